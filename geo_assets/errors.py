@@ -1,0 +1,116 @@
+"""Every way a piece of work can fail: its code, its class, a plain sentence and a remedy.
+
+Here: the table of codes and the one exception that carries a code across processes, into the ledger, the
+CLI, HTTP and Dagster. A message is written once, where the fault is found; class and remedy are looked up here.
+Not here: retry policy (it follows from the class), presentation (`cli.py`, `api/`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
+
+
+class ErrorClass(StrEnum):
+    """What may be done about a failure; decides who retries."""
+
+    INVALID = "invalid"  # the input is at fault: quarantine, never retry
+    TRANSIENT = "transient"  # a dependency was away: retry
+    RESOURCE = "resource"  # too little memory, disk or time: retry smaller
+    INTERNAL = "internal"  # our fault: fail loudly
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorKind:
+    """One row of the table: the class of a code and what a person can do about it."""
+
+    error_class: ErrorClass
+    remedy: str
+
+
+_I, _T, _R, _X = ErrorClass.INVALID, ErrorClass.TRANSIENT, ErrorClass.RESOURCE, ErrorClass.INTERNAL
+
+ERRORS: dict[str, ErrorKind] = {
+    # submissions
+    "UNKNOWN_JOB_TYPE": ErrorKind(_I, "use one of the job types that `geo-assets submit --help` lists"),
+    "INVALID_PARAMETERS": ErrorKind(_I, "correct the named parameter; `geo-assets submit --help` shows an example of each job type"),
+    "CONTAINER_NOT_FOUND": ErrorKind(_I, "create it with: geo-assets upload PATH… ALIAS/CONTAINER"),
+    "UNKNOWN_ACCOUNT": ErrorKind(_I, "name an account alias that GEO_ASSETS_ACCOUNTS defines (`default` always exists)"),
+    "UNSAFE_PATH": ErrorKind(_I, "use plain blob paths: no '..', no leading '/', no control characters"),
+    "JOB_NOT_FOUND": ErrorKind(_I, "list the jobs with: geo-assets jobs"),
+    "PARTITION_MISMATCH": ErrorKind(_I, "launch the job whose type the partition belongs to"),
+    "JOB_ALREADY_CLAIMED": ErrorKind(_I, "nothing to do: another run owns this job"),
+    "LEASE_LOST": ErrorKind(_X, "nothing to do: a newer run of this job took over"),
+    # sources
+    "UNSUPPORTED_FORMAT": ErrorKind(_I, "convert it to a supported format (docs/formats.md) and upload that"),
+    "ORPHAN_SIDECAR": ErrorKind(_I, "upload the file that it belongs to, beside it"),
+    "INCOMPLETE_SHAPEFILE": ErrorKind(_I, "upload the .shp, .shx and .dbf parts together (and .prj, .cpg)"),
+    "UNREADABLE": ErrorKind(_I, "check that the upload is complete, upload it again, then submit again"),
+    "INPUT_CHANGED": ErrorKind(_T, "the blob was replaced while it was read; submit again"),
+    "SOURCE_GONE": ErrorKind(_I, "upload it again, then submit again"),
+    "TOO_LARGE": ErrorKind(_I, "split it, or raise the limit that the message names"),
+    "UNSAFE_ARCHIVE": ErrorKind(_I, "make a plain zip of the data files alone, and upload that"),
+    "EMPTY_ARCHIVE": ErrorKind(_I, "put the data files into the archive and upload it again"),
+    # rasters
+    "RASTER_NO_CRS": ErrorKind(_I, "submit with --param source_crs=EPSG:…"),
+    "RASTER_UNSUPPORTED": ErrorKind(_I, "convert it to GeoTIFF and upload that"),
+    "RASTER_SUBDATASETS": ErrorKind(_I, "extract each variable as a GeoTIFF, for example: gdal_translate NETCDF:file.nc:variable out.tif"),
+    "INVALID_CRS": ErrorKind(_I, "name the CRS as EPSG:code"),
+    "COG_VALIDATION_FAILED": ErrorKind(_X, "nothing was published; report this with the file's name"),
+    # vectors
+    "VECTOR_NO_CRS": ErrorKind(_I, "submit with --param source_crs=EPSG:…, or add the .prj"),
+    "VECTOR_NO_LAYERS": ErrorKind(_I, "upload a file with at least one layer that has geometry"),
+    "VECTOR_NO_GEOMETRY": ErrorKind(_I, "add longitude/latitude or WKT columns, or upload a format that carries geometry"),
+    "VECTOR_UNSUPPORTED": ErrorKind(_I, "convert it to GeoPackage and upload that"),
+    "VECTOR_MIXED_GEOMETRY": ErrorKind(_I, "split the layer by geometry type"),
+    "VECTOR_ALL_REJECTED": ErrorKind(_I, "repair the geometry; the rejected features and reasons are in the message"),
+    "VECTOR_UNSUPPORTED_TYPE": ErrorKind(_I, "drop or convert the named column"),
+    "SCHEMA_MISMATCH": ErrorKind(_X, "nothing was published; report this with the file's name"),
+    # STAC
+    "STAC_INVALID": ErrorKind(_X, "nothing was published; report this with the file's name"),
+    "STAC_NOT_FOUND_AFTER_LOAD": ErrorKind(_T, "submit again"),
+    # the sandbox
+    "SANDBOX_CRASHED": ErrorKind(_I, "the reader crashed on this file twice; check the file with gdalinfo or ogrinfo"),
+    "SANDBOX_TIMEOUT": ErrorKind(_R, "raise GEO_ASSETS_SANDBOX_TIMEOUT_SECONDS, or split the file"),
+    "SANDBOX_OUT_OF_MEMORY": ErrorKind(_R, "raise GEO_ASSETS_SANDBOX_MEMORY_MB, or split the file"),
+    # the machine and the stack
+    "STACK_NOT_RUNNING": ErrorKind(_T, "start it with: geo-assets up"),
+    "POSTGRES_NOT_FOUND": ErrorKind(_R, "install PostgreSQL with PostGIS, for example: sudo apt-get install postgresql-15-postgis-3"),
+    "POSTGRES_START_FAILED": ErrorKind(_R, "read the log that the message names, then: geo-assets doctor"),
+    "START_FAILED": ErrorKind(_R, "read the log that the message names, then: geo-assets doctor"),
+    "MIGRATION_CHANGED": ErrorKind(_X, "restore the file as it was applied, and put the change in a new sql/NNNN_name.sql"),
+    "DATABASE_UNAVAILABLE": ErrorKind(_T, "check it with: geo-assets doctor"),
+    "LAUNCH_FAILED": ErrorKind(_T, "the submission is recorded and the sensor will launch it; check with: geo-assets doctor"),
+    "DISK_FULL": ErrorKind(_R, "free disk space, then submit again"),
+    "INTERNAL": ErrorKind(_X, "run again with --debug and report what it prints"),
+}
+
+
+class GeoAssetsError(Exception):
+    """A failure with a code of `ERRORS`; `str()` is the sentence a person reads.
+
+    Raises:
+        KeyError: the code is not in the table (a programming error, found by any test that meets it).
+    """
+
+    def __init__(self, code: str, message: str, *, remedy: str | None = None) -> None:
+        kind = ERRORS[code]
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.error_class = kind.error_class
+        self.remedy = remedy or kind.remedy
+
+    def to_dict(self) -> dict[str, str]:
+        """The form in which it crosses a process boundary."""
+        return {"code": self.code, "message": self.message, "remedy": self.remedy}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, str]) -> Self:
+        """The inverse of `to_dict`; an unknown code becomes INTERNAL, never a second failure."""
+        code = data.get("code", "INTERNAL")
+        return cls(code if code in ERRORS else "INTERNAL", data.get("message", ""), remedy=data.get("remedy"))
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
+        return type(self), (self.code, self.message)
