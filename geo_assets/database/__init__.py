@@ -1,0 +1,1 @@
+"""The one database: bootstrap of roles and extensions, migrations, connections."""

@@ -1,0 +1,1 @@
+"""The child-process pool: the only place where untrusted bytes are opened."""

@@ -1,0 +1,1 @@
+"""Containers: list, read, write; and what the files in them are."""

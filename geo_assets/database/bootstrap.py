@@ -1,0 +1,76 @@
+"""What only an administrator can do, once per cluster: the database, its roles and its extensions.
+
+Here: idempotent statements for a superuser (local) or `azure_pg_admin`. Not here: anything that the migrator may do itself
+(`migrate.py`, `sql/`).
+"""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg import sql
+
+from geo_assets.settings import Role, Settings
+
+ROLES: tuple[Role, ...] = ("migrator", "pipeline", "reader")
+
+#: pgstac's roles are cluster-wide and must exist before a migrator without superuser rights can migrate it.
+_PGSTAC_ROLES = ("pgstac_admin", "pgstac_read", "pgstac_ingest")
+
+EXTENSIONS = ("postgis", "btree_gist", "unaccent")
+
+
+def bootstrap(admin_dsn: str, settings: Settings) -> None:
+    """Create the database, the three login roles, pgstac's roles and the extensions. Safe to repeat; passwords are set each time.
+
+    Args:
+        admin_dsn: an administrator's connection to any database of the cluster, usually `postgres`.
+        settings: names and passwords.
+
+    Raises:
+        psycopg.Error: the connection is refused, or its user may not do this.
+    """
+    with psycopg.connect(admin_dsn, autocommit=True) as conn:
+        for role in ROLES:
+            _create_login(conn, *settings.credentials(role))
+        for name in _PGSTAC_ROLES:
+            _create_role(conn, name)
+        _grant_memberships(conn, settings)
+        _create_database(conn, settings)
+    with psycopg.connect(admin_dsn, autocommit=True, dbname=settings.pg_database) as conn:
+        for extension in EXTENSIONS:
+            conn.execute(sql.SQL("create extension if not exists {}").format(sql.Identifier(extension)))
+
+
+def _exists(conn: psycopg.Connection, role: str) -> bool:
+    return conn.execute("select from pg_roles where rolname = %s", (role,)).fetchone() is not None
+
+
+def _create_role(conn: psycopg.Connection, name: str) -> None:
+    if not _exists(conn, name):
+        conn.execute(sql.SQL("create role {}").format(sql.Identifier(name)))
+
+
+def _create_login(conn: psycopg.Connection, name: str, password: str) -> None:
+    _create_role(conn, name)
+    conn.execute(sql.SQL("alter role {} login password {}").format(sql.Identifier(name), sql.Literal(password)))
+
+
+def _grant_memberships(conn: psycopg.Connection, settings: Settings) -> None:
+    migrator, pipeline, reader = (sql.Identifier(settings.credentials(role)[0]) for role in ROLES)
+    conn.execute(sql.SQL("grant pgstac_admin, pgstac_read, pgstac_ingest to {} with admin option").format(migrator))
+    conn.execute(sql.SQL("grant {} to {}").format(pipeline, migrator))  # the migrator creates schemas that the pipeline owns
+    conn.execute(sql.SQL("grant pgstac_ingest, pgstac_read to {}").format(pipeline))
+    conn.execute(sql.SQL("grant pgstac_read to {}").format(reader))
+    for role, timeout in ((pipeline, "10min"), (reader, "1min")):
+        conn.execute(sql.SQL("alter role {} set statement_timeout = {}").format(role, sql.Literal(timeout)))
+        conn.execute(sql.SQL("alter role {} set idle_in_transaction_session_timeout = {}").format(role, sql.Literal("10min")))
+
+
+def _create_database(conn: psycopg.Connection, settings: Settings) -> None:
+    if conn.execute("select from pg_database where datname = %s", (settings.pg_database,)).fetchone():
+        return
+    conn.execute(
+        sql.SQL("create database {} owner {} template template0 encoding 'UTF8'").format(
+            sql.Identifier(settings.pg_database), sql.Identifier(settings.migrator_user)
+        )
+    )

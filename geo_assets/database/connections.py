@@ -1,0 +1,77 @@
+"""Connections to the one database, with the limits that keep a stuck one from stopping the rest.
+
+Here: a pool per process and role, a single connection, and the retry of what a restart of PostgreSQL breaks.
+Not here: statements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.settings import Role, Settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+DictConnection = psycopg.Connection[dict[str, object]]
+
+#: A dead peer is noticed within about 30 s instead of the kernel's two hours.
+_KEEPALIVE = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "connect_timeout": 10}
+
+#: What a restart, a fail-over or a lost lock raises: safe to try again because each call is one transaction.
+TRANSIENT = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected, PoolTimeout)
+
+
+def open_pool(settings: Settings, role: Role = "pipeline", *, max_size: int = 8) -> ConnectionPool[DictConnection]:
+    """A pool of connections whose rows are dicts. Close it.
+
+    Raises:
+        GeoAssetsError: DATABASE_UNAVAILABLE after 10 s without an answer.
+    """
+    pool: ConnectionPool[DictConnection] = ConnectionPool(
+        settings.dsn(role),
+        min_size=1,
+        max_size=max_size,
+        timeout=10,
+        open=False,
+        check=ConnectionPool.check_connection,
+        kwargs={**_KEEPALIVE, "row_factory": dict_row, "application_name": "geo_assets"},
+    )
+    try:
+        pool.open(wait=True, timeout=10)
+    except PoolTimeout as error:
+        pool.close()
+        raise GeoAssetsError("DATABASE_UNAVAILABLE", f"PostgreSQL at {settings.pg_host}:{settings.pg_port} does not answer") from error
+    return pool
+
+
+def connect(settings: Settings, role: Role = "pipeline", *, autocommit: bool = False) -> psycopg.Connection:
+    """One connection, for work that holds a transaction open for long.
+
+    Raises:
+        GeoAssetsError: DATABASE_UNAVAILABLE.
+    """
+    try:
+        return psycopg.connect(settings.dsn(role), autocommit=autocommit, application_name="geo_assets", **_KEEPALIVE)  # type: ignore[arg-type]
+    except psycopg.OperationalError as error:
+        raise GeoAssetsError("DATABASE_UNAVAILABLE", f"PostgreSQL at {settings.pg_host}:{settings.pg_port} does not answer") from error
+
+
+def retrying(function: Callable[P, T]) -> Callable[P, T]:
+    """Retry a function that is one transaction: 5 tries within 20 s, exponential with jitter."""
+    import stamina
+
+    attempt = stamina.retry(on=TRANSIENT, attempts=5, timeout=20, wait_initial=0.2, wait_max=5)(function)
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        return attempt(*args, **kwargs)
+
+    return call

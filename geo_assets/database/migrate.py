@@ -1,0 +1,97 @@
+"""Migrations: pgstac first, then `sql/NNNN_name.sql` in order, all under one advisory lock.
+
+Here: the runner and its record of what was applied. Not here: the statements (`sql/`), Dagster's own tables
+(`dagster instance migrate`, which the local stack runs after this).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.settings import Settings, project_file
+
+PGSTAC_VERSION = "0.10.0"
+
+#: "geo_asst" as a bigint: the key of the lock that every migrator of this project takes.
+_LOCK_KEY = int.from_bytes(b"geo_asst", "big", signed=True)
+
+_FILE_NAME = re.compile(r"\d{4}_[a-z0-9_]+\.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One file of `sql/`."""
+
+    name: str
+    statements: str
+    sha256: str
+
+
+def migrations(folder: Path | None = None) -> list[Migration]:
+    """The files of `sql/`, in order."""
+    paths = sorted(p for p in (folder or project_file("sql")).iterdir() if _FILE_NAME.fullmatch(p.name))
+    texts = [(p.name, p.read_text(encoding="utf-8")) for p in paths]
+    return [Migration(name, text, hashlib.sha256(text.encode()).hexdigest()) for name, text in texts]
+
+
+def migrate(settings: Settings, *, folder: Path | None = None) -> list[str]:
+    """Bring the database up to date; returns the names of the files that were applied now.
+
+    Raises:
+        GeoAssetsError: MIGRATION_CHANGED, an applied file differs from the one on disk.
+        psycopg.Error: a statement failed; its file was rolled back, earlier ones stay.
+    """
+    with psycopg.connect(settings.dsn("migrator"), autocommit=True) as conn, _lock(conn):
+        _migrate_pgstac(conn, settings)
+        conn.execute("create table if not exists public.geo_migrations (name text primary key, sha256 text not null, applied_at timestamptz not null default now())")
+        applied = dict(conn.execute("select name, sha256 from public.geo_migrations").fetchall())
+        return [m.name for m in migrations(folder) if _apply(conn, m, applied)]
+
+
+@contextmanager
+def _lock(conn: psycopg.Connection) -> Iterator[None]:
+    conn.execute("select pg_advisory_lock(%s)", (_LOCK_KEY,))
+    try:
+        yield
+    finally:
+        conn.execute("select pg_advisory_unlock(%s)", (_LOCK_KEY,))
+
+
+def _apply(conn: psycopg.Connection, migration: Migration, applied: dict[str, str]) -> bool:
+    known = applied.get(migration.name)
+    if known == migration.sha256:
+        return False
+    if known is not None:
+        raise GeoAssetsError("MIGRATION_CHANGED", f"{migration.name} was applied as {known[:12]} and is {migration.sha256[:12]} now")
+    with conn.transaction():
+        conn.execute(migration.statements)  # type: ignore[arg-type]  # the whole file, as psql -f would send it
+        conn.execute("insert into public.geo_migrations (name, sha256) values (%s, %s)", (migration.name, migration.sha256))
+    return True
+
+
+def pgstac_version(conn: psycopg.Connection) -> str | None:
+    """The version of pgstac in the database, or None."""
+    row = conn.execute("select to_regclass('pgstac.migrations') is not null").fetchone()
+    if row is None or not row[0]:
+        return None
+    found = conn.execute("select version from pgstac.migrations order by datetime desc, version desc limit 1").fetchone()
+    return found[0] if found else None
+
+
+def _migrate_pgstac(conn: psycopg.Connection, settings: Settings) -> None:
+    """`pypgstac migrate` has no lock of its own: two at once on an empty database fail. Ours is held here."""
+    if pgstac_version(conn) == PGSTAC_VERSION:
+        return
+    from pypgstac.db import PgstacDB
+    from pypgstac.migrate import Migrate
+
+    with PgstacDB(dsn=settings.dsn("migrator")) as db:
+        Migrate(db).run_migration(toversion=PGSTAC_VERSION)

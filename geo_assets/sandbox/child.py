@@ -1,0 +1,113 @@
+"""The sandboxed child: takes one call at a time from its parent, runs it within limits, answers, waits for the next.
+
+Here: the limits a child puts on itself before any geospatial library is loaded, and the loop.
+Not here: what is called (functions of `raster/` and `vector/`), when a child is started or killed (`pool.py`).
+
+A child holds no credential: its environment is made by the pool. It dies with its parent, also in the middle of native code.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import importlib
+import os
+import resource
+import signal
+import socket
+import sys
+import traceback
+from typing import Any
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.sandbox.protocol import FUNCTIONS, Call, Reply, receive, send
+
+_PR_SET_NO_NEW_PRIVS = 38
+_CLONE_NEWNET = 0x40000000
+_CLONE_NEWUSER = 0x10000000
+
+#: Enough for a dataset with its sidecars; few enough that a file which opens others is stopped.
+_MAX_OPEN_FILES = 256
+
+
+def main(control_fd: int, lifeline_fd: int, memory_mb: int, file_mb: int) -> None:
+    """Serve calls on the control socket until it closes."""
+    _die_with_parent(lifeline_fd)
+    _limit(memory_mb, file_mb)
+    _isolate()
+    os.dup2(2, 1)  # a library that prints must not be taken for anything else
+    with socket.socket(fileno=control_fd) as control:
+        while True:
+            message, fds = receive(control)
+            if message is None:
+                return
+            send(control, _serve(Call.model_validate(message), fds).model_dump(mode="json"))
+
+
+def _serve(call: Call, fds: list[int]) -> Reply:
+    try:
+        if call.function not in FUNCTIONS:
+            return Reply(error={"code": "INTERNAL", "message": f"{call.function} is not a function of the sandbox"})
+        return Reply(result=_invoke(call, fds))
+    except GeoAssetsError as error:
+        return Reply(error=error.to_dict())
+    except MemoryError:
+        return Reply(error={"code": "SANDBOX_OUT_OF_MEMORY", "message": "reading it needs more memory than one file is given"})
+    except OSError as error:
+        return Reply(error=_os_error(error), traceback=traceback.format_exc())
+    except Exception as error:  # noqa: BLE001 - the boundary: whatever a hostile file provokes is reported, not raised
+        return Reply(error={"code": "INTERNAL", "message": f"{type(error).__name__}: {error}"[:1000]}, traceback=traceback.format_exc())
+
+
+def _invoke(call: Call, fds: list[int]) -> dict[str, Any]:
+    module_name, _, function_name = call.function.partition(":")
+    function = getattr(importlib.import_module(module_name), function_name)
+    request = function.__annotations__["request"]
+    if isinstance(request, str):
+        request = vars(sys.modules[module_name])[request]
+    arguments = [request.model_validate(call.request)]
+    if not fds:
+        return function(*arguments).model_dump(mode="json")  # type: ignore[no-any-return]
+    with os.fdopen(fds[0], "wb", closefd=True) as sink:
+        return function(*arguments, sink).model_dump(mode="json")  # type: ignore[no-any-return]
+
+
+def _os_error(error: OSError) -> dict[str, str]:
+    if error.errno in {27, 28, 122}:  # EFBIG, ENOSPC, EDQUOT
+        return {"code": "DISK_FULL", "message": f"no room for the output: {error.strerror}"}
+    return {"code": "INTERNAL", "message": f"{type(error).__name__}: {error}"[:1000]}
+
+
+def _die_with_parent(lifeline_fd: int) -> None:
+    """SIGIO, whose default is death, comes when the parent's end of the lifeline closes.
+
+    Not PR_SET_PDEATHSIG: it fires when the *thread* that started the child ends, and pools start children from threads.
+    """
+    signal.signal(signal.SIGIO, signal.SIG_DFL)
+    fcntl.fcntl(lifeline_fd, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(lifeline_fd, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+    try:
+        if os.read(lifeline_fd, 1) == b"":
+            os._exit(1)  # the parent died before we could ask
+    except BlockingIOError:
+        pass
+
+
+def _limit(memory_mb: int, file_mb: int) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (memory_mb << 20, memory_mb << 20))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_mb << 20, file_mb << 20))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_MAX_OPEN_FILES, _MAX_OPEN_FILES))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond the limit is an error, not a death
+
+
+def _isolate() -> None:
+    """No new privileges, and no network where the kernel lets an ordinary process give it up."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if libc.unshare(_CLONE_NEWNET) != 0:  # root
+        libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)  # anyone, where user namespaces are on
+
+
+if __name__ == "__main__":
+    main(*(int(argument) for argument in sys.argv[1:]))

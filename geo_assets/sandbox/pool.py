@@ -1,0 +1,248 @@
+"""The pool of sandboxed children: starts them, hands out calls, kills what hangs, replaces what dies.
+
+Here: processes, deadlines, private directories. Not here: the limits inside a child (`child.py`).
+
+A call that kills its child is tried once more in a fresh one; a second death condemns the input, not the pool.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, Self, TypeVar
+
+from pydantic import BaseModel
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.sandbox.protocol import Call, Reply, receive, send
+
+R = TypeVar("R", bound=BaseModel)
+
+#: GDAL and PROJ, told before they are loaded. Drivers that read other files, the network or run code are never registered;
+#: each open names its one driver besides, because a warp registers VRT again.
+_GDAL_ENVIRONMENT = {
+    "GDAL_SKIP": "VRT,GTI,STACIT,STACTA,MRF,WMS,WMTS,WCS,DAAS,EEDAI,EEDA,PLMosaic,NGW,HTTP,PDF,MBTiles,OSM,KMLSUPEROVERLAY,RPFTOC,TIL,SAFE,Zarr,DERIVED,NGSGEOID,GDALG,PostGISRaster,Rasterlite",
+    "OGR_SKIP": "OGR_VRT,ADBC,WFS,OAPIF,OGCAPI,CSW,NGW,Elasticsearch,Carto,AmigoCloud,PLSCENES,GPSBabel,PDF,MBTiles,PMTiles,OSM,PostgreSQL,MySQL,MSSQLSpatial,ODBC,MongoDBv3,GDALG,HTTP,EEDA",
+    "GDAL_DISABLE_READDIR_ON_OPEN": "FALSE",  # each source lies alone with its own sidecars
+    "GDAL_VRT_ENABLE_PYTHON": "NO",
+    "GDAL_VRT_ENABLE_RAWRASTERBAND": "NO",
+    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none",
+    "GDAL_HTTP_TIMEOUT": "1",
+    "GDAL_CACHEMAX": "256",  # MB a child
+    "OGR_SQLITE_LOAD_EXTENSIONS": "NO",
+    "PROJ_NETWORK": "OFF",
+}
+
+#: A child is replaced after this many calls, so that what a native library leaks does not add up.
+_CALLS_PER_CHILD = 500
+
+
+class _Child:
+    """One process and the two ends that hold it: its control socket and its lifeline."""
+
+    def __init__(self, scratch: Path, memory_mb: int, file_mb: int) -> None:
+        self.calls = 0
+        mine, theirs = socket.socketpair()
+        lifeline_read, self._lifeline = os.pipe()
+        environment = {
+            **_GDAL_ENVIRONMENT,
+            "PATH": os.defpath,
+            "LANG": "C.UTF-8",
+            "HOME": str(scratch),
+            "TMPDIR": str(scratch),
+            "CPL_TMPDIR": str(scratch),
+            "OPENBLAS_NUM_THREADS": "1",
+        }
+        command = [sys.executable, "-m", "geo_assets.sandbox.child", str(theirs.fileno()), str(lifeline_read), str(memory_mb), str(file_mb)]
+        self.process = subprocess.Popen(
+            command, env=environment, cwd=scratch, pass_fds=(theirs.fileno(), lifeline_read), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
+        theirs.close()
+        os.close(lifeline_read)
+        self.control = mine
+
+    def close(self) -> None:
+        """Kill it and free what holds it."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+        self.process.wait()
+        self.control.close()
+        with contextlib.suppress(OSError):
+            os.close(self._lifeline)
+
+
+class Stream:
+    """A call that also sends bytes: read `file` to its end, then ask for the `report`."""
+
+    def __init__(self, file: BinaryIO, finish: Any) -> None:
+        self.file = file
+        self._finish = finish
+
+    def report(self) -> dict[str, Any]:
+        """The call's result; only now is it known that the stream was whole.
+
+        Raises:
+            GeoAssetsError: whatever befell the child.
+        """
+        return self._finish()  # type: ignore[no-any-return]
+
+
+class SandboxPool:
+    """Up to `workers` children; safe to use from as many threads."""
+
+    def __init__(self, scratch: Path, *, workers: int = 1, memory_mb: int = 4096, file_mb: int = 200 * 1024, timeout_seconds: float = 600) -> None:
+        scratch.mkdir(parents=True, exist_ok=True)
+        self._scratch = Path(tempfile.mkdtemp(prefix="run-", dir=scratch))
+        self._limits = (memory_mb, file_mb)
+        self._timeout = timeout_seconds
+        self._idle: queue.LifoQueue[_Child | None] = queue.LifoQueue()
+        for _ in range(workers):
+            self._idle.put(None)  # started when first needed
+        self.workers = workers
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End every idle child and remove the scratch directory."""
+        while not self._idle.empty():
+            child = self._idle.get()
+            if child:
+                child.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    @contextmanager
+    def workspace(self) -> Iterator[Path]:
+        """A private directory for one source and what is made of it; gone afterwards."""
+        folder = Path(tempfile.mkdtemp(dir=self._scratch))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def call(self, function: str, request: BaseModel, result: type[R]) -> R:
+        """Run a function of `protocol.FUNCTIONS` in a child.
+
+        Raises:
+            GeoAssetsError: what the function raised; SANDBOX_CRASHED after the second death; SANDBOX_TIMEOUT; SANDBOX_OUT_OF_MEMORY.
+        """
+        try:
+            return result.model_validate(self._once(function, request))
+        except _ChildDied:
+            pass
+        try:
+            return result.model_validate(self._once(function, request))
+        except _ChildDied as death:
+            raise GeoAssetsError("SANDBOX_CRASHED", f"the reader died twice on this file ({death})") from None
+
+    def _once(self, function: str, request: BaseModel) -> dict[str, Any]:
+        with self._child() as child, _deadline(child, self._timeout) as expired:
+            return _exchange(child, Call(function=function, request=request.model_dump(mode="json")), expired)
+
+    @contextmanager
+    def stream(self, function: str, request: BaseModel) -> Iterator[Stream]:
+        """Run a function that writes to a pipe while the caller reads it; memory stays bounded by the pipe."""
+        read_fd, write_fd = os.pipe()
+        file = os.fdopen(read_fd, "rb")
+        with file, self._child() as child, _deadline(child, self._timeout) as expired:
+            try:
+                send(child.control, Call(function=function, request=request.model_dump(mode="json")).model_dump(mode="json"), (write_fd,))
+            finally:
+                os.close(write_fd)
+
+            def finish() -> dict[str, Any]:
+                try:
+                    return _result(child, expired)
+                except _ChildDied as death:
+                    raise GeoAssetsError("SANDBOX_CRASHED", f"the reader died on this file ({death})") from None
+
+            stream = Stream(file, finish)
+            yield stream
+
+    @contextmanager
+    def _child(self) -> Iterator[_Child]:
+        child = self._idle.get()
+        try:
+            if child is None or child.process.poll() is not None or child.calls >= _CALLS_PER_CHILD:
+                if child:
+                    child.close()
+                child = None
+                child = _Child(self._scratch, *self._limits)
+            child.calls += 1
+            yield child
+        except GeoAssetsError as error:
+            if child and (child.process.poll() is not None or error.code in {"SANDBOX_TIMEOUT", "SANDBOX_CRASHED"}):
+                child.close()
+                child = None
+            raise
+        except BaseException:
+            if child:
+                child.close()  # its state is unknown: an answer may still be on the way
+            child = None
+            raise
+        finally:
+            self._idle.put(child)
+
+
+class _ChildDied(Exception):  # noqa: N818 - an event inside this module, not an error of the project
+    """The child ended without an answer."""
+
+
+@contextmanager
+def _deadline(child: _Child, seconds: float) -> Iterator[threading.Event]:
+    """Kill the child when its time is up; the event tells that from a crash."""
+    expired = threading.Event()
+
+    def expire() -> None:
+        expired.set()
+        with contextlib.suppress(ProcessLookupError):
+            child.process.send_signal(signal.SIGKILL)
+
+    timer = threading.Timer(seconds, expire)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield expired
+    finally:
+        timer.cancel()
+
+
+def _exchange(child: _Child, call: Call, expired: threading.Event) -> dict[str, Any]:
+    try:
+        send(child.control, call.model_dump(mode="json"))
+    except OSError as error:
+        raise _ChildDied(str(error)) from error
+    return _result(child, expired)
+
+
+def _result(child: _Child, expired: threading.Event) -> dict[str, Any]:
+    try:
+        message, _ = receive(child.control)
+    except OSError:
+        message = None
+    if message is None:
+        status = child.process.wait()
+        if expired.is_set():
+            raise GeoAssetsError("SANDBOX_TIMEOUT", "reading it took longer than one file is given")
+        raise _ChildDied(f"signal {-status}" if status < 0 else f"exit {status}")
+    reply = Reply.model_validate(message)
+    if reply.error is not None:
+        error = GeoAssetsError.from_dict(reply.error)
+        if reply.traceback:
+            error.add_note(reply.traceback)
+        raise error
+    return reply.result or {}

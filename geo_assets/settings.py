@@ -1,0 +1,156 @@
+"""All configuration: one class, read from `GEO_ASSETS_*` and from what the local stack wrote in its home.
+
+Here: names, defaults, where things lie. Not here: connecting to anything.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import quote
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PACKAGE_ROOT = Path(__file__).resolve().parent
+
+#: What an installed package carries of the project's top level (see pyproject.toml, force-include).
+_BUNDLED = PACKAGE_ROOT / "_project"
+
+#: Written by `geo-assets up`, 0600: ports and passwords of the local stack.
+STACK_ENV_FILE = "stack.env"
+
+Role = Literal["migrator", "pipeline", "reader"]
+
+_ALIAS = re.compile(r"[a-z][a-z0-9_]{0,30}")
+
+
+def project_file(name: str) -> Path:
+    """A file or folder of the project's top level (`sql`, `dagster.yaml`, …), from a checkout or an installed package."""
+    checkout = PACKAGE_ROOT.parent / name
+    return checkout if (PACKAGE_ROOT.parent / "pyproject.toml").exists() else _BUNDLED / name
+
+
+def default_home() -> Path:
+    """Where the local stack lives: `GEO_ASSETS_HOME`, else `.geo` of the checkout, else `.geo` of the working directory."""
+    named = os.environ.get("GEO_ASSETS_HOME")
+    if named:
+        return Path(named).expanduser().resolve()
+    in_checkout = (PACKAGE_ROOT.parent / "pyproject.toml").exists()
+    return (PACKAGE_ROOT.parent if in_checkout else Path.cwd()) / ".geo"
+
+
+class LocalAccount(BaseModel):
+    """A storage account that is a directory; its containers are the directories in it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["local"] = "local"
+    root: Path | None = None  # None: <home>/containers
+    public_url: str | None = None  # what STAC hrefs start with; None: file:// of the root
+
+
+class AzureAccount(BaseModel):
+    """An Azure Storage account. Without key or SAS, obstore takes the identity of the environment."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["azure"]
+    account_name: str = Field(pattern=r"^[a-z0-9]{3,24}$")
+    account_key: SecretStr | None = None
+    sas_token: SecretStr | None = None
+    endpoint: str | None = None  # Azurite: http://127.0.0.1:10000/devstoreaccount1
+    public_url: str | None = None
+
+
+Account = Annotated[LocalAccount | AzureAccount, Field(discriminator="kind")]
+
+
+class Settings(BaseSettings):
+    """Every setting of the project. Environment variables win over the local stack's file."""
+
+    model_config = SettingsConfigDict(env_prefix="GEO_ASSETS_", extra="ignore", frozen=True)
+
+    home: Path = Field(default_factory=default_home, description="where the local stack keeps everything")
+    accounts: dict[str, Account] = Field(default_factory=dict, description="JSON: alias -> {kind: local|azure, …}")
+    output_account: str = "default"
+    cog_container: str = "cogs"
+    thumbnail_container: str = "thumbnails"
+
+    pg_host: str = "127.0.0.1"
+    pg_port: int = 5432
+    pg_database: str = "geo_assets"
+    migrator_user: str = "geo_migrator"
+    migrator_password: SecretStr = SecretStr("")
+    pipeline_user: str = "geo_pipeline"
+    pipeline_password: SecretStr = SecretStr("")
+    reader_user: str = "geo_reader"
+    reader_password: SecretStr = SecretStr("")
+
+    webserver_port: int = 3000
+    code_server_port: int = 4000
+
+    workers: int = Field(default_factory=lambda: max(1, min(os.cpu_count() or 1, 8)), ge=1, description="sandboxed children of a run")
+    sandbox_memory_mb: int = Field(4096, ge=512, description="address space of one sandboxed child")
+    sandbox_timeout_seconds: float = Field(600, gt=0, description="wall clock of one file in the sandbox")
+    chunk_files: int = Field(64, ge=1, description="most files that one mapped step works through")
+    max_chunks: int = Field(64, ge=1, description="most mapped steps of one stage: Dagster's event log grows with each")
+    max_source_bytes: int = Field(20 * 1024**3, ge=1, description="a larger source is quarantined")
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().resolve()
+
+    @field_validator("accounts")
+    @classmethod
+    def _aliases_are_plain(cls, value: dict[str, Account]) -> dict[str, Account]:
+        for alias in value:
+            if not _ALIAS.fullmatch(alias):
+                msg = f"account alias {alias!r} must match {_ALIAS.pattern}"
+                raise ValueError(msg)
+        return value
+
+    @cached_property
+    def storage_accounts(self) -> dict[str, LocalAccount | AzureAccount]:
+        """Alias -> account; `default` is the local directory unless it is configured."""
+        return {"default": LocalAccount(root=self.home / "containers"), **self.accounts}
+
+    def dsn(self, role: Role) -> str:
+        """A libpq URL of one of the three roles."""
+        user, password = self.credentials(role)
+        return f"postgresql://{quote(user)}:{quote(password)}@{self.pg_host}:{self.pg_port}/{quote(self.pg_database)}"
+
+    def credentials(self, role: Role) -> tuple[str, str]:
+        """User name and password of a role."""
+        users = {
+            "migrator": (self.migrator_user, self.migrator_password),
+            "pipeline": (self.pipeline_user, self.pipeline_password),
+            "reader": (self.reader_user, self.reader_password),
+        }
+        user, password = users[role]
+        return user, password.get_secret_value()
+
+    @property
+    def dagster_postgres_url(self) -> str:
+        """Dagster's storage: schema `dagster` of the one database.
+
+        The driver is named: SQLAlchemy 2.1 takes psycopg 3 for a bare `postgresql://`, and every event write of dagster-postgres fails.
+        """
+        return self.dsn("pipeline").replace("postgresql://", "postgresql+psycopg2://", 1) + "?options=-csearch_path%3Ddagster"
+
+    @property
+    def dagster_home(self) -> Path:
+        """`DAGSTER_HOME` of the local stack."""
+        return self.home / "dagster"
+
+    @property
+    def webserver_url(self) -> str:
+        """The Dagster UI."""
+        return f"http://127.0.0.1:{self.webserver_port}"
+
+
+def load_settings() -> Settings:
+    """The settings of this process: environment first, then what the local stack wrote in its home."""
+    return Settings(_env_file=default_home() / STACK_ENV_FILE)  # type: ignore[call-arg]

@@ -1,0 +1,160 @@
+"""What the files of a container are: rasters, vectors, archives, the sidecars that belong to them, and the rest.
+
+Here: the table of file name endings and the grouping of files into sources, by name alone, in a stream.
+Not here: opening a file. A name is a claim; the sandboxed reader decides by the first bytes.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Iterator, Sequence
+from enum import StrEnum
+from itertools import groupby
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Kind(StrEnum):
+    """What a source is, by its name."""
+
+    RASTER = "raster"
+    VECTOR = "vector"
+    ZIP = "zip"
+    SIDECAR = "sidecar"  # without an owner
+    UNSUPPORTED = "unsupported"
+
+
+_RASTER = frozenset({".tif", ".tiff", ".gtiff", ".btf", ".png", ".jpg", ".jpeg", ".jp2", ".j2k", ".asc", ".img", ".nc", ".nc4", ".h5", ".hdf5", ".he5", ".grib", ".grib2", ".grb", ".grb2", ".vrt"})
+_VECTOR = frozenset({".gpkg", ".geojson", ".json", ".geojsonl", ".geojsons", ".ndjson", ".fgb", ".parquet", ".geoparquet", ".kml", ".kmz", ".csv", ".tsv", ".shp", ".gml", ".dxf"})
+_ZIP = frozenset({".zip"})
+
+#: Parts of a shapefile; `.prj` also belongs to ASCII grids and the like.
+_SHAPEFILE_PARTS = frozenset({".shx", ".dbf", ".prj", ".cpg", ".sbn", ".sbx", ".qix", ".qpj", ".cst", ".idm", ".ind", ".atx"})
+
+#: World files and the raster endings that they serve: the first and last letter of the ending and a `w`, or the ending and a `w`.
+_WORLD = {
+    ".tfw": {".tif", ".tiff"},
+    ".tifw": {".tif", ".tiff"},
+    ".tiffw": {".tiff"},
+    ".pgw": {".png"},
+    ".pngw": {".png"},
+    ".jgw": {".jpg", ".jpeg"},
+    ".jpgw": {".jpg"},
+    ".jpegw": {".jpeg"},
+    ".j2w": {".jp2", ".j2k"},
+    ".wld": _RASTER,
+    ".rpb": _RASTER,
+    ".imd": _RASTER,
+}
+
+#: Sidecars whose name is their owner's whole name and an ending: `a.tif.aux.xml`, `a.tif.ovr`, `roads.shp.xml`.
+_APPENDED = (".aux.xml", ".shp.xml", ".ovr", ".msk", ".xml")
+
+#: What operating systems leave behind: not submitted by anybody, listed and then left alone.
+_LITTER = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
+
+
+class Member(BaseModel):
+    """One blob of a source."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    path: str
+    size: int
+    etag: str
+
+
+class Source(BaseModel):
+    """One unit of work: a file with the sidecars that belong to it. `path` names it everywhere."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    path: str
+    kind: Kind
+    members: tuple[Member, ...]  # the owner first
+
+    @property
+    def size(self) -> int:
+        """Bytes of all members."""
+        return sum(m.size for m in self.members)
+
+
+def name_key(path: str) -> tuple[str, str]:
+    """(folder, lower-case stem): files with equal keys may belong together. A FileGDB folder counts as one name."""
+    folder, _, name = path.rpartition("/")
+    parts = folder.split("/")
+    for i, part in enumerate(parts):
+        if part.lower().endswith(".gdb"):
+            return "/".join(parts[:i]), part.lower()
+    lower = name.lower()
+    for ending in _APPENDED:
+        if lower.endswith(ending) and len(lower) > len(ending):
+            lower = lower.removesuffix(ending)
+            break
+    stem, dot, _ = lower.rpartition(".")
+    known = dot and _ending(lower) in _RASTER | _VECTOR | _ZIP | _SHAPEFILE_PARTS | _WORLD.keys()
+    return folder, stem if known and stem else lower
+
+
+def is_litter(path: str) -> bool:
+    """Whether a file is an operating system's, not a person's."""
+    name = path.rpartition("/")[2].lower()
+    return name in _LITTER or name.startswith("._") or "/__macosx/" in f"/{path.lower()}"
+
+
+def matches(path: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
+    """Whether a path passes the globs; `*` also crosses `/`, so `*.tif` matches in every folder."""
+    return (not include or any(fnmatch.fnmatchcase(path, g) for g in include)) and not any(fnmatch.fnmatchcase(path, g) for g in exclude)
+
+
+def group_sources(members: Iterable[Member]) -> Iterator[Source]:
+    """Sources of a listing that is ordered by `name_key`; only one group is held at a time."""
+    for (_, stem), group in groupby(members, key=lambda m: name_key(m.path)):
+        yield from _sources_of(list(group), geodatabase=stem.endswith(".gdb"))
+
+
+def _ending(path: str) -> str:
+    name = path.rpartition("/")[2].lower()
+    return "." + name.rpartition(".")[2] if "." in name else ""
+
+
+def _kind(path: str) -> Kind | None:
+    ending = _ending(path)
+    for kind, endings in ((Kind.RASTER, _RASTER), (Kind.VECTOR, _VECTOR), (Kind.ZIP, _ZIP)):
+        if ending in endings:
+            return kind
+    return None
+
+
+def _sources_of(group: list[Member], *, geodatabase: bool) -> Iterator[Source]:
+    if geodatabase:
+        yield Source(path=_geodatabase_path(group[0].path), kind=Kind.UNSUPPORTED, members=tuple(group))
+        return
+    owners = {m.path: [m] for m in group if _kind(m.path)}
+    orphans: list[Member] = []
+    for member in group:
+        if member.path in owners:
+            continue
+        owner = next((o for o in owners if _belongs(member.path, o)), None)
+        owners[owner].append(member) if owner else orphans.append(member)
+    for path, members in owners.items():
+        yield Source(path=path, kind=_kind(path) or Kind.UNSUPPORTED, members=tuple(members))
+    for member in orphans:
+        sidecar = _ending(member.path) in _SHAPEFILE_PARTS | _WORLD.keys() or member.path.lower().endswith(_APPENDED[:4])
+        yield Source(path=member.path, kind=Kind.SIDECAR if sidecar else Kind.UNSUPPORTED, members=(member,))
+
+
+def _geodatabase_path(path: str) -> str:
+    parts = path.split("/")
+    end = next(i for i, part in enumerate(parts) if part.lower().endswith(".gdb"))
+    return "/".join(parts[: end + 1])
+
+
+def _belongs(sidecar: str, owner: str) -> bool:
+    """Whether `sidecar` is a part of `owner`; both have the same `name_key`."""
+    lower, owner_lower = sidecar.lower(), owner.lower()
+    for ending in _APPENDED:
+        if lower.endswith(ending) and lower.removesuffix(ending) in {owner_lower, owner_lower.rpartition(".")[0]}:
+            return True
+    ending, owned = _ending(sidecar), _ending(owner)
+    if owned == ".shp":
+        return ending in _SHAPEFILE_PARTS
+    return (ending == ".prj" and owned in _RASTER) or owned in _WORLD.get(ending, ())

@@ -1,0 +1,223 @@
+"""The parameters of every job type, validated at the boundary, and the identity that follows from them.
+
+Here: one pydantic model per job type, their registry, `job_id` and the partition key. Adding a job type starts here.
+Not here: reading messages or HTTP bodies, recording anything (`ledger/`), running anything (`defs/`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import unicodedata
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from geo_assets.errors import GeoAssetsError
+
+#: Dagster tags and URLs carry the partition key; 63 is the strictest limit among them.
+PARTITION_KEY_LENGTH = 63
+_ID_HEX_IN_KEY = 12
+
+
+def _plain_text(value: str) -> str:
+    """PostgreSQL text and jsonb refuse NUL; UTF-8 refuses lone surrogates. JSON parsers accept both."""
+    if "\x00" in value:
+        msg = "must not contain NUL"
+        raise ValueError(msg)
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        msg = "must not contain lone surrogates"
+        raise ValueError(msg) from None
+    return value
+
+
+def _safe_path(value: str) -> str:
+    """A blob path or prefix: opaque, but never a way out of its container."""
+    value = _plain_text(value)
+    if value.startswith("/") or "\\" in value or ".." in value.split("/") or any(unicodedata.category(c) == "Cc" for c in value):
+        msg = "must be a plain blob path: no leading '/', no '..', no backslash, no control character"
+        raise ValueError(msg)
+    return value
+
+
+def _known_crs(value: str) -> str:
+    """Only EPSG codes: PROJ's free-text form also takes URLs and files."""
+    from pyproj import CRS
+    from pyproj.exceptions import CRSError
+
+    value = value.upper()
+    if not re.fullmatch(r"EPSG:\d{4,6}", value):
+        msg = "must be EPSG:code, for example EPSG:3857"
+        raise ValueError(msg)
+    try:
+        CRS.from_user_input(value)
+    except CRSError:
+        msg = f"{value} is not a CRS that PROJ knows"
+        raise ValueError(msg) from None
+    return value
+
+
+Text = Annotated[str, AfterValidator(_plain_text)]
+BlobPath = Annotated[str, Field(max_length=1024), AfterValidator(_safe_path)]
+Crs = Annotated[str, AfterValidator(_known_crs)]
+ContainerName = Annotated[str, Field(pattern=r"^[a-z0-9](?:-?[a-z0-9]){2,62}$", description="3-63 of a-z, 0-9, single hyphens")]
+Alias = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
+CollectionId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+
+
+class Parameters(BaseModel):
+    """What every job type's parameters share: unknown fields are errors, values never change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    job_type: ClassVar[str]
+    #: One line for `--help` and the Dagster UI.
+    summary: ClassVar[str]
+    #: Whether the same request can have more to do later: a container may have changed since.
+    reads_container: ClassVar[bool] = False
+
+    def slug(self) -> str:
+        """The readable half of the partition key."""
+        return self.job_type
+
+
+class HelloWorld(Parameters):
+    """The two-stage fan-out and fan-in, without any file: n greetings, then n replies, each built from its greeting."""
+
+    job_type: ClassVar[str] = "hello_world"
+    summary: ClassVar[str] = "n greetings, then n replies: tries the machinery without a file"
+
+    n: int = Field(3, ge=1, le=1000, description="how many greetings")
+    message: Text = Field("hello", max_length=10_000, description="comes back unchanged in every greeting and reply")
+
+
+class StacSetup(Parameters):
+    """Checks that the catalogue is there and current, and that the pipeline may write to it."""
+
+    job_type: ClassVar[str] = "stac_setup"
+    summary: ClassVar[str] = "checks pgstac: version, roles, a written and removed item"
+
+
+class ListContainer(Parameters):
+    """Lists a container and says what each file is, without opening any."""
+
+    job_type: ClassVar[str] = "list_container"
+    summary: ClassVar[str] = "lists and classifies what a container holds"
+    reads_container: ClassVar[bool] = True
+
+    account: Alias = Field("default", description="storage account alias")
+    container: ContainerName
+    prefix: BlobPath = Field("", description="only blobs whose path starts with this")
+    include: tuple[Text, ...] = Field((), max_length=50, description="globs; a path must match one (none: all match)")
+    exclude: tuple[Text, ...] = Field((), max_length=50, description="globs; a path that matches one is left out")
+    limit: int | None = Field(None, ge=1, description="at most this many sources, in path order, after the globs")
+
+    def slug(self) -> str:
+        """The container's name."""
+        return self.container.replace("-", "_")
+
+
+class IngestContainer(ListContainer):
+    """Rasters become COGs, vectors become PostGIS tables, both become STAC items."""
+
+    job_type: ClassVar[str] = "ingest_container"
+    summary: ClassVar[str] = "rasters to COGs, vectors to PostGIS tables, both to STAC"
+    kinds: ClassVar[frozenset[str]] = frozenset({"raster", "vector", "zip"})
+
+    collection: CollectionId = Field("", validate_default=False, description="STAC collection (default: the container's name)")
+    source_crs: Crs | None = Field(None, description="CRS of files that carry none, as EPSG:code")
+    target_crs: Crs | None = Field(None, description="reproject to this CRS, as EPSG:code (default: keep the source's)")
+    on_error: Literal["continue", "fail"] = Field("continue", description="what one bad file does to the rest")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_collection(cls, data: Any) -> Any:
+        """The default is filled in before the identity is computed: an explicit default is the same job."""
+        if isinstance(data, dict) and not data.get("collection") and isinstance(data.get("container"), str):
+            return {**data, "collection": data["container"]}
+        return data
+
+
+class StageRaster(IngestContainer):
+    """`ingest_container` for the rasters of a container alone."""
+
+    job_type: ClassVar[str] = "stage_raster"
+    summary: ClassVar[str] = "ingest_container for the rasters alone"
+    kinds: ClassVar[frozenset[str]] = frozenset({"raster"})
+
+
+class StageVector(IngestContainer):
+    """`ingest_container` for the vectors of a container alone."""
+
+    job_type: ClassVar[str] = "stage_vector"
+    summary: ClassVar[str] = "ingest_container for the vectors alone"
+    kinds: ClassVar[frozenset[str]] = frozenset({"vector", "zip"})
+
+
+JOB_TYPES: dict[str, type[Parameters]] = {
+    t.job_type: t for t in (IngestContainer, StageRaster, StageVector, ListContainer, HelloWorld, StacSetup)
+}
+
+
+class Job(BaseModel):
+    """A valid submission: the same job type and parameters are the same job."""
+
+    model_config = ConfigDict(frozen=True)
+
+    job_id: str
+    job_type: str
+    partition_key: str
+    parameters: dict[str, Any]
+
+    @classmethod
+    def of(cls, parameters: Parameters) -> Self:
+        """The job that these parameters are."""
+        body = parameters.model_dump(mode="json")
+        canonical = json.dumps({"job_type": parameters.job_type, "parameters": body}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        job_id = hashlib.sha256(canonical.encode("utf-8")).hexdigest()
+        slug = parameters.slug()[: PARTITION_KEY_LENGTH - _ID_HEX_IN_KEY - 1]
+        return cls(job_id=job_id, job_type=parameters.job_type, partition_key=f"{slug}_{job_id[:_ID_HEX_IN_KEY]}", parameters=body)
+
+
+def parameters_type(job_type: str) -> type[Parameters]:
+    """The model of a job type.
+
+    Raises:
+        GeoAssetsError: UNKNOWN_JOB_TYPE.
+    """
+    try:
+        return JOB_TYPES[job_type]
+    except KeyError:
+        raise GeoAssetsError("UNKNOWN_JOB_TYPE", f"there is no job type {job_type!r}; there are: {', '.join(sorted(JOB_TYPES))}") from None
+
+
+def validate_parameters(job_type: str, data: dict[str, Any]) -> Parameters:
+    """Parameters as a model, defaults filled in.
+
+    Raises:
+        GeoAssetsError: UNKNOWN_JOB_TYPE; INVALID_PARAMETERS, one sentence that names every field at fault.
+    """
+    model = parameters_type(job_type)
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise GeoAssetsError("INVALID_PARAMETERS", f"{job_type}: {'; '.join(_faults(error))}") from error
+
+
+def _faults(error: ValidationError) -> list[str]:
+    """`field: what is wrong (got value)` for each fault."""
+    faults = []
+    for fault in error.errors(include_url=False, include_context=False):
+        field = ".".join(str(part) for part in fault["loc"]) or "parameters"
+        got = "" if fault["type"] == "missing" else f" (got {_shown(fault['input'])})"
+        message = {"missing": "is required", "extra_forbidden": "is not a parameter of this job type"}.get(fault["type"], fault["msg"])
+        faults.append(f"{field}: {message.removeprefix('Value error, ')}{got}")
+    return faults
+
+
+def _shown(value: Any, limit: int = 80) -> str:
+    text = json.dumps(value, ensure_ascii=True, default=repr)
+    return text if len(text) <= limit else text[:limit] + "…"

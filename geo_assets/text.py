@@ -1,0 +1,27 @@
+"""Small pure helpers on text and iterables that several packages share.
+
+Here: functions of a few lines without a dependency. Not here: anything with a subject of its own.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of at most `size` items, in order (itertools.batched is there from Python 3.12)."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def slug(text: str, *, length: int, separator: str = "-") -> str:
+    """`text` in `[a-z0-9]` and the separator: accents folded, the rest collapsed, cut to `length`; empty becomes `x`."""
+    folded = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", separator, folded).strip(separator)[:length].strip(separator) or "x"
