@@ -87,10 +87,10 @@ create table geo.table_names (
 );
 
 -- A publishing transaction calls this first: it fails where the run no longer owns the job,
--- and holds off a take-over until the transaction ends.
+-- and holds off a take-over (which locks the row for update) until the transaction ends. Heartbeats pass.
 create function geo.assert_lease(p_job_id text, p_run_id text) returns void language plpgsql as $$
 begin
-    perform from geo.jobs where job_id = p_job_id and lease_run_id = p_run_id for share;
+    perform from geo.jobs where job_id = p_job_id and lease_run_id = p_run_id for key share;
     if not found then
         raise exception 'run % does not hold the lease of job %', p_run_id, p_job_id using errcode = 'GA001';
     end if;

@@ -1,0 +1,1 @@
+"""Every statement on schema `geo`: jobs, attempts, leases, tasks, inventory, table names."""

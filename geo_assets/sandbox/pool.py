@@ -66,7 +66,7 @@ class _Child:
         }
         command = [sys.executable, "-m", "geo_assets.sandbox.child", str(theirs.fileno()), str(lifeline_read), str(memory_mb), str(file_mb)]
         self.process = subprocess.Popen(
-            command, env=environment, cwd=scratch, pass_fds=(theirs.fileno(), lifeline_read), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            command, env=environment, cwd=scratch, pass_fds=(theirs.fileno(), lifeline_read), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         theirs.close()
         os.close(lifeline_read)

@@ -1,0 +1,79 @@
+"""The inventory of a container, and the names of published tables.
+
+Here: statements on `geo.inventory` and `geo.table_names`. Not here: listing (`storage/containers.py`), classification
+(`storage/sources.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from psycopg_pool import ConnectionPool
+
+from geo_assets.database.connections import DictConnection, retrying
+from geo_assets.storage.containers import Blob
+from geo_assets.storage.sources import Member, name_key
+
+
+class Inventory:
+    """What a container held when a job last looked."""
+
+    def __init__(self, pool: ConnectionPool[DictConnection]) -> None:
+        self._pool = pool
+
+    def replace(self, job_id: str, pages: Iterable[list[Blob]]) -> int:
+        """Write the listing anew; returns the number of files. One transaction, a page in memory."""
+        count = 0
+        with self._pool.connection() as conn:
+            conn.execute("delete from geo.inventory where job_id = %s", (job_id,))
+            with (
+                conn.cursor() as cursor,
+                cursor.copy("copy geo.inventory (job_id, path, size, etag, last_modified, folder, stem) from stdin") as copy,
+            ):
+                for page in pages:
+                    for blob in page:
+                        copy.write_row((job_id, blob.path, blob.size, blob.etag, blob.last_modified, *name_key(blob.path)))
+                    count += len(page)
+        return count
+
+    def members(self, job_id: str) -> Iterator[Member]:
+        """Every file, ordered so that a source and its sidecars are neighbours; a server-side cursor bounds memory."""
+        with self._pool.connection() as conn, conn.cursor("inventory") as cursor:
+            cursor.itersize = 2000
+            cursor.execute('select path, size, etag from geo.inventory where job_id = %s order by folder collate "C", stem collate "C", path collate "C"', (job_id,))
+            for row in cursor:
+                yield Member.model_validate(row)
+
+    @retrying
+    def totals(self, job_id: str) -> tuple[int, int]:
+        """(files, bytes)."""
+        with self._pool.connection() as conn:
+            row = conn.execute("select count(*) as files, coalesce(sum(size), 0)::bigint as bytes from geo.inventory where job_id = %s", (job_id,)).fetchone()
+        return (int(str(row["files"])), int(str(row["bytes"]))) if row else (0, 0)
+
+
+class TableNames:
+    """Which source owns which table name: the first to ask keeps it."""
+
+    def __init__(self, pool: ConnectionPool[DictConnection]) -> None:
+        self._pool = pool
+
+    @retrying
+    def allot(self, candidates: list[str], *, account: str, container: str, path: str, layer: str, collection: str) -> str:
+        """The table name of a source's layer: the one it has, else the first free of `candidates`.
+
+        The last candidate must be unique by construction (it carries a hash of the source).
+        """
+        key = (account, container, path, layer, collection)
+        with self._pool.connection() as conn:
+            conn.execute("select pg_advisory_xact_lock(hashtextextended('geo_assets:table_names', 0))")
+            row = conn.execute(
+                "select table_name from geo.table_names where (account, container, path, layer, collection) = (%s, %s, %s, %s, %s)", key
+            ).fetchone()
+            if row:
+                return str(row["table_name"])
+            for name in candidates:
+                if conn.execute("insert into geo.table_names values (%s, %s, %s, %s, %s, %s) on conflict do nothing", (name, *key)).rowcount:
+                    return name
+        msg = f"no table name is free for {path}"
+        raise RuntimeError(msg)

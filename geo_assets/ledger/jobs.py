@@ -1,0 +1,201 @@
+"""Jobs, their attempts and their lease.
+
+Here: submitting, launching at most once, claiming, heartbeats, reading. Not here: tasks (`tasks.py`); starting a run
+(`defs/sensors.py`, `submissions/launch.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, LiteralString
+
+from psycopg.types.json import Jsonb
+from psycopg_pool import ConnectionPool
+
+from geo_assets.database.connections import DictConnection, retrying
+from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger.models import Attempt, Claim, JobRecord, JobStatus, StageCounts, Submitted
+from geo_assets.submissions.parameters import Job
+
+#: Whoever said it would launch an attempt and did not within this time has died; the sensor launches it instead.
+LAUNCH_GRACE_SECONDS = 20
+
+#: A run that has not renewed its lease for this long is taken for dead, whatever Dagster says of it.
+LEASE_SECONDS = 60
+
+#: Run states in which an owner may still be at work.
+_LIVE = ["STARTING", "STARTED", "CANCELING", "MANAGED", "SUSPENDED"]
+
+
+class Jobs:
+    """Statements on `geo.jobs`, `geo.attempts` and `geo.job_status`."""
+
+    def __init__(self, pool: ConnectionPool[DictConnection]) -> None:
+        self._pool = pool
+
+    @retrying
+    def submit(self, job: Job, *, submitted_by: str, rerun_completed: bool, force: bool = False) -> Submitted:
+        """Record a submission; asks for an attempt where there is something to do.
+
+        A new job gets its first attempt. While one is queued or processing, nothing is asked for. A failed or cancelled job
+        gets another attempt; a completed one only where its input may have changed since (`rerun_completed`) or by `force`.
+        """
+        with self._pool.connection() as conn:
+            created = conn.execute(
+                """insert into geo.jobs (job_id, job_type, parameters, partition_key, submitted_by)
+                   values (%s, %s, %s, %s, %s) on conflict (job_id) do nothing""",
+                (job.job_id, job.job_type, Jsonb(job.parameters), job.partition_key, submitted_by),
+            ).rowcount
+            conn.execute("select from geo.jobs where job_id = %s for no key update", (job.job_id,))  # one submitter at a time from here
+            status = JobStatus.QUEUED if created else self._status(conn, job.job_id)
+            completed = status in {JobStatus.COMPLETED, JobStatus.COMPLETED_WITH_ERRORS}
+            wanted = bool(created) or (status.is_final and (force or rerun_completed or not completed))
+            attempt = self._add_attempt(conn, job.job_id, submitted_by, force=force) if wanted else None
+        return Submitted(
+            job_id=job.job_id,
+            job_type=job.job_type,
+            partition_key=job.partition_key,
+            status=JobStatus.QUEUED if wanted else status,
+            duplicate=not created,
+            attempt=attempt,
+        )
+
+    def _status(self, conn: DictConnection, job_id: str) -> JobStatus:
+        row = conn.execute("select status from geo.job_status where job_id = %s", (job_id,)).fetchone()
+        return JobStatus(str(row["status"])) if row else JobStatus.QUEUED
+
+    def _add_attempt(self, conn: DictConnection, job_id: str, requested_by: str, *, force: bool = False) -> int:
+        row = conn.execute(
+            """insert into geo.attempts (job_id, attempt, requested_by, force)
+               select %(job)s, coalesce(max(attempt), 0) + 1, %(by)s, %(force)s from geo.attempts where job_id = %(job)s
+               returning attempt""",
+            {"job": job_id, "by": requested_by, "force": force},
+        ).fetchone()
+        return int(str(row["attempt"])) if row else 1
+
+    @retrying
+    def take_launch(self, job_id: str, attempt: int) -> bool:
+        """Whether the caller is the one to launch this attempt; true for exactly one."""
+        with self._pool.connection() as conn:
+            return bool(
+                conn.execute(
+                    "update geo.attempts set launched_at = now() where job_id = %s and attempt = %s and launched_at is null and run_id is null",
+                    (job_id, attempt),
+                ).rowcount
+            )
+
+    @retrying
+    def give_back_launch(self, job_id: str, attempt: int) -> None:
+        """The launch did not happen: the next one to look may try."""
+        with self._pool.connection() as conn:
+            conn.execute("update geo.attempts set launched_at = null where job_id = %s and attempt = %s and run_id is null", (job_id, attempt))
+
+    @retrying
+    def take_launches(self, limit: int) -> list[Attempt]:
+        """Attempts that nobody has launched, or whose launcher died; the caller launches them.
+
+        An attempt for whose partition Dagster already has a newer run was launched, whatever became of its launcher.
+        """
+        with self._pool.connection() as conn:
+            rows = conn.execute(
+                """update geo.attempts a set launched_at = now()
+                     from geo.jobs j
+                    where j.job_id = a.job_id and (a.job_id, a.attempt) in (
+                        select c.job_id, c.attempt
+                          from geo.attempts c
+                          join geo.jobs cj using (job_id)
+                          left join lateral geo.newest_run(cj.partition_key) r on true
+                         where c.run_id is null
+                           and (c.launched_at is null and c.requested_at < now() - interval '2 seconds'
+                                or c.launched_at < now() - make_interval(secs => %(grace)s))
+                           and (r.run_id is null or r.created_at < c.requested_at)
+                         order by c.requested_at
+                         limit %(limit)s
+                           for update of c skip locked)
+                returning a.job_id, j.job_type, j.partition_key, a.attempt""",
+                {"grace": LAUNCH_GRACE_SECONDS, "limit": limit},
+            ).fetchall()
+        return [Attempt.model_validate(row) for row in rows]
+
+    @retrying
+    def claim(self, partition_key: str, run_id: str, attempt: int | None, *, requested_by: str = "dagster") -> Claim:
+        """Make `run_id` the owner of its job, unless another live run is.
+
+        Raises:
+            GeoAssetsError: JOB_NOT_FOUND, nobody submitted a job with this partition key.
+        """
+        with self._pool.connection() as conn:
+            job = conn.execute("select * from geo.jobs where partition_key = %s for update", (partition_key,)).fetchone()
+            if job is None:
+                raise GeoAssetsError("JOB_NOT_FOUND", f"no submission is recorded for partition {partition_key!r}", remedy="submit it: geo-assets submit JOB_TYPE …")
+            owner = job["lease_run_id"]
+            if owner not in {None, run_id} and self._is_live(conn, str(job["job_id"]), str(owner)):
+                conn.execute(
+                    "insert into geo.stood_aside (run_id, job_id, owner_run_id) values (%s, %s, %s) on conflict do nothing", (run_id, job["job_id"], owner)
+                )
+                return self._claim_of(job, run_id, owner=str(owner), force=False)
+            conn.execute("update geo.jobs set lease_run_id = %s, lease_heartbeat = now() where job_id = %s", (run_id, job["job_id"]))
+            force = self._bind_attempt(conn, str(job["job_id"]), run_id, attempt, requested_by)
+            return self._claim_of(job, run_id, owner=run_id, force=force)
+
+    def _is_live(self, conn: DictConnection, job_id: str, run_id: str) -> bool:
+        row = conn.execute(
+            """select from dagster.runs r join geo.jobs j on j.job_id = %s
+                where r.run_id = %s and r.status = any(%s) and j.lease_heartbeat > now() - make_interval(secs => %s)""",
+            (job_id, run_id, _LIVE, LEASE_SECONDS),
+        ).fetchone()
+        return row is not None
+
+    def _bind_attempt(self, conn: DictConnection, job_id: str, run_id: str, attempt: int | None, requested_by: str) -> bool:
+        bound = conn.execute(
+            """update geo.attempts set run_id = %(run)s, launched_at = coalesce(launched_at, now())
+                where job_id = %(job)s and (run_id = %(run)s or (attempt = %(attempt)s and run_id is null)) returning force""",
+            {"run": run_id, "job": job_id, "attempt": attempt},
+        ).fetchone()
+        if bound:
+            return bool(bound["force"])
+        added = self._add_attempt(conn, job_id, requested_by)  # launched from the UI, by a backfill or a re-execution
+        conn.execute("update geo.attempts set run_id = %s, launched_at = now() where job_id = %s and attempt = %s", (run_id, job_id, added))
+        return False
+
+    @staticmethod
+    def _claim_of(job: dict[str, object], run_id: str, *, owner: str, force: bool) -> Claim:
+        return Claim.model_validate(
+            {"job_id": job["job_id"], "job_type": job["job_type"], "parameters": job["parameters"], "run_id": run_id, "owner_run_id": owner, "force": force}
+        )
+
+    @retrying
+    def heartbeat(self, job_id: str, run_id: str) -> bool:
+        """Renew the lease; false where it was lost."""
+        with self._pool.connection() as conn:
+            return bool(conn.execute("update geo.jobs set lease_heartbeat = now() where job_id = %s and lease_run_id = %s", (job_id, run_id)).rowcount)
+
+    @retrying
+    def find(self, job_id: str) -> JobRecord:
+        """One job by its id, or by the first characters of it (at least 6).
+
+        Raises:
+            GeoAssetsError: JOB_NOT_FOUND, none or several.
+        """
+        with self._pool.connection() as conn:
+            rows = conn.execute("select * from geo.job_status where job_id ^@ %s limit 2", (job_id,)).fetchall() if len(job_id) >= 6 else []
+            if len(rows) != 1:
+                raise GeoAssetsError("JOB_NOT_FOUND", f"{'no job' if not rows else 'more than one job'} has an id that starts with {job_id!r}")
+            stages = conn.execute("select * from geo.stage_counts where job_id = %s order by first_started_at nulls last, stage", (rows[0]["job_id"],)).fetchall()
+        return _record(rows[0], stages)
+
+    @retrying
+    def newest(self, *, limit: int = 50, status: JobStatus | None = None, job_type: str | None = None) -> list[JobRecord]:
+        """The newest jobs first."""
+        where: LiteralString = "where (%(status)s::text is null or status = %(status)s) and (%(type)s::text is null or job_type = %(type)s)"
+        with self._pool.connection() as conn:
+            rows = conn.execute("select * from geo.job_status " + where + " order by created_at desc limit %(limit)s", {"status": status, "type": job_type, "limit": limit}).fetchall()
+            counts = conn.execute("select * from geo.stage_counts where job_id = any(%s) order by first_started_at nulls last, stage", ([r["job_id"] for r in rows],)).fetchall()
+        by_job: dict[object, list[dict[str, Any]]] = {}
+        for count in counts:
+            by_job.setdefault(count["job_id"], []).append(count)
+        return [_record(row, by_job.get(row["job_id"], [])) for row in rows]
+
+
+def _record(row: dict[str, Any], stages: list[dict[str, Any]]) -> JobRecord:
+    counts = tuple(StageCounts.model_validate(stage) for stage in stages)
+    return JobRecord.model_validate({**row, "stages": counts})

@@ -1,0 +1,154 @@
+"""What the ledger gives back, typed. Not here: statements."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class TaskStatus(StrEnum):
+    """The states of a task; `geo.task_status` in SQL."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    SKIPPED = "skipped"  # already done for the same input and parameters; carries the earlier outputs
+    QUARANTINED = "quarantined"  # the input is bad: reason and remedy recorded, never retried by itself
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class JobStatus(StrEnum):
+    """The states of a job; derived in `sql/0003_status.sql`."""
+
+    QUEUED = "queued"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    COMPLETED_WITH_ERRORS = "completed_with_errors"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INVALID = "invalid"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more will happen by itself."""
+        return self not in {JobStatus.QUEUED, JobStatus.PROCESSING}
+
+
+class StageCounts(BaseModel):
+    """The account of one stage: total = the sum of the rest."""
+
+    model_config = ConfigDict(frozen=True)
+    stage: str
+    total: int
+    succeeded: int
+    skipped: int
+    quarantined: int
+    failed: int
+    running: int = 0
+    pending: int = 0
+    cancelled: int = 0
+
+    @property
+    def done(self) -> int:
+        """Tasks that have come to an end."""
+        return self.total - self.running - self.pending
+
+
+class JobRecord(BaseModel):
+    """A job as people see it."""
+
+    model_config = ConfigDict(frozen=True)
+    job_id: str
+    job_type: str
+    status: JobStatus
+    partition_key: str
+    parameters: dict[str, Any]
+    submitted_by: str
+    created_at: datetime
+    attempt: int
+    run_id: str | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    stages: tuple[StageCounts, ...] = ()
+
+
+class TaskRecord(BaseModel):
+    """A task as people see it."""
+
+    model_config = ConfigDict(frozen=True)
+    stage: str
+    task_key: str
+    kind: str
+    status: TaskStatus
+    error_code: str | None = None
+    error_message: str | None = None
+    remedy: str | None = None
+    outputs: dict[str, Any] = {}
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+class PlannedTask(BaseModel):
+    """A unit of work that a stage intends: what it is of, and the fingerprint that tells whether it is done already."""
+
+    model_config = ConfigDict(frozen=True)
+    task_key: str
+    kind: str
+    fingerprint: str
+    input: dict[str, Any] = {}
+    #: Set for what cannot be worked on at all: it is quarantined as it is planned.
+    error: dict[str, str] | None = None
+
+
+class Work(BaseModel):
+    """A planned task as a worker gets it."""
+
+    model_config = ConfigDict(frozen=True)
+    task_key: str
+    kind: str
+    fingerprint: str
+    input: dict[str, Any]
+    receipt: dict[str, Any] | None = None
+
+
+class Attempt(BaseModel):
+    """One request to run a job."""
+
+    model_config = ConfigDict(frozen=True)
+    job_id: str
+    job_type: str
+    partition_key: str
+    attempt: int
+
+
+class Submitted(BaseModel):
+    """The answer to a submission."""
+
+    model_config = ConfigDict(frozen=True)
+    job_id: str
+    job_type: str
+    partition_key: str
+    status: JobStatus
+    duplicate: bool
+    attempt: int | None  # the attempt that this submission asked for; None: nothing new was asked for
+
+
+class Claim(BaseModel):
+    """A run's hold of its job, or the run that holds it instead."""
+
+    model_config = ConfigDict(frozen=True)
+    job_id: str
+    job_type: str
+    parameters: dict[str, Any]
+    run_id: str
+    force: bool
+    owner_run_id: str
+
+    @property
+    def won(self) -> bool:
+        """Whether this run owns the job."""
+        return self.owner_run_id == self.run_id

@@ -1,0 +1,233 @@
+"""Tasks: planning a stage against what is done already, working through it, and the account of it.
+
+Here: the statements that keep `listed = succeeded + skipped + quarantined + failed` true. Not here: doing the work.
+
+A run may only touch tasks that it planned itself (`run_id`); a run that lost its job finds no row to change and stops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import psycopg
+from psycopg.types.json import Jsonb
+from psycopg_pool import ConnectionPool
+
+from geo_assets.database.connections import DictConnection, retrying
+from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger.models import JobStatus, PlannedTask, StageCounts, TaskRecord, Work
+from geo_assets.text import batched
+
+_PLAN_BATCH = 1000
+
+#: What an earlier run left decides: done stays done, bad stays bad, converted goes on to be registered, the rest is redone.
+_PLAN = """
+with planned as (
+    select * from jsonb_to_recordset(%(tasks)s) as t (task_key text, kind text, fingerprint text, input jsonb, error jsonb)
+)
+insert into geo.tasks as old (job_id, stage, task_key, kind, fingerprint, input, run_id, status, error_code, error_message, remedy, finished_at)
+select %(job)s, %(stage)s, task_key, kind, fingerprint, input, %(run)s,
+       case when error is null then 'pending' else 'quarantined' end::geo.task_status,
+       error->>'code', error->>'message', error->>'remedy', case when error is not null then now() end
+  from planned
+on conflict (job_id, stage, task_key) do update set
+    kind = excluded.kind, input = excluded.input, run_id = excluded.run_id, listed = true, fingerprint = excluded.fingerprint,
+    status = case
+        when excluded.status = 'quarantined' then excluded.status
+        when old.fingerprint <> excluded.fingerprint or %(force)s then 'pending'
+        when old.status in ('succeeded', 'skipped') then 'skipped'
+        when old.status = 'quarantined' then 'quarantined'
+        when old.receipt is not null then 'running'
+        else 'pending' end,
+    outputs = case when (old.fingerprint = excluded.fingerprint and not %(force)s) then old.outputs else '{}' end,
+    receipt = case when (old.fingerprint = excluded.fingerprint and not %(force)s) then old.receipt end,
+    error_code = case when excluded.status = 'quarantined' then excluded.error_code
+        when old.status = 'quarantined' and old.fingerprint = excluded.fingerprint and not %(force)s then old.error_code end,
+    error_message = case when excluded.status = 'quarantined' then excluded.error_message
+        when old.status = 'quarantined' and old.fingerprint = excluded.fingerprint and not %(force)s then old.error_message end,
+    remedy = case when excluded.status = 'quarantined' then excluded.remedy
+        when old.status = 'quarantined' and old.fingerprint = excluded.fingerprint and not %(force)s then old.remedy end
+"""
+
+
+class Tasks:
+    """Statements on `geo.tasks`."""
+
+    def __init__(self, pool: ConnectionPool[DictConnection]) -> None:
+        self._pool = pool
+
+    def plan(self, job_id: str, run_id: str, stage: str, tasks: Iterable[PlannedTask], *, force: bool = False) -> int:
+        """Enter a stage's tasks; returns how many. One transaction: a stage is planned whole or not at all."""
+        count = 0
+        with self._pool.connection() as conn:
+            _assert_lease(conn, job_id, run_id)
+            conn.execute("update geo.tasks set listed = false where job_id = %s and stage = %s", (job_id, stage))
+            for batch in batched(tasks, _PLAN_BATCH):
+                rows = Jsonb([t.model_dump(mode="json") for t in batch])
+                conn.execute(_PLAN, {"tasks": rows, "job": job_id, "stage": stage, "run": run_id, "force": force})
+                count += len(batch)
+        return count
+
+    @retrying
+    def pending_keys(self, job_id: str, run_id: str, stage: str) -> list[str]:
+        """What is still to do, in order."""
+        with self._pool.connection() as conn:
+            rows = conn.execute(
+                "select task_key from geo.tasks where job_id = %s and run_id = %s and stage = %s and listed and status = 'pending' order by task_key",
+                (job_id, run_id, stage),
+            ).fetchall()
+        return [str(row["task_key"]) for row in rows]
+
+    @retrying
+    def work(self, job_id: str, run_id: str, stage: str, first: str, last: str) -> list[Work]:
+        """The unfinished tasks of a chunk: keys from `first` to `last`. A step that runs again finds only what is left."""
+        with self._pool.connection() as conn:
+            rows = conn.execute(
+                """select task_key, kind, fingerprint, input, receipt from geo.tasks
+                    where job_id = %s and run_id = %s and stage = %s and listed and task_key between %s and %s
+                      and status in ('pending', 'running') and receipt is null
+                    order by task_key""",
+                (job_id, run_id, stage, first, last),
+            ).fetchall()
+        return [Work.model_validate(row) for row in rows]
+
+    @retrying
+    def outputs(self, job_id: str, stage: str, first: str, last: str) -> dict[str, dict[str, Any]]:
+        """What the finished tasks from `first` to `last` put out."""
+        with self._pool.connection() as conn:
+            rows = conn.execute(
+                """select task_key, outputs from geo.tasks
+                    where job_id = %s and stage = %s and listed and status in ('succeeded', 'skipped') and task_key between %s and %s""",
+                (job_id, stage, first, last),
+            ).fetchall()
+        return {str(row["task_key"]): dict(row["outputs"]) for row in rows}  # type: ignore[call-overload]
+
+    @retrying
+    def awaiting_registration(self, job_id: str, run_id: str, stages: Sequence[str], *, after: tuple[str, str], limit: int) -> list[dict[str, Any]]:
+        """Converted tasks that are not in the catalogue yet, a page at a time in (stage, key) order."""
+        with self._pool.connection() as conn:
+            return conn.execute(
+                """select stage, task_key, kind, fingerprint, input, outputs, receipt from geo.tasks
+                    where job_id = %s and run_id = %s and stage = any(%s) and listed and status = 'running' and receipt is not null
+                      and (stage, task_key) > (%s, %s)
+                    order by stage, task_key limit %s""",
+                (job_id, run_id, list(stages), *after, limit),
+            ).fetchall()
+
+    @retrying
+    def start(self, job_id: str, run_id: str, stage: str, task_key: str) -> None:
+        """A worker takes up a task."""
+        self._change(job_id, run_id, stage, task_key, "status = 'running', started_at = now(), finished_at = null")
+
+    @retrying
+    def converted(self, job_id: str, run_id: str, stage: str, task_key: str, *, outputs: dict[str, Any], receipt: dict[str, Any]) -> None:
+        """The output exists under its final name, but nobody is told of it before it is in the catalogue."""
+        self._change(job_id, run_id, stage, task_key, "outputs = %(outputs)s, receipt = %(receipt)s", outputs=Jsonb(outputs), receipt=Jsonb(receipt))
+
+    @retrying
+    def succeed(self, job_id: str, run_id: str, stage: str, task_key: str, *, outputs: dict[str, Any]) -> None:
+        """The task is done and its outputs are where they say."""
+        self._change(job_id, run_id, stage, task_key, "status = 'succeeded', outputs = outputs || %(outputs)s, finished_at = now()", outputs=Jsonb(outputs))
+
+    @retrying
+    def succeed_many(self, job_id: str, run_id: str, done: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
+        """As `succeed`, for (stage, task_key, outputs) at once."""
+        rows = [{"stage": stage, "task_key": key, "outputs": outputs} for stage, key, outputs in done]
+        with self._pool.connection() as conn:
+            _assert_lease(conn, job_id, run_id)
+            changed = conn.execute(
+                """update geo.tasks t set status = 'succeeded', outputs = t.outputs || d.outputs,
+                          started_at = coalesce(t.started_at, now()), finished_at = now()
+                     from jsonb_to_recordset(%s) as d (stage text, task_key text, outputs jsonb)
+                    where t.job_id = %s and t.run_id = %s and t.stage = d.stage and t.task_key = d.task_key""",
+                (Jsonb(rows), job_id, run_id),
+            ).rowcount
+            if changed != len(rows):
+                raise _lost(job_id, run_id)
+
+    @retrying
+    def fail(self, job_id: str, run_id: str, stage: str, task_key: str, error: GeoAssetsError) -> None:
+        """The task ends: quarantined where its input is at fault, failed otherwise. Its receipt goes, so that it is redone."""
+        status = "quarantined" if error.error_class == "invalid" else "failed"
+        self._change(
+            job_id,
+            run_id,
+            stage,
+            task_key,
+            """status = %(status)s::geo.task_status, error_code = %(code)s, error_message = %(message)s, remedy = %(remedy)s,
+               outputs = '{}', receipt = null, finished_at = now()""",
+            status=status,
+            code=error.code,
+            message=_storable(error.message)[:2000],
+            remedy=error.remedy,
+        )
+
+    @retrying
+    def cancel_rest(self, job_id: str, run_id: str) -> int:
+        """End what was planned and will not be done; returns how many."""
+        with self._pool.connection() as conn:
+            return conn.execute(
+                "update geo.tasks set status = 'cancelled', finished_at = now() where job_id = %s and run_id = %s and listed and status in ('pending', 'running')",
+                (job_id, run_id),
+            ).rowcount
+
+    def _change(self, job_id: str, run_id: str, stage: str, task_key: str, assignments: Any, **values: Any) -> None:
+        query = "update geo.tasks set " + assignments + " where job_id = %(job)s and run_id = %(run)s and stage = %(stage)s and task_key = %(key)s"
+        with self._pool.connection() as conn:
+            changed = conn.execute(query, {"job": job_id, "run": run_id, "stage": stage, "key": task_key, **values}).rowcount
+        if changed != 1:
+            raise _lost(job_id, run_id)
+
+    @retrying
+    def counts(self, job_id: str, stage: str) -> StageCounts:
+        """The account of one stage; all zero where it has no task."""
+        with self._pool.connection() as conn:
+            row = conn.execute("select * from geo.stage_counts where job_id = %s and stage = %s", (job_id, stage)).fetchone()
+        return StageCounts.model_validate(row) if row else StageCounts(stage=stage, total=0, succeeded=0, skipped=0, quarantined=0, failed=0)
+
+    @retrying
+    def records(self, job_id: str, *, stage: str | None = None, statuses: Sequence[str] = (), limit: int = 1_000_000) -> list[TaskRecord]:
+        """Tasks of a job in (stage, key) order. What an ended job left undone reads as cancelled."""
+        with self._pool.connection() as conn:
+            job = conn.execute("select status from geo.job_status where job_id = %s", (job_id,)).fetchone()
+            rows = conn.execute(
+                """select stage, task_key, kind, status::text, error_code, error_message, remedy, outputs, started_at, finished_at
+                     from geo.tasks
+                    where job_id = %(job)s and listed and (%(stage)s::text is null or stage = %(stage)s)
+                      and (%(statuses)s::text[] = '{}' or status::text = any(%(statuses)s))
+                    order by stage, task_key limit %(limit)s""",
+                {"job": job_id, "stage": stage, "statuses": list(statuses), "limit": limit},
+            ).fetchall()
+        ended = job is not None and JobStatus(str(job["status"])).is_final
+        return [_record(row, ended=ended) for row in rows]
+
+    def iterate(self, job_id: str, stage: str) -> Iterator[TaskRecord]:
+        """All tasks of a stage without holding them all."""
+        with self._pool.connection() as conn, conn.cursor("tasks") as cursor:
+            cursor.execute("select * from geo.tasks where job_id = %s and stage = %s and listed order by task_key", (job_id, stage))
+            for row in cursor:
+                yield _record(row, ended=False)
+
+
+def _record(row: dict[str, Any], *, ended: bool) -> TaskRecord:
+    undone = row["status"] in {"pending", "running"}
+    return TaskRecord.model_validate({**row, "status": "cancelled" if ended and undone else row["status"]})
+
+
+def _assert_lease(conn: DictConnection, job_id: str, run_id: str) -> None:
+    try:
+        conn.execute("select geo.assert_lease(%s, %s)", (job_id, run_id))
+    except psycopg.errors.Error as error:
+        if error.sqlstate == "GA001":
+            raise _lost(job_id, run_id) from error
+        raise
+
+
+def _lost(job_id: str, run_id: str) -> GeoAssetsError:
+    return GeoAssetsError("LEASE_LOST", f"run {run_id} no longer owns job {job_id[:12]}")
+
+
+def _storable(text: str) -> str:
+    """PostgreSQL refuses NUL, UTF-8 lone surrogates; a message must never be what fails the recording of a failure."""
+    return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()

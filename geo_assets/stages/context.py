@@ -1,0 +1,109 @@
+"""What every stage has at hand: settings, ledger, containers, and a pool of sandboxed children that starts when needed.
+
+Here: opening and closing these once per process. Not here: any stage.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Self
+
+from geo_assets.database.connections import open_pool
+from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger.inventory import Inventory, TableNames
+from geo_assets.ledger.jobs import Jobs
+from geo_assets.ledger.tasks import Tasks
+from geo_assets.sandbox.pool import SandboxPool
+from geo_assets.settings import Settings
+from geo_assets.stages.contracts import JobRef
+from geo_assets.storage.containers import Container, existing_container, open_container
+
+#: Renewed several times within the lease's life (ledger.jobs.LEASE_SECONDS), so that one slow commit does not lose it.
+HEARTBEAT_SECONDS = 10.0
+
+
+@dataclass
+class StageContext:
+    """Everything a stage works with. A context manager: leaving it ends the children and closes the connections."""
+
+    settings: Settings
+    _stack: ExitStack = field(default_factory=ExitStack, repr=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @cached_property
+    def _pool(self):  # type: ignore[no-untyped-def]  # noqa: ANN202 - the type is open_pool's
+        pool = open_pool(self.settings, max_size=self.settings.workers + 4)
+        self._stack.callback(pool.close)
+        return pool
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        """Jobs, attempts, leases."""
+        return Jobs(self._pool)
+
+    @cached_property
+    def tasks(self) -> Tasks:
+        """The account of tasks."""
+        return Tasks(self._pool)
+
+    @cached_property
+    def inventory(self) -> Inventory:
+        """Listings."""
+        return Inventory(self._pool)
+
+    @cached_property
+    def table_names(self) -> TableNames:
+        """Names of published tables."""
+        return TableNames(self._pool)
+
+    @cached_property
+    def sandbox(self) -> SandboxPool:
+        """The children that open untrusted files."""
+        s = self.settings
+        pool = SandboxPool(s.home / "scratch", workers=s.workers, memory_mb=s.sandbox_memory_mb, timeout_seconds=s.sandbox_timeout_seconds)
+        return self._stack.enter_context(pool)
+
+    def source_container(self, job: JobRef) -> Container:
+        """The container that a job reads."""
+        return existing_container(self.settings, job.parameters["account"], job.parameters["container"])
+
+    def output_container(self, name: str) -> Container:
+        """A container of the output account; made if it is local and not there yet."""
+        container = open_container(self.settings, self.settings.output_account, name)
+        if not container.exists():
+            container.create()
+            container = open_container(self.settings, self.settings.output_account, name)
+        return container
+
+    @contextmanager
+    def lease(self, job: JobRef) -> Iterator[None]:
+        """Keep the job's lease while working.
+
+        Raises:
+            GeoAssetsError: LEASE_LOST, already at the start. Lost later, the next statement on a task says so.
+        """
+        if not self.jobs.heartbeat(job.job_id, job.run_id):
+            raise GeoAssetsError("LEASE_LOST", f"run {job.run_id} no longer owns job {job.job_id[:12]}")
+        stop = threading.Event()
+
+        def beat() -> None:
+            while not stop.wait(HEARTBEAT_SECONDS):
+                if not self.jobs.heartbeat(job.job_id, job.run_id):
+                    return
+
+        thread = threading.Thread(target=beat, name="lease-heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join(timeout=HEARTBEAT_SECONDS)

@@ -1,0 +1,117 @@
+"""What passes between steps: small references, checked at every boundary, written as JSON.
+
+Here: pydantic contracts. Payloads (rasters, frames, items) never cross; they lie in containers, tables and the ledger.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from geo_assets.ledger.models import StageCounts
+
+
+class Contract(BaseModel):
+    """Immutable, complete, nothing extra."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class JobRef(Contract):
+    """The job that a run works on, and whether it may."""
+
+    job_id: str = Field(pattern=r"^[0-9a-f]{64}$")
+    job_type: str
+    partition_key: str
+    run_id: str
+    owner_run_id: str
+    force: bool = False
+    parameters: dict[str, Any]
+
+    @property
+    def stood_aside(self) -> bool:
+        """Another live run owns the job: this one does nothing, and says so."""
+        return self.owner_run_id != self.run_id
+
+
+class InventoryRef(Contract):
+    """A listing, by reference: its rows are in `geo.inventory`."""
+
+    job: JobRef
+    files: int = Field(ge=0)
+    bytes: int = Field(ge=0)
+    ignored: int = Field(0, ge=0, description="left behind by operating systems, or not matched by the globs")
+    sources: dict[str, int] = Field(description="kind -> number of sources")
+    truncated: bool = Field(False, description="the limit left sources out")
+
+
+class Chunk(Contract):
+    """The tasks that one mapped step works through: the pending ones from `first` to `last`."""
+
+    job: JobRef
+    stage: str
+    index: int = Field(ge=0)
+    first: str
+    last: str
+    size: int = Field(ge=1)
+
+    @property
+    def mapping_key(self) -> str:
+        """Dagster allows `[A-Za-z0-9_]`; the index is enough, and cannot collide."""
+        return f"chunk_{self.index:04d}"
+
+
+class ChunkReport(Contract):
+    """What one mapped step did. It is returned also when files failed; only infrastructure faults raise."""
+
+    stage: str
+    index: int = Field(ge=0)
+    done: int = Field(ge=0)
+    quarantined: int = Field(ge=0)
+    failed: int = Field(ge=0)
+    seconds: float = Field(ge=0)
+
+
+class StagePlan(Contract):
+    """A planned stage: what the fan-in must find."""
+
+    job: JobRef
+    stage: str
+    tasks: int = Field(ge=0)
+    chunks: int = Field(ge=0)
+
+
+class StageReport(Contract):
+    """The account of a stage, after its fan-in."""
+
+    job: JobRef
+    stage: str
+    counts: StageCounts
+    awaiting: int = Field(0, ge=0, description="converted, to be registered by the STAC stage")
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        c = self.counts
+        parts = c.succeeded + c.skipped + c.quarantined + c.failed + c.running + c.pending + c.cancelled
+        if c.total != parts:
+            msg = f"{self.stage}: {c.total} tasks are listed, {parts} are accounted for"
+            raise ValueError(msg)
+        return self
+
+
+class CatalogueReport(Contract):
+    """What the STAC stages did."""
+
+    job: JobRef
+    items: int = Field(ge=0)
+    collections: tuple[str, ...] = ()
+    failed: int = Field(0, ge=0)
+
+
+class JobReport(Contract):
+    """The account of a whole job, stage by stage."""
+
+    job: JobRef
+    stages: tuple[StageCounts, ...]
+    complete: bool

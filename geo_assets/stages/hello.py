@@ -1,0 +1,59 @@
+"""`hello_world`: n greetings, then n replies, each built from its greeting. The machinery without a file.
+
+Here: the two stages. Not here: anything that a file needs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from geo_assets.ledger.models import PlannedTask, Work
+from geo_assets.stages.chunks import cut_chunks, plan_of
+from geo_assets.stages.context import StageContext
+from geo_assets.stages.contracts import Chunk, JobRef, StagePlan
+
+GREETINGS = "greetings"
+REPLIES = "replies"
+
+#: A greeting costs a millisecond, a mapped step fifty: few chunks, however large n is.
+_CHUNK, _MAX_CHUNKS = 10, 8
+
+
+def _key(index: int) -> str:
+    return f"{index:04d}"
+
+
+def plan(context: StageContext, job: JobRef, stage: str) -> tuple[StagePlan, list[Chunk]]:
+    """Enter n tasks of a stage and cut what is not done yet into chunks."""
+    if job.stood_aside:
+        return plan_of(job, stage, 0, []), []
+    message = job.parameters["message"]
+    fingerprint = hashlib.sha256(message.encode()).hexdigest()
+    tasks = [PlannedTask(task_key=_key(i), kind=stage.rstrip("s"), fingerprint=fingerprint, input={"index": i}) for i in range(job.parameters["n"])]
+    count = context.tasks.plan(job.job_id, job.run_id, stage, tasks, force=job.force)
+    keys = context.tasks.pending_keys(job.job_id, job.run_id, stage)
+    chunks = cut_chunks(job, stage, keys, chunk_size=_CHUNK, max_chunks=_MAX_CHUNKS)
+    return plan_of(job, stage, count, chunks), chunks
+
+
+def greet(context: StageContext, chunk: Chunk) -> int:
+    """Write the greetings of a chunk; returns how many."""
+    message = chunk.job.parameters["message"]
+    return _finish(context, chunk, {w.task_key: {"greeting": f"{message} (greeting {w.input['index']})"} for w in _work(context, chunk)})
+
+
+def reply(context: StageContext, chunk: Chunk) -> int:
+    """Write the replies of a chunk, each from its greeting; returns how many."""
+    greetings = context.tasks.outputs(chunk.job.job_id, GREETINGS, chunk.first, chunk.last)
+    return _finish(context, chunk, {w.task_key: {"reply": f"You said: {greetings[w.task_key]['greeting']}"} for w in _work(context, chunk)})
+
+
+def _work(context: StageContext, chunk: Chunk) -> list[Work]:
+    return context.tasks.work(chunk.job.job_id, chunk.job.run_id, chunk.stage, chunk.first, chunk.last)
+
+
+def _finish(context: StageContext, chunk: Chunk, outputs: dict[str, dict[str, str]]) -> int:
+    """A chunk's tasks end together in one statement; a run that lost its job changes nothing."""
+    if outputs:
+        context.tasks.succeed_many(chunk.job.job_id, chunk.job.run_id, [(chunk.stage, key, value) for key, value in outputs.items()])
+    return len(outputs)
