@@ -7,9 +7,13 @@ Not here: retry policy (it follows from the class), presentation (`cli.py`, `api
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class ErrorClass(StrEnum):
@@ -83,6 +87,8 @@ ERRORS: dict[str, ErrorKind] = {
     "DATABASE_UNAVAILABLE": ErrorKind(_T, "check it with: geo-assets doctor"),
     "LAUNCH_FAILED": ErrorKind(_T, "the submission is recorded and the sensor will launch it; check with: geo-assets doctor"),
     "DISK_FULL": ErrorKind(_R, "free disk space, then submit again"),
+    "OUTPUT_GONE": ErrorKind(_T, "submit again: it is made anew"),
+    "CONTRACT_VIOLATION": ErrorKind(_X, "a stage was given what it does not expect; report this with the run's id"),
     "INTERNAL": ErrorKind(_X, "run again with --debug and report what it prints"),
 }
 
@@ -114,3 +120,19 @@ class GeoAssetsError(Exception):
 
     def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
         return type(self), (self.code, self.message)
+
+
+def faults(error: ValidationError) -> list[str]:
+    """Each fault that pydantic found, as `field: what is wrong (got value)`."""
+    sentences = []
+    for fault in error.errors(include_url=False, include_context=False):
+        field = ".".join(str(part) for part in fault["loc"]) or "parameters"
+        got = "" if fault["type"] == "missing" else f" (got {_shown(fault['input'])})"
+        message = {"missing": "is required", "extra_forbidden": "is not a parameter of this job type"}.get(fault["type"], fault["msg"])
+        sentences.append(f"{field}: {message.removeprefix('Value error, ')}{got}")
+    return sentences
+
+
+def _shown(value: Any, limit: int = 80) -> str:
+    text = json.dumps(value, ensure_ascii=True, default=repr)
+    return text if len(text) <= limit else text[:limit] + "…"

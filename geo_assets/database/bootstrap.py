@@ -32,6 +32,7 @@ def bootstrap(admin_dsn: str, settings: Settings) -> None:
     with psycopg.connect(admin_dsn, autocommit=True) as conn:
         for role in ROLES:
             _create_login(conn, *settings.credentials(role))
+        conn.execute(sql.SQL("alter role {} createrole").format(sql.Identifier(settings.migrator_user)))  # pgstac's migration asks for it
         for name in _PGSTAC_ROLES:
             _create_role(conn, name)
         _grant_memberships(conn, settings)
@@ -67,7 +68,7 @@ def _grant_memberships(conn: psycopg.Connection, settings: Settings) -> None:
 
 
 def _create_database(conn: psycopg.Connection, settings: Settings) -> None:
-    if conn.execute("select from pg_database where datname = %s", (settings.pg_database,)).fetchone():
+    if conn.execute("select from pg_database where datname = %s", (settings.pg_database,)).fetchone() is not None:
         return
     conn.execute(
         sql.SQL("create database {} owner {} template template0 encoding 'UTF8'").format(

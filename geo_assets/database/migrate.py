@@ -95,3 +95,13 @@ def _migrate_pgstac(conn: psycopg.Connection, settings: Settings) -> None:
 
     with PgstacDB(dsn=settings.dsn("migrator")) as db:
         Migrate(db).run_migration(toversion=PGSTAC_VERSION)
+
+
+def up_to_date(settings: Settings) -> bool:
+    """Whether nothing is to be migrated; false also where the database does not answer."""
+    try:
+        with psycopg.connect(settings.dsn("migrator"), connect_timeout=5) as conn:
+            applied = dict(conn.execute("select name, sha256 from public.geo_migrations").fetchall())
+            return pgstac_version(conn) == PGSTAC_VERSION and applied == {m.name: m.sha256 for m in migrations()}
+    except psycopg.Error:
+        return False

@@ -164,6 +164,12 @@ class Jobs:
         )
 
     @retrying
+    def release(self, job_id: str, run_id: str) -> None:
+        """Give the lease up; nothing happens where another run has it."""
+        with self._pool.connection() as conn:
+            conn.execute("update geo.jobs set lease_run_id = null, lease_heartbeat = null where job_id = %s and lease_run_id = %s", (job_id, run_id))
+
+    @retrying
     def heartbeat(self, job_id: str, run_id: str) -> bool:
         """Renew the lease; false where it was lost."""
         with self._pool.connection() as conn:

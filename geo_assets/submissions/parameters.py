@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from geo_assets.errors import GeoAssetsError
+from geo_assets.errors import GeoAssetsError, faults
 
 #: Dagster tags and URLs carry the partition key; 63 is the strictest limit among them.
 PARTITION_KEY_LENGTH = 63
@@ -204,20 +204,4 @@ def validate_parameters(job_type: str, data: dict[str, Any]) -> Parameters:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise GeoAssetsError("INVALID_PARAMETERS", f"{job_type}: {'; '.join(_faults(error))}") from error
-
-
-def _faults(error: ValidationError) -> list[str]:
-    """`field: what is wrong (got value)` for each fault."""
-    faults = []
-    for fault in error.errors(include_url=False, include_context=False):
-        field = ".".join(str(part) for part in fault["loc"]) or "parameters"
-        got = "" if fault["type"] == "missing" else f" (got {_shown(fault['input'])})"
-        message = {"missing": "is required", "extra_forbidden": "is not a parameter of this job type"}.get(fault["type"], fault["msg"])
-        faults.append(f"{field}: {message.removeprefix('Value error, ')}{got}")
-    return faults
-
-
-def _shown(value: Any, limit: int = 80) -> str:
-    text = json.dumps(value, ensure_ascii=True, default=repr)
-    return text if len(text) <= limit else text[:limit] + "…"
+        raise GeoAssetsError("INVALID_PARAMETERS", f"{job_type}: {'; '.join(faults(error))}") from error

@@ -1,0 +1,358 @@
+"""`geo-assets …`: a thin skin over the package.
+
+Here: arguments, what is printed, exit codes. Not here: anything that decides.
+
+Standard output carries the result alone (with `--json`, one JSON document); progress and logs go to standard error.
+An error is one line and a hint; a traceback only with `--debug`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from geo_assets import __version__
+from geo_assets.errors import GeoAssetsError
+
+app = typer.Typer(
+    name="geo-assets",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="A container of geospatial files becomes validated COGs, a STAC catalogue and PostGIS tables, with an exact account of every file.",
+    epilog="First evening: `geo-assets demo`. Then `geo-assets upload FOLDER default/landing` and `geo-assets submit ingest_container --param container=landing --wait`.",
+)
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+JobId = Annotated[str, typer.Argument(help="A job's id, or its first characters (6 at least).")]
+
+
+class _State:
+    debug = False
+
+
+@app.callback()
+def _root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    _State.debug = debug
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """The entry point: runs the command; turns errors into one line, a hint and an exit code."""
+    try:
+        app()
+    except GeoAssetsError as error:
+        if _State.debug:
+            raise
+        _die(error.message, error.remedy)
+    except KeyboardInterrupt:
+        _die("interrupted", "what was submitted goes on: geo-assets jobs", code=130)
+    except BrokenPipeError:
+        sys.exit(0)
+    except Exception as error:
+        if _State.debug:
+            raise
+        _die(f"{type(error).__name__}: {error}".splitlines()[0], "run again with: geo-assets --debug …")
+
+
+def _die(message: str, hint: str, *, code: int = 1) -> NoReturn:
+    err.print(f"error: {_one_line(message)}", style="red", markup=False, soft_wrap=True)
+    err.print(f"hint:  {_one_line(hint)}", markup=False, soft_wrap=True)
+    sys.exit(code)
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _log(message: str) -> None:
+    err.print(message, style="dim", markup=False, soft_wrap=True)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+# -- the local stack ---------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def up(as_json: JsonFlag = False) -> None:
+    """Start the local stack: PostgreSQL, migrations, Dagster's webserver, daemon and code location. Harmless to repeat."""
+    from geo_assets.local.stack import Stack
+
+    stack = Stack()
+    settings = stack.up(_log)
+    facts = {
+        "home": str(stack.home),
+        "dagster": settings.webserver_url,
+        "postgres": f"postgresql://{settings.pipeline_user}@{settings.pg_host}:{settings.pg_port}/{settings.pg_database}",
+        "containers": str(stack.home / "containers"),
+    }
+    if as_json:
+        _print_json(facts)
+        return
+    for name, value in facts.items():
+        out.print(f"{name:<12}{value}", soft_wrap=True)
+    out.print('for a shell: eval "$(geo-assets env)"', soft_wrap=True)
+
+
+@app.command()
+def down(as_json: JsonFlag = False) -> None:
+    """Stop exactly what `up` started. Data stays."""
+    from geo_assets.local.stack import Stack
+
+    stopped = Stack().down()
+    if as_json:
+        _print_json({"stopped": stopped})
+    else:
+        out.print(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
+
+
+@app.command()
+def env(as_json: JsonFlag = False) -> None:
+    """Print `export` lines, so that psql, ogr2ogr and dagster work against the stack: `eval "$(geo-assets env)"`."""
+    from geo_assets.local.stack import Stack, export_lines
+    from geo_assets.settings import load_settings
+
+    exports = Stack().exports(load_settings())
+    if as_json:
+        _print_json(exports)
+    else:
+        print(export_lines(exports), end="")
+
+
+@app.command()
+def doctor(as_json: JsonFlag = False) -> None:
+    """Check every prerequisite and say what to do about each failure."""
+    from geo_assets.local.doctor import examine
+
+    findings = examine()
+    if as_json:
+        _print_json([f.model_dump() for f in findings])
+    else:
+        for finding in findings:
+            mark, style = {"ok": ("ok  ", "green"), "warning": ("warn", "yellow"), "failure": ("FAIL", "red")}[finding.level]
+            out.print(f"[{style}]{mark}[/] {finding.what:<22} {finding.found}", soft_wrap=True)
+            if finding.remedy:
+                out.print(f"     → {finding.remedy}", soft_wrap=True)
+    if any(f.level == "failure" for f in findings):
+        raise typer.Exit(1)
+
+
+# -- containers and jobs -----------------------------------------------------------------------------------------------
+
+
+@app.command(epilog="Example: `geo-assets upload scans/ survey.gpkg default/landing/2026`")
+def upload(
+    arguments: Annotated[list[str], typer.Argument(metavar="PATH… ALIAS/CONTAINER[/PREFIX]", help="Files or folders, then where to.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Put files or folders into a container; a local one is made if it is not there."""
+    from geo_assets.settings import load_settings
+    from geo_assets.storage.containers import BlobRef, open_container, upload_tree
+
+    if len(arguments) < 2:
+        raise GeoAssetsError("INVALID_PARAMETERS", "upload needs at least one PATH and a destination", remedy="geo-assets upload scans/ default/landing")
+    *paths, destination = arguments
+    target = BlobRef.parse(destination, path_required=False)
+    sources = [Path(p) for p in paths]
+    missing = [str(p) for p in sources if not p.exists()]
+    if missing:
+        raise GeoAssetsError("SOURCE_GONE", f"there is no {missing[0]}", remedy="check the path")
+    settings = load_settings()
+    container = open_container(settings, target.alias, target.container)
+    if not container.exists():
+        container.create()
+        container = open_container(settings, target.alias, target.container)
+    uploaded = _with_progress(sources, lambda source: upload_tree(container, source, target.path))
+    if as_json:
+        _print_json({"container": f"{target.alias}/{target.container}", "files": [{"path": p, "bytes": n} for _, p, n in uploaded]})
+    else:
+        out.print(f"{len(uploaded)} files, {_human_bytes(sum(n for _, _, n in uploaded))}, in {target.alias}/{target.container}")
+
+
+def _with_progress(sources: list[Path], upload_one: Any) -> list[tuple[Path, str, int]]:
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    total = sum(p.stat().st_size for s in sources for p in ([s] if s.is_file() else s.rglob("*")) if p.is_file() and not p.is_symlink())
+    done = []
+    with Progress(TextColumn("uploading"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), console=err, transient=True) as progress:
+        bar = progress.add_task("upload", total=total)
+        for source in sources:
+            for entry in upload_one(source):
+                done.append(entry)
+                progress.advance(bar, entry[2])
+    return done
+
+
+def _human_bytes(count: float) -> str:
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+_SUBMIT_EXAMPLES = """Examples:
+
+`geo-assets submit ingest_container --param container=landing --wait`
+
+`geo-assets submit ingest_container --param container=landing --param prefix=2026/ --param 'include=*.tif' --param target_crs=EPSG:3857`
+
+`geo-assets submit hello_world --param n=30 --param message=hi --wait`
+
+Parameters of each job type: `geo-assets job-types`"""
+
+
+@app.command(epilog=_SUBMIT_EXAMPLES)
+def submit(
+    job_type: Annotated[str, typer.Argument(help="ingest_container, stage_raster, stage_vector, list_container, hello_world, stac_setup")],
+    param: Annotated[list[str] | None, typer.Option("--param", "-p", metavar="KEY=VALUE", help="A parameter; repeat a list's.")] = None,
+    params_file: Annotated[Path | None, typer.Option("--params-file", help="A JSON object of parameters.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow to the end; exit 0 only if completed.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Redo also what is done already.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Validate, record and start a job. The same request is the same job: what is done already is not done again."""
+    from geo_assets.settings import load_settings
+    from geo_assets.submissions.cli_parameters import read_parameters
+    from geo_assets.submissions.submit import Submitter
+
+    parameters = read_parameters(job_type, param or [], params_file)
+    with Submitter(load_settings()) as submitter:
+        submitted = submitter.submit(parameters, submitted_by="cli", force=force)
+        if submitter.warning:
+            _log(submitter.warning)
+        if not wait:
+            _show_job(submitter.jobs.find(submitted.job_id), as_json=as_json)
+            return
+        record = _follow(submitter, submitted.job_id)
+        _show_job(record, as_json=as_json)
+    if record.status != "completed":
+        raise typer.Exit(1)
+
+
+def _follow(submitter: Any, job_id: str) -> Any:
+    from geo_assets.progress import follow
+
+    return follow(submitter.jobs, job_id, err)
+
+
+@app.command("job-types")
+def job_types(as_json: JsonFlag = False) -> None:
+    """The job types and their parameters."""
+    from geo_assets.submissions.parameters import JOB_TYPES
+
+    if as_json:
+        _print_json({name: model.model_json_schema() for name, model in JOB_TYPES.items()})
+        return
+    for name, model in JOB_TYPES.items():
+        out.print(f"[bold]{name}[/]  {model.summary}")
+        for field, info in model.model_fields.items():
+            default = "required" if info.is_required() else f"default {info.default!r}"
+            out.print(f"    {field:<12} {info.description or ''} ({default})", markup=False, soft_wrap=True)
+
+
+@app.command()
+def jobs(
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
+    status: Annotated[str | None, typer.Option(help="Only jobs in this status.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """The newest jobs."""
+    with _submitter() as submitter:
+        records = submitter.jobs.newest(limit=limit, status=_job_status(status))
+    if as_json:
+        _print_json([r.model_dump(mode="json") for r in records])
+        return
+    table = Table("job", "type", "status", "partition", "done", "bad", "submitted", box=None)
+    for r in records:
+        done, total = sum(s.succeeded + s.skipped for s in r.stages), sum(s.total for s in r.stages)
+        table.add_row(
+            r.job_id[:12], r.job_type, r.status, r.partition_key, f"{done}/{total}", str(sum(s.quarantined + s.failed for s in r.stages)), f"{r.created_at:%Y-%m-%d %H:%M:%S}"
+        )
+    out.print(table)
+
+
+def _job_status(text: str | None) -> Any:
+    from geo_assets.ledger.models import JobStatus
+
+    if text is None:
+        return None
+    try:
+        return JobStatus(text)
+    except ValueError:
+        raise GeoAssetsError("INVALID_PARAMETERS", f"there is no status {text!r}", remedy=f"one of: {', '.join(JobStatus)}") from None
+
+
+@app.command()
+def job(job_id: JobId, as_json: JsonFlag = False) -> None:
+    """One job: its status and the account of each stage."""
+    with _submitter() as submitter:
+        _show_job(submitter.jobs.find(job_id), as_json=as_json)
+
+
+@app.command()
+def tasks(
+    job_id: JobId,
+    stage: Annotated[str | None, typer.Option(help="Only this stage.")] = None,
+    status: Annotated[list[str] | None, typer.Option(help="Only tasks in this status; may be repeated.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """The tasks of a job: one line a file, with its reason and remedy where it is bad."""
+    with _submitter() as submitter:
+        record = submitter.jobs.find(job_id)
+        records = submitter.tasks.records(record.job_id, stage=stage, statuses=status or ())
+    if as_json:
+        _print_json([r.model_dump(mode="json") for r in records])
+        return
+    for r in records:
+        style = {"succeeded": "green", "skipped": "dim", "quarantined": "yellow", "failed": "red"}.get(r.status, "")
+        out.print(f"{r.status:<12}{r.stage:<16}{r.task_key}", style=style, markup=False, soft_wrap=True)
+        if r.error_message:
+            out.print(f"{'':<12}{r.error_code}: {_one_line(r.error_message)}\n{'':<12}→ {r.remedy}", markup=False, soft_wrap=True)
+
+
+def _submitter() -> Any:
+    from geo_assets.settings import load_settings
+    from geo_assets.submissions.submit import Submitter
+
+    return Submitter(load_settings())
+
+
+def _show_job(record: Any, *, as_json: bool) -> None:
+    if as_json:
+        _print_json(record.model_dump(mode="json"))
+        return
+    out.print(f"job        {record.job_id}\ntype       {record.job_type}\nstatus     {record.status}\npartition  {record.partition_key}", soft_wrap=True)
+    if record.run_id:
+        from geo_assets.settings import load_settings
+
+        out.print(f"run        {load_settings().webserver_url}/runs/{record.run_id}", soft_wrap=True)
+    if record.stages:
+        table = Table("stage", "total", "succeeded", "skipped", "quarantined", "failed", box=None)
+        for s in record.stages:
+            table.add_row(s.stage, str(s.total), str(s.succeeded), str(s.skipped), str(s.quarantined), str(s.failed))
+        out.print(table)
+    if any(s.quarantined or s.failed for s in record.stages):
+        out.print(f"why: geo-assets tasks {record.job_id[:12]} --status quarantined --status failed", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""The `hello_world` job: greetings, then replies; plan, map, collect, twice."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from geo_assets.defs.claim import claim
+from geo_assets.defs.partitions import submissions
+from geo_assets.defs.resources import JOB_TAGS, RETRY, Stages, plain_failures
+from geo_assets.stages import hello
+from geo_assets.stages.chunks import close_stage
+from geo_assets.stages.contracts import Chunk, ChunkReport, JobRef, StagePlan, StageReport
+
+_PLAN_AND_CHUNKS = {"plan": dg.Out(StagePlan), "chunks": dg.DynamicOut(Chunk, is_required=False)}
+
+
+def _planned(stages: Stages, job: JobRef, stage: str) -> Iterator[Any]:
+    with plain_failures():
+        plan, chunks = hello.plan(stages.get(), job, stage)
+    yield dg.Output(plan, "plan", metadata={"tasks": plan.tasks, "chunks": plan.chunks})
+    for chunk in chunks:
+        yield dg.DynamicOutput(chunk, chunk.mapping_key, "chunks")
+
+
+@dg.op(out=_PLAN_AND_CHUNKS)
+def plan_greetings(context: dg.OpExecutionContext, stages: Stages) -> Iterator[Any]:
+    """Claim the job and plan n greetings."""
+    yield from _planned(stages, claim(context, stages.get(), "hello_world"), hello.GREETINGS)
+
+
+@dg.op(retry_policy=RETRY, out=dg.Out(ChunkReport))
+def greet(stages: Stages, chunk: Chunk) -> ChunkReport:
+    """Write a chunk's greetings."""
+    with plain_failures():
+        return ChunkReport(stage=chunk.stage, index=chunk.index, done=hello.greet(stages.get(), chunk), quarantined=0, failed=0, seconds=0)
+
+
+@dg.op(out=_PLAN_AND_CHUNKS)
+def plan_replies(stages: Stages, plan: StagePlan, reports: list[ChunkReport]) -> Iterator[Any]:
+    """The fan-in of the greetings, then the plan of as many replies."""
+    with plain_failures():
+        report = close_stage(stages.get(), plan, reports)
+    yield from _planned(stages, report.job, hello.REPLIES)
+
+
+@dg.op(retry_policy=RETRY, out=dg.Out(ChunkReport))
+def reply(stages: Stages, chunk: Chunk) -> ChunkReport:
+    """Write a chunk's replies, each from its greeting."""
+    with plain_failures():
+        return ChunkReport(stage=chunk.stage, index=chunk.index, done=hello.reply(stages.get(), chunk), quarantined=0, failed=0, seconds=0)
+
+
+@dg.op(out=dg.Out(StageReport))
+def close_replies(context: dg.OpExecutionContext, stages: Stages, plan: StagePlan, reports: list[ChunkReport]) -> StageReport:
+    """The fan-in of the replies."""
+    with plain_failures():
+        report = close_stage(stages.get(), plan, reports)
+    context.add_output_metadata({"job": report.job.job_id, **report.counts.model_dump()})
+    return report
+
+
+@dg.job(partitions_def=submissions, executor_def=dg.in_process_executor, tags=JOB_TAGS, description=hello.__doc__)
+def hello_world() -> None:
+    """The two-stage fan-out and fan-in."""
+    greetings, greeting_chunks = plan_greetings()
+    replies, reply_chunks = plan_replies(greetings, greeting_chunks.map(greet).collect())
+    close_replies(replies, reply_chunks.map(reply).collect())

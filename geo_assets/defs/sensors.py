@@ -1,0 +1,51 @@
+"""The submissions sensor: launches what is recorded and not launched yet.
+
+A submission over the CLI or HTTP is launched at once by whoever took it; the sensor is the way for all else, and for a
+launcher that died. The ledger lets exactly one of them launch an attempt.
+"""
+
+from typing import Any
+
+import dagster as dg
+
+from geo_assets.database.connections import open_pool
+from geo_assets.defs.partitions import submissions
+from geo_assets.ledger.jobs import Jobs
+from geo_assets.ledger.models import Attempt
+from geo_assets.settings import load_settings
+from geo_assets.submissions.launch import ATTEMPT_TAG
+
+#: Each costs the daemon a plan and a submit; a backlog drains over several ticks instead of one that times out.
+LAUNCHES_PER_TICK = 50
+
+
+def requests_of(attempts: list[Attempt]) -> dg.SensorResult:
+    """The tick's result: partitions first, then one run an attempt, its key naming the attempt."""
+    return dg.SensorResult(
+        run_requests=[
+            dg.RunRequest(
+                run_key=f"{a.partition_key}:{a.attempt}",
+                job_name=a.job_type,
+                partition_key=a.partition_key,
+                tags={ATTEMPT_TAG: str(a.attempt)},
+            )
+            for a in attempts
+        ],
+        dynamic_partitions_requests=[submissions.build_add_request([a.partition_key for a in attempts])] if attempts else [],
+    )
+
+
+def build_submissions_sensor(jobs: list[Any]) -> dg.SensorDefinition:
+    """The sensor over these jobs."""
+
+    @dg.sensor(name="submissions", jobs=jobs, minimum_interval_seconds=5, default_status=dg.DefaultSensorStatus.RUNNING)
+    def submissions_sensor() -> dg.SensorResult | dg.SkipReason:
+        """Launch recorded submissions that nobody has launched."""
+        pool = open_pool(load_settings(), max_size=1)
+        try:
+            attempts = Jobs(pool).take_launches(LAUNCHES_PER_TICK)
+        finally:
+            pool.close()
+        return requests_of(attempts) if attempts else dg.SkipReason("every submission is launched")
+
+    return submissions_sensor

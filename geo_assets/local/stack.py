@@ -1,0 +1,297 @@
+"""The local stack: PostgreSQL, migrations, Dagster's code location, webserver and daemon, on loopback, in the background.
+
+Here: up, down, and what a shell needs to work against it. Not here: checks of the machine (`doctor.py`), single programs
+(`postgresql.py`, `processes.py`).
+
+Everything of a stack lies in its home; two stacks with different homes run side by side.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import shlex
+import shutil
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from pydantic import BaseModel, Field
+
+from geo_assets import __version__
+from geo_assets.errors import GeoAssetsError
+from geo_assets.local import processes
+from geo_assets.local.postgresql import Binaries, Cluster, ensure_binaries, find_binaries, free_port, usable_data_dir
+from geo_assets.local.processes import Started
+from geo_assets.settings import STACK_ENV_FILE, Settings, default_home, load_settings, project_file
+
+Log = Callable[[str], None]
+
+STATE_FILE = "stack.json"
+
+#: Where to look first; a port that is taken is replaced by a free one, which is then remembered.
+_PREFERRED_PORTS = {"postgres": 54320, "webserver": 3000, "code_server": 4266}
+
+#: A cold start compiles nothing but imports a lot; on a loaded two-core machine this has taken 40 s.
+_ANSWER_SECONDS = 120
+
+
+class StackState(BaseModel):
+    """What `up` found or chose, kept for the next time."""
+
+    ports: dict[str, int] = Field(default_factory=dict)
+    passwords: dict[str, str] = Field(default_factory=dict)
+    processes: dict[str, Started] = Field(default_factory=dict)
+    dagster_version: str = ""
+
+
+class Stack:
+    """The stack of one home."""
+
+    def __init__(self, home: Path | None = None) -> None:
+        self.home = home or default_home()
+        self._state_path = self.home / STATE_FILE
+
+    # -- state ---------------------------------------------------------------------------------------------------------
+
+    def state(self) -> StackState:
+        """What is remembered of this home; empty before the first `up`."""
+        try:
+            return StackState.model_validate_json(self._state_path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return StackState()
+
+    def _save(self, state: StackState) -> None:
+        _write_private(self._state_path, state.model_dump_json(indent=2))
+
+    @contextmanager
+    def _exclusively(self) -> Iterator[None]:
+        """One `up` or `down` of a home at a time."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        with (self.home / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    # -- up ------------------------------------------------------------------------------------------------------------
+
+    def up(self, log: Log) -> Settings:
+        """Start what is not running, wait until each part answers. Repeating it is harmless.
+
+        Raises:
+            GeoAssetsError: POSTGRES_NOT_FOUND, POSTGRES_START_FAILED, START_FAILED, each with the log to read.
+        """
+        with self._exclusively():
+            state = self.state()
+            self._start_postgres(state, log)
+            settings = self._write_settings(state)
+            self._migrate(state, settings, log)
+            self._start_dagster(state, settings, log)
+            return settings
+
+    def _start_postgres(self, state: StackState, log: Log) -> None:
+        binaries = ensure_binaries(self.home, log)
+        for name in ("superuser", "migrator", "pipeline", "reader"):
+            state.passwords.setdefault(name, secrets.token_urlsafe(18))
+        cluster = self.cluster(state, binaries)
+        if cluster.pid() is None:
+            state.ports["postgres"] = free_port(state.ports.get("postgres", _PREFERRED_PORTS["postgres"]))
+            cluster = self.cluster(state, binaries)
+            self._save(state)  # before the data directory exists: its password must not be lost
+            with _timed(log, "PostgreSQL"):
+                cluster.init()
+                cluster.start()
+
+    def cluster(self, state: StackState, binaries: Binaries) -> Cluster:
+        """This home's PostgreSQL."""
+        return Cluster(
+            binaries,
+            usable_data_dir(self.home),
+            self.home / "logs" / "postgresql.log",
+            state.ports.get("postgres", 0),
+            state.passwords.get("superuser", ""),
+            extra_settings=json.loads(os.environ.get("GEO_ASSETS_POSTGRES_SETTINGS", "{}")),
+        )
+
+    def _write_settings(self, state: StackState) -> Settings:
+        for name in ("webserver", "code_server"):
+            process = state.processes.get(name)
+            if process is None or not process.alive:
+                state.ports[name] = free_port(state.ports.get(name, _PREFERRED_PORTS[name]))
+        self._save(state)
+        lines = {
+            "PG_PORT": state.ports["postgres"],
+            "WEBSERVER_PORT": state.ports["webserver"],
+            "CODE_SERVER_PORT": state.ports["code_server"],
+            **{f"{role.upper()}_PASSWORD": state.passwords[role] for role in ("migrator", "pipeline", "reader")},
+        }
+        _write_private(self.home / STACK_ENV_FILE, "".join(f"GEO_ASSETS_{key}={value}\n" for key, value in lines.items()))
+        (self.home / "containers").mkdir(exist_ok=True)
+        return load_settings()
+
+    def _migrate(self, state: StackState, settings: Settings, log: Log) -> None:
+        from geo_assets.database.bootstrap import bootstrap
+        from geo_assets.database.migrate import migrate, up_to_date
+
+        binaries = find_binaries(self.home)
+        if binaries is None or up_to_date(settings):
+            return
+        with _timed(log, "roles, extensions, pgstac, migrations"):
+            bootstrap(self.cluster(state, binaries).dsn(), settings)
+            migrate(settings)
+
+    def _start_dagster(self, state: StackState, settings: Settings, log: Log) -> None:
+        from importlib.metadata import version
+
+        home = settings.dagster_home
+        home.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(project_file("dagster.yaml"), home / "dagster.yaml")
+        workspace = str(project_file("workspace.yaml"))
+        env = self.environment(settings)
+        with _timed(log, "Dagster"):
+            if state.dagster_version != version("dagster"):
+                self._run_to_end(["-m", "dagster", "instance", "migrate"], env, "dagster-migrate")
+                state.dagster_version = version("dagster")
+                self._save(state)
+            code = ["-m", "dagster", "api", "grpc", "-m", "geo_assets.definitions", "-a", "defs", "-h", "127.0.0.1"]
+            code += ["-p", str(settings.code_server_port), "--location-name", "geo_assets"]
+            fresh = self._ensure(state, "code_server", code, env)
+            self._wait("code_server", state, lambda: _listens(settings.code_server_port))
+            if fresh:  # they hold a connection to the old one's location data
+                processes.stop([p for name, p in state.processes.items() if name in {"webserver", "daemon"}])
+            self._ensure(state, "webserver", ["-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(settings.webserver_port), "-w", workspace], env)
+            self._ensure(state, "daemon", ["-m", "dagster._daemon", "run", "-w", workspace], env)
+            self._wait("webserver", state, lambda: _location_is_loaded(settings))
+            self._wait("daemon", state, lambda: _daemon_beats(settings, state.processes["daemon"]))
+
+    def _ensure(self, state: StackState, name: str, arguments: list[str], env: dict[str, str]) -> bool:
+        process = state.processes.get(name)
+        if process is not None and process.alive:
+            return False
+        state.processes[name] = processes.start([sys.executable, *arguments], env=env, log_file=self.log_file(name), cwd=self.home)
+        self._save(state)
+        return True
+
+    def _run_to_end(self, arguments: list[str], env: dict[str, str], name: str) -> None:
+        import subprocess
+
+        self.log_file(name).parent.mkdir(parents=True, exist_ok=True)
+        with self.log_file(name).open("ab") as out:
+            done = subprocess.run([sys.executable, *arguments], env=env, cwd=self.home, stdout=out, stderr=out, check=False)
+        if done.returncode:
+            raise self._start_failed(name)
+
+    def _wait(self, name: str, state: StackState, answers: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + _ANSWER_SECONDS
+        while not answers():
+            if not state.processes[name].alive or time.monotonic() > deadline:
+                raise self._start_failed(name)
+            time.sleep(0.2)
+
+    def _start_failed(self, name: str) -> GeoAssetsError:
+        log = self.log_file(name)
+        tail = " / ".join(log.read_text(errors="replace").strip().splitlines()[-3:])[-600:]
+        return GeoAssetsError("START_FAILED", f"{name.replace('_', ' ')} did not come up ({log}): {tail}")
+
+    def log_file(self, name: str) -> Path:
+        """Where a part of the stack writes."""
+        return self.home / "logs" / f"{name}.log"
+
+    # -- down ----------------------------------------------------------------------------------------------------------
+
+    def down(self) -> list[str]:
+        """Stop exactly what `up` started; returns the names of what ran."""
+        if not self._state_path.exists():
+            return []
+        with self._exclusively():
+            state = self.state()
+            ran = [name for name, process in state.processes.items() if process.alive]
+            processes.stop(list(state.processes.values()))
+            state.processes = {}
+            self._save(state)
+            binaries = find_binaries(self.home)
+            if binaries and self.cluster(state, binaries).stop():
+                ran.append("postgresql")
+            shutil.rmtree(self.home / "scratch", ignore_errors=True)
+            return ran
+
+    # -- what a shell needs --------------------------------------------------------------------------------------------
+
+    def environment(self, settings: Settings) -> dict[str, str]:
+        """The environment of the stack's processes: the caller's, less what slows Python down, plus the exports."""
+        env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+        return {**env, **self.exports(settings)}
+
+    def exports(self, settings: Settings) -> dict[str, str]:
+        """What `geo-assets env` prints: enough for psql, ogr2ogr, dagster and geo-assets itself."""
+        user, password = settings.credentials("pipeline")
+        return {
+            "GEO_ASSETS_HOME": str(self.home),
+            "PGHOST": settings.pg_host,
+            "PGPORT": str(settings.pg_port),
+            "PGUSER": user,
+            "PGPASSWORD": password,
+            "PGDATABASE": settings.pg_database,
+            "DAGSTER_HOME": str(settings.dagster_home),
+            "GEO_ASSETS_DAGSTER_POSTGRES_URL": settings.dagster_postgres_url,
+            "GEO_ASSETS_CODE_SERVER_PORT": str(settings.code_server_port),
+            "GEO_ASSETS_WEBSERVER_URL": settings.webserver_url,
+            "DAGSTER_DISABLE_TELEMETRY": "1",
+            "GEO_ASSETS_VERSION": __version__,
+        }
+
+
+def export_lines(exports: dict[str, str]) -> str:
+    """`export` lines for a shell."""
+    return "".join(f"export {key}={shlex.quote(value)}\n" for key, value in exports.items())
+
+
+@contextmanager
+def _timed(log: Log, what: str) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    log(f"{what}: {time.monotonic() - started:.1f} s")
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Written whole, readable by its owner alone: it holds passwords."""
+    temporary = path.with_suffix(".tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    temporary.replace(path)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _location_is_loaded(settings: Settings) -> bool:
+    from geo_assets.submissions.launch import location_is_loaded
+
+    try:
+        return location_is_loaded(settings.webserver_url)
+    except (GeoAssetsError, urllib.error.URLError, OSError):
+        return False
+
+
+def _daemon_beats(settings: Settings, daemon: Started) -> bool:
+    """Whether a daemon has written a heartbeat since this one started."""
+    uptime = float(Path("/proc/uptime").read_text().split()[0])
+    age = uptime - daemon.start_ticks / os.sysconf("SC_CLK_TCK")
+    query = "select count(*) from dagster.daemon_heartbeats where daemon_type in ('SENSOR', 'QUEUED_RUN_COORDINATOR', 'BACKFILL') and timestamp at time zone 'UTC' > now() - make_interval(secs => %s)"
+    try:
+        with psycopg.connect(settings.dsn("pipeline")) as conn:
+            row = conn.execute(query, (age + 1,)).fetchone()
+    except psycopg.Error:
+        return False
+    return row is not None and row[0] >= 3

@@ -1,0 +1,37 @@
+"""Following a job to its end, with live progress for a person.
+
+Here: polling the ledger and drawing bars on a console. Not here: anything that changes a job.
+"""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from geo_assets.ledger.jobs import Jobs
+from geo_assets.ledger.models import JobRecord
+
+#: Often enough to feel live; each look is two small queries.
+_POLL_SECONDS = 0.25
+
+
+def follow(jobs: Jobs, job_id: str, console: Console) -> JobRecord:
+    """Wait for the end of a job; returns it as it ended."""
+    columns = (SpinnerColumn(), TextColumn("{task.description:<20}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=False) as progress:
+        overall = progress.add_task(job_id[:12], total=None, note="queued")
+        bars: dict[str, TaskID] = {}
+        while True:
+            record = jobs.find(job_id)
+            progress.update(overall, note=record.status)
+            for stage in record.stages:
+                if stage.stage not in bars:
+                    bars[stage.stage] = progress.add_task(stage.stage, total=stage.total, note="")
+                bad = stage.quarantined + stage.failed
+                progress.update(bars[stage.stage], total=stage.total, completed=stage.done, note=f"{bad} bad" if bad else "")
+            if record.status.is_final:
+                progress.update(overall, total=1, completed=1)
+                return record
+            time.sleep(_POLL_SECONDS)

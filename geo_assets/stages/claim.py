@@ -1,0 +1,31 @@
+"""The first thing that every run does: learn which job its partition is, and become its owner.
+
+Here: claiming. Not here: the rules of the lease (`ledger/jobs.py`).
+"""
+
+from __future__ import annotations
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.stages.context import StageContext
+from geo_assets.stages.contracts import JobRef
+
+
+def claim_job(context: StageContext, *, partition_key: str, run_id: str, attempt: int | None, job_types: frozenset[str]) -> JobRef:
+    """The job of a partition, owned by this run, or by another one (`stood_aside`).
+
+    Raises:
+        GeoAssetsError: JOB_NOT_FOUND; PARTITION_MISMATCH, the partition belongs to another job type.
+    """
+    claim = context.jobs.claim(partition_key, run_id, attempt)
+    if claim.job_type not in job_types:
+        context.jobs.release(claim.job_id, run_id)
+        raise GeoAssetsError("PARTITION_MISMATCH", f"partition {partition_key} is a {claim.job_type}, not one of {', '.join(sorted(job_types))}")
+    return JobRef(
+        job_id=claim.job_id,
+        job_type=claim.job_type,
+        partition_key=partition_key,
+        run_id=run_id,
+        owner_run_id=claim.owner_run_id,
+        force=claim.force,
+        parameters=claim.parameters,
+    )

@@ -1,0 +1,80 @@
+"""Starting the run of an attempt at once, over the webserver's GraphQL: the short way beside the sensor.
+
+Here: three GraphQL calls. Not here: who may launch (`ledger/jobs.py` lets exactly one), what a run does (`defs/`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger.jobs import Jobs
+from geo_assets.ledger.models import Attempt
+
+PARTITIONS = "submissions"
+ATTEMPT_TAG = "geo_assets/attempt"
+
+_LOCATION = {"repositoryLocationName": "geo_assets", "repositoryName": "__repository__"}
+
+_ADD_PARTITION = """mutation ($selector: RepositorySelector!, $def: String!, $key: String!) {
+  addDynamicPartition(repositorySelector: $selector, partitionsDefName: $def, partitionKey: $key) {
+    __typename ... on PythonError { message } ... on UnauthorizedError { message } } }"""
+
+_LAUNCH = """mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) {
+    __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
+    ... on InvalidSubsetError { message } ... on PipelineNotFoundError { message } ... on RunConfigValidationInvalid { errors { message } } } }"""
+
+
+_LOADED = """query ($selector: RepositorySelector!) { repositoryOrError(repositorySelector: $selector) { __typename } }"""
+
+
+def location_is_loaded(webserver_url: str) -> bool:
+    """Whether the webserver has loaded the code location."""
+    return bool(_ask(webserver_url, _LOADED, {"selector": _LOCATION})["repositoryOrError"]["__typename"] == "Repository")
+
+
+def launch(jobs: Jobs, webserver_url: str, attempt: Attempt) -> str | None:
+    """Launch an attempt unless somebody else does; returns the run id, or None.
+
+    Raises:
+        GeoAssetsError: LAUNCH_FAILED; the attempt stays recorded, and the sensor launches it.
+    """
+    if not jobs.take_launch(attempt.job_id, attempt.attempt):
+        return None
+    try:
+        return _start_run(webserver_url, attempt)
+    except GeoAssetsError:
+        jobs.give_back_launch(attempt.job_id, attempt.attempt)
+        raise
+
+
+def _start_run(webserver_url: str, attempt: Attempt) -> str:
+    added = _ask(webserver_url, _ADD_PARTITION, {"selector": _LOCATION, "def": PARTITIONS, "key": attempt.partition_key})["addDynamicPartition"]
+    if added["__typename"] not in {"AddDynamicPartitionSuccess", "DuplicateDynamicPartitionError"}:
+        raise GeoAssetsError("LAUNCH_FAILED", f"Dagster refused the partition: {added.get('message', added['__typename'])}")
+    tags = {"dagster/partition": attempt.partition_key, ATTEMPT_TAG: str(attempt.attempt)}
+    params = {
+        "selector": {**_LOCATION, "pipelineName": attempt.job_type},
+        "runConfigData": {},
+        "mode": "default",
+        "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
+    }
+    launched = _ask(webserver_url, _LAUNCH, {"params": params})["launchRun"]
+    if launched["__typename"] != "LaunchRunSuccess":
+        raise GeoAssetsError("LAUNCH_FAILED", f"Dagster refused the run: {launched.get('message', launched['__typename'])}"[:800])
+    return str(launched["run"]["runId"])
+
+
+def _ask(webserver_url: str, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+    try:
+        response = httpx.post(f"{webserver_url}/graphql", json={"query": query, "variables": variables}, timeout=30, trust_env=False)
+        response.raise_for_status()
+        body = response.json()
+    except (httpx.HTTPError, ValueError) as error:
+        raise GeoAssetsError("LAUNCH_FAILED", f"the Dagster webserver at {webserver_url} does not answer") from error
+    if body.get("errors"):
+        raise GeoAssetsError("LAUNCH_FAILED", f"Dagster: {body['errors'][0].get('message', 'unknown error')}"[:800])
+    data: dict[str, Any] = body["data"]
+    return data

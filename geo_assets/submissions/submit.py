@@ -1,0 +1,63 @@
+"""The one door of a submission: check what it names, record it, launch it.
+
+Here: the order of these three. Not here: validation of fields (`parameters.py`), statements (`ledger/`), GraphQL (`launch.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+from geo_assets.database.connections import open_pool
+from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger.jobs import Jobs
+from geo_assets.ledger.models import Attempt, Submitted
+from geo_assets.ledger.tasks import Tasks
+from geo_assets.settings import Settings
+from geo_assets.storage.containers import existing_container
+from geo_assets.submissions.launch import launch
+from geo_assets.submissions.parameters import Job, ListContainer, Parameters
+
+
+class Submitter:
+    """Takes submissions, and reads jobs and tasks back. A context manager."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Connect.
+
+        Raises:
+            GeoAssetsError: STACK_NOT_RUNNING, the database does not answer.
+        """
+        self._settings = settings
+        try:
+            self._pool = open_pool(settings, max_size=2)
+        except GeoAssetsError as error:
+            raise GeoAssetsError("STACK_NOT_RUNNING", error.message) from error
+        self.jobs = Jobs(self._pool)
+        self.tasks = Tasks(self._pool)
+        self.warning = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.close()
+
+    def submit(self, parameters: Parameters, *, submitted_by: str, force: bool = False) -> Submitted:
+        """Record a submission and launch it if it asks for something new.
+
+        A launch that fails is not a failed submission: it is recorded, and the sensor launches it (`warning` says so).
+
+        Raises:
+            GeoAssetsError: UNKNOWN_ACCOUNT, CONTAINER_NOT_FOUND; nothing is recorded then.
+        """
+        if isinstance(parameters, ListContainer):
+            existing_container(self._settings, parameters.account, parameters.container)
+        job = Job.of(parameters)
+        submitted = self.jobs.submit(job, submitted_by=submitted_by, rerun_completed=parameters.reads_container, force=force)
+        if submitted.attempt is not None:
+            attempt = Attempt(job_id=job.job_id, job_type=job.job_type, partition_key=job.partition_key, attempt=submitted.attempt)
+            try:
+                launch(self.jobs, self._settings.webserver_url, attempt)
+            except GeoAssetsError as error:
+                self.warning = f"{error.message}; {error.remedy}"
+        return submitted
