@@ -1,9 +1,6 @@
-"""PostgreSQL with PostGIS from the packages of Debian and Ubuntu: installed as root, unpacked into a folder otherwise.
+"""PostgreSQL with PostGIS from Debian's packages: installed as root, unpacked into the home by anyone else.
 
-Here: everything that calls apt and dpkg. Not here: using what was installed (`postgresql.py`).
-
-Unpacking takes a server out of its packages without installing them. It works because PostgreSQL finds its own files relative to its
-binary; the rest is done by two environment variables (`unpacked_environment`) and the links that a package would make when installed.
+Here: apt and dpkg. Not here: finding binaries or running a cluster (`postgresql.py`).
 """
 
 from __future__ import annotations
@@ -12,289 +9,137 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from geo_assets.errors import GeoAssetsError
 
 Log = Callable[[str], None]
 
-#: Dependencies that the unpacked server does not need, and why. Without this list it is 177 packages and 181 MB instead of 40 and 45 MB.
-SKIPPED: Mapping[str, str] = {
-    "libgdal*": "only postgis_raster links it, which we do not create",
-    "libsfcgal*": "only postgis_sfcgal links it, which we do not create",
-    "libllvm*": "only the JIT compiler links it, which we turn off",
-    "postgresql-*jit*": "the JIT compiler",
-    "postgresql-common*": "Debian's manager of system clusters; ours are private",
-    "postgresql-client-common": "the same, for clients",
-    "ssl-cert": "makes a certificate; our server listens on loopback only",
-    "perl*": "for postgresql-common",
-    "python3*": "for postgresql-common",
-    "debconf*": "asks questions while packages are installed",
-    "ucf": "keeps configuration files while packages are installed",
-    "adduser": "makes the system user postgres",
-    "lsb-base": "for init scripts",
-    "sysvinit-utils": "for init scripts",
-    "init-system-helpers": "for init scripts",
-    "locales*": "our clusters use C.UTF-8, which is part of libc",
-    "tzdata": "found by its absolute path only, so of no use in a folder",
-    "readline-common": "key bindings and manual",
-    "libc6": "the machine's own: two C libraries in one process crash",
+#: Where an unpacked PostgreSQL lies, below the home.
+UNPACKED = "postgresql-dist"
+
+#: Not needed by postgres, initdb, pg_ctl and postgis-3.so, though a package depends on them: prefix -> why.
+_NOT_NEEDED = {
+    "libgdal": "postgis_raster only, and it brings a hundred packages",
+    "libsfcgal": "postgis_sfcgal only",
+    "libllvm": "JIT, switched off",
+    "postgresql-common": "Debian's cluster management; the cluster is ours",
+    "postgresql-client-common": "as above",
+    "ssl-cert": "loopback only",
+    "perl": "used by Debian's wrappers",
+    "python": "used by maintainer scripts",
+    "locales": "C.UTF-8 is built in",
+    "debconf": "maintainer scripts are not run",
+    "sensible-utils": "as above",
+    "tzdata": "PostgreSQL carries its own zones, or the system has them",
+    "ucf": "maintainer scripts are not run",
+    "netbase": "no service names are needed",
 }
 
-_REQUIRED_TOOLS = ("apt-get", "apt-cache", "dpkg-query", "dpkg-deb")
-_NO_MAIN_CLUSTER = Path("/etc/postgresql-common/createcluster.d/geo_assets.conf")
 
-
-def run_checked(command: Sequence[str], *, code: str = "POSTGRES_NOT_FOUND", timeout: float = 900, **options: object) -> str:
-    """The standard output of `command`; `options` are those of `subprocess.run`.
+def install(home: Path, log: Log) -> None:
+    """Bring PostgreSQL with PostGIS onto this machine, the way this user may.
 
     Raises:
-        GeoAssetsError: with `code`; it failed, and the message holds the last lines it said.
+        GeoAssetsError: POSTGRES_NOT_FOUND, there is no apt, or it could not.
     """
-    shown = " ".join(Path(part).name if part.startswith("/") else part for part in command[:6])
+    if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
+        raise GeoAssetsError("POSTGRES_NOT_FOUND", "there is no PostgreSQL with PostGIS here, and no apt-get to bring it")
+    if os.geteuid() == 0:
+        _install_as_root(log)
+    else:
+        _unpack_without_root(home, log)
+
+
+def _install_as_root(log: Log) -> None:
+    log("installing PostgreSQL and PostGIS with apt-get")
+    _run(["apt-get", "update", "-qq"])
+    config = Path("/etc/postgresql-common/createcluster.conf")
+    if not config.exists():
+        config.parent.mkdir(parents=True, exist_ok=True)
+        config.write_text("create_main_cluster = false\n", encoding="utf-8")  # ours is private; Debian's would take a port
+    version = _newest_version([])
+    packages = [f"postgresql-{version}", f"postgresql-{version}-postgis-3", f"postgresql-{version}-postgis-3-scripts"]
+    _run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "-o", "Dpkg::Options::=--force-confold", *packages])
+
+
+def _unpack_without_root(home: Path, log: Log) -> None:
+    """Unpack beside the final place and rename: a killed run leaves nothing that looks whole."""
+    log("unpacking PostgreSQL and PostGIS (no root needed)")
+    target = home / UNPACKED
+    work = home / f".{UNPACKED}.{os.getpid()}"
+    shutil.rmtree(work, ignore_errors=True)
     try:
-        done = subprocess.run(  # type: ignore[call-overload]
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=timeout, check=False, **options
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise GeoAssetsError(code, f"`{shown}` failed: {error}") from error
-    if done.returncode != 0:
-        raise GeoAssetsError(code, f"`{shown}` failed with exit code {done.returncode}:\n{last_lines(done.stdout + done.stderr)}")
-    return str(done.stdout)
-
-
-def last_lines(text: str, count: int = 12) -> str:
-    """The end of what a program said, without empty lines."""
-    return "\n".join([line for line in text.splitlines() if line.strip()][-count:])
-
-
-def can_use_apt() -> bool:
-    """Whether this is a Debian or Ubuntu, as far as we need it."""
-    return all(shutil.which(tool) for tool in _REQUIRED_TOOLS)
-
-
-def postgis_packages(major: int) -> list[str]:
-    """What to ask apt for, to have PostGIS for PostgreSQL `major`."""
-    return [f"postgresql-{major}-postgis-3", f"postgresql-{major}-postgis-3-scripts"]
-
-
-@dataclass(frozen=True, slots=True)
-class Apt:
-    """apt, with the system's state or with private package lists and caches that need no root."""
-
-    options: tuple[str, ...] = ()
-
-    @classmethod
-    def private(cls, state: Path, *, own_lists: bool) -> Apt:
-        """apt that writes only below `state`; it reads the system's package lists, or its own after an `update`."""
-        for folder in ("lists/partial", "cache/archives/partial"):
-            (state / folder).mkdir(parents=True, exist_ok=True)
-        lists = ("-o", f"Dir::State::Lists={state / 'lists'}") if own_lists else ()
-        return cls(("-o", f"Dir::Cache={state / 'cache'}", *lists))
-
-    def run(self, tool: str, *arguments: str, cwd: Path | None = None) -> str:
-        """The output of one apt command, in English and without questions."""
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
-        return run_checked([tool, *self.options, *arguments], env=environment, cwd=cwd)
-
-    def update(self, log: Log) -> None:
-        """Fetch the package lists. One mirror of several that is away is no failure: what matters is whether the package is found."""
-        log("fetching the package lists (apt-get update)")
-        try:
-            self.run("apt-get", "-q", "update")
-        except GeoAssetsError as error:
-            log(str(error))
-
-    def newest_postgis(self) -> int | None:
-        """The newest PostgreSQL major version that the distribution has PostGIS for."""
-        found = self.run("apt-cache", "search", "--names-only", r"^postgresql-[0-9]+-postgis-3$")
-        return max((int(major) for major in re.findall(r"^postgresql-(\d+)-postgis-3 ", found, re.MULTILINE)), default=None)
-
-    def dependencies(self, packages: Iterable[str]) -> dict[str, list[list[str]]]:
-        """Package -> its dependencies, each a list of alternatives; packages unknown to apt are left out."""
-        try:
-            shown = self.run("apt-cache", "show", "--no-all-versions", *packages)
-        except GeoAssetsError:  # exit code 100: it knows none of them
-            return {}
-        return dict(parse_stanza(stanza) for stanza in shown.split("\n\n") if stanza.strip())
-
-
-def parse_stanza(stanza: str) -> tuple[str, list[list[str]]]:
-    """Name and dependencies from one package's description: `a (>= 1) | b:any, c` is `[[a, b], [c]]`."""
-    fields = dict(line.split(":", 1) for line in stanza.splitlines() if ":" in line and not line.startswith(" "))
-    groups = ",".join(fields[name] for name in ("Pre-Depends", "Depends") if name in fields)
-    return fields["Package"].strip(), [[_name(one) for one in group.split("|")] for group in groups.split(",") if group.strip()]
-
-
-def _name(dependency: str) -> str:
-    """The package's name in `name:arch (>= version)`."""
-    return dependency.split("(")[0].split(":")[0].strip()
-
-
-def needed_packages(
-    roots: Sequence[str], dependencies: Callable[[Iterable[str]], Mapping[str, list[list[str]]]], is_met: Callable[[str], bool]
-) -> list[str]:
-    """`roots` and what they depend on, breadth first, without what `is_met` already.
-
-    Of alternatives the first is taken, unless another is met or already taken. A name that `dependencies` does not know (a virtual
-    package) is dropped: whether anything is missing is for the linker to say, at the end.
-    """
-    taken: dict[str, list[list[str]]] = {}
-    level = list(roots)
-    while level:
-        described = dependencies(level)
-        taken.update(described)
-        groups = [group for name in level for group in described.get(name, [])]
-        wanted = [group[0] for group in groups if not any(name in taken or is_met(name) for name in group)]
-        level = list(dict.fromkeys(wanted))
-    return list(taken)
-
-
-def installed_packages() -> set[str]:
-    """Every package that dpkg has installed, and every name that one of them provides."""
-    listed = run_checked(["dpkg-query", "-W", "-f", "${db:Status-Abbrev}|${Package}, ${Provides}\n"])
-    lines = [line.split("|", 1)[1] for line in listed.splitlines() if line.startswith("ii")]
-    return {_name(name) for line in lines for name in line.split(",") if name.strip()}
-
-
-# -- as root --------------------------------------------------------------------------------------------------------------------------
-
-
-def install_with_apt(major: int | None, log: Log) -> None:
-    """Install PostGIS for PostgreSQL `major` (None: the newest there is) and no system cluster.
-
-    Raises:
-        GeoAssetsError: POSTGRES_NOT_FOUND; the distribution does not have it, or apt failed.
-    """
-    apt = Apt(("-o", "DPkg::Lock::Timeout=120"))
-    with _without_main_cluster():
-        try:
-            _apt_install(apt, major, log)
-        except GeoAssetsError as error:  # lists missing (container images), or so old that they name files that are gone
-            log(f"trying again with fresh package lists, because: {error}")
-            apt.update(log)
-            _apt_install(apt, major, log)
-
-
-def _apt_install(apt: Apt, major: int | None, log: Log) -> None:
-    packages = postgis_packages(_choose(apt, major))
-    log(f"installing {' '.join(packages)}")
-    apt.run("apt-get", "install", "-q", "-y", "--no-install-recommends", *packages)
-
-
-def _choose(apt: Apt, major: int | None) -> int:
-    """`major`, or the newest."""
-    chosen = major or apt.newest_postgis()
-    if chosen is None:
-        raise GeoAssetsError("POSTGRES_NOT_FOUND", "the package lists of this machine name no postgresql-N-postgis-3")
-    return chosen
-
-
-@contextmanager
-def _without_main_cluster() -> Iterator[None]:
-    """Keep Debian from creating and starting its cluster `main` on port 5432, for as long as we install; then leave no trace."""
-    _NO_MAIN_CLUSTER.parent.mkdir(parents=True, exist_ok=True)
-    _NO_MAIN_CLUSTER.write_text("create_main_cluster = false\n")
-    try:
-        yield
+        (work / "root").mkdir(parents=True)
+        apt = _private_apt(work / "apt")
+        _run(["apt-get", *apt, "update", "-qq"])
+        version = _newest_version(apt)
+        packages = _needed(apt, [f"postgresql-{version}", f"postgresql-client-{version}", f"postgresql-{version}-postgis-3", f"postgresql-{version}-postgis-3-scripts"])
+        log(f"downloading {len(packages)} packages")
+        _run(["apt-get", *apt, "download", "-qq", *packages], cwd=work / "apt")
+        for archive in sorted((work / "apt").glob("*.deb")):
+            _run(["dpkg-deb", "-x", str(archive), str(work / "root")])
+        _finish_control_files(work / "root")
+        shutil.rmtree(target, ignore_errors=True)
+        (work / "root").rename(target)
     finally:
-        _NO_MAIN_CLUSTER.unlink(missing_ok=True)
+        shutil.rmtree(work, ignore_errors=True)
 
 
-# -- without root ---------------------------------------------------------------------------------------------------------------------
+def _private_apt(folder: Path) -> list[str]:
+    """Options that let anyone run apt: lists, caches and locks of its own, the machine's sources and keys."""
+    for part in ("lists/partial", "cache/archives/partial"):
+        (folder / part).mkdir(parents=True)
+    options = {"Dir::State::Lists": folder / "lists", "Dir::Cache": folder / "cache", "Debug::NoLocking": 1, "APT::Sandbox::User": ""}
+    return [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
 
 
-def unpack_without_root(target: Path, major: int | None, log: Log) -> None:
-    """Unpack PostGIS for PostgreSQL `major` (None: the newest there is) and what they link to as the folder `target`.
-
-    It is made beside `target` and renamed when it is whole. One caller at a time.
-
-    Raises:
-        GeoAssetsError: POSTGRES_NOT_FOUND; the distribution does not have it, a download failed, or a library is missing in the end.
-    """
-    prefix = f"{target.name}.new-"
-    for left_by_a_killed_run in target.parent.glob(f"{prefix}*"):
-        shutil.rmtree(left_by_a_killed_run, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=target.parent) as folder:
-        scratch = Path(folder)
-        tree = scratch / "tree"
-        _unpack(_download(scratch, major, log), tree)
-        _link_control_files(tree)
-        if missing := missing_libraries(tree):
-            raise GeoAssetsError("POSTGRES_NOT_FOUND", f"the unpacked PostgreSQL lacks libraries: {', '.join(missing)}")
-        if target.exists():
-            target.rename(scratch / "replaced")
-        tree.rename(target)
+def _newest_version(apt: list[str]) -> int:
+    found = [int(n) for n in re.findall(r"^postgresql-(\d+)-postgis-3$", _run(["apt-cache", *apt, "pkgnames", "postgresql-"]), re.MULTILINE)]
+    if not found:
+        raise GeoAssetsError("POSTGRES_NOT_FOUND", "this distribution has no package postgresql-N-postgis-3")
+    return max(found)
 
 
-def _download(scratch: Path, major: int | None, log: Log) -> list[Path]:
-    """The packages as files: by the system's package lists, or by fresh private ones if those are missing or too old."""
-    try:
-        return _download_with(Apt.private(scratch / "apt", own_lists=False), scratch / "packages", major, log)
-    except GeoAssetsError as error:
-        log(f"trying again with fresh package lists, because: {error}")
-    apt = Apt.private(scratch / "apt", own_lists=True)
-    apt.update(log)
-    return _download_with(apt, scratch / "packages", major, log)
+def _needed(apt: list[str], wanted: list[str]) -> list[str]:
+    """The packages to unpack: `wanted` and what they depend on, less what is installed or not needed."""
+    installed = set(re.findall(r"^(\S+) install ok installed$", _run(["dpkg-query", "-W", "-f", "${Package} ${Status}\n"]), re.MULTILINE))
+    seen: dict[str, None] = {}
+    queue = list(wanted)
+    while queue:
+        package = queue.pop(0)
+        if package in seen or (package in installed and package not in wanted) or package.startswith(tuple(_NOT_NEEDED)):
+            continue
+        seen[package] = None
+        queue.extend(_depends(_run(["apt-cache", *apt, "depends", "--no-recommends", "--no-suggests", "--no-conflicts", "--no-breaks", "--no-replaces", "--no-enhances", package])))
+    return list(seen)
 
 
-def _download_with(apt: Apt, folder: Path, major: int | None, log: Log) -> list[Path]:
-    installed = installed_packages()
-    roots = postgis_packages(_choose(apt, major))
-    packages = needed_packages(roots, apt.dependencies, lambda name: name in installed or is_skipped(name))
-    if missing := sorted(set(roots) - set(packages)):
-        raise GeoAssetsError("POSTGRES_NOT_FOUND", f"the package lists of this machine do not name {', '.join(missing)}")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    log(f"downloading {len(packages)} packages: {' '.join(packages)}")
-    apt.run("apt-get", "-q", "download", *packages, cwd=folder)
-    return sorted(folder.glob("*.deb"))
+def _depends(output: str) -> Iterable[str]:
+    """Dependencies in the output of `apt-cache depends`; of alternatives (`|`) the first, of virtual packages none."""
+    skip = False
+    for line in output.splitlines():
+        match = re.match(r"\s*(\|?)(?:Pre)?Depends: (\S+)", line)
+        if not match:
+            continue
+        if not skip and not match[2].startswith("<"):
+            yield match[2].partition(":")[0]
+        skip = bool(match[1])
 
 
-def is_skipped(package: str) -> bool:
-    """Whether the unpacked server does without `package`."""
-    return any(fnmatchcase(package, pattern) for pattern in SKIPPED)
+def _finish_control_files(root: Path) -> None:
+    """Debian names `postgis-3.control` and lets update-alternatives make `postgis.control`; nobody ran that here."""
+    for control in root.glob("usr/share/postgresql/*/extension/*-3.control"):
+        plain = control.with_name(control.name.replace("-3.control", ".control"))
+        if not plain.exists():
+            plain.symlink_to(control.name)
 
 
-def _unpack(packages: Sequence[Path], tree: Path) -> None:
-    """Take the files out of `packages`, a few at a time: it is all decompression."""
-    tree.mkdir()
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        list(pool.map(lambda package: run_checked(["dpkg-deb", "-x", str(package), str(tree)]), packages))
-
-
-def _link_control_files(tree: Path) -> None:
-    """`postgis.control` -> `postgis-3.control`, and its like: Debian makes them by update-alternatives when the package is installed."""
-    for control in tree.glob("usr/share/postgresql/*/extension/*-3.control"):
-        link = control.with_name(control.name.replace("-3.control", ".control"))
-        if not link.exists():
-            link.symlink_to(control.name)
-
-
-def unpacked_environment(tree: Path) -> dict[str, str]:
-    """What the programs of an unpacked tree need to find its libraries and, in PostGIS, the projections' database."""
-    libraries = {str(library.parent) for pattern in ("usr/lib", "lib") for library in tree.glob(f"{pattern}/*-linux-*/*.so*")}
-    environment = {"LD_LIBRARY_PATH": ":".join(sorted(libraries))}
-    projections = tree / "usr/share/proj"
-    if projections.is_dir():  # else the machine has proj-data installed
-        environment |= {"PROJ_DATA": str(projections), "PROJ_LIB": str(projections)}  # PROJ_LIB: its name before PROJ 9.1
-    return environment
-
-
-def missing_libraries(tree: Path) -> list[str]:
-    """Shared libraries that the linker does not find for the programs of an unpacked tree: none, or it cannot run.
-
-    Also says whether an old tree is still good: an upgrade of the machine can take away libraries that it was unpacked without.
-    """
-    programs = [f"bin/{name}" for name in ("postgres", "initdb", "pg_ctl")] + ["lib/postgis-3.so"]
-    files = [str(tree / found) for name in programs for found in tree.glob(f"usr/lib/postgresql/*/{name}")]
-    if len(files) < len(programs):
-        return ["PostgreSQL or PostGIS itself"]
-    linked = run_checked(["ldd", *files], env={"PATH": os.defpath, "LC_ALL": "C", **unpacked_environment(tree)})
-    return sorted(set(re.findall(r"^\s*(\S+) => not found", linked, re.MULTILINE)))
+def _run(command: list[str], *, cwd: Path | None = None) -> str:
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        tail = " / ".join((done.stderr or done.stdout).strip().splitlines()[-4:])
+        raise GeoAssetsError("POSTGRES_NOT_FOUND", f"`{' '.join(command[:2])} …` failed: {tail}")
+    return done.stdout
