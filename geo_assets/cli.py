@@ -168,7 +168,9 @@ def upload(
     from geo_assets.storage.containers import BlobRef, open_container, upload_tree
 
     if len(arguments) < 2:
-        raise GeoAssetsError("INVALID_PARAMETERS", "upload needs at least one PATH and a destination", remedy="geo-assets upload scans/ default/landing")
+        raise GeoAssetsError(
+            "INVALID_PARAMETERS", "upload needs at least one PATH and a destination", remedy="geo-assets upload scans/ default/landing"
+        )
     *paths, destination = arguments
     target = BlobRef.parse(destination, path_required=False)
     sources = [Path(p) for p in paths]
@@ -285,7 +287,13 @@ def jobs(
     for r in records:
         done, total = sum(s.succeeded + s.skipped for s in r.stages), sum(s.total for s in r.stages)
         table.add_row(
-            r.job_id[:12], r.job_type, r.status, r.partition_key, f"{done}/{total}", str(sum(s.quarantined + s.failed for s in r.stages)), f"{r.created_at:%Y-%m-%d %H:%M:%S}"
+            r.job_id[:12],
+            r.job_type,
+            r.status,
+            r.partition_key,
+            f"{done}/{total}",
+            str(sum(s.quarantined + s.failed for s in r.stages)),
+            f"{r.created_at:%Y-%m-%d %H:%M:%S}",
         )
     out.print(table)
 
@@ -340,7 +348,10 @@ def _show_job(record: Any, *, as_json: bool) -> None:
     if as_json:
         _print_json(record.model_dump(mode="json"))
         return
-    out.print(f"job        {record.job_id}\ntype       {record.job_type}\nstatus     {record.status}\npartition  {record.partition_key}", soft_wrap=True)
+    out.print(
+        f"job        {record.job_id}\ntype       {record.job_type}\nstatus     {record.status}\npartition  {record.partition_key}",
+        soft_wrap=True,
+    )
     if record.run_id:
         from geo_assets.settings import load_settings
 

@@ -19,7 +19,14 @@ _POLL_SECONDS = 0.25
 
 def follow(jobs: Jobs, job_id: str, console: Console) -> JobRecord:
     """Wait for the end of a job; returns it as it ended."""
-    columns = (SpinnerColumn(), TextColumn("{task.description:<20}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description:<20}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console, transient=False) as progress:
         overall = progress.add_task(job_id[:12], total=None, note="queued")
         bars: dict[str, TaskID] = {}

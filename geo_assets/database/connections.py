@@ -26,7 +26,13 @@ DictConnection = psycopg.Connection[dict[str, object]]
 _KEEPALIVE = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "connect_timeout": 10}
 
 #: What a restart, a fail-over or a lost lock raises: safe to try again because each call is one transaction.
-TRANSIENT = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected, PoolTimeout)
+TRANSIENT = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.SerializationFailure,
+    psycopg.errors.DeadlockDetected,
+    PoolTimeout,
+)
 
 
 def open_pool(settings: Settings, role: Role = "pipeline", *, max_size: int = 8) -> ConnectionPool[DictConnection]:

@@ -51,7 +51,9 @@ def migrate(settings: Settings, *, folder: Path | None = None) -> list[str]:
     """
     with psycopg.connect(settings.dsn("migrator"), autocommit=True) as conn, _lock(conn):
         _migrate_pgstac(conn, settings)
-        conn.execute("create table if not exists public.geo_migrations (name text primary key, sha256 text not null, applied_at timestamptz not null default now())")
+        conn.execute(
+            "create table if not exists public.geo_migrations (name text primary key, sha256 text not null, applied_at timestamptz not null default now())"
+        )
         applied = dict(conn.execute("select name, sha256 from public.geo_migrations").fetchall())
         return [m.name for m in migrations(folder) if _apply(conn, m, applied)]
 

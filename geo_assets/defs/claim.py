@@ -23,5 +23,5 @@ def claim(context: dg.OpExecutionContext, stages: StageContext, *job_types: str)
             job_types=frozenset(job_types),
         )
     if job.stood_aside:
-        context.log.warning(f"run {job.owner_run_id} owns job {job.job_id[:12]}; this run leaves it alone")
+        context.log.warning("run %s owns job %s; this run leaves it alone", job.owner_run_id, job.job_id[:12])
     return job

@@ -26,7 +26,9 @@ class JsonContractIOManager(dg.UPathIOManager):
             GeoAssetsError: CONTRACT_VIOLATION, it is not a contract.
         """
         if not isinstance(obj, BaseModel):
-            raise GeoAssetsError("CONTRACT_VIOLATION", f"{context.get_identifier()}: {type(obj).__name__} is not a contract (got {str(obj)[:80]!r})")
+            raise GeoAssetsError(
+                "CONTRACT_VIOLATION", f"{context.get_identifier()}: {type(obj).__name__} is not a contract (got {str(obj)[:80]!r})"
+            )
         path.write_text(obj.model_dump_json(), encoding="utf-8")
 
     def load_from_path(self, context: dg.InputContext, path: UPath) -> Any:

@@ -40,7 +40,10 @@ class Inventory:
         """Every file, ordered so that a source and its sidecars are neighbours; a server-side cursor bounds memory."""
         with self._pool.connection() as conn, conn.cursor("inventory") as cursor:
             cursor.itersize = 2000
-            cursor.execute('select path, size, etag from geo.inventory where job_id = %s order by folder collate "C", stem collate "C", path collate "C"', (job_id,))
+            cursor.execute(
+                'select path, size, etag from geo.inventory where job_id = %s order by folder collate "C", stem collate "C", path collate "C"',
+                (job_id,),
+            )
             for row in cursor:
                 yield Member.model_validate(row)
 
@@ -48,7 +51,9 @@ class Inventory:
     def totals(self, job_id: str) -> tuple[int, int]:
         """(files, bytes)."""
         with self._pool.connection() as conn:
-            row = conn.execute("select count(*) as files, coalesce(sum(size), 0)::bigint as bytes from geo.inventory where job_id = %s", (job_id,)).fetchone()
+            row = conn.execute(
+                "select count(*) as files, coalesce(sum(size), 0)::bigint as bytes from geo.inventory where job_id = %s", (job_id,)
+            ).fetchone()
         return (int(str(row["files"])), int(str(row["bytes"]))) if row else (0, 0)
 
 
@@ -73,7 +78,9 @@ class TableNames:
             if row:
                 return str(row["table_name"])
             for name in candidates:
-                if conn.execute("insert into geo.table_names values (%s, %s, %s, %s, %s, %s) on conflict do nothing", (name, *key)).rowcount:
+                if conn.execute(
+                    "insert into geo.table_names values (%s, %s, %s, %s, %s, %s) on conflict do nothing", (name, *key)
+                ).rowcount:
                     return name
         msg = f"no table name is free for {path}"
         raise RuntimeError(msg)

@@ -87,7 +87,9 @@ class Jobs:
     def give_back_launch(self, job_id: str, attempt: int) -> None:
         """The launch did not happen: the next one to look may try."""
         with self._pool.connection() as conn:
-            conn.execute("update geo.attempts set launched_at = null where job_id = %s and attempt = %s and run_id is null", (job_id, attempt))
+            conn.execute(
+                "update geo.attempts set launched_at = null where job_id = %s and attempt = %s and run_id is null", (job_id, attempt)
+            )
 
     @retrying
     def take_launches(self, limit: int) -> list[Attempt]:
@@ -126,11 +128,16 @@ class Jobs:
         with self._pool.connection() as conn:
             job = conn.execute("select * from geo.jobs where partition_key = %s for update", (partition_key,)).fetchone()
             if job is None:
-                raise GeoAssetsError("JOB_NOT_FOUND", f"no submission is recorded for partition {partition_key!r}", remedy="submit it: geo-assets submit JOB_TYPE …")
+                raise GeoAssetsError(
+                    "JOB_NOT_FOUND",
+                    f"no submission is recorded for partition {partition_key!r}",
+                    remedy="submit it: geo-assets submit JOB_TYPE …",
+                )
             owner = job["lease_run_id"]
             if owner not in {None, run_id} and self._is_live(conn, str(job["job_id"]), str(owner)):
                 conn.execute(
-                    "insert into geo.stood_aside (run_id, job_id, owner_run_id) values (%s, %s, %s) on conflict do nothing", (run_id, job["job_id"], owner)
+                    "insert into geo.stood_aside (run_id, job_id, owner_run_id) values (%s, %s, %s) on conflict do nothing",
+                    (run_id, job["job_id"], owner),
                 )
                 return self._claim_of(job, run_id, owner=str(owner), force=False)
             conn.execute("update geo.jobs set lease_run_id = %s, lease_heartbeat = now() where job_id = %s", (run_id, job["job_id"]))
@@ -160,20 +167,33 @@ class Jobs:
     @staticmethod
     def _claim_of(job: dict[str, object], run_id: str, *, owner: str, force: bool) -> Claim:
         return Claim.model_validate(
-            {"job_id": job["job_id"], "job_type": job["job_type"], "parameters": job["parameters"], "run_id": run_id, "owner_run_id": owner, "force": force}
+            {
+                "job_id": job["job_id"],
+                "job_type": job["job_type"],
+                "parameters": job["parameters"],
+                "run_id": run_id,
+                "owner_run_id": owner,
+                "force": force,
+            }
         )
 
     @retrying
     def release(self, job_id: str, run_id: str) -> None:
         """Give the lease up; nothing happens where another run has it."""
         with self._pool.connection() as conn:
-            conn.execute("update geo.jobs set lease_run_id = null, lease_heartbeat = null where job_id = %s and lease_run_id = %s", (job_id, run_id))
+            conn.execute(
+                "update geo.jobs set lease_run_id = null, lease_heartbeat = null where job_id = %s and lease_run_id = %s", (job_id, run_id)
+            )
 
     @retrying
     def heartbeat(self, job_id: str, run_id: str) -> bool:
         """Renew the lease; false where it was lost."""
         with self._pool.connection() as conn:
-            return bool(conn.execute("update geo.jobs set lease_heartbeat = now() where job_id = %s and lease_run_id = %s", (job_id, run_id)).rowcount)
+            return bool(
+                conn.execute(
+                    "update geo.jobs set lease_heartbeat = now() where job_id = %s and lease_run_id = %s", (job_id, run_id)
+                ).rowcount
+            )
 
     @retrying
     def find(self, job_id: str) -> JobRecord:
@@ -185,8 +205,12 @@ class Jobs:
         with self._pool.connection() as conn:
             rows = conn.execute("select * from geo.job_status where job_id ^@ %s limit 2", (job_id,)).fetchall() if len(job_id) >= 6 else []
             if len(rows) != 1:
-                raise GeoAssetsError("JOB_NOT_FOUND", f"{'no job' if not rows else 'more than one job'} has an id that starts with {job_id!r}")
-            stages = conn.execute("select * from geo.stage_counts where job_id = %s order by first_started_at nulls last, stage", (rows[0]["job_id"],)).fetchall()
+                raise GeoAssetsError(
+                    "JOB_NOT_FOUND", f"{'no job' if not rows else 'more than one job'} has an id that starts with {job_id!r}"
+                )
+            stages = conn.execute(
+                "select * from geo.stage_counts where job_id = %s order by first_started_at nulls last, stage", (rows[0]["job_id"],)
+            ).fetchall()
         return _record(rows[0], stages)
 
     @retrying
@@ -194,8 +218,14 @@ class Jobs:
         """The newest jobs first."""
         where: LiteralString = "where (%(status)s::text is null or status = %(status)s) and (%(type)s::text is null or job_type = %(type)s)"
         with self._pool.connection() as conn:
-            rows = conn.execute("select * from geo.job_status " + where + " order by created_at desc limit %(limit)s", {"status": status, "type": job_type, "limit": limit}).fetchall()
-            counts = conn.execute("select * from geo.stage_counts where job_id = any(%s) order by first_started_at nulls last, stage", ([r["job_id"] for r in rows],)).fetchall()
+            rows = conn.execute(
+                "select * from geo.job_status " + where + " order by created_at desc limit %(limit)s",  # noqa: S608 - two constants
+                {"status": status, "type": job_type, "limit": limit},
+            ).fetchall()
+            counts = conn.execute(
+                "select * from geo.stage_counts where job_id = any(%s) order by first_started_at nulls last, stage",
+                ([r["job_id"] for r in rows],),
+            ).fetchall()
         by_job: dict[object, list[dict[str, Any]]] = {}
         for count in counts:
             by_job.setdefault(count["job_id"], []).append(count)

@@ -104,7 +104,9 @@ class Tasks:
         return {str(row["task_key"]): dict(row["outputs"]) for row in rows}  # type: ignore[call-overload]
 
     @retrying
-    def awaiting_registration(self, job_id: str, run_id: str, stages: Sequence[str], *, after: tuple[str, str], limit: int) -> list[dict[str, Any]]:
+    def awaiting_registration(
+        self, job_id: str, run_id: str, stages: Sequence[str], *, after: tuple[str, str], limit: int
+    ) -> list[dict[str, Any]]:
         """Converted tasks that are not in the catalogue yet, a page at a time in (stage, key) order."""
         with self._pool.connection() as conn:
             return conn.execute(
@@ -123,12 +125,21 @@ class Tasks:
     @retrying
     def converted(self, job_id: str, run_id: str, stage: str, task_key: str, *, outputs: dict[str, Any], receipt: dict[str, Any]) -> None:
         """The output exists under its final name, but nobody is told of it before it is in the catalogue."""
-        self._change(job_id, run_id, stage, task_key, "outputs = %(outputs)s, receipt = %(receipt)s", outputs=Jsonb(outputs), receipt=Jsonb(receipt))
+        self._change(
+            job_id, run_id, stage, task_key, "outputs = %(outputs)s, receipt = %(receipt)s", outputs=Jsonb(outputs), receipt=Jsonb(receipt)
+        )
 
     @retrying
     def succeed(self, job_id: str, run_id: str, stage: str, task_key: str, *, outputs: dict[str, Any]) -> None:
         """The task is done and its outputs are where they say."""
-        self._change(job_id, run_id, stage, task_key, "status = 'succeeded', outputs = outputs || %(outputs)s, finished_at = now()", outputs=Jsonb(outputs))
+        self._change(
+            job_id,
+            run_id,
+            stage,
+            task_key,
+            "status = 'succeeded', outputs = outputs || %(outputs)s, finished_at = now()",
+            outputs=Jsonb(outputs),
+        )
 
     @retrying
     def succeed_many(self, job_id: str, run_id: str, done: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
@@ -173,7 +184,11 @@ class Tasks:
             ).rowcount
 
     def _change(self, job_id: str, run_id: str, stage: str, task_key: str, assignments: Any, **values: Any) -> None:
-        query = "update geo.tasks set " + assignments + " where job_id = %(job)s and run_id = %(run)s and stage = %(stage)s and task_key = %(key)s"
+        query = (
+            "update geo.tasks set "
+            + assignments
+            + " where job_id = %(job)s and run_id = %(run)s and stage = %(stage)s and task_key = %(key)s"
+        )
         with self._pool.connection() as conn:
             changed = conn.execute(query, {"job": job_id, "run": run_id, "stage": stage, "key": task_key, **values}).rowcount
         if changed != 1:
@@ -184,7 +199,9 @@ class Tasks:
         """The account of one stage; all zero where it has no task."""
         with self._pool.connection() as conn:
             row = conn.execute("select * from geo.stage_counts where job_id = %s and stage = %s", (job_id, stage)).fetchone()
-        return StageCounts.model_validate(row) if row else StageCounts(stage=stage, total=0, succeeded=0, skipped=0, quarantined=0, failed=0)
+        return (
+            StageCounts.model_validate(row) if row else StageCounts(stage=stage, total=0, succeeded=0, skipped=0, quarantined=0, failed=0)
+        )
 
     @retrying
     def records(self, job_id: str, *, stage: str | None = None, statuses: Sequence[str] = (), limit: int = 1_000_000) -> list[TaskRecord]:

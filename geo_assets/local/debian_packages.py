@@ -75,7 +75,15 @@ def _unpack_without_root(home: Path, log: Log) -> None:
         apt = _private_apt(work / "apt")
         _run(["apt-get", *apt, "update", "-qq"])
         version = _newest_version(apt)
-        packages = _needed(apt, [f"postgresql-{version}", f"postgresql-client-{version}", f"postgresql-{version}-postgis-3", f"postgresql-{version}-postgis-3-scripts"])
+        packages = _needed(
+            apt,
+            [
+                f"postgresql-{version}",
+                f"postgresql-client-{version}",
+                f"postgresql-{version}-postgis-3",
+                f"postgresql-{version}-postgis-3-scripts",
+            ],
+        )
         log(f"downloading {len(packages)} packages")
         _run(["apt-get", *apt, "download", "-qq", *packages], cwd=work / "apt")
         for archive in sorted((work / "apt").glob("*.deb")):
@@ -96,7 +104,9 @@ def _private_apt(folder: Path) -> list[str]:
 
 
 def _newest_version(apt: list[str]) -> int:
-    found = [int(n) for n in re.findall(r"^postgresql-(\d+)-postgis-3$", _run(["apt-cache", *apt, "pkgnames", "postgresql-"]), re.MULTILINE)]
+    found = [
+        int(n) for n in re.findall(r"^postgresql-(\d+)-postgis-3$", _run(["apt-cache", *apt, "pkgnames", "postgresql-"]), re.MULTILINE)
+    ]
     if not found:
         raise GeoAssetsError("POSTGRES_NOT_FOUND", "this distribution has no package postgresql-N-postgis-3")
     return max(found)
@@ -112,7 +122,24 @@ def _needed(apt: list[str], wanted: list[str]) -> list[str]:
         if package in seen or (package in installed and package not in wanted) or package.startswith(tuple(_NOT_NEEDED)):
             continue
         seen[package] = None
-        queue.extend(_depends(_run(["apt-cache", *apt, "depends", "--no-recommends", "--no-suggests", "--no-conflicts", "--no-breaks", "--no-replaces", "--no-enhances", package])))
+        queue.extend(
+            _depends(
+                _run(
+                    [
+                        "apt-cache",
+                        *apt,
+                        "depends",
+                        "--no-recommends",
+                        "--no-suggests",
+                        "--no-conflicts",
+                        "--no-breaks",
+                        "--no-replaces",
+                        "--no-enhances",
+                        package,
+                    ]
+                )
+            )
+        )
     return list(seen)
 
 

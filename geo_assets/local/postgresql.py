@@ -66,7 +66,9 @@ def find_binaries(home: Path) -> Binaries | None:
 
 
 def _unpacked_environment(root: Path) -> dict[str, str]:
-    libraries = sorted({str(p.parent) for p in root.glob("usr/lib/*-linux-*/*.so*")} | {str(p.parent) for p in root.glob("lib/*-linux-*/*.so*")})
+    libraries = sorted(
+        {str(p.parent) for p in root.glob("usr/lib/*-linux-*/*.so*")} | {str(p.parent) for p in root.glob("lib/*-linux-*/*.so*")}
+    )
     return {"LD_LIBRARY_PATH": ":".join(libraries), "PROJ_DATA": str(root / "usr/share/proj"), "PROJ_LIB": str(root / "usr/share/proj")}
 
 
@@ -157,8 +159,7 @@ class Cluster:
         self._give_to_server(password_file)
         try:
             done = self._run(
-                [str(self.binaries.bin / "initdb"), "-D", str(work / "data"), "-U", "postgres", "-A", "scram-sha-256", "--pwfile", str(password_file)]
-                + ["-E", "UTF8", "--locale", "C.UTF-8", "--data-checksums", "--no-instructions"]
+                [str(self.binaries.bin / "initdb"), "-D", str(work / "data"), "-U", "postgres", "-A", "scram-sha-256", "--pwfile", str(password_file), "-E", "UTF8", "--locale", "C.UTF-8", "--data-checksums", "--no-instructions"]
             )
             if done.returncode:
                 raise GeoAssetsError("POSTGRES_START_FAILED", f"initdb failed: {_tail(done.stderr)}")
@@ -184,7 +185,9 @@ class Cluster:
         with self.log_file.open("ab") as log:  # the server writes to the handle it inherits: it need not reach the path
             done = self._run(command, stdout=log, stderr=log)
         if done.returncode:
-            raise GeoAssetsError("POSTGRES_START_FAILED", f"PostgreSQL did not start ({self.log_file}): {_tail(self.log_file.read_text(errors='replace'))}")
+            raise GeoAssetsError(
+                "POSTGRES_START_FAILED", f"PostgreSQL did not start ({self.log_file}): {_tail(self.log_file.read_text(errors='replace'))}"
+            )
 
     def stop(self, mode: str = "fast") -> bool:
         """Stop the server if it is ours and runs; returns whether it ran.
@@ -214,7 +217,9 @@ class Cluster:
         env = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "HOME": "/", **self.binaries.environment}
         if not streams:
             streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.run(command, env=env, text=True, check=False, cwd="/", stdin=subprocess.DEVNULL, start_new_session=True, **identity, **streams)
+        return subprocess.run(
+            command, env=env, text=True, check=False, cwd="/", stdin=subprocess.DEVNULL, start_new_session=True, **identity, **streams
+        )
 
     def _give_to_server(self, path: Path) -> None:
         user = _server_user()

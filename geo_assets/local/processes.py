@@ -42,7 +42,9 @@ def start(command: Sequence[str], *, env: Mapping[str, str], log_file: Path, cwd
     """Start a process in a session of its own, its output in a log file."""
     log_file.parent.mkdir(parents=True, exist_ok=True)
     with log_file.open("ab") as log:
-        process = subprocess.Popen(command, env=dict(env), cwd=cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            command, env=dict(env), cwd=cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
     return Started(pid=process.pid, start_ticks=start_ticks(process.pid) or 0)
 
 

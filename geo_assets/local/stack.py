@@ -166,7 +166,9 @@ class Stack:
             self._wait("code_server", state, lambda: _listens(settings.code_server_port))
             if fresh:  # they hold a connection to the old one's location data
                 processes.stop([p for name, p in state.processes.items() if name in {"webserver", "daemon"}])
-            self._ensure(state, "webserver", ["-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(settings.webserver_port), "-w", workspace], env)
+            self._ensure(
+                state, "webserver", ["-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(settings.webserver_port), "-w", workspace], env
+            )
             self._ensure(state, "daemon", ["-m", "dagster._daemon", "run", "-w", workspace], env)
             self._wait("webserver", state, lambda: _location_is_loaded(settings))
             self._wait("daemon", state, lambda: _daemon_beats(settings, state.processes["daemon"]))

@@ -66,7 +66,13 @@ class _Child:
         }
         command = [sys.executable, "-m", "geo_assets.sandbox.child", str(theirs.fileno()), str(lifeline_read), str(memory_mb), str(file_mb)]
         self.process = subprocess.Popen(
-            command, env=environment, cwd=scratch, pass_fds=(theirs.fileno(), lifeline_read), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command,
+            env=environment,
+            cwd=scratch,
+            pass_fds=(theirs.fileno(), lifeline_read),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         theirs.close()
         os.close(lifeline_read)
@@ -101,7 +107,9 @@ class Stream:
 class SandboxPool:
     """Up to `workers` children; safe to use from as many threads."""
 
-    def __init__(self, scratch: Path, *, workers: int = 1, memory_mb: int = 4096, file_mb: int = 200 * 1024, timeout_seconds: float = 600) -> None:
+    def __init__(
+        self, scratch: Path, *, workers: int = 1, memory_mb: int = 4096, file_mb: int = 200 * 1024, timeout_seconds: float = 600
+    ) -> None:
         scratch.mkdir(parents=True, exist_ok=True)
         self._scratch = Path(tempfile.mkdtemp(prefix="run-", dir=scratch))
         self._limits = (memory_mb, file_mb)

@@ -71,4 +71,11 @@ def _libraries(_: ProbeRequest) -> dict[str, str]:
     }
 
 
-_ACTIONS = {"environment": _environment, "crash": _crash, "hang": _hang, "allocate": _allocate, "network": _network, "libraries": _libraries}
+_ACTIONS = {
+    "environment": _environment,
+    "crash": _crash,
+    "hang": _hang,
+    "allocate": _allocate,
+    "network": _network,
+    "libraries": _libraries,
+}

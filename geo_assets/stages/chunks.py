@@ -81,5 +81,7 @@ def close_stage(context: StageContext, plan: StagePlan, reports: Sequence[ChunkR
         raise GeoAssetsError("INTERNAL", f"{plan.stage}: {len(reports)} of {plan.chunks} chunks reported")
     counts = context.tasks.counts(plan.job.job_id, plan.stage)
     if not plan.job.stood_aside and (counts.pending or counts.total != plan.tasks):
-        raise GeoAssetsError("INTERNAL", f"{plan.stage}: of {plan.tasks} planned tasks {counts.total} are listed and {counts.pending} were never worked on")
+        raise GeoAssetsError(
+            "INTERNAL", f"{plan.stage}: of {plan.tasks} planned tasks {counts.total} are listed and {counts.pending} were never worked on"
+        )
     return StageReport(job=plan.job, stage=plan.stage, counts=counts, awaiting=counts.running)

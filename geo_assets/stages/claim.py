@@ -19,7 +19,9 @@ def claim_job(context: StageContext, *, partition_key: str, run_id: str, attempt
     claim = context.jobs.claim(partition_key, run_id, attempt)
     if claim.job_type not in job_types:
         context.jobs.release(claim.job_id, run_id)
-        raise GeoAssetsError("PARTITION_MISMATCH", f"partition {partition_key} is a {claim.job_type}, not one of {', '.join(sorted(job_types))}")
+        raise GeoAssetsError(
+            "PARTITION_MISMATCH", f"partition {partition_key} is a {claim.job_type}, not one of {', '.join(sorted(job_types))}"
+        )
     return JobRef(
         job_id=claim.job_id,
         job_type=claim.job_type,

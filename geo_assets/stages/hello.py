@@ -29,7 +29,10 @@ def plan(context: StageContext, job: JobRef, stage: str) -> tuple[StagePlan, lis
         return plan_of(job, stage, 0, []), []
     message = job.parameters["message"]
     fingerprint = hashlib.sha256(message.encode()).hexdigest()
-    tasks = [PlannedTask(task_key=_key(i), kind=stage.rstrip("s"), fingerprint=fingerprint, input={"index": i}) for i in range(job.parameters["n"])]
+    tasks = [
+        PlannedTask(task_key=_key(i), kind=stage.rstrip("s"), fingerprint=fingerprint, input={"index": i})
+        for i in range(job.parameters["n"])
+    ]
     count = context.tasks.plan(job.job_id, job.run_id, stage, tasks, force=job.force)
     keys = context.tasks.pending_keys(job.job_id, job.run_id, stage)
     chunks = cut_chunks(job, stage, keys, chunk_size=_CHUNK, max_chunks=_MAX_CHUNKS)

@@ -188,7 +188,9 @@ def open_container(settings: Settings, alias: str, name: str) -> Container:
     """
     account = settings.storage_accounts.get(alias)
     if account is None:
-        raise GeoAssetsError("UNKNOWN_ACCOUNT", f"there is no storage account {alias!r}; there are: {', '.join(sorted(settings.storage_accounts))}")
+        raise GeoAssetsError(
+            "UNKNOWN_ACCOUNT", f"there is no storage account {alias!r}; there are: {', '.join(sorted(settings.storage_accounts))}"
+        )
     if not _CONTAINER_NAME.fullmatch(name):
         raise GeoAssetsError("UNSAFE_PATH", f"{name!r} is not a container name: 3-63 of a-z, 0-9 and single hyphens")
     return Container(alias, name, account)

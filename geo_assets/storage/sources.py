@@ -24,8 +24,51 @@ class Kind(StrEnum):
     UNSUPPORTED = "unsupported"
 
 
-_RASTER = frozenset({".tif", ".tiff", ".gtiff", ".btf", ".png", ".jpg", ".jpeg", ".jp2", ".j2k", ".asc", ".img", ".nc", ".nc4", ".h5", ".hdf5", ".he5", ".grib", ".grib2", ".grb", ".grb2", ".vrt"})
-_VECTOR = frozenset({".gpkg", ".geojson", ".json", ".geojsonl", ".geojsons", ".ndjson", ".fgb", ".parquet", ".geoparquet", ".kml", ".kmz", ".csv", ".tsv", ".shp", ".gml", ".dxf"})
+_RASTER = frozenset(
+    {
+        ".tif",
+        ".tiff",
+        ".gtiff",
+        ".btf",
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".jp2",
+        ".j2k",
+        ".asc",
+        ".img",
+        ".nc",
+        ".nc4",
+        ".h5",
+        ".hdf5",
+        ".he5",
+        ".grib",
+        ".grib2",
+        ".grb",
+        ".grb2",
+        ".vrt",
+    }
+)
+_VECTOR = frozenset(
+    {
+        ".gpkg",
+        ".geojson",
+        ".json",
+        ".geojsonl",
+        ".geojsons",
+        ".ndjson",
+        ".fgb",
+        ".parquet",
+        ".geoparquet",
+        ".kml",
+        ".kmz",
+        ".csv",
+        ".tsv",
+        ".shp",
+        ".gml",
+        ".dxf",
+    }
+)
 _ZIP = frozenset({".zip"})
 
 #: Parts of a shapefile; `.prj` also belongs to ASCII grids and the like.

@@ -41,7 +41,13 @@ def _from_file(file: Path) -> dict[str, Any]:
     except OSError as error:
         raise GeoAssetsError("INVALID_PARAMETERS", f"{file} cannot be read: {error.strerror}", remedy="check the path") from error
     except ValueError as error:
-        raise GeoAssetsError("INVALID_PARAMETERS", f"{file} is not JSON: {error}", remedy="it must hold one JSON object of parameters") from error
+        raise GeoAssetsError(
+            "INVALID_PARAMETERS", f"{file} is not JSON: {error}", remedy="it must hold one JSON object of parameters"
+        ) from error
     if not isinstance(data, dict):
-        raise GeoAssetsError("INVALID_PARAMETERS", f"{file} holds a {type(data).__name__}, not an object", remedy="it must hold one JSON object of parameters")
+        raise GeoAssetsError(
+            "INVALID_PARAMETERS",
+            f"{file} holds a {type(data).__name__}, not an object",
+            remedy="it must hold one JSON object of parameters",
+        )
     return data

@@ -51,7 +51,9 @@ def launch(jobs: Jobs, webserver_url: str, attempt: Attempt) -> str | None:
 
 
 def _start_run(webserver_url: str, attempt: Attempt) -> str:
-    added = _ask(webserver_url, _ADD_PARTITION, {"selector": _LOCATION, "def": PARTITIONS, "key": attempt.partition_key})["addDynamicPartition"]
+    added = _ask(webserver_url, _ADD_PARTITION, {"selector": _LOCATION, "def": PARTITIONS, "key": attempt.partition_key})[
+        "addDynamicPartition"
+    ]
     if added["__typename"] not in {"AddDynamicPartitionSuccess", "DuplicateDynamicPartitionError"}:
         raise GeoAssetsError("LAUNCH_FAILED", f"Dagster refused the partition: {added.get('message', added['__typename'])}")
     tags = {"dagster/partition": attempt.partition_key, ATTEMPT_TAG: str(attempt.attempt)}

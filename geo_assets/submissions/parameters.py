@@ -176,7 +176,9 @@ class Job(BaseModel):
     def of(cls, parameters: Parameters) -> Self:
         """The job that these parameters are."""
         body = parameters.model_dump(mode="json")
-        canonical = json.dumps({"job_type": parameters.job_type, "parameters": body}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        canonical = json.dumps(
+            {"job_type": parameters.job_type, "parameters": body}, sort_keys=True, separators=(",", ":"), ensure_ascii=False
+        )
         job_id = hashlib.sha256(canonical.encode("utf-8")).hexdigest()
         slug = parameters.slug()[: PARTITION_KEY_LENGTH - _ID_HEX_IN_KEY - 1]
         return cls(job_id=job_id, job_type=parameters.job_type, partition_key=f"{slug}_{job_id[:_ID_HEX_IN_KEY]}", parameters=body)

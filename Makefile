@@ -1,0 +1,28 @@
+# Each target does all the set-up that it needs. `make help` lists them.
+SHELL := /bin/bash
+.ONESHELL:
+.SHELLFLAGS := -eu -o pipefail -c
+unexport PYTHONDONTWRITEBYTECODE
+
+RUN = started=$$SECONDS; uv=$$(scripts/bootstrap); echo "environment: $$((SECONDS - started)) s"; step=$$SECONDS; $$uv run --frozen
+
+.PHONY: help setup lint test up down
+help:   ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+setup:  ## uv, Python packages
+	@$(RUN) python -c ''
+
+lint:   ## ruff
+	@$(RUN) ruff check geo_assets geo_assets_tests
+	echo "lint: $$((SECONDS - step)) s"
+
+test:   ## the tests, on a stack of their own
+	@$(RUN) pytest
+	echo "test: $$((SECONDS - step)) s"
+
+up:     ## start the local stack
+	@$(RUN) geo-assets up
+
+down:   ## stop it
+	@$(RUN) geo-assets down

@@ -1,0 +1,76 @@
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.sandbox.pool import SandboxPool
+from geo_assets.sandbox.selftest import ProbeReport, ProbeRequest
+
+PROBE = "geo_assets.sandbox.selftest:probe"
+
+
+@pytest.fixture
+def pool(tmp_path):
+    with SandboxPool(tmp_path, timeout_seconds=3) as pool:
+        yield pool
+
+
+def ask(pool, action, port=0):
+    return pool.call(PROBE, ProbeRequest(action=action, port=port), ProbeReport)
+
+
+def test_a_child_inherits_no_secret(pool, monkeypatch):
+    monkeypatch.setenv("PGPASSWORD", "hunter2")
+    assert "hunter2" not in str(ask(pool, "environment").facts)
+
+
+def test_a_file_that_kills_its_reader_twice_is_condemned_and_the_pool_lives_on(pool):
+    with pytest.raises(GeoAssetsError) as caught:
+        ask(pool, "crash")
+    assert caught.value.code == "SANDBOX_CRASHED"
+    assert ask(pool, "environment").pid
+
+
+def test_a_file_that_hangs_its_reader_is_given_up(pool):
+    with pytest.raises(GeoAssetsError) as caught:
+        ask(pool, "hang")
+    assert caught.value.code == "SANDBOX_TIMEOUT"
+    assert ask(pool, "environment").pid
+
+
+def test_a_file_that_wants_too_much_memory_is_refused(pool):
+    with pytest.raises(GeoAssetsError) as caught:
+        ask(pool, "allocate")
+    assert caught.value.code == "SANDBOX_OUT_OF_MEMORY"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="user namespaces may be off")
+def test_a_child_has_no_network(pool):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert ask(pool, "network", server.getsockname()[1]).facts["network"].startswith("unreachable")
+
+
+def test_a_child_dies_with_its_parent_even_when_busy(tmp_path):
+    program = f"""
+from pathlib import Path
+import threading, time
+from geo_assets.sandbox.pool import SandboxPool
+from geo_assets.sandbox.selftest import ProbeReport, ProbeRequest
+pool = SandboxPool(Path({str(tmp_path)!r}))
+print(pool.call({PROBE!r}, ProbeRequest(action="environment"), ProbeReport).pid, flush=True)
+threading.Thread(target=lambda: pool.call({PROBE!r}, ProbeRequest(action="hang"), ProbeReport)).start()
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
+        child = int(parent.stdout.readline())
+        time.sleep(0.5)
+        parent.kill()
+        parent.wait()
+    deadline = time.monotonic() + 5
+    while os.path.exists(f"/proc/{child}") and time.monotonic() < deadline:  # noqa: PTH110
+        time.sleep(0.05)
+    assert not os.path.exists(f"/proc/{child}")  # noqa: PTH110

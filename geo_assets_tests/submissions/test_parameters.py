@@ -1,0 +1,55 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.submissions.parameters import Job, validate_parameters
+
+
+def test_an_explicit_default_is_the_same_job():
+    short = validate_parameters("ingest_container", {"container": "landing"})
+    explicit = validate_parameters(
+        "ingest_container", {"container": "landing", "collection": "landing", "account": "default", "on_error": "continue"}
+    )
+    assert Job.of(short) == Job.of(explicit)
+
+
+def test_another_parameter_is_another_job():
+    assert Job.of(validate_parameters("hello_world", {"n": 1})) != Job.of(validate_parameters("hello_world", {"n": 2}))
+
+
+@pytest.mark.parametrize(
+    ("job_type", "data", "named"),
+    [
+        ("ingest_container", {}, "container"),
+        ("ingest_container", {"container": "samples", "limit": -1}, "limit"),
+        ("ingest_container", {"container": "samples", "colour": "blue"}, "colour"),
+        ("ingest_container", {"container": "../../etc"}, "container"),
+        ("ingest_container", {"container": "samples", "prefix": "a/../../b"}, "prefix"),
+        ("ingest_container", {"container": "samples", "target_crs": "http://example.org"}, "target_crs"),
+        ("hello_world", {"n": 0}, "n"),
+        ("hello_world", {"n": 1001}, "n"),
+        ("hello_world", {"message": "a\x00b"}, "message"),
+        ("hello_world", {"message": "\ud800"}, "message"),
+    ],
+)
+def test_a_bad_parameter_is_named_in_one_line(job_type, data, named):
+    with pytest.raises(GeoAssetsError) as caught:
+        validate_parameters(job_type, data)
+    assert caught.value.code == "INVALID_PARAMETERS"
+    assert f"{named}:" in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_an_unknown_job_type_is_refused_with_the_known_ones():
+    with pytest.raises(GeoAssetsError, match="hello_world"):
+        validate_parameters("no_such_job", {})
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=200), st.integers(1, 1000))
+def test_any_message_gives_a_legal_key_and_survives_unchanged(message, n):
+    job = Job.of(validate_parameters("hello_world", {"n": n, "message": message}))
+    assert job.parameters["message"] == message
+    assert len(job.job_id) == 64
+    assert len(job.partition_key) <= 63
+    assert set(job.partition_key) <= set("abcdefghijklmnopqrstuvwxyz0123456789_")
