@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import psycopg
+from psycopg import sql
 from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
 
@@ -184,13 +185,10 @@ class Tasks:
             ).rowcount
 
     def _change(self, job_id: str, run_id: str, stage: str, task_key: str, assignments: Any, **values: Any) -> None:
-        query = (
-            "update geo.tasks set "
-            + assignments
-            + " where job_id = %(job)s and run_id = %(run)s and stage = %(stage)s and task_key = %(key)s"
-        )
+        query = sql.SQL("update geo.tasks set {} where job_id = %(job)s and run_id = %(run)s and stage = %(stage)s and task_key = %(key)s")
+        query_of_change = query.format(sql.SQL(assignments))
         with self._pool.connection() as conn:
-            changed = conn.execute(query, {"job": job_id, "run": run_id, "stage": stage, "key": task_key, **values}).rowcount
+            changed = conn.execute(query_of_change, {"job": job_id, "run": run_id, "stage": stage, "key": task_key, **values}).rowcount
         if changed != 1:
             raise _lost(job_id, run_id)
 
