@@ -8,22 +8,27 @@ from typing import Any
 import dagster as dg
 from upath import UPath
 
+from geo_assets.defs.container_inventory import container_inventory
 from geo_assets.defs.hello_world import hello_world
 from geo_assets.defs.io_manager import JsonContractIOManager
-from geo_assets.defs.resources import Stages
+from geo_assets.defs.partitions import submissions
+from geo_assets.defs.resources import JOB_TAGS, Stages
 from geo_assets.defs.sensors import build_submissions_sensor
 from geo_assets.settings import Settings, load_settings
 
 
 def build_defs(settings: Settings, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     """All definitions; tests and tools pass other settings or resources."""
-    jobs = [hello_world]
+    list_container = dg.define_asset_job(
+        "list_container", selection=[container_inventory], partitions_def=submissions, executor_def=dg.in_process_executor, tags=JOB_TAGS
+    )
+    jobs = [hello_world, list_container]
     resources = {
         "stages": Stages(),
         "io_manager": JsonContractIOManager(UPath(settings.dagster_home / "storage" / "contracts")),
         **(resource_overrides or {}),
     }
-    return dg.Definitions(jobs=jobs, sensors=[build_submissions_sensor(jobs)], resources=resources)
+    return dg.Definitions(assets=[container_inventory], jobs=jobs, sensors=[build_submissions_sensor(jobs)], resources=resources)
 
 
 defs = build_defs(load_settings())

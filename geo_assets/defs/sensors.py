@@ -43,7 +43,7 @@ def build_submissions_sensor(jobs: list[Any]) -> dg.SensorDefinition:
         """Launch recorded submissions that nobody has launched."""
         pool = open_pool(load_settings(), max_size=1)
         try:
-            attempts = Jobs(pool).take_launches(LAUNCHES_PER_TICK)
+            attempts = Jobs(pool).take_launches(LAUNCHES_PER_TICK, [job.name for job in jobs])
         finally:
             pool.close()
         return requests_of(attempts) if attempts else dg.SkipReason("every submission is launched")

@@ -6,6 +6,7 @@ Here: submitting, launching at most once, claiming, heartbeats, reading. Not her
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, LiteralString
 
 from psycopg.types.json import Jsonb
@@ -92,7 +93,7 @@ class Jobs:
             )
 
     @retrying
-    def take_launches(self, limit: int) -> list[Attempt]:
+    def take_launches(self, limit: int, job_types: Sequence[str]) -> list[Attempt]:
         """Attempts that nobody has launched, or whose launcher died; the caller launches them.
 
         An attempt for whose partition Dagster already has a newer run was launched, whatever became of its launcher.
@@ -106,7 +107,7 @@ class Jobs:
                           from geo.attempts c
                           join geo.jobs cj using (job_id)
                           left join lateral geo.newest_run(cj.partition_key) r on true
-                         where c.run_id is null
+                         where c.run_id is null and cj.job_type = any(%(types)s)
                            and (c.launched_at is null and c.requested_at < now() - interval '2 seconds'
                                 or c.launched_at < now() - make_interval(secs => %(grace)s))
                            and (r.run_id is null or r.created_at < c.requested_at)
@@ -114,7 +115,7 @@ class Jobs:
                          limit %(limit)s
                            for update of c skip locked)
                 returning a.job_id, j.job_type, j.partition_key, a.attempt""",
-                {"grace": LAUNCH_GRACE_SECONDS, "limit": limit},
+                {"grace": LAUNCH_GRACE_SECONDS, "limit": limit, "types": list(job_types)},
             ).fetchall()
         return [Attempt.model_validate(row) for row in rows]
 

@@ -159,7 +159,23 @@ class Cluster:
         self._give_to_server(password_file)
         try:
             done = self._run(
-                [str(self.binaries.bin / "initdb"), "-D", str(work / "data"), "-U", "postgres", "-A", "scram-sha-256", "--pwfile", str(password_file), "-E", "UTF8", "--locale", "C.UTF-8", "--data-checksums", "--no-instructions"]
+                [
+                    str(self.binaries.bin / "initdb"),
+                    "-D",
+                    str(work / "data"),
+                    "-U",
+                    "postgres",
+                    "-A",
+                    "scram-sha-256",
+                    "--pwfile",
+                    str(password_file),
+                    "-E",
+                    "UTF8",
+                    "--locale",
+                    "C.UTF-8",
+                    "--data-checksums",
+                    "--no-instructions",
+                ]
             )
             if done.returncode:
                 raise GeoAssetsError("POSTGRES_START_FAILED", f"initdb failed: {_tail(done.stderr)}")

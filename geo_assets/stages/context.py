@@ -85,6 +85,15 @@ class StageContext:
         return container
 
     @contextmanager
+    def lease_or_nothing(self, job: JobRef) -> Iterator[None]:
+        """As `lease`, for a run that may have stood aside: it holds nothing."""
+        if job.stood_aside:
+            yield
+            return
+        with self.lease(job):
+            yield
+
+    @contextmanager
     def lease(self, job: JobRef) -> Iterator[None]:
         """Keep the job's lease while working.
 
