@@ -54,3 +54,7 @@ def test_a_bad_submission_is_refused_in_one_line_and_leaves_nothing(cli, argumen
 
 def test_a_second_up_is_harmless(cli):
     assert cli.run("up").returncode == 0
+
+
+def test_doctor_is_content_with_a_running_stack(cli):
+    assert {f["level"] for f in cli.json("doctor")} <= {"ok", "warning"}

@@ -1,0 +1,107 @@
+"""Checks of the machine and the stack: what is there, what is not, and what to do about it.
+
+Here: one function a check. Not here: mending anything.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import psycopg
+from pydantic import BaseModel, ConfigDict
+
+from geo_assets.database.migrate import PGSTAC_VERSION, pgstac_version, up_to_date
+from geo_assets.errors import GeoAssetsError
+from geo_assets.local.postgresql import find_binaries
+from geo_assets.local.stack import Stack
+from geo_assets.settings import Settings, load_settings
+
+#: Below this a single drone mosaic can fill the disk.
+_LOW_DISK_BYTES = 5 * 1024**3
+
+
+class Finding(BaseModel):
+    """What one check found; `remedy` says what to do where it is not well."""
+
+    model_config = ConfigDict(frozen=True)
+    what: str
+    level: Literal["ok", "warning", "failure"]
+    found: str
+    remedy: str = ""
+
+
+def examine() -> list[Finding]:
+    """Run every check; none raises."""
+    settings, stack = load_settings(), Stack()
+    checks: list[tuple[str, Callable[[], Finding]]] = [
+        ("PostgreSQL", lambda: _binaries(stack)),
+        ("database", lambda: _database(settings)),
+        ("migrations", lambda: _migrations(settings)),
+        ("GDAL", lambda: _gdal(settings)),
+        ("disk", lambda: _disk(stack.home)),
+        *((f"process {name}", lambda name=name: _process(stack, name)) for name in ("code_server", "webserver", "daemon")),  # type: ignore[misc]
+    ]
+    return [_safely(what, check) for what, check in checks]
+
+
+def _safely(what: str, check: Callable[[], Finding]) -> Finding:
+    try:
+        return check()
+    except (GeoAssetsError, OSError, psycopg.Error) as error:
+        return Finding(what=what, level="failure", found=str(error).splitlines()[0], remedy=getattr(error, "remedy", "geo-assets up"))
+
+
+def _binaries(stack: Stack) -> Finding:
+    found = find_binaries(stack.home)
+    if found is None:
+        return Finding(what="PostgreSQL", level="failure", found="not found with PostGIS", remedy="geo-assets up brings it")
+    return Finding(what="PostgreSQL", level="ok", found=f"{found.version} at {found.bin}")
+
+
+def _database(settings: Settings) -> Finding:
+    with psycopg.connect(settings.dsn("pipeline"), connect_timeout=5) as conn:
+        postgis = conn.execute("select extversion from pg_extension where extname = 'postgis'").fetchone()
+        pgstac = pgstac_version(conn)
+    found = f"PostGIS {postgis[0] if postgis else 'missing'}, pgstac {pgstac or 'missing'}"
+    if postgis is None or pgstac != PGSTAC_VERSION:
+        return Finding(what="database", level="failure", found=found, remedy=f"geo-assets up (pgstac {PGSTAC_VERSION} is expected)")
+    return Finding(what="database", level="ok", found=found)
+
+
+def _migrations(settings: Settings) -> Finding:
+    if up_to_date(settings):
+        return Finding(what="migrations", level="ok", found="applied")
+    return Finding(what="migrations", level="failure", found="not all applied", remedy="geo-assets up")
+
+
+def _gdal(settings: Settings) -> Finding:
+    from geo_assets.sandbox.pool import SandboxPool
+    from geo_assets.sandbox.selftest import ProbeReport, ProbeRequest
+
+    with SandboxPool(Path(tempfile.gettempdir()) / "geo_assets-doctor", memory_mb=settings.sandbox_memory_mb, timeout_seconds=60) as pool:
+        report = pool.call("geo_assets.sandbox.selftest:probe", ProbeRequest(action="libraries"), ProbeReport)
+    return Finding(what="GDAL", level="ok", found=", ".join(f"{name} {version}" for name, version in report.facts.items()))
+
+
+def _disk(home: Path) -> Finding:
+    free = shutil.disk_usage(next(p for p in (home, *home.parents) if p.exists())).free
+    found = f"{free / 1024**3:.1f} GiB free at {home}"
+    if free < _LOW_DISK_BYTES:
+        return Finding(what="disk", level="warning", found=found, remedy="free some space, or move GEO_ASSETS_HOME")
+    return Finding(what="disk", level="ok", found=found)
+
+
+def _process(stack: Stack, name: str) -> Finding:
+    process = stack.state().processes.get(name)
+    what = name.replace("_", " ")
+    if process is None:
+        return Finding(what=what, level="failure", found="not started", remedy="geo-assets up")
+    if not process.alive:
+        return Finding(
+            what=what, level="failure", found=f"pid {process.pid} is gone", remedy=f"read {stack.log_file(name)}, then: geo-assets up"
+        )
+    return Finding(what=what, level="ok", found=f"pid {process.pid}, port {stack.state().ports.get(name, '-')}")
