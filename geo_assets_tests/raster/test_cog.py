@@ -1,0 +1,116 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from rasterio.transform import from_origin
+from rio_cogeo.cogeo import cog_validate
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.raster.cog import convert
+from geo_assets.raster.models import ConvertRequest
+
+SAMPLES = Path(os.environ.get("GEO_ASSETS_SAMPLES", "/nonexistent")) / "raster"
+
+
+def write(path: Path, pixels: np.ndarray, **profile) -> Path:
+    count, height, width = pixels.shape
+    base = {"driver": "GTiff", "count": count, "height": height, "width": width, "dtype": pixels.dtype, "crs": "EPSG:32618"}
+    with rasterio.open(path, "w", **{**base, "transform": from_origin(5e5, 4e6, 10, 10), **profile}) as dataset:
+        dataset.write(pixels)
+    return path
+
+
+def cog_of(source: Path) -> Path:
+    destination = source.with_name("out.cog.tif")
+    convert(ConvertRequest(source=str(source), destination=str(destination)))
+    return destination
+
+
+def assert_faithful(source: Path, cog: Path) -> None:
+    assert cog_validate(str(cog), strict=True)[0]
+    with rasterio.open(source) as a, rasterio.open(cog) as b:
+        np.testing.assert_array_equal(a.read(), b.read())
+        np.testing.assert_array_equal(a.dataset_mask(), b.dataset_mask())
+        assert (a.crs, a.transform, a.dtypes, a.colorinterp, a.scales, a.offsets) == (
+            b.crs,
+            b.transform,
+            b.dtypes,
+            b.colorinterp,
+            b.scales,
+            b.offsets,
+        )
+        assert repr(a.nodata) == repr(b.nodata)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "uint32", "float32", "float64"])
+def test_every_common_type_is_copied_exactly_and_large_enough_for_overviews(tmp_path, dtype):
+    pixels = np.random.default_rng(1).integers(0, 200, (2, 700, 600)).astype(dtype)
+    source = write(tmp_path / "in.tif", pixels)
+    cog = cog_of(source)
+    assert_faithful(source, cog)
+    with rasterio.open(cog) as dataset:
+        assert dataset.overviews(1)
+
+
+def test_nan_nodata_is_kept(tmp_path):
+    pixels = np.full((1, 20, 30), np.nan, "float32")
+    pixels[0, 5:] = 7
+    source = write(tmp_path / "in.tif", pixels, nodata=np.nan)
+    assert_faithful(source, cog_of(source))
+
+
+@settings(max_examples=25, deadline=None)
+@given(hnp.arrays(st.sampled_from(["uint8", "int16", "uint16", "float32"]), hnp.array_shapes(min_dims=3, max_dims=3, max_side=40)))
+def test_any_small_array_comes_back_bit_for_bit(tmp_path_factory, pixels):
+    source = write(tmp_path_factory.mktemp("r") / "in.tif", pixels)
+    assert_faithful(source, cog_of(source))
+
+
+def test_a_file_without_a_crs_is_refused_with_a_remedy(tmp_path):
+    source = write(tmp_path / "in.tif", np.ones((1, 8, 8), "uint8"), crs=None)
+    with pytest.raises(GeoAssetsError) as caught:
+        cog_of(source)
+    assert caught.value.code == "RASTER_NO_CRS"
+    assert "source_crs" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"", "UNSUPPORTED_FORMAT"),
+        (b"not a raster", "UNSUPPORTED_FORMAT"),
+        (b'<VRTDataset rasterXSize="1" rasterYSize="1"/>', "UNSUPPORTED_FORMAT"),
+        (b"II*\x00\x08\x00\x00\x00", "UNREADABLE"),
+        (b"\x89HDF\r\n\x1a\n", "RASTER_SUBDATASETS"),
+    ],
+)
+def test_what_is_no_raster_leaves_nothing_behind(tmp_path, content, code):
+    source = tmp_path / "in.tif"
+    source.write_bytes(content)
+    with pytest.raises(GeoAssetsError) as caught:
+        cog_of(source)
+    assert caught.value.code == code
+    assert "in.tif" in caught.value.message
+    assert not (tmp_path / "out.cog.tif").exists()
+
+
+def test_a_truncated_file_is_refused(tmp_path):
+    source = write(tmp_path / "in.tif", np.random.default_rng(2).integers(0, 255, (3, 300, 300)).astype("uint8"))
+    source.write_bytes(source.read_bytes()[:100_000])
+    with pytest.raises(GeoAssetsError) as caught:
+        cog_of(source)
+    assert caught.value.code == "UNREADABLE"
+    assert not (tmp_path / "out.cog.tif").exists()
+
+
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="GEO_ASSETS_SAMPLES is not set")
+def test_every_sample_is_faithful(tmp_path):
+    for source in sorted(SAMPLES.glob("*.tif*")):
+        copy = tmp_path / source.name
+        copy.write_bytes(source.read_bytes())
+        assert_faithful(copy, cog_of(copy))
