@@ -1,0 +1,87 @@
+"""What the stages that work on files share: planning sources as tasks, fetching a source, fingerprints.
+
+Here: the account from inventory to tasks. Not here: what is done with a file (`rasters.py`, `vectors.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger.models import PlannedTask, Work
+from geo_assets.stages.chunks import cut_chunks, plan_of
+from geo_assets.stages.context import StageContext
+from geo_assets.stages.contracts import Chunk, InventoryRef, JobRef, StagePlan
+from geo_assets.stages.inventory import sources_of
+from geo_assets.storage.sources import Source
+
+#: Raised when an engine's output changes for the same input: everything is then redone.
+RECIPE = 1
+
+#: A file name longer than this is shortened in the private directory; the file systems that we meet allow 255 bytes.
+_LONGEST_NAME = 200
+
+
+def plan_files(
+    context: StageContext,
+    inventory: InventoryRef,
+    stage: str,
+    wanted: Callable[[Source], bool],
+    refuse: Callable[[Source], GeoAssetsError | None],
+) -> tuple[StagePlan, list[Chunk]]:
+    """Enter the wanted sources as tasks of a stage and cut what is not done yet into chunks."""
+    job = inventory.job
+    if job.stood_aside:
+        return plan_of(job, stage, 0, []), []
+
+    def tasks() -> Iterator[PlannedTask]:
+        for source in sources_of(context, job):
+            if wanted(source):
+                error = refuse(source)
+                yield PlannedTask(
+                    task_key=source.path,
+                    kind=source.kind,
+                    fingerprint=fingerprint(job, source),
+                    input={"members": [m.model_dump() for m in source.members]},
+                    error=error.to_dict() if error else None,
+                )
+
+    count = context.tasks.plan(job.job_id, job.run_id, stage, tasks(), force=job.force)
+    keys = context.tasks.pending_keys(job.job_id, job.run_id, stage)
+    settings = context.settings
+    chunks = cut_chunks(job, stage, keys, chunk_size=settings.chunk_files, max_chunks=settings.max_chunks)
+    return plan_of(job, stage, count, chunks), chunks
+
+
+def fingerprint(job: JobRef, source: Source) -> str:
+    """Equal where nothing is to be redone: the same bytes (by etag and size), the same parameters that shape the output."""
+    shaping = {key: job.parameters.get(key) for key in ("collection", "source_crs", "target_crs")}
+    body = {"recipe": RECIPE, "members": [[m.path, m.size, m.etag] for m in source.members], **shaping}
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def refuse_oversize(context: StageContext, source: Source) -> GeoAssetsError | None:
+    """TOO_LARGE for a source above the limit."""
+    limit = context.settings.max_source_bytes
+    if source.size > limit:
+        return GeoAssetsError("TOO_LARGE", f"{source.path} has {source.size:,} bytes; GEO_ASSETS_MAX_SOURCE_BYTES allows {limit:,}")
+    return None
+
+
+def fetch(context: StageContext, job: JobRef, work: Work, folder: Path) -> tuple[Path, list[dict[str, Any]]]:
+    """Copy a source and its sidecars into a private directory; returns the owner's path and the receipt of the input."""
+    container = context.source_container(job)
+    receipt, paths = [], []
+    for member in work.input["members"]:
+        name = member["path"].rpartition("/")[2]
+        local = folder / (
+            name if len(name.encode()) <= _LONGEST_NAME else hashlib.sha256(name.encode()).hexdigest()[:16] + Path(name).suffix
+        )
+        sha256 = container.download(member["path"], local, etag=member["etag"] or None)
+        receipt.append({**member, "sha256": sha256})
+        paths.append(local)
+    return paths[0], receipt
