@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 from upath import UPath
 
+from geo_assets.defs.cogs import cogs, stac_items
 from geo_assets.defs.container_inventory import container_inventory
 from geo_assets.defs.hello_world import hello_world
 from geo_assets.defs.io_manager import JsonContractIOManager
@@ -22,13 +23,22 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, Any] | None 
     list_container = dg.define_asset_job(
         "list_container", selection=[container_inventory], partitions_def=submissions, executor_def=dg.in_process_executor, tags=JOB_TAGS
     )
-    jobs = [hello_world, list_container]
+    stage_raster = dg.define_asset_job(
+        "stage_raster",
+        selection=[container_inventory, cogs, stac_items],
+        partitions_def=submissions,
+        executor_def=dg.in_process_executor,
+        tags=JOB_TAGS,
+    )
+    jobs = [hello_world, list_container, stage_raster]
     resources = {
         "stages": Stages(),
         "io_manager": JsonContractIOManager(UPath(settings.dagster_home / "storage" / "contracts")),
         **(resource_overrides or {}),
     }
-    return dg.Definitions(assets=[container_inventory], jobs=jobs, sensors=[build_submissions_sensor(jobs)], resources=resources)
+    return dg.Definitions(
+        assets=[container_inventory, cogs, stac_items], jobs=jobs, sensors=[build_submissions_sensor(jobs)], resources=resources
+    )
 
 
 defs = build_defs(load_settings())

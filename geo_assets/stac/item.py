@@ -1,0 +1,76 @@
+"""STAC 1.1 items of COGs. Here: building and validating one item. Not here: loading it (`pgstac.py`)."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.raster.models import ConvertReport
+from geo_assets.text import slug
+
+#: Vertices a side when bounds are taken to longitude and latitude: their edges are curves there.
+_DENSIFY = 21
+
+
+def item_id(account: str, container: str, path: str) -> str:
+    """Deterministic, readable, unique: a slug of the path and a hash of the whole place."""
+    return f"{slug(path, length=60)}-{hashlib.sha256(f'{account}/{container}/{path}'.encode()).hexdigest()[:8]}"
+
+
+def cog_item(*, identity: str, collection: str, title: str, href: str, modified: str, report: ConvertReport) -> dict[str, Any]:
+    """The validated item of a COG.
+
+    Args:
+        identity: the item's id.
+        collection: the collection's id.
+        title: the source's path.
+        href: the COG, without credentials.
+        modified: when the source was last seen to change, RFC 3339; the item's datetime.
+        report: what the conversion found.
+
+    Raises:
+        GeoAssetsError: STAC_INVALID.
+    """
+    import pystac
+    from pyproj import CRS, Transformer
+    from shapely.geometry import box, mapping
+
+    crs = CRS.from_wkt(report.crs_wkt)
+    bounds = Transformer.from_crs(crs, 4326, always_xy=True).transform_bounds(*report.bbox, densify_pts=_DENSIFY)
+    code = f"EPSG:{report.epsg}" if report.epsg else None
+    properties: dict[str, Any] = {
+        "title": title,
+        "proj:code": code,
+        "proj:shape": [report.height, report.width],
+        "proj:transform": list(report.transform),
+        "proj:bbox": list(report.bbox),
+    }
+    if code is None:
+        properties["proj:wkt2"] = crs.to_wkt()
+    item = pystac.Item(identity, mapping(box(*bounds)), list(bounds), None, properties, collection=collection)
+    item.properties["datetime"] = modified
+    item.stac_extensions = [
+        "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
+        "https://stac-extensions.github.io/file/v2.1.0/schema.json",
+    ]
+    asset = pystac.Asset(href, media_type=pystac.MediaType.COG, roles=["data"])
+    asset.extra_fields = {
+        "file:size": report.bytes,
+        "file:checksum": f"1220{report.sha256}",  # multihash: sha2-256, 32 bytes
+        "bands": [{"name": f"b{i}", "data_type": dtype} for i, dtype in enumerate(report.dtypes, 1)],
+    }
+    item.add_asset("data", asset)
+    return _validated(item.to_dict(include_self_link=False, transform_hrefs=False))
+
+
+def _validated(item: dict[str, Any]) -> dict[str, Any]:
+    """Against the core schemas that pystac carries. The extensions' schemas are online only, so their fields are built here alone."""
+    from pystac import validation
+    from pystac.errors import STACValidationError
+
+    try:
+        validation.validate_dict({**item, "stac_extensions": []})
+    except STACValidationError as error:
+        raise GeoAssetsError("STAC_INVALID", f"{item['id']}: {str(error).splitlines()[0]}") from error
+    return item

@@ -1,0 +1,65 @@
+"""Loading items into pgstac in batches, under a lock per collection, and reading them back.
+
+Here: pypgstac's loader and the two queries around it. Not here: building items (`item.py`).
+
+Unlocked, concurrent loaders of one collection have lost writes; batched, 20,000 items load in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+
+from geo_assets.database.connections import connect
+from geo_assets.errors import GeoAssetsError
+from geo_assets.settings import Settings
+
+
+def load_items(settings: Settings, collection: str, items: Sequence[dict[str, Any]], *, guard: tuple[str, str]) -> None:
+    """Insert or replace items, then prove that each can be found.
+
+    Args:
+        settings: where the database is.
+        collection: the collection of all of them; made if it is not there.
+        items: validated items.
+        guard: (job id, run id): nothing is loaded where the run lost its lease, and none takes over while loading.
+
+    Raises:
+        GeoAssetsError: STAC_NOT_FOUND_AFTER_LOAD.
+        psycopg.Error: the lease was lost (SQLSTATE GA001), or the database was.
+    """
+    from pypgstac.db import PgstacDB
+    from pypgstac.load import Loader, Methods
+
+    with connect(settings) as lock, lock.transaction():
+        lock.execute("select pg_advisory_xact_lock(hashtextextended('geo_assets:stac:' || %s, 0))", (collection,))
+        lock.execute("select geo.assert_lease(%s, %s)", guard)
+        with PgstacDB(dsn=settings.dsn("pipeline")) as db:
+            loader = Loader(db=db)
+            if lock.execute("select from pgstac.collections where id = %s", (collection,)).fetchone() is None:
+                loader.load_collections(iter([new_collection(collection)]), insert_mode=Methods.ignore)
+            loader.load_items(iter(items), insert_mode=Methods.upsert)
+        _prove_found(lock, collection, [item["id"] for item in items])
+
+
+def new_collection(identity: str) -> dict[str, Any]:
+    """An empty collection; its extents come from its items."""
+    return {
+        "type": "Collection",
+        "stac_version": "1.1.0",
+        "id": identity,
+        "description": f"Files ingested from {identity}.",
+        "license": "other",
+        "links": [],
+        "extent": {"spatial": {"bbox": [[-180, -90, 180, 90]]}, "temporal": {"interval": [[None, None]]}},
+    }
+
+
+def _prove_found(conn: psycopg.Connection, collection: str, ids: list[str]) -> None:
+    row = conn.execute("select count(*) from pgstac.items where collection = %s and id = any(%s)", (collection, ids)).fetchone()
+    if row is None or row[0] != len(set(ids)):
+        raise GeoAssetsError(
+            "STAC_NOT_FOUND_AFTER_LOAD", f"{collection}: {row[0] if row else 0} of {len(set(ids))} items are found after the load"
+        )

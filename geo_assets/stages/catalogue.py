@@ -1,0 +1,65 @@
+"""The `stac_items` stage: what was converted becomes searchable, and only then succeeded.
+
+Here: items of converted tasks, in batches; the check that each COG can be read where it lies. Not here: STAC itself (`stac/`).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.raster.models import ConvertReport
+from geo_assets.stac.item import cog_item, item_id
+from geo_assets.stac.pgstac import load_items
+from geo_assets.stages import rasters
+from geo_assets.stages.context import StageContext
+from geo_assets.stages.contracts import CatalogueReport, JobRef
+from geo_assets.storage.containers import BlobRef
+
+#: Large enough to load fast, small enough that a killed run loses little.
+_BATCH = 500
+
+_TIFF_MAGIC = (b"II", b"MM")
+
+
+def register(context: StageContext, job: JobRef) -> CatalogueReport:
+    """Register every converted task of the job; a task that cannot be is failed, the rest goes on."""
+    collection = job.parameters["collection"]
+    items, failed, after = 0, 0, ("", "")
+    while not job.stood_aside:
+        page = context.tasks.awaiting_registration(job.job_id, job.run_id, [rasters.STAGE], after=after, limit=_BATCH)
+        if not page:
+            break
+        after = (page[-1]["stage"], page[-1]["task_key"])
+        built = []
+        for task in page:
+            try:
+                built.append((task, _item(context, job, task)))
+            except GeoAssetsError as error:
+                context.tasks.fail(job.job_id, job.run_id, task["stage"], task["task_key"], error)
+                failed += 1
+        if built:
+            load_items(context.settings, collection, [item for _, item in built], guard=(job.job_id, job.run_id))
+            done = [(t["stage"], t["task_key"], {"stac_item": f"{collection}/{item['id']}"}) for t, item in built]
+            context.tasks.succeed_many(job.job_id, job.run_id, done)
+            items += len(built)
+    return CatalogueReport(job=job, items=items, collections=(collection,) if items else (), failed=failed)
+
+
+def _item(context: StageContext, job: JobRef, task: dict[str, Any]) -> dict[str, Any]:
+    ref = BlobRef.parse(task["outputs"]["cog"])
+    container = context.output_container(ref.container)
+    report = ConvertReport.model_validate(task["receipt"]["report"])
+    blob = container.head(ref.path)
+    if blob is None or blob.size != report.bytes or container.read_range(ref.path, 0, 2) not in _TIFF_MAGIC:
+        raise GeoAssetsError("OUTPUT_GONE", f"the COG of {task['task_key']} is not readable at {ref}")
+    p = job.parameters
+    return cog_item(
+        identity=item_id(p["account"], p["container"], task["task_key"]),
+        collection=p["collection"],
+        title=task["task_key"],
+        href=container.href(ref.path),
+        modified=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        report=report,
+    )
