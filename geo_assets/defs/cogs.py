@@ -12,7 +12,7 @@ from geo_assets.stages.chunks import close_stage
 from geo_assets.stages.contracts import CatalogueReport, Chunk, ChunkReport, InventoryRef, StagePlan, StageReport
 
 
-@dg.op(out={"plan": dg.Out(StagePlan), "chunks": dg.DynamicOut(Chunk, is_required=False)})
+@dg.op(out={"plan": dg.Out(StagePlan), "chunks": dg.DynamicOut(Chunk)})
 def plan_rasters(stages: Stages, inventory: InventoryRef) -> Iterator[Any]:
     """What is to be converted, cut into chunks."""
     with plain_failures():

@@ -12,7 +12,7 @@ from geo_assets.stages import hello
 from geo_assets.stages.chunks import close_stage
 from geo_assets.stages.contracts import Chunk, ChunkReport, JobRef, StagePlan, StageReport
 
-_PLAN_AND_CHUNKS = {"plan": dg.Out(StagePlan), "chunks": dg.DynamicOut(Chunk, is_required=False)}
+_PLAN_AND_CHUNKS = {"plan": dg.Out(StagePlan), "chunks": dg.DynamicOut(Chunk)}
 
 
 def _planned(stages: Stages, job: JobRef, stage: str) -> Iterator[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import datetime
 from typing import Any
 
 from geo_assets.errors import GeoAssetsError
@@ -18,7 +19,7 @@ def item_id(account: str, container: str, path: str) -> str:
     return f"{slug(path, length=60)}-{hashlib.sha256(f'{account}/{container}/{path}'.encode()).hexdigest()[:8]}"
 
 
-def cog_item(*, identity: str, collection: str, title: str, href: str, modified: str, report: ConvertReport) -> dict[str, Any]:
+def cog_item(*, identity: str, collection: str, title: str, href: str, modified: datetime, report: ConvertReport) -> dict[str, Any]:
     """The validated item of a COG.
 
     Args:
@@ -26,7 +27,7 @@ def cog_item(*, identity: str, collection: str, title: str, href: str, modified:
         collection: the collection's id.
         title: the source's path.
         href: the COG, without credentials.
-        modified: when the source was last seen to change, RFC 3339; the item's datetime.
+        modified: the item's datetime: nothing in the file says when it was captured.
         report: what the conversion found.
 
     Raises:
@@ -48,8 +49,7 @@ def cog_item(*, identity: str, collection: str, title: str, href: str, modified:
     }
     if code is None:
         properties["proj:wkt2"] = crs.to_wkt()
-    item = pystac.Item(identity, mapping(box(*bounds)), list(bounds), None, properties, collection=collection)
-    item.properties["datetime"] = modified
+    item = pystac.Item(identity, mapping(box(*bounds)), list(bounds), modified, properties, collection=collection)
     item.stac_extensions = [
         "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
         "https://stac-extensions.github.io/file/v2.1.0/schema.json",
@@ -70,7 +70,8 @@ def _validated(item: dict[str, Any]) -> dict[str, Any]:
     from pystac.errors import STACValidationError
 
     try:
-        validation.validate_dict({**item, "stac_extensions": []})
+        link = {"rel": "collection", "href": f"./{item['collection']}.json"}  # the API adds it; pgstac stores none
+        validation.validate_dict({**item, "stac_extensions": [], "links": [link]})
     except STACValidationError as error:
         raise GeoAssetsError("STAC_INVALID", f"{item['id']}: {str(error).splitlines()[0]}") from error
     return item

@@ -60,6 +60,6 @@ def _item(context: StageContext, job: JobRef, task: dict[str, Any]) -> dict[str,
         collection=p["collection"],
         title=task["task_key"],
         href=container.href(ref.path),
-        modified=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        modified=datetime.now(UTC).replace(microsecond=0),
         report=report,
     )
