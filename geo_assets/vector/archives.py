@@ -1,0 +1,137 @@
+"""Archives: what an uploaded zip holds, unpacked by ourselves within limits.
+
+Here: refusing what no honest archive has (paths out of it, links, passwords, bombs), and writing the rest to a directory
+that the caller owns. Not here: what the members are (`sources.py`). GDAL never opens the archive itself.
+"""
+
+from __future__ import annotations
+
+import stat
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from geo_assets.errors import GeoAssetsError
+
+#: A FileGDB has hundreds of files; no delivery has ten thousand datasets.
+_MAX_MEMBERS = 10_000
+
+#: Deflate cannot exceed 1032:1, and honest data stays far below; blank DBF columns reach it, so small members are let off.
+_MAX_RATIO = 100
+_RATIO_FROM_BYTES = 16 * 1024**2
+
+_MAX_PATH = 512
+_COPY_BYTES = 1024**2
+_ENCRYPTED = 0x1
+
+_LITTER = ("__macosx/", "/.", "thumbs.db", "desktop.ini")
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    info: zipfile.ZipInfo
+    path: PurePosixPath
+
+
+def unpack(archive: Path, into: Path, *, max_bytes: int, name: str) -> list[PurePosixPath]:
+    """Unpack a zip; returns the members' paths, without directories and operating systems' litter.
+
+    Args:
+        archive: the zip.
+        into: a directory that is ours alone; made if need be.
+        max_bytes: most bytes that all members together may have.
+        name: what the archive is called in messages.
+
+    Raises:
+        GeoAssetsError: UNSAFE_ARCHIVE, TOO_LARGE, EMPTY_ARCHIVE, UNREADABLE.
+        OSError: the disk is full.
+    """
+    with _reading(name), zipfile.ZipFile(archive) as zipped:
+        entries = [_entry(info, name) for info in zipped.infolist()]
+        files = [entry for entry in entries if not entry.info.is_dir() and not _is_litter(entry.path)]
+        if not files:
+            raise GeoAssetsError("EMPTY_ARCHIVE", f"{name} holds no file")
+        _check_sizes(entries, max_bytes, name)
+        _check_distinct(files, name)
+        into.mkdir(parents=True, exist_ok=True)
+        for entry in files:
+            _write(zipped, entry, into / entry.path, name)
+    return [entry.path for entry in files]
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError, RuntimeError) as error:
+        raise GeoAssetsError("UNREADABLE", f"{name} is not readable as a zip: {error}") from error
+    except Exception as error:
+        if type(error).__module__ in {"zlib", "_lzma", "lzma", "bz2"}:
+            raise GeoAssetsError("UNREADABLE", f"{name} is damaged: {error}") from error
+        raise
+
+
+def _entry(info: zipfile.ZipInfo, name: str) -> _Entry:
+    text = info.filename.replace("\\", "/")  # what some Windows programs write
+    path = PurePosixPath(text)
+    if (
+        not path.parts
+        or path.is_absolute()
+        or ".." in path.parts
+        or ":" in path.parts[0]
+        or len(text) > _MAX_PATH
+        or not text.isprintable()
+    ):
+        raise GeoAssetsError("UNSAFE_ARCHIVE", f"{name} has a member whose path leads out of it or cannot be written: {text[:100]!r}")
+    mode = info.external_attr >> 16
+    if stat.S_IFMT(mode) not in {0, stat.S_IFREG, stat.S_IFDIR}:
+        raise GeoAssetsError("UNSAFE_ARCHIVE", f"{name} has a member that is a link or a device: {text[:100]!r}")
+    if info.flag_bits & _ENCRYPTED:
+        raise GeoAssetsError("UNSAFE_ARCHIVE", f"{name} is encrypted (member {text[:100]!r})", remedy="upload it without a password")
+    return _Entry(info, path)
+
+
+def _is_litter(path: PurePosixPath) -> bool:
+    lower = f"/{path}".lower()
+    return any(part in lower for part in _LITTER)
+
+
+def _check_sizes(entries: list[_Entry], max_bytes: int, name: str) -> None:
+    if len(entries) > _MAX_MEMBERS:
+        raise GeoAssetsError("UNSAFE_ARCHIVE", f"{name} has {len(entries):,} members; {_MAX_MEMBERS:,} are allowed")
+    total = sum(entry.info.file_size for entry in entries)
+    packed = sum(entry.info.compress_size for entry in entries)
+    if total > _RATIO_FROM_BYTES and total > _MAX_RATIO * packed:
+        raise GeoAssetsError(
+            "UNSAFE_ARCHIVE", f"{name} unpacks to {total:,} bytes from {packed:,}: more than {_MAX_RATIO} to 1 is not data"
+        )
+    for entry in entries:
+        size = entry.info.file_size
+        if size > _RATIO_FROM_BYTES and size > _MAX_RATIO * entry.info.compress_size:
+            raise GeoAssetsError(
+                "UNSAFE_ARCHIVE", f"{entry.path.name} of {name} unpacks to {size:,} bytes: more than {_MAX_RATIO} to 1 is not data"
+            )
+    if total > max_bytes:
+        raise GeoAssetsError("TOO_LARGE", f"{name} unpacks to {total:,} bytes; {max_bytes:,} are allowed")
+
+
+def _check_distinct(files: list[_Entry], name: str) -> None:
+    seen: set[PurePosixPath] = set()
+    for entry in files:
+        if entry.path in seen or seen.intersection(entry.path.parents):
+            raise GeoAssetsError("UNSAFE_ARCHIVE", f"{name} has two members at {str(entry.path)[:100]!r}")
+        seen.add(entry.path)
+
+
+def _write(zipped: zipfile.ZipFile, entry: _Entry, to: Path, name: str) -> None:
+    """Write one member, counting: a header that lies about the size is found out."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    left = entry.info.file_size
+    with zipped.open(entry.info) as source, to.open("xb") as target:
+        while part := source.read(_COPY_BYTES):
+            left -= len(part)
+            if left < 0:
+                raise GeoAssetsError("UNSAFE_ARCHIVE", f"{entry.path.name} of {name} unpacks to more than it says")
+            target.write(part)

@@ -1,0 +1,250 @@
+"""Coordinate reference systems of a layer: which EPSG code it has, and how it gets to the one that its table has.
+
+Here: pyproj alone. Coordinates are x/longitude first everywhere (`always_xy`), as OGR, WKB and PostGIS have them.
+Not here: reading a CRS from a file (`layers.py`), moving geometries (`geometry.py`).
+
+PROJ's likeness search is believed at a confidence of 70 or more; at 25 it calls the British National Grid with one
+shortened parameter a grid of Cyprus.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.vector.models import BoundingBox
+
+if TYPE_CHECKING:
+    from pyproj import CRS, Transformer
+
+_EPSG_CODE = re.compile(r"EPSG:\d{4,6}")
+
+#: PROJ: 100 equal in every respect, 90 equal but for names, 70 equivalent parameters. Below lies guesswork.
+_TRUSTED_CONFIDENCE = 70
+
+#: Longitude first by definition; PostGIS stores that under the EPSG code.
+_LONGITUDE_FIRST = {("OGC", "CRS84"): 4326, ("OGC", "CRS83"): 4269, ("OGC", "CRS27"): 4267}
+
+#: A grid whose positions differ by less over the whole layer is the same grid, written with fewer digits. Metres.
+_SAME_GRID_METRES = 0.5
+
+#: Points along each edge of a box when it is transformed: a curved edge may bulge out.
+_DENSIFY = 21
+
+_WORLD: BoundingBox = (-180.0, -90.0, 180.0, 90.0)
+
+
+@dataclass(frozen=True, slots=True)
+class CrsPlan:
+    """From the file's CRS to the table's."""
+
+    source: str  # EPSG:code or WKT2
+    name: str
+    srid: int
+    transform_name: str | None = None
+    accuracy_m: float | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def parse_code(text: str) -> CRS:
+    """The CRS of `EPSG:code`; nothing else, for PROJ's free-text form also takes URLs and files.
+
+    Raises:
+        GeoAssetsError: INVALID_CRS.
+    """
+    from pyproj import CRS
+    from pyproj.exceptions import CRSError
+
+    if not _EPSG_CODE.fullmatch(text):
+        raise GeoAssetsError("INVALID_CRS", f"{text!r} is not a CRS of the form EPSG:code")
+    try:
+        return CRS.from_user_input(text)
+    except CRSError:
+        raise GeoAssetsError("INVALID_CRS", f"{text} is not a CRS that PROJ knows") from None
+
+
+def parse_file_crs(text: str | None) -> CRS | None:
+    """What a file says of its CRS (WKT, PROJJSON or an authority's code); None where it says nothing that locates it on Earth."""
+    from pyproj import CRS
+    from pyproj.exceptions import CRSError
+
+    if not text:
+        return None
+    try:
+        crs = CRS.from_user_input(text)
+    except CRSError:
+        return None
+    unknown = crs.name.lower().startswith(("undefined", "unknown engineering")) or crs.is_engineering
+    return None if unknown else _horizontal(crs)
+
+
+def plan_crs(file_crs: CRS, target_crs: CRS | None, bounds: BoundingBox, name: str) -> CrsPlan:
+    """How a layer gets to the CRS of its table.
+
+    Args:
+        file_crs: the layer's.
+        target_crs: the wanted one, or None to keep the layer's.
+        bounds: of the layer, in its CRS.
+        name: the file's or layer's name, for messages.
+
+    Raises:
+        GeoAssetsError: INVALID_CRS, the CRS has no EPSG code and no target is given; or there is no way to the target.
+    """
+    code, warning = _epsg_code(file_crs)
+    source = f"EPSG:{code}" if code and not warning else file_crs.to_wkt("WKT2_2019")
+    if target_crs is None and code is not None:
+        return CrsPlan(source, file_crs.name, code, warnings=(warning,) if warning else ())
+    if target_crs is None:
+        return _nearest_grid(file_crs, source, bounds, name)
+    srid = _code_of_target(target_crs)
+    if code == srid and not warning:
+        return CrsPlan(source, file_crs.name, srid)
+    return _transformed(file_crs, source, target_crs, srid, bounds)
+
+
+def transformer(plan_source: str, srid: int) -> Transformer:
+    """The transformer from a plan's CRS to the table's; picks the best operation for each point, as geopandas and PostGIS do."""
+    from pyproj import Transformer
+
+    return Transformer.from_crs(plan_source, f"EPSG:{srid}", always_xy=True)
+
+
+def geographic_box(crs: str, bounds: BoundingBox) -> BoundingBox:
+    """A box in longitude and latitude (EPSG:4326), degrees; west > east where it crosses the antimeridian.
+
+    Args:
+        crs: of the bounds.
+        bounds: in that CRS.
+    """
+    from pyproj import CRS, Transformer
+
+    source = CRS.from_user_input(crs)
+    if source.is_geographic and source.prime_meridian and source.prime_meridian.longitude == 0 and source.to_epsg() == 4326:
+        box = bounds
+    else:
+        box = Transformer.from_crs(source, "EPSG:4326", always_xy=True).transform_bounds(*bounds, densify_pts=_DENSIFY)
+    if not all(map(math.isfinite, box)):
+        return _WORLD
+    west, south, east, north = box
+    return (_within(west, 180), _within(south, 90), _within(east, 180), _within(north, 90))
+
+
+def footprint(box: BoundingBox) -> dict[str, Any]:
+    """The box as GeoJSON, exterior rings counter-clockwise; two polygons where it crosses the antimeridian."""
+    west, south, east, north = box
+    if west > east:
+        return {"type": "MultiPolygon", "coordinates": [[_ring(west, south, 180.0, north)], [_ring(-180.0, south, east, north)]]}
+    return {"type": "Polygon", "coordinates": [_ring(west, south, east, north)]}
+
+
+def _ring(west: float, south: float, east: float, north: float) -> list[list[float]]:
+    return [[west, south], [east, south], [east, north], [west, north], [west, south]]
+
+
+def _within(value: float, limit: float) -> float:
+    return max(-limit, min(limit, value))
+
+
+def _horizontal(crs: CRS) -> CRS:
+    """Without heights and without a towgs84 wrapped around it: what a SRID says."""
+    if crs.is_bound and crs.source_crs is not None:
+        return _horizontal(crs.source_crs)
+    if crs.is_compound:
+        return _horizontal(crs.sub_crs_list[0])
+    return crs.to_2d()
+
+
+def _epsg_code(crs: CRS) -> tuple[int | None, str | None]:
+    """The EPSG code, and a warning where it is a likeness rather than the CRS itself."""
+    from pyproj import CRS
+
+    code = crs.to_epsg(min_confidence=100) or _LONGITUDE_FIRST.get(crs.to_authority() or ("", ""))
+    if code:
+        return code, None
+    code = crs.to_epsg(min_confidence=_TRUSTED_CONFIDENCE)
+    if code is None:
+        return None, None
+    known = CRS.from_epsg(code)
+    if crs.equals(known, ignore_axis_order=True):
+        return code, None
+    return code, f"its CRS {crs.name!r} was taken for EPSG:{code} ({known.name}), which it equals in effect but not to the letter"
+
+
+def _code_of_target(target: CRS) -> int:
+    code = target.to_epsg()
+    if code is None:  # parse_code only lets EPSG codes through
+        raise GeoAssetsError("INVALID_CRS", f"the target CRS {target.name!r} has no EPSG code")
+    return int(code)
+
+
+def _transformed(file_crs: CRS, source: str, target: CRS, srid: int, bounds: BoundingBox, *warnings: str) -> CrsPlan:
+    from pyproj.aoi import AreaOfInterest
+    from pyproj.exceptions import ProjError
+    from pyproj.transformer import TransformerGroup
+
+    west, south, east, north = geographic_box(source, bounds)
+    try:
+        group = TransformerGroup(file_crs, target, always_xy=True, area_of_interest=AreaOfInterest(west, south, east, north))
+    except ProjError:
+        group = None
+    if group is None or not group.transformers:
+        raise GeoAssetsError("INVALID_CRS", f"there is no transformation from {file_crs.name!r} to EPSG:{srid} ({target.name})")
+    best = group.transformers[0]
+    accuracy = best.accuracy if best.accuracy is not None and best.accuracy >= 0 else None
+    if not group.best_available:
+        how_good = "an unknown accuracy" if accuracy is None else f"an accuracy of {accuracy:g} m"
+        warnings += (f"the best transformation to EPSG:{srid} needs a grid that is not installed; this one has {how_good}",)
+    return CrsPlan(source, file_crs.name, srid, best.description, accuracy, warnings)
+
+
+def _nearest_grid(file_crs: CRS, source: str, bounds: BoundingBox, name: str) -> CrsPlan:
+    """The EPSG grid on the same datum that hardly differs here; coordinates are transformed to it, which is exact."""
+    found = _same_grid(file_crs, source, bounds)
+    if found is None:
+        raise GeoAssetsError(
+            "INVALID_CRS",
+            f"the CRS of {name}, {file_crs.name!r}, has no EPSG code, and PostGIS needs one",
+            remedy="submit with --param target_crs=EPSG:… to have it transformed",
+        )
+    grid, code, metres = found
+    warning = (
+        f"its CRS {file_crs.name!r} has no EPSG code; it was transformed to EPSG:{code} ({grid.name}), "
+        f"from which it differs by at most {max(metres, 0.001):.3f} m here"
+    )
+    return _transformed(file_crs, source, grid, code, bounds, warning)
+
+
+def _same_grid(file_crs: CRS, source: str, bounds: BoundingBox) -> tuple[CRS, int, float] | None:
+    from pyproj import CRS
+    from pyproj.aoi import AreaOfInterest
+    from pyproj.database import query_crs_info
+    from pyproj.enums import PJType
+
+    datum = file_crs.geodetic_crs.to_epsg() if file_crs.is_projected and file_crs.geodetic_crs else None
+    if datum is None:
+        return None
+    candidates = query_crs_info(
+        "EPSG", PJType.PROJECTED_CRS, area_of_interest=AreaOfInterest(*geographic_box(source, bounds)), contains=False
+    )
+    best: tuple[CRS, int, float] | None = None
+    for candidate in candidates:
+        grid = CRS.from_epsg(int(candidate.code))
+        if grid.geodetic_crs is None or grid.geodetic_crs.to_epsg() != datum:
+            continue
+        metres = _largest_shift(file_crs, grid, bounds)
+        if metres <= (best[2] if best else _SAME_GRID_METRES):
+            best = (grid, int(candidate.code), metres)
+    return best
+
+
+def _largest_shift(one: CRS, other: CRS, bounds: BoundingBox) -> float:
+    """How far the corners of a box move between two grids, in the file's units taken for metres."""
+    from pyproj import Transformer
+
+    west, south, east, north = bounds
+    xs, ys = [west, east, east, west], [south, south, north, north]
+    new_xs, new_ys = Transformer.from_crs(one, other, always_xy=True).transform(xs, ys)
+    return max(math.hypot(a - c, b - d) for a, b, c, d in zip(xs, ys, new_xs, new_ys, strict=True))

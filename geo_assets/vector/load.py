@@ -1,0 +1,289 @@
+"""A layer's stream into a table of `vector_staging`: created, filled, counted and indexed in one transaction.
+
+Here: the parent's half up to a table that nobody reads yet. Plain WKB goes straight into the typed geometry column by
+binary COPY (ADBC): the column gives it its SRID and refuses what is of another type.
+Not here: making it visible (`publish.py`), reading files (`read.py`).
+
+The stream comes from a child that opened an untrusted file. Its schema must be the plan's to the letter, every batch is
+validated before it is used, and the plan's names and types can only be what `models.py` lets through.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from psycopg import sql
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.vector.models import LayerPlan, StreamReport
+from geo_assets.vector.names import MAX_TABLE_NAME_BYTES
+from geo_assets.vector.types import GEOMETRY_COLUMN, wire_schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+STAGING_SCHEMA = "vector_staging"
+
+_TABLE_NAME = re.compile(r"[a-z_][a-z0-9_]*")
+
+#: `<table>__<suffix>` stays within 63 bytes.
+_SUFFIX = re.compile(r"[a-z0-9]{1,11}")
+
+#: A leftover of our own suffix may still be held by the worker that made it. Milliseconds.
+_LOCK_TIMEOUT_MS = 2000
+
+#: SQLSTATE classes of a refused value; XX000 is what PostGIS raises for a geometry that it cannot take.
+_REFUSED_VALUE = ("22", "23", "XX000", "54")
+_UNAVAILABLE = ("08", "57P", "53300")
+_DISK_FULL = "53100"
+
+
+@dataclass(frozen=True, slots=True)
+class StagedTable:
+    """A table in `vector_staging`, complete but for its place."""
+
+    staging_name: str
+    table: str  # its name in `vector`
+    rows: int
+    srid: int
+    geometry_type: str
+    has_z: bool
+    report: StreamReport
+
+
+def check_table_name(table: str) -> None:
+    """Refuse a name that `names.table_name` would not give.
+
+    Raises:
+        GeoAssetsError: INVALID_PARAMETERS.
+    """
+    if not _TABLE_NAME.fullmatch(table) or len(table) > MAX_TABLE_NAME_BYTES:
+        raise GeoAssetsError(
+            "INVALID_PARAMETERS",
+            f"{table[:80]!r} is not a table name: at most {MAX_TABLE_NAME_BYTES} of a-z, 0-9 and _, not starting with a digit",
+        )
+
+
+def stage_table(
+    dsn: str,
+    plan: LayerPlan,
+    table: str,
+    file: BinaryIO,
+    report: Callable[[], StreamReport],
+    *,
+    staging_suffix: str,
+    source: str,
+    comment: str = "",
+    reader_role: str | None = None,
+) -> StagedTable:
+    """Load one layer's stream into `vector_staging.<table>__<suffix>`. Whatever fails, no table is left.
+
+    Args:
+        dsn: libpq connection string of a role that may create in `vector_staging`.
+        plan: what the stream is.
+        table: the name that it will have in `vector`.
+        file: the Arrow IPC stream that `read.stream` writes.
+        report: gives what `read.stream` returned, once the stream is at its end.
+        staging_suffix: of this attempt, 1-11 of a-z and 0-9; a leftover with the same suffix is replaced.
+        source: what the layer came from, for messages and the table's comment.
+        comment: more lines for the table's comment.
+        reader_role: may select from the table.
+
+    Raises:
+        GeoAssetsError: what befell the child; SCHEMA_MISMATCH; VECTOR_UNSUPPORTED_TYPE, a value that PostgreSQL refuses;
+            INVALID_CRS, PostGIS does not know the SRID; DATABASE_UNAVAILABLE; DISK_FULL.
+    """
+    from adbc_driver_manager import Error
+
+    check_table_name(table)
+    if not _SUFFIX.fullmatch(staging_suffix):
+        raise GeoAssetsError("INTERNAL", f"{staging_suffix!r} is not a staging suffix")
+    name = f"{table}__{staging_suffix}"
+    incoming = _Incoming(file, report, plan, source)
+    try:
+        with _session(dsn) as run:
+            _create(run, plan, name, source)
+            incoming.copy(run, name)
+            sent = incoming.finish()
+            _check_count(run, name, sent, incoming.rows, source)
+            _complete(run, plan, name, _table_comment(plan, source, comment), reader_role)
+            run.commit()
+    except Error as error:
+        incoming.abandon()
+        raise _database_error(error, source) from error
+    except BaseException:
+        incoming.abandon()
+        raise
+    return StagedTable(name, table, sent.rows, plan.srid, plan.geometry_type, plan.has_z, sent)
+
+
+class _Session:
+    """One ADBC connection in one transaction: the table and its rows appear together or not at all."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def __call__(self, statement: sql.Composable) -> list[tuple[Any, ...]]:
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement.as_string(None))
+            return cursor.fetchall() if cursor.description else []
+
+    def ingest(self, name: str, reader: pa.RecordBatchReader) -> None:
+        with self._connection.cursor() as cursor:
+            cursor.adbc_ingest(name, reader, mode="append", db_schema_name=STAGING_SCHEMA)
+
+    def commit(self) -> None:
+        self._connection.commit()
+
+
+@contextlib.contextmanager
+def _session(dsn: str) -> Iterator[_Session]:
+    import adbc_driver_postgresql.dbapi as adbc
+
+    with adbc.connect(dsn) as connection:  # closing without commit rolls back
+        yield _Session(connection)
+
+
+class _Incoming:
+    """The child's stream: its schema is checked first, every batch before it is passed on, its end by the child's report."""
+
+    def __init__(self, file: BinaryIO, report: Callable[[], StreamReport], plan: LayerPlan, source: str) -> None:
+        self._file = file
+        self._report = report
+        self._plan = plan
+        self._source = source
+        self._settled = False
+        self._failure: Exception | None = None
+        self.rows = 0
+
+    def copy(self, run: _Session, name: str) -> None:
+        """Send everything to the table."""
+        import pyarrow as pa
+
+        expected = wire_schema(self._plan.columns)
+        try:
+            reader = pa.ipc.open_stream(self._file)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise self._broken(error) from error
+        if not reader.schema.equals(expected):
+            raise GeoAssetsError(
+                "SCHEMA_MISMATCH", f"{self._source}: the stream has the columns {_shown(reader.schema)}, the table has {_shown(expected)}"
+            )
+        try:
+            run.ingest(name, pa.RecordBatchReader.from_batches(expected, self._batches(reader)))
+        except Exception:
+            if self._failure is not None:
+                raise self._broken(self._failure) from self._failure
+            raise
+
+    def _batches(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        try:
+            for batch in reader:
+                batch.validate(full=True)
+                self.rows += len(batch)
+                yield batch
+        except Exception as error:
+            self._failure = error  # Arrow's C interface would pass on its text alone
+            raise
+
+    def finish(self) -> StreamReport:
+        """The child's report: only now is it known that the stream was whole.
+
+        Raises:
+            GeoAssetsError: what befell the child.
+        """
+        self._settled = True
+        return self._report()
+
+    def abandon(self) -> None:
+        """Take the child's answer to a call that came to nothing, so that it is not taken for the answer to its next."""
+        if not self._settled:
+            self._settled = True
+            self._file.close()
+            with contextlib.suppress(GeoAssetsError):
+                self._report()
+
+    def _broken(self, error: Exception) -> GeoAssetsError:
+        """What the child says of a stream that breaks off; if it says that all is well, the stream is at fault."""
+        try:
+            self.finish()
+        except GeoAssetsError as cause:
+            return cause
+        return GeoAssetsError("INTERNAL", f"{self._source}: the stream from the reader broke off: {error}")
+
+
+def _create(run: _Session, plan: LayerPlan, name: str, source: str) -> None:
+    run(sql.SQL("set local lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT_MS)))
+    run(sql.SQL("set local statement_timeout = 0"))  # the child's deadline ends the COPY
+    if not run(sql.SQL("select 1 from spatial_ref_sys where srid = {}").format(sql.Literal(plan.srid))):
+        raise GeoAssetsError(
+            "INVALID_CRS",
+            f"{source}: this PostGIS does not know EPSG:{plan.srid}",
+            remedy="submit with --param target_crs=EPSG:… of a CRS that it knows",
+        )
+    run(sql.SQL("drop table if exists {}").format(_staged(name)))
+    columns: list[sql.Composable] = [sql.SQL("gid bigint generated always as identity primary key")]
+    columns += [sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(column.sql_type)) for column in plan.columns]
+    columns.append(sql.SQL("{} {}").format(sql.Identifier(GEOMETRY_COLUMN), _geometry_sql(plan)))
+    run(sql.SQL("create table {} ({})").format(_staged(name), sql.SQL(", ").join(columns)))
+
+
+def _geometry_sql(plan: LayerPlan) -> sql.Composed:
+    """`geometry(MULTIPOLYGONZ, 2193)`; the model lets four types and a range of numbers through."""
+    return sql.SQL("geometry({}, {})").format(sql.SQL(plan.geometry_type + ("Z" if plan.has_z else "")), sql.Literal(plan.srid))
+
+
+def _staged(name: str) -> sql.Identifier:
+    return sql.Identifier(STAGING_SCHEMA, name)
+
+
+def _check_count(run: _Session, name: str, sent: StreamReport, received: int, source: str) -> None:
+    ((stored,),) = run(sql.SQL("select count(*) from {}").format(_staged(name)))
+    if not stored == received == sent.rows:
+        raise GeoAssetsError("SCHEMA_MISMATCH", f"{source}: {sent.rows} rows were sent, {received} received and {stored} stored")
+
+
+def _complete(run: _Session, plan: LayerPlan, name: str, comment: str, reader_role: str | None) -> None:
+    """Index after the load (a sorted build, a third of the work), statistics, comments, grants."""
+    run(sql.SQL("create index on {} using gist ({})").format(_staged(name), sql.Identifier(GEOMETRY_COLUMN)))
+    run(sql.SQL("analyze {}").format(_staged(name)))
+    run(sql.SQL("comment on table {} is {}").format(_staged(name), _text(comment)))
+    for column in plan.columns:
+        target = sql.Identifier(STAGING_SCHEMA, name, column.name)
+        run(sql.SQL("comment on column {} is {}").format(target, _text(column.source_name)))
+    if reader_role:
+        run(sql.SQL("grant select on {} to {}").format(_staged(name), sql.Identifier(reader_role)))
+
+
+def _text(value: str) -> sql.Literal:
+    return sql.Literal(value.replace("\0", "").encode("utf-8", "replace").decode())
+
+
+def _table_comment(plan: LayerPlan, source: str, comment: str) -> str:
+    layer = f", layer {plan.layer}" if plan.layer else ""
+    member = f", {plan.member}" if plan.member else ""
+    moved = f"; transformed from {plan.crs_name}" if plan.transform_name else ""
+    return "\n".join(filter(None, (f"{source}{member}{layer}{moved}", comment)))
+
+
+def _shown(schema: pa.Schema) -> str:
+    text = ", ".join(f"{field.name} {field.type}" for field in schema)
+    return text if len(text) <= 500 else text[:500] + "…"
+
+
+def _database_error(error: Any, source: str) -> GeoAssetsError:
+    state = getattr(error, "sqlstate", None) or ""
+    said = " ".join(str(error).split())[:300]
+    if not state or state.startswith(_UNAVAILABLE):
+        return GeoAssetsError("DATABASE_UNAVAILABLE", f"{source}: the database was lost while it was loaded: {said}")
+    if state == _DISK_FULL:
+        return GeoAssetsError("DISK_FULL", f"{source}: the database has no room left: {said}")
+    if state.startswith(_REFUSED_VALUE):
+        return GeoAssetsError(
+            "VECTOR_UNSUPPORTED_TYPE", f"{source}: PostgreSQL refused a value: {said}", remedy="correct the value and upload it again"
+        )
+    return GeoAssetsError("INTERNAL", f"{source}: the database refused the load ({state}): {said}")

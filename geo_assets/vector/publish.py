@@ -1,0 +1,364 @@
+"""A staged table becomes `vector.<name>`: in one commit, under the eyes of readers and of views over the old one.
+
+Here: the swap, and getting rid of what is not to be published. Not here: making the staged table (`load.py`).
+
+Order matters. The advisory lock queues publishers before any lock timeout runs. Dependent views are locked before the
+table, as their readers do: the other way round each waits for the other (68 timeouts in 6 swaps, measured; 0 this way).
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import sql
+from psycopg.pq import TransactionStatus
+from psycopg.rows import tuple_row
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.vector.load import STAGING_SCHEMA, StagedTable, check_table_name
+
+SCHEMA = "vector"
+
+#: Longer, and readers that queue behind us would notice. Milliseconds.
+_LOCK_TIMEOUT_MS = 2000
+
+_ATTEMPTS = 8
+_LONGEST_PAUSE_SECONDS = 1.0
+
+
+class _Changed(Exception):  # noqa: N818 - an event inside this module
+    """A view came or went while its table was being locked."""
+
+
+_CONTENDED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected, _Changed)
+
+#: What is defined by a query over the table, directly (depth 1) or over another such; the outermost first.
+_DEPENDENTS = """
+with recursive dependents(oid, depth) as (
+    select r.ev_class, 1
+    from pg_depend d join pg_rewrite r on r.oid = d.objid
+    where d.refclassid = 'pg_class'::regclass and d.classid = 'pg_rewrite'::regclass and d.refobjid = %(table)s and r.ev_class <> %(table)s
+    union
+    select r.ev_class, p.depth + 1
+    from dependents p join pg_depend d on d.refobjid = p.oid join pg_rewrite r on r.oid = d.objid
+    where d.refclassid = 'pg_class'::regclass and d.classid = 'pg_rewrite'::regclass and r.ev_class <> p.oid and p.depth < 64
+)
+select n.nspname, c.relname, c.relkind::text, pg_get_viewdef(c.oid), coalesce(c.reloptions, '{}'), min(d.depth) = 1
+from dependents d join pg_class c on c.oid = d.oid join pg_namespace n on n.oid = c.relnamespace
+group by c.oid, n.nspname, c.relname, c.relkind, c.reloptions
+order by max(d.depth) desc, n.nspname, c.relname
+"""
+
+#: What hangs on a table and would be lost with it, by what it is called.
+_ATTACHED = """
+select 'trigger ' || tgname from pg_trigger where tgrelid = %(table)s and not tgisinternal
+union all select 'row security policy ' || polname from pg_policy where polrelid = %(table)s
+union all select 'foreign key ' || conname from pg_constraint where contype = 'f' and (confrelid = %(table)s or conrelid = %(table)s)
+union all select 'child table ' || inhrelid::regclass from pg_inherits where inhparent = %(table)s
+union all select 'privilege on column ' || attname from pg_attribute where attrelid = %(table)s and attacl is not null
+union all select 'publication ' || pubname from pg_publication_rel r join pg_publication p on p.oid = r.prpubid where prrelid = %(table)s
+"""
+
+_GRANTS = """
+select case a.grantee when 0 then null else pg_get_userbyid(a.grantee) end, a.privilege_type, a.is_grantable
+from pg_class c, aclexplode(c.relacl) a where c.oid = %(table)s and a.grantee <> c.relowner
+"""
+
+#: Primary key, geometry index and sequence as they are called now, and what they shall be called.
+_PARTS = """
+select 'constraint', conname, '_pkey' from pg_constraint where conrelid = %(table)s and contype = 'p'
+union all
+select 'index', c.relname, '_geom_idx' from pg_index i join pg_class c on c.oid = i.indexrelid where i.indrelid = %(table)s and not i.indisprimary
+union all
+select 'sequence', c.relname, '_gid_seq' from pg_depend d join pg_class c on c.oid = d.objid
+where d.refobjid = %(table)s and d.refclassid = 'pg_class'::regclass and d.classid = 'pg_class'::regclass and d.deptype = 'i' and c.relkind = 'S'
+"""
+
+_RENAME: dict[str, LiteralString] = {
+    "constraint": "alter table {table} rename constraint {old} to {new}",
+    "index": "alter index {schema}.{old} rename to {new}",
+    "sequence": "alter sequence {schema}.{old} rename to {new}",
+}
+
+#: A view that cannot be carried over to the new table: a column is gone or has another type.
+_VIEW_DOES_NOT_FIT = (
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.InvalidTableDefinition,
+    psycopg.errors.DatatypeMismatch,
+    psycopg.errors.UndefinedFunction,
+)
+
+_VIEW_OPTIONS = frozenset({"security_barrier", "security_invoker", "check_option"})
+_PRIVILEGES: dict[str, LiteralString] = {
+    p.upper(): p for p in ("select", "insert", "update", "delete", "truncate", "references", "trigger")
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedTable:
+    """A table that readers see."""
+
+    table: str  # schema.name
+    rows: int  # read back after the commit
+    srid: int
+    geometry_type: str
+    has_z: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    schema: str
+    name: str
+    definition: str
+    options: tuple[str, ...]
+    direct: bool  # over the table itself
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        return sql.Identifier(self.schema, self.name)
+
+
+def publish(
+    conn: psycopg.Connection[Any],
+    staged: StagedTable,
+    *,
+    before_commit: Callable[[psycopg.Connection[Any]], None] | None = None,
+) -> PublishedTable:
+    """Make a staged table `vector.<table>`, replacing the one that is there. If it fails, the old one stays and the staged one is dropped.
+
+    Args:
+        conn: not in a transaction; the owner of the tables.
+        staged: from `load.stage_table`.
+        before_commit: called in the transaction, last; what it raises undoes everything. It runs again if the swap is retried.
+
+    Raises:
+        GeoAssetsError: what `before_commit` raised; SCHEMA_MISMATCH, a view, grant or trigger of the old table cannot be carried over;
+            DATABASE_UNAVAILABLE, others hold the table's lock.
+        psycopg.Error: the database is away.
+    """
+    check_table_name(staged.table)
+    if conn.info.transaction_status != TransactionStatus.IDLE:
+        raise GeoAssetsError("INTERNAL", f"{SCHEMA}.{staged.table} cannot be published from within another transaction")
+    try:
+        oid = _swap_with_patience(conn, staged, before_commit)
+    except BaseException:
+        if not conn.broken:
+            discard(conn, staged)
+        raise
+    return PublishedTable(f"{SCHEMA}.{staged.table}", _read_back(conn, staged, oid), staged.srid, staged.geometry_type, staged.has_z)
+
+
+def discard(conn: psycopg.Connection[Any], staged: StagedTable) -> None:
+    """Drop a staged table; harmless if it is gone."""
+    with conn.transaction():
+        _run(conn, sql.SQL("drop table if exists {}").format(sql.Identifier(STAGING_SCHEMA, staged.staging_name)))
+
+
+def _swap_with_patience(
+    conn: psycopg.Connection[Any], staged: StagedTable, before_commit: Callable[[psycopg.Connection[Any]], None] | None
+) -> int:
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            time.sleep(random.uniform(0.02, min(_LONGEST_PAUSE_SECONDS, 0.05 * 2**attempt)))  # noqa: S311 - jitter
+        try:
+            with conn.transaction():
+                oid = _swap(conn, staged)
+                if before_commit is not None:
+                    before_commit(conn)
+        except _CONTENDED:
+            continue
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise GeoAssetsError(
+                "SCHEMA_MISMATCH",
+                f"{SCHEMA}.{staged.table} cannot be replaced: {_first_line(error)}",
+                remedy="let its owner drop it or what depends on it",
+            ) from error
+        return oid
+    raise GeoAssetsError(
+        "DATABASE_UNAVAILABLE",
+        f"{SCHEMA}.{staged.table} was locked by others {_ATTEMPTS} times for {_LOCK_TIMEOUT_MS / 1000:g} s",
+        remedy="end the session that holds it, then submit again",
+    )
+
+
+def _swap(conn: psycopg.Connection[Any], staged: StagedTable) -> int:
+    """The whole exchange inside one transaction; returns the new table's oid."""
+    label = f"{SCHEMA}.{staged.table}"
+    _run(conn, sql.SQL("select pg_advisory_xact_lock(hashtextextended({}, 0))").format(sql.Literal(f"geo_assets:{label}")))
+    _run(conn, sql.SQL("set local lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT_MS)))
+    ((search_path,),) = _run(conn, sql.SQL("show search_path"))
+    _run(conn, sql.SQL("set local search_path = pg_catalog"))  # a view's definition comes with every name qualified
+    new, old = _find(conn, STAGING_SCHEMA, staged.staging_name), _find(conn, SCHEMA, staged.table)
+    if new is None:
+        raise GeoAssetsError("INTERNAL", f"{STAGING_SCHEMA}.{staged.staging_name} is gone")
+    views = [] if old is None else _lock_old(conn, old, staged.table)
+    if old is not None:
+        _copy_grants(conn, old, staged)
+        _rename(conn, SCHEMA, staged.table, _retired(staged))
+    _run(conn, sql.SQL("alter table {} set schema {}").format(sql.Identifier(STAGING_SCHEMA, staged.staging_name), sql.Identifier(SCHEMA)))
+    _rename(conn, SCHEMA, staged.staging_name, staged.table)
+    for view in views:
+        if view.direct:
+            _move_view(conn, view, label)
+    if old is not None:
+        _drop_old(conn, staged)
+    _rename_parts(conn, new, staged.table)
+    _run(conn, sql.SQL("select set_config('search_path', {}, true)").format(sql.Literal(search_path)))
+    return new
+
+
+def _retired(staged: StagedTable) -> str:
+    """What the old table is called while both are there; `names.table_name` never gives two underscores."""
+    return f"{staged.table}__old"
+
+
+def _find(conn: psycopg.Connection[Any], schema: str, name: str) -> int | None:
+    """The oid of a table.
+
+    Raises:
+        GeoAssetsError: SCHEMA_MISMATCH, the name belongs to something else.
+    """
+    found = _run(
+        conn,
+        "select c.oid, c.relkind::text from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = %(schema)s and c.relname = %(name)s",
+        schema=schema,
+        name=name,
+    )
+    if not found:
+        return None
+    oid, kind = found[0]
+    if kind != "r":
+        raise GeoAssetsError(
+            "SCHEMA_MISMATCH", f"{schema}.{name} is there already and is not a table", remedy="rename or drop it, then submit again"
+        )
+    return int(oid)
+
+
+def _lock_old(conn: psycopg.Connection[Any], old: int, table: str) -> list[_View]:
+    """Lock the table and the views over it against readers, views first; returns the views as they then are."""
+    views = _views(conn, old, table)
+    locked = [view.identifier for view in views] + [sql.Identifier(SCHEMA, table)]
+    _run(conn, sql.SQL("lock table {} in access exclusive mode").format(sql.SQL(", ").join(locked)))
+    attached = _run(conn, _ATTACHED, table=old)
+    if attached:
+        raise GeoAssetsError(
+            "SCHEMA_MISMATCH", f"{SCHEMA}.{table} cannot be replaced: it has the {attached[0][0]}", remedy="drop that, then submit again"
+        )
+    if _find(conn, SCHEMA, table) != old or _views(conn, old, table) != views:
+        raise _Changed
+    return views
+
+
+def _views(conn: psycopg.Connection[Any], oid: int, table: str) -> list[_View]:
+    """Views over a table, the outermost first.
+
+    Raises:
+        GeoAssetsError: SCHEMA_MISMATCH, something else than a view is defined over it.
+    """
+    views = []
+    for schema, name, kind, definition, options, direct in _run(conn, _DEPENDENTS, table=oid):
+        if kind != "v":
+            what = {"m": "materialized view"}.get(kind, "rule of")
+            raise GeoAssetsError(
+                "SCHEMA_MISMATCH",
+                f"{SCHEMA}.{table} cannot be replaced: the {what} {schema}.{name} depends on it",
+                remedy="drop that, then submit again",
+            )
+        views.append(_View(schema, name, definition, tuple(options), direct))
+    return views
+
+
+def _move_view(conn: psycopg.Connection[Any], view: _View, label: str) -> None:
+    """Define a view anew: by its text, and so over the new table. Owner, grants and comment stay."""
+    options = [option.partition("=") for option in view.options if option.partition("=")[0] in _VIEW_OPTIONS]
+    clause: sql.Composable = sql.SQL("")
+    if options:
+        clause = sql.SQL("with ({})").format(
+            sql.SQL(", ").join(sql.SQL("{} = {}").format(sql.Identifier(key), sql.Literal(value)) for key, _, value in options)
+        )
+    definition = sql.SQL(view.definition.rstrip().rstrip(";"))  # as PostgreSQL itself wrote it
+    try:
+        _run(conn, sql.SQL("create or replace view {} {} as {}").format(view.identifier, clause, definition))
+    except _VIEW_DOES_NOT_FIT as error:
+        raise GeoAssetsError(
+            "SCHEMA_MISMATCH",
+            f"{label} cannot be replaced: the view {view.schema}.{view.name} does not fit its new columns ({_first_line(error)})",
+            remedy="drop or change the view, then submit again",
+        ) from error
+
+
+def _copy_grants(conn: psycopg.Connection[Any], old: int, staged: StagedTable) -> None:
+    for role, privilege, grantable in _run(conn, _GRANTS, table=old):
+        if privilege not in _PRIVILEGES:
+            continue  # MAINTAIN, from PostgreSQL 17
+        _run(
+            conn,
+            sql.SQL("grant {} on {} to {} {}").format(
+                sql.SQL(_PRIVILEGES[privilege]),
+                sql.Identifier(STAGING_SCHEMA, staged.staging_name),
+                sql.SQL("public") if role is None else sql.Identifier(role),
+                sql.SQL("with grant option" if grantable else ""),
+            ),
+        )
+
+
+def _drop_old(conn: psycopg.Connection[Any], staged: StagedTable) -> None:
+    try:
+        _run(conn, sql.SQL("drop table {}").format(sql.Identifier(SCHEMA, _retired(staged))))
+    except psycopg.errors.DependentObjectsStillExist as error:
+        detail = " ".join((error.diag.message_detail or "").replace(_retired(staged), staged.table).split())
+        raise GeoAssetsError(
+            "SCHEMA_MISMATCH", f"{SCHEMA}.{staged.table} cannot be replaced: {detail}", remedy="drop what depends on it, then submit again"
+        ) from error
+
+
+def _rename(conn: psycopg.Connection[Any], schema: str, old: str, new: str) -> None:
+    _run(conn, sql.SQL("alter table {} rename to {}").format(sql.Identifier(schema, old), sql.Identifier(new)))
+
+
+def _rename_parts(conn: psycopg.Connection[Any], oid: int, table: str) -> None:
+    """Primary key, index and sequence are named for the table; a name that is taken by something else is left."""
+    for kind, name, ending in _run(conn, _PARTS, table=oid):
+        taken = _run(
+            conn,
+            "select 1 from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = %(schema)s and c.relname = %(name)s",
+            schema=SCHEMA,
+            name=table + ending,
+        )
+        if not taken:
+            statement = sql.SQL(_RENAME[kind])
+            _run(
+                conn,
+                statement.format(
+                    schema=sql.Identifier(SCHEMA),
+                    table=sql.Identifier(SCHEMA, table),
+                    old=sql.Identifier(name),
+                    new=sql.Identifier(table + ending),
+                ),
+            )
+
+
+def _read_back(conn: psycopg.Connection[Any], staged: StagedTable, oid: int) -> int:
+    """What readers now see. A newer load may have replaced the table already; then its count is not ours to judge."""
+    with conn.transaction():
+        ((rows,),) = _run(conn, sql.SQL("select count(*) from {}").format(sql.Identifier(SCHEMA, staged.table)))
+        still_ours = _find(conn, SCHEMA, staged.table) == oid
+    if still_ours and rows != staged.rows:
+        raise GeoAssetsError("INTERNAL", f"{SCHEMA}.{staged.table} was published with {staged.rows} rows and has {rows}")
+    return int(rows)
+
+
+def _run(conn: psycopg.Connection[Any], statement: LiteralString | sql.Composable, **parameters: object) -> list[tuple[Any, ...]]:
+    """Execute one statement; rows are tuples whatever the connection's row factory is."""
+    with conn.cursor(row_factory=tuple_row) as cursor:
+        cursor.execute(statement, parameters or None)  # type: ignore[arg-type]
+        return cursor.fetchall() if cursor.description else []
+
+
+def _first_line(error: psycopg.Error) -> str:
+    return (error.diag.message_primary or str(error)).splitlines()[0]
