@@ -15,6 +15,7 @@ from geo_assets.defs.io_manager import JsonContractIOManager
 from geo_assets.defs.partitions import submissions
 from geo_assets.defs.resources import JOB_TAGS, Stages
 from geo_assets.defs.sensors import build_submissions_sensor
+from geo_assets.defs.vector_tables import vector_tables
 from geo_assets.settings import Settings, load_settings
 
 
@@ -23,22 +24,18 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, Any] | None 
     list_container = dg.define_asset_job(
         "list_container", selection=[container_inventory], partitions_def=submissions, executor_def=dg.in_process_executor, tags=JOB_TAGS
     )
-    stage_raster = dg.define_asset_job(
-        "stage_raster",
-        selection=[container_inventory, cogs, stac_items],
-        partitions_def=submissions,
-        executor_def=dg.in_process_executor,
-        tags=JOB_TAGS,
-    )
-    jobs = [hello_world, list_container, stage_raster]
+    assets = [container_inventory, cogs, vector_tables, stac_items]
+    ingest = [
+        dg.define_asset_job(name, selection=assets, partitions_def=submissions, executor_def=dg.in_process_executor, tags=JOB_TAGS)
+        for name in ("ingest_container", "stage_raster", "stage_vector")
+    ]
+    jobs = [hello_world, list_container, *ingest]
     resources = {
         "stages": Stages(),
         "io_manager": JsonContractIOManager(UPath(settings.dagster_home / "storage" / "contracts")),
         **(resource_overrides or {}),
     }
-    return dg.Definitions(
-        assets=[container_inventory, cogs, stac_items], jobs=jobs, sensors=[build_submissions_sensor(jobs)], resources=resources
-    )
+    return dg.Definitions(assets=assets, jobs=jobs, sensors=[build_submissions_sensor(jobs)], resources=resources)
 
 
 defs = build_defs(load_settings())

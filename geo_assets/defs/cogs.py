@@ -45,14 +45,16 @@ def cogs(container_inventory: InventoryRef) -> StageReport:
 
 
 @dg.op(retry_policy=RETRY, out=dg.Out(CatalogueReport))
-def register_items(stages: Stages, report: StageReport) -> dg.Output[CatalogueReport]:
+def register_items(stages: Stages, report: StageReport, tables: StageReport) -> dg.Output[CatalogueReport]:
     """Load the items of what was converted; each is read back."""
+    if report.job != tables.job:
+        raise dg.Failure(f"cogs are of job {report.job.job_id[:12]}, vector_tables of {tables.job.job_id[:12]}", allow_retries=False)
     with plain_failures(), stages.get().lease_or_nothing(report.job):
         done = catalogue.register(stages.get(), report.job)
     return dg.Output(done, metadata={"items": done.items, "failed": done.failed})
 
 
 @dg.graph_asset(partitions_def=submissions, kinds={"stac"})
-def stac_items(cogs: StageReport) -> CatalogueReport:
-    """One STAC item per COG."""
-    return register_items(cogs)
+def stac_items(cogs: StageReport, vector_tables: StageReport) -> CatalogueReport:
+    """One STAC item per source."""
+    return register_items(cogs, vector_tables)

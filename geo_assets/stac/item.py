@@ -9,6 +9,7 @@ from typing import Any
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster.models import ConvertReport
 from geo_assets.text import slug
+from geo_assets.vector.models import LayerPlan
 
 #: Vertices a side when bounds are taken to longitude and latitude: their edges are curves there.
 _DENSIFY = 21
@@ -61,6 +62,46 @@ def cog_item(*, identity: str, collection: str, title: str, href: str, modified:
         "bands": [{"name": f"b{i}", "data_type": dtype} for i, dtype in enumerate(report.dtypes, 1)],
     }
     item.add_asset("data", asset)
+    return _validated(item.to_dict(include_self_link=False, transform_hrefs=False))
+
+
+def table_item(
+    *, identity: str, collection: str, title: str, href: str, modified: datetime, tables: list[dict[str, Any]], layers: list[LayerPlan]
+) -> dict[str, Any]:
+    """The validated item of a vector source: one asset a table, the extent of all.
+
+    Args:
+        identity: the item's id.
+        collection: the collection's id.
+        title: the source's path.
+        href: the database, without credentials: `postgresql://host/name`.
+        modified: the item's datetime.
+        tables: `{table, rows}` of each layer.
+        layers: their plans, in the same order.
+
+    Raises:
+        GeoAssetsError: STAC_INVALID.
+    """
+    import pystac
+    from shapely.geometry import mapping, shape
+    from shapely.ops import unary_union
+
+    footprint = unary_union([shape(layer.footprint) for layer in layers])
+    item = pystac.Item(identity, mapping(footprint), list(footprint.bounds), modified, {"title": title}, collection=collection)
+    item.stac_extensions = [
+        "https://stac-extensions.github.io/table/v1.2.0/schema.json",
+        "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
+    ]
+    for table, layer in zip(tables, layers, strict=True):
+        asset = pystac.Asset(f"{href}?table={table['table']}", title=table["table"], roles=["data"])
+        asset.extra_fields = {
+            "table:row_count": table["rows"],
+            "table:primary_geometry": "geom",
+            "table:columns": [{"name": c.name, "type": c.sql_type} for c in layer.columns]
+            + [{"name": "geom", "type": layer.geometry_type}],
+            "proj:code": f"EPSG:{layer.srid}",
+        }
+        item.add_asset(table["table"].partition(".")[2], asset)
     return _validated(item.to_dict(include_self_link=False, transform_hrefs=False))
 
 

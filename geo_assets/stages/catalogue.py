@@ -10,12 +10,13 @@ from typing import Any
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster.models import ConvertReport
-from geo_assets.stac.item import cog_item, item_id
+from geo_assets.stac.item import cog_item, item_id, table_item
 from geo_assets.stac.pgstac import load_items
-from geo_assets.stages import rasters
+from geo_assets.stages import rasters, vectors
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import CatalogueReport, JobRef
 from geo_assets.storage.containers import BlobRef
+from geo_assets.vector.models import LayerPlan
 
 #: Large enough to load fast, small enough that a killed run loses little.
 _BATCH = 500
@@ -25,17 +26,30 @@ _TIFF_MAGIC = (b"II", b"MM")
 
 def register(context: StageContext, job: JobRef) -> CatalogueReport:
     """Register every converted task of the job; a task that cannot be is failed, the rest goes on."""
+    done = (
+        [_register_stage(context, job, stage, collection) for stage, collection in _collections(job).items()] if not job.stood_aside else []
+    )
+    collections = tuple(r.collections[0] for r in done if r.collections)
+    return CatalogueReport(job=job, items=sum(r.items for r in done), collections=collections, failed=sum(r.failed for r in done))
+
+
+def _collections(job: JobRef) -> dict[str, str]:
+    """Rasters and tables apart: a mosaic over a collection breaks on an item that has no raster."""
     collection = job.parameters["collection"]
+    return {rasters.STAGE: collection, vectors.STAGE: f"{collection}-vector"}
+
+
+def _register_stage(context: StageContext, job: JobRef, stage: str, collection: str) -> CatalogueReport:
     items, failed, after = 0, 0, ("", "")
-    while not job.stood_aside:
-        page = context.tasks.awaiting_registration(job.job_id, job.run_id, [rasters.STAGE], after=after, limit=_BATCH)
+    while True:
+        page = context.tasks.awaiting_registration(job.job_id, job.run_id, [stage], after=after, limit=_BATCH)
         if not page:
             break
         after = (page[-1]["stage"], page[-1]["task_key"])
         built = []
         for task in page:
             try:
-                built.append((task, _item(context, job, task)))
+                built.append((task, _item(context, job, task, collection)))
             except GeoAssetsError as error:
                 context.tasks.fail(job.job_id, job.run_id, task["stage"], task["task_key"], error)
                 failed += 1
@@ -47,19 +61,24 @@ def register(context: StageContext, job: JobRef) -> CatalogueReport:
     return CatalogueReport(job=job, items=items, collections=(collection,) if items else (), failed=failed)
 
 
-def _item(context: StageContext, job: JobRef, task: dict[str, Any]) -> dict[str, Any]:
+def _item(context: StageContext, job: JobRef, task: dict[str, Any], collection: str) -> dict[str, Any]:
+    p = job.parameters
+    common: dict[str, Any] = {
+        "identity": item_id(p["account"], p["container"], task["task_key"]),
+        "collection": collection,
+        "title": task["task_key"],
+        "modified": datetime.now(UTC).replace(microsecond=0),
+    }
+    if task["stage"] == vectors.STAGE:
+        s = context.settings
+        layers = [LayerPlan.model_validate(layer) for layer in task["receipt"]["layers"]]
+        return table_item(
+            **common, href=f"postgresql://{s.pg_host}:{s.pg_port}/{s.pg_database}", tables=task["outputs"]["tables"], layers=layers
+        )
     ref = BlobRef.parse(task["outputs"]["cog"])
     container = context.output_container(ref.container)
     report = ConvertReport.model_validate(task["receipt"]["report"])
     blob = container.head(ref.path)
     if blob is None or blob.size != report.bytes or container.read_range(ref.path, 0, 2) not in _TIFF_MAGIC:
         raise GeoAssetsError("OUTPUT_GONE", f"the COG of {task['task_key']} is not readable at {ref}")
-    p = job.parameters
-    return cog_item(
-        identity=item_id(p["account"], p["container"], task["task_key"]),
-        collection=p["collection"],
-        title=task["task_key"],
-        href=container.href(ref.path),
-        modified=datetime.now(UTC).replace(microsecond=0),
-        report=report,
-    )
+    return cog_item(**common, href=container.href(ref.path), report=report)

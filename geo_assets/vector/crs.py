@@ -122,13 +122,15 @@ def geographic_box(crs: str, bounds: BoundingBox) -> BoundingBox:
     from pyproj import CRS, Transformer
 
     source = CRS.from_user_input(crs)
-    if source.is_geographic and source.prime_meridian and source.prime_meridian.longitude == 0 and source.to_epsg() == 4326:
+    if source.to_epsg() == 4326:
         box = bounds
     else:
         box = Transformer.from_crs(source, "EPSG:4326", always_xy=True).transform_bounds(*bounds, densify_pts=_DENSIFY)
     if not all(map(math.isfinite, box)):
         return _WORLD
     west, south, east, north = box
+    if (west < -180 or east > 180) and east - west < 360:
+        west, east = (west + 180) % 360 - 180, (east + 180) % 360 - 180
     return (_within(west, 180), _within(south, 90), _within(east, 180), _within(north, 90))
 
 

@@ -69,7 +69,7 @@ def check_table_name(table: str) -> None:
 
 
 def stage_table(
-    dsn: str,
+    database: str | Session,
     plan: LayerPlan,
     table: str,
     file: BinaryIO,
@@ -83,7 +83,7 @@ def stage_table(
     """Load one layer's stream into `vector_staging.<table>__<suffix>`. Whatever fails, no table is left.
 
     Args:
-        dsn: libpq connection string of a role that may create in `vector_staging`.
+        database: of a role that may create in `vector_staging`: a libpq connection string, or a session to be used again.
         plan: what the stream is.
         table: the name that it will have in `vector`.
         file: the Arrow IPC stream that `read.stream` writes.
@@ -104,48 +104,74 @@ def stage_table(
         raise GeoAssetsError("INTERNAL", f"{staging_suffix!r} is not a staging suffix")
     name = f"{table}__{staging_suffix}"
     incoming = _Incoming(file, report, plan, source)
-    try:
-        with _session(dsn) as run:
+    with contextlib.nullcontext(database) if isinstance(database, Session) else open_session(database) as run:
+        try:
             _create(run, plan, name, source)
             incoming.copy(run, name)
             sent = incoming.finish()
             _check_count(run, name, sent, incoming.rows, source)
             _complete(run, plan, name, _table_comment(plan, source, comment), reader_role)
             run.commit()
-    except Error as error:
-        incoming.abandon()
-        raise _database_error(error, source) from error
-    except BaseException:
-        incoming.abandon()
-        raise
+        except Error as error:
+            run.rollback()
+            incoming.abandon()
+            raise _database_error(error, source) from error
+        except BaseException:
+            run.rollback()
+            incoming.abandon()
+            raise
     return StagedTable(name, table, sent.rows, plan.srid, plan.geometry_type, plan.has_z, sent)
 
 
-class _Session:
-    """One ADBC connection in one transaction: the table and its rows appear together or not at all."""
+class Session:
+    """An ADBC connection, in one transaction at a time. Not for several threads at once."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
     def __call__(self, statement: sql.Composable) -> list[tuple[Any, ...]]:
+        """Execute one statement."""
         with self._connection.cursor() as cursor:
             cursor.execute(statement.as_string(None))
             return cursor.fetchall() if cursor.description else []
 
     def ingest(self, name: str, reader: pa.RecordBatchReader) -> None:
+        """Append batches to a table of `vector_staging` by binary COPY."""
         with self._connection.cursor() as cursor:
             cursor.adbc_ingest(name, reader, mode="append", db_schema_name=STAGING_SCHEMA)
 
     def commit(self) -> None:
+        """Keep what was done."""
         self._connection.commit()
+
+    def rollback(self) -> None:
+        """Forget what was done; a connection that is lost has forgotten it already."""
+        from adbc_driver_manager import Error
+
+        with contextlib.suppress(Error):
+            self._connection.rollback()
 
 
 @contextlib.contextmanager
-def _session(dsn: str) -> Iterator[_Session]:
-    import adbc_driver_postgresql.dbapi as adbc
+def open_session(dsn: str) -> Iterator[Session]:
+    """A connection for several tables one after the other: making one costs 50 ms, for the driver reads all types of the database.
 
-    with adbc.connect(dsn) as connection:  # closing without commit rolls back
-        yield _Session(connection)
+    Raises:
+        GeoAssetsError: DATABASE_UNAVAILABLE.
+    """
+    import adbc_driver_postgresql.dbapi as adbc
+    from adbc_driver_manager import Error
+
+    try:
+        connection = adbc.connect(dsn)
+    except Error as error:
+        raise GeoAssetsError("DATABASE_UNAVAILABLE", f"PostgreSQL does not take the connection: {_said(error)}") from error
+    with connection:  # closing without commit rolls back
+        yield Session(connection)
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 class _Incoming:
@@ -160,7 +186,7 @@ class _Incoming:
         self._failure: Exception | None = None
         self.rows = 0
 
-    def copy(self, run: _Session, name: str) -> None:
+    def copy(self, run: Session, name: str) -> None:
         """Send everything to the table."""
         import pyarrow as pa
 
@@ -216,7 +242,7 @@ class _Incoming:
         return GeoAssetsError("INTERNAL", f"{self._source}: the stream from the reader broke off: {error}")
 
 
-def _create(run: _Session, plan: LayerPlan, name: str, source: str) -> None:
+def _create(run: Session, plan: LayerPlan, name: str, source: str) -> None:
     run(sql.SQL("set local lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT_MS)))
     run(sql.SQL("set local statement_timeout = 0"))  # the child's deadline ends the COPY
     if not run(sql.SQL("select 1 from spatial_ref_sys where srid = {}").format(sql.Literal(plan.srid))):
@@ -241,13 +267,13 @@ def _staged(name: str) -> sql.Identifier:
     return sql.Identifier(STAGING_SCHEMA, name)
 
 
-def _check_count(run: _Session, name: str, sent: StreamReport, received: int, source: str) -> None:
+def _check_count(run: Session, name: str, sent: StreamReport, received: int, source: str) -> None:
     ((stored,),) = run(sql.SQL("select count(*) from {}").format(_staged(name)))
     if not stored == received == sent.rows:
         raise GeoAssetsError("SCHEMA_MISMATCH", f"{source}: {sent.rows} rows were sent, {received} received and {stored} stored")
 
 
-def _complete(run: _Session, plan: LayerPlan, name: str, comment: str, reader_role: str | None) -> None:
+def _complete(run: Session, plan: LayerPlan, name: str, comment: str, reader_role: str | None) -> None:
     """Index after the load (a sorted build, a third of the work), statistics, comments, grants."""
     run(sql.SQL("create index on {} using gist ({})").format(_staged(name), sql.Identifier(GEOMETRY_COLUMN)))
     run(sql.SQL("analyze {}").format(_staged(name)))
@@ -277,7 +303,7 @@ def _shown(schema: pa.Schema) -> str:
 
 def _database_error(error: Any, source: str) -> GeoAssetsError:
     state = getattr(error, "sqlstate", None) or ""
-    said = " ".join(str(error).split())[:300]
+    said = _said(error)
     if not state or state.startswith(_UNAVAILABLE):
         return GeoAssetsError("DATABASE_UNAVAILABLE", f"{source}: the database was lost while it was loaded: {said}")
     if state == _DISK_FULL:

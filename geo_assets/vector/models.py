@@ -7,6 +7,7 @@ Not here: how a plan is made (`read.py`) or turned into a table (`load.py`).
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -80,8 +81,9 @@ class LayerPlan(_Model):
 
     @property
     def label(self) -> str | None:
-        """What tells this layer from its siblings in the same source: member and layer."""
-        return "/".join(part for part in (self.member, self.layer) if part) or None
+        """What tells this layer from its siblings in the same source: member, without its ending, and layer."""
+        member = str(PurePosixPath(self.member).with_suffix("")) if self.member else None
+        return "/".join(filter(None, (member, self.layer))) or None
 
 
 class InspectReport(_Model):

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 #: A batch on the wire: the parent holds a few of them at once. Bytes.
 _BATCH_BYTES = 32 * 1024**2
 
-#: A table that lies in the same archive as a dataset may be its documentation.
+#: What an archive may hold beside its data; JSON and CSV may be no data at all, but documentation.
+_NOTHING = frozenset({"VECTOR_NO_GEOMETRY", "VECTOR_NO_LAYERS"})
 _MAY_BE_NO_DATA = frozenset({Format.GEOJSON, Format.CSV})
-_NO_DATA = frozenset({"VECTOR_NO_GEOMETRY", "VECTOR_UNSUPPORTED", "VECTOR_NO_LAYERS"})
 
 
 def inspect(request: InspectRequest) -> InspectReport:
@@ -50,7 +50,7 @@ def inspect(request: InspectRequest) -> InspectReport:
         try:
             plans += _plans(dataset, source_crs, target_crs, warnings)
         except GeoAssetsError as error:
-            if len(source.datasets) == 1 or dataset.format not in _MAY_BE_NO_DATA or error.code not in _NO_DATA:
+            if len(source.datasets) == 1 or not _is_no_data(dataset, error):
                 raise
             warnings.append(f"left out: {error}")
     if not plans:
@@ -104,6 +104,10 @@ def software() -> dict[str, str]:
     }
 
 
+def _is_no_data(dataset: Dataset, error: GeoAssetsError) -> bool:
+    return error.code in _NOTHING or (error.code == "VECTOR_UNSUPPORTED" and dataset.format in _MAY_BE_NO_DATA)
+
+
 def _plans(dataset: Dataset, source_crs: CRS | None, target_crs: CRS | None, warnings: list[str]) -> Iterator[LayerPlan]:
     """The plans of a dataset's layers; one without features or geometry is left out with a warning."""
     refs = list_layers(dataset)
@@ -115,9 +119,9 @@ def _plans(dataset: Dataset, source_crs: CRS | None, target_crs: CRS | None, war
             for batch in layer.batches:
                 survey.add(batch.wkb, batch.faults)
         if survey.nulls == survey.features:
-            empty = "no feature" if survey.features == 0 else f"no geometry in its {survey.features} features"
-            if len(refs) == 1 and survey.features:
-                raise GeoAssetsError("VECTOR_NO_GEOMETRY", f"{ref.title} has {empty}")
+            empty = f"no geometry in its {survey.features} features" if survey.features else "no feature"
+            if len(refs) == 1:
+                raise GeoAssetsError("VECTOR_NO_GEOMETRY" if survey.features else "VECTOR_NO_LAYERS", f"{ref.title} has {empty}")
             warnings.append(f"left out: {ref.title} has {empty}")
         else:
             yield _plan(ref, layer, survey, source_crs, target_crs)
@@ -132,9 +136,17 @@ def _plan(ref: LayerRef, layer: OpenLayer, survey: geometry.Survey, source_crs: 
     file_crs = parse_file_crs(layer.crs)
     if file_crs is None and source_crs is None:
         raise GeoAssetsError("VECTOR_NO_CRS", f"{ref.title} does not say which CRS its coordinates are in")
-    crs = plan_crs(file_crs or source_crs, target_crs, survey.bounds, ref.title)
+    layer_crs = file_crs or source_crs
+    assert layer_crs is not None  # noqa: S101 - one of them is there
+    crs = plan_crs(layer_crs, target_crs, survey.bounds, ref.title)
     box = geographic_box(crs.source, survey.bounds)
-    notes = [*layer.warnings, *crs.warnings, *_survey_warnings(survey), *_crs_warnings(file_crs, source_crs)]
+    notes = [
+        *layer.warnings,
+        *crs.warnings,
+        *_survey_warnings(survey),
+        *_crs_warnings(file_crs, source_crs),
+        *_range_warnings(layer_crs, survey),
+    ]
     return LayerPlan(
         member=ref.dataset.member,
         layer=ref.layer,
@@ -183,6 +195,12 @@ def _survey_warnings(survey: geometry.Survey) -> Iterator[str]:
 def _crs_warnings(file_crs: CRS | None, source_crs: CRS | None) -> Iterator[str]:
     if file_crs is not None and source_crs is not None and not file_crs.equals(source_crs, ignore_axis_order=True):
         yield f"source_crs was not used: the file says that it is in {file_crs.name!r}"
+
+
+def _range_warnings(crs: CRS, survey: geometry.Survey) -> Iterator[str]:
+    west, south, east, north = survey.bounds
+    if crs.is_geographic and (south < -90 or north > 90 or west < -360 or east > 360):
+        yield f"its coordinates reach beyond longitude and latitude ({west:g}, {south:g} to {east:g}, {north:g}): is its CRS right, and longitude first?"
 
 
 def _check_kept(kept: int, rejected: Counter[str], title: str) -> None:
