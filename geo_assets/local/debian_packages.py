@@ -9,7 +9,8 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from geo_assets.errors import GeoAssetsError
@@ -32,14 +33,18 @@ _NOT_NEEDED = {
     "locales": "C.UTF-8 is built in",
     "debconf": "maintainer scripts are not run",
     "sensible-utils": "as above",
-    "tzdata": "PostgreSQL carries its own zones, or the system has them",
+    "tzdata": "Debian's PostgreSQL reads the system's by an absolute path, so a copy in a folder is of no use",
     "ucf": "maintainer scripts are not run",
     "netbase": "no service names are needed",
+    "readline-common": "key bindings and manual pages",
 }
 
+#: Read by Debian's postgresql-common; ours for as long as we install, so that it makes no cluster `main` on port 5432.
+_NO_MAIN_CLUSTER = Path("/etc/postgresql-common/createcluster.d/geo_assets.conf")
 
-def install(home: Path, log: Log) -> None:
-    """Bring PostgreSQL with PostGIS onto this machine, the way this user may.
+
+def install(home: Path, log: Log, version: int | None = None) -> None:
+    """Bring PostgreSQL `version` (None: the newest there is) with PostGIS onto this machine, the way this user may.
 
     Raises:
         GeoAssetsError: POSTGRES_NOT_FOUND, there is no apt, or it could not.
@@ -47,52 +52,79 @@ def install(home: Path, log: Log) -> None:
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
         raise GeoAssetsError("POSTGRES_NOT_FOUND", "there is no PostgreSQL with PostGIS here, and no apt-get to bring it")
     if os.geteuid() == 0:
-        _install_as_root(log)
+        _install_as_root(log, version)
     else:
-        _unpack_without_root(home, log)
+        _unpack_without_root(home, log, version)
 
 
-def _install_as_root(log: Log) -> None:
-    log("installing PostgreSQL and PostGIS with apt-get")
-    _run(["apt-get", "update", "-qq"])
-    config = Path("/etc/postgresql-common/createcluster.conf")
-    if not config.exists():
-        config.parent.mkdir(parents=True, exist_ok=True)
-        config.write_text("create_main_cluster = false\n", encoding="utf-8")  # ours is private; Debian's would take a port
-    version = _newest_version([])
-    packages = [f"postgresql-{version}", f"postgresql-{version}-postgis-3", f"postgresql-{version}-postgis-3-scripts"]
-    _run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "-o", "Dpkg::Options::=--force-confold", *packages])
+def _install_as_root(log: Log, version: int | None) -> None:
+    with _without_main_cluster():
+        try:
+            _apt_install(log, version)
+        except GeoAssetsError as error:  # no package lists (container images), or so old that they name files that are gone
+            log(f"again with fresh package lists, because {error}")
+            _update([], log)
+            _apt_install(log, version)
 
 
-def _unpack_without_root(home: Path, log: Log) -> None:
-    """Unpack beside the final place and rename: a killed run leaves nothing that looks whole."""
+def _apt_install(log: Log, version: int | None) -> None:
+    packages = _packages(version or _newest_version([]))
+    log(f"installing {' '.join(packages)} with apt-get")
+    run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120", *packages])
+
+
+@contextmanager
+def _without_main_cluster() -> Iterator[None]:
+    """Keep Debian from making and starting a cluster of its own; afterwards the next administrator finds the machine's default again."""
+    _NO_MAIN_CLUSTER.parent.mkdir(parents=True, exist_ok=True)
+    _NO_MAIN_CLUSTER.write_text("create_main_cluster = false\n", encoding="utf-8")
+    try:
+        yield
+    finally:
+        _NO_MAIN_CLUSTER.unlink(missing_ok=True)
+
+
+def _unpack_without_root(home: Path, log: Log, version: int | None) -> None:
+    """Unpack beside the final place and rename: a killed run leaves nothing that looks whole, and what it leaves goes with the next."""
     log("unpacking PostgreSQL and PostGIS (no root needed)")
     target = home / UNPACKED
+    for left_by_a_killed_run in home.glob(f".{UNPACKED}.*"):
+        shutil.rmtree(left_by_a_killed_run, ignore_errors=True)
     work = home / f".{UNPACKED}.{os.getpid()}"
-    shutil.rmtree(work, ignore_errors=True)
     try:
         (work / "root").mkdir(parents=True)
         apt = _private_apt(work / "apt")
-        _run(["apt-get", *apt, "update", "-qq"])
-        version = _newest_version(apt)
-        packages = _needed(
-            apt,
-            [
-                f"postgresql-{version}",
-                f"postgresql-client-{version}",
-                f"postgresql-{version}-postgis-3",
-                f"postgresql-{version}-postgis-3-scripts",
-            ],
-        )
-        log(f"downloading {len(packages)} packages")
-        _run(["apt-get", *apt, "download", "-qq", *packages], cwd=work / "apt")
+        _update(apt, log)
+        packages = _needed(apt, _packages(version or _newest_version(apt)))
+        log(f"downloading {len(packages)} packages: {' '.join(packages)}")
+        run(["apt-get", *apt, "download", "-qq", *packages], cwd=work / "apt")
         for archive in sorted((work / "apt").glob("*.deb")):
-            _run(["dpkg-deb", "-x", str(archive), str(work / "root")])
+            run(["dpkg-deb", "-x", str(archive), str(work / "root")])
         _finish_control_files(work / "root")
+        if missing := missing_libraries(work / "root"):
+            raise GeoAssetsError("POSTGRES_NOT_FOUND", f"the unpacked PostgreSQL lacks {', '.join(missing)}")
         shutil.rmtree(target, ignore_errors=True)
         (work / "root").rename(target)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _packages(version: int) -> list[str]:
+    """What we ask for by name; the server and psql too, in case that the machine has them without PostGIS."""
+    return [
+        f"postgresql-{version}",
+        f"postgresql-client-{version}",
+        f"postgresql-{version}-postgis-3",
+        f"postgresql-{version}-postgis-3-scripts",
+    ]
+
+
+def _update(apt: list[str], log: Log) -> None:
+    """Fetch the package lists. One of several sources that is away is no failure yet: what counts is whether the packages are found."""
+    try:
+        run(["apt-get", *apt, "update", "-qq"])
+    except GeoAssetsError as error:
+        log(str(error))
 
 
 def _private_apt(folder: Path) -> list[str]:
@@ -104,9 +136,8 @@ def _private_apt(folder: Path) -> list[str]:
 
 
 def _newest_version(apt: list[str]) -> int:
-    found = [
-        int(n) for n in re.findall(r"^postgresql-(\d+)-postgis-3$", _run(["apt-cache", *apt, "pkgnames", "postgresql-"]), re.MULTILINE)
-    ]
+    names = run(["apt-cache", *apt, "search", "--names-only", r"^postgresql-[0-9]+-postgis-3$"])
+    found = [int(n) for n in re.findall(r"^postgresql-(\d+)-postgis-3 ", names, re.MULTILINE)]
     if not found:
         raise GeoAssetsError("POSTGRES_NOT_FOUND", "this distribution has no package postgresql-N-postgis-3")
     return max(found)
@@ -114,7 +145,8 @@ def _newest_version(apt: list[str]) -> int:
 
 def _needed(apt: list[str], wanted: list[str]) -> list[str]:
     """The packages to unpack: `wanted` and what they depend on, less what is installed or not needed."""
-    installed = set(re.findall(r"^(\S+) install ok installed$", _run(["dpkg-query", "-W", "-f", "${Package} ${Status}\n"]), re.MULTILINE))
+    installed = set(re.findall(r"^(\S+) install ok installed$", run(["dpkg-query", "-W", "-f", "${Package} ${Status}\n"]), re.MULTILINE))
+    only_depends = [f"--no-{relation}" for relation in ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")]
     seen: dict[str, None] = {}
     queue = list(wanted)
     while queue:
@@ -122,24 +154,7 @@ def _needed(apt: list[str], wanted: list[str]) -> list[str]:
         if package in seen or (package in installed and package not in wanted) or package.startswith(tuple(_NOT_NEEDED)):
             continue
         seen[package] = None
-        queue.extend(
-            _depends(
-                _run(
-                    [
-                        "apt-cache",
-                        *apt,
-                        "depends",
-                        "--no-recommends",
-                        "--no-suggests",
-                        "--no-conflicts",
-                        "--no-breaks",
-                        "--no-replaces",
-                        "--no-enhances",
-                        package,
-                    ]
-                )
-            )
-        )
+        queue.extend(_depends(run(["apt-cache", *apt, "depends", *only_depends, package])))
     return list(seen)
 
 
@@ -163,8 +178,33 @@ def _finish_control_files(root: Path) -> None:
             plain.symlink_to(control.name)
 
 
-def _run(command: list[str], *, cwd: Path | None = None) -> str:
-    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
+def unpacked_environment(root: Path) -> dict[str, str]:
+    """What programs of an unpacked tree need to find its libraries and its projections."""
+    libraries = sorted({str(p.parent) for pattern in ("usr/lib", "lib") for p in root.glob(f"{pattern}/*-linux-*/*.so*")})
+    environment = {"LD_LIBRARY_PATH": ":".join(libraries)}
+    projections = root / "usr/share/proj"
+    # Else the machine has proj-data. Pointed at nothing, PROJ does not fail: it transforms less exactly (EPSG:31468 by 11 cm, no word said).
+    if projections.is_dir():
+        environment |= {"PROJ_DATA": str(projections), "PROJ_LIB": str(projections)}  # the second is its name before PROJ 9.1
+    return environment
+
+
+def missing_libraries(root: Path) -> list[str]:
+    """What the linker does not find for the programs of an unpacked tree: nothing, or it cannot run."""
+    parts = ("bin/postgres", "bin/initdb", "bin/pg_ctl", "lib/postgis-3.so")
+    files = [str(path) for part in parts for path in root.glob(f"usr/lib/postgresql/*/{part}")]
+    if len(files) < len(parts):
+        return ["PostgreSQL or PostGIS itself"]
+    return sorted(set(re.findall(r"^\s*(\S+) => not found", run(["ldd", *files], env=unpacked_environment(root)), re.MULTILINE)))
+
+
+def run(command: list[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> str:
+    """What `command` prints.
+
+    Raises:
+        GeoAssetsError: POSTGRES_NOT_FOUND with the last lines that it said.
+    """
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C", **(env or {})}
     done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     if done.returncode:
         tail = " / ".join((done.stderr or done.stdout).strip().splitlines()[-4:])

@@ -16,13 +16,14 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.local.debian_packages import UNPACKED, Log, install
+from geo_assets.local.debian_packages import UNPACKED, Log, install, missing_libraries, run, unpacked_environment
 
 #: What the project needs of a server; the names of their control files.
 _EXTENSIONS = ("postgis", "btree_gist", "unaccent")
@@ -54,22 +55,42 @@ class Binaries:
 
 
 def find_binaries(home: Path) -> Binaries | None:
-    """PostgreSQL with PostGIS on this machine: the system's, newest first, else the one unpacked in `home`."""
-    for root, environment in (Path("/"), {}), (home / UNPACKED, _unpacked_environment(home / UNPACKED)):
-        folders = sorted(root.glob("usr/lib/postgresql/*/bin"), key=lambda p: int(p.parent.name), reverse=True)
-        for folder in folders:
-            version = int(folder.parent.name)
-            controls = root / f"usr/share/postgresql/{version}/extension"
-            if (folder / "initdb").exists() and all((controls / f"{name}.control").exists() for name in _EXTENSIONS):
-                return Binaries(folder, version, environment)
+    """PostgreSQL with PostGIS on this machine: the system's, newest first, then the `pg_config` on PATH, then the one unpacked in `home`.
+
+    Where `home` has a cluster already, only the major version that made it will do: another cannot read its files.
+    """
+    wanted = cluster_version(home)
+    for binaries, share in _candidates(home):
+        complete = (binaries.bin / "initdb").exists() and all((share / f"extension/{name}.control").exists() for name in _EXTENSIONS)
+        if complete and wanted in {None, binaries.version}:
+            return binaries
     return None
 
 
-def _unpacked_environment(root: Path) -> dict[str, str]:
-    libraries = sorted(
-        {str(p.parent) for p in root.glob("usr/lib/*-linux-*/*.so*")} | {str(p.parent) for p in root.glob("lib/*-linux-*/*.so*")}
-    )
-    return {"LD_LIBRARY_PATH": ":".join(libraries), "PROJ_DATA": str(root / "usr/share/proj"), "PROJ_LIB": str(root / "usr/share/proj")}
+def cluster_version(home: Path) -> int | None:
+    """The PostgreSQL major version of the cluster of `home`; None if there is no cluster."""
+    try:
+        return int((usable_data_dir(home) / "PG_VERSION").read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _candidates(home: Path) -> Iterator[tuple[Binaries, Path]]:
+    """Installations to look at, with their share directories."""
+    yield from _debian_layout(Path("/"), {})
+    with suppress(GeoAssetsError, OSError):  # there is none, or it is Debian's wrapper without a server behind it
+        version, folder, share = (run(["pg_config", option]).strip() for option in ("--version", "--bindir", "--sharedir"))
+        if number := re.search(r"\d+", version):
+            yield Binaries(Path(folder), int(number[0])), Path(share)
+    unpacked = home / UNPACKED
+    if unpacked.is_dir() and not missing_libraries(unpacked):  # an upgrade of the machine can take away what it links to
+        yield from _debian_layout(unpacked, unpacked_environment(unpacked))
+
+
+def _debian_layout(root: Path, environment: Mapping[str, str]) -> Iterator[tuple[Binaries, Path]]:
+    versions = [int(folder.name) for folder in root.glob("usr/lib/postgresql/*") if folder.name.isdigit()]
+    for version in sorted(versions, reverse=True):
+        yield Binaries(root / f"usr/lib/postgresql/{version}/bin", version, environment), root / f"usr/share/postgresql/{version}"
 
 
 def ensure_binaries(home: Path, log: Log) -> Binaries:
@@ -81,36 +102,58 @@ def ensure_binaries(home: Path, log: Log) -> Binaries:
     found = find_binaries(home)
     if found is None:
         started = time.monotonic()
-        install(home, log)
+        install(home, log, cluster_version(home))
         log(f"PostgreSQL and PostGIS: {time.monotonic() - started:.0f} s")
         found = find_binaries(home)
     if found is None:
-        raise GeoAssetsError("POSTGRES_NOT_FOUND", "PostgreSQL was installed, but without PostGIS, btree_gist or unaccent")
+        raise GeoAssetsError("POSTGRES_NOT_FOUND", "PostgreSQL was installed, but is not usable or lacks PostGIS, btree_gist or unaccent")
     return found
 
 
 def usable_data_dir(home: Path) -> Path:
-    """`<home>/postgres`, or a place under /var/lib where the server's user cannot reach that (a home below /root)."""
-    user = _server_user()
-    if user is None or _may_traverse(home, user):
-        return home / "postgres"
-    return Path("/var/lib/geo_assets") / hashlib.sha256(str(home).encode()).hexdigest()[:12] / "postgres"
+    """`<home>/postgres`, or a place under /var/lib where the server's user cannot reach that (a home below /root).
+
+    A cluster stays where it was made: were the permissions of `home` changed later, an empty one elsewhere would look like lost data.
+    """
+    inside = home / "postgres"
+    elsewhere = Path("/var/lib/geo_assets") / hashlib.sha256(str(home).encode()).hexdigest()[:12] / "postgres"
+    if os.geteuid() != 0:
+        return inside
+    for made in (inside, elsewhere):
+        if (made / "PG_VERSION").exists():
+            return made
+    return inside if _may_traverse(home, _server_user(inside)) else elsewhere
 
 
-def _server_user() -> pwd.struct_passwd | None:
-    """Whom the server runs as: ourselves, unless we are root."""
+class Account(NamedTuple):
+    """Whom a process runs as."""
+
+    uid: int
+    gid: int
+
+
+def _server_user(data_dir: Path) -> Account | None:
+    """Whom the server runs as: ourselves; if we are root, the owner of the cluster, or for a new one `postgres` or `nobody`."""
     if os.geteuid() != 0:
         return None
-    try:
-        return pwd.getpwnam("postgres")
-    except KeyError:
-        return pwd.getpwnam("nobody")
+    if (data_dir / "PG_VERSION").exists():
+        owner = data_dir.stat()
+        return Account(owner.st_uid, owner.st_gid)
+    for name in ("postgres", "nobody"):
+        with suppress(KeyError):
+            found = pwd.getpwnam(name)
+            return Account(found.pw_uid, found.pw_gid)
+    raise GeoAssetsError("POSTGRES_START_FAILED", "PostgreSQL refuses to run as root, and there is neither a user postgres nor nobody")
 
 
-def _may_traverse(folder: Path, user: pwd.struct_passwd) -> bool:
+def _identity(user: Account | None) -> dict[str, Any]:
+    """Arguments of `subprocess.run` to be `user`; None: ourselves."""
+    return {"user": user.uid, "group": user.gid, "extra_groups": []} if user else {}
+
+
+def _may_traverse(folder: Path, user: Account | None) -> bool:
     existing = next(p for p in (folder, *folder.parents) if p.exists())
-    probe = subprocess.run(["test", "-x", str(existing)], user=user.pw_uid, group=user.pw_gid, extra_groups=[], check=False)
-    return probe.returncode == 0
+    return subprocess.run(["test", "-x", str(existing)], check=False, cwd="/", **_identity(user)).returncode == 0
 
 
 def free_port(preferred: int | None = None) -> int:
@@ -148,37 +191,24 @@ class Cluster:
         Raises:
             GeoAssetsError: POSTGRES_START_FAILED with what initdb said.
         """
-        if (self.data_dir / "PG_VERSION").exists():
+        if self._is_initialised():
             return
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(self.data_dir, ignore_errors=True)
+        if self.data_dir.exists() and any(self.data_dir.iterdir()):
+            raise GeoAssetsError("POSTGRES_START_FAILED", f"{self.data_dir} is not empty and no PostgreSQL cluster", remedy="move it away")
+        for left_by_a_killed_run in self.data_dir.parent.glob("initdb-*"):  # with the password in it
+            shutil.rmtree(left_by_a_killed_run, ignore_errors=True)
         work = Path(tempfile.mkdtemp(prefix="initdb-", dir=self.data_dir.parent))
         self._give_to_server(work)
         password_file = work / "password"
         password_file.write_text(self.password, encoding="utf-8")
         self._give_to_server(password_file)
         try:
-            done = self._run(
-                [
-                    str(self.binaries.bin / "initdb"),
-                    "-D",
-                    str(work / "data"),
-                    "-U",
-                    "postgres",
-                    "-A",
-                    "scram-sha-256",
-                    "--pwfile",
-                    str(password_file),
-                    "-E",
-                    "UTF8",
-                    "--locale",
-                    "C.UTF-8",
-                    "--data-checksums",
-                    "--no-instructions",
-                ]
-            )
+            access = ["-U", "postgres", "-A", "scram-sha-256", "--pwfile", str(password_file)]
+            content = ["-E", "UTF8", "--locale", "C.UTF-8", "--data-checksums", "--no-instructions"]
+            done = self._run([str(self.binaries.bin / "initdb"), "-D", str(work / "data"), *access, *content])
             if done.returncode:
-                raise GeoAssetsError("POSTGRES_START_FAILED", f"initdb failed: {_tail(done.stderr)}")
+                raise GeoAssetsError("POSTGRES_START_FAILED", f"initdb failed: {_tail(done.stdout + done.stderr)}")
             (work / "data").rename(self.data_dir)
         finally:
             shutil.rmtree(work, ignore_errors=True)
@@ -189,9 +219,11 @@ class Cluster:
         Raises:
             GeoAssetsError: POSTGRES_START_FAILED with the end of its log.
         """
-        if self.pid() is not None:
+        if not self._is_initialised():
+            raise GeoAssetsError("POSTGRES_START_FAILED", f"there is no PostgreSQL cluster in {self.data_dir}")
+        if self._answers_soon():
             return
-        (self.data_dir / "postmaster.pid").unlink(missing_ok=True)  # of a server that is gone: pid() looked
+        self._forget_dead_server()
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         self.log_file.touch()
         self._give_to_server(self.log_file)
@@ -199,11 +231,11 @@ class Cluster:
         options = " ".join(f"-c {key}='{value}'" for key, value in settings.items())
         command = [str(self.binaries.bin / "pg_ctl"), "start", "-w", "-t", str(_START_SECONDS), "-D", str(self.data_dir), "-o", options]
         with self.log_file.open("ab") as log:  # the server writes to the handle it inherits: it need not reach the path
+            begin = log.seek(0, os.SEEK_END)
             done = self._run(command, stdout=log, stderr=log)
         if done.returncode:
-            raise GeoAssetsError(
-                "POSTGRES_START_FAILED", f"PostgreSQL did not start ({self.log_file}): {_tail(self.log_file.read_text(errors='replace'))}"
-            )
+            said = self.log_file.read_bytes()[begin:].decode(errors="replace")
+            raise GeoAssetsError("POSTGRES_START_FAILED", f"PostgreSQL did not start ({self.log_file}): {_tail(said)}")
 
     def stop(self, mode: str = "fast") -> bool:
         """Stop the server if it is ours and runs; returns whether it ran.
@@ -215,7 +247,7 @@ class Cluster:
             return False
         done = self._run([str(self.binaries.bin / "pg_ctl"), "stop", "-w", "-t", str(_START_SECONDS), "-m", mode, "-D", str(self.data_dir)])
         if done.returncode and self.pid() is not None:
-            raise GeoAssetsError("POSTGRES_START_FAILED", f"PostgreSQL did not stop: {_tail(done.stderr)}")
+            raise GeoAssetsError("POSTGRES_START_FAILED", f"PostgreSQL did not stop ({self.log_file}): {_tail(done.stdout + done.stderr)}")
         return True
 
     def pid(self) -> int | None:
@@ -225,11 +257,42 @@ class Cluster:
             command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
         except (OSError, ValueError, IndexError):
             return None
-        return pid if str(self.data_dir) in command else None
+        return pid if str(self.data_dir) in command.split("\0") else None
+
+    def _is_initialised(self) -> bool:
+        try:
+            return (self.data_dir / "PG_VERSION").exists()
+        except PermissionError as error:
+            owner = self.data_dir.stat().st_uid
+            message = f"the cluster in {self.data_dir} belongs to another user (uid {owner})"
+            raise GeoAssetsError("POSTGRES_START_FAILED", message, remedy="call this as that user, or as root") from error
+
+    def _answers_soon(self) -> bool:
+        """Whether the server runs already; waits while it is still starting (recovery) or stopping."""
+        deadline = time.monotonic() + _START_SECONDS
+        while self.pid() is not None:
+            with suppress(OSError, IndexError):  # line 8, absent for a moment at the start, gone at the end
+                if (self.data_dir / "postmaster.pid").read_text().splitlines()[7].strip() == "ready":
+                    return True
+            if time.monotonic() > deadline:
+                raise GeoAssetsError("POSTGRES_START_FAILED", f"PostgreSQL runs, but does not answer ({self.log_file})")
+            time.sleep(0.05)
+        return False
+
+    def _forget_dead_server(self) -> None:
+        """Remove a pid file whose process is gone, where PostgreSQL would take it for alive.
+
+        That is a zombie (a container whose process 1 reaps nobody), or another program that has the pid since. If it is a postgres, it
+        stays: PostgreSQL knows whether its processes still use the data, and a live server that loses its file ends itself.
+        """
+        pid_file = self.data_dir / "postmaster.pid"
+        with suppress(OSError, ValueError, IndexError):
+            pid = int(pid_file.read_text().splitlines()[0])
+            if b"postgres" not in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]:
+                pid_file.unlink()
 
     def _run(self, command: list[str], **streams: Any) -> subprocess.CompletedProcess[str]:
-        user = _server_user()
-        identity: dict[str, Any] = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
+        identity = _identity(_server_user(self.data_dir))
         env = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "HOME": "/", **self.binaries.environment}
         if not streams:
             streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -238,9 +301,9 @@ class Cluster:
         )
 
     def _give_to_server(self, path: Path) -> None:
-        user = _server_user()
+        user = _server_user(self.data_dir)
         if user:
-            os.chown(path, user.pw_uid, user.pw_gid)
+            os.chown(path, user.uid, user.gid)
 
 
 def _tail(text: str, lines: int = 5) -> str:
