@@ -6,12 +6,17 @@ unexport PYTHONDONTWRITEBYTECODE
 
 RUN = started=$$SECONDS; uv=$$(scripts/bootstrap); echo "environment: $$((SECONDS - started)) s"; step=$$SECONDS; $$uv run --frozen
 
-.PHONY: help setup lint test up down
+
+.PHONY: help setup demo lint test up down
 help:   ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 setup:  ## uv, Python packages
 	@$(RUN) python -c ''
+
+demo:   ## the main job on bundled data; starts the stack
+	@$(RUN) geo-assets demo
+	echo "demo: $$((SECONDS - step)) s"
 
 lint:   ## ruff
 	@$(RUN) ruff check geo_assets geo_assets_tests

@@ -15,6 +15,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from geo_assets import __version__
@@ -153,6 +154,41 @@ def doctor(as_json: JsonFlag = False) -> None:
                 out.print(f"     → {finding.remedy}", soft_wrap=True)
     if any(f.level == "failure" for f in findings):
         raise typer.Exit(1)
+
+
+@app.command()
+def demo(as_json: JsonFlag = False) -> None:
+    """Run the main job on the bundled data: real rasters and vectors, and two bad files. Starts the stack if it is not running."""
+    from geo_assets import demo as the_demo
+    from geo_assets.local.stack import Stack
+    from geo_assets.submissions.parameters import validate_parameters
+    from geo_assets.submissions.submit import Submitter
+
+    stack = Stack()
+    settings = stack.up(_log)
+    count = the_demo.upload_demo(settings)
+    _log(f"uploaded {count} files to default/{the_demo.CONTAINER}; submitting ingest_container")
+    with Submitter(settings) as submitter:
+        submitted = submitter.submit(validate_parameters("ingest_container", {"container": the_demo.CONTAINER}), submitted_by="demo")
+        record = _follow(submitter, submitted.job_id)
+        records = submitter.tasks.records(record.job_id)
+    looks = the_demo.hints(settings, record, records, stack.exports(settings))
+    if as_json:
+        _print_json({"job": record.model_dump(mode="json"), "tasks": [r.model_dump(mode="json") for r in records], "look": looks})
+    else:
+        _print_demo(list(the_demo.rows(records)), looks)
+    if record.status not in {"completed", "completed_with_errors"}:
+        raise GeoAssetsError("INTERNAL", f"the demo's job ended as {record.status}", remedy=f"see {looks['Dagster']}")
+
+
+def _print_demo(rows: list[tuple[str, str, str]], looks: dict[str, str]) -> None:
+    width = max(len(file) for file, _, _ in rows) + 2
+    for file, became, where in rows:
+        style = "yellow" if ":" in became else "green"
+        out.print(f"[{style}]{became:<32}[/]{escape(f'{file:<{width}}{where}')}", soft_wrap=True)
+    out.print("\nTwo of the files are bad on purpose: they are quarantined with a reason, and the rest goes on.\n\nLook at it:")
+    for tool, how in looks.items():
+        out.print(f"  {tool:<18} {how}", markup=False, soft_wrap=True)
 
 
 # -- containers and jobs -----------------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ from typing import Any
 import dagster as dg
 from upath import UPath
 
-from geo_assets.defs.cogs import cogs, stac_items
+from geo_assets.defs.catalogue import stac_collection, stac_items, submission_report
+from geo_assets.defs.cogs import cogs
 from geo_assets.defs.container_inventory import container_inventory
 from geo_assets.defs.hello_world import hello_world
 from geo_assets.defs.io_manager import JsonContractIOManager
@@ -24,7 +25,7 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, Any] | None 
     list_container = dg.define_asset_job(
         "list_container", selection=[container_inventory], partitions_def=submissions, executor_def=dg.in_process_executor, tags=JOB_TAGS
     )
-    assets = [container_inventory, cogs, vector_tables, stac_items]
+    assets = [container_inventory, cogs, vector_tables, stac_items, stac_collection, submission_report]
     ingest = [
         dg.define_asset_job(name, selection=assets, partitions_def=submissions, executor_def=dg.in_process_executor, tags=JOB_TAGS)
         for name in ("ingest_container", "stage_raster", "stage_vector")

@@ -44,6 +44,7 @@ ERRORS: dict[str, ErrorKind] = {
     "UNSAFE_PATH": ErrorKind(_I, "use plain blob paths: no '..', no leading '/', no control characters"),
     "JOB_NOT_FOUND": ErrorKind(_I, "list the jobs with: geo-assets jobs"),
     "PARTITION_MISMATCH": ErrorKind(_I, "launch the job whose type the partition belongs to"),
+    "BAD_FILES": ErrorKind(_I, "see which and why with: geo-assets tasks JOB_ID --status quarantined; or submit with on_error=continue"),
     "JOB_ALREADY_CLAIMED": ErrorKind(_I, "nothing to do: another run owns this job"),
     "LEASE_LOST": ErrorKind(_X, "nothing to do: a newer run of this job took over"),
     # sources

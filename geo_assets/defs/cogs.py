@@ -1,15 +1,18 @@
-"""The `cogs` and `stac_items` assets: every raster source of a submission becomes a validated COG that is found by search."""
+"""The `cogs` asset: every raster source of a submission becomes a validated COG, or is quarantined."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
 
+from geo_assets.defs.metadata import check_result, stage_metadata
 from geo_assets.defs.partitions import submissions
 from geo_assets.defs.resources import RETRY, Stages, plain_failures
-from geo_assets.stages import catalogue, rasters
+from geo_assets.stages import checks, rasters
 from geo_assets.stages.chunks import close_stage
-from geo_assets.stages.contracts import CatalogueReport, Chunk, ChunkReport, InventoryRef, StagePlan, StageReport
+from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, StagePlan, StageReport
+
+_ACCOUNTED, _VALID = "every_raster_accounted_for", "cogs_readable"
 
 
 @dg.op(out={"plan": dg.Out(StagePlan), "chunks": dg.DynamicOut(Chunk)})
@@ -29,32 +32,26 @@ def convert_rasters(stages: Stages, chunk: Chunk) -> ChunkReport:
         return rasters.convert_chunk(stages.get(), chunk)
 
 
-@dg.op(out=dg.Out(StageReport))
-def report_rasters(stages: Stages, plan: StagePlan, reports: list[ChunkReport]) -> dg.Output[StageReport]:
-    """The fan-in: every chunk reported, every raster accounted for."""
+@dg.op(out={"result": dg.Out(StageReport), _ACCOUNTED: dg.Out(dg.Nothing), _VALID: dg.Out(dg.Nothing)})
+def report_rasters(stages: Stages, plan: StagePlan, reports: list[ChunkReport]) -> Iterator[Any]:
+    """The fan-in: every chunk reported, every raster accounted for, every COG where it should be."""
     with plain_failures():
         report = close_stage(stages.get(), plan, reports)
-    return dg.Output(report, metadata=report.counts.model_dump())
+        verdict = checks.cogs_readable(stages.get(), report.job, report.stage)
+        metadata = stage_metadata(stages.get(), report)
+    yield dg.Output(report, "result", metadata=metadata)
+    yield check_result("cogs", _ACCOUNTED, checks.accounted_for(report.counts))
+    yield check_result("cogs", _VALID, verdict)
 
 
-@dg.graph_asset(partitions_def=submissions, kinds={"cog", "gdal"})
-def cogs(container_inventory: InventoryRef) -> StageReport:
+@dg.graph_asset(
+    partitions_def=submissions,
+    kinds={"cog", "gdal"},
+    group_name="ingest",
+    check_specs=[dg.AssetCheckSpec(_ACCOUNTED, asset="cogs"), dg.AssetCheckSpec(_VALID, asset="cogs")],
+)
+def cogs(container_inventory: InventoryRef) -> Any:
     """One COG per raster source, at its place in the output container."""
     plan, chunks = plan_rasters(container_inventory)
-    return report_rasters(plan, chunks.map(convert_rasters).collect())
-
-
-@dg.op(retry_policy=RETRY, out=dg.Out(CatalogueReport))
-def register_items(stages: Stages, report: StageReport, tables: StageReport) -> dg.Output[CatalogueReport]:
-    """Load the items of what was converted; each is read back."""
-    if report.job != tables.job:
-        raise dg.Failure(f"cogs are of job {report.job.job_id[:12]}, vector_tables of {tables.job.job_id[:12]}", allow_retries=False)
-    with plain_failures(), stages.get().lease_or_nothing(report.job):
-        done = catalogue.register(stages.get(), report.job)
-    return dg.Output(done, metadata={"items": done.items, "failed": done.failed})
-
-
-@dg.graph_asset(partitions_def=submissions, kinds={"stac"})
-def stac_items(cogs: StageReport, vector_tables: StageReport) -> CatalogueReport:
-    """One STAC item per source."""
-    return register_items(cogs, vector_tables)
+    result, accounted, valid = report_rasters(plan, chunks.map(convert_rasters).collect())
+    return {"result": result, f"cogs_{_ACCOUNTED}": accounted, f"cogs_{_VALID}": valid}

@@ -30,7 +30,7 @@ def list_blobs(context: dg.OpExecutionContext, stages: Stages) -> dg.Output[Inve
     return dg.Output(inventory, metadata=metadata)
 
 
-@dg.graph_asset(partitions_def=submissions, kinds={"obstore"})
+@dg.graph_asset(partitions_def=submissions, kinds={"obstore"}, group_name="ingest")
 def container_inventory() -> InventoryRef:
     """What the container holds: rows of `geo.inventory`, by reference."""
     return list_blobs()

@@ -1,15 +1,18 @@
-"""The `vector_tables` asset: every vector source of a submission becomes PostGIS tables, one a layer."""
+"""The `vector_tables` asset: every vector source of a submission becomes PostGIS tables, one a layer, or is quarantined."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
 
+from geo_assets.defs.metadata import check_result, stage_metadata
 from geo_assets.defs.partitions import submissions
 from geo_assets.defs.resources import RETRY, Stages, plain_failures
-from geo_assets.stages import vectors
+from geo_assets.stages import checks, vectors
 from geo_assets.stages.chunks import close_stage
 from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, StagePlan, StageReport
+
+_ACCOUNTED, _VALID = "every_vector_accounted_for", "tables_sound"
 
 
 @dg.op(out={"plan": dg.Out(StagePlan), "chunks": dg.DynamicOut(Chunk)})
@@ -29,16 +32,26 @@ def load_vectors(stages: Stages, chunk: Chunk) -> ChunkReport:
         return vectors.load_chunk(stages.get(), chunk)
 
 
-@dg.op(out=dg.Out(StageReport))
-def report_vectors(stages: Stages, plan: StagePlan, reports: list[ChunkReport]) -> dg.Output[StageReport]:
-    """The fan-in: every chunk reported, every vector accounted for."""
+@dg.op(out={"result": dg.Out(StageReport), _ACCOUNTED: dg.Out(dg.Nothing), _VALID: dg.Out(dg.Nothing)})
+def report_vectors(stages: Stages, plan: StagePlan, reports: list[ChunkReport]) -> Iterator[Any]:
+    """The fan-in: every chunk reported, every vector accounted for, every table as it should be."""
     with plain_failures():
         report = close_stage(stages.get(), plan, reports)
-    return dg.Output(report, metadata=report.counts.model_dump())
+        verdict = checks.tables_sound(stages.get(), report.job, report.stage)
+        metadata = stage_metadata(stages.get(), report)
+    yield dg.Output(report, "result", metadata=metadata)
+    yield check_result("vector_tables", _ACCOUNTED, checks.accounted_for(report.counts))
+    yield check_result("vector_tables", _VALID, verdict)
 
 
-@dg.graph_asset(partitions_def=submissions, kinds={"postgis"})
-def vector_tables(container_inventory: InventoryRef) -> StageReport:
+@dg.graph_asset(
+    partitions_def=submissions,
+    kinds={"postgis"},
+    group_name="ingest",
+    check_specs=[dg.AssetCheckSpec(_ACCOUNTED, asset="vector_tables"), dg.AssetCheckSpec(_VALID, asset="vector_tables")],
+)
+def vector_tables(container_inventory: InventoryRef) -> Any:
     """One typed, indexed PostGIS table per layer."""
     plan, chunks = plan_vectors(container_inventory)
-    return report_vectors(plan, chunks.map(load_vectors).collect())
+    result, accounted, valid = report_vectors(plan, chunks.map(load_vectors).collect())
+    return {"result": result, f"vector_tables_{_ACCOUNTED}": accounted, f"vector_tables_{_VALID}": valid}

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import psycopg
+from psycopg.types.json import Jsonb
 
 from geo_assets.database.connections import connect
 from geo_assets.errors import GeoAssetsError
@@ -63,3 +64,43 @@ def _prove_found(conn: psycopg.Connection, collection: str, ids: list[str]) -> N
         raise GeoAssetsError(
             "STAC_NOT_FOUND_AFTER_LOAD", f"{collection}: {row[0] if row else 0} of {len(set(ids))} items are found after the load"
         )
+
+
+def refresh_collection(settings: Settings, collection: str, *, title: str, guard: tuple[str, str]) -> dict[str, Any]:
+    """Bring a collection's title and extents up to date with its items; returns it as stored.
+
+    Raises:
+        psycopg.Error: the lease was lost (SQLSTATE GA001), or the database was.
+    """
+    with connect(settings) as conn, conn.transaction():
+        conn.execute("set local search_path to pgstac, public")
+        conn.execute("select pg_advisory_xact_lock(hashtextextended('geo_assets:stac:' || %s, 0))", (collection,))
+        conn.execute("select geo.assert_lease(%s, %s)", guard)
+        row = conn.execute(
+            """update pgstac.collections
+                  set content = content || jsonb_build_object('title', %s::text, 'extent', coalesce(pgstac.collection_extent(id, true), content->'extent'))
+                where id = %s returning content""",
+            (title, collection),
+        ).fetchone()
+    return dict(row[0]) if row else {}
+
+
+def count_found(settings: Settings, collection: str, ids: Sequence[str]) -> int:
+    """How many of these items pgstac's search gives back."""
+    found, asked = 0, list(ids)
+    with connect(settings, autocommit=True) as conn:
+        conn.execute("set search_path to pgstac, public")  # its functions name their tables without a schema
+        for start in range(0, len(asked), 500):
+            body = {"collections": [collection], "ids": asked[start : start + 500], "limit": 500, "fields": {"include": ["id"]}}
+            row = conn.execute("select pgstac.search(%s)", (Jsonb(body),)).fetchone()
+            found += len(row[0]["features"]) if row else 0
+    return found
+
+
+def footprints(settings: Settings, collections: Sequence[str], *, limit: int = 500) -> list[dict[str, Any]]:
+    """Geometries of a few items, as GeoJSON in EPSG:4326; for a map."""
+    with connect(settings, autocommit=True) as conn:
+        rows = conn.execute(
+            "select st_asgeojson(geometry)::jsonb from pgstac.items where collection = any(%s) limit %s", (list(collections), limit)
+        ).fetchall()
+    return [row[0] for row in rows]

@@ -5,16 +5,17 @@ Here: items of converted tasks, in batches; the check that each COG can be read 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster.models import ConvertReport
 from geo_assets.stac.item import cog_item, item_id, table_item
-from geo_assets.stac.pgstac import load_items
+from geo_assets.stac.pgstac import load_items, refresh_collection
 from geo_assets.stages import rasters, vectors
 from geo_assets.stages.context import StageContext
-from geo_assets.stages.contracts import CatalogueReport, JobRef
+from geo_assets.stages.contracts import CatalogueReport, JobRef, StageReport
 from geo_assets.storage.containers import BlobRef
 from geo_assets.vector.models import LayerPlan
 
@@ -22,6 +23,34 @@ from geo_assets.vector.models import LayerPlan
 _BATCH = 500
 
 _TIFF_MAGIC = (b"II", b"MM")
+
+#: Of the collection that holds the tables of a submission.
+_VECTOR_SUFFIX = "-vector"
+
+
+def gate(context: StageContext, reports: Sequence[StageReport]) -> None:
+    """With `on_error: fail`, one bad file stops the job before anything of it is registered.
+
+    Raises:
+        GeoAssetsError: BAD_FILES.
+    """
+    job = reports[0].job
+    bad = sum(r.counts.quarantined + r.counts.failed for r in reports)
+    if bad and not job.stood_aside and job.parameters["on_error"] == "fail":
+        context.tasks.cancel_rest(job.job_id, job.run_id)
+        raise GeoAssetsError("BAD_FILES", f"{bad} bad files, and the job was submitted with on_error=fail: nothing was registered")
+
+
+def refresh_collections(context: StageContext, report: CatalogueReport) -> dict[str, dict[str, Any]]:
+    """Title and extents of the collections that got items; collection id -> extent."""
+    job = report.job
+    title = f"{job.parameters['account']}/{job.parameters['container']}"
+    extents = {}
+    for collection in report.collections:
+        kind = "tables" if collection.endswith(_VECTOR_SUFFIX) else "rasters"
+        stored = refresh_collection(context.settings, collection, title=f"{title}: {kind}", guard=(job.job_id, job.run_id))
+        extents[collection] = stored.get("extent", {})
+    return extents
 
 
 def register(context: StageContext, job: JobRef) -> CatalogueReport:
@@ -36,7 +65,7 @@ def register(context: StageContext, job: JobRef) -> CatalogueReport:
 def _collections(job: JobRef) -> dict[str, str]:
     """Rasters and tables apart: a mosaic over a collection breaks on an item that has no raster."""
     collection = job.parameters["collection"]
-    return {rasters.STAGE: collection, vectors.STAGE: f"{collection}-vector"}
+    return {rasters.STAGE: collection, vectors.STAGE: f"{collection}{_VECTOR_SUFFIX}"}
 
 
 def _register_stage(context: StageContext, job: JobRef, stage: str, collection: str) -> CatalogueReport:

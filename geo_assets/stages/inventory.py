@@ -7,11 +7,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 
+from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger.models import PlannedTask
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import InventoryRef, JobRef
 from geo_assets.storage.containers import Blob
-from geo_assets.storage.sources import Source, group_sources, is_litter, matches
+from geo_assets.storage.sources import Kind, Source, group_sources, is_litter, matches
+from geo_assets.submissions.parameters import IngestContainer, parameters_type
+
+STAGE = "container_inventory"
+
+#: Kinds that no stage works on: they end here, in quarantine, so that every file is accounted for.
+_REFUSALS = {
+    Kind.UNSUPPORTED: ("UNSUPPORTED_FORMAT", "is of no kind that is ingested, by its name"),
+    Kind.SIDECAR: ("ORPHAN_SIDECAR", "is a part of a file that is not there"),
+}
 
 
 def take_inventory(context: StageContext, job: JobRef) -> InventoryRef:
@@ -34,14 +46,29 @@ def take_inventory(context: StageContext, job: JobRef) -> InventoryRef:
     context.inventory.replace(job.job_id, pages())
     files, size = context.inventory.totals(job.job_id)
     kinds: Counter[str] = Counter()
+
+    def refused() -> Iterator[PlannedTask]:
+        for source in sources_of(context, job):
+            kinds[source.kind] += 1
+            if source.kind in _REFUSALS and issubclass(parameters_type(job.job_type), IngestContainer):
+                yield _refused(source)
+
+    context.tasks.plan(job.job_id, job.run_id, STAGE, refused())
     limit = job.parameters["limit"]
-    truncated = False
-    for index, source in enumerate(group_sources(context.inventory.members(job.job_id))):
-        if limit is not None and index >= limit:
-            truncated = True
-            break
-        kinds[source.kind] += 1
+    truncated = limit is not None and len(list(islice(group_sources(context.inventory.members(job.job_id)), limit + 1))) > limit
     return InventoryRef(job=job, files=files, bytes=size, ignored=ignored, sources=dict(kinds), truncated=truncated)
+
+
+def _refused(source: Source) -> PlannedTask:
+    code, sentence = _REFUSALS[source.kind]
+    error = GeoAssetsError(code, f"{source.path} {sentence}")
+    return PlannedTask(
+        task_key=source.path,
+        kind=source.kind,
+        fingerprint="refused by name",
+        input={"members": [m.model_dump() for m in source.members]},
+        error=error.to_dict(),
+    )
 
 
 def sources_of(context: StageContext, job: JobRef) -> Iterator[Source]:

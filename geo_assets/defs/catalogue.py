@@ -1,0 +1,87 @@
+"""The assets `stac_items`, `stac_collection` and `submission_report`: what was made becomes searchable, then the account."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from geo_assets.defs.metadata import check_result, markdown
+from geo_assets.defs.partitions import submissions
+from geo_assets.defs.resources import RETRY, Stages, plain_failures
+from geo_assets.stac.pgstac import footprints
+from geo_assets.stages import catalogue, checks, rasters, report, vectors
+from geo_assets.stages.contracts import CatalogueReport, JobReport, StageReport
+
+_FOUND = "every_item_found"
+_COMPLETE = "every_file_accounted_for"
+
+
+@dg.op(retry_policy=RETRY, out={"result": dg.Out(CatalogueReport), _FOUND: dg.Out(dg.Nothing)})
+def register_items(stages: Stages, rasters_done: StageReport, vectors_done: StageReport) -> Iterator[Any]:
+    """Load the items of what was converted, in batches; each is read back."""
+    context, job = stages.get(), rasters_done.job
+    if job != vectors_done.job:
+        raise dg.Failure(
+            f"cogs are of run {job.run_id}, vector_tables of {vectors_done.job.run_id}: launch them together", allow_retries=False
+        )
+    with plain_failures(), context.lease_or_nothing(job):
+        catalogue.gate(context, [rasters_done, vectors_done])
+        done = catalogue.register(context, job)
+        verdict = checks.items_found(context, job, (rasters.STAGE, vectors.STAGE))
+    yield dg.Output(done, "result", metadata={"items": done.items, "failed": done.failed, "collections": ", ".join(done.collections)})
+    yield check_result("stac_items", _FOUND, verdict)
+
+
+@dg.graph_asset(
+    partitions_def=submissions, kinds={"stac"}, group_name="ingest", check_specs=[dg.AssetCheckSpec(_FOUND, asset="stac_items")]
+)
+def stac_items(cogs: StageReport, vector_tables: StageReport) -> Any:
+    """One STAC item per source."""
+    result, found = register_items(cogs, vector_tables)
+    return {"result": result, f"stac_items_{_FOUND}": found}
+
+
+@dg.op(retry_policy=RETRY, out=dg.Out(CatalogueReport))
+def refresh_collections(stages: Stages, items: CatalogueReport) -> dg.Output[CatalogueReport]:
+    """Title and extents of the collections, from their items."""
+    context = stages.get()
+    with plain_failures(), context.lease_or_nothing(items.job):
+        extents = catalogue.refresh_collections(context, items)
+        shapes = footprints(context.settings, items.collections)
+    return dg.Output(items, metadata={"extents": dg.MetadataValue.json(extents), **markdown("footprints", report.footprint_map(shapes))})
+
+
+@dg.graph_asset(partitions_def=submissions, kinds={"stac"}, group_name="ingest")
+def stac_collection(stac_items: CatalogueReport) -> Any:
+    """The collections of the submission, their extents those of their items."""
+    return refresh_collections(stac_items)
+
+
+@dg.op(out={"result": dg.Out(JobReport), _COMPLETE: dg.Out(dg.Nothing)})
+def write_report(stages: Stages, collection: CatalogueReport) -> Iterator[Any]:
+    """The account of the whole job."""
+    context, job = stages.get(), collection.job
+    with plain_failures():
+        account = report.report_job(context, job)
+        bad = report.failure_table(context, job)
+    metadata = {
+        "job": job.job_id,
+        "stages": dg.MetadataValue.md(report.stage_table(account.stages)),
+        "owner run": job.owner_run_id,
+        **markdown("bad files", bad),
+    }
+    yield dg.Output(account, "result", metadata=metadata)
+    counts = {s.stage: s.model_dump(exclude={"stage"}) for s in account.stages}
+    yield check_result("submission_report", _COMPLETE, checks.Verdict(passed=account.complete or job.stood_aside, metadata=counts))
+
+
+@dg.graph_asset(
+    partitions_def=submissions,
+    kinds={"postgres"},
+    group_name="ingest",
+    check_specs=[dg.AssetCheckSpec(_COMPLETE, asset="submission_report")],
+)
+def submission_report(stac_collection: CatalogueReport) -> Any:
+    """The exact account of every file of the submission."""
+    result, complete = write_report(stac_collection)
+    return {"result": result, f"submission_report_{_COMPLETE}": complete}

@@ -1,0 +1,71 @@
+"""The demo: the bundled data through the main job, and how to look at each thing that was made.
+
+Here: which files, which job, which hints. Not here: anything that a user's own folder would not also go through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from geo_assets.ledger.models import JobRecord, TaskRecord
+from geo_assets.settings import PACKAGE_ROOT, Settings
+from geo_assets.storage.containers import open_container, upload_tree
+
+CONTAINER = "demo"
+
+#: Real data of public domain, and two files that are bad on purpose (demo_data/README.md).
+DATA = PACKAGE_ROOT / "demo_data"
+
+
+def upload_demo(settings: Settings) -> int:
+    """Put the demo's files into `default/demo`; returns how many. Files that are there unchanged keep their etag."""
+    container = open_container(settings, "default", CONTAINER)
+    if not container.exists():
+        container.create()
+        container = open_container(settings, "default", CONTAINER)
+    present = {blob.path: blob.size for page in container.list() for blob in page}
+    files = [p for p in sorted(DATA.rglob("*")) if p.is_file() and p.suffix not in {".md", ".py"}]
+    for file in files:
+        path = file.relative_to(DATA)
+        if present.get(path.as_posix()) != file.stat().st_size:
+            list(upload_tree(container, file, path.parent.as_posix().removeprefix(".")))
+    return len(files)
+
+
+def rows(tasks: list[TaskRecord]) -> Iterator[tuple[str, str, str]]:
+    """(file, what became of it, how to look at it) of every task."""
+    for task in tasks:
+        if task.error_message:
+            yield task.task_key, f"{task.status}: {task.error_code}", task.error_message
+        elif "cog" in task.outputs:
+            yield task.task_key, "COG", task.outputs["cog"]
+        else:
+            yield task.task_key, "table", ", ".join(f"{t['table']} ({t['rows']:,} rows)" for t in task.outputs.get("tables", []))
+
+
+def hints(settings: Settings, job: JobRecord, tasks: list[TaskRecord], env: dict[str, str]) -> dict[str, str]:
+    """How to look at what was made: tool -> what to type or open."""
+    tables = [t["table"] for task in tasks for t in task.outputs.get("tables", [])]
+    cogs = [task.outputs["cog"] for task in tasks if "cog" in task.outputs]
+    items = [task.outputs["stac_item"] for task in tasks if "stac_item" in task.outputs]
+    looks: dict[str, str] = {"Dagster": f"{settings.webserver_url}/runs/{job.run_id}"}
+    if cogs:
+        looks["QGIS, COG"] = str(_local_path(settings, cogs[0]))
+    if tables:
+        looks["QGIS, PostGIS"] = (
+            f"host {env['PGHOST']} port {env['PGPORT']} database {env['PGDATABASE']} user {env['PGUSER']} (password: geo-assets env)"
+        )
+        looks["psql"] = f'eval "$(geo-assets env)"; psql -c "select * from {tables[0]} limit 5"'  # noqa: S608 - shown, not run
+    if items:
+        looks["STAC search"] = (
+            f'''psql -c "set search_path to pgstac, public; select search('{{\\"ids\\": [\\"{items[0].partition("/")[2]}\\"]}}')"'''
+        )
+    looks["why a file is bad"] = f"geo-assets tasks {job.job_id[:12]} --status quarantined"
+    return looks
+
+
+def _local_path(settings: Settings, ref: str) -> Path:
+    account: Any = settings.storage_accounts["default"]
+    return Path(account.root) / ref.partition("/")[2] if getattr(account, "root", None) else Path(ref)

@@ -1,0 +1,96 @@
+"""The end of a job: its account as people read it, in tables and pictures.
+
+Here: markdown and SVG from the ledger and the catalogue. Not here: deciding anything.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from html import escape
+from typing import Any
+
+from geo_assets.ledger.models import StageCounts, TaskRecord
+from geo_assets.stages.context import StageContext
+from geo_assets.stages.contracts import JobRef, JobReport
+
+#: Failures shown in the UI; all are in `geo-assets tasks`.
+_SHOWN = 50
+
+#: Pixels of the map; Dagster stores it with the event, so it must stay small.
+_MAP_WIDTH, _MAP_HEIGHT = 480, 300
+_MAP_SHAPES = 200
+
+
+def report_job(context: StageContext, job: JobRef) -> JobReport:
+    """The account of all stages of a job."""
+    record = context.jobs.find(job.job_id)
+    return JobReport(job=job, stages=record.stages, complete=all(s.done == s.total for s in record.stages))
+
+
+def stage_table(stages: Sequence[StageCounts]) -> str:
+    """Markdown: one row a stage."""
+    head = "| stage | total | succeeded | skipped | quarantined | failed |\n|---|--:|--:|--:|--:|--:|\n"
+    return head + "".join(f"| {s.stage} | {s.total} | {s.succeeded} | {s.skipped} | {s.quarantined} | {s.failed} |\n" for s in stages)
+
+
+def failure_table(context: StageContext, job: JobRef, stage: str | None = None) -> str:
+    """Markdown: the bad files with reason and remedy; empty where there are none."""
+    bad = context.tasks.records(job.job_id, stage=stage, statuses=("quarantined", "failed"), limit=_SHOWN + 1)
+    if not bad:
+        return ""
+    rows = "".join(
+        f"| {_cell(t.task_key)} | {t.status} | {t.error_code} | {_cell(t.error_message or '')} | {_cell(t.remedy or '')} |\n"
+        for t in bad[:_SHOWN]
+    )
+    more = f"\n… and more: `geo-assets tasks {job.job_id[:12]} --status quarantined --status failed`\n" if len(bad) > _SHOWN else ""
+    return f"| file | status | code | reason | remedy |\n|---|---|---|---|---|\n{rows}{more}"
+
+
+def _cell(text: str, limit: int = 200) -> str:
+    """Text from a file's name or content, made harmless in a markdown table."""
+    plain = "".join(c if c.isprintable() else " " for c in text)[:limit]
+    return escape(plain, quote=False).replace("|", "\\|").replace("`", "'").replace("[", "\\[").replace("!", "\\!")
+
+
+def output_table(tasks: Sequence[TaskRecord]) -> str:
+    """Markdown: what was made of the first files."""
+    head = "| file | made | STAC item |\n|---|---|---|\n"
+    return head + "".join(
+        f"| {_cell(t.task_key)} | {_cell(_made(t.outputs))} | {_cell(t.outputs.get('stac_item', ''))} |\n" for t in tasks[:_SHOWN]
+    )
+
+
+def _made(outputs: dict[str, Any]) -> str:
+    return outputs.get("cog") or ", ".join(f"{t['table']} ({t['rows']:,} rows)" for t in outputs.get("tables", []))
+
+
+def footprint_map(geometries: Sequence[dict[str, Any]]) -> str:
+    """Markdown with an inline SVG of footprints in EPSG:4326, plate carrée, fitted to them; empty where there are none."""
+    rings = [ring for geometry in geometries[:_MAP_SHAPES] for ring in _rings(geometry)]
+    if not rings:
+        return ""
+    xs, ys = [x for ring in rings for x, _ in ring], [y for ring in rings for _, y in ring]
+    pad = max(max(xs) - min(xs), max(ys) - min(ys), 0.01) * 0.05
+    west, north = min(xs) - pad, max(ys) + pad
+    scale = min(_MAP_WIDTH / (max(xs) + pad - west), _MAP_HEIGHT / (north - min(ys) + pad))
+    paths = "".join(f'<path d="M{" L".join(f"{(x - west) * scale:.1f} {(north - y) * scale:.1f}" for x, y in ring)}Z"/>' for ring in rings)
+    label = f"{min(xs):.3f}, {min(ys):.3f} to {max(xs):.3f}, {max(ys):.3f} (longitude, latitude)"
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_MAP_WIDTH}" height="{_MAP_HEIGHT + 18}"><rect width="100%" height="100%" fill="#f4f6f8"/>'
+        f'<g fill="#2b7bba" fill-opacity=".25" stroke="#1b4f7a" stroke-width="1">{paths}</g>'
+        f'<text x="6" y="{_MAP_HEIGHT + 12}" font-family="sans-serif" font-size="11" fill="#445">{label}</text></svg>'
+    )
+    return f"![footprints](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"
+
+
+def _rings(geometry: dict[str, Any]) -> Iterator[list[tuple[float, float]]]:
+    polygons = (
+        geometry["coordinates"]
+        if geometry["type"] == "MultiPolygon"
+        else [geometry["coordinates"]]
+        if geometry["type"] == "Polygon"
+        else []
+    )
+    for polygon in polygons:
+        yield [(float(x), float(y)) for x, y, *_ in polygon[0]]
