@@ -18,8 +18,11 @@ demo:   ## the main job on bundled data; starts the stack
 	@$(RUN) geo-assets demo
 	echo "demo: $$((SECONDS - step)) s"
 
-lint:   ## ruff
-	@$(RUN) ruff check geo_assets geo_assets_tests
+lint:   ## ruff, mypy, import contracts
+	@$(RUN) ruff check
+	$$uv run --frozen ruff format --check --quiet
+	$$uv run --frozen mypy
+	$$uv run --frozen lint-imports --no-cache
 	echo "lint: $$((SECONDS - step)) s"
 
 test:   ## the tests, on a stack of their own

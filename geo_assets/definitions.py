@@ -16,6 +16,7 @@ from geo_assets.defs.io_manager import JsonContractIOManager
 from geo_assets.defs.partitions import submissions
 from geo_assets.defs.resources import JOB_TAGS, Stages
 from geo_assets.defs.sensors import build_submissions_sensor
+from geo_assets.defs.stac_setup import stac_setup
 from geo_assets.defs.vector_tables import vector_tables
 from geo_assets.settings import Settings, load_settings
 
@@ -30,7 +31,7 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, Any] | None 
         dg.define_asset_job(name, selection=assets, partitions_def=submissions, executor_def=dg.in_process_executor, tags=JOB_TAGS)
         for name in ("ingest_container", "stage_raster", "stage_vector")
     ]
-    jobs = [hello_world, list_container, *ingest]
+    jobs: list[Any] = [hello_world, list_container, *ingest, stac_setup]
     resources = {
         "stages": Stages(),
         "io_manager": JsonContractIOManager(UPath(settings.dagster_home / "storage" / "contracts")),

@@ -153,4 +153,4 @@ class Settings(BaseSettings):
 
 def load_settings() -> Settings:
     """The settings of this process: environment first, then what the local stack wrote in its home."""
-    return Settings(_env_file=default_home() / STACK_ENV_FILE)  # type: ignore[call-arg]
+    return Settings(_env_file=default_home() / STACK_ENV_FILE)

@@ -54,7 +54,7 @@ def migrate(settings: Settings, *, folder: Path | None = None) -> list[str]:
         conn.execute(
             "create table if not exists public.geo_migrations (name text primary key, sha256 text not null, applied_at timestamptz not null default now())"
         )
-        applied = dict(conn.execute("select name, sha256 from public.geo_migrations").fetchall())
+        applied: dict[str, str] = dict(conn.execute("select name, sha256 from public.geo_migrations").fetchall())
         return [m.name for m in migrations(folder) if _apply(conn, m, applied)]
 
 
@@ -74,7 +74,7 @@ def _apply(conn: psycopg.Connection, migration: Migration, applied: dict[str, st
     if known is not None:
         raise GeoAssetsError("MIGRATION_CHANGED", f"{migration.name} was applied as {known[:12]} and is {migration.sha256[:12]} now")
     with conn.transaction():
-        conn.execute(migration.statements)  # type: ignore[arg-type]  # the whole file, as psql -f would send it
+        conn.execute(migration.statements)  # the whole file, as psql -f would send it
         conn.execute("insert into public.geo_migrations (name, sha256) values (%s, %s)", (migration.name, migration.sha256))
     return True
 
@@ -103,7 +103,7 @@ def up_to_date(settings: Settings) -> bool:
     """Whether nothing is to be migrated; false also where the database does not answer."""
     try:
         with psycopg.connect(settings.dsn("migrator"), connect_timeout=5) as conn:
-            applied = dict(conn.execute("select name, sha256 from public.geo_migrations").fetchall())
+            applied: dict[str, str] = dict(conn.execute("select name, sha256 from public.geo_migrations").fetchall())
             return pgstac_version(conn) == PGSTAC_VERSION and applied == {m.name: m.sha256 for m in migrations()}
     except psycopg.Error:
         return False

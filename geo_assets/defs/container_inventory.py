@@ -1,5 +1,7 @@
 """The `container_inventory` asset: what the container of a submission holds."""
 
+from typing import Any
+
 import dagster as dg
 
 from geo_assets.defs.claim import claim
@@ -20,7 +22,7 @@ def list_blobs(context: dg.OpExecutionContext, stages: Stages) -> dg.Output[Inve
     with plain_failures(), stages.get().lease_or_nothing(job):
         inventory = take_inventory(stages.get(), job)
     rows = "".join(f"| {kind} | {count} |\n" for kind, count in sorted(inventory.sources.items()))
-    metadata = {
+    metadata: dict[str, Any] = {
         "files": inventory.files,
         "bytes": inventory.bytes,
         "ignored": inventory.ignored,
@@ -31,6 +33,6 @@ def list_blobs(context: dg.OpExecutionContext, stages: Stages) -> dg.Output[Inve
 
 
 @dg.graph_asset(partitions_def=submissions, kinds={"obstore"}, group_name="ingest")
-def container_inventory() -> InventoryRef:
+def container_inventory() -> Any:
     """What the container holds: rows of `geo.inventory`, by reference."""
     return list_blobs()

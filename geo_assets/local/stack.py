@@ -90,14 +90,15 @@ class Stack:
         """
         with self._exclusively():
             state = self.state()
-            self._start_postgres(state, log)
-            settings = self._write_settings(state)
-            self._migrate(state, settings, log)
-            self._start_dagster(state, settings, log)
+            binaries = ensure_binaries(self.home, log)
+            with _alone_on_this_machine():
+                self._start_postgres(state, binaries, log)
+                settings = self._write_settings(state)
+                self._migrate(state, settings, log)
+                self._start_dagster(state, settings, log)
             return settings
 
-    def _start_postgres(self, state: StackState, log: Log) -> None:
-        binaries = ensure_binaries(self.home, log)
+    def _start_postgres(self, state: StackState, binaries: Binaries, log: Log) -> None:
         for name in ("superuser", "migrator", "pipeline", "reader"):
             state.passwords.setdefault(name, secrets.token_urlsafe(18))
         cluster = self.cluster(state, binaries)
@@ -260,6 +261,26 @@ def _timed(log: Log, what: str) -> Iterator[None]:
     started = time.monotonic()
     yield
     log(f"{what}: {time.monotonic() - started:.1f} s")
+
+
+@contextmanager
+def _alone_on_this_machine() -> Iterator[None]:
+    """One stack at a time chooses ports and starts to listen: a port that was free a moment ago may be another's now,
+    and gRPC even shares it silently.
+
+    The lock is an abstract Unix socket: one name for a whole network namespace, like the ports, and gone with its holder.
+    """
+    deadline = time.monotonic() + _ANSWER_SECONDS
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as lock:
+        while True:
+            try:
+                lock.bind("\0geo_assets-up")
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    break  # a stack that takes this long is past choosing its ports
+                time.sleep(0.2)
+        yield
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -13,6 +13,7 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.models import PlannedTask
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import InventoryRef, JobRef
+from geo_assets.stages.listing import record_single_task
 from geo_assets.storage.containers import Blob
 from geo_assets.storage.sources import Kind, Source, group_sources, is_litter, matches
 from geo_assets.submissions.parameters import IngestContainer, parameters_type
@@ -50,10 +51,15 @@ def take_inventory(context: StageContext, job: JobRef) -> InventoryRef:
     def refused() -> Iterator[PlannedTask]:
         for source in sources_of(context, job):
             kinds[source.kind] += 1
-            if source.kind in _REFUSALS and issubclass(parameters_type(job.job_type), IngestContainer):
+            if source.kind in _REFUSALS:
                 yield _refused(source)
 
-    context.tasks.plan(job.job_id, job.run_id, STAGE, refused())
+    if issubclass(parameters_type(job.job_type), IngestContainer):
+        context.tasks.plan(job.job_id, job.run_id, STAGE, refused())
+    else:
+        kinds.update(source.kind for source in sources_of(context, job))
+        listed = {"files": files, "bytes": size, "sources": dict(kinds), "ignored": ignored}
+        record_single_task(context, job, STAGE, listed)
     limit = job.parameters["limit"]
     truncated = limit is not None and len(list(islice(group_sources(context.inventory.members(job.job_id)), limit + 1))) > limit
     return InventoryRef(job=job, files=files, bytes=size, ignored=ignored, sources=dict(kinds), truncated=truncated)

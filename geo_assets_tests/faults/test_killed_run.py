@@ -1,0 +1,85 @@
+"""The run worker is killed in the middle: what was finished is kept, nothing is doubled, the next run does the rest."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import psycopg
+
+from geo_assets_tests.raster.test_cog import write
+
+
+def connect(cli):
+    env = cli.json("env")
+    return psycopg.connect(
+        host=env["PGHOST"], port=env["PGPORT"], user=env["PGUSER"], password=env["PGPASSWORD"], dbname=env["PGDATABASE"], autocommit=True
+    )
+
+
+def run_workers(cli) -> list[int]:
+    """Pids of processes that the code server started and that are not sandboxed children."""
+    import json
+
+    server = json.loads((cli.home / "stack.json").read_text())["processes"]["code_server"]["pid"]
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+            command = (stat.parent / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if int(fields[1]) == server and b"spawn_main" in command:
+            found.append(int(stat.parent.name))
+    return found
+
+
+def until(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.05)
+    raise AssertionError("it did not happen in time")
+
+
+def test_a_killed_ingest_is_completed_by_the_next_submission_without_redoing_or_doubling(cli, tmp_path):
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for i in range(60):
+        write(folder / f"tile_{i:02}.tif", np.random.default_rng(i).integers(0, 255, (3, 600, 600)).astype("uint8"))
+    assert cli.run("upload", str(folder), "default/killed").returncode == 0
+    job = cli.json("submit", "stage_raster", "--param", "container=killed")
+    with connect(cli) as db:
+
+        def converted():
+            query = "select count(*) from geo.tasks where job_id = %s and receipt is not null"
+            return db.execute(query, (job["job_id"],)).fetchone()[0]
+
+        until(lambda: converted() >= 5)
+        (worker,) = until(lambda: run_workers(cli))
+        os.kill(worker, signal.SIGKILL)
+        until(lambda: cli.json("job", job["job_id"])["status"] == "failed")
+        before = dict(
+            db.execute(
+                "select task_key, outputs->>'sha256' || started_at::text from geo.tasks where job_id = %s and receipt is not null",
+                (job["job_id"],),
+            ).fetchall()
+        )
+        assert 5 <= len(before) < 60
+
+        again = cli.json("submit", "stage_raster", "--param", "container=killed", "--wait")
+        assert again["job_id"] == job["job_id"]
+        assert again["status"] == "completed"
+        after = dict(
+            db.execute(
+                "select task_key, outputs->>'sha256' || started_at::text from geo.tasks where job_id = %s", (job["job_id"],)
+            ).fetchall()
+        )
+        assert len(after) == 60
+        assert {key: after[key] for key in before} == before, "finished conversions were done again"
+        assert db.execute("select count(*), count(distinct id) from pgstac.items where collection = 'killed'").fetchone() == (60, 60)
+    cogs = list((cli.home / "containers" / "cogs" / "killed").rglob("*.tif"))
+    assert len(cogs) == 60
