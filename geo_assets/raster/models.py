@@ -1,36 +1,113 @@
-"""What the raster engine is asked and what it answers. Cheap to import: pydantic alone."""
+"""The contracts of a conversion: what is asked of the raster engine and what it reports.
+
+Here: pydantic models, strict JSON in both directions; importing this costs pydantic and nothing else.
+Not here: anything that looks at a file. Only sandboxed children import the rest of `raster/`.
+"""
 
 from __future__ import annotations
 
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
+#: A nodata value in strict JSON, which has no NaN and no infinity.
+NoData = int | float | Literal["nan", "inf", "-inf"]
 
-class Contract(BaseModel):
+#: A JSON number that is one.
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class PixelKind(StrEnum):
+    """What the numbers of a raster mean; decides codec, predictor and overview method."""
+
+    IMAGERY = "imagery"  # what a camera saw: averaging is what a lens does
+    CONTINUOUS = "continuous"  # a measured field: elevation, temperature
+    CATEGORICAL = "categorical"  # codes: an average of two classes is a third that is not there
+    MASK = "mask"  # yes or no
+    COMPLEX = "complex"  # radar phase: an average cancels out
+
+
+class Georeferencing(StrEnum):
+    """How pixels are tied to the Earth."""
+
+    TRANSFORM = "transform"  # an affine transform
+    GCPS = "gcps"  # ground control points: approximate until warped
+    RPCS = "rpcs"  # rational polynomials of a satellite camera: approximate until orthorectified
+
+
+class Model(BaseModel):
     """Immutable, complete, nothing extra."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ConvertRequest(Contract):
-    """One raster to convert; `source` lies alone with its sidecars in a private directory."""
+class ConvertRequest(Model):
+    """Make a COG of one raster file.
+
+    The source lies in a directory with its own sidecars and nothing that belongs to another file.
+    """
 
     source: str
-    destination: str
+    destination: str = Field(description="the COG; replaced only when the new one is valid")
+    thumbnail: str | None = Field(None, description="a PNG of at most 256 pixels a side")
+    source_crs: str | None = Field(None, description="authority:code; given to a source that has no CRS, pixels untouched")
+    target_crs: str | None = Field(None, description="authority:code; the COG is reprojected to it")
+    profile: str | None = Field(None, description="a name of `profiles.PROFILES`; None is the default one")
     threads: int = Field(1, ge=1)
 
 
-class ConvertReport(Contract):
-    """What was made."""
+class BandReport(Model):
+    """One band. Statistics are of the valid pixels, exact, in stored units (before scale and offset); None without any."""
+
+    name: str = Field(description="the description, or b1, b2, …")
+    description: str | None
+    unit: str | None
+    scale: Finite
+    offset: Finite
+    colorinterp: str
+    minimum: int | Finite | None
+    maximum: int | Finite | None
+    mean: Finite | None
+    stddev: Finite | None = Field(description="of the population")
+    valid_percent: Finite
+
+
+class ConvertReport(Model):
+    """What became of it. Grid, CRS and bands are the COG's; `driver` is the source's."""
 
     driver: str
+    profile: str
+    kind: PixelKind
+    georeferencing: Georeferencing
     width: int
     height: int
     count: int
     dtypes: tuple[str, ...]
+    nodata: NoData | None
     epsg: int | None
-    crs_wkt: str
-    transform: tuple[float, float, float, float, float, float]
-    bbox: tuple[float, float, float, float] = Field(description="bounds in the raster's CRS: left, bottom, right, top")
+    crs_wkt2: str | None
+    projjson: dict[str, Any] | None
+    transform: tuple[Finite, Finite, Finite, Finite, Finite, Finite] = Field(
+        description="a, b, c, d, e, f: x = a·column + b·row + c, y = d·column + e·row + f"
+    )
+    bbox: tuple[Finite, Finite, Finite, Finite] = Field(description="west, south, east, north of the whole grid in the COG's CRS")
+    footprint: dict[str, Any] = Field(description="GeoJSON Polygon or MultiPolygon of the valid data, EPSG:4326 longitude, latitude")
+    bbox_4326: tuple[Finite, Finite, Finite, Finite] = Field(
+        description="of the footprint, RFC 7946: west > east where it crosses the antimeridian"
+    )
+    bands: tuple[BandReport, ...]
+    resolution: tuple[Finite, Finite] = Field(description="size of a pixel along columns and rows, in the unit of the CRS")
+    gsd: Finite | None = Field(description="size of a pixel in metres, at the centre of the grid")
+    datetime: str | None = Field(description="when it was taken, as far as the file says; ISO 8601 UTC")
     bytes: int
-    sha256: str
-    pixels_sha256: str = Field(description="of the level-0 pixels, band by band, row by row, little endian")
+    sha256: str = Field(description="of the COG's bytes")
+    pixels_sha256: str = Field(description="of the COG's level-0 pixels, whatever the codec; see `pixels.py`")
+    warnings: tuple[str, ...]
+    seconds: Finite
+    software: dict[str, str]
+
+    @property
+    def crs_wkt(self) -> str:
+        """`crs_wkt2`, empty where there is none."""
+        return self.crs_wkt2 or ""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings as suppressed
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -163,14 +164,12 @@ def _epsg_code(crs: CRS) -> tuple[int | None, str | None]:
     """The EPSG code, and a warning where it is a likeness rather than the CRS itself."""
     from pyproj import CRS
 
-    code = crs.to_epsg(min_confidence=100) or _LONGITUDE_FIRST.get(crs.to_authority() or ("", ""))
-    if code:
-        return code, None
-    code = crs.to_epsg(min_confidence=_TRUSTED_CONFIDENCE)
+    identifier = crs.to_json_dict().get("id", {})
+    code = _LONGITUDE_FIRST.get((identifier.get("authority"), identifier.get("code"))) or crs.to_epsg(min_confidence=_TRUSTED_CONFIDENCE)
     if code is None:
         return None, None
     known = CRS.from_epsg(code)
-    if crs.equals(known, ignore_axis_order=True):
+    if identifier or crs.equals(known, ignore_axis_order=True):
         return code, None
     return code, f"its CRS {crs.name!r} was taken for EPSG:{code} ({known.name}), which it equals in effect but not to the letter"
 
@@ -189,7 +188,9 @@ def _transformed(file_crs: CRS, source: str, target: CRS, srid: int, bounds: Bou
 
     west, south, east, north = geographic_box(source, bounds)
     try:
-        group = TransformerGroup(file_crs, target, always_xy=True, area_of_interest=AreaOfInterest(west, south, east, north))
+        with suppressed.catch_warnings():
+            suppressed.simplefilter("ignore")  # of missing grids, which is said below
+            group = TransformerGroup(file_crs, target, always_xy=True, area_of_interest=AreaOfInterest(west, south, east, north))
     except ProjError:
         group = None
     if group is None or not group.transformers:

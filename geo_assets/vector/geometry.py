@@ -143,12 +143,13 @@ class Cleaned:
         return bool(self.reasons or self.repaired or self.with_m or not self.headers.plain.all())
 
 
-def clean(wkb: pa.Array, faults: dict[int, str]) -> Cleaned:
+def clean(wkb: pa.Array, faults: dict[int, str], *, sound: bool = False) -> Cleaned:
     """Parse, drop M, reject what PostGIS must not get, repair what is invalid.
 
     Args:
         wkb: binary; ISO or EWKB, either byte order.
         faults: rows that the reader already found faulty, by reason.
+        sound: a survey has found nothing to do; parse only.
     """
     import shapely
 
@@ -159,6 +160,8 @@ def clean(wkb: pa.Array, faults: dict[int, str]) -> Cleaned:
     values = np.asarray(wkb.to_numpy(zero_copy_only=False), dtype=object)
     rows = np.asarray([row for row in np.flatnonzero(headers.codes > 0).tolist() if row not in result.reasons], dtype=np.int64)
     _parse(values, rows, result)
+    if sound:
+        return result
     _drop_m(result)
     result.reject(np.flatnonzero(shapely.is_empty(result.geometries)), EMPTY)
     _reject_not_finite(result, NOT_FINITE)

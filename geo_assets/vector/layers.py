@@ -73,6 +73,7 @@ class OpenLayer:
     arrow_types: list[pa.DataType]
     crs: str | None
     batches: Iterator[Batch]
+    declared: int | None = None  # features, where the file says so itself and a cut-off one goes unnoticed
     types: Callable[[], list[str]] | None = None  # wire types, where the reader decides them
     unused: Callable[[], set[int]] = set  # columns that the file itself does not have
     warnings: Sequence[str] = ()
@@ -89,13 +90,13 @@ def list_layers(dataset: Dataset) -> list[LayerRef]:
     import pyogrio
 
     with reading(dataset):
-        if dataset.format not in _MANY_LAYERS:
+        if dataset.format is Format.GEOJSON:  # listing layers would parse it once more
             _check_driver(dataset, pyogrio.read_info(dataset.path)["driver"])
             return [LayerRef(dataset)]
         layers = [(index, str(name)) for index, (name, kind) in enumerate(pyogrio.list_layers(dataset.path)) if kind is not None]
         if layers:
             _check_driver(dataset, pyogrio.read_info(dataset.path, layer=layers[0][0])["driver"])
-        return [LayerRef(dataset, index, name) for index, name in layers]
+        return [LayerRef(dataset, index, name if dataset.format in _MANY_LAYERS else None) for index, name in layers]
 
 
 def _check_driver(dataset: Dataset, driver: str) -> None:
@@ -180,11 +181,13 @@ def _open_ogr(ref: LayerRef) -> Iterator[OpenLayer]:
             fields = [reader.schema.field(i) for i in positions]
             unused = _UnusedKml([field.name for field in fields]) if ref.dataset.format is Format.KML else None
             batches = _ogr_batches(reader, positions, geometry, unused)
+            declared = pyogrio.read_info(ref.dataset.path)["features"] if ref.dataset.format is Format.FLATGEOBUF else None
             yield OpenLayer(
                 [field.name for field in fields],
                 [_undomained(field.type) for field in fields],
                 meta["crs"],
                 batches,
+                declared=declared,
                 unused=unused.positions if unused else set,
             )
 

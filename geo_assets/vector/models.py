@@ -73,6 +73,7 @@ class LayerPlan(_Model):
     null_geometries: int = 0
     rejected_by_reason: Counts = Field(default_factory=dict)
     repaired_by_reason: Counts = Field(default_factory=dict)
+    sound: bool = False  # every geometry of the file is valid, finite and plain WKB: it need not be checked again
     wkb_as_is: bool = False  # the file's bytes need no work but a Multi header
     bounds: BoundingBox  # in the file's CRS
     bbox_4326: BoundingBox  # west > east where it crosses the antimeridian

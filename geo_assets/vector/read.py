@@ -118,6 +118,8 @@ def _plans(dataset: Dataset, source_crs: CRS | None, target_crs: CRS | None, war
         with open_layer(ref) as layer:
             for batch in layer.batches:
                 survey.add(batch.wkb, batch.faults)
+        if layer.declared and layer.declared != survey.features:
+            raise GeoAssetsError("UNREADABLE", f"{ref.title} is cut off: it has {survey.features:,} of {layer.declared:,} features")
         if survey.nulls == survey.features:
             empty = f"no geometry in its {survey.features} features" if survey.features else "no feature"
             if len(refs) == 1:
@@ -164,6 +166,7 @@ def _plan(ref: LayerRef, layer: OpenLayer, survey: geometry.Survey, source_crs: 
         null_geometries=survey.nulls,
         rejected_by_reason=dict(survey.rejected),
         repaired_by_reason=dict(survey.repaired),
+        sound=survey.untouched,
         wkb_as_is=survey.wkb_as_is and crs.transform_name is None,
         bounds=survey.bounds,
         bbox_4326=box,
@@ -261,7 +264,7 @@ class _Sender:
         plan = self._plan
         if plan.wkb_as_is:
             return geometry.promote_wkb(batch.wkb, plan.geometry_type, has_z=plan.has_z), None
-        cleaned = geometry.clean(batch.wkb, batch.faults)
+        cleaned = geometry.clean(batch.wkb, batch.faults, sound=plan.sound)
         geometry.fit(cleaned, plan.geometry_type, has_z=plan.has_z, transformer=self._transformer)
         self.rejected.update(cleaned.reasons.values())
         self._repaired.update(cleaned.repaired)

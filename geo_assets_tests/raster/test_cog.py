@@ -82,7 +82,7 @@ def test_a_file_without_a_crs_is_refused_with_a_remedy(tmp_path):
 @pytest.mark.parametrize(
     ("content", "code"),
     [
-        (b"", "UNSUPPORTED_FORMAT"),
+        (b"", "UNREADABLE"),
         (b"not a raster", "UNSUPPORTED_FORMAT"),
         (b'<VRTDataset rasterXSize="1" rasterYSize="1"/>', "UNSUPPORTED_FORMAT"),
         (b"II*\x00\x08\x00\x00\x00", "UNREADABLE"),

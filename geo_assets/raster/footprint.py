@@ -1,0 +1,266 @@
+"""Where a raster has data, as GeoJSON in EPSG:4326.
+
+Here: from a decimated mask to a polygon with few vertices, cut at the antimeridian, and its bounding box.
+Not here: reading at full resolution; exact outlines. A footprint is for finding, within about a thousandth of the grid.
+
+Polygons are made and given points in pixel coordinates, where edges are straight, and then taken to longitude and latitude.
+Longitudes are unwrapped along each ring and cut in the plane: the points are dense, so a great circle between two of them
+(as the `antimeridian` package would draw) is the same line, and an edge that lies on 180 degrees stays there.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from rasterio.features import shapes
+from shapely.affinity import scale, translate
+from shapely.geometry import MultiPolygon, Polygon, box, mapping, shape
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.raster.georeference import PixelToLonLat
+from geo_assets.raster.inspect import dtype_names, numpy_dtype
+from geo_assets.raster.pixels import data_bands
+
+#: Pixels along the longer side of the mask that is outlined: a thousandth is enough to find a scene.
+_MASK_SIDE = 1024
+
+#: Side of the mask when the fine one is speckled.
+_COARSE_SIDE = 128
+
+#: Parts beyond which data is speckle: the hull of it is a better answer than a thousand islands.
+_MAX_PARTS = 32
+
+#: Vertices beyond which a footprint is a burden to catalogues and maps.
+_MAX_VERTICES = 400
+
+#: Holes below this part of the grid are dropped: clouds and dead pixels, not gaps in coverage.
+_MIN_HOLE = 0.01
+
+#: Points along the longer side of the grid; straight edges are curves in another CRS.
+_POINTS_PER_SIDE = 21
+
+#: Decimals of a degree: a centimetre.
+_DECIMALS = 7
+_GRAIN = 10.0**-_DECIMALS
+
+#: Vertices nearer to the line of their neighbours than this part of the footprint's size say nothing.
+_STRAIGHT = 1e-5
+
+#: Latitudes beyond the pole by more than this are a wrong CRS, not rounding.
+_POLE_SLACK = 1e-6
+
+#: Rasters in longitudes from 0 to 360 are honest; beyond these it is not degrees.
+_MAX_LONGITUDE = 540.0
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """A GeoJSON Polygon or MultiPolygon, and its RFC 7946 bounding box (west > east across the antimeridian)."""
+
+    geometry: dict[str, Any]
+    bbox: tuple[float, float, float, float]
+    empty: bool  # no pixel is valid: the footprint is the grid's
+
+
+def footprint(cog: Any, name: str) -> Footprint:
+    """The footprint of the valid pixels of an open COG (its overviews make it quick); `name` is for the error.
+
+    Raises:
+        GeoAssetsError: INVALID_CRS, the grid does not lie on the Earth.
+    """
+    to_lonlat = PixelToLonLat(cog)
+    mask = valid_mask(cog, _MASK_SIDE)
+    empty = not mask.any()
+    if _leaves_earth(to_lonlat, cog, name):
+        mask = valid_mask(cog, _COARSE_SIDE)
+        mask &= _on_earth(to_lonlat, cog, mask.shape)
+    whole = box(0, 0, cog.width, cog.height)
+    outline = [whole] if mask.all() or not mask.any() else _outline(mask, cog.width, cog.height)
+    centre = _centre(to_lonlat, cog.width, cog.height)
+    step = max(cog.width, cog.height) / _POINTS_PER_SIDE
+    for polygons in (outline, [whole]):
+        placed = [p for polygon in polygons if (p := _Placed.of(polygon, to_lonlat, step, centre))]
+        if placed:
+            geometry, bbox = shapely.union_all([p.geometry for p in placed]), _bbox(*_extent(placed))
+            return Footprint(_geojson(geometry, bbox), bbox, empty)
+    raise GeoAssetsError("INVALID_CRS", f"{name} does not lie on the Earth: its CRS does not fit its coordinates")
+
+
+def refuse_off_earth(dataset: Any, name: str) -> None:
+    """Refuse a grid whose coordinates are not such of its CRS, before any work is done on it.
+
+    Raises:
+        GeoAssetsError: INVALID_CRS.
+    """
+    _leaves_earth(PixelToLonLat(dataset), dataset, name)
+
+
+def _leaves_earth(to_lonlat: PixelToLonLat, dataset: Any, name: str) -> bool:
+    """Whether a part of the grid's border has no longitude and latitude: the disk that a geostationary satellite sees."""
+    border = box(0, 0, dataset.width, dataset.height).exterior.segmentize(max(dataset.width, dataset.height) / _POINTS_PER_SIDE)
+    longitudes, latitudes = to_lonlat(*shapely.get_coordinates(border).T)
+    seen = np.isfinite(longitudes) & np.isfinite(latitudes)
+    if seen.any():
+        longitude, latitude = np.abs(longitudes[seen]).max(), np.abs(latitudes[seen]).max()
+        if latitude > 90 + _POLE_SLACK or longitude > _MAX_LONGITUDE:
+            place = f"longitude {longitude:.6g} and latitude {latitude:.6g}"
+            raise GeoAssetsError("INVALID_CRS", f"the coordinates of {name} reach {place}: its CRS does not fit them")
+    return not seen.all()
+
+
+def _on_earth(to_lonlat: PixelToLonLat, dataset: Any, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Which cells of a decimated grid have longitudes and latitudes, at their centres."""
+    rows, columns = np.mgrid[0.5 : size[0], 0.5 : size[1]]
+    longitudes, _ = to_lonlat(columns.ravel() * dataset.width / size[1], rows.ravel() * dataset.height / size[0])
+    return np.isfinite(longitudes).reshape(size)
+
+
+def valid_mask(dataset: Any, side: int) -> NDArray[np.bool_]:
+    """Where any band is valid (NaN never is), decimated to at most `side` pixels along the longer side."""
+    factor = max(1.0, max(dataset.width, dataset.height) / side)
+    size = (max(1, round(dataset.height / factor)), max(1, round(dataset.width / factor)))
+    valid = np.zeros(size, bool)
+    for band in data_bands(dataset):
+        band_valid = dataset.read_masks(band, out_shape=size) != 0
+        if numpy_dtype(dtype_names(dataset)[0]).kind in "fc":
+            band_valid &= ~np.isnan(dataset.read(band, out_shape=size))
+        valid |= band_valid
+        if valid.all():
+            break
+    return valid
+
+
+def _outline(mask: NDArray[np.bool_], width: int, height: int) -> list[Polygon]:
+    """Polygons around the valid pixels of a decimated mask, in the pixel coordinates of the grid."""
+    parts = _polygons(mask)
+    if len(parts) > _MAX_PARTS:
+        factor = -(-max(mask.shape) // _COARSE_SIDE)
+        padded = np.pad(mask, [(0, -n % factor) for n in mask.shape])
+        cells = padded.reshape(padded.shape[0] // factor, factor, padded.shape[1] // factor, factor)
+        coarse: NDArray[np.bool_] = np.asarray(cells.any(axis=(1, 3)))
+        parts = [scale(p, factor, factor, origin=(0, 0)) for p in _polygons(coarse)]
+        parts = [p for part in parts for p in _polygons_of(part.intersection(box(0, 0, mask.shape[1], mask.shape[0])))]
+    if len(parts) > _MAX_PARTS:
+        parts = _polygons_of(shapely.union_all(parts).convex_hull)
+    return [scale(p, width / mask.shape[1], height / mask.shape[0], origin=(0, 0)) for p in _simplified(parts, mask.size)]
+
+
+def _polygons(mask: NDArray[np.bool_]) -> list[Polygon]:
+    return [shape(geometry) for geometry, _ in shapes(mask.astype(np.uint8), mask=mask)]
+
+
+def _simplified(parts: list[Polygon], area: int) -> list[Polygon]:
+    """Without small holes, and with few vertices; the unit is a pixel of the mask."""
+    kept = [Polygon(p.exterior, [hole for hole in p.interiors if Polygon(hole).area >= _MIN_HOLE * area]) for p in parts]
+    geometry, tolerance = shapely.union_all(kept), 0.75
+    simple = geometry.simplify(tolerance)
+    while shapely.get_num_coordinates(simple) > _MAX_VERTICES and tolerance < _MASK_SIDE:
+        tolerance *= 2
+        simple = geometry.simplify(tolerance)
+    return _polygons_of(simple) or kept
+
+
+def _polygons_of(geometry: Any) -> list[Polygon]:
+    """The polygons in a geometry, valid ones."""
+    valid = geometry if geometry.is_valid else shapely.make_valid(geometry)
+    return [part for part in shapely.get_parts(valid) for part in shapely.get_parts(part) if isinstance(part, Polygon) and part.area > 0]
+
+
+def _centre(to_lonlat: PixelToLonLat, width: int, height: int) -> float:
+    """The longitude at the centre of the grid, from which longitudes are counted in both directions."""
+    longitude = float(to_lonlat(np.array([width / 2]), np.array([height / 2]))[0][0])
+    return longitude if math.isfinite(longitude) else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """A polygon on the Earth: within -180 to 180 degrees, and its extent counted on from the grid's centre."""
+
+    geometry: Any
+    extent: tuple[float, float, float, float]
+
+    @classmethod
+    def of(cls, polygon: Polygon, to_lonlat: PixelToLonLat, step: float, centre: float) -> _Placed | None:
+        """None where too few of its points have an image."""
+        dense = polygon.segmentize(step)
+        exterior = _ring(dense.exterior, to_lonlat, centre)
+        if exterior is None:
+            return None
+        holes = [ring for hole in dense.interiors if (ring := _ring(hole, to_lonlat, centre))]
+        geometry = _wrapped(exterior)
+        for hole in holes:
+            geometry = geometry.difference(_wrapped(hole))
+        return None if geometry.is_empty else cls(geometry, exterior.bounds)
+
+
+def _ring(ring: Any, to_lonlat: PixelToLonLat, centre: float) -> Any | None:
+    """The area within a ring of pixel coordinates, longitudes unwrapped and near `centre`, closed over a pole if it goes round one."""
+    columns, rows = shapely.get_coordinates(ring).T
+    longitudes, latitudes = to_lonlat(columns, rows)
+    seen = np.isfinite(longitudes) & np.isfinite(latitudes)
+    longitudes, latitudes = longitudes[seen], np.clip(latitudes[seen], -90, 90)
+    if len(longitudes) < 4:
+        return None
+    if not to_lonlat.geographic:
+        longitudes = np.unwrap(longitudes, period=360)
+    turn = longitudes[-1] - longitudes[0]
+    points = list(zip(longitudes, latitudes, strict=True))
+    if abs(turn) > 180:
+        pole = math.copysign(90.0, float(latitudes.mean()))
+        points += [(longitudes[-1], pole), (longitudes[0], pole)]
+    area = Polygon(points)
+    area = area if area.is_valid else shapely.make_valid(area)
+    west, _, east, _ = area.bounds
+    return translate(area, 360 * round((centre - (west + east) / 2) / 360)) if not to_lonlat.geographic else area
+
+
+def _wrapped(area: Any) -> Any:
+    """An area of unwrapped longitudes, cut at the antimeridian and brought within -180 to 180 degrees."""
+    west, _, east, _ = area.bounds
+    first, last = math.floor((west + 180) / 360), math.ceil((east - 180) / 360)
+    turns = range(first, max(first, last) + 1)
+    worlds = [translate(area.intersection(box(360 * t - 180, -90, 360 * t + 180, 90)), -360 * t) for t in turns]
+    return shapely.union_all([part for world in worlds for part in _polygons_of(world)])
+
+
+def _extent(rings: list[_Placed]) -> tuple[float, float, float, float]:
+    wests, souths, easts, norths = zip(*(ring.extent for ring in rings), strict=True)
+    return min(wests), min(souths), max(easts), max(norths)
+
+
+def _bbox(west: float, south: float, east: float, north: float) -> tuple[float, float, float, float]:
+    if east - west >= 360 - _GRAIN:
+        west, east = -180.0, 180.0
+    if east - west < _GRAIN or north - south < _GRAIN:  # smaller than a centimetre
+        west, south, east, north = west - _GRAIN, south - _GRAIN, east + _GRAIN, north + _GRAIN
+    turn = 360 * math.floor((west + 180) / 360)
+    west, east = west - turn, east - turn
+    east = east - 360 if east > 180 + _GRAIN else min(east, 180.0)
+    return _round(west), _round(max(south, -90.0)), _round(east), _round(min(north, 90.0))
+
+
+def _geojson(geometry: Any, bbox: tuple[float, float, float, float]) -> dict[str, Any]:
+    """Rounded, valid, exterior rings anticlockwise."""
+    west, south, east, north = geometry.bounds
+    simple = geometry.simplify(_STRAIGHT * max(east - west, north - south))
+    parts = _polygons_of(shapely.set_precision(geometry if simple.is_empty else simple, _GRAIN)) or [box(*bbox)]
+    parts = list(shapely.orient_polygons(parts))
+    rounded: dict[str, Any] = _rounded(mapping(parts[0] if len(parts) == 1 else MultiPolygon(parts)))
+    return rounded
+
+
+def _round(value: float) -> float:
+    return round(value, _DECIMALS) + 0.0  # no minus zero
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return _round(value)
+    if isinstance(value, list | tuple):
+        return [_rounded(v) for v in value]
+    return {k: _rounded(v) for k, v in value.items()} if isinstance(value, dict) else value

@@ -1,0 +1,138 @@
+"""How this package talks to GDAL: its settings, one named driver on every open, its complaints as ours.
+
+Here: what every other module of the package needs around a call into rasterio.
+Not here: what is read (`inspect.py`) or written (`cog.py`).
+
+A name given to `open_raster` is the only driver that GDAL may try. `GDAL_SKIP` does not protect: the first `WarpedVRT` of a
+process registers the VRT driver again, and a text file named `.tif` then reads any file of the machine.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import rasterio
+from rasterio._err import CPLE_BaseError, CPLE_OutOfMemoryError  # GDAL's own errors, which rasterio.shutil.copy lets through
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
+
+from geo_assets.errors import GeoAssetsError
+
+#: What people call the formats of GDAL's drivers.
+FORMATS = {
+    "GTiff": "GeoTIFF",
+    "PNG": "PNG",
+    "JPEG": "JPEG",
+    "JP2OpenJPEG": "JPEG 2000",
+    "AAIGrid": "ASCII grid",
+    "HFA": "Erdas Imagine",
+    "WEBP": "WebP",
+    "GIF": "GIF",
+    "BMP": "BMP",
+    "DTED": "DTED",
+}
+
+#: What GDAL, rasterio and PROJ raise. UnicodeError: metadata that is not text. CRSError is a ValueError only.
+GDAL_ERRORS = (RasterioError, CPLE_BaseError, CRSError, UnicodeError)
+
+_OPTIONS = {
+    "GDAL_TIFF_INTERNAL_MASK": "YES",  # a mask in a file of its own would be left behind
+    "GTIFF_REPORT_COMPD_CS": "YES",  # GeoTIFF 1.0 files lose their vertical CRS otherwise
+    "GDAL_VRT_ENABLE_PYTHON": "NO",
+    "GDAL_VRT_ENABLE_RAWRASTERBAND": "NO",
+    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none",
+}
+
+#: Decoders that go on after damage say so in a warning only. Extraneous bytes between JPEG segments harm no pixel.
+_DAMAGE = re.compile(r"Premature end|Corrupt JPEG data(?!.*extraneous)|Discarding \d+ bytes")
+
+#: Complaints that are about us, not about the file.
+_NOISE = re.compile(r"Unable to find driver|GDAL_SKIP")
+
+#: Advice to programmers that GDAL appends.
+_ADVICE = re.compile(r" \(this (error|warning) can be turned .*?\)")
+
+#: A file with a fault in each of a million blocks makes a report of a few lines.
+_MAX_MESSAGES = 20
+
+
+class Log(logging.Handler):
+    """What GDAL warned of during a session."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a message once."""
+        message = _ADVICE.sub("", record.getMessage())
+        message = message.split(" in ", 1)[-1] if message.startswith("CPLE_") else message
+        if message not in self.messages and not _NOISE.search(message) and len(self.messages) < _MAX_MESSAGES:
+            self.messages.append(message)
+
+    def damage(self) -> str | None:
+        """The first message that means wrong pixels."""
+        return next((m for m in self.messages if _DAMAGE.search(m)), None)
+
+
+@contextmanager
+def session() -> Iterator[Log]:
+    """GDAL set up for one file; yields what it warns of. Nothing is printed."""
+    log, logger = Log(), logging.getLogger("rasterio")
+    level, propagate = logger.level, logger.propagate
+    logger.addHandler(log)
+    logger.setLevel(logging.WARNING)
+    logger.propagate = False
+    try:
+        with warnings.catch_warnings(), rasterio.Env(**_OPTIONS):
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            yield log
+    finally:
+        logger.removeHandler(log)
+        logger.setLevel(level)
+        logger.propagate = propagate
+
+
+def open_raster(path: Path, driver: str = "GTiff", **options: Any) -> Any:
+    """`rasterio.open` for reading, with one named driver; a Path, so that no part of a name is taken for a URL."""
+    return rasterio.open(path.absolute(), driver=driver, **options)
+
+
+def create(path: Path, profile: dict[str, Any]) -> Any:
+    """A new dataset for writing."""
+    return rasterio.open(path.absolute(), "w", **profile)
+
+
+def reason(error: BaseException, path: Path) -> str:
+    """GDAL's first complaint, which is the most precise one, without the directory of `path`."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = _ADVICE.sub("", str(error))
+    text = " ".join(text.replace(f"{path.absolute().parent}/", "").split()) or type(error).__name__
+    return text if len(text) <= 300 else text[:299] + "…"
+
+
+def unreadable(path: Path, driver: str, why: str, *, remedy: str | None = None) -> GeoAssetsError:
+    """The error for a file whose bytes are not what they should be."""
+    return GeoAssetsError("UNREADABLE", f"{path.name} is not readable as {FORMATS.get(driver, driver)}: {why}", remedy=remedy)
+
+
+@contextmanager
+def reading(path: Path, driver: str) -> Iterator[None]:
+    """Whatever GDAL raises while `path` is read becomes UNREADABLE.
+
+    Raises:
+        GeoAssetsError: UNREADABLE.
+        MemoryError: GDAL could not allocate.
+    """
+    try:
+        yield
+    except CPLE_OutOfMemoryError as error:
+        raise MemoryError(str(error)) from error
+    except GDAL_ERRORS as error:
+        raise unreadable(path, driver, reason(error, path)) from error

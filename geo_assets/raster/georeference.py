@@ -1,0 +1,201 @@
+"""Where pixels lie: coordinate reference systems, grids, and the way from a pixel to longitude and latitude.
+
+Here: maths on what a dataset says of itself. Not here: pixels, polygons (`footprint.py`), resampling (`reproject.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+from rasterio.enums import WktVersion
+from rasterio.errors import CRSError
+from rasterio.transform import GCPTransformer, RPCTransformer, from_gcps
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.raster import gdal
+from geo_assets.raster.models import Georeferencing
+
+Floats = NDArray[np.float64]
+
+#: authority:code and nothing else: PROJ would take a URL, a file or a pipeline for a CRS.
+_AUTHORITY_CODE = re.compile(r"^([A-Za-z][A-Za-z0-9_]{1,20}):([A-Za-z0-9]{1,20})$")
+
+#: Metres of one degree of latitude on the WGS 84 ellipsoid, in the mean.
+_METRES_PER_DEGREE = 111_319.49
+
+#: Two grids are the same when no corner differs by more than this part of a pixel: GeoTIFF stores the centre of a
+#: point pixel, and half a pixel there and back is not exact in binary.
+GRID_TOLERANCE = 1e-6
+
+
+def parse_crs(text: str) -> CRS:
+    """The CRS that `authority:code` names.
+
+    Raises:
+        GeoAssetsError: INVALID_CRS.
+    """
+    match = _AUTHORITY_CODE.match(text.strip())
+    if match is None:
+        raise GeoAssetsError("INVALID_CRS", f"{text[:80]!r} is not of the form EPSG:code")
+    authority, code = match.groups()
+    try:
+        crs = CRS.from_epsg(int(code)) if authority.upper() == "EPSG" and code.isdigit() else CRS.from_user_input(f"{authority}:{code}")
+    except (CRSError, ValueError) as error:
+        raise GeoAssetsError("INVALID_CRS", f"{text[:80]} is not a CRS that PROJ knows") from error
+    if not (crs.is_geographic or crs.is_projected):
+        raise GeoAssetsError("INVALID_CRS", f"{text[:80]} is neither geographic nor projected")
+    return _lonlat_order(crs)
+
+
+def dataset_crs(dataset: Any) -> CRS | None:
+    """The CRS of the grid or else of the ground control points; None where there is none that is tied to the Earth."""
+    crs = dataset.crs or dataset.gcps[1]
+    if not crs or crs.to_wkt().startswith(("LOCAL_CS", "ENGCRS")):
+        return None
+    return _lonlat_order(crs)
+
+
+def _lonlat_order(crs: CRS) -> CRS:
+    """OGC:CRS84 is EPSG:4326 with longitude first, which is how every raster has it; a GeoTIFF can only say the latter."""
+    return CRS.from_epsg(4326) if crs.to_authority() == ("OGC", "CRS84") else crs
+
+
+def georeferencing(dataset: Any) -> Georeferencing | None:
+    """How the dataset ties pixels to the Earth; None if not at all."""
+    if dataset.transform != Affine.identity():
+        return Georeferencing.TRANSFORM
+    if dataset.gcps[0]:
+        return Georeferencing.GCPS
+    return Georeferencing.RPCS if dataset.rpcs else None
+
+
+def same_crs(a: CRS | None, b: CRS | None) -> bool:
+    """Whether two CRS are the same one; none equals none."""
+    return bool(not a and not b) or bool(a and b and a == b)
+
+
+def same_transform(a: Affine, b: Affine, width: int, height: int) -> bool:
+    """Whether two transforms put every pixel of a grid at the same place."""
+    size = max(abs(a.a), abs(a.b), abs(a.d), abs(a.e))
+    corners = [(0, 0), (width, 0), (0, height), (width, height)]
+    return all(math.dist(_apply(a, *c), _apply(b, *c)) <= GRID_TOLERANCE * size for c in corners)
+
+
+def _apply(t: Affine, column: Any, row: Any) -> tuple[Any, Any]:
+    """X and y; affine 3 has deprecated its `*` for points, and affine 2 has no `@`."""
+    return t.a * column + t.b * row + t.c, t.d * column + t.e * row + t.f
+
+
+def epsg(crs: CRS | None) -> int | None:
+    """The EPSG code of a CRS that says its own, or is equal to one of the registry."""
+    try:
+        return crs.to_epsg() if crs else None
+    except CRSError:
+        return None
+
+
+def wkt2(crs: CRS | None) -> str | None:
+    """WKT 2:2019."""
+    return crs.to_wkt(version=WktVersion.WKT2_2019) if crs else None
+
+
+def projjson(crs: CRS | None) -> dict[str, Any] | None:
+    """PROJJSON, as a dictionary."""
+    if not crs:
+        return None
+    try:
+        found = crs.to_dict(projjson=True)
+    except CRSError:
+        return None
+    return json.loads(found) if isinstance(found, str) else (found or None)
+
+
+def native_transform(dataset: Any) -> Affine:
+    """The affine transform, or the one that fits the ground control points best."""
+    if georeferencing(dataset) is Georeferencing.GCPS:
+        return from_gcps(dataset.gcps[0])
+    return dataset.transform
+
+
+def native_bounds(dataset: Any) -> tuple[float, float, float, float]:
+    """West, south, east, north of the four corners, also of a rotated grid, in the CRS of the dataset."""
+    transform = native_transform(dataset)
+    xs, ys = _apply(transform, np.array([0, 1, 0, 1]) * dataset.width, np.array([0, 0, 1, 1]) * dataset.height)
+    return float(xs.min()), float(ys.min()), float(xs.max()), float(ys.max())
+
+
+def resolution(dataset: Any) -> tuple[float, float]:
+    """The size of a pixel along columns and along rows, in the unit of the CRS."""
+    t = native_transform(dataset)
+    return math.hypot(t.a, t.d), math.hypot(t.b, t.e)
+
+
+def gsd(dataset: Any) -> float | None:
+    """The size of a pixel in metres, at the centre of the grid."""
+    crs = dataset_crs(dataset)
+    if crs is None or georeferencing(dataset) is Georeferencing.RPCS:
+        return None
+    along, down = resolution(dataset)
+    if crs.is_geographic:
+        latitude = _apply(native_transform(dataset), dataset.width / 2, dataset.height / 2)[1]
+        along, down = along * _METRES_PER_DEGREE * math.cos(math.radians(latitude)), down * _METRES_PER_DEGREE
+    else:
+        factor = crs.linear_units_factor[1]
+        along, down = along * factor, down * factor
+    size = (along + down) / 2
+    return round(size, 6) if math.isfinite(size) and size > 0 else None
+
+
+class PixelToLonLat:
+    """From pixel coordinates (column, row; 0, 0 is the outer corner of the first pixel) to EPSG:4326."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._how = georeferencing(dataset)
+        self._transform = dataset.transform
+        self._gcps, self._rpcs = dataset.gcps[0], dataset.rpcs
+        crs = dataset_crs(dataset)
+        self.geographic = bool(crs and crs.is_geographic) and self._how is Georeferencing.TRANSFORM
+        self._to_4326 = _transformer(crs) if crs else None
+
+    def __call__(self, columns: Floats, rows: Floats) -> tuple[Floats, Floats]:
+        """Longitudes and latitudes in degrees; infinite where a point has none."""
+        xs, ys = self._native(np.asarray(columns, float), np.asarray(rows, float))
+        if self._to_4326 is None:
+            return xs, ys
+        longitudes, latitudes = self._to_4326.transform(xs, ys)
+        return np.asarray(longitudes, float), np.asarray(latitudes, float)
+
+    def _native(self, columns: Floats, rows: Floats) -> tuple[Floats, Floats]:
+        try:
+            return self._placed(columns, rows)
+        except gdal.GDAL_ERRORS as error:
+            raise GeoAssetsError("RASTER_UNSUPPORTED", f"its {self._how} do not place its pixels: {error}") from error
+
+    def _placed(self, columns: Floats, rows: Floats) -> tuple[Floats, Floats]:
+        if self._how is Georeferencing.GCPS:
+            with GCPTransformer(self._gcps) as transformer:
+                xs, ys = transformer.xy(rows, columns, offset="ul")
+        elif self._how is Georeferencing.RPCS:
+            with RPCTransformer(self._rpcs, RPC_HEIGHT=self._rpcs.height_off) as transformer:
+                xs, ys = transformer.xy(rows, columns, offset="ul")
+        else:
+            xs, ys = _apply(self._transform, columns, rows)
+        return np.asarray(xs, float), np.asarray(ys, float)
+
+
+def _transformer(crs: CRS) -> Any:
+    """To EPSG:4326, longitude first. pyproj, because it marks a point that has no image with infinity and goes on."""
+    from pyproj import Transformer
+    from pyproj.exceptions import ProjError
+
+    try:
+        return Transformer.from_crs(wkt2(crs), "EPSG:4326", always_xy=True)
+    except ProjError as error:
+        raise GeoAssetsError("INVALID_CRS", f"there is no way from its CRS to longitude and latitude: {error}") from error

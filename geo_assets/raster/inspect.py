@@ -1,0 +1,348 @@
+"""What a raster file is: its driver by its first bytes, its header, what its numbers mean.
+
+Here: everything that is decided before a file's pixels are read in earnest, and what is refused then.
+Not here: writing (`cog.py`), codecs (`profiles.py`).
+
+What a GeoTIFF may do by design and a stranger's must not: its metadata can name any other file as its overviews
+(domain OVERVIEWS, item OVERVIEW_FILE), and the files `.ovr` and `.msk` beside it are opened with any driver, so that a VRT
+under such a name reads any file of the machine. Both are looked at before GDAL is asked for a mask or an overview.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.raster import gdal
+from geo_assets.raster.georeference import dataset_crs, georeferencing
+from geo_assets.raster.models import Georeferencing, PixelKind
+
+#: First bytes -> the one driver that may open the file. A name's ending proves nothing.
+_MAGIC: tuple[tuple[bytes, str], ...] = (
+    (b"II*\x00", "GTiff"),
+    (b"MM\x00*", "GTiff"),
+    (b"II+\x00", "GTiff"),  # BigTIFF
+    (b"MM\x00+", "GTiff"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "JP2OpenJPEG"),
+    (b"\xff\x4f\xff\x51\xff", "JP2OpenJPEG"),  # a bare codestream
+    (b"EHFA_HEADER_TAG", "HFA"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"BM", "BMP"),
+    (b"UHL1", "DTED"),
+    (b"VOL1", "DTED"),
+    (b"HDR1", "DTED"),
+)
+
+#: Formats of many variables, and what they are called.
+_CONTAINERS: tuple[tuple[bytes, str], ...] = (
+    (b"CDF\x01", "NetCDF"),
+    (b"CDF\x02", "NetCDF"),
+    (b"CDF\x05", "NetCDF"),
+    (b"\x89HDF\r\n\x1a\n", "HDF5 or NetCDF-4"),
+    (b"GRIB", "GRIB"),
+)
+
+#: Words that an ESRI ASCII grid can begin with.
+_ASCII_GRID = (b"ncols", b"nrows", b"xllc", b"yllc", b"cellsize")
+
+_HEAD_BYTES = 64
+
+#: Hyperspectral cameras have some hundreds; each band costs a directory entry a block and a row of the report.
+MAX_BANDS = 1000
+
+#: Pixels along one side. The largest national mosaics are 1.3 million wide; TIFF readers count blocks in 32 bits.
+MAX_SIDE = 4_000_000
+
+#: Decoded bytes. Beyond it the output cannot be written within the sandbox's limit on a file.
+MAX_DECODED_BYTES = 2 * 1024**4
+
+#: Declared to actual bytes. DEFLATE reaches 1,032, a constant ZSTD tile with its table entry some 6,500; a 3 KB file
+#: that declares a terabyte has 3 * 10**8.
+MAX_RATIO = 20_000
+
+#: The ratio matters above this only: what is small when decoded does no harm.
+RATIO_FROM_BYTES = 1024**3
+
+#: A decoded block is held up to three times; the sandbox gives a child 4 GB.
+MAX_BLOCK_BYTES = 512 * 1024**2
+
+#: Blocks looked at to tell what the numbers mean, and pixels of each: enough to meet more than 64 values in a field
+#: that has them, few enough to cost milliseconds.
+_SAMPLE_BLOCKS, _SAMPLE_SIDE = 9, 256
+
+#: Classifications have some tens of classes; measured fields have more values than that in any sample.
+_MAX_CLASSES = 64
+
+#: Below this number of values, smoothness says nothing.
+_FEW_CLASSES = 8
+
+#: Share of steps between unequal neighbours that are the smallest possible one, above which few values are a smooth
+#: field (a plain of 40 m), not classes.
+_SMOOTH = 0.9
+
+#: Where formats keep the time of capture, the most specific first: (domain, item).
+_CAPTURED: tuple[tuple[str | None, str], ...] = (
+    ("IMAGERY", "ACQUISITIONDATETIME"),
+    (None, "ACQUISITIONDATETIME"),
+    (None, "ACQUISITION_DATETIME"),
+    (None, "ACQUISITION_DATE"),
+    (None, "EXIF_DateTimeOriginal"),
+    ("EXIF", "EXIF_DateTimeOriginal"),
+    (None, "TIFFTAG_DATETIME"),
+)
+
+
+#: Metadata domains that GDAL makes up, or that the copy carries in another way.
+_GENERATED_DOMAINS = frozenset({"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "COLOR_PROFILE", "RPC", "TIFF", "xml:XMP"})
+
+
+@dataclass(frozen=True, slots=True)
+class RasterInfo:
+    """A raster that may be read: its header and what its numbers mean."""
+
+    path: Path
+    driver: str
+    kind: PixelKind
+    georeferencing: Georeferencing | None
+    crs: CRS | None  # of the grid or of the ground control points
+    width: int
+    height: int
+    count: int
+    dtype: str  # rasterio's name; the same for all bands
+    nbits: int | None  # bits of a sample where they are not the data type's own
+    nodata: float | None
+    palette: bool
+    captured: str | None  # ISO 8601 UTC
+    band_tags: bool  # bands have metadata of their own
+    domains: tuple[str, ...]  # metadata beyond the default domain, of the dataset or a band
+
+
+def driver_of(path: Path) -> str:
+    """The driver that the first bytes ask for.
+
+    Raises:
+        GeoAssetsError: UNREADABLE (empty), RASTER_SUBDATASETS, UNSUPPORTED_FORMAT.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError as error:
+        raise GeoAssetsError("UNREADABLE", f"{path.name} cannot be opened: {error.strerror}") from error
+    if not head:
+        raise GeoAssetsError("UNREADABLE", f"{path.name} is empty (0 bytes)")
+    for magic, name in _CONTAINERS:
+        if head.startswith(magic):
+            raise GeoAssetsError("RASTER_SUBDATASETS", f"{path.name} is {name}, which holds variables; they are not taken apart yet")
+    for magic, driver in _MAGIC:
+        if head.startswith(magic):
+            return driver
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return "WEBP"
+    if head.lstrip().lower().startswith(_ASCII_GRID):
+        return "AAIGrid"
+    begins = "".join(chr(byte) if 32 <= byte < 127 else "·" for byte in head[:24])
+    known = ", ".join(gdal.FORMATS.values())
+    raise GeoAssetsError("UNSUPPORTED_FORMAT", f"{path.name} begins with {begins!r}, like none of the formats that are read here: {known}")
+
+
+def inspect(path: Path) -> RasterInfo:
+    """Look at a file and refuse what cannot be converted. Call it within `gdal.session`.
+
+    Raises:
+        GeoAssetsError: UNREADABLE, UNSUPPORTED_FORMAT, RASTER_SUBDATASETS, RASTER_UNSUPPORTED, TOO_LARGE.
+    """
+    driver = driver_of(path)
+    refuse_disguised_sidecars(path)
+    with gdal.reading(path, driver), gdal.open_raster(path, driver) as dataset:
+        refuse_foreign_overviews(dataset, path)
+        _refuse_what_does_not_fit(dataset, path)
+        _refuse_what_a_tiff_cannot_hold(dataset, path)
+        nbits = _nbits(dataset)
+        palette = dataset.colorinterp[0].name == "palette"
+        namespaces = {*dataset.tag_namespaces(), *(n for band in dataset.indexes for n in dataset.tag_namespaces(band))}
+        return RasterInfo(
+            path=path,
+            driver=driver,
+            kind=_kind(dataset, nbits, palette=palette),
+            georeferencing=georeferencing(dataset),
+            crs=dataset_crs(dataset),
+            width=dataset.width,
+            height=dataset.height,
+            count=dataset.count,
+            dtype=dtype_names(dataset)[0],
+            nbits=nbits,
+            nodata=dataset.nodata,
+            palette=palette,
+            captured=_captured(dataset),
+            band_tags=any(dataset.tags(band) for band in dataset.indexes),
+            domains=tuple(sorted(namespaces - _GENERATED_DOMAINS)),
+        )
+
+
+def refuse_foreign_overviews(dataset: Any, path: Path) -> None:
+    """Refuse a file whose metadata sends GDAL to another file. Must come before anything that touches overviews or masks."""
+    for domain, item in (("OVERVIEWS", "OVERVIEW_FILE"), ("ProxyOverviewRequest", "FILENAME")):
+        if item in dataset.tags(ns=domain):
+            raise GeoAssetsError(
+                "RASTER_UNSUPPORTED",
+                f"{path.name} names another file as its overviews ({domain}/{item}), which is not followed",
+                remedy="remove that metadata item, for example with: gdal_translate in.tif out.tif",
+            )
+
+
+def refuse_disguised_sidecars(path: Path) -> None:
+    """`.ovr` and `.msk` beside the source, and beside those, must be TIFFs that send GDAL nowhere else."""
+    name = path.name.lower()
+    for sibling in path.absolute().parent.iterdir():
+        lower = sibling.name.lower()
+        if not (lower.startswith(name) and lower != name and lower.endswith((".ovr", ".msk"))):
+            continue
+        with sibling.open("rb") as file:
+            head = file.read(4)
+        if (head, "GTiff") not in _MAGIC:
+            raise GeoAssetsError("UNREADABLE", f"{sibling.name} beside {path.name} is not a TIFF", remedy="leave it out, or make it anew")
+        with gdal.reading(sibling, "GTiff"), gdal.open_raster(sibling) as dataset:
+            refuse_foreign_overviews(dataset, sibling)
+
+
+def _refuse_what_does_not_fit(dataset: Any, path: Path) -> None:
+    """The header gates: nothing is allocated for pixels before they are passed."""
+    decoded = dataset.width * dataset.height * sum(numpy_dtype(name).itemsize for name in dtype_names(dataset))
+    actual = path.stat().st_size
+    block = (
+        max(rows * columns for rows, columns in dataset.block_shapes) * numpy_dtype(dtype_names(dataset)[0]).itemsize
+        if dataset.count
+        else 0
+    )
+    if dataset.interleaving is not None and dataset.interleaving.value == "PIXEL":
+        block *= dataset.count
+    declares = f"{path.name} declares {dataset.width:,} x {dataset.height:,} pixels in {dataset.count:,} bands"
+    if dataset.count > MAX_BANDS:
+        raise GeoAssetsError("TOO_LARGE", f"{declares}; the limit is {MAX_BANDS:,} bands")
+    if max(dataset.width, dataset.height) > MAX_SIDE:
+        raise GeoAssetsError("TOO_LARGE", f"{declares}; the limit is {MAX_SIDE:,} pixels a side")
+    if decoded > MAX_DECODED_BYTES:
+        raise GeoAssetsError("TOO_LARGE", f"{declares}, {decoded:,} bytes decoded; the limit is {MAX_DECODED_BYTES:,}")
+    if decoded > RATIO_FROM_BYTES and decoded > actual * MAX_RATIO:
+        raise GeoAssetsError(
+            "TOO_LARGE", f"{declares}, {decoded:,} bytes decoded, in a file of {actual:,}; the limit is {MAX_RATIO:,} times"
+        )
+    if block > MAX_BLOCK_BYTES:
+        raise GeoAssetsError("TOO_LARGE", f"{declares} in blocks of {block:,} bytes decoded; the limit is {MAX_BLOCK_BYTES:,}")
+
+
+def _refuse_what_a_tiff_cannot_hold(dataset: Any, path: Path) -> None:
+    if dataset.count == 0:
+        raise GeoAssetsError("RASTER_UNSUPPORTED", f"{path.name} has no bands")
+    if dataset.subdatasets:
+        raise GeoAssetsError(
+            "RASTER_SUBDATASETS",
+            f"{path.name} holds {len(dataset.subdatasets)} images",
+            remedy="extract each, for example: gdal_translate GTIFF_DIR:1:in.tif out.tif",
+        )
+    if len(set(dtype_names(dataset))) > 1:
+        raise GeoAssetsError(
+            "RASTER_UNSUPPORTED",
+            f"{path.name} has bands of different data types ({', '.join(sorted(set(dtype_names(dataset))))}); a GeoTIFF has one",
+            remedy="make one file of each, for example: gdal_translate -b 1 in out.tif",
+        )
+    if len({repr(value) for value in dataset.nodatavals}) > 1:
+        raise GeoAssetsError(
+            "RASTER_UNSUPPORTED",
+            f"{path.name} has bands of different nodata values ({', '.join(str(v) for v in dataset.nodatavals)}); a GeoTIFF has one",
+            remedy="give all bands one, for example: gdalwarp -dstnodata 0 in out.tif",
+        )
+
+
+def dtype_names(dataset: Any) -> tuple[str, ...]:
+    """Rasterio's name of each band's type."""
+    return tuple(str(dtype) for dtype in dataset.dtypes)
+
+
+def numpy_dtype(name: str) -> np.dtype[Any]:
+    """The NumPy type in which rasterio reads a band of this type."""
+    return np.dtype("complex64" if name == "complex_int16" else name)
+
+
+def _nbits(dataset: Any) -> int | None:
+    text = dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", "")
+    bits = int(text) if text.isdigit() else None
+    return None if bits == numpy_dtype(dtype_names(dataset)[0]).itemsize * 8 else bits
+
+
+def _kind(dataset: Any, nbits: int | None, *, palette: bool) -> PixelKind:
+    """From the data type and colours where they tell, else from a sample of the first band."""
+    dtype = numpy_dtype(dtype_names(dataset)[0])
+    if dtype.kind == "c":
+        return PixelKind.COMPLEX
+    if dtype.kind == "f":
+        return PixelKind.CONTINUOUS
+    if nbits == 1:
+        return PixelKind.MASK
+    if palette:
+        return PixelKind.CATEGORICAL
+    if dataset.count >= 3 or {"red", "green", "blue"} & {c.name for c in dataset.colorinterp}:
+        return PixelKind.IMAGERY
+    return _kind_of_sample(list(_sample(dataset)), dtype)
+
+
+def _kind_of_sample(parts: list[NDArray[Any]], dtype: np.dtype[Any]) -> PixelKind:
+    values = np.unique(np.concatenate([np.unique(part) for part in parts])) if parts else np.empty(0, dtype)
+    if dtype == np.uint8 and set(values.tolist()) in ({0, 1}, {0, 255}):
+        return PixelKind.MASK
+    if len(values) <= _MAX_CLASSES and not (len(values) > _FEW_CLASSES and _smooth(parts, values)):
+        return PixelKind.CATEGORICAL
+    return PixelKind.IMAGERY if dtype == np.uint8 else PixelKind.CONTINUOUS
+
+
+def _smooth(parts: list[NDArray[Any]], values: NDArray[Any]) -> bool:
+    """Whether neighbours that differ, differ by one step of the sorted values: a field does, classes do not."""
+    steps = np.concatenate([np.abs(np.diff(np.searchsorted(values, part), axis=1)).ravel() for part in parts])
+    steps = steps[steps > 0]
+    return len(steps) > 0 and float((steps == 1).mean()) >= _SMOOTH
+
+
+def _sample(dataset: Any) -> Iterator[NDArray[Any]]:
+    """Windows of the first band, spread over the grid, each at the corner of a block."""
+    from rasterio.windows import Window
+
+    rows, columns = dataset.block_shapes[0]
+    across, down = -(-dataset.width // columns), -(-dataset.height // rows)
+    side = round(_SAMPLE_BLOCKS**0.5)
+    places = {((i * 2 + 1) * across // (2 * side), (j * 2 + 1) * down // (2 * side)) for i in range(side) for j in range(side)}
+    for block_column, block_row in sorted(places):
+        left, top = block_column * columns, block_row * rows
+        width, height = min(_SAMPLE_SIDE, dataset.width - left), min(_SAMPLE_SIDE, dataset.height - top)
+        yield dataset.read(1, window=Window(left, top, width, height))
+
+
+def _captured(dataset: Any) -> str | None:
+    for domain, item in _CAPTURED:
+        text = (dataset.tags(ns=domain) if domain else dataset.tags()).get(item)
+        if text and (moment := _moment(text)):
+            return moment
+    return None
+
+
+def _moment(text: str) -> str | None:
+    """ISO 8601 UTC of what cameras and TIFF writers write; a time without zone is taken for UTC."""
+    text = text.strip()
+    try:
+        if len(text) >= 10 and text[4] == text[7] == ":":  # TIFF and EXIF: 2020:01:31 23:59:59
+            text = text[:10].replace(":", "-") + text[10:]
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return moment.isoformat().replace("+00:00", "Z") if moment.year >= 1826 else None  # the first photograph

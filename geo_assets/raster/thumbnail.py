@@ -1,0 +1,85 @@
+"""A small PNG of a COG for catalogues.
+
+Here: choice of bands, stretch, colours. Not here: maps; a thumbnail has no georeference.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.enums import Resampling
+from rasterio.env import Env
+
+from geo_assets.raster import gdal
+from geo_assets.raster.footprint import valid_mask
+from geo_assets.raster.inspect import dtype_names, numpy_dtype
+from geo_assets.raster.models import PixelKind
+from geo_assets.raster.pixels import data_bands
+
+Bytes = NDArray[np.uint8]
+
+#: Pixels along the longer side: what STAC browsers show in a list.
+SIDE = 256
+
+#: Percentiles that become black and white: a glint and a shadow must not make the rest grey.
+_STRETCH = (2.0, 98.0)
+
+
+def write_thumbnail(cog: Any, kind: PixelKind, path: Path) -> None:
+    """Write the thumbnail of an open COG to `path`: RGBA, transparent where no pixel is valid."""
+    valid = valid_mask(cog, SIDE)
+    bands = _bands(cog)
+    if cog.colorinterp[bands[0] - 1].name == "palette":
+        rgb, alpha = _palette(cog, bands[0], valid)
+    else:
+        rgb, alpha = _stretched(cog, bands, kind, valid), np.where(valid, 255, 0)
+    image = np.concatenate([rgb, alpha[np.newaxis].astype(np.uint8)])
+    if cog.transform.e > 0:  # rows go north
+        image = image[:, ::-1]
+    profile = {"driver": "PNG", "count": 4, "width": image.shape[2], "height": image.shape[1], "dtype": "uint8"}
+    with Env(GDAL_PAM_ENABLED="NO"), gdal.create(path, profile) as png:  # no .aux.xml beside it
+        png.write(np.ascontiguousarray(image))
+
+
+def _bands(cog: Any) -> list[int]:
+    """Red, green and blue where they are named, else the first three, else the first."""
+    named = {c.name: i for i, c in zip(cog.indexes, cog.colorinterp, strict=True)}
+    if {"red", "green", "blue"} <= named.keys():
+        return [named["red"], named["green"], named["blue"]]
+    colours = data_bands(cog)
+    return colours[:3] if len(colours) >= 3 else colours[:1]
+
+
+def _palette(cog: Any, band: int, valid: NDArray[np.bool_]) -> tuple[Bytes, Bytes]:
+    table = np.zeros((65536, 4), np.uint8)
+    for value, colour in cog.colormap(band).items():
+        table[value] = colour
+    colours = table[cog.read(band, out_shape=valid.shape)]
+    return np.moveaxis(colours[..., :3], -1, 0), np.where(valid, colours[..., 3], 0).astype(np.uint8)
+
+
+def _stretched(cog: Any, bands: list[int], kind: PixelKind, valid: NDArray[np.bool_]) -> Bytes:
+    resampling = Resampling.nearest if kind in {PixelKind.CATEGORICAL, PixelKind.MASK, PixelKind.COMPLEX} else Resampling.average
+    data = [cog.read(band, out_shape=valid.shape, resampling=resampling) for band in bands]
+    values = np.stack([np.abs(d) if d.dtype.kind == "c" else d for d in data]).astype(np.float64)
+    shown = valid & np.isfinite(values).all(axis=0)
+    if numpy_dtype(dtype_names(cog)[0]) == np.uint8 and cog.colorinterp[bands[0] - 1].name == "red":
+        limits = [_limits(values[:, shown])] * 3  # one for all: the balance of colours is the camera's
+    else:
+        limits = [_limits(band[shown]) for band in values]
+    scaled = [np.clip((band - low) / (high - low) * 255, 0, 255) for band, (low, high) in zip(values, limits, strict=True)]
+    rgb = np.where(shown, np.nan_to_num(np.stack(scaled)), 0).astype(np.uint8)
+    return rgb if len(bands) == 3 else np.repeat(rgb, 3, axis=0)
+
+
+def _limits(values: NDArray[np.float64]) -> tuple[float, float]:
+    """What becomes black and white; never equal."""
+    if not values.size:
+        return 0.0, 1.0
+    low, high = (float(p) for p in np.percentile(values, _STRETCH))
+    if high <= low:
+        low, high = float(values.min()), float(values.max())
+    return (low, high) if high > low else (low - 1, low + 1)

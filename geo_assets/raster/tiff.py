@@ -1,0 +1,282 @@
+"""The layout of a TIFF: where each block of each image lies, and whether its bytes are whole.
+
+Here: reading directories and raw blocks without decoding pixels, for checks that GDAL does not make: a block beyond the end of
+the file, the checksum of a DEFLATE block, the frame of a COG's block.
+Not here: pixels (`pixels.py`), what makes a COG valid (`validate.py`).
+
+GDAL does not verify the checksum (Adler-32) of a DEFLATE strip, nor of a tile that inflates to more than its size: flipped bits
+then become pixels without an error. LZW, ZSTD and uncompressed blocks carry none; nobody can tell.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+# TIFF 6.0 and its supplements; https://gdal.org/drivers/raster/cog.html#file-format for the last two
+_SUBFILE_TYPE, _WIDTH, _HEIGHT, _COMPRESSION = 254, 256, 257, 259
+_STRIP_OFFSETS, _SAMPLES, _STRIP_COUNTS, _PLANAR = 273, 277, 279, 284
+_TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS, _SUB_IFDS = 322, 323, 324, 325, 330
+_ROWS_PER_STRIP, _GEO_KEYS = 278, 34735
+_WANTED = frozenset(range(254, 331)) | {_GEO_KEYS}
+_GHOST = b"GDAL_STRUCTURAL_METADATA_SIZE="
+_GHOST_LENGTH = 43  # of its first line, which says how long the rest is
+
+_DEFLATE = frozenset({8, 32946})
+
+#: TIFF field type -> NumPy's; those that offsets, counts and sizes come in.
+_TYPES = {3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
+
+#: Pages beyond this are a trap; an honest pyramid has a dozen.
+_MAX_DIRECTORIES = 1000
+
+#: Problems named before the rest is only counted.
+_MAX_PROBLEMS = 3
+
+#: Inflated at a time; bounds the memory of a block that inflates to gigabytes.
+_INFLATE_BYTES = 1 << 20
+
+#: Blocks handed to a thread at a time.
+_BATCH = 32
+
+
+class LayoutError(ValueError):
+    """The directories cannot be followed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The bytes of one tile or strip."""
+
+    directory: int
+    index: int
+    offset: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """One image of the file: full resolution, overview or mask."""
+
+    index: int
+    width: int
+    height: int
+    compression: int
+    block_width: int
+    block_height: int
+    planes: int
+    tiled: bool
+    mask: bool
+    offsets: NDArray[np.uint64]
+    counts: NDArray[np.uint64]
+
+    def name(self, block: int) -> str:
+        """What a person calls a block: `tile (column, row)` or `strip n`, of which image."""
+        across, down = -(-self.width // self.block_width), -(-self.height // self.block_height)
+        plane, rest = divmod(block, across * down)
+        place = f"tile ({rest % across}, {rest // across})" if self.tiled else f"strip {rest}"
+        band = f" of band {plane + 1}" if self.planes > 1 else ""
+        image = "" if self.index == 0 else f" of {'mask' if self.mask else 'image'} {self.index}"
+        return place + band + image
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The whole file. `ghost` is what a COG of GDAL promises about itself, empty in other files."""
+
+    size: int
+    directories: tuple[Directory, ...]
+    ghost: dict[str, str]
+    geotiff_minor: int | None
+
+    def blocks(self) -> Iterator[Block]:
+        """Every block that is there; a sparse one is not."""
+        for directory in self.directories:
+            for index in np.flatnonzero(directory.counts):
+                yield Block(directory.index, int(index), int(directory.offsets[index]), int(directory.counts[index]))
+
+    def name(self, block: Block) -> str:
+        """See `Directory.name`."""
+        return self.directories[block.directory].name(block.index)
+
+
+def read_layout(path: Path) -> Layout:
+    """The layout of a TIFF or BigTIFF.
+
+    Raises:
+        LayoutError: a directory or one of its tables lies beyond the end of the file, or the directories do not end.
+    """
+    with path.open("rb") as file:
+        return _Reader(file).layout()
+
+
+def cut_off(layout: Layout) -> list[str]:
+    """Blocks that end beyond the end of the file."""
+    beyond = (b for b in layout.blocks() if b.offset + b.count > layout.size)
+    return _few(f"{layout.name(b)} is cut off at byte {layout.size:,} (it ends at {b.offset + b.count:,})" for b in beyond)
+
+
+def bad_checksums(path: Path, layout: Layout, threads: int = 1) -> list[str]:
+    """DEFLATE blocks whose bytes do not match their own checksum. Reads the whole file where it is DEFLATE, else nothing."""
+    blocks = (b for b in layout.blocks() if layout.directories[b.directory].compression in _DEFLATE)
+    with path.open("rb") as file, ThreadPoolExecutor(threads) as pool:
+        descriptor = file.fileno()
+
+        def bad(batch: list[Block]) -> list[Block]:
+            return [b for b in batch if not _inflates(os.pread(descriptor, b.count, b.offset))]
+
+        problems: list[str] = []
+        while len(problems) < _MAX_PROBLEMS and (round_ := [list(islice(blocks, _BATCH)) for _ in range(threads)])[0]:
+            problems += [f"the checksum of {layout.name(b)} is wrong" for found in pool.map(bad, round_) for b in found]
+    return problems[:_MAX_PROBLEMS]
+
+
+def bad_frames(path: Path, layout: Layout) -> list[str]:
+    """Blocks of a COG whose frame contradicts them: before each is its size, behind it its last four bytes again."""
+    if layout.ghost.get("BLOCK_LEADER") != "SIZE_AS_UINT4" or layout.ghost.get("BLOCK_TRAILER") != "LAST_4_BYTES_REPEATED":
+        return []
+    with path.open("rb") as file:
+        descriptor = file.fileno()
+        return _few(f"the frame of {layout.name(b)} is wrong" for b in layout.blocks() if not _framed(descriptor, b))
+
+
+def _few(problems: Iterator[str]) -> list[str]:
+    few = list(islice(problems, _MAX_PROBLEMS))
+    rest = sum(1 for _ in problems)
+    return [*few, f"and {rest:,} more"] if rest else few
+
+
+def _inflates(data: bytes) -> bool:
+    """Whether a zlib stream is whole: inflates to its end, where its checksum agrees."""
+    stream = zlib.decompressobj()
+    try:
+        stream.decompress(data, _INFLATE_BYTES)
+        while not stream.eof and stream.unconsumed_tail:
+            stream.decompress(stream.unconsumed_tail, _INFLATE_BYTES)
+    except zlib.error:
+        return False
+    return stream.eof
+
+
+def _framed(descriptor: int, block: Block) -> bool:
+    leader = os.pread(descriptor, 4, block.offset - 4)
+    tail = os.pread(descriptor, 8, block.offset + block.count - 4) if block.count >= 4 else b""
+    return leader == struct.pack("<I", block.count) and tail[:4] == tail[4:]
+
+
+class _Reader:
+    """Follows the directories of an open file."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._size = os.fstat(file.fileno()).st_size
+        head = self._at(0, 16)
+        self._order = "<" if head[:2] == b"II" else ">"
+        self._big = self._number(head[2:4]) == 43
+        self._first = self._number(head[8:16] if self._big else head[4:8])
+
+    def layout(self) -> Layout:
+        """Everything."""
+        directories: list[Directory] = []
+        minor: int | None = None
+        pending, seen = [self._first], set[int]()
+        while pending:
+            offset = pending.pop()
+            if offset == 0:
+                continue
+            if offset in seen or len(seen) >= _MAX_DIRECTORIES:
+                raise LayoutError(f"its directories do not end: byte {offset:,} is pointed to again")
+            seen.add(offset)
+            tags, following = self._directory(offset)
+            minor = _geotiff_minor(tags) if minor is None else minor
+            if directory := _described(len(directories), tags):
+                directories.append(directory)
+            pending += [following, *(int(p) for p in tags.get(_SUB_IFDS, ()))]
+        return Layout(self._size, tuple(directories), self._ghost(), minor)
+
+    def _at(self, offset: int, length: int) -> bytes:
+        self._file.seek(offset)
+        data = self._file.read(length)
+        if len(data) < length:
+            raise LayoutError(f"it ends at byte {self._size:,}, where its directory points to byte {offset + length:,}")
+        return data
+
+    def _number(self, data: bytes) -> int:
+        return int.from_bytes(data, "little" if self._order == "<" else "big")
+
+    def _directory(self, offset: int) -> tuple[dict[int, NDArray[Any]], int]:
+        """The wanted fields of the directory at `offset`, and where the next one is."""
+        head, entry, pointer = (8, 20, 8) if self._big else (2, 12, 4)
+        entries = self._number(self._at(offset, head))
+        if entries > 4096:
+            raise LayoutError(f"the directory at byte {offset:,} has {entries:,} fields")
+        table = self._at(offset + head, entries * entry + pointer)
+        tags: dict[int, NDArray[Any]] = {}
+        for start in range(0, entries * entry, entry):
+            tag, kind = self._number(table[start : start + 2]), self._number(table[start + 2 : start + 4])
+            if tag in _WANTED and kind in _TYPES:
+                tags[tag] = self._values(table[start + 4 : start + entry], kind)
+        return tags, self._number(table[-pointer:])
+
+    def _values(self, field: bytes, kind: int) -> NDArray[Any]:
+        half = len(field) // 2
+        count, inline = self._number(field[:half]), field[half:]
+        dtype = np.dtype(self._order + _TYPES[kind])
+        length = count * dtype.itemsize
+        if length > self._size:
+            raise LayoutError(f"it ends at byte {self._size:,}, but declares a table of {length:,} bytes")
+        data = inline[:length] if length <= half else self._at(self._number(inline), length)
+        return np.frombuffer(data, dtype)
+
+    def _ghost(self) -> dict[str, str]:
+        start = 16 if self._big else 8
+        self._file.seek(start)
+        first = self._file.read(_GHOST_LENGTH)
+        if not first.startswith(_GHOST):
+            return {}
+        length = first[len(_GHOST) :].split(b" ", 1)[0]
+        text = self._file.read(int(length) if length.isdigit() else 0).decode("ascii", "replace")
+        return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+
+def _geotiff_minor(tags: dict[int, NDArray[Any]]) -> int | None:
+    keys = tags.get(_GEO_KEYS)
+    return int(keys[2]) if keys is not None and len(keys) > 2 else None
+
+
+def _described(index: int, tags: dict[int, NDArray[Any]]) -> Directory | None:
+    """A directory of an image with blocks, or None: some cameras keep other things in directories."""
+
+    def one(tag: int, default: int = 0) -> int:
+        values = tags.get(tag)
+        return int(values[0]) if values is not None and len(values) else default
+
+    tiled = _TILE_OFFSETS in tags
+    offsets = tags.get(_TILE_OFFSETS if tiled else _STRIP_OFFSETS)
+    counts = tags.get(_TILE_COUNTS if tiled else _STRIP_COUNTS)
+    width, height = one(_WIDTH), one(_HEIGHT)
+    if offsets is None or counts is None or len(offsets) != len(counts) or not width or not height:
+        return None
+    return Directory(
+        index=index,
+        width=width,
+        height=height,
+        compression=one(_COMPRESSION, 1),
+        block_width=(one(_TILE_WIDTH) if tiled else width) or width,
+        block_height=min(one(_TILE_HEIGHT) if tiled else one(_ROWS_PER_STRIP, height), height) or height,
+        planes=one(_SAMPLES, 1) if one(_PLANAR, 1) == 2 else 1,
+        tiled=tiled,
+        mask=bool(one(_SUBFILE_TYPE) & 4),
+        offsets=offsets.astype(np.uint64),
+        counts=counts.astype(np.uint64),
+    )

@@ -1,0 +1,66 @@
+"""Small files for the tests, each written by an independent library."""
+
+import warnings
+import zipfile
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pyogrio
+import shapely
+
+NATURAL_EARTH = Path(pyogrio.__file__).parent / "tests/fixtures/naturalearth_lowres/naturalearth_lowres.shp"
+
+BOWTIE = "POLYGON((0 0, 2 2, 2 0, 0 2, 0 0))"
+SQUARE = "POLYGON((0 0, 1 0, 1 1, 0 1, 0 0))"
+
+
+def frame(*wkt, crs=4326, **columns):
+    """A GeoDataFrame of WKT geometries (None: no geometry)."""
+    geometry = [None if text is None else shapely.from_wkt(text) for text in wkt]
+    return gpd.GeoDataFrame(columns or {"n": np.arange(len(wkt), dtype="int32")}, geometry=geometry, crs=crs)
+
+
+def points(count, crs=4326, **columns):
+    columns = columns or {"n": np.arange(count, dtype="int64")}
+    return gpd.GeoDataFrame(columns, geometry=gpd.points_from_xy(np.linspace(5, 6, count), np.linspace(50, 51, count)), crs=crs)
+
+
+def write(frame, path, **options):
+    """Write with pyogrio by the path's ending; returns the path."""
+    drivers = {
+        ".gpkg": "GPKG",
+        ".shp": "ESRI Shapefile",
+        ".geojson": "GeoJSON",
+        ".geojsonl": "GeoJSONSeq",
+        ".fgb": "FlatGeobuf",
+        ".kml": "LIBKML",
+        ".gdb": "OpenFileGDB",
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        frame.to_file(path, driver=drivers[path.suffix], engine="pyogrio", **options)
+    return path
+
+
+def zipped(path, *files, **renamed):
+    """A zip of files; `folder/name=path` renames."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in files:
+            archive.write(file, file.name)
+        for name, file in renamed.items():
+            archive.write(file, name)
+    return path
+
+
+def shapefile_parts(shp):
+    return [p for p in shp.parent.iterdir() if p.stem == shp.stem]
+
+
+def zip_tree(path, tree):
+    """A zip of everything below a directory, with the directory's own name."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(tree.rglob("*")):
+            if file.is_file():
+                archive.write(file, file.relative_to(tree.parent))
+    return path

@@ -1,0 +1,196 @@
+"""A throw-away PostGIS for these tests, and the two halves of a load joined without a sandbox."""
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from geo_assets.vector import sources  # noqa: F401 - forbids drivers before any test imports pyogrio
+from geo_assets.vector.load import stage_table
+from geo_assets.vector.models import InspectReport, InspectRequest, LayerPlan, StreamReport, StreamRequest
+from geo_assets.vector.publish import PublishedTable, publish
+from geo_assets.vector.read import inspect, stream
+
+_SETTINGS = (
+    "fsync=off",
+    "full_page_writes=off",
+    "listen_addresses=127.0.0.1",
+    "unix_socket_directories=",
+    "jit=off",
+    "timezone=UTC",
+    "autovacuum=off",
+    "shared_buffers=32MB",
+)
+
+
+@pytest.fixture(scope="session")
+def dsn():
+    """A cluster of our own in a temporary directory, stopped by its pid."""
+    binaries = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: int(p.parent.name))
+    user = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
+    as_user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
+    home = Path(tempfile.mkdtemp(prefix="geo_assets_pg_"))
+    if user:
+        os.chown(home, user.pw_uid, user.pw_gid)
+    data = home / "data"
+    subprocess.run(
+        [binaries / "initdb", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "-D", data],
+        cwd=home,
+        check=True,
+        capture_output=True,
+        **as_user,
+    )
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = [part for setting in _SETTINGS for part in ("-c", setting)]
+    with (home / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [binaries / "postgres", "-D", data, "-p", str(port), *options], cwd=home, stdout=log, stderr=log, **as_user
+        )
+    url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+    try:
+        _wait(url, server)
+        with psycopg.connect(url, autocommit=True) as conn:
+            for statement in (
+                "create extension postgis",
+                "create schema vector",
+                "create schema vector_staging",
+                "create role a_reader",
+                "grant usage on schema vector to a_reader",
+            ):
+                conn.execute(statement)
+        yield url
+    finally:
+        server.send_signal(signal.SIGQUIT)
+        server.wait(30)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _wait(url, server):
+    for _ in range(200):
+        try:
+            psycopg.connect(url, connect_timeout=2).close()
+        except psycopg.OperationalError:
+            assert server.poll() is None, "the test's PostgreSQL did not start"
+            time.sleep(0.05)
+        else:
+            return
+    msg = "the test's PostgreSQL does not answer"
+    raise AssertionError(msg)
+
+
+class Database:
+    """Short questions to the test's database."""
+
+    def __init__(self, dsn):
+        self.dsn = dsn
+        self.conn = psycopg.connect(dsn, autocommit=True)
+
+    def rows(self, query, *parameters, **names):
+        """All rows; `{t}` in the query is the table `t=schema.name`."""
+        identifiers = {key: sql.Identifier(*name.split(".")) for key, name in names.items()}
+        return self.conn.execute(sql.SQL(query).format(**identifiers), parameters or None).fetchall()
+
+    def value(self, query, *parameters, **names):
+        return self.rows(query, *parameters, **names)[0][0]
+
+    def run(self, statement):
+        self.conn.execute(statement)
+
+    def staged(self):
+        """Names of what is left in `vector_staging`."""
+        return [name for (name,) in self.rows("select tablename from pg_tables where schemaname = 'vector_staging'")]
+
+    def published(self):
+        return {name for (name,) in self.rows("select tablename from pg_tables where schemaname = 'vector'")}
+
+
+@pytest.fixture
+def db(dsn):
+    database = Database(dsn)
+    yield database
+    for name in database.staged():  # what a failed test left must not fail the next
+        database.conn.execute(sql.SQL("drop table {}").format(sql.Identifier("vector_staging", name)))
+    database.conn.close()
+
+
+@dataclass
+class Loaded:
+    report: InspectReport
+    tables: list[PublishedTable]
+
+    @property
+    def plan(self) -> LayerPlan:
+        return self.report.layers[0]
+
+    @property
+    def table(self) -> str:
+        return self.tables[0].table
+
+
+@pytest.fixture
+def private(tmp_path):
+    """Copies a file (and what lies beside it with the same stem) into a directory of its own."""
+    count = 0
+
+    def copy(path: Path) -> Path:
+        nonlocal count
+        count += 1
+        folder = tmp_path / f"source{count}"
+        folder.mkdir()
+        for part in path.parent.glob(f"{path.stem}.*"):
+            if part.is_file():
+                shutil.copy(part, folder)
+        return folder / path.name
+
+    return copy
+
+
+@pytest.fixture
+def look(private):
+    """`inspect` of a copy of a file."""
+
+    def run(path: Path, **request) -> InspectReport:
+        report = inspect(InspectRequest(source=str(private(path)), **request))
+        return InspectReport.model_validate_json(report.model_dump_json())  # as it crosses the border
+
+    return run
+
+
+def send(path: Path, plan: LayerPlan) -> tuple[BytesIO, StreamReport]:
+    """The stream of one layer and its report."""
+    sink = BytesIO()
+    report = stream(StreamRequest(source=str(path), plan=plan), sink)
+    return BytesIO(sink.getvalue()), report
+
+
+@pytest.fixture
+def load(private, db):
+    """A file from its bytes to published tables `vector.<table>`, `vector.<table>_1`, …"""
+
+    def run(path: Path, table: str, **request) -> Loaded:
+        source = private(path)
+        report = inspect(InspectRequest(source=str(source), **request))
+        tables = []
+        for i, plan in enumerate(report.layers):
+            file, sent = send(source, LayerPlan.model_validate_json(plan.model_dump_json()))
+            staged = stage_table(
+                db.dsn, plan, f"{table}_{i}" if i else table, file, lambda sent=sent: sent, staging_suffix=f"t{i}", source=path.name
+            )
+            tables.append(publish(db.conn, staged))
+        assert db.staged() == []
+        return Loaded(report, tables)
+
+    return run

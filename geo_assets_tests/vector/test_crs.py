@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+from pyproj import CRS
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.vector.crs import footprint, geographic_box, parse_code, parse_file_crs, plan_crs, transformer
+
+LONDON = (528_895.0, 180_561.0, 529_803.0, 181_408.0)
+SHORTENED_NATIONAL_GRID = (
+    'PROJCS["Transverse_Mercator",GEOGCS["GCS_OSGB 1936",DATUM["OSGB_1936",SPHEROID["Airy 1830",6377563.396,299.3249646],AUTHORITY["EPSG","6277"]],'
+    'PRIMEM["Greenwich",0],UNIT["Degree",0.0174532925199433],AUTHORITY["EPSG","4277"]],PROJECTION["Transverse_Mercator"],'
+    'PARAMETER["latitude_of_origin",49],PARAMETER["central_meridian",-2],PARAMETER["scale_factor",0.999601],'
+    'PARAMETER["false_easting",400000],PARAMETER["false_northing",-100000],UNIT["metre",1]]'
+)
+
+
+@pytest.mark.parametrize(
+    "text", ["EPSG:999999", "epsg:4326", "4326", "https://example.com/crs", "/etc/passwd", "+proj=longlat", "EPSG:4326+5773", ""]
+)
+def test_only_known_epsg_codes_are_taken_from_a_person(text):
+    with pytest.raises(GeoAssetsError) as caught:
+        parse_code(text)
+    assert caught.value.code == "INVALID_CRS"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("OGC:CRS84", 4326),
+        ("EPSG:4979", 4326),
+        ("EPSG:2193+7839", 2193),
+        (CRS.from_epsg(32633).to_wkt("WKT1_ESRI"), 32633),
+        (CRS.from_epsg(3857).to_json(), 3857),
+    ],
+)
+def test_a_crs_is_recognised_however_it_is_written(text, code):
+    plan = plan_crs(parse_file_crs(text), None, (10, 45, 20, 55), "a.gpkg")
+    assert plan.srid == code
+    assert plan.transform_name is None
+    assert not plan.warnings
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        "",
+        'LOCAL_CS["Undefined Cartesian SRS"]',
+        'GEOGCS["Undefined geographic SRS",DATUM["unknown",SPHEROID["unknown",6378137,298.257223563]],PRIMEM["Greenwich",0],UNIT["degree",0.0174532925199433]]',
+        "nonsense",
+    ],
+)
+def test_a_crs_that_locates_nothing_is_none(text):
+    assert parse_file_crs(text) is None
+
+
+def test_a_grid_written_with_fewer_digits_is_transformed_to_the_grid_it_is():
+    plan = plan_crs(parse_file_crs(SHORTENED_NATIONAL_GRID), None, LONDON, "buildings.gpkg")
+    assert plan.srid == 27700
+    assert plan.transform_name
+    assert "differs by at most 0.08" in plan.warnings[0]
+    moved = transformer(plan.source, plan.srid).transform(LONDON[0], LONDON[1])
+    assert np.allclose(moved, LONDON[:2], atol=0.1)
+
+
+def test_a_crs_of_ones_own_needs_a_target():
+    crs = CRS.from_proj4("+proj=tmerc +lat_0=10 +lon_0=17.3 +k=0.5 +x_0=12345 +ellps=GRS80 +units=m")
+    with pytest.raises(GeoAssetsError, match="no EPSG code") as caught:
+        plan_crs(crs, None, (0, 0, 1, 1), "a.gpkg")
+    assert "target_crs" in caught.value.remedy
+    assert plan_crs(crs, parse_code("EPSG:4326"), (12000, 0, 13000, 1000), "a.gpkg").srid == 4326
+
+
+def test_the_target_is_reached_and_the_way_is_named():
+    plan = plan_crs(CRS.from_epsg(4326), parse_code("EPSG:2193"), (172, -44, 176, -36), "a.gpkg")
+    assert plan.srid == 2193
+    assert plan.transform_name
+    x, y = transformer(plan.source, plan.srid).transform(173.0, -41.0)  # longitude first
+    assert abs(x - 1_600_000) < 1
+    assert 5_400_000 < y < 5_500_000
+
+
+def test_a_missing_grid_is_said():
+    plan = plan_crs(CRS.from_epsg(4267), parse_code("EPSG:4326"), (-84, 34, -75, 36), "nc.gpkg")
+    assert plan.accuracy_m
+    assert "grid that is not installed" in plan.warnings[0]
+
+
+def test_a_box_across_the_antimeridian_has_its_west_east_of_its_east():
+    box = geographic_box("EPSG:3832", (-1_000_000, -1_000_000, 4_000_000, 1_000_000))
+    west, _, east, _ = box
+    assert west > east
+    assert footprint(box)["type"] == "MultiPolygon"
+    assert geographic_box("EPSG:4326", (170, -10, 190, 10)) == (170, -10, -170, 10)
+
+
+def test_a_box_in_degrees_is_kept_within_the_world():
+    assert geographic_box("EPSG:4326", (-180.0, -90.0, 180.00000000000006, 83.6)) == (-180, -90, 180, 83.6)

@@ -1,0 +1,110 @@
+import pytest
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.vector.delimited import NOT_NUMBERS, NOT_WKT
+from geo_assets_tests.vector.conftest import send
+
+
+@pytest.fixture
+def rows(tmp_path, private, look):
+    """(plan, rows, report) of a text, as it is sent."""
+    import pyarrow as pa
+
+    def read(body, name="a.csv", **request):
+        path = tmp_path / name
+        path.write_bytes(body if isinstance(body, bytes) else body.encode())
+        plan = look(path, **request).layers[0]
+        file, report = send(private(path), plan)
+        return plan, pa.ipc.open_stream(file).read_all().to_pylist(), report
+
+    return read
+
+
+def test_longitude_and_latitude_are_wgs84_and_stay_columns(rows):
+    plan, sent, _ = rows("name,Longitude,LAT\nx,1.5,2.5\n")
+    assert (plan.srid, plan.geometry_type, plan.bounds) == (4326, "POINT", (1.5, 2.5, 1.5, 2.5))
+    assert {k: v for k, v in sent[0].items() if k != "geom"} == {"name": "x", "longitude": 1.5, "lat": 2.5}
+
+
+def test_an_empty_field_is_null_and_a_quoted_empty_one_is_not(rows):
+    _, sent, _ = rows('t,lon,lat\n,1,2\n"",1,2\n')
+    assert [row["t"] for row in sent] == [None, ""]
+
+
+def test_a_column_is_a_number_only_if_every_value_is_written_as_one(rows):
+    plan, sent, _ = rows(
+        "i,big,huge,zip,f,mixed,day,no_day,lon,lat\n"
+        "1,9223372036854775807,9223372036854775808,01234,1.5,1,2020-02-29,2021-02-30,1,2\n"
+        "-2,-9223372036854775808,12345678901234567890,99999,2,x,1999-12-31,2020-01-01,1,2\n"
+    )
+    assert {c.name: c.sql_type for c in plan.columns if c.name not in {"lon", "lat"}} == {
+        "i": "bigint", "big": "bigint", "huge": "text", "zip": "text", "f": "double precision", "mixed": "text", "day": "date", "no_day": "text",
+    }  # fmt: skip
+    assert sent[0]["big"] == 2**63 - 1
+    assert sent[1]["zip"] == "99999"
+
+
+@pytest.mark.parametrize(("delimiter", "name"), [(";", "a.csv"), ("\t", "a.tsv"), ("|", "a.csv"), (",", "a.csv")])
+def test_the_delimiter_is_found_out(rows, delimiter, name):
+    text = 'name,lon,lat\n"a, b; c",1.5,2.5\n'.replace("lon,lat", delimiter.join(["lon", "lat"])).replace("name,", f"name{delimiter}")
+    text = text.replace('",1.5,2.5', f'"{delimiter}1.5{delimiter}2.5')
+    _, sent, _ = rows(text, name)
+    assert sent[0]["name"] == "a, b; c"
+
+
+def test_decimal_commas_locate_rows_too(rows):
+    plan, _, _ = rows("name;lon;lat\nx;7,25;51,5\n")
+    assert plan.bounds == (7.25, 51.5, 7.25, 51.5)
+
+
+@pytest.mark.parametrize(("encoding", "warned"), [("utf-8", False), ("utf-8-sig", False), ("utf-16", False), ("cp1252", True)])
+def test_the_encoding_is_found_out(rows, encoding, warned):
+    plan, sent, _ = rows("stadt,lon,lat\nKöln – é,6.9,50.9\n".encode(encoding))
+    assert sent[0]["stadt"] == "Köln – é"
+    assert bool(plan.warnings) == warned
+
+
+def test_line_breaks_in_quotes_are_text(rows):
+    _, sent, _ = rows('"na\nme",lon,lat\r\n"a\nb",1,2\r\n\r\n"c",3,4\r\n')
+    assert [row["na_me"] for row in sent] == ["a\nb", "c"]
+
+
+def test_rows_whose_coordinates_are_no_numbers_are_rejected_and_empty_ones_kept(rows):
+    plan, sent, report = rows("n,lon,lat\n1,1,2\n2,,\n3,x,2\n4,1,\n5, 1 ,+2\n")
+    assert plan.rejected_by_reason == report.rejected == {NOT_NUMBERS: 2}
+    assert [(row["n"], row["geom"] is None) for row in sent] == [(1, False), (2, True), (5, False)]
+
+
+def test_wkt_becomes_the_geometry_and_needs_a_crs(rows):
+    text = 'n,WKT\n1,"POLYGON((0 0,1 0,1 1,0 0))"\n2,\n3,"POLYGON((0 0,1"\n'
+    with pytest.raises(GeoAssetsError) as caught:
+        rows(text)
+    assert caught.value.code == "VECTOR_NO_CRS"
+    plan, sent, report = rows(text, source_crs="EPSG:2056")
+    assert (plan.srid, plan.geometry_type, report.rejected) == (2056, "MULTIPOLYGON", {NOT_WKT: 1})
+    assert list(sent[0]) == ["n", "geom"]
+
+
+def test_x_and_y_do_not_say_which_crs_they_are_in(rows):
+    with pytest.raises(GeoAssetsError) as caught:
+        rows("x,y\n500000,5000000\n")
+    assert caught.value.code == "VECTOR_NO_CRS"
+    assert rows("x,y\n500000,5000000\n", source_crs="EPSG:32632")[0].srid == 32632
+
+
+def test_a_table_without_coordinates_names_its_columns(rows):
+    with pytest.raises(GeoAssetsError, match="'id', 'name'") as caught:
+        rows("id,name\n1,x\n")
+    assert caught.value.code == "VECTOR_NO_GEOMETRY"
+
+
+def test_a_row_of_another_width_is_said(rows):
+    with pytest.raises(GeoAssetsError, match=r"a\.csv.*Expected 3 columns, got 2") as caught:
+        rows("n,lon,lat\n1,2,3\n1,2\n4,5,6\n")
+    assert caught.value.code == "UNREADABLE"
+
+
+def test_columns_of_one_name_are_all_kept(rows):
+    plan, sent, _ = rows("a,a,lon,lat\n1,2,3,4\n")
+    assert len({c.name for c in plan.columns}) == 4
+    assert list(sent[0].values())[:2] == [1, 2]

@@ -1,0 +1,142 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+import shapely
+
+from geo_assets.vector import geometry
+from geo_assets.vector.geometry import Headers, Survey, clean, fit, promote_wkb, to_wkb
+from geo_assets_tests.vector.builders import BOWTIE, SQUARE
+
+
+def wkb(*texts, **options):
+    return pa.array(
+        [None if text is None else shapely.to_wkb(shapely.from_wkt(text), **{"flavor": "iso", **options}) for text in texts], pa.binary()
+    )
+
+
+def wkt(geometries):
+    return [None if g is None else shapely.normalize(g).wkt for g in geometries]
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"byte_order": 0}, {"flavor": "extended"}, {"flavor": "extended", "byte_order": 0, "include_srid": True}]
+)
+def test_headers_are_read_in_every_dialect_of_wkb(options):
+    array = wkb(
+        "POINT(1 2)", None, "POLYGON Z((0 0 1,1 0 1,1 1 1,0 0 1))", "LINESTRING M(0 0 1,1 1 2)", "MULTIPOINT ZM((1 2 3 4))", **options
+    )
+    headers = Headers.of(array)
+    assert headers.codes.tolist() == [1, 0, 3, 2, 4]
+    assert headers.has_z.tolist() == [False, False, True, False, True]
+    assert headers.has_m.tolist() == [False, False, False, True, True]
+    assert headers.plain.all() == (options == {})
+
+
+def test_headers_of_a_slice_and_of_large_binary_are_the_same():
+    array = wkb("POINT(1 2)", "LINESTRING(0 0,1 1)", None, SQUARE)
+    assert Headers.of(array.slice(1)).codes.tolist() == [2, 0, 3]
+    assert Headers.of(array.cast(pa.large_binary()).slice(1, 2)).codes.tolist() == [2, 0]
+    assert Headers.of(array.slice(0, 0)).codes.tolist() == []
+    assert Headers.of(pa.array([None, None], pa.binary())).codes.tolist() == [0, 0]
+
+
+def test_bytes_that_are_no_wkb_are_rejected_and_the_rest_is_kept():
+    array = pa.array([b"", b"\x01", b"\x07" * 9, b"\x01\x01\x00\x00\x00half", wkb("POINT(1 2)")[0].as_py()], pa.binary())
+    cleaned = clean(array, {})
+    assert cleaned.reasons == dict.fromkeys(range(4), geometry.UNREADABLE)
+    assert wkt(cleaned.geometries) == [None] * 4 + ["POINT (1 2)"]
+
+
+def test_a_bow_tie_is_repaired_within_its_dimension_and_counted():
+    cleaned = clean(wkb(BOWTIE, SQUARE), {})
+    assert cleaned.repaired == {"Self-intersection": 1}
+    assert shapely.is_valid(cleaned.geometries).all()
+    assert cleaned.geometries[0].geom_type == "MultiPolygon"
+    assert cleaned.geometries[0].area == 2
+    assert cleaned.area_changed == 1  # its signed area was 0
+
+
+def test_what_repair_would_empty_is_rejected_with_its_fault():
+    cleaned = clean(wkb("POLYGON((0 0, 1 1, 0 0, 0 0))", "LINESTRING(1 1, 1 1)"), {})
+    assert all(reason.startswith("not repairable: ") for reason in cleaned.reasons.values())
+    assert len(cleaned.reasons) == 2
+
+
+def test_an_unclosed_ring_is_closed_and_counted():
+    ring = wkb(SQUARE)[0].as_py()
+    unclosed = ring[:9] + (4).to_bytes(4, "little") + ring[13:-16]
+    cleaned = clean(pa.array([unclosed, ring]), {})
+    assert cleaned.repaired == {geometry.UNCLOSED: 1}
+    assert cleaned.geometries[0].equals(cleaned.geometries[1])
+
+
+def test_empty_and_not_finite_geometries_are_rejected_and_null_is_kept():
+    infinite = shapely.to_wkb(shapely.linestrings([[0, 0], [np.inf, 1]]))
+    array = pa.concat_arrays([wkb("POINT EMPTY", None, "POINT(1 2)"), pa.array([infinite])])
+    cleaned = clean(array, {})
+    assert cleaned.reasons == {0: geometry.EMPTY, 3: geometry.NOT_FINITE}
+
+
+def test_curves_are_rejected_by_name():
+    curve = (1).to_bytes(1, "little") + (8).to_bytes(4, "little") + (0).to_bytes(4, "little")
+    assert clean(pa.array([curve]), {}).reasons == {0: "CircularString geometry is not supported"}
+
+
+def test_m_values_are_dropped_and_heights_kept():
+    cleaned = clean(wkb("POINT ZM(1 2 3 4)", "POINT M(1 2 4)", "POINT Z(1 2 3)"), {})
+    assert cleaned.with_m == 2
+    assert wkt(cleaned.geometries) == ["POINT Z (1 2 3)", "POINT (1 2)", "POINT Z (1 2 3)"]
+
+
+def test_fitting_makes_multi_geometries_and_gives_missing_heights_zero():
+    cleaned = clean(wkb("LINESTRING Z(0 0 5,1 1 5)", "MULTILINESTRING((0 0,1 1))", None), {})
+    assert fit(cleaned, "MULTILINESTRING", has_z=True) == 1
+    assert wkt(cleaned.geometries) == ["MULTILINESTRING Z ((0 0 5, 1 1 5))", "MULTILINESTRING Z ((0 0 0, 1 1 0))", None]
+
+
+@pytest.mark.parametrize(
+    ("kind", "texts"),
+    [
+        ("MULTIPOLYGON", [SQUARE, None, f"MULTIPOLYGON({SQUARE.removeprefix('POLYGON')})"]),
+        ("MULTILINESTRING", ["LINESTRING Z(0 0 1,1 1 2)", "MULTILINESTRING Z((0 0 1,1 1 2),(3 3 3,4 4 4))"]),
+        ("MULTIPOINT", ["POINT(1 2)", "MULTIPOINT((1 2),(3 4))"]),
+        ("POINT", ["POINT(1 2)", None]),
+    ],
+)
+def test_promoting_bytes_gives_what_promoting_geometries_gives(kind, texts):
+    array, has_z = wkb(*texts), "Z" in texts[0]
+    cleaned = clean(array, {})
+    fit(cleaned, kind, has_z=has_z)
+    assert promote_wkb(array, kind, has_z=has_z).to_pylist() == to_wkb(cleaned.geometries, has_z=has_z).to_pylist()
+
+
+def survey(*texts):
+    result = Survey()
+    for text in texts:
+        result.add(wkb(text), {})
+    return result
+
+
+def test_points_stay_points_unless_one_is_a_multipoint():
+    assert survey("POINT(1 2)", None).geometry_type == "POINT"
+    assert survey("POINT(1 2)", "MULTIPOINT((1 2))").geometry_type == "MULTIPOINT"
+    assert survey("LINESTRING(0 0,1 1)").geometry_type == "MULTILINESTRING"
+
+
+def test_dimensions_that_no_one_table_holds_are_seen():
+    assert survey("POINT(1 2)", SQUARE).mixed
+    assert survey("GEOMETRYCOLLECTION(POINT(1 2))").mixed
+    assert not survey(SQUARE, f"MULTIPOLYGON({SQUARE.removeprefix('POLYGON')})").mixed
+    assert survey("POINT(1 2)", "POINT(1 2)", SQUARE).type_counts() == "2 Point, 1 Polygon"
+
+
+def test_only_bytes_that_need_no_work_are_passed_on_as_they_are():
+    assert survey(SQUARE, None).wkb_as_is
+    assert not survey(SQUARE, BOWTIE).wkb_as_is
+    assert not survey("POINT Z(1 2 3)", "POINT(1 2)").wkb_as_is
+    assert not survey("POINT M(1 2 3)").wkb_as_is
+
+
+def test_a_layer_that_was_found_sound_is_not_checked_again():
+    assert survey(SQUARE, None).untouched
+    assert clean(wkb(BOWTIE), {}, sound=True).repaired == {}

@@ -1,0 +1,311 @@
+import datetime as dt
+from collections import Counter
+from decimal import Decimal
+from io import BytesIO
+
+import geopandas as gpd
+import numpy as np
+import pyarrow as pa
+import pytest
+import shapely
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.vector.load import open_session, stage_table
+from geo_assets.vector.models import ColumnPlan, LayerPlan, StreamReport
+from geo_assets.vector.names import column_names
+from geo_assets.vector.types import arrow_type, convert, sql_type, wire_schema, wire_type
+from geo_assets_tests.vector.builders import BOWTIE, NATURAL_EARTH, SQUARE, frame, points, write
+
+
+def plan_of(count=1, geometry_type="POINT", srid=4326, has_z=False, **wires):
+    names = column_names(list(wires))
+    columns = tuple(
+        ColumnPlan(position=i, source_name=source, name=name, arrow_type=wire, sql_type=sql_type(wire))
+        for i, (source, name, wire) in enumerate(zip(wires, names, wires.values(), strict=True))
+    )
+    return LayerPlan(
+        driver="GPKG", columns=columns, geometry_type=geometry_type, has_z=has_z, srid=srid, source_crs=f"EPSG:{srid}", crs_name="x",
+        feature_count=count, bounds=(0, 0, 1, 1), bbox_4326=(0, 0, 1, 1), footprint={},
+    )  # fmt: skip
+
+
+def ipc(schema, *batches):
+    sink = BytesIO()
+    with pa.ipc.new_stream(sink, schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    return BytesIO(sink.getvalue())
+
+
+POINT = shapely.to_wkb(shapely.Point(1, 2))
+
+
+def simple(values=(1, 2), wkb=POINT):
+    plan = plan_of(len(values), a="int32")
+    batch = pa.record_batch([pa.array(values, pa.int32()), pa.array([wkb] * len(values), pa.binary())], schema=wire_schema(plan.columns))
+    return plan, batch
+
+
+def stage(dsn, plan, file, rows, table="a", suffix="s1", **options):
+    return stage_table(dsn, plan, table, file, lambda: StreamReport(rows=rows), staging_suffix=suffix, source="a.gpkg", **options)
+
+
+def test_a_table_is_typed_keyed_indexed_and_commented(tmp_path, load, db):
+    loaded = load(write(frame(SQUARE, Ünï=["x"]), tmp_path / "lots of land.gpkg", layer="Lots"), "typed")
+    assert db.rows("select type, srid, coord_dimension from geometry_columns where f_table_name = 'typed'") == [("MULTIPOLYGON", 4326, 2)]
+    assert db.rows("select column_name, data_type from information_schema.columns where table_name = 'typed' order by ordinal_position") == [
+        ("gid", "bigint"), ("uni", "text"), ("geom", "USER-DEFINED"),
+    ]  # fmt: skip
+    indexes = dict(db.rows("select indexname, indexdef from pg_indexes where tablename = 'typed'"))
+    assert set(indexes) == {"typed_pkey", "typed_geom_idx"}
+    assert "gist" in indexes["typed_geom_idx"]
+    assert db.value("select pg_get_serial_sequence('vector.typed', 'gid')") == "vector.typed_gid_seq"
+    assert db.value("select obj_description('vector.typed'::regclass)") == "lots of land.gpkg, layer Lots"
+    assert db.value("select col_description('vector.typed'::regclass, 2)") == "Ünï"
+    assert db.value("select reltuples from pg_class where oid = 'vector.typed'::regclass") == 1  # analysed
+    assert loaded.tables[0].rows == 1
+
+
+def test_values_survive_exactly(tmp_path, load, db):
+    source = gpd.GeoDataFrame(
+        {
+            "id": np.array([2**63 - 1, 2**53 + 1, -(2**63)], dtype="int64"),
+            "empty": ["", None, "x"],
+            "select": ["a", "b", "c"],
+            "Ünï côde": ["é", "漢", "🌍"],
+            "gid": [7, 8, 9],
+            "flag": [True, False, True],
+        },
+        geometry=gpd.points_from_xy([174.0, 175.0, -41.0], [-41.0, -42.0, 2.0]),
+        crs=4326,
+    )
+    load(write(source, tmp_path / "odd.gpkg", layer="drop table; --"), "odd")
+    assert db.rows("select * from vector.odd order by gid")[0][1:-1] == (2**63 - 1, "", "a", "é", 7, True)
+    assert db.rows("select id, empty, uni_code, gid_, flag from vector.odd order by gid") == [
+        (2**63 - 1, "", "é", 7, True),
+        (2**53 + 1, None, "漢", 8, False),
+        (-(2**63), "x", "🌍", 9, True),
+    ]
+
+
+def test_integers_with_nulls_stay_integers(tmp_path, load, db):
+    import pandas as pd
+
+    load(write(points(2, n=pd.array([2**60 + 1, None], dtype="Int64")), tmp_path / "a.gpkg"), "nulls")
+    assert db.rows("select n, pg_typeof(n)::text from vector.nulls order by gid") == [(2**60 + 1, "bigint"), (None, "bigint")]
+
+
+def test_what_postgis_holds_is_what_geopandas_reads(load, db):
+    load(NATURAL_EARTH, "ne")
+    source = gpd.read_file(NATURAL_EARTH)
+    geometry = shapely.from_wkb([bytes(row[0]) for row in db.rows("select st_asbinary(geom) from vector.ne order by gid")])
+    assert shapely.equals(geometry, source.geometry.values).all()
+    assert [row[0] for row in db.rows("select name from vector.ne order by gid")] == source["name"].tolist()
+    assert db.value("select count(*) from vector.ne where not st_isvalid(geom)") == 0
+
+
+def test_repaired_geometry_is_valid_to_postgis_and_null_is_kept(tmp_path, load, db):
+    load(write(frame(BOWTIE, None, "POLYGON EMPTY"), tmp_path / "a.gpkg"), "repaired")
+    assert db.rows("select st_isvalid(geom), st_area(geom) from vector.repaired order by gid") == [(True, 2.0), (None, None)]
+
+
+def test_heights_make_a_table_with_heights(tmp_path, load, db):
+    load(write(frame("LINESTRING Z(0 0 1,1 1 2)"), tmp_path / "a.gpkg"), "high")
+    assert db.rows("select type, coord_dimension, st_astext(geom) from geometry_columns, vector.high where f_table_name = 'high'") == [
+        ("MULTILINESTRING", 3, "MULTILINESTRING Z ((0 0 1,1 1 2))")
+    ]
+
+
+def test_a_layer_is_transformed_as_postgis_would(tmp_path, load, db):
+    load(write(frame("POINT(173 -41)", "POINT(170 -45)"), tmp_path / "a.gpkg"), "moved", target_crs="EPSG:2193")
+    assert db.value("select st_srid(geom) from vector.moved limit 1") == 2193
+    assert (
+        db.value(
+            "select max(st_distance(geom, st_transform(st_setsrid(p, 4326), 2193))) from vector.moved, (values (1, st_point(173, -41)), (2, st_point(170, -45))) v(n, p) where gid = v.n"
+        )
+        < 1e-6
+    )
+
+
+def test_every_layer_of_a_source_becomes_a_table(tmp_path, load, db):
+    path = write(points(3), tmp_path / "a.gpkg", layer="one")
+    write(frame(SQUARE), path, layer="two")
+    assert [(t.table, t.rows, t.geometry_type) for t in load(path, "several").tables] == [
+        ("vector.several", 3, "POINT"),
+        ("vector.several_1", 1, "MULTIPOLYGON"),
+    ]
+
+
+_TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
+_DATES = st.dates(dt.date(1, 1, 1), dt.date(9999, 12, 31))
+_TIMES = st.datetimes()
+_COLUMNS = {
+    "bool": (pa.bool_(), st.booleans()),
+    "i8": (pa.int8(), st.integers(-(2**7), 2**7 - 1)),
+    "u16": (pa.uint16(), st.integers(0, 2**16 - 1)),
+    "i32": (pa.int32(), st.integers(-(2**31), 2**31 - 1)),
+    "i64": (pa.int64(), st.integers(-(2**63), 2**63 - 1)),
+    "u64": (pa.uint64(), st.integers(0, 2**64 - 1)),
+    "f32": (pa.float32(), st.floats(width=32, allow_nan=False)),
+    "f64": (pa.float64(), st.floats(allow_nan=False)),
+    "dec": (pa.decimal128(38, 9), st.decimals(-(10**28), 10**28, places=9)),
+    "text": (pa.string(), _TEXT),
+    "enum": (pa.dictionary(pa.int32(), pa.string()), _TEXT),
+    "bytes": (pa.binary(), st.binary(max_size=20)),
+    "date": (pa.date32(), _DATES),
+    "time": (pa.time64("us"), st.times()),
+    "ts": (pa.timestamp("us"), _TIMES),
+    "tz": (pa.timestamp("us", "UTC"), _TIMES.map(lambda t: t.replace(tzinfo=dt.UTC))),
+    "texts": (pa.list_(pa.string()), st.lists(_TEXT | st.none(), max_size=4)),
+    "numbers": (pa.list_(pa.int64()), st.lists(st.integers(-(2**63), 2**63 - 1), max_size=4)),
+    "nested": (
+        pa.struct([("a", pa.int64()), ("b", pa.list_(pa.string()))]),
+        st.fixed_dictionaries({"a": st.integers(-(2**63), 2**63 - 1), "b": st.lists(_TEXT, max_size=3)}),
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def session(dsn):
+    with open_session(dsn) as session:
+        yield session
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.fixed_dictionaries({name: st.none() | values for name, (_, values) in _COLUMNS.items()}), min_size=1, max_size=8))
+def test_every_supported_value_comes_back_from_postgresql_as_it_was(session, db, rows):
+    wires = {name: wire_type(name, arrow) for name, (arrow, _) in _COLUMNS.items()}
+    plan = plan_of(len(rows), **wires)
+    arrays = [convert(pa.array([row[name] for row in rows], arrow), wires[name], Counter()) for name, (arrow, _) in _COLUMNS.items()]
+    batch = pa.record_batch([*arrays, pa.array([POINT] * len(rows), pa.binary())], schema=wire_schema(plan.columns))
+    stage(session, plan, ipc(batch.schema, batch), len(rows), table="rt")
+    columns = ", ".join(f'"{c.name}"' + ("::double precision" if c.name == "f32" else "") for c in plan.columns)
+    assert db.rows(f"select {columns} from vector_staging.rt__s1 order by gid") == [tuple(row[name] for name in _COLUMNS) for row in rows]
+
+
+def test_numeric_edges_come_back_exactly(dsn, db):
+    plan = plan_of(4, d="decimal(76, 10)", e="decimal(5, 5)")
+    d = [Decimal(0), Decimal("-0.0000000001"), Decimal("9" * 66 + "." + "9" * 10), Decimal(100000000)]
+    e = [Decimal("0.00001"), Decimal("-0.99999"), Decimal(0), None]
+    batch = pa.record_batch(
+        [pa.array(d, arrow_type("decimal(76, 10)")), pa.array(e, arrow_type("decimal(5, 5)")), pa.array([POINT] * 4)],
+        schema=wire_schema(plan.columns),
+    )
+    stage(dsn, plan, ipc(batch.schema, batch), 4, table="edges")
+    assert db.rows("select d, e from vector_staging.edges__s1 order by gid") == list(zip(d, e, strict=True))
+    db.run("drop table vector_staging.edges__s1")
+
+
+def refused(code, dsn, *arguments, **options):
+    with pytest.raises(GeoAssetsError) as caught:
+        stage(dsn, *arguments, **options)
+    assert caught.value.code == code, caught.value
+    return str(caught.value)
+
+
+def test_a_stream_of_another_schema_is_refused_before_its_first_row(dsn, db):
+    plan, _ = simple()
+    other = pa.schema([("a", pa.int64()), ("geom", pa.binary())])
+    batch = pa.record_batch([[1], [POINT]], schema=other)
+    assert "int64" in refused("SCHEMA_MISMATCH", dsn, plan, ipc(other, batch), 1)
+    assert db.staged() == []
+
+
+def test_a_stream_that_breaks_off_tells_what_befell_the_child(dsn, db):
+    plan, batch = simple()
+    body = ipc(batch.schema, batch).getvalue()
+
+    def died():
+        raise GeoAssetsError("SANDBOX_CRASHED", "the reader died")
+
+    for cut in (0, 10, len(body) // 2, len(body) - 8, len(body)):
+        with pytest.raises(GeoAssetsError) as caught:
+            stage_table(dsn, plan, "a", BytesIO(body[:cut]), died, staging_suffix="s1", source="a.gpkg")
+        assert caught.value.code == "SANDBOX_CRASHED"
+        assert db.staged() == []
+
+
+def test_a_stream_that_breaks_off_without_a_reason_is_our_fault(dsn, db):
+    plan, batch = simple()
+    body = ipc(batch.schema, batch).getvalue()
+    assert "broke off" in refused("INTERNAL", dsn, plan, BytesIO(body[: len(body) // 2]), 2)
+    assert db.staged() == []
+
+
+def test_a_count_that_does_not_add_up_is_refused(dsn, db):
+    plan, batch = simple()
+    assert "3 rows were sent, 2 received and 2 stored" in refused("SCHEMA_MISMATCH", dsn, plan, ipc(batch.schema, batch), 3)
+    assert db.staged() == []
+
+
+@pytest.mark.parametrize(
+    "wkb",
+    [
+        b"garbage",
+        shapely.to_wkb(shapely.from_wkt("LINESTRING(0 0,1 1)")),
+        shapely.to_wkb(shapely.Point(1, 2, 3), flavor="iso"),
+        shapely.to_wkb(shapely.set_srid(shapely.Point(1, 2), 3857), include_srid=True),
+    ],
+    ids=["garbage", "line", "height", "srid"],
+)
+def test_a_geometry_of_another_type_is_refused_by_the_column(dsn, db, wkb):
+    plan, batch = simple(wkb=wkb)
+    answered = []
+    with pytest.raises(GeoAssetsError, match="refused a value") as caught:
+        stage_table(dsn, plan, "a", ipc(batch.schema, batch), lambda: answered.append(1), staging_suffix="s1", source="a.gpkg")
+    assert caught.value.error_class == "invalid"
+    assert answered == [1]  # the child's answer was taken: its next call gets its own
+    assert db.staged() == []
+
+
+def test_a_batch_that_is_not_what_it_says_is_not_passed_on(dsn, db):
+    plan = plan_of(1, t="string")
+    batch = pa.record_batch([pa.array([b"\xff\xfe"], pa.binary()).view(pa.string()), pa.array([POINT])], schema=wire_schema(plan.columns))
+    assert "UTF8" in refused("INTERNAL", dsn, plan, ipc(batch.schema, batch), 1)
+    assert db.staged() == []
+
+
+def test_a_srid_that_postgis_does_not_know_is_refused(dsn, db):
+    plan = plan_of(1, srid=999_998)
+    batch = pa.record_batch([[POINT]], schema=wire_schema(plan.columns))
+    refused("INVALID_CRS", dsn, plan, ipc(batch.schema, batch), 1)
+    assert db.staged() == []
+
+
+def test_a_leftover_of_the_same_attempt_is_replaced(dsn, db):
+    plan, batch = simple()
+    stage(dsn, plan, ipc(batch.schema, batch), 2)
+    stage(dsn, plan, ipc(batch.schema, batch), 2)
+    assert db.staged() == ["a__s1"]
+    db.run("drop table vector_staging.a__s1")
+
+
+@pytest.mark.parametrize("table", ["", "A", "a b", 'a"; drop table x', "1a", "x" * 51, "vector.a"])
+def test_only_plain_table_names_are_taken(dsn, table):
+    plan, batch = simple()
+    refused("INVALID_PARAMETERS", dsn, plan, ipc(batch.schema, batch), 2, table=table)
+
+
+def test_a_reader_may_select_once_it_is_said_so(dsn, db):
+    plan, batch = simple()
+    stage(dsn, plan, ipc(batch.schema, batch), 2, reader_role="a_reader")
+    assert db.value("select has_table_privilege('a_reader', 'vector_staging.a__s1', 'select')")
+    assert not db.value("select has_table_privilege('a_reader', 'vector_staging.a__s1', 'insert')")
+    db.run("drop table vector_staging.a__s1")
+
+
+def test_one_session_serves_several_tables_also_after_a_failure(dsn, db):
+    plan, batch = simple()
+    with open_session(dsn) as session:
+        stage(session, plan, ipc(batch.schema, batch), 2, table="a")
+        refused("SCHEMA_MISMATCH", session, plan, ipc(batch.schema, batch), 3, table="b")
+        stage(session, plan, ipc(batch.schema, batch), 2, table="c")
+    assert sorted(db.staged()) == ["a__s1", "c__s1"]
+    db.run("drop table vector_staging.a__s1, vector_staging.c__s1")
+
+
+def test_a_database_that_is_away_is_a_passing_fault():
+    plan, batch = simple()
+    assert refused("DATABASE_UNAVAILABLE", "postgresql://nobody@127.0.0.1:1/none", plan, ipc(batch.schema, batch), 2)

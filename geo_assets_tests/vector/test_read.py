@@ -1,0 +1,293 @@
+import json
+import sqlite3
+import zipfile
+
+import geopandas as gpd
+import numpy as np
+import pyarrow as pa
+import pytest
+import shapely
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.vector.layers import BATCH_ROWS
+from geo_assets_tests.vector.builders import BOWTIE, NATURAL_EARTH, SQUARE, frame, points, shapefile_parts, write, zip_tree, zipped
+from geo_assets_tests.vector.conftest import send
+
+
+def refusal(look, path, code, **request):
+    with pytest.raises(GeoAssetsError) as caught:
+        look(path, **request)
+    assert caught.value.code == code, caught.value
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("ending", "driver"),
+    [
+        ("gpkg", "GPKG"),
+        ("shp", "ESRI Shapefile"),
+        ("geojson", "GeoJSON"),
+        ("geojsonl", "GeoJSONSeq"),
+        ("fgb", "FlatGeobuf"),
+        ("kml", "LIBKML"),
+    ],
+)
+def test_each_format_is_read_by_its_driver(tmp_path, look, ending, driver):
+    (plan,) = look(write(points(5), tmp_path / f"a.{ending}")).layers
+    assert (plan.driver, plan.feature_count, plan.srid, plan.geometry_type) == (driver, 5, 4326, "POINT")
+    assert np.allclose(plan.bbox_4326, (5, 50, 6, 51))
+
+
+def test_a_format_is_told_by_its_bytes_and_not_by_its_name(tmp_path, look):
+    path = write(points(5), tmp_path / "a.gpkg").rename(tmp_path / "a.geojson")
+    assert look(path).layers[0].driver == "GPKG"
+    lines = write(points(5), tmp_path / "b.geojsonl").rename(tmp_path / "b.json")
+    assert look(lines).layers[0].driver == "GeoJSONSeq"
+
+
+def test_upper_case_and_mixed_case_parts_are_one_shapefile(tmp_path, look):
+    shp = write(points(3), tmp_path / "roads.shp")
+    for part in shapefile_parts(shp):
+        part.rename(part.with_name("ROADS" + part.suffix.upper() if part.suffix != ".dbf" else "Roads.Dbf"))
+    zipped(tmp_path / "upper.zip", *[p for p in tmp_path.iterdir() if p.suffix != ".zip"])
+    (plan,) = look(tmp_path / "upper.zip").layers
+    assert (plan.feature_count, plan.srid) == (3, 4326)
+
+
+def test_every_shapefile_of_a_nested_archive_becomes_a_layer(tmp_path, look):
+    (tmp_path / "deep").mkdir()
+    one, two = write(points(2), tmp_path / "one.shp"), write(frame(SQUARE), tmp_path / "deep/two.shp")
+    members = {f"x/y/{p.name}": p for p in shapefile_parts(one)} | {f"z/{p.name}": p for p in shapefile_parts(two)}
+    report = look(zipped(tmp_path / "a.zip", **members, **{"readme.txt": one.with_suffix(".prj"), "__MACOSX/x/._one.shp": one}))
+    assert [(p.member, p.geometry_type, p.label) for p in report.layers] == [
+        ("x/y/one.shp", "POINT", "x/y/one"),
+        ("z/two.shp", "MULTIPOLYGON", "z/two"),
+    ]
+    assert "readme.txt" in report.warnings[0]
+
+
+def test_documentation_beside_the_data_of_an_archive_is_left_out(tmp_path, look):
+    (tmp_path / "meta.json").write_text('{"title": "x"}')
+    (tmp_path / "codes.csv").write_text("code,meaning\n1,x\n")
+    report = look(zipped(tmp_path / "a.zip", write(points(2), tmp_path / "a.gpkg"), tmp_path / "meta.json", tmp_path / "codes.csv"))
+    assert len(report.layers) == 1
+    assert len(report.warnings) == 2
+
+
+def test_a_file_geodatabase_in_an_archive_is_one_source(tmp_path, look):
+    gdb = write(points(4, crs=2193), tmp_path / "a.gdb", layer="roads")
+    (plan,) = look(zip_tree(tmp_path / "a.gdb.zip", gdb)).layers
+    assert (plan.driver, plan.layer, plan.feature_count, plan.srid, plan.member) == ("OpenFileGDB", "roads", 4, 2193, None)
+
+
+def test_a_kmz_is_its_document(tmp_path, look):
+    kml = write(points(3), tmp_path / "doc.kml")
+    path = tmp_path / "a.kmz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(kml, "doc.kml")
+        archive.writestr("images/a.png", "x")
+    assert look(path).layers[0].feature_count == 3
+
+
+def test_kml_columns_that_the_file_does_not_have_are_left_out(tmp_path, look):
+    plan = look(write(points(3, Name=["a", "b", "c"], speed=[1.0, 2.0, 3.0]), tmp_path / "a.kml")).layers[0]
+    assert [c.name for c in plan.columns if c.name != "id"] == ["name", "speed"]
+
+
+def test_kml_layers_of_one_name_are_all_read(tmp_path, look):
+    def folder(x):
+        return f"<Folder><name>layer</name><Placemark><Point><coordinates>{x},2</coordinates></Point></Placemark></Folder>"
+
+    path = tmp_path / "a.kml"
+    path.write_text(f'<kml xmlns="http://www.opengis.net/kml/2.2"><Document>{folder(1)}{folder(5)}</Document></kml>')
+    assert sorted(plan.bounds[0] for plan in look(path).layers) == [1, 5]
+
+
+def test_layers_without_features_or_geometry_are_left_out_with_a_warning(tmp_path, look):
+    path = write(points(3), tmp_path / "a.gpkg", layer="full")
+    write(points(3).iloc[:0], path, layer="empty", geometry_type="Point")
+    write(frame(None, None), path, layer="null", geometry_type="Point")
+    report = look(path)
+    assert [plan.layer for plan in report.layers] == ["full"]
+    assert any("'empty'" in w and "no feature" in w for w in report.warnings)
+    assert any("'null'" in w and "no geometry in its 2 features" in w for w in report.warnings)
+
+
+def test_a_file_of_nothing_says_what_it_lacks(tmp_path, look):
+    nothing = tmp_path / "a.geojson"
+    nothing.write_text('{"type": "FeatureCollection", "features": []}')
+    assert "no feature" in refusal(look, nothing, "VECTOR_NO_LAYERS")
+    nothing.write_text('{"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {"a": 1}, "geometry": null}]}')
+    assert "no geometry" in refusal(look, nothing, "VECTOR_NO_GEOMETRY")
+
+
+def test_mixed_geometry_is_refused_with_its_counts(tmp_path, look):
+    path = write(frame("POINT(1 2)", SQUARE, SQUARE), tmp_path / "a.gpkg")
+    assert "1 Point, 2 Polygon" in refusal(look, path, "VECTOR_MIXED_GEOMETRY")
+
+
+def test_a_layer_of_nothing_but_rubbish_is_refused_with_its_reasons(tmp_path, look):
+    path = write(frame("POLYGON EMPTY", "POLYGON((0 0,1 1,0 0,0 0))"), tmp_path / "a.gpkg")
+    message = refusal(look, path, "VECTOR_ALL_REJECTED")
+    assert "1 empty geometry" in message
+    assert "not repairable" in message
+
+
+def test_a_layer_without_crs_needs_one(tmp_path, look):
+    path = write(points(3, crs=None), tmp_path / "a.gpkg")
+    refusal(look, path, "VECTOR_NO_CRS")
+    plan = look(path, source_crs="EPSG:4258").layers[0]
+    assert (plan.srid, plan.warnings) == (4258, ())
+
+
+def test_what_a_file_says_of_its_crs_wins_over_what_is_said_of_it(tmp_path, look):
+    plan = look(write(points(3), tmp_path / "a.gpkg"), source_crs="EPSG:2193").layers[0]
+    assert plan.srid == 4326
+    assert "source_crs was not used" in plan.warnings[0]
+
+
+def test_an_unknown_target_is_refused(tmp_path, look):
+    with pytest.raises(GeoAssetsError) as caught:
+        look(write(points(3), tmp_path / "a.gpkg"), target_crs="EPSG:999999")
+    assert caught.value.code == "INVALID_CRS"
+
+
+def test_coordinates_beyond_the_globe_are_pointed_out(tmp_path, look):
+    path = write(gpd.GeoDataFrame(geometry=gpd.points_from_xy([500_000], [5_000_000]), crs=4326), tmp_path / "a.gpkg")
+    assert "is its CRS right" in look(path).layers[0].warnings[0]
+
+
+@pytest.mark.parametrize("target", [None, "EPSG:3035"])
+def test_what_is_sent_is_what_an_independent_reader_sees(tmp_path, private, look, target):
+    source = gpd.read_file(NATURAL_EARTH)
+    path = write(source, tmp_path / "a.gpkg")
+    plan = look(path, target_crs=target).layers[0]
+    file, report = send(private(path), plan)
+    table = pa.ipc.open_stream(file).read_all()
+    expected = source.to_crs(target) if target else source
+    assert report.rows == len(source)
+    assert table.column_names == ["pop_est", "continent", "name", "iso_a3", "gdp_md_est", "geom"]
+    assert table["name"].to_pylist() == source["name"].tolist()
+    sent = shapely.from_wkb(table["geom"].to_numpy())
+    assert {g.geom_type for g in sent} == {"MultiPolygon"}
+    assert np.allclose(shapely.total_bounds(sent), expected.total_bounds)
+    if target is None:
+        assert plan.wkb_as_is
+        assert shapely.equals(sent, source.geometry.values).all()
+    else:
+        assert np.isclose(
+            shapely.area(sent).sum(),
+            shapely.area(shapely.make_valid(expected.geometry.values, method="structure", keep_collapsed=False)).sum(),
+            rtol=1e-6,
+        )
+
+
+def test_the_account_of_repairs_and_rejects_adds_up(tmp_path, private, look):
+    path = write(frame(SQUARE, BOWTIE, None, "POLYGON EMPTY", n=[1, 2, 3, 4]), tmp_path / "a.gpkg")
+    plan = look(path).layers[0]
+    assert (plan.feature_count, plan.null_geometries, plan.rejected_by_reason, plan.repaired_by_reason) == (
+        4,
+        1,
+        {"empty geometry": 1},
+        {"Self-intersection": 1},
+    )
+    file, report = send(private(path), plan)
+    assert (report.rows, report.rejected, report.repaired) == (3, plan.rejected_by_reason, plan.repaired_by_reason)
+    rows = pa.ipc.open_stream(file).read_all().to_pylist()
+    assert [(row["n"], row["geom"] is None) for row in rows] == [(1, False), (2, False), (3, True)]
+
+
+def test_points_that_the_target_crs_cannot_hold_are_rejected(tmp_path, private, look):
+    path = write(frame("POINT(10 50)", "POINT(10 95)"), tmp_path / "a.gpkg")
+    _, report = send(private(path), look(path, target_crs="EPSG:3857").layers[0])
+    assert (report.rows, report.rejected) == (1, {"outside the area of the target CRS": 1})
+
+
+def test_heights_are_kept_and_m_values_reported(tmp_path, look):
+    plan = look(write(frame("LINESTRING Z(0 0 1,1 1 2)", "LINESTRING(0 0,1 1)"), tmp_path / "a.gpkg")).layers[0]
+    assert plan.has_z
+    assert "1 of 2 geometries have no height" in plan.warnings[0]
+    plan = look(NATURAL_EARTH.parent.parent / "line_zm.gpkg").layers[0]
+    assert plan.has_z
+    assert "M values" in plan.warnings[0]
+
+
+@pytest.mark.parametrize("name", ["curve.gpkg", "curvepolygon.gpkg", "multisurface.gpkg"])
+def test_a_layer_of_curves_is_refused_by_name(look, name):
+    assert "is not supported" in refusal(look, NATURAL_EARTH.parent.parent / name, "VECTOR_ALL_REJECTED")
+
+
+def test_large_layers_are_sent_in_bounded_batches(tmp_path, private, look):
+    path = write(points(20_000), tmp_path / "a.fgb")
+    file, report = send(private(path), look(path).layers[0])
+    sizes = [len(batch) for batch in pa.ipc.open_stream(file)]
+    assert sum(sizes) == report.rows == 20_000
+    assert max(sizes) <= BATCH_ROWS
+
+
+def test_geojson_values_keep_their_types(tmp_path, private, look):
+    path = tmp_path / "a.geojson"
+    properties = {"i": 2**53 + 1, "t": "2020-01-01T02:00:00+02:00", "o": {"a": [1, None]}, "l": ["a", ""], "b": True, "e": "", "n": None}
+    feature = {"type": "Feature", "properties": properties, "geometry": {"type": "Point", "coordinates": [1, 2]}}
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    plan = look(path).layers[0]
+    assert {c.name: c.sql_type for c in plan.columns} == {
+        "i": "bigint",
+        "t": "timestamptz",
+        "o": "jsonb",
+        "l": "text[]",
+        "b": "boolean",
+        "e": "text",
+        "n": "text",
+    }
+    (row,) = pa.ipc.open_stream(send(private(path), plan)[0]).read_all().to_pylist()
+    assert (row["i"], row["l"], row["e"], row["n"], json.loads(row["o"])) == (2**53 + 1, ["a", ""], "", None, {"a": [1, None]})
+    assert row["t"].isoformat() == "2020-01-01T00:00:00+00:00"
+
+
+def test_a_coded_domain_is_stored_as_its_codes(tmp_path, private, look):
+    path = write(points(2, code=np.array([1, 2], dtype="int32")), tmp_path / "a.gpkg", layer="t")
+    with sqlite3.connect(path) as connection:
+        connection.executescript("""
+            create table gpkg_data_columns (table_name text, column_name text, name text, title text, description text, mime_type text, constraint_name text);
+            create table gpkg_data_column_constraints (constraint_name text, constraint_type text, value text, min numeric, min_is_inclusive boolean,
+                max numeric, max_is_inclusive boolean, description text);
+            insert into gpkg_data_columns values ('t', 'code', 'code', null, null, null, 'd');
+            insert into gpkg_data_column_constraints values ('d', 'enum', '1', null, null, null, null, 'one'), ('d', 'enum', '2', null, null, null, null, 'two');
+        """)
+    connection.close()
+    plan = look(path).layers[0]
+    assert plan.columns[0].sql_type == "integer"
+    assert pa.ipc.open_stream(send(private(path), plan)[0]).read_all()["code"].to_pylist() == [1, 2]
+
+
+def test_geoparquet_says_its_crs_or_means_longitude_and_latitude(tmp_path, look):
+    path = tmp_path / "a.parquet"
+    points(3, crs=2193).to_parquet(path)
+    assert look(path).layers[0].srid == 2193
+    points(3, crs="OGC:CRS84").to_parquet(path)
+    assert look(path).layers[0].srid == 4326
+    points(3, crs=None).to_parquet(path)
+    refusal(look, path, "VECTOR_NO_CRS")
+
+
+def test_parquet_without_geometry_or_with_another_encoding_is_refused(tmp_path, look):
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"a": [1]}), path)
+    refusal(look, path, "VECTOR_NO_GEOMETRY")
+    points(3).to_parquet(path, geometry_encoding="geoarrow")
+    assert "'point'" in refusal(look, path, "VECTOR_UNSUPPORTED")
+
+
+@pytest.mark.parametrize(("declared", "text"), [(None, "Zürich"), ("UTF-8", "Zürich 漢"), (None, "Zürich 漢 – naïve")])
+def test_shapefile_text_is_read_in_the_encoding_it_is_in(tmp_path, private, look, declared, text):
+    encoding = "UTF-8" if "漢" in text else "ISO-8859-1"
+    shp = write(points(2, town=[text, "x"]), tmp_path / "a.shp", encoding=encoding)
+    if declared is None:
+        shp.with_suffix(".cpg").unlink()
+        dbf = shp.with_suffix(".dbf")
+        dbf.write_bytes(dbf.read_bytes()[:29] + b"\0" + dbf.read_bytes()[30:])  # no code page either
+    rows = pa.ipc.open_stream(send(private(shp), look(shp).layers[0])[0]).read_all()
+    assert rows["town"].to_pylist() == [text, "x"]
