@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from geo_assets.local.debian_packages import UNPACKED
+from geo_assets.local.postgresql import ensure_binaries
+from geo_assets.settings import default_home
+
 
 class Cli:
     """`geo-assets` as a user calls it."""
@@ -26,12 +30,30 @@ class Cli:
         return json.loads(done.stdout)
 
 
+def reachable(folder: Path) -> Path:
+    """A temporary folder that PostgreSQL's user can reach: pytest makes them for their owner alone."""
+    for part in (folder, *folder.parents):
+        if "pytest" in part.name:
+            part.chmod(0o755)
+    return folder
+
+
 @pytest.fixture(scope="session")
-def cli(tmp_path_factory):
-    home = tmp_path_factory.mktemp("home")
-    for folder in (home, *home.parents):  # PostgreSQL's user must reach its data directory
-        if "pytest" in folder.name:
-            folder.chmod(0o755)
+def postgres_home(tmp_path_factory):
+    """A home with PostgreSQL's programs: the machine's, those unpacked for the checkout, or unpacked now."""
+    home = reachable(tmp_path_factory.mktemp("postgres"))
+    unpacked = default_home() / UNPACKED
+    if unpacked.is_dir():
+        (home / UNPACKED).symlink_to(unpacked)
+    ensure_binaries(home, print)
+    return home
+
+
+@pytest.fixture(scope="session")
+def cli(tmp_path_factory, postgres_home):
+    home = reachable(tmp_path_factory.mktemp("home"))
+    if (postgres_home / UNPACKED).is_dir():
+        (home / UNPACKED).symlink_to((postgres_home / UNPACKED).resolve())
     cli = Cli(home)
     started = cli.run("up")
     assert started.returncode == 0, started.stderr

@@ -11,8 +11,14 @@ from geo_assets.raster.models import ConvertReport
 from geo_assets.text import slug
 from geo_assets.vector.models import LayerPlan
 
-#: Vertices a side when bounds are taken to longitude and latitude: their edges are curves there.
-_DENSIFY = 21
+#: GDAL's names of data types that STAC spells alike, and those that it spells otherwise.
+_STAC_TYPES = {
+    name: name for name in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64")
+} | {
+    "complex_int16": "cint16",
+    "complex64": "cfloat32",
+    "complex128": "cfloat64",
+}
 
 
 def item_id(account: str, container: str, path: str) -> str:
@@ -20,7 +26,9 @@ def item_id(account: str, container: str, path: str) -> str:
     return f"{slug(path, length=60)}-{hashlib.sha256(f'{account}/{container}/{path}'.encode()).hexdigest()[:8]}"
 
 
-def cog_item(*, identity: str, collection: str, title: str, href: str, modified: datetime, report: ConvertReport) -> dict[str, Any]:
+def cog_item(
+    *, identity: str, collection: str, title: str, href: str, thumbnail: str | None, modified: datetime, report: ConvertReport
+) -> dict[str, Any]:
     """The validated item of a COG.
 
     Args:
@@ -28,41 +36,82 @@ def cog_item(*, identity: str, collection: str, title: str, href: str, modified:
         collection: the collection's id.
         title: the source's path.
         href: the COG, without credentials.
-        modified: the item's datetime: nothing in the file says when it was captured.
+        thumbnail: its PNG, likewise.
+        modified: when it was registered; the item's datetime where the file does not say when it was taken.
         report: what the conversion found.
 
     Raises:
         GeoAssetsError: STAC_INVALID.
     """
     import pystac
-    from pyproj import CRS, Transformer
-    from shapely.geometry import box, mapping
 
-    crs = CRS.from_wkt(report.crs_wkt)
-    bounds = Transformer.from_crs(crs, 4326, always_xy=True).transform_bounds(*report.bbox, densify_pts=_DENSIFY)
-    code = f"EPSG:{report.epsg}" if report.epsg else None
+    taken = datetime.fromisoformat(report.datetime) if report.datetime else modified
+    item = pystac.Item(
+        identity, report.footprint, list(report.bbox_4326), taken, _cog_properties(title, modified, report), collection=collection
+    )
+    item.stac_extensions = [_extension("projection", "v2.0.0"), _extension("file", "v2.1.0"), _extension("raster", "v2.0.0")]
+    asset = pystac.Asset(href, media_type=pystac.MediaType.COG, roles=["data", "visual"] if _is_visual(report) else ["data"])
+    asset.extra_fields = {
+        "file:size": report.bytes,
+        "file:checksum": f"1220{report.sha256}",  # multihash: sha2-256, 32 bytes
+        "bands": [_band(report, i) for i in range(report.count)],
+        "raster:spatial_resolution": report.gsd or report.resolution[0],
+    }
+    item.add_asset("data", asset)
+    if thumbnail:
+        item.add_asset("thumbnail", pystac.Asset(thumbnail, media_type=pystac.MediaType.PNG, roles=["thumbnail"]))
+    return _validated(item.to_dict(include_self_link=False, transform_hrefs=False))
+
+
+def _extension(name: str, version: str) -> str:
+    return f"https://stac-extensions.github.io/{name}/{version}/schema.json"
+
+
+def _cog_properties(title: str, modified: datetime, report: ConvertReport) -> dict[str, Any]:
     properties: dict[str, Any] = {
         "title": title,
-        "proj:code": code,
+        "created": modified.isoformat().replace("+00:00", "Z"),
+        "proj:code": f"EPSG:{report.epsg}" if report.epsg else None,
         "proj:shape": [report.height, report.width],
         "proj:transform": list(report.transform),
         "proj:bbox": list(report.bbox),
     }
-    if code is None:
-        properties["proj:wkt2"] = crs.to_wkt()
-    item = pystac.Item(identity, mapping(box(*bounds)), list(bounds), modified, properties, collection=collection)
-    item.stac_extensions = [
-        "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
-        "https://stac-extensions.github.io/file/v2.1.0/schema.json",
-    ]
-    asset = pystac.Asset(href, media_type=pystac.MediaType.COG, roles=["data"])
-    asset.extra_fields = {
-        "file:size": report.bytes,
-        "file:checksum": f"1220{report.sha256}",  # multihash: sha2-256, 32 bytes
-        "bands": [{"name": f"b{i}", "data_type": dtype} for i, dtype in enumerate(report.dtypes, 1)],
+    if report.epsg is None and report.projjson:
+        properties["proj:projjson"] = report.projjson
+    elif report.epsg is None and report.crs_wkt2:
+        properties["proj:wkt2"] = report.crs_wkt2
+    if report.gsd:
+        properties["gsd"] = report.gsd
+    return properties
+
+
+def _is_visual(report: ConvertReport) -> bool:
+    return report.dtypes[0] == "uint8" and [b.colorinterp for b in report.bands[:3]] == ["red", "green", "blue"]
+
+
+def _band(report: ConvertReport, index: int) -> dict[str, Any]:
+    """One entry of STAC 1.1's `bands`: common metadata, statistics of the valid pixels, the raster extension's scale and offset."""
+    band = report.bands[index]
+    numbers = {
+        "minimum": band.minimum,
+        "maximum": band.maximum,
+        "mean": band.mean,
+        "stddev": band.stddev,
+        "valid_percent": band.valid_percent,
     }
-    item.add_asset("data", asset)
-    return _validated(item.to_dict(include_self_link=False, transform_hrefs=False))
+    entry: dict[str, Any] = {"name": band.name, "data_type": _STAC_TYPES.get(report.dtypes[index], "other")}
+    entry["statistics"] = {key: value for key, value in numbers.items() if value is not None}
+    if report.nodata is not None:
+        entry["nodata"] = report.nodata
+    if band.description:
+        entry["description"] = band.description
+    if band.unit:
+        entry["unit"] = band.unit
+    if band.scale != 1:
+        entry["raster:scale"] = band.scale
+    if band.offset != 0:
+        entry["raster:offset"] = band.offset
+    return entry
 
 
 def table_item(
@@ -88,10 +137,7 @@ def table_item(
 
     footprint = unary_union([shape(layer.footprint) for layer in layers])
     item = pystac.Item(identity, mapping(footprint), list(footprint.bounds), modified, {"title": title}, collection=collection)
-    item.stac_extensions = [
-        "https://stac-extensions.github.io/table/v1.2.0/schema.json",
-        "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
-    ]
+    item.stac_extensions = [_extension("table", "v1.2.0"), _extension("projection", "v2.0.0")]
     for table, layer in zip(tables, layers, strict=True):
         asset = pystac.Asset(f"{href}?table={table['table']}", title=table["table"], roles=["data"])
         asset.extra_fields = {

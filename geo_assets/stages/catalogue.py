@@ -110,4 +110,7 @@ def _item(context: StageContext, job: JobRef, task: dict[str, Any], collection: 
     blob = container.head(ref.path)
     if blob is None or blob.size != report.bytes or container.read_range(ref.path, 0, 2) not in _TIFF_MAGIC:
         raise GeoAssetsError("OUTPUT_GONE", f"the COG of {task['task_key']} is not readable at {ref}")
-    return cog_item(**common, href=container.href(ref.path), report=report)
+    thumbnail = BlobRef.parse(task["outputs"]["thumbnail"])
+    return cog_item(
+        **common, href=container.href(ref.path), thumbnail=context.output_container(thumbnail.container).href(thumbnail.path), report=report
+    )

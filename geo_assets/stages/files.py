@@ -20,7 +20,7 @@ from geo_assets.stages.inventory import sources_of
 from geo_assets.storage.sources import Source
 
 #: Raised when an engine's output changes for the same input: everything is then redone.
-RECIPE = 1
+RECIPE = 2
 
 #: A file name longer than this is shortened in the private directory; the file systems that we meet allow 255 bytes.
 _LONGEST_NAME = 200

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from geo_assets.ledger.models import Work
 from geo_assets.raster.models import ConvertReport, ConvertRequest
@@ -46,13 +47,21 @@ def cog_ref(context: StageContext, job: JobRef, work: Work) -> BlobRef:
 
 def _convert(context: StageContext, job: JobRef, work: Work) -> None:
     ref = cog_ref(context, job, work)
+    thumbnail = BlobRef(ref.alias, context.settings.thumbnail_container, str(PurePosixPath(ref.path).with_suffix(".png")))
     with context.sandbox.workspace() as folder:
         source, members = fetch(context, job, work, Path(tempfile.mkdtemp(dir=folder)))
-        destination = folder / "out.tif"
-        report = context.sandbox.call(
-            "geo_assets.raster.cog:convert", ConvertRequest(source=str(source), destination=str(destination)), ConvertReport
+        request = ConvertRequest(
+            source=str(source),
+            destination=str(folder / "out.tif"),
+            thumbnail=str(folder / "out.png"),
+            source_crs=job.parameters.get("source_crs"),
+            target_crs=job.parameters.get("target_crs"),
         )
-        context.output_container(ref.container).upload(destination, ref.path)
-    outputs = {"cog": str(ref), "sha256": report.sha256}
+        report = context.sandbox.call("geo_assets.raster.cog:convert", request, ConvertReport)
+        context.output_container(thumbnail.container).upload(folder / "out.png", thumbnail.path)
+        context.output_container(ref.container).upload(folder / "out.tif", ref.path)
+    outputs: dict[str, Any] = {"cog": str(ref), "sha256": report.sha256, "thumbnail": str(thumbnail)}
+    if report.warnings:
+        outputs["warnings"] = list(report.warnings)
     receipt = {"input": members, "report": report.model_dump(mode="json")}
     context.tasks.converted(job.job_id, job.run_id, STAGE, work.task_key, outputs=outputs, receipt=receipt)

@@ -17,25 +17,19 @@ import pytest
 from geo_assets.errors import GeoAssetsError
 from geo_assets.local.debian_packages import missing_libraries, unpacked_environment
 from geo_assets.local.postgresql import Cluster, find_binaries, free_port, usable_data_dir
+from geo_assets_tests.conftest import reachable
 
 NOT_DURABLE = {"fsync": "off", "shared_buffers": "16MB", "max_connections": "20", "max_wal_size": "64MB"}
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A home that the server's user can reach: pytest makes its directories for their owner alone."""
-    base = tmp_path_factory.mktemp("home")
-    for folder in (base, base.parent, base.parent.parent):
-        folder.chmod(0o755)
-    return base
+    return reachable(tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture(scope="module")
-def binaries(home):
-    found = find_binaries(home)
-    if found is None:
-        pytest.skip("no PostgreSQL with PostGIS on this machine")
-    return found
+def binaries(postgres_home):
+    return find_binaries(postgres_home)
 
 
 def new_cluster(binaries, folder: Path, **settings: str) -> Cluster:

@@ -1,13 +1,6 @@
 """A throw-away PostGIS for these tests, and the two halves of a load joined without a sandbox."""
 
-import os
-import pwd
 import shutil
-import signal
-import socket
-import subprocess
-import tempfile
-import time
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -16,79 +9,34 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from geo_assets.local.postgresql import Cluster, find_binaries, free_port
 from geo_assets.vector import sources  # noqa: F401 - forbids drivers before any test imports pyogrio
 from geo_assets.vector.load import stage_table
 from geo_assets.vector.models import InspectReport, InspectRequest, LayerPlan, StreamReport, StreamRequest
 from geo_assets.vector.publish import PublishedTable, publish
 from geo_assets.vector.read import inspect, stream
 
-_SETTINGS = (
-    "fsync=off",
-    "full_page_writes=off",
-    "listen_addresses=127.0.0.1",
-    "unix_socket_directories=",
-    "jit=off",
-    "timezone=UTC",
-    "autovacuum=off",
-    "shared_buffers=32MB",
-)
+_SETTINGS = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off", "shared_buffers": "32MB"}
 
 
 @pytest.fixture(scope="session")
-def dsn():
-    """A cluster of our own in a temporary directory, stopped by its pid."""
-    binaries = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: int(p.parent.name))
-    user = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
-    as_user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
-    home = Path(tempfile.mkdtemp(prefix="geo_assets_pg_"))
-    if user:
-        os.chown(home, user.pw_uid, user.pw_gid)
-    data = home / "data"
-    subprocess.run(
-        [binaries / "initdb", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "-D", data],
-        cwd=home,
-        check=True,
-        capture_output=True,
-        **as_user,
-    )
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    options = [part for setting in _SETTINGS for part in ("-c", setting)]
-    with (home / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [binaries / "postgres", "-D", data, "-p", str(port), *options], cwd=home, stdout=log, stderr=log, **as_user
-        )
-    url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
-    try:
-        _wait(url, server)
-        with psycopg.connect(url, autocommit=True) as conn:
-            for statement in (
-                "create extension postgis",
-                "create schema vector",
-                "create schema vector_staging",
-                "create role a_reader",
-                "grant usage on schema vector to a_reader",
-            ):
-                conn.execute(statement)
-        yield url
-    finally:
-        server.send_signal(signal.SIGQUIT)
-        server.wait(30)
-        shutil.rmtree(home, ignore_errors=True)
-
-
-def _wait(url, server):
-    for _ in range(200):
-        try:
-            psycopg.connect(url, connect_timeout=2).close()
-        except psycopg.OperationalError:
-            assert server.poll() is None, "the test's PostgreSQL did not start"
-            time.sleep(0.05)
-        else:
-            return
-    msg = "the test's PostgreSQL does not answer"
-    raise AssertionError(msg)
+def dsn(postgres_home):
+    """A cluster of our own, faster than it is durable."""
+    binaries = find_binaries(postgres_home)
+    cluster = Cluster(binaries, postgres_home / "vector" / "postgres", postgres_home / "vector" / "log", free_port(), "secret", _SETTINGS)
+    cluster.init()
+    cluster.start()
+    with psycopg.connect(cluster.dsn(), autocommit=True) as conn:
+        for statement in (
+            "create extension postgis",
+            "create schema vector",
+            "create schema vector_staging",
+            "create role a_reader",
+            "grant usage on schema vector to a_reader",
+        ):
+            conn.execute(statement)
+    yield cluster.dsn()
+    cluster.stop("immediate")
 
 
 class Database:
