@@ -111,3 +111,17 @@ class ConvertReport(Model):
     def crs_wkt(self) -> str:
         """`crs_wkt2`, empty where there is none."""
         return self.crs_wkt2 or ""
+
+
+class StripRequest(Model):
+    """Compose a strip of thumbnails."""
+
+    thumbnails: tuple[str, ...] = Field(min_length=1, max_length=24)
+    destination: str = Field(description="a JPEG")
+
+
+class StripReport(Model):
+    """Pixels of the strip."""
+
+    width: int
+    height: int

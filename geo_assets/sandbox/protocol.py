@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 FUNCTIONS = frozenset(
     {
         "geo_assets.raster.cog:convert",
+        "geo_assets.raster.strip:strip",
         "geo_assets.vector.read:inspect",
         "geo_assets.vector.read:stream",
         "geo_assets.sandbox.selftest:probe",

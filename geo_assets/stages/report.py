@@ -11,11 +11,16 @@ from html import escape
 from typing import Any
 
 from geo_assets.ledger.models import StageCounts, TaskRecord
+from geo_assets.raster.models import StripReport, StripRequest
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef, JobReport
+from geo_assets.storage.containers import BlobRef
 
 #: Failures shown in the UI; all are in `geo-assets tasks`.
 _SHOWN = 50
+
+#: Thumbnails in the strip.
+_STRIP = 12
 
 #: Pixels of the map; Dagster stores it with the event, so it must stay small.
 _MAP_WIDTH, _MAP_HEIGHT = 480, 300
@@ -82,6 +87,22 @@ def footprint_map(geometries: Sequence[dict[str, Any]]) -> str:
         f'<text x="6" y="{_MAP_HEIGHT + 12}" font-family="sans-serif" font-size="11" fill="#445">{label}</text></svg>'
     )
     return f"![footprints](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"
+
+
+def thumbnail_strip(context: StageContext, tasks: Sequence[TaskRecord]) -> str:
+    """Markdown with an inline picture of the first thumbnails; empty where there are none."""
+    refs = [BlobRef.parse(t.outputs["thumbnail"]) for t in tasks if "thumbnail" in t.outputs][:_STRIP]
+    if not refs:
+        return ""
+    with context.sandbox.workspace() as folder:
+        files = []
+        for index, ref in enumerate(refs):
+            files.append(folder / f"{index}.png")
+            context.output_container(ref.container).download(ref.path, files[-1])
+        request = StripRequest(thumbnails=tuple(map(str, files)), destination=str(folder / "strip.jpg"))
+        context.sandbox.call("geo_assets.raster.strip:strip", request, StripReport)
+        picture = base64.b64encode((folder / "strip.jpg").read_bytes()).decode()
+    return f"![the first {len(refs)}](data:image/jpeg;base64,{picture})"
 
 
 def _rings(geometry: dict[str, Any]) -> Iterator[list[tuple[float, float]]]:
