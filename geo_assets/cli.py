@@ -213,6 +213,7 @@ def upload(
     missing = [str(p) for p in sources if not p.exists()]
     if missing:
         raise GeoAssetsError("SOURCE_GONE", f"there is no {missing[0]}", remedy="check the path")
+    _refuse_doubles(sources)
     settings = load_settings()
     container = open_container(settings, target.alias, target.container)
     if not container.exists():
@@ -223,6 +224,22 @@ def upload(
         _print_json({"container": f"{target.alias}/{target.container}", "files": [{"path": p, "bytes": n} for _, p, n in uploaded]})
     else:
         out.print(f"{len(uploaded)} files, {_human_bytes(sum(n for _, _, n in uploaded))}, in {target.alias}/{target.container}")
+
+
+def _refuse_doubles(sources: list[Path]) -> None:
+    """Two files that would become one blob: the second would silently replace the first."""
+    from geo_assets.storage.containers import files_of
+
+    seen: dict[str, Path] = {}
+    for source in sources:
+        for file, relative in files_of(source):
+            if relative in seen:
+                raise GeoAssetsError(
+                    "INVALID_PARAMETERS",
+                    f"{seen[relative]} and {file} would both become {relative}",
+                    remedy="upload them one after the other, with different prefixes",
+                )
+            seen[relative] = file
 
 
 def _with_progress(sources: list[Path], upload_one: Any) -> list[tuple[Path, str, int]]:
@@ -281,6 +298,10 @@ def submit(
             _show_job(submitter.jobs.find(submitted.job_id), as_json=as_json)
             return
         record = _follow(submitter, submitted.job_id)
+        if record.status == "failed" and submitted.attempt is None:
+            # it was at work when we came and has died since: what we asked for is not done yet
+            submitter.submit(parameters, submitted_by="cli")
+            record = _follow(submitter, submitted.job_id)
         _show_job(record, as_json=as_json)
     if record.status != "completed":
         raise typer.Exit(1)

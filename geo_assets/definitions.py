@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -19,25 +19,32 @@ from geo_assets.defs.sensors import build_submissions_sensor
 from geo_assets.defs.stac_setup import stac_setup
 from geo_assets.defs.vector_tables import vector_tables
 from geo_assets.settings import Settings, load_settings
+from geo_assets.submissions.parameters import JOB_TYPES
 
 
 def build_defs(settings: Settings, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     """All definitions; tests and tools pass other settings or resources."""
-    list_container = dg.define_asset_job(
-        "list_container", selection=[container_inventory], partitions_def=submissions, executor_def=dg.in_process_executor, tags=JOB_TAGS
-    )
     assets = [container_inventory, cogs, vector_tables, stac_items, stac_collection, submission_report]
-    ingest = [
-        dg.define_asset_job(name, selection=assets, partitions_def=submissions, executor_def=dg.in_process_executor, tags=JOB_TAGS)
-        for name in ("ingest_container", "stage_raster", "stage_vector")
-    ]
-    jobs: list[Any] = [hello_world, list_container, *ingest, stac_setup]
+    ingest = [_asset_job(name, assets) for name in ("ingest_container", "stage_raster", "stage_vector")]
+    jobs: list[Any] = [hello_world, _asset_job("list_container", [container_inventory]), *ingest, stac_setup]
     resources = {
         "stages": Stages(),
         "io_manager": JsonContractIOManager(UPath(settings.dagster_home / "storage" / "contracts")),
         **(resource_overrides or {}),
     }
     return dg.Definitions(assets=assets, jobs=jobs, sensors=[build_submissions_sensor(jobs)], resources=resources)
+
+
+def _asset_job(name: str, assets: Sequence[dg.AssetsDefinition]) -> Any:
+    """The job of a job type: these assets, in one process, for one partition."""
+    return dg.define_asset_job(
+        name,
+        selection=list(assets),
+        partitions_def=submissions,
+        executor_def=dg.in_process_executor,
+        tags=JOB_TAGS,
+        description=JOB_TYPES[name].summary,
+    )
 
 
 defs = build_defs(load_settings())

@@ -259,11 +259,18 @@ def _reason(error: Exception) -> str:
     return re.sub(r"\?\S+", "?…", str(error).splitlines()[0])[:300] if str(error) else type(error).__name__
 
 
+def files_of(source: Path) -> Iterator[tuple[Path, str]]:
+    """A file, or all files below a folder, each with the path that it gets in a container. Links are not followed."""
+    if source.is_file():
+        yield source, source.name
+        return
+    for file in sorted(_files_below(source)):
+        yield file, file.relative_to(source).as_posix()
+
+
 def upload_tree(container: Container, source: Path, prefix: str) -> Iterator[tuple[Path, str, int]]:
-    """Upload a file, or a folder with all below it; yields (file, blob path, bytes) after each. Symlinks are not followed."""
-    files = [source] if source.is_file() else sorted(p for p in _files_below(source))
-    for file in files:
-        relative = file.name if source.is_file() else file.relative_to(source).as_posix()
+    """Upload a file, or a folder with all below it; yields (file, blob path, bytes) after each."""
+    for file, relative in files_of(source):
         path = f"{prefix.rstrip('/')}/{relative}" if prefix else relative
         container.upload(file, path)
         yield file, path, file.stat().st_size

@@ -23,3 +23,45 @@ def test_a_container_is_listed_and_a_second_request_lists_it_again(cli, containe
 def test_an_empty_container_is_a_clean_success(cli):
     (cli.home / "containers" / "empty").mkdir(parents=True, exist_ok=True)
     assert cli.json("submit", "list_container", "--param", "container=empty", "--wait")["status"] == "completed"
+
+
+def test_globs_come_before_the_limit_and_sidecars_stay_with_their_owner(cli, container):
+    job = cli.json("submit", "list_container", "--param", f"container={container}", "--param", "exclude=*.txt", "--wait")
+    outputs = cli.json("tasks", job["job_id"])[0]["outputs"]
+    assert outputs["sources"] == {"raster": 1, "vector": 2}
+    assert outputs["ignored"] == 2
+    job = cli.json(
+        "submit", "list_container", "--param", f"container={container}", "--param", "include=deep/*", "--param", "limit=1", "--wait"
+    )
+    assert cli.json("tasks", job["job_id"])[0]["outputs"]["sources"] == {"vector": 1}
+
+
+def test_two_files_that_would_become_one_blob_are_refused_before_anything_is_uploaded(cli, tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "same.tif").write_bytes(b"x")
+    done = cli.run("upload", str(tmp_path / "one"), str(tmp_path / "two"), "default/doubles")
+    assert done.returncode != 0
+    assert "same.tif" in done.stderr
+    assert not (cli.home / "containers" / "doubles" / "same.tif").exists()
+
+
+def test_a_submission_that_nobody_launched_is_launched_by_the_sensor(cli):
+    import time
+
+    import psycopg
+
+    env = cli.json("env")
+    job = cli.json("submit", "hello_world", "--param", "message=sensor", "--wait")
+    with psycopg.connect(
+        host=env["PGHOST"], port=env["PGPORT"], user=env["PGUSER"], password=env["PGPASSWORD"], dbname=env["PGDATABASE"]
+    ) as db:
+        db.execute("insert into geo.attempts (job_id, attempt, requested_by) values (%s, 2, 'test')", (job["job_id"],))
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        now = cli.json("job", job["job_id"])
+        if now["run_id"] != job["run_id"] and now["status"] == "completed":
+            break
+        time.sleep(0.5)
+    assert now["run_id"] != job["run_id"]
+    assert now["attempt"] == 2
