@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from geo_assets.database.migrate import PGSTAC_VERSION, pgstac_version, up_to_date
 from geo_assets.errors import GeoAssetsError
 from geo_assets.local.postgresql import find_binaries
-from geo_assets.local.stack import Stack
+from geo_assets.local.stack import Stack, listens
 from geo_assets.settings import Settings, load_settings
 
 #: Below this a single drone mosaic can fill the disk.
@@ -84,6 +84,11 @@ def _gdal(settings: Settings) -> Finding:
 
     with SandboxPool(Path(tempfile.gettempdir()) / "geo_assets-doctor", memory_mb=settings.sandbox_memory_mb, timeout_seconds=60) as pool:
         report = pool.call("geo_assets.sandbox.selftest:probe", ProbeRequest(action="libraries"), ProbeReport)
+    missing = report.facts.pop("missing drivers")
+    if missing:
+        return Finding(
+            what="GDAL", level="failure", found=f"without {missing}", remedy="install the wheels of rasterio and pyogrio: make setup"
+        )
     return Finding(what="GDAL", level="ok", found=", ".join(f"{name} {version}" for name, version in report.facts.items()))
 
 
@@ -104,4 +109,9 @@ def _process(stack: Stack, name: str) -> Finding:
         return Finding(
             what=what, level="failure", found=f"pid {process.pid} is gone", remedy=f"read {stack.log_file(name)}, then: geo-assets up"
         )
-    return Finding(what=what, level="ok", found=f"pid {process.pid}, port {stack.state().ports.get(name, '-')}")
+    port = stack.state().ports.get(name)
+    if port and not listens(port):
+        return Finding(
+            what=what, level="failure", found=f"pid {process.pid} runs, port {port} does not answer", remedy="geo-assets down, then up"
+        )
+    return Finding(what=what, level="ok", found=f"pid {process.pid}" + (f", port {port}" if port else ""))

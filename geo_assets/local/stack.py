@@ -164,7 +164,7 @@ class Stack:
             code = ["-m", "dagster", "api", "grpc", "-m", "geo_assets.definitions", "-a", "defs", "-h", "127.0.0.1"]
             code += ["-p", str(settings.code_server_port), "--location-name", "geo_assets"]
             fresh = self._ensure(state, "code_server", code, env)
-            self._wait("code_server", state, lambda: _listens(settings.code_server_port))
+            self._wait("code_server", state, lambda: listens(settings.code_server_port))
             if fresh:  # they hold a connection to the old one's location data
                 processes.stop([p for name, p in state.processes.items() if name in {"webserver", "daemon"}])
             self._ensure(
@@ -292,7 +292,8 @@ def _write_private(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
+    """Whether somebody accepts connections on a loopback port."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0

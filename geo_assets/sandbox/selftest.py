@@ -13,6 +13,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+#: What the formats that are promised need (docs/formats.md).
+_RASTER_DRIVERS = frozenset({"GTiff", "COG", "PNG", "JPEG", "JP2OpenJPEG", "AAIGrid", "HFA"})
+_VECTOR_DRIVERS = frozenset({"GPKG", "ESRI Shapefile", "GeoJSON", "FlatGeobuf", "LIBKML", "OpenFileGDB", "CSV"})
+
 
 class ProbeRequest(BaseModel):
     """What to try."""
@@ -63,7 +67,11 @@ def _libraries(_: ProbeRequest) -> dict[str, str]:
     import pyogrio
     import rasterio
 
+    with rasterio.Env() as environment:
+        missing = _RASTER_DRIVERS - environment.drivers().keys()
+    missing |= _VECTOR_DRIVERS - pyogrio.list_drivers().keys()
     return {
+        "missing drivers": ", ".join(sorted(missing)),
         "rasterio": rasterio.__version__,
         "gdal (raster)": rasterio.__gdal_version__,
         "pyogrio": pyogrio.__version__,
