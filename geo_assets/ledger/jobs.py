@@ -6,7 +6,8 @@ Here: submitting, launching at most once, claiming, heartbeats, reading. Not her
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, LiteralString
 
 from psycopg.types.json import Jsonb
@@ -27,6 +28,17 @@ LEASE_SECONDS = 60
 _LIVE = ["STARTING", "STARTED", "CANCELING", "MANAGED", "SUSPENDED"]
 
 
+@dataclass(frozen=True, slots=True)
+class JobLife:
+    """What decides about a job: its status, and whether a run holds it now."""
+
+    job_id: str
+    status: JobStatus
+    run_id: str | None
+    attempt: int
+    lease_is_live: bool
+
+
 class Jobs:
     """Statements on `geo.jobs`, `geo.attempts` and `geo.job_status`."""
 
@@ -34,8 +46,18 @@ class Jobs:
         self._pool = pool
 
     @retrying
-    def submit(self, job: Job, *, submitted_by: str, rerun_completed: bool, force: bool = False) -> Submitted:
+    def submit(
+        self,
+        job: Job,
+        *,
+        submitted_by: str,
+        rerun_completed: bool,
+        force: bool = False,
+        in_transaction: Callable[[DictConnection], None] | None = None,
+    ) -> Submitted:
         """Record a submission; asks for an attempt where there is something to do.
+
+        `in_transaction` is called before the commit: the message that brought the submission is accepted with it.
 
         A new job gets its first attempt. While one is queued or processing, nothing is asked for. A failed or cancelled job
         gets another attempt; a completed one only where its input may have changed since (`rerun_completed`) or by `force`.
@@ -51,6 +73,8 @@ class Jobs:
             completed = status in {JobStatus.COMPLETED, JobStatus.COMPLETED_WITH_ERRORS}
             wanted = bool(created) or (status.is_final and (force or rerun_completed or not completed))
             attempt = self._add_attempt(conn, job.job_id, submitted_by, force=force) if wanted else None
+            if in_transaction:
+                in_transaction(conn)
         return Submitted(
             job_id=job.job_id,
             job_type=job.job_type,
@@ -107,7 +131,7 @@ class Jobs:
                           from geo.attempts c
                           join geo.jobs cj using (job_id)
                           left join lateral geo.newest_run(cj.partition_key) r on true
-                         where c.run_id is null and cj.job_type = any(%(types)s)
+                         where c.run_id is null and c.outcome is null and cj.job_type = any(%(types)s)
                            and (c.launched_at is null and c.requested_at < now() - interval '2 seconds'
                                 or c.launched_at < now() - make_interval(secs => %(grace)s))
                            and (r.run_id is null or r.created_at < c.requested_at)
@@ -177,6 +201,54 @@ class Jobs:
                 "force": force,
             }
         )
+
+    @retrying
+    def life(self, job_id: str) -> JobLife | None:
+        """Status and lease of a job, or None."""
+        with self._pool.connection() as conn:
+            row = conn.execute(
+                """select s.job_id, s.status, s.run_id, s.attempt,
+                          coalesce(j.lease_heartbeat > now() - make_interval(secs => %s), false) and s.status = 'processing' as lease_is_live
+                     from geo.job_status s join geo.jobs j using (job_id) where s.job_id = %s""",
+                (LEASE_SECONDS, job_id),
+            ).fetchone()
+        return JobLife(**{**row, "status": JobStatus(str(row["status"]))}) if row else None  # type: ignore[arg-type]
+
+    @retrying
+    def end_attempt(
+        self, job_id: str, outcome: str, error: GeoAssetsError, *, run_id: str | None = None, unowned_only: bool = False
+    ) -> bool:
+        """Write down how the newest attempt ended, take the lease away, and end its open tasks; false where there was nothing to end.
+
+        Whoever still works on it can publish nothing from here on.
+        """
+        with self._pool.connection() as conn:
+            conn.execute("select from geo.jobs where job_id = %s for update", (job_id,))
+            if unowned_only:
+                row = conn.execute(
+                    "select coalesce(lease_heartbeat > now() - make_interval(secs => %s), false) as live from geo.jobs where job_id = %s",
+                    (LEASE_SECONDS, job_id),
+                ).fetchone()
+                if row and row["live"] and self._status(conn, job_id) is JobStatus.PROCESSING:
+                    return False
+            ended = conn.execute(
+                """update geo.attempts set outcome = %(outcome)s, error_code = %(code)s, error_message = %(message)s
+                    where job_id = %(job)s and outcome is null and (%(run)s::text is null or run_id = %(run)s)
+                      and attempt = (select max(attempt) from geo.attempts where job_id = %(job)s)""",
+                {"outcome": outcome, "code": error.code, "message": error.message[:2000], "job": job_id, "run": run_id},
+            ).rowcount
+            if ended:
+                conn.execute("update geo.jobs set lease_run_id = null, lease_heartbeat = null where job_id = %s", (job_id,))
+                conn.execute(
+                    "update geo.tasks set status = 'cancelled', finished_at = now() where job_id = %s and listed and status in ('pending', 'running')",
+                    (job_id,),
+                )
+        return bool(ended)
+
+    def fail_unowned(self, job_id: str, error: GeoAssetsError) -> bool:
+        """Fail a job that nobody works on; false where somebody does, or it has ended."""
+        life = self.life(job_id)
+        return life is not None and not life.status.is_final and self.end_attempt(job_id, "failed", error, unowned_only=True)
 
     @retrying
     def release(self, job_id: str, run_id: str) -> None:

@@ -73,6 +73,8 @@ class JobRecord(BaseModel):
     run_id: str | None
     started_at: datetime | None
     ended_at: datetime | None
+    error_code: str | None = None
+    error_message: str | None = None
     stages: tuple[StageCounts, ...] = ()
 
 

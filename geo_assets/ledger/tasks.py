@@ -17,6 +17,7 @@ from psycopg_pool import ConnectionPool
 
 from geo_assets.database.connections import DictConnection, retrying
 from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger.messages import storable
 from geo_assets.ledger.models import JobStatus, PlannedTask, StageCounts, TaskRecord, Work
 from geo_assets.text import batched
 
@@ -171,7 +172,7 @@ class Tasks:
                outputs = '{}', receipt = null, finished_at = now()""",
             status=status,
             code=error.code,
-            message=_storable(error.message)[:2000],
+            message=storable(error.message)[:2000],
             remedy=error.remedy,
         )
 
@@ -241,8 +242,3 @@ def _assert_lease(conn: DictConnection, job_id: str, run_id: str) -> None:
 
 def _lost(job_id: str, run_id: str) -> GeoAssetsError:
     return GeoAssetsError("LEASE_LOST", f"run {run_id} no longer owns job {job_id[:12]}")
-
-
-def _storable(text: str) -> str:
-    """PostgreSQL refuses NUL, UTF-8 lone surrogates; a message must never be what fails the recording of a failure."""
-    return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()

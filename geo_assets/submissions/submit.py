@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Self
 
-from geo_assets.database.connections import open_pool
+from geo_assets.database.connections import DictConnection, open_pool
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.jobs import Jobs
+from geo_assets.ledger.messages import Messages
 from geo_assets.ledger.models import Attempt, Submitted
 from geo_assets.ledger.tasks import Tasks
 from geo_assets.settings import Settings
@@ -34,6 +35,7 @@ class Submitter:
             raise GeoAssetsError("STACK_NOT_RUNNING", error.message) from error
         self.jobs = Jobs(self._pool)
         self.tasks = Tasks(self._pool)
+        self.messages = Messages(self._pool)
         self.warning = ""
 
     def __enter__(self) -> Self:
@@ -42,7 +44,7 @@ class Submitter:
     def __exit__(self, *_: object) -> None:
         self._pool.close()
 
-    def submit(self, parameters: Parameters, *, submitted_by: str, force: bool = False) -> Submitted:
+    def submit(self, parameters: Parameters, *, submitted_by: str, force: bool = False, message_id: str | None = None) -> Submitted:
         """Record a submission and launch it if it asks for something new.
 
         A launch that fails is not a failed submission: it is recorded, and the sensor launches it (`warning` says so).
@@ -53,7 +55,14 @@ class Submitter:
         if isinstance(parameters, ListContainer):
             existing_container(self._settings, parameters.account, parameters.container)
         job = Job.of(parameters)
-        submitted = self.jobs.submit(job, submitted_by=submitted_by, rerun_completed=parameters.reads_container, force=force)
+
+        def accept(conn: DictConnection) -> None:
+            if message_id:
+                self.messages.accept(conn, message_id, job_type=job.job_type, job_id=job.job_id)
+
+        submitted = self.jobs.submit(
+            job, submitted_by=submitted_by, rerun_completed=parameters.reads_container, force=force, in_transaction=accept
+        )
         if submitted.attempt is not None:
             attempt = Attempt(job_id=job.job_id, job_type=job.job_type, partition_key=job.partition_key, attempt=submitted.attempt)
             try:

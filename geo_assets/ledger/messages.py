@@ -1,0 +1,244 @@
+"""Messages as they arrived, and the record of everything that went wrong.
+
+Here: statements on `geo.messages` and `geo.errors`. Not here: reading a message (`submissions/messages.py`), what follows
+from it (`submissions/boundary.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from psycopg_pool import ConnectionPool
+from pydantic import BaseModel, ConfigDict
+
+from geo_assets.database.connections import DictConnection, retrying
+from geo_assets.errors import GeoAssetsError
+from geo_assets.submissions.messages import MAX_MESSAGE_BYTES, escaped
+
+#: What is kept of a message that is larger than any may be.
+_KEPT_BYTES = MAX_MESSAGE_BYTES + 1
+
+_HEAD, _EXCERPT = 500, 1000  # characters
+
+
+class RawMessage(BaseModel):
+    """A message as a source gave it out."""
+
+    model_config = ConfigDict(frozen=True)
+    source: str
+    source_id: str
+    body: bytes
+    size_bytes: int  # of the whole message; `body` may be cut
+    dequeue_count: int = 1
+    correlation_id: str
+
+
+class MessageRecord(BaseModel):
+    """A message as people see it."""
+
+    model_config = ConfigDict(frozen=True)
+    message_id: str
+    source: str
+    source_id: str
+    state: str
+    correlation_id: str
+    size_bytes: int
+    sha256: str
+    received_at: datetime
+    handled_at: datetime | None
+    deliveries: int
+    dequeue_count: int
+    head: str
+    job_type: str | None
+    job_id: str | None
+    error_code: str | None
+    error_message: str | None
+
+
+class ErrorRecord(BaseModel):
+    """One thing that went wrong."""
+
+    model_config = ConfigDict(frozen=True)
+    error_id: int
+    at: datetime
+    severity: str
+    code: str
+    error_class: str
+    message: str
+    remedy: str
+    excerpt: str | None
+    message_id: str | None
+    job_id: str | None
+    run_id: str | None
+    correlation_id: str | None
+
+
+class Messages:
+    """Statements on messages and errors."""
+
+    def __init__(self, pool: ConnectionPool[DictConnection]) -> None:
+        self._pool = pool
+
+    @retrying
+    def record(self, raw: RawMessage) -> MessageRecord:
+        """Write a message down before anything looks at it; a redelivery is counted on the row that is there."""
+        body = raw.body[:_KEPT_BYTES]
+        with self._pool.connection() as conn:
+            row = conn.execute(
+                """insert into geo.messages as m (source, source_id, correlation_id, body, size_bytes, sha256, head, dequeue_count)
+                    values (%s, %s, %s, %s, %s, %s, %s, %s)
+                    on conflict (source, source_id) do update
+                       set deliveries = m.deliveries + 1, dequeue_count = greatest(m.dequeue_count, excluded.dequeue_count)
+                    returning message_id::text""",
+                (
+                    raw.source,
+                    raw.source_id,
+                    raw.correlation_id,
+                    body,
+                    raw.size_bytes,
+                    hashlib.sha256(body).hexdigest(),
+                    escaped(body, _HEAD),
+                    raw.dequeue_count,
+                ),
+            ).fetchone()
+            record = conn.execute("select * from geo.message_heads where message_id = %s", (row and row["message_id"],)).fetchone()
+        return MessageRecord.model_validate(record)
+
+    def accept(self, conn: DictConnection, message_id: str, *, job_type: str, job_id: str) -> None:
+        """In the transaction that records the job."""
+        conn.execute(
+            "update geo.messages set state = 'accepted', handled_at = now(), job_type = %s, job_id = %s, error_code = null, error_message = null where message_id = %s",
+            (job_type, job_id, message_id),
+        )
+
+    @retrying
+    def reject(self, message_id: str, error: GeoAssetsError, *, job_id: str | None) -> None:
+        """The message goes to poison with its error record, in one transaction: neither is ever there without the other."""
+        with self._pool.connection() as conn:
+            updated = conn.execute(
+                """update geo.messages set state = 'poison', handled_at = now(), error_code = %s, error_message = %s, job_id = coalesce(%s, job_id)
+                    where message_id = %s and state = 'received' returning head, correlation_id, state::text, body""",
+                (error.code, storable(error.message), job_id, message_id),
+            ).fetchone()
+            if updated:
+                _add_error(
+                    conn,
+                    error,
+                    severity="error",
+                    message_id=message_id,
+                    job_id=job_id,
+                    correlation_id=str(updated["correlation_id"]),
+                    excerpt=escaped(bytes(updated["body"]), _EXCERPT),  # type: ignore[call-overload]
+                )
+
+    @retrying
+    def note(
+        self, error: GeoAssetsError, *, severity: str, message_id: str | None = None, job_id: str | None = None, run_id: str | None = None
+    ) -> None:
+        """An error record of its own."""
+        with self._pool.connection() as conn:
+            _add_error(conn, error, severity=severity, message_id=message_id, job_id=job_id, run_id=run_id)
+
+    @retrying
+    def body(self, message_id: str) -> tuple[MessageRecord, bytes]:
+        """One message with its bytes.
+
+        Raises:
+            GeoAssetsError: MESSAGE_NOT_FOUND.
+        """
+        with self._pool.connection() as conn:
+            row = conn.execute(
+                "select h.*, m.body from geo.message_heads h join geo.messages m on m.message_id::text = h.message_id where h.message_id ^@ %s limit 2",
+                (message_id.lower(),),
+            ).fetchall()
+        if len(row) != 1 or len(message_id) < 6:
+            raise GeoAssetsError(
+                "MESSAGE_NOT_FOUND", f"{'no' if not row else 'more than one'} message has an id that starts with {message_id!r}"
+            )
+        return MessageRecord.model_validate(row[0]), bytes(row[0]["body"])  # type: ignore[call-overload]
+
+    @retrying
+    def set_state(self, message_id: str, state: str) -> None:
+        """Take a message out of poison: replayed or discarded. Its error records stay."""
+        with self._pool.connection() as conn:
+            conn.execute(
+                "update geo.messages set state = %s::geo.message_state, handled_at = now() where message_id = %s", (state, message_id)
+            )
+
+    @retrying
+    def list(
+        self,
+        *,
+        state: str | None = None,
+        source: str | None = None,
+        error_code: str | None = None,
+        before: datetime | None = None,
+        limit: int = 100,
+    ) -> list[MessageRecord]:
+        """Messages, newest first."""
+        with self._pool.connection() as conn:
+            rows = conn.execute(
+                """select * from geo.message_heads
+                     where (%(state)s::text is null or state = %(state)s) and (%(source)s::text is null or source = %(source)s)
+                       and (%(code)s::text is null or error_code = %(code)s) and (%(before)s::timestamptz is null or received_at < %(before)s)
+                     order by received_at desc limit %(limit)s""",
+                {"state": state, "source": source, "code": error_code, "before": before, "limit": limit},
+            ).fetchall()
+        return [MessageRecord.model_validate(row) for row in rows]
+
+    @retrying
+    def errors(
+        self,
+        *,
+        job_id: str | None = None,
+        message_id: str | None = None,
+        code: str | None = None,
+        severity: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> Sequence[ErrorRecord]:
+        """Error records, newest first."""
+        with self._pool.connection() as conn:
+            rows = conn.execute(
+                """select error_id, at, severity, code, error_class, message, remedy, excerpt, message_id::text, job_id, run_id, correlation_id
+                     from geo.errors
+                    where (%(job)s::text is null or job_id = %(job)s) and (%(message)s::uuid is null or message_id = %(message)s)
+                      and (%(code)s::text is null or code = %(code)s) and (%(severity)s::text is null or severity = %(severity)s)
+                      and (%(before)s::bigint is null or error_id < %(before)s)
+                    order by error_id desc limit %(limit)s""",
+                {"job": job_id, "message": message_id, "code": code, "severity": severity, "before": before, "limit": limit},
+            ).fetchall()
+        return [ErrorRecord.model_validate(row) for row in rows]
+
+    @retrying
+    def poison_without_record(self) -> int:
+        """Must be zero, always."""
+        with self._pool.connection() as conn:
+            row = conn.execute(
+                "select count(*) as n from geo.messages m where state = 'poison' and not exists (select from geo.errors e where e.message_id = m.message_id)"
+            ).fetchone()
+        return int(str(row["n"])) if row else 0
+
+
+def storable(text: str) -> str:
+    """PostgreSQL refuses NUL, UTF-8 lone surrogates; a message must never be what fails the recording of a failure."""
+    return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
+
+
+def _add_error(conn: DictConnection, error: GeoAssetsError, *, severity: str, **links: Any) -> None:
+    values = {"message_id": None, "job_id": None, "run_id": None, "correlation_id": None, "excerpt": None, **links}
+    conn.execute(
+        """insert into geo.errors (severity, code, error_class, message, remedy, excerpt, message_id, job_id, run_id, correlation_id)
+           values (%(severity)s, %(code)s, %(class)s, %(message)s, %(remedy)s, %(excerpt)s, %(message_id)s, %(job_id)s, %(run_id)s, %(correlation_id)s)""",
+        {
+            "severity": severity,
+            "code": error.code,
+            "class": error.error_class,
+            "message": storable(error.message),
+            "remedy": error.remedy,
+            **values,
+        },
+    )

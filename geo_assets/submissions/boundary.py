@@ -1,0 +1,127 @@
+"""The boundary: every message is written down, then read, then accepted or rejected. Nothing is lost on the way.
+
+Here: the order of these steps, and what a poisoned message means for the job that it names. Not here: where messages come
+from (`inboxes/`, `api/`), what a message may hold (`messages.py`).
+
+Crash points (`crash.py`) lie between all steps: a message that was not handled to its end is delivered again, finds its own
+row, and goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from geo_assets.crash import crash_point
+from geo_assets.errors import ErrorClass, GeoAssetsError
+from geo_assets.ledger.jobs import JobLife
+from geo_assets.ledger.messages import MessageRecord, RawMessage
+from geo_assets.ledger.models import Submitted
+from geo_assets.submissions.messages import Message, read_message, recover_job_id
+from geo_assets.submissions.parameters import Job
+from geo_assets.submissions.submit import Submitter
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a message: a job, or the error that poisoned it."""
+
+    record: MessageRecord
+    submitted: Submitted | None = None
+    error: GeoAssetsError | None = None
+
+
+def handle(submitter: Submitter, raw: RawMessage, read: Callable[[bytes], Message] = read_message) -> Outcome:
+    """Take one message to its end.
+
+    Raises:
+        GeoAssetsError: transient ones only (the database is away): the message stays where it is and comes again.
+        psycopg.Error: likewise.
+    """
+    record = submitter.messages.record(raw)
+    crash_point("boundary.recorded")
+    if record.state == "poison":
+        return Outcome(record, error=GeoAssetsError.from_dict({"code": record.error_code or "", "message": record.error_message or ""}))
+    if record.state != "received":
+        return Outcome(record)  # delivered again after it was handled
+    try:
+        submitted = _submit(submitter, raw, record, read)
+    except GeoAssetsError as error:
+        if error.error_class is not ErrorClass.INVALID:
+            raise
+        reject(submitter, record, raw.body, error)
+        return Outcome(record, error=error)
+    crash_point("boundary.accepted")
+    return Outcome(record, submitted=submitted)
+
+
+def _submit(submitter: Submitter, raw: RawMessage, record: MessageRecord, read: Callable[[bytes], Message]) -> Submitted:
+    if raw.size_bytes > len(raw.body):
+        raise GeoAssetsError("MESSAGE_TOO_LARGE", f"the message has {raw.size_bytes:,} bytes")
+    message = read(raw.body)
+    job = Job.of(message.parameters)
+    if message.job_id not in {None, job.job_id}:
+        raise GeoAssetsError("JOB_ID_MISMATCH", f"the message names job {message.job_id}, its parameters are job {job.job_id}")
+    return submitter.submit(message.parameters, submitted_by=raw.source, force=message.force, message_id=record.message_id)
+
+
+def reject(submitter: Submitter, record: MessageRecord, body: bytes, error: GeoAssetsError) -> None:
+    """Poison a message; the job that it names, if any, learns of it."""
+    job_id = recover_job_id(body)
+    submitter.messages.reject(record.message_id, error, job_id=job_id)
+    crash_point("boundary.rejected")
+    settle_poison(submitter, record.message_id, job_id, error)
+
+
+class PoisonAction(StrEnum):
+    """What a poisoned message does to the job that it names."""
+
+    NOTHING = "nothing"  # it names none
+    EXPECTED = "expected"  # the job had failed
+    KEEP_RESULT = "keep_result"  # the job is done
+    LEAVE = "leave"  # the job is at work
+    FAIL = "fail"  # nobody works on it
+    ORPHAN = "orphan"  # nobody knows it
+
+
+def poison_action(job_id: str | None, life: JobLife | None) -> PoisonAction:
+    """The decision, from what is known of the job now."""
+    if job_id is None:
+        return PoisonAction.NOTHING
+    if life is None:
+        return PoisonAction.ORPHAN
+    if life.status in {"failed", "cancelled", "invalid"}:
+        return PoisonAction.EXPECTED
+    if life.status in {"completed", "completed_with_errors"}:
+        return PoisonAction.KEEP_RESULT
+    return PoisonAction.LEAVE if life.lease_is_live else PoisonAction.FAIL
+
+
+_NOTES = {
+    PoisonAction.EXPECTED: ("info", "POISON_EXPECTED", "a poisoned message names this job, which had ended as failed or cancelled"),
+    PoisonAction.KEEP_RESULT: (
+        "warning",
+        "POISON_AFTER_COMPLETION",
+        "a poisoned message names this job, which is completed; its result stands",
+    ),
+    PoisonAction.LEAVE: ("info", "POISON_LEFT", "a poisoned message names this job, which is at work"),
+    PoisonAction.ORPHAN: ("warning", "ORPHAN_POISON", "a poisoned message names a job that is not known"),
+}
+
+
+def settle_poison(submitter: Submitter, message_id: str, job_id: str | None, error: GeoAssetsError) -> PoisonAction:
+    """Apply `poison_action` once; a second time changes nothing but adds no record either."""
+    action = poison_action(job_id, submitter.jobs.life(job_id) if job_id else None)
+    if action is PoisonAction.NOTHING or job_id is None:
+        return action
+    if action is PoisonAction.FAIL:
+        reason = GeoAssetsError("UNHANDLED_POISON", f"a message for this job could not be handled: {error.code}: {error.message}")
+        if submitter.jobs.fail_unowned(job_id, reason):
+            submitter.messages.note(reason, severity="alert", message_id=message_id, job_id=job_id)
+        return action
+    severity, code, sentence = _NOTES[action]
+    known = {e.code for e in submitter.messages.errors(message_id=message_id)}
+    if code not in known:
+        submitter.messages.note(GeoAssetsError(code, sentence), severity=severity, message_id=message_id, job_id=job_id)
+    return action

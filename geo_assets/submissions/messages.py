@@ -1,0 +1,141 @@
+"""Reading one message: bytes in, validated parameters or a plain reason out.
+
+Here: limits, strict JSON, the discriminated union over the job types, recovery of a job id from what is not JSON.
+Not here: recording (`ledger/messages.py`), what follows from the outcome (`boundary.py`).
+
+Nothing here raises anything but `GeoAssetsError`, whatever the bytes are, and nothing takes longer than milliseconds.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Annotated, Any, Literal, Union
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+
+from geo_assets.errors import GeoAssetsError, faults
+from geo_assets.submissions.parameters import JOB_TYPES, Parameters, parameters_type
+
+#: Azure's limit on a queue message; the other ways in share it, so that a message can move between them.
+MAX_MESSAGE_BYTES = 64 * 1024
+
+#: Parameters are flat with short lists; anything deeper or wider is not one of ours.
+_MAX_DEPTH, _MAX_KEYS = 16, 200
+
+#: Bounded on purpose: `(…+)+` over hostile bytes takes hours.
+_JOB_ID = re.compile(rb'"job_id"\s{0,8}:\s{0,8}"([0-9a-f]{64})"')
+
+#: A string, closed or running to the end: were the end not allowed, each quote of a broken message would be searched from anew.
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)
+
+
+class Message(BaseModel):
+    """What every message holds; its parameters depend on its job type."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    job_type: str
+    parameters: Parameters
+    job_id: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="if given, it must be the id of this very request")
+    correlation_id: str | None = Field(None, max_length=128, pattern=r"^[A-Za-z0-9._:-]+$")
+    force: bool = Field(False, description="redo what is done already")
+
+
+def _message_type(name: str, model: type[Parameters]) -> Any:
+    return create_model(f"{model.__name__}Message", __base__=Message, job_type=(Literal[name], ...), parameters=(model, ...))  # type: ignore[arg-type]
+
+
+_TYPES: Any = Union[tuple(_message_type(name, model) for name, model in JOB_TYPES.items())]  # noqa: UP007 - made at run time
+
+#: One member a job type, told apart by `job_type`.
+MESSAGE: TypeAdapter[Any] = TypeAdapter(Annotated[_TYPES, Field(discriminator="job_type")])
+
+
+def read_message(body: bytes) -> Message:
+    """A whole message: `{"job_type": …, "parameters": {…}}`.
+
+    Raises:
+        GeoAssetsError: MESSAGE_TOO_LARGE, INVALID_ENCODING, INVALID_JSON, UNKNOWN_JOB_TYPE, INVALID_PARAMETERS.
+    """
+    data = _checked_object(body)
+    if isinstance(data.get("job_type"), str):
+        parameters_type(data["job_type"])
+    try:
+        message: Message = MESSAGE.validate_json(json.dumps(data), strict=True)
+    except ValidationError as error:
+        raise GeoAssetsError("INVALID_PARAMETERS", f"the message: {'; '.join(faults(error)[:20])}") from error
+    return message
+
+
+def read_parameters_of(job_type: str, body: bytes) -> Parameters:
+    """The parameters of a known job type, as an HTTP body holds them.
+
+    Raises:
+        GeoAssetsError: as `read_message`.
+    """
+    model = parameters_type(job_type)
+    data = _checked_object(body)
+    try:
+        return model.model_validate_json(json.dumps(data), strict=True)
+    except ValidationError as error:
+        raise GeoAssetsError("INVALID_PARAMETERS", f"{job_type}: {'; '.join(faults(error)[:20])}") from error
+
+
+def recover_job_id(body: bytes) -> str | None:
+    """The job id that a bad message names, from its first 64 KiB, by a bounded pattern."""
+    match = _JOB_ID.search(body, 0, MAX_MESSAGE_BYTES)
+    return match[1].decode() if match else None
+
+
+def escaped(body: bytes, limit: int) -> str:
+    """The first `limit` characters as one printable line: control characters, line breaks and bidi marks are spelt out."""
+    text = body[: limit * 4].decode("utf-8", "backslashreplace")
+    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return plain[:limit]
+
+
+def _checked_object(body: bytes) -> dict[str, Any]:
+    if len(body) > MAX_MESSAGE_BYTES:
+        raise GeoAssetsError("MESSAGE_TOO_LARGE", f"the message has {len(body):,} bytes; {MAX_MESSAGE_BYTES:,} are allowed")
+    _refuse_deep_or_wide(body)
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise GeoAssetsError("INVALID_ENCODING", f"the message is not UTF-8 (byte {error.start})") from error
+    try:
+        data = json.loads(text, object_pairs_hook=_without_doubles, parse_constant=_refuse_constant)
+    except GeoAssetsError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise GeoAssetsError("INVALID_JSON", f"the message is not JSON: {str(error).splitlines()[0][:200]}") from error
+    if not isinstance(data, dict):
+        raise GeoAssetsError("INVALID_JSON", f"the message is a JSON {type(data).__name__}, not an object")
+    return data
+
+
+def _refuse_deep_or_wide(body: bytes) -> None:
+    """Before any parser sees it: nesting by brackets outside strings, keys by colons."""
+    skeleton = _STRING.sub(b"", body)
+    depth = deepest = 0
+    for byte in skeleton:
+        if byte in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"]}":
+            depth -= 1
+    if deepest > _MAX_DEPTH:
+        raise GeoAssetsError("INVALID_JSON", f"the message is nested {deepest:,} deep; {_MAX_DEPTH} is allowed")
+    if skeleton.count(b":") > _MAX_KEYS:
+        raise GeoAssetsError("INVALID_JSON", f"the message has {skeleton.count(b':'):,} keys; {_MAX_KEYS} are allowed")
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise GeoAssetsError("INVALID_JSON", "the message names a key twice")
+    return found
+
+
+def _refuse_constant(name: str) -> None:
+    raise GeoAssetsError("INVALID_JSON", f"the message holds {name}, which is not JSON")
