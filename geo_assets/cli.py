@@ -394,6 +394,41 @@ def tasks(
             out.print(f"{'':<12}{r.error_code}: {_one_line(r.error_message)}\n{'':<12}→ {r.remedy}", markup=False, soft_wrap=True)
 
 
+@app.command()
+def cancel(job_id: JobId, as_json: JsonFlag = False) -> None:
+    """End a job that is queued or processing. Nothing of it is half published; submitting it again goes on where it was."""
+    with _submitter() as submitter:
+        record = submitter.jobs.find(job_id)
+        submitter.cancel(record.job_id)
+        if submitter.warning:
+            _log(submitter.warning)
+        _show_job(submitter.jobs.find(record.job_id), as_json=as_json)
+
+
+@app.command()
+def retry(
+    job_id: JobId,
+    only_failed: Annotated[bool, typer.Option("--only-failed", help="Do the failed tasks anew.")] = False,
+    quarantined: Annotated[bool, typer.Option("--quarantined", help="Do the quarantined tasks anew.")] = False,
+    error_code: Annotated[str | None, typer.Option("--error-code", help="Do the tasks anew that ended with this code.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow to the end.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Run a job again that has ended. Without a choice, failed tasks are done anew; what is done stays."""
+    statuses = [
+        name for name, chosen in (("failed", only_failed or not (quarantined or error_code)), ("quarantined", quarantined)) if chosen
+    ]
+    if error_code:
+        statuses = ["failed", "quarantined"]
+    with _submitter() as submitter:
+        record = submitter.jobs.find(job_id)
+        submitter.retry(record.job_id, requested_by="cli", statuses=tuple(statuses), error_code=error_code)
+        record = _follow(submitter, record.job_id) if wait else submitter.jobs.find(record.job_id)
+        _show_job(record, as_json=as_json)
+    if wait and record.status != "completed":
+        raise typer.Exit(1)
+
+
 def _submitter() -> Any:
     from geo_assets.settings import load_settings
     from geo_assets.submissions.submit import Submitter

@@ -15,7 +15,7 @@ from geo_assets.defs.hello_world import hello_world
 from geo_assets.defs.io_manager import JsonContractIOManager
 from geo_assets.defs.partitions import submissions
 from geo_assets.defs.resources import JOB_TAGS, Stages
-from geo_assets.defs.sensors import build_submissions_sensor
+from geo_assets.defs.sensors import build_submissions_sensor, janitor
 from geo_assets.defs.stac_setup import stac_setup
 from geo_assets.defs.vector_tables import vector_tables
 from geo_assets.settings import Settings, load_settings
@@ -32,7 +32,7 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, Any] | None 
         "io_manager": JsonContractIOManager(UPath(settings.dagster_home / "storage" / "contracts")),
         **(resource_overrides or {}),
     }
-    return dg.Definitions(assets=assets, jobs=jobs, sensors=[build_submissions_sensor(jobs)], resources=resources)
+    return dg.Definitions(assets=assets, jobs=jobs, sensors=[build_submissions_sensor(jobs), janitor], resources=resources)
 
 
 def _asset_job(name: str, assets: Sequence[dg.AssetsDefinition]) -> Any:

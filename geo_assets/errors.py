@@ -52,6 +52,7 @@ ERRORS: dict[str, ErrorKind] = {
     "ORPHAN_POISON": ErrorKind(_I, "look at the message: geo-assets poison show ID; then replay or discard it"),
     "RUN_DIED": ErrorKind(_T, "nothing to do within the attempts allowed: a new attempt is requested; after that: geo-assets retry JOB_ID"),
     "CANCELLED": ErrorKind(_I, "submit it again"),
+    "STILL_AT_WORK": ErrorKind(_I, "wait for its end, or cancel it first: geo-assets cancel JOB_ID"),
     "NOT_CANCELLABLE": ErrorKind(_I, "only a queued or processing job can be cancelled"),
     "CIRCUIT_OPEN": ErrorKind(_T, "wait: it is tried again by itself; geo-assets doctor says what is away"),
     "UNAUTHORIZED": ErrorKind(_I, "send a valid bearer token"),

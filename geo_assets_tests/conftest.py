@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -30,18 +32,25 @@ class Cli:
         return json.loads(done.stdout)
 
 
-def reachable(folder: Path) -> Path:
-    """A temporary folder that PostgreSQL's user can reach: pytest makes them for their owner alone."""
-    for part in (folder, *folder.parents):
-        if "pytest" in part.name:
-            part.chmod(0o755)
-    return folder
+@pytest.fixture(scope="session")
+def open_folder():
+    """Makes temporary folders that PostgreSQL's user can reach; pytest keeps its own for their owner alone."""
+    made = []
+
+    def make() -> Path:
+        made.append(Path(tempfile.mkdtemp(prefix="geo_assets_test_")))
+        made[-1].chmod(0o755)
+        return made[-1]
+
+    yield make
+    for folder in made:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
-def postgres_home(tmp_path_factory):
+def postgres_home(open_folder):
     """A home with PostgreSQL's programs: the machine's, those unpacked for the checkout, or unpacked now."""
-    home = reachable(tmp_path_factory.mktemp("postgres"))
+    home = open_folder()
     unpacked = default_home() / UNPACKED
     if unpacked.is_dir():
         (home / UNPACKED).symlink_to(unpacked)
@@ -50,8 +59,8 @@ def postgres_home(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def cli(tmp_path_factory, postgres_home):
-    home = reachable(tmp_path_factory.mktemp("home"))
+def cli(open_folder, postgres_home):
+    home = open_folder()
     if (postgres_home / UNPACKED).is_dir():
         (home / UNPACKED).symlink_to((postgres_home / UNPACKED).resolve())
     cli = Cli(home)

@@ -89,6 +89,8 @@ select j.job_id,
        case
            when a.outcome is not null and (r.run_id is null or r.created_at < a.requested_at or r.run_status in ('FAILURE', 'CANCELED')) then a.outcome
            when r.run_id is null or (a.run_id is null and r.created_at < a.requested_at) then 'queued'
+           when a.outcome is null and r.run_status = 'FAILURE' then 'processing'       -- it died; the janitor decides within its next round
+           when a.outcome is null and r.run_status = 'CANCELED' then 'cancelled'
            else geo.status_of(r.run_status, exists (
                select from geo.tasks t
                 where t.job_id = j.job_id and t.listed and t.status in ('failed', 'quarantined', 'pending', 'running', 'cancelled')))

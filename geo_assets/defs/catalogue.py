@@ -24,7 +24,7 @@ def register_items(stages: Stages, rasters_done: StageReport, vectors_done: Stag
         raise dg.Failure(
             f"cogs are of run {job.run_id}, vector_tables of {vectors_done.job.run_id}: launch them together", allow_retries=False
         )
-    with plain_failures(), context.lease_or_nothing(job):
+    with plain_failures(stages), context.lease_or_nothing(job):
         catalogue.gate(context, [rasters_done, vectors_done])
         done = catalogue.register(context, job)
         verdict = checks.items_found(context, job, (rasters.STAGE, vectors.STAGE))
@@ -45,7 +45,7 @@ def stac_items(cogs: StageReport, vector_tables: StageReport) -> Any:
 def refresh_collections(stages: Stages, items: CatalogueReport) -> dg.Output[CatalogueReport]:
     """Title and extents of the collections, from their items."""
     context = stages.get()
-    with plain_failures(), context.lease_or_nothing(items.job):
+    with plain_failures(stages), context.lease_or_nothing(items.job):
         extents = catalogue.refresh_collections(context, items)
         shapes = footprints(context.settings, items.collections)
     return dg.Output(items, metadata={"extents": dg.MetadataValue.json(extents), **markdown("footprints", report.footprint_map(shapes))})
@@ -61,7 +61,7 @@ def stac_collection(stac_items: CatalogueReport) -> Any:
 def write_report(stages: Stages, collection: CatalogueReport) -> Iterator[Any]:
     """The account of the whole job."""
     context, job = stages.get(), collection.job
-    with plain_failures():
+    with plain_failures(stages):
         account = report.report_job(context, job)
         bad = report.failure_table(context, job)
     metadata = {

@@ -18,8 +18,8 @@ CONTAINER_JOBS = tuple(name for name, model in JOB_TYPES.items() if model.reads_
 @dg.op(retry_policy=RETRY, out=dg.Out(InventoryRef))
 def list_blobs(context: dg.OpExecutionContext, stages: Stages) -> dg.Output[InventoryRef]:
     """Claim the job, list its container, classify what it holds."""
-    job = claim(context, stages.get(), *CONTAINER_JOBS)
-    with plain_failures(), stages.get().lease_or_nothing(job):
+    job = claim(context, stages, *CONTAINER_JOBS)
+    with plain_failures(stages), stages.get().lease_or_nothing(job):
         inventory = take_inventory(stages.get(), job)
     rows = "".join(f"| {kind} | {count} |\n" for kind, count in sorted(inventory.sources.items()))
     metadata: dict[str, Any] = {

@@ -16,7 +16,7 @@ _PLAN_AND_CHUNKS = {"plan": dg.Out(StagePlan), "chunks": dg.DynamicOut(Chunk)}
 
 
 def _planned(stages: Stages, job: JobRef, stage: str) -> Iterator[Any]:
-    with plain_failures():
+    with plain_failures(stages):
         plan, chunks = hello.plan(stages.get(), job, stage)
     yield dg.Output(plan, "plan", metadata={"tasks": plan.tasks, "chunks": plan.chunks})
     for chunk in chunks:
@@ -26,20 +26,20 @@ def _planned(stages: Stages, job: JobRef, stage: str) -> Iterator[Any]:
 @dg.op(out=_PLAN_AND_CHUNKS)
 def plan_greetings(context: dg.OpExecutionContext, stages: Stages) -> Iterator[Any]:
     """Claim the job and plan n greetings."""
-    yield from _planned(stages, claim(context, stages.get(), "hello_world"), hello.GREETINGS)
+    yield from _planned(stages, claim(context, stages, "hello_world"), hello.GREETINGS)
 
 
 @dg.op(retry_policy=RETRY, out=dg.Out(ChunkReport))
 def greet(stages: Stages, chunk: Chunk) -> ChunkReport:
     """Write a chunk's greetings."""
-    with plain_failures():
+    with plain_failures(stages):
         return ChunkReport(stage=chunk.stage, index=chunk.index, done=hello.greet(stages.get(), chunk), quarantined=0, failed=0, seconds=0)
 
 
 @dg.op(out=_PLAN_AND_CHUNKS)
 def plan_replies(stages: Stages, plan: StagePlan, reports: list[ChunkReport]) -> Iterator[Any]:
     """The fan-in of the greetings, then the plan of as many replies."""
-    with plain_failures():
+    with plain_failures(stages):
         report = close_stage(stages.get(), plan, reports)
     yield from _planned(stages, report.job, hello.REPLIES)
 
@@ -47,14 +47,14 @@ def plan_replies(stages: Stages, plan: StagePlan, reports: list[ChunkReport]) ->
 @dg.op(retry_policy=RETRY, out=dg.Out(ChunkReport))
 def reply(stages: Stages, chunk: Chunk) -> ChunkReport:
     """Write a chunk's replies, each from its greeting."""
-    with plain_failures():
+    with plain_failures(stages):
         return ChunkReport(stage=chunk.stage, index=chunk.index, done=hello.reply(stages.get(), chunk), quarantined=0, failed=0, seconds=0)
 
 
 @dg.op(out=dg.Out(StageReport))
 def close_replies(context: dg.OpExecutionContext, stages: Stages, plan: StagePlan, reports: list[ChunkReport]) -> StageReport:
     """The fan-in of the replies."""
-    with plain_failures():
+    with plain_failures(stages):
         report = close_stage(stages.get(), plan, reports)
     context.add_output_metadata({"job": report.job.job_id, **report.counts.model_dump()})
     return report

@@ -11,6 +11,7 @@ from pydantic import PrivateAttr
 
 from geo_assets.errors import ErrorClass, GeoAssetsError
 from geo_assets.settings import load_settings
+from geo_assets.stages.chunks import INFRASTRUCTURE
 from geo_assets.stages.context import StageContext
 
 #: For a step that was killed under us or found the database away; a bad file never gets here.
@@ -38,13 +39,26 @@ class Stages(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 @contextmanager
-def plain_failures() -> Iterator[None]:
-    """A `GeoAssetsError` becomes a Dagster failure with its code and remedy; only transient ones are worth another try."""
+def plain_failures(stages: Stages) -> Iterator[None]:
+    """The failures of plain code, as Dagster's.
+
+    A transient one goes up as it is and the step is tried again; if that does not help, the run dies without a word and the
+    janitor asks for a new attempt. Any other ends the attempt, in writing, before the run fails.
+    """
     try:
         yield
+    except INFRASTRUCTURE:
+        raise
     except GeoAssetsError as error:
-        raise dg.Failure(
-            description=error.message,
-            metadata={"code": error.code, "remedy": error.remedy},
-            allow_retries=error.error_class is ErrorClass.TRANSIENT,
-        ) from error
+        transient = error.error_class is ErrorClass.TRANSIENT
+        if not transient:
+            stages.get().give_up(error)
+        raise _failure(error, allow_retries=transient) from error
+    except Exception as error:
+        internal = GeoAssetsError("INTERNAL", f"{type(error).__name__}: {error}"[:1000])
+        stages.get().give_up(internal)
+        raise _failure(internal, allow_retries=False) from error
+
+
+def _failure(error: GeoAssetsError, *, allow_retries: bool) -> dg.Failure:
+    return dg.Failure(description=error.message, metadata={"code": error.code, "remedy": error.remedy}, allow_retries=allow_retries)

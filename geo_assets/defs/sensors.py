@@ -11,8 +11,10 @@ import dagster as dg
 from geo_assets.database.connections import open_pool
 from geo_assets.defs.partitions import submissions
 from geo_assets.ledger.jobs import Jobs
+from geo_assets.ledger.messages import Messages
 from geo_assets.ledger.models import Attempt
 from geo_assets.settings import load_settings
+from geo_assets.stages.janitor import make_rounds
 from geo_assets.submissions.launch import ATTEMPT_TAG
 
 #: Each costs the daemon a plan and a submit; a backlog drains over several ticks instead of one that times out.
@@ -49,3 +51,21 @@ def build_submissions_sensor(jobs: list[Any]) -> dg.SensorDefinition:
         return requests_of(attempts) if attempts else dg.SkipReason("every submission is launched")
 
     return submissions_sensor
+
+
+@dg.sensor(name="janitor", minimum_interval_seconds=10, default_status=dg.DefaultSensorStatus.RUNNING)
+def janitor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    """Find runs that died or hang, and ask for a new attempt of their jobs; the submissions sensor launches it."""
+    instance = context.instance
+
+    def report_dead(run_id: str, reason: str) -> None:
+        run = instance.get_run_by_id(run_id)
+        if run is not None and not run.is_finished:
+            instance.report_run_failed(run, reason)
+
+    pool = open_pool(load_settings(), max_size=1)
+    try:
+        done = make_rounds(Jobs(pool), Messages(pool), report_dead)
+    finally:
+        pool.close()
+    return dg.SkipReason("; ".join(f"{p.partition_key}: {a}" for p, a in done) or "all jobs are in order")

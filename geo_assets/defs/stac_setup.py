@@ -12,9 +12,9 @@ from geo_assets.stages.listing import check_catalogue
 @dg.op(retry_policy=RETRY, out=dg.Out(JobRef))
 def check_pgstac(context: dg.OpExecutionContext, stages: Stages) -> JobRef:
     """Claim the job, check version and rights."""
-    job = claim(context, stages.get(), "stac_setup")
+    job = claim(context, stages, "stac_setup")
     if not job.stood_aside:
-        with plain_failures(), stages.get().lease(job):
+        with plain_failures(stages), stages.get().lease(job):
             context.add_output_metadata(check_catalogue(stages.get(), job))
     return job
 

@@ -18,7 +18,7 @@ _ACCOUNTED, _VALID = "every_vector_accounted_for", "tables_sound"
 @dg.op(out={"plan": dg.Out(StagePlan), "chunks": dg.DynamicOut(Chunk)})
 def plan_vectors(stages: Stages, inventory: InventoryRef) -> Iterator[Any]:
     """What is to be loaded, cut into chunks."""
-    with plain_failures():
+    with plain_failures(stages):
         plan, chunks = vectors.plan(stages.get(), inventory)
     yield dg.Output(plan, "plan")
     for chunk in chunks:
@@ -28,14 +28,14 @@ def plan_vectors(stages: Stages, inventory: InventoryRef) -> Iterator[Any]:
 @dg.op(retry_policy=RETRY, out=dg.Out(ChunkReport))
 def load_vectors(stages: Stages, chunk: Chunk) -> ChunkReport:
     """Load a chunk; a bad file is quarantined, the rest goes on."""
-    with plain_failures():
+    with plain_failures(stages):
         return vectors.load_chunk(stages.get(), chunk)
 
 
 @dg.op(out={"result": dg.Out(StageReport), _ACCOUNTED: dg.Out(dg.Nothing), _VALID: dg.Out(dg.Nothing)})
 def report_vectors(stages: Stages, plan: StagePlan, reports: list[ChunkReport]) -> Iterator[Any]:
     """The fan-in: every chunk reported, every vector accounted for, every table as it should be."""
-    with plain_failures():
+    with plain_failures(stages):
         report = close_stage(stages.get(), plan, reports)
         verdict = checks.tables_sound(stages.get(), report.job, report.stage)
         metadata = stage_metadata(stages.get(), report)

@@ -22,7 +22,7 @@ from geo_assets.submissions.parameters import Job
 LAUNCH_GRACE_SECONDS = 20
 
 #: A run that has not renewed its lease for this long is taken for dead, whatever Dagster says of it.
-LEASE_SECONDS = 60
+LEASE_SECONDS = 30
 
 #: Run states in which an owner may still be at work.
 _LIVE = ["STARTING", "STARTED", "CANCELING", "MANAGED", "SUSPENDED"]
@@ -37,6 +37,24 @@ class JobLife:
     run_id: str | None
     attempt: int
     lease_is_live: bool
+
+
+#: Who asks for the attempts that follow a death.
+JANITOR = "janitor"
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """A job that the janitor looks at."""
+
+    job_id: str
+    job_type: str
+    partition_key: str
+    attempt: int
+    run_id: str
+    run_status: str
+    silent_seconds: float | None
+    rescues: int
 
 
 class Jobs:
@@ -71,7 +89,8 @@ class Jobs:
             conn.execute("select from geo.jobs where job_id = %s for no key update", (job.job_id,))  # one submitter at a time from here
             status = JobStatus.QUEUED if created else self._status(conn, job.job_id)
             completed = status in {JobStatus.COMPLETED, JobStatus.COMPLETED_WITH_ERRORS}
-            wanted = bool(created) or (status.is_final and (force or rerun_completed or not completed))
+            open_again = status.is_final and (force or rerun_completed or not completed)
+            wanted = bool(created) or open_again or self._died(conn, job.job_id)
             attempt = self._add_attempt(conn, job.job_id, submitted_by, force=force) if wanted else None
             if in_transaction:
                 in_transaction(conn)
@@ -87,6 +106,85 @@ class Jobs:
     def _status(self, conn: DictConnection, job_id: str) -> JobStatus:
         row = conn.execute("select status from geo.job_status where job_id = %s", (job_id,)).fetchone()
         return JobStatus(str(row["status"])) if row else JobStatus.QUEUED
+
+    def _died(self, conn: DictConnection, job_id: str) -> bool:
+        """Whether the run of the newest attempt ended without a word: it was killed."""
+        row = conn.execute(
+            """select a.outcome is null and r.run_status = 'FAILURE' and r.created_at >= a.requested_at as died
+                 from geo.jobs j
+                 join lateral (select * from geo.attempts a where a.job_id = j.job_id order by attempt desc limit 1) a on true
+                 left join lateral geo.newest_run(j.partition_key) r on true
+                where j.job_id = %s""",
+            (job_id,),
+        ).fetchone()
+        return bool(row and row["died"])
+
+    @retrying
+    def retry(self, job_id: str, *, requested_by: str, statuses: Sequence[str] = (), error_code: str | None = None) -> Submitted:
+        """Ask for another attempt of a job that has ended; the tasks chosen are done anew.
+
+        Args:
+            job_id: whole.
+            requested_by: who asks.
+            statuses: tasks in these states are done anew, those that did not come to an end always.
+            error_code: only tasks that ended with this code.
+
+        Raises:
+            GeoAssetsError: NOT_CANCELLABLE where the job is still at work.
+        """
+        with self._pool.connection() as conn:
+            job = conn.execute("select * from geo.jobs where job_id = %s for no key update", (job_id,)).fetchone()
+            if job is None:
+                raise GeoAssetsError("JOB_NOT_FOUND", f"there is no job {job_id}")
+            status = self._status(conn, job_id)
+            if not status.is_final and not self._died(conn, job_id):
+                raise GeoAssetsError("STILL_AT_WORK", f"job {job_id[:12]} is {status}")
+            conn.execute(
+                """update geo.tasks set fingerprint = ''
+                    where job_id = %(job)s and listed and status::text = any(%(statuses)s) and (%(code)s::text is null or error_code = %(code)s)""",
+                {"job": job_id, "statuses": list(statuses), "code": error_code},
+            )
+            attempt = self._add_attempt(conn, job_id, requested_by)
+        return Submitted(
+            job_id=job_id,
+            job_type=str(job["job_type"]),
+            partition_key=str(job["partition_key"]),
+            status=JobStatus.QUEUED,
+            duplicate=True,
+            attempt=attempt,
+        )
+
+    @retrying
+    def patients(self) -> list[Patient]:
+        """Jobs that are not in order: their run ended without a word, was cancelled, or does not renew its lease."""
+        with self._pool.connection() as conn:
+            rows = conn.execute(
+                """select j.job_id, j.job_type, j.partition_key, a.attempt, r.run_id, r.run_status,
+                          extract(epoch from now() - greatest(j.lease_heartbeat, r.started_at))::float as silent_seconds,
+                          (select count(*) from geo.attempts b where b.job_id = j.job_id and b.requested_by = %(janitor)s
+                              and b.attempt > coalesce((select max(c.attempt) from geo.attempts c where c.job_id = j.job_id and c.requested_by <> %(janitor)s), 0)
+                          )::int as rescues
+                     from geo.jobs j
+                     join lateral (select * from geo.attempts a where a.job_id = j.job_id order by attempt desc limit 1) a on true
+                     join lateral geo.newest_run(j.partition_key) r on true
+                    where a.outcome is null and r.created_at >= a.requested_at - interval '1 second' and (a.run_id is null or a.run_id = r.run_id)
+                      and (r.run_status in ('FAILURE', 'CANCELED')
+                           or r.run_status = 'STARTED' and coalesce(greatest(j.lease_heartbeat, r.started_at), r.created_at) < now() - make_interval(secs => %(lease)s))
+                      and j.created_at > now() - interval '30 days'""",
+                {"lease": LEASE_SECONDS, "janitor": JANITOR},
+            ).fetchall()
+        return [Patient(**row) for row in rows]  # type: ignore[arg-type]
+
+    @retrying
+    def rescue(self, job_id: str, attempt: int) -> bool:
+        """Ask for a new attempt in the janitor's name, unless somebody has since."""
+        with self._pool.connection() as conn:
+            conn.execute("select from geo.jobs where job_id = %s for no key update", (job_id,))
+            row = conn.execute("select max(attempt) as newest from geo.attempts where job_id = %s", (job_id,)).fetchone()
+            if row is None or row["newest"] != attempt:
+                return False
+            self._add_attempt(conn, job_id, JANITOR)
+        return True
 
     def _add_attempt(self, conn: DictConnection, job_id: str, requested_by: str, *, force: bool = False) -> int:
         row = conn.execute(

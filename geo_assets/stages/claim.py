@@ -18,11 +18,13 @@ def claim_job(context: StageContext, *, partition_key: str, run_id: str, attempt
     """
     claim = context.jobs.claim(partition_key, run_id, attempt)
     if claim.job_type not in job_types:
-        context.jobs.release(claim.job_id, run_id)
-        raise GeoAssetsError(
+        error = GeoAssetsError(
             "PARTITION_MISMATCH", f"partition {partition_key} is a {claim.job_type}, not one of {', '.join(sorted(job_types))}"
         )
-    return JobRef(
+        if claim.won:
+            context.jobs.end_attempt(claim.job_id, "failed", error, run_id=run_id)
+        raise error
+    context.claimed = JobRef(
         job_id=claim.job_id,
         job_type=claim.job_type,
         partition_key=partition_key,
@@ -31,3 +33,4 @@ def claim_job(context: StageContext, *, partition_key: str, run_id: str, attempt
         force=claim.force,
         parameters=claim.parameters,
     )
+    return context.claimed

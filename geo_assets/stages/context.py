@@ -32,6 +32,8 @@ class StageContext:
 
     settings: Settings
     _stack: ExitStack = field(default_factory=ExitStack, repr=False)
+    #: The job that this process owns, once it is claimed.
+    claimed: JobRef | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -71,6 +73,11 @@ class StageContext:
         s = self.settings
         pool = SandboxPool(s.home / "scratch", workers=s.workers, memory_mb=s.sandbox_memory_mb, timeout_seconds=s.sandbox_timeout_seconds)
         return self._stack.enter_context(pool)
+
+    def give_up(self, error: GeoAssetsError) -> None:
+        """Write down that the claimed job's attempt failed for good: the janitor then leaves it alone."""
+        if self.claimed and not self.claimed.stood_aside and error.code != "LEASE_LOST":
+            self.jobs.end_attempt(self.claimed.job_id, "failed", error, run_id=self.claimed.run_id)
 
     def source_container(self, job: JobRef) -> Container:
         """The container that a job reads."""

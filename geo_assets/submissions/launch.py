@@ -27,6 +27,9 @@ _LAUNCH = """mutation ($params: ExecutionParams!) { launchRun(executionParams: $
     ... on InvalidSubsetError { message } ... on PipelineNotFoundError { message } ... on RunConfigValidationInvalid { errors { message } } } }"""
 
 
+_TERMINATE = """mutation ($id: String!) { terminateRun(runId: $id, terminatePolicy: MARK_AS_CANCELED_IMMEDIATELY) {
+    __typename ... on TerminateRunFailure { message } ... on RunNotFoundError { message } ... on PythonError { message } } }"""
+
 _LOADED = """query ($selector: RepositorySelector!) { repositoryOrError(repositorySelector: $selector) { __typename } }"""
 
 
@@ -48,6 +51,17 @@ def launch(jobs: Jobs, webserver_url: str, attempt: Attempt) -> str | None:
     except GeoAssetsError:
         jobs.give_back_launch(attempt.job_id, attempt.attempt)
         raise
+
+
+def terminate(webserver_url: str, run_id: str) -> None:
+    """End a run: its process is told to stop, its state is cancelled at once.
+
+    Raises:
+        GeoAssetsError: LAUNCH_FAILED, the webserver does not answer or refuses.
+    """
+    answer = _ask(webserver_url, _TERMINATE, {"id": run_id})["terminateRun"]
+    if answer["__typename"] != "TerminateRunSuccess":
+        raise GeoAssetsError("LAUNCH_FAILED", f"Dagster did not end the run: {answer.get('message', answer['__typename'])}"[:800])
 
 
 def _start_run(webserver_url: str, attempt: Attempt) -> str:

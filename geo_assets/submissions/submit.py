@@ -15,7 +15,7 @@ from geo_assets.ledger.models import Attempt, Submitted
 from geo_assets.ledger.tasks import Tasks
 from geo_assets.settings import Settings
 from geo_assets.storage.containers import existing_container
-from geo_assets.submissions.launch import launch
+from geo_assets.submissions.launch import launch, terminate
 from geo_assets.submissions.parameters import Job, ListContainer, Parameters
 
 
@@ -63,10 +63,43 @@ class Submitter:
         submitted = self.jobs.submit(
             job, submitted_by=submitted_by, rerun_completed=parameters.reads_container, force=force, in_transaction=accept
         )
-        if submitted.attempt is not None:
-            attempt = Attempt(job_id=job.job_id, job_type=job.job_type, partition_key=job.partition_key, attempt=submitted.attempt)
-            try:
-                launch(self.jobs, self._settings.webserver_url, attempt)
-            except GeoAssetsError as error:
-                self.warning = f"{error.message}; {error.remedy}"
+        self._launch(submitted)
         return submitted
+
+    def cancel(self, job_id: str) -> None:
+        """End a job that has not ended. From the first statement on its run can publish nothing.
+
+        Raises:
+            GeoAssetsError: JOB_NOT_FOUND; NOT_CANCELLABLE, it has ended.
+        """
+        life = self.jobs.life(job_id)
+        if life is None:
+            raise GeoAssetsError("JOB_NOT_FOUND", f"there is no job {job_id}")
+        if life.status.is_final or not self.jobs.end_attempt(job_id, "cancelled", GeoAssetsError("CANCELLED", "cancelled on request")):
+            raise GeoAssetsError("NOT_CANCELLABLE", f"job {job_id[:12]} is {life.status}")
+        if life.run_id:
+            try:
+                terminate(self._settings.webserver_url, life.run_id)
+            except GeoAssetsError as error:
+                self.warning = f"{error.message}; its run can publish nothing any more"
+
+    def retry(self, job_id: str, *, requested_by: str, statuses: tuple[str, ...] = (), error_code: str | None = None) -> Submitted:
+        """Run a job again; the chosen tasks are done anew, those that are done stay.
+
+        Raises:
+            GeoAssetsError: JOB_NOT_FOUND; STILL_AT_WORK.
+        """
+        submitted = self.jobs.retry(job_id, requested_by=requested_by, statuses=statuses, error_code=error_code)
+        self._launch(submitted)
+        return submitted
+
+    def _launch(self, submitted: Submitted) -> None:
+        if submitted.attempt is None:
+            return
+        attempt = Attempt(
+            job_id=submitted.job_id, job_type=submitted.job_type, partition_key=submitted.partition_key, attempt=submitted.attempt
+        )
+        try:
+            launch(self.jobs, self._settings.webserver_url, attempt)
+        except GeoAssetsError as error:
+            self.warning = f"{error.message}; {error.remedy}"

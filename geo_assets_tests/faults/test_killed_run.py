@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import psycopg
+import pytest
 
 from geo_assets_tests.raster.test_cog import write
 
@@ -45,41 +46,55 @@ def until(condition, seconds=60):
     raise AssertionError("it did not happen in time")
 
 
-def test_a_killed_ingest_is_completed_by_the_next_submission_without_redoing_or_doubling(cli, tmp_path):
+@pytest.fixture
+def killed(cli, tmp_path, request):
+    """A job of 60 rasters whose run worker was killed after some were converted: (job, what was converted by then)."""
+    container = request.param
     folder = tmp_path / "many"
     folder.mkdir()
     for i in range(60):
         write(folder / f"tile_{i:02}.tif", np.random.default_rng(i).integers(0, 255, (3, 600, 600)).astype("uint8"))
-    assert cli.run("upload", str(folder), "default/killed").returncode == 0
-    job = cli.json("submit", "stage_raster", "--param", "container=killed")
+    assert cli.run("upload", str(folder), f"default/{container}").returncode == 0
+    job = cli.json("submit", "stage_raster", "--param", f"container={container}")
+    until(lambda: len(converted(cli, job["job_id"])) >= 5)
+    (worker,) = until(lambda: run_workers(cli))
+    os.kill(worker, signal.SIGKILL)
+    until(lambda: not run_workers(cli))
+    return job, converted(cli, job["job_id"])
+
+
+def converted(cli, job_id):
+    """task -> hash and start of its conversion."""
     with connect(cli) as db:
+        query = "select task_key, outputs->>'sha256' || started_at::text from geo.tasks where job_id = %s and receipt is not null"
+        return dict(db.execute(query, (job_id,)).fetchall())
 
-        def converted():
-            query = "select count(*) from geo.tasks where job_id = %s and receipt is not null"
-            return db.execute(query, (job["job_id"],)).fetchone()[0]
 
-        until(lambda: converted() >= 5)
-        (worker,) = until(lambda: run_workers(cli))
-        os.kill(worker, signal.SIGKILL)
-        until(lambda: cli.json("job", job["job_id"])["status"] == "failed")
-        before = dict(
-            db.execute(
-                "select task_key, outputs->>'sha256' || started_at::text from geo.tasks where job_id = %s and receipt is not null",
-                (job["job_id"],),
-            ).fetchall()
-        )
-        assert 5 <= len(before) < 60
+def assert_completed_once(cli, container, job_id, before):
+    after = converted(cli, job_id)
+    assert 5 <= len(before) < 60
+    assert len(after) == 60
+    assert {key: after[key] for key in before} == before, "finished conversions were done again"
+    with connect(cli) as db:
+        query = "select count(*), count(distinct id) from pgstac.items where collection = %s"
+        assert db.execute(query, (container,)).fetchone() == (60, 60)
+    assert len(list((cli.home / "containers" / "cogs" / container).rglob("*.tif"))) == 60
 
-        again = cli.json("submit", "stage_raster", "--param", "container=killed", "--wait")
-        assert again["job_id"] == job["job_id"]
-        assert again["status"] == "completed"
-        after = dict(
-            db.execute(
-                "select task_key, outputs->>'sha256' || started_at::text from geo.tasks where job_id = %s", (job["job_id"],)
-            ).fetchall()
-        )
-        assert len(after) == 60
-        assert {key: after[key] for key in before} == before, "finished conversions were done again"
-        assert db.execute("select count(*), count(distinct id) from pgstac.items where collection = 'killed'").fetchone() == (60, 60)
-    cogs = list((cli.home / "containers" / "cogs" / "killed").rglob("*.tif"))
-    assert len(cogs) == 60
+
+@pytest.mark.parametrize("killed", ["killed"], indirect=True)
+def test_a_killed_ingest_is_completed_by_the_next_submission_without_redoing_or_doubling(cli, killed):
+    job, before = killed
+    again = cli.json("submit", "stage_raster", "--param", "container=killed", "--wait")
+    assert again["job_id"] == job["job_id"]
+    assert again["status"] == "completed"
+    assert_completed_once(cli, "killed", job["job_id"], before)
+
+
+@pytest.mark.parametrize("killed", ["rescued"], indirect=True)
+def test_a_killed_ingest_is_completed_by_the_janitor_when_nobody_asks(cli, killed):
+    job, before = killed
+    until(lambda: cli.json("job", job["job_id"])["status"] == "completed", 120)
+    assert_completed_once(cli, "rescued", job["job_id"], before)
+    with connect(cli) as db:
+        died = db.execute("select severity, code from geo.errors where job_id = %s", (job["job_id"],)).fetchall()
+    assert died == [("warning", "RUN_DIED")]

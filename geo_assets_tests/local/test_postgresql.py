@@ -17,14 +17,13 @@ import pytest
 from geo_assets.errors import GeoAssetsError
 from geo_assets.local.debian_packages import missing_libraries, unpacked_environment
 from geo_assets.local.postgresql import Cluster, find_binaries, free_port, usable_data_dir
-from geo_assets_tests.conftest import reachable
 
 NOT_DURABLE = {"fsync": "off", "shared_buffers": "16MB", "max_connections": "20", "max_wal_size": "64MB"}
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return reachable(tmp_path_factory.mktemp("home"))
+def home(open_folder):
+    return open_folder()
 
 
 @pytest.fixture(scope="module")
