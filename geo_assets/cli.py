@@ -102,6 +102,7 @@ def up(as_json: JsonFlag = False) -> None:
     facts = {
         "home": str(stack.home),
         "dagster": settings.webserver_url,
+        "api": f"{settings.api_url}/docs",
         "postgres": f"postgresql://{settings.pipeline_user}@{settings.pg_host}:{settings.pg_port}/{settings.pg_database}",
         "containers": str(stack.home / "containers"),
     }
@@ -282,6 +283,7 @@ def submit(
     params_file: Annotated[Path | None, typer.Option("--params-file", help="A JSON object of parameters.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow to the end; exit 0 only if completed.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Redo also what is done already.")] = False,
+    plan_hash: Annotated[str | None, typer.Option("--plan-hash", help="Submit only if `plan` still says the same.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Validate, record and start a job. The same request is the same job: what is done already is not done again."""
@@ -291,6 +293,8 @@ def submit(
 
     parameters = read_parameters(job_type, param or [], params_file)
     with Submitter(load_settings()) as submitter:
+        if plan_hash:
+            submitter.insist_on_plan(parameters, plan_hash)
         submitted = submitter.submit(parameters, submitted_by="cli", force=force)
         if submitter.warning:
             _log(submitter.warning)
@@ -395,11 +399,36 @@ def tasks(
 
 
 @app.command()
+def plan(
+    job_type: Annotated[str, typer.Argument(help="as for `submit`")],
+    param: Annotated[list[str] | None, typer.Option("--param", "-p", metavar="KEY=VALUE")] = None,
+    params_file: Annotated[Path | None, typer.Option("--params-file")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """What a submission would do now: creates, changes, skips, and a hash that `submit --plan-hash` can insist on."""
+    from geo_assets.settings import load_settings
+    from geo_assets.submissions.cli_parameters import read_parameters
+    from geo_assets.submissions.planning import make_plan
+
+    parameters = read_parameters(job_type, param or [], params_file)
+    with _submitter() as submitter:
+        made = make_plan(load_settings(), submitter.tasks, parameters)
+    if as_json:
+        _print_json(made.model_dump(mode="json"))
+        return
+    for source in made.sources:
+        out.print(f"{source.action:<12}{source.kind:<12}{source.path}  {source.reason}", markup=False, soft_wrap=True)
+    counts = ", ".join(f"{n} {what}" for what, n in sorted(made.counts.items())) or "nothing to list"
+    out.print(f"{counts}; {made.expected_tasks} tasks, {_human_bytes(made.bytes)} to work on\nplan hash {made.plan_hash}")
+
+
+@app.command()
 def cancel(job_id: JobId, as_json: JsonFlag = False) -> None:
     """End a job that is queued or processing. Nothing of it is half published; submitting it again goes on where it was."""
     with _submitter() as submitter:
         record = submitter.jobs.find(job_id)
-        submitter.cancel(record.job_id)
+        if not submitter.cancel(record.job_id):
+            _log(f"nothing to cancel: the job is {record.status}")
         if submitter.warning:
             _log(submitter.warning)
         _show_job(submitter.jobs.find(record.job_id), as_json=as_json)
@@ -427,6 +456,130 @@ def retry(
         _show_job(record, as_json=as_json)
     if wait and record.status != "completed":
         raise typer.Exit(1)
+
+
+poison = typer.Typer(no_args_is_help=True, help="Messages that could not be accepted: look at them, replay or discard them.")
+app.add_typer(poison, name="poison")
+
+
+@poison.command("list")
+def poison_list(
+    error_code: Annotated[str | None, typer.Option("--error-code", help="Only messages with this code.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 1000,
+    as_json: JsonFlag = False,
+) -> None:
+    """The messages in poison, newest first."""
+    with _submitter() as submitter:
+        records = submitter.messages.list(state="poison", error_code=error_code, limit=limit)
+    if as_json:
+        _print_json([r.model_dump(mode="json") for r in records])
+        return
+    for r in records:
+        out.print(
+            f"{r.message_id[:8]}  {r.received_at:%Y-%m-%d %H:%M:%S}  {r.source:<28}{r.error_code:<20}{_one_line(r.error_message or '')}",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+@poison.command("show")
+def poison_show(message_id: str, as_json: JsonFlag = False) -> None:
+    """One message: its record, its body (escaped) and its errors."""
+    from geo_assets.submissions.messages import escaped
+
+    with _submitter() as submitter:
+        record, body = submitter.messages.body(message_id)
+        errors = submitter.messages.errors(message_id=record.message_id)
+    shown = {**record.model_dump(mode="json"), "body": escaped(body, len(body)), "errors": [e.model_dump(mode="json") for e in errors]}
+    if as_json:
+        _print_json(shown)
+        return
+    for key, value in shown.items():
+        if key != "errors":
+            out.print(f"{key:<16}{value}", markup=False, soft_wrap=True)
+    for e in errors:
+        out.print(f"{e.at:%H:%M:%S} {e.severity} {e.code}: {_one_line(e.message)}\n         → {e.remedy}", markup=False, soft_wrap=True)
+
+
+@poison.command("replay")
+def poison_replay(
+    message_id: Annotated[str | None, typer.Argument(help="One message; or use --error-code.")] = None,
+    error_code: Annotated[str | None, typer.Option("--error-code", help="All messages with this code.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Read messages again, as they came; what is accepted now leaves poison."""
+    from geo_assets.submissions.poison import replay
+
+    with _submitter() as submitter:
+        outcomes = [replay(submitter, m) for m in _chosen(submitter, message_id, error_code)]
+    _print_outcomes(outcomes, as_json=as_json)
+
+
+@poison.command("discard")
+def poison_discard(
+    message_id: Annotated[str | None, typer.Argument(help="One message; or use --error-code.")] = None,
+    error_code: Annotated[str | None, typer.Option("--error-code", help="All messages with this code.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Take messages out of poison for good; their records stay."""
+    with _submitter() as submitter:
+        chosen = _chosen(submitter, message_id, error_code)
+        for m in chosen:
+            submitter.messages.set_state(m, "discarded")
+    _print_outcomes([{"message_id": m, "state": "discarded"} for m in chosen], as_json=as_json)
+
+
+def _chosen(submitter: Any, message_id: str | None, error_code: str | None) -> list[str]:
+    if (message_id is None) == (error_code is None):
+        raise GeoAssetsError("INVALID_PARAMETERS", "name one message, or --error-code", remedy="geo-assets poison list")
+    if message_id is not None:
+        return [submitter.messages.body(message_id)[0].message_id]
+    return [r.message_id for r in submitter.messages.list(state="poison", error_code=error_code, limit=10_000)]
+
+
+def _print_outcomes(outcomes: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        _print_json(outcomes)
+        return
+    for outcome in outcomes:
+        out.print("  ".join(f"{v}" for v in outcome.values() if v), markup=False, soft_wrap=True)
+
+
+@app.command()
+def api(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8000,
+) -> None:
+    """Serve the HTTP API in the foreground. Beyond loopback it starts only with authentication."""
+    from geo_assets.api.serve import serve
+
+    serve(host, port)
+
+
+tokens = typer.Typer(no_args_is_help=True, help="Named tokens of the HTTP API; stored hashed, shown once.")
+app.add_typer(tokens, name="token")
+
+
+@tokens.command("create")
+def token_create(
+    name: str,
+    scope: Annotated[list[str], typer.Option("--scope", help="submit, read or admin; repeat for several.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Make a token and print it, this once."""
+    with _submitter() as submitter:
+        token = submitter.tokens.create(name, scope)
+    if as_json:
+        _print_json({"name": name, "scopes": scope, "token": token})
+    else:
+        print(token)
+
+
+@tokens.command("revoke")
+def token_revoke(name: str) -> None:
+    """A revoked token is refused from now on."""
+    with _submitter() as submitter:
+        submitter.tokens.revoke(name)
 
 
 def _submitter() -> Any:

@@ -78,6 +78,12 @@ class Settings(BaseSettings):
     cog_container: str = "cogs"
     thumbnail_container: str = "thumbnails"
 
+    inbox_account: str = "default"
+    inbox_container: str = "submissions"
+    queue_name: str = Field("geospatial-jobs", pattern=r"^[a-z0-9](?:-?[a-z0-9]){2,55}$")
+    queue_connection_string: SecretStr | None = None  # Azurite, or an account key
+    queue_url: str | None = None  # https://account.queue.core.windows.net, with the identity of the environment
+
     pg_host: str = "127.0.0.1"
     pg_port: int = 5432
     pg_database: str = "geo_assets"
@@ -88,6 +94,12 @@ class Settings(BaseSettings):
     reader_user: str = "geo_reader"
     reader_password: SecretStr = SecretStr("")
 
+    api_port: int = 8000
+    api_require_auth: bool = False  # also on loopback
+    oidc_issuer: str | None = None
+    oidc_audience: str | None = None
+    oidc_jwks_url: str | None = None
+    allow_schema_redeploy: bool = False
     webserver_port: int = 3000
     code_server_port: int = 4000
 
@@ -144,6 +156,11 @@ class Settings(BaseSettings):
     def dagster_home(self) -> Path:
         """`DAGSTER_HOME` of the local stack."""
         return self.home / "dagster"
+
+    @property
+    def api_url(self) -> str:
+        """The HTTP API of the local stack."""
+        return f"http://127.0.0.1:{self.api_port}"
 
     @property
     def webserver_url(self) -> str:

@@ -1,10 +1,10 @@
 -- 0001_schemas.sql: who may do what, where. Runs as the migrator, which owns the database.
 -- Roles and extensions exist already (geo_assets/database/bootstrap.py); pgstac is migrated already.
 
-create schema geo;
-create schema vector;
-create schema vector_staging;
-create schema dagster authorization geo_pipeline;       -- Dagster migrates its own tables
+create schema if not exists geo;
+create schema if not exists vector;
+create schema if not exists vector_staging;
+create schema if not exists dagster authorization geo_pipeline;       -- Dagster migrates its own tables
 
 comment on schema geo            is 'The ledger of geo_assets: jobs, attempts, tasks, inventory.';
 comment on schema vector         is 'Published vector tables. Each appears, and is replaced, in one commit.';

@@ -1,6 +1,7 @@
 -- 0004_messages.sql: what arrived, byte for byte, and everything that went wrong, with its reason.
 
-create type geo.message_state as enum ('received', 'accepted', 'poison', 'replayed', 'discarded');
+-- rejected: its sender was told at once (HTTP); poison: nobody was there to be told.
+create type geo.message_state as enum ('received', 'accepted', 'rejected', 'poison', 'replayed', 'discarded');
 
 -- One row per message of a source. It is written before the message is looked at, so it takes any bytes.
 create table geo.messages (
@@ -23,7 +24,7 @@ create table geo.messages (
     handled_at      timestamptz,
     unique (source, source_id),
     check ((state = 'received') = (handled_at is null)),
-    check ((state = 'poison') <= (error_code is not null))     -- a message in poison has its reason
+    check (state not in ('rejected', 'poison') or error_code is not null)       -- each has its reason
 );
 create index on geo.messages (received_at);
 create index on geo.messages (state, received_at);

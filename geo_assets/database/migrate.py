@@ -107,3 +107,11 @@ def up_to_date(settings: Settings) -> bool:
             return pgstac_version(conn) == PGSTAC_VERSION and applied == {m.name: m.sha256 for m in migrations()}
     except psycopg.Error:
         return False
+
+
+def redeploy(settings: Settings) -> list[str]:
+    """Drop the ledger and the published tables, then migrate. Everything recorded is lost."""
+    with psycopg.connect(settings.dsn("migrator"), autocommit=True) as conn, _lock(conn):
+        conn.execute("drop schema if exists geo, vector, vector_staging cascade")
+        conn.execute("delete from public.geo_migrations")
+    return migrate(settings)

@@ -15,10 +15,16 @@ from geo_assets.ledger.messages import Messages
 from geo_assets.ledger.models import Attempt
 from geo_assets.settings import load_settings
 from geo_assets.stages.janitor import make_rounds
+from geo_assets.submissions.inboxes.intake import drain_inboxes
 from geo_assets.submissions.launch import ATTEMPT_TAG
+from geo_assets.submissions.submit import Submitter
 
 #: Each costs the daemon a plan and a submit; a backlog drains over several ticks instead of one that times out.
 LAUNCHES_PER_TICK = 50
+
+
+#: A tick must end well within Dagster's 60 seconds; what is left comes with the next.
+MESSAGES_PER_TICK, SECONDS_PER_TICK = 100, 15.0
 
 
 def requests_of(attempts: list[Attempt]) -> dg.SensorResult:
@@ -42,13 +48,12 @@ def build_submissions_sensor(jobs: list[Any]) -> dg.SensorDefinition:
 
     @dg.sensor(name="submissions", jobs=jobs, minimum_interval_seconds=5, default_status=dg.DefaultSensorStatus.RUNNING)
     def submissions_sensor() -> dg.SensorResult | dg.SkipReason:
-        """Launch recorded submissions that nobody has launched."""
-        pool = open_pool(load_settings(), max_size=1)
-        try:
-            attempts = Jobs(pool).take_launches(LAUNCHES_PER_TICK, [job.name for job in jobs])
-        finally:
-            pool.close()
-        return requests_of(attempts) if attempts else dg.SkipReason("every submission is launched")
+        """Take messages from the inboxes; launch recorded submissions that nobody has launched."""
+        settings = load_settings()
+        with Submitter(settings, launches=False) as submitter:
+            said = drain_inboxes(settings, submitter, limit=MESSAGES_PER_TICK, seconds=SECONDS_PER_TICK)
+            attempts = submitter.jobs.take_launches(LAUNCHES_PER_TICK, [job.name for job in jobs])
+        return requests_of(attempts) if attempts else dg.SkipReason("; ".join([*said, "every submission is launched"]))
 
     return submissions_sensor
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, LiteralString
 
 from psycopg.types.json import Jsonb
@@ -385,13 +386,15 @@ class Jobs:
         return _record(rows[0], stages)
 
     @retrying
-    def newest(self, *, limit: int = 50, status: JobStatus | None = None, job_type: str | None = None) -> list[JobRecord]:
+    def newest(
+        self, *, limit: int = 50, status: JobStatus | None = None, job_type: str | None = None, before: datetime | None = None
+    ) -> list[JobRecord]:
         """The newest jobs first."""
-        where: LiteralString = "where (%(status)s::text is null or status = %(status)s) and (%(type)s::text is null or job_type = %(type)s)"
+        where: LiteralString = "where (%(status)s::text is null or status = %(status)s) and (%(type)s::text is null or job_type = %(type)s) and (%(before)s::timestamptz is null or created_at < %(before)s)"
         with self._pool.connection() as conn:
             rows = conn.execute(
                 "select * from geo.job_status " + where + " order by created_at desc limit %(limit)s",  # noqa: S608 - two constants
-                {"status": status, "type": job_type, "limit": limit},
+                {"status": status, "type": job_type, "limit": limit, "before": before},
             ).fetchall()
             counts = conn.execute(
                 "select * from geo.stage_counts where job_id = any(%s) order by first_started_at nulls last, stage",

@@ -34,6 +34,7 @@ class RawMessage(BaseModel):
     size_bytes: int  # of the whole message; `body` may be cut
     dequeue_count: int = 1
     correlation_id: str
+    job_type: str | None = None  # where the source knows it before the body is read (HTTP)
 
 
 class MessageRecord(BaseModel):
@@ -88,8 +89,8 @@ class Messages:
         body = raw.body[:_KEPT_BYTES]
         with self._pool.connection() as conn:
             row = conn.execute(
-                """insert into geo.messages as m (source, source_id, correlation_id, body, size_bytes, sha256, head, dequeue_count)
-                    values (%s, %s, %s, %s, %s, %s, %s, %s)
+                """insert into geo.messages as m (source, source_id, correlation_id, body, size_bytes, sha256, head, dequeue_count, job_type)
+                    values (%s, %s, %s, %s, %s, %s, %s, %s, %s)
                     on conflict (source, source_id) do update
                        set deliveries = m.deliveries + 1, dequeue_count = greatest(m.dequeue_count, excluded.dequeue_count)
                     returning message_id::text""",
@@ -102,6 +103,7 @@ class Messages:
                     hashlib.sha256(body).hexdigest(),
                     escaped(body, _HEAD),
                     raw.dequeue_count,
+                    raw.job_type and storable(raw.job_type)[:64],
                 ),
             ).fetchone()
             record = conn.execute("select * from geo.message_heads where message_id = %s", (row and row["message_id"],)).fetchone()
@@ -116,10 +118,10 @@ class Messages:
 
     @retrying
     def reject(self, message_id: str, error: GeoAssetsError, *, job_id: str | None) -> None:
-        """The message goes to poison with its error record, in one transaction: neither is ever there without the other."""
+        """The message goes to poison (or back to its sender, over HTTP) with its error record, in one transaction."""
         with self._pool.connection() as conn:
             updated = conn.execute(
-                """update geo.messages set state = 'poison', handled_at = now(), error_code = %s, error_message = %s, job_id = coalesce(%s, job_id)
+                """update geo.messages set state = (case source when 'http' then 'rejected' else 'poison' end)::geo.message_state, handled_at = now(), error_code = %s, error_message = %s, job_id = coalesce(%s, job_id)
                     where message_id = %s and state = 'received' returning head, correlation_id, state::text, body""",
                 (error.code, storable(error.message), job_id, message_id),
             ).fetchone()
@@ -218,7 +220,7 @@ class Messages:
         """Must be zero, always."""
         with self._pool.connection() as conn:
             row = conn.execute(
-                "select count(*) as n from geo.messages m where state = 'poison' and not exists (select from geo.errors e where e.message_id = m.message_id)"
+                "select count(*) as n from geo.messages m where state in ('poison', 'rejected') and not exists (select from geo.errors e where e.message_id = m.message_id)"
             ).fetchone()
         return int(str(row["n"])) if row else 0
 

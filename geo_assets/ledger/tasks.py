@@ -120,6 +120,15 @@ class Tasks:
             ).fetchall()
 
     @retrying
+    def fingerprints(self, job_id: str) -> dict[str, tuple[str, str]]:
+        """Task key -> (fingerprint, status) of what a job did so far."""
+        with self._pool.connection() as conn:
+            rows = conn.execute(
+                "select task_key, fingerprint, status::text from geo.tasks where job_id = %s and listed", (job_id,)
+            ).fetchall()
+        return {str(row["task_key"]): (str(row["fingerprint"]), str(row["status"])) for row in rows}
+
+    @retrying
     def start(self, job_id: str, run_id: str, stage: str, task_key: str) -> None:
         """A worker takes up a task."""
         self._change(job_id, run_id, stage, task_key, "status = 'running', started_at = now(), finished_at = null")
@@ -203,7 +212,15 @@ class Tasks:
         )
 
     @retrying
-    def records(self, job_id: str, *, stage: str | None = None, statuses: Sequence[str] = (), limit: int = 1_000_000) -> list[TaskRecord]:
+    def records(
+        self,
+        job_id: str,
+        *,
+        stage: str | None = None,
+        statuses: Sequence[str] = (),
+        after: tuple[str, str] = ("", ""),
+        limit: int = 1_000_000,
+    ) -> list[TaskRecord]:
         """Tasks of a job in (stage, key) order. What an ended job left undone reads as cancelled."""
         with self._pool.connection() as conn:
             job = conn.execute("select status from geo.job_status where job_id = %s", (job_id,)).fetchone()
@@ -212,8 +229,9 @@ class Tasks:
                      from geo.tasks
                     where job_id = %(job)s and listed and (%(stage)s::text is null or stage = %(stage)s)
                       and (%(statuses)s::text[] = '{}' or status::text = any(%(statuses)s))
+                      and (stage, task_key) > (%(after_stage)s, %(after)s)
                     order by stage, task_key limit %(limit)s""",
-                {"job": job_id, "stage": stage, "statuses": list(statuses), "limit": limit},
+                {"job": job_id, "stage": stage, "statuses": list(statuses), "after_stage": after[0], "after": after[1], "limit": limit},
             ).fetchall()
         ended = job is not None and JobStatus(str(job["status"])).is_final
         return [_record(row, ended=ended) for row in rows]

@@ -43,7 +43,7 @@ def examine() -> list[Finding]:
         ("migrations", lambda: _migrations(settings)),
         ("GDAL", lambda: _gdal(settings)),
         ("disk", lambda: _disk(stack.home)),
-        *((f"process {name}", lambda name=name: _process(stack, name)) for name in ("code_server", "webserver", "daemon")),
+        *((f"process {name}", lambda name=name: _process(stack, name)) for name in ("code_server", "webserver", "daemon", "api")),
     ]
     return [_safely(what, check) for what, check in checks]
 

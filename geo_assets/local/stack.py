@@ -38,7 +38,7 @@ Log = Callable[[str], None]
 STATE_FILE = "stack.json"
 
 #: Where to look first; a port that is taken is replaced by a free one, which is then remembered.
-_PREFERRED_PORTS = {"postgres": 54320, "webserver": 3000, "code_server": 4266}
+_PREFERRED_PORTS = {"postgres": 54320, "webserver": 3000, "code_server": 4266, "api": 8000}
 
 #: A cold start compiles nothing but imports a lot; on a loaded two-core machine this has taken 40 s.
 _ANSWER_SECONDS = 120
@@ -122,7 +122,7 @@ class Stack:
         )
 
     def _write_settings(self, state: StackState) -> Settings:
-        for name in ("webserver", "code_server"):
+        for name in ("webserver", "code_server", "api"):
             process = state.processes.get(name)
             if process is None or not process.alive:
                 state.ports[name] = free_port(state.ports.get(name, _PREFERRED_PORTS[name]))
@@ -131,6 +131,7 @@ class Stack:
             "PG_PORT": state.ports["postgres"],
             "WEBSERVER_PORT": state.ports["webserver"],
             "CODE_SERVER_PORT": state.ports["code_server"],
+            "API_PORT": state.ports["api"],
             **{f"{role.upper()}_PASSWORD": state.passwords[role] for role in ("migrator", "pipeline", "reader")},
         }
         _write_private(self.home / STACK_ENV_FILE, "".join(f"GEO_ASSETS_{key}={value}\n" for key, value in lines.items()))
@@ -170,8 +171,10 @@ class Stack:
             self._ensure(
                 state, "webserver", ["-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(settings.webserver_port), "-w", workspace], env
             )
+            self._ensure(state, "api", ["-m", "geo_assets.api.serve", str(settings.api_port)], env)
             self._ensure(state, "daemon", ["-m", "dagster._daemon", "run", "-w", workspace], env)
             self._wait("webserver", state, lambda: _location_is_loaded(settings))
+            self._wait("api", state, lambda: listens(settings.api_port))
             self._wait("daemon", state, lambda: _daemon_beats(settings, state.processes["daemon"]))
 
     def _ensure(self, state: StackState, name: str, arguments: list[str], env: dict[str, str]) -> bool:
@@ -246,6 +249,7 @@ class Stack:
             "GEO_ASSETS_DAGSTER_POSTGRES_URL": settings.dagster_postgres_url,
             "GEO_ASSETS_CODE_SERVER_PORT": str(settings.code_server_port),
             "GEO_ASSETS_WEBSERVER_URL": settings.webserver_url,
+            "GEO_ASSETS_API_URL": settings.api_url,
             "DAGSTER_DISABLE_TELEMETRY": "1",
             "GEO_ASSETS_VERSION": __version__,
         }

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 import obstore
-from obstore.exceptions import BaseError, NotFoundError, PreconditionError
+from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, PreconditionError
 from obstore.store import AzureStore, LocalStore
 
 from geo_assets.errors import GeoAssetsError
@@ -161,6 +161,14 @@ class Container:
     def read_range(self, path: str, start: int, length: int) -> bytes:
         """Bytes of a blob; used to prove that an output is readable where it was put."""
         return bytes(obstore.get_range(self._store, path, start=start, length=length))
+
+    def move(self, source: str, destination: str) -> bool:
+        """Rename a blob unless the destination is there; of several that try, one gets true."""
+        try:
+            obstore.rename(self._store, source, safe_path(destination), overwrite=False)
+        except (NotFoundError, FileNotFoundError, AlreadyExistsError, FileExistsError):
+            return False
+        return True
 
     def delete(self, path: str) -> None:
         """Remove a blob; one that is gone already is no error."""

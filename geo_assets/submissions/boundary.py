@@ -41,7 +41,7 @@ def handle(submitter: Submitter, raw: RawMessage, read: Callable[[bytes], Messag
     """
     record = submitter.messages.record(raw)
     crash_point("boundary.recorded")
-    if record.state == "poison":
+    if record.state in {"poison", "rejected"}:
         return Outcome(record, error=GeoAssetsError.from_dict({"code": record.error_code or "", "message": record.error_message or ""}))
     if record.state != "received":
         return Outcome(record)  # delivered again after it was handled

@@ -5,14 +5,16 @@ Here: the order of these three. Not here: validation of fields (`parameters.py`)
 
 from __future__ import annotations
 
-from typing import Self
+from typing import LiteralString, Self
 
 from geo_assets.database.connections import DictConnection, open_pool
 from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger.circuits import Circuits
 from geo_assets.ledger.jobs import Jobs
 from geo_assets.ledger.messages import Messages
 from geo_assets.ledger.models import Attempt, Submitted
 from geo_assets.ledger.tasks import Tasks
+from geo_assets.ledger.tokens import Tokens
 from geo_assets.settings import Settings
 from geo_assets.storage.containers import existing_container
 from geo_assets.submissions.launch import launch, terminate
@@ -22,20 +24,29 @@ from geo_assets.submissions.parameters import Job, ListContainer, Parameters
 class Submitter:
     """Takes submissions, and reads jobs and tasks back. A context manager."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, launches: bool = True, connections: int = 2) -> None:
         """Connect.
+
+        Args:
+            settings: where the database and the webserver are.
+            launches: start runs at once; otherwise the sensor does.
+            connections: most at a time.
 
         Raises:
             GeoAssetsError: STACK_NOT_RUNNING, the database does not answer.
         """
         self._settings = settings
+        self._launches = launches
         try:
-            self._pool = open_pool(settings, max_size=2)
+            self._pool = open_pool(settings, max_size=connections)
         except GeoAssetsError as error:
             raise GeoAssetsError("STACK_NOT_RUNNING", error.message) from error
         self.jobs = Jobs(self._pool)
         self.tasks = Tasks(self._pool)
         self.messages = Messages(self._pool)
+        self.tokens = Tokens(self._pool)
+        self.circuits = Circuits(self._pool)
+        self.circuit = self.circuits.guard
         self.warning = ""
 
     def __enter__(self) -> Self:
@@ -66,22 +77,65 @@ class Submitter:
         self._launch(submitted)
         return submitted
 
-    def cancel(self, job_id: str) -> None:
-        """End a job that has not ended. From the first statement on its run can publish nothing.
+    def ping(self) -> None:
+        """Ask the database something.
 
         Raises:
-            GeoAssetsError: JOB_NOT_FOUND; NOT_CANCELLABLE, it has ended.
+            psycopg.Error, PoolTimeout: it does not answer.
+        """
+        with self._pool.connection(timeout=2) as conn:
+            conn.execute("select 1")
+
+    def statistics(self) -> dict[str, dict[str, int]]:
+        """Counts of the last 24 hours."""
+        with self._pool.connection() as conn:
+
+            def counted(query: LiteralString) -> dict[str, int]:
+                return {str(row["what"]): int(str(row["n"])) for row in conn.execute(query).fetchall()}
+
+            return {
+                "jobs": counted(
+                    "select status as what, count(*) as n from geo.job_status where created_at > now() - interval '24 hours' group by 1"
+                ),
+                "tasks": counted(
+                    "select status::text as what, count(*) as n from geo.tasks where coalesce(finished_at, now()) > now() - interval '24 hours' group by 1"
+                ),
+                "messages": counted(
+                    "select state::text as what, count(*) as n from geo.messages where received_at > now() - interval '24 hours' group by 1"
+                ),
+                "errors": counted("select code as what, count(*) as n from geo.errors where at > now() - interval '24 hours' group by 1"),
+                "poison": {"without_record": self.messages.poison_without_record()},
+            }
+
+    def insist_on_plan(self, parameters: Parameters, plan_hash: str) -> None:
+        """Refuse to go on where the plan is not the one that was looked at.
+
+        Raises:
+            GeoAssetsError: PLAN_CHANGED.
+        """
+        from geo_assets.submissions.planning import make_plan
+
+        now = make_plan(self._settings, self.tasks, parameters).plan_hash
+        if now != plan_hash:
+            raise GeoAssetsError("PLAN_CHANGED", f"the plan is {now[:12]} now, not {plan_hash[:12]}: files or results have changed since")
+
+    def cancel(self, job_id: str) -> bool:
+        """End a job; false where it had ended by itself. From the first statement on its run can publish nothing.
+
+        Raises:
+            GeoAssetsError: JOB_NOT_FOUND.
         """
         life = self.jobs.life(job_id)
         if life is None:
             raise GeoAssetsError("JOB_NOT_FOUND", f"there is no job {job_id}")
         if life.status.is_final or not self.jobs.end_attempt(job_id, "cancelled", GeoAssetsError("CANCELLED", "cancelled on request")):
-            raise GeoAssetsError("NOT_CANCELLABLE", f"job {job_id[:12]} is {life.status}")
+            return False
         if life.run_id:
             try:
                 terminate(self._settings.webserver_url, life.run_id)
             except GeoAssetsError as error:
                 self.warning = f"{error.message}; its run can publish nothing any more"
+        return True
 
     def retry(self, job_id: str, *, requested_by: str, statuses: tuple[str, ...] = (), error_code: str | None = None) -> Submitted:
         """Run a job again; the chosen tasks are done anew, those that are done stay.
@@ -94,7 +148,7 @@ class Submitter:
         return submitted
 
     def _launch(self, submitted: Submitted) -> None:
-        if submitted.attempt is None:
+        if submitted.attempt is None or not self._launches:
             return
         attempt = Attempt(
             job_id=submitted.job_id, job_type=submitted.job_type, partition_key=submitted.partition_key, attempt=submitted.attempt

@@ -1,0 +1,1 @@
+"""The HTTP API: submissions in, the account of jobs out."""

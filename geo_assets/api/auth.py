@@ -1,0 +1,118 @@
+"""Who may do what: named tokens, OIDC, or everybody on loopback alone.
+
+Here: from a request to scopes. Not here: making tokens (`ledger/tokens.py`).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger.tokens import SCOPES, Tokens
+from geo_assets.settings import Settings
+
+#: Signatures with a public key only: `none` and the HMAC family would let anybody sign.
+_ALGORITHMS = ["RS256", "ES256"]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, and what for."""
+
+    name: str
+    scopes: frozenset[str]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def refuse_open_door(settings: Settings, tokens: Tokens, host: str) -> bool:
+    """Whether callers must authenticate; beyond loopback they must be able to.
+
+    Raises:
+        GeoAssetsError: INVALID_PARAMETERS, it would be open to the network.
+    """
+    required = settings.api_require_auth or not is_loopback(host)
+    if required and not settings.oidc_issuer and not tokens.any_valid():
+        raise GeoAssetsError(
+            "INVALID_PARAMETERS",
+            f"the API does not listen on {host} without authentication",
+            remedy="make a token: geo-assets token create NAME --scope submit --scope read; or set GEO_ASSETS_OIDC_ISSUER and …_AUDIENCE",
+        )
+    return required
+
+
+def authenticator(settings: Settings, tokens: Tokens, *, required: bool) -> Callable[[Request, str], Caller]:
+    """A function that tells who calls, and refuses who may not."""
+    oidc = _Oidc(settings) if settings.oidc_issuer else None
+
+    def authenticate(request: Request, scope: str) -> Caller:
+        caller = _caller(request, tokens, oidc, required=required)
+        if scope not in caller.scopes:
+            raise GeoAssetsError(
+                "FORBIDDEN", f"this needs the scope {scope!r}; {caller.name} has {', '.join(sorted(caller.scopes)) or 'none'}"
+            )
+        return caller
+
+    return authenticate
+
+
+def _caller(request: Request, tokens: Tokens, oidc: _Oidc | None, *, required: bool) -> Caller:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if not token and not required:
+        return Caller("loopback", frozenset(SCOPES))
+    if scheme.lower() != "bearer" or not token:
+        raise GeoAssetsError("UNAUTHORIZED", "this needs a bearer token")
+    found = tokens.find(token.strip())
+    if found:
+        return Caller(*found)
+    if oidc:
+        return oidc.caller(token.strip())
+    raise GeoAssetsError("UNAUTHORIZED", "the token is not valid")
+
+
+class _Oidc:
+    """JWTs of one issuer for one audience."""
+
+    def __init__(self, settings: Settings) -> None:
+        import jwt
+
+        if not settings.oidc_audience:
+            raise GeoAssetsError("INVALID_PARAMETERS", "OIDC needs an audience", remedy="set GEO_ASSETS_OIDC_AUDIENCE")
+        self._settings = settings
+        issuer = (settings.oidc_issuer or "").rstrip("/")
+        self._keys = jwt.PyJWKClient(settings.oidc_jwks_url or f"{issuer}/.well-known/jwks.json", cache_keys=True)
+
+    def caller(self, token: str) -> Caller:
+        """The holder of a valid token.
+
+        Raises:
+            GeoAssetsError: UNAUTHORIZED.
+        """
+        import jwt
+
+        try:
+            key = self._keys.get_signing_key_from_jwt(token).key
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                key,
+                algorithms=_ALGORITHMS,
+                audience=self._settings.oidc_audience,
+                issuer=self._settings.oidc_issuer,
+                options={"require": ["exp", "iss", "aud", "sub"]},
+            )
+        except jwt.PyJWTError as error:
+            raise GeoAssetsError("UNAUTHORIZED", f"the token is not valid: {type(error).__name__}") from error
+        granted = claims.get("scp") or claims.get("scope") or claims.get("roles") or ""
+        words = granted.split() if isinstance(granted, str) else [str(g) for g in granted]
+        return Caller(str(claims["sub"]), frozenset(words) & frozenset(SCOPES))

@@ -1,0 +1,99 @@
+"""One shape for every error: RFC 9457 problem details.
+
+Here: the mapping of codes to HTTP statuses and the exception handlers. Not here: the codes (`errors.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from psycopg_pool import PoolTimeout
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from geo_assets.errors import ERRORS, ErrorClass, GeoAssetsError
+
+MEDIA_TYPE = "application/problem+json"
+
+_STATUS = {
+    "UNAUTHORIZED": 401,
+    "FORBIDDEN": 403,
+    "JOB_NOT_FOUND": 404,
+    "MESSAGE_NOT_FOUND": 404,
+    "UNKNOWN_JOB_TYPE": 404,
+    "STILL_AT_WORK": 409,
+    "PLAN_CHANGED": 409,
+    "MESSAGE_TOO_LARGE": 413,
+    "INVALID_JSON": 400,
+    "INVALID_ENCODING": 400,
+}
+_STATUS_OF_CLASS = {ErrorClass.INVALID: 422, ErrorClass.TRANSIENT: 503, ErrorClass.RESOURCE: 503, ErrorClass.INTERNAL: 500}
+
+#: Seconds after which a client may try again.
+_RETRY_AFTER = "5"
+
+
+class Problem(BaseModel):
+    """What went wrong, which of the known ways it is, and what to do."""
+
+    type: str = Field(description="URL of the error's description", examples=["http://127.0.0.1:8000/api/errors/INVALID_PARAMETERS"])
+    title: str = Field(examples=["INVALID_PARAMETERS"])
+    status: int = Field(examples=[422])
+    detail: str = Field(examples=["hello_world: n: Input should be less than or equal to 1000 (got 5000)"])
+    remedy: str = Field(examples=["correct the named parameter"])
+    correlation_id: str | None = Field(None, examples=["0b5e7c1e-6f5c-4a43-9d55-1f0d6d3c6f1a"])
+
+
+def problem(request: Request, error: GeoAssetsError, *, correlation_id: str | None = None, status: int | None = None) -> JSONResponse:
+    """The response for an error."""
+    code = status or _STATUS.get(error.code, _STATUS_OF_CLASS[error.error_class])
+    body = Problem(
+        type=str(request.url_for("error_description", code=error.code)),
+        title=error.code,
+        status=code,
+        detail=error.message,
+        remedy=error.remedy,
+        correlation_id=correlation_id,
+    )
+    headers = {"Retry-After": _RETRY_AFTER} if code == 503 else {"WWW-Authenticate": "Bearer"} if code == 401 else {}
+    return JSONResponse(body.model_dump(), status_code=code, media_type=MEDIA_TYPE, headers=headers)
+
+
+def install(app: FastAPI) -> None:
+    """Every way in which a request can fail ends here."""
+
+    @app.exception_handler(GeoAssetsError)
+    def _ours(request: Request, error: GeoAssetsError) -> JSONResponse:
+        return problem(request, error)
+
+    @app.exception_handler(RequestValidationError)
+    def _request(request: Request, error: RequestValidationError) -> JSONResponse:
+        sentences = [f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors()]
+        return problem(
+            request, GeoAssetsError("INVALID_PARAMETERS", "; ".join(sentences)[:1000], remedy="see /docs for what each route takes")
+        )
+
+    @app.exception_handler(HTTPException)
+    def _http(request: Request, error: HTTPException) -> JSONResponse:
+        body = Problem(
+            type="about:blank",
+            title=str(error.detail),
+            status=error.status_code,
+            detail=f"{request.method} {request.url.path}: {error.detail}",
+            remedy="see /docs for the routes",
+        )
+        return JSONResponse(body.model_dump(), status_code=error.status_code, media_type=MEDIA_TYPE, headers=dict(error.headers or {}))
+
+    @app.exception_handler(psycopg.Error)
+    @app.exception_handler(PoolTimeout)
+    def _database(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 - its text may name hosts
+        return problem(request, GeoAssetsError("DATABASE_UNAVAILABLE", "the database does not answer"))
+
+
+def descriptions() -> dict[str, dict[str, Any]]:
+    """Every code with its class and remedy."""
+    return {code: {"code": code, "error_class": kind.error_class, "remedy": kind.remedy} for code, kind in ERRORS.items()}

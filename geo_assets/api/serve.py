@@ -1,0 +1,33 @@
+"""Serving the API with uvicorn.
+
+Here: the refusal of an open door, the port. Not here: the application (`app.py`).
+"""
+
+from __future__ import annotations
+
+import sys
+
+from geo_assets.api.app import create_app
+from geo_assets.api.auth import refuse_open_door
+from geo_assets.settings import load_settings
+from geo_assets.submissions.submit import Submitter
+
+
+def serve(host: str, port: int) -> None:
+    """Serve until told to stop.
+
+    Raises:
+        GeoAssetsError: INVALID_PARAMETERS, it would be open to the network; STACK_NOT_RUNNING.
+    """
+    import uvicorn
+
+    settings = load_settings()
+    with Submitter(settings) as submitter:
+        required = refuse_open_door(settings, submitter.tokens, host)
+    uvicorn.run(
+        create_app(settings, require_auth=required), host=host, port=port, log_level="warning", timeout_keep_alive=30, limit_concurrency=200
+    )
+
+
+if __name__ == "__main__":
+    serve("127.0.0.1", int(sys.argv[1]))

@@ -1,0 +1,67 @@
+"""What an inbox is, and draining one in bounded batches.
+
+Here: the interface and the loop. Not here: any source (`blobs.py`, `queue.py`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Protocol
+
+from geo_assets.crash import crash_point
+from geo_assets.ledger.messages import MessageRecord, RawMessage
+from geo_assets.submissions.boundary import Outcome, handle
+from geo_assets.submissions.submit import Submitter
+
+
+class Delivery(Protocol):
+    """One message in hand: until `done` or `poison` it still belongs to its source, and comes again if we die."""
+
+    raw: RawMessage
+
+    def done(self) -> None:
+        """It was accepted: take it out of the source."""
+
+    def poison(self, record: MessageRecord) -> None:
+        """It was rejected, and its error is recorded: put it where poison is kept."""
+
+
+class Inbox(Protocol):
+    """A source of messages."""
+
+    name: str
+
+    def receive(self, limit: int) -> Iterator[Delivery]:
+        """Up to `limit` messages.
+
+        Raises:
+            GeoAssetsError: CIRCUIT_OPEN or another transient error: the source is away.
+        """
+
+
+def drain(inbox: Inbox, submitter: Submitter, *, limit: int, seconds: float) -> Counter[str]:
+    """Handle up to `limit` messages within about `seconds`; returns how many were accepted, poisoned, seen before.
+
+    Raises:
+        GeoAssetsError: transient ones; what is not handled comes again.
+    """
+    counts: Counter[str] = Counter()
+    deadline = time.monotonic() + seconds
+    for delivery in inbox.receive(limit):
+        outcome = handle(submitter, delivery.raw)
+        _finish(delivery, outcome)
+        counts["poison" if outcome.error else "accepted" if outcome.submitted else "seen before"] += 1
+        if time.monotonic() > deadline:
+            break
+    return counts
+
+
+def _finish(delivery: Delivery, outcome: Outcome) -> None:
+    crash_point("inbox.handled")
+    if outcome.error:
+        delivery.poison(outcome.record)
+    else:
+        delivery.done()
+    crash_point("inbox.finished")

@@ -1,0 +1,116 @@
+"""What a submission would do, without doing it: list, classify, compare with the ledger.
+
+Here: the plan and its hash. Not here: running anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from geo_assets.ledger.tasks import Tasks
+from geo_assets.settings import Settings
+from geo_assets.stages.contracts import JobRef
+from geo_assets.stages.files import fingerprint
+from geo_assets.storage.containers import existing_container
+from geo_assets.storage.sources import Kind, Member, Source, group_sources, is_litter, matches, name_key
+from geo_assets.submissions.parameters import HelloWorld, IngestContainer, Job, ListContainer, Parameters
+
+Action = Literal["create", "change", "skip", "collide", "unsupported"]
+
+
+class PlannedSource(BaseModel):
+    """What would become of one source."""
+
+    model_config = ConfigDict(frozen=True)
+    path: str
+    kind: str
+    action: Action
+    bytes: int
+    reason: str = ""
+
+
+class Plan(BaseModel):
+    """What a submission would do now; `plan_hash` stands for all of it."""
+
+    model_config = ConfigDict(frozen=True)
+    job_id: str
+    job_type: str
+    parameters: dict[str, Any]
+    plan_hash: str
+    counts: dict[str, int]
+    expected_tasks: int
+    bytes: int
+    sources: tuple[PlannedSource, ...] = ()
+
+
+def make_plan(settings: Settings, tasks: Tasks, parameters: Parameters) -> Plan:
+    """Look at the container and the ledger.
+
+    Raises:
+        GeoAssetsError: CONTAINER_NOT_FOUND, UNKNOWN_ACCOUNT.
+    """
+    job = Job.of(parameters)
+    sources: tuple[PlannedSource, ...] = ()
+    expected = 2 * parameters.n if isinstance(parameters, HelloWorld) else 1
+    if isinstance(parameters, ListContainer):
+        sources = tuple(_plan_sources(parameters, _listed(settings, parameters), job, tasks.fingerprints(job.job_id)))
+        if isinstance(parameters, IngestContainer):
+            expected = len(sources)
+    counts = Counter(s.action for s in sources)
+    body = json.dumps([job.job_id, [s.model_dump() for s in sources]], sort_keys=True)
+    return Plan(
+        job_id=job.job_id,
+        job_type=job.job_type,
+        parameters=job.parameters,
+        plan_hash=hashlib.sha256(body.encode("utf-8", "backslashreplace")).hexdigest(),
+        counts=dict(counts),
+        expected_tasks=expected,
+        bytes=sum(s.bytes for s in sources if s.action in {"create", "change"}),
+        sources=sources,
+    )
+
+
+def _listed(settings: Settings, parameters: ListContainer) -> list[Source]:
+    container = existing_container(settings, parameters.account, parameters.container)
+    members = [
+        Member(path=b.path, size=b.size, etag=b.etag)
+        for page in container.list(parameters.prefix)
+        for b in page
+        if not is_litter(b.path) and matches(b.path, parameters.include, parameters.exclude)
+    ]
+    members.sort(key=lambda m: (*name_key(m.path), m.path))
+    found = list(group_sources(members))
+    return found[: parameters.limit] if parameters.limit else found
+
+
+def _plan_sources(
+    parameters: ListContainer, sources: Iterable[Source], job: Job, known: dict[str, tuple[str, str]]
+) -> Iterable[PlannedSource]:
+    ref = JobRef(
+        job_id=job.job_id, job_type=job.job_type, partition_key=job.partition_key, run_id="", owner_run_id="", parameters=job.parameters
+    )
+    wanted = parameters.kinds if isinstance(parameters, IngestContainer) else frozenset[str]()
+    for source in sources:
+        action, reason = _action(source, wanted, fingerprint(ref, source), known.get(source.path))
+        if isinstance(parameters, IngestContainer) and source.kind not in wanted and source.kind in {Kind.RASTER, Kind.VECTOR, Kind.ZIP}:
+            continue  # another job type's
+        yield PlannedSource(path=source.path, kind=source.kind, action=action, bytes=source.size, reason=reason)
+
+
+def _action(source: Source, wanted: frozenset[str], now: str, known: tuple[str, str] | None) -> tuple[Action, str]:
+    if source.kind in {Kind.UNSUPPORTED, Kind.SIDECAR}:
+        return "unsupported", "quarantined by its name"
+    if not wanted or known is None:
+        return "create", ""
+    before, status = known
+    if before != now:
+        return "change", "its bytes changed since"
+    if status == "quarantined":
+        return "skip", "quarantined before, unchanged"
+    return ("skip", "done, unchanged") if status in {"succeeded", "skipped"} else ("create", f"was {status}")

@@ -1,0 +1,28 @@
+"""Taking messages out of poison again.
+
+Here: replay. Not here: how they got there (`boundary.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.submissions.messages import read_message
+from geo_assets.submissions.submit import Submitter
+
+
+def replay(submitter: Submitter, message_id: str) -> dict[str, Any]:
+    """Read a poisoned message again and submit it; it leaves poison if it is accepted now.
+
+    Returns:
+        message_id, state, and job_id or error.
+    """
+    record, body = submitter.messages.body(message_id)
+    try:
+        message = read_message(body)
+        submitted = submitter.submit(message.parameters, submitted_by=f"replay of {record.source}", force=message.force)
+    except GeoAssetsError as error:
+        return {"message_id": record.message_id, "state": "poison", "error_code": error.code, "error_message": error.message}
+    submitter.messages.set_state(record.message_id, "replayed")
+    return {"message_id": record.message_id, "state": "replayed", "job_id": submitted.job_id}
