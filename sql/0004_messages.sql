@@ -53,7 +53,7 @@ alter table geo.attempts
     add column outcome       text check (outcome in ('failed', 'cancelled')),
     add column error_code    text,
     add column error_message text,
-    add check ((outcome = 'failed') = (error_code is not null) or outcome is null);
+    add check ((outcome is null) = (error_code is null));
 
 -- Circuit breakers: shared by all processes, because each step and each tick may be a new one.
 create table geo.circuits (

@@ -131,7 +131,7 @@ class Jobs:
             error_code: only tasks that ended with this code.
 
         Raises:
-            GeoAssetsError: NOT_CANCELLABLE where the job is still at work.
+            GeoAssetsError: STILL_AT_WORK where the job is still at work.
         """
         with self._pool.connection() as conn:
             job = conn.execute("select * from geo.jobs where job_id = %s for no key update", (job_id,)).fetchone()
