@@ -111,7 +111,8 @@ class Jobs:
     def _died(self, conn: DictConnection, job_id: str) -> bool:
         """Whether the run of the newest attempt ended without a word: it was killed."""
         row = conn.execute(
-            """select a.outcome is null and r.run_status = 'FAILURE' and r.created_at >= a.requested_at as died
+            """select a.outcome is null and r.run_status = 'FAILURE'
+                          and (a.run_id = r.run_id or a.run_id is null and r.created_at >= a.requested_at) as died
                  from geo.jobs j
                  join lateral (select * from geo.attempts a where a.job_id = j.job_id order by attempt desc limit 1) a on true
                  left join lateral geo.newest_run(j.partition_key) r on true
@@ -168,7 +169,7 @@ class Jobs:
                      from geo.jobs j
                      join lateral (select * from geo.attempts a where a.job_id = j.job_id order by attempt desc limit 1) a on true
                      join lateral geo.newest_run(j.partition_key) r on true
-                    where a.outcome is null and r.created_at >= a.requested_at - interval '1 second' and (a.run_id is null or a.run_id = r.run_id)
+                    where a.outcome is null and (a.run_id = r.run_id or a.run_id is null and r.created_at >= a.requested_at)
                       and (r.run_status in ('FAILURE', 'CANCELED')
                            or r.run_status = 'STARTED' and coalesce(greatest(j.lease_heartbeat, r.started_at), r.created_at) < now() - make_interval(secs => %(lease)s))
                       and j.created_at > now() - interval '30 days'""",

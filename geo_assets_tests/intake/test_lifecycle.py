@@ -1,0 +1,188 @@
+import pytest
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger.jobs import Patient
+from geo_assets.ledger.models import PlannedTask
+from geo_assets.stages.janitor import MAX_RESCUES, Action, decide, make_rounds
+from geo_assets.submissions.parameters import Job, validate_parameters
+from geo_assets_tests.intake.conftest import hello
+
+
+def submitted(submitter, body=None):
+    body = body or hello()
+    parameters = validate_parameters(body["job_type"], body["parameters"])
+    return Job.of(parameters), submitter.submit(parameters, submitted_by="test"), parameters
+
+
+def at_work(submitter, dagster, body=None):
+    job, _, parameters = submitted(submitter, body)
+    run_id = dagster.run(job, "STARTED")
+    assert submitter.jobs.claim(job.partition_key, run_id, 1).won
+    return job, run_id, parameters
+
+
+def age_lease(dagster, job, seconds):
+    dagster.conn.execute("update geo.jobs set lease_heartbeat = now() - make_interval(secs => %s) where job_id = %s", (seconds, job.job_id))
+    dagster.conn.execute("update dagster.runs set start_time = start_time - %s", (seconds,))
+
+
+# -- the five answers to the same request ------------------------------------------------------------------------------
+
+
+def test_the_same_request_while_queued_asks_for_nothing(submitter):
+    _, first, parameters = submitted(submitter)
+    again = submitter.submit(parameters, submitted_by="test")
+    assert (again.job_id, again.duplicate, again.attempt, again.status) == (first.job_id, True, None, "queued")
+
+
+def test_the_same_request_while_processing_asks_for_nothing(submitter, dagster):
+    _, _, parameters = at_work(submitter, dagster)
+    again = submitter.submit(parameters, submitted_by="test")
+    assert (again.attempt, again.status) == (None, "processing")
+
+
+def test_the_same_request_after_completion_asks_for_nothing_unless_forced(submitter, dagster):
+    _, run_id, parameters = at_work(submitter, dagster)
+    dagster.set(run_id, "SUCCESS")
+    assert submitter.submit(parameters, submitted_by="test").attempt is None
+    assert submitter.submit(parameters, submitted_by="test", force=True).attempt == 2
+
+
+def test_the_same_request_after_a_failure_is_a_new_attempt(submitter, dagster):
+    job, run_id, parameters = at_work(submitter, dagster)
+    submitter.jobs.end_attempt(job.job_id, "failed", GeoAssetsError("INTERNAL", "x"), run_id=run_id)
+    dagster.set(run_id, "FAILURE")
+    assert submitter.submit(parameters, submitted_by="test").attempt == 2
+
+
+def test_the_same_request_after_a_cancellation_is_a_new_attempt(submitter, dagster):
+    job, _, parameters = submitted(submitter)
+    assert submitter.cancel(job.job_id)
+    assert submitter.jobs.find(job.job_id).status == "cancelled"
+    assert submitter.submit(parameters, submitted_by="test").attempt == 2
+
+
+# -- the lease -----------------------------------------------------------------------------------------------------
+
+
+def test_a_second_run_of_a_job_at_work_stands_aside_and_is_not_taken_for_it(submitter, dagster):
+    job, run_id, _ = at_work(submitter, dagster)
+    second = dagster.run(job, "STARTED")
+    claim = submitter.jobs.claim(job.partition_key, second, None)
+    assert not claim.won
+    assert claim.owner_run_id == run_id
+    dagster.set(second, "SUCCESS")
+    assert submitter.jobs.find(job.job_id).run_id == run_id
+    assert submitter.jobs.find(job.job_id).status == "processing"
+
+
+def test_a_run_that_lost_its_lease_changes_no_task(submitter, dagster):
+    job, run_id, _ = at_work(submitter, dagster)
+    task = PlannedTask(task_key="0000", kind="greeting", fingerprint="f")
+    submitter.tasks.plan(job.job_id, run_id, "greetings", [task])
+    age_lease(dagster, job, 100)
+    second = dagster.run(job, "STARTED")
+    assert submitter.jobs.claim(job.partition_key, second, None).won
+    submitter.tasks.plan(job.job_id, second, "greetings", [task])
+    with pytest.raises(GeoAssetsError) as caught:
+        submitter.tasks.succeed_many(job.job_id, run_id, [("greetings", "0000", {"greeting": "late"})])
+    assert caught.value.code == "LEASE_LOST"
+    assert not submitter.jobs.heartbeat(job.job_id, run_id)
+
+
+def test_after_a_cancellation_the_run_can_publish_nothing(submitter, dagster):
+    job, run_id, _ = at_work(submitter, dagster)
+    submitter.tasks.plan(job.job_id, run_id, "greetings", [PlannedTask(task_key="0000", kind="greeting", fingerprint="f")])
+    assert submitter.cancel(job.job_id)
+    with pytest.raises(GeoAssetsError, match="no longer owns"):
+        submitter.tasks.succeed_many(job.job_id, run_id, [("greetings", "0000", {"greeting": "late"})])
+    dagster.set(run_id, "FAILURE")
+    assert submitter.jobs.find(job.job_id).status == "cancelled"
+    assert [t.status for t in submitter.tasks.records(job.job_id)] == ["cancelled"]
+
+
+# -- the janitor -------------------------------------------------------------------------------------------------------
+
+
+def patient(status: str, rescues: int = 0) -> Patient:
+    return Patient("a" * 64, "hello_world", "k", 1, "r", status, 100.0, rescues)
+
+
+def test_a_dead_run_is_rescued_a_silent_one_buried_first_and_a_hopeless_one_given_up():
+    assert decide(patient("FAILURE")) is Action.RESCUE
+    assert decide(patient("STARTED")) is Action.BURY_AND_RESCUE
+    assert decide(patient("FAILURE", MAX_RESCUES)) is Action.GIVE_UP
+    assert decide(patient("CANCELED")) is Action.CANCEL
+
+
+def rounds(submitter, buried=None):
+    return {
+        p.job_id: action
+        for p, action in make_rounds(submitter.jobs, submitter.messages, lambda run, _: (buried if buried is not None else []).append(run))
+    }
+
+
+def test_a_run_that_was_killed_gets_a_new_attempt_once(submitter, dagster):
+    job, run_id, _ = at_work(submitter, dagster)
+    dagster.set(run_id, "FAILURE")
+    assert submitter.jobs.find(job.job_id).status == "processing"
+    assert rounds(submitter)[job.job_id] is Action.RESCUE
+    assert job.job_id not in rounds(submitter)
+    assert submitter.jobs.life(job.job_id).attempt == 2
+
+
+def test_a_run_that_is_silent_is_declared_dead(submitter, dagster):
+    job, run_id, _ = at_work(submitter, dagster)
+    assert job.job_id not in rounds(submitter)
+    age_lease(dagster, job, 100)
+    buried = []
+    assert rounds(submitter, buried)[job.job_id] is Action.BURY_AND_RESCUE
+    assert run_id in buried
+
+
+def test_a_run_that_failed_with_a_reason_is_left_alone(submitter, dagster):
+    job, run_id, _ = at_work(submitter, dagster)
+    submitter.jobs.end_attempt(job.job_id, "failed", GeoAssetsError("BAD_FILES", "x"), run_id=run_id)
+    dagster.set(run_id, "FAILURE")
+    assert job.job_id not in rounds(submitter)
+    assert submitter.jobs.find(job.job_id).error_code == "BAD_FILES"
+
+
+def test_a_job_whose_runs_keep_dying_is_given_up_with_an_alert(submitter, dagster):
+    job, run_id, _ = at_work(submitter, dagster)
+    dagster.set(run_id, "FAILURE")
+    for attempt in range(2, MAX_RESCUES + 2):
+        assert rounds(submitter)[job.job_id] is Action.RESCUE
+        run_id = dagster.run(job, "STARTED")
+        assert submitter.jobs.claim(job.partition_key, run_id, attempt).won
+        dagster.set(run_id, "FAILURE")
+    assert rounds(submitter)[job.job_id] is Action.GIVE_UP
+    found = submitter.jobs.find(job.job_id)
+    assert (found.status, found.error_code) == ("failed", "RUN_DIED")
+    assert "alert" in {e.severity for e in submitter.messages.errors(job_id=job.job_id)}
+
+
+def test_a_run_terminated_in_the_ui_is_a_cancelled_job(submitter, dagster):
+    job, run_id, _ = at_work(submitter, dagster)
+    dagster.set(run_id, "CANCELED")
+    assert submitter.jobs.find(job.job_id).status == "cancelled"
+    assert rounds(submitter)[job.job_id] is Action.CANCEL
+
+
+# -- launching ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_attempt_is_launched_by_exactly_one_of_many(settings, submitter):
+    from concurrent.futures import ThreadPoolExecutor
+
+    _, first, _ = submitted(submitter)
+    with ThreadPoolExecutor(10) as pool:
+        takes = list(pool.map(lambda _: submitter.jobs.take_launch(first.job_id, 1), range(10)))
+    assert sum(takes) == 1
+
+
+def test_retrying_a_job_at_work_is_refused(submitter, dagster):
+    job, _, _ = at_work(submitter, dagster)
+    with pytest.raises(GeoAssetsError) as caught:
+        submitter.retry(job.job_id, requested_by="test")
+    assert caught.value.code == "STILL_AT_WORK"
