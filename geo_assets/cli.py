@@ -31,7 +31,7 @@ app = typer.Typer(
     epilog="First evening: `geo-assets demo`. Then `geo-assets upload FOLDER default/landing` and `geo-assets submit ingest_container --param container=landing --wait`.",
 )
 
-out = Console(highlight=False)
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 err = Console(stderr=True, highlight=False)
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
@@ -229,11 +229,12 @@ def upload(
 
 def _refuse_doubles(sources: list[Path]) -> None:
     """Two files that would become one blob: the second would silently replace the first."""
-    from geo_assets.storage.containers import files_of
+    from geo_assets.storage.containers import files_of, safe_path
 
     seen: dict[str, Path] = {}
     for source in sources:
         for file, relative in files_of(source):
+            safe_path(relative)
             if relative in seen:
                 raise GeoAssetsError(
                     "INVALID_PARAMETERS",
@@ -345,6 +346,9 @@ def jobs(
         _print_json([r.model_dump(mode="json") for r in records])
         return
     table = Table("job", "type", "status", "partition", "done", "bad", "submitted", box=None)
+    for column in table.columns:
+        column.no_wrap = True
+        column.overflow = "ignore"
     for r in records:
         done, total = sum(s.succeeded + s.skipped for s in r.stages), sum(s.total for s in r.stages)
         table.add_row(
@@ -385,15 +389,22 @@ def tasks(
     as_json: JsonFlag = False,
 ) -> None:
     """The tasks of a job: one line a file, with its reason and remedy where it is bad."""
+    from geo_assets.ledger.models import TaskStatus
+
+    if unknown := set(status or ()) - set(TaskStatus):
+        raise GeoAssetsError("INVALID_PARAMETERS", f"there is no status {unknown.pop()!r}", remedy=f"one of: {', '.join(TaskStatus)}")
     with _submitter() as submitter:
         record = submitter.jobs.find(job_id)
-        records = submitter.tasks.records(record.job_id, stage=stage, statuses=status or ())
+        stages = [s.stage for s in record.stages]
+        if stage and stage not in stages:
+            raise GeoAssetsError("INVALID_PARAMETERS", f"this job has no stage {stage!r}", remedy=f"one of: {', '.join(stages)}")
+        records = [r for r in submitter.tasks.records(record.job_id, stage=stage) if not status or r.status in status]
     if as_json:
         _print_json([r.model_dump(mode="json") for r in records])
         return
     for r in records:
         style = {"succeeded": "green", "skipped": "dim", "quarantined": "yellow", "failed": "red"}.get(r.status, "")
-        out.print(f"{r.status:<12}{r.stage:<16}{r.task_key}", style=style, markup=False, soft_wrap=True)
+        out.print(f"{r.status:<12}{r.stage:<21}{r.task_key}", style=style, markup=False, soft_wrap=True)
         if r.error_message:
             out.print(f"{'':<12}{r.error_code}: {_one_line(r.error_message)}\n{'':<12}→ {r.remedy}", markup=False, soft_wrap=True)
 
@@ -597,6 +608,8 @@ def _show_job(record: Any, *, as_json: bool) -> None:
         f"job        {record.job_id}\ntype       {record.job_type}\nstatus     {record.status}\npartition  {record.partition_key}",
         soft_wrap=True,
     )
+    if record.error_message:
+        out.print(f"reason     {record.error_code}: {_one_line(record.error_message)}", markup=False, soft_wrap=True)
     if record.run_id:
         from geo_assets.settings import load_settings
 

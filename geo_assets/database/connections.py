@@ -6,6 +6,7 @@ Not here: statements.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
@@ -19,6 +20,10 @@ from geo_assets.settings import Role, Settings
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+#: Its warnings repeat, on standard error, what we say once and better.
+logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
+logging.getLogger("psycopg.pool").propagate = False
 
 DictConnection = psycopg.Connection[dict[str, object]]
 

@@ -73,9 +73,9 @@ class PostgresStorage(pybreaker.CircuitBreakerStorage):
 
     @property
     def opened_at(self) -> datetime | None:
-        """When it opened, in UTC without a zone, as pybreaker compares it."""
+        """When it opened."""
         at = self._row()["opened_at"]
-        return at.astimezone(UTC).replace(tzinfo=None) if at else None
+        return at.astimezone(UTC) if at else None
 
     @opened_at.setter
     def opened_at(self, at: datetime) -> None:

@@ -129,6 +129,15 @@ class Tasks:
         return {str(row["task_key"]): (str(row["fingerprint"]), str(row["status"])) for row in rows}
 
     @retrying
+    def orphans(self, job_id: str) -> list[TaskRecord]:
+        """Tasks that are done and whose source was not there at the last listing."""
+        with self._pool.connection() as conn:
+            rows = conn.execute(
+                "select * from geo.tasks where job_id = %s and not listed and status in ('succeeded', 'skipped')", (job_id,)
+            ).fetchall()
+        return [_record(row, ended=False) for row in rows]
+
+    @retrying
     def start(self, job_id: str, run_id: str, stage: str, task_key: str) -> None:
         """A worker takes up a task."""
         self._change(job_id, run_id, stage, task_key, "status = 'running', started_at = now(), finished_at = null")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +20,10 @@ _STAC_TYPES = {
     "complex64": "cfloat32",
     "complex128": "cfloat64",
 }
+
+
+#: Degrees; a footprint must be a polygon also where all is in one point.
+_POINT_SIZE = 1e-6
 
 
 def item_id(account: str, container: str, path: str) -> str:
@@ -132,11 +137,15 @@ def table_item(
         GeoAssetsError: STAC_INVALID.
     """
     import pystac
-    from shapely.geometry import mapping, shape
+    from shapely.geometry import box, mapping, shape
     from shapely.ops import unary_union
 
+    boxes = [layer.bbox_4326 for layer in layers]
+    bounds = [*(min(b[i] for b in boxes) for i in (0, 1)), *(max(b[i] for b in boxes) for i in (2, 3))]
     footprint = unary_union([shape(layer.footprint) for layer in layers])
-    item = pystac.Item(identity, mapping(footprint), list(footprint.bounds), modified, {"title": title}, collection=collection)
+    if footprint.is_empty or footprint.geom_type not in {"Polygon", "MultiPolygon"}:  # points in one place have no area
+        footprint = box(bounds[0] - _POINT_SIZE, bounds[1] - _POINT_SIZE, bounds[2] + _POINT_SIZE, bounds[3] + _POINT_SIZE)
+    item = pystac.Item(identity, mapping(footprint), bounds, modified, {"title": title}, collection=collection)
     item.stac_extensions = [_extension("table", "v1.2.0"), _extension("projection", "v2.0.0")]
     for table, layer in zip(tables, layers, strict=True):
         asset = pystac.Asset(f"{href}?table={table['table']}", title=table["table"], roles=["data"])
@@ -156,6 +165,8 @@ def _validated(item: dict[str, Any]) -> dict[str, Any]:
     from pystac import validation
     from pystac.errors import STACValidationError
 
+    if not all(isinstance(x, int | float) and math.isfinite(x) for x in item["bbox"]):
+        raise GeoAssetsError("STAC_INVALID", f"{item['id']}: its extent is not finite: {item['bbox']}")
     try:
         link = {"rel": "collection", "href": f"./{item['collection']}.json"}  # the API adds it; pgstac stores none
         validation.validate_dict({**item, "stac_extensions": [], "links": [link]})

@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from psycopg import sql
+
+from geo_assets.database.connections import connect
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster.models import ConvertReport
 from geo_assets.stac.item import cog_item, item_id, table_item
@@ -51,6 +54,33 @@ def refresh_collections(context: StageContext, report: CatalogueReport) -> dict[
         stored = refresh_collection(context.settings, collection, title=f"{title}: {kind}", guard=(job.job_id, job.run_id))
         extents[collection] = stored.get("extent", {})
     return extents
+
+
+def retire(context: StageContext, job: JobRef) -> int:
+    """With `deleted: retire`, take back what was made of files that are gone: item first, then table, then COG; returns how many.
+
+    Found by search last, gone from search first: nobody is led to what is not there.
+    """
+    if job.stood_aside or job.parameters.get("deleted") != "retire":
+        return 0
+    gone = context.tasks.orphans(job.job_id)
+    for task in gone:
+        with connect(context.settings) as conn, conn.transaction():
+            conn.execute("select geo.assert_lease(%s, %s)", (job.job_id, job.run_id))
+            collection, _, identity = task.outputs["stac_item"].partition("/")
+            conn.execute("delete from pgstac.items where collection = %s and id = %s", (collection, identity))
+            for table in task.outputs.get("tables", []):
+                conn.execute(sql.SQL("drop table if exists {}").format(sql.Identifier(*table["table"].split(".", 1))))
+                conn.execute("delete from geo.table_names where table_name = %s", (table["table"].partition(".")[2],))
+            conn.execute(
+                "delete from geo.tasks where job_id = %s and stage = %s and task_key = %s and not listed",
+                (job.job_id, task.stage, task.task_key),
+            )
+        for name in ("cog", "thumbnail"):
+            if name in task.outputs:
+                ref = BlobRef.parse(task.outputs[name])
+                context.output_container(ref.container).delete(ref.path)
+    return len(gone)
 
 
 def register(context: StageContext, job: JobRef) -> CatalogueReport:

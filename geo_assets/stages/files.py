@@ -17,7 +17,8 @@ from geo_assets.stages.chunks import cut_chunks, plan_of
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, InventoryRef, JobRef, StagePlan
 from geo_assets.stages.inventory import sources_of
-from geo_assets.storage.sources import Source
+from geo_assets.storage.containers import safe_path
+from geo_assets.storage.sources import Source, name_key
 
 #: Raised when an engine's output changes for the same input: everything is then redone.
 RECIPE = 2
@@ -64,8 +65,13 @@ def fingerprint(job: JobRef, source: Source) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
-def refuse_oversize(context: StageContext, source: Source) -> GeoAssetsError | None:
-    """TOO_LARGE for a source above the limit."""
+def refuse_source(context: StageContext, source: Source) -> GeoAssetsError | None:
+    """UNSAFE_PATH for a name that the stores refuse, TOO_LARGE for a source above the limit; None where it may be tried."""
+    for member in source.members:
+        try:
+            safe_path(member.path)
+        except GeoAssetsError as error:
+            return GeoAssetsError("UNSAFE_PATH", error.message, remedy="rename it, upload it again, then submit again")
     limit = context.settings.max_source_bytes
     if source.size > limit:
         return GeoAssetsError("TOO_LARGE", f"{source.path} has {source.size:,} bytes; GEO_ASSETS_MAX_SOURCE_BYTES allows {limit:,}")
@@ -76,11 +82,11 @@ def fetch(context: StageContext, job: JobRef, work: Work, folder: Path) -> tuple
     """Copy a source and its sidecars into a private directory; returns the owner's path and the receipt of the input."""
     container = context.source_container(job)
     receipt, paths = [], []
+    short = max(len(m["path"].rpartition("/")[2].encode()) for m in work.input["members"]) > _LONGEST_NAME
+    stem = name_key(work.task_key)[1]
     for member in work.input["members"]:
         name = member["path"].rpartition("/")[2]
-        local = folder / (
-            name if len(name.encode()) <= _LONGEST_NAME else hashlib.sha256(name.encode()).hexdigest()[:16] + Path(name).suffix
-        )
+        local = folder / (f"source{name[len(stem) :]}" if short else name)
         sha256 = container.download(member["path"], local, etag=member["etag"] or None)
         receipt.append({**member, "sha256": sha256})
         paths.append(local)

@@ -14,19 +14,22 @@ from geo_assets.raster.models import ConvertReport, ConvertRequest
 from geo_assets.stages.chunks import work_through
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, JobRef, StagePlan
-from geo_assets.stages.files import fetch, plan_files, refuse_oversize
+from geo_assets.stages.files import fetch, plan_files, refuse_source
 from geo_assets.storage.containers import BlobRef
 from geo_assets.storage.sources import Kind
 from geo_assets.submissions.parameters import IngestContainer, parameters_type
 
 STAGE = "cogs"
 
+#: Bytes; with the fingerprint and the ending a file name stays below what file systems allow (255).
+_LONGEST_STEM = 200
+
 
 def plan(context: StageContext, inventory: InventoryRef) -> tuple[StagePlan, list[Chunk]]:
     """The rasters of the inventory, as tasks and chunks."""
     model = parameters_type(inventory.job.job_type)
     wanted = issubclass(model, IngestContainer) and "raster" in model.kinds
-    return plan_files(context, inventory, STAGE, lambda s: wanted and s.kind is Kind.RASTER, lambda s: refuse_oversize(context, s))
+    return plan_files(context, inventory, STAGE, lambda s: wanted and s.kind is Kind.RASTER, lambda s: refuse_source(context, s))
 
 
 def convert_chunk(context: StageContext, chunk: Chunk) -> ChunkReport:
@@ -37,7 +40,8 @@ def convert_chunk(context: StageContext, chunk: Chunk) -> ChunkReport:
 def cog_ref(context: StageContext, job: JobRef, work: Work) -> BlobRef:
     """Where the COG of a source lies. Its name carries the fingerprint: a published COG is never overwritten."""
     path = PurePosixPath(work.task_key)
-    name = f"{path.stem}_{work.fingerprint[:8]}.tif"
+    stem = path.stem.encode()[:_LONGEST_STEM].decode("utf-8", "ignore")
+    name = f"{stem}_{work.fingerprint[:8]}.tif"
     return BlobRef(
         context.settings.output_account,
         context.settings.cog_container,

@@ -114,4 +114,6 @@ def _rings(geometry: dict[str, Any]) -> Iterator[list[tuple[float, float]]]:
         else []
     )
     for polygon in polygons:
+        if not polygon or not polygon[0]:
+            continue
         yield [(float(x), float(y)) for x, y, *_ in polygon[0]]

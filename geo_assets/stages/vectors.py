@@ -17,7 +17,7 @@ from geo_assets.ledger.models import Work
 from geo_assets.stages.chunks import work_through
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, JobRef, StagePlan
-from geo_assets.stages.files import fetch, plan_files, refuse_oversize
+from geo_assets.stages.files import fetch, plan_files, refuse_source
 from geo_assets.storage.sources import Kind
 from geo_assets.submissions.parameters import IngestContainer, parameters_type
 from geo_assets.vector.load import stage_table
@@ -36,7 +36,7 @@ def plan(context: StageContext, inventory: InventoryRef) -> tuple[StagePlan, lis
     model = parameters_type(inventory.job.job_type)
     kinds = model.kinds if issubclass(model, IngestContainer) else frozenset()
     wanted = {kind for kind in (Kind.VECTOR, Kind.ZIP) if kind in kinds}
-    return plan_files(context, inventory, STAGE, lambda s: s.kind in wanted, lambda s: refuse_oversize(context, s))
+    return plan_files(context, inventory, STAGE, lambda s: s.kind in wanted, lambda s: refuse_source(context, s))
 
 
 def load_chunk(context: StageContext, chunk: Chunk) -> ChunkReport:

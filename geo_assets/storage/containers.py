@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +27,9 @@ from geo_assets.text import batched
 
 #: One page of a listing. Azure's own page size.
 LIST_PAGE = 5000
+
+#: A file named `x#1` that is younger than this may be an upload under way.
+_UPLOAD_SECONDS = 60
 
 #: A read of this size keeps requests few and memory small.
 _READ_CHUNK = 8 * 1024 * 1024
@@ -254,9 +258,9 @@ def _walk_local(root: Path) -> Iterator[Blob]:
     The etag is spelt as obstore spells it, so that a conditional read compares equal.
     """
     for file in _files_below(root):
-        if re.search(r"#\d+$", file.name):
-            continue  # obstore's own name for an upload under way
         stat = file.stat()
+        if re.search(r"#\d+$", file.name) and time.time() - stat.st_mtime < _UPLOAD_SECONDS:
+            continue  # obstore's own name for an upload under way
         path = os.fsencode(file.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
         etag = f'"{stat.st_ino:x}-{stat.st_mtime_ns // 1000:x}-{stat.st_size:x}"'
         yield Blob(path, stat.st_size, etag, datetime.fromtimestamp(stat.st_mtime, UTC))

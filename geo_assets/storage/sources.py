@@ -176,8 +176,11 @@ def _sources_of(group: list[Member], *, geodatabase: bool) -> Iterator[Source]:
     for member in group:
         if member.path in owners:
             continue
-        owner = next((o for o in owners if _belongs(member.path, o)), None)
-        owners[owner].append(member) if owner else orphans.append(member)
+        fitting = [o for o in owners if _belongs(member.path, o)]
+        if not fitting:
+            orphans.append(member)
+        for owner in fitting:  # a .prj beside a shapefile and a grid of one name serves both
+            owners[owner].append(member)
     for path, members in owners.items():
         yield Source(path=path, kind=_kind(path) or Kind.UNSUPPORTED, members=tuple(members))
     for member in orphans:

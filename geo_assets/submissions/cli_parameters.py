@@ -30,6 +30,8 @@ def read_parameters(job_type: str, pairs: Sequence[str], file: Path | None) -> P
         field = model.model_fields.get(key)
         if field is not None and get_origin(field.annotation) is tuple:
             typed.setdefault(key, []).append(value)
+        elif key in typed:
+            raise GeoAssetsError("INVALID_PARAMETERS", f"{key} is given twice, and it is no list", remedy="give it once")
         else:
             typed[key] = value
     return validate_parameters(job_type, {**data, **typed})
@@ -40,9 +42,9 @@ def _from_file(file: Path) -> dict[str, Any]:
         data = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise GeoAssetsError("INVALID_PARAMETERS", f"{file} cannot be read: {error.strerror}", remedy="check the path") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise GeoAssetsError(
-            "INVALID_PARAMETERS", f"{file} is not JSON: {error}", remedy="it must hold one JSON object of parameters"
+            "INVALID_PARAMETERS", f"{file} is not JSON: {str(error).splitlines()[0]}", remedy="it must hold one JSON object of parameters"
         ) from error
     if not isinstance(data, dict):
         raise GeoAssetsError(

@@ -53,10 +53,13 @@ def _known_crs(value: str) -> str:
         msg = "must be EPSG:code, for example EPSG:3857"
         raise ValueError(msg)
     try:
-        CRS.from_user_input(value)
+        crs = CRS.from_user_input(value)
     except CRSError:
         msg = f"{value} is not a CRS that PROJ knows"
         raise ValueError(msg) from None
+    if not (crs.is_geographic or crs.is_projected):
+        msg = f"{value} ({crs.name}) is neither geographic nor projected"
+        raise ValueError(msg)
     return value
 
 
@@ -113,7 +116,7 @@ class ListContainer(Parameters):
     prefix: BlobPath = Field("", description="only blobs whose path starts with this")
     include: tuple[Text, ...] = Field((), max_length=50, description="globs; a path must match one (none: all match)")
     exclude: tuple[Text, ...] = Field((), max_length=50, description="globs; a path that matches one is left out")
-    limit: int | None = Field(None, ge=1, description="at most this many sources, in path order, after the globs")
+    limit: int | None = Field(None, ge=1, le=10_000_000, description="at most this many sources, in path order, after the globs")
 
     def slug(self) -> str:
         """The container's name."""
@@ -130,6 +133,7 @@ class IngestContainer(ListContainer):
     collection: CollectionId = Field("", validate_default=False, description="STAC collection (default: the container's name)")
     source_crs: Crs | None = Field(None, description="CRS of files that carry none, as EPSG:code")
     target_crs: Crs | None = Field(None, description="reproject to this CRS, as EPSG:code (default: keep the source's)")
+    deleted: Literal["keep", "retire"] = Field("keep", description="outputs of files that are no longer there: keep, or retire them")
     on_error: Literal["continue", "fail"] = Field("continue", description="what one bad file does to the rest")
 
     @model_validator(mode="before")

@@ -27,6 +27,9 @@ class Delivery(Protocol):
     def poison(self, record: MessageRecord) -> None:
         """It was rejected, and its error is recorded: put it where poison is kept."""
 
+    def release(self) -> None:
+        """It could not be handled now: give it back soon."""
+
 
 class Inbox(Protocol):
     """A source of messages."""
@@ -50,7 +53,11 @@ def drain(inbox: Inbox, submitter: Submitter, *, limit: int, seconds: float) -> 
     counts: Counter[str] = Counter()
     deadline = time.monotonic() + seconds
     for delivery in inbox.receive(limit):
-        outcome = handle(submitter, delivery.raw)
+        try:
+            outcome = handle(submitter, delivery.raw)
+        except BaseException:
+            delivery.release()
+            raise
         _finish(delivery, outcome)
         counts["poison" if outcome.error else "accepted" if outcome.submitted else "seen before"] += 1
         if time.monotonic() > deadline:

@@ -39,6 +39,10 @@ class BlobDelivery:
         """Keep it in `poison/`, under the id of its record."""
         self._move(POISON, record.message_id)
 
+    def release(self) -> None:
+        """Back into the inbox."""
+        self._container.move(self._claimed, INBOX + self._claimed.removeprefix(CLAIMED).partition("_")[2].partition("_")[2])
+
     def _move(self, folder: str, identity: str | None = None) -> None:
         name = self._claimed.removeprefix(CLAIMED).partition("_")[2]
         self._container.move(self._claimed, f"{folder}{identity + '_' if identity else ''}{name}")

@@ -22,6 +22,9 @@ from geo_assets.settings import Settings
 #: Ten times what the slowest batch has taken; a message is not given out again while it is in hand.
 _VISIBILITY_SECONDS = 300
 
+#: After a fault that will pass.
+_RELEASE_SECONDS = 5
+
 #: Azure's most for one call.
 _PAGE = 32
 
@@ -50,8 +53,17 @@ class QueueDelivery:
             "source_id": record.source_id,
             "head": record.head,
         }
-        self._poison.send_message(json.dumps(pointer).encode(), time_to_live=-1)
+        self._poison.send_message(json.dumps(pointer), time_to_live=-1)
         self.done()
+
+    def release(self) -> None:
+        """Visible again soon, so that a short outage does not cost five minutes."""
+        from azure.core.exceptions import AzureError
+
+        try:
+            self._queue.update_message(self._message, visibility_timeout=_RELEASE_SECONDS)
+        except AzureError:
+            return  # it comes again by itself, later
 
 
 class QueueInbox:
@@ -124,7 +136,15 @@ class QueueInbox:
 
 
 #: The SDK's own policies refuse a body that they cannot decode, before we could record it.
-_RAW: dict[str, Any] = {"message_encode_policy": None, "message_decode_policy": None}
+_RAW: dict[str, Any] = {
+    "message_encode_policy": None,
+    "message_decode_policy": None,
+    "connection_timeout": 5,  # seconds; a tick has fifteen
+    "read_timeout": 10,
+    "retry_total": 1,
+    "retry_connect": 1,
+    "initial_backoff": 1,
+}
 
 
 def _decoded(content: bytes) -> bytes:

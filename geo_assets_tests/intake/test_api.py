@@ -1,0 +1,170 @@
+import json
+
+import pytest
+import schemathesis
+from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+
+from geo_assets.api.app import create_app
+from geo_assets.api.auth import is_loopback, refuse_open_door
+from geo_assets.errors import GeoAssetsError
+from geo_assets.submissions.submit import Submitter
+from geo_assets_tests.intake.test_boundary import CORPUS
+
+
+@pytest.fixture(scope="module")
+def api(settings):
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def guarded(settings):
+    with TestClient(create_app(settings, require_auth=True), raise_server_exceptions=False) as client:
+        yield client
+
+
+def assert_problem(response, status=None):
+    assert response.headers["content-type"] == "application/problem+json"
+    body = response.json()
+    assert {"type", "title", "status", "detail", "remedy"} <= body.keys()
+    assert body["status"] == response.status_code
+    if status:
+        assert response.status_code == status
+    return body
+
+
+def test_a_submission_is_accepted_and_every_url_in_the_answer_resolves(api):
+    answer = api.post("/api/jobs/submit/hello_world", json={"n": 2, "message": "api"})
+    assert answer.status_code == 202
+    body = answer.json()
+    assert body["duplicate"] is False
+    status = api.get(body["status_url"])
+    assert status.json()["status"] == "queued"
+    again = api.post("/api/jobs/submit/hello_world", json={"message": "api", "n": 2}).json()
+    assert (again["job_id"], again["duplicate"]) == (body["job_id"], True)
+
+
+@pytest.mark.parametrize("what", CORPUS)
+def test_a_hostile_body_is_a_plain_problem_with_a_record(api, what):
+    answer = api.post("/api/jobs/submit/hello_world", content=CORPUS[what], headers={"content-type": "application/json"})
+    body = assert_problem(answer)
+    assert 400 <= answer.status_code < 500
+    assert api.get(body["type"]).json()["code"] == body["title"]
+    recorded = api.get("/api/db/messages", params={"limit": 1}).json()["messages"][0]
+    assert recorded["correlation_id"] == body["correlation_id"]
+    assert recorded["state"] == "rejected"
+    assert recorded["size_bytes"] == len(CORPUS[what])
+
+
+def test_unknown_things_are_404(api):
+    assert_problem(api.post("/api/jobs/submit/no_such_job", json={}), 404)
+    assert_problem(api.get("/api/jobs/status/" + "0" * 64), 404)
+    assert_problem(api.get("/no/such/route"), 404)
+    assert_problem(api.delete("/api/jobs"), 405)
+
+
+def test_a_container_that_is_not_there_is_refused(api):
+    assert (
+        assert_problem(api.post("/api/jobs/submit/ingest_container", json={"container": "nowhere"}), 422)["title"] == "CONTAINER_NOT_FOUND"
+    )
+
+
+def test_jobs_are_paged_by_key_and_the_next_url_goes_on_where_the_page_ended(api):
+    for i in range(5):
+        api.post("/api/jobs/submit/hello_world", json={"n": 1, "message": f"page {i}"})
+    first = api.get("/api/jobs", params={"limit": 2}).json()
+    second = api.get(first["next"]).json()
+    ids = [j["job_id"] for j in first["jobs"] + second["jobs"]]
+    assert len(set(ids)) == 4
+
+
+def test_without_a_token_every_guarded_route_is_401(guarded):
+    public = {"/livez", "/readyz", "/api/health", "/api/job-types", "/api/errors", "/api/errors/{code}"}
+    for path, methods in guarded.get("/openapi.json").json()["paths"].items():
+        for method in methods:
+            if path not in public:
+                url = path.replace("{job_type}", "hello_world").replace("{job_id}", "0" * 64)
+                answer = guarded.request(method, url, json={"confirm": "x"})
+                assert_problem(answer, 401)
+                assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_a_token_opens_its_scopes_only_and_nothing_once_it_is_revoked(guarded, settings):
+    with Submitter(settings) as submitter:
+        token = submitter.tokens.create("reader", ["read"])
+        header = {"Authorization": f"Bearer {token}"}
+        assert guarded.get("/api/jobs", headers=header).status_code == 200
+        assert_problem(guarded.post("/api/jobs/submit/hello_world", json={}, headers=header), 403)
+        submitter.tokens.revoke("reader")
+        assert_problem(guarded.get("/api/jobs", headers=header), 401)
+
+
+def test_tokens_are_stored_hashed(settings, dagster):
+    with Submitter(settings) as submitter:
+        token = submitter.tokens.create("hashed", ["read", "submit"])
+    stored = dagster.conn.execute("select sha256 from geo.api_tokens where name = 'hashed'").fetchone()[0]
+    assert token not in stored
+    assert len(stored) == 64
+
+
+def test_the_door_stays_shut_beyond_loopback_without_authentication(settings, dagster):
+    dagster.conn.execute("update geo.api_tokens set revoked_at = now()")
+    with Submitter(settings) as submitter:
+        assert refuse_open_door(settings, submitter.tokens, "127.0.0.1") is False
+        with pytest.raises(GeoAssetsError, match="authentication"):
+            refuse_open_door(settings, submitter.tokens, "0.0.0.0")
+        submitter.tokens.create("opener", ["read"])
+        assert refuse_open_door(settings, submitter.tokens, "0.0.0.0") is True
+
+
+def test_only_loopback_is_loopback():
+    assert is_loopback("127.0.0.1")
+    assert is_loopback("::1")
+    assert is_loopback("localhost")
+    assert not is_loopback("0.0.0.0")
+    assert not is_loopback("192.168.1.1")
+    assert not is_loopback("example.org")
+
+
+def test_redeploying_the_schema_is_refused_unless_enabled(api):
+    assert_problem(api.post("/api/db/schema/redeploy", json={"confirm": "geo_assets"}), 403)
+
+
+def test_health_says_what_answers_and_readiness_that_it_is_migrated(api):
+    health = api.get("/api/health").json()
+    assert health["components"]["database"]["status"] == "ok"
+    assert api.get("/livez").status_code == 200
+    assert api.get("/readyz").json()["status"] == "ready"
+
+
+def test_statistics_count_and_no_poison_is_without_a_record(api):
+    stats = api.get("/api/db/stats").json()
+    assert stats["jobs"]["queued"] >= 1
+    assert stats["poison"] == {"without_record": 0}
+
+
+def test_openapi_has_an_example_of_every_body(api):
+    document = api.get("/openapi.json").json()
+    examples = document["paths"]["/api/jobs/submit/{job_type}"]["post"]["requestBody"]["content"]["application/json"]["examples"]
+    for name, example in examples.items():
+        assert name in json.dumps(api.get("/api/job-types").json())
+        assert isinstance(example["value"], dict)
+
+
+def test_generated_requests_never_break_a_route(api):
+    schema = schemathesis.openapi.from_dict(api.get("/openapi.json").json())
+    for result in schema.get_all_operations():
+        operation = result.ok()
+
+        @hypothesis_settings(max_examples=15, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @given(operation.as_strategy())
+        def check(case):
+            request = case.as_transport_kwargs(base_url="http://testserver")
+            response = api.request(
+                **{k: v for k, v in request.items() if k in {"method", "url", "headers", "params", "json", "data", "content"}}
+            )
+            assert response.status_code < 500 or response.status_code == 503, (request, response.text[:500])
+
+        check()

@@ -1,0 +1,235 @@
+import json
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.local.postgresql import free_port
+from geo_assets.settings import default_home
+from geo_assets.submissions.inboxes.base import drain
+from geo_assets.submissions.inboxes.blobs import BlobInbox
+from geo_assets.submissions.inboxes.intake import drain_inboxes
+from geo_assets.submissions.inboxes.queue import QueueInbox
+from geo_assets.submissions.submit import Submitter
+from geo_assets_tests.intake.conftest import hello
+
+
+@pytest.fixture
+def inbox(settings):
+    folder = settings.home / "containers" / "submissions"
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "inbox").mkdir(parents=True)
+    return folder
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+
+
+def test_good_manifests_go_to_done_and_bad_ones_to_poison_under_the_id_of_their_record(settings, submitter, inbox):
+    (inbox / "inbox" / "good.json").write_text(json.dumps(hello()))
+    (inbox / "inbox" / "bad.json").write_text("{")
+    (inbox / "inbox" / "empty.json").write_bytes(b"")
+    counts = drain(BlobInbox(settings), submitter, limit=10, seconds=10)
+    assert counts == {"accepted": 1, "poison": 2}
+    assert names(inbox / "inbox") == names(inbox / "claimed") == []
+    assert [n.rpartition("_")[2] for n in names(inbox / "done")] == ["good.json"]
+    poisoned = {m.message_id for m in submitter.messages.list(state="poison", source=BlobInbox(settings).name)}
+    assert {n.partition("_")[0] for n in names(inbox / "poison")} <= poisoned
+
+
+def test_a_batch_is_bounded(settings, submitter, inbox):
+    for i in range(5):
+        (inbox / "inbox" / f"{i}.json").write_text(json.dumps(hello()))
+    assert drain(BlobInbox(settings), submitter, limit=2, seconds=10) == {"accepted": 2}
+    assert len(names(inbox / "inbox")) == 3
+
+
+def test_an_abandoned_claim_is_taken_up_again(settings, submitter, inbox):
+    (inbox / "claimed").mkdir()
+    (inbox / "claimed" / f"{int(time.time()) - 1000}_abc_left.json").write_text(json.dumps(hello()))
+    (inbox / "claimed" / f"{int(time.time())}_abc_busy.json").write_text(json.dumps(hello()))
+    assert drain(BlobInbox(settings), submitter, limit=10, seconds=10) == {"accepted": 1}
+    assert [n.rpartition("_")[2] for n in names(inbox / "claimed")] == ["busy.json"]
+
+
+def test_two_drains_at_once_take_each_manifest_once(settings, inbox):
+    from concurrent.futures import ThreadPoolExecutor
+
+    for i in range(30):
+        (inbox / "inbox" / f"{i}.json").write_text(json.dumps(hello()))
+
+    def run(_):
+        with Submitter(settings, launches=False) as submitter:
+            return drain(BlobInbox(settings), submitter, limit=100, seconds=20)["accepted"]
+
+    with ThreadPoolExecutor(3) as pool:
+        assert sum(pool.map(run, range(3))) == 30
+
+
+def test_while_the_database_is_away_a_manifest_stays_in_the_inbox(settings, inbox):
+    (inbox / "inbox" / "bad.json").write_text("{")
+    away = settings.model_copy(update={"pg_port": free_port()})
+    with pytest.raises(GeoAssetsError) as caught:
+        Submitter(away)
+    assert caught.value.code == "STACK_NOT_RUNNING"
+    assert names(inbox / "inbox") == ["bad.json"]
+
+
+def test_an_inbox_that_is_away_opens_its_circuit_and_says_so(settings, submitter):
+    nobody = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=a2V5;QueueEndpoint=http://127.0.0.1:9/a;"
+    broken = settings.model_copy(update={"queue_connection_string": type(settings.pipeline_password)(nobody)})
+    said = [drain_inboxes(broken, submitter, limit=1, seconds=1)[-1] for _ in range(4)]
+    assert "queue" in said[0]
+    assert "tried again" in said[-1]
+    assert submitter.circuits.states()["queue"] == "open"
+
+
+# -- the Azure queue, against Azurite ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory):
+    """Azurite from npm, in a folder of the checkout's home, on free ports of loopback."""
+    program = shutil.which("azurite") or default_home() / "azurite/node_modules/.bin/azurite"
+    if not Path(program).exists():
+        if not shutil.which("npm"):
+            pytest.skip("neither azurite nor npm is here")
+        folder = default_home() / "azurite"
+        folder.mkdir(parents=True, exist_ok=True)
+        subprocess.run(
+            ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), "azurite@3"],
+            check=True,
+            capture_output=True,
+            timeout=280,
+        )
+    ports = {name: free_port() for name in ("blob", "queue", "table")}
+    arguments = ["--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--silent"]
+    for name, port in ports.items():
+        arguments += [f"--{name}Host", "127.0.0.1", f"--{name}Port", str(port)]
+    process = subprocess.Popen(
+        [str(program), *arguments],
+        cwd=tmp_path_factory.mktemp("azurite"),
+        env={**os.environ, "NODE_OPTIONS": ""},
+        stdout=subprocess.DEVNULL,
+    )
+    key = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+    endpoints = ";".join(f"{n.title()}Endpoint=http://127.0.0.1:{p}/devstoreaccount1" for n, p in ports.items())
+    yield {
+        "connection": f"DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey={key};{endpoints};",
+        "key": key,
+        "ports": ports,
+    }
+    process.terminate()
+    process.wait(20)
+
+
+@pytest.fixture
+def queue(settings, azurite):
+    from azure.storage.queue import QueueClient
+
+    name = f"jobs-{time.monotonic_ns()}"
+    configured = settings.model_copy(
+        update={"queue_connection_string": type(settings.pipeline_password)(azurite["connection"]), "queue_name": name}
+    )
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            QueueInbox(configured).create()
+            break
+        except Exception:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.3)
+    return configured, QueueClient.from_connection_string(
+        azurite["connection"], name, message_encode_policy=None, message_decode_policy=None
+    )
+
+
+def test_queue_messages_plain_and_base64_become_jobs_and_bad_ones_poison_with_a_record(submitter, queue):
+    import base64
+
+    settings, client = queue
+    client.send_message(json.dumps(hello()))
+    client.send_message(base64.b64encode(json.dumps(hello()).encode()).decode())
+    client.send_message('{"job_type": ')
+    client.send_message("not json at all")
+    inbox = QueueInbox(settings)
+    assert drain(inbox, submitter, limit=32, seconds=20) == {"accepted": 2, "poison": 2}
+    assert client.get_queue_properties().approximate_message_count == 0
+    assert inbox.poisoned() == 2
+    records = submitter.messages.list(state="poison", source=inbox.name)
+    assert len(records) == 2
+    assert all(submitter.messages.errors(message_id=r.message_id) for r in records)
+
+
+def test_while_the_database_is_away_nothing_is_dequeued_and_poison_stays_empty(submitter, queue):
+    settings, client = queue
+    for _ in range(3):
+        client.send_message("{")
+    for _ in range(1):
+        with pytest.raises(GeoAssetsError):
+            Submitter(settings.model_copy(update={"pg_port": free_port()}))
+    inbox = QueueInbox(settings)
+    assert inbox.poisoned() == 0
+    assert {m.dequeue_count for m in client.peek_messages(10)} <= {0, None}
+    assert drain(inbox, submitter, limit=10, seconds=10) == {"poison": 3}
+
+
+def test_a_database_that_goes_away_in_mid_message_gives_it_back(submitter, queue, monkeypatch):
+    import psycopg
+
+    settings, client = queue
+    client.send_message(json.dumps(hello()))
+
+    def away(_):
+        raise psycopg.OperationalError
+
+    inbox = QueueInbox(settings)
+    with monkeypatch.context() as m:
+        m.setattr(submitter.messages, "record", away)
+        with pytest.raises(psycopg.OperationalError):
+            drain(inbox, submitter, limit=1, seconds=10)
+    deadline = time.monotonic() + 20
+    done = {}
+    while not done and time.monotonic() < deadline:
+        done = drain(inbox, submitter, limit=1, seconds=5)
+        time.sleep(0.5)
+    assert done == {"accepted": 1}
+
+
+def test_containers_on_azure_work_as_local_ones_do(azurite, tmp_path):
+    """The same code path, against Azurite: list, upload, conditional read, move, delete."""
+    from geo_assets.settings import AzureAccount
+    from geo_assets.storage.containers import Container
+
+    endpoint = f"http://127.0.0.1:{azurite['ports']['blob']}/devstoreaccount1"
+    from azure.storage.blob import BlobServiceClient
+
+    service = BlobServiceClient.from_connection_string(azurite["connection"])
+    service.create_container("landing")
+    account = AzureAccount(kind="azure", account_name="devstoreaccount1", account_key=azurite["key"], endpoint=endpoint)
+    container = Container("azure", "landing", account)
+    assert container.exists()
+    assert not Container("azure", "nowhere", account).exists()
+    source = tmp_path / "a.tif"
+    source.write_bytes(b"II*\x00data")
+    container.upload(source, "2026/a.tif")
+    ((blob,),) = container.list("2026/")
+    assert (blob.path, blob.size) == ("2026/a.tif", 8)
+    container.download("2026/a.tif", tmp_path / "back", etag=blob.etag)
+    assert (tmp_path / "back").read_bytes() == source.read_bytes()
+    container.upload(source, "2026/a.tif")
+    with pytest.raises(GeoAssetsError) as caught:
+        container.download("2026/a.tif", tmp_path / "back", etag='"0x0"')
+    assert caught.value.code == "INPUT_CHANGED"
+    assert container.move("2026/a.tif", "done/a.tif")
+    container.upload(source, "2026/a.tif")
+    assert not container.move("2026/a.tif", "done/a.tif")
+    container.delete("done/a.tif")
+    assert container.head("done/a.tif") is None
+    assert "sig=" not in container.href("done/a.tif")
