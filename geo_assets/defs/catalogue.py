@@ -27,12 +27,18 @@ def register_items(stages: Stages, rasters_done: StageReport, vectors_done: Stag
     with plain_failures(stages), context.lease_or_nothing(job):
         catalogue.gate(context, [rasters_done, vectors_done])
         done = catalogue.register(context, job)
-        retired = catalogue.retire(context, job)
+        retired, stale = catalogue.retire(context, job)
         verdict = checks.items_found(context, job, (rasters.STAGE, vectors.STAGE))
     yield dg.Output(
         done,
         "result",
-        metadata={"items": done.items, "retired": retired, "failed": done.failed, "collections": ", ".join(done.collections)},
+        metadata={
+            "items": done.items,
+            "retired": retired,
+            "kept though their source is gone or bad": stale,
+            "failed": done.failed,
+            "collections": ", ".join(done.collections),
+        },
     )
     yield check_result("stac_items", _FOUND, verdict)
 

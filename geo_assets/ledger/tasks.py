@@ -38,12 +38,15 @@ on conflict (job_id, stage, task_key) do update set
     status = case
         when excluded.status = 'quarantined' then excluded.status
         when old.fingerprint <> excluded.fingerprint or %(force)s then 'pending'
-        when old.status in ('succeeded', 'skipped') then 'skipped'
+        when old.status in ('succeeded', 'skipped') and geo.still_published(old.outputs, old.fingerprint) then 'skipped'
+        when old.status in ('succeeded', 'skipped') then 'pending'                    -- another job replaced it
         when old.status = 'quarantined' then 'quarantined'
         when old.receipt is not null then 'running'
         else 'pending' end,
-    outputs = case when (old.fingerprint = excluded.fingerprint and not %(force)s) then old.outputs else '{}' end,
-    receipt = case when (old.fingerprint = excluded.fingerprint and not %(force)s) then old.receipt end,
+    outputs = case when old.fingerprint = excluded.fingerprint and not %(force)s
+        and geo.still_published(old.outputs, old.fingerprint) then old.outputs else '{}' end,
+    receipt = case when old.fingerprint = excluded.fingerprint and not %(force)s
+        and geo.still_published(old.outputs, old.fingerprint) then old.receipt end,
     error_code = case when excluded.status = 'quarantined' then excluded.error_code
         when old.status = 'quarantined' and old.fingerprint = excluded.fingerprint and not %(force)s then old.error_code end,
     error_message = case when excluded.status = 'quarantined' then excluded.error_message
@@ -129,13 +132,34 @@ class Tasks:
         return {str(row["task_key"]): (str(row["fingerprint"]), str(row["status"])) for row in rows}
 
     @retrying
-    def orphans(self, job_id: str) -> list[TaskRecord]:
-        """Tasks that are done and whose source was not there at the last listing."""
+    def publish_many(self, job_id: str, run_id: str, done: Sequence[tuple[str, str, dict[str, Any]]]) -> list[dict[str, Any]]:
+        """As `succeed_many`, for tasks with a STAC item; returns the outputs that these replace, of whichever job."""
+        items = [outputs["stac_item"] for _, _, outputs in done]
         with self._pool.connection() as conn:
-            rows = conn.execute(
-                "select * from geo.tasks where job_id = %s and not listed and status in ('succeeded', 'skipped')", (job_id,)
+            before = conn.execute("select outputs from geo.published where stac_item = any(%s) for update", (items,)).fetchall()
+            _succeed_many(conn, job_id, run_id, done)
+            conn.execute(
+                """insert into geo.published (stac_item, job_id, stage, task_key, fingerprint, outputs)
+                   select outputs->>'stac_item', job_id, stage, task_key, fingerprint, outputs from geo.tasks
+                    where job_id = %s and run_id = %s and outputs->>'stac_item' = any(%s)
+                   on conflict (stac_item) do update set job_id = excluded.job_id, stage = excluded.stage, task_key = excluded.task_key,
+                       fingerprint = excluded.fingerprint, outputs = excluded.outputs, at = now()""",
+                (job_id, run_id, items),
+            )
+        return [dict(row["outputs"]) for row in before]  # type: ignore[call-overload]
+
+    @retrying
+    def stale(self, job_id: str) -> list[dict[str, Any]]:
+        """What this job published and its last run no longer stands behind: the source is gone, or bad now."""
+        with self._pool.connection() as conn:
+            return conn.execute(
+                """select p.stac_item, p.task_key, p.outputs from geo.published p
+                    where p.job_id = %s and not exists (
+                        select from geo.tasks t where t.job_id = p.job_id and t.listed and t.status in ('succeeded', 'skipped', 'running', 'pending')
+                           and t.stage = p.stage and t.task_key = p.task_key)
+                    order by p.stac_item""",
+                (job_id,),
             ).fetchall()
-        return [_record(row, ended=False) for row in rows]
 
     @retrying
     def start(self, job_id: str, run_id: str, stage: str, task_key: str) -> None:
@@ -164,18 +188,8 @@ class Tasks:
     @retrying
     def succeed_many(self, job_id: str, run_id: str, done: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
         """As `succeed`, for (stage, task_key, outputs) at once."""
-        rows = [{"stage": stage, "task_key": key, "outputs": outputs} for stage, key, outputs in done]
         with self._pool.connection() as conn:
-            _assert_lease(conn, job_id, run_id)
-            changed = conn.execute(
-                """update geo.tasks t set status = 'succeeded', outputs = t.outputs || d.outputs,
-                          started_at = coalesce(t.started_at, now()), finished_at = now()
-                     from jsonb_to_recordset(%s) as d (stage text, task_key text, outputs jsonb)
-                    where t.job_id = %s and t.run_id = %s and t.stage = d.stage and t.task_key = d.task_key""",
-                (Jsonb(rows), job_id, run_id),
-            ).rowcount
-            if changed != len(rows):
-                raise _lost(job_id, run_id)
+            _succeed_many(conn, job_id, run_id, done)
 
     @retrying
     def fail(self, job_id: str, run_id: str, stage: str, task_key: str, error: GeoAssetsError) -> None:
@@ -256,6 +270,20 @@ class Tasks:
 def _record(row: dict[str, Any], *, ended: bool) -> TaskRecord:
     undone = row["status"] in {"pending", "running"}
     return TaskRecord.model_validate({**row, "status": "cancelled" if ended and undone else row["status"]})
+
+
+def _succeed_many(conn: DictConnection, job_id: str, run_id: str, done: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
+    rows = [{"stage": stage, "task_key": key, "outputs": outputs} for stage, key, outputs in done]
+    _assert_lease(conn, job_id, run_id)
+    changed = conn.execute(
+        """update geo.tasks t set status = 'succeeded', outputs = t.outputs || d.outputs,
+                  started_at = coalesce(t.started_at, now()), finished_at = now()
+             from jsonb_to_recordset(%s) as d (stage text, task_key text, outputs jsonb)
+            where t.job_id = %s and t.run_id = %s and t.stage = d.stage and t.task_key = d.task_key""",
+        (Jsonb(rows), job_id, run_id),
+    ).rowcount
+    if changed != len(rows):
+        raise _lost(job_id, run_id)
 
 
 def _assert_lease(conn: DictConnection, job_id: str, run_id: str) -> None:

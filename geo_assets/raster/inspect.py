@@ -10,6 +10,7 @@ under such a name reads any file of the machine. Both are looked at before GDAL 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -219,6 +220,8 @@ def refuse_disguised_sidecars(path: Path) -> None:
 def _refuse_what_does_not_fit(dataset: Any, path: Path) -> None:
     """The header gates: nothing is allocated for pixels before they are passed."""
     decoded = dataset.width * dataset.height * sum(numpy_dtype(name).itemsize for name in dtype_names(dataset))
+    if not all(math.isfinite(x) for x in tuple(dataset.transform)[:6]):
+        raise GeoAssetsError("UNREADABLE", f"{path.name} places its pixels by numbers that are not finite: {tuple(dataset.transform)[:6]}")
     actual = path.stat().st_size
     block = (
         max(rows * columns for rows, columns in dataset.block_shapes) * numpy_dtype(dtype_names(dataset)[0]).itemsize

@@ -8,6 +8,7 @@ A call that kills its child is tried once more in a fresh one; a second death co
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import queue
 import shutil
@@ -104,6 +105,21 @@ class Stream:
         return self._finish()  # type: ignore[no-any-return]
 
 
+#: Held by the pool that owns a scratch directory; the kernel lets go of it when that process dies.
+_LOCK = ".held"
+
+
+def _clear_abandoned(scratch: Path) -> None:
+    """Remove the scratch directories of pools whose process was killed."""
+    for folder in scratch.glob("run-*"):
+        try:
+            with (folder / _LOCK).open("r") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+        except OSError:
+            continue  # held, or just being made
+
+
 class SandboxPool:
     """Up to `workers` children; safe to use from as many threads."""
 
@@ -112,6 +128,9 @@ class SandboxPool:
     ) -> None:
         scratch.mkdir(parents=True, exist_ok=True)
         self._scratch = Path(tempfile.mkdtemp(prefix="run-", dir=scratch))
+        self._held = (self._scratch / _LOCK).open("w")
+        fcntl.flock(self._held, fcntl.LOCK_EX)
+        _clear_abandoned(scratch)
         self._limits = (memory_mb, file_mb)
         self._timeout = timeout_seconds
         self._idle: queue.LifoQueue[_Child | None] = queue.LifoQueue()
@@ -132,6 +151,7 @@ class SandboxPool:
             if child:
                 child.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
+        self._held.close()
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
 from psycopg import sql
 
 from geo_assets.database.connections import connect
@@ -56,31 +57,53 @@ def refresh_collections(context: StageContext, report: CatalogueReport) -> dict[
     return extents
 
 
-def retire(context: StageContext, job: JobRef) -> int:
-    """With `deleted: retire`, take back what was made of files that are gone: item first, then table, then COG; returns how many.
+def retire(context: StageContext, job: JobRef) -> tuple[int, int]:
+    """With `deleted: retire`, take back what the job published and no longer stands behind; returns (retired, kept though stale).
 
     Found by search last, gone from search first: nobody is led to what is not there.
     """
-    if job.stood_aside or job.parameters.get("deleted") != "retire":
-        return 0
-    gone = context.tasks.orphans(job.job_id)
-    for task in gone:
+    if job.stood_aside:
+        return 0, 0
+    stale = context.tasks.stale(job.job_id)
+    if job.parameters.get("deleted") != "retire":
+        return 0, len(stale)
+    for entry in stale:
+        outputs = entry["outputs"]
         with connect(context.settings) as conn, conn.transaction():
             conn.execute("select geo.assert_lease(%s, %s)", (job.job_id, job.run_id))
-            collection, _, identity = task.outputs["stac_item"].partition("/")
+            collection, _, identity = entry["stac_item"].partition("/")
             conn.execute("delete from pgstac.items where collection = %s and id = %s", (collection, identity))
-            for table in task.outputs.get("tables", []):
-                conn.execute(sql.SQL("drop table if exists {}").format(sql.Identifier(*table["table"].split(".", 1))))
-                conn.execute("delete from geo.table_names where table_name = %s", (table["table"].partition(".")[2],))
-            conn.execute(
-                "delete from geo.tasks where job_id = %s and stage = %s and task_key = %s and not listed",
-                (job.job_id, task.stage, task.task_key),
-            )
-        for name in ("cog", "thumbnail"):
-            if name in task.outputs:
-                ref = BlobRef.parse(task.outputs[name])
-                context.output_container(ref.container).delete(ref.path)
-    return len(gone)
+            _drop_tables(conn, outputs.get("tables", []))
+            conn.execute("delete from geo.published where stac_item = %s", (entry["stac_item"],))
+            conn.execute("delete from geo.tasks where job_id = %s and task_key = %s and not listed", (job.job_id, entry["task_key"]))
+        _delete_files(context, outputs)
+    return len(stale), 0
+
+
+def _clear_superseded(context: StageContext, before: Sequence[dict[str, Any]], now: Sequence[dict[str, Any]]) -> None:
+    """Files and tables that the item pointed at before and does not any more. A crash before this leaves them; nobody is led to them."""
+    current = {o["stac_item"]: o for o in now}
+    for old in before:
+        new = current[old["stac_item"]]
+        _delete_files(context, {k: v for k, v in old.items() if k in {"cog", "thumbnail"} and new.get(k) != v})
+        kept = {t["table"] for t in new.get("tables", [])}
+        dropped = [t for t in old.get("tables", []) if t["table"] not in kept]
+        if dropped:
+            with connect(context.settings) as conn, conn.transaction():
+                _drop_tables(conn, dropped)
+
+
+def _drop_tables(conn: psycopg.Connection, tables: Sequence[dict[str, Any]]) -> None:
+    for table in tables:
+        conn.execute(sql.SQL("drop table if exists {}").format(sql.Identifier(*table["table"].split(".", 1))))
+        conn.execute("delete from geo.table_names where table_name = %s", (table["table"].partition(".")[2],))
+
+
+def _delete_files(context: StageContext, outputs: dict[str, Any]) -> None:
+    for name in ("cog", "thumbnail"):
+        if name in outputs:
+            ref = BlobRef.parse(outputs[name])
+            context.output_container(ref.container).delete(ref.path)
 
 
 def register(context: StageContext, job: JobRef) -> CatalogueReport:
@@ -115,7 +138,8 @@ def _register_stage(context: StageContext, job: JobRef, stage: str, collection: 
         if built:
             load_items(context.settings, collection, [item for _, item in built], guard=(job.job_id, job.run_id))
             done = [(t["stage"], t["task_key"], {"stac_item": f"{collection}/{item['id']}"}) for t, item in built]
-            context.tasks.succeed_many(job.job_id, job.run_id, done)
+            before = context.tasks.publish_many(job.job_id, job.run_id, done)
+            _clear_superseded(context, before, [{**t["outputs"], **outputs} for (t, _), (_, _, outputs) in zip(built, done, strict=True)])
             items += len(built)
     return CatalogueReport(job=job, items=items, collections=(collection,) if items else (), failed=failed)
 

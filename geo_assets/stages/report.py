@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any
 
+from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.models import StageCounts, TaskRecord
 from geo_assets.raster.models import StripReport, StripRequest
 from geo_assets.stages.context import StageContext
@@ -94,6 +95,13 @@ def thumbnail_strip(context: StageContext, tasks: Sequence[TaskRecord]) -> str:
     refs = [BlobRef.parse(t.outputs["thumbnail"]) for t in tasks if "thumbnail" in t.outputs][:_STRIP]
     if not refs:
         return ""
+    try:
+        return _strip(context, refs)
+    except GeoAssetsError:
+        return ""  # a picture must never be what fails a stage
+
+
+def _strip(context: StageContext, refs: Sequence[BlobRef]) -> str:
     with context.sandbox.workspace() as folder:
         files = []
         for index, ref in enumerate(refs):

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import psycopg
 
 from geo_assets.database.connections import connect
+from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.models import Work
 from geo_assets.stages.chunks import work_through
 from geo_assets.stages.context import StageContext
@@ -20,12 +22,15 @@ from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, JobRef
 from geo_assets.stages.files import fetch, plan_files, refuse_source
 from geo_assets.storage.sources import Kind
 from geo_assets.submissions.parameters import IngestContainer, parameters_type
-from geo_assets.vector.load import stage_table
+from geo_assets.vector.load import StagedTable, stage_table
 from geo_assets.vector.models import InspectReport, InspectRequest, LayerPlan, StreamReport, StreamRequest
 from geo_assets.vector.names import table_names
-from geo_assets.vector.publish import PublishedTable, publish
+from geo_assets.vector.publish import discard, publish
 
 STAGE = "vector_tables"
+
+#: Each is a table of its own; an archive with more is a collection, and should be uploaded as files.
+_MAX_LAYERS = 200
 
 #: What `vector.names` allows a table's name; room for `__rejects` and index suffixes.
 _NAME_BYTES = 50
@@ -46,20 +51,29 @@ def load_chunk(context: StageContext, chunk: Chunk) -> ChunkReport:
 
 def _load(context: StageContext, job: JobRef, work: Work) -> None:
     crs = {key: job.parameters.get(key) for key in ("source_crs", "target_crs")}
-    with context.sandbox.workspace() as folder:
+    with context.sandbox.workspace() as folder, ExitStack() as undo:
         source, members = fetch(context, job, work, Path(tempfile.mkdtemp(dir=folder)))
         inspected = context.sandbox.call("geo_assets.vector.read:inspect", InspectRequest(source=str(source), **crs), InspectReport)
+        if len(inspected.layers) > _MAX_LAYERS:
+            raise GeoAssetsError("TOO_LARGE", f"{work.task_key} holds {len(inspected.layers):,} layers; {_MAX_LAYERS} are allowed")
         names = _names(context, job, work, inspected.layers)
-        published = [_load_layer(context, job, work, source, layer, name) for layer, name in zip(inspected.layers, names, strict=True)]
-    outputs = {"tables": [{"table": table.table, "rows": table.rows} for table in published]}
+        staged = []
+        for layer, name in zip(inspected.layers, names, strict=True):
+            staged.append(_stage_layer(context, job, work, source, layer, name))
+            undo.callback(_discard, context, staged[-1])
+        tables = [_publish(context, job, table) for table in staged]  # only when every layer is loaded
+    outputs: dict[str, Any] = {"tables": tables}
+    warnings = [*inspected.warnings, *(w for layer in inspected.layers for w in layer.warnings)]
+    if warnings:
+        outputs["warnings"] = warnings
     receipt = {"input": members, "layers": [layer.model_dump(mode="json") for layer in inspected.layers], "software": inspected.software}
     context.tasks.converted(job.job_id, job.run_id, STAGE, work.task_key, outputs=outputs, receipt=receipt)
 
 
-def _load_layer(context: StageContext, job: JobRef, work: Work, source: Path, layer: LayerPlan, name: str) -> PublishedTable:
+def _stage_layer(context: StageContext, job: JobRef, work: Work, source: Path, layer: LayerPlan, name: str) -> StagedTable:
     settings = context.settings
     with context.sandbox.stream("geo_assets.vector.read:stream", StreamRequest(source=str(source), plan=layer)) as stream:
-        staged = stage_table(
+        return stage_table(
             settings.dsn("pipeline"),
             layer,
             name,
@@ -70,11 +84,27 @@ def _load_layer(context: StageContext, job: JobRef, work: Work, source: Path, la
             reader_role=settings.reader_user,
         )
 
+
+def _publish(context: StageContext, job: JobRef, staged: StagedTable) -> dict[str, Any]:
+    """Swap a table in, under the lease; what is said of it to people."""
+
     def fence(conn: psycopg.Connection[Any]) -> None:
         conn.execute("select geo.assert_lease(%s, %s)", (job.job_id, job.run_id))
 
-    with connect(settings) as conn:
-        return publish(conn, staged, before_commit=fence)
+    with connect(context.settings) as conn:
+        published = publish(conn, staged, before_commit=fence)
+    entry: dict[str, Any] = {"table": published.table, "rows": published.rows}
+    if staged.report.rejected:
+        entry["rejected"] = staged.report.rejected
+    if staged.report.repaired:
+        entry["repaired"] = staged.report.repaired
+    return entry
+
+
+def _discard(context: StageContext, staged: StagedTable) -> None:
+    """Drop what was staged and not published; nothing happens where it was."""
+    with connect(context.settings) as conn:
+        discard(conn, staged)
 
 
 def _names(context: StageContext, job: JobRef, work: Work, layers: tuple[LayerPlan, ...]) -> list[str]:

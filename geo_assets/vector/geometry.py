@@ -53,6 +53,9 @@ _EWKB_Z, _EWKB_M, _EWKB_FLAGS = 0x80000000, 0x40000000, 0xF0000000
 _HEADER_BYTES = 5  # byte order and type code
 
 EMPTY = "empty geometry"
+#: No CRS in use has coordinates of this size; they come from garbage, and poison extents and indexes.
+_ABSURD = 1e12
+
 NOT_FINITE = "coordinates are not finite numbers"
 UNREADABLE = "unreadable geometry"
 OUTSIDE = "outside the area of the target CRS"
@@ -224,7 +227,7 @@ def _reject_not_finite(result: Cleaned, reason: str) -> None:
     import shapely
 
     coordinates, owners = shapely.get_coordinates(result.geometries, return_index=True)
-    finite = np.isfinite(coordinates).all(axis=1)
+    finite = (np.abs(coordinates) < _ABSURD).all(axis=1)  # false for NaN and infinities too
     if not finite.all():
         result.reject(np.unique(owners[~finite]), reason)
 
