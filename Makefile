@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN = started=$$SECONDS; uv=$$(scripts/bootstrap); echo "environment: $$((SECONDS - started)) s"; step=$$SECONDS; $$uv run --frozen
 
 
-.PHONY: help setup demo lint test up down
+.PHONY: help setup demo lint test test-slow up down
 help:   ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -28,6 +28,10 @@ lint:   ## ruff, mypy, import contracts
 test:   ## the tests, on a stack of their own
 	@$(RUN) pytest
 	echo "test: $$((SECONDS - step)) s"
+
+test-slow: ## faults that take minutes
+	@$(RUN) pytest -m slow -s
+	echo "test-slow: $$((SECONDS - step)) s"
 
 up:     ## start the local stack
 	@$(RUN) geo-assets up
