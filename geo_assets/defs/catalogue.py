@@ -77,6 +77,8 @@ def write_report(stages: Stages, collection: CatalogueReport) -> Iterator[Any]:
         bad = report.failure_table(context, job)
     metadata = {
         "job": job.job_id,
+        "status": dg.MetadataValue.url(f"{context.settings.api_url}/api/jobs/status/{job.job_id}"),
+        "tasks": dg.MetadataValue.url(f"{context.settings.api_url}/api/db/tasks/{job.job_id}"),
         "stages": dg.MetadataValue.md(report.stage_table(account.stages)),
         "owner run": job.owner_run_id,
         **markdown("bad files", bad),
