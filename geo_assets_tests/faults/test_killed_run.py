@@ -1,5 +1,6 @@
 """The run worker is killed in the middle: what was finished is kept, nothing is doubled, the next run does the rest."""
 
+import functools
 import os
 import signal
 import time
@@ -12,8 +13,14 @@ import pytest
 from geo_assets_tests.raster.test_cog import write
 
 
+@functools.cache
+def environment(cli) -> dict[str, str]:
+    """Asked for once: ports are remembered, and each call is a process."""
+    return cli.json("env")
+
+
 def connect(cli):
-    env = cli.json("env")
+    env = environment(cli)
     return psycopg.connect(
         host=env["PGHOST"], port=env["PGPORT"], user=env["PGUSER"], password=env["PGPASSWORD"], dbname=env["PGDATABASE"], autocommit=True
     )

@@ -88,20 +88,21 @@ def test_200_submissions_racing_with_6_kills_of_the_daemon_are_200_jobs_none_run
         time.sleep(8)
         kill(started(cli)["daemon"]["pid"])
         assert cli.run("up").returncode == 0
-    query = """select count(*), count(*) filter (where status = 'completed'), count(*) filter (where attempt = 1)
+    query = """select count(*), count(*) filter (where status = 'completed')
                  from geo.job_status where parameters->>'message' like 'race %'"""
 
     def counts():
         with connect(cli) as db:
             return db.execute(query).fetchone()
 
-    until(lambda: counts()[1] == 200, 600)
-    assert counts() == (200, 200, 200)
+    until(lambda: counts()[1] == 200, 800)
+    assert counts() == (200, 200)
     with connect(cli) as db:
-        runs = db.execute(
-            "select count(*) from dagster.runs r join geo.jobs j on r.partition = j.partition_key where j.parameters->>'message' like 'race %'"
-        ).fetchone()[0]
-    assert runs == 200
+        started_runs = db.execute(  # a daemon that is killed before the launch leaves a run that never starts; the janitor makes another
+            """select count(*), count(distinct partition) from dagster.runs r join geo.jobs j on r.partition = j.partition_key
+                where j.parameters->>'message' like 'race %' and r.start_time is not null"""
+        ).fetchone()
+    assert started_runs == (200, 200)
 
 
 @pytest.mark.parametrize(
