@@ -8,17 +8,16 @@ An error is one line and a hint; a traceback only with `--debug`.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from geo_assets import __version__
+from geo_assets.commands.console import JsonFlag, err, human_bytes, one_line, out, print_json
 from geo_assets.errors import GeoAssetsError
 
 app = typer.Typer(
@@ -31,10 +30,6 @@ app = typer.Typer(
     epilog="First evening: `geo-assets demo`. Then `geo-assets upload FOLDER default/landing` and `geo-assets submit ingest_container --param container=landing --wait`.",
 )
 
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
-err = Console(stderr=True, highlight=False)
-
-JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 JobId = Annotated[str, typer.Argument(help="A job's id, or its first characters (6 at least).")]
 
 
@@ -72,21 +67,13 @@ def main() -> None:
 
 
 def _die(message: str, hint: str, *, code: int = 1) -> NoReturn:
-    err.print(f"error: {_one_line(message)}", style="red", markup=False, soft_wrap=True)
-    err.print(f"hint:  {_one_line(hint)}", markup=False, soft_wrap=True)
+    err.print(f"error: {one_line(message)}", style="red", markup=False, soft_wrap=True)
+    err.print(f"hint:  {one_line(hint)}", markup=False, soft_wrap=True)
     sys.exit(code)
-
-
-def _one_line(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _log(message: str) -> None:
     err.print(message, style="dim", markup=False, soft_wrap=True)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
 # -- the local stack ---------------------------------------------------------------------------------------------------
@@ -107,7 +94,7 @@ def up(as_json: JsonFlag = False) -> None:
         "containers": str(stack.home / "containers"),
     }
     if as_json:
-        _print_json(facts)
+        print_json(facts)
         return
     for name, value in facts.items():
         out.print(f"{name:<12}{value}", soft_wrap=True)
@@ -121,7 +108,7 @@ def down(as_json: JsonFlag = False) -> None:
 
     stopped = Stack().down()
     if as_json:
-        _print_json({"stopped": stopped})
+        print_json({"stopped": stopped})
     else:
         out.print(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
 
@@ -134,7 +121,7 @@ def env(as_json: JsonFlag = False) -> None:
 
     exports = Stack().exports(load_settings())
     if as_json:
-        _print_json(exports)
+        print_json(exports)
     else:
         print(export_lines(exports), end="")
 
@@ -146,7 +133,7 @@ def doctor(as_json: JsonFlag = False) -> None:
 
     findings = examine()
     if as_json:
-        _print_json([f.model_dump() for f in findings])
+        print_json([f.model_dump() for f in findings])
     else:
         for finding in findings:
             mark, style = {"ok": ("ok  ", "green"), "warning": ("warn", "yellow"), "failure": ("FAIL", "red")}[finding.level]
@@ -175,7 +162,7 @@ def demo(as_json: JsonFlag = False) -> None:
         records = submitter.tasks.records(record.job_id)
     looks = the_demo.hints(settings, record, records, stack.exports(settings))
     if as_json:
-        _print_json({"job": record.model_dump(mode="json"), "tasks": [r.model_dump(mode="json") for r in records], "look": looks})
+        print_json({"job": record.model_dump(mode="json"), "tasks": [r.model_dump(mode="json") for r in records], "look": looks})
     else:
         _print_demo(list(the_demo.rows(records)), looks)
     if record.status not in {"completed", "completed_with_errors"}:
@@ -222,9 +209,9 @@ def upload(
         container = open_container(settings, target.alias, target.container)
     uploaded = _with_progress(sources, lambda source: upload_tree(container, source, target.path))
     if as_json:
-        _print_json({"container": f"{target.alias}/{target.container}", "files": [{"path": p, "bytes": n} for _, p, n in uploaded]})
+        print_json({"container": f"{target.alias}/{target.container}", "files": [{"path": p, "bytes": n} for _, p, n in uploaded]})
     else:
-        out.print(f"{len(uploaded)} files, {_human_bytes(sum(n for _, _, n in uploaded))}, in {target.alias}/{target.container}")
+        out.print(f"{len(uploaded)} files, {human_bytes(sum(n for _, _, n in uploaded))}, in {target.alias}/{target.container}")
 
 
 def _refuse_doubles(sources: list[Path]) -> None:
@@ -256,14 +243,6 @@ def _with_progress(sources: list[Path], upload_one: Any) -> list[tuple[Path, str
                 done.append(entry)
                 progress.advance(bar, entry[2])
     return done
-
-
-def _human_bytes(count: float) -> str:
-    for unit in ("bytes", "KB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
 
 
 _SUBMIT_EXAMPLES = """Examples:
@@ -324,7 +303,7 @@ def job_types(as_json: JsonFlag = False) -> None:
     from geo_assets.submissions.parameters import JOB_TYPES
 
     if as_json:
-        _print_json({name: model.model_json_schema() for name, model in JOB_TYPES.items()})
+        print_json({name: model.model_json_schema() for name, model in JOB_TYPES.items()})
         return
     for name, model in JOB_TYPES.items():
         out.print(f"[bold]{name}[/]  {model.summary}")
@@ -343,7 +322,7 @@ def jobs(
     with _submitter() as submitter:
         records = submitter.jobs.newest(limit=limit, status=_job_status(status))
     if as_json:
-        _print_json([r.model_dump(mode="json") for r in records])
+        print_json([r.model_dump(mode="json") for r in records])
         return
     table = Table("job", "type", "status", "partition", "done", "bad", "submitted", box=None)
     for column in table.columns:
@@ -400,13 +379,13 @@ def tasks(
             raise GeoAssetsError("INVALID_PARAMETERS", f"this job has no stage {stage!r}", remedy=f"one of: {', '.join(stages)}")
         records = [r for r in submitter.tasks.records(record.job_id, stage=stage) if not status or r.status in status]
     if as_json:
-        _print_json([r.model_dump(mode="json") for r in records])
+        print_json([r.model_dump(mode="json") for r in records])
         return
     for r in records:
         style = {"succeeded": "green", "skipped": "dim", "quarantined": "yellow", "failed": "red"}.get(r.status, "")
         out.print(f"{r.status:<12}{r.stage:<21}{r.task_key}", style=style, markup=False, soft_wrap=True)
         if r.error_message:
-            out.print(f"{'':<12}{r.error_code}: {_one_line(r.error_message)}\n{'':<12}→ {r.remedy}", markup=False, soft_wrap=True)
+            out.print(f"{'':<12}{r.error_code}: {one_line(r.error_message)}\n{'':<12}→ {r.remedy}", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -425,12 +404,12 @@ def plan(
     with _submitter() as submitter:
         made = make_plan(load_settings(), submitter.tasks, parameters)
     if as_json:
-        _print_json(made.model_dump(mode="json"))
+        print_json(made.model_dump(mode="json"))
         return
     for source in made.sources:
         out.print(f"{source.action:<12}{source.kind:<12}{source.path}  {source.reason}", markup=False, soft_wrap=True)
     counts = ", ".join(f"{n} {what}" for what, n in sorted(made.counts.items())) or "nothing to list"
-    out.print(f"{counts}; {made.expected_tasks} tasks, {_human_bytes(made.bytes)} to work on\nplan hash {made.plan_hash}")
+    out.print(f"{counts}; {made.expected_tasks} tasks, {human_bytes(made.bytes)} to work on\nplan hash {made.plan_hash}")
 
 
 @app.command()
@@ -483,11 +462,11 @@ def poison_list(
     with _submitter() as submitter:
         records = submitter.messages.list(state="poison", error_code=error_code, limit=limit)
     if as_json:
-        _print_json([r.model_dump(mode="json") for r in records])
+        print_json([r.model_dump(mode="json") for r in records])
         return
     for r in records:
         out.print(
-            f"{r.message_id[:8]}  {r.received_at:%Y-%m-%d %H:%M:%S}  {r.source:<28}{r.error_code:<20}{_one_line(r.error_message or '')}",
+            f"{r.message_id[:8]}  {r.received_at:%Y-%m-%d %H:%M:%S}  {r.source:<28}{r.error_code:<20}{one_line(r.error_message or '')}",
             markup=False,
             soft_wrap=True,
         )
@@ -503,13 +482,13 @@ def poison_show(message_id: str, as_json: JsonFlag = False) -> None:
         errors = submitter.messages.errors(message_id=record.message_id)
     shown = {**record.model_dump(mode="json"), "body": escaped(body, len(body)), "errors": [e.model_dump(mode="json") for e in errors]}
     if as_json:
-        _print_json(shown)
+        print_json(shown)
         return
     for key, value in shown.items():
         if key != "errors":
             out.print(f"{key:<16}{value}", markup=False, soft_wrap=True)
     for e in errors:
-        out.print(f"{e.at:%H:%M:%S} {e.severity} {e.code}: {_one_line(e.message)}\n         → {e.remedy}", markup=False, soft_wrap=True)
+        out.print(f"{e.at:%H:%M:%S} {e.severity} {e.code}: {one_line(e.message)}\n         → {e.remedy}", markup=False, soft_wrap=True)
 
 
 @poison.command("replay")
@@ -550,7 +529,7 @@ def _chosen(submitter: Any, message_id: str | None, error_code: str | None) -> l
 
 def _print_outcomes(outcomes: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
-        _print_json(outcomes)
+        print_json(outcomes)
         return
     for outcome in outcomes:
         out.print("  ".join(f"{v}" for v in outcome.values() if v), markup=False, soft_wrap=True)
@@ -581,7 +560,7 @@ def token_create(
     with _submitter() as submitter:
         token = submitter.tokens.create(name, scope)
     if as_json:
-        _print_json({"name": name, "scopes": scope, "token": token})
+        print_json({"name": name, "scopes": scope, "token": token})
     else:
         print(token)
 
@@ -602,14 +581,14 @@ def _submitter() -> Any:
 
 def _show_job(record: Any, *, as_json: bool) -> None:
     if as_json:
-        _print_json(record.model_dump(mode="json"))
+        print_json(record.model_dump(mode="json"))
         return
     out.print(
         f"job        {record.job_id}\ntype       {record.job_type}\nstatus     {record.status}\npartition  {record.partition_key}",
         soft_wrap=True,
     )
     if record.error_message:
-        out.print(f"reason     {record.error_code}: {_one_line(record.error_message)}", markup=False, soft_wrap=True)
+        out.print(f"reason     {record.error_code}: {one_line(record.error_message)}", markup=False, soft_wrap=True)
     if record.run_id:
         from geo_assets.settings import load_settings
 

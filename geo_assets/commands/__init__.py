@@ -1,0 +1,1 @@
+"""Groups of commands that `geo_assets.cli` puts together, and what they share."""
