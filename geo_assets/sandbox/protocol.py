@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 #: Everything that may be called in a child. `module:function(request: Model[, sink]) -> Model`.
 FUNCTIONS = frozenset(
     {
+        "geo_assets.raster.archives:rasters",
         "geo_assets.raster.cog:convert",
         "geo_assets.raster.strip:strip",
         "geo_assets.raster.variables:variables",
