@@ -10,11 +10,10 @@ does without, and its numbers ignore masks and alpha. Statistics are summed up w
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,48 +23,63 @@ import rasterio.shutil
 from rasterio.crs import CRS
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.raster import gdal, tiff
-from geo_assets.raster.footprint import footprint, refuse_off_earth
-from geo_assets.raster.georeference import (
-    dataset_crs,
-    epsg,
-    georeferencing,
-    gsd,
-    native_bounds,
-    parse_crs,
-    projjson,
-    resolution,
-    same_crs,
-    wkt2,
-)
-from geo_assets.raster.inspect import RasterInfo, dtype_names, inspect
-from geo_assets.raster.models import BandReport, ConvertReport, ConvertRequest, Georeferencing, NoData
-from geo_assets.raster.pixels import BandStatistics, Measurement, pieces
+from geo_assets.raster import cogfile, gdal, onepass, tiff
+from geo_assets.raster.codecs import Codec
+from geo_assets.raster.footprint import refuse_off_earth
+from geo_assets.raster.georeference import dataset_crs, parse_crs, same_crs
+from geo_assets.raster.inspect import RasterInfo, inspect
+from geo_assets.raster.models import ConvertReport, ConvertRequest, Georeferencing
+from geo_assets.raster.pixels import Measurement, pieces
 from geo_assets.raster.profiles import Profile, choose_profile
+from geo_assets.raster.report import describe
 from geo_assets.raster.reproject import warp
 from geo_assets.raster.thumbnail import write_thumbnail
-from geo_assets.raster.validate import compare, lost_metadata, raise_for, structure, undecodable
+from geo_assets.raster.validate import compare, level_hashes, lost_metadata, metadata_differences, raise_for, structure
 
 #: Words of GDAL and the C library for a full disk, a quota or the sandbox's limit on a file.
 _DISK_FULL = ("No space left", "File too large", "quota", "Write error", "write error", "Cannot write", "TIFFAppendToStrip")
 
-#: How far a STATISTICS_ item of the source may be off, in parts of the range, before it is called stale.
-_STALE = 1e-3
-
 
 @dataclass(frozen=True, slots=True)
 class _Origin:
-    """What the COG is copied from, and what it must then equal.
-
-    A source without a CRS is copied by way of a staged file, but still compared with the source itself; a reprojected
-    one can only be compared with the staged file.
-    """
+    """What the COG is copied from: the source itself, or the reprojected file that is staged."""
 
     path: Path
     driver: str
     crs: CRS | None  # that the COG will have
-    equals: Path
-    equals_driver: str
+    assigned: bool = False  # the source has none: `crs` was given with the request
+
+    def open(self, threads: int) -> Any:
+        """Open it; GDAL decodes the blocks of a GeoTIFF with several threads."""
+        options = {"NUM_THREADS": threads} if self.driver == "GTiff" else {}
+        return gdal.open_raster(self.path, self.driver, **options)
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """One conversion: what does not change on its way."""
+
+    request: ConvertRequest
+    info: RasterInfo
+    profile: Profile
+    work: Path  # a private directory
+    notes: list[str]
+    log: gdal.Log
+
+    @property
+    def made(self) -> Path:
+        """The COG before it is published."""
+        return self.work / "cog.tif"
+
+    @property
+    def name(self) -> str:
+        """Of the source."""
+        return self.info.path.name
+
+    def progress(self, part: float) -> None:
+        """Say how far it is."""
+        if self.request.progress:
+            Path(self.request.progress).write_text(f"{part:.4f}")
 
 
 def convert(request: ConvertRequest) -> ConvertReport:
@@ -80,16 +94,13 @@ def convert(request: ConvertRequest) -> ConvertReport:
     destination = Path(request.destination)
     with gdal.session() as log, _private_directory(destination.parent) as work:
         info = inspect(Path(request.source))
-        profile = choose_profile(info, request.profile)
-        notes: list[str] = []
+        task = _Task(request, info, choose_profile(info, request.profile), work, [], log)
         _refuse_damage(info, request.threads)
-        origin = _origin(info, request, work, notes)
-        made = work / "cog.tif"
-        _write(origin, made, info, profile, request.threads)
-        notes += _left_behind(made, info)
-        report = _proven(info, origin, made, profile, notes, log)
+        origin = _origin(task)
+        measurement = _make(task, origin)
+        report = _described(task, measurement)
         if request.thumbnail:
-            with gdal.open_raster(made) as cog:
+            with gdal.open_raster(task.made) as cog:
                 write_thumbnail(cog, info.kind, work / "thumbnail.png")
         report = report.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
         _publish(work, request)
@@ -129,63 +140,141 @@ def _refuse_damage(info: RasterInfo, threads: int) -> None:
         raise gdal.unreadable(info.path, info.driver, "; ".join(wrong))
 
 
-def _origin(info: RasterInfo, request: ConvertRequest, work: Path, notes: list[str]) -> _Origin:
-    """The source itself where it can be copied as it is; else a staged GeoTIFF with another CRS."""
+def _origin(task: _Task) -> _Origin:
+    """The source itself where it can be copied as it is; else a staged GeoTIFF in another CRS."""
+    request, info = task.request, task.info
     given = parse_crs(request.source_crs) if request.source_crs else None
     target = parse_crs(request.target_crs) if request.target_crs else None
-    if info.georeferencing is None:
+    if info.georeferencing is None and (request.require_crs or target):
         raise GeoAssetsError(
             "RASTER_UNSUPPORTED",
-            f"{info.path.name} does not say where its pixels lie: no transform, ground control points or RPCs",
+            f"{task.name} does not say where its pixels lie: no transform, ground control points or RPCs",
             remedy="upload its world file beside it, or georeference it first, for example with: gdal_translate -a_ullr",
         )
     needs_crs = info.crs is None and info.georeferencing is not Georeferencing.RPCS
     if needs_crs and given is None:
-        raise GeoAssetsError("RASTER_NO_CRS", f"{info.path.name} does not say in which CRS its coordinates are")
+        if request.require_crs or target:
+            raise GeoAssetsError("RASTER_NO_CRS", f"{task.name} does not say in which CRS its coordinates are")
+        task.notes.append("it has no CRS: nobody can place it (give one with --source-crs)")
     if given and not needs_crs and not same_crs(given, info.crs):
-        notes.append(f"source_crs {request.source_crs} is not used: the file has a CRS of its own")
-    origin = _Origin(info.path, info.driver, info.crs, info.path, info.driver)
+        task.notes.append(f"source_crs {request.source_crs} is not used: the file has a CRS of its own")
+    origin = _Origin(info.path, info.driver, info.crs)
     if needs_crs and given:
-        origin = _with_crs(origin, given, work / "assigned.tif", request.threads)
+        origin = replace(origin, crs=given, assigned=True)
     if target and not same_crs(target, origin.crs):
-        origin = _warped(origin, info, target, work / "warped.tif", request.threads)
-    elif info.georeferencing is not Georeferencing.TRANSFORM:
-        notes.append("its place is approximate (ground control points or RPCs): submit with target_crs to have it rectified")
+        return _warped(task, origin, target)
+    if info.georeferencing in {Georeferencing.GCPS, Georeferencing.RPCS}:
+        task.notes.append("its place is approximate (ground control points or RPCs): submit with target_crs to have it rectified")
     return origin
 
 
-def _with_crs(origin: _Origin, crs: CRS, path: Path, threads: int) -> _Origin:
-    """A copy that has this CRS; pixels and everything else untouched."""
-    options = {"TILED": "YES", "COMPRESS": "ZSTD", "ZSTD_LEVEL": "1", "BIGTIFF": "IF_SAFER", "NUM_THREADS": str(threads)}
-    with gdal.reading(origin.path, origin.driver), gdal.open_raster(origin.path, origin.driver) as dataset:
+def _with_crs(task: _Task, origin: _Origin) -> _Origin:
+    """A copy that has the CRS that is given; pixels and everything else untouched."""
+    path = task.work / "assigned.tif"
+    options = {"TILED": "YES", "COMPRESS": "ZSTD", "ZSTD_LEVEL": "1", "BIGTIFF": "IF_SAFER", "NUM_THREADS": str(task.request.threads)}
+    with gdal.reading(task.info.path, task.info.driver), gdal.open_raster(origin.path, origin.driver) as dataset:
         rasterio.shutil.copy(dataset, path, driver="GTiff", **options)
-    with rasterio.open(path, "r+", driver="GTiff") as staged:
-        if staged.gcps[0]:
-            staged.gcps = (staged.gcps[0], crs)
-        else:
-            staged.crs = crs
-    return replace(origin, path=path, driver="GTiff", crs=crs)
+    onepass.assign_crs(path, origin.crs)
+    return replace(origin, path=path, driver="GTiff", assigned=False)
 
 
-def _warped(origin: _Origin, info: RasterInfo, target: CRS, path: Path, threads: int) -> _Origin:
-    with gdal.reading(info.path, info.driver), gdal.open_raster(origin.path, origin.driver) as dataset:
-        refuse_off_earth(dataset, info.path.name)
-        warp(dataset, info, target, path, threads)
-    return _Origin(path, "GTiff", target, path, "GTiff")
+def _warped(task: _Task, origin: _Origin, target: CRS) -> _Origin:
+    origin, path = _with_crs(task, origin) if origin.assigned else origin, task.work / "warped.tif"
+    with gdal.reading(task.info.path, task.info.driver), gdal.open_raster(origin.path, origin.driver) as dataset:
+        refuse_off_earth(dataset, task.name)
+        warp(dataset, task.info, target, path, task.request.threads)
+    return _Origin(path, "GTiff", target)
 
 
-def _write(origin: _Origin, made: Path, info: RasterInfo, profile: Profile, threads: int) -> None:
-    """Write the COG; where that fails, find out whose fault it is."""
+def _make(task: _Task, origin: _Origin) -> Measurement:
+    """Write the COG and prove it, by the one-pass writer where it can, else by GDAL's driver; returns what its pixels measure.
+
+    Raises:
+        GeoAssetsError: COG_VALIDATION_FAILED; UNREADABLE; INVALID_CRS; RASTER_UNSUPPORTED; DISK_FULL.
+    """
+    with origin.open(task.request.threads) as dataset:
+        if origin.crs or task.info.georeferencing is Georeferencing.RPCS:
+            refuse_off_earth(dataset, task.name, origin.crs)
+        if onepass.suits(dataset, task.info, task.profile):
+            with gdal.reading(task.info.path, task.info.driver):
+                codec = onepass.choose_by_trial(dataset, task.profile)
+            if codec:
+                return _in_one_pass(task, origin, dataset, codec)
+    return _by_gdal(task, origin)
+
+
+def _in_one_pass(task: _Task, origin: _Origin, dataset: Any, codec: Codec) -> Measurement:
+    threads = task.request.threads
+    with onepass.Pyramid(dataset, codec, task.work, threads) as pyramid:
+        with gdal.reading(task.info.path, task.info.driver):
+            pyramid.run(task.progress)
+        with _writing(task, origin):
+            crs = origin.crs if origin.assigned else None
+            outline = onepass.skeleton(dataset, task.work, task.profile, _metadata_options(task.info, origin), crs)
+            pyramid.save(task.made, outline)
+        expected, measurement = pyramid.hashes(), pyramid.measurement
+    hashes, problems = level_hashes(task.made, threads)
+    wrong = [str(level) for level, (ours, theirs) in enumerate(zip(hashes, expected, strict=False)) if ours != theirs]
+    if wrong or len(hashes) != len(expected):
+        problems.append(f"the pixels of level {', '.join(wrong) or 'none'} are not what was written")
+    with gdal.open_raster(task.made) as cog:
+        _refuse_a_crs_that_a_tiff_cannot_hold(task.name, origin, cog)
+        raise_for(task.name, [*_structure(task), *problems, *metadata_differences(dataset, cog, origin.crs)])
+        task.notes.extend(lost_metadata(dataset, cog))
+    return measurement
+
+
+def _by_gdal(task: _Task, origin: _Origin) -> Measurement:
+    equals = origin  # a source without a CRS is copied by way of a staged file, but compared with itself
+    origin = _with_crs(task, origin) if origin.assigned else origin
+    with _writing(task, origin), gdal.open_raster(origin.path, origin.driver) as dataset:
+        options = {**task.profile.options(task.request.threads), **_metadata_options(task.info, origin)}
+        rasterio.shutil.copy(dataset, task.made, driver="COG", **options)
+    task.notes.extend(_left_behind(task.made, task.info))
+    overview_hashes, problems = level_hashes(task.made, task.request.threads, first_level=1)
+    with (
+        gdal.reading(task.info.path, task.info.driver),
+        gdal.open_raster(equals.path, equals.driver) as source,
+        gdal.open_raster(task.made) as cog,
+    ):
+        measurement = Measurement.of(cog)
+        problems += compare(source, cog, crs=origin.crs, measurement=measurement)
+        if damage := task.log.damage():
+            raise gdal.unreadable(task.info.path, task.info.driver, damage)
+        _refuse_a_crs_that_a_tiff_cannot_hold(task.name, origin, cog)
+        task.notes.extend(lost_metadata(source, cog))
+    raise_for(task.name, problems)
+    cogfile.restamp(task.made, measurement.sha256(), overview_hashes)
+    raise_for(task.name, _structure(task))
+    return measurement
+
+
+def _structure(task: _Task) -> list[str]:
     try:
-        with gdal.open_raster(origin.path, origin.driver) as dataset:
-            refuse_off_earth(dataset, info.path.name)
-            rasterio.shutil.copy(dataset, made, driver="COG", **profile.options(threads), **_metadata_options(info, origin))
+        return structure(task.made)
+    except tiff.LayoutError as error:
+        return [str(error)]
+
+
+@contextmanager
+def _writing(task: _Task, origin: _Origin) -> Iterator[None]:
+    """Where writing fails, find out whose fault it is."""
+    try:
+        yield
     except gdal.GDAL_ERRORS as error:
-        _refuse_unreadable_pixels(origin, info)
-        why = gdal.reason(error, made)
+        _refuse_unreadable_pixels(origin, task.info)
+        why = gdal.reason(error, task.made)
         if any(words in why for words in _DISK_FULL):
-            raise GeoAssetsError("DISK_FULL", f"no room for the COG of {info.path.name}: {why}") from error
-        raise GeoAssetsError("INTERNAL", f"GDAL could not write the COG of {info.path.name}: {why}") from error
+            raise GeoAssetsError("DISK_FULL", f"no room for the COG of {task.name}: {why}") from error
+        raise GeoAssetsError("INTERNAL", f"GDAL could not write the COG of {task.name}: {why}") from error
+
+
+def _described(task: _Task, measurement: Measurement) -> ConvertReport:
+    if damage := task.log.damage():
+        raise gdal.unreadable(task.info.path, task.info.driver, damage)
+    with gdal.open_raster(task.made) as cog:
+        report = describe(task.info, cog, task.profile, measurement)
+    return report.model_copy(update={"warnings": (*report.warnings, *task.notes, *task.log.messages)})
 
 
 def _metadata_options(info: RasterInfo, origin: _Origin) -> dict[str, str]:
@@ -229,33 +318,6 @@ def _held_by(extra: Path) -> str:
     return " and ".join(held) or f"what is in its {extra.suffix} file"
 
 
-def _proven(info: RasterInfo, origin: _Origin, made: Path, profile: Profile, notes: list[str], log: gdal.Log) -> ConvertReport:
-    """Validate and describe the COG.
-
-    Raises:
-        GeoAssetsError: COG_VALIDATION_FAILED; UNREADABLE, a decoder warned of damage.
-    """
-    name = info.path.name
-    try:
-        raise_for(name, structure(made) + undecodable(made, first_level=1))
-    except tiff.LayoutError as error:
-        raise GeoAssetsError("COG_VALIDATION_FAILED", f"the COG of {name} is not right: {error}") from error
-    with (
-        gdal.reading(info.path, info.driver),
-        gdal.open_raster(origin.equals, origin.equals_driver) as source,
-        gdal.open_raster(made) as cog,
-    ):
-        measurement = Measurement(cog)
-        problems = compare(source, cog, crs=origin.crs, measurement=measurement)
-        if damage := log.damage():
-            raise gdal.unreadable(info.path, info.driver, damage)
-        _refuse_a_crs_that_a_tiff_cannot_hold(name, origin, cog)
-        raise_for(name, problems)
-        notes = [*notes, *lost_metadata(source, cog)]
-        report = _report(info, cog, profile, measurement)
-    return report.model_copy(update={"warnings": (*report.warnings, *notes, *log.messages)})
-
-
 def _refuse_a_crs_that_a_tiff_cannot_hold(name: str, origin: _Origin, cog: Any) -> None:
     """Not every WKT has GeoTIFF keys: what was read back is another CRS then, and coordinates would be off by some metres."""
     if not same_crs(origin.crs, dataset_crs(cog)):
@@ -268,102 +330,3 @@ def _refuse_a_crs_that_a_tiff_cannot_hold(name: str, origin: _Origin, cog: Any) 
 
 def _name(crs: CRS | None) -> str:
     return crs.to_string()[:80] if crs else "none"
-
-
-def _report(info: RasterInfo, cog: Any, profile: Profile, measurement: Measurement) -> ConvertReport:
-    made = Path(cog.name)
-    crs = dataset_crs(cog)
-    outline = footprint(cog, info.path.name)
-    with made.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    statistics = measurement.statistics()
-    warnings = _stale_statistics(cog, statistics)
-    return ConvertReport(
-        driver=info.driver,
-        profile=profile.name,
-        kind=info.kind,
-        georeferencing=georeferencing(cog) or Georeferencing.TRANSFORM,
-        width=cog.width,
-        height=cog.height,
-        count=cog.count,
-        dtypes=dtype_names(cog),
-        nodata=_json_number(cog.nodata, info.dtype),
-        epsg=epsg(crs),
-        crs_wkt2=wkt2(crs),
-        projjson=projjson(crs),
-        transform=tuple(cog.transform)[:6],
-        bbox=native_bounds(cog),
-        footprint=outline.geometry,
-        bbox_4326=outline.bbox,
-        bands=tuple(_band(cog, band, s) for band, s in zip(cog.indexes, statistics, strict=True)),
-        resolution=resolution(cog),
-        gsd=gsd(cog),
-        datetime=info.captured,
-        bytes=made.stat().st_size,
-        sha256=sha256,
-        pixels_sha256=measurement.sha256(),
-        warnings=(*warnings, *(["no pixel is valid"] if outline.empty else [])),
-        seconds=0,
-        software=_software(),
-    )
-
-
-def _band(cog: Any, band: int, statistics: BandStatistics) -> BandReport:
-    description, unit = cog.descriptions[band - 1], cog.units[band - 1]
-    return BandReport(
-        name=description or f"b{band}",
-        description=description or None,
-        unit=unit or None,
-        scale=cog.scales[band - 1],
-        offset=cog.offsets[band - 1],
-        colorinterp=cog.colorinterp[band - 1].name,
-        minimum=statistics.minimum,
-        maximum=statistics.maximum,
-        mean=statistics.mean,
-        stddev=statistics.stddev,
-        valid_percent=statistics.valid_percent,
-    )
-
-
-def _stale_statistics(cog: Any, statistics: Sequence[BandStatistics]) -> list[str]:
-    """Whether STATISTICS_ items came with the source that are not true of its valid pixels; readers show them as if they were."""
-    stale = [str(band) for band, true in zip(cog.indexes, statistics, strict=True) if _is_stale(cog.tags(band), true)]
-    return [f"the statistics that band {', '.join(stale)} brought along are not those of its valid pixels"] if stale else []
-
-
-def _is_stale(tags: dict[str, str], true: BandStatistics) -> bool:
-    if true.minimum is None or true.maximum is None:
-        return False
-    slack = _STALE * max(float(true.maximum) - float(true.minimum), 1e-9)
-    for item, value in (("MINIMUM", true.minimum), ("MAXIMUM", true.maximum), ("MEAN", true.mean), ("STDDEV", true.stddev)):
-        try:
-            claimed = float(tags[f"STATISTICS_{item}"])
-        except (KeyError, ValueError):
-            continue
-        if value is not None and not abs(claimed - value) <= slack:
-            return True
-    return False
-
-
-def _json_number(value: float | None, dtype: str) -> NoData | None:
-    if value is None:
-        return None
-    if value != value:  # noqa: PLR0124 - NaN
-        return "nan"
-    if value in {float("inf"), float("-inf")}:
-        return "inf" if value > 0 else "-inf"
-    return int(value) if "int" in dtype and not dtype.startswith("complex") and value == int(value) else float(value)
-
-
-def _software() -> dict[str, str]:
-    from importlib.metadata import version
-
-    import pyproj
-
-    return {
-        "geo_assets": version("geo_assets"),
-        "rasterio": rasterio.__version__,
-        "gdal": rasterio.__gdal_version__,
-        "proj": pyproj.proj_version_str,
-        "rio_cogeo": version("rio-cogeo"),
-    }

@@ -55,6 +55,8 @@ class ConvertRequest(Model):
     target_crs: str | None = Field(None, description="authority:code; the COG is reprojected to it")
     profile: str | None = Field(None, description="a name of `profiles.PROFILES`; None is the default one")
     threads: int = Field(1, ge=1)
+    require_crs: bool = Field(True, description="refuse what nobody can place; otherwise it is copied with a warning")
+    progress: str | None = Field(None, description="a file that is kept telling which part is done, 0 to 1")
 
 
 class BandReport(Model):
@@ -92,8 +94,8 @@ class ConvertReport(Model):
         description="a, b, c, d, e, f: x = a·column + b·row + c, y = d·column + e·row + f"
     )
     bbox: tuple[Finite, Finite, Finite, Finite] = Field(description="west, south, east, north of the whole grid in the COG's CRS")
-    footprint: dict[str, Any] = Field(description="GeoJSON Polygon or MultiPolygon of the valid data, EPSG:4326 longitude, latitude")
-    bbox_4326: tuple[Finite, Finite, Finite, Finite] = Field(
+    footprint: dict[str, Any] | None = Field(description="GeoJSON Polygon or MultiPolygon of the valid data, EPSG:4326 longitude, latitude")
+    bbox_4326: tuple[Finite, Finite, Finite, Finite] | None = Field(
         description="of the footprint, RFC 7946: west > east where it crosses the antimeridian"
     )
     bands: tuple[BandReport, ...]

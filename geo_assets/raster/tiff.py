@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import struct
-import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 
 # TIFF 6.0 and its supplements; https://gdal.org/drivers/raster/cog.html#file-format for the last two
@@ -158,12 +158,12 @@ def _few(problems: Iterator[str]) -> list[str]:
 
 def _inflates(data: bytes) -> bool:
     """Whether a zlib stream is whole: inflates to its end, where its checksum agrees."""
-    stream = zlib.decompressobj()
+    stream = isal_zlib.decompressobj()
     try:
         stream.decompress(data, _INFLATE_BYTES)
         while not stream.eof and stream.unconsumed_tail:
             stream.decompress(stream.unconsumed_tail, _INFLATE_BYTES)
-    except zlib.error:
+    except isal_zlib.error:  # type: ignore[misc]  # its stubs take the class for an instance
         return False
     return stream.eof
 

@@ -4,13 +4,16 @@ Here: `validate_cog` for any file, `compare` for a copy and its source. Both nam
 Not here: making or mending.
 
 rio-cogeo and GDAL's own validator look at the order of the file and never at a pixel: a COG cut off at 70 % passes one, flipped
-bytes pass both. So every block of every level is decoded, and what carries a checksum or a frame is checked against it.
+bytes pass both. So every block of every level is decoded, and what carries a checksum, a frame or a stamp is checked against it.
 """
 
 from __future__ import annotations
 
 import math
+import struct
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +21,19 @@ import numpy as np
 from rasterio.crs import CRS
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.raster import gdal, tiff
+from geo_assets.raster import cogfile, gdal, tiff
 from geo_assets.raster.georeference import dataset_crs, same_crs, same_transform
 from geo_assets.raster.inspect import driver_of, refuse_disguised_sidecars, refuse_foreign_overviews
-from geo_assets.raster.pixels import Bools, Measurement, Pixels, canonical, own_mask, pieces
+from geo_assets.raster.pixels import Bools, Measurement, Pixels, canonical, measure_piece, own_mask, pieces, tile_digest, tiles_of
 
 #: Tags that describe the file or its making, not the data.
 _NOT_DATA = ("STATISTICS_", "OVR_RESAMPLING_ALG", "AREA_OR_POINT")
 
 #: Windows with different pixels that are named before the comparison stops.
 _MAX_DIFFERENCES = 3
+
+#: Pieces that are hashed while the next one is read.
+_PIECES_AHEAD = 1
 
 
 def validate_cog(path: Path, threads: int = 1) -> list[str]:
@@ -46,10 +52,12 @@ def validate_cog(path: Path, threads: int = 1) -> list[str]:
             refuse_disguised_sidecars(path)
             problems = structure(path)
             problems += tiff.bad_checksums(path, tiff.read_layout(path), threads)
-            problems += [] if problems else undecodable(path)
+            if not problems:
+                hashes, problems = level_hashes(path, threads)
+                problems = problems or stamp_problems(path, hashes)
         except gdal.GDAL_ERRORS as error:
             return [gdal.reason(error, path)]
-        except tiff.LayoutError as error:
+        except (tiff.LayoutError, ValueError, struct.error) as error:
             return [str(error)]
         damage = log.damage()
         return problems or ([damage] if damage else [])
@@ -71,20 +79,53 @@ def structure(path: Path) -> list[str]:
     return [*errors, *warnings, *tiff.bad_frames(path, layout)]
 
 
-def undecodable(path: Path, first_level: int = 0) -> list[str]:
-    """Levels with a block that does not decode; level 0 is full resolution."""
+def level_hashes(path: Path, threads: int = 1, first_level: int = 0) -> tuple[list[str], list[str]]:
+    """Decode every block: the pixel hash of each level (0 is full resolution), and what does not decode."""
     with gdal.open_raster(path) as dataset:
         levels = len(dataset.overviews(1))
+    hashes, problems = [], []
+    with ThreadPoolExecutor(threads) as pool:
+        for level in range(first_level, levels + 1):
+            options: dict[str, Any] = {} if level == 0 else {"OVERVIEW_LEVEL": level - 1}
+            try:
+                with gdal.open_raster(path, **options, NUM_THREADS=threads) as dataset:
+                    hashes.append(_level_hash(dataset, pool))
+            except gdal.GDAL_ERRORS as error:
+                problems.append(f"level {level} does not decode: {gdal.reason(error, path)}")
+    return hashes, problems
+
+
+def _level_hash(dataset: Any, pool: ThreadPoolExecutor) -> str:
+    measurement, pending = Measurement.of(dataset), deque[list[Future[bytes]]]()
+
+    def collect() -> None:
+        for future in pending.popleft():
+            measurement.add_digest(future.result())
+
+    for piece in pieces(dataset):
+        data, mask = dataset.read(list(piece.bands), window=piece.window), own_mask(dataset, piece.window)
+        last = mask if piece.bands[-1] == dataset.count else None
+        pending.append([pool.submit(tile_digest, data[:, r, c], None if last is None else last[r, c]) for r, c in tiles_of(piece)])
+        while len(pending) > _PIECES_AHEAD:
+            collect()
+    while pending:
+        collect()
+    return measurement.sha256()
+
+
+def stamp_problems(path: Path, hashes: list[str]) -> list[str]:
+    """Whether a COG with a stamp still has the pixels and the header that it was made with; nothing where there is none."""
+    with gdal.open_raster(path) as dataset:
+        tags = dataset.tags()
+    pixels, sealed = tags.get(cogfile.PIXELS_ITEM), tags.get(cogfile.SEAL_ITEM)
     problems = []
-    for level in range(first_level, levels + 1):
-        options: dict[str, Any] = {} if level == 0 else {"OVERVIEW_LEVEL": level - 1}
-        try:
-            with gdal.open_raster(path, **options) as dataset:
-                for piece in pieces(dataset):
-                    dataset.read(list(piece.bands), window=piece.window)
-                    own_mask(dataset, piece.window)
-        except gdal.GDAL_ERRORS as error:
-            problems.append(f"level {level} does not decode: {gdal.reason(error, path)}")
+    if pixels and pixels != hashes[0]:
+        problems.append(f"its pixels are not those that it was made with: their SHA-256 is {hashes[0]}, its metadata says {pixels}")
+    if sealed:
+        with path.open("rb") as file:
+            header = file.read(cogfile.read_header(path)[1])
+        if cogfile.seal(cogfile.unsealed(header, sealed), hashes[1:]) != sealed:
+            problems.append("its header or its overviews are not those that it was made with")
     return problems
 
 
@@ -97,13 +138,14 @@ def compare(source: Any, cog: Any, *, crs: CRS | None = None, measurement: Measu
         crs: the CRS that was given to a source without one.
         measurement: of `cog`; fed with every piece that is read.
     """
-    problems = list(_metadata_differences(source, cog, crs or dataset_crs(source)))
+    problems = list(metadata_differences(source, cog, crs or dataset_crs(source)))
     if (source.width, source.height, source.count, source.dtypes) != (cog.width, cog.height, cog.count, cog.dtypes):
         return problems  # there is nothing to hold side by side
     return problems + _pixel_differences(source, cog, measurement)
 
 
-def _metadata_differences(source: Any, cog: Any, crs: CRS | None) -> Iterator[str]:
+def metadata_differences(source: Any, cog: Any, crs: CRS | None) -> Iterator[str]:
+    """In what the metadata of a COG differs from its source's, `crs` being the one that it should have."""
     for fact in ("width", "height", "count", "dtypes", "scales", "offsets", "units", "descriptions", "mask_flag_enums"):
         ours, theirs = getattr(cog, fact), getattr(source, fact)
         if ours != theirs:
@@ -174,7 +216,8 @@ def _pixel_differences(source: Any, cog: Any, measurement: Measurement | None) -
         ours = cog.read(list(piece.bands), window=piece.window)
         mask = own_mask(cog, piece.window)
         if measurement is not None:
-            measurement.update(piece, ours, mask)
+            for tile in measure_piece(cog, piece, ours, mask):
+                measurement.add(tile)
         place = f"in rows {piece.window.row_off:,} to {piece.window.row_off + piece.window.height - 1:,}"
         if differing := _differing(theirs, ours):
             problems.append(f"{differing:,} pixels differ {place}")

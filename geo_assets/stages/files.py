@@ -21,7 +21,7 @@ from geo_assets.storage.containers import safe_path
 from geo_assets.storage.sources import Source, name_key
 
 #: Raised when an engine's output changes for the same input: everything is then redone.
-RECIPE = 2
+RECIPE = 3
 
 #: A file name longer than this is shortened in the private directory; the file systems that we meet allow 255 bytes.
 _LONGEST_NAME = 200
