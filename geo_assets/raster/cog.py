@@ -50,9 +50,9 @@ class _Origin:
     assigned: bool = False  # the source has none: `crs` was given with the request
 
     def open(self, threads: int) -> Any:
-        """Open it; GDAL decodes the blocks of a GeoTIFF with several threads."""
-        options = {"NUM_THREADS": threads} if self.driver == "GTiff" else {}
-        return gdal.open_raster(self.path, self.driver, **options)
+        """Open it; GDAL decodes the blocks of a GeoTIFF with several threads, which costs more than it gains where there is nothing to decode."""
+        compressed = self.driver == "GTiff" and tiff.read_layout(self.path).directories[0].compression != tiff.UNCOMPRESSED
+        return gdal.open_raster(self.path, self.driver, **({"NUM_THREADS": threads} if compressed else {}))
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,9 +117,9 @@ def pyramid(skeleton: Header, sizes: Sequence[tuple[int, int]], blocks: Sequence
     return Header(tuple(images), skeleton.ghost, big=total > _CLASSIC_BYTES)
 
 
-def framed(block: bytes) -> bytes:
-    """A block as it lies in the file."""
-    return struct.pack("<I", len(block)) + block + block[-_TRAILER:]
+def framed(block: bytes) -> tuple[bytes, bytes, bytes]:
+    """A block as it lies in the file: its size, itself, its last bytes again."""
+    return struct.pack("<I", len(block)), block, block[-_TRAILER:]
 
 
 def stamped(header: Header, pixels_sha256: str, overview_hashes: Sequence[str]) -> bytes:

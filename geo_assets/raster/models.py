@@ -115,6 +115,20 @@ class ConvertReport(Model):
         return self.crs_wkt2 or ""
 
 
+class ValidateRequest(Model):
+    """Look at a COG of any maker."""
+
+    source: str
+    threads: int = Field(1, ge=1)
+
+
+class ValidateReport(Model):
+    """What is wrong with it; nothing where `problems` is empty."""
+
+    problems: tuple[str, ...]
+    stamped: bool = Field(description="it carries the hash of its pixels, which was compared")
+
+
 class StripRequest(Model):
     """Compose a strip of thumbnails."""
 

@@ -13,6 +13,7 @@ which is begun when it is full. So memory holds a few strips a level, whatever t
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -47,9 +48,12 @@ _MAX_STRIP_BYTES = 192 << 20
 #: Strips being worked on at a time: one is read while one is compressed.
 _STRIPS_AHEAD = 2
 
-#: Compressed bytes that wait in memory before they go to disk, and bytes of each file there. Files are deleted one by one as
-#: they are copied to their place, so that disk is not needed twice.
-_IN_MEMORY, _SEGMENT = 8 << 20, 32 << 20
+#: Compressed bytes of a raster that wait in memory before the rest goes to disk, and bytes of each file there. Files are deleted
+#: one by one as they are copied to their place, so that disk is not needed twice.
+_IN_MEMORY, _SEGMENT = 160 << 20, 32 << 20
+
+#: Blocks written to disk in one call.
+_BLOCKS_AT_ONCE = 32
 
 #: Tiles of the trial, spread over the grid.
 _TRIAL_TILES = 6
@@ -126,34 +130,46 @@ def assign_crs(path: Path, crs: CRS) -> None:
             staged.crs = crs
 
 
-class _Spool:
-    """Blocks of one level in the order in which they come: in memory at first, then in files of a bounded size."""
+class _Waiting:
+    """Blocks of all levels until they have their place: in memory, and when there are too many, in files."""
 
-    def __init__(self, directory: Path, stack: ExitStack) -> None:
-        self._directory, self._stack = directory, stack
-        self._segments: list[BinaryIO] = []
-        self._memory = bytearray()
+    def __init__(self, directory: Path, levels: int) -> None:
+        self._directory = directory
+        self._memory: list[list[bytes]] = [[] for _ in range(levels)]
+        self._files: list[list[BinaryIO]] = [[] for _ in range(levels)]
+        self._bytes = 0
 
-    def append(self, block: bytes) -> None:
-        """Add a framed block."""
-        self._memory += block
-        if len(self._memory) < _IN_MEMORY:
-            return
-        if not self._segments or self._segments[-1].tell() >= _SEGMENT:
-            segment = tempfile.TemporaryFile(dir=self._directory)  # noqa: SIM115 - closed by the stack, or by `move_to`
-            self._segments.append(self._stack.enter_context(segment))
-        self._segments[-1].write(self._memory)
-        self._memory.clear()
+    def append(self, level: int, block: bytes) -> None:
+        """Add a block to those of a level."""
+        self._memory[level] += cogfile.framed(block)
+        self._bytes += len(block)
+        if self._bytes > _IN_MEMORY:
+            largest = max(range(len(self._memory)), key=lambda i: len(self._memory[i]))
+            self._to_disk(largest)
 
-    def move_to(self, out: BinaryIO) -> None:
-        """Write everything to `out`, giving its disk back segment by segment."""
-        for segment in self._segments:
-            segment.seek(0)
-            while data := segment.read(_IN_MEMORY):
-                out.write(data)
-            segment.close()
-        out.write(self._memory)
-        self._memory.clear()
+    def _to_disk(self, level: int) -> None:
+        blocks, files = self._memory[level], self._files[level]
+        while blocks:
+            if not files or files[-1].tell() >= _SEGMENT:
+                files.append(tempfile.TemporaryFile(dir=self._directory))  # noqa: SIM115 - closed by `move_to` or `close`
+            part = blocks[: 3 * _BLOCKS_AT_ONCE]
+            files[-1].writelines(part)
+            del blocks[: len(part)]
+            self._bytes -= sum(map(len, part))
+
+    def move_to(self, out: BinaryIO, level: int) -> None:
+        """Write the blocks of a level in their order, giving back what they took as they go."""
+        for file in self._files[level]:
+            file.seek(0)
+            shutil.copyfileobj(file, out, 1 << 20)
+            file.close()
+        out.writelines(self._memory[level])
+        self._memory[level].clear()
+
+    def close(self) -> None:
+        """Let go of everything."""
+        for file in (f for files in self._files for f in files):
+            file.close()
 
 
 @dataclass
@@ -163,7 +179,6 @@ class _Level:
     number: int
     height: int
     width: int
-    spool: _Spool
     measurement: Measurement
     counts: list[int] = field(default_factory=list)
     open: dict[int, Pixels] = field(default_factory=dict)  # strips that are being filled, by number; see `_Pyramid._strip`
@@ -199,10 +214,10 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         stack.callback(self._pool.shutdown, cancel_futures=True)
         self._pending: deque[tuple[_Level, int, list[Future[_Tile]]]] = deque()
         name, count = dtype_names(dataset)[0], dataset.count
-        self.levels = [
-            _Level(i, height, width, _Spool(directory, stack), Measurement(name, count, height, width))
-            for i, (height, width) in enumerate(level_sizes(dataset.height, dataset.width, TILE))
-        ]
+        sizes = level_sizes(dataset.height, dataset.width, TILE)
+        self._waiting = _Waiting(directory, len(sizes))
+        stack.callback(self._waiting.close)
+        self.levels = [_Level(i, height, width, Measurement(name, count, height, width)) for i, (height, width) in enumerate(sizes)]
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
@@ -215,7 +230,7 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         with made.open("wb") as out:
             out.write(cogfile.stamped(header, hashes[0], hashes[1:]))
             for level in reversed(self.levels):
-                level.spool.move_to(out)
+                self._waiting.move_to(out, level.number)
 
     def hashes(self) -> list[str]:
         """The pixel hash of each level, full resolution first."""
@@ -266,7 +281,7 @@ class Pyramid(AbstractContextManager["Pyramid"]):
             tile = future.result()
             level.counts.append(len(tile.block))
             if tile.block:
-                level.spool.append(cogfile.framed(tile.block))
+                self._waiting.append(level.number, tile.block)
             level.measurement.add(tile.measure)
         if level.number + 1 == len(self.levels):
             return

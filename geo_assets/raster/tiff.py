@@ -34,6 +34,9 @@ _GHOST_LENGTH = 43  # of its first line, which says how long the rest is
 
 _DEFLATE = frozenset({8, 32946})
 
+#: The value of the tag Compression.
+UNCOMPRESSED = 1
+
 #: TIFF field type -> NumPy's; those that offsets, counts and sizes come in.
 _TYPES = {3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
 

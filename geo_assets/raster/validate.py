@@ -10,12 +10,14 @@ bytes pass both. So every block of every level is decoded, and what carries a ch
 from __future__ import annotations
 
 import math
+import queue
 import struct
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from rasterio.crs import CRS
@@ -24,7 +26,8 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.raster import cogfile, gdal, tiff
 from geo_assets.raster.georeference import dataset_crs, same_crs, same_transform
 from geo_assets.raster.inspect import driver_of, refuse_disguised_sidecars, refuse_foreign_overviews
-from geo_assets.raster.pixels import Bools, Measurement, Pixels, canonical, measure_piece, own_mask, pieces, tile_digest, tiles_of
+from geo_assets.raster.models import ValidateReport, ValidateRequest
+from geo_assets.raster.pixels import Bools, Measurement, Piece, Pixels, canonical, measure_piece, own_mask, pieces, tile_digest, tiles_of
 
 #: Tags that describe the file or its making, not the data.
 _NOT_DATA = ("STATISTICS_", "OVR_RESAMPLING_ALG", "AREA_OR_POINT")
@@ -32,8 +35,25 @@ _NOT_DATA = ("STATISTICS_", "OVR_RESAMPLING_ALG", "AREA_OR_POINT")
 #: Windows with different pixels that are named before the comparison stops.
 _MAX_DIFFERENCES = 3
 
-#: Pieces that are hashed while the next one is read.
-_PIECES_AHEAD = 1
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def validate(request: ValidateRequest) -> ValidateReport:
+    """`validate_cog`, as it is called in the sandbox.
+
+    Raises:
+        GeoAssetsError: see there.
+    """
+    path = Path(request.source)
+    problems = validate_cog(path, request.threads)
+    return ValidateReport(problems=tuple(problems), stamped=not problems and cogfile.PIXELS_ITEM in _tags(path))
+
+
+def _tags(path: Path) -> dict[str, str]:
+    with gdal.open_raster(path) as dataset:
+        tags: dict[str, str] = dataset.tags()
+    return tags
 
 
 def validate_cog(path: Path, threads: int = 1) -> list[str]:
@@ -84,39 +104,55 @@ def level_hashes(path: Path, threads: int = 1, first_level: int = 0) -> tuple[li
     with gdal.open_raster(path) as dataset:
         levels = len(dataset.overviews(1))
     hashes, problems = [], []
-    with ThreadPoolExecutor(threads) as pool:
-        for level in range(first_level, levels + 1):
-            options: dict[str, Any] = {} if level == 0 else {"OVERVIEW_LEVEL": level - 1}
-            try:
-                with gdal.open_raster(path, **options, NUM_THREADS=threads) as dataset:
-                    hashes.append(_level_hash(dataset, pool))
-            except gdal.GDAL_ERRORS as error:
-                problems.append(f"level {level} does not decode: {gdal.reason(error, path)}")
+    for level in range(first_level, levels + 1):
+        options: dict[str, Any] = {} if level == 0 else {"OVERVIEW_LEVEL": level - 1}
+        try:
+            hashes.append(_level_hash(path, options, threads))
+        except gdal.GDAL_ERRORS as error:
+            problems.append(f"level {level} does not decode: {gdal.reason(error, path)}")
     return hashes, problems
 
 
-def _level_hash(dataset: Any, pool: ThreadPoolExecutor) -> str:
-    measurement, pending = Measurement.of(dataset), deque[list[Future[bytes]]]()
+def _level_hash(path: Path, options: dict[str, Any], threads: int) -> str:
+    """The hash of a level; each thread has a dataset of its own, so that it is also the one that decodes."""
+    opened = queue.SimpleQueue[Any]()
+    with ExitStack() as stack:
+        for _ in range(threads):
+            opened.put(stack.enter_context(gdal.open_raster(path, sharing=False, **options)))
+        dataset = opened.get()
+        parts, measurement, count = list(pieces(dataset, tiles=1)), Measurement.of(dataset), dataset.count
+        opened.put(dataset)
 
-    def collect() -> None:
-        for future in pending.popleft():
-            measurement.add_digest(future.result())
+        def digests(piece: Piece) -> list[bytes]:
+            dataset = opened.get()
+            try:
+                data, mask = dataset.read(list(piece.bands), window=piece.window), own_mask(dataset, piece.window)
+            finally:
+                opened.put(dataset)
+            last = mask if piece.bands[-1] == count else None
+            return [tile_digest(data[:, r, c], None if last is None else last[r, c]) for r, c in tiles_of(piece)]
 
-    for piece in pieces(dataset):
-        data, mask = dataset.read(list(piece.bands), window=piece.window), own_mask(dataset, piece.window)
-        last = mask if piece.bands[-1] == dataset.count else None
-        pending.append([pool.submit(tile_digest, data[:, r, c], None if last is None else last[r, c]) for r, c in tiles_of(piece)])
-        while len(pending) > _PIECES_AHEAD:
-            collect()
-    while pending:
-        collect()
+        pool = stack.enter_context(ThreadPoolExecutor(threads, initializer=gdal.enter_thread))
+        for some in batched_map(pool, digests, parts, ahead=2 * threads):
+            for digest in some:
+                measurement.add_digest(digest)
     return measurement.sha256()
+
+
+def batched_map(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
+    """`map` in order, with a bounded number of items in the works."""
+    pending = deque[Future[R]]()
+    for item in items:
+        pending.append(pool.submit(function, item))
+        if len(pending) > ahead:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
 
 
 def stamp_problems(path: Path, hashes: list[str]) -> list[str]:
     """Whether a COG with a stamp still has the pixels and the header that it was made with; nothing where there is none."""
-    with gdal.open_raster(path) as dataset:
-        tags = dataset.tags()
+    tags = _tags(path)
     pixels, sealed = tags.get(cogfile.PIXELS_ITEM), tags.get(cogfile.SEAL_ITEM)
     problems = []
     if pixels and pixels != hashes[0]:

@@ -19,6 +19,7 @@ FUNCTIONS = frozenset(
     {
         "geo_assets.raster.cog:convert",
         "geo_assets.raster.strip:strip",
+        "geo_assets.raster.validate:validate",
         "geo_assets.vector.read:inspect",
         "geo_assets.vector.read:stream",
         "geo_assets.sandbox.selftest:probe",
