@@ -29,12 +29,22 @@ from geo_assets.raster.footprint import refuse_off_earth
 from geo_assets.raster.georeference import dataset_crs, parse_crs, same_crs
 from geo_assets.raster.inspect import RasterInfo, inspect
 from geo_assets.raster.models import ConvertReport, ConvertRequest, Georeferencing
-from geo_assets.raster.pixels import Measurement, pieces
+from geo_assets.raster.pixels import Measurement, measure_piece, own_mask, pieces
 from geo_assets.raster.profiles import Profile, choose_profile
 from geo_assets.raster.report import describe
 from geo_assets.raster.reproject import warp
 from geo_assets.raster.thumbnail import write_thumbnail
-from geo_assets.raster.validate import compare, level_hashes, lost_metadata, metadata_differences, raise_for, structure
+from geo_assets.raster.validate import (
+    Loss,
+    compare,
+    level_hashes,
+    lost_metadata,
+    metadata_differences,
+    raise_for,
+    stale_overviews,
+    stamp_problems,
+    structure,
+)
 
 #: Words of GDAL and the C library for a full disk, a quota or the sandbox's limit on a file.
 _DISK_FULL = ("No space left", "File too large", "quota", "Write error", "write error", "Cannot write", "TIFFAppendToStrip")
@@ -82,6 +92,15 @@ class _Task:
             Path(self.request.progress).write_text(f"{part:.4f}")
 
 
+@dataclass(frozen=True, slots=True)
+class _Proof:
+    """What is known of a COG that was compared with its source."""
+
+    measurement: Measurement
+    loss: Loss | None = None
+    passed_through: bool = False
+
+
 def convert(request: ConvertRequest) -> ConvertReport:
     """Write the COG (and thumbnail) that is asked for, or leave nothing and say why.
 
@@ -95,10 +114,11 @@ def convert(request: ConvertRequest) -> ConvertReport:
     with gdal.session() as log, _private_directory(destination.parent) as work:
         info = inspect(Path(request.source))
         task = _Task(request, info, choose_profile(info, request.profile), work, [], log)
+        if request.profile and task.profile.name != request.profile:
+            task.notes.append(f"the profile {request.profile} does not suit its pixels; written as {task.profile.name}")
         _refuse_damage(info, request.threads)
         origin = _origin(task)
-        measurement = _make(task, origin)
-        report = _described(task, measurement)
+        report = _described(task, _make(task, origin))
         if request.thumbnail:
             with gdal.open_raster(task.made) as cog:
                 write_thumbnail(cog, info.kind, work / "thumbnail.png")
@@ -186,12 +206,14 @@ def _warped(task: _Task, origin: _Origin, target: CRS) -> _Origin:
     return _Origin(path, "GTiff", target)
 
 
-def _make(task: _Task, origin: _Origin) -> Measurement:
+def _make(task: _Task, origin: _Origin) -> _Proof:
     """Write the COG and prove it, by the one-pass writer where it can, else by GDAL's driver; returns what its pixels measure.
 
     Raises:
         GeoAssetsError: COG_VALIDATION_FAILED; UNREADABLE; INVALID_CRS; RASTER_UNSUPPORTED; DISK_FULL.
     """
+    if proof := _passed_through(task, origin):
+        return proof
     with origin.open(task.request.threads) as dataset:
         if origin.crs or task.info.georeferencing is Georeferencing.RPCS:
             refuse_off_earth(dataset, task.name, origin.crs)
@@ -203,7 +225,38 @@ def _make(task: _Task, origin: _Origin) -> Measurement:
     return _by_gdal(task, origin)
 
 
-def _in_one_pass(task: _Task, origin: _Origin, dataset: Any, codec: Codec) -> Measurement:
+def _passed_through(task: _Task, origin: _Origin) -> _Proof | None:
+    """The source itself where it is a good COG already: lossless or not, it is copied byte for byte. None where it is not.
+
+    Good is what validates, lies as it should, fits the profile that is asked for (any where none is) and has overviews that are
+    those of its pixels.
+    """
+    alone = not any(p.name != task.name for p in task.info.path.parent.iterdir() if p.name.lower().startswith(task.info.path.stem.lower()))
+    if origin.path != task.info.path or origin.assigned or task.info.driver != "GTiff" or not alone:
+        return None
+    layout = tiff.read_layout(task.info.path)
+    if not layout.ghost or (task.request.profile and layout.directories[0].compression != tiff.CODES.get(task.profile.compress)):
+        return None
+    if structure(task.info.path):
+        return None
+    hashes, problems = level_hashes(task.info.path, task.request.threads, first_level=1)
+    problems += stale_overviews(task.info.path)
+    if problems or task.log.messages:
+        return None
+    shutil.copyfile(task.info.path, task.made)
+    with gdal.reading(task.info.path, task.info.driver), gdal.open_raster(task.made) as cog:
+        if origin.crs:
+            refuse_off_earth(cog, task.name)
+        measurement = Measurement.of(cog)
+        for piece in pieces(cog):
+            for tile in measure_piece(cog, piece, cog.read(list(piece.bands), window=piece.window), own_mask(cog, piece.window)):
+                measurement.add(tile)
+    if problems := stamp_problems(task.made, [measurement.sha256(), *hashes]):
+        raise gdal.unreadable(task.info.path, "GTiff", "; ".join(problems))
+    return _Proof(measurement, passed_through=True)
+
+
+def _in_one_pass(task: _Task, origin: _Origin, dataset: Any, codec: Codec) -> _Proof:
     threads = task.request.threads
     with onepass.Pyramid(dataset, codec, task.work, threads) as pyramid:
         with gdal.reading(task.info.path, task.info.driver):
@@ -221,10 +274,10 @@ def _in_one_pass(task: _Task, origin: _Origin, dataset: Any, codec: Codec) -> Me
         _refuse_a_crs_that_a_tiff_cannot_hold(task.name, origin, cog)
         raise_for(task.name, [*_structure(task), *problems, *metadata_differences(dataset, cog, origin.crs)])
         task.notes.extend(lost_metadata(dataset, cog))
-    return measurement
+    return _Proof(measurement)
 
 
-def _by_gdal(task: _Task, origin: _Origin) -> Measurement:
+def _by_gdal(task: _Task, origin: _Origin) -> _Proof:
     equals = origin  # a source without a CRS is copied by way of a staged file, but compared with itself
     origin = _with_crs(task, origin) if origin.assigned else origin
     with _writing(task, origin), gdal.open_raster(origin.path, origin.driver) as dataset:
@@ -238,7 +291,8 @@ def _by_gdal(task: _Task, origin: _Origin) -> Measurement:
         gdal.open_raster(task.made) as cog,
     ):
         measurement = Measurement.of(cog)
-        problems += compare(source, cog, crs=origin.crs, measurement=measurement)
+        loss = None if task.profile.lossless else Loss(task.profile.max_error, task.profile.min_psnr)
+        problems += compare(source, cog, crs=origin.crs, measurement=measurement, loss=loss)
         if damage := task.log.damage():
             raise gdal.unreadable(task.info.path, task.info.driver, damage)
         _refuse_a_crs_that_a_tiff_cannot_hold(task.name, origin, cog)
@@ -246,7 +300,7 @@ def _by_gdal(task: _Task, origin: _Origin) -> Measurement:
     raise_for(task.name, problems)
     cogfile.restamp(task.made, measurement.sha256(), overview_hashes)
     raise_for(task.name, _structure(task))
-    return measurement
+    return _Proof(measurement, loss)
 
 
 def _structure(task: _Task) -> list[str]:
@@ -269,12 +323,15 @@ def _writing(task: _Task, origin: _Origin) -> Iterator[None]:
         raise GeoAssetsError("INTERNAL", f"GDAL could not write the COG of {task.name}: {why}") from error
 
 
-def _described(task: _Task, measurement: Measurement) -> ConvertReport:
+def _described(task: _Task, proof: _Proof) -> ConvertReport:
     if damage := task.log.damage():
         raise gdal.unreadable(task.info.path, task.info.driver, damage)
     with gdal.open_raster(task.made) as cog:
-        report = describe(task.info, cog, task.profile, measurement)
-    return report.model_copy(update={"warnings": (*report.warnings, *task.notes, *task.log.messages)})
+        report = describe(task.info, cog, task.profile, proof.measurement)
+    update: dict[str, Any] = {"warnings": (*report.warnings, *task.notes, *task.log.messages), "passed_through": proof.passed_through}
+    if proof.loss:
+        update["max_error"] = proof.loss.largest
+    return report.model_copy(update=update)
 
 
 def _metadata_options(info: RasterInfo, origin: _Origin) -> dict[str, str]:

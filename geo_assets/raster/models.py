@@ -54,6 +54,11 @@ class ConvertRequest(Model):
     source_crs: str | None = Field(None, description="authority:code; given to a source that has no CRS, pixels untouched")
     target_crs: str | None = Field(None, description="authority:code; the COG is reprojected to it")
     profile: str | None = Field(None, description="a name of `profiles.PROFILES`; None is the default one")
+    resolution: float | None = Field(None, gt=0, allow_inf_nan=False, description="size of a pixel in units of target_crs")
+    resampling: str | None = Field(None, description="a name of `reproject.RESAMPLING`; by the kind of pixels where not given")
+    web_tiles: bool = Field(
+        False, description="on the grid of web map tiles, EPSG:3857, at the zoom level nearest to the source's resolution"
+    )
     threads: int = Field(1, ge=1)
     require_crs: bool = Field(True, description="refuse what nobody can place; otherwise it is copied with a warning")
     progress: str | None = Field(None, description="a file that is kept telling which part is done, 0 to 1")
@@ -105,6 +110,8 @@ class ConvertReport(Model):
     bytes: int
     sha256: str = Field(description="of the COG's bytes")
     pixels_sha256: str = Field(description="of the COG's level-0 pixels, whatever the codec; see `pixels.py`")
+    max_error: Finite | None = Field(None, description="the largest difference of a valid pixel to the source; None: lossless")
+    passed_through: bool = Field(False, description="the source was such a COG already; the output is the same bytes")
     warnings: tuple[str, ...]
     seconds: Finite
     software: dict[str, str]

@@ -69,6 +69,7 @@ def suits(dataset: Any, info: RasterInfo, profile: Profile) -> bool:
     strip = dataset.width * profile.block_size * dataset.count * numpy_dtype(info.dtype).itemsize
     return (
         profile.compress in {"DEFLATE", "ZSTD"}
+        and profile.level is None
         and profile.overview_resampling == "AVERAGE"
         and info.dtype in _DTYPES
         and info.nbits is None

@@ -37,6 +37,9 @@ _DEFLATE = frozenset({8, 32946})
 #: The value of the tag Compression.
 UNCOMPRESSED = 1
 
+#: Its values for the codecs of our profiles, by GDAL's names.
+CODES = {"DEFLATE": 8, "ZSTD": 50000, "WEBP": 50001, "LERC_ZSTD": 34887, "LERC": 34887}
+
 #: TIFF field type -> NumPy's; those that offsets, counts and sizes come in.
 _TYPES = {3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
 

@@ -16,24 +16,45 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from rasterio.crs import CRS
+from rasterio.windows import Window
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster import cogfile, gdal, tiff
 from geo_assets.raster.georeference import dataset_crs, same_crs, same_transform
 from geo_assets.raster.inspect import driver_of, refuse_disguised_sidecars, refuse_foreign_overviews
 from geo_assets.raster.models import ValidateReport, ValidateRequest
-from geo_assets.raster.pixels import Bools, Measurement, Piece, Pixels, canonical, measure_piece, own_mask, pieces, tile_digest, tiles_of
+from geo_assets.raster.pixels import (
+    Bools,
+    Measurement,
+    Piece,
+    Pixels,
+    Validity,
+    canonical,
+    measure_piece,
+    own_mask,
+    pieces,
+    tile_digest,
+    tiles_of,
+)
 
 #: Tags that describe the file or its making, not the data.
 _NOT_DATA = ("STATISTICS_", "OVR_RESAMPLING_ALG", "AREA_OR_POINT")
 
 #: Windows with different pixels that are named before the comparison stops.
 _MAX_DIFFERENCES = 3
+
+#: Where overviews are looked at, in parts of the grid, and pixels of each look along a side.
+_PLACES = ((0.1, 0.1), (0.5, 0.5), (0.9, 0.9), (0.1, 0.9), (0.9, 0.1))
+_LOOK = 64
+
+#: Valid pixels, in parts of a look, that may vanish in an overview.
+_FEW = 0.5
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -150,6 +171,38 @@ def batched_map(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Ite
         yield pending.popleft().result()
 
 
+def stale_overviews(path: Path) -> list[str]:
+    """Overviews that are not of the level below them, by the look of some places: their means are far from each other.
+
+    Whatever the method of resampling, the mean of a window is about the same in both levels. Codes of classes have no mean, but
+    their nearest or most frequent ones stay within the values of the window.
+    """
+    with gdal.open_raster(path) as dataset:
+        levels = len(dataset.overviews(1))
+    problems = []
+    for level in range(levels):
+        below: dict[str, Any] = {} if level == 0 else {"OVERVIEW_LEVEL": level - 1}
+        with gdal.open_raster(path, **below) as fine, gdal.open_raster(path, OVERVIEW_LEVEL=level) as coarse:
+            if not all(_akin(fine, coarse, place) for place in _PLACES):
+                problems.append(f"overview {level + 1} is not one of its pixels")
+    return problems
+
+
+def _akin(fine: Any, coarse: Any, place: tuple[float, float]) -> bool:
+    """Whether a small window of two neighbouring levels shows the same."""
+    side = min(_LOOK, *coarse.shape)
+    row, column = (int(part * (n - side)) for part, n in zip(place, coarse.shape, strict=True))
+    window = Window(column, row, side, side)
+    scale = fine.height / coarse.height, fine.width / coarse.width
+    around = Window(int(column * scale[1]), int(row * scale[0]), int(side * scale[1]), int(side * scale[0]))
+    a, b = (d.read(1, window=w, masked=True).astype(np.float64) for d, w in ((fine, around), (coarse, window)))
+    a, b = a[np.isfinite(a)].compressed(), b[np.isfinite(b)].compressed()
+    if not a.size or not b.size:
+        return bool(a.size == b.size or a.size < _FEW * side * side)
+    slack = max(1.0, float(a.std())) if a.std() else 1e-6 * max(1.0, abs(float(a.mean())))
+    return bool(abs(a.mean() - b.mean()) <= slack and b.min() >= a.min() - slack and b.max() <= a.max() + slack)
+
+
 def stamp_problems(path: Path, hashes: list[str]) -> list[str]:
     """Whether a COG with a stamp still has the pixels and the header that it was made with; nothing where there is none."""
     tags = _tags(path)
@@ -165,7 +218,41 @@ def stamp_problems(path: Path, hashes: list[str]) -> list[str]:
     return problems
 
 
-def compare(source: Any, cog: Any, *, crs: CRS | None = None, measurement: Measurement | None = None) -> list[str]:
+@dataclass
+class Loss:
+    """How far a lossy copy may be off, and how far it is: over the pixels that are valid in the source."""
+
+    max_error: float | None = None
+    min_psnr: float | None = None
+    largest: float = 0.0
+    step: float = 0.0  # between neighbouring floats of the largest value: no number is stored more exactly
+    squares: float = 0.0
+    pixels: int = 0
+
+    def add(self, theirs: Pixels, ours: Pixels, valid: Bools | None) -> None:
+        """Take in the values of a band."""
+        off = np.abs(ours.astype(np.float64) - theirs)
+        counted = np.isfinite(theirs) if valid is None else valid
+        off = off[counted]
+        if off.size:
+            self.largest = max(self.largest, float(off.max()))
+            self.step = max(self.step, float(np.spacing(np.abs(theirs[counted]).max())) if theirs.dtype.kind == "f" else 0.0)
+            self.squares += float(np.einsum("i,i->", off, off))
+            self.pixels += off.size
+
+    def problems(self) -> list[str]:
+        """Whether it is too far off."""
+        if self.max_error is not None and self.largest > self.max_error + self.step:
+            return [f"pixels differ by up to {self.largest:g}, which is more than {self.max_error:g}"]
+        psnr = 10 * math.log10(255**2 * self.pixels / self.squares) if self.squares else math.inf
+        if self.min_psnr is not None and psnr < self.min_psnr:
+            return [f"its pixels have a signal-to-noise ratio of {psnr:.1f} dB, below {self.min_psnr:g}"]
+        return []
+
+
+def compare(
+    source: Any, cog: Any, *, crs: CRS | None = None, measurement: Measurement | None = None, loss: Loss | None = None
+) -> list[str]:
     """In what a COG differs from the dataset it was copied from; empty if in nothing that is data.
 
     Args:
@@ -173,11 +260,13 @@ def compare(source: Any, cog: Any, *, crs: CRS | None = None, measurement: Measu
         cog: the open COG.
         crs: the CRS that was given to a source without one.
         measurement: of `cog`; fed with every piece that is read.
+        loss: for a lossy copy; None where every bit must be equal.
     """
     problems = list(metadata_differences(source, cog, crs or dataset_crs(source)))
     if (source.width, source.height, source.count, source.dtypes) != (cog.width, cog.height, cog.count, cog.dtypes):
         return problems  # there is nothing to hold side by side
-    return problems + _pixel_differences(source, cog, measurement)
+    problems += _pixel_differences(source, cog, measurement, loss)
+    return problems + (loss.problems() if loss else [])
 
 
 def metadata_differences(source: Any, cog: Any, crs: CRS | None) -> Iterator[str]:
@@ -245,8 +334,9 @@ def _short(value: Any) -> str:
     return text if len(text) <= 120 else text[:119] + "…"
 
 
-def _pixel_differences(source: Any, cog: Any, measurement: Measurement | None) -> list[str]:
+def _pixel_differences(source: Any, cog: Any, measurement: Measurement | None, loss: Loss | None) -> list[str]:
     problems: list[str] = []
+    validity = Validity.of(source)
     for piece in pieces(cog):
         theirs = source.read(list(piece.bands), window=piece.window)
         ours = cog.read(list(piece.bands), window=piece.window)
@@ -255,12 +345,29 @@ def _pixel_differences(source: Any, cog: Any, measurement: Measurement | None) -
             for tile in measure_piece(cog, piece, ours, mask):
                 measurement.add(tile)
         place = f"in rows {piece.window.row_off:,} to {piece.window.row_off + piece.window.height - 1:,}"
-        if differing := _differing(theirs, ours):
+        if loss:
+            problems += _lossy_differences(theirs, ours, piece.bands, validity, loss, place)
+        elif differing := _differing(theirs, ours):
             problems.append(f"{differing:,} pixels differ {place}")
         if not _same_mask(own_mask(source, piece.window), mask):
             problems.append(f"the mask differs {place}")
         if len(problems) >= _MAX_DIFFERENCES:
             break
+    return problems
+
+
+def _lossy_differences(theirs: Pixels, ours: Pixels, bands: tuple[int, ...], validity: Validity, loss: Loss, place: str) -> list[str]:
+    """The same pixels must be valid, and the valid ones near; alpha is exact."""
+    problems = []
+    opaque = theirs[bands.index(validity.alpha)] != 0 if validity.alpha in bands else None
+    for band, a, b in zip(bands, theirs, ours, strict=True):
+        if band == validity.alpha:
+            problems += [f"the alpha band differs {place}"] if not np.array_equal(a, b) else []
+            continue
+        valid, still = validity.valid(a, opaque), validity.valid(b, opaque)
+        if not np.array_equal(True if valid is None else valid, True if still is None else still):
+            problems.append(f"other pixels of band {band} are valid {place}")
+        loss.add(a, b, valid)
     return problems
 
 
