@@ -64,6 +64,9 @@ def convert(
     ] = None,
     source_crs: Annotated[str | None, typer.Option(help="For a file without a CRS: EPSG:code.")] = None,
     target_crs: Annotated[str | None, typer.Option(help="Reproject to EPSG:code.")] = None,
+    resolution: Annotated[float | None, typer.Option(help="Size of a pixel, in units of the target CRS.")] = None,
+    resampling: Annotated[str | None, typer.Option(help="nearest, bilinear, cubic, …; by the kind of pixels where not given.")] = None,
+    web_tiles: Annotated[bool, typer.Option("--web-tiles", help="On the grid of web map tiles (EPSG:3857).")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Make a COG: every pixel, mask, nodata value, colour and coordinate as in the source, proven by reading it back."""
@@ -78,6 +81,9 @@ def convert(
             profile=profile,
             source_crs=source_crs,
             target_crs=target_crs,
+            resolution=resolution,
+            resampling=resampling,
+            web_tiles=web_tiles,
             threads=os.cpu_count() or 1,
             require_crs=False,
             progress=str(told),

@@ -32,7 +32,7 @@ from geo_assets.raster.models import ConvertReport, ConvertRequest, Georeferenci
 from geo_assets.raster.pixels import Measurement, measure_piece, own_mask, pieces
 from geo_assets.raster.profiles import Profile, choose_profile
 from geo_assets.raster.report import describe
-from geo_assets.raster.reproject import warp
+from geo_assets.raster.reproject import WEB_CRS, materialise, needs_mask, outline, warped
 from geo_assets.raster.thumbnail import write_thumbnail
 from geo_assets.raster.validate import (
     Loss,
@@ -52,12 +52,13 @@ _DISK_FULL = ("No space left", "File too large", "quota", "Write error", "write 
 
 @dataclass(frozen=True, slots=True)
 class _Origin:
-    """What the COG is copied from: the source itself, or the reprojected file that is staged."""
+    """What the COG is made from: the source itself, or a staged file; and what it is reprojected to."""
 
     path: Path
     driver: str
     crs: CRS | None  # that the COG will have
     assigned: bool = False  # the source has none: `crs` was given with the request
+    target: CRS | None = None  # reproject to it
 
     def open(self, threads: int) -> Any:
         """Open it; GDAL decodes the blocks of a GeoTIFF with several threads, which costs more than it gains where there is nothing to decode."""
@@ -164,7 +165,7 @@ def _origin(task: _Task) -> _Origin:
     """The source itself where it can be copied as it is; else a staged GeoTIFF in another CRS."""
     request, info = task.request, task.info
     given = parse_crs(request.source_crs) if request.source_crs else None
-    target = parse_crs(request.target_crs) if request.target_crs else None
+    target = _target(request)
     if info.georeferencing is None and (request.require_crs or target):
         raise GeoAssetsError(
             "RASTER_UNSUPPORTED",
@@ -181,11 +182,21 @@ def _origin(task: _Task) -> _Origin:
     origin = _Origin(info.path, info.driver, info.crs)
     if needs_crs and given:
         origin = replace(origin, crs=given, assigned=True)
-    if target and not same_crs(target, origin.crs):
-        return _warped(task, origin, target)
+    if target and (request.resolution or request.web_tiles or not same_crs(target, origin.crs)):
+        return replace(origin, target=target)
     if info.georeferencing in {Georeferencing.GCPS, Georeferencing.RPCS}:
         task.notes.append("its place is approximate (ground control points or RPCs): submit with target_crs to have it rectified")
     return origin
+
+
+def _target(request: ConvertRequest) -> CRS | None:
+    """The CRS to reproject to."""
+    if request.web_tiles and request.target_crs not in {None, WEB_CRS}:
+        raise GeoAssetsError("INVALID_PARAMETERS", f"web tiles are in {WEB_CRS}, not in {request.target_crs}", remedy="leave one out")
+    if request.resolution and not (request.target_crs or request.web_tiles):
+        raise GeoAssetsError("INVALID_PARAMETERS", "a resolution is in units of target_crs, which is missing", remedy="give target_crs")
+    name = WEB_CRS if request.web_tiles else request.target_crs
+    return parse_crs(name) if name else None
 
 
 def _with_crs(task: _Task, origin: _Origin) -> _Origin:
@@ -198,20 +209,14 @@ def _with_crs(task: _Task, origin: _Origin) -> _Origin:
     return replace(origin, path=path, driver="GTiff", assigned=False)
 
 
-def _warped(task: _Task, origin: _Origin, target: CRS) -> _Origin:
-    origin, path = _with_crs(task, origin) if origin.assigned else origin, task.work / "warped.tif"
-    with gdal.reading(task.info.path, task.info.driver), gdal.open_raster(origin.path, origin.driver) as dataset:
-        refuse_off_earth(dataset, task.name)
-        warp(dataset, task.info, target, path, task.request.threads)
-    return _Origin(path, "GTiff", target)
-
-
 def _make(task: _Task, origin: _Origin) -> _Proof:
     """Write the COG and prove it, by the one-pass writer where it can, else by GDAL's driver; returns what its pixels measure.
 
     Raises:
         GeoAssetsError: COG_VALIDATION_FAILED; UNREADABLE; INVALID_CRS; RASTER_UNSUPPORTED; DISK_FULL.
     """
+    if origin.target:
+        return _reprojected(task, origin, origin.target)
     if proof := _passed_through(task, origin):
         return proof
     with origin.open(task.request.threads) as dataset:
@@ -221,8 +226,28 @@ def _make(task: _Task, origin: _Origin) -> _Proof:
             with gdal.reading(task.info.path, task.info.driver):
                 codec = onepass.choose_by_trial(dataset, task.profile)
             if codec:
-                return _in_one_pass(task, origin, dataset, codec)
+                return _in_one_pass(task, origin, dataset, codec, dataset)
     return _by_gdal(task, origin)
+
+
+def _reprojected(task: _Task, origin: _Origin, target: CRS) -> _Proof:
+    """The view of the source in another CRS goes through the one-pass writer as it is; else by way of a staged file."""
+    origin = _with_crs(task, origin) if origin.assigned else origin
+    staged = task.work / "warped.tif"
+    with origin.open(task.request.threads) as dataset:
+        refuse_off_earth(dataset, task.name)
+        with gdal.reading(task.info.path, task.info.driver), warped(dataset, task.info, target, task.request) as view:
+            there = _Origin(staged, "GTiff", target)
+            if (
+                not needs_mask(dataset)
+                and onepass.suits(view, task.info, task.profile)
+                and (codec := onepass.choose_by_trial(view, task.profile))
+            ):
+                outline(dataset, view, staged)
+                with gdal.open_raster(staged) as one_pixel:
+                    return _in_one_pass(task, there, view, codec, one_pixel)
+            materialise(dataset, view, staged)
+    return _by_gdal(task, there)
 
 
 def _passed_through(task: _Task, origin: _Origin) -> _Proof | None:
@@ -256,15 +281,16 @@ def _passed_through(task: _Task, origin: _Origin) -> _Proof | None:
     return _Proof(measurement, passed_through=True)
 
 
-def _in_one_pass(task: _Task, origin: _Origin, dataset: Any, codec: Codec) -> _Proof:
+def _in_one_pass(task: _Task, origin: _Origin, dataset: Any, codec: Codec, described: Any) -> _Proof:
+    """Write the pixels of one dataset with the metadata of another: itself, or its outline."""
     threads = task.request.threads
     with onepass.Pyramid(dataset, codec, task.work, threads) as pyramid:
         with gdal.reading(task.info.path, task.info.driver):
             pyramid.run(task.progress)
         with _writing(task, origin):
             crs = origin.crs if origin.assigned else None
-            outline = onepass.skeleton(dataset, task.work, task.profile, _metadata_options(task.info, origin), crs)
-            pyramid.save(task.made, outline)
+            header = onepass.skeleton(described, task.work, task.profile, _metadata_options(task.info, origin), crs)
+            pyramid.save(task.made, header)
         expected, measurement = pyramid.hashes(), pyramid.measurement
     hashes, problems = level_hashes(task.made, threads)
     wrong = [str(level) for level, (ours, theirs) in enumerate(zip(hashes, expected, strict=False)) if ours != theirs]
@@ -272,8 +298,10 @@ def _in_one_pass(task: _Task, origin: _Origin, dataset: Any, codec: Codec) -> _P
         problems.append(f"the pixels of level {', '.join(wrong) or 'none'} are not what was written")
     with gdal.open_raster(task.made) as cog:
         _refuse_a_crs_that_a_tiff_cannot_hold(task.name, origin, cog)
-        raise_for(task.name, [*_structure(task), *problems, *metadata_differences(dataset, cog, origin.crs)])
-        task.notes.extend(lost_metadata(dataset, cog))
+        raise_for(
+            task.name, [*_structure(task), *problems, *metadata_differences(described, cog, origin.crs, outline=described is not dataset)]
+        )
+        task.notes.extend(lost_metadata(described, cog))
     return _Proof(measurement)
 
 

@@ -97,10 +97,10 @@ def _samples(dataset: Any) -> Iterator[Pixels]:
 
 
 def skeleton(dataset: Any, directory: Path, profile: Profile, options: dict[str, str], crs: CRS | None = None) -> cogfile.Header:
-    """The directory that GDAL's COG driver would write: of a virtual raster of one pixel with the metadata of the source.
+    """The directory that GDAL's COG driver would write: of one pixel with the metadata of `dataset`.
 
     Args:
-        dataset: the source.
+        dataset: the source, or an outline of it.
         directory: a private one.
         profile: codec and predictor.
         options: further creation options of GDAL's COG driver, about metadata.
@@ -113,11 +113,11 @@ def skeleton(dataset: Any, directory: Path, profile: Profile, options: dict[str,
     rasterio.shutil.copy(dataset, virtual, driver="VRT")
     text = _SOURCES.sub("", virtual.read_text())
     virtual.write_text(re.sub(r'rasterXSize="\d+" rasterYSize="\d+"', 'rasterXSize="1" rasterYSize="1"', text, count=1))
-    with gdal.open_raster(virtual, "VRT") as hollow:
-        rasterio.shutil.copy(hollow, one_pixel, driver="GTiff")
     if crs:
+        with gdal.open_raster(virtual, "VRT") as hollow:
+            rasterio.shutil.copy(hollow, one_pixel, driver="GTiff")
         assign_crs(one_pixel, crs)
-    with gdal.open_raster(virtual, "VRT") if not crs else gdal.open_raster(one_pixel) as hollow:
+    with gdal.open_raster(one_pixel if crs else virtual, "GTiff" if crs else "VRT") as hollow:
         rasterio.shutil.copy(hollow, made, driver="COG", **{**profile.options(), **options, "OVERVIEWS": "NONE", "SPARSE_OK": "YES"})
     return cogfile.read_header(made)[0]
 
