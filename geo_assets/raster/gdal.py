@@ -37,8 +37,9 @@ FORMATS = {
     "DTED": "DTED",
 }
 
-#: What GDAL, rasterio and PROJ raise. UnicodeError: metadata that is not text. CRSError is a ValueError only.
-GDAL_ERRORS = (RasterioError, CPLE_BaseError, CRSError, UnicodeError)
+#: What GDAL, rasterio and PROJ raise. UnicodeError: metadata that is not text. CRSError is a ValueError only. SystemError is
+#: rasterio's for a failure of which GDAL does not say why: a PNG that is cut off, copied.
+GDAL_ERRORS = (RasterioError, CPLE_BaseError, CRSError, UnicodeError, SystemError)
 
 _OPTIONS = {
     "GDAL_TIFF_INTERNAL_MASK": "YES",  # a mask in a file of its own would be left behind
@@ -108,6 +109,17 @@ def open_raster(path: Path, driver: str = "GTiff", **options: Any) -> Any:
     return rasterio.open(path.absolute(), driver=driver, **options)
 
 
+@contextmanager
+def opened_raster(path: Path, driver: str) -> Iterator[tuple[Any, bool]]:
+    """`open_raster`, and whether GDAL says where the pixels lie: a place field that is cut short leaves a transform that is not one."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", NotGeoreferencedWarning)
+        dataset = open_raster(path, driver)
+        dataset.transform  # noqa: B018 - asks GDAL
+    with dataset:
+        yield dataset, not any(issubclass(w.category, NotGeoreferencedWarning) for w in caught)
+
+
 def create(path: Path, profile: dict[str, Any]) -> Any:
     """A new dataset for writing."""
     return rasterio.open(path.absolute(), "w", **profile)
@@ -117,7 +129,7 @@ def reason(error: BaseException, path: Path) -> str:
     """GDAL's first complaint, which is the most precise one, without the directory of `path`."""
     while error.__cause__ is not None:
         error = error.__cause__
-    text = _ADVICE.sub("", str(error))
+    text = "GDAL fails without a reason" if isinstance(error, SystemError) else _ADVICE.sub("", str(error))
     text = " ".join(text.replace(f"{path.absolute().parent}/", "").split()) or type(error).__name__
     return text if len(text) <= 300 else text[:299] + "…"
 

@@ -4,7 +4,7 @@ Here: everything that is decided before a file's pixels are read in earnest, and
 Not here: writing (`cog.py`), codecs (`profiles.py`).
 
 What a GeoTIFF may do by design and a stranger's must not: its metadata can name any other file as its overviews
-(domain OVERVIEWS, item OVERVIEW_FILE), and the files `.ovr` and `.msk` beside it are opened with any driver, so that a VRT
+(domain OVERVIEWS, item OVERVIEW_FILE) or as the coordinates of its pixels (domain GEOLOCATION), and the files `.ovr` and `.msk` beside it are opened with any driver, so that a VRT
 under such a name reads any file of the machine. Both are looked at before GDAL is asked for a mask or an overview.
 """
 
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.raster import gdal
+from geo_assets.raster import ascii_grid, gdal
 from geo_assets.raster.georeference import dataset_crs, georeferencing
 from geo_assets.raster.models import Georeferencing, PixelKind
 
@@ -35,7 +35,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
     (b"\xff\xd8\xff", "JPEG"),
     (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "JP2OpenJPEG"),
-    (b"\xff\x4f\xff\x51\xff", "JP2OpenJPEG"),  # a bare codestream
+    (b"\xff\x4f\xff\x51", "JP2OpenJPEG"),  # a bare codestream
     (b"EHFA_HEADER_TAG", "HFA"),
     (b"GIF87a", "GIF"),
     (b"GIF89a", "GIF"),
@@ -165,10 +165,12 @@ def inspect(path: Path) -> RasterInfo:
     """
     driver = driver_of(path)
     refuse_disguised_sidecars(path)
-    with gdal.reading(path, driver), gdal.open_raster(path, driver) as dataset:
-        refuse_foreign_overviews(dataset, path)
+    with gdal.reading(path, driver), gdal.opened_raster(path, driver) as (dataset, placed):
+        refuse_foreign_files(dataset, path)
         _refuse_what_does_not_fit(dataset, path)
         _refuse_what_a_tiff_cannot_hold(dataset, path)
+        if driver == "AAIGrid":
+            ascii_grid.refuse_wrong_values(path, dataset)
         nbits = _nbits(dataset)
         palette = dataset.colorinterp[0].name == "palette"
         namespaces = {*dataset.tag_namespaces(), *(n for band in dataset.indexes for n in dataset.tag_namespaces(band))}
@@ -176,7 +178,7 @@ def inspect(path: Path) -> RasterInfo:
             path=path,
             driver=driver,
             kind=_kind(dataset, nbits, palette=palette),
-            georeferencing=georeferencing(dataset),
+            georeferencing=georeferencing(dataset) if placed else None,
             crs=dataset_crs(dataset),
             width=dataset.width,
             height=dataset.height,
@@ -191,15 +193,26 @@ def inspect(path: Path) -> RasterInfo:
         )
 
 
-def refuse_foreign_overviews(dataset: Any, path: Path) -> None:
-    """Refuse a file whose metadata sends GDAL to another file. Must come before anything that touches overviews or masks."""
-    for domain, item in (("OVERVIEWS", "OVERVIEW_FILE"), ("ProxyOverviewRequest", "FILENAME")):
+def refuse_foreign_files(dataset: Any, path: Path) -> None:
+    """Refuse a file whose metadata sends GDAL to another one. Must come before anything that touches overviews or masks.
+
+    Coordinates of pixels elsewhere are not read here, but the copy would send its own readers there.
+    """
+    for domain, item, what in (
+        ("OVERVIEWS", "OVERVIEW_FILE", "its overviews"),
+        ("GEOLOCATION", "X_DATASET", "the coordinates of its pixels"),
+        ("GEOLOCATION", "Y_DATASET", "the coordinates of its pixels"),
+    ):
         if item in dataset.tags(ns=domain):
             raise GeoAssetsError(
                 "RASTER_UNSUPPORTED",
-                f"{path.name} names another file as its overviews ({domain}/{item}), which is not followed",
-                remedy="remove that metadata item, for example with: gdal_translate in.tif out.tif",
+                f"{path.name} names another file as {what} ({domain}/{item}), which is not followed",
+                remedy="remove that metadata item, for example with: gdal_translate -nomd in.tif out.tif",
             )
+
+
+#: The name under which the other modules know it.
+refuse_foreign_overviews = refuse_foreign_files
 
 
 def refuse_disguised_sidecars(path: Path) -> None:
@@ -214,7 +227,7 @@ def refuse_disguised_sidecars(path: Path) -> None:
         if (head, "GTiff") not in _MAGIC:
             raise GeoAssetsError("UNREADABLE", f"{sibling.name} beside {path.name} is not a TIFF", remedy="leave it out, or make it anew")
         with gdal.reading(sibling, "GTiff"), gdal.open_raster(sibling) as dataset:
-            refuse_foreign_overviews(dataset, sibling)
+            refuse_foreign_files(dataset, sibling)
 
 
 def _refuse_what_does_not_fit(dataset: Any, path: Path) -> None:
@@ -222,6 +235,8 @@ def _refuse_what_does_not_fit(dataset: Any, path: Path) -> None:
     decoded = dataset.width * dataset.height * sum(numpy_dtype(name).itemsize for name in dtype_names(dataset))
     if not all(math.isfinite(x) for x in tuple(dataset.transform)[:6]):
         raise GeoAssetsError("UNREADABLE", f"{path.name} places its pixels by numbers that are not finite: {tuple(dataset.transform)[:6]}")
+    if dataset.transform.determinant == 0:
+        raise GeoAssetsError("UNREADABLE", f"{path.name} gives its pixels no area: {tuple(dataset.transform)[:6]}")
     actual = path.stat().st_size
     block = (
         max(rows * columns for rows, columns in dataset.block_shapes) * numpy_dtype(dtype_names(dataset)[0]).itemsize
@@ -243,6 +258,10 @@ def _refuse_what_does_not_fit(dataset: Any, path: Path) -> None:
         )
     if block > MAX_BLOCK_BYTES:
         raise GeoAssetsError("TOO_LARGE", f"{declares} in blocks of {block:,} bytes decoded; the limit is {MAX_BLOCK_BYTES:,}")
+    if dataset.count and 0 in dataset.overviews(1):
+        raise GeoAssetsError(
+            "UNREADABLE", f"{path.name} has overviews that are larger than itself", remedy="leave them out, or make them anew"
+        )
 
 
 def _refuse_what_a_tiff_cannot_hold(dataset: Any, path: Path) -> None:
