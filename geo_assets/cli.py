@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from geo_assets import __version__
+from geo_assets.commands import raster
 from geo_assets.commands.console import JsonFlag, err, human_bytes, one_line, out, print_json
 from geo_assets.errors import GeoAssetsError
 
@@ -35,6 +36,9 @@ JobId = Annotated[str, typer.Argument(help="A job's id, or its first characters 
 
 class _State:
     debug = False
+
+
+app.add_typer(raster.app, name="cog")
 
 
 @app.callback()

@@ -10,11 +10,10 @@ does without, and its numbers ignore masks and alpha. Statistics are summed up w
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,48 +23,83 @@ import rasterio.shutil
 from rasterio.crs import CRS
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.raster import gdal, tiff
-from geo_assets.raster.footprint import footprint, refuse_off_earth
-from geo_assets.raster.georeference import (
-    dataset_crs,
-    epsg,
-    georeferencing,
-    gsd,
-    native_bounds,
-    parse_crs,
-    projjson,
-    resolution,
-    same_crs,
-    wkt2,
-)
-from geo_assets.raster.inspect import RasterInfo, dtype_names, inspect
-from geo_assets.raster.models import BandReport, ConvertReport, ConvertRequest, Georeferencing, NoData
-from geo_assets.raster.pixels import BandStatistics, Measurement, pieces
+from geo_assets.raster import cogfile, gdal, onepass, tiff
+from geo_assets.raster.codecs import Codec
+from geo_assets.raster.footprint import refuse_off_earth
+from geo_assets.raster.georeference import dataset_crs, parse_crs, same_crs
+from geo_assets.raster.inspect import RasterInfo, inspect
+from geo_assets.raster.models import ConvertReport, ConvertRequest, Georeferencing
+from geo_assets.raster.pixels import Measurement, measure_piece, own_mask, pieces
 from geo_assets.raster.profiles import Profile, choose_profile
-from geo_assets.raster.reproject import warp
+from geo_assets.raster.report import describe
+from geo_assets.raster.reproject import WEB_CRS, materialise, needs_mask, outline, warped
 from geo_assets.raster.thumbnail import write_thumbnail
-from geo_assets.raster.validate import compare, lost_metadata, raise_for, structure, undecodable
+from geo_assets.raster.validate import (
+    Loss,
+    compare,
+    level_hashes,
+    lost_metadata,
+    metadata_differences,
+    raise_for,
+    stale_overviews,
+    stamp_problems,
+    structure,
+)
 
 #: Words of GDAL and the C library for a full disk, a quota or the sandbox's limit on a file.
 _DISK_FULL = ("No space left", "File too large", "quota", "Write error", "write error", "Cannot write", "TIFFAppendToStrip")
 
-#: How far a STATISTICS_ item of the source may be off, in parts of the range, before it is called stale.
-_STALE = 1e-3
-
 
 @dataclass(frozen=True, slots=True)
 class _Origin:
-    """What the COG is copied from, and what it must then equal.
-
-    A source without a CRS is copied by way of a staged file, but still compared with the source itself; a reprojected
-    one can only be compared with the staged file.
-    """
+    """What the COG is made from: the source itself, or a staged file; and what it is reprojected to."""
 
     path: Path
     driver: str
     crs: CRS | None  # that the COG will have
-    equals: Path
-    equals_driver: str
+    assigned: bool = False  # the source has none: `crs` was given with the request
+    target: CRS | None = None  # reproject to it
+
+    def open(self, threads: int) -> Any:
+        """Open it; GDAL decodes the blocks of a GeoTIFF with several threads, which costs more than it gains where there is nothing to decode."""
+        compressed = self.driver == "GTiff" and tiff.read_layout(self.path).directories[0].compression != tiff.UNCOMPRESSED
+        return gdal.open_raster(self.path, self.driver, **({"NUM_THREADS": threads} if compressed else {}))
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """One conversion: what does not change on its way."""
+
+    request: ConvertRequest
+    info: RasterInfo
+    profile: Profile
+    work: Path  # a private directory
+    notes: list[str]
+    log: gdal.Log
+
+    @property
+    def made(self) -> Path:
+        """The COG before it is published."""
+        return self.work / "cog.tif"
+
+    @property
+    def name(self) -> str:
+        """Of the source."""
+        return self.info.path.name
+
+    def progress(self, part: float) -> None:
+        """Say how far it is."""
+        if self.request.progress:
+            Path(self.request.progress).write_text(f"{part:.4f}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Proof:
+    """What is known of a COG that was compared with its source."""
+
+    measurement: Measurement
+    loss: Loss | None = None
+    passed_through: bool = False
 
 
 def convert(request: ConvertRequest) -> ConvertReport:
@@ -80,16 +114,14 @@ def convert(request: ConvertRequest) -> ConvertReport:
     destination = Path(request.destination)
     with gdal.session() as log, _private_directory(destination.parent) as work:
         info = inspect(Path(request.source))
-        profile = choose_profile(info, request.profile)
-        notes: list[str] = []
+        task = _Task(request, info, choose_profile(info, request.profile), work, [], log)
+        if request.profile and task.profile.name != request.profile:
+            task.notes.append(f"the profile {request.profile} does not suit its pixels; written as {task.profile.name}")
         _refuse_damage(info, request.threads)
-        origin = _origin(info, request, work, notes)
-        made = work / "cog.tif"
-        _write(origin, made, info, profile, request.threads)
-        notes += _left_behind(made, info)
-        report = _proven(info, origin, made, profile, notes, log)
+        origin = _origin(task)
+        report = _described(task, _make(task, origin))
         if request.thumbnail:
-            with gdal.open_raster(made) as cog:
+            with gdal.open_raster(task.made) as cog:
                 write_thumbnail(cog, info.kind, work / "thumbnail.png")
         report = report.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
         _publish(work, request)
@@ -129,63 +161,205 @@ def _refuse_damage(info: RasterInfo, threads: int) -> None:
         raise gdal.unreadable(info.path, info.driver, "; ".join(wrong))
 
 
-def _origin(info: RasterInfo, request: ConvertRequest, work: Path, notes: list[str]) -> _Origin:
-    """The source itself where it can be copied as it is; else a staged GeoTIFF with another CRS."""
+def _origin(task: _Task) -> _Origin:
+    """The source itself where it can be copied as it is; else a staged GeoTIFF in another CRS."""
+    request, info = task.request, task.info
     given = parse_crs(request.source_crs) if request.source_crs else None
-    target = parse_crs(request.target_crs) if request.target_crs else None
-    if info.georeferencing is None:
+    target = _target(request)
+    if info.georeferencing is None and (request.require_crs or target):
         raise GeoAssetsError(
             "RASTER_UNSUPPORTED",
-            f"{info.path.name} does not say where its pixels lie: no transform, ground control points or RPCs",
+            f"{task.name} does not say where its pixels lie: no transform, ground control points or RPCs",
             remedy="upload its world file beside it, or georeference it first, for example with: gdal_translate -a_ullr",
         )
     needs_crs = info.crs is None and info.georeferencing is not Georeferencing.RPCS
     if needs_crs and given is None:
-        raise GeoAssetsError("RASTER_NO_CRS", f"{info.path.name} does not say in which CRS its coordinates are")
+        if request.require_crs or target:
+            raise GeoAssetsError("RASTER_NO_CRS", f"{task.name} does not say in which CRS its coordinates are")
+        task.notes.append("it has no CRS: nobody can place it (give one with --source-crs)")
     if given and not needs_crs and not same_crs(given, info.crs):
-        notes.append(f"source_crs {request.source_crs} is not used: the file has a CRS of its own")
-    origin = _Origin(info.path, info.driver, info.crs, info.path, info.driver)
+        task.notes.append(f"source_crs {request.source_crs} is not used: the file has a CRS of its own")
+    origin = _Origin(info.path, info.driver, info.crs)
     if needs_crs and given:
-        origin = _with_crs(origin, given, work / "assigned.tif", request.threads)
-    if target and not same_crs(target, origin.crs):
-        origin = _warped(origin, info, target, work / "warped.tif", request.threads)
-    elif info.georeferencing is not Georeferencing.TRANSFORM:
-        notes.append("its place is approximate (ground control points or RPCs): submit with target_crs to have it rectified")
+        origin = replace(origin, crs=given, assigned=True)
+    if target and (request.resolution or request.web_tiles or not same_crs(target, origin.crs)):
+        return replace(origin, target=target)
+    if info.georeferencing in {Georeferencing.GCPS, Georeferencing.RPCS}:
+        task.notes.append("its place is approximate (ground control points or RPCs): submit with target_crs to have it rectified")
     return origin
 
 
-def _with_crs(origin: _Origin, crs: CRS, path: Path, threads: int) -> _Origin:
-    """A copy that has this CRS; pixels and everything else untouched."""
-    options = {"TILED": "YES", "COMPRESS": "ZSTD", "ZSTD_LEVEL": "1", "BIGTIFF": "IF_SAFER", "NUM_THREADS": str(threads)}
-    with gdal.reading(origin.path, origin.driver), gdal.open_raster(origin.path, origin.driver) as dataset:
+def _target(request: ConvertRequest) -> CRS | None:
+    """The CRS to reproject to."""
+    if request.web_tiles and request.target_crs not in {None, WEB_CRS}:
+        raise GeoAssetsError("INVALID_PARAMETERS", f"web tiles are in {WEB_CRS}, not in {request.target_crs}", remedy="leave one out")
+    if request.resolution and not (request.target_crs or request.web_tiles):
+        raise GeoAssetsError("INVALID_PARAMETERS", "a resolution is in units of target_crs, which is missing", remedy="give target_crs")
+    name = WEB_CRS if request.web_tiles else request.target_crs
+    return parse_crs(name) if name else None
+
+
+def _with_crs(task: _Task, origin: _Origin) -> _Origin:
+    """A copy that has the CRS that is given; pixels and everything else untouched."""
+    path = task.work / "assigned.tif"
+    options = {"TILED": "YES", "COMPRESS": "ZSTD", "ZSTD_LEVEL": "1", "BIGTIFF": "IF_SAFER", "NUM_THREADS": str(task.request.threads)}
+    with gdal.reading(task.info.path, task.info.driver), gdal.open_raster(origin.path, origin.driver) as dataset:
         rasterio.shutil.copy(dataset, path, driver="GTiff", **options)
-    with rasterio.open(path, "r+", driver="GTiff") as staged:
-        if staged.gcps[0]:
-            staged.gcps = (staged.gcps[0], crs)
-        else:
-            staged.crs = crs
-    return replace(origin, path=path, driver="GTiff", crs=crs)
+    onepass.assign_crs(path, origin.crs)
+    return replace(origin, path=path, driver="GTiff", assigned=False)
 
 
-def _warped(origin: _Origin, info: RasterInfo, target: CRS, path: Path, threads: int) -> _Origin:
-    with gdal.reading(info.path, info.driver), gdal.open_raster(origin.path, origin.driver) as dataset:
-        refuse_off_earth(dataset, info.path.name)
-        warp(dataset, info, target, path, threads)
-    return _Origin(path, "GTiff", target, path, "GTiff")
+def _make(task: _Task, origin: _Origin) -> _Proof:
+    """Write the COG and prove it, by the one-pass writer where it can, else by GDAL's driver; returns what its pixels measure.
+
+    Raises:
+        GeoAssetsError: COG_VALIDATION_FAILED; UNREADABLE; INVALID_CRS; RASTER_UNSUPPORTED; DISK_FULL.
+    """
+    if origin.target:
+        return _reprojected(task, origin, origin.target)
+    if proof := _passed_through(task, origin):
+        return proof
+    with origin.open(task.request.threads) as dataset:
+        if origin.crs or task.info.georeferencing is Georeferencing.RPCS:
+            refuse_off_earth(dataset, task.name, origin.crs)
+        if onepass.suits(dataset, task.info, task.profile):
+            with gdal.reading(task.info.path, task.info.driver):
+                codec = onepass.choose_by_trial(dataset, task.profile)
+            if codec:
+                return _in_one_pass(task, origin, dataset, codec, dataset)
+    return _by_gdal(task, origin)
 
 
-def _write(origin: _Origin, made: Path, info: RasterInfo, profile: Profile, threads: int) -> None:
-    """Write the COG; where that fails, find out whose fault it is."""
+def _reprojected(task: _Task, origin: _Origin, target: CRS) -> _Proof:
+    """The view of the source in another CRS goes through the one-pass writer as it is; else by way of a staged file."""
+    origin = _with_crs(task, origin) if origin.assigned else origin
+    staged = task.work / "warped.tif"
+    with origin.open(task.request.threads) as dataset:
+        refuse_off_earth(dataset, task.name)
+        with gdal.reading(task.info.path, task.info.driver), warped(dataset, task.info, target, task.request) as view:
+            there = _Origin(staged, "GTiff", target)
+            if (
+                not needs_mask(dataset)
+                and onepass.suits(view, task.info, task.profile)
+                and (codec := onepass.choose_by_trial(view, task.profile))
+            ):
+                outline(dataset, view, staged)
+                with gdal.open_raster(staged) as one_pixel:
+                    return _in_one_pass(task, there, view, codec, one_pixel)
+            materialise(dataset, view, staged)
+    return _by_gdal(task, there)
+
+
+def _passed_through(task: _Task, origin: _Origin) -> _Proof | None:
+    """The source itself where it is a good COG already: lossless or not, it is copied byte for byte. None where it is not.
+
+    Good is what validates, lies as it should, fits the profile that is asked for (any where none is) and has overviews that are
+    those of its pixels.
+    """
+    alone = not any(p.name != task.name for p in task.info.path.parent.iterdir() if p.name.lower().startswith(task.info.path.stem.lower()))
+    if origin.path != task.info.path or origin.assigned or task.info.driver != "GTiff" or not alone:
+        return None
+    layout = tiff.read_layout(task.info.path)
+    if not layout.ghost or (task.request.profile and layout.directories[0].compression != tiff.CODES.get(task.profile.compress)):
+        return None
+    if structure(task.info.path):
+        return None
+    hashes, problems = level_hashes(task.info.path, task.request.threads, first_level=1)
+    problems += stale_overviews(task.info.path)
+    if problems or task.log.messages:
+        return None
+    shutil.copyfile(task.info.path, task.made)
+    with gdal.reading(task.info.path, task.info.driver), gdal.open_raster(task.made) as cog:
+        if origin.crs:
+            refuse_off_earth(cog, task.name)
+        measurement = Measurement.of(cog)
+        for piece in pieces(cog):
+            for tile in measure_piece(cog, piece, cog.read(list(piece.bands), window=piece.window), own_mask(cog, piece.window)):
+                measurement.add(tile)
+    if problems := stamp_problems(task.made, [measurement.sha256(), *hashes]):
+        raise gdal.unreadable(task.info.path, "GTiff", "; ".join(problems))
+    return _Proof(measurement, passed_through=True)
+
+
+def _in_one_pass(task: _Task, origin: _Origin, dataset: Any, codec: Codec, described: Any) -> _Proof:
+    """Write the pixels of one dataset with the metadata of another: itself, or its outline."""
+    threads = task.request.threads
+    with onepass.Pyramid(dataset, codec, task.work, threads) as pyramid:
+        with gdal.reading(task.info.path, task.info.driver):
+            pyramid.run(task.progress)
+        with _writing(task, origin):
+            crs = origin.crs if origin.assigned else None
+            header = onepass.skeleton(described, task.work, task.profile, _metadata_options(task.info, origin), crs)
+            pyramid.save(task.made, header)
+        expected, measurement = pyramid.hashes(), pyramid.measurement
+    hashes, problems = level_hashes(task.made, threads)
+    wrong = [str(level) for level, (ours, theirs) in enumerate(zip(hashes, expected, strict=False)) if ours != theirs]
+    if wrong or len(hashes) != len(expected):
+        problems.append(f"the pixels of level {', '.join(wrong) or 'none'} are not what was written")
+    with gdal.open_raster(task.made) as cog:
+        _refuse_a_crs_that_a_tiff_cannot_hold(task.name, origin, cog)
+        raise_for(
+            task.name, [*_structure(task), *problems, *metadata_differences(described, cog, origin.crs, outline=described is not dataset)]
+        )
+        task.notes.extend(lost_metadata(described, cog))
+    return _Proof(measurement)
+
+
+def _by_gdal(task: _Task, origin: _Origin) -> _Proof:
+    equals = origin  # a source without a CRS is copied by way of a staged file, but compared with itself
+    origin = _with_crs(task, origin) if origin.assigned else origin
+    with _writing(task, origin), gdal.open_raster(origin.path, origin.driver) as dataset:
+        options = {**task.profile.options(task.request.threads), **_metadata_options(task.info, origin)}
+        rasterio.shutil.copy(dataset, task.made, driver="COG", **options)
+    task.notes.extend(_left_behind(task.made, task.info))
+    overview_hashes, problems = level_hashes(task.made, task.request.threads, first_level=1)
+    with (
+        gdal.reading(task.info.path, task.info.driver),
+        gdal.open_raster(equals.path, equals.driver) as source,
+        gdal.open_raster(task.made) as cog,
+    ):
+        measurement = Measurement.of(cog)
+        loss = None if task.profile.lossless else Loss(task.profile.max_error, task.profile.min_psnr)
+        problems += compare(source, cog, crs=origin.crs, measurement=measurement, loss=loss)
+        if damage := task.log.damage():
+            raise gdal.unreadable(task.info.path, task.info.driver, damage)
+        _refuse_a_crs_that_a_tiff_cannot_hold(task.name, origin, cog)
+        task.notes.extend(lost_metadata(source, cog))
+    raise_for(task.name, problems)
+    cogfile.restamp(task.made, measurement.sha256(), overview_hashes)
+    raise_for(task.name, _structure(task))
+    return _Proof(measurement, loss)
+
+
+def _structure(task: _Task) -> list[str]:
     try:
-        with gdal.open_raster(origin.path, origin.driver) as dataset:
-            refuse_off_earth(dataset, info.path.name)
-            rasterio.shutil.copy(dataset, made, driver="COG", **profile.options(threads), **_metadata_options(info, origin))
+        return structure(task.made)
+    except tiff.LayoutError as error:
+        return [str(error)]
+
+
+@contextmanager
+def _writing(task: _Task, origin: _Origin) -> Iterator[None]:
+    """Where writing fails, find out whose fault it is."""
+    try:
+        yield
     except gdal.GDAL_ERRORS as error:
-        _refuse_unreadable_pixels(origin, info)
-        why = gdal.reason(error, made)
+        _refuse_unreadable_pixels(origin, task.info)
+        why = gdal.reason(error, task.made)
         if any(words in why for words in _DISK_FULL):
-            raise GeoAssetsError("DISK_FULL", f"no room for the COG of {info.path.name}: {why}") from error
-        raise GeoAssetsError("INTERNAL", f"GDAL could not write the COG of {info.path.name}: {why}") from error
+            raise GeoAssetsError("DISK_FULL", f"no room for the COG of {task.name}: {why}") from error
+        raise GeoAssetsError("INTERNAL", f"GDAL could not write the COG of {task.name}: {why}") from error
+
+
+def _described(task: _Task, proof: _Proof) -> ConvertReport:
+    if damage := task.log.damage():
+        raise gdal.unreadable(task.info.path, task.info.driver, damage)
+    with gdal.open_raster(task.made) as cog:
+        report = describe(task.info, cog, task.profile, proof.measurement)
+    update: dict[str, Any] = {"warnings": (*report.warnings, *task.notes, *task.log.messages), "passed_through": proof.passed_through}
+    if proof.loss:
+        update["max_error"] = proof.loss.largest
+    return report.model_copy(update=update)
 
 
 def _metadata_options(info: RasterInfo, origin: _Origin) -> dict[str, str]:
@@ -229,33 +403,6 @@ def _held_by(extra: Path) -> str:
     return " and ".join(held) or f"what is in its {extra.suffix} file"
 
 
-def _proven(info: RasterInfo, origin: _Origin, made: Path, profile: Profile, notes: list[str], log: gdal.Log) -> ConvertReport:
-    """Validate and describe the COG.
-
-    Raises:
-        GeoAssetsError: COG_VALIDATION_FAILED; UNREADABLE, a decoder warned of damage.
-    """
-    name = info.path.name
-    try:
-        raise_for(name, structure(made) + undecodable(made, first_level=1))
-    except tiff.LayoutError as error:
-        raise GeoAssetsError("COG_VALIDATION_FAILED", f"the COG of {name} is not right: {error}") from error
-    with (
-        gdal.reading(info.path, info.driver),
-        gdal.open_raster(origin.equals, origin.equals_driver) as source,
-        gdal.open_raster(made) as cog,
-    ):
-        measurement = Measurement(cog)
-        problems = compare(source, cog, crs=origin.crs, measurement=measurement)
-        if damage := log.damage():
-            raise gdal.unreadable(info.path, info.driver, damage)
-        _refuse_a_crs_that_a_tiff_cannot_hold(name, origin, cog)
-        raise_for(name, problems)
-        notes = [*notes, *lost_metadata(source, cog)]
-        report = _report(info, cog, profile, measurement)
-    return report.model_copy(update={"warnings": (*report.warnings, *notes, *log.messages)})
-
-
 def _refuse_a_crs_that_a_tiff_cannot_hold(name: str, origin: _Origin, cog: Any) -> None:
     """Not every WKT has GeoTIFF keys: what was read back is another CRS then, and coordinates would be off by some metres."""
     if not same_crs(origin.crs, dataset_crs(cog)):
@@ -268,102 +415,3 @@ def _refuse_a_crs_that_a_tiff_cannot_hold(name: str, origin: _Origin, cog: Any) 
 
 def _name(crs: CRS | None) -> str:
     return crs.to_string()[:80] if crs else "none"
-
-
-def _report(info: RasterInfo, cog: Any, profile: Profile, measurement: Measurement) -> ConvertReport:
-    made = Path(cog.name)
-    crs = dataset_crs(cog)
-    outline = footprint(cog, info.path.name)
-    with made.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    statistics = measurement.statistics()
-    warnings = _stale_statistics(cog, statistics)
-    return ConvertReport(
-        driver=info.driver,
-        profile=profile.name,
-        kind=info.kind,
-        georeferencing=georeferencing(cog) or Georeferencing.TRANSFORM,
-        width=cog.width,
-        height=cog.height,
-        count=cog.count,
-        dtypes=dtype_names(cog),
-        nodata=_json_number(cog.nodata, info.dtype),
-        epsg=epsg(crs),
-        crs_wkt2=wkt2(crs),
-        projjson=projjson(crs),
-        transform=tuple(cog.transform)[:6],
-        bbox=native_bounds(cog),
-        footprint=outline.geometry,
-        bbox_4326=outline.bbox,
-        bands=tuple(_band(cog, band, s) for band, s in zip(cog.indexes, statistics, strict=True)),
-        resolution=resolution(cog),
-        gsd=gsd(cog),
-        datetime=info.captured,
-        bytes=made.stat().st_size,
-        sha256=sha256,
-        pixels_sha256=measurement.sha256(),
-        warnings=(*warnings, *(["no pixel is valid"] if outline.empty else [])),
-        seconds=0,
-        software=_software(),
-    )
-
-
-def _band(cog: Any, band: int, statistics: BandStatistics) -> BandReport:
-    description, unit = cog.descriptions[band - 1], cog.units[band - 1]
-    return BandReport(
-        name=description or f"b{band}",
-        description=description or None,
-        unit=unit or None,
-        scale=cog.scales[band - 1],
-        offset=cog.offsets[band - 1],
-        colorinterp=cog.colorinterp[band - 1].name,
-        minimum=statistics.minimum,
-        maximum=statistics.maximum,
-        mean=statistics.mean,
-        stddev=statistics.stddev,
-        valid_percent=statistics.valid_percent,
-    )
-
-
-def _stale_statistics(cog: Any, statistics: Sequence[BandStatistics]) -> list[str]:
-    """Whether STATISTICS_ items came with the source that are not true of its valid pixels; readers show them as if they were."""
-    stale = [str(band) for band, true in zip(cog.indexes, statistics, strict=True) if _is_stale(cog.tags(band), true)]
-    return [f"the statistics that band {', '.join(stale)} brought along are not those of its valid pixels"] if stale else []
-
-
-def _is_stale(tags: dict[str, str], true: BandStatistics) -> bool:
-    if true.minimum is None or true.maximum is None:
-        return False
-    slack = _STALE * max(float(true.maximum) - float(true.minimum), 1e-9)
-    for item, value in (("MINIMUM", true.minimum), ("MAXIMUM", true.maximum), ("MEAN", true.mean), ("STDDEV", true.stddev)):
-        try:
-            claimed = float(tags[f"STATISTICS_{item}"])
-        except (KeyError, ValueError):
-            continue
-        if value is not None and not abs(claimed - value) <= slack:
-            return True
-    return False
-
-
-def _json_number(value: float | None, dtype: str) -> NoData | None:
-    if value is None:
-        return None
-    if value != value:  # noqa: PLR0124 - NaN
-        return "nan"
-    if value in {float("inf"), float("-inf")}:
-        return "inf" if value > 0 else "-inf"
-    return int(value) if "int" in dtype and not dtype.startswith("complex") and value == int(value) else float(value)
-
-
-def _software() -> dict[str, str]:
-    from importlib.metadata import version
-
-    import pyproj
-
-    return {
-        "geo_assets": version("geo_assets"),
-        "rasterio": rasterio.__version__,
-        "gdal": rasterio.__gdal_version__,
-        "proj": pyproj.proj_version_str,
-        "rio_cogeo": version("rio-cogeo"),
-    }

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from rasterio.crs import CRS
 from rasterio.features import shapes
 from shapely.affinity import scale, translate
 from shapely.geometry import MultiPolygon, Polygon, box, mapping, shape
@@ -91,13 +92,13 @@ def footprint(cog: Any, name: str) -> Footprint:
     raise GeoAssetsError("INVALID_CRS", f"{name} does not lie on the Earth: its CRS does not fit its coordinates")
 
 
-def refuse_off_earth(dataset: Any, name: str) -> None:
+def refuse_off_earth(dataset: Any, name: str, crs: CRS | None = None) -> None:
     """Refuse a grid whose coordinates are not such of its CRS, before any work is done on it.
 
     Raises:
         GeoAssetsError: INVALID_CRS.
     """
-    _leaves_earth(PixelToLonLat(dataset), dataset, name)
+    _leaves_earth(PixelToLonLat(dataset, crs), dataset, name)
 
 
 def _leaves_earth(to_lonlat: PixelToLonLat, dataset: Any, name: str) -> bool:

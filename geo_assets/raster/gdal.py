@@ -107,6 +107,11 @@ def session() -> Iterator[Log]:
         logger.propagate = propagate
 
 
+def enter_thread() -> None:
+    """The settings of `session` for a new thread: GDAL's are those of one thread. It ends with them."""
+    rasterio.Env(**_OPTIONS).__enter__()
+
+
 def open_raster(path: Path | str, driver: str = "GTiff", **options: Any) -> Any:
     """`rasterio.open` for reading, with one named driver; a Path, so that no part of a name is taken for a URL.
 

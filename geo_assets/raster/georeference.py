@@ -156,11 +156,12 @@ def gsd(dataset: Any) -> float | None:
 class PixelToLonLat:
     """From pixel coordinates (column, row; 0, 0 is the outer corner of the first pixel) to EPSG:4326."""
 
-    def __init__(self, dataset: Any) -> None:
+    def __init__(self, dataset: Any, crs: CRS | None = None) -> None:
+        """`crs` is for a dataset that has none of its own."""
         self._how = georeferencing(dataset)
         self._transform = dataset.transform
         self._gcps, self._rpcs = dataset.gcps[0], dataset.rpcs
-        crs = dataset_crs(dataset)
+        crs = crs or dataset_crs(dataset)
         self.geographic = bool(crs and crs.is_geographic) and self._how is Georeferencing.TRANSFORM
         self._to_4326 = _transformer(crs) if crs else None
 

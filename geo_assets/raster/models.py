@@ -54,7 +54,14 @@ class ConvertRequest(Model):
     source_crs: str | None = Field(None, description="authority:code; given to a source that has no CRS, pixels untouched")
     target_crs: str | None = Field(None, description="authority:code; the COG is reprojected to it")
     profile: str | None = Field(None, description="a name of `profiles.PROFILES`; None is the default one")
+    resolution: float | None = Field(None, gt=0, allow_inf_nan=False, description="size of a pixel in units of target_crs")
+    resampling: str | None = Field(None, description="a name of `reproject.RESAMPLING`; by the kind of pixels where not given")
+    web_tiles: bool = Field(
+        False, description="on the grid of web map tiles, EPSG:3857, at the zoom level nearest to the source's resolution"
+    )
     threads: int = Field(1, ge=1)
+    require_crs: bool = Field(True, description="refuse what nobody can place; otherwise it is copied with a warning")
+    progress: str | None = Field(None, description="a file that is kept telling which part is done, 0 to 1")
 
 
 class BandReport(Model):
@@ -92,8 +99,8 @@ class ConvertReport(Model):
         description="a, b, c, d, e, f: x = a·column + b·row + c, y = d·column + e·row + f"
     )
     bbox: tuple[Finite, Finite, Finite, Finite] = Field(description="west, south, east, north of the whole grid in the COG's CRS")
-    footprint: dict[str, Any] = Field(description="GeoJSON Polygon or MultiPolygon of the valid data, EPSG:4326 longitude, latitude")
-    bbox_4326: tuple[Finite, Finite, Finite, Finite] = Field(
+    footprint: dict[str, Any] | None = Field(description="GeoJSON Polygon or MultiPolygon of the valid data, EPSG:4326 longitude, latitude")
+    bbox_4326: tuple[Finite, Finite, Finite, Finite] | None = Field(
         description="of the footprint, RFC 7946: west > east where it crosses the antimeridian"
     )
     bands: tuple[BandReport, ...]
@@ -103,6 +110,8 @@ class ConvertReport(Model):
     bytes: int
     sha256: str = Field(description="of the COG's bytes")
     pixels_sha256: str = Field(description="of the COG's level-0 pixels, whatever the codec; see `pixels.py`")
+    max_error: Finite | None = Field(None, description="the largest difference of a valid pixel to the source; None: lossless")
+    passed_through: bool = Field(False, description="the source was such a COG already; the output is the same bytes")
     warnings: tuple[str, ...]
     seconds: Finite
     software: dict[str, str]
@@ -111,6 +120,20 @@ class ConvertReport(Model):
     def crs_wkt(self) -> str:
         """`crs_wkt2`, empty where there is none."""
         return self.crs_wkt2 or ""
+
+
+class ValidateRequest(Model):
+    """Look at a COG of any maker."""
+
+    source: str
+    threads: int = Field(1, ge=1)
+
+
+class ValidateReport(Model):
+    """What is wrong with it; nothing where `problems` is empty."""
+
+    problems: tuple[str, ...]
+    stamped: bool = Field(description="it carries the hash of its pixels, which was compared")
 
 
 class StripRequest(Model):

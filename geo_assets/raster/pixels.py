@@ -4,9 +4,10 @@ Here: reading a dataset from its first pixel to its last within a fixed memory, 
 Not here: comparing two datasets (`validate.py`), overviews.
 
 The hash of pixels does not depend on codec, block size or engine. It is the SHA-256 of the line
-`<dtype> <count> <height> <width>` and a newline, then of every 512 x 512 tile in rows from the top left, cut at the edges;
-of each tile every band in turn, rows from the top, little endian, each NaN as the one quiet NaN of its type;
-then, where the dataset has a mask of its own, the tile's mask as one byte a pixel, 0 or 1.
+`<dtype> <count> <height> <width>` and a newline, then of the SHA-256 of every part: for every 512 x 512 tile in rows from the
+top left, cut at the edges, each band in turn (rows from the top, little endian, each NaN as the one quiet NaN of its type);
+then, where the dataset has a mask of its own, the tile's mask as one byte a pixel, 0 or 1. A hash of hashes, so that tiles
+can be hashed by many threads.
 """
 
 from __future__ import annotations
@@ -42,13 +43,18 @@ class Piece:
     bands: tuple[int, ...]
 
 
-def pieces(dataset: Any) -> Iterator[Piece]:
-    """Windows of whole tiles in the order of the hash: all bands at a time, or one tile at a time where they are too many."""
+def pieces(dataset: Any, tiles: int | None = None) -> Iterator[Piece]:
+    """Windows of whole tiles in the order of the hash: all bands at a time, or one tile at a time where they are too many.
+
+    Args:
+        dataset: an open one.
+        tiles: in a window; as many as fit into `PIECE_BYTES` where not given.
+    """
     itemsize = numpy_dtype(dtype_names(dataset)[0]).itemsize
     tile_bytes = TILE * TILE * itemsize
     at_once = max(1, PIECE_BYTES // tile_bytes)
     bands = tuple(dataset.indexes)
-    across = max(1, at_once // len(bands)) * TILE
+    across = (tiles or max(1, at_once // len(bands))) * TILE
     groups = [bands] if len(bands) <= at_once else [bands[i : i + at_once] for i in range(0, len(bands), at_once)]
     for top in range(0, dataset.height, TILE):
         for left in range(0, dataset.width, across):
@@ -108,22 +114,22 @@ def canonical(values: Pixels) -> Pixels:
     return parts
 
 
-def _moments(values: Pixels) -> tuple[float, float]:
-    """The mean and the sum of squared differences from it. Not with `np.dot`: the threads of BLAS get in each other's way."""
-    if values.dtype in (np.uint8, np.uint16):  # counting is twenty times as fast
-        counts = np.bincount(values.ravel())
-        levels = np.arange(len(counts), dtype=np.float64)
-        mean = float((counts * levels).sum() / values.size)
-        return mean, float((counts * (levels - mean) ** 2).sum())
-    doubles = values.astype(np.float64).ravel()
-    mean = float(doubles.mean())
-    doubles -= mean
-    return mean, float(np.einsum("i,i->", doubles, doubles))
+def _sums_of_bytes(values: NDArray[np.uint8]) -> tuple[int, int]:
+    """The sum and the sum of squares; exact in single precision, whose 24 bits hold the squares of 256 bytes."""
+    rows = np.zeros((-(-values.size // 256), 256), np.float32)
+    rows.ravel()[: values.size] = values
+    return int(rows.sum(axis=1).sum(dtype=np.float64)), int(np.einsum("ij,ij->i", rows, rows).sum(dtype=np.float64))
 
 
-@dataclass
-class _Statistics:
-    """Chan's parallel algorithm: exact to rounding in one pass, whatever the order of magnitude."""
+def _sums_of_shorts(values: NDArray[np.uint16]) -> tuple[int, int]:
+    """The sum and the sum of squares; exact in double precision for a tile, whose 2**18 squares of 32 bits fit into 53."""
+    doubles = values.astype(np.float64)
+    return int(doubles.sum()), int(np.einsum("i,i->", doubles, doubles))
+
+
+@dataclass(slots=True)
+class Sums:
+    """What is known of some pixels of a band. Chan's parallel algorithm: exact to rounding, whatever the order of magnitude."""
 
     total: int = 0
     valid: int = 0
@@ -132,21 +138,31 @@ class _Statistics:
     mean: float = 0.0
     squares: float = 0.0  # the sum of squared differences from the mean
 
-    def update(self, values: Pixels, total: int) -> None:
-        """Take in the valid ones of `total` pixels."""
-        self.total += total
-        if not values.size:
-            return
-        if values.dtype.kind == "c":  # complex numbers have no order
-            self.valid += values.size
-            return
-        low, high = values.min(), values.max()
-        self.minimum = low if self.minimum is None else min(self.minimum, low)
-        self.maximum = high if self.maximum is None else max(self.maximum, high)
-        mean, squares = _moments(values)
-        delta, count = mean - self.mean, self.valid + values.size
-        self.mean += delta * values.size / count
-        self.squares += squares + delta * delta * self.valid * values.size / count
+    @classmethod
+    def of(cls, values: Pixels, total: int) -> Sums:
+        """Of the valid ones of `total` pixels."""
+        if not values.size or values.dtype.kind == "c":  # complex numbers have no order
+            return cls(total, values.size)
+        low, high = values.min().item(), values.max().item()
+        if values.dtype in (np.uint8, np.uint16):
+            first, second = _sums_of_bytes(values.ravel()) if values.dtype == np.uint8 else _sums_of_shorts(values.ravel())
+            return cls(total, values.size, low, high, first / values.size, (values.size * second - first * first) / values.size)
+        doubles = values.astype(np.float64).ravel()
+        mean = float(doubles.mean())
+        doubles -= mean
+        squares = float(np.einsum("i,i->", doubles, doubles))  # not `np.dot`: the threads of BLAS get in each other's way
+        return cls(total, values.size, low, high, mean, squares)
+
+    def add(self, other: Sums) -> None:
+        """Take in those of other pixels."""
+        self.total += other.total
+        count = self.valid + other.valid
+        if other.minimum is not None:
+            self.minimum = other.minimum if self.minimum is None else min(self.minimum, other.minimum)
+            self.maximum = other.maximum if self.maximum is None else max(self.maximum, other.maximum)
+            delta = other.mean - self.mean
+            self.mean += delta * other.valid / count
+            self.squares += other.squares + delta * delta * self.valid * other.valid / count
         self.valid = count
 
 
@@ -161,44 +177,94 @@ class BandStatistics:
     valid_percent: float
 
 
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """How a dataset tells its valid pixels, its own mask aside."""
+
+    nodata: float | None
+    alpha: int | None  # the band, from 1
+
+    @classmethod
+    def of(cls, dataset: Any) -> Validity:
+        """Of an open dataset."""
+        return cls(dataset.nodata, alpha_band(dataset))
+
+    def valid(self, values: Pixels, outer: Bools | None) -> Bools | None:
+        """The valid ones of a band's values, of which `outer` (mask or alpha) leaves some; None where all are."""
+        nodata = is_nodata(values, self.nodata)
+        valid = outer
+        if nodata is not None and nodata.any():
+            valid = ~nodata if valid is None else valid & ~nodata
+        if values.dtype.kind in "fc" and not (finite := np.isfinite(values)).all():
+            valid = finite if valid is None else valid & finite
+        return valid
+
+
+@dataclass(frozen=True, slots=True)
+class TileMeasure:
+    """Hashes and sums of some bands of one tile."""
+
+    bands: tuple[int, ...]
+    digest: bytes
+    sums: tuple[Sums, ...]
+
+
+def measure_tile(
+    data: Pixels, bands: tuple[int, ...], validity: Validity, *, outer: Bools | None = None, mask: Bools | None = None
+) -> TileMeasure:
+    """Measure a tile.
+
+    Args:
+        data: shape (bands, rows, columns).
+        bands: their numbers, from 1.
+        validity: of the dataset.
+        outer: which pixels are valid by the mask or the alpha band.
+        mask: the dataset's own mask, given with its last bands only.
+    """
+    sums = []
+    for band, values in zip(bands, data, strict=True):
+        valid = validity.valid(values, None if band == validity.alpha else outer)
+        sums.append(Sums.of(values if valid is None else values[valid], values.size))
+    return TileMeasure(bands, tile_digest(data, mask), tuple(sums))
+
+
+def tile_digest(data: Pixels, mask: Bools | None) -> bytes:
+    """Hashes of the bands of a tile, and of the dataset's own mask of it."""
+    digests = [hashlib.sha256(canonical(np.ascontiguousarray(values)).view(np.uint8).data).digest() for values in data]
+    if mask is not None:
+        digests.append(hashlib.sha256(np.ascontiguousarray(mask).view(np.uint8).data).digest())
+    return b"".join(digests)
+
+
 @dataclass
 class Measurement:
-    """Hash and statistics of a dataset, fed piece by piece in the order of `pieces`."""
+    """Hash and statistics of a dataset, fed tile by tile in the order of the hash."""
 
-    dataset: Any
+    dtype: str
+    count: int
+    height: int
+    width: int
     _digest: Any = field(init=False)
-    _bands: list[_Statistics] = field(init=False)
+    _bands: list[Sums] = field(init=False)
 
     def __post_init__(self) -> None:
-        d = self.dataset
-        self._digest = hashlib.sha256(f"{dtype_names(d)[0]} {d.count} {d.height} {d.width}\n".encode())
-        self._bands = [_Statistics() for _ in d.indexes]
-        self._alpha = alpha_band(d)
-        self._last = d.indexes[-1]
+        self._digest = hashlib.sha256(f"{self.dtype} {self.count} {self.height} {self.width}\n".encode())
+        self._bands = [Sums() for _ in range(self.count)]
 
-    def update(self, piece: Piece, data: Pixels, mask: Bools | None) -> None:
-        """Take in the values of a piece, shape (bands, rows, columns), and the dataset's own mask of its window."""
-        valid = self._valid(piece, mask)
-        for rows, columns in tiles_of(piece):
-            for band, values in zip(piece.bands, data, strict=True):
-                tile = np.ascontiguousarray(values[rows, columns])
-                self._digest.update(canonical(tile).view(np.uint8))
-                self._measure(band, tile, None if valid is None or band == self._alpha else valid[rows, columns])
-            if mask is not None and piece.bands[-1] == self._last:
-                self._digest.update(np.ascontiguousarray(mask[rows, columns]).view(np.uint8))
+    @classmethod
+    def of(cls, dataset: Any) -> Measurement:
+        """An empty one for an open dataset."""
+        return cls(dtype_names(dataset)[0], dataset.count, dataset.height, dataset.width)
 
-    def _valid(self, piece: Piece, mask: Bools | None) -> Bools | None:
-        if mask is None and self._alpha is not None:
-            return self.dataset.read(self._alpha, window=piece.window) != 0  # type: ignore[no-any-return]
-        return mask
+    def add_digest(self, digest: bytes) -> None:
+        """Take in the next tile where only the hash matters."""
+        self._digest.update(digest)
 
-    def _measure(self, band: int, tile: Pixels, valid: Bools | None) -> None:
-        nodata = is_nodata(tile, self.dataset.nodata)
-        if nodata is not None:
-            valid = ~nodata if valid is None else valid & ~nodata
-        if tile.dtype.kind in "fc" and not (finite := np.isfinite(tile)).all():
-            valid = finite if valid is None else valid & finite
-        self._bands[band - 1].update(tile if valid is None else tile[valid], tile.size)
+    def add(self, tile: TileMeasure) -> None:
+        """Take in the next tile."""
+        self.add_digest(tile.digest)
+        for band, sums in zip(tile.bands, tile.sums, strict=True):
+            self._bands[band - 1].add(sums)
 
     def sha256(self) -> str:
         """The hash of all that was taken in."""
@@ -209,12 +275,29 @@ class Measurement:
         return [_summary(s) for s in self._bands]
 
 
-def _summary(s: _Statistics) -> BandStatistics:
+def measure_piece(dataset: Any, piece: Piece, data: Pixels, mask: Bools | None) -> Iterator[TileMeasure]:
+    """Measure the tiles of a piece that was read from `dataset`, with the dataset's own mask of its window."""
+    validity = Validity.of(dataset)
+    outer = mask
+    if mask is None and validity.alpha is not None:
+        outer = dataset.read(validity.alpha, window=piece.window) != 0
+    last = piece.bands[-1] == dataset.count
+    for rows, columns in tiles_of(piece):
+        yield measure_tile(
+            data[:, rows, columns],
+            piece.bands,
+            validity,
+            outer=None if outer is None else outer[rows, columns],
+            mask=mask[rows, columns] if mask is not None and last else None,
+        )
+
+
+def _summary(s: Sums) -> BandStatistics:
     percent = round(100 * s.valid / s.total, 6) if s.total else 0.0
     if s.minimum is None:
         return BandStatistics(None, None, None, None, percent)
     stddev = math.sqrt(max(0.0, s.squares / s.valid))
-    return BandStatistics(s.minimum.item(), s.maximum.item(), _finite(s.mean), _finite(stddev), percent)
+    return BandStatistics(s.minimum, s.maximum, _finite(s.mean), _finite(stddev), percent)
 
 
 def _finite(value: float) -> float | None:

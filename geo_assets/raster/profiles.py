@@ -1,7 +1,7 @@
-"""COG profiles: the codec, predictor, level and overview method that suit a kind of pixels.
+"""COG profiles: the codec, level, predictor and overview method that suit a purpose and a kind of pixels.
 
-Here: plain data, and the one function that picks a profile. Every profile is lossless.
-Not here: looking at pixels (`inspect.py`), writing files (`cog.py`).
+Here: plain data, and the one function that picks a profile. Lossless unless a profile says how far it may be off.
+Not here: looking at pixels (`inspect.py`), writing files (`cog.py`), the level by trial (`codecs.py`).
 """
 
 from __future__ import annotations
@@ -19,18 +19,24 @@ class Profile:
 
     name: str
     compress: str
-    level: int | None = None  # None: the codec's default in GDAL
+    level: int | None = None  # None: by trial, or the codec's default in GDAL
     predictor: str = "NO"  # NO, STANDARD (differences of integers) or FLOATING_POINT (bytes of floats, sorted)
     overview_resampling: str = "AVERAGE"
     block_size: int = 512  # pixels; GDAL's COG default, one range request per tile at web zooms
     sparse: bool = False  # blocks of nothing but nodata are not stored
+    quality: int | None = None  # of WEBP, 1 to 100
+    max_error: float | None = None  # in stored units, of every pixel; None: see `min_psnr`
+    min_psnr: float | None = None  # decibels over all valid pixels
+
+    @property
+    def lossless(self) -> bool:
+        """Whether every pixel must be equal to the source's."""
+        return self.max_error is None and self.min_psnr is None
 
     def options(self, threads: int = 1) -> dict[str, str]:
         """Creation options of GDAL's COG driver."""
         options = {
             "COMPRESS": self.compress,
-            "PREDICTOR": self.predictor,
-            "OVERVIEW_PREDICTOR": self.predictor,  # NO otherwise
             "OVERVIEWS": "IGNORE_EXISTING",  # those of the source may be stale
             "OVERVIEW_RESAMPLING": self.overview_resampling,
             "BLOCKSIZE": str(self.block_size),
@@ -38,18 +44,28 @@ class Profile:
             "SPARSE_OK": "YES" if self.sparse else "NO",
             "NUM_THREADS": str(threads),
         }
+        if self.lossless:
+            options |= {"PREDICTOR": self.predictor, "OVERVIEW_PREDICTOR": self.predictor}  # NO otherwise
         if self.level is not None:
             options["LEVEL"] = str(self.level)
+        if self.quality is not None:
+            options |= {"QUALITY": str(self.quality), "OVERVIEW_QUALITY": str(self.quality)}
+        if self.max_error is not None:
+            options["MAX_Z_ERROR"] = str(self.max_error)
         return options
 
 
-DEFAULT = "default"
+#: What is written where nobody asks for anything: every client reads it, and each block carries a checksum.
+DEFAULT = "web"
 
 PROFILES: dict[str, Profile] = {
     p.name: p
     for p in (
-        Profile(DEFAULT, "DEFLATE"),  # every client reads it, and it carries a checksum
-        Profile("analysis", "ZSTD", level=1),  # half the time of the default at its size; geotiff.js before 3 cannot read it
+        Profile(DEFAULT, "DEFLATE"),
+        Profile("analysis", "ZSTD"),  # faster to write and to read; geotiff.js before 3 cannot
+        Profile("archive", "ZSTD", level=17),  # the smallest lossless; some thirty times the time. LINZ's choice for its archive
+        Profile("visual", "WEBP", quality=90, min_psnr=32.0),  # pictures for people, a fifth of the size
+        Profile("dem", "LERC_ZSTD", max_error=0.001),  # a millimetre where the unit is metres: far below any sensor's noise
     )
 }
 
@@ -69,14 +85,25 @@ _UNPREDICTABLE = frozenset({PixelKind.CATEGORICAL, PixelKind.MASK, PixelKind.COM
 def choose_profile(info: RasterInfo, name: str | None = None) -> Profile:
     """The profile of this name (default: `DEFAULT`), suited to what `info` says of the pixels.
 
+    Where a lossy profile does not suit them, the default one is taken: a submission of mixed files names one profile for all.
+
     Raises:
         GeoAssetsError: INVALID_PARAMETERS, there is no profile of this name.
     """
-    try:
-        profile = PROFILES[name or DEFAULT]
-    except KeyError:
-        raise GeoAssetsError("INVALID_PARAMETERS", f"there is no profile {name!r}; there are {', '.join(PROFILES)}") from None
+    if (name or DEFAULT) not in PROFILES:
+        raise GeoAssetsError("INVALID_PARAMETERS", f"there is no profile {name!r}; there are {', '.join(PROFILES)}")
+    profile = PROFILES[name or DEFAULT]
+    if not _suits(profile, info):
+        profile = PROFILES[DEFAULT]
     return replace(profile, predictor=_predictor(info), overview_resampling=_overview_resampling(info), sparse=_sparse(info))
+
+
+def _suits(profile: Profile, info: RasterInfo) -> bool:
+    if profile.name == "visual":  # a lossy nodata value is a speckled edge
+        return info.kind is PixelKind.IMAGERY and info.dtype == "uint8" and info.count in {3, 4} and info.nodata is None and not info.nbits
+    if profile.name == "dem":
+        return info.kind is PixelKind.CONTINUOUS and info.dtype in {"float32", "float64"}
+    return True
 
 
 def _predictor(info: RasterInfo) -> str:

@@ -1,16 +1,21 @@
-"""Reprojection to another CRS, once, into a plain GeoTIFF from which the COG is then copied.
+"""Reprojection to another CRS: a warped view of a dataset, and where that needs a mask, a plain GeoTIFF of it.
 
-Here: `warp` and the choice of its resampling. Not here: the COG (`cog.py`).
+Here: `warped`, the choice of its grid and resampling, `outline` (its metadata) and `materialise`. Not here: the COG (`cog.py`).
 
-GDAL's COG driver on a `WarpedVRT` would warp twice, once for the overviews. Where a source marks its invalid pixels by nothing
-(no nodata, mask or alpha), the result has a mask: the corners of a turned image are not black data.
+A view is read once, strip by strip: GDAL's COG driver on a `WarpedVRT` would warp twice, once for the overviews. Where a source
+marks its invalid pixels by nothing (no nodata, mask or alpha), the result has a mask: the corners of a turned image are not
+black data.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from affine import Affine
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.vrt import WarpedVRT
@@ -20,7 +25,7 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.raster import gdal
 from geo_assets.raster.georeference import dataset_crs, georeferencing
 from geo_assets.raster.inspect import MAX_SIDE, RasterInfo, dtype_names, numpy_dtype
-from geo_assets.raster.models import Georeferencing, PixelKind
+from geo_assets.raster.models import ConvertRequest, Georeferencing, PixelKind
 from geo_assets.raster.pixels import alpha_band, pieces
 
 #: An interpolated class is a class that is not there.
@@ -32,11 +37,19 @@ _RESAMPLING: dict[PixelKind, Resampling] = {
     PixelKind.COMPLEX: Resampling.nearest,
 }
 
+#: What may be asked for; of codes only what does not make new ones.
+RESAMPLING = ("nearest", "bilinear", "cubic", "cubic_spline", "lanczos", "average", "mode", "min", "max", "med")
+_OF_CODES = ("nearest", "mode")
+
+#: Web map tiles (OGC WebMercatorQuad): metres from the origin to the edge of the world, and pixels of a tile.
+WEB_CRS = "EPSG:3857"
+_WEB_EDGE, _WEB_TILE = math.pi * 6378137.0, 256
+
 #: A grid that grows by more than this has met the edge of a projection.
 _MAX_GROWTH = 100
 
 #: MB that GDAL's warper may hold; 512 and more gave wrong pixels at the antimeridian (gdal#12106).
-_WARP_MEMORY_MB = 64
+_WARP_MEMORY_MB = 256
 
 #: A pixel whose alpha is below this is more outside than inside.
 _HALF = 128
@@ -52,26 +65,97 @@ _STAGED = {
 }
 
 
-def warp(dataset: Any, info: RasterInfo, target: CRS, path: Path, threads: int) -> None:
-    """Write `dataset` in the CRS `target` to `path`.
+@contextmanager
+def warped(dataset: Any, info: RasterInfo, target: CRS, request: ConvertRequest) -> Iterator[Any]:
+    """A view of `dataset` in the CRS `target`, on the grid that the request asks for.
 
     Raises:
-        GeoAssetsError: RASTER_UNSUPPORTED, INVALID_CRS, TOO_LARGE.
+        GeoAssetsError: RASTER_UNSUPPORTED, INVALID_CRS, INVALID_PARAMETERS, TOO_LARGE.
     """
     _refuse_what_cannot_be_warped(info)
-    _refuse_an_absurd_grid(dataset, info, target)
-    with_alpha = info.nodata is None and alpha_band(dataset) is None
     options = {
         "src_crs": dataset_crs(dataset),
         "crs": target,
-        "resampling": _RESAMPLING[info.kind],
-        "add_alpha": with_alpha,
-        "num_threads": threads,
+        "resampling": _resampling(info, request.resampling),
+        "add_alpha": needs_mask(dataset),
+        "num_threads": request.threads,
         "warp_mem_limit": _WARP_MEMORY_MB,
+        **_grid(dataset, info, target, request),
     }
-    with WarpedVRT(dataset, **options) as warped, gdal.create(path, _profile(dataset, warped, target)) as out:
+    with WarpedVRT(dataset, **options) as view:
+        yield view
+
+
+def needs_mask(dataset: Any) -> bool:
+    """Whether nothing in the pixels would tell the corners of a turned image from data."""
+    return dataset.nodata is None and alpha_band(dataset) is None
+
+
+def _resampling(info: RasterInfo, name: str | None) -> Resampling:
+    if name is None:
+        return _RESAMPLING[info.kind]
+    if name not in RESAMPLING:
+        raise GeoAssetsError("INVALID_PARAMETERS", f"there is no resampling {name[:40]!r}; there are {', '.join(RESAMPLING)}")
+    if info.kind in {PixelKind.CATEGORICAL, PixelKind.MASK} and name not in _OF_CODES:
+        return _RESAMPLING[info.kind]
+    return Resampling[name]
+
+
+def _grid(dataset: Any, info: RasterInfo, target: CRS, request: ConvertRequest) -> dict[str, Any]:
+    """Transform and size, where they are not GDAL's own choice (the diagonal keeps its number of pixels).
+
+    That choice must be left to `WarpedVRT`: one that is given a transform forgets the ground control points of its source,
+    and is black.
+    """
+    asked = request.resolution is not None or request.web_tiles
+    if asked and info.georeferencing is Georeferencing.GCPS:
+        raise GeoAssetsError(
+            "INVALID_PARAMETERS",
+            f"{info.path.name} is placed by ground control points; it is reprojected on a grid of GDAL's choice only",
+            remedy="submit with target_crs alone, then once more with the result",
+        )
+    resolution = (request.resolution, request.resolution) if request.resolution else None
+    bounds = dict(zip(("left", "bottom", "right", "top"), dataset.bounds, strict=True))
+    where = {"gcps": dataset.gcps[0]} if georeferencing(dataset) is Georeferencing.GCPS else bounds
+    try:
+        transform, width, height = calculate_default_transform(
+            dataset_crs(dataset), target, dataset.width, dataset.height, resolution=resolution, **where
+        )
+    except gdal.GDAL_ERRORS as error:
+        why = gdal.reason(error, info.path)
+        raise GeoAssetsError("INVALID_CRS", f"{info.path.name} cannot be reprojected to {target.to_string()[:60]}: {why}") from error
+    if request.web_tiles:
+        transform, width, height = _on_web_tiles(transform, width, height)
+    if max(width, height) > MAX_SIDE or width * height > _MAX_GROWTH * max(dataset.width * dataset.height, 1 << 16):
+        raise GeoAssetsError("TOO_LARGE", f"{info.path.name} would have {width:,} x {height:,} pixels in {target.to_string()[:60]}")
+    return {"transform": transform, "width": width, "height": height} if asked else {}
+
+
+def _on_web_tiles(transform: Affine, width: int, height: int) -> tuple[Affine, int, int]:
+    """The smallest grid of whole tiles around this one, at the zoom level whose pixels are nearest to its pixels."""
+    whole = 2 * _WEB_EDGE / _WEB_TILE
+    zoom = max(0, round(math.log2(whole / transform.a)))
+    size = whole / 2**zoom
+    tile = size * _WEB_TILE
+    left = math.floor((transform.c + _WEB_EDGE) / tile + 1e-9)
+    right = math.ceil((transform.c + width * transform.a + _WEB_EDGE) / tile - 1e-9)
+    top = math.floor((_WEB_EDGE - transform.f) / tile + 1e-9)
+    bottom = math.ceil((_WEB_EDGE - transform.f - height * transform.e) / tile - 1e-9)
+    corner = Affine(size, 0, left * tile - _WEB_EDGE, 0, -size, _WEB_EDGE - top * tile)
+    return corner, max(1, right - left) * _WEB_TILE, max(1, bottom - top) * _WEB_TILE
+
+
+def outline(dataset: Any, view: Any, path: Path) -> None:
+    """Write a GeoTIFF of one pixel with the metadata of `dataset` and the grid of its warped view."""
+    with gdal.create(path, {**_profile(dataset, view), "width": 1, "height": 1}) as out:
         _copy_metadata(dataset, out)
-        _copy_pixels(warped, out, with_alpha=with_alpha)
+
+
+def materialise(dataset: Any, view: Any, path: Path) -> None:
+    """Write a warped view of `dataset` to `path`, with a mask where it has an alpha band of its own."""
+    with gdal.create(path, _profile(dataset, view)) as out:
+        _copy_metadata(dataset, out)
+        _copy_pixels(view, out, mask=_mask_band(dataset, view))
 
 
 def _refuse_what_cannot_be_warped(info: RasterInfo) -> None:
@@ -89,28 +173,13 @@ def _refuse_what_cannot_be_warped(info: RasterInfo) -> None:
         )
 
 
-def _refuse_an_absurd_grid(dataset: Any, info: RasterInfo, target: CRS) -> None:
-    """The grid is GDAL's own choice (the diagonal keeps its number of pixels). It must be made again by `WarpedVRT`: one
-    that is given a transform forgets the ground control points of its source, and is black.
-    """
-    bounds = dict(zip(("left", "bottom", "right", "top"), dataset.bounds, strict=True))
-    where = {"gcps": dataset.gcps[0]} if georeferencing(dataset) is Georeferencing.GCPS else bounds
-    try:
-        _, width, height = calculate_default_transform(dataset_crs(dataset), target, dataset.width, dataset.height, **where)
-    except gdal.GDAL_ERRORS as error:
-        why = gdal.reason(error, info.path)
-        raise GeoAssetsError("INVALID_CRS", f"{info.path.name} cannot be reprojected to {target.to_string()[:60]}: {why}") from error
-    if max(width, height) > MAX_SIDE or width * height > _MAX_GROWTH * max(dataset.width * dataset.height, 1 << 16):
-        raise GeoAssetsError("TOO_LARGE", f"{info.path.name} would have {width:,} x {height:,} pixels in {target.to_string()[:60]}")
-
-
-def _profile(dataset: Any, warped: Any, target: CRS) -> dict[str, Any]:
+def _profile(dataset: Any, view: Any) -> dict[str, Any]:
     return {
         **_STAGED,
-        "crs": target,
-        "transform": warped.transform,
-        "width": warped.width,
-        "height": warped.height,
+        "crs": view.crs,
+        "transform": view.transform,
+        "width": view.width,
+        "height": view.height,
         "count": dataset.count,
         "dtype": dtype_names(dataset)[0],
         "nodata": dataset.nodata,
@@ -135,8 +204,13 @@ def _kept(tags: dict[str, str]) -> dict[str, str]:
     return {key: value for key, value in tags.items() if not key.startswith("STATISTICS_")}
 
 
-def _copy_pixels(warped: Any, out: Any, *, with_alpha: bool) -> None:
+def _mask_band(dataset: Any, view: Any) -> int | None:
+    """The band of a view that tells where it is valid and that the source does not have."""
+    return view.count if view.count > dataset.count else None
+
+
+def _copy_pixels(view: Any, out: Any, *, mask: int | None) -> None:
     for piece in pieces(out):
-        out.write(warped.read(list(piece.bands), window=piece.window), list(piece.bands), window=piece.window)
-        if with_alpha and piece.bands[-1] == out.count:
-            out.write_mask(warped.read(out.count + 1, window=piece.window) >= _HALF, window=piece.window)
+        out.write(view.read(list(piece.bands), window=piece.window), list(piece.bands), window=piece.window)
+        if mask and piece.bands[-1] == out.count:
+            out.write_mask(view.read(mask, window=piece.window) >= _HALF, window=piece.window)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import struct
-import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 
 # TIFF 6.0 and its supplements; https://gdal.org/drivers/raster/cog.html#file-format for the last two
@@ -33,6 +33,12 @@ _GHOST = b"GDAL_STRUCTURAL_METADATA_SIZE="
 _GHOST_LENGTH = 43  # of its first line, which says how long the rest is
 
 _DEFLATE = frozenset({8, 32946})
+
+#: The value of the tag Compression.
+UNCOMPRESSED = 1
+
+#: Its values for the codecs of our profiles, by GDAL's names.
+CODES = {"DEFLATE": 8, "ZSTD": 50000, "WEBP": 50001, "LERC_ZSTD": 34887, "LERC": 34887}
 
 #: TIFF field type -> NumPy's; those that offsets, counts and sizes come in.
 _TYPES = {3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
@@ -158,12 +164,12 @@ def _few(problems: Iterator[str]) -> list[str]:
 
 def _inflates(data: bytes) -> bool:
     """Whether a zlib stream is whole: inflates to its end, where its checksum agrees."""
-    stream = zlib.decompressobj()
+    stream = isal_zlib.decompressobj()
     try:
         stream.decompress(data, _INFLATE_BYTES)
         while not stream.eof and stream.unconsumed_tail:
             stream.decompress(stream.unconsumed_tail, _INFLATE_BYTES)
-    except zlib.error:
+    except isal_zlib.error:  # type: ignore[misc]  # its stubs take the class for an instance
         return False
     return stream.eof
 

@@ -4,30 +4,77 @@ Here: `validate_cog` for any file, `compare` for a copy and its source. Both nam
 Not here: making or mending.
 
 rio-cogeo and GDAL's own validator look at the order of the file and never at a pixel: a COG cut off at 70 % passes one, flipped
-bytes pass both. So every block of every level is decoded, and what carries a checksum or a frame is checked against it.
+bytes pass both. So every block of every level is decoded, and what carries a checksum, a frame or a stamp is checked against it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import queue
+import struct
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from rasterio.crs import CRS
+from rasterio.windows import Window
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.raster import gdal, tiff
+from geo_assets.raster import cogfile, gdal, tiff
 from geo_assets.raster.georeference import dataset_crs, same_crs, same_transform
 from geo_assets.raster.inspect import driver_of, refuse_disguised_sidecars, refuse_foreign_overviews
-from geo_assets.raster.pixels import Bools, Measurement, Pixels, canonical, own_mask, pieces
+from geo_assets.raster.models import ValidateReport, ValidateRequest
+from geo_assets.raster.pixels import (
+    Bools,
+    Measurement,
+    Piece,
+    Pixels,
+    Validity,
+    canonical,
+    measure_piece,
+    own_mask,
+    pieces,
+    tile_digest,
+    tiles_of,
+)
 
 #: Tags that describe the file or its making, not the data.
 _NOT_DATA = ("STATISTICS_", "OVR_RESAMPLING_ALG", "AREA_OR_POINT")
 
 #: Windows with different pixels that are named before the comparison stops.
 _MAX_DIFFERENCES = 3
+
+#: Where overviews are looked at, in parts of the grid, and pixels of each look along a side.
+_PLACES = ((0.1, 0.1), (0.5, 0.5), (0.9, 0.9), (0.1, 0.9), (0.9, 0.1))
+_LOOK = 64
+
+#: Valid pixels, in parts of a look, that may vanish in an overview.
+_FEW = 0.5
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def validate(request: ValidateRequest) -> ValidateReport:
+    """`validate_cog`, as it is called in the sandbox.
+
+    Raises:
+        GeoAssetsError: see there.
+    """
+    path = Path(request.source)
+    problems = validate_cog(path, request.threads)
+    return ValidateReport(problems=tuple(problems), stamped=not problems and cogfile.PIXELS_ITEM in _tags(path))
+
+
+def _tags(path: Path) -> dict[str, str]:
+    with gdal.open_raster(path) as dataset:
+        tags: dict[str, str] = dataset.tags()
+    return tags
 
 
 def validate_cog(path: Path, threads: int = 1) -> list[str]:
@@ -46,10 +93,12 @@ def validate_cog(path: Path, threads: int = 1) -> list[str]:
             refuse_disguised_sidecars(path)
             problems = structure(path)
             problems += tiff.bad_checksums(path, tiff.read_layout(path), threads)
-            problems += [] if problems else undecodable(path)
+            if not problems:
+                hashes, problems = level_hashes(path, threads)
+                problems = problems or stamp_problems(path, hashes)
         except gdal.GDAL_ERRORS as error:
             return [gdal.reason(error, path)]
-        except tiff.LayoutError as error:
+        except (tiff.LayoutError, ValueError, struct.error) as error:
             return [str(error)]
         damage = log.damage()
         return problems or ([damage] if damage else [])
@@ -68,27 +117,149 @@ def structure(path: Path) -> list[str]:
     if problems:
         return problems
     _, errors, warnings = cog_validate(path.absolute(), strict=True, quiet=True)
+    if layout.directories[0].width == 1:  # rasterio tells the decimation of an overview by its width, which cannot be halved
+        errors = [error for error in errors if "Invalid Decimation 1 " not in error]
     return [*errors, *warnings, *tiff.bad_frames(path, layout)]
 
 
-def undecodable(path: Path, first_level: int = 0) -> list[str]:
-    """Levels with a block that does not decode; level 0 is full resolution."""
+def level_hashes(path: Path, threads: int = 1, first_level: int = 0) -> tuple[list[str], list[str]]:
+    """Decode every block: the pixel hash of each level (0 is full resolution), and what does not decode."""
     with gdal.open_raster(path) as dataset:
         levels = len(dataset.overviews(1))
-    problems = []
+    hashes, problems = [], []
     for level in range(first_level, levels + 1):
         options: dict[str, Any] = {} if level == 0 else {"OVERVIEW_LEVEL": level - 1}
         try:
-            with gdal.open_raster(path, **options) as dataset:
-                for piece in pieces(dataset):
-                    dataset.read(list(piece.bands), window=piece.window)
-                    own_mask(dataset, piece.window)
+            hashes.append(_level_hash(path, options, threads))
         except gdal.GDAL_ERRORS as error:
             problems.append(f"level {level} does not decode: {gdal.reason(error, path)}")
+    return hashes, problems
+
+
+def _level_hash(path: Path, options: dict[str, Any], threads: int) -> str:
+    """The hash of a level; each thread has a dataset of its own, so that it is also the one that decodes."""
+    opened = queue.SimpleQueue[Any]()
+    with ExitStack() as stack:
+        for _ in range(threads):
+            opened.put(stack.enter_context(gdal.open_raster(path, sharing=False, **options)))
+        dataset = opened.get()
+        parts, measurement, count = list(pieces(dataset, tiles=1)), Measurement.of(dataset), dataset.count
+        opened.put(dataset)
+
+        def digests(piece: Piece) -> list[bytes]:
+            dataset = opened.get()
+            try:
+                data, mask = dataset.read(list(piece.bands), window=piece.window), own_mask(dataset, piece.window)
+            finally:
+                opened.put(dataset)
+            last = mask if piece.bands[-1] == count else None
+            return [tile_digest(data[:, r, c], None if last is None else last[r, c]) for r, c in tiles_of(piece)]
+
+        pool = stack.enter_context(ThreadPoolExecutor(threads, initializer=gdal.enter_thread))
+        for some in batched_map(pool, digests, parts, ahead=2 * threads):
+            for digest in some:
+                measurement.add_digest(digest)
+    return measurement.sha256()
+
+
+def batched_map(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
+    """`map` in order, with a bounded number of items in the works."""
+    pending = deque[Future[R]]()
+    for item in items:
+        pending.append(pool.submit(function, item))
+        if len(pending) > ahead:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
+
+
+def stale_overviews(path: Path) -> list[str]:
+    """Overviews that are not of the level below them, by the look of some places: their means are far from each other.
+
+    Whatever the method of resampling, the mean of a window is about the same in both levels. Codes of classes have no mean, but
+    their nearest or most frequent ones stay within the values of the window.
+    """
+    with gdal.open_raster(path) as dataset:
+        levels = len(dataset.overviews(1))
+    problems = []
+    for level in range(levels):
+        below: dict[str, Any] = {} if level == 0 else {"OVERVIEW_LEVEL": level - 1}
+        with gdal.open_raster(path, **below) as fine, gdal.open_raster(path, OVERVIEW_LEVEL=level) as coarse:
+            if not all(_akin(fine, coarse, place) for place in _PLACES):
+                problems.append(f"overview {level + 1} is not one of its pixels")
     return problems
 
 
-def compare(source: Any, cog: Any, *, crs: CRS | None = None, measurement: Measurement | None = None) -> list[str]:
+def _akin(fine: Any, coarse: Any, place: tuple[float, float]) -> bool:
+    """Whether a small window of two neighbouring levels shows the same."""
+    side = min(_LOOK, *coarse.shape)
+    row, column = (int(part * (n - side)) for part, n in zip(place, coarse.shape, strict=True))
+    window = Window(column, row, side, side)
+    scale = fine.height / coarse.height, fine.width / coarse.width
+    around = Window(int(column * scale[1]), int(row * scale[0]), int(side * scale[1]), int(side * scale[0]))
+    a, b = (d.read(1, window=w, masked=True).astype(np.float64) for d, w in ((fine, around), (coarse, window)))
+    a, b = a[np.isfinite(a)].compressed(), b[np.isfinite(b)].compressed()
+    if not a.size or not b.size:
+        return bool(a.size == b.size or a.size < _FEW * side * side)
+    slack = max(1.0, float(a.std())) if a.std() else 1e-6 * max(1.0, abs(float(a.mean())))
+    return bool(abs(a.mean() - b.mean()) <= slack and b.min() >= a.min() - slack and b.max() <= a.max() + slack)
+
+
+def stamp_problems(path: Path, hashes: list[str]) -> list[str]:
+    """Whether a COG with a stamp still has the pixels and the header that it was made with; nothing where there is none."""
+    with path.open("rb") as file:
+        if file.read(2) != b"II":
+            return []  # big endian: not of our making
+    tags = _tags(path)
+    pixels, sealed = tags.get(cogfile.PIXELS_ITEM), tags.get(cogfile.SEAL_ITEM)
+    with path.open("rb") as file:
+        header = file.read(cogfile.read_header(path)[1])
+    if not (pixels and sealed):
+        there = pixels or sealed or any(item.encode() in header for item in (cogfile.PIXELS_ITEM, cogfile.SEAL_ITEM))
+        return ["its stamp is damaged"] if there else []
+    problems = []
+    if pixels != hashes[0]:
+        problems.append(f"its pixels are not those that it was made with: their SHA-256 is {hashes[0]}, its metadata says {pixels}")
+    if cogfile.seal(cogfile.unsealed(header, sealed), hashes[1:]) != sealed:
+        problems.append("its header or its overviews are not those that it was made with")
+    return problems
+
+
+@dataclass
+class Loss:
+    """How far a lossy copy may be off, and how far it is: over the pixels that are valid in the source."""
+
+    max_error: float | None = None
+    min_psnr: float | None = None
+    largest: float = 0.0
+    step: float = 0.0  # between neighbouring floats of the largest value: no number is stored more exactly
+    squares: float = 0.0
+    pixels: int = 0
+
+    def add(self, theirs: Pixels, ours: Pixels, valid: Bools | None) -> None:
+        """Take in the values of a band."""
+        off = np.abs(ours.astype(np.float64) - theirs)
+        counted = np.isfinite(theirs) if valid is None else valid
+        off = off[counted]
+        if off.size:
+            self.largest = max(self.largest, float(off.max()))
+            self.step = max(self.step, float(np.spacing(np.abs(theirs[counted]).max())) if theirs.dtype.kind == "f" else 0.0)
+            self.squares += float(np.einsum("i,i->", off, off))
+            self.pixels += off.size
+
+    def problems(self) -> list[str]:
+        """Whether it is too far off."""
+        if self.max_error is not None and self.largest > self.max_error + self.step:
+            return [f"pixels differ by up to {self.largest:g}, which is more than {self.max_error:g}"]
+        psnr = 10 * math.log10(255**2 * self.pixels / self.squares) if self.squares else math.inf
+        if self.min_psnr is not None and psnr < self.min_psnr:
+            return [f"its pixels have a signal-to-noise ratio of {psnr:.1f} dB, below {self.min_psnr:g}"]
+        return []
+
+
+def compare(
+    source: Any, cog: Any, *, crs: CRS | None = None, measurement: Measurement | None = None, loss: Loss | None = None
+) -> list[str]:
     """In what a COG differs from the dataset it was copied from; empty if in nothing that is data.
 
     Args:
@@ -96,17 +267,20 @@ def compare(source: Any, cog: Any, *, crs: CRS | None = None, measurement: Measu
         cog: the open COG.
         crs: the CRS that was given to a source without one.
         measurement: of `cog`; fed with every piece that is read.
+        loss: for a lossy copy; None where every bit must be equal.
     """
-    problems = list(_metadata_differences(source, cog, crs or dataset_crs(source)))
+    problems = list(metadata_differences(source, cog, crs or dataset_crs(source)))
     if (source.width, source.height, source.count, source.dtypes) != (cog.width, cog.height, cog.count, cog.dtypes):
         return problems  # there is nothing to hold side by side
-    return problems + _pixel_differences(source, cog, measurement)
+    problems += _pixel_differences(source, cog, measurement, loss)
+    return problems + (loss.problems() if loss else [])
 
 
-def _metadata_differences(source: Any, cog: Any, crs: CRS | None) -> Iterator[str]:
+def metadata_differences(source: Any, cog: Any, crs: CRS | None, *, outline: bool = False) -> Iterator[str]:
+    """In what the metadata of a COG differs from its source's, `crs` being the one that it should have; an outline has one pixel."""
     for fact in ("width", "height", "count", "dtypes", "scales", "offsets", "units", "descriptions", "mask_flag_enums"):
         ours, theirs = getattr(cog, fact), getattr(source, fact)
-        if ours != theirs:
+        if ours != theirs and not (outline and fact in {"width", "height"}):
             yield f"{fact} {_short(ours)} instead of {_short(theirs)}"
     if not same_crs(crs, dataset_crs(cog)):
         yield f"CRS {_short(cog.crs)} instead of {_short(crs)}"
@@ -167,21 +341,40 @@ def _short(value: Any) -> str:
     return text if len(text) <= 120 else text[:119] + "…"
 
 
-def _pixel_differences(source: Any, cog: Any, measurement: Measurement | None) -> list[str]:
+def _pixel_differences(source: Any, cog: Any, measurement: Measurement | None, loss: Loss | None) -> list[str]:
     problems: list[str] = []
+    validity = Validity.of(source)
     for piece in pieces(cog):
         theirs = source.read(list(piece.bands), window=piece.window)
         ours = cog.read(list(piece.bands), window=piece.window)
         mask = own_mask(cog, piece.window)
         if measurement is not None:
-            measurement.update(piece, ours, mask)
+            for tile in measure_piece(cog, piece, ours, mask):
+                measurement.add(tile)
         place = f"in rows {piece.window.row_off:,} to {piece.window.row_off + piece.window.height - 1:,}"
-        if differing := _differing(theirs, ours):
+        if loss:
+            problems += _lossy_differences(theirs, ours, piece.bands, validity, loss, place)
+        elif differing := _differing(theirs, ours):
             problems.append(f"{differing:,} pixels differ {place}")
         if not _same_mask(own_mask(source, piece.window), mask):
             problems.append(f"the mask differs {place}")
         if len(problems) >= _MAX_DIFFERENCES:
             break
+    return problems
+
+
+def _lossy_differences(theirs: Pixels, ours: Pixels, bands: tuple[int, ...], validity: Validity, loss: Loss, place: str) -> list[str]:
+    """The same pixels must be valid, and the valid ones near; alpha is exact."""
+    problems = []
+    opaque = theirs[bands.index(validity.alpha)] != 0 if validity.alpha in bands else None
+    for band, a, b in zip(bands, theirs, ours, strict=True):
+        if band == validity.alpha:
+            problems += [f"the alpha band differs {place}"] if not np.array_equal(a, b) else []
+            continue
+        valid, still = validity.valid(a, opaque), validity.valid(b, opaque)
+        if not np.array_equal(True if valid is None else valid, True if still is None else still):
+            problems.append(f"other pixels of band {band} are valid {place}")
+        loss.add(a, b, valid)
     return problems
 
 

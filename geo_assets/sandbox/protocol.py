@@ -20,6 +20,7 @@ FUNCTIONS = frozenset(
         "geo_assets.raster.archives:rasters",
         "geo_assets.raster.cog:convert",
         "geo_assets.raster.strip:strip",
+        "geo_assets.raster.validate:validate",
         "geo_assets.raster.variables:variables",
         "geo_assets.vector.read:inspect",
         "geo_assets.vector.read:stream",

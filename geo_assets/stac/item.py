@@ -52,7 +52,7 @@ def cog_item(
 
     taken = datetime.fromisoformat(report.datetime) if report.datetime else modified
     item = pystac.Item(
-        identity, report.footprint, list(report.bbox_4326), taken, _cog_properties(title, modified, report), collection=collection
+        identity, report.footprint, list(report.bbox_4326 or ()), taken, _cog_properties(title, modified, report), collection=collection
     )
     item.stac_extensions = [_extension("projection", "v2.0.0"), _extension("file", "v2.1.0"), _extension("raster", "v2.0.0")]
     asset = pystac.Asset(href, media_type=pystac.MediaType.COG, roles=["data", "visual"] if _is_visual(report) else ["data"])

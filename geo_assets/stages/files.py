@@ -18,10 +18,13 @@ from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, InventoryRef, JobRef, StagePlan
 from geo_assets.stages.inventory import sources_of
 from geo_assets.storage.containers import safe_path
-from geo_assets.storage.sources import Source, name_key
+from geo_assets.storage.sources import Kind, Source, name_key
 
 #: Raised when an engine's output changes for the same input: everything is then redone.
-RECIPE = 2
+RECIPE = 3
+
+#: Parameters of a submission that shape a COG; those of `ConvertRequest`.
+RASTER_OPTIONS = ("source_crs", "target_crs", "profile", "resolution", "resampling", "web_tiles")
 
 #: A file name longer than this is shortened in the private directory; the file systems that we meet allow 255 bytes.
 _LONGEST_NAME = 200
@@ -60,7 +63,8 @@ def plan_files(
 
 def fingerprint(job: JobRef, source: Source) -> str:
     """Equal where nothing is to be redone: the same bytes (by etag and size), the same parameters that shape the output."""
-    shaping = {key: job.parameters.get(key) for key in ("collection", "source_crs", "target_crs")}
+    options = RASTER_OPTIONS if source.kind is Kind.RASTER else ("source_crs", "target_crs")
+    shaping = {key: job.parameters.get(key) for key in ("collection", *options)}
     body = {"recipe": RECIPE, "members": [[m.path, m.size, m.etag] for m in source.members], **shaping}
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 

@@ -14,7 +14,7 @@ from geo_assets.raster.models import ConvertReport, ConvertRequest
 from geo_assets.stages.chunks import work_through
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, JobRef, StagePlan
-from geo_assets.stages.files import fetch, plan_files, refuse_source
+from geo_assets.stages.files import RASTER_OPTIONS, fetch, plan_files, refuse_source
 from geo_assets.storage.containers import BlobRef
 from geo_assets.storage.sources import Kind
 from geo_assets.submissions.parameters import IngestContainer, parameters_type
@@ -58,8 +58,7 @@ def _convert(context: StageContext, job: JobRef, work: Work) -> None:
             source=str(source),
             destination=str(folder / "out.tif"),
             thumbnail=str(folder / "out.png"),
-            source_crs=job.parameters.get("source_crs"),
-            target_crs=job.parameters.get("target_crs"),
+            **{name: job.parameters[name] for name in RASTER_OPTIONS if job.parameters.get(name) is not None},
         )
         report = context.sandbox.call("geo_assets.raster.cog:convert", request, ConvertReport)
         context.output_container(thumbnail.container).upload(folder / "out.png", thumbnail.path)

@@ -10,6 +10,7 @@ import fnmatch
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from itertools import groupby
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
@@ -152,6 +153,14 @@ def group_sources(members: Iterable[Member]) -> Iterator[Source]:
     """Sources of a listing that is ordered by `name_key`; only one group is held at a time."""
     for (_, stem), group in groupby(members, key=lambda m: name_key(m.path)):
         yield from _sources_of(list(group), geodatabase=stem.endswith(".gdb"))
+
+
+def siblings(path: Path) -> list[Path]:
+    """A file and the sidecars that lie beside it, as an ingestion would group them."""
+    beside = [p for p in path.absolute().parent.iterdir() if p.is_file() and name_key(p.name) == name_key(path.name)]
+    groups = group_sources(Member(path=p.name, size=0, etag="") for p in sorted(beside))
+    names = next((source.members for source in groups if source.path == path.name), (Member(path=path.name, size=0, etag=""),))
+    return [path.absolute().parent / member.path for member in names]
 
 
 def _ending(path: str) -> str:

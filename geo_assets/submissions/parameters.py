@@ -133,6 +133,14 @@ class IngestContainer(ListContainer):
     collection: CollectionId = Field("", validate_default=False, description="STAC collection (default: the container's name)")
     source_crs: Crs | None = Field(None, description="CRS of files that carry none, as EPSG:code")
     target_crs: Crs | None = Field(None, description="reproject to this CRS, as EPSG:code (default: keep the source's)")
+    profile: Literal["web", "analysis", "archive", "visual", "dem"] | None = Field(
+        None, description="how COGs are written (default: web; docs/formats.md)"
+    )
+    resolution: float | None = Field(None, gt=0, allow_inf_nan=False, description="size of a raster's pixel in units of target_crs")
+    resampling: Literal["nearest", "bilinear", "cubic", "cubic_spline", "lanczos", "average", "mode", "min", "max", "med"] | None = Field(
+        None, description="of rasters that are reprojected (default: by the kind of pixels)"
+    )
+    web_tiles: bool = Field(False, description="rasters on the grid of web map tiles, EPSG:3857")
     deleted: Literal["keep", "retire"] = Field("keep", description="outputs of files that are no longer there: keep, or retire them")
     on_error: Literal["continue", "fail"] = Field("continue", description="what one bad file does to the rest")
 

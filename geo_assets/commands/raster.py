@@ -1,0 +1,171 @@
+"""`geo-assets cog SRC DST` and `geo-assets cog validate FILE`: the raster engine for one file, without a database.
+
+Here: arguments, progress, what is printed. Not here: conversion and validation (`geo_assets.raster`), which run in a sandboxed child.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from typer.core import TyperGroup
+
+from geo_assets.commands.console import JsonFlag, err, human_bytes, out, print_json
+from geo_assets.errors import GeoAssetsError
+
+#: Seconds between two looks at how far the child is.
+_LOOK_EVERY = 0.1
+
+#: A single file at the command line may take as long as it takes.
+_TIMEOUT = 24 * 3600.0
+
+#: Bytes of address space of the child; a file that needs more is refused, not swapped.
+_MEMORY_MB = 4096
+
+_CONVERT_EXAMPLES = """Examples:
+
+`geo-assets cog scan.tif scan.cog.tif`
+
+`geo-assets cog dem.asc dem.tif --source-crs EPSG:25832 --profile analysis --json`
+
+`geo-assets cog ortho.tif web.tif --target-crs EPSG:3857 --web-tiles`
+
+`geo-assets cog validate scan.cog.tif`
+"""
+
+
+class _ConvertByDefault(TyperGroup):
+    """`cog SRC DST` is `cog convert SRC DST`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the name of the default command where none is."""
+        if args and args[0] not in self.commands and not (len(args) == 1 and args[0] in ctx.help_option_names):
+            args = ["convert", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(cls=_ConvertByDefault, no_args_is_help=True, help="One raster becomes a validated COG; or: is this file a whole, unaltered COG?", epilog=_CONVERT_EXAMPLES)  # fmt: skip
+
+
+@app.command(epilog=_CONVERT_EXAMPLES)
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="Any raster; its sidecars beside it are taken along.")],
+    destination: Annotated[Path, typer.Argument(metavar="DST", help="The COG; replaced only when the new one is proven.")],
+    profile: Annotated[
+        str | None, typer.Option(help="web, analysis, visual, dem or archive; by the kind of pixels where not given.")
+    ] = None,
+    source_crs: Annotated[str | None, typer.Option(help="For a file without a CRS: EPSG:code.")] = None,
+    target_crs: Annotated[str | None, typer.Option(help="Reproject to EPSG:code.")] = None,
+    resolution: Annotated[float | None, typer.Option(help="Size of a pixel, in units of the target CRS.")] = None,
+    resampling: Annotated[str | None, typer.Option(help="nearest, bilinear, cubic, …; by the kind of pixels where not given.")] = None,
+    web_tiles: Annotated[bool, typer.Option("--web-tiles", help="On the grid of web map tiles (EPSG:3857).")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make a COG: every pixel, mask, nodata value, colour and coordinate as in the source, proven by reading it back."""
+    from geo_assets.raster.models import ConvertReport, ConvertRequest
+
+    destination = destination.absolute()
+    with _alone(source) as (pool, folder, private):
+        told = folder / "progress"
+        request = ConvertRequest(
+            source=str(private),
+            destination=str(folder / "out.tif"),
+            profile=profile,
+            source_crs=source_crs,
+            target_crs=target_crs,
+            resolution=resolution,
+            resampling=resampling,
+            web_tiles=web_tiles,
+            threads=os.cpu_count() or 1,
+            require_crs=False,
+            progress=str(told),
+        )
+        with _progress(f"{source.name} → {destination.name}", told):
+            report = pool.call("geo_assets.raster.cog:convert", request, ConvertReport)
+        (folder / "out.tif").chmod(0o666 & ~_umask())
+        shutil.move(folder / "out.tif", destination)
+    if as_json:
+        print_json(report.model_dump(mode="json"))
+        return
+    size = f"{human_bytes(source.stat().st_size)} → {human_bytes(report.bytes)}"
+    out.print(f"{destination}: {report.width:,} x {report.height:,} x {report.count}, {report.profile}, {size}, {report.seconds:.1f} s", markup=False, soft_wrap=True)  # fmt: skip
+    for warning in report.warnings:
+        err.print(f"note: {warning}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def validate(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A COG, of any maker.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Read every block of every level: order, frames, checksums, and for COGs of ours every bit against its stamp."""
+    from geo_assets.raster.models import ValidateReport, ValidateRequest
+
+    with _alone(file) as (pool, _, private):
+        request = ValidateRequest(source=str(private), threads=os.cpu_count() or 1)
+        report = pool.call("geo_assets.raster.validate:validate", request, ValidateReport)
+    if as_json:
+        print_json(report.model_dump(mode="json"))
+    elif not report.problems:
+        out.print(f"{file}: a whole COG{', as it was made' if report.stamped else ' (no stamp: alterations that decode cannot be told)'}", markup=False, soft_wrap=True)  # fmt: skip
+    if report.problems:
+        raise GeoAssetsError("COG_VALIDATION_FAILED", f"{file.name} is not a valid COG: {'; '.join(report.problems)}", remedy=f"make it again: geo-assets cog SOURCE {file}")  # fmt: skip
+
+
+@contextmanager
+def _alone(source: Path) -> Iterator[tuple[Any, Path, Path]]:
+    """A pool of one child, a private folder, and in it the source with the sidecars that belong to it and nothing else."""
+    from geo_assets.sandbox.pool import SandboxPool
+    from geo_assets.storage.sources import siblings
+
+    if not source.is_file():
+        raise GeoAssetsError("UNREADABLE", f"there is no file {source}", remedy="check the path")
+    parent = Path(tempfile.mkdtemp(prefix="geo-assets-"))
+    try:
+        with SandboxPool(parent, memory_mb=_MEMORY_MB, timeout_seconds=_TIMEOUT) as pool, pool.workspace() as folder:
+            private = folder / "in"
+            private.mkdir()
+            for member in siblings(source):
+                (private / member.name).symlink_to(member.absolute())
+            yield pool, folder, private / source.name
+    finally:
+        shutil.rmtree(parent, ignore_errors=True)
+
+
+@contextmanager
+def _progress(label: str, told: Path) -> Iterator[None]:
+    """A bar on standard error that follows what the child tells; nothing where standard error is not a terminal."""
+    if not err.is_terminal:
+        yield
+        return
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn())
+    done = threading.Event()
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task(label, total=1.0)
+
+        def look() -> None:
+            while not done.wait(_LOOK_EVERY):
+                text = told.read_text() if told.exists() else ""
+                bar.update(task, completed=float(text) if text else 0)
+
+        watcher = threading.Thread(target=look, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            done.set()
+            watcher.join()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,323 @@
+"""The one-pass writer: pixels are read once, and tiles, overviews, statistics and hashes come from that one reading.
+
+Here: the flow of strips through the levels and threads, and where compressed blocks wait for their place.
+Not here: arithmetic (`overviews.py`), compression (`codecs.py`), the layout of the file (`cogfile.py`).
+
+For common types only (`suits`); GDAL's COG driver remains for the rest. GDAL still reads the source, says all there is to say
+in the directories (by a skeleton: the COG of one pixel with the same metadata), and reads the result for its proof.
+
+A strip is one row of tiles. Its tiles are worked on by threads; each leaves a quarter of itself in the strip of the next level,
+which is begun when it is full. So memory holds a few strips a level, whatever the height of the raster.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from rasterio.crs import CRS
+from rasterio.windows import Window
+
+from geo_assets.raster import cogfile, gdal
+from geo_assets.raster.codecs import TRIAL_ROWS, Codec, choose_codec
+from geo_assets.raster.inspect import RasterInfo, dtype_names, numpy_dtype
+from geo_assets.raster.overviews import halve, level_sizes
+from geo_assets.raster.pixels import TILE, Bools, Measurement, Pixels, TileMeasure, Validity, has_own_mask, measure_tile
+from geo_assets.raster.profiles import Profile
+
+#: Types whose averages and predictors are done here. Not 64-bit integers: their averages do not fit into doubles.
+_DTYPES = frozenset({"uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"})
+
+#: Beyond this a pixel-interleaved tile is tens of megabytes, of which a reader may want one band.
+_MAX_BANDS = 16
+
+#: Decoded bytes of a strip; a few are held at a time.
+_MAX_STRIP_BYTES = 192 << 20
+
+#: Strips being worked on at a time: one is read while one is compressed.
+_STRIPS_AHEAD = 2
+
+#: Compressed bytes of a raster that wait in memory before the rest goes to disk, and bytes of each file there. Files are deleted
+#: one by one as they are copied to their place, so that disk is not needed twice.
+_IN_MEMORY, _SEGMENT = 160 << 20, 32 << 20
+
+#: Blocks written to disk in one call.
+_BLOCKS_AT_ONCE = 32
+
+#: Tiles of the trial, spread over the grid.
+_TRIAL_TILES = 6
+
+#: In the XML of a skeleton: where pixels, masks and overviews would come from.
+_SOURCES = re.compile(r"<(SimpleSource|ComplexSource|OverviewList|Overview|MaskBand)\b.*?</\1>", re.DOTALL)
+
+Progress = Callable[[float], None]
+
+
+def suits(dataset: Any, info: RasterInfo, profile: Profile) -> bool:
+    """Whether this writer can make what the profile asks for, exactly as GDAL's driver would."""
+    strip = dataset.width * profile.block_size * dataset.count * numpy_dtype(info.dtype).itemsize
+    return (
+        profile.compress in {"DEFLATE", "ZSTD"}
+        and profile.level is None
+        and profile.overview_resampling == "AVERAGE"
+        and info.dtype in _DTYPES
+        and info.nbits is None
+        and not info.palette
+        and not info.domains  # GDAL's VRT, of which the skeleton is made, does not carry them
+        and dataset.count <= _MAX_BANDS
+        and strip <= _MAX_STRIP_BYTES
+        and profile.block_size == TILE
+        and not has_own_mask(dataset)
+    )
+
+
+def choose_by_trial(dataset: Any, profile: Profile) -> Codec | None:
+    """The level for these pixels; None where GDAL's own codec makes them much smaller."""
+    return choose_codec(list(_samples(dataset)), profile.compress, profile.predictor)
+
+
+def _samples(dataset: Any) -> Iterator[Pixels]:
+    """Some rows from the middle of tiles along the diagonals of the grid."""
+    rows, columns = min(TRIAL_ROWS, dataset.height), min(TILE, dataset.width)
+    for i in range(_TRIAL_TILES):
+        down, across = (2 * i + 1) / (2 * _TRIAL_TILES), (2 * ((i * 5) % _TRIAL_TILES) + 1) / (2 * _TRIAL_TILES)
+        window = Window(int(across * (dataset.width - columns)), int(down * (dataset.height - rows)), columns, rows)
+        yield dataset.read(window=window)
+
+
+def skeleton(dataset: Any, directory: Path, profile: Profile, options: dict[str, str], crs: CRS | None = None) -> cogfile.Header:
+    """The directory that GDAL's COG driver would write: of one pixel with the metadata of `dataset`.
+
+    Args:
+        dataset: the source, or an outline of it.
+        directory: a private one.
+        profile: codec and predictor.
+        options: further creation options of GDAL's COG driver, about metadata.
+        crs: given to a source that has none.
+
+    Raises:
+        GDAL's errors.
+    """
+    virtual, one_pixel, made = (directory / f"skeleton{ending}" for ending in (".vrt", ".staged.tif", ".tif"))
+    rasterio.shutil.copy(dataset, virtual, driver="VRT")
+    text = _SOURCES.sub("", virtual.read_text())
+    virtual.write_text(re.sub(r'rasterXSize="\d+" rasterYSize="\d+"', 'rasterXSize="1" rasterYSize="1"', text, count=1))
+    if crs:
+        with gdal.open_raster(virtual, "VRT") as hollow:
+            rasterio.shutil.copy(hollow, one_pixel, driver="GTiff")
+        assign_crs(one_pixel, crs)
+    with gdal.open_raster(one_pixel if crs else virtual, "GTiff" if crs else "VRT") as hollow:
+        rasterio.shutil.copy(hollow, made, driver="COG", **{**profile.options(), **options, "OVERVIEWS": "NONE", "SPARSE_OK": "YES"})
+    return cogfile.read_header(made)[0]
+
+
+def assign_crs(path: Path, crs: CRS) -> None:
+    """Give a GeoTIFF of ours a CRS."""
+    with rasterio.open(path, "r+", driver="GTiff") as staged:
+        if staged.gcps[0]:
+            staged.gcps = (staged.gcps[0], crs)
+        else:
+            staged.crs = crs
+
+
+class _Waiting:
+    """Blocks of all levels until they have their place: in memory, and when there are too many, in files."""
+
+    def __init__(self, directory: Path, levels: int) -> None:
+        self._directory = directory
+        self._memory: list[list[bytes]] = [[] for _ in range(levels)]
+        self._files: list[list[BinaryIO]] = [[] for _ in range(levels)]
+        self._bytes = 0
+
+    def append(self, level: int, block: bytes) -> None:
+        """Add a block to those of a level."""
+        self._memory[level] += cogfile.framed(block)
+        self._bytes += len(block)
+        if self._bytes > _IN_MEMORY:
+            largest = max(range(len(self._memory)), key=lambda i: len(self._memory[i]))
+            self._to_disk(largest)
+
+    def _to_disk(self, level: int) -> None:
+        blocks, files = self._memory[level], self._files[level]
+        while blocks:
+            if not files or files[-1].tell() >= _SEGMENT:
+                files.append(tempfile.TemporaryFile(dir=self._directory))  # noqa: SIM115 - closed by `move_to` or `close`
+            part = blocks[: 3 * _BLOCKS_AT_ONCE]
+            files[-1].writelines(part)
+            del blocks[: len(part)]
+            self._bytes -= sum(map(len, part))
+
+    def move_to(self, out: BinaryIO, level: int) -> None:
+        """Write the blocks of a level in their order, giving back what they took as they go."""
+        for file in self._files[level]:
+            file.seek(0)
+            shutil.copyfileobj(file, out, 1 << 20)
+            file.close()
+        out.writelines(self._memory[level])
+        self._memory[level].clear()
+
+    def close(self) -> None:
+        """Let go of everything."""
+        for file in (f for files in self._files for f in files):
+            file.close()
+
+
+@dataclass
+class _Level:
+    """One level: its size, the strip that is being filled, the blocks that are done."""
+
+    number: int
+    height: int
+    width: int
+    measurement: Measurement
+    counts: list[int] = field(default_factory=list)
+    open: dict[int, Pixels] = field(default_factory=dict)  # strips that are being filled, by number; see `_Pyramid._strip`
+    last_row: Pixels | None = None  # of the strip before
+    filled: int = 0  # rows of the first open strip
+    done: int = 0  # strips handed out
+
+
+@dataclass(frozen=True, slots=True)
+class _Tile:
+    """What became of a tile."""
+
+    block: bytes
+    measure: TileMeasure
+
+
+class Pyramid(AbstractContextManager["Pyramid"]):
+    """All levels of one raster on their way through the threads: `run`, then `save`.
+
+    Args:
+        dataset: the source, for which `suits` holds.
+        codec: of the blocks.
+        directory: where blocks wait that do not fit into memory.
+        threads: that compress.
+    """
+
+    def __init__(self, dataset: Any, codec: Codec, directory: Path, threads: int) -> None:
+        self._dataset, self._codec = dataset, codec
+        self._stack = stack = ExitStack()
+        self._dtype = numpy_dtype(dtype_names(dataset)[0])
+        self._validity = Validity.of(dataset)
+        self._pool = ThreadPoolExecutor(threads)
+        stack.callback(self._pool.shutdown, cancel_futures=True)
+        self._pending: deque[tuple[_Level, int, list[Future[_Tile]]]] = deque()
+        name, count = dtype_names(dataset)[0], dataset.count
+        sizes = level_sizes(dataset.height, dataset.width, TILE)
+        self._waiting = _Waiting(directory, len(sizes))
+        stack.callback(self._waiting.close)
+        self.levels = [_Level(i, height, width, Measurement(name, count, height, width)) for i, (height, width) in enumerate(sizes)]
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def save(self, made: Path, outline: cogfile.Header) -> None:
+        """Write the COG, with the directory of `outline` (see `skeleton`)."""
+        blocks = [np.array(level.counts, np.uint64) for level in self.levels]
+        header = cogfile.pyramid(outline, [(level.height, level.width) for level in self.levels], blocks)
+        hashes = self.hashes()
+        with made.open("wb") as out:
+            out.write(cogfile.stamped(header, hashes[0], hashes[1:]))
+            for level in reversed(self.levels):
+                self._waiting.move_to(out, level.number)
+
+    def hashes(self) -> list[str]:
+        """The pixel hash of each level, full resolution first."""
+        return [level.measurement.sha256() for level in self.levels]
+
+    @property
+    def measurement(self) -> Measurement:
+        """Of the full resolution."""
+        return self.levels[0].measurement
+
+    def run(self, progress: Progress) -> None:
+        """Read the source from top to bottom."""
+        full = self.levels[0]
+        for number, top in enumerate(range(0, full.height, TILE)):
+            rows = min(TILE, full.height - top)
+            strip = self._strip(full, number)
+            self._dataset.read(window=Window(0, top, full.width, rows), out=strip[:, 1 : 1 + rows, 1:])
+            self._hand_out(full, rows)
+            while len(self._pending) > _STRIPS_AHEAD:
+                self._collect()
+            progress((top + rows) / full.height)
+        while self._pending:
+            self._collect()
+
+    def _strip(self, level: _Level, number: int) -> Pixels:
+        """The strip of this number; new ones have room for a row above and a column to the left, which are zero."""
+        if number not in level.open:
+            level.open[number] = np.zeros((self._dataset.count, 1 + TILE, 1 + level.width), self._dtype)
+        return level.open[number]
+
+    def _hand_out(self, level: _Level, rows: int) -> None:
+        """Give the tiles of the next strip, which is full, to the threads."""
+        number = level.done
+        strip = level.open.pop(number)[:, : 1 + rows]
+        if level.last_row is not None:
+            strip[:, 0] = level.last_row
+        level.last_row = strip[:, -1].copy()
+        target = self._strip(self.levels[level.number + 1], number // 2) if level.number + 1 < len(self.levels) else None
+        futures = [self._pool.submit(self._tile, level, number, strip, left, target) for left in range(0, level.width, TILE)]
+        self._pending.append((level, rows, futures))
+        level.done += 1
+        level.filled = 0
+
+    def _collect(self) -> None:
+        """Wait for the oldest strip; what it leaves may complete a strip of the next level."""
+        level, rows, futures = self._pending.popleft()
+        for future in futures:
+            tile = future.result()
+            level.counts.append(len(tile.block))
+            if tile.block:
+                self._waiting.append(level.number, tile.block)
+            level.measurement.add(tile.measure)
+        if level.number + 1 == len(self.levels):
+            return
+        above = self.levels[level.number + 1]
+        above.filled += -(-rows // 2)
+        if above.filled == TILE or above.done * TILE + above.filled == above.height:
+            self._hand_out(above, above.filled)
+
+    def _tile(self, level: _Level, number: int, strip: Pixels, left: int, target: Pixels | None) -> _Tile:
+        """One tile: measured, reduced into the strip of the next level, encoded."""
+        columns = min(TILE, level.width - left)
+        tile = np.ascontiguousarray(strip[:, 1:, 1 + left : 1 + left + columns])
+        measure = measure_tile(tile, tuple(self._dataset.indexes), self._validity, outer=self._outer(tile))
+        if target is not None:
+            self._reduce(level, number, strip, tile, left, target)
+        return _Tile(self._codec.encode(_whole(tile)), measure)
+
+    def _outer(self, tile: Pixels) -> Bools | None:
+        if self._validity.alpha is None:
+            return None
+        opaque: Bools = tile[self._validity.alpha - 1] != 0
+        return opaque
+
+    def _reduce(self, level: _Level, number: int, strip: Pixels, tile: Pixels, left: int, target: Pixels) -> None:
+        """Half of a tile in each direction, with the row and column before it where the size of the level is odd."""
+        rows, columns = strip.shape[1] - 1, tile.shape[2]
+        odd_height, odd_width = level.height % 2, level.width % 2
+        window = tile if not (odd_height or odd_width) else strip[:, 1 - odd_height :, 1 + left - odd_width : 1 + left + columns]
+        first = (number * TILE // 2, left // 2)
+        half = halve(window, self._validity, first=first, size=(level.height, level.width))
+        top = 1 + (number % 2) * (TILE // 2)
+        target[:, top : top + -(-rows // 2), 1 + left // 2 : 1 + left // 2 + half.shape[2]] = half
+
+
+def _whole(tile: Pixels) -> Pixels:
+    """A tile of full size; beyond the edge its last pixels again, which compress to nothing."""
+    short = [(0, TILE - n) for n in tile.shape[1:]]
+    return np.pad(tile, [(0, 0), *short], mode="edge") if any(n for _, n in short) else tile

@@ -1,0 +1,129 @@
+"""The next overview level: averages of 2 x 2 pixels that leave out what is not data.
+
+Here: arithmetic on windows in memory. Not here: which levels there are and how they are stored (`onepass.py`).
+
+A level of n pixels has ceil(n / 2) in the next one. Where n is odd, a pixel of the next level covers a little less than two
+of this one, so the average is weighted by area, as GDAL's is: the overview covers the same ground, not half a pixel more.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geo_assets.raster.pixels import Bools, Pixels, Validity
+
+_Floats = NDArray[np.float64]
+
+
+def level_sizes(height: int, width: int, block_size: int) -> list[tuple[int, int]]:
+    """(height, width) of full resolution and each overview; the last fits into one block."""
+    sizes = [(height, width)]
+    while max(sizes[-1]) > block_size:
+        sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
+    return sizes
+
+
+def halve(data: Pixels, validity: Validity, *, first: tuple[int, int], size: tuple[int, int]) -> Pixels:
+    """The next level of a window.
+
+    Args:
+        data: shape (bands, rows, columns), all bands; with one row above the window where the level's height is odd, and one
+            column to its left where its width is. Beyond the edge of the level they may hold anything finite.
+        validity: which pixels count.
+        first: row and column of the next level at which the window begins.
+        size: height and width of the level of `data`.
+    """
+    rows, columns = (_Axis.of(f, n) for f, n in zip(first, size, strict=True))
+    valid = [validity.valid(values, _opaque(data, validity, band)) for band, values in enumerate(data, 1)]
+    if rows is None and columns is None and all(v is None for v in valid):
+        return _quarter(data)
+    out = [_weighted(values, v, rows, columns, validity) for values, v in zip(data, valid, strict=True)]
+    return np.stack(out)
+
+
+def _opaque(data: Pixels, validity: Validity, band: int) -> Bools | None:
+    """Colour under transparency does not count; transparency itself does."""
+    if validity.alpha is None or band == validity.alpha:
+        return None
+    alpha: Bools = data[validity.alpha - 1] != 0
+    return None if alpha.all() else alpha
+
+
+def _quarter(data: Pixels) -> Pixels:
+    """The plain average of 2 x 2; integers are rounded half up."""
+    if data.dtype == np.uint8 and data.shape[2] % 2 == 0 and data.flags.c_contiguous:
+        pairs: NDArray[np.uint16] = data.view("<u2")  # twice as fast as strided bytes
+        sums = (pairs & 0xFF) + (pairs >> 8)
+        bytes_: Pixels = ((sums[:, 0::2] + sums[:, 1::2] + 2) >> 2).astype(np.uint8)
+        return bytes_
+    if data.dtype.kind == "f":
+        rows = data[:, 0::2] + data[:, 1::2]
+        quarter: Pixels = (rows[:, :, 0::2] + rows[:, :, 1::2]) * data.dtype.type(0.25)
+        return quarter
+    wide: Any = data.astype(np.uint32 if data.dtype.kind == "u" and data.dtype.itemsize <= 2 else np.int64)
+    rows = wide[:, 0::2] + wide[:, 1::2]
+    rounded: Pixels = ((rows[:, :, 0::2] + rows[:, :, 1::2] + 2) >> 2).astype(data.dtype)
+    return rounded
+
+
+class _Axis:
+    """Weights along an axis of odd length n: pixel i of the next level takes i/m of pixel 2i - 1 (m = ceil(n / 2)), all of
+    2i, and 1 - (i + 1)/m of 2i + 1.
+    """
+
+    def __init__(self, first: int, length: int) -> None:
+        self._first, self._next = first, -(-length // 2)
+
+    @classmethod
+    def of(cls, first: int, length: int) -> _Axis | None:
+        """None where the length is even and nothing is weighted."""
+        return cls(first, length) if length % 2 else None
+
+    def reduce(self, values: _Floats) -> _Floats:
+        """Sums along the first axis; `values` begins one before the first pixel."""
+        count = len(values) // 2  # ceil((len - 1) / 2)
+        if len(values) % 2 == 0:  # the last pixel has no second one
+            values = np.concatenate([values, np.zeros_like(values[:1])])
+        i = np.arange(self._first, self._first + count, dtype=np.float64)
+        before, after = i / self._next, 1 - (i + 1) / self._next
+        sums: _Floats = values[0:-1:2] * before[:, None] + values[1::2] + values[2::2] * after[:, None]
+        return sums
+
+
+def _weighted(values: Pixels, valid: Bools | None, rows: _Axis | None, columns: _Axis | None, validity: Validity) -> Pixels:
+    """The average of the valid pixels, nodata where there is none."""
+    doubles = values.astype(np.float64)
+    if valid is not None:
+        doubles = np.where(valid, doubles, 0.0)
+    sums = _sums(doubles, rows, columns)
+    counts = _sums(np.ones_like(doubles) if valid is None else valid.astype(np.float64), rows, columns)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = sums / counts
+    empty = counts <= 0
+    return _stored(means, empty, values.dtype, validity)
+
+
+def _sums(values: _Floats, rows: _Axis | None, columns: _Axis | None) -> _Floats:
+    down = values[0::2] + values[1::2] if rows is None else rows.reduce(values)
+    across = down.T
+    summed: _Floats = (across[0::2] + across[1::2] if columns is None else columns.reduce(across)).T
+    return summed
+
+
+def _stored(means: _Floats, empty: Bools, dtype: np.dtype[Any], validity: Validity) -> Pixels:
+    """In the data type of the level; an average that happens to be the nodata value is moved beside it."""
+    nodata = validity.nodata
+    fill = nodata if nodata is not None else (np.nan if dtype.kind == "f" and validity.alpha is None else 0)
+    if dtype.kind == "f":
+        out = means.astype(dtype)
+        if nodata is not None:
+            out[~empty & (out == dtype.type(nodata))] = np.nextafter(dtype.type(nodata), dtype.type(np.inf if nodata < 0 else -np.inf))
+    else:
+        out = np.floor(np.where(empty, 0, means) + 0.5).astype(dtype)
+        if nodata is not None and nodata == int(nodata) and np.iinfo(dtype).min <= nodata <= np.iinfo(dtype).max:
+            out[~empty & (out == int(nodata))] = int(nodata) + (1 if nodata < np.iinfo(dtype).max else -1)
+    out[empty] = fill if dtype.kind == "f" else int(fill)
+    return out

@@ -1,0 +1,125 @@
+"""What is told of a COG: grid, CRS, bands, footprint, hashes, the software that made it.
+
+Here: `describe`, and the comparison of statistics that a source brought along with those of its pixels.
+Not here: whether the COG is right (`validate.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import rasterio
+
+from geo_assets.raster.footprint import footprint
+from geo_assets.raster.georeference import dataset_crs, epsg, georeferencing, gsd, native_bounds, projjson, resolution, wkt2
+from geo_assets.raster.inspect import RasterInfo, dtype_names
+from geo_assets.raster.models import BandReport, ConvertReport, Georeferencing, NoData
+from geo_assets.raster.pixels import BandStatistics, Measurement
+from geo_assets.raster.profiles import Profile
+
+#: How far a STATISTICS_ item of the source may be off, in parts of the range, before it is called stale.
+_STALE = 1e-3
+
+
+def describe(info: RasterInfo, cog: Any, profile: Profile, measurement: Measurement) -> ConvertReport:
+    """The report of an open COG that was made of `info` and whose pixels were measured."""
+    made = Path(cog.name)
+    crs = dataset_crs(cog)
+    placed = crs or georeferencing(cog) is Georeferencing.RPCS
+    outline = footprint(cog, info.path.name) if placed else None
+    with made.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    statistics = measurement.statistics()
+    warnings = _stale_statistics(cog, statistics)
+    return ConvertReport(
+        driver=info.driver,
+        profile=profile.name,
+        kind=info.kind,
+        georeferencing=georeferencing(cog) or Georeferencing.TRANSFORM,
+        width=cog.width,
+        height=cog.height,
+        count=cog.count,
+        dtypes=dtype_names(cog),
+        nodata=_json_number(cog.nodata, info.dtype),
+        epsg=epsg(crs),
+        crs_wkt2=wkt2(crs),
+        projjson=projjson(crs),
+        transform=tuple(cog.transform)[:6],
+        bbox=native_bounds(cog),
+        footprint=outline.geometry if outline else None,
+        bbox_4326=outline.bbox if outline else None,
+        bands=tuple(_band(cog, band, s) for band, s in zip(cog.indexes, statistics, strict=True)),
+        resolution=resolution(cog),
+        gsd=gsd(cog),
+        datetime=info.captured,
+        bytes=made.stat().st_size,
+        sha256=sha256,
+        pixels_sha256=measurement.sha256(),
+        warnings=(*warnings, *(["no pixel is valid"] if outline and outline.empty else [])),
+        seconds=0,
+        software=_software(),
+    )
+
+
+def _band(cog: Any, band: int, statistics: BandStatistics) -> BandReport:
+    description, unit = cog.descriptions[band - 1], cog.units[band - 1]
+    return BandReport(
+        name=description or f"b{band}",
+        description=description or None,
+        unit=unit or None,
+        scale=cog.scales[band - 1],
+        offset=cog.offsets[band - 1],
+        colorinterp=cog.colorinterp[band - 1].name,
+        minimum=statistics.minimum,
+        maximum=statistics.maximum,
+        mean=statistics.mean,
+        stddev=statistics.stddev,
+        valid_percent=statistics.valid_percent,
+    )
+
+
+def _stale_statistics(cog: Any, statistics: Sequence[BandStatistics]) -> list[str]:
+    """Whether STATISTICS_ items came with the source that are not true of its valid pixels; readers show them as if they were."""
+    stale = [str(band) for band, true in zip(cog.indexes, statistics, strict=True) if _is_stale(cog.tags(band), true)]
+    return [f"the statistics that band {', '.join(stale)} brought along are not those of its valid pixels"] if stale else []
+
+
+def _is_stale(tags: dict[str, str], true: BandStatistics) -> bool:
+    if true.minimum is None or true.maximum is None:
+        return False
+    slack = _STALE * max(float(true.maximum) - float(true.minimum), 1e-9)
+    for item, value in (("MINIMUM", true.minimum), ("MAXIMUM", true.maximum), ("MEAN", true.mean), ("STDDEV", true.stddev)):
+        try:
+            claimed = float(tags[f"STATISTICS_{item}"])
+        except (KeyError, ValueError):
+            continue
+        if value is not None and not abs(claimed - value) <= slack:
+            return True
+    return False
+
+
+def _json_number(value: float | None, dtype: str) -> NoData | None:
+    if value is None:
+        return None
+    if value != value:  # noqa: PLR0124 - NaN
+        return "nan"
+    if value in {float("inf"), float("-inf")}:
+        return "inf" if value > 0 else "-inf"
+    return int(value) if "int" in dtype and not dtype.startswith("complex") and value == int(value) else float(value)
+
+
+def _software() -> dict[str, str]:
+    from importlib.metadata import version
+
+    import pyproj
+
+    return {
+        "geo_assets": version("geo_assets"),
+        "rasterio": rasterio.__version__,
+        "gdal": rasterio.__gdal_version__,
+        "proj": pyproj.proj_version_str,
+        "rio_cogeo": version("rio-cogeo"),
+    }

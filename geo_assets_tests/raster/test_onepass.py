@@ -1,0 +1,152 @@
+"""The one-pass writer makes what GDAL's COG driver makes."""
+
+import os
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rasterio.enums import ColorInterp, Resampling
+
+from geo_assets.raster import gdal, onepass
+from geo_assets.raster.codecs import Codec
+from geo_assets.raster.inspect import inspect
+from geo_assets.raster.profiles import choose_profile
+from geo_assets_tests.raster.test_cog import write
+from geo_assets_tests.raster.test_profiles import field, made
+
+
+def one_pass(source: Path, compress: str = "DEFLATE", threads: int = 2) -> Path:
+    made_ = source.with_name("onepass.tif")
+    with gdal.session():
+        info = inspect(source)
+        profile = choose_profile(info, {"DEFLATE": "web", "ZSTD": "analysis"}[compress])
+        with gdal.open_raster(source) as dataset:
+            assert onepass.suits(dataset, info, profile), info.kind
+            with onepass.Pyramid(dataset, Codec(compress, profile.predictor, 1), source.parent, threads) as pyramid:
+                pyramid.run(lambda _: None)
+                pyramid.save(made_, onepass.skeleton(dataset, source.parent, profile, {}))
+    return made_
+
+
+def values(count: int, height: int, width: int, dtype: str, nodata) -> np.ndarray:
+    pixels = field(count, height, width)
+    low, high = {"u": (1, 250), "i": (-1000, 1000), "f": (-500.0, 500.0)}[np.dtype(dtype).kind]
+    pixels = (pixels * (high - low) + low).astype(dtype)
+    if nodata is not None:
+        pixels[:, np.random.default_rng(5).random((height, width)) < 0.3] = nodata
+        pixels[:, : height // 4, : width // 4] = nodata
+    return pixels
+
+
+CASES = [
+    ("uint8", None, 3),
+    ("uint8", 0, 1),
+    ("uint16", None, 4),
+    ("int16", -9999, 1),
+    ("int32", None, 1),
+    ("float32", -9999.0, 1),
+    ("float32", None, 2),
+    ("float64", float("nan"), 1),
+]
+
+
+@pytest.mark.parametrize("size", [(1024, 1536), (1001, 1300), (2047, 1025), (600, 513)], ids=str)
+@pytest.mark.parametrize(("dtype", "nodata", "count"), CASES)
+def test_pixels_and_overviews_are_those_of_gdal(tmp_path, dtype, nodata, count, size):
+    colours = {"photometric": "RGB"} if count >= 3 else {}
+    source = write(tmp_path / "in.tif", values(count, *size, dtype, nodata), nodata=nodata, **colours)
+    ours = one_pass(source)
+    levels = len(rasterio.open(ours).overviews(1))
+    theirs = tmp_path / "gdal.tif"
+    rasterio.shutil.copy(source, theirs, driver="GTiff")
+    with rasterio.open(theirs, "r+") as dataset:
+        dataset.build_overviews([2 ** (i + 1) for i in range(levels)], Resampling.average)
+    with rasterio.open(source) as a, rasterio.open(ours) as b:
+        np.testing.assert_array_equal(a.read(), b.read())
+    for level in range(levels):
+        with rasterio.open(theirs, overview_level=level) as a, rasterio.open(ours, overview_level=level) as b:
+            expected, found = a.read(masked=True), b.read(masked=True)
+            assert np.array_equal(np.ma.getmaskarray(expected), np.ma.getmaskarray(found))
+            # signed integers: GDAL rounds towards zero, we to the nearest; and a level builds upon the one before
+            slack = 1 + level if np.dtype(dtype).kind in "iu" else 0.03
+            assert np.abs(expected.astype(float) - found.astype(float)).max() <= slack
+
+
+def test_colour_under_full_transparency_does_not_bleed_into_overviews(tmp_path):
+    pixels = np.zeros((4, 1200, 1100), "uint8")
+    pixels[:3] = 255  # white where nobody sees it
+    opaque = np.random.default_rng(0).random((1200, 1100)) < 0.5
+    pixels[:3, opaque] = 40
+    pixels[3] = np.where(opaque, 255, 0)
+    source = write(tmp_path / "in.tif", pixels, photometric="RGB", alpha="YES")
+    with rasterio.open(source, "r+") as dataset:
+        dataset.colorinterp = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
+    with rasterio.open(one_pass(source), overview_level=0) as dataset:
+        colour = dataset.read([1, 2, 3])
+        assert set(np.unique(colour[:, dataset.read(4) > 0])) == {40}
+
+
+@pytest.mark.parametrize("compress", ["DEFLATE", "ZSTD"])
+def test_the_bytes_do_not_depend_on_the_number_of_threads(tmp_path, compress):
+    source = write(tmp_path / "in.tif", values(3, 1100, 1300, "uint8", None), photometric="RGB")
+    assert one_pass(source, compress, threads=1).read_bytes() == one_pass(source, compress, threads=4).read_bytes()
+
+
+def test_blocks_that_do_not_fit_into_memory_wait_on_disk(tmp_path, monkeypatch):
+    source = write(tmp_path / "in.tif", values(3, 1100, 1300, "uint8", None), photometric="RGB")
+    in_memory = one_pass(source).read_bytes()
+    monkeypatch.setattr(onepass, "_IN_MEMORY", 100_000)
+    monkeypatch.setattr(onepass, "_SEGMENT", 50_000)
+    assert one_pass(source).read_bytes() == in_memory
+    assert sorted(p.name for p in tmp_path.iterdir() if "skeleton" not in p.name) == ["in.tif", "onepass.tif"]
+
+
+def test_memory_does_not_grow_with_the_height_of_a_raster(tmp_path, monkeypatch):
+    monkeypatch.setattr(onepass, "_IN_MEMORY", 1 << 20)
+
+    def peak(height: int) -> int:
+        source = write(tmp_path / "in.tif", values(1, height, 1024, "uint8", None), tiled=True)
+        tracemalloc.start()
+        one_pass(source)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    assert peak(16_384) < 1.3 * peak(4096)
+
+
+@settings(deadline=None, max_examples=30)
+@given(height=st.integers(1, 1600), width=st.integers(1, 1600), count=st.integers(1, 3), data=st.data())
+def test_any_size_comes_back_bit_for_bit(tmp_path_factory, height, width, count, data):
+    dtype = data.draw(st.sampled_from(["uint8", "int16", "uint16", "float32", "float64", "int32", "uint32"]))
+    folder = tmp_path_factory.mktemp("any")
+    pixels = np.random.default_rng(height * width).integers(0, 255, (count, height, width)).astype(dtype)
+    source = write(folder / "in.tif", pixels)
+    made(source)
+    with rasterio.open(folder / "out.tif") as dataset:
+        assert np.array_equal(dataset.read(), pixels)
+
+
+def test_progress_is_told_and_ends_at_one(tmp_path):
+    source = write(tmp_path / "in.tif", values(3, 1100, 1300, "uint8", None), photometric="RGB")
+    made(source, progress=str(tmp_path / "told"))
+    assert float((tmp_path / "told").read_text()) == 1
+
+
+@pytest.mark.skipif(not os.environ.get("GEO_ASSETS_SAMPLES"), reason="GEO_ASSETS_SAMPLES is not set")
+def test_the_skeleton_says_what_gdals_own_driver_would_say(tmp_path):
+    from geo_assets.raster import cogfile
+
+    for source in sorted((Path(os.environ["GEO_ASSETS_SAMPLES"]) / "raster").glob("*.tif")):
+        with gdal.session(), gdal.open_raster(source) as dataset:
+            profile = choose_profile(inspect(source))
+            rasterio.shutil.copy(dataset, tmp_path / "gdal.tif", driver="COG", **{**profile.options(), "OVERVIEWS": "NONE"})
+            ours = onepass.skeleton(dataset, tmp_path, profile, {})
+        theirs, _ = cogfile.read_header(tmp_path / "gdal.tif")
+        size = {256, 257}
+        a, b = ({k: v for k, v in h.images[0].fields.items() if k not in size} for h in (theirs, ours))
+        assert a == b, source.name

@@ -1,0 +1,130 @@
+import numpy as np
+import pytest
+import rasterio
+from rasterio.enums import ColorInterp
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.raster.cog import convert
+from geo_assets.raster.models import ConvertReport, ConvertRequest
+from geo_assets.raster.validate import validate_cog
+from geo_assets_tests.raster.test_cog import write
+
+
+def field(count: int = 1, height: int = 700, width: int = 900) -> np.ndarray:
+    """Smooth, with a little noise: what rasters are like. 0 to 1."""
+    rng = np.random.default_rng(2)
+    y, x = np.mgrid[0:height, 0:width] / 200
+    waves = [np.sin(x * (1 + b / 5)) * np.cos(y + b) / 2 + 0.5 for b in range(count)]
+    return np.clip(np.stack(waves) * 0.98 + rng.random((count, height, width)) * 0.02, 0, 1)
+
+
+def made(source, **request) -> ConvertReport:
+    return convert(ConvertRequest(source=str(source), destination=str(source.with_name("out.tif")), **request))
+
+
+def rgb(path, **profile):
+    return write(path, (field(3) * 255).astype("uint8"), photometric="RGB", **profile)
+
+
+def compression(path) -> str:
+    with rasterio.open(path) as dataset:
+        return dataset.tags(ns="IMAGE_STRUCTURE")["COMPRESSION"]
+
+
+def test_without_a_wish_every_client_can_read_what_is_written(tmp_path):
+    report = made(rgb(tmp_path / "in.tif"))
+    assert (report.profile, report.max_error, compression(tmp_path / "out.tif")) == ("web", None, "DEFLATE")
+
+
+@pytest.mark.parametrize(("profile", "codec"), [("analysis", "ZSTD"), ("archive", "ZSTD"), ("web", "DEFLATE")])
+def test_lossless_profiles_keep_every_pixel(tmp_path, profile, codec):
+    source = rgb(tmp_path / "in.tif")
+    report = made(source, profile=profile)
+    assert (report.profile, compression(tmp_path / "out.tif")) == (profile, codec)
+    with rasterio.open(source) as a, rasterio.open(tmp_path / "out.tif") as b:
+        assert np.array_equal(a.read(), b.read())
+
+
+def test_a_picture_for_people_is_a_fraction_of_the_size_and_says_how_far_it_is_off(tmp_path):
+    source = rgb(tmp_path / "in.tif")
+    lossless, lossy = made(source).bytes, made(source, profile="visual")
+    assert lossy.profile == "visual"
+    assert compression(tmp_path / "out.tif") == "WEBP"
+    assert lossy.bytes < lossless / 2
+    assert 0 < lossy.max_error < 60
+    assert validate_cog(tmp_path / "out.tif") == []
+
+
+def test_transparency_of_a_picture_is_exact(tmp_path):
+    pixels = (field(4) * 255).astype("uint8")
+    pixels[3] = np.where(field()[0] > 0.5, 255, 0)
+    source = write(tmp_path / "in.tif", pixels, photometric="RGB", alpha="YES")
+    with rasterio.open(source, "r+") as dataset:
+        dataset.colorinterp = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
+    assert made(source, profile="visual").profile == "visual"
+    with rasterio.open(tmp_path / "out.tif") as dataset:
+        assert np.array_equal(dataset.read(4), pixels[3])
+
+
+@pytest.mark.parametrize("nodata", [None, -9999.0, float("nan")])
+def test_an_elevation_model_is_within_a_millimetre_and_the_same_pixels_are_valid(tmp_path, nodata):
+    heights = (field() * 800).astype("float32")
+    if nodata is not None:
+        heights[0, 100:300, 50:400] = nodata
+    source = write(tmp_path / "in.tif", heights, nodata=nodata)
+    report = made(source, profile="dem")
+    assert report.profile == "dem"
+    assert 0 < report.max_error <= 0.00107  # a float of 800 has steps of 0.00006
+    with rasterio.open(source) as a, rasterio.open(tmp_path / "out.tif") as b:
+        assert np.array_equal(a.dataset_mask(), b.dataset_mask())
+        valid = a.dataset_mask() > 0
+        assert np.abs(a.read(1)[valid].astype(float) - b.read(1)[valid]).max() <= 0.00107
+
+
+def test_a_profile_that_does_not_suit_the_pixels_is_not_taken_and_the_report_says_so(tmp_path):
+    source = write(tmp_path / "in.tif", np.random.default_rng(0).integers(0, 5, (1, 300, 300)).astype("uint8"))
+    report = made(source, profile="visual")
+    assert report.profile == "web"
+    assert any("does not suit" in warning for warning in report.warnings)
+
+
+def test_a_profile_that_is_not_there_is_refused_with_the_names_of_those_that_are(tmp_path):
+    with pytest.raises(GeoAssetsError, match="web, analysis, archive, visual, dem") as error:
+        made(rgb(tmp_path / "in.tif"), profile="best")
+    assert error.value.code == "INVALID_PARAMETERS"
+
+
+def test_a_good_cog_is_passed_through_byte_for_byte(tmp_path):
+    made(rgb(tmp_path / "in.tif"))
+    good = (tmp_path / "out.tif").rename(tmp_path / "good.tif")
+    report = made(good)
+    assert report.passed_through
+    assert (tmp_path / "out.tif").read_bytes() == good.read_bytes()
+
+
+def test_a_good_cog_of_another_codec_is_made_anew_where_a_profile_is_asked_for(tmp_path):
+    made(rgb(tmp_path / "in.tif"))
+    good = (tmp_path / "out.tif").rename(tmp_path / "good.tif")
+    report = made(good, profile="analysis")
+    assert not report.passed_through
+    assert compression(tmp_path / "out.tif") == "ZSTD"
+
+
+def test_a_cog_with_stale_overviews_is_made_anew(tmp_path):
+    source = rgb(tmp_path / "in.tif", tiled=True, compress="deflate")
+    with rasterio.open(source, "r+") as dataset:
+        dataset.build_overviews([2], rasterio.enums.Resampling.average)
+        dataset.write(255 - dataset.read())  # GDAL leaves the overviews as they were
+    rasterio.shutil.copy(source, tmp_path / "stale.tif", driver="COG", compress="deflate", overviews="FORCE_USE_EXISTING")
+    report = made(tmp_path / "stale.tif")
+    assert not report.passed_through
+    with rasterio.open(tmp_path / "out.tif") as full, rasterio.open(tmp_path / "out.tif", overview_level=0) as half:
+        assert abs(full.read().mean() - half.read().mean()) < 1
+
+
+def test_the_level_is_chosen_by_trial_and_gdal_takes_over_where_isal_is_much_larger(tmp_path):
+    rng = np.random.default_rng(1)
+    noisy = (rng.integers(-3, 4, (1, 1024, 1024)) * 7).astype("int16") * 100  # few values, no neighbour tells the next
+    source = write(tmp_path / "in.tif", noisy)
+    rasterio.shutil.copy(source, tmp_path / "gdal.tif", driver="COG", compress="deflate", predictor="STANDARD", blocksize=512)
+    assert made(source).bytes <= (tmp_path / "gdal.tif").stat().st_size * 1.05
