@@ -26,15 +26,17 @@ def rasters(request: UnpackRequest) -> UnpackReport:
         GeoAssetsError: UNSAFE_ARCHIVE, TOO_LARGE, EMPTY_ARCHIVE, UNREADABLE.
         OSError: the disk is full.
     """
-    folder = Path(request.folder)
-    unpacked = Path(tempfile.mkdtemp(prefix="unpacked-", dir=folder))
+    folder = Path(tempfile.mkdtemp(prefix="rasters-", dir=request.folder))  # a call that was killed may have left one
+    unpacked = folder / "unpacked"
     try:
         members = unpack(Path(request.archive), unpacked, max_bytes=request.max_bytes, name=request.name)
         sources = list(group_sources(sorted(map(_member, map(str, members)), key=lambda m: (*name_key(m.path), m.path))))
         found = [s for s in sources if s.kind is Kind.RASTER]
         made = tuple(_alone(source, unpacked, folder / f"{number:05d}") for number, source in enumerate(found, 1))
-    finally:
-        shutil.rmtree(unpacked, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(unpacked)
     others = sorted({m.path for s in sources if s.kind is not Kind.RASTER for m in s.members})
     return UnpackReport(rasters=made, others=tuple(others))
 

@@ -138,7 +138,7 @@ def driver_of(path: Path) -> str:
     head = _head(path)
     for magic, _, name in _CONTAINERS:
         if head.startswith(magic):
-            raise GeoAssetsError("RASTER_SUBDATASETS", f"{path.name} is {name}, which holds variables; they are not taken apart yet")
+            raise GeoAssetsError("RASTER_SUBDATASETS", f"{path.name} is {name}, which holds variables; each is converted by itself")
     for magic, driver in _MAGIC:
         if head.startswith(magic):
             return driver

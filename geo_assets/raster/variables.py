@@ -11,6 +11,7 @@ together here, and a variable whose name has a quote or a colon is refused. The 
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -98,12 +99,10 @@ def _plain_name(path: Path, folder: Path) -> Iterator[Path]:
     """The container under a name of ours, in a directory without sidecars of others."""
     if any(sign in str(folder.absolute()) for sign in '":'):
         raise GeoAssetsError("INVALID_PARAMETERS", f"the path of the directory has a quote or a colon: {folder}")
-    plain = folder.absolute() / _PLAIN_NAME
-    plain.symlink_to(path.absolute())
-    try:
+    with tempfile.TemporaryDirectory(prefix="plain-", dir=folder.absolute()) as private:  # a call that was killed may have left one
+        plain = Path(private) / _PLAIN_NAME
+        plain.symlink_to(path.absolute())
         yield plain
-    finally:
-        plain.unlink()
 
 
 def _slug(name: str) -> str:

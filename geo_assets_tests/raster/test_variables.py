@@ -160,6 +160,13 @@ def test_the_name_of_the_file_may_be_anything(take_apart):
     assert variable.path
 
 
+def test_what_a_killed_call_left_is_not_in_the_way_of_the_next(tmp_path):
+    (tmp_path / "in.nc").write_bytes(grid("tas", numbers(4, 5)))
+    request = VariablesRequest(source=str(tmp_path / "in.nc"), folder=str(tmp_path))
+    assert variables(request) == variables(request)
+    assert {p.name for p in tmp_path.iterdir()} == {"in.nc", "001_tas.tif"}
+
+
 def test_more_variables_than_the_limit_are_refused(take_apart):
     many = {f"v{n}": (["lat", "lon"], {}, numbers(2, 2)) for n in range(MAX_VARIABLES + 1)}
     with pytest.raises(GeoAssetsError) as caught:
