@@ -35,7 +35,14 @@ FORMATS = {
     "GIF": "GIF",
     "BMP": "BMP",
     "DTED": "DTED",
+    "netCDF": "NetCDF",
+    "HDF5": "HDF5",
+    "HDF5Image": "HDF5",
+    "GRIB": "GRIB",
 }
+
+#: Of `FORMATS`, those that hold variables and are taken apart before anything else.
+CONTAINERS = frozenset({"netCDF", "HDF5", "HDF5Image", "GRIB"})
 
 #: What GDAL, rasterio and PROJ raise. UnicodeError: metadata that is not text. CRSError is a ValueError only. SystemError is
 #: rasterio's for a failure of which GDAL does not say why: a PNG that is cut off, copied.
@@ -47,6 +54,7 @@ _OPTIONS = {
     "GDAL_VRT_ENABLE_PYTHON": "NO",
     "GDAL_VRT_ENABLE_RAWRASTERBAND": "NO",
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none",
+    "GRIB_NORMALIZE_UNITS": "NO",  # GDAL makes degrees Celsius of kelvins otherwise
 }
 
 #: Decoders that go on after damage say so in a warning only. Extraneous bytes between JPEG segments harm no pixel.
@@ -104,13 +112,16 @@ def enter_thread() -> None:
     rasterio.Env(**_OPTIONS).__enter__()
 
 
-def open_raster(path: Path, driver: str = "GTiff", **options: Any) -> Any:
-    """`rasterio.open` for reading, with one named driver; a Path, so that no part of a name is taken for a URL."""
-    return rasterio.open(path.absolute(), driver=driver, **options)
+def open_raster(path: Path | str, driver: str = "GTiff", **options: Any) -> Any:
+    """`rasterio.open` for reading, with one named driver; a Path, so that no part of a name is taken for a URL.
+
+    A string is the name of a part of a container, put together by ourselves: see `variables.py`.
+    """
+    return rasterio.open(path if isinstance(path, str) else path.absolute(), driver=driver, **options)
 
 
 @contextmanager
-def opened_raster(path: Path, driver: str) -> Iterator[tuple[Any, bool]]:
+def opened_raster(path: Path | str, driver: str) -> Iterator[tuple[Any, bool]]:
     """`open_raster`, and whether GDAL says where the pixels lie: a place field that is cut short leaves a transform that is not one."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", NotGeoreferencedWarning)
@@ -140,8 +151,8 @@ def unreadable(path: Path, driver: str, why: str, *, remedy: str | None = None) 
 
 
 @contextmanager
-def reading(path: Path, driver: str) -> Iterator[None]:
-    """Whatever GDAL raises while `path` is read becomes UNREADABLE.
+def reading(path: Path, driver: str, *, opened: Path | None = None) -> Iterator[None]:
+    """Whatever GDAL raises while `path` is read, under the name `opened` if that is another, becomes UNREADABLE.
 
     Raises:
         GeoAssetsError: UNREADABLE.
@@ -152,4 +163,4 @@ def reading(path: Path, driver: str) -> Iterator[None]:
     except CPLE_OutOfMemoryError as error:
         raise MemoryError(str(error)) from error
     except GDAL_ERRORS as error:
-        raise unreadable(path, driver, reason(error, path)) from error
+        raise unreadable(path, driver, reason(error, opened or path).replace(opened.name if opened else path.name, path.name)) from error

@@ -45,13 +45,13 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"HDR1", "DTED"),
 )
 
-#: Formats of many variables, and what they are called.
-_CONTAINERS: tuple[tuple[bytes, str], ...] = (
-    (b"CDF\x01", "NetCDF"),
-    (b"CDF\x02", "NetCDF"),
-    (b"CDF\x05", "NetCDF"),
-    (b"\x89HDF\r\n\x1a\n", "HDF5 or NetCDF-4"),
-    (b"GRIB", "GRIB"),
+#: Formats of many variables: first bytes, the driver that may open them, what they are called.
+_CONTAINERS: tuple[tuple[bytes, str, str], ...] = (
+    (b"CDF\x01", "netCDF", "NetCDF"),
+    (b"CDF\x02", "netCDF", "NetCDF"),
+    (b"CDF\x05", "netCDF", "NetCDF"),
+    (b"\x89HDF\r\n\x1a\n", "HDF5", "HDF5 or NetCDF-4"),
+    (b"GRIB", "GRIB", "GRIB"),
 )
 
 #: Words that an ESRI ASCII grid can begin with.
@@ -135,16 +135,10 @@ def driver_of(path: Path) -> str:
     Raises:
         GeoAssetsError: UNREADABLE (empty), RASTER_SUBDATASETS, UNSUPPORTED_FORMAT.
     """
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
-    except OSError as error:
-        raise GeoAssetsError("UNREADABLE", f"{path.name} cannot be opened: {error.strerror}") from error
-    if not head:
-        raise GeoAssetsError("UNREADABLE", f"{path.name} is empty (0 bytes)")
-    for magic, name in _CONTAINERS:
+    head = _head(path)
+    for magic, _, name in _CONTAINERS:
         if head.startswith(magic):
-            raise GeoAssetsError("RASTER_SUBDATASETS", f"{path.name} is {name}, which holds variables; they are not taken apart yet")
+            raise GeoAssetsError("RASTER_SUBDATASETS", f"{path.name} is {name}, which holds variables; each is converted by itself")
     for magic, driver in _MAGIC:
         if head.startswith(magic):
             return driver
@@ -153,8 +147,30 @@ def driver_of(path: Path) -> str:
     if head.lstrip().lower().startswith(_ASCII_GRID):
         return "AAIGrid"
     begins = "".join(chr(byte) if 32 <= byte < 127 else "·" for byte in head[:24])
-    known = ", ".join(gdal.FORMATS.values())
+    known = ", ".join(name for driver, name in gdal.FORMATS.items() if driver not in gdal.CONTAINERS)
     raise GeoAssetsError("UNSUPPORTED_FORMAT", f"{path.name} begins with {begins!r}, like none of the formats that are read here: {known}")
+
+
+def container_driver_of(path: Path) -> str | None:
+    """The driver of a container of variables that the first bytes ask for; GTiff may hold many images; None for the rest.
+
+    Raises:
+        GeoAssetsError: UNREADABLE (empty).
+    """
+    head = _head(path)
+    tiff = [driver for magic, driver in _MAGIC if driver == "GTiff" and head.startswith(magic)]
+    return next((driver for magic, driver, _ in _CONTAINERS if head.startswith(magic)), tiff[0] if tiff else None)
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError as error:
+        raise GeoAssetsError("UNREADABLE", f"{path.name} cannot be opened: {error.strerror}") from error
+    if not head:
+        raise GeoAssetsError("UNREADABLE", f"{path.name} is empty (0 bytes)")
+    return head
 
 
 def inspect(path: Path) -> RasterInfo:
@@ -167,7 +183,7 @@ def inspect(path: Path) -> RasterInfo:
     refuse_disguised_sidecars(path)
     with gdal.reading(path, driver), gdal.opened_raster(path, driver) as (dataset, placed):
         refuse_foreign_files(dataset, path)
-        _refuse_what_does_not_fit(dataset, path)
+        refuse_what_does_not_fit(dataset, path)
         _refuse_what_a_tiff_cannot_hold(dataset, path)
         if driver == "AAIGrid":
             ascii_grid.refuse_wrong_values(path, dataset)
@@ -230,13 +246,14 @@ def refuse_disguised_sidecars(path: Path) -> None:
             refuse_foreign_files(dataset, sibling)
 
 
-def _refuse_what_does_not_fit(dataset: Any, path: Path) -> None:
-    """The header gates: nothing is allocated for pixels before they are passed."""
+def refuse_what_does_not_fit(dataset: Any, path: Path, name: str | None = None) -> None:
+    """The header gates: nothing is allocated for pixels before they are passed. `name` is what the raster is called in messages."""
+    name = name or path.name
     decoded = dataset.width * dataset.height * sum(numpy_dtype(name).itemsize for name in dtype_names(dataset))
     if not all(math.isfinite(x) for x in tuple(dataset.transform)[:6]):
-        raise GeoAssetsError("UNREADABLE", f"{path.name} places its pixels by numbers that are not finite: {tuple(dataset.transform)[:6]}")
+        raise GeoAssetsError("UNREADABLE", f"{name} places its pixels by numbers that are not finite: {tuple(dataset.transform)[:6]}")
     if dataset.transform.determinant == 0:
-        raise GeoAssetsError("UNREADABLE", f"{path.name} gives its pixels no area: {tuple(dataset.transform)[:6]}")
+        raise GeoAssetsError("UNREADABLE", f"{name} gives its pixels no area: {tuple(dataset.transform)[:6]}")
     actual = path.stat().st_size
     block = (
         max(rows * columns for rows, columns in dataset.block_shapes) * numpy_dtype(dtype_names(dataset)[0]).itemsize
@@ -245,7 +262,7 @@ def _refuse_what_does_not_fit(dataset: Any, path: Path) -> None:
     )
     if dataset.interleaving is not None and dataset.interleaving.value == "PIXEL":
         block *= dataset.count
-    declares = f"{path.name} declares {dataset.width:,} x {dataset.height:,} pixels in {dataset.count:,} bands"
+    declares = f"{name} declares {dataset.width:,} x {dataset.height:,} pixels in {dataset.count:,} bands"
     if dataset.count > MAX_BANDS:
         raise GeoAssetsError("TOO_LARGE", f"{declares}; the limit is {MAX_BANDS:,} bands")
     if max(dataset.width, dataset.height) > MAX_SIDE:
@@ -259,9 +276,7 @@ def _refuse_what_does_not_fit(dataset: Any, path: Path) -> None:
     if block > MAX_BLOCK_BYTES:
         raise GeoAssetsError("TOO_LARGE", f"{declares} in blocks of {block:,} bytes decoded; the limit is {MAX_BLOCK_BYTES:,}")
     if dataset.count and 0 in dataset.overviews(1):
-        raise GeoAssetsError(
-            "UNREADABLE", f"{path.name} has overviews that are larger than itself", remedy="leave them out, or make them anew"
-        )
+        raise GeoAssetsError("UNREADABLE", f"{name} has overviews that are larger than itself", remedy="leave them out, or make them anew")
 
 
 def _refuse_what_a_tiff_cannot_hold(dataset: Any, path: Path) -> None:

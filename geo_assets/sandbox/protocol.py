@@ -17,9 +17,11 @@ from pydantic import BaseModel, ConfigDict
 #: Everything that may be called in a child. `module:function(request: Model[, sink]) -> Model`.
 FUNCTIONS = frozenset(
     {
+        "geo_assets.raster.archives:rasters",
         "geo_assets.raster.cog:convert",
         "geo_assets.raster.strip:strip",
         "geo_assets.raster.validate:validate",
+        "geo_assets.raster.variables:variables",
         "geo_assets.vector.read:inspect",
         "geo_assets.vector.read:stream",
         "geo_assets.sandbox.selftest:probe",

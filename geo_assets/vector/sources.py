@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 
+from geo_assets.archives import unpack
 from geo_assets.errors import GeoAssetsError
-from geo_assets.vector.archives import unpack
 
 
 class Format(StrEnum):

@@ -6,8 +6,8 @@ import zipfile
 
 import pytest
 
+from geo_assets.archives import unpack
 from geo_assets.errors import GeoAssetsError
-from geo_assets.vector.archives import unpack
 from geo_assets.vector.models import InspectRequest
 from geo_assets.vector.read import inspect
 from geo_assets_tests.vector.builders import NATURAL_EARTH, points, shapefile_parts, write, zipped

@@ -1,0 +1,56 @@
+"""The rasters of a zip, each with its sidecars in a directory of its own, as if they had been uploaded loose.
+
+Here: which member belongs to which, by the same rules as in a container, and where each lies afterwards. It runs in the sandboxed child.
+Not here: unpacking and its limits (`geo_assets/archives.py`), opening a member.
+
+Each lies alone because GDAL looks at what lies beside a file: of a hundred rasters in one directory, one could bring sidecars
+for all.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from geo_assets.archives import unpack
+from geo_assets.raster.variables_models import RasterMember, UnpackReport, UnpackRequest
+from geo_assets.storage.sources import Kind, Member, Source, group_sources, name_key
+
+
+def rasters(request: UnpackRequest) -> UnpackReport:
+    """Unpack a zip and list its rasters. An archive without any is no error here: it may hold vectors.
+
+    Raises:
+        GeoAssetsError: UNSAFE_ARCHIVE, TOO_LARGE, EMPTY_ARCHIVE, UNREADABLE.
+        OSError: the disk is full.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="rasters-", dir=request.folder))  # a call that was killed may have left one
+    unpacked = folder / "unpacked"
+    try:
+        members = unpack(Path(request.archive), unpacked, max_bytes=request.max_bytes, name=request.name)
+        sources = list(group_sources(sorted(map(_member, map(str, members)), key=lambda m: (*name_key(m.path), m.path))))
+        found = [s for s in sources if s.kind is Kind.RASTER]
+        made = tuple(_alone(source, unpacked, folder / f"{number:05d}") for number, source in enumerate(found, 1))
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(unpacked)
+    others = sorted({m.path for s in sources if s.kind is not Kind.RASTER for m in s.members})
+    return UnpackReport(rasters=made, others=tuple(others))
+
+
+def _member(path: str) -> Member:
+    return Member(path=path, size=0, etag="")
+
+
+def _alone(source: Source, unpacked: Path, folder: Path) -> RasterMember:
+    """Give a raster and its sidecars a directory; links, because a .prj may serve two rasters of one name."""
+    folder.mkdir()
+    paths = []
+    for member in source.members:
+        path = folder / Path(member.path).name
+        os.link(unpacked / member.path, path)
+        paths.append(str(path))
+    return RasterMember(name=source.path, path=paths[0], sidecars=tuple(paths[1:]))

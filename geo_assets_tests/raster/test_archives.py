@@ -1,0 +1,139 @@
+import io
+import stat
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.raster.archives import rasters
+from geo_assets.raster.cog import convert
+from geo_assets.raster.models import ConvertRequest
+from geo_assets.raster.variables_models import UnpackReport, UnpackRequest
+from geo_assets.sandbox.pool import SandboxPool
+from geo_assets_tests.raster.hostile import WORLD, encoded, picture, striped
+
+
+def archive(members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", compression) as zipped:
+        for name, content in members.items():
+            zipped.writestr(name, content)
+    return made.getvalue()
+
+
+@pytest.fixture
+def unpacked(tmp_path):
+    """Unpacks a zip, given as bytes, into a directory of its own."""
+
+    def unpack(content: bytes, max_bytes: int = 1 << 30) -> UnpackReport:
+        (tmp_path / "in.zip").write_bytes(content)
+        (tmp_path / "out").mkdir()
+        return rasters(UnpackRequest(archive=str(tmp_path / "in.zip"), folder=str(tmp_path / "out"), name="in.zip", max_bytes=max_bytes))
+
+    return unpack
+
+
+def names_beside(path: str) -> set[str]:
+    return {p.name for p in Path(path).parent.iterdir()}
+
+
+def test_each_raster_lies_alone_with_its_own_sidecars(unpacked):
+    report = unpacked(
+        archive({"a/one.tif": b"1", "a/one.tfw": b"w", "a/one.tif.aux.xml": b"x", "a/two.png": b"2", "a/two.pgw": b"w", "b/one.tif": b"3"})
+    )
+    assert {r.name: names_beside(r.path) for r in report.rasters} == {
+        "a/one.tif": {"one.tif", "one.tfw", "one.tif.aux.xml"},
+        "a/two.png": {"two.png", "two.pgw"},
+        "b/one.tif": {"one.tif"},
+    }
+    assert report.others == ()
+
+
+def test_a_sidecar_of_two_rasters_lies_beside_both(unpacked):
+    report = unpacked(archive({"one.tif": b"1", "one.asc": b"2", "one.prj": b"p"}))
+    assert [names_beside(r.path) for r in report.rasters] == [{"one.asc", "one.prj"}, {"one.tif", "one.prj"}]
+
+
+def test_what_is_no_raster_is_named(unpacked):
+    report = unpacked(
+        archive({"in.tif": b"1", "read me.txt": b"2", "roads.shp": b"3", "roads.dbf": b"4", "deep.zip": b"5", "lost.tfw": b"6"})
+    )
+    assert [r.name for r in report.rasters] == ["in.tif"]
+    assert report.others == ("deep.zip", "lost.tfw", "read me.txt", "roads.dbf", "roads.shp")
+
+
+def test_an_archive_without_rasters_is_not_refused_here(unpacked):
+    assert unpacked(archive({"roads.geojson": b"{}"})).rasters == ()
+
+
+def test_members_become_cogs_equal_to_themselves(unpacked, tmp_path):
+    report = unpacked(archive({"a.tif": striped("LZW"), "b.png": encoded("PNG"), "b.wld": WORLD}))
+    for raster in report.rasters:
+        convert(ConvertRequest(source=raster.path, destination=str(tmp_path / "cog.tif"), source_crs="EPSG:32618"))
+        with rasterio.open(tmp_path / "cog.tif") as cog:
+            np.testing.assert_array_equal(cog.read(), picture())
+
+
+def link(name: str, target: str) -> bytes:
+    info = zipfile.ZipInfo(name)
+    info.create_system, info.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as zipped:
+        zipped.writestr(info, target)
+    return made.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (archive({"../out.tif": b"1"}), "UNSAFE_ARCHIVE"),
+        (archive({"/etc/out.tif": b"1"}), "UNSAFE_ARCHIVE"),
+        (archive({"..\\out.tif": b"1"}), "UNSAFE_ARCHIVE"),
+        (archive({"C:/out.tif": b"1"}), "UNSAFE_ARCHIVE"),
+        (archive({"a\nb.tif": b"1"}), "UNSAFE_ARCHIVE"),
+        (archive({"a": b"1", "a/b.tif": b"1"}), "UNSAFE_ARCHIVE"),
+        (link("in.tif", "/etc/passwd"), "UNSAFE_ARCHIVE"),
+        (archive({"in.tif": bytes(32 << 20)}), "UNSAFE_ARCHIVE"),
+        (archive({f"{n}.tif": b"" for n in range(10_001)}, zipfile.ZIP_STORED), "UNSAFE_ARCHIVE"),
+        (archive({"in.tif": b"1" * 5000}, zipfile.ZIP_STORED), "TOO_LARGE"),
+        (archive({"folder/": b""}), "EMPTY_ARCHIVE"),
+        (archive({"in.tif": striped("NONE")})[:5000], "UNREADABLE"),
+        (archive({"in.tif": striped("NONE")}).replace(b"in.tif", b"on.tif", 1), "UNREADABLE"),
+        (b"PK\x03\x04 and nothing more", "UNREADABLE"),
+    ],
+    ids=[
+        "up",
+        "root",
+        "backslashes",
+        "drive",
+        "newline",
+        "file and folder",
+        "link",
+        "bomb",
+        "many",
+        "large",
+        "empty",
+        "cut off",
+        "renamed",
+        "noise",
+    ],
+)
+def test_an_archive_that_no_honest_program_makes_is_refused_and_leaves_nothing(unpacked, tmp_path, content, code):
+    before = {p for p in tmp_path.parent.rglob("*") if tmp_path not in p.parents}
+    with pytest.raises(GeoAssetsError) as caught:
+        unpacked(content, max_bytes=4000 if code == "TOO_LARGE" else 1 << 30)
+    assert caught.value.code == code
+    assert not list((tmp_path / "out").iterdir())
+    assert {p for p in tmp_path.parent.rglob("*") if tmp_path not in p.parents} == before
+
+
+def test_it_runs_in_the_sandbox(tmp_path):
+    with SandboxPool(tmp_path / "pool", timeout_seconds=60) as pool, pool.workspace() as folder:
+        (folder / "in.zip").write_bytes(archive({"in.tif": b"1"}))
+        (folder / "out").mkdir()
+        request = UnpackRequest(archive=str(folder / "in.zip"), folder=str(folder / "out"), name="in.zip", max_bytes=1000)
+        report = pool.call("geo_assets.raster.archives:rasters", request, UnpackReport)
+        assert [r.name for r in report.rasters] == ["in.tif"]
