@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN = started=$$SECONDS; uv=$$(scripts/bootstrap); echo "environment: $$((SECONDS - started)) s"; step=$$SECONDS; $$uv run --frozen
 
 
-.PHONY: help setup demo lint test test-slow up down
+.PHONY: help setup demo lint test test-slow bench-raster up down
 help:   ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -32,6 +32,9 @@ test:   ## the tests, on a stack of their own
 test-slow: ## faults that take minutes
 	@$(RUN) pytest -m slow -s
 	echo "test-slow: $$((SECONDS - step)) s"
+
+bench-raster: ## COGs against rio-cogeo, GDAL and gdalwarp
+	@$(RUN) python -m benchmarks.raster
 
 up:     ## start the local stack
 	@$(RUN) geo-assets up

@@ -310,6 +310,8 @@ def _by_gdal(task: _Task, origin: _Origin) -> _Proof:
     origin = _with_crs(task, origin) if origin.assigned else origin
     with _writing(task, origin), gdal.open_raster(origin.path, origin.driver) as dataset:
         options = {**task.profile.options(task.request.threads), **_metadata_options(task.info, origin)}
+        if max(dataset.shape) <= task.profile.block_size:
+            options["OVERVIEWS"] = "NONE"  # GDAL would copy those of the source, which it is told to ignore, where it needs none
         rasterio.shutil.copy(dataset, task.made, driver="COG", **options)
     task.notes.extend(_left_behind(task.made, task.info))
     overview_hashes, problems = level_hashes(task.made, task.request.threads, first_level=1)

@@ -55,8 +55,8 @@ _IN_MEMORY, _SEGMENT = 160 << 20, 32 << 20
 #: Blocks written to disk in one call.
 _BLOCKS_AT_ONCE = 32
 
-#: Tiles of the trial, spread over the grid.
-_TRIAL_TILES = 6
+#: Tiles of the trial, spread over the grid: at most this many, and one for so many pixels, lest it costs more than it tells.
+_TRIAL_TILES, _PIXELS_A_TRIAL_TILE = 6, 1 << 20
 
 #: In the XML of a skeleton: where pixels, masks and overviews would come from.
 _SOURCES = re.compile(r"<(SimpleSource|ComplexSource|OverviewList|Overview|MaskBand)\b.*?</\1>", re.DOTALL)
@@ -90,8 +90,9 @@ def choose_by_trial(dataset: Any, profile: Profile) -> Codec | None:
 def _samples(dataset: Any) -> Iterator[Pixels]:
     """Some rows from the middle of tiles along the diagonals of the grid."""
     rows, columns = min(TRIAL_ROWS, dataset.height), min(TILE, dataset.width)
-    for i in range(_TRIAL_TILES):
-        down, across = (2 * i + 1) / (2 * _TRIAL_TILES), (2 * ((i * 5) % _TRIAL_TILES) + 1) / (2 * _TRIAL_TILES)
+    tiles = min(_TRIAL_TILES, 1 + dataset.width * dataset.height // _PIXELS_A_TRIAL_TILE)
+    for i in range(tiles):
+        down, across = (2 * i + 1) / (2 * tiles), (2 * ((i * 5) % tiles) + 1) / (2 * tiles)
         window = Window(int(across * (dataset.width - columns)), int(down * (dataset.height - rows)), columns, rows)
         yield dataset.read(window=window)
 

@@ -6,6 +6,7 @@ Not here: whether the COG is right (`validate.py`).
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -111,6 +112,7 @@ def _json_number(value: float | None, dtype: str) -> NoData | None:
     return int(value) if "int" in dtype and not dtype.startswith("complex") and value == int(value) else float(value)
 
 
+@functools.cache
 def _software() -> dict[str, str]:
     from importlib.metadata import version
 

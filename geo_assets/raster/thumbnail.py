@@ -39,7 +39,7 @@ def write_thumbnail(cog: Any, kind: PixelKind, path: Path) -> None:
     image = np.concatenate([rgb, alpha[np.newaxis].astype(np.uint8)])
     if cog.transform.e > 0:  # rows go north
         image = image[:, ::-1]
-    profile = {"driver": "PNG", "count": 4, "width": image.shape[2], "height": image.shape[1], "dtype": "uint8"}
+    profile = {"driver": "PNG", "count": 4, "width": image.shape[2], "height": image.shape[1], "dtype": "uint8", "zlevel": 1}  # a fifth of the time of 6
     with Env(GDAL_PAM_ENABLED="NO"), gdal.create(path, profile) as png:  # no .aux.xml beside it
         png.write(np.ascontiguousarray(image))
 
@@ -67,7 +67,7 @@ def _stretched(cog: Any, bands: list[int], kind: PixelKind, valid: NDArray[np.bo
     values = np.stack([np.abs(d) if d.dtype.kind == "c" else d for d in data]).astype(np.float64)
     shown = valid & np.isfinite(values).all(axis=0)
     if numpy_dtype(dtype_names(cog)[0]) == np.uint8 and cog.colorinterp[bands[0] - 1].name == "red":
-        limits = [_limits(values[:, shown])] * 3  # one for all: the balance of colours is the camera's
+        limits = [_limits(values[:, shown])] * len(values)  # one for all: the balance of colours is the camera's
     else:
         limits = [_limits(band[shown]) for band in values]
     scaled = [np.clip((band - low) / (high - low) * 255, 0, 255) for band, (low, high) in zip(values, limits, strict=True)]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 
 # TIFF 6.0 and its supplements; https://gdal.org/drivers/raster/cog.html#file-format for the last two
-_SUBFILE_TYPE, _WIDTH, _HEIGHT, _COMPRESSION = 254, 256, 257, 259
+_SUBFILE_TYPE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 256, 257, 258, 259, 262
+_YCBCR = 6
 _STRIP_OFFSETS, _SAMPLES, _STRIP_COUNTS, _PLANAR = 273, 277, 279, 284
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS, _SUB_IFDS = 322, 323, 324, 325, 330
 _ROWS_PER_STRIP, _GEO_KEYS = 278, 34735
@@ -81,10 +83,24 @@ class Directory:
     block_width: int
     block_height: int
     planes: int
+    bits: int  # of a sample
+    subsampled: bool  # colour may have fewer samples than pixels
+    block_samples: int  # of a pixel in one block
     tiled: bool
     mask: bool
     offsets: NDArray[np.uint64]
     counts: NDArray[np.uint64]
+
+    def sizes(self, block: int) -> tuple[int, int]:
+        """The least and the most decoded bytes of a block: the last strip may be cut at the edge or not, by who wrote it."""
+        if self.subsampled:
+            return 0, sys.maxsize
+        row = self.block_width * self.block_samples * self.bits
+        most = -(-row // 8) * self.block_height
+        if self.tiled:
+            return most, most
+        rest = self.height - (block % -(-self.height // self.block_height)) * self.block_height
+        return -(-row // 8) * min(rest, self.block_height), most
 
     def name(self, block: int) -> str:
         """What a person calls a block: `tile (column, row)` or `strip n`, of which image."""
@@ -139,7 +155,9 @@ def bad_checksums(path: Path, layout: Layout, threads: int = 1) -> list[str]:
         descriptor = file.fileno()
 
         def bad(batch: list[Block]) -> list[Block]:
-            return [b for b in batch if not _inflates(os.pread(descriptor, b.count, b.offset))]
+            return [
+                b for b in batch if not _inflates(os.pread(descriptor, b.count, b.offset), *layout.directories[b.directory].sizes(b.index))
+            ]
 
         problems: list[str] = []
         while len(problems) < _MAX_PROBLEMS and (round_ := [list(islice(blocks, _BATCH)) for _ in range(threads)])[0]:
@@ -162,16 +180,16 @@ def _few(problems: Iterator[str]) -> list[str]:
     return [*few, f"and {rest:,} more"] if rest else few
 
 
-def _inflates(data: bytes) -> bool:
-    """Whether a zlib stream is whole: inflates to its end, where its checksum agrees."""
-    stream = isal_zlib.decompressobj()
+def _inflates(data: bytes, least: int, most: int) -> bool:
+    """Whether a zlib stream is whole: inflates to its end, where its checksum agrees, and to as many bytes as a block has."""
+    stream, length = isal_zlib.decompressobj(), 0
     try:
-        stream.decompress(data, _INFLATE_BYTES)
-        while not stream.eof and stream.unconsumed_tail:
-            stream.decompress(stream.unconsumed_tail, _INFLATE_BYTES)
+        length += len(stream.decompress(data, _INFLATE_BYTES))
+        while not stream.eof and stream.unconsumed_tail and length <= most:
+            length += len(stream.decompress(stream.unconsumed_tail, _INFLATE_BYTES))
     except isal_zlib.error:  # type: ignore[misc]  # its stubs take the class for an instance
         return False
-    return stream.eof
+    return bool(stream.eof and least <= length <= most)
 
 
 def _framed(descriptor: int, block: Block) -> bool:
@@ -279,8 +297,11 @@ def _described(index: int, tags: dict[int, NDArray[Any]]) -> Directory | None:
         height=height,
         compression=one(_COMPRESSION, 1),
         block_width=(one(_TILE_WIDTH) if tiled else width) or width,
-        block_height=min(one(_TILE_HEIGHT) if tiled else one(_ROWS_PER_STRIP, height), height) or height,
+        block_height=(one(_TILE_HEIGHT) if tiled else min(one(_ROWS_PER_STRIP, height), height)) or height,
         planes=one(_SAMPLES, 1) if one(_PLANAR, 1) == 2 else 1,
+        bits=one(_BITS, 1),
+        subsampled=one(_PHOTOMETRIC) == _YCBCR,
+        block_samples=1 if one(_PLANAR, 1) == 2 else one(_SAMPLES, 1),
         tiled=tiled,
         mask=bool(one(_SUBFILE_TYPE) & 4),
         offsets=offsets.astype(np.uint64),

@@ -1,0 +1,102 @@
+"""Running a command and measuring it: wall, CPU, memory, disk.
+
+Here: one measured process tree. Not here: what is compared (`raster.py`, `vector.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import subprocess
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a command. Seconds, MB (10**6); `memory` is of the largest process, `disk` of everything below a folder."""
+
+    wall: float
+    cpu: float
+    memory: float
+    disk: float
+
+
+def run(command: list[str], folder: Path, *, env: dict[str, str] | None = None) -> Run:
+    """Run a command to its end, with `folder` as its directory for temporary files.
+
+    Raises:
+        RuntimeError: it failed; with the end of what it said.
+    """
+    start, done, peak = time.perf_counter(), threading.Event(), [0.0]
+    process = subprocess.Popen(
+        command, env={**os.environ, "TMPDIR": str(folder), **(env or {})}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+
+    def watch() -> None:
+        while not done.wait(0.02):
+            peak[0] = max(peak[0], _bytes_below(folder) + _bytes_of_unlinked(process.pid))
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - start
+    done.set()
+    watcher.join()
+    said = process.stderr.read() if process.stderr else ""
+    if status:
+        raise RuntimeError(f"{' '.join(command[:4])} … failed: {said[-500:]}")
+    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000, max(peak[0], _bytes_below(folder)) / 1e6)
+
+
+def median(runs: list[Run]) -> Run:
+    """Each number's median; memory and disk are the largest."""
+    return Run(
+        statistics.median(r.wall for r in runs),
+        statistics.median(r.cpu for r in runs),
+        max(r.memory for r in runs),
+        max(r.disk for r in runs),
+    )
+
+
+def machine() -> str:
+    """What it ran on."""
+    model = next((line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "?")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    load = os.getloadavg()[0]
+    return f"{os.cpu_count()} x {model}, {memory:.0f} GiB, {platform.system()} {platform.release().split('-')[0]}, Python {platform.python_version()}, load before {load:.1f}"
+
+
+def _bytes_below(folder: Path) -> int:
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += Path(parent, name).lstat().st_blocks * 512
+            except OSError:
+                continue
+    return total
+
+
+def _bytes_of_unlinked(pid: int) -> int:
+    """Files that a process tree holds open and that have no name any more."""
+    total = 0
+    for child in _tree(pid):
+        try:
+            for opened in Path(f"/proc/{child}/fd").iterdir():
+                if str(opened.readlink()).endswith("(deleted)"):
+                    total += opened.stat().st_blocks * 512
+        except OSError:
+            continue
+    return total
+
+
+def _tree(pid: int) -> list[int]:
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return [pid]
+    return [pid, *(p for child in children for p in _tree(int(child)))]
