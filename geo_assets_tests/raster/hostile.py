@@ -358,6 +358,37 @@ def damaged_pictures(rng, trap):
             yield Hostile(name, damaged) if driver == "HFA" else pictured(name, damaged)
 
 
+def run_length_hfa() -> bytes:
+    """A compressed Erdas Imagine file: runs of eight rows."""
+    pixels = (np.mgrid[0:256, 0:256][0] // 32).astype("uint8")
+    with MemoryFile() as memory:
+        with memory.open(driver="HFA", count=1, height=256, width=256, dtype="uint8", compressed="YES", **GEOREFERENCED) as dataset:
+            dataset.write(pixels, 1)
+        return memory.read()
+
+
+@kind("damaged runs in Erdas Imagine", "UNREADABLE", CONVERTED)
+def damaged_runs(rng, trap):
+    whole = run_length_hfa()
+    yield Hostile("whole.img", whole, outcomes=(CONVERTED,))
+    blocks = [at for at in range(len(whole) - 8) if whole[at : at + 8] == struct.pack("<II", 2, 17)]  # two runs; where they end
+    for number, at in enumerate(blocks[:3]):
+        yield Hostile(f"one_run_{number}.img", whole[:at] + b"\1" + whole[at + 1 :], outcomes=("UNREADABLE",))
+        yield Hostile(f"no_run_{number}.img", whole[:at] + b"\0" + whole[at + 1 :], outcomes=("UNREADABLE",))
+
+
+@kind("metadata that is not UTF-8", "UNREADABLE", CONVERTED)
+def latin_metadata(rng, trap):
+    for name, item in {
+        "dataset": b'<Item name="a">\xe6</Item>',
+        "band": b'<Item name="a" sample="0">\xe6</Item>',
+        "description": b'<Item name="DESCRIPTION" sample="0" role="description">\xe6</Item>',
+        "domain": b'<Item name="a" domain="\xe6">b</Item>',
+    }.items():
+        yield Hostile(f"{name}.tif", raw_tiff({42112: text(b"<GDALMetadata>" + item + b"</GDALMetadata>")}))
+    yield Hostile("citation.tif", raw_tiff({270: text(b"\xe6"), 305: text(b"\xe6")}))
+
+
 # --- bombs -----------------------------------------------------------------------------------------------------------------
 
 
