@@ -39,7 +39,14 @@ def write_thumbnail(cog: Any, kind: PixelKind, path: Path) -> None:
     image = np.concatenate([rgb, alpha[np.newaxis].astype(np.uint8)])
     if cog.transform.e > 0:  # rows go north
         image = image[:, ::-1]
-    profile = {"driver": "PNG", "count": 4, "width": image.shape[2], "height": image.shape[1], "dtype": "uint8", "zlevel": 1}  # a fifth of the time of 6
+    profile = {
+        "driver": "PNG",
+        "count": 4,
+        "width": image.shape[2],
+        "height": image.shape[1],
+        "dtype": "uint8",
+        "zlevel": 1,
+    }  # a fifth of the time of 6
     with Env(GDAL_PAM_ENABLED="NO"), gdal.create(path, profile) as png:  # no .aux.xml beside it
         png.write(np.ascontiguousarray(image))
 
