@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN = started=$$SECONDS; uv=$$(scripts/bootstrap); echo "environment: $$((SECONDS - started)) s"; step=$$SECONDS; $$uv run --frozen
 
 
-.PHONY: help setup demo lint test test-slow bench-raster up down
+.PHONY: help setup demo lint test test-slow bench-raster bench-many up down
 help:   ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -35,6 +35,10 @@ test-slow: ## faults that take minutes
 
 bench-raster: ## COGs against rio-cogeo, GDAL and gdalwarp
 	@$(RUN) python -m benchmarks.raster
+
+bench-many: ## a thousand small rasters against a shell loop; starts the stack
+	@$(RUN) geo-assets up
+	$$uv run --frozen python -m benchmarks.many
 
 up:     ## start the local stack
 	@$(RUN) geo-assets up

@@ -41,15 +41,18 @@ class _State:
 app.add_typer(raster.app, name="cog")
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
 @app.callback()
 def _root(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)] = False,  # noqa: ARG001
 ) -> None:
     _State.debug = debug
-    if version:
-        print(__version__)
-        raise typer.Exit
 
 
 def main() -> None:

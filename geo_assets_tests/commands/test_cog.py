@@ -1,0 +1,122 @@
+"""`geo-assets cog`, as a person calls it: a process, without a stack."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from rio_cogeo.cogeo import cog_validate
+
+from geo_assets_tests.raster.test_cog import write
+from geo_assets_tests.raster.test_profiles import field
+
+
+def cog(*arguments, home: Path) -> subprocess.CompletedProcess[str]:
+    command = [str(Path(sys.executable).with_name("geo-assets")), "cog", *map(str, arguments)]
+    environment = {**os.environ, "TMPDIR": str(home), "GEO_ASSETS_HOME": str(home / "nothing-here")}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+
+
+@pytest.fixture
+def home(tmp_path):
+    folder = tmp_path / "home"
+    folder.mkdir()
+    yield folder
+    assert list(folder.iterdir()) == [], "nothing is left in the directory for temporary files"
+
+
+def rgb(path: Path, **profile) -> Path:
+    return write(path, (field(3) * 250).astype("uint8"), photometric="RGB", **profile)
+
+
+def test_a_raster_becomes_a_cog_and_the_json_says_what_it_is(tmp_path, home):
+    done = cog(rgb(tmp_path / "in.tif"), tmp_path / "out.tif", "--json", home=home)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert {"profile", "seconds", "bytes", "sha256", "warnings"} <= report.keys()
+    assert (report["profile"], report["bytes"]) == ("web", (tmp_path / "out.tif").stat().st_size)
+    assert cog_validate(tmp_path / "out.tif", strict=True)[0]
+    assert cog("validate", tmp_path / "out.tif", home=home).returncode == 0
+
+
+def test_the_output_has_the_rights_of_any_new_file(tmp_path, home):
+    cog(rgb(tmp_path / "in.tif"), tmp_path / "out.tif", home=home)
+    (tmp_path / "other").touch()
+    assert (tmp_path / "out.tif").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_a_raster_without_a_crs_is_copied_and_the_warning_says_so(tmp_path, home):
+    done = cog(rgb(tmp_path / "in.tif", crs=None), tmp_path / "out.tif", "--json", home=home)
+    assert any("no CRS" in warning for warning in json.loads(done.stdout)["warnings"])
+    given = cog(tmp_path / "in.tif", tmp_path / "given.tif", "--source-crs", "EPSG:32618", "--json", home=home)
+    assert json.loads(given.stdout)["epsg"] == 32618
+
+
+def test_a_raster_that_lies_nowhere_is_copied(tmp_path, home):
+    source = tmp_path / "in.tif"
+    with rasterio.open(source, "w", driver="GTiff", width=50, height=40, count=1, dtype="uint8") as dataset:
+        dataset.write(np.arange(2000, dtype="uint8").reshape(1, 40, 50))
+    assert cog(source, tmp_path / "out.tif", home=home).returncode == 0
+    with rasterio.open(source) as a, rasterio.open(tmp_path / "out.tif") as b:
+        assert np.array_equal(a.read(), b.read())
+
+
+def test_a_world_file_beside_the_source_is_used_and_a_strangers_is_not(tmp_path, home):
+    with rasterio.open(tmp_path / "in.png", "w", driver="PNG", width=50, height=40, count=1, dtype="uint8") as dataset:
+        dataset.write(np.zeros((1, 40, 50), "uint8"))
+    (tmp_path / "in.pgw").write_text("10\n0\n0\n-10\n500005\n3999995\n")
+    (tmp_path / "other.pgw").write_text("1\n0\n0\n-1\n0\n0\n")
+    done = cog(tmp_path / "in.png", tmp_path / "out.tif", "--source-crs", "EPSG:32618", "--json", home=home)
+    assert json.loads(done.stdout)["transform"] == [10, 0, 500_000, 0, -10, 4_000_000]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"", "is empty"), (b"not a raster", "none of the formats"), (b"<VRTDataset/>", "none of the formats")],
+)
+def test_what_is_no_raster_is_refused_in_one_line_with_a_hint_and_nothing_is_left(tmp_path, home, content, words):
+    (tmp_path / "in.tif").write_bytes(content)
+    done = cog(tmp_path / "in.tif", tmp_path / "out.tif", home=home)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert words in done.stderr
+    assert "\nhint:  " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out.tif").exists()
+
+
+def test_a_bad_source_leaves_the_old_output_alone(tmp_path, home):
+    (tmp_path / "out.tif").write_text("precious")
+    (tmp_path / "in.tif").write_text("not a raster")
+    assert cog(tmp_path / "in.tif", tmp_path / "out.tif", home=home).returncode == 1
+    assert (tmp_path / "out.tif").read_text() == "precious"
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path, home):
+    done = cog(tmp_path / "no.tif", tmp_path / "out.tif", home=home)
+    assert (done.returncode, "no.tif" in done.stderr) == (1, True)
+
+
+def test_the_validator_names_what_is_wrong_and_fails(tmp_path, home):
+    cog(rgb(tmp_path / "in.tif"), tmp_path / "out.tif", home=home)
+    data = bytearray((tmp_path / "out.tif").read_bytes())
+    data[-2000:-1000] = bytes(1000)
+    (tmp_path / "out.tif").write_bytes(data)
+    done = cog("validate", tmp_path / "out.tif", "--json", home=home)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["problems"]
+    assert "is not a valid COG" in done.stderr
+
+
+def test_help_has_examples(home):
+    assert "geo-assets cog validate" in cog("--help", home=home).stdout
+    assert "--target-crs" in cog("convert", "--help", home=home).stdout
+
+
+def test_the_version_is_told_without_a_command():
+    done = subprocess.run([str(Path(sys.executable).with_name("geo-assets")), "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip()
