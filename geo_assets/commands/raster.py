@@ -130,7 +130,9 @@ def _alone(source: Path) -> Iterator[tuple[Any, Path, Path]]:
         raise GeoAssetsError("UNREADABLE", f"there is no file {source}", remedy="check the path")
     parent = Path(tempfile.mkdtemp(prefix="geo-assets-"))
     try:
-        with SandboxPool(parent, memory_mb=_MEMORY_MB, timeout_seconds=_TIMEOUT) as pool, pool.workspace() as folder:
+        members = [member.resolve() for member in siblings(source)]
+        pool = SandboxPool(parent, memory_mb=_MEMORY_MB, timeout_seconds=_TIMEOUT, readable=members)
+        with pool, pool.workspace() as folder:
             private = folder / "in"
             private.mkdir()
             for member in siblings(source):

@@ -3,7 +3,7 @@
 Here: the limits a child puts on itself before any geospatial library is loaded, and the loop.
 Not here: what is called (functions of `raster/` and `vector/`), when a child is started or killed (`pool.py`).
 
-A child holds no credential: its environment is made by the pool. It dies with its parent, also in the middle of native code.
+A child holds no credential: its environment is made by the pool, and its parent's is behind a wall (`landlock.py`). It dies with its parent, also in the middle of native code.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ import signal
 import socket
 import sys
 import traceback
+from pathlib import Path
 from typing import Any
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.sandbox.landlock import enclose
 from geo_assets.sandbox.protocol import FUNCTIONS, Call, Reply, receive, send
 
 _PR_SET_NO_NEW_PRIVS = 38
@@ -30,11 +32,12 @@ _CLONE_NEWUSER = 0x10000000
 _MAX_OPEN_FILES = 256
 
 
-def main(control_fd: int, lifeline_fd: int, memory_mb: int, file_mb: int) -> None:
+def main(control_fd: int, lifeline_fd: int, memory_mb: int, file_mb: int, readable: list[str]) -> None:
     """Serve calls on the control socket until it closes."""
     _die_with_parent(lifeline_fd)
     _limit(memory_mb, file_mb)
     _isolate()
+    enclose(Path.cwd(), map(Path, readable))
     os.dup2(2, 1)  # a library that prints must not be taken for anything else
     with socket.socket(fileno=control_fd) as control:
         while True:
@@ -110,4 +113,4 @@ def _isolate() -> None:
 
 
 if __name__ == "__main__":
-    main(*(int(argument) for argument in sys.argv[1:]))
+    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), sys.argv[5:])

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Self, TypeVar
@@ -56,7 +56,7 @@ _CALLS_PER_CHILD = 500
 class _Child:
     """One process and the two ends that hold it: its control socket and its lifeline."""
 
-    def __init__(self, scratch: Path, memory_mb: int, file_mb: int) -> None:
+    def __init__(self, scratch: Path, memory_mb: int, file_mb: int, readable: Sequence[Path]) -> None:
         self.calls = 0
         mine, theirs = socket.socketpair()
         lifeline_read, self._lifeline = os.pipe()
@@ -70,7 +70,9 @@ class _Child:
             "OPENBLAS_NUM_THREADS": "1",
             **_MALLOC,
         }
-        command = [sys.executable, "-m", "geo_assets.sandbox.child", str(theirs.fileno()), str(lifeline_read), str(memory_mb), str(file_mb)]
+        numbers = (theirs.fileno(), lifeline_read, memory_mb, file_mb)
+        # -P: or a module that a file managed to write into the scratch directory would be found first
+        command = [sys.executable, "-P", "-m", "geo_assets.sandbox.child", *map(str, numbers), *map(str, readable)]
         self.process = subprocess.Popen(
             command,
             env=environment,
@@ -129,14 +131,31 @@ class SandboxPool:
     """Up to `workers` children; safe to use from as many threads."""
 
     def __init__(
-        self, scratch: Path, *, workers: int = 1, memory_mb: int = 4096, file_mb: int = 200 * 1024, timeout_seconds: float = 600
+        self,
+        scratch: Path,
+        *,
+        workers: int = 1,
+        memory_mb: int = 4096,
+        file_mb: int = 200 * 1024,
+        timeout_seconds: float = 600,
+        readable: Sequence[Path] = (),
     ) -> None:
+        """Make the pool; no child is started yet.
+
+        Args:
+            scratch: where it makes a directory of its own, in which its children work; gone when it is closed.
+            workers: children at most.
+            memory_mb: address space of a child.
+            file_mb: size of a file that a child writes.
+            timeout_seconds: after which a call is given up and its child killed.
+            readable: files and directories outside of `scratch` that children may read, beside Python and its packages.
+        """
         scratch.mkdir(parents=True, exist_ok=True)
         self._scratch = Path(tempfile.mkdtemp(prefix="run-", dir=scratch))
         self._held = (self._scratch / _LOCK).open("w")
         fcntl.flock(self._held, fcntl.LOCK_EX)
         _clear_abandoned(scratch)
-        self._limits = (memory_mb, file_mb)
+        self._limits = (memory_mb, file_mb, readable)
         self._timeout = timeout_seconds
         self._idle: queue.LifoQueue[_Child | None] = queue.LifoQueue()
         for _ in range(workers):
