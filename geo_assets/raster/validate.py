@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,6 +49,10 @@ _NOT_DATA = ("STATISTICS_", "OVR_RESAMPLING_ALG", "AREA_OR_POINT")
 
 #: Windows with different pixels that are named before the comparison stops.
 _MAX_DIFFERENCES = 3
+
+#: Pixels along a side beyond which tiles and overviews are asked for, and bytes within which the main directory must begin:
+#: rio-cogeo's numbers.
+_LARGE, _MAIN_WITHIN = 512, 300
 
 #: Where overviews are looked at, in parts of the grid, and pixels of each look along a side.
 _PLACES = ((0.1, 0.1), (0.5, 0.5), (0.9, 0.9), (0.1, 0.9), (0.9, 0.1))
@@ -105,21 +110,54 @@ def validate_cog(path: Path, threads: int = 1) -> list[str]:
 
 
 def structure(path: Path) -> list[str]:
-    """What is wrong with the order of the file: rio-cogeo's rules, strictly, and the place and frame of every block.
+    """What is wrong with the order of the file: the rules of GDAL and, strictly, of rio-cogeo, and the place and frame of every block.
+
+    They are few and their libraries slow to load; a test holds the answers against rio-cogeo's.
+    https://gdal.org/en/stable/drivers/raster/cog.html#file-format
 
     Raises:
         tiff.LayoutError: the directories cannot be followed.
     """
-    from rio_cogeo.cogeo import cog_validate
-
     layout = tiff.read_layout(path)
-    problems = tiff.cut_off(layout)
-    if problems:
-        return problems
-    _, errors, warnings = cog_validate(path.absolute(), strict=True, quiet=True)
-    if layout.directories[0].width == 1:  # rasterio tells the decimation of an overview by its width, which cannot be halved
-        errors = [error for error in errors if "Invalid Decimation 1 " not in error]
-    return [*errors, *warnings, *tiff.bad_frames(path, layout)]
+    if not layout.directories:
+        return ["it has no image"]
+    return tiff.cut_off(layout) or [*_pyramid_problems(layout.pyramid()), *_order_problems(layout), *tiff.bad_frames(path, layout)]
+
+
+def _pyramid_problems(levels: list[tiff.Directory]) -> Iterator[str]:
+    main = levels[0]
+    if max(main.width, main.height) > _LARGE:
+        if not main.tiled:
+            yield f"it is larger than {_LARGE} pixels, but not tiled"
+        if len(levels) == 1:
+            yield f"it is larger than {_LARGE} pixels, but has no overviews"
+    for finer, coarser in pairwise(levels):
+        if not coarser.tiled and max(coarser.width, coarser.height) > _LARGE:
+            yield f"{_level(coarser)} is larger than {_LARGE} pixels, but not tiled"
+        if coarser.width > finer.width or coarser.height > finer.height or (coarser.width, coarser.height) == (finer.width, finer.height):
+            yield f"{_level(coarser)} is not smaller than the level before it"
+
+
+def _order_problems(layout: tiff.Layout) -> Iterator[str]:
+    levels = layout.pyramid()
+    if layout.ghost.get("KNOWN_INCOMPATIBLE_EDITION") == "YES":
+        yield "it was a COG once, but has been edited since"
+    if levels[0].at > _MAIN_WITHIN:
+        yield f"its main directory is at byte {levels[0].at:,}, not at the start"
+    for finer, coarser in pairwise(levels):
+        if coarser.at < finer.at:
+            yield f"the directory of {_level(coarser)} is before that of the level before it"
+    starts = [(level, int(level.offsets[level.counts > 0][0])) for level in levels if (level.counts > 0).any()]
+    for level, start in starts:
+        if start < level.at:
+            yield f"the first block of {_level(level)} is before its directory"
+    for (finer, first), (coarser, second) in pairwise(starts):
+        if first < second:
+            yield f"the first block of {_level(finer)} is before that of {_level(coarser)}, which is smaller"
+
+
+def _level(directory: tiff.Directory) -> str:
+    return "the full resolution" if directory.index == 0 else f"the overview of {directory.width:,} x {directory.height:,}"
 
 
 def level_hashes(path: Path, threads: int = 1, first_level: int = 0) -> tuple[list[str], list[str]]:
