@@ -46,7 +46,6 @@ REACHING = (
 #: Faults that are known and not mended yet.
 KNOWN = {
     "metadata that is not UTF-8": "cogfile._with_items takes the metadata of the copy for UTF-8",
-    "flipped bits in a COG": "validate.structure lets UnicodeDecodeError of rio-cogeo through, stale_overviews a failed read",
     "sizes of strips that are missing or too few": "cog._Origin.open takes the first directory of a layout that may have none",
 }
 
