@@ -256,10 +256,7 @@ def refuse_what_does_not_fit(dataset: Any, path: Path, name: str | None = None) 
     """The header gates: nothing is allocated for pixels before they are passed. `name` is what the raster is called in messages."""
     name = name or path.name
     decoded = dataset.width * dataset.height * sum(numpy_dtype(name).itemsize for name in dtype_names(dataset))
-    if not all(math.isfinite(x) for x in tuple(dataset.transform)[:6]):
-        raise GeoAssetsError("UNREADABLE", f"{name} places its pixels by numbers that are not finite: {tuple(dataset.transform)[:6]}")
-    if dataset.transform.determinant == 0:
-        raise GeoAssetsError("UNREADABLE", f"{name} gives its pixels no area: {tuple(dataset.transform)[:6]}")
+    _refuse_a_place_that_is_none(dataset, name)
     actual = path.stat().st_size
     block = (
         max(rows * columns for rows, columns in dataset.block_shapes) * numpy_dtype(dtype_names(dataset)[0]).itemsize
@@ -283,6 +280,16 @@ def refuse_what_does_not_fit(dataset: Any, path: Path, name: str | None = None) 
         raise GeoAssetsError("TOO_LARGE", f"{declares} in blocks of {block:,} bytes decoded; the limit is {MAX_BLOCK_BYTES:,}")
     if dataset.count and 0 in dataset.overviews(1):
         raise GeoAssetsError("UNREADABLE", f"{name} has overviews that are larger than itself", remedy="leave them out, or make them anew")
+
+
+def _refuse_a_place_that_is_none(dataset: Any, name: str) -> None:
+    if not all(math.isfinite(x) for x in tuple(dataset.transform)[:6]):
+        raise GeoAssetsError("UNREADABLE", f"{name} places its pixels by numbers that are not finite: {tuple(dataset.transform)[:6]}")
+    points = ((p.row, p.col, p.x, p.y, p.z or 0.0) for p in dataset.gcps[0])
+    if wrong := next((point for point in points if not all(map(math.isfinite, point))), None):
+        raise GeoAssetsError("UNREADABLE", f"{name} has a ground control point that is not finite: row, column, x, y, z = {wrong}")
+    if dataset.transform.determinant == 0:
+        raise GeoAssetsError("UNREADABLE", f"{name} gives its pixels no area: {tuple(dataset.transform)[:6]}")
 
 
 def _refuse_blocks_left_unfilled(dataset: Any, path: Path) -> None:

@@ -304,7 +304,7 @@ def flipped_headers(rng, trap):
 
 
 @cache
-def cog() -> bytes:
+def cog(codec: str = "DEFLATE") -> bytes:
     """A COG with overviews and a mask, of another maker."""
     pixels = picture(side=600)
     shape = {"count": 3, "height": 600, "width": 600, "dtype": "uint8"}
@@ -313,7 +313,7 @@ def cog() -> bytes:
             dataset.write(pixels)
             dataset.write_mask(pixels[0] > 40)
         with plain.open() as dataset:
-            rasterio.shutil.copy(dataset, memory.name, driver="COG", COMPRESS="DEFLATE", BLOCKSIZE="256")
+            rasterio.shutil.copy(dataset, memory.name, driver="COG", COMPRESS=codec, BLOCKSIZE="256")
         return memory.read()
 
 
@@ -326,6 +326,8 @@ def flipped_cogs(rng, trap):
         yield Hostile(f"promises_{number}.tif", flipped(whole, rng, 3, 8, 260))  # what GDAL writes before the first directory
         yield Hostile(f"header_{number}.tif", flipped(whole, rng, 3, 260, 3000))
         yield Hostile(f"anywhere_{number}.tif", flipped(whole, rng, 5, 3000, len(whole)))
+    for number in range(4):  # LZW has no checksum; overviews come first
+        yield Hostile(f"overviews_{number}.tif", flipped(cog("LZW"), rng, 100, 3000, 40_000))
     promises = whole.index(b"LAYOUT")
     yield Hostile("promises_not_text.tif", whole[:promises] + b"\xff\xfe" + whole[promises + 2 :])
 
@@ -546,6 +548,10 @@ SENSELESS: dict[str, dict[int, Any]] = {
     "place_of_infinity": {33922: (DOUBLE, [0.0, 0.0, 0.0, float("inf"), float("-inf"), 0.0])},
     "pixel_of_size_zero": {33550: (DOUBLE, [0.0, 0.0, 0.0])},
     "place_too_short": {33922: (DOUBLE, [1.0])},
+    "control_points_of_nan": {
+        33550: None,
+        33922: (DOUBLE, [0, 0, 0, 5e5, 4e6, 0, 32, 0, 0, float("nan"), 4e6, 0, 0, 32, 0, 5e5, 4e6 - 320, 0, 32, 32, 0, 500320, 4e6 - 320, 0]),
+    },
     "matrix_of_zeros": {33550: None, 33922: None, 34264: (DOUBLE, [0.0] * 16)},
     "keys_without_end": {34735: (SHORT, [1, 1, 0, 65535, 1024, 0, 1, 1])},
     "keys_of_ones": {34735: (SHORT, [1] * 400)},
