@@ -17,7 +17,10 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of a command. Seconds, MB (10**6); `memory` is of the largest process, `disk` of everything below a folder."""
+    """One run of a command. Seconds, MB (10**6); `memory` is of the largest process, `disk` of everything below a folder.
+
+    Memory is asked of the processes while they run: what the kernel tells afterwards begins with that of the process that started them.
+    """
 
     wall: float
     cpu: float
@@ -31,7 +34,7 @@ def run(command: list[str], folder: Path, *, env: dict[str, str] | None = None) 
     Raises:
         RuntimeError: it failed; with the end of what it said.
     """
-    start, done, peak = time.perf_counter(), threading.Event(), [0.0]
+    start, done, peak = time.perf_counter(), threading.Event(), [0.0, 0.0]
     process = subprocess.Popen(
         command, env={**os.environ, "TMPDIR": str(folder), **(env or {})}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
@@ -39,6 +42,7 @@ def run(command: list[str], folder: Path, *, env: dict[str, str] | None = None) 
     def watch() -> None:
         while not done.wait(0.02):
             peak[0] = max(peak[0], _bytes_below(folder) + _bytes_of_unlinked(process.pid))
+            peak[1] = max(peak[1], *map(_resident, _tree(process.pid)))
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -49,7 +53,7 @@ def run(command: list[str], folder: Path, *, env: dict[str, str] | None = None) 
     said = process.stderr.read() if process.stderr else ""
     if status:
         raise RuntimeError(f"{' '.join(command[:4])} … failed: {said[-500:]}")
-    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000, max(peak[0], _bytes_below(folder)) / 1e6)
+    return Run(wall, usage.ru_utime + usage.ru_stime, peak[1] / 1e6, max(peak[0], _bytes_below(folder)) / 1e6)
 
 
 def median(runs: list[Run]) -> Run:
@@ -68,6 +72,15 @@ def machine() -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     load = os.getloadavg()[0]
     return f"{os.cpu_count()} x {model}, {memory:.0f} GiB, {platform.system()} {platform.release().split('-')[0]}, Python {platform.python_version()}, load before {load:.1f}"
+
+
+def _resident(pid: int) -> int:
+    """Bytes that a process has in memory; 0 where it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS")), 0)
 
 
 def _bytes_below(folder: Path) -> int:
