@@ -104,6 +104,7 @@ class Dataset:
     name: str  # what it is called in messages
     stem: str
     member: str | None = None  # its path within the archive
+    encoding: str | None = None  # of a shapefile's text
 
 
 @dataclass(frozen=True, slots=True)
