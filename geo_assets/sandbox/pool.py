@@ -153,6 +153,11 @@ class SandboxPool:
         shutil.rmtree(self._scratch, ignore_errors=True)
         self._held.close()
 
+    def warm_up(self) -> None:
+        """Start a child now, so that it is ready when the first call comes."""
+        child = self._idle.get()
+        self._idle.put(child or _Child(self._scratch, *self._limits))
+
     @contextmanager
     def workspace(self) -> Iterator[Path]:
         """A private directory for one source and what is made of it; gone afterwards."""

@@ -17,13 +17,13 @@ from psycopg import sql
 
 from geo_assets.database.connections import connect
 from geo_assets.errors import GeoAssetsError
-from geo_assets.ledger.vector_loads import Load, record
+from geo_assets.ledger.vector_loads import Load, now, record
 from geo_assets.sandbox.pool import SandboxPool
 from geo_assets.settings import Settings
 from geo_assets.vector.load import StagedTable, StageOptions, open_session, stage_table
 from geo_assets.vector.merge import Mode, merge
 from geo_assets.vector.models import InspectReport, InspectRequest, LayerPlan, StreamReport, StreamRequest
-from geo_assets.vector.publish import PublishedTable, discard, publish
+from geo_assets.vector.publish import PublishedTable, discard, publish, rollback
 from geo_assets.vector.where import find_column
 
 #: Each is a table of its own; an archive with more is a collection, and should be loaded as files.
@@ -185,3 +185,20 @@ def _discard(settings: Settings, staged: StagedTable) -> None:
     """Drop what was staged and not published; nothing happens where it was."""
     with connect(settings) as conn:
         discard(conn, staged)
+
+
+def roll_back(settings: Settings, table: str) -> PublishedTable:
+    """Call the newest kept version of `vector.<table>` back.
+
+    Raises:
+        GeoAssetsError: NO_VERSION; what `publish` raises.
+    """
+    with connect(settings) as conn:
+        with conn.transaction():
+            asked = now(conn)
+
+        def before_commit(conn: psycopg.Connection[Any], done: PublishedTable) -> None:
+            load = Load(done.table, "an earlier version", "", "rollback", asked, features=done.rows, loaded=done.rows)
+            record(conn, load, rows=done.rows, drift=done.drift)
+
+        return rollback(conn, table, before_commit=before_commit)

@@ -141,7 +141,12 @@ def _insert(conn: psycopg.Connection[Any], staged: StagedTable, mode: str, key: 
     statement = sql.SQL("insert into {} as t ({}) select {} from {} order by gid").format(target, listed, listed, source)
     if mode == "append":
         with conn.cursor() as cursor:
-            cursor.execute(statement)
+            try:
+                cursor.execute(statement)
+            except psycopg.errors.UniqueViolation as error:
+                raise GeoAssetsError(
+                    "INVALID_KEY", f"{SCHEMA}.{staged.table} holds such a row: {_detail(error)}", remedy="use --mode upsert with its key"
+                ) from error
             return cursor.rowcount, 0
     _index_table(conn, staged, key)
     rest = [name for name in names if name not in key]

@@ -90,6 +90,8 @@ select 'sequence', c.relname, '_gid_seq' from pg_depend d join pg_class c on c.o
 where d.refobjid = %(table)s and d.refclassid = 'pg_class'::regclass and d.classid = 'pg_class'::regclass and d.deptype = 'i' and c.relkind = 'S'
 """
 
+_SHORT = {"_pkey": "_p", "_geom_idx": "_g", "_key_idx": "_k", "_gid_seq": "_s"}
+
 _RENAME: dict[str, LiteralString] = {
     "constraint": "alter table {table} rename constraint {old} to {new}",
     "index": "alter index {schema}.{old} rename to {new}",
@@ -300,9 +302,9 @@ def _swap(conn: psycopg.Connection[Any], staged: StagedTable, *, keep_versions: 
     for view in views:
         if view.direct:
             _move_view(conn, view, label)
-    version = _retire(conn, staged, keep_versions) if old is not None else None
+    version = _retire(conn, staged, old, keep_versions) if old is not None else None
     _place_rejects(conn, staged)
-    _rename_parts(conn, new, staged.table)
+    _rename_parts(conn, new, SCHEMA, staged.table)
     run(conn, sql.SQL("select set_config('search_path', {}, true)").format(sql.Literal(search_path)))
     done = PublishedTable(
         label, staged.rows, staged.srid, staged.geometry_type, staged.has_z, tuple(map(str, differences)), version, inserted=staged.rows
@@ -316,7 +318,7 @@ def _move(conn: psycopg.Connection[Any], schema: str, name: str, to_schema: str,
     _rename(conn, to_schema, name, to_name)
 
 
-def _retire(conn: psycopg.Connection[Any], staged: StagedTable, keep: int) -> str | None:
+def _retire(conn: psycopg.Connection[Any], staged: StagedTable, old: int, keep: int) -> str | None:
     """Drop the old table and its rejects, or move them to the versions; returns what the table is then called."""
     rejects = f"{staged.table}__rejects"
     if keep <= 0:
@@ -328,7 +330,9 @@ def _retire(conn: psycopg.Connection[Any], staged: StagedTable, keep: int) -> st
         _drop_old(conn, staged, _retired(staged))
     kept = _versions(conn, staged.table)
     number = kept[-1] + 1 if kept else 1
+    _rename_parts(conn, old, SCHEMA, _retired(staged), short=True)  # their names are wanted by those that come
     _move(conn, SCHEMA, _retired(staged), VERSIONS_SCHEMA, f"{staged.table}__v{number}")
+    _rename_parts(conn, old, VERSIONS_SCHEMA, f"{staged.table}__v{number}", short=True)
     if find(conn, SCHEMA, rejects) is not None:
         _move(conn, SCHEMA, rejects, VERSIONS_SCHEMA, f"{staged.table}__r{number}")
     for stale in [*kept, number][:-keep]:
@@ -429,24 +433,24 @@ def _rename(conn: psycopg.Connection[Any], schema: str, old: str, new: str) -> N
     run(conn, sql.SQL("alter table {} rename to {}").format(sql.Identifier(schema, old), sql.Identifier(new)))
 
 
-def _rename_parts(conn: psycopg.Connection[Any], oid: int, table: str) -> None:
-    """Primary key, index and sequence are named for the table; a name that is taken by something else is left."""
+def _rename_parts(conn: psycopg.Connection[Any], oid: int, schema: str, table: str, *, short: bool = False) -> None:
+    """Primary key, indexes and sequence are named for the table; a name that is taken by something else is left.
+
+    `short` is for versions, whose own names leave no room.
+    """
     for kind, name, ending in run(conn, _PARTS, table=oid):
+        new = f"{table}{_SHORT[ending] if short else ending}"
         taken = run(
             conn,
             "select 1 from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = %(schema)s and c.relname = %(name)s",
-            schema=SCHEMA,
-            name=table + ending,
+            schema=schema,
+            name=new,
         )
         if not taken:
-            statement = sql.SQL(_RENAME[kind])
             run(
                 conn,
-                statement.format(
-                    schema=sql.Identifier(SCHEMA),
-                    table=sql.Identifier(SCHEMA, table),
-                    old=sql.Identifier(name),
-                    new=sql.Identifier(table + ending),
+                sql.SQL(_RENAME[kind]).format(
+                    schema=sql.Identifier(schema), table=sql.Identifier(schema, table), old=sql.Identifier(name), new=sql.Identifier(new)
                 ),
             )
 
