@@ -19,6 +19,7 @@ import typer
 
 from geo_assets.commands.console import JsonFlag, err, one_line, out, print_json
 from geo_assets.errors import GeoAssetsError
+from geo_assets.lean import leave_out
 
 if TYPE_CHECKING:
     from geo_assets.sandbox.pool import SandboxPool
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from geo_assets.vector.models import InspectRequest, LayerPlan
 
 _SCHEMA = "vector"
+
+#: What a child needs for the call that is about to come; it imports them while we are busy with ours.
+_PRELOAD = ("geo_assets.vector.read", "pyarrow", "shapely", "pyproj", "pyogrio.raw")
 
 Source = Annotated[Path, typer.Argument(metavar="FILE", help="A vector file; the other parts of a shapefile go along.")]
 SourceCrs = Annotated[str | None, typer.Option("--source-crs", help="CRS of layers that carry none, as EPSG:code.")]
@@ -82,10 +86,15 @@ def load(
         "columns": _listed(columns), "bbox": _box(bbox), "bbox_crs": bbox_crs, "layers": layer, "mixed": mixed,
         "null_geometry": null_geometry, "attribute_tables": attribute_tables, "trust_geometry": trust_geometry,
     }  # fmt: skip
-    name = _table_name(table)
-    request = _request(source, wanted)
-    options = _options(mode, _listed(key) or (), allow_drift=allow_drift, keep_versions=keep_versions, index=index, cluster=cluster)
-    warnings, loaded = _load(source, request, name, options)
+    from geo_assets.settings import load_settings
+
+    settings = load_settings()
+    with _sandbox(settings) as sandbox:
+        sandbox.warm_up()  # it imports its libraries while we import ours
+        name = _table_name(table)
+        request = _request(source, wanted)
+        options = _options(mode, _listed(key) or (), allow_drift=allow_drift, keep_versions=keep_versions, index=index, cluster=cluster)
+        warnings, loaded = _load(settings, sandbox, source, request, name, options)
     if as_json:
         print_json({"tables": [_row(table) for table in loaded], "warnings": warnings})
         return
@@ -205,7 +214,7 @@ def _request(source: Path, wanted: dict[str, Any]) -> InspectRequest:
         request = InspectRequest(source=str(source), **wanted)
     except ValidationError as error:
         raise GeoAssetsError("INVALID_PARAMETERS", "; ".join(faults(error)), remedy="geo-assets load --help") from error
-    for code in filter(None, (request.source_crs, request.target_crs, request.bbox_crs)):
+    for code in filter(None, (request.source_crs, request.target_crs, request.bbox and request.bbox_crs)):
         parse_code(code)
     if request.where is not None:
         parse(request.where)
@@ -232,28 +241,27 @@ def _options(mode: str, key: tuple[str, ...], *, allow_drift: bool, keep_version
     )
 
 
-def _load(source: Path, request: InspectRequest, name: str, options: LoadOptions) -> tuple[list[str], list[Loaded]]:
+def _load(
+    settings: Settings, sandbox: SandboxPool, source: Path, request: InspectRequest, name: str, options: LoadOptions
+) -> tuple[list[str], list[Loaded]]:
     """Load through the sandbox; returns what is worth saying and the tables."""
     from geo_assets.database.connections import connect
     from geo_assets.ledger.vector_loads import claim_name, now
-    from geo_assets.settings import load_settings
     from geo_assets.stages.vector_load import Origin, load_source
     from geo_assets.vector.names import table_names
 
-    settings = load_settings()
-    with _sandbox(settings) as sandbox:
-        sandbox.warm_up()
-        with connect(settings, autocommit=True) as conn:
-            origin = Origin(source=str(source), suffix=secrets.token_hex(4), submitted_at=now(conn))
+    leave_out("pandas")
+    with connect(settings, autocommit=True) as conn:
+        origin = Origin(source=str(source), suffix=secrets.token_hex(4), submitted_at=now(conn))
 
-        def names(layers: Sequence[LayerPlan]) -> list[str]:
-            labels = [layer.label for layer in layers]
-            return [name] if len(labels) == 1 else table_names("", name, labels)
+    def names(layers: Sequence[LayerPlan]) -> list[str]:
+        labels = [layer.label for layer in layers]
+        return [name] if len(labels) == 1 else table_names("", name, labels)
 
-        with _private_copy(sandbox, source) as copy:
-            inspected, loaded = load_source(settings, sandbox, request.model_copy(update={"source": str(copy)}), origin, options, names)
-        with connect(settings, autocommit=True) as conn:
-            owners = [claim_name(conn, done.staged.table, str(source)) for done in loaded]
+    with _private_copy(sandbox, source) as copy:
+        inspected, loaded = load_source(settings, sandbox, request.model_copy(update={"source": str(copy)}), origin, options, names)
+    with connect(settings, autocommit=True) as conn:
+        owners = [claim_name(conn, done.staged.table, str(source)) for done in loaded]
     warnings = [*inspected.warnings, *(warning for done in loaded for warning in (*done.plan.warnings, *done.staged.report.warnings))]
     warnings += [f"{done.published.table}: {'; '.join(done.published.drift)}" for done in loaded if done.published.drift]
     warnings += [
@@ -329,6 +337,7 @@ def _sandbox(settings: Settings) -> SandboxPool:
         workers=1,
         memory_mb=settings.sandbox_memory_mb,
         timeout_seconds=settings.sandbox_timeout_seconds,
+        preload=_PRELOAD,
     )
 
 

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Self, TypeVar
@@ -52,7 +52,7 @@ _CALLS_PER_CHILD = 500
 class _Child:
     """One process and the two ends that hold it: its control socket and its lifeline."""
 
-    def __init__(self, scratch: Path, memory_mb: int, file_mb: int) -> None:
+    def __init__(self, scratch: Path, memory_mb: int, file_mb: int, preload: Sequence[str]) -> None:
         self.calls = 0
         mine, theirs = socket.socketpair()
         lifeline_read, self._lifeline = os.pipe()
@@ -66,6 +66,7 @@ class _Child:
             "OPENBLAS_NUM_THREADS": "1",
         }
         command = [sys.executable, "-m", "geo_assets.sandbox.child", str(theirs.fileno()), str(lifeline_read), str(memory_mb), str(file_mb)]
+        command.append(",".join(preload))
         self.process = subprocess.Popen(
             command,
             env=environment,
@@ -124,14 +125,22 @@ class SandboxPool:
     """Up to `workers` children; safe to use from as many threads."""
 
     def __init__(
-        self, scratch: Path, *, workers: int = 1, memory_mb: int = 4096, file_mb: int = 200 * 1024, timeout_seconds: float = 600
+        self,
+        scratch: Path,
+        *,
+        workers: int = 1,
+        memory_mb: int = 4096,
+        file_mb: int = 200 * 1024,
+        timeout_seconds: float = 600,
+        preload: Sequence[str] = (),
     ) -> None:
+        """`preload`: modules that a child imports while it waits for its first call."""
         scratch.mkdir(parents=True, exist_ok=True)
         self._scratch = Path(tempfile.mkdtemp(prefix="run-", dir=scratch))
         self._held = (self._scratch / _LOCK).open("w")
         fcntl.flock(self._held, fcntl.LOCK_EX)
         _clear_abandoned(scratch)
-        self._limits = (memory_mb, file_mb)
+        self._limits = (memory_mb, file_mb, preload)
         self._timeout = timeout_seconds
         self._idle: queue.LifoQueue[_Child | None] = queue.LifoQueue()
         for _ in range(workers):

@@ -59,6 +59,11 @@ class Sieve:
             shapely.prepare(self._box)
         self._title = title
 
+    @property
+    def positions(self) -> set[int]:
+        """The columns that the condition looks at."""
+        return set(self._positions.values())
+
     def sift(self, batch: Batch) -> Sifted:
         """The features that meet the condition."""
         if self._condition is None:

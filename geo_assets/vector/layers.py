@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -73,7 +73,7 @@ class LayerRef:
 class Batch:
     """Some features: one array for each attribute, WKB (null: none), and the rows whose geometry the reader could not make out."""
 
-    columns: list[pa.Array]
+    columns: list[pa.Array | None]  # by position; None where it was not asked for
     wkb: pa.Array
     faults: dict[int, str]
     fids: pa.Array  # what the source calls each feature; its place in the file, from 1, where it does not say
@@ -86,18 +86,21 @@ class Batch:
         chosen = pa.array(mask)
         places = np.cumsum(mask) - 1
         faults = {int(places[row]): reason for row, reason in self.faults.items() if mask[row]}
-        columns = [column.filter(chosen) for column in self.columns]
+        columns = [None if column is None else column.filter(chosen) for column in self.columns]
         return Batch(columns, self.wkb.filter(chosen), faults, self.fids.filter(chosen), self.linearised)
 
 
 @dataclass(slots=True)
 class OpenLayer:
-    """A layer that is being read. `types` is final once the batches are used up: text is typed by its values."""
+    """A layer that is being read. `types` is final once the batches are used up: text is typed by its values.
+
+    `read` gives the batches, once. It is told which columns are needed, by position (None: all); others may be left out.
+    """
 
     names: list[str]
     arrow_types: list[pa.DataType]
     crs: str | None
-    batches: Iterator[Batch]
+    read: Callable[[Collection[int] | None], Iterator[Batch]]
     declared: int | None = None  # features, where the file says so itself and a cut-off one goes unnoticed
     types: Callable[[], list[str]] | None = None  # wire types, where the reader decides them
     bounds: tuple[float, float, float, float] | None = None  # where the file says so without being read
@@ -145,7 +148,8 @@ def open_layer(ref: LayerRef, *, attributes: bool = False) -> Iterator[OpenLayer
     """
     opener = {Format.PARQUET: _open_parquet, Format.CSV: _open_csv}.get(ref.dataset.format, _open_ogr)
     with reading(ref.dataset), opener(ref, attributes=attributes) as layer:
-        layer.batches = _guarded(layer.batches, ref.dataset)
+        unguarded = layer.read
+        layer.read = lambda only: _guarded(unguarded(only), ref.dataset)
         yield layer
 
 
@@ -213,11 +217,23 @@ def _open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
             positions = [i for i in range(len(reader.schema)) if i not in {geometry, _FID}]
             fields = [reader.schema.field(i) for i in positions]
             unused = _UnusedKml([field.name for field in fields]) if ref.dataset.format is Format.KML else None
+            names = [field.name for field in fields]
+
+            def read(only: Collection[int] | None) -> Iterator[Batch]:
+                if only is None or ref.dataset.format not in _KNOW_THEMSELVES or len(set(names)) < len(names):
+                    yield from _ogr_batches(ref, reader, names, unused)
+                    return
+                columns = [names[i] for i in sorted(only)]
+                with open_arrow(
+                    ref.dataset.path, layer=ref.index, use_pyarrow=True, batch_size=BATCH_ROWS, return_fids=True, columns=columns
+                ) as (_, narrow):
+                    yield from _ogr_batches(ref, narrow, names, unused)
+
             yield OpenLayer(
-                [field.name for field in fields],
+                names,
                 [_undomained(field.type) for field in fields],
                 meta["crs"],
-                _ogr_batches(ref, reader, positions, geometry, unused),
+                read,
                 declared=info["features"] if ref.dataset.format is Format.FLATGEOBUF else None,
                 unused=unused.positions if unused else set,
                 bounds=_finite_box(info.get("total_bounds")),
@@ -248,14 +264,19 @@ def _undomained(arrow: pa.DataType) -> pa.DataType:
     return arrow.index_type if pa.types.is_dictionary(arrow) else arrow
 
 
-def _ogr_batches(
-    ref: LayerRef, reader: pa.RecordBatchReader, positions: list[int], geometry: int | None, unused: _UnusedKml | None
-) -> Iterator[Batch]:
+def _ogr_batches(ref: LayerRef, reader: pa.RecordBatchReader, names: list[str], unused: _UnusedKml | None) -> Iterator[Batch]:
+    """The reader's batches; `names` are all of the layer's columns, of which it may deliver some, in their order."""
     import pyarrow as pa
 
+    geometry = _geometry_position(reader.schema)
+    delivered = [i for i in range(len(reader.schema)) if i not in {geometry, _FID}]
+    whole = len(delivered) == len(names)
+    positions = range(len(names)) if whole else [names.index(reader.schema.field(i).name) for i in delivered]
     for batch in reader:
-        columns = [batch.column(i) for i in positions]
-        columns = [column.indices if isinstance(column, pa.DictionaryArray) else column for column in columns]
+        columns: list[pa.Array | None] = [None] * len(names)
+        for position, i in zip(positions, delivered, strict=True):
+            column = batch.column(i)
+            columns[position] = column.indices if isinstance(column, pa.DictionaryArray) else column
         if unused is not None:
             unused.add(columns)
         fids = batch.column(_FID).cast(pa.int64())
@@ -296,12 +317,14 @@ class _UnusedKml:
     def __init__(self, names: list[str]) -> None:
         self._defaults = {i: _KML_COLUMNS[name] for i, name in enumerate(names) if name in _KML_COLUMNS}
 
-    def add(self, columns: list[pa.Array]) -> None:
+    def add(self, columns: list[pa.Array | None]) -> None:
         """Take in one batch."""
         import pyarrow.compute as pc
 
         for i, default in list(self._defaults.items()):
             column = columns[i]
+            if column is None:
+                continue
             differs = pc.is_valid(column) if default is None else pc.not_equal(column, default)
             if pc.any(differs).as_py():
                 del self._defaults[i]
@@ -326,16 +349,22 @@ def _open_parquet(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
             geometry, crs, notes = -1, None, []
         positions = [i for i in range(len(schema)) if i != geometry]
 
-        def batches() -> Iterator[Batch]:
+        names = [schema.field(i).name for i in positions]
+        geometry_name = schema.names[geometry] if geometry >= 0 else None
+        distinct = len(set(schema.names)) == len(schema.names)
+
+        def read(only: Collection[int] | None) -> Iterator[Batch]:
+            needed = set(only) if only is not None and distinct and geometry_name is not None else set(range(len(names)))
+            wanted = [geometry_name, *(names[i] for i in sorted(needed))] if len(needed) < len(names) else None
             first = 1
-            for batch in file.iter_batches(BATCH_ROWS, use_threads=False):
-                wkb = pa.nulls(len(batch), pa.binary()) if geometry < 0 else _storage(batch.column(geometry))
-                yield Batch([batch.column(i) for i in positions], wkb, {}, _places(first, len(batch)))
+            for batch in file.iter_batches(BATCH_ROWS, columns=wanted, use_threads=False):
+                at = batch.schema.get_field_index(geometry_name) if wanted else geometry
+                wkb = pa.nulls(len(batch), pa.binary()) if geometry_name is None else _storage(batch.column(at))
+                own = (batch.column(i) for i in range(batch.num_columns) if i != at)
+                yield Batch([next(own) if i in needed else None for i in range(len(names))], wkb, {}, _places(first, len(batch)))
                 first += len(batch)
 
-        yield OpenLayer(
-            [schema.field(i).name for i in positions], [schema.field(i).type for i in positions], crs, batches(), warnings=notes
-        )
+        yield OpenLayer(names, [schema.field(i).type for i in positions], crs, read, warnings=notes)
 
 
 def _places(first: int, count: int) -> pa.Array:
@@ -398,12 +427,12 @@ def _open_csv(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
     names = [dialect.header[i] for i in dialect.attributes]
     guesses = [TypeGuess() for _ in names]
 
-    def batches() -> Iterator[Batch]:
+    def batches(_: Collection[int] | None) -> Iterator[Batch]:
         first = 1
         for columns, wkb, faults in read(ref.dataset.path, dialect, BATCH_ROWS):
             for guess, column in zip(guesses, columns, strict=True):
                 guess.add(column)
-            yield Batch(columns, wkb, faults, _places(first, len(wkb)))
+            yield Batch(list(columns), wkb, faults, _places(first, len(wkb)))
             first += len(wkb)
 
     notes = ["it is not UTF-8; its text was read as Windows-1252"] if dialect.encoding == "cp1252" else []
@@ -411,7 +440,7 @@ def _open_csv(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
         names,
         [pa.string()] * len(names),
         dialect.crs,
-        batches(),
+        batches,
         types=lambda: [guess.wire for guess in guesses],
         encoding=dialect.encoding.removesuffix("-sig"),
         warnings=notes,

@@ -99,7 +99,7 @@ def stream(request: StreamRequest, sink: BinaryIO) -> StreamReport:
         rejects = pa.ipc.new_stream(spool, reject_schema())
         sender = _Sender(plan, _sieve(ref, layer, plan.options), ref.title)
         writer = pa.ipc.new_stream(sink, sender.schema)
-        for batch in layer.batches:
+        for batch in layer.read({column.position for column in plan.columns} | sender.sieve.positions):
             sendable, rejected = sender.convert(batch)
             for piece in _bounded(sendable):
                 writer.write_batch(piece)
@@ -149,7 +149,7 @@ def _wires(ref: LayerRef, layer: OpenLayer, options: LayerOptions) -> Callable[[
             return wire_type(layer.names[position], layer.arrow_types[position])
         if not found:
             with open_layer(ref, attributes=options.attribute_tables) as again:
-                for _ in again.batches:
+                for _ in again.read(None):
                     pass
                 found.extend(again.types() if again.types else ())
         return found[position]
@@ -299,7 +299,7 @@ def _survey(layer: OpenLayer, sieve: Sieve, crs: CRS | None, *, trust: bool) -> 
     half = math.pi / crs.axis_info[0].unit_conversion_factor if crs is not None and crs.is_geographic else None
     survey = geometry.Survey(widest=half)
     bounds = layer.bounds if trust and not sieve.reads_geometry else None
-    for batch in layer.batches:
+    for batch in layer.read(sieve.positions):
         sifted = sieve.sift(batch)
         headers = geometry.Headers.of(sifted.batch.wkb) if bounds else None
         if headers is not None and bounds is not None and headers.need_nothing:
@@ -389,7 +389,7 @@ class _Sender:
 
     def __init__(self, plan: LayerPlan, sieve: Sieve, title: str) -> None:
         self._plan = plan
-        self._sieve = sieve
+        self.sieve = sieve
         self._title = title
         self.schema = wire_schema(plan.columns, geometry=plan.geometry_type is not None)
         self._transformer = transformer(plan.source_crs, plan.srid) if plan.transform_name is not None else None
@@ -402,7 +402,7 @@ class _Sender:
         """One batch for the wire, and its rejected features, if any."""
         import pyarrow as pa
 
-        sifted = self._sieve.sift(batch)
+        sifted = self.sieve.sift(batch)
         self._filtered += sifted.filtered if self._plan.main else 0
         self._elsewhere += 0 if self._plan.main else sifted.filtered
         kept = sifted.batch
@@ -431,9 +431,9 @@ class _Sender:
     def _geometry(self, batch: Batch) -> tuple[pa.Array, NDArray[np.bool_] | None, dict[int, str]]:
         """WKB for the table, which rows to keep (None: all), and why others are rejected."""
         plan = self._plan
-        if plan.wkb_as_is and not self._sieve.reads_geometry and plan.geometry_type is not None:
+        if plan.wkb_as_is and not self.sieve.reads_geometry and plan.geometry_type is not None:
             return geometry.promote_wkb(batch.wkb, plan.geometry_type, has_z=plan.has_z), None, {}
-        cleaned = self._sieve.clean(batch, sound=plan.sound)
+        cleaned = self.sieve.clean(batch, sound=plan.sound)
         mine = self._mine(cleaned)
         assert plan.geometry_type is not None  # noqa: S101 - attribute tables do not come here
         geometry.fit(cleaned, plan.geometry_type, has_z=plan.has_z, transformer=self._transformer, trust=plan.options.trust_geometry)
