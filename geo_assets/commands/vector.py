@@ -10,7 +10,8 @@ from __future__ import annotations
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from geo_assets.sandbox.pool import SandboxPool
     from geo_assets.settings import Settings
     from geo_assets.stages.vector_load import Loaded, LoadOptions
-    from geo_assets.vector.models import InspectRequest, LayerPlan
+    from geo_assets.vector.models import InspectReport, InspectRequest, LayerPlan
 
 _SCHEMA = "vector"
 
@@ -91,10 +92,11 @@ def load(
     settings = load_settings()
     with _sandbox(settings) as sandbox:
         sandbox.warm_up()  # it imports its libraries while we import ours
-        name = _table_name(table)
         request = _request(source, wanted)
-        options = _options(mode, _listed(key) or (), allow_drift=allow_drift, keep_versions=keep_versions, index=index, cluster=cluster)
-        warnings, loaded = _load(settings, sandbox, source, request, name, options)
+        with _inspected(sandbox, source, request) as (request, inspected):
+            name = _table_name(table)
+            options = _options(mode, _listed(key) or (), allow_drift=allow_drift, keep_versions=keep_versions, index=index, cluster=cluster)
+            warnings, loaded = _load(settings, sandbox, source, request, name, options, inspected)
     if as_json:
         print_json({"tables": [_row(table) for table in loaded], "warnings": warnings})
         return
@@ -135,7 +137,7 @@ def inspect(
     with _sandbox(load_settings()) as sandbox, _private_copy(sandbox, source) as copy:
         report = sandbox.call("geo_assets.vector.read:inspect", request.model_copy(update={"source": str(copy)}), InspectReport)
     if as_json:
-        print_json(report.model_dump(mode="json"))
+        print_json(report.model_dump(mode="json", exclude={"layers": {"__all__": {"changed"}}}))
         return
     for plan in report.layers:
         _print_plan(plan)
@@ -242,7 +244,13 @@ def _options(mode: str, key: tuple[str, ...], *, allow_drift: bool, keep_version
 
 
 def _load(
-    settings: Settings, sandbox: SandboxPool, source: Path, request: InspectRequest, name: str, options: LoadOptions
+    settings: Settings,
+    sandbox: SandboxPool,
+    source: Path,
+    request: InspectRequest,
+    name: str,
+    options: LoadOptions,
+    inspected: Callable[[], InspectReport],
 ) -> tuple[list[str], list[Loaded]]:
     """Load through the sandbox; returns what is worth saying and the tables."""
     from geo_assets.database.connections import connect
@@ -258,11 +266,10 @@ def _load(
         labels = [layer.label for layer in layers]
         return [name] if len(labels) == 1 else table_names("", name, labels)
 
-    with _private_copy(sandbox, source) as copy:
-        inspected, loaded = load_source(settings, sandbox, request.model_copy(update={"source": str(copy)}), origin, options, names)
+    report, loaded = load_source(settings, sandbox, request, origin, options, names, inspected)
     with connect(settings, autocommit=True) as conn:
         owners = [claim_name(conn, done.staged.table, str(source)) for done in loaded]
-    warnings = [*inspected.warnings, *(warning for done in loaded for warning in (*done.plan.warnings, *done.staged.report.warnings))]
+    warnings = [*report.warnings, *(warning for done in loaded for warning in (*done.plan.warnings, *done.staged.report.warnings))]
     warnings += [f"{done.published.table}: {'; '.join(done.published.drift)}" for done in loaded if done.published.drift]
     warnings += [
         f"{done.published.table} is the table of {owner}: the next run of that job replaces it"
@@ -339,6 +346,17 @@ def _sandbox(settings: Settings) -> SandboxPool:
         timeout_seconds=settings.sandbox_timeout_seconds,
         preload=_PRELOAD,
     )
+
+
+@contextmanager
+def _inspected(sandbox: SandboxPool, source: Path, request: InspectRequest) -> Iterator[tuple[InspectRequest, Callable[[], InspectReport]]]:
+    """Have a private copy of the source looked at, while the caller prepares the rest; the request for that copy, and what waits for the answer."""
+    from geo_assets.vector.models import InspectReport
+
+    with ThreadPoolExecutor(1) as background, _private_copy(sandbox, source) as copy:
+        own = request.model_copy(update={"source": str(copy), "thorough": False})
+        asked = background.submit(sandbox.call, "geo_assets.vector.read:inspect", own, InspectReport)
+        yield own, asked.result
 
 
 @contextmanager

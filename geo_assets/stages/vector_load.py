@@ -89,6 +89,7 @@ def load_source(
     origin: Origin,
     options: LoadOptions,
     names_of: Callable[[Sequence[LayerPlan]], list[str]],
+    inspected: Callable[[], InspectReport] | None = None,
 ) -> tuple[InspectReport, list[Loaded]]:
     """Load a source; none of its tables is published before all are staged, and nothing staged is left.
 
@@ -99,19 +100,20 @@ def load_source(
         origin: who asks.
         options: what happens to tables that are there.
         names_of: names the tables of the layers, in their order.
+        inspected: waits for what `inspect_source` says of the request, where somebody has asked already.
 
     Raises:
         GeoAssetsError: what the engine raises.
     """
-    inspected = sandbox.call("geo_assets.vector.read:inspect", request, InspectReport)
-    if len(inspected.layers) > MAX_LAYERS:
-        raise GeoAssetsError("TOO_LARGE", f"{origin.source} holds {len(inspected.layers):,} layers; {MAX_LAYERS} are allowed")
-    keys = [_key_columns(options, plan) for plan in inspected.layers]
-    names = names_of(inspected.layers)
+    report = inspected() if inspected is not None else inspect_source(sandbox, request)
+    if len(report.layers) > MAX_LAYERS:
+        raise GeoAssetsError("TOO_LARGE", f"{origin.source} holds {len(report.layers):,} layers; {MAX_LAYERS} are allowed")
+    keys = [_key_columns(options, plan) for plan in report.layers]
+    names = names_of(report.layers)
     with ExitStack() as undo:
         staged = []
         with open_session(settings.dsn("pipeline")) as session:
-            for plan, name in zip(inspected.layers, names, strict=True):
+            for plan, name in zip(report.layers, names, strict=True):
                 with sandbox.stream("geo_assets.vector.read:stream", StreamRequest(source=request.source, plan=plan)) as stream:
                     staged.append(
                         stage_table(
@@ -128,9 +130,18 @@ def load_source(
                 undo.callback(_discard, settings, staged[-1])
         loaded = [
             Loaded(plan, table, _publish(settings, origin, options, plan, table, key))
-            for plan, table, key in zip(inspected.layers, staged, keys, strict=True)
+            for plan, table, key in zip(report.layers, staged, keys, strict=True)
         ]
-    return inspected, loaded
+    return report, loaded
+
+
+def inspect_source(sandbox: SandboxPool, request: InspectRequest) -> InspectReport:
+    """Look at a source before it is loaded; what the load will count anyhow is not counted twice.
+
+    Raises:
+        GeoAssetsError: what the engine raises.
+    """
+    return sandbox.call("geo_assets.vector.read:inspect", request.model_copy(update={"thorough": False}), InspectReport)
 
 
 def _key_columns(options: LoadOptions, plan: LayerPlan) -> tuple[str, ...]:

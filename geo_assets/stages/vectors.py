@@ -63,7 +63,11 @@ def _load(context: StageContext, job: JobRef, work: Work) -> None:
     warnings += [f"{table.published.table}: {'; '.join(table.published.drift)}" for table in loaded if table.published.drift]
     if warnings:
         outputs["warnings"] = warnings
-    receipt = {"input": members, "layers": [layer.model_dump(mode="json") for layer in layers], "software": inspected.software}
+    receipt = {
+        "input": members,
+        "layers": [layer.model_dump(mode="json", exclude={"changed"}) for layer in layers],
+        "software": inspected.software,
+    }
     context.tasks.converted(job.job_id, job.run_id, STAGE, work.task_key, outputs=outputs, receipt=receipt)
 
 

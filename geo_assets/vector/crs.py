@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+import threading
 import warnings as suppressed
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,8 @@ _DENSIFY = 21
 
 #: Of a pole or a meridian that was computed, in the unit of the CRS.
 _ROUNDING = 1e-6
+
+_OF_THREAD = threading.local()
 
 _WORLD: BoundingBox = (-180.0, -90.0, 180.0, 90.0)
 
@@ -198,10 +201,18 @@ def _plan_crs(file_crs: CRS, target_crs: CRS | None, bounds: BoundingBox, name: 
 
 
 def transformer(plan_source: str, srid: int) -> Transformer:
-    """The transformer from a plan's CRS to the table's; picks the best operation for each point, as geopandas and PostGIS do."""
-    from pyproj import Transformer
+    """The transformer from a plan's CRS to the table's; picks the best operation for each point, as geopandas and PostGIS do.
 
-    return Transformer.from_crs(plan_source, f"EPSG:{srid}", always_xy=True)
+    PROJ's are not for several threads: each keeps its last.
+    """
+    key = (plan_source, srid)
+    found: dict[tuple[str, int], Transformer] = vars(_OF_THREAD).setdefault("transformers", {})
+    if key not in found:
+        from pyproj import Transformer
+
+        found.clear()
+        found[key] = Transformer.from_crs(plan_source, f"EPSG:{srid}", always_xy=True)
+    return found[key]
 
 
 def geographic_box(crs: str, bounds: BoundingBox) -> BoundingBox:

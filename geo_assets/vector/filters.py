@@ -85,12 +85,18 @@ class Sieve:
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise GeoAssetsError("INVALID_FILTER", f"column {name!r} of {self._title} cannot be compared: {str(error)[:200]}") from error
 
-    def clean(self, batch: Batch, *, sound: bool = False) -> geometry.Cleaned:
-        """The geometries that are left, each with a fate; `sound` where an earlier pass found nothing to repair or reject."""
+    def clean(self, batch: Batch, *, sound: bool = False, unchecked: bool = False) -> geometry.Cleaned:
+        """The geometries that are left, each with a fate.
+
+        Args:
+            batch: what `sift` left.
+            sound: an earlier pass found nothing to repair or reject.
+            unchecked: whether they are valid is looked at later.
+        """
         import shapely
 
         options = self._options
-        cleaned = geometry.clean(batch.wkb, batch.faults, sound=sound, trust=options.trust_geometry, domain=self._domain)
+        cleaned = geometry.clean(batch.wkb, batch.faults, sound=sound, trust=unchecked or options.trust_geometry, domain=self._domain)
         if options.mixed == "split":
             cleaned.reject(np.flatnonzero(cleaned.codes == geometry.COLLECTION), geometry.COLLECTION_OF_SEVERAL_KINDS)
         nulls = np.flatnonzero(cleaned.headers.codes == 0)

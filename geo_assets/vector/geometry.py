@@ -74,6 +74,9 @@ OUTSIDE = "outside the area of the target CRS"
 OFF_THE_GLOBE = "beyond longitude and latitude"
 UNCLOSED = "Unclosed ring"
 
+#: With more than these to work on, the whole layer is gone through again.
+_MOST_CHANGED = 20_000
+
 #: A repair that changes the area by more is worth a look.
 _AREA_TOLERANCE = 0.01
 
@@ -185,9 +188,9 @@ class Cleaned:
         return codes
 
     @property
-    def changed(self) -> bool:
-        """Whether the file's bytes are not what goes into the table."""
-        return bool(self.reasons or self.repairs or self.with_m or not self.headers.plain.all())
+    def changed(self) -> set[int]:
+        """The rows whose bytes, as they came, are not what goes into the table."""
+        return {*self.reasons, *self.repairs, *np.flatnonzero(self.headers.has_m | ~self.headers.plain).tolist()}
 
 
 def clean(wkb: pa.Array, faults: dict[int, str], *, sound: bool = False, trust: bool = False, domain: BoundingBox | None = None) -> Cleaned:
@@ -392,6 +395,23 @@ def fit(result: Cleaned, geometry_type: GeometryType, *, has_z: bool, transforme
 
 
 def _transform(result: Cleaned, transformer: Any, *, has_z: bool, trust: bool) -> None:
+    """Move every geometry, then look at all once: what is invalid there was so before, and is repaired before, or became so on the way."""
+    import shapely
+
+    before = result.geometries
+    result.geometries = _moved(before, transformer, has_z=has_z)
+    _reject_absurd(result, OUTSIDE)
+    if trust:
+        return
+    rows = np.flatnonzero(~shapely.is_valid(result.geometries) & ~shapely.is_missing(result.geometries))
+    faulty = rows[~shapely.is_valid(before[rows])]
+    if len(faulty):
+        _repair_before(result, before, faulty, transformer, has_z=has_z)
+    if len(rows):
+        repair(result, "after reprojection: ")
+
+
+def _moved(geometries: Geometries, transformer: Any, *, has_z: bool) -> Geometries:
     import shapely
 
     def move(coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -399,10 +419,19 @@ def _transform(result: Cleaned, transformer: Any, *, has_z: bool, trust: bool) -
         moved[:, 0], moved[:, 1] = transformer.transform(coordinates[:, 0], coordinates[:, 1])
         return moved
 
-    result.geometries = shapely.transform(result.geometries, move, include_z=has_z)
-    _reject_absurd(result, OUTSIDE)
-    if not trust:
-        repair(result, "after reprojection: ")
+    return np.asarray(shapely.transform(geometries, move, include_z=has_z), dtype=object)
+
+
+def _repair_before(result: Cleaned, before: Geometries, rows: NDArray[Any], transformer: Any, *, has_z: bool) -> None:
+    """Repair some geometries where they lie in the file, then move them."""
+    part = Cleaned(before[rows], result.headers)
+    repair(part)
+    part.geometries = _moved(part.geometries, transformer, has_z=has_z)
+    result.geometries[rows] = part.geometries
+    result.area_changed += part.area_changed
+    result.repairs.update({int(rows[row]): reason for row, reason in part.repairs.items()})
+    for row, reason in part.reasons.items():
+        result.reject(rows[[row]], reason)
 
 
 def _promote(result: Cleaned, geometry_type: GeometryType) -> None:
@@ -494,7 +523,8 @@ class Survey:
         self.codes: Counter[int] = Counter()
         self.rejected: Counter[str] = Counter()
         self.area_changed = self.wide = self.with_m = 0
-        self.untouched = True
+        self.changed: list[int] | None = []  # places among what was added; None: too many
+        self._seen = 0
         self.tallies: dict[int, Tally] = {}
         self._widest = widest
         self._whole = Tally()
@@ -515,13 +545,20 @@ class Survey:
         self.with_m += cleaned.with_m
         if cleaned.strays is not None:
             self._whole.stretch(cleaned.strays)
-        self.untouched = self.untouched and not cleaned.changed and not linearised
+        self._note(cleaned.changed, len(codes))
         kinds = _kinds(codes)
         boxes = shapely.bounds(cleaned.geometries)
         if self._widest is not None:
             self.wide += int((boxes[present, 2] - boxes[present, 0] > self._widest).sum())
         for kind in np.unique(kinds[present]).tolist():
             self._add_kind(kind, kinds == kind, cleaned, boxes)
+
+    def _note(self, changed: set[int], count: int) -> None:
+        if self.changed is not None:
+            self.changed += sorted(self._seen + row for row in changed)
+            if len(self.changed) > _MOST_CHANGED:
+                self.changed = None
+        self._seen += count
 
     def _add_kind(self, kind: int, mask: NDArray[np.bool_], cleaned: Cleaned, boxes: NDArray[np.float64]) -> None:
         import shapely
@@ -537,6 +574,7 @@ class Survey:
     def add_headers(self, headers: Headers, bounds: BoundingBox, *, filtered: int = 0) -> None:
         """Take in a batch by its headers alone, for a file whose geometry is trusted and whose extent is known."""
         present = headers.codes > 0
+        self._note(set(), len(headers.codes))
         self.features += len(headers.codes) + filtered
         self.filtered += filtered
         self.nulls += len(headers.codes) - int(present.sum())
@@ -570,9 +608,14 @@ class Survey:
         return len(self.tallies) > 1 or COLLECTION in self.tallies
 
     @property
+    def untouched(self) -> bool:
+        """Whether there is nothing to repair, reject or drop."""
+        return self.changed == []
+
+    @property
     def wkb_as_is(self) -> bool:
-        """Whether the file's bytes can go into the table but for a Multi header."""
-        return self.untouched and not self.mixed and self.total.with_z in {0, self.kept}
+        """Whether the bytes as they came can go into the table but for a Multi header and but for those in `changed`."""
+        return self.changed is not None and not self.mixed and self.total.with_z in {0, self.kept}
 
     def type_counts(self) -> str:
         """`3 Point, 2 Polygon`, for messages."""

@@ -317,7 +317,7 @@ def _create(run: Session, plan: LayerPlan, name: str, source: str) -> None:
             remedy="submit with --param target_crs=EPSG:… of a CRS that it knows",
         )
     run(sql.SQL("drop table if exists {}, {}").format(_staged(name), _staged(f"{name}r")))
-    columns: list[sql.Composable] = [sql.SQL("gid bigint generated always as identity primary key")]
+    columns: list[sql.Composable] = [sql.SQL("gid bigint generated always as identity")]
     columns += [sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(column.sql_type)) for column in plan.columns]
     if plan.geometry_type is not None:
         columns.append(sql.SQL("{} {}").format(sql.Identifier(GEOMETRY_COLUMN), _geometry_sql(plan)))
@@ -362,7 +362,8 @@ def _check_rejects(run: Session, name: str, sent: StreamReport, received: int, s
 
 
 def _complete(run: Session, plan: LayerPlan, name: str, comment: str, options: StageOptions) -> None:
-    """Index after the load (a sorted build, a third of the work), statistics, comments, grants."""
+    """Indexes after the load (sorted builds, a third of the work), statistics, comments, grants."""
+    run(sql.SQL("alter table {} add primary key (gid)").format(_staged(name)))
     if plan.geometry_type is not None:
         index = sql.Identifier(f"{name}_i"[:63])
         run(

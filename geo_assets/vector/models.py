@@ -50,6 +50,7 @@ class InspectRequest(LayerOptions):
 
     source: str  # absolute path; a shapefile's parts lie beside it
     layers: tuple[str, ...] | None = None  # names; None: all
+    thorough: bool = True  # also count what is invalid where it will be looked at on the way to the table anyhow
     max_unpacked_bytes: int = Field(DEFAULT_MAX_UNPACKED_BYTES, ge=1)
 
 
@@ -96,7 +97,8 @@ class LayerPlan(_Model):
     rejected_by_reason: Counts = Field(default_factory=dict)
     repaired_by_reason: Counts = Field(default_factory=dict)
     sound: bool = False  # every geometry of the file is valid, finite and plain WKB: it need not be checked again
-    wkb_as_is: bool = False  # the file's bytes need no work but a Multi header
+    wkb_as_is: bool = False  # the bytes as they are read need no work but a Multi header, but for `changed`
+    changed: tuple[int, ...] = ()  # places, among the features that meet the condition, of those that need work
     options: LayerOptions = Field(default_factory=LayerOptions)
     bounds: BoundingBox | None = None  # in the file's CRS
     bbox_4326: BoundingBox | None = None  # west > east where it crosses the antimeridian

@@ -9,10 +9,13 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
-from collections import Counter
+from bisect import bisect_left
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +23,7 @@ from numpy.typing import NDArray
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector import geometry
 from geo_assets.vector.crs import axes_look_swapped, footprint, geographic_box, parse_code, parse_file_crs, plan_crs, transformer
-from geo_assets.vector.filters import Sieve, chosen_columns
+from geo_assets.vector.filters import Sieve, Sifted, chosen_columns
 from geo_assets.vector.layers import Batch, LayerRef, OpenLayer, list_layers, open_layer
 from geo_assets.vector.models import (
     ColumnPlan,
@@ -41,6 +44,11 @@ from geo_assets.vector.where import parse
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyproj import CRS
+
+T = TypeVar("T")
+
+#: Batches that are worked on at once. GEOS and PROJ run outside of Python's lock; more would take the server's core.
+_THREADS = 2
 
 #: A batch on the wire: the parent holds a few of them at once. Bytes.
 _BATCH_BYTES = 32 * 1024**2
@@ -99,8 +107,9 @@ def stream(request: StreamRequest, sink: BinaryIO) -> StreamReport:
         rejects = pa.ipc.new_stream(spool, reject_schema())
         sender = _Sender(plan, _sieve(ref, layer, plan.options), ref.title)
         writer = pa.ipc.new_stream(sink, sender.schema)
-        for batch in layer.read({column.position for column in plan.columns} | sender.sieve.positions):
-            sendable, rejected = sender.convert(batch)
+        batches = layer.read({column.position for column in plan.columns} | sender.sieve.positions)
+        for sifted, prepared in _ahead(batches, sender.prepare, threads=sender.threads):
+            sendable, rejected = sender.convert(sifted, prepared)
             for piece in _bounded(sendable):
                 writer.write_batch(piece)
             if rejected is not None:
@@ -198,7 +207,8 @@ class _Inspection:
             chosen_columns(self._options, layer.names, set(), ref.title)  # before anything is read for nothing
             if crs is None and self._options.bbox is not None:
                 raise _no_crs(ref)
-            survey = _survey(layer, sieve, crs, trust=self._options.trust_geometry)
+            check = self._checks(crs)
+            survey = _survey(layer, sieve, crs, trust=self._options.trust_geometry, check=check)
         if layer.declared and layer.declared != survey.features:
             raise GeoAssetsError("UNREADABLE", f"{ref.title} is cut off: it has {survey.features:,} of {layer.declared:,} features")
         lacks = self._lack(survey, ref.title)
@@ -209,7 +219,12 @@ class _Inspection:
         elif survey.nulls == survey.features - survey.filtered:
             yield self._attribute_plan(ref, layer, survey)
         else:
-            yield from self._geometry_plans(ref, layer, survey, crs)
+            yield from self._geometry_plans(ref, layer, survey, crs, checked=check)
+
+    def _checks(self, crs: CRS | None) -> bool:
+        """Whether this pass looks for invalid geometry. What is to be transformed is looked at once it is."""
+        moves = crs is not None and self._target_crs is not None and not crs.equals(self._target_crs, ignore_axis_order=True)
+        return self._request.thorough or not moves
 
     def _crs_of(self, layer: OpenLayer) -> CRS | None:
         return parse_file_crs(layer.crs) or self._source_crs
@@ -258,7 +273,9 @@ class _Inspection:
             warnings=(*layer.warnings, "it has no geometry: a table of attributes"),
         )
 
-    def _geometry_plans(self, ref: LayerRef, layer: OpenLayer, survey: geometry.Survey, crs: CRS | None) -> Iterator[LayerPlan]:
+    def _geometry_plans(
+        self, ref: LayerRef, layer: OpenLayer, survey: geometry.Survey, crs: CRS | None, *, checked: bool
+    ) -> Iterator[LayerPlan]:
         if crs is not None and axes_look_swapped(crs, survey.whole_bounds):
             raise GeoAssetsError(
                 "AXES_SWAPPED",
@@ -281,8 +298,9 @@ class _Inspection:
             "crs_name": way.name,
             "transform_name": way.transform_name,
             "transform_accuracy_m": way.accuracy_m,
-            "sound": survey.untouched,
-            "wkb_as_is": survey.wkb_as_is and way.transform_name is None,
+            "sound": survey.untouched and checked,
+            "wkb_as_is": survey.wkb_as_is and checked and way.transform_name is None,
+            "changed": tuple(survey.changed or ()) if survey.wkb_as_is and checked and way.transform_name is None else (),
         }
         for part, geometry_type, tally, main in _parts(survey, split=self._options.mixed == "split"):
             yield LayerPlan(
@@ -294,19 +312,40 @@ class _Inspection:
             )
 
 
-def _survey(layer: OpenLayer, sieve: Sieve, crs: CRS | None, *, trust: bool) -> geometry.Survey:
+def _survey(layer: OpenLayer, sieve: Sieve, crs: CRS | None, *, trust: bool, check: bool) -> geometry.Survey:
     """One pass over a layer. Where geometry is trusted and the file knows its extent, the headers of the WKB are enough."""
     half = math.pi / crs.axis_info[0].unit_conversion_factor if crs is not None and crs.is_geographic else None
     survey = geometry.Survey(widest=half)
     bounds = layer.bounds if trust and not sieve.reads_geometry else None
-    for batch in layer.read(sieve.positions):
+
+    def look(batch: Batch) -> tuple[Sifted, geometry.Headers | geometry.Cleaned]:
         sifted = sieve.sift(batch)
         headers = geometry.Headers.of(sifted.batch.wkb) if bounds else None
-        if headers is not None and bounds is not None and headers.need_nothing:
-            survey.add_headers(headers, bounds, filtered=sifted.filtered)
-        else:
-            survey.add(sieve.clean(sifted.batch), filtered=sifted.filtered, linearised=sifted.batch.linearised)
+        return sifted, headers if headers is not None and headers.need_nothing else sieve.clean(sifted.batch, unchecked=not check)
+
+    for sifted, found in _ahead(layer.read(sieve.positions), look, threads=1 if bounds or sieve.reads_geometry else _THREADS):
+        if isinstance(found, geometry.Cleaned):
+            survey.add(found, filtered=sifted.filtered, linearised=sifted.batch.linearised)
+        elif bounds is not None:
+            survey.add_headers(found, bounds, filtered=sifted.filtered)
     return survey
+
+
+def _ahead(batches: Iterator[Batch], work: Callable[[Batch], T], *, threads: int) -> Iterator[T]:
+    """The work's results in order; while one is used, the next are made. A batch that is large is worked on alone."""
+    if threads == 1:
+        yield from map(work, batches)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[T]] = deque()
+        for batch in batches:
+            while waiting and (len(waiting) > threads or batch.wkb.nbytes > _BATCH_BYTES):
+                yield waiting.popleft().result()
+            waiting.append(pool.submit(work, batch))
+            if batch.wkb.nbytes > _BATCH_BYTES:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _parts(survey: geometry.Survey, *, split: bool) -> Iterator[tuple[Part | None, GeometryType, geometry.Tally, bool]]:
@@ -384,6 +423,18 @@ def _find(request: StreamRequest) -> LayerRef:
     raise GeoAssetsError("UNREADABLE", f"{source.name} is not the file that was inspected: {plan.label or plan.driver} is gone")
 
 
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """The geometry of a batch, ready for the wire, and the fate of its features."""
+
+    wkb: pa.Array
+    keep: NDArray[np.bool_] | None = None  # None: all
+    reasons: dict[int, str] = field(default_factory=dict)
+    repairs: Counter[str] = field(default_factory=Counter)
+    filtered: int = 0
+    elsewhere: int = 0
+
+
 class _Sender:
     """Turns a layer's batches into what goes over the wire, and keeps the account."""
 
@@ -392,30 +443,80 @@ class _Sender:
         self.sieve = sieve
         self._title = title
         self.schema = wire_schema(plan.columns, geometry=plan.geometry_type is not None)
-        self._transformer = transformer(plan.source_crs, plan.srid) if plan.transform_name is not None else None
-        self._rows = self._geometries = self._filtered = self._elsewhere = 0
+        self._rows = self._geometries = self._filtered = self._elsewhere = self._seen = 0
         self._rejected: Counter[str] = Counter()
         self._repaired: Counter[str] = Counter()
         self._notes: Counter[str] = Counter()
 
-    def convert(self, batch: Batch) -> tuple[pa.RecordBatch, pa.RecordBatch | None]:
-        """One batch for the wire, and its rejected features, if any."""
+    @property
+    def threads(self) -> int:
+        """As many as the work is worth: bytes that pass as they are need none, and a prepared box is not for several."""
+        as_is = self._plan.wkb_as_is or self._plan.geometry_type is None
+        return 1 if as_is or self.sieve.reads_geometry else _THREADS
+
+    def prepare(self, batch: Batch) -> tuple[Sifted, _Prepared | None]:
+        """What costs time, and touches no count: any thread may do it."""
+        sifted = self.sieve.sift(batch)
+        plan = self._plan
+        if plan.geometry_type is None:
+            return sifted, None
+        kept = sifted.batch
+        if plan.wkb_as_is and not self.sieve.reads_geometry:
+            return sifted, self._as_is(kept, plan.geometry_type)
+        later = plan.transform_name is not None and plan.part is None and not self.sieve.reads_geometry
+        cleaned = self.sieve.clean(kept, sound=plan.sound, unchecked=later)
+        mine = self._mine(cleaned)
+        way = transformer(plan.source_crs, plan.srid) if plan.transform_name is not None else None  # cached for each thread
+        geometry.fit(cleaned, plan.geometry_type, has_z=plan.has_z, transformer=way, trust=plan.options.trust_geometry)
+        reasons = {row: reason for row, reason in sorted(cleaned.reasons.items()) if mine[row]}
+        repairs = Counter(reason for row, reason in cleaned.repairs.items() if mine[row])
+        elsewhere = int((~mine).sum())
+        mine[[*reasons, *cleaned.filtered]] = False
+        wkb = geometry.to_wkb(cleaned.geometries, has_z=plan.has_z)
+        return sifted, _Prepared(wkb, None if mine.all() else mine, reasons, repairs, len(cleaned.filtered), elsewhere)
+
+    def _as_is(self, batch: Batch, kind: GeometryType) -> _Prepared:
+        """The bytes themselves; what a survey found to need work is worked on alone. One thread's, for it counts the places."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        plan, first = self._plan, self._seen
+        self._seen += len(batch.wkb)
+        low, high = (bisect_left(plan.changed, place) for place in (first, self._seen))
+        wkb = geometry.promote_wkb(batch.wkb, kind, has_z=plan.has_z)
+        if low == high:
+            return _Prepared(wkb)
+        rows = np.array(plan.changed[low:high]) - first
+        mask = np.zeros(len(wkb), dtype=bool)
+        mask[rows] = True
+        cleaned = self.sieve.clean(batch.keep(mask))
+        geometry.fit(cleaned, kind, has_z=plan.has_z)
+        reasons = {int(rows[row]): reason for row, reason in sorted(cleaned.reasons.items())}
+        wkb = pc.replace_with_mask(wkb, pa.array(mask), geometry.to_wkb(cleaned.geometries, has_z=plan.has_z))
+        mask[:] = True
+        mask[list(reasons)] = False
+        return _Prepared(wkb, mask if reasons else None, reasons, cleaned.repaired)
+
+    def convert(self, sifted: Sifted, prepared: _Prepared | None) -> tuple[pa.RecordBatch, pa.RecordBatch | None]:
+        """One batch for the wire, and its rejected features, if any; what they are is counted."""
         import pyarrow as pa
 
-        sifted = self.sieve.sift(batch)
-        self._filtered += sifted.filtered if self._plan.main else 0
-        self._elsewhere += 0 if self._plan.main else sifted.filtered
-        kept = sifted.batch
+        main, kept = self._plan.main, sifted.batch
+        self._filtered += sifted.filtered if main else 0
+        self._elsewhere += 0 if main else sifted.filtered
         arrays = [self._column(column, kept) for column in self._plan.columns]
-        if self._plan.geometry_type is None:
+        if prepared is None:
             self._rows += len(kept.wkb)
             return pa.record_batch(arrays, schema=self.schema), None
-        wkb, mask, reasons = self._geometry(kept)
-        result = pa.record_batch([*arrays, wkb], schema=self.schema)
-        result = result if mask is None else result.filter(pa.array(mask))
+        self._rejected.update(prepared.reasons.values())
+        self._repaired.update(prepared.repairs)
+        self._filtered += prepared.filtered if main else 0
+        self._elsewhere += prepared.elsewhere
+        result = pa.record_batch([*arrays, prepared.wkb], schema=self.schema)
+        result = result if prepared.keep is None else result.filter(pa.array(prepared.keep))
         self._rows += len(result)
         self._geometries += len(result) - result.column(len(arrays)).null_count
-        return result, self._rejects(kept, arrays, reasons) if reasons else None
+        return result, self._rejects(kept, arrays, prepared.reasons) if prepared.reasons else None
 
     def _column(self, column: ColumnPlan, batch: Batch) -> pa.Array:
         import pyarrow as pa
@@ -427,24 +528,6 @@ class _Sender:
             raise GeoAssetsError(
                 "VECTOR_UNSUPPORTED_TYPE", f"column {column.source_name!r} of {self._title} cannot be loaded as {column.sql_type}: {said}"
             ) from error
-
-    def _geometry(self, batch: Batch) -> tuple[pa.Array, NDArray[np.bool_] | None, dict[int, str]]:
-        """WKB for the table, which rows to keep (None: all), and why others are rejected."""
-        plan = self._plan
-        if plan.wkb_as_is and not self.sieve.reads_geometry and plan.geometry_type is not None:
-            return geometry.promote_wkb(batch.wkb, plan.geometry_type, has_z=plan.has_z), None, {}
-        cleaned = self.sieve.clean(batch, sound=plan.sound)
-        mine = self._mine(cleaned)
-        assert plan.geometry_type is not None  # noqa: S101 - attribute tables do not come here
-        geometry.fit(cleaned, plan.geometry_type, has_z=plan.has_z, transformer=self._transformer, trust=plan.options.trust_geometry)
-        reasons = {row: reason for row, reason in sorted(cleaned.reasons.items()) if mine[row]}
-        self._rejected.update(reasons.values())
-        self._repaired.update(reason for row, reason in cleaned.repairs.items() if mine[row])
-        dropped = [*reasons, *cleaned.filtered]
-        self._filtered += len(cleaned.filtered) if plan.main else 0
-        self._elsewhere += int((~mine).sum())
-        mine[dropped] = False
-        return geometry.to_wkb(cleaned.geometries, has_z=plan.has_z), None if mine.all() else mine, reasons
 
     def _mine(self, cleaned: geometry.Cleaned) -> NDArray[np.bool_]:
         """Which features are this table's; the geometries of the others are taken out."""
