@@ -36,6 +36,9 @@ _SAME_GRID_METRES = 0.5
 #: Points along each edge of a box when it is transformed: a curved edge may bulge out.
 _DENSIFY = 21
 
+#: Data reach a little beyond the area of their CRS. Degrees.
+_AREA_MARGIN = 5.0
+
 #: Of a pole or a meridian that was computed, in the unit of the CRS.
 _ROUNDING = 1e-6
 
@@ -150,9 +153,9 @@ def _in_its_area(crs: CRS, x: float, y: float) -> bool:
     if not (math.isfinite(longitude) and math.isfinite(latitude)):
         return False
     width = area.east - area.west if area.east >= area.west else area.east - area.west + 360
-    margin = max(1.0, 0.25 * width)
-    east_of_west = (longitude - (area.west - margin)) % 360
-    return bool(east_of_west <= width + 2 * margin and area.south - margin <= latitude <= area.north + margin)
+    east_of_west = (longitude - (area.west - _AREA_MARGIN)) % 360
+    north_of_south = area.south - _AREA_MARGIN <= latitude <= area.north + _AREA_MARGIN and abs(latitude) <= 90 + _ROUNDING
+    return bool(north_of_south and east_of_west <= width + 2 * _AREA_MARGIN)
 
 
 def box_in(crs: CRS, box: BoundingBox, box_crs: CRS, name: str) -> Any:
