@@ -42,7 +42,7 @@ def run(command: list[str], folder: Path, *, env: dict[str, str] | None = None) 
     def watch() -> None:
         while not done.wait(0.02):
             peak[0] = max(peak[0], _bytes_below(folder) + _bytes_of_unlinked(process.pid))
-            peak[1] = max(peak[1], *map(_resident, _tree(process.pid)))
+            peak[1] = max(peak[1], *map(resident, tree(process.pid)))
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -74,7 +74,7 @@ def machine() -> str:
     return f"{os.cpu_count()} x {model}, {memory:.0f} GiB, {platform.system()} {platform.release().split('-')[0]}, Python {platform.python_version()}, load before {load:.1f}"
 
 
-def _resident(pid: int) -> int:
+def resident(pid: int) -> int:
     """Bytes that a process has in memory; 0 where it is gone."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -97,7 +97,7 @@ def _bytes_below(folder: Path) -> int:
 def _bytes_of_unlinked(pid: int) -> int:
     """Files that a process tree holds open and that have no name any more."""
     total = 0
-    for child in _tree(pid):
+    for child in tree(pid):
         try:
             for opened in Path(f"/proc/{child}/fd").iterdir():
                 if str(opened.readlink()).endswith("(deleted)"):
@@ -107,9 +107,12 @@ def _bytes_of_unlinked(pid: int) -> int:
     return total
 
 
-def _tree(pid: int) -> list[int]:
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return [pid]
-    return [pid, *(p for child in children for p in _tree(int(child)))]
+def tree(pid: int) -> list[int]:
+    """A process and all that it started; a pool starts its children from any thread."""
+    found = [pid]
+    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found += [p for child in thread.read_text().split() for p in tree(int(child))]
+        except OSError:
+            continue
+    return found

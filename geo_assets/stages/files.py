@@ -19,6 +19,7 @@ from geo_assets.stages.contracts import Chunk, InventoryRef, JobRef, StagePlan
 from geo_assets.stages.inventory import sources_of
 from geo_assets.storage.containers import safe_path
 from geo_assets.storage.sources import Kind, Source, name_key
+from geo_assets.submissions.parameters import VECTOR_SHAPING
 
 #: Raised when an engine's output changes for the same input: everything is then redone.
 RECIPE = 3
@@ -63,10 +64,16 @@ def plan_files(
 
 def fingerprint(job: JobRef, source: Source) -> str:
     """Equal where nothing is to be redone: the same bytes (by etag and size), the same parameters that shape the output."""
-    options = RASTER_OPTIONS if source.kind is Kind.RASTER else ("source_crs", "target_crs")
+    options = RASTER_OPTIONS if source.kind is Kind.RASTER else ("source_crs", "target_crs", *VECTOR_SHAPING)
     shaping = {key: job.parameters.get(key) for key in ("collection", *options)}
     body = {"recipe": RECIPE, "members": [[m.path, m.size, m.etag] for m in source.members], **shaping}
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def fingerprint_of_members(task_input: dict[str, Any]) -> str:
+    """Of a planned task's bytes alone."""
+    body = [[m["path"], m["size"], m["etag"]] for m in task_input["members"]]
+    return hashlib.sha256(json.dumps(body).encode()).hexdigest()[:16]
 
 
 def refuse_source(context: StageContext, source: Source) -> GeoAssetsError | None:
