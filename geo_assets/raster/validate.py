@@ -54,6 +54,9 @@ _MAX_DIFFERENCES = 3
 #: rio-cogeo's numbers.
 _LARGE, _MAIN_WITHIN = 512, 300
 
+#: Where a stamp is looked for if directories cannot be followed.
+_HEADER_BYTES = 1 << 20
+
 #: Where overviews are looked at, in parts of the grid, and pixels of each look along a side.
 _PLACES = ((0.1, 0.1), (0.5, 0.5), (0.9, 0.9), (0.1, 0.9), (0.9, 0.1))
 _LOOK = 64
@@ -222,9 +225,12 @@ def stale_overviews(path: Path) -> list[str]:
     problems = []
     for level in range(levels):
         below: dict[str, Any] = {} if level == 0 else {"OVERVIEW_LEVEL": level - 1}
-        with gdal.open_raster(path, **below) as fine, gdal.open_raster(path, OVERVIEW_LEVEL=level) as coarse:
-            if not all(_akin(fine, coarse, place) for place in _PLACES):
-                problems.append(f"overview {level + 1} is not one of its pixels")
+        try:
+            with gdal.open_raster(path, **below) as fine, gdal.open_raster(path, OVERVIEW_LEVEL=level) as coarse:
+                if not all(_akin(fine, coarse, place) for place in _PLACES):
+                    problems.append(f"overview {level + 1} is not one of its pixels")
+        except gdal.GDAL_ERRORS as error:
+            problems.append(f"overview {level + 1} cannot be read: {gdal.reason(error, path)}")
     return problems
 
 
@@ -243,15 +249,21 @@ def _akin(fine: Any, coarse: Any, place: tuple[float, float]) -> bool:
     return bool(abs(a.mean() - b.mean()) <= slack and b.min() >= a.min() - slack and b.max() <= a.max() + slack)
 
 
+def _header(path: Path) -> bytes:
+    """The bytes before the first block, as far as that can be told: not every COG is little endian and as GDAL makes them."""
+    try:
+        length = cogfile.read_header(path)[1]
+    except (KeyError, IndexError, ValueError, OverflowError, struct.error):
+        length = _HEADER_BYTES
+    with path.open("rb") as file:
+        return file.read(length)
+
+
 def stamp_problems(path: Path, hashes: list[str]) -> list[str]:
     """Whether a COG with a stamp still has the pixels and the header that it was made with; nothing where there is none."""
-    with path.open("rb") as file:
-        if file.read(2) != b"II":
-            return []  # big endian: not of our making
     tags = _tags(path)
     pixels, sealed = tags.get(cogfile.PIXELS_ITEM), tags.get(cogfile.SEAL_ITEM)
-    with path.open("rb") as file:
-        header = file.read(cogfile.read_header(path)[1])
+    header = _header(path)
     if not (pixels and sealed):
         there = pixels or sealed or any(item.encode() in header for item in (cogfile.PIXELS_ITEM, cogfile.SEAL_ITEM))
         return ["its stamp is damaged"] if there else []
@@ -366,8 +378,8 @@ def _gcps(dataset: Any) -> list[tuple[float, ...]]:
 
 
 def _colours(dataset: Any, band: int) -> dict[int, tuple[int, ...]]:
-    """The colour table, without the black that fills it up to 256 entries."""
-    return {value: colour for value, colour in dataset.colormap(band).items() if colour != (0, 0, 0, 255)}
+    """The colour table, without the black that fills it up to 256 entries, and without that of nodata, to which GDAL gives no opacity."""
+    return {value: colour for value, colour in dataset.colormap(band).items() if colour != (0, 0, 0, 255) and value != dataset.nodata}
 
 
 def _same_number(a: float | None, b: float | None) -> bool:
