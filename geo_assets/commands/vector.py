@@ -239,6 +239,7 @@ def _options(mode: str, key: tuple[str, ...], *, allow_drift: bool, keep_version
         key=key,
         schema_drift="allow" if allow_drift else "refuse",
         keep_versions=keep_versions,
+        accept_superseded=True,
         stage=StageOptions(index=index, cluster=cluster),  # type: ignore[arg-type]
     )
 
@@ -271,6 +272,7 @@ def _load(
         owners = [claim_name(conn, done.staged.table, str(source)) for done in loaded]
     warnings = [*report.warnings, *(warning for done in loaded for warning in (*done.plan.warnings, *done.staged.report.warnings))]
     warnings += [f"{done.published.table}: {'; '.join(done.published.drift)}" for done in loaded if done.published.drift]
+    warnings += [done.published.superseded for done in loaded if done.published.superseded]
     warnings += [
         f"{done.published.table} is the table of {owner}: the next run of that job replaces it"
         for done, owner in zip(loaded, owners, strict=True)
@@ -303,6 +305,7 @@ def _row(done: Loaded) -> dict[str, Any]:
         "transform_accuracy_m": done.plan.transform_accuracy_m,
         "drift": list(done.published.drift),
         "version": done.published.version,
+        "superseded": bool(done.published.superseded),
     }
     return row | {key: value for key, value in extra.items() if value}
 

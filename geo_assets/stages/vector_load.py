@@ -39,6 +39,7 @@ class LoadOptions:
     schema_drift: Literal["allow", "refuse"] = "refuse"
     keep_versions: int = 0
     stage: StageOptions = field(default_factory=StageOptions)
+    accept_superseded: bool = False  # a later load has replaced the table already: as if this one had come first, and all is well
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,20 +175,22 @@ def _publish(
         record(conn, load, rows=done.rows, drift=done.drift)
 
     with connect(settings) as conn:
-        if options.mode == "replace":
-            return publish(
-                conn, staged, before_commit=before_commit, keep_versions=options.keep_versions, schema_drift=options.schema_drift
-            )
         try:
+            if options.mode == "replace":
+                return publish(
+                    conn, staged, before_commit=before_commit, keep_versions=options.keep_versions, schema_drift=options.schema_drift
+                )
             return merge(conn, staged, options.mode, key=key, before_commit=before_commit, schema_drift=options.schema_drift)
         except GeoAssetsError as error:
-            if error.code != "ALREADY_LOADED":
-                raise
-            return _as_it_is(conn, staged)
+            if error.code == "ALREADY_LOADED":
+                return _as_it_is(conn, staged)
+            if error.code == "SUPERSEDED" and options.accept_superseded:
+                return replace(_as_it_is(conn, staged), superseded=error.message)
+            raise
 
 
 def _as_it_is(conn: psycopg.Connection[Any], staged: StagedTable) -> PublishedTable:
-    """The table that holds these rows already: an attempt that fell after its commit is made again."""
+    """The table as another load has left it, or as an attempt of this one did that fell after its commit."""
     row = conn.execute(sql.SQL("select count(*) from {}").format(sql.Identifier("vector", staged.table))).fetchone()
     return PublishedTable(f"vector.{staged.table}", row[0] if row else 0, staged.srid, staged.geometry_type, staged.has_z)
 

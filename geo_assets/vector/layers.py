@@ -390,7 +390,7 @@ def _parquet_geometry(schema: pa.Schema, title: str) -> tuple[int, str | None, l
         name = geo["primary_column"]
         column = geo["columns"][name]
         encoding = column["encoding"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise GeoAssetsError("UNREADABLE", f"{title} has GeoParquet metadata that cannot be read") from error
     if encoding != "WKB":
         raise GeoAssetsError("VECTOR_UNSUPPORTED", f"{title} encodes its geometry as {str(encoding)[:40]!r}; only WKB is read")
@@ -412,7 +412,7 @@ def _geoarrow_crs(field: pa.Field) -> str | None:
     serialized = getattr(field.type, "__arrow_ext_serialize__", lambda: (field.metadata or {}).get(b"ARROW:extension:metadata", b""))()
     try:
         crs = json.loads(serialized or b"{}").get("crs", _GEOPARQUET_DEFAULT_CRS)
-    except ValueError:
+    except (ValueError, AttributeError, RecursionError):
         return None
     return crs if isinstance(crs, str) else json.dumps(crs)
 

@@ -44,10 +44,9 @@ def merge(
     Raises:
         GeoAssetsError: INVALID_KEY; SCHEMA_DRIFT; what `publish` raises.
     """
-    if mode == "upsert":
-        _check_key(staged, key)
     with discarded_on_failure(conn, staged):
         if mode == "upsert":
+            _check_key(staged, key)
             _index_key(conn, staged, key)
         with conn.transaction():
             exists = find(conn, SCHEMA, staged.table) is not None

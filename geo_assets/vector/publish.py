@@ -125,6 +125,7 @@ class PublishedTable:
     version: str | None = None  # what that one is now called
     inserted: int = 0
     updated: int = 0
+    superseded: str | None = None  # why the table holds something else: a load that was submitted later was there first
 
 
 @dataclass(frozen=True, slots=True)
