@@ -23,7 +23,7 @@ from geo_assets.settings import Settings
 from geo_assets.vector.load import StagedTable, StageOptions, open_session, stage_table
 from geo_assets.vector.merge import Mode, merge
 from geo_assets.vector.models import InspectReport, InspectRequest, LayerPlan, StreamReport, StreamRequest
-from geo_assets.vector.publish import PublishedTable, discard, publish, rollback
+from geo_assets.vector.publish import PublishedTable, discard, publish, rollback, sweep
 from geo_assets.vector.where import find_column
 
 #: Each is a table of its own; an archive with more is a collection, and should be loaded as files.
@@ -111,24 +111,25 @@ def load_source(
         raise GeoAssetsError("TOO_LARGE", f"{origin.source} holds {len(report.layers):,} layers; {MAX_LAYERS} are allowed")
     keys = [_key_columns(options, plan) for plan in report.layers]
     names = names_of(report.layers)
-    with ExitStack() as undo:
+    with connect(settings) as conn:
+        sweep(conn)
+    with open_session(settings.dsn("pipeline")) as session, ExitStack() as undo:  # the session keeps what is staged from being swept
         staged = []
-        with open_session(settings.dsn("pipeline")) as session:
-            for plan, name in zip(report.layers, names, strict=True):
-                with sandbox.stream("geo_assets.vector.read:stream", StreamRequest(source=request.source, plan=plan)) as stream:
-                    staged.append(
-                        stage_table(
-                            session,
-                            plan,
-                            name,
-                            stream.file,
-                            lambda stream=stream: StreamReport.model_validate(stream.report()),  # type: ignore[misc]
-                            staging_suffix=origin.suffix,
-                            source=origin.source,
-                            options=replace(options.stage, reader_role=settings.reader_user),
-                        )
+        for plan, name in zip(report.layers, names, strict=True):
+            with sandbox.stream("geo_assets.vector.read:stream", StreamRequest(source=request.source, plan=plan)) as stream:
+                staged.append(
+                    stage_table(
+                        session,
+                        plan,
+                        name,
+                        stream.file,
+                        lambda stream=stream: StreamReport.model_validate(stream.report()),  # type: ignore[misc]
+                        staging_suffix=origin.suffix,
+                        source=origin.source,
+                        options=replace(options.stage, reader_role=settings.reader_user),
                     )
-                undo.callback(_discard, settings, staged[-1])
+                )
+            undo.callback(_discard, settings, staged[-1])
         loaded = [
             Loaded(plan, table, _publish(settings, origin, options, plan, table, key))
             for plan, table, key in zip(report.layers, staged, keys, strict=True)

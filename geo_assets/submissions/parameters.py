@@ -220,6 +220,14 @@ class StageRaster(IngestContainer):
     summary: ClassVar[str] = "ingest_container for the rasters alone"
     kinds: ClassVar[frozenset[str]] = frozenset({"raster"})
 
+    @model_validator(mode="after")
+    def _nothing_for_vectors(self) -> Self:
+        for name in (*VECTOR_SHAPING, "schema_drift", "keep_versions"):
+            if getattr(self, name) != type(self).model_fields[name].default:
+                msg = f"{name} is for vectors, which this job type leaves alone"
+                raise ValueError(msg)
+        return self
+
 
 class StageVector(IngestContainer):
     """`ingest_container` for the vectors of a container alone."""

@@ -310,6 +310,8 @@ class _Incoming:
 def _create(run: Session, plan: LayerPlan, name: str, source: str) -> None:
     run(sql.SQL("set local lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT_MS)))
     run(sql.SQL("set local statement_timeout = 0"))  # the child's deadline ends the COPY
+    suffix = name.rpartition("__")[2]
+    run(sql.SQL("select pg_advisory_lock_shared({})").format(staging_lock(suffix)))  # while the session lives, nobody sweeps its tables
     if plan.srid and not run(sql.SQL("select 1 from spatial_ref_sys where srid = {}").format(sql.Literal(plan.srid))):
         raise GeoAssetsError(
             "INVALID_CRS",
@@ -322,6 +324,11 @@ def _create(run: Session, plan: LayerPlan, name: str, source: str) -> None:
     if plan.geometry_type is not None:
         columns.append(sql.SQL("{} {}").format(sql.Identifier(GEOMETRY_COLUMN), _geometry_sql(plan)))
     run(sql.SQL("create table {} ({})").format(_staged(name), sql.SQL(", ").join(columns)))
+
+
+def staging_lock(suffix: str) -> sql.Composed:
+    """The number of the lock that says that an attempt's staged tables are somebody's."""
+    return sql.SQL("hashtextextended({}, 0)").format(sql.Literal(f"geo_assets:staging:{suffix}"))
 
 
 def _geometry_sql(plan: LayerPlan) -> sql.Composed:

@@ -23,7 +23,7 @@ from psycopg.pq import TransactionStatus
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.catalog import SCHEMA, columns, drifts, find, first_line, refuse_drift, run
-from geo_assets.vector.load import StagedTable, check_table_name
+from geo_assets.vector.load import STAGING_SCHEMA, StagedTable, check_table_name, staging_lock
 from geo_assets.vector.models import StreamReport
 
 T = TypeVar("T")
@@ -195,6 +195,25 @@ def discard(conn: psycopg.Connection[Any], staged: StagedTable) -> None:
     with conn.transaction():
         for name in filter(None, (staged.staging_name, staged.rejects_name)):
             run(conn, sql.SQL("drop table if exists {}").format(sql.Identifier(staged.home, name)))
+
+
+def sweep(conn: psycopg.Connection[Any]) -> list[str]:
+    """Drop what is left in `vector_staging` by processes that were killed: whoever is at work holds the lock of its suffix.
+
+    Args:
+        conn: not in a transaction.
+    """
+    swept = []
+    with conn.transaction():
+        names = [str(name) for (name,) in run(conn, "select tablename from pg_tables where schemaname = %(schema)s", schema=STAGING_SCHEMA)]
+    for name in names:
+        suffix = name.rpartition("__")[2]
+        with conn.transaction():  # rejects have an r behind their table's suffix, which may itself end in one
+            locks = [sql.SQL("pg_try_advisory_xact_lock({})").format(staging_lock(s)) for s in {suffix, suffix.removesuffix("r")}]
+            if all(run(conn, sql.SQL("select {}").format(lock))[0][0] for lock in locks):
+                run(conn, sql.SQL("drop table if exists {}").format(sql.Identifier(STAGING_SCHEMA, name)))
+                swept.append(name)
+    return swept
 
 
 def rollback(conn: psycopg.Connection[Any], table: str, *, before_commit: BeforeCommit | None = None) -> PublishedTable:

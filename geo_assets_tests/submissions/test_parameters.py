@@ -53,3 +53,33 @@ def test_any_message_gives_a_legal_key_and_survives_unchanged(message, n):
     assert len(job.job_id) == 64
     assert len(job.partition_key) <= 63
     assert set(job.partition_key) <= set("abcdefghijklmnopqrstuvwxyz0123456789_")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"where": "1=1; drop table x"}, "where"),
+        ({"bbox": "1,2,3"}, "bbox"),
+        ({"bbox": [0, 5, 1, 4]}, "bbox"),
+        ({"bbox": ["nan", 0, 1, 1]}, "bbox"),
+        ({"mode": "upsert"}, "key"),
+        ({"key": ["id"]}, "key"),
+        ({"mixed_geometry": "x"}, "mixed_geometry"),
+        ({"keep_versions": -1}, "keep_versions"),
+        ({"max_transform_accuracy_m": 0}, "max_transform_accuracy_m"),
+    ],
+)
+def test_what_is_asked_of_vectors_is_checked_at_the_boundary(wrong, said):
+    with pytest.raises(GeoAssetsError, match=said):
+        validate_parameters("stage_vector", {"container": "abc", **wrong})
+
+
+def test_a_box_may_be_typed_as_text_and_is_the_same_job():
+    one = validate_parameters("stage_vector", {"container": "abc", "bbox": "166,-48,179,-34", "where": "n > 1"})
+    two = validate_parameters("stage_vector", {"container": "abc", "bbox": [166, -48, 179, -34], "where": "n > 1"})
+    assert Job.of(one).job_id == Job.of(two).job_id
+
+
+def test_rasters_alone_take_nothing_for_vectors():
+    with pytest.raises(GeoAssetsError, match="where is for vectors"):
+        validate_parameters("stage_raster", {"container": "abc", "where": "n > 1"})

@@ -197,3 +197,38 @@ def test_six_writers_and_two_readers_never_meet_for_a_minute(cli, tmp_path):
     seen, faults, slowest = swap(cli, tmp_path, writers=6, seconds=60)
     assert (seen, faults) == ({(2000, 1)}, [])
     assert slowest < 2  # of a read, on a machine that six loads keep busy; the swap itself is measured in test_publish.py
+
+
+def test_a_job_appends_the_same_bytes_once_and_new_bytes_again(cli, tmp_path):
+    parameters = [part for p in ("container=appended", "mode=append", "collection=app") for part in ("--param", p)]
+
+    def table(*options):
+        job = cli.json("submit", "stage_vector", *parameters, "--wait", *options)
+        (task,) = (t for t in cli.json("tasks", job["job_id"]) if t["stage"] == "vector_tables")
+        assert task["status"] in {"succeeded", "skipped"}, task
+        with connect(cli) as db:
+            return db.execute(f"select count(*), max(n) from {task['outputs']['tables'][0]['table']}").fetchone()
+
+    upload = ("upload", str(write(points(3), tmp_path / "a.gpkg")), "default/appended")
+    assert cli.run(*upload).returncode == 0
+    assert table() == (3, 2)
+    assert table("--force") == (3, 2)
+    (tmp_path / "a.gpkg").unlink()
+    write(points(5), tmp_path / "a.gpkg")
+    assert cli.run(*upload).returncode == 0
+    assert table() == (8, 4)
+
+
+def test_a_folder_that_is_a_geodatabase_is_loaded(cli, tmp_path):
+    gdb = write(points(4, crs=2193), tmp_path / "a.gdb", layer="roads")
+    assert load(cli, gdb, "vector.gdb")["tables"][0]["rows"] == 4
+
+
+def test_hostile_uploads_are_refused_on_the_command_line_and_nothing_is_left(cli, tmp_path):
+    (tmp_path / "vrt.geojson").write_text("<OGRVRTDataSource><SrcDataSource>CSV:/etc/passwd</SrcDataSource></OGRVRTDataSource>")
+    (tmp_path / "cut.gpkg").write_bytes(write(points(3000), tmp_path / "a.gpkg").read_bytes()[:50_000])
+    for name in ("vrt.geojson", "cut.gpkg", "nothing.gpkg"):
+        refused(cli, "load", str(tmp_path / name), "--table", "vector.evil")
+    assert not [p for p in (cli.home / "scratch").rglob("*") if p.is_file() and p.name != ".held"]
+    with connect(cli) as db:
+        assert db.execute("select count(*) from pg_tables where tablename like 'evil%'").fetchone() == (0,)

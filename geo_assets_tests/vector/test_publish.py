@@ -7,7 +7,8 @@ import pytest
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector import publish as module
-from geo_assets.vector.publish import discard, publish
+from geo_assets.vector.load import open_session
+from geo_assets.vector.publish import discard, publish, sweep
 from geo_assets_tests.vector.test_load import POINT, ipc, plan_of, stage
 
 
@@ -235,3 +236,80 @@ def test_two_publishers_of_one_table_come_one_after_the_other(staged, db, dsn):
     assert count(db, "raced") in range(1, 9)
     assert {n for n in db.published() if n.startswith("raced")} == {"raced"}
     assert db.staged() == []
+
+
+def test_what_a_killed_process_left_is_swept_and_what_is_at_work_is_not(staged, db, dsn):
+    left = staged("swept")  # its session is over
+    with open_session(dsn) as session:
+        mine = stage_rows(session, "kept_at_work", "k1")
+        assert sweep(db.conn) == [left.staging_name]
+        assert db.staged() == [mine.staging_name]
+    assert sweep(db.conn) == [mine.staging_name]
+
+
+def replaced_under_load(db, dsn, seconds):
+    """Six writers replace one table with two views over it while two readers ask all three; swaps' times, faults, what was seen."""
+    stop, faults, seen, times = threading.Event(), [], set(), []
+    publish(db.conn, stage_rows(dsn, "crowd", "w0"))
+    db.run(
+        "create view public.crowd_view as select * from vector.crowd; create view public.crowd_count as select count(*) as n from public.crowd_view"
+    )
+
+    def read():
+        with psycopg.connect(dsn, autocommit=True) as conn:
+            while not stop.is_set():
+                try:
+                    seen.add(conn.execute("select count(*) from vector.crowd").fetchone()[0])
+                    seen.add(conn.execute("select n from public.crowd_count").fetchone()[0])
+                except psycopg.Error as error:
+                    faults.append(str(error))
+
+    def write(number):
+        end, count = time.monotonic() + seconds, 0
+        with psycopg.connect(dsn) as conn:
+            while time.monotonic() < end:
+                count += 1
+                table = stage_rows(dsn, "crowd", f"w{number}x{count}")
+                began = time.monotonic()
+                try:
+                    publish(conn, table)
+                except BaseException as error:  # noqa: BLE001 - the test's own account
+                    faults.append(str(error))
+                times.append(time.monotonic() - began)
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    writers = [threading.Thread(target=write, args=(number,)) for number in range(1, 7)]
+    for thread in readers + writers:
+        thread.start()
+    for thread in writers:
+        thread.join()
+    stop.set()
+    for thread in readers:
+        thread.join()
+    db.run("drop view public.crowd_view cascade")
+    times.sort()
+    print(f"{len(times)} swaps by 6 writers, waiting in line included: median {times[len(times) // 2]:.3f} s, longest {times[-1]:.3f} s")
+    assert db.staged() == []
+    return times, faults, seen
+
+
+def stage_rows(dsn, table, suffix, rows=500):
+    import pyarrow as pa
+
+    from geo_assets.vector.types import wire_schema
+
+    plan = plan_of(rows, a="int32")
+    batch = pa.record_batch([pa.array([1] * rows, pa.int32()), pa.array([POINT] * rows)], schema=wire_schema(plan.columns))
+    return stage(dsn, plan, ipc(batch.schema, batch), rows, table=table, suffix=suffix)
+
+
+def test_six_writers_and_two_readers_with_views_never_meet(db, dsn):
+    _, faults, seen = replaced_under_load(db, dsn, 2)
+    assert (faults, seen) == ([], {500})
+
+
+@pytest.mark.slow
+def test_six_writers_and_two_readers_never_meet_and_a_swap_takes_half_a_second_at_most(db, dsn):
+    times, faults, seen = replaced_under_load(db, dsn, 60)
+    assert (faults, seen) == ([], {500})
+    assert times[int(len(times) * 0.95)] <= 0.5
