@@ -23,6 +23,9 @@ from geo_assets.text import batched
 
 _PLAN_BATCH = 1000
 
+#: Of receipts as PostgreSQL stores them, compressed; read, they are some ten times as large.
+_PAGE_BYTES = 8 * 1024**2
+
 #: What an earlier run left decides: done stays done, bad stays bad, converted goes on to be registered, the rest is redone.
 _PLAN = """
 with planned as (
@@ -112,14 +115,22 @@ class Tasks:
     def awaiting_registration(
         self, job_id: str, run_id: str, stages: Sequence[str], *, after: tuple[str, str], limit: int
     ) -> list[dict[str, Any]]:
-        """Converted tasks that are not in the catalogue yet, a page at a time in (stage, key) order."""
+        """Converted tasks that are not in the catalogue yet, a page at a time in (stage, key) order.
+
+        A page ends before its receipts exceed `_PAGE_BYTES`: a file of a hundred variables of a year of days has a long one.
+        """
         with self._pool.connection() as conn:
             return conn.execute(
-                """select stage, task_key, kind, fingerprint, input, outputs, receipt from geo.tasks
-                    where job_id = %s and run_id = %s and stage = any(%s) and listed and status = 'running' and receipt is not null
-                      and (stage, task_key) > (%s, %s)
-                    order by stage, task_key limit %s""",
-                (job_id, run_id, list(stages), *after, limit),
+                """with page as (
+                       select stage, task_key, kind, fingerprint, input, outputs, receipt from geo.tasks
+                        where job_id = %s and run_id = %s and stage = any(%s) and listed and status = 'running' and receipt is not null
+                          and (stage, task_key) > (%s, %s)
+                        order by stage, task_key limit %s),
+                   measured as (
+                       select *, sum(pg_column_size(receipt)) over (order by stage, task_key) - pg_column_size(receipt) as before from page)
+                   select stage, task_key, kind, fingerprint, input, outputs, receipt from measured
+                    where before < %s order by stage, task_key""",
+                (job_id, run_id, list(stages), *after, limit, _PAGE_BYTES),
             ).fetchall()
 
     @retrying

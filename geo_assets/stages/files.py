@@ -82,6 +82,11 @@ def refuse_source(context: StageContext, source: Source) -> GeoAssetsError | Non
     return None
 
 
+def cogs_of(outputs: dict[str, Any]) -> list[dict[str, Any]]:
+    """The COGs that a task put out: `{cog, sha256, thumbnail}` each, and a name where its source holds several."""
+    return list(outputs.get("cogs") or ([outputs] if "cog" in outputs else []))
+
+
 def fetch(context: StageContext, job: JobRef, work: Work, folder: Path) -> tuple[Path, list[dict[str, Any]]]:
     """Copy a source and its sidecars into a private directory; returns the owner's path and the receipt of the input."""
     container = context.source_container(job)
