@@ -134,13 +134,13 @@ class Tasks:
             ).fetchall()
 
     @retrying
-    def fingerprints(self, job_id: str) -> dict[str, tuple[str, str]]:
-        """Task key -> (fingerprint, status) of what a job did so far."""
+    def fingerprints(self, job_id: str) -> dict[tuple[str, str], tuple[str, str]]:
+        """(stage, task key) -> (fingerprint, status) of what a job did so far."""
         with self._pool.connection() as conn:
             rows = conn.execute(
-                "select task_key, fingerprint, status::text from geo.tasks where job_id = %s and listed", (job_id,)
+                "select stage, task_key, fingerprint, status::text from geo.tasks where job_id = %s and listed", (job_id,)
             ).fetchall()
-        return {str(row["task_key"]): (str(row["fingerprint"]), str(row["status"])) for row in rows}
+        return {(str(row["stage"]), str(row["task_key"])): (str(row["fingerprint"]), str(row["status"])) for row in rows}
 
     @retrying
     def publish_many(self, job_id: str, run_id: str, done: Sequence[tuple[str, str, dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -164,7 +164,7 @@ class Tasks:
         """What this job published and its last run no longer stands behind: the source is gone, or bad now."""
         with self._pool.connection() as conn:
             return conn.execute(
-                """select p.stac_item, p.task_key, p.outputs from geo.published p
+                """select p.stac_item, p.stage, p.task_key, p.outputs from geo.published p
                     where p.job_id = %s and not exists (
                         select from geo.tasks t where t.job_id = p.job_id and t.listed and t.status in ('succeeded', 'skipped', 'running', 'pending')
                            and t.stage = p.stage and t.task_key = p.task_key)

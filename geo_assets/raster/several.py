@@ -120,8 +120,10 @@ class Converter:
         unpacked = self.pool.call("geo_assets.raster.archives:rasters", request, UnpackReport)
         if not unpacked.rasters:
             raise GeoAssetsError("UNSUPPORTED_FORMAT", f"{path.name} holds no file with a raster's name")
-        members = [m for m in unpacked.rasters if self.wanted is None or f"{self.wanted}:".startswith(f"{m.name}:")]
-        self._refuse_several(path.name, [m.name for m in members])
+        members = [
+            m for m in sorted(unpacked.rasters, key=lambda m: m.name) if self.wanted is None or f"{self.wanted}:".startswith(f"{m.name}:")
+        ]
+        self._check(path.name, [m.name for m in unpacked.rasters], [m.name for m in members])
         parts = self._each(lambda member: self._member(member.name, Path(member.path)), members)
         return _sound(path.name, Several(_named([part for group in parts for part in group]), unpacked.others))
 
@@ -145,7 +147,7 @@ class Converter:
         found = self.pool.call("geo_assets.raster.variables:variables", request, VariablesReport).variables
         named = [(Part(member, v.name, title=v.title, notes=v.notes), v) for v in found]
         wanted = [(part, v) for part, v in named if self.wanted in {None, member, part.name}]
-        self._refuse_several(path.name, [part.name for part, _ in wanted])
+        self._check(path.name, [part.name for part, _ in named], [part.name for part, _ in wanted])
         return self._each(lambda pair: self._variable(*pair), wanted)
 
     def _variable(self, part: Part, variable: Variable) -> Part:
@@ -167,9 +169,12 @@ class Converter:
         report = self.pool.call("geo_assets.raster.cog:convert", request, ConvertReport)
         return replace(part, cog=cog, thumbnail=thumbnail, report=report)
 
-    def _refuse_several(self, source: str, names: Sequence[str]) -> None:
-        if self.single and len(names) > 1:
-            raise GeoAssetsError("RASTER_SUBDATASETS", f"{source} holds {len(names)} rasters: {_listed(names)}")
+    def _check(self, source: str, names: Sequence[str], wanted: Sequence[str]) -> None:
+        """Refuse to go on where the one that is asked for is not there, or one is asked for and there are more."""
+        if self.wanted is not None and not wanted:
+            raise GeoAssetsError("INVALID_PARAMETERS", f"{source} holds no raster {self.wanted!r}; it holds: {_listed(names)}")
+        if self.single and len(wanted) > 1:
+            raise GeoAssetsError("RASTER_SUBDATASETS", f"{source} holds {len(wanted)} rasters: {_listed(wanted)}")
 
     def _private(self) -> Path:
         return Path(tempfile.mkdtemp(dir=self.folder))

@@ -76,7 +76,10 @@ def retire(context: StageContext, job: JobRef) -> tuple[int, int]:
             conn.execute("delete from pgstac.items where collection = %s and id = %s", (collection, identity))
             _drop_tables(conn, outputs.get("tables", []))
             conn.execute("delete from geo.published where stac_item = %s", (entry["stac_item"],))
-            conn.execute("delete from geo.tasks where job_id = %s and task_key = %s and not listed", (job.job_id, entry["task_key"]))
+            conn.execute(
+                "delete from geo.tasks where job_id = %s and stage = %s and task_key = %s and not listed",
+                (job.job_id, entry["stage"], entry["task_key"]),
+            )
         _delete_files(context, _files(outputs))
     return len(stale), 0
 

@@ -16,22 +16,23 @@ from geo_assets.raster.several import Converter, Part, Several
 from geo_assets.stages.chunks import work_through
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, JobRef, StagePlan
-from geo_assets.stages.files import RASTER_OPTIONS, fetch, plan_files, refuse_source
+from geo_assets.stages.files import COGS, RASTER_OPTIONS, fetch, plan_files, refuse_source
 from geo_assets.storage.containers import BlobRef
 from geo_assets.storage.sources import Kind
-from geo_assets.submissions.parameters import IngestContainer, parameters_type
+from geo_assets.storage.zips import contents
 
-STAGE = "cogs"
+STAGE = COGS
 
 #: Bytes; with the fingerprint and the ending a file name stays below what file systems allow (255).
 _LONGEST_STEM = 200
 
+#: Names in a warning.
+_SHOWN = 5
+
 
 def plan(context: StageContext, inventory: InventoryRef) -> tuple[StagePlan, list[Chunk]]:
-    """The rasters of the inventory, as tasks and chunks."""
-    model = parameters_type(inventory.job.job_type)
-    wanted = issubclass(model, IngestContainer) and "raster" in model.kinds
-    return plan_files(context, inventory, STAGE, lambda s: wanted and s.kind is Kind.RASTER, lambda s: refuse_source(context, s))
+    """The rasters of the inventory and the zips that hold some, as tasks and chunks."""
+    return plan_files(context, inventory, STAGE, lambda s: refuse_source(context, s))
 
 
 def convert_chunk(context: StageContext, chunk: Chunk) -> ChunkReport:
@@ -48,13 +49,13 @@ def _convert(context: StageContext, job: JobRef, work: Work) -> None:
             {name: job.parameters[name] for name in RASTER_OPTIONS if job.parameters.get(name) is not None},
             thumbnails=True,
         )
-        several = converter.source(source)
+        several = converter.archive(source) if work.kind == Kind.ZIP else converter.source(source)
         # all are converted before the first is seen
         cogs = [_uploaded(context, part, _cog_ref(context, job, work, "" if several.is_one else part.stem)) for part in several.made]
     outputs: dict[str, Any] = {key: value for key, value in cogs[0].items() if key != "name"}
     if not several.is_one:
         outputs["cogs"] = cogs
-    if warnings := several.warnings():
+    if warnings := [*several.warnings(), *_unread(several)]:
         outputs["warnings"] = warnings
     context.tasks.converted(job.job_id, job.run_id, STAGE, work.task_key, outputs=outputs, receipt={"input": members, **_receipt(several)})
 
@@ -79,6 +80,14 @@ def _uploaded(context: StageContext, part: Part, ref: BlobRef) -> dict[str, Any]
     context.output_container(thumbnail.container).upload(part.thumbnail, thumbnail.path)
     context.output_container(ref.container).upload(part.cog, ref.path)
     return {"name": part.name, "cog": str(ref), "sha256": part.report.sha256, "thumbnail": str(thumbnail)}
+
+
+def _unread(several: Several) -> list[str]:
+    """What lies in a zip and is read by no stage."""
+    tried = {part.member for part in several.parts if part.member}
+    others = [name for name in contents([*tried, *several.others]).others if name not in tried]
+    more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+    return [f"it also holds what is neither raster nor vector: {', '.join(others[:_SHOWN])}{more}"] if others else []
 
 
 def _receipt(several: Several) -> dict[str, Any]:

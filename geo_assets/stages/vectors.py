@@ -19,15 +19,13 @@ from geo_assets.ledger.models import Work
 from geo_assets.stages.chunks import work_through
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, JobRef, StagePlan
-from geo_assets.stages.files import fetch, plan_files, refuse_source
-from geo_assets.storage.sources import Kind
-from geo_assets.submissions.parameters import IngestContainer, parameters_type
+from geo_assets.stages.files import TABLES, fetch, plan_files, refuse_source
 from geo_assets.vector.load import StagedTable, stage_table
 from geo_assets.vector.models import InspectReport, InspectRequest, LayerPlan, StreamReport, StreamRequest
 from geo_assets.vector.names import table_names
 from geo_assets.vector.publish import discard, publish
 
-STAGE = "vector_tables"
+STAGE = TABLES
 
 #: Each is a table of its own; an archive with more is a collection, and should be uploaded as files.
 _MAX_LAYERS = 200
@@ -37,11 +35,8 @@ _NAME_BYTES = 50
 
 
 def plan(context: StageContext, inventory: InventoryRef) -> tuple[StagePlan, list[Chunk]]:
-    """The vectors and archives of the inventory, as tasks and chunks."""
-    model = parameters_type(inventory.job.job_type)
-    kinds = model.kinds if issubclass(model, IngestContainer) else frozenset()
-    wanted = {kind for kind in (Kind.VECTOR, Kind.ZIP) if kind in kinds}
-    return plan_files(context, inventory, STAGE, lambda s: s.kind in wanted, lambda s: refuse_source(context, s))
+    """The vectors of the inventory and the zips that may hold some, as tasks and chunks."""
+    return plan_files(context, inventory, STAGE, lambda s: refuse_source(context, s))
 
 
 def load_chunk(context: StageContext, chunk: Chunk) -> ChunkReport:

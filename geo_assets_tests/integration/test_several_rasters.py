@@ -9,7 +9,9 @@ import rasterio
 
 from geo_assets_tests.integration.test_ingest_container import connect
 from geo_assets_tests.integration.test_publication import ingest, upload
+from geo_assets_tests.raster.hostile import encoded, striped
 from geo_assets_tests.raster.netcdf import netcdf
+from geo_assets_tests.raster.test_archives import archive
 from geo_assets_tests.raster.test_several import climate, numbers, ragged, write_bytes
 
 SAMPLE = Path(os.environ.get("GEO_ASSETS_SAMPLES", "/nonexistent")) / "raster" / "tmmx_20190121.nc"
@@ -130,6 +132,96 @@ def test_variables_are_reprojected_like_any_raster(cli, tmp_path):
     asset = item_of(cli, tasks["a.nc"])["assets"]["tas"]
     assert asset["proj:code"] == "EPSG:3857"
     assert [band["datetime"][:10] for band in asset["bands"]] == ["2000-01-01", "2000-01-02", "2000-01-03"]
+
+
+# --- zips ------------------------------------------------------------------------------------------------------------------
+
+
+def tasks_by_stage(cli, job) -> dict[tuple[str, str], dict]:
+    return {(t["stage"], t["task_key"]): t for t in cli.json("tasks", job["job_id"])}
+
+
+def planned(cli, container: str) -> dict[tuple[str, str], str]:
+    plan = cli.json("plan", "ingest_container", "--param", f"container={container}")
+    assert plan["expected_tasks"] == len(plan["sources"])
+    return {(s["stage"], s["path"]): s["action"] for s in plan["sources"]}
+
+
+@pytest.fixture(scope="module")
+def zips(cli, tmp_path_factory):
+    """A container of zips: of rasters with a bad one, of vectors, of both, of neither, and one that is cut off; ingested."""
+    folder = tmp_path_factory.mktemp("zips")
+    points = b"lon,lat\n1,2\n"
+    scenes = {
+        "a/scene.tif": striped("LZW"),
+        "b/scene.tif": striped("LZW"),
+        "bad.tif": striped("LZW")[:300],
+        "grid.nc": climate(tas=numbers(3, 4, 5)),
+    }
+    (folder / "rasters.zip").write_bytes(archive({**scenes, "read me.txt": b"hello"}))
+    (folder / "vectors.zip").write_bytes(archive({"points.csv": points, "logo.png": encoded("PNG")}))
+    (folder / "both.zip").write_bytes(archive({"scene.tif": striped("LZW"), "points.csv": points}))
+    (folder / "neither.zip").write_bytes(archive({"read me.txt": b"hello"}))
+    (folder / "cut.zip").write_bytes(archive({"scene.tif": striped("LZW")})[:-40])
+    upload(cli, folder, "zips")
+    before = planned(cli, "zips")
+    job = cli.json("submit", "ingest_container", "--param", "container=zips", "--param", "deleted=retire", "--wait")
+    return job, tasks_by_stage(cli, job), before
+
+
+def test_each_zip_goes_to_the_stages_that_can_read_what_it_holds_as_the_plan_said(zips):
+    job, tasks, before = zips
+    assert before == dict.fromkeys(tasks, "create")
+    assert {key: task["status"] for key, task in tasks.items()} == {
+        ("cogs", "both.zip"): "succeeded",
+        ("cogs", "rasters.zip"): "succeeded",
+        ("vector_tables", "both.zip"): "succeeded",
+        ("vector_tables", "cut.zip"): "quarantined",
+        ("vector_tables", "neither.zip"): "quarantined",
+        ("vector_tables", "vectors.zip"): "succeeded",
+    }
+    assert sum(stage["total"] for stage in job["stages"]) == 6
+
+
+def test_the_rasters_of_a_zip_are_cogs_of_one_item_and_the_bad_one_is_told(cli, zips):
+    task = zips[1]["cogs", "rasters.zip"]
+    assert [cog["name"] for cog in task["outputs"]["cogs"]] == ["a/scene.tif", "b/scene.tif", "grid.nc:tas"]
+    assert [Path(cog["cog"]).name for cog in task["outputs"]["cogs"]] == ["a_scene.tif", "b_scene.tif", "grid_tas.tif"]
+    left_out, unread = task["outputs"]["warnings"]
+    assert left_out.startswith("bad.tif: left out: bad.tif is not readable as GeoTIFF")
+    assert unread == "it also holds what is neither raster nor vector: read me.txt"
+    assert {"a_scene", "b_scene", "grid_tas"} <= item_of(cli, task)["assets"].keys()
+
+
+def test_a_zip_of_both_has_an_item_in_each_collection_and_a_second_submission_skips_it(cli, zips):
+    tasks = zips[1]
+    assert tasks["cogs", "both.zip"]["outputs"]["stac_item"].startswith("zips/")
+    assert tasks["vector_tables", "both.zip"]["outputs"]["stac_item"].startswith("zips-vector/")
+    assert tasks["vector_tables", "both.zip"]["outputs"]["tables"][0]["rows"] == 1
+    again = cli.json("submit", "ingest_container", "--param", "container=zips", "--param", "deleted=retire", "--wait")
+    statuses = {key: task["status"] for key, task in tasks_by_stage(cli, again).items()}
+    assert {key for key, status in statuses.items() if status == "skipped"} == {k for k, t in tasks.items() if t["status"] == "succeeded"}
+
+
+def test_a_zip_that_loses_its_rasters_is_retired_in_one_stage_alone(cli, zips, tmp_path):
+    upload(cli, write_bytes(tmp_path / "both.zip", archive({"points.csv": b"lon,lat\n1,2\n3,4\n"})), "zips")
+    again = cli.json("submit", "ingest_container", "--param", "container=zips", "--param", "deleted=retire", "--wait")
+    tasks = tasks_by_stage(cli, again)
+    assert ("cogs", "both.zip") not in tasks
+    assert tasks["vector_tables", "both.zip"]["outputs"]["tables"][0]["rows"] == 2
+    assert blobs(cli, "zips") == named(tasks["cogs", "rasters.zip"]["outputs"])
+
+
+def test_a_job_of_one_kind_takes_the_zips_of_that_kind(cli, zips):
+    plans = {
+        kind: {s["path"] for s in cli.json("plan", f"stage_{kind}", "--param", "container=zips")["sources"]}
+        for kind in ("raster", "vector")
+    }
+    assert plans["raster"] == {"rasters.zip"}
+    assert plans["vector"] == {"vectors.zip", "both.zip", "neither.zip", "cut.zip"}
+
+
+# --- real data -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(not SAMPLE.is_file(), reason="GEO_ASSETS_SAMPLES is not set")

@@ -100,9 +100,9 @@ def test_the_rasters_of_a_zip_and_the_variables_in_them_are_parts_with_distinct_
     }
     several = converter.archive(write_bytes(tmp_path / "a.zip", archive(members)))
     assert {p.name: p.stem for p in several.made} == {
-        "a_one.tif": "a_one",
-        "A/ONE.tif": "A_ONE_2",
-        "a/one.tif": "a_one_3",
+        "A/ONE.tif": "A_ONE",
+        "a/one.tif": "a_one_2",
+        "a_one.tif": "a_one_3",
         "thumbnail.tif": "thumbnail_2",
         "ünï.nc:tas": "uni_tas",
         "ünï.nc:pr": "uni_pr",
