@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN = started=$$SECONDS; uv=$$(scripts/bootstrap); echo "environment: $$((SECONDS - started)) s"; step=$$SECONDS; $$uv run --frozen
 
 
-.PHONY: help setup demo lint test test-slow bench-raster bench-many up down
+.PHONY: help setup demo lint test test-slow bench-raster bench-many bench-vector up down
 help:   ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -45,3 +45,7 @@ up:     ## start the local stack
 
 down:   ## stop it
 	@$(RUN) geo-assets down
+
+bench-vector: ## vector load against ogr2ogr, geopandas and the COPY floor; about 15 minutes
+	@$(RUN) python -m benchmarks.vector
+	echo "bench-vector: $$((SECONDS - step)) s"

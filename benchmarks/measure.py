@@ -17,7 +17,10 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of a command. Seconds, MB (10**6); `memory` is of the largest process, `disk` of everything below a folder."""
+    """One run of a command. Seconds, MB (10**6); `memory` is of the largest process, `disk` of everything below a folder.
+
+    Memory is asked of the processes while they run: what the kernel tells afterwards begins with that of the process that started them.
+    """
 
     wall: float
     cpu: float
@@ -31,7 +34,7 @@ def run(command: list[str], folder: Path, *, env: dict[str, str] | None = None) 
     Raises:
         RuntimeError: it failed; with the end of what it said.
     """
-    start, done, peak = time.perf_counter(), threading.Event(), [0.0]
+    start, done, peak = time.perf_counter(), threading.Event(), [0.0, 0.0]
     process = subprocess.Popen(
         command, env={**os.environ, "TMPDIR": str(folder), **(env or {})}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
@@ -39,6 +42,7 @@ def run(command: list[str], folder: Path, *, env: dict[str, str] | None = None) 
     def watch() -> None:
         while not done.wait(0.02):
             peak[0] = max(peak[0], _bytes_below(folder) + _bytes_of_unlinked(process.pid))
+            peak[1] = max(peak[1], *map(resident, tree(process.pid)))
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -49,7 +53,7 @@ def run(command: list[str], folder: Path, *, env: dict[str, str] | None = None) 
     said = process.stderr.read() if process.stderr else ""
     if status:
         raise RuntimeError(f"{' '.join(command[:4])} … failed: {said[-500:]}")
-    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000, max(peak[0], _bytes_below(folder)) / 1e6)
+    return Run(wall, usage.ru_utime + usage.ru_stime, peak[1] / 1e6, max(peak[0], _bytes_below(folder)) / 1e6)
 
 
 def median(runs: list[Run]) -> Run:
@@ -70,6 +74,15 @@ def machine() -> str:
     return f"{os.cpu_count()} x {model}, {memory:.0f} GiB, {platform.system()} {platform.release().split('-')[0]}, Python {platform.python_version()}, load before {load:.1f}"
 
 
+def resident(pid: int) -> int:
+    """Bytes that a process has in memory; 0 where it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS")), 0)
+
+
 def _bytes_below(folder: Path) -> int:
     total = 0
     for parent, _, names in os.walk(folder):
@@ -84,7 +97,7 @@ def _bytes_below(folder: Path) -> int:
 def _bytes_of_unlinked(pid: int) -> int:
     """Files that a process tree holds open and that have no name any more."""
     total = 0
-    for child in _tree(pid):
+    for child in tree(pid):
         try:
             for opened in Path(f"/proc/{child}/fd").iterdir():
                 if str(opened.readlink()).endswith("(deleted)"):
@@ -94,9 +107,12 @@ def _bytes_of_unlinked(pid: int) -> int:
     return total
 
 
-def _tree(pid: int) -> list[int]:
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return [pid]
-    return [pid, *(p for child in children for p in _tree(int(child)))]
+def tree(pid: int) -> list[int]:
+    """A process and all that it started; a pool starts its children from any thread."""
+    found = [pid]
+    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found += [p for child in thread.read_text().split() for p in tree(int(child))]
+        except OSError:
+            continue
+    return found

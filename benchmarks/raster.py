@@ -34,24 +34,51 @@ _DRIVER = (
 
 #: The engine alone, in a process that has its libraries loaded, as a worker of the pipeline has.
 _WARM = """
-import sys, time, resource
+import os, sys, time, resource, tempfile
+from pathlib import Path
+import rasterio.shutil, rio_cogeo.cogeo
+from rio_cogeo.profiles import cog_profiles
+from geo_assets.raster import gdal, onepass
 from geo_assets.raster.cog import convert
+from geo_assets.raster.inspect import inspect
 from geo_assets.raster.models import ConvertRequest
-import os, rio_cogeo.cogeo
+from geo_assets.raster.profiles import choose_profile
+source, out, predictor, rounds = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 threads = os.cpu_count()
-def ours(profile):
-    convert(ConvertRequest(source=sys.argv[1], destination=sys.argv[2], profile=profile, threads=threads, require_crs=False))
 def rio():
-    from rio_cogeo.profiles import cog_profiles
-    rio_cogeo.cogeo.cog_translate(sys.argv[1], sys.argv[2], {**cog_profiles.get('deflate'), 'predictor': int(sys.argv[3])}, quiet=True, in_memory=False, config={'GDAL_NUM_THREADS': 'ALL_CPUS'})
+    profile = {**cog_profiles.get('deflate'), 'predictor': predictor}
+    rio_cogeo.cogeo.cog_translate(source, out, profile, quiet=True, in_memory=False, config={'GDAL_NUM_THREADS': 'ALL_CPUS'})
+def driver(compress, level):
+    rasterio.shutil.copy(source, out, driver='COG', compress=compress, level=level, predictor='YES', blocksize=512,
+                         overview_resampling='AVERAGE', overviews='IGNORE_EXISTING', num_threads='ALL_CPUS')
+def ours(profile):
+    convert(ConvertRequest(source=str(source), destination=str(out), profile=profile, threads=threads, require_crs=False))
+def writer(name):
+    with gdal.session(), tempfile.TemporaryDirectory(dir=out.parent) as folder:
+        info = inspect(source)
+        profile = choose_profile(info, name)
+        with gdal.open_raster(source) as dataset:
+            with onepass.Pyramid(dataset, onepass.choose_by_trial(dataset, profile), Path(folder), threads) as pyramid:
+                pyramid.run(lambda part: None)
+                pyramid.save(out, onepass.skeleton(dataset, Path(folder), profile, {}))
 def cpu():
     u = resource.getrusage(resource.RUSAGE_SELF)
     return u.ru_utime + u.ru_stime
-for name, call in (('rio', rio), ('web', lambda: ours('web')), ('analysis', lambda: ours('analysis'))) * int(sys.argv[4]):
-    os.path.exists(sys.argv[2]) and os.unlink(sys.argv[2])
-    start, used = time.perf_counter(), cpu()
-    call()
-    print(name, time.perf_counter() - start, cpu() - used, flush=True)
+calls = {
+    'rio_cogeo.cog_translate': rio,
+    'GDAL COG driver, DEFLATE 6': lambda: driver('DEFLATE', 6),
+    'GDAL COG driver, ZSTD 1': lambda: driver('ZSTD', 1),
+    'our writer alone (web)': lambda: writer('web'),
+    'our writer alone (analysis)': lambda: writer('analysis'),
+    'convert (web), with proof, hash of the file, footprint': lambda: ours('web'),
+    'convert (analysis), with proof, hash of the file, footprint': lambda: ours('analysis'),
+}
+for _ in range(rounds):
+    for name, call in calls.items():
+        out.exists() and out.unlink()
+        start, used = time.perf_counter(), cpu()
+        call()
+        print(name, time.perf_counter() - start, cpu() - used, sep='|', flush=True)
 """
 
 
@@ -147,13 +174,12 @@ def warm(source: Path, work: Path, predictor: int, rounds: int) -> str:
     ).stdout  # fmt: skip
     seen: dict[str, list[tuple[float, float]]] = {}
     for line in said.splitlines():
-        name, wall, cpu = line.split()
+        name, wall, cpu = line.split("|")
         seen.setdefault(name, []).append((float(wall), float(cpu)))
-    medians = {name: tuple(statistics.median(x[i] for x in times[1:]) for i in (0, 1)) for name, times in seen.items()}
-    rio = medians["rio"]
+    medians = {name: [statistics.median(x[i] for x in times[1:]) for i in (0, 1)] for name, times in seen.items()}
+    first = next(iter(medians.values()))
     lines = ["| in a warm process | wall s | ratio | CPU s | ratio |", "|---|---|---|---|---|"]
-    names = {"rio": "rio_cogeo.cog_translate", "web": "convert (web), with proof", "analysis": "convert (analysis), with proof"}
-    lines += [f"| {names[n]} | {w:.2f} | {rio[0] / w:.2f} x | {c:.2f} | {rio[1] / c:.2f} x |" for n, (w, c) in medians.items()]
+    lines += [f"| {name} | {w:.2f} | {first[0] / w:.2f} x | {c:.2f} | {first[1] / c:.2f} x |" for name, (w, c) in medians.items()]
     return "\n".join(lines)
 
 

@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from geo_assets import __version__
-from geo_assets.commands import raster
+from geo_assets.commands import raster, vector
 from geo_assets.commands.console import JsonFlag, err, human_bytes, one_line, out, print_json
 from geo_assets.errors import GeoAssetsError
 
@@ -540,6 +540,9 @@ def _print_outcomes(outcomes: list[dict[str, Any]], *, as_json: bool) -> None:
         return
     for outcome in outcomes:
         out.print("  ".join(f"{v}" for v in outcome.values() if v), markup=False, soft_wrap=True)
+
+
+vector.register(app)
 
 
 @app.command()

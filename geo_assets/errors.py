@@ -88,6 +88,19 @@ ERRORS: dict[str, ErrorKind] = {
     "VECTOR_MIXED_GEOMETRY": ErrorKind(_I, "split the layer by geometry type"),
     "VECTOR_ALL_REJECTED": ErrorKind(_I, "repair the geometry; the rejected features and reasons are in the message"),
     "VECTOR_UNSUPPORTED_TYPE": ErrorKind(_I, "drop or convert the named column"),
+    "VECTOR_ALL_FILTERED": ErrorKind(_I, "widen the filter, or leave it out; nothing was changed"),
+    "INVALID_FILTER": ErrorKind(_I, "the grammar of `where` is in docs/vector.md; for example: population > 1000 AND name LIKE 'A%'"),
+    "UNKNOWN_COLUMN": ErrorKind(_I, "see the columns with: geo-assets vector inspect FILE"),
+    "UNKNOWN_LAYER": ErrorKind(_I, "see the layers with: geo-assets vector inspect FILE"),
+    "AXES_SWAPPED": ErrorKind(_I, "write longitude (or easting) first, or correct the CRS"),
+    "TRANSFORM_INACCURATE": ErrorKind(
+        _I, "install the grids that the message names (projsync), raise max_transform_accuracy_m, or keep the source's CRS"
+    ),
+    "INVALID_KEY": ErrorKind(_I, "name columns whose values are present and distinct as the key"),
+    "SCHEMA_DRIFT": ErrorKind(_I, "correct the source, or allow it: --allow-drift, or --param schema_drift=allow"),
+    "SUPERSEDED": ErrorKind(_I, "nothing to do: what was submitted later stays"),
+    "ALREADY_LOADED": ErrorKind(_I, "nothing to do: its rows are in the table"),
+    "NO_VERSION": ErrorKind(_I, "versions are kept from the next load with --keep-versions N on"),
     "SCHEMA_MISMATCH": ErrorKind(_X, "nothing was published; report this with the file's name"),
     # STAC
     "STAC_INVALID": ErrorKind(_X, "nothing was published; report this with the file's name"),

@@ -35,6 +35,9 @@ _TIMEOUT = 24 * 3600.0
 #: Bytes of address space of the child; a file that needs more is refused, not swapped.
 _MEMORY_MB = 4096
 
+#: Imported by the child while it waits.
+_PRELOAD = ("geo_assets.raster.cog",)
+
 _CONVERT_EXAMPLES = """Examples:
 
 `geo-assets cog scan.tif scan.cog.tif`
@@ -189,7 +192,9 @@ def _alone(source: Path) -> Iterator[tuple[Any, Path, Path]]:
         raise GeoAssetsError("UNREADABLE", f"there is no file {source}", remedy="check the path")
     parent = Path(tempfile.mkdtemp(prefix="geo-assets-"))
     try:
-        with SandboxPool(parent, memory_mb=_MEMORY_MB, timeout_seconds=_TIMEOUT) as pool, pool.workspace() as folder:
+        members = [member.resolve() for member in siblings(source)]
+        pool = SandboxPool(parent, memory_mb=_MEMORY_MB, timeout_seconds=_TIMEOUT, preload=_PRELOAD, readable=members)
+        with pool, pool.workspace() as folder:
             private = folder / "in"
             private.mkdir()
             for member in siblings(source):

@@ -26,11 +26,8 @@ _LEVELS = {"DEFLATE": (1, 2), "ZSTD": (1, 3, 9)}
 #: What GDAL's own writer takes for DEFLATE.
 _GDAL_DEFLATE_LEVEL = 6
 
-#: The fastest level is taken whose output is at most this much larger than the smallest.
-_WORTH = 1.02
-
-#: The same for ISA-L, whose gain in time is larger.
-_WORTH_DEFLATE = 1.03
+#: The fastest level is taken whose output is at most this much larger than the smallest, GDAL's own DEFLATE included.
+_WORTH = 1.03
 
 #: Rows of each sampled tile that are compressed for the trial; the slowest candidate does 30 MB a second.
 TRIAL_ROWS = 64
@@ -58,7 +55,7 @@ def choose_codec(samples: Sequence[Pixels], compress: str, predictor: str) -> Co
     level = next(level for level, size in sizes.items() if size <= _WORTH * min(sizes.values()))
     if compress == "DEFLATE":
         usual = sum(len(zlib.compress(_PREDICTORS[predictor](s).data, _GDAL_DEFLATE_LEVEL)) for s in samples)
-        if sizes[level] > _WORTH_DEFLATE * usual:
+        if sizes[level] > _WORTH * usual:
             return None
     return Codec(compress, predictor, level)
 

@@ -62,7 +62,8 @@ class _Origin:
 
     def open(self, threads: int) -> Any:
         """Open it; GDAL decodes the blocks of a GeoTIFF with several threads, which costs more than it gains where there is nothing to decode."""
-        compressed = self.driver == "GTiff" and tiff.read_layout(self.path).directories[0].compression != tiff.UNCOMPRESSED
+        images = tiff.read_layout(self.path).directories if self.driver == "GTiff" else ()
+        compressed = bool(images) and images[0].compression != tiff.UNCOMPRESSED
         return gdal.open_raster(self.path, self.driver, **({"NUM_THREADS": threads} if compressed else {}))
 
 
@@ -260,7 +261,11 @@ def _passed_through(task: _Task, origin: _Origin) -> _Proof | None:
     if origin.path != task.info.path or origin.assigned or task.info.driver != "GTiff" or not alone:
         return None
     layout = tiff.read_layout(task.info.path)
-    if not layout.ghost or (task.request.profile and layout.directories[0].compression != tiff.CODES.get(task.profile.compress)):
+    if (
+        not layout.ghost
+        or not layout.directories
+        or (task.request.profile and layout.pyramid()[0].compression != tiff.CODES.get(task.profile.compress))
+    ):
         return None
     if structure(task.info.path):
         return None
@@ -329,6 +334,7 @@ def _by_gdal(task: _Task, origin: _Origin) -> _Proof:
         task.notes.extend(lost_metadata(source, cog))
     raise_for(task.name, problems)
     cogfile.restamp(task.made, measurement.sha256(), overview_hashes)
+    task.progress(1)
     raise_for(task.name, _structure(task))
     return _Proof(measurement, loss)
 

@@ -158,10 +158,10 @@ def _seal_item(value: str) -> bytes:
 def _with_items(header: Header, items: dict[str, str]) -> Header:
     main = header.images[0]
     field = main.fields.get(_GDAL_METADATA)
-    text = field.data.rstrip(b"\0").decode() if field else "<GDALMetadata>\n</GDALMetadata>\n"
+    text = field.data.rstrip(b"\0").decode("utf-8", "surrogateescape") if field else "<GDALMetadata>\n</GDALMetadata>\n"
     text = re.sub(rf' *<Item name="(?:{"|".join(items)})">[^<]*</Item>\n', "", text)
     added = "".join(f'  <Item name="{name}">{value}</Item>\n' for name, value in items.items())
-    data = text.replace("</GDALMetadata>", f"{added}</GDALMetadata>").encode() + b"\0"
+    data = text.replace("</GDALMetadata>", f"{added}</GDALMetadata>").encode("utf-8", "surrogateescape") + b"\0"
     fields = {**main.fields, _GDAL_METADATA: Field(_ASCII, len(data), data)}
     return Header((Image(fields, main.offsets, main.counts), *header.images[1:]), header.ghost, header.big)
 

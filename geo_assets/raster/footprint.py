@@ -23,7 +23,7 @@ from shapely.affinity import scale, translate
 from shapely.geometry import MultiPolygon, Polygon, box, mapping, shape
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.raster.georeference import PixelToLonLat
+from geo_assets.raster.georeference import PixelToLonLat, resolution
 from geo_assets.raster.inspect import dtype_names, numpy_dtype
 from geo_assets.raster.pixels import data_bands
 
@@ -108,7 +108,8 @@ def _leaves_earth(to_lonlat: PixelToLonLat, dataset: Any, name: str) -> bool:
     seen = np.isfinite(longitudes) & np.isfinite(latitudes)
     if seen.any():
         longitude, latitude = np.abs(longitudes[seen]).max(), np.abs(latitudes[seen]).max()
-        if latitude > 90 + _POLE_SLACK or longitude > _MAX_LONGITUDE:
+        half_a_pixel = resolution(dataset)[1] / 2 if to_lonlat.geographic else 0.0  # global grids have nodes on the poles
+        if latitude > 90 + half_a_pixel * (1 + _POLE_SLACK) + _POLE_SLACK or longitude > _MAX_LONGITUDE:
             place = f"longitude {longitude:.6g} and latitude {latitude:.6g}"
             raise GeoAssetsError("INVALID_CRS", f"the coordinates of {name} reach {place}: its CRS does not fit them")
     return not seen.all()

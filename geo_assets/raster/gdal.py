@@ -9,6 +9,7 @@ process registers the VRT driver again, and a text file named `.tif` then reads 
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import re
 import warnings
@@ -129,6 +130,24 @@ def opened_raster(path: Path | str, driver: str) -> Iterator[tuple[Any, bool]]:
         dataset.transform  # noqa: B018 - asks GDAL
     with dataset:
         yield dataset, not any(issubclass(w.category, NotGeoreferencedWarning) for w in caught)
+
+
+#: Of glibc's mallopt: fill new memory with the complement of a byte, 0 to stop.
+_M_PERTURB = -6
+
+
+@contextmanager
+def memory_filled(byte: int) -> Iterator[None]:
+    """New memory holds this byte instead of what lay there before; what a decoder leaves as it was can then be told. glibc only."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        yield
+        return
+    mallopt(_M_PERTURB, 0xFF ^ byte)
+    try:
+        yield
+    finally:
+        mallopt(_M_PERTURB, 0)
 
 
 def create(path: Path, profile: dict[str, Any]) -> Any:

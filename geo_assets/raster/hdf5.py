@@ -15,23 +15,24 @@ from __future__ import annotations
 import mmap
 import re
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from geo_assets.errors import GeoAssetsError
+
+Bytes = NDArray[np.uint8]
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 _REMEDY = "write it anew as one file, for example with: h5repack, or nccopy"
 
-#: A message of type 7 in a header of version 1 or 2, with or without an order of creation, whose body begins with version 1.
-_EXTERNAL_FILES = re.compile(rb"\x07(?=[\s\S]{3}\x01|[\s\S]{5}\x01|[\s\S]{7}\x01)")
+#: Looked at a time; and the bytes of the longest fixed part, by which pieces overlap.
+_PIECE, _OVERLAP = 16 * 1024**2, 32
 
-#: The body of a layout message: version 4 or 5, class 3 (virtual), then an address.
-_VIRTUAL = re.compile(rb"[\x04\x05]\x03(?=([\s\S]{8}))")
-
-#: A link message: version 1, flags that say a type follows, type 64 (external).
-_EXTERNAL_LINK = re.compile(rb"\x01[\x08-\x0f\x18-\x1f]\x40")
-
+#: A heap of names with the length of a filter that is not 0.
 _FRACTAL_HEAP = re.compile(rb"FRHP\x00[\s\S]{2}(?!\x00\x00)[\s\S]{2}")
 
 
@@ -46,14 +47,40 @@ def refuse_other_files(path: Path) -> None:
             return
         if not _plain_addresses(data):
             raise _refusal(path, "addresses its parts in an unusual way")
-        if any(_is_external_files(data, m.start() + skip) for m in _EXTERNAL_FILES.finditer(data) for skip in (4, 6, 8)):
-            raise _refusal(path, "keeps the values of a dataset in another file")
-        if any(_points_to(data, m[1], b"GCOL") for m in _VIRTUAL.finditer(data)):
-            raise _refusal(path, "has a virtual dataset, made of other files")
-        if any(_is_external_link(data, m.start()) for m in _EXTERNAL_LINK.finditer(data)):
-            raise _refusal(path, "has a link into another file")
+        for start in range(0, len(data), _PIECE):
+            piece = np.frombuffer(data[start : start + _PIECE + _OVERLAP] + bytes(_OVERLAP), np.uint8)
+            if any(_is_external_files(data, start + at) for at in _external_files(piece)):
+                raise _refusal(path, "keeps the values of a dataset in another file")
+            if any(_points_to(data, data[start + at + 2 : start + at + 10], b"GCOL") for at in _virtual_layouts(piece)):
+                raise _refusal(path, "has a virtual dataset, made of other files")
+            if any(_is_external_link(data, start + at) for at in _external_links(piece)):
+                raise _refusal(path, "has a link into another file")
         if _FRACTAL_HEAP.search(data):
             raise _refusal(path, "hides the names of its members by compression")
+
+
+def _external_files(piece: Bytes) -> Iterator[int]:
+    """Where the body of a message of type 7 may begin: with version 1, behind a header of 4, 6 or 8 bytes; the address is below 2**48."""
+    first = piece[8:-16] == 1
+    kind = piece == 7
+    kind = kind[4:-20] | kind[2:-22] | kind[:-24]
+    return _places(first & kind & (piece[22:-2] == 0) & (piece[23:-1] == 0), 8)
+
+
+def _virtual_layouts(piece: Bytes) -> Iterator[int]:
+    """Where the body of a layout message may begin: version 4 or 5, class 3 (virtual), then an address below 2**48."""
+    version = (piece[:-16] & 0xFE) == 4
+    return _places(version & (piece[1:-15] == 3) & (piece[8:-8] == 0) & (piece[9:-7] == 0), 0)
+
+
+def _external_links(piece: Bytes) -> Iterator[int]:
+    """Where a link message may begin: version 1, flags that say that a type follows, type 64 (external)."""
+    flags = (piece[1:-15] & 0xE8) == 0x08
+    return _places((piece[:-16] == 1) & flags & (piece[2:-14] == 64), 0)
+
+
+def _places(found: NDArray[np.bool_], skipped: int) -> Iterator[int]:
+    return (int(at) + skipped for at in np.flatnonzero(found))
 
 
 def _refusal(path: Path, what: str) -> GeoAssetsError:

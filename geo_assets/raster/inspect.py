@@ -10,6 +10,7 @@ under such a name reads any file of the machine. Both are looked at before GDAL 
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -87,6 +88,9 @@ _MAX_CLASSES = 64
 
 #: Below this number of values, smoothness says nothing.
 _FEW_CLASSES = 8
+
+#: Decoded at a time where a file is read only to see whether it can be.
+_STRIP_BYTES = 32 * 1024**2
 
 #: Share of steps between unequal neighbours that are the smallest possible one, above which few values are a smooth
 #: field (a plain of 40 m), not classes.
@@ -187,6 +191,8 @@ def inspect(path: Path) -> RasterInfo:
         _refuse_what_a_tiff_cannot_hold(dataset, path)
         if driver == "AAIGrid":
             ascii_grid.refuse_wrong_values(path, dataset)
+        if driver == "HFA":
+            _refuse_blocks_left_unfilled(dataset, path)
         nbits = _nbits(dataset)
         palette = dataset.colorinterp[0].name == "palette"
         namespaces = {*dataset.tag_namespaces(), *(n for band in dataset.indexes for n in dataset.tag_namespaces(band))}
@@ -250,10 +256,7 @@ def refuse_what_does_not_fit(dataset: Any, path: Path, name: str | None = None) 
     """The header gates: nothing is allocated for pixels before they are passed. `name` is what the raster is called in messages."""
     name = name or path.name
     decoded = dataset.width * dataset.height * sum(numpy_dtype(name).itemsize for name in dtype_names(dataset))
-    if not all(math.isfinite(x) for x in tuple(dataset.transform)[:6]):
-        raise GeoAssetsError("UNREADABLE", f"{name} places its pixels by numbers that are not finite: {tuple(dataset.transform)[:6]}")
-    if dataset.transform.determinant == 0:
-        raise GeoAssetsError("UNREADABLE", f"{name} gives its pixels no area: {tuple(dataset.transform)[:6]}")
+    _refuse_a_place_that_is_none(dataset, name)
     actual = path.stat().st_size
     block = (
         max(rows * columns for rows, columns in dataset.block_shapes) * numpy_dtype(dtype_names(dataset)[0]).itemsize
@@ -277,6 +280,43 @@ def refuse_what_does_not_fit(dataset: Any, path: Path, name: str | None = None) 
         raise GeoAssetsError("TOO_LARGE", f"{declares} in blocks of {block:,} bytes decoded; the limit is {MAX_BLOCK_BYTES:,}")
     if dataset.count and 0 in dataset.overviews(1):
         raise GeoAssetsError("UNREADABLE", f"{name} has overviews that are larger than itself", remedy="leave them out, or make them anew")
+
+
+def _refuse_a_place_that_is_none(dataset: Any, name: str) -> None:
+    if not all(math.isfinite(x) for x in tuple(dataset.transform)[:6]):
+        raise GeoAssetsError("UNREADABLE", f"{name} places its pixels by numbers that are not finite: {tuple(dataset.transform)[:6]}")
+    points = ((p.row, p.col, p.x, p.y, p.z or 0.0) for p in dataset.gcps[0])
+    if wrong := next((point for point in points if not all(map(math.isfinite, point))), None):
+        raise GeoAssetsError("UNREADABLE", f"{name} has a ground control point that is not finite: row, column, x, y, z = {wrong}")
+    if dataset.transform.determinant == 0:
+        raise GeoAssetsError("UNREADABLE", f"{name} gives its pixels no area: {tuple(dataset.transform)[:6]}")
+
+
+def _refuse_blocks_left_unfilled(dataset: Any, path: Path) -> None:
+    """Read a compressed Erdas Imagine file twice, over memory with different contents.
+
+    GDAL leaves what a damaged run-length block does not reach as it finds it: the memory of this process, with pixels of other files.
+    """
+    if dataset.tags(1, ns="IMAGE_STRUCTURE").get("COMPRESSION") is None:
+        return
+    readings = []
+    for byte in (0x00, 0xAA):
+        with gdal.memory_filled(byte), gdal.open_raster(path, "HFA") as again:
+            digest = hashlib.sha256()
+            for window in _strips(again):
+                digest.update(again.read(window=window).tobytes())
+            readings.append(digest.digest())
+    if readings[0] != readings[1]:
+        raise gdal.unreadable(path, "HFA", "one of its blocks does not unpack to its size")
+
+
+def _strips(dataset: Any) -> Iterator[Any]:
+    from rasterio.windows import Window
+
+    row_bytes = dataset.width * dataset.count * numpy_dtype(dtype_names(dataset)[0]).itemsize
+    rows = max(1, _STRIP_BYTES // row_bytes // 64 * 64)
+    for top in range(0, dataset.height, rows):
+        yield Window(0, top, dataset.width, min(rows, dataset.height - top))
 
 
 def _refuse_what_a_tiff_cannot_hold(dataset: Any, path: Path) -> None:

@@ -124,5 +124,4 @@ def _software() -> dict[str, str]:
         "rasterio": rasterio.__version__,
         "gdal": rasterio.__gdal_version__,
         "proj": pyproj.proj_version_str,
-        "rio_cogeo": version("rio-cogeo"),
     }

@@ -77,6 +77,7 @@ class Directory:
     """One image of the file: full resolution, overview or mask."""
 
     index: int
+    at: int  # byte of the file
     width: int
     height: int
     compression: int
@@ -88,6 +89,7 @@ class Directory:
     block_samples: int  # of a pixel in one block
     tiled: bool
     mask: bool
+    reduced: bool  # an overview, or the mask of one
     offsets: NDArray[np.uint64]
     counts: NDArray[np.uint64]
 
@@ -120,6 +122,10 @@ class Layout:
     directories: tuple[Directory, ...]
     ghost: dict[str, str]
     geotiff_minor: int | None
+
+    def pyramid(self) -> list[Directory]:
+        """Full resolution and its overviews, without masks, in the order of the file."""
+        return [d for d in self.directories if not d.mask and (d.index == 0 or d.reduced)]
 
     def blocks(self) -> Iterator[Block]:
         """Every block that is there; a sparse one is not."""
@@ -223,7 +229,7 @@ class _Reader:
             seen.add(offset)
             tags, following = self._directory(offset)
             minor = _geotiff_minor(tags) if minor is None else minor
-            if directory := _described(len(directories), tags):
+            if directory := _described(len(directories), offset, tags):
                 directories.append(directory)
             pending += [following, *(int(p) for p in tags.get(_SUB_IFDS, ()))]
         return Layout(self._size, tuple(directories), self._ghost(), minor)
@@ -278,7 +284,7 @@ def _geotiff_minor(tags: dict[int, NDArray[Any]]) -> int | None:
     return int(keys[2]) if keys is not None and len(keys) > 2 else None
 
 
-def _described(index: int, tags: dict[int, NDArray[Any]]) -> Directory | None:
+def _described(index: int, at: int, tags: dict[int, NDArray[Any]]) -> Directory | None:
     """A directory of an image with blocks, or None: some cameras keep other things in directories."""
 
     def one(tag: int, default: int = 0) -> int:
@@ -293,6 +299,7 @@ def _described(index: int, tags: dict[int, NDArray[Any]]) -> Directory | None:
         return None
     return Directory(
         index=index,
+        at=at,
         width=width,
         height=height,
         compression=one(_COMPRESSION, 1),
@@ -304,6 +311,7 @@ def _described(index: int, tags: dict[int, NDArray[Any]]) -> Directory | None:
         block_samples=1 if one(_PLANAR, 1) == 2 else one(_SAMPLES, 1),
         tiled=tiled,
         mask=bool(one(_SUBFILE_TYPE) & 4),
+        reduced=bool(one(_SUBFILE_TYPE) & 1),
         offsets=offsets.astype(np.uint64),
         counts=counts.astype(np.uint64),
     )

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,6 +49,13 @@ _NOT_DATA = ("STATISTICS_", "OVR_RESAMPLING_ALG", "AREA_OR_POINT")
 
 #: Windows with different pixels that are named before the comparison stops.
 _MAX_DIFFERENCES = 3
+
+#: Pixels along a side beyond which tiles and overviews are asked for, and bytes within which the main directory must begin:
+#: rio-cogeo's numbers.
+_LARGE, _MAIN_WITHIN = 512, 300
+
+#: Where a stamp is looked for if directories cannot be followed.
+_HEADER_BYTES = 1 << 20
 
 #: Where overviews are looked at, in parts of the grid, and pixels of each look along a side.
 _PLACES = ((0.1, 0.1), (0.5, 0.5), (0.9, 0.9), (0.1, 0.9), (0.9, 0.1))
@@ -105,21 +113,54 @@ def validate_cog(path: Path, threads: int = 1) -> list[str]:
 
 
 def structure(path: Path) -> list[str]:
-    """What is wrong with the order of the file: rio-cogeo's rules, strictly, and the place and frame of every block.
+    """What is wrong with the order of the file: the rules of GDAL and, strictly, of rio-cogeo, and the place and frame of every block.
+
+    They are few and their libraries slow to load; a test holds the answers against rio-cogeo's.
+    https://gdal.org/en/stable/drivers/raster/cog.html#file-format
 
     Raises:
         tiff.LayoutError: the directories cannot be followed.
     """
-    from rio_cogeo.cogeo import cog_validate
-
     layout = tiff.read_layout(path)
-    problems = tiff.cut_off(layout)
-    if problems:
-        return problems
-    _, errors, warnings = cog_validate(path.absolute(), strict=True, quiet=True)
-    if layout.directories[0].width == 1:  # rasterio tells the decimation of an overview by its width, which cannot be halved
-        errors = [error for error in errors if "Invalid Decimation 1 " not in error]
-    return [*errors, *warnings, *tiff.bad_frames(path, layout)]
+    if not layout.directories:
+        return ["it has no image"]
+    return tiff.cut_off(layout) or [*_pyramid_problems(layout.pyramid()), *_order_problems(layout), *tiff.bad_frames(path, layout)]
+
+
+def _pyramid_problems(levels: list[tiff.Directory]) -> Iterator[str]:
+    main = levels[0]
+    if max(main.width, main.height) > _LARGE:
+        if not main.tiled:
+            yield f"it is larger than {_LARGE} pixels, but not tiled"
+        if len(levels) == 1:
+            yield f"it is larger than {_LARGE} pixels, but has no overviews"
+    for finer, coarser in pairwise(levels):
+        if not coarser.tiled and max(coarser.width, coarser.height) > _LARGE:
+            yield f"{_level(coarser)} is larger than {_LARGE} pixels, but not tiled"
+        if coarser.width > finer.width or coarser.height > finer.height or (coarser.width, coarser.height) == (finer.width, finer.height):
+            yield f"{_level(coarser)} is not smaller than the level before it"
+
+
+def _order_problems(layout: tiff.Layout) -> Iterator[str]:
+    levels = layout.pyramid()
+    if layout.ghost.get("KNOWN_INCOMPATIBLE_EDITION") == "YES":
+        yield "it was a COG once, but has been edited since"
+    if levels[0].at > _MAIN_WITHIN:
+        yield f"its main directory is at byte {levels[0].at:,}, not at the start"
+    for finer, coarser in pairwise(levels):
+        if coarser.at < finer.at:
+            yield f"the directory of {_level(coarser)} is before that of the level before it"
+    starts = [(level, int(level.offsets[level.counts > 0][0])) for level in levels if (level.counts > 0).any()]
+    for level, start in starts:
+        if start < level.at:
+            yield f"the first block of {_level(level)} is before its directory"
+    for (finer, first), (coarser, second) in pairwise(starts):
+        if first < second:
+            yield f"the first block of {_level(finer)} is before that of {_level(coarser)}, which is smaller"
+
+
+def _level(directory: tiff.Directory) -> str:
+    return "the full resolution" if directory.index == 0 else f"the overview of {directory.width:,} x {directory.height:,}"
 
 
 def level_hashes(path: Path, threads: int = 1, first_level: int = 0) -> tuple[list[str], list[str]]:
@@ -184,9 +225,12 @@ def stale_overviews(path: Path) -> list[str]:
     problems = []
     for level in range(levels):
         below: dict[str, Any] = {} if level == 0 else {"OVERVIEW_LEVEL": level - 1}
-        with gdal.open_raster(path, **below) as fine, gdal.open_raster(path, OVERVIEW_LEVEL=level) as coarse:
-            if not all(_akin(fine, coarse, place) for place in _PLACES):
-                problems.append(f"overview {level + 1} is not one of its pixels")
+        try:
+            with gdal.open_raster(path, **below) as fine, gdal.open_raster(path, OVERVIEW_LEVEL=level) as coarse:
+                if not all(_akin(fine, coarse, place) for place in _PLACES):
+                    problems.append(f"overview {level + 1} is not one of its pixels")
+        except gdal.GDAL_ERRORS as error:
+            problems.append(f"overview {level + 1} cannot be read: {gdal.reason(error, path)}")
     return problems
 
 
@@ -205,15 +249,21 @@ def _akin(fine: Any, coarse: Any, place: tuple[float, float]) -> bool:
     return bool(abs(a.mean() - b.mean()) <= slack and b.min() >= a.min() - slack and b.max() <= a.max() + slack)
 
 
+def _header(path: Path) -> bytes:
+    """The bytes before the first block, as far as that can be told: not every COG is little endian and as GDAL makes them."""
+    try:
+        length = cogfile.read_header(path)[1]
+    except (KeyError, IndexError, ValueError, OverflowError, struct.error):
+        length = _HEADER_BYTES
+    with path.open("rb") as file:
+        return file.read(length)
+
+
 def stamp_problems(path: Path, hashes: list[str]) -> list[str]:
     """Whether a COG with a stamp still has the pixels and the header that it was made with; nothing where there is none."""
-    with path.open("rb") as file:
-        if file.read(2) != b"II":
-            return []  # big endian: not of our making
     tags = _tags(path)
     pixels, sealed = tags.get(cogfile.PIXELS_ITEM), tags.get(cogfile.SEAL_ITEM)
-    with path.open("rb") as file:
-        header = file.read(cogfile.read_header(path)[1])
+    header = _header(path)
     if not (pixels and sealed):
         there = pixels or sealed or any(item.encode() in header for item in (cogfile.PIXELS_ITEM, cogfile.SEAL_ITEM))
         return ["its stamp is damaged"] if there else []
@@ -328,8 +378,8 @@ def _gcps(dataset: Any) -> list[tuple[float, ...]]:
 
 
 def _colours(dataset: Any, band: int) -> dict[int, tuple[int, ...]]:
-    """The colour table, without the black that fills it up to 256 entries."""
-    return {value: colour for value, colour in dataset.colormap(band).items() if colour != (0, 0, 0, 255)}
+    """The colour table, without the black that fills it up to 256 entries, and without that of nodata, to which GDAL gives no opacity."""
+    return {value: colour for value, colour in dataset.colormap(band).items() if colour != (0, 0, 0, 255) and value != dataset.nodata}
 
 
 def _same_number(a: float | None, b: float | None) -> bool:

@@ -330,9 +330,6 @@ def _described(
 ) -> Variable:
     first = (part.bands or (1,))[0]
     tags = dataset.tags(first)
-    undated = any(" since " in value for key, value in dataset.tags().items() if key.endswith("#units")) and not all(
-        b.datetime for b in bands
-    )
     return Variable(
         name=part.name,
         path=str(destination),
@@ -347,8 +344,19 @@ def _described(
         height=dataset.height,
         epsg=epsg(crs),
         bands=bands,
-        notes=("its times have no moment in UTC: their calendar or unit is not understood",) if undated else (),
+        notes=tuple(_notes(dataset, part, bands)),
     )
+
+
+def _notes(dataset: Any, part: _Part, bands: tuple[VariableBand, ...]) -> Iterator[str]:
+    if all(band.datetime for band in bands):
+        return
+    attributes = dataset.tags()
+    if any(" since " in value for key, value in attributes.items() if key.endswith("#units")):
+        yield "its times have no moment in UTC: their calendar or unit is not understood"
+    known = {key.partition("#")[0] for key in attributes}
+    if unread := [name for name in attributes.get(f"{part.name}#coordinates", "").split() if name not in known]:
+        yield f"coordinates that are a single number are not read, a time among them: {', '.join(unread)}"
 
 
 def _title(dataset: Any, part: _Part) -> str | None:

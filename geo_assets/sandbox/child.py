@@ -3,7 +3,7 @@
 Here: the limits a child puts on itself before any geospatial library is loaded, and the loop.
 Not here: what is called (functions of `raster/` and `vector/`), when a child is started or killed (`pool.py`).
 
-A child holds no credential: its environment is made by the pool. It dies with its parent, also in the middle of native code.
+A child holds no credential: its environment is made by the pool, and its parent's is behind a wall (`landlock.py`). It dies with its parent, also in the middle of native code.
 """
 
 from __future__ import annotations
@@ -17,9 +17,12 @@ import signal
 import socket
 import sys
 import traceback
+from pathlib import Path
 from typing import Any
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.lean import leave_out
+from geo_assets.sandbox.landlock import enclose
 from geo_assets.sandbox.protocol import FUNCTIONS, Call, Reply, receive, send
 
 _PR_SET_NO_NEW_PRIVS = 38
@@ -30,12 +33,16 @@ _CLONE_NEWUSER = 0x10000000
 _MAX_OPEN_FILES = 256
 
 
-def main(control_fd: int, lifeline_fd: int, memory_mb: int, file_mb: int) -> None:
-    """Serve calls on the control socket until it closes."""
+def main(control_fd: int, lifeline_fd: int, memory_mb: int, file_mb: int, preload: str, readable: list[str]) -> None:
+    """Serve calls on the control socket until it closes. `preload`: modules to import before the first, separated by commas."""
     _die_with_parent(lifeline_fd)
     _limit(memory_mb, file_mb)
     _isolate()
+    enclose(Path.cwd(), map(Path, readable))
     os.dup2(2, 1)  # a library that prints must not be taken for anything else
+    leave_out("geopandas", "pandas")
+    for module in filter(None, preload.split(",")):
+        importlib.import_module(module)
     with socket.socket(fileno=control_fd) as control:
         while True:
             message, fds = receive(control)
@@ -110,4 +117,5 @@ def _isolate() -> None:
 
 
 if __name__ == "__main__":
-    main(*(int(argument) for argument in sys.argv[1:]))
+    control, lifeline, memory, size = map(int, sys.argv[1:5])
+    main(control, lifeline, memory, size, sys.argv[5], sys.argv[6:])

@@ -22,8 +22,9 @@ class ProbeRequest(BaseModel):
     """What to try."""
 
     model_config = ConfigDict(extra="forbid")
-    action: Literal["environment", "crash", "hang", "allocate", "network", "libraries"]
+    action: Literal["environment", "crash", "hang", "allocate", "network", "libraries", "files"]
     port: int = 0
+    path: str = ""
 
 
 class ProbeReport(BaseModel):
@@ -63,6 +64,21 @@ def _network(request: ProbeRequest) -> dict[str, str]:
         return {"network": f"unreachable: {error.strerror or error}"}
 
 
+def _files(request: ProbeRequest) -> dict[str, str]:
+    """What comes of reading a file of `path`, and of writing one beside it."""
+    path = Path(request.path)
+    try:
+        read = f"{len(path.read_bytes())} bytes"
+    except OSError as error:
+        read = error.strerror or str(error)
+    try:
+        path.with_name("written_by_child").write_bytes(b"")
+        written = "written"
+    except OSError as error:
+        written = error.strerror or str(error)
+    return {"read": read, "written": written}
+
+
 def _libraries(_: ProbeRequest) -> dict[str, str]:
     import pyogrio
     import rasterio
@@ -86,4 +102,5 @@ _ACTIONS = {
     "allocate": _allocate,
     "network": _network,
     "libraries": _libraries,
+    "files": _files,
 }

@@ -28,6 +28,8 @@ _STAC_TYPES = {
 #: Degrees; a footprint must be a polygon also where all is in one point.
 _POINT_SIZE = 1e-6
 
+_WORLD = (-180.0, -90.0, 180.0, 90.0)
+
 
 def item_id(account: str, container: str, path: str) -> str:
     """Deterministic, readable, unique: a slug of the path and a hash of the whole place."""
@@ -190,9 +192,9 @@ def table_item(
     from shapely.geometry import box, mapping, shape
     from shapely.ops import unary_union
 
-    boxes = [layer.bbox_4326 for layer in layers]
+    boxes = [layer.bbox_4326 for layer in layers if layer.bbox_4326] or [_WORLD]  # attributes alone are nowhere in particular
     bounds = [*(min(b[i] for b in boxes) for i in (0, 1)), *(max(b[i] for b in boxes) for i in (2, 3))]
-    footprint = unary_union([shape(layer.footprint) for layer in layers])
+    footprint = unary_union([shape(layer.footprint) for layer in layers if layer.footprint])
     if footprint.is_empty or footprint.geom_type not in {"Polygon", "MultiPolygon"}:  # points in one place have no area
         footprint = box(bounds[0] - _POINT_SIZE, bounds[1] - _POINT_SIZE, bounds[2] + _POINT_SIZE, bounds[3] + _POINT_SIZE)
     item = pystac.Item(identity, mapping(footprint), bounds, modified, {"title": title}, collection=collection)
@@ -201,11 +203,11 @@ def table_item(
         asset = pystac.Asset(f"{href}?table={table['table']}", title=table["table"], roles=["data"])
         asset.extra_fields = {
             "table:row_count": table["rows"],
-            "table:primary_geometry": "geom",
-            "table:columns": [{"name": c.name, "type": c.sql_type} for c in layer.columns]
-            + [{"name": "geom", "type": layer.geometry_type}],
-            "proj:code": f"EPSG:{layer.srid}",
+            "table:columns": [{"name": c.name, "type": c.sql_type} for c in layer.columns],
         }
+        if layer.geometry_type is not None:
+            asset.extra_fields["table:columns"].append({"name": "geom", "type": layer.geometry_type})
+            asset.extra_fields |= {"table:primary_geometry": "geom", "proj:code": f"EPSG:{layer.srid}"}
         item.add_asset(table["table"].partition(".")[2], asset)
     return _validated(item.to_dict(include_self_link=False, transform_hrefs=False))
 

@@ -99,8 +99,10 @@ def _clear_superseded(context: StageContext, before: Sequence[dict[str, Any]], n
 
 def _drop_tables(conn: psycopg.Connection, tables: Sequence[dict[str, Any]]) -> None:
     for table in tables:
-        conn.execute(sql.SQL("drop table if exists {}").format(sql.Identifier(*table["table"].split(".", 1))))
-        conn.execute("delete from geo.table_names where table_name = %s", (table["table"].partition(".")[2],))
+        schema, _, name = table["table"].partition(".")
+        both = sql.SQL(", ").join(sql.Identifier(schema, part) for part in (name, f"{name}__rejects"))
+        conn.execute(sql.SQL("drop table if exists {}").format(both))
+        conn.execute("delete from geo.table_names where table_name = %s", (name,))
 
 
 def _files(outputs: dict[str, Any]) -> set[str]:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
 from psycopg import sql
 from pydantic import BaseModel, ConfigDict
 
 from geo_assets.database.connections import connect
 from geo_assets.ledger.models import StageCounts, TaskStatus
+from geo_assets.ledger.vector_loads import account
 from geo_assets.stac.pgstac import count_found
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef
@@ -53,31 +55,64 @@ def cogs_readable(context: StageContext, job: JobRef, stage: str) -> Verdict:
 
 
 def tables_sound(context: StageContext, job: JobRef, stage: str) -> Verdict:
-    """Every table has the rows that its task says, a typed geometry column with an SRID, a primary key and a GiST index."""
+    """Every table has the rows that its task says, a primary key, and, if it has geometry, a declared type, an SRID and a GiST index."""
     problems, count = [], 0
     with connect(context.settings, autocommit=True) as conn:
         for task in context.tasks.iterate(job.job_id, stage):
             for entry in task.outputs.get("tables", []) if task.status in _DONE else []:
                 count += 1
-                schema, _, name = entry["table"].partition(".")
-                typed = conn.execute(
-                    "select srid, type from public.geometry_columns where f_table_schema = %s and f_table_name = %s", (schema, name)
-                ).fetchone()
-                if typed is None:
-                    problems.append(f"{entry['table']}: is not there, or has no geometry column")
-                    continue
-                rows = conn.execute(sql.SQL("select count(*) from {}").format(sql.Identifier(schema, name))).fetchone()
-                kinds = conn.execute(
-                    """select count(*) filter (where am.amname = 'gist'), count(*) filter (where i.indisprimary)
-                         from pg_index i join pg_class c on c.oid = i.indexrelid join pg_am am on am.oid = c.relam
-                        where i.indrelid = format('%%I.%%I', %s::text, %s::text)::regclass""",
-                    (schema, name),
-                ).fetchone()
-                if typed[0] == 0 or typed[1] == "GEOMETRY" or rows is None or rows[0] != entry["rows"] or not kinds or not all(kinds):
-                    problems.append(
-                        f"{entry['table']}: {rows[0] if rows else 0} of {entry['rows']} rows, {typed[1]} in SRID {typed[0]}, indexes {kinds}"
-                    )
+                problem = _problem_of_table(conn, entry)
+                if problem is not None:
+                    problems.append(f"{entry['table']}: {problem}")
     return _verdict("tables", count, problems)
+
+
+def _problem_of_table(conn: psycopg.Connection, entry: dict[str, Any]) -> str | None:
+    schema, _, name = entry["table"].partition(".")
+    found = conn.execute(
+        """select count(*) filter (where am.amname = 'gist'), count(*) filter (where i.indisprimary)
+             from pg_class t left join pg_index i on i.indrelid = t.oid
+             left join pg_class c on c.oid = i.indexrelid left join pg_am am on am.oid = c.relam
+            where t.oid = to_regclass(format('%%I.%%I', %s::text, %s::text)) group by t.oid""",
+        (schema, name),
+    ).fetchone()
+    if found is None:
+        return "is not there"
+    typed = conn.execute(
+        "select type, srid from public.geometry_columns where f_table_schema = %s and f_table_name = %s", (schema, name)
+    ).fetchone()
+    kind = entry.get("geometry_type")
+    if kind is not None and (typed is None or typed[0] != kind or typed[1] == 0 or not found[0]):
+        return f"its geometry is {typed}, with {found[0]} GiST indexes; {kind} was loaded"
+    if not found[1]:
+        return "has no primary key"
+    rows = conn.execute(sql.SQL("select count(*) from {}").format(sql.Identifier(schema, name))).fetchone()
+    return None if rows and rows[0] == entry["rows"] else f"has {rows[0] if rows else 0} of {entry['rows']} rows"
+
+
+def features_accounted_for(context: StageContext, job: JobRef, stage: str) -> Verdict:
+    """Of every table: features in = loaded + rejected + filtered, by its task, by the record of its load, and by its rejects."""
+    problems, features = [], 0
+    with connect(context.settings, autocommit=True) as conn:
+        for task in context.tasks.iterate(job.job_id, stage):
+            for entry in task.outputs.get("tables", []) if task.status in _DONE else []:
+                features += entry["features"]
+                rejected = sum(entry["rejected"].values())
+                recorded = account(conn, entry["table"])
+                parts = {"features": entry["features"], "loaded": entry["loaded"], "rejected": rejected, "filtered": entry["filtered"]}
+                if entry["features"] != entry["loaded"] + rejected + entry["filtered"]:
+                    problems.append(f"{entry['table']}: {parts} do not add up")
+                elif recorded is None or (recorded["table_rows"] == entry["rows"] and parts.items() - recorded.items()):
+                    problems.append(f"{entry['table']}: {parts}, but its load was recorded as {recorded}")
+                elif rejected and _stored_rejects(conn, entry["table"]) < rejected:
+                    problems.append(f"{entry['table']}: {rejected} features were rejected; its rejects hold fewer")
+    return _verdict("features", features, problems)
+
+
+def _stored_rejects(conn: psycopg.Connection, table: str) -> int:
+    schema, _, name = table.partition(".")
+    row = conn.execute(sql.SQL("select count(*) from {}").format(sql.Identifier(schema, f"{name}__rejects"))).fetchone()
+    return row[0] if row else 0
 
 
 def items_found(context: StageContext, job: JobRef, stages: tuple[str, ...]) -> Verdict:

@@ -12,13 +12,27 @@ import re
 import unicodedata
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from geo_assets.errors import GeoAssetsError, faults
 
 #: Dagster tags and URLs carry the partition key; 63 is the strictest limit among them.
 PARTITION_KEY_LENGTH = 63
 _ID_HEX_IN_KEY = 12
+
+#: Parameters that shape what a vector source becomes, beside those that every source has.
+VECTOR_SHAPING = (
+    "where",
+    "columns",
+    "bbox",
+    "bbox_crs",
+    "mixed_geometry",
+    "null_geometry",
+    "attribute_tables",
+    "max_transform_accuracy_m",
+    "mode",
+    "key",
+)
 
 
 def _plain_text(value: str) -> str:
@@ -63,10 +77,36 @@ def _known_crs(value: str) -> str:
     return value
 
 
+def _condition(value: str) -> str:
+    """A condition of the grammar; which columns there are is known when a file is opened."""
+    from geo_assets.vector.where import parse
+
+    try:
+        parse(_plain_text(value))
+    except GeoAssetsError as error:
+        raise ValueError(error.message) from None
+    return value
+
+
+def _numbers(value: Any) -> Any:
+    """`west,south,east,north`, as a person types it."""
+    return value.split(",") if isinstance(value, str) else value
+
+
+def _is_box(value: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    if value[1] > value[3]:
+        msg = "must be west,south,east,north"
+        raise ValueError(msg)
+    return value
+
+
 Text = Annotated[str, AfterValidator(_plain_text)]
 BlobPath = Annotated[str, Field(max_length=1024), AfterValidator(_safe_path)]
 Crs = Annotated[str, AfterValidator(_known_crs)]
 ContainerName = Annotated[str, Field(pattern=r"^[a-z0-9](?:-?[a-z0-9]){2,62}$", description="3-63 of a-z, 0-9, single hyphens")]
+Where = Annotated[str, Field(min_length=1), AfterValidator(_condition)]
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+Box = Annotated[tuple[_Finite, _Finite, _Finite, _Finite], BeforeValidator(_numbers), AfterValidator(_is_box)]
 Alias = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
 CollectionId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 
@@ -143,6 +183,26 @@ class IngestContainer(ListContainer):
     web_tiles: bool = Field(False, description="rasters on the grid of web map tiles, EPSG:3857")
     deleted: Literal["keep", "retire"] = Field("keep", description="outputs of files that are no longer there: keep, or retire them")
     on_error: Literal["continue", "fail"] = Field("continue", description="what one bad file does to the rest")
+
+    where: Where | None = Field(None, description='vectors: only features that meet this condition, e.g. "population > 1000"')
+    columns: tuple[Text, ...] = Field((), max_length=1600, description="vectors: only these columns (none: all)")
+    bbox: Box | None = Field(None, description="vectors: only features that touch this box: west,south,east,north")
+    bbox_crs: Crs = Field("EPSG:4326", description="vectors: the CRS of bbox")
+    mixed_geometry: Literal["split", "generic", "reject"] = Field("split", description="vectors: a layer of points, lines and polygons")
+    null_geometry: Literal["keep", "reject"] = Field("keep", description="vectors: features without geometry")
+    attribute_tables: bool = Field(default=False, description="vectors: also layers without geometry, as tables of attributes")
+    max_transform_accuracy_m: float | None = Field(None, gt=0, description="vectors: refuse a transformation that is less accurate")
+    mode: Literal["replace", "append", "upsert"] = Field("replace", description="vectors: what happens to the table that is there")
+    key: tuple[Text, ...] = Field((), max_length=32, description="vectors: the columns that identify a row, for mode=upsert")
+    schema_drift: Literal["allow", "refuse"] = Field("allow", description="vectors: when a table's columns change")
+    keep_versions: int = Field(0, ge=0, le=100, description="vectors: how many replaced tables are kept")
+
+    @model_validator(mode="after")
+    def _upsert_has_a_key(self) -> Self:
+        if (self.mode == "upsert") != bool(self.key):
+            msg = "key and mode=upsert go together"
+            raise ValueError(msg)
+        return self
 
     @model_validator(mode="before")
     @classmethod

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+import threading
 import warnings as suppressed
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,14 @@ _SAME_GRID_METRES = 0.5
 
 #: Points along each edge of a box when it is transformed: a curved edge may bulge out.
 _DENSIFY = 21
+
+#: Data reach a little beyond the area of their CRS. Degrees.
+_AREA_MARGIN = 5.0
+
+#: Of a pole or a meridian that was computed, in the unit of the CRS.
+_ROUNDING = 1e-6
+
+_OF_THREAD = threading.local()
 
 _WORLD: BoundingBox = (-180.0, -90.0, 180.0, 90.0)
 
@@ -82,7 +91,7 @@ def parse_file_crs(text: str | None) -> CRS | None:
     return None if unknown else _horizontal(crs)
 
 
-def plan_crs(file_crs: CRS, target_crs: CRS | None, bounds: BoundingBox, name: str) -> CrsPlan:
+def plan_crs(file_crs: CRS, target_crs: CRS | None, bounds: BoundingBox, name: str, *, max_accuracy_m: float | None = None) -> CrsPlan:
     """How a layer gets to the CRS of its table.
 
     Args:
@@ -90,10 +99,98 @@ def plan_crs(file_crs: CRS, target_crs: CRS | None, bounds: BoundingBox, name: s
         target_crs: the wanted one, or None to keep the layer's.
         bounds: of the layer, in its CRS.
         name: the file's or layer's name, for messages.
+        max_accuracy_m: a transformation whose accuracy is worse, or unknown, is refused. Metres.
 
     Raises:
-        GeoAssetsError: INVALID_CRS, the CRS has no EPSG code and no target is given; or there is no way to the target.
+        GeoAssetsError: INVALID_CRS, the CRS has no EPSG code and no target is given, or there is no way to the target;
+            TRANSFORM_INACCURATE.
     """
+    plan = _plan_crs(file_crs, target_crs, bounds, name)
+    if (
+        max_accuracy_m is not None
+        and plan.transform_name is not None
+        and not (plan.accuracy_m is not None and plan.accuracy_m <= max_accuracy_m)
+    ):
+        how_good = "an unknown accuracy" if plan.accuracy_m is None else f"an accuracy of {plan.accuracy_m:g} m"
+        why = f" ({'; '.join(plan.warnings)})" if plan.warnings else ""
+        raise GeoAssetsError(
+            "TRANSFORM_INACCURATE",
+            f"{name}: {plan.transform_name!r} to EPSG:{plan.srid} has {how_good}; {max_accuracy_m:g} m are asked for{why}",
+        )
+    return plan
+
+
+def domain_of(crs: CRS) -> BoundingBox | None:
+    """Where coordinates of a geographic CRS can lie, in its unit, twice around the globe; None for others."""
+    if not crs.is_geographic:
+        return None
+    quarter = math.pi / 2 / crs.axis_info[0].unit_conversion_factor
+    return (-4 * quarter - _ROUNDING, -quarter - _ROUNDING, 4 * quarter + _ROUNDING, quarter + _ROUNDING)
+
+
+def axes_look_swapped(crs: CRS, bounds: BoundingBox) -> bool:
+    """Whether a layer lies outside the area of its CRS, and inside once x and y change places.
+
+    Args:
+        crs: the layer's.
+        bounds: of the layer, in that CRS, before anything was rejected.
+    """
+    west, south, east, north = bounds
+    return not _in_its_area(crs, (west + east) / 2, (south + north) / 2) and _in_its_area(crs, (south + north) / 2, (west + east) / 2)
+
+
+def _in_its_area(crs: CRS, x: float, y: float) -> bool:
+    from pyproj import Transformer
+
+    area = crs.area_of_use
+    if area is None:
+        return True
+    if crs.is_geographic:
+        factor = math.degrees(crs.axis_info[0].unit_conversion_factor)
+        longitude, latitude = x * factor, y * factor
+    else:
+        longitude, latitude = Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True).transform(x, y)
+    if not (math.isfinite(longitude) and math.isfinite(latitude)):
+        return False
+    width = area.east - area.west if area.east >= area.west else area.east - area.west + 360
+    east_of_west = (longitude - (area.west - _AREA_MARGIN)) % 360
+    north_of_south = area.south - _AREA_MARGIN <= latitude <= area.north + _AREA_MARGIN and abs(latitude) <= 90 + _ROUNDING
+    return bool(north_of_south and east_of_west <= width + 2 * _AREA_MARGIN)
+
+
+def box_in(crs: CRS, box: BoundingBox, box_crs: CRS, name: str) -> Any:
+    """A box of one CRS as a (multi)polygon in another; its edges are cut finely, for they may bend.
+
+    Args:
+        crs: of the result.
+        box: west, south, east, north; west > east crosses the antimeridian where `box_crs` is geographic.
+        box_crs: of the box.
+        name: what it is for, in messages.
+
+    Raises:
+        GeoAssetsError: INVALID_FILTER.
+    """
+    import numpy as np
+    import shapely
+    from pyproj import Transformer
+
+    west, south, east, north = box
+    if not all(map(math.isfinite, box)) or south > north or (west > east and not box_crs.is_geographic):
+        raise GeoAssetsError("INVALID_FILTER", f"the bbox {box} is none: it is west, south, east, north")
+    half = 180 if box_crs.is_geographic else None
+    boxes = [(west, south, half, north), (-half, south, east, north)] if west > east and half else [box]
+    shape = shapely.union_all([shapely.box(*b) for b in boxes])
+    if crs.equals(box_crs, ignore_axis_order=True):
+        return shape
+    fine = shapely.segmentize(shape, max((east - west) % 360 if half else east - west, north - south, 1e-9) / _DENSIFY)
+    move = Transformer.from_crs(box_crs, crs, always_xy=True)
+    moved = shapely.transform(fine, lambda xy: np.column_stack(move.transform(xy[:, 0], xy[:, 1])))
+    if not np.isfinite(shapely.get_coordinates(moved)).all():
+        raise GeoAssetsError("INVALID_FILTER", f"the bbox {box} reaches beyond what {crs.name!r}, the CRS of {name}, can hold")
+    return shapely.make_valid(moved)
+
+
+def _plan_crs(file_crs: CRS, target_crs: CRS | None, bounds: BoundingBox, name: str) -> CrsPlan:
     code, warning = _epsg_code(file_crs)
     source = f"EPSG:{code}" if code and not warning else file_crs.to_wkt("WKT2_2019")
     if target_crs is None and code is not None:
@@ -107,10 +204,18 @@ def plan_crs(file_crs: CRS, target_crs: CRS | None, bounds: BoundingBox, name: s
 
 
 def transformer(plan_source: str, srid: int) -> Transformer:
-    """The transformer from a plan's CRS to the table's; picks the best operation for each point, as geopandas and PostGIS do."""
-    from pyproj import Transformer
+    """The transformer from a plan's CRS to the table's; picks the best operation for each point, as geopandas and PostGIS do.
 
-    return Transformer.from_crs(plan_source, f"EPSG:{srid}", always_xy=True)
+    PROJ's are not for several threads: each keeps its last.
+    """
+    key = (plan_source, srid)
+    found: dict[tuple[str, int], Transformer] = vars(_OF_THREAD).setdefault("transformers", {})
+    if key not in found:
+        from pyproj import Transformer
+
+        found.clear()
+        found[key] = Transformer.from_crs(plan_source, f"EPSG:{srid}", always_xy=True)
+    return found[key]
 
 
 def geographic_box(crs: str, bounds: BoundingBox) -> BoundingBox:
@@ -199,8 +304,18 @@ def _transformed(file_crs: CRS, source: str, target: CRS, srid: int, bounds: Bou
     accuracy = best.accuracy if best.accuracy is not None and best.accuracy >= 0 else None
     if not group.best_available:
         how_good = "an unknown accuracy" if accuracy is None else f"an accuracy of {accuracy:g} m"
-        warnings += (f"the best transformation to EPSG:{srid} needs a grid that is not installed; this one has {how_good}",)
+        grids = _missing_grids(group)
+        warnings += (f"the best transformation to EPSG:{srid} needs a grid that is not installed{grids}; this one has {how_good}",)
     return CrsPlan(source, file_crs.name, srid, best.description, accuracy, warnings)
+
+
+def _missing_grids(group: Any) -> str:
+    """` (us_noaa_conus.tif, …)`: the grids of the best operation that cannot be had."""
+    for operation in group.unavailable_operations:
+        names = [grid.short_name for grid in operation.grids if not grid.available]
+        if names:
+            return f" ({', '.join(names)})"
+    return ""
 
 
 def _nearest_grid(file_crs: CRS, source: str, bounds: BoundingBox, name: str) -> CrsPlan:

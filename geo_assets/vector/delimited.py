@@ -65,12 +65,13 @@ class Dialect:
         return [i for i in range(len(self.header)) if i != self.wkt]
 
 
-def sniff(path: Path, name: str) -> Dialect:
+def sniff(path: Path, name: str, *, attributes: bool = False) -> Dialect:
     """Find out how a file is written.
 
     Args:
         path: the file.
         name: what it is called in messages.
+        attributes: no column need locate its rows.
 
     Raises:
         GeoAssetsError: UNREADABLE; VECTOR_NO_GEOMETRY, no columns locate its rows.
@@ -90,6 +91,8 @@ def sniff(path: Path, name: str) -> Dialect:
         x, y = _first(names, xs), _first(names, ys)
         if x is not None and y is not None:
             return Dialect(encoding, delimiter, header, x, y, None, crs)
+    if attributes:
+        return Dialect(encoding, delimiter, header, None, None, None, None)
     shown = ", ".join(repr(column[:40]) for column in header[:8])
     raise GeoAssetsError("VECTOR_NO_GEOMETRY", f"{name} has no longitude/latitude or WKT columns; its columns are {shown}")
 
@@ -177,8 +180,10 @@ def read(path: Path, dialect: Dialect, rows: int) -> Iterator[tuple[list[pa.Arra
 def _locate(batch: pa.RecordBatch, dialect: Dialect) -> tuple[pa.Array, dict[int, str]]:
     if dialect.wkt is not None:
         return _from_wkt(batch.column(dialect.wkt))
-    assert dialect.x is not None  # noqa: S101 - sniff found one or the other
-    assert dialect.y is not None  # noqa: S101
+    if dialect.x is None or dialect.y is None:
+        import pyarrow as pa
+
+        return pa.nulls(len(batch), pa.binary()), {}
     return _from_coordinates(batch.column(dialect.x), batch.column(dialect.y))
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geo_assets.vector.models import BoundingBox, GeometryType
+from geo_assets.vector.models import BoundingBox, GeometryType, Part
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,20 +46,36 @@ TYPE_NAMES = {
     COLLECTION: "GeometryCollection",
 }
 
-#: shapely's type ids by WKB code.
+#: shapely's type ids by WKB code, and back (a LinearRing is a line).
 _SHAPELY_IDS = {POINT: 0, LINE: 1, POLYGON: 3, MULTIPOINT: 4, MULTILINE: 5, MULTIPOLYGON: 6, COLLECTION: 7}
+_CODES = np.array([POINT, LINE, LINE, POLYGON, MULTIPOINT, MULTILINE, MULTIPOLYGON, COLLECTION, 0])  # the last: none, id -1
+
+#: What a layer is split by.
+PARTS: dict[int, Part] = {POINT: "point", LINE: "line", POLYGON: "polygon"}
 
 _EWKB_Z, _EWKB_M, _EWKB_FLAGS = 0x80000000, 0x40000000, 0xF0000000
 _HEADER_BYTES = 5  # byte order and type code
+_EMPTY_BYTES = 9  # a header and a count of 0
+
+#: GDAL's step along an arc, in degrees, also ogr2ogr's: a chord is at most 1 - cos(2°) = 0.061 % of the radius off.
+ARC_STEP_DEGREES = 4
 
 EMPTY = "empty geometry"
+NULL = "no geometry"
+COLLECTION_OF_ONE_KIND = "geometry collection of one kind"
+COLLECTION_OF_SEVERAL_KINDS = "geometry collection of several kinds"
+
 #: No CRS in use has coordinates of this size; they come from garbage, and poison extents and indexes.
 _ABSURD = 1e12
 
 NOT_FINITE = "coordinates are not finite numbers"
 UNREADABLE = "unreadable geometry"
 OUTSIDE = "outside the area of the target CRS"
+OFF_THE_GLOBE = "beyond longitude and latitude"
 UNCLOSED = "Unclosed ring"
+
+#: With more than these to work on, the whole layer is gone through again.
+_MOST_CHANGED = 20_000
 
 #: A repair that changes the area by more is worth a look.
 _AREA_TOLERANCE = 0.01
@@ -75,6 +91,7 @@ class Headers:
     has_z: NDArray[np.bool_]
     has_m: NDArray[np.bool_]
     plain: NDArray[np.bool_]  # little-endian ISO WKB, or null
+    empty: NDArray[np.bool_]  # no member, no ring, no vertex; an empty point has coordinates that are no numbers
 
     @classmethod
     def of(cls, wkb: pa.Array) -> Headers:
@@ -102,7 +119,14 @@ class Headers:
             readable & ((flags & _EWKB_Z > 0) | np.isin(dimension, (1, 3))),
             readable & ((flags & _EWKB_M > 0) | np.isin(dimension, (2, 3))),
             ~present | (readable & (order == 1) & (flags == 0)),
+            readable & (lengths <= _EMPTY_BYTES),
         )
+
+    @property
+    def need_nothing(self) -> bool:
+        """Whether every WKB is null, or plain, of a known type, without M, and not empty."""
+        known = (self.codes >= 0) & (self.codes < COLLECTION)
+        return bool((self.plain & known & ~self.has_m & ~self.empty).all())
 
 
 def _null_mask(wkb: pa.Array) -> NDArray[np.bool_]:
@@ -124,35 +148,60 @@ def _layout(wkb: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArra
 
 @dataclass(slots=True)
 class Cleaned:
-    """A batch of valid geometries. `reasons` holds the rows that cannot be kept; their geometry is None."""
+    """A batch of valid geometries. `reasons` holds the rows that cannot be kept, `filtered` those not wanted; their geometry is None."""
 
     geometries: Geometries
     headers: Headers
     reasons: dict[int, str] = field(default_factory=dict)
-    repaired: Counter[str] = field(default_factory=Counter)
+    repairs: dict[int, str] = field(default_factory=dict)  # row -> its fault
+    filtered: set[int] = field(default_factory=set)
     with_m: int = 0
     area_changed: int = 0
+    strays: NDArray[np.float64] | None = None  # the extent of what lies outside the domain
 
     def reject(self, rows: NDArray[Any], reason: str | list[str]) -> None:
         """Take rows out; the first reason stays."""
         reasons = [reason] * len(rows) if isinstance(reason, str) else reason
         for row, why in zip(rows.tolist(), reasons, strict=True):
             self.reasons.setdefault(row, why)
+            self.repairs.pop(row, None)
+        self.geometries[rows] = None
+
+    def leave_out(self, rows: NDArray[Any]) -> None:
+        """Take rows out that nobody asked for."""
+        self.filtered.update(rows.tolist())
+        for row in rows.tolist():
+            self.repairs.pop(row, None)
         self.geometries[rows] = None
 
     @property
-    def changed(self) -> bool:
-        """Whether the file's bytes are not what goes into the table."""
-        return bool(self.reasons or self.repaired or self.with_m or not self.headers.plain.all())
+    def repaired(self) -> Counter[str]:
+        """Repaired features by their fault."""
+        return Counter(self.repairs.values())
+
+    @property
+    def codes(self) -> NDArray[np.int64]:
+        """WKB's base type code of each geometry as it now is; 0: none."""
+        import shapely
+
+        codes: NDArray[np.int64] = _CODES[shapely.get_type_id(self.geometries)]
+        return codes
+
+    @property
+    def changed(self) -> set[int]:
+        """The rows whose bytes, as they came, are not what goes into the table."""
+        return {*self.reasons, *self.repairs, *np.flatnonzero(self.headers.has_m | ~self.headers.plain).tolist()}
 
 
-def clean(wkb: pa.Array, faults: dict[int, str], *, sound: bool = False) -> Cleaned:
+def clean(wkb: pa.Array, faults: dict[int, str], *, sound: bool = False, trust: bool = False, domain: BoundingBox | None = None) -> Cleaned:
     """Parse, drop M, reject what PostGIS must not get, repair what is invalid.
 
     Args:
         wkb: binary; ISO or EWKB, either byte order.
         faults: rows that the reader already found faulty, by reason.
         sound: a survey has found nothing to do; parse only.
+        trust: do not look for invalid geometry.
+        domain: where the CRS of the coordinates is defined, or None.
     """
     import shapely
 
@@ -167,8 +216,12 @@ def clean(wkb: pa.Array, faults: dict[int, str], *, sound: bool = False) -> Clea
         return result
     _drop_m(result)
     result.reject(np.flatnonzero(shapely.is_empty(result.geometries)), EMPTY)
-    _reject_not_finite(result, NOT_FINITE)
-    repair(result)
+    _unwrap_collections(result)
+    _reject_absurd(result, NOT_FINITE)
+    if domain is not None:
+        result.strays = _reject_outside(result, domain, OFF_THE_GLOBE)
+    if not trust:
+        repair(result)
     return result
 
 
@@ -196,7 +249,7 @@ def _parse_one(value: bytes, row: int, result: Cleaned) -> None:
         if result.geometries[row] is None:
             result.reasons.setdefault(row, UNREADABLE)
         else:
-            result.repaired[UNCLOSED] += 1
+            result.repairs[row] = UNCLOSED
 
 
 def _closed(value: bytes) -> Any:
@@ -222,14 +275,52 @@ def _drop_m(result: Cleaned) -> None:
         geometries[both] = shapely.from_wkb(shapely.to_wkb(geometries[both], output_dimension=3))
 
 
-def _reject_not_finite(result: Cleaned, reason: str) -> None:
-    """By x and y: a z that is no number harms no index."""
+def _unwrap_collections(result: Cleaned) -> None:
+    """A collection of one kind is the Multi geometry of its members; of several kinds it stays what it is."""
     import shapely
 
-    coordinates, owners = shapely.get_coordinates(result.geometries, return_index=True)
-    finite = (np.abs(coordinates) < _ABSURD).all(axis=1)  # false for NaN and infinities too
-    if not finite.all():
-        result.reject(np.unique(owners[~finite]), reason)
+    for row in np.flatnonzero(shapely.get_type_id(result.geometries) == _SHAPELY_IDS[COLLECTION]).tolist():
+        members = _members(result.geometries[row])
+        if len({shapely.get_dimensions(member) for member in members}) == 1:
+            make = (shapely.multipoints, shapely.multilinestrings, shapely.multipolygons)[int(shapely.get_dimensions(members[0]))]
+            result.geometries[row] = make(members)
+            result.repairs.setdefault(row, COLLECTION_OF_ONE_KIND)
+
+
+def _members(collection: Any) -> list[Any]:
+    """The single geometries of a collection of collections, without the empty ones."""
+    import shapely
+
+    found, rest = [], [collection]
+    while rest:
+        geometry = rest.pop()
+        if geometry.is_empty:
+            continue
+        if shapely.get_type_id(geometry) < _SHAPELY_IDS[MULTIPOINT]:
+            found.append(geometry)
+        else:
+            rest += reversed(shapely.get_parts(geometry).tolist())
+    return found
+
+
+def _reject_absurd(result: Cleaned, reason: str) -> None:
+    """By x and y: a z that is no number harms no index. NaN hides from a box; `repair` finds it."""
+    limit = _ABSURD
+    _reject_outside(result, (-limit, -limit, limit, limit), reason)
+
+
+def _reject_outside(result: Cleaned, domain: BoundingBox, reason: str) -> NDArray[np.float64] | None:
+    """Reject what reaches out of a box; returns the extent of that."""
+    import shapely
+
+    boxes = shapely.bounds(result.geometries)
+    west, south, east, north = domain
+    outside = (boxes[:, 0] < west) | (boxes[:, 1] < south) | (boxes[:, 2] > east) | (boxes[:, 3] > north)
+    outside |= np.isnan(boxes).any(axis=1) & ~shapely.is_missing(result.geometries)
+    if not outside.any():
+        return None
+    result.reject(np.flatnonzero(outside), reason)
+    return np.concatenate([boxes[outside, :2].min(axis=0), boxes[outside, 2:].max(axis=0)])
 
 
 def repair(result: Cleaned, prefix: str = "") -> None:
@@ -244,12 +335,17 @@ def repair(result: Cleaned, prefix: str = "") -> None:
     rows = np.flatnonzero(~shapely.is_valid(result.geometries) & ~shapely.is_missing(result.geometries))
     if not len(rows):
         return
+    coordinates, owners = shapely.get_coordinates(result.geometries[rows], return_index=True)
+    broken = np.unique(owners[~np.isfinite(coordinates).all(axis=1)])
+    result.reject(rows[broken], NOT_FINITE)
+    rows = np.delete(rows, broken)
     before = result.geometries[rows]
     reasons = [prefix + str(reason).partition("[")[0].strip() for reason in shapely.is_valid_reason(before)]
-    after = np.asarray([_make_valid(geometry) for geometry in before], dtype=object)
+    after = np.asarray([_make_valid(geometry) for geometry in before] or [None], dtype=object)[: len(rows)]
     kept = np.asarray([_as_good(old, new) for old, new in zip(before, after, strict=True)], dtype=bool)
     result.geometries[rows] = after
-    result.repaired.update(reason for reason, ok in zip(reasons, kept, strict=True) if ok)
+    for row, reason in zip(rows[kept].tolist(), np.asarray(reasons, dtype=object)[kept], strict=True):
+        result.repairs.setdefault(row, reason)
     result.area_changed += int(sum(_area_differs(old, new) for old, new in zip(before[kept], after[kept], strict=True)))
     result.reject(rows[~kept], [f"not repairable: {reason}" for reason, ok in zip(reasons, kept, strict=True) if not ok])
 
@@ -273,7 +369,7 @@ def _area_differs(old: Any, new: Any) -> bool:
     return bool(abs(new.area - old.area) > _AREA_TOLERANCE * max(abs(old.area), abs(new.area)))
 
 
-def fit(result: Cleaned, geometry_type: GeometryType, *, has_z: bool, transformer: Any = None) -> int:
+def fit(result: Cleaned, geometry_type: GeometryType, *, has_z: bool, transformer: Any = None, trust: bool = False) -> int:
     """Bring a cleaned batch to the table's dimension, CRS and Multi type, in place.
 
     Args:
@@ -281,6 +377,7 @@ def fit(result: Cleaned, geometry_type: GeometryType, *, has_z: bool, transforme
         geometry_type: of the table.
         has_z: whether the table has heights; what has none gets 0.
         transformer: from the file's CRS to the table's (pyproj, x first), or None.
+        trust: do not look for what reprojection made invalid.
 
     Returns:
         How many geometries got the height 0.
@@ -292,12 +389,29 @@ def fit(result: Cleaned, geometry_type: GeometryType, *, has_z: bool, transforme
     if has_z and flat.any():
         result.geometries[flat] = shapely.force_3d(result.geometries[flat], z=0.0)
     if transformer is not None:
-        _transform(result, transformer, has_z=has_z)
+        _transform(result, transformer, has_z=has_z, trust=trust)
     _promote(result, geometry_type)
     return int(flat.sum()) if has_z else 0
 
 
-def _transform(result: Cleaned, transformer: Any, *, has_z: bool) -> None:
+def _transform(result: Cleaned, transformer: Any, *, has_z: bool, trust: bool) -> None:
+    """Move every geometry, then look at all once: what is invalid there was so before, and is repaired before, or became so on the way."""
+    import shapely
+
+    before = result.geometries
+    result.geometries = _moved(before, transformer, has_z=has_z)
+    _reject_absurd(result, OUTSIDE)
+    if trust:
+        return
+    rows = np.flatnonzero(~shapely.is_valid(result.geometries) & ~shapely.is_missing(result.geometries))
+    faulty = rows[~shapely.is_valid(before[rows])]
+    if len(faulty):
+        _repair_before(result, before, faulty, transformer, has_z=has_z)
+    if len(rows):
+        repair(result, "after reprojection: ")
+
+
+def _moved(geometries: Geometries, transformer: Any, *, has_z: bool) -> Geometries:
     import shapely
 
     def move(coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -305,9 +419,19 @@ def _transform(result: Cleaned, transformer: Any, *, has_z: bool) -> None:
         moved[:, 0], moved[:, 1] = transformer.transform(coordinates[:, 0], coordinates[:, 1])
         return moved
 
-    result.geometries = shapely.transform(result.geometries, move, include_z=has_z)
-    _reject_not_finite(result, OUTSIDE)
-    repair(result, "after reprojection: ")
+    return np.asarray(shapely.transform(geometries, move, include_z=has_z), dtype=object)
+
+
+def _repair_before(result: Cleaned, before: Geometries, rows: NDArray[Any], transformer: Any, *, has_z: bool) -> None:
+    """Repair some geometries where they lie in the file, then move them."""
+    part = Cleaned(before[rows], result.headers)
+    repair(part)
+    part.geometries = _moved(part.geometries, transformer, has_z=has_z)
+    result.geometries[rows] = part.geometries
+    result.area_changed += part.area_changed
+    result.repairs.update({int(rows[row]): reason for row, reason in part.repairs.items()})
+    for row, reason in part.reasons.items():
+        result.reject(rows[[row]], reason)
 
 
 def _promote(result: Cleaned, geometry_type: GeometryType) -> None:
@@ -355,38 +479,123 @@ def promote_wkb(wkb: pa.Array, geometry_type: GeometryType, *, has_z: bool) -> p
     return pc.binary_join_element_wise(prefixes, plain, pa.scalar(b"", pa.binary()))
 
 
+@dataclass(slots=True)
+class Tally:
+    """What a layer holds of one kind: points, lines, polygons or mixed collections."""
+
+    count: int = 0
+    with_z: int = 0
+    multi: bool = False
+    repaired: Counter[str] = field(default_factory=Counter)
+    box: NDArray[np.float64] = field(default_factory=lambda: np.array([np.inf, np.inf, -np.inf, -np.inf]))
+
+    def stretch(self, box: NDArray[np.float64]) -> None:
+        """Let the box hold another."""
+        self.box = np.concatenate([np.fmin(self.box[:2], box[:2]), np.fmax(self.box[2:], box[2:])])
+
+    def __add__(self, other: Tally) -> Tally:
+        total = Tally(
+            self.count + other.count,
+            self.with_z + other.with_z,
+            self.multi or other.multi,
+            self.repaired + other.repaired,
+        )
+        total.stretch(self.box)
+        total.stretch(other.box)
+        return total
+
+    @property
+    def bounds(self) -> BoundingBox:
+        """Of what is kept, in the layer's CRS."""
+        west, south, east, north = self.box.tolist()
+        return west, south, east, north
+
+
 class Survey:
     """What a whole layer holds, batch after batch."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, widest: float | None = None) -> None:
+        """`widest`: a geometry that is wider may cross the antimeridian; None where there is none."""
         self.features = 0
         self.nulls = 0
+        self.filtered = 0
+        self.linearised = 0
         self.codes: Counter[int] = Counter()
         self.rejected: Counter[str] = Counter()
-        self.repaired: Counter[str] = Counter()
-        self.with_z = self.with_m = self.area_changed = 0
-        self.untouched = True
-        self._bounds = np.array([np.inf, np.inf, -np.inf, -np.inf])
+        self.area_changed = self.wide = self.with_m = 0
+        self.changed: list[int] | None = []  # places among what was added; None: too many
+        self._seen = 0
+        self.tallies: dict[int, Tally] = {}
+        self._widest = widest
+        self._whole = Tally()
 
-    def add(self, wkb: pa.Array, faults: dict[int, str]) -> None:
-        """Take in one batch; arguments as for `clean`."""
+    def add(self, cleaned: Cleaned, *, filtered: int = 0, linearised: int = 0) -> None:
+        """Take in one batch, and how many features a condition had left out of it before."""
         import shapely
 
-        cleaned = clean(wkb, faults)
-        present = ~shapely.is_missing(cleaned.geometries)
-        self.features += len(wkb)
-        self.nulls += len(wkb) - int(present.sum()) - len(cleaned.reasons)
-        self.codes.update(cleaned.headers.codes[present].tolist())
+        codes = cleaned.codes
+        present = codes > 0
+        self.features += len(codes) + filtered
+        self.filtered += filtered + len(cleaned.filtered)
+        self.nulls += len(codes) - int(present.sum()) - len(cleaned.reasons) - len(cleaned.filtered)
+        self.linearised += linearised
+        self.codes.update(codes[present].tolist())
         self.rejected.update(cleaned.reasons.values())
-        self.repaired.update(cleaned.repaired)
-        self.with_z += int(shapely.has_z(cleaned.geometries).sum())
-        self.with_m += cleaned.with_m
         self.area_changed += cleaned.area_changed
-        self.untouched = self.untouched and not cleaned.changed
-        if present.any():
-            low, high = self._bounds[:2], self._bounds[2:]
-            box = shapely.total_bounds(cleaned.geometries)
-            self._bounds = np.concatenate([np.fmin(low, box[:2]), np.fmax(high, box[2:])])
+        self.with_m += cleaned.with_m
+        if cleaned.strays is not None:
+            self._whole.stretch(cleaned.strays)
+        self._note(cleaned.changed, len(codes))
+        kinds = _kinds(codes)
+        boxes = shapely.bounds(cleaned.geometries)
+        if self._widest is not None:
+            self.wide += int((boxes[present, 2] - boxes[present, 0] > self._widest).sum())
+        for kind in np.unique(kinds[present]).tolist():
+            self._add_kind(kind, kinds == kind, cleaned, boxes)
+
+    def _note(self, changed: set[int], count: int) -> None:
+        if self.changed is not None:
+            self.changed += sorted(self._seen + row for row in changed)
+            if len(self.changed) > _MOST_CHANGED:
+                self.changed = None
+        self._seen += count
+
+    def _add_kind(self, kind: int, mask: NDArray[np.bool_], cleaned: Cleaned, boxes: NDArray[np.float64]) -> None:
+        import shapely
+
+        tally = self.tallies.setdefault(kind, Tally())
+        tally.count += int(mask.sum())
+        tally.with_z += int(shapely.has_z(cleaned.geometries[mask]).sum())
+        tally.multi = tally.multi or bool((cleaned.codes[mask] >= MULTIPOINT).any())
+        tally.repaired.update(reason for row, reason in cleaned.repairs.items() if mask[row])
+        own = boxes[mask]
+        tally.stretch(np.concatenate([own[:, :2].min(axis=0), own[:, 2:].max(axis=0)]))
+
+    def add_headers(self, headers: Headers, bounds: BoundingBox, *, filtered: int = 0) -> None:
+        """Take in a batch by its headers alone, for a file whose geometry is trusted and whose extent is known."""
+        present = headers.codes > 0
+        self._note(set(), len(headers.codes))
+        self.features += len(headers.codes) + filtered
+        self.filtered += filtered
+        self.nulls += len(headers.codes) - int(present.sum())
+        codes, counts = np.unique(headers.codes[present], return_counts=True)
+        for code, count in zip(codes.tolist(), counts.tolist(), strict=True):
+            self.codes[code] += count
+            tally = self.tallies.setdefault(int(_kinds(np.array([code]))[0]), Tally())
+            tally.stretch(np.array(bounds, dtype=np.float64))
+            tally.count += count
+            tally.with_z += int((headers.has_z & (headers.codes == code)).sum())
+            tally.multi = tally.multi or code >= MULTIPOINT
+
+    @property
+    def total(self) -> Tally:
+        """All kinds together."""
+        return sum(self.tallies.values(), Tally())
+
+    @property
+    def whole_bounds(self) -> BoundingBox:
+        """Of what is kept and of what lies beyond the domain."""
+        return (self.total + self._whole).bounds
 
     @property
     def kept(self) -> int:
@@ -394,32 +603,43 @@ class Survey:
         return sum(self.codes.values())
 
     @property
-    def bounds(self) -> BoundingBox:
-        """Of what is kept, in the layer's CRS."""
-        west, south, east, north = self._bounds.tolist()
-        return west, south, east, north
-
-    @property
     def mixed(self) -> bool:
-        """Whether no one table type holds all of it: several dimensions, or collections."""
-        return len(self._dimensions()) > 1 or COLLECTION in self.codes
+        """Whether no one typed table holds all of it: several dimensions, or collections."""
+        return len(self.tallies) > 1 or COLLECTION in self.tallies
 
     @property
-    def geometry_type(self) -> GeometryType:
-        """The table's type: Multi for lines and polygons; points stay points unless one is a MultiPoint."""
-        dimension = self._dimensions().pop()
-        if dimension == POINT:
-            return "MULTIPOINT" if MULTIPOINT in self.codes else "POINT"
-        return "MULTILINESTRING" if dimension == LINE else "MULTIPOLYGON"
+    def untouched(self) -> bool:
+        """Whether there is nothing to repair, reject or drop."""
+        return self.changed == []
 
     @property
     def wkb_as_is(self) -> bool:
-        """Whether the file's bytes can go into the table but for a Multi header."""
-        return self.untouched and self.with_z in {0, self.kept}
+        """Whether the bytes as they came can go into the table but for a Multi header and but for those in `changed`."""
+        return self.changed is not None and not self.mixed and self.total.with_z in {0, self.kept}
 
     def type_counts(self) -> str:
         """`3 Point, 2 Polygon`, for messages."""
         return ", ".join(f"{count} {TYPE_NAMES[code]}" for code, count in sorted(self.codes.items()))
 
-    def _dimensions(self) -> set[int]:
-        return {code if code <= POLYGON else code - (MULTIPOINT - POINT) for code in self.codes if code != COLLECTION}
+
+def _kinds(codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """POINT, LINE, POLYGON or COLLECTION for each base type code; 0: none."""
+    return np.where((codes > POLYGON) & (codes < COLLECTION), codes - (MULTIPOINT - POINT), codes)
+
+
+def kind_of_most(tallies: dict[int, Tally]) -> int:
+    """The kind that most features are of: what belongs to no kind is accounted for with it."""
+    return max(tallies, key=lambda kind: (tallies[kind].count, -kind), default=POINT)
+
+
+def is_of(codes: NDArray[np.int64], part: Part) -> NDArray[np.bool_]:
+    """Which geometries belong to a part of a layer."""
+    kind = next(kind for kind, name in PARTS.items() if name == part)
+    return np.asarray(_kinds(codes) == kind, dtype=np.bool_)
+
+
+def table_type(kind: int, tally: Tally) -> GeometryType:
+    """The type of a table for one kind: Multi for lines and polygons; points stay points unless one is a MultiPoint."""
+    if kind == POINT:
+        return "MULTIPOINT" if tally.multi else "POINT"
+    return {LINE: "MULTILINESTRING", POLYGON: "MULTIPOLYGON"}.get(kind, "GEOMETRY")  # type: ignore[return-value]

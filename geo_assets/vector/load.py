@@ -11,17 +11,18 @@ validated before it is used, and the plan's names and types can only be what `mo
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from psycopg import sql
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.models import LayerPlan, StreamReport
 from geo_assets.vector.names import MAX_TABLE_NAME_BYTES
-from geo_assets.vector.types import GEOMETRY_COLUMN, wire_schema
+from geo_assets.vector.types import GEOMETRY_COLUMN, REJECT_COLUMNS, reject_schema, sql_type, wire_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,8 +31,12 @@ STAGING_SCHEMA = "vector_staging"
 
 _TABLE_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 
-#: `<table>__<suffix>` stays within 63 bytes.
-_SUFFIX = re.compile(r"[a-z0-9]{1,11}")
+#: `<table>__<suffix>` and `<table>__<suffix>r`, its rejects, stay within 63 bytes.
+_SUFFIX = re.compile(r"[a-z0-9]{1,10}")
+
+#: How the geometry is indexed. GiST serves everything; SP-GiST builds faster over many points that do not overlap;
+#: BRIN is a thousand times smaller and of use only where the rows lie in spatial order (`cluster`).
+IndexMethod = Literal["gist", "spgist", "brin"]
 
 #: A leftover of our own suffix may still be held by the worker that made it. Milliseconds.
 _LOCK_TIMEOUT_MS = 2000
@@ -49,10 +54,23 @@ class StagedTable:
     staging_name: str
     table: str  # its name in `vector`
     rows: int
-    srid: int
-    geometry_type: str
+    srid: int  # 0 without geometry
+    geometry_type: str | None
     has_z: bool
     report: StreamReport
+    features: int = 0  # of the source: rows + rejected + filtered
+    columns: tuple[str, ...] = ()  # attributes, in order
+    rejects_name: str | None = None  # where there are rejected features
+    home: str = STAGING_SCHEMA
+
+
+@dataclass(frozen=True, slots=True)
+class StageOptions:
+    """How a table is made."""
+
+    reader_role: str | None = None  # may select from it
+    index: IndexMethod = "gist"
+    cluster: bool = False  # rows in the order of the index, which is Hilbert's curve: neighbours share pages
 
 
 def check_table_name(table: str) -> None:
@@ -61,10 +79,11 @@ def check_table_name(table: str) -> None:
     Raises:
         GeoAssetsError: INVALID_PARAMETERS.
     """
-    if not _TABLE_NAME.fullmatch(table) or len(table) > MAX_TABLE_NAME_BYTES:
+    if not _TABLE_NAME.fullmatch(table) or len(table) > MAX_TABLE_NAME_BYTES or "__" in table:
         raise GeoAssetsError(
             "INVALID_PARAMETERS",
-            f"{table[:80]!r} is not a table name: at most {MAX_TABLE_NAME_BYTES} of a-z, 0-9 and _, not starting with a digit",
+            f"{table[:80]!r} is not a table name: at most {MAX_TABLE_NAME_BYTES} of a-z, 0-9 and single _, not starting with a digit",
+            remedy="choose a plain name, for example vector.roads",
         )
 
 
@@ -78,20 +97,20 @@ def stage_table(
     staging_suffix: str,
     source: str,
     comment: str = "",
-    reader_role: str | None = None,
+    options: StageOptions | None = None,
 ) -> StagedTable:
-    """Load one layer's stream into `vector_staging.<table>__<suffix>`. Whatever fails, no table is left.
+    """Load one layer's streams into `vector_staging.<table>__<suffix>`, its rejects beside it. Whatever fails, no table is left.
 
     Args:
         database: of a role that may create in `vector_staging`: a libpq connection string, or a session to be used again.
         plan: what the stream is.
         table: the name that it will have in `vector`.
-        file: the Arrow IPC stream that `read.stream` writes.
+        file: the two Arrow IPC streams that `read.stream` writes.
         report: gives what `read.stream` returned, once the stream is at its end.
-        staging_suffix: of this attempt, 1-11 of a-z and 0-9; a leftover with the same suffix is replaced.
+        staging_suffix: of this attempt, 1-10 of a-z and 0-9; a leftover with the same suffix is replaced.
         source: what the layer came from, for messages and the table's comment.
         comment: more lines for the table's comment.
-        reader_role: may select from the table.
+        options: how the table is made.
 
     Raises:
         GeoAssetsError: what befell the child; SCHEMA_MISMATCH; VECTOR_UNSUPPORTED_TYPE, a value that PostgreSQL refuses;
@@ -103,14 +122,19 @@ def stage_table(
     if not _SUFFIX.fullmatch(staging_suffix):
         raise GeoAssetsError("INTERNAL", f"{staging_suffix!r} is not a staging suffix")
     name = f"{table}__{staging_suffix}"
+    options = options or StageOptions()
     incoming = _Incoming(file, report, plan, source)
     with contextlib.nullcontext(database) if isinstance(database, Session) else open_session(database) as run:
         try:
             _create(run, plan, name, source)
             incoming.copy(run, name)
+            rejected = incoming.copy_rejects(run, f"{name}r")
             sent = incoming.finish()
-            _check_count(run, name, sent, incoming.rows, source)
-            _complete(run, plan, name, _table_comment(plan, source, comment), reader_role)
+            _check_count(run, plan, name, sent, incoming.rows, source)
+            _check_rejects(run, f"{name}r", sent, rejected, source)
+            _complete(run, plan, name, _table_comment(plan, source, comment), options)
+            if rejected:
+                _complete_rejects(run, f"{name}r", table, options)
             run.commit()
         except Error as error:
             run.rollback()
@@ -120,7 +144,18 @@ def stage_table(
             run.rollback()
             incoming.abandon()
             raise
-    return StagedTable(name, table, sent.rows, plan.srid, plan.geometry_type, plan.has_z, sent)
+    return StagedTable(
+        name,
+        table,
+        sent.rows,
+        plan.srid,
+        plan.geometry_type,
+        plan.has_z,
+        sent,
+        features=plan.feature_count,
+        columns=tuple(column.name for column in plan.columns),
+        rejects_name=f"{name}r" if rejected else None,
+    )
 
 
 class Session:
@@ -183,14 +218,14 @@ class _Incoming:
         self._plan = plan
         self._source = source
         self._settled = False
-        self._failure: Exception | None = None
+        self._answer: StreamReport | None = None
         self.rows = 0
 
     def copy(self, run: Session, name: str) -> None:
         """Send everything to the table."""
         import pyarrow as pa
 
-        expected = wire_schema(self._plan.columns)
+        expected = wire_schema(self._plan.columns, geometry=self._plan.geometry_type is not None)
         try:
             reader = pa.ipc.open_stream(self._file)
         except (pa.ArrowInvalid, OSError) as error:
@@ -199,22 +234,50 @@ class _Incoming:
             raise GeoAssetsError(
                 "SCHEMA_MISMATCH", f"{self._source}: the stream has the columns {_shown(reader.schema)}, the table has {_shown(expected)}"
             )
-        try:
-            run.ingest(name, pa.RecordBatchReader.from_batches(expected, self._batches(reader)))
-        except Exception:
-            if self._failure is not None:
-                raise self._broken(self._failure) from self._failure
-            raise
+        self.rows = self._ingest(run, name, expected, reader)
 
-    def _batches(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    def copy_rejects(self, run: Session, name: str) -> int:
+        """Send the second stream to a table that is made if there is anything for it; returns its rows."""
+        import pyarrow as pa
+
         try:
-            for batch in reader:
-                batch.validate(full=True)
-                self.rows += len(batch)
-                yield batch
-        except Exception as error:
-            self._failure = error  # Arrow's C interface would pass on its text alone
+            reader = pa.ipc.open_stream(self._file)
+            first = next(iter(reader), None)
+        except (pa.ArrowInvalid, OSError):
+            self.finish()  # a child that fell says so; otherwise the count tells whether anything is missing
+            return 0
+        if not reader.schema.equals(reject_schema()):
+            raise GeoAssetsError("SCHEMA_MISMATCH", f"{self._source}: the rejects have the columns {_shown(reader.schema)}")
+        if first is None:
+            return 0
+        _create_rejects(run, name)
+        return self._ingest(run, name, reject_schema(), itertools.chain([first], reader))
+
+    def _ingest(self, run: Session, name: str, schema: pa.Schema, source: Iterable[pa.RecordBatch]) -> int:
+        """Pass batches on, each validated; returns the rows."""
+        import pyarrow as pa
+
+        failure: list[Exception] = []
+        rows = 0
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            nonlocal rows
+            try:
+                for batch in source:
+                    batch.validate(full=True)
+                    rows += len(batch)
+                    yield batch
+            except Exception as error:
+                failure.append(error)  # Arrow's C interface would pass on its text alone
+                raise
+
+        try:
+            run.ingest(name, pa.RecordBatchReader.from_batches(schema, batches()))
+        except Exception:
+            if failure:
+                raise self._broken(failure[0]) from failure[0]
             raise
+        return rows
 
     def finish(self) -> StreamReport:
         """The child's report: only now is it known that the stream was whole.
@@ -222,8 +285,10 @@ class _Incoming:
         Raises:
             GeoAssetsError: what befell the child.
         """
-        self._settled = True
-        return self._report()
+        if self._answer is None:
+            self._settled = True
+            self._answer = self._report()
+        return self._answer
 
     def abandon(self) -> None:
         """Take the child's answer to a call that came to nothing, so that it is not taken for the answer to its next."""
@@ -245,44 +310,97 @@ class _Incoming:
 def _create(run: Session, plan: LayerPlan, name: str, source: str) -> None:
     run(sql.SQL("set local lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT_MS)))
     run(sql.SQL("set local statement_timeout = 0"))  # the child's deadline ends the COPY
-    if not run(sql.SQL("select 1 from spatial_ref_sys where srid = {}").format(sql.Literal(plan.srid))):
+    if plan.srid and not run(sql.SQL("select 1 from spatial_ref_sys where srid = {}").format(sql.Literal(plan.srid))):
         raise GeoAssetsError(
             "INVALID_CRS",
             f"{source}: this PostGIS does not know EPSG:{plan.srid}",
             remedy="submit with --param target_crs=EPSG:… of a CRS that it knows",
         )
-    run(sql.SQL("drop table if exists {}").format(_staged(name)))
-    columns: list[sql.Composable] = [sql.SQL("gid bigint generated always as identity primary key")]
+    run(sql.SQL("drop table if exists {}, {}").format(_staged(name), _staged(f"{name}r")))
+    columns: list[sql.Composable] = [sql.SQL("gid bigint generated always as identity")]
     columns += [sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(column.sql_type)) for column in plan.columns]
-    columns.append(sql.SQL("{} {}").format(sql.Identifier(GEOMETRY_COLUMN), _geometry_sql(plan)))
+    if plan.geometry_type is not None:
+        columns.append(sql.SQL("{} {}").format(sql.Identifier(GEOMETRY_COLUMN), _geometry_sql(plan)))
     run(sql.SQL("create table {} ({})").format(_staged(name), sql.SQL(", ").join(columns)))
 
 
 def _geometry_sql(plan: LayerPlan) -> sql.Composed:
-    """`geometry(MULTIPOLYGONZ, 2193)`; the model lets four types and a range of numbers through."""
-    return sql.SQL("geometry({}, {})").format(sql.SQL(plan.geometry_type + ("Z" if plan.has_z else "")), sql.Literal(plan.srid))
+    """`geometry(MULTIPOLYGONZ, 2193)`; the model lets five types and a range of numbers through."""
+    return sql.SQL("geometry({}, {})").format(sql.SQL(f"{plan.geometry_type}{'Z' if plan.has_z else ''}"), sql.Literal(plan.srid))
+
+
+def _create_rejects(run: Session, name: str) -> None:
+    columns = [sql.SQL("{} {}").format(sql.Identifier(column), sql.SQL(sql_type(wire))) for column, wire in REJECT_COLUMNS.items()]
+    run(
+        sql.SQL("create table {} (reject_id bigint generated always as identity primary key, {})").format(
+            _staged(name), sql.SQL(", ").join(columns)
+        )
+    )
 
 
 def _staged(name: str) -> sql.Identifier:
     return sql.Identifier(STAGING_SCHEMA, name)
 
 
-def _check_count(run: Session, name: str, sent: StreamReport, received: int, source: str) -> None:
+def _check_count(run: Session, plan: LayerPlan, name: str, sent: StreamReport, received: int, source: str) -> None:
     ((stored,),) = run(sql.SQL("select count(*) from {}").format(_staged(name)))
     if not stored == received == sent.rows:
         raise GeoAssetsError("SCHEMA_MISMATCH", f"{source}: {sent.rows} rows were sent, {received} received and {stored} stored")
+    if plan.feature_count != sent.rows + sum(sent.rejected.values()) + sent.filtered:
+        raise GeoAssetsError(
+            "SCHEMA_MISMATCH",
+            f"{source}: {plan.feature_count} features are not {sent.rows} loaded, {sum(sent.rejected.values())} rejected and {sent.filtered} filtered",
+        )
 
 
-def _complete(run: Session, plan: LayerPlan, name: str, comment: str, reader_role: str | None) -> None:
-    """Index after the load (a sorted build, a third of the work), statistics, comments, grants."""
-    run(sql.SQL("create index on {} using gist ({})").format(_staged(name), sql.Identifier(GEOMETRY_COLUMN)))
+def _check_rejects(run: Session, name: str, sent: StreamReport, received: int, source: str) -> None:
+    stored = run(sql.SQL("select count(*) from {}").format(_staged(name)))[0][0] if received else 0
+    if not stored == received == sum(sent.rejected.values()):
+        raise GeoAssetsError(
+            "SCHEMA_MISMATCH", f"{source}: of {sum(sent.rejected.values())} rejected features {received} came and {stored} are stored"
+        )
+
+
+def _complete(run: Session, plan: LayerPlan, name: str, comment: str, options: StageOptions) -> None:
+    """Indexes after the load (sorted builds, a third of the work), statistics, comments, grants."""
+    run(sql.SQL("alter table {} add primary key (gid)").format(_staged(name)))
+    if plan.geometry_type is not None:
+        index = sql.Identifier(f"{name}_i"[:63])
+        run(
+            sql.SQL("create index {} on {} using {} ({})").format(
+                index, _staged(name), sql.SQL(options.index), sql.Identifier(GEOMETRY_COLUMN)
+            )
+        )
+        if options.cluster:
+            _cluster(run, name, index, options)
     run(sql.SQL("analyze {}").format(_staged(name)))
     run(sql.SQL("comment on table {} is {}").format(_staged(name), _text(comment)))
     for column in plan.columns:
         target = sql.Identifier(STAGING_SCHEMA, name, column.name)
         run(sql.SQL("comment on column {} is {}").format(target, _text(column.source_name)))
-    if reader_role:
-        run(sql.SQL("grant select on {} to {}").format(_staged(name), sql.Identifier(reader_role)))
+    _grant(run, name, options)
+
+
+def _cluster(run: Session, name: str, index: sql.Identifier, options: StageOptions) -> None:
+    """Rewrite the table in the order of a GiST index; PostGIS builds one along Hilbert's curve. The others have no order."""
+    if options.index == "gist":
+        run(sql.SQL("cluster {} using {}").format(_staged(name), index))
+        return
+    sorted_by = sql.Identifier(f"{name[:60]}_h")
+    run(sql.SQL("create index {} on {} using gist ({})").format(sorted_by, _staged(name), sql.Identifier(GEOMETRY_COLUMN)))
+    run(sql.SQL("cluster {} using {}").format(_staged(name), sorted_by))
+    run(sql.SQL("drop index {}").format(sql.Identifier(STAGING_SCHEMA, f"{name[:60]}_h")))
+
+
+def _complete_rejects(run: Session, name: str, table: str, options: StageOptions) -> None:
+    text = f"Features of the source of {table} that could not be loaded, as they lie in the file, and why. src_fid: the feature's id there, or its place from 1."
+    run(sql.SQL("comment on table {} is {}").format(_staged(name), _text(text)))
+    _grant(run, name, options)
+
+
+def _grant(run: Session, name: str, options: StageOptions) -> None:
+    if options.reader_role:
+        run(sql.SQL("grant select on {} to {}").format(_staged(name), sql.Identifier(options.reader_role)))
 
 
 def _text(value: str) -> sql.Literal:

@@ -17,7 +17,8 @@ from geo_assets.vector.types import sql_type
 #: Most bytes that an archive may unpack to, unless the request says otherwise.
 DEFAULT_MAX_UNPACKED_BYTES = 20 * 1024**3
 
-GeometryType = Literal["POINT", "MULTIPOINT", "MULTILINESTRING", "MULTIPOLYGON"]
+GeometryType = Literal["POINT", "MULTIPOINT", "MULTILINESTRING", "MULTIPOLYGON", "GEOMETRY"]
+Part = Literal["point", "line", "polygon"]
 BoundingBox = tuple[float, float, float, float]  # west, south, east, north
 
 #: Features by the reason why they were rejected or repaired.
@@ -28,12 +29,28 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class InspectRequest(_Model):
+class LayerOptions(_Model):
+    """What is wanted of a layer: which features, which columns, and the policies for geometry that one table cannot hold."""
+
+    source_crs: str | None = None  # EPSG:code, for layers that carry no CRS
+    target_crs: str | None = None  # EPSG:code; None keeps the layer's own
+    max_transform_accuracy_m: float | None = Field(None, gt=0)  # metres; a transformation that is worse, or unknown, is refused
+    where: str | None = None  # the grammar of `where.py`
+    columns: tuple[str, ...] | None = None  # names in the source; None: all
+    bbox: BoundingBox | None = None  # features that touch it
+    bbox_crs: str = "EPSG:4326"
+    mixed: Literal["split", "generic", "reject"] = "split"
+    null_geometry: Literal["keep", "reject"] = "keep"
+    attribute_tables: bool = False  # also layers without geometry
+    trust_geometry: bool = False  # neither look for invalid geometry nor repair it
+
+
+class InspectRequest(LayerOptions):
     """Look at one source. Its directory is private and writable: archives are unpacked there."""
 
     source: str  # absolute path; a shapefile's parts lie beside it
-    source_crs: str | None = None  # EPSG:code, for layers that carry no CRS
-    target_crs: str | None = None  # EPSG:code; None keeps the layer's own
+    layers: tuple[str, ...] | None = None  # names; None: all
+    thorough: bool = True  # also count what is invalid where it will be looked at on the way to the table anyhow
     max_unpacked_bytes: int = Field(DEFAULT_MAX_UNPACKED_BYTES, ge=1)
 
 
@@ -55,36 +72,52 @@ class ColumnPlan(_Model):
 
 
 class LayerPlan(_Model):
-    """One layer: what it holds and the table that it becomes. All counts are features."""
+    """One layer, or one kind of geometry of a mixed one: what it holds and the table that it becomes. All counts are features."""
 
     member: str | None = None  # path within the archive
     layer: str | None = None  # None where a file is one layer
     layer_index: int = Field(0, ge=0)
+    part: Part | None = None  # of a layer that is split by kind of geometry
     driver: str
     columns: tuple[ColumnPlan, ...]
-    geometry_type: GeometryType
-    has_z: bool
-    srid: int = Field(ge=1, le=999_999)  # EPSG code
-    source_crs: str  # EPSG:code or WKT2 of the coordinates as they lie in the file
-    crs_name: str
+    geometry_type: GeometryType | None  # None: a table of attributes
+    has_z: bool = False
+    srid: int = Field(0, ge=0, le=999_999)  # EPSG code; 0 without geometry
+    source_crs: str = ""  # EPSG:code or WKT2 of the coordinates as they lie in the file
+    crs_name: str = ""
     transform_name: str | None = None  # None: coordinates are kept
     transform_accuracy_m: float | None = None  # metres; None: unknown, or kept
-    feature_count: int
+    feature_count: int = Field(ge=0)  # = loaded + rejected + filtered
+    main: bool = True  # takes what is of no kind: null, rejected and filtered features
+    elsewhere: int = Field(0, ge=0)  # features of the same layer that other parts take
+    filtered: int = Field(0, ge=0)
     null_geometries: int = 0
+    linearised: int = 0  # curves that became lines
+    m_dropped: int = 0
     rejected_by_reason: Counts = Field(default_factory=dict)
     repaired_by_reason: Counts = Field(default_factory=dict)
     sound: bool = False  # every geometry of the file is valid, finite and plain WKB: it need not be checked again
-    wkb_as_is: bool = False  # the file's bytes need no work but a Multi header
-    bounds: BoundingBox  # in the file's CRS
-    bbox_4326: BoundingBox  # west > east where it crosses the antimeridian
-    footprint: dict[str, Any]  # GeoJSON geometry of bbox_4326
+    wkb_as_is: bool = False  # the bytes as they are read need no work but a Multi header, but for `changed`
+    changed: tuple[int, ...] = ()  # places, among the features that meet the condition, of those that need work
+    options: LayerOptions = Field(default_factory=LayerOptions)
+    bounds: BoundingBox | None = None  # in the file's CRS
+    bbox_4326: BoundingBox | None = None  # west > east where it crosses the antimeridian
+    footprint: dict[str, Any] | None = None  # GeoJSON geometry of bbox_4326
+    encoding: str | None = None  # of its text, where the format does not fix it
     warnings: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _geometry_is_located(self) -> Self:
+        if (self.geometry_type is None) != (self.srid == 0):
+            msg = "a layer with geometry has an SRID, and only such a layer"
+            raise ValueError(msg)
+        return self
 
     @property
     def label(self) -> str | None:
-        """What tells this layer from its siblings in the same source: member, without its ending, and layer."""
+        """What tells this layer from its siblings in the same source: member, without its ending, layer and part."""
         member = str(PurePosixPath(self.member).with_suffix("")) if self.member else None
-        return "/".join(filter(None, (member, self.layer))) or None
+        return "/".join(filter(None, (member, self.layer, self.part))) or None
 
 
 class InspectReport(_Model):
@@ -104,9 +137,10 @@ class StreamRequest(_Model):
 
 
 class StreamReport(_Model):
-    """What was sent: `rows` + the sum of `rejected` = the layer's features."""
+    """What was sent: `rows` + the sum of `rejected` + `filtered` = the plan's features."""
 
     rows: Annotated[int, Field(ge=0)]
+    filtered: Annotated[int, Field(ge=0)] = 0
     rejected: Counts = Field(default_factory=dict)
     repaired: Counts = Field(default_factory=dict)
     warnings: tuple[str, ...] = ()

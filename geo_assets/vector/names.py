@@ -127,7 +127,7 @@ def _fit(name: str, original: str, size: int) -> str:
 
 
 def _hashed(name: str, original: str, size: int) -> str:
-    return f"{name[: size - _HASH_LENGTH - 1]}_{_hash(original)}"
+    return f"{name[: size - _HASH_LENGTH - 1].rstrip('_')}_{_hash(original)}"
 
 
 def _hash(text: str) -> str:

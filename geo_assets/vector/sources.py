@@ -75,6 +75,17 @@ _FORBIDDEN_DRIVERS = (
     "OGR_PDS PGDUMP AVCBin AVCE00 AIVector PCIDSK Idrisi JML GTFS"
 )
 
+#: What is refused by name, because people have it, and how it is made readable.
+_REFUSED_XML = {
+    "FeatureCollection": ("GML", "ogr2ogr out.gpkg in.gml"),
+    "gpx": ("GPX", "ogr2ogr out.gpkg in.gpx"),
+    "osm": ("OpenStreetMap XML", "ogr2ogr out.gpkg in.osm"),
+}
+_DXF = re.compile(rb"(?:AutoCAD Binary DXF|(?:\s*999\r?\n[^\n]*\n)*\s*0\r?\n\s*SECTION)")
+
+#: A zip in a zip in a zip is an archive of deliveries; deeper is a trap.
+_MAX_NESTING = 2
+
 _HEAD_BYTES = 65_536
 _ENCODING_SAMPLE_BYTES = 64 * 1024**2
 _SQLITE = b"SQLite format 3\0"
@@ -104,6 +115,7 @@ class Dataset:
     name: str  # what it is called in messages
     stem: str
     member: str | None = None  # its path within the archive
+    encoding: str | None = None  # of a shapefile's text
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +143,8 @@ def prepare(path: Path, *, max_unpacked_bytes: int) -> Source:
     Raises:
         GeoAssetsError: UNREADABLE, VECTOR_UNSUPPORTED, INCOMPLETE_SHAPEFILE, VECTOR_NO_LAYERS, or what `unpack` raises.
     """
+    if path.is_dir() and path.suffix.lower() == ".gdb":
+        return Source(path.name, (_dataset(path, path.name, path.parent / ".opened" / "0"),))
     head = _head(path)
     if not head.startswith(_ZIP):
         return Source(path.name, (_dataset(path, path.name, path.parent / ".opened" / "0"),))
@@ -148,9 +162,36 @@ def prepare(path: Path, *, max_unpacked_bytes: int) -> Source:
 
 
 def _unpack_whole(archive: Path, folder: Path, max_bytes: int) -> None:
-    """Unpack beside the final place, then move: a folder that exists is complete."""
+    """Unpack beside the final place, then move: a folder that exists is complete. A zip in a zip becomes a folder of its name."""
     with _made_whole(folder) as partial:
         unpack(archive, partial, max_bytes=max_bytes, name=archive.name)
+        for _ in range(_MAX_NESTING):
+            inner = _archives_below(partial)
+            if not inner:
+                return
+            for path in inner:
+                _unpack_inner(path, max_bytes - _size_below(partial), f"{path.name} of {archive.name}")
+        if _archives_below(partial):
+            raise GeoAssetsError("UNSAFE_ARCHIVE", f"{archive.name} nests zips more than {_MAX_NESTING} deep")
+
+
+def _archives_below(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.suffix.lower() in {".zip", ".kmz"} and path.is_file()]
+
+
+def _unpack_inner(path: Path, max_bytes: int, name: str) -> None:
+    packed = path.rename(path.with_name(f"{path.name}.packed"))
+    try:
+        unpack(packed, path, max_bytes=max(0, max_bytes), name=name)
+    except GeoAssetsError as error:
+        if error.code != "EMPTY_ARCHIVE":
+            raise
+        path.mkdir()
+    packed.unlink()
+
+
+def _size_below(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 @contextmanager
@@ -214,7 +255,16 @@ def _dataset(path: Path, name: str, folder: Path, member: str | None = None) -> 
     if not folder.exists():
         with _made_whole(folder) as partial:
             _link_all(path, kind, partial / own.name)
-    return Dataset(own, kind, name, path.stem, member)
+    return Dataset(own, kind, name, path.stem, member, _encoding(own) if kind is Format.SHAPEFILE else None)
+
+
+def _encoding(shp: Path) -> str:
+    """What the text of a shapefile is read as: by its .cpg (theirs or ours), else by the code page in its DBF."""
+    cpg = shp.with_suffix(".cpg")
+    if cpg.exists():
+        return "".join(char for char in cpg.read_bytes()[:40].decode("ascii", "replace").strip() if char.isprintable())
+    with shp.with_suffix(".dbf").open("rb") as file:
+        return f"code page {file.read(30)[29]} of its DBF"
 
 
 def _link_all(path: Path, kind: Format, own: Path) -> None:
@@ -251,6 +301,10 @@ def identify(path: Path, name: str) -> Format:
         GeoAssetsError: UNREADABLE, it is not what its name says; VECTOR_UNSUPPORTED, it is something else.
     """
     head, claimed = _head(path), _ENDINGS.get(path.suffix.lower())
+    if _DXF.match(head):
+        raise GeoAssetsError(
+            "VECTOR_UNSUPPORTED", f"{name} is DXF, a drawing without a CRS", remedy=_converted("ogr2ogr -a_srs EPSG:… out.gpkg in.dxf")
+        )
     kind = _binary_format(head) or _text_format(head, claimed, name)
     if kind is not None:
         return kind
@@ -304,9 +358,18 @@ def _xml_format(text: bytes, name: str) -> Format:
         )
     match = re.match(rb"<(?:\w+:)?(\w+)", rest)
     root = match[1].decode() if match else "unknown"
+    if root in _REFUSED_XML:
+        called, command = _REFUSED_XML[root]
+        raise GeoAssetsError(
+            "VECTOR_UNSUPPORTED", f"{name} is {called} (its root is {root!r}), which can name other files", remedy=_converted(command)
+        )
     if root != "kml":
         raise GeoAssetsError("VECTOR_UNSUPPORTED", f"{name} is XML, but not KML (its root is {root!r})")
     return Format.KML
+
+
+def _converted(command: str) -> str:
+    return f"convert it, for example: {command}; then upload the GeoPackage"
 
 
 def _no_check(path: Path, name: str) -> None:

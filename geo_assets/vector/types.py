@@ -108,13 +108,40 @@ def arrow_type(wire: str) -> pa.DataType:
     return special[wire] if wire in special else pa.type_for_alias(wire)
 
 
-def wire_schema(columns: Sequence[ColumnPlan]) -> pa.Schema:
+def wire_schema(columns: Sequence[ColumnPlan], *, geometry: bool = True) -> pa.Schema:
     """The schema of a layer's stream: the columns in order, then `geom`, plain WKB in a binary column."""
     import pyarrow as pa
 
-    return pa.schema(
-        [pa.field(column.name, arrow_type(column.arrow_type)) for column in columns] + [pa.field(GEOMETRY_COLUMN, pa.binary())]
-    )
+    fields = [pa.field(column.name, arrow_type(column.arrow_type)) for column in columns]
+    return pa.schema([*fields, pa.field(GEOMETRY_COLUMN, pa.binary())] if geometry else fields)
+
+
+#: What is sent of a rejected feature: wire types by column.
+REJECT_COLUMNS = {"src_fid": "int64", "reason": "string", "geom_wkb": "binary", "attributes": "json"}
+
+
+def reject_schema() -> pa.Schema:
+    """The schema of the stream of rejected features."""
+    import pyarrow as pa
+
+    return pa.schema([pa.field(name, arrow_type(wire)) for name, wire in REJECT_COLUMNS.items()])
+
+
+def as_json(names: Sequence[str], columns: Sequence[pa.Array], count: int) -> pa.Array:
+    """`count` rows of converted columns as JSON objects."""
+    import pyarrow as pa
+
+    values = [_json_values(column) for column in columns]
+    rows = [{name: column[row] for name, column in zip(names, values, strict=True)} for row in range(count)]
+    return pa.ExtensionArray.from_storage(pa.json_(), pa.array([_dump(_jsonable(row)) for row in rows], pa.string()))
+
+
+def _json_values(column: pa.Array) -> list[Any]:
+    import pyarrow as pa
+
+    if isinstance(column.type, pa.JsonType):
+        return [None if text is None else json.loads(text) for text in column.storage.to_pylist()]
+    return column.to_pylist()  # type: ignore[no-any-return]
 
 
 def wire_type(column: str, arrow: pa.DataType) -> str:

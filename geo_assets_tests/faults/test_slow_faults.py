@@ -15,6 +15,7 @@ import pytest
 from geo_assets_tests.faults.test_killed_run import connect, converted, run_workers, until
 from geo_assets_tests.intake.conftest import settings  # noqa: F401 - the fixture
 from geo_assets_tests.intake.test_boundary import CORPUS
+from geo_assets_tests.intake.test_inboxes import azurite  # noqa: F401 - the fixture
 from geo_assets_tests.raster.test_cog import write
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -157,3 +158,55 @@ def test_hello_world_30_through_the_api_takes_at_most_4_seconds_in_the_median_of
     print(f"\nhello_world: n=30 {[round(t, 2) for t in thirty]} s, n=100 {hundred:.2f} s, n=1000 {thousand:.2f} s")
     assert thirty[2] <= 4
     assert thousand <= 3 * thirty[2]
+
+
+def test_3_minutes_without_the_database_while_malformed_messages_arrive_poison_stays_empty_and_then_all_are_recorded(
+    open_folder,
+    postgres_home,
+    azurite,  # noqa: F811
+):
+    from azure.storage.queue import QueueClient
+
+    from geo_assets.local.debian_packages import UNPACKED
+    from geo_assets_tests.conftest import Cli
+
+    stack = Cli(open_folder())
+    if (postgres_home / UNPACKED).is_dir():
+        (stack.home / UNPACKED).symlink_to((postgres_home / UNPACKED).resolve())
+    stack.env["GEO_ASSETS_QUEUE_CONNECTION_STRING"] = azurite["connection"]
+    raw = {"message_encode_policy": None, "message_decode_policy": None}
+    queue, poison = (
+        QueueClient.from_connection_string(azurite["connection"], name, **raw) for name in ("geospatial-jobs", "geospatial-jobs-poison")
+    )
+    until(lambda: answers(azurite), 30)
+    queue.create_queue()
+    poison.create_queue()
+    assert stack.run("up").returncode == 0
+    try:
+        queue.send_message("{ before")
+        until(lambda: poison.get_queue_properties().approximate_message_count == 1, 120)
+        postmaster = int((stack.home / "postgres" / "postmaster.pid").read_text().splitlines()[0])
+        os.kill(postmaster, signal.SIGINT)
+        until(lambda: not Path(f"/proc/{postmaster}").exists(), 30)
+        down = time.monotonic()
+        for i in range(18):
+            queue.send_message(f"{{ during {i}")
+            assert poison.get_queue_properties().approximate_message_count == 1
+            time.sleep(10)
+        assert time.monotonic() - down >= 180
+        assert {m.dequeue_count for m in queue.peek_messages(32)} <= {0, None}
+        assert stack.run("up").returncode == 0
+        until(lambda: poison.get_queue_properties().approximate_message_count == 19, 240)
+        listed = stack.json("poison", "list")
+        records = listed["messages"] if isinstance(listed, dict) else listed
+        assert len([m for m in records if m["source"].startswith("queue:")]) == 19
+        assert all(m["error_code"] for m in records)
+    finally:
+        stack.run("down")
+
+
+def answers(azurite) -> bool:  # noqa: F811
+    import socket
+
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", azurite["ports"]["queue"])) == 0

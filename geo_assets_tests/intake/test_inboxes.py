@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -200,6 +201,53 @@ def test_a_database_that_goes_away_in_mid_message_gives_it_back(submitter, queue
         done = drain(inbox, submitter, limit=1, seconds=5)
         time.sleep(0.5)
     assert done == {"accepted": 1}
+
+
+def test_a_message_that_waits_long_for_its_turn_is_kept_in_hand(submitter, queue, monkeypatch):
+    from geo_assets.submissions.inboxes import queue as queue_inbox
+
+    settings, client = queue
+    client.send_message(json.dumps(hello()))
+    monkeypatch.setattr(queue_inbox, "_VISIBILITY_SECONDS", 2)
+    (delivery,) = QueueInbox(settings).receive(1)
+    for _ in range(4):
+        time.sleep(1.2)
+        delivery.keep()
+        assert list(QueueInbox(settings).receive(1)) == []
+    delivery.done()
+    assert client.get_queue_properties().approximate_message_count == 0
+
+
+@pytest.mark.parametrize("point", ["inbox.handled", "inbox.finished"])
+@pytest.mark.parametrize("kind", ["good", "bad"])
+def test_a_process_killed_between_the_record_and_the_queue_loses_and_doubles_nothing(submitter, queue, point, kind):
+    settings, client = queue
+    body = hello(message=f"{point} {kind}")
+    client.send_message(json.dumps(body) if kind == "good" else "{")
+    program = f"""
+from geo_assets.settings import Settings
+from geo_assets.submissions.inboxes import queue
+from geo_assets.submissions.inboxes.base import drain
+from geo_assets.submissions.submit import Submitter
+queue._VISIBILITY_SECONDS = 2
+settings = Settings(home={str(settings.home)!r}, pg_port={settings.pg_port}, pipeline_password="p",
+                    queue_connection_string={settings.queue_connection_string.get_secret_value()!r}, queue_name={settings.queue_name!r})
+with Submitter(settings, launches=False) as submitter:
+    drain(queue.QueueInbox(settings), submitter, limit=1, seconds=10)
+"""
+    done = subprocess.run([sys.executable, "-c", program], env={"GEO_ASSETS_CRASH": point, "PATH": "/usr/bin:/bin"}, check=False)
+    assert done.returncode == -9
+    inbox, deadline = QueueInbox(settings), time.monotonic() + 10
+    while client.get_queue_properties().approximate_message_count and time.monotonic() < deadline:
+        drain(inbox, submitter, limit=1, seconds=5)
+        time.sleep(0.3)
+    (record,) = submitter.messages.list(source=inbox.name)
+    assert record.state == ("accepted" if kind == "good" else "poison")
+    if kind == "good":
+        assert submitter.jobs.life(record.job_id).attempt == 1
+    else:
+        assert len(submitter.messages.errors(message_id=record.message_id)) == 1
+        assert inbox.poisoned() >= 1
 
 
 def test_containers_on_azure_work_as_local_ones_do(azurite, tmp_path):

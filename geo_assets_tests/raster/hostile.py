@@ -303,6 +303,35 @@ def flipped_headers(rng, trap):
             yield Hostile(f"{codec}_{number}.tif", flipped(tiled(codec), rng, 3, 0, 700))
 
 
+@cache
+def cog(codec: str = "DEFLATE") -> bytes:
+    """A COG with overviews and a mask, of another maker."""
+    pixels = picture(side=600)
+    shape = {"count": 3, "height": 600, "width": 600, "dtype": "uint8"}
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK="YES"), MemoryFile() as memory, MemoryFile() as plain:
+        with plain.open(driver="GTiff", **shape, **GEOREFERENCED) as dataset:
+            dataset.write(pixels)
+            dataset.write_mask(pixels[0] > 40)
+        with plain.open() as dataset:
+            rasterio.shutil.copy(dataset, memory.name, driver="COG", COMPRESS=codec, BLOCKSIZE="256")
+        return memory.read()
+
+
+@kind(
+    "flipped bits in a COG", "UNREADABLE", "UNSUPPORTED_FORMAT", "RASTER_UNSUPPORTED", "RASTER_NO_CRS", "RASTER_SUBDATASETS", "TOO_LARGE", CONVERTED
+)  # fmt: skip
+def flipped_cogs(rng, trap):
+    whole = cog()
+    for number in range(8):
+        yield Hostile(f"promises_{number}.tif", flipped(whole, rng, 3, 8, 260))  # what GDAL writes before the first directory
+        yield Hostile(f"header_{number}.tif", flipped(whole, rng, 3, 260, 3000))
+        yield Hostile(f"anywhere_{number}.tif", flipped(whole, rng, 5, 3000, len(whole)))
+    for number in range(4):  # LZW has no checksum; overviews come first
+        yield Hostile(f"overviews_{number}.tif", flipped(cog("LZW"), rng, 100, 3000, 40_000))
+    promises = whole.index(b"LAYOUT")
+    yield Hostile("promises_not_text.tif", whole[:promises] + b"\xff\xfe" + whole[promises + 2 :])
+
+
 @kind("damaged JPEG, in a TIFF or alone", "UNREADABLE", CONVERTED)
 def damaged_jpeg(rng, trap):
     whole = encoded(compress="JPEG", tiled="YES", blockxsize=64, blockysize=64, photometric="YCBCR")
@@ -329,6 +358,37 @@ def damaged_pictures(rng, trap):
             damaged = flipped(whole, rng, 5, 30, len(whole))
             name = f"{number}.{ending}"
             yield Hostile(name, damaged) if driver == "HFA" else pictured(name, damaged)
+
+
+def run_length_hfa() -> bytes:
+    """A compressed Erdas Imagine file: runs of eight rows."""
+    pixels = (np.mgrid[0:256, 0:256][0] // 32).astype("uint8")
+    with MemoryFile() as memory:
+        with memory.open(driver="HFA", count=1, height=256, width=256, dtype="uint8", compressed="YES", **GEOREFERENCED) as dataset:
+            dataset.write(pixels, 1)
+        return memory.read()
+
+
+@kind("damaged runs in Erdas Imagine", "UNREADABLE", CONVERTED)
+def damaged_runs(rng, trap):
+    whole = run_length_hfa()
+    yield Hostile("whole.img", whole, outcomes=(CONVERTED,))
+    blocks = [at for at in range(len(whole) - 8) if whole[at : at + 8] == struct.pack("<II", 2, 17)]  # two runs; where they end
+    for number, at in enumerate(blocks[:3]):
+        yield Hostile(f"one_run_{number}.img", whole[:at] + b"\1" + whole[at + 1 :], outcomes=("UNREADABLE",))
+        yield Hostile(f"no_run_{number}.img", whole[:at] + b"\0" + whole[at + 1 :], outcomes=("UNREADABLE",))
+
+
+@kind("metadata that is not UTF-8", "UNREADABLE", CONVERTED)
+def latin_metadata(rng, trap):
+    for name, item in {
+        "dataset": b'<Item name="a">\xe6</Item>',
+        "band": b'<Item name="a" sample="0">\xe6</Item>',
+        "description": b'<Item name="DESCRIPTION" sample="0" role="description">\xe6</Item>',
+        "domain": b'<Item name="a" domain="\xe6">b</Item>',
+    }.items():
+        yield Hostile(f"{name}.tif", raw_tiff({42112: text(b"<GDALMetadata>" + item + b"</GDALMetadata>")}))
+    yield Hostile("citation.tif", raw_tiff({270: text(b"\xe6"), 305: text(b"\xe6")}))
 
 
 # --- bombs -----------------------------------------------------------------------------------------------------------------
@@ -441,6 +501,16 @@ def senseless_headers(rng, trap):
     yield Hostile("magic_and_a_vrt.tif", b"II*\0" + vrt("/etc/passwd"), outcomes=("UNREADABLE",))
 
 
+@kind("sizes of strips that are missing or too few", "UNREADABLE", CONVERTED)
+def senseless_sizes(rng, trap):
+    packed = zlib.compress(bytes(range(256)) * 4)
+    yield Hostile("none.tif", raw_tiff({279: None}))  # some old writers leave them out
+    yield Hostile("none_deflate.tif", raw_tiff({279: None, 259: (SHORT, [8])}, data=packed))
+    yield Hostile("two_sizes.tif", raw_tiff({279: (LONG, [1024, 5])}))
+    yield Hostile("two_places.tif", raw_tiff({273: (LONG, ["data", 5])}))
+    yield Hostile("signed.tif", raw_tiff({279: _count(279, 9, 1, 1024)}))
+
+
 def _count(tag: int, code: int, count: int, value: int) -> bytes:
     return struct.pack("<HHII", tag, code, count, value)
 
@@ -478,6 +548,10 @@ SENSELESS: dict[str, dict[int, Any]] = {
     "place_of_infinity": {33922: (DOUBLE, [0.0, 0.0, 0.0, float("inf"), float("-inf"), 0.0])},
     "pixel_of_size_zero": {33550: (DOUBLE, [0.0, 0.0, 0.0])},
     "place_too_short": {33922: (DOUBLE, [1.0])},
+    "control_points_of_nan": {
+        33550: None,
+        33922: (DOUBLE, [0, 0, 0, 5e5, 4e6, 0, 32, 0, 0, float("nan"), 4e6, 0, 0, 32, 0, 5e5, 4e6 - 320, 0, 32, 32, 0, 500320, 4e6 - 320, 0]),
+    },
     "matrix_of_zeros": {33550: None, 33922: None, 34264: (DOUBLE, [0.0] * 16)},
     "keys_without_end": {34735: (SHORT, [1, 1, 0, 65535, 1024, 0, 1, 1])},
     "keys_of_ones": {34735: (SHORT, [1] * 400)},

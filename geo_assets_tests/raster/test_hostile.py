@@ -19,7 +19,7 @@ from geo_assets.errors import ERRORS, GeoAssetsError
 from geo_assets.raster.inspect import driver_of
 from geo_assets.raster.models import ConvertReport, ConvertRequest
 from geo_assets.sandbox.pool import SandboxPool
-from geo_assets_tests.raster.hostile import CONVERTED, KINDS, SHORT, Hostile, Trap, disguises, raw_tiff, striped
+from geo_assets_tests.raster.hostile import CONVERTED, KINDS, SHORT, Hostile, Trap, disguises, encoded, raw_tiff, striped
 
 CONVERT = "geo_assets.raster.cog:convert"
 
@@ -41,6 +41,9 @@ REACHING = (
     "a name that could be taken for something else",
     "a container of variables, or its magic and noise",
 )
+
+
+#: Faults that are known and not mended yet.
 
 
 class Canary:
@@ -245,3 +248,7 @@ def test_stale_overviews_of_a_small_raster_are_not_passed_on(pool, tmp_path):
 
 def test_a_single_band_that_says_it_is_red_is_converted(pool):
     assert outcome(pool, Hostile("in.tif", raw_tiff({262: (SHORT, [2])}))) == CONVERTED
+
+
+def test_a_one_bit_raster_with_nodata_is_converted(pool):
+    assert outcome(pool, Hostile("in.tif", encoded(count=1, nbits=1, nodata=0))) == CONVERTED

@@ -7,9 +7,10 @@ import pytest
 import rasterio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rio_cogeo.cogeo import cog_validate
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.raster.validate import validate_cog
+from geo_assets.raster.validate import structure, validate_cog
 from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.raster.test_profiles import field, made
 
@@ -122,3 +123,44 @@ def test_a_file_that_is_no_cog_says_so(tmp_path):
     (tmp_path / "text.tif").write_text("hello")
     with pytest.raises(Exception, match="none of the formats"):
         validate_cog(tmp_path / "text.tif")
+
+
+def test_a_moved_main_directory_is_found_out(tmp_path):
+    made(write(tmp_path / "in.tif", (field(1) * 250).astype("uint8")))
+    with rasterio.open(tmp_path / "out.tif", "r+", IGNORE_COG_LAYOUT_BREAK="YES") as dataset:
+        dataset.update_tags(NOTE="written in place")
+    assert validate_cog(tmp_path / "out.tif")
+
+
+KINDS = {
+    "striped": {},
+    "tiled": {"tiled": True, "blockxsize": 256, "blockysize": 256},
+    "small": {"size": 400},
+    "tiled with overviews at the end": {"tiled": True, "overviews": [2, 4]},
+    "overviews of strips": {"overviews": [2]},
+    "GDAL's COG": {"cog": {}},
+    "GDAL's COG without overviews": {"cog": {"overviews": "NONE"}},
+    "GDAL's small COG without overviews": {"cog": {"overviews": "NONE"}, "size": 500},
+    "GDAL's COG with a mask": {"cog": {"add_mask": "YES"}, "masked": True},
+    "GDAL's COG in BigTIFF": {"cog": {"bigtiff": "YES"}},
+    "GDAL's sparse COG": {"cog": {"sparse_ok": "YES"}, "nodata": 0},
+    "JPEG": {"cog": {"compress": "JPEG"}},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_order_of_a_file_is_judged_as_rio_cogeo_judges_it(tmp_path, kind):
+    options = dict(KINDS[kind])
+    size, overviews, cog_options, masked = (
+        options.pop(k, d) for k, d in (("size", 900), ("overviews", []), ("cog", None), ("masked", False))
+    )
+    path = write(tmp_path / "in.tif", (field(3, size, size) * 250).astype("uint8"), photometric="RGB", **options)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as dataset:
+        if masked:
+            dataset.write_mask(np.tri(size, dtype=bool))
+        if overviews:
+            dataset.build_overviews(overviews)
+    if cog_options is not None:
+        rasterio.shutil.copy(path, tmp_path / "cog.tif", driver="COG", **cog_options)
+        path = tmp_path / "cog.tif"
+    assert (structure(path) == []) == cog_validate(path, strict=True, quiet=True)[0]

@@ -8,12 +8,14 @@ import rasterio
 from rasterio.transform import from_origin
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.raster import hdf5 as hdf5_module
 from geo_assets.raster.cf_time import time_axis
 from geo_assets.raster.cog import convert
 from geo_assets.raster.models import ConvertRequest
 from geo_assets.raster.variables import MAX_VARIABLES, variables
 from geo_assets.raster.variables_models import VariablesReport, VariablesRequest
 from geo_assets.sandbox.pool import SandboxPool
+from geo_assets_tests.raster.hostile import flipped
 from geo_assets_tests.raster.netcdf import LATITUDE, LONGITUDE, axes, grid, netcdf
 
 SAMPLES = Path(os.environ.get("GEO_ASSETS_SAMPLES", "/nonexistent")) / "raster"
@@ -203,6 +205,14 @@ def test_a_staged_variable_becomes_a_cog(take_apart, tmp_path):
         assert cog.tags(2)["DATETIME"] == "2000-01-02T00:00:00Z"
 
 
+def test_a_global_grid_with_nodes_on_the_poles_becomes_a_cog(take_apart, tmp_path):
+    latitudes, longitudes = 90 - 2.0 * np.arange(91), 2.0 * np.arange(180)  # as reanalyses and forecasts have them
+    content = netcdf(
+        {"lat": (["lat"], LATITUDE, latitudes), "lon": (["lon"], LONGITUDE, longitudes), "t": (["lat", "lon"], {}, numbers(91, 180))}
+    )
+    convert(ConvertRequest(source=only(take_apart(content)).path, destination=str(tmp_path / "out.tif")))
+
+
 def test_a_variable_larger_than_one_piece_is_copied_exactly(take_apart):
     values = np.random.default_rng(3).random((1100, 1300)).astype("f4")
     with rasterio.open(only(take_apart(grid("a", values))).path) as staged:
@@ -295,6 +305,48 @@ def test_random_values_are_not_taken_for_links(take_apart, hdf5):
         file["noise"] = noise
 
     assert {v.name for v in take_apart(hdf5(fill)).variables if v.path} == {"a"}
+
+
+@pytest.mark.parametrize("before", [0, 1, 8, 16 * 1024**2 - 20, 16 * 1024**2 + 3])
+def test_a_message_of_another_file_is_found_wherever_it_stands(tmp_path, before):
+    path = tmp_path / "in.h5"
+    head = hdf5_module.SIGNATURE + bytes([2, 8, 8, 0]) + bytes(36) + b"HEAP" + bytes(4)
+    body = b"\7\x18\0\0" + b"\1\0\0\0" + (1).to_bytes(2, "little") * 2 + head.index(b"HEAP").to_bytes(8, "little")
+    path.write_bytes(head + bytes(before) + body)
+    with pytest.raises(GeoAssetsError, match="another file"):
+        hdf5_module.refuse_other_files(path)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_flipped_bits_in_a_container_end_in_a_report_or_a_code_and_never_in_a_fault_of_ours(tmp_path, hdf5, seed):
+    rng = np.random.default_rng(seed)
+    honest = hdf5(lambda file: (file.create_dataset("a", data=numbers(4, 5), chunks=(2, 5), compression="gzip"), placed(file, "a")))
+    containers = {
+        "in.h5": honest.read_bytes(),
+        "in.nc": grid("a", numbers(3, 40, 50)),
+        "in.grib2": grib(tmp_path / "g", numbers(2, 4, 5)).read_bytes(),
+    }
+    codes = set()
+    with SandboxPool(tmp_path / "pool", memory_mb=2048, file_mb=64, timeout_seconds=10) as pool:
+        for name, whole in containers.items():
+            for zone in (300, 1500, len(whole), len(whole)):
+                with pool.workspace() as folder:
+                    (folder / name).write_bytes(flipped(whole, rng, 4, 4, min(zone, len(whole))))
+                    request = VariablesRequest(source=str(folder / name), folder=str(folder))
+                    try:
+                        report = pool.call("geo_assets.raster.variables:variables", request, VariablesReport)
+                        codes |= {code(v) for v in report.variables if v.error}
+                    except GeoAssetsError as error:
+                        codes.add(error.code)
+    assert codes <= {
+        "UNREADABLE",
+        "UNSUPPORTED_FORMAT",
+        "RASTER_UNSUPPORTED",
+        "TOO_LARGE",
+        "SANDBOX_CRASHED",
+        "SANDBOX_TIMEOUT",
+        "SANDBOX_OUT_OF_MEMORY",
+    }
 
 
 # --- GRIB, TIFF ------------------------------------------------------------------------------------------------------------

@@ -1,3 +1,4 @@
+import ctypes
 import os
 import socket
 import subprocess
@@ -19,8 +20,15 @@ def pool(tmp_path):
         yield pool
 
 
-def ask(pool, action, port=0):
-    return pool.call(PROBE, ProbeRequest(action=action, port=port), ProbeReport)
+def ask(pool, action, **more):
+    return pool.call(PROBE, ProbeRequest(action=action, **more), ProbeReport)
+
+
+def has_landlock():
+    return ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), ctypes.c_uint32(1)) >= 2
+
+
+needs_landlock = pytest.mark.skipif(not has_landlock(), reason="this kernel has no Landlock that allows renames")
 
 
 def test_a_child_inherits_no_secret(pool, monkeypatch):
@@ -51,7 +59,38 @@ def test_a_file_that_wants_too_much_memory_is_refused(pool):
 @pytest.mark.skipif(os.geteuid() != 0, reason="user namespaces may be off")
 def test_a_child_has_no_network(pool):
     with socket.create_server(("127.0.0.1", 0)) as server:
-        assert ask(pool, "network", server.getsockname()[1]).facts["network"].startswith("unreachable")
+        assert ask(pool, "network", port=server.getsockname()[1]).facts["network"].startswith("unreachable")
+
+
+@needs_landlock
+@pytest.mark.parametrize("path", ["/etc/passwd", f"/proc/{os.getpid()}/environ", __file__])
+def test_a_child_reads_and_writes_nothing_of_others(pool, path):
+    facts = ask(pool, "files", path=path).facts
+    assert facts["read"] == "Permission denied"
+    assert facts["written"] != "written"
+
+
+def test_a_child_reads_and_writes_in_its_workspace(pool):
+    with pool.workspace() as folder:
+        (folder / "in").write_bytes(b"12")
+        assert ask(pool, "files", path=str(folder / "in")).facts == {"read": "2 bytes", "written": "written"}
+
+
+@needs_landlock
+def test_a_child_reads_what_it_was_allowed_by_name_and_nothing_beside_it(tmp_path):
+    for name in ("allowed", "beside"):
+        (tmp_path / name).write_bytes(b"12")
+    with SandboxPool(tmp_path / "scratch", readable=[tmp_path / "allowed"]) as pool:
+        assert ask(pool, "files", path=str(tmp_path / "allowed")).facts == {"read": "2 bytes", "written": "Permission denied"}
+        assert ask(pool, "files", path=str(tmp_path / "beside")).facts["read"] == "Permission denied"
+
+
+def test_a_module_in_the_scratch_directory_is_not_imported(tmp_path):
+    with SandboxPool(tmp_path) as pool:
+        (scratch,) = tmp_path.glob("run-*")
+        (scratch / "traceback.py").write_text("raise SystemExit")
+        (scratch / "rasterio.py").write_text("raise SystemExit")
+        assert not ask(pool, "libraries").facts["missing drivers"]
 
 
 def test_a_child_dies_with_its_parent_even_when_busy(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 import shapely
 
 from geo_assets.vector import geometry
-from geo_assets.vector.geometry import Headers, Survey, clean, fit, promote_wkb, to_wkb
+from geo_assets.vector.geometry import Headers, Survey, clean, fit, promote_wkb, table_type, to_wkb
 from geo_assets_tests.vector.builders import BOWTIE, SQUARE
 
 
@@ -113,30 +113,64 @@ def test_promoting_bytes_gives_what_promoting_geometries_gives(kind, texts):
 def survey(*texts):
     result = Survey()
     for text in texts:
-        result.add(wkb(text), {})
+        result.add(clean(wkb(text), {}))
     return result
 
 
+def type_of(surveyed):
+    ((kind, tally),) = surveyed.tallies.items()
+    return table_type(kind, tally)
+
+
 def test_points_stay_points_unless_one_is_a_multipoint():
-    assert survey("POINT(1 2)", None).geometry_type == "POINT"
-    assert survey("POINT(1 2)", "MULTIPOINT((1 2))").geometry_type == "MULTIPOINT"
-    assert survey("LINESTRING(0 0,1 1)").geometry_type == "MULTILINESTRING"
+    assert type_of(survey("POINT(1 2)", None)) == "POINT"
+    assert type_of(survey("POINT(1 2)", "MULTIPOINT((1 2))")) == "MULTIPOINT"
+    assert type_of(survey("LINESTRING(0 0,1 1)")) == "MULTILINESTRING"
 
 
 def test_dimensions_that_no_one_table_holds_are_seen():
     assert survey("POINT(1 2)", SQUARE).mixed
-    assert survey("GEOMETRYCOLLECTION(POINT(1 2))").mixed
+    assert survey("GEOMETRYCOLLECTION(POINT(1 2),LINESTRING(0 0,1 1))").mixed
     assert not survey(SQUARE, f"MULTIPOLYGON({SQUARE.removeprefix('POLYGON')})").mixed
     assert survey("POINT(1 2)", "POINT(1 2)", SQUARE).type_counts() == "2 Point, 1 Polygon"
 
 
 def test_only_bytes_that_need_no_work_are_passed_on_as_they_are():
     assert survey(SQUARE, None).wkb_as_is
-    assert not survey(SQUARE, BOWTIE).wkb_as_is
+    assert survey(SQUARE, BOWTIE).changed == [1]
     assert not survey("POINT Z(1 2 3)", "POINT(1 2)").wkb_as_is
-    assert not survey("POINT M(1 2 3)").wkb_as_is
+    assert survey("POINT M(1 2 3)").changed == [0]
 
 
 def test_a_layer_that_was_found_sound_is_not_checked_again():
     assert survey(SQUARE, None).untouched
     assert clean(wkb(BOWTIE), {}, sound=True).repaired == {}
+
+
+def test_a_collection_of_one_kind_is_a_multi_geometry():
+    cleaned = clean(wkb(f"GEOMETRYCOLLECTION({SQUARE}, GEOMETRYCOLLECTION(POLYGON((5 5,6 5,6 6,5 5)), POLYGON EMPTY))"), {})
+    assert cleaned.repaired == {geometry.COLLECTION_OF_ONE_KIND: 1}
+    assert (cleaned.geometries[0].geom_type, cleaned.geometries[0].area) == ("MultiPolygon", 1.5)
+
+
+def test_what_lies_beyond_the_domain_is_rejected_and_its_extent_remembered():
+    cleaned = clean(wkb("POINT(10 50)", "POINT(10 95)", "POINT(500000 6000000)"), {}, domain=(-360, -90, 360, 90))
+    assert cleaned.reasons == {1: geometry.OFF_THE_GLOBE, 2: geometry.OFF_THE_GLOBE}
+    assert cleaned.strays.tolist() == [10, 95, 500000, 6000000]
+
+
+@pytest.mark.parametrize("kind", ["POINT", "LINESTRING", "POLYGON", "MULTIPOINT", "MULTILINESTRING", "MULTIPOLYGON"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
+def test_coordinates_that_are_no_numbers_are_found_in_every_type(kind, bad):
+    ring = [[0, 0], [1, 0], [1, 1], [0, 0]]
+    ring[2] = [bad, 1]
+    shape = {
+        "POINT": lambda: shapely.points(bad, 1),
+        "LINESTRING": lambda: shapely.linestrings(ring),
+        "POLYGON": lambda: shapely.polygons(ring),
+        "MULTIPOINT": lambda: shapely.multipoints(ring),
+        "MULTILINESTRING": lambda: shapely.multilinestrings([shapely.linestrings(ring)]),
+        "MULTIPOLYGON": lambda: shapely.multipolygons([shapely.polygons(ring)]),
+    }[kind]()
+    cleaned = clean(pa.array([shapely.to_wkb(shape), shapely.to_wkb(shapely.Point(1, 2))]), {})
+    assert cleaned.reasons == {0: geometry.NOT_FINITE}

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.vector.load import open_session, stage_table
+from geo_assets.vector.load import StageOptions, open_session, stage_table
 from geo_assets.vector.models import ColumnPlan, LayerPlan, StreamReport
 from geo_assets.vector.names import column_names
 from geo_assets.vector.types import arrow_type, convert, sql_type, wire_schema, wire_type
@@ -290,7 +290,7 @@ def test_only_plain_table_names_are_taken(dsn, table):
 
 def test_a_reader_may_select_once_it_is_said_so(dsn, db):
     plan, batch = simple()
-    stage(dsn, plan, ipc(batch.schema, batch), 2, reader_role="a_reader")
+    stage(dsn, plan, ipc(batch.schema, batch), 2, options=StageOptions(reader_role="a_reader"))
     assert db.value("select has_table_privilege('a_reader', 'vector_staging.a__s1', 'select')")
     assert not db.value("select has_table_privilege('a_reader', 'vector_staging.a__s1', 'insert')")
     db.run("drop table vector_staging.a__s1")

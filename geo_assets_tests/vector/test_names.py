@@ -1,9 +1,14 @@
 import re
 
-from hypothesis import example, given
+import pyarrow as pa
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from geo_assets.vector.models import ColumnPlan
 from geo_assets.vector.names import MAX_IDENTIFIER_BYTES, MAX_TABLE_NAME_BYTES, RESERVED, column_names, table_name, table_names
+from geo_assets.vector.publish import publish
+from geo_assets.vector.types import wire_schema
+from geo_assets_tests.vector.test_load import POINT, ipc, plan_of, stage
 
 _ANY_TEXT = st.text(max_size=90)
 
@@ -79,3 +84,23 @@ def test_the_layers_of_one_source_get_distinct_tables():
     names = table_names("c", "roads", ["A-b", "a b", "other"])
     assert len(set(names)) == 3
     assert names[2] == "c_roads_other"
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(originals=st.lists(_ANY_TEXT, min_size=1, max_size=8), layer=_ANY_TEXT)
+def test_any_names_make_a_legal_table_whose_comments_have_the_originals(dsn, db, originals, layer):
+    names, table = column_names(originals), table_name("", layer)
+    columns = tuple(
+        ColumnPlan(position=i, source_name=original, name=name, arrow_type="int32", sql_type="integer")
+        for i, (original, name) in enumerate(zip(originals, names, strict=True))
+    )
+    plan = plan_of(1).model_copy(update={"columns": columns, "layer": layer})
+    batch = pa.record_batch([*([pa.array([1], pa.int32())] * len(names)), pa.array([POINT])], schema=wire_schema(columns))
+    publish(db.conn, stage(dsn, plan, ipc(batch.schema, batch), 1, table=table, suffix="n"))
+    stored = db.rows(
+        "select attname::text, col_description(attrelid, attnum) from pg_attribute where attrelid = %s::regclass and attnum > 1 order by attnum",
+        f"vector.{table}",
+    )
+    db.run(f"drop table vector.{table}")
+    plain = [original.replace("\0", "").encode("utf-8", "replace").decode() for original in originals]
+    assert [(name, comment or "") for name, comment in stored] == [*zip(names, plain, strict=True), ("geom", "")]

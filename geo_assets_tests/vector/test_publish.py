@@ -76,7 +76,7 @@ def test_a_raised_fence_undoes_everything(staged, db):
     publish(db.conn, staged("fenced", 3))
     seen = []
 
-    def lost(conn):
+    def lost(conn, done):
         seen.append(conn.execute("select count(*) from vector.fenced").fetchone()[0])  # it sees the new table, readers do not yet
         raise GeoAssetsError("LEASE_LOST", "another run took over")
 
@@ -87,7 +87,7 @@ def test_a_raised_fence_undoes_everything(staged, db):
 
 def test_what_the_fence_writes_is_committed_with_the_table(staged, db):
     db.run("create table if not exists public.log (t text)")
-    publish(db.conn, staged("logged"), before_commit=lambda conn: conn.execute("insert into log values ('published')"))
+    publish(db.conn, staged("logged"), before_commit=lambda conn, done: conn.execute("insert into log values ('published')"))
     assert db.rows("select t from public.log") == [("published",)]
 
 

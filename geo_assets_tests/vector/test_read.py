@@ -123,7 +123,7 @@ def test_a_file_of_nothing_says_what_it_lacks(tmp_path, look):
 
 def test_mixed_geometry_is_refused_with_its_counts(tmp_path, look):
     path = write(frame("POINT(1 2)", SQUARE, SQUARE), tmp_path / "a.gpkg")
-    assert "1 Point, 2 Polygon" in refusal(look, path, "VECTOR_MIXED_GEOMETRY")
+    assert "1 Point, 2 Polygon" in refusal(look, path, "VECTOR_MIXED_GEOMETRY", mixed="reject")
 
 
 def test_a_layer_of_nothing_but_rubbish_is_refused_with_its_reasons(tmp_path, look):
@@ -153,8 +153,11 @@ def test_an_unknown_target_is_refused(tmp_path, look):
 
 
 def test_coordinates_beyond_the_globe_are_pointed_out(tmp_path, look):
-    path = write(gpd.GeoDataFrame(geometry=gpd.points_from_xy([500_000], [5_000_000]), crs=4326), tmp_path / "a.gpkg")
-    assert "is its CRS right" in look(path).layers[0].warnings[0]
+    path = write(gpd.GeoDataFrame(geometry=gpd.points_from_xy([500_000, 5], [5_000_000, 50]), crs=4326), tmp_path / "a.gpkg")
+    plan = look(path).layers[0]
+    assert plan.rejected_by_reason == {"beyond longitude and latitude": 1}
+    assert "is its CRS right" in plan.warnings[0]
+    assert plan.bounds == (5, 50, 5, 50)
 
 
 @pytest.mark.parametrize("target", [None, "EPSG:3035"])
@@ -198,8 +201,8 @@ def test_the_account_of_repairs_and_rejects_adds_up(tmp_path, private, look):
 
 
 def test_points_that_the_target_crs_cannot_hold_are_rejected(tmp_path, private, look):
-    path = write(frame("POINT(10 50)", "POINT(10 95)"), tmp_path / "a.gpkg")
-    _, report = send(private(path), look(path, target_crs="EPSG:3857").layers[0])
+    path = write(frame("POINT(10 -50)", "POINT(10 90)"), tmp_path / "a.gpkg")
+    _, report = send(private(path), look(path, target_crs="EPSG:3031").layers[0])
     assert (report.rows, report.rejected) == (1, {"outside the area of the target CRS": 1})
 
 
@@ -212,9 +215,17 @@ def test_heights_are_kept_and_m_values_reported(tmp_path, look):
     assert "M values" in plan.warnings[0]
 
 
-@pytest.mark.parametrize("name", ["curve.gpkg", "curvepolygon.gpkg", "multisurface.gpkg"])
-def test_a_layer_of_curves_is_refused_by_name(look, name):
-    assert "is not supported" in refusal(look, NATURAL_EARTH.parent.parent / name, "VECTOR_ALL_REJECTED")
+@pytest.mark.parametrize(
+    ("name", "kind"), [("curve.gpkg", "MULTILINESTRING"), ("curvepolygon.gpkg", "MULTIPOLYGON"), ("multisurface.gpkg", "MULTIPOLYGON")]
+)
+def test_curves_become_lines_as_gdal_makes_them_and_are_counted(private, look, name, kind):
+    path = NATURAL_EARTH.parent.parent / name
+    plan = look(path).layers[0]
+    assert (plan.geometry_type, plan.linearised, plan.rejected_by_reason) == (kind, plan.feature_count, {})
+    assert "0.06 % of the radius" in plan.warnings[0]
+    file, _ = send(private(path), plan)
+    sent = shapely.from_wkb(pa.ipc.open_stream(file).read_all()["geom"].to_numpy())
+    assert np.allclose(shapely.total_bounds(sent), gpd.read_file(path).total_bounds)
 
 
 def test_large_layers_are_sent_in_bounded_batches(tmp_path, private, look):

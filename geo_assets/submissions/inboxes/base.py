@@ -21,6 +21,9 @@ class Delivery(Protocol):
 
     raw: RawMessage
 
+    def keep(self) -> None:
+        """It is about to be handled: see that nobody else is given it meanwhile."""
+
     def done(self) -> None:
         """It was accepted: take it out of the source."""
 
@@ -54,6 +57,7 @@ def drain(inbox: Inbox, submitter: Submitter, *, limit: int, seconds: float) -> 
     deadline = time.monotonic() + seconds
     for delivery in inbox.receive(limit):
         try:
+            delivery.keep()
             outcome = handle(submitter, delivery.raw)
         except BaseException:
             delivery.release()

@@ -31,6 +31,9 @@ class BlobDelivery:
         self._claimed = claimed
         self.raw = raw
 
+    def keep(self) -> None:
+        """Its claim is young: a batch takes seconds, an abandoned claim is minutes old."""
+
     def done(self) -> None:
         """Keep it in `done/`."""
         self._move(DONE)

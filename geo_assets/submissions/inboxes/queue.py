@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -19,7 +20,8 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.messages import MessageRecord, RawMessage
 from geo_assets.settings import Settings
 
-#: Ten times what the slowest batch has taken; a message is not given out again while it is in hand.
+#: A message is not given out again while it is in hand. A page of them is dequeued at once, and each waits for its turn: what has
+#: waited for half of the time is asked for anew before it is handled.
 _VISIBILITY_SECONDS = 300
 
 #: After a fault that will pass.
@@ -34,7 +36,24 @@ class QueueDelivery:
 
     def __init__(self, queue: Any, poison: Any, message: Any, raw: RawMessage) -> None:
         self._queue, self._poison, self._message = queue, poison, message
+        self._since = time.monotonic()
         self.raw = raw
+
+    def keep(self) -> None:
+        """Renew its visibility if it has waited for long.
+
+        Raises:
+            GeoAssetsError: QUEUE_UNAVAILABLE; also where somebody else was given it already.
+        """
+        from azure.core.exceptions import AzureError
+
+        if time.monotonic() - self._since < _VISIBILITY_SECONDS / 2:
+            return
+        try:
+            self._message = self._queue.update_message(self._message, visibility_timeout=_VISIBILITY_SECONDS)
+        except AzureError as error:
+            raise GeoAssetsError("QUEUE_UNAVAILABLE", f"a message could not be kept in hand: {type(error).__name__}") from error
+        self._since = time.monotonic()
 
     def done(self) -> None:
         """Delete it. One that expired meanwhile comes again, and finds its row."""

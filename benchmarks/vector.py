@@ -1,0 +1,338 @@
+"""Vector to PostGIS, side by side: `geo-assets load`, ogr2ogr, geopandas.to_postgis and the floor, a binary COPY of a ready file.
+
+Here: the data, the commands, the report (`docs/benchmarks/vector.md`). Not here: measuring (`with_server.py`).
+
+    make bench-vector                  # three rounds; about 15 minutes
+    python -m benchmarks.vector --rounds 1 --skip-geopandas
+
+Every competitor ends with the same: a table with a primary key, a geometry of a declared type, a GiST index and ANALYZE.
+A PostgreSQL of its own is started; the rounds are interleaved, so that a noisy neighbour harms all alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import os
+import platform
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.with_server import Run, measure, median
+from geo_assets.local.postgresql import Cluster, ensure_binaries, free_port
+from geo_assets.settings import Settings
+
+REPORT = Path(__file__).parent.parent / "docs" / "benchmarks" / "vector.md"
+ROWS, FEW = 500_000, 50_000
+_CHUNK = 25_000
+
+#: What a GIS server has; the shared 2 cores and a spinning cache have no part in the comparison.
+_SERVER = {
+    "shared_buffers": "512MB",
+    "maintenance_work_mem": "512MB",
+    "max_wal_size": "8GB",
+    "synchronous_commit": "off",
+    "autovacuum": "off",
+}
+
+_GEOPANDAS = """
+import sys, geopandas as gpd, shapely
+from sqlalchemy import create_engine, text
+path, url, table = sys.argv[1:]
+frame = gpd.read_file(path, engine="pyogrio", use_arrow=True)
+bad = ~frame.geometry.is_valid
+frame.loc[bad, "geometry"] = shapely.make_valid(frame.geometry.values[bad], method="structure", keep_collapsed=False)
+frame = frame.to_crs(4326)
+values = frame.geometry.values
+single = shapely.get_type_id(values) == 3
+values[single] = shapely.multipolygons(values[single], indices=range(single.sum()))
+frame = frame.set_geometry(gpd.GeoSeries(values, crs=4326, index=frame.index))
+engine = create_engine(url)
+frame.to_postgis(table, engine, schema="vector", if_exists="replace")
+with engine.begin() as conn:
+    conn.execute(text(f"alter table vector.{table} add column gid bigint generated always as identity primary key"))
+    conn.execute(text(f"analyze vector.{table}"))
+"""
+
+
+def write_polygons(path: Path, rows: int, seed: int = 1) -> None:
+    """Polygons of 20-60 vertices and ten typed columns in EPSG:25832; one in 500 crosses itself."""
+    import pyarrow as pa
+    import pyogrio
+
+    def batches():
+        rng = np.random.default_rng(seed)
+        for first in range(0, rows, _CHUNK):
+            yield _batch(rng, first, min(_CHUNK, rows - first))
+
+    schema = _batch(np.random.default_rng(0), 0, 1).schema
+    reader = pa.RecordBatchReader.from_batches(schema, batches())
+    pyogrio.write_arrow(reader, path, driver="GPKG", layer="parcels", geometry_type="Polygon", geometry_name="geom", crs="EPSG:25832")
+
+
+def _batch(rng, first: int, count: int):
+    import pyarrow as pa
+    import shapely
+
+    sizes = rng.integers(20, 61, count)
+    owner = np.repeat(np.arange(count), sizes)
+    place = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    angle = 2 * np.pi * place / sizes[owner]
+    radius = rng.uniform(20, 60, sizes.sum())
+    centre = np.column_stack([rng.uniform(400_000, 700_000, count), rng.uniform(5_300_000, 6_000_000, count)])[owner]
+    xy = centre + np.column_stack([np.cos(angle), np.sin(angle)]) * radius[:, None]
+    crossed = np.flatnonzero(np.isin(owner, np.arange(0, count, 500)) & (place == 1))
+    xy[[crossed, crossed + 4]] = xy[[crossed + 4, crossed]]
+    closed = np.insert(xy, np.cumsum(sizes), xy[np.cumsum(sizes) - sizes], axis=0)
+    rings = np.insert(owner, np.cumsum(sizes), np.arange(count))
+    geometry = shapely.polygons(shapely.linearrings(closed, indices=rings))
+    ids = np.arange(first, first + count)
+    columns = {
+        "parcel": pa.array(ids, pa.int64()),
+        "municipality": pa.array(ids % 2000, pa.int32()),
+        "kind": pa.array(np.array(["field", "forest", "garden", "road", "ÜBRIGE"])[ids % 5]),
+        "owner": pa.array([f"owner {i * 7919 % 100_003}" for i in ids.tolist()]),
+        "note": pa.array([None if i % 3 else "" for i in ids.tolist()], pa.string()),
+        "area": pa.array(rng.uniform(100, 10_000, count)),
+        "value": pa.array(np.where(ids % 10 == 0, None, rng.uniform(0, 1e6, count)), pa.float64()),
+        "built": pa.array(ids % 2 == 0),
+        "surveyed": pa.array((ids % 20_000).astype("datetime64[D]")),
+        "changed": pa.array((1_500_000_000_000 + ids * 1000).astype("datetime64[ms]")),
+    }
+    return pa.record_batch({**columns, "geom": pa.array(shapely.to_wkb(geometry), pa.binary())})
+
+
+class Database:
+    """A server of the benchmark's own, with the project's schemas."""
+
+    def __init__(self, home: Path) -> None:
+        from geo_assets.database.bootstrap import bootstrap
+        from geo_assets.database.migrate import migrate
+
+        binaries = ensure_binaries(home, print)
+        self.cluster = Cluster(binaries, home / "postgres" / "data", home / "postgres.log", free_port(), secrets.token_hex(8), _SERVER)
+        self.cluster.init()
+        self.cluster.start()
+        self.psql = str(binaries.bin / "psql")
+        password = secrets.token_hex(8)
+        self.env = {
+            **os.environ,
+            "GEO_ASSETS_HOME": str(home),
+            "GEO_ASSETS_PG_PORT": str(self.cluster.port),
+            **{f"GEO_ASSETS_{role}_PASSWORD": password for role in ("MIGRATOR", "PIPELINE", "READER")},
+            "PGPASSWORD": password,
+        }
+        os.environ.update(self.env)
+        settings = Settings()
+        bootstrap(self.cluster.dsn(), settings)
+        migrate(settings)
+        self.libpq = f"host=127.0.0.1 port={self.cluster.port} user=geo_pipeline dbname=geo_assets"
+        self.url = settings.dsn("pipeline")
+        self.postmaster = self.cluster.pid() or 0
+
+    def run(self, statement: str) -> list[str]:
+        """A command that executes SQL."""
+        return [self.psql, "-q", "-v", "ON_ERROR_STOP=1", "-d", self.libpq, "-c", statement]
+
+    def settle(self) -> None:
+        """Between runs: nothing is left to write, and no table is left."""
+        tables = "select format('drop table %I.%I cascade', schemaname, tablename) from pg_tables where schemaname = 'vector'"
+        subprocess.run(
+            [self.psql, "-q", "-d", self.libpq], input=f"{tables} \\gexec\n", text=True, check=True, env=self.env, capture_output=True
+        )
+        subprocess.run([self.psql, "-q", "-d", self.cluster.dsn(), "-c", "checkpoint"], check=True, env=self.env)
+
+
+class Competitors:
+    """The commands of each."""
+
+    def __init__(self, db: Database, home: Path) -> None:
+        self.db = db
+        self.home = home
+        self.script = home / "geopandas_load.py"
+        self.script.write_text(_GEOPANDAS)
+
+    def ours(self, path: Path, *options: str) -> list[list[str]]:
+        """One command."""
+        return [[str(Path(sys.executable).with_name("geo-assets")), "load", str(path), "--table", "vector.ours", *options]]
+
+    def ogr2ogr(self, path: Path, *, index_first: bool) -> list[list[str]]:
+        """By COPY; with GDAL's index, made before the rows come, or with one made after them."""
+        copy = [
+            "ogr2ogr", "-q", "-f", "PostgreSQL", f"PG:{self.db.libpq} active_schema=vector", str(path), "-nln", "ogr", "-lco", "GEOMETRY_NAME=geom",
+            "-lco", "FID=gid", "-nlt", "PROMOTE_TO_MULTI", "-lco", f"SPATIAL_INDEX={'GIST' if index_first else 'NONE'}", "--config", "PG_USE_COPY", "YES",
+        ]  # fmt: skip
+        after = "analyze vector.ogr" if index_first else "create index on vector.ogr using gist (geom); analyze vector.ogr"
+        return [copy, self.db.run(after)]
+
+    def geopandas(self, path: Path) -> list[list[str]]:
+        """Read, repair, transform, Multi, to_postgis."""
+        url = self.db.url.replace("postgresql://", "postgresql+psycopg2://", 1)
+        return [["uv", "run", "--frozen", "--with", "geoalchemy2", "python", str(self.script), str(path), url, "frame"]]
+
+    def floor(self, path: Path) -> list[list[str]]:
+        """What no client can be faster than: COPY of a file that is in PostgreSQL's own format already."""
+        ready = self.home / f"{path.stem}.pgcopy"
+        if not ready.exists():
+            for command in (self.ours(path)[0], self.db.run(f"\\copy vector.ours to '{ready}' (format binary)")):
+                subprocess.run(command, check=True, env=self.db.env, capture_output=True)
+            shape = subprocess.run(
+                [self.db.psql, "-qAt", "-d", self.db.libpq, "-c", "select string_agg(format('%I %s', attname, format_type(atttypid, atttypmod)), ', ' order by attnum) from pg_attribute where attrelid = 'vector.ours'::regclass and attnum > 0"],
+                check=True, env=self.db.env, capture_output=True, text=True,
+            )  # fmt: skip
+            self.shape = shape.stdout.strip()
+        create = f"create table vector.floor ({self.shape})"
+        after = "alter table vector.floor add primary key (gid); create index on vector.floor using gist (geom); analyze vector.floor"
+        return [
+            [
+                self.db.psql,
+                "-q",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-d",
+                self.db.libpq,
+                "-c",
+                create,
+                "-c",
+                f"\\copy vector.floor from '{ready}' (format binary)",
+                "-c",
+                after,
+            ]
+        ]
+
+
+def main() -> None:
+    """Measure and report."""
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--rows", type=int, default=ROWS)
+    arguments.add_argument("--skip-geopandas", action="store_true")
+    arguments.add_argument("--only", nargs="*", help="names of competitors")
+    arguments.add_argument("--work", type=Path, help="a folder for the data, kept")
+    chosen = arguments.parse_args()
+    if shutil.which("ogr2ogr") is None:
+        install_gdal()
+    home = Path(tempfile.mkdtemp(prefix="geo_bench_"))
+    home.chmod(0o755)
+    db = Database(home)
+    try:
+        results = rounds(db, home, chosen)
+    finally:
+        db.cluster.stop("immediate")
+        shutil.rmtree(home, ignore_errors=True)
+    text = report(results, chosen)
+    print(text)
+    if not chosen.only and not chosen.skip_geopandas:
+        REPORT.parent.mkdir(parents=True, exist_ok=True)
+        REPORT.write_text(text, encoding="utf-8")
+
+
+def install_gdal() -> None:
+    """Debian's ogr2ogr, which is the one that people have."""
+    if os.geteuid() != 0:
+        sys.exit("ogr2ogr is not installed: sudo apt-get install gdal-bin")
+    subprocess.run(["apt-get", "install", "-y", "--no-install-recommends", "gdal-bin"], check=True, capture_output=True)
+
+
+def rounds(db: Database, home: Path, chosen: argparse.Namespace) -> dict[str, list[Run]]:
+    """All competitors, round after round."""
+    work = chosen.work or home
+    work.mkdir(parents=True, exist_ok=True)
+    large, small = work / f"polygons_{chosen.rows}.gpkg", work / f"polygons_{chosen.rows // 10}.gpkg"
+    for path, count in ((large, chosen.rows), (small, chosen.rows // 10)):
+        if not path.exists():
+            write_polygons(path, count)
+    competitors = Competitors(db, home)
+    commands = {
+        "COPY floor": lambda: competitors.floor(large),
+        "ours": lambda: competitors.ours(large, "--trust-geometry"),
+        "ogr2ogr": lambda: competitors.ogr2ogr(large, index_first=True),
+        "ogr2ogr, index after": lambda: competitors.ogr2ogr(large, index_first=False),
+        "ours, checked": lambda: competitors.ours(large),
+        "ours, checked and transformed": lambda: competitors.ours(large, "--target-crs", "EPSG:4326"),
+        "geopandas, checked and transformed": lambda: competitors.geopandas(large),
+        "ours, a tenth": lambda: competitors.ours(small, "--trust-geometry"),
+        "ours, checked and transformed, a tenth": lambda: competitors.ours(small, "--target-crs", "EPSG:4326"),
+    }
+    if chosen.skip_geopandas:
+        commands = {name: make for name, make in commands.items() if not name.startswith("geopandas")}
+    if chosen.only:
+        commands = {name: make for name, make in commands.items() if name in chosen.only}
+    if "geopandas, checked and transformed" in commands:  # the packages are fetched before the clock runs
+        subprocess.run(["uv", "run", "--frozen", "--with", "geoalchemy2", "python", "-c", ""], check=True, capture_output=True)
+    results: dict[str, list[Run]] = {name: [] for name in commands}
+    for _ in range(chosen.rounds):
+        for name, make in commands.items():
+            made = make()
+            db.settle()
+            results[name].append(measure(made, db.env, db.postmaster))
+            print(f"{name:<42}{results[name][-1]}", file=sys.stderr, flush=True)
+    return results
+
+
+def report(results: dict[str, list[Run]], chosen: argparse.Namespace) -> str:
+    """Medians, ratios and the budget, as Markdown."""
+    medians = {name: median(runs) for name, runs in results.items()}
+    lines = [
+        "# Vector: load into PostGIS, side by side",
+        "",
+        f"{chosen.rows:,} polygons of 20-60 vertices with ten typed columns in a GeoPackage, to a table with primary key, GiST index and ANALYZE.",
+        f"Medians of {chosen.rounds} interleaved rounds; {_machine()}. `make bench-vector` makes this page.",
+        "",
+        "| | wall s | client CPU s | server CPU s | CPU s | peak MB | wall min-max |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, m in medians.items():
+        walls = [run.wall for run in results[name]]
+        lines.append(
+            f"| {name} | {m.wall:.1f} | {m.client_cpu:.1f} | {m.server_cpu:.1f} | {m.cpu:.1f} | {m.peak_mb:,.0f} | {min(walls):.1f}-{max(walls):.1f} |"
+        )
+    lines += ["", "| budget | measured | holds |", "|---|---|---|"]
+    lines += [f"| {what} | {value:.2f} | {'yes' if holds else '**no**'} |" for what, value, holds in _budget(medians)]
+    lines += [
+        "",
+        "`ours` trusts the geometry, as ogr2ogr does (`--trust-geometry`); `checked` looks for invalid geometry and repairs it, the default.",
+        "`ogr2ogr` is one command, as people run it, with COPY and its own GiST index; `index after` is the same in two steps by hand. geopandas repairs, transforms and makes Multi geometry as we do.",
+        "Peak memory is the sum over all processes of a command, shared pages counted for each.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _machine() -> str:
+    versions = subprocess.run(["ogr2ogr", "--version"], capture_output=True, text=True, check=False).stdout.split(",")[0]
+    return f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, ogr2ogr of {versions}, {dt.datetime.now(dt.UTC):%Y-%m-%d}"
+
+
+def _budget(medians: dict[str, Run]) -> list[tuple[str, float, bool]]:
+    found = []
+
+    def ratio(what: str, value: float, *, least: float | None = None, most: float | None = None) -> None:
+        found.append((what, value, (least is None or value >= least) and (most is None or value <= most)))
+
+    mine = medians.get("ours")
+    for name, wall, cpu in (("ogr2ogr", 1.4, 1.7), ("ogr2ogr, index after", None, None)):
+        if mine and name in medians:
+            aim = (f": at least {wall}", f": at least {cpu}") if wall else (" (no budget)", " (no budget)")
+            ratio(f"wall, {name} / ours{aim[0]}", medians[name].wall / mine.wall, least=wall)
+            ratio(f"CPU, {name} / ours{aim[1]}", medians[name].cpu / mine.cpu, least=cpu)
+    ours, frame = medians.get("ours, checked and transformed"), medians.get("geopandas, checked and transformed")
+    if ours and frame:
+        ratio("wall, geopandas / ours: at least 3", frame.wall / ours.wall, least=3)
+        ratio("memory, ours / geopandas: at most 0.1", ours.peak_mb / frame.peak_mb, most=0.1)
+    for name in ("ours", "ours, checked and transformed"):
+        if name in medians and f"{name}, a tenth" in medians:
+            ratio(
+                f"memory, all rows / a tenth ({name}): at most 1.3", medians[name].peak_mb / medians[f"{name}, a tenth"].peak_mb, most=1.3
+            )
+    return found
+
+
+if __name__ == "__main__":
+    main()

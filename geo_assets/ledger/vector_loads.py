@@ -1,0 +1,103 @@
+"""The record of loads into published tables: written in the transaction that publishes, so that it is there exactly if the table is.
+
+Here: statements on `geo.vector_loads`. Not here: loading (`vector/`), who calls when (`stages/vector_load.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+
+from geo_assets.errors import GeoAssetsError
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One load; all counts are features. PostgreSQL checks that they add up."""
+
+    table: str  # schema.name
+    source: str
+    layer: str
+    mode: str
+    submitted_at: datetime
+    features: int
+    loaded: int
+    rejected: int = 0
+    filtered: int = 0
+    repaired: int = 0
+    load_key: str | None = None
+
+
+def now(conn: psycopg.Connection[Any]) -> datetime:
+    """The database's clock: the one that all submissions share."""
+    row = conn.execute("select clock_timestamp()").fetchone()
+    assert row is not None  # noqa: S101 - a select without from has one row
+    return next(iter(row.values())) if isinstance(row, dict) else row[0]  # type: ignore[no-any-return]
+
+
+def requested_at(conn: psycopg.Connection[Any], run_id: str) -> datetime:
+    """When the attempt that a run works on was asked for."""
+    row = conn.execute("select requested_at from geo.attempts where run_id = %s", (run_id,)).fetchone()
+    if row is None:
+        return now(conn)
+    return row["requested_at"] if isinstance(row, dict) else row[0]  # type: ignore[no-any-return]
+
+
+def record(conn: psycopg.Connection[Any], load: Load, *, rows: int, drift: tuple[str, ...] = ()) -> None:
+    """Write a load down, inside its transaction and under its table's lock.
+
+    Raises:
+        GeoAssetsError: SUPERSEDED, one that was submitted later has replaced the table; ALREADY_LOADED, this was appended before.
+    """
+    if load.mode in {"replace", "rollback"}:
+        later = conn.execute(
+            "select source from geo.vector_loads where table_name = %s and mode in ('replace', 'rollback') and submitted_at > %s"
+            " order by load_id desc limit 1",
+            (load.table, load.submitted_at),
+        ).fetchone()
+        if later is not None:
+            source = later["source"] if isinstance(later, dict) else later[0]
+            raise GeoAssetsError("SUPERSEDED", f"{load.table} holds {source}, which was submitted later than {load.source}")
+        conn.execute("update geo.vector_loads set load_key = null where table_name = %s and load_key is not null", (load.table,))
+    written = conn.execute(
+        "insert into geo.vector_loads (table_name, source, layer, mode, load_key, submitted_at, features, loaded, rejected, filtered, repaired,"
+        " table_rows, drift) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) on conflict do nothing",
+        (
+            load.table, load.source, load.layer, load.mode, load.load_key, load.submitted_at, load.features, load.loaded, load.rejected,
+            load.filtered, load.repaired, rows, list(drift),
+        ),
+    ).rowcount  # fmt: skip
+    if not written:
+        raise GeoAssetsError("ALREADY_LOADED", f"{load.source} was appended to {load.table} before")
+
+
+def account(conn: psycopg.Connection[Any], table: str) -> dict[str, int] | None:
+    """The account of the newest load of a table."""
+    names = ("features", "loaded", "rejected", "filtered", "table_rows")
+    row = conn.execute(
+        "select features, loaded, rejected, filtered, table_rows from geo.vector_loads where table_name = %s order by load_id desc limit 1",
+        (table,),
+    ).fetchone()
+    if row is None:
+        return None
+    return dict(row) if isinstance(row, dict) else dict(zip(names, row, strict=True))
+
+
+def claim_name(conn: psycopg.Connection[Any], table: str, source: str) -> str | None:
+    """Keep a table's name from the pipeline's sources; returns the source of the pipeline that has it already.
+
+    Args:
+        conn: in autocommit.
+        table: its name in the schema of published tables.
+        source: the file that it was loaded from.
+    """
+    conn.execute(
+        "insert into geo.table_names (table_name, account, container, path, layer, collection) values (%s, '', '', %s, '', '') on conflict do nothing",
+        (table, f"{table} < {source}"),
+    )
+    row = conn.execute("select account, container, path from geo.table_names where table_name = %s", (table,)).fetchone()
+    values = tuple(row.values()) if isinstance(row, dict) else tuple(row or ())
+    return "/".join(map(str, values)) if values and values[0] else None

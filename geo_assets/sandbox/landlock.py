@@ -1,0 +1,89 @@
+"""A wall around the files and the network of a process: Linux's Landlock, through its three system calls.
+
+Here: what a sandboxed child may still open, and the calls that make it so. Not here: the other limits (`child.py`).
+Source: https://docs.kernel.org/userspace-api/landlock.html (since Linux 5.13; renames between directories since 5.19, TCP since 6.7)
+
+It holds for whatever library reads or writes, also for a file format that follows names into other files, and cannot be taken back.
+Where the kernel has no Landlock, or one that cannot allow renames, nothing is done: the other walls stand.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
+_VERSION_FLAG = 1
+_PATH_BENEATH = 1
+
+# Rights on files and directories, in the order of the kernel's bits.
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+_ALL_OF_VERSION_2 = (1 << 14) - 1  # up to REFER, which allows renames between directories
+_TRUNCATE = 1 << 14
+_ALL_TCP = 0b11  # bind, connect
+
+_READ = _EXECUTE | _READ_FILE | _READ_DIR
+_RIGHTS_ON_A_FILE = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE
+
+#: Programs, libraries and their data; what the C library and OpenMP ask of the machine. Not all of /proc: the environment
+#: of the parent, with its credentials, is there.
+_SYSTEM = (
+    "/usr",
+    "/lib",
+    "/lib64",
+    "/etc/ld.so.cache",
+    "/etc/localtime",
+    "/proc/self",
+    "/proc/cpuinfo",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/sys/devices/system/cpu",
+    "/dev/zero",
+    "/dev/random",
+    "/dev/urandom",
+)
+_PACKAGE = Path(__file__).parents[1]
+
+
+def enclose(writable: Path, readable: Iterable[Path] = ()) -> bool:
+    """Leave this thread, and those that it starts, the files below `writable`, and to read those of `readable` and of Python.
+
+    Returns:
+        Whether the wall stands.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    version = libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_VERSION_FLAG))
+    if version < 2:
+        return False
+    rights = _ALL_OF_VERSION_2 | (_TRUNCATE if version >= 3 else 0)
+    attributes = struct.pack("=QQ", rights, _ALL_TCP) if version >= 4 else struct.pack("=Q", rights)
+    ruleset = libc.syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), ctypes.c_uint32(0))
+    if ruleset < 0:
+        return False
+    try:
+        for path in (*map(Path, (*_SYSTEM, sys.prefix, sys.base_prefix)), _PACKAGE, *readable):
+            _allow(libc, ruleset, path, _READ)
+        _allow(libc, ruleset, Path(os.devnull), _READ_FILE | _WRITE_FILE)
+        _allow(libc, ruleset, writable, rights)
+        return bool(libc.syscall(_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(0)) == 0)
+    finally:
+        os.close(ruleset)
+
+
+def _allow(libc: ctypes.CDLL, ruleset: int, path: Path, rights: int) -> None:
+    """Nothing where there is no such path: not every machine has every one."""
+    try:
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        if not path.is_dir():
+            rights &= _RIGHTS_ON_A_FILE
+        rule = struct.pack("=Qi", rights, descriptor)
+        libc.syscall(_ADD_RULE, ctypes.c_int(ruleset), ctypes.c_int(_PATH_BENEATH), rule, ctypes.c_uint32(0))
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,218 @@
+"""One vector source becomes published tables: what the pipeline's stage and `geo-assets load` share.
+
+Here: inspect and stage through the sandbox, publish under a fence, the record of the load. Not here: where a source comes
+from and what its tables are called (`vectors.py`, `commands/vector.py`), the engine (`vector/`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Literal
+
+import psycopg
+from psycopg import sql
+
+from geo_assets.database.connections import connect
+from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger.vector_loads import Load, now, record
+from geo_assets.sandbox.pool import SandboxPool
+from geo_assets.settings import Settings
+from geo_assets.vector.load import StagedTable, StageOptions, open_session, stage_table
+from geo_assets.vector.merge import Mode, merge
+from geo_assets.vector.models import InspectReport, InspectRequest, LayerPlan, StreamReport, StreamRequest
+from geo_assets.vector.publish import PublishedTable, discard, publish, rollback
+from geo_assets.vector.where import find_column
+
+#: Each is a table of its own; an archive with more is a collection, and should be loaded as files.
+MAX_LAYERS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """What happens to the table that is there."""
+
+    mode: Mode = "replace"
+    key: tuple[str, ...] = ()  # columns of the source, for upsert
+    schema_drift: Literal["allow", "refuse"] = "refuse"
+    keep_versions: int = 0
+    stage: StageOptions = field(default_factory=StageOptions)
+    accept_superseded: bool = False  # a later load has replaced the table already: as if this one had come first, and all is well
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a load comes from."""
+
+    source: str  # for people and the record
+    suffix: str  # of its staged tables: 1-10 of a-z and 0-9, no other attempt's
+    submitted_at: datetime
+    load_key: str | None = None
+    fence: Callable[[psycopg.Connection[Any]], None] | None = None  # called in each publishing transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What became of one layer."""
+
+    plan: LayerPlan
+    staged: StagedTable
+    published: PublishedTable
+
+    def entry(self) -> dict[str, Any]:
+        """The account of the table, for people and programs. Counts are features; `rows` is what the table holds now."""
+        report, published = self.staged.report, self.published
+        entry: dict[str, Any] = {
+            "table": published.table,
+            "rows": published.rows,
+            "features": self.staged.features,
+            "loaded": self.staged.rows,
+            "filtered": report.filtered,
+            "rejected": report.rejected,
+            "repaired": report.repaired,
+        }
+        extra = {
+            "layer": self.plan.label,
+            "geometry_type": self.plan.geometry_type,
+            "updated": published.updated,
+            "drift": list(published.drift),
+            "version": published.version,
+        }
+        return entry | {key: value for key, value in extra.items() if value}
+
+
+def load_source(
+    settings: Settings,
+    sandbox: SandboxPool,
+    request: InspectRequest,
+    origin: Origin,
+    options: LoadOptions,
+    names_of: Callable[[Sequence[LayerPlan]], list[str]],
+    inspected: Callable[[], InspectReport] | None = None,
+) -> tuple[InspectReport, list[Loaded]]:
+    """Load a source; none of its tables is published before all are staged, and nothing staged is left.
+
+    Args:
+        settings: the database.
+        sandbox: opens the source.
+        request: the source and what is wanted of it.
+        origin: who asks.
+        options: what happens to tables that are there.
+        names_of: names the tables of the layers, in their order.
+        inspected: waits for what `inspect_source` says of the request, where somebody has asked already.
+
+    Raises:
+        GeoAssetsError: what the engine raises.
+    """
+    report = inspected() if inspected is not None else inspect_source(sandbox, request)
+    if len(report.layers) > MAX_LAYERS:
+        raise GeoAssetsError("TOO_LARGE", f"{origin.source} holds {len(report.layers):,} layers; {MAX_LAYERS} are allowed")
+    keys = [_key_columns(options, plan) for plan in report.layers]
+    names = names_of(report.layers)
+    with ExitStack() as undo:
+        staged = []
+        with open_session(settings.dsn("pipeline")) as session:
+            for plan, name in zip(report.layers, names, strict=True):
+                with sandbox.stream("geo_assets.vector.read:stream", StreamRequest(source=request.source, plan=plan)) as stream:
+                    staged.append(
+                        stage_table(
+                            session,
+                            plan,
+                            name,
+                            stream.file,
+                            lambda stream=stream: StreamReport.model_validate(stream.report()),  # type: ignore[misc]
+                            staging_suffix=origin.suffix,
+                            source=origin.source,
+                            options=replace(options.stage, reader_role=settings.reader_user),
+                        )
+                    )
+                undo.callback(_discard, settings, staged[-1])
+        loaded = [
+            Loaded(plan, table, _publish(settings, origin, options, plan, table, key))
+            for plan, table, key in zip(report.layers, staged, keys, strict=True)
+        ]
+    return report, loaded
+
+
+def inspect_source(sandbox: SandboxPool, request: InspectRequest) -> InspectReport:
+    """Look at a source before it is loaded; what the load will count anyhow is not counted twice.
+
+    Raises:
+        GeoAssetsError: what the engine raises.
+    """
+    return sandbox.call("geo_assets.vector.read:inspect", request.model_copy(update={"thorough": False}), InspectReport)
+
+
+def _key_columns(options: LoadOptions, plan: LayerPlan) -> tuple[str, ...]:
+    """The key as the table calls its columns."""
+    sources = [column.source_name for column in plan.columns]
+    return tuple(plan.columns[find_column(name, sources, "the key", plan.label or "the source")].name for name in options.key)
+
+
+def _publish(
+    settings: Settings, origin: Origin, options: LoadOptions, plan: LayerPlan, staged: StagedTable, key: tuple[str, ...]
+) -> PublishedTable:
+    report = staged.report
+    load = Load(
+        table=f"vector.{staged.table}",
+        source=origin.source,
+        layer=plan.label or "",
+        mode=options.mode,
+        submitted_at=origin.submitted_at,
+        features=staged.features,
+        loaded=staged.rows,
+        rejected=sum(report.rejected.values()),
+        filtered=report.filtered,
+        repaired=sum(report.repaired.values()),
+        load_key=f"{origin.load_key}/{plan.label or ''}" if origin.load_key else None,
+    )
+
+    def before_commit(conn: psycopg.Connection[Any], done: PublishedTable) -> None:
+        if origin.fence is not None:
+            origin.fence(conn)
+        record(conn, load, rows=done.rows, drift=done.drift)
+
+    with connect(settings) as conn:
+        try:
+            if options.mode == "replace":
+                return publish(
+                    conn, staged, before_commit=before_commit, keep_versions=options.keep_versions, schema_drift=options.schema_drift
+                )
+            return merge(conn, staged, options.mode, key=key, before_commit=before_commit, schema_drift=options.schema_drift)
+        except GeoAssetsError as error:
+            if error.code == "ALREADY_LOADED":
+                return _as_it_is(conn, staged)
+            if error.code == "SUPERSEDED" and options.accept_superseded:
+                return replace(_as_it_is(conn, staged), superseded=error.message)
+            raise
+
+
+def _as_it_is(conn: psycopg.Connection[Any], staged: StagedTable) -> PublishedTable:
+    """The table as another load has left it, or as an attempt of this one did that fell after its commit."""
+    row = conn.execute(sql.SQL("select count(*) from {}").format(sql.Identifier("vector", staged.table))).fetchone()
+    return PublishedTable(f"vector.{staged.table}", row[0] if row else 0, staged.srid, staged.geometry_type, staged.has_z)
+
+
+def _discard(settings: Settings, staged: StagedTable) -> None:
+    """Drop what was staged and not published; nothing happens where it was."""
+    with connect(settings) as conn:
+        discard(conn, staged)
+
+
+def roll_back(settings: Settings, table: str) -> PublishedTable:
+    """Call the newest kept version of `vector.<table>` back.
+
+    Raises:
+        GeoAssetsError: NO_VERSION; what `publish` raises.
+    """
+    with connect(settings) as conn:
+        with conn.transaction():
+            asked = now(conn)
+
+        def before_commit(conn: psycopg.Connection[Any], done: PublishedTable) -> None:
+            load = Load(done.table, "an earlier version", "", "rollback", asked, features=done.rows, loaded=done.rows)
+            record(conn, load, rows=done.rows, drift=done.drift)
+
+        return rollback(conn, table, before_commit=before_commit)

@@ -1,0 +1,126 @@
+"""What is taken of a layer: columns, condition, box, policies, applied to each batch in the same way on every pass.
+
+Here: `Sieve`, made once a layer and pass. Not here: the grammar (`where.py`), what is done to a geometry (`geometry.py`).
+
+The order is fixed, so that each feature has one fate: what does not meet the condition is filtered; of the rest, what
+cannot be kept is rejected; of the rest, what does not touch the box is filtered.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.vector import geometry
+from geo_assets.vector.crs import box_in, domain_of, parse_code
+from geo_assets.vector.layers import Batch
+from geo_assets.vector.models import LayerOptions
+from geo_assets.vector.types import convert
+from geo_assets.vector.where import columns_of, evaluate, find_column, parse
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyproj import CRS
+
+
+@dataclass(slots=True)
+class Sifted:
+    """What is left of a batch, and how many features the condition left out of it."""
+
+    batch: Batch
+    filtered: int
+
+
+class Sieve:
+    """The filters of one layer. Made for a pass, with the layer's columns and CRS."""
+
+    def __init__(self, options: LayerOptions, names: list[str], wire: Callable[[int], str], crs: CRS | None, title: str) -> None:
+        """`wire` gives the wire type of a column by its position; asked only for what a condition names.
+
+        Raises:
+            GeoAssetsError: INVALID_FILTER; UNKNOWN_COLUMN.
+        """
+        self._options = options
+        self._condition = parse(options.where) if options.where else None
+        wanted = columns_of(self._condition) if self._condition else set()
+        self._positions = {name: find_column(name, names, "the where condition", title) for name in wanted}
+        self._wires = {position: wire(position) for position in self._positions.values()}
+        self._domain = domain_of(crs) if crs else None
+        self._box = None
+        if options.bbox is not None and crs is not None:
+            import shapely
+
+            self._box = box_in(crs, options.bbox, parse_code(options.bbox_crs), title)
+            shapely.prepare(self._box)
+        self._title = title
+
+    @property
+    def positions(self) -> set[int]:
+        """The columns that the condition looks at."""
+        return set(self._positions.values())
+
+    def sift(self, batch: Batch) -> Sifted:
+        """The features that meet the condition."""
+        if self._condition is None:
+            return Sifted(batch, 0)
+        import pyarrow.compute as pc
+
+        mask = pc.fill_null(evaluate(self._condition, lambda name: self._column(batch, name)), fill_value=False)
+        chosen = mask.to_numpy(zero_copy_only=False)
+        left_out = int(len(chosen) - chosen.sum())
+        return Sifted(batch.keep(chosen) if left_out else batch, left_out)
+
+    def _column(self, batch: Batch, name: str) -> tuple[pa.Array, str]:
+        import pyarrow as pa
+
+        position = self._positions[name]
+        wire = self._wires[position]
+        try:
+            return convert(batch.columns[position], wire, Counter()), wire
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise GeoAssetsError("INVALID_FILTER", f"column {name!r} of {self._title} cannot be compared: {str(error)[:200]}") from error
+
+    def clean(self, batch: Batch, *, sound: bool = False, unchecked: bool = False) -> geometry.Cleaned:
+        """The geometries that are left, each with a fate.
+
+        Args:
+            batch: what `sift` left.
+            sound: an earlier pass found nothing to repair or reject.
+            unchecked: whether they are valid is looked at later.
+        """
+        import shapely
+
+        options = self._options
+        cleaned = geometry.clean(batch.wkb, batch.faults, sound=sound, trust=unchecked or options.trust_geometry, domain=self._domain)
+        if options.mixed == "split":
+            cleaned.reject(np.flatnonzero(cleaned.codes == geometry.COLLECTION), geometry.COLLECTION_OF_SEVERAL_KINDS)
+        nulls = np.flatnonzero(cleaned.headers.codes == 0)
+        nulls = nulls[[row not in cleaned.reasons for row in nulls.tolist()]] if cleaned.reasons else nulls
+        if options.null_geometry == "reject" and len(nulls):
+            cleaned.reject(nulls, geometry.NULL)
+        if self._box is not None:
+            apart = ~shapely.intersects(self._box, cleaned.geometries)
+            apart[list(cleaned.reasons)] = False
+            cleaned.leave_out(np.flatnonzero(apart))
+        return cleaned
+
+    @property
+    def reads_geometry(self) -> bool:
+        """Whether bytes that need no other work must be parsed for the sieve's sake."""
+        return self._box is not None or self._options.null_geometry == "reject"
+
+
+def chosen_columns(options: LayerOptions, names: list[str], unused: set[int], title: str) -> list[int]:
+    """Positions of the columns that are wanted, in the order in which they are named.
+
+    Raises:
+        GeoAssetsError: UNKNOWN_COLUMN.
+    """
+    if options.columns is None:
+        return [i for i in range(len(names)) if i not in unused]
+    return list(dict.fromkeys(find_column(name, names, "the list of columns", title) for name in options.columns))

@@ -1,0 +1,513 @@
+"""Hostile files, each with its documented outcome: refused in one sentence or loaded harmlessly, in bounded time and memory, nothing left.
+
+Every file is made here. They go through the same sandboxed children as an upload; what a child may use is small, so that
+a file that wants more is found out. docs/vector.md has the table of outcomes.
+"""
+
+import io
+import json
+import sqlite3
+import struct
+import time
+import zipfile
+import zlib
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import shapely
+
+from geo_assets.errors import ErrorClass, GeoAssetsError
+from geo_assets.sandbox.pool import SandboxPool
+from geo_assets.vector.load import stage_table
+from geo_assets.vector.models import InspectReport, InspectRequest, StreamReport, StreamRequest
+from geo_assets.vector.names import table_names
+from geo_assets.vector.publish import publish
+from geo_assets_tests.vector.builders import SQUARE, frame, points, shapefile_parts, write, zipped
+
+SECRET = "root:x:0:0"
+VRT = "<OGRVRTDataSource><OGRVRTLayer name='passwd'><SrcDataSource>CSV:/etc/passwd</SrcDataSource></OGRVRTLayer></OGRVRTDataSource>"
+FEATURE = '{"type":"Feature","properties":{"a":1},"geometry":{"type":"Point","coordinates":[1,2]}}'
+
+FILES = {}
+
+
+def hostile(name, *codes):
+    """A builder of `name`; its outcome is one of the codes, or `loaded`."""
+
+    def register(build):
+        FILES[f"{build.__name__}: {name}"] = (name, build, codes)
+        return build
+
+    return register
+
+
+def text(name, body, *codes):
+    """A hostile file that is its text or bytes."""
+    data = body.encode() if isinstance(body, str) else body
+    FILES[f"{len(FILES)}: {name}"] = (name, lambda path: path.write_bytes(data), codes)
+
+
+# -- other files, through formats that name them -----------------------------------------------------------------------
+for ending in ("geojson", "json", "kml", "csv", "gpkg", "shp", "fgb", "parquet"):
+    text(f"vrt.{ending}", VRT, "VECTOR_UNSUPPORTED", "UNREADABLE")
+text("comment.geojson", f"<!-- x -->{VRT}", "VECTOR_UNSUPPORTED")
+text("inside.geojson", '{"type":"FeatureCollection","x":"' + VRT + '","features":[]}', "VECTOR_UNSUPPORTED")
+text("pipeline.json", '{"type":"gdal_streamed_alg","command_line":"gdal vector pipeline ! read /etc/passwd"}', "VECTOR_UNSUPPORTED")
+text("link.geojson", '{"type":"Topology","objects":{}}', "VECTOR_UNSUPPORTED", "UNREADABLE")
+text("esri.json", '{"geometryType":"esriGeometryPoint","features":[]}', "VECTOR_UNSUPPORTED", "UNREADABLE")
+text("service.json", '{"type":"FeatureCollection","features":[],"links":[{"href":"http://169.254.169.254/"}]}', "VECTOR_NO_LAYERS")
+text("wfs.gml", '<wfs:FeatureCollection xmlns:wfs="http://www.opengis.net/wfs"/>', "VECTOR_UNSUPPORTED")
+text(
+    "xxe.gml",
+    '<!DOCTYPE g [<!ENTITY x SYSTEM "file:///etc/passwd">]><gml:FeatureCollection>&x;</gml:FeatureCollection>',
+    "VECTOR_UNSUPPORTED",
+)
+text(
+    "xxe.kml",
+    '<?xml version="1.0"?><!DOCTYPE kml [<!ENTITY x SYSTEM "file:///etc/passwd">]><kml><Document><name>&x;</name></Document></kml>',
+    "VECTOR_UNSUPPORTED",
+)
+text(
+    "laughs.kml",
+    '<?xml version="1.0"?><!DOCTYPE kml [<!ENTITY a "aaaaaaaaaa">'
+    + "".join(f'<!ENTITY {chr(98 + i)} "{("&" + chr(97 + i) + ";") * 10}">' for i in range(9))
+    + "]><kml><Document><name>&j;</name></Document></kml>",
+    "VECTOR_UNSUPPORTED",
+)
+text(
+    "late.kml",
+    '<kml xmlns="http://www.opengis.net/kml/2.2"><Document>\n<!DOCTYPE x [<!ENTITY y "z">]>&y;</Document></kml>',
+    "UNREADABLE",
+    "VECTOR_NO_LAYERS",
+)
+text(
+    "network.kml",
+    '<kml xmlns="http://www.opengis.net/kml/2.2"><Document><NetworkLink><Link><href>file:///etc/passwd</href></Link></NetworkLink></Document></kml>',
+    "VECTOR_NO_LAYERS",
+    "UNREADABLE",
+)
+text("drawing.dxf", "0\nSECTION\n2\nENTITIES\n0\nENDSEC\n0\nEOF\n", "VECTOR_UNSUPPORTED")
+
+# -- what is not what it says ------------------------------------------------------------------------------------------
+text("empty.gpkg", b"", "UNREADABLE")
+text("zeros.shp", bytes(4096), "UNREADABLE")
+text("header.gpkg", b"SQLite format 3\0" + bytes(84), "UNREADABLE")
+text("header.fgb", b"fgb\x03fgb\x00" + b"\xff" * 64, "UNREADABLE", "VECTOR_NO_LAYERS")
+text("footer.parquet", b"PAR1" + bytes(100) + struct.pack("<I", 2**31 - 1) + b"PAR1", "UNREADABLE")
+text("zip.gpkg", b"PK\x05\x06" + bytes(18), "VECTOR_UNSUPPORTED", "UNREADABLE")
+text(
+    "deep.geojson",
+    '{"type":"FeatureCollection","features":[' + '{"a":' * 100_000 + "1" + "}" * 100_000 + "]}",
+    "UNREADABLE",
+    "VECTOR_UNSUPPORTED",
+    "VECTOR_NO_LAYERS",
+    "VECTOR_NO_GEOMETRY",
+)
+text(
+    "nested.geojson",
+    '{"type":"Feature","properties":{},"geometry":{"type":"GeometryCollection","geometries":[' * 500,
+    "UNREADABLE",
+    "VECTOR_UNSUPPORTED",
+)
+text(
+    "coordinates.geojson",
+    f'{{"type":"FeatureCollection","features":[{FEATURE.replace("[1,2]", "[" * 5000 + "1" + "]" * 5000)}]}}',
+    "UNREADABLE",
+    "VECTOR_NO_GEOMETRY",
+    "VECTOR_UNSUPPORTED",
+    "VECTOR_ALL_REJECTED",
+    "VECTOR_NO_LAYERS",
+)
+text(
+    "infinite.geojson",
+    f'{{"type":"FeatureCollection","features":[{FEATURE.replace("[1,2]", "[1e999,2]")}]}}',
+    "VECTOR_ALL_REJECTED",
+    "UNREADABLE",
+    "VECTOR_NO_GEOMETRY",
+)
+text("half.geojson", '{"type":"FeatureCollection","features":[' + FEATURE + ",", "UNREADABLE")
+text(
+    "nul.geojson",
+    f'{{"type":"FeatureCollection","features":[{FEATURE.replace("1}", chr(34) + chr(92) + "u0000x" + chr(34) + "}")}]}}',
+    "loaded",
+)
+text("nul.csv", b"lon,lat,t\n1,2,a\0b\n", "UNREADABLE", "loaded", "VECTOR_UNSUPPORTED")
+text("ragged.csv", "lon,lat,a\n1,2,3\n1,2\n1,2,3,4\n", "UNREADABLE")
+text(
+    "wide.csv",
+    "lon,lat," + ",".join(f"c{i}" for i in range(3000)) + "\n1,2" + ",x" * 3000 + "\n",
+    "VECTOR_UNSUPPORTED_TYPE",
+    "INTERNAL",
+    "TOO_LARGE",
+)
+text("formula.csv", "lon,lat,\"=cmd|' /C calc'!A0\"\n1,2,=1+1\n", "loaded")
+text("quote.csv", 'lon,lat,a\n1,2,"unclosed\n' + "x" * 1000, "UNREADABLE", "loaded")
+text("sql.csv", 'lon,lat,"a""; drop table geo.jobs; --"\n1,2,\'; drop table geo.jobs; --\n', "loaded")
+text("markup.csv", "lon,lat,<script>alert(1)</script>\n1,2,[x](javascript:alert(1))\n", "loaded")
+text("rtl.csv", "lon,lat,\u202egpj.exe,\u200b\n1,2,a,b\n", "loaded")
+
+
+@hostile("bomb.zip", "UNSAFE_ARCHIVE")
+def a_zip_bomb(path):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a.shp", "w", force_zip64=True) as member:
+        for _ in range(512):
+            member.write(bytes(1 << 20))
+
+
+@hostile("many.zip", "UNSAFE_ARCHIVE")
+def an_archive_of_too_many_members(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        for i in range(10_001):
+            archive.writestr(f"{i}.txt", "")
+
+
+@hostile("overlap.zip", "UNSAFE_ARCHIVE", "UNREADABLE")
+def a_bomb_of_overlapping_members(path):
+    """As Fifield's: many entries of the directory share one member's bytes."""
+    kernel = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packed = kernel.compress(bytes(1 << 24)) + kernel.flush()
+    crc, body, directory, count = zlib.crc32(bytes(1 << 24)), io.BytesIO(), b"", 200
+    body.write(struct.pack("<IHHHHHIIIHH", 0x04034B50, 20, 0, 8, 0, 0, crc, len(packed), 1 << 24, 5, 0) + b"0.shp" + packed)
+    for i in range(count):
+        name = f"{i}.shp".encode()
+        directory += (
+            struct.pack("<IHHHHHHIIIHHHHHII", 0x02014B50, 20, 20, 0, 8, 0, 0, crc, len(packed), 1 << 24, len(name), 0, 0, 0, 0, 0, 0) + name
+        )
+    offset = body.tell()
+    path.write_bytes(body.getvalue() + directory + struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, count, count, len(directory), offset, 0))
+
+
+@hostile("nest.zip", "UNSAFE_ARCHIVE")
+def a_nest_of_archives(path):
+    inner = path.with_name("n0.zip")
+    with zipfile.ZipFile(inner, "w") as archive:
+        archive.writestr("a.csv", "lon,lat\n1,2\n")
+    for i in range(1, 6):
+        inner = zipped(path.with_name(f"n{i}.zip"), inner)
+    inner.rename(path)
+
+
+for number, member in enumerate(
+    ["../../slipped.geojson", "/etc/slipped.geojson", "a/../../b.geojson", "..\\..\\b.geojson", "C:\\b.geojson", "a\nb.csv"]
+):
+
+    def slip(path, member=member):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(member, '{"type":"FeatureCollection","features":[]}')
+
+    FILES[f"slip {member!r}"] = (f"slip{number}.zip", slip, ("UNSAFE_ARCHIVE",))
+
+
+@hostile("link.zip", "UNSAFE_ARCHIVE")
+def a_link_in_an_archive(path):
+    info = zipfile.ZipInfo("a.geojson")
+    info.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(info, "/etc/passwd")
+
+
+@hostile("device.zip", "UNSAFE_ARCHIVE")
+def a_device_in_an_archive(path):
+    info = zipfile.ZipInfo("a.geojson")
+    info.external_attr = 0o020666 << 16
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(info, "")
+
+
+@hostile("hidden.zip", "VECTOR_UNSUPPORTED")
+def a_vrt_in_an_archive(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.geojson", VRT)
+
+
+@hostile("names.zip", "loaded")
+def members_whose_names_mean_something_to_gdal(path):
+    gpkg = write(points(2), path.with_name("x.gpkg"))
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("PG:host=evil.gpkg", "a,b;c&d.gpkg", "%2e%2e.gpkg", "$(id).gpkg", "'; drop table x; --.gpkg"):
+            archive.write(gpkg, name if ":" not in name else f"d/{name}")
+
+
+@hostile("prj.zip", "VECTOR_NO_CRS", "loaded")
+def a_prj_that_is_a_url(path):
+    shp = write(points(2), path.with_name("x.shp"))
+    shp.with_suffix(".prj").write_text("http://169.254.169.254/latest/meta-data")
+    zipped(path, *shapefile_parts(shp))
+
+
+@hostile("cpg.zip", "UNREADABLE", "loaded")
+def a_cpg_that_is_nonsense(path):
+    shp = write(points(2, t=["é", "x"]), path.with_name("x.shp"))
+    shp.with_suffix(".cpg").write_bytes(b"\x00../../etc/passwd" * 50)
+    zipped(path, *shapefile_parts(shp))
+
+
+@hostile("count.zip", "UNREADABLE", "loaded")
+def a_dbf_that_claims_four_thousand_million_rows(path):
+    shp = write(points(2), path.with_name("x.shp"))
+    dbf = bytearray(shp.with_suffix(".dbf").read_bytes())
+    dbf[4:8] = b"\xff\xff\xff\x7f"
+    shp.with_suffix(".dbf").write_bytes(dbf)
+    zipped(path, *shapefile_parts(shp))
+
+
+@hostile("parts.zip", "UNREADABLE", "VECTOR_ALL_REJECTED", "VECTOR_NO_GEOMETRY", "loaded")
+def a_shape_that_claims_a_thousand_million_points(path):
+    shp = write(frame(SQUARE), path.with_name("x.shp"))
+    body = bytearray(shp.read_bytes())
+    body[100 + 8 + 36 : 100 + 8 + 44] = struct.pack("<ii", 1, 10**9)
+    shp.write_bytes(body)
+    zipped(path, *shapefile_parts(shp))
+
+
+def give_functions(connection):
+    """What the triggers of a GeoPackage's index call."""
+    connection.create_function("ST_IsEmpty", 1, lambda _: 0)
+    for name in ("ST_MinX", "ST_MaxX", "ST_MinY", "ST_MaxY"):
+        connection.create_function(name, 1, lambda _: 0.0)
+
+
+def changed(path, *statements, layer="t"):
+    write(points(3), path, layer=layer)
+    with sqlite3.connect(path) as connection:
+        give_functions(connection)
+        for statement in statements:
+            connection.execute(statement)
+    connection.close()
+
+
+LAYER = (
+    "insert into gpkg_contents (table_name, identifier, data_type, srs_id) values ('v', 'v', 'features', 4326)",
+    "insert into gpkg_geometry_columns values ('v', 'geom', 'POINT', 4326, 0, 0)",
+)
+
+
+@hostile("view.gpkg", "VECTOR_UNSUPPORTED")
+def a_layer_that_is_a_view(path):
+    changed(path, "create view v as select * from t", *LAYER)
+
+
+@hostile("function.gpkg", "VECTOR_UNSUPPORTED")
+def a_view_that_calls_functions(path):
+    changed(path, "create view v as select fid, geom, readfile('/etc/passwd') as x from t", *LAYER)
+
+
+@hostile("endless.gpkg", "VECTOR_UNSUPPORTED")
+def a_view_that_never_ends(path):
+    changed(
+        path, "create view v as with recursive c(fid) as (select 1 union all select fid + 1 from c) select fid, null as geom from c", *LAYER
+    )
+
+
+@hostile("trigger.gpkg", "VECTOR_UNSUPPORTED")
+def a_layer_with_a_trigger(path):
+    changed(path, "create trigger mine after insert on t begin select load_extension('/tmp/x.so'); end")
+
+
+@hostile("virtual.gpkg", "VECTOR_UNSUPPORTED", "UNREADABLE")
+def a_layer_that_is_a_virtual_table(path):
+    changed(path, "create virtual table v using fts5(a)", *LAYER)
+
+
+@hostile("lies.gpkg", "loaded", "UNREADABLE")
+def a_geopackage_that_lies_about_its_count_and_extent(path):
+    changed(path, "update gpkg_ogr_contents set feature_count = 9000000000000000000", "update gpkg_contents set min_x = 'x', max_x = 1e308")
+
+
+@hostile("srs.gpkg", "VECTOR_NO_CRS", "UNREADABLE", "loaded")
+def a_geopackage_whose_crs_is_a_path(path):
+    changed(path, "update gpkg_spatial_ref_sys set definition = '/etc/passwd', organization = 'NONE' where srs_id = 4326")
+
+
+@hostile("layer.gpkg", "loaded")
+def a_layer_named_to_inject(path):
+    write(points(2), path, layer='x"; drop table geo.jobs; --')
+
+
+@hostile("columns.gpkg", "loaded")
+def columns_named_to_inject_and_to_clash(path):
+    names = ["ctid", "gid", "geom_", "SELECT", 'a"b', "a;b", "x" * 200, "é" * 63, "tableoid", "漢字", "仮名", "%s", "{0}", "$1"]
+    write(points(1, **{name: ["v"] for name in names}), path)
+
+
+@hostile("blob.gpkg", "VECTOR_ALL_REJECTED", "VECTOR_NO_GEOMETRY", "UNREADABLE", "loaded")
+def geometry_that_is_noise(path):
+    changed(path, "drop trigger if exists trigger_delete_feature_count_t", "update t set geom = randomblob(64)")
+
+
+@hostile("ring.gpkg", "VECTOR_ALL_REJECTED", "VECTOR_NO_GEOMETRY", "UNREADABLE")
+def a_polygon_that_claims_four_thousand_million_rings(path):
+    header = b"GP\x00\x01" + struct.pack("<i", 4326)
+    blob = header + b"\x01" + struct.pack("<II", 3, 0xFFFFFFFF)
+    write(frame(SQUARE), path, layer="t")
+    with sqlite3.connect(path) as connection:
+        give_functions(connection)
+        connection.execute("update t set geom = ?", (blob,))
+    connection.close()
+
+
+@hostile("depth.parquet", "UNREADABLE", "VECTOR_ALL_REJECTED", "SANDBOX_CRASHED")
+def a_collection_nested_beyond_reason(path):
+    wkb = (b"\x01" + struct.pack("<II", 7, 1)) * 100_000 + shapely.to_wkb(shapely.Point(1, 2))
+    geo_parquet(path, [wkb])
+
+
+def geo_parquet(path, wkbs, **columns):
+    geo = {"version": "1.0.0", "primary_column": "geometry", "columns": {"geometry": {"encoding": "WKB", "geometry_types": []}}}
+    table = pa.table({**columns, "geometry": pa.array(wkbs, pa.binary())})
+    pq.write_table(table.replace_schema_metadata({"geo": json.dumps(geo)}), path)
+
+
+@hostile("metadata.parquet", "UNREADABLE")
+def geoparquet_metadata_that_is_nonsense(path):
+    pq.write_table(pa.table({"a": [1]}).replace_schema_metadata({"geo": "[" * 1000}), path)
+
+
+@hostile("column.parquet", "UNREADABLE")
+def geoparquet_that_names_a_column_it_lacks(path):
+    geo = {"version": "1.0.0", "primary_column": "../x", "columns": {"../x": {"encoding": "WKB"}}}
+    pq.write_table(pa.table({"a": [1]}).replace_schema_metadata({"geo": json.dumps(geo)}), path)
+
+
+@hostile("crs.parquet", "VECTOR_NO_CRS", "loaded")
+def geoparquet_whose_crs_is_a_file(path):
+    geo = {"version": "1.0.0", "primary_column": "g", "columns": {"g": {"encoding": "WKB", "crs": {"type": "x", "file": "/etc/passwd"}}}}
+    table = pa.table({"g": pa.array([shapely.to_wkb(shapely.Point(1, 2))], pa.binary())})
+    pq.write_table(table.replace_schema_metadata({"geo": json.dumps(geo)}), path)
+
+
+@hostile("page.parquet", "UNREADABLE", "TOO_LARGE", "SANDBOX_OUT_OF_MEMORY", "loaded")
+def a_parquet_of_one_enormous_repeated_value(path):
+    """A dictionary of one 8 MB text, 100,000 times: 800 GB if it were written out."""
+    value = pa.DictionaryArray.from_arrays(pa.array(np.zeros(100_000, np.int32)), pa.array(["x" * 8_000_000]))
+    geo_parquet(path, [shapely.to_wkb(shapely.Point(1, 2))] * 100_000, big=value)
+
+
+@hostile("damaged.fgb", "UNREADABLE", "VECTOR_ALL_REJECTED", "VECTOR_UNSUPPORTED_TYPE", "SANDBOX_CRASHED", "loaded")
+def a_flatgeobuf_with_flipped_bits(path):
+    write(points(500), path)
+    flip(path, seed=1, share=0.002)
+
+
+@hostile("damaged.gpkg", "UNREADABLE", "VECTOR_NO_LAYERS", "VECTOR_ALL_REJECTED", "VECTOR_UNSUPPORTED_TYPE", "VECTOR_UNSUPPORTED", "loaded")
+def a_geopackage_with_flipped_bits(path):
+    write(points(500), path)
+    flip(path, seed=2, share=0.0005)
+
+
+@hostile("damaged.parquet", "UNREADABLE", "VECTOR_ALL_REJECTED", "loaded")
+def a_parquet_with_flipped_bits(path):
+    points(500).to_parquet(path)
+    flip(path, seed=3, share=0.001)
+
+
+def flip(path, *, seed, share):
+    rng, body = np.random.default_rng(seed), bytearray(path.read_bytes())
+    for place in rng.integers(100, len(body), int(len(body) * share)):
+        body[place] ^= 1 << int(rng.integers(8))
+    path.write_bytes(body)
+
+
+for ending in ("gpkg", "fgb", "geojson", "parquet", "kml"):
+
+    def cut(path):
+        source = points(3000)
+        source.to_parquet(path) if path.suffix == ".parquet" else write(source, path)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+    FILES[f"cut.{ending}"] = (f"cut.{ending}", cut, ("UNREADABLE",))
+
+
+@hostile("vertices.gpkg", "loaded")
+def a_polygon_of_a_million_vertices(path):
+    angle = np.linspace(0, 2 * np.pi, 1_000_000, endpoint=False)
+    write(gpd.GeoDataFrame(geometry=[shapely.Polygon(np.column_stack([np.cos(angle), np.sin(angle)]))], crs=4326), path)
+
+
+@hostile("star.gpkg", "loaded", "VECTOR_ALL_REJECTED", "SANDBOX_TIMEOUT")
+def a_polygon_that_crosses_itself_ten_thousand_times(path):
+    rng = np.random.default_rng(4)
+    write(gpd.GeoDataFrame(geometry=[shapely.Polygon(rng.uniform(0, 1, (300, 2)))], crs=4326), path)
+
+
+@hostile("layers.gpkg", "TOO_LARGE", "loaded")
+def a_file_of_many_layers(path):
+    for i in range(30):
+        write(points(1), path, layer=f"layer {i}")
+
+
+@hostile("null.gpkg", "VECTOR_NO_GEOMETRY")
+def a_file_of_nothing_but_null(path):
+    write(frame(None, None, None), path, geometry_type="Point")
+
+
+@hostile("codes.csv", "VECTOR_NO_GEOMETRY")
+def a_table_without_place(path):
+    pd.DataFrame({"a": [1]}).to_csv(path, index=False)
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory):
+    with SandboxPool(tmp_path_factory.mktemp("pool"), memory_mb=2048, file_mb=1024, timeout_seconds=20) as pool:
+        yield pool
+
+
+def outcome(pool, db, source):
+    """`loaded`, or the code with which it is refused; the sentence."""
+    try:
+        report = pool.call("geo_assets.vector.read:inspect", InspectRequest(source=str(source), max_unpacked_bytes=1 << 28), InspectReport)
+        names = table_names("", "hostile", [plan.label for plan in report.layers])
+        for i, (plan, name) in enumerate(zip(report.layers, names, strict=True)):
+            with pool.stream(
+                "geo_assets.vector.read:stream", StreamRequest(source=str(source), plan=plan, max_unpacked_bytes=1 << 28)
+            ) as stream:
+                staged = stage_table(
+                    db.dsn,
+                    plan,
+                    name,
+                    stream.file,
+                    lambda stream=stream: StreamReport.model_validate(stream.report()),
+                    staging_suffix=f"h{i}",
+                    source=source.name,
+                )
+            publish(db.conn, staged)
+    except GeoAssetsError as error:
+        return error.code, error
+    return "loaded", None
+
+
+def test_there_are_enough_of_them():
+    assert len(FILES) >= 50
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_a_hostile_file_has_its_documented_outcome_and_leaves_nothing(pool, db, tmp_path, case):
+    name, build, expected = FILES[case]
+    made = tmp_path / "made"
+    made.mkdir()
+    build(made / name)
+    before = db.published()
+    with pool.workspace() as workspace:
+        source = workspace / name
+        source.write_bytes((made / name).read_bytes())
+        began = time.monotonic()
+        code, error = outcome(pool, db, source)
+        took = time.monotonic() - began
+    assert code in expected, error
+    assert took < 45, "twice the deadline and more"
+    if error is not None:
+        sentence = f"{error.message} {error.remedy}"
+        assert "\n" not in sentence
+        assert SECRET not in sentence
+        assert "Traceback" not in sentence
+        assert error.error_class in {ErrorClass.INVALID, ErrorClass.RESOURCE}, error
+    assert db.staged() == []
+    assert not workspace.exists()
+    assert not list(tmp_path.rglob("*slipped*"))
+    for table in db.published() - before:
+        assert not db.rows("select 1 from {t} x where x::text like %s", f"%{SECRET}%", t=f"vector.{table}")
+        db.run(f"drop table vector.{table}")

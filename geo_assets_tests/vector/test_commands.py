@@ -1,0 +1,199 @@
+"""`geo-assets load` and `geo-assets vector …` as a person calls them, on the stack of the tests."""
+
+import json
+import threading
+import time
+
+import geopandas as gpd
+import psycopg
+import pytest
+
+from geo_assets_tests.integration.test_ingest_container import connect
+from geo_assets_tests.vector.builders import NATURAL_EARTH, frame, points, write
+
+pytestmark = pytest.mark.stack
+
+
+def load(cli, path, table, *options):
+    done = cli.run("load", str(path), "--table", table, "--json", *options)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def refused(cli, *arguments):
+    done = cli.run(*arguments)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    lines = done.stderr.strip().splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["error", "hint"], done.stderr
+    return done.stderr
+
+
+def test_a_loose_shapefile_is_loaded_with_its_parts(cli):
+    said = load(cli, NATURAL_EARTH, "vector.ne")
+    assert {"table", "layer", "rows", "rejected", "filtered", "repaired"} <= said["tables"][0].keys()
+    assert (said["tables"][0]["table"], said["tables"][0]["rows"], said["tables"][0]["srid"]) == ("vector.ne", 177, 4326)
+    with connect(cli) as db:
+        assert db.execute("select count(*) from vector.ne").fetchone() == (177,)
+        assert db.execute("select has_table_privilege('geo_reader', 'vector.ne', 'select')").fetchone() == (True,)
+        assert db.execute(
+            "select features, loaded, rejected, filtered from geo.vector_loads where table_name = 'vector.ne'"
+        ).fetchone() == (177, 177, 0, 0)
+
+
+def test_several_layers_become_several_tables_and_are_kept_or_called_back_alone(cli, tmp_path):
+    path = write(points(3), tmp_path / "a.gpkg", layer="one")
+    write(points(4), path, layer="two")
+    said = load(cli, path, "vector.several", "--keep-versions", "1")
+    assert {t["table"]: t["rows"] for t in said["tables"]} == {"vector.several_one": 3, "vector.several_two": 4}
+    load(cli, path, "vector.several_one", "--layer", "two", "--keep-versions", "1")
+    back = json.loads(cli.run("vector", "rollback", "vector.several_one", "--json").stdout)
+    assert back == {"table": "vector.several_one", "rows": 3, "drift": []}
+    assert "no earlier version" in refused(cli, "vector", "rollback", "vector.several_one")
+
+
+def test_inspect_says_what_a_load_would_make_and_needs_no_database(cli, tmp_path):
+    path = write(frame("POINT(1 2)", "POINT EMPTY", n=[1, 2]), tmp_path / "a.gpkg")
+    plan = cli.json("vector", "inspect", str(path), "--target-crs", "EPSG:3857")["layers"][0]
+    assert (plan["srid"], plan["feature_count"], plan["rejected_by_reason"]) == (3857, 2, {"empty geometry": 1})
+    text = cli.run("vector", "inspect", str(path)).stdout
+    assert "POINT, EPSG:4326" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--where", "1=1; drop table x"), "where"),
+        (("--columns", "n,nope"), "'nope'"),
+        (("--target-crs", "EPSG:999999"), "EPSG:999999"),
+        (("--target-crs", "https://example.com"), "EPSG:code"),
+        (("--bbox", "1,2,3"), "box"),
+        (("--mode", "drop"), "replace"),
+        (("--mode", "upsert"), "--key"),
+        (("--mixed", "x"), "mixed"),
+        (("--layer", "x"), "'x'"),
+        (("--where", "n > 1000"), "filter"),
+    ],
+)
+def test_a_wrong_option_is_one_line_and_a_hint_and_leaves_nothing(cli, tmp_path, options, said):
+    path = write(points(3), tmp_path / "a.gpkg")
+    assert said in refused(cli, "load", str(path), "--table", "vector.wrong", *options)
+    with connect(cli) as db:
+        assert db.execute("select count(*) from pg_tables where tablename like 'wrong%'").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("table", ["public.x", "geo.jobs", "vector.a__b", "vector.A b", "vector." + "x" * 60, "vector.", 'vector."; drop'])
+def test_a_table_that_is_not_ours_to_name_is_refused(cli, tmp_path, table):
+    refused(cli, "load", str(write(points(3), tmp_path / "a.gpkg")), "--table", table)
+
+
+def test_append_upsert_and_drift_are_told(cli, tmp_path):
+    path = write(points(3, id=[1, 2, 3], t=["a", "b", "c"]), tmp_path / "a.gpkg")
+    load(cli, path, "vector.moded", "--mode", "upsert", "--key", "id")
+    changed = write(points(3, id=[2, 3, 4], t=["b", "x", "y"]), tmp_path / "b.gpkg")
+    row = load(cli, changed, "vector.moded", "--mode", "upsert", "--key", "ID")["tables"][0]
+    assert (row["rows"], row["table_rows"]) == (3, 4)
+    other = write(points(1, id=[9.5]), tmp_path / "c.gpkg")
+    assert "id is double precision, was bigint" in refused(cli, "load", str(other), "--table", "vector.moded")
+    assert load(cli, other, "vector.moded", "--allow-drift")["tables"][0]["drift"]
+
+
+def test_a_name_that_a_person_took_is_not_taken_by_the_pipeline(cli, tmp_path):
+    load(cli, write(points(3), tmp_path / "mine.gpkg"), "vector.taken_a")
+    (tmp_path / "up").mkdir()
+    write(points(5), tmp_path / "up" / "a.gpkg")
+    assert cli.run("upload", str(tmp_path / "up"), "default/taken").returncode == 0
+    job = cli.json("submit", "stage_vector", "--param", "container=taken", "--param", "where=n < 4", "--wait")
+    (task,) = (t for t in cli.json("tasks", job["job_id"]) if t["stage"] == "vector_tables")
+    (table,) = task["outputs"]["tables"]
+    assert table["table"] != "vector.taken_a"
+    assert (table["features"], table["loaded"], table["filtered"]) == (5, 4, 1)
+    with connect(cli) as db:
+        assert db.execute("select count(*) from vector.taken_a").fetchone() == (3,)
+
+
+def test_of_two_loads_the_one_submitted_last_stays(cli, tmp_path):
+    load(cli, write(points(3), tmp_path / "a.gpkg"), "vector.late")
+    with connect(cli) as db:
+        db.execute("update geo.vector_loads set submitted_at = now() + interval '1 hour' where table_name = 'vector.late'")
+        db.commit()
+    said = load(cli, write(points(4), tmp_path / "b.gpkg"), "vector.late")
+    assert said["tables"][0]["superseded"]
+    assert "submitted later" in said["warnings"][0]
+    with connect(cli) as db:
+        assert db.execute("select count(*) from vector.late").fetchone() == (3,)
+        assert db.execute("select count(*) from pg_tables where schemaname = 'vector_staging'").fetchone() == (0,)
+
+
+class Readers:
+    """Two connections that ask the table and a view over it, over and over."""
+
+    def __init__(self, cli):
+        self.stop, self.faults, self.seen, self.slowest = threading.Event(), [], set(), 0.0
+        self.connections = [connect(cli) for _ in range(2)]
+        self.threads = [threading.Thread(target=self.read, args=(conn,)) for conn in self.connections]
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        for thread, conn in zip(self.threads, self.connections, strict=True):
+            thread.join()
+            conn.close()
+
+    def read(self, conn):
+        conn.autocommit = True
+        while not self.stop.is_set():
+            for name in ("vector.swapped", "public.swapped_view"):
+                began = time.monotonic()
+                try:
+                    self.seen.add(conn.execute(f"select count(*), count(distinct w) from {name}").fetchone())
+                except psycopg.Error as error:
+                    self.faults.append(str(error))
+                self.slowest = max(self.slowest, time.monotonic() - began)
+
+
+def swap(cli, tmp_path, *, writers, seconds):
+    """Writers replace one table while two readers watch; what they saw, and all faults."""
+    geometry = points(2000).geometry
+    paths = [write(gpd.GeoDataFrame({"w": [w] * 2000}, geometry=geometry), tmp_path / f"w{w}.gpkg") for w in range(writers)]
+    load(cli, paths[0], "vector.swapped")
+    with connect(cli) as db:
+        db.execute("create or replace view public.swapped_view as select w, geom from vector.swapped")
+    faults, end = [], time.monotonic() + seconds
+
+    def work(path):
+        while True:
+            done = cli.run("load", str(path), "--table", "vector.swapped")
+            if done.returncode:
+                faults.append(done.stderr)
+            if time.monotonic() > end:
+                return
+
+    with Readers(cli) as readers:
+        workers = [threading.Thread(target=work, args=(path,)) for path in paths]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    with connect(cli) as db:
+        loads = db.execute("select count(*) from geo.vector_loads where table_name = 'vector.swapped'").fetchone()[0]
+        db.execute("drop view public.swapped_view")
+        assert db.execute("select count(*) from pg_tables where schemaname = 'vector_staging'").fetchone() == (0,)
+    print(f"{loads} loads by {writers} writers; slowest read {readers.slowest:.2f} s; seen {readers.seen}")
+    return readers.seen, faults + readers.faults, readers.slowest
+
+
+def test_three_writers_and_two_readers_never_meet(cli, tmp_path):
+    seen, faults, _ = swap(cli, tmp_path, writers=3, seconds=3)
+    assert (seen, faults) == ({(2000, 1)}, [])
+
+
+@pytest.mark.slow
+def test_six_writers_and_two_readers_never_meet_for_a_minute(cli, tmp_path):
+    seen, faults, slowest = swap(cli, tmp_path, writers=6, seconds=60)
+    assert (seen, faults) == ({(2000, 1)}, [])
+    assert slowest < 2  # of a read, on a machine that six loads keep busy; the swap itself is measured in test_publish.py
