@@ -414,7 +414,7 @@ def plan(
         print_json(made.model_dump(mode="json"))
         return
     for source in made.sources:
-        out.print(f"{source.action:<12}{source.kind:<12}{source.path}  {source.reason}", markup=False, soft_wrap=True)
+        out.print(f"{source.action:<12}{source.kind:<12}{source.stage:<15}{source.path}  {source.reason}", markup=False, soft_wrap=True)
     counts = ", ".join(f"{n} {what}" for what, n in sorted(made.counts.items())) or "nothing to list"
     out.print(f"{counts}; {made.expected_tasks} tasks, {human_bytes(made.bytes)} to work on\nplan hash {made.plan_hash}")
 

@@ -77,7 +77,7 @@ ERRORS: dict[str, ErrorKind] = {
     # rasters
     "RASTER_NO_CRS": ErrorKind(_I, "submit with --param source_crs=EPSG:…"),
     "RASTER_UNSUPPORTED": ErrorKind(_I, "convert it to GeoTIFF and upload that"),
-    "RASTER_SUBDATASETS": ErrorKind(_I, "extract each variable as a GeoTIFF, for example: gdal_translate NETCDF:file.nc:variable out.tif"),
+    "RASTER_SUBDATASETS": ErrorKind(_I, "name a directory for all of them, or one of them: geo-assets cog SRC DST --variable NAME"),
     "INVALID_CRS": ErrorKind(_I, "name the CRS as EPSG:code"),
     "COG_VALIDATION_FAILED": ErrorKind(_X, "nothing was published; report this with the file's name"),
     # vectors

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -20,6 +20,11 @@ from typer.core import TyperGroup
 
 from geo_assets.commands.console import JsonFlag, err, human_bytes, out, print_json
 from geo_assets.errors import GeoAssetsError
+from geo_assets.storage.sources import Kind, kind_of
+
+if TYPE_CHECKING:
+    from geo_assets.raster.models import ConvertReport
+    from geo_assets.raster.several import Several
 
 #: Seconds between two looks at how far the child is.
 _LOOK_EVERY = 0.1
@@ -41,6 +46,10 @@ _CONVERT_EXAMPLES = """Examples:
 
 `geo-assets cog ortho.tif web.tif --target-crs EPSG:3857 --web-tiles`
 
+`geo-assets cog climate.nc cogs/`
+
+`geo-assets cog climate.nc tas.tif --variable tas`
+
 `geo-assets cog validate scan.cog.tif`
 """
 
@@ -61,7 +70,9 @@ app = typer.Typer(cls=_ConvertByDefault, no_args_is_help=True, help="One raster 
 @app.command(epilog=_CONVERT_EXAMPLES)
 def convert(
     source: Annotated[Path, typer.Argument(metavar="SRC", help="Any raster; its sidecars beside it are taken along.")],
-    destination: Annotated[Path, typer.Argument(metavar="DST", help="The COG; replaced only when the new one is proven.")],
+    destination: Annotated[
+        Path, typer.Argument(metavar="DST", help="The COG, replaced only when the new one is proven; a directory where SRC holds several.")
+    ],
     profile: Annotated[
         str | None, typer.Option(help="web, analysis, visual, dem or archive; by the kind of pixels where not given.")
     ] = None,
@@ -70,38 +81,86 @@ def convert(
     resolution: Annotated[float | None, typer.Option(help="Size of a pixel, in units of the target CRS.")] = None,
     resampling: Annotated[str | None, typer.Option(help="nearest, bilinear, cubic, …; by the kind of pixels where not given.")] = None,
     web_tiles: Annotated[bool, typer.Option("--web-tiles", help="On the grid of web map tiles (EPSG:3857).")] = False,
+    variable: Annotated[
+        str | None, typer.Option(metavar="NAME", help="One variable of a container, one member of a zip, or member:variable.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Make a COG: every pixel, mask, nodata value, colour and coordinate as in the source, proven by reading it back."""
-    from geo_assets.raster.models import ConvertReport, ConvertRequest
+    """Make a COG: every pixel, mask, nodata value, colour and coordinate as in the source, proven by reading it back.
+
+    A NetCDF, HDF5 or GRIB file, a TIFF of many images and a zip become one COG for each raster in them, in the directory DST.
+    """
+    from geo_assets.raster.several import Converter
 
     destination = destination.absolute()
+    into_folder = destination.is_dir() or not destination.suffix
     with _alone(source) as (pool, folder, private):
         told = folder / "progress"
-        request = ConvertRequest(
-            source=str(private),
-            destination=str(folder / "out.tif"),
-            profile=profile,
-            source_crs=source_crs,
-            target_crs=target_crs,
-            resolution=resolution,
-            resampling=resampling,
-            web_tiles=web_tiles,
-            threads=os.cpu_count() or 1,
-            require_crs=False,
-            progress=str(told),
-        )
+        options = {
+            "profile": profile,
+            "source_crs": source_crs,
+            "target_crs": target_crs,
+            "resolution": resolution,
+            "resampling": resampling,
+            "web_tiles": web_tiles,
+            "threads": os.cpu_count() or 1,
+            "require_crs": False,
+            "progress": str(told),
+        }
+        converter = Converter(pool, folder, options, wanted=variable, single=not into_folder)
         with _progress(f"{source.name} → {destination.name}", told):
-            report = pool.call("geo_assets.raster.cog:convert", request, ConvertReport)
-        (folder / "out.tif").chmod(0o666 & ~_umask())
-        shutil.move(folder / "out.tif", destination)
-    if as_json:
-        print_json(report.model_dump(mode="json"))
+            several = converter.archive(private) if kind_of(source.name) is Kind.ZIP else converter.source(private)
+        placed = _put(several, source, destination, into_folder=destination.is_dir() if several.is_one else into_folder)
+    if several.is_one or not into_folder:
+        _tell_one(source, placed[0], several, as_json=as_json)
+    else:
+        _tell_all(placed, several, as_json=as_json)
+
+
+def _put(several: Several, source: Path, destination: Path, *, into_folder: bool) -> list[Path]:
+    """Move what was made to where it is wanted."""
+    if into_folder:
+        destination.mkdir(parents=True, exist_ok=True)
+        places = [destination / f"{source.stem if several.is_one else part.stem}.tif" for part in several.made]
+    else:
+        places = [destination]
+    for part, place in zip(several.made, places, strict=True):
+        if into_folder and place.exists() and place.samefile(source):
+            raise GeoAssetsError("INVALID_PARAMETERS", f"{place} is the source itself", remedy="name another directory, or the file")
+        if part.cog:
+            part.cog.chmod(0o666 & ~_umask())
+            shutil.move(part.cog, place)
+    return places
+
+
+def _tell_one(source: Path, placed: Path, several: Several, *, as_json: bool) -> None:
+    (part,) = several.made
+    if as_json and part.report:
+        print_json(part.report.model_copy(update={"warnings": tuple(several.warnings())}).model_dump(mode="json"))
         return
-    size = f"{human_bytes(source.stat().st_size)} → {human_bytes(report.bytes)}"
-    out.print(f"{destination}: {report.width:,} x {report.height:,} x {report.count}, {report.profile}, {size}, {report.seconds:.1f} s", markup=False, soft_wrap=True)  # fmt: skip
-    for warning in report.warnings:
+    if part.report:
+        out.print(_line(placed, part.report, f"{human_bytes(source.stat().st_size)} → "), markup=False, soft_wrap=True)
+    for warning in several.warnings():
         err.print(f"note: {warning}", markup=False, soft_wrap=True)
+
+
+def _tell_all(placed: list[Path], several: Several, *, as_json: bool) -> None:
+    made = list(zip(placed, several.made, strict=True))
+    if as_json:
+        cogs = [{"name": p.name, "cog": str(place), **(p.report.model_dump(mode="json") if p.report else {})} for place, p in made]
+        left_out = [{"name": part.name, **part.error.to_dict()} for part in several.parts if part.error]
+        print_json({"cogs": cogs, "left_out": left_out, "warnings": several.warnings()})
+        return
+    for place, part in made:
+        if part.report:
+            out.print(_line(place, part.report), markup=False, soft_wrap=True)
+    for warning in several.warnings():
+        err.print(f"note: {warning}", markup=False, soft_wrap=True)
+
+
+def _line(placed: Path, report: ConvertReport, before: str = "") -> str:
+    pixels = f"{report.width:,} x {report.height:,} x {report.count}"
+    return f"{placed}: {pixels}, {report.profile}, {before}{human_bytes(report.bytes)}, {report.seconds:.1f} s"
 
 
 @app.command()

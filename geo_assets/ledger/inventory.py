@@ -41,11 +41,20 @@ class Inventory:
         with self._pool.connection() as conn, conn.cursor("inventory") as cursor:
             cursor.itersize = 2000
             cursor.execute(
-                'select path, size, etag from geo.inventory where job_id = %s order by folder collate "C", stem collate "C", path collate "C"',
+                'select path, size, etag, holds from geo.inventory where job_id = %s order by folder collate "C", stem collate "C", path collate "C"',
                 (job_id,),
             )
             for row in cursor:
                 yield Member.model_validate(row)
+
+    def note_contents(self, job_id: str, members: Iterable[Member]) -> None:
+        """Write down what zips hold."""
+        with self._pool.connection() as conn:
+            for member in members:
+                if member.holds is not None:
+                    conn.execute(
+                        "update geo.inventory set holds = %s where job_id = %s and path = %s", (list(member.holds), job_id, member.path)
+                    )
 
     @retrying
     def totals(self, job_id: str) -> tuple[int, int]:

@@ -23,6 +23,9 @@ from geo_assets.text import batched
 
 _PLAN_BATCH = 1000
 
+#: Of receipts as PostgreSQL stores them, compressed; read, they are some ten times as large.
+_PAGE_BYTES = 8 * 1024**2
+
 #: What an earlier run left decides: done stays done, bad stays bad, converted goes on to be registered, the rest is redone.
 _PLAN = """
 with planned as (
@@ -112,24 +115,32 @@ class Tasks:
     def awaiting_registration(
         self, job_id: str, run_id: str, stages: Sequence[str], *, after: tuple[str, str], limit: int
     ) -> list[dict[str, Any]]:
-        """Converted tasks that are not in the catalogue yet, a page at a time in (stage, key) order."""
+        """Converted tasks that are not in the catalogue yet, a page at a time in (stage, key) order.
+
+        A page ends before its receipts exceed `_PAGE_BYTES`: a file of a hundred variables of a year of days has a long one.
+        """
         with self._pool.connection() as conn:
             return conn.execute(
-                """select stage, task_key, kind, fingerprint, input, outputs, receipt from geo.tasks
-                    where job_id = %s and run_id = %s and stage = any(%s) and listed and status = 'running' and receipt is not null
-                      and (stage, task_key) > (%s, %s)
-                    order by stage, task_key limit %s""",
-                (job_id, run_id, list(stages), *after, limit),
+                """with page as (
+                       select stage, task_key, kind, fingerprint, input, outputs, receipt from geo.tasks
+                        where job_id = %s and run_id = %s and stage = any(%s) and listed and status = 'running' and receipt is not null
+                          and (stage, task_key) > (%s, %s)
+                        order by stage, task_key limit %s),
+                   measured as (
+                       select *, sum(pg_column_size(receipt)) over (order by stage, task_key) - pg_column_size(receipt) as before from page)
+                   select stage, task_key, kind, fingerprint, input, outputs, receipt from measured
+                    where before < %s order by stage, task_key""",
+                (job_id, run_id, list(stages), *after, limit, _PAGE_BYTES),
             ).fetchall()
 
     @retrying
-    def fingerprints(self, job_id: str) -> dict[str, tuple[str, str]]:
-        """Task key -> (fingerprint, status) of what a job did so far."""
+    def fingerprints(self, job_id: str) -> dict[tuple[str, str], tuple[str, str]]:
+        """(stage, task key) -> (fingerprint, status) of what a job did so far."""
         with self._pool.connection() as conn:
             rows = conn.execute(
-                "select task_key, fingerprint, status::text from geo.tasks where job_id = %s and listed", (job_id,)
+                "select stage, task_key, fingerprint, status::text from geo.tasks where job_id = %s and listed", (job_id,)
             ).fetchall()
-        return {str(row["task_key"]): (str(row["fingerprint"]), str(row["status"])) for row in rows}
+        return {(str(row["stage"]), str(row["task_key"])): (str(row["fingerprint"]), str(row["status"])) for row in rows}
 
     @retrying
     def publish_many(self, job_id: str, run_id: str, done: Sequence[tuple[str, str, dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -153,7 +164,7 @@ class Tasks:
         """What this job published and its last run no longer stands behind: the source is gone, or bad now."""
         with self._pool.connection() as conn:
             return conn.execute(
-                """select p.stac_item, p.task_key, p.outputs from geo.published p
+                """select p.stac_item, p.stage, p.task_key, p.outputs from geo.published p
                     where p.job_id = %s and not exists (
                         select from geo.tasks t where t.job_id = p.job_id and t.listed and t.status in ('succeeded', 'skipped', 'running', 'pending')
                            and t.stage = p.stage and t.task_key = p.task_key)

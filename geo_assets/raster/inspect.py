@@ -407,19 +407,24 @@ def _sample(dataset: Any) -> Iterator[NDArray[Any]]:
 def _captured(dataset: Any) -> str | None:
     for domain, item in _CAPTURED:
         text = (dataset.tags(ns=domain) if domain else dataset.tags()).get(item)
-        if text and (moment := _moment(text)):
-            return moment
+        if text and (found := moment(text)):
+            return found
     return None
 
 
-def _moment(text: str) -> str | None:
-    """ISO 8601 UTC of what cameras and TIFF writers write; a time without zone is taken for UTC."""
+def moment(text: str, *, earliest: int = 1826) -> str | None:
+    """ISO 8601 UTC of what cameras and TIFF writers write; a time without zone is taken for UTC.
+
+    Args:
+        text: the time.
+        earliest: None for a year before it; the default is that of the first photograph.
+    """
     text = text.strip()
     try:
         if len(text) >= 10 and text[4] == text[7] == ":":  # TIFF and EXIF: 2020:01:31 23:59:59
             text = text[:10].replace(":", "-") + text[10:]
-        moment = datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text)
     except ValueError:
         return None
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    return moment.isoformat().replace("+00:00", "Z") if moment.year >= 1826 else None  # the first photograph
+    found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    return found.isoformat().replace("+00:00", "Z") if found.year >= earliest else None

@@ -78,6 +78,7 @@ class BandReport(Model):
     mean: Finite | None
     stddev: Finite | None = Field(description="of the population")
     valid_percent: Finite
+    datetime: str | None = Field(None, description="when it is of, where the band says so; ISO 8601 UTC")
 
 
 class ConvertReport(Model):

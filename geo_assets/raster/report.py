@@ -16,7 +16,7 @@ import rasterio
 
 from geo_assets.raster.footprint import footprint
 from geo_assets.raster.georeference import dataset_crs, epsg, georeferencing, gsd, native_bounds, projjson, resolution, wkt2
-from geo_assets.raster.inspect import RasterInfo, dtype_names
+from geo_assets.raster.inspect import RasterInfo, dtype_names, moment
 from geo_assets.raster.models import BandReport, ConvertReport, Georeferencing, NoData
 from geo_assets.raster.pixels import BandStatistics, Measurement
 from geo_assets.raster.profiles import Profile
@@ -79,6 +79,7 @@ def _band(cog: Any, band: int, statistics: BandStatistics) -> BandReport:
         mean=statistics.mean,
         stddev=statistics.stddev,
         valid_percent=statistics.valid_percent,
+        datetime=moment(cog.tags(band).get("DATETIME", ""), earliest=1),
     )
 
 

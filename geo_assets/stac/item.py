@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster.models import ConvertReport
+from geo_assets.stac.extent import union
 from geo_assets.text import slug
 from geo_assets.vector.models import LayerPlan
 
@@ -33,63 +36,108 @@ def item_id(account: str, container: str, path: str) -> str:
     return f"{slug(path, length=60)}-{hashlib.sha256(f'{account}/{container}/{path}'.encode()).hexdigest()[:8]}"
 
 
-def cog_item(
-    *, identity: str, collection: str, title: str, href: str, thumbnail: str | None, modified: datetime, report: ConvertReport
-) -> dict[str, Any]:
-    """The validated item of a COG.
+@dataclass(frozen=True, slots=True)
+class CogAsset:
+    """A COG as an item names it."""
+
+    key: str  # of its asset, where the item has several
+    title: str | None
+    href: str  # without credentials
+    thumbnail: str | None  # its PNG, likewise
+    report: ConvertReport
+
+
+def cog_item(*, identity: str, collection: str, title: str, modified: datetime, cogs: Sequence[CogAsset]) -> dict[str, Any]:
+    """The validated item of a source: its one COG is the asset `data`; of several, each is an asset under its own key.
 
     Args:
         identity: the item's id.
         collection: the collection's id.
         title: the source's path.
-        href: the COG, without credentials.
-        thumbnail: its PNG, likewise.
-        modified: when it was registered; the item's datetime where the file does not say when it was taken.
-        report: what the conversion found.
+        modified: when it was registered; the item's datetime where no file says when it was taken.
+        cogs: at least one.
 
     Raises:
         GeoAssetsError: STAC_INVALID.
     """
     import pystac
 
-    taken = datetime.fromisoformat(report.datetime) if report.datetime else modified
-    item = pystac.Item(
-        identity, report.footprint, list(report.bbox_4326 or ()), taken, _cog_properties(title, modified, report), collection=collection
-    )
+    reports = [cog.report for cog in cogs]
+    geometry, bbox = union([(report.footprint or {}, report.bbox_4326 or ()) for report in reports])
+    moment, span = _times(reports, modified)
+    properties = {"title": title, "created": _iso(modified), **span}
+    properties |= _grid(reports[0]) if len(cogs) == 1 else _common(reports)
+    item = pystac.Item(identity, geometry, list(bbox), moment, properties, collection=collection)
     item.stac_extensions = [_extension("projection", "v2.0.0"), _extension("file", "v2.1.0"), _extension("raster", "v2.0.0")]
-    asset = pystac.Asset(href, media_type=pystac.MediaType.COG, roles=["data", "visual"] if _is_visual(report) else ["data"])
+    for cog in cogs:
+        item.add_asset("data" if len(cogs) == 1 else cog.key, _cog_asset(cog, {} if len(cogs) == 1 else _grid(cog.report)))
+    for number, cog in enumerate(cogs):
+        if cog.thumbnail:
+            asset = pystac.Asset(cog.thumbnail, title=cog.title, media_type=pystac.MediaType.PNG, roles=["thumbnail"])
+            item.add_asset(f"{cog.key}-thumbnail" if number else "thumbnail", asset)
+    return _validated(item.to_dict(include_self_link=False, transform_hrefs=False))
+
+
+def _cog_asset(cog: CogAsset, grid: dict[str, Any]) -> Any:
+    import pystac
+
+    report = cog.report
+    asset = pystac.Asset(
+        cog.href, title=cog.title, media_type=pystac.MediaType.COG, roles=["data", "visual"] if _is_visual(report) else ["data"]
+    )
     asset.extra_fields = {
         "file:size": report.bytes,
         "file:checksum": f"1220{report.sha256}",  # multihash: sha2-256, 32 bytes
         "bands": [_band(report, i) for i in range(report.count)],
         "raster:spatial_resolution": report.gsd or report.resolution[0],
+        **grid,
     }
-    item.add_asset("data", asset)
-    if thumbnail:
-        item.add_asset("thumbnail", pystac.Asset(thumbnail, media_type=pystac.MediaType.PNG, roles=["thumbnail"]))
-    return _validated(item.to_dict(include_self_link=False, transform_hrefs=False))
+    return asset
 
 
 def _extension(name: str, version: str) -> str:
     return f"https://stac-extensions.github.io/{name}/{version}/schema.json"
 
 
-def _cog_properties(title: str, modified: datetime, report: ConvertReport) -> dict[str, Any]:
-    properties: dict[str, Any] = {
-        "title": title,
-        "created": modified.isoformat().replace("+00:00", "Z"),
+def _iso(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def _times(reports: Sequence[ConvertReport], modified: datetime) -> tuple[datetime, dict[str, str]]:
+    """The item's datetime, and both ends where its bands or COGs are of several moments.
+
+    It is then the first of them, not null as STAC also allows: pgstac's search leaves out what is null, and its answer would be no item.
+    """
+    told = [band.datetime for report in reports for band in report.bands if band.datetime] or [r.datetime for r in reports if r.datetime]
+    moments = sorted({datetime.fromisoformat(text) for text in told})
+    if len(moments) > 1:
+        return moments[0], {"start_datetime": _iso(moments[0]), "end_datetime": _iso(moments[-1])}
+    return (moments[0] if moments else modified), {}
+
+
+def _grid(report: ConvertReport) -> dict[str, Any]:
+    """The projection extension's fields of one COG, and the size of its pixels."""
+    fields: dict[str, Any] = {
         "proj:code": f"EPSG:{report.epsg}" if report.epsg else None,
         "proj:shape": [report.height, report.width],
         "proj:transform": list(report.transform),
         "proj:bbox": list(report.bbox),
     }
     if report.epsg is None and report.projjson:
-        properties["proj:projjson"] = report.projjson
+        fields["proj:projjson"] = report.projjson
     elif report.epsg is None and report.crs_wkt2:
-        properties["proj:wkt2"] = report.crs_wkt2
+        fields["proj:wkt2"] = report.crs_wkt2
     if report.gsd:
-        properties["gsd"] = report.gsd
-    return properties
+        fields["gsd"] = report.gsd
+    return fields
+
+
+def _common(reports: Sequence[ConvertReport]) -> dict[str, Any]:
+    """What can be said of several COGs at once: the CRS where all have the same, the finest pixels."""
+    codes = {report.epsg for report in reports}
+    sizes = [report.gsd for report in reports if report.gsd]
+    fields: dict[str, Any] = {"gsd": min(sizes)} if sizes else {}
+    return fields | ({"proj:code": f"EPSG:{reports[0].epsg}"} if len(codes) == 1 and reports[0].epsg else {})
 
 
 def _is_visual(report: ConvertReport) -> bool:
@@ -112,6 +160,8 @@ def _band(report: ConvertReport, index: int) -> dict[str, Any]:
         entry["nodata"] = report.nodata
     if band.description:
         entry["description"] = band.description
+    if band.datetime:
+        entry["datetime"] = band.datetime
     if band.unit:
         entry["unit"] = band.unit
     if band.scale != 1:
@@ -174,4 +224,14 @@ def _validated(item: dict[str, Any]) -> dict[str, Any]:
         validation.validate_dict({**item, "stac_extensions": [], "links": [link]})
     except STACValidationError as error:
         raise GeoAssetsError("STAC_INVALID", f"{item['id']}: {str(error).splitlines()[0]}") from error
-    return item
+    whole: dict[str, Any] = _in_64_bits(item)
+    return whole
+
+
+def _in_64_bits(value: Any) -> Any:
+    """A nodata value of 1e37 comes back from the ledger's jsonb as an integer of 38 digits, which pypgstac cannot write."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return float(value)
+    if isinstance(value, list | tuple):
+        return [_in_64_bits(v) for v in value]
+    return {k: _in_64_bits(v) for k, v in value.items()} if isinstance(value, dict) else value

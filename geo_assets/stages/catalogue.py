@@ -5,7 +5,7 @@ Here: items of converted tasks, in batches; the check that each COG can be read 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,11 +15,12 @@ from psycopg import sql
 from geo_assets.database.connections import connect
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster.models import ConvertReport
-from geo_assets.stac.item import cog_item, item_id, table_item
+from geo_assets.stac.item import CogAsset, cog_item, item_id, table_item
 from geo_assets.stac.pgstac import load_items, refresh_collection
 from geo_assets.stages import rasters, vectors
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import CatalogueReport, JobRef, StageReport
+from geo_assets.stages.files import cogs_of
 from geo_assets.storage.containers import BlobRef
 from geo_assets.vector.models import LayerPlan
 
@@ -75,8 +76,11 @@ def retire(context: StageContext, job: JobRef) -> tuple[int, int]:
             conn.execute("delete from pgstac.items where collection = %s and id = %s", (collection, identity))
             _drop_tables(conn, outputs.get("tables", []))
             conn.execute("delete from geo.published where stac_item = %s", (entry["stac_item"],))
-            conn.execute("delete from geo.tasks where job_id = %s and task_key = %s and not listed", (job.job_id, entry["task_key"]))
-        _delete_files(context, outputs)
+            conn.execute(
+                "delete from geo.tasks where job_id = %s and stage = %s and task_key = %s and not listed",
+                (job.job_id, entry["stage"], entry["task_key"]),
+            )
+        _delete_files(context, _files(outputs))
     return len(stale), 0
 
 
@@ -85,7 +89,7 @@ def _clear_superseded(context: StageContext, before: Sequence[dict[str, Any]], n
     current = {o["stac_item"]: o for o in now}
     for old in before:
         new = current[old["stac_item"]]
-        _delete_files(context, {k: v for k, v in old.items() if k in {"cog", "thumbnail"} and new.get(k) != v})
+        _delete_files(context, _files(old) - _files(new))
         kept = {t["table"] for t in new.get("tables", [])}
         dropped = [t for t in old.get("tables", []) if t["table"] not in kept]
         if dropped:
@@ -101,11 +105,15 @@ def _drop_tables(conn: psycopg.Connection, tables: Sequence[dict[str, Any]]) -> 
         conn.execute("delete from geo.table_names where table_name = %s", (name,))
 
 
-def _delete_files(context: StageContext, outputs: dict[str, Any]) -> None:
-    for name in ("cog", "thumbnail"):
-        if name in outputs:
-            ref = BlobRef.parse(outputs[name])
-            context.output_container(ref.container).delete(ref.path)
+def _files(outputs: dict[str, Any]) -> set[str]:
+    """Every blob that a task put out."""
+    return {cog[what] for cog in cogs_of(outputs) for what in ("cog", "thumbnail")}
+
+
+def _delete_files(context: StageContext, files: Iterable[str]) -> None:
+    for file in sorted(files):
+        ref = BlobRef.parse(file)
+        context.output_container(ref.container).delete(ref.path)
 
 
 def register(context: StageContext, job: JobRef) -> CatalogueReport:
@@ -160,13 +168,31 @@ def _item(context: StageContext, job: JobRef, task: dict[str, Any], collection: 
         return table_item(
             **common, href=f"postgresql://{s.pg_host}:{s.pg_port}/{s.pg_database}", tables=task["outputs"]["tables"], layers=layers
         )
-    ref = BlobRef.parse(task["outputs"]["cog"])
+    return cog_item(**common, cogs=_cogs(context, task))
+
+
+def _cogs(context: StageContext, task: dict[str, Any]) -> list[CogAsset]:
+    """The COGs of a task, each of which can be read where it lies.
+
+    Raises:
+        GeoAssetsError: OUTPUT_GONE.
+    """
+    receipt = task["receipt"]
+    parts = receipt.get("parts") or [{"title": None, "stem": "", "report": receipt["report"]}]
+    return [_cog(context, task["task_key"], made, part) for made, part in zip(cogs_of(task["outputs"]), parts, strict=True)]
+
+
+def _cog(context: StageContext, source: str, made: dict[str, Any], part: dict[str, Any]) -> CogAsset:
+    ref, thumbnail = BlobRef.parse(made["cog"]), BlobRef.parse(made["thumbnail"])
     container = context.output_container(ref.container)
-    report = ConvertReport.model_validate(task["receipt"]["report"])
+    report = ConvertReport.model_validate(part["report"])
     blob = container.head(ref.path)
     if blob is None or blob.size != report.bytes or container.read_range(ref.path, 0, 2) not in _TIFF_MAGIC:
-        raise GeoAssetsError("OUTPUT_GONE", f"the COG of {task['task_key']} is not readable at {ref}")
-    thumbnail = BlobRef.parse(task["outputs"]["thumbnail"])
-    return cog_item(
-        **common, href=container.href(ref.path), thumbnail=context.output_container(thumbnail.container).href(thumbnail.path), report=report
+        raise GeoAssetsError("OUTPUT_GONE", f"the COG of {source} is not readable at {ref}")
+    return CogAsset(
+        key=part["stem"],
+        title=part["title"],
+        href=container.href(ref.path),
+        thumbnail=context.output_container(thumbnail.container).href(thumbnail.path),
+        report=report,
     )

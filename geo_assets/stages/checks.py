@@ -17,6 +17,7 @@ from geo_assets.ledger.vector_loads import account
 from geo_assets.stac.pgstac import count_found
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef
+from geo_assets.stages.files import cogs_of
 from geo_assets.storage.containers import BlobRef
 
 _DONE = (TaskStatus.SUCCEEDED, TaskStatus.SKIPPED, TaskStatus.RUNNING)  # running: converted, not registered yet
@@ -43,9 +44,9 @@ def cogs_readable(context: StageContext, job: JobRef, stage: str) -> Verdict:
     """Every COG lies where its task says, with a TIFF header, and as long as it was written."""
     problems, count = [], 0
     for task in context.tasks.iterate(job.job_id, stage):
-        if task.status in _DONE and "cog" in task.outputs:
+        for made in cogs_of(task.outputs) if task.status in _DONE else []:
             count += 1
-            ref = BlobRef.parse(task.outputs["cog"])
+            ref = BlobRef.parse(made["cog"])
             container = context.output_container(ref.container)
             blob = container.head(ref.path)
             if blob is None or not blob.size or container.read_range(ref.path, 0, 2) not in {b"II", b"MM"}:

@@ -1,6 +1,6 @@
 """What the stages that work on files share: planning sources as tasks, fetching a source, fingerprints.
 
-Here: the account from inventory to tasks. Not here: what is done with a file (`rasters.py`, `vectors.py`).
+Here: which stage takes what, the account from inventory to tasks. Not here: what is done with a file (`rasters.py`, `vectors.py`).
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from geo_assets.ledger.models import PlannedTask, Work
 from geo_assets.stages.chunks import cut_chunks, plan_of
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, InventoryRef, JobRef, StagePlan
-from geo_assets.stages.inventory import sources_of
+from geo_assets.stages.inventory import sources_of, task_input
 from geo_assets.storage.containers import safe_path
 from geo_assets.storage.sources import Kind, Source, name_key
-from geo_assets.submissions.parameters import VECTOR_SHAPING
+from geo_assets.submissions.parameters import VECTOR_SHAPING, IngestContainer, parameters_type
+
+#: The stages that work on files.
+COGS, TABLES = "cogs", "vector_tables"
 
 #: Raised when an engine's output changes for the same input: everything is then redone.
 RECIPE = 3
@@ -35,23 +38,24 @@ def plan_files(
     context: StageContext,
     inventory: InventoryRef,
     stage: str,
-    wanted: Callable[[Source], bool],
     refuse: Callable[[Source], GeoAssetsError | None],
 ) -> tuple[StagePlan, list[Chunk]]:
-    """Enter the wanted sources as tasks of a stage and cut what is not done yet into chunks."""
+    """Enter the sources that a stage takes as its tasks and cut what is not done yet into chunks."""
     job = inventory.job
+    model = parameters_type(job.job_type)
+    kinds = model.kinds if issubclass(model, IngestContainer) else frozenset[str]()
     if job.stood_aside:
         return plan_of(job, stage, 0, []), []
 
     def tasks() -> Iterator[PlannedTask]:
         for source in sources_of(context, job):
-            if wanted(source):
+            if stage in stages_of(source, kinds):
                 error = refuse(source)
                 yield PlannedTask(
                     task_key=source.path,
                     kind=source.kind,
-                    fingerprint=fingerprint(job, source),
-                    input={"members": [m.model_dump() for m in source.members]},
+                    fingerprint=fingerprint(job, source, stage),
+                    input=task_input(source),
                     error=error.to_dict() if error else None,
                 )
 
@@ -62,9 +66,22 @@ def plan_files(
     return plan_of(job, stage, count, chunks), chunks
 
 
-def fingerprint(job: JobRef, source: Source) -> str:
+def stages_of(source: Source, kinds: frozenset[str]) -> tuple[str, ...]:
+    """The stages that take a source, in a job type of these kinds. A zip of rasters and vectors is a task of two.
+
+    A zip that holds neither, or that could not be listed, goes where it is explained what is wrong with it.
+    """
+    if source.kind is Kind.ZIP:
+        rasters, vectors = Kind.RASTER in source.holds, Kind.VECTOR in source.holds
+        takes = {COGS: rasters and "raster" in kinds, TABLES: (vectors or not rasters) and "zip" in kinds}
+    else:
+        takes = {stage: source.kind is kind and kind in kinds for stage, kind in ((COGS, Kind.RASTER), (TABLES, Kind.VECTOR))}
+    return tuple(stage for stage, it_does in takes.items() if it_does)
+
+
+def fingerprint(job: JobRef, source: Source, stage: str) -> str:
     """Equal where nothing is to be redone: the same bytes (by etag and size), the same parameters that shape the output."""
-    options = RASTER_OPTIONS if source.kind is Kind.RASTER else ("source_crs", "target_crs", *VECTOR_SHAPING)
+    options = RASTER_OPTIONS if stage == COGS else ("source_crs", "target_crs", *VECTOR_SHAPING)
     shaping = {key: job.parameters.get(key) for key in ("collection", *options)}
     body = {"recipe": RECIPE, "members": [[m.path, m.size, m.etag] for m in source.members], **shaping}
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
@@ -87,6 +104,11 @@ def refuse_source(context: StageContext, source: Source) -> GeoAssetsError | Non
     if source.size > limit:
         return GeoAssetsError("TOO_LARGE", f"{source.path} has {source.size:,} bytes; GEO_ASSETS_MAX_SOURCE_BYTES allows {limit:,}")
     return None
+
+
+def cogs_of(outputs: dict[str, Any]) -> list[dict[str, Any]]:
+    """The COGs that a task put out: `{cog, sha256, thumbnail}` each, and a name where its source holds several."""
+    return list(outputs.get("cogs") or ([outputs] if "cog" in outputs else []))
 
 
 def fetch(context: StageContext, job: JobRef, work: Work, folder: Path) -> tuple[Path, list[dict[str, Any]]]:

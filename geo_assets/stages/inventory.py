@@ -1,6 +1,7 @@
 """The inventory stage: list a container into the ledger, and say what each file is.
 
-Here: listing, filtering, classification of a whole container in bounded memory. Not here: opening any file.
+Here: listing, filtering, classification of a whole container in bounded memory. Not here: opening any file,
+but for the directories of zips (`storage/zips.py`).
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.models import PlannedTask
@@ -15,10 +17,15 @@ from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import InventoryRef, JobRef
 from geo_assets.stages.listing import record_single_task
 from geo_assets.storage.containers import Blob
-from geo_assets.storage.sources import Kind, Source, group_sources, is_litter, matches
+from geo_assets.storage.sources import Kind, Source, group_sources, is_litter, kind_of, matches
+from geo_assets.storage.zips import look_into
 from geo_assets.submissions.parameters import IngestContainer, parameters_type
+from geo_assets.text import batched
 
 STAGE = "container_inventory"
+
+#: Zips that are looked into before the ledger hears of them.
+_ZIPS = 500
 
 #: Kinds that no stage works on: they end here, in quarantine, so that every file is accounted for.
 _REFUSALS = {
@@ -45,6 +52,9 @@ def take_inventory(context: StageContext, job: JobRef) -> InventoryRef:
             yield kept
 
     context.inventory.replace(job.job_id, pages())
+    ingests = issubclass(parameters_type(job.job_type), IngestContainer)
+    if ingests:
+        _look_into_zips(context, job)
     files, size = context.inventory.totals(job.job_id)
     kinds: Counter[str] = Counter()
 
@@ -54,7 +64,7 @@ def take_inventory(context: StageContext, job: JobRef) -> InventoryRef:
             if source.kind in _REFUSALS:
                 yield _refused(source)
 
-    if issubclass(parameters_type(job.job_type), IngestContainer):
+    if ingests:
         context.tasks.plan(job.job_id, job.run_id, STAGE, refused())
     else:
         kinds.update(source.kind for source in sources_of(context, job))
@@ -65,6 +75,14 @@ def take_inventory(context: StageContext, job: JobRef) -> InventoryRef:
     return InventoryRef(job=job, files=files, bytes=size, ignored=ignored, sources=dict(kinds), truncated=truncated)
 
 
+def _look_into_zips(context: StageContext, job: JobRef) -> None:
+    """Find out what each zip holds: which stages take it follows from that."""
+    container = context.source_container(job)
+    zips = (member for member in context.inventory.members(job.job_id) if kind_of(member.path) is Kind.ZIP)
+    for batch in batched(zips, _ZIPS):
+        context.inventory.note_contents(job.job_id, look_into(container, batch))
+
+
 def _refused(source: Source) -> PlannedTask:
     code, sentence = _REFUSALS[source.kind]
     error = GeoAssetsError(code, f"{source.path} {sentence}")
@@ -72,9 +90,14 @@ def _refused(source: Source) -> PlannedTask:
         task_key=source.path,
         kind=source.kind,
         fingerprint="refused by name",
-        input={"members": [m.model_dump() for m in source.members]},
+        input=task_input(source),
         error=error.to_dict(),
     )
+
+
+def task_input(source: Source) -> dict[str, Any]:
+    """What a worker must know of a source."""
+    return {"members": [m.model_dump(exclude={"holds"}) for m in source.members]}
 
 
 def sources_of(context: StageContext, job: JobRef) -> Iterator[Source]:

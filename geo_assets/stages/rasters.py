@@ -1,6 +1,7 @@
-"""The `cogs` stage: each raster source becomes a COG in the output container, or is quarantined.
+"""The `cogs` stage: each raster source becomes a COG in the output container, or one a variable, or is quarantined.
 
-Here: fetch, convert in the sandbox, put under its final name. Not here: the conversion (`raster/`), the catalogue.
+Here: fetch, convert in the sandbox, put under its final name. Not here: taking sources apart and converting
+(`raster/`), the catalogue.
 """
 
 from __future__ import annotations
@@ -9,27 +10,29 @@ import tempfile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.models import Work
-from geo_assets.raster.models import ConvertReport, ConvertRequest
+from geo_assets.raster.several import Converter, Part, Several
 from geo_assets.stages.chunks import work_through
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, JobRef, StagePlan
-from geo_assets.stages.files import RASTER_OPTIONS, fetch, plan_files, refuse_source
+from geo_assets.stages.files import COGS, RASTER_OPTIONS, fetch, plan_files, refuse_source
 from geo_assets.storage.containers import BlobRef
 from geo_assets.storage.sources import Kind
-from geo_assets.submissions.parameters import IngestContainer, parameters_type
+from geo_assets.storage.zips import contents
 
-STAGE = "cogs"
+STAGE = COGS
 
 #: Bytes; with the fingerprint and the ending a file name stays below what file systems allow (255).
 _LONGEST_STEM = 200
 
+#: Names in a warning.
+_SHOWN = 5
+
 
 def plan(context: StageContext, inventory: InventoryRef) -> tuple[StagePlan, list[Chunk]]:
-    """The rasters of the inventory, as tasks and chunks."""
-    model = parameters_type(inventory.job.job_type)
-    wanted = issubclass(model, IngestContainer) and "raster" in model.kinds
-    return plan_files(context, inventory, STAGE, lambda s: wanted and s.kind is Kind.RASTER, lambda s: refuse_source(context, s))
+    """The rasters of the inventory and the zips that hold some, as tasks and chunks."""
+    return plan_files(context, inventory, STAGE, lambda s: refuse_source(context, s))
 
 
 def convert_chunk(context: StageContext, chunk: Chunk) -> ChunkReport:
@@ -37,34 +40,59 @@ def convert_chunk(context: StageContext, chunk: Chunk) -> ChunkReport:
     return work_through(context, chunk, lambda work: _convert(context, chunk.job, work), threads=context.settings.workers)
 
 
-def cog_ref(context: StageContext, job: JobRef, work: Work) -> BlobRef:
-    """Where the COG of a source lies. Its name carries the fingerprint: a published COG is never overwritten."""
+def _convert(context: StageContext, job: JobRef, work: Work) -> None:
+    with context.sandbox.workspace() as folder:
+        source, members = fetch(context, job, work, Path(tempfile.mkdtemp(dir=folder)))
+        converter = Converter(
+            context.sandbox,
+            folder,
+            {name: job.parameters[name] for name in RASTER_OPTIONS if job.parameters.get(name) is not None},
+            thumbnails=True,
+        )
+        several = converter.archive(source) if work.kind == Kind.ZIP else converter.source(source)
+        # all are converted before the first is seen
+        cogs = [_uploaded(context, part, _cog_ref(context, job, work, "" if several.is_one else part.stem)) for part in several.made]
+    outputs: dict[str, Any] = {key: value for key, value in cogs[0].items() if key != "name"}
+    if not several.is_one:
+        outputs["cogs"] = cogs
+    if warnings := [*several.warnings(), *_unread(several)]:
+        outputs["warnings"] = warnings
+    context.tasks.converted(job.job_id, job.run_id, STAGE, work.task_key, outputs=outputs, receipt={"input": members, **_receipt(several)})
+
+
+def _cog_ref(context: StageContext, job: JobRef, work: Work, part: str) -> BlobRef:
+    """Where the COG of a source, or of a part of it, lies. The name carries the fingerprint: a published COG is never overwritten."""
     path = PurePosixPath(work.task_key)
     stem = path.stem.encode()[:_LONGEST_STEM].decode("utf-8", "ignore")
-    name = f"{stem}_{work.fingerprint[:8]}.tif"
+    name = f"{stem}_{work.fingerprint[:8]}"
     return BlobRef(
         context.settings.output_account,
         context.settings.cog_container,
-        str(PurePosixPath(job.parameters["collection"]) / path.parent / name),
+        str(PurePosixPath(job.parameters["collection"]) / path.parent / (f"{name}/{part}.tif" if part else f"{name}.tif")),
     )
 
 
-def _convert(context: StageContext, job: JobRef, work: Work) -> None:
-    ref = cog_ref(context, job, work)
+def _uploaded(context: StageContext, part: Part, ref: BlobRef) -> dict[str, Any]:
+    """Put a COG and its thumbnail under their final names; what is said of them to people."""
+    if part.report is None or part.cog is None or part.thumbnail is None:
+        raise GeoAssetsError("CONTRACT_VIOLATION", f"{part.name} was not converted")
     thumbnail = BlobRef(ref.alias, context.settings.thumbnail_container, str(PurePosixPath(ref.path).with_suffix(".png")))
-    with context.sandbox.workspace() as folder:
-        source, members = fetch(context, job, work, Path(tempfile.mkdtemp(dir=folder)))
-        request = ConvertRequest(
-            source=str(source),
-            destination=str(folder / "out.tif"),
-            thumbnail=str(folder / "out.png"),
-            **{name: job.parameters[name] for name in RASTER_OPTIONS if job.parameters.get(name) is not None},
-        )
-        report = context.sandbox.call("geo_assets.raster.cog:convert", request, ConvertReport)
-        context.output_container(thumbnail.container).upload(folder / "out.png", thumbnail.path)
-        context.output_container(ref.container).upload(folder / "out.tif", ref.path)
-    outputs: dict[str, Any] = {"cog": str(ref), "sha256": report.sha256, "thumbnail": str(thumbnail)}
-    if report.warnings:
-        outputs["warnings"] = list(report.warnings)
-    receipt = {"input": members, "report": report.model_dump(mode="json")}
-    context.tasks.converted(job.job_id, job.run_id, STAGE, work.task_key, outputs=outputs, receipt=receipt)
+    context.output_container(thumbnail.container).upload(part.thumbnail, thumbnail.path)
+    context.output_container(ref.container).upload(part.cog, ref.path)
+    return {"name": part.name, "cog": str(ref), "sha256": part.report.sha256, "thumbnail": str(thumbnail)}
+
+
+def _unread(several: Several) -> list[str]:
+    """What lies in a zip and is read by no stage."""
+    tried = {part.member for part in several.parts if part.member}
+    others = [name for name in contents([*tried, *several.others]).others if name not in tried]
+    more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+    return [f"it also holds what is neither raster nor vector: {', '.join(others[:_SHOWN])}{more}"] if others else []
+
+
+def _receipt(several: Several) -> dict[str, Any]:
+    """What the conversion found; of each part where the source holds several, in the order of the outputs."""
+    reports = [part.report.model_dump(mode="json") for part in several.made if part.report]
+    if several.is_one:
+        return {"report": reports[0]}
+    return {"parts": [{"title": p.title or p.name, "stem": p.stem, "report": r} for p, r in zip(several.made, reports, strict=True)]}

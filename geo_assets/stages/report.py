@@ -15,6 +15,7 @@ from geo_assets.ledger.models import StageCounts, TaskRecord
 from geo_assets.raster.models import StripReport, StripRequest
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef, JobReport
+from geo_assets.stages.files import cogs_of
 from geo_assets.storage.containers import BlobRef
 
 #: Failures shown in the UI; all are in `geo-assets tasks`.
@@ -68,7 +69,10 @@ def output_table(tasks: Sequence[TaskRecord]) -> str:
 
 
 def _made(outputs: dict[str, Any]) -> str:
-    return outputs.get("cog") or ", ".join(f"{t['table']} ({t['rows']:,} rows)" for t in outputs.get("tables", []))
+    cogs = cogs_of(outputs)
+    if cogs:
+        return f"{cogs[0]['cog']} and {len(cogs) - 1} more" if len(cogs) > 1 else str(cogs[0]["cog"])
+    return ", ".join(f"{t['table']} ({t['rows']:,} rows)" for t in outputs.get("tables", []))
 
 
 def footprint_map(geometries: Sequence[dict[str, Any]]) -> str:
@@ -92,7 +96,7 @@ def footprint_map(geometries: Sequence[dict[str, Any]]) -> str:
 
 def thumbnail_strip(context: StageContext, tasks: Sequence[TaskRecord]) -> str:
     """Markdown with an inline picture of the first thumbnails; empty where there are none."""
-    refs = [BlobRef.parse(t.outputs["thumbnail"]) for t in tasks if "thumbnail" in t.outputs][:_STRIP]
+    refs = [BlobRef.parse(cog["thumbnail"]) for t in tasks for cog in cogs_of(t.outputs)][:_STRIP]
     if not refs:
         return ""
     try:

@@ -19,25 +19,20 @@ from geo_assets.ledger.vector_loads import requested_at
 from geo_assets.stages.chunks import work_through
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, JobRef, StagePlan
-from geo_assets.stages.files import fetch, fingerprint_of_members, plan_files, refuse_source
+from geo_assets.stages.files import TABLES, fetch, fingerprint_of_members, plan_files, refuse_source
 from geo_assets.stages.vector_load import LoadOptions, Origin, load_source
-from geo_assets.storage.sources import Kind
-from geo_assets.submissions.parameters import IngestContainer, parameters_type
 from geo_assets.vector.models import InspectRequest, LayerOptions, LayerPlan
 from geo_assets.vector.names import table_names
 
-STAGE = "vector_tables"
+STAGE = TABLES
 
 #: What `vector.names` allows a table's name; room for `__rejects` and index suffixes.
 _NAME_BYTES = 50
 
 
 def plan(context: StageContext, inventory: InventoryRef) -> tuple[StagePlan, list[Chunk]]:
-    """The vectors and archives of the inventory, as tasks and chunks."""
-    model = parameters_type(inventory.job.job_type)
-    kinds = model.kinds if issubclass(model, IngestContainer) else frozenset()
-    wanted = {kind for kind in (Kind.VECTOR, Kind.ZIP) if kind in kinds}
-    return plan_files(context, inventory, STAGE, lambda s: s.kind in wanted, lambda s: refuse_source(context, s))
+    """The vectors of the inventory and the zips that may hold some, as tasks and chunks."""
+    return plan_files(context, inventory, STAGE, lambda s: refuse_source(context, s))
 
 
 def load_chunk(context: StageContext, chunk: Chunk) -> ChunkReport:

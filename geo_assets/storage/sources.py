@@ -105,6 +105,7 @@ class Member(BaseModel):
     path: str
     size: int
     etag: str
+    holds: tuple[Kind, ...] | None = None  # of a zip that was looked into (`zips.py`)
 
 
 class Source(BaseModel):
@@ -119,6 +120,11 @@ class Source(BaseModel):
     def size(self) -> int:
         """Bytes of all members."""
         return sum(m.size for m in self.members)
+
+    @property
+    def holds(self) -> tuple[Kind, ...]:
+        """What a zip holds as far as is known: rasters, vectors, both or neither."""
+        return self.members[0].holds or ()
 
 
 def name_key(path: str) -> tuple[str, str]:
@@ -168,7 +174,8 @@ def _ending(path: str) -> str:
     return "." + name.rpartition(".")[2] if "." in name else ""
 
 
-def _kind(path: str) -> Kind | None:
+def kind_of(path: str) -> Kind | None:
+    """The kind that a file's name claims; None for sidecars and what is not known."""
     ending = _ending(path)
     for kind, endings in ((Kind.RASTER, _RASTER), (Kind.VECTOR, _VECTOR), (Kind.ZIP, _ZIP)):
         if ending in endings:
@@ -180,7 +187,7 @@ def _sources_of(group: list[Member], *, geodatabase: bool) -> Iterator[Source]:
     if geodatabase:
         yield Source(path=_geodatabase_path(group[0].path), kind=Kind.UNSUPPORTED, members=tuple(group))
         return
-    owners = {m.path: [m] for m in group if _kind(m.path)}
+    owners = {m.path: [m] for m in group if kind_of(m.path)}
     orphans: list[Member] = []
     for member in group:
         if member.path in owners:
@@ -191,7 +198,7 @@ def _sources_of(group: list[Member], *, geodatabase: bool) -> Iterator[Source]:
         for owner in fitting:  # a .prj beside a shapefile and a grid of one name serves both
             owners[owner].append(member)
     for path, members in owners.items():
-        yield Source(path=path, kind=_kind(path) or Kind.UNSUPPORTED, members=tuple(members))
+        yield Source(path=path, kind=kind_of(path) or Kind.UNSUPPORTED, members=tuple(members))
     for member in orphans:
         sidecar = _ending(member.path) in _SHAPEFILE_PARTS | _WORLD.keys() or member.path.lower().endswith(_APPENDED[:4])
         yield Source(path=member.path, kind=Kind.SIDECAR if sidecar else Kind.UNSUPPORTED, members=(member,))

@@ -16,10 +16,14 @@ from pydantic import BaseModel, ConfigDict
 from geo_assets.ledger.tasks import Tasks
 from geo_assets.settings import Settings
 from geo_assets.stages.contracts import JobRef
-from geo_assets.stages.files import fingerprint
+from geo_assets.stages.files import fingerprint, stages_of
 from geo_assets.storage.containers import existing_container
 from geo_assets.storage.sources import Kind, Member, Source, group_sources, is_litter, matches, name_key
+from geo_assets.storage.zips import look_into
 from geo_assets.submissions.parameters import HelloWorld, IngestContainer, Job, ListContainer, Parameters
+
+#: Kinds that no stage takes.
+_REFUSED = frozenset({Kind.UNSUPPORTED, Kind.SIDECAR})
 
 Action = Literal["create", "change", "skip", "collide", "unsupported"]
 
@@ -30,6 +34,7 @@ class PlannedSource(BaseModel):
     model_config = ConfigDict(frozen=True)
     path: str
     kind: str
+    stage: str = ""  # that takes it; a zip of rasters and vectors is planned twice
     action: Action
     bytes: int
     reason: str = ""
@@ -78,35 +83,41 @@ def make_plan(settings: Settings, tasks: Tasks, parameters: Parameters) -> Plan:
 
 def _listed(settings: Settings, parameters: ListContainer) -> list[Source]:
     container = existing_container(settings, parameters.account, parameters.container)
-    members = [
+    members: Iterable[Member] = [
         Member(path=b.path, size=b.size, etag=b.etag)
         for page in container.list(parameters.prefix)
         for b in page
         if not is_litter(b.path) and matches(b.path, parameters.include, parameters.exclude)
     ]
-    members.sort(key=lambda m: (*name_key(m.path), m.path))
-    found = list(group_sources(members))
+    if isinstance(parameters, IngestContainer):
+        members = look_into(container, members)
+    found = list(group_sources(sorted(members, key=lambda m: (*name_key(m.path), m.path))))
     return found[: parameters.limit] if parameters.limit else found
 
 
 def _plan_sources(
-    parameters: ListContainer, sources: Iterable[Source], job: Job, known: dict[str, tuple[str, str]]
+    parameters: ListContainer, sources: Iterable[Source], job: Job, known: dict[tuple[str, str], tuple[str, str]]
 ) -> Iterable[PlannedSource]:
     ref = JobRef(
         job_id=job.job_id, job_type=job.job_type, partition_key=job.partition_key, run_id="", owner_run_id="", parameters=job.parameters
     )
-    wanted = parameters.kinds if isinstance(parameters, IngestContainer) else frozenset[str]()
     for source in sources:
-        action, reason = _action(source, wanted, fingerprint(ref, source), known.get(source.path))
-        if isinstance(parameters, IngestContainer) and source.kind not in wanted and source.kind in {Kind.RASTER, Kind.VECTOR, Kind.ZIP}:
-            continue  # another job type's
-        yield PlannedSource(path=source.path, kind=source.kind, action=action, bytes=source.size, reason=reason)
+        for stage in _stages(parameters, source):
+            action, reason = _action(source, stage, fingerprint(ref, source, stage), known.get((stage, source.path)))
+            yield PlannedSource(path=source.path, kind=source.kind, stage=stage, action=action, bytes=source.size, reason=reason)
 
 
-def _action(source: Source, wanted: frozenset[str], now: str, known: tuple[str, str] | None) -> tuple[Action, str]:
-    if source.kind in {Kind.UNSUPPORTED, Kind.SIDECAR}:
+def _stages(parameters: ListContainer, source: Source) -> tuple[str, ...]:
+    """Where a source is worked on; nowhere if it is another job type's. What is refused by its name, and what is only listed, is told once."""
+    if not isinstance(parameters, IngestContainer) or source.kind in _REFUSED:
+        return ("",)
+    return stages_of(source, parameters.kinds)
+
+
+def _action(source: Source, stage: str, now: str, known: tuple[str, str] | None) -> tuple[Action, str]:
+    if source.kind in _REFUSED:
         return "unsupported", "quarantined by its name"
-    if not wanted or known is None:
+    if not stage or known is None:
         return "create", ""
     before, status = known
     if before != now:

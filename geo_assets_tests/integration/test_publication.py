@@ -43,6 +43,15 @@ def test_a_replaced_file_replaces_its_cog_and_nothing_of_the_old_one_is_left(cli
     assert list(items(cli, "replaced").values()) == [cog.as_uri()]
 
 
+def test_a_nodata_value_beyond_64_bits_is_published(cli, tmp_path):
+    upload(cli, write(tmp_path / "a.tif", np.ones((1, 30, 30), "float32"), nodata=np.finfo("float32").min), "far-nodata")
+    job, _ = ingest(cli, "far-nodata")
+    assert job["status"] == "completed"
+    with connect(cli) as db:
+        found = db.execute("select content->'assets'->'data'->'bands'->0->'nodata' from pgstac.items where collection = 'far-nodata'")
+        assert float(found.fetchone()[0]) == float(np.finfo("float32").min)
+
+
 def test_removed_files_keep_their_outputs_unless_the_job_retires_them(cli, tmp_path):
     folder = tmp_path / "some"
     folder.mkdir()

@@ -1,0 +1,243 @@
+"""A source that holds several rasters, taken apart: each becomes a COG, and one that cannot be is told apart from the rest.
+
+Here: the parent's side, which asks sandboxed children: the members of a zip, the variables of a container, what each is called.
+Not here: looking at a file (`archives.py`, `variables.py`, `cog.py`), where COGs are put (`stages/rasters.py`, `commands/raster.py`).
+
+A file is not looked at before it is converted: one raster costs one call, and only the refusal RASTER_SUBDATASETS has it taken apart.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from geo_assets.errors import ErrorClass, GeoAssetsError
+from geo_assets.raster.models import ConvertReport, ConvertRequest
+from geo_assets.raster.variables_models import UnpackReport, UnpackRequest, Variable, VariablesReport, VariablesRequest
+
+if TYPE_CHECKING:
+    from geo_assets.sandbox.pool import SandboxPool
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+#: Characters of a name; with an ending and a number it stays below what file systems allow.
+_LONGEST_NAME = 80
+
+#: Refusals and remarks that one message names; all are in the ledger.
+_NAMED = 10
+
+#: One part may take too much time or memory without being wrong; it must not take the others with it.
+_TOO_MUCH = frozenset({"SANDBOX_TIMEOUT", "SANDBOX_OUT_OF_MEMORY"})
+
+#: Names that mean something else where COGs are listed by name (`stac/item.py`).
+_RESERVED = frozenset({"thumbnail"})
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One raster of a source: its COG, or the reason why there is none."""
+
+    member: str = ""  # its path within an archive
+    variable: str = ""
+    title: str | None = None
+    stem: str = ""  # of file names: plain, and unlike those of the other parts also in another case
+    cog: Path | None = None
+    thumbnail: Path | None = None
+    report: ConvertReport | None = None
+    notes: tuple[str, ...] = ()
+    error: GeoAssetsError | None = None
+
+    @property
+    def name(self) -> str:
+        """A variable, a member's path, or member:variable; empty where the source is one raster."""
+        return ":".join(word for word in (self.member, self.variable) if word)
+
+
+@dataclass(frozen=True, slots=True)
+class Several:
+    """What became of a source."""
+
+    parts: tuple[Part, ...]
+    others: tuple[str, ...] = ()  # members of an archive that are no rasters
+
+    @property
+    def is_one(self) -> bool:
+        """The source is one raster, not a container of one."""
+        return len(self.parts) == 1 and not self.parts[0].name
+
+    @property
+    def made(self) -> tuple[Part, ...]:
+        """The parts that became COGs."""
+        return tuple(part for part in self.parts if part.cog)
+
+    def warnings(self) -> list[str]:
+        """What a person should know, each sentence once, with the parts that it is true of."""
+        told: dict[str, list[str]] = {}
+        for part in self.parts:
+            if part.error:
+                sentence = f"left out: {part.error.message} ({part.error.code}); {part.error.remedy}"
+                told.setdefault(sentence, []).append(part.name)
+            for note in (*part.notes, *(part.report.warnings if part.report else ())):
+                told.setdefault(note, []).append(part.name)
+        return [f"{_listed(names)}: {sentence}" if any(names) else sentence for sentence, names in told.items()]
+
+
+@dataclass(frozen=True, slots=True)
+class Converter:
+    """How the rasters of a source are converted."""
+
+    pool: SandboxPool
+    folder: Path  # private; what is made lies in it
+    options: dict[str, Any]  # of `ConvertRequest`, for all of them
+    thumbnails: bool = False
+    max_unpacked_bytes: int = 20 * 1024**3
+    wanted: str | None = None  # the name of the only part that is asked for
+    single: bool = False  # refuse a source that holds several
+
+    def source(self, path: Path) -> Several:
+        """Convert a file, or the variables that it holds.
+
+        Raises:
+            GeoAssetsError: what befell the whole of it, or every part; what is no fault of a part's.
+        """
+        return _sound(path.name, Several(_named(self._file(path, ""))))
+
+    def archive(self, path: Path) -> Several:
+        """Convert the rasters of a zip, and the variables that they hold.
+
+        Raises:
+            GeoAssetsError: as `source`; UNSAFE_ARCHIVE, EMPTY_ARCHIVE, UNREADABLE, TOO_LARGE; UNSUPPORTED_FORMAT, no raster is in it.
+        """
+        request = UnpackRequest(archive=str(path), folder=str(self._private()), name=path.name, max_bytes=self.max_unpacked_bytes)
+        unpacked = self.pool.call("geo_assets.raster.archives:rasters", request, UnpackReport)
+        if not unpacked.rasters:
+            raise GeoAssetsError("UNSUPPORTED_FORMAT", f"{path.name} holds no file with a raster's name")
+        members = [
+            m for m in sorted(unpacked.rasters, key=lambda m: m.name) if self.wanted is None or f"{self.wanted}:".startswith(f"{m.name}:")
+        ]
+        self._check(path.name, [m.name for m in unpacked.rasters], [m.name for m in members])
+        parts = self._each(lambda member: self._member(member.name, Path(member.path)), members)
+        return _sound(path.name, Several(_named([part for group in parts for part in group]), unpacked.others))
+
+    def _member(self, member: str, path: Path) -> list[Part]:
+        try:
+            return self._file(path, member)
+        except GeoAssetsError as error:
+            return [Part(member, error=_of_the_part(error))]
+
+    def _file(self, path: Path, member: str) -> list[Part]:
+        if self.wanted in {None, member}:
+            try:
+                return [self._converted(Part(member), path)]
+            except GeoAssetsError as error:
+                if error.code != "RASTER_SUBDATASETS":
+                    raise
+        return self._variables(path, member)
+
+    def _variables(self, path: Path, member: str) -> list[Part]:
+        request = VariablesRequest(source=str(path), folder=str(self._private()))
+        found = self.pool.call("geo_assets.raster.variables:variables", request, VariablesReport).variables
+        named = [(Part(member, v.name, title=v.title, notes=v.notes), v) for v in found]
+        wanted = [(part, v) for part, v in named if self.wanted in {None, member, part.name}]
+        self._check(path.name, [part.name for part, _ in named], [part.name for part, _ in wanted])
+        return self._each(lambda pair: self._variable(*pair), wanted)
+
+    def _variable(self, part: Part, variable: Variable) -> Part:
+        if variable.path is None:
+            return replace(part, error=_of_the_part(GeoAssetsError.from_dict(variable.error or {})))
+        staged = self._private() / f"{_plain(part)}.tif"  # alone: GDAL looks at what lies beside a file
+        shutil.move(variable.path, staged)
+        try:
+            return self._converted(part, staged)
+        except GeoAssetsError as error:
+            return replace(part, error=_of_the_part(error))
+        finally:
+            shutil.rmtree(staged.parent, ignore_errors=True)
+
+    def _converted(self, part: Part, path: Path) -> Part:
+        made = self._private()
+        cog, thumbnail = made / "cog.tif", made / "thumbnail.png" if self.thumbnails else None
+        request = ConvertRequest(source=str(path), destination=str(cog), thumbnail=str(thumbnail) if thumbnail else None, **self.options)
+        report = self.pool.call("geo_assets.raster.cog:convert", request, ConvertReport)
+        return replace(part, cog=cog, thumbnail=thumbnail, report=report)
+
+    def _check(self, source: str, names: Sequence[str], wanted: Sequence[str]) -> None:
+        """Refuse to go on where the one that is asked for is not there, or one is asked for and there are more."""
+        if self.wanted is not None and not wanted:
+            raise GeoAssetsError("INVALID_PARAMETERS", f"{source} holds no raster {self.wanted!r}; it holds: {_listed(names)}")
+        if self.single and len(wanted) > 1:
+            raise GeoAssetsError("RASTER_SUBDATASETS", f"{source} holds {len(wanted)} rasters: {_listed(wanted)}")
+
+    def _private(self) -> Path:
+        return Path(tempfile.mkdtemp(dir=self.folder))
+
+    def _each(self, do: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        """As many at once as there are children; the first error ends it."""
+        with ThreadPoolExecutor(max_workers=self.pool.workers, thread_name_prefix="part") as threads:
+            futures = [threads.submit(do, item) for item in items]
+            try:
+                return [future.result() for future in futures]
+            except BaseException:
+                threads.shutdown(wait=False, cancel_futures=True)
+                raise
+
+
+def _of_the_part(error: GeoAssetsError) -> GeoAssetsError:
+    """The reason why a part is left out; what is the machine's fault or ours is raised, so that the whole is tried again."""
+    if error.error_class is ErrorClass.INVALID or error.code in _TOO_MUCH:
+        return error
+    raise error
+
+
+def _sound(source: str, several: Several) -> Several:
+    """Raise where nothing could be made, with every reason."""
+    bad = [part for part in several.parts if part.error]
+    if several.made or not bad:
+        return several
+    if len(bad) == 1 and bad[0].error:
+        raise bad[0].error
+    errors = [part.error for part in bad if part.error]
+    codes = {error.code for error in errors}
+    reasons = "; ".join(f"{part.name}: {part.error.message}" for part in bad[:_NAMED] if part.error)
+    more = f"; and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
+    code = codes.pop() if len(codes) == 1 else "RASTER_UNSUPPORTED"
+    raise GeoAssetsError(code, f"none of the {len(bad)} rasters in {source} can be converted: {reasons}{more}", remedy=errors[0].remedy)
+
+
+def _named(parts: Sequence[Part]) -> tuple[Part, ...]:
+    """Give each part the stem of its files: its name as far as it is plain, with a number where another has the same."""
+    taken, named = set(_RESERVED), []
+    for part in parts:
+        plain = _plain(part)
+        stem = next(s for s in _candidates(plain) if s.lower() not in taken)
+        taken.add(stem.lower())
+        named.append(replace(part, stem=stem))
+    return tuple(named)
+
+
+def _candidates(plain: str) -> Iterable[str]:
+    yield plain
+    number = 1
+    while True:
+        number += 1
+        yield f"{plain}_{number}"
+
+
+def _plain(part: Part) -> str:
+    """Its name in ASCII letters, digits and underscores; the ending of a member's path is left out."""
+    text = f"{PurePosixPath(part.member).with_suffix('') if part.member else ''} {part.variable}"
+    folded = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9]+", "_", folded).strip("_")[:_LONGEST_NAME].strip("_") or "raster"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more

@@ -1,0 +1,51 @@
+"""Where several footprints lie together, as GeoJSON in EPSG:4326.
+
+Here: the union of geometries that are cut at the antimeridian already (RFC 7946, 3.1.9), and of their bounding boxes on the circle.
+Not here: making a footprint (`raster/footprint.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+#: Degrees; footprints are rounded to it.
+_GRAIN = 1e-7
+
+
+def union(footprints: Sequence[tuple[dict[str, Any], Sequence[float]]]) -> tuple[dict[str, Any], tuple[float, float, float, float]]:
+    """The union of footprints, each with its bounding box; a single one as it is.
+
+    Args:
+        footprints: Polygons or MultiPolygons within -180 to 180 degrees; west > east in a box that crosses the antimeridian.
+
+    Returns:
+        A valid Polygon or MultiPolygon with exterior rings anticlockwise, and the smallest box around all, likewise.
+    """
+    if len(footprints) == 1:
+        geometry, bbox = footprints[0]
+        return geometry, tuple(bbox)  # type: ignore[return-value]
+    import shapely
+    from shapely.geometry import MultiPolygon, mapping, shape
+
+    shapes = [shapely.make_valid(shape(geometry)) for geometry, _ in footprints]
+    whole = shapely.set_precision(shapely.union_all(shapes, grid_size=_GRAIN), _GRAIN)
+    polygons = [p for part in shapely.get_parts(whole) for p in shapely.get_parts(part) if p.geom_type == "Polygon" and p.area > 0]
+    parts = list(shapely.orient_polygons(polygons))
+    boxes = [bbox for _, bbox in footprints]
+    west, east = _longitudes([(bbox[0], bbox[2]) for bbox in boxes])
+    geometry = mapping(parts[0] if len(parts) == 1 else MultiPolygon(parts))
+    return geometry, (west, min(bbox[1] for bbox in boxes), east, max(bbox[3] for bbox in boxes))
+
+
+def _longitudes(spans: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """The shortest stretch eastwards that covers every span: all of the circle but the widest gap."""
+    cut = [part for west, east in spans for part in ([(west, east)] if west <= east else [(west, 180.0), (-180.0, east)])]
+    (first, reach), *rest = sorted(cut)
+    gaps: list[tuple[float, float, float]] = []  # width, where it ends, where it begins
+    for west, east in rest:
+        if west > reach:
+            gaps.append((west - reach, west, reach))
+        reach = max(reach, east)
+    width, west, east = max(gaps, default=(0.0, first, reach))
+    return (west, east) if width > first + 360 - reach else (first, reach)

@@ -1,0 +1,143 @@
+"""What a zip holds, by the names in its directory at its end: rasters, vectors or both. Nothing is unpacked.
+
+Here: reading that directory by ranges, within limits, and the classification of the names.
+Not here: unpacking (`geo_assets/archives.py`), which kinds there are (`sources.py`). A name is a claim here too.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.storage.containers import Container, safe_path
+from geo_assets.storage.sources import Kind, Member, Source, group_sources, is_litter, kind_of, name_key
+
+#: As many as are unpacked (`geo_assets/archives.py`).
+MAX_ENTRIES = 10_000
+
+#: The end of a zip that is read at once; the whole directory of most.
+_TAIL = 128 * 1024
+
+#: Bytes of directory that are read at most: 10,000 entries of 400 bytes.
+_MAX_DIRECTORY = 4 * 1024**2
+
+#: Zips that are looked into at a time: each is one or two small requests.
+_THREADS = 16
+
+#: What lies beside rasters as their metadata; beside nothing else it is data.
+_METADATA = (".json", ".gml", ".dxf")
+
+#: What lies beside vectors as an illustration, unless something says where it lies.
+_PICTURES = (".png", ".jpg", ".jpeg")
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """The names in a zip, by the stage that reads them."""
+
+    rasters: tuple[str, ...]
+    vectors: tuple[str, ...]
+    others: tuple[str, ...]
+
+    @property
+    def holds(self) -> tuple[Kind, ...]:
+        """What there is."""
+        return tuple(kind for kind, names in ((Kind.RASTER, self.rasters), (Kind.VECTOR, self.vectors)) if names)
+
+
+def contents(names: Iterable[str]) -> Contents:
+    """Sort the names of a zip. Sidecars go with what they belong to."""
+    members = [Member(path=name, size=0, etag="") for name in names if not is_litter(name)]
+    sources = list(group_sources(sorted(members, key=lambda m: (*name_key(m.path), m.path))))
+    vectors = [s for s in sources if s.kind is Kind.VECTOR or s.path.lower().endswith(".gdb")]
+    rasters = [s for s in sources if s.kind is Kind.RASTER]
+    data = [s for s in vectors if not s.path.lower().endswith(_METADATA)]
+    placed = [s for s in rasters if not (s.path.lower().endswith(_PICTURES) and len(s.members) == 1)]
+    rasters, vectors = (placed if data else rasters), (data if placed else vectors)
+    read = {s.path for s in (*rasters, *vectors)}
+    return Contents(_paths(rasters), _paths(vectors), _paths(s for s in sources if s.path not in read))
+
+
+def _paths(sources: Iterable[Source]) -> tuple[str, ...]:
+    return tuple(source.path for source in sources)
+
+
+def look_into(container: Container, members: Iterable[Member]) -> Iterator[Member]:
+    """The same members in the same order; those that are zips with what they hold.
+
+    Raises:
+        obstore.exceptions.GenericError: the store did not answer.
+    """
+    waiting = list(members)
+    with ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="zips") as threads:
+        yield from threads.map(lambda member: _looked_into(container, member), waiting)
+
+
+def _looked_into(container: Container, member: Member) -> Member:
+    if kind_of(member.path) is not Kind.ZIP:
+        return member
+    names = _names(container, member)
+    return member if names is None else member.model_copy(update={"holds": contents(names).holds})
+
+
+def _names(container: Container, member: Member) -> list[str] | None:
+    """The files of a zip; None where it cannot be listed, which the stage that opens it will explain."""
+    from obstore.exceptions import NotFoundError, PermissionDeniedError
+
+    try:
+        with zipfile.ZipFile(_Ranges(container, safe_path(member.path), member.size)) as zipped:
+            entries = [e.filename.replace("\\", "/") for e in zipped.infolist() if not e.is_dir()]
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError, RuntimeError, OSError, MemoryError, OverflowError):
+        return None
+    except (GeoAssetsError, NotFoundError, PermissionDeniedError):
+        return None
+    return entries if len(entries) <= MAX_ENTRIES else None
+
+
+class _Ranges:
+    """As much of a file as `zipfile` needs to read the directory: its end at once, the rest by ranges, not without limit."""
+
+    def __init__(self, container: Container, path: str, size: int) -> None:
+        self._container, self._path, self._size = container, path, size
+        self._at, self._left = 0, _MAX_DIRECTORY
+        self._tail_from = max(0, size - _TAIL)
+        self._tail = container.read_range(path, self._tail_from, size - self._tail_from) if size else b""
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def tell(self) -> int:
+        """Where the next read begins."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go there."""
+        at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        if at < 0:
+            msg = "before the beginning"
+            raise ValueError(msg)
+        self._at = at
+        return at
+
+    def read(self, count: int = -1) -> bytes:
+        """Bytes from here.
+
+        Raises:
+            ValueError: more than any honest directory has.
+        """
+        start, end = self._at, self._size if count < 0 else min(self._size, self._at + count)
+        if end <= start:
+            return b""
+        self._left -= end - start
+        if self._left < 0:
+            msg = "a directory that is too long"
+            raise ValueError(msg)
+        self._at = end
+        if start >= self._tail_from:
+            return self._tail[start - self._tail_from : end - self._tail_from]
+        return self._container.read_range(self._path, start, end - start)

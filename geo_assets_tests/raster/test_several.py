@@ -1,0 +1,155 @@
+"""Sources that hold several rasters, taken apart in real sandboxed children."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.raster.several import Converter
+from geo_assets.sandbox.pool import SandboxPool
+from geo_assets_tests.raster.hostile import encoded, striped
+from geo_assets_tests.raster.netcdf import axes, grid, netcdf
+from geo_assets_tests.raster.test_archives import archive
+from geo_assets_tests.raster.test_cog import write
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory):
+    with SandboxPool(tmp_path_factory.mktemp("pool"), workers=2, timeout_seconds=60) as pool:
+        yield pool
+
+
+@pytest.fixture
+def converter(pool):
+    with pool.workspace() as folder:
+        yield Converter(pool, folder, {}, thumbnails=True)
+
+
+@pytest.fixture
+def inside(converter):
+    """A directory that the children see."""
+    folder = converter.folder / "in"
+    folder.mkdir()
+    return folder
+
+
+def numbers(*shape, dtype="f4"):
+    return np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+
+
+def climate(**variables: np.ndarray) -> bytes:
+    """Variables on one grid, the longest axes first; a ragged one has no coordinates."""
+    longest = max(variables.values(), key=lambda v: v.ndim)
+    fields = {name: (["time", "lat", "lon"][-values.ndim :], {}, values) for name, values in variables.items()}
+    return netcdf({**fields, **axes(longest.shape)})
+
+
+def ragged() -> bytes:
+    """`good` on a regular grid, `bad` on an uneven one."""
+    uneven = {"y": (["y"], {"units": "m"}, np.array([0.0, 1.0, 7.0, 30.0])), "x": (["x"], {"units": "m"}, np.array([0.0, 2.0, 9.0]))}
+    return netcdf({**axes((4, 5)), **uneven, "good": (["lat", "lon"], {}, numbers(4, 5)), "bad": (["y", "x"], {}, numbers(4, 3))})
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def test_one_raster_is_one_part_without_a_name(converter, inside):
+    several = converter.source(write(inside / "a.tif", np.ones((1, 30, 30), "uint8")))
+    assert several.is_one
+    assert several.made[0].thumbnail.exists()
+
+
+def test_every_variable_becomes_a_cog_of_its_own_with_bands_of_their_dates(converter, inside):
+    several = converter.source(write_bytes(inside / "a.nc", climate(tas=numbers(3, 4, 5), mask=numbers(4, 5, dtype="i2"))))
+    assert not several.is_one
+    assert [(p.name, p.stem) for p in several.made] == [("tas", "tas"), ("mask", "mask")]
+    assert [b.datetime for b in several.made[0].report.bands] == [f"2000-01-0{day}T00:00:00Z" for day in (1, 2, 3)]
+    with rasterio.open(several.made[0].cog) as cog:
+        np.testing.assert_array_equal(cog.read(), numbers(3, 4, 5))
+
+
+def test_a_variable_that_cannot_be_is_left_out_with_its_reason(converter, inside):
+    several = converter.source(write_bytes(inside / "a.nc", ragged()))
+    assert [p.name for p in several.made] == ["good"]
+    (warning,) = several.warnings()
+    assert warning.startswith("bad: left out: bad of a.nc has no regular grid")
+
+
+def test_where_none_can_be_every_reason_is_told(converter, inside):
+    content = netcdf({"a": (["y", "x"], {}, numbers(4, 5)), "b": (["y", "x"], {}, numbers(4, 5))})
+    with pytest.raises(GeoAssetsError) as caught:
+        converter.source(write_bytes(inside / "a.nc", content))
+    assert caught.value.code == "RASTER_UNSUPPORTED"
+    assert "none of the 2 rasters in a.nc can be converted: a: " in caught.value.message
+    assert "; b: " in caught.value.message
+
+
+def test_a_container_that_is_cut_off_is_refused_as_a_whole(converter, inside):
+    with pytest.raises(GeoAssetsError) as caught:
+        converter.source(write_bytes(inside / "a.nc", grid("a", numbers(4, 5))[:60]))
+    assert caught.value.error_class == "invalid"
+
+
+def test_the_rasters_of_a_zip_and_the_variables_in_them_are_parts_with_distinct_plain_names(converter, inside):
+    members = {
+        "a/one.tif": striped("LZW"),
+        "a_one.tif": striped("LZW"),
+        "A/ONE.tif": striped("LZW"),
+        "thumbnail.tif": striped("LZW"),
+        "ünï.nc": climate(tas=numbers(4, 5), pr=numbers(4, 5)),
+        "broken.tif": striped("LZW")[:200],
+        "picture.png": encoded("PNG"),
+        "read me.txt": b"hello",
+    }
+    several = converter.archive(write_bytes(inside / "a.zip", archive(members)))
+    assert {p.name: p.stem for p in several.made} == {
+        "A/ONE.tif": "A_ONE",
+        "a/one.tif": "a_one_2",
+        "a_one.tif": "a_one_3",
+        "thumbnail.tif": "thumbnail_2",
+        "ünï.nc:tas": "uni_tas",
+        "ünï.nc:pr": "uni_pr",
+    }
+    left_out = [w for w in several.warnings() if "left out" in w]
+    assert [w.partition(":")[0] for w in left_out] == ["broken.tif", "picture.png"]
+    assert several.others == ("read me.txt",)
+
+
+def test_one_part_may_be_asked_for_by_its_name(converter, inside):
+    content = archive({"a.nc": climate(tas=numbers(4, 5), pr=numbers(4, 5)), "b.tif": striped("LZW")})
+    source = write_bytes(inside / "a.zip", content)
+    for name in ("a.nc:pr", "b.tif"):
+        wanted = Converter(converter.pool, converter.folder, {}, wanted=name)
+        assert [p.name for p in wanted.archive(source).parts] == [name]
+
+
+def test_a_fault_of_the_machine_ends_the_whole_so_that_it_is_tried_again(converter, inside, monkeypatch):
+    source = write_bytes(inside / "a.nc", climate(tas=numbers(4, 5), pr=numbers(4, 5)))
+    call = SandboxPool.call
+
+    def no_room(self, function, request, result):
+        if function.endswith("cog:convert") and "pr" in request.source:
+            raise GeoAssetsError("DISK_FULL", "no room")
+        return call(self, function, request, result)
+
+    monkeypatch.setattr(SandboxPool, "call", no_room)
+    with pytest.raises(GeoAssetsError) as caught:
+        converter.source(source)
+    assert caught.value.code == "DISK_FULL"
+
+
+SAMPLE = Path(os.environ.get("GEO_ASSETS_SAMPLES", "/nonexistent")) / "raster" / "tmmx_20190121.nc"
+
+
+@pytest.mark.skipif(not SAMPLE.is_file(), reason="GEO_ASSETS_SAMPLES is not set")
+def test_the_sample_becomes_a_cog_with_the_pixels_that_its_file_has(converter, inside):
+    several = converter.source(write_bytes(inside / SAMPLE.name, SAMPLE.read_bytes()))
+    (part,) = several.made
+    with rasterio.open(SAMPLE) as source, rasterio.open(part.cog) as cog:
+        np.testing.assert_array_equal(source.read(), cog.read())
+        assert (source.transform, source.nodata, source.scales) == (cog.transform, cog.nodata, cog.scales)
