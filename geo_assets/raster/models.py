@@ -18,6 +18,17 @@ NoData = int | float | Literal["nan", "inf", "-inf"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
+def nodata_json(value: float | None, dtype: str) -> NoData | None:
+    """A nodata value of a band of this type."""
+    if value is None:
+        return None
+    if value != value:  # noqa: PLR0124 - NaN
+        return "nan"
+    if value in {float("inf"), float("-inf")}:
+        return "inf" if value > 0 else "-inf"
+    return int(value) if "int" in dtype and not dtype.startswith("complex") and value == int(value) else float(value)
+
+
 class PixelKind(StrEnum):
     """What the numbers of a raster mean; decides codec, predictor and overview method."""
 

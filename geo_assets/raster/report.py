@@ -17,7 +17,7 @@ import rasterio
 from geo_assets.raster.footprint import footprint
 from geo_assets.raster.georeference import dataset_crs, epsg, georeferencing, gsd, native_bounds, projjson, resolution, wkt2
 from geo_assets.raster.inspect import RasterInfo, dtype_names, moment
-from geo_assets.raster.models import BandReport, ConvertReport, Georeferencing, NoData
+from geo_assets.raster.models import BandReport, ConvertReport, Georeferencing, nodata_json
 from geo_assets.raster.pixels import BandStatistics, Measurement
 from geo_assets.raster.profiles import Profile
 
@@ -44,7 +44,7 @@ def describe(info: RasterInfo, cog: Any, profile: Profile, measurement: Measurem
         height=cog.height,
         count=cog.count,
         dtypes=dtype_names(cog),
-        nodata=_json_number(cog.nodata, info.dtype),
+        nodata=nodata_json(cog.nodata, info.dtype),
         epsg=epsg(crs),
         crs_wkt2=wkt2(crs),
         projjson=projjson(crs),
@@ -101,16 +101,6 @@ def _is_stale(tags: dict[str, str], true: BandStatistics) -> bool:
         if value is not None and not abs(claimed - value) <= slack:
             return True
     return False
-
-
-def _json_number(value: float | None, dtype: str) -> NoData | None:
-    if value is None:
-        return None
-    if value != value:  # noqa: PLR0124 - NaN
-        return "nan"
-    if value in {float("inf"), float("-inf")}:
-        return "inf" if value > 0 else "-inf"
-    return int(value) if "int" in dtype and not dtype.startswith("complex") and value == int(value) else float(value)
 
 
 @functools.cache

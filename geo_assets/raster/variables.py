@@ -28,7 +28,7 @@ from geo_assets.raster import gdal, hdf5, tiff
 from geo_assets.raster.cf_time import TimeAxis, time_axis
 from geo_assets.raster.georeference import dataset_crs, epsg
 from geo_assets.raster.inspect import container_driver_of, dtype_names, numpy_dtype, refuse_foreign_files, refuse_what_does_not_fit
-from geo_assets.raster.models import NoData
+from geo_assets.raster.models import nodata_json
 from geo_assets.raster.variables_models import Variable, VariableBand, VariablesReport, VariablesRequest
 
 #: A reanalysis has some dozens, a satellite granule a hundred; each becomes a file, a COG and an item.
@@ -338,7 +338,7 @@ def _described(
         unit=_unit(dataset, first),
         scale=dataset.scales[first - 1],
         offset=dataset.offsets[first - 1],
-        nodata=_json_number(dataset.nodatavals[first - 1], dtype_names(dataset)[0]),
+        nodata=nodata_json(dataset.nodatavals[first - 1], dtype_names(dataset)[0]),
         dtype=dtype_names(dataset)[0],
         width=dataset.width,
         height=dataset.height,
@@ -377,16 +377,6 @@ def _crs(dataset: Any, name: str) -> CRS | None:
     if own is None and units & _NORTH and units & _EAST and not dataset.tags().get(f"{name}#grid_mapping"):
         return CRS.from_epsg(4326)
     return own
-
-
-def _json_number(value: float | None, dtype: str) -> NoData | None:
-    if value is None:
-        return None
-    if value != value:  # noqa: PLR0124 - NaN
-        return "nan"
-    if value in {float("inf"), float("-inf")}:
-        return "inf" if value > 0 else "-inf"
-    return int(value) if "int" in dtype and value == int(value) else float(value)
 
 
 # --- one band --------------------------------------------------------------------------------------------------------------
