@@ -323,16 +323,19 @@ def _reject_outside(result: Cleaned, domain: BoundingBox, reason: str) -> NDArra
     return np.concatenate([boxes[outside, :2].min(axis=0), boxes[outside, 2:].max(axis=0)])
 
 
-def repair(result: Cleaned, prefix: str = "") -> None:
+def repair(result: Cleaned, prefix: str = "", *, among: NDArray[Any] | None = None) -> None:
     """Make what is invalid valid in place, keeping its dimension; reject what cannot be.
 
     Args:
         result: the batch.
         prefix: put before the reason in the account.
+        among: the rows to look at; None: all. To look costs more than to parse.
     """
     import shapely
 
-    rows = np.flatnonzero(~shapely.is_valid(result.geometries) & ~shapely.is_missing(result.geometries))
+    looked_at = np.arange(len(result.geometries)) if among is None else among
+    geometries = result.geometries[looked_at]
+    rows = looked_at[~shapely.is_valid(geometries) & ~shapely.is_missing(geometries)]
     if not len(rows):
         return
     coordinates, owners = shapely.get_coordinates(result.geometries[rows], return_index=True)
@@ -408,7 +411,7 @@ def _transform(result: Cleaned, transformer: Any, *, has_z: bool, trust: bool) -
     if len(faulty):
         _repair_before(result, before, faulty, transformer, has_z=has_z)
     if len(rows):
-        repair(result, "after reprojection: ")
+        repair(result, "after reprojection: ", among=rows)
 
 
 def _moved(geometries: Geometries, transformer: Any, *, has_z: bool) -> Geometries:
