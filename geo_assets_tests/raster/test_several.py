@@ -120,6 +120,13 @@ def test_the_rasters_of_a_zip_and_the_variables_in_them_are_parts_with_distinct_
     assert several.others == ("read me.txt",)
 
 
+def test_the_images_of_a_tiff_are_parts(converter, inside):
+    source = write(inside / "pages.tif", np.zeros((1, 20, 30), "uint8"))
+    write(source, np.ones((3, 40, 50), "uint16"), APPEND_SUBDATASET="YES")
+    several = converter.source(source)
+    assert [(p.name, p.stem, p.report.count) for p in several.made] == [("image 1", "image_1", 1), ("image 2", "image_2", 3)]
+
+
 def test_one_part_may_be_asked_for_by_its_name(converter, inside):
     content = archive({"a.nc": climate(tas=numbers(4, 5), pr=numbers(4, 5)), "b.tif": striped("LZW")})
     source = write_bytes(inside / "a.zip", content)
