@@ -15,8 +15,8 @@ from geo_assets.stages.contracts import Chunk, JobRef, StagePlan
 GREETINGS = "greetings"
 REPLIES = "replies"
 
-#: A greeting costs a millisecond, a mapped step fifty: few chunks, however large n is.
-_CHUNK, _MAX_CHUNKS = 10, 8
+#: A greeting costs a millisecond, a mapped step between fifty and two hundred: few chunks, however large n is.
+_CHUNK, _MAX_CHUNKS = 16, 8
 
 
 def _key(index: int) -> str:
