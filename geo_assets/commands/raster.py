@@ -32,9 +32,6 @@ _LOOK_EVERY = 0.1
 #: A single file at the command line may take as long as it takes.
 _TIMEOUT = 24 * 3600.0
 
-#: Bytes of address space of the child; a file that needs more is refused, not swapped.
-_MEMORY_MB = 4096
-
 #: Imported by the child while it waits.
 _PRELOAD = ("geo_assets.raster.cog",)
 
@@ -73,9 +70,7 @@ def convert(
     destination: Annotated[
         Path, typer.Argument(metavar="DST", help="The COG, replaced only when the new one is proven; a directory where SRC holds several.")
     ],
-    profile: Annotated[
-        str | None, typer.Option(help="web, analysis, visual, dem or archive; by the kind of pixels where not given.")
-    ] = None,
+    profile: Annotated[str | None, typer.Option(help="web, analysis, visual, dem or archive; web where not given.")] = None,
     source_crs: Annotated[str | None, typer.Option(help="For a file without a CRS: EPSG:code.")] = None,
     target_crs: Annotated[str | None, typer.Option(help="Reproject to EPSG:code.")] = None,
     resolution: Annotated[float | None, typer.Option(help="Size of a pixel, in units of the target CRS.")] = None,
@@ -192,13 +187,14 @@ def _alone(source: Path) -> Iterator[tuple[Any, Path, Path]]:
         raise GeoAssetsError("UNREADABLE", f"there is no file {source}", remedy="check the path")
     parent = Path(tempfile.mkdtemp(prefix="geo-assets-"))
     try:
-        members = [member.resolve() for member in siblings(source)]
-        pool = SandboxPool(parent, memory_mb=_MEMORY_MB, timeout_seconds=_TIMEOUT, preload=_PRELOAD, readable=members)
+        members = siblings(source)
+        pool = SandboxPool(parent, timeout_seconds=_TIMEOUT, preload=_PRELOAD, readable=[member.resolve() for member in members])
         with pool, pool.workspace() as folder:
+            pool.warm_up()  # it imports its libraries while we go on
             private = folder / "in"
             private.mkdir()
-            for member in siblings(source):
-                (private / member.name).symlink_to(member.absolute())
+            for member in members:
+                (private / member.name).symlink_to(member)
             yield pool, folder, private / source.name
     finally:
         shutil.rmtree(parent, ignore_errors=True)

@@ -82,11 +82,11 @@ def load(
     as_json: JsonFlag = False,
 ) -> None:
     """Load a vector file into PostGIS: validated, typed, indexed, and there in one commit or not at all."""
-    wanted = {
-        "source_crs": source_crs, "target_crs": target_crs, "max_transform_accuracy_m": max_transform_accuracy_m, "where": where,
-        "columns": _listed(columns), "bbox": _box(bbox), "bbox_crs": bbox_crs, "layers": layer, "mixed": mixed,
-        "null_geometry": null_geometry, "attribute_tables": attribute_tables, "trust_geometry": trust_geometry,
-    }  # fmt: skip
+    wanted = _wanted(
+        columns, bbox, source_crs=source_crs, target_crs=target_crs, max_transform_accuracy_m=max_transform_accuracy_m, where=where,
+        bbox_crs=bbox_crs, layers=layer, mixed=mixed, null_geometry=null_geometry, attribute_tables=attribute_tables,
+        trust_geometry=trust_geometry,
+    )  # fmt: skip
     from geo_assets.settings import load_settings
 
     settings = load_settings()
@@ -128,11 +128,10 @@ def inspect(
     from geo_assets.settings import load_settings
     from geo_assets.vector.models import InspectReport
 
-    wanted = {
-        "source_crs": source_crs, "target_crs": target_crs, "max_transform_accuracy_m": max_transform_accuracy_m, "where": where,
-        "columns": _listed(columns), "bbox": _box(bbox), "bbox_crs": bbox_crs, "layers": layer, "mixed": mixed,
-        "null_geometry": null_geometry, "attribute_tables": attribute_tables,
-    }  # fmt: skip
+    wanted = _wanted(
+        columns, bbox, source_crs=source_crs, target_crs=target_crs, max_transform_accuracy_m=max_transform_accuracy_m, where=where,
+        bbox_crs=bbox_crs, layers=layer, mixed=mixed, null_geometry=null_geometry, attribute_tables=attribute_tables,
+    )  # fmt: skip
     request = _request(source, wanted)
     with _sandbox(load_settings()) as sandbox, _private_copy(sandbox, source) as copy:
         report = sandbox.call("geo_assets.vector.read:inspect", request.model_copy(update={"source": str(copy)}), InspectReport)
@@ -161,6 +160,11 @@ def rollback(
     out.print(f"{done.table}  {done.rows:,} rows", markup=False)
     for difference in done.drift:
         out.print(f"  {difference}", markup=False, soft_wrap=True)
+
+
+def _wanted(columns: list[str] | None, bbox: str | None, **options: Any) -> dict[str, Any]:
+    """Options as `InspectRequest` has them."""
+    return {"columns": _listed(columns), "bbox": _box(bbox), **options}
 
 
 def _listed(values: Sequence[str] | None) -> tuple[str, ...] | None:
@@ -357,7 +361,7 @@ def _inspected(sandbox: SandboxPool, source: Path, request: InspectRequest) -> I
     from geo_assets.vector.models import InspectReport
 
     with ThreadPoolExecutor(1) as background, _private_copy(sandbox, source) as copy:
-        own = request.model_copy(update={"source": str(copy), "thorough": False})
+        own = request.model_copy(update={"source": str(copy), "thorough": False})  # `inspect_source` without the imports of its module
         asked = background.submit(sandbox.call, "geo_assets.vector.read:inspect", own, InspectReport)
         yield own, asked.result
 
@@ -377,18 +381,14 @@ def _private_copy(sandbox: SandboxPool, source: Path) -> Iterator[Path]:
 
 def _members(source: Path) -> list[Path]:
     """A file and what belongs to it, by the rules of the inventory."""
-    from geo_assets.storage.sources import Member, group_sources, name_key
+    from geo_assets.storage.sources import siblings
 
     journal = source.with_name(f"{source.name}-wal")
     if journal.exists() and journal.stat().st_size:
         raise GeoAssetsError(
             "UNREADABLE", f"{source.name} is being written to: {journal.name} holds changes", remedy="close the program that has it open"
         )
-    mine = name_key(source.name)
-    beside = [path for path in source.parent.iterdir() if path.is_file() and name_key(path.name) == mine]
-    members = [Member(path=path.name, size=path.stat().st_size, etag="") for path in [source, *(p for p in beside if p != source)]]
-    group = next((group for group in group_sources(members) if group.path == source.name), None)
-    return [source.parent / member.path for member in group.members] if group else [source]
+    return siblings(source)
 
 
 def _link_or_copy(path: Path, to: Path) -> None:

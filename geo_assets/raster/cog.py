@@ -1,11 +1,11 @@
-"""One raster becomes a validated COG: an exact copy through GDAL's COG driver, then proof, then a report.
+"""One raster becomes a validated COG: passed through, written in one pass or by GDAL's COG driver; then proof, then a report.
 
 Here: `convert`, the one door, and the order of the steps. It runs in the sandboxed child.
-Not here: each step (`inspect.py`, `profiles.py`, `reproject.py`, `validate.py`, `footprint.py`, `thumbnail.py`).
+Not here: each step (`inspect.py`, `profiles.py`, `onepass.py`, `reproject.py`, `validate.py`, `report.py`, `thumbnail.py`).
 
-GDAL's driver, never rio-cogeo's `cog_translate`, which goes through a WarpedVRT and so changes pixels under masks,
-drops GCPs and shifts georeferencing. Not its option STATISTICS=YES either: it needs the VRT driver, which the sandbox
-does without, and its numbers ignore masks and alpha. Statistics are summed up while the copy is compared.
+Never rio-cogeo's `cog_translate`, which goes through a WarpedVRT and so changes pixels under masks, drops GCPs and shifts
+georeferencing. Not the driver's option STATISTICS=YES either, whose numbers ignore masks and alpha: statistics are summed up
+while pixels are written or compared.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from geo_assets.raster.footprint import refuse_off_earth
 from geo_assets.raster.georeference import dataset_crs, parse_crs, same_crs
 from geo_assets.raster.inspect import RasterInfo, inspect
 from geo_assets.raster.models import ConvertReport, ConvertRequest, Georeferencing
-from geo_assets.raster.pixels import Measurement, measure_piece, own_mask, pieces
+from geo_assets.raster.pixels import Measurement, measured, pieces
 from geo_assets.raster.profiles import Profile, choose_profile
 from geo_assets.raster.report import describe
 from geo_assets.raster.reproject import WEB_CRS, materialise, needs_mask, outline, warped
@@ -60,12 +60,6 @@ class _Origin:
     assigned: bool = False  # the source has none: `crs` was given with the request
     target: CRS | None = None  # reproject to it
 
-    def open(self, threads: int) -> Any:
-        """Open it; GDAL decodes the blocks of a GeoTIFF with several threads, which costs more than it gains where there is nothing to decode."""
-        images = tiff.read_layout(self.path).directories if self.driver == "GTiff" else ()
-        compressed = bool(images) and images[0].compression != tiff.UNCOMPRESSED
-        return gdal.open_raster(self.path, self.driver, **({"NUM_THREADS": threads} if compressed else {}))
-
 
 @dataclass(frozen=True, slots=True)
 class _Task:
@@ -77,6 +71,14 @@ class _Task:
     work: Path  # a private directory
     notes: list[str]
     log: gdal.Log
+    layout: tiff.Layout | None  # of the source, where it is a TIFF
+
+    def open(self, origin: _Origin) -> Any:
+        """Open what is copied; GDAL decodes blocks with several threads, which costs more than it gains where there is nothing to decode."""
+        staged = origin.path != self.info.path  # by us, compressed
+        images = self.layout.directories if self.layout else ()
+        compressed = staged or (bool(images) and images[0].compression != tiff.UNCOMPRESSED)
+        return gdal.open_raster(origin.path, origin.driver, **({"NUM_THREADS": self.request.threads} if compressed else {}))
 
     @property
     def made(self) -> Path:
@@ -115,12 +117,11 @@ def convert(request: ConvertRequest) -> ConvertReport:
     destination = Path(request.destination)
     with gdal.session() as log, _private_directory(destination.parent) as work:
         info = inspect(Path(request.source))
-        task = _Task(request, info, choose_profile(info, request.profile), work, [], log)
+        profile = choose_profile(info, request.profile)
+        task = _Task(request, info, profile, work, [], log, _sound_layout(info, request.threads))
         if request.profile and task.profile.name != request.profile:
             task.notes.append(f"the profile {request.profile} does not suit its pixels; written as {task.profile.name}")
-        _refuse_damage(info, request.threads)
-        origin = _origin(task)
-        report = _described(task, _make(task, origin))
+        report = _described(task, _make(task, _origin(task)))
         if request.thumbnail:
             with gdal.open_raster(task.made) as cog:
                 write_thumbnail(cog, info.kind, work / "thumbnail.png")
@@ -146,10 +147,13 @@ def _publish(work: Path, request: ConvertRequest) -> None:
     (work / "cog.tif").replace(request.destination)
 
 
-def _refuse_damage(info: RasterInfo, threads: int) -> None:
-    """What GDAL would read without a word: blocks beyond the end, DEFLATE blocks that do not match their checksum."""
+def _sound_layout(info: RasterInfo, threads: int) -> tiff.Layout | None:
+    """The layout of a TIFF; None of anything else.
+
+    Refuses what GDAL would read without a word: blocks beyond the end, DEFLATE blocks that do not match their checksum.
+    """
     if info.driver != "GTiff":
-        return
+        return None
     try:
         layout = tiff.read_layout(info.path)
         cut = tiff.cut_off(layout)
@@ -160,6 +164,7 @@ def _refuse_damage(info: RasterInfo, threads: int) -> None:
         raise gdal.unreadable(info.path, info.driver, "; ".join(cut), remedy=remedy)
     if wrong := tiff.bad_checksums(info.path, layout, threads):
         raise gdal.unreadable(info.path, info.driver, "; ".join(wrong))
+    return layout
 
 
 def _origin(task: _Task) -> _Origin:
@@ -220,7 +225,7 @@ def _make(task: _Task, origin: _Origin) -> _Proof:
         return _reprojected(task, origin, origin.target)
     if proof := _passed_through(task, origin):
         return proof
-    with origin.open(task.request.threads) as dataset:
+    with task.open(origin) as dataset:
         if origin.crs or task.info.georeferencing is Georeferencing.RPCS:
             refuse_off_earth(dataset, task.name, origin.crs)
         if onepass.suits(dataset, task.info, task.profile):
@@ -235,7 +240,7 @@ def _reprojected(task: _Task, origin: _Origin, target: CRS) -> _Proof:
     """The view of the source in another CRS goes through the one-pass writer as it is; else by way of a staged file."""
     origin = _with_crs(task, origin) if origin.assigned else origin
     staged = task.work / "warped.tif"
-    with origin.open(task.request.threads) as dataset:
+    with task.open(origin) as dataset:
         refuse_off_earth(dataset, task.name)
         with gdal.reading(task.info.path, task.info.driver), warped(dataset, task.info, target, task.request) as view:
             there = _Origin(staged, "GTiff", target)
@@ -258,29 +263,21 @@ def _passed_through(task: _Task, origin: _Origin) -> _Proof | None:
     those of its pixels.
     """
     alone = not any(p.name != task.name for p in task.info.path.parent.iterdir() if p.name.lower().startswith(task.info.path.stem.lower()))
-    if origin.path != task.info.path or origin.assigned or task.info.driver != "GTiff" or not alone:
+    layout = task.layout
+    if not alone or origin.assigned or layout is None or not layout.ghost or not layout.directories:
         return None
-    layout = tiff.read_layout(task.info.path)
-    if (
-        not layout.ghost
-        or not layout.directories
-        or (task.request.profile and layout.pyramid()[0].compression != tiff.CODES.get(task.profile.compress))
-    ):
+    if task.request.profile and layout.directories[0].compression != tiff.CODES.get(task.profile.compress):
         return None
-    if structure(task.info.path):
+    if structure(task.info.path) or stale_overviews(task.info.path):
         return None
     hashes, problems = level_hashes(task.info.path, task.request.threads, first_level=1)
-    problems += stale_overviews(task.info.path)
     if problems or task.log.messages:
         return None
     shutil.copyfile(task.info.path, task.made)
     with gdal.reading(task.info.path, task.info.driver), gdal.open_raster(task.made) as cog:
         if origin.crs:
             refuse_off_earth(cog, task.name)
-        measurement = Measurement.of(cog)
-        for piece in pieces(cog):
-            for tile in measure_piece(cog, piece, cog.read(list(piece.bands), window=piece.window), own_mask(cog, piece.window)):
-                measurement.add(tile)
+        measurement = measured(cog)
     if problems := stamp_problems(task.made, [measurement.sha256(), *hashes]):
         raise gdal.unreadable(task.info.path, "GTiff", "; ".join(problems))
     return _Proof(measurement, passed_through=True)
@@ -294,7 +291,7 @@ def _in_one_pass(task: _Task, origin: _Origin, dataset: Any, codec: Codec, descr
             pyramid.run(task.progress)
         with _writing(task, origin):
             crs = origin.crs if origin.assigned else None
-            header = onepass.skeleton(described, task.work, task.profile, _metadata_options(task.info, origin), crs)
+            header = onepass.skeleton(described, task.work, task.profile, _metadata_options(task, origin), crs)
             pyramid.save(task.made, header)
         expected, measurement = pyramid.hashes(), pyramid.measurement
     hashes, problems = level_hashes(task.made, threads)
@@ -314,7 +311,7 @@ def _by_gdal(task: _Task, origin: _Origin) -> _Proof:
     equals = origin  # a source without a CRS is copied by way of a staged file, but compared with itself
     origin = _with_crs(task, origin) if origin.assigned else origin
     with _writing(task, origin), gdal.open_raster(origin.path, origin.driver) as dataset:
-        options = {**task.profile.options(task.request.threads), **_metadata_options(task.info, origin)}
+        options = {**task.profile.options(task.request.threads), **_metadata_options(task, origin)}
         if max(dataset.shape) <= task.profile.block_size:
             options["OVERVIEWS"] = "NONE"  # GDAL would copy those of the source, which it is told to ignore, where it needs none
         rasterio.shutil.copy(dataset, task.made, driver="COG", **options)
@@ -370,10 +367,10 @@ def _described(task: _Task, proof: _Proof) -> ConvertReport:
     return report.model_copy(update=update)
 
 
-def _metadata_options(info: RasterInfo, origin: _Origin) -> dict[str, str]:
+def _metadata_options(task: _Task, origin: _Origin) -> dict[str, str]:
     """GDAL copies either the metadata of bands or the domains beyond the default one, not both; see `_left_behind`."""
-    options = {"COPY_SRC_MDD": "YES"} if info.domains and not info.band_tags else {}
-    if origin.path == info.path and info.driver == "GTiff" and tiff.read_layout(info.path).geotiff_minor == 0:
+    options = {"COPY_SRC_MDD": "YES"} if task.info.domains and not task.info.band_tags else {}
+    if origin.path == task.info.path and task.layout and task.layout.geotiff_minor == 0:
         options["GEOTIFF_VERSION"] = "1.0"  # as it was: 1.0 and 1.1 readers differ in what they make of a vertical CRS
     return options
 

@@ -128,11 +128,6 @@ class ConvertReport(Model):
     seconds: Finite
     software: dict[str, str]
 
-    @property
-    def crs_wkt(self) -> str:
-        """`crs_wkt2`, empty where there is none."""
-        return self.crs_wkt2 or ""
-
 
 class ValidateRequest(Model):
     """Look at a COG of any maker."""

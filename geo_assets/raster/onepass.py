@@ -33,7 +33,7 @@ from geo_assets.raster import cogfile, gdal
 from geo_assets.raster.codecs import TRIAL_ROWS, Codec, choose_codec
 from geo_assets.raster.inspect import RasterInfo, dtype_names, numpy_dtype
 from geo_assets.raster.overviews import halve, level_sizes
-from geo_assets.raster.pixels import TILE, Bools, Measurement, Pixels, TileMeasure, Validity, has_own_mask, measure_tile
+from geo_assets.raster.pixels import TILE, Measurement, Pixels, TileMeasure, Validity, has_own_mask, measure_tile
 from geo_assets.raster.profiles import Profile
 
 #: Types whose averages and predictors are done here. Not 64-bit integers: their averages do not fit into doubles.
@@ -183,7 +183,7 @@ class _Level:
     width: int
     measurement: Measurement
     counts: list[int] = field(default_factory=list)
-    open: dict[int, Pixels] = field(default_factory=dict)  # strips that are being filled, by number; see `_Pyramid._strip`
+    open: dict[int, Pixels] = field(default_factory=dict)  # strips that are being filled, by number; see `Pyramid._strip`
     last_row: Pixels | None = None  # of the strip before
     filled: int = 0  # rows of the first open strip
     done: int = 0  # strips handed out
@@ -296,16 +296,10 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         """One tile: measured, reduced into the strip of the next level, encoded."""
         columns = min(TILE, level.width - left)
         tile = np.ascontiguousarray(strip[:, 1:, 1 + left : 1 + left + columns])
-        measure = measure_tile(tile, tuple(self._dataset.indexes), self._validity, outer=self._outer(tile))
+        measure = measure_tile(tile, tuple(self._dataset.indexes), self._validity, outer=self._validity.opaque(tile))
         if target is not None:
             self._reduce(level, number, strip, tile, left, target)
         return _Tile(self._codec.encode(_whole(tile)), measure)
-
-    def _outer(self, tile: Pixels) -> Bools | None:
-        if self._validity.alpha is None:
-            return None
-        opaque: Bools = tile[self._validity.alpha - 1] != 0
-        return opaque
 
     def _reduce(self, level: _Level, number: int, strip: Pixels, tile: Pixels, left: int, target: Pixels) -> None:
         """Half of a tile in each direction, with the row and column before it where the size of the level is odd."""

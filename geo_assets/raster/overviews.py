@@ -37,19 +37,15 @@ def halve(data: Pixels, validity: Validity, *, first: tuple[int, int], size: tup
         size: height and width of the level of `data`.
     """
     rows, columns = (_Axis.of(f, n) for f, n in zip(first, size, strict=True))
-    valid = [validity.valid(values, _opaque(data, validity, band)) for band, values in enumerate(data, 1)]
+    opaque = validity.opaque(data)
+    if opaque is not None and opaque.all():
+        opaque = None
+    # colour under transparency does not count; transparency itself does
+    valid = [validity.valid(values, None if band == validity.alpha else opaque) for band, values in enumerate(data, 1)]
     if rows is None and columns is None and all(v is None for v in valid):
         return _quarter(data)
     out = [_weighted(values, v, rows, columns, validity) for values, v in zip(data, valid, strict=True)]
     return np.stack(out)
-
-
-def _opaque(data: Pixels, validity: Validity, band: int) -> Bools | None:
-    """Colour under transparency does not count; transparency itself does."""
-    if validity.alpha is None or band == validity.alpha:
-        return None
-    alpha: Bools = data[validity.alpha - 1] != 0
-    return None if alpha.all() else alpha
 
 
 def _quarter(data: Pixels) -> Pixels:

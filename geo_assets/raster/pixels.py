@@ -189,6 +189,13 @@ class Validity:
         """Of an open dataset."""
         return cls(dataset.nodata, alpha_band(dataset))
 
+    def opaque(self, data: Pixels) -> Bools | None:
+        """Where the alpha band of all bands, shape (bands, rows, columns), is not zero; None without one."""
+        if self.alpha is None:
+            return None
+        opaque: Bools = data[self.alpha - 1] != 0
+        return opaque
+
     def valid(self, values: Pixels, outer: Bools | None) -> Bools | None:
         """The valid ones of a band's values, of which `outer` (mask or alpha) leaves some; None where all are."""
         nodata = is_nodata(values, self.nodata)
@@ -290,6 +297,16 @@ def measure_piece(dataset: Any, piece: Piece, data: Pixels, mask: Bools | None) 
             outer=None if outer is None else outer[rows, columns],
             mask=mask[rows, columns] if mask is not None and last else None,
         )
+
+
+def measured(dataset: Any) -> Measurement:
+    """The measurement of a whole dataset."""
+    measurement = Measurement.of(dataset)
+    for piece in pieces(dataset):
+        data, mask = dataset.read(list(piece.bands), window=piece.window), own_mask(dataset, piece.window)
+        for tile in measure_piece(dataset, piece, data, mask):
+            measurement.add(tile)
+    return measurement
 
 
 def _summary(s: Sums) -> BandStatistics:

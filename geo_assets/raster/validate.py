@@ -165,24 +165,33 @@ def _level(directory: tiff.Directory) -> str:
 
 def level_hashes(path: Path, threads: int = 1, first_level: int = 0) -> tuple[list[str], list[str]]:
     """Decode every block: the pixel hash of each level (0 is full resolution), and what does not decode."""
-    with gdal.open_raster(path) as dataset:
-        levels = len(dataset.overviews(1))
     hashes, problems = [], []
-    for level in range(first_level, levels + 1):
-        options: dict[str, Any] = {} if level == 0 else {"OVERVIEW_LEVEL": level - 1}
+    for level in range(first_level, _overviews(path) + 1):
         try:
-            hashes.append(_level_hash(path, options, threads))
+            hashes.append(_level_hash(path, level, threads))
         except gdal.GDAL_ERRORS as error:
             problems.append(f"level {level} does not decode: {gdal.reason(error, path)}")
     return hashes, problems
 
 
-def _level_hash(path: Path, options: dict[str, Any], threads: int) -> str:
+def _overviews(path: Path) -> int:
+    with gdal.open_raster(path) as dataset:
+        return len(dataset.overviews(1))
+
+
+def _open_level(path: Path, level: int, **options: Any) -> Any:
+    """Full resolution is 0, the largest overview 1."""
+    if level:
+        options["OVERVIEW_LEVEL"] = level - 1
+    return gdal.open_raster(path, **options)
+
+
+def _level_hash(path: Path, level: int, threads: int) -> str:
     """The hash of a level; each thread has a dataset of its own, so that it is also the one that decodes."""
     opened = queue.SimpleQueue[Any]()
     with ExitStack() as stack:
         for _ in range(threads):
-            opened.put(stack.enter_context(gdal.open_raster(path, sharing=False, **options)))
+            opened.put(stack.enter_context(_open_level(path, level, sharing=False)))
         dataset = opened.get()
         parts, measurement, count = list(pieces(dataset, tiles=1)), Measurement.of(dataset), dataset.count
         opened.put(dataset)
@@ -220,17 +229,14 @@ def stale_overviews(path: Path) -> list[str]:
     Whatever the method of resampling, the mean of a window is about the same in both levels. Codes of classes have no mean, but
     their nearest or most frequent ones stay within the values of the window.
     """
-    with gdal.open_raster(path) as dataset:
-        levels = len(dataset.overviews(1))
     problems = []
-    for level in range(levels):
-        below: dict[str, Any] = {} if level == 0 else {"OVERVIEW_LEVEL": level - 1}
+    for level in range(1, _overviews(path) + 1):
         try:
-            with gdal.open_raster(path, **below) as fine, gdal.open_raster(path, OVERVIEW_LEVEL=level) as coarse:
+            with _open_level(path, level - 1) as fine, _open_level(path, level) as coarse:
                 if not all(_akin(fine, coarse, place) for place in _PLACES):
-                    problems.append(f"overview {level + 1} is not one of its pixels")
+                    problems.append(f"overview {level} is not one of its pixels")
         except gdal.GDAL_ERRORS as error:
-            problems.append(f"overview {level + 1} cannot be read: {gdal.reason(error, path)}")
+            problems.append(f"overview {level} cannot be read: {gdal.reason(error, path)}")
     return problems
 
 

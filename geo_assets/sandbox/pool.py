@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Self, TypeVar
 
@@ -52,7 +52,7 @@ _MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str
 #: Sixteen times the usual: fewer changes between the child and us.
 _PIPE_BYTES = 1024**2
 
-#: Bytes of a source for which a call is given a second beyond its time; the slowest that we have seen, compressed, is 10 MB/s.
+#: Bytes of a source for which a call is given a second beyond its time. The slowest that we have seen, compressed, is 10 MB/s.
 _BYTES_A_SECOND = 2_000_000
 
 #: A child is replaced after this many calls, so that what a native library leaks does not add up.
@@ -221,7 +221,7 @@ class SandboxPool:
             raise GeoAssetsError("SANDBOX_CRASHED", f"the reader died twice on this file ({death})") from None
 
     def _once(self, function: str, request: BaseModel) -> dict[str, Any]:
-        with self._child() as child, _deadline(child, self._timeout + _seconds_for(request)) as expired:
+        with self._child() as child, self._time(child, request) as expired:
             return _exchange(child, Call(function=function, request=request.model_dump(mode="json")), expired)
 
     @contextmanager
@@ -231,7 +231,7 @@ class SandboxPool:
         with contextlib.suppress(OSError):  # beyond what this user's pipes may hold together
             fcntl.fcntl(write_fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         file = os.fdopen(read_fd, "rb")
-        with file, self._child() as child, _deadline(child, self._timeout) as expired:
+        with file, self._child() as child, self._time(child, request) as expired:
             try:
                 send(child.control, Call(function=function, request=request.model_dump(mode="json")).model_dump(mode="json"), (write_fd,))
             finally:
@@ -245,6 +245,10 @@ class SandboxPool:
 
             stream = Stream(file, finish)
             yield stream
+
+    def _time(self, child: _Child, request: BaseModel) -> AbstractContextManager[threading.Event]:
+        """The deadline of a call."""
+        return _deadline(child, self._timeout + _seconds_for(request))
 
     @contextmanager
     def _child(self) -> Iterator[_Child]:

@@ -20,14 +20,12 @@ from geo_assets.stac.pgstac import load_items, refresh_collection
 from geo_assets.stages import rasters, vectors
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import CatalogueReport, JobRef, StageReport
-from geo_assets.stages.files import cogs_of
+from geo_assets.stages.files import cogs_of, size_of_cog
 from geo_assets.storage.containers import BlobRef
 from geo_assets.vector.models import LayerPlan
 
 #: Large enough to load fast, small enough that a killed run loses little.
 _BATCH = 500
-
-_TIFF_MAGIC = (b"II", b"MM")
 
 #: Of the collection that holds the tables of a submission.
 _VECTOR_SUFFIX = "-vector"
@@ -186,8 +184,7 @@ def _cog(context: StageContext, source: str, made: dict[str, Any], part: dict[st
     ref, thumbnail = BlobRef.parse(made["cog"]), BlobRef.parse(made["thumbnail"])
     container = context.output_container(ref.container)
     report = ConvertReport.model_validate(part["report"])
-    blob = container.head(ref.path)
-    if blob is None or blob.size != report.bytes or container.read_range(ref.path, 0, 2) not in _TIFF_MAGIC:
+    if size_of_cog(context, ref) != report.bytes:
         raise GeoAssetsError("OUTPUT_GONE", f"the COG of {source} is not readable at {ref}")
     return CogAsset(
         key=part["stem"],

@@ -17,7 +17,7 @@ from geo_assets.ledger.vector_loads import account
 from geo_assets.stac.pgstac import count_found
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef
-from geo_assets.stages.files import cogs_of
+from geo_assets.stages.files import cogs_of, size_of_cog
 from geo_assets.storage.containers import BlobRef
 
 _DONE = (TaskStatus.SUCCEEDED, TaskStatus.SKIPPED, TaskStatus.RUNNING)  # running: converted, not registered yet
@@ -47,9 +47,7 @@ def cogs_readable(context: StageContext, job: JobRef, stage: str) -> Verdict:
         for made in cogs_of(task.outputs) if task.status in _DONE else []:
             count += 1
             ref = BlobRef.parse(made["cog"])
-            container = context.output_container(ref.container)
-            blob = container.head(ref.path)
-            if blob is None or not blob.size or container.read_range(ref.path, 0, 2) not in {b"II", b"MM"}:
+            if size_of_cog(context, ref) is None:
                 problems.append(f"{task.task_key}: {ref} is not readable")
     return _verdict("COGs", count, problems)
 

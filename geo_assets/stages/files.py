@@ -17,7 +17,7 @@ from geo_assets.stages.chunks import cut_chunks, plan_of
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, InventoryRef, JobRef, StagePlan
 from geo_assets.stages.inventory import sources_of, task_input
-from geo_assets.storage.containers import safe_path
+from geo_assets.storage.containers import BlobRef, safe_path
 from geo_assets.storage.sources import Kind, Source, name_key
 from geo_assets.submissions.parameters import VECTOR_SHAPING, IngestContainer, parameters_type
 
@@ -29,6 +29,8 @@ RECIPE = 3
 
 #: Parameters of a submission that shape a COG; those of `ConvertRequest`.
 RASTER_OPTIONS = ("source_crs", "target_crs", "profile", "resolution", "resampling", "web_tiles")
+
+_TIFF_MAGIC = (b"II", b"MM")
 
 #: A file name longer than this is shortened in the private directory; the file systems that we meet allow 255 bytes.
 _LONGEST_NAME = 200
@@ -109,6 +111,14 @@ def refuse_source(context: StageContext, source: Source) -> GeoAssetsError | Non
 def cogs_of(outputs: dict[str, Any]) -> list[dict[str, Any]]:
     """The COGs that a task put out: `{cog, sha256, thumbnail}` each, and a name where its source holds several."""
     return list(outputs.get("cogs") or ([outputs] if "cog" in outputs else []))
+
+
+def size_of_cog(context: StageContext, ref: BlobRef) -> int | None:
+    """Bytes of a COG that lies where it should and begins like a TIFF; None where it does not."""
+    container = context.output_container(ref.container)
+    blob = container.head(ref.path)
+    begins = blob is not None and bool(blob.size) and container.read_range(ref.path, 0, 2) in _TIFF_MAGIC
+    return blob.size if blob and begins else None
 
 
 def fetch(context: StageContext, job: JobRef, work: Work, folder: Path) -> tuple[Path, list[dict[str, Any]]]:

@@ -17,7 +17,7 @@ from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import InventoryRef, JobRef
 from geo_assets.stages.listing import record_single_task
 from geo_assets.storage.containers import Blob
-from geo_assets.storage.sources import Kind, Source, group_sources, is_litter, kind_of, matches
+from geo_assets.storage.sources import Kind, Source, group_sources, is_taken, kind_of
 from geo_assets.storage.zips import look_into
 from geo_assets.submissions.parameters import IngestContainer, parameters_type
 from geo_assets.text import batched
@@ -28,7 +28,7 @@ STAGE = "container_inventory"
 _ZIPS = 500
 
 #: Kinds that no stage works on: they end here, in quarantine, so that every file is accounted for.
-_REFUSALS = {
+REFUSALS = {
     Kind.UNSUPPORTED: ("UNSUPPORTED_FORMAT", "is of no kind that is ingested, by its name"),
     Kind.SIDECAR: ("ORPHAN_SIDECAR", "is a part of a file that is not there"),
 }
@@ -47,7 +47,7 @@ def take_inventory(context: StageContext, job: JobRef) -> InventoryRef:
     def pages() -> Iterator[list[Blob]]:
         nonlocal ignored
         for page in context.source_container(job).list(job.parameters["prefix"]):
-            kept = [b for b in page if not is_litter(b.path) and matches(b.path, job.parameters["include"], job.parameters["exclude"])]
+            kept = [b for b in page if is_taken(b.path, job.parameters["include"], job.parameters["exclude"])]
             ignored += len(page) - len(kept)
             yield kept
 
@@ -61,7 +61,7 @@ def take_inventory(context: StageContext, job: JobRef) -> InventoryRef:
     def refused() -> Iterator[PlannedTask]:
         for source in sources_of(context, job):
             kinds[source.kind] += 1
-            if source.kind in _REFUSALS:
+            if source.kind in REFUSALS:
                 yield _refused(source)
 
     if ingests:
@@ -84,7 +84,7 @@ def _look_into_zips(context: StageContext, job: JobRef) -> None:
 
 
 def _refused(source: Source) -> PlannedTask:
-    code, sentence = _REFUSALS[source.kind]
+    code, sentence = REFUSALS[source.kind]
     error = GeoAssetsError(code, f"{source.path} {sentence}")
     return PlannedTask(
         task_key=source.path,

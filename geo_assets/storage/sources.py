@@ -155,6 +155,11 @@ def matches(path: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
     return (not include or any(fnmatch.fnmatchcase(path, g) for g in include)) and not any(fnmatch.fnmatchcase(path, g) for g in exclude)
 
 
+def is_taken(path: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
+    """Whether a listed file is worked on: a person's, and one that passes the globs."""
+    return not is_litter(path) and matches(path, include, exclude)
+
+
 def group_sources(members: Iterable[Member]) -> Iterator[Source]:
     """Sources of a listing that is ordered by `name_key`; only one group is held at a time."""
     for (_, stem), group in groupby(members, key=lambda m: name_key(m.path)):

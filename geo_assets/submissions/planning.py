@@ -17,13 +17,11 @@ from geo_assets.ledger.tasks import Tasks
 from geo_assets.settings import Settings
 from geo_assets.stages.contracts import JobRef
 from geo_assets.stages.files import fingerprint, stages_of
+from geo_assets.stages.inventory import REFUSALS
 from geo_assets.storage.containers import existing_container
-from geo_assets.storage.sources import Kind, Member, Source, group_sources, is_litter, matches, name_key
+from geo_assets.storage.sources import Member, Source, group_sources, is_taken, name_key
 from geo_assets.storage.zips import look_into
 from geo_assets.submissions.parameters import HelloWorld, IngestContainer, Job, ListContainer, Parameters
-
-#: Kinds that no stage takes.
-_REFUSED = frozenset({Kind.UNSUPPORTED, Kind.SIDECAR})
 
 Action = Literal["create", "change", "skip", "collide", "unsupported"]
 
@@ -87,7 +85,7 @@ def _listed(settings: Settings, parameters: ListContainer) -> list[Source]:
         Member(path=b.path, size=b.size, etag=b.etag)
         for page in container.list(parameters.prefix)
         for b in page
-        if not is_litter(b.path) and matches(b.path, parameters.include, parameters.exclude)
+        if is_taken(b.path, parameters.include, parameters.exclude)
     ]
     if isinstance(parameters, IngestContainer):
         members = look_into(container, members)
@@ -109,13 +107,13 @@ def _plan_sources(
 
 def _stages(parameters: ListContainer, source: Source) -> tuple[str, ...]:
     """Where a source is worked on; nowhere if it is another job type's. What is refused by its name, and what is only listed, is told once."""
-    if not isinstance(parameters, IngestContainer) or source.kind in _REFUSED:
+    if not isinstance(parameters, IngestContainer) or source.kind in REFUSALS:
         return ("",)
     return stages_of(source, parameters.kinds)
 
 
 def _action(source: Source, stage: str, now: str, known: tuple[str, str] | None) -> tuple[Action, str]:
-    if source.kind in _REFUSED:
+    if source.kind in REFUSALS:
         return "unsupported", "quarantined by its name"
     if not stage or known is None:
         return "create", ""

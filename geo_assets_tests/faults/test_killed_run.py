@@ -53,17 +53,21 @@ def until(condition, seconds=60):
     raise AssertionError("it did not happen in time")
 
 
-@pytest.fixture
-def killed(cli, tmp_path, request):
-    """A job of 60 rasters whose run worker was killed after some were converted: (job, what was converted by then)."""
-    container = request.param
-    folder = tmp_path / "many"
+def begun(cli, folder: Path, container: str) -> dict:
+    """A job of 60 rasters, some of which are converted."""
     folder.mkdir()
     for i in range(60):
         write(folder / f"tile_{i:02}.tif", np.random.default_rng(i).integers(0, 255, (3, 600, 600)).astype("uint8"))
     assert cli.run("upload", str(folder), f"default/{container}").returncode == 0
     job = cli.json("submit", "stage_raster", "--param", f"container={container}")
     until(lambda: len(converted(cli, job["job_id"])) >= 5)
+    return job
+
+
+@pytest.fixture
+def killed(cli, tmp_path, request):
+    """A job of 60 rasters whose run worker was killed after some were converted: (job, what was converted by then)."""
+    job = begun(cli, tmp_path / "many", request.param)
     (worker,) = until(lambda: run_workers(cli))
     os.kill(worker, signal.SIGKILL)
     until(lambda: not run_workers(cli))

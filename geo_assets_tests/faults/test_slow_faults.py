@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from geo_assets_tests.faults.test_killed_run import connect, converted, run_workers, until
+from geo_assets_tests.faults.test_killed_run import begun, connect, converted, run_workers, until
 from geo_assets_tests.intake.conftest import settings  # noqa: F401 - the fixture
 from geo_assets_tests.intake.test_boundary import CORPUS
 from geo_assets_tests.intake.test_inboxes import azurite  # noqa: F401 - the fixture
-from geo_assets_tests.raster.test_cog import write
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -111,15 +110,7 @@ def test_200_submissions_racing_with_6_kills_of_the_daemon_are_200_jobs_none_run
 )
 def test_whatever_is_killed_in_mid_ingest_the_job_is_completed_by_the_next_attempt(cli, tmp_path, victims):
     container = "-".join(("killed", *victims)).replace("_", "-")[:60]
-    folder = tmp_path / "many"
-    folder.mkdir()
-    import numpy as np
-
-    for i in range(60):
-        write(folder / f"tile_{i:02}.tif", np.random.default_rng(i).integers(0, 255, (3, 600, 600)).astype("uint8"))
-    assert cli.run("upload", str(folder), f"default/{container}").returncode == 0
-    job = cli.json("submit", "stage_raster", "--param", f"container={container}")
-    until(lambda: len(converted(cli, job["job_id"])) >= 5)
+    job = begun(cli, tmp_path / "many", container)
     before = converted(cli, job["job_id"])
     (worker,) = until(lambda: run_workers(cli))
     pids = {"worker": worker, **{name: p["pid"] for name, p in started(cli).items()}}
