@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from geo_assets.errors import GeoAssetsError
 
 #: A FileGDB has hundreds of files; no delivery has ten thousand datasets.
-_MAX_MEMBERS = 10_000
+MAX_MEMBERS = 10_000
 
 #: Deflate cannot exceed 1032:1, and honest data stays far below; blank DBF columns reach it, so small members are let off.
 _MAX_RATIO = 100
@@ -99,8 +99,8 @@ def _is_litter(path: PurePosixPath) -> bool:
 
 
 def _check_sizes(entries: list[_Entry], max_bytes: int, name: str) -> None:
-    if len(entries) > _MAX_MEMBERS:
-        raise GeoAssetsError("UNSAFE_ARCHIVE", f"{name} has {len(entries):,} members; {_MAX_MEMBERS:,} are allowed")
+    if len(entries) > MAX_MEMBERS:
+        raise GeoAssetsError("UNSAFE_ARCHIVE", f"{name} has {len(entries):,} members; {MAX_MEMBERS:,} are allowed")
     total = sum(entry.info.file_size for entry in entries)
     packed = sum(entry.info.compress_size for entry in entries)
     if total > _RATIO_FROM_BYTES and total > _MAX_RATIO * packed:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from geo_assets.archives import unpack
 from geo_assets.raster.variables_models import RasterMember, UnpackReport, UnpackRequest
-from geo_assets.storage.sources import Kind, Member, Source, group_sources, name_key
+from geo_assets.storage.sources import Kind, Member, Source, sorted_sources
 
 
 def rasters(request: UnpackRequest) -> UnpackReport:
@@ -30,7 +30,7 @@ def rasters(request: UnpackRequest) -> UnpackReport:
     unpacked = folder / "unpacked"
     try:
         members = unpack(Path(request.archive), unpacked, max_bytes=request.max_bytes, name=request.name)
-        sources = list(group_sources(sorted(map(_member, map(str, members)), key=lambda m: (*name_key(m.path), m.path))))
+        sources = sorted_sources(map(_member, map(str, members)))
         found = [s for s in sources if s.kind is Kind.RASTER]
         made = tuple(_alone(source, unpacked, folder / f"{number:05d}") for number, source in enumerate(found, 1))
     except BaseException:

@@ -166,6 +166,11 @@ def group_sources(members: Iterable[Member]) -> Iterator[Source]:
         yield from _sources_of(list(group), geodatabase=stem.endswith(".gdb"))
 
 
+def sorted_sources(members: Iterable[Member]) -> list[Source]:
+    """Sources of a listing in any order, which fits into memory."""
+    return list(group_sources(sorted(members, key=lambda m: (*name_key(m.path), m.path))))
+
+
 def siblings(path: Path) -> list[Path]:
     """A file and the sidecars that lie beside it, as an ingestion would group them."""
     beside = [p for p in path.absolute().parent.iterdir() if p.is_file() and name_key(p.name) == name_key(path.name)]

@@ -12,12 +12,10 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from geo_assets.archives import MAX_MEMBERS
 from geo_assets.errors import GeoAssetsError
 from geo_assets.storage.containers import Container, safe_path
-from geo_assets.storage.sources import Kind, Member, Source, group_sources, is_litter, kind_of, name_key
-
-#: As many as are unpacked (`geo_assets/archives.py`).
-MAX_ENTRIES = 10_000
+from geo_assets.storage.sources import Kind, Member, Source, is_litter, kind_of, sorted_sources
 
 #: The end of a zip that is read at once; the whole directory of most.
 _TAIL = 128 * 1024
@@ -52,7 +50,7 @@ class Contents:
 def contents(names: Iterable[str]) -> Contents:
     """Sort the names of a zip. Sidecars go with what they belong to."""
     members = [Member(path=name, size=0, etag="") for name in names if not is_litter(name)]
-    sources = list(group_sources(sorted(members, key=lambda m: (*name_key(m.path), m.path))))
+    sources = sorted_sources(members)
     vectors = [s for s in sources if s.kind is Kind.VECTOR or s.path.lower().endswith(".gdb")]
     rasters = [s for s in sources if s.kind is Kind.RASTER]
     data = [s for s in vectors if not s.path.lower().endswith(_METADATA)]
@@ -95,7 +93,7 @@ def _names(container: Container, member: Member) -> list[str] | None:
         return None
     except (GeoAssetsError, NotFoundError, PermissionDeniedError):
         return None
-    return entries if len(entries) <= MAX_ENTRIES else None
+    return entries if len(entries) <= MAX_MEMBERS else None
 
 
 class _Ranges:

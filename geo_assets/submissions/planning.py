@@ -19,7 +19,7 @@ from geo_assets.stages.contracts import JobRef
 from geo_assets.stages.files import fingerprint, stages_of
 from geo_assets.stages.inventory import REFUSALS
 from geo_assets.storage.containers import existing_container
-from geo_assets.storage.sources import Member, Source, group_sources, is_taken, name_key
+from geo_assets.storage.sources import Member, Source, is_taken, sorted_sources
 from geo_assets.storage.zips import look_into
 from geo_assets.submissions.parameters import HelloWorld, IngestContainer, Job, ListContainer, Parameters
 
@@ -89,7 +89,7 @@ def _listed(settings: Settings, parameters: ListContainer) -> list[Source]:
     ]
     if isinstance(parameters, IngestContainer):
         members = look_into(container, members)
-    found = list(group_sources(sorted(members, key=lambda m: (*name_key(m.path), m.path))))
+    found = sorted_sources(members)
     return found[: parameters.limit] if parameters.limit else found
 
 
