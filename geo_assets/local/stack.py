@@ -162,9 +162,7 @@ class Stack:
                 self._run_to_end(["-m", "dagster", "instance", "migrate"], env, "dagster-migrate")
                 state.dagster_version = version("dagster")
                 self._save(state)
-            code = ["-m", "dagster", "api", "grpc", "-m", "geo_assets.definitions", "-a", "defs", "-h", "127.0.0.1"]
-            code += ["-p", str(settings.code_server_port), "--location-name", "geo_assets"]
-            fresh = self._ensure(state, "code_server", code, env)
+            fresh = self._ensure(state, "code_server", ["-m", "geo_assets.defs.code_server", "--port", str(settings.code_server_port)], env)
             self._wait("code_server", state, lambda: listens(settings.code_server_port))
             if fresh:  # they hold a connection to the old one's location data
                 processes.stop([p for name, p in state.processes.items() if name in {"webserver", "daemon"}])

@@ -1,6 +1,7 @@
 """The run worker is killed in the middle: what was finished is kept, nothing is doubled, the next run does the rest."""
 
 import functools
+import json
 import os
 import signal
 import time
@@ -27,18 +28,24 @@ def connect(cli):
 
 
 def run_workers(cli) -> list[int]:
-    """Pids of processes that the code server started and that are not sandboxed children."""
-    import json
+    """Pids of the forks of the code server's forkserver: each is a run."""
+    server = started(cli)["code_server"]["pid"]
+    return [worker for nursery in forkservers(server) for worker in children(nursery)]
 
-    server = json.loads((cli.home / "stack.json").read_text())["processes"]["code_server"]["pid"]
+
+def forkservers(parent: int) -> list[int]:
+    return [pid for pid in children(parent) if b"multiprocessing.forkserver" in (Path("/proc") / str(pid) / "cmdline").read_bytes()]
+
+
+def children(parent: int) -> list[int]:
+    """Pids of a process's living children."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            fields = stat.read_text().rpartition(")")[2].split()
-            command = (stat.parent / "cmdline").read_bytes()
+            state, its_parent = stat.read_text().rpartition(")")[2].split()[:2]
         except OSError:
             continue
-        if int(fields[1]) == server and b"spawn_main" in command:
+        if int(its_parent) == parent and state != "Z":
             found.append(int(stat.parent.name))
     return found
 
@@ -109,3 +116,31 @@ def test_a_killed_ingest_is_completed_by_the_janitor_when_nobody_asks(cli, kille
     with connect(cli) as db:
         died = db.execute("select severity, code from geo.errors where job_id = %s", (job["job_id"],)).fetchall()
     assert died == [("warning", "RUN_DIED")]
+
+
+def test_the_process_that_run_workers_are_forked_from_has_one_thread_and_no_connection(cli):
+    cli.json("submit", "hello_world", "--param", "message=forked", "--wait")
+    server = started(cli)["code_server"]["pid"]
+    (nursery,) = forkservers(server)
+    assert len(list(Path(f"/proc/{nursery}/task").iterdir())) == 1
+    assert tcp_sockets(nursery) == []
+
+
+def test_a_run_starts_after_the_process_that_run_workers_are_forked_from_was_killed(cli):
+    (nursery,) = forkservers(started(cli)["code_server"]["pid"])
+    os.kill(nursery, signal.SIGKILL)
+    job = cli.json("submit", "hello_world", "--param", "message=a new forkserver", "--wait")
+    assert job["status"] == "completed"
+    assert job["attempt"] == 1
+    assert forkservers(started(cli)["code_server"]["pid"]) != [nursery]
+
+
+def started(cli) -> dict:
+    return json.loads((cli.home / "stack.json").read_text())["processes"]
+
+
+def tcp_sockets(pid: int) -> list[str]:
+    """Inodes of a process's internet sockets."""
+    mine = {os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()}
+    known = [line.split()[9] for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+    return [inode for inode in known if f"socket:[{inode}]" in mine]

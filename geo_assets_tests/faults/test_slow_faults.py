@@ -12,16 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from geo_assets_tests.faults.test_killed_run import begun, connect, converted, run_workers, until
+from geo_assets_tests.faults.test_killed_run import begun, connect, converted, run_workers, started, until
 from geo_assets_tests.intake.conftest import settings  # noqa: F401 - the fixture
 from geo_assets_tests.intake.test_boundary import CORPUS
 from geo_assets_tests.intake.test_inboxes import azurite  # noqa: F401 - the fixture
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-
-
-def started(cli) -> dict:
-    return json.loads((cli.home / "stack.json").read_text())["processes"]
 
 
 def kill(pid: int) -> None:

@@ -1,0 +1,59 @@
+"""The code server, with a nursery for run workers: `python -m geo_assets.defs.code_server --port 4266`.
+
+Here: Dagster's own gRPC server, and where its run workers come from. Dagster starts each in a fresh interpreter, which imports
+Dagster and our definitions anew: 1.3 s, a third of a small job. A `multiprocessing` forkserver imports them once, before it has
+a thread or a connection, and every run worker is a fork of it (docs/decisions/0017-run-workers-are-forked.md).
+Not here: which processes a stack has (`local/stack.py`).
+"""
+
+import argparse
+import multiprocessing
+import runpy
+import sys
+from multiprocessing import forkserver
+
+#: What a run worker needs and what may be imported before a fork: nothing that starts a thread or opens a connection when it is
+#: imported. A module that is missing from this list costs its import in each run, no more.
+PRELOADED = (
+    "geo_assets.definitions",
+    "dagster_postgres",
+    "dagster._grpc.impl",
+    "sqlalchemy.dialects.postgresql.psycopg2",
+    "pypgstac.load",
+    "pystac.validation",
+    "shapely.ops",
+    "stamina",
+)
+
+
+def serve(host: str, port: int) -> None:
+    """Serve the definitions until a signal ends it."""
+    multiprocessing.set_forkserver_preload(list(PRELOADED))
+    forkserver.ensure_running()
+    _fork_where_dagster_spawns()
+    sys.argv = ["dagster", "api", "grpc", "-m", "geo_assets.definitions", "-a", "defs", "--location-name", "geo_assets"]
+    sys.argv += ["--host", host, "--port", str(port)]
+    runpy.run_module("dagster", run_name="__main__")
+
+
+def _fork_where_dagster_spawns() -> None:
+    """Dagster's server asks for the start method `spawn` by name and offers no setting for it (seen in its 1.13)."""
+    get_context = multiprocessing.get_context
+
+    def instead(method: str | None = None) -> multiprocessing.context.BaseContext:
+        return get_context("forkserver" if method == "spawn" else method)
+
+    multiprocessing.get_context = instead  # type: ignore[assignment]
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True)
+    arguments = parser.parse_args()
+    serve(arguments.host, arguments.port)
+
+
+if __name__ == "__main__":
+    main()
