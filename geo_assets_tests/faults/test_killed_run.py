@@ -141,6 +141,6 @@ def started(cli) -> dict:
 
 def tcp_sockets(pid: int) -> list[str]:
     """Inodes of a process's internet sockets."""
-    mine = {os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()}
+    mine = {str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()}
     known = [line.split()[9] for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
     return [inode for inode in known if f"socket:[{inode}]" in mine]
