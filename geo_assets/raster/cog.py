@@ -40,11 +40,15 @@ from geo_assets.raster.validate import (
     level_hashes,
     lost_metadata,
     metadata_differences,
+    not_as_written,
     raise_for,
     stale_overviews,
     stamp_problems,
     structure,
 )
+
+#: How far a conversion is when its COG is written, and is yet to be proven.
+_WRITTEN = 0.7
 
 #: Words of GDAL and the C library for a full disk, a quota or the sandbox's limit on a file.
 _DISK_FULL = ("No space left", "File too large", "quota", "Write error", "write error", "Cannot write", "TIFFAppendToStrip")
@@ -288,16 +292,13 @@ def _in_one_pass(task: _Task, origin: _Origin, dataset: Any, codec: Codec, descr
     threads = task.request.threads
     with onepass.Pyramid(dataset, codec, task.work, threads) as pyramid:
         with gdal.reading(task.info.path, task.info.driver):
-            pyramid.run(task.progress)
+            pyramid.run(lambda part: task.progress(_WRITTEN * part))
         with _writing(task, origin):
             crs = origin.crs if origin.assigned else None
             header = onepass.skeleton(described, task.work, task.profile, _metadata_options(task, origin), crs)
             pyramid.save(task.made, header)
-        expected, measurement = pyramid.hashes(), pyramid.measurement
-    hashes, problems = level_hashes(task.made, threads)
-    wrong = [str(level) for level, (ours, theirs) in enumerate(zip(hashes, expected, strict=False)) if ours != theirs]
-    if wrong or len(hashes) != len(expected):
-        problems.append(f"the pixels of level {', '.join(wrong) or 'none'} are not what was written")
+        checks, measurement = pyramid.checks(), pyramid.measurement
+    problems = not_as_written(task.made, checks, threads, lambda part: task.progress(_WRITTEN + (1 - _WRITTEN) * part))
     with gdal.open_raster(task.made) as cog:
         _refuse_a_crs_that_a_tiff_cannot_hold(task.name, origin, cog)
         raise_for(

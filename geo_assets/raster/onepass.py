@@ -33,7 +33,7 @@ from geo_assets.raster import cogfile, gdal
 from geo_assets.raster.codecs import TRIAL_ROWS, Codec, choose_codec
 from geo_assets.raster.inspect import RasterInfo, dtype_names, numpy_dtype
 from geo_assets.raster.overviews import halve, level_sizes
-from geo_assets.raster.pixels import TILE, Measurement, Pixels, TileMeasure, Validity, has_own_mask, measure_tile
+from geo_assets.raster.pixels import TILE, Measurement, Pixels, TileMeasure, Validity, has_own_mask, measure_tile, tile_check
 from geo_assets.raster.profiles import Profile
 
 #: Types whose averages and predictors are done here. Not 64-bit integers: their averages do not fit into doubles.
@@ -48,12 +48,18 @@ _MAX_STRIP_BYTES = 192 << 20
 #: Strips being worked on at a time: one is read while one is compressed.
 _STRIPS_AHEAD = 2
 
-#: Compressed bytes of a raster that wait in memory before the rest goes to disk, and bytes of each file there. Files are deleted
-#: one by one as they are copied to their place, so that disk is not needed twice.
-_IN_MEMORY, _SEGMENT = 160 << 20, 32 << 20
+#: Bytes that a conversion holds: strips, which grow with the width of the raster, and compressed blocks until they have their
+#: place. What the strips do not take is left to the blocks; the others wait on disk.
+_MEMORY, _LEAST_FOR_BLOCKS = 224 << 20, 16 << 20
 
-#: Blocks written to disk in one call.
-_BLOCKS_AT_ONCE = 32
+#: Strips of the full resolution that are in memory at a time: three on their way, and as much as two in the levels above.
+_STRIPS_HELD = 5
+
+#: Bytes moved at a time from where blocks wait on disk to their place.
+_MOVED_AT_ONCE = 8 << 20
+
+#: Blocks written to disk in one call, and the part of the memory for blocks that is still taken afterwards.
+_BLOCKS_AT_ONCE, _REST = 32, 0.9
 
 #: Tiles of the trial, spread over the grid: at most this many, and one for so many pixels, lest it costs more than it tells.
 _TRIAL_TILES, _PIXELS_A_TRIAL_TILE = 6, 1 << 20
@@ -133,45 +139,59 @@ def assign_crs(path: Path, crs: CRS) -> None:
 
 
 class _Waiting:
-    """Blocks of all levels until they have their place: in memory, and when there are too many, in files."""
+    """Blocks of all levels until they have their place: in memory, and when there are too many, in a file for each level."""
 
-    def __init__(self, directory: Path, levels: int) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path, levels: int, in_memory: int) -> None:
+        self._directory, self._in_memory = directory, in_memory
         self._memory: list[list[bytes]] = [[] for _ in range(levels)]
-        self._files: list[list[BinaryIO]] = [[] for _ in range(levels)]
+        self._files: list[BinaryIO | None] = [None] * levels
         self._bytes = 0
 
     def append(self, level: int, block: bytes) -> None:
         """Add a block to those of a level."""
         self._memory[level] += cogfile.framed(block)
         self._bytes += len(block)
-        if self._bytes > _IN_MEMORY:
+        if self._bytes > self._in_memory:
             largest = max(range(len(self._memory)), key=lambda i: len(self._memory[i]))
             self._to_disk(largest)
 
     def _to_disk(self, level: int) -> None:
-        blocks, files = self._memory[level], self._files[level]
-        while blocks:
-            if not files or files[-1].tell() >= _SEGMENT:
-                files.append(tempfile.TemporaryFile(dir=self._directory))  # noqa: SIM115 - closed by `move_to` or `close`
+        """The first blocks of a level in memory, as many as are too many, and some more."""
+        blocks, file = self._memory[level], self._files[level]
+        if file is None:
+            file = self._files[level] = tempfile.TemporaryFile(dir=self._directory)  # noqa: SIM115 - closed by `close`
+        while blocks and self._bytes > _REST * self._in_memory:
             part = blocks[: 3 * _BLOCKS_AT_ONCE]
-            files[-1].writelines(part)
+            file.writelines(part)
             del blocks[: len(part)]
             self._bytes -= sum(map(len, part))
 
     def move_to(self, out: BinaryIO, level: int) -> None:
         """Write the blocks of a level in their order, giving back what they took as they go."""
-        for file in self._files[level]:
-            file.seek(0)
-            shutil.copyfileobj(file, out, 1 << 20)
-            file.close()
+        if file := self._files[level]:
+            _move(file, out)
         out.writelines(self._memory[level])
         self._memory[level].clear()
 
     def close(self) -> None:
         """Let go of everything."""
-        for file in (f for files in self._files for f in files):
+        for file in filter(None, self._files):
             file.close()
+
+
+def _move(file: BinaryIO, out: BinaryIO) -> None:
+    """Move a file's bytes to where `out` stands. The last ones first: only the end of a file can be given back, so that disk is
+    not needed twice.
+    """
+    file.flush()
+    start, length = out.tell(), file.tell()
+    for offset in reversed(range(0, length, _MOVED_AT_ONCE)):
+        file.seek(offset)
+        out.seek(start + offset)
+        shutil.copyfileobj(file, out, 1 << 20)
+        out.flush()
+        file.truncate(offset)
+    out.seek(start + length)
 
 
 @dataclass
@@ -183,6 +203,7 @@ class _Level:
     width: int
     measurement: Measurement
     counts: list[int] = field(default_factory=list)
+    checks: list[int] = field(default_factory=list)  # of its tiles; see `pixels.tile_check`
     open: dict[int, Pixels] = field(default_factory=dict)  # strips that are being filled, by number; see `Pyramid._strip`
     last_row: Pixels | None = None  # of the strip before
     filled: int = 0  # rows of the first open strip
@@ -194,6 +215,7 @@ class _Tile:
     """What became of a tile."""
 
     block: bytes
+    check: int
     measure: TileMeasure
 
 
@@ -217,7 +239,8 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         self._pending: deque[tuple[_Level, int, list[Future[_Tile]]]] = deque()
         name, count = dtype_names(dataset)[0], dataset.count
         sizes = level_sizes(dataset.height, dataset.width, TILE)
-        self._waiting = _Waiting(directory, len(sizes))
+        strip = count * (1 + TILE) * (1 + dataset.width) * self._dtype.itemsize
+        self._waiting = _Waiting(directory, len(sizes), max(_LEAST_FOR_BLOCKS, _MEMORY - _STRIPS_HELD * strip))
         stack.callback(self._waiting.close)
         self.levels = [_Level(i, height, width, Measurement(name, count, height, width)) for i, (height, width) in enumerate(sizes)]
 
@@ -237,6 +260,10 @@ class Pyramid(AbstractContextManager["Pyramid"]):
     def hashes(self) -> list[str]:
         """The pixel hash of each level, full resolution first."""
         return [level.measurement.sha256() for level in self.levels]
+
+    def checks(self) -> list[list[int]]:
+        """The checks of the tiles of each level, full resolution first."""
+        return [level.checks for level in self.levels]
 
     @property
     def measurement(self) -> Measurement:
@@ -282,6 +309,7 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         for future in futures:
             tile = future.result()
             level.counts.append(len(tile.block))
+            level.checks.append(tile.check)
             if tile.block:
                 self._waiting.append(level.number, tile.block)
             level.measurement.add(tile.measure)
@@ -299,7 +327,7 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         measure = measure_tile(tile, tuple(self._dataset.indexes), self._validity, outer=self._validity.opaque(tile))
         if target is not None:
             self._reduce(level, number, strip, tile, left, target)
-        return _Tile(self._codec.encode(_whole(tile)), measure)
+        return _Tile(self._codec.encode(_whole(tile)), tile_check(tile), measure)
 
     def _reduce(self, level: _Level, number: int, strip: Pixels, tile: Pixels, left: int, target: Pixels) -> None:
         """Half of a tile in each direction, with the row and column before it where the size of the level is odd."""

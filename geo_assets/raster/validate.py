@@ -13,7 +13,7 @@ import math
 import queue
 import struct
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -40,6 +40,7 @@ from geo_assets.raster.pixels import (
     measure_piece,
     own_mask,
     pieces,
+    tile_check,
     tile_digest,
     tiles_of,
 )
@@ -60,6 +61,9 @@ _HEADER_BYTES = 1 << 20
 #: Where overviews are looked at, in parts of the grid, and pixels of each look along a side.
 _PLACES = ((0.1, 0.1), (0.5, 0.5), (0.9, 0.9), (0.1, 0.9), (0.9, 0.1))
 _LOOK = 64
+
+#: Tiles read in one call: each call has its price, each tile takes memory.
+_TILES_AT_ONCE = 4
 
 #: Valid pixels, in parts of a look, that may vanish in an overview.
 _FEW = 0.5
@@ -187,29 +191,64 @@ def _open_level(path: Path, level: int, **options: Any) -> Any:
 
 
 def _level_hash(path: Path, level: int, threads: int) -> str:
-    """The hash of a level; each thread has a dataset of its own, so that it is also the one that decodes."""
+    with _open_level(path, level) as dataset:
+        measurement = Measurement.of(dataset)
+    for digest in _each_tile(path, level, threads, tile_digest):
+        measurement.add_digest(digest)
+    return measurement.sha256()
+
+
+def not_as_written(path: Path, checks: Sequence[Sequence[int]], threads: int, progress: Callable[[float], None]) -> list[str]:
+    """What of a COG is not read as it was written: every block of every level is decoded.
+
+    Args:
+        path: of a COG without a mask of its own.
+        checks: of the tiles of each level; see `pixels.tile_check`.
+        threads: that read.
+        progress: is told how far it is, 0 to 1.
+    """
+    if (there := 1 + _overviews(path)) != len(checks):
+        return [f"it has {there} levels instead of {len(checks)}"]
+    problems, done, total = [], 0, sum(map(len, checks))
+    for level, expected in enumerate(checks):
+        wrong = 0
+        try:
+            for check, wanted in zip(_each_tile(path, level, threads, lambda tile, _: tile_check(tile)), expected, strict=True):
+                wrong += check != wanted
+                done += 1
+                progress(done / total)
+        except gdal.GDAL_ERRORS as error:
+            problems.append(f"level {level} does not decode: {gdal.reason(error, path)}")
+        if wrong:
+            problems.append(f"the pixels of level {level} are not what was written, in {wrong:,} of {len(expected):,} tiles")
+    return problems
+
+
+def _each_tile(path: Path, level: int, threads: int, look: Callable[[Pixels, Bools | None], R]) -> Iterator[R]:
+    """What `look` says of each tile and the dataset's own mask of it, in the order of the hash; the mask comes with the last bands.
+
+    Each thread has a dataset of its own, so that it is also the one that decodes.
+    """
     opened = queue.SimpleQueue[Any]()
     with ExitStack() as stack:
         for _ in range(threads):
             opened.put(stack.enter_context(_open_level(path, level, sharing=False)))
         dataset = opened.get()
-        parts, measurement, count = list(pieces(dataset, tiles=1)), Measurement.of(dataset), dataset.count
+        parts, count = list(pieces(dataset, tiles=_TILES_AT_ONCE)), dataset.count
         opened.put(dataset)
 
-        def digests(piece: Piece) -> list[bytes]:
+        def looks(piece: Piece) -> list[R]:
             dataset = opened.get()
             try:
                 data, mask = dataset.read(list(piece.bands), window=piece.window), own_mask(dataset, piece.window)
             finally:
                 opened.put(dataset)
             last = mask if piece.bands[-1] == count else None
-            return [tile_digest(data[:, r, c], None if last is None else last[r, c]) for r, c in tiles_of(piece)]
+            return [look(data[:, r, c], None if last is None else last[r, c]) for r, c in tiles_of(piece)]
 
         pool = stack.enter_context(ThreadPoolExecutor(threads, initializer=gdal.enter_thread))
-        for some in batched_map(pool, digests, parts, ahead=2 * threads):
-            for digest in some:
-                measurement.add_digest(digest)
-    return measurement.sha256()
+        for some in batched_map(pool, looks, parts, ahead=2 * threads):
+            yield from some
 
 
 def batched_map(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:

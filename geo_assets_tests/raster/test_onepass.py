@@ -1,8 +1,10 @@
 """The one-pass writer makes what GDAL's COG driver makes."""
 
 import os
+import shutil
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.enums import ColorInterp, Resampling
 
+from geo_assets.errors import GeoAssetsError
 from geo_assets.raster import gdal, onepass
 from geo_assets.raster.codecs import Codec
 from geo_assets.raster.inspect import inspect
@@ -96,18 +99,59 @@ def test_the_bytes_do_not_depend_on_the_number_of_threads(tmp_path, compress):
     assert one_pass(source, compress, threads=1).read_bytes() == one_pass(source, compress, threads=4).read_bytes()
 
 
-def test_blocks_that_do_not_fit_into_memory_wait_on_disk(tmp_path, monkeypatch):
+@pytest.fixture
+def little_memory(monkeypatch):
+    monkeypatch.setattr(onepass, "_MEMORY", 0)
+    monkeypatch.setattr(onepass, "_LEAST_FOR_BLOCKS", 1 << 20)
+    monkeypatch.setattr(onepass, "_BLOCKS_AT_ONCE", 1)
+
+
+def test_blocks_that_do_not_fit_into_memory_wait_on_disk(tmp_path, little_memory, monkeypatch):
     source = write(tmp_path / "in.tif", values(3, 1100, 1300, "uint8", None), photometric="RGB")
+    monkeypatch.setattr(onepass, "_LEAST_FOR_BLOCKS", 1 << 30)
     in_memory = one_pass(source).read_bytes()
-    monkeypatch.setattr(onepass, "_IN_MEMORY", 100_000)
-    monkeypatch.setattr(onepass, "_SEGMENT", 50_000)
+    monkeypatch.setattr(onepass, "_LEAST_FOR_BLOCKS", 100_000)
+    monkeypatch.setattr(onepass, "_MOVED_AT_ONCE", 50_000)
     assert one_pass(source).read_bytes() == in_memory
     assert sorted(p.name for p in tmp_path.iterdir() if "skeleton" not in p.name) == ["in.tif", "onepass.tif"]
 
 
-def test_memory_does_not_grow_with_the_height_of_a_raster(tmp_path, monkeypatch):
-    monkeypatch.setattr(onepass, "_IN_MEMORY", 1 << 20)
+def test_what_waits_on_disk_and_the_cog_are_never_both_there(tmp_path, little_memory, monkeypatch):
+    noise = np.random.default_rng(0).integers(0, 255, (3, 4000, 4000)).astype("uint8")
+    source = write(tmp_path / "in.tif", noise, photometric="RGB")
+    held = []
 
+    def copy(waiting, out, length):
+        shutil.copyfileobj(waiting, out, length)
+        out.flush()
+        held.append(512 * sum(os.fstat(file.fileno()).st_blocks for file in (waiting, out)))
+
+    monkeypatch.setattr(onepass, "shutil", SimpleNamespace(copyfileobj=copy))
+    cog = one_pass(source)
+    assert len(held) > 3
+    assert max(held) < cog.stat().st_size + 2 * onepass._MOVED_AT_ONCE
+
+
+def test_pixels_that_are_not_read_as_they_were_written_are_refused(tmp_path, monkeypatch):
+    encode = Codec.encode
+
+    def one_bit_off(codec, tile):
+        if tile.shape[1] == 512 and tile[0, 3, 5] == 77:
+            tile = tile.copy()
+            tile[0, 200, 200] ^= 1
+        return encode(codec, tile)
+
+    pixels = values(1, 1500, 1500, "uint8", None)
+    pixels[0, 3::512, 5::512] = 0
+    pixels[0, 512 + 3, 512 + 5] = 77
+    monkeypatch.setattr(Codec, "encode", one_bit_off)
+    with pytest.raises(GeoAssetsError, match="level 0 are not what was written, in 1 of 9 tiles") as caught:
+        made(write(tmp_path / "in.tif", pixels))
+    assert caught.value.code == "COG_VALIDATION_FAILED"
+    assert not (tmp_path / "out.tif").exists()
+
+
+def test_memory_does_not_grow_with_the_height_of_a_raster(tmp_path, little_memory):
     def peak(height: int) -> int:
         source = write(tmp_path / "in.tif", values(1, height, 1024, "uint8", None), tiled=True)
         tracemalloc.start()
