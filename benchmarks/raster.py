@@ -116,10 +116,10 @@ def write_dem(path: Path, side: int) -> None:
 def competitors(predictor: int) -> dict[str, Callable[[Path, Path], list[str]]]:
     """Name -> command from source and destination."""
     driver = [sys.executable, "-c", _DRIVER]
+    rio = [str(BIN / "rio"), "cogeo", "create", "-p", "deflate", "--co", f"PREDICTOR={predictor}", "-q"]
     return {
-        "rio cogeo create (DEFLATE 6 + predictor)": lambda s, d: [
-            str(BIN / "rio"), "cogeo", "create", str(s), str(d), "-p", "deflate", "--co", f"PREDICTOR={predictor}", "-q"
-        ],
+        "rio cogeo create (DEFLATE 6 + predictor)": lambda s, d: [*rio, str(s), str(d)],
+        "rio cogeo create --no-in-memory, the same": lambda s, d: [*rio, "--no-in-memory", str(s), str(d)],
         "GDAL COG driver, DEFLATE 6": lambda s, d: [*driver, str(s), str(d), "DEFLATE", "6"],
         "GDAL COG driver, ZSTD 1": lambda s, d: [*driver, str(s), str(d), "ZSTD", "1"],
         "geo-assets cog (web), with proof": lambda s, d: [str(BIN / "geo-assets"), "cog", str(s), str(d), "--profile", "web"],
