@@ -13,16 +13,20 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import psycopg
 import rasterio
 from rasterio.transform import from_origin
 
-from benchmarks.measure import machine
+from benchmarks.measure import machine, resident, tree
 from benchmarks.raster import BIN, spectral
+from geo_assets.settings import default_home
 
 
 def write_rasters(folder: Path, count: int, side: int = 300) -> None:
@@ -66,30 +70,70 @@ def item(cog: Path) -> dict[str, object]:
     }  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class Ours:
+    """One job of our pipeline: seconds from the command to its end, MB of the run's processes together, what the command said."""
+
+    wall: float
+    memory: float
+    job: dict
+
+
+def ingest(folder: Path) -> Ours:
+    """Upload a folder, then time its ingest."""
+    container = f"many-{time.time_ns()}"
+    subprocess.run([BIN / "geo-assets", "upload", folder, f"default/{container}"], check=True, capture_output=True)
+    server = json.loads((default_home() / "stack.json").read_text())["processes"]["code_server"]["pid"]
+    idle = sum(map(resident, tree(server)))
+    done, peak = threading.Event(), [idle]
+
+    def watch() -> None:
+        while not done.wait(0.1):
+            peak[0] = max(peak[0], sum(map(resident, tree(server))))
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    start = time.perf_counter()
+    command = ["submit", "ingest_container", "--param", f"container={container}", "--wait", "--json"]
+    said = subprocess.run([BIN / "geo-assets", *command], check=True, capture_output=True, text=True).stdout
+    wall = time.perf_counter() - start
+    done.set()
+    watcher.join()
+    return Ours(wall, (peak[0] - idle) / 1e6, json.loads(said))
+
+
+def steps(run_id: str, environment: dict[str, str]) -> list[tuple[str, float]]:
+    """Seconds of each step of a run, chunks together, in their order."""
+    query = """select split_part(step_key, '[', 1), sum(seconds) from (
+                   select step_key, extract(epoch from max(timestamp) - min(timestamp)) seconds, min(timestamp) began
+                     from dagster.event_logs where run_id = %s and dagster_event_type in ('STEP_START', 'STEP_SUCCESS') group by step_key) steps
+                group by 1 order by min(began)"""
+    with psycopg.connect(
+        " ".join(f"{name[2:].lower().replace('database', 'dbname')}={value}" for name, value in environment.items())
+    ) as db:
+        return [(name, float(seconds)) for name, seconds in db.execute(query, (run_id,)).fetchall()]
+
+
 def main() -> None:
     """Run against a stack that is up (`make up`) and write the report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=1000)
-    parser.add_argument("--loop", type=int, default=60, help="files of the shell loop")
+    parser.add_argument("--loop", type=int, default=100, help="files of the shell loop")
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks/many.md"))
     options = parser.parse_args()
     before = machine()
+    pg = connection()
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        folder, out = Path(name) / "in", Path(name) / "out"
-        folder.mkdir()
-        out.mkdir()
-        write_rasters(folder, options.count)
-        environment = {**os.environ, **connection()}
-        one = loop(folder, out, options.loop, environment)
-        container = f"default/many-{int(time.time())}"
-        subprocess.run([BIN / "geo-assets", "upload", folder, container], check=True, capture_output=True)
-        start = time.perf_counter()
-        ours = subprocess.run(
-            [BIN / "geo-assets", "submit", "ingest_container", "--param", f"container={container.split('/')[1]}", "--wait", "--json"],
-            check=True, capture_output=True, text=True,
-        )  # fmt: skip
-        wall = time.perf_counter() - start
-    job = json.loads(ours.stdout)
+        some, all_, out = (Path(name) / part for part in ("some", "all", "out"))
+        for folder in (some, all_, out):
+            folder.mkdir()
+        write_rasters(some, options.count // 10)
+        write_rasters(all_, options.count)
+        one = loop(all_, out, options.loop, {**os.environ, **pg})
+        few, ours = ingest(some), ingest(all_)
+    told = steps(ours.job["run_id"], pg)
+    rest = ours.wall - sum(seconds for _, seconds in told)
+    lines = [f"| {name} | {seconds:.1f} |" for name, seconds in [*told, ("the command, the queue, the run's start and end", rest)]]
     report = f"""# A thousand small rasters
 
 `make bench-many` wrote this. {before}. Images of 300 x 300 x 3, uint8.
@@ -97,9 +141,16 @@ def main() -> None:
 | | {options.count:,} files, s | ms a file | ratio |
 |---|---|---|---|
 | shell loop of `rio cogeo create`, then `pypgstac load` ({options.loop} files, multiplied) | {one * options.count:.0f} | {one * 1000:.0f} | 1 |
-| `geo-assets submit ingest_container --wait`: COG, proof, thumbnail, account, item, collection | {wall:.0f} | {wall / options.count * 1000:.0f} | {one * options.count / wall:.1f} x |
+| `geo-assets submit ingest_container --wait`: COG, proof, thumbnail, account, item, collection | {ours.wall:.0f} | {ours.wall / options.count * 1000:.0f} | {one * options.count / ours.wall:.1f} x |
 
-Of ours: status {job["status"]}, {job["stages"][0]["succeeded"]:,} succeeded.
+Of ours: status {ours.job["status"]}, {ours.job["stages"][0]["succeeded"]:,} succeeded. Memory of the run worker and its children together, at
+most: {few.memory:.0f} MB for {options.count // 10:,} files ({few.wall:.0f} s), {ours.memory:.0f} MB for {options.count:,}.
+
+## Where the time of ours goes
+
+| step | s |
+|---|---|
+{os.linesep.join(lines)}
 """
     options.out.write_text(report)
     print(report, file=sys.stdout)

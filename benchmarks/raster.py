@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -82,6 +83,24 @@ for _ in range(rounds):
 """
 
 
+#: What a careful user of rio-cogeo does next: is it a valid COG, does every level decode, are the pixels those of the source?
+_PROVE = """
+import hashlib, sys, rasterio, numpy
+from rio_cogeo.cogeo import cog_validate
+source, cog = sys.argv[1:]
+assert cog_validate(cog, strict=True, quiet=True)[0]
+with rasterio.open(source) as a, rasterio.open(cog, num_threads='ALL_CPUS') as b:
+    levels = len(b.overviews(1))
+    for _, window in b.block_windows(1):
+        assert numpy.array_equal(a.read(window=window), b.read(window=window))
+for level in range(levels):
+    with rasterio.open(cog, overview_level=level, num_threads='ALL_CPUS') as b:
+        for _, window in b.block_windows(1):
+            b.read(window=window)
+hashlib.file_digest(open(cog, 'rb'), 'sha256')
+"""
+
+
 def spectral(height: int, width: int, slope: float, seed: int) -> np.ndarray:
     """A field whose spectrum falls off with a power of the frequency, as those of landscapes do; mean 0, deviation 1."""
     side = 2048
@@ -120,6 +139,9 @@ def competitors(predictor: int) -> dict[str, Callable[[Path, Path], list[str]]]:
     return {
         "rio cogeo create (DEFLATE 6 + predictor)": lambda s, d: [*rio, str(s), str(d)],
         "rio cogeo create --no-in-memory, the same": lambda s, d: [*rio, "--no-in-memory", str(s), str(d)],
+        "rio cogeo create, then a proof in Python": lambda s, d: [
+            "sh", "-c", f"{shlex.join([*rio, str(s), str(d)])} && {shlex.join([sys.executable, '-c', _PROVE, str(s), str(d)])}"
+        ],
         "GDAL COG driver, DEFLATE 6": lambda s, d: [*driver, str(s), str(d), "DEFLATE", "6"],
         "GDAL COG driver, ZSTD 1": lambda s, d: [*driver, str(s), str(d), "ZSTD", "1"],
         "geo-assets cog (web), with proof": lambda s, d: [str(BIN / "geo-assets"), "cog", str(s), str(d), "--profile", "web"],
