@@ -108,6 +108,9 @@ class Settings(BaseSettings):
     sandbox_timeout_seconds: float = Field(600, gt=0, description="wall clock of one file in the sandbox")
     chunk_files: int = Field(64, ge=1, description="most files that one mapped step works through")
     max_chunks: int = Field(64, ge=1, description="most mapped steps of one stage: Dagster's event log grows with each")
+    chunk_pixels: int = Field(
+        500_000_000, ge=1, description="pixels of a raster after which what is done is kept: a killed run goes on there"
+    )
     max_source_bytes: int = Field(20 * 1024**3, ge=1, description="a larger source is quarantined")
 
     @field_validator("home")

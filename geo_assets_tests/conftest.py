@@ -20,7 +20,8 @@ class Cli:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.env = {**os.environ, "GEO_ASSETS_HOME": str(home)}
+        # rasters of some millions of pixels are large here: what is done of them is kept
+        self.env = {**os.environ, "GEO_ASSETS_HOME": str(home), "GEO_ASSETS_CHUNK_PIXELS": "2000000"}
 
     def run(self, *args: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
         command = [str(Path(sys.executable).with_name("geo-assets")), *args]

@@ -24,6 +24,7 @@ from rasterio.crs import CRS
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster import cogfile, gdal, onepass, tiff
+from geo_assets.raster.checkpoint import Checkpoint
 from geo_assets.raster.codecs import Codec
 from geo_assets.raster.footprint import refuse_off_earth
 from geo_assets.raster.georeference import dataset_crs, parse_crs, same_crs
@@ -31,7 +32,7 @@ from geo_assets.raster.inspect import RasterInfo, inspect
 from geo_assets.raster.models import ConvertReport, ConvertRequest, Georeferencing
 from geo_assets.raster.pixels import Measurement, measured, pieces
 from geo_assets.raster.profiles import Profile, choose_profile
-from geo_assets.raster.report import describe
+from geo_assets.raster.report import describe, software
 from geo_assets.raster.reproject import WEB_CRS, materialise, needs_mask, outline, warped
 from geo_assets.raster.thumbnail import write_thumbnail
 from geo_assets.raster.validate import (
@@ -107,6 +108,7 @@ class _Proof:
     measurement: Measurement
     loss: Loss | None = None
     passed_through: bool = False
+    resumed: float = 0.0
 
 
 def convert(request: ConvertRequest) -> ConvertReport:
@@ -290,14 +292,14 @@ def _passed_through(task: _Task, origin: _Origin) -> _Proof | None:
 def _in_one_pass(task: _Task, origin: _Origin, dataset: Any, codec: Codec, described: Any) -> _Proof:
     """Write the pixels of one dataset with the metadata of another: itself, or its outline."""
     threads = task.request.threads
-    with onepass.Pyramid(dataset, codec, task.work, threads) as pyramid:
+    with onepass.Pyramid(dataset, codec, task.work, threads, _checkpoint(task, dataset, codec)) as pyramid:
         with gdal.reading(task.info.path, task.info.driver):
             pyramid.run(lambda part: task.progress(_WRITTEN * part))
         with _writing(task, origin):
             crs = origin.crs if origin.assigned else None
             header = onepass.skeleton(described, task.work, task.profile, _metadata_options(task, origin), crs)
             pyramid.save(task.made, header)
-        checks, measurement = pyramid.checks(), pyramid.measurement
+        checks, measurement, resumed = pyramid.checks(), pyramid.measurement, pyramid.resumed
     problems = not_as_written(task.made, checks, threads, lambda part: task.progress(_WRITTEN + (1 - _WRITTEN) * part))
     with gdal.open_raster(task.made) as cog:
         _refuse_a_crs_that_a_tiff_cannot_hold(task.name, origin, cog)
@@ -305,7 +307,17 @@ def _in_one_pass(task: _Task, origin: _Origin, dataset: Any, codec: Codec, descr
             task.name, [*_structure(task), *problems, *metadata_differences(described, cog, origin.crs, outline=described is not dataset)]
         )
         task.notes.extend(lost_metadata(described, cog))
-    return _Proof(measurement)
+    return _Proof(measurement, resumed=resumed)
+
+
+def _checkpoint(task: _Task, dataset: Any, codec: Codec) -> Checkpoint | None:
+    """Where what is done is kept, for a raster that is worth it."""
+    request = task.request
+    if request.kept is None or dataset.width * dataset.height <= request.chunk_pixels:
+        return None
+    grid = (dataset.width, dataset.height, dataset.count, tuple(dataset.transform), dataset.nodata)
+    identity = f"{software()} {task.info.path.stat().st_size} {task.info.dtype} {grid} {codec}"
+    return Checkpoint(Path(request.kept), identity, request.chunk_pixels)
 
 
 def _by_gdal(task: _Task, origin: _Origin) -> _Proof:
@@ -362,7 +374,11 @@ def _described(task: _Task, proof: _Proof) -> ConvertReport:
         raise gdal.unreadable(task.info.path, task.info.driver, damage)
     with gdal.open_raster(task.made) as cog:
         report = describe(task.info, cog, task.profile, proof.measurement)
-    update: dict[str, Any] = {"warnings": (*report.warnings, *task.notes, *task.log.messages), "passed_through": proof.passed_through}
+    update: dict[str, Any] = {
+        "warnings": (*report.warnings, *task.notes, *task.log.messages),
+        "passed_through": proof.passed_through,
+        "resumed": proof.resumed,
+    }
     if proof.loss:
         update["max_error"] = proof.loss.largest
     return report.model_copy(update=update)

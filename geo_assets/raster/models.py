@@ -72,6 +72,10 @@ class ConvertRequest(Model):
     )
     threads: int = Field(1, ge=1)
     require_crs: bool = Field(True, description="refuse what nobody can place; otherwise it is copied with a warning")
+    kept: str | None = Field(
+        None, description="a directory in which what is done of a large raster is kept; a later call goes on from there"
+    )
+    chunk_pixels: int = Field(500_000_000, ge=1, description="pixels after which it is kept; smaller rasters never are")
     progress: str | None = Field(None, description="a file that is kept telling which part is done, 0 to 1")
 
 
@@ -125,6 +129,7 @@ class ConvertReport(Model):
     max_error: Finite | None = Field(None, description="the largest difference of a valid pixel to the source; None: lossless")
     passed_through: bool = Field(False, description="the source was such a COG already; the output is the same bytes")
     warnings: tuple[str, ...]
+    resumed: Finite = Field(0, description="the part that an attempt before this one had done, 0 to 1")
     seconds: Finite
     software: dict[str, str]
 

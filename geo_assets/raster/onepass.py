@@ -12,6 +12,7 @@ which is begun when it is full. So memory holds a few strips a level, whatever t
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
@@ -19,7 +20,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -30,10 +31,11 @@ from rasterio.crs import CRS
 from rasterio.windows import Window
 
 from geo_assets.raster import cogfile, gdal
+from geo_assets.raster.checkpoint import Checkpoint
 from geo_assets.raster.codecs import TRIAL_ROWS, Codec, choose_codec
 from geo_assets.raster.inspect import RasterInfo, dtype_names, numpy_dtype
 from geo_assets.raster.overviews import halve, level_sizes
-from geo_assets.raster.pixels import TILE, Measurement, Pixels, TileMeasure, Validity, has_own_mask, measure_tile, tile_check
+from geo_assets.raster.pixels import TILE, Measurement, Pixels, Sums, TileMeasure, Validity, has_own_mask, measure_tile, tile_check
 from geo_assets.raster.profiles import Profile
 
 #: Types whose averages and predictors are done here. Not 64-bit integers: their averages do not fit into doubles.
@@ -141,35 +143,50 @@ def assign_crs(path: Path, crs: CRS) -> None:
 class _Waiting:
     """Blocks of all levels until they have their place: in memory, and when there are too many, in a file for each level."""
 
-    def __init__(self, directory: Path, levels: int, in_memory: int) -> None:
-        self._directory, self._in_memory = directory, in_memory
+    def __init__(self, directory: Path, levels: int, in_memory: int, checkpoint: Checkpoint | None) -> None:
+        self._directory, self._in_memory, self._checkpoint = directory, in_memory, checkpoint
         self._memory: list[list[bytes]] = [[] for _ in range(levels)]
         self._files: list[BinaryIO | None] = [None] * levels
         self._bytes = 0
 
     def append(self, level: int, block: bytes) -> None:
         """Add a block to those of a level."""
-        self._memory[level] += cogfile.framed(block)
-        self._bytes += len(block)
+        framed = cogfile.framed(block)
+        self._memory[level] += framed
+        self._bytes += sum(map(len, framed))
         if self._bytes > self._in_memory:
             largest = max(range(len(self._memory)), key=lambda i: len(self._memory[i]))
-            self._to_disk(largest)
+            self._to_disk(largest, rest=int(_REST * self._in_memory))
 
-    def _to_disk(self, level: int) -> None:
-        """The first blocks of a level in memory, as many as are too many, and some more."""
-        blocks, file = self._memory[level], self._files[level]
+    def all_to_disk(self) -> list[int]:
+        """Write all blocks; returns the bytes of each level."""
+        for level in range(len(self._memory)):
+            self._to_disk(level, rest=0)
+            self._file(level).flush()
+        return [self._file(level).tell() for level in range(len(self._memory))]
+
+    def _file(self, level: int) -> BinaryIO:
+        file = self._files[level]
         if file is None:
-            file = self._files[level] = tempfile.TemporaryFile(dir=self._directory)  # noqa: SIM115 - closed by `close`
-        while blocks and self._bytes > _REST * self._in_memory:
+            checkpoint = self._checkpoint
+            file = checkpoint.blocks(level) if checkpoint else tempfile.TemporaryFile(dir=self._directory)  # noqa: SIM115 - see `close`
+            file.seek(0, os.SEEK_END)
+            self._files[level] = file
+        return file
+
+    def _to_disk(self, level: int, *, rest: int) -> None:
+        """The first blocks of a level in memory, until so many bytes of all levels are left."""
+        blocks, file = self._memory[level], self._file(level)
+        while blocks and self._bytes > rest:
             part = blocks[: 3 * _BLOCKS_AT_ONCE]
             file.writelines(part)
             del blocks[: len(part)]
             self._bytes -= sum(map(len, part))
 
     def move_to(self, out: BinaryIO, level: int) -> None:
-        """Write the blocks of a level in their order, giving back what they took as they go."""
-        if file := self._files[level]:
-            _move(file, out)
+        """Write the blocks of a level in their order, giving back what they took as they go, unless they are kept until all is proven."""
+        if self._checkpoint or self._files[level]:
+            _move(self._file(level), out, keep=self._checkpoint is not None)
         out.writelines(self._memory[level])
         self._memory[level].clear()
 
@@ -179,12 +196,16 @@ class _Waiting:
             file.close()
 
 
-def _move(file: BinaryIO, out: BinaryIO) -> None:
+def _move(file: BinaryIO, out: BinaryIO, *, keep: bool) -> None:
     """Move a file's bytes to where `out` stands. The last ones first: only the end of a file can be given back, so that disk is
     not needed twice.
     """
     file.flush()
     start, length = out.tell(), file.tell()
+    if keep:
+        file.seek(0)
+        shutil.copyfileobj(file, out, 1 << 20)
+        return
     for offset in reversed(range(0, length, _MOVED_AT_ONCE)):
         file.seek(offset)
         out.seek(start + offset)
@@ -209,6 +230,26 @@ class _Level:
     filled: int = 0  # rows of the first open strip
     done: int = 0  # strips handed out
 
+    def facts(self) -> dict[str, Any]:
+        """What a checkpoint keeps as JSON; see `resume`."""
+        return {"filled": self.filled, "done": self.done, "sums": [asdict(sums) for sums in self.measurement.bands]}
+
+    def arrays(self) -> dict[str, Pixels]:
+        """What a checkpoint keeps as arrays."""
+        numbers = {"counts": np.array(self.counts, np.uint64), "checks": np.array(self.checks, np.uint64)}
+        last = {} if self.last_row is None else {"last_row": self.last_row}
+        strips = {f"open.{number}": strip for number, strip in self.open.items()}
+        return {**numbers, "digests": np.frombuffer(bytes(self.measurement.digests), np.uint8), **last, **strips}
+
+    def resume(self, facts: dict[str, Any], arrays: dict[str, Pixels]) -> None:
+        """Be again what `facts` and `arrays` tell of."""
+        self.filled, self.done = facts["filled"], facts["done"]
+        self.measurement.bands = [Sums(**sums) for sums in facts["sums"]]
+        self.measurement.digests = bytearray(arrays["digests"].tobytes())
+        self.counts, self.checks = arrays["counts"].tolist(), arrays["checks"].tolist()
+        self.last_row = arrays.get("last_row")
+        self.open = {int(name.removeprefix("open.")): array for name, array in arrays.items() if name.startswith("open.")}
+
 
 @dataclass(frozen=True, slots=True)
 class _Tile:
@@ -227,9 +268,10 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         codec: of the blocks.
         directory: where blocks wait that do not fit into memory.
         threads: that compress.
+        checkpoint: where what is done is kept; None for a raster that is done sooner than that is worth.
     """
 
-    def __init__(self, dataset: Any, codec: Codec, directory: Path, threads: int) -> None:
+    def __init__(self, dataset: Any, codec: Codec, directory: Path, threads: int, checkpoint: Checkpoint | None = None) -> None:
         self._dataset, self._codec = dataset, codec
         self._stack = stack = ExitStack()
         self._dtype = numpy_dtype(dtype_names(dataset)[0])
@@ -240,7 +282,8 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         name, count = dtype_names(dataset)[0], dataset.count
         sizes = level_sizes(dataset.height, dataset.width, TILE)
         strip = count * (1 + TILE) * (1 + dataset.width) * self._dtype.itemsize
-        self._waiting = _Waiting(directory, len(sizes), max(_LEAST_FOR_BLOCKS, _MEMORY - _STRIPS_HELD * strip))
+        self._waiting = _Waiting(directory, len(sizes), max(_LEAST_FOR_BLOCKS, _MEMORY - _STRIPS_HELD * strip), checkpoint)
+        self._checkpoint, self.resumed = checkpoint, 0.0
         stack.callback(self._waiting.close)
         self.levels = [_Level(i, height, width, Measurement(name, count, height, width)) for i, (height, width) in enumerate(sizes)]
 
@@ -271,16 +314,48 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         return self.levels[0].measurement
 
     def run(self, progress: Progress) -> None:
-        """Read the source from top to bottom."""
+        """Read the source from top to bottom, or from where an earlier attempt came to."""
         full = self.levels[0]
-        for number, top in enumerate(range(0, full.height, TILE)):
-            rows = min(TILE, full.height - top)
+        first = self._resume()
+        self.resumed = min(1.0, first * TILE / full.height)
+        kept = first
+        for number in range(first, -(-full.height // TILE)):
+            rows = min(TILE, full.height - number * TILE)
             strip = self._strip(full, number)
-            self._dataset.read(window=Window(0, top, full.width, rows), out=strip[:, 1 : 1 + rows, 1:])
+            self._dataset.read(window=Window(0, number * TILE, full.width, rows), out=strip[:, 1 : 1 + rows, 1:])
             self._hand_out(full, rows)
             while len(self._pending) > _STRIPS_AHEAD:
                 self._collect()
-            progress((top + rows) / full.height)
+            progress((number * TILE + rows) / full.height)
+            if self._checkpoint and (number + 1 - kept) * TILE * full.width >= self._checkpoint.pixels:
+                self._keep(self._checkpoint)
+                kept = number + 1
+        self._collect_all()
+        if self._checkpoint and full.done > first:
+            self._keep(self._checkpoint)
+
+    def _keep(self, checkpoint: Checkpoint) -> None:
+        """Keep what is done: nothing is in the works then."""
+        self._collect_all()
+        facts = {"lengths": self._waiting.all_to_disk(), "levels": [level.facts() for level in self.levels]}
+        arrays = {f"{level.number}.{name}": array for level in self.levels for name, array in level.arrays().items()}
+        checkpoint.save(facts, arrays)
+
+    def _resume(self) -> int:
+        """The number of the first strip that is still to be read."""
+        if self._checkpoint is None:
+            return 0
+        kept = self._checkpoint.load(len(self.levels))
+        if kept is None:
+            self._checkpoint.forget()
+            return 0
+        facts, arrays = kept
+        for level, its_facts in zip(self.levels, facts["levels"], strict=True):
+            prefix = f"{level.number}."
+            level.resume(its_facts, {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)})
+        return self.levels[0].done
+
+    def _collect_all(self) -> None:
         while self._pending:
             self._collect()
 

@@ -263,12 +263,11 @@ class Measurement:
     count: int
     height: int
     width: int
-    _digest: Any = field(init=False)
-    _bands: list[Sums] = field(init=False)
+    digests: bytearray = field(default_factory=bytearray)  # of the tiles so far
+    bands: list[Sums] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._digest = hashlib.sha256(f"{self.dtype} {self.count} {self.height} {self.width}\n".encode())
-        self._bands = [Sums() for _ in range(self.count)]
+        self.bands = self.bands or [Sums() for _ in range(self.count)]
 
     @classmethod
     def of(cls, dataset: Any) -> Measurement:
@@ -277,21 +276,23 @@ class Measurement:
 
     def add_digest(self, digest: bytes) -> None:
         """Take in the next tile where only the hash matters."""
-        self._digest.update(digest)
+        self.digests += digest
 
     def add(self, tile: TileMeasure) -> None:
         """Take in the next tile."""
         self.add_digest(tile.digest)
         for band, sums in zip(tile.bands, tile.sums, strict=True):
-            self._bands[band - 1].add(sums)
+            self.bands[band - 1].add(sums)
 
     def sha256(self) -> str:
         """The hash of all that was taken in."""
-        return str(self._digest.hexdigest())
+        whole = hashlib.sha256(f"{self.dtype} {self.count} {self.height} {self.width}\n".encode())
+        whole.update(self.digests)
+        return whole.hexdigest()
 
     def statistics(self) -> Sequence[BandStatistics]:
         """One of each band."""
-        return [_summary(s) for s in self._bands]
+        return [_summary(s) for s in self.bands]
 
 
 def measure_piece(dataset: Any, piece: Piece, data: Pixels, mask: Bools | None) -> Iterator[TileMeasure]:

@@ -61,7 +61,7 @@ def describe(info: RasterInfo, cog: Any, profile: Profile, measurement: Measurem
         pixels_sha256=measurement.sha256(),
         warnings=(*warnings, *(["no pixel is valid"] if outline and outline.empty else [])),
         seconds=0,
-        software=_software(),
+        software=software(),
     )
 
 
@@ -104,7 +104,8 @@ def _is_stale(tags: dict[str, str], true: BandStatistics) -> bool:
 
 
 @functools.cache
-def _software() -> dict[str, str]:
+def software() -> dict[str, str]:
+    """What makes COGs, and its versions."""
     from importlib.metadata import version
 
     import pyproj

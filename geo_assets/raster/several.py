@@ -8,6 +8,7 @@ A file is not looked at before it is converted: one raster costs one call, and o
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import tempfile
@@ -101,6 +102,7 @@ class Converter:
     max_unpacked_bytes: int = 20 * 1024**3
     wanted: str | None = None  # the name of the only part that is asked for
     single: bool = False  # refuse a source that holds several
+    kept: Path | None = None  # where what is done of large ones is kept, for a later attempt
 
     def source(self, path: Path) -> Several:
         """Convert a file, or the variables that it holds.
@@ -165,7 +167,10 @@ class Converter:
     def _converted(self, part: Part, path: Path) -> Part:
         made = self._private()
         cog, thumbnail = made / "cog.tif", made / "thumbnail.png" if self.thumbnails else None
-        request = ConvertRequest(source=str(path), destination=str(cog), thumbnail=str(thumbnail) if thumbnail else None, **self.options)
+        options = dict(self.options)
+        if self.kept:
+            options["kept"] = str(self.kept / hashlib.sha256(part.name.encode()).hexdigest()[:16])
+        request = ConvertRequest(source=str(path), destination=str(cog), thumbnail=str(thumbnail) if thumbnail else None, **options)
         report = self.pool.call("geo_assets.raster.cog:convert", request, ConvertReport)
         return replace(part, cog=cog, thumbnail=thumbnail, report=report)
 

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -128,15 +129,34 @@ class Stream:
 _LOCK = ".held"
 
 
+#: Of a directory in a workspace that outlives the death of its process, and where it then waits; and for how long.
+_KEPT_PREFIX, _KEPT, _KEPT_SECONDS = "kept-", "kept", 7 * 24 * 3600
+
+
 def _clear_abandoned(scratch: Path) -> None:
-    """Remove the scratch directories of pools whose process was killed."""
+    """Remove the scratch directories of pools whose process was killed, but for what was to be kept."""
     for folder in scratch.glob("run-*"):
         try:
             with (folder / _LOCK).open("r") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                for kept in folder.glob(f"*/{_KEPT_PREFIX}*"):
+                    if kept.is_dir() and not kept.is_symlink():
+                        _put_by(kept, scratch / _KEPT)
                 shutil.rmtree(folder, ignore_errors=True)
         except OSError:
             continue  # held, or just being made
+    for kept in (scratch / _KEPT).glob("*"):
+        with contextlib.suppress(OSError):
+            if time.time() - kept.stat().st_mtime > _KEPT_SECONDS:
+                shutil.rmtree(kept, ignore_errors=True)
+
+
+def _put_by(kept: Path, place: Path) -> None:
+    """The newest one of a name stays."""
+    place.mkdir(exist_ok=True)
+    shutil.rmtree(place / kept.name, ignore_errors=True)
+    kept.rename(place / kept.name)
+    os.utime(place / kept.name)
 
 
 class SandboxPool:
@@ -204,6 +224,20 @@ class SandboxPool:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def kept(self, workspace: Path, name: str) -> Path:
+        """A directory in a workspace that outlives this process if it is killed: the next pool that asks for its name finds what was in it.
+
+        Args:
+            workspace: a private one, of this pool.
+            name: of what is worked on, and how: whoever asks for it goes on from what is there.
+        """
+        folder = workspace / f"{_KEPT_PREFIX}{name}"
+        try:
+            (self._scratch.parent / _KEPT / folder.name).rename(folder)
+        except FileNotFoundError:
+            folder.mkdir()
+        return folder
 
     def call(self, function: str, request: BaseModel, result: type[R]) -> R:
         """Run a function of `protocol.FUNCTIONS` in a child.

@@ -6,6 +6,7 @@ Here: fetch, convert in the sandbox, put under its final name. Not here: taking 
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -43,11 +44,13 @@ def convert_chunk(context: StageContext, chunk: Chunk) -> ChunkReport:
 def _convert(context: StageContext, job: JobRef, work: Work) -> None:
     with context.sandbox.workspace() as folder:
         source, members = fetch(context, job, work, Path(tempfile.mkdtemp(dir=folder)))
+        options = {name: job.parameters[name] for name in RASTER_OPTIONS if job.parameters.get(name) is not None}
         converter = Converter(
             context.sandbox,
             folder,
-            {name: job.parameters[name] for name in RASTER_OPTIONS if job.parameters.get(name) is not None},
+            {**options, "chunk_pixels": context.settings.chunk_pixels},
             thumbnails=True,
+            kept=context.sandbox.kept(folder, _name_of(job, work)),
         )
         several = converter.archive(source) if work.kind == Kind.ZIP else converter.source(source)
         # all are converted before the first is seen
@@ -58,6 +61,11 @@ def _convert(context: StageContext, job: JobRef, work: Work) -> None:
     if warnings := [*several.warnings(), *_unread(several)]:
         outputs["warnings"] = warnings
     context.tasks.converted(job.job_id, job.run_id, STAGE, work.task_key, outputs=outputs, receipt={"input": members, **_receipt(several)})
+
+
+def _name_of(job: JobRef, work: Work) -> str:
+    """The same for the same source, converted in the same way for the same job."""
+    return hashlib.sha256(f"{job.job_id} {work.task_key} {work.fingerprint}".encode()).hexdigest()[:32]
 
 
 def _cog_ref(context: StageContext, job: JobRef, work: Work, part: str) -> BlobRef:

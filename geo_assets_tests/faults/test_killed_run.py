@@ -118,6 +118,26 @@ def test_a_killed_ingest_is_completed_by_the_janitor_when_nobody_asks(cli, kille
     assert died == [("warning", "RUN_DIED")]
 
 
+def test_a_large_raster_whose_run_worker_was_killed_goes_on_from_where_it_was(cli, tmp_path):
+    folder = tmp_path / "large"
+    folder.mkdir()
+    write(folder / "large.tif", np.random.default_rng(0).integers(0, 255, (3, 20_000, 4000)).astype("uint8"), photometric="RGB")
+    assert cli.run("upload", str(folder), "default/large").returncode == 0
+    job = cli.json("submit", "stage_raster", "--param", "container=large")
+    until(lambda: list((cli.home / "scratch").glob("run-*/*/kept-*/*/state.npz")))
+    (worker,) = run_workers(cli)
+    os.kill(worker, signal.SIGKILL)
+    until(lambda: not run_workers(cli))
+    assert cli.json("submit", "stage_raster", "--param", "container=large", "--wait")["status"] == "completed"
+    with connect(cli) as db:
+        (part,) = db.execute(
+            "select (receipt->'report'->>'resumed')::float from geo.tasks where job_id = %s and receipt is not null", (job["job_id"],)
+        ).fetchone()
+    assert 0 < part < 1
+    (cog,) = (cli.home / "containers" / "cogs" / "large").rglob("*.tif")
+    assert cli.run("cog", "validate", str(cog)).returncode == 0
+
+
 def test_the_process_that_run_workers_are_forked_from_has_one_thread_and_no_connection(cli):
     cli.json("submit", "hello_world", "--param", "message=forked", "--wait")
     server = started(cli)["code_server"]["pid"]
