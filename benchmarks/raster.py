@@ -3,7 +3,7 @@
 Here: realistic data, the competitors, the report (docs/benchmarks/raster.md). Not here: measuring (`measure.py`).
 
 Every competitor is a command, started anew each time; they take turns, so that noise falls on all. Ours includes the proof
-(every level read back and compared); none of the others has one. Where gdalwarp is missing it is left out, and the report says so.
+(every level read back and compared); none of the others has one, but for the row that says so. Where gdalwarp is missing it is left out, and the report says so.
 """
 
 from __future__ import annotations
@@ -233,7 +233,7 @@ def report(work: Path, rounds: int, *, large: bool) -> str:
         (
             f"`make bench-raster` wrote this. {machine()}; rasterio {rasterio.__version__}, GDAL {rasterio.__gdal_version__};"
             f" medians of {rounds} rounds in which all take turns. Ratios are to the first row; above 1 is better than it."
-            " Memory is of the largest process. Ours includes the proof: every block of every level is read back by GDAL and its hash compared."
+            " Memory is of the largest process. Ours includes the proof: every block of every level is read back by GDAL and compared."
         ),
     ]
     for title, source, predictor in (

@@ -10,6 +10,7 @@ begins from the start.
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,8 +69,7 @@ class Checkpoint:
             return None
         for path, length in zip(paths, lengths, strict=True):
             if path.exists():
-                with path.open("r+b") as file:
-                    file.truncate(length)
+                os.truncate(path, length)
         return facts, arrays
 
     def forget(self) -> None:
