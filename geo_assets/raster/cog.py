@@ -100,6 +100,10 @@ class _Task:
         if self.request.progress:
             Path(self.request.progress).write_text(f"{part:.4f}")
 
+    def proven(self, part: float) -> None:
+        """Say how much of what is written is proven."""
+        self.progress(_WRITTEN + (1 - _WRITTEN) * part)
+
 
 @dataclass(frozen=True, slots=True)
 class _Proof:
@@ -300,7 +304,7 @@ def _in_one_pass(task: _Task, origin: _Origin, dataset: Any, codec: Codec, descr
             header = onepass.skeleton(described, task.work, task.profile, _metadata_options(task, origin), crs)
             pyramid.save(task.made, header)
         checks, measurement, resumed = pyramid.checks(), pyramid.measurement, pyramid.resumed
-    problems = not_as_written(task.made, checks, threads, lambda part: task.progress(_WRITTEN + (1 - _WRITTEN) * part))
+    problems = not_as_written(task.made, checks, threads, task.proven)
     with gdal.open_raster(task.made) as cog:
         _refuse_a_crs_that_a_tiff_cannot_hold(task.name, origin, cog)
         raise_for(
@@ -328,6 +332,7 @@ def _by_gdal(task: _Task, origin: _Origin) -> _Proof:
         if max(dataset.shape) <= task.profile.block_size:
             options["OVERVIEWS"] = "NONE"  # GDAL would copy those of the source, which it is told to ignore, where it needs none
         rasterio.shutil.copy(dataset, task.made, driver="COG", **options)
+    task.proven(0)  # the driver does not say how far it is
     task.notes.extend(_left_behind(task.made, task.info))
     overview_hashes, problems = level_hashes(task.made, task.request.threads, first_level=1)
     with (
@@ -337,14 +342,13 @@ def _by_gdal(task: _Task, origin: _Origin) -> _Proof:
     ):
         measurement = Measurement.of(cog)
         loss = None if task.profile.lossless else Loss(task.profile.max_error, task.profile.min_psnr)
-        problems += compare(source, cog, crs=origin.crs, measurement=measurement, loss=loss)
+        problems += compare(source, cog, crs=origin.crs, measurement=measurement, loss=loss, progress=task.proven)
         if damage := task.log.damage():
             raise gdal.unreadable(task.info.path, task.info.driver, damage)
         _refuse_a_crs_that_a_tiff_cannot_hold(task.name, origin, cog)
         task.notes.extend(lost_metadata(source, cog))
     raise_for(task.name, problems)
     cogfile.restamp(task.made, measurement.sha256(), overview_hashes)
-    task.progress(1)
     raise_for(task.name, _structure(task))
     return _Proof(measurement, loss)
 

@@ -353,7 +353,13 @@ class Loss:
 
 
 def compare(
-    source: Any, cog: Any, *, crs: CRS | None = None, measurement: Measurement | None = None, loss: Loss | None = None
+    source: Any,
+    cog: Any,
+    *,
+    crs: CRS | None = None,
+    measurement: Measurement | None = None,
+    loss: Loss | None = None,
+    progress: Callable[[float], None] = lambda _: None,
 ) -> list[str]:
     """In what a COG differs from the dataset it was copied from; empty if in nothing that is data.
 
@@ -363,11 +369,12 @@ def compare(
         crs: the CRS that was given to a source without one.
         measurement: of `cog`; fed with every piece that is read.
         loss: for a lossy copy; None where every bit must be equal.
+        progress: is told how far it is, 0 to 1.
     """
     problems = list(metadata_differences(source, cog, crs or dataset_crs(source)))
     if (source.width, source.height, source.count, source.dtypes) != (cog.width, cog.height, cog.count, cog.dtypes):
         return problems  # there is nothing to hold side by side
-    problems += _pixel_differences(source, cog, measurement, loss)
+    problems += _pixel_differences(source, cog, measurement, loss, progress)
     return problems + (loss.problems() if loss else [])
 
 
@@ -436,7 +443,9 @@ def _short(value: Any) -> str:
     return text if len(text) <= 120 else text[:119] + "…"
 
 
-def _pixel_differences(source: Any, cog: Any, measurement: Measurement | None, loss: Loss | None) -> list[str]:
+def _pixel_differences(
+    source: Any, cog: Any, measurement: Measurement | None, loss: Loss | None, progress: Callable[[float], None]
+) -> list[str]:
     problems: list[str] = []
     validity = Validity.of(source)
     for piece in pieces(cog):
@@ -455,6 +464,7 @@ def _pixel_differences(source: Any, cog: Any, measurement: Measurement | None, l
             problems.append(f"the mask differs {place}")
         if len(problems) >= _MAX_DIFFERENCES:
             break
+        progress((piece.window.row_off + piece.window.height) / cog.height)
     return problems
 
 
