@@ -6,13 +6,15 @@ Not here: statements.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import psycopg
 from psycopg.rows import dict_row
+from psycopg.types.json import set_json_dumps, set_json_loads
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from geo_assets.errors import GeoAssetsError
@@ -53,6 +55,7 @@ def open_pool(settings: Settings, role: Role = "pipeline", *, max_size: int = 8)
         timeout=10,
         open=False,
         check=ConnectionPool.check_connection,
+        configure=_python_json,
         kwargs={**_KEEPALIVE, "row_factory": dict_row, "application_name": "geo_assets"},
     )
     try:
@@ -70,9 +73,19 @@ def connect(settings: Settings, role: Role = "pipeline", *, autocommit: bool = F
         GeoAssetsError: DATABASE_UNAVAILABLE.
     """
     try:
-        return psycopg.connect(settings.dsn(role), autocommit=autocommit, application_name="geo_assets", **_KEEPALIVE)  # type: ignore[arg-type]
+        conn = psycopg.connect(settings.dsn(role), autocommit=autocommit, application_name="geo_assets", **_KEEPALIVE)  # type: ignore[arg-type]
     except psycopg.OperationalError as error:
         raise GeoAssetsError("DATABASE_UNAVAILABLE", f"PostgreSQL at {settings.pg_host}:{settings.pg_port} does not answer") from error
+    _python_json(conn)
+    return conn
+
+
+def _python_json(conn: psycopg.Connection[Any]) -> None:
+    """JSON by the standard library, whatever was imported: pypgstac makes orjson the default of all connections of a process,
+    and orjson refuses keys of an enumeration and numbers beyond 64 bits.
+    """
+    set_json_dumps(json.dumps, conn)
+    set_json_loads(json.loads, conn)
 
 
 def retrying(function: Callable[P, T]) -> Callable[P, T]:
