@@ -296,7 +296,7 @@ def _passed_through(task: _Task, origin: _Origin) -> _Proof | None:
 def _in_one_pass(task: _Task, origin: _Origin, dataset: Any, codec: Codec, described: Any) -> _Proof:
     """Write the pixels of one dataset with the metadata of another: itself, or its outline."""
     threads = task.request.threads
-    with onepass.Pyramid(dataset, codec, task.work, threads, _checkpoint(task, dataset, codec)) as pyramid:
+    with onepass.Pyramid(dataset, codec, task.work, threads, _checkpoint(task, dataset, codec), sparse=task.profile.sparse) as pyramid:
         with gdal.reading(task.info.path, task.info.driver):
             pyramid.run(lambda part: task.progress(_WRITTEN * part))
         with _writing(task, origin):

@@ -269,13 +269,25 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         directory: where blocks wait that do not fit into memory.
         threads: that compress.
         checkpoint: where what is done is kept; None for a raster that is done sooner than that is worth.
+        sparse: tiles of nothing but nodata are not stored.
     """
 
-    def __init__(self, dataset: Any, codec: Codec, directory: Path, threads: int, checkpoint: Checkpoint | None = None) -> None:
+    def __init__(
+        self,
+        dataset: Any,
+        codec: Codec,
+        directory: Path,
+        threads: int,
+        checkpoint: Checkpoint | None = None,
+        *,
+        sparse: bool = False,
+    ) -> None:
         self._dataset, self._codec = dataset, codec
         self._stack = stack = ExitStack()
         self._dtype = numpy_dtype(dtype_names(dataset)[0])
         self._validity = Validity.of(dataset)
+        self._filler = _filler(dataset.nodata, self._dtype) if sparse else None
+        self._empty: dict[tuple[int, ...], _Tile] = {}  # of each size
         self._pool = ThreadPoolExecutor(threads)
         stack.callback(self._pool.shutdown, cancel_futures=True)
         self._pending: deque[tuple[_Level, int, list[Future[_Tile]]]] = deque()
@@ -399,10 +411,21 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         """One tile: measured, reduced into the strip of the next level, encoded."""
         columns = min(TILE, level.width - left)
         tile = np.ascontiguousarray(strip[:, 1:, 1 + left : 1 + left + columns])
+        if self._filler is not None and _is_all(tile, self._filler):
+            return self._empty_tile(level, number, strip, tile, left, target)
         measure = measure_tile(tile, tuple(self._dataset.indexes), self._validity, outer=self._validity.opaque(tile))
         if target is not None:
             self._reduce(level, number, strip, tile, left, target)
         return _Tile(self._codec.encode(_whole(tile)), tile_check(tile), measure)
+
+    def _empty_tile(self, level: _Level, number: int, strip: Pixels, tile: Pixels, left: int, target: Pixels | None) -> _Tile:
+        """One without data: there is nothing to encode, and what is measured of one is true of all."""
+        if target is not None:
+            self._reduce(level, number, strip, tile, left, target)
+        if tile.shape not in self._empty:
+            measure = measure_tile(tile, tuple(self._dataset.indexes), self._validity, outer=self._validity.opaque(tile))
+            self._empty[tile.shape] = _Tile(b"", tile_check(tile), measure)
+        return self._empty[tile.shape]
 
     def _reduce(self, level: _Level, number: int, strip: Pixels, tile: Pixels, left: int, target: Pixels) -> None:
         """Half of a tile in each direction, with the row and column before it where the size of the level is odd."""
@@ -413,6 +436,20 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         half = halve(window, self._validity, first=first, size=(level.height, level.width))
         top = 1 + (number % 2) * (TILE // 2)
         target[:, top : top + -(-rows // 2), 1 + left // 2 : 1 + left // 2 + half.shape[2]] = half
+
+
+def _filler(nodata: float | None, dtype: np.dtype[Any]) -> Pixels | None:
+    """The pixel that GDAL reads where a block is missing; None where no pixel can be it."""
+    if nodata is None or (dtype.kind in "iu" and not (float(nodata).is_integer() and np.iinfo(dtype).min <= nodata <= np.iinfo(dtype).max)):
+        return None
+    return np.array(nodata).astype(dtype)
+
+
+def _is_all(tile: Pixels, filler: Pixels) -> bool:
+    """Whether every pixel is this one, in every bit."""
+    bits = f"u{tile.dtype.itemsize}"
+    wanted = filler.view(bits)
+    return bool(tile.flat[0:1].view(bits)[0] == wanted and (tile.view(bits) == wanted).all())
 
 
 def _whole(tile: Pixels) -> Pixels:

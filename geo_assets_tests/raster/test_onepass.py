@@ -12,12 +12,14 @@ import rasterio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.enums import ColorInterp, Resampling
+from rio_cogeo.cogeo import cog_validate
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster import cog, gdal, onepass
 from geo_assets.raster.codecs import Codec
 from geo_assets.raster.inspect import inspect
 from geo_assets.raster.profiles import choose_profile
+from geo_assets.raster.validate import validate_cog
 from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.raster.test_profiles import field, made
 
@@ -97,6 +99,31 @@ def test_colour_under_full_transparency_does_not_bleed_into_overviews(tmp_path):
 def test_the_bytes_do_not_depend_on_the_number_of_threads(tmp_path, compress):
     source = write(tmp_path / "in.tif", values(3, 1100, 1300, "uint8", None), photometric="RGB")
     assert one_pass(source, compress, threads=1).read_bytes() == one_pass(source, compress, threads=4).read_bytes()
+
+
+@pytest.mark.parametrize("profile", ["web", "analysis"])
+@pytest.mark.parametrize("size", [(2048, 3072), (2001, 3001)], ids=str)
+@pytest.mark.parametrize(
+    ("dtype", "nodata"), [("float32", -9999.0), ("float32", float("nan")), ("uint8", 255), ("float64", 1.1), ("float32", 1.1)]
+)
+def test_tiles_without_data_are_not_stored_and_read_back_as_they_were(tmp_path, dtype, nodata, size, profile):
+    pixels = np.full((1, *size), nodata, dtype)
+    pixels[0, 300:700, 100:900] = field(1, 400, 800)[0] * 200
+    source = write(tmp_path / "in.tif", pixels, nodata=nodata)
+    report = made(source, profile=profile)
+    with rasterio.open(tmp_path / "out.tif") as dataset:
+        assert np.array_equal(dataset.read(), pixels, equal_nan=True)
+        assert dataset.get_tag_item("BLOCK_OFFSET_4_3", "TIFF", bidx=1) is None
+        assert dataset.get_tag_item("BLOCK_OFFSET_0_0", "TIFF", bidx=1)
+    assert report.bands[0].valid_percent == pytest.approx(100 * 400 * 800 / (size[0] * size[1]), rel=1e-3)
+    assert cog_validate(tmp_path / "out.tif", strict=True, quiet=True)[0]
+    assert validate_cog(tmp_path / "out.tif") == []
+
+
+def test_a_raster_without_any_data_is_a_cog_without_blocks(tmp_path):
+    made(write(tmp_path / "in.tif", np.full((2, 1500, 1500), -1, "int16"), nodata=-1))
+    assert (tmp_path / "out.tif").stat().st_size < 10_000
+    assert validate_cog(tmp_path / "out.tif") == []
 
 
 @pytest.fixture
