@@ -1,7 +1,7 @@
 """The one-pass writer: pixels are read once, and tiles, overviews, statistics and hashes come from that one reading.
 
-Here: the flow of strips through the levels and threads, and where compressed blocks wait for their place.
-Not here: arithmetic (`overviews.py`), compression (`codecs.py`), the layout of the file (`cogfile.py`).
+Here: the flow of strips through the levels and threads.
+Not here: arithmetic (`overviews.py`), compression (`codecs.py`), where blocks wait (`waiting.py`), the layout of the file (`cogfile.py`).
 
 For common types only (`suits`); GDAL's COG driver remains for the rest. GDAL still reads the source, says all there is to say
 in the directories (by a skeleton: the COG of one pixel with the same metadata), and reads the result for its proof.
@@ -12,17 +12,14 @@ which is begun when it is full. So memory holds a few strips a level, whatever t
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -37,6 +34,7 @@ from geo_assets.raster.inspect import RasterInfo, dtype_names, numpy_dtype
 from geo_assets.raster.overviews import halve, level_sizes
 from geo_assets.raster.pixels import TILE, Measurement, Pixels, Sums, TileMeasure, Validity, has_own_mask, measure_tile, tile_check
 from geo_assets.raster.profiles import Profile
+from geo_assets.raster.waiting import Waiting
 
 #: Types whose averages and predictors are done here. Not 64-bit integers: their averages do not fit into doubles.
 _DTYPES = frozenset({"uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"})
@@ -56,12 +54,6 @@ _MEMORY, _LEAST_FOR_BLOCKS = 224 << 20, 16 << 20
 
 #: Strips of the full resolution that are in memory at a time: three on their way, and as much as two in the levels above.
 _STRIPS_HELD = 5
-
-#: Bytes moved at a time from where blocks wait on disk to their place.
-_MOVED_AT_ONCE = 8 << 20
-
-#: Blocks written to disk in one call, and the part of the memory for blocks that is still taken afterwards.
-_BLOCKS_AT_ONCE, _REST = 32, 0.9
 
 #: Tiles of the trial, spread over the grid: at most this many, and one for so many pixels, lest it costs more than it tells.
 _TRIAL_TILES, _PIXELS_A_TRIAL_TILE = 6, 1 << 20
@@ -138,81 +130,6 @@ def assign_crs(path: Path, crs: CRS) -> None:
             staged.gcps = (staged.gcps[0], crs)
         else:
             staged.crs = crs
-
-
-class _Waiting:
-    """Blocks of all levels until they have their place: in memory, and when there are too many, in a file for each level."""
-
-    def __init__(self, directory: Path, levels: int, in_memory: int, checkpoint: Checkpoint | None) -> None:
-        self._directory, self._in_memory, self._checkpoint = directory, in_memory, checkpoint
-        self._memory: list[list[bytes]] = [[] for _ in range(levels)]
-        self._files: list[BinaryIO | None] = [None] * levels
-        self._bytes = 0
-
-    def append(self, level: int, block: bytes) -> None:
-        """Add a block to those of a level."""
-        framed = cogfile.framed(block)
-        self._memory[level] += framed
-        self._bytes += sum(map(len, framed))
-        if self._bytes > self._in_memory:
-            largest = max(range(len(self._memory)), key=lambda i: len(self._memory[i]))
-            self._to_disk(largest, rest=int(_REST * self._in_memory))
-
-    def all_to_disk(self) -> list[int]:
-        """Write all blocks; returns the bytes of each level."""
-        for level in range(len(self._memory)):
-            self._to_disk(level, rest=0)
-            self._file(level).flush()
-        return [self._file(level).tell() for level in range(len(self._memory))]
-
-    def _file(self, level: int) -> BinaryIO:
-        file = self._files[level]
-        if file is None:
-            checkpoint = self._checkpoint
-            file = checkpoint.blocks(level) if checkpoint else tempfile.TemporaryFile(dir=self._directory)  # noqa: SIM115 - see `close`
-            file.seek(0, os.SEEK_END)
-            self._files[level] = file
-        return file
-
-    def _to_disk(self, level: int, *, rest: int) -> None:
-        """The first blocks of a level in memory, until so many bytes of all levels are left."""
-        blocks, file = self._memory[level], self._file(level)
-        while blocks and self._bytes > rest:
-            part = blocks[: 3 * _BLOCKS_AT_ONCE]
-            file.writelines(part)
-            del blocks[: len(part)]
-            self._bytes -= sum(map(len, part))
-
-    def move_to(self, out: BinaryIO, level: int) -> None:
-        """Write the blocks of a level in their order, giving back what they took as they go, unless they are kept until all is proven."""
-        if self._checkpoint or self._files[level]:
-            _move(self._file(level), out, keep=self._checkpoint is not None)
-        out.writelines(self._memory[level])
-        self._memory[level].clear()
-
-    def close(self) -> None:
-        """Let go of everything."""
-        for file in filter(None, self._files):
-            file.close()
-
-
-def _move(file: BinaryIO, out: BinaryIO, *, keep: bool) -> None:
-    """Move a file's bytes to where `out` stands. The last ones first: only the end of a file can be given back, so that disk is
-    not needed twice.
-    """
-    file.flush()
-    start, length = out.tell(), file.tell()
-    if keep:
-        file.seek(0)
-        shutil.copyfileobj(file, out, 1 << 20)
-        return
-    for offset in reversed(range(0, length, _MOVED_AT_ONCE)):
-        file.seek(offset)
-        out.seek(start + offset)
-        shutil.copyfileobj(file, out, 1 << 20)
-        out.flush()
-        file.truncate(offset)
-    out.seek(start + length)
 
 
 @dataclass
@@ -294,7 +211,7 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         name, count = dtype_names(dataset)[0], dataset.count
         sizes = level_sizes(dataset.height, dataset.width, TILE)
         strip = count * (1 + TILE) * (1 + dataset.width) * self._dtype.itemsize
-        self._waiting = _Waiting(directory, len(sizes), max(_LEAST_FOR_BLOCKS, _MEMORY - _STRIPS_HELD * strip), checkpoint)
+        self._waiting = Waiting(directory, len(sizes), max(_LEAST_FOR_BLOCKS, _MEMORY - _STRIPS_HELD * strip), checkpoint)
         self._checkpoint, self.resumed = checkpoint, 0.0
         stack.callback(self._waiting.close)
         self.levels = [_Level(i, height, width, Measurement(name, count, height, width)) for i, (height, width) in enumerate(sizes)]

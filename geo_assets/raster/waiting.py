@@ -1,0 +1,97 @@
+"""Compressed blocks wait until the size of all levels is known: a COG begins with its smallest.
+
+Here: in memory, and when there are too many, in a file for each level. Not here: which blocks there are (`onepass.py`), what is kept
+beyond the life of a process (`checkpoint.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import BinaryIO
+
+from geo_assets.raster import cogfile
+from geo_assets.raster.checkpoint import Checkpoint
+
+#: Bytes moved at a time from where blocks wait on disk to their place.
+_MOVED_AT_ONCE = 8 << 20
+
+#: Blocks written to disk in one call, and the part of the memory for blocks that is still taken afterwards.
+_BLOCKS_AT_ONCE, _REST = 32, 0.9
+
+
+class Waiting:
+    """Blocks of all levels until they have their place: in memory, and when there are too many, in a file for each level."""
+
+    def __init__(self, directory: Path, levels: int, in_memory: int, checkpoint: Checkpoint | None) -> None:
+        self._directory, self._in_memory, self._checkpoint = directory, in_memory, checkpoint
+        self._memory: list[list[bytes]] = [[] for _ in range(levels)]
+        self._files: list[BinaryIO | None] = [None] * levels
+        self._bytes = 0
+
+    def append(self, level: int, block: bytes) -> None:
+        """Add a block to those of a level."""
+        framed = cogfile.framed(block)
+        self._memory[level] += framed
+        self._bytes += sum(map(len, framed))
+        if self._bytes > self._in_memory:
+            largest = max(range(len(self._memory)), key=lambda i: len(self._memory[i]))
+            self._to_disk(largest, rest=int(_REST * self._in_memory))
+
+    def all_to_disk(self) -> list[int]:
+        """Write all blocks; returns the bytes of each level."""
+        for level in range(len(self._memory)):
+            self._to_disk(level, rest=0)
+            self._file(level).flush()
+        return [self._file(level).tell() for level in range(len(self._memory))]
+
+    def _file(self, level: int) -> BinaryIO:
+        file = self._files[level]
+        if file is None:
+            checkpoint = self._checkpoint
+            file = checkpoint.blocks(level) if checkpoint else tempfile.TemporaryFile(dir=self._directory)  # noqa: SIM115 - see `close`
+            file.seek(0, os.SEEK_END)
+            self._files[level] = file
+        return file
+
+    def _to_disk(self, level: int, *, rest: int) -> None:
+        """The first blocks of a level in memory, until so many bytes of all levels are left."""
+        blocks, file = self._memory[level], self._file(level)
+        while blocks and self._bytes > rest:
+            part = blocks[: 3 * _BLOCKS_AT_ONCE]
+            file.writelines(part)
+            del blocks[: len(part)]
+            self._bytes -= sum(map(len, part))
+
+    def move_to(self, out: BinaryIO, level: int) -> None:
+        """Write the blocks of a level in their order, giving back what they took as they go, unless they are kept until all is proven."""
+        if self._checkpoint or self._files[level]:
+            _move(self._file(level), out, keep=self._checkpoint is not None)
+        out.writelines(self._memory[level])
+        self._memory[level].clear()
+
+    def close(self) -> None:
+        """Let go of everything."""
+        for file in filter(None, self._files):
+            file.close()
+
+
+def _move(file: BinaryIO, out: BinaryIO, *, keep: bool) -> None:
+    """Move a file's bytes to where `out` stands. The last ones first: only the end of a file can be given back, so that disk is
+    not needed twice.
+    """
+    file.flush()
+    start, length = out.tell(), file.tell()
+    if keep:
+        file.seek(0)
+        shutil.copyfileobj(file, out, 1 << 20)
+        return
+    for offset in reversed(range(0, length, _MOVED_AT_ONCE)):
+        file.seek(offset)
+        out.seek(start + offset)
+        shutil.copyfileobj(file, out, 1 << 20)
+        out.flush()
+        file.truncate(offset)
+    out.seek(start + length)
