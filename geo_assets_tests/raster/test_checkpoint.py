@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -23,40 +24,34 @@ class Killed(BaseException):
     """Nothing catches it, as nothing catches SIGKILL."""
 
 
-@pytest.fixture
-def killed_after(monkeypatch):
+@contextmanager
+def killed_after(strips: int):
     """Ends conversions after so many strips of the full resolution."""
     hand_out = onepass.Pyramid._hand_out
 
-    def kill(strips: int):
-        def counted(pyramid, level, rows):
-            if level.number == 0 and level.done == strips:
-                raise Killed
-            hand_out(pyramid, level, rows)
+    def counted(pyramid, level, rows):
+        if level.number == 0 and level.done == strips:
+            raise Killed
+        hand_out(pyramid, level, rows)
 
-        monkeypatch.setattr(onepass.Pyramid, "_hand_out", counted)
-
-    yield kill
-    monkeypatch.setattr(onepass.Pyramid, "_hand_out", hand_out)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onepass.Pyramid, "_hand_out", counted)
+        yield
 
 
-def resumed(folder: Path, source: Path, killed_after, strips: int, chunk: int, **options) -> ConvertReport:
-    killed_after(strips)
-    with pytest.raises(Killed):
+def resumed(folder: Path, source: Path, strips: int, chunk: int, **options) -> ConvertReport:
+    with killed_after(strips), pytest.raises(Killed):
         made(source, kept=str(folder / "kept"), chunk_pixels=chunk, **options)
-    killed_after(10**9)
     return made(source, kept=str(folder / "kept"), chunk_pixels=chunk, **options)
 
 
 @pytest.mark.parametrize("profile", ["web", "analysis"])
 @pytest.mark.parametrize(("dtype", "nodata", "count"), [("uint8", None, 3), ("float32", -9999.0, 1), ("float64", float("nan"), 1)])
-def test_a_conversion_that_was_killed_goes_on_from_its_last_checkpoint_to_the_same_bytes(
-    tmp_path, killed_after, dtype, nodata, count, profile
-):
+def test_a_conversion_that_was_killed_goes_on_from_its_last_checkpoint_to_the_same_bytes(tmp_path, dtype, nodata, count, profile):
     source = write(tmp_path / "in.tif", values(count, 5001, 1101, dtype, nodata), nodata=nodata)
     whole = made(source, profile=profile)
     expected = (tmp_path / "out.tif").read_bytes()
-    report = resumed(tmp_path, source, killed_after, strips=7, chunk=2 * 512 * 1101, profile=profile)
+    report = resumed(tmp_path, source, strips=7, chunk=2 * 512 * 1101, profile=profile)
     assert report.resumed == pytest.approx(6 * 512 / 5001)
     assert (tmp_path / "out.tif").read_bytes() == expected
     assert report.bands == whole.bands
@@ -69,21 +64,10 @@ def test_wherever_it_was_killed(tmp_path_factory, height, width, after, every):
     source = write(folder / "in.tif", np.random.default_rng(height * width).integers(0, 255, (1, height, width)).astype("uint8"))
     made(source)
     expected = (folder / "out.tif").read_bytes()
-    with pytest.MonkeyPatch.context() as patch:
-        hand_out = onepass.Pyramid._hand_out
-
-        def counted(pyramid, level, rows):
-            if level.number == 0 and level.done == after:
-                raise Killed
-            hand_out(pyramid, level, rows)
-
-        patch.setattr(onepass.Pyramid, "_hand_out", counted)
-        options = {"kept": str(folder / "kept"), "chunk_pixels": every * 512 * width}
-        try:
-            made(source, **options)
-        except Killed:
-            patch.setattr(onepass.Pyramid, "_hand_out", hand_out)
-            made(source, **options)
+    options = {"kept": str(folder / "kept"), "chunk_pixels": every * 512 * width}
+    with killed_after(after), suppress(Killed):  # a short one is done before
+        made(source, **options)
+    made(source, **options)
     assert (folder / "out.tif").read_bytes() == expected
 
 
@@ -103,13 +87,11 @@ def test_a_conversion_that_was_killed_in_its_proof_does_not_read_the_source_agai
 
 
 @pytest.mark.parametrize("damage", ["cut blocks", "cut state", "no state", "another source", "another profile"])
-def test_what_does_not_fit_together_is_not_believed(tmp_path, killed_after, damage):
+def test_what_does_not_fit_together_is_not_believed(tmp_path, damage):
     source = write(tmp_path / "in.tif", values(1, 5001, 1101, "uint8", None))
     options = {"kept": str(tmp_path / "kept"), "chunk_pixels": 512 * 1101}
-    killed_after(5)
-    with pytest.raises(Killed):
+    with killed_after(5), pytest.raises(Killed):
         made(source, **options)
-    killed_after(10**9)
     kept = tmp_path / "kept"
     if damage == "cut blocks":
         os.truncate(kept / "level-0.blocks", 1000)
