@@ -13,15 +13,16 @@ import pytest
 from geo_assets.local.debian_packages import UNPACKED
 from geo_assets.local.postgresql import ensure_binaries
 from geo_assets.settings import default_home
+from geo_assets_tests.azurite import ACCOUNTS, Azurite, find_azurite
 
 
 class Cli:
     """`geo-assets` as a user calls it."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, **settings: str) -> None:
         self.home = home
         # rasters of some millions of pixels are large here: what is done of them is kept
-        self.env = {**os.environ, "GEO_ASSETS_HOME": str(home), "GEO_ASSETS_CHUNK_PIXELS": "2000000"}
+        self.env = {**os.environ, "GEO_ASSETS_HOME": str(home), "GEO_ASSETS_CHUNK_PIXELS": "2000000", **settings}
 
     def run(self, *args: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
         command = [str(Path(sys.executable).with_name("geo-assets")), *args]
@@ -61,10 +62,38 @@ def postgres_home(open_folder):
 
 @pytest.fixture(scope="session")
 def cli(open_folder, postgres_home):
-    home = open_folder()
+    yield from a_stack(Cli(open_folder()), postgres_home)
+
+
+@pytest.fixture(scope="session")
+def azurite(open_folder):
+    """An emulator of Azure Storage for the session; see `azurite.py` for its accounts."""
+    program = find_azurite()
+    if program is None:
+        pytest.skip("neither azurite nor npm is here")
+    azurite = Azurite(program, open_folder())
+    azurite.start()
+    yield azurite
+    azurite.stop()
+
+
+@pytest.fixture(scope="session")
+def azure_cli(open_folder, postgres_home, azurite):
+    """A stack whose sources, outputs, inbox and queue are in an Azure account in which nothing was prepared; its alias is `azure`."""
+    account = azurite.account(ACCOUNTS[1])
+    settings = {
+        "GEO_ASSETS_ACCOUNTS": json.dumps({"azure": account.settings}),
+        "GEO_ASSETS_OUTPUT_ACCOUNT": "azure",
+        "GEO_ASSETS_INBOX_ACCOUNT": "azure",
+        "GEO_ASSETS_QUEUE_CONNECTION_STRING": account.connection,
+    }
+    yield from a_stack(Cli(open_folder(), **settings), postgres_home)
+
+
+def a_stack(cli: Cli, postgres_home: Path):
+    """Start a stack, stop it in the end."""
     if (postgres_home / UNPACKED).is_dir():
-        (home / UNPACKED).symlink_to((postgres_home / UNPACKED).resolve())
-    cli = Cli(home)
+        (cli.home / UNPACKED).symlink_to((postgres_home / UNPACKED).resolve())
     started = cli.run("up")
     assert started.returncode == 0, started.stderr
     yield cli

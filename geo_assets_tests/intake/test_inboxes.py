@@ -1,5 +1,4 @@
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -10,7 +9,6 @@ import pytest
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.local.postgresql import free_port
-from geo_assets.settings import default_home
 from geo_assets.submissions.inboxes.base import drain
 from geo_assets.submissions.inboxes.blobs import BlobInbox
 from geo_assets.submissions.inboxes.intake import drain_inboxes
@@ -93,61 +91,17 @@ def test_an_inbox_that_is_away_opens_its_circuit_and_says_so(settings, submitter
 # -- the Azure queue, against Azurite ----------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session")
-def azurite(tmp_path_factory):
-    """Azurite from npm, in a folder of the checkout's home, on free ports of loopback."""
-    program = shutil.which("azurite") or default_home() / "azurite/node_modules/.bin/azurite"
-    if not Path(program).exists():
-        if not shutil.which("npm"):
-            pytest.skip("neither azurite nor npm is here")
-        folder = default_home() / "azurite"
-        folder.mkdir(parents=True, exist_ok=True)
-        subprocess.run(
-            ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), "azurite@3"],
-            check=True,
-            capture_output=True,
-            timeout=280,
-        )
-    ports = {name: free_port() for name in ("blob", "queue", "table")}
-    arguments = ["--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--silent"]
-    for name, port in ports.items():
-        arguments += [f"--{name}Host", "127.0.0.1", f"--{name}Port", str(port)]
-    process = subprocess.Popen(
-        [str(program), *arguments],
-        cwd=tmp_path_factory.mktemp("azurite"),
-        env={**os.environ, "NODE_OPTIONS": ""},
-        stdout=subprocess.DEVNULL,
-    )
-    key = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-    endpoints = ";".join(f"{n.title()}Endpoint=http://127.0.0.1:{p}/devstoreaccount1" for n, p in ports.items())
-    yield {
-        "connection": f"DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey={key};{endpoints};",
-        "key": key,
-        "ports": ports,
-    }
-    process.terminate()
-    process.wait(20)
-
-
 @pytest.fixture
 def queue(settings, azurite):
     from azure.storage.queue import QueueClient
 
     name = f"jobs-{time.monotonic_ns()}"
     configured = settings.model_copy(
-        update={"queue_connection_string": type(settings.pipeline_password)(azurite["connection"]), "queue_name": name}
+        update={"queue_connection_string": type(settings.pipeline_password)(azurite.account().connection), "queue_name": name}
     )
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            QueueInbox(configured).create()
-            break
-        except Exception:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.3)
+    QueueInbox(configured).create()
     return configured, QueueClient.from_connection_string(
-        azurite["connection"], name, message_encode_policy=None, message_decode_policy=None
+        azurite.account().connection, name, message_encode_policy=None, message_decode_policy=None
     )
 
 
@@ -252,15 +206,14 @@ with Submitter(settings, launches=False) as submitter:
 
 def test_containers_on_azure_work_as_local_ones_do(azurite, tmp_path):
     """The same code path, against Azurite: list, upload, conditional read, move, delete."""
+    from azure.storage.blob import BlobServiceClient
+
     from geo_assets.settings import AzureAccount
     from geo_assets.storage.containers import Container
 
-    endpoint = f"http://127.0.0.1:{azurite['ports']['blob']}/devstoreaccount1"
-    from azure.storage.blob import BlobServiceClient
-
-    service = BlobServiceClient.from_connection_string(azurite["connection"])
+    service = BlobServiceClient.from_connection_string(azurite.account().connection)
     service.create_container("landing")
-    account = AzureAccount(kind="azure", account_name="devstoreaccount1", account_key=azurite["key"], endpoint=endpoint)
+    account = AzureAccount.model_validate(azurite.account().settings)
     container = Container("azure", "landing", account)
     assert container.exists()
     assert not Container("azure", "nowhere", account).exists()
