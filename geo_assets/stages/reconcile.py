@@ -1,0 +1,343 @@
+"""Reconcile: do containers, ledger, COGs, items, tables and runs tell one story?
+
+Here: every difference between what the ledger says is published and what is there, by class; looking only.
+Not here: mending anything, the proof of one stage (`checks.py`).
+
+Containers are listed first and the ledger is read after them, in one snapshot; what then seems to be missing is looked for
+once more. So a job that publishes meanwhile is no difference.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from geo_assets.database.connections import connect
+from geo_assets.ledger.jobs import LEASE_SECONDS
+from geo_assets.settings import Settings
+from geo_assets.stages.files import COGS, cogs_of, stages_of
+from geo_assets.stages.inventory import REFUSALS
+from geo_assets.stages.inventory import STAGE as INVENTORY
+from geo_assets.storage.containers import Blob, BlobRef, Container, open_container
+from geo_assets.storage.sources import Kind, Member, group_sources, is_taken
+from geo_assets.submissions.parameters import IngestContainer, parameters_type
+from geo_assets.vector.load import staging_lock
+
+#: A blob that is younger may be of a conversion under way: it is uploaded before the ledger names it.
+GRACE = timedelta(hours=24)
+
+#: Of the collection that holds the tables of a submission.
+VECTOR_SUFFIX = "-vector"
+
+
+class Class(StrEnum):
+    """The kinds of difference."""
+
+    NOT_INGESTED = "not_ingested"  # a source that its job's newest listing has not, or has otherwise: it came later
+    MISSING_SOURCE = "missing_source"  # published, and its source is no longer there: kept until a job retires it
+    STAGING_LEFTOVER = "staging_leftover"  # a staged table that nobody is at work on; the next load sweeps it
+    UNACCOUNTED = "unaccounted"  # a completed job listed a source and has no task of it, or one that has not come to an end
+    UNPUBLISHED = "unpublished"  # a task says that it is done, and its item is published by nobody
+    MISSING_ITEM = "missing_item"
+    ORPHAN_ITEM = "orphan_item"  # searchable, and no row of the ledger knows it
+    DANGLING_HREF = "dangling_href"  # an item leads elsewhere than the ledger says
+    MISSING_COG = "missing_cog"  # or its thumbnail
+    ORPHAN_COG = "orphan_cog"  # or a thumbnail: nobody is led to it
+    CHECKSUM_MISMATCH = "checksum_mismatch"
+    MISSING_TABLE = "missing_table"
+    ROWCOUNT_MISMATCH = "rowcount_mismatch"
+    ORPHAN_TABLE = "orphan_table"
+    STUCK_JOB = "stuck_job"  # at work, and no run renews its lease
+    RUN_STATE_DRIFT = "run_state_drift"  # of a job that has ended Dagster says that it runs
+    POISON_WITHOUT_RECORD = "poison_without_record"
+
+    @property
+    def is_fault(self) -> bool:
+        """Whether it must never be; the others come and go in the life of a healthy job."""
+        return self not in {Class.NOT_INGESTED, Class.MISSING_SOURCE, Class.STAGING_LEFTOVER}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Difference:
+    """One thing of which two parts of the system say different things."""
+
+    kind: Class
+    what: str  # the source, item, blob, table or job
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.what}{f' ({self.detail})' if self.detail else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """What was found."""
+
+    differences: tuple[Difference, ...]
+
+    @property
+    def faults(self) -> tuple[Difference, ...]:
+        """The differences that must never be."""
+        return tuple(d for d in self.differences if d.kind.is_fault)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Class -> number of differences; all classes, zero where there is none."""
+        found = Counter(d.kind for d in self.differences)
+        return {kind.value: found[kind] for kind in Class}
+
+
+def reconcile(
+    settings: Settings, *, collections: Sequence[str] | None = None, grace: timedelta = GRACE, deep: bool = False
+) -> Reconciliation:
+    """Compare everything that jobs of these collections have put out.
+
+    Args:
+        settings: the database and the accounts.
+        collections: as jobs name them, without the suffix of those of tables; None: of all jobs.
+        grace: a blob without a name is an orphan only if it is older; zero where nothing is at work.
+        deep: also read every COG and compare its SHA-256.
+
+    Raises:
+        GeoAssetsError: DATABASE_UNAVAILABLE, or what an account answers.
+    """
+    look = _Look(settings, grace, deep)
+    with connect(settings) as conn:
+        conn.execute("set transaction isolation level repeatable read read only")
+        wanted = list(collections) if collections is not None else _collections(conn)
+        conn.rollback()
+        found: list[Difference] = []
+        for collection in wanted:
+            listed = look.listed(collection)
+            conn.execute("set transaction isolation level repeatable read read only")
+            found += look.collection(conn, collection, listed)
+            conn.rollback()
+        if collections is None:
+            found += _messages(conn)
+    return Reconciliation(tuple(sorted(set(found))))
+
+
+def _collections(conn: psycopg.Connection) -> list[str]:
+    rows = conn.execute("select distinct parameters->>'collection' from geo.jobs where parameters ? 'collection' order by 1").fetchall()
+    return [str(name) for (name,) in rows]
+
+
+def _messages(conn: psycopg.Connection) -> Iterator[Difference]:
+    query = """select message_id::text, state::text from geo.messages m where state in ('poison', 'rejected')
+                  and not exists (select from geo.errors e where e.message_id = m.message_id)"""
+    for message, state in conn.execute(query).fetchall():
+        yield Difference(Class.POISON_WITHOUT_RECORD, message, state)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One reconciliation."""
+
+    settings: Settings
+    grace: timedelta
+    deep: bool
+
+    def output(self, name: str) -> Container:
+        return open_container(self.settings, self.settings.output_account, name)
+
+    def listed(self, collection: str) -> dict[str, Blob]:
+        """Blob reference -> blob, of the COGs and thumbnails of a collection."""
+        found: dict[str, Blob] = {}
+        for name in {self.settings.cog_container, self.settings.thumbnail_container}:
+            container = self.output(name)
+            for page in container.list(f"{collection}/") if container.exists() else ():
+                found |= {str(BlobRef(container.alias, name, blob.path)): blob for blob in page}
+        return found
+
+    def collection(self, conn: psycopg.Connection, collection: str, listed: dict[str, Blob]) -> Iterator[Difference]:
+        """Everything of the jobs of one collection."""
+        jobs = _rows(
+            conn,
+            """select s.job_id, s.job_type, s.parameters, s.status, s.run_id,
+                      coalesce(j.lease_heartbeat > now() - make_interval(secs => %(lease)s), false) as is_live,
+                      s.started_at < now() - make_interval(secs => %(patience)s) as is_old, r.run_status
+                 from geo.job_status s join geo.jobs j using (job_id) left join lateral geo.newest_run(s.partition_key) r on true
+                where s.parameters->>'collection' = %(collection)s order by s.created_at""",
+            collection=collection,
+            lease=LEASE_SECONDS,
+            patience=4 * LEASE_SECONDS,
+        )
+        published = _rows(
+            conn,
+            """select stac_item, job_id, stage, task_key, outputs from geo.published
+                where job_id = any(%(jobs)s) and split_part(stac_item, '/', 1) in (%(collection)s, %(tables)s)""",
+            jobs=[job["job_id"] for job in jobs],
+            collection=collection,
+            tables=f"{collection}{VECTOR_SUFFIX}",
+        )
+        waiting = _rows(
+            conn,
+            """select job_id, stage, task_key, outputs from geo.tasks
+                where job_id = any(%(jobs)s) and receipt is not null and status in ('pending', 'running', 'cancelled')""",
+            jobs=[job["job_id"] for job in jobs],
+        )
+        yield from self.blobs(published, waiting, listed)
+        yield from self.items(conn, collection, published)
+        yield from self.tables(conn, collection, published, waiting)
+        yield from self.sources(conn, jobs, published)
+        yield from _tasks(conn, jobs)
+        for job in jobs:
+            yield from _runs(job)
+
+    def blobs(self, published: list[dict[str, Any]], waiting: list[dict[str, Any]], listed: dict[str, Blob]) -> Iterator[Difference]:
+        """COGs and thumbnails: those that the ledger names, and no other."""
+        named: dict[str, tuple[str, str | None]] = {}
+        for row in [*waiting, *published]:
+            for cog in cogs_of(row["outputs"]):
+                named |= {cog["cog"]: (row["task_key"], cog["sha256"]), cog["thumbnail"]: (row["task_key"], None)}
+        for reference, (source, sha256) in sorted(named.items()):
+            ref = BlobRef.parse(reference)
+            blob = listed.get(reference) or self.output(ref.container).head(ref.path)
+            if blob is None or not blob.size:
+                yield Difference(Class.MISSING_COG, reference, f"of {source}")
+            elif self.deep and sha256 is not None and self.sha256(ref, blob) != sha256:
+                yield Difference(Class.CHECKSUM_MISMATCH, reference, f"of {source}")
+        newest = datetime.now(UTC) - self.grace
+        for reference, blob in listed.items():
+            if reference not in named and blob.last_modified <= newest:
+                yield Difference(Class.ORPHAN_COG, reference)
+
+    def sha256(self, ref: BlobRef, blob: Blob) -> str:
+        """Of a blob's bytes, read a piece at a time."""
+        digest, step = hashlib.sha256(), 8 * 1024**2
+        for start in range(0, blob.size, step):
+            digest.update(self.output(ref.container).read_range(ref.path, start, min(step, blob.size - start)))
+        return digest.hexdigest()
+
+    def items(self, conn: psycopg.Connection, collection: str, published: list[dict[str, Any]]) -> Iterator[Difference]:
+        """Items: those that the ledger knows, and no other, each leading where it says."""
+        query = "select collection || '/' || id, array(select jsonb_path_query(content, '$.assets.*.href') #>> '{}') from pgstac.items where collection = any(%s)"
+        found: dict[str, list[str]] = dict(conn.execute(query, ([collection, f"{collection}{VECTOR_SUFFIX}"],)).fetchall())
+        for row in published:
+            hrefs = found.get(row["stac_item"])
+            if hrefs is None:
+                yield Difference(Class.MISSING_ITEM, row["stac_item"], f"of {row['task_key']}")
+            elif row["stage"] == COGS and set(hrefs) != (said := self.hrefs(row["outputs"])):
+                yield Difference(
+                    Class.DANGLING_HREF, row["stac_item"], f"leads to {sorted(set(hrefs) - said)}, not to {sorted(said - set(hrefs))}"
+                )
+            elif row["stage"] != COGS and {h.rpartition("?table=")[2] for h in hrefs} != {t["table"] for t in row["outputs"]["tables"]}:
+                yield Difference(Class.DANGLING_HREF, row["stac_item"], f"leads to {hrefs}")
+        for item in found.keys() - {row["stac_item"] for row in published}:
+            if conn.execute("select from geo.published where stac_item = %s", (item,)).fetchone() is None:
+                yield Difference(Class.ORPHAN_ITEM, item)
+
+    def hrefs(self, outputs: dict[str, Any]) -> set[str]:
+        """Where the item of these outputs leads."""
+        refs = [BlobRef.parse(cog[what]) for cog in cogs_of(outputs) for what in ("cog", "thumbnail")]
+        return {self.output(ref.container).href(ref.path) for ref in refs}
+
+    def tables(
+        self, conn: psycopg.Connection, collection: str, published: list[dict[str, Any]], waiting: list[dict[str, Any]]
+    ) -> Iterator[Difference]:
+        """Tables: those that the ledger names, and no other, each with the rows that its newest load left."""
+        owners = {t["table"]: row["task_key"] for row in [*waiting, *published] for t in row["outputs"].get("tables", [])}
+        for table, source in sorted(owners.items()):
+            schema, _, name = table.partition(".")
+            if conn.execute("select to_regclass(format('%%I.%%I', %s::text, %s::text))", (schema, name)).fetchone() == (None,):
+                yield Difference(Class.MISSING_TABLE, table, f"of {source}")
+                continue
+            rows = conn.execute(sql.SQL("select count(*) from {}").format(sql.Identifier(schema, name))).fetchone()
+            said = conn.execute(
+                "select table_rows from geo.vector_loads where table_name = %s order by load_id desc limit 1", (table,)
+            ).fetchone()
+            if said is not None and rows != said:
+                yield Difference(Class.ROWCOUNT_MISMATCH, table, f"has {rows and rows[0]} rows, {said[0]} were loaded")
+        names = {
+            str(name)
+            for (name,) in conn.execute("select table_name from geo.table_names where collection = %s and account <> ''", (collection,))
+        }
+        there = conn.execute("select tablename from pg_tables where schemaname = 'vector'").fetchall()
+        for (table,) in there:
+            base = table.removesuffix("__rejects")
+            if base in names and f"vector.{base}" not in owners:
+                yield Difference(Class.ORPHAN_TABLE, f"vector.{table}")
+        yield from _staged(conn, names)
+
+    def sources(self, conn: psycopg.Connection, jobs: list[dict[str, Any]], published: list[dict[str, Any]]) -> Iterator[Difference]:
+        """What the containers hold now, beside what was listed and what was published."""
+        last = {(j["parameters"]["account"], j["parameters"]["container"]): j for j in jobs if j["status"].startswith("completed")}
+        for (account, name), job in last.items():
+            container = open_container(self.settings, account, name)
+            parameters = job["parameters"]
+            known: dict[str, str] = dict(
+                conn.execute("select path, etag from geo.inventory where job_id = %s", (job["job_id"],)).fetchall()
+            )
+            there = {b.path: b.etag for page in container.list(parameters["prefix"]) for b in page} if container.exists() else {}
+            for path, etag in there.items():
+                if is_taken(path, parameters["include"], parameters["exclude"]) and known.get(path) != etag:
+                    yield Difference(Class.NOT_INGESTED, f"{account}/{name}/{path}")
+            for row in published:
+                if row["job_id"] == job["job_id"] and row["task_key"] not in there:
+                    yield Difference(Class.MISSING_SOURCE, f"{account}/{name}/{row['task_key']}", row["stac_item"])
+
+
+def _rows(conn: psycopg.Connection, query: Any, **values: Any) -> list[dict[str, Any]]:
+    with conn.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(query, values).fetchall()
+
+
+def _staged(conn: psycopg.Connection, names: set[str]) -> Iterator[Difference]:
+    for (table,) in conn.execute("select tablename from pg_tables where schemaname = 'vector_staging'").fetchall():
+        base, _, suffix = table.rpartition("__")
+        locks = sql.SQL(" and ").join(
+            sql.SQL("pg_try_advisory_xact_lock({})").format(staging_lock(s)) for s in {suffix, suffix.removesuffix("r")}
+        )
+        if base in names and conn.execute(sql.SQL("select {}").format(locks)).fetchone() == (True,):
+            yield Difference(Class.STAGING_LEFTOVER, f"vector_staging.{table}")
+
+
+def _tasks(conn: psycopg.Connection, jobs: list[dict[str, Any]]) -> Iterator[Difference]:
+    """Every source that a completed job listed came to an end, and what is said to be done is published."""
+    for job in jobs:
+        query = "select stage, task_key, status::text, outputs->>'stac_item' from geo.tasks where job_id = %s and listed"
+        tasks = conn.execute(query, (job["job_id"],)).fetchall()
+        items = [item for _, _, status, item in tasks if item and status in {"succeeded", "skipped"}]
+        found = {i for (i,) in conn.execute("select stac_item from geo.published where stac_item = any(%s)", (items,)).fetchall()}
+        for item in set(items) - found:
+            yield Difference(Class.UNPUBLISHED, item, f"job {job['job_id'][:12]}")
+        if not job["status"].startswith("completed"):
+            continue
+        ended = {(stage, key) for stage, key, status, _ in tasks if status in {"succeeded", "skipped", "quarantined", "failed"}}
+        for wanted in sorted(_expected(conn, job) - ended):
+            yield Difference(Class.UNACCOUNTED, "/".join(wanted), f"job {job['job_id'][:12]}")
+
+
+def _expected(conn: psycopg.Connection, job: dict[str, Any]) -> set[tuple[str, str]]:
+    """(stage, task key) of every source of a job's newest listing."""
+    model = parameters_type(job["job_type"])
+    if not issubclass(model, IngestContainer):
+        return set()
+    rows = _rows(
+        conn,
+        'select path, size, etag, holds from geo.inventory where job_id = %(job)s order by folder collate "C", stem collate "C", path collate "C"',
+        job=job["job_id"],
+    )
+    found = list(group_sources(Member.model_validate(row) for row in rows))[: job["parameters"]["limit"]]
+    return {
+        (stage, source.path)
+        for source in found
+        for stage in ((INVENTORY,) if Kind(source.kind) in REFUSALS else stages_of(source, model.kinds))
+    }
+
+
+def _runs(job: dict[str, Any]) -> Iterator[Difference]:
+    short, status = job["job_id"][:12], job["status"]
+    if status == "processing" and job["is_old"] and not job["is_live"]:
+        yield Difference(Class.STUCK_JOB, short, f"run {job['run_id']} does not renew its lease")
+    if status not in {"queued", "processing"} and job["is_old"] and job["run_status"] in {"STARTED", "CANCELING"}:
+        yield Difference(Class.RUN_STATE_DRIFT, short, f"is {status}, and run {job['run_id']} is {job['run_status'].lower()}")
