@@ -19,7 +19,7 @@ from geo_assets.stages.contracts import Chunk, InventoryRef, JobRef, StagePlan
 from geo_assets.stages.inventory import sources_of, task_input
 from geo_assets.storage.containers import BlobRef, safe_path
 from geo_assets.storage.sources import Kind, Source, name_key
-from geo_assets.submissions.parameters import VECTOR_SHAPING, IngestContainer, parameters_type
+from geo_assets.submissions.parameters import VECTOR_SHAPING, IngestContainer, parameters_type, without_later_defaults
 
 #: The stages that work on files.
 COGS, TABLES = "cogs", "vector_tables"
@@ -84,7 +84,7 @@ def stages_of(source: Source, kinds: frozenset[str]) -> tuple[str, ...]:
 def fingerprint(job: JobRef, source: Source, stage: str) -> str:
     """Equal where nothing is to be redone: the same bytes (by etag and size), the same parameters that shape the output."""
     options = RASTER_OPTIONS if stage == COGS else ("source_crs", "target_crs", *VECTOR_SHAPING)
-    shaping = {key: job.parameters.get(key) for key in ("collection", *options)}
+    shaping = without_later_defaults({key: job.parameters.get(key) for key in ("collection", *options)})
     body = {"recipe": RECIPE, "members": [[m.path, m.size, m.etag] for m in source.members], **shaping}
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 

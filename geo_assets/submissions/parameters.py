@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import unicodedata
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -33,6 +34,15 @@ VECTOR_SHAPING = (
     "mode",
     "key",
 )
+
+#: Parameters that were added when there were jobs already, and their defaults as JSON. With its default such a parameter counts neither
+#: for a job's identity nor for a task's fingerprint: what was requested and made before it existed stays the same request, and is not redone.
+ADDED_LATER: dict[str, Any] = {}
+
+
+def without_later_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters by name, as JSON, without those that were added later and say nothing."""
+    return {name: value for name, value in values.items() if name not in ADDED_LATER or value not in (None, ADDED_LATER[name])}
 
 
 def _plain_text(value: str) -> str:
@@ -257,7 +267,10 @@ class Job(BaseModel):
         """The job that these parameters are."""
         body = parameters.model_dump(mode="json")
         canonical = json.dumps(
-            {"job_type": parameters.job_type, "parameters": body}, sort_keys=True, separators=(",", ":"), ensure_ascii=False
+            {"job_type": parameters.job_type, "parameters": without_later_defaults(body)},
+            sort_keys=True,
+            separators=(",", ":"),
+            ensure_ascii=False,
         )
         job_id = hashlib.sha256(canonical.encode("utf-8")).hexdigest()
         slug = parameters.slug()[: PARTITION_KEY_LENGTH - _ID_HEX_IN_KEY - 1]

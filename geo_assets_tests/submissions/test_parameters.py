@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.submissions.parameters import Job, validate_parameters
+from geo_assets.submissions.parameters import ADDED_LATER, IngestContainer, Job, validate_parameters
 
 
 def test_an_explicit_default_is_the_same_job():
@@ -12,6 +12,34 @@ def test_an_explicit_default_is_the_same_job():
         "ingest_container", {"container": "landing", "collection": "landing", "account": "default", "on_error": "continue"}
     )
     assert Job.of(short) == Job.of(explicit)
+
+
+@pytest.mark.parametrize(
+    ("job_type", "data", "job_id"),
+    [
+        ("hello_world", {"n": 30, "message": "hi"}, "4d5bf38f3e98f1171cc6e2de8b12e84b2c76a47e2fcce52979ee577c40525718"),
+        ("ingest_container", {"container": "landing"}, "0678be24e7599b0eea3a4bbaf2cefc5661b45ffaf5d14dce67238af5d7b4e82a"),
+        (
+            "stage_raster",
+            {"container": "landing", "prefix": "a/", "target_crs": "EPSG:3857"},
+            "e1aab1d0a81ef98715bff650bff72979eaa55f45606f9ba1379fb60347b767dc",
+        ),
+        (
+            "stage_vector",
+            {"container": "landing", "mode": "upsert", "key": ["id"]},
+            "2b641865987c2473e19fd16d0a2a0df28324db557d30a319ab0753417fc6c6c8",
+        ),
+        ("list_container", {"container": "landing", "limit": 5}, "0787ba275c2c77dd6b8462ff93c84657bffcacfb8d359d33bef54da0f1605ecd"),
+        ("stac_setup", {}, "e14afa36be4035a8f11eb0ccbed91b69b237b6b774323db5acf83e05e8f35ed5"),
+    ],
+)
+def test_a_request_that_was_made_before_parameters_were_added_is_still_the_same_job(job_type, data, job_id):
+    assert Job.of(validate_parameters(job_type, data)).job_id == job_id
+
+
+def test_a_parameter_that_was_added_later_says_its_default_in_one_voice():
+    fields = IngestContainer.model_validate({"container": "landing"}).model_dump(mode="json")
+    assert {name: fields[name] for name in ADDED_LATER} == ADDED_LATER
 
 
 def test_another_parameter_is_another_job():
