@@ -70,7 +70,16 @@ def main() -> None:
     except Exception as error:
         if _State.debug:
             raise
+        if _is_no_text(error):
+            _die("a parameter holds bytes that are no text", "write it in UTF-8, without NUL")
         _die(f"{type(error).__name__}: {error}".splitlines()[0], "run again with: geo-assets --debug …")
+
+
+def _is_no_text(error: Exception) -> bool:
+    """Whether the database refuses a value of the command line: bytes that are not UTF-8 come from there as lone surrogates."""
+    import psycopg
+
+    return isinstance(error, UnicodeEncodeError | psycopg.DataError)
 
 
 def _die(message: str, hint: str, *, code: int = 1) -> NoReturn:

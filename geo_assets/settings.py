@@ -94,6 +94,7 @@ class Settings(BaseSettings):
     reader_user: str = "geo_reader"
     reader_password: SecretStr = SecretStr("")
 
+    allowed_hosts: tuple[str, ...] = Field((), description="JSON list: names under which API and webserver are reached, beside loopback")
     api_port: int = 8000
     api_require_auth: bool = False  # also on loopback
     oidc_issuer: str | None = None

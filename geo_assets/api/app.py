@@ -28,6 +28,7 @@ from geo_assets.submissions.messages import MAX_MESSAGE_BYTES, Message, read_par
 from geo_assets.submissions.parameters import JOB_TYPES
 from geo_assets.submissions.planning import Plan, make_plan
 from geo_assets.submissions.submit import Submitter
+from geo_assets.web.guard import Guard
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="rows of one page")]
 JobIdPath = Annotated[str, Path(min_length=6, max_length=64, pattern=r"^[0-9a-f]+$", description="a job's id, or its first characters")]
@@ -111,8 +112,10 @@ def create_app(settings: Settings, *, require_auth: bool = False) -> FastAPI:  #
         lifespan=lifespan,
         responses=_PROBLEMS,
         description="A container of geospatial files becomes COGs, STAC items and PostGIS tables.",
+        dependencies=[Depends(_no_nul)],
     )
     install(app)
+    app.add_middleware(Guard, hosts=settings.allowed_hosts, probes=("/livez", "/readyz"))
 
     def the_submitter(request: Request) -> Submitter:
         submitter: Submitter = request.app.state.submitter
@@ -274,7 +277,7 @@ def create_app(settings: Settings, *, require_auth: bool = False) -> FastAPI:  #
         return {"applied": run(settings)}
 
     @app.get("/livez", tags=["health"])
-    def livez() -> dict[str, str]:
+    async def livez() -> dict[str, str]:
         """Whether this process answers; it looks at nothing else."""
         return {"status": "alive"}
 
@@ -291,6 +294,14 @@ def create_app(settings: Settings, *, require_auth: bool = False) -> FastAPI:  #
         return JSONResponse(report, status_code=200 if report["status"] != "critical" else 503)
 
     return app
+
+
+def _no_nul(request: Request) -> None:
+    """PostgreSQL has no NUL in its text, and no name of ours has one: whoever sends it is told which parameter it is."""
+    given = [*request.path_params.items(), *request.query_params.multi_items()]
+    for name, value in given:
+        if "\0" in f"{name}{value}":
+            raise GeoAssetsError("INVALID_PARAMETERS", f"{ascii(name)[1:-1]}: must not contain NUL", remedy="leave the NUL out")
 
 
 async def _raw_message(request: Request, job_type: str | None = None) -> RawMessage:

@@ -5,7 +5,6 @@ Here: from a request to scopes. Not here: making tokens (`ledger/tokens.py`).
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from fastapi import Request
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.tokens import SCOPES, Tokens
 from geo_assets.settings import Settings
+from geo_assets.web.guard import is_loopback
 
 #: Signatures with a public key only: `none` and the HMAC family would let anybody sign.
 _ALGORITHMS = ["RS256", "ES256"]
@@ -26,14 +26,6 @@ class Caller:
 
     name: str
     scopes: frozenset[str]
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def refuse_open_door(settings: Settings, tokens: Tokens, host: str) -> bool:

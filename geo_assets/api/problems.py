@@ -88,6 +88,12 @@ def install(app: FastAPI) -> None:
         )
         return JSONResponse(body.model_dump(), status_code=error.status_code, media_type=MEDIA_TYPE, headers=dict(error.headers or {}))
 
+    @app.exception_handler(psycopg.DataError)
+    def _data(request: Request, error: psycopg.DataError) -> JSONResponse:
+        """A value that the database cannot hold comes from a parameter: what is in the database fits in it."""
+        sentence = error.diag.message_primary or str(error)
+        return problem(request, GeoAssetsError("INVALID_PARAMETERS", sentence[:300], remedy="see /docs for what each route takes"))
+
     @app.exception_handler(psycopg.Error)
     @app.exception_handler(PoolTimeout)
     def _database(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 - its text may name hosts

@@ -1,6 +1,6 @@
 """Serving the API with uvicorn.
 
-Here: the refusal of an open door, the port. Not here: the application (`app.py`).
+Here: the refusal of an open door, the port. Not here: the application (`app.py`), slow clients (`web/serve.py`).
 """
 
 from __future__ import annotations
@@ -19,14 +19,12 @@ def serve(host: str, port: int) -> None:
     Raises:
         GeoAssetsError: INVALID_PARAMETERS, it would be open to the network; STACK_NOT_RUNNING.
     """
-    import uvicorn
+    from geo_assets.web.serve import serve as serve_with_uvicorn
 
     settings = load_settings()
     with Submitter(settings) as submitter:
         required = refuse_open_door(settings, submitter.tokens, host)
-    uvicorn.run(
-        create_app(settings, require_auth=required), host=host, port=port, log_level="warning", timeout_keep_alive=30, limit_concurrency=200
-    )
+    serve_with_uvicorn(create_app(settings, require_auth=required), host, port)
 
 
 if __name__ == "__main__":

@@ -167,7 +167,10 @@ class Stack:
             if fresh:  # they hold a connection to the old one's location data
                 processes.stop([p for name, p in state.processes.items() if name in {"webserver", "daemon"}])
             self._ensure(
-                state, "webserver", ["-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(settings.webserver_port), "-w", workspace], env
+                state,
+                "webserver",
+                ["-m", "geo_assets.defs.webserver", "--port", str(settings.webserver_port), "--workspace", workspace],
+                env,
             )
             self._ensure(state, "api", ["-m", "geo_assets.api.serve", str(settings.api_port)], env)
             self._ensure(state, "daemon", ["-m", "dagster._daemon", "run", "-w", workspace], env)

@@ -23,7 +23,13 @@ def settings(postgres_home, open_folder):
     cluster.init()
     cluster.start()
     settings = Settings(
-        home=folder, pg_port=cluster.port, migrator_password="m", pipeline_password="p", reader_password="r", webserver_port=free_port()
+        home=folder,
+        pg_port=cluster.port,
+        migrator_password="m",
+        pipeline_password="p",
+        reader_password="r",
+        webserver_port=free_port(),
+        allowed_hosts=("testserver",),  # what httpx's client of an application calls it
     )
     bootstrap(cluster.dsn(), settings)
     migrate(settings)

@@ -168,3 +168,38 @@ def test_generated_requests_never_break_a_route(api):
             assert response.status_code < 500 or response.status_code == 503, (request, response.text[:500])
 
         check()
+
+
+NUL_QUERIES = [
+    ("/api/jobs", "job_type"),
+    ("/api/db/jobs", "job_type"),
+    ("/api/db/messages", "state"),
+    ("/api/db/messages", "source"),
+    ("/api/db/errors", "severity"),
+    ("/api/jobs", "no_such_parameter"),
+]
+
+
+@pytest.mark.parametrize(("route", "parameter"), NUL_QUERIES)
+def test_nul_in_a_filter_is_the_callers_error_and_is_named(api, route, parameter):
+    body = assert_problem(api.get(route, params={parameter: "a\0b"}), 422)
+    assert body["title"] == "INVALID_PARAMETERS"
+    assert parameter in body["detail"]
+    assert "NUL" in body["detail"]
+
+
+def test_nul_is_refused_in_every_parameter_of_every_route(api):
+    job = api.post("/api/jobs/submit/hello_world", json={"n": 1, "message": "nul"}).json()["job_id"]
+    for path, methods in api.get("/openapi.json").json()["paths"].items():
+        for method, operation in methods.items():
+            names = [(p["in"], p["name"]) for p in operation.get("parameters", [])]
+            for place, name in names:
+                values = {"job_type": "hello_world", "job_id": job, "code": "INTERNAL", **({name: "%00"} if place == "path" else {})}
+                query = {name: "\0"} if place == "query" else {}
+                answer = api.request(method, path.format(**values), params=query, json={} if method == "post" else None)
+                assert_problem(answer, 422)
+
+
+@pytest.mark.parametrize("before", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
+def test_a_time_at_the_end_of_the_calendar_is_no_failure_of_the_database(api, before):
+    assert api.get("/api/jobs", params={"before": before}).status_code in {200, 422}

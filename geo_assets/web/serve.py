@@ -1,0 +1,108 @@
+"""Serving an application with uvicorn, to clients that may be slow, silent or many.
+
+uvicorn ends idle connections between two requests, but waits for the rest of a request for ever, and answers everybody 503 once
+there are `limit_concurrency` connections. Here each request has to be there within a time, and of too many clients that we wait
+for, the one that has kept us waiting longest is sent away, so that there is always room for one who comes with a whole request.
+Here: uvicorn's protocol with a clock. Not here: who may come in (`guard.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+#: From a connection, or the end of the last answer, to the last byte of a request. Requests are small: a submission has 64 KiB at most.
+REQUEST_SECONDS = 20.0
+
+#: For a client that takes no more of its answer.
+_WRITE_SECONDS = 30.0
+
+#: For answers and WebSockets that are open when we are told to stop; uvicorn waits for ever otherwise.
+_STOP_SECONDS = 3
+
+#: A browser keeps six; these are for a proxy and many people. Each costs a file handle and some kilobytes.
+MAX_CONNECTIONS = 200
+
+_TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+def serve(app: ASGIApp, host: str, port: int, **options: Any) -> None:
+    """Serve until told to stop; `options` are uvicorn's."""
+    options = {"timeout_graceful_shutdown": _STOP_SECONDS, **options}
+    uvicorn.run(app, host=host, port=port, log_level="warning", http=ImpatientProtocol, **options)
+
+
+class ImpatientProtocol(HttpToolsProtocol):
+    """One connection; the clock runs whenever it is the client's turn."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.waiting_since: float | None = None
+        self._clock: asyncio.TimerHandle | None = None
+        self._write_clock: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client came: another may have to go."""
+        super().connection_made(transport)
+        self._wait_for_client()
+        if len(self.connections) > MAX_CONNECTIONS:
+            waiting = [c for c in self.connections if isinstance(c, ImpatientProtocol) and c.waiting_since is not None]
+            min(waiting, key=lambda c: c.waiting_since or 0).send_away()  # at least ourselves
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client went."""
+        self._stop_clocks()
+        super().connection_lost(exc)
+
+    def on_message_complete(self) -> None:
+        """The request is whole: now it is our turn, unless it was answered before its end."""
+        self._stop_clocks()
+        super().on_message_complete()
+        if self.cycle is None or self.cycle.response_complete:
+            self._wait_for_client()
+
+    def on_response_complete(self) -> None:
+        """The answer is on its way; `cycle` is the newest request, and another may be at work."""
+        super().on_response_complete()
+        if self.cycle.response_complete and self.waiting_since is None and not self.transport.is_closing():
+            self._wait_for_client()
+
+    def handle_websocket_upgrade(self) -> None:
+        """From here on uvicorn's pings find out who is gone."""
+        self._stop_clocks()
+        super().handle_websocket_upgrade()
+
+    def pause_writing(self) -> None:
+        """The client does not take what we send."""
+        super().pause_writing()
+        self._write_clock = self.loop.call_later(_WRITE_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        super().resume_writing()
+        if self._write_clock:
+            self._write_clock.cancel()
+
+    def send_away(self) -> None:
+        """End the connection; say why where nothing else was said."""
+        self._stop_clocks()
+        if self.transport.is_closing():
+            return
+        if self.cycle is None or not (self.cycle.response_started or self.cycle.response_complete):
+            self.transport.write(_TOO_SLOW)
+        self.transport.close()
+
+    def _wait_for_client(self) -> None:
+        self._stop_clocks()
+        self.waiting_since = self.loop.time()
+        self._clock = self.loop.call_later(REQUEST_SECONDS, self.send_away)
+
+    def _stop_clocks(self) -> None:
+        self.waiting_since = None
+        for clock in (self._clock, self._write_clock):
+            if clock:
+                clock.cancel()
