@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
@@ -22,6 +23,9 @@ _BUNDLED = PACKAGE_ROOT / "_project"
 
 #: Written by `geo-assets up`, 0600: ports and passwords of the local stack.
 STACK_ENV_FILE = "stack.env"
+
+#: What every connection says to the server.
+_UTC = "-ctimezone=UTC"
 
 Role = Literal["migrator", "pipeline", "reader"]
 
@@ -134,7 +138,14 @@ class Settings(BaseSettings):
         return {"default": LocalAccount(root=self.home / "containers"), **self.accounts}
 
     def dsn(self, role: Role) -> str:
-        """A libpq URL of one of the three roles."""
+        """A libpq URL of one of the three roles.
+
+        The session's time zone is UTC, whatever the database's is: Dagster keeps times without a zone. Its name is this process's own.
+        """
+        name = f"geo_assets {socket.gethostname()[:40]}/{os.getpid()}"
+        return f"{self._address(role)}?options={quote(_UTC)}&application_name={quote(name, safe='')}"
+
+    def _address(self, role: Role) -> str:
         user, password = self.credentials(role)
         return f"postgresql://{quote(user)}:{quote(password)}@{self.pg_host}:{self.pg_port}/{quote(self.pg_database)}"
 
@@ -154,7 +165,8 @@ class Settings(BaseSettings):
 
         The driver is named: SQLAlchemy 2.1 takes psycopg 3 for a bare `postgresql://`, and every event write of dagster-postgres fails.
         """
-        return self.dsn("pipeline").replace("postgresql://", "postgresql+psycopg2://", 1) + "?options=-csearch_path%3Ddagster"
+        address = self._address("pipeline").replace("postgresql://", "postgresql+psycopg2://", 1)
+        return f"{address}?options={quote(f'{_UTC} -csearch_path=dagster')}"
 
     @property
     def dagster_home(self) -> Path:

@@ -5,6 +5,7 @@ Here: one function a check. Not here: mending anything.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -40,6 +41,7 @@ def examine() -> list[Finding]:
     checks: list[tuple[str, Callable[[], Finding]]] = [
         ("PostgreSQL", lambda: _binaries(stack)),
         ("database", lambda: _database(settings)),
+        ("time zone", lambda: _time_zone(settings)),
         ("migrations", lambda: _migrations(settings)),
         ("GDAL", lambda: _gdal(settings)),
         ("disk", lambda: _disk(stack.home)),
@@ -70,6 +72,26 @@ def _database(settings: Settings) -> Finding:
     if postgis is None or pgstac != PGSTAC_VERSION:
         return Finding(what="database", level="failure", found=found, remedy=f"geo-assets up (pgstac {PGSTAC_VERSION} is expected)")
     return Finding(what="database", level="ok", found=found)
+
+
+def _time_zone(settings: Settings) -> Finding:
+    """Of our connections and of Dagster's: run states are compared with times that are kept without a zone."""
+    ours = settings.dsn("pipeline")
+    dagsters = os.environ.get("GEO_ASSETS_DAGSTER_POSTGRES_URL", settings.dagster_postgres_url)
+    zones = {}
+    for who, url in (("ours", ours), ("Dagster's", dagsters.replace("postgresql+psycopg2://", "postgresql://", 1))):
+        with psycopg.connect(url, connect_timeout=5) as conn:
+            row = conn.execute("show timezone").fetchone()
+            zones[who] = str(row[0]) if row else "unknown"
+    found = ", ".join(f"{who} {zone}" for who, zone in zones.items())
+    if set(zones.values()) != {"UTC"}:
+        return Finding(
+            what="time zone",
+            level="failure",
+            found=f"connections are not in UTC: {found}",
+            remedy="let connections pass options=-ctimezone=UTC (a pooler may drop it), or: alter role geo_pipeline set timezone = 'UTC'",
+        )
+    return Finding(what="time zone", level="ok", found="UTC")
 
 
 def _migrations(settings: Settings) -> Finding:
