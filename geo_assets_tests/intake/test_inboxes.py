@@ -1,8 +1,10 @@
 import json
+import os
 import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,67 @@ def test_an_abandoned_claim_is_taken_up_again(settings, submitter, inbox):
     (inbox / "claimed" / f"{int(time.time())}_abc_busy.json").write_text(json.dumps(hello()))
     assert drain(BlobInbox(settings), submitter, limit=10, seconds=10) == {"accepted": 1}
     assert [n.rpartition("_")[2] for n in names(inbox / "claimed")] == ["busy.json"]
+
+
+#: Names at the limits: 255 bytes of a file name, of one and of several bytes a character.
+LONG = ["m" * 175 + ".json", "m" * 230 + ".json", "m" * 250 + ".json", "ж" * 118 + ".json", "ж" * 125 + ".json", "🌍" * 62 + ".json"]
+
+
+@pytest.mark.parametrize("name", LONG, ids=lambda name: f"{len(name)} characters, {len(name.encode())} bytes")
+def test_two_messages_under_one_long_name_are_both_handled_and_a_third_after_them(settings, submitter, inbox, name):
+    jobs = []
+    for text in ("first", "second"):
+        body = hello(message=f"{text} {name[:3]} {len(name)} {time.monotonic_ns()}")
+        (inbox / "inbox" / name).write_text(json.dumps(body))
+        (inbox / "inbox" / f"zz {text}.json").write_text(json.dumps(hello()))
+        assert drain(BlobInbox(settings), submitter, limit=10, seconds=10) == {"accepted": 2}
+        jobs.append(body["parameters"]["message"])
+    (inbox / "inbox" / name).write_text("{")
+    assert drain(BlobInbox(settings), submitter, limit=10, seconds=10) == {"poison": 1}
+    assert {j.parameters["message"] for j in submitter.jobs.newest(limit=10)} >= set(jobs)
+    assert names(inbox / "inbox") == names(inbox / "claimed") == []
+    assert len(names(inbox / "done")) == 4
+
+
+def test_names_that_differ_only_where_they_are_shortened_are_different_messages(settings, submitter, inbox):
+    for letter in "ab":
+        (inbox / "inbox" / f"{letter}{'m' * 240}.json").write_text(json.dumps(hello()))
+    (inbox / "inbox" / "a").mkdir()
+    for name in ("a/b.json", "a~b.json"):
+        (inbox / "inbox" / name).write_text(json.dumps(hello()))
+    assert drain(BlobInbox(settings), submitter, limit=10, seconds=10) == {"accepted": 4}
+    assert len(names(inbox / "done")) == 4
+
+
+@pytest.mark.parametrize("name", [b"new\nline.json", b"back\\slash.json", b"\xff\xfe.json", b"upload#7"])
+def test_a_name_that_cannot_be_asked_for_has_a_record_and_stops_no_other_message(settings, submitter, inbox, name):
+    odd = os.fsencode(inbox / "inbox") + b"/" + name
+    Path(os.fsdecode(odd)).write_text(json.dumps(hello()))
+    os.utime(odd, (1, 1))
+    (inbox / "inbox" / "zz.json").write_text(json.dumps(hello()))
+    assert drain(BlobInbox(settings), submitter, limit=10, seconds=10) == {"accepted": 1, "poison": 1}
+    assert drain(BlobInbox(settings), submitter, limit=10, seconds=10) == {"poison": 1}
+    newest = submitter.messages.list(source=BlobInbox(settings).name, state="poison", limit=1)[0]
+    assert (newest.error_code, newest.deliveries) == ("UNSAFE_PATH", 2)
+    assert len(submitter.messages.errors(message_id=newest.message_id)) == 1
+
+
+def test_a_message_that_is_given_back_keeps_its_record(settings, submitter, inbox, monkeypatch):
+    import psycopg
+
+    (inbox / "inbox" / f"{'ж' * 120}.json").write_text(json.dumps(hello()))
+
+    def away(*_, **__):
+        raise psycopg.OperationalError
+
+    with monkeypatch.context() as m:
+        m.setattr(submitter.jobs, "submit", away)  # recorded, and then the database goes away
+        with pytest.raises(psycopg.OperationalError):
+            drain(BlobInbox(settings), submitter, limit=10, seconds=10)
+    before = {r.message_id for r in submitter.messages.list(source=BlobInbox(settings).name, state="received")}
+    assert drain(BlobInbox(settings), submitter, limit=10, seconds=10) == {"accepted": 1}
+    after = {r.message_id for r in submitter.messages.list(source=BlobInbox(settings).name, state="received")}
+    assert len(before - after) == 1
 
 
 def test_two_drains_at_once_take_each_manifest_once(settings, inbox):
@@ -202,6 +265,27 @@ with Submitter(settings, launches=False) as submitter:
     else:
         assert len(submitter.messages.errors(message_id=record.message_id)) == 1
         assert inbox.poisoned() >= 1
+
+
+def test_names_of_any_length_that_azure_takes_are_each_handled(settings, submitter, azurite):
+    from azure.storage.blob import BlobServiceClient
+
+    from geo_assets.settings import AzureAccount
+
+    account = azurite.account()
+    client = BlobServiceClient.from_connection_string(account.connection).create_container(f"inbox-{time.monotonic_ns()}")
+    given = {name: getattr(settings, name) for name in settings.model_fields_set}
+    accounts = {"azure": AzureAccount.model_validate(account.settings)}
+    azure = type(settings)(**{**given, "accounts": accounts, "inbox_account": "azure", "inbox_container": client.container_name})
+    long = ["m" * 1018, "ж" * 1018, "🌍" * 500, "a/b/" * 250 + "c.json", "short.json"]
+    for _ in range(2):
+        for name in long:
+            client.upload_blob(f"inbox/{name}", json.dumps(hello()))
+        assert drain(BlobInbox(azure), submitter, limit=100, seconds=60) == {"accepted": len(long)}
+    client.upload_blob(f"inbox/{long[0]}", "{")
+    assert drain(BlobInbox(azure), submitter, limit=100, seconds=60) == {"poison": 1}
+    folders = Counter(blob.name.partition("/")[0] for blob in client.list_blobs())
+    assert folders == {"done": 2 * len(long), "poison": 1}
 
 
 def test_containers_on_azure_work_as_local_ones_do(azurite, tmp_path):

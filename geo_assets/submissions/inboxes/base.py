@@ -13,6 +13,7 @@ from typing import Protocol
 from geo_assets.crash import crash_point
 from geo_assets.ledger.messages import MessageRecord, RawMessage
 from geo_assets.submissions.boundary import Outcome, handle
+from geo_assets.submissions.messages import Message
 from geo_assets.submissions.submit import Submitter
 
 
@@ -20,6 +21,13 @@ class Delivery(Protocol):
     """One message in hand: until `done` or `poison` it still belongs to its source, and comes again if we die."""
 
     raw: RawMessage
+
+    def read(self, body: bytes) -> Message:
+        """What it says.
+
+        Raises:
+            GeoAssetsError: it says nothing that we understand.
+        """
 
     def keep(self) -> None:
         """It is about to be handled: see that nobody else is given it meanwhile."""
@@ -58,7 +66,7 @@ def drain(inbox: Inbox, submitter: Submitter, *, limit: int, seconds: float) -> 
     for delivery in inbox.receive(limit):
         try:
             delivery.keep()
-            outcome = handle(submitter, delivery.raw)
+            outcome = handle(submitter, delivery.raw, delivery.read)
         except BaseException:
             delivery.release()
             raise

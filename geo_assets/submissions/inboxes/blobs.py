@@ -3,24 +3,40 @@
 Here: claiming by conditional rename, reading, moving. Not here: what a message means.
 
 A manifest is claimed by renaming it to `claimed/<time>_<etag>_<name>`: of several that try, one succeeds. A claim that is
-old belongs to somebody who died, and is taken up again; the ledger knows its row by path and etag.
+old belongs to somebody who died, and is taken up again; the ledger knows its row by name and etag, which stay what they were.
+
+A manifest may have any name. A long one is shortened, beside a hash of all of it; one that no store's client can ask for is left
+where it is, and its record says so. Neither stops another.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
 import time
 import uuid
 from collections.abc import Iterator
 
+from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.messages import MessageRecord, RawMessage
 from geo_assets.settings import Settings
 from geo_assets.storage.containers import Blob, Container, open_container
-from geo_assets.submissions.messages import MAX_MESSAGE_BYTES
+from geo_assets.submissions.messages import MAX_MESSAGE_BYTES, Message, escaped, read_message
 
 INBOX, CLAIMED, DONE, POISON = "inbox/", "claimed/", "done/", "poison/"
 
 #: Handling a message takes milliseconds; who claimed one this long ago is dead.
 _CLAIM_SECONDS = 60
+
+#: Bytes of a name in `claimed/`, `done/` and `poison/`: with a time or a record's id before it, it is a file name of at most 255 bytes.
+_LONGEST_NAME = 200
+
+#: What is replaced in such a name: what paths are made of, what terminals act on, and what obstore keeps for its own files (`x#1`).
+_NOT_PLAIN = re.compile(r"[/\\\x00-\x1f\x7f#]")
+
+#: Names that obstore cannot ask for, or not as they are: parts that are empty or dots, control characters, `x#1`, and the
+#: backslashes by which a local name that is not UTF-8 is told.
+_UNREACHABLE = re.compile(r"[\\\x00-\x1f\x7f]|#\d+$|(?:^|/)\.{0,2}(?:/|$)")
 
 
 class BlobDelivery:
@@ -30,6 +46,10 @@ class BlobDelivery:
         self._container = container
         self._claimed = claimed
         self.raw = raw
+
+    def read(self, body: bytes) -> Message:
+        """What it says."""
+        return read_message(body)
 
     def keep(self) -> None:
         """Its claim is young: a batch takes seconds, an abandoned claim is minutes old."""
@@ -43,12 +63,36 @@ class BlobDelivery:
         self._move(POISON, record.message_id)
 
     def release(self) -> None:
-        """Back into the inbox."""
-        self._container.move(self._claimed, INBOX + self._claimed.removeprefix(CLAIMED).partition("_")[2].partition("_")[2])
+        """Date its claim back: whoever looks next takes it up, by the same name and etag."""
+        self._container.move(self._claimed, f"{CLAIMED}0_{self._claimed.removeprefix(CLAIMED).partition('_')[2]}")
 
     def _move(self, folder: str, identity: str | None = None) -> None:
         name = self._claimed.removeprefix(CLAIMED).partition("_")[2]
         self._container.move(self._claimed, f"{folder}{identity + '_' if identity else ''}{name}")
+
+
+class UnreachableDelivery:
+    """A manifest of a name that cannot be asked for: its record says so, and it stays until somebody renames it."""
+
+    def __init__(self, inbox: str, blob: Blob) -> None:
+        self._path = blob.path
+        self.raw = RawMessage(source=inbox, source_id=_claim_name(blob), body=b"", size_bytes=0, correlation_id=str(uuid.uuid4()))
+
+    def read(self, _body: bytes) -> Message:
+        """It cannot be read."""
+        raise GeoAssetsError("UNSAFE_PATH", f"the message cannot be read: its name is {escaped(self._path.encode(), 300)!r}")
+
+    def keep(self) -> None:
+        """Nobody is given it."""
+
+    def done(self) -> None:
+        """It stays."""
+
+    def poison(self, record: MessageRecord) -> None:
+        """It stays."""
+
+    def release(self) -> None:
+        """It stays."""
 
 
 class BlobInbox:
@@ -58,20 +102,23 @@ class BlobInbox:
         self._container = open_container(settings, settings.inbox_account, settings.inbox_container)
         self.name = f"blob:{settings.inbox_account}/{settings.inbox_container}"
 
-    def receive(self, limit: int) -> Iterator[BlobDelivery]:
-        """Claim and read up to `limit` manifests, abandoned claims first."""
+    def receive(self, limit: int) -> Iterator[BlobDelivery | UnreachableDelivery]:
+        """Claim and read up to `limit` manifests, abandoned claims first, those that are out of reach last."""
         if not self._container.exists():
             return
         count = 0
-        for claimed in self._claims():
+        unreachable: list[Blob] = []
+        for claimed in self._claims(unreachable):
             delivery = self._read(claimed)
             if delivery:
                 yield delivery
                 count += 1
             if count >= limit:
                 return
+        for blob in unreachable[: limit - count]:
+            yield UnreachableDelivery(self.name, blob)
 
-    def _claims(self) -> Iterator[str]:
+    def _claims(self, unreachable: list[Blob]) -> Iterator[str]:
         for page in self._container.list(CLAIMED):
             for blob in page:
                 stamp = blob.path.removeprefix(CLAIMED).partition("_")[0]
@@ -81,6 +128,9 @@ class BlobInbox:
                         yield again
         for page in self._container.list(INBOX):
             for blob in page:
+                if _UNREACHABLE.search(blob.path.removeprefix(INBOX)):
+                    unreachable.append(blob)
+                    continue
                 claimed = f"{CLAIMED}{int(time.time())}_{_claim_name(blob)}"
                 if self._container.move(blob.path, claimed):
                     yield claimed
@@ -101,6 +151,14 @@ class BlobInbox:
 
 
 def _claim_name(blob: Blob) -> str:
-    """The manifest's name, made unique by its etag: the same name may come again with other content."""
+    """The manifest's name, made unique by its etag: the same name may come again with other content. A name that is not kept as it
+    is, for it is long or not plain, is told from others by a hash of it.
+    """
     etag = "".join(c for c in blob.etag if c.isalnum())[-24:] or "none"
-    return f"{etag}_{blob.path.removeprefix(INBOX).replace('/', '~')}"[-200:]
+    name = blob.path.removeprefix(INBOX)
+    plain = _NOT_PLAIN.sub("~", name)
+    room = _LONGEST_NAME - len(f"{etag}_")
+    if plain == name and len(name.encode()) <= room:
+        return f"{etag}_{name}"
+    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+    return f"{etag}_{digest}_{plain.encode()[-(room - len(digest) - 1) :].decode('utf-8', 'ignore')}"

@@ -19,6 +19,7 @@ from typing import Any
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.messages import MessageRecord, RawMessage
 from geo_assets.settings import Settings
+from geo_assets.submissions.messages import Message, read_message
 
 #: A message is not given out again while it is in hand. A page of them is dequeued at once, and each waits for its turn: what has
 #: waited for half of the time is asked for anew before it is handled.
@@ -38,6 +39,10 @@ class QueueDelivery:
         self._queue, self._poison, self._message = queue, poison, message
         self._since = time.monotonic()
         self.raw = raw
+
+    def read(self, body: bytes) -> Message:
+        """What it says."""
+        return read_message(body)
 
     def keep(self) -> None:
         """Renew its visibility if it has waited for long.
