@@ -13,7 +13,7 @@ from geo_assets.defs.cogs import cogs
 from geo_assets.defs.container_inventory import container_inventory
 from geo_assets.defs.hello_world import hello_world
 from geo_assets.defs.io_manager import JsonContractIOManager
-from geo_assets.defs.partitions import submissions
+from geo_assets.defs.partitions import PARTITIONS
 from geo_assets.defs.resources import JOB_TAGS, Stages
 from geo_assets.defs.sensors import build_submissions_sensor, janitor
 from geo_assets.defs.stac_setup import stac_setup
@@ -21,18 +21,26 @@ from geo_assets.defs.vector_tables import vector_tables
 from geo_assets.settings import Settings, load_settings
 from geo_assets.submissions.parameters import JOB_TYPES
 
+#: What makes the assets of a job type that ingests, in the order of the flow.
+_INGEST = (container_inventory, cogs, vector_tables, stac_items, stac_collection, submission_report)
+
 
 def build_defs(settings: Settings, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     """All definitions; tests and tools pass other settings or resources."""
-    assets = [container_inventory, cogs, vector_tables, stac_items, stac_collection, submission_report]
-    ingest = [_asset_job(name, assets) for name in ("ingest_container", "stage_raster", "stage_vector")]
-    jobs: list[Any] = [hello_world, _asset_job("list_container", [container_inventory]), *ingest, stac_setup]
+    ingest = {name: [build(name) for build in _INGEST] for name in ("ingest_container", "stage_raster", "stage_vector")}
+    assets = {**ingest, "list_container": [container_inventory("list_container")]}
+    jobs: list[Any] = [hello_world, *(_asset_job(name, made) for name, made in assets.items()), stac_setup]
     resources = {
         "stages": Stages(),
         "io_manager": JsonContractIOManager(UPath(settings.dagster_home / "storage" / "contracts")),
         **(resource_overrides or {}),
     }
-    return dg.Definitions(assets=assets, jobs=jobs, sensors=[build_submissions_sensor(jobs), janitor], resources=resources)
+    return dg.Definitions(
+        assets=[a for made in assets.values() for a in made],
+        jobs=jobs,
+        sensors=[build_submissions_sensor(jobs), janitor],
+        resources=resources,
+    )
 
 
 def _asset_job(name: str, assets: Sequence[dg.AssetsDefinition]) -> Any:
@@ -40,7 +48,7 @@ def _asset_job(name: str, assets: Sequence[dg.AssetsDefinition]) -> Any:
     return dg.define_asset_job(
         name,
         selection=list(assets),
-        partitions_def=submissions,
+        partitions_def=PARTITIONS[name],
         executor_def=dg.in_process_executor,
         tags=JOB_TAGS,
         description=JOB_TYPES[name].summary,

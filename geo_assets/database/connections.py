@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import set_json_dumps, set_json_loads
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.settings import Role, Settings
@@ -56,7 +56,7 @@ def open_pool(settings: Settings, role: Role = "pipeline", *, max_size: int = 8)
         open=False,
         check=ConnectionPool.check_connection,
         configure=_python_json,
-        kwargs={**_KEEPALIVE, "row_factory": dict_row, "application_name": "geo_assets"},
+        kwargs={**_KEEPALIVE, "row_factory": dict_row},
     )
     try:
         pool.open(wait=True, timeout=10)
@@ -73,11 +73,25 @@ def connect(settings: Settings, role: Role = "pipeline", *, autocommit: bool = F
         GeoAssetsError: DATABASE_UNAVAILABLE.
     """
     try:
-        conn = psycopg.connect(settings.dsn(role), autocommit=autocommit, application_name="geo_assets", **_KEEPALIVE)  # type: ignore[arg-type]
+        conn = psycopg.connect(settings.dsn(role), autocommit=autocommit, **_KEEPALIVE)  # type: ignore[arg-type]
     except psycopg.OperationalError as error:
         raise GeoAssetsError("DATABASE_UNAVAILABLE", f"PostgreSQL at {settings.pg_host}:{settings.pg_port} does not answer") from error
     _python_json(conn)
     return conn
+
+
+def cancel_statements(settings: Settings) -> None:
+    """Stop what this process has under way in the database: each statement ends as cancelled, where it was asked.
+
+    Raises:
+        GeoAssetsError: DATABASE_UNAVAILABLE.
+    """
+    with connect(settings, autocommit=True) as conn:
+        conn.execute(
+            """select pg_cancel_backend(pid) from pg_stat_activity
+                where usename = current_user and application_name = current_setting('application_name')
+                  and state = 'active' and pid <> pg_backend_pid()"""
+        )
 
 
 def _python_json(conn: psycopg.Connection[Any]) -> None:
@@ -88,11 +102,16 @@ def _python_json(conn: psycopg.Connection[Any]) -> None:
     set_json_loads(json.loads, conn)
 
 
+def _worth_another_try(error: Exception) -> bool:
+    """Not what was cancelled: its time was up, or somebody ended the run."""
+    return isinstance(error, TRANSIENT) and not isinstance(error, psycopg.errors.QueryCanceled | PoolClosed)
+
+
 def retrying(function: Callable[P, T]) -> Callable[P, T]:
     """Retry a function that is one transaction: 5 tries within 20 s, exponential with jitter."""
     import stamina
 
-    attempt = stamina.retry(on=TRANSIENT, attempts=5, timeout=20, wait_initial=0.2, wait_max=5)(function)
+    attempt = stamina.retry(on=_worth_another_try, attempts=5, timeout=20, wait_initial=0.2, wait_max=5)(function)
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:

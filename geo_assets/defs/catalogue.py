@@ -6,8 +6,8 @@ from typing import Any
 import dagster as dg
 
 from geo_assets.defs.metadata import check_result, markdown
-from geo_assets.defs.partitions import submissions
-from geo_assets.defs.resources import RETRY, Stages, plain_failures
+from geo_assets.defs.partitions import PARTITIONS, inputs_of, key_of
+from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.stac.pgstac import footprints
 from geo_assets.stages import catalogue, checks, rasters, report, vectors
 from geo_assets.stages.contracts import CatalogueReport, JobReport, StageReport
@@ -16,7 +16,7 @@ _FOUND = "every_item_found"
 _COMPLETE = "every_file_accounted_for"
 
 
-@dg.op(retry_policy=RETRY, out={"result": dg.Out(CatalogueReport), _FOUND: dg.Out(dg.Nothing)})
+@dg.op(out={"result": dg.Out(CatalogueReport), _FOUND: dg.Out(dg.Nothing)})
 def register_items(stages: Stages, rasters_done: StageReport, vectors_done: StageReport) -> Iterator[Any]:
     """Load the items of what was converted, in batches; each is read back."""
     context, job = stages.get(), rasters_done.job
@@ -40,19 +40,31 @@ def register_items(stages: Stages, rasters_done: StageReport, vectors_done: Stag
             "collections": ", ".join(done.collections),
         },
     )
-    yield check_result("stac_items", _FOUND, verdict)
+    yield check_result(key_of(job.job_type, "stac_items"), _FOUND, verdict)
 
 
-@dg.graph_asset(
-    partitions_def=submissions, kinds={"stac"}, group_name="ingest", check_specs=[dg.AssetCheckSpec(_FOUND, asset="stac_items")]
-)
-def stac_items(cogs: StageReport, vector_tables: StageReport) -> Any:
-    """One STAC item per source."""
-    result, found = register_items(cogs, vector_tables)
-    return {"result": result, f"stac_items_{_FOUND}": found}
+def stac_items(job_type: str) -> dg.AssetsDefinition:
+    """The asset of a job type."""
+    key = key_of(job_type, "stac_items")
+    spec = dg.AssetCheckSpec(_FOUND, asset=key)
+
+    @dg.graph_asset(
+        key=key,
+        ins=inputs_of(job_type, "cogs", "vector_tables"),
+        partitions_def=PARTITIONS[job_type],
+        kinds={"stac"},
+        group_name=job_type,
+        check_specs=[spec],
+    )
+    def build(cogs: StageReport, vector_tables: StageReport) -> Any:
+        """One STAC item per source."""
+        result, found = register_items(cogs, vector_tables)
+        return {"result": result, spec.get_python_identifier(): found}
+
+    return build
 
 
-@dg.op(retry_policy=RETRY, out=dg.Out(CatalogueReport))
+@dg.op(out=dg.Out(CatalogueReport))
 def refresh_collections(stages: Stages, items: CatalogueReport) -> dg.Output[CatalogueReport]:
     """Title and extents of the collections, from their items."""
     context = stages.get()
@@ -62,10 +74,21 @@ def refresh_collections(stages: Stages, items: CatalogueReport) -> dg.Output[Cat
     return dg.Output(items, metadata={"extents": dg.MetadataValue.json(extents), **markdown("footprints", report.footprint_map(shapes))})
 
 
-@dg.graph_asset(partitions_def=submissions, kinds={"stac"}, group_name="ingest")
-def stac_collection(stac_items: CatalogueReport) -> Any:
-    """The collections of the submission, their extents those of their items."""
-    return refresh_collections(stac_items)
+def stac_collection(job_type: str) -> dg.AssetsDefinition:
+    """The asset of a job type."""
+
+    @dg.graph_asset(
+        key=key_of(job_type, "stac_collection"),
+        ins=inputs_of(job_type, "stac_items"),
+        partitions_def=PARTITIONS[job_type],
+        kinds={"stac"},
+        group_name=job_type,
+    )
+    def build(stac_items: CatalogueReport) -> Any:
+        """The collections of the submission, their extents those of their items."""
+        return refresh_collections(stac_items)
+
+    return build
 
 
 @dg.op(out={"result": dg.Out(JobReport), _COMPLETE: dg.Out(dg.Nothing)})
@@ -85,16 +108,27 @@ def write_report(stages: Stages, collection: CatalogueReport) -> Iterator[Any]:
     }
     yield dg.Output(account, "result", metadata=metadata)
     counts = {s.stage: s.model_dump(exclude={"stage"}) for s in account.stages}
-    yield check_result("submission_report", _COMPLETE, checks.Verdict(passed=account.complete or job.stood_aside, metadata=counts))
+    yield check_result(
+        key_of(job.job_type, "submission_report"), _COMPLETE, checks.Verdict(passed=account.complete or job.stood_aside, metadata=counts)
+    )
 
 
-@dg.graph_asset(
-    partitions_def=submissions,
-    kinds={"postgres"},
-    group_name="ingest",
-    check_specs=[dg.AssetCheckSpec(_COMPLETE, asset="submission_report")],
-)
-def submission_report(stac_collection: CatalogueReport) -> Any:
-    """The exact account of every file of the submission."""
-    result, complete = write_report(stac_collection)
-    return {"result": result, f"submission_report_{_COMPLETE}": complete}
+def submission_report(job_type: str) -> dg.AssetsDefinition:
+    """The asset of a job type."""
+    key = key_of(job_type, "submission_report")
+    spec = dg.AssetCheckSpec(_COMPLETE, asset=key)
+
+    @dg.graph_asset(
+        key=key,
+        ins=inputs_of(job_type, "stac_collection"),
+        partitions_def=PARTITIONS[job_type],
+        kinds={"postgres"},
+        group_name=job_type,
+        check_specs=[spec],
+    )
+    def build(stac_collection: CatalogueReport) -> Any:
+        """The exact account of every file of the submission."""
+        result, complete = write_report(stac_collection)
+        return {"result": result, spec.get_python_identifier(): complete}
+
+    return build

@@ -1,4 +1,4 @@
-"""The `cogs` asset: every raster source of a submission becomes a validated COG, or is quarantined."""
+"""The `cogs` assets: every raster source of a submission becomes a validated COG, or is quarantined."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import dagster as dg
 
 from geo_assets.defs.metadata import check_result, stage_metadata
-from geo_assets.defs.partitions import submissions
-from geo_assets.defs.resources import RETRY, Stages, plain_failures
+from geo_assets.defs.partitions import PARTITIONS, inputs_of, key_of
+from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.stages import checks, rasters
 from geo_assets.stages.chunks import close_stage
 from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, StagePlan, StageReport
@@ -25,7 +25,7 @@ def plan_rasters(stages: Stages, inventory: InventoryRef) -> Iterator[Any]:
         yield dg.DynamicOutput(chunk, chunk.mapping_key, "chunks")
 
 
-@dg.op(retry_policy=RETRY, out=dg.Out(ChunkReport))
+@dg.op(out=dg.Out(ChunkReport))
 def convert_rasters(stages: Stages, chunk: Chunk) -> ChunkReport:
     """Convert a chunk; a bad file is quarantined, the rest goes on."""
     with plain_failures(stages):
@@ -40,18 +40,27 @@ def report_rasters(stages: Stages, plan: StagePlan, reports: list[ChunkReport]) 
         verdict = checks.cogs_readable(stages.get(), report.job, report.stage)
         metadata = stage_metadata(stages.get(), report)
     yield dg.Output(report, "result", metadata=metadata)
-    yield check_result("cogs", _ACCOUNTED, checks.accounted_for(report.counts))
-    yield check_result("cogs", _VALID, verdict)
+    yield check_result(key_of(report.job.job_type, "cogs"), _ACCOUNTED, checks.accounted_for(report.counts))
+    yield check_result(key_of(report.job.job_type, "cogs"), _VALID, verdict)
 
 
-@dg.graph_asset(
-    partitions_def=submissions,
-    kinds={"cog", "gdal"},
-    group_name="ingest",
-    check_specs=[dg.AssetCheckSpec(_ACCOUNTED, asset="cogs"), dg.AssetCheckSpec(_VALID, asset="cogs")],
-)
-def cogs(container_inventory: InventoryRef) -> Any:
-    """One COG per raster source, at its place in the output container."""
-    plan, chunks = plan_rasters(container_inventory)
-    result, accounted, valid = report_rasters(plan, chunks.map(convert_rasters).collect())
-    return {"result": result, f"cogs_{_ACCOUNTED}": accounted, f"cogs_{_VALID}": valid}
+def cogs(job_type: str) -> dg.AssetsDefinition:
+    """The asset of a job type."""
+    key = key_of(job_type, "cogs")
+    specs = [dg.AssetCheckSpec(name, asset=key) for name in (_ACCOUNTED, _VALID)]
+
+    @dg.graph_asset(
+        key=key,
+        ins=inputs_of(job_type, "container_inventory"),
+        partitions_def=PARTITIONS[job_type],
+        kinds={"cog", "gdal"},
+        group_name=job_type,
+        check_specs=specs,
+    )
+    def build(container_inventory: InventoryRef) -> Any:
+        """One COG per raster source, at its place in the output container."""
+        plan, chunks = plan_rasters(container_inventory)
+        result, *verdicts = report_rasters(plan, chunks.map(convert_rasters).collect())
+        return {"result": result, **{spec.get_python_identifier(): verdict for spec, verdict in zip(specs, verdicts, strict=True)}}
+
+    return build

@@ -6,8 +6,8 @@ from typing import Any
 import dagster as dg
 
 from geo_assets.defs.claim import claim
-from geo_assets.defs.partitions import submissions
-from geo_assets.defs.resources import JOB_TAGS, RETRY, Stages, plain_failures
+from geo_assets.defs.partitions import PARTITIONS
+from geo_assets.defs.resources import JOB_TAGS, Stages, plain_failures
 from geo_assets.stages import hello
 from geo_assets.stages.chunks import close_stage
 from geo_assets.stages.contracts import Chunk, ChunkReport, JobRef, StagePlan, StageReport
@@ -29,7 +29,7 @@ def plan_greetings(context: dg.OpExecutionContext, stages: Stages) -> Iterator[A
     yield from _planned(stages, claim(context, stages, "hello_world"), hello.GREETINGS)
 
 
-@dg.op(retry_policy=RETRY, out=dg.Out(ChunkReport))
+@dg.op(out=dg.Out(ChunkReport))
 def greet(stages: Stages, chunk: Chunk) -> ChunkReport:
     """Write a chunk's greetings."""
     with plain_failures(stages):
@@ -44,7 +44,7 @@ def plan_replies(stages: Stages, plan: StagePlan, reports: list[ChunkReport]) ->
     yield from _planned(stages, report.job, hello.REPLIES)
 
 
-@dg.op(retry_policy=RETRY, out=dg.Out(ChunkReport))
+@dg.op(out=dg.Out(ChunkReport))
 def reply(stages: Stages, chunk: Chunk) -> ChunkReport:
     """Write a chunk's replies, each from its greeting."""
     with plain_failures(stages):
@@ -53,14 +53,15 @@ def reply(stages: Stages, chunk: Chunk) -> ChunkReport:
 
 @dg.op(out=dg.Out(StageReport))
 def close_replies(context: dg.OpExecutionContext, stages: Stages, plan: StagePlan, reports: list[ChunkReport]) -> StageReport:
-    """The fan-in of the replies."""
+    """The fan-in of the replies, and the end of the job."""
     with plain_failures(stages):
         report = close_stage(stages.get(), plan, reports)
+        stages.get().complete(report.job)
     context.add_output_metadata({"job": report.job.job_id, **report.counts.model_dump()})
     return report
 
 
-@dg.job(partitions_def=submissions, executor_def=dg.in_process_executor, tags=JOB_TAGS, description=hello.__doc__)
+@dg.job(partitions_def=PARTITIONS["hello_world"], executor_def=dg.in_process_executor, tags=JOB_TAGS, description=hello.__doc__)
 def hello_world() -> None:
     """The two-stage fan-out and fan-in."""
     greetings, greeting_chunks = plan_greetings()

@@ -31,7 +31,7 @@ def stage_metadata(context: StageContext, report: StageReport) -> dict[str, Any]
     }
 
 
-def check_result(asset: str, name: str, verdict: Verdict) -> dg.AssetCheckResult:
+def check_result(asset: dg.AssetKey, name: str, verdict: Verdict) -> dg.AssetCheckResult:
     """A verdict as Dagster's. A failed check is an error: something was made that is not as it should be."""
     return dg.AssetCheckResult(
         passed=verdict.passed, asset_key=asset, check_name=name, metadata=verdict.metadata, severity=dg.AssetCheckSeverity.ERROR

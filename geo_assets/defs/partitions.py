@@ -1,7 +1,21 @@
-"""The one partitions definition: a partition is a job, never a file. Files are rows of the ledger."""
+"""The sets of partitions, one a job type: a partition is a job, never a file. Files are rows of the ledger.
+
+An asset has one set, so each job type that makes assets has assets of its own, below its name (docs/decisions/0019).
+"""
 
 import dagster as dg
 
-from geo_assets.submissions.launch import PARTITIONS
+from geo_assets.submissions.parameters import JOB_TYPES
 
-submissions = dg.DynamicPartitionsDefinition(name=PARTITIONS)
+#: Job type -> its partitions. The launcher adds a job's key to the set of that name.
+PARTITIONS = {job_type: dg.DynamicPartitionsDefinition(name=job_type) for job_type in JOB_TYPES}
+
+
+def key_of(job_type: str, asset: str) -> dg.AssetKey:
+    """An asset of a job type."""
+    return dg.AssetKey([job_type, asset])
+
+
+def inputs_of(job_type: str, *assets: str) -> dict[str, dg.AssetIn]:
+    """Assets of the same job type, by the names of the parameters that take them."""
+    return {asset: dg.AssetIn(key=key_of(job_type, asset)) for asset in assets}

@@ -1,6 +1,6 @@
 """What ops are given, and how the failures of plain code become Dagster's.
 
-Here: the resource around `StageContext`, the retry policy, the translation of errors. Not here: settings (`settings.py`).
+Here: the resource around `StageContext`, retries, the translation of errors. Not here: settings (`settings.py`).
 """
 
 from collections.abc import Iterator
@@ -14,8 +14,9 @@ from geo_assets.settings import load_settings
 from geo_assets.stages.chunks import INFRASTRUCTURE
 from geo_assets.stages.context import StageContext
 
-#: For a step that was killed under us or found the database away; a bad file never gets here.
-RETRY = dg.RetryPolicy(max_retries=2, delay=1, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+#: For a step that found a dependency away; a bad file never gets here. Not a `RetryPolicy` of the ops: Dagster applies that to
+#: interrupts too, and a run that somebody terminates would go on (seen in its 1.13).
+_RETRIES, _RETRY_SECONDS = 2, 2
 
 #: Re-execution from failure can drop mapped steps silently; a run of a partition skips what is done by itself.
 JOB_TAGS = {"dagster/retry_strategy": "ALL_STEPS"}
@@ -42,23 +43,39 @@ class Stages(dg.ConfigurableResource):  # type: ignore[type-arg]
 def plain_failures(stages: Stages) -> Iterator[None]:
     """The failures of plain code, as Dagster's.
 
-    A transient one goes up as it is and the step is tried again; if that does not help, the run dies without a word and the
-    janitor asks for a new attempt. Any other ends the attempt, in writing, before the run fails.
+    After a transient one the step is tried again; if that does not help, the run dies without a word and the janitor asks for a
+    new attempt. Any other ends the attempt, in writing, before the run fails. An interrupt stops all that is under way.
     """
     try:
         yield
-    except INFRASTRUCTURE:
-        raise
-    except GeoAssetsError as error:
-        transient = error.error_class is ErrorClass.TRANSIENT
-        if not transient:
-            stages.get().give_up(error)
-        raise _failure(error, allow_retries=transient) from error
-    except Exception as error:
-        internal = GeoAssetsError("INTERNAL", f"{type(error).__name__}: {error}"[:1000])
-        stages.get().give_up(internal)
-        raise _failure(internal, allow_retries=False) from error
+    except BaseException as error:
+        failure = _translated(stages.get(), error)
+        if failure is error:
+            raise
+        raise failure from error
 
 
-def _failure(error: GeoAssetsError, *, allow_retries: bool) -> dg.Failure:
-    return dg.Failure(description=error.message, metadata={"code": error.code, "remedy": error.remedy}, allow_retries=allow_retries)
+def _translated(context: StageContext, error: BaseException) -> BaseException:
+    interrupt = _interrupt_in(error)
+    if interrupt is not None:
+        context.stop()
+        return interrupt
+    if isinstance(error, INFRASTRUCTURE):
+        return _again()
+    if not isinstance(error, GeoAssetsError):
+        error = GeoAssetsError("INTERNAL", f"{type(error).__name__}: {error}"[:1000])
+    if error.error_class is ErrorClass.TRANSIENT:
+        return _again()
+    context.give_up(error)
+    return dg.Failure(description=error.message, metadata={"code": error.code, "remedy": error.remedy}, allow_retries=False)
+
+
+def _interrupt_in(error: BaseException | None) -> BaseException | None:
+    """The interrupt that an error is, or that it followed: a connection that was interrupted may fail while it is closed."""
+    while isinstance(error, Exception):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _again() -> dg.RetryRequested:
+    return dg.RetryRequested(max_retries=_RETRIES, seconds_to_wait=_RETRY_SECONDS)

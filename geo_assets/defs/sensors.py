@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from geo_assets.database.connections import open_pool
-from geo_assets.defs.partitions import submissions
+from geo_assets.defs.partitions import PARTITIONS
 from geo_assets.ledger.jobs import Jobs
 from geo_assets.ledger.messages import Messages
 from geo_assets.ledger.models import Attempt
@@ -39,7 +39,10 @@ def requests_of(attempts: list[Attempt]) -> dg.SensorResult:
             )
             for a in attempts
         ],
-        dynamic_partitions_requests=[submissions.build_add_request([a.partition_key for a in attempts])] if attempts else [],
+        dynamic_partitions_requests=[
+            PARTITIONS[job_type].build_add_request([a.partition_key for a in attempts if a.job_type == job_type])
+            for job_type in sorted({a.job_type for a in attempts})
+        ],
     )
 
 
@@ -65,7 +68,11 @@ def janitor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
 
     def report_dead(run_id: str, reason: str) -> None:
         run = instance.get_run_by_id(run_id)
-        if run is not None and not run.is_finished:
+        if run is None or run.is_finished:
+            return
+        if run.status is dg.DagsterRunStatus.CANCELING:
+            instance.report_run_canceled(run, reason)
+        else:
             instance.report_run_failed(run, reason)
 
     pool = open_pool(load_settings(), max_size=1)

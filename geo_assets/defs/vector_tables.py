@@ -1,4 +1,4 @@
-"""The `vector_tables` asset: every vector source of a submission becomes PostGIS tables, one a layer, or is quarantined."""
+"""The `vector_tables` assets: every vector source of a submission becomes PostGIS tables, one a layer, or is quarantined."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import dagster as dg
 
 from geo_assets.defs.metadata import check_result, stage_metadata
-from geo_assets.defs.partitions import submissions
-from geo_assets.defs.resources import RETRY, Stages, plain_failures
+from geo_assets.defs.partitions import PARTITIONS, inputs_of, key_of
+from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.stages import checks, vectors
 from geo_assets.stages.chunks import close_stage
 from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, StagePlan, StageReport
@@ -25,7 +25,7 @@ def plan_vectors(stages: Stages, inventory: InventoryRef) -> Iterator[Any]:
         yield dg.DynamicOutput(chunk, chunk.mapping_key, "chunks")
 
 
-@dg.op(retry_policy=RETRY, out=dg.Out(ChunkReport))
+@dg.op(out=dg.Out(ChunkReport))
 def load_vectors(stages: Stages, chunk: Chunk) -> ChunkReport:
     """Load a chunk; a bad file is quarantined, the rest goes on."""
     with plain_failures(stages):
@@ -41,24 +41,28 @@ def report_vectors(stages: Stages, plan: StagePlan, reports: list[ChunkReport]) 
         features = checks.features_accounted_for(stages.get(), report.job, report.stage)
         metadata = stage_metadata(stages.get(), report)
     yield dg.Output(report, "result", metadata=metadata)
-    yield check_result("vector_tables", _ACCOUNTED, checks.accounted_for(report.counts))
-    yield check_result("vector_tables", _VALID, verdict)
-    yield check_result("vector_tables", _FEATURES, features)
+    yield check_result(key_of(report.job.job_type, "vector_tables"), _ACCOUNTED, checks.accounted_for(report.counts))
+    yield check_result(key_of(report.job.job_type, "vector_tables"), _VALID, verdict)
+    yield check_result(key_of(report.job.job_type, "vector_tables"), _FEATURES, features)
 
 
-@dg.graph_asset(
-    partitions_def=submissions,
-    kinds={"postgis"},
-    group_name="ingest",
-    check_specs=[dg.AssetCheckSpec(name, asset="vector_tables") for name in (_ACCOUNTED, _VALID, _FEATURES)],
-)
-def vector_tables(container_inventory: InventoryRef) -> Any:
-    """One typed, indexed PostGIS table per layer."""
-    plan, chunks = plan_vectors(container_inventory)
-    result, accounted, valid, features = report_vectors(plan, chunks.map(load_vectors).collect())
-    return {
-        "result": result,
-        f"vector_tables_{_ACCOUNTED}": accounted,
-        f"vector_tables_{_VALID}": valid,
-        f"vector_tables_{_FEATURES}": features,
-    }
+def vector_tables(job_type: str) -> dg.AssetsDefinition:
+    """The asset of a job type."""
+    key = key_of(job_type, "vector_tables")
+    specs = [dg.AssetCheckSpec(name, asset=key) for name in (_ACCOUNTED, _VALID, _FEATURES)]
+
+    @dg.graph_asset(
+        key=key,
+        ins=inputs_of(job_type, "container_inventory"),
+        partitions_def=PARTITIONS[job_type],
+        kinds={"postgis"},
+        group_name=job_type,
+        check_specs=specs,
+    )
+    def build(container_inventory: InventoryRef) -> Any:
+        """One typed, indexed PostGIS table per layer."""
+        plan, chunks = plan_vectors(container_inventory)
+        result, *verdicts = report_vectors(plan, chunks.map(load_vectors).collect())
+        return {"result": result, **{spec.get_python_identifier(): verdict for spec, verdict in zip(specs, verdicts, strict=True)}}
+
+    return build

@@ -6,7 +6,7 @@ Here: submitting, launching at most once, claiming, heartbeats, reading. Not her
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString
@@ -25,8 +25,8 @@ LAUNCH_GRACE_SECONDS = 20
 #: A run that has not renewed its lease for this long is taken for dead, whatever Dagster says of it.
 LEASE_SECONDS = 30
 
-#: Run states in which an owner may still be at work.
-_LIVE = ["STARTING", "STARTED", "CANCELING", "MANAGED", "SUSPENDED"]
+#: Run states in which an owner is at work no more. A run that Dagster does not know was deleted there; its worker may still be at it.
+_OVER = ["SUCCESS", "FAILURE", "CANCELED"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,9 @@ class JobLife:
     attempt: int
     lease_is_live: bool
 
+
+#: What is said of a run that is not in Dagster any more.
+DELETED = "DELETED"
 
 #: Who asks for the attempts that follow a death.
 JANITOR = "janitor"
@@ -53,7 +56,8 @@ class Patient:
     partition_key: str
     attempt: int
     run_id: str
-    run_status: str
+    run_status: str  # Dagster's, or DELETED
+    terminated: bool  # somebody asked Dagster to end it
     silent_seconds: float | None
     rescues: int
 
@@ -109,15 +113,18 @@ class Jobs:
         return JobStatus(str(row["status"])) if row else JobStatus.QUEUED
 
     def _died(self, conn: DictConnection, job_id: str) -> bool:
-        """Whether the run of the newest attempt ended without a word: it was killed."""
+        """Whether the run of the newest attempt ended without a word: it was killed, or deleted and is silent."""
         row = conn.execute(
-            """select a.outcome is null and r.run_status = 'FAILURE'
-                          and (a.run_id = r.run_id or a.run_id is null and r.created_at >= a.requested_at) as died
+            """select a.outcome is null and case
+                          when r.run_id is null then a.run_id is not null
+                               and coalesce(j.lease_heartbeat, '-infinity') < now() - make_interval(secs => %s)
+                          else r.run_status = 'FAILURE' and r.run_id = coalesce(a.run_id, r.run_id) end as died
                  from geo.jobs j
                  join lateral (select * from geo.attempts a where a.job_id = j.job_id order by attempt desc limit 1) a on true
-                 left join lateral geo.newest_run(j.partition_key) r on true
+                 left join lateral (
+                      select n.* from geo.newest_run(j.partition_key) n where n.run_id = a.run_id or n.created_at >= a.requested_at) r on true
                 where j.job_id = %s""",
-            (job_id,),
+            (LEASE_SECONDS, job_id),
         ).fetchone()
         return bool(row and row["died"])
 
@@ -158,22 +165,29 @@ class Jobs:
 
     @retrying
     def patients(self) -> list[Patient]:
-        """Jobs that are not in order: their run ended without a word, was cancelled, or does not renew its lease."""
+        """Jobs whose attempt has no outcome though its run is over, was deleted, or does not renew its lease."""
         with self._pool.connection() as conn:
             rows = conn.execute(
-                """select j.job_id, j.job_type, j.partition_key, a.attempt, r.run_id, r.run_status,
+                """select j.job_id, j.job_type, j.partition_key, a.attempt, coalesce(r.run_id, a.run_id) as run_id,
+                          coalesce(r.run_status, %(deleted)s) as run_status,
+                          geo.was_terminated(coalesce(r.run_id, a.run_id)) as terminated,
                           extract(epoch from now() - greatest(j.lease_heartbeat, r.started_at))::float as silent_seconds,
                           (select count(*) from geo.attempts b where b.job_id = j.job_id and b.requested_by = %(janitor)s
                               and b.attempt > coalesce((select max(c.attempt) from geo.attempts c where c.job_id = j.job_id and c.requested_by <> %(janitor)s), 0)
                           )::int as rescues
                      from geo.jobs j
                      join lateral (select * from geo.attempts a where a.job_id = j.job_id order by attempt desc limit 1) a on true
-                     join lateral geo.newest_run(j.partition_key) r on true
-                    where a.outcome is null and (a.run_id = r.run_id or a.run_id is null and r.created_at >= a.requested_at)
-                      and (r.run_status in ('FAILURE', 'CANCELED')
-                           or r.run_status = 'STARTED' and coalesce(greatest(j.lease_heartbeat, r.started_at), r.created_at) < now() - make_interval(secs => %(lease)s))
-                      and j.created_at > now() - interval '30 days'""",
-                {"lease": LEASE_SECONDS, "janitor": JANITOR},
+                     left join lateral (
+                          select n.* from geo.newest_run(j.partition_key) n where n.run_id = a.run_id or n.created_at >= a.requested_at) r on true
+                    where a.outcome is null and a.requested_at > now() - interval '30 days'
+                      and case
+                          when r.run_id is null then a.run_id is not null
+                               and coalesce(j.lease_heartbeat, a.started_at, a.launched_at) < now() - make_interval(secs => %(lease)s)
+                          when r.run_id <> a.run_id then false          -- launched again already
+                          when r.run_status in ('STARTED', 'CANCELING')
+                               then coalesce(greatest(j.lease_heartbeat, r.started_at), r.created_at) < now() - make_interval(secs => %(lease)s)
+                          else r.run_status in ('FAILURE', 'CANCELED') or r.run_status = 'SUCCESS' and a.run_id is not null end""",
+                {"lease": LEASE_SECONDS, "janitor": JANITOR, "deleted": DELETED},
             ).fetchall()
         return [Patient(**row) for row in rows]  # type: ignore[arg-type]
 
@@ -244,11 +258,21 @@ class Jobs:
         return [Attempt.model_validate(row) for row in rows]
 
     @retrying
-    def claim(self, partition_key: str, run_id: str, attempt: int | None, *, requested_by: str = "dagster") -> Claim:
+    def claim(
+        self, partition_key: str, run_id: str, attempt: int | None, *, job_types: Collection[str] = (), requested_by: str = "dagster"
+    ) -> Claim:
         """Make `run_id` the owner of its job, unless another live run is.
 
+        Args:
+            partition_key: of the job.
+            run_id: who claims it.
+            attempt: the one that the run was launched for; None: somebody launched it by hand.
+            job_types: what the run can do; nothing is written for a job of another type.
+            requested_by: who asked, where the run is an attempt that nobody recorded.
+
         Raises:
-            GeoAssetsError: JOB_NOT_FOUND, nobody submitted a job with this partition key.
+            GeoAssetsError: JOB_NOT_FOUND, nobody submitted a job with this partition key; PARTITION_MISMATCH; CANCELLED, the attempt
+                was ended before its run came to this.
         """
         with self._pool.connection() as conn:
             job = conn.execute("select * from geo.jobs where partition_key = %s for update", (partition_key,)).fetchone()
@@ -257,6 +281,10 @@ class Jobs:
                     "JOB_NOT_FOUND",
                     f"no submission is recorded for partition {partition_key!r}",
                     remedy="submit it: geo-assets submit JOB_TYPE …",
+                )
+            if job_types and job["job_type"] not in job_types:
+                raise GeoAssetsError(
+                    "PARTITION_MISMATCH", f"partition {partition_key} is a {job['job_type']}, not a {' or '.join(sorted(job_types))}"
                 )
             owner = job["lease_run_id"]
             if owner not in {None, run_id} and self._is_live(conn, str(job["job_id"]), str(owner)):
@@ -271,22 +299,28 @@ class Jobs:
 
     def _is_live(self, conn: DictConnection, job_id: str, run_id: str) -> bool:
         row = conn.execute(
-            """select from dagster.runs r join geo.jobs j on j.job_id = %s
-                where r.run_id = %s and r.status = any(%s) and j.lease_heartbeat > now() - make_interval(secs => %s)""",
-            (job_id, run_id, _LIVE, LEASE_SECONDS),
+            """select from geo.jobs j
+                where j.job_id = %s and j.lease_heartbeat > now() - make_interval(secs => %s)
+                  and not exists (select from dagster.runs r where r.run_id = %s and r.status = any(%s))""",
+            (job_id, LEASE_SECONDS, run_id, _OVER),
         ).fetchone()
         return row is not None
 
     def _bind_attempt(self, conn: DictConnection, job_id: str, run_id: str, attempt: int | None, requested_by: str) -> bool:
         bound = conn.execute(
-            """update geo.attempts set run_id = %(run)s, launched_at = coalesce(launched_at, now())
-                where job_id = %(job)s and (run_id = %(run)s or (attempt = %(attempt)s and run_id is null)) returning force""",
+            """update geo.attempts set run_id = %(run)s, launched_at = coalesce(launched_at, now()), started_at = coalesce(started_at, now())
+                where job_id = %(job)s and (run_id = %(run)s or (attempt = %(attempt)s and run_id is null)) returning force, outcome, attempt""",
             {"run": run_id, "job": job_id, "attempt": attempt},
         ).fetchone()
+        if bound and bound["outcome"] is not None:  # rolled back: the run never owns the job
+            raise GeoAssetsError("CANCELLED", f"attempt {bound['attempt']} had ended ({bound['outcome']}) before its run could claim it")
         if bound:
             return bool(bound["force"])
         added = self._add_attempt(conn, job_id, requested_by)  # launched from the UI, by a backfill or a re-execution
-        conn.execute("update geo.attempts set run_id = %s, launched_at = now() where job_id = %s and attempt = %s", (run_id, job_id, added))
+        conn.execute(
+            "update geo.attempts set run_id = %s, launched_at = now(), started_at = now() where job_id = %s and attempt = %s",
+            (run_id, job_id, added),
+        )
         return False
 
     @staticmethod
@@ -331,32 +365,57 @@ class Jobs:
                 ).fetchone()
                 if row and row["live"] and self._status(conn, job_id) is JobStatus.PROCESSING:
                     return False
-            ended = conn.execute(
-                """update geo.attempts set outcome = %(outcome)s, error_code = %(code)s, error_message = %(message)s
-                    where job_id = %(job)s and outcome is null and (%(run)s::text is null or run_id = %(run)s)
-                      and attempt = (select max(attempt) from geo.attempts where job_id = %(job)s)""",
-                {"outcome": outcome, "code": error.code, "message": error.message[:2000], "job": job_id, "run": run_id},
-            ).rowcount
-            if ended:
-                conn.execute("update geo.jobs set lease_run_id = null, lease_heartbeat = null where job_id = %s", (job_id,))
-                conn.execute(
-                    "update geo.tasks set status = 'cancelled', finished_at = now() where job_id = %s and listed and status in ('pending', 'running')",
-                    (job_id,),
-                )
+            return self._end(conn, job_id, outcome, error, run_id)
+
+    def _end(self, conn: DictConnection, job_id: str, outcome: str, error: GeoAssetsError, run_id: str | None) -> bool:
+        """As `end_attempt`, where the job's row is locked."""
+        ended = conn.execute(
+            """update geo.attempts set outcome = %(outcome)s, error_code = %(code)s, error_message = %(message)s, ended_at = now()
+                where job_id = %(job)s and outcome is null and (%(run)s::text is null or run_id = %(run)s)
+                  and attempt = (select max(attempt) from geo.attempts where job_id = %(job)s)""",
+            {"outcome": outcome, "code": error.code, "message": error.message[:2000], "job": job_id, "run": run_id},
+        ).rowcount
+        if ended:
+            conn.execute("update geo.jobs set lease_run_id = null, lease_heartbeat = null where job_id = %s", (job_id,))
+            conn.execute(
+                "update geo.tasks set status = 'cancelled', finished_at = now() where job_id = %s and listed and status in ('pending', 'running')",
+                (job_id,),
+            )
         return bool(ended)
+
+    @retrying
+    def complete(self, job_id: str, run_id: str) -> bool:
+        """Write down that the work of a run is done, and give its lease up; false where its attempt has an outcome already."""
+        with self._pool.connection() as conn:
+            conn.execute("select from geo.jobs where job_id = %s for update", (job_id,))
+            done = conn.execute(
+                "update geo.attempts set outcome = 'completed', ended_at = now() where job_id = %s and run_id = %s and outcome is null",
+                (job_id, run_id),
+            ).rowcount
+            conn.execute(
+                "update geo.jobs set lease_run_id = null, lease_heartbeat = null where job_id = %s and lease_run_id = %s", (job_id, run_id)
+            )
+        return bool(done)
+
+    @retrying
+    def let_go(self, job_id: str, run_id: str) -> None:
+        """A run stops before its work is done: it gives its lease up and can publish nothing from here on.
+
+        Where somebody asked Dagster to end it, its attempt is cancelled; otherwise (the machine shuts down) the janitor decides.
+        """
+        with self._pool.connection() as conn:
+            job = conn.execute("select lease_run_id from geo.jobs where job_id = %s for update", (job_id,)).fetchone()
+            if job is None or job["lease_run_id"] != run_id:
+                return
+            asked = conn.execute("select geo.was_terminated(%s) as asked", (run_id,)).fetchone()
+            if asked and asked["asked"]:
+                self._end(conn, job_id, "cancelled", GeoAssetsError("CANCELLED", "its run was terminated"), run_id)
+            conn.execute("update geo.jobs set lease_run_id = null, lease_heartbeat = null where job_id = %s", (job_id,))
 
     def fail_unowned(self, job_id: str, error: GeoAssetsError) -> bool:
         """Fail a job that nobody works on; false where somebody does, or it has ended."""
         life = self.life(job_id)
         return life is not None and not life.status.is_final and self.end_attempt(job_id, "failed", error, unowned_only=True)
-
-    @retrying
-    def release(self, job_id: str, run_id: str) -> None:
-        """Give the lease up; nothing happens where another run has it."""
-        with self._pool.connection() as conn:
-            conn.execute(
-                "update geo.jobs set lease_run_id = null, lease_heartbeat = null where job_id = %s and lease_run_id = %s", (job_id, run_id)
-            )
 
     @retrying
     def heartbeat(self, job_id: str, run_id: str) -> bool:

@@ -2,7 +2,8 @@
 
 Here: the statements that keep `listed = succeeded + skipped + quarantined + failed` true. Not here: doing the work.
 
-A run may only touch tasks that it planned itself (`run_id`); a run that lost its job finds no row to change and stops.
+A run may only touch tasks that it planned itself (`run_id`) of a job that it still owns; a run that lost its job finds no row to
+change and stops.
 """
 
 from __future__ import annotations
@@ -229,7 +230,12 @@ class Tasks:
             ).rowcount
 
     def _change(self, job_id: str, run_id: str, stage: str, task_key: str, assignments: Any, **values: Any) -> None:
-        query = sql.SQL("update geo.tasks set {} where job_id = %(job)s and run_id = %(run)s and stage = %(stage)s and task_key = %(key)s")
+        query = sql.SQL(
+            """with owned as materialized (  -- waits for whoever takes the job away, then sees that it is gone
+                   select from geo.jobs where job_id = %(job)s and lease_run_id = %(run)s for key share)
+               update geo.tasks set {} where exists (select from owned)
+                  and job_id = %(job)s and run_id = %(run)s and stage = %(stage)s and task_key = %(key)s"""
+        )
         query_of_change = query.format(sql.SQL(assignments))
         with self._pool.connection() as conn:
             changed = conn.execute(query_of_change, {"job": job_id, "run": run_id, "stage": stage, "key": task_key, **values}).rowcount

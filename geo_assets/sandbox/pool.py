@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -195,6 +196,8 @@ class SandboxPool:
         for _ in range(workers):
             self._idle.put(None)  # started when first needed
         self.workers = workers
+        self._living: weakref.WeakSet[_Child] = weakref.WeakSet()
+        self._aborted, self._starting = False, threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -211,10 +214,27 @@ class SandboxPool:
         shutil.rmtree(self._scratch, ignore_errors=True)
         self._held.close()
 
+    def abort(self) -> None:
+        """Kill every child, also those at work: calls under way and later ones raise CANCELLED. For a run that is told to stop."""
+        with self._starting:
+            self._aborted = True
+            living = list(self._living)
+        for child in living:
+            with contextlib.suppress(ProcessLookupError):
+                child.process.kill()  # whoever waits for its answer closes it
+
+    def _start(self) -> _Child:
+        with self._starting:
+            if self._aborted:
+                raise GeoAssetsError("CANCELLED", "the run was told to stop")
+            child = _Child(self._scratch, *self._limits)
+            self._living.add(child)
+        return child
+
     def warm_up(self) -> None:
         """Start a child now, so that it is ready when the first call comes."""
         child = self._idle.get()
-        self._idle.put(child or _Child(self._scratch, *self._limits))
+        self._idle.put(child or self._start())
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:
@@ -243,7 +263,8 @@ class SandboxPool:
         """Run a function of `protocol.FUNCTIONS` in a child.
 
         Raises:
-            GeoAssetsError: what the function raised; SANDBOX_CRASHED after the second death; SANDBOX_TIMEOUT; SANDBOX_OUT_OF_MEMORY.
+            GeoAssetsError: what the function raised; SANDBOX_CRASHED after the second death; SANDBOX_TIMEOUT; SANDBOX_OUT_OF_MEMORY;
+                CANCELLED after `abort`.
         """
         try:
             return result.model_validate(self._once(function, request))
@@ -292,7 +313,7 @@ class SandboxPool:
                 if child:
                     child.close()
                 child = None
-                child = _Child(self._scratch, *self._limits)
+                child = self._start()
             child.calls += 1
             yield child
         except GeoAssetsError as error:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 
 import psycopg
 from psycopg_pool import PoolTimeout
@@ -24,6 +25,9 @@ DoTask = Callable[[Work], None]
 
 #: Faults of the machinery, not of a file: they end the chunk, and its step is tried again.
 INFRASTRUCTURE = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
+
+#: Threads whose child is dead and whose statement is cancelled end at once; one that does not is left to the end of the process.
+_STOP_SECONDS = 5.0
 
 
 def cut_chunks(job: JobRef, stage: str, keys: Sequence[str], *, chunk_size: int, max_chunks: int) -> list[Chunk]:
@@ -47,7 +51,6 @@ def work_through(context: StageContext, chunk: Chunk, do: DoTask, *, threads: in
     """
     started = time.monotonic()
     job, stage = chunk.job, chunk.stage
-    outcomes = {"done": 0, "quarantined": 0, "failed": 0}
 
     def one(work: Work) -> str:
         context.tasks.start(job.job_id, job.run_id, stage, work.task_key)
@@ -56,19 +59,41 @@ def work_through(context: StageContext, chunk: Chunk, do: DoTask, *, threads: in
         except INFRASTRUCTURE:
             raise
         except GeoAssetsError as error:
-            if error.code == "LEASE_LOST":
+            if context.stopped or error.code == "LEASE_LOST":
                 raise
             context.tasks.fail(job.job_id, job.run_id, stage, work.task_key, error)
             return "quarantined" if error.error_class is ErrorClass.INVALID else "failed"
-        except Exception as error:  # noqa: BLE001 - one file must not stop the others; the account keeps what happened
+        except Exception as error:
+            if context.stopped:
+                raise
             context.tasks.fail(job.job_id, job.run_id, stage, work.task_key, GeoAssetsError("INTERNAL", f"{type(error).__name__}: {error}"))
             return "failed"
         return "done"
 
-    with context.lease(job), ThreadPoolExecutor(max_workers=threads, thread_name_prefix=stage) as pool:
-        for outcome in pool.map(one, context.tasks.work(job.job_id, job.run_id, stage, chunk.first, chunk.last)):
-            outcomes[outcome] += 1
-    return ChunkReport(stage=stage, index=chunk.index, seconds=round(time.monotonic() - started, 3), **outcomes)
+    with context.lease(job):
+        outcomes = _in_threads(context, one, context.tasks.work(job.job_id, job.run_id, stage, chunk.first, chunk.last), threads)
+    counts = {name: outcomes[name] for name in ("done", "quarantined", "failed")}
+    return ChunkReport(stage=stage, index=chunk.index, seconds=round(time.monotonic() - started, 3), **counts)
+
+
+def _in_threads(context: StageContext, one: Callable[[Work], str], works: Sequence[Work], threads: int) -> Counter[str]:
+    """Do the works, some at a time. An interrupt, which reaches this thread alone, ends them: what waits is dropped, what is under
+    way loses its child and its statements.
+    """
+    pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="work")
+    futures: list[Future[str]] = []
+    try:
+        futures += [pool.submit(one, work) for work in works]
+        return Counter(future.result() for future in as_completed(futures))
+    except Exception:
+        raise
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        context.stop()
+        wait(futures, timeout=_STOP_SECONDS)
+        raise
+    finally:
+        pool.shutdown(wait=not context.stopped, cancel_futures=True)
 
 
 def close_stage(context: StageContext, plan: StagePlan, reports: Sequence[ChunkReport]) -> StageReport:

@@ -5,7 +5,6 @@ Here: claiming. Not here: the rules of the lease (`ledger/jobs.py`).
 
 from __future__ import annotations
 
-from geo_assets.errors import GeoAssetsError
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef
 
@@ -14,16 +13,9 @@ def claim_job(context: StageContext, *, partition_key: str, run_id: str, attempt
     """The job of a partition, owned by this run, or by another one (`stood_aside`).
 
     Raises:
-        GeoAssetsError: JOB_NOT_FOUND; PARTITION_MISMATCH, the partition belongs to another job type.
+        GeoAssetsError: JOB_NOT_FOUND; PARTITION_MISMATCH, the partition belongs to another job type; CANCELLED.
     """
-    claim = context.jobs.claim(partition_key, run_id, attempt)
-    if claim.job_type not in job_types:
-        error = GeoAssetsError(
-            "PARTITION_MISMATCH", f"partition {partition_key} is a {claim.job_type}, not one of {', '.join(sorted(job_types))}"
-        )
-        if claim.won:
-            context.jobs.end_attempt(claim.job_id, "failed", error, run_id=run_id)
-        raise error
+    claim = context.jobs.claim(partition_key, run_id, attempt, job_types=job_types)
     context.claimed = JobRef(
         job_id=claim.job_id,
         job_type=claim.job_type,

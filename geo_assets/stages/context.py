@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Self
 
-from geo_assets.database.connections import open_pool
+import psycopg
+
+from geo_assets.database.connections import TRANSIENT, cancel_statements, open_pool
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.inventory import Inventory, TableNames
 from geo_assets.ledger.jobs import Jobs
@@ -34,12 +36,17 @@ class StageContext:
     _stack: ExitStack = field(default_factory=ExitStack, repr=False)
     #: The job that this process owns, once it is claimed.
     claimed: JobRef | None = None
+    _sandbox: SandboxPool | None = field(default=None, repr=False)
+    _stopped: threading.Event = field(default_factory=threading.Event, repr=False)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        try:
+            self._let_go()
+        finally:
+            self._stack.close()
 
     @cached_property
     def _pool(self):  # type: ignore[no-untyped-def]  # noqa: ANN202 - the type is open_pool's
@@ -72,12 +79,45 @@ class StageContext:
         """The children that open untrusted files."""
         s = self.settings
         pool = SandboxPool(s.home / "scratch", workers=s.workers, memory_mb=s.sandbox_memory_mb, timeout_seconds=s.sandbox_timeout_seconds)
-        return self._stack.enter_context(pool)
+        self._sandbox = self._stack.enter_context(pool)
+        return pool
 
     def give_up(self, error: GeoAssetsError) -> None:
         """Write down that the claimed job's attempt failed for good: the janitor then leaves it alone."""
         if self.claimed and not self.claimed.stood_aside and error.code != "LEASE_LOST":
             self.jobs.end_attempt(self.claimed.job_id, "failed", error, run_id=self.claimed.run_id)
+
+    def complete(self, job: JobRef) -> None:
+        """Write down that the job is done: the ledger knows it from here on, whatever becomes of the run in Dagster."""
+        if not job.stood_aside:
+            self.jobs.complete(job.job_id, job.run_id)
+            self.claimed = None
+
+    def stop(self) -> None:
+        """Somebody ends this run: all that is under way ends, and the job is let go, so that nothing can be published any more.
+
+        Statements first: one that waits may hold the job's row.
+        """
+        if self._stopped.is_set():
+            return
+        self._stopped.set()
+        if self._sandbox is not None:
+            self._sandbox.abort()
+        with suppress(GeoAssetsError, psycopg.Error):
+            cancel_statements(self.settings)
+        self._let_go()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether this run was told to end."""
+        return self._stopped.is_set()
+
+    def _let_go(self) -> None:
+        """Give up the lease. Where the database is away it runs out by itself."""
+        claimed, self.claimed = self.claimed, None
+        if claimed and not claimed.stood_aside:
+            with suppress(*TRANSIENT):
+                self.jobs.let_go(claimed.job_id, claimed.run_id)
 
     def source_container(self, job: JobRef) -> Container:
         """The container that a job reads."""

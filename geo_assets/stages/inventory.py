@@ -70,6 +70,7 @@ def take_inventory(context: StageContext, job: JobRef) -> InventoryRef:
         kinds.update(source.kind for source in sources_of(context, job))
         listed = {"files": files, "bytes": size, "sources": dict(kinds), "ignored": ignored}
         record_single_task(context, job, STAGE, listed)
+        context.complete(job)  # the listing is all that it was asked for
     limit = job.parameters["limit"]
     truncated = limit is not None and len(list(islice(group_sources(context.inventory.members(job.job_id)), limit + 1))) > limit
     return InventoryRef(job=job, files=files, bytes=size, ignored=ignored, sources=dict(kinds), truncated=truncated)

@@ -15,6 +15,9 @@ from geo_assets.ledger.messages import Messages
 #: New attempts that follow one another without anybody asking for them.
 MAX_RESCUES = 2
 
+#: Run states that do not end by themselves where the worker is dead.
+_LIVE = {"STARTED", "CANCELING"}
+
 #: Tells Dagster that a run is over.
 ReportDead = Callable[[str, str], None]
 
@@ -26,15 +29,18 @@ class Action(StrEnum):
     BURY_AND_RESCUE = "bury_and_rescue"  # its run is silent: it is declared dead, then a new attempt
     GIVE_UP = "give_up"
     CANCEL = "cancel"  # somebody terminated the run in the UI
+    COMPLETE = "complete"  # it did all it was asked to, and was not the whole job or died before it said so
 
 
 def decide(patient: Patient) -> Action:
     """What to do about a job that is not in order."""
-    if patient.run_status == "CANCELED":
+    if patient.run_status == "SUCCESS":
+        return Action.COMPLETE
+    if patient.terminated or patient.run_status in {"CANCELED", "CANCELING"}:
         return Action.CANCEL
     if patient.rescues >= MAX_RESCUES:
         return Action.GIVE_UP
-    return Action.RESCUE if patient.run_status == "FAILURE" else Action.BURY_AND_RESCUE
+    return Action.BURY_AND_RESCUE if patient.run_status == "STARTED" else Action.RESCUE
 
 
 def make_rounds(jobs: Jobs, messages: Messages, report_dead: ReportDead) -> list[tuple[Patient, Action]]:
@@ -48,12 +54,17 @@ def make_rounds(jobs: Jobs, messages: Messages, report_dead: ReportDead) -> list
 
 
 def _apply(jobs: Jobs, messages: Messages, report_dead: ReportDead, patient: Patient, action: Action) -> None:
+    if action is Action.COMPLETE:
+        jobs.complete(patient.job_id, patient.run_id)
+        return
     if action is Action.CANCEL:
         jobs.end_attempt(patient.job_id, "cancelled", GeoAssetsError("CANCELLED", "its run was terminated"))
+        if patient.run_status in _LIVE:
+            report_dead(patient.run_id, "it was terminated, and is silent")
         return
     silent = f", silent for {patient.silent_seconds:.0f} s" if patient.silent_seconds and patient.run_status == "STARTED" else ""
     error = GeoAssetsError("RUN_DIED", f"run {patient.run_id} of attempt {patient.attempt} died ({patient.run_status.lower()}{silent})")
-    if patient.run_status == "STARTED":
+    if patient.run_status in _LIVE:
         report_dead(patient.run_id, error.message)
     if action is Action.GIVE_UP:
         jobs.end_attempt(patient.job_id, "failed", error)

@@ -13,7 +13,6 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.jobs import Jobs
 from geo_assets.ledger.models import Attempt
 
-PARTITIONS = "submissions"
 ATTEMPT_TAG = "geo_assets/attempt"
 
 _LOCATION = {"repositoryLocationName": "geo_assets", "repositoryName": "__repository__"}
@@ -65,9 +64,8 @@ def terminate(webserver_url: str, run_id: str) -> None:
 
 
 def _start_run(webserver_url: str, attempt: Attempt) -> str:
-    added = _ask(webserver_url, _ADD_PARTITION, {"selector": _LOCATION, "def": PARTITIONS, "key": attempt.partition_key})[
-        "addDynamicPartition"
-    ]
+    partition = {"selector": _LOCATION, "def": attempt.job_type, "key": attempt.partition_key}  # a set a job type (defs/partitions.py)
+    added = _ask(webserver_url, _ADD_PARTITION, partition)["addDynamicPartition"]
     if added["__typename"] not in {"AddDynamicPartitionSuccess", "DuplicateDynamicPartitionError"}:
         raise GeoAssetsError("LAUNCH_FAILED", f"Dagster refused the partition: {added.get('message', added['__typename'])}")
     tags = {"dagster/partition": attempt.partition_key, ATTEMPT_TAG: str(attempt.attempt)}

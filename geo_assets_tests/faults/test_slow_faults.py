@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from geo_assets_tests.faults.test_killed_run import begun, connect, converted, run_workers, started, until
-from geo_assets_tests.intake.conftest import settings  # noqa: F401 - the fixture
+from geo_assets_tests.intake.conftest import cluster, settings  # noqa: F401 - the fixtures
 from geo_assets_tests.intake.test_boundary import CORPUS
 from geo_assets_tests.intake.test_inboxes import azurite  # noqa: F401 - the fixture
 

@@ -96,6 +96,9 @@ def test_after_a_cancellation_the_run_can_publish_nothing(submitter, dagster):
     assert submitter.cancel(job.job_id)
     with pytest.raises(GeoAssetsError, match="no longer owns"):
         submitter.tasks.succeed_many(job.job_id, run_id, [("greetings", "0000", {"greeting": "late"})])
+    for late in (submitter.tasks.start, lambda *a: submitter.tasks.fail(*a, GeoAssetsError("INTERNAL", "late"))):
+        with pytest.raises(GeoAssetsError, match="no longer owns"):
+            late(job.job_id, run_id, "greetings", "0000")
     dagster.set(run_id, "FAILURE")
     assert submitter.jobs.find(job.job_id).status == "cancelled"
     assert [t.status for t in submitter.tasks.records(job.job_id)] == ["cancelled"]
@@ -104,8 +107,8 @@ def test_after_a_cancellation_the_run_can_publish_nothing(submitter, dagster):
 # -- the janitor -------------------------------------------------------------------------------------------------------
 
 
-def patient(status: str, rescues: int = 0) -> Patient:
-    return Patient("a" * 64, "hello_world", "k", 1, "r", status, 100.0, rescues)
+def patient(status: str, rescues: int = 0, *, terminated: bool = False) -> Patient:
+    return Patient("a" * 64, "hello_world", "k", 1, "r", status, terminated, 100.0, rescues)
 
 
 def test_a_dead_run_is_rescued_a_silent_one_buried_first_and_a_hopeless_one_given_up():
@@ -113,6 +116,13 @@ def test_a_dead_run_is_rescued_a_silent_one_buried_first_and_a_hopeless_one_give
     assert decide(patient("STARTED")) is Action.BURY_AND_RESCUE
     assert decide(patient("FAILURE", MAX_RESCUES)) is Action.GIVE_UP
     assert decide(patient("CANCELED")) is Action.CANCEL
+
+
+def test_a_run_that_was_told_to_end_is_cancelled_however_it_ended_and_one_that_succeeded_is_complete():
+    assert decide(patient("FAILURE", terminated=True)) is Action.CANCEL
+    assert decide(patient("STARTED", terminated=True)) is Action.CANCEL
+    assert decide(patient("CANCELING")) is Action.CANCEL
+    assert decide(patient("SUCCESS")) is Action.COMPLETE
 
 
 def rounds(submitter, buried=None):
@@ -167,6 +177,127 @@ def test_a_run_terminated_in_the_ui_is_a_cancelled_job(submitter, dagster):
     dagster.set(run_id, "CANCELED")
     assert submitter.jobs.find(job.job_id).status == "cancelled"
     assert rounds(submitter)[job.job_id] is Action.CANCEL
+
+
+# -- a run that is deleted in Dagster, at each state of its job ---------------------------------------------------------
+
+
+def completed(submitter, dagster):
+    job, run_id, parameters = at_work(submitter, dagster)
+    assert submitter.jobs.complete(job.job_id, run_id)
+    dagster.set(run_id, "SUCCESS")
+    return job, run_id, parameters
+
+
+def test_a_completed_job_stays_completed_when_its_run_is_deleted(submitter, dagster):
+    job, run_id, parameters = completed(submitter, dagster)
+    dagster.delete(run_id)
+    found = submitter.jobs.find(job.job_id)
+    assert (found.status, found.run_id, found.error_code) == ("completed", run_id, None)
+    assert found.started_at <= found.ended_at
+    assert submitter.submit(parameters, submitted_by="test").attempt is None
+    assert submitter.submit(parameters, submitted_by="test", force=True).attempt == 2
+    assert submitter.jobs.find(job.job_id).status == "queued"
+    assert job.job_id not in rounds(submitter)
+
+
+def test_a_completed_job_whose_run_is_deleted_can_be_retried(submitter, dagster):
+    job, run_id, _ = completed(submitter, dagster)
+    dagster.delete(run_id)
+    assert submitter.retry(job.job_id, requested_by="test").attempt == 2
+
+
+@pytest.mark.parametrize("outcome", ["failed", "cancelled"])
+def test_a_job_that_did_not_complete_stays_so_when_its_run_is_deleted_and_is_done_by_the_next_submission(submitter, dagster, outcome):
+    job, run_id, parameters = at_work(submitter, dagster)
+    submitter.jobs.end_attempt(job.job_id, outcome, GeoAssetsError("INTERNAL", "x"), run_id=run_id)
+    dagster.set(run_id, "FAILURE")
+    dagster.delete(run_id)
+    found = submitter.jobs.find(job.job_id)
+    assert (found.status, found.error_code) == (outcome, "INTERNAL")
+    assert submitter.submit(parameters, submitted_by="test").attempt == 2
+
+
+def test_a_queued_run_that_is_deleted_is_launched_again(submitter, dagster):
+    job, _, _ = submitted(submitter)
+    assert submitter.jobs.take_launch(job.job_id, 1)
+    dagster.delete(dagster.run(job, "QUEUED"))
+    assert submitter.jobs.find(job.job_id).status == "queued"
+    dagster.conn.execute("update geo.attempts set launched_at = now() - interval '1 minute' where job_id = %s", (job.job_id,))
+    dagster.conn.execute("update geo.attempts set requested_at = now() - interval '1 minute' where job_id = %s", (job.job_id,))
+    assert job.job_id in {a.job_id for a in submitter.jobs.take_launches(1000, ["hello_world"])}
+
+
+def test_a_run_that_is_deleted_while_it_works_goes_on_and_its_job_completes(submitter, dagster):
+    job, run_id, parameters = at_work(submitter, dagster)
+    dagster.delete(run_id)
+    assert submitter.jobs.find(job.job_id).status == "processing"
+    assert submitter.submit(parameters, submitted_by="test").attempt is None
+    assert job.job_id not in rounds(submitter)
+    assert not submitter.jobs.claim(job.partition_key, dagster.run(job, "STARTED"), None).won
+    assert submitter.jobs.complete(job.job_id, run_id)
+    assert submitter.jobs.find(job.job_id).status == "completed"
+
+
+def test_a_run_that_is_deleted_and_whose_worker_is_dead_is_rescued(submitter, dagster):
+    job, run_id, _ = at_work(submitter, dagster)
+    dagster.delete(run_id)
+    age_lease(dagster, job, 100)
+    assert submitter.jobs.find(job.job_id).status == "processing"
+    assert rounds(submitter)[job.job_id] is Action.RESCUE
+    assert submitter.jobs.life(job.job_id).attempt == 2
+
+
+def test_the_submission_after_a_worker_died_and_its_run_was_deleted_is_a_new_attempt(submitter, dagster):
+    job, run_id, parameters = at_work(submitter, dagster)
+    dagster.delete(run_id)
+    age_lease(dagster, job, 100)
+    assert submitter.submit(parameters, submitted_by="test").attempt == 2
+
+
+def test_a_run_that_succeeded_and_could_not_say_so_is_written_down_as_completed(submitter, dagster):
+    job, run_id, _ = at_work(submitter, dagster)
+    dagster.set(run_id, "SUCCESS")
+    assert rounds(submitter)[job.job_id] is Action.COMPLETE
+    dagster.delete(run_id)
+    assert submitter.jobs.find(job.job_id).status == "completed"
+
+
+# -- runs that are not the job's ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("job_type", ["ingest_container", "__ASSET_JOB"])
+@pytest.mark.parametrize("status", ["QUEUED", "STARTED", "FAILURE"])
+def test_a_run_of_another_job_type_leaves_a_finished_job_as_it_was(submitter, dagster, job_type, status):
+    job, _, parameters = completed(submitter, dagster)
+    stranger = dagster.run(job, "STARTED", job_type)
+    with pytest.raises(GeoAssetsError) as caught:
+        submitter.jobs.claim(job.partition_key, stranger, None, job_types={"ingest_container"})
+    assert caught.value.code == "PARTITION_MISMATCH"
+    dagster.set(stranger, status)
+    found = submitter.jobs.find(job.job_id)
+    if job_type == "ingest_container" or status == "FAILURE":
+        assert (found.status, found.attempt) == ("completed", 1)
+        assert submitter.submit(parameters, submitted_by="test").attempt is None
+    assert job.job_id not in rounds(submitter)
+
+
+def test_a_run_that_was_launched_by_hand_and_died_before_its_first_step_leaves_a_finished_job_as_it_was(submitter, dagster):
+    job, first, _ = completed(submitter, dagster)
+    again = dagster.run(job, "QUEUED")
+    assert submitter.jobs.find(job.job_id).status == "queued"
+    dagster.set(again, "FAILURE")
+    found = submitter.jobs.find(job.job_id)
+    assert (found.status, found.run_id) == ("completed", first)
+
+
+def test_a_run_whose_attempt_was_cancelled_before_it_started_never_owns_the_job(submitter, dagster):
+    job, _, _ = submitted(submitter)
+    assert submitter.cancel(job.job_id)
+    with pytest.raises(GeoAssetsError) as caught:
+        submitter.jobs.claim(job.partition_key, dagster.run(job, "STARTED"), 1)
+    assert caught.value.code == "CANCELLED"
+    assert submitter.jobs.find(job.job_id).status == "cancelled"
 
 
 # -- launching ---------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from psycopg.types.json import Jsonb
 
 from geo_assets.database.connections import connect, open_pool
 from geo_assets.storage.sources import Kind
-from geo_assets_tests.intake.conftest import settings  # noqa: F401 - the fixture
+from geo_assets_tests.intake.conftest import cluster, settings  # noqa: F401 - the fixtures
 
 ODD = {Kind.RASTER: 1, "large": 2**70}
 
