@@ -58,6 +58,8 @@ select j.job_id,
        case
            when r.run_id <> a.run_id and r.run_status not in ('SUCCESS', 'FAILURE', 'CANCELED') then geo.status_of(r.run_status, false)
            when a.outcome in ('failed', 'cancelled') then a.outcome
+           when a.outcome = 'completed' and r.run_id = a.run_id and r.run_status not in ('SUCCESS', 'FAILURE', 'CANCELED')
+                and a.ended_at > now() - interval '30 seconds' then 'processing'                              -- Dagster closes its run
            when a.outcome is null and a.run_id is null and r.run_id is null then 'queued'
            when a.outcome is null and r.run_id is distinct from coalesce(a.run_id, r.run_id) then 'processing'  -- its run was deleted
            when a.outcome is null and r.run_status = 'FAILURE' then 'processing'                               -- its run died

@@ -201,6 +201,16 @@ def test_a_completed_job_stays_completed_when_its_run_is_deleted(submitter, dags
     assert job.job_id not in rounds(submitter)
 
 
+def test_a_job_is_completed_when_its_run_has_ended_too_and_not_long_after_where_that_never_does(submitter, dagster):
+    job, run_id, _ = at_work(submitter, dagster)
+    assert submitter.jobs.complete(job.job_id, run_id)
+    assert submitter.jobs.find(job.job_id).status == "processing"
+    dagster.conn.execute("update geo.attempts set ended_at = now() - interval '1 minute' where job_id = %s", (job.job_id,))
+    assert submitter.jobs.find(job.job_id).status == "completed"
+    dagster.set(run_id, "FAILURE")
+    assert submitter.jobs.find(job.job_id).status == "completed"
+
+
 def test_a_completed_job_whose_run_is_deleted_can_be_retried(submitter, dagster):
     job, run_id, _ = completed(submitter, dagster)
     dagster.delete(run_id)
