@@ -130,12 +130,15 @@ def down(as_json: JsonFlag = False) -> None:
 
 
 @app.command()
-def env(as_json: JsonFlag = False) -> None:
+def env(
+    reader: Annotated[bool, typer.Option("--reader", help="The role that may only look: published tables, items, the ledger.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
     """Print `export` lines, so that psql, ogr2ogr and dagster work against the stack: `eval "$(geo-assets env)"`."""
     from geo_assets.local.stack import Stack, export_lines
     from geo_assets.settings import load_settings
 
-    exports = Stack().exports(load_settings())
+    exports = Stack().exports(load_settings(), "reader" if reader else "pipeline")
     if as_json:
         print_json(exports)
     else:
@@ -176,7 +179,7 @@ def demo(as_json: JsonFlag = False) -> None:
         submitted = submitter.submit(validate_parameters("ingest_container", {"container": the_demo.CONTAINER}), submitted_by="demo")
         record = _follow(submitter, submitted.job_id)
         records = submitter.tasks.records(record.job_id)
-    looks = the_demo.hints(settings, record, records, stack.exports(settings))
+    looks = the_demo.hints(settings, record, records, stack.exports(settings, "reader"))
     if as_json:
         print_json({"job": record.model_dump(mode="json"), "tasks": [r.model_dump(mode="json") for r in records], "look": looks})
     else:

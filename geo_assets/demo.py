@@ -50,17 +50,18 @@ def hints(settings: Settings, job: JobRecord, tasks: list[TaskRecord], env: dict
     tables = [t["table"] for task in tasks for t in task.outputs.get("tables", [])]
     cogs = [task.outputs["cog"] for task in tasks if "cog" in task.outputs]
     items = [task.outputs["stac_item"] for task in tasks if "stac_item" in task.outputs]
+    as_reader = '(eval "$(geo-assets env --reader)";'  # in a shell of its own: what the caller has exported stays
     looks: dict[str, str] = {"Dagster": f"{settings.webserver_url}/runs/{job.run_id}"}
     if cogs:
         looks["QGIS, COG"] = str(_local_path(settings, cogs[0]))
     if tables:
         looks["QGIS, PostGIS"] = (
-            f"host {env['PGHOST']} port {env['PGPORT']} database {env['PGDATABASE']} user {env['PGUSER']} (password: geo-assets env)"
+            f"host {env['PGHOST']} port {env['PGPORT']} database {env['PGDATABASE']} user {env['PGUSER']} (password: geo-assets env --reader)"
         )
-        looks["psql"] = f'eval "$(geo-assets env)"; psql -c "select * from {tables[0]} limit 5"'  # noqa: S608 - shown, not run
+        looks["psql"] = f'{as_reader} psql -c "select * from {tables[0]} limit 5")'  # noqa: S608 - shown, not run
     if items:
         looks["STAC search"] = (
-            f'''psql -c "set search_path to pgstac, public; select search('{{\\"ids\\": [\\"{items[0].partition("/")[2]}\\"]}}')"'''
+            f'''{as_reader} psql -c "set search_path to pgstac, public; select search('{{\\"ids\\": [\\"{items[0].partition("/")[2]}\\"]}}')")'''
         )
     looks["why a file is bad"] = f"geo-assets tasks {job.job_id[:12]} --status quarantined"
     return looks

@@ -40,6 +40,26 @@ def bootstrap(admin_dsn: str, settings: Settings) -> None:
     with psycopg.connect(admin_dsn, autocommit=True, dbname=settings.pg_database) as conn:
         for extension in EXTENSIONS:
             conn.execute(sql.SQL("create extension if not exists {}").format(sql.Identifier(extension)))
+        _close_to_readers(conn, settings)
+
+
+def _close_to_readers(conn: psycopg.Connection, settings: Settings) -> None:
+    """Take from everybody what PostgreSQL gives to everybody and a reader could do harm with: large objects, which fill the disk,
+    and advisory locks, whose keys anybody could hold that our own work waits for.
+
+    Where the administrator does not own PostgreSQL's functions (a managed server), PostgreSQL warns and leaves them as they are.
+    """
+    functions = conn.execute(
+        r"select oid::regprocedure::text, proname like '%%advisory%%' from pg_proc where pronamespace = 'pg_catalog'::regnamespace"
+        r" and (proname ~ '^pg_(try_)?advisory_' or proname ~ '^lo_' or proname in ('loread', 'lowrite'))"
+    ).fetchall()
+    names = [settings.credentials(role)[0] for role in ("migrator", "pipeline")]
+    workers = sql.SQL(", ").join(sql.Identifier(name) for name in (*names, "pgstac_admin", "pgstac_ingest"))  # its functions lock, too
+    for signature, is_lock in functions:
+        function = sql.SQL(signature)
+        conn.execute(sql.SQL("revoke execute on function {} from public").format(function))
+        if is_lock:
+            conn.execute(sql.SQL("grant execute on function {} to {}").format(function, workers))
 
 
 def _exists(conn: psycopg.Connection, role: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,7 @@ from geo_assets.database.migrate import PGSTAC_VERSION, pgstac_version, up_to_da
 from geo_assets.errors import GeoAssetsError
 from geo_assets.local.postgresql import find_binaries
 from geo_assets.local.stack import Stack, listens
+from geo_assets.local.supervisor import CRASH_LOOP, WELL_SECONDS, Account, Deaths
 from geo_assets.settings import Settings, load_settings
 
 #: Below this a single drone mosaic can fill the disk.
@@ -45,7 +47,10 @@ def examine() -> list[Finding]:
         ("migrations", lambda: _migrations(settings)),
         ("GDAL", lambda: _gdal(settings)),
         ("disk", lambda: _disk(stack.home)),
-        *((f"process {name}", lambda name=name: _process(stack, name)) for name in ("code_server", "webserver", "daemon", "api")),
+        *(
+            (f"process {name}", lambda name=name: _process(stack, name))
+            for name in ("code_server", "webserver", "daemon", "api", "supervisor")
+        ),
     ]
     return [_safely(what, check) for what, check in checks]
 
@@ -127,6 +132,14 @@ def _process(stack: Stack, name: str) -> Finding:
     what = name.replace("_", " ")
     if process is None:
         return Finding(what=what, level="failure", found="not started", remedy="geo-assets up")
+    deaths = Account.of(stack.home).deaths.get(name, Deaths())
+    if deaths.count >= CRASH_LOOP and (deaths.waiting or time.time() - deaths.next_start < WELL_SECONDS):
+        return Finding(
+            what=what,
+            level="failure",
+            found=f"in a crash loop: died {deaths.count} times in a row, each time within a minute",
+            remedy=f"read {stack.log_file(name)}; it is tried again every minute",
+        )
     if not process.alive:
         return Finding(
             what=what, level="failure", found=f"pid {process.pid} is gone", remedy=f"read {stack.log_file(name)}, then: geo-assets up"

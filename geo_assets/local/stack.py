@@ -20,7 +20,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -31,7 +31,7 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.local import processes
 from geo_assets.local.postgresql import Binaries, Cluster, ensure_binaries, find_binaries, free_port, usable_data_dir
 from geo_assets.local.processes import Started
-from geo_assets.settings import STACK_ENV_FILE, Settings, default_home, load_settings, project_file
+from geo_assets.settings import STACK_ENV_FILE, Role, Settings, default_home, load_settings, project_file
 
 Log = Callable[[str], None]
 
@@ -73,11 +73,11 @@ class Stack:
         _write_private(self._state_path, state.model_dump_json(indent=2))
 
     @contextmanager
-    def _exclusively(self) -> Iterator[None]:
-        """One `up` or `down` of a home at a time."""
+    def _exclusively(self, *, wait: bool = True) -> Iterator[None]:
+        """One `up` or `down` of a home at a time; BlockingIOError where another is at it and is not waited for."""
         self.home.mkdir(parents=True, exist_ok=True)
         with (self.home / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             yield
 
     # -- up ------------------------------------------------------------------------------------------------------------
@@ -90,13 +90,61 @@ class Stack:
         """
         with self._exclusively():
             state = self.state()
+            for name in self.dead_parts():
+                log(f"{name.replace('_', ' ')} was down ({self.log_file(name)})")
             binaries = ensure_binaries(self.home, log)
             with _alone_on_this_machine():
                 self._start_postgres(state, binaries, log)
                 settings = self._write_settings(state)
                 self._migrate(state, settings, log)
                 self._start_dagster(state, settings, log)
+            self._ensure(state, "supervisor", ["-m", "geo_assets.local.supervisor"], self.environment(settings))
             return settings
+
+    # -- what the supervisor does --------------------------------------------------------------------------------------
+
+    def dead_parts(self) -> list[str]:
+        """The parts that `up` started and that are no longer there."""
+        state = self.state()
+        dead = [name for name, process in state.processes.items() if not process.alive]
+        binaries = find_binaries(self.home) if state.processes else None
+        if binaries and self.cluster(state, binaries).pid() is None:
+            dead.insert(0, "postgresql")
+        return dead
+
+    def is_supervised_by(self, pid: int) -> bool:
+        """Whether that process is the supervisor of this home."""
+        supervisor = self.state().processes.get("supervisor")
+        return supervisor is not None and supervisor.pid == pid
+
+    def start_again(self, name: str) -> bool:
+        """Start a part that has died, where it was; false where `up` or `down` is at work, which comes first.
+
+        Raises:
+            GeoAssetsError: POSTGRES_START_FAILED; START_FAILED, another program has its port.
+        """
+        with suppress(BlockingIOError), self._exclusively(wait=False):  # not alone on the machine: no port is chosen here
+            state, settings = self.state(), load_settings()
+            commands = self._commands(settings)
+            if name == "postgresql" and (binaries := find_binaries(self.home)) and state.processes:
+                self.cluster(state, binaries).start()
+            elif name in state.processes and name in commands and not state.processes[name].alive:
+                port = state.ports.get(name)
+                if port and free_port(port) != port:
+                    raise GeoAssetsError("START_FAILED", f"another program has port {port}", remedy="geo-assets up chooses another")
+                self._ensure(state, name, commands[name], self.environment(settings))
+            return True
+        return False
+
+    def _commands(self, settings: Settings) -> dict[str, list[str]]:
+        """How Python starts each part, in the order of their need of each other."""
+        workspace = str(project_file("workspace.yaml"))
+        return {
+            "code_server": ["-m", "geo_assets.defs.code_server", "--port", str(settings.code_server_port)],
+            "webserver": ["-m", "geo_assets.defs.webserver", "--port", str(settings.webserver_port), "--workspace", workspace],
+            "api": ["-m", "geo_assets.api.serve", str(settings.api_port)],
+            "daemon": ["-m", "dagster._daemon", "run", "-w", workspace],
+        }
 
     def _start_postgres(self, state: StackState, binaries: Binaries, log: Log) -> None:
         for name in ("superuser", "migrator", "pipeline", "reader"):
@@ -155,25 +203,19 @@ class Stack:
         home = settings.dagster_home
         home.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(project_file("dagster.yaml"), home / "dagster.yaml")
-        workspace = str(project_file("workspace.yaml"))
+        commands = self._commands(settings)
         env = self.environment(settings)
         with _timed(log, "Dagster"):
             if state.dagster_version != version("dagster"):
                 self._run_to_end(["-m", "dagster", "instance", "migrate"], env, "dagster-migrate")
                 state.dagster_version = version("dagster")
                 self._save(state)
-            fresh = self._ensure(state, "code_server", ["-m", "geo_assets.defs.code_server", "--port", str(settings.code_server_port)], env)
+            fresh = self._ensure(state, "code_server", commands["code_server"], env)
             self._wait("code_server", state, lambda: listens(settings.code_server_port))
             if fresh:  # they hold a connection to the old one's location data
                 processes.stop([p for name, p in state.processes.items() if name in {"webserver", "daemon"}])
-            self._ensure(
-                state,
-                "webserver",
-                ["-m", "geo_assets.defs.webserver", "--port", str(settings.webserver_port), "--workspace", workspace],
-                env,
-            )
-            self._ensure(state, "api", ["-m", "geo_assets.api.serve", str(settings.api_port)], env)
-            self._ensure(state, "daemon", ["-m", "dagster._daemon", "run", "-w", workspace], env)
+            for name in ("webserver", "api", "daemon"):
+                self._ensure(state, name, commands[name], env)
             self._wait("webserver", state, lambda: _location_is_loaded(settings))
             self._wait("api", state, lambda: listens(settings.api_port))
             self._wait("daemon", state, lambda: _daemon_beats(settings, state.processes["daemon"]))
@@ -236,16 +278,21 @@ class Stack:
         env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
         return {**env, **self.exports(settings)}
 
-    def exports(self, settings: Settings) -> dict[str, str]:
-        """What `geo-assets env` prints: enough for psql, ogr2ogr, dagster and geo-assets itself."""
-        user, password = settings.credentials("pipeline")
-        return {
-            "GEO_ASSETS_HOME": str(self.home),
+    def exports(self, settings: Settings, role: Role = "pipeline") -> dict[str, str]:
+        """What `geo-assets env` prints: for the pipeline enough for psql, ogr2ogr, dagster and geo-assets itself, else the database alone."""
+        user, password = settings.credentials(role)
+        database = {
             "PGHOST": settings.pg_host,
             "PGPORT": str(settings.pg_port),
             "PGUSER": user,
             "PGPASSWORD": password,
             "PGDATABASE": settings.pg_database,
+        }
+        if role != "pipeline":
+            return database
+        return {
+            "GEO_ASSETS_HOME": str(self.home),
+            **database,
             "DAGSTER_HOME": str(settings.dagster_home),
             "GEO_ASSETS_DAGSTER_POSTGRES_URL": settings.dagster_postgres_url,
             "GEO_ASSETS_CODE_SERVER_PORT": str(settings.code_server_port),

@@ -1,0 +1,138 @@
+"""What `geo_reader` can do, all of it, in a migrated database."""
+
+import psycopg
+import pytest
+
+from geo_assets.database.bootstrap import bootstrap
+from geo_assets.database.connections import connect
+from geo_assets_tests.intake.conftest import settings  # noqa: F401 - the fixture
+
+TABLE_RIGHTS = """
+    select c.oid::regclass::text, p.kind
+      from pg_class c, unnest(array['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) as p(kind)
+     where c.relkind in ('r', 'p', 'v', 'm', 'f') and has_table_privilege('geo_reader', c.oid, p.kind)"""
+
+#: pgstac's own: what `search` keeps of searches. PostGIS's: none.
+MAY_WRITE = {(f"pgstac.{table}", right) for table in ("search_wheres", "searches", "format_item_cache") for right in ("INSERT", "UPDATE")}
+
+GEO_RELATIONS = """
+    select c.relname from pg_class c
+     where c.relnamespace = 'geo'::regnamespace and c.relkind in ('r', 'p', 'v', 'm') and has_table_privilege('geo_reader', c.oid, 'SELECT')"""
+
+HARMFUL = r"""
+    select p.oid::regprocedure::text from pg_proc p
+     where has_function_privilege('geo_reader', p.oid, 'EXECUTE')
+       and (p.proname ~ '^(lo_|loread|lowrite)' or p.proname ~ 'advisory' or p.proname ~ '^pg_(read|ls|stat)_?(file|dir|binary)'
+            or p.proname ~ '^(dblink|pg_reload|pg_rotate|pg_promote|pg_switch_wal|pg_create_restore)')"""
+
+#: For an old pgAdmin; they look themselves who calls.
+ASK_FOR_A_SUPERUSER = {"pg_read_file_old(text,bigint,bigint)", "pg_rotate_logfile_old()"}
+
+DEFINERS = """
+    select p.oid::regprocedure::text from pg_proc p
+     where p.prosecdef and p.pronamespace <> 'pg_catalog'::regnamespace and has_function_privilege('geo_reader', p.oid, 'EXECUTE')"""
+
+
+def all_of(db, query):
+    return {row if len(row) > 1 else row[0] for row in db.execute(query)}
+
+
+@pytest.fixture
+def reader(settings):  # noqa: F811
+    with connect(settings, "reader", autocommit=True) as db:
+        yield db
+
+
+def test_the_reader_writes_no_table_but_the_caches_of_pgstacs_search(reader):
+    assert all_of(reader, TABLE_RIGHTS) == MAY_WRITE | {("pg_settings", "UPDATE")}  # which is SET
+
+
+def test_the_reader_sees_the_ledger_but_no_message_and_no_token(reader):
+    seen = all_of(reader, GEO_RELATIONS)
+    assert {"jobs", "attempts", "tasks", "job_status", "published", "inventory"} <= seen
+    assert not seen & {"messages", "message_heads", "api_tokens", "errors"}
+    reader.execute("select error_id, code, message, remedy, job_id from geo.errors")
+    for query in (
+        "select excerpt from geo.errors",
+        "select head from geo.message_heads",
+        "select * from geo.messages",
+        "select * from geo.api_tokens",
+    ):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            reader.execute(query)
+
+
+def test_the_reader_creates_nothing(reader):
+    creates = "select nspname from pg_namespace where has_schema_privilege('geo_reader', oid, 'CREATE') and nspname not like 'pg\\_%temp%'"
+    assert all_of(reader, creates) == set()
+    rights = "select has_database_privilege('geo_reader', current_database(), 'CREATE'), has_database_privilege('geo_reader', current_database(), 'TEMP')"
+    assert reader.execute(rights).fetchone() == (False, False)
+    for statement in (
+        "create temp table t (n int)",
+        "create table public.t (n int)",
+        "create schema s",
+        "create extension hstore",
+        "create role r",
+    ):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            reader.execute(statement)
+
+
+def test_the_reader_calls_no_function_that_locks_stores_or_reads_files(reader):
+    assert all_of(reader, HARMFUL) <= ASK_FOR_A_SUPERUSER
+    for call in (
+        "lo_create(0)",
+        "lo_from_bytea(0, 'x')",
+        "pg_advisory_lock(1)",
+        "pg_try_advisory_xact_lock_shared(1, 2)",
+        "pg_read_file('PG_VERSION')",
+    ):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            reader.execute(f"select {call}")
+
+
+def test_the_reader_calls_nothing_with_the_rights_of_another(reader):
+    """But for PostGIS's, which looks at the statistics of tables that the caller may read."""
+    assert {name.partition("(")[0] for name in all_of(reader, DEFINERS)} <= {"st_estimatedextent"}
+
+
+def test_the_reader_is_a_member_of_pgstacs_readers_alone(reader):
+    member = "select rolname from pg_roles where pg_has_role('geo_reader', oid, 'MEMBER') and rolname <> 'geo_reader'"
+    assert all_of(reader, member) == {"pgstac_read"}
+    flags = "select rolsuper or rolcreaterole or rolcreatedb or rolreplication or rolbypassrls from pg_roles where rolname = 'geo_reader'"
+    assert reader.execute(flags).fetchone() == (False,)
+
+
+def test_the_reader_searches_the_catalogue(reader):
+    reader.execute("set search_path to pgstac, public")
+    found = reader.execute("select search('{\"limit\": 1}')").fetchone()[0]
+    assert found["type"] == "FeatureCollection"
+
+
+def test_pipeline_and_migrator_keep_their_locks_and_the_pipeline_its_temporary_tables(settings):  # noqa: F811
+    for role in ("pipeline", "migrator"):
+        with connect(settings, role) as db:
+            db.execute("select pg_advisory_xact_lock(1), pg_try_advisory_lock_shared(2), pg_advisory_unlock_shared(2)")
+            db.execute("create temp table t (n int)")
+
+
+def test_a_second_bootstrap_changes_nothing(settings):  # noqa: F811
+    admin = f"postgresql://postgres:secret@127.0.0.1:{settings.pg_port}/postgres"
+    with connect(settings) as db:
+        before = all_of(db, "select oid, proacl::text from pg_proc where proacl is not null")
+    bootstrap(admin, settings)
+    with connect(settings) as db:
+        assert all_of(db, "select oid, proacl::text from pg_proc where proacl is not null") == before
+
+
+@pytest.mark.stack
+def test_the_exports_of_the_reader_are_the_readers(cli):
+    exports = cli.json("env", "--reader")
+    assert exports.keys() == {"PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE"}
+    with psycopg.connect(
+        f"host={exports['PGHOST']} port={exports['PGPORT']} dbname={exports['PGDATABASE']}",
+        user=exports["PGUSER"],
+        password=exports["PGPASSWORD"],
+    ) as db:
+        assert db.execute("select current_user").fetchone() == ("geo_reader",)
+        db.execute("select * from geo.job_status")

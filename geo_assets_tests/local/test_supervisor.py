@@ -1,0 +1,72 @@
+"""Parts of the stack are killed, and come back by themselves."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+
+from geo_assets.local.processes import start_ticks
+from geo_assets.local.supervisor import CRASH_LOOP, Deaths
+
+PARTS = ("code_server", "webserver", "daemon", "api")
+
+
+def pids(cli):
+    return {name: process["pid"] for name, process in json.loads((cli.home / "stack.json").read_text())["processes"].items()}
+
+
+def until(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def process_findings(cli):
+    return {f["what"]: f for f in cli.json("doctor") if "not" not in f["what"]}
+
+
+@pytest.mark.stack
+def test_every_part_that_is_killed_comes_back_and_the_stack_works(cli):
+    before = pids(cli)
+    for name in PARTS:
+        os.kill(before[name], signal.SIGKILL)
+    until(lambda: all(pids(cli)[name] != before[name] and start_ticks(pids(cli)[name]) for name in PARTS))
+    assert pids(cli)["supervisor"] == before["supervisor"]
+    assert cli.json("submit", "hello_world", "--param", "message=after the deaths", "--wait")["status"] == "completed"
+
+
+@pytest.mark.stack
+def test_postgresql_that_is_killed_comes_back(cli):
+    from geo_assets.local.postgresql import usable_data_dir
+
+    pid_file = usable_data_dir(cli.home) / "postmaster.pid"
+    before = int(pid_file.read_text().splitlines()[0])
+    os.kill(before, signal.SIGQUIT)
+    until(lambda: pid_file.exists() and int(pid_file.read_text().splitlines()[0]) != before)
+    until(lambda: cli.run("jobs").returncode == 0)
+
+
+@pytest.mark.stack
+def test_a_killed_supervisor_is_named_by_doctor_and_noticed_by_up(cli):
+    before = pids(cli)["supervisor"]
+    os.kill(before, signal.SIGKILL)
+    until(lambda: start_ticks(before) is None)
+    named = [f for f in cli.json("doctor") if f["what"] == "supervisor"]
+    assert named[0]["level"] == "failure"
+    up = cli.run("up")
+    assert "supervisor was down" in up.stderr
+    assert start_ticks(pids(cli)["supervisor"])
+
+
+def test_deaths_in_a_row_are_answered_later_and_later_and_called_a_crash_loop():
+    now, deaths, pauses = 1000.0, Deaths(), []
+    for _ in range(9):
+        deaths = deaths.after_another(now)
+        pauses.append(deaths.next_start - now)
+        now = deaths.next_start + 1
+    assert pauses == [0, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert deaths.count == 9 > CRASH_LOOP
+    assert deaths.after_another(now + 61).count == 1
