@@ -5,7 +5,7 @@ import pytest
 
 from geo_assets.database.bootstrap import bootstrap
 from geo_assets.database.connections import connect
-from geo_assets_tests.intake.conftest import settings  # noqa: F401 - the fixture
+from geo_assets_tests.intake.conftest import cluster, settings  # noqa: F401 - the fixtures
 
 TABLE_RIGHTS = """
     select c.oid::regclass::text, p.kind

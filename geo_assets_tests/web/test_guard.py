@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 from geo_assets.api.app import create_app
 from geo_assets.settings import Settings
 from geo_assets.web.guard import Guard
-from geo_assets_tests.intake.conftest import settings  # noqa: F401 - the fixture
+from geo_assets_tests.intake.conftest import cluster, settings  # noqa: F401 - the fixtures
 
 
 @pytest.fixture(scope="module")
