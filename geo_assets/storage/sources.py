@@ -129,11 +129,11 @@ class Source(BaseModel):
 
 def name_key(path: str) -> tuple[str, str]:
     """(folder, lower-case stem): files with equal keys may belong together. A FileGDB folder counts as one name."""
+    geodatabase = _geodatabase(path)
+    if geodatabase:
+        folder, _, name = geodatabase.rpartition("/")
+        return folder, name.lower()
     folder, _, name = path.rpartition("/")
-    parts = folder.split("/")
-    for i, part in enumerate(parts):
-        if part.lower().endswith(".gdb"):
-            return "/".join(parts[:i]), part.lower()
     lower = name.lower()
     for ending in _APPENDED:
         if lower.endswith(ending) and len(lower) > len(ending):
@@ -162,8 +162,8 @@ def is_taken(path: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
 
 def group_sources(members: Iterable[Member]) -> Iterator[Source]:
     """Sources of a listing that is ordered by `name_key`; only one group is held at a time."""
-    for (_, stem), group in groupby(members, key=lambda m: name_key(m.path)):
-        yield from _sources_of(list(group), geodatabase=stem.endswith(".gdb"))
+    for _, group in groupby(members, key=lambda m: name_key(m.path)):
+        yield from _sources_of(list(group))
 
 
 def sorted_sources(members: Iterable[Member]) -> list[Source]:
@@ -193,10 +193,20 @@ def kind_of(path: str) -> Kind | None:
     return None
 
 
-def _sources_of(group: list[Member], *, geodatabase: bool) -> Iterator[Source]:
-    if geodatabase:
-        yield Source(path=_geodatabase_path(group[0].path), kind=Kind.UNSUPPORTED, members=tuple(group))
-        return
+def _sources_of(group: list[Member]) -> Iterator[Source]:
+    """The sources of one key: a FileGDB folder, and files beside it that are called like it (`roads.gdb.zip`)."""
+    folders: dict[str, list[Member]] = {}
+    files: list[Member] = []
+    for member in group:
+        geodatabase = _geodatabase(member.path)
+        (folders.setdefault(geodatabase, []) if geodatabase else files).append(member)
+    names = {member.path for member in files}
+    for path, members in folders.items():  # Azure takes a blob and a folder of one name
+        yield Source(path=f"{path}/" if path in names else path, kind=Kind.UNSUPPORTED, members=tuple(members))
+    yield from _sources_of_files(files)
+
+
+def _sources_of_files(group: list[Member]) -> Iterator[Source]:
     owners = {m.path: [m] for m in group if kind_of(m.path)}
     orphans: list[Member] = []
     for member in group:
@@ -214,10 +224,13 @@ def _sources_of(group: list[Member], *, geodatabase: bool) -> Iterator[Source]:
         yield Source(path=member.path, kind=Kind.SIDECAR if sidecar else Kind.UNSUPPORTED, members=(member,))
 
 
-def _geodatabase_path(path: str) -> str:
-    parts = path.split("/")
-    end = next(i for i, part in enumerate(parts) if part.lower().endswith(".gdb"))
-    return "/".join(parts[: end + 1])
+def _geodatabase(path: str) -> str | None:
+    """The FileGDB folder that a file lies in, if any."""
+    *folders, _ = path.split("/")
+    for index, folder in enumerate(folders):
+        if folder.lower().endswith(".gdb"):
+            return "/".join(folders[: index + 1])
+    return None
 
 
 def _belongs(sidecar: str, owner: str) -> bool:

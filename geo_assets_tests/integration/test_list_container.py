@@ -1,3 +1,6 @@
+import hashlib
+import os
+
 import pytest
 
 
@@ -34,6 +37,52 @@ def test_globs_come_before_the_limit_and_sidecars_stay_with_their_owner(cli, con
         "submit", "list_container", "--param", f"container={container}", "--param", "include=deep/*", "--param", "limit=1", "--wait"
     )
     assert cli.json("tasks", job["job_id"])[0]["outputs"]["sources"] == {"vector": 1}
+
+
+def test_no_name_of_a_file_ends_a_listing_or_an_ingest(cli):
+    """Names that a file system takes and that have ended something once, or could."""
+    folder = cli.home / "containers" / "oddnames"
+    names = [
+        "roads.gdb.zip",
+        "x.gdb",
+        ".gdb",
+        ".tif",
+        "..tif",
+        "a b.tif",
+        "per%41cent.tif",
+        "back\\slash.tif",
+        "new\nline.tif",
+        "tab\t.tif",
+    ]
+    names += [
+        "delete\x7f.tif",
+        "\u202egnp.tif",
+        "é.tif",
+        "e\u0301.tif",
+        "😀.tif",
+        "star*[1].tif",
+        "quote'\".tif",
+        "-rf.tif",
+        "~.tif",
+        "n" * 240 + ".tif",
+    ]
+    deep = "/".join(hashlib.shake_256(str(i).encode()).hexdigest(110) for i in range(16))
+    names += [f"{deep}/deep.tif", "d.gdb/inside.tif", "d.gdb.tif"]
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"not what its name says")
+    (folder / os.fsdecode(b"latin\xe9.tif")).write_bytes(b"x")
+    listed = cli.json("submit", "list_container", "--param", "container=oddnames", "--wait")
+    assert listed["status"] == "completed"
+    assert cli.json("tasks", listed["job_id"])[0]["outputs"]["files"] == len(names) + 1
+    job = cli.json("submit", "ingest_container", "--param", "container=oddnames", "--wait")
+    assert job["status"] == "completed_with_errors", job
+    tasks = cli.json("tasks", job["job_id"])
+    assert len(tasks) == len(names) + 1
+    assert {t["status"] for t in tasks} == {"quarantined"}
+    codes = {t["error_code"] for t in tasks}
+    assert codes <= {"UNREADABLE", "UNSAFE_PATH", "UNSUPPORTED_FORMAT", "VECTOR_UNSUPPORTED"}  # none is taken for gone, or for our fault
+    assert cli.run("plan", "ingest_container", "--param", "container=oddnames").returncode == 0
 
 
 def test_two_files_that_would_become_one_blob_are_refused_before_anything_is_uploaded(cli, tmp_path):

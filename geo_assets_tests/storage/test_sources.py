@@ -1,7 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geo_assets.storage.sources import Kind, Member, group_sources, name_key
+from geo_assets.storage.sources import Kind, Member, group_sources, name_key, sorted_sources
+from geo_assets.storage.zips import contents
 
 
 def sources_of(*paths: str):
@@ -32,6 +33,47 @@ def test_a_file_geodatabase_folder_is_one_unsupported_source():
     found = sources_of("d/x.gdb/a0001.gdbtable", "d/x.gdb/a0001.gdbindexes", "d/y.tif")
     assert found["d/x.gdb"][0] is Kind.UNSUPPORTED
     assert found["d/y.tif"][0] is Kind.RASTER
+
+
+def test_a_zipped_geodatabase_under_its_usual_name_is_a_zip_and_not_a_folder():
+    found = sources_of("roads.gdb.zip", "d/Roads.GDB.zip", "roads.gdb/gdb", "roads.gdb/a0001.gdbtable", "x.gdb", ".gdb", "ok.tif")
+    assert {path: kind for path, (kind, _) in found.items()} == {
+        "roads.gdb.zip": Kind.ZIP,
+        "d/Roads.GDB.zip": Kind.ZIP,
+        "roads.gdb": Kind.UNSUPPORTED,
+        "x.gdb": Kind.UNSUPPORTED,
+        ".gdb": Kind.UNSUPPORTED,
+        "ok.tif": Kind.RASTER,
+    }
+    assert found["roads.gdb"][1] == {"roads.gdb/gdb", "roads.gdb/a0001.gdbtable"}
+
+
+#: What file names are put together from, and what could be taken for something else.
+_PIECES = st.sampled_from(
+    [
+        *(".", "..", "/", "//", ".gdb", ".GDB", ".zip", ".shp", ".dbf", ".tif", ".tfw", ".aux.xml", ".xml", ".ovr", ".json", "a", "B"),
+        *("é", "İ", "ß", " ", "#1", "%2F", "\\", "\n", "\t", "\x7f", "\u202e", "😀", "*", "[", "?", "'", '"', "__MACOSX/", "._", "~"),
+    ]
+)
+_NAMES = st.lists(st.lists(_PIECES, min_size=1, max_size=6).map("".join), unique=True, max_size=12)
+
+
+@given(_NAMES)
+def test_whatever_files_are_called_each_belongs_to_one_source_and_no_two_sources_share_a_name(paths):
+    sources = sorted_sources(Member(path=p, size=1, etag="e") for p in paths)
+    owned = [m.path for s in sources for m in s.members]
+    owners = {s.path for s in sources}
+    assert set(owned) == set(paths)
+    assert len(owners) == len(sources)
+    # only a sidecar may serve several: a .prj beside a shapefile and a grid of one name
+    assert {p for p in paths if owned.count(p) > 1} <= {p for p in paths if p not in owners}
+
+
+@given(_NAMES)
+def test_whatever_the_files_of_a_zip_are_called_they_are_sorted(names):
+    found = contents(names)
+    sorted_names = [*found.rasters, *found.vectors, *found.others]
+    assert len(sorted_names) == len(set(sorted_names))
 
 
 @given(

@@ -1,8 +1,10 @@
 """`geo-assets load` and `geo-assets vector …` as a person calls them, on the stack of the tests."""
 
 import json
+import shutil
 import threading
 import time
+from pathlib import Path
 
 import geopandas as gpd
 import psycopg
@@ -222,6 +224,18 @@ def test_a_job_appends_the_same_bytes_once_and_new_bytes_again(cli, tmp_path):
 def test_a_folder_that_is_a_geodatabase_is_loaded(cli, tmp_path):
     gdb = write(points(4, crs=2193), tmp_path / "a.gdb", layer="roads")
     assert load(cli, gdb, "vector.gdb")["tables"][0]["rows"] == 4
+
+
+def test_a_zipped_geodatabase_under_its_usual_name_is_loaded_alone_and_from_a_container(cli, tmp_path):
+    folder = write(points(2), tmp_path / "roads.gdb")
+    zipped = Path(shutil.make_archive(str(tmp_path / "roads.gdb"), "zip", tmp_path, folder.name))
+    assert zipped.name == "roads.gdb.zip"
+    assert load(cli, zipped, "vector.gdb_zip")["tables"][0]["rows"] == 2
+    assert cli.run("upload", str(zipped), "default/gdbzip").returncode == 0
+    job = cli.json("submit", "ingest_container", "--param", "container=gdbzip", "--wait")
+    assert job["status"] == "completed"
+    (task,) = cli.json("tasks", job["job_id"])
+    assert [t["rows"] for t in task["outputs"]["tables"]] == [2]
 
 
 def test_hostile_uploads_are_refused_on_the_command_line_and_nothing_is_left(cli, tmp_path):
