@@ -206,7 +206,7 @@ def upload(
     arguments: Annotated[list[str], typer.Argument(metavar="PATH… ALIAS/CONTAINER[/PREFIX]", help="Files or folders, then where to.")],
     as_json: JsonFlag = False,
 ) -> None:
-    """Put files or folders into a container; a local one is made if it is not there."""
+    """Put files or folders into a container, which is made if it is not there."""
     from geo_assets.settings import load_settings
     from geo_assets.storage.containers import BlobRef, open_container, upload_tree
 
@@ -223,9 +223,7 @@ def upload(
     _refuse_doubles(sources)
     settings = load_settings()
     container = open_container(settings, target.alias, target.container)
-    if not container.exists():
-        container.create()
-        container = open_container(settings, target.alias, target.container)
+    container.ensure()
     uploaded = _with_progress(sources, lambda source: upload_tree(container, source, target.path))
     if as_json:
         print_json({"container": f"{target.alias}/{target.container}", "files": [{"path": p, "bytes": n} for _, p, n in uploaded]})

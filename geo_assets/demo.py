@@ -22,9 +22,7 @@ DATA = PACKAGE_ROOT / "demo_data"
 def upload_demo(settings: Settings) -> int:
     """Put the demo's files into `default/demo`; returns how many. Files that are there unchanged keep their etag."""
     container = open_container(settings, "default", CONTAINER)
-    if not container.exists():
-        container.create()
-        container = open_container(settings, "default", CONTAINER)
+    container.ensure()
     present = {blob.path: blob.size for page in container.list() for blob in page}
     files = [p for p in sorted(DATA.rglob("*")) if p.is_file() and p.suffix not in {".md", ".py"}]
     for file in files:

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from geo_assets.errors import GeoAssetsError
 
 PACKAGE_ROOT = Path(__file__).resolve().parent
 
@@ -54,6 +56,12 @@ class LocalAccount(BaseModel):
     kind: Literal["local"] = "local"
     root: Path | None = None  # None: <home>/containers
     public_url: str | None = None  # what STAC hrefs start with; None: file:// of the root
+    _ours: bool = PrivateAttr(default=False)
+
+    @property
+    def ours(self) -> bool:
+        """Whether it lies in our own home. Elsewhere it may be a share, which may not be mounted."""
+        return self._ours
 
 
 class AzureAccount(BaseModel):
@@ -116,6 +124,7 @@ class Settings(BaseSettings):
     chunk_pixels: int = Field(
         500_000_000, ge=1, description="pixels of a raster after which what is done is kept: a killed run goes on there"
     )
+    storage_wait_seconds: float = Field(1800, ge=0, description="how long a run waits for a storage account that does not answer")
     max_source_bytes: int = Field(20 * 1024**3, ge=1, description="a larger source is quarantined")
 
     @field_validator("home")
@@ -135,7 +144,13 @@ class Settings(BaseSettings):
     @cached_property
     def storage_accounts(self) -> dict[str, LocalAccount | AzureAccount]:
         """Alias -> account; `default` is the local directory unless it is configured."""
-        return {"default": LocalAccount(root=self.home / "containers"), **self.accounts}
+        accounts = {"default": LocalAccount(), **self.accounts}
+        return {alias: self._placed(account) if isinstance(account, LocalAccount) else account for alias, account in accounts.items()}
+
+    def _placed(self, account: LocalAccount) -> LocalAccount:
+        placed = account.model_copy(update={"root": account.root or self.home / "containers"})
+        placed._ours = placed.root is not None and placed.root.absolute().is_relative_to(self.home)  # noqa: SLF001 - its own module
+        return placed
 
     def dsn(self, role: Role) -> str:
         """A libpq URL of one of the three roles.
@@ -185,5 +200,26 @@ class Settings(BaseSettings):
 
 
 def load_settings() -> Settings:
-    """The settings of this process: environment first, then what the local stack wrote in its home."""
-    return Settings(_env_file=default_home() / STACK_ENV_FILE)
+    """The settings of this process: environment first, then what the local stack wrote in its home.
+
+    Raises:
+        GeoAssetsError: INVALID_SETTINGS, one sentence that names every variable and field at fault, without their values.
+    """
+    try:
+        return Settings(_env_file=default_home() / STACK_ENV_FILE)
+    except ValidationError as error:
+        faults = "; ".join(_fault(fault["loc"], fault["msg"]) for fault in error.errors(include_url=False, include_input=False))
+        raise GeoAssetsError("INVALID_SETTINGS", faults) from None
+    except SettingsError as error:
+        field = re.search(r'field "(\w+)"', str(error))
+        variable = f"GEO_ASSETS_{field.group(1).upper()}" if field else "a GEO_ASSETS_ variable"
+        raise GeoAssetsError("INVALID_SETTINGS", f"{variable} is not JSON: {error.__cause__}") from None
+
+
+def _fault(loc: tuple[int | str, ...], message: str) -> str:
+    """`GEO_ASSETS_ACCOUNTS: survey.account_name: what is wrong`. The tag of a union is in no JSON that a person wrote."""
+    variable, *fields = [str(part) for part in loc]
+    if variable == "accounts":
+        fields = [part for index, part in enumerate(fields) if index != 1 or part not in {"azure", "local"}]
+    where = f": {'.'.join(fields)}" if fields else ""
+    return f"GEO_ASSETS_{variable.upper()}{where}: {message.removeprefix('Value error, ')}"

@@ -21,6 +21,9 @@ KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr
 #: One for tests that make what they need, one for a stack that finds nothing but the account.
 ACCOUNTS = ("devstoreaccount1", "freshaccount")
 
+#: Seconds. It writes what it knows every five seconds, and when it is told to end.
+_SAVES_WITHIN = 8
+
 
 @dataclass(frozen=True)
 class Account:
@@ -78,11 +81,16 @@ class Azurite:
 
     def stop(self) -> None:
         """End it: connections are refused from now on."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGCONT)
-            self._process.terminate()
-            self._process.wait(30)
-            self._process = None
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGCONT)
+        self._process.terminate()
+        try:
+            self._process.wait(_SAVES_WITHIN)
+        except subprocess.TimeoutExpired:  # it waits for a client that keeps its connection
+            self._process.kill()
+            self._process.wait(10)
+        self._process = None
 
     def freeze(self) -> None:
         """Connections are taken from now on, and nothing is answered."""

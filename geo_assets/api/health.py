@@ -25,7 +25,9 @@ def report(settings: Settings, submitter: Submitter) -> dict[str, Any]:
     components = {
         "database": _ask(submitter.ping, critical=True),
         "dagster": _ask(lambda: _dagster(settings), critical=False),
-        "storage": _ask(lambda: open_container(settings, settings.output_account, settings.cog_container).exists(), critical=False),
+        "storage": _ask(
+            lambda: open_container(settings, settings.output_account, settings.cog_container, hasty=True).exists(), critical=False
+        ),
     }
     if components["database"]["status"] == "ok":
         components |= {

@@ -44,7 +44,8 @@ def plain_failures(stages: Stages) -> Iterator[None]:
     """The failures of plain code, as Dagster's.
 
     After a transient one the step is tried again; if that does not help, the run dies without a word and the janitor asks for a
-    new attempt. Any other ends the attempt, in writing, before the run fails. An interrupt stops all that is under way.
+    new attempt. A store that stayed away was waited for already: no step is tried again for it. Any other ends the attempt, in
+    writing, before the run fails. An interrupt stops all that is under way.
     """
     try:
         yield
@@ -64,9 +65,10 @@ def _translated(context: StageContext, error: BaseException) -> BaseException:
         return _again()
     if not isinstance(error, GeoAssetsError):
         error = GeoAssetsError("INTERNAL", f"{type(error).__name__}: {error}"[:1000])
-    if error.error_class is ErrorClass.TRANSIENT:
+    if error.error_class is ErrorClass.TRANSIENT and error.code != "STORAGE_UNAVAILABLE":
         return _again()
-    context.give_up(error)
+    if error.code != "STORAGE_UNAVAILABLE":
+        context.give_up(error)
     return dg.Failure(description=error.message, metadata={"code": error.code, "remedy": error.remedy}, allow_retries=False)
 
 

@@ -21,6 +21,11 @@ from geo_assets.errors import GeoAssetsError
 FAILURES, OPEN_SECONDS = 3, 30
 
 
+def circuit_of(alias: str) -> str:
+    """The name of a storage account's breaker."""
+    return f"storage {alias}"
+
+
 class PostgresStorage(pybreaker.CircuitBreakerStorage):
     """pybreaker's state, as a row of `geo.circuits`."""
 

@@ -20,6 +20,7 @@ from geo_assets.database.migrate import PGSTAC_VERSION, pgstac_version, up_to_da
 from geo_assets.errors import GeoAssetsError
 from geo_assets.local.postgresql import find_binaries
 from geo_assets.local.stack import Stack, listens
+from geo_assets.local.storage_checks import StorageCheck, storage_checks
 from geo_assets.local.supervisor import CRASH_LOOP, WELL_SECONDS, Account, Deaths
 from geo_assets.settings import Settings, load_settings
 
@@ -47,6 +48,7 @@ def examine() -> list[Finding]:
         ("migrations", lambda: _migrations(settings)),
         ("GDAL", lambda: _gdal(settings)),
         ("disk", lambda: _disk(stack.home)),
+        *((check.what, lambda check=check: _storage(check)) for check in storage_checks(settings, make=False)),
         *(
             (f"process {name}", lambda name=name: _process(stack, name))
             for name in ("code_server", "webserver", "daemon", "api", "supervisor")
@@ -117,6 +119,10 @@ def _gdal(settings: Settings) -> Finding:
             what="GDAL", level="failure", found=f"without {missing}", remedy="install the wheels of rasterio and pyogrio: make setup"
         )
     return Finding(what="GDAL", level="ok", found=", ".join(f"{name} {version}" for name, version in report.facts.items()))
+
+
+def _storage(check: StorageCheck) -> Finding:
+    return Finding(what=check.what, level="ok", found=check.look())
 
 
 def _disk(home: Path) -> Finding:

@@ -99,7 +99,8 @@ class Stack:
                 self._migrate(state, settings, log)
                 self._start_dagster(state, settings, log)
             self._ensure(state, "supervisor", ["-m", "geo_assets.local.supervisor"], self.environment(settings))
-            return settings
+        _see_to_storage(settings, log)
+        return settings
 
     # -- what the supervisor does --------------------------------------------------------------------------------------
 
@@ -306,6 +307,17 @@ class Stack:
 def export_lines(exports: dict[str, str]) -> str:
     """`export` lines for a shell."""
     return "".join(f"export {key}={shlex.quote(value)}\n" for key, value in exports.items())
+
+
+def _see_to_storage(settings: Settings, log: Log) -> None:
+    """Make the containers and queues that are written to; say what is away or missing. The stack is up nevertheless: a job waits."""
+    from geo_assets.local.storage_checks import storage_checks
+
+    for check in storage_checks(settings, make=True):
+        try:
+            check.look()
+        except GeoAssetsError as error:
+            log(f"warning: {check.what}: {error.code}: {error.message} (hint: {error.remedy})")
 
 
 @contextmanager

@@ -141,6 +141,8 @@ def _register_stage(context: StageContext, job: JobRef, stage: str, collection: 
             try:
                 built.append((task, _item(context, job, task, collection)))
             except GeoAssetsError as error:
+                if error.code == "STORAGE_UNAVAILABLE":
+                    raise
                 context.tasks.fail(job.job_id, job.run_id, task["stage"], task["task_key"], error)
                 failed += 1
         if built:

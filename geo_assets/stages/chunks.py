@@ -46,7 +46,7 @@ def work_through(context: StageContext, chunk: Chunk, do: DoTask, *, threads: in
     """Do the unfinished tasks of a chunk; each ends in the ledger, whatever befalls it.
 
     Raises:
-        GeoAssetsError: LEASE_LOST.
+        GeoAssetsError: LEASE_LOST; STORAGE_UNAVAILABLE, a store stayed away for longer than it is waited for.
         psycopg.Error: the database stayed away: the step is tried again and finds what is left.
     """
     started = time.monotonic()
@@ -59,7 +59,7 @@ def work_through(context: StageContext, chunk: Chunk, do: DoTask, *, threads: in
         except INFRASTRUCTURE:
             raise
         except GeoAssetsError as error:
-            if context.stopped or error.code == "LEASE_LOST":
+            if context.stopped or error.code in {"LEASE_LOST", "STORAGE_UNAVAILABLE"}:
                 raise
             context.tasks.fail(job.job_id, job.run_id, stage, work.task_key, error)
             return "quarantined" if error.error_class is ErrorClass.INVALID else "failed"

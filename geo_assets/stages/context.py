@@ -16,13 +16,16 @@ import psycopg
 
 from geo_assets.database.connections import TRANSIENT, cancel_statements, open_pool
 from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger.circuits import Circuits
 from geo_assets.ledger.inventory import Inventory, TableNames
 from geo_assets.ledger.jobs import Jobs
+from geo_assets.ledger.messages import Messages
 from geo_assets.ledger.tasks import Tasks
 from geo_assets.sandbox.pool import SandboxPool
 from geo_assets.settings import Settings
 from geo_assets.stages.contracts import JobRef
-from geo_assets.storage.containers import Container, existing_container, open_container
+from geo_assets.stages.patience import StoragePatience
+from geo_assets.storage.containers import Container, impatient, open_container
 
 #: Renewed several times within the lease's life (ledger.jobs.LEASE_SECONDS), so that one slow commit does not lose it.
 HEARTBEAT_SECONDS = 10.0
@@ -34,6 +37,9 @@ class StageContext:
 
     settings: Settings
     _stack: ExitStack = field(default_factory=ExitStack, repr=False)
+    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+    _containers: dict[tuple[str, str], Container] = field(default_factory=dict, repr=False)
+    _told_of_waiting: bool = False
     #: The job that this process owns, once it is claimed.
     claimed: JobRef | None = None
     _sandbox: SandboxPool | None = field(default=None, repr=False)
@@ -119,17 +125,55 @@ class StageContext:
             with suppress(*TRANSIENT):
                 self.jobs.let_go(claimed.job_id, claimed.run_id)
 
+    @cached_property
+    def patience(self) -> StoragePatience:
+        """Waits for a store that does not answer."""
+        return StoragePatience(
+            Circuits(self._pool).guard, seconds=self.settings.storage_wait_seconds, keep=self._keep_job, tell=self._tell_of_waiting
+        )
+
+    def _keep_job(self) -> bool:
+        """Whether the claimed job is still ours; its lease is renewed."""
+        if self.stopped:
+            return False
+        return self.claimed is None or self.claimed.stood_aside or self.jobs.heartbeat(self.claimed.job_id, self.claimed.run_id)
+
+    def _tell_of_waiting(self, error: GeoAssetsError) -> None:
+        """Write down, once a run, that it waits: `job` and the API then say why nothing happens."""
+        claimed = self.claimed
+        with self._lock:
+            if self._told_of_waiting or claimed is None:
+                return
+            self._told_of_waiting = True
+        Messages(self._pool).note(error, severity="alert", job_id=claimed.job_id, run_id=claimed.run_id)
+
+    def _container(self, alias: str, name: str) -> Container:
+        """One object a container and process: it keeps its connections, and knows what it saw before."""
+        with self._lock:
+            if (alias, name) not in self._containers:
+                self._containers[alias, name] = open_container(self.settings, alias, name, patience=self.patience)
+            return self._containers[alias, name]
+
     def source_container(self, job: JobRef) -> Container:
         """The container that a job reads."""
-        return existing_container(self.settings, job.parameters["account"], job.parameters["container"])
+        return self._container(job.parameters["account"], job.parameters["container"])
 
     def output_container(self, name: str) -> Container:
-        """A container of the output account; made if it is local and not there yet."""
-        container = open_container(self.settings, self.settings.output_account, name)
-        if not container.exists():
-            container.create()
-            container = open_container(self.settings, self.settings.output_account, name)
-        return container
+        """A container of the output account; `ensure_outputs` has seen to it that it is there."""
+        return self._container(self.settings.output_account, name)
+
+    def picture_container(self, name: str) -> Container:
+        """As `output_container`, for what is only looked at: nobody waits for a picture."""
+        return open_container(self.settings, self.settings.output_account, name, patience=impatient, hasty=True)
+
+    def ensure_outputs(self) -> None:
+        """See that the containers of COGs and thumbnails are there, before anything is worked on.
+
+        Raises:
+            GeoAssetsError: CONTAINER_NOT_FOUND, one is not there and we may not make it; STORAGE_FORBIDDEN.
+        """
+        for name in (self.settings.cog_container, self.settings.thumbnail_container):
+            self.output_container(name).ensure()
 
     @contextmanager
     def lease_or_nothing(self, job: JobRef) -> Iterator[None]:

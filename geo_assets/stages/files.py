@@ -17,7 +17,7 @@ from geo_assets.stages.chunks import cut_chunks, plan_of
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, InventoryRef, JobRef, StagePlan
 from geo_assets.stages.inventory import sources_of, task_input
-from geo_assets.storage.containers import BlobRef, safe_path
+from geo_assets.storage.containers import BlobRef, blob_path
 from geo_assets.storage.sources import Kind, Source, name_key
 from geo_assets.submissions.parameters import VECTOR_SHAPING, IngestContainer, parameters_type, without_later_defaults
 
@@ -99,7 +99,7 @@ def refuse_source(context: StageContext, source: Source) -> GeoAssetsError | Non
     """UNSAFE_PATH for a name that the stores refuse, TOO_LARGE for a source above the limit; None where it may be tried."""
     for member in source.members:
         try:
-            safe_path(member.path)
+            blob_path(member.path)
         except GeoAssetsError as error:
             return GeoAssetsError("UNSAFE_PATH", error.message, remedy="rename it, upload it again, then submit again")
     limit = context.settings.max_source_bytes

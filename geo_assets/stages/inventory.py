@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+import psycopg
+
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.models import PlannedTask
 from geo_assets.stages.context import StageContext
@@ -35,24 +37,17 @@ REFUSALS = {
 
 
 def take_inventory(context: StageContext, job: JobRef) -> InventoryRef:
-    """List the job's container anew; the globs are applied before the limit.
+    """List the job's container anew; the globs are applied before the limit. Where outputs go is seen to first.
 
     Raises:
-        GeoAssetsError: CONTAINER_NOT_FOUND.
+        GeoAssetsError: CONTAINER_NOT_FOUND, of the sources or the outputs; STORAGE_FORBIDDEN; STORAGE_UNAVAILABLE.
     """
     if job.stood_aside:
         return InventoryRef(job=job, files=0, bytes=0, sources={})
-    ignored = 0
-
-    def pages() -> Iterator[list[Blob]]:
-        nonlocal ignored
-        for page in context.source_container(job).list(job.parameters["prefix"]):
-            kept = [b for b in page if is_taken(b.path, job.parameters["include"], job.parameters["exclude"])]
-            ignored += len(page) - len(kept)
-            yield kept
-
-    context.inventory.replace(job.job_id, pages())
     ingests = issubclass(parameters_type(job.job_type), IngestContainer)
+    if ingests:
+        context.ensure_outputs()
+    ignored = _list(context, job)
     if ingests:
         _look_into_zips(context, job)
     files, size = context.inventory.totals(job.job_id)
@@ -74,6 +69,34 @@ def take_inventory(context: StageContext, job: JobRef) -> InventoryRef:
     limit = job.parameters["limit"]
     truncated = limit is not None and len(list(islice(group_sources(context.inventory.members(job.job_id)), limit + 1))) > limit
     return InventoryRef(job=job, files=files, bytes=size, ignored=ignored, sources=dict(kinds), truncated=truncated)
+
+
+def _list(context: StageContext, job: JobRef) -> int:
+    """Write the listing into the ledger; returns how many files were left out. A store that goes away meanwhile is listed anew."""
+    container = context.source_container(job)
+
+    def replace(*, exact: bool = False) -> int:
+        ignored = 0
+
+        def pages() -> Iterator[list[Blob]]:
+            nonlocal ignored
+            for page in container.list(job.parameters["prefix"], exact=exact):
+                kept = [b for b in page if is_taken(b.path, job.parameters["include"], job.parameters["exclude"])]
+                ignored += len(page) - len(kept)
+                yield kept
+
+        context.inventory.replace(job.job_id, pages())
+        return ignored
+
+    def listed() -> int:
+        try:
+            return replace()
+        except psycopg.errors.UniqueViolation:  # `/a` and `a`, told alike
+            return replace(exact=True)
+
+    if not container.exists():
+        raise GeoAssetsError("CONTAINER_NOT_FOUND", f"there is no container {container}")
+    return context.patience(container.alias, listed)
 
 
 def _look_into_zips(context: StageContext, job: JobRef) -> None:

@@ -18,7 +18,7 @@ from geo_assets.stages.chunks import work_through
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, JobRef, StagePlan
 from geo_assets.stages.files import COGS, RASTER_OPTIONS, fetch, plan_files, refuse_source
-from geo_assets.storage.containers import BlobRef
+from geo_assets.storage.containers import FOR_EVER, BlobRef
 from geo_assets.storage.sources import Kind
 from geo_assets.storage.zips import contents
 
@@ -26,6 +26,9 @@ STAGE = COGS
 
 #: Bytes; with the fingerprint and the ending a file name stays below what file systems allow (255).
 _LONGEST_STEM = 200
+
+#: Media types, as a COG's registered profile has it and as STAC assets say it.
+COG, PNG = "image/tiff; application=geotiff; profile=cloud-optimized", "image/png"
 
 #: Names in a warning.
 _SHOWN = 5
@@ -85,8 +88,8 @@ def _uploaded(context: StageContext, part: Part, ref: BlobRef) -> dict[str, Any]
     if part.report is None or part.cog is None or part.thumbnail is None:
         raise GeoAssetsError("CONTRACT_VIOLATION", f"{part.name} was not converted")
     thumbnail = BlobRef(ref.alias, context.settings.thumbnail_container, str(PurePosixPath(ref.path).with_suffix(".png")))
-    context.output_container(thumbnail.container).upload(part.thumbnail, thumbnail.path)
-    context.output_container(ref.container).upload(part.cog, ref.path)
+    for file, at, media_type in ((part.thumbnail, thumbnail, PNG), (part.cog, ref, COG)):
+        context.output_container(at.container).upload(file, at.path, media_type=media_type, cache_control=FOR_EVER)
     return {"name": part.name, "cog": str(ref), "sha256": part.report.sha256, "thumbnail": str(thumbnail)}
 
 

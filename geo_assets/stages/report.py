@@ -111,7 +111,7 @@ def _strip(context: StageContext, refs: Sequence[BlobRef]) -> str:
         files = []
         for index, ref in enumerate(refs):
             files.append(folder / f"{index}.png")
-            context.output_container(ref.container).download(ref.path, files[-1])
+            context.picture_container(ref.container).download(ref.path, files[-1])
         request = StripRequest(thumbnails=tuple(map(str, files)), destination=str(folder / "strip.jpg"))
         context.sandbox.call("geo_assets.raster.strip:strip", request, StripReport)
         picture = base64.b64encode((folder / "strip.jpg").read_bytes()).decode()

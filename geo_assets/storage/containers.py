@@ -1,38 +1,51 @@
 """Containers of blobs behind account aliases: list, read, write, over obstore.
 
-Here: one interface for a local directory and Azure Blob. A user names alias + container + path, never a URL.
-Not here: what the blobs are (`sources.py`).
+Here: one interface for a local directory and Azure Blob. A user names alias + container + path, never a URL. Whatever a store
+says is told in our codes, alike for all calls: a blob that is gone is SOURCE_GONE, a store that is away STORAGE_UNAVAILABLE.
+Not here: what the blobs are (`sources.py`), what an error means (`faults.py`), waiting for a store (`stages/patience.py`).
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, PreconditionError
+from obstore.exceptions import AlreadyExistsError, InvalidPathError, NotFoundError
 from obstore.store import AzureStore, LocalStore
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.settings import AzureAccount, LocalAccount, Settings
+from geo_assets.storage.faults import understood
+from geo_assets.storage.local import LocalPlace, account_root, entries_below, files_below
 from geo_assets.text import batched
+
+T = TypeVar("T")
 
 #: One page of a listing. Azure's own page size.
 LIST_PAGE = 5000
 
-#: A file named `x#1` that is younger than this may be an upload under way.
-_UPLOAD_SECONDS = 60
-
 #: A read of this size keeps requests few and memory small.
 _READ_CHUNK = 8 * 1024 * 1024
+
+#: Bytes of a path. A B-tree entry of PostgreSQL holds 2,704, and ours carries the job and the stage beside it.
+_LONGEST_PATH = 2000
+
+#: The transport's own tries, for a blip: a store that is away for longer is waited for by who has the time (`stages/patience.py`).
+_TRIES: dict[str, Any] = {"max_retries": 5, "retry_timeout": timedelta(seconds=30)}
+
+#: For who has a person or a tick waiting.
+_HASTY_TRIES: dict[str, Any] = {"max_retries": 1, "retry_timeout": timedelta(seconds=3)}
+_HASTY_CLIENT: dict[str, Any] = {"connect_timeout": "2s", "timeout": "5s"}
+
+#: What browsers and clients are told of an output. Its name carries its fingerprint: other bytes have another name.
+FOR_EVER = "max-age=31536000, immutable"
 
 _CONTAINER_NAME = re.compile(r"[a-z0-9](?:-?[a-z0-9]){2,62}")
 
@@ -88,55 +101,190 @@ def safe_path(path: str) -> str:
     return path
 
 
-class Container:
-    """One container of one account."""
+def blob_path(path: str) -> str:
+    """`path`, unless it is no name of a blob that the stores' client can ask for: Azure takes `a//b`, `/a` and `a/./b`.
 
-    def __init__(self, alias: str, name: str, account: LocalAccount | AzureAccount) -> None:
+    Raises:
+        GeoAssetsError: UNSAFE_PATH.
+    """
+    if {"", "."} & set(path.split("/")):
+        raise GeoAssetsError("UNSAFE_PATH", f"{path!r} has a part that is empty or a dot")
+    return safe_path(path)
+
+
+class Patience(Protocol):
+    """Asks a store, and decides what happens while it does not answer."""
+
+    def __call__(self, alias: str, ask: Callable[[], T], /) -> T:
+        """What `ask` returns, however long it takes; or the error of the last try."""
+
+
+def impatient(_alias: str, ask: Callable[[], T], /) -> T:
+    """Ask once."""
+    return ask()
+
+
+class Container:
+    """One container of one account.
+
+    Beside what it names itself, any method that asks the store raises GeoAssetsError: STORAGE_UNAVAILABLE, it does not answer;
+    STORAGE_FORBIDDEN; CONTAINER_NOT_FOUND; DISK_FULL; UNSAFE_PATH.
+    """
+
+    def __init__(
+        self, alias: str, name: str, account: LocalAccount | AzureAccount, *, patience: Patience = impatient, hasty: bool = False
+    ) -> None:
+        """Nothing is asked yet.
+
+        Args:
+            alias: of the account.
+            name: of the container, which need not exist.
+            account: where it is.
+            patience: what happens while the store does not answer.
+            hasty: a few seconds at most for each call, instead of half a minute.
+        """
         self.alias = alias
         self.name = name
         self._account = account
-        self._store = _open_store(name, account)
+        self._patience = patience
+        self._local = LocalPlace(alias, name, account) if isinstance(account, LocalAccount) else None
+        self._store: Any = None if isinstance(account, LocalAccount) else _azure_store(name, account, hasty=hasty)
+
+    def __str__(self) -> str:
+        return f"{self.alias}/{self.name}"
+
+    # -- asking --------------------------------------------------------------------------------------------------------
+
+    def _ask(self, ask: Callable[[], T], path: str = "") -> T:
+        return self._patience(self.alias, lambda: self._once(ask, path))
+
+    def _once(self, ask: Callable[[], T], path: str) -> T:
+        """One call, its errors told as ours."""
+        try:
+            if self._local is not None:
+                self._local.insist()  # a write would make the directory that a share is not mounted on
+                self._store = self._store or LocalStore(prefix=self._local.path, mkdir=False)
+            return ask()
+        except (NotFoundError, FileNotFoundError) as error:
+            if self._local is not None:
+                self._local.insist()  # it may have gone while we asked
+            if "ContainerNotFound" in str(error):
+                raise GeoAssetsError("CONTAINER_NOT_FOUND", f"there is no container {self}") from error
+            raise GeoAssetsError("SOURCE_GONE", f"{path} is no longer in {self}") from error
+        except GeoAssetsError:
+            raise
+        except Exception as error:
+            told = understood(error, str(self), path)
+            if told is None:
+                raise
+            raise told from error
+
+    # -- the container -------------------------------------------------------------------------------------------------
 
     def exists(self) -> bool:
-        """Whether the container is there.
+        """Whether the container is there: false only where its account answers and has none of that name."""
+        return self._patience(self.alias, self._exists)
 
-        Raises:
-            GeoAssetsError: SOURCE_GONE where the account itself does not answer.
-        """
-        if isinstance(self._account, LocalAccount):
-            return (_root(self._account) / self.name).is_dir()
+    def _exists(self) -> bool:
+        if self._local is not None:
+            return self._once(self._local.is_there, "") if self._local.is_there() else False
         try:
-            next(iter(obstore.list(self._store, chunk_size=1)), None)
-        except (NotFoundError, FileNotFoundError):
-            return False
-        except BaseError as error:
-            if "ContainerNotFound" in str(error):
+            self._once(lambda: next(iter(obstore.list(self._store, chunk_size=1)), None), "")
+        except GeoAssetsError as error:
+            if error.code == "UNSAFE_PATH":
+                return True  # the first name in it is one that obstore refuses
+            if error.code in {"CONTAINER_NOT_FOUND", "SOURCE_GONE"}:
                 return False
-            raise GeoAssetsError("SOURCE_GONE", f"container {self.alias}/{self.name} cannot be listed: {_reason(error)}") from error
+            raise
         return True
 
-    def create(self) -> None:
-        """Make a local container; on Azure it must exist already."""
-        if isinstance(self._account, LocalAccount):
-            (_root(self._account) / self.name).mkdir(parents=True, exist_ok=True)
+    def ensure(self) -> bool:
+        """See that the container is there; true where it was made now.
 
-    def list(self, prefix: str = "") -> Iterator[list[Blob]]:
-        """Pages of the blobs whose path starts with `prefix`; only one page is held at a time."""
-        if isinstance(self._account, LocalAccount):
-            yield from batched((b for b in _walk_local(_root(self._account) / self.name) if b.path.startswith(prefix)), LIST_PAGE)
-            return
-        folder = prefix.rpartition("/")[0] or None  # the stores list folders; the rest of the prefix is filtered here
-        for page in obstore.list(self._store, prefix=folder, chunk_size=LIST_PAGE):
+        Raises:
+            GeoAssetsError: CONTAINER_NOT_FOUND, it is not there and we may not make it.
+        """
+        return self._patience(self.alias, self._ensure)
+
+    def _ensure(self) -> bool:
+        if self._exists():
+            return False
+        if self._local is not None:
+            self._local.make()
+            return True
+        from geo_assets.storage.azure import create_container
+
+        try:
+            self._once(lambda: create_container(self._account, self.name), "")  # type: ignore[arg-type]
+        except GeoAssetsError as error:
+            if error.code != "STORAGE_FORBIDDEN":
+                raise
+            raise GeoAssetsError(
+                "CONTAINER_NOT_FOUND",
+                f"there is no container {self}, and we may not make it",
+                remedy=f"az storage container create --account-name {getattr(self._account, 'account_name', '')} --name {self.name}",
+            ) from error
+        return True
+
+    def list(self, prefix: str = "", *, exact: bool = False) -> Iterator[list[Blob]]:
+        """Pages of the blobs whose path starts with `prefix`; only one page is held at a time. It is not waited for a store here:
+        half a listing is none, and who asked begins anew.
+
+        Args:
+            prefix: of the paths.
+            exact: take each name as it is. Without it `/a` and `a/` of Azure may both be told as `a`.
+        """
+        for page in self._local_pages(self._local, prefix) if self._local else self._azure_pages(prefix, exact=exact):
             blobs = [_blob(entry) for entry in page if entry["path"].startswith(prefix)]
             if blobs:
                 yield blobs
 
+    def _local_pages(self, place: LocalPlace, prefix: str) -> Iterator[Any]:
+        pages = batched((e for e in entries_below(place.path) if e["path"].startswith(prefix)), LIST_PAGE)
+        while page := self._once(lambda: next(pages, None), ""):
+            yield page
+
+    def _azure_pages(self, prefix: str, *, exact: bool) -> Iterator[Any]:
+        folder = prefix.rpartition("/")[0] or None  # obstore lists folders; the rest of the prefix is filtered by the caller
+        last = ""
+        if not exact:
+            pages = iter(obstore.list(self._store, prefix=folder, chunk_size=LIST_PAGE))
+            try:
+                while page := self._once(lambda: next(pages, None), ""):
+                    yield page
+                    last = page[-1]["path"]
+            except GeoAssetsError as error:
+                if not isinstance(error.__cause__, InvalidPathError):
+                    raise
+            else:
+                return
+        yield from self._exact_pages(prefix, last)
+
+    def _exact_pages(self, prefix: str, after: str) -> Iterator[Any]:
+        """By Azure's SDK, from the blob after `after` on, which was told already."""
+        from geo_assets.storage.azure import exact_entries
+
+        entries = exact_entries(self._account, self.name, prefix)  # type: ignore[arg-type]
+        while after:
+            entry = self._once(lambda: next(entries, None), "")
+            if entry is None:
+                raise GeoAssetsError("INPUT_CHANGED", f"{self} changed while it was listed")
+            if entry["path"] == after:
+                break
+        pages = batched(entries, LIST_PAGE)
+        while page := self._once(lambda: next(pages, None), ""):
+            yield page
+
+    # -- its blobs -----------------------------------------------------------------------------------------------------
+
     def head(self, path: str) -> Blob | None:
         """Size and etag of one blob, or None."""
         try:
-            return _blob(obstore.head(self._store, path))
-        except (NotFoundError, FileNotFoundError):
-            return None
+            return self._ask(lambda: _blob(obstore.head(self._store, path)), path)
+        except GeoAssetsError as error:
+            if error.code == "SOURCE_GONE":
+                return None
+            raise
 
     def download(self, path: str, destination: Path, *, etag: str | None = None) -> str:
         """Copy a blob to a local file; returns the SHA-256 of its bytes (hex).
@@ -144,42 +292,81 @@ class Container:
         Raises:
             GeoAssetsError: SOURCE_GONE; INPUT_CHANGED, the blob is not the one with that etag.
         """
-        digest = hashlib.sha256()
-        options: Any = {"if_match": etag} if etag else {}
-        try:
+
+        def copy() -> str:
+            digest = hashlib.sha256()
             with destination.open("wb") as out:
-                for chunk in obstore.get(self._store, path, options=options).stream(min_chunk_size=_READ_CHUNK):
+                for chunk in self._chunks(path, etag):
                     digest.update(chunk)
                     out.write(chunk)
-        except PreconditionError as error:
-            raise GeoAssetsError("INPUT_CHANGED", f"{path} was replaced after it was listed") from error
-        except (NotFoundError, FileNotFoundError) as error:
-            raise GeoAssetsError("SOURCE_GONE", f"{path} is no longer in {self.alias}/{self.name}") from error
-        return digest.hexdigest()
+            return digest.hexdigest()
 
-    def upload(self, source: Path, path: str) -> None:
-        """Put a local file at `path`; it appears whole or not at all."""
-        with source.open("rb") as file:
-            obstore.put(self._store, safe_path(path), file)
+        return self._patience(self.alias, copy)
+
+    def sha256(self, path: str) -> str:
+        """SHA-256 of a blob's bytes (hex).
+
+        Raises:
+            GeoAssetsError: SOURCE_GONE.
+        """
+
+        def read() -> str:
+            digest = hashlib.sha256()
+            for chunk in self._chunks(path, None):
+                digest.update(chunk)
+            return digest.hexdigest()
+
+        return self._patience(self.alias, read)
+
+    def _chunks(self, path: str, etag: str | None) -> Iterator[Any]:
+        options: Any = {"if_match": etag} if etag else {}
+        chunks = self._once(lambda: iter(obstore.get(self._store, path, options=options).stream(min_chunk_size=_READ_CHUNK)), path)
+        while (chunk := self._once(lambda: next(chunks, None), path)) is not None:
+            yield chunk
+
+    def upload(self, source: Path, path: str, *, media_type: str | None = None, cache_control: str | None = None) -> None:
+        """Put a local file at `path`; it appears whole or not at all. A local directory keeps no media type."""
+        told = {"Content-Type": media_type, "Cache-Control": cache_control}
+        attributes: Any = {k: v for k, v in told.items() if v} if self._local is None else None
+
+        def put() -> None:
+            with source.open("rb") as file:
+                obstore.put(self._store, safe_path(path), file, attributes=attributes or None)
+
+        self._ask(put, path)
 
     def read_range(self, path: str, start: int, length: int) -> bytes:
-        """Bytes of a blob; used to prove that an output is readable where it was put."""
-        return bytes(obstore.get_range(self._store, path, start=start, length=length))
+        """Bytes of a blob; used to prove that an output is readable where it was put.
+
+        Raises:
+            GeoAssetsError: SOURCE_GONE.
+        """
+        return self._ask(lambda: bytes(obstore.get_range(self._store, path, start=start, length=length)), path)
 
     def move(self, source: str, destination: str) -> bool:
         """Rename a blob unless the destination is there; of several that try, one gets true."""
+
+        def rename() -> bool:
+            try:
+                obstore.rename(self._store, source, safe_path(destination), overwrite=False)
+            except (AlreadyExistsError, FileExistsError):
+                return False
+            return True
+
         try:
-            obstore.rename(self._store, source, safe_path(destination), overwrite=False)
-        except (NotFoundError, FileNotFoundError, AlreadyExistsError, FileExistsError):
-            return False
-        return True
+            return self._ask(rename, source)
+        except GeoAssetsError as error:
+            if error.code == "SOURCE_GONE":
+                return False
+            raise
 
     def delete(self, path: str) -> None:
         """Remove a blob; one that is gone already is no error."""
         try:
-            obstore.delete(self._store, path)
-        except (NotFoundError, FileNotFoundError):
-            return
+            self._ask(lambda: obstore.delete(self._store, path), path)
+        except GeoAssetsError as error:
+            if error.code != "SOURCE_GONE":
+                raise
 
     def href(self, path: str) -> str:
         """What a STAC asset points at: no credentials, ever."""
@@ -187,13 +374,13 @@ class Container:
         if account.public_url:
             return f"{account.public_url.rstrip('/')}/{self.name}/{quote(path)}"
         if isinstance(account, LocalAccount):
-            return (_root(account) / self.name / path).as_uri()
+            return (account_root(account) / self.name / path).as_uri()
         base = account.endpoint or f"https://{account.account_name}.blob.core.windows.net"
         return f"{base.rstrip('/')}/{self.name}/{quote(path)}"
 
 
-def open_container(settings: Settings, alias: str, name: str) -> Container:
-    """A container by alias and name; it need not exist yet.
+def open_container(settings: Settings, alias: str, name: str, *, patience: Patience = impatient, hasty: bool = False) -> Container:
+    """A container by alias and name; it need not exist yet. `patience` and `hasty` as `Container` takes them.
 
     Raises:
         GeoAssetsError: UNKNOWN_ACCOUNT; UNSAFE_PATH, the name is not a container name.
@@ -205,32 +392,22 @@ def open_container(settings: Settings, alias: str, name: str) -> Container:
         )
     if not _CONTAINER_NAME.fullmatch(name):
         raise GeoAssetsError("UNSAFE_PATH", f"{name!r} is not a container name: 3-63 of a-z, 0-9 and single hyphens")
-    return Container(alias, name, account)
+    return Container(alias, name, account, patience=patience, hasty=hasty)
 
 
-def existing_container(settings: Settings, alias: str, name: str) -> Container:
+def existing_container(settings: Settings, alias: str, name: str, *, patience: Patience = impatient, hasty: bool = False) -> Container:
     """As `open_container`, for one that must be there.
 
     Raises:
-        GeoAssetsError: CONTAINER_NOT_FOUND.
+        GeoAssetsError: CONTAINER_NOT_FOUND; STORAGE_UNAVAILABLE, it cannot be told; STORAGE_FORBIDDEN.
     """
-    container = open_container(settings, alias, name)
+    container = open_container(settings, alias, name, patience=patience, hasty=hasty)
     if not container.exists():
         raise GeoAssetsError("CONTAINER_NOT_FOUND", f"there is no container {alias}/{name}")
     return container
 
 
-def _root(account: LocalAccount) -> Path:
-    if account.root is None:
-        msg = "a local account needs a root"
-        raise ValueError(msg)
-    return account.root
-
-
-def _open_store(name: str, account: LocalAccount | AzureAccount) -> Any:
-    if isinstance(account, LocalAccount):
-        root = _root(account) / name
-        return LocalStore(prefix=root, mkdir=False) if root.is_dir() else _missing_local(root)
+def _azure_store(name: str, account: AzureAccount, *, hasty: bool) -> Any:
     options: dict[str, Any] = {"account_name": account.account_name, "container_name": name}
     if account.account_key:
         options["account_key"] = account.account_key.get_secret_value()
@@ -238,37 +415,23 @@ def _open_store(name: str, account: LocalAccount | AzureAccount) -> Any:
         options["sas_token"] = account.sas_token.get_secret_value()
     if account.endpoint:
         options["endpoint"] = account.endpoint
-    allow_http = bool(account.endpoint and account.endpoint.startswith("http://"))
-    return AzureStore(**options, client_options={"allow_http": allow_http})
-
-
-class _missing_local:  # noqa: N801 - stands in for a store until the directory exists
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    client: Any = {"allow_http": bool(account.endpoint and account.endpoint.startswith("http://")), **(_HASTY_CLIENT if hasty else {})}
+    return AzureStore(**options, client_options=client, retry_config=_HASTY_TRIES if hasty else _TRIES)
 
 
 def _blob(entry: Any) -> Blob:
-    return Blob(entry["path"], entry["size"], entry.get("e_tag") or "", entry["last_modified"])
+    return Blob(_listed_path(entry["path"]), entry["size"], entry.get("e_tag") or "", entry["last_modified"])
 
 
-def _walk_local(root: Path) -> Iterator[Blob]:
-    """The files below `root`, links left out.
-
-    Not obstore's listing: one file name that it refuses (a newline) would end it, and with it every other file of the job.
-    The etag is spelt as obstore spells it, so that a conditional read compares equal.
+def _listed_path(path: str) -> str:
+    """The path under which a file is listed. One that is too long for the ledger is cut, and told apart by its hash; the backslash
+    makes it one that is refused (`safe_path`).
     """
-    for file in _files_below(root):
-        stat = file.stat()
-        if re.search(r"#\d+$", file.name) and time.time() - stat.st_mtime < _UPLOAD_SECONDS:
-            continue  # obstore's own name for an upload under way
-        path = os.fsencode(file.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
-        etag = f'"{stat.st_ino:x}-{stat.st_mtime_ns // 1000:x}-{stat.st_size:x}"'
-        yield Blob(path, stat.st_size, etag, datetime.fromtimestamp(stat.st_mtime, UTC))
-
-
-def _reason(error: Exception) -> str:
-    """The first line of a store's error: the rest may hold a signed URL."""
-    return re.sub(r"\?\S+", "?…", str(error).splitlines()[0])[:300] if str(error) else type(error).__name__
+    encoded = path.encode()
+    if len(encoded) <= _LONGEST_PATH:
+        return path
+    head, tail = encoded[: _LONGEST_PATH // 2].decode(errors="ignore"), encoded[-200:].decode(errors="ignore")
+    return f"{head}\\…{hashlib.sha256(encoded).hexdigest()[:16]}…{tail}"
 
 
 def files_of(source: Path) -> Iterator[tuple[Path, str]]:
@@ -276,7 +439,7 @@ def files_of(source: Path) -> Iterator[tuple[Path, str]]:
     if source.is_file():
         yield source, source.name
         return
-    for file in sorted(_files_below(source)):
+    for file in sorted(files_below(source)):
         yield file, file.relative_to(source).as_posix()
 
 
@@ -286,12 +449,3 @@ def upload_tree(container: Container, source: Path, prefix: str) -> Iterator[tup
         path = f"{prefix.rstrip('/')}/{relative}" if prefix else relative
         container.upload(file, path)
         yield file, path, file.stat().st_size
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    """Regular files, links neither followed nor listed: what a link points at was not submitted."""
-    for base, _, names in os.walk(folder):
-        for name in names:
-            path = Path(base) / name
-            if path.is_file() and not path.is_symlink():
-                yield path

@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from geo_assets.archives import MAX_MEMBERS
-from geo_assets.errors import GeoAssetsError
-from geo_assets.storage.containers import Container, safe_path
+from geo_assets.errors import ErrorClass, GeoAssetsError
+from geo_assets.storage.containers import Container, blob_path
 from geo_assets.storage.sources import Kind, Member, Source, is_litter, kind_of, sorted_sources
 
 #: The end of a zip that is read at once; the whole directory of most.
@@ -68,7 +68,7 @@ def look_into(container: Container, members: Iterable[Member]) -> Iterator[Membe
     """The same members in the same order; those that are zips with what they hold.
 
     Raises:
-        obstore.exceptions.GenericError: the store did not answer.
+        GeoAssetsError: STORAGE_UNAVAILABLE.
     """
     waiting = list(members)
     with ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="zips") as threads:
@@ -84,14 +84,14 @@ def _looked_into(container: Container, member: Member) -> Member:
 
 def _names(container: Container, member: Member) -> list[str] | None:
     """The files of a zip; None where it cannot be listed, which the stage that opens it will explain."""
-    from obstore.exceptions import NotFoundError, PermissionDeniedError
-
     try:
-        with zipfile.ZipFile(_Ranges(container, safe_path(member.path), member.size)) as zipped:
+        with zipfile.ZipFile(_Ranges(container, blob_path(member.path), member.size)) as zipped:
             entries = [e.filename.replace("\\", "/") for e in zipped.infolist() if not e.is_dir()]
     except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError, RuntimeError, OSError, MemoryError, OverflowError):
         return None
-    except (GeoAssetsError, NotFoundError, PermissionDeniedError):
+    except GeoAssetsError as error:
+        if error.error_class is ErrorClass.TRANSIENT:
+            raise
         return None
     return entries if len(entries) <= MAX_MEMBERS else None
 

@@ -9,7 +9,7 @@ from typing import LiteralString, Self
 
 from geo_assets.database.connections import DictConnection, open_pool
 from geo_assets.errors import GeoAssetsError
-from geo_assets.ledger.circuits import Circuits
+from geo_assets.ledger.circuits import Circuits, circuit_of
 from geo_assets.ledger.jobs import Jobs
 from geo_assets.ledger.messages import Messages
 from geo_assets.ledger.models import Attempt, Submitted
@@ -58,13 +58,14 @@ class Submitter:
     def submit(self, parameters: Parameters, *, submitted_by: str, force: bool = False, message_id: str | None = None) -> Submitted:
         """Record a submission and launch it if it asks for something new.
 
-        A launch that fails is not a failed submission: it is recorded, and the sensor launches it (`warning` says so).
+        A launch that fails is not a failed submission: it is recorded, and the sensor launches it (`warning` says so). An account
+        that does not answer is none either: the run waits for it.
 
         Raises:
             GeoAssetsError: UNKNOWN_ACCOUNT, CONTAINER_NOT_FOUND; nothing is recorded then.
         """
         if isinstance(parameters, ListContainer):
-            existing_container(self._settings, parameters.account, parameters.container)
+            self._look_for(parameters)
         job = Job.of(parameters)
 
         def accept(conn: DictConnection) -> None:
@@ -76,6 +77,18 @@ class Submitter:
         )
         self._launch(submitted)
         return submitted
+
+    def _look_for(self, parameters: ListContainer) -> None:
+        """Refuse a container that is not there. Where its account does not answer, that is not known: the submission is taken, and
+        its run waits for the account.
+        """
+        try:
+            with self.circuit(circuit_of(parameters.account)):
+                existing_container(self._settings, parameters.account, parameters.container, hasty=True)
+        except GeoAssetsError as error:
+            if error.code not in {"STORAGE_UNAVAILABLE", "CIRCUIT_OPEN"}:
+                raise
+            self.warning = f"{error.message}; the submission is recorded, and its run waits until the account answers"
 
     def ping(self) -> None:
         """Ask the database something.
@@ -156,4 +169,4 @@ class Submitter:
         try:
             launch(self.jobs, self._settings.webserver_url, attempt)
         except GeoAssetsError as error:
-            self.warning = f"{error.message}; {error.remedy}"
+            self.warning = "; ".join(filter(None, (self.warning, error.message, error.remedy)))

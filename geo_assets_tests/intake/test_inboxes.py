@@ -162,7 +162,7 @@ def queue(settings, azurite):
     configured = settings.model_copy(
         update={"queue_connection_string": type(settings.pipeline_password)(azurite.account().connection), "queue_name": name}
     )
-    QueueInbox(configured).create()
+    QueueInbox(configured).ensure()
     return configured, QueueClient.from_connection_string(
         azurite.account().connection, name, message_encode_policy=None, message_decode_policy=None
     )
@@ -288,33 +288,25 @@ def test_names_of_any_length_that_azure_takes_are_each_handled(settings, submitt
     assert folders == {"done": 2 * len(long), "poison": 1}
 
 
-def test_containers_on_azure_work_as_local_ones_do(azurite, tmp_path):
-    """The same code path, against Azurite: list, upload, conditional read, move, delete."""
-    from azure.storage.blob import BlobServiceClient
+def test_a_bad_message_leaves_the_queue_also_where_both_queues_had_to_be_made(settings, submitter, azurite):
+    from azure.storage.queue import QueueClient
 
-    from geo_assets.settings import AzureAccount
-    from geo_assets.storage.containers import Container
+    name = f"fresh-{time.monotonic_ns()}"
+    connection = azurite.account().connection
+    configured = settings.model_copy(update={"queue_connection_string": type(settings.pipeline_password)(connection), "queue_name": name})
+    assert QueueInbox(configured).missing() == [name, f"{name}-poison"]
+    assert drain(QueueInbox(configured), submitter, limit=1, seconds=5) == {}
+    client, poison = (QueueClient.from_connection_string(connection, n) for n in (name, f"{name}-poison"))
+    assert QueueInbox(configured).missing() == [f"{name}-poison"]
+    client.send_message("{")
+    assert drain(QueueInbox(configured), submitter, limit=1, seconds=5) == {"poison": 1}
+    assert client.get_queue_properties().approximate_message_count == 0
+    assert poison.get_queue_properties().approximate_message_count == 1
+    assert QueueInbox(configured).ensure() == []
 
-    service = BlobServiceClient.from_connection_string(azurite.account().connection)
-    service.create_container("landing")
-    account = AzureAccount.model_validate(azurite.account().settings)
-    container = Container("azure", "landing", account)
-    assert container.exists()
-    assert not Container("azure", "nowhere", account).exists()
-    source = tmp_path / "a.tif"
-    source.write_bytes(b"II*\x00data")
-    container.upload(source, "2026/a.tif")
-    ((blob,),) = container.list("2026/")
-    assert (blob.path, blob.size) == ("2026/a.tif", 8)
-    container.download("2026/a.tif", tmp_path / "back", etag=blob.etag)
-    assert (tmp_path / "back").read_bytes() == source.read_bytes()
-    container.upload(source, "2026/a.tif")
-    with pytest.raises(GeoAssetsError) as caught:
-        container.download("2026/a.tif", tmp_path / "back", etag='"0x0"')
-    assert caught.value.code == "INPUT_CHANGED"
-    assert container.move("2026/a.tif", "done/a.tif")
-    container.upload(source, "2026/a.tif")
-    assert not container.move("2026/a.tif", "done/a.tif")
-    container.delete("done/a.tif")
-    assert container.head("done/a.tif") is None
-    assert "sig=" not in container.href("done/a.tif")
+
+def test_an_inbox_whose_store_is_away_is_said_to_be_and_stops_nothing_else(settings, submitter):
+    away = {"kind": "azure", "account_name": "away", "account_key": "a2V5", "endpoint": "http://127.0.0.1:9/away"}
+    broken = type(settings).model_validate({**settings.model_dump(), "accounts": {"away": away}, "inbox_account": "away"})
+    (said,) = drain_inboxes(broken, submitter, limit=1, seconds=1)
+    assert "does not answer" in said

@@ -99,7 +99,7 @@ class BlobInbox:
     """Manifests in a container."""
 
     def __init__(self, settings: Settings) -> None:
-        self._container = open_container(settings, settings.inbox_account, settings.inbox_container)
+        self._container = open_container(settings, settings.inbox_account, settings.inbox_container, hasty=True)
         self.name = f"blob:{settings.inbox_account}/{settings.inbox_container}"
 
     def receive(self, limit: int) -> Iterator[BlobDelivery | UnreachableDelivery]:

@@ -13,7 +13,8 @@ import binascii
 import json
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from geo_assets.errors import GeoAssetsError
@@ -50,34 +51,37 @@ class QueueDelivery:
         Raises:
             GeoAssetsError: QUEUE_UNAVAILABLE; also where somebody else was given it already.
         """
-        from azure.core.exceptions import AzureError
-
         if time.monotonic() - self._since < _VISIBILITY_SECONDS / 2:
             return
-        try:
+        with _told("a message could not be kept in hand"):
             self._message = self._queue.update_message(self._message, visibility_timeout=_VISIBILITY_SECONDS)
-        except AzureError as error:
-            raise GeoAssetsError("QUEUE_UNAVAILABLE", f"a message could not be kept in hand: {type(error).__name__}") from error
         self._since = time.monotonic()
 
     def done(self) -> None:
-        """Delete it. One that expired meanwhile comes again, and finds its row."""
+        """Delete it. One that expired meanwhile, or could not be deleted, comes again, and finds its row.
+
+        Raises:
+            GeoAssetsError: QUEUE_UNAVAILABLE.
+        """
         from azure.core.exceptions import ResourceNotFoundError
 
-        try:
+        with _told("a message could not be deleted"), suppress(ResourceNotFoundError):
             self._queue.delete_message(self._message)
-        except ResourceNotFoundError:
-            return
 
     def poison(self, record: MessageRecord) -> None:
-        """Put a pointer to its record into the poison queue, for ever, then delete it."""
+        """Put a pointer to its record into the poison queue, which is made if it is not there, for ever; then delete it.
+
+        Raises:
+            GeoAssetsError: QUEUE_UNAVAILABLE; QUEUE_NOT_FOUND, there is no poison queue and we may not make one.
+        """
         pointer = {
             "message_id": record.message_id,
             "correlation_id": record.correlation_id,
             "source_id": record.source_id,
             "head": record.head,
         }
-        self._poison.send_message(json.dumps(pointer), time_to_live=-1)
+        with _told("a message could not be put to poison"):
+            _with_queue(self._poison, lambda: self._poison.send_message(json.dumps(pointer), time_to_live=-1))
         self.done()
 
     def release(self) -> None:
@@ -120,18 +124,20 @@ class QueueInbox:
         """Dequeue up to `limit` messages.
 
         Raises:
-            GeoAssetsError: QUEUE_UNAVAILABLE.
+            GeoAssetsError: QUEUE_UNAVAILABLE; QUEUE_NOT_FOUND, it is not there and we may not make it.
         """
-        from azure.core.exceptions import AzureError
-
-        try:
-            pages = self._queue.receive_messages(
-                visibility_timeout=_VISIBILITY_SECONDS, messages_per_page=min(limit, _PAGE), max_messages=limit
+        with _told(f"{self.name} does not answer"):
+            pages = iter(
+                self._queue.receive_messages(
+                    visibility_timeout=_VISIBILITY_SECONDS, messages_per_page=min(limit, _PAGE), max_messages=limit
+                )
             )
-            for message in pages:
-                yield QueueDelivery(self._queue, self._poison, message, self._raw(message))
-        except AzureError as error:
-            raise GeoAssetsError("QUEUE_UNAVAILABLE", f"{self.name} does not answer: {type(error).__name__}") from error
+        while True:
+            with _told(f"{self.name} does not answer"):
+                message = _with_queue(self._queue, lambda: next(pages, None))
+            if message is None:
+                return
+            yield QueueDelivery(self._queue, self._poison, message, self._raw(message))
 
     def _raw(self, message: Any) -> RawMessage:
         body = _decoded(message.content if isinstance(message.content, bytes) else str(message.content).encode("utf-8", "surrogatepass"))
@@ -144,15 +150,34 @@ class QueueInbox:
             correlation_id=str(uuid.uuid4()),
         )
 
-    def create(self) -> None:
-        """Make both queues if they are not there."""
-        from azure.core.exceptions import ResourceExistsError
+    def ensure(self) -> list[str]:
+        """See that both queues are there; returns the names of those that were made now.
 
+        Raises:
+            GeoAssetsError: QUEUE_UNAVAILABLE; QUEUE_NOT_FOUND, one is not there and we may not make it.
+        """
+        made = self.missing()
         for queue in (self._queue, self._poison):
-            try:
-                queue.create_queue()
-            except ResourceExistsError:
-                continue
+            with _told(f"queue {queue.queue_name} does not answer"):
+                _with_queue(queue, queue.get_queue_properties)
+        return made
+
+    def missing(self) -> list[str]:
+        """The names of those of the two queues that are not there.
+
+        Raises:
+            GeoAssetsError: QUEUE_UNAVAILABLE.
+        """
+        from azure.core.exceptions import ResourceNotFoundError
+
+        missing = []
+        for queue in (self._queue, self._poison):
+            with _told(f"queue {queue.queue_name} does not answer"):
+                try:
+                    queue.get_queue_properties()
+                except ResourceNotFoundError:
+                    missing.append(str(queue.queue_name))
+        return missing
 
     def poisoned(self) -> int:
         """About how many messages the poison queue holds."""
@@ -169,6 +194,50 @@ _RAW: dict[str, Any] = {
     "retry_connect": 1,
     "initial_backoff": 1,
 }
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """The SDK's errors, as ours."""
+    from azure.core.exceptions import AzureError
+
+    try:
+        yield
+    except AzureError as error:
+        raise GeoAssetsError("QUEUE_UNAVAILABLE", f"{what}: {_service_code(error)}") from error
+
+
+def _service_code(error: Exception) -> str:
+    """The service's own word for what is wrong; the kind of error where it said none."""
+    code = getattr(error, "error_code", None)
+    return str(getattr(code, "value", code) or type(error).__name__)
+
+
+def _with_queue(queue: Any, ask: Callable[[], Any]) -> Any:
+    """What `ask` returns; where the queue is not there, it is made and asked again.
+
+    Raises:
+        GeoAssetsError: QUEUE_NOT_FOUND, it is not there and we may not make it.
+    """
+    from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
+
+    try:
+        return ask()
+    except ResourceNotFoundError as error:
+        if _service_code(error) != "QueueNotFound":
+            raise
+    try:
+        with suppress(ResourceExistsError):
+            queue.create_queue()
+    except (ClientAuthenticationError, HttpResponseError) as error:
+        if error.status_code not in {401, 403}:
+            raise
+        raise GeoAssetsError(
+            "QUEUE_NOT_FOUND",
+            f"there is no queue {queue.queue_name}, and we may not make it",
+            remedy=f"az storage queue create --account-name {queue.account_name} --name {queue.queue_name}",
+        ) from error
+    return ask()
 
 
 def _decoded(content: bytes) -> bytes:

@@ -1,0 +1,67 @@
+"""Storage accounts, output containers and queues: whether they answer, whether what is written to is there, and making what is missing.
+
+Here: one finding each, for `doctor` and `up`. Not here: what their errors mean (`storage/faults.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.settings import Settings
+from geo_assets.storage.containers import open_container
+
+#: A name that nobody gives a container: asking for it tells whether the account answers and lets us in.
+_PROBE = "geo-assets-probe"
+
+
+class StorageCheck(NamedTuple):
+    """What is looked at, and the look: it returns what was found, or raises a GeoAssetsError that says what is wrong."""
+
+    what: str
+    look: Callable[[], str]
+
+
+def storage_checks(settings: Settings, *, make: bool) -> Iterator[StorageCheck]:
+    """All that a job may need of storage.
+
+    Args:
+        settings: accounts, outputs, queue.
+        make: make what is missing; without it, what is missing is told.
+    """
+    for alias in sorted(settings.storage_accounts):
+        yield StorageCheck(f"account {alias}", lambda alias=alias: _account(settings, alias))  # type: ignore[misc]
+    for name in (settings.cog_container, settings.thumbnail_container):
+        yield StorageCheck(f"output {settings.output_account}/{name}", lambda name=name: _output(settings, name, make=make))  # type: ignore[misc]
+    if settings.queue_connection_string or settings.queue_url:
+        yield StorageCheck(f"queue {settings.queue_name}", lambda: _queues(settings, make=make))
+
+
+def _account(settings: Settings, alias: str) -> str:
+    account = settings.storage_accounts[alias]
+    try:
+        open_container(settings, alias, _PROBE, hasty=True).exists()
+    except GeoAssetsError as error:
+        if error.code == "STORAGE_FORBIDDEN" and account.kind == "azure" and account.sas_token:
+            return f"{account.account_name} answers; its SAS does not open every container"
+        raise
+    return f"{account.root} is there" if account.kind == "local" else f"{account.account_name} answers"
+
+
+def _output(settings: Settings, name: str, *, make: bool) -> str:
+    container = open_container(settings, settings.output_account, name, hasty=True)
+    if make:
+        return "made" if container.ensure() else "there"
+    return "there" if container.exists() else "not there yet: up, or the first job, makes it"
+
+
+def _queues(settings: Settings, *, make: bool) -> str:
+    from geo_assets.submissions.inboxes.queue import QueueInbox
+
+    inbox = QueueInbox(settings)
+    if make:
+        made = inbox.ensure()
+        return f"made {' and '.join(made)}" if made else "there, and its poison queue"
+    missing = inbox.missing()
+    return f"not there yet: {' and '.join(missing)}; up makes them" if missing else "there, and its poison queue"

@@ -1,0 +1,76 @@
+"""Waiting for a store that does not answer: a run keeps its job, and goes on where it was when the store is back.
+
+Here: how long, how often, and what is said meanwhile. Not here: a blip, which is the transport's (`storage/containers.py`); what
+an error means (`storage/faults.py`).
+
+While all is well nobody is asked but the store. Once a call found it away, the calls of this process go through the circuit breaker of the
+account, which all processes share: one of them asks, the others wait for what it finds.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TypeVar
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger.circuits import circuit_of
+
+T = TypeVar("T")
+
+#: Seconds between two looks, more or less: the breaker decides whether the store is asked.
+_PAUSE = 2.0
+
+#: What is waited for.
+_AWAY = frozenset({"STORAGE_UNAVAILABLE", "CIRCUIT_OPEN"})
+
+
+class StoragePatience:
+    """Asks a store until it answers, the run has lost its job, or the time is over."""
+
+    def __init__(
+        self,
+        circuit: Callable[[str], AbstractContextManager[None]],
+        *,
+        seconds: float,
+        keep: Callable[[], bool],
+        tell: Callable[[GeoAssetsError], None],
+    ) -> None:
+        """Nothing is asked yet.
+
+        Args:
+            circuit: the breakers, by name.
+            seconds: how long one call waits.
+            keep: renews the job's lease; false where the run no longer owns it.
+            tell: is told of each wait, once, when it begins.
+        """
+        self._circuit, self._seconds, self._keep, self._tell = circuit, seconds, keep, tell
+
+    def __call__(self, alias: str, ask: Callable[[], T], /) -> T:
+        """What `ask` returns.
+
+        Raises:
+            GeoAssetsError: STORAGE_UNAVAILABLE, the time is over; LEASE_LOST; what `ask` raises when the store answers.
+        """
+        try:
+            return ask()
+        except GeoAssetsError as error:
+            if error.code not in _AWAY:
+                raise
+            away = error
+        self._tell(away)
+        deadline = time.monotonic() + self._seconds
+        while time.monotonic() < deadline:
+            time.sleep(_PAUSE * random.uniform(0.5, 1.5))  # noqa: S311 - so that waiting threads do not ask in step
+            if not self._keep():
+                raise GeoAssetsError("LEASE_LOST", f"the job was taken over while it waited for {alias}")
+            try:
+                with self._circuit(circuit_of(alias)):
+                    return ask()
+            except GeoAssetsError as error:
+                if error.code not in _AWAY:
+                    raise
+                away = error if error.code == "STORAGE_UNAVAILABLE" else away
+        raise away

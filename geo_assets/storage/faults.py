@@ -1,0 +1,104 @@
+"""What a store's errors mean: the blob is gone, the container is, we may not, the disk is full, or the store is away.
+
+Here: that decision, once for every store and every call, and a sentence without credentials. Not here: what is done about it
+(`containers.py`, `stages/patience.py`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+
+from obstore.exceptions import BaseError, InvalidPathError, PermissionDeniedError, PreconditionError, UnauthenticatedError
+
+from geo_assets.errors import GeoAssetsError
+
+#: An answer of the service, in the text that obstore makes of it.
+_STATUS = re.compile(r"status code: (\d{3})")
+
+#: The service's own word for what is wrong.
+_SERVICE_CODE = re.compile(r"<Code>(\w+)</Code>")
+
+#: Answers to which asking again may bring another: timeout, conflict with a change under way, too many requests.
+_PASSING = frozenset({"408", "409", "429"})
+
+#: Errors of a file system, by what they say of it. obstore tells their number in its text.
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_NAME = frozenset({errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.EILSEQ})
+_REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_ERRNO = re.compile(r"\(os error (\d+)\)")
+
+_RIGHTS = "give the storage account a key, SAS or identity, or the directory the rights, to read sources and to write outputs"
+
+
+def understood(error: Exception, place: str, path: str = "") -> GeoAssetsError | None:
+    """The error of a store, as ours; None for one that is no store's.
+
+    Args:
+        error: what obstore, Azure's SDK or the file system raised; a missing blob is the caller's to tell.
+        place: alias/container.
+        path: of the blob, where one was asked for.
+
+    Returns:
+        INPUT_CHANGED, UNSAFE_PATH, STORAGE_FORBIDDEN, CONTAINER_NOT_FOUND, DISK_FULL, STORAGE_UNAVAILABLE or INTERNAL.
+    """
+    what = f"{place}/{path}" if path else place
+    text = str(error)
+    if isinstance(error, PreconditionError):
+        return GeoAssetsError("INPUT_CHANGED", f"{path} was replaced after it was listed")
+    if isinstance(error, InvalidPathError) or "Could not parse path" in text:
+        return GeoAssetsError("UNSAFE_PATH", f"{what!r} is a name that the store's client refuses")
+    if not (isinstance(error, (BaseError, OSError)) or type(error).__module__.startswith("azure.")):
+        return None
+    number = _errno(error, text)
+    if number in _FULL:
+        return GeoAssetsError("DISK_FULL", f"there is no space left for {what}")
+    if number in _NAME:
+        return GeoAssetsError("UNSAFE_PATH", f"{what!r} is no name that the file system takes: {os.strerror(number)}")
+    if number in _REFUSED:
+        return _forbidden(what, place, os.strerror(number))
+    return _answered(error, what, place, text)
+
+
+def _answered(error: Exception, what: str, place: str, text: str) -> GeoAssetsError:
+    """By the service's answer; without one it is away."""
+    status, code = _status(error, text), _service_code(error, text)
+    if code == "ContainerNotFound":
+        return GeoAssetsError("CONTAINER_NOT_FOUND", f"there is no container {place}")
+    if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or status in {"401", "403"}:
+        return _forbidden(what, place, code or status)
+    if status.startswith("4") and status not in _PASSING:
+        return GeoAssetsError("INTERNAL", f"the store refuses a request for {what}: {status} {code or plain(error)}")
+    return GeoAssetsError("STORAGE_UNAVAILABLE", f"the store of {what} does not answer as it should: {code or plain(error)}")
+
+
+def _forbidden(what: str, place: str, why: str) -> GeoAssetsError:
+    again = "then submit again" if what == place else "then: geo-assets retry JOB_ID --quarantined"
+    return GeoAssetsError("STORAGE_FORBIDDEN", f"access to {what} is refused: {why}", remedy=f"{_RIGHTS}; {again}")
+
+
+def _status(error: Exception, text: str) -> str:
+    """The HTTP status of an answer; empty where there was none."""
+    from_sdk = getattr(error, "status_code", None)
+    found = _STATUS.search(text)
+    return str(from_sdk) if from_sdk else found.group(1) if found else ""
+
+
+def _service_code(error: Exception, text: str) -> str:
+    from_sdk = getattr(error, "error_code", None)
+    found = _SERVICE_CODE.search(text)
+    return str(getattr(from_sdk, "value", from_sdk)) if from_sdk else found.group(1) if found else ""
+
+
+def _errno(error: Exception, text: str) -> int:
+    """The number of a file system's error; 0 where it is none."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    found = _ERRNO.search(text)
+    return int(found.group(1)) if found else 0
+
+
+def plain(error: Exception) -> str:
+    """The first line of a store's error: the rest may hold a signed URL."""
+    return re.sub(r"\?\S+", "?…", str(error).splitlines()[0])[:300] if str(error) else type(error).__name__

@@ -1,0 +1,133 @@
+"""Local containers: directories, and whether they are what they were.
+
+Here: what obstore does not tell of a directory - a share that is not mounted, every file whatever its name.
+Not here: reading and writing files (`containers.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.settings import LocalAccount
+
+#: A file named `x#1` that is younger than this may be an upload under way.
+_UPLOAD_SECONDS = 60
+
+
+class LocalPlace:
+    """The directory of a local container, and whether it is the one that it was: a share that is not mounted leaves an empty directory,
+    or none, and whoever took that for the container would find every file gone.
+    """
+
+    def __init__(self, alias: str, name: str, account: LocalAccount) -> None:
+        self.path = account_root(account) / name
+        self._alias, self._root, self._ours = alias, account_root(account), account.ours
+        self._device: int | None = None  # of the file system, once it was seen
+
+    def is_there(self) -> bool:
+        """Whether the directory is there.
+
+        Raises:
+            GeoAssetsError: STORAGE_UNAVAILABLE, it cannot be told: the account's own directory is away, or not what it was.
+        """
+        try:
+            status = self.path.stat()
+        except FileNotFoundError:
+            self._insist_on_account()
+            return False
+        except PermissionError:
+            raise
+        except OSError as error:
+            raise self._away(error.strerror or type(error).__name__) from error
+        if self._device not in {None, status.st_dev}:
+            raise self._away("another file system is mounted there now")
+        self._device = status.st_dev
+        return self.path.is_dir()
+
+    def insist(self) -> None:
+        """As `is_there`, for one that must be.
+
+        Raises:
+            GeoAssetsError: STORAGE_UNAVAILABLE; CONTAINER_NOT_FOUND.
+        """
+        if not self.is_there():
+            raise GeoAssetsError("CONTAINER_NOT_FOUND", f"there is no container {self._alias}/{self.path.name}")
+
+    def make(self) -> None:
+        """Make the directory; that of the account too, where it is in our own home."""
+        if not self._ours and not self._root.is_dir():
+            raise self._away("it is not there")
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    def _insist_on_account(self) -> None:
+        if self._device is not None:
+            raise self._away("the container was there a moment ago")
+        if self._ours:
+            return
+        try:
+            empty = not any(self._root.iterdir())
+        except OSError as error:
+            raise self._away(error.strerror or type(error).__name__) from error
+        if empty:
+            raise self._away("it is empty")
+
+    def _away(self, why: str) -> GeoAssetsError:
+        return GeoAssetsError(
+            "STORAGE_UNAVAILABLE",
+            f"the directory {self._root} of account {self._alias} is not as it should be ({why}): is the share mounted?",
+        )
+
+
+def account_root(account: LocalAccount) -> Path:
+    """The directory of an account.
+
+    Raises:
+        ValueError: it has none; `Settings.storage_accounts` gives each one.
+    """
+    if account.root is None:
+        msg = "a local account needs a root"
+        raise ValueError(msg)
+    return account.root
+
+
+def entries_below(root: Path) -> Iterator[dict[str, Any]]:
+    """The files below `root` as obstore's listing would tell them, links left out.
+
+    Not obstore's listing: one file name that it refuses (a newline) would end it, and with it every other file of the job.
+    The etag is spelt as obstore spells it, so that a conditional read compares equal.
+    """
+    for file in files_below(root):
+        try:
+            stat = file.stat()
+        except FileNotFoundError:
+            continue  # it was there a moment ago
+        if re.search(r"#\d+$", file.name) and time.time() - stat.st_mtime < _UPLOAD_SECONDS:
+            continue  # obstore's own name for an upload under way
+        path = os.fsencode(file.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
+        etag = f'"{stat.st_ino:x}-{stat.st_mtime_ns // 1000:x}-{stat.st_size:x}"'
+        yield {"path": path, "size": stat.st_size, "e_tag": etag, "last_modified": datetime.fromtimestamp(stat.st_mtime, UTC)}
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Regular files, links neither followed nor listed: what a link points at was not submitted.
+
+    Raises:
+        OSError: a folder cannot be read. Passed over in silence, its files would be missing from every account.
+    """
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError) or not folder.is_dir():
+            raise error
+
+    for base, _, names in os.walk(folder, onerror=refuse):
+        for name in names:
+            path = Path(base) / name
+            if path.is_file() and not path.is_symlink():
+                yield path
