@@ -8,6 +8,7 @@ An error is one line and a hint; a traceback only with `--debug`.
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -57,6 +58,9 @@ def _root(
 
 def main() -> None:
     """The entry point: runs the command; turns errors into one line, a hint and an exit code."""
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(ending) is signal.SIG_DFL:  # what is under way is undone, as by Ctrl-C
+            signal.signal(ending, _end)
     try:
         app()
     except GeoAssetsError as error:
@@ -80,6 +84,11 @@ def _is_no_text(error: Exception) -> bool:
     import psycopg
 
     return isinstance(error, UnicodeEncodeError | psycopg.DataError)
+
+
+def _end(number: int, _: object) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)  # asked once is enough
+    sys.exit(128 + number)
 
 
 def _die(message: str, hint: str, *, code: int = 1) -> NoReturn:
@@ -183,17 +192,21 @@ def demo(as_json: JsonFlag = False) -> None:
     if as_json:
         print_json({"job": record.model_dump(mode="json"), "tasks": [r.model_dump(mode="json") for r in records], "look": looks})
     else:
-        _print_demo(list(the_demo.rows(records)), looks)
-    if record.status not in {"completed", "completed_with_errors"}:
-        raise GeoAssetsError("INTERNAL", f"the demo's job ended as {record.status}", remedy=f"see {looks['Dagster']}")
+        _print_demo(list(the_demo.rows(records)), looks, as_meant=not the_demo.unexpected(records))
+    wrong = the_demo.unexpected(records)
+    if record.status != "completed_with_errors" or wrong:
+        reasons = "".join(f"; {sentence}" for sentence in wrong)
+        raise GeoAssetsError("INTERNAL", f"the demo's job ended as {record.status}{reasons}", remedy=f"see {looks['Dagster']}")
 
 
-def _print_demo(rows: list[tuple[str, str, str]], looks: dict[str, str]) -> None:
+def _print_demo(rows: list[tuple[str, str, str]], looks: dict[str, str], *, as_meant: bool) -> None:
     width = max(len(file) for file, _, _ in rows) + 2
     for file, became, where in rows:
         style = "yellow" if ":" in became else "green"
         out.print(f"[{style}]{became:<32}[/]{escape(f'{file:<{width}}{where}')}", soft_wrap=True)
-    out.print("\nTwo of the files are bad on purpose: they are quarantined with a reason, and the rest goes on.\n\nLook at it:")
+    if as_meant:
+        out.print("\nTwo of the files are bad on purpose: they are quarantined with a reason, and the rest goes on.")
+    out.print("\nLook at it:")
     for tool, how in looks.items():
         out.print(f"  {tool:<18} {how}", markup=False, soft_wrap=True)
 

@@ -18,13 +18,20 @@ CONTAINER = "demo"
 #: Real data of public domain, and two files that are bad on purpose (demo_data/README.md).
 DATA = PACKAGE_ROOT / "demo_data"
 
+#: What the bad ones end as; every other file ends well.
+BAD = {"damaged_upload.tif": "UNREADABLE", "world/sites_without_coordinates.csv": "VECTOR_NO_GEOMETRY"}
+
+
+def _files() -> list[Path]:
+    return [p for p in sorted(DATA.rglob("*")) if p.is_file() and p.suffix not in {".md", ".py"}]
+
 
 def upload_demo(settings: Settings) -> int:
     """Put the demo's files into `default/demo`; returns how many. Files that are there unchanged keep their etag."""
     container = open_container(settings, "default", CONTAINER)
     container.ensure()
     present = {blob.path: blob.size for page in container.list() for blob in page}
-    files = [p for p in sorted(DATA.rglob("*")) if p.is_file() and p.suffix not in {".md", ".py"}]
+    files = _files()
     for file in files:
         path = file.relative_to(DATA)
         if present.get(path.as_posix()) != file.stat().st_size:
@@ -41,6 +48,18 @@ def rows(tasks: list[TaskRecord]) -> Iterator[tuple[str, str, str]]:
             yield task.task_key, "COG", task.outputs["cog"]
         else:
             yield task.task_key, "table", ", ".join(f"{t['table']} ({t['rows']:,} rows)" for t in task.outputs.get("tables", []))
+
+
+def unexpected(tasks: list[TaskRecord]) -> list[str]:
+    """What became of the demo's files and should not have; a sentence each."""
+    became = {(task.task_key, task.error_code) for task in tasks if task.status in {"succeeded", "skipped", "quarantined", "failed"}}
+    wrong = []
+    for file in (path.relative_to(DATA).as_posix() for path in _files()):
+        codes = {code for key, code in became if key == file}
+        if codes != {BAD.get(file)}:
+            found = " and ".join(sorted(code or "well" for code in codes)) or "not at all"
+            wrong.append(f"{file} ended {found}, not {BAD.get(file) or 'well'}")
+    return wrong
 
 
 def hints(settings: Settings, job: JobRecord, tasks: list[TaskRecord], env: dict[str, str]) -> dict[str, str]:

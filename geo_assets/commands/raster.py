@@ -6,8 +6,6 @@ Here: arguments, progress, what is printed. Not here: conversion and validation 
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from typer.core import TyperGroup
 
 from geo_assets.commands.console import JsonFlag, err, human_bytes, out, print_json
+from geo_assets.commands.place import put_in_place
 from geo_assets.errors import GeoAssetsError
 from geo_assets.storage.sources import Kind, kind_of
 
@@ -119,12 +118,12 @@ def _put(several: Several, source: Path, destination: Path, *, into_folder: bool
         places = [destination / f"{source.stem if several.is_one else part.stem}.tif" for part in several.made]
     else:
         places = [destination]
-    for part, place in zip(several.made, places, strict=True):
-        if into_folder and place.exists() and place.samefile(source):
-            raise GeoAssetsError("INVALID_PARAMETERS", f"{place} is the source itself", remedy="name another directory, or the file")
+    for part, where in zip(several.made, places, strict=True):
+        if into_folder and where.exists() and where.samefile(source):
+            raise GeoAssetsError("INVALID_PARAMETERS", f"{where} is the source itself", remedy="name another directory, or the file")
         if part.cog:
             part.cog.chmod(0o666 & ~_umask())
-            shutil.move(part.cog, place)
+            put_in_place(part.cog, where)
     return places
 
 
@@ -181,23 +180,30 @@ def validate(
 def _alone(source: Path) -> Iterator[tuple[Any, Path, Path]]:
     """A pool of one child, a private folder, and in it the source with the sidecars that belong to it and nothing else."""
     from geo_assets.sandbox.pool import SandboxPool
+    from geo_assets.sandbox.scratch import leave, of_this_user
     from geo_assets.storage.sources import siblings
 
     if not source.is_file():
         raise GeoAssetsError("UNREADABLE", f"there is no file {source}", remedy="check the path")
-    parent = Path(tempfile.mkdtemp(prefix="geo-assets-"))
+    members = siblings(source)
+    pool = SandboxPool(
+        scratch := of_this_user(),
+        timeout_seconds=_TIMEOUT,
+        permissive=os.environ.get("GEO_ASSETS_SANDBOX") == "permissive",  # of the settings, whose import takes longer than this command
+        preload=_PRELOAD,
+        readable=[member.resolve() for member in members],
+    )
     try:
-        members = siblings(source)
-        pool = SandboxPool(parent, timeout_seconds=_TIMEOUT, preload=_PRELOAD, readable=[member.resolve() for member in members])
-        with pool, pool.workspace() as folder:
+        with pool:
             pool.warm_up()  # it imports its libraries while we go on
-            private = folder / "in"
-            private.mkdir()
-            for member in members:
-                (private / member.name).symlink_to(member)
-            yield pool, folder, private / source.name
+            with pool.workspace() as folder:
+                private = folder / "in"
+                private.mkdir()
+                for member in members:
+                    (private / member.name).symlink_to(member)
+                yield pool, folder, private / source.name
     finally:
-        shutil.rmtree(parent, ignore_errors=True)
+        leave(scratch)
 
 
 @contextmanager

@@ -1,9 +1,12 @@
 """`geo-assets cog`, as a person calls it: a process, without a stack."""
 
+import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -120,3 +123,76 @@ def test_help_has_examples(home):
 def test_the_version_is_told_without_a_command():
     done = subprocess.run([str(Path(sys.executable).with_name("geo-assets")), "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.strip()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Another file system, of 1 MB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, check=False).returncode:
+        pytest.skip("no right to mount")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_onto_another_file_system_a_cog_comes_whole(tmp_path, home, small_disk):
+    done = cog(rgb(tmp_path / "in.tif"), small_disk / "out.tif", home=home)
+    assert done.returncode == 0, done.stderr
+    assert cog("validate", small_disk / "out.tif", home=home).returncode == 0
+    assert [p.name for p in small_disk.iterdir()] == ["out.tif"]
+    assert (small_disk / "out.tif").stat().st_uid == os.geteuid()
+
+
+def test_a_full_target_keeps_the_good_old_file_and_says_so(tmp_path, home, small_disk):
+    assert cog(rgb(tmp_path / "in.tif"), small_disk / "out.tif", home=home).returncode == 0
+    old = (small_disk / "out.tif").read_bytes()
+    noise = np.random.default_rng(0).integers(0, 255, (3, 1000, 1000)).astype("uint8")
+    done = cog(write(tmp_path / "large.tif", noise), small_disk / "out.tif", home=home)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: no room for")
+    assert "left as it is" in done.stderr
+    assert "free disk space" in done.stderr
+    assert (small_disk / "out.tif").read_bytes() == old
+    assert [p.name for p in small_disk.iterdir()] == ["out.tif"]
+
+
+def test_what_a_killed_copy_left_beside_the_destination_is_swept_by_the_next(tmp_path, home, small_disk):
+    left, at_work = small_disk / ".geo-assets-left", small_disk / ".geo-assets-at-work"
+    for path in (left, at_work):
+        path.write_bytes(b"half")
+        os.utime(path, (0, 0))
+    with at_work.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert cog(rgb(tmp_path / "in.tif"), small_disk / "out.tif", home=home).returncode == 0
+    assert {p.name for p in small_disk.iterdir()} == {"out.tif", at_work.name}
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_a_conversion_that_is_ended_leaves_nothing_that_stays(tmp_path, home, ending):
+    large = write(tmp_path / "large.tif", np.random.default_rng(0).integers(0, 255, (3, 9000, 3000)).astype("uint8"))
+    command = [str(Path(sys.executable).with_name("geo-assets")), "cog", str(large), str(tmp_path / "out.tif")]
+    with subprocess.Popen(command, env={**os.environ, "TMPDIR": str(home)}, stderr=subprocess.DEVNULL) as process:
+        until(
+            lambda: (
+                any(p.suffix == ".tif" and p.stat().st_size > 1_000_000 for p in home.rglob("*") if p.is_file())
+                or process.poll() is not None
+            )
+        )
+        assert process.poll() is None
+        process.send_signal(ending)
+        status = process.wait(20)
+    if ending == signal.SIGKILL:
+        assert list(home.rglob("run-*"))
+        assert cog(rgb(tmp_path / "in.tif"), tmp_path / "out.tif", home=home).returncode == 0  # the next one sweeps
+    else:
+        assert status == 128 + ending
+        assert not (tmp_path / "out.tif").exists()
+    # the fixture looks whether anything is left
+
+
+def until(true, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
