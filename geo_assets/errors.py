@@ -113,6 +113,9 @@ ERRORS: dict[str, ErrorKind] = {
     "SANDBOX_CRASHED": ErrorKind(_I, "the reader crashed on this file twice; check the file with gdalinfo or ogrinfo"),
     "SANDBOX_TIMEOUT": ErrorKind(_R, "raise GEO_ASSETS_SANDBOX_TIMEOUT_SECONDS, or split the file"),
     "SANDBOX_OUT_OF_MEMORY": ErrorKind(_R, "raise GEO_ASSETS_SANDBOX_MEMORY_MB, or split the file"),
+    "SANDBOX_INCOMPLETE": ErrorKind(
+        _R, "geo-assets doctor says what is missing; GEO_ASSETS_SANDBOX=permissive does without, for files that you trust"
+    ),
     # the machine and the stack
     "STACK_NOT_RUNNING": ErrorKind(_T, "start it with: geo-assets up"),
     "POSTGRES_NOT_FOUND": ErrorKind(_R, "install PostgreSQL with PostGIS, for example: sudo apt-get install postgresql-15-postgis-3"),

@@ -10,7 +10,7 @@ import re
 import socket
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, field_validator
@@ -118,6 +118,10 @@ class Settings(BaseSettings):
 
     workers: int = Field(default_factory=lambda: max(1, min(os.cpu_count() or 1, 8)), ge=1, description="sandboxed children of a run")
     sandbox_memory_mb: int = Field(4096, ge=512, description="address space of one sandboxed child")
+    sandbox_disk_mb: int = Field(200 * 1024, ge=64, description="all files of one sandboxed child together, at a time")
+    sandbox: Literal["strict", "permissive"] = Field(
+        "strict", description="permissive: open untrusted files also where the machine lacks a wall"
+    )
     sandbox_timeout_seconds: float = Field(600, gt=0, description="wall clock of one file in the sandbox")
     chunk_files: int = Field(64, ge=1, description="most files that one mapped step works through")
     max_chunks: int = Field(64, ge=1, description="most mapped steps of one stage: Dagster's event log grows with each")
@@ -182,6 +186,16 @@ class Settings(BaseSettings):
         """
         address = self._address("pipeline").replace("postgresql://", "postgresql+psycopg2://", 1)
         return f"{address}?options={quote(f'{_UTC} -csearch_path=dagster')}"
+
+    @property
+    def sandbox_limits(self) -> dict[str, Any]:
+        """What a pool of sandboxed children is given by name."""
+        return {
+            "memory_mb": self.sandbox_memory_mb,
+            "disk_mb": self.sandbox_disk_mb,
+            "timeout_seconds": self.sandbox_timeout_seconds,
+            "permissive": self.sandbox == "permissive",
+        }
 
     @property
     def dagster_home(self) -> Path:

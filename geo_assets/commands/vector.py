@@ -346,13 +346,7 @@ def _accuracy(plan: LayerPlan) -> str:
 def _sandbox(settings: Settings) -> SandboxPool:
     from geo_assets.sandbox.pool import SandboxPool
 
-    return SandboxPool(
-        settings.home / "scratch",
-        workers=1,
-        memory_mb=settings.sandbox_memory_mb,
-        timeout_seconds=settings.sandbox_timeout_seconds,
-        preload=_PRELOAD,
-    )
+    return SandboxPool(settings.home / "scratch", preload=_PRELOAD, **settings.sandbox_limits)
 
 
 @contextmanager

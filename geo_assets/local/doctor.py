@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -47,6 +46,7 @@ def examine() -> list[Finding]:
         ("time zone", lambda: _time_zone(settings)),
         ("migrations", lambda: _migrations(settings)),
         ("GDAL", lambda: _gdal(settings)),
+        ("sandbox", lambda: _sandbox(settings)),
         ("disk", lambda: _disk(stack.home)),
         *((check.what, lambda check=check: _storage(check)) for check in storage_checks(settings, make=False)),
         *(
@@ -107,18 +107,41 @@ def _migrations(settings: Settings) -> Finding:
     return Finding(what="migrations", level="failure", found="not all applied", remedy="geo-assets up")
 
 
-def _gdal(settings: Settings) -> Finding:
+def _probe(settings: Settings, action: Literal["libraries", "walls"]) -> dict[str, str]:
+    """What a sandboxed child says of itself; also one that would refuse to work."""
     from geo_assets.sandbox.pool import SandboxPool
+    from geo_assets.sandbox.scratch import leave, of_this_user
     from geo_assets.sandbox.selftest import ProbeReport, ProbeRequest
 
-    with SandboxPool(Path(tempfile.gettempdir()) / "geo_assets-doctor", memory_mb=settings.sandbox_memory_mb, timeout_seconds=60) as pool:
-        report = pool.call("geo_assets.sandbox.selftest:probe", ProbeRequest(action="libraries"), ProbeReport)
-    missing = report.facts.pop("missing drivers")
+    limits = {**settings.sandbox_limits, "timeout_seconds": 60, "permissive": True}
+    try:
+        with SandboxPool(scratch := of_this_user(), **limits) as pool:
+            return pool.call("geo_assets.sandbox.selftest:probe", ProbeRequest(action=action), ProbeReport).facts
+    finally:
+        leave(scratch)
+
+
+def _sandbox(settings: Settings) -> Finding:
+    walls = _probe(settings, "walls")
+    found = walls["standing"] + (f"; without a namespace of {walls['without']}" if walls["without"] else "")
+    if not walls["missing"]:
+        return Finding(what="sandbox", level="ok", found=found)
+    return Finding(
+        what="sandbox",
+        level="warning" if settings.sandbox == "permissive" else "failure",
+        found=f"missing: {walls['missing']}; standing: {found or 'none'}",
+        remedy="a newer kernel, or a container that may use Landlock and seccomp; GEO_ASSETS_SANDBOX=permissive opens files without, which is for files that you trust",
+    )
+
+
+def _gdal(settings: Settings) -> Finding:
+    facts = _probe(settings, "libraries")
+    missing = facts.pop("missing drivers")
     if missing:
         return Finding(
             what="GDAL", level="failure", found=f"without {missing}", remedy="install the wheels of rasterio and pyogrio: make setup"
         )
-    return Finding(what="GDAL", level="ok", found=", ".join(f"{name} {version}" for name, version in report.facts.items()))
+    return Finding(what="GDAL", level="ok", found=", ".join(f"{name} {version}" for name, version in facts.items()))
 
 
 def _storage(check: StorageCheck) -> Finding:

@@ -31,6 +31,7 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.local import processes
 from geo_assets.local.postgresql import Binaries, Cluster, ensure_binaries, find_binaries, free_port, usable_data_dir
 from geo_assets.local.processes import Started
+from geo_assets.sandbox.scratch import sweep
 from geo_assets.settings import STACK_ENV_FILE, Role, Settings, default_home, load_settings, project_file
 
 Log = Callable[[str], None]
@@ -269,7 +270,7 @@ class Stack:
             binaries = find_binaries(self.home)
             if binaries and self.cluster(state, binaries).stop():
                 ran.append("postgresql")
-            shutil.rmtree(self.home / "scratch", ignore_errors=True)
+            sweep(self.home / "scratch")  # a load from the command line may be at work in it
             return ran
 
     # -- what a shell needs --------------------------------------------------------------------------------------------

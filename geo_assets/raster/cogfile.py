@@ -89,7 +89,7 @@ def read_header(path: Path) -> tuple[Header, int]:
             fields, offset = _read_directory(file, offset, big=big)
             directories.append(fields)
     tables = [(_numbers(d.pop(_OFFSETS)), _numbers(d.pop(_COUNTS))) for d in directories]
-    stored = [offsets[counts > 0].min() for offsets, counts in tables if (counts > 0).any()]
+    stored = [np.min(offsets[counts > 0]) for offsets, counts in tables if (counts > 0).any()]
     start = int(min(stored)) - _LEADER if stored else path.stat().st_size
     images = [Image(fields, np.where(counts > 0, offsets - np.uint64(start), offsets), counts)
               for fields, (offsets, counts) in zip(directories, tables, strict=True)]  # fmt: skip

@@ -102,7 +102,8 @@ class Converter:
     max_unpacked_bytes: int = 20 * 1024**3
     wanted: str | None = None  # the name of the only part that is asked for
     single: bool = False  # refuse a source that holds several
-    kept: Path | None = None  # where what is done of large ones is kept, for a later attempt
+    kept: str | None = None  # the name under which what is done of large ones is kept, for a later attempt
+    outer: Path | None = None  # where a part is converted beside others: the workspace of all, in which what is made is found
 
     def source(self, path: Path) -> Several:
         """Convert a file, or the variables that it holds.
@@ -126,12 +127,12 @@ class Converter:
             m for m in sorted(unpacked.rasters, key=lambda m: m.name) if self.wanted is None or f"{self.wanted}:".startswith(f"{m.name}:")
         ]
         self._check(path.name, [m.name for m in unpacked.rasters], [m.name for m in members])
-        parts = self._each(lambda member: self._member(member.name, Path(member.path)), members)
+        parts = self._each(lambda there, member: there._member(member.name, Path(member.path)), members)  # noqa: SLF001 - of its own class
         return _sound(path.name, Several(_named([part for group in parts for part in group]), unpacked.others))
 
     def _member(self, member: str, path: Path) -> list[Part]:
         try:
-            return self._file(path, member)
+            return self._file(self._brought(path.parent) / path.name, member)
         except GeoAssetsError as error:
             return [Part(member, error=_of_the_part(error))]
 
@@ -150,13 +151,13 @@ class Converter:
         named = [(Part(member, v.name, title=v.title, notes=v.notes), v) for v in found]
         wanted = [(part, v) for part, v in named if self.wanted in {None, member, part.name}]
         self._check(path.name, [part.name for part, _ in named], [part.name for part, _ in wanted])
-        return self._each(lambda pair: self._variable(*pair), wanted)
+        return self._each(lambda there, pair: there._variable(*pair), wanted)  # noqa: SLF001 - of its own class
 
     def _variable(self, part: Part, variable: Variable) -> Part:
         if variable.path is None:
             return replace(part, error=_of_the_part(GeoAssetsError.from_dict(variable.error or {})))
         staged = self._private() / f"{_plain(part)}.tif"  # alone: GDAL looks at what lies beside a file
-        shutil.move(variable.path, staged)
+        self.pool.move(Path(variable.path), staged)
         try:
             return self._converted(part, staged)
         except GeoAssetsError as error:
@@ -169,10 +170,12 @@ class Converter:
         cog, thumbnail = made / "cog.tif", made / "thumbnail.png" if self.thumbnails else None
         options = dict(self.options)
         if self.kept:
-            options["kept"] = str(self.kept / hashlib.sha256(part.name.encode()).hexdigest()[:16])
+            name = f"{self.kept}-{hashlib.sha256(part.name.encode()).hexdigest()[:16]}"
+            options["kept"] = str(self.pool.kept(self.folder, name))
         request = ConvertRequest(source=str(path), destination=str(cog), thumbnail=str(thumbnail) if thumbnail else None, **options)
         report = self.pool.call("geo_assets.raster.cog:convert", request, ConvertReport)
-        return replace(part, cog=cog, thumbnail=thumbnail, report=report)
+        cog, *others = (self.pool.take(each, self.outer or self.folder) for each in (cog, thumbnail) if each)
+        return replace(part, cog=cog, thumbnail=others[0] if others else None, report=report)
 
     def _check(self, source: str, names: Sequence[str], wanted: Sequence[str]) -> None:
         """Refuse to go on where the one that is asked for is not there, or one is asked for and there are more."""
@@ -184,10 +187,23 @@ class Converter:
     def _private(self) -> Path:
         return Path(tempfile.mkdtemp(dir=self.folder))
 
-    def _each(self, do: Callable[[T], R], items: Sequence[T]) -> list[R]:
-        """As many at once as there are children; the first error ends it."""
+    def _brought(self, folder: Path) -> Path:
+        """A directory of another workspace, in this one."""
+        moved = self._private() / folder.name
+        self.pool.move(folder, moved)
+        return moved
+
+    def _each(self, do: Callable[[Converter, T], R], items: Sequence[T]) -> list[R]:
+        """As many at once as there are children, each in a workspace of its own; the first error ends it."""
+
+        def one(item: T) -> R:
+            if len(items) == 1:
+                return do(self, item)
+            with self.pool.workspace_beside(self.folder) as folder:
+                return do(replace(self, folder=folder, outer=self.outer or self.folder), item)
+
         with ThreadPoolExecutor(max_workers=self.pool.workers, thread_name_prefix="part") as threads:
-            futures = [threads.submit(do, item) for item in items]
+            futures = [threads.submit(one, item) for item in items]
             try:
                 return [future.result() for future in futures]
             except BaseException:

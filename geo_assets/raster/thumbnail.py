@@ -88,5 +88,5 @@ def _limits(values: NDArray[np.float64]) -> tuple[float, float]:
         return 0.0, 1.0
     low, high = (float(p) for p in np.percentile(values, _STRETCH))
     if high <= low:
-        low, high = float(values.min()), float(values.max())
+        low, high = float(np.min(values)), float(np.max(values))
     return (low, high) if high > low else (low - 1, low + 1)

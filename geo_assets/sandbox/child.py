@@ -1,14 +1,14 @@
 """The sandboxed child: takes one call at a time from its parent, runs it within limits, answers, waits for the next.
 
 Here: the limits a child puts on itself before any geospatial library is loaded, and the loop.
-Not here: what is called (functions of `raster/` and `vector/`), when a child is started or killed (`pool.py`).
+Not here: what is called (functions of `raster/` and `vector/`), the walls around it (`walls.py`), when a child is started or killed (`pool.py`).
 
-A child holds no credential: its environment is made by the pool, and its parent's is behind a wall (`landlock.py`). It dies with its parent, also in the middle of native code.
+A child holds no credential: its environment is made by the pool, and its parent's is behind a wall. It dies with its parent, also in
+the middle of native code. Where a wall is missing it opens nothing, unless it is told to do without.
 """
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import importlib
 import os
@@ -22,33 +22,39 @@ from typing import Any
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.lean import leave_out
-from geo_assets.sandbox.landlock import enclose
-from geo_assets.sandbox.protocol import FUNCTIONS, Call, Reply, receive, send
-
-_PR_SET_NO_NEW_PRIVS = 38
-_CLONE_NEWNET = 0x40000000
-_CLONE_NEWUSER = 0x10000000
+from geo_assets.sandbox import selftest
+from geo_assets.sandbox.protocol import FUNCTIONS, Call, Reply, Terms, receive, send
+from geo_assets.sandbox.walls import Walls, raise_walls
 
 #: Enough for a dataset with its sidecars; few enough that a file which opens others is stopped.
 _MAX_OPEN_FILES = 256
 
 
-def main(control_fd: int, lifeline_fd: int, memory_mb: int, file_mb: int, preload: str, readable: list[str]) -> None:
-    """Serve calls on the control socket until it closes. `preload`: modules to import before the first, separated by commas."""
+def main(control_fd: int, lifeline_fd: int, terms: Terms) -> None:
+    """Serve calls on the control socket until it closes."""
     _die_with_parent(lifeline_fd)
-    _limit(memory_mb, file_mb)
-    _isolate()
-    enclose(Path.cwd(), map(Path, readable))
+    _limit(terms.memory_mb, terms.file_mb)
+    walls = raise_walls(terms.user, Path.cwd(), map(Path, terms.readable))
+    selftest.WALLS.append(walls)
     os.dup2(2, 1)  # a library that prints must not be taken for anything else
     leave_out("geopandas", "pandas")
-    for module in filter(None, preload.split(",")):
+    refused = None if terms.permissive or not walls.missing else _incomplete(walls)
+    for module in terms.preload if refused is None else ():
         importlib.import_module(module)
     with socket.socket(fileno=control_fd) as control:
         while True:
             message, fds = receive(control)
             if message is None:
                 return
-            send(control, _serve(Call.model_validate(message), fds).model_dump(mode="json"))
+            send(control, (refused or _serve(Call.model_validate(message), fds)).model_dump(mode="json"))
+
+
+def _incomplete(walls: Walls) -> Reply:
+    return Reply(
+        error=GeoAssetsError(
+            "SANDBOX_INCOMPLETE", f"this machine lacks walls around what reads untrusted files: {', '.join(walls.missing)}"
+        ).to_dict()
+    )
 
 
 def _serve(call: Call, fds: list[int]) -> Reply:
@@ -108,14 +114,5 @@ def _limit(memory_mb: int, file_mb: int) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond the limit is an error, not a death
 
 
-def _isolate() -> None:
-    """No new privileges, and no network where the kernel lets an ordinary process give it up."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    if libc.unshare(_CLONE_NEWNET) != 0:  # root
-        libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)  # anyone, where user namespaces are on
-
-
 if __name__ == "__main__":
-    control, lifeline, memory, size = map(int, sys.argv[1:5])
-    main(control, lifeline, memory, size, sys.argv[5], sys.argv[6:])
+    main(int(sys.argv[1]), int(sys.argv[2]), Terms.of(sys.argv[3:]))

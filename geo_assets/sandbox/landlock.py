@@ -1,10 +1,11 @@
 """A wall around the files and the network of a process: Linux's Landlock, through its three system calls.
 
 Here: what a sandboxed child may still open, and the calls that make it so. Not here: the other limits (`child.py`).
-Source: https://docs.kernel.org/userspace-api/landlock.html (since Linux 5.13; renames between directories since 5.19, TCP since 6.7)
+Source: https://docs.kernel.org/userspace-api/landlock.html (since Linux 5.13; renames between directories since 5.19, TCP since 6.7,
+abstract Unix sockets and signals since 6.12)
 
 It holds for whatever library reads or writes, also for a file format that follows names into other files, and cannot be taken back.
-Where the kernel has no Landlock, or one that cannot allow renames, nothing is done: the other walls stand.
+Where the kernel has no Landlock, or one that cannot allow renames, nothing is done, and it is said.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _ALL_OF_VERSION_2 = (1 << 14) - 1  # up to REFER, which allows renames between directories
 _TRUNCATE = 1 << 14
 _ALL_TCP = 0b11  # bind, connect
+_ALL_SCOPES = 0b11  # abstract Unix sockets of others, signals to others
 
 _READ = _EXECUTE | _READ_FILE | _READ_DIR
 _RIGHTS_ON_A_FILE = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE
@@ -49,18 +51,25 @@ _SYSTEM = (
 _PACKAGE = Path(__file__).parents[1]
 
 
+def version() -> int:
+    """Of the kernel's Landlock; negative where there is none."""
+    flags = ctypes.c_uint32(_VERSION_FLAG)
+    return int(ctypes.CDLL(None, use_errno=True).syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), flags))
+
+
 def enclose(writable: Path, readable: Iterable[Path] = ()) -> bool:
     """Leave this thread, and those that it starts, the files below `writable`, and to read those of `readable` and of Python.
 
     Returns:
         Whether the wall stands.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    version = libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_VERSION_FLAG))
-    if version < 2:
+    libc, known = ctypes.CDLL(None, use_errno=True), version()
+    if known < 2:
         return False
-    rights = _ALL_OF_VERSION_2 | (_TRUNCATE if version >= 3 else 0)
-    attributes = struct.pack("=QQ", rights, _ALL_TCP) if version >= 4 else struct.pack("=Q", rights)
+    rights = _ALL_OF_VERSION_2 | (_TRUNCATE if known >= 3 else 0)
+    attributes = struct.pack("=Q", rights)
+    attributes += struct.pack("=Q", _ALL_TCP) if known >= 4 else b""
+    attributes += struct.pack("=Q", _ALL_SCOPES) if known >= 6 else b""
     ruleset = libc.syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), ctypes.c_uint32(0))
     if ruleset < 0:
         return False

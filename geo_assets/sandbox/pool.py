@@ -1,7 +1,10 @@
 """The pool of sandboxed children: starts them, hands out calls, kills what hangs, replaces what dies.
 
-Here: processes, deadlines, private directories. Not here: the limits inside a child (`child.py`).
+Here: processes, lanes, deadlines, room on disk. Not here: the limits inside a child (`child.py`, `walls.py`), directories (`scratch.py`).
 
+A lane is a directory and the child that may write in it and in no other. Where we are root, what lies in it is ours until a call
+names it: a child that was taken over cannot turn a place where we are about to write into another one. Who opens a workspace has a lane for himself until he
+leaves it; a call runs in the lane in which the files lie that its request names. So no child reaches what another one works on.
 A call that kills its child is tried once more in a fresh one; a second death condemns the input, not the pool.
 """
 
@@ -11,24 +14,27 @@ import contextlib
 import fcntl
 import os
 import queue
+import random
 import shutil
-import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Self, TypeVar
 
 from pydantic import BaseModel
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.sandbox.protocol import Call, Reply, receive, send
+from geo_assets.sandbox.protocol import Call, Reply, Terms, receive, send
+from geo_assets.sandbox.scratch import hand_over, make_and_hold, move, sweep, take_up
+from geo_assets.sandbox.walls import USERS, is_root
+from geo_assets.sandbox.watch import DISK_MB, Watch, Watched
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -51,6 +57,9 @@ _GDAL_ENVIRONMENT = {
 #: a quarter of the time of a fast conversion. Here they are kept; one arena a core.
 _MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30), "MALLOC_ARENA_MAX": str(os.cpu_count() or 1)}
 
+#: -P: or a module that a file managed to write into the child's directory would be found first.
+_CHILD = ("-P", "-m", "geo_assets.sandbox.child")
+
 #: Sixteen times the usual: fewer changes between the child and us.
 _PIPE_BYTES = 1024**2
 
@@ -70,7 +79,7 @@ def _seconds_for(request: BaseModel) -> float:
 class _Child:
     """One process and the two ends that hold it: its control socket and its lifeline."""
 
-    def __init__(self, scratch: Path, memory_mb: int, file_mb: int, preload: Sequence[str], readable: Sequence[Path]) -> None:
+    def __init__(self, folder: Path, terms: Terms) -> None:
         self.calls = 0
         mine, theirs = socket.socketpair()
         lifeline_read, self._lifeline = os.pipe()
@@ -78,19 +87,17 @@ class _Child:
             **_GDAL_ENVIRONMENT,
             "PATH": os.defpath,
             "LANG": "C.UTF-8",
-            "HOME": str(scratch),
-            "TMPDIR": str(scratch),
-            "CPL_TMPDIR": str(scratch),
+            "HOME": str(folder / "tmp"),
+            "TMPDIR": str(folder / "tmp"),
+            "CPL_TMPDIR": str(folder / "tmp"),
             "OPENBLAS_NUM_THREADS": "1",
             **_MALLOC,
         }
-        numbers = (theirs.fileno(), lifeline_read, memory_mb, file_mb)
-        # -P: or a module that a file managed to write into the scratch directory would be found first
-        command = [sys.executable, "-P", "-m", "geo_assets.sandbox.child", *map(str, numbers), ",".join(preload), *map(str, readable)]
+        command = [sys.executable, *_CHILD, str(theirs.fileno()), str(lifeline_read), *terms.arguments()]
         self.process = subprocess.Popen(
             command,
             env=environment,
-            cwd=scratch,
+            cwd=folder,
             pass_fds=(theirs.fileno(), lifeline_read),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -126,38 +133,49 @@ class Stream:
         return self._finish()  # type: ignore[no-any-return]
 
 
-#: Held by the pool that owns a scratch directory; the kernel lets go of it when that process dies.
-_LOCK = ".held"
+class _Lane:
+    """A directory, the user to whom it belongs, and the child that works in it, started when first needed."""
 
+    def __init__(self, folder: Path, terms: Terms, start: Callable[[Path, Terms], _Child]) -> None:
+        temporary = folder / "tmp"
+        temporary.mkdir(parents=True)
+        if is_root():
+            os.chown(temporary, terms.user, terms.user)
+        self.folder = folder
+        self.user = terms.user
+        self._terms = terms
+        self._start = start
+        self._child: _Child | None = None
+        self._one_call = threading.Lock()
 
-#: Of a directory in a workspace that outlives the death of its process, and where it then waits; and for how long.
-_KEPT_PREFIX, _KEPT, _KEPT_SECONDS = "kept-", "kept", 7 * 24 * 3600
+    def ready(self) -> _Child:
+        """A child that lives."""
+        if self._child and (self._child.process.poll() is not None or self._child.calls >= _CALLS_PER_CHILD):
+            self.end()
+        self._child = self._child or self._start(self.folder, self._terms)
+        return self._child
 
+    def end(self) -> None:
+        """Kill the child, if there is one."""
+        if self._child:
+            self._child.close()
+        self._child = None
 
-def _clear_abandoned(scratch: Path) -> None:
-    """Remove the scratch directories of pools whose process was killed, but for what was to be kept."""
-    for folder in scratch.glob("run-*"):
-        try:
-            with (folder / _LOCK).open("r") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                for kept in folder.glob(f"*/{_KEPT_PREFIX}*"):
-                    if kept.is_dir() and not kept.is_symlink():
-                        _put_by(kept, scratch / _KEPT)
-                shutil.rmtree(folder, ignore_errors=True)
-        except OSError:
-            continue  # held, or just being made
-    for kept in (scratch / _KEPT).glob("*"):
-        with contextlib.suppress(OSError):
-            if time.time() - kept.stat().st_mtime > _KEPT_SECONDS:
-                shutil.rmtree(kept, ignore_errors=True)
-
-
-def _put_by(kept: Path, place: Path) -> None:
-    """The newest one of a name stays."""
-    place.mkdir(exist_ok=True)
-    shutil.rmtree(place / kept.name, ignore_errors=True)
-    kept.rename(place / kept.name)
-    os.utime(place / kept.name)
+    @contextmanager
+    def child(self) -> Iterator[_Child]:
+        """The child, for one call."""
+        with self._one_call:
+            child = self.ready()
+            child.calls += 1
+            try:
+                yield child
+            except GeoAssetsError as error:
+                if child.process.poll() is not None or error.code in {"SANDBOX_TIMEOUT", "SANDBOX_CRASHED"}:
+                    self.end()
+                raise
+            except BaseException:
+                self.end()  # its state is unknown: an answer may still be on the way
+                raise
 
 
 class SandboxPool:
@@ -170,7 +188,9 @@ class SandboxPool:
         workers: int = 1,
         memory_mb: int = 4096,
         file_mb: int = 200 * 1024,
+        disk_mb: int = DISK_MB,
         timeout_seconds: float = 600,
+        permissive: bool = False,
         preload: Sequence[str] = (),
         readable: Sequence[Path] = (),
     ) -> None:
@@ -181,20 +201,24 @@ class SandboxPool:
             workers: children at most.
             memory_mb: address space of a child.
             file_mb: size of a file that a child writes.
+            disk_mb: of all files together that a child has on disk at a time.
             timeout_seconds: after which a call is given up and its child killed.
+            permissive: work also on a machine that lacks a wall.
             preload: modules that a child imports while it waits for its first call.
             readable: files and directories outside of `scratch` that children may read, beside Python and its packages.
         """
-        scratch.mkdir(parents=True, exist_ok=True)
-        self._scratch = Path(tempfile.mkdtemp(prefix="run-", dir=scratch))
-        self._held = (self._scratch / _LOCK).open("w")
-        fcntl.flock(self._held, fcntl.LOCK_EX)
-        _clear_abandoned(scratch)
-        self._limits = (memory_mb, file_mb, preload, readable)
+        self._scratch, self._held = make_and_hold(scratch)
+        sweep(scratch)
+        self._made = self._scratch / "made"  # out of the reach of children
+        self._made.mkdir()
         self._timeout = timeout_seconds
-        self._idle: queue.LifoQueue[_Child | None] = queue.LifoQueue()
-        for _ in range(workers):
-            self._idle.put(None)  # started when first needed
+        self._watch = Watch(disk_mb << 20)
+        users = random.sample(USERS, workers)
+        terms = [Terms(memory_mb, file_mb, user, permissive, tuple(preload), tuple(map(str, readable))) for user in users]
+        self._lanes = {str(n): _Lane(self._scratch / str(n), each, self._start) for n, each in enumerate(terms)}
+        self._idle: queue.LifoQueue[_Lane] = queue.LifoQueue()
+        for lane in reversed(self._lanes.values()):
+            self._idle.put(lane)
         self.workers = workers
         self._living: weakref.WeakSet[_Child] = weakref.WeakSet()
         self._aborted, self._starting = False, threading.Lock()
@@ -208,9 +232,8 @@ class SandboxPool:
     def close(self) -> None:
         """End every idle child and remove the scratch directory."""
         while not self._idle.empty():
-            child = self._idle.get()
-            if child:
-                child.close()
+            self._idle.get().end()
+        self._watch.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
         self._held.close()
 
@@ -223,153 +246,203 @@ class SandboxPool:
             with contextlib.suppress(ProcessLookupError):
                 child.process.kill()  # whoever waits for its answer closes it
 
-    def _start(self) -> _Child:
+    def _start(self, folder: Path, terms: Terms) -> _Child:
         with self._starting:
             if self._aborted:
                 raise GeoAssetsError("CANCELLED", "the run was told to stop")
-            child = _Child(self._scratch, *self._limits)
+            child = _Child(folder, terms)
             self._living.add(child)
         return child
 
     def warm_up(self) -> None:
-        """Start a child now, so that it is ready when the first call comes."""
-        child = self._idle.get()
-        self._idle.put(child or self._start())
+        """Start a child now, so that it is ready when the next workspace is opened."""
+        lane = self._idle.get()
+        try:
+            lane.ready()
+        finally:
+            self._idle.put(lane)
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:
-        """A private directory for one source and what is made of it; gone afterwards."""
-        folder = Path(tempfile.mkdtemp(dir=self._scratch))
+        """A private directory for one source and what is made of it; gone afterwards. Until then its lane is nobody else's."""
+        lane = self._idle.get()
+        try:
+            with self._workspace_of(lane) as folder:
+                yield folder
+        finally:
+            self._idle.put(lane)
+
+    @contextmanager
+    def workspace_beside(self, workspace: Path) -> Iterator[Path]:
+        """A workspace for a part of what is worked on in another one: in a lane that is idle, so that parts are done at the same
+        time, or else in the same lane.
+        """
+        try:
+            lane = self._idle.get_nowait()
+        except queue.Empty:
+            yield Path(tempfile.mkdtemp(dir=workspace))
+            return
+        try:
+            with self._workspace_of(lane) as folder:
+                yield folder
+        finally:
+            self._idle.put(lane)
+
+    @contextmanager
+    def _workspace_of(self, lane: _Lane) -> Iterator[Path]:
+        folder = Path(tempfile.mkdtemp(dir=lane.folder))
         try:
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            for each in (folder, *(lane.folder / "tmp").iterdir()):
+                shutil.rmtree(each, ignore_errors=True) if each.is_dir() and not each.is_symlink() else each.unlink(missing_ok=True)
+            shutil.rmtree(self._made_in(folder), ignore_errors=True)
+
+    def move(self, made: Path, destination: Path) -> None:
+        """Rename what a child made, within its workspace or to another one of this pool.
+
+        Raises:
+            GeoAssetsError: SANDBOX_CRASHED, it does not lie where it says.
+        """
+        try:
+            move(made, destination, self._scratch)
+        except (OSError, ValueError) as error:
+            raise GeoAssetsError("SANDBOX_CRASHED", f"the reader did not make what it says: {error}") from error
+
+    def take(self, made: Path, workspace: Path) -> Path:
+        """Move a file that a child made to where no child reaches it, until the workspace is left.
+
+        Raises:
+            GeoAssetsError: SANDBOX_CRASHED, it is no plain file: who reads it as us might read what the child may not.
+        """
+        folder = self._made_in(workspace)
+        folder.mkdir(exist_ok=True)
+        taken = Path(tempfile.mkdtemp(dir=folder)) / made.name
+        self.move(made, taken)
+        status = taken.lstat()
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            raise GeoAssetsError("SANDBOX_CRASHED", f"the reader made {made.name} no plain file")
+        if is_root():
+            os.chown(taken, os.geteuid(), os.getegid())
+        return taken
+
+    def _made_in(self, workspace: Path) -> Path:
+        return self._made / "-".join(workspace.relative_to(self._scratch).parts[:2])
 
     def kept(self, workspace: Path, name: str) -> Path:
         """A directory in a workspace that outlives this process if it is killed: the next pool that asks for its name finds what was in it.
 
         Args:
-            workspace: a private one, of this pool.
+            workspace: a private one, of this pool. Who writes in the directory makes it.
             name: of what is worked on, and how: whoever asks for it goes on from what is there.
         """
-        folder = workspace / f"{_KEPT_PREFIX}{name}"
-        try:
-            (self._scratch.parent / _KEPT / folder.name).rename(folder)
-        except FileNotFoundError:
-            folder.mkdir()
-        return folder
+        return take_up(self._scratch.parent, workspace, name)
 
     def call(self, function: str, request: BaseModel, result: type[R]) -> R:
-        """Run a function of `protocol.FUNCTIONS` in a child.
+        """Run a function of `protocol.FUNCTIONS` in the child in whose lane the files of the request lie; in an idle one if in none.
 
         Raises:
             GeoAssetsError: what the function raised; SANDBOX_CRASHED after the second death; SANDBOX_TIMEOUT; SANDBOX_OUT_OF_MEMORY;
+                TOO_LARGE, more room on disk than is allowed; DISK_FULL; SANDBOX_INCOMPLETE, this machine lacks a wall;
                 CANCELLED after `abort`.
         """
-        try:
-            return result.model_validate(self._once(function, request))
-        except _ChildDied:
-            pass
-        try:
-            return result.model_validate(self._once(function, request))
-        except _ChildDied as death:
-            raise GeoAssetsError("SANDBOX_CRASHED", f"the reader died twice on this file ({death})") from None
+        call = Call(function=function, request=request.model_dump(mode="json"))
+        with self._lane_of(call.request) as lane:
+            try:
+                return result.model_validate(self._once(lane, call, request))
+            except _ChildDied:
+                pass
+            try:
+                return result.model_validate(self._once(lane, call, request))
+            except _ChildDied as death:
+                raise GeoAssetsError("SANDBOX_CRASHED", f"the reader died twice on this file ({death})") from None
 
-    def _once(self, function: str, request: BaseModel) -> dict[str, Any]:
-        with self._child() as child, self._time(child, request) as expired:
-            return _exchange(child, Call(function=function, request=request.model_dump(mode="json")), expired)
+    def _once(self, lane: _Lane, call: Call, request: BaseModel) -> dict[str, Any]:
+        with lane.child() as child, self._watched(lane, child, request) as watched:
+            return _exchange(child, call, watched)
+
+    @contextmanager
+    def _lane_of(self, request: dict[str, Any]) -> Iterator[_Lane]:
+        paths = [Path(text) for text in _strings(request) if text.startswith(f"{self._scratch}{os.sep}")]
+        names = {path.relative_to(self._scratch).parts[0] for path in paths}
+        if len(names) > 1:
+            raise GeoAssetsError("CONTRACT_VIOLATION", "a call names files of two workspaces")
+        if names:
+            lane = self._lanes[names.pop()]
+            if is_root():
+                hand_over(paths, lane.folder, lane.user)
+            yield lane
+            return
+        lane = self._idle.get()
+        try:
+            yield lane
+        finally:
+            self._idle.put(lane)
 
     @contextmanager
     def stream(self, function: str, request: BaseModel) -> Iterator[Stream]:
         """Run a function that writes to a pipe while the caller reads it; memory stays bounded by the pipe."""
+        call = Call(function=function, request=request.model_dump(mode="json"))
         read_fd, write_fd = os.pipe()
         with contextlib.suppress(OSError):  # beyond what this user's pipes may hold together
             fcntl.fcntl(write_fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         file = os.fdopen(read_fd, "rb")
-        with file, self._child() as child, self._time(child, request) as expired:
+        with ExitStack() as stack:
+            stack.enter_context(file)
             try:
-                send(child.control, Call(function=function, request=request.model_dump(mode="json")).model_dump(mode="json"), (write_fd,))
+                lane = stack.enter_context(self._lane_of(call.request))
+                child = stack.enter_context(lane.child())
+                watched = stack.enter_context(self._watched(lane, child, request))
+                send(child.control, call.model_dump(mode="json"), (write_fd,))
             finally:
                 os.close(write_fd)
 
             def finish() -> dict[str, Any]:
                 try:
-                    return _result(child, expired)
+                    return _result(child, watched)
                 except _ChildDied as death:
                     raise GeoAssetsError("SANDBOX_CRASHED", f"the reader died on this file ({death})") from None
 
-            stream = Stream(file, finish)
-            yield stream
+            yield Stream(file, finish)
 
-    def _time(self, child: _Child, request: BaseModel) -> AbstractContextManager[threading.Event]:
-        """The deadline of a call."""
-        return _deadline(child, self._timeout + _seconds_for(request))
+    def _watched(self, lane: _Lane, child: _Child, request: BaseModel) -> AbstractContextManager[Watched]:
+        """The limits of a call that are kept from outside."""
+        return self._watch.over(child.process, lane.folder, self._timeout + _seconds_for(request))
 
-    @contextmanager
-    def _child(self) -> Iterator[_Child]:
-        child = self._idle.get()
-        try:
-            if child is None or child.process.poll() is not None or child.calls >= _CALLS_PER_CHILD:
-                if child:
-                    child.close()
-                child = None
-                child = self._start()
-            child.calls += 1
-            yield child
-        except GeoAssetsError as error:
-            if child and (child.process.poll() is not None or error.code in {"SANDBOX_TIMEOUT", "SANDBOX_CRASHED"}):
-                child.close()
-                child = None
-            raise
-        except BaseException:
-            if child:
-                child.close()  # its state is unknown: an answer may still be on the way
-            child = None
-            raise
-        finally:
-            self._idle.put(child)
+
+def _strings(value: Any) -> Iterator[str]:
+    """Every text in a request."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from _strings(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _strings(each)
 
 
 class _ChildDied(Exception):  # noqa: N818 - an event inside this module, not an error of the project
     """The child ended without an answer."""
 
 
-@contextmanager
-def _deadline(child: _Child, seconds: float) -> Iterator[threading.Event]:
-    """Kill the child when its time is up; the event tells that from a crash."""
-    expired = threading.Event()
-
-    def expire() -> None:
-        expired.set()
-        with contextlib.suppress(ProcessLookupError):
-            child.process.send_signal(signal.SIGKILL)
-
-    timer = threading.Timer(seconds, expire)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield expired
-    finally:
-        timer.cancel()
-
-
-def _exchange(child: _Child, call: Call, expired: threading.Event) -> dict[str, Any]:
+def _exchange(child: _Child, call: Call, watched: Watched) -> dict[str, Any]:
     try:
         send(child.control, call.model_dump(mode="json"))
     except OSError as error:
         raise _ChildDied(str(error)) from error
-    return _result(child, expired)
+    return _result(child, watched)
 
 
-def _result(child: _Child, expired: threading.Event) -> dict[str, Any]:
+def _result(child: _Child, watched: Watched) -> dict[str, Any]:
     try:
         message, _ = receive(child.control)
     except OSError:
         message = None
     if message is None:
         status = child.process.wait()
-        if expired.is_set():
-            raise GeoAssetsError("SANDBOX_TIMEOUT", "reading it took longer than one file is given")
+        if watched.verdict:
+            raise watched.verdict
         raise _ChildDied(f"signal {-status}" if status < 0 else f"exit {status}")
     reply = Reply.model_validate(message)
     if reply.error is not None:

@@ -1,6 +1,6 @@
 """How parent and child talk: length-prefixed JSON over a Unix socket, with a pipe handed over for a stream.
 
-Here: the messages, the framing and the list of functions that a child may run. JSON, never pickle: a child that was
+Here: the messages, the framing, the terms of a child and the list of functions that it may run. JSON, never pickle: a child that was
 taken over by a hostile file must not be able to run code in its parent.
 """
 
@@ -10,7 +10,8 @@ import array
 import json
 import socket
 import struct
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -31,6 +32,37 @@ FUNCTIONS = frozenset(
 #: A report of a file is a few kilobytes; more is a fault or an attack.
 _MAX_MESSAGE = 64 * 1024 * 1024
 _HEADER = struct.Struct("!I")
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a child is to live; its command line after the two descriptors.
+
+    Attributes:
+        memory_mb: address space.
+        file_mb: size of a file that it writes.
+        user: whom it becomes where it is root.
+        permissive: work also where a wall is missing.
+        preload: modules to import before the first call.
+        readable: what it may read beside its own directory and Python.
+    """
+
+    memory_mb: int
+    file_mb: int
+    user: int
+    permissive: bool
+    preload: tuple[str, ...]
+    readable: tuple[str, ...]
+
+    def arguments(self) -> list[str]:
+        """As a command line."""
+        return [*map(str, (self.memory_mb, self.file_mb, self.user, int(self.permissive))), ",".join(self.preload), *self.readable]
+
+    @classmethod
+    def of(cls, arguments: list[str]) -> Self:
+        """The inverse."""
+        memory, file, user, permissive = map(int, arguments[:4])
+        return cls(memory, file, user, bool(permissive), tuple(filter(None, arguments[4].split(","))), tuple(arguments[5:]))
 
 
 class Call(BaseModel):

@@ -5,26 +5,38 @@ Here: harmless probes, each asked for by name. Not here: real work.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import time
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
+
+from geo_assets.sandbox.walls import Walls
 
 #: What the formats that are promised need (docs/formats.md).
 _RASTER_DRIVERS = frozenset({"GTiff", "COG", "PNG", "JPEG", "JP2OpenJPEG", "AAIGrid", "HFA"})
 _VECTOR_DRIVERS = frozenset({"GPKG", "ESRI Shapefile", "GeoJSON", "FlatGeobuf", "LIBKML", "OpenFileGDB", "CSV"})
 
 
+#: Those of this process, put here when they are raised.
+WALLS: list[Walls] = []
+
+
 class ProbeRequest(BaseModel):
     """What to try."""
 
     model_config = ConfigDict(extra="forbid")
-    action: Literal["environment", "crash", "hang", "allocate", "network", "libraries", "files"]
+    action: Literal[
+        "environment", "crash", "hang", "allocate", "network", "libraries", "files", "walls", "socket", "signal", "fork", "fill"
+    ]
     port: int = 0
     path: str = ""
+    pid: int = 0
 
 
 class ProbeReport(BaseModel):
@@ -79,6 +91,58 @@ def _files(request: ProbeRequest) -> dict[str, str]:
     return {"read": read, "written": written}
 
 
+def _walls(_: ProbeRequest) -> dict[str, str]:
+    """Which walls this process says that it stands behind, and the traces that they leave."""
+    words = {"standing": [], "missing": [], "without": []} if not WALLS else asdict(WALLS[-1])
+    facts = {name: ", ".join(names) for name, names in words.items()}
+    lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    status = {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    return {**facts, "host name": socket.gethostname(), **{key: status.get(key, "") for key in ("Uid", "CapEff", "NoNewPrivs", "Seccomp")}}
+
+
+def _socket(request: ProbeRequest) -> dict[str, str]:
+    """What comes of a Unix socket: `path`, where a leading @ makes it an abstract one."""
+    name = f"\0{request.path[1:]}" if request.path.startswith("@") else request.path
+    return {"connected": _outcome(lambda: socket.socket(socket.AF_UNIX).connect(name)), "pair": _outcome(socket.socketpair)}
+
+
+def _signal(request: ProbeRequest) -> dict[str, str]:
+    """What comes of a signal to `pid`, directly and by way of a file's owner."""
+    with Path("/dev/null").open("rb") as file:
+        return {
+            "kill": _outcome(lambda: os.kill(request.pid, 0)),
+            "owner": _outcome(lambda: fcntl.fcntl(file, fcntl.F_SETOWN, request.pid)),
+        }
+
+
+def _fork(_: ProbeRequest) -> dict[str, str]:
+    def fork() -> None:
+        if os.fork() == 0:
+            os._exit(0)
+
+    return {
+        "fork": _outcome(fork),
+        "exec": _outcome(lambda: os.execv("/bin/true", ["true"])),  # noqa: S606
+        "spawn": _outcome(lambda: os.posix_spawn("/bin/true", ["true"], {})),
+    }
+
+
+def _fill(request: ProbeRequest) -> dict[str, str]:
+    """Write files into a directory, one MB each, until something stops it."""
+    number = 0
+    while True:
+        number += 1
+        (Path(request.path) / f"{number}.bin").write_bytes(bytes(1 << 20))
+
+
+def _outcome(do: Callable[[], object]) -> str:
+    try:
+        do()
+    except OSError as error:
+        return error.strerror or str(error)
+    return "done"
+
+
 def _libraries(_: ProbeRequest) -> dict[str, str]:
     import pyogrio
     import rasterio
@@ -103,4 +167,9 @@ _ACTIONS = {
     "network": _network,
     "libraries": _libraries,
     "files": _files,
+    "walls": _walls,
+    "socket": _socket,
+    "signal": _signal,
+    "fork": _fork,
+    "fill": _fill,
 }

@@ -9,18 +9,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Self
 
 import psycopg
+from psycopg_pool import ConnectionPool
 
-from geo_assets.database.connections import TRANSIENT, cancel_statements, open_pool
+from geo_assets.database.connections import TRANSIENT, DictConnection, cancel_statements, open_pool
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.circuits import Circuits
 from geo_assets.ledger.inventory import Inventory, TableNames
 from geo_assets.ledger.jobs import Jobs
 from geo_assets.ledger.messages import Messages
 from geo_assets.ledger.tasks import Tasks
+from geo_assets.once import made_once
 from geo_assets.sandbox.pool import SandboxPool
 from geo_assets.settings import Settings
 from geo_assets.stages.contracts import JobRef
@@ -54,39 +55,38 @@ class StageContext:
         finally:
             self._stack.close()
 
-    @cached_property
-    def _pool(self):  # type: ignore[no-untyped-def]  # noqa: ANN202 - the type is open_pool's
+    @made_once
+    def _pool(self) -> ConnectionPool[DictConnection]:
         pool = open_pool(self.settings, max_size=self.settings.workers + 4)
         self._stack.callback(pool.close)
         return pool
 
-    @cached_property
+    @made_once
     def jobs(self) -> Jobs:
         """Jobs, attempts, leases."""
         return Jobs(self._pool)
 
-    @cached_property
+    @made_once
     def tasks(self) -> Tasks:
         """The account of tasks."""
         return Tasks(self._pool)
 
-    @cached_property
+    @made_once
     def inventory(self) -> Inventory:
         """Listings."""
         return Inventory(self._pool)
 
-    @cached_property
+    @made_once
     def table_names(self) -> TableNames:
         """Names of published tables."""
         return TableNames(self._pool)
 
-    @cached_property
+    @made_once
     def sandbox(self) -> SandboxPool:
         """The children that open untrusted files."""
         s = self.settings
-        pool = SandboxPool(s.home / "scratch", workers=s.workers, memory_mb=s.sandbox_memory_mb, timeout_seconds=s.sandbox_timeout_seconds)
-        self._sandbox = self._stack.enter_context(pool)
-        return pool
+        self._sandbox = self._stack.enter_context(SandboxPool(s.home / "scratch", workers=s.workers, **s.sandbox_limits))
+        return self._sandbox
 
     def give_up(self, error: GeoAssetsError) -> None:
         """Write down that the claimed job's attempt failed for good: the janitor then leaves it alone."""

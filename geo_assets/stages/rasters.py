@@ -53,7 +53,7 @@ def _convert(context: StageContext, job: JobRef, work: Work) -> None:
             folder,
             {**options, "chunk_pixels": context.settings.chunk_pixels},
             thumbnails=True,
-            kept=context.sandbox.kept(folder, _name_of(job, work)),
+            kept=_name_of(job, work),
         )
         several = converter.archive(source) if work.kind == Kind.ZIP else converter.source(source)
         # all are converted before the first is seen

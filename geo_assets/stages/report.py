@@ -114,7 +114,7 @@ def _strip(context: StageContext, refs: Sequence[BlobRef]) -> str:
             context.picture_container(ref.container).download(ref.path, files[-1])
         request = StripRequest(thumbnails=tuple(map(str, files)), destination=str(folder / "strip.jpg"))
         context.sandbox.call("geo_assets.raster.strip:strip", request, StripReport)
-        picture = base64.b64encode((folder / "strip.jpg").read_bytes()).decode()
+        picture = base64.b64encode(context.sandbox.take(folder / "strip.jpg", folder).read_bytes()).decode()
     return f"![the first {len(refs)}](data:image/jpeg;base64,{picture})"
 
 

@@ -124,7 +124,7 @@ def test_a_large_raster_whose_run_worker_was_killed_goes_on_from_where_it_was(cl
     write(folder / "large.tif", np.random.default_rng(0).integers(0, 255, (3, 20_000, 4000)).astype("uint8"), photometric="RGB")
     assert cli.run("upload", str(folder), "default/large").returncode == 0
     job = cli.json("submit", "stage_raster", "--param", "container=large")
-    until(lambda: list((cli.home / "scratch").glob("run-*/*/kept-*/*/state.npz")))
+    until(lambda: list((cli.home / "scratch").glob("run-*/*/*/kept-*/state.npz")))
     (worker,) = run_workers(cli)
     os.kill(worker, signal.SIGKILL)
     until(lambda: not run_workers(cli))

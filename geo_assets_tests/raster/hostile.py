@@ -413,7 +413,8 @@ def declared_too_large(rng, trap):
     yield pictured("wide.png", png(1_000_000, 1_000_000, zlib.compress(bytes(1000))))
     yield pictured("picture.bmp", bmp(200_000, 200_000), outcomes=("UNREADABLE", "TOO_LARGE"))
     yield pictured("picture.jp2", jp2_of_size(2**31 - 2, 2**31 - 2), outcomes=("TOO_LARGE", "UNREADABLE"))
-    yield Hostile("grid.asc", ascii_grid("1 2", ncols=10**6, nrows=10**6))
+    # GDAL 3.12 compares what is declared with the file's size itself
+    yield Hostile("grid.asc", ascii_grid("1 2", ncols=10**6, nrows=10**6), outcomes=("TOO_LARGE", "UNREADABLE"))
 
 
 def sparse(width: int, height: int) -> bytes:

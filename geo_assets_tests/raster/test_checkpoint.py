@@ -160,7 +160,7 @@ def test_what_was_done_when_the_whole_process_was_killed_is_found_by_the_next(tm
             pool.call("geo_assets.raster.cog:convert", request(large, workspace, pool.kept(workspace, "large")), ConvertReport)
         os._exit(0)
     deadline = time.monotonic() + 30
-    while not list(scratch.glob("run-*/*/kept-large/state.npz")):
+    while not list(scratch.glob("run-*/*/*/kept-large/state.npz")):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     os.kill(pid, signal.SIGKILL)

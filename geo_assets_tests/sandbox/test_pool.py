@@ -1,15 +1,19 @@
 import ctypes
 import os
+import platform
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.sandbox import pool as pool_module
 from geo_assets.sandbox.pool import SandboxPool
 from geo_assets.sandbox.selftest import ProbeReport, ProbeRequest
+from geo_assets.sandbox.walls import USERS
 
 PROBE = "geo_assets.sandbox.selftest:probe"
 
@@ -27,6 +31,15 @@ def ask(pool, action, **more):
 def has_landlock():
     return ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), ctypes.c_uint32(1)) >= 2
 
+
+needs_walls = pytest.mark.skipif(platform.machine() not in {"x86_64", "aarch64"}, reason="the numbers of its system calls are not known")
+
+#: A child as it would be where `seccomp.py` does not know the machine.
+_ON_ANOTHER_MACHINE = """
+import platform, runpy, sys
+platform.machine = lambda: "riscv64"
+runpy.run_module("geo_assets.sandbox.child", run_name="__main__", alter_sys=True)
+"""
 
 needs_landlock = pytest.mark.skipif(not has_landlock(), reason="this kernel has no Landlock that allows renames")
 
@@ -88,8 +101,9 @@ def test_a_child_reads_what_it_was_allowed_by_name_and_nothing_beside_it(tmp_pat
 def test_a_module_in_the_scratch_directory_is_not_imported(tmp_path):
     with SandboxPool(tmp_path) as pool:
         (scratch,) = tmp_path.glob("run-*")
-        (scratch / "traceback.py").write_text("raise SystemExit")
-        (scratch / "rasterio.py").write_text("raise SystemExit")
+        for folder in (scratch, scratch / "0", scratch / "0" / "tmp"):
+            (folder / "traceback.py").write_text("raise SystemExit")
+            (folder / "rasterio.py").write_text("raise SystemExit")
         assert not ask(pool, "libraries").facts["missing drivers"]
 
 
@@ -113,3 +127,99 @@ time.sleep(60)
     while os.path.exists(f"/proc/{child}") and time.monotonic() < deadline:  # noqa: PTH110
         time.sleep(0.05)
     assert not os.path.exists(f"/proc/{child}")  # noqa: PTH110
+
+
+@needs_walls
+@pytest.mark.parametrize("name", ["sock", "@geo_assets_test"], ids=["pathname", "abstract"])
+def test_a_child_reaches_no_unix_socket_and_makes_none(pool, open_folder, name):
+    name = name if name.startswith("@") else str(open_folder() / name)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(name.replace("@", "\0"))
+        server.listen()
+        if not name.startswith("@"):
+            Path(name).chmod(0o777)
+        assert ask(pool, "socket", path=name).facts == {"connected": "Operation not permitted", "pair": "Operation not permitted"}
+
+
+@needs_walls
+def test_a_child_signals_nobody(pool):
+    assert ask(pool, "signal", pid=os.getpid()).facts == {"kill": "Operation not permitted", "owner": "Operation not permitted"}
+
+
+@needs_walls
+def test_a_child_starts_no_process(pool):
+    facts = ask(pool, "fork").facts
+    assert facts == dict.fromkeys(("fork", "exec", "spawn"), "Operation not permitted")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has another user to become")
+def test_a_child_of_root_is_a_user_of_its_own_that_may_no_more_than_read(pool):
+    facts = ask(pool, "walls").facts
+    users = set(facts["Uid"].split())
+    assert len(users) == 1
+    assert int(users.pop()) in USERS
+    assert int(facts["CapEff"], 16) in {1 << 2, 1 << 1}
+    assert facts["NoNewPrivs"] == "1"
+
+
+def test_what_a_machine_lacks_is_said_and_the_rest_stands(pool):
+    facts = ask(pool, "walls").facts
+    if "host name" not in facts["without"]:
+        assert facts["host name"] == "sandbox"
+    said = f"{facts['standing']}, {facts['missing']}"
+    assert all(wall in said for wall in ("Landlock", "seccomp"))
+
+
+def test_children_do_not_reach_what_others_work_on(tmp_path):
+    with SandboxPool(tmp_path, workers=2) as pool, pool.workspace() as mine, pool.workspace() as others:
+        for folder in (mine, others):
+            (folder / "in").write_bytes(b"12")
+            assert ask(pool, "files", path=str(folder / "in")).facts == {"read": "2 bytes", "written": "written"}
+        # by a way on which the pool does not see where it leads
+        roundabout = mine / ".." / ".." / others.relative_to(mine.parents[1]) / "in"
+        assert ask(pool, "files", path=str(roundabout)).facts["read"] == "Permission denied"
+
+
+def test_a_part_is_worked_on_beside_the_others_and_without_an_idle_child_in_the_same_lane(tmp_path):
+    with SandboxPool(tmp_path, workers=2) as pool, pool.workspace() as outer, pool.workspace_beside(outer) as first:
+        assert first.parent.parent == outer.parent.parent
+        assert first.parent != outer.parent
+        with pool.workspace_beside(outer) as second:
+            assert second.parent == outer
+            for folder in (outer, first, second):
+                (folder / "in").write_bytes(b"12")
+                assert ask(pool, "files", path=str(folder / "in")).facts == {"read": "2 bytes", "written": "written"}
+
+
+def test_what_a_child_makes_is_taken_only_as_a_plain_file_from_where_it_belongs(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("hunter2")
+    with SandboxPool(tmp_path / "scratch") as pool, pool.workspace() as folder:
+        (folder / "out").write_text("fine")
+        assert pool.take(folder / "out", folder).read_text() == "fine"
+        (folder / "out").symlink_to(secret)
+        (folder / "way").symlink_to(tmp_path)
+        for made in (folder / "out", folder / "way" / "secret", secret, folder / ".." / ".." / ".." / ".." / "secret"):
+            with pytest.raises(GeoAssetsError) as caught:
+                pool.take(made, folder)
+            assert caught.value.code == "SANDBOX_CRASHED"
+    assert secret.read_text() == "hunter2"
+
+
+def test_a_file_that_fills_the_disk_is_stopped_and_what_it_wrote_is_gone(tmp_path):
+    with SandboxPool(tmp_path, disk_mb=64) as pool:
+        with pool.workspace() as folder, pytest.raises(GeoAssetsError) as caught:
+            ask(pool, "fill", path=str(folder))
+        assert caught.value.code == "TOO_LARGE"
+        assert sum(p.stat().st_size for p in tmp_path.rglob("*") if p.is_file()) == 0
+        assert ask(pool, "environment").pid
+
+
+def test_a_machine_that_lacks_a_wall_opens_nothing_unless_it_is_told_to(tmp_path, monkeypatch):
+    """Of a seccomp that says no: the child is told of another machine, whose numbers nobody knows."""
+    monkeypatch.setattr(pool_module, "_CHILD", ("-c", _ON_ANOTHER_MACHINE))
+    with SandboxPool(tmp_path) as pool, pytest.raises(GeoAssetsError, match="seccomp") as caught:
+        ask(pool, "environment")
+    assert caught.value.code == "SANDBOX_INCOMPLETE"
+    with SandboxPool(tmp_path, permissive=True) as pool:
+        assert "seccomp" in ask(pool, "walls").facts["missing"]

@@ -1,0 +1,182 @@
+"""Directories of a pool: made and held in one step, swept when nobody holds them, handed to the user that a child becomes.
+
+Here: names, locks and owners of directories. Not here: which child works in which (`pool.py`).
+
+A scratch directory holds `run-*`, one a pool; what a killed pool was to keep lies in `kept`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from geo_assets.sandbox.walls import is_root
+
+#: Held by the pool that owns a directory; the kernel lets go of it when that process dies.
+_LOCK = ".held"
+
+#: Of a directory whose lock is not held yet, or not known to be held: nobody takes it for a pool's.
+_PRIVATE = ".new-"
+
+#: Of a directory in a workspace that outlives the death of its process, and where it then waits; and for how long.
+_KEPT_PREFIX, _KEPT, _KEPT_SECONDS = "kept-", "kept", 7 * 24 * 3600
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+#: After which a directory that never became a pool's is taken for what a killed process left.
+_PRIVATE_SECONDS = 3600
+
+
+def make_and_hold(scratch: Path) -> tuple[Path, IO[bytes]]:
+    """A new directory in `scratch`, and the file that holds it until it is closed. Before it is held its name is not found."""
+    private = _made_in(scratch)
+    held = (private / _LOCK).open("wb")
+    fcntl.flock(held, fcntl.LOCK_EX)
+    folder = private.with_name(f"run-{private.name.removeprefix(_PRIVATE)}")
+    private.rename(folder)
+    return folder, held
+
+
+def _made_in(scratch: Path, tries: int = 100) -> Path:
+    for _ in range(tries):
+        with contextlib.suppress(FileNotFoundError, FileExistsError):  # another process has just left it, and removed it (`leave`)
+            scratch.mkdir(parents=True, exist_ok=True)
+            return Path(tempfile.mkdtemp(prefix=_PRIVATE, dir=scratch))
+    scratch.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=_PRIVATE, dir=scratch))
+
+
+def of_this_user() -> Path:
+    """A scratch directory for programs without a home, one a user: so that each sweeps what another one left."""
+    shared = Path(tempfile.gettempdir()) / f"geo-assets-{os.geteuid()}"
+    with contextlib.suppress(OSError):
+        shared.mkdir(mode=0o700, exist_ok=True)
+        status = shared.lstat()
+        if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o077:
+            return shared
+    return Path(tempfile.mkdtemp(prefix="geo-assets-"))  # somebody else has that name
+
+
+def leave(scratch: Path) -> None:
+    """Remove a scratch directory that nothing is left in."""
+    with contextlib.suppress(OSError):
+        scratch.rmdir()
+
+
+def sweep(scratch: Path) -> None:
+    """Remove what pools left whose process was killed, but for what was to be kept. Any number of processes may sweep at once."""
+    for folder in scratch.glob("run-*"):
+        with contextlib.suppress(OSError), (folder / _LOCK).open("rb") as lock:  # held by its pool, or gone already
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for kept in folder.glob(f"*/*/{_KEPT_PREFIX}*"):
+                if kept.is_dir() and not kept.is_symlink():
+                    _put_by(kept, scratch / _KEPT)
+            shutil.rmtree(folder, ignore_errors=True)
+    for pattern, seconds in ((f"{_PRIVATE}*", _PRIVATE_SECONDS), (f"{_KEPT}/*", _KEPT_SECONDS)):
+        for folder in scratch.glob(pattern):
+            with contextlib.suppress(OSError):
+                if time.time() - folder.stat().st_mtime > seconds:
+                    _remove_whole(folder)
+
+
+def _remove_whole(folder: Path) -> None:
+    """Nobody who looks for it finds a half of it."""
+    away = Path(tempfile.mkdtemp(prefix=_PRIVATE, dir=folder.parent))
+    try:
+        folder.rename(away / folder.name)
+    finally:
+        shutil.rmtree(away, ignore_errors=True)
+
+
+def _put_by(kept: Path, place: Path) -> None:
+    """The newest one of a name stays."""
+    place.mkdir(exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        _remove_whole(place / kept.name)
+    kept.rename(place / kept.name)
+    os.utime(place / kept.name)
+
+
+def take_up(scratch: Path, workspace: Path, name: str) -> Path:
+    """Where something of that name is kept in a workspace, with what another process left of it."""
+    folder = workspace / f"{_KEPT_PREFIX}{name}"
+    left = scratch / _KEPT / folder.name
+    with contextlib.suppress(FileNotFoundError):
+        own = workspace.parent.joinpath("tmp").stat().st_uid
+        if is_root():  # the files of another child, out of the reach of any
+            for each in (left, *left.rglob("*")):
+                os.chown(each, own, own, follow_symlinks=False)
+        left.rename(folder)
+    return folder
+
+
+@contextmanager
+def opened_below(folder: Path, path: Path) -> Iterator[int]:
+    """A descriptor of a directory below `folder`, by a way without symbolic links: a child may have put some.
+
+    Raises:
+        OSError: there is no such way.
+        ValueError: it does not lie below.
+    """
+    parts = path.relative_to(folder).parts
+    if ".." in parts:
+        msg = f"{path} leads out"
+        raise ValueError(msg)
+    descriptor = os.open(folder, _DIRECTORY)
+    try:
+        for part in parts:
+            below = os.open(part, _DIRECTORY, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = below
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def move(source: Path, destination: Path, within: Path) -> None:
+    """Rename a file or directory that a child may have made; both lie below `within`.
+
+    Raises:
+        OSError: it is not there, or the way leads over a symbolic link.
+        ValueError: one does not lie below.
+    """
+    with opened_below(within, source.parent) as before, opened_below(within, destination.parent) as after:
+        os.rename(source.name, destination.name, src_dir_fd=before, dst_dir_fd=after)
+
+
+def hand_over(paths: Iterable[Path], folder: Path, user: int) -> None:
+    """Give a child the directories of some paths in its folder, so that it can write beside a source and where a result is wanted."""
+    for each in {place for path in paths for place in (path, path.parent) if folder in place.parents}:
+        with contextlib.suppress(OSError, ValueError), opened_below(folder, each) as descriptor:  # a file, or not there yet
+            if os.fstat(descriptor).st_uid != user:
+                os.fchown(descriptor, user, user)
+
+
+def bytes_below(folder: Path, pid: int) -> int:
+    """What a process has on disk in a directory, with its open files that have no name any more."""
+    total, seen, folders = 0, set(), [str(folder)]
+    while folders:
+        with contextlib.suppress(OSError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    status = entry.stat(follow_symlinks=False)
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    if status.st_ino not in seen:  # a link is not a second file
+                        seen.add(status.st_ino)
+                        total += status.st_blocks * 512
+    with contextlib.suppress(OSError):
+        for file in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                status = file.stat()
+                total += status.st_blocks * 512 if status.st_nlink == 0 else 0
+    return total

@@ -1,0 +1,127 @@
+"""The walls around a child: what it may still do, given up for good before any geospatial library is loaded.
+
+Here: the order in which they are raised, the user that a child becomes, what is said of a machine that lacks some.
+Not here: Landlock and seccomp themselves (`landlock.py`, `seccomp.py`), limits of memory, files and time (`child.py`, `pool.py`).
+
+Three walls must stand, or a child refuses to work (SANDBOX_INCOMPLETE) unless the settings are permissive: files (Landlock),
+system calls (seccomp: sockets, processes, signals), and not being root. Namespaces of network, IPC and host name stand behind
+them where the machine gives them away: containers and chroots often do not, and what they would keep out is refused already.
+No PID namespace: a child can neither signal nor look at another process, and it would cost one process more for each child.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import resource
+import socket
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from geo_assets.sandbox import landlock, seccomp
+
+_PR_SET_KEEPCAPS, _PR_SET_NO_NEW_PRIVS = 8, 38
+_CLONE_NEWUTS, _CLONE_NEWIPC, _CLONE_NEWUSER, _CLONE_NEWNET = 0x04000000, 0x08000000, 0x10000000, 0x40000000
+_NAMESPACES = {"network": _CLONE_NEWNET, "IPC": _CLONE_NEWIPC, "host name": _CLONE_NEWUTS}
+
+#: Passing over the permissions of files, to read or at all; linux/capability.h.
+_CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 1, 2
+_CAPABILITY_VERSION = 0x20080522
+
+#: Users that belong to nobody: what systemd hands out to services while they run (systemd.io/UIDS-GIDS).
+USERS = range(61184, 65520)
+
+#: Threads of a child that is a user of its own; each library that it loads starts as many as there are cores.
+_MAX_THREADS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Walls:
+    """What stands around a process, and what does not."""
+
+    standing: tuple[str, ...]
+    missing: tuple[str, ...]  # of those that must stand
+    without: tuple[str, ...]  # of the namespaces
+
+
+@cache
+def is_root() -> bool:
+    """Whether this process is root outside of user namespaces too: one that is root only inside is an ordinary user."""
+    if os.geteuid() != 0:
+        return False
+    try:
+        inside, outside, _ = Path("/proc/self/uid_map").read_text(encoding="ascii").split()[:3]
+    except (OSError, ValueError):
+        return True
+    return (inside, outside) == ("0", "0")
+
+
+def raise_walls(user: int, writable: Path, readable: Iterable[Path]) -> Walls:
+    """Give up all that a child does without. To be called while the process has one thread.
+
+    Args:
+        user: becomes its user and group where it is root.
+        writable: the only directory in which it may write.
+        readable: files and directories that it may read, beside Python and its packages.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    root = is_root()
+    namespaces = _own_namespaces(libc, root=root)
+    nobody = not root or _become(libc, user)
+    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    walls = {
+        f"files (Landlock {landlock.version()})": landlock.enclose(writable, readable),
+        "sockets, processes and signals (seccomp)": seccomp.refuse_calls(),
+        "a user of its own" if root else "not root": nobody,
+    }
+    names = {f"files (Landlock {landlock.version()})": "files (Landlock of Linux 5.19 or later)"}
+    return Walls(
+        standing=(*(wall for wall, stands in walls.items() if stands), *(f"{name} namespace" for name in namespaces)),
+        missing=tuple(names.get(wall, wall) for wall, stands in walls.items() if not stands),
+        without=tuple(name for name in _NAMESPACES if name not in namespaces),
+    )
+
+
+def _own_namespaces(libc: ctypes.CDLL, *, root: bool) -> tuple[str, ...]:
+    """Network, IPC and host name of its own; as one who is not root within a user namespace, where the machine lets him."""
+    made = []
+    if root:
+        made = [name for name, flag in _NAMESPACES.items() if libc.unshare(flag) == 0]
+    elif libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET | _CLONE_NEWIPC | _CLONE_NEWUTS) == 0:
+        made = list(_NAMESPACES)
+    if "host name" in made:
+        with contextlib.suppress(OSError):
+            socket.sethostname("sandbox")
+    if not root:
+        _keep_capabilities(libc, 0)
+    return tuple(made)
+
+
+def _become(libc: ctypes.CDLL, user: int) -> bool:
+    """Another user, and of root's capabilities only the one to read what is not its own: Python may lie in root's home, and a
+    source be readable by its owner alone. Which files those are, the wall of Landlock says.
+    """
+    readers = [1 << number for number in (_CAP_DAC_READ_SEARCH, _CAP_DAC_OVERRIDE) if _permitted() & 1 << number]
+    libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
+    try:
+        os.setgroups([])
+        os.setresgid(user, user, user)
+        resource.setrlimit(resource.RLIMIT_NPROC, (_MAX_THREADS, _MAX_THREADS))
+        os.setresuid(user, user, user)
+    except OSError:  # a container that was given no right to do so
+        return False
+    return _keep_capabilities(libc, readers[0] if readers else 0)
+
+
+def _permitted() -> int:
+    lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    return next((int(line.split()[1], 16) for line in lines if line.startswith("CapPrm:")), 0)
+
+
+def _keep_capabilities(libc: ctypes.CDLL, mask: int) -> bool:
+    header = ctypes.create_string_buffer(struct.pack("=Ii", _CAPABILITY_VERSION, 0))
+    return bool(libc.capset(header, ctypes.create_string_buffer(struct.pack("=6I", mask, mask, 0, 0, 0, 0))) == 0)

@@ -1,0 +1,47 @@
+import threading
+import time
+
+from geo_assets.once import made_once
+from geo_assets.settings import Settings
+from geo_assets.stages.context import StageContext
+
+
+class Owner:
+    def __init__(self):
+        self.made = 0
+
+    @made_once
+    def thing(self):
+        """What it is."""
+        time.sleep(0.05)  # long enough for every thread to ask
+        self.made += 1
+        return object()
+
+
+def asked_at_once(ask, threads=16):
+    got, barrier = [], threading.Barrier(threads)
+
+    def one():
+        barrier.wait()
+        got.append(ask())
+
+    workers = [threading.Thread(target=one) for _ in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return got
+
+
+def test_threads_that_ask_at_once_get_one_thing():
+    owner, other = Owner(), Owner()
+    assert len(set(map(id, asked_at_once(lambda: owner.thing)))) == 1
+    assert owner.made == 1
+    assert other.thing is not owner.thing
+    assert Owner.thing.__doc__ == "What it is."
+
+
+def test_a_stage_has_one_sandbox_however_many_threads_ask_for_it(tmp_path):
+    with StageContext(Settings(home=tmp_path)) as context:
+        assert len(set(map(id, asked_at_once(lambda: context.sandbox)))) == 1
+        assert len(list((tmp_path / "scratch").glob("run-*"))) == 1
