@@ -74,7 +74,7 @@ def leave(scratch: Path) -> None:
 
 def sweep(scratch: Path) -> None:
     """Remove what pools left whose process was killed, but for what was to be kept. Any number of processes may sweep at once."""
-    for folder in scratch.glob("run-*"):
+    for folder in _found(scratch, "run-*"):
         with contextlib.suppress(OSError), (folder / _LOCK).open("rb") as lock:  # held by its pool, or gone already
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for kept in folder.glob(f"*/*/{_KEPT_PREFIX}*"):
@@ -82,10 +82,16 @@ def sweep(scratch: Path) -> None:
                     _put_by(kept, scratch / _KEPT)
             shutil.rmtree(folder, ignore_errors=True)
     for pattern, seconds in ((f"{_PRIVATE}*", _PRIVATE_SECONDS), (f"{_KEPT}/*", _KEPT_SECONDS)):
-        for folder in scratch.glob(pattern):
+        for folder in _found(scratch, pattern):
             with contextlib.suppress(OSError):
                 if time.time() - folder.stat().st_mtime > seconds:
                     _remove_whole(folder)
+
+
+def _found(folder: Path, pattern: str) -> list[Path]:
+    with contextlib.suppress(FileNotFoundError):  # the directory itself is gone (`leave`)
+        return list(folder.glob(pattern))
+    return []
 
 
 def _remove_whole(folder: Path) -> None:

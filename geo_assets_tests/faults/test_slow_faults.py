@@ -10,12 +10,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from geo_assets_tests.faults.test_killed_run import begun, connect, converted, run_workers, started, until
 from geo_assets_tests.intake.conftest import cluster, settings  # noqa: F401 - the fixtures
 from geo_assets_tests.intake.test_boundary import CORPUS
 from geo_assets_tests.intake.test_inboxes import azurite  # noqa: F401 - the fixture
+from geo_assets_tests.raster.test_cog import write
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -197,3 +199,15 @@ def answers(azurite) -> bool:  # noqa: F811
 
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", azurite["ports"]["queue"])) == 0
+
+
+def test_a_job_of_many_small_files_that_is_started_30_times_loses_none(cli, tmp_path):
+    """Threads ask at once for what a run makes when it is first needed; on Python 3.12 and later a few of a hundred starts lost files."""
+    for number in range(60):
+        write(tmp_path / f"{number:02}.tif", np.full((1, 16, 16), number, "uint8"))
+    assert cli.run("upload", str(tmp_path), "default/many_small").returncode == 0
+    for attempt in range(30):
+        job = cli.json("submit", "ingest_container", "--param", "container=many_small", "--force", "--wait")
+        wrong = {t["task_key"]: t["error_message"] for t in cli.json("tasks", job["job_id"]) if t["status"] != "succeeded"}
+        assert not wrong, f"start {attempt}"
+        assert job["status"] == "completed"

@@ -20,7 +20,7 @@ PROBE = "geo_assets.sandbox.selftest:probe"
 
 @pytest.fixture
 def pool(tmp_path):
-    with SandboxPool(tmp_path, timeout_seconds=3) as pool:
+    with SandboxPool(tmp_path, timeout_seconds=60) as pool:
         yield pool
 
 
@@ -56,11 +56,13 @@ def test_a_file_that_kills_its_reader_twice_is_condemned_and_the_pool_lives_on(p
     assert ask(pool, "environment").pid
 
 
-def test_a_file_that_hangs_its_reader_is_given_up(pool):
-    with pytest.raises(GeoAssetsError) as caught:
-        ask(pool, "hang")
-    assert caught.value.code == "SANDBOX_TIMEOUT"
-    assert ask(pool, "environment").pid
+def test_a_file_that_hangs_its_reader_is_given_up(tmp_path):
+    with SandboxPool(tmp_path, timeout_seconds=3) as pool:
+        with pytest.raises(GeoAssetsError) as caught:
+            ask(pool, "hang")
+        assert caught.value.code == "SANDBOX_TIMEOUT"
+        pool._timeout = 60  # a slow start is not what is looked at
+        assert ask(pool, "environment").pid
 
 
 def test_a_file_that_wants_too_much_memory_is_refused(pool):
