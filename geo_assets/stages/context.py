@@ -125,7 +125,7 @@ class StageContext:
             with suppress(*TRANSIENT):
                 self.jobs.let_go(claimed.job_id, claimed.run_id)
 
-    @cached_property
+    @made_once
     def patience(self) -> StoragePatience:
         """Waits for a store that does not answer."""
         return StoragePatience(
