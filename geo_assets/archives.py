@@ -1,4 +1,4 @@
-"""Archives: what an uploaded zip holds, unpacked by ourselves within limits.
+"""Archives: what an uploaded zip or tar holds, unpacked by ourselves within limits.
 
 Here: refusing what no honest archive has (paths out of it, links, passwords, bombs), and writing the rest to a directory
 that the caller owns. Not here: what the members are (`vector/sources.py`, `raster/archives.py`). GDAL never opens the archive itself.
@@ -6,7 +6,9 @@ that the caller owns. Not here: what the members are (`vector/sources.py`, `rast
 
 from __future__ import annotations
 
+import gzip
 import stat
+import tarfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +31,9 @@ _ENCRYPTED = 0x1
 _LITTER = ("__macosx/", "/.", "thumbs.db", "desktop.ini")
 
 
+_GZIP, _TAR_AT, _TAR = b"\x1f\x8b", 257, b"ustar"
+
+
 @dataclass(frozen=True, slots=True)
 class _Entry:
     info: zipfile.ZipInfo
@@ -36,10 +41,10 @@ class _Entry:
 
 
 def unpack(archive: Path, into: Path, *, max_bytes: int, name: str) -> list[PurePosixPath]:
-    """Unpack a zip; returns the members' paths, without directories and operating systems' litter.
+    """Unpack a zip or tar, by its first bytes; returns the members' paths, without directories and operating systems' litter.
 
     Args:
-        archive: the zip.
+        archive: the file.
         into: a directory that is ours alone; made if need be.
         max_bytes: most bytes that all members together may have.
         name: what the archive is called in messages.
@@ -48,6 +53,8 @@ def unpack(archive: Path, into: Path, *, max_bytes: int, name: str) -> list[Pure
         GeoAssetsError: UNSAFE_ARCHIVE, TOO_LARGE, EMPTY_ARCHIVE, UNREADABLE.
         OSError: the disk is full.
     """
+    if _is_tar(archive):
+        return _unpack_tar(archive, into, max_bytes, name)
     with _reading(name), zipfile.ZipFile(archive) as zipped:
         entries = [_entry(info, name) for info in zipped.infolist()]
         files = [entry for entry in entries if not entry.info.is_dir() and not _is_litter(entry.path)]
@@ -61,29 +68,79 @@ def unpack(archive: Path, into: Path, *, max_bytes: int, name: str) -> list[Pure
     return [entry.path for entry in files]
 
 
+def _is_tar(archive: Path) -> bool:
+    with archive.open("rb") as file:
+        head = file.read(_TAR_AT + len(_TAR))
+    return head.startswith(_GZIP) or head[_TAR_AT:] == _TAR
+
+
+def _unpack_tar(archive: Path, into: Path, max_bytes: int, name: str) -> list[PurePosixPath]:
+    """In one pass: a tar has no directory, so what is wrong with its last member is found when the others are written."""
+    into.mkdir(parents=True, exist_ok=True)
+    packed, total, seen = archive.stat().st_size, 0, set[PurePosixPath]()
+    allowed = max(_RATIO_FROM_BYTES, _MAX_RATIO * packed)
+    with _reading(name), tarfile.open(archive, "r|*") as tar:
+        for number, member in enumerate(tar):
+            if number >= MAX_MEMBERS:
+                raise GeoAssetsError("UNSAFE_ARCHIVE", f"{name} has more than {MAX_MEMBERS:,} members")
+            path = _path(member.name, name)
+            if member.isdir():
+                continue
+            if not member.isreg() or member.issparse():
+                raise GeoAssetsError("UNSAFE_ARCHIVE", f"{name} has a member that is a link, a device or sparse: {member.name[:100]!r}")
+            total += member.size
+            if total > allowed:
+                raise GeoAssetsError("UNSAFE_ARCHIVE", f"{name} unpacks to more than {_MAX_RATIO} times its size, which is not data")
+            if total > max_bytes:
+                raise GeoAssetsError("TOO_LARGE", f"{name} unpacks to more than the {max_bytes:,} bytes that are allowed")
+            if _is_litter(path):
+                continue
+            if path in seen or seen.intersection(path.parents) or (into / path).is_dir():
+                raise GeoAssetsError("UNSAFE_ARCHIVE", f"{name} has two members at {str(path)[:100]!r}")
+            seen.add(path)
+            _write_from_tar(tar, member, into / path)
+    if not seen:
+        raise GeoAssetsError("EMPTY_ARCHIVE", f"{name} holds no file")
+    return sorted(seen)
+
+
+def _write_from_tar(tar: tarfile.TarFile, member: tarfile.TarInfo, to: Path) -> None:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    source = tar.extractfile(member)
+    with to.open("xb") as target:
+        left = member.size
+        while source and left and (part := source.read(min(_COPY_BYTES, left))):
+            left -= len(part)
+            target.write(part)
+    if left:
+        msg = f"{member.name} is cut off"
+        raise EOFError(msg)
+
+
 @contextmanager
 def _reading(name: str) -> Iterator[None]:
     try:
         yield
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError, RuntimeError) as error:
-        raise GeoAssetsError("UNREADABLE", f"{name} is not readable as a zip: {error}") from error
+    except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, EOFError, NotImplementedError, ValueError, RuntimeError) as error:
+        raise GeoAssetsError("UNREADABLE", f"{name} is not readable as an archive: {error}") from error
     except Exception as error:
         if type(error).__module__ in {"zlib", "_lzma", "lzma", "bz2"}:
             raise GeoAssetsError("UNREADABLE", f"{name} is damaged: {error}") from error
         raise
 
 
-def _entry(info: zipfile.ZipInfo, name: str) -> _Entry:
-    text = info.filename.replace("\\", "/")  # what some Windows programs write
+def _path(text: str, name: str) -> PurePosixPath:
+    """A member's path; one that leads out of the archive is refused."""
+    text = text.replace("\\", "/")  # what some Windows programs write
     path = PurePosixPath(text)
-    if (
-        not path.parts
-        or path.is_absolute()
-        or ".." in path.parts
-        or ":" in path.parts[0]
-        or len(text) > _MAX_PATH
-        or not text.isprintable()
-    ):
+    if path.is_absolute() or ".." in path.parts or (path.parts and ":" in path.parts[0]) or len(text) > _MAX_PATH or not text.isprintable():
+        raise GeoAssetsError("UNSAFE_ARCHIVE", f"{name} has a member whose path leads out of it or cannot be written: {text[:100]!r}")
+    return path
+
+
+def _entry(info: zipfile.ZipInfo, name: str) -> _Entry:
+    path, text = _path(info.filename, name), info.filename
+    if not path.parts:
         raise GeoAssetsError("UNSAFE_ARCHIVE", f"{name} has a member whose path leads out of it or cannot be written: {text[:100]!r}")
     mode = info.external_attr >> 16
     if stat.S_IFMT(mode) not in {0, stat.S_IFREG, stat.S_IFDIR}:

@@ -78,6 +78,9 @@ def convert(
     variable: Annotated[
         str | None, typer.Option(metavar="NAME", help="One variable of a container, one member of a zip, or member:variable.")
     ] = None,
+    taken: Annotated[
+        str | None, typer.Option("--datetime", metavar="TIME", help="When it was taken: ISO 8601, a date, a month, or START/END.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Make a COG: every pixel, mask, nodata value, colour and coordinate as in the source, proven by reading it back.
@@ -97,6 +100,7 @@ def convert(
             "resolution": resolution,
             "resampling": resampling,
             "web_tiles": web_tiles,
+            "datetime": taken,
             "threads": os.cpu_count() or 1,
             "require_crs": False,
             "progress": str(told),

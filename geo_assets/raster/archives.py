@@ -1,4 +1,4 @@
-"""The rasters of a zip, each with its sidecars in a directory of its own, as if they had been uploaded loose.
+"""The rasters of a zip or tar, each with its sidecars in a directory of its own, as if they had been uploaded loose.
 
 Here: which member belongs to which, by the same rules as in a container, and where each lies afterwards. It runs in the sandboxed child.
 Not here: unpacking and its limits (`geo_assets/archives.py`), opening a member.
@@ -15,12 +15,17 @@ import tempfile
 from pathlib import Path
 
 from geo_assets.archives import unpack
+from geo_assets.capture import METADATA_FILES, of_metadata
+from geo_assets.raster import safe
 from geo_assets.raster.variables_models import RasterMember, UnpackReport, UnpackRequest
 from geo_assets.storage.sources import Kind, Member, Source, sorted_sources
 
+#: Bytes of a product's metadata that are read; that of Sentinel-2 has some 50 KB.
+_LONGEST_METADATA = 1 << 20
+
 
 def rasters(request: UnpackRequest) -> UnpackReport:
-    """Unpack a zip and list its rasters. An archive without any is no error here: it may hold vectors.
+    """Unpack a zip or tar and list its rasters. An archive without any is no error here: it may hold vectors.
 
     Raises:
         GeoAssetsError: UNSAFE_ARCHIVE, TOO_LARGE, EMPTY_ARCHIVE, UNREADABLE.
@@ -31,14 +36,26 @@ def rasters(request: UnpackRequest) -> UnpackReport:
     try:
         members = unpack(Path(request.archive), unpacked, max_bytes=request.max_bytes, name=request.name)
         sources = sorted_sources(map(_member, map(str, members)))
-        found = [s for s in sources if s.kind is Kind.RASTER]
-        made = tuple(_alone(source, unpacked, folder / f"{number:05d}") for number, source in enumerate(found, 1))
+        data, aside = safe.sorted_out([s for s in sources if s.kind is Kind.RASTER], key=lambda s: s.path)
+        taken = _product_datetime(unpacked, [s.path for s in sources if s.kind is not Kind.RASTER])
+        made = tuple(_alone(source, unpacked, folder / f"{number:05d}") for number, source in enumerate(data, 1))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     shutil.rmtree(unpacked)
     others = sorted({m.path for s in sources if s.kind is not Kind.RASTER for m in s.members})
-    return UnpackReport(rasters=made, others=tuple(others))
+    return UnpackReport(rasters=made, others=tuple(others), aside=tuple(s.path for s in aside), product_datetime=taken)
+
+
+def _product_datetime(unpacked: Path, others: list[str]) -> str | None:
+    """What a metadata file of the product says of its time; of two, the first by name."""
+    for name in others:
+        if any(ending.search(name) for ending, _ in METADATA_FILES):
+            with (unpacked / name).open("rb") as file:
+                found = of_metadata(name, file.read(_LONGEST_METADATA).decode("utf-8", "replace"))
+            if found:
+                return "/".join(filter(None, (found.start, found.end)))
+    return None
 
 
 def _member(path: str) -> Member:

@@ -22,6 +22,7 @@ from typing import Any
 import rasterio.shutil
 from rasterio.crs import CRS
 
+from geo_assets.capture import Taken, by_pattern, of_product, taken
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster import cogfile, gdal, given_overviews, onepass, tiff
 from geo_assets.raster.checkpoint import Checkpoint
@@ -50,6 +51,9 @@ from geo_assets.raster.validate import (
 
 #: How far a conversion is when its COG is written, and is yet to be proven.
 _WRITTEN = 0.7
+
+#: How a copy is written that is read once more.
+_STAGED = {"TILED": "YES", "COMPRESS": "ZSTD", "ZSTD_LEVEL": "1", "BIGTIFF": "IF_SAFER"}
 
 #: Words of GDAL and the C library for a full disk, a quota or the sandbox's limit on a file.
 _DISK_FULL = ("No space left", "File too large", "quota", "Write error", "write error", "Cannot write", "TIFFAppendToStrip")
@@ -180,7 +184,7 @@ def _sound_layout(info: RasterInfo, threads: int) -> tiff.Layout | None:
 def _origin(task: _Task) -> _Origin:
     """The source itself where it can be copied as it is; else a staged GeoTIFF in another CRS."""
     request, info = task.request, task.info
-    given = parse_crs(request.source_crs) if request.source_crs else None
+    given = info.prj or (parse_crs(request.source_crs) if request.source_crs else None)
     target = _target(request)
     if info.georeferencing is None and (request.require_crs or target):
         raise GeoAssetsError(
@@ -193,9 +197,9 @@ def _origin(task: _Task) -> _Origin:
         if request.require_crs or target:
             raise GeoAssetsError("RASTER_NO_CRS", f"{task.name} does not say in which CRS its coordinates are")
         task.notes.append("it has no CRS: nobody can place it (give one with --source-crs)")
-    if given and not needs_crs and not same_crs(given, info.crs):
+    if request.source_crs and not same_crs(parse_crs(request.source_crs), info.crs or given):
         task.notes.append(f"source_crs {request.source_crs} is not used: the file has a CRS of its own")
-    origin = _Origin(info.path, info.driver, info.crs)
+    origin = _placed(task) if info.world else _Origin(info.path, info.driver, info.crs)
     if needs_crs and given:
         origin = replace(origin, crs=given, assigned=True)
     if target and (request.resolution or request.web_tiles or not same_crs(target, origin.crs)):
@@ -203,6 +207,16 @@ def _origin(task: _Task) -> _Origin:
     if info.georeferencing in {Georeferencing.GCPS, Georeferencing.RPCS}:
         task.notes.append("its place is approximate (ground control points or RPCs): submit with target_crs to have it rectified")
     return origin
+
+
+def _placed(task: _Task) -> _Origin:
+    """A copy with the transform of the world file beside the source, which its driver does not read."""
+    path = task.work / "placed.tif"
+    with gdal.reading(task.info.path, task.info.driver), gdal.open_raster(task.info.path, task.info.driver) as dataset:
+        rasterio.shutil.copy(dataset, path, driver="GTiff", **_STAGED)
+    with rasterio.open(path, "r+", driver="GTiff") as staged:
+        staged.transform = task.info.world
+    return _Origin(path, "GTiff", task.info.crs)
 
 
 def _target(request: ConvertRequest) -> CRS | None:
@@ -218,7 +232,7 @@ def _target(request: ConvertRequest) -> CRS | None:
 def _with_crs(task: _Task, origin: _Origin) -> _Origin:
     """A copy that has the CRS that is given; pixels and everything else untouched."""
     path = task.work / "assigned.tif"
-    options = {"TILED": "YES", "COMPRESS": "ZSTD", "ZSTD_LEVEL": "1", "BIGTIFF": "IF_SAFER", "NUM_THREADS": str(task.request.threads)}
+    options = {**_STAGED, "NUM_THREADS": str(task.request.threads)}
     with gdal.reading(task.info.path, task.info.driver), gdal.open_raster(origin.path, origin.driver) as dataset:
         rasterio.shutil.copy(dataset, path, driver="GTiff", **options)
     onepass.assign_crs(path, origin.crs)
@@ -402,7 +416,11 @@ def _described(task: _Task, proof: _Proof) -> ConvertReport:
         raise gdal.unreadable(task.info.path, task.info.driver, damage)
     with gdal.open_raster(task.made) as cog:
         report = describe(task.info, cog, task.profile, proof.measurement)
+    when = _taken(task)
     update: dict[str, Any] = {
+        "datetime": when.start if when else None,
+        "end_datetime": when.end if when else None,
+        "datetime_from": when.by if when else None,
         "warnings": (*report.warnings, *task.notes, *task.log.messages),
         "passed_through": proof.passed_through,
         "resumed": proof.resumed,
@@ -410,6 +428,21 @@ def _described(task: _Task, proof: _Proof) -> ConvertReport:
     if proof.loss:
         update["max_error"] = proof.loss.largest
     return report.model_copy(update=update)
+
+
+def _taken(task: _Task) -> Taken | None:
+    """When it was taken: as the request says, the file, its product's metadata or name, or the TIFF's own time."""
+    request = task.request
+    name = request.known_as or task.name
+    found = taken(request.datetime, "datetime") if request.datetime else None
+    if found is None and request.datetime_regex:
+        found = by_pattern(request.datetime_regex, name)
+        if found is None:
+            task.notes.append("datetime_regex finds no time in its path")
+    found = found or task.info.captured
+    if found is None and request.product_datetime:
+        found = taken(request.product_datetime, "the product's metadata")
+    return found or of_product(name) or task.info.saved
 
 
 def _metadata_options(task: _Task, origin: _Origin) -> dict[str, str]:

@@ -12,18 +12,20 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
+from geo_assets.capture import Taken, taken, was_saved_by_a_program
 from geo_assets.errors import GeoAssetsError
-from geo_assets.raster import ascii_grid, gdal
+from geo_assets.raster import ascii_grid, beside, gdal, xyz
 from geo_assets.raster.georeference import dataset_crs, georeferencing
 from geo_assets.raster.models import Georeferencing, PixelKind
 
@@ -44,7 +46,19 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"UHL1", "DTED"),
     (b"VOL1", "DTED"),
     (b"HDR1", "DTED"),
+    (b"NITF0", "NITF"),
+    (b"NSIF0", "NITF"),
 )
+
+#: Formats that are not read here: first bytes, what they are called, and what converts them.
+_FOREIGN: tuple[tuple[bytes, str, str], ...] = (
+    (b"\x0e\x03\x13\x01", "HDF4", "convert it, for example with: h4toh5, or a GDAL with HDF4: gdal_translate in.hdf out.tif"),
+    (b"msid", "MrSID", "convert it, for example with: mrsidgeodecode -i in.sid -o out.tif"),
+    (b"%PDF-", "PDF", "convert it, for example with a GDAL with PDF: gdal_translate in.pdf out.tif --config GDAL_PDF_DPI 300"),
+)
+
+#: What an SQLite file begins with, and where it says which application's it is.
+_SQLITE, _APPLICATION = b"SQLite format 3\x00", slice(68, 72)
 
 #: Formats of many variables: first bytes, the driver that may open them, what they are called.
 _CONTAINERS: tuple[tuple[bytes, str, str], ...] = (
@@ -58,7 +72,10 @@ _CONTAINERS: tuple[tuple[bytes, str, str], ...] = (
 #: Words that an ESRI ASCII grid can begin with.
 _ASCII_GRID = (b"ncols", b"nrows", b"xllc", b"yllc", b"cellsize")
 
-_HEAD_BYTES = 64
+_HEAD_BYTES = 128
+
+#: Bytes of an SRTM tile: 1 and 3 seconds of arc, and the strips of 2 by 1 far north; int16, or bytes of water masks.
+_HGT_BYTES = frozenset(n * k for n in (1201 * 1201, 3601 * 3601, 1801 * 3601) for k in (1, 2))
 
 #: Hyperspectral cameras have some hundreds; each band costs a directory entry a block and a row of the report.
 MAX_BANDS = 1000
@@ -96,17 +113,20 @@ _STRIP_BYTES = 32 * 1024**2
 #: field (a plain of 40 m), not classes.
 _SMOOTH = 0.9
 
-#: Where formats keep the time of capture, the most specific first: (domain, item).
-_CAPTURED: tuple[tuple[str | None, str], ...] = (
-    ("IMAGERY", "ACQUISITIONDATETIME"),
-    (None, "ACQUISITIONDATETIME"),
-    (None, "ACQUISITION_DATETIME"),
-    (None, "ACQUISITION_DATE"),
-    (None, "EXIF_DateTimeOriginal"),
-    ("EXIF", "EXIF_DateTimeOriginal"),
-    (None, "TIFFTAG_DATETIME"),
+#: Where formats keep the time of capture, the most specific first: domain, item, and the item of its end.
+_CAPTURED: tuple[tuple[str | None, str, str | None], ...] = (
+    ("IMAGERY", "ACQUISITIONDATETIME", None),
+    (None, "ACQUISITIONDATETIME", None),
+    (None, "ACQUISITION_DATETIME", None),
+    (None, "ACQUISITION_DATE", None),
+    (None, "NITF_IDATIM", None),
+    (None, "time_coverage_start", "time_coverage_end"),  # ACDD 1.3
+    (None, "EXIF_DateTimeOriginal", None),
+    ("EXIF", "EXIF_DateTimeOriginal", None),
 )
 
+#: Drivers that do not look for a world file.
+_WITHOUT_WORLD = frozenset({"WEBP", "NITF", "GIF", "BMP"})
 
 #: Colour spaces whose pixels GDAL gives as they are, or as every decoder does.
 _AS_THEY_ARE = frozenset({"RGB", "YCBCR", "GRAY", "GREY", "SRGB"})
@@ -123,7 +143,9 @@ class RasterInfo:
     driver: str
     kind: PixelKind
     georeferencing: Georeferencing | None
-    crs: CRS | None  # of the grid or of the ground control points
+    crs: CRS | None  # of the grid or of the ground control points, as the file itself says
+    prj: CRS | None  # that of the .prj beside it, where the file has none
+    world: Affine | None  # of the world file beside it, where the driver does not read one
     width: int
     height: int
     count: int
@@ -131,7 +153,8 @@ class RasterInfo:
     nbits: int | None  # bits of a sample where they are not the data type's own
     nodata: float | None
     palette: bool
-    captured: str | None  # ISO 8601 UTC
+    captured: Taken | None  # as its metadata says
+    saved: Taken | None  # a TIFF's own time, which may be that of capture
     band_tags: bool  # bands have metadata of their own
     domains: tuple[str, ...]  # metadata beyond the default domain, of the dataset or a band
     notes: tuple[str, ...]  # what a person should know of how it is read
@@ -144,19 +167,36 @@ def driver_of(path: Path) -> str:
         GeoAssetsError: UNREADABLE (empty), RASTER_SUBDATASETS, UNSUPPORTED_FORMAT.
     """
     head = _head(path)
+    if raw := beside.raw_driver(path):
+        return raw
     for magic, _, name in _CONTAINERS:
         if head.startswith(magic):
             raise GeoAssetsError("RASTER_SUBDATASETS", f"{path.name} is {name}, which holds variables; each is converted by itself")
     for magic, driver in _MAGIC:
         if head.startswith(magic):
             return driver
-    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
-        return "WEBP"
-    if head.lstrip().lower().startswith(_ASCII_GRID):
-        return "AAIGrid"
+    if other := _driver_of_the_rest(path, head):
+        return other
+    for magic, called, remedy in _FOREIGN:
+        if head.startswith(magic):
+            raise GeoAssetsError("UNSUPPORTED_FORMAT", f"{path.name} is {called}, which is not read here", remedy=remedy)
     begins = "".join(chr(byte) if 32 <= byte < 127 else "·" for byte in head[:24])
     known = ", ".join(name for driver, name in gdal.FORMATS.items() if driver not in gdal.CONTAINERS)
     raise GeoAssetsError("UNSUPPORTED_FORMAT", f"{path.name} begins with {begins!r}, like none of the formats that are read here: {known}")
+
+
+def _driver_of_the_rest(path: Path, head: bytes) -> str | None:
+    """Of formats that their first bytes alone do not tell."""
+    ending = path.suffix.lower()
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return "WEBP"
+    if head.startswith(_SQLITE):
+        return "GPKG" if head[_APPLICATION] in {b"GPKG", b"GP10", b"GP11"} else "MBTiles"
+    if head.lstrip().lower().startswith(_ASCII_GRID):
+        return "AAIGrid"
+    if ending == ".hgt" and path.stat().st_size in _HGT_BYTES:
+        return "SRTMHGT"
+    return "XYZ" if ending == ".xyz" and xyz.looks_like_it(head) else None
 
 
 def container_driver_of(path: Path) -> str | None:
@@ -191,12 +231,24 @@ def inspect(path: Path) -> RasterInfo:
     refuse_disguised_sidecars(path)
     with gdal.reading(path, driver), gdal.opened_raster(path, driver) as (dataset, placed):
         refuse_foreign_files(dataset, path)
+        if driver == "HFA":
+            _refuse_parts_elsewhere(dataset, path)
         refuse_what_does_not_fit(dataset, path)
         _refuse_what_a_tiff_cannot_hold(dataset, path)
+        notes = list(_remarks(dataset))
         if driver == "AAIGrid":
             ascii_grid.refuse_wrong_values(path, dataset)
+        if driver == "XYZ":
+            xyz.refuse_wrong_values(path)
+        if driver in {"EHdr", "ENVI"}:
+            notes += filter(None, [beside.refuse_a_wrong_size(path, _raw_bytes(dataset))])
         if driver == "HFA":
             _refuse_blocks_left_unfilled(dataset, path)
+        crs, prj = dataset_crs(dataset), None
+        if crs is None:
+            prj, told = beside.crs_beside(path)
+            notes += filter(None, [told])
+        world = None if georeferencing(dataset) or driver not in _WITHOUT_WORLD else beside.world_beside(path)
         nbits = _nbits(dataset)
         palette = dataset.colorinterp[0].name == "palette"
         namespaces = {*dataset.tag_namespaces(), *(n for band in dataset.indexes for n in dataset.tag_namespaces(band))}
@@ -204,8 +256,10 @@ def inspect(path: Path) -> RasterInfo:
             path=path,
             driver=driver,
             kind=_kind(dataset, nbits, palette=palette),
-            georeferencing=georeferencing(dataset) if placed else None,
-            crs=dataset_crs(dataset),
+            georeferencing=Georeferencing.TRANSFORM if world else georeferencing(dataset) if placed else None,
+            crs=crs,
+            prj=prj,
+            world=world,
             width=dataset.width,
             height=dataset.height,
             count=dataset.count,
@@ -214,10 +268,17 @@ def inspect(path: Path) -> RasterInfo:
             nodata=dataset.nodata,
             palette=palette,
             captured=_captured(dataset),
+            saved=_saved(dataset),
             band_tags=any(dataset.tags(band) for band in dataset.indexes),
             domains=tuple(sorted(namespaces - _GENERATED_DOMAINS)),
-            notes=tuple(_remarks(dataset)),
+            notes=tuple(notes),
         )
+
+
+def _raw_bytes(dataset: Any) -> int:
+    """Of all pixels of a file that holds nothing else."""
+    bits = _nbits(dataset) or numpy_dtype(dtype_names(dataset)[0]).itemsize * 8
+    return int(dataset.height) * -(-int(dataset.width) * bits // 8) * int(dataset.count)
 
 
 def _remarks(dataset: Any) -> Iterator[str]:
@@ -225,6 +286,13 @@ def _remarks(dataset: Any) -> Iterator[str]:
     if space.upper() not in _AS_THEY_ARE:
         colours = "RGBA" if dataset.count == 4 else "RGB"
         yield f"its colours are {space}: they were turned into {colours} without a colour profile, so its values are not those of the file"
+
+
+def _refuse_parts_elsewhere(dataset: Any, path: Path) -> None:
+    """An Imagine file names the files of its pixels (.ige) and overviews (.rrd): they must lie beside it."""
+    folder = os.path.normpath(path.absolute().parent)
+    if strange := [f for f in dataset.files if os.path.normpath(Path(f).absolute().parent) != folder]:
+        raise GeoAssetsError("RASTER_UNSUPPORTED", f"{path.name} names a file elsewhere as a part of it: {Path(strange[0]).name[:80]}")
 
 
 def refuse_foreign_files(dataset: Any, path: Path) -> None:
@@ -416,27 +484,19 @@ def _sample(dataset: Any) -> Iterator[NDArray[Any]]:
         yield dataset.read(1, window=Window(left, top, width, height))
 
 
-def _captured(dataset: Any) -> str | None:
-    for domain, item in _CAPTURED:
-        text = (dataset.tags(ns=domain) if domain else dataset.tags()).get(item)
-        if text and (found := moment(text)):
+def _captured(dataset: Any) -> Taken | None:
+    """What the file's metadata says of the moment of capture."""
+    for domain, first, last in _CAPTURED:
+        tags = dataset.tags(ns=domain) if domain else dataset.tags()
+        span = "/".join(filter(None, (tags.get(first), tags.get(last) if last else None)))
+        if span and (found := taken(span, first)):
             return found
     return None
 
 
-def moment(text: str, *, earliest: int = 1826) -> str | None:
-    """ISO 8601 UTC of what cameras and TIFF writers write; a time without zone is taken for UTC.
-
-    Args:
-        text: the time.
-        earliest: None for a year before it; the default is that of the first photograph.
-    """
-    text = text.strip()
-    try:
-        if len(text) >= 10 and text[4] == text[7] == ":":  # TIFF and EXIF: 2020:01:31 23:59:59
-            text = text[:10].replace(":", "-") + text[10:]
-        found = datetime.fromisoformat(text)
-    except ValueError:
+def _saved(dataset: Any) -> Taken | None:
+    """A TIFF's own time, where it was not a program that wrote it when it saved the file."""
+    tags = dataset.tags()
+    if was_saved_by_a_program(tags.get("TIFFTAG_SOFTWARE", "")):
         return None
-    found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-    return found.isoformat().replace("+00:00", "Z") if found.year >= earliest else None
+    return taken(tags.get("TIFFTAG_DATETIME", ""), "TIFFTAG_DATETIME")

@@ -70,6 +70,12 @@ class ConvertRequest(Model):
     web_tiles: bool = Field(
         False, description="on the grid of web map tiles, EPSG:3857, at the zoom level nearest to the source's resolution"
     )
+    datetime: str | None = Field(
+        None, description="when it was taken: ISO 8601, a date, a month, a year, or two of them with a slash between"
+    )
+    datetime_regex: str | None = Field(None, description="finds the time in `known_as`; see `capture.pattern`")
+    known_as: str = Field("", description="its path where it comes from; the source's name where not given")
+    product_datetime: str | None = Field(None, description="as `datetime`; what the metadata of the product that it is a part of says")
     threads: int = Field(1, ge=1)
     require_crs: bool = Field(True, description="refuse what nobody can place; otherwise it is copied with a warning")
     kept: str | None = Field(
@@ -122,7 +128,9 @@ class ConvertReport(Model):
     bands: tuple[BandReport, ...]
     resolution: tuple[Finite, Finite] = Field(description="size of a pixel along columns and rows, in the unit of the CRS")
     gsd: Finite | None = Field(description="size of a pixel in metres, at the centre of the grid")
-    datetime: str | None = Field(description="when it was taken, as far as the file says; ISO 8601 UTC")
+    datetime: str | None = Field(None, description="when it was taken; ISO 8601 UTC; None: unknown")
+    end_datetime: str | None = Field(None, description="the end of the span in which it was taken, where `datetime` is its start")
+    datetime_from: str | None = Field(None, description="what says when it was taken")
     bytes: int
     sha256: str = Field(description="of the COG's bytes")
     pixels_sha256: str = Field(description="of the COG's level-0 pixels, whatever the codec; see `pixels.py`")

@@ -14,9 +14,10 @@ from typing import Any
 
 import rasterio
 
+from geo_assets.capture import moment
 from geo_assets.raster.footprint import footprint
 from geo_assets.raster.georeference import dataset_crs, epsg, georeferencing, gsd, native_bounds, projjson, resolution, wkt2
-from geo_assets.raster.inspect import RasterInfo, dtype_names, moment
+from geo_assets.raster.inspect import RasterInfo, dtype_names
 from geo_assets.raster.models import BandReport, ConvertReport, Georeferencing, nodata_json
 from geo_assets.raster.pixels import BandStatistics, Measurement
 from geo_assets.raster.profiles import Profile
@@ -55,7 +56,6 @@ def describe(info: RasterInfo, cog: Any, profile: Profile, measurement: Measurem
         bands=tuple(_band(cog, band, s) for band, s in zip(cog.indexes, statistics, strict=True)),
         resolution=resolution(cog),
         gsd=gsd(cog),
-        datetime=info.captured,
         bytes=made.stat().st_size,
         sha256=sha256,
         pixels_sha256=measurement.sha256(),

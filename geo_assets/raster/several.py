@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from geo_assets.errors import ErrorClass, GeoAssetsError
+from geo_assets.raster import safe
 from geo_assets.raster.models import ConvertReport, ConvertRequest
 from geo_assets.raster.variables_models import UnpackReport, UnpackRequest, Variable, VariablesReport, VariablesRequest
 
@@ -68,6 +69,7 @@ class Several:
 
     parts: tuple[Part, ...]
     others: tuple[str, ...] = ()  # members of an archive that are no rasters
+    aside: tuple[str, ...] = ()  # its rasters that are no data: masks and previews of a product
 
     @property
     def is_one(self) -> bool:
@@ -88,7 +90,12 @@ class Several:
                 told.setdefault(sentence, []).append(part.name)
             for note in (*part.notes, *(part.report.warnings if part.report else ())):
                 told.setdefault(note, []).append(part.name)
-        return [f"{_listed(names)}: {sentence}" if any(names) else sentence for sentence, names in told.items()]
+        said = [f"{_listed(names)}: {sentence}" if any(names) else sentence for sentence, names in told.items()]
+        return said + (
+            [f"masks and previews of the product are not converted: {_listed([name.rpartition('/')[2] for name in self.aside])}"]
+            if self.aside
+            else []
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +111,7 @@ class Converter:
     single: bool = False  # refuse a source that holds several
     kept: str | None = None  # the name under which what is done of large ones is kept, for a later attempt
     outer: Path | None = None  # where a part is converted beside others: the workspace of all, in which what is made is found
+    known_as: str = ""  # the path of the source where it comes from
 
     def source(self, path: Path) -> Several:
         """Convert a file, or the variables that it holds.
@@ -114,7 +122,7 @@ class Converter:
         return _sound(path.name, Several(_named(self._file(path, ""))))
 
     def archive(self, path: Path) -> Several:
-        """Convert the rasters of a zip, and the variables that they hold.
+        """Convert the rasters of a zip or tar, and the variables that they hold.
 
         Raises:
             GeoAssetsError: as `source`; UNSAFE_ARCHIVE, EMPTY_ARCHIVE, UNREADABLE, TOO_LARGE; UNSUPPORTED_FORMAT, no raster is in it.
@@ -123,12 +131,11 @@ class Converter:
         unpacked = self.pool.call("geo_assets.raster.archives:rasters", request, UnpackReport)
         if not unpacked.rasters:
             raise GeoAssetsError("UNSUPPORTED_FORMAT", f"{path.name} holds no file with a raster's name")
-        members = [
-            m for m in sorted(unpacked.rasters, key=lambda m: m.name) if self.wanted is None or f"{self.wanted}:".startswith(f"{m.name}:")
-        ]
+        members = [m for m in unpacked.rasters if self.wanted is None or f"{self.wanted}:".startswith(f"{m.name}:")]
         self._check(path.name, [m.name for m in unpacked.rasters], [m.name for m in members])
-        parts = self._each(lambda there, member: there._member(member.name, Path(member.path)), members)  # noqa: SLF001 - of its own class
-        return _sound(path.name, Several(_named([part for group in parts for part in group]), unpacked.others))
+        of_product = replace(self, options={**self.options, "product_datetime": unpacked.product_datetime})
+        parts = of_product._each(lambda there, member: there._member(member.name, Path(member.path)), members)  # noqa: SLF001 - of its own class
+        return _sound(path.name, Several(_named([part for group in parts for part in group]), unpacked.others, unpacked.aside))
 
     def _member(self, member: str, path: Path) -> list[Part]:
         try:
@@ -172,6 +179,7 @@ class Converter:
         if self.kept:
             name = f"{self.kept}-{hashlib.sha256(part.name.encode()).hexdigest()[:16]}"
             options["kept"] = str(self.pool.kept(self.folder, name))
+        options["known_as"] = "/".join(filter(None, (self.known_as or path.name, part.member)))
         request = ConvertRequest(source=str(path), destination=str(cog), thumbnail=str(thumbnail) if thumbnail else None, **options)
         report = self.pool.call("geo_assets.raster.cog:convert", request, ConvertReport)
         cog, *others = (self.pool.take(each, self.outer or self.folder) for each in (cog, thumbnail) if each)
@@ -254,9 +262,10 @@ def _candidates(plain: str) -> Iterable[str]:
 
 def _plain(part: Part) -> str:
     """Its name in ASCII letters, digits and underscores; the ending of a member's path is left out."""
-    text = f"{PurePosixPath(part.member).with_suffix('') if part.member else ''} {part.variable}"
-    folded = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    return re.sub(r"[^A-Za-z0-9]+", "_", folded).strip("_")[:_LONGEST_NAME].strip("_") or "raster"
+    member = safe.plain_name(part.member) or (str(PurePosixPath(part.member).with_suffix("")) if part.member else "")
+    folded = unicodedata.normalize("NFKD", f"{member} {part.variable}").encode("ascii", "ignore").decode()
+    plain = re.sub(r"[^A-Za-z0-9]+", "_", folded).strip("_")
+    return plain[-_LONGEST_NAME:].strip("_") or "raster"  # its end: what tells it from its siblings
 
 
 def _listed(names: Sequence[str]) -> str:

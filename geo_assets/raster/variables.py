@@ -55,6 +55,9 @@ _UNEVEN = re.compile(r"not spaced evenly|not equally spaced|Gaussian", re.IGNORE
 #: Attributes whose value names other variables, which are then no data of their own.
 _NAMING = ("#bounds", "#coordinates", "#grid_mapping", "#climatology")
 
+#: Of the whole file; Attribute Convention for Data Discovery 1.3.
+_COVERAGE = ("time_coverage_start", "time_coverage_end")
+
 _DATASET_ITEMS = ("standard_name", "long_name", "cell_methods", "comment", "description")
 _GRIB_ITEMS = ("GRIB_ELEMENT", "GRIB_SHORT_NAME", "GRIB_COMMENT", "GRIB_REF_TIME", "GRIB_VALID_TIME", "GRIB_FORECAST_SECONDS")
 
@@ -317,6 +320,8 @@ def _describe(dataset: Any, part: _Part, staged: Any, indexes: tuple[int, ...], 
     staged.offsets = [dataset.offsets[place] for place in places]
     staged.units = [_unit(dataset, place + 1) or "" for place in places]
     own = dataset.tags(indexes[0])
+    if not any(band.datetime for band in bands):
+        staged.update_tags(**{item: value for item in _COVERAGE if (value := dataset.tags().get(f"NC_GLOBAL#{item}"))})
     staged.update_tags(variable=part.name, **{item: own[item] for item in _DATASET_ITEMS if own.get(item)})
     for to, (index, band) in enumerate(zip(indexes, bands, strict=True), 1):
         staged.set_band_description(to, band.description)

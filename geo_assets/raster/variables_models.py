@@ -55,7 +55,7 @@ class VariablesReport(Model):
 
 
 class UnpackRequest(Model):
-    """Unpack the rasters of a zip."""
+    """Unpack the rasters of a zip or tar."""
 
     archive: str
     folder: str = Field(description="a directory that is ours alone")
@@ -76,3 +76,7 @@ class UnpackReport(Model):
 
     rasters: tuple[RasterMember, ...]
     others: tuple[str, ...] = Field(description="members that are no rasters and belong to none")
+    aside: tuple[str, ...] = Field((), description="rasters that are no data of the product: masks, previews")
+    product_datetime: str | None = Field(
+        None, description="when it was taken, as the metadata file of the product says; as `ConvertRequest.datetime`"
+    )

@@ -41,8 +41,8 @@ R = TypeVar("R", bound=BaseModel)
 #: GDAL and PROJ, told before they are loaded. Drivers that read other files, the network or run code are never registered,
 #: but for VRT, which every warp needs in memory; what protects from a VRT in disguise is that each open names its one driver.
 _GDAL_ENVIRONMENT = {
-    "GDAL_SKIP": "GTI,STACIT,STACTA,MRF,WMS,WMTS,WCS,DAAS,EEDAI,EEDA,PLMosaic,NGW,HTTP,PDF,MBTiles,OSM,KMLSUPEROVERLAY,RPFTOC,TIL,SAFE,Zarr,DERIVED,NGSGEOID,GDALG,PostGISRaster,Rasterlite",
-    "OGR_SKIP": "OGR_VRT,ADBC,WFS,OAPIF,OGCAPI,CSW,NGW,Elasticsearch,Carto,AmigoCloud,PLSCENES,GPSBabel,PDF,MBTiles,PMTiles,OSM,PostgreSQL,MySQL,MSSQLSpatial,ODBC,MongoDBv3,GDALG,HTTP,EEDA",
+    "GDAL_SKIP": "GTI,STACIT,STACTA,MRF,WMS,WMTS,WCS,DAAS,EEDAI,EEDA,PLMosaic,NGW,HTTP,PDF,OSM,KMLSUPEROVERLAY,RPFTOC,TIL,SAFE,Zarr,DERIVED,NGSGEOID,GDALG,PostGISRaster,Rasterlite",
+    "OGR_SKIP": "OGR_VRT,ADBC,WFS,OAPIF,OGCAPI,CSW,NGW,Elasticsearch,Carto,AmigoCloud,PLSCENES,GPSBabel,PDF,PMTiles,OSM,PostgreSQL,MySQL,MSSQLSpatial,ODBC,MongoDBv3,GDALG,HTTP,EEDA",
     "GDAL_DISABLE_READDIR_ON_OPEN": "FALSE",  # each source lies alone with its own sidecars
     "GDAL_VRT_ENABLE_PYTHON": "NO",
     "GDAL_VRT_ENABLE_RAWRASTERBAND": "NO",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from geo_assets.capture import taken
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster.models import ConvertReport
 from geo_assets.stac.extent import union
@@ -27,6 +28,12 @@ _STAC_TYPES = {
 
 #: Degrees; a footprint must be a polygon also where all is in one point.
 _POINT_SIZE = 1e-6
+
+#: The first moment that there is in ISO 8601, PostgreSQL and Python.
+UNKNOWN_TIME = "0001-01-01T00:00:00Z"
+
+#: The property that names what says when it was taken.
+_TOLD_BY = "geo_assets:datetime_from"
 
 _WORLD = (-180.0, -90.0, 180.0, 90.0)
 
@@ -54,7 +61,7 @@ def cog_item(*, identity: str, collection: str, title: str, modified: datetime, 
         identity: the item's id.
         collection: the collection's id.
         title: the source's path.
-        modified: when it was registered; the item's datetime where no file says when it was taken.
+        modified: when it was registered: its `created`, never its datetime.
         cogs: at least one.
 
     Raises:
@@ -64,10 +71,10 @@ def cog_item(*, identity: str, collection: str, title: str, modified: datetime, 
 
     reports = [cog.report for cog in cogs]
     geometry, bbox = union([(report.footprint or {}, report.bbox_4326 or ()) for report in reports])
-    moment, span = _times(reports, modified)
-    properties = {"title": title, "created": _iso(modified), **span}
+    times = _times(reports)
+    properties = {"title": title, "created": _iso(modified), **times}
     properties |= _grid(reports[0]) if len(cogs) == 1 else _common(reports)
-    item = pystac.Item(identity, geometry, list(bbox), moment, properties, collection=collection)
+    item = pystac.Item(identity, geometry, list(bbox), _moment(times), properties, collection=collection)
     item.stac_extensions = [_extension("projection", "v2.0.0"), _extension("file", "v2.1.0"), _extension("raster", "v2.0.0")]
     for cog in cogs:
         item.add_asset("data" if len(cogs) == 1 else cog.key, _cog_asset(cog, {} if len(cogs) == 1 else _grid(cog.report)))
@@ -99,20 +106,42 @@ def _extension(name: str, version: str) -> str:
     return f"https://stac-extensions.github.io/{name}/{version}/schema.json"
 
 
+def _moment(times: dict[str, Any]) -> datetime | None:
+    return datetime.fromisoformat(times["datetime"]) if times["datetime"] else None
+
+
 def _iso(moment: datetime) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
-def _times(reports: Sequence[ConvertReport], modified: datetime) -> tuple[datetime, dict[str, str]]:
-    """The item's datetime, and both ends where its bands or COGs are of several moments.
+def _times(reports: Sequence[ConvertReport]) -> dict[str, Any]:
+    """The item's datetime, and both ends where it is of several moments or of a span; see `unknown_time` where nothing says when.
 
-    It is then the first of them, not null as STAC also allows: pgstac's search leaves out what is null, and its answer would be no item.
+    Of several it is the first, not null as STAC also allows: pgstac's search leaves out what is null.
     """
-    told = [band.datetime for report in reports for band in report.bands if band.datetime] or [r.datetime for r in reports if r.datetime]
-    moments = sorted({datetime.fromisoformat(text) for text in told})
-    if len(moments) > 1:
-        return moments[0], {"start_datetime": _iso(moments[0]), "end_datetime": _iso(moments[-1])}
-    return (moments[0] if moments else modified), {}
+    told = [r for r in reports if r.datetime_from in {"datetime", "datetime_regex"}]  # a person's word goes before the bands'
+    bands = [] if told else [band.datetime for report in reports for band in report.bands if band.datetime]
+    spans = [(b, b) for b in bands] or [(r.datetime, r.end_datetime or r.datetime) for r in told or reports if r.datetime]
+    if not spans:
+        return unknown_time()
+    by = "the bands" if bands else next(r.datetime_from for r in told or reports if r.datetime)
+    return _span_of(spans, by)
+
+
+def _span_of(spans: Sequence[tuple[str, str]], by: str | None) -> dict[str, Any]:
+    moments = sorted(datetime.fromisoformat(text) for span in spans for text in span)
+    source = {_TOLD_BY: by} if by else {}
+    if moments[0] == moments[-1]:
+        return {"datetime": _iso(moments[0]), **source}
+    return {"datetime": _iso(moments[0]), "start_datetime": _iso(moments[0]), "end_datetime": _iso(moments[-1]), **source}
+
+
+def unknown_time() -> dict[str, Any]:
+    """Of what nobody knows when it was taken. STAC wants a span beside null, and so does pgstac: one that no search for a real time finds.
+
+    Not an open one: it would be found under today, as the time of registration would.
+    """
+    return {"datetime": None, "start_datetime": UNKNOWN_TIME, "end_datetime": UNKNOWN_TIME, _TOLD_BY: "unknown"}
 
 
 def _grid(report: ConvertReport) -> dict[str, Any]:
@@ -172,7 +201,15 @@ def _band(report: ConvertReport, index: int) -> dict[str, Any]:
 
 
 def table_item(
-    *, identity: str, collection: str, title: str, href: str, modified: datetime, tables: list[dict[str, Any]], layers: list[LayerPlan]
+    *,
+    identity: str,
+    collection: str,
+    title: str,
+    href: str,
+    modified: datetime,
+    tables: list[dict[str, Any]],
+    layers: list[LayerPlan],
+    when: str | None = None,
 ) -> dict[str, Any]:
     """The validated item of a vector source: one asset a table, the extent of all.
 
@@ -181,9 +218,10 @@ def table_item(
         collection: the collection's id.
         title: the source's path.
         href: the database, without credentials: `postgresql://host/name`.
-        modified: the item's datetime.
+        modified: when it was registered: its `created`, never its datetime.
         tables: `{table, rows}` of each layer.
         layers: their plans, in the same order.
+        when: the time or span of what they tell, where it was given with the request.
 
     Raises:
         GeoAssetsError: STAC_INVALID.
@@ -197,7 +235,10 @@ def table_item(
     footprint = unary_union([shape(layer.footprint) for layer in layers if layer.footprint])
     if footprint.is_empty or footprint.geom_type not in {"Polygon", "MultiPolygon"}:  # points in one place have no area
         footprint = box(bounds[0] - _POINT_SIZE, bounds[1] - _POINT_SIZE, bounds[2] + _POINT_SIZE, bounds[3] + _POINT_SIZE)
-    item = pystac.Item(identity, mapping(footprint), bounds, modified, {"title": title}, collection=collection)
+    told = taken(when, "datetime") if when else None
+    times = _span_of([(told.start, told.end or told.start)], told.by) if told else unknown_time()
+    properties = {"title": title, "created": _iso(modified), **times}
+    item = pystac.Item(identity, mapping(footprint), bounds, _moment(times), properties, collection=collection)
     item.stac_extensions = [_extension("table", "v1.2.0"), _extension("projection", "v2.0.0")]
     for table, layer in zip(tables, layers, strict=True):
         asset = pystac.Asset(f"{href}?table={table['table']}", title=table["table"], roles=["data"])

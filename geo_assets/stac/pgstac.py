@@ -16,6 +16,7 @@ from psycopg.types.json import Jsonb
 from geo_assets.database.connections import connect
 from geo_assets.errors import GeoAssetsError
 from geo_assets.settings import Settings
+from geo_assets.stac.item import UNKNOWN_TIME
 
 
 def load_items(settings: Settings, collection: str, items: Sequence[dict[str, Any]], *, guard: tuple[str, str]) -> None:
@@ -67,7 +68,7 @@ def _prove_found(conn: psycopg.Connection, collection: str, ids: list[str]) -> N
 
 
 def refresh_collection(settings: Settings, collection: str, *, title: str, guard: tuple[str, str]) -> dict[str, Any]:
-    """Bring a collection's title and extents up to date with its items; returns it as stored.
+    """Bring a collection's title and extents up to date with its items; returns it as stored. Items of unknown time do not count in time.
 
     Raises:
         psycopg.Error: the lease was lost (SQLSTATE GA001), or the database was.
@@ -78,9 +79,12 @@ def refresh_collection(settings: Settings, collection: str, *, title: str, guard
         conn.execute("select geo.assert_lease(%s, %s)", guard)
         row = conn.execute(
             """update pgstac.collections
-                  set content = content || jsonb_build_object('title', %s::text, 'extent', coalesce(pgstac.collection_extent(id, true), content->'extent'))
+                  set content = content || jsonb_build_object('title', %s::text, 'extent',
+                          coalesce(pgstac.collection_extent(id, true), content->'extent') || jsonb_build_object('temporal',
+                              (select jsonb_build_object('interval', jsonb_build_array(jsonb_build_array(min(i.datetime), max(i.end_datetime))))
+                                 from pgstac.items i where i.collection = collections.id and i.end_datetime > %s)))
                 where id = %s returning content""",
-            (title, collection),
+            (title, UNKNOWN_TIME, collection),
         ).fetchone()
     return dict(row[0]) if row else {}
 

@@ -166,7 +166,11 @@ def _item(context: StageContext, job: JobRef, task: dict[str, Any], collection: 
         s = context.settings
         layers = [LayerPlan.model_validate(layer) for layer in task["receipt"]["layers"]]
         return table_item(
-            **common, href=f"postgresql://{s.pg_host}:{s.pg_port}/{s.pg_database}", tables=task["outputs"]["tables"], layers=layers
+            **common,
+            href=f"postgresql://{s.pg_host}:{s.pg_port}/{s.pg_database}",
+            tables=task["outputs"]["tables"],
+            layers=layers,
+            when=p.get("datetime"),
         )
     return cog_item(**common, cogs=_cogs(context, task))
 

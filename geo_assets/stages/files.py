@@ -25,10 +25,10 @@ from geo_assets.submissions.parameters import VECTOR_SHAPING, IngestContainer, p
 COGS, TABLES = "cogs", "vector_tables"
 
 #: Raised when an engine's output changes for the same input: everything is then redone.
-RECIPE = 3
+RECIPE = 4
 
 #: Parameters of a submission that shape a COG; those of `ConvertRequest`.
-RASTER_OPTIONS = ("source_crs", "target_crs", "profile", "resolution", "resampling", "web_tiles")
+RASTER_OPTIONS = ("source_crs", "target_crs", "profile", "resolution", "resampling", "web_tiles", "datetime", "datetime_regex")
 
 _TIFF_MAGIC = (b"II", b"MM")
 

@@ -53,6 +53,7 @@ def _convert(context: StageContext, job: JobRef, work: Work) -> None:
             folder,
             {**options, "chunk_pixels": context.settings.chunk_pixels},
             thumbnails=True,
+            known_as=work.task_key,
             kept=_name_of(job, work),
         )
         several = converter.archive(source) if work.kind == Kind.ZIP else converter.source(source)

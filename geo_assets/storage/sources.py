@@ -48,6 +48,27 @@ _RASTER = frozenset(
         ".grb",
         ".grb2",
         ".vrt",
+        ".webp",
+        ".bmp",
+        ".gif",
+        ".jpx",
+        ".jpf",
+        ".j2c",
+        ".jpc",
+        ".bil",
+        ".bip",
+        ".bsq",
+        ".flt",
+        ".hgt",
+        ".dt0",
+        ".dt1",
+        ".dt2",
+        ".ntf",
+        ".nitf",
+        ".nsf",
+        ".xyz",
+        ".hdf",
+        ".mbtiles",
     }
 )
 _VECTOR = frozenset(
@@ -70,10 +91,19 @@ _VECTOR = frozenset(
         ".dxf",
     }
 )
-_ZIP = frozenset({".zip"})
+_ZIP = frozenset({".zip", ".tar", ".tgz"})
+
+#: Archives of two endings.
+_TAR_GZ = ".tar.gz"
+
+#: Of raw pixels whatever a `.hdr` of their name describes, as ENVI has it; some of these endings are other things without one.
+_RAW = frozenset({".bil", ".bip", ".bsq", ".flt", ".img", ".dat", ".raw", ".bin", ""})
 
 #: Parts of a shapefile; `.prj` also belongs to ASCII grids and the like.
 _SHAPEFILE_PARTS = frozenset({".shx", ".dbf", ".prj", ".cpg", ".sbn", ".sbx", ".qix", ".qpj", ".cst", ".idm", ".ind", ".atx"})
+
+#: Of raw pixels: what rows, columns and numbers they are.
+_HEADER = ".hdr"
 
 #: World files and the raster endings that they serve: the first and last letter of the ending and a `w`, or the ending and a `w`.
 _WORLD = {
@@ -89,6 +119,20 @@ _WORLD = {
     ".wld": _RASTER,
     ".rpb": _RASTER,
     ".imd": _RASTER,
+    ".gfw": {".gif"},
+    ".bpw": {".bmp", ".bip"},
+    ".wbw": {".webp"},
+    ".jpw": {".jpg"},
+    ".jxw": {".jpx"},
+    ".nfw": {".ntf", ".nitf"},
+    ".blw": {".bil"},
+    ".bqw": {".bsq"},
+    ".clr": {".bil", ".bip", ".bsq", ".flt"},
+    ".stx": {".bil", ".bip", ".bsq", ".flt"},
+    ".aux": _RASTER,  # of ERDAS, as are the next three
+    ".rrd": _RASTER,
+    ".ige": {".img"},
+    ".rde": {".img", ".rrd"},
 }
 
 #: Sidecars whose name is their owner's whole name and an ending: `a.tif.aux.xml`, `a.tif.ovr`, `roads.shp.xml`.
@@ -139,8 +183,10 @@ def name_key(path: str) -> tuple[str, str]:
         if lower.endswith(ending) and len(lower) > len(ending):
             lower = lower.removesuffix(ending)
             break
+    if lower.endswith((_HEADER, _TAR_GZ)):
+        lower = lower.rpartition(".")[0]
     stem, dot, _ = lower.rpartition(".")
-    known = dot and _ending(lower) in _RASTER | _VECTOR | _ZIP | _SHAPEFILE_PARTS | _WORLD.keys()
+    known = dot and _ending(lower) in _RASTER | _VECTOR | _ZIP | _SHAPEFILE_PARTS | _WORLD.keys() | _RAW
     return folder, stem if known and stem else lower
 
 
@@ -186,6 +232,8 @@ def _ending(path: str) -> str:
 
 def kind_of(path: str) -> Kind | None:
     """The kind that a file's name claims; None for sidecars and what is not known."""
+    if path.lower().endswith(_TAR_GZ):
+        return Kind.ZIP
     ending = _ending(path)
     for kind, endings in ((Kind.RASTER, _RASTER), (Kind.VECTOR, _VECTOR), (Kind.ZIP, _ZIP)):
         if ending in endings:
@@ -207,7 +255,8 @@ def _sources_of(group: list[Member]) -> Iterator[Source]:
 
 
 def _sources_of_files(group: list[Member]) -> Iterator[Source]:
-    owners = {m.path: [m] for m in group if kind_of(m.path)}
+    kinds = {m.path: kind for m in group if (kind := kind_of(m.path) or _described(m, group))}
+    owners = {path: [m] for m in group if (path := m.path) in kinds}
     orphans: list[Member] = []
     for member in group:
         if member.path in owners:
@@ -218,9 +267,9 @@ def _sources_of_files(group: list[Member]) -> Iterator[Source]:
         for owner in fitting:  # a .prj beside a shapefile and a grid of one name serves both
             owners[owner].append(member)
     for path, members in owners.items():
-        yield Source(path=path, kind=kind_of(path) or Kind.UNSUPPORTED, members=tuple(members))
+        yield Source(path=path, kind=kinds[path], members=tuple(members))
     for member in orphans:
-        sidecar = _ending(member.path) in _SHAPEFILE_PARTS | _WORLD.keys() or member.path.lower().endswith(_APPENDED[:4])
+        sidecar = _ending(member.path) in _SHAPEFILE_PARTS | _WORLD.keys() | {_HEADER} or member.path.lower().endswith(_APPENDED[:4])
         yield Source(path=member.path, kind=Kind.SIDECAR if sidecar else Kind.UNSUPPORTED, members=(member,))
 
 
@@ -233,6 +282,19 @@ def _geodatabase(path: str) -> str | None:
     return None
 
 
+def _described(member: Member, group: list[Member]) -> Kind | None:
+    """RASTER for a file that is raw pixels by its header alone."""
+    raw = not member.path.lower().endswith(_HEADER) and _ending(member.path) in _RAW
+    return Kind.RASTER if raw and any(_describes(other.path, member.path) for other in group) else None
+
+
+def _describes(header: str, pixels: str) -> bool:
+    lower, stem = pixels.lower(), pixels.lower()
+    if _ending(pixels):
+        stem = lower.rpartition(".")[0]
+    return _ending(pixels) in _RAW and header.lower() in {f"{lower}{_HEADER}", f"{stem}{_HEADER}"}
+
+
 def _belongs(sidecar: str, owner: str) -> bool:
     """Whether `sidecar` is a part of `owner`; both have the same `name_key`."""
     lower, owner_lower = sidecar.lower(), owner.lower()
@@ -242,4 +304,6 @@ def _belongs(sidecar: str, owner: str) -> bool:
     ending, owned = _ending(sidecar), _ending(owner)
     if owned == ".shp":
         return ending in _SHAPEFILE_PARTS
-    return (ending == ".prj" and owned in _RASTER) or owned in _WORLD.get(ending, ())
+    if ending == _HEADER:
+        return _describes(sidecar, owner)
+    return (ending == ".prj" and owned in _RASTER | _RAW) or owned in _WORLD.get(ending, ())

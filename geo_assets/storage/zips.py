@@ -78,6 +78,8 @@ def look_into(container: Container, members: Iterable[Member]) -> Iterator[Membe
 def _looked_into(container: Container, member: Member) -> Member:
     if kind_of(member.path) is not Kind.ZIP:
         return member
+    if not member.path.lower().endswith(".zip"):  # a tar has no directory: it is taken for one of rasters, as satellite scenes come
+        return member.model_copy(update={"holds": (Kind.RASTER,)})
     names = _names(container, member)
     return member if names is None else member.model_copy(update={"holds": contents(names).holds})
 

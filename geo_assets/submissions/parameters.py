@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from geo_assets.capture import pattern, taken
 from geo_assets.errors import GeoAssetsError, faults
 
 #: Dagster tags and URLs carry the partition key; 63 is the strictest limit among them.
@@ -37,7 +38,7 @@ VECTOR_SHAPING = (
 
 #: Parameters that were added when there were jobs already, and their defaults as JSON. With its default such a parameter counts neither
 #: for a job's identity nor for a task's fingerprint: what was requested and made before it existed stays the same request, and is not redone.
-ADDED_LATER: dict[str, Any] = {}
+ADDED_LATER: dict[str, Any] = {"datetime": None, "datetime_regex": None}
 
 
 def without_later_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,12 +111,26 @@ def _is_box(value: tuple[float, float, float, float]) -> tuple[float, float, flo
     return value
 
 
+def _time(value: str) -> str:
+    if taken(_plain_text(value), "datetime") is None:
+        msg = "must be a time, a date, a month or a year as ISO 8601, or two with a slash between, the earlier one first"
+        raise ValueError(msg)
+    return value
+
+
+def _time_pattern(value: str) -> str:
+    pattern(_plain_text(value))
+    return value
+
+
 Text = Annotated[str, AfterValidator(_plain_text)]
 BlobPath = Annotated[str, Field(max_length=1024), AfterValidator(_safe_path)]
 Crs = Annotated[str, AfterValidator(_known_crs)]
 ContainerName = Annotated[str, Field(pattern=r"^[a-z0-9](?:-?[a-z0-9]){2,62}$", description="3-63 of a-z, 0-9, single hyphens")]
 Where = Annotated[str, Field(min_length=1), AfterValidator(_condition)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
+Time = Annotated[str, AfterValidator(_time)]
+TimePattern = Annotated[str, AfterValidator(_time_pattern)]
 Box = Annotated[tuple[_Finite, _Finite, _Finite, _Finite], BeforeValidator(_numbers), AfterValidator(_is_box)]
 Alias = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
 CollectionId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
@@ -191,6 +206,12 @@ class IngestContainer(ListContainer):
         None, description="of rasters that are reprojected (default: by the kind of pixels)"
     )
     web_tiles: bool = Field(False, description="rasters on the grid of web map tiles, EPSG:3857")
+    datetime: Time | None = Field(
+        None, description="when all of it was taken: ISO 8601, a date, a month, a year, or two with a slash between"
+    )
+    datetime_regex: TimePattern | None = Field(
+        None, max_length=300, description="finds it in a file's path: named groups (?P<year>…), …, or %Y%m%d in their place"
+    )
     deleted: Literal["keep", "retire"] = Field("keep", description="outputs of files that are no longer there: keep, or retire them")
     on_error: Literal["continue", "fail"] = Field("continue", description="what one bad file does to the rest")
 

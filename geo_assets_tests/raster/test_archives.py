@@ -1,5 +1,6 @@
 import io
 import stat
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -137,3 +138,60 @@ def test_it_runs_in_the_sandbox(tmp_path):
         request = UnpackRequest(archive=str(folder / "in.zip"), folder=str(folder / "out"), name="in.zip", max_bytes=1000)
         report = pool.call("geo_assets.raster.archives:rasters", request, UnpackReport)
         assert [r.name for r in report.rasters] == ["in.tif"]
+
+
+def tar(*members: tuple[str, bytes, dict], mode: str = "w") -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode=mode) as archive:
+        for name, content, more in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            for field, value in more.items():
+                setattr(info, field, value)
+            archive.addfile(info, io.BytesIO(content))
+    return made.getvalue()
+
+
+def test_the_rasters_of_a_tar_lie_as_those_of_a_zip(unpacked):
+    report = unpacked(
+        tar(
+            ("a/one.tif", b"1", {}),
+            ("a/one.tfw", b"w", {}),
+            ("./b.tif", b"2", {}),
+            ("a", b"", {"type": tarfile.DIRTYPE}),
+            ("x.txt", b"", {}),
+        )
+    )
+    assert {r.name: names_beside(r.path) for r in report.rasters} == {"a/one.tif": {"one.tif", "one.tfw"}, "b.tif": {"b.tif"}}
+    assert report.others == ("x.txt",)
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (tar(("../out.tif", b"1", {})), "UNSAFE_ARCHIVE"),
+        (tar(("/etc/out.tif", b"1", {})), "UNSAFE_ARCHIVE"),
+        (tar(("a/../../out.tif", b"1", {})), "UNSAFE_ARCHIVE"),
+        (tar(("in.tif", b"", {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"})), "UNSAFE_ARCHIVE"),
+        (tar(("in.tif", b"", {"type": tarfile.LNKTYPE, "linkname": "../secret.tif"})), "UNSAFE_ARCHIVE"),
+        (tar(("a", b"", {"type": tarfile.SYMTYPE, "linkname": "/tmp"}), ("a/in.tif", b"1", {})), "UNSAFE_ARCHIVE"),
+        (tar(("in.tif", b"", {"type": tarfile.FIFOTYPE})), "UNSAFE_ARCHIVE"),
+        (tar(("in.tif", b"", {"type": tarfile.CHRTYPE, "devmajor": 1, "devminor": 5})), "UNSAFE_ARCHIVE"),
+        (tar(("in.tif", b"1", {}), ("in.tif", b"2", {})), "UNSAFE_ARCHIVE"),
+        (tar(("in.tif", b"1", {}), ("in.tif/b.tif", b"2", {})), "UNSAFE_ARCHIVE"),
+        (tar(("a/b.tif", b"1", {}), ("a", b"2", {})), "UNSAFE_ARCHIVE"),
+        (tar(("in.tif", bytes(64 << 20), {}), mode="w:gz"), "UNSAFE_ARCHIVE"),
+        (tar(*((f"{n}.tif", b"", {}) for n in range(10_001)), mode="w:gz"), "UNSAFE_ARCHIVE"),
+        (tar(("in.tif", b"1" * 5000, {}))[:3000], "UNREADABLE"),
+        (tar(("in.tif", b"1" * 5000, {}), mode="w:gz")[:-20], "UNREADABLE"),
+        (b"\x1f\x8b" + b"noise" * 100, "UNREADABLE"),
+        (tar(), "UNREADABLE"),
+        (tar(("a", b"", {"type": tarfile.DIRTYPE})), "EMPTY_ARCHIVE"),
+    ],
+)
+def test_a_tar_that_no_honest_program_makes_is_refused_and_nothing_of_it_remains(unpacked, tmp_path, content, code):
+    with pytest.raises(GeoAssetsError) as error:
+        unpacked(content)
+    assert error.value.code == code
+    assert list((tmp_path / "out").iterdir()) == []
+    assert {p.name for p in tmp_path.iterdir()} == {"in.zip", "out"}

@@ -114,3 +114,27 @@ def test_every_sample_is_faithful(tmp_path):
         copy = tmp_path / source.name
         copy.write_bytes(source.read_bytes())
         assert_faithful(copy, cog_of(copy))
+
+
+@pytest.mark.parametrize(
+    ("software", "expected"), [("Adobe Photoshop", None), (None, "2024-04-01T09:16:46Z"), ("UltraMap", "2024-04-01T09:16:46Z")]
+)
+def test_the_time_of_a_tiff_is_that_of_capture_only_where_no_editor_saved_it(tmp_path, software, expected):
+    source = write(tmp_path / "in.tif", np.zeros((1, 8, 8), "uint8"))
+    with rasterio.open(source, "r+") as dataset:
+        dataset.update_tags(TIFFTAG_DATETIME="2024:04:01 09:16:46", **({"TIFFTAG_SOFTWARE": software} if software else {}))
+    report = convert(ConvertRequest(source=str(source), destination=str(tmp_path / "out.tif")))
+    assert (report.datetime, report.datetime_from) == (expected, expected and "TIFFTAG_DATETIME")
+
+
+def test_a_persons_word_on_the_time_goes_before_the_paths_and_that_before_the_files(tmp_path):
+    source = write(tmp_path / "LC08_L2SP_193024_20230821_20230826_02_T1_SR_B4.TIF", np.zeros((1, 8, 8), "uint8"))
+    request = {"source": str(source), "destination": str(tmp_path / "out.tif")}
+    assert convert(ConvertRequest(**request)).datetime == "2023-08-21T00:00:00Z"
+    with rasterio.open(source, "r+") as dataset:
+        dataset.update_tags(ACQUISITIONDATETIME="2023-08-21T09:58:02Z")
+    assert convert(ConvertRequest(**request)).datetime == "2023-08-21T09:58:02Z"
+    request |= {"datetime_regex": "/%Y/", "known_as": "in/2019/x.tif"}
+    assert convert(ConvertRequest(**request)).datetime == "2019-01-01T00:00:00Z"
+    report = convert(ConvertRequest(**request, datetime="2001-02/2001-03"))
+    assert (report.datetime, report.end_datetime, report.datetime_from) == ("2001-02-01T00:00:00Z", "2001-03-31T23:59:59Z", "datetime")

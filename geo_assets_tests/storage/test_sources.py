@@ -87,3 +87,41 @@ def test_every_file_belongs_to_exactly_one_source(paths):
     members = sorted((Member(path=p, size=1, etag="e") for p in paths), key=lambda m: (*name_key(m.path), m.path))
     grouped = [m.path for s in group_sources(members) for m in s.members]
     assert sorted(grouped) == sorted(paths)
+
+
+def test_raw_pixels_and_the_header_that_describes_them_are_one_raster():
+    found = sources_of("a.bil", "a.hdr", "a.prj", "B.FLT", "B.HDR", "e.dat", "e.hdr", "f.dat", "f.dat.hdr", "g", "g.hdr", "h.img", "h.hdr")
+    assert found == {
+        "a.bil": (Kind.RASTER, {"a.hdr", "a.prj"}),
+        "B.FLT": (Kind.RASTER, {"B.HDR"}),
+        "e.dat": (Kind.RASTER, {"e.hdr"}),
+        "f.dat": (Kind.RASTER, {"f.dat.hdr"}),
+        "g": (Kind.RASTER, {"g.hdr"}),
+        "h.img": (Kind.RASTER, {"h.hdr"}),
+    }
+
+
+def test_a_header_makes_no_raster_of_what_it_does_not_describe():
+    found = sources_of("a.tif", "a.hdr", "b.dat", "c.hdr")
+    assert {path: kind for path, (kind, _) in found.items()} == {
+        "a.tif": Kind.RASTER,
+        "a.hdr": Kind.SIDECAR,
+        "b.dat": Kind.UNSUPPORTED,
+        "c.hdr": Kind.SIDECAR,
+    }
+
+
+def test_an_imagine_file_takes_its_pixels_and_pyramids_along():
+    found = sources_of("a.img", "a.ige", "a.rrd", "a.rde", "a.img.aux.xml", "b.tif", "b.rrd", "b.aux")
+    assert found == {"a.img": (Kind.RASTER, {"a.ige", "a.rrd", "a.rde", "a.img.aux.xml"}), "b.tif": (Kind.RASTER, {"b.rrd", "b.aux"})}
+
+
+def test_archives_of_two_endings_are_archives_and_a_prj_in_capitals_belongs_to_its_image():
+    found = sources_of("x/LC08.tar", "x/LC09.tar.gz", "x/LC07.tgz", "SCAN.TIF", "SCAN.PRJ", "SCAN.TFW")
+    assert {path: kind for path, (kind, _) in found.items()} == {
+        "x/LC08.tar": Kind.ZIP,
+        "x/LC09.tar.gz": Kind.ZIP,
+        "x/LC07.tgz": Kind.ZIP,
+        "SCAN.TIF": Kind.RASTER,
+    }
+    assert found["SCAN.TIF"][1] == {"SCAN.PRJ", "SCAN.TFW"}

@@ -1,0 +1,273 @@
+"""Formats beyond GeoTIFF, under the names that they come by, with what lies beside them: pixels, place and CRS are those that were put in."""
+
+import io
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import rasterio.shutil
+from rasterio.transform import from_origin
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.raster.several import Converter, Several
+from geo_assets.sandbox.pool import SandboxPool
+from geo_assets.storage.sources import Kind, Member, kind_of, sorted_sources
+from geo_assets_tests.raster.test_cog import write
+from geo_assets_tests.raster.test_profiles import field
+
+UTM = 'PROJCS["ETRS_1989_UTM_Zone_33N",GEOGCS["GCS_ETRS_1989",DATUM["D_ETRS_1989",SPHEROID["GRS_1980",6378137.0,298.257222101]],PRIMEM["Greenwich",0.0],UNIT["Degree",0.0174532925199433]],PROJECTION["Transverse_Mercator"],PARAMETER["False_Easting",500000.0],PARAMETER["False_Northing",0.0],PARAMETER["Central_Meridian",15.0],PARAMETER["Scale_Factor",0.9996],PARAMETER["Latitude_Of_Origin",0.0],UNIT["Meter",1.0]]'  # fmt: skip
+WORLD = "10\n0\n0\n-10\n250005\n5886995\n"
+PLACE = {"crs": "EPSG:25833", "transform": from_origin(250000, 5887000, 10, 10)}
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory):
+    with SandboxPool(tmp_path_factory.mktemp("pool"), timeout_seconds=30) as pool:
+        yield pool
+
+
+@pytest.fixture
+def converted(pool):
+    """Converts what a directory holds, as an ingestion groups it: the only source of it, alone with its sidecars."""
+
+    def convert(folder: Path, **options) -> Several:
+        names = [p.name for p in folder.iterdir()]
+        (source,) = sorted_sources(Member(path=name, size=0, etag="") for name in names)
+        assert source.kind in {Kind.RASTER, Kind.ZIP}
+        assert {m.path for m in source.members} == set(names)
+        with pool.workspace() as private:
+            here = private / "in"
+            here.mkdir()
+            for name in names:
+                (here / name).write_bytes((folder / name).read_bytes())
+            converter = Converter(pool, private, options)
+            several = converter.archive(here / source.path) if source.kind is Kind.ZIP else converter.source(here / source.path)
+            for part in several.made:
+                part.cog.rename(folder.with_name(f"{part.stem}.cog.tif"))
+        return several
+
+    return convert
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "in").mkdir()
+    return tmp_path / "in"
+
+
+def pixels(count: int = 1, dtype: str = "float32") -> np.ndarray:
+    return (field(count, 200, 300) * 250).astype(dtype)
+
+
+def copied(path: Path, driver: str, values: np.ndarray, place: dict | None = None, **options) -> None:
+    """Written by GDAL's driver of this name, which may only copy."""
+    plain = write(path.with_name("plain.tif"), values, **(PLACE if place is None else place))
+    with rasterio.open(plain) as dataset:
+        rasterio.shutil.copy(dataset, path, driver=driver, **options)
+    plain.unlink()
+
+
+def assert_is(folder: Path, several: Several, values: np.ndarray, epsg: int = 25833) -> None:
+    (part,) = several.made
+    assert part.report.epsg == epsg
+    assert part.report.transform == pytest.approx((10, 0, 250000, 0, -10, 5887000))
+    with rasterio.open(next(folder.parent.glob("*.cog.tif"))) as cog:
+        np.testing.assert_array_equal(cog.read(), values)
+
+
+@pytest.mark.parametrize(
+    ("name", "driver", "count", "dtype", "options"),
+    [
+        ("in.bil", "EHdr", 1, "float32", {}),
+        ("in.flt", "EHdr", 1, "float32", {}),
+        ("IN.BIL", "EHdr", 2, "int16", {}),
+        ("in.dat", "ENVI", 3, "uint8", {"INTERLEAVE": "BIP"}),
+        ("in.bsq", "ENVI", 4, "uint16", {}),
+        ("in.img", "ENVI", 1, "int32", {}),
+        ("in", "ENVI", 2, "float64", {"INTERLEAVE": "BIL"}),
+        ("in.raw", "ENVI", 1, "uint8", {"SUFFIX": "ADD"}),
+        ("in.img", "HFA", 1, "float32", {"USE_SPILL": "YES"}),
+        ("in.gpkg", "GPKG", 3, "uint8", {"TILE_FORMAT": "PNG"}),
+    ],
+)
+def test_pixels_place_and_crs_come_from_the_file_and_what_belongs_to_it(folder, converted, name, driver, count, dtype, options):
+    values = pixels(count, dtype)
+    copied(folder / name, driver, values, **options)
+    if driver == "GPKG":  # by name a vector, as most are
+        assert kind_of(name) is Kind.VECTOR
+        (folder / name).rename(folder / "in.mbtiles")
+    assert_is(folder, converted(folder), values)
+
+
+def test_a_nitf_keeps_its_pixels(folder, converted):
+    values = pixels(3, "uint8")
+    copied(folder / "in.ntf", "NITF", values, {**PLACE, "crs": "EPSG:32633"}, ICORDS="N")
+    several = converted(folder)
+    (part,) = several.made
+    assert part.report.epsg == 32633
+    assert part.report.transform == pytest.approx((10, 0, 250000, 0, -10, 5887000), abs=1)
+    with rasterio.open(next(folder.parent.glob("*.cog.tif"))) as cog:
+        np.testing.assert_array_equal(cog.read(), values)
+
+
+@pytest.mark.parametrize(
+    ("name", "driver", "count"),
+    [("in.webp", "WEBP", 3), ("in.bmp", "BMP", 3), ("in.gif", "GIF", 1), ("in.png", "PNG", 3), ("IN.PNG", "PNG", 3)],
+)
+def test_pictures_have_their_place_from_a_world_file_and_their_crs_from_a_prj(folder, converted, name, driver, count):
+    values = pixels(count, "uint8")
+    copied(folder / name, driver, values, {}, **({"LOSSLESS": "YES"} if driver == "WEBP" else {}))
+    for leftover in folder.glob("*.xml"):
+        leftover.unlink()
+    stem, capitals = name.rpartition(".")[0], name.isupper()
+    (folder / f"{stem}{'.PGW' if capitals else '.wld'}").write_text(WORLD)
+    (folder / f"{stem}{'.PRJ' if capitals else '.prj'}").write_text(UTM)
+    several = converted(folder)
+    assert_is(folder, several, values)
+    assert any("its CRS is that of" in w for w in several.warnings())
+
+
+def test_a_prj_is_for_a_tiff_without_a_crs_alone_and_goes_before_source_crs(folder, converted):
+    values = pixels(3, "uint8")
+    write(folder / "in.tif", values, **{**PLACE, "crs": None})
+    (folder / "in.prj").write_text(UTM)
+    several = converted(folder, source_crs="EPSG:32633")
+    assert_is(folder, several, values)
+    assert any("is not used" in w for w in several.warnings())
+    write(folder / "in.tif", values, **{**PLACE, "crs": "EPSG:32633"})
+    several = converted(folder)
+    assert_is(folder, several, values, 32633)
+    assert several.warnings() == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Projection UTM\nZone 33\n",
+        "+proj=utm +zone=33",
+        "https://example.org/crs",
+        UTM.replace('UNIT["Meter",1.0]]', 'UNIT["Meter",1.0],EXTENSION["PROJ4","+proj=utm +zone=33 +nadgrids=/etc/passwd"]]'),
+        'PROJCS["x"',
+        "\x00\xff" * 100,
+    ],
+)
+def test_a_prj_that_is_no_wkt_is_not_used(folder, converted, text):
+    write(folder / "in.tif", pixels(), **{**PLACE, "crs": None})
+    (folder / "in.prj").write_text(text)
+    with pytest.raises(GeoAssetsError) as error:
+        converted(folder)
+    assert error.value.code == "RASTER_NO_CRS"
+
+
+def hgt() -> bytes:
+    heights = np.arange(1201 * 1201).reshape(1201, 1201) % 3000
+    return heights.astype(">i2").tobytes()
+
+
+def test_a_tile_of_srtm_is_placed_by_its_name_also_within_a_zip(folder, converted):
+    (folder / "N45E007.hgt").write_bytes(hgt())
+    (part,) = converted(folder).made
+    assert (part.report.epsg, part.report.width, part.report.bbox_4326[0]) == (4326, 1201, pytest.approx(7, abs=1e-3))
+    (folder / "N45E007.hgt").unlink()
+    with zipfile.ZipFile(folder / "N45E007.SRTMGL1.hgt.zip", "w") as zipped:
+        zipped.writestr("N45E007.hgt", hgt())
+    (part,) = converted(folder).made
+    assert (part.report.width, part.report.bbox_4326[1]) == (1201, pytest.approx(45, abs=1e-3))
+
+
+def test_points_on_a_grid_are_a_raster_and_a_word_among_them_is_none(folder, converted):
+    rows = [f"{250005 + 10 * c} {5886995 - 10 * r} {r * 7 + c}" for r in range(6) for c in range(7)]
+    (folder / "in.xyz").write_text("\n".join(rows) + "\n")
+    converted(folder, source_crs="EPSG:25833")
+    with rasterio.open(next(folder.parent.glob("*.cog.tif"))) as cog:
+        np.testing.assert_array_equal(cog.read(1), np.arange(42).reshape(6, 7))
+    (folder / "in.xyz").write_text("\n".join(rows).replace(" 8", " N/A"))
+    with pytest.raises(GeoAssetsError) as error:
+        converted(folder, source_crs="EPSG:25833")
+    assert error.value.code == "UNREADABLE"
+
+
+def test_tiles_of_a_map_are_one_raster(folder, converted):
+    values = pixels(3, "uint8")
+    copied(folder / "in.mbtiles", "MBTiles", values, {**PLACE, "crs": "EPSG:3857"}, TILE_FORMAT="PNG")
+    (part,) = converted(folder).made
+    with rasterio.open(folder / "in.mbtiles") as a, rasterio.open(next(folder.parent.glob("*.cog.tif"))) as b:
+        np.testing.assert_array_equal(a.read(), b.read())
+        assert part.report.epsg == 3857
+
+
+def landsat(name: str, band: str) -> bytes:
+    with rasterio.io.MemoryFile() as memory:
+        with memory.open(driver="GTiff", count=1, height=200, width=300, dtype="float32", **PLACE) as dataset:
+            dataset.write(pixels())
+        return memory.read()
+
+
+@pytest.mark.parametrize(("ending", "mode"), [(".tar", "w"), (".tar.gz", "w:gz"), (".tgz", "w:gz")])
+def test_a_scene_of_landsat_in_a_tar_has_the_time_of_its_metadata(folder, converted, ending, mode):
+    name = "LC08_L2SP_193024_20230821_20230826_02_T1"
+    mtl = b'DATE_ACQUIRED = 2023-08-21\n SCENE_CENTER_TIME = "09:58:02.1234560Z"\n'
+    with tarfile.open(folder / f"{name}{ending}", mode) as tar:
+        for member, content in {
+            f"{name}_SR_B4.TIF": landsat(name, "B4"),
+            f"{name}_QA_PIXEL.TIF": landsat(name, "QA"),
+            f"{name}_MTL.txt": mtl,
+        }.items():
+            info = tarfile.TarInfo(member)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    several = converted(folder)
+    assert {p.stem for p in several.made} == {f"{name}_SR_B4", f"{name}_QA_PIXEL"}
+    assert {p.report.datetime for p in several.made} == {"2023-08-21T09:58:02.123456Z"}
+    assert several.others == (f"{name}_MTL.txt",)
+
+
+def test_a_safe_product_is_its_bands_by_their_names_the_true_colour_image_first_and_no_masks(folder, converted):
+    product = "S2A_MSIL2A_20230821T101031_N0509_R022_T33UUU_20230821T161359"
+    copied(folder / "image.jp2", "JP2OpenJPEG", pixels(1, "uint8"), {**PLACE, "crs": "EPSG:32633"}, QUALITY="100", REVERSIBLE="YES")
+    image = (folder / "image.jp2").read_bytes()
+    for leftover in folder.iterdir():
+        leftover.unlink()
+    inside = f"{product}.SAFE/GRANULE/L2A_T33UUU_A0_20230821T101031"
+    members = {
+        **{f"{inside}/IMG_DATA/R60m/T33UUU_20230821T101031_{band}_60m.jp2": image for band in ("B01", "B8A", "SCL", "TCI")},
+        f"{inside}/QI_DATA/MSK_CLDPRB_60m.jp2": image,
+        f"{product}.SAFE/{product}-ql.jpg": b"\xff\xd8\xff",
+        f"{product}.SAFE/MTD_MSIL2A.xml": b"<PRODUCT_START_TIME>2023-08-21T10:10:31.024Z</PRODUCT_START_TIME>",
+    }
+    with zipfile.ZipFile(folder / f"{product}.zip", "w") as zipped:
+        for name, content in members.items():
+            zipped.writestr(name, content)
+    several = converted(folder)
+    assert [p.stem for p in several.made] == ["TCI_60m", "B01_60m", "B8A_60m", "SCL_60m"]
+    assert {p.report.datetime for p in several.made} == {"2023-08-21T10:10:31.024000Z"}
+    assert any("MSK_CLDPRB_60m.jp2" in w for w in several.warnings())
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("in.hdf", b"\x0e\x03\x13\x01" + bytes(200), "h4toh5"),
+        ("in.img", b"msid" + bytes(200), "mrsidgeodecode"),
+        ("in.tif", b"%PDF-1.7\n" + bytes(200), "gdal_translate"),
+    ],
+)
+def test_what_is_not_read_is_refused_with_what_converts_it(folder, converted, name, content, words):
+    (folder / name).write_bytes(content)
+    with pytest.raises(GeoAssetsError) as error:
+        converted(folder)
+    assert (error.value.code, words in error.value.remedy) == ("UNSUPPORTED_FORMAT", True)
+
+
+def test_raw_pixels_that_are_fewer_than_declared_are_unreadable_and_more_are_noted(folder, converted):
+    copied(folder / "in.bil", "EHdr", pixels())
+    whole = (folder / "in.bil").read_bytes()
+    (folder / "in.bil").write_bytes(whole + bytes(1200))
+    assert any("more than its header declares" in w for w in converted(folder).warnings())
+    (folder / "in.bil").write_bytes(whole[:-1])
+    with pytest.raises(GeoAssetsError) as error:
+        converted(folder)
+    assert error.value.code == "UNREADABLE"
