@@ -82,6 +82,7 @@ ERRORS: dict[str, ErrorKind] = {
     "RASTER_NO_CRS": ErrorKind(_I, "submit with --param source_crs=EPSG:…"),
     "RASTER_UNSUPPORTED": ErrorKind(_I, "convert it to GeoTIFF and upload that"),
     "RASTER_SUBDATASETS": ErrorKind(_I, "name a directory for all of them, or one of them: geo-assets cog SRC DST --variable NAME"),
+    "RESOLUTION_LOST": ErrorKind(_I, "submit with a resolution in units of target_crs, or in another target_crs"),
     "INVALID_CRS": ErrorKind(_I, "name the CRS as EPSG:code"),
     "COG_VALIDATION_FAILED": ErrorKind(_X, "nothing was published; report this with the file's name"),
     # vectors

@@ -23,7 +23,7 @@ import rasterio.shutil
 from rasterio.crs import CRS
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.raster import cogfile, gdal, onepass, tiff
+from geo_assets.raster import cogfile, gdal, given_overviews, onepass, tiff
 from geo_assets.raster.checkpoint import Checkpoint
 from geo_assets.raster.codecs import Codec
 from geo_assets.raster.footprint import refuse_off_earth
@@ -33,7 +33,7 @@ from geo_assets.raster.models import ConvertReport, ConvertRequest, Georeferenci
 from geo_assets.raster.pixels import Measurement, measured, pieces
 from geo_assets.raster.profiles import Profile, choose_profile
 from geo_assets.raster.report import describe, software
-from geo_assets.raster.reproject import WEB_CRS, materialise, needs_mask, outline, warped
+from geo_assets.raster.reproject import WEB_CRS, materialise, needs_mask, outline, unite_validity, unites, warped
 from geo_assets.raster.thumbnail import write_thumbnail
 from geo_assets.raster.validate import (
     Loss,
@@ -128,7 +128,7 @@ def convert(request: ConvertRequest) -> ConvertReport:
     with gdal.session() as log, _private_directory(destination.parent) as work:
         info = inspect(Path(request.source))
         profile = choose_profile(info, request.profile)
-        task = _Task(request, info, profile, work, [], log, _sound_layout(info, request.threads))
+        task = _Task(request, info, profile, work, list(info.notes), log, _sound_layout(info, request.threads))
         if request.profile and task.profile.name != request.profile:
             task.notes.append(f"the profile {request.profile} does not suit its pixels; written as {task.profile.name}")
         report = _described(task, _make(task, _origin(task)))
@@ -248,11 +248,11 @@ def _make(task: _Task, origin: _Origin) -> _Proof:
 
 def _reprojected(task: _Task, origin: _Origin, target: CRS) -> _Proof:
     """The view of the source in another CRS goes through the one-pass writer as it is; else by way of a staged file."""
-    origin = _with_crs(task, origin) if origin.assigned else origin
+    origin = _united(task, _with_crs(task, origin) if origin.assigned else origin)
     staged = task.work / "warped.tif"
     with task.open(origin) as dataset:
         refuse_off_earth(dataset, task.name)
-        with gdal.reading(task.info.path, task.info.driver), warped(dataset, task.info, target, task.request) as view:
+        with gdal.reading(task.info.path, task.info.driver), warped(dataset, task.info, target, task.request, task.notes) as view:
             there = _Origin(staged, "GTiff", target)
             if (
                 not needs_mask(dataset)
@@ -264,6 +264,16 @@ def _reprojected(task: _Task, origin: _Origin, target: CRS) -> _Proof:
                     return _in_one_pass(task, there, view, codec, one_pixel)
             materialise(dataset, view, staged)
     return _by_gdal(task, there)
+
+
+def _united(task: _Task, origin: _Origin) -> _Origin:
+    """A copy with one way of telling what is valid, where the source has a mask and another."""
+    path = task.work / "united.tif"
+    with gdal.reading(task.info.path, task.info.driver), task.open(origin) as dataset:
+        if not unites(dataset):
+            return origin
+        unite_validity(dataset, path)
+    return replace(origin, path=path, driver="GTiff")
 
 
 def _passed_through(task: _Task, origin: _Origin) -> _Proof | None:
@@ -328,10 +338,7 @@ def _by_gdal(task: _Task, origin: _Origin) -> _Proof:
     equals = origin  # a source without a CRS is copied by way of a staged file, but compared with itself
     origin = _with_crs(task, origin) if origin.assigned else origin
     with _writing(task, origin), gdal.open_raster(origin.path, origin.driver) as dataset:
-        options = {**task.profile.options(task.request.threads), **_metadata_options(task, origin)}
-        if max(dataset.shape) <= task.profile.block_size:
-            options["OVERVIEWS"] = "NONE"  # GDAL would copy those of the source, which it is told to ignore, where it needs none
-        rasterio.shutil.copy(dataset, task.made, driver="COG", **options)
+        _copy_by_gdal(task, origin, dataset)
     task.proven(0)  # the driver does not say how far it is
     task.notes.extend(_left_behind(task.made, task.info))
     overview_hashes, problems = level_hashes(task.made, task.request.threads, first_level=1)
@@ -351,6 +358,23 @@ def _by_gdal(task: _Task, origin: _Origin) -> _Proof:
     cogfile.restamp(task.made, measurement.sha256(), overview_hashes)
     raise_for(task.name, _structure(task))
     return _Proof(measurement, loss)
+
+
+def _copy_by_gdal(task: _Task, origin: _Origin, dataset: Any) -> None:
+    metadata = _metadata_options(task, origin)
+    options = {**task.profile.options(task.request.threads), **metadata}
+    if max(dataset.shape) <= task.profile.block_size:
+        options["OVERVIEWS"] = "NONE"  # GDAL would copy those of the source, which it is told to ignore, where it needs none
+    if not given_overviews.needed(dataset, task.profile):
+        rasterio.shutil.copy(dataset, task.made, driver="COG", **options)
+        return
+    if task.profile.overview_resampling == "MODE":  # of codes of which some are no data: one of them, never another
+        rasterio.shutil.copy(dataset, task.made, driver="COG", **{**options, "OVERVIEW_RESAMPLING": "NEAREST"})
+        return
+    staged = task.work / "staged.tif"
+    given_overviews.stage(dataset, staged, task.profile, metadata)
+    with gdal.open_raster(staged) as with_overviews:
+        rasterio.shutil.copy(with_overviews, task.made, driver="COG", **{**options, "OVERVIEWS": "FORCE_USE_EXISTING"})
 
 
 def _structure(task: _Task) -> list[str]:

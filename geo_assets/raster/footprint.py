@@ -23,9 +23,9 @@ from shapely.affinity import scale, translate
 from shapely.geometry import MultiPolygon, Polygon, box, mapping, shape
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.longitudes import shortest_stretch
 from geo_assets.raster.georeference import PixelToLonLat, resolution
-from geo_assets.raster.inspect import dtype_names, numpy_dtype
-from geo_assets.raster.pixels import data_bands
+from geo_assets.raster.pixels import Validity
 
 #: Pixels along the longer side of the mask that is outlined: a thousandth is enough to find a scene.
 _MASK_SIDE = 1024
@@ -87,7 +87,7 @@ def footprint(cog: Any, name: str) -> Footprint:
     for polygons in (outline, [whole]):
         placed = [p for polygon in polygons if (p := _Placed.of(polygon, to_lonlat, step, centre))]
         if placed:
-            geometry, bbox = shapely.union_all([p.geometry for p in placed]), _bbox(*_extent(placed))
+            geometry, bbox = shapely.union_all([p.geometry for p in placed]), _bbox(placed)
             return Footprint(_geojson(geometry, bbox), bbox, empty)
     raise GeoAssetsError("INVALID_CRS", f"{name} does not lie on the Earth: its CRS does not fit its coordinates")
 
@@ -123,18 +123,10 @@ def _on_earth(to_lonlat: PixelToLonLat, dataset: Any, size: tuple[int, int]) -> 
 
 
 def valid_mask(dataset: Any, side: int) -> NDArray[np.bool_]:
-    """Where any band is valid (NaN never is), decimated to at most `side` pixels along the longer side."""
+    """Where any band is valid, decimated to at most `side` pixels along the longer side."""
     factor = max(1.0, max(dataset.width, dataset.height) / side)
     size = (max(1, round(dataset.height / factor)), max(1, round(dataset.width / factor)))
-    valid = np.zeros(size, bool)
-    for band in data_bands(dataset):
-        band_valid = dataset.read_masks(band, out_shape=size) != 0
-        if numpy_dtype(dtype_names(dataset)[0]).kind in "fc":
-            band_valid &= ~np.isnan(dataset.read(band, out_shape=size))
-        valid |= band_valid
-        if valid.all():
-            break
-    return valid
+    return Validity.of(dataset).anywhere(dataset, size)
 
 
 def _outline(mask: NDArray[np.bool_], width: int, height: int) -> list[Polygon]:
@@ -148,8 +140,18 @@ def _outline(mask: NDArray[np.bool_], width: int, height: int) -> list[Polygon]:
         parts = [scale(p, factor, factor, origin=(0, 0)) for p in _polygons(coarse)]
         parts = [p for part in parts for p in _polygons_of(part.intersection(box(0, 0, mask.shape[1], mask.shape[0])))]
     if len(parts) > _MAX_PARTS:
-        parts = _polygons_of(shapely.union_all(parts).convex_hull)
+        parts = _hulls(parts, mask)
     return [scale(p, width / mask.shape[1], height / mask.shape[0], origin=(0, 0)) for p in _simplified(parts, mask.size)]
+
+
+def _hulls(parts: list[Polygon], mask: NDArray[np.bool_]) -> list[Polygon]:
+    """The hull of all; or two, where most of the grid lies between them: islands on both sides of 180 degrees."""
+    full = np.flatnonzero(mask.any(axis=0))
+    gaps = np.diff(full)
+    widest = int(gaps.argmax()) if gaps.size else 0
+    middle = (full[widest] + full[widest + 1]) / 2 if gaps.size and gaps[widest] > mask.shape[1] / 2 else -1.0
+    groups = [[p for p in parts if p.centroid.x <= middle], [p for p in parts if p.centroid.x > middle]]
+    return [hull for group in groups if group for hull in _polygons_of(shapely.union_all(group).convex_hull)]
 
 
 def _polygons(mask: NDArray[np.bool_]) -> list[Polygon]:
@@ -230,20 +232,26 @@ def _wrapped(area: Any) -> Any:
     return shapely.union_all([part for world in worlds for part in _polygons_of(world)])
 
 
+def _bbox(placed: list[_Placed]) -> tuple[float, float, float, float]:
+    """Around all; data on both sides of 180 degrees is nearer to itself across them than round the world."""
+    west, south, east, north = _extent(placed)
+    if east - west < _GRAIN or north - south < _GRAIN:  # smaller than a centimetre
+        west, south, east, north = west - _GRAIN, south - _GRAIN, east + _GRAIN, north + _GRAIN
+        spans = [(_turned(west), _turned(east))]
+    else:
+        spans = [(part.bounds[0], part.bounds[2]) for p in placed for part in _polygons_of(p.geometry)]
+    west, east = (-180.0, 180.0) if not spans else shortest_stretch(spans)
+    return _round(west), _round(max(south, -90.0)), _round(east), _round(min(north, 90.0))
+
+
 def _extent(rings: list[_Placed]) -> tuple[float, float, float, float]:
     wests, souths, easts, norths = zip(*(ring.extent for ring in rings), strict=True)
     return min(wests), min(souths), max(easts), max(norths)
 
 
-def _bbox(west: float, south: float, east: float, north: float) -> tuple[float, float, float, float]:
-    if east - west >= 360 - _GRAIN:
-        west, east = -180.0, 180.0
-    if east - west < _GRAIN or north - south < _GRAIN:  # smaller than a centimetre
-        west, south, east, north = west - _GRAIN, south - _GRAIN, east + _GRAIN, north + _GRAIN
-    turn = 360 * math.floor((west + 180) / 360)
-    west, east = west - turn, east - turn
-    east = east - 360 if east > 180 + _GRAIN else min(east, 180.0)
-    return _round(west), _round(max(south, -90.0)), _round(east), _round(min(north, 90.0))
+def _turned(longitude: float) -> float:
+    """The same one within -180 to 180 degrees."""
+    return longitude if abs(longitude) <= 180 else math.remainder(longitude, 360)
 
 
 def _geojson(geometry: Any, bbox: tuple[float, float, float, float]) -> dict[str, Any]:

@@ -108,6 +108,9 @@ _CAPTURED: tuple[tuple[str | None, str], ...] = (
 )
 
 
+#: Colour spaces whose pixels GDAL gives as they are, or as every decoder does.
+_AS_THEY_ARE = frozenset({"RGB", "YCBCR", "GRAY", "GREY", "SRGB"})
+
 #: Metadata domains that GDAL makes up, or that the copy carries in another way.
 _GENERATED_DOMAINS = frozenset({"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "COLOR_PROFILE", "RPC", "TIFF", "xml:XMP"})
 
@@ -131,6 +134,7 @@ class RasterInfo:
     captured: str | None  # ISO 8601 UTC
     band_tags: bool  # bands have metadata of their own
     domains: tuple[str, ...]  # metadata beyond the default domain, of the dataset or a band
+    notes: tuple[str, ...]  # what a person should know of how it is read
 
 
 def driver_of(path: Path) -> str:
@@ -212,7 +216,15 @@ def inspect(path: Path) -> RasterInfo:
             captured=_captured(dataset),
             band_tags=any(dataset.tags(band) for band in dataset.indexes),
             domains=tuple(sorted(namespaces - _GENERATED_DOMAINS)),
+            notes=tuple(_remarks(dataset)),
         )
+
+
+def _remarks(dataset: Any) -> Iterator[str]:
+    space = dataset.tags(ns="IMAGE_STRUCTURE").get("SOURCE_COLOR_SPACE", "RGB")
+    if space.upper() not in _AS_THEY_ARE:
+        colours = "RGBA" if dataset.count == 4 else "RGB"
+        yield f"its colours are {space}: they were turned into {colours} without a colour profile, so its values are not those of the file"
 
 
 def refuse_foreign_files(dataset: Any, path: Path) -> None:

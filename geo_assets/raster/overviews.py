@@ -26,7 +26,7 @@ def level_sizes(height: int, width: int, block_size: int) -> list[tuple[int, int
     return sizes
 
 
-def halve(data: Pixels, validity: Validity, *, first: tuple[int, int], size: tuple[int, int]) -> Pixels:
+def halve(data: Pixels, validity: Validity, *, first: tuple[int, int], size: tuple[int, int], outer: Bools | None = None) -> Pixels:
     """The next level of a window.
 
     Args:
@@ -35,9 +35,12 @@ def halve(data: Pixels, validity: Validity, *, first: tuple[int, int], size: tup
         validity: which pixels count.
         first: row and column of the next level at which the window begins.
         size: height and width of the level of `data`.
+        outer: which pixels are valid by a mask.
     """
     rows, columns = (_Axis.of(f, n) for f, n in zip(first, size, strict=True))
     opaque = validity.opaque(data)
+    if outer is not None:
+        opaque = outer if opaque is None else opaque & outer
     if opaque is not None and opaque.all():
         opaque = None
     # colour under transparency does not count; transparency itself does
@@ -46,6 +49,12 @@ def halve(data: Pixels, validity: Validity, *, first: tuple[int, int], size: tup
         return _quarter(data)
     out = [_weighted(values, v, rows, columns, validity) for values, v in zip(data, valid, strict=True)]
     return np.stack(out)
+
+
+def halve_mask(mask: Bools, *, first: tuple[int, int], size: tuple[int, int]) -> Bools:
+    """The next level of a mask, as `halve`: valid where any pixel is that counts."""
+    rows, columns = (_Axis.of(f, n) for f, n in zip(first, size, strict=True))
+    return _sums(mask.astype(np.float64), rows, columns) > 0
 
 
 def _quarter(data: Pixels) -> Pixels:

@@ -85,9 +85,21 @@ def data_bands(dataset: Any) -> list[int]:
     return [band for band in dataset.indexes if band != alpha_band(dataset)] or [1]
 
 
-def own_mask(dataset: Any, window: Window) -> Bools | None:
-    """The mask that is stored beside the pixels."""
-    return dataset.read_masks(1, window=window) != 0 if has_own_mask(dataset) else None
+def own_mask(dataset: Any, window: Window | None = None, **how: Any) -> Bools | None:
+    """The mask that is stored beside the pixels; `how` as for `read`."""
+    return dataset.read_masks(1, window=window, **how) != 0 if has_own_mask(dataset) else None
+
+
+def gdal_sees_the_same(dataset: Any) -> bool:
+    """Whether GDAL's masks of the bands are what is valid here: it knows one of mask, nodata and alpha at a time, and alpha of bytes or
+    of 16 bits only, as the second or fourth band.
+    """
+    validity = Validity.of(dataset)
+    if has_own_mask(dataset):
+        return validity.nodata is None and validity.alpha is None
+    if validity.alpha is None:
+        return True
+    return validity.nodata is None and MaskFlags.alpha in dataset.mask_flag_enums[data_bands(dataset)[0] - 1]
 
 
 def is_nodata(values: Pixels, nodata: float | None) -> Bools | None:
@@ -201,6 +213,22 @@ class Validity:
         opaque: Bools = data[self.alpha - 1] != 0
         return opaque
 
+    def anywhere(self, dataset: Any, size: tuple[int, int]) -> Bools:
+        """Where any band of an open dataset is valid, decimated to `size` (rows, columns): mask, alpha, nodata and NaN together."""
+        outer = own_mask(dataset, out_shape=size)
+        if self.alpha is not None:
+            opaque = dataset.read(self.alpha, out_shape=size) != 0
+            outer = opaque if outer is None else outer & opaque
+        if self.nodata is None and numpy_dtype(dtype_names(dataset)[0]).kind not in "fc":
+            return np.ones(size, bool) if outer is None else outer
+        found = np.zeros(size, bool)
+        for band in data_bands(dataset):
+            valid = self.valid(dataset.read(band, out_shape=size), outer)
+            found |= True if valid is None else valid
+            if found.all():
+                break
+        return found
+
     def valid(self, values: Pixels, outer: Bools | None) -> Bools | None:
         """The valid ones of a band's values, of which `outer` (mask or alpha) leaves some; None where all are."""
         nodata = is_nodata(values, self.nodata)
@@ -299,8 +327,9 @@ def measure_piece(dataset: Any, piece: Piece, data: Pixels, mask: Bools | None) 
     """Measure the tiles of a piece that was read from `dataset`, with the dataset's own mask of its window."""
     validity = Validity.of(dataset)
     outer = mask
-    if mask is None and validity.alpha is not None:
-        outer = dataset.read(validity.alpha, window=piece.window) != 0
+    if validity.alpha is not None:
+        opaque = dataset.read(validity.alpha, window=piece.window) != 0
+        outer = opaque if mask is None else mask & opaque
     last = piece.bands[-1] == dataset.count
     for rows, columns in tiles_of(piece):
         yield measure_tile(

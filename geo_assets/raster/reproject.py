@@ -15,9 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from affine import Affine
+from pyproj.exceptions import ProjError
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, Resampling
+from rasterio.transform import array_bounds
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import calculate_default_transform
 
@@ -26,7 +29,8 @@ from geo_assets.raster import gdal
 from geo_assets.raster.georeference import dataset_crs, georeferencing
 from geo_assets.raster.inspect import MAX_SIDE, RasterInfo, dtype_names, numpy_dtype
 from geo_assets.raster.models import ConvertRequest, Georeferencing, PixelKind
-from geo_assets.raster.pixels import alpha_band, pieces
+from geo_assets.raster.pixels import alpha_band, has_own_mask, is_nodata, pieces
+from geo_assets.raster.target_grid import coarsening, sane_grid, within_half_a_turn
 
 #: An interpolated class is a class that is not there.
 _RESAMPLING: dict[PixelKind, Resampling] = {
@@ -51,6 +55,12 @@ _MAX_GROWTH = 100
 #: MB that GDAL's warper may hold; 512 and more gave wrong pixels at the antimeridian (gdal#12106).
 _WARP_MEMORY_MB = 256
 
+#: How many times as long as the source's a pixel of the result is noted, and refused, unless it was asked for.
+_NOTED, _REFUSED = 2.0, 8.0
+
+#: Pixels along a side of the look at an alpha band that tells its scale.
+_ALPHA_SIDE = 512
+
 #: A pixel whose alpha is below this is more outside than inside.
 _HALF = 128
 
@@ -66,24 +76,98 @@ _STAGED = {
 
 
 @contextmanager
-def warped(dataset: Any, info: RasterInfo, target: CRS, request: ConvertRequest) -> Iterator[Any]:
+def warped(dataset: Any, info: RasterInfo, target: CRS, request: ConvertRequest, notes: list[str]) -> Iterator[Any]:
     """A view of `dataset` in the CRS `target`, on the grid that the request asks for.
 
+    Args:
+        dataset: with one way of telling what is valid, or nodata and alpha; see `unite_validity`.
+        info: of the source.
+        target: the CRS.
+        request: resolution, resampling, web tiles, threads.
+        notes: what a person should know of the grid is added.
+
     Raises:
-        GeoAssetsError: RASTER_UNSUPPORTED, INVALID_CRS, INVALID_PARAMETERS, TOO_LARGE.
+        GeoAssetsError: RASTER_UNSUPPORTED, INVALID_CRS, INVALID_PARAMETERS, TOO_LARGE, RESOLUTION_LOST.
     """
     _refuse_what_cannot_be_warped(info)
+    by_transform = georeferencing(dataset) is Georeferencing.TRANSFORM
+    crs, transform = dataset_crs(dataset), dataset.transform
+    if by_transform:
+        crs, transform = within_half_a_turn(crs, transform, dataset.width)
     options = {
-        "src_crs": dataset_crs(dataset),
+        "src_crs": crs,
+        **({"src_transform": transform} if transform != dataset.transform else {}),
         "crs": target,
         "resampling": _resampling(info, request.resampling),
         "add_alpha": needs_mask(dataset),
         "num_threads": request.threads,
         "warp_mem_limit": _WARP_MEMORY_MB,
-        **_grid(dataset, info, target, request),
+        **_validity(dataset),
+        **_grid(dataset, info, target, request, (crs, transform), notes),
     }
     with WarpedVRT(dataset, **options) as view:
+        if request.resolution is None:
+            _compare_pixels(dataset, view, info, notes)
         yield view
+
+
+def _validity(dataset: Any) -> dict[str, Any]:
+    """Warp options: nodata is each band's own (rasterio's default takes it for a value where another band has data), and what a full
+    alpha is: 1, 255, or the largest value of the type.
+    """
+    options: dict[str, Any] = {"UNIFIED_SRC_NODATA": "NO"}
+    alpha = alpha_band(dataset)
+    if alpha is None:
+        return options
+    largest = float(dataset.read(alpha, out_shape=(min(dataset.height, _ALPHA_SIDE), min(dataset.width, _ALPHA_SIDE))).max())
+    full = next((n for n in (1, 255) if largest <= n), 65535)
+    options |= {"SRC_ALPHA_MAX": str(full), "DST_ALPHA_MAX": str(full)}
+    if dataset.nodata is not None:  # which is where alpha begins, too, otherwise
+        begin = ["0" if band == alpha else repr(dataset.nodata) for band in dataset.indexes]
+        options |= {"init_dest_nodata": False, "INIT_DEST": ",".join(begin)}
+    return options
+
+
+def _compare_pixels(dataset: Any, view: Any, info: RasterInfo, notes: list[str]) -> None:
+    """Note, or refuse, a result whose pixels are much larger than the source's."""
+    times = coarsening(dataset, view.crs, view.transform)
+    if times <= _NOTED:
+        return
+    finer = float(f"{view.transform.a / times:.2g}")
+    what = f"{info.path.name} would lose detail" if times > _REFUSED else "it loses detail"
+    told = f"{what} in {view.crs.to_string()[:60]}: a pixel of {view.transform.a:.6g} is {times:.1f} times as long as the source's"
+    if times > _REFUSED:
+        remedy = f"submit with resolution={finer:g}, or in another target_crs"
+        if _is_too_large(dataset, view.width * times, view.height * times):  # a pole is at infinity, and in it
+            remedy = "choose a target_crs that is made for the whole of it, or cut it first, for example with: gdalwarp -te"
+        raise GeoAssetsError("RESOLUTION_LOST", told, remedy=remedy)
+    notes.append(f"{told} (resolution={finer:g} keeps it)")
+
+
+def unites(dataset: Any) -> bool:
+    """Whether more than one thing tells what is valid, of which GDAL's warper would forget one: see `unite_validity`."""
+    return has_own_mask(dataset) and (dataset.nodata is not None or alpha_band(dataset) is not None)
+
+
+def unite_validity(dataset: Any, path: Path) -> None:
+    """Write a copy of `dataset`, which has a mask, in which what is masked is nodata or has no alpha.
+
+    A nodata value that no pixel can have tells nothing and is left out; the mask stays then.
+    """
+    alpha = alpha_band(dataset)
+    nodata = None if is_nodata(np.zeros(1, numpy_dtype(dtype_names(dataset)[0])), dataset.nodata) is None else dataset.nodata
+    with gdal.create(path, {**_profile(dataset, dataset), "nodata": nodata}) as out:
+        _copy_metadata(dataset, out)
+        for piece in pieces(out):
+            data, mask = dataset.read(list(piece.bands), window=piece.window), dataset.read_masks(1, window=piece.window) != 0
+            for band, values in zip(piece.bands, data, strict=True):
+                if band == alpha:
+                    values[~mask] = 0
+                elif nodata is not None:
+                    values[~mask] = nodata
+            out.write(data, list(piece.bands), window=piece.window)
+            if alpha is None and nodata is None and piece.bands[-1] == out.count:
+                out.write_mask(mask, window=piece.window)
 
 
 def needs_mask(dataset: Any) -> bool:
@@ -101,34 +185,61 @@ def _resampling(info: RasterInfo, name: str | None) -> Resampling:
     return Resampling[name]
 
 
-def _grid(dataset: Any, info: RasterInfo, target: CRS, request: ConvertRequest) -> dict[str, Any]:
+def _grid(
+    dataset: Any, info: RasterInfo, target: CRS, request: ConvertRequest, placed: tuple[CRS, Affine], notes: list[str]
+) -> dict[str, Any]:
     """Transform and size, where they are not GDAL's own choice (the diagonal keeps its number of pixels).
 
-    That choice must be left to `WarpedVRT`: one that is given a transform forgets the ground control points of its source,
-    and is black.
+    That choice must be left to `WarpedVRT` for ground control points: one that is given a transform forgets those of its source, and is black.
     """
     asked = request.resolution is not None or request.web_tiles
-    if asked and info.georeferencing is Georeferencing.GCPS:
+    by_points = georeferencing(dataset) is Georeferencing.GCPS
+    if asked and by_points:
         raise GeoAssetsError(
             "INVALID_PARAMETERS",
             f"{info.path.name} is placed by ground control points; it is reprojected on a grid of GDAL's choice only",
             remedy="submit with target_crs alone, then once more with the result",
         )
-    resolution = (request.resolution, request.resolution) if request.resolution else None
-    bounds = dict(zip(("left", "bottom", "right", "top"), dataset.bounds, strict=True))
-    where = {"gcps": dataset.gcps[0]} if georeferencing(dataset) is Georeferencing.GCPS else bounds
     try:
-        transform, width, height = calculate_default_transform(
-            dataset_crs(dataset), target, dataset.width, dataset.height, resolution=resolution, **where
-        )
-    except gdal.GDAL_ERRORS as error:
+        grid = None if by_points else sane_grid(dataset, target, request.resolution, whole_world=request.web_tiles)
+        if grid is None:
+            transform, width, height = _gdals_grid(dataset, target, request.resolution, placed)
+        else:
+            transform, width, height = grid.transform, grid.width, grid.height
+    except (*gdal.GDAL_ERRORS, ProjError) as error:
         why = gdal.reason(error, info.path)
         raise GeoAssetsError("INVALID_CRS", f"{info.path.name} cannot be reprojected to {target.to_string()[:60]}: {why}") from error
+    if grid and grid.beyond:
+        notes.append(
+            f"it lies across the edge of {target.to_string()[:60]}, and its grid goes on beyond it (to x = {transform.c + width * transform.a:.9g})"
+        )
     if request.web_tiles:
         transform, width, height = _on_web_tiles(transform, width, height)
-    if max(width, height) > MAX_SIDE or width * height > _MAX_GROWTH * max(dataset.width * dataset.height, 1 << 16):
-        raise GeoAssetsError("TOO_LARGE", f"{info.path.name} would have {width:,} x {height:,} pixels in {target.to_string()[:60]}")
-    return {"transform": transform, "width": width, "height": height} if asked else {}
+    if _is_too_large(dataset, width, height):
+        told = f"{info.path.name} would have {width:,} x {height:,} pixels in {target.to_string()[:60]}"
+        remedy = (
+            f"submit with target_crs={WEB_CRS} instead of web_tiles: it lies across 180 degrees" if grid and request.web_tiles else None
+        )
+        raise GeoAssetsError("TOO_LARGE", told, remedy=remedy)
+    return {"transform": transform, "width": width, "height": height} if asked or grid or placed[1] != dataset.transform else {}
+
+
+def _is_too_large(dataset: Any, width: float, height: float) -> bool:
+    return max(width, height) > MAX_SIDE or width * height > _MAX_GROWTH * max(dataset.width * dataset.height, 1 << 16)
+
+
+def _gdals_grid(dataset: Any, target: CRS, resolution: float | None, placed: tuple[CRS, Affine]) -> tuple[Affine, int, int]:
+    crs, transform = placed
+    if georeferencing(dataset) is Georeferencing.GCPS:
+        where: dict[str, Any] = {"gcps": dataset.gcps[0]}
+    else:
+        bounds = array_bounds(dataset.height, dataset.width, transform)
+        where = dict(zip(("left", "bottom", "right", "top"), bounds, strict=True))
+    resolutions = (resolution, resolution) if resolution else None
+    found: tuple[Affine, int, int] = calculate_default_transform(
+        crs, target, dataset.width, dataset.height, resolution=resolutions, **where
+    )
+    return found
 
 
 def _on_web_tiles(transform: Affine, width: int, height: int) -> tuple[Affine, int, int]:

@@ -17,7 +17,7 @@ from geo_assets.raster import gdal
 from geo_assets.raster.footprint import valid_mask
 from geo_assets.raster.inspect import dtype_names, numpy_dtype
 from geo_assets.raster.models import PixelKind
-from geo_assets.raster.pixels import data_bands
+from geo_assets.raster.pixels import data_bands, gdal_sees_the_same
 
 Bytes = NDArray[np.uint8]
 
@@ -69,7 +69,8 @@ def _palette(cog: Any, band: int, valid: NDArray[np.bool_]) -> tuple[Bytes, Byte
 
 
 def _stretched(cog: Any, bands: list[int], kind: PixelKind, valid: NDArray[np.bool_]) -> Bytes:
-    resampling = Resampling.nearest if kind in {PixelKind.CATEGORICAL, PixelKind.MASK, PixelKind.COMPLEX} else Resampling.average
+    codes = kind in {PixelKind.CATEGORICAL, PixelKind.MASK, PixelKind.COMPLEX}
+    resampling = Resampling.nearest if codes or not gdal_sees_the_same(cog) else Resampling.average  # that is of what GDAL takes for valid
     data = [cog.read(band, out_shape=valid.shape, resampling=resampling) for band in bands]
     values = np.stack([np.abs(d) if d.dtype.kind == "c" else d for d in data]).astype(np.float64)
     shown = valid & np.isfinite(values).all(axis=0)

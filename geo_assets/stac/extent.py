@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from geo_assets.longitudes import shortest_stretch
+
 #: Degrees; footprints are rounded to it.
 _GRAIN = 1e-7
 
@@ -33,19 +35,6 @@ def union(footprints: Sequence[tuple[dict[str, Any], Sequence[float]]]) -> tuple
     polygons = [p for part in shapely.get_parts(whole) for p in shapely.get_parts(part) if p.geom_type == "Polygon" and p.area > 0]
     parts = list(shapely.orient_polygons(polygons))
     boxes = [bbox for _, bbox in footprints]
-    west, east = _longitudes([(bbox[0], bbox[2]) for bbox in boxes])
+    west, east = shortest_stretch([(bbox[0], bbox[2]) for bbox in boxes])
     geometry = mapping(parts[0] if len(parts) == 1 else MultiPolygon(parts))
     return geometry, (west, min(bbox[1] for bbox in boxes), east, max(bbox[3] for bbox in boxes))
-
-
-def _longitudes(spans: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """The shortest stretch eastwards that covers every span: all of the circle but the widest gap."""
-    cut = [part for west, east in spans for part in ([(west, east)] if west <= east else [(west, 180.0), (-180.0, east)])]
-    (first, reach), *rest = sorted(cut)
-    gaps: list[tuple[float, float, float]] = []  # width, where it ends, where it begins
-    for west, east in rest:
-        if west > reach:
-            gaps.append((west - reach, west, reach))
-        reach = max(reach, east)
-    width, west, east = max(gaps, default=(0.0, first, reach))
-    return (west, east) if width > first + 360 - reach else (first, reach)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import rasterio
+from pyproj import Transformer
 from rasterio.enums import Resampling
 from rasterio.transform import from_origin
 from rasterio.warp import calculate_default_transform, reproject
@@ -141,3 +142,98 @@ def test_what_cannot_be_meant_is_refused_and_nothing_is_left(tmp_path, request_,
         made(dem(tmp_path / "in.tif"), **request_)
     assert error.value.code == code
     assert [p.name for p in tmp_path.iterdir()] == ["in.tif"]
+
+
+def bilinear(source, made_of_it) -> float:
+    """The largest difference of the pixels of a reprojection to the bilinear value of the source at their places, and how many there are."""
+    with rasterio.open(source) as a, rasterio.open(made_of_it) as b:
+        values, ours = a.read(1).astype(float), b.read(1)
+        rows, columns = np.mgrid[0 : b.height, 0 : b.width] + 0.5
+        x, y = Transformer.from_crs(b.crs.to_wkt(), a.crs.to_wkt(), always_xy=True).transform(
+            b.transform.c + columns * b.transform.a, b.transform.f + rows * b.transform.e
+        )
+        if a.crs.is_geographic:
+            x = (x - a.bounds.left) % 360 + a.bounds.left
+        column, row = (x - a.transform.c) / a.transform.a - 0.5, (y - a.transform.f) / a.transform.e - 0.5
+        inside = (column > 0) & (row > 0) & (column < a.width - 1.001) & (row < a.height - 1.001) & np.isfinite(x) & np.isfinite(y)
+        assert (ours[inside] != b.nodata).mean() > 0.99
+        column, row, ours = column[inside], row[inside], ours[inside]
+    c, r = column.astype(int), row.astype(int)
+    p, q = column - c, row - r
+    expected = (values[r, c] * (1 - p) + values[r, c + 1] * p) * (1 - q) + (values[r + 1, c] * (1 - p) + values[r + 1, c + 1] * p) * q
+    return float(np.abs(expected - ours).mean())
+
+
+def grid_of(path, crs: str, corner: tuple[float, float], pixel: tuple[float, float]):
+    heights = (field(1, 300, 400) * 800).astype("float32")
+    return write(path, heights, nodata=-1.0, crs=crs, transform=from_origin(*corner, *pixel))
+
+
+@pytest.mark.parametrize("target", ["EPSG:3857", "EPSG:4258", "EPSG:3832", "EPSG:6933"])
+@pytest.mark.parametrize("west", [0, -180, -180.45, 20])
+def test_a_grid_round_the_world_keeps_its_detail_wherever_it_begins(tmp_path, target, west):
+    source = grid_of(tmp_path / "in.tif", "EPSG:4326", (west, 90), (0.9, 0.6))
+    report = made(source, target_crs=target)
+    assert report.width * report.height > 0.7 * 400 * 300
+    assert report.bbox_4326[::2] == (pytest.approx(-180, abs=1), pytest.approx(180, abs=1))
+    assert bilinear(source, tmp_path / "out.tif") < 1
+
+
+@pytest.mark.parametrize(
+    ("crs", "corner", "pixel"),
+    [
+        ("EPSG:4326", (100, 60), (0.4, 0.4)),  # 100 to 260
+        ("EPSG:32760", (7e5, 8e6), (500, 500)),
+        ("EPSG:32701", (6e4, 8e6), (500, 500)),
+    ],
+)
+@pytest.mark.parametrize("target", ["EPSG:3857", "EPSG:4258"])
+def test_a_scene_across_180_degrees_keeps_its_detail_and_the_grid_is_said_to_go_on_beyond(tmp_path, crs, corner, pixel, target):
+    source = grid_of(tmp_path / "in.tif", crs, corner, pixel)
+    report = made(source, target_crs=target)
+    assert report.width * report.height > 0.7 * 400 * 300
+    west, _, east, _ = report.bbox_4326
+    assert west > east
+    assert any("beyond" in warning for warning in report.warnings)
+    assert bilinear(source, tmp_path / "out.tif") < 1
+
+
+def test_longitudes_beyond_180_are_found_where_they_are(tmp_path):
+    source = grid_of(tmp_path / "in.tif", "EPSG:4326", (190, 60), (0.4, 0.4))
+    report = made(source, target_crs="EPSG:3035")
+    assert not any("beyond" in warning for warning in report.warnings)
+    assert bilinear(source, tmp_path / "out.tif") < 3  # its pixels differ much in size there
+
+
+def test_a_scene_across_180_degrees_on_web_tiles_is_on_both_sides_of_the_world(tmp_path):
+    source = grid_of(tmp_path / "in.tif", "EPSG:4326", (100, 60), (0.4, 0.4))
+    made(source, web_tiles=True)
+    with rasterio.open(tmp_path / "out.tif") as dataset:
+        assert abs(dataset.bounds.left) < WEB_EDGE + 1
+        assert dataset.bounds.right < WEB_EDGE + 1
+    assert bilinear(source, tmp_path / "out.tif") < 1
+
+
+def test_a_result_with_pixels_more_than_twice_as_long_is_noted_with_the_resolution_that_is_not(tmp_path):
+    source = grid_of(tmp_path / "in.tif", "EPSG:3857", (1e6, 1.3e7), (500, 500))  # 76 degrees north
+    assert any("resolution=" in w and "a pixel of" in w for w in made(source, target_crs="EPSG:4326").warnings)
+    assert not any("a pixel of" in w for w in made(source, target_crs="EPSG:4326", resolution=0.5).warnings)  # it is what was asked for
+    assert not any("a pixel of" in w for w in made(dem(tmp_path / "in.tif"), target_crs="EPSG:3857").warnings)
+
+
+def test_a_pole_that_would_be_eight_times_as_coarse_is_refused_and_the_resolution_that_helps_is_named(tmp_path):
+    heights = (field(1, 400, 400) * 800).astype("float32")
+    source = write(tmp_path / "in.tif", heights, nodata=-1.0, crs="EPSG:3031", transform=from_origin(-1e6, 1e6, 5000, 5000))
+    with pytest.raises(GeoAssetsError) as error:
+        made(source, target_crs="EPSG:4326")
+    assert error.value.code == "RESOLUTION_LOST"
+    resolution = float(error.value.remedy.split("resolution=")[1].split(",")[0])
+    report = made(source, target_crs="EPSG:4326", resolution=resolution)
+    assert report.height > 200
+    assert bilinear(source, tmp_path / "out.tif") < 2
+
+
+def test_a_world_that_a_polar_projection_cannot_hold_is_refused(tmp_path):
+    with pytest.raises(GeoAssetsError) as error:
+        made(grid_of(tmp_path / "in.tif", "EPSG:4326", (-180, 90), (0.9, 0.6)), target_crs="EPSG:3031")
+    assert (error.value.code, "gdalwarp -te" in error.value.remedy) == ("RESOLUTION_LOST", True)

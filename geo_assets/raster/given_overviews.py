@@ -1,0 +1,94 @@
+"""Overviews for GDAL's COG driver, where GDAL itself would average what is not data.
+
+Here: a staged GeoTIFF with its overviews beside it, made by our own arithmetic, which the driver is told to use.
+Not here: the arithmetic (`overviews.py`), what is valid (`pixels.py`), the writer that needs none of this (`onepass.py`).
+
+GDAL averages whatever its own mask of a band leaves: with a mask it forgets nodata, with nodata it forgets alpha, and alpha in the sixth
+band or in floats it does not see at all.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio.shutil
+from rasterio.windows import Window
+
+from geo_assets.raster import gdal
+from geo_assets.raster.inspect import dtype_names
+from geo_assets.raster.overviews import halve, halve_mask, level_sizes
+from geo_assets.raster.pixels import Bools, Pixels, Validity, gdal_sees_the_same, own_mask
+from geo_assets.raster.profiles import Profile
+
+_OPTIONS = {"TILED": "YES", "BLOCKXSIZE": "512", "BLOCKYSIZE": "512", "COMPRESS": "ZSTD", "ZSTD_LEVEL": "1", "BIGTIFF": "IF_SAFER"}
+
+#: Decoded bytes of a window of the finer level.
+_PIECE_BYTES = 32 << 20
+
+
+def needed(dataset: Any, profile: Profile) -> bool:
+    """Whether GDAL's overviews would show what is no data. The nearest pixel is itself, whatever is valid."""
+    small = max(dataset.shape) <= profile.block_size
+    return not small and profile.overview_resampling != "NEAREST" and not gdal_sees_the_same(dataset)
+
+
+def stage(dataset: Any, path: Path, profile: Profile, options: dict[str, str]) -> None:
+    """Write a copy of `dataset` to `path`, and its overviews to `path`.ovr, `path`.ovr.ovr, …, where GDAL finds them.
+
+    Args:
+        dataset: an open one, with an AVERAGE profile.
+        path: in a private directory.
+        profile: says how large a block is; the coarsest level fits into one.
+        options: of GDAL's copy, about metadata.
+    """
+    rasterio.shutil.copy(dataset, path, driver="GTiff", **_OPTIONS, **options)
+    for size in level_sizes(dataset.height, dataset.width, profile.block_size)[1:]:
+        coarser = path.with_name(f"{path.name}.ovr")
+        with gdal.open_raster(path) as fine:
+            _halved(fine, coarser, size)
+        path = coarser
+
+
+def _halved(fine: Any, path: Path, size: tuple[int, int]) -> None:
+    profile = {
+        "driver": "GTiff",
+        "count": fine.count,
+        "height": size[0],
+        "width": size[1],
+        "dtype": dtype_names(fine)[0],
+        "nodata": fine.nodata,
+        "interleave": "band",
+        **{key.lower(): value for key, value in _OPTIONS.items()},
+    }
+    validity = Validity.of(fine)
+    with gdal.create(path, profile) as out:
+        out.colorinterp = fine.colorinterp
+        for window in _windows(fine, size):
+            data, mask = _read(fine, window)
+            place = {"first": (window.row_off, window.col_off), "size": fine.shape}
+            out.write(halve(data, validity, outer=mask, **place), window=window)
+            if mask is not None:
+                out.write_mask(halve_mask(mask, **place), window=window)
+
+
+def _windows(fine: Any, size: tuple[int, int]) -> list[Window]:
+    """Of the coarser level: whole blocks, as many as fit into memory."""
+    pixel = fine.count * np.dtype(np.float64).itemsize * 4
+    across = max(512, _PIECE_BYTES // (pixel * 512) // 512 * 512)
+    return [
+        Window(left, top, min(across, size[1] - left), min(512, size[0] - top))
+        for top in range(0, size[0], 512)
+        for left in range(0, size[1], across)
+    ]
+
+
+def _read(fine: Any, half: Window) -> tuple[Pixels, Bools | None]:
+    """The window of the finer level that `half` covers, as `halve` wants it: with a row and a column before it where its size is odd."""
+    top, left = (2 * start - n % 2 for start, n in zip((half.row_off, half.col_off), fine.shape, strict=True))
+    bottom, right = min(2 * (half.row_off + half.height), fine.height), min(2 * (half.col_off + half.width), fine.width)
+    window = Window(max(0, left), max(0, top), right - max(0, left), bottom - max(0, top))
+    edge = [(max(0, -top), 0), (max(0, -left), 0)]
+    mask = own_mask(fine, window)
+    return np.pad(fine.read(window=window), [(0, 0), *edge]), None if mask is None else np.pad(mask, edge)

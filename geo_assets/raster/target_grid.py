@@ -1,0 +1,215 @@
+"""The grid of a reprojection: where GDAL's own choice is not sane, another one; and how large its pixels are against the source's.
+
+Here: maths on points of the grid. Not here: warping (`reproject.py`).
+
+GDAL gives the result as many pixels along the diagonal of its bounds as the source has. Those bounds are the whole world where a scene lies
+on both sides of the edge of the target CRS (180 degrees, for most), and far more than that where a projection sends a pole to infinity: what
+was 500 m is 79 km then, without a word. Cylindrical projections are periodic in x, so a scene across the edge has a grid that goes on beyond it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+
+from geo_assets.raster.georeference import PixelToLonLat, dataset_crs, native_transform, wkt2
+
+Floats = NDArray[np.float64]
+
+#: Points of the source's grid along a side that are looked at.
+_POINTS = 41
+
+#: Degrees over which the scale of a projection is measured.
+_STEP = 1e-3
+
+#: How well the scale along parallels must agree everywhere for a projection to be cylindrical, in parts.
+_CYLINDRICAL = 1e-5
+
+#: Degrees of latitude beyond which projections may have no place for a point.
+_FAR_NORTH = 80.0
+
+#: In WKT 1: the prime meridian, and the code of the whole.
+_PRIME_MERIDIAN = re.compile(r'PRIMEM\["[^"]*",(-?[0-9.]+)(?:,AUTHORITY\["[^"]*","[^"]*"\])?')
+_OWN_CODE = re.compile(r',AUTHORITY\["[^"]*","[^"]*"\]\]$')
+
+#: Bounds that are nearer to each other than this part of the world are the same.
+_SAME = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Transform and size in the target CRS."""
+
+    transform: Affine
+    width: int
+    height: int
+    beyond: bool = False  # it goes on beyond the edge of the world
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Points of the source: in its pixels, in degrees and in the target CRS, each of shape (rows, columns)."""
+
+    columns: Floats
+    rows: Floats
+    longitudes: Floats
+    latitudes: Floats
+    xs: Floats
+    ys: Floats
+
+    @classmethod
+    def of(cls, dataset: Any, target: CRS, *, centres: bool = False) -> _Places:
+        """Over the whole grid with its border, or within it."""
+        inset = 0.5 / _POINTS if centres else 0.0
+        along = np.linspace(inset, 1 - inset, _POINTS)
+        columns, rows = np.meshgrid(along * dataset.width, along * dataset.height)
+        longitudes, latitudes = (a.reshape(columns.shape) for a in PixelToLonLat(dataset)(columns.ravel(), rows.ravel()))
+        xs, ys = _project(longitudes, latitudes, target)
+        return cls(columns, rows, longitudes, latitudes, xs, ys)
+
+
+def sane_grid(dataset: Any, target: CRS, resolution: float | None, *, whole_world: bool = False) -> Grid | None:
+    """A grid for a scene on both sides of the edge of the world, for one that goes round it, or for one that reaches a pole at infinity.
+
+    Args:
+        dataset: placed by a transform.
+        target: the CRS.
+        resolution: of a pixel, in its units; None: as many along the diagonal as the source has.
+        whole_world: the grid may not go on beyond the edge (web map tiles).
+
+    Returns:
+        None where GDAL's choice is as good.
+    """
+    places = _Places.of(dataset, target)
+    period = _period(places, target)
+    unwrapped = None if period is None else _unwrapped(places, target, period)
+    if period is None or unwrapped is None:
+        return None
+    edge = _left_edge(target, period)
+    top = np.where(places.latitudes > 0, np.inf, -np.inf)  # where y is infinite
+    ys = np.where(np.isfinite(places.ys), places.ys, top)
+    seen = np.abs(ys) <= period / 2
+    west, east = float(unwrapped.min()), float(unwrapped.max())
+    around = east - west >= period * (1 - _SAME)
+    beyond = not around and math.floor((west - edge) / period + _SAME) != math.floor((east - edge) / period - _SAME)
+    elsewhere = around and abs(math.remainder(west - edge, period)) > period * _SAME
+    if not seen.any() or not (beyond or elsewhere or not seen.all()):
+        return None
+    south, north = max(float(ys.min()), -period / 2), min(float(ys.max()), period / 2)
+    diagonal = math.hypot(dataset.height * seen.any(axis=1).mean(), dataset.width * seen.any(axis=0).mean())
+    size = resolution or math.hypot(east - west, north - south) / diagonal
+    if around or (beyond and whole_world):
+        west, east, beyond = edge, edge + period, False
+        size = resolution or period / (2 * round(period / size / 2))  # once round, without a gap; half a turn from pole to pole
+    width, height = math.ceil((east - west) / size - 1e-6), math.floor((north - south) / size + 1e-6)  # nothing lies beyond a pole
+    west -= period * math.floor((west - edge) / period + _SAME)  # within the world
+    return Grid(Affine(size, 0, west, 0, -size, north), max(1, width), max(1, height), beyond)
+
+
+def coarsening(dataset: Any, target: CRS, transform: Affine) -> float:
+    """How many pixels of the source one pixel of the result is long, along its rows or columns, whichever is more; the median over the grid."""
+    places = _Places.of(dataset, target, centres=True)
+    steps = []
+    for dx, dy in ((transform.a, 0.0), (0.0, transform.e)):
+        xs, ys = (_to_source(dataset, target, places.xs + part * dx, places.ys + part * dy) for part in (-0.5, 0.5))
+        off = np.hypot(*_in_pixels(dataset, xs, ys))
+        off = off[np.isfinite(off)]
+        steps.append(float(np.median(off)) if off.size else 0.0)
+    return max(steps)
+
+
+def _project(longitudes: Floats, latitudes: Floats, target: CRS) -> tuple[Floats, Floats]:
+    from pyproj import Transformer
+
+    xs, ys = Transformer.from_crs("EPSG:4326", wkt2(target), always_xy=True).transform(longitudes, latitudes)
+    return np.asarray(xs, float), np.asarray(ys, float)
+
+
+def _to_source(dataset: Any, target: CRS, xs: Floats, ys: Floats) -> tuple[Floats, Floats]:
+    from pyproj import Transformer
+
+    found = Transformer.from_crs(wkt2(target), wkt2(dataset_crs(dataset)), always_xy=True).transform(xs, ys)
+    return np.asarray(found[0], float), np.asarray(found[1], float)
+
+
+def _in_pixels(dataset: Any, first: tuple[Floats, Floats], second: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
+    """The way between points in the CRS of the source, in its pixels."""
+    crs = dataset_crs(dataset)
+    with np.errstate(invalid="ignore"):
+        dx, dy = second[0] - first[0], second[1] - first[1]
+        if crs and crs.is_geographic:
+            dx = (dx + 180) % 360 - 180
+        back = ~native_transform(dataset)
+        return back.a * dx + back.b * dy, back.d * dx + back.e * dy
+
+
+def _period(places: _Places, target: CRS) -> float | None:
+    """The length of the equator in the target CRS if that is cylindrical, with straight equidistant meridians; else None."""
+    if target.is_geographic:
+        return 2 * math.pi / float(target.units_factor[1])
+    latitudes = np.clip(places.latitudes, -_FAR_NORTH, _FAR_NORTH)
+    x, y = _project(places.longitudes, latitudes, target)
+    further_x, further_y = _project(places.longitudes + _STEP, latitudes, target)
+    good = np.isfinite(x) & np.isfinite(further_x) & (further_x > x)  # it is not where the edge lies between the two
+    if not good.any() or not np.allclose(y[good], further_y[good], atol=1e-3):
+        return None
+    scale = (further_x - x)[good] / _STEP
+    median = float(np.median(scale))
+    return median * 360 if np.allclose(scale, median, rtol=_CYLINDRICAL) else None
+
+
+def _unwrapped(places: _Places, target: CRS, period: float) -> Floats | None:
+    """X going on where it jumps back; None where that leads nowhere: the grid goes round a pole, or a part of it has no place."""
+    xs, _ = _project(places.longitudes, np.clip(places.latitudes, -_FAR_NORTH, _FAR_NORTH), target)
+    if not np.isfinite(xs).all():
+        return None
+    out = np.unwrap(xs, period=period, axis=1)
+    out += (np.unwrap(out[:, 0], period=period) - out[:, 0])[:, None]
+    return out if np.abs(np.diff(out, axis=0)).max() < period / 2 else None
+
+
+def _left_edge(target: CRS, period: float) -> float:
+    """The least x of the world."""
+    if target.is_geographic:
+        return -period / 2
+    longitudes = np.linspace(-180, 180, 37)
+    xs, _ = _project(longitudes, np.zeros_like(longitudes), target)
+    jumps = np.flatnonzero(np.diff(xs) < 0)
+    if not jumps.size:
+        return float(xs[0])
+    low, high = longitudes[jumps[0]], longitudes[jumps[0] + 1]
+    for _ in range(50):
+        middle = (low + high) / 2
+        x, _ = _project(np.array([low, middle]), np.zeros(2), target)
+        low, high = (middle, high) if x[1] >= x[0] else (low, middle)
+    return float(_project(np.array([high]), np.zeros(1), target)[0][0])
+
+
+def within_half_a_turn(crs: CRS, transform: Affine, width: int) -> tuple[CRS, Affine]:
+    """CRS and transform of a geographic grid that goes beyond 180 degrees, counted from a meridian of its own; others as they are.
+
+    A warp looks for a place at 190 degrees at -170, and finds nothing there. Counted from the middle of the grid, every longitude is within
+    -180 to 180.
+    """
+    west, east = (transform.c + part for part in (min(0.0, transform.a * width), max(0.0, transform.a * width)))
+    prime = _PRIME_MERIDIAN.search(text := crs.to_wkt()) if crs.is_geographic else None
+    over = 180 + abs(transform.a)  # global grids whose outer pixels have their centres on the edge are left alone
+    if (
+        prime is None
+        or (-over < west and east < over)
+        or transform.b
+        or transform.d
+        or not math.isclose(crs.units_factor[1], math.radians(1))
+    ):
+        return crs, transform
+    centre = round((west + east) / 2)
+    text = f'{text[: prime.start()]}PRIMEM["of the grid",{float(prime[1]) + centre!r}{text[prime.end() :]}'
+    shifted = CRS.from_wkt(_OWN_CODE.sub("]", text))
+    return shifted, Affine(transform.a, 0, transform.c - centre, 0, transform.e, transform.f)

@@ -1,0 +1,184 @@
+"""One notion of what is valid, for statistics, footprint, thumbnail, overviews and reprojection: mask, alpha, nodata and NaN together."""
+
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from rasterio.enums import ColorInterp
+from rasterio.transform import from_origin
+from rasterio.warp import transform_geom
+
+from geo_assets.raster.cog import convert
+from geo_assets.raster.models import ConvertReport, ConvertRequest
+from geo_assets.raster.validate import validate_cog
+from geo_assets_tests.raster.test_cog import write
+from geo_assets_tests.raster.test_profiles import made
+
+SIDE, CUT = 1200, 401
+
+#: What lies where there is no data: it must not show anywhere.
+GARBAGE = 7
+
+
+def upper_part_invalid() -> np.ndarray:
+    return np.arange(SIDE)[:, None] < np.full((1, SIDE), CUT)
+
+
+def with_alpha(path, dtype: str, count: int, alpha: int, opaque: float = 255, **profile):
+    """100 where alpha is `opaque`, garbage where it is 0."""
+    pixels = np.full((count, SIDE, SIDE), 100, dtype)
+    pixels[:, :CUT] = GARBAGE
+    pixels[alpha - 1] = np.where(upper_part_invalid(), 0, opaque)
+    write(path, pixels, photometric="MINISBLACK", **profile)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.colorinterp = [
+            ColorInterp.alpha if b == alpha else ColorInterp.gray if b == 1 else ColorInterp.undefined for b in dataset.indexes
+        ]
+    return path
+
+
+def masked(path, pixels: np.ndarray, mask: np.ndarray, **profile):
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK="YES"):
+        write(path, pixels, **profile)
+        with rasterio.open(path, "r+") as dataset:
+            dataset.write_mask(mask)
+    return path
+
+
+def levels(path) -> list[np.ndarray]:
+    with rasterio.open(path) as dataset:
+        overviews = len(dataset.overviews(1))
+    out = []
+    for level in range(overviews):
+        with rasterio.open(path, OVERVIEW_LEVEL=level) as dataset:
+            out.append(dataset.read())
+    return out
+
+
+def part_of_the_grid(report: ConvertReport, path) -> float:
+    with rasterio.open(path) as dataset:
+        there = shapely.geometry.shape(transform_geom("EPSG:4326", dataset.crs, report.footprint))
+        return there.area / abs(dataset.transform.determinant * dataset.width * dataset.height)
+
+
+ALPHAS = [("uint16", 6, 6), ("uint16", 6, 3), ("float32", 2, 2), ("float32", 5, 5), ("uint8", 5, 5), ("uint8", 3, 1), ("int16", 4, 4)]
+
+
+@pytest.mark.parametrize("profile", ["web", "archive"])  # our writer and GDAL's
+@pytest.mark.parametrize(("dtype", "count", "alpha"), ALPHAS)
+def test_alpha_in_any_band_of_any_type_says_what_is_valid(tmp_path, dtype, count, alpha, profile):
+    source = with_alpha(tmp_path / "in.tif", dtype, count, alpha)
+    thumbnail = tmp_path / "out.png"
+    report = convert(ConvertRequest(source=str(source), destination=str(tmp_path / "out.tif"), profile=profile, thumbnail=str(thumbnail)))
+    share = 100 * (1 - CUT / SIDE)
+    for band, told in enumerate(report.bands, 1):
+        if band != alpha:
+            assert (told.minimum, told.maximum, told.valid_percent) == (100, 100, pytest.approx(share, abs=1e-3))
+    assert part_of_the_grid(report, tmp_path / "out.tif") == pytest.approx(1 - CUT / SIDE, abs=0.01)
+    with rasterio.open(thumbnail) as png:
+        assert (png.read(4) == 0).mean() == pytest.approx(CUT / SIDE, abs=0.02)
+    for overview in levels(tmp_path / "out.tif"):
+        seen = overview[:, overview[alpha - 1] > 0]
+        assert {100} == set(np.unique(np.delete(seen, alpha - 1, axis=0)))
+    assert validate_cog(tmp_path / "out.tif") == []
+
+
+@pytest.mark.parametrize("opaque", [1, 255])
+@pytest.mark.parametrize(("dtype", "count", "alpha"), ALPHAS)
+def test_reprojection_keeps_alpha_whatever_its_band_and_its_scale(tmp_path, dtype, count, alpha, opaque):
+    made(with_alpha(tmp_path / "in.tif", dtype, count, alpha, opaque), target_crs="EPSG:4326")
+    with rasterio.open(tmp_path / "out.tif") as dataset:
+        pixels = dataset.read()
+    seen = pixels[alpha - 1] > 0
+    assert 0.6 < seen.mean() < 0.67
+    assert pixels[alpha - 1].max() == opaque
+    assert np.delete(pixels, alpha - 1, axis=0)[:, seen].min() >= 99
+
+
+@pytest.mark.parametrize(("dtype", "nodata"), [("float32", -9999), ("uint8", 0), ("int16", -1)])
+def test_a_mask_and_a_nodata_value_both_count_also_in_overviews(tmp_path, dtype, nodata):
+    pixels = np.full((1, SIDE, SIDE), 100, dtype)
+    pixels[0, :CUT] = GARBAGE
+    pixels[0, :, :CUT] = nodata
+    source = masked(tmp_path / "in.tif", pixels, ~upper_part_invalid(), nodata=nodata)
+    report = made(source)
+    assert (report.bands[0].minimum, report.bands[0].maximum) == (100, 100)
+    assert report.bands[0].valid_percent == pytest.approx(100 * (1 - CUT / SIDE) ** 2, abs=1e-3)
+    assert part_of_the_grid(report, tmp_path / "out.tif") == pytest.approx((1 - CUT / SIDE) ** 2, abs=0.01)
+    for level in range(2):
+        with rasterio.open(tmp_path / "out.tif", OVERVIEW_LEVEL=level) as dataset:
+            seen = dataset.read(1)[dataset.read_masks(1) > 0]
+            assert set(np.unique(seen)) == {nodata, 100}
+    assert validate_cog(tmp_path / "out.tif") == []
+
+
+@pytest.mark.parametrize(("dtype", "nodata"), [("float32", -9999), ("uint8", 0), ("int16", -1)])
+def test_reprojection_keeps_what_mask_and_nodata_leave(tmp_path, dtype, nodata):
+    pixels = np.full((1, SIDE, SIDE), 100, dtype)
+    pixels[0, :CUT] = GARBAGE
+    pixels[0, :, :CUT] = nodata
+    report = made(masked(tmp_path / "in.tif", pixels, ~upper_part_invalid(), nodata=nodata), target_crs="EPSG:3857")
+    with rasterio.open(tmp_path / "out.tif") as dataset:
+        valid = dataset.dataset_mask() > 0
+        assert set(np.unique(dataset.read(1)[valid])) == {100}
+        assert valid.mean() == pytest.approx((1 - CUT / SIDE) ** 2, abs=0.01)
+    assert report.bands[0].minimum == 100
+
+
+def test_reprojection_keeps_a_mask_beside_alpha(tmp_path):
+    pixels = np.full((2, SIDE, SIDE), 100, "uint8")
+    pixels[:, :CUT], pixels[1, :, :CUT] = GARBAGE, 0
+    source = masked(tmp_path / "in.tif", pixels, ~upper_part_invalid(), photometric="MINISBLACK", alpha="YES")
+    made(source, target_crs="EPSG:3857")
+    with rasterio.open(tmp_path / "out.tif") as dataset:
+        assert (dataset.read(2) > 0).mean() == pytest.approx((1 - CUT / SIDE) ** 2, abs=0.01)
+
+
+def test_a_nodata_value_of_one_band_is_not_mixed_into_its_neighbours_where_another_band_has_data(tmp_path):
+    pixels = np.full((2, 300, 300), 100, "float32")
+    pixels[0, :, :90] = -9999
+    made(write(tmp_path / "in.tif", pixels, nodata=-9999), target_crs="EPSG:4326")
+    with rasterio.open(tmp_path / "out.tif") as dataset:
+        assert set(np.unique(dataset.read())) == {-9999, 100}
+
+
+def test_a_channel_that_is_zero_stays_zero_where_zero_is_nodata(tmp_path):
+    pixels = np.full((3, 300, 300), 200, "uint8")
+    pixels[1:, :, :90] = 0  # pure red
+    made(write(tmp_path / "in.tif", pixels, nodata=0, photometric="RGB"), target_crs="EPSG:4326")
+    with rasterio.open(tmp_path / "out.tif") as dataset:
+        assert set(np.unique(dataset.read())) == {0, 200}
+
+
+def test_alpha_beside_nodata_begins_with_nothing_in_the_corners(tmp_path):
+    source = with_alpha(tmp_path / "in.tif", "float32", 2, 2, nodata=-9999)
+    made(source, target_crs="EPSG:4326")
+    with rasterio.open(tmp_path / "out.tif") as dataset:
+        assert set(np.unique(dataset.read(2).round())) == {0, 255}
+
+
+@pytest.mark.parametrize("space", ["CMYK", "CIELAB"])
+def test_colours_that_are_not_red_green_and_blue_are_said_to_be_turned_into_them(tmp_path, space):
+    pixels = np.random.default_rng(0).integers(0, 255, (4 if space == "CMYK" else 3, 64, 64)).astype("uint8")
+    warnings = made(write(tmp_path / "in.tif", pixels, photometric=space)).warnings
+    assert any(space in w and "not those of the file" in w for w in warnings)
+
+
+def test_islands_on_both_sides_of_180_degrees_are_bounded_across_it(tmp_path):
+    pixels = np.zeros((1, 360, 720), "int16")
+    pixels[0, 210:220, 700:716] = 5
+    pixels[0, 212:230, 4:10] = 6
+    report = made(write(tmp_path / "in.tif", pixels, crs="EPSG:4326", transform=from_origin(-180, 90, 0.5, 0.5), nodata=0))
+    west, south, east, north = report.bbox_4326
+    assert (west, east) == (pytest.approx(170, abs=0.6), pytest.approx(-175, abs=0.6))
+    assert (south, north) == (pytest.approx(-25, abs=0.6), pytest.approx(-15, abs=0.6))
+    assert shapely.geometry.shape(report.footprint).area < 300
+
+
+def test_a_hundred_islands_on_both_sides_of_180_degrees_are_two_hulls(tmp_path):
+    pixels = np.zeros((1, 1000, 2000), "int16")
+    pixels[0, 300:700:40, 1800:1990:40] = 5
+    pixels[0, 300:700:40, 10:200:40] = 5
+    report = made(write(tmp_path / "in.tif", pixels, crs="EPSG:4326", transform=from_origin(-180, 90, 0.18, 0.18), nodata=0))
+    west, _, east, _ = report.bbox_4326
+    assert west > 140 > -140 > east
