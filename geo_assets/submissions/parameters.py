@@ -37,7 +37,7 @@ VECTOR_SHAPING = (
 
 #: Parameters that were added when there were jobs already, and their defaults as JSON. With its default such a parameter counts neither
 #: for a job's identity nor for a task's fingerprint: what was requested and made before it existed stays the same request, and is not redone.
-ADDED_LATER: dict[str, Any] = {}
+ADDED_LATER: dict[str, Any] = {"allow_empty": False}
 
 
 def without_later_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,6 +167,7 @@ class ListContainer(Parameters):
     include: tuple[Text, ...] = Field((), max_length=50, description="globs; a path must match one (none: all match)")
     exclude: tuple[Text, ...] = Field((), max_length=50, description="globs; a path that matches one is left out")
     limit: int | None = Field(None, ge=1, le=10_000_000, description="at most this many sources, in path order, after the globs")
+    allow_empty: bool = Field(default=False, description="a prefix or globs that match nothing are no error")
 
     def slug(self) -> str:
         """The container's name."""
