@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import stat
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,6 +60,46 @@ def unpack(archive: Path, into: Path, *, max_bytes: int, name: str) -> list[Pure
         for entry in files:
             _write(zipped, entry, into / entry.path, name)
     return [entry.path for entry in files]
+
+
+def check(archive: Path, *, max_bytes: int, name: str) -> None:
+    """Refuse a zip that `unpack` would refuse, for a reader that opens it itself.
+
+    Raises:
+        GeoAssetsError: UNSAFE_ARCHIVE, TOO_LARGE, UNREADABLE.
+    """
+    with _reading(name), zipfile.ZipFile(archive) as zipped:
+        entries = [_entry(info, name) for info in zipped.infolist()]
+        _check_sizes(entries, max_bytes, name)
+        for entry in entries:  # a size that lies is found out by counting
+            left = entry.info.file_size
+            with zipped.open(entry.info) as source:
+                while part := source.read(_COPY_BYTES):
+                    left -= len(part)
+                    if left < 0:
+                        raise GeoAssetsError("UNSAFE_ARCHIVE", f"{entry.path.name} of {name} unpacks to more than it says")
+
+
+def gunzip(archive: Path, to: Path, *, max_bytes: int, name: str) -> None:
+    """Unpack one gzip to a file.
+
+    Raises:
+        GeoAssetsError: UNSAFE_ARCHIVE, TOO_LARGE, UNREADABLE.
+    """
+    import gzip
+
+    packed, written = archive.stat().st_size, 0
+    try:
+        with gzip.open(archive) as source, to.open("xb") as target:
+            while part := source.read(_COPY_BYTES):
+                written += len(part)
+                if written > max_bytes:
+                    raise GeoAssetsError("TOO_LARGE", f"{name} unpacks to more than {max_bytes:,} bytes")
+                if written > _RATIO_FROM_BYTES and written > _MAX_RATIO * packed:
+                    raise GeoAssetsError("UNSAFE_ARCHIVE", f"{name} unpacks to more than {_MAX_RATIO} to 1, which is not data")
+                target.write(part)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise GeoAssetsError("UNREADABLE", f"{name} is damaged: {error}") from error
 
 
 @contextmanager
