@@ -10,6 +10,7 @@ import gzip
 import stat
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -115,6 +116,44 @@ def _write_from_tar(tar: tarfile.TarFile, member: tarfile.TarInfo, to: Path) -> 
     if left:
         msg = f"{member.name} is cut off"
         raise EOFError(msg)
+
+
+def check(archive: Path, *, max_bytes: int, name: str) -> None:
+    """Refuse a zip that `unpack` would refuse, for a reader that opens it itself.
+
+    Raises:
+        GeoAssetsError: UNSAFE_ARCHIVE, TOO_LARGE, UNREADABLE.
+    """
+    with _reading(name), zipfile.ZipFile(archive) as zipped:
+        entries = [_entry(info, name) for info in zipped.infolist()]
+        _check_sizes(entries, max_bytes, name)
+        for entry in entries:  # a size that lies is found out by counting
+            left = entry.info.file_size
+            with zipped.open(entry.info) as source:
+                while part := source.read(_COPY_BYTES):
+                    left -= len(part)
+                    if left < 0:
+                        raise GeoAssetsError("UNSAFE_ARCHIVE", f"{entry.path.name} of {name} unpacks to more than it says")
+
+
+def gunzip(archive: Path, to: Path, *, max_bytes: int, name: str) -> None:
+    """Unpack one gzip to a file.
+
+    Raises:
+        GeoAssetsError: UNSAFE_ARCHIVE, TOO_LARGE, UNREADABLE.
+    """
+    packed, written = archive.stat().st_size, 0
+    try:
+        with gzip.open(archive) as source, to.open("xb") as target:
+            while part := source.read(_COPY_BYTES):
+                written += len(part)
+                if written > max_bytes:
+                    raise GeoAssetsError("TOO_LARGE", f"{name} unpacks to more than {max_bytes:,} bytes")
+                if written > _RATIO_FROM_BYTES and written > _MAX_RATIO * packed:
+                    raise GeoAssetsError("UNSAFE_ARCHIVE", f"{name} unpacks to more than {_MAX_RATIO} to 1, which is not data")
+                target.write(part)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise GeoAssetsError("UNREADABLE", f"{name} is damaged: {error}") from error
 
 
 @contextmanager

@@ -293,6 +293,7 @@ def submit(
     params_file: Annotated[Path | None, typer.Option("--params-file", help="A JSON object of parameters.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow to the end; exit 0 only if completed.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Redo also what is done already.")] = False,
+    allow_empty: Annotated[bool, typer.Option("--allow-empty", help="A prefix or globs that match nothing are no error.")] = False,
     plan_hash: Annotated[str | None, typer.Option("--plan-hash", help="Submit only if `plan` still says the same.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -301,7 +302,7 @@ def submit(
     from geo_assets.submissions.cli_parameters import read_parameters
     from geo_assets.submissions.submit import Submitter
 
-    parameters = read_parameters(job_type, param or [], params_file)
+    parameters = read_parameters(job_type, [*(param or []), *(["allow_empty=true"] if allow_empty else [])], params_file)
     with Submitter(load_settings()) as submitter:
         if plan_hash:
             submitter.insist_on_plan(parameters, plan_hash)

@@ -61,6 +61,7 @@ ERRORS: dict[str, ErrorKind] = {
     "NOT_JSON": ErrorKind(_I, "send JSON, with the header Content-Type: application/json"),
     "METHOD_NOT_ALLOWED": ErrorKind(_I, "send it by POST, with the header Content-Type: application/json"),
     "CONTAINER_NOT_FOUND": ErrorKind(_I, "create it with: geo-assets upload PATH… ALIAS/CONTAINER"),
+    "NOTHING_MATCHED": ErrorKind(_I, "correct the prefix or the globs; where there may be nothing: --allow-empty"),
     "UNKNOWN_ACCOUNT": ErrorKind(_I, "name an account alias that GEO_ASSETS_ACCOUNTS defines (`default` always exists)"),
     "UNSAFE_PATH": ErrorKind(_I, "use plain blob paths: no '..', no leading '/', no control characters"),
     "JOB_NOT_FOUND": ErrorKind(_I, "list the jobs with: geo-assets jobs"),

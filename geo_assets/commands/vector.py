@@ -47,6 +47,17 @@ Nulls = Annotated[str, typer.Option("--null-geometry", help="Features without ge
 Attributes = Annotated[bool, typer.Option("--attribute-tables", help="Also layers without geometry.")]
 Trust = Annotated[bool, typer.Option("--trust-geometry", help="Do not look for invalid geometry: faster, at your own risk.")]
 
+Override = Annotated[bool, typer.Option("--override-crs", help="--source-crs counts also where the file says something else.")]
+Encoding = Annotated[
+    str | None, typer.Option("--encoding", help="Of text, where the file says nothing or something wrong, e.g. windows-1252.")
+]
+GeometryColumn = Annotated[str | None, typer.Option("--geometry-column", help="Of plain Parquet: the column of WKB or WKT.")]
+XColumn = Annotated[str | None, typer.Option("--x", help="Of tables without geometry: the column of longitude or easting.")]
+YColumn = Annotated[str | None, typer.Option("--y", help="The column of latitude or northing.")]
+WktColumn = Annotated[str | None, typer.Option("--wkt", help="The column of WKT, EWKT, hexadecimal WKB or GeoJSON.")]
+Delimiter = Annotated[str | None, typer.Option("--delimiter", help="Of CSV: one character; \\t is a tabulator.")]
+Decimal = Annotated[str | None, typer.Option("--decimal", help="What parts the decimals of coordinates in text: . or ,")]
+
 vector = typer.Typer(no_args_is_help=True, help="Look into a vector file; call back a replaced table.")
 
 
@@ -71,6 +82,14 @@ def load(
     layer: Layers = None,
     mixed: Mixed = "split",
     null_geometry: Nulls = "keep",
+    override_crs: Override = False,
+    encoding: Encoding = None,
+    geometry_column: GeometryColumn = None,
+    x: XColumn = None,
+    y: YColumn = None,
+    wkt: WktColumn = None,
+    delimiter: Delimiter = None,
+    decimal: Decimal = None,
     attribute_tables: Attributes = False,
     trust_geometry: Trust = False,
     mode: Annotated[str, typer.Option("--mode", help="replace, append, or upsert by --key.")] = "replace",
@@ -85,7 +104,8 @@ def load(
     wanted = _wanted(
         columns, bbox, source_crs=source_crs, target_crs=target_crs, max_transform_accuracy_m=max_transform_accuracy_m, where=where,
         bbox_crs=bbox_crs, layers=layer, mixed=mixed, null_geometry=null_geometry, attribute_tables=attribute_tables,
-        trust_geometry=trust_geometry,
+        trust_geometry=trust_geometry, override_crs=override_crs, encoding=encoding, geometry_column=geometry_column, x=x, y=y, wkt=wkt,
+        delimiter=delimiter, decimal=decimal,
     )  # fmt: skip
     from geo_assets.settings import load_settings
 
@@ -121,6 +141,14 @@ def inspect(
     layer: Layers = None,
     mixed: Mixed = "split",
     null_geometry: Nulls = "keep",
+    override_crs: Override = False,
+    encoding: Encoding = None,
+    geometry_column: GeometryColumn = None,
+    x: XColumn = None,
+    y: YColumn = None,
+    wkt: WktColumn = None,
+    delimiter: Delimiter = None,
+    decimal: Decimal = None,
     attribute_tables: Attributes = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -131,6 +159,7 @@ def inspect(
     wanted = _wanted(
         columns, bbox, source_crs=source_crs, target_crs=target_crs, max_transform_accuracy_m=max_transform_accuracy_m, where=where,
         bbox_crs=bbox_crs, layers=layer, mixed=mixed, null_geometry=null_geometry, attribute_tables=attribute_tables,
+        override_crs=override_crs, encoding=encoding, geometry_column=geometry_column, x=x, y=y, wkt=wkt, delimiter=delimiter, decimal=decimal,
     )  # fmt: skip
     request = _request(source, wanted)
     with _sandbox(load_settings()) as sandbox, _private_copy(sandbox, source) as copy:
@@ -164,6 +193,8 @@ def rollback(
 
 def _wanted(columns: list[str] | None, bbox: str | None, **options: Any) -> dict[str, Any]:
     """Options as `InspectRequest` has them."""
+    if options.get("delimiter") == "\\t":  # as a shell passes it on
+        options["delimiter"] = "\t"
     return {"columns": _listed(columns), "bbox": _box(bbox), **options}
 
 
@@ -274,7 +305,9 @@ def _load(
     report, loaded = load_source(settings, sandbox, request, origin, options, names, inspected)
     with connect(settings, autocommit=True) as conn:
         owners = [claim_name(conn, done.staged.table, str(source)) for done in loaded]
-    warnings = [*report.warnings, *(warning for done in loaded for warning in (*done.plan.warnings, *done.staged.report.warnings))]
+    warnings = list(
+        dict.fromkeys([*report.warnings, *(warning for done in loaded for warning in (*done.plan.warnings, *done.staged.report.warnings))])
+    )
     warnings += [f"{done.published.table}: {'; '.join(done.published.drift)}" for done in loaded if done.published.drift]
     warnings += [done.published.superseded for done in loaded if done.published.superseded]
     warnings += [
@@ -315,7 +348,7 @@ def _row(done: Loaded) -> dict[str, Any]:
 
 
 def _print_plan(plan: LayerPlan) -> None:
-    kind = "attributes" if plan.geometry_type is None else f"{plan.geometry_type}{' Z' if plan.has_z else ''}, EPSG:{plan.srid}"
+    kind = "attributes" if plan.geometry_type is None else f"{plan.geometry_type}{' Z' if plan.has_z else ''}, {plan.crs_code}"
     out.print(
         f"{plan.label or plan.layer or 'one layer'}  {plan.driver}, {plan.feature_count:,} features, {kind}", markup=False, soft_wrap=True
     )

@@ -6,6 +6,8 @@ Here: idempotent statements for a superuser (local) or `azure_pg_admin`. Not her
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import psycopg
 from psycopg import sql
 
@@ -40,6 +42,8 @@ def bootstrap(admin_dsn: str, settings: Settings) -> None:
     with psycopg.connect(admin_dsn, autocommit=True, dbname=settings.pg_database) as conn:
         for extension in EXTENSIONS:
             conn.execute(sql.SQL("create extension if not exists {}").format(sql.Identifier(extension)))
+        with suppress(psycopg.errors.InsufficientPrivilege):  # not every host lets its administrator: then a missing CRS is refused by name
+            conn.execute(sql.SQL("grant insert on spatial_ref_sys to {}").format(sql.Identifier(settings.migrator_user)))
         _close_to_readers(conn, settings)
 
 

@@ -40,6 +40,7 @@ R = TypeVar("R", bound=BaseModel)
 
 #: GDAL and PROJ, told before they are loaded. Drivers that read other files, the network or run code are never registered,
 #: but for VRT, which every warp needs in memory; what protects from a VRT in disguise is that each open names its one driver.
+#: OGR_SQLITE_LOAD_EXTENSIONS is not among them: it *names* extensions ("NO" would be one), and without it SQLite loads none.
 _GDAL_ENVIRONMENT = {
     "GDAL_SKIP": "GTI,STACIT,STACTA,MRF,WMS,WMTS,WCS,DAAS,EEDAI,EEDA,PLMosaic,NGW,HTTP,PDF,OSM,KMLSUPEROVERLAY,RPFTOC,TIL,SAFE,Zarr,DERIVED,NGSGEOID,GDALG,PostGISRaster,Rasterlite",
     "OGR_SKIP": "OGR_VRT,ADBC,WFS,OAPIF,OGCAPI,CSW,NGW,Elasticsearch,Carto,AmigoCloud,PLSCENES,GPSBabel,PDF,PMTiles,OSM,PostgreSQL,MySQL,MSSQLSpatial,ODBC,MongoDBv3,GDALG,HTTP,EEDA",
@@ -49,7 +50,6 @@ _GDAL_ENVIRONMENT = {
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none",
     "GDAL_HTTP_TIMEOUT": "1",
     "GDAL_CACHEMAX": "64",  # MB a child: a row of blocks; more is only more memory to clear
-    "OGR_SQLITE_LOAD_EXTENSIONS": "NO",
     "PROJ_NETWORK": "OFF",
 }
 

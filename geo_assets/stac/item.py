@@ -248,7 +248,7 @@ def table_item(
         }
         if layer.geometry_type is not None:
             asset.extra_fields["table:columns"].append({"name": "geom", "type": layer.geometry_type})
-            asset.extra_fields |= {"table:primary_geometry": "geom", "proj:code": f"EPSG:{layer.srid}"}
+            asset.extra_fields |= {"table:primary_geometry": "geom", "proj:code": layer.crs_code}
         item.add_asset(table["table"].partition(".")[2], asset)
     return _validated(item.to_dict(include_self_link=False, transform_hrefs=False))
 

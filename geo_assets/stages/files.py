@@ -83,7 +83,7 @@ def stages_of(source: Source, kinds: frozenset[str]) -> tuple[str, ...]:
 
 def fingerprint(job: JobRef, source: Source, stage: str) -> str:
     """Equal where nothing is to be redone: the same bytes (by etag and size), the same parameters that shape the output."""
-    options = RASTER_OPTIONS if stage == COGS else ("source_crs", "target_crs", *VECTOR_SHAPING)
+    options = RASTER_OPTIONS if stage == COGS else ("source_crs", "target_crs", "override_crs", *VECTOR_SHAPING)
     shaping = without_later_defaults({key: job.parameters.get(key) for key in ("collection", *options)})
     body = {"recipe": RECIPE, "members": [[m.path, m.size, m.etag] for m in source.members], **shaping}
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

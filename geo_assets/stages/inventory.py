@@ -40,7 +40,8 @@ def take_inventory(context: StageContext, job: JobRef) -> InventoryRef:
     """List the job's container anew; the globs are applied before the limit. Where outputs go is seen to first.
 
     Raises:
-        GeoAssetsError: CONTAINER_NOT_FOUND, of the sources or the outputs; STORAGE_FORBIDDEN; STORAGE_UNAVAILABLE.
+        GeoAssetsError: CONTAINER_NOT_FOUND, of the sources or the outputs; STORAGE_FORBIDDEN; STORAGE_UNAVAILABLE; NOTHING_MATCHED, a container
+            with files holds none that was asked for.
     """
     if job.stood_aside:
         return InventoryRef(job=job, files=0, bytes=0, sources={})
@@ -51,6 +52,8 @@ def take_inventory(context: StageContext, job: JobRef) -> InventoryRef:
     if ingests:
         _look_into_zips(context, job)
     files, size = context.inventory.totals(job.job_id)
+    if not files:
+        _insist_on_a_match(context, job)
     kinds: Counter[str] = Counter()
 
     def refused() -> Iterator[PlannedTask]:
@@ -97,6 +100,14 @@ def _list(context: StageContext, job: JobRef) -> int:
     if not container.exists():
         raise GeoAssetsError("CONTAINER_NOT_FOUND", f"there is no container {container}")
     return context.patience(container.alias, listed)
+
+
+def _insist_on_a_match(context: StageContext, job: JobRef) -> None:
+    """A misspelt prefix must not look like a delivery that is done. A container without any file is a clean success."""
+    p = job.parameters
+    asked = [f"{name} {p[name]!r}" for name in ("prefix", "include", "exclude") if p[name]]
+    if asked and not p.get("allow_empty") and any(page for page in context.source_container(job).list("")):
+        raise GeoAssetsError("NOTHING_MATCHED", f"nothing in {p['account']}/{p['container']} matches {', '.join(asked)}")
 
 
 def _look_into_zips(context: StageContext, job: JobRef) -> None:

@@ -54,7 +54,7 @@ def _load(context: StageContext, job: JobRef, work: Work) -> None:
         )
     outputs: dict[str, Any] = {"tables": [table.entry() for table in loaded]}
     layers = [table.plan for table in loaded]
-    warnings = [*inspected.warnings, *(w for layer in layers for w in layer.warnings)]
+    warnings = [*inspected.warnings, *(w for table in loaded for w in (*table.plan.warnings, *table.staged.report.warnings))]
     warnings += [f"{table.published.table}: {'; '.join(table.published.drift)}" for table in loaded if table.published.drift]
     if warnings:
         outputs["warnings"] = warnings

@@ -34,11 +34,22 @@ VECTOR_SHAPING = (
     "max_transform_accuracy_m",
     "mode",
     "key",
+    "encoding",
+    "geometry_column",
+    "x",
+    "y",
+    "wkt",
+    "delimiter",
+    "decimal",
 )
 
 #: Parameters that were added when there were jobs already, and their defaults as JSON. With its default such a parameter counts neither
 #: for a job's identity nor for a task's fingerprint: what was requested and made before it existed stays the same request, and is not redone.
-ADDED_LATER: dict[str, Any] = {"datetime": None, "datetime_regex": None}
+ADDED_LATER: dict[str, Any] = {
+    "allow_empty": False,
+    "override_crs": False,
+    **dict.fromkeys(("datetime", "datetime_regex", "encoding", "geometry_column", "x", "y", "wkt", "delimiter", "decimal")),
+}
 
 
 def without_later_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,6 +193,7 @@ class ListContainer(Parameters):
     include: tuple[Text, ...] = Field((), max_length=50, description="globs; a path must match one (none: all match)")
     exclude: tuple[Text, ...] = Field((), max_length=50, description="globs; a path that matches one is left out")
     limit: int | None = Field(None, ge=1, le=10_000_000, description="at most this many sources, in path order, after the globs")
+    allow_empty: bool = Field(default=False, description="a prefix or globs that match nothing are no error")
 
     def slug(self) -> str:
         """The container's name."""
@@ -197,6 +209,7 @@ class IngestContainer(ListContainer):
 
     collection: CollectionId = Field("", validate_default=False, description="STAC collection (default: the container's name)")
     source_crs: Crs | None = Field(None, description="CRS of files that carry none, as EPSG:code")
+    override_crs: bool = Field(default=False, description="source_crs counts also where a file says something else")
     target_crs: Crs | None = Field(None, description="reproject to this CRS, as EPSG:code (default: keep the source's)")
     profile: Literal["web", "analysis", "archive", "visual", "dem"] | None = Field(
         None, description="how COGs are written (default: web; docs/formats.md)"
@@ -225,6 +238,15 @@ class IngestContainer(ListContainer):
     max_transform_accuracy_m: float | None = Field(None, gt=0, description="vectors: refuse a transformation that is less accurate")
     mode: Literal["replace", "append", "upsert"] = Field("replace", description="vectors: what happens to the table that is there")
     key: tuple[Text, ...] = Field((), max_length=32, description="vectors: the columns that identify a row, for mode=upsert")
+    encoding: Text | None = Field(
+        None, max_length=40, description="vectors: encoding of text, where the file says nothing or something wrong"
+    )
+    geometry_column: Text | None = Field(None, max_length=200, description="vectors: the column of WKB or WKT in plain Parquet")
+    x: Text | None = Field(None, max_length=200, description="vectors: column of longitude or easting, in tables without geometry")
+    y: Text | None = Field(None, max_length=200, description="vectors: column of latitude or northing")
+    wkt: Text | None = Field(None, max_length=200, description="vectors: column of WKT, EWKT, hexadecimal WKB or GeoJSON")
+    delimiter: Text | None = Field(None, min_length=1, max_length=1, description="vectors: of CSV")
+    decimal: Literal[".", ","] | None = Field(None, description="vectors: what parts the decimals of coordinates in text")
     schema_drift: Literal["allow", "refuse"] = Field("allow", description="vectors: when a table's columns change")
     keep_versions: int = Field(0, ge=0, le=100, description="vectors: how many replaced tables are kept")
 
@@ -232,6 +254,21 @@ class IngestContainer(ListContainer):
     def _upsert_has_a_key(self) -> Self:
         if (self.mode == "upsert") != bool(self.key):
             msg = "key and mode=upsert go together"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _reading_makes_sense(self) -> Self:
+        from geo_assets.vector.encodings import find_codec
+
+        if self.encoding is not None and find_codec(self.encoding) is None:
+            msg = f"{self.encoding!r} is no encoding; for example UTF-8, windows-1252, ISO-8859-15, GBK"
+            raise ValueError(msg)
+        if self.override_crs and self.source_crs is None:
+            msg = "override_crs needs source_crs"
+            raise ValueError(msg)
+        if (self.x is None) != (self.y is None) or (self.wkt is not None and self.x is not None):
+            msg = "x and y go together, and not with wkt"
             raise ValueError(msg)
         return self
 

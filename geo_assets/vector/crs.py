@@ -14,7 +14,7 @@ import re
 import threading
 import warnings as suppressed
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.models import BoundingBox
@@ -44,6 +44,9 @@ _ROUNDING = 1e-6
 
 _OF_THREAD = threading.local()
 
+#: Whose codes PostGIS has; the numbers of the two do not overlap.
+Authority = Literal["EPSG", "ESRI"]
+
 _WORLD: BoundingBox = (-180.0, -90.0, 180.0, 90.0)
 
 
@@ -57,6 +60,7 @@ class CrsPlan:
     transform_name: str | None = None
     accuracy_m: float | None = None
     warnings: tuple[str, ...] = ()
+    authority: Authority = "EPSG"  # whose code `srid` is
 
 
 def parse_code(text: str) -> CRS:
@@ -89,6 +93,34 @@ def parse_file_crs(text: str | None) -> CRS | None:
         return None
     unknown = crs.name.lower().startswith(("undefined", "unknown engineering")) or crs.is_engineering
     return None if unknown else _horizontal(crs)
+
+
+@dataclass(frozen=True, slots=True)
+class Heights:
+    """What a CRS says of heights, and no SRID of a table does."""
+
+    name: str
+    named: bool  # by a vertical CRS of its own
+
+
+def heights_of(text: str | None) -> Heights | None:
+    """The vertical half of a file's CRS; None where it has none."""
+    from pyproj import CRS
+    from pyproj.exceptions import CRSError
+
+    try:
+        crs = CRS.from_user_input(text) if text else None
+    except CRSError:
+        return None
+    while crs is not None and crs.is_bound and crs.source_crs is not None:
+        crs = crs.source_crs
+    if crs is None or len(crs.axis_info) < 3:
+        return None
+    for part in crs.sub_crs_list:
+        if part.is_vertical:
+            code = part.to_epsg()
+            return Heights(f"{part.name!r}" + (f" (EPSG:{code})" if code else ""), named=True)
+    return Heights("above the ellipsoid", named=False)
 
 
 def plan_crs(file_crs: CRS, target_crs: CRS | None, bounds: BoundingBox, name: str, *, max_accuracy_m: float | None = None) -> CrsPlan:
@@ -191,16 +223,51 @@ def box_in(crs: CRS, box: BoundingBox, box_crs: CRS, name: str) -> Any:
 
 
 def _plan_crs(file_crs: CRS, target_crs: CRS | None, bounds: BoundingBox, name: str) -> CrsPlan:
-    code, warning = _epsg_code(file_crs)
-    source = f"EPSG:{code}" if code and not warning else file_crs.to_wkt("WKT2_2019")
+    _check_on_earth(file_crs, name)
+    authority, code, warning = _code_of(file_crs)
+    source = f"{authority}:{code}" if code and not warning else file_crs.to_wkt("WKT2_2019")
     if target_crs is None and code is not None:
-        return CrsPlan(source, file_crs.name, code, warnings=(warning,) if warning else ())
+        return CrsPlan(source, file_crs.name, code, warnings=(warning,) if warning else (), authority=authority)
     if target_crs is None:
         return _nearest_grid(file_crs, source, bounds, name)
     srid = _code_of_target(target_crs)
     if code == srid and not warning:
         return CrsPlan(source, file_crs.name, srid)
     return _transformed(file_crs, source, target_crs, srid, bounds)
+
+
+def _check_on_earth(crs: CRS, name: str) -> None:
+    """Footprints are longitude and latitude on Earth.
+
+    Raises:
+        GeoAssetsError: INVALID_CRS, of another body, or one that PROJ cannot place.
+    """
+    from pyproj import Transformer
+    from pyproj.exceptions import ProjError
+
+    try:
+        Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+    except ProjError as error:
+        raise GeoAssetsError(
+            "INVALID_CRS", f"the CRS of {name}, {crs.name!r}, cannot be brought to longitude and latitude on Earth: {str(error)[:200]}"
+        ) from error
+
+
+def definition_of(authority: str, code: int) -> tuple[str, str] | None:
+    """What PostGIS keeps of a CRS: WKT and PROJ's string; None where PROJ does not know it."""
+    from pyproj import CRS
+    from pyproj.exceptions import CRSError
+
+    try:
+        crs = CRS.from_authority(authority, code)
+    except CRSError:
+        return None
+    with suppressed.catch_warnings():
+        suppressed.simplefilter("ignore")  # that PROJ's string says less than WKT
+        try:
+            return crs.to_wkt("WKT1_GDAL"), crs.to_proj4()
+        except CRSError:  # WKT 1 has no words for it
+            return crs.to_wkt("WKT2_2019"), ""
 
 
 def transformer(plan_source: str, srid: int) -> Transformer:
@@ -265,18 +332,24 @@ def _horizontal(crs: CRS) -> CRS:
     return crs.to_2d()
 
 
-def _epsg_code(crs: CRS) -> tuple[int | None, str | None]:
-    """The EPSG code, and a warning where it is a likeness rather than the CRS itself."""
+def _code_of(crs: CRS) -> tuple[Authority, int | None, str | None]:
+    """Authority and code, EPSG's before Esri's, and a warning where it is a likeness rather than the CRS itself."""
     from pyproj import CRS
 
     identifier = crs.to_json_dict().get("id", {})
-    code = _LONGITUDE_FIRST.get((identifier.get("authority"), identifier.get("code"))) or crs.to_epsg(min_confidence=_TRUSTED_CONFIDENCE)
+    own = (identifier.get("authority"), identifier.get("code"))
+    authority: Authority = "EPSG"
+    code = _LONGITUDE_FIRST.get(own) or crs.to_epsg(min_confidence=_TRUSTED_CONFIDENCE)
     if code is None:
-        return None, None
-    known = CRS.from_epsg(code)
+        found = crs.to_authority("ESRI", min_confidence=_TRUSTED_CONFIDENCE)
+        authority, code = "ESRI", int(found[1]) if found is not None else None
+    if code is None:
+        return authority, None, None
+    known = CRS.from_authority(authority, code)
     if identifier or crs.equals(known, ignore_axis_order=True):
-        return code, None
-    return code, f"its CRS {crs.name!r} was taken for EPSG:{code} ({known.name}), which it equals in effect but not to the letter"
+        return authority, code, None
+    said = f"its CRS {crs.name!r} was taken for {authority}:{code} ({known.name}), which it equals in effect but not to the letter"
+    return authority, code, said
 
 
 def _code_of_target(target: CRS) -> int:
@@ -352,7 +425,7 @@ def _same_grid(file_crs: CRS, source: str, bounds: BoundingBox) -> tuple[CRS, in
         grid = CRS.from_epsg(int(candidate.code))
         if grid.geodetic_crs is None or grid.geodetic_crs.to_epsg() != datum:
             continue
-        metres = _largest_shift(file_crs, grid, bounds)
+        metres = _largest_shift(file_crs, grid, bounds)  # infinite where there is no way from one to the other
         if metres <= (best[2] if best else _SAME_GRID_METRES):
             best = (grid, int(candidate.code), metres)
     return best
@@ -361,8 +434,12 @@ def _same_grid(file_crs: CRS, source: str, bounds: BoundingBox) -> tuple[CRS, in
 def _largest_shift(one: CRS, other: CRS, bounds: BoundingBox) -> float:
     """How far the corners of a box move between two grids, in the file's units taken for metres."""
     from pyproj import Transformer
+    from pyproj.exceptions import ProjError
 
     west, south, east, north = bounds
     xs, ys = [west, east, east, west], [south, south, north, north]
-    new_xs, new_ys = Transformer.from_crs(one, other, always_xy=True).transform(xs, ys)
+    try:
+        new_xs, new_ys = Transformer.from_crs(one, other, always_xy=True).transform(xs, ys)
+    except ProjError:
+        return math.inf
     return max(math.hypot(a - c, b - d) for a, b, c, d in zip(xs, ys, new_xs, new_ys, strict=True))

@@ -313,17 +313,36 @@ def _create(run: Session, plan: LayerPlan, name: str, source: str) -> None:
     suffix = name.rpartition("__")[2]
     run(sql.SQL("select pg_advisory_lock_shared({})").format(staging_lock(suffix)))  # while the session lives, nobody sweeps its tables
     if plan.srid and not run(sql.SQL("select 1 from spatial_ref_sys where srid = {}").format(sql.Literal(plan.srid))):
-        raise GeoAssetsError(
-            "INVALID_CRS",
-            f"{source}: this PostGIS does not know EPSG:{plan.srid}",
-            remedy="submit with --param target_crs=EPSG:… of a CRS that it knows",
-        )
+        _add_reference(run, plan, source)
     run(sql.SQL("drop table if exists {}, {}").format(_staged(name), _staged(f"{name}r")))
     columns: list[sql.Composable] = [sql.SQL("gid bigint generated always as identity")]
     columns += [sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(column.sql_type)) for column in plan.columns]
     if plan.geometry_type is not None:
         columns.append(sql.SQL("{} {}").format(sql.Identifier(GEOMETRY_COLUMN), _geometry_sql(plan)))
     run(sql.SQL("create table {} ({})").format(_staged(name), sql.SQL(", ").join(columns)))
+
+
+def _add_reference(run: Session, plan: LayerPlan, source: str) -> None:
+    """Teach PostGIS a reference system of PROJ's, from PROJ's own definition: the plan only names it."""
+    from adbc_driver_manager import Error
+
+    from geo_assets.vector.crs import definition_of
+
+    definition = definition_of(plan.authority, plan.srid)
+    why = ""
+    if definition is not None:
+        values = sql.SQL(", ").join(map(sql.Literal, (plan.srid, plan.authority, *definition)))
+        try:
+            run(sql.SQL("select {}.add_spatial_reference({})").format(sql.Identifier(STAGING_SCHEMA), values))
+        except Error as error:
+            why = f", and does not take it: {_said(error)}"
+        else:
+            return
+    raise GeoAssetsError(
+        "INVALID_CRS",
+        f"{source}: this PostGIS does not know {plan.crs_code}{why}",
+        remedy="submit with --param target_crs=EPSG:… of a CRS that it knows",
+    )
 
 
 def staging_lock(suffix: str) -> sql.Composed:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from geo_assets.vector.encodings import find_codec
 from geo_assets.vector.types import sql_type
 
 #: Most bytes that an archive may unpack to, unless the request says otherwise.
@@ -43,6 +44,30 @@ class LayerOptions(_Model):
     null_geometry: Literal["keep", "reject"] = "keep"
     attribute_tables: bool = False  # also layers without geometry
     trust_geometry: bool = False  # neither look for invalid geometry nor repair it
+    override_crs: bool = False  # source_crs also counts where the layer says something else
+    encoding: str | None = None  # of text, where the file says nothing or something wrong
+    geometry_column: str | None = None  # of plain Parquet
+    x: str | None = None  # columns of coordinates, or of WKT, EWKT, WKB or GeoJSON, in tables that have no geometry of their own
+    y: str | None = None
+    wkt: str | None = None
+    delimiter: str | None = Field(None, pattern=r"^[^\w\s\"'.-]$|^\t$|^ $")  # of CSV
+    decimal: Literal[".", ","] | None = None  # what parts the decimals of its coordinates
+
+    @model_validator(mode="after")
+    def _go_together(self) -> Self:
+        if (self.x is None) != (self.y is None):
+            msg = "x and y go together"
+            raise ValueError(msg)
+        if self.wkt is not None and self.x is not None:
+            msg = "either wkt, or x and y"
+            raise ValueError(msg)
+        if self.override_crs and self.source_crs is None:
+            msg = "override_crs needs source_crs"
+            raise ValueError(msg)
+        if self.encoding is not None and find_codec(self.encoding) is None:
+            msg = f"{self.encoding[:40]!r} is no encoding; for example UTF-8, windows-1252, ISO-8859-15, GBK"
+            raise ValueError(msg)
+        return self
 
 
 class InspectRequest(LayerOptions):
@@ -82,7 +107,8 @@ class LayerPlan(_Model):
     columns: tuple[ColumnPlan, ...]
     geometry_type: GeometryType | None  # None: a table of attributes
     has_z: bool = False
-    srid: int = Field(0, ge=0, le=999_999)  # EPSG code; 0 without geometry
+    srid: int = Field(0, ge=0, le=999_999)  # code of the authority; 0 without geometry
+    authority: Literal["EPSG", "ESRI"] = "EPSG"
     source_crs: str = ""  # EPSG:code or WKT2 of the coordinates as they lie in the file
     crs_name: str = ""
     transform_name: str | None = None  # None: coordinates are kept
@@ -112,6 +138,11 @@ class LayerPlan(_Model):
             msg = "a layer with geometry has an SRID, and only such a layer"
             raise ValueError(msg)
         return self
+
+    @property
+    def crs_code(self) -> str:
+        """`EPSG:4326`: of the table."""
+        return f"{self.authority}:{self.srid}"
 
     @property
     def label(self) -> str | None:

@@ -22,9 +22,19 @@ from numpy.typing import NDArray
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector import geometry
-from geo_assets.vector.crs import axes_look_swapped, footprint, geographic_box, parse_code, parse_file_crs, plan_crs, transformer
+from geo_assets.vector.crs import (
+    axes_look_swapped,
+    footprint,
+    geographic_box,
+    heights_of,
+    parse_code,
+    parse_file_crs,
+    plan_crs,
+    transformer,
+)
 from geo_assets.vector.filters import Sieve, Sifted, chosen_columns
-from geo_assets.vector.layers import Batch, LayerRef, OpenLayer, list_layers, open_layer
+from geo_assets.vector.findings import Findings
+from geo_assets.vector.layers import Batch, LayerRef, OpenLayer, foreign_layers, list_layers, open_layer
 from geo_assets.vector.models import (
     ColumnPlan,
     GeometryType,
@@ -37,7 +47,7 @@ from geo_assets.vector.models import (
     StreamRequest,
 )
 from geo_assets.vector.names import column_names
-from geo_assets.vector.sources import Dataset, Format, prepare
+from geo_assets.vector.sources import Dataset, prepare
 from geo_assets.vector.types import as_json, convert, reject_schema, sql_type, wire_schema, wire_type
 from geo_assets.vector.where import parse
 
@@ -55,9 +65,13 @@ _BATCH_BYTES = 32 * 1024**2
 
 _COPY_BYTES = 1024**2
 
-#: What an archive may hold beside its data; JSON and CSV may be no data at all, but documentation.
-_NOTHING = frozenset({"VECTOR_NO_GEOMETRY", "VECTOR_NO_LAYERS"})
-_MAY_BE_NO_DATA = frozenset({Format.GEOJSON, Format.CSV})
+#: What is wrong with one layer, or one member of an archive, and leaves the others as they are. Not what somebody asked for in vain.
+_OF_ONE = frozenset(
+    {
+        "AXES_SWAPPED", "INCOMPLETE_SHAPEFILE", "INVALID_CRS", "UNREADABLE", "VECTOR_ALL_FILTERED", "VECTOR_ALL_REJECTED", "VECTOR_NO_CRS",
+        "VECTOR_NO_GEOMETRY", "VECTOR_NO_LAYERS", "VECTOR_UNSUPPORTED", "VECTOR_UNSUPPORTED_TYPE",
+    }
+)  # fmt: skip
 
 
 def inspect(request: InspectRequest) -> InspectReport:
@@ -71,16 +85,12 @@ def inspect(request: InspectRequest) -> InspectReport:
     """
     if request.where:
         parse(request.where)
-    source = prepare(Path(request.source), max_unpacked_bytes=request.max_unpacked_bytes)
-    inspection = _Inspection(request, list(source.warnings))
-    plans: list[LayerPlan] = []
-    for dataset in source.datasets:
-        try:
-            plans += inspection.plans(dataset)
-        except GeoAssetsError as error:
-            if len(source.datasets) == 1 or not _is_no_data(dataset, error):
-                raise
-            inspection.warnings.append(f"left out: {error}")
+    inspection = _Inspection(request)
+    source = prepare(Path(request.source), max_unpacked_bytes=request.max_unpacked_bytes, options=inspection.options)
+    inspection.warnings += source.warnings
+    for error in source.left_out:
+        inspection.leave_out(error)
+    plans = [plan for dataset in source.datasets for plan in inspection.plans(dataset)]
     if not plans:
         raise inspection.nothing(source.name)
     return InspectReport(layers=tuple(plans), warnings=tuple(inspection.warnings), software=software())
@@ -119,7 +129,7 @@ def stream(request: StreamRequest, sink: BinaryIO) -> StreamReport:
         rejects.close()
         spool.seek(0)
         shutil.copyfileobj(spool, sink, _COPY_BYTES)
-    return sender.report()
+    return sender.report(layer.findings)
 
 
 def software() -> dict[str, str]:
@@ -140,13 +150,14 @@ def software() -> dict[str, str]:
     }
 
 
-def _is_no_data(dataset: Dataset, error: GeoAssetsError) -> bool:
-    return error.code in _NOTHING or (error.code == "VECTOR_UNSUPPORTED" and dataset.format in _MAY_BE_NO_DATA)
-
-
 def _sieve(ref: LayerRef, layer: OpenLayer, options: LayerOptions) -> Sieve:
-    crs = parse_file_crs(layer.crs) or (parse_code(options.source_crs) if options.source_crs else None)
-    return Sieve(options, layer.names, _wires(ref, layer, options), crs, ref.title)
+    return Sieve(options, layer.names, _wires(ref, layer, options), _crs_of(layer, options), ref.title)
+
+
+def _crs_of(layer: OpenLayer, options: LayerOptions) -> CRS | None:
+    """What the layer says, else what is said of it; the other way round only where that is asked for."""
+    said = parse_code(options.source_crs) if options.source_crs else None
+    return said if options.override_crs else parse_file_crs(layer.crs) or said
 
 
 def _wires(ref: LayerRef, layer: OpenLayer, options: LayerOptions) -> Callable[[int], str]:
@@ -169,54 +180,81 @@ def _wires(ref: LayerRef, layer: OpenLayer, options: LayerOptions) -> Callable[[
 class _Inspection:
     """One look at a source: what is asked for, what was seen, what is worth saying."""
 
-    def __init__(self, request: InspectRequest, warnings: list[str]) -> None:
+    def __init__(self, request: InspectRequest) -> None:
         self._request = request
-        self._options = LayerOptions(**{name: getattr(request, name) for name in LayerOptions.model_fields})
+        self.options = LayerOptions(**{name: getattr(request, name) for name in LayerOptions.model_fields})
         self._source_crs = parse_code(request.source_crs) if request.source_crs else None
         self._target_crs = parse_code(request.target_crs) if request.target_crs else None
         self._seen: list[str] = []
-        self.warnings = warnings
+        self._faults: list[GeoAssetsError] = []
+        self.warnings: list[str] = []
+
+    def leave_out(self, error: GeoAssetsError) -> None:
+        """Go on without what is at fault, and say so.
+
+        Raises:
+            GeoAssetsError: this error, where it is not of one layer or member alone, or where somebody named the layer.
+        """
+        if error.code not in _OF_ONE or self._request.layers is not None:
+            raise error
+        self._faults.append(error)
+        self.warnings.append(f"left out: {error}")
 
     def nothing(self, name: str) -> GeoAssetsError:
         """Why there is no plan at all."""
+        if len(self._faults) == 1:
+            return self._faults[0]
         if self._request.layers is not None:
             shown = ", ".join(repr(layer[:63]) for layer in self._seen[:20])
             return GeoAssetsError(
                 "UNKNOWN_LAYER", f"{name} has no layer {', '.join(map(repr, self._request.layers))}; its layers are {shown}"
             )
-        said = f" ({'; '.join(self.warnings)})" if self.warnings else ""
-        if "filter" in said:
-            return GeoAssetsError("VECTOR_ALL_FILTERED", f"the filter leaves nothing of {name}{said}")
-        return GeoAssetsError("VECTOR_NO_LAYERS", f"{name} has no layer with features{said}")
+        codes = {error.code for error in self._faults}
+        code = codes.pop() if len(codes) == 1 else "VECTOR_NO_LAYERS"
+        if code == "VECTOR_ALL_FILTERED":
+            return GeoAssetsError(code, f"the filter leaves nothing of {name} ({'; '.join(self.warnings[:5])})")
+        said = f" ({'; '.join(self.warnings[:5])})" if self.warnings else ""
+        return GeoAssetsError(code, f"{name} has no layer with features that can be read{said}")
 
     def plans(self, dataset: Dataset) -> Iterator[LayerPlan]:
-        """The plans of a dataset's layers; one without features or geometry is left out with a warning."""
-        refs = list_layers(dataset, attributes=self._options.attribute_tables)
-        if not refs:
-            raise GeoAssetsError("VECTOR_NO_LAYERS", f"{dataset.name} has no layer with geometry")
+        """The plans of a dataset's layers; one that cannot be read is left out with a warning."""
+        self.warnings += [
+            f"left out: layer {name[:63]!r} of {dataset.name} is {what}, not a table" for name, what in self._foreign(dataset)
+        ]
+        try:
+            refs = list_layers(dataset, attributes=self.options.attribute_tables)
+            if not refs:
+                raise GeoAssetsError("VECTOR_NO_LAYERS", f"{dataset.name} has no layer with geometry")  # noqa: TRY301 - of this dataset alone
+        except GeoAssetsError as error:
+            self.leave_out(error)
+            return
         for ref in refs:
             name = ref.layer or dataset.stem
             self._seen.append(name)
             if self._request.layers is None or name in self._request.layers:
-                yield from self._layer(ref, alone=len(refs) == 1)
+                try:
+                    yield from self._layer(ref)
+                except GeoAssetsError as error:
+                    self.leave_out(error)
 
-    def _layer(self, ref: LayerRef, *, alone: bool) -> Iterator[LayerPlan]:
-        with open_layer(ref, attributes=self._options.attribute_tables) as layer:
-            crs = self._crs_of(layer)
-            sieve = _sieve(ref, layer, self._options)
-            chosen_columns(self._options, layer.names, set(), ref.title)  # before anything is read for nothing
-            if crs is None and self._options.bbox is not None:
+    def _foreign(self, dataset: Dataset) -> list[tuple[str, str]]:
+        return [(name, dataset.left_out[name]) for name in foreign_layers(dataset)]
+
+    def _layer(self, ref: LayerRef) -> Iterator[LayerPlan]:
+        with open_layer(ref, attributes=self.options.attribute_tables) as layer:
+            crs = _crs_of(layer, self.options)
+            sieve = _sieve(ref, layer, self.options)
+            chosen_columns(self.options, layer.names, set(), ref.title)  # before anything is read for nothing
+            if crs is None and self.options.bbox is not None:
                 raise _no_crs(ref)
             check = self._checks(crs)
-            survey = _survey(layer, sieve, crs, trust=self._options.trust_geometry, check=check)
+            survey = _survey(layer, sieve, crs, trust=self.options.trust_geometry, check=check, whole=self._request.thorough)
         if layer.declared and layer.declared != survey.features:
             raise GeoAssetsError("UNREADABLE", f"{ref.title} is cut off: it has {survey.features:,} of {layer.declared:,} features")
         lacks = self._lack(survey, ref.title)
-        if lacks is not None and alone:
-            raise lacks
         if lacks is not None:
-            self.warnings.append(f"left out: {lacks}")
-        elif survey.nulls == survey.features - survey.filtered:
+            raise lacks
+        if survey.nulls == survey.features - survey.filtered:
             yield self._attribute_plan(ref, layer, survey)
         else:
             yield from self._geometry_plans(ref, layer, survey, crs, checked=check)
@@ -226,16 +264,13 @@ class _Inspection:
         moves = crs is not None and self._target_crs is not None and not crs.equals(self._target_crs, ignore_axis_order=True)
         return self._request.thorough or not moves
 
-    def _crs_of(self, layer: OpenLayer) -> CRS | None:
-        return parse_file_crs(layer.crs) or self._source_crs
-
     def _lack(self, survey: geometry.Survey, title: str) -> GeoAssetsError | None:
         left = survey.features - survey.filtered
         if survey.features == 0:
             return GeoAssetsError("VECTOR_NO_LAYERS", f"{title} has no feature")
         if left == 0:
             return GeoAssetsError("VECTOR_ALL_FILTERED", f"the filter leaves none of the {survey.features:,} features of {title}")
-        if survey.nulls == left and not self._options.attribute_tables:
+        if survey.nulls == left and not self.options.attribute_tables:
             return GeoAssetsError("VECTOR_NO_GEOMETRY", f"{title} has no geometry in its {left} features")
         return None
 
@@ -246,12 +281,12 @@ class _Inspection:
             "layer_index": ref.index,
             "driver": ref.dataset.format.value,
             "columns": self._columns(layer, ref.title),
-            "options": self._options,
+            "options": self.options,
             "encoding": layer.encoding,
         }
 
     def _columns(self, layer: OpenLayer, title: str) -> tuple[ColumnPlan, ...]:
-        positions = chosen_columns(self._options, layer.names, layer.unused(), title)
+        positions = chosen_columns(self.options, layer.names, layer.unused(), title)
         found = layer.types() if layer.types else None
         wires = [found[i] if found else wire_type(layer.names[i], layer.arrow_types[i]) for i in positions]
         names = column_names([layer.names[i] for i in positions])
@@ -282,18 +317,25 @@ class _Inspection:
                 f"x and y of {ref.title} look swapped: it lies outside the area of {crs.name!r}, and inside the other way round",
             )
         _check_kept(survey.kept, survey.rejected, ref.title)
-        if survey.mixed and self._options.mixed == "reject":
+        if survey.mixed and self.options.mixed == "reject":
             raise GeoAssetsError(
                 "VECTOR_MIXED_GEOMETRY", f"{ref.title} mixes kinds of geometry, which one table cannot hold: {survey.type_counts()}"
             )
         if crs is None:
             raise _no_crs(ref)
         bounds = survey.total.bounds
-        way = plan_crs(crs, self._target_crs, bounds, ref.title, max_accuracy_m=self._options.max_transform_accuracy_m)
-        notes = [*layer.warnings, *way.warnings, *_survey_warnings(survey), *_crs_warnings(parse_file_crs(layer.crs), self._source_crs)]
+        way = plan_crs(crs, self._target_crs, bounds, ref.title, max_accuracy_m=self.options.max_transform_accuracy_m)
+        notes = [
+            *layer.warnings,
+            *way.warnings,
+            *_survey_warnings(survey),
+            *self._crs_warnings(layer, f"{way.authority}:{way.srid}", survey),
+        ]
+        notes += layer.findings.warnings() if self._request.thorough else ()
         common = {
             **self._common(ref, layer),
             "srid": way.srid,
+            "authority": way.authority,
             "source_crs": way.source,
             "crs_name": way.name,
             "transform_name": way.transform_name,
@@ -302,7 +344,7 @@ class _Inspection:
             "wkb_as_is": survey.wkb_as_is and checked and way.transform_name is None,
             "changed": tuple(survey.changed or ()) if survey.wkb_as_is and checked and way.transform_name is None else (),
         }
-        for part, geometry_type, tally, main in _parts(survey, split=self._options.mixed == "split"):
+        for part, geometry_type, tally, main in _parts(survey, split=self.options.mixed == "split"):
             yield LayerPlan(
                 **common,
                 **_tallied(survey, tally, way.source, main=main),
@@ -311,9 +353,23 @@ class _Inspection:
                 warnings=tuple(notes if main else ()),
             )
 
+    def _crs_warnings(self, layer: OpenLayer, code: str, survey: geometry.Survey) -> Iterator[str]:
+        file_crs, said = parse_file_crs(layer.crs), self._source_crs
+        if file_crs is not None and said is not None and not file_crs.equals(said, ignore_axis_order=True):
+            if self.options.override_crs:
+                yield f"the file says that it is in {file_crs.name!r}; it was read as {said.name!r}, as was asked for"
+            else:
+                yield f"source_crs was not used: the file says that it is in {file_crs.name!r} (override_crs makes it count)"
+        heights = heights_of(layer.crs)
+        if heights is not None and (survey.total.with_z or heights.named):
+            yield f"its heights are {heights.name}, which the vertical half of its CRS says and {code} does not; they are kept as they are"
 
-def _survey(layer: OpenLayer, sieve: Sieve, crs: CRS | None, *, trust: bool, check: bool) -> geometry.Survey:
-    """One pass over a layer. Where geometry is trusted and the file knows its extent, the headers of the WKB are enough."""
+
+def _survey(layer: OpenLayer, sieve: Sieve, crs: CRS | None, *, trust: bool, check: bool, whole: bool) -> geometry.Survey:
+    """One pass over a layer. Where geometry is trusted and the file knows its extent, the headers of the WKB are enough.
+
+    `whole`: every column is read, so that what is wrong with its values is found.
+    """
     half = math.pi / crs.axis_info[0].unit_conversion_factor if crs is not None and crs.is_geographic else None
     survey = geometry.Survey(widest=half)
     bounds = layer.bounds if trust and not sieve.reads_geometry else None
@@ -323,7 +379,9 @@ def _survey(layer: OpenLayer, sieve: Sieve, crs: CRS | None, *, trust: bool, che
         headers = geometry.Headers.of(sifted.batch.wkb) if bounds else None
         return sifted, headers if headers is not None and headers.need_nothing else sieve.clean(sifted.batch, unchecked=not check)
 
-    for sifted, found in _ahead(layer.read(sieve.positions), look, threads=1 if bounds or sieve.reads_geometry else _THREADS):
+    for sifted, found in _ahead(
+        layer.read(None if whole else sieve.positions), look, threads=1 if bounds or sieve.reads_geometry else _THREADS
+    ):
         if isinstance(found, geometry.Cleaned):
             survey.add(found, filtered=sifted.filtered, linearised=sifted.batch.linearised)
         elif bounds is not None:
@@ -403,11 +461,6 @@ def _survey_warnings(survey: geometry.Survey) -> Iterator[str]:
         yield f"{strays} geometries lie beyond longitude and latitude: is its CRS right, and longitude first?"
 
 
-def _crs_warnings(file_crs: CRS | None, source_crs: CRS | None) -> Iterator[str]:
-    if file_crs is not None and source_crs is not None and not file_crs.equals(source_crs, ignore_axis_order=True):
-        yield f"source_crs was not used: the file says that it is in {file_crs.name!r}"
-
-
 def _check_kept(kept: int, rejected: Counter[str], title: str) -> None:
     if kept == 0:
         reasons = ", ".join(f"{count} {reason}" for reason, count in rejected.most_common())
@@ -415,8 +468,8 @@ def _check_kept(kept: int, rejected: Counter[str], title: str) -> None:
 
 
 def _find(request: StreamRequest) -> LayerRef:
-    source = prepare(Path(request.source), max_unpacked_bytes=request.max_unpacked_bytes)
     plan = request.plan
+    source = prepare(Path(request.source), max_unpacked_bytes=request.max_unpacked_bytes, options=plan.options)
     for dataset in source.datasets:
         if dataset.member == plan.member and dataset.format.value == plan.driver:
             return LayerRef(dataset, plan.layer_index, plan.layer)
@@ -547,9 +600,9 @@ class _Sender:
         columns = [batch.fids.take(rows), pa.array(reasons.values(), pa.string()), batch.wkb.take(rows).cast(pa.binary()), attributes]
         return pa.record_batch(columns, schema=reject_schema())
 
-    def report(self) -> StreamReport:
-        """The account of what was sent."""
-        notes = tuple(f"{count} values are {note}" for note, count in self._notes.items())
+    def report(self, findings: Findings) -> StreamReport:
+        """The account of what was sent; what was found out about values is said once, of the layer's main table."""
+        notes = (*(f"{count} values are {note}" for note, count in self._notes.items()), *(findings.warnings() if self._plan.main else ()))
         return StreamReport(
             rows=self._rows, filtered=self._filtered, rejected=dict(self._rejected), repaired=dict(self._repaired), warnings=notes
         )

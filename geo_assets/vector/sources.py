@@ -13,14 +13,17 @@ import shutil
 import sqlite3
 import struct
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 
-from geo_assets.archives import unpack
-from geo_assets.errors import GeoAssetsError
+from geo_assets.archives import check, gunzip, unpack
+from geo_assets.errors import ErrorClass, GeoAssetsError
+from geo_assets.vector.dbf import Dbf
+from geo_assets.vector.encodings import encoding_of_dbf, find_codec, gdal_name
+from geo_assets.vector.models import LayerOptions
 
 
 class Format(StrEnum):
@@ -28,11 +31,17 @@ class Format(StrEnum):
 
     GPKG = "GPKG"
     SHAPEFILE = "ESRI Shapefile"
-    GEOJSON = "GeoJSON"
+    GEOJSON = "GeoJSON"  # by ourselves (`geojson.py`)
     GEOJSON_LINES = "GeoJSONSeq"
     FLATGEOBUF = "FlatGeobuf"
     FILEGDB = "OpenFileGDB"
     KML = "LIBKML"
+    GML = "GML"
+    GPX = "GPX"
+    MAPINFO = "MapInfo File"
+    SQLITE = "SQLite"  # SpatiaLite, and tables with WKB
+    ESRI_JSON = "ESRIJSON"
+    SPREADSHEET = "XLSX"
     PARQUET = "Parquet"  # by pyarrow: the wheels' GDAL has no Parquet driver
     CSV = "CSV"  # by pyarrow: GDAL's reader cannot tell '' from NULL
 
@@ -48,6 +57,14 @@ _ENDINGS = {
     ".fgb": Format.FLATGEOBUF,
     ".gdb": Format.FILEGDB,
     ".kml": Format.KML,
+    ".gml": Format.GML,
+    ".gpx": Format.GPX,
+    ".tab": Format.MAPINFO,
+    ".mif": Format.MAPINFO,
+    ".sqlite": Format.SQLITE,
+    ".sqlite3": Format.SQLITE,
+    ".db": Format.SQLITE,
+    ".xlsx": Format.SPREADSHEET,
     ".parquet": Format.PARQUET,
     ".geoparquet": Format.PARQUET,
     ".csv": Format.CSV,
@@ -63,6 +80,11 @@ _OWN_ENDING = {
     Format.FLATGEOBUF: ".fgb",
     Format.FILEGDB: ".gdb",
     Format.KML: ".kml",
+    Format.GML: ".gml",
+    Format.GPX: ".gpx",
+    Format.SQLITE: ".sqlite",
+    Format.ESRI_JSON: ".json",
+    Format.SPREADSHEET: ".xlsx",
     Format.PARQUET: ".parquet",
     Format.CSV: ".csv",
 }
@@ -70,15 +92,13 @@ _OWN_ENDING = {
 #: GDAL drivers that are never registered: they read other files, reach the network, load code, or are not on the list above.
 #: (Of those in pyogrio's wheels: GDAL complains on stderr about a name that it does not know.)
 _FORBIDDEN_DRIVERS = (
-    "OGR_VRT ADBC GDALG WFS OAPIF OGCAPI CSW NGW Elasticsearch Carto AmigoCloud PLSCENES EEDA HTTP GPSBabel PDF MBTiles PMTiles OSM GML XLSX ODS "
-    "SQLite MVT ESRIJSON TopoJSON JSONFG GeoRSS GPX DXF DGN PDS4 VICAR S57 SXF Selafin VFK VDV EDIGEO WAsP LVBAG MapML MiraMonVector OGR_GMT "
+    "OGR_VRT ADBC GDALG WFS OAPIF OGCAPI CSW NGW Elasticsearch Carto AmigoCloud PLSCENES EEDA HTTP GPSBabel PDF MBTiles PMTiles OSM ODS "
+    "MVT TopoJSON JSONFG GeoRSS DXF DGN PDS4 VICAR S57 SXF Selafin VFK VDV EDIGEO WAsP LVBAG MapML MiraMonVector OGR_GMT "
     "OGR_PDS PGDUMP AVCBin AVCE00 AIVector PCIDSK Idrisi JML GTFS"
 )
 
 #: What is refused by name, because people have it, and how it is made readable.
 _REFUSED_XML = {
-    "FeatureCollection": ("GML", "ogr2ogr out.gpkg in.gml"),
-    "gpx": ("GPX", "ogr2ogr out.gpkg in.gpx"),
     "osm": ("OpenStreetMap XML", "ogr2ogr out.gpkg in.osm"),
 }
 _DXF = re.compile(rb"(?:AutoCAD Binary DXF|(?:\s*999\r?\n[^\n]*\n)*\s*0\r?\n\s*SECTION)")
@@ -99,11 +119,24 @@ _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 #: What would make GDAL take JSON for a stored pipeline or a VRT, both of which can name other files.
 _FOREIGN_JSON = re.compile(rb"gdal_streamed_alg|<OGRVRTDataSource|<VRTDataset")
 
+#: ArcGIS's own JSON of features.
+_ESRI_JSON = re.compile(rb'"geometryType"\s*:\s*"esriGeometry|"spatialReference"\s*:\s*\{|"features"\s*:\s*\[\s*\{\s*"attributes"')
+
 _SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg")  # index and attributes are needed; the rest GDAL can do without
 _REQUIRED_PARTS = (".shx", ".dbf")
+_MAPINFO_PARTS = (".dat", ".map", ".id", ".ind", ".dbf", ".mid")
 
-#: Triggers that the GeoPackage standard and GDAL put on a layer's table; they only keep an index or a count up to date.
-_STANDARD_TRIGGERS = re.compile(r"(?:rtree_|trigger_(?:insert|delete)_feature_count_|gpkg_|trigger_gpkg_)")
+#: What a MapInfo table may not be: one that opens others, or a picture.
+_MAPINFO_REFERENCE = re.compile(rb"create\s+view|open\s+table|IsSeamless|type\s+(?!native|dbf)\"?\w", re.IGNORECASE)
+
+#: Modules of virtual tables that read nothing but the file itself; what others there are opens files and is refused.
+_HARMLESS_MODULES = frozenset(
+    {"rtree", "rtree_i32", "virtualspatialindex", "virtualelementary", "virtualknn", "virtualknn2", "fts3", "fts4", "fts5"}
+)
+
+_GZIP = b"\x1f\x8b"
+_OLE = b"\xd0\xcf\x11\xe0"
+_COPY_BYTES = 1024**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +149,9 @@ class Dataset:
     stem: str
     member: str | None = None  # its path within the archive
     encoding: str | None = None  # of a shapefile's text
+    notes: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)  # layers that are not read, and why
+    options: LayerOptions = field(default_factory=LayerOptions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +161,7 @@ class Source:
     name: str
     datasets: tuple[Dataset, ...]
     warnings: tuple[str, ...] = ()
+    left_out: tuple[GeoAssetsError, ...] = ()  # members that cannot be opened
 
 
 def forbid_drivers() -> None:
@@ -133,21 +170,26 @@ def forbid_drivers() -> None:
     os.environ["OGR_SKIP"] = ",".join(skip)
 
 
-def prepare(path: Path, *, max_unpacked_bytes: int) -> Source:
+def prepare(path: Path, *, max_unpacked_bytes: int, options: LayerOptions | None = None) -> Source:
     """Identify an upload, unpack it if it is an archive, and lay out what can be opened. May be repeated.
 
     Args:
         path: the upload, in a directory that is its own.
         max_unpacked_bytes: most bytes that an archive may unpack to.
+        options: what is said of how it is to be read.
 
     Raises:
         GeoAssetsError: UNREADABLE, VECTOR_UNSUPPORTED, INCOMPLETE_SHAPEFILE, VECTOR_NO_LAYERS, or what `unpack` raises.
     """
-    if path.is_dir() and path.suffix.lower() == ".gdb":
-        return Source(path.name, (_dataset(path, path.name, path.parent / ".opened" / "0"),))
+    options = options or LayerOptions()
+    if path.is_dir():
+        return Source(path.name, (_dataset(path, path.name, path.parent / ".opened" / "0", options),))
     head = _head(path)
-    if not head.startswith(_ZIP):
-        return Source(path.name, (_dataset(path, path.name, path.parent / ".opened" / "0"),))
+    if head.startswith(_GZIP):
+        path = _gunzipped(path, max_unpacked_bytes)
+        head = _head(path)
+    if not head.startswith(_ZIP) or path.suffix.lower() == ".xlsx":
+        return Source(path.name, (_dataset(path, path.name, path.parent / ".opened" / "0", options),))
     if path.suffix.lower() not in {".zip", ".kmz"}:
         raise GeoAssetsError(
             "VECTOR_UNSUPPORTED", f"{path.name} is a zip, which its name does not say", remedy="name it .zip, or upload what is in it"
@@ -157,8 +199,20 @@ def prepare(path: Path, *, max_unpacked_bytes: int) -> Source:
         _unpack_whole(path, folder, max_unpacked_bytes)
     members = sorted(PurePosixPath(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
     if path.suffix.lower() == ".kmz":
-        members = _main_kml(members, path.name)
-    return _archive(path.name, folder, members, path.parent / ".opened")
+        members = _kml_documents(folder, members, path.name)
+    return _archive(path, folder, members, path.parent / ".opened", options)
+
+
+def _gunzipped(path: Path, max_bytes: int) -> Path:
+    """What one gzip holds, under its name without `.gz`, in a folder of its own."""
+    stem = path.name[: -len(".gz")] if path.suffix.lower() == ".gz" else path.stem
+    if path.suffix.lower() == ".tgz" or stem.lower().endswith(".tar"):
+        raise GeoAssetsError("VECTOR_UNSUPPORTED", f"{path.name} is a tar", remedy="make a plain zip of the data files, and upload that")
+    folder = path.parent / ".gunzipped"
+    if not folder.exists():
+        with _made_whole(folder) as partial:
+            gunzip(path, partial / stem, max_bytes=max_bytes, name=path.name)
+    return folder / stem
 
 
 def _unpack_whole(archive: Path, folder: Path, max_bytes: int) -> None:
@@ -206,31 +260,62 @@ def _made_whole(folder: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _archive(name: str, folder: Path, members: Sequence[PurePosixPath], opened: Path) -> Source:
+def _archive(path: Path, folder: Path, members: Sequence[PurePosixPath], opened: Path, options: LayerOptions) -> Source:
+    name = path.name
     wanted, others = _datasets_among(members)
     if not wanted:
         raise GeoAssetsError("VECTOR_NO_LAYERS", f"{name} holds no vector file that is supported; it holds {_listed(members)}")
-    datasets = [
-        _dataset(folder / member, f"{member.name} of {name}", opened / str(i), str(member) if len(wanted) > 1 else None)
-        for i, member in enumerate(wanted)
-    ]
+    datasets, left_out = [], []
+    for i, member in enumerate(wanted):
+        try:
+            own = str(member) if len(wanted) > 1 else None
+            datasets.append(_dataset(folder / member, f"{member.name} of {name}", opened / str(i), options, own))
+        except GeoAssetsError as error:
+            if error.error_class is not ErrorClass.INVALID or error.code == "UNSAFE_ARCHIVE":
+                raise
+            left_out.append(error)
+    if not datasets:
+        raise (
+            left_out[0]
+            if len(left_out) == 1
+            else GeoAssetsError("VECTOR_NO_LAYERS", f"{name} holds nothing that can be read: {'; '.join(map(str, left_out[:5]))}")
+        )
     warnings = (f"{name} also holds what is no vector data: {_listed(others)}",) if others else ()
-    return Source(name, tuple(datasets), warnings)
+    return Source(name, tuple(datasets), warnings, tuple(left_out))
 
 
-def _main_kml(members: Sequence[PurePosixPath], name: str) -> list[PurePosixPath]:
-    """A KMZ's one document: doc.kml, else the first .kml nearest to its root; the rest are pictures and models."""
+#: What a KML says of another file of its archive.
+_HREF = re.compile(rb"<(?:\w+:)?href>\s*(?:<!\[CDATA\[)?\s*([^<\]]+?)\s*(?:\]\]>)?\s*</(?:\w+:)?href>")
+_NETWORK_LINK = re.compile(rb"<(?:\w+:)?NetworkLink\b.*?</(?:\w+:)?NetworkLink>", re.DOTALL)
+_MOST_LINKED_BYTES = 64 * 1024**2
+
+
+def _kml_documents(folder: Path, members: Sequence[PurePosixPath], name: str) -> list[PurePosixPath]:
+    """A KMZ's main document (doc.kml, else the first .kml nearest to its root) and those that it links to within the archive."""
     documents = [member for member in members if member.suffix.lower() == ".kml"]
     if not documents:
         raise GeoAssetsError("VECTOR_NO_LAYERS", f"{name} holds no KML; it holds {_listed(members)}")
-    return [min(documents, key=lambda member: (len(member.parts), member.name.lower() != "doc.kml", str(member)))]
+    found = [min(documents, key=lambda member: (len(member.parts), member.name.lower() != "doc.kml", str(member)))]
+    for document in found:  # grows: a linked document may link on
+        for linked in _links(folder / document):
+            target = PurePosixPath(os.path.normpath(document.parent / linked))
+            if target in documents and target not in found:
+                found.append(target)
+    return found
+
+
+def _links(document: Path) -> list[str]:
+    """Paths that the network links of a KML name."""
+    with document.open("rb") as file:
+        text = file.read(_MOST_LINKED_BYTES)
+    return [href.decode("utf-8", "replace") for link in _NETWORK_LINK.findall(text) for href in _HREF.findall(link)]
 
 
 def _datasets_among(members: Sequence[PurePosixPath]) -> tuple[list[PurePosixPath], list[PurePosixPath]]:
     """What can be opened by its name, each FileGDB once, and the files that belong to nothing."""
     wanted: dict[PurePosixPath, None] = {}
     others = []
-    stems = {member.with_suffix("") for member in members if member.suffix.lower() == ".shp"}
+    stems = {member.with_suffix("") for member in members if member.suffix.lower() in {".shp", ".tab", ".mif"}}
     for member in members:
         geodatabase = next((parent for parent in (member, *member.parents) if parent.suffix.lower() == ".gdb"), None)
         if geodatabase is not None and geodatabase != member:
@@ -247,32 +332,59 @@ def _listed(members: Sequence[PurePosixPath], limit: int = 5) -> str:
     return f"{names} and {len(members) - limit} more" if len(members) > limit else names
 
 
-def _dataset(path: Path, name: str, folder: Path, member: str | None = None) -> Dataset:
+def _dataset(path: Path, name: str, folder: Path, options: LayerOptions, member: str | None = None) -> Dataset:
     """Check one file and link it into a folder of its own under a name of ours."""
-    kind = Format.FILEGDB if path.is_dir() else identify(path, name)
-    _CHECKS.get(kind, _no_check)(path, name)
-    own = folder / f"data{_OWN_ENDING[kind]}"
+    kind = _kind_of_folder(path, name) if path.is_dir() else identify(path, name)
+    left_out = _CHECKS.get(kind, _no_check)(path, name)
+    own = folder / f"data{path.suffix.lower() if kind is Format.MAPINFO else _OWN_ENDING[kind]}"
     if not folder.exists():
         with _made_whole(folder) as partial:
             _link_all(path, kind, partial / own.name)
-    return Dataset(own, kind, name, path.stem, member, _encoding(own) if kind is Format.SHAPEFILE else None)
+    encoding, notes = _declared_encoding(path, own, options) if kind is Format.SHAPEFILE else (None, _notes(path, kind, name))
+    return Dataset(own, kind, name, path.stem, member, encoding, notes, left_out, options)
 
 
-def _encoding(shp: Path) -> str:
-    """What the text of a shapefile is read as: by its .cpg (theirs or ours), else by the code page in its DBF."""
-    cpg = shp.with_suffix(".cpg")
-    if cpg.exists():
-        return "".join(char for char in cpg.read_bytes()[:40].decode("ascii", "replace").strip() if char.isprintable())
-    with shp.with_suffix(".dbf").open("rb") as file:
-        return f"code page {file.read(30)[29]} of its DBF"
+def _kind_of_folder(path: Path, name: str) -> Format:
+    """A FileGDB, or a folder of Parquet files that are one table."""
+    names = {p.name.lower() for p in path.iterdir()}
+    if path.suffix.lower() == ".gdb" or "gdb" in names:
+        return Format.FILEGDB
+    if any(p.suffix.lower() in {".parquet", ".geoparquet"} for p in path.rglob("*")):
+        return Format.PARQUET
+    raise GeoAssetsError("VECTOR_UNSUPPORTED", f"{name} is a folder, but neither a FileGDB nor a table in Parquet files")
+
+
+def _notes(path: Path, kind: Format, name: str) -> tuple[str, ...]:
+    """What a KML links to: it is not followed, but for what a KMZ holds itself."""
+    links = _links(path) if kind is Format.KML else []
+    outside = [link for link in links if not (path.parent / link).is_file()]
+    return (
+        (f"{name} links to {len(outside)} files that are not followed: {_listed([PurePosixPath(link) for link in outside])}",)
+        if outside
+        else ()
+    )
+
+
+def _declared_encoding(path: Path, own: Path, options: LayerOptions) -> tuple[str, tuple[str, ...]]:
+    """The encoding of a shapefile's text, written where GDAL looks for it: in a .cpg of ours."""
+    theirs = _parts(path, _SHAPEFILE_PARTS).get(".cpg")
+    declared = theirs.read_bytes()[:40].decode("ascii", "replace").strip(" \t\r\n\0\ufeff") if theirs is not None else None
+    dbf = Dbf.open(own.with_suffix(".dbf"))
+    text = dbf.character_bytes(_ENCODING_SAMPLE_BYTES) if dbf is not None else b""
+    codec, note = encoding_of_dbf(text, declared or None, dbf.page if dbf is not None else 0)
+    if options.encoding:
+        codec, note = find_codec(options.encoding) or codec, None
+    cpg = own.with_suffix(".cpg")
+    cpg.unlink(missing_ok=True)
+    cpg.write_text(gdal_name(codec))
+    return codec, (note,) if note else ()
 
 
 def _link_all(path: Path, kind: Format, own: Path) -> None:
     _link(path, own)
-    if kind is Format.SHAPEFILE:
-        for part in _parts(path).values():
+    if kind in {Format.SHAPEFILE, Format.MAPINFO}:
+        for part in _parts(path, _SHAPEFILE_PARTS if kind is Format.SHAPEFILE else _MAPINFO_PARTS).values():
             _link(part, own.with_suffix(part.suffix.lower()))
-        _declare_encoding(own)
 
 
 def _link(path: Path, to: Path) -> None:
@@ -305,7 +417,11 @@ def identify(path: Path, name: str) -> Format:
         raise GeoAssetsError(
             "VECTOR_UNSUPPORTED", f"{name} is DXF, a drawing without a CRS", remedy=_converted("ogr2ogr -a_srs EPSG:… out.gpkg in.dxf")
         )
-    kind = _binary_format(head) or _text_format(head, claimed, name)
+    if head.startswith(_OLE):
+        raise GeoAssetsError(
+            "VECTOR_UNSUPPORTED", f"{name} is in an old format of Microsoft's", remedy="save it as .xlsx or CSV, and upload that"
+        )
+    kind = _binary_format(path, head) or _text_format(head, claimed, name)
     if kind is not None:
         return kind
     if claimed is None:
@@ -313,13 +429,15 @@ def identify(path: Path, name: str) -> Format:
     raise GeoAssetsError("UNREADABLE", f"{name} does not begin as {claimed.value} does")
 
 
-def _binary_format(head: bytes) -> Format | None:
+def _binary_format(path: Path, head: bytes) -> Format | None:
     if head.startswith(_SQLITE):
-        return Format.GPKG
+        return Format.GPKG if head[68:72] in {b"GPKG", b"GP10", b"GP11"} or path.suffix.lower() == ".gpkg" else Format.SQLITE
     if head.startswith(_SHAPEFILE):
         return Format.SHAPEFILE
     if head.startswith(_FLATGEOBUF[:4]) and head[4:7] == _FLATGEOBUF[4:]:
         return Format.FLATGEOBUF
+    if head.startswith(_ZIP) and path.suffix.lower() == ".xlsx":
+        return Format.SPREADSHEET
     return Format.PARQUET if head.startswith(_PARQUET) else None
 
 
@@ -330,7 +448,11 @@ def _text_format(head: bytes, claimed: Format | None, name: str) -> Format | Non
     if text.startswith((b"{", b"\x1e")) and claimed is not Format.CSV:
         if match := _FOREIGN_JSON.search(text):
             raise GeoAssetsError("VECTOR_UNSUPPORTED", f"{name} is JSON, but not GeoJSON (it holds {match[0].decode()!r})")
+        if _ESRI_JSON.search(text):
+            return Format.ESRI_JSON
         return Format.GEOJSON_LINES if _is_json_lines(text) else Format.GEOJSON
+    if claimed is Format.MAPINFO:
+        return Format.MAPINFO if text[:7].lower().startswith((b"!table", b"version")) else None
     is_text = head.startswith(_UTF16) or b"\0" not in head
     return Format.CSV if claimed is Format.CSV and is_text else None
 
@@ -343,8 +465,11 @@ def _is_json_lines(text: bytes) -> bool:
     return first.rstrip().endswith(b"}") and rest.lstrip().startswith(b"{")
 
 
+_GML_NAMESPACE = b"http://www.opengis.net/gml"
+
+
 def _xml_format(text: bytes, name: str) -> Format:
-    """KML, by its root element, which only declarations and comments may precede."""
+    """By the root element, which only declarations and comments may precede."""
     rest = text
     while rest.startswith((b"<?", b"<!--")):
         end = b"?>" if rest.startswith(b"<?") else b"-->"
@@ -363,21 +488,26 @@ def _xml_format(text: bytes, name: str) -> Format:
         raise GeoAssetsError(
             "VECTOR_UNSUPPORTED", f"{name} is {called} (its root is {root!r}), which can name other files", remedy=_converted(command)
         )
-    if root != "kml":
-        raise GeoAssetsError("VECTOR_UNSUPPORTED", f"{name} is XML, but not KML (its root is {root!r})")
-    return Format.KML
+    if root == "kml":
+        return Format.KML
+    if root == "gpx":
+        return Format.GPX
+    if root == "FeatureCollection" or _GML_NAMESPACE in rest:
+        return Format.GML
+    raise GeoAssetsError("VECTOR_UNSUPPORTED", f"{name} is XML, but neither KML, GML nor GPX (its root is {root!r})")
 
 
 def _converted(command: str) -> str:
     return f"convert it, for example: {command}; then upload the GeoPackage"
 
 
-def _no_check(path: Path, name: str) -> None:
+def _no_check(path: Path, name: str) -> dict[str, str]:  # noqa: ARG001 - as every check
     """Nothing to see before it is opened."""
+    return {}
 
 
-def _check_geopackage(path: Path, name: str) -> None:
-    """A truncated file, and layers that run SQL of the file's author when they are read."""
+def _check_sqlite(path: Path, name: str) -> dict[str, str]:
+    """A truncated file is refused; layers that are SQL of the file's author are left out. Triggers do not fire on reading."""
     with path.open("rb") as file:
         header = file.read(100)
     page_size = int.from_bytes(header[16:18], "big")
@@ -385,37 +515,58 @@ def _check_geopackage(path: Path, name: str) -> None:
     if len(header) < 100 or path.stat().st_size < declared:
         raise GeoAssetsError("UNREADABLE", f"{name} is cut off: it has {path.stat().st_size:,} of {declared:,} bytes")
     try:
-        faults = _foreign_code(path)
+        modules, foreign = _foreign_code(path)
     except sqlite3.Error as error:
-        raise GeoAssetsError("UNREADABLE", f"{name} is not readable as GeoPackage: {error}") from error
-    if faults:
+        raise GeoAssetsError("UNREADABLE", f"{name} is not readable as SQLite: {error}") from error
+    if modules:
         raise GeoAssetsError(
-            "VECTOR_UNSUPPORTED", f"{name}: {faults[0]}", remedy="export the layer as a plain table, for example with ogr2ogr"
+            "VECTOR_UNSUPPORTED", f"{name} has virtual tables of the module {modules[0][:63]!r}, which may open other files"
         )
+    return foreign
 
 
-def _foreign_code(path: Path) -> list[str]:
+def _foreign_code(path: Path) -> tuple[list[str], dict[str, str]]:
+    """Modules that may open other files; what is no plain table, and what it is."""
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
     try:
-        layers = {row[0].lower() for row in connection.execute("select table_name from gpkg_contents where data_type = 'features'")}
         objects = connection.execute(
-            "select type, name, tbl_name, coalesce(sql, '') from sqlite_master where type in ('view', 'trigger', 'table')"
+            "select type, name, coalesce(sql, '') from sqlite_master where type = 'view' or (type = 'table' and sql like 'create virtual%')"
         ).fetchall()
     finally:
         connection.close()
-    faults = []
-    for kind, name, table, statement in objects:
-        if table.lower() not in layers:
-            continue
-        if kind == "view" or statement.lower().lstrip().startswith("create virtual"):
-            faults.append(f"layer {table[:63]!r} is a view, not a table")
-        elif kind == "trigger" and not _STANDARD_TRIGGERS.match(name.lower()):
-            faults.append(f"layer {table[:63]!r} has the trigger {name[:63]!r}")
-    return faults
+    using = {name: re.search(r"\busing\s+[\"'`\[]?(\w+)", statement, re.IGNORECASE) for _, name, statement in objects}
+    modules = [
+        match[1].lower() if match else name for (kind, name, _), match in zip(objects, using.values(), strict=True) if kind == "table"
+    ]
+    foreign = {name: "a view" if kind == "view" else "a virtual table" for kind, name, _ in objects}
+    return [module for module in modules if module not in _HARMLESS_MODULES], foreign
 
 
-def _check_shapefile(path: Path, name: str) -> None:
-    found = _parts(path)
+def _check_mapinfo(path: Path, name: str) -> dict[str, str]:
+    parts = _parts(path, _MAPINFO_PARTS)
+    if path.suffix.lower() == ".tab":
+        if match := _MAPINFO_REFERENCE.search(_head(path)):
+            raise GeoAssetsError(
+                "VECTOR_UNSUPPORTED", f"{name} is a table of other tables or of a picture ({match[0].decode('ascii', 'replace')[:40]!r})"
+            )
+        if not {".dat", ".dbf"} & parts.keys():
+            raise GeoAssetsError(
+                "INCOMPLETE_SHAPEFILE", f"{name} comes without its .dat", remedy="upload the .tab, .dat, .map and .id parts together"
+            )
+    return {}
+
+
+def _check_spreadsheet(path: Path, name: str) -> dict[str, str]:
+    check(path, max_bytes=_MOST_SPREADSHEET_BYTES, name=name)
+    return {}
+
+
+#: XML that a spreadsheet may unpack to: a million cells are some 50 MB.
+_MOST_SPREADSHEET_BYTES = 1024**3
+
+
+def _check_shapefile(path: Path, name: str) -> dict[str, str]:
+    found = _parts(path, _SHAPEFILE_PARTS)
     missing = [part for part in _REQUIRED_PARTS if part not in found]
     if missing:
         raise GeoAssetsError("INCOMPLETE_SHAPEFILE", f"{name} comes without its {' and '.join(missing)}")
@@ -423,38 +574,31 @@ def _check_shapefile(path: Path, name: str) -> None:
         declared = int.from_bytes(file.read(28)[24:28], "big") * 2  # in 16-bit words
     if path.stat().st_size < declared:
         raise GeoAssetsError("UNREADABLE", f"{name} is cut off: it has {path.stat().st_size:,} of {declared:,} bytes")
+    return {}
 
 
-def _check_parquet(path: Path, name: str) -> None:
+def _check_parquet(path: Path, name: str) -> dict[str, str]:
+    if path.is_dir():
+        return {}
     with path.open("rb") as file:
         file.seek(-min(4, path.stat().st_size), os.SEEK_END)
         if file.read() != _PARQUET:
             raise GeoAssetsError("UNREADABLE", f"{name} is cut off: its footer is missing")
+    return {}
 
 
-_CHECKS = {Format.GPKG: _check_geopackage, Format.SHAPEFILE: _check_shapefile, Format.PARQUET: _check_parquet}
+_CHECKS = {
+    Format.GPKG: _check_sqlite,
+    Format.SQLITE: _check_sqlite,
+    Format.SHAPEFILE: _check_shapefile,
+    Format.PARQUET: _check_parquet,
+    Format.MAPINFO: _check_mapinfo,
+    Format.SPREADSHEET: _check_spreadsheet,
+}
 
 
-def _parts(shp: Path) -> dict[str, Path]:
-    """The other parts of a shapefile by their lower-case ending; their names may differ in case."""
-    siblings = [p for p in shp.parent.iterdir() if p.stem.lower() == shp.stem.lower() and p.suffix.lower() in _SHAPEFILE_PARTS]
-    exact = [p for p in siblings if p.stem == shp.stem]
+def _parts(path: Path, endings: Sequence[str]) -> dict[str, Path]:
+    """The other parts of a dataset by their lower-case ending; their names may differ in case."""
+    siblings = [p for p in path.parent.iterdir() if p.stem.lower() == path.stem.lower() and p.suffix.lower() in endings]
+    exact = [p for p in siblings if p.stem == path.stem]
     return {p.suffix.lower(): p for p in (*siblings, *exact)}
-
-
-def _declare_encoding(shp: Path) -> None:
-    """Without .cpg and without a code page in the DBF, GDAL takes text for Latin-1; most such files are UTF-8 or Windows-1252."""
-    dbf, cpg = shp.with_suffix(".dbf"), shp.with_suffix(".cpg")
-    with dbf.open("rb") as file:
-        header = file.read(32)
-        if cpg.exists() or len(header) < 32 or header[29] != 0:
-            return
-        file.seek(int.from_bytes(header[8:10], "little"))
-        cpg.write_text("UTF-8" if _is_mostly_utf8(file.read(_ENCODING_SAMPLE_BYTES)) else "1252")
-
-
-def _is_mostly_utf8(data: bytes) -> bool:
-    """Whether more non-ASCII characters are whole than broken: fields of fixed width cut some in two."""
-    text = data.decode("utf-8", "replace")
-    broken = text.count("\ufffd")
-    return broken == 0 or sum(not char.isascii() for char in text) > 2 * broken

@@ -1,4 +1,5 @@
 import hashlib
+import json
 import os
 
 import pytest
@@ -26,6 +27,25 @@ def test_a_container_is_listed_and_a_second_request_lists_it_again(cli, containe
 def test_an_empty_container_is_a_clean_success(cli):
     (cli.home / "containers" / "empty").mkdir(parents=True, exist_ok=True)
     assert cli.json("submit", "list_container", "--param", "container=empty", "--wait")["status"] == "completed"
+
+
+@pytest.mark.parametrize("asked", ["prefix=nosuch/", "include=*.gpkg", "exclude=*"])
+def test_what_matches_nothing_is_an_error_that_says_so(cli, container, asked):
+    done = cli.run("submit", "list_container", "--param", f"container={container}", "--param", asked, "--wait", "--json")
+    assert done.returncode != 0
+    job = json.loads(done.stdout)
+    assert (job["status"], job["error_code"]) == ("failed", "NOTHING_MATCHED")
+    assert repr(asked.partition("=")[2]) in job["error_message"]
+
+
+def test_what_may_match_nothing_is_a_clean_success_when_it_does(cli, container):
+    asked = ("--param", f"container={container}", "--param", "prefix=nosuch/", "--allow-empty")
+    assert cli.json("submit", "list_container", *asked, "--wait")["status"] == "completed"
+
+
+def test_a_prefix_of_an_empty_container_is_a_clean_success(cli):
+    (cli.home / "containers" / "empty").mkdir(parents=True, exist_ok=True)
+    assert cli.json("submit", "list_container", "--param", "container=empty", "--param", "prefix=a/", "--wait")["status"] == "completed"
 
 
 def test_globs_come_before_the_limit_and_sidecars_stay_with_their_owner(cli, container):

@@ -14,6 +14,7 @@ from geo_assets.sandbox import pool as pool_module
 from geo_assets.sandbox.pool import SandboxPool
 from geo_assets.sandbox.selftest import ProbeReport, ProbeRequest
 from geo_assets.sandbox.walls import USERS
+from geo_assets_tests.vector.builders import points, write
 
 PROBE = "geo_assets.sandbox.selftest:probe"
 
@@ -47,6 +48,19 @@ needs_landlock = pytest.mark.skipif(not has_landlock(), reason="this kernel has 
 def test_a_child_inherits_no_secret(pool, monkeypatch):
     monkeypatch.setenv("PGPASSWORD", "hunter2")
     assert "hunter2" not in str(ask(pool, "environment").facts)
+
+
+def test_a_childs_gdal_looks_for_no_extension_of_sqlite(pool, tmp_path):
+    """The C library tells of every library that is looked for; the control shows that it would tell of this one."""
+    path = write(points(1), tmp_path / "a.gpkg")
+    environment = {name: value for name, value in ask(pool, "environment").facts.items() if name.startswith(("GDAL_", "OGR_"))}
+    assert environment
+    code = f"import pyogrio; pyogrio.read_info({str(path)!r})"
+    for extensions, looked_for in (({}, False), ({"OGR_SQLITE_LOAD_EXTENSIONS": "NO"}, True)):
+        done = subprocess.run(
+            [sys.executable, "-c", code], env={**environment, **extensions, "LD_DEBUG": "libs"}, capture_output=True, text=True, check=True
+        )
+        assert ("find library=NO " in done.stderr) == looked_for
 
 
 def test_a_file_that_kills_its_reader_twice_is_condemned_and_the_pool_lives_on(pool):
@@ -115,6 +129,7 @@ from pathlib import Path
 import threading, time
 from geo_assets.sandbox.pool import SandboxPool
 from geo_assets.sandbox.selftest import ProbeReport, ProbeRequest
+from geo_assets_tests.vector.builders import points, write
 pool = SandboxPool(Path({str(tmp_path)!r}))
 print(pool.call({PROBE!r}, ProbeRequest(action="environment"), ProbeReport).pid, flush=True)
 threading.Thread(target=lambda: pool.call({PROBE!r}, ProbeRequest(action="hang"), ProbeReport)).start()

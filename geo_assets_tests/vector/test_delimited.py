@@ -1,7 +1,7 @@
 import pytest
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.vector.delimited import NOT_NUMBERS, NOT_WKT
+from geo_assets.vector.placing import NOT_NUMBERS, NOT_WKT
 from geo_assets_tests.vector.conftest import send
 
 
@@ -98,10 +98,11 @@ def test_a_table_without_coordinates_names_its_columns(rows):
     assert caught.value.code == "VECTOR_NO_GEOMETRY"
 
 
-def test_a_row_of_another_width_is_said(rows):
-    with pytest.raises(GeoAssetsError, match=r"a\.csv.*Expected 3 columns, got 2") as caught:
-        rows("n,lon,lat\n1,2,3\n1,2\n4,5,6\n")
-    assert caught.value.code == "UNREADABLE"
+def test_a_row_of_another_width_is_a_reject_and_refuses_nothing(rows):
+    plan, sent, report = rows("n,lon,lat\n1,2,3\n1,2\n4,5,6\n7,8,9,10\n")
+    assert [row["n"] for row in sent] == [1, 4]
+    assert report.rejected == {"a row of 2 fields, where the header has 3": 1, "a row of 4 fields, where the header has 3": 1}
+    assert plan.feature_count == 4
 
 
 def test_columns_of_one_name_are_all_kept(rows):

@@ -56,14 +56,14 @@ def test_a_table_is_typed_keyed_indexed_and_commented(tmp_path, load, db):
     loaded = load(write(frame(SQUARE, Ünï=["x"]), tmp_path / "lots of land.gpkg", layer="Lots"), "typed")
     assert db.rows("select type, srid, coord_dimension from geometry_columns where f_table_name = 'typed'") == [("MULTIPOLYGON", 4326, 2)]
     assert db.rows("select column_name, data_type from information_schema.columns where table_name = 'typed' order by ordinal_position") == [
-        ("gid", "bigint"), ("uni", "text"), ("geom", "USER-DEFINED"),
+        ("gid", "bigint"), ("fid", "bigint"), ("uni", "text"), ("geom", "USER-DEFINED"),
     ]  # fmt: skip
     indexes = dict(db.rows("select indexname, indexdef from pg_indexes where tablename = 'typed'"))
     assert set(indexes) == {"typed_pkey", "typed_geom_idx"}
     assert "gist" in indexes["typed_geom_idx"]
     assert db.value("select pg_get_serial_sequence('vector.typed', 'gid')") == "vector.typed_gid_seq"
     assert db.value("select obj_description('vector.typed'::regclass)") == "lots of land.gpkg, layer Lots"
-    assert db.value("select col_description('vector.typed'::regclass, 2)") == "Ünï"
+    assert db.value("select col_description('vector.typed'::regclass, 3)") == "Ünï"
     assert db.value("select reltuples from pg_class where oid = 'vector.typed'::regclass") == 1  # analysed
     assert loaded.tables[0].rows == 1
 
@@ -82,7 +82,7 @@ def test_values_survive_exactly(tmp_path, load, db):
         crs=4326,
     )
     load(write(source, tmp_path / "odd.gpkg", layer="drop table; --"), "odd")
-    assert db.rows("select * from vector.odd order by gid")[0][1:-1] == (2**63 - 1, "", "a", "é", 7, True)
+    assert db.rows("select * from vector.odd order by gid")[0][1:-1] == (1, 2**63 - 1, "", "a", "é", 7, True)
     assert db.rows("select id, empty, uni_code, gid_, flag from vector.odd order by gid") == [
         (2**63 - 1, "", "é", 7, True),
         (2**53 + 1, None, "漢", 8, False),

@@ -1,0 +1,260 @@
+"""The attributes of a shapefile by their bytes: what GDAL reads as a number or a date although it is none, and digits that it drops.
+
+Here: the layout of a DBF, and for each batch of GDAL's the comparison with what stands in the file. A field that is no number,
+no date or no truth value becomes NULL and is counted; integers of 19 digits and more are decimals, not doubles.
+Not here: text (`encodings.py` says as what it is read).
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geo_assets.vector.findings import Findings
+from geo_assets.vector.sqlite_values import NO_DATE, NO_INTEGER, NO_NUMBER
+from geo_assets.vector.types import arrow_type
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+NO_BOOLEAN = "neither T, F, Y nor N, now NULL"
+
+_HEADER_BYTES = 32
+_DELETED = ord("*")
+_NUMBERS = frozenset("NF")
+_MAX_PRECISION = 76
+_SHX_HEADER, _SHX_RECORD = 100, 8
+
+_PLAIN = r"^[+-]?\d+$"
+_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of the header."""
+
+    kind: str
+    offset: int  # in a record, whose first byte says whether it is deleted
+    width: int
+    decimals: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dbf:
+    """A DBF: its fields and its records as bytes, mapped, not read."""
+
+    fields: list[Field]
+    records: NDArray[np.uint8]  # a row each
+    page: int  # its language driver
+
+    @classmethod
+    def open(cls, path: Path) -> Dbf | None:
+        """None where its header says nothing that fits its size: GDAL will say what is wrong with it."""
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(_HEADER_BYTES)
+            if len(head) < _HEADER_BYTES:
+                return None
+            count, start, width = struct.unpack_from("<IHH", head, 4)
+            described = file.read(max(0, start - _HEADER_BYTES))
+        fields = _fields(described)
+        count = min(count, (size - start) // width) if width else 0
+        if not fields or count <= 0 or fields[-1].offset + fields[-1].width > width:
+            return None
+        return cls(fields, np.memmap(path, np.uint8, "r", start, (count, width)), head[29])
+
+    def raw(self, field: Field, rows: NDArray[np.int64] | slice) -> NDArray[np.uint8]:
+        """The bytes of a field, a row each; what is no ASCII became `?`."""
+        part = np.ascontiguousarray(self.records[rows, field.offset : field.offset + field.width])
+        part = np.where(part == 0, np.uint8(32), part)
+        return np.where(part > 126, np.uint8(63), part)
+
+    def texts(self, field: Field, rows: NDArray[np.int64] | slice) -> pa.Array:
+        """The same as text without blanks around it; null where there is nothing, or the stars of an overflow."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        raw = self.raw(field, rows)
+        text = pa.Array.from_buffers(pa.binary(field.width), len(raw), [None, pa.py_buffer(raw)]).cast(pa.binary()).cast(pa.string())
+        text = pc.ascii_trim_whitespace(text)
+        nothing = pc.match_substring_regex(text, r"^\**$")
+        return pc.if_else(nothing, pa.scalar(None, pa.string()), text)
+
+    def character_bytes(self, limit: int) -> bytes:
+        """The text of its records, at most `limit` bytes of it."""
+        wanted = [f for f in self.fields if f.kind == "C"]
+        total = sum(f.width for f in wanted)
+        rows = slice(0, max(1, limit // max(1, total)))
+        return b"\n".join(self.records[rows, f.offset : f.offset + f.width].tobytes() for f in wanted)
+
+    @property
+    def deleted(self) -> int:
+        """Records that are marked as deleted."""
+        return int((self.records[:, 0] == _DELETED).sum())
+
+
+def _fields(described: bytes) -> list[Field]:
+    fields, offset = [], 1
+    for start in range(0, len(described) - 31, 32):
+        if described[start] in {0x0D, 0x00}:
+            break
+        kind = chr(described[start + 11])
+        width, decimals = described[start + 16], described[start + 17]
+        if kind == "C" and decimals:  # text of more than 255 characters
+            width, decimals = width + 256 * decimals, 0
+        fields.append(Field(kind, offset, width, decimals))
+        offset += width
+    return fields
+
+
+@dataclass(slots=True)
+class DbfCheck:
+    """The check of one shapefile."""
+
+    dbf: Dbf
+    columns: dict[int, tuple[str, str]]  # by position: name and Arrow type
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, shp: Path, names: list[str], types: list[pa.DataType]) -> DbfCheck | None:
+        """None where the bytes cannot be compared. Types of wide integers are changed in place to decimals."""
+        dbf = Dbf.open(shp.with_suffix(".dbf"))
+        if dbf is None or len(dbf.fields) != len(names):
+            return None
+        for i, field in enumerate(dbf.fields):
+            if str(types[i]) == "double" and field.kind in _NUMBERS and not field.decimals and field.width <= _MAX_PRECISION:
+                types[i] = _integral(dbf, field) or types[i]
+        columns = {i: (name, str(kind)) for i, (name, kind) in enumerate(zip(names, types, strict=True))}
+        return cls(dbf, columns, tuple(_notes(dbf, shp)))
+
+    def correct(self, columns: list[pa.Array | None], fids: pa.Array, findings: Findings) -> None:
+        """Compare the values of a batch with their bytes."""
+        rows = fids.to_numpy(zero_copy_only=False)
+        if not len(rows) or int(rows.max()) >= len(self.dbf.records):
+            return
+        for position, (name, kind) in self.columns.items():
+            column = columns[position]
+            field = self.dbf.fields[position]
+            if column is None or field.kind not in "NFDL":
+                continue
+            columns[position] = _corrected(column, field.kind, kind, self.dbf.texts(field, rows), name, findings)
+
+
+def _integral(dbf: Dbf, field: Field) -> pa.DataType | None:
+    """The decimal type of a column of wide integers; None where one of its values has a fraction."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for first in range(0, len(dbf.records), 1 << 16):
+        text = dbf.texts(field, slice(first, first + (1 << 16))).drop_null()
+        odd = text.filter(pc.invert(pc.match_substring_regex(text, _PLAIN)))
+        if any((number := _decimal(value)) is not None and number != number.to_integral_value() for value in odd.to_pylist()):
+            return None
+    return arrow_type(f"decimal({field.width}, 0)") if field.width else pa.int64()
+
+
+def _corrected(column: pa.Array, field: str, kind: str, text: pa.Array, name: str, findings: Findings) -> pa.Array:
+    if field == "D":
+        return _dates(column, text, name, findings) if kind.startswith("date") else column
+    if field == "L":
+        return _booleans(column, text, name, findings) if kind == "bool" else column
+    if kind.startswith("decimal"):
+        return _decimals(text, kind, name, findings)
+    whole = kind.startswith("int")
+    return _numbers(column, text, whole=whole, name=name, findings=findings) if whole or kind == "double" else column
+
+
+def _dates(column: pa.Array, text: pa.Array, name: str, findings: Findings) -> pa.Array:
+    """A date is right if it is written as the file writes it; 00000000 is none."""
+    import pyarrow.compute as pc
+
+    odd = _true(pc.and_(pc.not_equal(text, "00000000"), pc.invert(_true(pc.equal(pc.strftime(column, "%Y%m%d"), text)))))
+    return _nulled(column, odd, text, name, NO_DATE, findings)
+
+
+def _booleans(column: pa.Array, text: pa.Array, name: str, findings: Findings) -> pa.Array:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    odd = _true(pc.invert(pc.match_substring_regex(text, r"^[TtYyFfNn?]$")))
+    column = pc.if_else(pc.is_null(text), pa.scalar(None, pa.bool_()), column)  # a blank is no truth value, and GDAL's false
+    return _nulled(column, odd, text, name, NO_BOOLEAN, findings)
+
+
+def _numbers(column: pa.Array, text: pa.Array, *, whole: bool, name: str, findings: Findings) -> pa.Array:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    odd = _true(pc.invert(pc.match_substring_regex(text, _PLAIN if whole else _NUMBER)))
+    if not pc.any(odd).as_py():
+        return column
+    values: list[Any] = []
+    for original in text.filter(odd).to_pylist():
+        number = _decimal(original) if whole else None
+        fits = (
+            number is not None
+            and number == number.to_integral_value()
+            and -(2 ** (column.type.bit_width - 1)) <= number < 2 ** (column.type.bit_width - 1)
+        )
+        values.append(int(number) if number is not None and fits else None)
+        if not fits:
+            findings.add(name, NO_INTEGER if whole else NO_NUMBER, (original,))
+    return pc.replace_with_mask(column, odd, pa.array(values, column.type))
+
+
+def _decimals(text: pa.Array, kind: str, name: str, findings: Findings) -> pa.Array:
+    """Integers of any width, from their digits."""
+    import pyarrow as pa
+
+    precision = int(kind.partition("(")[2].partition(",")[0])
+    values = []
+    for original in text.to_pylist():
+        number = None if original is None else _decimal(original)
+        if original is not None and number is None:
+            findings.add(name, NO_INTEGER, (original,))
+        values.append(number)
+    return pa.array(values, arrow_type(f"decimal({precision}, 0)"))
+
+
+def _decimal(text: str) -> Decimal | None:
+    """A number as it is written; Decimal takes more than numbers."""
+    if not text.isascii() or text.strip("+-.0123456789eE"):
+        return None
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return None
+    return number if number.adjusted() < _MAX_PRECISION else None
+
+
+def _nulled(column: pa.Array, odd: pa.Array, text: pa.Array, name: str, fault: str, findings: Findings) -> pa.Array:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pc.any(odd).as_py():
+        return column
+    findings.add(name, fault, text.filter(odd).to_pylist())
+    return pc.if_else(odd, pa.scalar(None, column.type), column)
+
+
+def _true(mask: pa.Array) -> pa.Array:
+    """Where a comparison says yes: null, of nothing, does not."""
+    import pyarrow.compute as pc
+
+    return pc.fill_null(mask, fill_value=False)
+
+
+def _notes(dbf: Dbf, shp: Path) -> list[str]:
+    shapes = max(0, shp.with_suffix(".shx").stat().st_size - _SHX_HEADER) // _SHX_RECORD
+    notes = []
+    if len(dbf.records) > shapes:
+        notes.append(f"{len(dbf.records) - shapes:,} rows of its DBF have no shape and were left out")
+    if deleted := dbf.deleted:
+        notes.append(f"{deleted:,} rows of its DBF are marked as deleted and were left out")
+    return notes

@@ -1,0 +1,54 @@
+"""What is worth saying of a layer's values once they are read: how many could not be taken as they are written, and some of them.
+
+Here: the count, by column and fault. Not here: finding them (the readers), what cannot be loaded at all (`geometry.py`, `types.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+#: Originals that are shown of each fault, and characters of each.
+_SHOWN, _CHARACTERS = 5, 40
+
+
+class Findings:
+    """Faulty values by column and fault. A value that is counted here is NULL in the table unless its fault says otherwise."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str | None, str], int] = {}
+        self._originals: dict[tuple[str | None, str], dict[str, None]] = {}
+
+    def add(self, column: str | None, fault: str, originals: Iterable[Any], count: int | None = None) -> None:
+        """Take in values of a column that have one fault.
+
+        Args:
+            column: its name in the source; None: of the whole layer.
+            fault: follows the number of values: `not a date, now NULL`.
+            originals: as they are written in the file.
+            count: of them, where not all are given.
+        """
+        key = (column, fault)
+        shown = self._originals.setdefault(key, {})
+        number = 0
+        for original in originals:
+            number += 1
+            if len(shown) < _SHOWN:
+                shown[_short(original)] = None
+        self._counts[key] = self._counts.get(key, 0) + (number if count is None else count)
+
+    def warnings(self) -> tuple[str, ...]:
+        """A sentence for each column and fault, in the order in which they were met."""
+        return tuple(self._sentence(column, fault) for (column, fault), count in self._counts.items() if count)
+
+    def _sentence(self, column: str | None, fault: str) -> str:
+        count, shown = self._counts[column, fault], list(self._originals[column, fault])
+        what = f"{column[:63]!r}: {count:,} {'value' if count == 1 else 'values'} {fault}" if column is not None else f"{count:,} {fault}"
+        if not shown:
+            return what
+        return f"{what}: {', '.join(shown)}" + (", …" if len(shown) < count and len(shown) == _SHOWN else "")
+
+
+def _short(original: Any) -> str:
+    text = original.decode("latin-1") if isinstance(original, bytes) else str(original)
+    return repr(text if len(text) <= _CHARACTERS else text[:_CHARACTERS] + "…")

@@ -1,0 +1,331 @@
+"""Layers by GDAL (pyogrio): the formats that it reads, and what it would get wrong of their values.
+
+Here: Arrow batches of one layer, with the feature's id where the format has one, and curves as lines.
+Not here: the checks of a format's own bytes (`sqlite_values.py`, `dbf.py`), what becomes of a geometry (`geometry.py`).
+
+Times are taken as text and read by ourselves: GDAL gives a column one offset, and dates of its own to what it cannot read.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.vector.findings import Findings
+from geo_assets.vector.geometry import ARC_STEP_DEGREES, Headers
+from geo_assets.vector.layers import BATCH_ROWS, Batch, LayerRef, OpenLayer, geometry_position, storage
+from geo_assets.vector.sources import Format
+from geo_assets.vector.text_values import NAIVE, ZONED, TypeGuess, to_moments, to_times
+from geo_assets.vector.types import arrow_type
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: GDAL ends a batch here, so that large geometries do not add up; a single feature beyond it cannot be read. Bytes.
+BATCH_BYTES = 256 * 1024**2
+
+#: Formats that say how many features a layer has, and where, without being read through.
+_KNOW_THEMSELVES = frozenset({Format.GPKG, Format.SHAPEFILE, Format.FLATGEOBUF, Format.FILEGDB})
+
+#: Formats whose features have an id of their own, which is data: the key of a table.
+_HAVE_IDS = frozenset({Format.GPKG, Format.FILEGDB, Format.SQLITE})
+
+#: Formats that keep times in UTC by their standard.
+_IN_UTC = frozenset({Format.GPKG, Format.SQLITE})
+
+#: GDAL's first column, where it is asked for feature ids.
+_FID = 0
+
+#: Columns that a driver makes up for every file, and the value each has where the file is silent.
+_KML_COLUMNS: dict[str, Any] = {
+    "id": None, "description": None, "timestamp": None, "begin": None, "end": None, "altitudeMode": None,
+    "tessellate": -1, "extrude": 0, "visibility": -1, "drawOrder": None, "icon": None, "snippet": None,
+}  # fmt: skip
+
+#: Of the box of each feature, which follows from its geometry.
+_GML_BOX = frozenset({"lowerCorner", "upperCorner"})
+
+#: WKB's codes of CircularString, CompoundCurve, CurvePolygon, MultiCurve and MultiSurface.
+_FIRST_CURVE, _LAST_CURVE = 8, 12
+
+#: What GDAL says that nobody needs to know, and what is numpy's or shapely's.
+_IDLE_TALK = (
+    "More than one layer found", "invalid value encountered", "divide by zero", "overflow encountered", "underflow encountered",
+    "Several features with id", "Measured", "driver does not support open option", "Column mapping",
+)  # fmt: skip
+
+_CONFIGURATION = {
+    "OGR_ARROW_MEM_LIMIT": str(BATCH_BYTES),
+    "OGR_ARC_STEPSIZE": str(ARC_STEP_DEGREES),
+    "GML_FIELDTYPES": "ALWAYS_STRING",  # 007 would become 7; text is typed by ourselves
+    "GML_SKIP_RESOLVE_ELEMS": "ALL",  # no xlink is followed
+    "GML_DOWNLOAD_SCHEMA": "NO",
+    "GML_ATTRIBUTES_TO_OGR_FIELDS": "NO",
+    "OGR_XLSX_HEADERS": "FORCE",  # the first row names the columns
+}
+
+#: Open options by format.
+_OPEN_OPTIONS: dict[Format, dict[str, str]] = {
+    Format.GML: {"DOWNLOAD_SCHEMA": "NO", "WRITE_GFS": "NO", "EXPOSE_FID": "YES"},
+}
+
+
+class Check(Protocol):
+    """Compares a batch's values with the bytes of the file and puts right what differs."""
+
+    def correct(self, columns: list[pa.Array | None], fids: pa.Array, findings: Findings) -> None:
+        """In place; what is put right is counted."""
+
+
+@dataclass(slots=True)
+class _Fields:
+    """The attributes of a layer as GDAL names them, with what each becomes."""
+
+    names: list[str]
+    types: list[pa.DataType]
+    moments: dict[int, str]  # positions of times, with their wire type
+    guesses: dict[int, TypeGuess]  # positions of text that is typed by its values
+
+
+@contextmanager
+def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
+    """One pass over a layer.
+
+    Raises:
+        GeoAssetsError: VECTOR_NO_GEOMETRY.
+    """
+    import pyogrio
+    from pyogrio.raw import open_arrow
+
+    configure()
+    dataset = ref.dataset
+    options = _OPEN_OPTIONS.get(dataset.format, {})
+    findings = Findings()
+    with _listening(findings):
+        knows = dataset.format in _KNOW_THEMSELVES
+        info = pyogrio.read_info(dataset.path, layer=ref.index) if knows else {}
+        arguments = {
+            "layer": ref.index, "use_pyarrow": True, "batch_size": BATCH_ROWS, "return_fids": True, "datetime_as_string": True, **options,
+        }  # fmt: skip
+        with open_arrow(dataset.path, **arguments) as (meta, reader):
+            geometry = geometry_position(reader.schema)
+            if geometry is None and not attributes:
+                raise GeoAssetsError("VECTOR_NO_GEOMETRY", f"{ref.title} has no geometry")
+            fields = _fields(ref, reader.schema, geometry, arguments, findings)
+            check = _check_of(ref, fields, reader.schema.field(_FID).name)
+            made = _Batches(ref, fields, check, findings)
+
+            def read(only: Collection[int] | None) -> Iterator[Batch]:
+                if only is None or not knows or len(set(fields.names)) < len(fields.names):
+                    yield from made.of(reader)
+                    return
+                wanted = [fields.names[i] for i in sorted(only) if i or not made.has_ids]
+                with open_arrow(dataset.path, **arguments, columns=wanted) as (_, narrow):
+                    yield from made.of(narrow, only)
+
+            yield OpenLayer(
+                fields.names,
+                fields.types,
+                meta["crs"],
+                read,
+                declared=info["features"] if dataset.format is Format.FLATGEOBUF else None,
+                types=made.types if fields.guesses else None,
+                unused=made.unused,
+                bounds=_finite_box(info.get("total_bounds")),
+                encoding=dataset.encoding,
+                warnings=[*dataset.notes, *(check.notes if check is not None else ())],
+                findings=findings,
+            )
+
+
+def configure() -> None:
+    """Tell GDAL how it is to read, before it opens anything."""
+    import pyogrio
+
+    pyogrio.set_gdal_config_options(_CONFIGURATION)
+
+
+@contextmanager
+def _listening(findings: Findings) -> Iterator[None]:
+    """Count what GDAL warns of."""
+
+    def hear(message: Warning | str, *_: Any, **__: Any) -> None:
+        text = " ".join(str(message).split())
+        if not text.startswith(_IDLE_TALK):
+            findings.add(None, "warning of GDAL", (text[:200],))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = hear
+        yield
+
+
+def _finite_box(bounds: Any) -> tuple[float, float, float, float] | None:
+    if bounds is None or not np.isfinite(bounds).all():
+        return None
+    west, south, east, north = map(float, bounds)
+    return west, south, east, north
+
+
+def _undomained(arrow: pa.DataType) -> pa.DataType:
+    """GDAL delivers a field with a coded domain as a dictionary of descriptions; the file holds the codes."""
+    import pyarrow as pa
+
+    return arrow.index_type if pa.types.is_dictionary(arrow) else arrow
+
+
+def _fields(ref: LayerRef, schema: pa.Schema, geometry: int | None, arguments: dict[str, Any], findings: Findings) -> _Fields:
+    own = [_FID] if ref.dataset.format in _HAVE_IDS else []
+    positions = [*own, *(i for i in range(len(schema)) if i not in {geometry, _FID})]
+    found = [schema.field(i) for i in positions]
+    fields = _Fields([field.name for field in found], [_undomained(field.type) for field in found], {}, {})
+    for position, field in enumerate(found):
+        if (field.metadata or {}).get(b"GDAL:OGR:type") == b"DateTime":
+            fields.moments[position] = ZONED
+    if ref.dataset.format is Format.GML:
+        fields.guesses = {i: TypeGuess(times=True) for i, kind in enumerate(fields.types) if str(kind) == "string"}
+    elif fields.moments and ref.dataset.format not in _IN_UTC:
+        fields.guesses = {i: TypeGuess(numbers=False, times=True) for i in fields.moments}
+    if fields.guesses:
+        _guess(ref, fields, own, arguments, findings)
+    for position, wire in fields.moments.items():
+        fields.types[position] = arrow_type(wire)
+    return fields
+
+
+def _guess(ref: LayerRef, fields: _Fields, own: list[int], arguments: dict[str, Any], findings: Findings) -> None:
+    """One more pass, over the columns that are typed by their values."""
+    from pyogrio.raw import open_arrow
+
+    with open_arrow(ref.dataset.path, **arguments) as (_, reader):
+        geometry = geometry_position(reader.schema)
+        places = [*own, *(i for i in range(len(reader.schema)) if i not in {geometry, _FID})]
+        for batch in reader:
+            for position, guess in fields.guesses.items():
+                guess.add(batch.column(places[position]))
+    for position, guess in fields.guesses.items():
+        guess.say(fields.names[position], findings)
+        if position in fields.moments or guess.wire in {ZONED, NAIVE}:
+            fields.moments[position] = guess.wire
+
+
+def _check_of(ref: LayerRef, fields: _Fields, key: str) -> Any:
+    """What compares the values of a format with its bytes; None where GDAL is to be believed."""
+    dataset = ref.dataset
+    if dataset.format in {Format.GPKG, Format.SQLITE}:
+        from geo_assets.vector.sqlite_values import SQLiteCheck
+
+        return SQLiteCheck.of(dataset.path, ref.layer or "", key, fields.names, fields.types)
+    if dataset.format is Format.SHAPEFILE:
+        from geo_assets.vector.dbf import DbfCheck
+
+        return DbfCheck.of(dataset.path, fields.names, fields.types)
+    return None
+
+
+class _Batches:
+    """GDAL's batches as ours; which columns are delivered is told by their names."""
+
+    def __init__(self, ref: LayerRef, fields: _Fields, check: Any, findings: Findings) -> None:
+        self._ref, self._fields, self._check, self._findings = ref, fields, check, findings
+        self.has_ids = ref.dataset.format in _HAVE_IDS
+        self._unused = _Unused(ref.dataset.format, fields.names)
+
+    def unused(self) -> set[int]:
+        """Columns that the file itself does not have."""
+        return self._unused.positions()
+
+    def types(self) -> list[str]:
+        """Wire types of all columns."""
+        from geo_assets.vector.types import wire_type
+
+        fields = self._fields
+        return [fields.guesses[i].wire if i in fields.guesses else wire_type(name, fields.types[i]) for i, name in enumerate(fields.names)]
+
+    def of(self, reader: pa.RecordBatchReader, only: Collection[int] | None = None) -> Iterator[Batch]:
+        """The reader's batches; `only`: the columns that it was asked for."""
+        import pyarrow as pa
+
+        names = self._fields.names
+        geometry = geometry_position(reader.schema)
+        delivered = [i for i in range(len(reader.schema)) if i not in {geometry, _FID}]
+        first = int(self.has_ids)
+        places = range(first, len(names)) if only is None else [names.index(reader.schema.field(i).name, first) for i in delivered]
+        for batch in reader:
+            fids = batch.column(_FID).cast(pa.int64())
+            columns: list[pa.Array | None] = [None] * len(names)
+            if self.has_ids and (only is None or 0 in only):
+                columns[0] = fids
+            for position, i in zip(places, delivered, strict=True):
+                columns[position] = self._column(position, batch.column(i))
+            if self._check is not None:
+                self._check.correct(columns, fids, self._findings)
+            self._unused.add(columns)
+            if geometry is None:
+                yield Batch(columns, pa.nulls(len(batch), pa.binary()), {}, fids)
+                continue
+            wkb, linearised = _linearised(self._ref, storage(batch.column(geometry)), fids)
+            yield Batch(columns, wkb, {}, fids, linearised)
+
+    def _column(self, position: int, column: pa.Array) -> pa.Array:
+        import pyarrow as pa
+
+        fields = self._fields
+        if position in fields.moments:
+            wire = fields.moments[position]
+            if wire in {ZONED, NAIVE}:
+                utc = self._ref.dataset.format in _IN_UTC
+                return to_moments(column, wire, fields.names[position], self._findings, naive_is_utc=utc)
+            return column
+        if position in fields.guesses and fields.guesses[position].wire == "time64[us]":
+            return to_times(column)
+        return column.indices if isinstance(column, pa.DictionaryArray) else column
+
+
+def _linearised(ref: LayerRef, wkb: pa.Array, fids: pa.Array) -> tuple[pa.Array, int]:
+    """Curves as GDAL makes lines of them, in steps of `ARC_STEP_DEGREES`, and how many there were."""
+    codes = Headers.of(wkb).codes
+    rows = np.flatnonzero((codes >= _FIRST_CURVE) & (codes <= _LAST_CURVE))
+    if not len(rows):
+        return wkb, 0
+    import pyarrow as pa
+    from pyogrio.raw import read
+
+    wanted = fids.to_numpy(zero_copy_only=False)[rows]
+    _, found, lines, _ = read(ref.dataset.path, layer=ref.index, columns=[], fids=wanted, return_fids=True)  # by feature: GDAL linearises
+    by_fid = dict(zip(found.tolist(), lines.tolist(), strict=True))
+    values = wkb.to_pylist()
+    for row, fid in zip(rows.tolist(), wanted.tolist(), strict=True):
+        values[row] = by_fid.get(fid, values[row])
+    return pa.array(values, pa.binary()), len(rows)
+
+
+class _Unused:
+    """Which of the columns that a driver makes up for every file hold nothing."""
+
+    def __init__(self, kind: Format, names: list[str]) -> None:
+        made_up: Callable[[str], bool] = {Format.KML: _KML_COLUMNS.__contains__, Format.GPX: lambda _: True}.get(kind, lambda _: False)
+        self._boxes = {i for i, name in enumerate(names) if kind is Format.GML and name in _GML_BOX}
+        self._defaults = {i: _KML_COLUMNS.get(name) if kind is Format.KML else None for i, name in enumerate(names) if made_up(name)}
+
+    def add(self, columns: list[pa.Array | None]) -> None:
+        """Take in one batch."""
+        import pyarrow.compute as pc
+
+        for i, default in list(self._defaults.items()):
+            column = columns[i]
+            if column is None:
+                continue
+            differs = pc.is_valid(column) if default is None else pc.not_equal(column, default)
+            if pc.any(differs).as_py():
+                del self._defaults[i]
+
+    def positions(self) -> set[int]:
+        """Their positions."""
+        return set(self._defaults) | self._boxes

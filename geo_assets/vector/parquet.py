@@ -1,0 +1,395 @@
+"""Parquet, by pyarrow: GeoParquet with WKB or native encodings, Parquet's own geometry types, and plain tables whose geometry is named.
+
+Here: one file, or a folder of parts that is one table. Not here: what becomes of a geometry (`geometry.py`).
+
+Which column is the geometry is taken from, in this order: the option, GeoParquet's metadata, an Arrow extension type, Parquet's logical type.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import numpy as np
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.vector.findings import Findings
+from geo_assets.vector.layers import (
+    BATCH_ROWS,
+    WKB_EXTENSIONS,
+    Batch,
+    LayerRef,
+    OpenLayer,
+    extension_name,
+    geometry_position,
+    places,
+    storage,
+)
+from geo_assets.vector.placing import Placing, find_placing
+from geo_assets.vector.text_values import TypeGuess
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from geo_assets.vector.models import LayerOptions
+
+#: GeoParquet and Parquet alike: a file without "crs" is in longitude and latitude on WGS 84.
+_DEFAULT_CRS = "OGC:CRS84"
+
+#: GeoParquet 1.1's native encodings: lists around a position, and the type that shapely makes of them.
+_NATIVE = {
+    "point": (0, 0),
+    "linestring": (1, 1),
+    "polygon": (2, 3),
+    "multipoint": (1, 4),
+    "multilinestring": (2, 5),
+    "multipolygon": (3, 6),
+}
+
+_BOX_FIELDS = frozenset({"xmin", "ymin", "xmax", "ymax", "zmin", "zmax"})
+_NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+
+#: Rows that are looked at where a plain table's columns must be understood.
+_SAMPLE_ROWS = 100
+
+
+@dataclass(slots=True)
+class _Geometry:
+    """Where the geometry is and how it is written."""
+
+    position: int  # of its column; -1: none
+    crs: str | None
+    encoding: str = "WKB"
+    placing: Placing | None = None  # of a plain table
+    covering: str | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def wkb(self, batch: pa.RecordBatch, at: int) -> tuple[pa.Array, dict[int, str]]:
+        """Of one batch, whose column `at` it is."""
+        if self.encoding == "WKB":
+            return storage(batch.column(at)), {}
+        return _from_native(storage(batch.column(at)), self.encoding), {}
+
+
+@contextmanager
+def open_parquet(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
+    """One pass over a file or a folder of parts.
+
+    Raises:
+        GeoAssetsError: VECTOR_NO_GEOMETRY; VECTOR_UNSUPPORTED; UNREADABLE; UNKNOWN_COLUMN.
+    """
+    import pyarrow.parquet as pq
+
+    parts = _Parts.of(ref.dataset.path)
+    with pq.ParquetFile(parts.paths[0], pre_buffer=False) as file:
+        schema = file.schema_arrow
+        geometry = _find_geometry(file, ref, attributes=attributes)
+    dropped = {geometry.position, schema.get_field_index(geometry.covering) if geometry.covering else -1}
+    if geometry.placing is not None:
+        dropped = {geometry.placing.geometry if geometry.placing.geometry is not None else -1}
+    positions = [i for i in range(len(schema)) if i not in dropped]
+    names = [*(schema.field(i).name for i in positions), *parts.keys]
+    types = [*(schema.field(i).type for i in positions), *parts.types]
+    read = _Reader(ref, parts, schema, geometry, positions)
+    yield OpenLayer(names, types, geometry.crs, read.batches, warnings=geometry.notes, findings=Findings())
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Batches of all parts, one after the other."""
+
+    ref: LayerRef
+    parts: _Parts
+    schema: pa.Schema
+    geometry: _Geometry
+    positions: list[int]
+
+    def batches(self, only: Collection[int] | None) -> Iterator[Batch]:
+        """All of it; columns that nobody needs are not read."""
+        import pyarrow.parquet as pq
+
+        schema = self.schema
+        distinct = len(set(schema.names)) == len(schema.names)
+        needed = set(range(len(self.positions))) if only is None or not distinct else {i for i in only if i < len(self.positions)}
+        wanted = sorted({*(self.positions[i] for i in needed), *self._located()}) if distinct else None
+        first = 1
+        for number, path in enumerate(self.parts.paths):
+            with pq.ParquetFile(path, pre_buffer=False) as file:
+                self._check(file.schema_arrow, path)
+                columns = None if wanted is None else [schema.names[i] for i in wanted]
+                for batch in file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False):
+                    yield self._batch(batch, needed, number, first)
+                    first += len(batch)
+
+    def _located(self) -> tuple[int, ...]:
+        if self.geometry.placing is not None:
+            return self.geometry.placing.columns
+        return (self.geometry.position,) if self.geometry.position >= 0 else ()
+
+    def _batch(self, batch: pa.RecordBatch, needed: set[int], number: int, first: int) -> Batch:
+        import pyarrow as pa
+
+        at = {name: i for i, name in enumerate(batch.schema.names)}
+        distinct = len(at) == batch.num_columns
+        columns = [batch.column(at[self.schema.names[p]] if distinct else p) if i in needed else None for i, p in enumerate(self.positions)]
+        columns += self.parts.values(number, len(batch))
+        if self.geometry.placing is not None:
+            whole = pa.record_batch(
+                [batch.column(at[name]) if name in at else pa.nulls(len(batch)) for name in self.schema.names], names=self.schema.names
+            )
+            wkb, faults = self.geometry.placing.place(whole)
+        elif self.geometry.position < 0:
+            wkb, faults = pa.nulls(len(batch), pa.binary()), {}
+        else:
+            name = self.schema.names[self.geometry.position]
+            wkb, faults = self.geometry.wkb(batch, at[name] if distinct else self.geometry.position)
+        return Batch(columns, wkb, faults, places(first, len(batch)))
+
+    def _check(self, schema: pa.Schema, path: Path) -> None:
+        if not schema.remove_metadata().equals(self.schema.remove_metadata()):
+            differing = [f.name for f in schema if self.schema.get_field_index(f.name) < 0 or self.schema.field(f.name).type != f.type]
+            missing = [name for name in self.schema.names if schema.get_field_index(name) < 0]
+            raise GeoAssetsError(
+                "UNREADABLE",
+                f"the parts of {self.ref.dataset.name} have different columns: {path.name} differs in {', '.join(map(repr, (differing + missing)[:5]))}",
+                remedy="write all parts with one schema, and upload them again",
+            )
+
+
+@dataclass(slots=True)
+class _Parts:
+    """The files of a table; the columns that the names of their folders make (`year=2024`)."""
+
+    paths: list[Path]
+    keys: list[str] = field(default_factory=list)
+    rows: list[list[str | None]] = field(default_factory=list)  # a value for each key, by file
+    types: list[pa.DataType] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, path: Path) -> _Parts:
+        """Of a file, or of everything below a folder."""
+        import pyarrow as pa
+
+        from geo_assets.vector.types import arrow_type
+
+        if not path.is_dir():
+            return cls([path])
+        paths = sorted(p for p in path.rglob("*") if p.suffix.lower() in {".parquet", ".geoparquet"} and p.stat().st_size)
+        found = [[part.partition("=")[::2] for part in p.relative_to(path).parts[:-1] if "=" in part] for p in paths]
+        keys = [key for key, _ in found[0]] if found else []
+        if not paths or any([key for key, _ in pairs] != keys for pairs in found):
+            raise GeoAssetsError("UNREADABLE", f"{path.name} is no folder of Parquet files of one table: its folders differ")
+        rows = [[None if value == _NO_PARTITION else unquote(value) for _, value in pairs] for pairs in found]
+        types = []
+        for i in range(len(keys)):
+            guess = TypeGuess()
+            guess.add(pa.array([row[i] for row in rows], pa.string()))
+            types.append(arrow_type(guess.wire))
+        return cls(paths, keys, rows, types)
+
+    def values(self, number: int, count: int) -> list[pa.Array]:
+        """The columns of a file's folders."""
+        import pyarrow as pa
+
+        return [
+            pa.array([self.rows[number][i]], pa.string()).cast(kind).take(pa.array(np.zeros(count, np.int64)))
+            for i, kind in enumerate(self.types)
+        ]
+
+
+def _find_geometry(file: pq.ParquetFile, ref: LayerRef, *, attributes: bool) -> _Geometry:
+    schema, options = file.schema_arrow, ref.dataset.options
+    if options.geometry_column or options.wkt or options.x:
+        return _plain(file, ref, options)
+    text = (schema.metadata or {}).get(b"geo")
+    logical = _logical_types(file)
+    found = _declared(text, schema, ref.title) if text is not None else _by_type(schema, logical)
+    if found is None:
+        if attributes:
+            return _Geometry(-1, None)
+        raise GeoAssetsError(
+            "VECTOR_NO_GEOMETRY",
+            f"{ref.title} is Parquet without a geometry column; its columns are {', '.join(map(repr, schema.names[:8]))}",
+            remedy="name the column of its WKB or WKT with --geometry-column (geometry_column of a job), or its coordinates with --x and --y",
+        )
+    name = schema.names[found.position]
+    others = [f.name for f in schema if f.name != name and (_is_geometry(f) or f.name in logical or f.name in _geo_columns(text))]
+    found.notes += [f"{other!r} is a second geometry, and a table has one: it is kept as WKB (ST_GeomFromWKB reads it)" for other in others]
+    found.covering = found.covering or _box_column(schema)
+    return found
+
+
+def _geo_columns(text: bytes | None) -> set[str]:
+    try:
+        return set(json.loads(text or b"{}").get("columns", ()))
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        return set()
+
+
+def _is_geometry(column: pa.Field) -> bool:
+    return extension_name(column).startswith(b"geoarrow.") or extension_name(column) in WKB_EXTENSIONS
+
+
+def _logical_types(file: pq.ParquetFile) -> dict[str, dict[str, Any]]:
+    """Columns of Parquet's types GEOMETRY and GEOGRAPHY, with what the type says."""
+    found = {}
+    for i in range(len(file.schema)):
+        column = file.schema.column(i)
+        try:
+            said = json.loads(column.logical_type.to_json())
+        except (ValueError, RecursionError):
+            continue
+        if said.get("Type") in {"Geometry", "Geography"} and "." not in column.path:
+            found[column.path] = said | {"key_value": file.schema_arrow.metadata or {}}
+    return found
+
+
+def _by_type(schema: pa.Schema, logical: dict[str, dict[str, Any]]) -> _Geometry | None:
+    position = geometry_position(schema)
+    if position is not None:
+        return _Geometry(position, _geoarrow_crs(schema.field(position)))
+    for i, column in enumerate(schema):
+        kind = extension_name(column).removeprefix(b"geoarrow.").decode("ascii", "replace")
+        if kind in _NATIVE:
+            return _Geometry(i, _geoarrow_crs(column), kind)
+    for name, said in logical.items():
+        notes = (
+            [f"its edges are {said.get('algorithm', 'spherical')}; PostGIS takes them for straight lines"]
+            if said["Type"] == "Geography"
+            else []
+        )
+        return _Geometry(schema.get_field_index(name), _parquet_crs(said), notes=notes)
+    return None
+
+
+def _parquet_crs(said: dict[str, Any]) -> str | None:
+    """Of a logical type: nothing, `srid:code`, `projjson:key` of the file's metadata, PROJJSON itself, or an authority's code."""
+    crs = said.get("crs")
+    if not crs:
+        return _DEFAULT_CRS
+    if isinstance(crs, dict):
+        return json.dumps(crs)
+    kind, _, rest = str(crs).partition(":")
+    if kind == "srid":
+        return f"EPSG:{rest}" if rest not in {"", "0"} else None
+    if kind == "projjson":
+        value = said["key_value"].get(rest.encode())
+        return value.decode("utf-8", "replace") if value else None
+    return str(crs)
+
+
+def _declared(text: bytes, schema: pa.Schema, title: str) -> _Geometry:
+    """What GeoParquet's metadata says.
+
+    Raises:
+        GeoAssetsError: VECTOR_UNSUPPORTED, another encoding; UNREADABLE, the metadata is wrong.
+    """
+    try:
+        geo = json.loads(text)
+        name = geo["primary_column"]
+        column = geo["columns"][name]
+        encoding = column["encoding"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise GeoAssetsError("UNREADABLE", f"{title} has GeoParquet metadata that cannot be read") from error
+    if encoding != "WKB" and encoding not in _NATIVE:
+        raise GeoAssetsError(
+            "VECTOR_UNSUPPORTED", f"{title} encodes its geometry as {str(encoding)[:40]!r}, which GeoParquet does not know"
+        )
+    position = schema.get_field_index(name)
+    if position < 0:
+        raise GeoAssetsError("UNREADABLE", f"{title} lacks its geometry column {str(name)[:63]!r}")
+    notes = [f"its edges are {column['edges']}; PostGIS takes them for straight lines"] if column.get("edges", "planar") != "planar" else []
+    try:
+        covering = column["covering"]["bbox"]["xmin"][0]
+    except (KeyError, TypeError, IndexError):
+        covering = None
+    crs = _DEFAULT_CRS if "crs" not in column else None if column["crs"] is None else json.dumps(column["crs"])
+    return _Geometry(position, crs, encoding, covering=covering if isinstance(covering, str) else None, notes=notes)
+
+
+def _box_column(schema: pa.Schema) -> str | None:
+    """A column of boxes that some writers do not declare."""
+    import pyarrow as pa
+
+    for column in schema:
+        if column.name == "bbox" and pa.types.is_struct(column.type) and {f.name for f in column.type} <= _BOX_FIELDS:
+            return "bbox"
+    return None
+
+
+def _geoarrow_crs(column: pa.Field) -> str | None:
+    """Of an extension type: longitude and latitude unless it says otherwise."""
+    serialized = getattr(column.type, "__arrow_ext_serialize__", lambda: (column.metadata or {}).get(b"ARROW:extension:metadata", b""))()
+    try:
+        crs = json.loads(serialized or b"{}").get("crs", _DEFAULT_CRS)
+    except (ValueError, AttributeError, RecursionError):
+        return None
+    return crs if isinstance(crs, str) else json.dumps(crs)
+
+
+def _plain(file: pq.ParquetFile, ref: LayerRef, options: LayerOptions) -> _Geometry:
+    """A table whose geometry an option names: binary is WKB, text is what it looks like."""
+    import pyarrow as pa
+
+    from geo_assets.vector.where import find_column
+
+    schema = file.schema_arrow
+    wanted = options.geometry_column or options.wkt
+    if wanted:
+        position = find_column(wanted, schema.names, "the geometry column", ref.title)
+        kind = schema.field(position).type
+        if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or _is_geometry(schema.field(position)):
+            crs = (
+                _geoarrow_crs(schema.field(position))
+                if _is_geometry(schema.field(position))
+                else _logical_crs(file, schema.names[position])
+            )
+            return _Geometry(position, crs)
+        options = options.model_copy(update={"wkt": schema.names[position]})
+    sample = next(file.iter_batches(_SAMPLE_ROWS, use_threads=False), None)
+    rows = [["" if value is None else str(value) for value in row.values()] for row in sample.to_pylist()] if sample is not None else []
+    placing = find_placing(schema.names, rows, options, ref.title)
+    return _Geometry(-1, placing.crs if placing else None, placing=placing)
+
+
+def _logical_crs(file: pq.ParquetFile, name: str) -> str | None:
+    said = _logical_types(file).get(name)
+    return _parquet_crs(said) if said is not None else None
+
+
+def _from_native(column: pa.Array, encoding: str) -> pa.Array:
+    """WKB of separated or interleaved coordinates in nested lists; M is left out."""
+    import pyarrow as pa
+    import shapely
+
+    depth, kind = _NATIVE[encoding]
+    present = np.asarray(column.is_valid())
+    rest, offsets = column.drop_null(), []
+    for _ in range(depth):
+        own = np.asarray(rest.offsets, dtype=np.int64)
+        offsets.append(own - own[0] if len(own) else np.zeros(1, np.int64))
+        rest = storage(rest.flatten())
+    made = np.full(len(column), None, dtype=object)
+    if present.any():
+        types = shapely.GeometryType
+        made[present] = shapely.from_ragged_array(types(kind), _coordinates(rest), tuple(reversed(offsets)) or None)
+    return pa.array(shapely.to_wkb(made, flavor="iso"), pa.binary())
+
+
+def _coordinates(positions: pa.Array) -> np.ndarray[Any, Any]:
+    import pyarrow as pa
+
+    if pa.types.is_struct(positions.type):
+        names = [name for name in ("x", "y", "z") if positions.type.get_field_index(name) >= 0]
+        columns = dict(zip([f.name for f in positions.type], positions.flatten(), strict=True))
+        return np.ascontiguousarray(np.column_stack([columns[name].to_numpy(zero_copy_only=False) for name in names]), dtype=np.float64)
+    width = positions.type.list_size
+    values = np.asarray(positions.flatten(), dtype=np.float64).reshape(-1, width)
+    xyz = len(positions.type.value_field.name) >= 3 and positions.type.value_field.name[2] == "z"
+    return np.ascontiguousarray(values[:, : 3 if width > 3 or (width == 3 and xyz) else 2])

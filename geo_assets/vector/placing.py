@@ -1,0 +1,348 @@
+"""What places the rows of a table that has no geometry of its own (CSV, spreadsheets, plain Parquet): two columns, or one.
+
+Here: which columns those are, and WKB of their values, or what is wrong with them. What can be read in two ways is refused.
+Not here: reading the table (`delimited.py`, `spreadsheets.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from geo_assets.errors import GeoAssetsError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from geo_assets.vector.models import LayerOptions
+
+_LONGITUDES = {
+    "longitude", "lon", "lng", "long", "decimallongitude", "longitude_wgs84", "lon_wgs84", "geo_lon", "longitud", "laengengrad", "längengrad",
+}  # fmt: skip
+_LATITUDES = {
+    "latitude", "lat", "decimallatitude", "latitude_wgs84", "lat_wgs84", "geo_lat", "latitud", "breitengrad",
+}  # fmt: skip
+_EASTINGS = {
+    "x", "easting", "eastings", "x_coord", "xcoord", "coord_x", "rechtswert", "ostwert", "rw", "x_koordinate", "x-koordinate", "x_utm", "utm_x", "utm_e",
+}  # fmt: skip
+_NORTHINGS = {
+    "y", "northing", "northings", "y_coord", "ycoord", "coord_y", "hochwert", "nordwert", "hw", "y_koordinate", "y-koordinate", "y_utm", "utm_y", "utm_n",
+}  # fmt: skip
+
+#: Pairs of names, and the CRS that they mean; eastings may be metres of any grid, or degrees: the file does not say.
+_PAIRS = ((_LONGITUDES, _LATITUDES, "EPSG:4326"), (_EASTINGS, _NORTHINGS, None))
+
+_GEOMETRIES = {
+    "wkt", "geometry", "geom", "the_geom", "wkt_geom", "geom_wkt", "geometry_wkt", "ewkt", "geom_ewkt", "wkb", "ewkb", "wkb_geometry", "geom_wkb",
+    "shape", "geojson", "geo_shape", "geo shape", "geom_geojson", "st_asgeojson", "st_astext", "st_asewkt",
+}  # fmt: skip
+_POINTS = {"geo_point_2d", "geo_point", "geo point", "geopoint"}
+
+_WKT = re.compile(
+    r"\s*(?:SRID=(\d+);)?\s*(?:MULTI)?(?:POINT|LINESTRING|POLYGON|GEOMETRYCOLLECTION|CURVE|SURFACE|CIRCULARSTRING|COMPOUNDCURVE)\b",
+    re.IGNORECASE,
+)
+_HEX = re.compile(r"\s*(?:\\x)?0[01][0-9A-Fa-f]{16,}\s*")
+_JSON = re.compile(r'\s*\{.*"(?:coordinates|geometries)"', re.DOTALL)
+_POINT = re.compile(r"\s*[-+]?\d+(?:\.\d+)?\s*,\s*[-+]?\d+(?:\.\d+)?\s*")
+
+_EWKB_SRID = 0x20000000
+
+#: A number as programs write it, with a decimal point or, where that was found out, a comma.
+_PLAIN = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+_COMMA = r"^[+-]?(\d+,?\d*|,\d+)([eE][+-]?\d+)?$"
+#: Thousands set apart, also by blanks that do not break, or by apostrophes.
+_BLANKS = " '’\u00a0\u202f"
+_BY_COMMAS, _BY_POINTS = r"^[+-]?\d{1,3}(,\d{3})+(\.\d*)?$", r"^[+-]?\d{1,3}(\.\d{3})+(,\d*)?$"
+_BY_BLANKS = rf"^[+-]?\d{{1,3}}([{_BLANKS}]\d{{3}})+([.,]\d*)?$"
+_EITHER = re.compile(r"[+-]?\d{1,3},\d{3}")
+
+#: Degrees, minutes and seconds, with a sign or a letter for the hemisphere. O is east in one language and west in another.
+_DMS = re.compile(
+    r"\s*([NSEW])?\s*([+-]?\d{1,3}(?:\.\d+)?)\s*[°ºd:\s]\s*(?:(\d{1,2}(?:\.\d+)?)\s*(?:['′’m:\s]|$)\s*)?(?:(\d{1,2}(?:\.\d+)?)\s*(?:[\"″”s]|''|′′)?\s*)?([NSEW])?\s*",
+    re.IGNORECASE,
+)
+
+NOT_NUMBERS = "coordinates are not numbers"
+NOT_WKT = "unreadable WKT"
+NOT_WKB = "unreadable WKB"
+NOT_GEOJSON = "unreadable GeoJSON geometry"
+ANOTHER_SRID = "another SRID than the other rows"
+
+Kind = Literal["pair", "wkt", "wkb", "geojson", "point"]
+
+
+@dataclass(frozen=True, slots=True)
+class Placing:
+    """The columns that place a row, and how they are written."""
+
+    kind: Kind
+    columns: tuple[int, ...]  # positions: x and y, or one
+    crs: str | None  # what the file says of it
+    decimal: str = "."
+    srid: int | None = None  # of EWKT and EWKB
+
+    @property
+    def geometry(self) -> int | None:
+        """The column that becomes the geometry, and no attribute."""
+        return self.columns[0] if self.kind in {"wkt", "wkb", "geojson"} else None
+
+    def place(self, batch: pa.RecordBatch) -> tuple[pa.Array, dict[int, str]]:
+        """WKB of each row, null where it says nothing; what is wrong by row."""
+        columns = [batch.column(i) for i in self.columns]
+        if self.kind == "pair":
+            return _from_pair(columns[0], columns[1], self.decimal)
+        if self.kind == "point":
+            return _from_points(columns[0])
+        return _from_values(columns[0].to_pylist(), self.kind, self.srid)
+
+
+def find_placing(
+    header: Sequence[str], rows: list[list[str]], options: LayerOptions, name: str, *, attributes: bool = False
+) -> Placing | None:
+    """What places the rows of a table: what the options name, else what its columns are called.
+
+    Args:
+        header: its columns.
+        rows: some of its first rows, as text.
+        options: x, y, wkt, decimal.
+        name: what it is called in messages.
+        attributes: nothing need place them.
+
+    Raises:
+        GeoAssetsError: VECTOR_NO_GEOMETRY; UNKNOWN_COLUMN; INVALID_PARAMETERS, coordinates that can be read in two ways.
+    """
+    names = [column.strip().casefold() for column in header]
+    if options.wkt is not None:
+        return _geometry(_named(options.wkt, header, name, "wkt"), rows, name)
+    if options.x is not None and options.y is not None:
+        x, y = (_named(wanted, header, name, option) for wanted, option in ((options.x, "x"), (options.y, "y")))
+        return _pair(x, y, _crs_of_names(names[x], names[y]), rows, options, name)
+    for i, column in enumerate(names):
+        if column in _GEOMETRIES and _kind_of(_first(rows, i)) is not None:
+            return _geometry(i, rows, name)
+    for i, column in enumerate(names):
+        if column in _POINTS and (_POINT.fullmatch(_first(rows, i)) or _json_point(_first(rows, i))):
+            return Placing("point", (i,), "EPSG:4326")
+    for xs, ys, crs in _PAIRS:
+        found = [next((i for i, column in enumerate(names) if column in wanted), None) for wanted in (xs, ys)]
+        if found[0] is not None and found[1] is not None:
+            return _pair(found[0], found[1], crs, rows, options, name)
+    if attributes:
+        return None
+    shown = ", ".join(repr(column[:40]) for column in header[:8])
+    raise GeoAssetsError("VECTOR_NO_GEOMETRY", f"{name} has no longitude/latitude or WKT columns; its columns are {shown}")
+
+
+def _named(wanted: str, header: Sequence[str], name: str, option: str) -> int:
+    from geo_assets.vector.where import find_column
+
+    return find_column(wanted, list(header), option, name)
+
+
+def _crs_of_names(x: str, y: str) -> str | None:
+    return "EPSG:4326" if x in _LONGITUDES and y in _LATITUDES else None
+
+
+def _first(rows: list[list[str]], column: int) -> str:
+    return next((row[column] for row in rows if len(row) > column and row[column].strip()), "")
+
+
+def _kind_of(value: str) -> Kind | None:
+    if _WKT.match(value):
+        return "wkt"
+    if _HEX.fullmatch(value):
+        return "wkb"
+    return "geojson" if _JSON.match(value) else None
+
+
+def _geometry(column: int, rows: list[list[str]], name: str) -> Placing:
+    value = _first(rows, column)
+    kind = _kind_of(value)
+    if kind is None:
+        raise GeoAssetsError("VECTOR_NO_GEOMETRY", f"{name}: the column holds neither WKT, WKB nor GeoJSON: {value[:40]!r}")
+    if kind == "geojson":
+        return Placing(kind, (column,), "EPSG:4326")
+    srids = Counter(filter(None, (_srid(row[column]) for row in rows if len(row) > column)))
+    srid = srids.most_common(1)[0][0] if srids else None
+    return Placing(kind, (column,), f"EPSG:{srid}" if srid else None, srid=srid)
+
+
+def _srid(value: str) -> int | None:
+    """Of EWKT and EWKB."""
+    if match := _WKT.match(value):
+        return int(match[1]) if match[1] and len(match[1]) < 7 else None
+    raw = _bytes(value)
+    if raw is None or len(raw) < 9:
+        return None
+    order: Literal["little", "big"] = "little" if raw[0] == 1 else "big"
+    return int.from_bytes(raw[5:9], order) if int.from_bytes(raw[1:5], order) & _EWKB_SRID else None
+
+
+def _bytes(value: str) -> bytes | None:
+    try:
+        return bytes.fromhex(value.strip().removeprefix("\\x"))
+    except ValueError:
+        return None
+
+
+def _pair(x: int, y: int, crs: str | None, rows: list[list[str]], options: LayerOptions, name: str) -> Placing:
+    values = [row[i].strip() for row in rows for i in (x, y) if len(row) > i and row[i].strip()]
+    return Placing("pair", (x, y), crs, options.decimal or _decimal_of(values, geographic=crs is not None, name=name))
+
+
+def _decimal_of(values: list[str], *, geographic: bool, name: str) -> str:
+    """What parts the decimals of coordinates.
+
+    Raises:
+        GeoAssetsError: INVALID_PARAMETERS, `530,000` may be 530 or 530000, and no other value tells.
+    """
+    if any(re.match(_BY_COMMAS, v) and (v.count(",") > 1 or "." in v) for v in values):
+        return "."
+    if any(
+        "," in v and not _EITHER.fullmatch(v) and (re.match(_COMMA, v) or re.match(_BY_POINTS, v) or re.match(_BY_BLANKS, v))
+        for v in values
+    ):
+        return ","
+    unclear = next((v for v in values if _EITHER.fullmatch(v)), None)
+    if unclear is None:
+        return "."
+    if geographic:
+        return ","  # no longitude or latitude has thousands
+    raise GeoAssetsError(
+        "INVALID_PARAMETERS",
+        f"{name} has coordinates such as {unclear!r}, whose comma may part thousands or decimals",
+        remedy="say which: --decimal . (the comma parts thousands) or --decimal , (it parts decimals); decimal=… of a job",
+    )
+
+
+def _from_pair(x_text: pa.Array, y_text: pa.Array, decimal: str) -> tuple[pa.Array, dict[int, str]]:
+    (x, x_empty), (y, y_empty) = _numbers(x_text, decimal, "EW"), _numbers(y_text, decimal, "NS")
+    missing = x_empty & y_empty
+    faulty = ~missing & (np.isnan(x) | np.isnan(y))
+    return points(x, y, ~(missing | faulty)), dict.fromkeys(np.flatnonzero(faulty).tolist(), NOT_NUMBERS)
+
+
+def points(x: Any, y: Any, valid: Any) -> pa.Array:
+    """WKB of points; null where they are not valid."""
+    import pyarrow as pa
+
+    wkb = np.zeros(len(x), dtype=[("order", "u1"), ("type", "<u4"), ("x", "<f8"), ("y", "<f8")])
+    wkb["order"], wkb["type"], wkb["x"], wkb["y"] = 1, 1, x, y
+    made = pa.Array.from_buffers(pa.binary(wkb.dtype.itemsize), len(x), [None, pa.py_buffer(wkb)]).cast(pa.binary())
+    return pa.compute.if_else(pa.array(valid), made, pa.scalar(None, pa.binary()))
+
+
+def _numbers(values: pa.Array, decimal: str, hemispheres: str) -> tuple[Any, Any]:
+    """Values (NaN where there is none) and where the field is empty."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_string(values.type):  # a spreadsheet's numbers
+        return pc.cast(values, pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.asarray(values.is_null())
+    trimmed = pc.utf8_trim_whitespace(values)
+    empty = pc.fill_null(pc.equal(trimmed, ""), fill_value=True)
+    numeric = pc.match_substring_regex(trimmed, _PLAIN if decimal == "." else _COMMA)
+    grouped = pc.or_(
+        pc.match_substring_regex(trimmed, _BY_COMMAS if decimal == "." else _BY_POINTS), pc.match_substring_regex(trimmed, _BY_BLANKS)
+    )
+    thousands = f"[{',' if decimal == '.' else '.'}{_BLANKS}]"
+    bare = pc.if_else(grouped, pc.replace_substring_regex(trimmed, thousands, ""), trimmed)
+    plain = pc.replace_substring(pc.replace_substring_regex(bare, r"^\+", ""), ",", ".")
+    known = pc.fill_null(pc.or_(numeric, grouped), fill_value=False)
+    found = pc.if_else(known, plain, pa.scalar(None, pa.string())).cast(pa.float64()).to_numpy(zero_copy_only=False).copy()
+    is_empty = empty.to_numpy(zero_copy_only=False)
+    for row in np.flatnonzero(~known.to_numpy(zero_copy_only=False) & ~is_empty).tolist():
+        found[row] = _degrees(trimmed[row].as_py(), decimal, hemispheres)
+    return found, is_empty
+
+
+def _degrees(text: str, decimal: str, hemispheres: str) -> float:
+    """`51°30'26"N` in degrees; NaN where it is none."""
+    match = _DMS.fullmatch(text.replace(",", ".") if decimal == "," or "." not in text else text)
+    if not match or not (match[1] or match[5] or any(sign in text for sign in "°º")) or (match[1] and match[5]):
+        return float("nan")
+    letter = (match[1] or match[5] or "").upper()
+    degrees, minutes, seconds = float(match[2]), float(match[3] or 0), float(match[4] or 0)
+    if (letter and letter not in hemispheres) or minutes >= 60 or seconds >= 60 or (letter and degrees < 0):
+        return float("nan")
+    size = abs(degrees) + minutes / 60 + seconds / 3600
+    return -size if letter in {"S", "W"} or match[2].startswith("-") else size
+
+
+def _from_points(values: pa.Array) -> tuple[pa.Array, dict[int, str]]:
+    """`51.5, 7.25`: latitude first, as the portals write it that use the column's name."""
+    found = [_point(value) for value in values.to_pylist()]
+    xy = np.array([pair or (np.nan, np.nan) for pair in found], dtype=np.float64).reshape(-1, 2)
+    empty = np.array([not (value or "").strip() for value in values.to_pylist()], dtype=bool)
+    faulty = np.isnan(xy).any(axis=1) & ~empty
+    return points(xy[:, 0], xy[:, 1], ~(faulty | empty)), dict.fromkeys(np.flatnonzero(faulty).tolist(), NOT_NUMBERS)
+
+
+def _point(value: str | None) -> tuple[float, float] | None:
+    if value and _POINT.fullmatch(value):
+        latitude, longitude = map(float, value.split(","))
+        return longitude, latitude
+    return _json_point(value or "")
+
+
+def _json_point(value: str) -> tuple[float, float] | None:
+    if not value.lstrip().startswith("{"):
+        return None
+    try:
+        found = json.loads(value)
+        return float(found["lon"]), float(found["lat"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _from_values(values: list[Any], kind: str, srid: int | None) -> tuple[pa.Array, dict[int, str]]:
+    import pyarrow as pa
+    import shapely
+
+    made: list[Any] = [None] * len(values)
+    faults: dict[int, str] = {}
+    if kind == "wkt" and not any(value and "=" in value[:12] for value in values):  # all at once, where nothing stands in the way
+        try:
+            geometries = shapely.from_wkt(np.asarray([value or None for value in values], dtype=object))
+            return pa.array(shapely.to_wkb(geometries, flavor="iso"), pa.binary()), {}
+        except shapely.errors.ShapelyError:
+            pass
+    for row, value in enumerate(values):
+        if value is None or (isinstance(value, str) and not value.strip()):
+            continue
+        if kind != "geojson" and srid is not None and _srid(value) not in {srid, None}:
+            faults[row] = ANOTHER_SRID
+            continue
+        made[row], fault = _one(value, kind)
+        if fault is not None:
+            faults[row] = fault
+    return pa.array(made, pa.binary()), faults
+
+
+def _one(value: str, kind: str) -> tuple[bytes | None, str | None]:
+    import shapely
+
+    if kind == "geojson":
+        from geo_assets.vector.geojson import BadGeometryError, to_wkb
+
+        try:
+            return to_wkb(json.loads(value)), None
+        except BadGeometryError as error:
+            return None, str(error)
+        except (ValueError, RecursionError, OverflowError):
+            return None, NOT_GEOJSON
+    if kind == "wkb":
+        raw = _bytes(value)
+        return (raw, None) if raw is not None and len(raw) > 5 else (None, NOT_WKB)
+    try:
+        text = re.sub(r"^\s*SRID=\d+;", "", value, flags=re.IGNORECASE)
+        return shapely.to_wkb(shapely.from_wkt(text), flavor="iso"), None
+    except shapely.errors.ShapelyError:
+        return None, NOT_WKT

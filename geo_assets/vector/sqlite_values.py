@@ -1,0 +1,142 @@
+"""Values of SQLite's tables that are not of their column's type: SQLite stores what it is given, GDAL makes something of it.
+
+Here: for each batch of GDAL's, the rows in which a number, a date or a truth value is none, found by SQLite itself; they become
+NULL, or what they say where that is plain, and are counted. Not here: times, which are read as text (`ogr.py`).
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geo_assets.vector.findings import Findings
+from geo_assets.vector.text_values import parse_moment
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+NO_INTEGER = "not an integer that the column can hold, now NULL"
+NO_NUMBER = "not a number, now NULL"
+NO_BOOLEAN = "neither 0 nor 1, now NULL"
+NO_DATE = "not a date, now NULL"
+TIME_DROPPED = "with a time of day, which a date does not have"
+
+_DATE = re.compile(r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})")
+
+#: What no value of a type looks like, as SQL of the column `{0}`. SQLite's typeof() reads the row's header alone.
+_ODD = {
+    "bool": "({0} is not null and (typeof({0}) <> 'integer' or {0} not in (0, 1)))",
+    "int16": "({0} is not null and (typeof({0}) <> 'integer' or {0} not between -32768 and 32767))",
+    "int32": "({0} is not null and (typeof({0}) <> 'integer' or {0} not between -2147483648 and 2147483647))",
+    "int64": "typeof({0}) not in ('integer', 'null')",
+    "float": "typeof({0}) not in ('real', 'integer', 'null')",
+    "double": "typeof({0}) not in ('real', 'integer', 'null')",
+    "date32[day]": "({0} is not null and date(julianday({0})) is not {0})",
+}
+
+_RANGES = {"int16": 2**15, "int32": 2**31, "int64": 2**63}
+
+
+@dataclass(slots=True)
+class SQLiteCheck:
+    """The check of one table."""
+
+    connection: sqlite3.Connection
+    table: str
+    key: str
+    columns: dict[int, tuple[str, str]]  # by position: name and Arrow type
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, path: Path, table: str, key: str, names: list[str], types: list[pa.DataType]) -> SQLiteCheck | None:
+        """None where the table has no column that could hold anything odd."""
+        columns = {i: (name, str(kind)) for i, (name, kind) in enumerate(zip(names, types, strict=True)) if i and str(kind) in _ODD}
+        if not columns:
+            return None
+        connection = read_only(path)
+        found = {row[1].lower() for row in connection.execute(f"pragma table_info({_quoted(table)})")}
+        columns = {i: column for i, column in columns.items() if column[0].lower() in found}
+        return cls(connection, table, key if key.lower() in found else "rowid", columns) if columns else None
+
+    def correct(self, columns: list[pa.Array | None], fids: pa.Array, findings: Findings) -> None:
+        """Look at the rows of a batch in the file."""
+        present = [i for i in self.columns if columns[i] is not None]
+        if not present or not len(fids):
+            return
+        numbers = fids.to_numpy(zero_copy_only=False)
+        odd = " or ".join(_ODD[self.columns[i][1]].format(_quoted(self.columns[i][0])) for i in present)
+        names = ", ".join(_quoted(self.columns[i][0]) for i in present)
+        key = _quoted(self.key)
+        query = f"select {key}, {names} from {_quoted(self.table)} where {key} between ? and ? and ({odd})"  # noqa: S608 - quoted names
+        found = self.connection.execute(query, (int(numbers.min()), int(numbers.max()))).fetchall()
+        if found:
+            self._put_right(present, found, columns, numbers, findings)
+
+    def _put_right(
+        self, present: list[int], found: list[Any], columns: list[pa.Array | None], fids: np.ndarray, findings: Findings
+    ) -> None:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        places = {int(fid): place for place, fid in enumerate(fids.tolist())}
+        rows = sorted((places[row[0]], row[1:]) for row in found if row[0] in places)
+        for at, position in enumerate(present):
+            name, kind = self.columns[position]
+            mask, values = np.zeros(len(fids), dtype=bool), []
+            for place, row in rows:
+                value, fault = _value(row[at], kind)
+                if fault is not None:
+                    findings.add(name, fault, (row[at],))
+                if fault is not None or value != row[at]:
+                    mask[place] = True
+                    values.append(value)
+            column = columns[position]
+            if values and column is not None:
+                columns[position] = pc.replace_with_mask(column, pa.array(mask), pa.array(values, column.type))
+
+
+def _value(value: Any, kind: str) -> tuple[Any, str | None]:
+    """What a value is in its column, and what is wrong with it."""
+    if value is None:
+        return None, None
+    if kind == "bool":
+        return (bool(value), None) if type(value) is int and value in {0, 1} else (None, NO_BOOLEAN)
+    if kind in _RANGES:
+        whole = int(value) if isinstance(value, int | float) and value == value // 1 else None
+        return (whole, None) if whole is not None and -_RANGES[kind] <= whole < _RANGES[kind] else (None, NO_INTEGER)
+    if kind in {"float", "double"}:
+        return (float(value), None) if isinstance(value, int | float) else (None, NO_NUMBER)
+    return _date(value)
+
+
+def _date(value: Any) -> tuple[date | None, str | None]:
+    if not isinstance(value, str):
+        return None, NO_DATE
+    if match := _DATE.fullmatch(value.strip()):
+        try:
+            return date(*map(int, match.groups())), None
+        except ValueError:
+            return None, NO_DATE
+    moment = parse_moment(value)
+    if moment is None:
+        return None, NO_DATE
+    return moment.date(), TIME_DROPPED if (moment.hour, moment.minute, moment.second, moment.microsecond) != (0, 0, 0, 0) else None
+
+
+def read_only(path: Path) -> sqlite3.Connection:
+    """A connection that changes nothing, loads nothing and calls no function of the file's author; text need not be UTF-8."""
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+    connection.execute("pragma trusted_schema = off")
+    connection.text_factory = lambda data: data.decode("utf-8", "replace")
+    return connection
+
+
+def _quoted(name: str) -> str:
+    escaped = name.replace('"', '""')
+    return f'"{escaped}"'

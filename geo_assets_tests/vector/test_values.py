@@ -1,0 +1,421 @@
+"""No value of a file becomes another one in the table: it is the same, or NULL and counted, or the feature is a reject with a reason."""
+
+import datetime as dt
+import json
+import sqlite3
+import struct
+from decimal import Decimal
+
+import geopandas as gpd
+import numpy as np
+import pyarrow as pa
+import pytest
+import shapely
+
+from geo_assets_tests.vector.builders import points, shapefile_parts, write, zipped
+from geo_assets_tests.vector.conftest import send
+
+UTC = dt.UTC
+
+
+@pytest.fixture
+def rows(private, look):
+    """(rows by column name, all that is said, the plan, the report) of a file of one layer, as it is sent."""
+
+    def read(path, **request):
+        report = look(path, thorough=False, **request)
+        plan = report.layers[0]
+        file, sent = send(private(path), plan)
+        return pa.ipc.open_stream(file).read_all().to_pylist(), " ".join([*report.warnings, *plan.warnings, *sent.warnings]), plan, sent
+
+    return read
+
+
+def values(rows, column):
+    return [row[column] for row in rows]
+
+
+def geojson(path, *features, **members):
+    """Features are (geometry, properties) or whole."""
+    whole = [{"type": "Feature", "geometry": f[0], "properties": f[1]} if isinstance(f, tuple) else f for f in features]
+    path.write_text(json.dumps({"type": "FeatureCollection", **members, "features": whole}))
+    return path
+
+
+def place(*coordinates):
+    return {"type": "Point", "coordinates": list(coordinates)}
+
+
+def table(path, columns, *stored, key="fid"):
+    """A GeoPackage whose layer `t` has these columns, in which SQLite stores whatever it is given."""
+    write(points(1), path, layer="seed")
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"create table t ({key} integer primary key, geom blob, {', '.join(columns)})")
+        connection.execute("insert into gpkg_contents (table_name, identifier, data_type, srs_id) values ('t', 't', 'features', 4326)")
+        connection.execute("insert into gpkg_geometry_columns values ('t', 'geom', 'POINT', 4326, 0, 0)")
+        blob = b"GP\x00\x01" + struct.pack("<i", 4326) + shapely.to_wkb(shapely.Point(7, 51))
+        for row in stored:
+            connection.execute(f"insert into t values (?, ?{', ?' * (len(row) - 1)})", (row[0], blob, *row[1:]))
+    connection.close()
+    return path
+
+
+def dbase(path, fields, *records, declared=None, page=0, marks=None):
+    """A shapefile of points whose attributes are these bytes; fields are (name, kind, width, decimals)."""
+    write(points(len(records)), path)
+    width = 1 + sum(f[2] for f in fields)
+    head = struct.pack("<BBBBIHH20x", 3, 124, 1, 1, len(records), 32 + 32 * len(fields) + 1, width)
+    head = head[:29] + bytes([page]) + head[30:]
+    described = b"".join(struct.pack("<11sc4xBB14x", name.encode(), kind.encode(), size, decimals) for name, kind, size, decimals in fields)
+    body = b"".join(
+        (b"*" if marks and marks[i] else b" ") + b"".join(value.ljust(f[2]) for value, f in zip(record, fields, strict=True))
+        for i, record in enumerate(records)
+    )
+    path.with_suffix(".dbf").write_bytes(head + described + b"\r" + body + b"\x1a")
+    path.with_suffix(".cpg").unlink(missing_ok=True)
+    if declared is not None:
+        path.with_suffix(".cpg").write_text(declared)
+    return path
+
+
+# -- ids ---------------------------------------------------------------------------------------------------------------
+def test_the_key_of_a_geopackage_is_a_column_that_conditions_and_lists_know(tmp_path, rows):
+    path = table(tmp_path / "a.gpkg", ["name text"], (90210001, "a"), (90210005, "b"), key="parcel_id")
+    found, _, plan, _ = rows(path, layers=("t",))
+    assert values(found, "parcel_id") == [90210001, 90210005]
+    assert [c.source_name for c in plan.columns] == ["parcel_id", "name"]
+    assert values(rows(path, layers=("t",), where="parcel_id > 90210001")[0], "name") == ["b"]
+    assert list(rows(path, layers=("t",), columns=("name",))[0][0]) == ["name", "geom"]
+
+
+def test_the_objectid_of_a_geodatabase_is_a_column(tmp_path, look):
+    folder = write(points(2, a=[5, 6]), tmp_path / "a.gdb", layer="t")
+    from geo_assets_tests.vector.builders import zip_tree
+
+    assert [c.name for c in look(zip_tree(tmp_path / "a.zip", folder)).layers[0].columns][:1] == ["objectid"]
+
+
+@pytest.mark.parametrize(
+    ("idents", "kind", "kept"),
+    [
+        ([4711, 4712, 4711], "integer", [4711, 4712, 4711]),
+        (["a.1", "a.2", None], "text", ["a.1", "a.2", None]),
+        ([2**40, 2, 3], "bigint", [2**40, 2, 3]),
+        (["2024-01-01", "x", "007"], "text", ["2024-01-01", "x", "007"]),
+        ([1, "b", 2], "text", ["1", "b", "2"]),
+    ],
+)
+def test_the_ids_of_geojson_are_a_column_also_where_they_repeat_or_are_text(tmp_path, rows, idents, kind, kept):
+    features = [
+        {"type": "Feature", "geometry": place(7, 51), "properties": {"n": 1}} | ({} if ident is None else {"id": ident}) for ident in idents
+    ]
+    found, _, plan, _ = rows(geojson(tmp_path / "a.geojson", *features))
+    assert plan.columns[0].sql_type == kind
+    assert values(found, "id") == kept
+
+
+def test_an_id_beside_a_property_of_that_name_has_a_column_of_its_own(tmp_path, rows):
+    feature = {"type": "Feature", "id": "way/1", "geometry": place(7, 51), "properties": {"id": 9}}
+    found, _, _, _ = rows(geojson(tmp_path / "a.geojson", feature))
+    assert (found[0]["id"], found[0]["feature_id"]) == (9, "way/1")
+
+
+# -- dates and times ---------------------------------------------------------------------------------------------------
+def test_a_geopackage_has_no_date_that_its_author_did_not_write(tmp_path, rows):
+    path = table(
+        tmp_path / "a.gpkg", ["d date", "t datetime"],
+        (1, "2022/9/8", "2018/02/13 23:59:59+01"), (2, "08.09.2022", "2022-09-08T12:29:29.123456Z"), (3, "2022-02-30", "2022-02-30T00:00:00Z"),
+        (4, 20220908, 1662640169), (5, "2024-02-29", "2022-09-08T12:29:29"), (6, "1900-01-01", None), (7, "", "now"),
+    )  # fmt: skip
+    found, said, _, _ = rows(path, layers=("t",))
+    assert values(found, "d") == [dt.date(2022, 9, 8), None, None, None, dt.date(2024, 2, 29), dt.date(1900, 1, 1), None]
+    assert values(found, "t") == [
+        dt.datetime(2018, 2, 13, 22, 59, 59, tzinfo=UTC), dt.datetime(2022, 9, 8, 12, 29, 29, 123456, tzinfo=UTC), None, None,
+        dt.datetime(2022, 9, 8, 12, 29, 29, tzinfo=UTC), None, None,
+    ]  # fmt: skip
+    assert "'d': 4 values not a date, now NULL: '08.09.2022', '2022-02-30', '20220908', ''" in said
+    assert "'t': 3 values not a time, now NULL: '2022-02-30T00:00:00Z', '1662640169', 'now'" in said
+    assert "'t': 1 value without an offset from UTC, taken for UTC" in said
+
+
+def test_a_dbf_has_no_date_that_its_author_did_not_write(tmp_path, rows):
+    path = dbase(
+        tmp_path / "a.shp", [("D", "D", 8, 0), ("L", "L", 1, 0)],
+        (b"20240230", b"Y"), (b"00000000", b"?"), (b"        ", b" "), (b"19000100", b"1"), (b"20240229", b"n"), (b"2024-2-9", b"F"),
+    )  # fmt: skip
+    found, said, _, _ = rows(path)
+    assert values(found, "d") == [None, None, None, None, dt.date(2024, 2, 29), None]
+    assert values(found, "l") == [True, None, None, None, False, False]
+    assert "'D': 3 values not a date, now NULL: '20240230', '19000100', '2024-2-9'" in said
+    assert "'L': 1 value neither T, F, Y nor N, now NULL: '1'" in said
+
+
+def test_instants_stay_apart_and_a_time_without_offset_among_them_is_counted(tmp_path, rows):
+    times = ["2024-03-01T10:00:00+02:00", "2024-03-01T10:00:00.999999Z", "2024-03-01T10:00:00", "2024-07-01T10:00:00-05:00"]
+    found, said, plan, _ = rows(geojson(tmp_path / "a.geojson", *((place(7, 51), {"m": t}) for t in times)))
+    assert plan.columns[0].sql_type == "timestamptz"
+    assert [t and t.isoformat() for t in values(found, "m")] == [
+        "2024-03-01T08:00:00+00:00", "2024-03-01T10:00:00.999999+00:00", None, "2024-07-01T15:00:00+00:00",
+    ]  # fmt: skip
+    assert "'m': 1 value without the offset from UTC that the others have, now NULL: '2024-03-01T10:00:00'" in said
+
+
+@pytest.mark.parametrize(
+    ("written", "kind"),
+    [
+        (["2024-03-01T10:00:00", "2024-03-01T10:00:00.000001"], "timestamp"),
+        (["2024-03-01T10:00:00", "2024-03-01T11:00:00", "2024-03-01T10:00:00Z"], "text"),
+        (["2024-02-30", "2024-03-01"], "text"),
+        (["2024-02-29", "2024-02-29T10:00:00Z"], "text"),
+        (["08.09.2022", "09.09.2022"], "text"),
+        (["10:00:00", "23:59:59.5"], "time"),
+        (["20220908", "20220909"], "text"),
+    ],
+)
+def test_text_is_a_time_only_if_every_value_is_one_and_stays_as_it_is_otherwise(tmp_path, rows, written, kind):
+    found, _, plan, _ = rows(geojson(tmp_path / "a.geojson", *((place(7, 51), {"m": t}) for t in written)))
+    assert plan.columns[0].sql_type == kind
+    if kind == "text":
+        assert values(found, "m") == written
+
+
+def test_a_flatgeobuf_keeps_the_offsets_of_its_times(tmp_path, rows):
+    path = write(points(2, m=["2024-03-01T10:00:00+02:00", "2024-07-01T10:00:00-05:00"]), tmp_path / "a.geojson")
+    gpd.read_file(path)
+    import pyogrio
+
+    frame = points(2)
+    times = pa.array(["2024-03-01T10:00:00+02:00", "2024-07-01T10:00:00-05:00"])
+    schema = pa.schema([pa.field("m", pa.string(), metadata={"GDAL:OGR:type": "DateTime"}), pa.field("geometry", pa.binary())])
+    batch = pa.record_batch([times, pa.array(shapely.to_wkb(frame.geometry.values))], schema=schema)
+    pyogrio.write_arrow(
+        pa.Table.from_batches([batch]),
+        tmp_path / "a.fgb",
+        driver="FlatGeobuf",
+        geometry_type="Point",
+        geometry_name="geometry",
+        crs="EPSG:4326",
+    )
+    found, _, plan, _ = rows(tmp_path / "a.fgb")
+    assert plan.columns[0].sql_type == "timestamptz"
+    assert {t.isoformat() for t in values(found, "m")} == {"2024-03-01T08:00:00+00:00", "2024-07-01T15:00:00+00:00"}
+
+
+# -- numbers -----------------------------------------------------------------------------------------------------------
+def test_what_sqlite_stores_in_a_column_of_numbers_is_a_number_or_null(tmp_path, rows):
+    path = table(
+        tmp_path / "a.gpkg", ["i integer", "r real", "m mediumint", "b boolean", "s smallint"],
+        (1, "N/A", "12,5", 5_000_000_000, 2, 1), (2, "12abc", "abc", 1, 1, 70_000), (3, 7, 1.5, 2, 0, -3), (4, 3.7, 1, 3, "true", None),
+    )  # fmt: skip
+    found, said, _, _ = rows(path, layers=("t",))
+    assert values(found, "i") == [None, None, 7, None]
+    assert values(found, "r") == [None, None, 1.5, 1.0]
+    assert values(found, "m") == [None, 1, 2, 3]
+    assert values(found, "b") == [None, True, False, None]
+    assert values(found, "s") == [1, None, -3, None]
+    assert "'i': 3 values not an integer that the column can hold, now NULL: 'N/A', '12abc', '3.7'" in said
+    assert "'m': 1 value" in said
+    assert "'5000000000'" in said
+
+
+def test_what_stands_in_a_dbf_is_the_number_or_null(tmp_path, rows):
+    path = dbase(
+        tmp_path / "a.shp", [("I", "N", 9, 0), ("R", "N", 12, 3), ("F", "F", 12, 3)],
+        (b"8.401E+8", b"1.5E+3", b"12,5"), (b"N/A", b"abc", b"-.5"), (b"     12", b"1e400", b"+7."), (b"****", b"", b"1.25"), (b"3.7", b"nan", b"0"),
+    )  # fmt: skip
+    found, said, _, _ = rows(path)
+    assert values(found, "i") == [840100000, None, 12, None, None]
+    assert values(found, "f") == [None, -0.5, 7.0, 1.25, 0.0]
+    assert values(found, "r")[:2] == [1500.0, None]
+    assert values(found, "r")[3:] == [None, None]
+    assert "'I': 2 values not an integer that the column can hold, now NULL: 'N/A', '3.7'" in said
+    assert "'F': 1 value not a number, now NULL: '12,5'" in said
+
+
+def test_integers_of_many_digits_keep_them_all(tmp_path, rows):
+    path = dbase(
+        tmp_path / "a.shp", [("P", "N", 19, 0), ("Q", "N", 20, 0), ("X", "N", 19, 0)],
+        (b"1234567890123456789", b"12345678901234567891", b"1.5"), (b"1234567890123456788", b"-2345678901234567892", b"2"), (b"", b"8.401E+10", b""),
+    )  # fmt: skip
+    found, _, plan, _ = rows(path)
+    assert [c.sql_type for c in plan.columns] == ["numeric(19,0)", "numeric(20,0)", "double precision"]
+    assert values(found, "p") == [1234567890123456789, 1234567890123456788, None]
+    assert values(found, "q") == [12345678901234567891, -2345678901234567892, 84010000000]
+    assert values(found, "x") == [1.5, 2.0, None]
+
+
+def test_an_integer_that_a_double_cannot_hold_is_exact_also_beside_a_fraction(tmp_path, rows):
+    numbers = [{"a": 2**53 + 1, "b": 2**64 - 1, "c": 1}, {"a": 1.5, "b": 1, "c": 2.5}, {"a": -0.25, "b": None, "c": 10**40}]
+    found, _, plan, _ = rows(geojson(tmp_path / "a.geojson", *((place(7, 51), n) for n in numbers)))
+    assert [c.sql_type for c in plan.columns] == ["numeric(18,2)", "numeric(20,0)", "numeric(42,1)"]
+    assert values(found, "a") == [Decimal(2**53 + 1), Decimal("1.5"), Decimal("-0.25")]
+    assert values(found, "b") == [2**64 - 1, 1, None]
+    assert values(found, "c") == [1, Decimal("2.5"), 10**40]
+
+
+def test_text_in_json_stays_text_and_a_number_a_number(tmp_path, rows):
+    features = [
+        (place(7, 51), {"j": value, "m": mixed}) for value, mixed in (("42", "42"), ({"a": 1}, 42), (42, True), (None, None), ("null", 1.5))
+    ]
+    found, _, plan, _ = rows(geojson(tmp_path / "a.geojson", *features))
+    assert [c.sql_type for c in plan.columns] == ["jsonb", "text"]
+    assert [None if v is None else json.loads(v) for v in values(found, "j")] == ["42", {"a": 1}, 42, None, "null"]
+    assert values(found, "m") == ["42", "42", "true", None, "1.5"]
+
+
+# -- geometry ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("lines", [False, True])
+def test_a_broken_geometry_of_geojson_is_a_reject_with_a_reason_and_no_null(tmp_path, rows, lines):
+    good = [place(7, 51), None, place(7, 51, 300)]
+    bad = {
+        "coordinates are not numbers": [place("7", "51"), place(None, 51), place(True, 51)],
+        "unknown geometry type 'point'": [{"type": "point", "coordinates": [7, 51]}],
+        "coordinates are nested wrongly for their type": [
+            {"type": "Polygon", "coordinates": [[7, 51], [8, 51], [8, 52], [7, 51]]}, {"type": "Point", "coordinates": [[7, 51]]},
+            {"type": "LineString", "coordinates": 7}, {"type": "GeometryCollection"}, {"type": "Point"},
+        ],
+        "a position with fewer than two coordinates": [place(7), {"type": "LineString", "coordinates": [[1, 2], [3]]}],
+        "empty geometry": [place(), {"type": "Polygon", "coordinates": []}],
+    }  # fmt: skip
+    features = [{"type": "Feature", "properties": {}, "geometry": g} for g in [*good, *(g for some in bad.values() for g in some)]]
+    path = tmp_path / f"a.{'geojsonl' if lines else 'geojson'}"
+    if lines:
+        path.write_text("\n".join(map(json.dumps, features)))
+    else:
+        geojson(path, *features, "no feature")
+        bad["not a GeoJSON feature"] = [None]
+    found, _, plan, report = rows(path)
+    assert report.rejected == plan.rejected_by_reason == {reason: len(some) for reason, some in bad.items()}
+    assert [None if g is None else shapely.from_wkb(g).wkt for g in values(found, "geom")] == [
+        "POINT Z (7 51 0)",
+        None,
+        "POINT Z (7 51 300)",
+    ]
+
+
+def test_every_geometry_of_geojson_is_what_an_independent_reader_sees(tmp_path, rows):
+    wkts = [
+        "POINT (1 2)", "MULTIPOINT ((1 2), (3 4))", "LINESTRING (0 0, 1 1)", "MULTILINESTRING ((0 0, 1 1), (2 2, 3 3))",
+        "POLYGON ((0 0, 4 0, 4 4, 0 0), (1 .5, 2 .5, 2 1, 1 .5))", "MULTIPOLYGON (((0 0, 1 0, 1 1, 0 0)), ((5 5, 6 5, 6 6, 5 5)))",
+        "GEOMETRYCOLLECTION (POINT (1 2), LINESTRING (0 0, 1 1))", "POINT Z (1 2 3)", "POLYGON Z ((0 0 1, 4 0 2, 4 4 3, 0 0 1))",
+    ]  # fmt: skip
+    from geo_assets.vector.geojson import to_wkb
+
+    for wkt in wkts:
+        geometry = shapely.from_wkt(wkt)
+        assert shapely.from_wkb(to_wkb(json.loads(shapely.to_geojson(geometry)))).equals_exact(geometry, 0, normalize=False)
+        assert shapely.get_coordinate_dimension(shapely.from_wkb(to_wkb(json.loads(shapely.to_geojson(geometry))))) == (
+            3 if " Z " in wkt else 2
+        )
+
+
+def test_a_crs_that_comes_after_the_features_counts_too(tmp_path, rows):
+    path = tmp_path / "a.geojson"
+    feature = {"type": "Feature", "properties": {}, "geometry": place(400000, 5700000)}
+    crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::25832"}}
+    path.write_text(json.dumps({"features": [feature] * 3, "crs": crs, "type": "FeatureCollection"}))
+    assert rows(path)[2].srid == 25832
+
+
+# -- text --------------------------------------------------------------------------------------------------------------
+NAMES = [("N", "C", 30, 0)]
+
+
+@pytest.mark.parametrize(
+    ("declared", "page", "encoding", "text", "said"),
+    [
+        ("1252", 0, "utf-8", "Valle del Árrago", "its text is UTF-8"),
+        ("UTF-8", 0, "cp1252", "Málaga", "read as Windows-1252"),
+        ("ANSI 1252", 0, "cp1252", "Málaga – €", ""),
+        ("Windows 1252", 0, "cp1252", "Málaga – €", ""),
+        ("8859_1", 0, "latin-1", "Málaga", ""),
+        ("88592", 0, "iso8859-2", "Žluťoučký", ""),
+        ("ANSI 1250", 0, "cp1250", "Žluťoučký", ""),
+        ("system", 0, "cp1252", "Málaga", "which is no encoding"),
+        ("system", 0, "utf-8", "Málaga", ""),
+        (None, 0xC8, "cp1250", "Žluťoučký", ""),
+        (None, 0x57, "utf-8", "Žluťoučký", "its text is UTF-8"),
+        ("936", 0, "gbk", "联通中国", ""),
+        (None, 0, "cp1252", "Málaga", "nothing says how"),
+        ("65001", 0, "utf-8", "漢字", ""),
+    ],
+)
+def test_the_text_of_a_shapefile_is_read_as_it_is_written_or_it_is_said(tmp_path, rows, declared, page, encoding, text, said):
+    path = dbase(tmp_path / "a.shp", NAMES, (text.encode(encoding),), (b"x",), declared=declared, page=page)
+    found, warned, _, _ = rows(path)
+    assert values(found, "n") == [text, "x"]
+    assert said in warned
+    assert bool(warned) == bool(said)
+
+
+def test_an_encoding_that_is_named_counts_for_every_text_format(tmp_path, rows):
+    path = dbase(tmp_path / "a.shp", NAMES, ("Žluť".encode("cp1250"),), declared="1252")
+    assert values(rows(path, encoding="windows-1250")[0], "n") == ["Žluť"]
+    (tmp_path / "a.csv").write_bytes("n,lon,lat\nŽluť,1,2\n".encode("cp1250"))
+    assert values(rows(tmp_path / "a.csv", encoding="ANSI 1250")[0], "n") == ["Žluť"]
+    (tmp_path / "a.geojson").write_bytes(
+        '{"type":"Feature","properties":{"n":"Žluť"},"geometry":{"type":"Point","coordinates":[1,2]}}'.encode("cp1250")
+    )
+    assert values(rows(tmp_path / "a.geojson", encoding="cp1250")[0], "n") == ["Žluť"]
+
+
+# -- said at least -----------------------------------------------------------------------------------------------------
+def test_rows_of_a_dbf_that_have_no_shape_or_are_deleted_are_said(tmp_path, rows):
+    path = dbase(tmp_path / "a.shp", NAMES, (b"a",), (b"b",), (b"c",), (b"d",), marks=[0, 1, 0, 0])
+    shx = path.with_suffix(".shx")
+    shx.write_bytes(shx.read_bytes()[:24] + struct.pack(">i", (100 + 8 * 3) // 2) + shx.read_bytes()[28 : 100 + 8 * 3])
+    found, said, _, _ = rows(path)
+    assert values(found, "n") == ["a", "c"]
+    assert "1 rows of its DBF have no shape" in said
+    assert "1 rows of its DBF are marked as deleted" in said
+
+
+def test_a_vertical_crs_that_no_srid_says_is_named(tmp_path, rows):
+    path = write(gpd.GeoDataFrame({"a": [1]}, geometry=[shapely.Point(155000, 463000, 12.5)], crs="EPSG:7415"), tmp_path / "a.gpkg")
+    found, said, plan, _ = rows(path)
+    assert (plan.srid, shapely.from_wkb(found[0]["geom"]).z) == (28992, 12.5)
+    assert "'NAP height' (EPSG:5709)" in said
+
+
+def test_what_gdal_warns_of_while_it_reads_is_counted(tmp_path, rows):
+    path = tmp_path / "a.kml"
+    path.write_text(
+        '<kml xmlns="http://www.opengis.net/kml/2.2"><Document><Schema name="s" id="s"><SimpleField name="n" type="int"/></Schema><Placemark>'
+        '<ExtendedData><SchemaData schemaUrl="#s"><SimpleData name="n">7</SimpleData></SchemaData></ExtendedData>'
+        "<Point><coordinates>1,2</coordinates></Point></Placemark></Document></kml>"
+    )
+    found, said, _, _ = rows(path)
+    assert values(found, "n") == [7]
+    assert "warning of GDAL" not in said
+
+
+def test_inspect_says_beforehand_what_a_load_will_say(tmp_path, look):
+    path = table(tmp_path / "a.gpkg", ["i integer"], (1, "N/A"))
+    assert "'N/A'" in " ".join(look(path, layers=("t",)).layers[0].warnings)
+
+
+def test_a_shapefile_in_a_zip_is_held_to_its_bytes_too(tmp_path, rows):
+    path = dbase(tmp_path / "a.shp", [("D", "D", 8, 0)], (b"20240230",), (b"20240229",))
+    found, said, _, _ = rows(zipped(tmp_path / "b.zip", *shapefile_parts(path)))
+    assert values(found, "d") == [None, dt.date(2024, 2, 29)]
+    assert "20240230" in said
+
+
+def test_values_in_the_second_batch_are_held_to_their_bytes_too(tmp_path, rows):
+    count = 20_000
+    records = [(f"{i}".encode(),) for i in range(count)]
+    records[15_000] = (b"N/A",)
+    found, said, _, _ = rows(dbase(tmp_path / "a.shp", [("I", "N", 9, 0)], *records))
+    assert values(found, "i") == [None if i == 15_000 else i for i in range(count)]
+    assert "'I': 1 value not an integer" in said
+    frame = points(count, i=np.arange(count))
+    path = write(frame, tmp_path / "a.gpkg", layer="t")
+    with sqlite3.connect(path) as connection:
+        connection.execute("drop trigger if exists rtree_t_geom_update1")
+        for (name,) in connection.execute("select name from sqlite_master where type = 'trigger'").fetchall():
+            connection.execute(f'drop trigger "{name}"')
+        connection.execute("update t set i = 'x' where fid = 15001")
+    connection.close()
+    found, said, _, _ = rows(path)
+    assert values(found, "i") == [None if i == 15_000 else i for i in range(count)]
+    assert "'i': 1 value not an integer" in said
