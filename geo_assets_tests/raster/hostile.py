@@ -647,7 +647,7 @@ def disguises(trap: Trap) -> dict[str, bytes]:
     }  # fmt: skip
 
 
-@kind("another format in disguise", "UNSUPPORTED_FORMAT")
+@kind("another format in disguise", "UNSUPPORTED_FORMAT", "UNREADABLE")
 def disguised(rng, trap):
     endings = (".tif", ".png", ".jp2", ".asc")
     for number, (name, content) in enumerate(disguises(trap).items()):
