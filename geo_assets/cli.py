@@ -293,6 +293,9 @@ def submit(
     params_file: Annotated[Path | None, typer.Option("--params-file", help="A JSON object of parameters.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow to the end; exit 0 only if completed.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Redo also what is done already.")] = False,
+    allow_mass_retire: Annotated[
+        bool, typer.Option("--allow-mass-retire", help="With deleted=retire: take back also more than max_retire_percent.")
+    ] = False,
     plan_hash: Annotated[str | None, typer.Option("--plan-hash", help="Submit only if `plan` still says the same.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -305,7 +308,7 @@ def submit(
     with Submitter(load_settings()) as submitter:
         if plan_hash:
             submitter.insist_on_plan(parameters, plan_hash)
-        submitted = submitter.submit(parameters, submitted_by="cli", force=force)
+        submitted = submitter.submit(parameters, submitted_by="cli", force=force, allow_mass_retire=allow_mass_retire)
         if submitter.warning:
             _log(submitter.warning)
         if not wait:

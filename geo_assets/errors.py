@@ -7,6 +7,7 @@ Not here: retry policy (it follows from the class), presentation (`cli.py`, `api
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import dataclass
 from enum import StrEnum
@@ -66,6 +67,11 @@ ERRORS: dict[str, ErrorKind] = {
     "JOB_NOT_FOUND": ErrorKind(_I, "list the jobs with: geo-assets jobs"),
     "PARTITION_MISMATCH": ErrorKind(_I, "launch the job whose type the partition belongs to"),
     "BAD_FILES": ErrorKind(_I, "see which and why with: geo-assets tasks JOB_ID --status quarantined; or submit with on_error=continue"),
+    "MASS_RETIRE": ErrorKind(
+        _I,
+        "see that the container is whole (a share that is not mounted looks empty), then submit again;"
+        " if the files are gone on purpose, with --allow-mass-retire",
+    ),
     "JOB_ALREADY_CLAIMED": ErrorKind(_I, "nothing to do: another run owns this job"),
     "LEASE_LOST": ErrorKind(_X, "nothing to do: a newer run of this job took over"),
     # sources
@@ -163,6 +169,19 @@ class GeoAssetsError(Exception):
 
     def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
         return type(self), (self.code, self.message)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether the machine, or the store's, had no room; stores pass on only the words of the system's error."""
+    full = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+    return getattr(error, "errno", None) in full or any(f"(os error {number})" in str(error) for number in full)
+
+
+def unforeseen(error: Exception) -> GeoAssetsError:
+    """What nobody caught by name, as ours: DISK_FULL where there was no room, INTERNAL otherwise."""
+    if is_disk_full(error):
+        return GeoAssetsError("DISK_FULL", f"there is no room left: {str(error).splitlines()[0][:300]}")
+    return GeoAssetsError("INTERNAL", f"{type(error).__name__}: {error}"[:1000])
 
 
 def faults(error: ValidationError) -> list[str]:

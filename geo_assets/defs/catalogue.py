@@ -9,7 +9,7 @@ from geo_assets.defs.metadata import check_result, markdown
 from geo_assets.defs.partitions import PARTITIONS, inputs_of, key_of
 from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.stac.pgstac import footprints
-from geo_assets.stages import catalogue, checks, rasters, report, vectors
+from geo_assets.stages import catalogue, checks, rasters, report, retire, vectors
 from geo_assets.stages.contracts import CatalogueReport, JobReport, StageReport
 
 _FOUND = "every_item_found"
@@ -25,9 +25,10 @@ def register_items(stages: Stages, rasters_done: StageReport, vectors_done: Stag
             f"cogs are of run {job.run_id}, vector_tables of {vectors_done.job.run_id}: launch them together", allow_retries=False
         )
     with plain_failures(stages), context.lease_or_nothing(job):
-        catalogue.gate(context, [rasters_done, vectors_done])
+        catalogue.gate(context, job)
+        vectors.publish_waiting(context, job)
         done = catalogue.register(context, job)
-        retired, stale = catalogue.retire(context, job)
+        retired, stale = retire.retire(context, job)
         verdict = checks.items_found(context, job, (rasters.STAGE, vectors.STAGE))
     yield dg.Output(
         done,

@@ -9,6 +9,7 @@ from geo_assets.defs.partitions import PARTITIONS, key_of
 from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.stages.contracts import InventoryRef
 from geo_assets.stages.inventory import take_inventory
+from geo_assets.stages.retire import refuse_mass_retire
 
 
 def _list_blobs(job_type: str) -> dg.OpDefinition:
@@ -18,6 +19,7 @@ def _list_blobs(job_type: str) -> dg.OpDefinition:
         job = claim(context, stages, job_type)
         with plain_failures(stages), stages.get().lease_or_nothing(job):
             inventory = take_inventory(stages.get(), job)
+            refuse_mass_retire(stages.get(), job)
         return dg.Output(inventory, metadata=_metadata(inventory))
 
     return list_blobs

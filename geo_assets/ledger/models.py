@@ -148,6 +148,7 @@ class Claim(BaseModel):
     parameters: dict[str, Any]
     run_id: str
     force: bool
+    allow_mass_retire: bool = False
     owner_run_id: str
 
     @property

@@ -13,11 +13,13 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
 
 from geo_assets.database.connections import DictConnection, retrying
 from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger import blobs
 from geo_assets.ledger.messages import storable
 from geo_assets.ledger.models import JobStatus, PlannedTask, StageCounts, TaskRecord, Work
 from geo_assets.text import batched
@@ -143,14 +145,20 @@ class Tasks:
             ).fetchall()
         return {(str(row["stage"]), str(row["task_key"])): (str(row["fingerprint"]), str(row["status"])) for row in rows}
 
-    @retrying
-    def publish_many(self, job_id: str, run_id: str, done: Sequence[tuple[str, str, dict[str, Any]]]) -> list[dict[str, Any]]:
-        """As `succeed_many`, for tasks with a STAC item; returns the outputs that these replace, of whichever job."""
+    @staticmethod
+    def publish_many(
+        conn: psycopg.Connection[Any], job_id: str, run_id: str, done: Sequence[tuple[str, str, dict[str, Any]]]
+    ) -> list[dict[str, Any]]:
+        """As `succeed_many`, for tasks with a STAC item, in the transaction that loads the items: none is searchable that we do not know.
+
+        Returns:
+            The outputs that these replace, of whichever job.
+        """
         items = [outputs["stac_item"] for _, _, outputs in done]
-        with self._pool.connection() as conn:
-            before = conn.execute("select outputs from geo.published where stac_item = any(%s) for update", (items,)).fetchall()
-            _succeed_many(conn, job_id, run_id, done)
-            conn.execute(
+        with conn.cursor(row_factory=dict_row) as cursor:
+            before = cursor.execute("select outputs from geo.published where stac_item = any(%s) for update", (items,)).fetchall()
+            _succeed_many(cursor, job_id, run_id, done)
+            cursor.execute(
                 """insert into geo.published (stac_item, job_id, stage, task_key, fingerprint, outputs)
                    select outputs->>'stac_item', job_id, stage, task_key, fingerprint, outputs from geo.tasks
                     where job_id = %s and run_id = %s and outputs->>'stac_item' = any(%s)
@@ -158,7 +166,7 @@ class Tasks:
                        fingerprint = excluded.fingerprint, outputs = excluded.outputs, at = now()""",
                 (job_id, run_id, items),
             )
-        return [dict(row["outputs"]) for row in before]  # type: ignore[call-overload]
+        return [dict(row["outputs"]) for row in before]
 
     @retrying
     def stale(self, job_id: str) -> list[dict[str, Any]]:
@@ -179,11 +187,37 @@ class Tasks:
         self._change(job_id, run_id, stage, task_key, "status = 'running', started_at = now(), finished_at = null")
 
     @retrying
+    def uploading(self, run_id: str, names: Sequence[str]) -> None:
+        """These blobs are about to be uploaded; until a task names them they are leftovers."""
+        with self._pool.connection() as conn:
+            blobs.announce(conn, names, run_id)
+
+    @retrying
     def converted(self, job_id: str, run_id: str, stage: str, task_key: str, *, outputs: dict[str, Any], receipt: dict[str, Any]) -> None:
         """The output exists under its final name, but nobody is told of it before it is in the catalogue."""
-        self._change(
-            job_id, run_id, stage, task_key, "outputs = %(outputs)s, receipt = %(receipt)s", outputs=Jsonb(outputs), receipt=Jsonb(receipt)
-        )
+        with self._pool.connection() as conn:
+            self.convert(conn, job_id, run_id, stage, task_key, outputs=outputs, receipt=receipt)
+
+    @staticmethod
+    def convert(
+        conn: psycopg.Connection[Any],
+        job_id: str,
+        run_id: str,
+        stage: str,
+        task_key: str,
+        *,
+        outputs: dict[str, Any],
+        receipt: dict[str, Any],
+    ) -> None:
+        """As `converted`, in a transaction of the caller's."""
+        changed = conn.execute(
+            """with named as (delete from geo.loose_blobs where blob = any(geo.blobs_of(%(outputs)s)))
+               update geo.tasks set outputs = %(outputs)s, receipt = %(receipt)s
+                where job_id = %(job)s and run_id = %(run)s and stage = %(stage)s and task_key = %(key)s""",
+            {"outputs": Jsonb(outputs), "receipt": Jsonb(receipt), "job": job_id, "run": run_id, "stage": stage, "key": task_key},
+        ).rowcount
+        if changed != 1:
+            raise _lost(job_id, run_id)
 
     @retrying
     def succeed(self, job_id: str, run_id: str, stage: str, task_key: str, *, outputs: dict[str, Any]) -> None:
@@ -289,7 +323,9 @@ def _record(row: dict[str, Any], *, ended: bool) -> TaskRecord:
     return TaskRecord.model_validate({**row, "status": "cancelled" if ended and undone else row["status"]})
 
 
-def _succeed_many(conn: DictConnection, job_id: str, run_id: str, done: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
+def _succeed_many(
+    conn: DictConnection | psycopg.Cursor[Any], job_id: str, run_id: str, done: Sequence[tuple[str, str, dict[str, Any]]]
+) -> None:
     rows = [{"stage": stage, "task_key": key, "outputs": outputs} for stage, key, outputs in done]
     _assert_lease(conn, job_id, run_id)
     changed = conn.execute(
@@ -303,7 +339,7 @@ def _succeed_many(conn: DictConnection, job_id: str, run_id: str, done: Sequence
         raise _lost(job_id, run_id)
 
 
-def _assert_lease(conn: DictConnection, job_id: str, run_id: str) -> None:
+def _assert_lease(conn: DictConnection | psycopg.Cursor[Any], job_id: str, run_id: str) -> None:
     try:
         conn.execute("select geo.assert_lease(%s, %s)", (job_id, run_id))
     except psycopg.errors.Error as error:

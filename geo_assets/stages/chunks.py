@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 import psycopg
 from psycopg_pool import PoolTimeout
 
-from geo_assets.errors import ErrorClass, GeoAssetsError
+from geo_assets.errors import ErrorClass, GeoAssetsError, unforeseen
 from geo_assets.ledger.models import Work
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, ChunkReport, JobRef, StagePlan, StageReport
@@ -66,7 +66,7 @@ def work_through(context: StageContext, chunk: Chunk, do: DoTask, *, threads: in
         except Exception as error:
             if context.stopped:
                 raise
-            context.tasks.fail(job.job_id, job.run_id, stage, work.task_key, GeoAssetsError("INTERNAL", f"{type(error).__name__}: {error}"))
+            context.tasks.fail(job.job_id, job.run_id, stage, work.task_key, unforeseen(error))
             return "failed"
         return "done"
 

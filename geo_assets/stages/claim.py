@@ -23,6 +23,7 @@ def claim_job(context: StageContext, *, partition_key: str, run_id: str, attempt
         run_id=run_id,
         owner_run_id=claim.owner_run_id,
         force=claim.force,
+        allow_mass_retire=claim.allow_mass_retire,
         parameters=claim.parameters,
     )
     return context.claimed

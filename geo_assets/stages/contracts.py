@@ -27,6 +27,7 @@ class JobRef(Contract):
     run_id: str
     owner_run_id: str
     force: bool = False
+    allow_mass_retire: bool = False
     parameters: dict[str, Any]
 
     @property

@@ -57,7 +57,9 @@ def _convert(context: StageContext, job: JobRef, work: Work) -> None:
         )
         several = converter.archive(source) if work.kind == Kind.ZIP else converter.source(source)
         # all are converted before the first is seen
-        cogs = [_uploaded(context, part, _cog_ref(context, job, work, "" if several.is_one else part.stem)) for part in several.made]
+        places = [_cog_ref(context, job, work, "" if several.is_one else part.stem) for part in several.made]
+        context.tasks.uploading(job.run_id, [str(ref) for place in places for ref in (place, _thumbnail_ref(context, place))])
+        cogs = [_uploaded(context, part, place) for part, place in zip(several.made, places, strict=True)]
     outputs: dict[str, Any] = {key: value for key, value in cogs[0].items() if key != "name"}
     if not several.is_one:
         outputs["cogs"] = cogs
@@ -72,22 +74,29 @@ def _name_of(job: JobRef, work: Work) -> str:
 
 
 def _cog_ref(context: StageContext, job: JobRef, work: Work, part: str) -> BlobRef:
-    """Where the COG of a source, or of a part of it, lies. The name carries the fingerprint: a published COG is never overwritten."""
-    path = PurePosixPath(work.task_key)
+    """Where the COG of a source, or of a part of it, lies. The name carries the fingerprint: a published COG is never overwritten.
+
+    It carries the source's account and container too: of one collection several containers may hold the same path and bytes.
+    """
+    path, p = PurePosixPath(work.task_key), job.parameters
     stem = path.stem.encode()[:_LONGEST_STEM].decode("utf-8", "ignore")
     name = f"{stem}_{work.fingerprint[:8]}"
     return BlobRef(
         context.settings.output_account,
         context.settings.cog_container,
-        str(PurePosixPath(job.parameters["collection"]) / path.parent / (f"{name}/{part}.tif" if part else f"{name}.tif")),
+        str(PurePosixPath(p["collection"], p["account"], p["container"], path.parent, f"{name}/{part}.tif" if part else f"{name}.tif")),
     )
+
+
+def _thumbnail_ref(context: StageContext, cog: BlobRef) -> BlobRef:
+    return BlobRef(cog.alias, context.settings.thumbnail_container, str(PurePosixPath(cog.path).with_suffix(".png")))
 
 
 def _uploaded(context: StageContext, part: Part, ref: BlobRef) -> dict[str, Any]:
     """Put a COG and its thumbnail under their final names; what is said of them to people."""
     if part.report is None or part.cog is None or part.thumbnail is None:
         raise GeoAssetsError("CONTRACT_VIOLATION", f"{part.name} was not converted")
-    thumbnail = BlobRef(ref.alias, context.settings.thumbnail_container, str(PurePosixPath(ref.path).with_suffix(".png")))
+    thumbnail = _thumbnail_ref(context, ref)
     for file, at, media_type in ((part.thumbnail, thumbnail, PNG), (part.cog, ref, COG)):
         context.output_container(at.container).upload(file, at.path, media_type=media_type, cache_control=FOR_EVER)
     return {"name": part.name, "cog": str(ref), "sha256": part.report.sha256, "thumbnail": str(thumbnail)}

@@ -267,10 +267,11 @@ class _Look:
             if base in names and f"vector.{base}" not in owners:
                 yield Difference(Class.ORPHAN_TABLE, f"vector.{table}")
         yield from _staged(conn, names)
+        yield from _waiting(conn, names)
 
     def sources(self, conn: psycopg.Connection, jobs: list[dict[str, Any]], published: list[dict[str, Any]]) -> Iterator[Difference]:
         """What the containers hold now, beside what was listed and what was published."""
-        last = {(j["parameters"]["account"], j["parameters"]["container"]): j for j in jobs if j["status"].startswith("completed")}
+        last = {(j["parameters"]["account"], j["parameters"]["container"]): j for j in jobs if j["status"] not in {"queued", "processing"}}
         for (account, name), job in last.items():
             container = open_container(self.settings, account, name)
             parameters = job["parameters"]
@@ -301,18 +302,26 @@ def _staged(conn: psycopg.Connection, names: set[str]) -> Iterator[Difference]:
             yield Difference(Class.STAGING_LEFTOVER, f"vector_staging.{table}")
 
 
+def _waiting(conn: psycopg.Connection, names: set[str]) -> Iterator[Difference]:
+    """Tables before their job's gate: each is known, and is there."""
+    there = {str(n) for (n,) in conn.execute("select tablename from pg_tables where schemaname = 'vector_waiting'").fetchall()}
+    known = {str(n) for (n,) in conn.execute("select table_name from geo.waiting_tables").fetchall()}
+    for kind, tables in ((Class.MISSING_TABLE, known - there), (Class.ORPHAN_TABLE, there - known - {f"{n}r" for n in known})):
+        yield from (Difference(kind, f"vector_waiting.{table}") for table in sorted(tables) if table.rpartition("__")[0] in names)
+
+
 def _tasks(conn: psycopg.Connection, jobs: list[dict[str, Any]]) -> Iterator[Difference]:
     """Every source that a completed job listed came to an end, and what is said to be done is published."""
     for job in jobs:
-        query = "select stage, task_key, status::text, outputs->>'stac_item' from geo.tasks where job_id = %s and listed"
+        query = "select stage, task_key, status::text, outputs->>'stac_item', listed from geo.tasks where job_id = %s"
         tasks = conn.execute(query, (job["job_id"],)).fetchall()
-        items = [item for _, _, status, item in tasks if item and status in {"succeeded", "skipped"}]
+        items = [item for _, _, status, item, listed in tasks if item and listed and status in {"succeeded", "skipped"}]
         found = {i for (i,) in conn.execute("select stac_item from geo.published where stac_item = any(%s)", (items,)).fetchall()}
         for item in set(items) - found:
             yield Difference(Class.UNPUBLISHED, item, f"job {job['job_id'][:12]}")
         if not job["status"].startswith("completed"):
             continue
-        ended = {(stage, key) for stage, key, status, _ in tasks if status in {"succeeded", "skipped", "quarantined", "failed"}}
+        ended = {(stage, key) for stage, key, status, _, _ in tasks if status in {"succeeded", "skipped", "quarantined", "failed"}}
         for wanted in sorted(_expected(conn, job) - ended):
             yield Difference(Class.UNACCOUNTED, "/".join(wanted), f"job {job['job_id'][:12]}")
 

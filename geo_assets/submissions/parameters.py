@@ -37,7 +37,7 @@ VECTOR_SHAPING = (
 
 #: Parameters that were added when there were jobs already, and their defaults as JSON. With its default such a parameter counts neither
 #: for a job's identity nor for a task's fingerprint: what was requested and made before it existed stays the same request, and is not redone.
-ADDED_LATER: dict[str, Any] = {}
+ADDED_LATER: dict[str, Any] = {"max_retire_percent": 20}
 
 
 def without_later_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -192,6 +192,9 @@ class IngestContainer(ListContainer):
     )
     web_tiles: bool = Field(False, description="rasters on the grid of web map tiles, EPSG:3857")
     deleted: Literal["keep", "retire"] = Field("keep", description="outputs of files that are no longer there: keep, or retire them")
+    max_retire_percent: float = Field(
+        20, ge=0, le=100, description="deleted=retire: how much of what is published may be taken back without --allow-mass-retire"
+    )
     on_error: Literal["continue", "fail"] = Field("continue", description="what one bad file does to the rest")
 
     where: Where | None = Field(None, description='vectors: only features that meet this condition, e.g. "population > 1000"')

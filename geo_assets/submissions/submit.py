@@ -55,7 +55,15 @@ class Submitter:
     def __exit__(self, *_: object) -> None:
         self._pool.close()
 
-    def submit(self, parameters: Parameters, *, submitted_by: str, force: bool = False, message_id: str | None = None) -> Submitted:
+    def submit(
+        self,
+        parameters: Parameters,
+        *,
+        submitted_by: str,
+        force: bool = False,
+        allow_mass_retire: bool = False,
+        message_id: str | None = None,
+    ) -> Submitted:
         """Record a submission and launch it if it asks for something new.
 
         A launch that fails is not a failed submission: it is recorded, and the sensor launches it (`warning` says so). An account
@@ -73,7 +81,12 @@ class Submitter:
                 self.messages.accept(conn, message_id, job_type=job.job_type, job_id=job.job_id)
 
         submitted = self.jobs.submit(
-            job, submitted_by=submitted_by, rerun_completed=parameters.reads_container, force=force, in_transaction=accept
+            job,
+            submitted_by=submitted_by,
+            rerun_completed=parameters.reads_container,
+            force=force,
+            allow_mass_retire=allow_mass_retire,
+            in_transaction=accept,
         )
         self._launch(submitted)
         return submitted
