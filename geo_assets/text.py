@@ -21,6 +21,11 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
+def one_line(text: str) -> str:
+    """Text without anything that moves a cursor or begins another line."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
 def slug(text: str, *, length: int, separator: str = "-") -> str:
     """`text` in `[a-z0-9]` and the separator: accents folded, the rest collapsed, cut to `length`; empty becomes `x`."""
     folded = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()

@@ -149,7 +149,11 @@ class Jobs:
                 raise GeoAssetsError("JOB_NOT_FOUND", f"there is no job {job_id}")
             status = self._status(conn, job_id)
             if not status.is_final and not self._died(conn, job_id):
-                raise GeoAssetsError("STILL_AT_WORK", f"job {job_id[:12]} is {status}")
+                raise GeoAssetsError(
+                    "STILL_AT_WORK",
+                    f"job {job_id[:12]} is {status}",
+                    remedy=f"wait for its end, or cancel it first: geo-assets cancel {job_id[:12]}",
+                )
             conn.execute(
                 """update geo.tasks set fingerprint = ''
                     where job_id = %(job)s and listed and status::text = any(%(statuses)s) and (%(code)s::text is null or error_code = %(code)s)""",
@@ -336,6 +340,7 @@ class Jobs:
                 "job_id": job["job_id"],
                 "job_type": job["job_type"],
                 "parameters": job["parameters"],
+                "submitted_by": job["submitted_by"],
                 "run_id": run_id,
                 "owner_run_id": owner,
                 **flags,

@@ -310,6 +310,18 @@ class Tasks:
         ended = job is not None and JobStatus(str(job["status"])).is_final
         return [_record(row, ended=ended) for row in rows]
 
+    @retrying
+    def bad_by_code(self, job_id: str, stage: str | None = None) -> dict[str, int]:
+        """The codes with which tasks of a job ended, or of one of its stages: code -> how many."""
+        with self._pool.connection() as conn:
+            rows = conn.execute(
+                """select error_code, count(*)::int as n from geo.tasks
+                    where job_id = %(job)s and listed and error_code is not null and (%(stage)s::text is null or stage = %(stage)s)
+                    group by 1 order by 1""",
+                {"job": job_id, "stage": stage},
+            ).fetchall()
+        return {str(row["error_code"]): int(str(row["n"])) for row in rows}
+
     def iterate(self, job_id: str, stage: str) -> Iterator[TaskRecord]:
         """All tasks of a stage without holding them all."""
         with self._pool.connection() as conn, conn.cursor("tasks") as cursor:

@@ -12,13 +12,14 @@ from typing import Any
 
 from geo_assets.database.connections import connect
 from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger.outputs import cogs_of
 from geo_assets.raster.models import ConvertReport
 from geo_assets.stac.item import CogAsset, cog_item, item_id, table_item
 from geo_assets.stac.pgstac import load_items, refresh_collection
 from geo_assets.stages import rasters, vectors
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import CatalogueReport, JobRef
-from geo_assets.stages.files import cogs_of, size_of_cog
+from geo_assets.stages.files import size_of_cog
 from geo_assets.stages.leftovers import sweep_blobs
 from geo_assets.stages.retire import drop_tables, files_of
 from geo_assets.storage.containers import BlobRef

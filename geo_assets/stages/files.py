@@ -108,11 +108,6 @@ def refuse_source(context: StageContext, source: Source) -> GeoAssetsError | Non
     return None
 
 
-def cogs_of(outputs: dict[str, Any]) -> list[dict[str, Any]]:
-    """The COGs that a task put out: `{cog, sha256, thumbnail}` each, and a name where its source holds several."""
-    return list(outputs.get("cogs") or ([outputs] if "cog" in outputs else []))
-
-
 def size_of_cog(context: StageContext, ref: BlobRef) -> int | None:
     """Bytes of a COG that lies where it should and begins like a TIFF; None where it does not."""
     container = context.output_container(ref.container)

@@ -31,7 +31,7 @@ _ZIPS = 500
 
 #: Kinds that no stage works on: they end here, in quarantine, so that every file is accounted for.
 REFUSALS = {
-    Kind.UNSUPPORTED: ("UNSUPPORTED_FORMAT", "is of no kind that is ingested, by its name"),
+    Kind.UNSUPPORTED: ("UNSUPPORTED_FORMAT", "is neither raster nor vector, by its name"),
     Kind.SIDECAR: ("ORPHAN_SIDECAR", "is a part of a file that is not there"),
 }
 
@@ -99,6 +99,16 @@ def _list(context: StageContext, job: JobRef) -> int:
     return context.patience(container.alias, listed)
 
 
+def described(inventory: InventoryRef) -> str:
+    """What was listed, in one line."""
+    if inventory.job.stood_aside:
+        return "nothing was listed: another run owns the job"
+    p = inventory.job.parameters
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(inventory.sources.items())) or "nothing that the submission asks for"
+    more = f"; {inventory.ignored:,} files left alone" if inventory.ignored else ""
+    return f"{p['account']}/{p['container']}: {inventory.files:,} files, {inventory.bytes:,} bytes: {kinds}{more}"
+
+
 def _look_into_zips(context: StageContext, job: JobRef) -> None:
     """Find out what each zip holds: which stages take it follows from that."""
     container = context.source_container(job)
@@ -109,7 +119,7 @@ def _look_into_zips(context: StageContext, job: JobRef) -> None:
 
 def _refused(source: Source) -> PlannedTask:
     code, sentence = REFUSALS[source.kind]
-    error = GeoAssetsError(code, f"{source.path} {sentence}")
+    error = GeoAssetsError(code, f"{source.path} {sentence}", remedy=_remedy(source) if source.kind is Kind.UNSUPPORTED else None)
     return PlannedTask(
         task_key=source.path,
         kind=source.kind,
@@ -117,6 +127,12 @@ def _refused(source: Source) -> PlannedTask:
         input=task_input(source),
         error=error.to_dict(),
     )
+
+
+def _remedy(source: Source) -> str:
+    ending = source.path.rpartition("/")[2].rpartition(".")[2]
+    globs = f"*.{ending}" if ending.isalnum() else source.path
+    return f"if it is data, convert it to a format that is read (docs/formats.md) and upload that; if not: --param 'exclude={globs}' leaves it out"
 
 
 def task_input(source: Source) -> dict[str, Any]:

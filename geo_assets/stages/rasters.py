@@ -18,6 +18,7 @@ from geo_assets.stages.chunks import work_through
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, JobRef, StagePlan
 from geo_assets.stages.files import COGS, RASTER_OPTIONS, fetch, plan_files, refuse_source
+from geo_assets.stages.telling import Say, silent
 from geo_assets.storage.containers import FOR_EVER, BlobRef
 from geo_assets.storage.sources import Kind
 from geo_assets.storage.zips import contents
@@ -39,12 +40,12 @@ def plan(context: StageContext, inventory: InventoryRef) -> tuple[StagePlan, lis
     return plan_files(context, inventory, STAGE, lambda s: refuse_source(context, s))
 
 
-def convert_chunk(context: StageContext, chunk: Chunk) -> ChunkReport:
+def convert_chunk(context: StageContext, chunk: Chunk, say: Say = silent) -> ChunkReport:
     """Convert the rasters of a chunk, as many at once as there are children."""
-    return work_through(context, chunk, lambda work: _convert(context, chunk.job, work), threads=context.settings.workers)
+    return work_through(context, chunk, lambda work: _convert(context, chunk.job, work), threads=context.settings.workers, say=say)
 
 
-def _convert(context: StageContext, job: JobRef, work: Work) -> None:
+def _convert(context: StageContext, job: JobRef, work: Work) -> dict[str, Any]:
     with context.sandbox.workspace() as folder:
         source, members = fetch(context, job, work, Path(tempfile.mkdtemp(dir=folder)))
         options = {name: job.parameters[name] for name in RASTER_OPTIONS if job.parameters.get(name) is not None}
@@ -66,6 +67,7 @@ def _convert(context: StageContext, job: JobRef, work: Work) -> None:
     if warnings := [*several.warnings(), *_unread(several)]:
         outputs["warnings"] = warnings
     context.tasks.converted(job.job_id, job.run_id, STAGE, work.task_key, outputs=outputs, receipt={"input": members, **_receipt(several)})
+    return outputs
 
 
 def _name_of(job: JobRef, work: Work) -> str:

@@ -23,8 +23,9 @@ from psycopg.rows import dict_row
 
 from geo_assets.database.connections import connect
 from geo_assets.ledger.jobs import LEASE_SECONDS
+from geo_assets.ledger.outputs import cogs_of
 from geo_assets.settings import Settings
-from geo_assets.stages.files import COGS, cogs_of, stages_of
+from geo_assets.stages.files import COGS, stages_of
 from geo_assets.stages.inventory import REFUSALS
 from geo_assets.stages.inventory import STAGE as INVENTORY
 from geo_assets.storage.containers import Blob, BlobRef, Container, open_container

@@ -17,9 +17,10 @@ from psycopg.rows import dict_row
 
 from geo_assets.database.connections import connect
 from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger.outputs import cogs_of
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef
-from geo_assets.stages.files import COGS, TABLES, cogs_of, stages_of
+from geo_assets.stages.files import COGS, TABLES, stages_of
 from geo_assets.stages.leftovers import sweep_blobs
 from geo_assets.storage.sources import Kind, Member, Source, is_taken
 from geo_assets.submissions.parameters import IngestContainer, parameters_type

@@ -21,6 +21,7 @@ from geo_assets.stages.chunks import work_through
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, JobRef, StagePlan
 from geo_assets.stages.files import TABLES, fetch, fingerprint_of_members, plan_files, refuse_source
+from geo_assets.stages.telling import Say, silent
 from geo_assets.stages.vector_load import Loaded, LoadOptions, Origin, publish_part, rehearse_part, staged_source
 from geo_assets.stages.waiting import publish_waiting as publish_tables
 from geo_assets.stages.waiting import wait
@@ -38,12 +39,12 @@ def plan(context: StageContext, inventory: InventoryRef) -> tuple[StagePlan, lis
     return plan_files(context, inventory, STAGE, lambda s: refuse_source(context, s))
 
 
-def load_chunk(context: StageContext, chunk: Chunk) -> ChunkReport:
+def load_chunk(context: StageContext, chunk: Chunk, say: Say = silent) -> ChunkReport:
     """Load the vectors of a chunk, as many at once as there are children."""
-    return work_through(context, chunk, lambda work: _load(context, chunk.job, work), threads=context.settings.workers)
+    return work_through(context, chunk, lambda work: _load(context, chunk.job, work), threads=context.settings.workers, say=say)
 
 
-def _load(context: StageContext, job: JobRef, work: Work) -> None:
+def _load(context: StageContext, job: JobRef, work: Work) -> dict[str, Any]:
     with context.sandbox.workspace() as folder:
         source, members = fetch(context, job, work, Path(tempfile.mkdtemp(dir=folder)))
         request = InspectRequest(source=str(source), **_wanted(job))
@@ -61,6 +62,7 @@ def _load(context: StageContext, job: JobRef, work: Work) -> None:
                 wait(context, job, work, parts, outputs={k: v for k, v in outputs.items() if k != "tables"}, receipt=receipt)
     if not waits:
         context.tasks.converted(job.job_id, job.run_id, STAGE, work.task_key, outputs=outputs, receipt=receipt)
+    return outputs
 
 
 def publish_waiting(context: StageContext, job: JobRef) -> int:
