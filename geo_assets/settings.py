@@ -45,8 +45,12 @@ def default_home() -> Path:
     named = os.environ.get("GEO_ASSETS_HOME")
     if named:
         return Path(named).expanduser().resolve()
-    in_checkout = (PACKAGE_ROOT.parent / "pyproject.toml").exists()
-    return (PACKAGE_ROOT.parent if in_checkout else Path.cwd()) / ".geo"
+    return checkout_home() or Path.cwd() / ".geo"
+
+
+def checkout_home() -> Path | None:
+    """The home of a checkout, which is found from any directory; None for an installed package."""
+    return PACKAGE_ROOT.parent / ".geo" if (PACKAGE_ROOT.parent / "pyproject.toml").exists() else None
 
 
 class LocalAccount(BaseModel):

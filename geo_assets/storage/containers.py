@@ -403,8 +403,21 @@ def existing_container(settings: Settings, alias: str, name: str, *, patience: P
     """
     container = open_container(settings, alias, name, patience=patience, hasty=hasty)
     if not container.exists():
-        raise GeoAssetsError("CONTAINER_NOT_FOUND", f"there is no container {alias}/{name}")
+        raise GeoAssetsError(
+            "CONTAINER_NOT_FOUND",
+            f"there is no container {alias}/{name}",
+            remedy=f"correct its name, or create it with: geo-assets upload PATH… {alias}/{name}",
+        )
     return container
+
+
+def place(settings: Settings, ref: str) -> str:
+    """Where a blob is for a person: a path of this machine, or its URL; the reference itself where its account is not known here."""
+    blob = BlobRef.parse(ref)
+    account = settings.storage_accounts.get(blob.alias)
+    if isinstance(account, LocalAccount) and account.root is not None:
+        return str(account.root / blob.container / blob.path)
+    return ref if account is None else open_container(settings, blob.alias, blob.container).href(blob.path)
 
 
 def _azure_store(name: str, account: AzureAccount, *, hasty: bool) -> Any:

@@ -113,7 +113,10 @@ def _is_box(value: tuple[float, float, float, float]) -> tuple[float, float, flo
 Text = Annotated[str, AfterValidator(_plain_text)]
 BlobPath = Annotated[str, Field(max_length=1024), AfterValidator(_safe_path)]
 Crs = Annotated[str, AfterValidator(_known_crs)]
-ContainerName = Annotated[str, Field(pattern=r"^[a-z0-9](?:-?[a-z0-9]){2,62}$", description="3-63 of a-z, 0-9, single hyphens")]
+ContainerName = Annotated[
+    str,
+    Field(pattern=r"^[a-z0-9](?:-?[a-z0-9]){2,62}$", description="the container to read; names are 3-63 of a-z, 0-9 and single hyphens"),
+]
 Where = Annotated[str, Field(min_length=1), AfterValidator(_condition)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 Box = Annotated[tuple[_Finite, _Finite, _Finite, _Finite], BeforeValidator(_numbers), AfterValidator(_is_box)]

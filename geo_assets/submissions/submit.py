@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import LiteralString, Self
 
 from geo_assets.database.connections import DictConnection, open_pool
-from geo_assets.errors import GeoAssetsError
+from geo_assets.errors import ERRORS, GeoAssetsError
 from geo_assets.ledger.circuits import Circuits, circuit_of
 from geo_assets.ledger.jobs import Jobs
 from geo_assets.ledger.messages import Messages
@@ -19,6 +19,9 @@ from geo_assets.settings import Settings
 from geo_assets.storage.containers import existing_container
 from geo_assets.submissions.launch import launch, terminate
 from geo_assets.submissions.parameters import Job, ListContainer, Parameters
+
+#: States of tasks that a retry may choose.
+_RETRIED = ("failed", "quarantined")
 
 
 class Submitter:
@@ -167,8 +170,19 @@ class Submitter:
         """Run a job again; the chosen tasks are done anew, those that are done stay.
 
         Raises:
-            GeoAssetsError: JOB_NOT_FOUND; STILL_AT_WORK.
+            GeoAssetsError: JOB_NOT_FOUND; STILL_AT_WORK; INVALID_PARAMETERS, no such state, or no task of the job ended with this code.
         """
+        if unknown := set(statuses) - set(_RETRIED):
+            raise GeoAssetsError(
+                "INVALID_PARAMETERS", f"tasks that are {unknown.pop()!r} are not done anew", remedy=f"one of: {', '.join(_RETRIED)}"
+            )
+        if error_code is not None and error_code not in (codes := self.tasks.bad_by_code(job_id)):
+            known = "with that code" if error_code in ERRORS else f"with {error_code!r}, which is no error code"
+            raise GeoAssetsError(
+                "INVALID_PARAMETERS",
+                f"no task of job {job_id[:12]} ended {known}",
+                remedy=f"its tasks ended with: {', '.join(codes) or 'no error'}",
+            )
         submitted = self.jobs.retry(job_id, requested_by=requested_by, statuses=statuses, error_code=error_code)
         self._launch(submitted)
         return submitted
