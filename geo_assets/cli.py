@@ -347,6 +347,9 @@ def submit(
     allow_mass_retire: Annotated[
         bool, typer.Option("--allow-mass-retire", help="With deleted=retire: take back also more than max_retire_percent.")
     ] = False,
+    verify_sources: Annotated[
+        bool, typer.Option("--verify-sources", help="Hash files that seem unchanged: for directories, whose etag is time and size.")
+    ] = False,
     plan_hash: Annotated[str | None, typer.Option("--plan-hash", help="Submit only if `plan` still says the same.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -355,7 +358,8 @@ def submit(
     from geo_assets.submissions.cli_parameters import read_parameters
     from geo_assets.submissions.submit import Submitter
 
-    parameters = read_parameters(job_type, param or [], params_file)
+    verified = ["verify_sources=true"] if verify_sources else []
+    parameters = read_parameters(job_type, [*(param or []), *verified], params_file)
     with Submitter(load_settings()) as submitter:
         if plan_hash:
             submitter.insist_on_plan(parameters, plan_hash)

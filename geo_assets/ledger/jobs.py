@@ -77,6 +77,7 @@ class Jobs:
         rerun_completed: bool,
         force: bool = False,
         allow_mass_retire: bool = False,
+        verify_sources: bool = False,
         in_transaction: Callable[[DictConnection], None] | None = None,
     ) -> Submitted:
         """Record a submission; asks for an attempt where there is something to do.
@@ -97,7 +98,7 @@ class Jobs:
             completed = status in {JobStatus.COMPLETED, JobStatus.COMPLETED_WITH_ERRORS}
             open_again = status.is_final and (force or rerun_completed or not completed)
             wanted = bool(created) or open_again or self._died(conn, job.job_id)
-            flags = {"force": force, "allow_mass_retire": allow_mass_retire}
+            flags = {"force": force, "allow_mass_retire": allow_mass_retire, "verify_sources": verify_sources}
             attempt = self._add_attempt(conn, job.job_id, submitted_by, **flags) if wanted else None
             if in_transaction:
                 in_transaction(conn)
@@ -203,21 +204,37 @@ class Jobs:
         with self._pool.connection() as conn:
             conn.execute("select from geo.jobs where job_id = %s for no key update", (job_id,))
             row = conn.execute(
-                "select attempt, allow_mass_retire from geo.attempts where job_id = %s order by attempt desc limit 1", (job_id,)
+                "select attempt, allow_mass_retire, verify_sources from geo.attempts where job_id = %s order by attempt desc limit 1",
+                (job_id,),
             ).fetchone()
             if row is None or row["attempt"] != attempt:
                 return False
-            self._add_attempt(conn, job_id, JANITOR, allow_mass_retire=bool(row["allow_mass_retire"]))
+            flags = {name: bool(row[name]) for name in ("allow_mass_retire", "verify_sources")}
+            self._add_attempt(conn, job_id, JANITOR, **flags)
         return True
 
+    @retrying
+    def verifies_sources(self, run_id: str) -> bool:
+        """Whether the attempt of a run was asked to hash what counts as unchanged."""
+        with self._pool.connection() as conn:
+            row = conn.execute("select verify_sources from geo.attempts where run_id = %s", (run_id,)).fetchone()
+        return bool(row and row["verify_sources"])
+
     def _add_attempt(
-        self, conn: DictConnection, job_id: str, requested_by: str, *, force: bool = False, allow_mass_retire: bool = False
+        self,
+        conn: DictConnection,
+        job_id: str,
+        requested_by: str,
+        *,
+        force: bool = False,
+        allow_mass_retire: bool = False,
+        verify_sources: bool = False,
     ) -> int:
         row = conn.execute(
-            """insert into geo.attempts (job_id, attempt, requested_by, force, allow_mass_retire)
-               select %(job)s, coalesce(max(attempt), 0) + 1, %(by)s, %(force)s, %(mass)s from geo.attempts where job_id = %(job)s
+            """insert into geo.attempts (job_id, attempt, requested_by, force, allow_mass_retire, verify_sources)
+               select %(job)s, coalesce(max(attempt), 0) + 1, %(by)s, %(force)s, %(mass)s, %(verify)s from geo.attempts where job_id = %(job)s
                returning attempt""",
-            {"job": job_id, "by": requested_by, "force": force, "mass": allow_mass_retire},
+            {"job": job_id, "by": requested_by, "force": force, "mass": allow_mass_retire, "verify": verify_sources},
         ).fetchone()
         return int(str(row["attempt"])) if row else 1
 

@@ -145,6 +145,16 @@ class Tasks:
             ).fetchall()
         return {(str(row["stage"]), str(row["task_key"])): (str(row["fingerprint"]), str(row["status"])) for row in rows}
 
+    @retrying
+    def rewritten(self, account: str, container: str) -> dict[tuple[str, str], str]:
+        """(path, etag) -> the etag that stands for its bytes, of files that were rewritten behind theirs (`ledger/inventory.py`)."""
+        with self._pool.connection() as conn:
+            rows = conn.execute(
+                "select path, etag, etag || '+' || left(sha256, 16) as marked from geo.rewritten where (account, container) = (%s, %s)",
+                (account, container),
+            ).fetchall()
+        return {(str(row["path"]), str(row["etag"])): str(row["marked"]) for row in rows}
+
     @staticmethod
     def publish_many(
         conn: psycopg.Connection[Any], job_id: str, run_id: str, done: Sequence[tuple[str, str, dict[str, Any]]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any
 
@@ -49,6 +50,7 @@ def take_inventory(context: StageContext, job: JobRef) -> InventoryRef:
         context.ensure_outputs()
     ignored = _list(context, job)
     if ingests:
+        _look_behind_etags(context, job)
         _look_into_zips(context, job)
     files, size = context.inventory.totals(job.job_id)
     kinds: Counter[str] = Counter()
@@ -107,6 +109,31 @@ def described(inventory: InventoryRef) -> str:
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(inventory.sources.items())) or "nothing that the submission asks for"
     more = f"; {inventory.ignored:,} files left alone" if inventory.ignored else ""
     return f"{p['account']}/{p['container']}: {inventory.files:,} files, {inventory.bytes:,} bytes: {kinds}{more}"
+
+
+def _look_behind_etags(context: StageContext, job: JobRef) -> None:
+    """Tell files that were rewritten behind an unchanged etag; with `verify_sources` they are looked for."""
+    container = context.source_container(job)
+    if container.etags_are_proof:
+        return
+    context.inventory.mark_rewritten(job.job_id, container.alias, container.name)
+    if not context.jobs.verifies_sources(job.run_id):
+        return
+
+    def verify(made_from: tuple[str, str]) -> None:
+        path, sha256 = made_from
+        try:
+            now = container.sha256(path)
+        except GeoAssetsError as error:
+            if error.code in {"SOURCE_GONE", "STORAGE_FORBIDDEN"}:
+                return  # the stage that reads it will say so
+            raise
+        if now != sha256:
+            context.inventory.note_rewritten(job.job_id, container.alias, container.name, path, now)
+
+    with ThreadPoolExecutor(context.settings.workers, thread_name_prefix="verify") as threads:
+        list(threads.map(verify, context.inventory.made_from(job.job_id)))
+    context.inventory.mark_rewritten(job.job_id, container.alias, container.name)
 
 
 def _look_into_zips(context: StageContext, job: JobRef) -> None:

@@ -153,6 +153,11 @@ class Container:
     def __str__(self) -> str:
         return f"{self.alias}/{self.name}"
 
+    @property
+    def etags_are_proof(self) -> bool:
+        """Whether an equal etag means equal bytes. A directory's is made of inode, time and size."""
+        return self._local is None
+
     # -- asking --------------------------------------------------------------------------------------------------------
 
     def _ask(self, ask: Callable[[], T], path: str = "") -> T:

@@ -39,6 +39,9 @@ VECTOR_SHAPING = (
 #: for a job's identity nor for a task's fingerprint: what was requested and made before it existed stays the same request, and is not redone.
 ADDED_LATER: dict[str, Any] = {"max_retire_percent": 20}
 
+#: Parameters that say how thoroughly to look, not what is wanted: with or without them a request is the same job.
+NOT_IDENTITY = frozenset({"verify_sources"})
+
 
 def without_later_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters by name, as JSON, without those that were added later and say nothing."""
@@ -198,6 +201,9 @@ class IngestContainer(ListContainer):
     max_retire_percent: float = Field(
         20, ge=0, le=100, description="deleted=retire: how much of what is published may be taken back without --allow-mass-retire"
     )
+    verify_sources: bool = Field(
+        default=False, description="hash files that seem unchanged, where the store has no real etags (directories)"
+    )
     on_error: Literal["continue", "fail"] = Field("continue", description="what one bad file does to the rest")
 
     where: Where | None = Field(None, description='vectors: only features that meet this condition, e.g. "population > 1000"')
@@ -271,7 +277,7 @@ class Job(BaseModel):
     @classmethod
     def of(cls, parameters: Parameters) -> Self:
         """The job that these parameters are."""
-        body = parameters.model_dump(mode="json")
+        body = parameters.model_dump(mode="json", exclude=set(NOT_IDENTITY))
         canonical = json.dumps(
             {"job_type": parameters.job_type, "parameters": without_later_defaults(body)},
             sort_keys=True,

@@ -62,7 +62,7 @@ def make_plan(settings: Settings, tasks: Tasks, parameters: Parameters) -> Plan:
     sources: tuple[PlannedSource, ...] = ()
     expected = 2 * parameters.n if isinstance(parameters, HelloWorld) else 1
     if isinstance(parameters, ListContainer):
-        sources = tuple(_plan_sources(parameters, _listed(settings, parameters), job, tasks.fingerprints(job.job_id)))
+        sources = tuple(_plan_sources(parameters, _listed(settings, tasks, parameters), job, tasks.fingerprints(job.job_id)))
         if isinstance(parameters, IngestContainer):
             expected = len(sources)
     counts = Counter(s.action for s in sources)
@@ -79,10 +79,11 @@ def make_plan(settings: Settings, tasks: Tasks, parameters: Parameters) -> Plan:
     )
 
 
-def _listed(settings: Settings, parameters: ListContainer) -> list[Source]:
+def _listed(settings: Settings, tasks: Tasks, parameters: ListContainer) -> list[Source]:
     container = existing_container(settings, parameters.account, parameters.container)
+    marks = tasks.rewritten(parameters.account, parameters.container)
     members: Iterable[Member] = [
-        Member(path=b.path, size=b.size, etag=b.etag)
+        Member(path=b.path, size=b.size, etag=marks.get((b.path, b.etag), b.etag))
         for page in container.list(parameters.prefix)
         for b in page
         if is_taken(b.path, parameters.include, parameters.exclude)

@@ -18,7 +18,7 @@ from geo_assets.ledger.tokens import Tokens
 from geo_assets.settings import Settings
 from geo_assets.storage.containers import existing_container
 from geo_assets.submissions.launch import launch, terminate
-from geo_assets.submissions.parameters import Job, ListContainer, Parameters
+from geo_assets.submissions.parameters import IngestContainer, Job, ListContainer, Parameters
 
 #: States of tasks that a retry may choose.
 _RETRIED = ("failed", "quarantined")
@@ -89,6 +89,7 @@ class Submitter:
             rerun_completed=parameters.reads_container,
             force=force,
             allow_mass_retire=allow_mass_retire,
+            verify_sources=isinstance(parameters, IngestContainer) and parameters.verify_sources,
             in_transaction=accept,
         )
         self._launch(submitted)
