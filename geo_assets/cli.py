@@ -505,6 +505,28 @@ def _what_became(settings: Any, task: Any) -> list[str]:
     return made + [f"warning: {one_line(warning)}" for warning in warnings(task.outputs)]
 
 
+@app.command(epilog="Example: `geo-assets files 3fa9c1d2 --role ignored`")
+def files(
+    job_id: JobId,
+    role: Annotated[str | None, typer.Option(help="Only files of this role: source, part, companion, ignored, beyond_limit.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Every file that the job found in its container: a source, a part of one, a companion, or left alone, and why."""
+    from geo_assets.stages.accounting import Role, listed_files
+
+    if role is not None and role not in set(Role):
+        raise GeoAssetsError("INVALID_PARAMETERS", f"there is no role {role!r}", remedy=f"one of: {', '.join(Role)}")
+    with _submitter() as submitter:
+        record = submitter.jobs.find(job_id)
+        found = [file for file in listed_files(submitter.inventory, record) if role is None or file.role == role]
+    if as_json:
+        print_json([file.model_dump(mode="json", exclude_none=True) for file in found])
+        return
+    for file in found:
+        more = f"  of {file.of}" if file.of else f"  {file.reason}" if file.reason else ""
+        out.print(f"{file.role:<13}{file.path}{more}", markup=False, soft_wrap=True)
+
+
 @app.command()
 def plan(
     job_type: Annotated[str, typer.Argument(help="as for `submit`")],

@@ -21,31 +21,38 @@ class Inventory:
     def __init__(self, pool: ConnectionPool[DictConnection]) -> None:
         self._pool = pool
 
-    def replace(self, job_id: str, pages: Iterable[list[Blob]]) -> int:
-        """Write the listing anew; returns the number of files. One transaction, a page in memory."""
-        count = 0
+    def replace(self, job_id: str, pages: Iterable[list[tuple[Blob, str | None]]]) -> None:
+        """Write the listing anew, each blob with the reason why it is ignored, if it is. One transaction, a page in memory."""
         with self._pool.connection() as conn:
             conn.execute("delete from geo.inventory where job_id = %s", (job_id,))
             with (
                 conn.cursor() as cursor,
-                cursor.copy("copy geo.inventory (job_id, path, size, etag, last_modified, folder, stem) from stdin") as copy,
+                cursor.copy("copy geo.inventory (job_id, path, size, etag, last_modified, folder, stem, ignored) from stdin") as copy,
             ):
                 for page in pages:
-                    for blob in page:
-                        copy.write_row((job_id, blob.path, blob.size, blob.etag, blob.last_modified, *name_key(blob.path)))
-                    count += len(page)
-        return count
+                    for blob, ignored in page:
+                        copy.write_row((job_id, blob.path, blob.size, blob.etag, blob.last_modified, *name_key(blob.path), ignored))
 
     def members(self, job_id: str) -> Iterator[Member]:
-        """Every file, ordered so that a source and its sidecars are neighbours; a server-side cursor bounds memory."""
+        """Every file that is not ignored, ordered so that a source and its sidecars are neighbours; a server-side cursor bounds memory."""
         with self._pool.connection() as conn, conn.cursor("inventory") as cursor:
             cursor.itersize = 2000
             cursor.execute(
-                'select path, size, etag, holds from geo.inventory where job_id = %s order by folder collate "C", stem collate "C", path collate "C"',
+                'select path, size, etag, holds from geo.inventory where job_id = %s and ignored is null order by folder collate "C", stem collate "C", path collate "C"',
                 (job_id,),
             )
             for row in cursor:
                 yield Member.model_validate(row)
+
+    def ignored(self, job_id: str) -> Iterator[tuple[str, int, str]]:
+        """(path, bytes, reason) of every file that is ignored, by path."""
+        with self._pool.connection() as conn, conn.cursor("ignored") as cursor:
+            cursor.execute(
+                'select path, size, ignored from geo.inventory where job_id = %s and ignored is not null order by path collate "C"',
+                (job_id,),
+            )
+            for row in cursor:
+                yield str(row["path"]), int(str(row["size"])), str(row["ignored"])
 
     def note_contents(self, job_id: str, members: Iterable[Member]) -> None:
         """Write down what zips hold."""
@@ -96,7 +103,8 @@ class Inventory:
         """(files, bytes)."""
         with self._pool.connection() as conn:
             row = conn.execute(
-                "select count(*) as files, coalesce(sum(size), 0)::bigint as bytes from geo.inventory where job_id = %s", (job_id,)
+                "select count(*) as files, coalesce(sum(size), 0)::bigint as bytes from geo.inventory where job_id = %s and ignored is null",
+                (job_id,),
             ).fetchone()
         return (int(str(row["files"])), int(str(row["bytes"]))) if row else (0, 0)
 

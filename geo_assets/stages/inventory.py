@@ -6,8 +6,9 @@ but for the directories of zips (`storage/zips.py`).
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any
@@ -20,7 +21,7 @@ from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import InventoryRef, JobRef
 from geo_assets.stages.listing import record_single_task
 from geo_assets.storage.containers import Blob
-from geo_assets.storage.sources import Kind, Source, group_sources, is_taken, kind_of
+from geo_assets.storage.sources import Kind, Source, group_sources, kind_of, why_ignored
 from geo_assets.storage.zips import look_into
 from geo_assets.submissions.parameters import IngestContainer, parameters_type
 from geo_assets.text import batched
@@ -69,7 +70,8 @@ def take_inventory(context: StageContext, job: JobRef) -> InventoryRef:
         record_single_task(context, job, STAGE, listed)
         context.complete(job)  # the listing is all that it was asked for
     limit = job.parameters["limit"]
-    truncated = limit is not None and len(list(islice(group_sources(context.inventory.members(job.job_id)), limit + 1))) > limit
+    worked_on = (s for s in group_sources(context.inventory.members(job.job_id)) if s.kind is not Kind.COMPANION)
+    truncated = limit is not None and len(list(islice(worked_on, limit + 1))) > limit
     return InventoryRef(job=job, files=files, bytes=size, ignored=ignored, sources=dict(kinds), truncated=truncated)
 
 
@@ -80,12 +82,12 @@ def _list(context: StageContext, job: JobRef) -> int:
     def replace(*, exact: bool = False) -> int:
         ignored = 0
 
-        def pages() -> Iterator[list[Blob]]:
+        def pages() -> Iterator[list[tuple[Blob, str | None]]]:
             nonlocal ignored
             for page in container.list(job.parameters["prefix"], exact=exact):
-                kept = [b for b in page if is_taken(b.path, job.parameters["include"], job.parameters["exclude"])]
-                ignored += len(page) - len(kept)
-                yield kept
+                told = [(b, why_ignored(b.path, job.parameters["include"], job.parameters["exclude"])) for b in page]
+                ignored += sum(why is not None for _, why in told)
+                yield told
 
         context.inventory.replace(job.job_id, pages())
         return ignored
@@ -168,9 +170,15 @@ def task_input(source: Source) -> dict[str, Any]:
 
 
 def sources_of(context: StageContext, job: JobRef) -> Iterator[Source]:
-    """The sources that the job works on, in path order, within its limit."""
-    limit = job.parameters["limit"]
-    for index, source in enumerate(group_sources(context.inventory.members(job.job_id))):
-        if limit is not None and index >= limit:
+    """The sources that the job works on, in path order, within its limit; and the companions among them, which do not count."""
+    return within(group_sources(context.inventory.members(job.job_id)), job.parameters["limit"])
+
+
+def within(sources: Iterable[Source], limit: int | None) -> Iterator[Source]:
+    """As many sources as a job's limit allows, and the companions among them."""
+    left = math.inf if limit is None else limit
+    for source in sources:
+        left -= source.kind is not Kind.COMPANION
+        if left < 0:
             return
         yield source

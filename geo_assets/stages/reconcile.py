@@ -26,7 +26,7 @@ from geo_assets.ledger.jobs import LEASE_SECONDS
 from geo_assets.ledger.outputs import cogs_of
 from geo_assets.settings import Settings
 from geo_assets.stages.files import COGS, stages_of
-from geo_assets.stages.inventory import REFUSALS
+from geo_assets.stages.inventory import REFUSALS, within
 from geo_assets.stages.inventory import STAGE as INVENTORY
 from geo_assets.storage.containers import Blob, BlobRef, Container, open_container
 from geo_assets.storage.sources import Kind, Member, group_sources, is_taken
@@ -277,7 +277,7 @@ class _Look:
             container = open_container(self.settings, account, name)
             parameters = job["parameters"]
             known: dict[str, str] = dict(
-                conn.execute("select path, etag from geo.inventory where job_id = %s", (job["job_id"],)).fetchall()
+                conn.execute("select path, etag from geo.inventory where job_id = %s and ignored is null", (job["job_id"],)).fetchall()
             )
             there = {b.path: b.etag for page in container.list(parameters["prefix"]) for b in page} if container.exists() else {}
             for path, etag in there.items():
@@ -334,10 +334,10 @@ def _expected(conn: psycopg.Connection, job: dict[str, Any]) -> set[tuple[str, s
         return set()
     rows = _rows(
         conn,
-        'select path, size, etag, holds from geo.inventory where job_id = %(job)s order by folder collate "C", stem collate "C", path collate "C"',
+        'select path, size, etag, holds from geo.inventory where job_id = %(job)s and ignored is null order by folder collate "C", stem collate "C", path collate "C"',
         job=job["job_id"],
     )
-    found = list(group_sources(Member.model_validate(row) for row in rows))[: job["parameters"]["limit"]]
+    found = within(group_sources(Member.model_validate(row) for row in rows), job["parameters"]["limit"])
     return {
         (stage, source.path)
         for source in found

@@ -10,6 +10,7 @@ from typing import LiteralString, Self
 from geo_assets.database.connections import DictConnection, open_pool
 from geo_assets.errors import ERRORS, GeoAssetsError
 from geo_assets.ledger.circuits import Circuits, circuit_of
+from geo_assets.ledger.inventory import Inventory
 from geo_assets.ledger.jobs import Jobs
 from geo_assets.ledger.messages import Messages
 from geo_assets.ledger.models import Attempt, Submitted
@@ -46,6 +47,7 @@ class Submitter:
             raise GeoAssetsError("STACK_NOT_RUNNING", error.message) from error
         self.jobs = Jobs(self._pool)
         self.tasks = Tasks(self._pool)
+        self.inventory = Inventory(self._pool)
         self.messages = Messages(self._pool)
         self.tokens = Tokens(self._pool)
         self.circuits = Circuits(self._pool)
