@@ -22,6 +22,7 @@ from geo_assets.stages.telling import Say, silent
 from geo_assets.storage.containers import FOR_EVER, BlobRef
 from geo_assets.storage.sources import Kind
 from geo_assets.storage.zips import contents
+from geo_assets.text import plain_name
 
 STAGE = COGS
 
@@ -79,14 +80,16 @@ def _cog_ref(context: StageContext, job: JobRef, work: Work, part: str) -> BlobR
     """Where the COG of a source, or of a part of it, lies. The name carries the fingerprint: a published COG is never overwritten.
 
     It carries the source's account and container too: of one collection several containers may hold the same path and bytes.
+    It is made of plain names: GDAL and the clients of a catalogue do not open a `file://` URL with `%20` in it. The source's own
+    name is the title of its item and stands in its receipt; two names that look alike when plain differ in their fingerprints.
     """
     path, p = PurePosixPath(work.task_key), job.parameters
-    stem = path.stem.encode()[:_LONGEST_STEM].decode("utf-8", "ignore")
-    name = f"{stem}_{work.fingerprint[:8]}"
+    folders = [plain_name(folder) for folder in path.parent.parts]
+    name = f"{plain_name(path.stem, length=_LONGEST_STEM)}_{work.fingerprint[:8]}"
     return BlobRef(
         context.settings.output_account,
         context.settings.cog_container,
-        str(PurePosixPath(p["collection"], p["account"], p["container"], path.parent, f"{name}/{part}.tif" if part else f"{name}.tif")),
+        str(PurePosixPath(p["collection"], p["account"], p["container"], *folders, f"{name}/{part}.tif" if part else f"{name}.tif")),
     )
 
 

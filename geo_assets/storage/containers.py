@@ -374,12 +374,12 @@ class Container:
                 raise
 
     def href(self, path: str) -> str:
-        """What a STAC asset points at: no credentials, ever."""
+        """What a STAC asset points at: no credentials, ever. A local path is not percent-encoded: GDAL, titiler and odc-stac take it as it is."""
         account = self._account
         if account.public_url:
             return f"{account.public_url.rstrip('/')}/{self.name}/{quote(path)}"
         if isinstance(account, LocalAccount):
-            return (account_root(account) / self.name / path).as_uri()
+            return f"file://{(account_root(account) / self.name / path).absolute()}"
         base = account.endpoint or f"https://{account.account_name}.blob.core.windows.net"
         return f"{base.rstrip('/')}/{self.name}/{quote(path)}"
 
