@@ -270,7 +270,7 @@ def upload(
     arguments: Annotated[list[str], typer.Argument(metavar="PATH… ALIAS/CONTAINER[/PREFIX]", help="Files or folders, then where to.")],
     as_json: JsonFlag = False,
 ) -> None:
-    """Put files or folders into a container, which is made if it is not there."""
+    """Put files or folders into a container, which is made if it is not there. Exit code 1 if any file was left out."""
     from geo_assets.settings import load_settings
     from geo_assets.storage.containers import BlobRef, open_container, upload_tree
 
@@ -288,21 +288,31 @@ def upload(
     settings = load_settings()
     container = open_container(settings, target.alias, target.container)
     container.ensure()
-    uploaded = _with_progress(sources, lambda source: upload_tree(container, source, target.path))
+    refused: list[dict[str, str]] = []
+    uploaded = _with_progress(
+        sources,
+        lambda source: upload_tree(
+            container, source, target.path, lambda file, error: refused.append({"file": ascii(str(file))[1:-1], **error.to_dict()})
+        ),
+    )
     if as_json:
-        print_json({"container": f"{target.alias}/{target.container}", "files": [{"path": p, "bytes": n} for _, p, n in uploaded]})
+        files = [{"path": p, "bytes": n} for _, p, n in uploaded]
+        print_json({"container": f"{target.alias}/{target.container}", "files": files, "refused": refused})
     else:
         out.print(f"{len(uploaded)} files, {human_bytes(sum(n for _, _, n in uploaded))}, in {target.alias}/{target.container}")
+        for entry in refused:
+            err.print(f"left out: {entry['message']}; {entry['remedy']}", style="yellow", markup=False, soft_wrap=True)
+    if refused:
+        raise typer.Exit(1)
 
 
 def _refuse_doubles(sources: list[Path]) -> None:
     """Two files that would become one blob: the second would silently replace the first."""
-    from geo_assets.storage.containers import files_of, safe_path
+    from geo_assets.storage.containers import files_of
 
     seen: dict[str, Path] = {}
     for source in sources:
         for file, relative in files_of(source):
-            safe_path(relative)
             if relative in seen:
                 raise GeoAssetsError(
                     "INVALID_PARAMETERS",

@@ -98,6 +98,8 @@ def safe_path(path: str) -> str:
     parts = path.split("/")
     if path.startswith("/") or ".." in parts or "\\" in path or any(ord(c) < 32 or ord(c) == 127 for c in path):
         raise GeoAssetsError("UNSAFE_PATH", f"{path!r} is not a plain blob path")
+    if any("\ud800" <= c <= "\udfff" for c in path):
+        raise GeoAssetsError("UNSAFE_PATH", f"{path!r} is not UTF-8")
     return path
 
 
@@ -461,9 +463,27 @@ def files_of(source: Path) -> Iterator[tuple[Path, str]]:
         yield file, file.relative_to(source).as_posix()
 
 
-def upload_tree(container: Container, source: Path, prefix: str) -> Iterator[tuple[Path, str, int]]:
-    """Upload a file, or a folder with all below it; yields (file, blob path, bytes) after each."""
+def upload_tree(
+    container: Container, source: Path, prefix: str, refused: Callable[[Path, GeoAssetsError], None] | None = None
+) -> Iterator[tuple[Path, str, int]]:
+    """Upload a file, or a folder with all below it; yields (file, blob path, bytes) after each.
+
+    Args:
+        container: where to.
+        source: the file or folder. Links in it are not followed.
+        prefix: of the blob paths.
+        refused: told of each file whose name is no blob path, and the rest goes on; None: the first one ends the upload.
+
+    Raises:
+        GeoAssetsError: what the container raises; UNSAFE_PATH where `refused` is None.
+    """
     for file, relative in files_of(source):
         path = f"{prefix.rstrip('/')}/{relative}" if prefix else relative
-        container.upload(file, path)
+        try:
+            container.upload(file, safe_path(path))
+        except GeoAssetsError as error:
+            if refused is None or error.code != "UNSAFE_PATH":
+                raise
+            refused(file, error)
+            continue
         yield file, path, file.stat().st_size
