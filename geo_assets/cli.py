@@ -8,6 +8,9 @@ An error is one line and a hint; a traceback only with `--debug`.
 
 from __future__ import annotations
 
+import json
+import os
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -15,12 +18,22 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from geo_assets import __version__
 from geo_assets.commands import raster, vector
-from geo_assets.commands.console import JsonFlag, err, human_bytes, one_line, out, print_json
-from geo_assets.errors import GeoAssetsError
+from geo_assets.commands.console import (
+    JsonFlag,
+    err,
+    human_bytes,
+    out,
+    print_json,
+    print_json_error,
+    print_table,
+    program,
+    runnable,
+)
+from geo_assets.errors import ERRORS, GeoAssetsError
+from geo_assets.text import one_line
 
 app = typer.Typer(
     name="geo-assets",
@@ -33,6 +46,10 @@ app = typer.Typer(
 )
 
 JobId = Annotated[str, typer.Argument(help="A job's id, or its first characters (6 at least).")]
+
+
+#: What a shell gives a program that Ctrl-C ends, and the parser returns where it met it.
+_INTERRUPTED = 130
 
 
 class _State:
@@ -62,21 +79,29 @@ def main() -> None:
         if signal.getsignal(ending) is signal.SIG_DFL:  # what is under way is undone, as by Ctrl-C
             signal.signal(ending, _end)
     try:
-        app()
+        code = app(standalone_mode=False)
     except GeoAssetsError as error:
         if _State.debug:
             raise
-        _die(error.message, error.remedy)
-    except KeyboardInterrupt:
-        _die("interrupted", "what was submitted goes on: geo-assets jobs", code=130)
+        _die(error)
     except BrokenPipeError:
         sys.exit(0)
     except Exception as error:
+        if hasattr(error, "format_message"):  # of the parser of the command line
+            _refuse_usage(error)
         if _State.debug:
             raise
-        if _is_no_text(error):
-            _die("a parameter holds bytes that are no text", "write it in UTF-8, without NUL")
-        _die(f"{type(error).__name__}: {error}".splitlines()[0], "run again with: geo-assets --debug …")
+        _die(_as_ours(error))
+    if code == _INTERRUPTED:
+        _die(GeoAssetsError("INTERRUPTED", "interrupted by Ctrl-C"), code=code)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _as_ours(error: Exception) -> GeoAssetsError:
+    if _is_no_text(error):
+        return GeoAssetsError("INVALID_PARAMETERS", "a parameter holds bytes that are no text", remedy="write it in UTF-8, without NUL")
+    message = f"{type(error).__name__}: {error}".splitlines()[0]
+    return GeoAssetsError("INTERNAL", message, remedy=f"see where: geo-assets --debug {shlex.join(sys.argv[1:])}")
 
 
 def _is_no_text(error: Exception) -> bool:
@@ -91,14 +116,30 @@ def _end(number: int, _: object) -> NoReturn:
     sys.exit(128 + number)
 
 
-def _die(message: str, hint: str, *, code: int = 1) -> NoReturn:
-    err.print(f"error: {one_line(message)}", style="red", markup=False, soft_wrap=True)
-    err.print(f"hint:  {one_line(hint)}", markup=False, soft_wrap=True)
+def _die(error: GeoAssetsError, *, code: int = 1, severity: str = "error") -> NoReturn:
+    message, remedy = one_line(error.message), runnable(one_line(error.remedy))
+    print_json_error({"code": error.code, "message": message, "remedy": remedy})
+    err.print(f"{severity}: {message}", style="red", markup=False, soft_wrap=True)
+    err.print(f"{'hint:':<{len(severity) + 1}} {remedy}", markup=False, soft_wrap=True)
     sys.exit(code)
 
 
+def _refuse_usage(error: Any) -> NoReturn:
+    """An option or argument that the command line does not have."""
+    context = getattr(error, "ctx", None)
+    message = error.format_message()
+    if context is not None and type(error).__name__ == "NoArgsIsHelpError":
+        print(message)  # the help, unless it has printed itself in making the error
+        sys.exit(error.exit_code)
+    command = context.command_path if context is not None else "geo-assets"
+    _die(
+        GeoAssetsError("INVALID_PARAMETERS", message, remedy=f"geo-assets {command.partition(' ')[2]} --help".replace("  ", " ")),
+        code=error.exit_code,
+    )
+
+
 def _log(message: str) -> None:
-    err.print(message, style="dim", markup=False, soft_wrap=True)
+    err.print(runnable(message), style="dim", markup=False, soft_wrap=True)
 
 
 # -- the local stack ---------------------------------------------------------------------------------------------------
@@ -123,7 +164,7 @@ def up(as_json: JsonFlag = False) -> None:
         return
     for name, value in facts.items():
         out.print(f"{name:<12}{value}", soft_wrap=True)
-    out.print('for a shell: eval "$(geo-assets env)"', soft_wrap=True)
+    out.print(f'for a shell: eval "$({program()} env)"', markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -154,6 +195,16 @@ def env(
         print(export_lines(exports), end="")
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def psql(context: typer.Context) -> None:
+    """Open psql on the stack's database, as the role that only reads; takes what psql takes."""
+    from geo_assets.local.stack import Stack
+    from geo_assets.settings import load_settings
+
+    path, environment = Stack().psql(load_settings())
+    os.execve(path, [path, *context.args], environment)  # noqa: S606 - it becomes psql, with its terminal and its signals
+
+
 @app.command()
 def doctor(as_json: JsonFlag = False) -> None:
     """Check every prerequisite and say what to do about each failure."""
@@ -167,7 +218,7 @@ def doctor(as_json: JsonFlag = False) -> None:
             mark, style = {"ok": ("ok  ", "green"), "warning": ("warn", "yellow"), "failure": ("FAIL", "red")}[finding.level]
             out.print(f"[{style}]{mark}[/] {finding.what:<22} {finding.found}", soft_wrap=True)
             if finding.remedy:
-                out.print(f"     → {finding.remedy}", soft_wrap=True)
+                out.print(f"     → {runnable(finding.remedy)}", markup=False, soft_wrap=True)
     if any(f.level == "failure" for f in findings):
         raise typer.Exit(1)
 
@@ -188,7 +239,7 @@ def demo(as_json: JsonFlag = False) -> None:
         submitted = submitter.submit(validate_parameters("ingest_container", {"container": the_demo.CONTAINER}), submitted_by="demo")
         record = _follow(submitter, submitted.job_id)
         records = submitter.tasks.records(record.job_id)
-    looks = the_demo.hints(settings, record, records, stack.exports(settings, "reader"))
+    looks = {tool: runnable(how) for tool, how in the_demo.hints(settings, record, records).items()}
     if as_json:
         print_json({"job": record.model_dump(mode="json"), "tasks": [r.model_dump(mode="json") for r in records], "look": looks})
     else:
@@ -219,7 +270,7 @@ def upload(
     arguments: Annotated[list[str], typer.Argument(metavar="PATH… ALIAS/CONTAINER[/PREFIX]", help="Files or folders, then where to.")],
     as_json: JsonFlag = False,
 ) -> None:
-    """Put files or folders into a container, which is made if it is not there."""
+    """Put files or folders into a container, which is made if it is not there. Exit code 1 if any file was left out."""
     from geo_assets.settings import load_settings
     from geo_assets.storage.containers import BlobRef, open_container, upload_tree
 
@@ -237,21 +288,31 @@ def upload(
     settings = load_settings()
     container = open_container(settings, target.alias, target.container)
     container.ensure()
-    uploaded = _with_progress(sources, lambda source: upload_tree(container, source, target.path))
+    refused: list[dict[str, str]] = []
+    uploaded = _with_progress(
+        sources,
+        lambda source: upload_tree(
+            container, source, target.path, lambda file, error: refused.append({"file": ascii(str(file))[1:-1], **error.to_dict()})
+        ),
+    )
     if as_json:
-        print_json({"container": f"{target.alias}/{target.container}", "files": [{"path": p, "bytes": n} for _, p, n in uploaded]})
+        files = [{"path": p, "bytes": n} for _, p, n in uploaded]
+        print_json({"container": f"{target.alias}/{target.container}", "files": files, "refused": refused})
     else:
         out.print(f"{len(uploaded)} files, {human_bytes(sum(n for _, _, n in uploaded))}, in {target.alias}/{target.container}")
+        for entry in refused:
+            err.print(f"left out: {entry['message']}; {entry['remedy']}", style="yellow", markup=False, soft_wrap=True)
+    if refused:
+        raise typer.Exit(1)
 
 
 def _refuse_doubles(sources: list[Path]) -> None:
     """Two files that would become one blob: the second would silently replace the first."""
-    from geo_assets.storage.containers import files_of, safe_path
+    from geo_assets.storage.containers import files_of
 
     seen: dict[str, Path] = {}
     for source in sources:
         for file, relative in files_of(source):
-            safe_path(relative)
             if relative in seen:
                 raise GeoAssetsError(
                     "INVALID_PARAMETERS",
@@ -294,6 +355,12 @@ def submit(
     wait: Annotated[bool, typer.Option("--wait", help="Follow to the end; exit 0 only if completed.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Redo also what is done already.")] = False,
     allow_empty: Annotated[bool, typer.Option("--allow-empty", help="A prefix or globs that match nothing are no error.")] = False,
+    allow_mass_retire: Annotated[
+        bool, typer.Option("--allow-mass-retire", help="With deleted=retire: take back also more than max_retire_percent.")
+    ] = False,
+    verify_sources: Annotated[
+        bool, typer.Option("--verify-sources", help="Hash files that seem unchanged: for directories, whose etag is time and size.")
+    ] = False,
     plan_hash: Annotated[str | None, typer.Option("--plan-hash", help="Submit only if `plan` still says the same.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -302,11 +369,12 @@ def submit(
     from geo_assets.submissions.cli_parameters import read_parameters
     from geo_assets.submissions.submit import Submitter
 
-    parameters = read_parameters(job_type, [*(param or []), *(["allow_empty=true"] if allow_empty else [])], params_file)
+    asked = [f"{name}=true" for name, wanted in (("allow_empty", allow_empty), ("verify_sources", verify_sources)) if wanted]
+    parameters = read_parameters(job_type, [*(param or []), *asked], params_file)
     with Submitter(load_settings()) as submitter:
         if plan_hash:
             submitter.insist_on_plan(parameters, plan_hash)
-        submitted = submitter.submit(parameters, submitted_by="cli", force=force)
+        submitted = submitter.submit(parameters, submitted_by="cli", force=force, allow_mass_retire=allow_mass_retire)
         if submitter.warning:
             _log(submitter.warning)
         if not wait:
@@ -325,7 +393,17 @@ def submit(
 def _follow(submitter: Any, job_id: str) -> Any:
     from geo_assets.progress import follow
 
-    return follow(submitter.jobs, job_id, err)
+    try:
+        return follow(submitter.jobs, job_id, err)
+    except KeyboardInterrupt:
+        record = submitter.jobs.find(job_id)
+        goes_on = "has ended" if record.status.is_final else "goes on without this terminal"
+        if not record.status.is_final:
+            _log(f"to end it: geo-assets cancel {job_id[:12]}")
+        error = GeoAssetsError(
+            "INTERRUPTED", f"job {job_id[:12]} is {record.status} and {goes_on}", remedy=f"see how it is: geo-assets job {job_id[:12]}"
+        )
+        _die(error, code=_INTERRUPTED, severity="interrupted")
 
 
 @app.command("job-types")
@@ -338,9 +416,24 @@ def job_types(as_json: JsonFlag = False) -> None:
         return
     for name, model in JOB_TYPES.items():
         out.print(f"[bold]{name}[/]  {model.summary}")
-        for field, info in model.model_fields.items():
-            default = "required" if info.is_required() else f"default {info.default!r}"
-            out.print(f"    {field:<12} {info.description or ''} ({default})", markup=False, soft_wrap=True)
+        width = max(map(len, model.model_fields), default=0) + 2
+        for field, schema in model.model_json_schema().get("properties", {}).items():
+            out.print(
+                f"    {field:<{width}}{_described(schema, required=model.model_fields[field].is_required())}", markup=False, soft_wrap=True
+            )
+
+
+def _described(schema: dict[str, Any], *, required: bool) -> str:
+    """A parameter as a person wants to know it: what it is, what it may be, what it is where it is left out."""
+    variants = [schema, *schema.get("anyOf", [])]
+    allowed: list[str] = next((variant["enum"] for variant in variants if "enum" in variant), [])
+    text = schema.get("description", "") + (f": {', '.join(allowed)}" if allowed else "")
+    default = schema.get("default")
+    if required:
+        return f"{text} (required)"
+    if isinstance(default, list) and "prefixItems" not in schema:
+        return f"{text} (may be repeated)"
+    return text if default in (None, "") else f"{text} (default {json.dumps(default).strip(chr(34))})"
 
 
 @app.command()
@@ -355,22 +448,14 @@ def jobs(
     if as_json:
         print_json([r.model_dump(mode="json") for r in records])
         return
-    table = Table("job", "type", "status", "partition", "done", "bad", "submitted", box=None)
-    for column in table.columns:
-        column.no_wrap = True
-        column.overflow = "ignore"
+    rows = []
     for r in records:
         done, total = sum(s.succeeded + s.skipped for s in r.stages), sum(s.total for s in r.stages)
-        table.add_row(
-            r.job_id[:12],
-            r.job_type,
-            r.status,
-            r.partition_key,
-            f"{done}/{total}",
-            str(sum(s.quarantined + s.failed for s in r.stages)),
-            f"{r.created_at:%Y-%m-%d %H:%M:%S}",
+        bad = sum(s.quarantined + s.failed for s in r.stages)
+        rows.append(
+            (r.job_id[:12], r.job_type, r.status, r.partition_key, f"{done}/{total}", str(bad), f"{r.created_at:%Y-%m-%d %H:%M:%S}")
         )
-    out.print(table)
+    print_table(("job", "type", "status", "partition", "done", "bad", "submitted"), rows)
 
 
 def _job_status(text: str | None) -> Any:
@@ -398,8 +483,9 @@ def tasks(
     status: Annotated[list[str] | None, typer.Option(help="Only tasks in this status; may be repeated.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """The tasks of a job: one line a file, with its reason and remedy where it is bad."""
+    """The tasks of a job: one line a file, then where it went and what is worth knowing of it, or why it is bad and what to do."""
     from geo_assets.ledger.models import TaskStatus
+    from geo_assets.settings import load_settings
 
     if unknown := set(status or ()) - set(TaskStatus):
         raise GeoAssetsError("INVALID_PARAMETERS", f"there is no status {unknown.pop()!r}", remedy=f"one of: {', '.join(TaskStatus)}")
@@ -412,11 +498,44 @@ def tasks(
     if as_json:
         print_json([r.model_dump(mode="json") for r in records])
         return
+    settings = load_settings()
     for r in records:
         style = {"succeeded": "green", "skipped": "dim", "quarantined": "yellow", "failed": "red"}.get(r.status, "")
-        out.print(f"{r.status:<12}{r.stage:<21}{r.task_key}", style=style, markup=False, soft_wrap=True)
-        if r.error_message:
-            out.print(f"{'':<12}{r.error_code}: {one_line(r.error_message)}\n{'':<12}→ {r.remedy}", markup=False, soft_wrap=True)
+        out.print(f"{r.status:<12}{r.stage:<21}{one_line(r.task_key)}", style=style, markup=False, soft_wrap=True)
+        for line in _what_became(settings, r):
+            out.print(f"{'':<12}{line}", markup=False, soft_wrap=True)
+
+
+def _what_became(settings: Any, task: Any) -> list[str]:
+    from geo_assets.ledger.outputs import results, warnings
+    from geo_assets.storage.containers import place
+
+    if task.error_message:
+        return [f"{task.error_code}: {one_line(task.error_message)}", f"→ {runnable(one_line(task.remedy or ''))}"]
+    made = [f"{what}: {place(settings, where) if what == 'COG' else one_line(where)}" for what, where in results(task.outputs)]
+    return made + [f"warning: {one_line(warning)}" for warning in warnings(task.outputs)]
+
+
+@app.command(epilog="Example: `geo-assets files 3fa9c1d2 --role ignored`")
+def files(
+    job_id: JobId,
+    role: Annotated[str | None, typer.Option(help="Only files of this role: source, part, companion, ignored, beyond_limit.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Every file that the job found in its container: a source, a part of one, a companion, or left alone, and why."""
+    from geo_assets.stages.accounting import Role, listed_files
+
+    if role is not None and role not in set(Role):
+        raise GeoAssetsError("INVALID_PARAMETERS", f"there is no role {role!r}", remedy=f"one of: {', '.join(Role)}")
+    with _submitter() as submitter:
+        record = submitter.jobs.find(job_id)
+        found = [file for file in listed_files(submitter.inventory, record) if role is None or file.role == role]
+    if as_json:
+        print_json([file.model_dump(mode="json", exclude_none=True) for file in found])
+        return
+    for file in found:
+        more = f"  of {file.of}" if file.of else f"  {file.reason}" if file.reason else ""
+        out.print(f"{file.role:<13}{file.path}{more}", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -491,10 +610,12 @@ def poison_list(
 ) -> None:
     """The messages in poison, newest first."""
     with _submitter() as submitter:
-        records = submitter.messages.list(state="poison", error_code=error_code, limit=limit)
+        records = submitter.messages.list(state="poison", error_code=_known_code(error_code), limit=limit)
     if as_json:
         print_json([r.model_dump(mode="json") for r in records])
         return
+    if not records:
+        _log("no message is in poison")
     for r in records:
         out.print(
             f"{r.message_id[:8]}  {r.received_at:%Y-%m-%d %H:%M:%S}  {r.source:<28}{r.error_code:<20}{one_line(r.error_message or '')}",
@@ -519,7 +640,8 @@ def poison_show(message_id: str, as_json: JsonFlag = False) -> None:
         if key != "errors":
             out.print(f"{key:<16}{value}", markup=False, soft_wrap=True)
     for e in errors:
-        out.print(f"{e.at:%H:%M:%S} {e.severity} {e.code}: {one_line(e.message)}\n         → {e.remedy}", markup=False, soft_wrap=True)
+        remedy = runnable(one_line(e.remedy or "").replace(" ID", f" {record.message_id[:8]}"))
+        out.print(f"{e.at:%H:%M:%S} {e.severity} {e.code}: {one_line(e.message)}\n         → {remedy}", markup=False, soft_wrap=True)
 
 
 @poison.command("replay")
@@ -550,12 +672,18 @@ def poison_discard(
     _print_outcomes([{"message_id": m, "state": "discarded"} for m in chosen], as_json=as_json)
 
 
+def _known_code(code: str | None) -> str | None:
+    if code is not None and code not in ERRORS:
+        raise GeoAssetsError("INVALID_PARAMETERS", f"there is no error code {code!r}", remedy=f"one of: {', '.join(sorted(ERRORS))}")
+    return code
+
+
 def _chosen(submitter: Any, message_id: str | None, error_code: str | None) -> list[str]:
     if (message_id is None) == (error_code is None):
         raise GeoAssetsError("INVALID_PARAMETERS", "name one message, or --error-code", remedy="geo-assets poison list")
     if message_id is not None:
         return [submitter.messages.body(message_id)[0].message_id]
-    return [r.message_id for r in submitter.messages.list(state="poison", error_code=error_code, limit=10_000)]
+    return [r.message_id for r in submitter.messages.list(state="poison", error_code=_known_code(error_code), limit=10_000)]
 
 
 def _print_outcomes(outcomes: list[dict[str, Any]], *, as_json: bool) -> None:
@@ -623,17 +751,27 @@ def _show_job(record: Any, *, as_json: bool) -> None:
     )
     if record.error_message:
         out.print(f"reason     {record.error_code}: {one_line(record.error_message)}", markup=False, soft_wrap=True)
+        if record.error_code in ERRORS:
+            remedy = ERRORS[record.error_code].remedy.replace("JOB_ID", record.job_id[:12])
+            out.print(f"           → {runnable(remedy)}", markup=False, soft_wrap=True)
     if record.run_id:
         from geo_assets.settings import load_settings
 
         out.print(f"run        {load_settings().webserver_url}/runs/{record.run_id}", soft_wrap=True)
     if record.stages:
-        table = Table("stage", "total", "succeeded", "skipped", "quarantined", "failed", box=None)
-        for s in record.stages:
-            table.add_row(s.stage, str(s.total), str(s.succeeded), str(s.skipped), str(s.quarantined), str(s.failed))
-        out.print(table)
+        rows = [(s.stage, str(s.total), str(s.succeeded), str(s.skipped), str(s.quarantined), str(s.failed)) for s in record.stages]
+        print_table(("stage", "total", "succeeded", "skipped", "quarantined", "failed"), rows)
     if any(s.quarantined or s.failed for s in record.stages):
-        out.print(f"why: geo-assets tasks {record.job_id[:12]} --status quarantined --status failed", soft_wrap=True)
+        out.print(f"why: {program()} tasks {record.job_id[:12]} --status quarantined --status failed", markup=False, soft_wrap=True)
+    elif record.status == "completed" and not sum(s.total for s in record.stages):
+        out.print(f"nothing was found to work on; what the container holds: {_listing(record)}", markup=False, soft_wrap=True)
+    elif record.status == "completed":
+        out.print(f"what was made: {program()} tasks {record.job_id[:12]}", markup=False, soft_wrap=True)
+
+
+def _listing(record: Any) -> str:
+    p = record.parameters
+    return f"{program()} submit list_container --param account={p['account']} --param container={p['container']} --wait"
 
 
 if __name__ == "__main__":

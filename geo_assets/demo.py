@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from geo_assets.ledger.models import JobRecord, TaskRecord
 from geo_assets.settings import PACKAGE_ROOT, Settings
-from geo_assets.storage.containers import open_container, upload_tree
+from geo_assets.storage.containers import open_container, place, upload_tree
 
 CONTAINER = "demo"
 
@@ -62,28 +61,24 @@ def unexpected(tasks: list[TaskRecord]) -> list[str]:
     return wrong
 
 
-def hints(settings: Settings, job: JobRecord, tasks: list[TaskRecord], env: dict[str, str]) -> dict[str, str]:
-    """How to look at what was made: tool -> what to type or open."""
+def hints(settings: Settings, job: JobRecord, tasks: list[TaskRecord]) -> dict[str, str]:
+    """How to look at what was made: tool -> what to type or open. Nothing of it can change anything."""
     tables = [t["table"] for task in tasks for t in task.outputs.get("tables", [])]
     cogs = [task.outputs["cog"] for task in tasks if "cog" in task.outputs]
     items = [task.outputs["stac_item"] for task in tasks if "stac_item" in task.outputs]
-    as_reader = '(eval "$(geo-assets env --reader)";'  # in a shell of its own: what the caller has exported stays
     looks: dict[str, str] = {"Dagster": f"{settings.webserver_url}/runs/{job.run_id}"}
     if cogs:
-        looks["QGIS, COG"] = str(_local_path(settings, cogs[0]))
+        looks["QGIS, COG"] = place(settings, cogs[0])
     if tables:
         looks["QGIS, PostGIS"] = (
-            f"host {env['PGHOST']} port {env['PGPORT']} database {env['PGDATABASE']} user {env['PGUSER']} (password: geo-assets env --reader)"
+            f"host {settings.pg_host} port {settings.pg_port} database {settings.pg_database} user {settings.reader_user}, its password:"
         )
-        looks["psql"] = f'{as_reader} psql -c "select * from {tables[0]} limit 5")'  # noqa: S608 - shown, not run
+        looks["its password"] = '(eval "$(geo-assets env --reader)"; echo "$PGPASSWORD")'  # in a shell of its own: what is exported stays
+        looks["a table"] = f'geo-assets psql -c "\\d {tables[0]}" -c "select count(*), st_extent(geom) from {tables[0]}"'  # noqa: S608 - shown, not run
     if items:
         looks["STAC search"] = (
-            f'''{as_reader} psql -c "set search_path to pgstac, public; select search('{{\\"ids\\": [\\"{items[0].partition("/")[2]}\\"]}}')")'''
+            f'''geo-assets psql -c "set search_path to pgstac, public; select search('{{\\"ids\\": [\\"{items[0].partition("/")[2]}\\"]}}')"'''
         )
+    looks["where files went"] = f"geo-assets tasks {job.job_id[:12]}"
     looks["why a file is bad"] = f"geo-assets tasks {job.job_id[:12]} --status quarantined"
     return looks
-
-
-def _local_path(settings: Settings, ref: str) -> Path:
-    account: Any = settings.storage_accounts["default"]
-    return Path(account.root) / ref.partition("/")[2] if getattr(account, "root", None) else Path(ref)

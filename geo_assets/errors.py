@@ -7,6 +7,7 @@ Not here: retry policy (it follows from the class), presentation (`cli.py`, `api
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import dataclass
 from enum import StrEnum
@@ -37,23 +38,24 @@ _I, _T, _R, _X = ErrorClass.INVALID, ErrorClass.TRANSIENT, ErrorClass.RESOURCE, 
 
 ERRORS: dict[str, ErrorKind] = {
     # submissions
-    "UNKNOWN_JOB_TYPE": ErrorKind(_I, "use one of the job types that `geo-assets submit --help` lists"),
-    "INVALID_PARAMETERS": ErrorKind(_I, "correct the named parameter; `geo-assets submit --help` shows an example of each job type"),
+    "UNKNOWN_JOB_TYPE": ErrorKind(_I, "the job types that there are: geo-assets job-types"),
+    "INVALID_PARAMETERS": ErrorKind(_I, "correct it; a command's options: --help; the parameters of each job type: geo-assets job-types"),
     "MESSAGE_NOT_FOUND": ErrorKind(_I, "list them with: geo-assets poison list"),
     "MESSAGE_TOO_LARGE": ErrorKind(_I, "send a reference to the files (container and prefix), not the files"),
     "INVALID_ENCODING": ErrorKind(_I, "send UTF-8"),
     "INVALID_JSON": ErrorKind(_I, 'send one JSON object, for example {"job_type": "hello_world", "parameters": {"n": 3}}'),
     "JOB_ID_MISMATCH": ErrorKind(_I, "leave job_id out: it follows from the parameters"),
     "PLAN_CHANGED": ErrorKind(_I, "look at the plan again, then submit with its hash"),
-    "UNHANDLED_POISON": ErrorKind(_X, "look at the message: geo-assets poison show ID; then replay or discard it"),
+    "UNHANDLED_POISON": ErrorKind(_X, "replay it or discard it; what it says: geo-assets poison show ID"),
     "POISON_AFTER_COMPLETION": ErrorKind(_I, "nothing to do: the job's result stands"),
     "POISON_EXPECTED": ErrorKind(_I, "nothing to do: the job had failed already"),
     "POISON_LEFT": ErrorKind(_T, "nothing to do: the job is at work; it is looked at again"),
-    "ORPHAN_POISON": ErrorKind(_I, "look at the message: geo-assets poison show ID; then replay or discard it"),
+    "ORPHAN_POISON": ErrorKind(_I, "replay it or discard it; what it says: geo-assets poison show ID"),
     "RUN_DIED": ErrorKind(_T, "nothing to do within the attempts allowed: a new attempt is requested; after that: geo-assets retry JOB_ID"),
     "CANCELLED": ErrorKind(_I, "submit it again"),
+    "INTERRUPTED": ErrorKind(_T, "run it again"),
     "STILL_AT_WORK": ErrorKind(_I, "wait for its end, or cancel it first: geo-assets cancel JOB_ID"),
-    "CIRCUIT_OPEN": ErrorKind(_T, "wait: it is tried again by itself; geo-assets doctor says what is away"),
+    "CIRCUIT_OPEN": ErrorKind(_T, "wait: it is tried again by itself; what is away: geo-assets doctor"),
     "UNAUTHORIZED": ErrorKind(_I, "send a valid bearer token"),
     "FORBIDDEN": ErrorKind(_I, "use a token with the scope that the message names"),
     "FOREIGN_HOST": ErrorKind(_I, "use a loopback address, or name the host in GEO_ASSETS_ALLOWED_HOSTS and start again"),
@@ -66,7 +68,14 @@ ERRORS: dict[str, ErrorKind] = {
     "UNSAFE_PATH": ErrorKind(_I, "use plain blob paths: no '..', no leading '/', no control characters"),
     "JOB_NOT_FOUND": ErrorKind(_I, "list the jobs with: geo-assets jobs"),
     "PARTITION_MISMATCH": ErrorKind(_I, "launch the job whose type the partition belongs to"),
-    "BAD_FILES": ErrorKind(_I, "see which and why with: geo-assets tasks JOB_ID --status quarantined; or submit with on_error=continue"),
+    "BAD_FILES": ErrorKind(
+        _I, "correct them, or submit with on_error=continue; which and why: geo-assets tasks JOB_ID --status quarantined --status failed"
+    ),
+    "MASS_RETIRE": ErrorKind(
+        _I,
+        "see that the container is whole (a share that is not mounted looks empty), then submit again;"
+        " if the files are gone on purpose, with --allow-mass-retire",
+    ),
     "JOB_ALREADY_CLAIMED": ErrorKind(_I, "nothing to do: another run owns this job"),
     "LEASE_LOST": ErrorKind(_X, "nothing to do: a newer run of this job took over"),
     # sources
@@ -165,6 +174,19 @@ class GeoAssetsError(Exception):
 
     def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
         return type(self), (self.code, self.message)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether the machine, or the store's, had no room; stores pass on only the words of the system's error."""
+    full = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+    return getattr(error, "errno", None) in full or any(f"(os error {number})" in str(error) for number in full)
+
+
+def unforeseen(error: Exception) -> GeoAssetsError:
+    """What nobody caught by name, as ours: DISK_FULL where there was no room, INTERNAL otherwise."""
+    if is_disk_full(error):
+        return GeoAssetsError("DISK_FULL", f"there is no room left: {str(error).splitlines()[0][:300]}")
+    return GeoAssetsError("INTERNAL", f"{type(error).__name__}: {error}"[:1000])
 
 
 def faults(error: ValidationError) -> list[str]:

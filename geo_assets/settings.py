@@ -45,8 +45,12 @@ def default_home() -> Path:
     named = os.environ.get("GEO_ASSETS_HOME")
     if named:
         return Path(named).expanduser().resolve()
-    in_checkout = (PACKAGE_ROOT.parent / "pyproject.toml").exists()
-    return (PACKAGE_ROOT.parent if in_checkout else Path.cwd()) / ".geo"
+    return checkout_home() or Path.cwd() / ".geo"
+
+
+def checkout_home() -> Path | None:
+    """The home of a checkout, which is found from any directory; None for an installed package."""
+    return PACKAGE_ROOT.parent / ".geo" if (PACKAGE_ROOT.parent / "pyproject.toml").exists() else None
 
 
 class LocalAccount(BaseModel):
@@ -129,6 +133,7 @@ class Settings(BaseSettings):
         500_000_000, ge=1, description="pixels of a raster after which what is done is kept: a killed run goes on there"
     )
     storage_wait_seconds: float = Field(1800, ge=0, description="how long a run waits for a storage account that does not answer")
+    orphan_grace_hours: float = Field(6, gt=0, description="how long an output that nothing names is kept; more than any upload takes")
     max_source_bytes: int = Field(20 * 1024**3, ge=1, description="a larger source is quarantined")
 
     @field_validator("home")

@@ -21,7 +21,22 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
+def one_line(text: str) -> str:
+    """Text without anything that moves a cursor or begins another line."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
 def slug(text: str, *, length: int, separator: str = "-") -> str:
     """`text` in `[a-z0-9]` and the separator: accents folded, the rest collapsed, cut to `length`; empty becomes `x`."""
     folded = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", separator, folded).strip(separator)[:length].strip(separator) or "x"
+
+
+def plain_name(text: str, *, length: int = 200) -> str:
+    """A file or folder name that every program opens and no URL has to encode: ASCII letters, digits, `.`, `_` and `-`.
+
+    Accents are folded, each run of other characters becomes one `_`; cut to `length`; empty becomes `x`. Different texts may
+    become the same name.
+    """
+    folded = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", folded)[:length].lstrip(".").rstrip("._") or "x"

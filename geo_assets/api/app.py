@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
+from itertools import islice
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Path, Query, Request
@@ -23,6 +24,7 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.messages import ErrorRecord, MessageRecord, RawMessage
 from geo_assets.ledger.models import JobRecord, JobStatus, TaskRecord
 from geo_assets.settings import Settings
+from geo_assets.stages.accounting import ListedFile, Role, listed_files
 from geo_assets.submissions.boundary import handle
 from geo_assets.submissions.messages import MAX_MESSAGE_BYTES, Message, read_parameters_of
 from geo_assets.submissions.parameters import JOB_TYPES
@@ -62,6 +64,13 @@ class JobPage(BaseModel):
 
     jobs: list[JobRecord]
     next: str | None = Field(description="URL of the next page")
+
+
+class FilePage(BaseModel):
+    """A page of files."""
+
+    files: list[ListedFile]
+    next: str | None = None
 
 
 class TaskPage(BaseModel):
@@ -209,6 +218,21 @@ def create_app(settings: Settings, *, require_auth: bool = False) -> FastAPI:  #
         found = submitter.tasks.records(job.job_id, stage=stage, statuses=status or (), after=(after_stage, after), limit=limit)
         more = _next(request, after_stage=found[-1].stage, after=found[-1].task_key) if len(found) == limit else None
         return TaskPage(tasks=found, next=more)
+
+    @app.get("/api/db/files/{job_id}", tags=["ledger"], dependencies=[scope("read")])
+    def files(
+        request: Request,
+        submitter: S,
+        job_id: JobIdPath,
+        limit: Limit = 100,
+        role: Annotated[Role | None, Query()] = None,
+        offset: Annotated[int, Query(ge=0)] = 0,
+    ) -> FilePage:
+        """Every blob that the job's newest listing found: a source, a part of one, a companion, or left alone, and why."""
+        job = submitter.jobs.find(job_id)
+        wanted = (file for file in listed_files(submitter.inventory, job) if role is None or file.role is role)
+        found = list(islice(wanted, offset, offset + limit))
+        return FilePage(files=found, next=_next(request, offset=str(offset + limit)) if len(found) == limit else None)
 
     @app.get("/api/db/messages", tags=["ledger"], dependencies=[scope("read")])
     def messages(

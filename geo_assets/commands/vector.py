@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from geo_assets.commands.console import JsonFlag, err, one_line, out, print_json
+from geo_assets.commands.console import JsonFlag, err, out, print_json
 from geo_assets.errors import GeoAssetsError
 from geo_assets.lean import leave_out
+from geo_assets.text import one_line
 
 if TYPE_CHECKING:
     from geo_assets.sandbox.pool import SandboxPool

@@ -112,6 +112,6 @@ def up_to_date(settings: Settings) -> bool:
 def redeploy(settings: Settings) -> list[str]:
     """Drop the ledger and the published tables, then migrate. Everything recorded is lost."""
     with psycopg.connect(settings.dsn("migrator"), autocommit=True) as conn, _lock(conn):
-        conn.execute("drop schema if exists geo, vector, vector_staging, vector_versions cascade")
+        conn.execute("drop schema if exists geo, vector, vector_staging, vector_versions, vector_waiting cascade")
         conn.execute("delete from public.geo_migrations")
     return migrate(settings)

@@ -5,15 +5,16 @@ from typing import Any
 
 import dagster as dg
 
-from geo_assets.defs.metadata import check_result, markdown
+from geo_assets.defs.metadata import check_results, check_specs, markdown
 from geo_assets.defs.partitions import PARTITIONS, inputs_of, key_of
 from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.stac.pgstac import footprints
-from geo_assets.stages import catalogue, checks, rasters, report, vectors
+from geo_assets.stages import catalogue, checks, rasters, report, retire, vectors
 from geo_assets.stages.contracts import CatalogueReport, JobReport, StageReport
 
 _FOUND = "every_item_found"
 _COMPLETE = "every_file_accounted_for"
+_GOOD = "no_bad_files"
 
 
 @dg.op(out={"result": dg.Out(CatalogueReport), _FOUND: dg.Out(dg.Nothing)})
@@ -25,10 +26,12 @@ def register_items(stages: Stages, rasters_done: StageReport, vectors_done: Stag
             f"cogs are of run {job.run_id}, vector_tables of {vectors_done.job.run_id}: launch them together", allow_retries=False
         )
     with plain_failures(stages), context.lease_or_nothing(job):
-        catalogue.gate(context, [rasters_done, vectors_done])
+        catalogue.gate(context, job)
+        vectors.publish_waiting(context, job)
         done = catalogue.register(context, job)
-        retired, stale = catalogue.retire(context, job)
-        verdict = checks.items_found(context, job, (rasters.STAGE, vectors.STAGE))
+        retired, stale = retire.retire(context, job)
+        found = checks.items_found(context, job, (rasters.STAGE, vectors.STAGE))
+        results = check_results(context, job, "stac_items", {_FOUND: found})
     yield dg.Output(
         done,
         "result",
@@ -40,13 +43,13 @@ def register_items(stages: Stages, rasters_done: StageReport, vectors_done: Stag
             "collections": ", ".join(done.collections),
         },
     )
-    yield check_result(key_of(job.job_type, "stac_items"), _FOUND, verdict)
+    yield from results
 
 
 def stac_items(job_type: str) -> dg.AssetsDefinition:
     """The asset of a job type."""
     key = key_of(job_type, "stac_items")
-    spec = dg.AssetCheckSpec(_FOUND, asset=key)
+    (spec,) = check_specs(key, [_FOUND])
 
     @dg.graph_asset(
         key=key,
@@ -91,32 +94,32 @@ def stac_collection(job_type: str) -> dg.AssetsDefinition:
     return build
 
 
-@dg.op(out={"result": dg.Out(JobReport), _COMPLETE: dg.Out(dg.Nothing)})
+@dg.op(out={"result": dg.Out(JobReport), _COMPLETE: dg.Out(dg.Nothing), _GOOD: dg.Out(dg.Nothing)})
 def write_report(stages: Stages, collection: CatalogueReport) -> Iterator[Any]:
     """The account of the whole job."""
     context, job = stages.get(), collection.job
     with plain_failures(stages):
         account = report.report_job(context, job)
         bad = report.failure_table(context, job)
+        verdicts = {_COMPLETE: checks.whole_account(account.stages), _GOOD: checks.no_bad_files(context, job)}
+        results = check_results(context, job, "submission_report", verdicts)
     metadata = {
         "job": job.job_id,
         "status": dg.MetadataValue.url(f"{context.settings.api_url}/api/jobs/status/{job.job_id}"),
         "tasks": dg.MetadataValue.url(f"{context.settings.api_url}/api/db/tasks/{job.job_id}"),
         "stages": dg.MetadataValue.md(report.stage_table(account.stages)),
         "owner run": job.owner_run_id,
+        "parameters": dg.MetadataValue.json(job.parameters),
         **markdown("bad files", bad),
     }
     yield dg.Output(account, "result", metadata=metadata)
-    counts = {s.stage: s.model_dump(exclude={"stage"}) for s in account.stages}
-    yield check_result(
-        key_of(job.job_type, "submission_report"), _COMPLETE, checks.Verdict(passed=account.complete or job.stood_aside, metadata=counts)
-    )
+    yield from results
 
 
 def submission_report(job_type: str) -> dg.AssetsDefinition:
     """The asset of a job type."""
     key = key_of(job_type, "submission_report")
-    spec = dg.AssetCheckSpec(_COMPLETE, asset=key)
+    specs = check_specs(key, [_COMPLETE, _GOOD])
 
     @dg.graph_asset(
         key=key,
@@ -124,11 +127,11 @@ def submission_report(job_type: str) -> dg.AssetsDefinition:
         partitions_def=PARTITIONS[job_type],
         kinds={"postgres"},
         group_name=job_type,
-        check_specs=[spec],
+        check_specs=specs,
     )
     def build(stac_collection: CatalogueReport) -> Any:
         """The exact account of every file of the submission."""
-        result, complete = write_report(stac_collection)
-        return {"result": result, spec.get_python_identifier(): complete}
+        result, *verdicts = write_report(stac_collection)
+        return {"result": result, **{spec.get_python_identifier(): verdict for spec, verdict in zip(specs, verdicts, strict=True)}}
 
     return build

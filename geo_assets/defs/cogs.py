@@ -5,49 +5,54 @@ from typing import Any
 
 import dagster as dg
 
-from geo_assets.defs.metadata import check_result, stage_metadata
+from geo_assets.defs.metadata import check_results, check_specs, stage_metadata
 from geo_assets.defs.partitions import PARTITIONS, inputs_of, key_of
 from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.stages import checks, rasters
-from geo_assets.stages.chunks import close_stage
+from geo_assets.stages.chunks import close_stage, tell_known
 from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, StagePlan, StageReport
 
-_ACCOUNTED, _VALID = "every_raster_accounted_for", "cogs_readable"
+_CHECKS = _ACCOUNTED, _VALID, _GOOD = "every_raster_accounted_for", "cogs_readable", "no_bad_files"
 
 
 @dg.op(out={"plan": dg.Out(StagePlan), "chunks": dg.DynamicOut(Chunk)})
-def plan_rasters(stages: Stages, inventory: InventoryRef) -> Iterator[Any]:
+def plan_rasters(context: dg.OpExecutionContext, stages: Stages, inventory: InventoryRef) -> Iterator[Any]:
     """What is to be converted, cut into chunks."""
     with plain_failures(stages):
         plan, chunks = rasters.plan(stages.get(), inventory)
+        tell_known(stages.get(), plan.job, plan.stage, context.log.info)
     yield dg.Output(plan, "plan")
     for chunk in chunks:
         yield dg.DynamicOutput(chunk, chunk.mapping_key, "chunks")
 
 
 @dg.op(out=dg.Out(ChunkReport))
-def convert_rasters(stages: Stages, chunk: Chunk) -> ChunkReport:
+def convert_rasters(context: dg.OpExecutionContext, stages: Stages, chunk: Chunk) -> ChunkReport:
     """Convert a chunk; a bad file is quarantined, the rest goes on."""
     with plain_failures(stages):
-        return rasters.convert_chunk(stages.get(), chunk)
+        return rasters.convert_chunk(stages.get(), chunk, context.log.info)
 
 
-@dg.op(out={"result": dg.Out(StageReport), _ACCOUNTED: dg.Out(dg.Nothing), _VALID: dg.Out(dg.Nothing)})
+@dg.op(out={"result": dg.Out(StageReport), **{name: dg.Out(dg.Nothing) for name in _CHECKS}})
 def report_rasters(stages: Stages, plan: StagePlan, reports: list[ChunkReport]) -> Iterator[Any]:
     """The fan-in: every chunk reported, every raster accounted for, every COG where it should be."""
     with plain_failures(stages):
         report = close_stage(stages.get(), plan, reports)
-        verdict = checks.cogs_readable(stages.get(), report.job, report.stage)
+        verdicts = {
+            _ACCOUNTED: checks.accounted_for(report.counts),
+            _VALID: checks.cogs_readable(stages.get(), report.job, report.stage),
+            _GOOD: checks.no_bad_files(stages.get(), report.job, report.stage),
+        }
+        results = check_results(stages.get(), report.job, "cogs", verdicts)
         metadata = stage_metadata(stages.get(), report)
     yield dg.Output(report, "result", metadata=metadata)
-    yield check_result(key_of(report.job.job_type, "cogs"), _ACCOUNTED, checks.accounted_for(report.counts))
-    yield check_result(key_of(report.job.job_type, "cogs"), _VALID, verdict)
+    yield from results
 
 
 def cogs(job_type: str) -> dg.AssetsDefinition:
     """The asset of a job type."""
     key = key_of(job_type, "cogs")
-    specs = [dg.AssetCheckSpec(name, asset=key) for name in (_ACCOUNTED, _VALID)]
+    specs = check_specs(key, _CHECKS)
 
     @dg.graph_asset(
         key=key,

@@ -1,24 +1,36 @@
 """The `container_inventory` assets: what the container of a submission holds."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
 
 from geo_assets.defs.claim import claim
+from geo_assets.defs.metadata import check_results, check_specs
 from geo_assets.defs.partitions import PARTITIONS, key_of
 from geo_assets.defs.resources import Stages, plain_failures
+from geo_assets.stages import checks
+from geo_assets.stages.chunks import tell_known
 from geo_assets.stages.contracts import InventoryRef
-from geo_assets.stages.inventory import take_inventory
+from geo_assets.stages.inventory import STAGE, described, take_inventory
+from geo_assets.stages.retire import refuse_mass_retire
+
+_GOOD = "no_bad_files"
 
 
 def _list_blobs(job_type: str) -> dg.OpDefinition:
-    @dg.op(name=f"list_blobs_for_{job_type}", out=dg.Out(InventoryRef))
-    def list_blobs(context: dg.OpExecutionContext, stages: Stages) -> dg.Output[InventoryRef]:
+    @dg.op(name=f"list_blobs_for_{job_type}", out={"result": dg.Out(InventoryRef), _GOOD: dg.Out(dg.Nothing)})
+    def list_blobs(context: dg.OpExecutionContext, stages: Stages) -> Iterator[Any]:
         """Claim the job, list its container, classify what it holds."""
         job = claim(context, stages, job_type)
         with plain_failures(stages), stages.get().lease_or_nothing(job):
             inventory = take_inventory(stages.get(), job)
-        return dg.Output(inventory, metadata=_metadata(inventory))
+            context.log.info(described(inventory))
+            tell_known(stages.get(), job, STAGE, context.log.info)
+            refuse_mass_retire(stages.get(), job)
+            results = check_results(stages.get(), job, "container_inventory", {_GOOD: checks.no_bad_files(stages.get(), job, STAGE)})
+        yield dg.Output(inventory, "result", metadata=_metadata(inventory))
+        yield from results
 
     return list_blobs
 
@@ -31,18 +43,19 @@ def _metadata(inventory: InventoryRef) -> dict[str, Any]:
         "ignored": inventory.ignored,
         "sources": dg.MetadataValue.md(f"| kind | sources |\n|---|---|\n{rows}"),
         "owner run": inventory.job.owner_run_id,
+        "parameters": dg.MetadataValue.json(inventory.job.parameters),
     }
 
 
 def container_inventory(job_type: str) -> dg.AssetsDefinition:
     """The asset of a job type."""
-    list_blobs = _list_blobs(job_type)
+    list_blobs, key = _list_blobs(job_type), key_of(job_type, "container_inventory")
+    (spec,) = check_specs(key, [_GOOD])
 
-    @dg.graph_asset(
-        key=key_of(job_type, "container_inventory"), partitions_def=PARTITIONS[job_type], kinds={"obstore"}, group_name=job_type
-    )
+    @dg.graph_asset(key=key, partitions_def=PARTITIONS[job_type], kinds={"obstore"}, group_name=job_type, check_specs=[spec])
     def build() -> Any:
         """What the container holds: rows of `geo.inventory`, by reference."""
-        return list_blobs()
+        result, good = list_blobs()
+        return {"result": result, spec.get_python_identifier(): good}
 
     return build

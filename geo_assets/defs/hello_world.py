@@ -15,10 +15,12 @@ from geo_assets.stages.contracts import Chunk, ChunkReport, JobRef, StagePlan, S
 _PLAN_AND_CHUNKS = {"plan": dg.Out(StagePlan), "chunks": dg.DynamicOut(Chunk)}
 
 
-def _planned(stages: Stages, job: JobRef, stage: str) -> Iterator[Any]:
+def _planned(context: dg.OpExecutionContext, stages: Stages, job: JobRef, stage: str) -> Iterator[Any]:
     with plain_failures(stages):
         plan, chunks = hello.plan(stages.get(), job, stage)
-    yield dg.Output(plan, "plan", metadata={"tasks": plan.tasks, "chunks": plan.chunks})
+    context.log.info("%d %s planned, in %d chunks", plan.tasks, stage, plan.chunks)
+    metadata: dict[str, Any] = {"tasks": plan.tasks, "chunks": plan.chunks, "parameters": dg.MetadataValue.json(job.parameters)}
+    yield dg.Output(plan, "plan", metadata=metadata)
     for chunk in chunks:
         yield dg.DynamicOutput(chunk, chunk.mapping_key, "chunks")
 
@@ -26,7 +28,7 @@ def _planned(stages: Stages, job: JobRef, stage: str) -> Iterator[Any]:
 @dg.op(out=_PLAN_AND_CHUNKS)
 def plan_greetings(context: dg.OpExecutionContext, stages: Stages) -> Iterator[Any]:
     """Claim the job and plan n greetings."""
-    yield from _planned(stages, claim(context, stages, "hello_world"), hello.GREETINGS)
+    yield from _planned(context, stages, claim(context, stages, "hello_world"), hello.GREETINGS)
 
 
 @dg.op(out=dg.Out(ChunkReport))
@@ -37,11 +39,11 @@ def greet(stages: Stages, chunk: Chunk) -> ChunkReport:
 
 
 @dg.op(out=_PLAN_AND_CHUNKS)
-def plan_replies(stages: Stages, plan: StagePlan, reports: list[ChunkReport]) -> Iterator[Any]:
+def plan_replies(context: dg.OpExecutionContext, stages: Stages, plan: StagePlan, reports: list[ChunkReport]) -> Iterator[Any]:
     """The fan-in of the greetings, then the plan of as many replies."""
     with plain_failures(stages):
         report = close_stage(stages.get(), plan, reports)
-    yield from _planned(stages, report.job, hello.REPLIES)
+    yield from _planned(context, stages, report.job, hello.REPLIES)
 
 
 @dg.op(out=dg.Out(ChunkReport))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import dagster as dg
 from pydantic import PrivateAttr
 
-from geo_assets.errors import ErrorClass, GeoAssetsError
+from geo_assets.errors import ErrorClass, GeoAssetsError, unforeseen
 from geo_assets.settings import load_settings
 from geo_assets.stages.chunks import INFRASTRUCTURE
 from geo_assets.stages.context import StageContext
@@ -64,7 +64,7 @@ def _translated(context: StageContext, error: BaseException) -> BaseException:
     if isinstance(error, INFRASTRUCTURE):
         return _again()
     if not isinstance(error, GeoAssetsError):
-        error = GeoAssetsError("INTERNAL", f"{type(error).__name__}: {error}"[:1000])
+        error = unforeseen(error)  # type: ignore[arg-type]
     if error.error_class is ErrorClass.TRANSIENT and error.code != "STORAGE_UNAVAILABLE":
         return _again()
     if error.code != "STORAGE_UNAVAILABLE":

@@ -15,6 +15,7 @@ from geo_assets.ledger.messages import Messages
 from geo_assets.ledger.models import Attempt
 from geo_assets.settings import load_settings
 from geo_assets.stages.janitor import make_rounds
+from geo_assets.stages.leftovers import sweep_leftovers
 from geo_assets.submissions.inboxes.intake import drain_inboxes
 from geo_assets.submissions.launch import ATTEMPT_TAG
 from geo_assets.submissions.submit import Submitter
@@ -75,9 +76,12 @@ def janitor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         else:
             instance.report_run_failed(run, reason)
 
-    pool = open_pool(load_settings(), max_size=1)
+    settings = load_settings()
+    pool = open_pool(settings, max_size=1)
     try:
         done = make_rounds(Jobs(pool), Messages(pool), report_dead)
     finally:
         pool.close()
-    return dg.SkipReason("; ".join(f"{p.partition_key}: {a}" for p, a in done) or "all jobs are in order")
+    swept = sweep_leftovers(settings)
+    said = [*(f"{p.partition_key}: {a}" for p, a in done), *([f"{swept} leftovers swept"] if swept else [])]
+    return dg.SkipReason("; ".join(said) or "all jobs are in order")

@@ -5,51 +5,57 @@ from typing import Any
 
 import dagster as dg
 
-from geo_assets.defs.metadata import check_result, stage_metadata
+from geo_assets.defs.metadata import check_results, check_specs, stage_metadata
 from geo_assets.defs.partitions import PARTITIONS, inputs_of, key_of
 from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.stages import checks, vectors
-from geo_assets.stages.chunks import close_stage
+from geo_assets.stages.chunks import close_stage, tell_known
 from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, StagePlan, StageReport
 
 _ACCOUNTED, _VALID, _FEATURES = "every_vector_accounted_for", "tables_sound", "every_feature_accounted_for"
+_GOOD = "no_bad_files"
+_CHECKS = _ACCOUNTED, _VALID, _FEATURES, _GOOD
 
 
 @dg.op(out={"plan": dg.Out(StagePlan), "chunks": dg.DynamicOut(Chunk)})
-def plan_vectors(stages: Stages, inventory: InventoryRef) -> Iterator[Any]:
+def plan_vectors(context: dg.OpExecutionContext, stages: Stages, inventory: InventoryRef) -> Iterator[Any]:
     """What is to be loaded, cut into chunks."""
     with plain_failures(stages):
         plan, chunks = vectors.plan(stages.get(), inventory)
+        tell_known(stages.get(), plan.job, plan.stage, context.log.info)
     yield dg.Output(plan, "plan")
     for chunk in chunks:
         yield dg.DynamicOutput(chunk, chunk.mapping_key, "chunks")
 
 
 @dg.op(out=dg.Out(ChunkReport))
-def load_vectors(stages: Stages, chunk: Chunk) -> ChunkReport:
+def load_vectors(context: dg.OpExecutionContext, stages: Stages, chunk: Chunk) -> ChunkReport:
     """Load a chunk; a bad file is quarantined, the rest goes on."""
     with plain_failures(stages):
-        return vectors.load_chunk(stages.get(), chunk)
+        return vectors.load_chunk(stages.get(), chunk, context.log.info)
 
 
-@dg.op(out={"result": dg.Out(StageReport), _ACCOUNTED: dg.Out(dg.Nothing), _VALID: dg.Out(dg.Nothing), _FEATURES: dg.Out(dg.Nothing)})
+@dg.op(out={"result": dg.Out(StageReport), **{name: dg.Out(dg.Nothing) for name in _CHECKS}})
 def report_vectors(stages: Stages, plan: StagePlan, reports: list[ChunkReport]) -> Iterator[Any]:
     """The fan-in: every chunk reported, every vector accounted for, every feature too, every table as it should be."""
     with plain_failures(stages):
         report = close_stage(stages.get(), plan, reports)
-        verdict = checks.tables_sound(stages.get(), report.job, report.stage)
-        features = checks.features_accounted_for(stages.get(), report.job, report.stage)
+        verdicts = {
+            _ACCOUNTED: checks.accounted_for(report.counts),
+            _VALID: checks.tables_sound(stages.get(), report.job, report.stage),
+            _FEATURES: checks.features_accounted_for(stages.get(), report.job, report.stage),
+            _GOOD: checks.no_bad_files(stages.get(), report.job, report.stage),
+        }
+        results = check_results(stages.get(), report.job, "vector_tables", verdicts)
         metadata = stage_metadata(stages.get(), report)
     yield dg.Output(report, "result", metadata=metadata)
-    yield check_result(key_of(report.job.job_type, "vector_tables"), _ACCOUNTED, checks.accounted_for(report.counts))
-    yield check_result(key_of(report.job.job_type, "vector_tables"), _VALID, verdict)
-    yield check_result(key_of(report.job.job_type, "vector_tables"), _FEATURES, features)
+    yield from results
 
 
 def vector_tables(job_type: str) -> dg.AssetsDefinition:
     """The asset of a job type."""
     key = key_of(job_type, "vector_tables")
-    specs = [dg.AssetCheckSpec(name, asset=key) for name in (_ACCOUNTED, _VALID, _FEATURES)]
+    specs = check_specs(key, _CHECKS)
 
     @dg.graph_asset(
         key=key,

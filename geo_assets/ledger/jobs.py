@@ -76,6 +76,8 @@ class Jobs:
         submitted_by: str,
         rerun_completed: bool,
         force: bool = False,
+        allow_mass_retire: bool = False,
+        verify_sources: bool = False,
         in_transaction: Callable[[DictConnection], None] | None = None,
     ) -> Submitted:
         """Record a submission; asks for an attempt where there is something to do.
@@ -96,7 +98,8 @@ class Jobs:
             completed = status in {JobStatus.COMPLETED, JobStatus.COMPLETED_WITH_ERRORS}
             open_again = status.is_final and (force or rerun_completed or not completed)
             wanted = bool(created) or open_again or self._died(conn, job.job_id)
-            attempt = self._add_attempt(conn, job.job_id, submitted_by, force=force) if wanted else None
+            flags = {"force": force, "allow_mass_retire": allow_mass_retire, "verify_sources": verify_sources}
+            attempt = self._add_attempt(conn, job.job_id, submitted_by, **flags) if wanted else None
             if in_transaction:
                 in_transaction(conn)
         return Submitted(
@@ -147,7 +150,11 @@ class Jobs:
                 raise GeoAssetsError("JOB_NOT_FOUND", f"there is no job {job_id}")
             status = self._status(conn, job_id)
             if not status.is_final and not self._died(conn, job_id):
-                raise GeoAssetsError("STILL_AT_WORK", f"job {job_id[:12]} is {status}")
+                raise GeoAssetsError(
+                    "STILL_AT_WORK",
+                    f"job {job_id[:12]} is {status}",
+                    remedy=f"wait for its end, or cancel it first: geo-assets cancel {job_id[:12]}",
+                )
             conn.execute(
                 """update geo.tasks set fingerprint = ''
                     where job_id = %(job)s and listed and status::text = any(%(statuses)s) and (%(code)s::text is null or error_code = %(code)s)""",
@@ -196,18 +203,38 @@ class Jobs:
         """Ask for a new attempt in the janitor's name, unless somebody has since."""
         with self._pool.connection() as conn:
             conn.execute("select from geo.jobs where job_id = %s for no key update", (job_id,))
-            row = conn.execute("select max(attempt) as newest from geo.attempts where job_id = %s", (job_id,)).fetchone()
-            if row is None or row["newest"] != attempt:
+            row = conn.execute(
+                "select attempt, allow_mass_retire, verify_sources from geo.attempts where job_id = %s order by attempt desc limit 1",
+                (job_id,),
+            ).fetchone()
+            if row is None or row["attempt"] != attempt:
                 return False
-            self._add_attempt(conn, job_id, JANITOR)
+            flags = {name: bool(row[name]) for name in ("allow_mass_retire", "verify_sources")}
+            self._add_attempt(conn, job_id, JANITOR, **flags)
         return True
 
-    def _add_attempt(self, conn: DictConnection, job_id: str, requested_by: str, *, force: bool = False) -> int:
+    @retrying
+    def verifies_sources(self, run_id: str) -> bool:
+        """Whether the attempt of a run was asked to hash what counts as unchanged."""
+        with self._pool.connection() as conn:
+            row = conn.execute("select verify_sources from geo.attempts where run_id = %s", (run_id,)).fetchone()
+        return bool(row and row["verify_sources"])
+
+    def _add_attempt(
+        self,
+        conn: DictConnection,
+        job_id: str,
+        requested_by: str,
+        *,
+        force: bool = False,
+        allow_mass_retire: bool = False,
+        verify_sources: bool = False,
+    ) -> int:
         row = conn.execute(
-            """insert into geo.attempts (job_id, attempt, requested_by, force)
-               select %(job)s, coalesce(max(attempt), 0) + 1, %(by)s, %(force)s from geo.attempts where job_id = %(job)s
+            """insert into geo.attempts (job_id, attempt, requested_by, force, allow_mass_retire, verify_sources)
+               select %(job)s, coalesce(max(attempt), 0) + 1, %(by)s, %(force)s, %(mass)s, %(verify)s from geo.attempts where job_id = %(job)s
                returning attempt""",
-            {"job": job_id, "by": requested_by, "force": force},
+            {"job": job_id, "by": requested_by, "force": force, "mass": allow_mass_retire, "verify": verify_sources},
         ).fetchone()
         return int(str(row["attempt"])) if row else 1
 
@@ -292,10 +319,10 @@ class Jobs:
                     "insert into geo.stood_aside (run_id, job_id, owner_run_id) values (%s, %s, %s) on conflict do nothing",
                     (run_id, job["job_id"], owner),
                 )
-                return self._claim_of(job, run_id, owner=str(owner), force=False)
+                return self._claim_of(job, run_id, owner=str(owner), flags={"force": False})
             conn.execute("update geo.jobs set lease_run_id = %s, lease_heartbeat = now() where job_id = %s", (run_id, job["job_id"]))
-            force = self._bind_attempt(conn, str(job["job_id"]), run_id, attempt, requested_by)
-            return self._claim_of(job, run_id, owner=run_id, force=force)
+            flags = self._bind_attempt(conn, str(job["job_id"]), run_id, attempt, requested_by)
+            return self._claim_of(job, run_id, owner=run_id, flags=flags)
 
     def _is_live(self, conn: DictConnection, job_id: str, run_id: str) -> bool:
         row = conn.execute(
@@ -306,33 +333,34 @@ class Jobs:
         ).fetchone()
         return row is not None
 
-    def _bind_attempt(self, conn: DictConnection, job_id: str, run_id: str, attempt: int | None, requested_by: str) -> bool:
+    def _bind_attempt(self, conn: DictConnection, job_id: str, run_id: str, attempt: int | None, requested_by: str) -> dict[str, object]:
         bound = conn.execute(
             """update geo.attempts set run_id = %(run)s, launched_at = coalesce(launched_at, now()), started_at = coalesce(started_at, now())
-                where job_id = %(job)s and (run_id = %(run)s or (attempt = %(attempt)s and run_id is null)) returning force, outcome, attempt""",
+                where job_id = %(job)s and (run_id = %(run)s or (attempt = %(attempt)s and run_id is null)) returning force, allow_mass_retire, outcome, attempt""",
             {"run": run_id, "job": job_id, "attempt": attempt},
         ).fetchone()
         if bound and bound["outcome"] is not None:  # rolled back: the run never owns the job
             raise GeoAssetsError("CANCELLED", f"attempt {bound['attempt']} had ended ({bound['outcome']}) before its run could claim it")
         if bound:
-            return bool(bound["force"])
+            return {flag: bound[flag] for flag in ("force", "allow_mass_retire")}
         added = self._add_attempt(conn, job_id, requested_by)  # launched from the UI, by a backfill or a re-execution
         conn.execute(
             "update geo.attempts set run_id = %s, launched_at = now(), started_at = now() where job_id = %s and attempt = %s",
             (run_id, job_id, added),
         )
-        return False
+        return {"force": False}
 
     @staticmethod
-    def _claim_of(job: dict[str, object], run_id: str, *, owner: str, force: bool) -> Claim:
+    def _claim_of(job: dict[str, object], run_id: str, *, owner: str, flags: dict[str, object]) -> Claim:
         return Claim.model_validate(
             {
                 "job_id": job["job_id"],
                 "job_type": job["job_type"],
                 "parameters": job["parameters"],
+                "submitted_by": job["submitted_by"],
                 "run_id": run_id,
                 "owner_run_id": owner,
-                "force": force,
+                **flags,
             }
         )
 

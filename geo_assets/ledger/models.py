@@ -146,8 +146,10 @@ class Claim(BaseModel):
     job_id: str
     job_type: str
     parameters: dict[str, Any]
+    submitted_by: str
     run_id: str
     force: bool
+    allow_mass_retire: bool = False
     owner_run_id: str
 
     @property

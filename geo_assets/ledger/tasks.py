@@ -13,11 +13,13 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
 
 from geo_assets.database.connections import DictConnection, retrying
 from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger import blobs
 from geo_assets.ledger.messages import storable
 from geo_assets.ledger.models import JobStatus, PlannedTask, StageCounts, TaskRecord, Work
 from geo_assets.text import batched
@@ -144,13 +146,29 @@ class Tasks:
         return {(str(row["stage"]), str(row["task_key"])): (str(row["fingerprint"]), str(row["status"])) for row in rows}
 
     @retrying
-    def publish_many(self, job_id: str, run_id: str, done: Sequence[tuple[str, str, dict[str, Any]]]) -> list[dict[str, Any]]:
-        """As `succeed_many`, for tasks with a STAC item; returns the outputs that these replace, of whichever job."""
-        items = [outputs["stac_item"] for _, _, outputs in done]
+    def rewritten(self, account: str, container: str) -> dict[tuple[str, str], str]:
+        """(path, etag) -> the etag that stands for its bytes, of files that were rewritten behind theirs (`ledger/inventory.py`)."""
         with self._pool.connection() as conn:
-            before = conn.execute("select outputs from geo.published where stac_item = any(%s) for update", (items,)).fetchall()
-            _succeed_many(conn, job_id, run_id, done)
-            conn.execute(
+            rows = conn.execute(
+                "select path, etag, etag || '+' || left(sha256, 16) as marked from geo.rewritten where (account, container) = (%s, %s)",
+                (account, container),
+            ).fetchall()
+        return {(str(row["path"]), str(row["etag"])): str(row["marked"]) for row in rows}
+
+    @staticmethod
+    def publish_many(
+        conn: psycopg.Connection[Any], job_id: str, run_id: str, done: Sequence[tuple[str, str, dict[str, Any]]]
+    ) -> list[dict[str, Any]]:
+        """As `succeed_many`, for tasks with a STAC item, in the transaction that loads the items: none is searchable that we do not know.
+
+        Returns:
+            The outputs that these replace, of whichever job.
+        """
+        items = [outputs["stac_item"] for _, _, outputs in done]
+        with conn.cursor(row_factory=dict_row) as cursor:
+            before = cursor.execute("select outputs from geo.published where stac_item = any(%s) for update", (items,)).fetchall()
+            _succeed_many(cursor, job_id, run_id, done)
+            cursor.execute(
                 """insert into geo.published (stac_item, job_id, stage, task_key, fingerprint, outputs)
                    select outputs->>'stac_item', job_id, stage, task_key, fingerprint, outputs from geo.tasks
                     where job_id = %s and run_id = %s and outputs->>'stac_item' = any(%s)
@@ -158,7 +176,7 @@ class Tasks:
                        fingerprint = excluded.fingerprint, outputs = excluded.outputs, at = now()""",
                 (job_id, run_id, items),
             )
-        return [dict(row["outputs"]) for row in before]  # type: ignore[call-overload]
+        return [dict(row["outputs"]) for row in before]
 
     @retrying
     def stale(self, job_id: str) -> list[dict[str, Any]]:
@@ -179,11 +197,37 @@ class Tasks:
         self._change(job_id, run_id, stage, task_key, "status = 'running', started_at = now(), finished_at = null")
 
     @retrying
+    def uploading(self, run_id: str, names: Sequence[str]) -> None:
+        """These blobs are about to be uploaded; until a task names them they are leftovers."""
+        with self._pool.connection() as conn:
+            blobs.announce(conn, names, run_id)
+
+    @retrying
     def converted(self, job_id: str, run_id: str, stage: str, task_key: str, *, outputs: dict[str, Any], receipt: dict[str, Any]) -> None:
         """The output exists under its final name, but nobody is told of it before it is in the catalogue."""
-        self._change(
-            job_id, run_id, stage, task_key, "outputs = %(outputs)s, receipt = %(receipt)s", outputs=Jsonb(outputs), receipt=Jsonb(receipt)
-        )
+        with self._pool.connection() as conn:
+            self.convert(conn, job_id, run_id, stage, task_key, outputs=outputs, receipt=receipt)
+
+    @staticmethod
+    def convert(
+        conn: psycopg.Connection[Any],
+        job_id: str,
+        run_id: str,
+        stage: str,
+        task_key: str,
+        *,
+        outputs: dict[str, Any],
+        receipt: dict[str, Any],
+    ) -> None:
+        """As `converted`, in a transaction of the caller's."""
+        changed = conn.execute(
+            """with named as (delete from geo.loose_blobs where blob = any(geo.blobs_of(%(outputs)s)))
+               update geo.tasks set outputs = %(outputs)s, receipt = %(receipt)s
+                where job_id = %(job)s and run_id = %(run)s and stage = %(stage)s and task_key = %(key)s""",
+            {"outputs": Jsonb(outputs), "receipt": Jsonb(receipt), "job": job_id, "run": run_id, "stage": stage, "key": task_key},
+        ).rowcount
+        if changed != 1:
+            raise _lost(job_id, run_id)
 
     @retrying
     def succeed(self, job_id: str, run_id: str, stage: str, task_key: str, *, outputs: dict[str, Any]) -> None:
@@ -276,6 +320,18 @@ class Tasks:
         ended = job is not None and JobStatus(str(job["status"])).is_final
         return [_record(row, ended=ended) for row in rows]
 
+    @retrying
+    def bad_by_code(self, job_id: str, stage: str | None = None) -> dict[str, int]:
+        """The codes with which tasks of a job ended, or of one of its stages: code -> how many."""
+        with self._pool.connection() as conn:
+            rows = conn.execute(
+                """select error_code, count(*)::int as n from geo.tasks
+                    where job_id = %(job)s and listed and error_code is not null and (%(stage)s::text is null or stage = %(stage)s)
+                    group by 1 order by 1""",
+                {"job": job_id, "stage": stage},
+            ).fetchall()
+        return {str(row["error_code"]): int(str(row["n"])) for row in rows}
+
     def iterate(self, job_id: str, stage: str) -> Iterator[TaskRecord]:
         """All tasks of a stage without holding them all."""
         with self._pool.connection() as conn, conn.cursor("tasks") as cursor:
@@ -289,7 +345,9 @@ def _record(row: dict[str, Any], *, ended: bool) -> TaskRecord:
     return TaskRecord.model_validate({**row, "status": "cancelled" if ended and undone else row["status"]})
 
 
-def _succeed_many(conn: DictConnection, job_id: str, run_id: str, done: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
+def _succeed_many(
+    conn: DictConnection | psycopg.Cursor[Any], job_id: str, run_id: str, done: Sequence[tuple[str, str, dict[str, Any]]]
+) -> None:
     rows = [{"stage": stage, "task_key": key, "outputs": outputs} for stage, key, outputs in done]
     _assert_lease(conn, job_id, run_id)
     changed = conn.execute(
@@ -303,7 +361,7 @@ def _succeed_many(conn: DictConnection, job_id: str, run_id: str, done: Sequence
         raise _lost(job_id, run_id)
 
 
-def _assert_lease(conn: DictConnection, job_id: str, run_id: str) -> None:
+def _assert_lease(conn: DictConnection | psycopg.Cursor[Any], job_id: str, run_id: str) -> None:
     try:
         conn.execute("select geo.assert_lease(%s, %s)", (job_id, run_id))
     except psycopg.errors.Error as error:

@@ -304,6 +304,20 @@ class Stack:
             "GEO_ASSETS_VERSION": __version__,
         }
 
+    def psql(self, settings: Settings) -> tuple[str, dict[str, str]]:
+        """The psql of this stack, as the role that only reads: the program and its environment.
+
+        Raises:
+            GeoAssetsError: POSTGRES_NOT_FOUND.
+        """
+        own = self.exports(settings, "reader")
+        binaries = find_binaries(self.home)
+        if binaries is not None and (binaries.bin / "psql").exists():
+            return str(binaries.bin / "psql"), {**os.environ, **binaries.environment, **own}
+        if (found := shutil.which("psql")) is None:
+            raise GeoAssetsError("POSTGRES_NOT_FOUND", "psql is not on this machine")
+        return found, {**os.environ, **own}
+
 
 def export_lines(exports: dict[str, str]) -> str:
     """`export` lines for a shell."""

@@ -1,14 +1,15 @@
 """Loading items into pgstac in batches, under a lock per collection, and reading them back.
 
-Here: pypgstac's loader and the two queries around it. Not here: building items (`item.py`).
+Here: pypgstac's loader, made to work inside a transaction of ours, and the queries around it. Not here: building items (`item.py`).
 
 Unlocked, concurrent loaders of one collection have lost writes; batched, 20,000 items load in seconds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 from psycopg.types.json import Jsonb
@@ -18,32 +19,95 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.settings import Settings
 from geo_assets.stac.item import UNKNOWN_TIME
 
+if TYPE_CHECKING:
+    from pypgstac.db import PgstacDB
 
-def load_items(settings: Settings, collection: str, items: Sequence[dict[str, Any]], *, guard: tuple[str, str]) -> None:
-    """Insert or replace items, then prove that each can be found.
+T = TypeVar("T")
+
+
+def load_items(
+    settings: Settings,
+    collection: str,
+    items: Sequence[dict[str, Any]],
+    *,
+    guard: tuple[str, str],
+    record: Callable[[psycopg.Connection[Any]], T],
+) -> T:
+    """Insert or replace items, prove that each can be found, and write that down: all of it or nothing.
 
     Args:
         settings: where the database is.
         collection: the collection of all of them; made if it is not there.
         items: validated items.
         guard: (job id, run id): nothing is loaded where the run lost its lease, and none takes over while loading.
+        record: called in the transaction, last; what it raises undoes the load.
+
+    Returns:
+        What `record` did.
 
     Raises:
-        GeoAssetsError: STAC_NOT_FOUND_AFTER_LOAD.
+        GeoAssetsError: STAC_NOT_FOUND_AFTER_LOAD; what `record` raises.
         psycopg.Error: the lease was lost (SQLSTATE GA001), or the database was.
     """
-    from pypgstac.db import PgstacDB
     from pypgstac.load import Loader, Methods
 
-    with connect(settings) as lock, lock.transaction():
-        lock.execute("select pg_advisory_xact_lock(hashtextextended('geo_assets:stac:' || %s, 0))", (collection,))
-        lock.execute("select geo.assert_lease(%s, %s)", guard)
-        with PgstacDB(dsn=settings.dsn("pipeline")) as db:
-            loader = Loader(db=db)
-            if lock.execute("select from pgstac.collections where id = %s", (collection,)).fetchone() is None:
+    with connect(settings) as conn:
+        loader = Loader(db=_inside(conn))
+        with conn.transaction():
+            _begin(conn, collection, guard)
+            if conn.execute("select from collections where id = %s", (collection,)).fetchone() is None:
                 loader.load_collections(iter([new_collection(collection)]), insert_mode=Methods.ignore)
+            _make_room(conn, loader, items)
+        with conn.transaction():
+            _begin(conn, collection, guard)
+            # a load ends with what takes an exclusive lock and is logged where it fails: after the commit, not within
+            conn.execute("set local pgstac.use_queue to true")
             loader.load_items(iter(items), insert_mode=Methods.upsert)
-        _prove_found(lock, collection, [item["id"] for item in items])
+            _prove_found(conn, collection, [item["id"] for item in items])
+            done = record(conn)
+        _refresh_statistics(conn)
+    return done
+
+
+def _begin(conn: psycopg.Connection[Any], collection: str, guard: tuple[str, str]) -> None:
+    conn.execute("set local search_path to pgstac, public")
+    conn.execute("select pg_advisory_xact_lock(hashtextextended('geo_assets:stac:' || %s, 0))", (collection,))
+    conn.execute("select geo.assert_lease(%s, %s)", guard)
+
+
+def _make_room(conn: psycopg.Connection[Any], loader: Any, items: Sequence[dict[str, Any]]) -> None:
+    """Make the partition, and widen what it allows, in a commit of its own: that locks every reader of the catalogue out."""
+    times = [item["properties"] for item in items]
+    first = min(range(len(items)), key=lambda i: times[i].get("start_datetime") or times[i]["datetime"])
+    last = max(range(len(items)), key=lambda i: times[i].get("end_datetime") or times[i]["datetime"])
+    for _ in loader.read_hydrated(iter([items[first], items[last]])):
+        pass
+    for partition in loader._partition_cache.values():  # noqa: SLF001 - as its own `load_partition` would
+        if partition.requires_update:
+            conn.execute(
+                "select check_partition(%s, tstzrange(%s, %s, '[]'), tstzrange(%s, %s, '[]'))",
+                (
+                    partition.collection,
+                    partition.datetime_range_min,
+                    partition.datetime_range_max,
+                    partition.end_datetime_range_min,
+                    partition.end_datetime_range_max,
+                ),
+            )
+
+
+def _inside(conn: psycopg.Connection[Any]) -> PgstacDB:
+    """The database as pypgstac takes it, that works on a connection of ours, within its transaction, and neither makes nor ends one."""
+    from pypgstac.db import PgstacDB
+
+    class Inside(PgstacDB):  # type: ignore[misc]
+        def connect(self) -> psycopg.Connection[Any]:
+            return conn
+
+        def get_pool(self) -> Any:
+            return None
+
+    return Inside(connection=conn)
 
 
 def new_collection(identity: str) -> dict[str, Any]:
@@ -108,3 +172,16 @@ def footprints(settings: Settings, collections: Sequence[str], *, limit: int = 5
             "select st_asgeojson(geometry)::jsonb from pgstac.items where collection = any(%s) limit %s", (list(collections), limit)
         ).fetchall()
     return [row[0] for row in rows]
+
+
+def _refresh_statistics(conn: psycopg.Connection[Any]) -> None:
+    """What pgstac does after a load: it tightens the partitions' constraints, under a lock that readers would wait for.
+
+    The load has queued it in its own transaction: where it fails, or we die before it, it is still there for the next load.
+    """
+    try:
+        conn.autocommit = True  # the procedure commits after each statement
+        conn.execute("set search_path to pgstac, public")
+        conn.execute("call run_queued_queries()")
+    except psycopg.Error as error:
+        logging.getLogger(__name__).warning("pgstac's statistics are refreshed by the next load: %s", error)

@@ -5,22 +5,23 @@ Here: items of converted tasks, in batches; the check that each COG can be read 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
-
-import psycopg
-from psycopg import sql
 
 from geo_assets.database.connections import connect
 from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger.outputs import cogs_of
 from geo_assets.raster.models import ConvertReport
 from geo_assets.stac.item import CogAsset, cog_item, item_id, table_item
 from geo_assets.stac.pgstac import load_items, refresh_collection
 from geo_assets.stages import rasters, vectors
 from geo_assets.stages.context import StageContext
-from geo_assets.stages.contracts import CatalogueReport, JobRef, StageReport
-from geo_assets.stages.files import cogs_of, size_of_cog
+from geo_assets.stages.contracts import CatalogueReport, JobRef
+from geo_assets.stages.files import size_of_cog
+from geo_assets.stages.leftovers import sweep_blobs
+from geo_assets.stages.retire import drop_tables, files_of
 from geo_assets.storage.containers import BlobRef
 from geo_assets.vector.models import LayerPlan
 
@@ -31,17 +32,20 @@ _BATCH = 500
 _VECTOR_SUFFIX = "-vector"
 
 
-def gate(context: StageContext, reports: Sequence[StageReport]) -> None:
-    """With `on_error: fail`, one bad file stops the job before anything of it is registered.
+def gate(context: StageContext, job: JobRef) -> None:
+    """With `on_error: fail`, one bad file stops the job before anything of it can be seen.
+
+    Bad is what the account says: also a file that no stage takes (a README), wherever it was refused.
 
     Raises:
         GeoAssetsError: BAD_FILES.
     """
-    job = reports[0].job
-    bad = sum(r.counts.quarantined + r.counts.failed for r in reports)
-    if bad and not job.stood_aside and job.parameters["on_error"] == "fail":
+    if job.stood_aside or job.parameters["on_error"] != "fail":
+        return
+    bad = sum(stage.quarantined + stage.failed for stage in context.jobs.find(job.job_id).stages)
+    if bad:
         context.tasks.cancel_rest(job.job_id, job.run_id)
-        raise GeoAssetsError("BAD_FILES", f"{bad} bad files, and the job was submitted with on_error=fail: nothing was registered")
+        raise GeoAssetsError("BAD_FILES", f"{bad} bad files, and the job was submitted with on_error=fail: nothing was published")
 
 
 def refresh_collections(context: StageContext, report: CatalogueReport) -> dict[str, dict[str, Any]]:
@@ -56,62 +60,17 @@ def refresh_collections(context: StageContext, report: CatalogueReport) -> dict[
     return extents
 
 
-def retire(context: StageContext, job: JobRef) -> tuple[int, int]:
-    """With `deleted: retire`, take back what the job published and no longer stands behind; returns (retired, kept though stale).
-
-    Found by search last, gone from search first: nobody is led to what is not there.
-    """
-    if job.stood_aside:
-        return 0, 0
-    stale = context.tasks.stale(job.job_id)
-    if job.parameters.get("deleted") != "retire":
-        return 0, len(stale)
-    for entry in stale:
-        outputs = entry["outputs"]
-        with connect(context.settings) as conn, conn.transaction():
-            conn.execute("select geo.assert_lease(%s, %s)", (job.job_id, job.run_id))
-            collection, _, identity = entry["stac_item"].partition("/")
-            conn.execute("delete from pgstac.items where collection = %s and id = %s", (collection, identity))
-            _drop_tables(conn, outputs.get("tables", []))
-            conn.execute("delete from geo.published where stac_item = %s", (entry["stac_item"],))
-            conn.execute(
-                "delete from geo.tasks where job_id = %s and stage = %s and task_key = %s and not listed",
-                (job.job_id, entry["stage"], entry["task_key"]),
-            )
-        _delete_files(context, _files(outputs))
-    return len(stale), 0
-
-
 def _clear_superseded(context: StageContext, before: Sequence[dict[str, Any]], now: Sequence[dict[str, Any]]) -> None:
-    """Files and tables that the item pointed at before and does not any more. A crash before this leaves them; nobody is led to them."""
+    """Files and tables that the item pointed at before and does not any more. Files that a crash leaves here are swept by the janitor."""
     current = {o["stac_item"]: o for o in now}
     for old in before:
         new = current[old["stac_item"]]
-        _delete_files(context, _files(old) - _files(new))
+        sweep_blobs(context.settings, files_of(old) - files_of(new))
         kept = {t["table"] for t in new.get("tables", [])}
         dropped = [t for t in old.get("tables", []) if t["table"] not in kept]
         if dropped:
             with connect(context.settings) as conn, conn.transaction():
-                _drop_tables(conn, dropped)
-
-
-def _drop_tables(conn: psycopg.Connection, tables: Sequence[dict[str, Any]]) -> None:
-    for table in tables:
-        schema, _, name = table["table"].partition(".")
-        both = sql.SQL(", ").join(sql.Identifier(schema, part) for part in (name, f"{name}__rejects"))
-        conn.execute(sql.SQL("drop table if exists {}").format(both))
-        conn.execute("delete from geo.table_names where table_name = %s", (name,))
-
-
-def _files(outputs: dict[str, Any]) -> set[str]:
-    """Every blob that a task put out."""
-    return {cog[what] for cog in cogs_of(outputs) for what in ("cog", "thumbnail")}
-
-
-def _delete_files(context: StageContext, files: Iterable[str]) -> None:
-    for file in sorted(files):
-        ref = BlobRef.parse(file)
-        context.output_container(ref.container).delete(ref.path)
+                drop_tables(conn, dropped)
 
 
 def register(context: StageContext, job: JobRef) -> CatalogueReport:
@@ -146,9 +105,14 @@ def _register_stage(context: StageContext, job: JobRef, stage: str, collection: 
                 context.tasks.fail(job.job_id, job.run_id, task["stage"], task["task_key"], error)
                 failed += 1
         if built:
-            load_items(context.settings, collection, [item for _, item in built], guard=(job.job_id, job.run_id))
             done = [(t["stage"], t["task_key"], {"stac_item": f"{collection}/{item['id']}"}) for t, item in built]
-            before = context.tasks.publish_many(job.job_id, job.run_id, done)
+            before = load_items(
+                context.settings,
+                collection,
+                [item for _, item in built],
+                guard=(job.job_id, job.run_id),
+                record=partial(context.tasks.publish_many, job_id=job.job_id, run_id=job.run_id, done=done),
+            )
             _clear_superseded(context, before, [{**t["outputs"], **outputs} for (t, _), (_, _, outputs) in zip(built, done, strict=True)])
             items += len(built)
     return CatalogueReport(job=job, items=items, collections=(collection,) if items else (), failed=failed)

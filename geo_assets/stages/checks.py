@@ -5,6 +5,7 @@ Here: one function a check; each looks at the outputs themselves, not at what ma
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -13,17 +14,22 @@ from pydantic import BaseModel, ConfigDict
 
 from geo_assets.database.connections import connect
 from geo_assets.ledger.models import StageCounts, TaskStatus
+from geo_assets.ledger.outputs import cogs_of
 from geo_assets.ledger.vector_loads import account
 from geo_assets.stac.pgstac import count_found
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef
-from geo_assets.stages.files import cogs_of, size_of_cog
+from geo_assets.stages.files import size_of_cog
 from geo_assets.storage.containers import BlobRef
+from geo_assets.text import one_line
 
 _DONE = (TaskStatus.SUCCEEDED, TaskStatus.SKIPPED, TaskStatus.RUNNING)  # running: converted, not registered yet
 
 #: Problems shown; the count is of all.
 _SHOWN = 20
+
+#: Bad files named in a sentence.
+_NAMED = 3
 
 
 class Verdict(BaseModel):
@@ -32,12 +38,52 @@ class Verdict(BaseModel):
     model_config = ConfigDict(frozen=True)
     passed: bool
     metadata: dict[str, Any]
+    description: str
+    serious: bool = True  # something was made that is not as it should be; else somebody should look
 
 
 def accounted_for(counts: StageCounts) -> Verdict:
     """Every listed task has come to an end, or waits for the catalogue alone."""
     parts = counts.succeeded + counts.skipped + counts.quarantined + counts.failed + counts.running
-    return Verdict(passed=counts.total == parts and not counts.pending, metadata=counts.model_dump())
+    passed = counts.total == parts and not counts.pending
+    return Verdict(passed=passed, metadata=counts.model_dump(), description=f"{parts:,} of {counts.total:,} files came to an end")
+
+
+def whole_account(stages: Sequence[StageCounts]) -> Verdict:
+    """Every file of the job has come to an end."""
+    done, total = sum(s.done for s in stages), sum(s.total for s in stages)
+    counts = {s.stage: s.model_dump(exclude={"stage"}) for s in stages}
+    return Verdict(passed=done == total, metadata=counts, description=f"{done:,} of {total:,} files came to an end")
+
+
+def no_bad_files(context: StageContext, job: JobRef, stage: str | None = None) -> Verdict:
+    """No file is quarantined or failed. The run has done its work where some are; it is the files that need a person."""
+    codes = context.tasks.bad_by_code(job.job_id, stage)
+    bad = sum(codes.values())
+    if not bad:
+        return Verdict(passed=True, metadata={"bad files": 0}, description="no file is bad", serious=False)
+    first = context.tasks.records(job.job_id, stage=stage, statuses=("quarantined", "failed"), limit=_NAMED)
+    names = ", ".join(f"{one_line(task.task_key)} ({task.error_code})" for task in first)
+    more = f" and {bad - len(first):,} more" if bad > len(first) else ""
+    command = f"geo-assets tasks {job.job_id[:12]} --status quarantined --status failed"
+    return Verdict(
+        passed=False,
+        metadata={"bad files": bad, "first": names, **codes},
+        description=f"bad: {names}{more}; why, and what to do: {command}",
+        serious=False,
+    )
+
+
+def nothing_looked_at(context: StageContext, job: JobRef) -> Verdict | None:
+    """What every check of a run says that had nothing to look at; None where there was something."""
+    if job.stood_aside:
+        why = f"run {job.owner_run_id} owns the job; this one looked at nothing"
+    elif not context.inventory.totals(job.job_id)[0]:
+        p = job.parameters
+        why = f"{p['account']}/{p['container']} holds no file that the submission asks for; nothing was looked at"
+    else:
+        return None
+    return Verdict(passed=False, metadata={}, description=why, serious=False)
 
 
 def cogs_readable(context: StageContext, job: JobRef, stage: str) -> Verdict:
@@ -130,4 +176,10 @@ def items_found(context: StageContext, job: JobRef, stages: tuple[str, ...]) -> 
 
 
 def _verdict(what: str, count: int, problems: list[str]) -> Verdict:
-    return Verdict(passed=not problems, metadata={what: count, "problems": len(problems), "first": "\n".join(problems[:_SHOWN])})
+    said = (
+        f"{len(problems):,} problems with {count:,} {what}; the first: {problems[0]}"
+        if problems
+        else f"{count:,} {what}, all as they should be"
+    )
+    metadata = {what: count, "problems": len(problems), "first": "\n".join(problems[:_SHOWN])}
+    return Verdict(passed=not problems, metadata=metadata, description=said if count else f"there are no {what} to look at")

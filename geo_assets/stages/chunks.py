@@ -11,17 +11,22 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
+from typing import Any
 
 import psycopg
 from psycopg_pool import PoolTimeout
 
-from geo_assets.errors import ErrorClass, GeoAssetsError
+from geo_assets.errors import GeoAssetsError, unforeseen
 from geo_assets.ledger.models import Work
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, ChunkReport, JobRef, StagePlan, StageReport
+from geo_assets.stages.telling import Say, Telling, most_of, silent
 
-#: What one task does: returns when it is done, raises what befell it.
-DoTask = Callable[[Work], None]
+#: What one task does: returns its outputs when it is done, raises what befell it.
+DoTask = Callable[[Work], dict[str, Any]]
+
+#: What became of a task: its outputs, or what befell it.
+Became = tuple[Work, dict[str, Any] | GeoAssetsError]
 
 #: Faults of the machinery, not of a file: they end the chunk, and its step is tried again.
 INFRASTRUCTURE = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
@@ -42,8 +47,8 @@ def plan_of(job: JobRef, stage: str, tasks: int, chunks: Sequence[Chunk]) -> Sta
     return StagePlan(job=job, stage=stage, tasks=tasks, chunks=len(chunks))
 
 
-def work_through(context: StageContext, chunk: Chunk, do: DoTask, *, threads: int) -> ChunkReport:
-    """Do the unfinished tasks of a chunk; each ends in the ledger, whatever befalls it.
+def work_through(context: StageContext, chunk: Chunk, do: DoTask, *, threads: int, say: Say = silent) -> ChunkReport:
+    """Do the unfinished tasks of a chunk; each ends in the ledger, whatever befalls it, and `say` is told.
 
     Raises:
         GeoAssetsError: LEASE_LOST; STORAGE_UNAVAILABLE, a store stayed away for longer than it is waited for.
@@ -52,39 +57,47 @@ def work_through(context: StageContext, chunk: Chunk, do: DoTask, *, threads: in
     started = time.monotonic()
     job, stage = chunk.job, chunk.stage
 
-    def one(work: Work) -> str:
+    def one(work: Work) -> Became:
         context.tasks.start(job.job_id, job.run_id, stage, work.task_key)
         try:
-            do(work)
+            return work, do(work)
         except INFRASTRUCTURE:
             raise
         except GeoAssetsError as error:
             if context.stopped or error.code in {"LEASE_LOST", "STORAGE_UNAVAILABLE"}:
                 raise
-            context.tasks.fail(job.job_id, job.run_id, stage, work.task_key, error)
-            return "quarantined" if error.error_class is ErrorClass.INVALID else "failed"
+            befell = error
         except Exception as error:
             if context.stopped:
                 raise
-            context.tasks.fail(job.job_id, job.run_id, stage, work.task_key, GeoAssetsError("INTERNAL", f"{type(error).__name__}: {error}"))
-            return "failed"
-        return "done"
+            befell = unforeseen(error)
+        context.tasks.fail(job.job_id, job.run_id, stage, work.task_key, befell)
+        return work, befell
 
-    with context.lease(job):
-        outcomes = _in_threads(context, one, context.tasks.work(job.job_id, job.run_id, stage, chunk.first, chunk.last), threads)
+    with Telling(job, say, most=most_of(chunk)) as telling, context.lease(job):
+
+        def tell(became: Became) -> str:
+            work, outcome = became
+            if isinstance(outcome, GeoAssetsError):
+                return telling.bad(work.task_key, outcome)
+            return telling.good(work.task_key, outcome)
+
+        outcomes = _in_threads(context, one, tell, context.tasks.work(job.job_id, job.run_id, stage, chunk.first, chunk.last), threads)
     counts = {name: outcomes[name] for name in ("done", "quarantined", "failed")}
     return ChunkReport(stage=stage, index=chunk.index, seconds=round(time.monotonic() - started, 3), **counts)
 
 
-def _in_threads(context: StageContext, one: Callable[[Work], str], works: Sequence[Work], threads: int) -> Counter[str]:
-    """Do the works, some at a time. An interrupt, which reaches this thread alone, ends them: what waits is dropped, what is under
+def _in_threads(
+    context: StageContext, one: Callable[[Work], Became], tell: Callable[[Became], str], works: Sequence[Work], threads: int
+) -> Counter[str]:
+    """Do the works, some at a time, and tell of each as it ends. An interrupt, which reaches this thread alone, ends them: what waits is dropped, what is under
     way loses its child and its statements.
     """
     pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="work")
-    futures: list[Future[str]] = []
+    futures: list[Future[Became]] = []
     try:
         futures += [pool.submit(one, work) for work in works]
-        return Counter(future.result() for future in as_completed(futures))
+        return Counter(tell(future.result()) for future in as_completed(futures))
     except Exception:
         raise
     except BaseException:
@@ -94,6 +107,13 @@ def _in_threads(context: StageContext, one: Callable[[Work], str], works: Sequen
         raise
     finally:
         pool.shutdown(wait=not context.stopped, cancel_futures=True)
+
+
+def tell_known(context: StageContext, job: JobRef, stage: str, say: Say) -> None:
+    """Tell of the tasks of a planned stage that nobody will work on: done before, or refused."""
+    if not job.stood_aside:
+        with Telling(job, say) as telling:
+            telling.known(context.tasks.records(job.job_id, stage=stage, statuses=("skipped", "quarantined")))
 
 
 def close_stage(context: StageContext, plan: StagePlan, reports: Sequence[ChunkReport]) -> StageReport:

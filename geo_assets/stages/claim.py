@@ -22,7 +22,9 @@ def claim_job(context: StageContext, *, partition_key: str, run_id: str, attempt
         partition_key=partition_key,
         run_id=run_id,
         owner_run_id=claim.owner_run_id,
+        submitted_by=claim.submitted_by,
         force=claim.force,
+        allow_mass_retire=claim.allow_mass_retire,
         parameters=claim.parameters,
     )
     return context.claimed

@@ -26,7 +26,9 @@ class JobRef(Contract):
     partition_key: str
     run_id: str
     owner_run_id: str
+    submitted_by: str = ""
     force: bool = False
+    allow_mass_retire: bool = False
     parameters: dict[str, Any]
 
     @property

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger.inventory import stored_etag
 from geo_assets.ledger.models import PlannedTask, Work
 from geo_assets.stages.chunks import cut_chunks, plan_of
 from geo_assets.stages.context import StageContext
@@ -108,11 +109,6 @@ def refuse_source(context: StageContext, source: Source) -> GeoAssetsError | Non
     return None
 
 
-def cogs_of(outputs: dict[str, Any]) -> list[dict[str, Any]]:
-    """The COGs that a task put out: `{cog, sha256, thumbnail}` each, and a name where its source holds several."""
-    return list(outputs.get("cogs") or ([outputs] if "cog" in outputs else []))
-
-
 def size_of_cog(context: StageContext, ref: BlobRef) -> int | None:
     """Bytes of a COG that lies where it should and begins like a TIFF; None where it does not."""
     container = context.output_container(ref.container)
@@ -130,7 +126,7 @@ def fetch(context: StageContext, job: JobRef, work: Work, folder: Path) -> tuple
     for member in work.input["members"]:
         name = member["path"].rpartition("/")[2]
         local = folder / (f"source{name[len(stem) :]}" if short else name)
-        sha256 = container.download(member["path"], local, etag=member["etag"] or None)
+        sha256 = container.download(member["path"], local, etag=stored_etag(member["etag"]) or None)
         receipt.append({**member, "sha256": sha256})
         paths.append(local)
     return paths[0], receipt

@@ -6,8 +6,10 @@ but for the directories of zips (`storage/zips.py`).
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any
 
@@ -19,7 +21,7 @@ from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import InventoryRef, JobRef
 from geo_assets.stages.listing import record_single_task
 from geo_assets.storage.containers import Blob
-from geo_assets.storage.sources import Kind, Source, group_sources, is_taken, kind_of
+from geo_assets.storage.sources import Kind, Source, group_sources, kind_of, why_ignored
 from geo_assets.storage.zips import look_into
 from geo_assets.submissions.parameters import IngestContainer, parameters_type
 from geo_assets.text import batched
@@ -31,7 +33,7 @@ _ZIPS = 500
 
 #: Kinds that no stage works on: they end here, in quarantine, so that every file is accounted for.
 REFUSALS = {
-    Kind.UNSUPPORTED: ("UNSUPPORTED_FORMAT", "is of no kind that is ingested, by its name"),
+    Kind.UNSUPPORTED: ("UNSUPPORTED_FORMAT", "is neither raster nor vector, by its name"),
     Kind.SIDECAR: ("ORPHAN_SIDECAR", "is a part of a file that is not there"),
 }
 
@@ -50,6 +52,7 @@ def take_inventory(context: StageContext, job: JobRef) -> InventoryRef:
         context.ensure_outputs()
     ignored = _list(context, job)
     if ingests:
+        _look_behind_etags(context, job)
         _look_into_zips(context, job)
     files, size = context.inventory.totals(job.job_id)
     if not files:
@@ -70,7 +73,8 @@ def take_inventory(context: StageContext, job: JobRef) -> InventoryRef:
         record_single_task(context, job, STAGE, listed)
         context.complete(job)  # the listing is all that it was asked for
     limit = job.parameters["limit"]
-    truncated = limit is not None and len(list(islice(group_sources(context.inventory.members(job.job_id)), limit + 1))) > limit
+    worked_on = (s for s in group_sources(context.inventory.members(job.job_id)) if s.kind is not Kind.COMPANION)
+    truncated = limit is not None and len(list(islice(worked_on, limit + 1))) > limit
     return InventoryRef(job=job, files=files, bytes=size, ignored=ignored, sources=dict(kinds), truncated=truncated)
 
 
@@ -81,12 +85,12 @@ def _list(context: StageContext, job: JobRef) -> int:
     def replace(*, exact: bool = False) -> int:
         ignored = 0
 
-        def pages() -> Iterator[list[Blob]]:
+        def pages() -> Iterator[list[tuple[Blob, str | None]]]:
             nonlocal ignored
             for page in container.list(job.parameters["prefix"], exact=exact):
-                kept = [b for b in page if is_taken(b.path, job.parameters["include"], job.parameters["exclude"])]
-                ignored += len(page) - len(kept)
-                yield kept
+                told = [(b, why_ignored(b.path, job.parameters["include"], job.parameters["exclude"])) for b in page]
+                ignored += sum(why is not None for _, why in told)
+                yield told
 
         context.inventory.replace(job.job_id, pages())
         return ignored
@@ -110,6 +114,41 @@ def _insist_on_a_match(context: StageContext, job: JobRef) -> None:
         raise GeoAssetsError("NOTHING_MATCHED", f"nothing in {p['account']}/{p['container']} matches {', '.join(asked)}")
 
 
+def described(inventory: InventoryRef) -> str:
+    """What was listed, in one line."""
+    if inventory.job.stood_aside:
+        return "nothing was listed: another run owns the job"
+    p = inventory.job.parameters
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(inventory.sources.items())) or "nothing that the submission asks for"
+    more = f"; {inventory.ignored:,} files left alone" if inventory.ignored else ""
+    return f"{p['account']}/{p['container']}: {inventory.files:,} files, {inventory.bytes:,} bytes: {kinds}{more}"
+
+
+def _look_behind_etags(context: StageContext, job: JobRef) -> None:
+    """Tell files that were rewritten behind an unchanged etag; with `verify_sources` they are looked for."""
+    container = context.source_container(job)
+    if container.etags_are_proof:
+        return
+    context.inventory.mark_rewritten(job.job_id, container.alias, container.name)
+    if not context.jobs.verifies_sources(job.run_id):
+        return
+
+    def verify(made_from: tuple[str, str]) -> None:
+        path, sha256 = made_from
+        try:
+            now = container.sha256(path)
+        except GeoAssetsError as error:
+            if error.code in {"SOURCE_GONE", "STORAGE_FORBIDDEN"}:
+                return  # the stage that reads it will say so
+            raise
+        if now != sha256:
+            context.inventory.note_rewritten(job.job_id, container.alias, container.name, path, now)
+
+    with ThreadPoolExecutor(context.settings.workers, thread_name_prefix="verify") as threads:
+        list(threads.map(verify, context.inventory.made_from(job.job_id)))
+    context.inventory.mark_rewritten(job.job_id, container.alias, container.name)
+
+
 def _look_into_zips(context: StageContext, job: JobRef) -> None:
     """Find out what each zip holds: which stages take it follows from that."""
     container = context.source_container(job)
@@ -120,7 +159,7 @@ def _look_into_zips(context: StageContext, job: JobRef) -> None:
 
 def _refused(source: Source) -> PlannedTask:
     code, sentence = REFUSALS[source.kind]
-    error = GeoAssetsError(code, f"{source.path} {sentence}")
+    error = GeoAssetsError(code, f"{source.path} {sentence}", remedy=_remedy(source) if source.kind is Kind.UNSUPPORTED else None)
     return PlannedTask(
         task_key=source.path,
         kind=source.kind,
@@ -130,15 +169,27 @@ def _refused(source: Source) -> PlannedTask:
     )
 
 
+def _remedy(source: Source) -> str:
+    ending = source.path.rpartition("/")[2].rpartition(".")[2]
+    globs = f"*.{ending}" if ending.isalnum() else source.path
+    return f"if it is data, convert it to a format that is read (docs/formats.md) and upload that; if not: --param 'exclude={globs}' leaves it out"
+
+
 def task_input(source: Source) -> dict[str, Any]:
     """What a worker must know of a source."""
     return {"members": [m.model_dump(exclude={"holds"}) for m in source.members]}
 
 
 def sources_of(context: StageContext, job: JobRef) -> Iterator[Source]:
-    """The sources that the job works on, in path order, within its limit."""
-    limit = job.parameters["limit"]
-    for index, source in enumerate(group_sources(context.inventory.members(job.job_id))):
-        if limit is not None and index >= limit:
+    """The sources that the job works on, in path order, within its limit; and the companions among them, which do not count."""
+    return within(group_sources(context.inventory.members(job.job_id)), job.parameters["limit"])
+
+
+def within(sources: Iterable[Source], limit: int | None) -> Iterator[Source]:
+    """As many sources as a job's limit allows, and the companions among them."""
+    left = math.inf if limit is None else limit
+    for source in sources:
+        left -= source.kind is not Kind.COMPANION
+        if left < 0:
             return
         yield source

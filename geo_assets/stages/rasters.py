@@ -18,9 +18,11 @@ from geo_assets.stages.chunks import work_through
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, JobRef, StagePlan
 from geo_assets.stages.files import COGS, RASTER_OPTIONS, fetch, plan_files, refuse_source
+from geo_assets.stages.telling import Say, silent
 from geo_assets.storage.containers import FOR_EVER, BlobRef
 from geo_assets.storage.sources import Kind
 from geo_assets.storage.zips import contents
+from geo_assets.text import plain_name
 
 STAGE = COGS
 
@@ -39,12 +41,12 @@ def plan(context: StageContext, inventory: InventoryRef) -> tuple[StagePlan, lis
     return plan_files(context, inventory, STAGE, lambda s: refuse_source(context, s))
 
 
-def convert_chunk(context: StageContext, chunk: Chunk) -> ChunkReport:
+def convert_chunk(context: StageContext, chunk: Chunk, say: Say = silent) -> ChunkReport:
     """Convert the rasters of a chunk, as many at once as there are children."""
-    return work_through(context, chunk, lambda work: _convert(context, chunk.job, work), threads=context.settings.workers)
+    return work_through(context, chunk, lambda work: _convert(context, chunk.job, work), threads=context.settings.workers, say=say)
 
 
-def _convert(context: StageContext, job: JobRef, work: Work) -> None:
+def _convert(context: StageContext, job: JobRef, work: Work) -> dict[str, Any]:
     with context.sandbox.workspace() as folder:
         source, members = fetch(context, job, work, Path(tempfile.mkdtemp(dir=folder)))
         options = {name: job.parameters[name] for name in RASTER_OPTIONS if job.parameters.get(name) is not None}
@@ -58,13 +60,16 @@ def _convert(context: StageContext, job: JobRef, work: Work) -> None:
         )
         several = converter.archive(source) if work.kind == Kind.ZIP else converter.source(source)
         # all are converted before the first is seen
-        cogs = [_uploaded(context, part, _cog_ref(context, job, work, "" if several.is_one else part.stem)) for part in several.made]
+        places = [_cog_ref(context, job, work, "" if several.is_one else part.stem) for part in several.made]
+        context.tasks.uploading(job.run_id, [str(ref) for place in places for ref in (place, _thumbnail_ref(context, place))])
+        cogs = [_uploaded(context, part, place) for part, place in zip(several.made, places, strict=True)]
     outputs: dict[str, Any] = {key: value for key, value in cogs[0].items() if key != "name"}
     if not several.is_one:
         outputs["cogs"] = cogs
     if warnings := [*several.warnings(), *_unread(several)]:
         outputs["warnings"] = warnings
     context.tasks.converted(job.job_id, job.run_id, STAGE, work.task_key, outputs=outputs, receipt={"input": members, **_receipt(several)})
+    return outputs
 
 
 def _name_of(job: JobRef, work: Work) -> str:
@@ -73,22 +78,31 @@ def _name_of(job: JobRef, work: Work) -> str:
 
 
 def _cog_ref(context: StageContext, job: JobRef, work: Work, part: str) -> BlobRef:
-    """Where the COG of a source, or of a part of it, lies. The name carries the fingerprint: a published COG is never overwritten."""
-    path = PurePosixPath(work.task_key)
-    stem = path.stem.encode()[:_LONGEST_STEM].decode("utf-8", "ignore")
-    name = f"{stem}_{work.fingerprint[:8]}"
+    """Where the COG of a source, or of a part of it, lies. The name carries the fingerprint: a published COG is never overwritten.
+
+    It carries the source's account and container too: of one collection several containers may hold the same path and bytes.
+    It is made of plain names: GDAL and the clients of a catalogue do not open a `file://` URL with `%20` in it. The source's own
+    name is the title of its item and stands in its receipt; two names that look alike when plain differ in their fingerprints.
+    """
+    path, p = PurePosixPath(work.task_key), job.parameters
+    folders = [plain_name(folder) for folder in path.parent.parts]
+    name = f"{plain_name(path.stem, length=_LONGEST_STEM)}_{work.fingerprint[:8]}"
     return BlobRef(
         context.settings.output_account,
         context.settings.cog_container,
-        str(PurePosixPath(job.parameters["collection"]) / path.parent / (f"{name}/{part}.tif" if part else f"{name}.tif")),
+        str(PurePosixPath(p["collection"], p["account"], p["container"], *folders, f"{name}/{part}.tif" if part else f"{name}.tif")),
     )
+
+
+def _thumbnail_ref(context: StageContext, cog: BlobRef) -> BlobRef:
+    return BlobRef(cog.alias, context.settings.thumbnail_container, str(PurePosixPath(cog.path).with_suffix(".png")))
 
 
 def _uploaded(context: StageContext, part: Part, ref: BlobRef) -> dict[str, Any]:
     """Put a COG and its thumbnail under their final names; what is said of them to people."""
     if part.report is None or part.cog is None or part.thumbnail is None:
         raise GeoAssetsError("CONTRACT_VIOLATION", f"{part.name} was not converted")
-    thumbnail = BlobRef(ref.alias, context.settings.thumbnail_container, str(PurePosixPath(ref.path).with_suffix(".png")))
+    thumbnail = _thumbnail_ref(context, ref)
     for file, at, media_type in ((part.thumbnail, thumbnail, PNG), (part.cog, ref, COG)):
         context.output_container(at.container).upload(file, at.path, media_type=media_type, cache_control=FOR_EVER)
     return {"name": part.name, "cog": str(ref), "sha256": part.report.sha256, "thumbnail": str(thumbnail)}

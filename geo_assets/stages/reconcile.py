@@ -23,9 +23,10 @@ from psycopg.rows import dict_row
 
 from geo_assets.database.connections import connect
 from geo_assets.ledger.jobs import LEASE_SECONDS
+from geo_assets.ledger.outputs import cogs_of
 from geo_assets.settings import Settings
-from geo_assets.stages.files import COGS, cogs_of, stages_of
-from geo_assets.stages.inventory import REFUSALS
+from geo_assets.stages.files import COGS, stages_of
+from geo_assets.stages.inventory import REFUSALS, within
 from geo_assets.stages.inventory import STAGE as INVENTORY
 from geo_assets.storage.containers import Blob, BlobRef, Container, open_container
 from geo_assets.storage.sources import Kind, Member, group_sources, is_taken
@@ -267,15 +268,16 @@ class _Look:
             if base in names and f"vector.{base}" not in owners:
                 yield Difference(Class.ORPHAN_TABLE, f"vector.{table}")
         yield from _staged(conn, names)
+        yield from _waiting(conn, names)
 
     def sources(self, conn: psycopg.Connection, jobs: list[dict[str, Any]], published: list[dict[str, Any]]) -> Iterator[Difference]:
         """What the containers hold now, beside what was listed and what was published."""
-        last = {(j["parameters"]["account"], j["parameters"]["container"]): j for j in jobs if j["status"].startswith("completed")}
+        last = {(j["parameters"]["account"], j["parameters"]["container"]): j for j in jobs if j["status"] not in {"queued", "processing"}}
         for (account, name), job in last.items():
             container = open_container(self.settings, account, name)
             parameters = job["parameters"]
             known: dict[str, str] = dict(
-                conn.execute("select path, etag from geo.inventory where job_id = %s", (job["job_id"],)).fetchall()
+                conn.execute("select path, etag from geo.inventory where job_id = %s and ignored is null", (job["job_id"],)).fetchall()
             )
             there = {b.path: b.etag for page in container.list(parameters["prefix"]) for b in page} if container.exists() else {}
             for path, etag in there.items():
@@ -301,18 +303,26 @@ def _staged(conn: psycopg.Connection, names: set[str]) -> Iterator[Difference]:
             yield Difference(Class.STAGING_LEFTOVER, f"vector_staging.{table}")
 
 
+def _waiting(conn: psycopg.Connection, names: set[str]) -> Iterator[Difference]:
+    """Tables before their job's gate: each is known, and is there."""
+    there = {str(n) for (n,) in conn.execute("select tablename from pg_tables where schemaname = 'vector_waiting'").fetchall()}
+    known = {str(n) for (n,) in conn.execute("select table_name from geo.waiting_tables").fetchall()}
+    for kind, tables in ((Class.MISSING_TABLE, known - there), (Class.ORPHAN_TABLE, there - known - {f"{n}r" for n in known})):
+        yield from (Difference(kind, f"vector_waiting.{table}") for table in sorted(tables) if table.rpartition("__")[0] in names)
+
+
 def _tasks(conn: psycopg.Connection, jobs: list[dict[str, Any]]) -> Iterator[Difference]:
     """Every source that a completed job listed came to an end, and what is said to be done is published."""
     for job in jobs:
-        query = "select stage, task_key, status::text, outputs->>'stac_item' from geo.tasks where job_id = %s and listed"
+        query = "select stage, task_key, status::text, outputs->>'stac_item', listed from geo.tasks where job_id = %s"
         tasks = conn.execute(query, (job["job_id"],)).fetchall()
-        items = [item for _, _, status, item in tasks if item and status in {"succeeded", "skipped"}]
+        items = [item for _, _, status, item, listed in tasks if item and listed and status in {"succeeded", "skipped"}]
         found = {i for (i,) in conn.execute("select stac_item from geo.published where stac_item = any(%s)", (items,)).fetchall()}
         for item in set(items) - found:
             yield Difference(Class.UNPUBLISHED, item, f"job {job['job_id'][:12]}")
         if not job["status"].startswith("completed"):
             continue
-        ended = {(stage, key) for stage, key, status, _ in tasks if status in {"succeeded", "skipped", "quarantined", "failed"}}
+        ended = {(stage, key) for stage, key, status, _, _ in tasks if status in {"succeeded", "skipped", "quarantined", "failed"}}
         for wanted in sorted(_expected(conn, job) - ended):
             yield Difference(Class.UNACCOUNTED, "/".join(wanted), f"job {job['job_id'][:12]}")
 
@@ -324,10 +334,10 @@ def _expected(conn: psycopg.Connection, job: dict[str, Any]) -> set[tuple[str, s
         return set()
     rows = _rows(
         conn,
-        'select path, size, etag, holds from geo.inventory where job_id = %(job)s order by folder collate "C", stem collate "C", path collate "C"',
+        'select path, size, etag, holds from geo.inventory where job_id = %(job)s and ignored is null order by folder collate "C", stem collate "C", path collate "C"',
         job=job["job_id"],
     )
-    found = list(group_sources(Member.model_validate(row) for row in rows))[: job["parameters"]["limit"]]
+    found = within(group_sources(Member.model_validate(row) for row in rows), job["parameters"]["limit"])
     return {
         (stage, source.path)
         for source in found

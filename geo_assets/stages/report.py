@@ -12,10 +12,10 @@ from typing import Any
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.models import StageCounts, TaskRecord
+from geo_assets.ledger.outputs import cogs_of, sentence
 from geo_assets.raster.models import StripReport, StripRequest
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef, JobReport
-from geo_assets.stages.files import cogs_of
 from geo_assets.storage.containers import BlobRef
 
 #: Failures shown in the UI; all are in `geo-assets tasks`.
@@ -65,15 +65,8 @@ def output_table(tasks: Sequence[TaskRecord]) -> str:
     """Markdown: what was made of the first files."""
     head = "| file | made | STAC item |\n|---|---|---|\n"
     return head + "".join(
-        f"| {_cell(t.task_key)} | {_cell(_made(t.outputs))} | {_cell(t.outputs.get('stac_item', ''))} |\n" for t in tasks[:_SHOWN]
+        f"| {_cell(t.task_key)} | {_cell(sentence(t.outputs))} | {_cell(t.outputs.get('stac_item', ''))} |\n" for t in tasks[:_SHOWN]
     )
-
-
-def _made(outputs: dict[str, Any]) -> str:
-    cogs = cogs_of(outputs)
-    if cogs:
-        return f"{cogs[0]['cog']} and {len(cogs) - 1} more" if len(cogs) > 1 else str(cogs[0]["cog"])
-    return ", ".join(f"{t['table']} ({t['rows']:,} rows)" for t in outputs.get("tables", []))
 
 
 def footprint_map(geometries: Sequence[dict[str, Any]]) -> str:

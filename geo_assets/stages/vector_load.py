@@ -6,8 +6,8 @@ from and what its tables are called (`vectors.py`, `commands/vector.py`), the en
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
@@ -21,9 +21,9 @@ from geo_assets.ledger.vector_loads import Load, now, record
 from geo_assets.sandbox.pool import SandboxPool
 from geo_assets.settings import Settings
 from geo_assets.vector.load import StagedTable, StageOptions, open_session, stage_table
-from geo_assets.vector.merge import Mode, merge
+from geo_assets.vector.merge import Mode, merge, rehearse_merge
 from geo_assets.vector.models import InspectReport, InspectRequest, LayerPlan, StreamReport, StreamRequest
-from geo_assets.vector.publish import PublishedTable, discard, publish, rollback, sweep
+from geo_assets.vector.publish import BeforeCommit, PublishedTable, discard, publish, rehearse, rollback, sweep
 from geo_assets.vector.where import find_column
 
 #: Each is a table of its own; an archive with more is a collection, and should be loaded as files.
@@ -51,6 +51,15 @@ class Origin:
     submitted_at: datetime
     load_key: str | None = None
     fence: Callable[[psycopg.Connection[Any]], None] | None = None  # called in each publishing transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One layer of a source, staged."""
+
+    plan: LayerPlan
+    staged: StagedTable
+    key: tuple[str, ...]  # as the table calls its columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +115,22 @@ def load_source(
     Raises:
         GeoAssetsError: what the engine raises.
     """
+    with staged_source(settings, sandbox, request, origin, options, names_of, inspected) as (report, parts):
+        loaded = [Loaded(part.plan, part.staged, publish_part(settings, origin, options, part)) for part in parts]
+    return report, loaded
+
+
+@contextmanager
+def staged_source(
+    settings: Settings,
+    sandbox: SandboxPool,
+    request: InspectRequest,
+    origin: Origin,
+    options: LoadOptions,
+    names_of: Callable[[Sequence[LayerPlan]], list[str]],
+    inspected: Callable[[], InspectReport] | None = None,
+) -> Iterator[tuple[InspectReport, list[Part]]]:
+    """The layers of a source, all staged; what is neither published nor set aside meanwhile is dropped. Arguments as `load_source`."""
     report = inspected() if inspected is not None else inspect_source(sandbox, request)
     if len(report.layers) > MAX_LAYERS:
         raise GeoAssetsError("TOO_LARGE", f"{origin.source} holds {len(report.layers):,} layers; {MAX_LAYERS} are allowed")
@@ -130,11 +155,7 @@ def load_source(
                     )
                 )
             undo.callback(_discard, settings, staged[-1])
-        loaded = [
-            Loaded(plan, table, _publish(settings, origin, options, plan, table, key))
-            for plan, table, key in zip(report.layers, staged, keys, strict=True)
-        ]
-    return report, loaded
+        yield report, [Part(*part) for part in zip(report.layers, staged, keys, strict=True)]
 
 
 def inspect_source(sandbox: SandboxPool, request: InspectRequest) -> InspectReport:
@@ -152,11 +173,9 @@ def _key_columns(options: LoadOptions, plan: LayerPlan) -> tuple[str, ...]:
     return tuple(plan.columns[find_column(name, sources, "the key", plan.label or "the source")].name for name in options.key)
 
 
-def _publish(
-    settings: Settings, origin: Origin, options: LoadOptions, plan: LayerPlan, staged: StagedTable, key: tuple[str, ...]
-) -> PublishedTable:
+def _load_of(origin: Origin, options: LoadOptions, plan: LayerPlan, staged: StagedTable) -> Load:
     report = staged.report
-    load = Load(
+    return Load(
         table=f"vector.{staged.table}",
         source=origin.source,
         layer=plan.label or "",
@@ -170,11 +189,49 @@ def _publish(
         load_key=f"{origin.load_key}/{plan.label or ''}" if origin.load_key else None,
     )
 
+
+def _before_commit(origin: Origin, options: LoadOptions, part: Part, settle: BeforeCommit | None = None) -> BeforeCommit:
+    load = _load_of(origin, options, part.plan, part.staged)
+
     def before_commit(conn: psycopg.Connection[Any], done: PublishedTable) -> None:
         if origin.fence is not None:
             origin.fence(conn)
         record(conn, load, rows=done.rows, drift=done.drift)
+        if settle is not None:
+            settle(conn, done)
 
+    return before_commit
+
+
+def rehearse_part(settings: Settings, origin: Origin, options: LoadOptions, part: Part) -> PublishedTable:
+    """What the publication of a staged layer would be; nothing of it is seen.
+
+    Raises:
+        GeoAssetsError: as `publish_part`.
+    """
+    before_commit = _before_commit(origin, options, part)
+    with connect(settings) as conn:
+        try:
+            if options.mode == "replace":
+                return rehearse(conn, part.staged, before_commit=before_commit, schema_drift=options.schema_drift)
+            return rehearse_merge(
+                conn, part.staged, options.mode, key=part.key, before_commit=before_commit, schema_drift=options.schema_drift
+            )
+        except GeoAssetsError as error:
+            if error.code == "ALREADY_LOADED":
+                return _as_it_is(conn, part.staged)
+            raise
+
+
+def publish_part(
+    settings: Settings, origin: Origin, options: LoadOptions, part: Part, *, settle: BeforeCommit | None = None
+) -> PublishedTable:
+    """Publish a staged layer; `settle` is called in the transaction, after the load is on record.
+
+    Raises:
+        GeoAssetsError: what the engine raises.
+    """
+    staged, key, before_commit = part.staged, part.key, _before_commit(origin, options, part, settle)
     with connect(settings) as conn:
         try:
             if options.mode == "replace":
@@ -184,7 +241,11 @@ def _publish(
             return merge(conn, staged, options.mode, key=key, before_commit=before_commit, schema_drift=options.schema_drift)
         except GeoAssetsError as error:
             if error.code == "ALREADY_LOADED":
-                return _as_it_is(conn, staged)
+                with conn.transaction():
+                    done = _as_it_is(conn, staged)
+                    if settle is not None:
+                        settle(conn, done)
+                return done
             if error.code == "SUPERSEDED" and options.accept_superseded:
                 return replace(_as_it_is(conn, staged), superseded=error.message)
             raise

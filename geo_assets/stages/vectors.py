@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -20,8 +21,11 @@ from geo_assets.stages.chunks import work_through
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, JobRef, StagePlan
 from geo_assets.stages.files import TABLES, fetch, fingerprint_of_members, plan_files, refuse_source
-from geo_assets.stages.vector_load import LoadOptions, Origin, load_source
-from geo_assets.vector.models import InspectRequest, LayerOptions, LayerPlan
+from geo_assets.stages.telling import Say, silent
+from geo_assets.stages.vector_load import Loaded, LoadOptions, Origin, publish_part, rehearse_part, staged_source
+from geo_assets.stages.waiting import publish_waiting as publish_tables
+from geo_assets.stages.waiting import wait
+from geo_assets.vector.models import InspectReport, InspectRequest, LayerOptions, LayerPlan
 from geo_assets.vector.names import table_names
 
 STAGE = TABLES
@@ -35,35 +39,54 @@ def plan(context: StageContext, inventory: InventoryRef) -> tuple[StagePlan, lis
     return plan_files(context, inventory, STAGE, lambda s: refuse_source(context, s))
 
 
-def load_chunk(context: StageContext, chunk: Chunk) -> ChunkReport:
+def load_chunk(context: StageContext, chunk: Chunk, say: Say = silent) -> ChunkReport:
     """Load the vectors of a chunk, as many at once as there are children."""
-    return work_through(context, chunk, lambda work: _load(context, chunk.job, work), threads=context.settings.workers)
+    return work_through(context, chunk, lambda work: _load(context, chunk.job, work), threads=context.settings.workers, say=say)
 
 
-def _load(context: StageContext, job: JobRef, work: Work) -> None:
+def _load(context: StageContext, job: JobRef, work: Work) -> dict[str, Any]:
     with context.sandbox.workspace() as folder:
         source, members = fetch(context, job, work, Path(tempfile.mkdtemp(dir=folder)))
         request = InspectRequest(source=str(source), **_wanted(job))
-        inspected, loaded = load_source(
-            context.settings,
-            context.sandbox,
-            request,
-            _origin(context, job, work),
-            _options(job),
-            lambda layers: _names(context, job, work, layers),
-        )
+        origin, options = _origin(context, job, work), _options(job)
+        names = partial(_names, context, job, work)
+        waits = (
+            job.parameters.get("on_error") == "fail"
+        )  # nothing is seen before the gate; what would stop a publication is known before it
+        with staged_source(context.settings, context.sandbox, request, origin, options, names) as (inspected, parts):
+            do = rehearse_part if waits else publish_part
+            loaded = [Loaded(part.plan, part.staged, do(context.settings, origin, options, part)) for part in parts]
+            outputs = _outputs(inspected, loaded)
+            receipt = _receipt(inspected, loaded, members)
+            if waits:
+                wait(context, job, work, parts, outputs={k: v for k, v in outputs.items() if k != "tables"}, receipt=receipt)
+    if not waits:
+        context.tasks.converted(job.job_id, job.run_id, STAGE, work.task_key, outputs=outputs, receipt=receipt)
+    return outputs
+
+
+def publish_waiting(context: StageContext, job: JobRef) -> int:
+    """Publish the tables that waited for the gate; returns how many.
+
+    Raises:
+        GeoAssetsError: what a publication raises.
+    """
+    return publish_tables(context, job, _origin, _options(job))
+
+
+def _outputs(inspected: InspectReport, loaded: Sequence[Loaded]) -> dict[str, Any]:
     outputs: dict[str, Any] = {"tables": [table.entry() for table in loaded]}
-    layers = [table.plan for table in loaded]
     warnings = [*inspected.warnings, *(w for table in loaded for w in (*table.plan.warnings, *table.staged.report.warnings))]
     warnings += [f"{table.published.table}: {'; '.join(table.published.drift)}" for table in loaded if table.published.drift]
-    if warnings:
-        outputs["warnings"] = warnings
-    receipt = {
+    return outputs | ({"warnings": warnings} if warnings else {})
+
+
+def _receipt(inspected: InspectReport, loaded: Sequence[Loaded], members: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
         "input": members,
-        "layers": [layer.model_dump(mode="json", exclude={"changed"}) for layer in layers],
+        "layers": [table.plan.model_dump(mode="json", exclude={"changed"}) for table in loaded],
         "software": inspected.software,
     }
-    context.tasks.converted(job.job_id, job.run_id, STAGE, work.task_key, outputs=outputs, receipt=receipt)
 
 
 def _wanted(job: JobRef) -> dict[str, Any]:

@@ -98,6 +98,8 @@ def safe_path(path: str) -> str:
     parts = path.split("/")
     if path.startswith("/") or ".." in parts or "\\" in path or any(ord(c) < 32 or ord(c) == 127 for c in path):
         raise GeoAssetsError("UNSAFE_PATH", f"{path!r} is not a plain blob path")
+    if any("\ud800" <= c <= "\udfff" for c in path):
+        raise GeoAssetsError("UNSAFE_PATH", f"{path!r} is not UTF-8")
     return path
 
 
@@ -152,6 +154,11 @@ class Container:
 
     def __str__(self) -> str:
         return f"{self.alias}/{self.name}"
+
+    @property
+    def etags_are_proof(self) -> bool:
+        """Whether an equal etag means equal bytes. A directory's is made of inode, time and size."""
+        return self._local is None
 
     # -- asking --------------------------------------------------------------------------------------------------------
 
@@ -369,12 +376,12 @@ class Container:
                 raise
 
     def href(self, path: str) -> str:
-        """What a STAC asset points at: no credentials, ever."""
+        """What a STAC asset points at: no credentials, ever. A local path is not percent-encoded: GDAL, titiler and odc-stac take it as it is."""
         account = self._account
         if account.public_url:
             return f"{account.public_url.rstrip('/')}/{self.name}/{quote(path)}"
         if isinstance(account, LocalAccount):
-            return (account_root(account) / self.name / path).as_uri()
+            return f"file://{(account_root(account) / self.name / path).absolute()}"
         base = account.endpoint or f"https://{account.account_name}.blob.core.windows.net"
         return f"{base.rstrip('/')}/{self.name}/{quote(path)}"
 
@@ -403,8 +410,21 @@ def existing_container(settings: Settings, alias: str, name: str, *, patience: P
     """
     container = open_container(settings, alias, name, patience=patience, hasty=hasty)
     if not container.exists():
-        raise GeoAssetsError("CONTAINER_NOT_FOUND", f"there is no container {alias}/{name}")
+        raise GeoAssetsError(
+            "CONTAINER_NOT_FOUND",
+            f"there is no container {alias}/{name}",
+            remedy=f"correct its name, or create it with: geo-assets upload PATH… {alias}/{name}",
+        )
     return container
+
+
+def place(settings: Settings, ref: str) -> str:
+    """Where a blob is for a person: a path of this machine, or its URL; the reference itself where its account is not known here."""
+    blob = BlobRef.parse(ref)
+    account = settings.storage_accounts.get(blob.alias)
+    if isinstance(account, LocalAccount) and account.root is not None:
+        return str(account.root / blob.container / blob.path)
+    return ref if account is None else open_container(settings, blob.alias, blob.container).href(blob.path)
 
 
 def _azure_store(name: str, account: AzureAccount, *, hasty: bool) -> Any:
@@ -443,9 +463,27 @@ def files_of(source: Path) -> Iterator[tuple[Path, str]]:
         yield file, file.relative_to(source).as_posix()
 
 
-def upload_tree(container: Container, source: Path, prefix: str) -> Iterator[tuple[Path, str, int]]:
-    """Upload a file, or a folder with all below it; yields (file, blob path, bytes) after each."""
+def upload_tree(
+    container: Container, source: Path, prefix: str, refused: Callable[[Path, GeoAssetsError], None] | None = None
+) -> Iterator[tuple[Path, str, int]]:
+    """Upload a file, or a folder with all below it; yields (file, blob path, bytes) after each.
+
+    Args:
+        container: where to.
+        source: the file or folder. Links in it are not followed.
+        prefix: of the blob paths.
+        refused: told of each file whose name is no blob path, and the rest goes on; None: the first one ends the upload.
+
+    Raises:
+        GeoAssetsError: what the container raises; UNSAFE_PATH where `refused` is None.
+    """
     for file, relative in files_of(source):
         path = f"{prefix.rstrip('/')}/{relative}" if prefix else relative
-        container.upload(file, path)
+        try:
+            container.upload(file, safe_path(path))
+        except GeoAssetsError as error:
+            if refused is None or error.code != "UNSAFE_PATH":
+                raise
+            refused(file, error)
+            continue
         yield file, path, file.stat().st_size

@@ -7,6 +7,7 @@ Not here: opening a file. A name is a claim; the sandboxed reader decides by the
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from itertools import groupby
@@ -22,6 +23,7 @@ class Kind(StrEnum):
     VECTOR = "vector"
     ZIP = "zip"
     SIDECAR = "sidecar"  # without an owner
+    COMPANION = "companion"  # lies beside the data for people or other programs: a README, a style, a checksum
     UNSUPPORTED = "unsupported"
 
 
@@ -138,6 +140,52 @@ _WORLD = {
 #: Sidecars whose name is their owner's whole name and an ending: `a.tif.aux.xml`, `a.tif.ovr`, `roads.shp.xml`.
 _APPENDED = (".aux.xml", ".shp.xml", ".ovr", ".msk", ".xml")
 
+#: What people and programs lay beside data: documents, styles and projects of desktop programs, checksums, metadata.
+_COMPANION = frozenset(
+    {
+        ".txt",
+        ".md",
+        ".rst",
+        ".pdf",
+        ".doc",
+        ".docx",
+        ".odt",
+        ".rtf",
+        ".htm",
+        ".html",
+        ".log",
+        ".url",
+        ".qml",
+        ".qmd",
+        ".qlr",
+        ".qgs",
+        ".qgz",
+        ".sld",
+        ".lyr",
+        ".lyrx",
+        ".mxd",
+        ".aprx",
+        ".clr",
+        ".md5",
+        ".sha1",
+        ".sha256",
+        ".sha512",
+        ".sum",
+        ".met",
+        ".xml",
+        ".xsd",
+        ".xsl",
+    }
+)
+
+#: Companions by their whole names: documents without an ending, and JSON that is known to hold metadata (Landsat's, STAC's).
+_COMPANION_NAMES = re.compile(
+    r"(readme|licen[sc]e|copying|notice|authors|changelog|manifest|md5sums?|sha\d*sums?|checksums?)|metadata\.json|catalog\.json|collection\.json|.+_(mtl|ang)\.json"
+)
+
+#: Companions that are named like the raster that they describe: an attribute table of Esri (`classes.tif.vat.dbf`).
+_COMPANION_PARTS = (".vat.dbf", ".vat.cpg", ".vat.dbf.xml")
+
 #: What operating systems leave behind: not submitted by anybody, listed and then left alone.
 _LITTER = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
 
@@ -203,7 +251,14 @@ def matches(path: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
 
 def is_taken(path: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
     """Whether a listed file is worked on: a person's, and one that passes the globs."""
-    return not is_litter(path) and matches(path, include, exclude)
+    return why_ignored(path, include, exclude) is None
+
+
+def why_ignored(path: str, include: Sequence[str], exclude: Sequence[str]) -> str | None:
+    """Why a listed file is left alone; None for one that is worked on."""
+    if is_litter(path):
+        return "left behind by an operating system"
+    return None if matches(path, include, exclude) else "left out by include or exclude"
 
 
 def group_sources(members: Iterable[Member]) -> Iterator[Source]:
@@ -230,11 +285,19 @@ def _ending(path: str) -> str:
     return "." + name.rpartition(".")[2] if "." in name else ""
 
 
+def is_companion(path: str) -> bool:
+    """Whether a file that belongs to no source lies beside the data for people or other programs."""
+    name = path.rpartition("/")[2].lower()
+    return _ending(path) in _COMPANION or name.endswith(_COMPANION_PARTS) or _COMPANION_NAMES.fullmatch(name) is not None
+
+
 def kind_of(path: str) -> Kind | None:
     """The kind that a file's name claims; None for sidecars and what is not known."""
     if path.lower().endswith(_TAR_GZ):
         return Kind.ZIP
     ending = _ending(path)
+    if _COMPANION_NAMES.fullmatch(path.rpartition("/")[2].lower()):
+        return None
     for kind, endings in ((Kind.RASTER, _RASTER), (Kind.VECTOR, _VECTOR), (Kind.ZIP, _ZIP)):
         if ending in endings:
             return kind
@@ -269,8 +332,16 @@ def _sources_of_files(group: list[Member]) -> Iterator[Source]:
     for path, members in owners.items():
         yield Source(path=path, kind=kinds[path], members=tuple(members))
     for member in orphans:
-        sidecar = _ending(member.path) in _SHAPEFILE_PARTS | _WORLD.keys() | {_HEADER} or member.path.lower().endswith(_APPENDED[:4])
-        yield Source(path=member.path, kind=Kind.SIDECAR if sidecar else Kind.UNSUPPORTED, members=(member,))
+        yield Source(path=member.path, kind=_kind_alone(member.path), members=(member,))
+
+
+def _kind_alone(path: str) -> Kind:
+    """Of a file that is no source and belongs to none."""
+    lower = path.lower()
+    appended = lower.endswith(_APPENDED[:4])  # all but plain `.xml`
+    if is_companion(path) and not appended:
+        return Kind.COMPANION
+    return Kind.SIDECAR if appended or _ending(path) in _SHAPEFILE_PARTS | _WORLD.keys() | {_HEADER} else Kind.UNSUPPORTED
 
 
 def _geodatabase(path: str) -> str | None:

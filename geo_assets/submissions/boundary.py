@@ -63,7 +63,13 @@ def _submit(submitter: Submitter, raw: RawMessage, record: MessageRecord, read: 
     job = Job.of(message.parameters)
     if message.job_id not in {None, job.job_id}:
         raise GeoAssetsError("JOB_ID_MISMATCH", f"the message names job {message.job_id}, its parameters are job {job.job_id}")
-    return submitter.submit(message.parameters, submitted_by=raw.source, force=message.force, message_id=record.message_id)
+    return submitter.submit(
+        message.parameters,
+        submitted_by=raw.source,
+        force=message.force,
+        allow_mass_retire=message.allow_mass_retire,
+        message_id=record.message_id,
+    )
 
 
 def reject(submitter: Submitter, record: MessageRecord, body: bytes, error: GeoAssetsError) -> None:

@@ -40,6 +40,7 @@ class Message(BaseModel):
     job_id: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="if given, it must be the id of this very request")
     correlation_id: str | None = Field(None, max_length=128, pattern=r"^[A-Za-z0-9._:-]+$")
     force: bool = Field(False, description="redo what is done already")
+    allow_mass_retire: bool = Field(False, description="with deleted=retire: take back also more than max_retire_percent")
 
 
 def _message_type(name: str, model: type[Parameters]) -> Any:

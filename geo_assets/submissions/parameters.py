@@ -47,9 +47,13 @@ VECTOR_SHAPING = (
 #: for a job's identity nor for a task's fingerprint: what was requested and made before it existed stays the same request, and is not redone.
 ADDED_LATER: dict[str, Any] = {
     "allow_empty": False,
+    "max_retire_percent": 20,
     "override_crs": False,
     **dict.fromkeys(("datetime", "datetime_regex", "encoding", "geometry_column", "x", "y", "wkt", "delimiter", "decimal")),
 }
+
+#: Parameters that say how thoroughly to look, not what is wanted: with or without them a request is the same job.
+NOT_IDENTITY = frozenset({"verify_sources"})
 
 
 def without_later_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,7 +141,10 @@ def _time_pattern(value: str) -> str:
 Text = Annotated[str, AfterValidator(_plain_text)]
 BlobPath = Annotated[str, Field(max_length=1024), AfterValidator(_safe_path)]
 Crs = Annotated[str, AfterValidator(_known_crs)]
-ContainerName = Annotated[str, Field(pattern=r"^[a-z0-9](?:-?[a-z0-9]){2,62}$", description="3-63 of a-z, 0-9, single hyphens")]
+ContainerName = Annotated[
+    str,
+    Field(pattern=r"^[a-z0-9](?:-?[a-z0-9]){2,62}$", description="the container to read; names are 3-63 of a-z, 0-9 and single hyphens"),
+]
 Where = Annotated[str, Field(min_length=1), AfterValidator(_condition)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 Time = Annotated[str, AfterValidator(_time)]
@@ -226,6 +233,12 @@ class IngestContainer(ListContainer):
         None, max_length=300, description="finds it in a file's path: named groups (?P<year>…), …, or %Y%m%d in their place"
     )
     deleted: Literal["keep", "retire"] = Field("keep", description="outputs of files that are no longer there: keep, or retire them")
+    max_retire_percent: float = Field(
+        20, ge=0, le=100, description="deleted=retire: how much of what is published may be taken back without --allow-mass-retire"
+    )
+    verify_sources: bool = Field(
+        default=False, description="hash files that seem unchanged, where the store has no real etags (directories)"
+    )
     on_error: Literal["continue", "fail"] = Field("continue", description="what one bad file does to the rest")
 
     where: Where | None = Field(None, description='vectors: only features that meet this condition, e.g. "population > 1000"')
@@ -323,7 +336,7 @@ class Job(BaseModel):
     @classmethod
     def of(cls, parameters: Parameters) -> Self:
         """The job that these parameters are."""
-        body = parameters.model_dump(mode="json")
+        body = parameters.model_dump(mode="json", exclude=set(NOT_IDENTITY))
         canonical = json.dumps(
             {"job_type": parameters.job_type, "parameters": without_later_defaults(body)},
             sort_keys=True,

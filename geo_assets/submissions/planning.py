@@ -17,13 +17,13 @@ from geo_assets.ledger.tasks import Tasks
 from geo_assets.settings import Settings
 from geo_assets.stages.contracts import JobRef
 from geo_assets.stages.files import fingerprint, stages_of
-from geo_assets.stages.inventory import REFUSALS
+from geo_assets.stages.inventory import REFUSALS, within
 from geo_assets.storage.containers import existing_container
-from geo_assets.storage.sources import Member, Source, is_taken, sorted_sources
+from geo_assets.storage.sources import Kind, Member, Source, is_taken, sorted_sources
 from geo_assets.storage.zips import look_into
 from geo_assets.submissions.parameters import HelloWorld, IngestContainer, Job, ListContainer, Parameters
 
-Action = Literal["create", "change", "skip", "collide", "unsupported"]
+Action = Literal["create", "change", "skip", "collide", "unsupported", "companion"]
 
 
 class PlannedSource(BaseModel):
@@ -62,9 +62,9 @@ def make_plan(settings: Settings, tasks: Tasks, parameters: Parameters) -> Plan:
     sources: tuple[PlannedSource, ...] = ()
     expected = 2 * parameters.n if isinstance(parameters, HelloWorld) else 1
     if isinstance(parameters, ListContainer):
-        sources = tuple(_plan_sources(parameters, _listed(settings, parameters), job, tasks.fingerprints(job.job_id)))
+        sources = tuple(_plan_sources(parameters, _listed(settings, tasks, parameters), job, tasks.fingerprints(job.job_id)))
         if isinstance(parameters, IngestContainer):
-            expected = len(sources)
+            expected = sum(source.action != "companion" for source in sources)
     counts = Counter(s.action for s in sources)
     body = json.dumps([job.job_id, [s.model_dump() for s in sources]], sort_keys=True)
     return Plan(
@@ -79,18 +79,18 @@ def make_plan(settings: Settings, tasks: Tasks, parameters: Parameters) -> Plan:
     )
 
 
-def _listed(settings: Settings, parameters: ListContainer) -> list[Source]:
+def _listed(settings: Settings, tasks: Tasks, parameters: ListContainer) -> list[Source]:
     container = existing_container(settings, parameters.account, parameters.container)
+    marks = tasks.rewritten(parameters.account, parameters.container)
     members: Iterable[Member] = [
-        Member(path=b.path, size=b.size, etag=b.etag)
+        Member(path=b.path, size=b.size, etag=marks.get((b.path, b.etag), b.etag))
         for page in container.list(parameters.prefix)
         for b in page
         if is_taken(b.path, parameters.include, parameters.exclude)
     ]
     if isinstance(parameters, IngestContainer):
         members = look_into(container, members)
-    found = sorted_sources(members)
-    return found[: parameters.limit] if parameters.limit else found
+    return list(within(sorted_sources(members), parameters.limit))
 
 
 def _plan_sources(
@@ -107,7 +107,7 @@ def _plan_sources(
 
 def _stages(parameters: ListContainer, source: Source) -> tuple[str, ...]:
     """Where a source is worked on; nowhere if it is another job type's. What is refused by its name, and what is only listed, is told once."""
-    if not isinstance(parameters, IngestContainer) or source.kind in REFUSALS:
+    if not isinstance(parameters, IngestContainer) or source.kind in REFUSALS or source.kind is Kind.COMPANION:
         return ("",)
     return stages_of(source, parameters.kinds)
 
@@ -115,6 +115,8 @@ def _stages(parameters: ListContainer, source: Source) -> tuple[str, ...]:
 def _action(source: Source, stage: str, now: str, known: tuple[str, str] | None) -> tuple[Action, str]:
     if source.kind in REFUSALS:
         return "unsupported", "quarantined by its name"
+    if source.kind is Kind.COMPANION:
+        return "companion", "lies beside the data, and stays where it is"
     if not stage or known is None:
         return "create", ""
     before, status = known

@@ -21,7 +21,12 @@ def replay(submitter: Submitter, message_id: str) -> dict[str, Any]:
     record, body = submitter.messages.body(message_id)
     try:
         message = read_message(body)
-        submitted = submitter.submit(message.parameters, submitted_by=f"replay of {record.source}", force=message.force)
+        submitted = submitter.submit(
+            message.parameters,
+            submitted_by=f"replay of {record.source}",
+            force=message.force,
+            allow_mass_retire=message.allow_mass_retire,
+        )
     except GeoAssetsError as error:
         return {"message_id": record.message_id, "state": "poison", "error_code": error.code, "error_message": error.message}
     submitter.messages.set_state(record.message_id, "replayed")

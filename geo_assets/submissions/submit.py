@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import LiteralString, Self
 
 from geo_assets.database.connections import DictConnection, open_pool
-from geo_assets.errors import GeoAssetsError
+from geo_assets.errors import ERRORS, GeoAssetsError
 from geo_assets.ledger.circuits import Circuits, circuit_of
+from geo_assets.ledger.inventory import Inventory
 from geo_assets.ledger.jobs import Jobs
 from geo_assets.ledger.messages import Messages
 from geo_assets.ledger.models import Attempt, Submitted
@@ -18,7 +19,10 @@ from geo_assets.ledger.tokens import Tokens
 from geo_assets.settings import Settings
 from geo_assets.storage.containers import existing_container
 from geo_assets.submissions.launch import launch, terminate
-from geo_assets.submissions.parameters import Job, ListContainer, Parameters
+from geo_assets.submissions.parameters import IngestContainer, Job, ListContainer, Parameters
+
+#: States of tasks that a retry may choose.
+_RETRIED = ("failed", "quarantined")
 
 
 class Submitter:
@@ -43,6 +47,7 @@ class Submitter:
             raise GeoAssetsError("STACK_NOT_RUNNING", error.message) from error
         self.jobs = Jobs(self._pool)
         self.tasks = Tasks(self._pool)
+        self.inventory = Inventory(self._pool)
         self.messages = Messages(self._pool)
         self.tokens = Tokens(self._pool)
         self.circuits = Circuits(self._pool)
@@ -55,7 +60,15 @@ class Submitter:
     def __exit__(self, *_: object) -> None:
         self._pool.close()
 
-    def submit(self, parameters: Parameters, *, submitted_by: str, force: bool = False, message_id: str | None = None) -> Submitted:
+    def submit(
+        self,
+        parameters: Parameters,
+        *,
+        submitted_by: str,
+        force: bool = False,
+        allow_mass_retire: bool = False,
+        message_id: str | None = None,
+    ) -> Submitted:
         """Record a submission and launch it if it asks for something new.
 
         A launch that fails is not a failed submission: it is recorded, and the sensor launches it (`warning` says so). An account
@@ -73,7 +86,13 @@ class Submitter:
                 self.messages.accept(conn, message_id, job_type=job.job_type, job_id=job.job_id)
 
         submitted = self.jobs.submit(
-            job, submitted_by=submitted_by, rerun_completed=parameters.reads_container, force=force, in_transaction=accept
+            job,
+            submitted_by=submitted_by,
+            rerun_completed=parameters.reads_container,
+            force=force,
+            allow_mass_retire=allow_mass_retire,
+            verify_sources=isinstance(parameters, IngestContainer) and parameters.verify_sources,
+            in_transaction=accept,
         )
         self._launch(submitted)
         return submitted
@@ -154,8 +173,19 @@ class Submitter:
         """Run a job again; the chosen tasks are done anew, those that are done stay.
 
         Raises:
-            GeoAssetsError: JOB_NOT_FOUND; STILL_AT_WORK.
+            GeoAssetsError: JOB_NOT_FOUND; STILL_AT_WORK; INVALID_PARAMETERS, no such state, or no task of the job ended with this code.
         """
+        if unknown := set(statuses) - set(_RETRIED):
+            raise GeoAssetsError(
+                "INVALID_PARAMETERS", f"tasks that are {unknown.pop()!r} are not done anew", remedy=f"one of: {', '.join(_RETRIED)}"
+            )
+        if error_code is not None and error_code not in (codes := self.tasks.bad_by_code(job_id)):
+            known = "with that code" if error_code in ERRORS else f"with {error_code!r}, which is no error code"
+            raise GeoAssetsError(
+                "INVALID_PARAMETERS",
+                f"no task of job {job_id[:12]} ended {known}",
+                remedy=f"its tasks ended with: {', '.join(codes) or 'no error'}",
+            )
         submitted = self.jobs.retry(job_id, requested_by=requested_by, statuses=statuses, error_code=error_code)
         self._launch(submitted)
         return submitted

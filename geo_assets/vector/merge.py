@@ -16,7 +16,7 @@ from psycopg import sql
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.catalog import SCHEMA, Drift, columns, drifts, find, first_line, refuse_drift, run
 from geo_assets.vector.load import StagedTable
-from geo_assets.vector.publish import BeforeCommit, PublishedTable, discarded_on_failure, lock_name, publish, with_patience
+from geo_assets.vector.publish import BeforeCommit, PublishedTable, discarded_on_failure, lock_name, publish, rehearse, with_patience
 from geo_assets.vector.types import GEOMETRY_COLUMN
 
 Mode = Literal["replace", "append", "upsert"]
@@ -53,6 +53,37 @@ def merge(
         if exists:
             return with_patience(conn, staged.table, lambda: _merge(conn, staged, mode, key, before_commit, schema_drift))
     return publish(conn, staged, before_commit=before_commit)
+
+
+def rehearse_merge(
+    conn: psycopg.Connection[Any],
+    staged: StagedTable,
+    mode: Literal["append", "upsert"],
+    *,
+    key: Sequence[str] = (),
+    before_commit: BeforeCommit,
+    schema_drift: Literal["allow", "refuse"] = "refuse",
+) -> PublishedTable:
+    """Do everything that `merge` does and undo it, the rows included.
+
+    Raises:
+        GeoAssetsError: as `merge`.
+    """
+    if find(conn, SCHEMA, staged.table) is None:
+        conn.rollback()
+        if mode == "upsert":
+            _check_key(staged, key)
+        return rehearse(conn, staged, before_commit=before_commit)
+    conn.rollback()
+
+    def work() -> PublishedTable:
+        with conn.transaction(force_rollback=True):
+            if mode == "upsert":
+                _check_key(staged, key)
+                _index_key(conn, staged, key)
+            return _merge(conn, staged, mode, key, before_commit, schema_drift)
+
+    return with_patience(conn, staged.table, work)
 
 
 def _check_key(staged: StagedTable, key: Sequence[str]) -> None:

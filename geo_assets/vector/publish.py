@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, LiteralString, TypeVar
 
 import psycopg
@@ -30,6 +30,9 @@ T = TypeVar("T")
 
 #: Where replaced tables wait to be called back; not for readers.
 VERSIONS_SCHEMA = "vector_versions"
+
+#: Where loaded tables wait until they may be seen; not for readers.
+WAITING_SCHEMA = "vector_waiting"
 
 #: Called in the publishing transaction, last, with what is about to be published; what it raises undoes everything.
 BeforeCommit = Callable[[psycopg.Connection[Any], "PublishedTable"], None]
@@ -176,16 +179,48 @@ def publish(
     return done
 
 
+def rehearse(
+    conn: psycopg.Connection[Any],
+    staged: StagedTable,
+    *,
+    before_commit: BeforeCommit,
+    schema_drift: Literal["allow", "refuse"] = "allow",
+) -> PublishedTable:
+    """Do everything that `publish` does and undo it: what would stop it is known before anything is seen.
+
+    Raises:
+        GeoAssetsError: as `publish`.
+    """
+
+    def swap() -> PublishedTable:
+        with conn.transaction(force_rollback=True):
+            _, done = _swap(conn, staged, keep_versions=0, may_drift=schema_drift == "allow")
+            before_commit(conn, done)
+        return done
+
+    return with_patience(conn, staged.table, swap)
+
+
+def set_aside(conn: psycopg.Connection[Any], staged: StagedTable) -> StagedTable:
+    """Move a staged table where nobody sweeps it, in a transaction of the caller's, who then answers for it."""
+    for name in filter(None, (staged.staging_name, staged.rejects_name)):
+        run(
+            conn,
+            sql.SQL("alter table {} set schema {}").format(sql.Identifier(staged.home, name), sql.Identifier(WAITING_SCHEMA)),
+        )
+    return replace(staged, home=WAITING_SCHEMA)
+
+
 @contextmanager
 def discarded_on_failure(conn: psycopg.Connection[Any], staged: StagedTable) -> Iterator[None]:
-    """Whatever stops a publication, nothing staged is left."""
+    """Whatever stops a publication, nothing staged is left; what was set aside waits on."""
     check_table_name(staged.table)
     if conn.info.transaction_status != TransactionStatus.IDLE:
         raise GeoAssetsError("INTERNAL", f"{SCHEMA}.{staged.table} cannot be published from within another transaction")
     try:
         yield
     except BaseException:
-        if not conn.broken:
+        if not conn.broken and staged.home != WAITING_SCHEMA:
             discard(conn, staged)
         raise
 

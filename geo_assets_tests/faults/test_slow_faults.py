@@ -16,7 +16,6 @@ import pytest
 from geo_assets_tests.faults.test_killed_run import begun, connect, converted, run_workers, started, until
 from geo_assets_tests.intake.conftest import cluster, settings  # noqa: F401 - the fixtures
 from geo_assets_tests.intake.test_boundary import CORPUS
-from geo_assets_tests.intake.test_inboxes import azurite  # noqa: F401 - the fixture
 from geo_assets_tests.raster.test_cog import write
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -152,7 +151,7 @@ def test_hello_world_30_through_the_api_takes_at_most_4_seconds_in_the_median_of
 def test_3_minutes_without_the_database_while_malformed_messages_arrive_poison_stays_empty_and_then_all_are_recorded(
     open_folder,
     postgres_home,
-    azurite,  # noqa: F811
+    azurite,
 ):
     from azure.storage.queue import QueueClient
 
@@ -162,12 +161,10 @@ def test_3_minutes_without_the_database_while_malformed_messages_arrive_poison_s
     stack = Cli(open_folder())
     if (postgres_home / UNPACKED).is_dir():
         (stack.home / UNPACKED).symlink_to((postgres_home / UNPACKED).resolve())
-    stack.env["GEO_ASSETS_QUEUE_CONNECTION_STRING"] = azurite["connection"]
+    connection = azurite.account().connection
+    stack.env["GEO_ASSETS_QUEUE_CONNECTION_STRING"] = connection
     raw = {"message_encode_policy": None, "message_decode_policy": None}
-    queue, poison = (
-        QueueClient.from_connection_string(azurite["connection"], name, **raw) for name in ("geospatial-jobs", "geospatial-jobs-poison")
-    )
-    until(lambda: answers(azurite), 30)
+    queue, poison = (QueueClient.from_connection_string(connection, name, **raw) for name in ("geospatial-jobs", "geospatial-jobs-poison"))
     queue.create_queue()
     poison.create_queue()
     assert stack.run("up").returncode == 0
@@ -194,20 +191,13 @@ def test_3_minutes_without_the_database_while_malformed_messages_arrive_poison_s
         stack.run("down")
 
 
-def answers(azurite) -> bool:  # noqa: F811
-    import socket
-
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", azurite["ports"]["queue"])) == 0
-
-
 def test_a_job_of_many_small_files_that_is_started_30_times_loses_none(cli, tmp_path):
     """Threads ask at once for what a run makes when it is first needed; on Python 3.12 and later a few of a hundred starts lost files."""
     for number in range(60):
         write(tmp_path / f"{number:02}.tif", np.full((1, 16, 16), number, "uint8"))
-    assert cli.run("upload", str(tmp_path), "default/many_small").returncode == 0
+    assert cli.run("upload", str(tmp_path), "default/many-small").returncode == 0
     for attempt in range(30):
-        job = cli.json("submit", "ingest_container", "--param", "container=many_small", "--force", "--wait")
+        job = cli.json("submit", "ingest_container", "--param", "container=many-small", "--force", "--wait")
         wrong = {t["task_key"]: t["error_message"] for t in cli.json("tasks", job["job_id"]) if t["status"] != "succeeded"}
         assert not wrong, f"start {attempt}"
         assert job["status"] == "completed"

@@ -43,7 +43,7 @@ def test_an_ingest_works_in_an_account_in_which_nothing_was_prepared(azure_cli, 
         json.dumps({"job_type": "ingest_container", "parameters": {"account": "azure", "container": "landing", "collection": "azured"}})
     )
     queue(azurite).send_message("{")
-    (job,) = until(lambda: [j for j in azure_cli.json("jobs") if j["job_type"] == "ingest_container"], 60)
+    (job,) = until(lambda: [j for j in azure_cli.json("jobs") if j["job_type"] == "ingest_container"], 120)
     job = until(lambda: (j := azure_cli.json("job", job["job_id"]))["status"] not in {"queued", "processing"} and j, 120)
     tasks = {t["task_key"]: t for t in azure_cli.json("tasks", job["job_id"])}
     assert {k: t["error_code"] for k, t in tasks.items()} == {

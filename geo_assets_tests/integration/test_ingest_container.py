@@ -75,13 +75,95 @@ def test_the_reader_role_sees_tables_and_the_ledger_but_changes_nothing(cli, mix
             db.execute("delete from vector.mixed_parcels")
 
 
-def test_asset_checks_are_recorded_and_pass(cli, mixed):
+def checks_of(cli, run_id):
+    """(asset, check) -> (passed, severity, description) as Dagster keeps them."""
     with connect(cli) as db:
-        checks = db.execute(
-            "select check_name, execution_status from dagster.asset_check_executions where run_id = %s", (mixed["run_id"],)
+        events = db.execute(
+            "select evaluation_event from dagster.asset_check_executions where run_id = %s and evaluation_event is not null", (run_id,)
         ).fetchall()
-    assert {name for name, _ in checks} >= {"cogs_readable", "tables_sound", "every_item_found", "every_file_accounted_for"}
-    assert {status for _, status in checks} == {"SUCCEEDED"}
+    evaluations = [json.loads(event)["dagster_event"]["event_specific_data"] for (event,) in events]
+    return {
+        (e["asset_key"]["path"][-1], e["check_name"]): (
+            e["success"],
+            (e["severity"] or {}).get("__enum__", "").rpartition(".")[2],
+            e["description"],
+        )
+        for e in evaluations
+    }
+
+
+def test_checks_pass_where_all_is_as_it_should_be_and_warn_where_files_are_bad(cli, mixed):
+    checks = checks_of(cli, mixed["run_id"])
+    assert {name for _, name in checks} >= {"cogs_readable", "tables_sound", "every_item_found", "every_file_accounted_for"}
+    bad = {asset: said for (asset, name), said in checks.items() if name == "no_bad_files"}
+    assert {asset: said[:2] for asset, said in bad.items()} == dict.fromkeys(
+        ("container_inventory", "cogs", "vector_tables", "submission_report"), (False, "WARN")
+    )
+    assert "broken.tif (UNREADABLE)" in bad["cogs"][2]
+    assert f"geo-assets tasks {mixed['job_id'][:12]}" in bad["submission_report"][2]
+    others = {key: said for key, said in checks.items() if key[1] != "no_bad_files"}
+    assert all(passed and description for passed, _, description in others.values()), others
+
+
+def said_in_dagster(cli, run_id):
+    """The lines of a run's log that are neither an event nor an error."""
+    with connect(cli) as db:
+        rows = db.execute(
+            "select event::json->>'user_message' from dagster.event_logs where run_id = %s and dagster_event_type is null and (event::json->>'level')::int = 20 order by id",
+            (run_id,),
+        ).fetchall()
+    return [line for (line,) in rows]
+
+
+def test_dagsters_log_and_the_compute_log_tell_what_each_file_became(cli, mixed):
+    lines = said_in_dagster(cli, mixed["run_id"])
+    compute = "".join(p.read_text() for p in (cli.home / "dagster" / "storage" / mixed["run_id"] / "compute_logs").glob("*.err"))
+    for start in (
+        "scan.tif: done, COG default/cogs/mixed/scan_",
+        "parcels.gpkg: done, table vector.mixed_parcels (3 rows)",
+        "broken.tif: quarantined, UNREADABLE: ",
+        "no_crs.csv: quarantined, VECTOR_NO_GEOMETRY: ",
+        "notes.docx: quarantined, UNSUPPORTED_FORMAT: ",
+        "lonely.tfw: quarantined, ORPHAN_SIDECAR: ",
+    ):
+        assert sum(line.startswith(start) for line in lines) == 1, start
+        assert start in compute
+    assert "→" in next(line for line in lines if line.startswith("broken.tif"))
+
+
+def tags_of(cli, run_id):
+    with connect(cli) as db:
+        return dict(db.execute("select key, value from dagster.run_tags where run_id = %s", (run_id,)).fetchall())
+
+
+def assert_found_by_its_tags(cli, run_id, job):
+    tags = {key: value for key, value in tags_of(cli, run_id).items() if key.startswith("geo_assets/") and key != "geo_assets/attempt"}
+    assert tags == {
+        "geo_assets/job_id": job["job_id"],
+        "geo_assets/container": "mixed",
+        "geo_assets/collection": "mixed",
+        "geo_assets/submitter": "cli",
+    }
+
+
+def test_the_parameters_of_a_run_are_in_its_metadata_and_its_tags_name_its_job(cli, mixed):
+    assert_found_by_its_tags(cli, mixed["run_id"], mixed)
+    with connect(cli) as db:
+        event = db.execute(
+            "select event from dagster.event_logs where run_id = %s and dagster_event_type = 'ASSET_MATERIALIZATION' and asset_key = '[\"ingest_container\", \"submission_report\"]'",
+            (mixed["run_id"],),
+        ).fetchone()
+    entries = json.loads(event[0])["dagster_event"]["event_specific_data"]["materialization"]["metadata_entries"]
+    assert next(e for e in entries if e["label"] == "parameters")["entry_data"]["data"]["container"] == "mixed"
+
+
+def test_a_run_that_had_nothing_to_look_at_has_passed_nothing(cli, mixed):
+    job = cli.json("submit", "ingest_container", "--param", "container=mixed", "--param", "prefix=nothing/", "--wait")
+    checks = checks_of(cli, job["run_id"])
+    assert len(checks) == 11
+    assert {said[:2] for said in checks.values()} == {(False, "WARN")}
+    assert {said[2] for said in checks.values()} == {"default/mixed holds no file that the submission asks for; nothing was looked at"}
+    assert "default/mixed: 0 files" in said_in_dagster(cli, job["run_id"])[0]
 
 
 def test_a_backfill_of_a_finished_job_makes_a_new_run_that_skips_every_task(cli, mixed):
@@ -117,6 +199,8 @@ def test_a_backfill_of_a_finished_job_makes_a_new_run_that_skips_every_task(cli,
     assert job["status"] == mixed["status"]
     assert sum(s["skipped"] for s in job["stages"]) == 5
     assert sum(s["succeeded"] for s in job["stages"]) == 0
+    assert_found_by_its_tags(cli, job["run_id"], mixed)
+    assert any(line.startswith("scan.tif: skipped, COG default/cogs/mixed/scan_") for line in said_in_dagster(cli, job["run_id"]))
 
 
 def test_on_error_fail_registers_nothing(cli, tmp_path):

@@ -115,6 +115,18 @@ def test_two_files_that_would_become_one_blob_are_refused_before_anything_is_upl
     assert not (cli.home / "containers" / "doubles" / "same.tif").exists()
 
 
+def test_one_bad_name_is_left_out_of_an_upload_and_said_and_the_rest_goes_on(cli, tmp_path):
+    for name in (b"good.tif", b"back\\slash.tif", b"line\nbreak.tif", b"latin-\xe4.tif", b"z.tif"):
+        (tmp_path / os.fsdecode(name)).write_bytes(b"x")
+    done = cli.run("upload", str(tmp_path), "default/names", "--json")
+    told = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert [f["path"] for f in told["files"]] == ["good.tif", "z.tif"]
+    assert len(told["refused"]) == 3
+    assert {r["code"] for r in told["refused"]} == {"UNSAFE_PATH"}
+    assert "left out" in cli.run("upload", str(tmp_path), "default/names").stderr
+
+
 def test_a_submission_that_nobody_launched_is_launched_by_the_sensor(cli):
     import time
 

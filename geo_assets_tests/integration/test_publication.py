@@ -59,10 +59,10 @@ def test_removed_files_keep_their_outputs_unless_the_job_retires_them(cli, tmp_p
     gpd.GeoDataFrame(geometry=[box(0, 0, 1, 1)], crs=4326).to_file(folder / "b.gpkg")
     write(folder / "c.tif", np.ones((1, 30, 30), "uint8"))
     upload(cli, folder, "removed")
-    ingest(cli, "removed", "deleted=retire")
+    ingest(cli, "removed", "deleted=retire", "max_retire_percent=100")
     for name in ("a.tif", "b.gpkg"):
         (cli.home / "containers" / "removed" / name).unlink()
-    _, tasks = ingest(cli, "removed", "deleted=retire")
+    _, tasks = ingest(cli, "removed", "deleted=retire", "max_retire_percent=100")
     assert set(tasks) == {"c.tif"}
     assert len(items(cli, "removed")) == 1
     assert items(cli, "removed-vector") == {}

@@ -100,5 +100,7 @@ def test_a_source_that_has_no_task_or_is_gone_or_came_later_is_told(cli, tasks):
     assert differences(cli, NAME) == {Class.NOT_INGESTED: 1}
     source.with_name("later.tif").unlink()
     where = f"task_key = 'a.tif' and outputs->>'stac_item' ^@ '{NAME}/'"
-    with executed(cli, f"update geo.tasks set listed = false where {where}", f"update geo.tasks set listed = true where {where}"):
+    with executed(
+        cli, f"update geo.tasks set status = 'cancelled' where {where}", f"update geo.tasks set status = 'succeeded' where {where}"
+    ):
         assert differences(cli, NAME) == {Class.UNACCOUNTED: 1}

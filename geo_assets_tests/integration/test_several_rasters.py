@@ -117,9 +117,9 @@ def test_a_replaced_container_leaves_nothing_of_the_variables_that_it_had(cli, t
 def test_a_removed_container_is_retired_with_all_its_cogs(cli, tmp_path):
     upload(cli, write_bytes(tmp_path / "a.nc", climate(tas=numbers(4, 5), pr=numbers(4, 5))), "retired")
     upload(cli, write_bytes(tmp_path / "b.nc", climate(tas=numbers(4, 5), pr=numbers(4, 5))), "retired")
-    _, before = ingest(cli, "retired", "deleted=retire")
+    _, before = ingest(cli, "retired", "deleted=retire", "max_retire_percent=100")
     (cli.home / "containers" / "retired" / "a.nc").unlink()
-    _, after = ingest(cli, "retired", "deleted=retire")
+    _, after = ingest(cli, "retired", "deleted=retire", "max_retire_percent=100")
     assert set(after) == {"b.nc"}
     assert blobs(cli, "retired") == named(before["b.nc"]["outputs"])
     with connect(cli) as db:
@@ -135,6 +135,9 @@ def test_variables_are_reprojected_like_any_raster(cli, tmp_path):
 
 
 # --- zips ------------------------------------------------------------------------------------------------------------------
+
+
+ZIPS = ("--param", "container=zips", "--param", "deleted=retire", "--param", "max_retire_percent=50")
 
 
 def tasks_by_stage(cli, job) -> dict[tuple[str, str], dict]:
@@ -165,7 +168,7 @@ def zips(cli, tmp_path_factory):
     (folder / "cut.zip").write_bytes(archive({"scene.tif": striped("LZW")})[:-40])
     upload(cli, folder, "zips")
     before = planned(cli, "zips")
-    job = cli.json("submit", "ingest_container", "--param", "container=zips", "--param", "deleted=retire", "--wait")
+    job = cli.json("submit", "ingest_container", *ZIPS, "--wait")
     return job, tasks_by_stage(cli, job), before
 
 
@@ -198,14 +201,14 @@ def test_a_zip_of_both_has_an_item_in_each_collection_and_a_second_submission_sk
     assert tasks["cogs", "both.zip"]["outputs"]["stac_item"].startswith("zips/")
     assert tasks["vector_tables", "both.zip"]["outputs"]["stac_item"].startswith("zips-vector/")
     assert tasks["vector_tables", "both.zip"]["outputs"]["tables"][0]["rows"] == 1
-    again = cli.json("submit", "ingest_container", "--param", "container=zips", "--param", "deleted=retire", "--wait")
+    again = cli.json("submit", "ingest_container", *ZIPS, "--wait")
     statuses = {key: task["status"] for key, task in tasks_by_stage(cli, again).items()}
     assert {key for key, status in statuses.items() if status == "skipped"} == {k for k, t in tasks.items() if t["status"] == "succeeded"}
 
 
 def test_a_zip_that_loses_its_rasters_is_retired_in_one_stage_alone(cli, zips, tmp_path):
     upload(cli, write_bytes(tmp_path / "both.zip", archive({"points.csv": b"lon,lat\n1,2\n3,4\n"})), "zips")
-    again = cli.json("submit", "ingest_container", "--param", "container=zips", "--param", "deleted=retire", "--wait")
+    again = cli.json("submit", "ingest_container", *ZIPS, "--wait")
     tasks = tasks_by_stage(cli, again)
     assert ("cogs", "both.zip") not in tasks
     assert tasks["vector_tables", "both.zip"]["outputs"]["tables"][0]["rows"] == 2

@@ -25,6 +25,25 @@ def test_a_sidecar_without_an_owner_is_its_own_source():
     assert sources_of("lonely.tfw")["lonely.tfw"][0] is Kind.SIDECAR
 
 
+def test_what_lies_beside_data_for_people_is_a_companion_and_what_is_missing_its_owner_is_not():
+    names = (
+        "README",
+        "a/LICENSE.txt",
+        "report.pdf",
+        "x.qml",
+        "x.lyr",
+        "x.tif.md5",
+        "c.tif.vat.dbf",
+        "LC08_T1_MTL.json",
+        "metadata.json",
+        "meta.xml",
+        "p.qgz",
+    )
+    assert {kind for kind, _ in sources_of(*names).values()} == {Kind.COMPANION}
+    assert {kind for kind, _ in sources_of("lonely.tif.aux.xml", "alone.dbf").values()} == {Kind.SIDECAR}
+    assert {kind for kind, _ in sources_of("plan.dwg", "noending").values()} == {Kind.UNSUPPORTED}
+
+
 def test_the_same_stem_in_two_folders_is_two_sources():
     assert set(sources_of("a/x.tif", "b/x.tif", "b/x.tfw")) == {"a/x.tif", "b/x.tif"}
 

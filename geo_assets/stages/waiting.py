@@ -1,0 +1,131 @@
+"""Tables that wait for their job's gate: with `on_error: fail` nothing is seen before every file is known to be good.
+
+Here: setting loaded tables aside in `vector_waiting`, publishing them after the gate, dropping those that no task stands behind.
+Not here: loading (`vector_load.py`), the gate (`catalogue.py`).
+
+A table is set aside, and published, in the transaction that says so in the ledger. One that waits when its job ends is kept,
+as a COG is: the next attempt publishes it without loading it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+from pydantic import BaseModel, ConfigDict
+
+from geo_assets.database.connections import connect
+from geo_assets.errors import ErrorClass, GeoAssetsError
+from geo_assets.ledger.models import Work
+from geo_assets.stages.context import StageContext
+from geo_assets.stages.contracts import JobRef
+from geo_assets.stages.files import TABLES
+from geo_assets.stages.vector_load import Loaded, LoadOptions, Origin, Part, publish_part
+from geo_assets.vector.load import StagedTable
+from geo_assets.vector.models import LayerPlan
+from geo_assets.vector.publish import WAITING_SCHEMA, PublishedTable, set_aside
+
+
+class Waiting(BaseModel):
+    """What the publication of a table must know; the rest is in the job's parameters."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    plan: LayerPlan
+    staged: StagedTable
+    key: tuple[str, ...]
+
+
+def wait(
+    context: StageContext, job: JobRef, work: Work, parts: Sequence[Part], *, outputs: dict[str, Any], receipt: dict[str, Any]
+) -> None:
+    """Set the tables of a source aside; the task is converted with them."""
+    with connect(context.settings) as conn, conn.transaction():
+        _drop(conn, "job_id = %(job)s and stage = %(stage)s and task_key = %(key)s", job=job.job_id, stage=TABLES, key=work.task_key)
+        for position, part in enumerate(parts):
+            entry = Waiting(plan=part.plan, staged=set_aside(conn, part.staged), key=part.key)
+            conn.execute(
+                "insert into geo.waiting_tables (table_name, job_id, stage, task_key, position, load) values (%s, %s, %s, %s, %s, %s)",
+                (
+                    part.staged.staging_name,
+                    job.job_id,
+                    TABLES,
+                    work.task_key,
+                    position,
+                    Jsonb(entry.model_dump(mode="json", exclude={"plan": {"changed"}})),
+                ),
+            )
+        context.tasks.convert(conn, job.job_id, job.run_id, TABLES, work.task_key, outputs=outputs, receipt=receipt)
+
+
+def publish_waiting(
+    context: StageContext, job: JobRef, origin_of: Callable[[StageContext, JobRef, Work], Origin], options: LoadOptions
+) -> int:
+    """Publish every table of the job that waits; returns how many.
+
+    Raises:
+        GeoAssetsError: what a publication raises. Where it will not go away by itself, the file is loaded anew next time.
+    """
+    if job.stood_aside:
+        return 0
+    with connect(context.settings) as conn, conn.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(
+            """select w.table_name, w.load, t.task_key, t.kind, t.fingerprint, t.input
+                 from geo.waiting_tables w join geo.tasks t using (job_id, stage, task_key)
+                where w.job_id = %s and t.run_id = %s and t.listed and t.status = 'running' and t.receipt is not null
+                order by w.task_key, w.position""",
+            (job.job_id, job.run_id),
+        ).fetchall()
+    for row in rows:
+        waiting, work = Waiting.model_validate(row["load"]), Work.model_validate(row)
+        part = Part(waiting.plan, waiting.staged, waiting.key)
+
+        def settle(conn: psycopg.Connection[Any], done: PublishedTable, row: dict[str, Any] = row, part: Part = part) -> None:
+            _settle(conn, job, row, Loaded(part.plan, part.staged, done).entry())
+
+        try:
+            publish_part(context.settings, origin_of(context, job, work), options, part, settle=settle)
+        except GeoAssetsError as error:
+            if error.error_class is not ErrorClass.TRANSIENT and error.code != "LEASE_LOST":
+                context.tasks.fail(job.job_id, job.run_id, TABLES, work.task_key, error)
+            raise
+    return len(rows)
+
+
+def _settle(conn: psycopg.Connection[Any], job: JobRef, row: dict[str, Any], entry: dict[str, Any]) -> None:
+    """In the publishing transaction: the table waits no longer, and its task says what became of it."""
+    conn.execute("delete from geo.waiting_tables where table_name = %s", (row["table_name"],))
+    changed = conn.execute(
+        """update geo.tasks set outputs = jsonb_set(outputs, '{tables}', coalesce(outputs->'tables', '[]') || %s)
+            where job_id = %s and run_id = %s and stage = %s and task_key = %s""",
+        (Jsonb([entry]), job.job_id, job.run_id, TABLES, row["task_key"]),
+    ).rowcount
+    if changed != 1:
+        raise GeoAssetsError("LEASE_LOST", f"run {job.run_id} no longer owns job {job.job_id[:12]}")
+
+
+def sweep_waiting(conn: psycopg.Connection[Any]) -> list[str]:
+    """Drop the tables that wait for a task that has given them up: its source changed, or it failed.
+
+    Args:
+        conn: not in a transaction.
+    """
+    with conn.transaction():
+        return _drop(
+            conn,
+            """not exists (select from geo.tasks t where t.job_id = w.job_id and t.stage = w.stage and t.task_key = w.task_key
+                              and t.receipt is not null and t.listed)""",
+        )
+
+
+def _drop(conn: psycopg.Connection[Any], where: str, **values: Any) -> list[str]:
+    query = sql.SQL("select table_name from geo.waiting_tables w where {} for update").format(sql.SQL(where))
+    names = [str(name) for (name,) in conn.execute(query, values).fetchall()]
+    for name in names:
+        both = sql.SQL(", ").join(sql.Identifier(WAITING_SCHEMA, table) for table in (name, f"{name}r"))
+        conn.execute(sql.SQL("drop table if exists {}").format(both))
+    conn.execute("delete from geo.waiting_tables where table_name = any(%s)", (names,))
+    return names

@@ -1,0 +1,140 @@
+"""Only what a listing proves to be gone is retired, whatever else befell the source or the store."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from geo_assets.stages.reconcile import Class
+from geo_assets_tests.integration.test_publication import ingest, items, upload
+from geo_assets_tests.oracle import differences
+from geo_assets_tests.raster.test_cog import write
+
+
+@pytest.fixture
+def container(cli, tmp_path, request):
+    """A container of six small rasters; its name is the parameter."""
+    for i in range(6):
+        write(tmp_path / f"t{i}.tif", np.full((1, 20, 20), i, "uint8"))
+    upload(cli, tmp_path, request.param)
+    return request.param
+
+
+def remove(cli, container, *names):
+    for name in names:
+        (cli.home / "containers" / container / name).unlink()
+
+
+@pytest.mark.parametrize("container", ["kept-retired"], indirect=True)
+def test_what_a_job_that_keeps_published_is_retired_by_one_that_retires(cli, container):
+    kept, _ = ingest(cli, container)
+    remove(cli, container, "t0.tif")
+    job, tasks = ingest(cli, container, "deleted=retire")
+    assert job["status"] == "completed"
+    assert len(items(cli, container)) == len(tasks) == 5
+    assert {t["task_key"] for t in cli.json("tasks", kept["job_id"])} == set(tasks), "the first job still says that it is published"
+
+
+@pytest.mark.parametrize("container", ["limited"], indirect=True)
+def test_files_beyond_a_limit_are_not_taken_for_gone(cli, container):
+    ingest(cli, container, "limit=6", "deleted=retire")
+    shutil.copy(cli.home / "containers" / container / "t0.tif", cli.home / "containers" / container / "a.tif")
+    job, _ = ingest(cli, container, "limit=6", "deleted=retire")
+    assert job["status"] == "completed"
+    assert len(items(cli, container)) == 7
+
+
+@pytest.mark.parametrize("container", ["elsewhere"], indirect=True)
+def test_what_another_prefix_or_glob_or_collection_published_is_left_alone(cli, container):
+    ingest(cli, container)
+    ingest(cli, container, "collection=elsewhere-too")
+    remove(cli, container, "t0.tif")
+    ingest(cli, container, "deleted=retire", "include=t1*")
+    assert len(items(cli, container)) == 6
+    ingest(cli, container, "deleted=retire")
+    assert (len(items(cli, container)), len(items(cli, "elsewhere-too"))) == (5, 6)
+
+
+@pytest.mark.parametrize("container", ["emptied"], indirect=True)
+def test_a_container_that_suddenly_looks_empty_retires_nothing_unless_that_is_allowed(cli, container):
+    before, _ = ingest(cli, container, "deleted=retire")
+    published = items(cli, container)
+    remove(cli, container, *(f"t{i}.tif" for i in range(6)))
+    job, _ = ingest(cli, container, "deleted=retire")
+    assert (job["job_id"], job["status"], job["error_code"]) == (before["job_id"], "failed", "MASS_RETIRE")
+    assert items(cli, container) == published
+    assert differences(cli, container) == {Class.MISSING_SOURCE: 6}
+    request = ("submit", "ingest_container", "--param", f"container={container}", "--param", "deleted=retire")
+    allowed = cli.json(*request, "--allow-mass-retire", "--wait")
+    assert (allowed["job_id"], allowed["status"]) == (before["job_id"], "completed")
+    assert items(cli, container) == {}
+    assert not differences(cli, container)
+
+
+@pytest.mark.parametrize("container", ["turned-bad"], indirect=True)
+def test_a_source_that_is_there_and_became_bad_keeps_what_was_published_of_it(cli, container):
+    ingest(cli, container, "deleted=retire")
+    (cli.home / "containers" / container / "t0.tif").write_bytes(b"II*\x00 no longer a raster")
+    _, tasks = ingest(cli, container, "deleted=retire")
+    assert tasks["t0.tif"]["status"] == "quarantined"
+    assert len(items(cli, container)) == 6
+    assert not differences(cli, container)
+
+
+@pytest.mark.parametrize("container", ["disk-full"], indirect=True)
+def test_a_store_without_room_is_disk_full_retires_nothing_and_leaves_no_thumbnail_behind(cli, container):
+    _, before = ingest(cli, container, "deleted=retire")
+    published = items(cli, container)
+    write(cli.home / "containers" / container / "t0.tif", np.full((1, 20, 20), 99, "uint8"))
+    folder = cli.home / "containers" / "cogs" / container / "default" / container
+    with full(folder):
+        job, tasks = ingest(cli, container, "deleted=retire")
+    assert job["status"] == "completed_with_errors"
+    assert (tasks["t0.tif"]["status"], tasks["t0.tif"]["error_code"]) == ("failed", "DISK_FULL")
+    assert items(cli, container) == published
+    assert differences(cli, container) == {Class.ORPHAN_COG: 1}, "the thumbnail that was there before its COG"
+    sweep(cli)
+    assert not differences(cli, container)
+    again, tasks = ingest(cli, container, "deleted=retire")
+    assert again["status"] == "completed"
+    assert tasks["t0.tif"]["outputs"]["cog"] != before["t0.tif"]["outputs"]["cog"]
+
+
+class full:  # noqa: N801 - reads as what it does: with full(folder)
+    """A folder whose file system has no room: a small one of its own is mounted over a copy of it."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __enter__(self):
+        import subprocess
+
+        self.aside = self.folder.with_name(f"{self.folder.name}-aside")
+        shutil.copytree(self.folder, self.aside)
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(self.folder)], check=False, capture_output=True)
+        if mounted.returncode:
+            shutil.rmtree(self.aside)
+            pytest.skip("file systems cannot be mounted here")
+        shutil.copytree(self.aside, self.folder, dirs_exist_ok=True)
+        filler = self.folder / "filler"
+        try:
+            with filler.open("wb", buffering=0) as out:
+                while True:
+                    out.write(b"x" * 512)
+        except OSError:
+            return self
+
+    def __exit__(self, *_):
+        import subprocess
+
+        subprocess.run(["umount", str(self.folder)], check=True)
+        shutil.rmtree(self.aside)
+
+
+def sweep(cli):
+    from datetime import timedelta
+
+    from geo_assets.stages.leftovers import sweep_leftovers
+    from geo_assets_tests.oracle import settings_of
+
+    return sweep_leftovers(settings_of(cli), grace=timedelta(0))

@@ -1,0 +1,38 @@
+"""What a step says of its files: enough to read, never so much that it costs seconds."""
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.stages.contracts import Chunk, JobRef
+from geo_assets.stages.telling import MOST, Telling, most_of
+
+JOB = JobRef(job_id="ab" * 32, job_type="ingest_container", partition_key="p", run_id="r", owner_run_id="r", parameters={})
+
+
+def test_of_many_files_some_have_a_line_and_the_rest_is_counted():
+    said = []
+    with Telling(JOB, said.append) as telling:
+        for i in range(3 * MOST):
+            telling.good(f"{i}.tif", {"cog": f"default/cogs/{i}.tif"})
+        telling.bad("bad.tif", GeoAssetsError("UNREADABLE", "it is cut off"))
+    assert len(said) == MOST + 2
+    assert said[0] == "0.tif: done, COG default/cogs/0.tif"
+    assert said[-2].startswith("bad.tif: quarantined, UNREADABLE: it is cut off → ")
+    assert said[-1] == f"151 files: 150 done, 1 quarantined; 100 without a line here, all are in: geo-assets tasks {JOB.job_id[:12]}"
+
+
+def test_a_name_cannot_begin_a_line_of_its_own_and_warnings_go_along():
+    said = []
+    with Telling(JOB, said.append) as telling:
+        telling.good("a\nRun failed\x1b[31m.gpkg", {"tables": [{"table": "vector.a", "rows": 2}], "warnings": ["odd axis"]})
+    assert said[0] == "a Run failed [31m.gpkg: done, table vector.a (2 rows); warning: odd axis"
+
+
+def test_a_step_that_found_nothing_to_do_says_nothing():
+    said = []
+    with Telling(JOB, said.append):
+        pass
+    assert said == []
+
+
+def test_a_thousand_files_cost_a_few_hundred_lines():
+    chunks = [Chunk(job=JOB, stage="cogs", index=i, first="a", last="b", size=64) for i in range(16)]
+    assert sum(most_of(chunk) + 1 for chunk in chunks) < 300
