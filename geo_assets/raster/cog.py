@@ -276,12 +276,12 @@ def _reprojected(task: _Task, origin: _Origin, target: CRS) -> _Proof:
                 outline(dataset, view, staged)
                 with gdal.open_raster(staged) as one_pixel:
                     return _in_one_pass(task, there, view, codec, one_pixel)
-            materialise(dataset, view, staged)
+            materialise(dataset, view, staged, task.info.nodata)
     return _by_gdal(task, there)
 
 
 def _united(task: _Task, origin: _Origin) -> _Origin:
-    """A copy with one way of telling what is valid, where the source has a mask and another."""
+    """A copy in which one thing tells what is valid, where the source has a mask and another."""
     path = task.work / "united.tif"
     with gdal.reading(task.info.path, task.info.driver), task.open(origin) as dataset:
         if not unites(dataset):

@@ -91,12 +91,12 @@ def own_mask(dataset: Any, window: Window | None = None, **how: Any) -> Bools | 
 
 
 def gdal_sees_the_same(dataset: Any) -> bool:
-    """Whether GDAL's masks of the bands are what is valid here: it knows one of mask, nodata and alpha at a time, and alpha of bytes or
-    of 16 bits only, as the second or fourth band.
+    """Whether GDAL's averages are of what is valid here: it knows one of nodata and alpha at a time, alpha of bytes or of 16 bits only,
+    as the second or fourth band, and beside a mask it still moves an average that is the nodata value.
     """
     validity = Validity.of(dataset)
     if has_own_mask(dataset):
-        return validity.nodata is None and validity.alpha is None
+        return dataset.nodata is None and validity.alpha is None
     if validity.alpha is None:
         return True
     return validity.nodata is None and MaskFlags.alpha in dataset.mask_flag_enums[data_bands(dataset)[0] - 1]
@@ -196,7 +196,11 @@ class BandStatistics:
 
 @dataclass(frozen=True, slots=True)
 class Validity:
-    """How a dataset tells its valid pixels, its own mask aside."""
+    """How a dataset tells its valid pixels, its own mask aside.
+
+    Where there is such a mask, a nodata value is a number like any other, as GDAL has it (GetMaskFlags: the mask of a dataset goes before
+    nodata): white roofs in orthophotos whose nodata value is 255 are data.
+    """
 
     nodata: float | None
     alpha: int | None  # the band, from 1
@@ -204,7 +208,7 @@ class Validity:
     @classmethod
     def of(cls, dataset: Any) -> Validity:
         """Of an open dataset."""
-        return cls(dataset.nodata, alpha_band(dataset))
+        return cls(None if has_own_mask(dataset) else dataset.nodata, alpha_band(dataset))
 
     def opaque(self, data: Pixels) -> Bools | None:
         """Where the alpha band of all bands, shape (bands, rows, columns), is not zero; None without one."""
@@ -214,7 +218,7 @@ class Validity:
         return opaque
 
     def anywhere(self, dataset: Any, size: tuple[int, int]) -> Bools:
-        """Where any band of an open dataset is valid, decimated to `size` (rows, columns): mask, alpha, nodata and NaN together."""
+        """Where any band of an open dataset is valid, decimated to `size` (rows, columns): mask (else nodata), alpha and NaN together."""
         outer = own_mask(dataset, out_shape=size)
         if self.alpha is not None:
             opaque = dataset.read(self.alpha, out_shape=size) != 0

@@ -80,7 +80,7 @@ def warped(dataset: Any, info: RasterInfo, target: CRS, request: ConvertRequest,
     """A view of `dataset` in the CRS `target`, on the grid that the request asks for.
 
     Args:
-        dataset: with one way of telling what is valid, or nodata and alpha; see `unite_validity`.
+        dataset: with a mask alone, or without one; see `unite_validity`.
         info: of the source.
         target: the CRS.
         request: resolution, resampling, web tiles, threads.
@@ -145,28 +145,21 @@ def _compare_pixels(dataset: Any, view: Any, info: RasterInfo, notes: list[str])
 
 
 def unites(dataset: Any) -> bool:
-    """Whether more than one thing tells what is valid, of which GDAL's warper would forget one: see `unite_validity`."""
+    """Whether GDAL's warper would look at something else than the mask, or forget the alpha band beside it: see `unite_validity`."""
     return has_own_mask(dataset) and (dataset.nodata is not None or alpha_band(dataset) is not None)
 
 
 def unite_validity(dataset: Any, path: Path) -> None:
-    """Write a copy of `dataset`, which has a mask, in which what is masked is nodata or has no alpha.
-
-    A nodata value that no pixel can have tells nothing and is left out; the mask stays then.
-    """
+    """Write a copy of `dataset`, which has a mask, without the nodata value that the mask overrules; what is masked has no alpha in it."""
     alpha = alpha_band(dataset)
-    nodata = None if is_nodata(np.zeros(1, numpy_dtype(dtype_names(dataset)[0])), dataset.nodata) is None else dataset.nodata
-    with gdal.create(path, {**_profile(dataset, dataset), "nodata": nodata}) as out:
+    with gdal.create(path, {**_profile(dataset, dataset), "nodata": None}) as out:
         _copy_metadata(dataset, out)
         for piece in pieces(out):
             data, mask = dataset.read(list(piece.bands), window=piece.window), dataset.read_masks(1, window=piece.window) != 0
-            for band, values in zip(piece.bands, data, strict=True):
-                if band == alpha:
-                    values[~mask] = 0
-                elif nodata is not None:
-                    values[~mask] = nodata
+            if alpha in piece.bands:
+                data[piece.bands.index(alpha), ~mask] = 0
             out.write(data, list(piece.bands), window=piece.window)
-            if alpha is None and nodata is None and piece.bands[-1] == out.count:
+            if alpha is None and piece.bands[-1] == out.count:
                 out.write_mask(mask, window=piece.window)
 
 
@@ -262,9 +255,18 @@ def outline(dataset: Any, view: Any, path: Path) -> None:
         _copy_metadata(dataset, out)
 
 
-def materialise(dataset: Any, view: Any, path: Path) -> None:
-    """Write a warped view of `dataset` to `path`, with a mask where it has an alpha band of its own."""
-    with gdal.create(path, _profile(dataset, view)) as out:
+def materialise(dataset: Any, view: Any, path: Path, nodata: float | None) -> None:
+    """Write a warped view of `dataset` to `path`, with a mask where it has an alpha band of its own.
+
+    Args:
+        dataset: the source.
+        view: of it.
+        path: of the GeoTIFF.
+        nodata: the value that goes under a mask, and is told to readers that know nodata only.
+    """
+    profile = _profile(dataset, view)
+    possible = is_nodata(np.zeros(1, numpy_dtype(profile["dtype"])), nodata) is not None
+    with gdal.create(path, {**profile, "nodata": nodata} if needs_mask(dataset) and possible else profile) as out:
         _copy_metadata(dataset, out)
         _copy_pixels(view, out, mask=_mask_band(dataset, view))
 
@@ -322,6 +324,10 @@ def _mask_band(dataset: Any, view: Any) -> int | None:
 
 def _copy_pixels(view: Any, out: Any, *, mask: int | None) -> None:
     for piece in pieces(out):
-        out.write(view.read(list(piece.bands), window=piece.window), list(piece.bands), window=piece.window)
-        if mask and piece.bands[-1] == out.count:
-            out.write_mask(view.read(mask, window=piece.window) >= _HALF, window=piece.window)
+        data = view.read(list(piece.bands), window=piece.window)
+        valid = view.read(mask, window=piece.window) >= _HALF if mask else None
+        if valid is not None and out.nodata is not None:
+            data[:, ~valid] = out.nodata
+        out.write(data, list(piece.bands), window=piece.window)
+        if valid is not None and piece.bands[-1] == out.count:
+            out.write_mask(valid, window=piece.window)

@@ -1,4 +1,4 @@
-"""One notion of what is valid, for statistics, footprint, thumbnail, overviews and reprojection: mask, alpha, nodata and NaN together."""
+"""One notion of what is valid, for statistics, footprint, thumbnail, overviews and reprojection: the mask, or else nodata; alpha; NaN."""
 
 import numpy as np
 import pytest
@@ -95,34 +95,53 @@ def test_reprojection_keeps_alpha_whatever_its_band_and_its_scale(tmp_path, dtyp
     assert np.delete(pixels, alpha - 1, axis=0)[:, seen].min() >= 99
 
 
-@pytest.mark.parametrize(("dtype", "nodata"), [("float32", -9999), ("uint8", 0), ("int16", -1)])
-def test_a_mask_and_a_nodata_value_both_count_also_in_overviews(tmp_path, dtype, nodata):
+def masked_with_nodata(path, dtype: str, nodata: float):
+    """100 and, in the left third, the nodata value; garbage above, where the mask is 0."""
     pixels = np.full((1, SIDE, SIDE), 100, dtype)
-    pixels[0, :CUT] = GARBAGE
     pixels[0, :, :CUT] = nodata
-    source = masked(tmp_path / "in.tif", pixels, ~upper_part_invalid(), nodata=nodata)
-    report = made(source)
-    assert (report.bands[0].minimum, report.bands[0].maximum) == (100, 100)
-    assert report.bands[0].valid_percent == pytest.approx(100 * (1 - CUT / SIDE) ** 2, abs=1e-3)
-    assert part_of_the_grid(report, tmp_path / "out.tif") == pytest.approx((1 - CUT / SIDE) ** 2, abs=0.01)
+    pixels[0, :CUT] = GARBAGE
+    return masked(path, pixels, ~upper_part_invalid(), nodata=nodata)
+
+
+MASK_AND_NODATA = pytest.mark.parametrize(("dtype", "nodata"), [("float32", -9999), ("uint8", 0), ("uint8", 255), ("int16", -1)])
+
+
+@MASK_AND_NODATA
+def test_where_there_is_a_mask_a_nodata_value_is_a_number_like_any_other(tmp_path, dtype, nodata):
+    source, thumbnail = masked_with_nodata(tmp_path / "in.tif", dtype, nodata), tmp_path / "out.png"
+    report = convert(ConvertRequest(source=str(source), destination=str(tmp_path / "out.tif"), thumbnail=str(thumbnail)))
+    assert {report.bands[0].minimum, report.bands[0].maximum} == {nodata, 100}
+    assert report.bands[0].valid_percent == pytest.approx(100 * (1 - CUT / SIDE), abs=1e-3)
+    assert part_of_the_grid(report, tmp_path / "out.tif") == pytest.approx(1 - CUT / SIDE, abs=0.01)
+    with rasterio.open(thumbnail) as png:
+        assert (png.read(4) == 0).mean() == pytest.approx(CUT / SIDE, abs=0.02)
+    with rasterio.open(source) as before, rasterio.open(tmp_path / "out.tif") as after:
+        assert np.array_equal(before.dataset_mask(), after.dataset_mask())
+        assert after.nodata == nodata
     for level in range(2):
         with rasterio.open(tmp_path / "out.tif", OVERVIEW_LEVEL=level) as dataset:
-            seen = dataset.read(1)[dataset.read_masks(1) > 0]
-            assert set(np.unique(seen)) == {nodata, 100}
+            shown = dataset.read_masks(1) > 0
+            assert shown.mean() == pytest.approx(1 - CUT / SIDE, abs=0.01)
+            values, counts = np.unique(dataset.read(1)[shown], return_counts=True)
+        mixed = 1 - counts[np.isin(values, (nodata, 100))].sum() / counts.sum()
+        assert mixed < 0.01  # the one column in which both are averaged
+        assert counts[values == nodata].sum() / counts.sum() == pytest.approx(CUT / SIDE, abs=0.01)
     assert validate_cog(tmp_path / "out.tif") == []
 
 
-@pytest.mark.parametrize(("dtype", "nodata"), [("float32", -9999), ("uint8", 0), ("int16", -1)])
-def test_reprojection_keeps_what_mask_and_nodata_leave(tmp_path, dtype, nodata):
-    pixels = np.full((1, SIDE, SIDE), 100, dtype)
-    pixels[0, :CUT] = GARBAGE
-    pixels[0, :, :CUT] = nodata
-    report = made(masked(tmp_path / "in.tif", pixels, ~upper_part_invalid(), nodata=nodata), target_crs="EPSG:3857")
-    with rasterio.open(tmp_path / "out.tif") as dataset:
-        valid = dataset.dataset_mask() > 0
-        assert set(np.unique(dataset.read(1)[valid])) == {100}
-        assert valid.mean() == pytest.approx((1 - CUT / SIDE) ** 2, abs=0.01)
-    assert report.bands[0].minimum == 100
+@MASK_AND_NODATA
+def test_reprojection_keeps_what_the_mask_leaves_and_the_nodata_value_under_it(tmp_path, dtype, nodata):
+    report = made(masked_with_nodata(tmp_path / "in.tif", dtype, nodata), target_crs="EPSG:3857")
+    alone = np.full((1, SIDE, SIDE), 100, dtype)
+    (tmp_path / "alone").mkdir()
+    made(masked(tmp_path / "alone" / "in.tif", alone, ~upper_part_invalid()), target_crs="EPSG:3857")
+    with rasterio.open(tmp_path / "out.tif") as dataset, rasterio.open(tmp_path / "alone" / "out.tif") as by_mask:
+        valid, pixels = dataset.dataset_mask() > 0, dataset.read(1)
+        assert np.array_equal(valid, by_mask.dataset_mask() > 0)  # also in the first rows
+        assert dataset.nodata == nodata
+    assert (pixels[valid] == nodata).mean() == pytest.approx(CUT / SIDE, abs=0.01)
+    assert set(np.unique(pixels[~valid])) == {nodata}
+    assert {report.bands[0].minimum, report.bands[0].maximum} == {nodata, 100}
 
 
 def test_reprojection_keeps_a_mask_beside_alpha(tmp_path):
