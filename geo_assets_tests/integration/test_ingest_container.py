@@ -200,7 +200,9 @@ def test_a_backfill_of_a_finished_job_makes_a_new_run_that_skips_every_task(cli,
     assert sum(s["skipped"] for s in job["stages"]) == 5
     assert sum(s["succeeded"] for s in job["stages"]) == 0
     assert_found_by_its_tags(cli, job["run_id"], mixed)
-    assert any(line.startswith("scan.tif: skipped, COG default/cogs/mixed/default/mixed/scan_") for line in said_in_dagster(cli, job["run_id"]))
+    assert any(
+        line.startswith("scan.tif: skipped, COG default/cogs/mixed/default/mixed/scan_") for line in said_in_dagster(cli, job["run_id"])
+    )
 
 
 def test_on_error_fail_registers_nothing(cli, tmp_path):
