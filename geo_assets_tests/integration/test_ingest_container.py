@@ -119,7 +119,7 @@ def test_dagsters_log_and_the_compute_log_tell_what_each_file_became(cli, mixed)
     lines = said_in_dagster(cli, mixed["run_id"])
     compute = "".join(p.read_text() for p in (cli.home / "dagster" / "storage" / mixed["run_id"] / "compute_logs").glob("*.err"))
     for start in (
-        "scan.tif: done, COG default/cogs/mixed/scan_",
+        "scan.tif: done, COG default/cogs/mixed/default/mixed/scan_",
         "parcels.gpkg: done, table vector.mixed_parcels (3 rows)",
         "broken.tif: quarantined, UNREADABLE: ",
         "no_crs.csv: quarantined, VECTOR_NO_GEOMETRY: ",
@@ -200,7 +200,9 @@ def test_a_backfill_of_a_finished_job_makes_a_new_run_that_skips_every_task(cli,
     assert sum(s["skipped"] for s in job["stages"]) == 5
     assert sum(s["succeeded"] for s in job["stages"]) == 0
     assert_found_by_its_tags(cli, job["run_id"], mixed)
-    assert any(line.startswith("scan.tif: skipped, COG default/cogs/mixed/scan_") for line in said_in_dagster(cli, job["run_id"]))
+    assert any(
+        line.startswith("scan.tif: skipped, COG default/cogs/mixed/default/mixed/scan_") for line in said_in_dagster(cli, job["run_id"])
+    )
 
 
 def test_on_error_fail_registers_nothing(cli, tmp_path):
