@@ -22,19 +22,22 @@ from geo_assets_tests.vector.builders import points, shapefile_parts, write, zip
 COUNT = 77
 
 #: Left behind by operating systems: listed, and left alone.
-LITTER = {".DS_Store", "ortho/.DS_Store", "ortho/._tile_0.tif", "admin/Thumbs.db", "desktop.ini", "__MACOSX/admin/._roads.gpkg"}
+LITTER = {".DS_Store", ".gitkeep", "ortho/.DS_Store", "ortho/._tile_0.tif", "admin/Thumbs.db", "desktop.ini", "__MACOSX/admin/._roads.gpkg"}
+
+#: Lies beside the data for people and other programs: stays where it is.
+BESIDE = {
+    "README.txt",
+    "docs/licence.pdf",
+    "docs/Bericht_final_v2 (Kopie).docx",
+    "project.qgz",
+    "admin/districts.qml",
+    "admin/legend.lyr",
+}
 
 #: What is bad, and how it is called.
 BAD = {
     # by its name
-    "README.txt": "UNSUPPORTED_FORMAT",
-    "docs/licence.pdf": "UNSUPPORTED_FORMAT",
-    "docs/Bericht_final_v2 (Kopie).docx": "UNSUPPORTED_FORMAT",
-    "project.qgz": "UNSUPPORTED_FORMAT",
-    "admin/districts.qml": "UNSUPPORTED_FORMAT",
-    "admin/legend.lyr": "UNSUPPORTED_FORMAT",
     "ortho/tile_0.tif.bak": "UNSUPPORTED_FORMAT",
-    ".gitkeep": "UNSUPPORTED_FORMAT",
     "ortho/lost.tfw": "ORPHAN_SIDECAR",
     "admin/lost.dbf": "ORPHAN_SIDECAR",
     # by what is in it
@@ -56,8 +59,8 @@ BAD = {
     "zips/cut_off.zip": "UNREADABLE",
 }
 
-#: Files that come with another, by their owner. Everything else is good and for itself.
-COMPANIONS = {
+#: Files that are parts of another, by their owner. Everything else is good and for itself.
+PARTS = {
     "ortho/tile_0.tif": {"ortho/tile_0.tfw", "ortho/tile_0.tif.aux.xml"},
     "ortho/SCAN.TIF": {"ortho/SCAN.TFW"},
     "ortho/dem.asc": {"ortho/dem.prj"},
@@ -178,7 +181,6 @@ def _zips(folder: Path, work: Path) -> None:
 def _beside(folder: Path) -> None:
     (folder / "README.txt").write_text("please read\n")
     (folder / "project.qgz").write_bytes(b"PK\x03\x04")
-    (folder / ".gitkeep").touch()
     (folder / "docs/licence.pdf").write_bytes(b"%PDF-1.4\n%%EOF")
     (folder / "docs/Bericht_final_v2 (Kopie).docx").write_bytes(b"PK\x03\x04")
     (folder / "admin/districts.qml").write_text("<qgis/>")

@@ -186,8 +186,11 @@ _COMPANION_NAMES = re.compile(
 #: Companions that are named like the raster that they describe: an attribute table of Esri (`classes.tif.vat.dbf`).
 _COMPANION_PARTS = (".vat.dbf", ".vat.cpg", ".vat.dbf.xml")
 
-#: What operating systems leave behind: not submitted by anybody, listed and then left alone.
-_LITTER = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
+#: What operating systems and programs leave behind: not submitted by anybody, listed and then left alone.
+_LITTER = frozenset({".ds_store", "thumbs.db", "desktop.ini", ".directory", ".localized", ".gitkeep", ".gitignore", ".gitattributes"})
+
+#: Beginnings of names of files that a program made for itself: macOS's forks, locks of Office programs.
+_LITTER_PREFIXES = ("._", "~$", ".~lock.")
 
 
 class Member(BaseModel):
@@ -241,7 +244,7 @@ def name_key(path: str) -> tuple[str, str]:
 def is_litter(path: str) -> bool:
     """Whether a file is an operating system's, not a person's."""
     name = path.rpartition("/")[2].lower()
-    return name in _LITTER or name.startswith("._") or "/__macosx/" in f"/{path.lower()}"
+    return name in _LITTER or name.startswith(_LITTER_PREFIXES) or "/__macosx/" in f"/{path.lower()}"
 
 
 def matches(path: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
@@ -257,7 +260,7 @@ def is_taken(path: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
 def why_ignored(path: str, include: Sequence[str], exclude: Sequence[str]) -> str | None:
     """Why a listed file is left alone; None for one that is worked on."""
     if is_litter(path):
-        return "left behind by an operating system"
+        return "left behind by an operating system or a program"
     return None if matches(path, include, exclude) else "left out by include or exclude"
 
 

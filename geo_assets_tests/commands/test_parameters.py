@@ -34,7 +34,7 @@ def test_nul_in_a_file_of_parameters_is_one_clear_line(tmp_path, command, job_ty
     assert hint.startswith("hint: ")
 
 
-@pytest.mark.parametrize("arguments", [["job", b"\xff\xfe-job-id"], ["poison", "list", "--error-code", b"\xff"], ["tasks", b"abcdef\xff"]])
+@pytest.mark.parametrize("arguments", [["job", b"\xff\xfe-job-id"], ["files", b"abcdef\xff"], ["tasks", b"abcdef\xff"]])
 def test_a_parameter_that_is_not_utf8_is_one_clear_line(cli, arguments):
     done = geo_assets(*arguments, env=cli.env)
     assert done.returncode == 1

@@ -33,7 +33,7 @@ def test_an_ingest_works_in_an_account_in_which_nothing_was_prepared(azure_cli, 
     write(folder / "scan.tif", np.ones((3, 64, 64), "uint8"), photometric="RGB")
     gpd.GeoDataFrame({"n": [1, 2]}, geometry=[box(0, 0, 1, 1), box(1, 1, 2, 2)], crs=4326).to_file(folder / "sub" / "parcels.gpkg")
     (folder / "broken.tif").write_bytes(b"II*\x00\x08\x00\x00\x00")
-    (folder / "notes.docx").write_bytes(b"x")
+    (folder / "plan.dwg").write_bytes(b"x")
     assert {c.name for c in service.list_containers()} == {"cogs", "thumbnails"}  # `up` made what is written to
     done = azure_cli.run("upload", str(folder), "azure/landing")
     assert done.returncode == 0, done.stderr
@@ -51,7 +51,7 @@ def test_an_ingest_works_in_an_account_in_which_nothing_was_prepared(azure_cli, 
         "delivery/scan.tif" if "delivery/scan.tif" in tasks else "a/scan.tif": None,
         "sub/parcels.gpkg": None,
         "broken.tif": "UNREADABLE",
-        "notes.docx": "UNSUPPORTED_FORMAT",
+        "plan.dwg": "UNSUPPORTED_FORMAT",
         "a//twice.tif": "UNSAFE_PATH",
     }
     assert job["status"] == "completed_with_errors"

@@ -30,7 +30,7 @@ def mixed(cli, tmp_path_factory):
             archive.write(part, part.name)
     gpd.GeoDataFrame(geometry=[Point(1, 2)], crs=4326).to_file(folder / "points.geojson")
     (folder / "no_crs.csv").write_text("a,b\n1,2\n")
-    (folder / "notes.docx").write_bytes(b"PK")
+    (folder / "plan.dwg").write_bytes(b"PK")
     (folder / "lonely.tfw").write_text("1\n0\n0\n-1\n0\n0\n")
     assert cli.run("upload", str(folder), "default/mixed").returncode == 0
     return cli.json("submit", "ingest_container", "--param", "container=mixed", "--wait")
@@ -50,7 +50,7 @@ def test_every_file_is_accounted_for_and_bad_ones_have_a_reason_and_a_remedy(cli
     assert bad == {
         "broken.tif": "UNREADABLE",
         "no_crs.csv": "VECTOR_NO_GEOMETRY",
-        "notes.docx": "UNSUPPORTED_FORMAT",
+        "plan.dwg": "UNSUPPORTED_FORMAT",
         "lonely.tfw": "ORPHAN_SIDECAR",
     }
     assert all(tasks[k]["error_message"] and tasks[k]["remedy"] for k in bad)
@@ -123,7 +123,7 @@ def test_dagsters_log_and_the_compute_log_tell_what_each_file_became(cli, mixed)
         "parcels.gpkg: done, table vector.mixed_parcels (3 rows)",
         "broken.tif: quarantined, UNREADABLE: ",
         "no_crs.csv: quarantined, VECTOR_NO_GEOMETRY: ",
-        "notes.docx: quarantined, UNSUPPORTED_FORMAT: ",
+        "plan.dwg: quarantined, UNSUPPORTED_FORMAT: ",
         "lonely.tfw: quarantined, ORPHAN_SIDECAR: ",
     ):
         assert sum(line.startswith(start) for line in lines) == 1, start

@@ -77,9 +77,9 @@ def as_it_should_be(delivery):
     """What is to become of each file: by the delivery's own account."""
     files = {p.relative_to(delivery).as_posix() for p in delivery.rglob("*") if p.is_file()}
     assert len(files) == messy.COUNT
-    companions = {file for files in messy.COMPANIONS.values() for file in files}
-    sources = files - messy.LITTER - companions
-    return {file: (messy.BAD.get(file), frozenset(messy.COMPANIONS.get(file, ()))) for file in sources}
+    parts = {file for files in messy.PARTS.values() for file in files}
+    sources = files - messy.LITTER - messy.BESIDE - parts
+    return {file: (messy.BAD.get(file), frozenset(messy.PARTS.get(file, ()))) for file in sources}
 
 
 def assert_as_it_should_be(cli, job, expected):
@@ -87,15 +87,24 @@ def assert_as_it_should_be(cli, job, expected):
     became = outcome(cli, job["job_id"])
     assert {key for _, key in became} == expected.keys()
     assert sorted(key for _, key in became) == sorted([*expected, *messy.TWICE])
-    for (_, key), (status, code, companions) in became.items():
-        assert (key, code, companions) == (key, *expected[key])
+    for (_, key), (status, code, parts) in became.items():
+        assert (key, code, parts) == (key, *expected[key])
         assert (key, status) == (key, "quarantined" if code else "succeeded")
+    roles = {f["path"]: f["role"] for f in cli.json("files", job["job_id"])}
+    assert len(roles) == messy.COUNT
+    assert {path for path, role in roles.items() if role == "ignored"} == messy.LITTER
+    assert {path for path, role in roles.items() if role == "companion"} == messy.BESIDE
 
 
 @pytest.mark.parametrize("way_in", [by_command_line, by_http, by_dagsters_page])
 def test_the_same_becomes_of_every_file_by_every_way_in(cli, delivery, as_it_should_be, way_in):
     job = way_in(cli, delivery, way_in.__name__.replace("_", "-"))
     assert_as_it_should_be(cli, job, as_it_should_be)
+
+
+def test_the_same_becomes_of_every_file_in_an_azure_account_in_which_nothing_was_prepared(azure_cli, delivery, as_it_should_be):
+    job = by_command_line(azure_cli, delivery, "messy", account="azure", collection="messy")
+    assert_as_it_should_be(azure_cli, job, as_it_should_be)
 
 
 def test_no_message_of_a_bad_file_names_a_path_of_the_machine_and_each_says_what_to_do(cli, delivery):
