@@ -35,7 +35,7 @@ _VECTOR_SUFFIX = "-vector"
 def gate(context: StageContext, job: JobRef) -> None:
     """With `on_error: fail`, one bad file stops the job before anything of it can be seen.
 
-    Bad is what the account says: also a file that no stage takes (a README), wherever it was refused.
+    Bad is what the account says: also a file of a kind that no stage takes, wherever it was refused.
 
     Raises:
         GeoAssetsError: BAD_FILES.
