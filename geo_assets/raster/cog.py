@@ -52,6 +52,9 @@ from geo_assets.raster.validate import (
 #: How far a conversion is when its COG is written, and is yet to be proven.
 _WRITTEN = 0.7
 
+#: Decoded bytes of a block below which handing it to another thread costs GDAL more (some 70 microseconds) than decoding it.
+_WORTH_A_THREAD = 1 << 14
+
 #: How a copy is written that is read once more.
 _STAGED = {"TILED": "YES", "COMPRESS": "ZSTD", "ZSTD_LEVEL": "1", "BIGTIFF": "IF_SAFER"}
 
@@ -83,11 +86,11 @@ class _Task:
     layout: tiff.Layout | None  # of the source, where it is a TIFF
 
     def open(self, origin: _Origin) -> Any:
-        """Open what is copied; GDAL decodes blocks with several threads, which costs more than it gains where there is nothing to decode."""
+        """Open what is copied; GDAL decodes blocks with several threads, which costs more than it gains where there is little to decode."""
         staged = origin.path != self.info.path  # by us, compressed
         images = self.layout.directories if self.layout else ()
-        compressed = staged or (bool(images) and images[0].compression != tiff.UNCOMPRESSED)
-        return gdal.open_raster(origin.path, origin.driver, **({"NUM_THREADS": self.request.threads} if compressed else {}))
+        worth = staged or (bool(images) and images[0].compression != tiff.UNCOMPRESSED and images[0].block_bytes >= _WORTH_A_THREAD)
+        return gdal.open_raster(origin.path, origin.driver, **({"NUM_THREADS": self.request.threads} if worth else {}))
 
     @property
     def made(self) -> Path:
