@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geo_assets.vector.models import BoundingBox, GeometryType, Part
+from geo_assets.vector.tangles import TANGLED, is_tangled
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -342,6 +343,9 @@ def repair(result: Cleaned, prefix: str = "", *, among: NDArray[Any] | None = No
     broken = np.unique(owners[~np.isfinite(coordinates).all(axis=1)])
     result.reject(rows[broken], NOT_FINITE)
     rows = np.delete(rows, broken)
+    tangled = np.asarray([is_tangled(geometry) for geometry in result.geometries[rows]], dtype=bool)
+    result.reject(rows[tangled], TANGLED)
+    rows = rows[~tangled]
     before = result.geometries[rows]
     reasons = [prefix + str(reason).partition("[")[0].strip() for reason in shapely.is_valid_reason(before)]
     after = np.asarray([_make_valid(geometry) for geometry in before] or [None], dtype=object)[: len(rows)]

@@ -5,6 +5,7 @@ import shapely
 
 from geo_assets.vector import geometry
 from geo_assets.vector.geometry import Headers, Survey, clean, fit, promote_wkb, table_type, to_wkb
+from geo_assets.vector.tangles import TANGLED, is_tangled
 from geo_assets_tests.vector.builders import BOWTIE, SQUARE
 
 
@@ -174,3 +175,29 @@ def test_coordinates_that_are_no_numbers_are_found_in_every_type(kind, bad):
     }[kind]()
     cleaned = clean(pa.array([shapely.to_wkb(shape), shapely.to_wkb(shapely.Point(1, 2))]), {})
     assert cleaned.reasons == {0: geometry.NOT_FINITE}
+
+
+def _scribble(vertices, size=1.0, at=0.0):
+    return np.random.default_rng(5).uniform(at, at + size, (vertices, 2))
+
+
+def test_a_scribble_is_rejected_with_a_reason_before_its_repair_takes_minutes():
+    cleaned = clean(pa.array(shapely.to_wkb([shapely.Polygon(_scribble(5000)), shapely.from_wkt(BOWTIE)])), {})
+    assert cleaned.reasons == {0: TANGLED}
+    assert cleaned.repairs == {1: "Self-intersection"}
+
+
+def test_a_tangle_that_is_a_small_part_of_a_large_outline_is_found():
+    angle = np.linspace(0, 2 * np.pi, 300_000, endpoint=False)
+    circle = np.column_stack([np.cos(angle), np.sin(angle)])
+    assert is_tangled(shapely.Polygon(np.vstack([circle, _scribble(1000, 0.5)])))
+    bent = np.vstack([circle, [[0.9, 0.9], [0.5, -0.9]]])
+    assert not is_tangled(shapely.Polygon(bent))
+    assert is_tangled(shapely.GeometryCollection([shapely.MultiPolygon([shapely.Polygon(_scribble(1000))])]))
+
+
+def test_edges_that_touch_or_lie_upon_each_other_are_no_tangle():
+    cells = [shapely.box(x, y, x + 1, y + 1) for x in range(100) for y in range(100)]
+    assert not is_tangled(shapely.multipolygons(cells))
+    assert not is_tangled(shapely.multipolygons([shapely.box(0, 0, 1, 1)] * 2000))
+    assert clean(pa.array([shapely.to_wkb(shapely.multipolygons(cells))]), {}).reasons == {}
