@@ -34,7 +34,12 @@ _SCHEMA = "vector"
 #: What a child needs for the call that is about to come; it imports them while we are busy with ours.
 _PRELOAD = ("geo_assets.vector.read", "pyarrow", "shapely", "pyproj", "pyogrio.raw")
 
-Source = Annotated[Path, typer.Argument(metavar="FILE", help="A vector file; the other parts of a shapefile go along.")]
+Source = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE", help="A vector file, with its other parts beside it; or a folder that is a FileGDB or a table of Parquet files."
+    ),
+]
 SourceCrs = Annotated[str | None, typer.Option("--source-crs", help="CRS of layers that carry none, as EPSG:code.")]
 TargetCrs = Annotated[str | None, typer.Option("--target-crs", help="Transform to this CRS, as EPSG:code.")]
 Accuracy = Annotated[float | None, typer.Option("--max-transform-accuracy-m", help="Refuse a transformation that is less accurate.")]
@@ -71,7 +76,12 @@ def register(app: typer.Typer) -> None:
 
 
 def load(
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="A vector file; the other parts of a shapefile go along.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SRC", help="A vector file, with its other parts beside it; or a folder that is a FileGDB or a table of Parquet files."
+        ),
+    ],
     table: Annotated[str, typer.Option("--table", help="vector.name; several layers become vector.name_layer.")],
     source_crs: SourceCrs = None,
     target_crs: TargetCrs = None,
@@ -400,11 +410,19 @@ def _private_copy(sandbox: SandboxPool, source: Path) -> Iterator[Path]:
     with sandbox.workspace() as workspace:
         folder = Path(tempfile.mkdtemp(dir=workspace))
         if source.is_dir():
-            shutil.copytree(source, folder / source.name)
+            for member in _files_below(source):
+                to = folder / source.name / member.relative_to(source)
+                to.parent.mkdir(parents=True, exist_ok=True)
+                _link_or_copy(member, to)
         else:
             for member in _members(source):
                 _link_or_copy(member, folder / member.name)
         yield folder / source.name
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Plain files, also behind a link; links to directories may form a circle and are not followed."""
+    return (path for path in sorted(folder.rglob("*")) if path.is_file())
 
 
 def _members(source: Path) -> list[Path]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from geo_assets.archives import MAX_MEMBERS
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.inventory import stored_etag
 from geo_assets.ledger.models import PlannedTask, Work
@@ -19,7 +20,7 @@ from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, InventoryRef, JobRef, StagePlan
 from geo_assets.stages.inventory import sources_of, task_input
 from geo_assets.storage.containers import BlobRef, blob_path
-from geo_assets.storage.sources import Kind, Source, name_key
+from geo_assets.storage.sources import Kind, Source, name_key, path_within
 from geo_assets.submissions.parameters import VECTOR_SHAPING, IngestContainer, parameters_type, without_later_defaults
 
 #: The stages that work on files.
@@ -35,6 +36,9 @@ _TIFF_MAGIC = (b"II", b"MM")
 
 #: A file name longer than this is shortened in the private directory; the file systems that we meet allow 255 bytes.
 _LONGEST_NAME = 200
+
+#: Of a part of a path within a folder, which is not shortened: `name=value` is data. Bytes.
+_LONGEST_PART = 255
 
 
 def plan_files(
@@ -97,7 +101,7 @@ def fingerprint_of_members(task_input: dict[str, Any]) -> str:
 
 
 def refuse_source(context: StageContext, source: Source) -> GeoAssetsError | None:
-    """UNSAFE_PATH for a name that the stores refuse, TOO_LARGE for a source above the limit; None where it may be tried."""
+    """UNSAFE_PATH for a name that the stores refuse, TOO_LARGE for a source above the limits; None where it may be tried."""
     for member in source.members:
         try:
             blob_path(member.path)
@@ -106,6 +110,22 @@ def refuse_source(context: StageContext, source: Source) -> GeoAssetsError | Non
     limit = context.settings.max_source_bytes
     if source.size > limit:
         return GeoAssetsError("TOO_LARGE", f"{source.path} has {source.size:,} bytes; GEO_ASSETS_MAX_SOURCE_BYTES allows {limit:,}")
+    return _refuse_folder(source) if source.is_folder else None
+
+
+def _refuse_folder(source: Source) -> GeoAssetsError | None:
+    """What cannot lie in a directory as it lies in the container, or is too much for one table."""
+    if len(source.members) > MAX_MEMBERS:
+        return GeoAssetsError("TOO_LARGE", f"{source.path} holds {len(source.members):,} files; {MAX_MEMBERS:,} are allowed in one table")
+    paths = {member.path for member in source.members}
+    for path in sorted(paths):
+        parts = path.split("/")
+        if max(len(part.encode()) for part in parts) > _LONGEST_PART or any("/".join(parts[:i]) in paths for i in range(1, len(parts))):
+            return GeoAssetsError(
+                "UNSAFE_PATH",
+                f"{path!r} cannot be a file: a part of its path is too long, or a file itself",
+                remedy="rename it, upload it again, then submit again",
+            )
     return None
 
 
@@ -118,15 +138,26 @@ def size_of_cog(context: StageContext, ref: BlobRef) -> int | None:
 
 
 def fetch(context: StageContext, job: JobRef, work: Work, folder: Path) -> tuple[Path, list[dict[str, Any]]]:
-    """Copy a source and its sidecars into a private directory; returns the owner's path and the receipt of the input."""
+    """Copy a source and its sidecars, or a whole folder, into a private directory; returns the owner's path and the receipt of the input."""
     container = context.source_container(job)
-    receipt, paths = [], []
-    short = max(len(m["path"].rpartition("/")[2].encode()) for m in work.input["members"]) > _LONGEST_NAME
-    stem = name_key(work.task_key)[1]
-    for member in work.input["members"]:
-        name = member["path"].rpartition("/")[2]
-        local = folder / (f"source{name[len(stem) :]}" if short else name)
+    places, owner = _places(work, folder)
+    receipt = []
+    for member, local in zip(work.input["members"], places, strict=True):
+        local.parent.mkdir(parents=True, exist_ok=True)
         sha256 = container.download(member["path"], local, etag=stored_etag(member["etag"]) or None)
         receipt.append({**member, "sha256": sha256})
-        paths.append(local)
-    return paths[0], receipt
+    return owner, receipt
+
+
+def _places(work: Work, folder: Path) -> tuple[list[Path], Path]:
+    """Where the members of a source lie in a private directory, and the source."""
+    paths = [m["path"] for m in work.input["members"]]
+    names = [path.rpartition("/")[2] for path in paths]
+    if work.task_key not in paths:
+        name = work.task_key.rstrip("/").rpartition("/")[2]
+        whole = folder / (f"source{Path(name).suffix}" if len(name.encode()) > _LONGEST_NAME else name)
+        return [whole / path_within(path, work.task_key) for path in paths], whole
+    if max(len(name.encode()) for name in names) > _LONGEST_NAME:
+        stem = name_key(work.task_key)[1]
+        names = [f"source{name[len(stem) :]}" for name in names]
+    return [folder / name for name in names], folder / names[0]

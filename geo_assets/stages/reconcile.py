@@ -29,7 +29,7 @@ from geo_assets.stages.files import COGS, stages_of
 from geo_assets.stages.inventory import REFUSALS, within
 from geo_assets.stages.inventory import STAGE as INVENTORY
 from geo_assets.storage.containers import Blob, BlobRef, Container, open_container
-from geo_assets.storage.sources import Kind, Member, group_sources, is_taken
+from geo_assets.storage.sources import Kind, Member, group_sources, is_taken, whole_folder
 from geo_assets.submissions.parameters import IngestContainer, parameters_type
 from geo_assets.vector.load import staging_lock
 
@@ -283,8 +283,9 @@ class _Look:
             for path, etag in there.items():
                 if is_taken(path, parameters["include"], parameters["exclude"]) and known.get(path) != etag:
                     yield Difference(Class.NOT_INGESTED, f"{account}/{name}/{path}")
+            sources = {(whole_folder(path) or path) for path in there}
             for row in published:
-                if row["job_id"] == job["job_id"] and row["task_key"] not in there:
+                if row["job_id"] == job["job_id"] and row["task_key"].rstrip("/") not in sources:
                     yield Difference(Class.MISSING_SOURCE, f"{account}/{name}/{row['task_key']}", row["stac_item"])
 
 

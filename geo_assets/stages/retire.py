@@ -28,8 +28,10 @@ from geo_assets.submissions.parameters import IngestContainer, parameters_type
 #: What is published of the sources of a container in a collection, and what the job's listing says of each now.
 _PUBLISHED = """
 select p.stac_item, p.stage, p.task_key, p.outputs, i.holds,
-       i.path is not null or lower(p.task_key) like '%%.gdb'
-           and exists (select from geo.inventory f where f.job_id = %(job)s and f.path ^@ (p.task_key || '/')) as is_there
+       i.path is not null
+           -- a folder that is one source; `year=` stands for all folders of that partition
+           or exists (select from geo.inventory f where f.job_id = %(job)s and f.path ^@ regexp_replace(p.task_key, '/?$', '/'))
+           or p.task_key ~ '^[^/]*=$' and exists (select from geo.inventory f where f.job_id = %(job)s and f.path ^@ p.task_key) as is_there
   from geo.published p
   join geo.jobs j using (job_id)
   left join geo.inventory i on i.job_id = %(job)s and i.path = p.task_key

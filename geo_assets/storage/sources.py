@@ -91,8 +91,20 @@ _VECTOR = frozenset(
         ".shp",
         ".gml",
         ".dxf",
+        ".gpx",
+        ".tab",
+        ".mif",
+        ".sqlite",
+        ".sqlite3",
+        ".db",
+        ".xlsx",
     }
 )
+
+#: Vector files of one part come packed too: `roads.geojson.gz`.
+_GZ = ".gz"
+_NEVER_PACKED = frozenset({".shp", ".tab", ".mif", ".dxf"})
+
 _ZIP = frozenset({".zip", ".tar", ".tgz"})
 
 #: Archives of two endings.
@@ -103,6 +115,14 @@ _RAW = frozenset({".bil", ".bip", ".bsq", ".flt", ".img", ".dat", ".raw", ".bin"
 
 #: Parts of a shapefile; `.prj` also belongs to ASCII grids and the like.
 _SHAPEFILE_PARTS = frozenset({".shx", ".dbf", ".prj", ".cpg", ".sbn", ".sbx", ".qix", ".qpj", ".cst", ".idm", ".ind", ".atx"})
+
+#: Parts of a MapInfo table and of an interchange file, and what GDAL and others lay beside a GML; by the ending of their owner.
+_VECTOR_PARTS = {
+    ".tab": frozenset({".dat", ".map", ".id", ".ind", ".dbf"}),
+    ".mif": frozenset({".mid"}),
+    ".gml": frozenset({".xsd", ".gfs"}),
+}
+_MAPINFO_DATA = frozenset({".dat", ".dbf"})
 
 #: Of raw pixels: what rows, columns and numbers they are.
 _HEADER = ".hdr"
@@ -180,7 +200,7 @@ _COMPANION = frozenset(
 
 #: Companions by their whole names: documents without an ending, and JSON that is known to hold metadata (Landsat's, STAC's).
 _COMPANION_NAMES = re.compile(
-    r"(readme|licen[sc]e|copying|notice|authors|changelog|manifest|md5sums?|sha\d*sums?|checksums?)|metadata\.json|catalog\.json|collection\.json|.+_(mtl|ang)\.json"
+    r"_success|_(common_)?metadata|(readme|licen[sc]e|copying|notice|authors|changelog|manifest|md5sums?|sha\d*sums?|checksums?)|metadata\.json|catalog\.json|collection\.json|.+_(mtl|ang)\.json"
 )
 
 #: Companions that are named like the raster that they describe: an attribute table of Esri (`classes.tif.vat.dbf`).
@@ -204,17 +224,22 @@ class Member(BaseModel):
 
 
 class Source(BaseModel):
-    """One unit of work: a file with the sidecars that belong to it. `path` names it everywhere."""
+    """One unit of work: a file with the sidecars that belong to it, or a folder. `path` names it everywhere."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     path: str
     kind: Kind
-    members: tuple[Member, ...]  # the owner first
+    members: tuple[Member, ...]  # the owner first; of a folder: all that is in it
 
     @property
     def size(self) -> int:
         """Bytes of all members."""
         return sum(m.size for m in self.members)
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder with all that is in it."""
+        return all(m.path != self.path for m in self.members)
 
     @property
     def holds(self) -> tuple[Kind, ...]:
@@ -223,10 +248,10 @@ class Source(BaseModel):
 
 
 def name_key(path: str) -> tuple[str, str]:
-    """(folder, lower-case stem): files with equal keys may belong together. A FileGDB folder counts as one name."""
-    geodatabase = _geodatabase(path)
-    if geodatabase:
-        folder, _, name = geodatabase.rpartition("/")
+    """(folder, lower-case stem): files with equal keys may belong together. A folder that is one source counts as one name."""
+    whole = whole_folder(path)
+    if whole:
+        folder, _, name = whole.rpartition("/")
         return folder, name.lower()
     folder, _, name = path.rpartition("/")
     lower = name.lower()
@@ -234,11 +259,15 @@ def name_key(path: str) -> tuple[str, str]:
         if lower.endswith(ending) and len(lower) > len(ending):
             lower = lower.removesuffix(ending)
             break
-    if lower.endswith((_HEADER, _TAR_GZ)):
+    if lower.endswith((_HEADER, _TAR_GZ)) or _unpacked(lower) != lower:
         lower = lower.rpartition(".")[0]
     stem, dot, _ = lower.rpartition(".")
-    known = dot and _ending(lower) in _RASTER | _VECTOR | _ZIP | _SHAPEFILE_PARTS | _WORLD.keys() | _RAW
+    known = dot and _ending(lower) in _STEMMED
     return folder, stem if known and stem else lower
+
+
+#: Endings that files of one source may differ in.
+_STEMMED = _RASTER | _VECTOR | _ZIP | _SHAPEFILE_PARTS | _WORLD.keys() | _RAW | frozenset[str]().union(*_VECTOR_PARTS.values())
 
 
 def is_litter(path: str) -> bool:
@@ -298,7 +327,7 @@ def kind_of(path: str) -> Kind | None:
     """The kind that a file's name claims; None for sidecars and what is not known."""
     if path.lower().endswith(_TAR_GZ):
         return Kind.ZIP
-    ending = _ending(path)
+    ending = _ending(_unpacked(path.lower()))
     if _COMPANION_NAMES.fullmatch(path.rpartition("/")[2].lower()):
         return None
     for kind, endings in ((Kind.RASTER, _RASTER), (Kind.VECTOR, _VECTOR), (Kind.ZIP, _ZIP)):
@@ -307,21 +336,27 @@ def kind_of(path: str) -> Kind | None:
     return None
 
 
+def _unpacked(lower: str) -> str:
+    """A lower-case name without the `.gz` of a vector file that is packed alone."""
+    bare = lower.removesuffix(_GZ)
+    return bare if _ending(bare) in _VECTOR - _NEVER_PACKED else lower
+
+
 def _sources_of(group: list[Member]) -> Iterator[Source]:
-    """The sources of one key: a FileGDB folder, and files beside it that are called like it (`roads.gdb.zip`)."""
+    """The sources of one key: a folder that is one, and files beside it that are called like it (`roads.gdb.zip`)."""
     folders: dict[str, list[Member]] = {}
     files: list[Member] = []
     for member in group:
-        geodatabase = _geodatabase(member.path)
-        (folders.setdefault(geodatabase, []) if geodatabase else files).append(member)
+        whole = whole_folder(member.path)
+        (folders.setdefault(whole, []) if whole else files).append(member)
     names = {member.path for member in files}
     for path, members in folders.items():  # Azure takes a blob and a folder of one name
-        yield Source(path=f"{path}/" if path in names else path, kind=Kind.UNSUPPORTED, members=tuple(members))
+        yield Source(path=f"{path}/" if path in names else path, kind=Kind.VECTOR, members=tuple(members))
     yield from _sources_of_files(files)
 
 
 def _sources_of_files(group: list[Member]) -> Iterator[Source]:
-    kinds = {m.path: kind for m in group if (kind := kind_of(m.path) or _described(m, group))}
+    kinds = {m.path: kind for m in group if (kind := kind_of(m.path) or _described(m, group)) and not _places_a_picture(m, group)}
     owners = {path: [m] for m in group if (path := m.path) in kinds}
     orphans: list[Member] = []
     for member in group:
@@ -344,16 +379,40 @@ def _kind_alone(path: str) -> Kind:
     appended = lower.endswith(_APPENDED[:4])  # all but plain `.xml`
     if is_companion(path) and not appended:
         return Kind.COMPANION
-    return Kind.SIDECAR if appended or _ending(path) in _SHAPEFILE_PARTS | _WORLD.keys() | {_HEADER} else Kind.UNSUPPORTED
+    parts = _SHAPEFILE_PARTS | _WORLD.keys() | {_HEADER, ".mid", ".gfs"}
+    return Kind.SIDECAR if appended or _ending(path) in parts else Kind.UNSUPPORTED
 
 
-def _geodatabase(path: str) -> str | None:
-    """The FileGDB folder that a file lies in, if any."""
-    *folders, _ = path.split("/")
+#: A folder of Hive's partitioning, whose name is a value of a column: `year=2024`.
+_PARTITION = re.compile(r"[^\W\d]\w*=.*", re.DOTALL)
+_PARQUET = (".parquet", ".geoparquet")
+
+
+def whole_folder(path: str) -> str | None:
+    """The folder that is one source with all that is in it, if a file lies in one: a FileGDB, a table of Parquet files.
+
+    Of a table whose partitions lie in the container's root it is the column's name and `=`.
+    """
+    *folders, name = path.split("/")
     for index, folder in enumerate(folders):
-        if folder.lower().endswith(".gdb"):
+        if folder.lower().endswith((".gdb", *_PARQUET)):
             return "/".join(folders[: index + 1])
+        if name.lower().endswith(_PARQUET) and _PARTITION.fullmatch(folder):
+            return "/".join(folders[:index]) or f"{folder.partition('=')[0]}="
     return None
+
+
+def path_within(member: str, source: str) -> str:
+    """The path of a file within the folder that is its source."""
+    return member if source.endswith("=") else member.removeprefix(f"{source.rstrip('/')}/")
+
+
+def _places_a_picture(member: Member, group: list[Member]) -> bool:
+    """Whether a `.tab` says where a raster of its name lies, and holds no table."""
+    if _ending(member.path) != ".tab":
+        return False
+    endings = {_ending(other.path) for other in group}
+    return bool(endings & _RASTER) and not endings & _MAPINFO_DATA
 
 
 def _described(member: Member, group: list[Member]) -> Kind | None:
@@ -378,6 +437,8 @@ def _belongs(sidecar: str, owner: str) -> bool:
     ending, owned = _ending(sidecar), _ending(owner)
     if owned == ".shp":
         return ending in _SHAPEFILE_PARTS
+    if owned in _VECTOR_PARTS:
+        return ending in _VECTOR_PARTS[owned]
     if ending == _HEADER:
         return _describes(sidecar, owner)
-    return (ending == ".prj" and owned in _RASTER | _RAW) or owned in _WORLD.get(ending, ())
+    return (ending in {".prj", ".tab"} and owned in _RASTER | _RAW) or owned in _WORLD.get(ending, ())

@@ -51,7 +51,7 @@ def contents(names: Iterable[str]) -> Contents:
     """Sort the names of a zip. Sidecars go with what they belong to."""
     members = [Member(path=name, size=0, etag="") for name in names if not is_litter(name)]
     sources = sorted_sources(members)
-    vectors = [s for s in sources if s.kind is Kind.VECTOR or s.path.lower().endswith(".gdb")]
+    vectors = [s for s in sources if s.kind is Kind.VECTOR]
     rasters = [s for s in sources if s.kind is Kind.RASTER]
     data = [s for s in vectors if not s.path.lower().endswith(_METADATA)]
     placed = [s for s in rasters if not (s.path.lower().endswith(_PICTURES) and len(s.members) == 1)]

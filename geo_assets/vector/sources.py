@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 
 from geo_assets.archives import check, gunzip, unpack
 from geo_assets.errors import ErrorClass, GeoAssetsError
+from geo_assets.storage.sources import whole_folder
 from geo_assets.vector.dbf import Dbf
 from geo_assets.vector.encodings import encoding_of_dbf, find_codec, gdal_name
 from geo_assets.vector.models import LayerOptions
@@ -269,7 +270,7 @@ def _archive(path: Path, folder: Path, members: Sequence[PurePosixPath], opened:
     for i, member in enumerate(wanted):
         try:
             own = str(member) if len(wanted) > 1 else None
-            datasets.append(_dataset(folder / member, f"{member.name} of {name}", opened / str(i), options, own))
+            datasets.append(_dataset(folder / member, f"{member.name or 'the folder'} of {name}", opened / str(i), options, own))
         except GeoAssetsError as error:
             if error.error_class is not ErrorClass.INVALID or error.code == "UNSAFE_ARCHIVE":
                 raise
@@ -312,15 +313,15 @@ def _links(document: Path) -> list[str]:
 
 
 def _datasets_among(members: Sequence[PurePosixPath]) -> tuple[list[PurePosixPath], list[PurePosixPath]]:
-    """What can be opened by its name, each FileGDB once, and the files that belong to nothing."""
+    """What can be opened by its name, each folder that is one source once, and the files that belong to nothing."""
     wanted: dict[PurePosixPath, None] = {}
     others = []
     stems = {member.with_suffix("") for member in members if member.suffix.lower() in {".shp", ".tab", ".mif"}}
     for member in members:
-        geodatabase = next((parent for parent in (member, *member.parents) if parent.suffix.lower() == ".gdb"), None)
-        if geodatabase is not None and geodatabase != member:
-            wanted[geodatabase] = None
-        elif member.suffix.lower() in _ENDINGS and geodatabase is None:
+        whole = whole_folder(str(member))
+        if whole is not None:
+            wanted[PurePosixPath("." if whole.endswith("=") else whole)] = None  # the archive itself is the table
+        elif member.suffix.lower() in _ENDINGS.keys() - {".gdb"}:
             wanted[member] = None
         elif not any(str(member).lower().startswith(f"{stem}.".lower()) for stem in stems):
             others.append(member)

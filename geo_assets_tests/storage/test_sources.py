@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geo_assets.storage.sources import Kind, Member, group_sources, name_key, sorted_sources
+from geo_assets.storage.sources import Kind, Member, group_sources, name_key, path_within, sorted_sources
 from geo_assets.storage.zips import contents
 
 
@@ -48,10 +48,53 @@ def test_the_same_stem_in_two_folders_is_two_sources():
     assert set(sources_of("a/x.tif", "b/x.tif", "b/x.tfw")) == {"a/x.tif", "b/x.tif"}
 
 
-def test_a_file_geodatabase_folder_is_one_unsupported_source():
+def test_a_file_geodatabase_folder_is_one_vector_source():
     found = sources_of("d/x.gdb/a0001.gdbtable", "d/x.gdb/a0001.gdbindexes", "d/y.tif")
-    assert found["d/x.gdb"][0] is Kind.UNSUPPORTED
+    assert found["d/x.gdb"] == (Kind.VECTOR, {"d/x.gdb/a0001.gdbtable", "d/x.gdb/a0001.gdbindexes"})
     assert found["d/y.tif"][0] is Kind.RASTER
+
+
+def test_the_parquet_files_below_a_folder_of_partitions_are_one_source():
+    parts = {"a/q/year=2023/b=1/p.parquet", "a/q/year=2024/b=2/p.parquet", "a/q/year=2024/b=2/q.geoparquet"}
+    spark = {"s.parquet/part-0.snappy.parquet", "s.parquet/_SUCCESS"}
+    found = sources_of(*parts, *spark, "a/q.csv", "a/q/year=2024/readme.txt", "a/q/_SUCCESS", "a=b.parquet")
+    assert found == {
+        "a/q": (Kind.VECTOR, parts),
+        "s.parquet": (Kind.VECTOR, spark),
+        "a/q.csv": (Kind.VECTOR, set()),
+        "a/q/year=2024/readme.txt": (Kind.COMPANION, set()),
+        "a/q/_SUCCESS": (Kind.COMPANION, set()),
+        "a=b.parquet": (Kind.VECTOR, set()),
+    }
+
+
+def test_partitions_in_the_root_of_a_container_are_one_source_of_their_columns_name():
+    parts = {"year=2023/p.parquet", "year=2024/p.parquet"}
+    assert sources_of(*parts) == {"year=": (Kind.VECTOR, parts)}
+    assert {path_within(p, "year=") for p in parts} == parts
+    assert path_within("a/q/year=2024/p.parquet", "a/q") == path_within("a/q/year=2024/p.parquet", "a/q/") == "year=2024/p.parquet"
+
+
+def test_mapinfo_and_gml_take_their_parts_along():
+    found = sources_of("f4.TAB", "f4.dat", "F4.MAP", "f4.id", "f4.ind", "g.mif", "g.mid", "h.gml", "h.xsd", "h.gfs")
+    assert found == {
+        "f4.TAB": (Kind.VECTOR, {"f4.dat", "F4.MAP", "f4.id", "f4.ind"}),
+        "g.mif": (Kind.VECTOR, {"g.mid"}),
+        "h.gml": (Kind.VECTOR, {"h.xsd", "h.gfs"}),
+    }
+
+
+def test_a_tab_beside_an_image_says_where_that_lies_unless_it_has_rows():
+    assert sources_of("map.tif", "map.tab") == {"map.tif": (Kind.RASTER, {"map.tab"})}
+    assert sources_of("map.tif", "map.tab", "map.dat")["map.tab"] == (Kind.VECTOR, {"map.dat"})
+
+
+def test_vector_files_of_one_part_are_known_packed_or_not():
+    for name in ("a.gpx", "a.sqlite", "a.sqlite3", "a.db", "a.xlsx", "a.geojson.gz", "a.CSV.GZ", "a.gml.gz", "a.gpkg.gz"):
+        assert sources_of(name) == {name: (Kind.VECTOR, set())}, name
+    for name in ("a.shp.gz", "a.tif.gz", "a.gz", "a.tab.gz"):
+        assert sources_of(name)[name][0] is Kind.UNSUPPORTED, name
+    assert sources_of("thumbs.db.tar.gz")["thumbs.db.tar.gz"][0] is Kind.ZIP
 
 
 def test_a_zipped_geodatabase_under_its_usual_name_is_a_zip_and_not_a_folder():
@@ -59,7 +102,7 @@ def test_a_zipped_geodatabase_under_its_usual_name_is_a_zip_and_not_a_folder():
     assert {path: kind for path, (kind, _) in found.items()} == {
         "roads.gdb.zip": Kind.ZIP,
         "d/Roads.GDB.zip": Kind.ZIP,
-        "roads.gdb": Kind.UNSUPPORTED,
+        "roads.gdb": Kind.VECTOR,
         "x.gdb": Kind.UNSUPPORTED,
         ".gdb": Kind.UNSUPPORTED,
         "ok.tif": Kind.RASTER,
@@ -71,6 +114,7 @@ def test_a_zipped_geodatabase_under_its_usual_name_is_a_zip_and_not_a_folder():
 _PIECES = st.sampled_from(
     [
         *(".", "..", "/", "//", ".gdb", ".GDB", ".zip", ".shp", ".dbf", ".tif", ".tfw", ".aux.xml", ".xml", ".ovr", ".json", "a", "B"),
+        *("k=v", ".parquet", ".gz", ".tab", ".dat"),
         *("é", "İ", "ß", " ", "#1", "%2F", "\\", "\n", "\t", "\x7f", "\u202e", "😀", "*", "[", "?", "'", '"', "__MACOSX/", "._", "~"),
     ]
 )

@@ -19,6 +19,7 @@ RASTER, VECTOR = Kind.RASTER, Kind.VECTOR
         (["roads.shp", "roads.shx", "roads.dbf", "roads.prj"], (VECTOR,)),
         (["a.tif", "roads.gpkg"], (RASTER, VECTOR)),
         (["d/x.gdb/a0001.gdbtable"], (VECTOR,)),
+        (["q/year=2024/part-0.parquet", "t.tab", "t.dat"], (VECTOR,)),
         (["read me.txt", "deep.zip"], ()),
         (["__MACOSX/._a.tif", "a.gpkg"], (VECTOR,)),
         (["roads.shp", "roads.dbf", "roads.shx", "preview.png"], (VECTOR,)),

@@ -36,11 +36,25 @@ def write(frame, path, **options):
         ".fgb": "FlatGeobuf",
         ".kml": "LIBKML",
         ".gdb": "OpenFileGDB",
+        ".tab": "MapInfo File",
+        ".mif": "MapInfo File",
+        ".gml": "GML",
+        ".sqlite": "SQLite",
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         frame.to_file(path, driver=drivers[path.suffix], engine="pyogrio", **options)
     return path
+
+
+def hive(folder, **partitions):
+    """A folder of GeoParquet files of two points each, in Hive's partitions: `hive(folder, year=[2023, 2024])`."""
+    ((key, values),) = partitions.items()
+    for value in values:
+        part = folder / f"{key}={value}"
+        part.mkdir(parents=True)
+        points(2).to_parquet(part / "part-0.parquet")
+    return folder
 
 
 def zipped(path, *files, **renamed):

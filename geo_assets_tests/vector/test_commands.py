@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from geo_assets_tests.integration.test_ingest_container import connect
-from geo_assets_tests.vector.builders import NATURAL_EARTH, frame, points, write
+from geo_assets_tests.vector.builders import NATURAL_EARTH, frame, hive, points, write
 
 pytestmark = pytest.mark.stack
 
@@ -224,6 +224,29 @@ def test_a_job_appends_the_same_bytes_once_and_new_bytes_again(cli, tmp_path):
 def test_a_folder_that_is_a_geodatabase_is_loaded(cli, tmp_path):
     gdb = write(points(4, crs=2193), tmp_path / "a.gdb", layer="roads")
     assert load(cli, gdb, "vector.gdb")["tables"][0]["rows"] == 4
+
+
+def made(folder):
+    folder.mkdir()
+    return folder
+
+
+def test_a_mapinfo_table_takes_its_parts_along_and_a_folder_of_parquet_is_one_table(cli, tmp_path):
+    for path, rows, columns in (
+        (write(points(3), made(tmp_path / "one") / "f.tab"), 3, ["n"]),
+        (write(points(3), made(tmp_path / "two") / "f.mif"), 3, ["n"]),
+        (hive(tmp_path / "sites", year=[2023, 2024]), 4, ["n", "year"]),
+    ):
+        (plan,) = cli.json("vector", "inspect", str(path), *(() if path.suffix != ".mif" else ("--source-crs", "EPSG:4326")))["layers"]
+        assert (plan["feature_count"], [c["name"] for c in plan["columns"]]) == (rows, columns)
+
+
+def test_links_below_a_folder_lead_nowhere_else(cli, tmp_path):
+    folder = hive(tmp_path / "sites", year=[2023])
+    (folder / "year=2024").symlink_to(folder, target_is_directory=True)
+    (folder / "year=2023" / "zero.parquet").symlink_to("/dev/zero")
+    (plan,) = cli.json("vector", "inspect", str(folder))["layers"]
+    assert plan["feature_count"] == 2
 
 
 def test_a_zipped_geodatabase_under_its_usual_name_is_loaded_alone_and_from_a_container(cli, tmp_path):

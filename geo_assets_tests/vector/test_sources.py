@@ -10,7 +10,7 @@ from geo_assets.archives import unpack
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.models import InspectRequest
 from geo_assets.vector.read import inspect
-from geo_assets_tests.vector.builders import NATURAL_EARTH, points, shapefile_parts, write, zipped
+from geo_assets_tests.vector.builders import NATURAL_EARTH, hive, points, shapefile_parts, write, zip_tree, zipped
 
 VRT = "<OGRVRTDataSource><OGRVRTLayer name='passwd'><SrcDataSource>CSV:/etc/passwd</SrcDataSource></OGRVRTLayer></OGRVRTDataSource>"
 
@@ -254,3 +254,15 @@ def test_a_name_that_means_something_to_gdal_is_only_a_name(tmp_path):
     path = write(points(3), tmp_path / "a.gpkg").rename(folder / "a;b?c!d #'\"\\.zip.gpkg")
     report = inspect(InspectRequest(source=str(path)))
     assert report.layers[0].feature_count == 3
+
+
+def test_a_folder_of_partitions_in_a_zip_is_one_table(tmp_path, look):
+    (tmp_path / "d").mkdir()
+    folder = hive(tmp_path / "d" / "sites", year=[2023, 2024])
+    for path in (zip_tree(tmp_path / "a.zip", folder), zip_tree(tmp_path / "b.zip", folder.parent), _flat(tmp_path / "c.zip", folder)):
+        (plan,) = look(path).layers
+        assert (plan.feature_count, [c.name for c in plan.columns]) == (4, ["n", "year"])
+
+
+def _flat(path, folder):
+    return zipped(path, **{str(file.relative_to(folder)): file for file in folder.rglob("*.parquet")})
