@@ -33,6 +33,9 @@ RAW = frozenset({".bil", ".bip", ".bsq", ".flt", ".img", ".dat", ".raw", ".bin",
 #: Words of which an ESRI header has some.
 _EHDR = re.compile(r"^\s*(nrows|ncols|layout|byteorder|nbands|nbits|xllcorner|xllcenter|ulxmap)\s+\S", re.IGNORECASE | re.MULTILINE)
 
+#: Of an ESRI header: how bytes of rows and bands follow each other.
+_ROW_LAYOUT = re.compile(r"^\s*(layout|bandrowbytes|totalrowbytes|bandgapbytes)\s+(\S+)", re.MULTILINE)
+
 _WORLD = (".wld", ".tfw", ".tifw", ".pgw", ".pngw", ".jgw", ".jpgw", ".jpegw", ".gfw", ".gifw", ".bpw", ".bmpw", ".wpw", ".webpw", ".wbw")
 
 
@@ -104,6 +107,31 @@ def refuse_a_wrong_size(path: Path, pixels: int) -> str | None:
     if there < declared:
         raise GeoAssetsError("UNREADABLE", f"{path.name} has {there:,} bytes, but its header declares {declared:,}")
     return f"it has {there - declared:,} bytes more than its header declares: is that its own?" if there > declared else None
+
+
+def refuse_gaps(path: Path, row_bytes: int, bands: int) -> None:
+    """Refuse raw pixels of ESRI with bytes between rows or bands that are no pixels: GDAL would read them as such.
+
+    Args:
+        path: of the pixels.
+        row_bytes: of a row of one band.
+        bands: their number.
+
+    Raises:
+        GeoAssetsError: RASTER_UNSUPPORTED.
+    """
+    header = _header(path)
+    said = dict(_ROW_LAYOUT.findall(_text(header).lower())) if header else {}
+    layout = said.get("layout", "bil")
+    expected = {"bandgapbytes": 0, **({"totalrowbytes": row_bytes * bands} if layout != "bsq" else {})}
+    if layout != "bip":  # where bands take turns from pixel to pixel, a row of one band is spread over that of all
+        expected["bandrowbytes"] = row_bytes
+    if wrong := next((word for word, count in expected.items() if said.get(word, str(count)) != str(count)), None):
+        raise GeoAssetsError(
+            "RASTER_UNSUPPORTED",
+            f"{path.name} has bytes between its pixels that are none, by its header: {wrong.upper()} is {said[wrong][:20]}, not {expected[wrong]}",
+            remedy="write it again without them, as a GeoTIFF if possible",
+        )
 
 
 def _header(path: Path) -> Path | None:

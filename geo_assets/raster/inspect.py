@@ -28,6 +28,7 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.raster import ascii_grid, beside, gdal, xyz
 from geo_assets.raster.georeference import dataset_crs, georeferencing
 from geo_assets.raster.models import Georeferencing, PixelKind
+from geo_assets.storage.sources import CONVERTERS, not_read
 
 #: First bytes -> the one driver that may open the file. A name's ending proves nothing.
 _MAGIC: tuple[tuple[bytes, str], ...] = (
@@ -50,12 +51,8 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"NSIF0", "NITF"),
 )
 
-#: Formats that are not read here: first bytes, what they are called, and what converts them.
-_FOREIGN: tuple[tuple[bytes, str, str], ...] = (
-    (b"\x0e\x03\x13\x01", "HDF4", "convert it, for example with: h4toh5, or a GDAL with HDF4: gdal_translate in.hdf out.tif"),
-    (b"msid", "MrSID", "convert it, for example with: mrsidgeodecode -i in.sid -o out.tif"),
-    (b"%PDF-", "PDF", "convert it, for example with a GDAL with PDF: gdal_translate in.pdf out.tif --config GDAL_PDF_DPI 300"),
-)
+#: Formats that are not read here: first bytes, and what they are called.
+_FOREIGN: tuple[tuple[bytes, str], ...] = ((b"\x0e\x03\x13\x01", "HDF4"), (b"msid", "MrSID"), (b"%PDF-", "PDF"))
 
 #: What an SQLite file begins with, and where it says which application's it is.
 _SQLITE, _APPLICATION = b"SQLite format 3\x00", slice(68, 72)
@@ -177,9 +174,8 @@ def driver_of(path: Path) -> str:
             return driver
     if other := _driver_of_the_rest(path, head):
         return other
-    for magic, called, remedy in _FOREIGN:
-        if head.startswith(magic):
-            raise GeoAssetsError("UNSUPPORTED_FORMAT", f"{path.name} is {called}, which is not read here", remedy=remedy)
+    if called := next((called for magic, called in _FOREIGN if head.startswith(magic)), not_read(path.name)):
+        raise GeoAssetsError("UNSUPPORTED_FORMAT", f"{path.name} is {called}, which is not read here", remedy=CONVERTERS[called])
     begins = "".join(chr(byte) if 32 <= byte < 127 else "·" for byte in head[:24])
     known = ", ".join(name for driver, name in gdal.FORMATS.items() if driver not in gdal.CONTAINERS)
     raise GeoAssetsError("UNSUPPORTED_FORMAT", f"{path.name} begins with {begins!r}, like none of the formats that are read here: {known}")
@@ -241,7 +237,7 @@ def inspect(path: Path) -> RasterInfo:
         if driver == "XYZ":
             xyz.refuse_wrong_values(path)
         if driver in {"EHdr", "ENVI"}:
-            notes += filter(None, [beside.refuse_a_wrong_size(path, _raw_bytes(dataset))])
+            notes += filter(None, [_raw_notes(dataset, path)])
         if driver == "HFA":
             _refuse_blocks_left_unfilled(dataset, path)
         crs, prj = dataset_crs(dataset), None
@@ -275,10 +271,13 @@ def inspect(path: Path) -> RasterInfo:
         )
 
 
-def _raw_bytes(dataset: Any) -> int:
-    """Of all pixels of a file that holds nothing else."""
+def _raw_notes(dataset: Any, path: Path) -> str | None:
+    """Hold raw pixels against what their header says of their bytes; returns what is to be said of them."""
     bits = _nbits(dataset) or numpy_dtype(dtype_names(dataset)[0]).itemsize * 8
-    return int(dataset.height) * -(-int(dataset.width) * bits // 8) * int(dataset.count)
+    row = -(-int(dataset.width) * bits // 8)
+    if dataset.driver == "EHdr":
+        beside.refuse_gaps(path, row, dataset.count)
+    return beside.refuse_a_wrong_size(path, int(dataset.height) * row * int(dataset.count))
 
 
 def _remarks(dataset: Any) -> Iterator[str]:

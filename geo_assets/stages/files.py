@@ -26,8 +26,8 @@ from geo_assets.submissions.parameters import VECTOR_SHAPING, IngestContainer, p
 #: The stages that work on files.
 COGS, TABLES = "cogs", "vector_tables"
 
-#: Raised when an engine's output changes for the same input: everything is then redone.
-RECIPE = 4
+#: Raised when an engine's output for plain files changes: everything is then redone. What a mended fault changes of odd ones, `--force` redoes.
+RECIPE = 3
 
 #: Parameters of a submission that shape a COG; those of `ConvertRequest`.
 RASTER_OPTIONS = ("source_crs", "target_crs", "profile", "resolution", "resampling", "web_tiles", "datetime", "datetime_regex")

@@ -21,7 +21,7 @@ from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import InventoryRef, JobRef
 from geo_assets.stages.listing import record_single_task
 from geo_assets.storage.containers import Blob
-from geo_assets.storage.sources import Kind, Source, group_sources, kind_of, why_ignored
+from geo_assets.storage.sources import CONVERTERS, Kind, Source, group_sources, kind_of, not_read, why_ignored
 from geo_assets.storage.zips import look_into
 from geo_assets.submissions.parameters import IngestContainer, parameters_type
 from geo_assets.text import batched
@@ -63,7 +63,7 @@ def take_inventory(context: StageContext, job: JobRef) -> InventoryRef:
         for source in sources_of(context, job):
             kinds[source.kind] += 1
             if source.kind in REFUSALS:
-                yield _refused(source)
+                yield refused_by_name(source)
 
     if ingests:
         context.tasks.plan(job.job_id, job.run_id, STAGE, refused())
@@ -157,8 +157,11 @@ def _look_into_zips(context: StageContext, job: JobRef) -> None:
         context.inventory.note_contents(job.job_id, look_into(container, batch))
 
 
-def _refused(source: Source) -> PlannedTask:
+def refused_by_name(source: Source) -> PlannedTask:
+    """The task of a source of a kind in `REFUSALS`: it ends here."""
     code, sentence = REFUSALS[source.kind]
+    if called := not_read(source.path):
+        sentence = f"is {called} by its name, which is not read here"
     error = GeoAssetsError(code, f"{source.path} {sentence}", remedy=_remedy(source) if source.kind is Kind.UNSUPPORTED else None)
     return PlannedTask(
         task_key=source.path,
@@ -170,6 +173,8 @@ def _refused(source: Source) -> PlannedTask:
 
 
 def _remedy(source: Source) -> str:
+    if called := not_read(source.path):
+        return CONVERTERS[called]
     ending = source.path.rpartition("/")[2].rpartition(".")[2]
     globs = f"*.{ending}" if ending.isalnum() else source.path
     return f"if it is data, convert it to a format that is read (docs/formats.md) and upload that; if not: --param 'exclude={globs}' leaves it out"

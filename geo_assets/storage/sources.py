@@ -206,6 +206,17 @@ _COMPANION_NAMES = re.compile(
 #: Companions that are named like the raster that they describe: an attribute table of Esri (`classes.tif.vat.dbf`).
 _COMPANION_PARTS = (".vat.dbf", ".vat.cpg", ".vat.dbf.xml")
 
+#: What converts formats that are not read here.
+CONVERTERS = {
+    "ECW": "convert it, for example with a GDAL with ECW: gdal_translate in.ecw out.tif",
+    "HDF4": "convert it, for example with: h4toh5, or a GDAL with HDF4: gdal_translate in.hdf out.tif",
+    "MrSID": "convert it, for example with: mrsidgeodecode -i in.sid -o out.tif",
+    "PDF": "convert it, for example with a GDAL with PDF: gdal_translate in.pdf out.tif --config GDAL_PDF_DPI 300",
+}
+
+#: Endings of names that no stage takes, and whose format they are.
+_NOT_READ = {".ecw": "ECW", ".sid": "MrSID"}
+
 #: What operating systems and programs leave behind: not submitted by anybody, listed and then left alone.
 _LITTER = frozenset({".ds_store", "thumbs.db", "desktop.ini", ".directory", ".localized", ".gitkeep", ".gitignore", ".gitattributes"})
 
@@ -321,6 +332,11 @@ def is_companion(path: str) -> bool:
     """Whether a file that belongs to no source lies beside the data for people or other programs."""
     name = path.rpartition("/")[2].lower()
     return _ending(path) in _COMPANION or name.endswith(_COMPANION_PARTS) or _COMPANION_NAMES.fullmatch(name) is not None
+
+
+def not_read(path: str) -> str | None:
+    """The format, one of `CONVERTERS`, that a file's name claims and that is not read here."""
+    return _NOT_READ.get(_ending(path))
 
 
 def kind_of(path: str) -> Kind | None:

@@ -8,6 +8,7 @@ A file is made for a `Trap`: the secret that it tries to read, the place where i
 
 import io
 import json
+import sqlite3
 import struct
 import zipfile
 import zlib
@@ -844,6 +845,173 @@ def wrong_grids(rng, trap):
     yield grid("beyond_floats", ascii_grid("1.5 2 3 1e300"))
     yield grid("one_long_word", ascii_grid("1" * 1_000_000))
     yield grid("beyond_doubles", ascii_grid("1e999 2 3 4"))
+
+
+# --- raw pixels, tiles, and other files that say little of themselves -----------------------------------------------------------
+
+
+def envi(**fields: Any) -> bytes:
+    known = {
+        "samples": 32,
+        "lines": 32,
+        "bands": 1,
+        "header offset": 0,
+        "data type": 1,
+        "interleave": "bsq",
+        "byte order": 0,
+        "map info": "{UTM, 1, 1, 500000, 4000000, 10, 10, 18, North, WGS-84}",
+        **fields,
+    }
+    return ("ENVI\n" + "".join(f"{name} = {value}\n" for name, value in known.items())).encode()
+
+
+def ehdr(**fields: Any) -> bytes:
+    known = {
+        "nrows": 32,
+        "ncols": 32,
+        "nbands": 1,
+        "nbits": 8,
+        "layout": "bil",
+        "byteorder": "I",
+        "ulxmap": 500005,
+        "ulymap": 3999995,
+        "xdim": 10,
+        "ydim": 10,
+        **fields,
+    }
+    return "".join(f"{name} {value}\n" for name, value in known.items()).encode()
+
+
+_LIES = {
+    "more_rows": ({"lines": 33}, {"nrows": 33}),
+    "billions": ({"lines": 2**31 - 1, "samples": 2**31 - 1}, {"nrows": 2**31 - 1, "ncols": 2**31 - 1}),
+    "negative": ({"lines": -32}, {"nrows": -32}),
+    "nothing": ({"lines": 0}, {"nrows": 0}),
+    "words": ({"lines": "many"}, {"nrows": "many"}),
+    "bands": ({"bands": 2**31 - 1}, {"nbands": 2**31 - 1}),
+    "offset": ({"header offset": 2**40}, {"skipbytes": 2**40}),
+    "negative_offset": ({"header offset": -1000}, {"skipbytes": -1000}),
+    "wider_type": ({"data type": 5}, {"nbits": 32}),
+    "no_type": ({"data type": 77}, {"nbits": 77}),
+    "gaps": ({"interleave": "bip", "bands": 3}, {"bandgapbytes": 2**31 - 1, "nbands": 2}),
+    "long_rows": ({"interleave": "x" * 100_000}, {"bandrowbytes": 2**31 - 1, "totalrowbytes": 2**31 - 1}),
+}
+
+
+@kind("raw pixels whose header lies", "UNREADABLE", "TOO_LARGE", "RASTER_UNSUPPORTED", "UNSUPPORTED_FORMAT")
+def lying_headers(rng, trap):
+    pixels = rng.integers(0, 255, 1024).astype("uint8").tobytes()
+    for name, (of_envi, of_ehdr) in _LIES.items():
+        yield Hostile(f"{name}.dat", pixels, {f"{name}.hdr": envi(**of_envi)}, GIVEN_CRS)
+        yield Hostile(f"{name}.bil", pixels, {f"{name}.hdr": ehdr(**of_ehdr)}, GIVEN_CRS)
+    yield Hostile("compressed.dat", pixels, {"compressed.hdr": envi(**{"file compression": 1})}, GIVEN_CRS)
+    yield Hostile("empty.bil", b"", {"empty.hdr": ehdr()}, GIVEN_CRS)
+    yield Hostile("noise.bil", pixels, {"noise.hdr": rng.bytes(5000)}, GIVEN_CRS)
+
+
+@kind("raw pixels whose header names other files", CONVERTED, "UNREADABLE", "RASTER_UNSUPPORTED")
+def pointing_headers(rng, trap):
+    pixels = rng.integers(0, 255, 1024).astype("uint8")
+    for field_, name in (("data file", "data"), ("sensor type", "sensor"), ("dem file", "dem"), ("spectral library", "library")):
+        for place in (str(trap.secret), trap.url, f"/vsicurl/{trap.url}/x"):
+            beside = {f"{name}.hdr": envi(**{field_: place})}
+            yield Hostile(f"{name}.dat", pixels.tobytes(), beside, GIVEN_CRS, pixels=pixels.reshape(1, 32, 32))
+    for beside in ("clr", "stx", "prj"):
+        for content in (vrt(trap.secret), f"{trap.url}\n".encode(), rng.bytes(3000)):
+            sidecars = {"in.hdr": ehdr(), f"in.{beside}": content}
+            yield Hostile("in.bil", pixels.tobytes(), sidecars, GIVEN_CRS, pixels=pixels.reshape(1, 32, 32))
+
+
+@cache
+def nitf() -> bytes:
+    return encoded("NITF", count=1)
+
+
+@kind("a NITF that is damaged or names other files", CONVERTED, "UNREADABLE", "RASTER_UNSUPPORTED", "TOO_LARGE", "RASTER_SUBDATASETS")
+def nitfs(rng, trap):
+    whole = nitf()
+    yield pictured("whole.ntf", whole, outcomes=(CONVERTED,))
+    for part in (0.1, 0.5, 0.9):
+        yield pictured(f"cut_{part}.ntf", whole[: int(len(whole) * part)], outcomes=("UNREADABLE",))
+    for number in range(8):
+        yield pictured(f"header_{number}.ntf", flipped(whole, rng, 3, 9, 900))
+    yield pictured("images.ntf", whole[:360] + b"999" + whole[363:])
+    for word in (str(trap.secret), trap.url, f"/vsicurl/{trap.url}/x"):
+        yield pictured("text.ntf", whole[:39] + word.encode().ljust(80)[:80] + whole[119:])
+        beside = {"rpf.rpb": f'bandId = "P";\nIMAGE\n filename = "{word}";\nEND;\n'.encode(), "rpf.ntf.aux.xml": vrt(word)}
+        yield pictured("rpf.ntf", whole, beside)
+
+
+def tiles(path: str, *, application: bytes, blobs: list[bytes], **metadata: Any) -> bytes:
+    """MBTiles, or a GeoPackage of tiles where `application` says so; one zoom level of one tile for each blob."""
+    with sqlite3.connect(":memory:") as db:
+        values = {"name": "n", "format": "png", "minzoom": 0, "maxzoom": len(blobs) - 1, "bounds": "-180,-85,180,85", **metadata}
+        db.execute("create table metadata (name text, value text)")
+        db.executemany("insert into metadata values (?, ?)", [(k, str(v)) for k, v in values.items()])
+        db.execute("create table tiles (zoom_level integer, tile_column integer, tile_row integer, tile_data blob)")
+        db.executemany("insert into tiles values (?, 0, 0, ?)", list(enumerate(blobs)))
+        db.commit()
+        whole = bytearray(db.serialize())
+    whole[68:72] = application
+    return bytes(whole)
+
+
+@kind("tiles of SQLite with odd contents", "UNREADABLE", "RASTER_UNSUPPORTED", "TOO_LARGE", "UNSUPPORTED_FORMAT", CONVERTED)
+def odd_tiles(rng, trap):
+    bomb = png(60_000, 60_000, zlib.compress(bytes(1 << 20), 9))
+    small = png(16, 16, zlib.compress(bytes(17 * 16)))
+    blobs = {
+        "empty": b"",
+        "noise": rng.bytes(3000),
+        "bomb": bomb,
+        "small": small,
+        "vrt": vrt(trap.secret),
+        "json": f'{{"url": "{trap.url}"}}'.encode(),
+    }
+    for name, blob in blobs.items():
+        for application, ending in ((b"\0\0\0\0", "mbtiles"), (b"MPBX", "mbtiles"), (b"GPKG", "gpkg")):
+            yield Hostile(f"{name}.{ending}", tiles(name, application=application, blobs=[blob]))
+    yield Hostile("zoom.mbtiles", tiles("zoom", application=b"MPBX", blobs=[small], maxzoom=2**31 - 1))
+    yield Hostile("zoom_40.mbtiles", tiles("zoom", application=b"MPBX", blobs=[small], minzoom=40, maxzoom=40))
+    yield Hostile("bounds.mbtiles", tiles("bounds", application=b"MPBX", blobs=[small], bounds="nan,inf,-1e999,x"))
+    yield Hostile(
+        "pointing.mbtiles", tiles("p", application=b"MPBX", blobs=[small], json=f'{{"tiles": ["{trap.url}"]}}', template=trap.url)
+    )
+    for number in range(4):
+        yield Hostile(f"flipped_{number}.mbtiles", flipped(tiles("f", application=b"MPBX", blobs=[small]), rng, 30, 100, 8000))
+
+
+@kind("points that are no grid", "UNREADABLE", "UNSUPPORTED_FORMAT", "TOO_LARGE", "RASTER_UNSUPPORTED")
+def nonsense_points(rng, trap):
+    for name, content in {
+        "words": b"1 1 1\n2 1 one\n1 2 3\n2 2 4\n",
+        "two_columns": b"1 1\n2 1\n",
+        "one_point": b"1 1 1\n",
+        "scattered": "\n".join(f"{x} {y} 1" for x, y in rng.random((500, 2))).encode(),
+        "infinite": b"1 1 1\n1e999 1 2\n1 2 3\n1e999 2 4\n",
+        "far_apart": b"0 0 1\n1e-9 0 1\n1e9 0 1\n0 1e9 2\n",
+        "one_long_line": b"1 " * 2_000_000,
+        "signs": b"- - -\n+ + +\n. . .\n",
+        "noise": b"1 1 1\n" + rng.bytes(5000),
+    }.items():
+        yield Hostile(f"{name}.xyz", content, options=GIVEN_CRS)
+
+
+@kind("elevation tiles of a wrong size or place", "UNREADABLE", "UNSUPPORTED_FORMAT", "RASTER_UNSUPPORTED", "INVALID_CRS", "TOO_LARGE")
+def wrong_elevation(rng, trap):
+    for size in (0, 1, 2 * 1200 * 1201, 2 * 1201 * 1201 + 1, 100):
+        yield Hostile("N45E007.hgt", bytes(size))
+    for name in ("nowhere.hgt", "N99E007.hgt", "N45E999.hgt"):
+        yield Hostile(name, bytes(2 * 1201 * 1201))
+    head = b"UHL1" + b"0070000E0450000N00300030NA  U  UNKNOWN     12011201"
+    for name, content in {
+        "header_alone": head,
+        "header_and_zeros": head.ljust(80) + bytes(3000),
+        "billions": head.replace(b"12011201", b"99999999").ljust(80) + b"DSI".ljust(648) + b"ACC".ljust(2700) + bytes(5000),
+        "negative": head.replace(b"12011201", b"-001-001").ljust(80) + b"DSI".ljust(648) + b"ACC".ljust(2700) + bytes(5000),
+        "noise": b"UHL1" + rng.bytes(5000),
+    }.items():
+        yield Hostile(f"{name}.dt1", content)
 
 
 # --- honest, though it does not look so --------------------------------------------------------------------------------------

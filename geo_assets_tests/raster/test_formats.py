@@ -14,6 +14,7 @@ from rasterio.transform import from_origin
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster.several import Converter, Several
 from geo_assets.sandbox.pool import SandboxPool
+from geo_assets.stages.inventory import refused_by_name
 from geo_assets.storage.sources import Kind, Member, kind_of, sorted_sources
 from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.raster.test_profiles import field
@@ -247,6 +248,38 @@ def test_a_safe_product_is_its_bands_by_their_names_the_true_colour_image_first_
     assert any("MSK_CLDPRB_60m.jp2" in w for w in several.warnings())
 
 
+def test_elevation_in_dted_is_placed_by_its_header(folder, converted):
+    heights = (np.arange(1201 * 1201).reshape(1, 1201, 1201) % 3000).astype("int16")
+    half = 1 / 2400  # its pixels lie on whole degrees
+    copied(
+        folder / "n45_e007.dt1", "DTED", heights, {"crs": "EPSG:4326", "transform": from_origin(7 - half, 46 + half, 1 / 1200, 1 / 1200)}
+    )
+    for leftover in folder.glob("*.xml"):
+        leftover.unlink()
+    (part,) = converted(folder).made
+    assert (part.report.epsg, part.report.bbox_4326) == (4326, pytest.approx((7, 45, 8, 46), abs=1e-3))
+    with rasterio.open(next(folder.parent.glob("*.cog.tif"))) as cog:
+        np.testing.assert_array_equal(cog.read(), heights)
+
+
+@pytest.mark.parametrize("name", ["in.jpx", "in.jpf", "IN.JPX"])
+def test_jpeg_2000_is_read_under_its_other_names(folder, converted, name):
+    values = pixels(3, "uint8")
+    copied(folder / "in.jp2", "JP2OpenJPEG", values, QUALITY="100", REVERSIBLE="YES", YCBCR420="NO")
+    (folder / "in.jp2").rename(folder / name)
+    for leftover in folder.glob("*.xml"):
+        leftover.unlink()
+    assert_is(folder, converted(folder), values)
+
+
+@pytest.mark.parametrize(("name", "words"), [("in.ecw", "ECW"), ("IN.ECW", "ECW"), ("in.sid", "mrsidgeodecode")])
+def test_a_name_that_no_stage_takes_is_refused_with_what_converts_it(name, words):
+    (source,) = sorted_sources([Member(path=name, size=1, etag="")])
+    task = refused_by_name(source)
+    assert source.kind is Kind.UNSUPPORTED
+    assert (task.error["code"], words in task.error["remedy"]) == ("UNSUPPORTED_FORMAT", True)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
@@ -271,3 +304,20 @@ def test_raw_pixels_that_are_fewer_than_declared_are_unreadable_and_more_are_not
     with pytest.raises(GeoAssetsError) as error:
         converted(folder)
     assert error.value.code == "UNREADABLE"
+
+
+@pytest.mark.parametrize(
+    ("layout", "gap", "bands"),
+    [("bil", "BANDROWBYTES 40", 1), ("bil", "TOTALROWBYTES 80", 2), ("bip", "TOTALROWBYTES 80", 2), ("bsq", "BANDGAPBYTES 8", 2)],
+)
+def test_raw_pixels_with_bytes_between_them_are_refused_for_gdal_takes_them_for_pixels(folder, converted, layout, gap, bands):
+    (folder / "in.bil").write_bytes(bytes(range(40)) * 32 * bands)
+    header = f"nrows 32\nncols 32\nnbands {bands}\nnbits 8\nlayout {layout}\nulxmap 5\nulymap 5\nxdim 1\nydim 1\n"
+    (folder / "in.hdr").write_text(f"{header}{gap}\n")
+    with pytest.raises(GeoAssetsError) as error:
+        converted(folder, source_crs="EPSG:25833")
+    assert (error.value.code, gap.split()[0] in error.value.message) == ("RASTER_UNSUPPORTED", True)
+    usual = f"BANDROWBYTES {32}\nTOTALROWBYTES {32 * bands}\nBANDGAPBYTES 0\n"
+    (folder / "in.hdr").write_text(header + usual)
+    (folder / "in.bil").write_bytes(bytes(range(32)) * 32 * bands)
+    assert converted(folder, source_crs="EPSG:25833").made

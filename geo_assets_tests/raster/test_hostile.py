@@ -40,6 +40,9 @@ REACHING = (
     "a CRS that sends PROJ elsewhere",
     "a name that could be taken for something else",
     "a container of variables, or its magic and noise",
+    "raw pixels whose header names other files",
+    "a NITF that is damaged or names other files",
+    "tiles of SQLite with odd contents",
 )
 
 
