@@ -200,16 +200,16 @@ class Jobs:
 
     @retrying
     def rescue(self, job_id: str, attempt: int) -> bool:
-        """Ask for a new attempt in the janitor's name, unless somebody has since."""
+        """Ask for a new attempt in the janitor's name, with what was asked of the one that died, unless somebody has since."""
         with self._pool.connection() as conn:
             conn.execute("select from geo.jobs where job_id = %s for no key update", (job_id,))
             row = conn.execute(
-                "select attempt, allow_mass_retire, verify_sources from geo.attempts where job_id = %s order by attempt desc limit 1",
+                "select attempt, force, allow_mass_retire, verify_sources from geo.attempts where job_id = %s order by attempt desc limit 1",
                 (job_id,),
             ).fetchone()
             if row is None or row["attempt"] != attempt:
                 return False
-            flags = {name: bool(row[name]) for name in ("allow_mass_retire", "verify_sources")}
+            flags = {name: bool(row[name]) for name in ("force", "allow_mass_retire", "verify_sources")}
             self._add_attempt(conn, job_id, JANITOR, **flags)
         return True
 
@@ -378,11 +378,19 @@ class Jobs:
 
     @retrying
     def end_attempt(
-        self, job_id: str, outcome: str, error: GeoAssetsError, *, run_id: str | None = None, unowned_only: bool = False
+        self,
+        job_id: str,
+        outcome: str,
+        error: GeoAssetsError,
+        *,
+        run_id: str | None = None,
+        attempt: int | None = None,
+        unowned_only: bool = False,
     ) -> bool:
         """Write down how the newest attempt ended, take the lease away, and end its open tasks; false where there was nothing to end.
 
-        Whoever still works on it can publish nothing from here on.
+        Whoever still works on it can publish nothing from here on. With `run_id` or `attempt` only where the newest attempt is that
+        one: somebody may have asked for another since the caller looked.
         """
         with self._pool.connection() as conn:
             conn.execute("select from geo.jobs where job_id = %s for update", (job_id,))
@@ -393,15 +401,31 @@ class Jobs:
                 ).fetchone()
                 if row and row["live"] and self._status(conn, job_id) is JobStatus.PROCESSING:
                     return False
-            return self._end(conn, job_id, outcome, error, run_id)
+            return self._end(conn, job_id, outcome, error, run_id, attempt)
 
-    def _end(self, conn: DictConnection, job_id: str, outcome: str, error: GeoAssetsError, run_id: str | None) -> bool:
+    def _end(
+        self,
+        conn: DictConnection,
+        job_id: str,
+        outcome: str,
+        error: GeoAssetsError,
+        run_id: str | None,
+        attempt: int | None = None,
+    ) -> bool:
         """As `end_attempt`, where the job's row is locked."""
         ended = conn.execute(
             """update geo.attempts set outcome = %(outcome)s, error_code = %(code)s, error_message = %(message)s, ended_at = now()
                 where job_id = %(job)s and outcome is null and (%(run)s::text is null or run_id = %(run)s)
+                  and (%(attempt)s::int is null or attempt = %(attempt)s)
                   and attempt = (select max(attempt) from geo.attempts where job_id = %(job)s)""",
-            {"outcome": outcome, "code": error.code, "message": error.message[:2000], "job": job_id, "run": run_id},
+            {
+                "outcome": outcome,
+                "code": error.code,
+                "message": error.message[:2000],
+                "job": job_id,
+                "run": run_id,
+                "attempt": attempt,
+            },
         ).rowcount
         if ended:
             conn.execute("update geo.jobs set lease_run_id = null, lease_heartbeat = null where job_id = %s", (job_id,))

@@ -58,7 +58,7 @@ def _apply(jobs: Jobs, messages: Messages, report_dead: ReportDead, patient: Pat
         jobs.complete(patient.job_id, patient.run_id)
         return
     if action is Action.CANCEL:
-        jobs.end_attempt(patient.job_id, "cancelled", GeoAssetsError("CANCELLED", "its run was terminated"))
+        jobs.end_attempt(patient.job_id, "cancelled", GeoAssetsError("CANCELLED", "its run was terminated"), attempt=patient.attempt)
         if patient.run_status in _LIVE:
             report_dead(patient.run_id, "it was terminated, and is silent")
         return
@@ -67,7 +67,7 @@ def _apply(jobs: Jobs, messages: Messages, report_dead: ReportDead, patient: Pat
     if patient.run_status in _LIVE:
         report_dead(patient.run_id, error.message)
     if action is Action.GIVE_UP:
-        jobs.end_attempt(patient.job_id, "failed", error)
-        messages.note(error, severity="alert", job_id=patient.job_id, run_id=patient.run_id)
+        if jobs.end_attempt(patient.job_id, "failed", error, attempt=patient.attempt):
+            messages.note(error, severity="alert", job_id=patient.job_id, run_id=patient.run_id)
     elif jobs.rescue(patient.job_id, patient.attempt):
         messages.note(error, severity="warning", job_id=patient.job_id, run_id=patient.run_id)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from geo_assets.errors import GeoAssetsError
@@ -177,6 +179,32 @@ def test_a_run_terminated_in_the_ui_is_a_cancelled_job(submitter, dagster):
     dagster.set(run_id, "CANCELED")
     assert submitter.jobs.find(job.job_id).status == "cancelled"
     assert rounds(submitter)[job.job_id] is Action.CANCEL
+
+
+@pytest.mark.parametrize(("run_status", "rescues"), [("CANCELED", 0), ("FAILURE", MAX_RESCUES)])
+def test_a_resubmission_that_comes_between_the_janitors_look_and_its_deed_is_not_cancelled(
+    submitter, dagster, monkeypatch, run_status, rescues
+):
+    job, run_id, parameters = at_work(submitter, dagster)
+    dagster.set(run_id, run_status)
+    (seen,) = (p for p in submitter.jobs.patients() if p.job_id == job.job_id)
+    assert submitter.submit(parameters, submitted_by="test").attempt == 2
+    monkeypatch.setattr(submitter.jobs, "patients", lambda: [replace(seen, rescues=rescues)])
+    assert rounds(submitter)[job.job_id] in {Action.CANCEL, Action.GIVE_UP}
+    assert submitter.jobs.find(job.job_id).status == "queued"
+    run_id = dagster.run(job, "STARTED")
+    assert submitter.jobs.claim(job.partition_key, run_id, 2).won
+    assert not submitter.messages.errors(job_id=job.job_id)
+
+
+def test_a_rescue_of_a_forced_attempt_is_forced(submitter, dagster):
+    job, run_id, parameters = completed(submitter, dagster)
+    assert submitter.submit(parameters, submitted_by="test", force=True).attempt == 2
+    run_id = dagster.run(job, "STARTED")
+    assert submitter.jobs.claim(job.partition_key, run_id, 2).force
+    dagster.set(run_id, "FAILURE")
+    assert rounds(submitter)[job.job_id] is Action.RESCUE
+    assert submitter.jobs.claim(job.partition_key, dagster.run(job, "STARTED"), 3).force
 
 
 # -- a run that is deleted in Dagster, at each state of its job ---------------------------------------------------------
