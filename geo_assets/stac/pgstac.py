@@ -69,9 +69,14 @@ def load_items(
     return done
 
 
+def queue_up(conn: psycopg.Connection[Any], collection: str) -> None:
+    """Until the transaction ends nobody else changes items of the collection; of several that do, none waits for another's rows."""
+    conn.execute("select pg_advisory_xact_lock(hashtextextended('geo_assets:stac:' || %s, 0))", (collection,))
+
+
 def _begin(conn: psycopg.Connection[Any], collection: str, guard: tuple[str, str]) -> None:
     conn.execute("set local search_path to pgstac, public")
-    conn.execute("select pg_advisory_xact_lock(hashtextextended('geo_assets:stac:' || %s, 0))", (collection,))
+    queue_up(conn, collection)
     conn.execute("select geo.assert_lease(%s, %s)", guard)
 
 

@@ -21,9 +21,10 @@ from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import CatalogueReport, JobRef
 from geo_assets.stages.files import size_of_cog
 from geo_assets.stages.leftovers import sweep_blobs
-from geo_assets.stages.retire import drop_tables, files_of
+from geo_assets.stages.retire import drop_tables, files_of, names_of
 from geo_assets.storage.containers import BlobRef
 from geo_assets.vector.models import LayerPlan
+from geo_assets.vector.publish import with_patience
 
 #: Large enough to load fast, small enough that a killed run loses little.
 _BATCH = 500
@@ -60,17 +61,20 @@ def refresh_collections(context: StageContext, report: CatalogueReport) -> dict[
     return extents
 
 
-def _clear_superseded(context: StageContext, before: Sequence[dict[str, Any]], now: Sequence[dict[str, Any]]) -> None:
+def _clear_superseded(context: StageContext, job: JobRef, before: Sequence[dict[str, Any]], now: Sequence[dict[str, Any]]) -> None:
     """Files and tables that the item pointed at before and does not any more. Files that a crash leaves here are swept by the janitor."""
     current = {o["stac_item"]: o for o in now}
+    sweep_blobs(context.settings, (blob for old in before for blob in files_of(old) - files_of(current[old["stac_item"]])))
     for old in before:
-        new = current[old["stac_item"]]
-        sweep_blobs(context.settings, files_of(old) - files_of(new))
-        kept = {t["table"] for t in new.get("tables", [])}
+        kept = {t["table"] for t in current[old["stac_item"]].get("tables", [])}
         dropped = [t for t in old.get("tables", []) if t["table"] not in kept]
-        if dropped:
-            with connect(context.settings) as conn, conn.transaction():
-                drop_tables(conn, dropped)
+        if not dropped:
+            continue
+        with connect(context.settings) as conn:
+            try:
+                with_patience(conn, names_of(dropped), partial(drop_tables, conn, dropped))
+            except GeoAssetsError as error:
+                context.warn(job, error)
 
 
 def register(context: StageContext, job: JobRef) -> CatalogueReport:
@@ -113,7 +117,9 @@ def _register_stage(context: StageContext, job: JobRef, stage: str, collection: 
                 guard=(job.job_id, job.run_id),
                 record=partial(context.tasks.publish_many, job_id=job.job_id, run_id=job.run_id, done=done),
             )
-            _clear_superseded(context, before, [{**t["outputs"], **outputs} for (t, _), (_, _, outputs) in zip(built, done, strict=True)])
+            _clear_superseded(
+                context, job, before, [{**t["outputs"], **outputs} for (t, _), (_, _, outputs) in zip(built, done, strict=True)]
+            )
             items += len(built)
     return CatalogueReport(job=job, items=items, collections=(collection,) if items else (), failed=failed)
 

@@ -93,6 +93,10 @@ class StageContext:
         if self.claimed and not self.claimed.stood_aside and error.code != "LEASE_LOST":
             self.jobs.end_attempt(self.claimed.job_id, "failed", error, run_id=self.claimed.run_id)
 
+    def warn(self, job: JobRef, error: GeoAssetsError) -> None:
+        """Write down what did not go as it should and does not stop the job."""
+        Messages(self._pool).note(error, severity="warning", job_id=job.job_id, run_id=job.run_id)
+
     def complete(self, job: JobRef) -> None:
         """Write down that the job is done: the ledger knows it from here on, whatever becomes of the run in Dagster."""
         if not job.stood_aside:

@@ -3,12 +3,15 @@
 Here: what a listing proves to be gone, the refusal to take back too much, taking back. Not here: what is replaced (`catalogue.py`).
 
 A source is gone where this job's listing would have it and has not: it lies below the job's prefix, passes its globs, and is not
-in `geo.inventory` (which knows nothing of the limit). Whichever job of the container and the collection published it.
+in `geo.inventory` (which knows nothing of the limit). Whichever job of the container and the collection published it. A listing
+grows old while its job works: the store is asked again before anything is taken back, and what was published since stays.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -18,22 +21,30 @@ from psycopg.rows import dict_row
 from geo_assets.database.connections import connect
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.outputs import cogs_of
+from geo_assets.stac.pgstac import queue_up
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef
 from geo_assets.stages.files import COGS, TABLES, stages_of
 from geo_assets.stages.leftovers import sweep_blobs
+from geo_assets.storage.containers import Container
 from geo_assets.storage.sources import Kind, Member, Source, is_taken
 from geo_assets.submissions.parameters import IngestContainer, parameters_type
+from geo_assets.vector.publish import lock_name, with_patience
+
+#: Questions to the store at a time: each is a round trip.
+_ASKED_AT_ONCE = 8
 
 #: What is published of the sources of a container in a collection, and what the job's listing says of each now.
 _PUBLISHED = """
-select p.stac_item, p.stage, p.task_key, p.outputs, i.holds,
+select p.stac_item, p.stage, p.task_key, p.outputs, p.at, i.holds, i.etag,
+       coalesce(t.input #>> '{members,0,path}' <> p.task_key, false) as is_folder,
        i.path is not null
            -- a folder that is one source; `year=` stands for all folders of that partition
            or exists (select from geo.inventory f where f.job_id = %(job)s and f.path ^@ regexp_replace(p.task_key, '/?$', '/'))
            or p.task_key ~ '^[^/]*=$' and exists (select from geo.inventory f where f.job_id = %(job)s and f.path ^@ p.task_key) as is_there
   from geo.published p
   join geo.jobs j using (job_id)
+  left join geo.tasks t on (t.job_id, t.stage, t.task_key) = (p.job_id, p.stage, p.task_key)
   left join geo.inventory i on i.job_id = %(job)s and i.path = p.task_key
  where p.stage = any(%(stages)s) and j.parameters->>'account' = %(account)s and j.parameters->>'container' = %(container)s
    and j.parameters->>'collection' = %(collection)s
@@ -67,16 +78,21 @@ def retire(context: StageContext, job: JobRef) -> tuple[int, int]:
     """
     if job.stood_aside:
         return 0, 0
-    gone: list[dict[str, Any]] = []
+    taken: list[dict[str, Any]] = []
+    kept: set[str] = set()
     if retires(job):
         with connect(context.settings) as conn:
-            gone = _gone(conn, job)
+            gone, others = _gone(conn, job), _other_jobs(conn, job)
             conn.rollback()
-            for entry in gone:
-                with conn.transaction():
-                    _take_back(conn, job, entry)
-        sweep_blobs(context.settings, (blob for entry in gone for blob in files_of(entry["outputs"])))
-    return len(gone), len(context.tasks.stale(job.job_id))
+            for entry in _without_those_that_came(context.source_container(job), gone):
+                try:
+                    if with_patience(conn, names_of(entry["outputs"].get("tables", [])), partial(_take_back, conn, job, entry, others)):
+                        taken.append(entry)
+                except GeoAssetsError as error:
+                    context.warn(job, error)
+                    kept.add(entry["stac_item"])
+        sweep_blobs(context.settings, (blob for entry in taken for blob in files_of(entry["outputs"])))
+    return len(taken), len(kept.union(entry["stac_item"] for entry in context.tasks.stale(job.job_id)))
 
 
 def files_of(outputs: dict[str, Any]) -> set[str]:
@@ -84,13 +100,32 @@ def files_of(outputs: dict[str, Any]) -> set[str]:
     return {cog[what] for cog in cogs_of(outputs) for what in ("cog", "thumbnail")}
 
 
+def names_of(tables: Sequence[dict[str, Any]]) -> str:
+    """What people are told is locked, as `with_patience` takes it."""
+    return ", ".join(table["table"].partition(".")[2] for table in tables)
+
+
 def drop_tables(conn: psycopg.Connection, tables: Sequence[dict[str, Any]]) -> None:
-    """Drop published tables with their rejects; their names are free again."""
-    for table in tables:
-        schema, _, name = table["table"].partition(".")
+    """Drop published tables with their rejects, in a transaction of the caller's (`with_patience`); their names are free again, and
+    what was appended to them may be appended anew.
+
+    Raises:
+        GeoAssetsError: SCHEMA_MISMATCH, something depends on one of them.
+    """
+    for label in sorted(table["table"] for table in tables):
+        schema, _, name = label.partition(".")
+        lock_name(conn, name)
         both = sql.SQL(", ").join(sql.Identifier(schema, part) for part in (name, f"{name}__rejects"))
-        conn.execute(sql.SQL("drop table if exists {}").format(both))
+        try:
+            conn.execute(sql.SQL("drop table if exists {}").format(both))
+        except psycopg.errors.DependentObjectsStillExist as error:
+            raise GeoAssetsError(
+                "SCHEMA_MISMATCH",
+                f"{label} is kept though its source has it no longer: {' '.join((error.diag.message_detail or '').split())}",
+                remedy="drop what depends on it, then submit again",
+            ) from error
         conn.execute("delete from geo.table_names where table_name = %s", (name,))
+        conn.execute("update geo.vector_loads set load_key = null where table_name = %s and load_key is not null", (label,))
 
 
 def _gone(conn: psycopg.Connection, job: JobRef) -> list[dict[str, Any]]:
@@ -124,18 +159,45 @@ def _proved(published: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
                 yield entry
 
 
-def _take_back(conn: psycopg.Connection, job: JobRef, entry: dict[str, Any]) -> None:
-    conn.execute("select geo.assert_lease(%s, %s)", (job.job_id, job.run_id))
+def _without_those_that_came(container: Container, gone: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that are not there now either: a source may have come, or come back, since the listing."""
+    with ThreadPoolExecutor(max_workers=_ASKED_AT_ONCE, thread_name_prefix="retire") as pool:
+        came = list(pool.map(partial(_came, container), gone))
+    return [entry for entry, there in zip(gone, came, strict=True) if not there]
+
+
+def _came(container: Container, entry: dict[str, Any]) -> bool:
+    key = entry["task_key"]
+    if entry["is_folder"]:
+        return any(container.list(key if key.endswith("=") else f"{key.rstrip('/')}/"))
+    blob = container.head(key)
+    return blob is not None and blob.etag != entry["etag"]  # a zip that was listed, and holds something else now, has its listed etag
+
+
+def _other_jobs(conn: psycopg.Connection, job: JobRef) -> list[str]:
+    """The other jobs of the container and the collection."""
+    query = """select job_id from geo.jobs where job_id <> %(job)s and parameters->>'account' = %(account)s
+                  and parameters->>'container' = %(container)s and parameters->>'collection' = %(collection)s"""
+    values = {key: job.parameters[key] for key in ("account", "container", "collection")}
+    return [str(other) for (other,) in conn.execute(query, {"job": job.job_id, **values}).fetchall()]
+
+
+def _take_back(conn: psycopg.Connection, job: JobRef, entry: dict[str, Any], others: Sequence[str]) -> bool:
+    """In a transaction of the caller's; false where it was published anew since it was looked at."""
     collection, _, identity = entry["stac_item"].partition("/")
+    queue_up(conn, collection)
+    conn.execute("select geo.assert_lease(%s, %s)", (job.job_id, job.run_id))
+    if not conn.execute("delete from geo.published where stac_item = %s and at = %s", (entry["stac_item"], entry["at"])).rowcount:
+        return False
     conn.execute("delete from pgstac.items where collection = %s and id = %s", (collection, identity))
     drop_tables(conn, entry["outputs"].get("tables", []))
-    conn.execute("delete from geo.published where stac_item = %s", (entry["stac_item"],))
     conn.execute(
         "delete from geo.tasks where job_id = %s and stage = %s and task_key = %s and not listed",
         (job.job_id, entry["stage"], entry["task_key"]),
     )
     conn.execute(  # of other jobs that published it: their source is gone too
         """update geo.tasks set listed = false
-            where job_id <> %s and stage = %s and task_key = %s and status in ('succeeded', 'skipped') and outputs->>'stac_item' = %s""",
-        (job.job_id, entry["stage"], entry["task_key"], entry["stac_item"]),
+            where job_id = any(%s) and stage = %s and task_key = %s and status in ('succeeded', 'skipped') and outputs->>'stac_item' = %s""",
+        (list(others), entry["stage"], entry["task_key"], entry["stac_item"]),
     )
+    return True

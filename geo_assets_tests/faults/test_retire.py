@@ -2,12 +2,18 @@
 
 import shutil
 
+import geopandas as gpd
 import numpy as np
+import psycopg
 import pytest
+from shapely.geometry import box
 
+from geo_assets.stages.context import StageContext
+from geo_assets.stages.contracts import JobRef
 from geo_assets.stages.reconcile import Class
+from geo_assets.stages.retire import retire
 from geo_assets_tests.integration.test_publication import ingest, items, upload
-from geo_assets_tests.oracle import differences
+from geo_assets_tests.oracle import differences, settings_of
 from geo_assets_tests.raster.test_cog import write
 
 
@@ -81,6 +87,82 @@ def test_a_source_that_is_there_and_became_bad_keeps_what_was_published_of_it(cl
     assert not differences(cli, container)
 
 
+@pytest.mark.parametrize("container", ["came-later"], indirect=True)
+def test_a_source_that_came_after_the_listing_and_that_another_job_published_meanwhile_is_not_retired(cli, container):
+    listed, _ = ingest(cli, container, "deleted=retire")
+    remove(cli, container, "t0.tif")  # after the listing: it is not among those that are proved to be gone
+    shutil.copy(cli.home / "containers" / container / "t1.tif", cli.home / "containers" / container / "later.tif")
+    ingest(cli, container)
+    published = items(cli, container)
+    assert len(published) == 7
+    assert retired_by(cli, listed) == 0, "with the listing from before"
+    assert items(cli, container) == published
+    remove(cli, container, "later.tif")
+    assert retired_by(cli, listed) == 1
+    assert len(items(cli, container)) == 6
+
+
+def retired_by(cli, job) -> int:
+    """How many a job that listed earlier retires, if it comes to that now."""
+    settings = settings_of(cli)
+    with psycopg.connect(settings.dsn("pipeline"), autocommit=True) as db:
+        held = "update geo.jobs set lease_run_id = %s, lease_heartbeat = now() where job_id = %s"
+        db.execute(held, ("late", job["job_id"]))
+        try:
+            with StageContext(settings) as context:
+                record = context.jobs.find(job["job_id"])
+                ref = {name: getattr(record, name) for name in ("job_id", "job_type", "partition_key", "parameters")}
+                return retire(context, JobRef(**ref, run_id="late", owner_run_id="late"))[0]
+        finally:
+            db.execute("update geo.jobs set lease_run_id = null, lease_heartbeat = null where job_id = %s", (job["job_id"],))
+
+
+def vectors(cli, tmp_path, container, *parameters):
+    """A container of two vectors, ingested; task key -> its table."""
+    for i, name in enumerate(("gone.gpkg", "stays.gpkg")):
+        gpd.GeoDataFrame({"n": [i]}, geometry=[box(i, 0, i + 1, 1)], crs=4326).to_file(tmp_path / name)
+    upload(cli, tmp_path, container)
+    job, tasks = ingest(cli, container, *parameters)
+    assert job["status"] == "completed"
+    return {key: task["outputs"]["tables"][0]["table"] for key, task in tasks.items()}
+
+
+def retired(cli, container, *parameters):
+    """The account of a job that may take back as much as it likes."""
+    given = [part for p in (f"container={container}", "deleted=retire", *parameters) for part in ("--param", p)]
+    return cli.json("submit", "ingest_container", *given, "--allow-mass-retire", "--wait")
+
+
+def test_a_view_over_the_table_of_a_source_that_is_gone_does_not_fail_the_job(cli, tmp_path):
+    tables = vectors(cli, tmp_path, "viewed-gone", "deleted=retire")
+    with psycopg.connect(settings_of(cli).dsn("pipeline"), autocommit=True) as db:
+        db.execute(f"create view public.over_what_is_gone as select * from {tables['gone.gpkg']}")
+        remove(cli, "viewed-gone", "gone.gpkg")
+        job = retired(cli, "viewed-gone")
+        assert job["status"] == "completed"
+        assert len(items(cli, "viewed-gone-vector")) == 2, "what is kept is kept whole"
+        said = db.execute("select severity, message from geo.errors where job_id = %s order by 2", (job["job_id"],)).fetchall()
+        assert [severity for severity, message in said if "over_what_is_gone depends on" in message] == ["warning"]
+        db.execute("drop view public.over_what_is_gone")
+        assert retired(cli, "viewed-gone")["status"] == "completed"
+        assert len(items(cli, "viewed-gone-vector")) == 1
+        assert db.execute("select to_regclass(%s)", (tables["gone.gpkg"],)).fetchone() == (None,)
+
+
+def test_a_source_of_an_append_job_that_was_retired_and_comes_back_has_its_table_again(cli, tmp_path):
+    parameters = ("mode=append", "deleted=retire")
+    tables = vectors(cli, tmp_path, "append-back", *parameters)
+    source = cli.home / "containers" / "append-back" / "gone.gpkg"
+    aside = source.rename(cli.home / "gone.gpkg")
+    assert retired(cli, "append-back", "mode=append")["status"] == "completed"
+    aside.rename(source)  # the very file: inode, time and size are its etag
+    job, tasks = ingest(cli, "append-back", *parameters)
+    assert job["status"] == "completed"
+    assert tasks["gone.gpkg"]["outputs"]["tables"][0]["table"] == tables["gone.gpkg"]
+    with psycopg.connect(settings_of(cli).dsn("pipeline")) as db:
+        assert db.execute(f"select count(*) from {tables['gone.gpkg']}").fetchone() == (1,)
+
+
 @pytest.mark.parametrize("container", ["disk-full"], indirect=True)
 def test_a_store_without_room_is_disk_full_retires_nothing_and_leaves_no_thumbnail_behind(cli, container):
     _, before = ingest(cli, container, "deleted=retire")
@@ -135,6 +217,5 @@ def sweep(cli):
     from datetime import timedelta
 
     from geo_assets.stages.leftovers import sweep_leftovers
-    from geo_assets_tests.oracle import settings_of
 
     return sweep_leftovers(settings_of(cli), grace=timedelta(0))
