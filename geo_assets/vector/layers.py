@@ -6,9 +6,11 @@ Not here: the readers (`ogr.py`, `geojson.py`, `parquet.py`, `delimited.py`), wh
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.findings import Findings
 from geo_assets.vector.sources import Dataset, Format, forbid_drivers
+from geo_assets.vector.sqlite_values import read_only
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -128,6 +131,23 @@ def foreign_layers(dataset: Dataset) -> list[str]:
 
     with reading(dataset):
         return [str(name) for name, kind in pyogrio.list_layers(dataset.path) if str(name) in dataset.left_out and kind is not None]
+
+
+#: What `gpkg_contents` calls tables of tiles: GeoPackage 1.3, and its extension for elevation.
+_TILES = frozenset({"tiles", "2d-gridded-coverage"})
+
+
+def tile_tables(dataset: Dataset) -> tuple[list[str], bool]:
+    """Names of the tables of a GeoPackage that hold tiles, which are rasters; and whether it holds nothing else."""
+    if dataset.format is not Format.GPKG:
+        return [], False
+    try:
+        with closing(read_only(Path(dataset.path))) as database:
+            rows = database.execute("select table_name, lower(data_type) from gpkg_contents limit 1000").fetchall()
+    except sqlite3.Error:
+        return [], False  # what is wrong with it is found where its layers are listed
+    tiles = [str(name) for name, kind in rows if kind in _TILES]
+    return tiles, len(tiles) == len(rows) > 0
 
 
 def _check_driver(dataset: Dataset, driver: str) -> None:

@@ -34,7 +34,7 @@ from geo_assets.vector.crs import (
 )
 from geo_assets.vector.filters import Sieve, Sifted, chosen_columns
 from geo_assets.vector.findings import Findings
-from geo_assets.vector.layers import Batch, LayerRef, OpenLayer, foreign_layers, list_layers, open_layer
+from geo_assets.vector.layers import Batch, LayerRef, OpenLayer, foreign_layers, list_layers, open_layer, tile_tables
 from geo_assets.vector.models import (
     ColumnPlan,
     GeometryType,
@@ -64,6 +64,9 @@ _THREADS = 2
 _BATCH_BYTES = 32 * 1024**2
 
 _COPY_BYTES = 1024**2
+
+#: What to do with a GeoPackage of tiles, which is a vector by its name.
+_AS_A_RASTER = "make a COG of it, with: geo-assets cog in.gpkg out.tif, and upload that"
 
 #: What is wrong with one layer, or one member of an archive, and leaves the others as they are. Not what somebody asked for in vain.
 _OF_ONE = frozenset(
@@ -221,6 +224,12 @@ class _Inspection:
         self.warnings += [
             f"left out: layer {name[:63]!r} of {dataset.name} is {what}, not a table" for name, what in self._foreign(dataset)
         ]
+        tiles, alone = tile_tables(dataset)
+        self.warnings += [f"left out: {name[:63]!r} of {dataset.name} holds tiles, which are a raster: {_AS_A_RASTER}" for name in tiles]
+        if alone:
+            told = f"{dataset.name} holds tiles, which are a raster, and no features"
+            self.leave_out(GeoAssetsError("VECTOR_NO_LAYERS", told, remedy=_AS_A_RASTER))
+            return
         try:
             refs = list_layers(dataset, attributes=self.options.attribute_tables)
             if not refs:

@@ -1,4 +1,5 @@
 import json
+import shutil
 import sqlite3
 import zipfile
 
@@ -6,7 +7,10 @@ import geopandas as gpd
 import numpy as np
 import pyarrow as pa
 import pytest
+import rasterio
+import rasterio.shutil
 import shapely
+from rasterio.transform import from_origin
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.layers import BATCH_ROWS
@@ -300,3 +304,19 @@ def test_shapefile_text_is_read_in_the_encoding_it_is_in(tmp_path, private, look
         dbf.write_bytes(dbf.read_bytes()[:29] + b"\0" + dbf.read_bytes()[30:])  # no code page either
     rows = pa.ipc.open_stream(send(private(shp), look(shp).layers[0])[0]).read_all()
     assert rows["town"].to_pylist() == [text, "x"]
+
+
+def test_a_geopackage_of_tiles_says_that_it_is_a_raster_and_its_features_are_read_beside_them(look, tmp_path):
+    alone, both = tmp_path / "tiles.gpkg", tmp_path / "both.gpkg"
+    shape = {"count": 1, "height": 20, "width": 20, "dtype": "uint8", "crs": "EPSG:32633", "transform": from_origin(4e5, 5e6, 10, 10)}
+    with rasterio.io.MemoryFile() as memory:
+        with memory.open(driver="GTiff", **shape) as dataset:
+            dataset.write(np.full((1, 20, 20), 7, "uint8"))
+        with memory.open() as dataset:
+            rasterio.shutil.copy(dataset, alone, driver="GPKG", RASTER_TABLE="ORTHO")
+    shutil.copy(alone, both)
+    gpd.GeoDataFrame({"a": [1]}, geometry=[shapely.Point(1, 2)], crs="EPSG:4326").to_file(both, layer="places", mode="a")
+    assert "holds tiles, which are a raster" in refusal(look, alone, "VECTOR_NO_LAYERS")
+    report = look(both)
+    assert [plan.layer for plan in report.layers] == ["places"]
+    assert any("'ORTHO'" in warning and "geo-assets cog" in warning for warning in report.warnings)
