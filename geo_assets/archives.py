@@ -7,6 +7,7 @@ that the caller owns. Not here: what the members are (`vector/sources.py`, `rast
 from __future__ import annotations
 
 import gzip
+import os
 import stat
 import tarfile
 import zipfile
@@ -26,6 +27,7 @@ _MAX_RATIO = 100
 _RATIO_FROM_BYTES = 16 * 1024**2
 
 _MAX_PATH = 512
+_MAX_NAME_BYTES = 255  #: of each part of a path, as file systems have it; a longer one has no file to be written to
 _COPY_BYTES = 1024**2
 _ENCRYPTED = 0x1
 
@@ -172,6 +174,11 @@ def _path(text: str, name: str) -> PurePosixPath:
     """A member's path; one that leads out of the archive is refused."""
     text = text.replace("\\", "/")  # what some Windows programs write
     path = PurePosixPath(text)
+    if any(len(os.fsencode(part)) > _MAX_NAME_BYTES for part in path.parts):
+        raise GeoAssetsError(
+            "UNSAFE_ARCHIVE",
+            f"{name} has a member whose name is longer than the {_MAX_NAME_BYTES} bytes that can be written: {text[:100]!r}",
+        )
     if path.is_absolute() or ".." in path.parts or (path.parts and ":" in path.parts[0]) or len(text) > _MAX_PATH or not text.isprintable():
         raise GeoAssetsError("UNSAFE_ARCHIVE", f"{name} has a member whose path leads out of it or cannot be written: {text[:100]!r}")
     return path

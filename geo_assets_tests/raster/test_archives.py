@@ -195,3 +195,18 @@ def test_a_tar_that_no_honest_program_makes_is_refused_and_nothing_of_it_remains
     assert error.value.code == code
     assert list((tmp_path / "out").iterdir()) == []
     assert {p.name for p in tmp_path.iterdir()} == {"in.zip", "out"}
+
+
+@pytest.mark.parametrize("pack", [lambda name: archive({name: b"1"}), lambda name: tar((name, b"1", {}))], ids=["zip", "tar"])
+@pytest.mark.parametrize(
+    "long", ["n" * 300 + ".tif", "n" * 300 + "/in.tif", "\N{HIRAGANA LETTER A}" * 100 + ".tif"], ids=["file", "folder", "bytes"]
+)
+def test_a_member_whose_name_no_file_system_takes_is_refused_by_name(unpacked, pack, long):
+    with pytest.raises(GeoAssetsError, match="longer than the 255 bytes") as error:
+        unpacked(pack(long))
+    assert error.value.code == "UNSAFE_ARCHIVE"
+
+
+@pytest.mark.parametrize("pack", [lambda name: archive({name: b"1"}), lambda name: tar((name, b"1", {}))], ids=["zip", "tar"])
+def test_a_member_with_a_name_of_255_bytes_is_unpacked(unpacked, pack):
+    assert len(unpacked(pack("\N{HIRAGANA LETTER A}" * 83 + "ab.tif")).rasters) == 1
