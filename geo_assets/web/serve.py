@@ -3,6 +3,7 @@
 uvicorn ends idle connections between two requests, but waits for the rest of a request for ever, and answers everybody 503 once
 there are `limit_concurrency` connections. Here each request has to be there within a time, and of too many clients that we wait
 for, the one that has kept us waiting longest is sent away, so that there is always room for one who comes with a whole request.
+uvicorn keeps headers of any length, too; here they have a limit, and so have WebSockets, which are not counted among the others.
 Here: uvicorn's protocol with a clock. Not here: who may come in (`guard.py`).
 """
 
@@ -27,7 +28,26 @@ _STOP_SECONDS = 3
 #: A browser keeps six; these are for a proxy and many people. Each costs a file handle and some kilobytes.
 MAX_CONNECTIONS = 200
 
-_TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+#: Pages of Dagster that follow something, each one. They stay open for as long as the page, so they must not take the others' room.
+MAX_WEBSOCKETS = 50
+
+#: Of request line and headers, or trailers; what h11 allows, uvicorn's other parser. A browser sends one or two KiB.
+MAX_HEAD_BYTES = 64 * 1024
+
+#: What a header counts besides its text, as in HTTP/2 (RFC 9113, 6.5.2): empty ones cost memory as well.
+_HEADER_BYTES = 32
+
+#: The head is measured after each so many bytes.
+_FEED_BYTES = 16 * 1024
+
+
+def _only(status: bytes) -> bytes:
+    return b"HTTP/1.1 " + status + b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+_TOO_SLOW = _only(b"408 Request Timeout")
+_TOO_LARGE = _only(b"431 Request Header Fields Too Large")
+_TOO_MANY = _only(b"503 Service Unavailable")
 
 
 def serve(app: ASGIApp, host: str, port: int, **options: Any) -> None:
@@ -42,6 +62,7 @@ class ImpatientProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.waiting_since: float | None = None
+        self._head_bytes = 0
         self._clock: asyncio.TimerHandle | None = None
         self._write_clock: asyncio.TimerHandle | None = None
 
@@ -49,8 +70,9 @@ class ImpatientProtocol(HttpToolsProtocol):
         """A client came: another may have to go."""
         super().connection_made(transport)
         self._wait_for_client()
-        if len(self.connections) > MAX_CONNECTIONS:
-            waiting = [c for c in self.connections if isinstance(c, ImpatientProtocol) and c.waiting_since is not None]
+        clients = [c for c in self.connections if isinstance(c, ImpatientProtocol)]  # the others are WebSockets
+        if len(clients) > MAX_CONNECTIONS:
+            waiting = [c for c in clients if c.waiting_since is not None]
             min(waiting, key=lambda c: c.waiting_since or 0).send_away()  # at least ourselves
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -58,8 +80,36 @@ class ImpatientProtocol(HttpToolsProtocol):
         self._stop_clocks()
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        """Some bytes of a request: whatever is no body and ends no head is kept, and counted."""
+        for start in range(0, len(data), _FEED_BYTES):
+            part = data[start : start + _FEED_BYTES]
+            self._head_bytes += len(part)
+            super().data_received(part)
+            if self.transport.is_closing() or self.transport.get_protocol() is not self:
+                break
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse(_TOO_LARGE)
+                break
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header or trailer is whole."""
+        self._head_bytes += _HEADER_BYTES
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is whole."""
+        self._head_bytes = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """The guard counts these."""
+        self._head_bytes = 0
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         """The request is whole: now it is our turn, unless it was answered before its end."""
+        self._head_bytes = 0
         self._stop_clocks()
         super().on_message_complete()
         if self.cycle is None or self.cycle.response_complete:
@@ -74,7 +124,10 @@ class ImpatientProtocol(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         """From here on uvicorn's pings find out who is gone."""
         self._stop_clocks()
-        super().handle_websocket_upgrade()
+        if sum(not isinstance(c, ImpatientProtocol) for c in self.connections) >= MAX_WEBSOCKETS:
+            self._refuse(_TOO_MANY)
+        else:
+            super().handle_websocket_upgrade()
 
     def pause_writing(self) -> None:
         """The client does not take what we send."""
@@ -94,6 +147,13 @@ class ImpatientProtocol(HttpToolsProtocol):
             return
         if self.cycle is None or not (self.cycle.response_started or self.cycle.response_complete):
             self.transport.write(_TOO_SLOW)
+        self.transport.close()
+
+    def _refuse(self, answer: bytes) -> None:
+        """End the connection with an answer, unless that of an earlier request is still to come."""
+        self._stop_clocks()
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.write(answer)
         self.transport.close()
 
     def _wait_for_client(self) -> None:

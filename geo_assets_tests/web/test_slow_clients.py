@@ -1,17 +1,18 @@
-"""Clients that never end, against the real server in a process of its own."""
+"""Clients that never end, or of which there are too many, against the real server in a process of its own."""
 
 import socket
 import subprocess
 import sys
 import time
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import httpx
 import pytest
 
 from geo_assets.local.postgresql import free_port
 from geo_assets.local.stack import listens
-from geo_assets.web.serve import MAX_CONNECTIONS
+from geo_assets.web.serve import MAX_CONNECTIONS, MAX_HEAD_BYTES, MAX_WEBSOCKETS
 
 SERVER = """
 import sys
@@ -24,6 +25,11 @@ serve._WRITE_SECONDS = 1
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
         return
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+        return
     from starlette.requests import Request
     body = await Request(scope, receive).body()
     size = int(scope["query_string"] or 2)
@@ -33,6 +39,11 @@ async def app(scope, receive, send):
 
 serve.serve(Guard(app), "127.0.0.1", int(sys.argv[1]))
 """
+
+WEBSOCKET = (
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
 
 HEAD = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
 
@@ -128,3 +139,73 @@ def test_a_client_that_does_not_take_its_answer_is_let_go(start):
             while part := client.recv(2**20):
                 taken += len(part)
         assert taken < 200_000_000
+
+
+def memory(server):
+    status = Path(f"/proc/{server.pid}/status").read_text()
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS"))
+
+
+BEGUN = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
+
+
+@pytest.mark.parametrize(
+    ("begun", "more"),
+    [
+        (BEGUN, b"x: " + b"a" * 1000 + b"\r\n"),
+        (BEGUN, b"x:\r\n"),
+        (BEGUN + b"x: ", b"a" * 1000),
+        (b"GET /", b"a" * 1000),
+        (CHUNKED, b"x: " + b"a" * 1000 + b"\r\n"),
+        (CHUNKED + b"x: ", b"a" * 1000),
+    ],
+    ids=["headers", "empty headers", "one header", "a path", "trailers", "one trailer"],
+)
+def test_a_request_with_a_megabyte_of_headers_is_refused_before_it_is_kept(start, begun, more):
+    port, server = start(60)
+    with ExitStack() as stack:
+        (client,) = clients(stack, port, begun, 1)
+        before = memory(server)
+        with pytest.raises(ConnectionError):
+            client.sendall(more * (60 * 2**20 // len(more)))
+        assert memory(server) - before < 10 * 2**20
+    assert httpx.get(f"http://127.0.0.1:{port}/livez", timeout=5, trust_env=False).status_code == 200
+
+
+def test_headers_of_60_kib_are_taken_and_larger_ones_are_told_so_with_431(start):
+    port, _ = start(60)
+    url = f"http://127.0.0.1:{port}/"
+    for _ in range(2):
+        assert httpx.get(url, headers={"host": "localhost", "x": "a" * 60 * 1024}, trust_env=False).status_code == 200
+    with ExitStack() as stack:
+        once, twice = clients(stack, port, b"", 2)
+        twice.sendall(BEGUN + b"\r\n")
+        assert twice.recv(1000).startswith(b"HTTP/1.1 200 ")
+        for client in (once, twice):
+            client.sendall(BEGUN + b"x: " + b"a" * (MAX_HEAD_BYTES - 2000))
+            client.sendall(b"a" * 2000)  # read whole: what is left unread at the end would be answered by a reset
+            answer = b""
+            while part := client.recv(1000):
+                answer += part
+            assert b"HTTP/1.1 431 " in answer
+
+
+def test_a_body_of_any_length_in_small_chunks_is_no_head(start):
+    port, _ = start(60)
+    body = (b"x" * 100 for _ in range(500))
+    headers = {"host": "localhost", "content-type": "application/json"}
+    assert httpx.post(f"http://127.0.0.1:{port}/", headers=headers, content=body, trust_env=False).status_code == 200
+
+
+def test_two_hundred_open_websockets_leave_the_probes_answered_at_once(start):
+    port, _ = start(60)
+    with ExitStack() as stack:
+        answers = [client.recv(16) for client in clients(stack, port, WEBSOCKET, MAX_CONNECTIONS)]
+        assert answers.count(b"HTTP/1.1 101 Swi") == MAX_WEBSOCKETS
+        assert answers.count(b"HTTP/1.1 503 Ser") == MAX_CONNECTIONS - MAX_WEBSOCKETS
+        clients(stack, port, b"GET / HTT", MAX_CONNECTIONS - 10)
+        for _ in range(5):
+            began = time.monotonic()
+            assert httpx.get(f"http://127.0.0.1:{port}/livez", timeout=5, trust_env=False).status_code == 200
+            assert time.monotonic() - began < 2
