@@ -130,6 +130,9 @@ _MAPINFO_PARTS = (".dat", ".map", ".id", ".ind", ".dbf", ".mid")
 #: What a MapInfo table may not be: one that opens others, or a picture.
 _MAPINFO_REFERENCE = re.compile(rb"create\s+view|open\s+table|IsSeamless|type\s+(?!native|dbf)\"?\w", re.IGNORECASE)
 
+#: A MIF that has columns.
+_MIF_COLUMNS = re.compile(rb"^\s*columns\s+[1-9]", re.IGNORECASE | re.MULTILINE)
+
 #: Modules of virtual tables that read nothing but the file itself; what others there are opens files and is refused.
 _HARMLESS_MODULES = frozenset(
     {"rtree", "rtree_i32", "virtualspatialindex", "virtualelementary", "virtualknn", "virtualknn2", "fts3", "fts4", "fts5"}
@@ -554,6 +557,12 @@ def _check_mapinfo(path: Path, name: str) -> dict[str, str]:
             raise GeoAssetsError(
                 "INCOMPLETE_SHAPEFILE", f"{name} comes without its .dat", remedy="upload the .tab, .dat, .map and .id parts together"
             )
+    elif ".mid" not in parts and _MIF_COLUMNS.search(_head(path)):
+        raise GeoAssetsError(
+            "INCOMPLETE_SHAPEFILE",
+            f"{name} comes without its .mid, which holds its columns",
+            remedy="upload the .mif and .mid parts together",
+        )
     return {}
 
 

@@ -117,12 +117,29 @@ def to_moments(text: pa.Array, wire: str, column: str, findings: Findings, *, na
     import pyarrow as pa
 
     target = pa.timestamp("us", tz="UTC") if wire == ZONED else pa.timestamp("us")
+    if wire == ZONED and naive_is_utc and (naive := _all_naive(text)) is not None:
+        present = text.drop_null()
+        findings.add(column, TAKEN_FOR_UTC, present[:5].to_pylist(), len(present))
+        return naive.cast(target)
     try:
         return text.cast(target)
     except pa.ArrowInvalid:
         pass
     values = [_moment(value, column, findings, zoned=wire == ZONED, naive_is_utc=naive_is_utc) for value in text.to_pylist()]
     return pa.array(values, target)
+
+
+def _all_naive(text: pa.Array) -> pa.Array | None:
+    """The timestamps of a text none of whose times has an offset; None where one has, or is no time. The first tells: a cast that fails is slow."""
+    import pyarrow as pa
+
+    first = next((value for value in text if value.is_valid), None)
+    if first is None or re.search(ZONE, first.as_py()):
+        return None
+    try:
+        return text.cast(pa.timestamp("us"))
+    except pa.ArrowInvalid:
+        return None
 
 
 def _moment(value: str | None, column: str, findings: Findings, *, zoned: bool, naive_is_utc: bool) -> datetime | None:

@@ -78,3 +78,33 @@ def zip_tree(path, tree):
             if file.is_file():
                 archive.write(file, file.relative_to(tree.parent))
     return path
+
+
+_SHEETS = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+_OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+_PACKAGE = "http://schemas.openxmlformats.org/package/2006"
+_TYPES = "application/vnd.openxmlformats-officedocument.spreadsheetml"
+
+
+def spreadsheet(path, *rows, change=lambda sheet: sheet, **more):
+    """An .xlsx of one sheet, whose XML may be changed; `more` are members by name, each text or blocks of bytes."""
+
+    def cell(value, at):
+        return f'<c r="{at}" t="str"><v>{value}</v></c>' if isinstance(value, str) else f'<c r="{at}"><v>{value}</v></c>'
+
+    lines = ["".join(cell(value, f"{chr(65 + c)}{r}") for c, value in enumerate(row)) for r, row in enumerate(rows, 1)]
+    data = "".join(f'<row r="{r}">{line}</row>' for r, line in enumerate(lines, 1))
+    head = '<?xml version="1.0" encoding="UTF-8"?>'
+    members = {
+        "[Content_Types].xml": f'{head}<Types xmlns="{_PACKAGE}/content-types"><Override PartName="/xl/workbook.xml" ContentType="{_TYPES}.sheet.main+xml"/><Override PartName="/xl/worksheets/sheet1.xml" ContentType="{_TYPES}.worksheet+xml"/></Types>',
+        "xl/workbook.xml": f'{head}<workbook xmlns="{_SHEETS}" xmlns:r="{_OFFICE}"><sheets><sheet name="s" sheetId="1" r:id="rId1"/></sheets></workbook>',
+        "xl/_rels/workbook.xml.rels": f'{head}<Relationships xmlns="{_PACKAGE}/relationships"><Relationship Id="rId1" Type="{_OFFICE}/worksheet" Target="worksheets/sheet1.xml"/></Relationships>',
+        "xl/worksheets/sheet1.xml": change(f'{head}<worksheet xmlns="{_SHEETS}"><sheetData>{data}</sheetData></worksheet>'),
+        **more,
+    }
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, body in members.items():
+            with archive.open(name, "w") as member:
+                for block in [body.encode()] if isinstance(body, str) else body:
+                    member.write(block)
+    return path

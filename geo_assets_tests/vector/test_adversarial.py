@@ -4,13 +4,16 @@ Every file is made here. They go through the same sandboxed children as an uploa
 a file that wants more is found out. docs/vector.md has the table of outcomes.
 """
 
+import gzip
 import io
 import json
 import sqlite3
 import struct
+import threading
 import time
 import zipfile
 import zlib
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import geopandas as gpd
 import numpy as np
@@ -26,7 +29,7 @@ from geo_assets.vector.load import stage_table
 from geo_assets.vector.models import InspectReport, InspectRequest, StreamReport, StreamRequest
 from geo_assets.vector.names import table_names
 from geo_assets.vector.publish import publish
-from geo_assets_tests.vector.builders import SQUARE, frame, points, shapefile_parts, write, zipped
+from geo_assets_tests.vector.builders import SQUARE, frame, points, shapefile_parts, spreadsheet, write, zipped
 
 SECRET = "root:x:0:0"
 VRT = "<OGRVRTDataSource><OGRVRTLayer name='passwd'><SrcDataSource>CSV:/etc/passwd</SrcDataSource></OGRVRTLayer></OGRVRTDataSource>"
@@ -450,10 +453,299 @@ def a_table_without_place(path):
     pd.DataFrame({"a": [1]}).to_csv(path, index=False)
 
 
+# -- the formats that name other files, or unpack --------------------------------------------------------------------------
+GML = '<wfs:FeatureCollection xmlns:wfs="http://www.opengis.net/wfs" xmlns:gml="http://www.opengis.net/gml" xmlns:xlink="http://www.w3.org/1999/xlink" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xmlns:o="http://o" {attributes}>{body}</wfs:FeatureCollection>'
+GML_POINT = '<gml:featureMember><o:t fid="t.1"><o:a>{a}</o:a><o:geom><gml:Point srsName="EPSG:4326"><gml:coordinates>1,2</gml:coordinates></gml:Point></o:geom>{more}</o:t></gml:featureMember>'
+LAUGHS = (
+    '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">'
+    + "".join(f'<!ENTITY {chr(98 + i)} "{("&" + chr(97 + i) + ";") * 10}">' for i in range(9))
+    + "]>"
+)
+
+
+def gml(name, *codes, attributes="", a="1", more="", prolog=""):
+    text(name, prolog + GML.format(attributes=attributes, body=GML_POINT.format(a=a, more=more)), *codes)
+
+
+gml("schema.gml", "loaded", attributes='xsi:schemaLocation="http://o CANARY/o.xsd"')
+gml("file_schema.gml", "loaded", attributes='xsi:schemaLocation="http://o file:///etc/passwd http://o ../../../../etc/passwd"')
+gml("xlink.gml", "loaded", more='<o:ref xlink:href="CANARY/x.gml#a"/><o:ref2 xlink:href="file:///etc/passwd#a"/>')
+gml(
+    "xlink_geometry.gml",
+    "loaded",
+    "VECTOR_ALL_REJECTED",
+    more='<o:geom2><gml:Surface><gml:patches xlink:href="CANARY/y.gml#p"/></gml:Surface></o:geom2>',
+)
+gml("laughs.gml", "VECTOR_UNSUPPORTED", prolog=f'<?xml version="1.0"?>{LAUGHS}', a="&j;")
+gml(
+    "comment_then_doctype.gml",
+    "VECTOR_UNSUPPORTED",
+    prolog='<?xml version="1.0"?><!-- x --><!DOCTYPE g [<!ENTITY x SYSTEM "CANARY/e">]>',
+    a="&x;",
+)
+gml("late.gml", "UNREADABLE", "VECTOR_NO_LAYERS", more='<!DOCTYPE x [<!ENTITY y SYSTEM "file:///etc/passwd">]><o:b>&y;</o:b>')
+gml("undeclared.gml", "UNREADABLE", "VECTOR_NO_LAYERS", a="&y;")
+gml(
+    "crs.gml",
+    "loaded",
+    "VECTOR_NO_CRS",
+    more='<o:g><gml:Point srsName="CANARY/crs"><gml:coordinates>1,2</gml:coordinates></gml:Point></o:g>',
+)
+text("deep.gml", GML.format(attributes="", body="<o:a>" * 50_000), "UNREADABLE", "VECTOR_NO_LAYERS", "SANDBOX_CRASHED")
+text("half.gml", GML.format(attributes="", body=GML_POINT.format(a=1, more="") * 100)[:5000], "UNREADABLE", "VECTOR_NO_LAYERS")
+
+GPX = '<gpx version="1.1" xmlns="http://www.topografix.com/GPX/1/1"><wpt lat="1" lon="2"><name>{}</name>{}</wpt></gpx>'
+text("laughs.gpx", f'<?xml version="1.0"?>{LAUGHS}{GPX.format("&j;", "")}', "VECTOR_UNSUPPORTED")
+text("xxe.gpx", f'<!DOCTYPE gpx [<!ENTITY x SYSTEM "file:///etc/passwd">]>{GPX.format("&x;", "")}', "VECTOR_UNSUPPORTED")
+text("remote.gpx", f'<!DOCTYPE gpx SYSTEM "CANARY/gpx.dtd">{GPX.format("x", "")}', "VECTOR_UNSUPPORTED")
+text("undeclared.gpx", GPX.format("&x;", ""), "UNREADABLE")
+text("link.gpx", GPX.format("x", '<link href="CANARY/a"/><extensions><a:b xmlns:a="CANARY/ns">c</a:b></extensions>'), "loaded")
+text(
+    "numbers.gpx",
+    GPX.replace('lat="1"', 'lat="1e999"').format("x", ""),
+    "VECTOR_NO_LAYERS",
+    "VECTOR_ALL_REJECTED",
+    "VECTOR_NO_GEOMETRY",
+    "UNREADABLE",
+    "loaded",
+)
+text("long.gpx", GPX.format("x" * 20_000_000, ""), "VECTOR_NO_LAYERS", "loaded", "UNREADABLE", "TOO_LARGE")
+
+ESRI = '{"geometryType":"esriGeometryPoint","spatialReference":{"wkid":4326},"fields":[{"name":"a","type":"esriFieldTypeInteger"}],"features":[%s]}'
+text(
+    "huge.json",
+    ESRI % '{"attributes":{"a":1e999},"geometry":{"x":1e999,"y":-1e999}}',
+    "VECTOR_ALL_REJECTED",
+    "UNREADABLE",
+    "VECTOR_NO_GEOMETRY",
+)
+text("digits.json", ESRI % ('{"attributes":{"a":1' + "0" * 1_000_000 + '},"geometry":{"x":1,"y":2}}'), "loaded", "UNREADABLE")
+text("nested.json", ESRI % ('{"attributes":{"a":' + "[" * 100_000 + "]" * 100_000 + '},"geometry":{"x":1,"y":2}}'), "UNREADABLE", "loaded")
+text("wkid.json", ESRI.replace("4326", '"CANARY/crs"') % '{"attributes":{"a":1},"geometry":{"x":1,"y":2}}', "VECTOR_NO_CRS", "loaded")
+text(
+    "entity.json",
+    ESRI % '{"attributes":{"a":1,"t":"&x; <!ENTITY x SYSTEM \\"file:///etc/passwd\\">"},"geometry":{"x":1,"y":2}}',
+    "loaded",
+    "UNREADABLE",
+)
+
+
+def mapinfo(path, **broken):
+    """A zip of a MapInfo table some of whose parts are broken: `map=bytes -> bytes`."""
+    folder = path.parent / "mapinfo"
+    folder.mkdir()
+    tab = write(points(200), folder / "t.tab")
+    for part in shapefile_parts(tab):
+        change = broken.get(part.suffix[1:].lower())
+        if change is not None:
+            part.write_bytes(change(part.read_bytes()))
+    zipped(path, *shapefile_parts(tab))
+
+
+BROKEN = ("UNREADABLE", "VECTOR_NO_GEOMETRY", "VECTOR_ALL_REJECTED", "VECTOR_NO_LAYERS", "loaded")
+for what, change in {
+    "half": lambda body: body[: len(body) // 2],
+    "noise": lambda body: body[:512] + np.random.default_rng(6).bytes(len(body) - 512) if len(body) > 512 else b"\xff" * len(body),
+    "circle": lambda body: body[:512] + body[512:].replace(b"\x00\x02", b"\x00\x00"),
+    "empty": lambda _: b"",
+}.items():
+    for part in ("map", "id", "dat"):
+
+        def broken_mapinfo(path, part=part, change=change):
+            mapinfo(path, **{part: change})
+
+        FILES[f"a MapInfo table whose .{part} is {what}"] = (f"{part}_{what}.zip", broken_mapinfo, BROKEN)
+
+for what, line in {
+    "view": 'Create View x As Select * From "/etc/passwd"',
+    "seamless": 'begin_metadata\n"\\IsSeamless" = "TRUE"\nend_metadata',
+    "picture": 'Type "RASTER"\nFile "/etc/passwd"',
+    "open": 'Open Table "/etc/passwd"',
+}.items():
+
+    def referring_tab(path, line=line):
+        mapinfo(path, tab=lambda body: body + b"\n" + line.encode())
+
+    FILES[f"a MapInfo {what}"] = (f"{what}.zip", referring_tab, ("VECTOR_UNSUPPORTED",))
+
+text(
+    "lies.mif",
+    "Version 300\nColumns 1\n a Integer\nData\n\nRegion 999999999\n 999999999\n1 2\n",
+    "INCOMPLETE_SHAPEFILE",
+    *BROKEN,
+    "VECTOR_NO_CRS",
+    "SANDBOX_OUT_OF_MEMORY",
+)
+
+for ending, kernel in {
+    "geojson": b'{"type":"FeatureCollection","features":[' + b" " * (1 << 20),
+    "csv": b"lon,lat\n" + b"1,2\n" * (1 << 18),
+    "gpx": b"<gpx>" + b" " * (1 << 20),
+    "bin": bytes(1 << 20),
+}.items():
+
+    def gzip_bomb(path, kernel=kernel):
+        """A gigabyte in a megabyte."""
+        with gzip.open(path, "wb") as file:
+            for _ in range(1024):
+                file.write(kernel)
+
+    FILES[f"a gzip bomb of {ending}"] = (f"bomb.{ending}.gz", gzip_bomb, ("UNSAFE_ARCHIVE", "TOO_LARGE"))
+
+text("cut.geojson.gz", gzip.compress(FEATURE.encode() * 100)[:60], "UNREADABLE")
+text("twice.geojson.gz", gzip.compress(gzip.compress(FEATURE.encode())), "UNREADABLE", "VECTOR_UNSUPPORTED")
+text("vrt.geojson.gz", gzip.compress(VRT.encode()), "VECTOR_UNSUPPORTED")
+text("scene.tar.gz", gzip.compress(b"x"), "VECTOR_UNSUPPORTED", "UNREADABLE")
+
+
+@hostile("named.csv.gz", "loaded")
+def a_gzip_whose_header_names_another_place(path):
+    body = gzip.compress(b"lon,lat\n1,2\n", mtime=0)
+    path.write_bytes(body[:3] + b"\x08" + body[4:10] + b"../../slipped.csv\0" + body[10:])
+
+
+PLACED = (("lon", "lat", "t"), (1.5, 2.5, "x"))
+
+
+@hostile("plain.xlsx", "loaded")
+def a_spreadsheet_that_is_none(path):
+    spreadsheet(path, *PLACED)
+
+
+@hostile("bomb.xlsx", "UNSAFE_ARCHIVE", "TOO_LARGE")
+def a_spreadsheet_that_is_a_bomb(path):
+    spreadsheet(path, *PLACED, **{"xl/sharedStrings.xml": [bytes(1 << 20)] * 1100})
+
+
+@hostile("strings.xlsx", "UNSAFE_ARCHIVE", "TOO_LARGE", "UNREADABLE", "SANDBOX_OUT_OF_MEMORY", "VECTOR_NO_GEOMETRY", "loaded")
+def a_spreadsheet_of_shared_strings_without_end(path):
+    rng = np.random.default_rng(7)
+    block = b"".join(b"<si><t>%d</t></si>" % n for n in rng.integers(0, 10**12, 50_000).tolist())
+    head = b'<sst xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main">'
+    spreadsheet(path, *PLACED, **{"xl/sharedStrings.xml": [head, *[block] * 20]})
+
+
+@hostile("laughs.xlsx", "UNREADABLE", "VECTOR_NO_LAYERS", "VECTOR_NO_GEOMETRY", "VECTOR_UNSUPPORTED")
+def a_spreadsheet_with_entities(path):
+    spreadsheet(path, *PLACED, change=lambda sheet: sheet.replace("?>", "?>" + LAUGHS, 1).replace("<sheetData>", "<sheetData>&j;"))
+
+
+@hostile("far.xlsx", "loaded", "UNREADABLE", "VECTOR_NO_GEOMETRY", "SANDBOX_OUT_OF_MEMORY")
+def a_spreadsheet_with_a_cell_at_the_end_of_the_world(path):
+    far = '<row r="999999999"><c r="ZZZZZ999999999"><v>1</v></c></row>'
+    spreadsheet(path, *PLACED, change=lambda sheet: sheet.replace("</sheetData>", far + "</sheetData>"))
+
+
+@hostile("links.xlsx", "loaded")
+def a_spreadsheet_that_links_to_other_workbooks(path):
+    external = '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships"><Relationship Id="rId1" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/externalLinkPath" Target="CANARY/b.xlsx" TargetMode="External"/></Relationships>'
+    spreadsheet(path, PLACED[0], (1, 2, "=WEBSERVICE('CANARY/w')"), **{"xl/externalLinks/_rels/externalLink1.xml.rels": external})
+
+
+@hostile("slip.xlsx", "UNSAFE_ARCHIVE")
+def a_spreadsheet_with_a_path_out_of_it(path):
+    spreadsheet(path, *PLACED, **{"../../slipped.xml": "x"})
+
+
+def kmz(path, **documents):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, links in documents.items():
+            marks = "<Placemark><Point><coordinates>1,2</coordinates></Point></Placemark>"
+            marks += "".join(f"<NetworkLink><Link><href>{link}</href></Link></NetworkLink>" for link in links)
+            archive.writestr(f"{name}.kml", f'<kml xmlns="http://www.opengis.net/kml/2.2"><Document>{marks}</Document></kml>')
+
+
+@hostile("circle.kmz", "loaded")
+def a_kmz_whose_links_form_a_circle(path):
+    kmz(path, doc=["a.kml", "./doc.kml"], a=["b.kml", "doc.kml"], b=["a.kml", "b.kml"])
+
+
+@hostile("away.kmz", "loaded")
+def a_kmz_that_links_away(path):
+    kmz(path, doc=["CANARY/x.kml", "../../../etc/passwd", "/etc/passwd", "file:///etc/passwd", "a.kml/../../x.kml"])
+
+
+@hostile("fan.kmz", "loaded", "TOO_LARGE")
+def a_kmz_whose_documents_all_link_to_all(path):
+    names = [f"d{i}" for i in range(60)]
+    kmz(path, **{name: [f"{other}.kml" for other in names] for name in names})
+
+
+def partitions(path, **members):
+    """A zip of Parquet files by the paths that it gives them."""
+    part = path.with_name("part.parquet")
+    points(2).to_parquet(part)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, links_to in members.items():
+            info = zipfile.ZipInfo(name)
+            info.external_attr = (0o120777 if links_to else 0o100644) << 16
+            archive.writestr(info, links_to or part.read_bytes())
+
+
+@hostile("up.zip", "UNSAFE_ARCHIVE")
+def partitions_that_lead_out(path):
+    partitions(path, **{"q/year=2024/../../../slipped.parquet": ""})
+
+
+@hostile("linked.zip", "UNSAFE_ARCHIVE")
+def partitions_one_of_which_is_a_link(path):
+    partitions(path, **{"q/year=2024/a.parquet": "", "q/year=2025/b.parquet": "/etc/passwd"})
+
+
+@hostile("values.zip", "loaded")
+def partitions_whose_values_are_paths_and_sql(path):
+    partitions(path, **{"q/k=%2E%2E%2Fetc%2Fpasswd/a.parquet": "", "q/k='; drop table geo.jobs; --/a.parquet": ""})
+
+
+@hostile("unlike.zip", "UNREADABLE")
+def partitions_that_are_not_alike(path):
+    partitions(path, **{"q/k=1/a.parquet": "", "q/k=1/l=2/a.parquet": ""})
+
+
+@hostile("scribble.gpkg", "VECTOR_ALL_REJECTED")
+def a_scribble_of_five_thousand_vertices(path):
+    write(gpd.GeoDataFrame(geometry=[shapely.Polygon(np.random.default_rng(8).uniform(0, 1, (5000, 2)))], crs=4326), path)
+
+
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory):
     with SandboxPool(tmp_path_factory.mktemp("pool"), memory_mb=2048, file_mb=1024, timeout_seconds=20) as pool:
         yield pool
+
+
+@pytest.fixture(scope="module")
+def canary():
+    """(address, requests) of a server that nobody may call."""
+    calls = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            calls.append(self.path)
+            self.send_error(404)
+
+        do_HEAD = do_POST = do_GET  # noqa: N815 - as the library has it
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}", calls
+    server.shutdown()
+    server.server_close()
+
+
+def point_at(address, path):
+    """Put the canary's address where a hostile file has its placeholder, also within a small zip."""
+    body = path.read_bytes()
+    if not body.startswith(b"PK"):
+        path.write_bytes(body.replace(b"CANARY", address.encode()))
+    elif path.suffix in {".xlsx", ".kmz"} and len(body) < 100_000:
+        with zipfile.ZipFile(path) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in members.items():
+                archive.writestr(name, content.replace(b"CANARY", address.encode()))
 
 
 def outcome(pool, db, source):
@@ -481,15 +773,17 @@ def outcome(pool, db, source):
 
 
 def test_there_are_enough_of_them():
-    assert len(FILES) >= 50
+    assert len(FILES) >= 140
 
 
 @pytest.mark.parametrize("case", FILES)
-def test_a_hostile_file_has_its_documented_outcome_and_leaves_nothing(pool, db, tmp_path, case):
+def test_a_hostile_file_has_its_documented_outcome_and_leaves_nothing(pool, db, canary, tmp_path, case):
     name, build, expected = FILES[case]
     made = tmp_path / "made"
     made.mkdir()
     build(made / name)
+    address, calls = canary
+    point_at(address, made / name)
     before = db.published()
     with pool.workspace() as workspace:
         source = workspace / name
@@ -506,6 +800,7 @@ def test_a_hostile_file_has_its_documented_outcome_and_leaves_nothing(pool, db, 
         assert "Traceback" not in sentence
         assert error.error_class in {ErrorClass.INVALID, ErrorClass.RESOURCE}, error
     assert db.staged() == []
+    assert not calls, "it reached the network"
     assert not workspace.exists()
     assert not list(tmp_path.rglob("*slipped*"))
     for table in db.published() - before:

@@ -1,4 +1,5 @@
 import pytest
+import shapely
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.placing import NOT_NUMBERS, NOT_WKT
@@ -109,3 +110,35 @@ def test_columns_of_one_name_are_all_kept(rows):
     plan, sent, _ = rows("a,a,lon,lat\n1,2,3,4\n")
     assert len({c.name for c in plan.columns}) == 4
     assert list(sent[0].values())[:2] == [1, 2]
+
+
+def test_a_fixed_number_of_decimals_is_kept_and_a_power_in_capitals_stays_text(rows):
+    plan, sent, _ = rows("price,code,uneven,lon,lat\n12.10,1E5,12.10,1,2\n3.50,2E5,3.5,1,2\n")
+    assert {c.name: c.sql_type for c in plan.columns}["code"] == "text"
+    assert [str(row["price"]) for row in sent] == ["12.10", "3.50"]
+    assert [(row["code"], row["uneven"]) for row in sent] == [("1E5", "12.10"), ("2E5", "3.5")]
+
+
+@pytest.mark.parametrize(
+    ("text", "srid", "place"),
+    [
+        ("geom\nSRID=25832;POINT(500000 5700000)\n", 25832, (500000, 5700000)),
+        ("WKB\n0101000020E6100000000000000000F83F0000000000000440\n", 4326, (1.5, 2.5)),
+        ('geo_point_2d\n"51.5, 7.25"\n', 4326, (7.25, 51.5)),
+        ("lat;lon\n51°30'36\"N;7°15'00\"W\n", 4326, (-7.25, 51.51)),
+        ('geojson\n"{""type"":""Point"",""coordinates"":[7.25,51.5]}"\n', 4326, (7.25, 51.5)),
+        ("sep=;\nlon;lat\n7,25;51,5\n", 4326, (7.25, 51.5)),
+    ],
+)
+def test_rows_are_placed_however_people_write_places(rows, text, srid, place):
+    plan, sent, report = rows(text)
+    assert (plan.srid, len(sent), report.rejected) == (srid, 1, {})
+    assert shapely.get_coordinates(shapely.from_wkb(sent[0]["geom"])).tolist() == [pytest.approx(place)]
+
+
+def test_a_comma_that_may_part_thousands_is_refused_until_it_is_said(rows):
+    text = 'x,y\n"530,000","180,000"\n'
+    with pytest.raises(GeoAssetsError, match="thousands or decimals"):
+        rows(text, source_crs="EPSG:27700")
+    assert rows(text, source_crs="EPSG:27700", decimal=".")[0].bounds == (530000, 180000, 530000, 180000)
+    assert rows(text, source_crs="EPSG:27700", decimal=",")[0].bounds == (530, 180, 530, 180)

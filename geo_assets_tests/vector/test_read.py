@@ -6,6 +6,7 @@ import zipfile
 import geopandas as gpd
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import rasterio
 import rasterio.shutil
@@ -14,7 +15,18 @@ from rasterio.transform import from_origin
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.layers import BATCH_ROWS
-from geo_assets_tests.vector.builders import BOWTIE, NATURAL_EARTH, SQUARE, frame, points, shapefile_parts, write, zip_tree, zipped
+from geo_assets_tests.vector.builders import (
+    BOWTIE,
+    NATURAL_EARTH,
+    SQUARE,
+    frame,
+    points,
+    shapefile_parts,
+    spreadsheet,
+    write,
+    zip_tree,
+    zipped,
+)
 from geo_assets_tests.vector.conftest import send
 
 
@@ -320,3 +332,53 @@ def test_a_geopackage_of_tiles_says_that_it_is_a_raster_and_its_features_are_rea
     report = look(both)
     assert [plan.layer for plan in report.layers] == ["places"]
     assert any("'ORTHO'" in warning and "geo-assets cog" in warning for warning in report.warnings)
+
+
+def test_a_kmz_is_read_with_what_it_links_to_inside_of_it_and_names_what_is_outside(tmp_path, look):
+    path = tmp_path / "a.kmz"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, links in {"doc": ["sub/a.kml", "http://example.org/b.kml"], "sub/a": ["b.kml"], "sub/b": [], "unlinked": []}.items():
+            marks = f"<Placemark><name>{name}</name><Point><coordinates>1,2</coordinates></Point></Placemark>"
+            marks += "".join(f"<NetworkLink><Link><href>{link}</href></Link></NetworkLink>" for link in links)
+            archive.writestr(f"{name}.kml", f'<kml xmlns="http://www.opengis.net/kml/2.2"><Document>{marks}</Document></kml>')
+    report = look(path)
+    assert sum(plan.feature_count for plan in report.layers) == 3
+    assert "example.org" in " ".join([*report.warnings, *(w for plan in report.layers for w in plan.warnings)])
+
+
+def test_the_native_encoding_of_geoparquet_and_a_named_column_of_plain_parquet_are_geometry(tmp_path, look):
+    shapes = frame(SQUARE, "MULTIPOLYGON(((0 0,1 0,1 1,0 0)),((5 5,6 5,6 6,5 5)))", n=[1, 2])
+    shapes.to_parquet(tmp_path / "native.parquet", geometry_encoding="geoarrow")
+    plain = pa.table({"n": [1], "shape_of_it": pa.array([shapely.to_wkb(shapely.Point(7, 51))], pa.binary())})
+    pq.write_table(plain, tmp_path / "plain.parquet")
+    plan = look(tmp_path / "native.parquet").layers[0]
+    assert (plan.geometry_type, plan.feature_count, plan.bounds, plan.srid) == ("MULTIPOLYGON", 2, (0, 0, 6, 6), 4326)
+    plan = look(tmp_path / "plain.parquet", geometry_column="shape_of_it", source_crs="EPSG:4326").layers[0]
+    assert (plan.geometry_type, plan.bounds, [c.name for c in plan.columns]) == ("POINT", (7, 51, 7, 51), ["n"])
+
+
+def test_a_code_of_esri_is_kept_and_a_crs_that_lies_is_overruled_only_when_asked(tmp_path, look):
+    albers = look(write(points(2).to_crs("ESRI:102003"), tmp_path / "a.gpkg")).layers[0]
+    assert (albers.srid, albers.crs_code) == (102003, "ESRI:102003")
+    lies = write(points(2), tmp_path / "b.gpkg")
+    assert look(lies, source_crs="EPSG:4258").layers[0].srid == 4326
+    assert look(lies, source_crs="EPSG:4258", override_crs=True).layers[0].srid == 4258
+
+
+def test_the_rows_of_a_spreadsheet_are_placed_by_their_columns(tmp_path, look):
+    spreadsheet(tmp_path / "a.xlsx", ("name", "x", "y"), ("a", 500000.5, 5700000), ("b", 500001, 5700001))
+    with pytest.raises(GeoAssetsError) as caught:
+        look(tmp_path / "a.xlsx")
+    assert caught.value.code == "VECTOR_NO_CRS"
+    plan = look(tmp_path / "a.xlsx", source_crs="EPSG:25832").layers[0]
+    assert (plan.feature_count, plan.srid, plan.bounds) == (2, 25832, (500000.5, 5700000, 500001, 5700001))
+    spreadsheet(tmp_path / "b.xlsx", ("name", "lon", "lat"), ("a", 7.25, 51), ("b", 8, 52))
+    plan = look(tmp_path / "b.xlsx").layers[0]
+    assert (plan.srid, plan.bounds, [c.name for c in plan.columns]) == (4326, (7.25, 51, 8, 52), ["name", "lon", "lat"])
+
+
+def test_a_mif_without_the_file_of_its_columns_is_refused(tmp_path, look):
+    path = write(points(2), tmp_path / "a.mif")
+    path.with_suffix(".mid").unlink()
+    with pytest.raises(GeoAssetsError, match=r"without its \.mid"):
+        look(path)
