@@ -6,6 +6,7 @@ Here: idempotent statements for a superuser (local) or `azure_pg_admin`. Not her
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 
 import psycopg
@@ -13,10 +14,18 @@ from psycopg import sql
 
 from geo_assets.settings import Role, Settings
 
+_log = logging.getLogger(__name__)
+
 ROLES: tuple[Role, ...] = ("migrator", "pipeline", "reader")
 
 #: pgstac's roles are cluster-wide and must exist before a migrator without superuser rights can migrate it.
 _PGSTAC_ROLES = ("pgstac_admin", "pgstac_read", "pgstac_ingest")
+
+#: Sessions of the reader: of PostgreSQL's hundred, the pipeline needs the others.
+_READER_CONNECTIONS = 20
+
+#: Of sorts and joins that do not fit into memory, for each session of the reader.
+_READER_TEMPORARY_FILES = "1GB"
 
 EXTENSIONS = ("postgis", "btree_gist", "unaccent")
 
@@ -38,6 +47,7 @@ def bootstrap(admin_dsn: str, settings: Settings) -> None:
         for name in _PGSTAC_ROLES:
             _create_role(conn, name)
         _grant_memberships(conn, settings)
+        _limit_reader(conn, settings.credentials("reader")[0])
         _create_database(conn, settings)
     with psycopg.connect(admin_dsn, autocommit=True, dbname=settings.pg_database) as conn:
         for extension in EXTENSIONS:
@@ -48,14 +58,14 @@ def bootstrap(admin_dsn: str, settings: Settings) -> None:
 
 
 def _close_to_readers(conn: psycopg.Connection, settings: Settings) -> None:
-    """Take from everybody what PostgreSQL gives to everybody and a reader could do harm with: large objects, which fill the disk,
-    and advisory locks, whose keys anybody could hold that our own work waits for.
+    """Take from everybody what PostgreSQL gives to everybody and a reader could do harm with: large objects and messages in the
+    write-ahead log, which fill the disk, and advisory locks, whose keys anybody could hold that our own work waits for.
 
     Where the administrator does not own PostgreSQL's functions (a managed server), PostgreSQL warns and leaves them as they are.
     """
     functions = conn.execute(
         r"select oid::regprocedure::text, proname like '%%advisory%%' from pg_proc where pronamespace = 'pg_catalog'::regnamespace"
-        r" and (proname ~ '^pg_(try_)?advisory_' or proname ~ '^lo_' or proname in ('loread', 'lowrite'))"
+        r" and (proname ~ '^pg_(try_)?advisory_' or proname ~ '^lo_' or proname in ('loread', 'lowrite', 'pg_logical_emit_message'))"
     ).fetchall()
     names = [settings.credentials(role)[0] for role in ("migrator", "pipeline")]
     workers = sql.SQL(", ").join(sql.Identifier(name) for name in (*names, "pgstac_admin", "pgstac_ingest"))  # its functions lock, too
@@ -89,6 +99,20 @@ def _grant_memberships(conn: psycopg.Connection, settings: Settings) -> None:
     for role, timeout in ((pipeline, "10min"), (reader, "1min")):
         conn.execute(sql.SQL("alter role {} set statement_timeout = {}").format(role, sql.Literal(timeout)))
         conn.execute(sql.SQL("alter role {} set idle_in_transaction_session_timeout = {}").format(role, sql.Literal("10min")))
+
+
+def _limit_reader(conn: psycopg.Connection, reader: str) -> None:
+    """Sessions, temporary files, and that pgstac's searches note nothing (`sql/0017_reader_limits.sql` builds on it).
+
+    The limit of files is a superuser's setting: the reader cannot undo it, and not every administrator can make it.
+    """
+    role = sql.Identifier(reader)
+    conn.execute(sql.SQL("alter role {} connection limit {}").format(role, sql.Literal(_READER_CONNECTIONS)))
+    for setting, value in (("temp_file_limit", _READER_TEMPORARY_FILES), ("pgstac.readonly", "true")):
+        try:
+            conn.execute(sql.SQL("alter role {} set {} = {}").format(role, sql.SQL(setting), sql.Literal(value)))
+        except psycopg.errors.InsufficientPrivilege as error:
+            _log.warning("%s may use more of the disk than is good: %s", reader, error.diag.message_primary)
 
 
 def _create_database(conn: psycopg.Connection, settings: Settings) -> None:

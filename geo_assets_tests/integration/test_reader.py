@@ -1,9 +1,12 @@
 """What `geo_reader` can do, all of it, in a migrated database."""
 
+from contextlib import ExitStack
+
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
-from geo_assets.database.bootstrap import bootstrap
+from geo_assets.database.bootstrap import _limit_reader, bootstrap
 from geo_assets.database.connections import connect
 from geo_assets_tests.intake.conftest import cluster, settings  # noqa: F401 - the fixtures
 
@@ -11,9 +14,6 @@ TABLE_RIGHTS = """
     select c.oid::regclass::text, p.kind
       from pg_class c, unnest(array['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) as p(kind)
      where c.relkind in ('r', 'p', 'v', 'm', 'f') and has_table_privilege('geo_reader', c.oid, p.kind)"""
-
-#: pgstac's own: what `search` keeps of searches. PostGIS's: none.
-MAY_WRITE = {(f"pgstac.{table}", right) for table in ("search_wheres", "searches", "format_item_cache") for right in ("INSERT", "UPDATE")}
 
 GEO_RELATIONS = """
     select c.relname from pg_class c
@@ -23,7 +23,7 @@ HARMFUL = r"""
     select p.oid::regprocedure::text from pg_proc p
      where has_function_privilege('geo_reader', p.oid, 'EXECUTE')
        and (p.proname ~ '^(lo_|loread|lowrite)' or p.proname ~ 'advisory' or p.proname ~ '^pg_(read|ls|stat)_?(file|dir|binary)'
-            or p.proname ~ '^(dblink|pg_reload|pg_rotate|pg_promote|pg_switch_wal|pg_create_restore)')"""
+            or p.proname ~ '^(dblink|pg_reload|pg_rotate|pg_promote|pg_switch_wal|pg_create_restore|pg_logical_emit)')"""
 
 #: For an old pgAdmin; they look themselves who calls.
 ASK_FOR_A_SUPERUSER = {"pg_read_file_old(text,bigint,bigint)", "pg_rotate_logfile_old()"}
@@ -43,8 +43,8 @@ def reader(settings):  # noqa: F811
         yield db
 
 
-def test_the_reader_writes_no_table_but_the_caches_of_pgstacs_search(reader):
-    assert all_of(reader, TABLE_RIGHTS) == MAY_WRITE | {("pg_settings", "UPDATE")}  # which is SET
+def test_the_reader_writes_no_table(reader):
+    assert all_of(reader, TABLE_RIGHTS) == {("pg_settings", "UPDATE")}  # which is SET
 
 
 def test_the_reader_sees_the_ledger_but_no_message_and_no_token(reader):
@@ -86,9 +86,50 @@ def test_the_reader_calls_no_function_that_locks_stores_or_reads_files(reader):
         "pg_advisory_lock(1)",
         "pg_try_advisory_xact_lock_shared(1, 2)",
         "pg_read_file('PG_VERSION')",
+        "pg_logical_emit_message(false, 'x', repeat('x', 1000))",
     ):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             reader.execute(f"select {call}")
+
+
+def test_the_reader_fills_no_disk_with_temporary_files_and_cannot_lift_the_limit(reader):
+    assert reader.execute("show temp_file_limit").fetchone() == ("1GB",)
+    for lift in (
+        "set temp_file_limit = -1",
+        "alter role geo_reader set temp_file_limit = -1",
+        "alter role geo_reader reset temp_file_limit",
+    ):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            reader.execute(lift)
+    reader.execute("set work_mem = '64kB'")
+    with pytest.raises(psycopg.errors.ConfigurationLimitExceeded, match="temporary file size exceeds"):
+        reader.execute(
+            "select count(*) from (select n, repeat('x', 4000) as x from generate_series(1, 400000) n order by x, n desc offset 1) s"
+        )
+
+
+def test_the_reader_has_twenty_sessions_and_the_pipeline_is_served_while_they_last(settings):  # noqa: F811
+    with ExitStack() as stack:
+        for _ in range(20):
+            stack.enter_context(psycopg.connect(settings.dsn("reader")))
+        with pytest.raises(psycopg.OperationalError, match="too many connections for role"):
+            psycopg.connect(settings.dsn("reader"))
+        with connect(settings, "pipeline") as db:
+            assert db.execute("select 1").fetchone() == (1,)
+
+
+def test_a_host_that_keeps_the_limit_of_files_to_itself_is_warned_of_and_bootstrapped(settings, caplog):  # noqa: F811
+    admin = f"postgresql://postgres:secret@127.0.0.1:{settings.pg_port}/postgres"
+    with psycopg.connect(admin, autocommit=True) as db:
+        db.execute("create role host_admin createrole")
+        try:
+            db.execute("set session authorization host_admin")
+            _limit_reader(db, "geo_reader")
+        finally:
+            db.execute("reset session authorization")
+            db.execute("drop role host_admin")
+    assert "temp_file_limit" in caplog.text
+    assert "pgstac.readonly" in caplog.text
 
 
 def test_the_reader_calls_nothing_with_the_rights_of_another(reader):
@@ -103,10 +144,37 @@ def test_the_reader_is_a_member_of_pgstacs_readers_alone(reader):
     assert reader.execute(flags).fetchone() == (False,)
 
 
-def test_the_reader_searches_the_catalogue(reader):
+def test_the_reader_searches_the_catalogue_counts_and_finds_a_search_that_was_registered(settings, reader):  # noqa: F811
+    item = {"id": "i", "collection": "of_the_reader", "type": "Feature", "geometry": {"type": "Point", "coordinates": [1, 2]}}
+    item |= {"bbox": [1, 2, 1, 2], "properties": {"datetime": "2024-01-01T00:00:00Z"}, "assets": {}, "links": []}
+    registered = Jsonb({"collections": ["of_the_reader"]})
+    with connect(settings, "pipeline") as db:
+        db.execute("set local search_path to pgstac, public")
+        db.execute("select create_collection(%s)", (Jsonb({"id": "of_the_reader", "type": "Collection"}),))
+        db.execute("select create_item(%s)", (Jsonb(item),))
+        (hashed,) = db.execute("select hash from search_query(%s)", (registered,)).fetchone()
+    with connect(settings, "pipeline") as db:
+        kept = "select (select count(*) from pgstac.searches), (select count(*) from pgstac.search_wheres), (select count(*) from pgstac.format_item_cache)"
+        before = db.execute(kept).fetchone()
+        assert before[0]
     reader.execute("set search_path to pgstac, public")
-    found = reader.execute("select search('{\"limit\": 1}')").fetchone()[0]
-    assert found["type"] == "FeatureCollection"
+    for conf in ({}, {"context": "on"}, {"context": "auto"}):
+        query = {
+            "limit": 1,
+            "collections": ["of_the_reader"],
+            "filter": {"op": "<", "args": [{"property": "datetime"}, "2025-01-01"]},
+            "conf": conf,
+        }
+        found = reader.execute("select search(%s)", (Jsonb(query),)).fetchone()[0]
+        assert [feature["id"] for feature in found["features"]] == ["i"]
+        assert found["numberMatched"] == 1 if conf else "numberMatched" not in found
+    assert reader.execute("select search->'collections' from search_fromhash(%s)", (hashed,)).fetchone() == (["of_the_reader"],)
+    assert reader.execute("select get_item('i', 'of_the_reader')->>'id'").fetchone() == ("i",)
+    with connect(settings, "pipeline") as db:
+        assert db.execute(kept).fetchone() == before
+        db.execute("set local search_path to pgstac, public")
+        db.execute("select delete_item('i', 'of_the_reader')")
+        db.execute("select delete_collection('of_the_reader')")
 
 
 def test_pipeline_and_migrator_keep_their_locks_and_the_pipeline_its_temporary_tables(settings):  # noqa: F811
