@@ -20,7 +20,7 @@ from geo_assets.errors import GeoAssetsError, unforeseen
 from geo_assets.ledger.models import Work
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, ChunkReport, JobRef, StagePlan, StageReport
-from geo_assets.stages.telling import Say, Telling, most_of, silent
+from geo_assets.stages.telling import MOST, Say, Telling, most_of, silent
 
 #: What one task does: returns its outputs when it is done, raises what befell it.
 DoTask = Callable[[Work], dict[str, Any]]
@@ -112,8 +112,11 @@ def _in_threads(
 def tell_known(context: StageContext, job: JobRef, stage: str, say: Say) -> None:
     """Tell of the tasks of a planned stage that nobody will work on: done before, or refused."""
     if not job.stood_aside:
+        counts = context.tasks.counts(job.job_id, stage)
         with Telling(job, say) as telling:
-            telling.known(context.tasks.records(job.job_id, stage=stage, statuses=("skipped", "quarantined")))
+            for status, count in (("skipped", counts.skipped), ("quarantined", counts.quarantined)):
+                if count:
+                    telling.known(context.tasks.records(job.job_id, stage=stage, statuses=(status,), limit=MOST), status, count)
 
 
 def close_stage(context: StageContext, plan: StagePlan, reports: Sequence[ChunkReport]) -> StageReport:

@@ -6,7 +6,7 @@ Here: the words and the limit. Not here: where lines go (Dagster's log, in `defs
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 from geo_assets.errors import ErrorClass, GeoAssetsError
@@ -68,13 +68,14 @@ class Telling:
         how = "quarantined" if error.error_class is ErrorClass.INVALID else "failed"
         return self._tell(how, f"{file}: {how}, {error.code}: {error.message} → {error.remedy}", bad=True)
 
-    def known(self, tasks: Iterable[TaskRecord]) -> None:
-        """Files as the ledger has them: done before, or bad."""
+    def known(self, tasks: Sequence[TaskRecord], how: str, count: int) -> None:
+        """Files as the ledger has them, done before or bad: some of the `count` that are `how`."""
         for task in tasks:
             if task.error_code:
                 self.bad(task.task_key, GeoAssetsError(task.error_code, task.error_message or "", remedy=task.remedy))
             else:
                 self.good(task.task_key, task.outputs, how=task.status)
+        self._counts[how] += max(0, count - len(tasks))
 
     def _tell(self, how: str, line: str, *, bad: bool = False) -> str:
         self._counts[how] += 1

@@ -1,6 +1,7 @@
 """What a step says of its files: enough to read, never so much that it costs seconds."""
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger.models import TaskRecord
 from geo_assets.stages.contracts import Chunk, JobRef
 from geo_assets.stages.telling import MOST, Telling, most_of
 
@@ -17,6 +18,15 @@ def test_of_many_files_some_have_a_line_and_the_rest_is_counted():
     assert said[0] == "0.tif: done, COG default/cogs/0.tif"
     assert said[-2].startswith("bad.tif: quarantined, UNREADABLE: it is cut off → ")
     assert said[-1] == f"151 files: 150 done, 1 quarantined; 100 without a line here, all are in: geo-assets tasks {JOB.job_id[:12]}"
+
+
+def test_of_a_million_files_that_were_done_before_a_few_are_read_and_all_are_counted():
+    said = []
+    record = TaskRecord(stage="cogs", task_key="a.tif", kind="raster", status="skipped", outputs={"cog": "default/cogs/a.tif"})
+    with Telling(JOB, said.append) as telling:
+        telling.known([record], "skipped", 1_000_000)
+    assert said[0] == "a.tif: skipped, COG default/cogs/a.tif"
+    assert said[1].startswith("1,000,000 files: 1,000,000 skipped; 999,999 without a line here")
 
 
 def test_a_name_cannot_begin_a_line_of_its_own_and_warnings_go_along():
