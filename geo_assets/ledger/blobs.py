@@ -5,16 +5,24 @@ Here: statements on `geo.loose_blobs`. Not here: which store they are in (`stage
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
 import psycopg
 
 from geo_assets.database.connections import DictConnection
+from geo_assets.errors import GeoAssetsError
+from geo_assets.text import batched
 
 #: Blobs that are locked at a time: an upload of one of them waits until all are deleted.
-_BATCH = 50
+_BATCH = 10
+
+#: Deletes a blob; raises GeoAssetsError where it cannot.
+Delete = Callable[[str], None]
 
 
 def announce(conn: DictConnection, blobs: Sequence[str], run_id: str) -> None:
@@ -26,37 +34,67 @@ def announce(conn: DictConnection, blobs: Sequence[str], run_id: str) -> None:
     )
 
 
-def sweep(
-    conn: psycopg.Connection[Any],
-    delete: Callable[[str], bool],
-    *,
-    grace: timedelta,
-    only: Sequence[str] | None = None,
-    limit: int = 1000,
-) -> int:
-    """Delete what nobody names; returns how many.
+def sweep(conn: psycopg.Connection[Any], delete: Delete, *, grace: timedelta, limit: int = 1000, seconds: float = math.inf) -> int:
+    """Delete what nobody has named for longer than `grace`, the oldest first; returns how many. Ends where a store is away.
+
+    What cannot be deleted is tried again as if it had lost its name now: it stands in nobody's way.
 
     Args:
         conn: not in a transaction; of tuples.
-        delete: deletes a blob; false where it could not: it is tried again another time.
+        delete: deletes a blob.
         grace: how long a blob may be without a name.
-        only: of these, and not where a run is about to upload one; then without grace.
         limit: most that are looked at.
+        seconds: no further blobs are looked at after this time.
     """
-    seen, deleted, after = 0, 0, ""
-    while seen < limit:
+    until, seen, deleted, away = time.monotonic() + seconds, 0, 0, False
+    with conn.transaction():
+        ((before,),) = conn.execute("select now() - %s::interval", (grace,)).fetchall()
+    while seen < limit and not away and time.monotonic() < until:
         with conn.transaction():
             rows = conn.execute(
-                """select blob, geo.is_named(blob) from geo.loose_blobs
-                    where blob > %(after)s and case when %(only)s::text[] is null then since <= now() - %(grace)s
-                                                    else blob = any(%(only)s) and run_id is null end
-                    order by blob limit %(batch)s for update skip locked""",
-                {"after": after, "only": list(only) if only is not None else None, "grace": grace, "batch": _BATCH},
+                """select blob, geo.is_named(blob) from geo.loose_blobs where since <= %s
+                    order by since limit %s for update skip locked""",
+                (before, _BATCH),
             ).fetchall()
-            gone = [blob for blob, named in rows if not named and delete(blob)]
-            settled = [*gone, *(blob for blob, named in rows if named)]
-            conn.execute("delete from geo.loose_blobs where blob = any(%s)", (settled,))
+            gone, away = _settle(conn, delete, rows)
         if not rows:
             break
-        seen, deleted, after = seen + len(rows), deleted + len(gone), rows[-1][0]
+        seen, deleted = seen + len(rows), deleted + gone
     return deleted
+
+
+def sweep_these(conn: psycopg.Connection[Any], delete: Delete, names: Iterable[str]) -> int:
+    """As `sweep`, of these blobs and without grace, but where a run is about to upload one."""
+    deleted = 0
+    for batch in batched(sorted(names), _BATCH):
+        with conn.transaction():
+            rows = conn.execute(
+                """select blob, geo.is_named(blob) from geo.loose_blobs where blob = any(%s) and run_id is null
+                    order by blob for update skip locked""",
+                (list(batch),),
+            ).fetchall()
+            gone, away = _settle(conn, delete, rows)
+        deleted += gone
+        if away:
+            break
+    return deleted
+
+
+def _settle(conn: psycopg.Connection[Any], delete: Delete, rows: Sequence[tuple[str, bool]]) -> tuple[int, bool]:
+    """Of rows that are locked: (how many blobs were deleted, whether their store is away)."""
+    settled, deleted, away = [], 0, False
+    for blob, named in rows:
+        if not named:
+            try:
+                delete(blob)
+            except GeoAssetsError as error:
+                logging.getLogger(__name__).warning("%s could not be deleted; it is tried again: %s", blob, error.code)
+                conn.execute("update geo.loose_blobs set since = now() where blob = %s", (blob,))
+                if error.code == "STORAGE_UNAVAILABLE":
+                    away = True
+                    break
+                continue
+            deleted += 1
+        settled.append(blob)
+    conn.execute("delete from geo.loose_blobs where blob = any(%s)", (settled,))
+    return deleted, away

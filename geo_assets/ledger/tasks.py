@@ -61,6 +61,20 @@ on conflict (job_id, stage, task_key) do update set
         when old.status = 'quarantined' and old.fingerprint = excluded.fingerprint and not %(force)s then old.remedy end
 """
 
+#: What was converted, was never registered, and has no source any more: its blobs and tables lose their name, and are swept.
+_GIVE_UP = """
+with given_up as (
+    select task_key, outputs from geo.tasks
+     where job_id = %(job)s and stage = %(stage)s and not listed and receipt is not null and status in ('pending', 'running', 'cancelled')
+       for update),
+noted as (
+    insert into geo.loose_tables (table_name)
+    select distinct made->>'table' from given_up, jsonb_path_query(outputs, '$.tables[*]') made where made ? 'table'
+        on conflict do nothing)
+update geo.tasks t set outputs = '{}', receipt = null from given_up g
+ where t.job_id = %(job)s and t.stage = %(stage)s and t.task_key = g.task_key
+"""
+
 
 class Tasks:
     """Statements on `geo.tasks`."""
@@ -78,6 +92,7 @@ class Tasks:
                 rows = Jsonb([t.model_dump(mode="json") for t in batch])
                 conn.execute(_PLAN, {"tasks": rows, "job": job_id, "stage": stage, "run": run_id, "force": force})
                 count += len(batch)
+            conn.execute(_GIVE_UP, {"job": job_id, "stage": stage})
         return count
 
     @retrying

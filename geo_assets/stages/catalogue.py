@@ -21,7 +21,8 @@ from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import CatalogueReport, JobRef
 from geo_assets.stages.files import size_of_cog
 from geo_assets.stages.leftovers import sweep_blobs
-from geo_assets.stages.retire import drop_tables, files_of, names_of
+from geo_assets.stages.loose_tables import drop_tables, names_of
+from geo_assets.stages.retire import files_of
 from geo_assets.storage.containers import BlobRef
 from geo_assets.vector.models import LayerPlan
 from geo_assets.vector.publish import with_patience

@@ -7,18 +7,24 @@ Not here: finding what nobody ever knew of (`reconcile.py`).
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
+from typing import Any
 
+import psycopg
 from obstore.exceptions import BaseError
 
 from geo_assets.database.connections import connect
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger import blobs
 from geo_assets.settings import Settings
+from geo_assets.stages.loose_tables import sweep_loose_tables
 from geo_assets.stages.waiting import sweep_waiting
 from geo_assets.storage.containers import BlobRef, open_container
 from geo_assets.vector.publish import sweep as sweep_staged
+
+#: A tick of the janitor has a minute, and more to do.
+_SECONDS = 20.0
 
 
 def sweep_leftovers(settings: Settings, *, grace: timedelta | None = None) -> int:
@@ -28,26 +34,39 @@ def sweep_leftovers(settings: Settings, *, grace: timedelta | None = None) -> in
         settings: the database, the accounts and the grace period.
         grace: instead of the settings'.
     """
+    patience = timedelta(hours=settings.orphan_grace_hours) if grace is None else grace
     with connect(settings) as conn:
-        swept = [*sweep_staged(conn), *sweep_waiting(conn)]
-        patience = timedelta(hours=settings.orphan_grace_hours) if grace is None else grace
-        return len(swept) + blobs.sweep(conn, lambda blob: _delete(settings, blob), grace=patience)
+        return (
+            _tried(conn, lambda: len(sweep_staged(conn)))
+            + _tried(conn, lambda: len(sweep_waiting(conn)))
+            + _tried(conn, lambda: sweep_loose_tables(conn))
+            + _tried(conn, lambda: blobs.sweep(conn, lambda blob: _delete(settings, blob), grace=patience, seconds=_SECONDS))
+        )
+
+
+def _tried(conn: psycopg.Connection[Any], sweep: Callable[[], int]) -> int:
+    """One sweep that fails does not keep the others from theirs."""
+    try:
+        return sweep()
+    except psycopg.Error as error:
+        if conn.broken:
+            raise
+        logging.getLogger(__name__).warning("leftovers could not be swept; it is tried again: %s", error)
+        return 0
 
 
 def sweep_blobs(settings: Settings, names: Iterable[str]) -> int:
     """Delete those of these blobs that nobody names any more; the janitor sees to those that cannot be deleted now."""
-    wanted = sorted(set(names))
+    wanted = set(names)
     if not wanted:
         return 0
     with connect(settings) as conn:
-        return blobs.sweep(conn, lambda blob: _delete(settings, blob), grace=timedelta(0), only=wanted, limit=len(wanted))
+        return blobs.sweep_these(conn, lambda blob: _delete(settings, blob), wanted)
 
 
-def _delete(settings: Settings, blob: str) -> bool:
+def _delete(settings: Settings, blob: str) -> None:
     ref = BlobRef.parse(blob)
     try:
-        open_container(settings, ref.alias, ref.container).delete(ref.path)
-    except (GeoAssetsError, BaseError, OSError) as error:
-        logging.getLogger(__name__).warning("%s could not be deleted; it is tried again: %s", blob, type(error).__name__)
-        return False
-    return True
+        open_container(settings, ref.alias, ref.container, hasty=True).delete(ref.path)
+    except (BaseError, OSError) as error:
+        raise GeoAssetsError("INTERNAL", f"{blob} could not be deleted: {type(error).__name__}") from error

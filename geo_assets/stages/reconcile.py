@@ -183,7 +183,7 @@ class _Look:
         waiting = _rows(
             conn,
             """select job_id, stage, task_key, outputs from geo.tasks
-                where job_id = any(%(jobs)s) and receipt is not null and status in ('pending', 'running', 'cancelled')""",
+                where job_id = any(%(jobs)s) and listed and receipt is not null and status in ('pending', 'running', 'cancelled')""",
             jobs=[job["job_id"] for job in jobs],
         )
         yield from self.blobs(published, waiting, listed)

@@ -15,7 +15,6 @@ from functools import partial
 from typing import Any
 
 import psycopg
-from psycopg import sql
 from psycopg.rows import dict_row
 
 from geo_assets.database.connections import connect
@@ -26,10 +25,11 @@ from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef
 from geo_assets.stages.files import COGS, TABLES, stages_of
 from geo_assets.stages.leftovers import sweep_blobs
+from geo_assets.stages.loose_tables import drop_tables, names_of
 from geo_assets.storage.containers import Container
 from geo_assets.storage.sources import Kind, Member, Source, is_taken
 from geo_assets.submissions.parameters import IngestContainer, parameters_type
-from geo_assets.vector.publish import lock_name, with_patience
+from geo_assets.vector.publish import with_patience
 
 #: Questions to the store at a time: each is a round trip.
 _ASKED_AT_ONCE = 8
@@ -98,34 +98,6 @@ def retire(context: StageContext, job: JobRef) -> tuple[int, int]:
 def files_of(outputs: dict[str, Any]) -> set[str]:
     """Every blob that a task put out."""
     return {cog[what] for cog in cogs_of(outputs) for what in ("cog", "thumbnail")}
-
-
-def names_of(tables: Sequence[dict[str, Any]]) -> str:
-    """What people are told is locked, as `with_patience` takes it."""
-    return ", ".join(table["table"].partition(".")[2] for table in tables)
-
-
-def drop_tables(conn: psycopg.Connection, tables: Sequence[dict[str, Any]]) -> None:
-    """Drop published tables with their rejects, in a transaction of the caller's (`with_patience`); their names are free again, and
-    what was appended to them may be appended anew.
-
-    Raises:
-        GeoAssetsError: SCHEMA_MISMATCH, something depends on one of them.
-    """
-    for label in sorted(table["table"] for table in tables):
-        schema, _, name = label.partition(".")
-        lock_name(conn, name)
-        both = sql.SQL(", ").join(sql.Identifier(schema, part) for part in (name, f"{name}__rejects"))
-        try:
-            conn.execute(sql.SQL("drop table if exists {}").format(both))
-        except psycopg.errors.DependentObjectsStillExist as error:
-            raise GeoAssetsError(
-                "SCHEMA_MISMATCH",
-                f"{label} is kept though its source has it no longer: {' '.join((error.diag.message_detail or '').split())}",
-                remedy="drop what depends on it, then submit again",
-            ) from error
-        conn.execute("delete from geo.table_names where table_name = %s", (name,))
-        conn.execute("update geo.vector_loads set load_key = null where table_name = %s and load_key is not null", (label,))
 
 
 def _gone(conn: psycopg.Connection, job: JobRef) -> list[dict[str, Any]]:

@@ -29,6 +29,9 @@ from geo_assets.vector.load import StagedTable
 from geo_assets.vector.models import LayerPlan
 from geo_assets.vector.publish import WAITING_SCHEMA, PublishedTable, set_aside
 
+#: Each table that is dropped takes some locks until the commit, and PostgreSQL has room for some thousands.
+_DROPPED_AT_ONCE = 20
+
 
 class Waiting(BaseModel):
     """What the publication of a table must know; the rest is in the job's parameters."""
@@ -113,17 +116,23 @@ def sweep_waiting(conn: psycopg.Connection[Any]) -> list[str]:
     Args:
         conn: not in a transaction.
     """
-    with conn.transaction():
-        return _drop(
-            conn,
-            """not exists (select from geo.tasks t where t.job_id = w.job_id and t.stage = w.stage and t.task_key = w.task_key
-                              and t.receipt is not null and t.listed)""",
-        )
+    swept: list[str] = []
+    while True:
+        with conn.transaction():
+            names = _drop(
+                conn,
+                """not exists (select from geo.tasks t where t.job_id = w.job_id and t.stage = w.stage and t.task_key = w.task_key
+                                  and t.receipt is not null and t.listed)""",
+                most=_DROPPED_AT_ONCE,
+            )
+        swept += names
+        if len(names) < _DROPPED_AT_ONCE:
+            return swept
 
 
-def _drop(conn: psycopg.Connection[Any], where: str, **values: Any) -> list[str]:
-    query = sql.SQL("select table_name from geo.waiting_tables w where {} for update").format(sql.SQL(where))
-    names = [str(name) for (name,) in conn.execute(query, values).fetchall()]
+def _drop(conn: psycopg.Connection[Any], where: str, *, most: int | None = None, **values: Any) -> list[str]:
+    query = sql.SQL("select table_name from geo.waiting_tables w where {} limit %(most)s for update").format(sql.SQL(where))
+    names = [str(name) for (name,) in conn.execute(query, {"most": most, **values}).fetchall()]
     for name in names:
         both = sql.SQL(", ").join(sql.Identifier(WAITING_SCHEMA, table) for table in (name, f"{name}r"))
         conn.execute(sql.SQL("drop table if exists {}").format(both))

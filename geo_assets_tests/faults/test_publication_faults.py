@@ -132,6 +132,28 @@ def test_the_same_path_and_bytes_in_two_containers_of_one_collection_are_two_cog
     assert_reconciled(cli, "twins")
 
 
+def test_a_file_that_was_converted_not_published_and_then_taken_away_leaves_neither_cog_nor_table(cli, tmp_path):
+    name = "never-registered"
+    for file, width in (("a.tif", 20), ("stays.tif", 30)):
+        write(tmp_path / file, np.ones((1, 20, width), "uint8"))
+    gpd.GeoDataFrame({"n": [1]}, geometry=[box(0, 0, 1, 1)], crs=4326).to_file(tmp_path / "b.gpkg")
+    upload(cli, tmp_path, name)
+    with connect(cli) as barrier, connect(cli) as db:
+        barrier.execute("select pg_advisory_lock(hashtextextended('geo_assets:stac:' || %s, 0))", (name,))
+        job = cli.json("submit", "ingest_container", "--param", f"container={name}")
+        until(lambda: db.execute("select 1 from pg_locks where not granted and locktype = 'advisory'").fetchone())
+        assert cli.run("cancel", job["job_id"]).returncode == 0
+    assert cli.json("job", job["job_id"])["status"] == "cancelled"
+    assert len(seen(cli, name)) == 1
+    for file in ("a.tif", "b.gpkg"):
+        (cli.home / "containers" / name / file).unlink()
+    assert ingest(cli, name)[0]["status"] == "completed"
+    sweep(cli)
+    assert seen(cli, name) == []
+    (cog,) = (cli.home / "containers" / "cogs" / name).rglob("*.tif")
+    assert list(items(cli, name).values()) == [cog.as_uri()]
+
+
 def test_a_blob_that_a_killed_run_left_without_a_name_is_swept_and_one_that_is_named_never(cli, tmp_path):
     write(tmp_path / "a.tif", np.ones((1, 20, 20), "uint8"))
     upload(cli, tmp_path, "orphaned")
