@@ -233,16 +233,17 @@ class Container:
             ) from error
         return True
 
-    def list(self, prefix: str = "", *, exact: bool = False) -> Iterator[list[Blob]]:
+    def list(self, prefix: str = "", *, exact: bool = False, whole_names: bool = False) -> Iterator[list[Blob]]:
         """Pages of the blobs whose path starts with `prefix`; only one page is held at a time. It is not waited for a store here:
         half a listing is none, and who asked begins anew.
 
         Args:
             prefix: of the paths.
             exact: take each name as it is. Without it `/a` and `a/` of Azure may both be told as `a`.
+            whole_names: also of names that are too long for the ledger, which are cut otherwise.
         """
         for page in self._local_pages(self._local, prefix) if self._local else self._azure_pages(prefix, exact=exact):
-            blobs = [_blob(entry) for entry in page if entry["path"].startswith(prefix)]
+            blobs = [_blob(entry, whole_name=whole_names) for entry in page if entry["path"].startswith(prefix)]
             if blobs:
                 yield blobs
 
@@ -439,8 +440,9 @@ def _azure_store(name: str, account: AzureAccount, *, hasty: bool) -> Any:
     return AzureStore(**options, client_options=client, retry_config=_HASTY_TRIES if hasty else _TRIES)
 
 
-def _blob(entry: Any) -> Blob:
-    return Blob(_listed_path(entry["path"]), entry["size"], entry.get("e_tag") or "", entry["last_modified"])
+def _blob(entry: Any, *, whole_name: bool = False) -> Blob:
+    path = entry["path"]
+    return Blob(path if whole_name else _listed_path(path), entry["size"], entry.get("e_tag") or "", entry["last_modified"])
 
 
 def _listed_path(path: str) -> str:

@@ -277,7 +277,7 @@ def test_names_of_any_length_that_azure_takes_are_each_handled(settings, submitt
     given = {name: getattr(settings, name) for name in settings.model_fields_set}
     accounts = {"azure": AzureAccount.model_validate(account.settings)}
     azure = type(settings)(**{**given, "accounts": accounts, "inbox_account": "azure", "inbox_container": client.container_name})
-    long = ["m" * 1018, "ж" * 1018, "🌍" * 500, "a/b/" * 250 + "c.json", "short.json"]
+    long = ["m" * 1018, "ж" * 1018, "图" * 1018, "🌍" * 500, "a/b/" * 250 + "c.json", "short.json"]
     for _ in range(2):
         for name in long:
             client.upload_blob(f"inbox/{name}", json.dumps(hello()))

@@ -126,7 +126,7 @@ class BlobInbox:
                     again = f"{CLAIMED}{int(time.time())}_{blob.path.removeprefix(CLAIMED).partition('_')[2]}"
                     if self._container.move(blob.path, again):
                         yield again
-        for page in self._container.list(INBOX):
+        for page in self._container.list(INBOX, whole_names=True):
             for blob in page:
                 if _UNREACHABLE.search(blob.path.removeprefix(INBOX)):
                     unreachable.append(blob)
