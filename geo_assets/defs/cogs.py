@@ -18,7 +18,7 @@ _CHECKS = _ACCOUNTED, _VALID, _GOOD = "every_raster_accounted_for", "cogs_readab
 @dg.op(out={"plan": dg.Out(StagePlan), "chunks": dg.DynamicOut(Chunk)})
 def plan_rasters(context: dg.OpExecutionContext, stages: Stages, inventory: InventoryRef) -> Iterator[Any]:
     """What is to be converted, cut into chunks."""
-    with plain_failures(stages):
+    with plain_failures(stages), stages.get().lease_or_nothing(inventory.job):
         plan, chunks = rasters.plan(stages.get(), inventory)
         tell_known(stages.get(), plan.job, plan.stage, context.log.info)
     yield dg.Output(plan, "plan")
@@ -36,7 +36,7 @@ def convert_rasters(context: dg.OpExecutionContext, stages: Stages, chunk: Chunk
 @dg.op(out={"result": dg.Out(StageReport), **{name: dg.Out(dg.Nothing) for name in _CHECKS}})
 def report_rasters(stages: Stages, plan: StagePlan, reports: list[ChunkReport]) -> Iterator[Any]:
     """The fan-in: every chunk reported, every raster accounted for, every COG where it should be."""
-    with plain_failures(stages):
+    with plain_failures(stages), stages.get().lease_or_nothing(plan.job):
         report = close_stage(stages.get(), plan, reports)
         verdicts = {
             _ACCOUNTED: checks.accounted_for(report.counts),

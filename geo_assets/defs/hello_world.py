@@ -16,7 +16,7 @@ _PLAN_AND_CHUNKS = {"plan": dg.Out(StagePlan), "chunks": dg.DynamicOut(Chunk)}
 
 
 def _planned(context: dg.OpExecutionContext, stages: Stages, job: JobRef, stage: str) -> Iterator[Any]:
-    with plain_failures(stages):
+    with plain_failures(stages), stages.get().lease_or_nothing(job):
         plan, chunks = hello.plan(stages.get(), job, stage)
     context.log.info("%d %s planned, in %d chunks", plan.tasks, stage, plan.chunks)
     metadata: dict[str, Any] = {"tasks": plan.tasks, "chunks": plan.chunks, "parameters": dg.MetadataValue.json(job.parameters)}
@@ -34,14 +34,14 @@ def plan_greetings(context: dg.OpExecutionContext, stages: Stages) -> Iterator[A
 @dg.op(out=dg.Out(ChunkReport))
 def greet(stages: Stages, chunk: Chunk) -> ChunkReport:
     """Write a chunk's greetings."""
-    with plain_failures(stages):
+    with plain_failures(stages), stages.get().lease_or_nothing(chunk.job):
         return ChunkReport(stage=chunk.stage, index=chunk.index, done=hello.greet(stages.get(), chunk), quarantined=0, failed=0, seconds=0)
 
 
 @dg.op(out=_PLAN_AND_CHUNKS)
 def plan_replies(context: dg.OpExecutionContext, stages: Stages, plan: StagePlan, reports: list[ChunkReport]) -> Iterator[Any]:
     """The fan-in of the greetings, then the plan of as many replies."""
-    with plain_failures(stages):
+    with plain_failures(stages), stages.get().lease_or_nothing(plan.job):
         report = close_stage(stages.get(), plan, reports)
     yield from _planned(context, stages, report.job, hello.REPLIES)
 
@@ -49,7 +49,7 @@ def plan_replies(context: dg.OpExecutionContext, stages: Stages, plan: StagePlan
 @dg.op(out=dg.Out(ChunkReport))
 def reply(stages: Stages, chunk: Chunk) -> ChunkReport:
     """Write a chunk's replies, each from its greeting."""
-    with plain_failures(stages):
+    with plain_failures(stages), stages.get().lease_or_nothing(chunk.job):
         return ChunkReport(stage=chunk.stage, index=chunk.index, done=hello.reply(stages.get(), chunk), quarantined=0, failed=0, seconds=0)
 
 

@@ -20,7 +20,7 @@ _CHECKS = _ACCOUNTED, _VALID, _FEATURES, _GOOD
 @dg.op(out={"plan": dg.Out(StagePlan), "chunks": dg.DynamicOut(Chunk)})
 def plan_vectors(context: dg.OpExecutionContext, stages: Stages, inventory: InventoryRef) -> Iterator[Any]:
     """What is to be loaded, cut into chunks."""
-    with plain_failures(stages):
+    with plain_failures(stages), stages.get().lease_or_nothing(inventory.job):
         plan, chunks = vectors.plan(stages.get(), inventory)
         tell_known(stages.get(), plan.job, plan.stage, context.log.info)
     yield dg.Output(plan, "plan")
@@ -38,7 +38,7 @@ def load_vectors(context: dg.OpExecutionContext, stages: Stages, chunk: Chunk) -
 @dg.op(out={"result": dg.Out(StageReport), **{name: dg.Out(dg.Nothing) for name in _CHECKS}})
 def report_vectors(stages: Stages, plan: StagePlan, reports: list[ChunkReport]) -> Iterator[Any]:
     """The fan-in: every chunk reported, every vector accounted for, every feature too, every table as it should be."""
-    with plain_failures(stages):
+    with plain_failures(stages), stages.get().lease_or_nothing(plan.job):
         report = close_stage(stages.get(), plan, reports)
         verdicts = {
             _ACCOUNTED: checks.accounted_for(report.counts),

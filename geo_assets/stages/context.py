@@ -201,8 +201,9 @@ class StageContext:
 
         def beat() -> None:
             while not stop.wait(HEARTBEAT_SECONDS):
-                if not self.jobs.heartbeat(job.job_id, job.run_id):
-                    return
+                with suppress(*TRANSIENT):  # the database is away: whoever works finds out by itself, and the lease outlives its return
+                    if not self.jobs.heartbeat(job.job_id, job.run_id):
+                        return
 
         thread = threading.Thread(target=beat, name="lease-heartbeat", daemon=True)
         thread.start()
