@@ -85,6 +85,9 @@ ERRORS: dict[str, ErrorKind] = {
     "UNREADABLE": ErrorKind(_I, "check that the upload is complete, upload it again, then submit again"),
     "INPUT_CHANGED": ErrorKind(_T, "the blob was replaced while it was read; submit again"),
     "SOURCE_GONE": ErrorKind(_I, "upload it again, then submit again"),
+    "SOURCE_ARCHIVED": ErrorKind(
+        _I, "rehydrate it (az storage blob set-tier --tier Hot), wait until that is done, then: geo-assets retry JOB_ID --quarantined"
+    ),
     "TOO_LARGE": ErrorKind(_I, "split it, or raise the limit that the message names"),
     "UNSAFE_ARCHIVE": ErrorKind(_I, "make a plain zip of the data files alone, and upload that"),
     "EMPTY_ARCHIVE": ErrorKind(_I, "put the data files into the archive and upload it again"),

@@ -194,7 +194,12 @@ class Container:
 
     def _exists(self) -> bool:
         if self._local is not None:
-            return self._once(self._local.is_there, "") if self._local.is_there() else False
+            try:
+                return self._once(self._local.is_there, "")
+            except GeoAssetsError as error:
+                if error.code == "CONTAINER_NOT_FOUND":
+                    return False
+                raise
         try:
             self._once(lambda: next(iter(obstore.list(self._store, chunk_size=1)), None), "")
         except GeoAssetsError as error:
@@ -269,16 +274,18 @@ class Container:
         yield from self._exact_pages(prefix, last)
 
     def _exact_pages(self, prefix: str, after: str) -> Iterator[Any]:
-        """By Azure's SDK, from the blob after `after` on, which was told already."""
+        """By Azure's SDK, from the blob after `after` on, which was told already.
+
+        `after` is told as obstore tells names, of the folder and not of the prefix alone. Where it is not found again, all is told
+        once more: a blob that is told twice is noticed (`stages/inventory.py` then lists exactly), one that is left out is not.
+        """
         from geo_assets.storage.azure import exact_entries
 
-        entries = exact_entries(self._account, self.name, prefix)  # type: ignore[arg-type]
-        while after:
-            entry = self._once(lambda: next(entries, None), "")
-            if entry is None:
-                raise GeoAssetsError("INPUT_CHANGED", f"{self} changed while it was listed")
-            if entry["path"] == after:
-                break
+        folder, slash, _ = prefix.rpartition("/")
+        names_from = f"{folder}{slash}" if after else prefix
+        entries = exact_entries(self._account, self.name, names_from)  # type: ignore[arg-type]
+        if after and not self._once(lambda: any(entry["path"].strip("/") == after for entry in entries), ""):
+            entries = exact_entries(self._account, self.name, names_from)  # type: ignore[arg-type]
         pages = batched(entries, LIST_PAGE)
         while page := self._once(lambda: next(pages, None), ""):
             yield page

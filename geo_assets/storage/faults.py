@@ -20,8 +20,14 @@ _STATUS = re.compile(r"status code: (\d{3})")
 #: The service's own word for what is wrong.
 _SERVICE_CODE = re.compile(r"<Code>(\w+)</Code>")
 
-#: Answers to which asking again may bring another: timeout, conflict with a change under way, too many requests.
-_PASSING = frozenset({"408", "409", "429"})
+#: Answers to which asking again may bring another: timeout, too many requests.
+_PASSING = frozenset({"408", "429"})
+
+#: Of the conflicts (409) those that pass by themselves; one without a code may.
+_PASSING_CONFLICTS = frozenset({"", "ContainerBeingDeleted", "OperationTimedOut", "AccountBeingCreated"})
+
+#: A conflict that lasts until somebody rehydrates the blob: no byte of it can be read before.
+_ARCHIVED = frozenset({"BlobArchived", "BlobBeingRehydrated"})
 
 #: Errors of a file system, by what they say of it. obstore tells their number in its text.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -41,7 +47,7 @@ def understood(error: Exception, place: str, path: str = "") -> GeoAssetsError |
         path: of the blob, where one was asked for.
 
     Returns:
-        INPUT_CHANGED, UNSAFE_PATH, STORAGE_FORBIDDEN, CONTAINER_NOT_FOUND, DISK_FULL, STORAGE_UNAVAILABLE or INTERNAL.
+        INPUT_CHANGED, UNSAFE_PATH, STORAGE_FORBIDDEN, SOURCE_ARCHIVED, CONTAINER_NOT_FOUND, DISK_FULL, STORAGE_UNAVAILABLE or INTERNAL.
     """
     what = f"{place}/{path}" if path else place
     text = str(error)
@@ -68,7 +74,12 @@ def _answered(error: Exception, what: str, place: str, text: str) -> GeoAssetsEr
         return GeoAssetsError("CONTAINER_NOT_FOUND", f"there is no container {place}")
     if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or status in {"401", "403"}:
         return _forbidden(what, place, code or status)
-    if status.startswith("4") and status not in _PASSING:
+    if code in _ARCHIVED:
+        return GeoAssetsError("SOURCE_ARCHIVED", f"{what} lies in the archive tier and cannot be read: {code}")
+    if code == "BlobImmutableDueToPolicy":
+        return _forbidden(what, place, code)
+    passing = code in _PASSING_CONFLICTS if status == "409" else status in _PASSING
+    if status.startswith("4") and not passing:
         return GeoAssetsError("INTERNAL", f"the store refuses a request for {what}: {status} {code or plain(error)}")
     return GeoAssetsError("STORAGE_UNAVAILABLE", f"the store of {what} does not answer as it should: {code or plain(error)}")
 

@@ -90,8 +90,33 @@ for ask in (lambda: list(container.list()), lambda: container.read_range("shut/b
     except GeoAssetsError as error:
         print(error.code)
 """
+    _look_as_nobody(tmp_path, program, ["STORAGE_FORBIDDEN"] * 3)
+
+
+def test_an_account_whose_directory_may_not_be_entered_is_refused_access(share, tmp_path):
+    if os.getuid():
+        pytest.skip("only root can look as somebody else")
+    (tmp_path / "nas").chmod(0o700)
+    program = f"""
+import os
+from geo_assets.errors import GeoAssetsError
+from geo_assets.settings import LocalAccount, Settings
+from geo_assets.storage.containers import open_container
+from pathlib import Path
+settings = Settings(home=Path("/nonexistent"), accounts={{"nas": LocalAccount(root=Path({str(tmp_path / "nas")!r}))}})
+os.setuid(65534)
+for ask in ("exists", "ensure"):
+    try:
+        getattr(open_container(settings, "nas", "landing"), ask)()
+    except GeoAssetsError as error:
+        print(error.code)
+"""
+    _look_as_nobody(tmp_path, program, ["STORAGE_FORBIDDEN"] * 2)
+
+
+def _look_as_nobody(tmp_path, program: str, codes: list[str]) -> None:
     for folder in (tmp_path, *tmp_path.parents):
         if folder.stat().st_uid == 0 and "pytest" in folder.name:
             folder.chmod(0o755)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.stdout.split() == ["STORAGE_FORBIDDEN"] * 3, done.stderr
+    assert done.stdout.split() == codes, done.stderr
