@@ -38,6 +38,7 @@ TRANSIENT = (
     psycopg.InterfaceError,
     psycopg.errors.SerializationFailure,
     psycopg.errors.DeadlockDetected,
+    psycopg.errors.IdleInTransactionSessionTimeout,  # psycopg counts it as an internal error
     PoolTimeout,
 )
 

@@ -6,13 +6,16 @@ Here: statements on `geo.inventory` and `geo.table_names`. Not here: listing (`s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from psycopg_pool import ConnectionPool
 
 from geo_assets.database.connections import DictConnection, retrying
 from geo_assets.storage.containers import Blob
 from geo_assets.storage.sources import Member, name_key
+
+#: Members that are read at once.
+_PAGE = 5000
 
 
 class Inventory:
@@ -22,8 +25,12 @@ class Inventory:
         self._pool = pool
 
     def replace(self, job_id: str, pages: Iterable[list[tuple[Blob, str | None]]]) -> None:
-        """Write the listing anew, each blob with the reason why it is ignored, if it is. One transaction, a page in memory."""
+        """Write the listing anew, each blob with the reason why it is ignored, if it is. One transaction, a page in memory.
+
+        The COPY is one statement for as long as the store lists: millions of blobs take more than any other statement may.
+        """
         with self._pool.connection() as conn:
+            conn.execute("set local statement_timeout = 0")
             conn.execute("delete from geo.inventory where job_id = %s", (job_id,))
             with (
                 conn.cursor() as cursor,
@@ -44,6 +51,22 @@ class Inventory:
             for row in cursor:
                 yield Member.model_validate(row)
 
+    def by_path(self, job_id: str) -> Iterator[Member]:
+        """As `members`, in the order of their paths. Between two pages no transaction is open: whoever asks may wait for a store."""
+        after = ""
+        while page := self._page(job_id, after):
+            yield from page
+            after = page[-1].path
+
+    @retrying
+    def _page(self, job_id: str, after: str) -> list[Member]:
+        with self._pool.connection() as conn:
+            rows = conn.execute(
+                "select path, size, etag, holds from geo.inventory where job_id = %s and ignored is null and path > %s order by path limit %s",
+                (job_id, after, _PAGE),
+            ).fetchall()
+        return [Member.model_validate(row) for row in rows]
+
     def ignored(self, job_id: str) -> Iterator[tuple[str, int, str]]:
         """(path, bytes, reason) of every file that is ignored, by path."""
         with self._pool.connection() as conn, conn.cursor("ignored") as cursor:
@@ -54,8 +77,9 @@ class Inventory:
             for row in cursor:
                 yield str(row["path"]), int(str(row["size"])), str(row["ignored"])
 
-    def note_contents(self, job_id: str, members: Iterable[Member]) -> None:
-        """Write down what zips hold."""
+    @retrying
+    def note_contents(self, job_id: str, members: Sequence[Member]) -> None:
+        """Write down what zips hold. They were looked into before: no transaction waits for a store."""
         with self._pool.connection() as conn:
             for member in members:
                 if member.holds is not None:

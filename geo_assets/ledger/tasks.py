@@ -26,6 +26,9 @@ from geo_assets.text import batched
 
 _PLAN_BATCH = 1000
 
+#: Tasks that are read at once.
+_PAGE = 100
+
 #: Of receipts as PostgreSQL stores them, compressed; read, they are some ten times as large.
 _PAGE_BYTES = 8 * 1024**2
 
@@ -348,11 +351,21 @@ class Tasks:
         return {str(row["error_code"]): int(str(row["n"])) for row in rows}
 
     def iterate(self, job_id: str, stage: str) -> Iterator[TaskRecord]:
-        """All tasks of a stage without holding them all."""
-        with self._pool.connection() as conn, conn.cursor("tasks") as cursor:
-            cursor.execute("select * from geo.tasks where job_id = %s and stage = %s and listed order by task_key", (job_id, stage))
-            for row in cursor:
-                yield _record(row, ended=False)
+        """All tasks of a stage without holding them all. Between two pages no transaction is open: whoever asks may wait for a store."""
+        after = ""
+        while page := self._page(job_id, stage, after):
+            yield from page
+            after = page[-1].task_key
+
+    @retrying
+    def _page(self, job_id: str, stage: str, after: str) -> list[TaskRecord]:
+        with self._pool.connection() as conn:
+            rows = conn.execute(
+                """select stage, task_key, kind, status::text, error_code, error_message, remedy, outputs, started_at, finished_at
+                     from geo.tasks where job_id = %s and stage = %s and listed and task_key > %s order by task_key limit %s""",
+                (job_id, stage, after, _PAGE),
+            ).fetchall()
+        return [_record(row, ended=False) for row in rows]
 
 
 def _record(row: dict[str, Any], *, ended: bool) -> TaskRecord:

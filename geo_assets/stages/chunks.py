@@ -29,7 +29,7 @@ DoTask = Callable[[Work], dict[str, Any]]
 Became = tuple[Work, dict[str, Any] | GeoAssetsError]
 
 #: Faults of the machinery, not of a file: they end the chunk, and its step is tried again.
-INFRASTRUCTURE = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
+INFRASTRUCTURE = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.IdleInTransactionSessionTimeout, PoolTimeout)
 
 #: Threads whose child is dead and whose statement is cancelled end at once; one that does not is left to the end of the process.
 _STOP_SECONDS = 5.0

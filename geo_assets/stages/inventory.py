@@ -152,9 +152,9 @@ def _look_behind_etags(context: StageContext, job: JobRef) -> None:
 def _look_into_zips(context: StageContext, job: JobRef) -> None:
     """Find out what each zip holds: which stages take it follows from that."""
     container = context.source_container(job)
-    zips = (member for member in context.inventory.members(job.job_id) if kind_of(member.path) is Kind.ZIP)
+    zips = (member for member in context.inventory.by_path(job.job_id) if kind_of(member.path) is Kind.ZIP)
     for batch in batched(zips, _ZIPS):
-        context.inventory.note_contents(job.job_id, look_into(container, batch))
+        context.inventory.note_contents(job.job_id, list(look_into(container, batch)))
 
 
 def refused_by_name(source: Source) -> PlannedTask:
