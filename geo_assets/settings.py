@@ -5,6 +5,7 @@ Here: names, defaults, where things lie. Not here: connecting to anything.
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import socket
@@ -78,6 +79,17 @@ class AzureAccount(BaseModel):
     sas_token: SecretStr | None = None
     endpoint: str | None = None  # Azurite: http://127.0.0.1:10000/devstoreaccount1
     public_url: str | None = None
+
+    @field_validator("account_key")
+    @classmethod
+    def _key_is_base64(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            try:
+                base64.b64decode(value.get_secret_value(), validate=True)
+            except ValueError:
+                msg = "is not base64, as every account key is: was it copied whole?"
+                raise ValueError(msg) from None
+        return value
 
 
 Account = Annotated[LocalAccount | AzureAccount, Field(discriminator="kind")]

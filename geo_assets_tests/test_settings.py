@@ -24,6 +24,7 @@ def said(monkeypatch, tmp_path, **variables: str) -> str:
         ({"kind": "azure", "account_name": "NOT A NAME"}, "survey.account_name"),
         ({"kind": "azure", "account_name": "surveydata", "acount_key": "hush-hush"}, "survey.acount_key"),
         ({"kind": "azure"}, "survey.account_name"),
+        ({"kind": "azure", "account_name": "surveydata", "account_key": "hush-hush"}, "survey.account_key"),
         ({"kind": "s3"}, "survey"),
         ("hush-hush", "survey"),
     ],

@@ -14,13 +14,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from geo_assets.crash import crash_point
-from geo_assets.errors import ErrorClass, GeoAssetsError
+from geo_assets.database.connections import TRANSIENT
+from geo_assets.errors import ErrorClass, GeoAssetsError, unforeseen
 from geo_assets.ledger.jobs import JobLife
 from geo_assets.ledger.messages import MessageRecord, RawMessage
 from geo_assets.ledger.models import Submitted
 from geo_assets.submissions.messages import Message, read_message, recover_job_id
 from geo_assets.submissions.parameters import Job
 from geo_assets.submissions.submit import Submitter
+
+#: Deliveries of a message that meets a fault of ours, or of the machine, before it is set aside.
+_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +40,9 @@ def handle(submitter: Submitter, raw: RawMessage, read: Callable[[bytes], Messag
     """Take one message to its end.
 
     Raises:
-        GeoAssetsError: transient ones only (the database is away): the message stays where it is and comes again.
-        psycopg.Error: likewise.
+        GeoAssetsError: transient ones (the database is away): the message stays where it is and comes again. Others, which are noted:
+            it comes again too, and is poison after `_TRIES` deliveries.
+        psycopg.Error: transient ones.
     """
     record = submitter.messages.record(raw)
     crash_point("boundary.recorded")
@@ -48,12 +53,21 @@ def handle(submitter: Submitter, raw: RawMessage, read: Callable[[bytes], Messag
     try:
         submitted = _submit(submitter, raw, record, read)
     except GeoAssetsError as error:
-        if error.error_class is not ErrorClass.INVALID:
+        if error.error_class is ErrorClass.TRANSIENT:
             raise
-        reject(submitter, record, raw.body, error)
-        return Outcome(record, error=error)
-    crash_point("boundary.accepted")
-    return Outcome(record, submitted=submitted)
+        befell = error
+    except TRANSIENT:
+        raise
+    except Exception as error:  # noqa: BLE001 - it is noted, and raised or set aside below
+        befell = unforeseen(error)
+    else:
+        crash_point("boundary.accepted")
+        return Outcome(record, submitted=submitted)
+    if befell.error_class is not ErrorClass.INVALID and record.deliveries < _TRIES:
+        submitter.messages.note(befell, severity="warning", message_id=record.message_id)
+        raise befell
+    reject(submitter, record, raw.body, befell)
+    return Outcome(record, error=befell)
 
 
 def _submit(submitter: Submitter, raw: RawMessage, record: MessageRecord, read: Callable[[bytes], Message]) -> Submitted:

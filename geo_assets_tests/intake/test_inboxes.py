@@ -119,6 +119,24 @@ def test_a_message_that_is_given_back_keeps_its_record(settings, submitter, inbo
     assert len(before - after) == 1
 
 
+def test_a_message_that_meets_a_fault_of_ours_holds_up_no_other_and_is_poison_after_a_few_tries(settings, submitter, inbox, monkeypatch):
+    (inbox / "inbox" / "a.json").write_text(json.dumps(hello(message="breaks")))
+    (inbox / "inbox" / "b.json").write_text(json.dumps(hello()))
+    real = submitter.submit
+
+    def submit(parameters, **options):
+        if getattr(parameters, "message", "") == "breaks":
+            raise KeyError("a fault of ours")
+        return real(parameters, **options)
+
+    monkeypatch.setattr(submitter, "submit", submit)
+    counts = [drain(BlobInbox(settings), submitter, limit=10, seconds=10) for _ in range(6)]
+    assert counts == [{"accepted": 1, "to be tried again": 1}, *[{"to be tried again": 1}] * 3, {"poison": 1}, {}]
+    newest = submitter.messages.list(source=BlobInbox(settings).name, state="poison", limit=1)[0]
+    assert (newest.error_code, newest.deliveries) == ("INTERNAL", 5)
+    assert len(submitter.messages.errors(message_id=newest.message_id)) == 5
+
+
 def test_two_drains_at_once_take_each_manifest_once(settings, inbox):
     from concurrent.futures import ThreadPoolExecutor
 

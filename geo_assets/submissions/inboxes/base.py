@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from geo_assets.crash import crash_point
+from geo_assets.errors import ErrorClass, GeoAssetsError
 from geo_assets.ledger.messages import MessageRecord, RawMessage
 from geo_assets.submissions.boundary import Outcome, handle
 from geo_assets.submissions.messages import Message
@@ -67,11 +68,14 @@ def drain(inbox: Inbox, submitter: Submitter, *, limit: int, seconds: float) -> 
         try:
             delivery.keep()
             outcome = handle(submitter, delivery.raw, delivery.read)
-        except BaseException:
+        except BaseException as error:
             delivery.release()
-            raise
-        _finish(delivery, outcome)
-        counts["poison" if outcome.error else "accepted" if outcome.submitted else "seen before"] += 1
+            if not isinstance(error, GeoAssetsError) or error.error_class is ErrorClass.TRANSIENT:
+                raise
+            counts["to be tried again"] += 1  # it is noted; the others do not wait for it
+        else:
+            _finish(delivery, outcome)
+            counts["poison" if outcome.error else "accepted" if outcome.submitted else "seen before"] += 1
         if time.monotonic() > deadline:
             break
     return counts
