@@ -127,19 +127,20 @@ class Converter:
         Raises:
             GeoAssetsError: as `source`; UNSAFE_ARCHIVE, EMPTY_ARCHIVE, UNREADABLE, TOO_LARGE; UNSUPPORTED_FORMAT, no raster is in it.
         """
-        request = UnpackRequest(archive=str(path), folder=str(self._private()), name=path.name, max_bytes=self.max_unpacked_bytes)
+        private = self._private()
+        request = UnpackRequest(archive=str(path), folder=str(private), name=path.name, max_bytes=self.max_unpacked_bytes)
         unpacked = self.pool.call("geo_assets.raster.archives:rasters", request, UnpackReport)
         if not unpacked.rasters:
             raise GeoAssetsError("UNSUPPORTED_FORMAT", f"{path.name} holds no file with a raster's name")
         members = [m for m in unpacked.rasters if self.wanted is None or f"{self.wanted}:".startswith(f"{m.name}:")]
         self._check(path.name, [m.name for m in unpacked.rasters], [m.name for m in members])
         of_product = replace(self, options={**self.options, "product_datetime": unpacked.product_datetime})
-        parts = of_product._each(lambda there, member: there._member(member.name, Path(member.path)), members)  # noqa: SLF001 - of its own class
+        parts = of_product._each(lambda there, member: there._member(member.name, Path(member.path), private), members)  # noqa: SLF001 - of its own class
         return _sound(path.name, Several(_named([part for group in parts for part in group]), unpacked.others, unpacked.aside))
 
-    def _member(self, member: str, path: Path) -> list[Part]:
+    def _member(self, member: str, path: Path, of: Path) -> list[Part]:
         try:
-            return self._file(self._brought(path.parent) / path.name, member)
+            return self._file(self._brought(path.parent, of) / path.name, member)
         except GeoAssetsError as error:
             return [Part(member, error=_of_the_part(error))]
 
@@ -153,19 +154,20 @@ class Converter:
         return self._variables(path, member)
 
     def _variables(self, path: Path, member: str) -> list[Part]:
-        request = VariablesRequest(source=str(path), folder=str(self._private()))
+        private = self._private()
+        request = VariablesRequest(source=str(path), folder=str(private))
         found = self.pool.call("geo_assets.raster.variables:variables", request, VariablesReport).variables
         named = [(Part(member, v.name, title=v.title, notes=v.notes), v) for v in found]
         wanted = [(part, v) for part, v in named if self.wanted in {None, member, part.name}]
         self._check(path.name, [part.name for part, _ in named], [part.name for part, _ in wanted])
-        return self._each(lambda there, pair: there._variable(*pair), wanted)  # noqa: SLF001 - of its own class
+        return self._each(lambda there, pair: there._variable(*pair, private), wanted)  # noqa: SLF001 - of its own class
 
-    def _variable(self, part: Part, variable: Variable) -> Part:
+    def _variable(self, part: Part, variable: Variable, of: Path) -> Part:
         if variable.path is None:
             return replace(part, error=_of_the_part(GeoAssetsError.from_dict(variable.error or {})))
         staged = self._private() / f"{_plain(part)}.tif"  # alone: GDAL looks at what lies beside a file
-        self.pool.move(Path(variable.path), staged)
         try:
+            self.pool.move(Path(variable.path), staged, of=of)
             return self._converted(part, staged)
         except GeoAssetsError as error:
             return replace(part, error=_of_the_part(error))
@@ -182,7 +184,7 @@ class Converter:
         options["known_as"] = "/".join(filter(None, (self.known_as or path.name, part.member)))
         request = ConvertRequest(source=str(path), destination=str(cog), thumbnail=str(thumbnail) if thumbnail else None, **options)
         report = self.pool.call("geo_assets.raster.cog:convert", request, ConvertReport)
-        cog, *others = (self.pool.take(each, self.outer or self.folder) for each in (cog, thumbnail) if each)
+        cog, *others = (self.pool.take(each, self.outer or self.folder, of=made) for each in (cog, thumbnail) if each)
         return replace(part, cog=cog, thumbnail=others[0] if others else None, report=report)
 
     def _check(self, source: str, names: Sequence[str], wanted: Sequence[str]) -> None:
@@ -195,10 +197,10 @@ class Converter:
     def _private(self) -> Path:
         return Path(tempfile.mkdtemp(dir=self.folder))
 
-    def _brought(self, folder: Path) -> Path:
-        """A directory of another workspace, in this one."""
-        moved = self._private() / folder.name
-        self.pool.move(folder, moved)
+    def _brought(self, folder: Path, of: Path) -> Path:
+        """A directory of another workspace, in this one; `of` as for `SandboxPool.move`."""
+        moved = self._private() / "member"
+        self.pool.move(folder, moved, of=of)
         return moved
 
     def _each(self, do: Callable[[Converter, T], R], items: Sequence[T]) -> list[R]:

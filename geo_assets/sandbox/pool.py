@@ -155,6 +155,11 @@ class _Lane:
         self._child = self._child or self._start(self.folder, self._terms)
         return self._child
 
+    def distrust(self) -> None:
+        """Give the next call a fresh child: this one has lied."""
+        if child := self._child:
+            child.calls = _CALLS_PER_CHILD
+
     def end(self) -> None:
         """Kill the child, if there is one."""
         if self._child:
@@ -298,19 +303,25 @@ class SandboxPool:
                 shutil.rmtree(each, ignore_errors=True) if each.is_dir() and not each.is_symlink() else each.unlink(missing_ok=True)
             shutil.rmtree(self._made_in(folder), ignore_errors=True)
 
-    def move(self, made: Path, destination: Path) -> None:
+    def move(self, made: Path, destination: Path, *, of: Path) -> None:
         """Rename what a child made, within its workspace or to another one of this pool.
 
+        Args:
+            made: where the child says that it lies.
+            destination: where we want it.
+            of: the directory that the call was given for what it makes. What lies outside belongs to others.
+
         Raises:
-            GeoAssetsError: SANDBOX_CRASHED, it does not lie where it says.
+            GeoAssetsError: SANDBOX_CRASHED, it does not lie where it says; the next call gets a fresh child.
         """
         try:
-            move(made, destination, self._scratch)
+            move(made, destination, of, self._scratch)
         except (OSError, ValueError) as error:
+            self._lane_with(of).distrust()
             raise GeoAssetsError("SANDBOX_CRASHED", f"the reader did not make what it says: {error}") from error
 
-    def take(self, made: Path, workspace: Path) -> Path:
-        """Move a file that a child made to where no child reaches it, until the workspace is left.
+    def take(self, made: Path, workspace: Path, *, of: Path | None = None) -> Path:
+        """Move a file that a child made to where no child reaches it, until the workspace is left. `of` as for `move`; the workspace.
 
         Raises:
             GeoAssetsError: SANDBOX_CRASHED, it is no plain file: who reads it as us might read what the child may not.
@@ -318,13 +329,17 @@ class SandboxPool:
         folder = self._made_in(workspace)
         folder.mkdir(exist_ok=True)
         taken = Path(tempfile.mkdtemp(dir=folder)) / made.name
-        self.move(made, taken)
+        self.move(made, taken, of=of or workspace)
         status = taken.lstat()
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            self._lane_with(of or workspace).distrust()
             raise GeoAssetsError("SANDBOX_CRASHED", f"the reader made {made.name} no plain file")
         if is_root():
             os.chown(taken, os.geteuid(), os.getegid())
         return taken
+
+    def _lane_with(self, folder: Path) -> _Lane:
+        return self._lanes[folder.relative_to(self._scratch).parts[0]]
 
     def _made_in(self, workspace: Path) -> Path:
         return self._made / "-".join(workspace.relative_to(self._scratch).parts[:2])

@@ -148,13 +148,16 @@ def opened_below(folder: Path, path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def move(source: Path, destination: Path, within: Path) -> None:
-    """Rename a file or directory that a child may have made; both lie below `within`.
+def move(source: Path, destination: Path, below: Path, within: Path) -> None:
+    """Rename a file or directory that a child may have made, and whose path it told: below `below`, to a place below `within`.
 
     Raises:
         OSError: it is not there, or the way leads over a symbolic link.
         ValueError: one does not lie below.
     """
+    if below not in source.parents or ".." in source.parts:
+        msg = f"{source} is not of {below}"
+        raise ValueError(msg)
     with opened_below(within, source.parent) as before, opened_below(within, destination.parent) as after:
         os.rename(source.name, destination.name, src_dir_fd=before, dst_dir_fd=after)
 

@@ -4,12 +4,14 @@ import platform
 import socket
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
 import pytest
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.raster.several import Converter
 from geo_assets.sandbox import pool as pool_module
 from geo_assets.sandbox.pool import SandboxPool
 from geo_assets.sandbox.selftest import ProbeReport, ProbeRequest
@@ -29,6 +31,15 @@ def ask(pool, action, **more):
     return pool.call(PROBE, ProbeRequest(action=action, **more), ProbeReport)
 
 
+def hostile(folder, program, **more):
+    return ProbeRequest(action="environment", path=f"{folder}#{textwrap.dedent(program).encode().hex()}", **more)
+
+
+def run_taken_over(pool, folder, program, **more):
+    """What a child says that runs a program of an attacker's."""
+    return pool.call(PROBE, hostile(folder, program, **more), ProbeReport).facts
+
+
 def has_landlock():
     return ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), ctypes.c_uint32(1)) >= 2
 
@@ -40,6 +51,37 @@ _ON_ANOTHER_MACHINE = """
 import platform, runpy, sys
 platform.machine = lambda: "riscv64"
 runpy.run_module("geo_assets.sandbox.child", run_name="__main__", alter_sys=True)
+"""
+
+#: A child that a file has taken over: what `environment` asks for is a program, as hexadecimal digits after a `#`, beside the directory that it may use.
+_TAKEN_OVER = """
+import os, sys, threading, time
+from geo_assets.sandbox import child, selftest
+def run(request):
+    folder, _, program = request.path.partition("#")
+    facts = {}
+    exec(bytes.fromhex(program).decode(), {"folder": folder, "facts": facts, "control": int(sys.argv[1]), "request": request, "os": os, "sys": sys,
+        "threading": threading, "time": time})
+    return {name: str(fact) for name, fact in facts.items()}
+selftest._ACTIONS["environment"] = run
+def probe(request, sink=None):
+    return selftest.ProbeReport(pid=os.getpid(), facts=run(request))
+probe.__annotations__["request"] = selftest.ProbeRequest
+selftest.probe = probe
+child.main(int(sys.argv[1]), int(sys.argv[2]), child.Terms.of(sys.argv[3:]))
+"""
+
+#: One that says of every archive that it holds a raster, in a place that it was not given.
+_LIES_OF_PLACES = """
+import sys
+from geo_assets.raster import archives
+from geo_assets.raster.variables_models import RasterMember, UnpackReport, UnpackRequest
+from geo_assets.sandbox import child
+def rasters(request):
+    return UnpackReport(rasters=[RasterMember(name="m.tif", path=request.name[1:], sidecars=())], others=())
+rasters.__annotations__["request"] = UnpackRequest
+archives.rasters = rasters
+child.main(int(sys.argv[1]), int(sys.argv[2]), child.Terms.of(sys.argv[3:]))
 """
 
 needs_landlock = pytest.mark.skipif(not has_landlock(), reason="this kernel has no Landlock that allows renames")
@@ -221,6 +263,24 @@ def test_what_a_child_makes_is_taken_only_as_a_plain_file_from_where_it_belongs(
                 pool.take(made, folder)
             assert caught.value.code == "SANDBOX_CRASHED"
     assert secret.read_text() == "hunter2"
+
+
+@pytest.mark.parametrize("place", ["workspace", "made"])
+def test_a_child_that_names_what_is_of_others_as_its_own_is_condemned_and_moves_nothing(tmp_path, monkeypatch, place):
+    monkeypatch.setattr(pool_module, "_CHILD", ("-P", "-c", _LIES_OF_PLACES))
+    with SandboxPool(tmp_path, workers=2) as pool, pool.workspace() as others, pool.workspace() as mine:
+        (others / "cog.tif").write_bytes(b"of another customer")
+        of_others = others / "cog.tif" if place == "workspace" else pool.take(others / "cog.tif", others)
+        (mine / "lie").write_bytes(b"PK")
+        call = pool.call
+        for path in (of_others, mine / "up.tif", mine / "a" / ".." / ".." / of_others.relative_to(mine.parents[1])):
+            # the child is told by the name of the archive which place to name; two slashes, or the pool would take it for one of its files
+            named = {"name": f"/{path}"}
+            monkeypatch.setattr(pool, "call", lambda f, request, r, named=named: call(f, request.model_copy(update=named), r))
+            with pytest.raises(GeoAssetsError) as caught:
+                Converter(pool, mine, {}).archive(mine / "lie")
+            assert caught.value.code == "SANDBOX_CRASHED"
+        assert of_others.read_bytes() == b"of another customer"
 
 
 def test_a_file_that_fills_the_disk_is_stopped_and_what_it_wrote_is_gone(tmp_path):
