@@ -150,6 +150,23 @@ ERRORS: dict[str, ErrorKind] = {
 }
 
 
+#: What a reader of untrusted files may say; of any other code (a store that is away, a lease that is lost) it knows nothing.
+#: The process that reads may have been taken over by the file.
+OF_READERS = frozenset(
+    {
+        "INVALID_PARAMETERS", "UNSUPPORTED_FORMAT", "INCOMPLETE_SHAPEFILE", "ORPHAN_SIDECAR", "UNREADABLE", "TOO_LARGE", "UNSAFE_ARCHIVE",
+        "EMPTY_ARCHIVE", "UNSAFE_PATH", "RASTER_NO_CRS", "RASTER_UNSUPPORTED", "RASTER_SUBDATASETS", "RESOLUTION_LOST", "INVALID_CRS",
+        "COG_VALIDATION_FAILED", "VECTOR_NO_CRS", "VECTOR_NO_LAYERS", "VECTOR_NO_GEOMETRY", "VECTOR_UNSUPPORTED", "VECTOR_MIXED_GEOMETRY",
+        "VECTOR_ALL_REJECTED", "VECTOR_UNSUPPORTED_TYPE", "VECTOR_ALL_FILTERED", "INVALID_FILTER", "UNKNOWN_COLUMN", "UNKNOWN_LAYER",
+        "AXES_SWAPPED", "TRANSFORM_INACCURATE", "INVALID_KEY", "SCHEMA_MISMATCH", "SANDBOX_OUT_OF_MEMORY", "SANDBOX_INCOMPLETE", "DISK_FULL",
+        "INTERNAL",
+    }
+)  # fmt: skip
+
+#: Characters of what a reader says that are kept.
+_LONGEST_SAID = 1000
+
+
 class GeoAssetsError(Exception):
     """A failure with a code of `ERRORS`; `str()` is the sentence a person reads.
 
@@ -174,6 +191,14 @@ class GeoAssetsError(Exception):
         """The inverse of `to_dict`; an unknown code becomes INTERNAL, never a second failure."""
         code = data.get("code", "INTERNAL")
         return cls(code if code in ERRORS else "INTERNAL", data.get("message", ""), remedy=data.get("remedy"))
+
+    @classmethod
+    def from_reader(cls, data: dict[str, str]) -> Self:
+        """As `from_dict`, of a process that reads untrusted files: SANDBOX_CRASHED where it says what is not for it to say."""
+        code, message, remedy = (data.get(name) for name in ("code", "message", "remedy"))
+        if code not in OF_READERS:
+            return cls("SANDBOX_CRASHED", f"the reader ended with {str(code)[:80]!r}, which is not for it to say")
+        return cls(code, (message or "")[:_LONGEST_SAID], remedy=remedy and remedy[:_LONGEST_SAID])
 
     def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
         return type(self), (self.code, self.message)

@@ -164,7 +164,7 @@ class Converter:
 
     def _variable(self, part: Part, variable: Variable, of: Path) -> Part:
         if variable.path is None:
-            return replace(part, error=_of_the_part(GeoAssetsError.from_dict(variable.error or {})))
+            return replace(part, error=_of_the_part(GeoAssetsError.from_reader(variable.error or {})))
         staged = self._private() / f"{_plain(part)}.tif"  # alone: GDAL looks at what lies beside a file
         try:
             self.pool.move(Path(variable.path), staged, of=of)

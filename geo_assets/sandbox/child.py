@@ -92,9 +92,8 @@ def _os_error(error: OSError) -> dict[str, str]:
 
 
 def _die_with_parent(lifeline_fd: int) -> None:
-    """SIGIO, whose default is death, comes when the parent's end of the lifeline closes.
-
-    Not PR_SET_PDEATHSIG: it fires when the *thread* that started the child ends, and pools start children from threads.
+    """SIGIO, whose default is death, comes when the parent's end of the lifeline closes; until `raise_walls` asks for SIGKILL, which
+    nobody can ignore, and so also where a parent ended before that.
     """
     signal.signal(signal.SIGIO, signal.SIG_DFL)
     fcntl.fcntl(lifeline_fd, fcntl.F_SETOWN, os.getpid())

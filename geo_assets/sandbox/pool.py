@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
 import os
 import queue
 import random
+import select
 import shutil
 import socket
 import stat
@@ -24,6 +26,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Self, TypeVar
@@ -31,7 +34,7 @@ from typing import Any, BinaryIO, Self, TypeVar
 from pydantic import BaseModel
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.sandbox.protocol import Call, Reply, Terms, receive, send
+from geo_assets.sandbox.protocol import Call, Terms, receive_reply, send
 from geo_assets.sandbox.scratch import hand_over, make_and_hold, move, sweep, take_up
 from geo_assets.sandbox.walls import USERS, is_root
 from geo_assets.sandbox.watch import DISK_MB, Watch, Watched
@@ -62,6 +65,12 @@ _CHILD = ("-P", "-m", "geo_assets.sandbox.child")
 
 #: Sixteen times the usual: fewer changes between the child and us.
 _PIPE_BYTES = 1024**2
+
+#: Milliseconds of silence in a stream after which it is seen whether its child still lives.
+_SILENCE_MS = 250
+
+#: Characters of a child's traceback that are kept.
+_LONGEST_TRACEBACK = 20_000
 
 #: Bytes of a source for which a call is given a second beyond its time. The slowest that we have seen, compressed, is 10 MB/s.
 _BYTES_A_SECOND = 2_000_000
@@ -117,6 +126,44 @@ class _Child:
             os.close(self._lifeline)
 
 
+class _PipeEnd(io.RawIOBase):
+    """The end of a stream's pipe from which we read. It is over when the child is dead, whoever else may hold the other end."""
+
+    def __init__(self, descriptor: int) -> None:
+        os.set_blocking(descriptor, False)
+        self._descriptor, self._alive = descriptor, _yes
+
+    def written_by(self, process: subprocess.Popen[bytes]) -> None:
+        """The child that writes at the other end."""
+        self._alive = lambda: process.poll() is None
+
+    def readable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def readinto(self, buffer: Any) -> int:
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLIN)
+        while True:
+            living = self._alive()  # before it is read: what the child wrote before it died is still there
+            with contextlib.suppress(BlockingIOError):
+                return os.readv(self._descriptor, [buffer])
+            if not living:
+                return 0
+            poll.poll(_SILENCE_MS)
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            os.close(self._descriptor)
+
+
+def _yes() -> bool:
+    return True
+
+
 class Stream:
     """A call that also sends bytes: read `file` to its end, then ask for the `report`."""
 
@@ -124,13 +171,13 @@ class Stream:
         self.file = file
         self._finish = finish
 
-    def report(self) -> dict[str, Any]:
+    def report(self, result: type[R]) -> R:
         """The call's result; only now is it known that the stream was whole.
 
         Raises:
             GeoAssetsError: whatever befell the child.
         """
-        return self._finish()  # type: ignore[no-any-return]
+        return self._finish(result)  # type: ignore[no-any-return]
 
 
 class _Lane:
@@ -227,6 +274,8 @@ class SandboxPool:
         self.workers = workers
         self._living: weakref.WeakSet[_Child] = weakref.WeakSet()
         self._aborted, self._starting = False, threading.Lock()
+        #: Children die with the thread that started them (PR_SET_PDEATHSIG); this one lives as long as the pool.
+        self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sandbox-start")
 
     def __enter__(self) -> Self:
         return self
@@ -238,6 +287,7 @@ class SandboxPool:
         """End every idle child and remove the scratch directory."""
         while not self._idle.empty():
             self._idle.get().end()
+        self._starter.shutdown()
         self._watch.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
         self._held.close()
@@ -255,7 +305,7 @@ class SandboxPool:
         with self._starting:
             if self._aborted:
                 raise GeoAssetsError("CANCELLED", "the run was told to stop")
-            child = _Child(folder, terms)
+            child = self._starter.submit(_Child, folder, terms).result()
             self._living.add(child)
         return child
 
@@ -364,17 +414,17 @@ class SandboxPool:
         call = Call(function=function, request=request.model_dump(mode="json"))
         with self._lane_of(call.request) as lane:
             try:
-                return result.model_validate(self._once(lane, call, request))
+                return self._once(lane, call, request, result)
             except _ChildDied:
                 pass
             try:
-                return result.model_validate(self._once(lane, call, request))
+                return self._once(lane, call, request, result)
             except _ChildDied as death:
                 raise GeoAssetsError("SANDBOX_CRASHED", f"the reader died twice on this file ({death})") from None
 
-    def _once(self, lane: _Lane, call: Call, request: BaseModel) -> dict[str, Any]:
+    def _once(self, lane: _Lane, call: Call, request: BaseModel, result: type[R]) -> R:
         with lane.child() as child, self._watched(lane, child, request) as watched:
-            return _exchange(child, call, watched)
+            return _exchange(child, call, watched, result)
 
     @contextmanager
     def _lane_of(self, request: dict[str, Any]) -> Iterator[_Lane]:
@@ -401,20 +451,22 @@ class SandboxPool:
         read_fd, write_fd = os.pipe()
         with contextlib.suppress(OSError):  # beyond what this user's pipes may hold together
             fcntl.fcntl(write_fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        file = os.fdopen(read_fd, "rb")
+        end = _PipeEnd(read_fd)
+        file = io.BufferedReader(end)
         with ExitStack() as stack:
             stack.enter_context(file)
             try:
                 lane = stack.enter_context(self._lane_of(call.request))
                 child = stack.enter_context(lane.child())
+                end.written_by(child.process)
                 watched = stack.enter_context(self._watched(lane, child, request))
                 send(child.control, call.model_dump(mode="json"), (write_fd,))
             finally:
                 os.close(write_fd)
 
-            def finish() -> dict[str, Any]:
+            def finish(result: type[R]) -> R:
                 try:
-                    return _result(child, watched)
+                    return _result(child, watched, result)
                 except _ChildDied as death:
                     raise GeoAssetsError("SANDBOX_CRASHED", f"the reader died on this file ({death})") from None
 
@@ -441,28 +493,32 @@ class _ChildDied(Exception):  # noqa: N818 - an event inside this module, not an
     """The child ended without an answer."""
 
 
-def _exchange(child: _Child, call: Call, watched: Watched) -> dict[str, Any]:
+def _exchange(child: _Child, call: Call, watched: Watched, result: type[R]) -> R:
     try:
         send(child.control, call.model_dump(mode="json"))
     except OSError as error:
         raise _ChildDied(str(error)) from error
-    return _result(child, watched)
+    return _result(child, watched, result)
 
 
-def _result(child: _Child, watched: Watched) -> dict[str, Any]:
+def _result(child: _Child, watched: Watched, result: type[R]) -> R:
     try:
-        message, _ = receive(child.control)
+        reply = receive_reply(child.control, lambda: child.process.poll() is None)
+        if reply is not None and reply.error is None:
+            return result.model_validate(reply.result)
     except OSError:
-        message = None
-    if message is None:
+        reply = None
+    except ValueError as error:
+        said = f"{type(error).__name__}: {error}"[:_LONGEST_TRACEBACK]
+        crashed = GeoAssetsError("SANDBOX_CRASHED", "the reader answered with what is no answer")
+        crashed.add_note(said)
+        raise crashed from None
+    if reply is None or reply.error is None:
         status = child.process.wait()
         if watched.verdict:
             raise watched.verdict
         raise _ChildDied(f"signal {-status}" if status < 0 else f"exit {status}")
-    reply = Reply.model_validate(message)
-    if reply.error is not None:
-        error = GeoAssetsError.from_dict(reply.error)
-        if reply.traceback:
-            error.add_note(reply.traceback)
-        raise error
-    return reply.result or {}
+    befell = GeoAssetsError.from_reader(reply.error)
+    if reply.traceback:
+        befell.add_note(reply.traceback[:_LONGEST_TRACEBACK])
+    raise befell

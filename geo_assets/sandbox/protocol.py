@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import array
 import json
+import re
 import socket
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -30,8 +32,13 @@ FUNCTIONS = frozenset(
 )
 
 #: A report of a file is a few kilobytes; more is a fault or an attack.
-_MAX_MESSAGE = 64 * 1024 * 1024
+_MAX_MESSAGE = 16 * 1024 * 1024
+
+#: Seconds of silence after which it is seen whether the other side still lives.
+_LOOK_EVERY = 0.25
 _HEADER = struct.Struct("!I")
+
+_UNFIT = re.compile("[\\x00\\ud800-\\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,37 +101,74 @@ def send(control: socket.socket, message: dict[str, Any], fds: tuple[int, ...] =
 
 
 def receive(control: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
-    """One message and the file descriptors that came with it; None where the other side is gone.
-
-    Raises:
-        ValueError: the message is longer than any honest one.
-    """
-    header, fds = _receive_header(control)
-    if len(header) < _HEADER.size:
-        return None, fds
-    (length,) = _HEADER.unpack(header)
-    if length > _MAX_MESSAGE:
-        msg = f"a message of {length} bytes"
-        raise ValueError(msg)
-    body = bytearray()
-    while len(body) < length:
-        part = control.recv(min(length - len(body), 1 << 20))
-        if not part:
-            return None, fds
-        body += part
-    message = json.loads(body)
-    return (message if isinstance(message, dict) else None), fds
-
-
-def _receive_header(control: socket.socket) -> tuple[bytes, list[int]]:
+    """A parent's message and the file descriptors that came with it; None where the parent is gone."""
     fds = array.array("i")
     header, ancillary, _, _ = control.recvmsg(_HEADER.size, socket.CMSG_LEN(fds.itemsize))
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
-    while header and len(header) < _HEADER.size:
-        part = control.recv(_HEADER.size - len(header))
+    return (_message(control, header, lambda: True) if header else None), list(fds)
+
+
+def receive_reply(control: socket.socket, alive: Callable[[], bool]) -> Reply | None:
+    """A child's answer; None where it is gone, also where the other end of its socket is still held somewhere.
+
+    No descriptor is taken: the kernel closes what was sent with it.
+
+    Raises:
+        ValueError: no honest child says this; pydantic's ValidationError is one too.
+    """
+    control.settimeout(_LOOK_EVERY)
+    try:
+        message = _message(control, b"", alive)
+        return None if message is None else Reply.model_validate(plain(message))
+    except RecursionError as error:
+        msg = "a message that is nested too deeply"
+        raise ValueError(msg) from error
+    finally:
+        control.settimeout(None)
+
+
+def _message(control: socket.socket, begun: bytes, alive: Callable[[], bool]) -> dict[str, Any] | None:
+    header = _read(control, _HEADER.size, begun, alive)
+    if header is None:
+        return None
+    (length,) = _HEADER.unpack(header)
+    if length > _MAX_MESSAGE:
+        msg = f"a message of {length} bytes"
+        raise ValueError(msg)
+    body = _read(control, length, b"", alive)
+    if body is None:
+        return None
+    message = json.loads(body)
+    if not isinstance(message, dict):
+        msg = "a message that is no object"
+        raise ValueError(msg)  # noqa: TRY004 - of what it reads, not of its argument
+    return message
+
+
+def _read(control: socket.socket, length: int, begun: bytes, alive: Callable[[], bool]) -> bytes | None:
+    read = bytearray(begun)
+    while len(read) < length:
+        living = alive()  # before it is read: what it sent before it died is still there
+        try:
+            part = control.recv(min(length - len(read), 1 << 20))
+        except TimeoutError:
+            if living:
+                continue
+            return None
         if not part:
-            break
-        header += part
-    return header, list(fds)
+            return None
+        read += part
+    return bytes(read)
+
+
+def plain(value: Any) -> Any:
+    """A message without what no database and no terminal takes: NUL and halves of characters."""
+    if isinstance(value, str):
+        return _UNFIT.sub("", value)
+    if isinstance(value, dict):
+        return {plain(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [plain(each) for each in value]
+    return value

@@ -4,7 +4,7 @@ Here: which calls a sandboxed child does without, and the filter that refuses th
 Source: https://docs.kernel.org/userspace-api/seccomp_filter.html; numbers: the kernel's `asm/unistd_64.h` and `asm-generic/unistd.h`
 
 A child reads and writes files, has threads, and answers on a socket that it was given. So it makes no sockets (TCP, abstract and
-pathname Unix sockets alike), starts no process, signals and inspects no other one, shares no memory by name, and alters no owner,
+pathname Unix sockets alike), hands over no descriptor, starts no process, signals and inspects no other one, shares no memory by name, and alters no owner,
 mode, time or attribute of files by their path, which Landlock does not look at. Needs no privilege, and cannot be taken back.
 """
 
@@ -18,9 +18,9 @@ import struct
 
 #: Refused with EPERM: name -> its number on (x86_64, aarch64); None where that machine has no such call.
 _REFUSED: dict[str, tuple[int | None, int | None]] = {
-    # sockets, and what could make some
+    # sockets, what could make some, and what gives descriptors away
     "socket": (41, 198), "connect": (42, 203), "accept": (43, 202), "bind": (49, 200), "listen": (50, 201), "socketpair": (53, 199),
-    "accept4": (288, 242), "io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427),
+    "accept4": (288, 242), "sendmsg": (46, 211), "sendmmsg": (307, 269), "io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427),
     # processes
     "fork": (57, None), "vfork": (58, None), "execve": (59, 221), "execveat": (322, 281),
     # other processes: signals, memory, limits, priorities
@@ -51,13 +51,14 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
 }  # fmt: skip
 
 #: Looked at more closely: name -> numbers as above.
-_CLONE, _CLONE3, _KILL, _TGKILL, _PRLIMIT, _FCNTL, _IOCTL, _UTIMENSAT = (
-    (56, 220), (435, 435), (62, 129), (234, 131), (302, 261), (72, 25), (16, 29), (280, 88),
+_CLONE, _CLONE3, _KILL, _TGKILL, _PRLIMIT, _FCNTL, _IOCTL, _UTIMENSAT, _PRCTL = (
+    (56, 220), (435, 435), (62, 129), (234, 131), (302, 261), (72, 25), (16, 29), (280, 88), (157, 167),
 )  # fmt: skip
 
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column above, AUDIT_ARCH of linux/audit.h
 
 _CLONE_THREAD = 0x00010000
+_PR_SET_PDEATHSIG = 1  # that it dies with its parent
 _F_SETOWN, _F_SETOWN_EX = 8, 15  # whom a file's signals go to
 _FIOSETOWN, _SIOCSPGRP, _TIOCSTI, _TIOCLINUX = 0x8901, 0x8902, 0x5412, 0x541C  # the same, and typing into a terminal
 
@@ -100,6 +101,7 @@ def _program(column: int, arch: int, pid: int) -> list[Instruction]:
     program += _if(_PRLIMIT[column], [_argument(0), (_EQUAL, 1, 0, 0), (_EQUAL, 0, 1, pid), allow, refuse])
     program += _if(_FCNTL[column], _unless(1, _F_SETOWN, _F_SETOWN_EX))
     program += _if(_IOCTL[column], _unless(1, _FIOSETOWN, _SIOCSPGRP, _TIOCSTI, _TIOCLINUX))
+    program += _if(_PRCTL[column], _unless(0, _PR_SET_PDEATHSIG))
     # of an open file, whose path is a null pointer
     program += _if(_UTIMENSAT[column], [_argument(1), (_EQUAL, 0, 3, 0), _argument(1, high=True), (_EQUAL, 0, 1, 0), allow, refuse])
     return [*program, allow]

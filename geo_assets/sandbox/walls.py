@@ -15,6 +15,7 @@ import contextlib
 import ctypes
 import os
 import resource
+import signal
 import socket
 import struct
 from collections.abc import Iterable
@@ -24,7 +25,7 @@ from pathlib import Path
 
 from geo_assets.sandbox import landlock, seccomp
 
-_PR_SET_KEEPCAPS, _PR_SET_NO_NEW_PRIVS = 8, 38
+_PR_SET_PDEATHSIG, _PR_SET_KEEPCAPS, _PR_SET_NO_NEW_PRIVS = 1, 8, 38
 _CLONE_NEWUTS, _CLONE_NEWIPC, _CLONE_NEWUSER, _CLONE_NEWNET = 0x04000000, 0x08000000, 0x10000000, 0x40000000
 _NAMESPACES = {"network": _CLONE_NEWNET, "IPC": _CLONE_NEWIPC, "host name": _CLONE_NEWUTS}
 
@@ -73,6 +74,7 @@ def raise_walls(user: int, writable: Path, readable: Iterable[Path]) -> Walls:
     namespaces = _own_namespaces(libc, root=root)
     nobody = not root or _become(libc, user)
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # a change of user takes it away; from here on it stays
     walls = {
         f"files (Landlock {landlock.version()})": landlock.enclose(writable, readable),
         "sockets, processes and signals (seccomp)": seccomp.refuse_calls(),

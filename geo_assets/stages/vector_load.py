@@ -148,7 +148,7 @@ def staged_source(
                         plan,
                         name,
                         stream.file,
-                        lambda stream=stream: StreamReport.model_validate(stream.report()),  # type: ignore[misc]
+                        lambda stream=stream: stream.report(StreamReport),  # type: ignore[misc]
                         staging_suffix=origin.suffix,
                         source=origin.source,
                         options=replace(options.stage, reader_role=settings.reader_user),

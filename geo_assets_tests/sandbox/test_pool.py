@@ -84,6 +84,28 @@ archives.rasters = rasters
 child.main(int(sys.argv[1]), int(sys.argv[2]), child.Terms.of(sys.argv[3:]))
 """
 
+#: The same with a wall less, as of a machine where the calls that hand over descriptors are not refused.
+_HANDS_OVER = _TAKEN_OVER.replace(
+    "child.main", "from geo_assets.sandbox import seccomp\nfor name in ('sendmsg', 'sendmmsg'): seccomp._REFUSED.pop(name)\nchild.main"
+)
+
+#: It gives what writes to the stream back to its parent, who holds it by that, and dies.
+_GIVES_THE_PIPE_AWAY = """
+import socket
+links = {int(fd): os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{fd}")}
+pipes = [fd for fd, link in links.items() if "pipe:" in link and fd != int(sys.argv[2])]
+socket.send_fds(socket.socket(fileno=os.dup(control)), [b"x"], pipes)
+os._exit(3)
+"""
+
+#: It answers with bytes of its own, and is gone.
+_ANSWERS = """
+import socket, struct
+body = {body}
+socket.socket(fileno=os.dup(control)).sendall(struct.pack("!I", {length}) + body)
+os._exit(0)
+"""
+
 needs_landlock = pytest.mark.skipif(not has_landlock(), reason="this kernel has no Landlock that allows renames")
 
 
@@ -281,6 +303,123 @@ def test_a_child_that_names_what_is_of_others_as_its_own_is_condemned_and_moves_
                 Converter(pool, mine, {}).archive(mine / "lie")
             assert caught.value.code == "SANDBOX_CRASHED"
         assert of_others.read_bytes() == b"of another customer"
+
+
+@needs_walls
+def test_a_child_hands_over_no_descriptor(pool, monkeypatch):
+    monkeypatch.setattr(pool_module, "_CHILD", ("-P", "-c", _TAKEN_OVER))
+    program = """
+    import socket
+    try:
+        socket.send_fds(socket.socket(fileno=os.dup(control)), [b"x"], [0])
+    except OSError as error:
+        facts["said"] = error.strerror
+    """
+    assert run_taken_over(pool, "", program) == {"said": "Operation not permitted"}
+
+
+def test_a_stream_ends_with_its_child_whoever_else_holds_its_other_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(pool_module, "_CHILD", ("-P", "-c", _HANDS_OVER))
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    with SandboxPool(tmp_path, timeout_seconds=60) as pool:
+        with pool.stream(PROBE, hostile("", _GIVES_THE_PIPE_AWAY)) as stream:
+            assert stream.file.read() == b""
+            with pytest.raises(GeoAssetsError) as caught:
+                stream.report(ProbeReport)
+        assert caught.value.code == "SANDBOX_CRASHED"
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+def test_what_is_silent_in_a_stream_is_ended_by_its_deadline(tmp_path, monkeypatch):
+    monkeypatch.setattr(pool_module, "_CHILD", ("-P", "-c", _TAKEN_OVER))
+    with SandboxPool(tmp_path, timeout_seconds=2) as pool, pool.stream(PROBE, hostile("", "time.sleep(60)")) as stream:
+        assert stream.file.read() == b""
+        with pytest.raises(GeoAssetsError) as caught:
+            stream.report(ProbeReport)
+        assert caught.value.code == "SANDBOX_TIMEOUT"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"error": {"code": "STORAGE_UNAVAILABLE", "message": "x"}}',
+        b'{"error": {"code": "LEASE_LOST", "message": "x"}}',
+        b"{{{{",
+        b"\xff\xff",
+        b"[]",
+        b'{"foo": 1}',
+        b'{"result": {"pid": "x"}}',
+        b"{}",
+    ],
+    ids=["store", "lease", "no JSON", "no UTF-8", "no object", "another shape", "another result", "nothing"],
+)
+def test_what_is_no_answer_or_not_for_a_reader_to_say_condemns_the_child(pool, monkeypatch, body):
+    monkeypatch.setattr(pool_module, "_CHILD", ("-P", "-c", _TAKEN_OVER))
+    with pytest.raises(GeoAssetsError) as caught:
+        run_taken_over(pool, "", _ANSWERS.format(body=body, length="len(body)"))
+    assert caught.value.code == "SANDBOX_CRASHED"
+    assert run_taken_over(pool, "", "facts['next'] = 'honest'") == {"next": "honest"}
+
+
+@pytest.mark.parametrize(
+    ("body", "length"),
+    [("b'['*200000", "len(body)"), ("b'{\"result\": {\"pid\":' + b'9'*5000 + b', \"facts\": {}}}'", "len(body)"), ("b''", "2**32 - 1")],
+    ids=["deep", "a number of 5000 digits", "4 GB"],
+)
+def test_an_answer_that_cannot_be_read_condemns_the_child(pool, monkeypatch, body, length):
+    monkeypatch.setattr(pool_module, "_CHILD", ("-P", "-c", _TAKEN_OVER))
+    with pytest.raises(GeoAssetsError) as caught:
+        run_taken_over(pool, "", _ANSWERS.format(body=body, length=length))
+    assert caught.value.code == "SANDBOX_CRASHED"
+
+
+def test_what_a_child_says_is_cut_and_fit_for_a_database(pool, monkeypatch):
+    monkeypatch.setattr(pool_module, "_CHILD", ("-P", "-c", _TAKEN_OVER))
+    said = r"a\u0000b\ud800c" + "x" * 5000
+    body = f'{{"error": {{"code": "UNREADABLE", "message": "{said}", "remedy": "{said}"}}, "traceback": "{said * 10}"}}'.encode()
+    with pytest.raises(GeoAssetsError) as caught:
+        run_taken_over(pool, "", _ANSWERS.format(body=body, length="len(body)"))
+    error = caught.value
+    assert error.code == "UNREADABLE"
+    assert error.message == error.remedy == ("abc" + "x" * 997)
+    assert [len(note) for note in error.__notes__] == [20_000]
+
+
+@needs_walls
+def test_a_child_that_ignores_signals_dies_with_its_parent(tmp_path):
+    program = f"""
+from pathlib import Path
+import time
+from geo_assets.sandbox import pool as module
+from geo_assets_tests.sandbox.test_pool import _TAKEN_OVER, run_taken_over
+import threading
+module._CHILD = ("-P", "-c", _TAKEN_OVER)
+pool = module.SandboxPool(Path({str(tmp_path)!r}))
+ignore = '''
+import ctypes, signal
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+facts["refused"] = ctypes.CDLL(None).prctl(1, 0, 0, 0, 0)
+facts["pid"] = os.getpid()
+threading.Thread(target=time.sleep, args=(30,)).start()
+'''
+done = []
+thread = threading.Thread(target=lambda: done.append(run_taken_over(pool, "", ignore)))  # it ends; its child goes on
+thread.start()
+thread.join()
+time.sleep(0.5)
+assert pool._lanes["0"]._child.process.poll() is None
+print(done[0]["pid"], done[0]["refused"], flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
+        child, refused = parent.stdout.readline().split()
+        parent.kill()
+        parent.wait()
+    assert refused == "-1"
+    deadline = time.monotonic() + 5
+    while os.path.exists(f"/proc/{child}") and time.monotonic() < deadline:  # noqa: PTH110
+        time.sleep(0.05)
+    assert not os.path.exists(f"/proc/{child}")  # noqa: PTH110
 
 
 def test_a_file_that_fills_the_disk_is_stopped_and_what_it_wrote_is_gone(tmp_path):

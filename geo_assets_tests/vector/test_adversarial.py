@@ -762,7 +762,7 @@ def outcome(pool, db, source):
                     plan,
                     name,
                     stream.file,
-                    lambda stream=stream: StreamReport.model_validate(stream.report()),
+                    lambda stream=stream: stream.report(StreamReport),
                     staging_suffix=f"h{i}",
                     source=source.name,
                 )

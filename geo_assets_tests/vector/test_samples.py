@@ -52,7 +52,7 @@ def test_a_sample_in_postgis_equals_an_independent_reading(pool, db, path):
                 plan,
                 "sample",
                 stream.file,
-                lambda: StreamReport.model_validate(stream.report()),
+                lambda: stream.report(StreamReport),
                 staging_suffix="s",
                 source=path.name,
             )
