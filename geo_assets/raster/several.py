@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 import tempfile
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
@@ -23,6 +22,7 @@ from geo_assets.errors import ErrorClass, GeoAssetsError
 from geo_assets.raster import safe
 from geo_assets.raster.models import ConvertReport, ConvertRequest
 from geo_assets.raster.variables_models import UnpackReport, UnpackRequest, Variable, VariablesReport, VariablesRequest
+from geo_assets.sandbox.scratch import remove
 
 if TYPE_CHECKING:
     from geo_assets.sandbox.pool import SandboxPool
@@ -32,6 +32,9 @@ R = TypeVar("R")
 
 #: Characters of a name; with an ending and a number it stays below what file systems allow.
 _LONGEST_NAME = 80
+
+#: For a directory in which a child may still write; what is left goes with the workspace.
+_REMOVE_SECONDS = 5.0
 
 #: Refusals and remarks that one message names; all are in the ledger.
 _NAMED = 10
@@ -172,7 +175,7 @@ class Converter:
         except GeoAssetsError as error:
             return replace(part, error=_of_the_part(error))
         finally:
-            shutil.rmtree(staged.parent, ignore_errors=True)
+            remove(staged.parent, seconds=_REMOVE_SECONDS)
 
     def _converted(self, part: Part, path: Path) -> Part:
         made = self._private()

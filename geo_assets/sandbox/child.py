@@ -24,6 +24,7 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.lean import leave_out
 from geo_assets.sandbox import selftest
 from geo_assets.sandbox.protocol import FUNCTIONS, Call, Reply, Terms, receive, send
+from geo_assets.sandbox.scratch import TEMPORARY, WORK
 from geo_assets.sandbox.walls import Walls, raise_walls
 
 #: Enough for a dataset with its sidecars; few enough that a file which opens others is stopped.
@@ -34,7 +35,8 @@ def main(control_fd: int, lifeline_fd: int, terms: Terms) -> None:
     """Serve calls on the control socket until it closes."""
     _die_with_parent(lifeline_fd)
     _limit(terms.memory_mb, terms.file_mb)
-    walls = raise_walls(terms.user, Path.cwd(), map(Path, terms.readable))
+    lane = Path.cwd()
+    walls = raise_walls(terms.user, (lane / WORK, lane / TEMPORARY), (lane, *map(Path, terms.readable)))
     selftest.WALLS.append(walls)
     os.dup2(2, 1)  # a library that prints must not be taken for anything else
     leave_out("geopandas", "pandas")

@@ -57,7 +57,7 @@ def version() -> int:
     return int(ctypes.CDLL(None, use_errno=True).syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), flags))
 
 
-def enclose(writable: Path, readable: Iterable[Path] = ()) -> bool:
+def enclose(writable: Iterable[Path], readable: Iterable[Path] = ()) -> bool:
     """Leave this thread, and those that it starts, the files below `writable`, and to read those of `readable` and of Python.
 
     Returns:
@@ -77,7 +77,8 @@ def enclose(writable: Path, readable: Iterable[Path] = ()) -> bool:
         for path in (*map(Path, (*_SYSTEM, sys.prefix, sys.base_prefix)), _PACKAGE, *readable):
             _allow(libc, ruleset, path, _READ)
         _allow(libc, ruleset, Path(os.devnull), _READ_FILE | _WRITE_FILE)
-        _allow(libc, ruleset, writable, rights)
+        for path in writable:
+            _allow(libc, ruleset, path, rights)
         return bool(libc.syscall(_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(0)) == 0)
     finally:
         os.close(ruleset)

@@ -13,11 +13,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import io
+import math
 import os
 import queue
 import random
 import select
-import shutil
 import socket
 import stat
 import subprocess
@@ -35,7 +35,7 @@ from pydantic import BaseModel
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.sandbox.protocol import Call, Terms, receive_reply, send
-from geo_assets.sandbox.scratch import hand_over, make_and_hold, move, sweep, take_up
+from geo_assets.sandbox.scratch import TEMPORARY, WORK, empty, hand_over, make_and_hold, move, remove, sweep, take_back, take_up
 from geo_assets.sandbox.walls import USERS, is_root
 from geo_assets.sandbox.watch import DISK_MB, Watch, Watched
 
@@ -75,6 +75,9 @@ _LONGEST_TRACEBACK = 20_000
 #: Bytes of a source for which a call is given a second beyond its time. The slowest that we have seen, compressed, is 10 MB/s.
 _BYTES_A_SECOND = 2_000_000
 
+#: Seconds in which a lane is cleared while its child lives: one that goes on writing is ended.
+_CLEAR_SECONDS = 5.0
+
 #: A child is replaced after this many calls, so that what a native library leaks does not add up.
 _CALLS_PER_CHILD = 500
 
@@ -96,9 +99,9 @@ class _Child:
             **_GDAL_ENVIRONMENT,
             "PATH": os.defpath,
             "LANG": "C.UTF-8",
-            "HOME": str(folder / "tmp"),
-            "TMPDIR": str(folder / "tmp"),
-            "CPL_TMPDIR": str(folder / "tmp"),
+            "HOME": str(folder / TEMPORARY),
+            "TMPDIR": str(folder / TEMPORARY),
+            "CPL_TMPDIR": str(folder / TEMPORARY),
             "OPENBLAS_NUM_THREADS": "1",
             **_MALLOC,
         }
@@ -184,8 +187,9 @@ class _Lane:
     """A directory, the user to whom it belongs, and the child that works in it, started when first needed."""
 
     def __init__(self, folder: Path, terms: Terms, start: Callable[[Path, Terms], _Child]) -> None:
-        temporary = folder / "tmp"
+        temporary = folder / TEMPORARY
         temporary.mkdir(parents=True)
+        (folder / WORK).mkdir(mode=0o700)
         if is_root():
             os.chown(temporary, terms.user, terms.user)
         self.folder = folder
@@ -201,6 +205,24 @@ class _Lane:
             self.end()
         self._child = self._child or self._start(self.folder, self._terms)
         return self._child
+
+    def workspace(self) -> Path:
+        """The one in which its child may write: the same each time, and empty. Who has written while nobody asked loses his child."""
+        if not self._cleared(0):
+            self.end()
+            self._cleared(math.inf)
+        return self.folder / WORK
+
+    def clear(self) -> None:
+        """Remove what its child has left, and the child if it goes on."""
+        if not self._cleared(_CLEAR_SECONDS):
+            self.end()
+            self._cleared(math.inf)
+
+    def _cleared(self, seconds: float) -> bool:
+        take_back(self.folder / WORK)
+        left = [name for name in (WORK, TEMPORARY) if not empty(self.folder / name, seconds)]
+        return not left
 
     def distrust(self) -> None:
         """Give the next call a fresh child: this one has lied."""
@@ -289,7 +311,7 @@ class SandboxPool:
             self._idle.get().end()
         self._starter.shutdown()
         self._watch.close()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        remove(self._scratch)
         self._held.close()
 
     def abort(self) -> None:
@@ -345,13 +367,12 @@ class SandboxPool:
 
     @contextmanager
     def _workspace_of(self, lane: _Lane) -> Iterator[Path]:
-        folder = Path(tempfile.mkdtemp(dir=lane.folder))
+        folder = lane.workspace()
         try:
             yield folder
         finally:
-            for each in (folder, *(lane.folder / "tmp").iterdir()):
-                shutil.rmtree(each, ignore_errors=True) if each.is_dir() and not each.is_symlink() else each.unlink(missing_ok=True)
-            shutil.rmtree(self._made_in(folder), ignore_errors=True)
+            lane.clear()
+            remove(self._made_in(folder))
 
     def move(self, made: Path, destination: Path, *, of: Path) -> None:
         """Rename what a child made, within its workspace or to another one of this pool.
@@ -440,8 +461,10 @@ class SandboxPool:
             return
         lane = self._idle.get()
         try:
+            lane.workspace()
             yield lane
         finally:
+            lane.clear()
             self._idle.put(lane)
 
     @contextmanager

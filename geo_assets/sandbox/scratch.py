@@ -8,9 +8,12 @@ A scratch directory holds `run-*`, one a pool; what a killed pool was to keep li
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import itertools
+import math
 import os
-import shutil
+import secrets
 import stat
 import tempfile
 import time
@@ -21,6 +24,12 @@ from typing import IO
 
 from geo_assets.sandbox.walls import is_root
 
+#: The two directories of a lane in which its child may write: workspaces, and what libraries put by.
+WORK, TEMPORARY = "work", "tmp"
+
+#: What a child may have in its lane, so that it can be counted: entries, and directories in one another.
+MAX_ENTRIES, MAX_DEPTH = 100_000, 64
+
 #: Held by the pool that owns a directory; the kernel lets go of it when that process dies.
 _LOCK = ".held"
 
@@ -29,6 +38,9 @@ _PRIVATE = ".new-"
 
 #: Of a directory in a workspace that outlives the death of its process, and where it then waits; and for how long.
 _KEPT_PREFIX, _KEPT, _KEPT_SECONDS = "kept-", "kept", 7 * 24 * 3600
+
+#: Faults of this process, not of a directory that it looks at.
+_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -75,17 +87,28 @@ def leave(scratch: Path) -> None:
 def sweep(scratch: Path) -> None:
     """Remove what pools left whose process was killed, but for what was to be kept. Any number of processes may sweep at once."""
     for folder in _found(scratch, "run-*"):
-        with contextlib.suppress(OSError), (folder / _LOCK).open("rb") as lock:  # held by its pool, or gone already
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for kept in folder.glob(f"*/*/{_KEPT_PREFIX}*"):
-                if kept.is_dir() and not kept.is_symlink():
-                    _put_by(kept, scratch / _KEPT)
-            shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(Exception):  # held by its pool, or gone already; whatever lies in it, the next pool must start
+            _sweep_one(folder, scratch)
     for pattern, seconds in ((f"{_PRIVATE}*", _PRIVATE_SECONDS), (f"{_KEPT}/*", _KEPT_SECONDS)):
         for folder in _found(scratch, pattern):
             with contextlib.suppress(OSError):
                 if time.time() - folder.stat().st_mtime > seconds:
                     _remove_whole(folder)
+
+
+def _sweep_one(folder: Path, scratch: Path) -> None:
+    try:
+        lock = (folder / _LOCK).open("rb")
+    except FileNotFoundError:  # a removal that was killed half way
+        if time.time() - folder.lstat().st_mtime > _PRIVATE_SECONDS:
+            remove(folder)
+        return
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for kept in folder.glob(f"*/*/{_KEPT_PREFIX}*"):
+            if kept.is_dir() and not kept.is_symlink():
+                _put_by(kept, scratch / _KEPT)
+        remove(folder)
 
 
 def _found(folder: Path, pattern: str) -> list[Path]:
@@ -100,7 +123,7 @@ def _remove_whole(folder: Path) -> None:
     try:
         folder.rename(away / folder.name)
     finally:
-        shutil.rmtree(away, ignore_errors=True)
+        remove(away)
 
 
 def _put_by(kept: Path, place: Path) -> None:
@@ -119,8 +142,12 @@ def take_up(scratch: Path, workspace: Path, name: str) -> Path:
     with contextlib.suppress(FileNotFoundError):
         own = workspace.parent.joinpath("tmp").stat().st_uid
         if is_root():  # the files of another child, out of the reach of any
-            for each in (left, *left.rglob("*")):
-                os.chown(each, own, own, follow_symlinks=False)
+            try:
+                os.chown(left, own, own, follow_symlinks=False)
+                for descriptor, entry, _ in _walk(left):
+                    os.chown(entry, own, own, dir_fd=descriptor, follow_symlinks=False)
+            except Uncountable:
+                remove(left)
         left.rename(folder)
     return folder
 
@@ -162,6 +189,16 @@ def move(source: Path, destination: Path, below: Path, within: Path) -> None:
         os.rename(source.name, destination.name, src_dir_fd=before, dst_dir_fd=after)
 
 
+def take_back(folder: Path) -> None:
+    """Undo `hand_over` of a directory: its child cannot write in it any more, nor anybody else."""
+    descriptor = _opened(str(folder), None)
+    try:
+        os.fchown(descriptor, os.geteuid(), os.getegid())
+        os.fchmod(descriptor, 0o700)
+    finally:
+        os.close(descriptor)
+
+
 def hand_over(paths: Iterable[Path], folder: Path, user: int) -> None:
     """Give a child the directories of some paths in its folder, so that it can write beside a source and where a result is wanted."""
     for each in {place for path in paths for place in (path, path.parent) if folder in place.parents}:
@@ -170,19 +207,135 @@ def hand_over(paths: Iterable[Path], folder: Path, user: int) -> None:
                 os.fchown(descriptor, user, user)
 
 
+class Uncountable(Exception):  # noqa: N818 - what a directory is, which its reader judges
+    """A directory holds more, or deeper, than is counted, or something that cannot be looked at."""
+
+
+def _walk(folder: Path) -> Iterator[tuple[int, str, os.stat_result]]:
+    """Each entry below a directory: the descriptor of where it lies, its name, what it is. Follows no link.
+
+    Raises:
+        Uncountable: see there.
+    """
+    with contextlib.ExitStack() as opened:
+
+        def enter(name: str, place: int | None) -> tuple[int, Iterator[str], contextlib.ExitStack]:
+            descriptor = os.open(name, _DIRECTORY, dir_fd=place)
+            level = opened.enter_context(contextlib.ExitStack())
+            level.callback(os.close, descriptor)
+            entries = level.enter_context(os.scandir(descriptor))
+            return descriptor, (entry.name for entry in entries), level
+
+        seen, levels = itertools.count(1), []
+        try:
+            levels.append(enter(str(folder), None))
+            while levels:
+                descriptor, names, level = levels[-1]
+                name = next(names, None)
+                if name is None:
+                    level.close()
+                    levels.pop()
+                    continue
+                if next(seen) > MAX_ENTRIES or len(levels) > MAX_DEPTH:
+                    raise Uncountable
+                with contextlib.suppress(FileNotFoundError):
+                    status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+                    yield descriptor, name, status
+                    if stat.S_ISDIR(status.st_mode):
+                        levels.append(enter(name, descriptor))
+        except OSError as error:
+            if error.errno in _OURS:
+                raise
+            raise Uncountable from error
+
+
+def empty(folder: Path, seconds: float = math.inf) -> bool:
+    """Remove all that lies in a directory, however deep, without following a link. Who is still at work in it may be faster.
+
+    Returns:
+        Whether nothing is left.
+    """
+    try:
+        top = _opened(str(folder), None)
+    except OSError:
+        return False
+    try:
+        until, prefix, number = time.monotonic() + seconds, f".{secrets.token_hex(8)}-", itertools.count()
+        while names := os.listdir(top):  # noqa: PTH208 - of a descriptor
+            done = 0
+            for name in names:
+                done += _clear(top, name, (f"{prefix}{n}" for n in number))
+                if time.monotonic() > until:
+                    return False
+            if not done:
+                return False
+        return True
+    finally:
+        os.close(top)
+
+
+def remove(folder: Path, seconds: float = math.inf) -> bool:
+    """Remove a directory and what lies in it, as `empty`."""
+    empty(folder, seconds)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+        return True
+    return False
+
+
+def _clear(top: int, name: str, free_names: Iterator[str]) -> int:
+    """Remove one entry; the directories in it are lifted to the top, so that no depth is too deep. Returns how much was done."""
+    with contextlib.suppress(OSError):
+        os.unlink(name, dir_fd=top)
+        return 1
+    done = 0
+    with contextlib.suppress(OSError):
+        descriptor = _opened(name, top)
+        try:
+            for entry in os.listdir(descriptor):  # noqa: PTH208 - of a descriptor
+                done += _out(entry, descriptor, top, free_names)
+        finally:
+            os.close(descriptor)
+        os.rmdir(name, dir_fd=top)
+        done += 1
+    return done
+
+
+def _out(entry: str, descriptor: int, top: int, free_names: Iterator[str]) -> int:
+    with contextlib.suppress(OSError):
+        os.unlink(entry, dir_fd=descriptor)
+        return 1
+    with contextlib.suppress(OSError):
+        os.close(_opened(entry, descriptor))  # to rename a directory asks for the right to write in it
+        os.rename(entry, next(free_names), src_dir_fd=descriptor, dst_dir_fd=top)
+        return 1
+    return 0
+
+
+def _opened(name: str, place: int | None) -> int:
+    """A directory of a child's, which may have taken the rights to it from us where we are the same user."""
+    if os.geteuid() == 0:
+        return os.open(name, _DIRECTORY, dir_fd=place)
+    path = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place)
+    try:
+        with contextlib.suppress(OSError):
+            Path(f"/proc/self/fd/{path}").chmod(0o700)
+        return os.open(f"/proc/self/fd/{path}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    finally:
+        os.close(path)
+
+
 def bytes_below(folder: Path, pid: int) -> int:
-    """What a process has on disk in a directory, with its open files that have no name any more."""
-    total, seen, folders = 0, set(), [str(folder)]
-    while folders:
-        with contextlib.suppress(OSError), os.scandir(folders.pop()) as entries:
-            for entry in entries:
-                with contextlib.suppress(OSError):
-                    status = entry.stat(follow_symlinks=False)
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(entry.path)
-                    if status.st_ino not in seen:  # a link is not a second file
-                        seen.add(status.st_ino)
-                        total += status.st_blocks * 512
+    """What a process has on disk in a directory, with its open files that have no name any more.
+
+    Raises:
+        Uncountable: it has seen to it that nobody can tell.
+    """
+    total, seen = 0, set()
+    for _, _, status in _walk(folder):
+        if (status.st_dev, status.st_ino) not in seen:  # a link is not a second file
+            seen.add((status.st_dev, status.st_ino))
+            total += status.st_blocks * 512
     with contextlib.suppress(OSError):
         for file in Path(f"/proc/{pid}/fd").iterdir():
             with contextlib.suppress(OSError):

@@ -58,7 +58,7 @@ _CLONE, _CLONE3, _KILL, _TGKILL, _PRLIMIT, _FCNTL, _IOCTL, _UTIMENSAT, _PRCTL = 
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column above, AUDIT_ARCH of linux/audit.h
 
 _CLONE_THREAD = 0x00010000
-_PR_SET_PDEATHSIG = 1  # that it dies with its parent
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4  # that it dies with its parent, that its open files can be counted
 _F_SETOWN, _F_SETOWN_EX = 8, 15  # whom a file's signals go to
 _FIOSETOWN, _SIOCSPGRP, _TIOCSTI, _TIOCLINUX = 0x8901, 0x8902, 0x5412, 0x541C  # the same, and typing into a terminal
 
@@ -101,7 +101,7 @@ def _program(column: int, arch: int, pid: int) -> list[Instruction]:
     program += _if(_PRLIMIT[column], [_argument(0), (_EQUAL, 1, 0, 0), (_EQUAL, 0, 1, pid), allow, refuse])
     program += _if(_FCNTL[column], _unless(1, _F_SETOWN, _F_SETOWN_EX))
     program += _if(_IOCTL[column], _unless(1, _FIOSETOWN, _SIOCSPGRP, _TIOCSTI, _TIOCLINUX))
-    program += _if(_PRCTL[column], _unless(0, _PR_SET_PDEATHSIG))
+    program += _if(_PRCTL[column], _unless(0, _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE))
     # of an open file, whose path is a null pointer
     program += _if(_UTIMENSAT[column], [_argument(1), (_EQUAL, 0, 3, 0), _argument(1, high=True), (_EQUAL, 0, 1, 0), allow, refuse])
     return [*program, allow]

@@ -61,12 +61,12 @@ def is_root() -> bool:
     return (inside, outside) == ("0", "0")
 
 
-def raise_walls(user: int, writable: Path, readable: Iterable[Path]) -> Walls:
+def raise_walls(user: int, writable: Iterable[Path], readable: Iterable[Path]) -> Walls:
     """Give up all that a child does without. To be called while the process has one thread.
 
     Args:
         user: becomes its user and group where it is root.
-        writable: the only directory in which it may write.
+        writable: the only directories in which it may write; not their own names, which lie in another one.
         readable: files and directories that it may read, beside Python and its packages.
     """
     libc = ctypes.CDLL(None, use_errno=True)

@@ -18,15 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.sandbox.scratch import bytes_below
+from geo_assets.sandbox.scratch import MAX_DEPTH, MAX_ENTRIES, Uncountable, bytes_below
 
 #: MB on disk that a child may have at a time: a source at its largest (20 GB), unpacked, and a COG of it several times over.
 DISK_MB = 200 * 1024
 
-#: Seconds between two looks; or this many times what a look takes, where there are very many files.
+#: Seconds between two looks; at the disk, this many times what a look takes, where there are very many files.
 _LOOK_EVERY, _REST_FACTOR = 0.25, 20
 
-#: Bytes that stay free on the file system, for the database and everybody else, where a child has taken more than that itself.
+#: Bytes that stay free on the file system, for the database and everybody else.
 _LEFT_FREE = 256 << 20
 
 
@@ -74,31 +74,47 @@ class Watch:
                 self._calls.discard(watched)
 
     def _look(self) -> None:
-        rest = _LOOK_EVERY
-        while not self._closed.wait(rest):
-            started = time.monotonic()
+        at_disk = 0.0
+        while not self._closed.wait(_LOOK_EVERY):
             with self._lock:
                 calls = list(self._calls)
+            for watched in calls:  # all of them before the first look at a disk, which may take its time
+                self._judge(watched, _late(watched))
+            started = time.monotonic()
+            if started < at_disk:
+                continue
             for watched in calls:
-                verdict = self._verdict(watched)
-                with self._lock:
-                    if verdict and watched in self._calls and watched.verdict is None:
-                        watched.verdict = verdict
-                        with contextlib.suppress(ProcessLookupError):
-                            watched.process.kill()
-            rest = max(_LOOK_EVERY, _REST_FACTOR * (time.monotonic() - started))
+                with contextlib.suppress(OSError):  # of ours: the next look may do
+                    self._judge(watched, self._too_much(watched))
+            at_disk = time.monotonic() + _REST_FACTOR * (time.monotonic() - started)
 
-    def _verdict(self, watched: Watched) -> GeoAssetsError | None:
-        now = time.monotonic()
-        if now > watched.deadline:
-            return GeoAssetsError("SANDBOX_TIMEOUT", "reading it took longer than one file is given")
-        if now < watched.deadline - watched.seconds + _LOOK_EVERY:
+    def _judge(self, watched: Watched, verdict: GeoAssetsError | None) -> None:
+        with self._lock:
+            if verdict and watched in self._calls and watched.verdict is None:
+                watched.verdict = verdict
+                with contextlib.suppress(ProcessLookupError):
+                    watched.process.kill()
+
+    def _too_much(self, watched: Watched) -> GeoAssetsError | None:
+        if time.monotonic() < watched.deadline - watched.seconds + _LOOK_EVERY:
             return None  # it has only just begun
-        used = bytes_below(watched.folder, watched.process.pid)
+        try:
+            used = bytes_below(watched.folder, watched.process.pid)
+        except Uncountable:
+            return GeoAssetsError(
+                "TOO_LARGE",
+                f"reading it leaves what cannot be counted on disk: more than {MAX_ENTRIES:,} files, or {MAX_DEPTH} directories deep",
+            )
         if used > self._disk_bytes:
             return GeoAssetsError(
                 "TOO_LARGE", f"reading it takes more than {self._disk_bytes >> 20:,} MB on disk (GEO_ASSETS_SANDBOX_DISK_MB)"
             )
-        if used > _LEFT_FREE > shutil.disk_usage(watched.folder).free:
+        if shutil.disk_usage(watched.folder).free < _LEFT_FREE:
             return GeoAssetsError("DISK_FULL", f"less than {_LEFT_FREE >> 20} MB are left on the disk")
         return None
+
+
+def _late(watched: Watched) -> GeoAssetsError | None:
+    if time.monotonic() > watched.deadline:
+        return GeoAssetsError("SANDBOX_TIMEOUT", "reading it took longer than one file is given")
+    return None

@@ -13,6 +13,8 @@ import pytest
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster.several import Converter
 from geo_assets.sandbox import pool as pool_module
+from geo_assets.sandbox import scratch as scratch_module
+from geo_assets.sandbox import watch as watch_module
 from geo_assets.sandbox.pool import SandboxPool
 from geo_assets.sandbox.selftest import ProbeReport, ProbeRequest
 from geo_assets.sandbox.walls import USERS
@@ -32,7 +34,7 @@ def ask(pool, action, **more):
 
 
 def hostile(folder, program, **more):
-    return ProbeRequest(action="environment", path=f"{folder}#{textwrap.dedent(program).encode().hex()}", **more)
+    return ProbeRequest(action="environment", path=f"{folder}/#{textwrap.dedent(program).encode().hex()}", **more)
 
 
 def run_taken_over(pool, folder, program, **more):
@@ -58,7 +60,7 @@ _TAKEN_OVER = """
 import os, sys, threading, time
 from geo_assets.sandbox import child, selftest
 def run(request):
-    folder, _, program = request.path.partition("#")
+    folder, _, program = request.path.partition("/#")
     facts = {}
     exec(bytes.fromhex(program).decode(), {"folder": folder, "facts": facts, "control": int(sys.argv[1]), "request": request, "os": os, "sys": sys,
         "threading": threading, "time": time})
@@ -420,6 +422,116 @@ time.sleep(60)
     while os.path.exists(f"/proc/{child}") and time.monotonic() < deadline:  # noqa: PTH110
         time.sleep(0.05)
     assert not os.path.exists(f"/proc/{child}")  # noqa: PTH110
+
+
+DEEP = """
+os.chdir(folder)
+for _ in range(3000):
+    os.mkdir("d")
+    os.chdir("d")
+open("hidden", "wb").write(bytes(1 << 20))
+"""
+
+
+def test_directories_3000_deep_are_removed_with_their_workspace(pool, tmp_path, monkeypatch):
+    monkeypatch.setattr(pool_module, "_CHILD", ("-P", "-c", _TAKEN_OVER))
+    monkeypatch.setattr(watch_module, "_LOOK_EVERY", 60)  # or it would be stopped before it is done
+    with pool.workspace() as folder:
+        run_taken_over(pool, folder, DEEP)
+        assert list(folder.iterdir())
+    with pool.workspace() as folder:
+        assert not list(folder.iterdir())
+    pool.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_process_left_3000_deep_does_not_stop_the_next_pool(tmp_path):
+    folder = tmp_path / "run-killed"
+    folder.mkdir()
+    (folder / ".held").touch()
+    subprocess.run([sys.executable, "-c", f"import os; folder = {str(folder)!r}\n{DEEP}"], check=True)
+    with SandboxPool(tmp_path):
+        assert not folder.exists()
+
+
+@needs_landlock
+def test_a_child_renames_neither_its_workspace_nor_what_is_beside_it(pool, monkeypatch):
+    """Also where the lane belongs to the same user, as it does to all who are not root."""
+    monkeypatch.setattr(pool_module, "_CHILD", ("-P", "-c", _TAKEN_OVER))
+    program = """
+    lane = os.path.dirname(folder)
+    def outcome(do, *paths):
+        try:
+            do(*paths)
+            return "done"
+        except OSError as error:
+            return error.strerror
+    for name in ("work", "tmp"):
+        facts[f"rename {name}"] = outcome(os.rename, f"{lane}/{name}", f"{lane}/away")
+        facts[f"move {name}"] = outcome(os.rename, f"{lane}/{name}", f"{lane}/{'tmp' if name == 'work' else 'work'}/away")
+        facts[f"link {name}"] = outcome(os.symlink, "/etc", f"{lane}/{name}2")
+        facts[f"write {name}"] = outcome(os.mkdir, f"{lane}/{name}/own")
+    """
+    with pool.workspace() as folder:
+        lane = pool._lanes["0"]
+        if os.geteuid() == 0:
+            os.chown(lane.folder, lane.user, lane.user)
+        facts = run_taken_over(pool, folder, program)
+    assert {facts.pop("write work"), facts.pop("write tmp")} == {"done"}
+    assert set(facts.values()) == {"Permission denied"}
+
+
+def test_a_workspace_is_cleared_of_links_and_not_what_they_lead_to(pool, tmp_path, monkeypatch):
+    monkeypatch.setattr(pool_module, "_CHILD", ("-P", "-c", _TAKEN_OVER))
+    victim = tmp_path / "victim"
+    (victim / "photos").mkdir(parents=True)
+    (victim / "thesis").write_text("x")
+    with pool.workspace() as folder:
+        run_taken_over(
+            pool,
+            folder,
+            f"os.symlink({str(victim)!r}, folder + '/a'); os.mkdir(folder + '/b'); os.symlink({str(victim)!r}, folder + '/b/c')",
+        )
+    assert sorted(path.name for path in victim.iterdir()) == ["photos", "thesis"]
+
+
+@pytest.mark.parametrize(
+    "program",
+    [DEEP, "[os.close(os.open(f'{folder}/{n}', os.O_CREAT | os.O_WRONLY)) for n in range(1100)]"],
+    ids=["deep", "many"],
+)
+def test_what_hides_from_the_look_at_the_disk_is_over_the_limit(tmp_path, monkeypatch, program):
+    monkeypatch.setattr(pool_module, "_CHILD", ("-P", "-c", _TAKEN_OVER))
+    monkeypatch.setattr(scratch_module, "MAX_ENTRIES", 1000)
+    with SandboxPool(tmp_path, timeout_seconds=60) as pool, pool.workspace() as folder, pytest.raises(GeoAssetsError) as caught:
+        run_taken_over(pool, folder, program + "\ntime.sleep(30)")
+    assert caught.value.code == "TOO_LARGE"
+
+
+def test_a_child_that_writes_while_it_is_idle_is_ended_and_not_the_next_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(pool_module, "_CHILD", ("-P", "-c", _TAKEN_OVER))
+    program = """
+    def fill():
+        time.sleep(0.3)
+        for n in range(30):
+            open(os.environ["TMPDIR"] + f"/{n}", "wb").write(bytes(1 << 20))
+    threading.Thread(target=fill).start()
+    """
+    with SandboxPool(tmp_path, disk_mb=16, timeout_seconds=60) as pool:
+        with pool.workspace() as folder:
+            run_taken_over(pool, folder, program)
+        first = pool._lanes["0"]._child.process
+        time.sleep(1)
+        with pool.workspace() as folder:
+            assert run_taken_over(pool, folder, "time.sleep(1); facts['next'] = 'honest'") == {"next": "honest"}
+        assert first.poll() is not None
+
+
+def test_a_nearly_full_disk_stops_whoever_is_at_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(watch_module, "_LEFT_FREE", 1 << 60)
+    with SandboxPool(tmp_path, timeout_seconds=60) as pool, pytest.raises(GeoAssetsError) as caught:
+        ask(pool, "hang")
+    assert caught.value.code == "DISK_FULL"
 
 
 def test_a_file_that_fills_the_disk_is_stopped_and_what_it_wrote_is_gone(tmp_path):

@@ -62,3 +62,11 @@ def test_what_was_never_held_is_swept_when_it_is_old(tmp_path):
         os.utime(tmp_path / name, (time.time() - age,) * 2)
     sweep(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == [".new-now"]
+
+
+def test_what_a_removal_that_was_killed_left_without_its_lock_is_swept_when_it_is_old(tmp_path):
+    for name, age in (("run-old", 2 * 3600), ("run-now", 0)):
+        (tmp_path / name / "0").mkdir(parents=True)
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    sweep(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["run-now"]
