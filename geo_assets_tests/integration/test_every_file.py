@@ -64,13 +64,13 @@ def test_good_data_beside_a_readme_completes(cli):
 
 
 def test_companions_do_not_use_up_the_limit(cli):
-    folder = cli.home / "containers" / "limited"
+    folder = cli.home / "containers" / "companions-limited"
     folder.mkdir(parents=True)
     for name in ("0.txt", "1.txt"):
         (folder / name).write_text("x")
     for name in ("a.geojson", "b.geojson"):
         write(points(2), folder / name)
-    job = cli.json("submit", "ingest_container", "--param", "container=limited", "--param", "limit=1", "--wait")
+    job = cli.json("submit", "ingest_container", "--param", "container=companions-limited", "--param", "limit=1", "--wait")
     assert [t["task_key"] for t in cli.json("tasks", job["job_id"])] == ["a.geojson"]
     roles = {f["path"]: f["role"] for f in cli.json("files", job["job_id"])}
     assert roles == {"0.txt": "companion", "1.txt": "companion", "a.geojson": "source", "b.geojson": "beyond_limit"}

@@ -158,7 +158,7 @@ def test_the_parameters_of_a_run_are_in_its_metadata_and_its_tags_name_its_job(c
 
 
 def test_a_run_that_had_nothing_to_look_at_has_passed_nothing(cli, mixed):
-    job = cli.json("submit", "ingest_container", "--param", "container=mixed", "--param", "prefix=nothing/", "--wait")
+    job = cli.json("submit", "ingest_container", "--param", "container=mixed", "--param", "prefix=nothing/", "--allow-empty", "--wait")
     checks = checks_of(cli, job["run_id"])
     assert len(checks) == 11
     assert {said[:2] for said in checks.values()} == {(False, "WARN")}
