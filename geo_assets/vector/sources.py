@@ -91,9 +91,11 @@ _OWN_ENDING = {
 }
 
 #: GDAL drivers that are never registered: they read other files, reach the network, load code, or are not on the list above.
+#: MBTiles is one of them no longer: a child reads rasters too, and whichever library comes first names the drivers of both. A layer
+#: that another driver than its format's would read is refused (`layers.py`).
 #: (Of those in pyogrio's wheels: GDAL complains on stderr about a name that it does not know.)
 _FORBIDDEN_DRIVERS = (
-    "OGR_VRT ADBC GDALG WFS OAPIF OGCAPI CSW NGW Elasticsearch Carto AmigoCloud PLSCENES EEDA HTTP GPSBabel PDF MBTiles PMTiles OSM ODS "
+    "OGR_VRT ADBC GDALG WFS OAPIF OGCAPI CSW NGW Elasticsearch Carto AmigoCloud PLSCENES EEDA HTTP GPSBabel PDF PMTiles OSM ODS "
     "MVT TopoJSON JSONFG GeoRSS DXF DGN PDS4 VICAR S57 SXF Selafin VFK VDV EDIGEO WAsP LVBAG MapML MiraMonVector OGR_GMT "
     "OGR_PDS PGDUMP AVCBin AVCE00 AIVector PCIDSK Idrisi JML GTFS"
 )

@@ -1,6 +1,7 @@
 """Formats beyond GeoTIFF, under the names that they come by, with what lies beside them: pixels, place and CRS are those that were put in."""
 
 import io
+import shutil
 import tarfile
 import zipfile
 from pathlib import Path
@@ -16,8 +17,11 @@ from geo_assets.raster.several import Converter, Several
 from geo_assets.sandbox.pool import SandboxPool
 from geo_assets.stages.inventory import refused_by_name
 from geo_assets.storage.sources import Kind, Member, kind_of, sorted_sources
+from geo_assets.vector.models import InspectReport, InspectRequest
 from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.raster.test_profiles import field
+from geo_assets_tests.vector.builders import points
+from geo_assets_tests.vector.builders import write as write_vector
 
 UTM = 'PROJCS["ETRS_1989_UTM_Zone_33N",GEOGCS["GCS_ETRS_1989",DATUM["D_ETRS_1989",SPHEROID["GRS_1980",6378137.0,298.257222101]],PRIMEM["Greenwich",0.0],UNIT["Degree",0.0174532925199433]],PROJECTION["Transverse_Mercator"],PARAMETER["False_Easting",500000.0],PARAMETER["False_Northing",0.0],PARAMETER["Central_Meridian",15.0],PARAMETER["Scale_Factor",0.9996],PARAMETER["Latitude_Of_Origin",0.0],UNIT["Meter",1.0]]'  # fmt: skip
 WORLD = "10\n0\n0\n-10\n250005\n5886995\n"
@@ -197,6 +201,19 @@ def test_tiles_of_a_map_are_one_raster(folder, converted):
     (part,) = converted(folder).made
     with rasterio.open(folder / "in.mbtiles") as a, rasterio.open(next(folder.parent.glob("*.cog.tif"))) as b:
         np.testing.assert_array_equal(a.read(), b.read())
+        assert part.report.epsg == 3857
+
+
+def test_tiles_of_a_map_are_read_by_a_child_that_has_read_a_vector_before(folder, tmp_path):
+    """Either library learns at its first use which drivers there are, from one environment."""
+    values = pixels(3, "uint8")
+    copied(folder / "in.mbtiles", "MBTiles", values, {**PLACE, "crs": "EPSG:3857"}, TILE_FORMAT="PNG")
+    with SandboxPool(tmp_path / "pool", timeout_seconds=30) as fresh, fresh.workspace() as private:
+        write_vector(points(2), private / "a.gpkg")
+        report = fresh.call("geo_assets.vector.read:inspect", InspectRequest(source=str(private / "a.gpkg")), InspectReport)
+        assert len(report.layers) == 1
+        shutil.copyfile(folder / "in.mbtiles", private / "in.mbtiles")
+        (part,) = Converter(fresh, private, {}).source(private / "in.mbtiles").made
         assert part.report.epsg == 3857
 
 

@@ -52,7 +52,7 @@ def test_a_fresh_reader_has_no_driver_that_reads_other_files():
     )
     drivers = set(done.stdout.split("\n"))
     assert {"GPKG", "ESRI Shapefile", "GeoJSON", "FlatGeobuf", "LIBKML", "OpenFileGDB"} <= drivers
-    assert not {"OGR_VRT", "GDALG", "ADBC", "WFS", "HTTP", "TopoJSON", "MBTiles", "OSM"} & drivers
+    assert not {"OGR_VRT", "GDALG", "ADBC", "WFS", "HTTP", "TopoJSON", "OSM"} & drivers
 
 
 @pytest.mark.parametrize(
