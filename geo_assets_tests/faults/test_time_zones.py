@@ -11,6 +11,8 @@ from geo_assets.settings import STACK_ENV_FILE, Settings
 from geo_assets_tests.faults.test_killed_run import assert_completed_once, begun, connect, converted, run_workers, started, until
 from geo_assets_tests.faults.test_terminate import STAGES, barrier
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def zone(cli, request):

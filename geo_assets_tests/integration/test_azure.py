@@ -71,6 +71,7 @@ def test_an_ingest_works_in_an_account_in_which_nothing_was_prepared(azure_cli, 
         assert findings[what]["level"] == "ok", findings[what]
 
 
+@pytest.mark.slow
 def test_a_store_that_goes_away_in_the_middle_of_a_job_is_waited_for_and_no_file_is_taken_for_gone(azure_cli, azurite, tmp_path):
     for i in range(40):
         write(tmp_path / f"tile_{i:02}.tif", np.random.default_rng(i).integers(0, 255, (3, 600, 600)).astype("uint8"))

@@ -7,7 +7,9 @@ import time
 
 import pytest
 
+from geo_assets.local.postgresql import find_binaries
 from geo_assets.local.processes import start_ticks
+from geo_assets.local.stack import Stack
 from geo_assets.local.supervisor import CRASH_LOOP, Deaths
 
 PARTS = ("code_server", "webserver", "daemon", "api")
@@ -15,6 +17,11 @@ PARTS = ("code_server", "webserver", "daemon", "api")
 
 def pids(cli):
     return {name: process["pid"] for name, process in json.loads((cli.home / "stack.json").read_text())["processes"].items()}
+
+
+def postgresql(cli):
+    stack = Stack(cli.home)
+    return stack.cluster(stack.state(), find_binaries(cli.home)).pid()
 
 
 def until(condition, seconds=60):
@@ -38,17 +45,16 @@ def test_every_part_that_is_killed_comes_back_and_the_stack_works(cli):
     assert cli.json("submit", "hello_world", "--param", "message=after the deaths", "--wait")["status"] == "completed"
 
 
+@pytest.mark.slow
 @pytest.mark.stack
 def test_postgresql_that_is_killed_comes_back(cli):
-    from geo_assets.local.postgresql import usable_data_dir
-
-    pid_file = usable_data_dir(cli.home) / "postmaster.pid"
-    before = int(pid_file.read_text().splitlines()[0])
+    before = postgresql(cli)
     os.kill(before, signal.SIGQUIT)
-    until(lambda: pid_file.exists() and int(pid_file.read_text().splitlines()[0]) != before)
+    until(lambda: postgresql(cli) not in {None, before})
     until(lambda: cli.run("jobs").returncode == 0)
 
 
+@pytest.mark.slow
 @pytest.mark.stack
 def test_a_killed_supervisor_is_named_by_doctor_and_noticed_by_up(cli):
     before = pids(cli)["supervisor"]
