@@ -148,7 +148,7 @@ def _hulls(parts: list[Polygon], mask: NDArray[np.bool_]) -> list[Polygon]:
     """The hull of all; or two, where most of the grid lies between them: islands on both sides of 180 degrees."""
     full = np.flatnonzero(mask.any(axis=0))
     gaps = np.diff(full)
-    widest = int(gaps.argmax()) if gaps.size else 0
+    widest = int(np.argmax(gaps)) if gaps.size else 0
     middle = (full[widest] + full[widest + 1]) / 2 if gaps.size and gaps[widest] > mask.shape[1] / 2 else -1.0
     groups = [[p for p in parts if p.centroid.x <= middle], [p for p in parts if p.centroid.x > middle]]
     return [hull for group in groups if group for hull in _polygons_of(shapely.union_all(group).convex_hull)]

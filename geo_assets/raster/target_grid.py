@@ -96,7 +96,7 @@ def sane_grid(dataset: Any, target: CRS, resolution: float | None, *, whole_worl
     top = np.where(places.latitudes > 0, np.inf, -np.inf)  # where y is infinite
     ys = np.where(np.isfinite(places.ys), places.ys, top)
     seen = np.abs(ys) <= period / 2
-    west, east = float(unwrapped.min()), float(unwrapped.max())
+    west, east = float(np.min(unwrapped)), float(np.max(unwrapped))
     around = east - west >= period * (1 - _SAME)
     beyond = not around and math.floor((west - edge) / period + _SAME) != math.floor((east - edge) / period - _SAME)
     elsewhere = around and abs(math.remainder(west - edge, period)) > period * _SAME

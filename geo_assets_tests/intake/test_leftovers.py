@@ -52,7 +52,8 @@ def test_blobs_that_can_never_be_deleted_stand_in_nobodys_way(settings, db):
 
 
 def test_a_store_that_is_away_is_asked_once_a_sweep(settings, db, tmp_path):
-    away = settings.model_copy(update={"accounts": {"away": LocalAccount(root=tmp_path / "not-mounted")}})
+    given = {name: getattr(settings, name) for name in settings.model_fields_set}
+    away = type(settings)(**{**given, "accounts": {"away": LocalAccount(root=tmp_path / "not-mounted")}})
     lose(db, *(f"away/cogs/{i:02}.tif" for i in range(15)))
     assert sweep_leftovers(away) == 0
     assert db.execute("select count(*) from geo.loose_blobs where since > now() - interval '1 hour'").fetchone() == (1,)
