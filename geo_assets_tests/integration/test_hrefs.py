@@ -11,10 +11,10 @@ from geo_assets_tests.raster.test_cog import write
 
 @pytest.mark.parametrize("name", ["Lieferung 3/Höhe über NN (Süd).tif", "正射影像/图 1.tif", "100%/a#b?c&d.tif"])
 def test_the_href_of_a_file_with_any_name_is_opened_by_gdal(cli, name):
-    folder = cli.home / "containers" / "odd-names"
+    folder = cli.home / "containers" / "odd-hrefs"
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
     write(folder / name, np.arange(400, dtype="uint8").reshape(1, 20, 20))
-    job = cli.json("submit", "stage_raster", "--param", "container=odd-names", "--wait")
+    job = cli.json("submit", "stage_raster", "--param", "container=odd-hrefs", "--wait")
     (task,) = [t for t in cli.json("tasks", job["job_id"]) if t["task_key"] == name]
     assert task["status"] in {"succeeded", "skipped"}, task
     collection, _, identity = task["outputs"]["stac_item"].partition("/")

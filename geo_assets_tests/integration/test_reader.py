@@ -203,4 +203,4 @@ def test_the_exports_of_the_reader_are_the_readers(cli):
         password=exports["PGPASSWORD"],
     ) as db:
         assert db.execute("select current_user").fetchone() == ("geo_reader",)
-        db.execute("select * from geo.job_status")
+        db.execute("select * from geo.tasks")
