@@ -101,6 +101,8 @@ def _as_ours(error: Exception) -> GeoAssetsError:
     if _is_no_text(error):
         return GeoAssetsError("INVALID_PARAMETERS", "a parameter holds bytes that are no text", remedy="write it in UTF-8, without NUL")
     message = f"{type(error).__name__}: {error}".splitlines()[0]
+    if _is_away(error):
+        return GeoAssetsError("DATABASE_UNAVAILABLE", f"the database went away: {message}")
     return GeoAssetsError("INTERNAL", message, remedy=f"see where: geo-assets --debug {shlex.join(sys.argv[1:])}")
 
 
@@ -109,6 +111,13 @@ def _is_no_text(error: Exception) -> bool:
     import psycopg
 
     return isinstance(error, UnicodeEncodeError | psycopg.DataError)
+
+
+def _is_away(error: Exception) -> bool:
+    """Whether the database does not answer, or no longer."""
+    from geo_assets.database.connections import TRANSIENT
+
+    return isinstance(error, TRANSIENT)
 
 
 def _end(number: int, _: object) -> NoReturn:

@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from psycopg.pq import PGconn, Ping
+
 from geo_assets.errors import GeoAssetsError
 from geo_assets.local.debian_packages import UNPACKED, Log, install, missing_libraries, run, unpacked_environment
 
@@ -233,6 +235,8 @@ class Cluster:
         with self.log_file.open("ab") as log:  # the server writes to the handle it inherits: it need not reach the path
             begin = log.seek(0, os.SEEK_END)
             done = self._run(command, stdout=log, stderr=log)
+        if done.returncode and self.pid() is not None:
+            raise self._not_ready_in_time()
         if done.returncode:
             said = self.log_file.read_bytes()[begin:].decode(errors="replace")
             raise GeoAssetsError("POSTGRES_START_FAILED", f"PostgreSQL did not start ({self.log_file}): {_tail(said)}")
@@ -267,17 +271,31 @@ class Cluster:
             message = f"the cluster in {self.data_dir} belongs to another user (uid {owner})"
             raise GeoAssetsError("POSTGRES_START_FAILED", message, remedy="call this as that user, or as root") from error
 
+    def answers(self) -> bool:
+        """Whether the server runs and takes connections: it takes none while it starts, recovers from a crash, or stops.
+
+        Its pid file does not tell: after the crash of one of its processes it says "ready" all the while.
+        """
+        conninfo = f"host=127.0.0.1 port={self.port} dbname=postgres sslmode=disable connect_timeout=2"
+        return self.pid() is not None and PGconn.ping(conninfo.encode()) == Ping.OK
+
     def _answers_soon(self) -> bool:
-        """Whether the server runs already; waits while it is still starting (recovery) or stopping."""
+        """Whether the server runs already; waits while it does not take connections yet, or is about to end."""
         deadline = time.monotonic() + _START_SECONDS
         while self.pid() is not None:
-            with suppress(OSError, IndexError):  # line 8, absent for a moment at the start, gone at the end
-                if (self.data_dir / "postmaster.pid").read_text().splitlines()[7].strip() == "ready":
-                    return True
+            if self.answers():
+                return True
             if time.monotonic() > deadline:
-                raise GeoAssetsError("POSTGRES_START_FAILED", f"PostgreSQL runs, but does not answer ({self.log_file})")
+                raise self._not_ready_in_time()
             time.sleep(0.05)
         return False
+
+    def _not_ready_in_time(self) -> GeoAssetsError:
+        return GeoAssetsError(
+            "POSTGRES_START_FAILED",
+            f"PostgreSQL runs, but has taken no connection within {_START_SECONDS} s",
+            remedy=f"it may be recovering still, which {self.log_file} says: then wait, and call geo-assets up again",
+        )
 
     def _forget_dead_server(self) -> None:
         """Remove a pid file whose process is gone, where PostgreSQL would take it for alive.

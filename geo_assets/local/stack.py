@@ -159,6 +159,9 @@ class Stack:
             with _timed(log, "PostgreSQL"):
                 cluster.init()
                 cluster.start()
+        elif not cluster.answers():
+            with _timed(log, "PostgreSQL was starting or recovering"):
+                cluster.start()
 
     def cluster(self, state: StackState, binaries: Binaries) -> Cluster:
         """This home's PostgreSQL."""

@@ -11,8 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import psycopg
 import pytest
 
+from geo_assets.cli import _as_ours
+from geo_assets.local.postgresql import free_port
 from geo_assets_tests.integration.test_ingest_container import connect
 from geo_assets_tests.raster.test_cog import write
 
@@ -166,6 +169,13 @@ def test_a_poisoned_message_of_no_known_code_is_not_looked_for(cli):
     done = cli.run("poison", "list", "--error-code", "NOPE")
     assert done.returncode == 1
     assert "UNREADABLE" in done.stderr
+
+
+def test_a_database_that_goes_away_under_a_command_is_said_to_be_away_and_not_called_our_fault():
+    with pytest.raises(psycopg.OperationalError) as away:
+        psycopg.connect(f"host=127.0.0.1 port={free_port()}")
+    assert _as_ours(away.value).code == "DATABASE_UNAVAILABLE"
+    assert _as_ours(ValueError("odd")).code == "INTERNAL"
 
 
 @pytest.mark.parametrize(

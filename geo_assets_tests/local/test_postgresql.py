@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -55,6 +56,22 @@ def is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def until(condition) -> None:
+    deadline = time.monotonic() + 15
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def crash(cluster: Cluster) -> None:
+    """Kill one of its processes: the server restarts within itself, which takes five seconds, since another is stopped."""
+    family = {Path(f"/proc/{child}/cmdline").read_text().strip("\0 "): child for child in children(cluster.pid())}
+    named = {name.rpartition("postgres: ")[2]: pid for name, pid in family.items()}
+    os.kill(named["checkpointer"], signal.SIGSTOP)
+    os.kill(named["walwriter"], signal.SIGKILL)
+    until(lambda: not cluster.answers())
 
 
 def children(pid: int) -> list[int]:
@@ -244,19 +261,38 @@ def test_what_a_killed_init_left_goes_with_the_next_because_it_holds_the_passwor
     assert [path.name for path in folder.iterdir()] == ["postgres"]
 
 
-def test_start_waits_for_a_server_that_is_still_starting(stopped):
-    stopped.start()
-    pid = stopped.pid()
-    pid_file = stopped.data_dir / "postmaster.pid"
-    ready = pid_file.read_text()
-    pid_file.write_text(ready.replace("ready   ", "starting"))
+def test_start_waits_for_a_server_that_somebody_else_started_and_that_is_still_recovering(stopped):
+    (stopped.data_dir / "recovery.signal").touch()  # recovery asks for files by a command, which takes its time
+    shutil.chown(stopped.data_dir / "recovery.signal", stopped.data_dir.owner(), stopped.data_dir.group())
+    slow = replace(stopped, extra_settings={**stopped.extra_settings, "restore_command": "sleep 0.5; false", "hot_standby": "off"})
     with ThreadPoolExecutor(1) as pool:
-        second = pool.submit(stopped.start)
-        time.sleep(0.3)
-        assert not second.done()
-        pid_file.write_text(ready)
-        second.result(timeout=10)
-    assert stopped.pid() == pid
+        first = pool.submit(slow.start)
+        until(lambda: stopped.pid() is not None)
+        assert not stopped.answers()
+        stopped.start()
+        assert ask(stopped, "select 1") == "1"
+        first.result(timeout=10)
+
+
+def test_start_waits_for_a_server_that_recovers_from_the_crash_of_one_of_its_processes(running):
+    before = running.pid()
+    crash(running)
+    assert "ready" in (running.data_dir / "postmaster.pid").read_text()  # it says so all the while
+    running.start()
+    assert ask(running, "select 1") == "1"
+    assert running.pid() == before
+
+
+def test_a_server_that_takes_no_connections_in_time_is_said_to_be_recovering(stopped, monkeypatch):
+    monkeypatch.setattr("geo_assets.local.postgresql._START_SECONDS", 1)
+    stopped.start()
+    os.kill(stopped.pid(), signal.SIGSTOP)
+    try:
+        with pytest.raises(GeoAssetsError, match="has taken no connection within 1 s") as caught:
+            stopped.start()
+    finally:
+        os.kill(stopped.pid(), signal.SIGCONT)
+    assert "call geo-assets up again" in caught.value.remedy
 
 
 def test_a_cluster_is_run_only_by_the_version_that_made_it(home, binaries, postgres_home, tmp_path):

@@ -11,6 +11,7 @@ from geo_assets.local.postgresql import find_binaries
 from geo_assets.local.processes import start_ticks
 from geo_assets.local.stack import Stack
 from geo_assets.local.supervisor import CRASH_LOOP, Deaths
+from geo_assets_tests.local.test_postgresql import crash
 
 PARTS = ("code_server", "webserver", "daemon", "api")
 
@@ -52,6 +53,16 @@ def test_postgresql_that_is_killed_comes_back(cli):
     os.kill(before, signal.SIGQUIT)
     until(lambda: postgresql(cli) not in {None, before})
     until(lambda: cli.run("jobs").returncode == 0)
+
+
+@pytest.mark.stack
+def test_up_waits_for_a_postgresql_that_is_still_recovering(cli):
+    stack = Stack(cli.home)
+    crash(stack.cluster(stack.state(), find_binaries(cli.home)))
+    up = cli.run("up")
+    assert up.returncode == 0, up.stderr
+    assert "PostgreSQL was starting or recovering: " in up.stderr
+    assert cli.json("submit", "hello_world", "--param", "message=after the recovery", "--wait")["status"] == "completed"
 
 
 @pytest.mark.slow
