@@ -490,10 +490,12 @@ def tasks(
     job_id: JobId,
     stage: Annotated[str | None, typer.Option(help="Only this stage.")] = None,
     status: Annotated[list[str] | None, typer.Option(help="Only tasks in this status; may be repeated.")] = None,
+    warned: Annotated[bool, typer.Option("--warned", help="Only tasks with warnings.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """The tasks of a job: one line a file, then where it went and what is worth knowing of it, or why it is bad and what to do."""
     from geo_assets.ledger.models import TaskStatus
+    from geo_assets.ledger.outputs import warnings
     from geo_assets.settings import load_settings
 
     if unknown := set(status or ()) - set(TaskStatus):
@@ -504,6 +506,7 @@ def tasks(
         if stage and stage not in stages:
             raise GeoAssetsError("INVALID_PARAMETERS", f"this job has no stage {stage!r}", remedy=f"one of: {', '.join(stages)}")
         records = [r for r in submitter.tasks.records(record.job_id, stage=stage) if not status or r.status in status]
+        records = [r for r in records if not warned or warnings(r.outputs)]
     if as_json:
         print_json([r.model_dump(mode="json") for r in records])
         return
@@ -770,6 +773,9 @@ def _show_job(record: Any, *, as_json: bool) -> None:
     if record.stages:
         rows = [(s.stage, str(s.total), str(s.succeeded), str(s.skipped), str(s.quarantined), str(s.failed)) for s in record.stages]
         print_table(("stage", "total", "succeeded", "skipped", "quarantined", "failed"), rows)
+    if record.warnings:
+        print_table(("warning", "files"), [(kind, f"{count:,}") for kind, count in record.warnings.items()])
+        out.print(f"the warnings of each file: {program()} tasks {record.job_id[:12]} --warned", markup=False, soft_wrap=True)
     if any(s.quarantined or s.failed for s in record.stages):
         out.print(f"why: {program()} tasks {record.job_id[:12]} --status quarantined --status failed", markup=False, soft_wrap=True)
     elif record.status == "completed" and not sum(s.total for s in record.stages):

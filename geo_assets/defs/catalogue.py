@@ -100,7 +100,7 @@ def write_report(stages: Stages, collection: CatalogueReport) -> Iterator[Any]:
     context, job = stages.get(), collection.job
     with plain_failures(stages):
         account = report.report_job(context, job)
-        bad = report.failure_table(context, job)
+        bad, warned = report.failure_table(context, job), report.warning_table(context, job)
         verdicts = {_COMPLETE: checks.whole_account(account.stages), _GOOD: checks.no_bad_files(context, job)}
         results = check_results(context, job, "submission_report", verdicts)
     metadata = {
@@ -111,6 +111,7 @@ def write_report(stages: Stages, collection: CatalogueReport) -> Iterator[Any]:
         "owner run": job.owner_run_id,
         "parameters": dg.MetadataValue.json(job.parameters),
         **markdown("bad files", bad),
+        **markdown("warnings", warned),
     }
     yield dg.Output(account, "result", metadata=metadata)
     yield from results

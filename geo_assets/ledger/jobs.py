@@ -17,6 +17,7 @@ from psycopg_pool import ConnectionPool
 from geo_assets.database.connections import DictConnection, retrying
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.models import Attempt, Claim, JobRecord, JobStatus, StageCounts, Submitted
+from geo_assets.ledger.warnings import counted, of_tasks
 from geo_assets.submissions.parameters import Job
 
 #: Whoever said it would launch an attempt and did not within this time has died; the sensor launches it instead.
@@ -495,7 +496,10 @@ class Jobs:
             stages = conn.execute(
                 "select * from geo.stage_counts where job_id = %s order by first_started_at nulls last, stage", (rows[0]["job_id"],)
             ).fetchall()
-        return _record(rows[0], stages)
+            record = _record(rows[0], stages)
+            if record.status.is_final:  # who waits for the end asks every second
+                record = record.model_copy(update={"warnings": counted(said for _, said in of_tasks(conn, record.job_id))})
+        return record
 
     @retrying
     def newest(

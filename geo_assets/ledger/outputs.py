@@ -10,6 +10,12 @@ from typing import Any
 #: Results named in one sentence.
 _NAMED = 3
 
+#: What became of features, as `warnings` puts it.
+_FATES = {
+    "rejected": ("1 feature was rejected", "{:,} features were rejected"),
+    "repaired": ("1 geometry was repaired", "{:,} geometries were repaired"),
+}
+
 
 def cogs_of(outputs: dict[str, Any]) -> list[dict[str, Any]]:
     """The COGs that a task put out: `{cog, sha256, thumbnail}` each, and a name where its source holds several."""
@@ -32,5 +38,18 @@ def sentence(outputs: dict[str, Any]) -> str:
 
 
 def warnings(outputs: dict[str, Any]) -> list[str]:
-    """What is worth knowing of a file that is good."""
-    return [str(warning) for warning in outputs.get("warnings", [])]
+    """What is worth knowing of a file that is good: what the engines said, and what became of features that could not be kept as they are."""
+    said = [str(warning) for warning in outputs.get("warnings", [])]
+    for table in outputs.get("tables", []):
+        for fate, (of_one, of_several) in _FATES.items():
+            if counts := table.get(fate):
+                total = sum(counts.values())
+                told = of_one if total == 1 else of_several.format(total)
+                where = f"; they are in {table['table']}__rejects" if fate == "rejected" else ""
+                said.append(f"{table['table']}: {told}: {_reasons(counts)}{where}")
+    return said
+
+
+def _reasons(counts: dict[str, int]) -> str:
+    told = [f"{reason} ({count:,})" for reason, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+    return ", ".join(told[:_NAMED]) + (f" and {len(told) - _NAMED} more reasons" if len(told) > _NAMED else "")

@@ -22,6 +22,7 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger import blobs
 from geo_assets.ledger.messages import storable
 from geo_assets.ledger.models import JobStatus, PlannedTask, StageCounts, TaskRecord, Work
+from geo_assets.ledger.warnings import of_tasks as warned_tasks
 from geo_assets.text import batched
 
 _PLAN_BATCH = 1000
@@ -349,6 +350,12 @@ class Tasks:
                 {"job": job_id, "stage": stage},
             ).fetchall()
         return {str(row["error_code"]): int(str(row["n"])) for row in rows}
+
+    @retrying
+    def warned(self, job_id: str, stage: str | None = None) -> list[tuple[str, list[str]]]:
+        """(task key, warnings) of the tasks of a job, or of one of its stages, of which there is something to say."""
+        with self._pool.connection() as conn:
+            return list(warned_tasks(conn, job_id, stage))
 
     def iterate(self, job_id: str, stage: str) -> Iterator[TaskRecord]:
         """All tasks of a stage without holding them all. Between two pages no transaction is open: whoever asks may wait for a store."""

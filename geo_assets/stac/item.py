@@ -35,6 +35,10 @@ UNKNOWN_TIME = "0001-01-01T00:00:00Z"
 #: The property that names what says when it was taken.
 _TOLD_BY = "geo_assets:datetime_from"
 
+#: The property that holds what is worth knowing of how the item's data were made; the first of it.
+_WARNINGS = "geo_assets:warnings"
+_MOST_WARNINGS = 20
+
 _WORLD = (-180.0, -90.0, 180.0, 90.0)
 
 
@@ -54,7 +58,9 @@ class CogAsset:
     report: ConvertReport
 
 
-def cog_item(*, identity: str, collection: str, title: str, modified: datetime, cogs: Sequence[CogAsset]) -> dict[str, Any]:
+def cog_item(
+    *, identity: str, collection: str, title: str, modified: datetime, cogs: Sequence[CogAsset], warnings: Sequence[str] = ()
+) -> dict[str, Any]:
     """The validated item of a source: its one COG is the asset `data`; of several, each is an asset under its own key.
 
     Args:
@@ -63,6 +69,7 @@ def cog_item(*, identity: str, collection: str, title: str, modified: datetime, 
         title: the source's path.
         modified: when it was registered: its `created`, never its datetime.
         cogs: at least one.
+        warnings: what is worth knowing of them.
 
     Raises:
         GeoAssetsError: STAC_INVALID.
@@ -72,7 +79,7 @@ def cog_item(*, identity: str, collection: str, title: str, modified: datetime, 
     reports = [cog.report for cog in cogs]
     geometry, bbox = union([(report.footprint or {}, report.bbox_4326 or ()) for report in reports])
     times = _times(reports)
-    properties = {"title": title, "created": _iso(modified), **times}
+    properties = {"title": title, "created": _iso(modified), **times, **_said(warnings)}
     properties |= _grid(reports[0]) if len(cogs) == 1 else _common(reports)
     item = pystac.Item(identity, geometry, list(bbox), _moment(times), properties, collection=collection)
     item.stac_extensions = [_extension("projection", "v2.0.0"), _extension("file", "v2.1.0"), _extension("raster", "v2.0.0")]
@@ -100,6 +107,11 @@ def _cog_asset(cog: CogAsset, grid: dict[str, Any]) -> Any:
         **grid,
     }
     return asset
+
+
+def _said(warnings: Sequence[str]) -> dict[str, Any]:
+    more = [f"and {len(warnings) - _MOST_WARNINGS} more, in the account of the job"] if len(warnings) > _MOST_WARNINGS else []
+    return {_WARNINGS: [*warnings[:_MOST_WARNINGS], *more]} if warnings else {}
 
 
 def _extension(name: str, version: str) -> str:
@@ -210,6 +222,7 @@ def table_item(
     tables: list[dict[str, Any]],
     layers: list[LayerPlan],
     when: str | None = None,
+    warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The validated item of a vector source: one asset a table, the extent of all.
 
@@ -222,6 +235,7 @@ def table_item(
         tables: `{table, rows}` of each layer.
         layers: their plans, in the same order.
         when: the time or span of what they tell, where it was given with the request.
+        warnings: what is worth knowing of them.
 
     Raises:
         GeoAssetsError: STAC_INVALID.
@@ -237,7 +251,7 @@ def table_item(
         footprint = box(bounds[0] - _POINT_SIZE, bounds[1] - _POINT_SIZE, bounds[2] + _POINT_SIZE, bounds[3] + _POINT_SIZE)
     told = taken(when, "datetime") if when else None
     times = _span_of([(told.start, told.end or told.start)], told.by) if told else unknown_time()
-    properties = {"title": title, "created": _iso(modified), **times}
+    properties = {"title": title, "created": _iso(modified), **times, **_said(warnings)}
     item = pystac.Item(identity, mapping(footprint), bounds, _moment(times), properties, collection=collection)
     item.stac_extensions = [_extension("table", "v1.2.0"), _extension("projection", "v2.0.0")]
     for table, layer in zip(tables, layers, strict=True):

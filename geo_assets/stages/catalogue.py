@@ -12,7 +12,7 @@ from typing import Any
 
 from geo_assets.database.connections import connect
 from geo_assets.errors import GeoAssetsError
-from geo_assets.ledger.outputs import cogs_of
+from geo_assets.ledger.outputs import cogs_of, warnings
 from geo_assets.raster.models import ConvertReport
 from geo_assets.stac.item import CogAsset, cog_item, item_id, table_item
 from geo_assets.stac.pgstac import load_items, refresh_collection
@@ -132,6 +132,7 @@ def _item(context: StageContext, job: JobRef, task: dict[str, Any], collection: 
         "collection": collection,
         "title": task["task_key"],
         "modified": datetime.now(UTC).replace(microsecond=0),
+        "warnings": warnings(task["outputs"]),
     }
     if task["stage"] == vectors.STAGE:
         s = context.settings

@@ -13,6 +13,7 @@ from typing import Any
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.models import StageCounts, TaskRecord
 from geo_assets.ledger.outputs import cogs_of, sentence
+from geo_assets.ledger.warnings import counted, kind_of
 from geo_assets.raster.models import StripReport, StripRequest
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef, JobReport
@@ -53,6 +54,19 @@ def failure_table(context: StageContext, job: JobRef, stage: str | None = None) 
     )
     more = f"\n… and more: `geo-assets tasks {job.job_id[:12]} --status quarantined --status failed`\n" if len(bad) > _SHOWN else ""
     return f"| file | status | code | reason | remedy |\n|---|---|---|---|---|\n{rows}{more}"
+
+
+def warning_table(context: StageContext, job: JobRef, stage: str | None = None) -> str:
+    """Markdown: how many files have a warning of each kind, and the first of them; empty where there are none."""
+    files = context.tasks.warned(job.job_id, stage)
+    first: dict[str, tuple[str, str]] = {}
+    for file, said in files:
+        for warning in said:
+            first.setdefault(kind_of(warning), (file, warning))
+    rows = [f"| {kind} | {count} | {_cell(': '.join(first[kind]))} |\n" for kind, count in counted(said for _, said in files).items()]
+    if not rows:
+        return ""
+    return f"| warning | files | the first |\n|---|--:|---|\n{''.join(rows)}\nOf each file: `geo-assets tasks {job.job_id[:12]} --warned`\n"
 
 
 def _cell(text: str, limit: int = 200) -> str:
