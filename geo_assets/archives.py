@@ -23,7 +23,7 @@ from geo_assets.errors import GeoAssetsError
 MAX_MEMBERS = 10_000
 
 #: Deflate cannot exceed 1032:1, and honest data stays far below; blank DBF columns reach it, so small members are let off.
-_MAX_RATIO = 100
+MAX_RATIO = 100
 _RATIO_FROM_BYTES = 16 * 1024**2
 
 _MAX_PATH = 512
@@ -81,7 +81,7 @@ def _unpack_tar(archive: Path, into: Path, max_bytes: int, name: str) -> list[Pu
     """In one pass: a tar has no directory, so what is wrong with its last member is found when the others are written."""
     into.mkdir(parents=True, exist_ok=True)
     packed, total, seen = archive.stat().st_size, 0, set[PurePosixPath]()
-    allowed = max(_RATIO_FROM_BYTES, _MAX_RATIO * packed)
+    allowed = max(_RATIO_FROM_BYTES, MAX_RATIO * packed)
     with _reading(name), tarfile.open(archive, "r|*") as tar:
         for number, member in enumerate(tar):
             if number >= MAX_MEMBERS:
@@ -93,7 +93,7 @@ def _unpack_tar(archive: Path, into: Path, max_bytes: int, name: str) -> list[Pu
                 raise GeoAssetsError("UNSAFE_ARCHIVE", f"{name} has a member that is a link, a device or sparse: {member.name[:100]!r}")
             total += member.size
             if total > allowed:
-                raise GeoAssetsError("UNSAFE_ARCHIVE", f"{name} unpacks to more than {_MAX_RATIO} times its size, which is not data")
+                raise GeoAssetsError("UNSAFE_ARCHIVE", f"{name} unpacks to more than {MAX_RATIO} times its size, which is not data")
             if total > max_bytes:
                 raise GeoAssetsError("TOO_LARGE", f"{name} unpacks to more than the {max_bytes:,} bytes that are allowed")
             if _is_litter(path):
@@ -151,8 +151,8 @@ def gunzip(archive: Path, to: Path, *, max_bytes: int, name: str) -> None:
                 written += len(part)
                 if written > max_bytes:
                     raise GeoAssetsError("TOO_LARGE", f"{name} unpacks to more than {max_bytes:,} bytes")
-                if written > _RATIO_FROM_BYTES and written > _MAX_RATIO * packed:
-                    raise GeoAssetsError("UNSAFE_ARCHIVE", f"{name} unpacks to more than {_MAX_RATIO} to 1, which is not data")
+                if written > _RATIO_FROM_BYTES and written > MAX_RATIO * packed:
+                    raise GeoAssetsError("UNSAFE_ARCHIVE", f"{name} unpacks to more than {MAX_RATIO} to 1, which is not data")
                 target.write(part)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise GeoAssetsError("UNREADABLE", f"{name} is damaged: {error}") from error
@@ -206,15 +206,13 @@ def _check_sizes(entries: list[_Entry], max_bytes: int, name: str) -> None:
         raise GeoAssetsError("UNSAFE_ARCHIVE", f"{name} has {len(entries):,} members; {MAX_MEMBERS:,} are allowed")
     total = sum(entry.info.file_size for entry in entries)
     packed = sum(entry.info.compress_size for entry in entries)
-    if total > _RATIO_FROM_BYTES and total > _MAX_RATIO * packed:
-        raise GeoAssetsError(
-            "UNSAFE_ARCHIVE", f"{name} unpacks to {total:,} bytes from {packed:,}: more than {_MAX_RATIO} to 1 is not data"
-        )
+    if total > _RATIO_FROM_BYTES and total > MAX_RATIO * packed:
+        raise GeoAssetsError("UNSAFE_ARCHIVE", f"{name} unpacks to {total:,} bytes from {packed:,}: more than {MAX_RATIO} to 1 is not data")
     for entry in entries:
         size = entry.info.file_size
-        if size > _RATIO_FROM_BYTES and size > _MAX_RATIO * entry.info.compress_size:
+        if size > _RATIO_FROM_BYTES and size > MAX_RATIO * entry.info.compress_size:
             raise GeoAssetsError(
-                "UNSAFE_ARCHIVE", f"{entry.path.name} of {name} unpacks to {size:,} bytes: more than {_MAX_RATIO} to 1 is not data"
+                "UNSAFE_ARCHIVE", f"{entry.path.name} of {name} unpacks to {size:,} bytes: more than {MAX_RATIO} to 1 is not data"
             )
     if total > max_bytes:
         raise GeoAssetsError("TOO_LARGE", f"{name} unpacks to {total:,} bytes; {max_bytes:,} are allowed")

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at how far the child is.
 _LOOK_EVERY = 0.1
+
+#: Of a number that says how far it is.
+_TOLD_BYTES = 64
 
 #: A single file at the command line may take as long as it takes.
 _TIMEOUT = 24 * 3600.0
@@ -106,7 +109,7 @@ def convert(
             "progress": str(told),
         }
         converter = Converter(pool, folder, options, wanted=variable, single=not into_folder)
-        with _progress(f"{source.name} → {destination.name}", told):
+        with _progress(f"{source.name} → {destination.name}", lambda: pool.peek(told, _TOLD_BYTES)):
             several = converter.archive(private) if kind_of(source.name) is Kind.ZIP else converter.source(private)
         placed = _put(several, source, destination, into_folder=destination.is_dir() if several.is_one else into_folder)
     if several.is_one or not into_folder:
@@ -211,7 +214,7 @@ def _alone(source: Path) -> Iterator[tuple[Any, Path, Path]]:
 
 
 @contextmanager
-def _progress(label: str, told: Path) -> Iterator[None]:
+def _progress(label: str, told: Callable[[], bytes]) -> Iterator[None]:
     """A bar on standard error that follows what the child tells; nothing where standard error is not a terminal."""
     if not err.is_terminal:
         yield
@@ -223,8 +226,8 @@ def _progress(label: str, told: Path) -> Iterator[None]:
 
         def look() -> None:
             while not done.wait(_LOOK_EVERY):
-                text = told.read_text() if told.exists() else ""
-                bar.update(task, completed=float(text) if text else 0)
+                with suppress(ValueError):  # nothing yet, or half of it
+                    bar.update(task, completed=min(max(float(told()), 0.0), 1.0))
 
         watcher = threading.Thread(target=look, daemon=True)
         watcher.start()

@@ -36,6 +36,9 @@ _LONGEST_NAME = 80
 #: For a directory in which a child may still write; what is left goes with the workspace.
 _REMOVE_SECONDS = 5.0
 
+#: Sixteen times a thumbnail without compression.
+_THUMBNAIL_BYTES = 4 << 20
+
 #: Refusals and remarks that one message names; all are in the ledger.
 _NAMED = 10
 
@@ -187,8 +190,10 @@ class Converter:
         options["known_as"] = "/".join(filter(None, (self.known_as or path.name, part.member)))
         request = ConvertRequest(source=str(path), destination=str(cog), thumbnail=str(thumbnail) if thumbnail else None, **options)
         report = self.pool.call("geo_assets.raster.cog:convert", request, ConvertReport)
-        cog, *others = (self.pool.take(each, self.outer or self.folder, of=made) for each in (cog, thumbnail) if each)
-        return replace(part, cog=cog, thumbnail=others[0] if others else None, report=report)
+        workspace = self.outer or self.folder
+        cog = self.pool.take(cog, workspace, of=made)
+        thumbnail = thumbnail and self.pool.take(thumbnail, workspace, of=made, most=_THUMBNAIL_BYTES)
+        return replace(part, cog=cog, thumbnail=thumbnail, report=report)
 
     def _check(self, source: str, names: Sequence[str], wanted: Sequence[str]) -> None:
         """Refuse to go on where the one that is asked for is not there, or one is asked for and there are more."""

@@ -35,7 +35,19 @@ from pydantic import BaseModel
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.sandbox.protocol import Call, Terms, receive_reply, send
-from geo_assets.sandbox.scratch import TEMPORARY, WORK, empty, hand_over, make_and_hold, move, remove, sweep, take_back, take_up
+from geo_assets.sandbox.scratch import (
+    TEMPORARY,
+    WORK,
+    empty,
+    hand_over,
+    make_and_hold,
+    move,
+    opened_below,
+    remove,
+    sweep,
+    take_back,
+    take_up,
+)
 from geo_assets.sandbox.walls import USERS, is_root
 from geo_assets.sandbox.watch import DISK_MB, Watch, Watched
 
@@ -80,12 +92,6 @@ _CLEAR_SECONDS = 5.0
 
 #: A child is replaced after this many calls, so that what a native library leaks does not add up.
 _CALLS_PER_CHILD = 500
-
-
-def _seconds_for(request: BaseModel) -> float:
-    """More time for a larger source."""
-    source = getattr(request, "source", None)
-    return Path(source).stat().st_size / _BYTES_A_SECOND if isinstance(source, str) and Path(source).is_file() else 0.0
 
 
 class _Child:
@@ -163,6 +169,11 @@ class _PipeEnd(io.RawIOBase):
             os.close(self._descriptor)
 
 
+def _bytes_of(path: Path) -> int:
+    """Of a file, or of all files in a directory."""
+    return path.stat().st_size if path.is_file() else sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
 def _yes() -> bool:
     return True
 
@@ -198,6 +209,29 @@ class _Lane:
         self._start = start
         self._child: _Child | None = None
         self._one_call = threading.Lock()
+        self._first: int | None = None  # bytes of the source that was named first in a workspace, which we wrote
+        self._seconds: dict[str, float] = {}
+
+    def seconds_for(self, request: BaseModel) -> float:
+        """More time for a larger source: as large as it is when it is first named, for from then on its child may alter it. What is named after
+        a call may be of a child's own making and counts for what an archive as large as the first one may hold at most.
+        """
+        source = getattr(request, "source", getattr(request, "archive", None))
+        if not isinstance(source, str) or not source:
+            return 0.0
+        from geo_assets.archives import MAX_RATIO  # with all that reads archives
+
+        if source not in self._seconds:
+            if self._first is None:
+                self._first = size = _bytes_of(Path(source))
+            else:
+                size = min(Path(source).stat().st_size if Path(source).is_file() else 0, MAX_RATIO * self._first)
+            self._seconds[source] = size / _BYTES_A_SECOND
+        return self._seconds[source]
+
+    def goes_on_from(self, other: _Lane) -> None:
+        """What it is to work on is of the making of another one's child."""
+        self._first = other._first
 
     def ready(self) -> _Child:
         """A child that lives."""
@@ -221,6 +255,7 @@ class _Lane:
 
     def _cleared(self, seconds: float) -> bool:
         take_back(self.folder / WORK)
+        self._first, self._seconds = None, {}
         left = [name for name in (WORK, TEMPORARY) if not empty(self.folder / name, seconds)]
         return not left
 
@@ -361,6 +396,7 @@ class SandboxPool:
             return
         try:
             with self._workspace_of(lane) as folder:
+                lane.goes_on_from(self._lane_with(workspace))
                 yield folder
         finally:
             self._idle.put(lane)
@@ -391,23 +427,43 @@ class SandboxPool:
             self._lane_with(of).distrust()
             raise GeoAssetsError("SANDBOX_CRASHED", f"the reader did not make what it says: {error}") from error
 
-    def take(self, made: Path, workspace: Path, *, of: Path | None = None) -> Path:
-        """Move a file that a child made to where no child reaches it, until the workspace is left. `of` as for `move`; the workspace.
+    def take(self, made: Path, workspace: Path, *, of: Path | None = None, most: int | None = None) -> Path:
+        """Move a file that a child made to where no child reaches it, until the workspace is left.
+
+        Args:
+            made: where the child says that it lies.
+            workspace: in which it works.
+            of: as for `move`; the workspace.
+            most: bytes that such a file may have, where its reader holds it in memory.
 
         Raises:
-            GeoAssetsError: SANDBOX_CRASHED, it is no plain file: who reads it as us might read what the child may not.
+            GeoAssetsError: SANDBOX_CRASHED, it is larger, or no plain file: who reads it as us might read what the child may not.
         """
         folder = self._made_in(workspace)
         folder.mkdir(exist_ok=True)
         taken = Path(tempfile.mkdtemp(dir=folder)) / made.name
         self.move(made, taken, of=of or workspace)
         status = taken.lstat()
-        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+        plain = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+        if not plain or status.st_size > (status.st_size if most is None else most):
             self._lane_with(of or workspace).distrust()
-            raise GeoAssetsError("SANDBOX_CRASHED", f"the reader made {made.name} no plain file")
+            what = f"of {status.st_size:,} bytes" if plain else "no plain file"
+            raise GeoAssetsError("SANDBOX_CRASHED", f"the reader made {made.name} {what}")
         if is_root():
             os.chown(taken, os.geteuid(), os.getegid())
         return taken
+
+    def peek(self, written: Path, most: int) -> bytes:
+        """The first bytes of a file that a child writes while it works; nothing where there is no plain file of that name."""
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with contextlib.suppress(OSError, ValueError), opened_below(self._scratch, written.parent) as folder:
+            descriptor = os.open(written.name, flags, dir_fd=folder)
+            try:
+                status = os.fstat(descriptor)
+                return os.read(descriptor, most) if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 else b""
+            finally:
+                os.close(descriptor)
+        return b""
 
     def _lane_with(self, folder: Path) -> _Lane:
         return self._lanes[folder.relative_to(self._scratch).parts[0]]
@@ -497,7 +553,7 @@ class SandboxPool:
 
     def _watched(self, lane: _Lane, child: _Child, request: BaseModel) -> AbstractContextManager[Watched]:
         """The limits of a call that are kept from outside."""
-        return self._watch.over(child.process, lane.folder, self._timeout + _seconds_for(request))
+        return self._watch.over(child.process, lane.folder, self._timeout + lane.seconds_for(request))
 
 
 def _strings(value: Any) -> Iterator[str]:

@@ -36,7 +36,7 @@ _CAPABILITY_VERSION = 0x20080522
 #: Users that belong to nobody: what systemd hands out to services while they run (systemd.io/UIDS-GIDS).
 USERS = range(61184, 65520)
 
-#: Threads of a child that is a user of its own; each library that it loads starts as many as there are cores.
+#: Threads of a child that is counted apart from others; each library that it loads starts as many as there are cores.
 _MAX_THREADS = 512
 
 
@@ -95,6 +95,7 @@ def _own_namespaces(libc: ctypes.CDLL, *, root: bool) -> tuple[str, ...]:
         made = [name for name, flag in _NAMESPACES.items() if libc.unshare(flag) == 0]
     elif libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET | _CLONE_NEWIPC | _CLONE_NEWUTS) == 0:
         made = list(_NAMESPACES)
+        resource.setrlimit(resource.RLIMIT_NPROC, (_MAX_THREADS, _MAX_THREADS))  # counted in this namespace, whose only process this is
     if "host name" in made:
         with contextlib.suppress(OSError):
             socket.sethostname("sandbox")

@@ -23,7 +23,7 @@ from geo_assets.storage.containers import BlobRef
 _SHOWN = 50
 
 #: Thumbnails in the strip.
-_STRIP = 12
+_STRIP, _STRIP_BYTES = 12, 4 << 20
 
 #: Pixels of the map; Dagster stores it with the event, so it must stay small.
 _MAP_WIDTH, _MAP_HEIGHT = 480, 300
@@ -121,7 +121,7 @@ def _strip(context: StageContext, refs: Sequence[BlobRef]) -> str:
             context.picture_container(ref.container).download(ref.path, files[-1])
         request = StripRequest(thumbnails=tuple(map(str, files)), destination=str(folder / "strip.jpg"))
         context.sandbox.call("geo_assets.raster.strip:strip", request, StripReport)
-        picture = base64.b64encode(context.sandbox.take(folder / "strip.jpg", folder).read_bytes()).decode()
+        picture = base64.b64encode(context.sandbox.take(folder / "strip.jpg", folder, most=_STRIP_BYTES).read_bytes()).decode()
     return f"![the first {len(refs)}](data:image/jpeg;base64,{picture})"
 
 

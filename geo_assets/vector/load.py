@@ -4,8 +4,9 @@ Here: the parent's half up to a table that nobody reads yet. Plain WKB goes stra
 binary COPY (ADBC): the column gives it its SRID and refuses what is of another type.
 Not here: making it visible (`publish.py`), reading files (`read.py`).
 
-The stream comes from a child that opened an untrusted file. Its schema must be the plan's to the letter, every batch is
-validated before it is used, and the plan's names and types can only be what `models.py` lets through.
+The stream comes from a child that opened an untrusted file. No message of it may take more memory than its bytes (`ipc.py`), its schema
+must be the plan's to the letter, every batch is validated before it is used, and the plan's names and types can only be what
+`models.py` lets through.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 from psycopg import sql
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.vector.ipc import Batches, StreamViolationError
 from geo_assets.vector.models import LayerPlan, StreamReport
 from geo_assets.vector.names import MAX_TABLE_NAME_BYTES
 from geo_assets.vector.types import GEOMETRY_COLUMN, REJECT_COLUMNS, reject_schema, sql_type, wire_schema
@@ -227,8 +229,8 @@ class _Incoming:
 
         expected = wire_schema(self._plan.columns, geometry=self._plan.geometry_type is not None)
         try:
-            reader = pa.ipc.open_stream(self._file)
-        except (pa.ArrowInvalid, OSError) as error:
+            reader = Batches.open(self._file)
+        except (pa.ArrowInvalid, OSError, EOFError, StreamViolationError) as error:
             raise self._broken(error) from error
         if not reader.schema.equals(expected):
             raise GeoAssetsError(
@@ -241,17 +243,20 @@ class _Incoming:
         import pyarrow as pa
 
         try:
-            reader = pa.ipc.open_stream(self._file)
-            first = next(iter(reader), None)
-        except (pa.ArrowInvalid, OSError):
+            reader = Batches.open(self._file)
+            batches = iter(reader)
+            first = next(batches, None)
+        except (pa.ArrowInvalid, OSError, EOFError):
             self.finish()  # a child that fell says so; otherwise the count tells whether anything is missing
             return 0
+        except StreamViolationError as error:
+            raise self._broken(error) from error
         if not reader.schema.equals(reject_schema()):
             raise GeoAssetsError("SCHEMA_MISMATCH", f"{self._source}: the rejects have the columns {_shown(reader.schema)}")
         if first is None:
             return 0
         _create_rejects(run, name)
-        return self._ingest(run, name, reject_schema(), itertools.chain([first], reader))
+        return self._ingest(run, name, reject_schema(), itertools.chain([first], batches))
 
     def _ingest(self, run: Session, name: str, schema: pa.Schema, source: Iterable[pa.RecordBatch]) -> int:
         """Pass batches on, each validated; returns the rows."""
@@ -299,7 +304,12 @@ class _Incoming:
                 self._report()
 
     def _broken(self, error: Exception) -> GeoAssetsError:
-        """What the child says of a stream that breaks off; if it says that all is well, the stream is at fault."""
+        """What the child says of a stream that breaks off; if it says that all is well, the stream is at fault. One that sends what no
+        honest child does is not asked.
+        """
+        if isinstance(error, StreamViolationError):
+            self._settled = True  # its child is ended with the call
+            return GeoAssetsError("SANDBOX_CRASHED", f"{self._source}: the reader sent {error}")
         try:
             self.finish()
         except GeoAssetsError as cause:

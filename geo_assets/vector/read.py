@@ -34,6 +34,7 @@ from geo_assets.vector.crs import (
 )
 from geo_assets.vector.filters import Sieve, Sifted, chosen_columns
 from geo_assets.vector.findings import Findings
+from geo_assets.vector.ipc import MOST_BYTES
 from geo_assets.vector.layers import Batch, LayerRef, OpenLayer, foreign_layers, list_layers, open_layer, tile_tables
 from geo_assets.vector.models import (
     ColumnPlan,
@@ -62,6 +63,9 @@ _THREADS = 2
 
 #: A batch on the wire: the parent holds a few of them at once. Bytes.
 _BATCH_BYTES = 32 * 1024**2
+
+#: A row with all that a message says beside it.
+_LARGEST_ROW = MOST_BYTES - 1024**2
 
 _COPY_BYTES = 1024**2
 
@@ -125,8 +129,8 @@ def stream(request: StreamRequest, sink: BinaryIO) -> StreamReport:
             sendable, rejected = sender.convert(sifted, prepared)
             for piece in _bounded(sendable):
                 writer.write_batch(piece)
-            if rejected is not None:
-                rejects.write_batch(rejected)
+            for piece in _bounded(rejected) if rejected is not None else ():
+                rejects.write_batch(piece)
         sender.check()
         writer.close()
         rejects.close()
@@ -627,7 +631,9 @@ class _Sender:
 
 
 def _bounded(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """The batch in pieces of at most 32 MiB; a single row may be larger."""
+    """The batch in pieces of at most 32 MiB; a single row may be larger, as far as the parent takes it."""
+    if len(batch) == 1 and batch.nbytes > _LARGEST_ROW:
+        raise GeoAssetsError("TOO_LARGE", f"a feature of {batch.nbytes:,} bytes is in it; {_LARGEST_ROW:,} are allowed")
     if len(batch) > 1 and batch.nbytes > _BATCH_BYTES:
         half = len(batch) // 2
         yield from _bounded(batch.slice(0, half))

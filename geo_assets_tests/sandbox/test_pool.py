@@ -33,8 +33,14 @@ def ask(pool, action, **more):
     return pool.call(PROBE, ProbeRequest(action=action, **more), ProbeReport)
 
 
+class SourceRequest(ProbeRequest):
+    """As a request for a file is: it names a source."""
+
+    source: str = ""
+
+
 def hostile(folder, program, **more):
-    return ProbeRequest(action="environment", path=f"{folder}/#{textwrap.dedent(program).encode().hex()}", **more)
+    return SourceRequest(action="environment", path=f"{folder}/#{textwrap.dedent(program).encode().hex()}", **more)
 
 
 def run_taken_over(pool, folder, program, **more):
@@ -59,6 +65,9 @@ runpy.run_module("geo_assets.sandbox.child", run_name="__main__", alter_sys=True
 _TAKEN_OVER = """
 import os, sys, threading, time
 from geo_assets.sandbox import child, selftest
+class ProbeRequest(selftest.ProbeRequest):
+    source: str = ""
+selftest.probe.__annotations__["request"] = ProbeRequest
 def run(request):
     folder, _, program = request.path.partition("/#")
     facts = {}
@@ -68,7 +77,7 @@ def run(request):
 selftest._ACTIONS["environment"] = run
 def probe(request, sink=None):
     return selftest.ProbeReport(pid=os.getpid(), facts=run(request))
-probe.__annotations__["request"] = selftest.ProbeRequest
+probe.__annotations__["request"] = ProbeRequest
 selftest.probe = probe
 child.main(int(sys.argv[1]), int(sys.argv[2]), child.Terms.of(sys.argv[3:]))
 """
@@ -287,6 +296,102 @@ def test_what_a_child_makes_is_taken_only_as_a_plain_file_from_where_it_belongs(
                 pool.take(made, folder)
             assert caught.value.code == "SANDBOX_CRASHED"
     assert secret.read_text() == "hunter2"
+
+
+def test_what_is_held_in_memory_is_taken_only_up_to_a_size(tmp_path):
+    with SandboxPool(tmp_path) as pool, pool.workspace() as folder:
+        for name in ("a", "b"):
+            (folder / name).write_bytes(bytes(100))
+        assert pool.take(folder / "a", folder, most=100).stat().st_size == 100
+        with pytest.raises(GeoAssetsError, match="100 bytes") as caught:
+            pool.take(folder / "b", folder, most=99)
+        assert caught.value.code == "SANDBOX_CRASHED"
+
+
+def test_what_a_child_writes_while_it_works_is_looked_at_without_following_it(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("0.25")
+    with SandboxPool(tmp_path / "scratch") as pool, pool.workspace() as folder:
+        told = folder / "progress"
+        assert pool.peek(told, 64) == b""
+        told.write_text("0.5" + "0" * 1000)
+        assert pool.peek(told, 64) == b"0.5" + b"0" * 61
+        for make in (lambda: told.symlink_to(secret), lambda: told.hardlink_to(secret), lambda: os.mkfifo(told)):
+            told.unlink()
+            make()
+            assert pool.peek(told, 64) == b""
+        (folder / "way").symlink_to(tmp_path)
+        assert pool.peek(folder / "way" / "secret", 64) == b""
+
+
+@needs_walls
+def test_a_source_that_its_reader_makes_larger_gains_it_no_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(pool_module, "_CHILD", ("-P", "-c", _TAKEN_OVER))
+    grow = """
+    for name in ("own", "other"):
+        open(f"{folder}/{name}", "wb").truncate(1 << 40)
+    os.replace(f"{folder}/other", request.source)
+    """
+    with SandboxPool(tmp_path, file_mb=1 << 21, timeout_seconds=3) as pool:
+        with pool.workspace() as folder:
+            (folder / "in").write_bytes(bytes(1000))
+            run_taken_over(pool, folder, grow, source=str(folder / "in"))
+            for name in ("in", "own"):  # of a terabyte each
+                started = time.monotonic()
+                with pytest.raises(GeoAssetsError) as caught:
+                    run_taken_over(pool, folder, "time.sleep(60)", source=str(folder / name))
+                assert caught.value.code == "SANDBOX_TIMEOUT"
+                assert time.monotonic() - started < 30
+        with pool.workspace() as folder:  # the next source has its own time
+            (folder / "in").write_bytes(bytes(8_000_000))
+            assert run_taken_over(pool, folder, "time.sleep(4); facts['next'] = 'in time'", source=str(folder / "in"))
+
+
+@needs_walls
+def test_a_part_of_a_readers_making_gains_no_time_in_another_lane(tmp_path, monkeypatch):
+    monkeypatch.setattr(pool_module, "_CHILD", ("-P", "-c", _TAKEN_OVER))
+    with SandboxPool(tmp_path, workers=2, file_mb=1 << 21, timeout_seconds=3) as pool, pool.workspace() as outer:
+        (outer / "in").write_bytes(bytes(1000))
+        run_taken_over(pool, outer, "open(folder + '/part', 'wb').truncate(1 << 40)", source=str(outer / "in"))
+        with pool.workspace_beside(outer) as beside:
+            pool.move(outer / "part", beside / "part", of=outer)
+            with pytest.raises(GeoAssetsError) as caught:
+                run_taken_over(pool, beside, "time.sleep(60)", source=str(beside / "part"))
+            assert caught.value.code == "SANDBOX_TIMEOUT"
+
+
+#: Threads until one is refused, or far more than a child needs.
+_THREADS = """
+started = 0
+go_on = threading.Event()
+threading.stack_size(65536)
+try:
+    while started < 2000:
+        threading.Thread(target=go_on.wait, daemon=True).start()
+        started += 1
+except RuntimeError as error:
+    facts["said"] = error
+go_on.set()
+facts["standing"] = sys.modules["geo_assets.sandbox.selftest"].WALLS[-1].standing
+facts["started"] = started
+"""
+
+#: A child as it is where we are not root, and the machine lets us have user namespaces.
+_OF_AN_ORDINARY_USER = _TAKEN_OVER.replace(
+    "def run(",
+    "import geo_assets.sandbox.walls, pydantic, traceback\nos.setgroups([]); os.setresgid(54321, 54321, 54321); os.setresuid(54321, 54321, 54321)\ndef run(",
+)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("program", [_TAKEN_OVER, _OF_AN_ORDINARY_USER], ids=["root", "ordinary user"])
+def test_a_child_has_no_more_threads_than_it_needs(tmp_path, monkeypatch, program):
+    monkeypatch.setattr(pool_module, "_CHILD", ("-P", "-c", program))
+    with SandboxPool(tmp_path, timeout_seconds=60, permissive=True) as pool:
+        facts = run_taken_over(pool, "", _THREADS)
+    if "network namespace" not in facts["standing"]:
+        pytest.skip("this machine has no user namespaces to give away")
+    assert 100 < int(facts["started"]) < 512
 
 
 @pytest.mark.parametrize("place", ["workspace", "made"])

@@ -1,7 +1,10 @@
 import datetime as dt
+import struct
+import tempfile
 from collections import Counter
 from decimal import Decimal
 from io import BytesIO
+from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
@@ -12,11 +15,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.sandbox import pool as pool_module
+from geo_assets.vector import read
+from geo_assets.vector.ipc import Batches, StreamViolationError
 from geo_assets.vector.load import StageOptions, open_session, stage_table
-from geo_assets.vector.models import ColumnPlan, LayerPlan, StreamReport
+from geo_assets.vector.models import ColumnPlan, InspectReport, InspectRequest, LayerPlan, StreamReport, StreamRequest
 from geo_assets.vector.names import column_names
-from geo_assets.vector.types import arrow_type, convert, sql_type, wire_schema, wire_type
+from geo_assets.vector.types import arrow_type, convert, reject_schema, sql_type, wire_schema, wire_type
 from geo_assets_tests.vector.builders import BOWTIE, NATURAL_EARTH, SQUARE, frame, points, write
+from geo_assets_tests.vector.conftest import send
 
 
 def plan_of(count=1, geometry_type="POINT", srid=4326, has_z=False, **wires):
@@ -265,6 +272,117 @@ def test_a_batch_that_is_not_what_it_says_is_not_passed_on(dsn, db):
     batch = pa.record_batch([pa.array([b"\xff\xfe"], pa.binary()).view(pa.string()), pa.array([POINT])], schema=wire_schema(plan.columns))
     assert "UTF8" in refused("INTERNAL", dsn, plan, ipc(batch.schema, batch), 1)
     assert db.staged() == []
+
+
+def patched(body, place, value, form="<q"):
+    """A stream with another number in it."""
+    at = body.index(place)
+    return body[:at] + struct.pack(form, *value) + body[at + struct.calcsize(form) :]
+
+
+def as_another_child(batch, **options):
+    sink = BytesIO()
+    with pa.ipc.new_stream(sink, batch.schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
+        writer.write_batch(batch)
+    return sink.getvalue()
+
+
+def body_of(batch):
+    """The length of its message's body, of two columns without nulls."""
+    return sum(buffer.size + -buffer.size % 8 for array in batch.columns for buffer in array.buffers() if buffer is not None)
+
+
+BODY = struct.pack("<qq", 0, 80_000)  # of the first column with values: where they lie, and how many bytes
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda batch: as_another_child(batch, compression="zstd"), "compressed"),
+        (lambda batch: as_another_child(batch, compression="lz4"), "compressed"),
+        (lambda batch: as_another_child(batch, metadata_version=pa.ipc.MetadataVersion.V4), "version 3"),
+        (lambda batch: as_another_child(batch, use_legacy_format=True), "no stream"),
+        (lambda batch: patched(as_another_child(batch), struct.pack("<q", body_of(batch)), [2**40]), "1,099,511,627,776 bytes"),
+        (lambda batch: patched(as_another_child(batch), struct.pack("<q", body_of(batch)), [-8]), "-8 bytes"),
+        (lambda batch: patched(as_another_child(batch), BODY, (0, 2**40), "<qq"), "1,099,51"),
+        (lambda batch: patched(as_another_child(batch), BODY, (0, -(2**40)), "<qq"), "-1,099,51"),
+        (
+            lambda batch: ipc(batch.schema, *[batch.slice(0, 1)] * 2).getvalue()[:-8] + b"\xff\xff\xff\xff\xf8\xff\xff\x7f",
+            "bytes of itself",
+        ),
+        (lambda batch: as_another_child(pa.concat_batches([batch] * 4)), "80,000 rows"),
+    ],
+    ids=["zstd", "lz4", "old compression", "old framing", "large", "negative", "shared bytes", "negative bytes", "metadata", "rows"],
+)
+def test_a_stream_that_would_take_more_memory_than_its_bytes_condemns_its_child_unasked(dsn, db, make, said):
+    plan, batch = simple(range(20_000))
+    with pytest.raises(GeoAssetsError, match=said) as caught:
+        stage_table(dsn, plan, "a", BytesIO(make(batch)), lambda: pytest.fail("it is asked"), staging_suffix="s1", source="a.gpkg")
+    assert caught.value.code == "SANDBOX_CRASHED"
+    assert db.staged() == []
+
+
+def test_rejects_that_come_compressed_condemn_their_child_too(dsn, db):
+    plan, batch = simple()
+    rejects = reject_schema()
+    attributes = pa.ExtensionArray.from_storage(pa.json_(), pa.array(["{}"]))
+    bad = pa.record_batch([pa.array([1], pa.int64()), pa.array(["x"]), pa.array([POINT]), attributes], schema=rejects)
+    stream = ipc(batch.schema, batch).getvalue() + as_another_child(bad, compression="zstd")
+    with pytest.raises(GeoAssetsError, match="compressed") as caught:
+        stage_table(dsn, plan, "a", BytesIO(stream), lambda: pytest.fail("it is asked"), staging_suffix="s1", source="a.gpkg")
+    assert caught.value.code == "SANDBOX_CRASHED"
+    assert db.staged() == []
+
+
+def test_a_stream_survives_no_byte_that_is_another(dsn):
+    """Whatever is altered of what a message says of itself: what comes is a batch or one of the errors that are known."""
+    _, batch = simple()
+    body = ipc(batch.schema, batch).getvalue()
+    for place in range(len(body)):
+        for value in (0, 1, 0x7F, 0xFF):
+            try:
+                reader = Batches.open(BytesIO(body[:place] + bytes([value]) + body[place + 1 :]))
+                for each in reader:
+                    each.validate(full=True)
+            except (StreamViolationError, EOFError, pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, OSError, KeyError):
+                pass
+
+
+#: A child that a file has taken over: all that it sends is compressed.
+_COMPRESSES = """
+import sys
+import pyarrow as pa
+from geo_assets.sandbox import child
+plain = pa.ipc.new_stream
+pa.ipc.new_stream = lambda sink, schema: plain(sink, schema, options=pa.ipc.IpcWriteOptions(compression="zstd"))
+child.main(int(sys.argv[1]), int(sys.argv[2]), child.Terms.of(sys.argv[3:]))
+"""
+
+
+def test_a_child_that_compresses_its_stream_is_ended(tmp_path, dsn, db, monkeypatch):
+    monkeypatch.setattr(pool_module, "_CHILD", ("-P", "-c", _COMPRESSES))
+    with pool_module.SandboxPool(tmp_path / "scratch") as pool, pool.workspace() as folder:
+        source = write(points(3, a=[1, 2, 3]), Path(tempfile.mkdtemp(dir=folder)) / "a.gpkg")
+        (plan,) = pool.call("geo_assets.vector.read:inspect", InspectRequest(source=str(source)), InspectReport).layers
+        child = pool._lanes["0"]._child.process
+        with (
+            pytest.raises(GeoAssetsError, match="compressed") as caught,
+            pool.stream("geo_assets.vector.read:stream", StreamRequest(source=str(source), plan=plan)) as stream,
+        ):
+            stage_table(dsn, plan, "a", stream.file, lambda: stream.report(StreamReport), staging_suffix="s1", source="a.gpkg")
+        assert caught.value.code == "SANDBOX_CRASHED"
+        assert child.poll() is not None
+    assert db.staged() == []
+
+
+def test_a_feature_too_large_for_a_message_is_refused_by_its_reader(tmp_path, look, private, monkeypatch):
+    monkeypatch.setattr(read, "_LARGEST_ROW", 1000)
+    monkeypatch.setattr(read, "_BATCH_BYTES", 500)
+    path = private(write(frame("LINESTRING(0 0,1 1)", shapely.to_wkt(shapely.Point(0, 0).buffer(1, 40).exterior)), tmp_path / "a.gpkg"))
+    plan = look(path).layers[0]
+    with pytest.raises(GeoAssetsError, match="1,000 are allowed") as caught:
+        send(path, plan)
+    assert caught.value.code == "TOO_LARGE"
 
 
 def test_a_srid_that_postgis_does_not_know_is_refused(dsn, db):
