@@ -23,7 +23,8 @@ from geo_assets.submissions.messages import Message, read_message, recover_job_i
 from geo_assets.submissions.parameters import Job
 from geo_assets.submissions.submit import Submitter
 
-#: Deliveries of a message that meets a fault of ours, or of the machine, before it is set aside.
+#: How often a message may meet a fault of ours, or of the machine, before it is set aside. While a dependency is away it comes any
+#: number of times.
 _TRIES = 5
 
 
@@ -41,7 +42,7 @@ def handle(submitter: Submitter, raw: RawMessage, read: Callable[[bytes], Messag
 
     Raises:
         GeoAssetsError: transient ones (the database is away): the message stays where it is and comes again. Others, which are noted:
-            it comes again too, and is poison after `_TRIES` deliveries.
+            it comes again too, and is poison after `_TRIES` of them.
         psycopg.Error: transient ones.
     """
     record = submitter.messages.record(raw)
@@ -63,7 +64,7 @@ def handle(submitter: Submitter, raw: RawMessage, read: Callable[[bytes], Messag
     else:
         crash_point("boundary.accepted")
         return Outcome(record, submitted=submitted)
-    if befell.error_class is not ErrorClass.INVALID and record.deliveries < _TRIES:
+    if befell.error_class is not ErrorClass.INVALID and len(submitter.messages.errors(message_id=record.message_id)) + 1 < _TRIES:
         submitter.messages.note(befell, severity="warning", message_id=record.message_id)
         raise befell
     reject(submitter, record, raw.body, befell)

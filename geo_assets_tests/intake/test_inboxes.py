@@ -137,6 +137,29 @@ def test_a_message_that_meets_a_fault_of_ours_holds_up_no_other_and_is_poison_af
     assert len(submitter.messages.errors(message_id=newest.message_id)) == 5
 
 
+def test_an_outage_does_not_make_a_good_message_poison_however_often_it_was_delivered(settings, submitter, inbox, monkeypatch):
+    import psycopg
+
+    (inbox / "inbox" / "a.json").write_text(json.dumps(hello()))
+
+    def failing(error):
+        def submit(*_, **__):
+            raise error
+
+        return submit
+
+    with monkeypatch.context() as m:
+        for away in (psycopg.OperationalError("the database is away"), GeoAssetsError("STORAGE_UNAVAILABLE", "the store is away")) * 4:
+            m.setattr(submitter, "submit", failing(away))
+            with pytest.raises(type(away)):
+                drain(BlobInbox(settings), submitter, limit=10, seconds=10)
+        m.setattr(submitter, "submit", failing(KeyError("a fault of ours")))
+        assert drain(BlobInbox(settings), submitter, limit=10, seconds=10) == {"to be tried again": 1}
+    assert drain(BlobInbox(settings), submitter, limit=10, seconds=10) == {"accepted": 1}
+    newest = submitter.messages.list(source=BlobInbox(settings).name, limit=1)[0]
+    assert (newest.state, newest.deliveries) == ("accepted", 10)
+
+
 def test_two_drains_at_once_take_each_manifest_once(settings, inbox):
     from concurrent.futures import ThreadPoolExecutor
 
