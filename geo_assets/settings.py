@@ -12,9 +12,9 @@ import socket
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from geo_assets.errors import GeoAssetsError
@@ -29,6 +29,9 @@ STACK_ENV_FILE = "stack.env"
 
 #: What every connection says to the server.
 _UTC = "-ctimezone=UTC"
+
+#: Secrets in a query would be shown with the address.
+_ADDRESS = "an address as https://HOST/PATH, without user, query or blanks"
 
 Role = Literal["migrator", "pipeline", "reader"]
 
@@ -54,6 +57,22 @@ def checkout_home() -> Path | None:
     return PACKAGE_ROOT.parent / ".geo" if (PACKAGE_ROOT.parent / "pyproject.toml").exists() else None
 
 
+def _is_web_address(value: str) -> str:
+    """Empty is none, as in a variable that is set to nothing."""
+    try:
+        parts = urlsplit(value)
+        plain = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0 and not {"@", "?", "#"} & set(value)
+    except ValueError:
+        plain = False
+    if value and (not plain or not value.isprintable() or " " in value):
+        msg = f"must be {_ADDRESS}"
+        raise ValueError(msg)
+    return value
+
+
+WebAddress = Annotated[str, AfterValidator(_is_web_address)]
+
+
 class LocalAccount(BaseModel):
     """A storage account that is a directory; its containers are the directories in it."""
 
@@ -77,7 +96,7 @@ class AzureAccount(BaseModel):
     account_name: str = Field(pattern=r"^[a-z0-9]{3,24}$")
     account_key: SecretStr | None = None
     sas_token: SecretStr | None = None
-    endpoint: str | None = None  # Azurite: http://127.0.0.1:10000/devstoreaccount1
+    endpoint: WebAddress | None = None  # Azurite: http://127.0.0.1:10000/devstoreaccount1
     public_url: str | None = None
 
     @field_validator("account_key")
@@ -89,6 +108,18 @@ class AzureAccount(BaseModel):
             except ValueError:
                 msg = "is not base64, as every account key is: was it copied whole?"
                 raise ValueError(msg) from None
+        return value
+
+    @field_validator("sas_token")
+    @classmethod
+    def _sas_is_whole(cls, value: SecretStr | None) -> SecretStr | None:
+        """The store's client says nothing of most that is wrong with it, and the service only that access is refused."""
+        if value is not None and (token := value.get_secret_value()):
+            pairs = dict(pair.partition("=")[::2] for pair in token.removeprefix("?").split("&"))
+            is_plain = token.isascii() and token.isprintable() and " " not in token
+            if not is_plain or not all(pairs.values()) or not pairs.keys() >= {"sv", "sig"}:
+                msg = "is not a SAS token, which is sv=…&…&sig=… without the address before it: was it copied whole?"
+                raise ValueError(msg)
         return value
 
 
@@ -110,7 +141,7 @@ class Settings(BaseSettings):
     inbox_container: str = "submissions"
     queue_name: str = Field("geospatial-jobs", pattern=r"^[a-z0-9](?:-?[a-z0-9]){2,55}$")
     queue_connection_string: SecretStr | None = None  # Azurite, or an account key
-    queue_url: str | None = None  # https://account.queue.core.windows.net, with the identity of the environment
+    queue_url: WebAddress | None = None  # https://account.queue.core.windows.net, with the identity of the environment
 
     pg_host: str = "127.0.0.1"
     pg_port: int = 5432
@@ -159,6 +190,18 @@ class Settings(BaseSettings):
         for alias in value:
             if not _ALIAS.fullmatch(alias):
                 msg = f"account alias {alias!r} must match {_ALIAS.pattern}"
+                raise ValueError(msg)
+        return value
+
+    @field_validator("queue_connection_string")
+    @classmethod
+    def _connection_is_whole(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and (text := value.get_secret_value()):
+            parts = {key.strip().lower() for key, equals, rest in (p.partition("=") for p in text.split(";")) if equals and rest}
+            if not parts & {"accountkey", "sharedaccesssignature"} or not parts & {"accountname", "queueendpoint"}:
+                msg = (
+                    "is not a connection string, which has an AccountName or a QueueEndpoint, and an AccountKey or a SharedAccessSignature"
+                )
                 raise ValueError(msg)
         return value
 

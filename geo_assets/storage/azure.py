@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from geo_assets.settings import AzureAccount
+from geo_assets.storage.faults import says_it_exists
 
 #: Seconds, and tries: who asks has a person or a tick waiting.
 _CLIENT: dict[str, Any] = {"connection_timeout": 5, "read_timeout": 30, "retry_total": 2}
@@ -25,8 +26,9 @@ def create_container(account: AzureAccount, name: str) -> None:
 
     try:
         _client(account, name).create_container()
-    except ResourceExistsError:
-        return
+    except ResourceExistsError as error:
+        if not says_it_exists(error):  # it is being deleted
+            raise
 
 
 def exact_entries(account: AzureAccount, name: str, prefix: str) -> Iterator[dict[str, Any]]:

@@ -17,12 +17,12 @@ from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, InvalidPathError, NotFoundError
+from obstore.exceptions import AlreadyExistsError, BaseError, InvalidPathError, NotFoundError
 from obstore.store import AzureStore, LocalStore
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.settings import AzureAccount, LocalAccount, Settings
-from geo_assets.storage.faults import understood
+from geo_assets.storage.faults import says_it_exists, understood
 from geo_assets.storage.local import LocalPlace, account_root, entries_below, files_below
 from geo_assets.text import batched
 
@@ -144,13 +144,16 @@ class Container:
             account: where it is.
             patience: what happens while the store does not answer.
             hasty: a few seconds at most for each call, instead of half a minute.
+
+        Raises:
+            GeoAssetsError: INVALID_SETTINGS, the account's endpoint or SAS token is none.
         """
         self.alias = alias
         self.name = name
         self._account = account
         self._patience = patience
         self._local = LocalPlace(alias, name, account) if isinstance(account, LocalAccount) else None
-        self._store: Any = None if isinstance(account, LocalAccount) else _azure_store(name, account, hasty=hasty)
+        self._store: Any = None if isinstance(account, LocalAccount) else _azure_store(alias, name, account, hasty=hasty)
 
     def __str__(self) -> str:
         return f"{self.alias}/{self.name}"
@@ -364,8 +367,10 @@ class Container:
         def rename() -> bool:
             try:
                 obstore.rename(self._store, source, safe_path(destination), overwrite=False)
-            except (AlreadyExistsError, FileExistsError):
-                return False
+            except (AlreadyExistsError, FileExistsError) as error:
+                if says_it_exists(error):
+                    return False
+                raise
             return True
 
         try:
@@ -398,7 +403,7 @@ def open_container(settings: Settings, alias: str, name: str, *, patience: Patie
     """A container by alias and name; it need not exist yet. `patience` and `hasty` as `Container` takes them.
 
     Raises:
-        GeoAssetsError: UNKNOWN_ACCOUNT; UNSAFE_PATH, the name is not a container name.
+        GeoAssetsError: UNKNOWN_ACCOUNT; UNSAFE_PATH, the name is not a container name; INVALID_SETTINGS.
     """
     account = settings.storage_accounts.get(alias)
     if account is None:
@@ -435,7 +440,7 @@ def place(settings: Settings, ref: str) -> str:
     return ref if account is None else open_container(settings, blob.alias, blob.container).href(blob.path)
 
 
-def _azure_store(name: str, account: AzureAccount, *, hasty: bool) -> Any:
+def _azure_store(alias: str, name: str, account: AzureAccount, *, hasty: bool) -> Any:
     options: dict[str, Any] = {"account_name": account.account_name, "container_name": name}
     if account.account_key:
         options["account_key"] = account.account_key.get_secret_value()
@@ -444,7 +449,11 @@ def _azure_store(name: str, account: AzureAccount, *, hasty: bool) -> Any:
     if account.endpoint:
         options["endpoint"] = account.endpoint
     client: Any = {"allow_http": bool(account.endpoint and account.endpoint.startswith("http://")), **(_HASTY_CLIENT if hasty else {})}
-    return AzureStore(**options, client_options=client, retry_config=_HASTY_TRIES if hasty else _TRIES)
+    try:
+        return AzureStore(**options, client_options=client, retry_config=_HASTY_TRIES if hasty else _TRIES)
+    except BaseError as error:  # its words hold the value
+        field = "sas_token" if "SAS" in str(error) else "endpoint"
+        raise GeoAssetsError("INVALID_SETTINGS", f"GEO_ASSETS_ACCOUNTS: {alias}.{field}: the store's client cannot read it") from error
 
 
 def _blob(entry: Any, *, whole_name: bool = False) -> Blob:

@@ -10,7 +10,14 @@ import errno
 import os
 import re
 
-from obstore.exceptions import BaseError, InvalidPathError, PermissionDeniedError, PreconditionError, UnauthenticatedError
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    InvalidPathError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+)
 
 from geo_assets.errors import GeoAssetsError
 
@@ -24,7 +31,10 @@ _SERVICE_CODE = re.compile(r"<Code>(\w+)</Code>")
 _PASSING = frozenset({"408", "429"})
 
 #: Of the conflicts (409) those that pass by themselves; one without a code may.
-_PASSING_CONFLICTS = frozenset({"", "ContainerBeingDeleted", "OperationTimedOut", "AccountBeingCreated"})
+_PASSING_CONFLICTS = frozenset({"", "ContainerBeingDeleted", "OperationTimedOut", "AccountBeingCreated", "PendingCopyOperation"})
+
+#: The conflicts that mean that something of that name is there already.
+_EXISTS = frozenset({"BlobAlreadyExists", "ContainerAlreadyExists", "QueueAlreadyExists"})
 
 #: A conflict that lasts until somebody rehydrates the blob: no byte of it can be read before.
 _ARCHIVED = frozenset({"BlobArchived", "BlobBeingRehydrated"})
@@ -65,6 +75,14 @@ def understood(error: Exception, place: str, path: str = "") -> GeoAssetsError |
     if number in _REFUSED:
         return _forbidden(what, place, os.strerror(number))
     return _answered(error, what, place, text)
+
+
+def says_it_exists(error: Exception) -> bool:
+    """Whether it was not made since something of that name is there. obstore and Azure's SDK say so of conflicts of any kind."""
+    text = str(error)
+    if _status(error, text):
+        return _service_code(error, text) in _EXISTS
+    return isinstance(error, (AlreadyExistsError, FileExistsError))
 
 
 def _answered(error: Exception, what: str, place: str, text: str) -> GeoAssetsError:

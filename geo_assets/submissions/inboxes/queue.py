@@ -20,6 +20,7 @@ from typing import Any
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.messages import MessageRecord, RawMessage
 from geo_assets.settings import Settings
+from geo_assets.storage.faults import says_it_exists
 from geo_assets.submissions.messages import Message, read_message
 
 #: A message is not given out again while it is in hand. A page of them is dequeued at once, and each waits for its turn: what has
@@ -227,8 +228,10 @@ def _with_queue(queue: Any, ask: Callable[[], Any]) -> Any:
         if _service_code(error) != "QueueNotFound":
             raise
     try:
-        with suppress(ResourceExistsError):
-            queue.create_queue()
+        queue.create_queue()
+    except ResourceExistsError as error:
+        if not says_it_exists(error):  # it is being deleted
+            raise
     except (ClientAuthenticationError, HttpResponseError) as error:
         if error.status_code not in {401, 403}:
             raise
