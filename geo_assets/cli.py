@@ -392,7 +392,7 @@ def submit(
         record = _follow(submitter, submitted.job_id)
         if record.status == "failed" and submitted.attempt is None:
             # it was at work when we came and has died since: what we asked for is not done yet
-            submitter.submit(parameters, submitted_by="cli")
+            submitter.submit(parameters, submitted_by="cli", force=force, allow_mass_retire=allow_mass_retire)
             record = _follow(submitter, submitted.job_id)
         _show_job(record, as_json=as_json)
     if record.status != "completed":

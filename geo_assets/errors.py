@@ -74,7 +74,7 @@ ERRORS: dict[str, ErrorKind] = {
     "MASS_RETIRE": ErrorKind(
         _I,
         "see that the container is whole (a share that is not mounted looks empty), then submit again;"
-        " if the files are gone on purpose, with --allow-mass-retire",
+        " if the files are gone on purpose, with --allow-mass-retire (docs/intake.md: the same for HTTP, messages and Dagster's launchpad)",
     ),
     "JOB_ALREADY_CLAIMED": ErrorKind(_I, "nothing to do: another run owns this job"),
     "LEASE_LOST": ErrorKind(_X, "nothing to do: a newer run of this job took over"),

@@ -140,13 +140,28 @@ def create_app(settings: Settings, *, require_auth: bool = False) -> FastAPI:  #
     S = Annotated[Submitter, Depends(the_submitter)]  # noqa: N806 - a type
 
     @app.post("/api/jobs/submit/{job_type}", status_code=202, tags=["jobs"], dependencies=[scope("submit")], openapi_extra=_BODY)
-    async def submit(request: Request, submitter: S, job_type: str) -> Accepted:
+    async def submit(
+        request: Request,
+        submitter: S,
+        job_type: str,
+        force: Annotated[bool, Query(description="redo what is done already")] = False,
+        allow_mass_retire: Annotated[bool, Query(description="with deleted=retire: take back also more than max_retire_percent")] = False,
+        plan_hash: Annotated[str | None, Query(max_length=64, description="refuse unless the plan is still the one of this hash")] = None,
+    ) -> Accepted:
         """Submit a job; the body is its parameters. The same request is the same job."""
         raw = await _raw_message(request, job_type)
 
         def read(body: bytes) -> Message:
+            parameters = read_parameters_of(job_type, body)
+            if plan_hash:
+                submitter.insist_on_plan(parameters, plan_hash)
             return Message.model_construct(
-                job_type=job_type, parameters=read_parameters_of(job_type, body), job_id=None, correlation_id=None, force=False
+                job_type=job_type,
+                parameters=parameters,
+                job_id=None,
+                correlation_id=None,
+                force=force,
+                allow_mass_retire=allow_mass_retire,
             )
 
         outcome = await run_in_threadpool(handle, submitter, raw, read)

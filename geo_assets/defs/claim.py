@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dagster as dg
+from pydantic import Field
 
 from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.stages.claim import claim_job
@@ -13,7 +14,20 @@ from geo_assets.submissions.launch import ATTEMPT_TAG
 _PREFIX = "geo_assets/"
 
 
-def claim(context: dg.OpExecutionContext, stages: Stages, *job_types: str) -> JobRef:
+class Force(dg.Config):
+    """What may be asked of one run of any job, in Dagster's launchpad."""
+
+    force: bool = Field(False, description="redo what is done already")
+
+
+class Options(Force):
+    """Of one that reads a container."""
+
+    allow_mass_retire: bool = Field(False, description="with deleted=retire: take back also more than max_retire_percent")
+    verify_sources: bool = Field(False, description="hash files that seem unchanged: for directories, whose etag is time and size")
+
+
+def claim(context: dg.OpExecutionContext, stages: Stages, job_type: str, options: Force | None = None) -> JobRef:
     """The job of this run's partition. A run that finds it owned by another says so and leaves it alone."""
     attempt = context.run.tags.get(ATTEMPT_TAG, "")
     with plain_failures(stages):
@@ -22,7 +36,8 @@ def claim(context: dg.OpExecutionContext, stages: Stages, *job_types: str) -> Jo
             partition_key=context.partition_key,
             run_id=context.run_id,
             attempt=int(attempt) if attempt.isdigit() else None,
-            job_types=frozenset(job_types),
+            job_types=frozenset({job_type}),
+            options=options.model_dump() if options else None,
         )
     context.instance.add_run_tags(context.run_id, _tags(job))
     if job.stood_aside:

@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from geo_assets.defs.claim import claim
+from geo_assets.defs.claim import Options, claim
 from geo_assets.defs.metadata import check_results, check_specs
 from geo_assets.defs.partitions import PARTITIONS, key_of
 from geo_assets.defs.resources import Stages, plain_failures
@@ -20,9 +20,9 @@ _GOOD = "no_bad_files"
 
 def _list_blobs(job_type: str) -> dg.OpDefinition:
     @dg.op(name=f"list_blobs_for_{job_type}", out={"result": dg.Out(InventoryRef), _GOOD: dg.Out(dg.Nothing)})
-    def list_blobs(context: dg.OpExecutionContext, stages: Stages) -> Iterator[Any]:
+    def list_blobs(context: dg.OpExecutionContext, stages: Stages, config: Options) -> Iterator[Any]:
         """Claim the job, list its container, classify what it holds."""
-        job = claim(context, stages, job_type)
+        job = claim(context, stages, job_type, config)
         with plain_failures(stages), stages.get().lease_or_nothing(job):
             inventory = take_inventory(stages.get(), job)
             context.log.info(described(inventory))

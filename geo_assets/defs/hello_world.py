@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from geo_assets.defs.claim import claim
+from geo_assets.defs.claim import Force, claim
 from geo_assets.defs.partitions import PARTITIONS
 from geo_assets.defs.resources import JOB_TAGS, Stages, plain_failures
 from geo_assets.stages import hello
@@ -26,9 +26,9 @@ def _planned(context: dg.OpExecutionContext, stages: Stages, job: JobRef, stage:
 
 
 @dg.op(out=_PLAN_AND_CHUNKS)
-def plan_greetings(context: dg.OpExecutionContext, stages: Stages) -> Iterator[Any]:
+def plan_greetings(context: dg.OpExecutionContext, stages: Stages, config: Force) -> Iterator[Any]:
     """Claim the job and plan n greetings."""
-    yield from _planned(context, stages, claim(context, stages, "hello_world"), hello.GREETINGS)
+    yield from _planned(context, stages, claim(context, stages, "hello_world", config), hello.GREETINGS)
 
 
 @dg.op(out=dg.Out(ChunkReport))

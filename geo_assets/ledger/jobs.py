@@ -6,7 +6,7 @@ Here: submitting, launching at most once, claiming, heartbeats, reading. Not her
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString
@@ -61,6 +61,10 @@ class Patient:
     terminated: bool  # somebody asked Dagster to end it
     silent_seconds: float | None
     rescues: int
+
+
+#: What may be asked of one attempt, beside the parameters of its job.
+_OPTIONS = ("force", "allow_mass_retire", "verify_sources")
 
 
 class Jobs:
@@ -210,7 +214,7 @@ class Jobs:
             ).fetchone()
             if row is None or row["attempt"] != attempt:
                 return False
-            flags = {name: bool(row[name]) for name in ("force", "allow_mass_retire", "verify_sources")}
+            flags = {name: bool(row[name]) for name in _OPTIONS}
             self._add_attempt(conn, job_id, JANITOR, **flags)
         return True
 
@@ -287,7 +291,14 @@ class Jobs:
 
     @retrying
     def claim(
-        self, partition_key: str, run_id: str, attempt: int | None, *, job_types: Collection[str] = (), requested_by: str = "dagster"
+        self,
+        partition_key: str,
+        run_id: str,
+        attempt: int | None,
+        *,
+        job_types: Collection[str] = (),
+        requested_by: str = "dagster",
+        options: Mapping[str, bool] | None = None,
     ) -> Claim:
         """Make `run_id` the owner of its job, unless another live run is.
 
@@ -297,6 +308,7 @@ class Jobs:
             attempt: the one that the run was launched for; None: somebody launched it by hand.
             job_types: what the run can do; nothing is written for a job of another type.
             requested_by: who asked, where the run is an attempt that nobody recorded.
+            options: force, allow_mass_retire, verify_sources: what the run itself asks for, beside what was recorded of its attempt.
 
         Raises:
             GeoAssetsError: JOB_NOT_FOUND, nobody submitted a job with this partition key; PARTITION_MISMATCH; CANCELLED, the attempt
@@ -322,7 +334,7 @@ class Jobs:
                 )
                 return self._claim_of(job, run_id, owner=str(owner), flags={"force": False})
             conn.execute("update geo.jobs set lease_run_id = %s, lease_heartbeat = now() where job_id = %s", (run_id, job["job_id"]))
-            flags = self._bind_attempt(conn, str(job["job_id"]), run_id, attempt, requested_by)
+            flags = self._bind_attempt(conn, str(job["job_id"]), run_id, attempt, requested_by, options or {})
             return self._claim_of(job, run_id, owner=run_id, flags=flags)
 
     def _is_live(self, conn: DictConnection, job_id: str, run_id: str) -> bool:
@@ -334,22 +346,27 @@ class Jobs:
         ).fetchone()
         return row is not None
 
-    def _bind_attempt(self, conn: DictConnection, job_id: str, run_id: str, attempt: int | None, requested_by: str) -> dict[str, object]:
+    def _bind_attempt(
+        self, conn: DictConnection, job_id: str, run_id: str, attempt: int | None, requested_by: str, options: Mapping[str, bool]
+    ) -> dict[str, object]:
+        asked = {name: options.get(name, False) for name in _OPTIONS}
         bound = conn.execute(
-            """update geo.attempts set run_id = %(run)s, launched_at = coalesce(launched_at, now()), started_at = coalesce(started_at, now())
+            """update geo.attempts set run_id = %(run)s, launched_at = coalesce(launched_at, now()), started_at = coalesce(started_at, now()),
+                      force = force or %(force)s, allow_mass_retire = allow_mass_retire or %(allow_mass_retire)s,
+                      verify_sources = verify_sources or %(verify_sources)s
                 where job_id = %(job)s and (run_id = %(run)s or (attempt = %(attempt)s and run_id is null)) returning force, allow_mass_retire, outcome, attempt""",
-            {"run": run_id, "job": job_id, "attempt": attempt},
+            {"run": run_id, "job": job_id, "attempt": attempt, **asked},
         ).fetchone()
         if bound and bound["outcome"] is not None:  # rolled back: the run never owns the job
             raise GeoAssetsError("CANCELLED", f"attempt {bound['attempt']} had ended ({bound['outcome']}) before its run could claim it")
         if bound:
             return {flag: bound[flag] for flag in ("force", "allow_mass_retire")}
-        added = self._add_attempt(conn, job_id, requested_by)  # launched from the UI, by a backfill or a re-execution
+        added = self._add_attempt(conn, job_id, requested_by, **asked)  # launched from the UI, by a backfill or a re-execution
         conn.execute(
             "update geo.attempts set run_id = %s, launched_at = now(), started_at = now() where job_id = %s and attempt = %s",
             (run_id, job_id, added),
         )
-        return {"force": False}
+        return {flag: asked[flag] for flag in ("force", "allow_mass_retire")}
 
     @staticmethod
     def _claim_of(job: dict[str, object], run_id: str, *, owner: str, flags: dict[str, object]) -> Claim:

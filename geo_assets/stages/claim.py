@@ -9,13 +9,21 @@ from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef
 
 
-def claim_job(context: StageContext, *, partition_key: str, run_id: str, attempt: int | None, job_types: frozenset[str]) -> JobRef:
+def claim_job(
+    context: StageContext,
+    *,
+    partition_key: str,
+    run_id: str,
+    attempt: int | None,
+    job_types: frozenset[str],
+    options: dict[str, bool] | None = None,
+) -> JobRef:
     """The job of a partition, owned by this run, or by another one (`stood_aside`).
 
     Raises:
         GeoAssetsError: JOB_NOT_FOUND; PARTITION_MISMATCH, the partition belongs to another job type; CANCELLED.
     """
-    claim = context.jobs.claim(partition_key, run_id, attempt, job_types=job_types)
+    claim = context.jobs.claim(partition_key, run_id, attempt, job_types=job_types, options=options)
     context.claimed = JobRef(
         job_id=claim.job_id,
         job_type=claim.job_type,

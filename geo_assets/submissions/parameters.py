@@ -234,7 +234,7 @@ class IngestContainer(ListContainer):
     )
     deleted: Literal["keep", "retire"] = Field("keep", description="outputs of files that are no longer there: keep, or retire them")
     max_retire_percent: float = Field(
-        20, ge=0, le=100, description="deleted=retire: how much of what is published may be taken back without --allow-mass-retire"
+        20, ge=0, le=100, description="deleted=retire: how much of what is published may be taken back without allow_mass_retire"
     )
     verify_sources: bool = Field(
         default=False, description="hash files that seem unchanged, where the store has no real etags (directories)"

@@ -9,7 +9,9 @@ from hypothesis import settings as hypothesis_settings
 from geo_assets.api.app import create_app
 from geo_assets.api.auth import is_loopback, refuse_open_door
 from geo_assets.errors import GeoAssetsError
+from geo_assets.submissions.boundary import handle
 from geo_assets.submissions.submit import Submitter
+from geo_assets_tests.intake.conftest import raw
 from geo_assets_tests.intake.test_boundary import CORPUS
 
 
@@ -44,6 +46,47 @@ def test_a_submission_is_accepted_and_every_url_in_the_answer_resolves(api):
     assert status.json()["status"] == "queued"
     again = api.post("/api/jobs/submit/hello_world", json={"message": "api", "n": 2}).json()
     assert (again["job_id"], again["duplicate"]) == (body["job_id"], True)
+
+
+def asked(dagster, job_id) -> tuple:
+    """The options of the newest attempt, and which it is."""
+    query = "select attempt, force, allow_mass_retire, verify_sources from geo.attempts where job_id = %s order by attempt desc limit 1"
+    return dagster.conn.execute(query, (job_id,)).fetchone()
+
+
+def test_what_may_be_asked_of_one_attempt_may_be_asked_over_http(api, settings, dagster):
+    (settings.home / "containers" / "asked-http").mkdir(parents=True)
+    body = {"container": "asked-http", "deleted": "retire", "verify_sources": True}
+    answer = api.post("/api/jobs/submit/ingest_container", json=body, params={"force": True, "allow_mass_retire": True})
+    assert answer.status_code == 202
+    assert asked(dagster, answer.json()["job_id"]) == (1, True, True, True)
+
+
+def test_what_may_be_asked_of_one_attempt_may_be_asked_in_a_message_and_of_a_run_that_is_launched_by_hand(settings, submitter, dagster):
+    (settings.home / "containers" / "asked").mkdir(parents=True)
+    options = {"force": True, "allow_mass_retire": True}
+    body = {"job_type": "ingest_container", "parameters": {"container": "asked", "deleted": "retire", "verify_sources": True}}
+    outcome = handle(submitter, raw({**body, **options}))
+    assert asked(dagster, outcome.submitted.job_id) == (1, True, True, True)
+    job = submitter.jobs.find(outcome.submitted.job_id)
+    for attempt, wanted in ((2, {}), (3, {**options, "verify_sources": True})):
+        claim = submitter.jobs.claim(job.partition_key, dagster.run(job, "STARTED"), None, options=wanted)
+        assert asked(dagster, job.job_id) == (attempt, *[bool(wanted)] * 3)
+        assert (claim.force, claim.allow_mass_retire) == (bool(wanted), bool(wanted))
+        submitter.jobs.end_attempt(job.job_id, "failed", GeoAssetsError("INTERNAL", "ended"))
+
+
+def test_a_submission_over_http_can_insist_on_the_plan_that_was_looked_at(api, settings):
+    folder = settings.home / "containers" / "planned-http"
+    folder.mkdir(parents=True)
+    (folder / "a.geojson").write_text("{}")
+    body = {"container": "planned-http"}
+    plan = api.post("/api/jobs/plan/list_container", json=body).json()["plan_hash"]
+    (folder / "b.geojson").write_text("{}")
+    submit = "/api/jobs/submit/list_container"
+    assert assert_problem(api.post(submit, json=body, params={"plan_hash": plan}), 409)["title"] == "PLAN_CHANGED"
+    (folder / "b.geojson").unlink()
+    assert api.post(submit, json=body, params={"plan_hash": plan}).status_code == 202
 
 
 @pytest.mark.parametrize("what", CORPUS)

@@ -1,6 +1,15 @@
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.submissions.parameters import validate_parameters
+from geo_assets.submissions.submit import Submitter
+from geo_assets_tests.faults.test_killed_run import connect, until
+from geo_assets_tests.oracle import settings_of
 
 
 def submit(cli, tmp_path, **parameters):
@@ -31,6 +40,21 @@ def test_the_same_request_is_the_same_job(cli, tmp_path):
     again = submit(cli, tmp_path, n=2, message="twice")
     assert again["job_id"] == first["job_id"]
     assert again["run_id"] == first["run_id"]
+
+
+def test_who_waits_for_a_job_that_was_at_work_and_failed_asks_again_with_the_same_options(cli):
+    """Somebody else's attempt fails while it is waited for: what was asked for is not done yet."""
+    command = [Path(sys.executable).with_name("geo-assets"), "submit", "hello_world", "--param", "message=asked twice", "--force", "--wait"]
+    with Submitter(settings_of(cli), launches=False) as submitter, connect(cli) as db:
+        job_id = submitter.submit(validate_parameters("hello_world", {"message": "asked twice"}), submitted_by="somebody else").job_id
+        assert submitter.jobs.claim(submitter.jobs.find(job_id).partition_key, "a run of somebody else", 1).won
+        with subprocess.Popen(command, env=cli.env) as waiting:
+            asks = "select from pg_stat_activity where application_name like %s and query like '%%geo.job_status where job_id ^@%%'"
+            until(lambda: db.execute(asks, (f"%/{waiting.pid}",)).fetchone() is not None)
+            assert submitter.jobs.end_attempt(job_id, "failed", GeoAssetsError("INTERNAL", "it failed"))
+            assert waiting.wait(timeout=120) == 0
+        attempts = db.execute("select attempt, force from geo.attempts where job_id = %s order by 1", (job_id,)).fetchall()
+    assert attempts == [(1, False), (2, True)]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from geo_assets_tests.faults.test_killed_run import connect, environment, until
 from geo_assets_tests.faults.test_terminate import graphql, run_status
 
@@ -28,6 +30,43 @@ def test_the_ui_offers_a_job_the_partitions_of_its_own_jobs_alone(cli):
     assert job["partition_key"] in offered(cli, "hello_world")
     for other in ("ingest_container", "stage_raster", "stage_vector", "list_container", "stac_setup"):
         assert job["partition_key"] not in offered(cli, other)
+
+
+@pytest.mark.parametrize(
+    ("job_type", "parameters", "op", "options"),
+    [
+        ("hello_world", {"message": "by hand"}, "plan_greetings", {"force": True}),
+        (
+            "list_container",
+            {"container": "launched-by-hand"},
+            "list_container__container_inventory.list_blobs_for_list_container",
+            {"force": True, "allow_mass_retire": True, "verify_sources": True},
+        ),
+    ],
+)
+def test_what_may_be_asked_of_one_attempt_is_asked_in_the_launchpad(cli, job_type, parameters, op, options):
+    (cli.home / "containers" / "launched-by-hand").mkdir(parents=True, exist_ok=True)
+    given = [part for name, value in parameters.items() for part in ("--param", f"{name}={value}")]
+    job = cli.json("submit", job_type, *given, "--wait")
+    config = {"config": options}
+    for name in reversed(op.split(".")):
+        config = {"ops": {name: config}}
+    params = {
+        "selector": {**_SELECTOR, "pipelineName": job_type},
+        "runConfigData": config,
+        "mode": "default",
+        "executionMetadata": {"tags": [{"key": "dagster/partition", "value": job["partition_key"]}]},
+    }
+    launched = graphql(cli, _LAUNCH, params=params)["launchRun"]
+    until(lambda: run_status(cli, launched["run"]["runId"]) == "SUCCESS")
+    with connect(cli) as db:
+        query = "select attempt, force, allow_mass_retire, verify_sources from geo.attempts where run_id = %s"
+        asked = db.execute(query, (launched["run"]["runId"],)).fetchone()
+        done = db.execute(
+            "select bool_and(run_id = %s) from geo.tasks where job_id = %s", (launched["run"]["runId"], job["job_id"])
+        ).fetchone()
+    assert asked == (2, *(options.get(name, False) for name in ("force", "allow_mass_retire", "verify_sources")))
+    assert done in {(True,), (None,)}, "what was done is done again"
 
 
 def test_a_launch_of_another_job_type_is_refused_and_leaves_a_finished_job_as_it_was(cli):
