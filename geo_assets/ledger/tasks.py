@@ -181,7 +181,7 @@ class Tasks:
         """As `succeed_many`, for tasks with a STAC item, in the transaction that loads the items: none is searchable that we do not know.
 
         Returns:
-            The outputs that these replace, of whichever job.
+            The outputs that these replace, of whichever job; tables among them that no item names any more are noted as loose.
         """
         items = [outputs["stac_item"] for _, _, outputs in done]
         with conn.cursor(row_factory=dict_row) as cursor:
@@ -195,7 +195,16 @@ class Tasks:
                        fingerprint = excluded.fingerprint, outputs = excluded.outputs, at = now()""",
                 (job_id, run_id, items),
             )
-        return [dict(row["outputs"]) for row in before]
+            replaced = [dict(row["outputs"]) for row in before]
+            cursor.execute(  # what a crash leaves of them, or what depends on them, is the janitor's
+                """insert into geo.loose_tables (table_name)
+                   select distinct name from unnest(%s::text[]) name
+                    where not exists (select from geo.published p where p.stac_item = any(%s)
+                                         and p.outputs->'tables' @> jsonb_build_array(jsonb_build_object('table', name)))
+                       on conflict do nothing""",
+                ([table["table"] for outputs in replaced for table in outputs.get("tables", [])], items),
+            )
+        return replaced
 
     @retrying
     def stale(self, job_id: str) -> list[dict[str, Any]]:

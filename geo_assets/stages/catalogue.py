@@ -21,11 +21,10 @@ from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import CatalogueReport, JobRef
 from geo_assets.stages.files import size_of_cog
 from geo_assets.stages.leftovers import sweep_blobs
-from geo_assets.stages.loose_tables import drop_tables, names_of
+from geo_assets.stages.loose_tables import drop_loose
 from geo_assets.stages.retire import files_of
 from geo_assets.storage.containers import BlobRef
 from geo_assets.vector.models import LayerPlan
-from geo_assets.vector.publish import with_patience
 
 #: Large enough to load fast, small enough that a killed run loses little.
 _BATCH = 500
@@ -63,19 +62,19 @@ def refresh_collections(context: StageContext, report: CatalogueReport) -> dict[
 
 
 def _clear_superseded(context: StageContext, job: JobRef, before: Sequence[dict[str, Any]], now: Sequence[dict[str, Any]]) -> None:
-    """Files and tables that the item pointed at before and does not any more. Files that a crash leaves here are swept by the janitor."""
+    """Files and tables that the item pointed at before and does not any more. What a crash leaves here is swept by the janitor, and so is
+    a table that somebody's view depends on, once that is gone.
+    """
     current = {o["stac_item"]: o for o in now}
     sweep_blobs(context.settings, (blob for old in before for blob in files_of(old) - files_of(current[old["stac_item"]])))
     for old in before:
         kept = {t["table"] for t in current[old["stac_item"]].get("tables", [])}
-        dropped = [t for t in old.get("tables", []) if t["table"] not in kept]
-        if not dropped:
-            continue
-        with connect(context.settings) as conn:
-            try:
-                with_patience(conn, names_of(dropped), partial(drop_tables, conn, dropped))
-            except GeoAssetsError as error:
-                context.warn(job, error)
+        for label in sorted({t["table"] for t in old.get("tables", [])} - kept):
+            with connect(context.settings) as conn:
+                try:
+                    drop_loose(conn, label)
+                except GeoAssetsError as error:
+                    context.warn(job, error)
 
 
 def register(context: StageContext, job: JobRef) -> CatalogueReport:

@@ -38,9 +38,14 @@ def names_of(tables: Sequence[dict[str, Any]]) -> str:
     return ", ".join(table["table"].partition(".")[2] for table in tables)
 
 
-def drop_tables(conn: psycopg.Connection, tables: Sequence[dict[str, Any]]) -> None:
+def drop_tables(conn: psycopg.Connection, tables: Sequence[dict[str, Any]], *, then: str = "then submit again") -> None:
     """Drop published tables with their rejects, in a transaction of the caller's (`with_patience`); their names are free again, and
     what was appended to them may be appended anew.
+
+    Args:
+        conn: of the transaction.
+        tables: as a task puts them out.
+        then: what is done after what depends on one of them was dropped.
 
     Raises:
         GeoAssetsError: SCHEMA_MISMATCH, something depends on one of them.
@@ -55,7 +60,7 @@ def drop_tables(conn: psycopg.Connection, tables: Sequence[dict[str, Any]]) -> N
             raise GeoAssetsError(
                 "SCHEMA_MISMATCH",
                 f"{label} is kept though its source has it no longer: {' '.join((error.diag.message_detail or '').split())}",
-                remedy="drop what depends on it, then submit again",
+                remedy=f"drop what depends on it, {then}",
             ) from error
         conn.execute("delete from geo.table_names where table_name = %s", (name,))
         conn.execute("update geo.vector_loads set load_key = null where table_name = %s and load_key is not null", (label,))
@@ -72,7 +77,7 @@ def sweep_loose_tables(conn: psycopg.Connection[Any]) -> int:
         rows = conn.execute("select table_name from geo.loose_tables order by since limit %s", (_MOST,)).fetchall()
     for (label,) in rows:
         try:
-            dropped += with_patience(conn, names_of([{"table": label}]), partial(_drop_loose, conn, label))
+            dropped += drop_loose(conn, label)
         except GeoAssetsError as error:
             logging.getLogger(__name__).warning("%s could not be dropped; it is tried again: %s", label, error.message)
             with conn.transaction():  # it stands in nobody's way
@@ -80,6 +85,19 @@ def sweep_loose_tables(conn: psycopg.Connection[Any]) -> int:
             if error.code == "DATABASE_UNAVAILABLE":
                 break  # its lock was waited for, and a tick is short
     return dropped
+
+
+def drop_loose(conn: psycopg.Connection[Any], label: str) -> bool:
+    """Drop a loose table unless somebody stands behind it; whether it was dropped.
+
+    Args:
+        conn: not in a transaction; of tuples.
+        label: schema.name
+
+    Raises:
+        GeoAssetsError: SCHEMA_MISMATCH, something depends on it; DATABASE_UNAVAILABLE, others do not let go. It stays loose.
+    """
+    return with_patience(conn, names_of([{"table": label}]), partial(_drop_loose, conn, label))
 
 
 def _drop_loose(conn: psycopg.Connection[Any], label: str) -> bool:
@@ -90,6 +108,6 @@ def _drop_loose(conn: psycopg.Connection[Any], label: str) -> bool:
         return False
     drops = bool(is_known and not is_published)
     if drops:
-        drop_tables(conn, [{"table": label}])
+        drop_tables(conn, [{"table": label}], then="and it goes by itself")
     conn.execute("delete from geo.loose_tables where table_name = %s", (label,))
     return drops

@@ -45,6 +45,7 @@ class Class(StrEnum):
 
     NOT_INGESTED = "not_ingested"  # a source that its job's newest listing has not, or has otherwise: it came later
     MISSING_SOURCE = "missing_source"  # published, and its source is no longer there: kept until a job retires it
+    LOOSE_TABLE = "loose_table"  # its source has it no longer; the janitor drops it as soon as nothing depends on it
     STAGING_LEFTOVER = "staging_leftover"  # a staged table that nobody is at work on; the next load sweeps it
     UNACCOUNTED = "unaccounted"  # a completed job listed a source and has no task of it, or one that has not come to an end
     UNPUBLISHED = "unpublished"  # a task says that it is done, and its item is published by nobody
@@ -64,7 +65,7 @@ class Class(StrEnum):
     @property
     def is_fault(self) -> bool:
         """Whether it must never be; the others come and go in the life of a healthy job."""
-        return self not in {Class.NOT_INGESTED, Class.MISSING_SOURCE, Class.STAGING_LEFTOVER}
+        return self not in {Class.NOT_INGESTED, Class.MISSING_SOURCE, Class.LOOSE_TABLE, Class.STAGING_LEFTOVER}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -262,11 +263,12 @@ class _Look:
             str(name)
             for (name,) in conn.execute("select table_name from geo.table_names where collection = %s and account <> ''", (collection,))
         }
+        loose = {str(label) for (label,) in conn.execute("select table_name from geo.loose_tables").fetchall()}
         there = conn.execute("select tablename from pg_tables where schemaname = 'vector'").fetchall()
         for (table,) in there:
             base = table.removesuffix("__rejects")
             if base in names and f"vector.{base}" not in owners:
-                yield Difference(Class.ORPHAN_TABLE, f"vector.{table}")
+                yield Difference(Class.LOOSE_TABLE if f"vector.{base}" in loose else Class.ORPHAN_TABLE, f"vector.{table}")
         yield from _staged(conn, names)
         yield from _waiting(conn, names)
 

@@ -10,8 +10,10 @@ from shapely.geometry import box
 
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef
+from geo_assets.stages.leftovers import sweep_leftovers
 from geo_assets.stages.reconcile import Class
 from geo_assets.stages.retire import retire
+from geo_assets_tests.faults.test_killed_run import connect, until
 from geo_assets_tests.integration.test_publication import ingest, items, upload
 from geo_assets_tests.oracle import differences, settings_of
 from geo_assets_tests.raster.test_cog import write
@@ -147,6 +149,34 @@ def test_a_view_over_the_table_of_a_source_that_is_gone_does_not_fail_the_job(cl
         assert retired(cli, "viewed-gone")["status"] == "completed"
         assert len(items(cli, "viewed-gone-vector")) == 1
         assert db.execute("select to_regclass(%s)", (tables["gone.gpkg"],)).fetchone() == (None,)
+
+
+def test_a_view_over_a_table_that_its_file_has_no_longer_keeps_it_until_the_view_goes(cli, tmp_path):
+    source = tmp_path / "two.gpkg"
+    for layer in ("kept", "dropped"):
+        gpd.GeoDataFrame({"a": [1]}, geometry=[box(0, 0, 1, 1)], crs=4326).to_file(source, layer=layer)
+    upload(cli, source, "layer-gone")
+    _, tasks = ingest(cli, "layer-gone")
+    (gone,) = (t["table"] for t in tasks["two.gpkg"]["outputs"]["tables"] if "dropped" in t["table"])
+    source.unlink()
+    gpd.GeoDataFrame({"a": [2]}, geometry=[box(0, 0, 1, 1)], crs=4326).to_file(source, layer="kept")
+    upload(cli, source, "layer-gone")
+    with connect(cli) as db:
+        db.execute(f"create view public.over_a_layer as select * from {gone}")
+        try:
+            job, _ = ingest(cli, "layer-gone")
+            assert job["status"] == "completed"
+            (said,) = db.execute("select message || ': ' || remedy from geo.errors where job_id = %s", (job["job_id"],)).fetchone()
+            assert f"{gone} is kept though its source has it no longer: view over_a_layer depends" in said
+            assert said.endswith("drop what depends on it, and it goes by itself")
+            assert differences(cli, "layer-gone") == {Class.LOOSE_TABLE: 1}
+            sweep_leftovers(settings_of(cli))
+            assert differences(cli, "layer-gone") == {Class.LOOSE_TABLE: 1}
+        finally:
+            db.execute("drop view public.over_a_layer")
+        until(lambda: sweep_leftovers(settings_of(cli)) or not differences(cli, "layer-gone"))  # the stack's janitor does it, too
+        assert db.execute("select to_regclass(%s)", (gone,)).fetchone() == (None,)
+    assert differences(cli, "layer-gone") == {}
 
 
 def test_a_source_of_an_append_job_that_was_retired_and_comes_back_has_its_table_again(cli, tmp_path):
