@@ -26,6 +26,14 @@ def one_line(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
+def without_name(said: str, name: str) -> str:
+    """What is said of a file by a sentence that has named it already: `NAME: …` loses the name, elsewhere it becomes `it`."""
+    if "." not in name:  # it may be a word like any other
+        return said
+    named = rf"(?<![\w.-])['\"`]?{re.escape(name)}['\"`]?(?![\w-]|\.\w)"
+    return re.sub(named, "it", re.sub(rf"(^|\s+){named}\s*:\s*", lambda match: ": " if match[1] else "", said))
+
+
 def slug(text: str, *, length: int, separator: str = "-") -> str:
     """`text` in `[a-z0-9]` and the separator: accents folded, the rest collapsed, cut to `length`; empty becomes `x`."""
     folded = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geo_assets.text import plain_name
+from geo_assets.text import plain_name, without_name
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,22 @@ from geo_assets.text import plain_name
 )
 def test_a_plain_name_needs_no_encoding_and_is_still_readable(text, plain):
     assert plain_name(text).rstrip("_") == plain.rstrip("_")
+
+
+@pytest.mark.parametrize(
+    ("said", "left"),
+    [
+        ("a.tif: TIFFReadDirectory:Failed to read directory at offset 8", "TIFFReadDirectory:Failed to read directory at offset 8"),
+        ("Unable to open a.tif, it has zero usable bands.", "Unable to open it, it has zero usable bands."),
+        ("'a.tif' not recognized", "it not recognized"),
+        ("ERROR parsing kml a.tif :no element found on line 64", "ERROR parsing kml: no element found on line 64"),
+        ("data.tif and a.tiff, a.tif-1 and a.tif.ovr", "data.tif and a.tiff, a.tif-1 and a.tif.ovr"),
+        ("nothing of it", "nothing of it"),
+    ],
+)
+def test_what_is_said_of_a_file_after_its_name_names_it_no_more(said, left):
+    assert without_name(said, "a.tif") == left
+    assert without_name(f"a folder: {said}", "folder") == f"a folder: {said}"
 
 
 @given(st.text())

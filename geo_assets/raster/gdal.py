@@ -23,6 +23,7 @@ from rasterio._err import CPLE_BaseError, CPLE_OutOfMemoryError  # GDAL's own er
 from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.text import without_name
 
 #: What people call the formats of GDAL's drivers.
 FORMATS = {
@@ -173,7 +174,8 @@ def reason(error: BaseException, path: Path) -> str:
 
 def unreadable(path: Path, driver: str, why: str, *, remedy: str | None = None) -> GeoAssetsError:
     """The error for a file whose bytes are not what they should be."""
-    return GeoAssetsError("UNREADABLE", f"{path.name} is not readable as {FORMATS.get(driver, driver)}: {why}", remedy=remedy)
+    said = without_name(why, path.name)
+    return GeoAssetsError("UNREADABLE", f"{path.name} is not readable as {FORMATS.get(driver, driver)}: {said}", remedy=remedy)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from geo_assets.raster import safe
 from geo_assets.raster.models import ConvertReport, ConvertRequest
 from geo_assets.raster.variables_models import UnpackReport, UnpackRequest, Variable, VariablesReport, VariablesRequest
 from geo_assets.sandbox.scratch import remove
+from geo_assets.text import without_name
 
 if TYPE_CHECKING:
     from geo_assets.sandbox.pool import SandboxPool
@@ -92,7 +93,7 @@ class Several:
         told: dict[str, list[str]] = {}
         for part in self.parts:
             if part.error:
-                sentence = f"left out: {part.error.message} ({part.error.code}); {part.error.remedy}"
+                sentence = f"left out: {_reason(part)} ({part.error.code}); {part.error.remedy}"
                 told.setdefault(sentence, []).append(part.name)
             for note in (*part.notes, *(part.report.warnings if part.report else ())):
                 told.setdefault(note, []).append(part.name)
@@ -236,6 +237,11 @@ def _of_the_part(error: GeoAssetsError) -> GeoAssetsError:
     raise error
 
 
+def _reason(part: Part) -> str:
+    """Why it is left out, said after its name."""
+    return without_name(part.error.message, part.name.rpartition("/")[2]) if part.error else ""
+
+
 def _sound(source: str, several: Several) -> Several:
     """Raise where nothing could be made, with every reason."""
     bad = [part for part in several.parts if part.error]
@@ -245,7 +251,7 @@ def _sound(source: str, several: Several) -> Several:
         raise bad[0].error
     errors = [part.error for part in bad if part.error]
     codes = {error.code for error in errors}
-    reasons = "; ".join(f"{part.name}: {part.error.message}" for part in bad[:_NAMED] if part.error)
+    reasons = "; ".join(f"{part.name}: {_reason(part)}" for part in bad[:_NAMED])
     more = f"; and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
     code = codes.pop() if len(codes) == 1 else "RASTER_UNSUPPORTED"
     raise GeoAssetsError(code, f"none of the {len(bad)} rasters in {source} can be converted: {reasons}{more}", remedy=errors[0].remedy)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.text import without_name
 from geo_assets.vector.findings import Findings
 from geo_assets.vector.sources import Dataset, Format, forbid_drivers
 from geo_assets.vector.sqlite_values import read_only
@@ -263,4 +264,5 @@ def _unreadable(dataset: Dataset, error: Exception) -> GeoAssetsError:
     )
     if "Too large feature" in said:
         return GeoAssetsError("TOO_LARGE", f"{dataset.name} has a feature larger than {_LARGEST_FEATURE_MIB} MiB")
+    said = without_name(said.partition(".; It might help")[0], dataset.name).replace("it not recognized", "it is not recognized")
     return GeoAssetsError("UNREADABLE", f"{dataset.name} is not readable as {dataset.format.value}: {said[:300]}")

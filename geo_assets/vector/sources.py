@@ -25,6 +25,7 @@ from geo_assets.storage.sources import whole_folder
 from geo_assets.vector.dbf import Dbf
 from geo_assets.vector.encodings import encoding_of_dbf, find_codec, gdal_name
 from geo_assets.vector.models import LayerOptions
+from geo_assets.vector.sqlite_values import read_only
 
 
 class Format(StrEnum):
@@ -524,6 +525,8 @@ def _check_sqlite(path: Path, name: str) -> dict[str, str]:
         modules, foreign = _foreign_code(path)
     except sqlite3.Error as error:
         raise GeoAssetsError("UNREADABLE", f"{name} is not readable as SQLite: {error}") from error
+    except UnicodeDecodeError as error:  # SQLite's own words for it hold what is damaged
+        raise GeoAssetsError("UNREADABLE", f"{name} is not readable as SQLite: its schema is damaged") from error
     if modules:
         raise GeoAssetsError(
             "VECTOR_UNSUPPORTED", f"{name} has virtual tables of the module {modules[0][:63]!r}, which may open other files"
@@ -533,7 +536,7 @@ def _check_sqlite(path: Path, name: str) -> dict[str, str]:
 
 def _foreign_code(path: Path) -> tuple[list[str], dict[str, str]]:
     """Modules that may open other files; what is no plain table, and what it is."""
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+    connection = read_only(path)
     try:
         objects = connection.execute(
             "select type, name, coalesce(sql, '') from sqlite_master where type = 'view' or (type = 'table' and sql like 'create virtual%')"

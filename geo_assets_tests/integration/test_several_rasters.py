@@ -191,7 +191,7 @@ def test_the_rasters_of_a_zip_are_cogs_of_one_item_and_the_bad_one_is_told(cli, 
     assert [cog["name"] for cog in task["outputs"]["cogs"]] == ["a/scene.tif", "b/scene.tif", "grid.nc:tas"]
     assert [Path(cog["cog"]).name for cog in task["outputs"]["cogs"]] == ["a_scene.tif", "b_scene.tif", "grid_tas.tif"]
     left_out, unread = task["outputs"]["warnings"]
-    assert left_out.startswith("bad.tif: left out: bad.tif is not readable as GeoTIFF")
+    assert left_out.startswith("bad.tif: left out: it is not readable as GeoTIFF: ")
     assert unread == "it also holds what is neither raster nor vector: read me.txt"
     assert {"a_scene", "b_scene", "grid_tas"} <= item_of(cli, task)["assets"].keys()
 

@@ -120,6 +120,8 @@ def outcome(pool: SandboxPool, hostile: Hostile) -> str:
             pool.call(CONVERT, request, ConvertReport)
         except GeoAssetsError as error:
             left = tree(folder) ^ before
+            if error.code == "UNREADABLE" and len(re.findall(rf"{re.escape(hostile.name)}(?!\.?\w)", error.message)) > 1:
+                return f"named twice: {error.message}"
             return f"left behind: {left}" if left else error.code
         left = tree(folder) ^ before
         if {Path(path).name for path, *_ in left} != {"out.tif", "out.png"}:

@@ -294,6 +294,12 @@ def a_layer_that_is_a_view(path):
     changed(path, "create view v as select * from t", *LAYER)
 
 
+@hostile("schema.gpkg", "UNREADABLE")
+def a_schema_that_is_damaged_and_no_text(path):
+    changed(path, "create view vvvv as select * from t")
+    path.write_bytes(path.read_bytes().replace(b"CREATE VIEW vvvv", b"CREATE VIEW \xb8\xff(("))
+
+
 @hostile("function.gpkg", "loaded")
 def a_view_that_calls_functions(path):
     changed(path, "create view v as select fid, geom, readfile('/etc/passwd') as x from t", *LAYER)
@@ -796,6 +802,7 @@ def test_a_hostile_file_has_its_documented_outcome_and_leaves_nothing(pool, db, 
     if error is not None:
         sentence = f"{error.message} {error.remedy}"
         assert "\n" not in sentence
+        assert code != "UNREADABLE" or error.message.count(name) <= 1
         assert SECRET not in sentence
         assert "Traceback" not in sentence
         assert error.error_class in {ErrorClass.INVALID, ErrorClass.RESOURCE}, error
