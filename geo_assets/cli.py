@@ -29,10 +29,9 @@ from geo_assets.commands.console import (
     print_json,
     print_json_error,
     print_table,
-    program,
-    runnable,
 )
 from geo_assets.errors import ERRORS, GeoAssetsError
+from geo_assets.hints import program, runnable
 from geo_assets.text import one_line
 
 app = typer.Typer(

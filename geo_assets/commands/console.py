@@ -1,4 +1,4 @@
-"""What every command prints with: two consoles, the `--json` flag, tables, hints that run as printed, human sizes.
+"""What every command prints with: two consoles, the `--json` flag, tables, human sizes.
 
 Here: presentation alone. Not here: commands.
 
@@ -8,11 +8,8 @@ Standard output carries the result alone; progress and logs go to standard error
 from __future__ import annotations
 
 import json
-import re
-import shlex
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -22,11 +19,6 @@ out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 err = Console(stderr=True, highlight=False)
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
-
-
-#: `geo-assets` with a command behind it, and pages of the documentation, as hints name them.
-_COMMAND = re.compile(r"(?<![\w./-])geo-assets(?= [a-z-])")
-_PAGE = re.compile(r"(?<![\w./-])docs/[\w-]+\.md")
 
 
 class _Printed:
@@ -43,27 +35,6 @@ def print_json_error(error: dict[str, Any]) -> None:
     """The JSON document of a command that fails, unless it has printed its own."""
     if "--json" in sys.argv and not _Printed.json:
         print_json({"error": error})
-
-
-def program() -> str:
-    """This program as a shell finds it from any directory, and the stack that it is about."""
-    from geo_assets.settings import checkout_home, default_home
-
-    beside = Path(sys.executable).with_name("geo-assets")
-    called = shlex.quote(str(beside)) if beside.exists() else f"{shlex.quote(sys.executable)} -m geo_assets.cli"
-    home = default_home()
-    return called if home == checkout_home() else f"GEO_ASSETS_HOME={shlex.quote(str(home))} {called}"
-
-
-def runnable(hint: str) -> str:
-    """A hint whose commands run as they are printed, and whose pages can be opened, from any directory."""
-    from geo_assets.settings import project_file
-
-    def page(found: re.Match[str]) -> str:
-        path = project_file(found[0])
-        return str(path) if path.exists() else found[0]
-
-    return _PAGE.sub(page, _COMMAND.sub(lambda _: program(), hint))
 
 
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

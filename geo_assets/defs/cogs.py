@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from geo_assets.defs.metadata import check_results, check_specs, stage_metadata
+from geo_assets.defs.metadata import check_results, check_specs, stage_metadata, teller
 from geo_assets.defs.partitions import PARTITIONS, inputs_of, key_of
 from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.stages import checks, rasters
@@ -20,7 +20,7 @@ def plan_rasters(context: dg.OpExecutionContext, stages: Stages, inventory: Inve
     """What is to be converted, cut into chunks."""
     with plain_failures(stages), stages.get().lease_or_nothing(inventory.job):
         plan, chunks = rasters.plan(stages.get(), inventory)
-        tell_known(stages.get(), plan.job, plan.stage, context.log.info)
+        tell_known(stages.get(), plan.job, plan.stage, teller(context))
     yield dg.Output(plan, "plan")
     for chunk in chunks:
         yield dg.DynamicOutput(chunk, chunk.mapping_key, "chunks")
@@ -30,7 +30,7 @@ def plan_rasters(context: dg.OpExecutionContext, stages: Stages, inventory: Inve
 def convert_rasters(context: dg.OpExecutionContext, stages: Stages, chunk: Chunk) -> ChunkReport:
     """Convert a chunk; a bad file is quarantined, the rest goes on."""
     with plain_failures(stages):
-        return rasters.convert_chunk(stages.get(), chunk, context.log.info)
+        return rasters.convert_chunk(stages.get(), chunk, teller(context))
 
 
 @dg.op(out={"result": dg.Out(StageReport), **{name: dg.Out(dg.Nothing) for name in _CHECKS}})

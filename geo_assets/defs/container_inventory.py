@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from geo_assets.defs.claim import Options, claim
-from geo_assets.defs.metadata import check_results, check_specs
+from geo_assets.defs.metadata import check_results, check_specs, teller
 from geo_assets.defs.partitions import PARTITIONS, key_of
 from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.stages import checks
@@ -26,7 +26,7 @@ def _list_blobs(job_type: str) -> dg.OpDefinition:
         with plain_failures(stages), stages.get().lease_or_nothing(job):
             inventory = take_inventory(stages.get(), job)
             context.log.info(described(inventory))
-            tell_known(stages.get(), job, STAGE, context.log.info)
+            tell_known(stages.get(), job, STAGE, teller(context))
             refuse_mass_retire(stages.get(), job)
             results = check_results(stages.get(), job, "container_inventory", {_GOOD: checks.no_bad_files(stages.get(), job, STAGE)})
         yield dg.Output(inventory, "result", metadata=_metadata(inventory))

@@ -6,15 +6,22 @@ from typing import Any
 import dagster as dg
 
 from geo_assets.defs.partitions import key_of
+from geo_assets.hints import runnable
 from geo_assets.stages import report as reports
 from geo_assets.stages.checks import Verdict, nothing_looked_at
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef, StageReport
+from geo_assets.stages.telling import Say
 
 
 def markdown(name: str, text: str) -> dict[str, Any]:
     """A markdown entry, left out where there is nothing to say."""
-    return {name: dg.MetadataValue.md(text)} if text else {}
+    return {name: dg.MetadataValue.md(runnable(text))} if text else {}
+
+
+def teller(context: dg.OpExecutionContext) -> Say:
+    """What tells of files in the run's log."""
+    return lambda line: context.log.info(runnable(line))
 
 
 def stage_metadata(context: StageContext, report: StageReport) -> dict[str, Any]:
@@ -65,5 +72,5 @@ def _check_result(asset: dg.AssetKey, name: str, verdict: Verdict) -> dg.AssetCh
         check_name=name,
         metadata=verdict.metadata,
         severity=dg.AssetCheckSeverity.ERROR if verdict.serious else dg.AssetCheckSeverity.WARN,
-        description=verdict.description,
+        description=runnable(verdict.description),
     )

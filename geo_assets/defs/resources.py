@@ -10,6 +10,7 @@ import dagster as dg
 from pydantic import PrivateAttr
 
 from geo_assets.errors import ErrorClass, GeoAssetsError, unforeseen
+from geo_assets.hints import runnable
 from geo_assets.settings import load_settings
 from geo_assets.stages.chunks import INFRASTRUCTURE
 from geo_assets.stages.context import StageContext
@@ -69,7 +70,7 @@ def _translated(context: StageContext, error: BaseException) -> BaseException:
         return _again()
     if error.code != "STORAGE_UNAVAILABLE":
         context.give_up(error)
-    return dg.Failure(description=error.message, metadata={"code": error.code, "remedy": error.remedy}, allow_retries=False)
+    return dg.Failure(description=error.message, metadata={"code": error.code, "remedy": runnable(error.remedy)}, allow_retries=False)
 
 
 def _interrupt_in(error: BaseException | None) -> BaseException | None:

@@ -1,4 +1,6 @@
 import json
+import re
+import subprocess
 import time
 import zipfile
 
@@ -100,7 +102,7 @@ def test_checks_pass_where_all_is_as_it_should_be_and_warn_where_files_are_bad(c
         ("container_inventory", "cogs", "vector_tables", "submission_report"), (False, "WARN")
     )
     assert "broken.tif (UNREADABLE)" in bad["cogs"][2]
-    assert f"geo-assets tasks {mixed['job_id'][:12]}" in bad["submission_report"][2]
+    assert f"/geo-assets tasks {mixed['job_id'][:12]}" in bad["submission_report"][2]
     others = {key: said for key, said in checks.items() if key[1] != "no_bad_files"}
     assert all(passed and description for passed, _, description in others.values()), others
 
@@ -129,6 +131,30 @@ def test_dagsters_log_and_the_compute_log_tell_what_each_file_became(cli, mixed)
         assert sum(line.startswith(start) for line in lines) == 1, start
         assert start in compute
     assert "→" in next(line for line in lines if line.startswith("broken.tif"))
+
+
+def texts_in(value):
+    """Every text in JSON."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from texts_in(inner)
+
+
+def test_every_command_that_dagster_shows_runs_as_it_is_shown_from_any_directory(cli, mixed):
+    with connect(cli) as db:
+        events = db.execute("select event::json from dagster.event_logs where run_id = %s", (mixed["run_id"],)).fetchall()
+    shown = [text for (event,) in events for text in texts_in(event) if "geo-assets " in text]
+    assert not [text for text in shown if re.search(r"(?<!/)geo-assets [a-z-]", text)]
+    commands = {found for text in shown for found in re.findall(r"(?:GEO_ASSETS_HOME=\S+ )?/\S*/geo-assets tasks [^`\n;'\"]+", text)}
+    assert commands
+    for command in commands:
+        ran = subprocess.run(
+            ["/bin/sh", "-c", command], cwd="/", env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False
+        )
+        assert ran.returncode == 0, ran.stderr
+        assert "broken.tif" in ran.stdout
 
 
 def tags_of(cli, run_id):

@@ -1,0 +1,36 @@
+"""Hints that run as they are printed: commands of ours, and pages of the documentation, in what people are told.
+
+Here: how a shell finds this program from any directory. Not here: the sentences (`errors.py`, and wherever a fault is found), which
+name a command as `geo-assets …`; whoever shows one to a person of this machine makes it runnable.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+from geo_assets.settings import checkout_home, default_home, project_file
+
+#: `geo-assets` with a command behind it, and pages of the documentation, as hints name them.
+_COMMAND = re.compile(r"(?<![\w./-])geo-assets(?= [a-z-])")
+_PAGE = re.compile(r"(?<![\w./-])docs/[\w-]+\.md")
+
+
+def program() -> str:
+    """This program as a shell finds it from any directory, and the stack that it is about."""
+    beside = Path(sys.executable).with_name("geo-assets")
+    called = shlex.quote(str(beside)) if beside.exists() else f"{shlex.quote(sys.executable)} -m geo_assets.cli"
+    home = default_home()
+    return called if home == checkout_home() else f"GEO_ASSETS_HOME={shlex.quote(str(home))} {called}"
+
+
+def runnable(hint: str) -> str:
+    """A hint whose commands run as they are printed, and whose pages can be opened, from any directory."""
+
+    def page(found: re.Match[str]) -> str:
+        path = project_file(found[0])
+        return str(path) if path.exists() else found[0]
+
+    return _PAGE.sub(page, _COMMAND.sub(lambda _: program(), hint))
