@@ -136,6 +136,8 @@ def find_placing(
             return _pair(found[0], found[1], crs, rows, options, name)
     if attributes:
         return None
+    if not header:
+        raise GeoAssetsError("VECTOR_NO_GEOMETRY", f"{name} is empty: it has no columns", remedy="upload it again with what it should hold")
     shown = ", ".join(repr(column[:40]) for column in header[:8])
     raise GeoAssetsError("VECTOR_NO_GEOMETRY", f"{name} has no longitude/latitude or WKT columns; its columns are {shown}")
 

@@ -17,6 +17,8 @@ from geo_assets_tests.faults.test_killed_run import connect, until
 from geo_assets_tests.integration.test_publication import ingest, items, upload
 from geo_assets_tests.oracle import differences, settings_of
 from geo_assets_tests.raster.test_cog import write
+from geo_assets_tests.vector.builders import hive, points
+from geo_assets_tests.vector.builders import write as write_vector
 
 
 @pytest.fixture
@@ -104,7 +106,27 @@ def test_a_source_that_came_after_the_listing_and_that_another_job_published_mea
     assert len(items(cli, container)) == 6
 
 
-def retired_by(cli, job) -> int:
+def test_a_folder_that_is_one_source_and_came_back_after_the_listing_is_not_retired(cli, tmp_path):
+    write_vector(points(3), tmp_path / "places.gdb")
+    hive(tmp_path / "sites", year=[2023, 2024])
+    hive(tmp_path, month=[1, 2])
+    upload(cli, tmp_path, "folders-back")
+    job, tasks = ingest(cli, "folders-back", "deleted=retire")
+    assert set(tasks) == {"places.gdb", "sites", "month="}
+    there, aside = cli.home / "containers" / "folders-back", cli.home / "folders-aside"
+    aside.mkdir()
+    for folder in ("places.gdb", "sites", "month=1", "month=2"):
+        (there / folder).rename(aside / folder)
+    with psycopg.connect(settings_of(cli).dsn("pipeline"), autocommit=True) as db:
+        db.execute("delete from geo.inventory where job_id = %s", (job["job_id"],))  # as if it had been listed now
+    for folder in ("places.gdb", "month=2"):
+        (aside / folder).rename(there / folder)
+    assert retired_by(cli, job, allow_mass_retire=True) == 1, "the store has the others"
+    assert sorted(identity.rpartition("-")[0] for identity in items(cli, "folders-back-vector")) == ["month", "places-gdb"]
+    assert retired(cli, "folders-back")["status"] == "completed"
+
+
+def retired_by(cli, job, **asked) -> int:
     """How many a job that listed earlier retires, if it comes to that now."""
     settings = settings_of(cli)
     with psycopg.connect(settings.dsn("pipeline"), autocommit=True) as db:
@@ -114,7 +136,7 @@ def retired_by(cli, job) -> int:
             with StageContext(settings) as context:
                 record = context.jobs.find(job["job_id"])
                 ref = {name: getattr(record, name) for name in ("job_id", "job_type", "partition_key", "parameters")}
-                return retire(context, JobRef(**ref, run_id="late", owner_run_id="late"))[0]
+                return retire(context, JobRef(**ref, run_id="late", owner_run_id="late", **asked))[0]
         finally:
             db.execute("update geo.jobs set lease_run_id = null, lease_heartbeat = null where job_id = %s", (job["job_id"],))
 

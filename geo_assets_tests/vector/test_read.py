@@ -1,3 +1,4 @@
+import contextlib
 import json
 import shutil
 import sqlite3
@@ -7,6 +8,7 @@ import geopandas as gpd
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyproj
 import pytest
 import rasterio
 import rasterio.shutil
@@ -298,6 +300,63 @@ def test_geoparquet_says_its_crs_or_means_longitude_and_latitude(tmp_path, look)
     refusal(look, path, "VECTOR_NO_CRS")
 
 
+@pytest.fixture
+def parquets_own_type():
+    """Writes Parquet's types GEOMETRY and GEOGRAPHY, and nothing of Arrow's schema: as programs without Arrow do."""
+
+    class Wkb(pa.ExtensionType):
+        """What makes pyarrow write them."""
+
+        def __init__(self, said=b"{}"):
+            self.said = said
+            super().__init__(pa.binary(), "geoarrow.wkb")
+
+        def __arrow_ext_serialize__(self):
+            return self.said
+
+        @classmethod
+        def __arrow_ext_deserialize__(cls, _, said):
+            return cls(said)
+
+    def written(path, **said):
+        wkb = pa.array(shapely.to_wkb(shapely.points([7, 8], [51, 52])).tolist(), pa.binary())
+        shapes = pa.ExtensionArray.from_storage(Wkb(json.dumps(said).encode()), wkb)
+        pq.write_table(pa.table({"a": [1, 2], "shape": shapes}), path, store_schema=False)
+        return path
+
+    pa.register_extension_type(Wkb())
+    yield written
+    with contextlib.suppress(KeyError):
+        pa.unregister_extension_type("geoarrow.wkb")
+
+
+@pytest.mark.parametrize(
+    ("said", "srid", "warned"),
+    [
+        ({}, 4326, ""),
+        ({"crs": "EPSG:25832"}, 25832, ""),
+        ({"crs": "srid:25832"}, 25832, ""),
+        ({"crs": json.loads(pyproj.CRS(25832).to_json())}, 25832, ""),
+        ({"edges": "spherical"}, 4326, "its edges are spherical; PostGIS takes them for straight lines"),
+    ],
+    ids=["none", "code", "srid", "projjson", "geography"],
+)
+def test_parquets_own_geometry_and_geography_are_read_without_the_schema_of_arrow(
+    tmp_path, private, parquets_own_type, look, said, srid, warned
+):
+    path = parquets_own_type(tmp_path / "a.parquet", **said)
+    file = pq.ParquetFile(path)
+    assert file.metadata.metadata is None
+    assert str(file.schema.column(1).logical_type).startswith("Geography" if "edges" in said else "Geometry")
+    pa.unregister_extension_type("geoarrow.wkb")  # the reader knows it by Parquet's type alone
+    (plan,) = look(path).layers
+    assert (plan.srid, plan.geometry_type, plan.feature_count) == (srid, "POINT", 2)
+    assert [column.name for column in plan.columns] == ["a"]
+    assert warned in " ".join(plan.warnings)
+    rows = pa.ipc.open_stream(send(private(path), plan)[0]).read_all()
+    assert [shapely.from_wkb(wkb).wkt for wkb in rows.column(rows.num_columns - 1).to_pylist()] == ["POINT (7 51)", "POINT (8 52)"]
+
+
 def test_parquet_without_geometry_is_refused_and_names_its_columns(tmp_path, look):
     import pyarrow.parquet as pq
 
@@ -382,3 +441,7 @@ def test_a_mif_without_the_file_of_its_columns_is_refused(tmp_path, look):
     path.with_suffix(".mid").unlink()
     with pytest.raises(GeoAssetsError, match=r"without its \.mid"):
         look(path)
+
+
+def test_an_empty_sheet_is_said_to_be_empty(tmp_path, look):
+    assert "is empty" in refusal(look, spreadsheet(tmp_path / "a.xlsx"), "VECTOR_NO_GEOMETRY")
