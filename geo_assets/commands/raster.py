@@ -34,6 +34,9 @@ _TOLD_BYTES = 64
 #: A single file at the command line may take as long as it takes.
 _TIMEOUT = 24 * 3600.0
 
+#: The directory of the metadata of a product, in our workspace.
+_PRODUCT = "product"
+
 #: Imported by the child while it waits.
 _PRELOAD = ("geo_assets.raster.cog",)
 
@@ -74,6 +77,9 @@ def convert(
     ],
     profile: Annotated[str | None, typer.Option(help="web, analysis, visual, dem or archive; web where not given.")] = None,
     source_crs: Annotated[str | None, typer.Option(help="For a file without a CRS: EPSG:code.")] = None,
+    override_crs: Annotated[
+        bool, typer.Option("--override-crs", help="--source-crs counts also where the file says something else.")
+    ] = False,
     target_crs: Annotated[str | None, typer.Option(help="Reproject to EPSG:code.")] = None,
     resolution: Annotated[float | None, typer.Option(help="Size of a pixel, in units of the target CRS.")] = None,
     resampling: Annotated[str | None, typer.Option(help="nearest, bilinear, cubic, …; by the kind of pixels where not given.")] = None,
@@ -99,6 +105,7 @@ def convert(
         options = {
             "profile": profile,
             "source_crs": source_crs,
+            "override_crs": override_crs,
             "target_crs": target_crs,
             "resolution": resolution,
             "resampling": resampling,
@@ -108,7 +115,8 @@ def convert(
             "require_crs": False,
             "progress": str(told),
         }
-        converter = Converter(pool, folder, options, wanted=variable, single=not into_folder)
+        product = folder / _PRODUCT if (folder / _PRODUCT).is_dir() else None
+        converter = Converter(pool, folder, options, wanted=variable, single=not into_folder, product=product)
         with _progress(f"{source.name} → {destination.name}", lambda: pool.peek(told, _TOLD_BYTES)):
             several = converter.archive(private) if kind_of(source.name) is Kind.ZIP else converter.source(private)
         placed = _put(several, source, destination, into_folder=destination.is_dir() if several.is_one else into_folder)
@@ -185,29 +193,34 @@ def validate(
 
 @contextmanager
 def _alone(source: Path) -> Iterator[tuple[Any, Path, Path]]:
-    """A pool of one child, a private folder, and in it the source with the sidecars that belong to it and nothing else."""
+    """A pool of one child, a private folder, and in it the source with the sidecars that belong to it and nothing else.
+
+    The metadata of its product lie in `product` below that folder.
+    """
     from geo_assets.sandbox.pool import SandboxPool
     from geo_assets.sandbox.scratch import leave, of_this_user
-    from geo_assets.storage.sources import siblings
+    from geo_assets.storage.sources import metadata_beside, siblings
 
     if not source.is_file():
         raise GeoAssetsError("UNREADABLE", f"there is no file {source}", remedy="check the path")
-    members = siblings(source)
+    members, described = siblings(source), metadata_beside(source)
     pool = SandboxPool(
         scratch := of_this_user(),
         timeout_seconds=_TIMEOUT,
         permissive=os.environ.get("GEO_ASSETS_SANDBOX") == "permissive",  # of the settings, whose import takes longer than this command
         preload=_PRELOAD,
-        readable=[member.resolve() for member in members],
+        readable=[member.resolve() for member in (*members, *described)],
     )
     try:
         with pool:
             pool.warm_up()  # it imports its libraries while we go on
             with pool.workspace() as folder:
                 private = folder / "in"
-                private.mkdir()
-                for member in members:
-                    (private / member.name).symlink_to(member)
+                for into, files in ((private, members), (folder / _PRODUCT, described)):
+                    if files:
+                        into.mkdir()
+                    for file in files:
+                        (into / file.name).symlink_to(file)
                 yield pool, folder, private / source.name
     finally:
         leave(scratch)

@@ -67,6 +67,18 @@ class Inventory:
             ).fetchall()
         return [Member.model_validate(row) for row in rows]
 
+    @retrying
+    def product_metadata(self, job_id: str) -> list[Member]:
+        """The files that say what a product of several rasters is; see `sources.with_metadata`."""
+        with self._pool.connection() as conn:
+            rows = conn.execute(
+                r"""select path, size, etag from geo.inventory
+                     where job_id = %s and ignored is null and path ~* '_mtl\.(txt|json|xml)$'
+                     order by path collate "C" """,
+                (job_id,),
+            ).fetchall()
+        return [Member.model_validate(row) for row in rows]
+
     def ignored(self, job_id: str) -> Iterator[tuple[str, int, str]]:
         """(path, bytes, reason) of every file that is ignored, by path."""
         with self._pool.connection() as conn, conn.cursor("ignored") as cursor:

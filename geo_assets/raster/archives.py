@@ -15,13 +15,10 @@ import tempfile
 from pathlib import Path
 
 from geo_assets.archives import unpack
-from geo_assets.capture import METADATA_FILES, of_metadata
 from geo_assets.raster import safe
+from geo_assets.raster.beside import product_datetime
 from geo_assets.raster.variables_models import RasterMember, UnpackReport, UnpackRequest
 from geo_assets.storage.sources import Kind, Member, Source, sorted_sources
-
-#: Bytes of a product's metadata that are read; that of Sentinel-2 has some 50 KB.
-_LONGEST_METADATA = 1 << 20
 
 
 def rasters(request: UnpackRequest) -> UnpackReport:
@@ -37,7 +34,7 @@ def rasters(request: UnpackRequest) -> UnpackReport:
         members = unpack(Path(request.archive), unpacked, max_bytes=request.max_bytes, name=request.name)
         sources = sorted_sources(map(_member, map(str, members)))
         data, aside = safe.sorted_out([s for s in sources if s.kind is Kind.RASTER], key=lambda s: s.path)
-        taken = _product_datetime(unpacked, [s.path for s in sources if s.kind is not Kind.RASTER])
+        taken = product_datetime(unpacked, [s.path for s in sources if s.kind is not Kind.RASTER])
         made = tuple(_alone(source, unpacked, folder / f"{number:05d}") for number, source in enumerate(data, 1))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -45,17 +42,6 @@ def rasters(request: UnpackRequest) -> UnpackReport:
     shutil.rmtree(unpacked)
     others = sorted({m.path for s in sources if s.kind is not Kind.RASTER for m in s.members})
     return UnpackReport(rasters=made, others=tuple(others), aside=tuple(s.path for s in aside), product_datetime=taken)
-
-
-def _product_datetime(unpacked: Path, others: list[str]) -> str | None:
-    """What a metadata file of the product says of its time; of two, the first by name."""
-    for name in others:
-        if any(ending.search(name) for ending, _ in METADATA_FILES):
-            with (unpacked / name).open("rb") as file:
-                found = of_metadata(name, file.read(_LONGEST_METADATA).decode("utf-8", "replace"))
-            if found:
-                return "/".join(filter(None, (found.start, found.end)))
-    return None
 
 
 def _member(path: str) -> Member:

@@ -1,4 +1,5 @@
-"""What lies beside a raster and says what it is or where: `.prj`, world files, the `.hdr` of raw pixels. Read by ourselves where GDAL does not.
+"""What lies beside a raster and says what it is, where or of when: `.prj`, world files, the `.hdr` of raw pixels, metadata of products. Read by
+ourselves where GDAL does not.
 
 Here: finding and reading these small texts. Not here: which file belongs to which (`storage/sources.py`), opening the raster (`inspect.py`).
 """
@@ -15,8 +16,10 @@ import pyproj.exceptions
 from affine import Affine
 from rasterio.crs import CRS
 
+from geo_assets.capture import METADATA_FILES, of_metadata
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster import gdal
+from geo_assets.raster.variables_models import ProductReport, ProductRequest
 
 #: Bytes of such a text; an ENVI header may list the wavelengths of some hundred bands.
 _LONGEST = 1 << 20
@@ -151,3 +154,25 @@ def _named(path: Path, names: Iterable[str]) -> Path | None:
 def _text(path: Path) -> str:
     with path.open("rb") as file:
         return file.read(_LONGEST).decode("latin-1" if path.suffix.lower() == ".hdr" else "utf-8", "replace")
+
+
+def product_datetime(folder: Path, names: Iterable[str]) -> str | None:
+    """What a metadata file of the product says of its time, as `ConvertRequest.datetime`; of two files, the first that says something.
+
+    Args:
+        folder: where they lie.
+        names: of files below it, metadata or not.
+    """
+    for name in names:
+        if any(ending.search(name) for ending, _ in METADATA_FILES):
+            with (folder / name).open("rb") as file:
+                found = of_metadata(name, file.read(_LONGEST).decode("utf-8", "replace"))
+            if found:
+                return "/".join(filter(None, (found.start, found.end)))
+    return None
+
+
+def product(request: ProductRequest) -> ProductReport:
+    """What the metadata of a product say that lie in a directory; it runs in the sandboxed child."""
+    folder = Path(request.folder)
+    return ProductReport(datetime=product_datetime(folder, sorted(path.name for path in folder.iterdir())))

@@ -69,7 +69,7 @@ class _Origin:
     path: Path
     driver: str
     crs: CRS | None  # that the COG will have
-    assigned: bool = False  # the source has none: `crs` was given with the request
+    assigned: bool = False  # the source has none, or another: `crs` was given with the request
     target: CRS | None = None  # reproject to it
 
 
@@ -187,7 +187,9 @@ def _sound_layout(info: RasterInfo, threads: int) -> tiff.Layout | None:
 def _origin(task: _Task) -> _Origin:
     """The source itself where it can be copied as it is; else a staged GeoTIFF in another CRS."""
     request, info = task.request, task.info
-    given = info.prj or (parse_crs(request.source_crs) if request.source_crs else None)
+    said = parse_crs(request.source_crs) if request.source_crs else None
+    overruled = said is not None and request.override_crs and info.georeferencing is not Georeferencing.RPCS
+    given = said if overruled else info.prj or said
     target = _target(request)
     if info.georeferencing is None and (request.require_crs or target):
         raise GeoAssetsError(
@@ -195,13 +197,17 @@ def _origin(task: _Task) -> _Origin:
             f"{task.name} does not say where its pixels lie: no transform, ground control points or RPCs",
             remedy="upload its world file beside it, or georeference it first, for example with: gdal_translate -a_ullr",
         )
-    needs_crs = info.crs is None and info.georeferencing is not Georeferencing.RPCS
+    needs_crs = overruled or (info.crs is None and info.georeferencing is not Georeferencing.RPCS)
     if needs_crs and given is None:
         if request.require_crs or target:
             raise GeoAssetsError("RASTER_NO_CRS", f"{task.name} does not say in which CRS its coordinates are")
         task.notes.append("it has no CRS: nobody can place it (give one with --source-crs)")
-    if request.source_crs and not same_crs(parse_crs(request.source_crs), info.crs or given):
-        task.notes.append(f"source_crs {request.source_crs} is not used: the file has a CRS of its own")
+    if said and not same_crs(said, own := info.crs or info.prj or said):
+        task.notes.append(
+            f"its CRS is {request.source_crs}, as was asked for, and not the file's own: {own.to_string()[:60]}"
+            if overruled
+            else f"source_crs {request.source_crs} is not used: the file has a CRS of its own (override_crs makes it count)"
+        )
     origin = _placed(task) if info.world else _Origin(info.path, info.driver, info.crs)
     if needs_crs and given:
         origin = replace(origin, crs=given, assigned=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,13 +111,16 @@ _STRIP_BYTES = 32 * 1024**2
 #: field (a plain of 40 m), not classes.
 _SMOOTH = 0.9
 
+#: The time of a NITF's image; and what GDAL writes there when nobody tells it (nitffile.c, NITFCreateEx).
+_NITF_TIME, _GDALS_NITF_TIME = "NITF_IDATIM", "20021216151629"
+
 #: Where formats keep the time of capture, the most specific first: domain, item, and the item of its end.
 _CAPTURED: tuple[tuple[str | None, str, str | None], ...] = (
     ("IMAGERY", "ACQUISITIONDATETIME", None),
     (None, "ACQUISITIONDATETIME", None),
     (None, "ACQUISITION_DATETIME", None),
     (None, "ACQUISITION_DATE", None),
-    (None, "NITF_IDATIM", None),
+    (None, _NITF_TIME, None),
     (None, "time_coverage_start", "time_coverage_end"),  # ACDD 1.3
     (None, "EXIF_DateTimeOriginal", None),
     ("EXIF", "EXIF_DateTimeOriginal", None),
@@ -196,12 +200,14 @@ def _driver_of_the_rest(path: Path, head: bytes) -> str | None:
 
 
 def container_driver_of(path: Path) -> str | None:
-    """The driver of a container of variables that the first bytes ask for; GTiff may hold many images; None for the rest.
+    """The driver of a container of variables that the first bytes ask for; GTiff may hold many images, GPKG many tables; None for the rest.
 
     Raises:
         GeoAssetsError: UNREADABLE (empty).
     """
     head = _head(path)
+    if _driver_of_the_rest(path, head) == "GPKG":
+        return "GPKG"
     tiff = [driver for magic, driver in _MAGIC if driver == "GTiff" and head.startswith(magic)]
     return next((driver for magic, driver, _ in _CONTAINERS if head.startswith(magic)), tiff[0] if tiff else None)
 
@@ -399,14 +405,14 @@ def _strips(dataset: Any) -> Iterator[Any]:
 
 
 def _refuse_what_a_tiff_cannot_hold(dataset: Any, path: Path) -> None:
-    if dataset.count == 0:
-        raise GeoAssetsError("RASTER_UNSUPPORTED", f"{path.name} has no bands")
     if dataset.subdatasets:
         raise GeoAssetsError(
             "RASTER_SUBDATASETS",
             f"{path.name} holds {len(dataset.subdatasets)} images",
             remedy="extract each, for example: gdal_translate GTIFF_DIR:1:in.tif out.tif",
         )
+    if dataset.count == 0:
+        raise GeoAssetsError("RASTER_UNSUPPORTED", f"{path.name} has no bands")
     if len(set(dtype_names(dataset))) > 1:
         raise GeoAssetsError(
             "RASTER_UNSUPPORTED",
@@ -487,10 +493,17 @@ def _captured(dataset: Any) -> Taken | None:
     """What the file's metadata says of the moment of capture."""
     for domain, first, last in _CAPTURED:
         tags = dataset.tags(ns=domain) if domain else dataset.tags()
-        span = "/".join(filter(None, (tags.get(first), tags.get(last) if last else None)))
+        text = _nitf_time(tags.get(first, "")) if first == _NITF_TIME else tags.get(first)
+        span = "/".join(filter(None, (text, tags.get(last) if last else None)))
         if span and (found := taken(span, first)):
             return found
     return None
+
+
+def _nitf_time(text: str) -> str:
+    """ISO 8601 of CCYYMMDDhhmmss (MIL-STD-2500C, table A-3); nothing where a part of it is unknown, or it is GDAL's own."""
+    parts = re.fullmatch(r"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)", text)
+    return "" if parts is None or text == _GDALS_NITF_TIME else "{}-{}-{}T{}:{}:{}Z".format(*parts.groups())
 
 
 def _saved(dataset: Any) -> Taken | None:

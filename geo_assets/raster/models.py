@@ -63,6 +63,7 @@ class ConvertRequest(Model):
     destination: str = Field(description="the COG; replaced only when the new one is valid")
     thumbnail: str | None = Field(None, description="a PNG of at most 256 pixels a side")
     source_crs: str | None = Field(None, description="authority:code; given to a source that has no CRS, pixels untouched")
+    override_crs: bool = Field(False, description="source_crs counts also where the source says something else")
     target_crs: str | None = Field(None, description="authority:code; the COG is reprojected to it")
     profile: str | None = Field(None, description="a name of `profiles.PROFILES`; None is the default one")
     resolution: float | None = Field(None, gt=0, allow_inf_nan=False, description="size of a pixel in units of target_crs")

@@ -21,7 +21,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from geo_assets.errors import ErrorClass, GeoAssetsError
 from geo_assets.raster import safe
 from geo_assets.raster.models import ConvertReport, ConvertRequest
-from geo_assets.raster.variables_models import UnpackReport, UnpackRequest, Variable, VariablesReport, VariablesRequest
+from geo_assets.raster.variables_models import (
+    ProductReport,
+    ProductRequest,
+    UnpackReport,
+    UnpackRequest,
+    Variable,
+    VariablesReport,
+    VariablesRequest,
+)
 from geo_assets.sandbox.scratch import remove
 from geo_assets.text import without_name
 
@@ -119,6 +127,7 @@ class Converter:
     kept: str | None = None  # the name under which what is done of large ones is kept, for a later attempt
     outer: Path | None = None  # where a part is converted beside others: the workspace of all, in which what is made is found
     known_as: str = ""  # the path of the source where it comes from
+    product: Path | None = None  # a directory with the metadata of the product that it is a part of; in the workspace
 
     def source(self, path: Path) -> Several:
         """Convert a file, or the variables that it holds.
@@ -126,7 +135,15 @@ class Converter:
         Raises:
             GeoAssetsError: what befell the whole of it, or every part; what is no fault of a part's.
         """
-        return _sound(path.name, Several(_named(self._file(path, ""))))
+        of_product = self._of_product()
+        return _sound(path.name, Several(_named(of_product._file(path, ""))))  # noqa: SLF001 - of its own class
+
+    def _of_product(self) -> Converter:
+        """With the time that the metadata of the product say."""
+        if self.product is None:
+            return self
+        told = self.pool.call("geo_assets.raster.beside:product", ProductRequest(folder=str(self.product)), ProductReport).datetime
+        return replace(self, options={**self.options, "product_datetime": told})
 
     def archive(self, path: Path) -> Several:
         """Convert the rasters of a zip or tar, and the variables that they hold.

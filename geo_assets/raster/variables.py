@@ -1,4 +1,4 @@
-"""Containers of variables are taken apart: each variable of a NetCDF, HDF5 or GRIB file, each image of a TIFF, a GeoTIFF of its own.
+"""Containers of variables are taken apart: each variable of a NetCDF, HDF5 or GRIB file, each image of a TIFF or GeoPackage, a GeoTIFF of its own.
 
 Here: the list of variables, what each band of them is, and the staged copy. It runs in the sandboxed child.
 Not here: the COG, which `cog.py` makes of each staged file; time (`cf_time.py`); HDF5's ways into other files (`hdf5.py`).
@@ -65,6 +65,10 @@ _GRIB_ITEMS = ("GRIB_ELEMENT", "GRIB_SHORT_NAME", "GRIB_COMMENT", "GRIB_REF_TIME
 _STAGED = {"tiled": True, "blockxsize": _TILE, "blockysize": _TILE, "compress": "ZSTD", "zstd_level": 1, "bigtiff": "IF_SAFER"}
 
 
+#: Drivers whose parts are images: copied with all that they have.
+_IMAGES = frozenset({"GTiff", "GPKG"})
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
     """A variable in GDAL's words."""
@@ -85,7 +89,9 @@ def variables(request: VariablesRequest) -> VariablesReport:
     path, folder = Path(request.source), Path(request.folder)
     driver = container_driver_of(path)
     if driver is None:
-        raise GeoAssetsError("UNSUPPORTED_FORMAT", f"{path.name} is no container of variables: NetCDF, HDF5, GRIB or a TIFF of many images")
+        raise GeoAssetsError(
+            "UNSUPPORTED_FORMAT", f"{path.name} is no container of variables: NetCDF, HDF5, GRIB, a TIFF or GeoPackage of many images"
+        )
     if driver == "HDF5":
         hdf5.refuse_other_files(path)
     with _plain_name(path, folder) as plain:
@@ -119,6 +125,8 @@ def _parts(plain: Path, driver: str, name: str) -> tuple[list[_Part], tuple[str,
     """The variables and the names of those that only serve others."""
     if driver == "GTiff":
         return _images(plain), ()
+    if driver == "GPKG":
+        return _tables(plain), ()
     if driver == "GRIB":
         return _fields(plain), ()
     parts, auxiliary = _netcdf(plain, name)
@@ -133,6 +141,13 @@ def _images(plain: Path) -> list[_Part]:
     with gdal.open_raster(plain) as dataset:
         count = len(dataset.subdatasets)
     return [_Part(f"image {n}", f"GTIFF_DIR:{n}:{plain}", "GTiff") for n in range(1, count + 1)] or [_Part("image 1", plain, "GTiff")]
+
+
+def _tables(plain: Path) -> list[_Part]:
+    """The tables of tiles of a GeoPackage."""
+    with gdal.open_raster(plain, "GPKG") as dataset:
+        prefix = f"GPKG:{plain}:"
+        return [_Part(name.removeprefix(prefix), name, "GPKG") for name in _subdataset_names(dataset) if name.startswith(prefix)]
 
 
 def _fields(plain: Path) -> list[_Part]:
@@ -205,7 +220,7 @@ def _variable(path: Path, plain: Path, part: _Part, destination: Path) -> Variab
             gdal.opened_raster(part.opens, part.driver) as (dataset, placed),
         ):
             _refuse(dataset, path, plain, part, placed=placed, uneven=any(_UNEVEN.search(m) for m in log.messages))
-            if part.driver == "GTiff":
+            if part.driver in _IMAGES:
                 return _copied_image(dataset, part, destination)
             variable = _copied(dataset, part, destination)
             if damage := log.damage():
@@ -226,7 +241,7 @@ def _refuse_name(path: Path, part: _Part) -> None:
 def _refuse(dataset: Any, path: Path, plain: Path, part: _Part, *, placed: bool, uneven: bool) -> None:
     """What has no rows and columns that lie evenly on the Earth, or too many of them."""
     what = f"{part.name} of {path.name}"
-    if part.driver == "GTiff":
+    if part.driver in _IMAGES:
         refuse_foreign_files(dataset, plain)
         placed = placed or bool(dataset.gcps[0] or dataset.rpcs)
     elif dataset.transform.is_identity:
@@ -361,7 +376,7 @@ def _notes(dataset: Any, part: _Part, bands: tuple[VariableBand, ...]) -> Iterat
         yield "its times have no moment in UTC: their calendar or unit is not understood"
     known = {key.partition("#")[0] for key in attributes}
     if unread := [name for name in attributes.get(f"{part.name}#coordinates", "").split() if name not in known]:
-        yield f"coordinates that are a single number are not read, a time among them: {', '.join(unread)}"
+        yield f"coordinates that are a single number are not read: {', '.join(unread)}; where the time is among them, say it with datetime"
 
 
 def _title(dataset: Any, part: _Part) -> str | None:

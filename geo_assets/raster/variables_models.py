@@ -1,4 +1,4 @@
-"""The contracts of taking a container apart: what is asked and what came of each variable or member.
+"""The contracts of taking a container apart: what is asked and what came of each variable or member; what is said of all of them.
 
 Here: pydantic models, strict JSON in both directions; importing this costs pydantic and nothing else.
 Not here: anything that looks at a file (`variables.py`, `archives.py`).
@@ -12,7 +12,7 @@ from geo_assets.raster.models import Finite, Model, NoData
 
 
 class VariablesRequest(Model):
-    """Write each variable of a NetCDF, HDF5 or GRIB file, or each image of a TIFF, as a GeoTIFF."""
+    """Write each variable of a NetCDF, HDF5 or GRIB file, or each image of a TIFF or GeoPackage, as a GeoTIFF."""
 
     source: str
     folder: str = Field(description="a directory that is ours alone; its path holds neither a quote nor a colon")
@@ -80,3 +80,15 @@ class UnpackReport(Model):
     product_datetime: str | None = Field(
         None, description="when it was taken, as the metadata file of the product says; as `ConvertRequest.datetime`"
     )
+
+
+class ProductRequest(Model):
+    """Read what the metadata files of a product say."""
+
+    folder: str = Field(description="a directory in which they lie")
+
+
+class ProductReport(Model):
+    """What they say of all rasters of the product."""
+
+    datetime: str | None = Field(description="when it was taken; as `ConvertRequest.datetime`")

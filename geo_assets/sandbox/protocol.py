@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict
 FUNCTIONS = frozenset(
     {
         "geo_assets.raster.archives:rasters",
+        "geo_assets.raster.beside:product",
         "geo_assets.raster.cog:convert",
         "geo_assets.raster.strip:strip",
         "geo_assets.raster.validate:validate",

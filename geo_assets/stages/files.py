@@ -30,12 +30,25 @@ COGS, TABLES = "cogs", "vector_tables"
 RECIPE = 3
 
 #: Parameters of a submission that shape a COG; those of `ConvertRequest`.
-RASTER_OPTIONS = ("source_crs", "target_crs", "profile", "resolution", "resampling", "web_tiles", "datetime", "datetime_regex")
+RASTER_OPTIONS = (
+    "source_crs",
+    "override_crs",
+    "target_crs",
+    "profile",
+    "resolution",
+    "resampling",
+    "web_tiles",
+    "datetime",
+    "datetime_regex",
+)
 
 _TIFF_MAGIC = (b"II", b"MM")
 
 #: A file name longer than this is shortened in the private directory; the file systems that we meet allow 255 bytes.
 _LONGEST_NAME = 200
+
+#: The directory beside a fetched source in which the metadata of its product lie, where GDAL does not look.
+PRODUCT = "product"
 
 #: Of a part of a path within a folder, which is not shortened: `name=value` is data. Bytes.
 _LONGEST_PART = 255
@@ -74,13 +87,15 @@ def plan_files(
 
 
 def stages_of(source: Source, kinds: frozenset[str]) -> tuple[str, ...]:
-    """The stages that take a source, in a job type of these kinds. A zip of rasters and vectors is a task of two.
+    """The stages that take a source, in a job type of these kinds. What holds rasters and vectors, as a zip or a GeoPackage may, is a task of two.
 
-    A zip that holds neither, or that could not be listed, goes where it is explained what is wrong with it.
+    A zip that holds neither, or what could not be looked into, goes where it is explained what is wrong with it.
     """
     if source.kind is Kind.ZIP:
         rasters, vectors = Kind.RASTER in source.holds, Kind.VECTOR in source.holds
         takes = {COGS: rasters and "raster" in kinds, TABLES: (vectors or not rasters) and "zip" in kinds}
+    elif source.holds:
+        takes = {COGS: Kind.RASTER in source.holds and "raster" in kinds, TABLES: Kind.VECTOR in source.holds and "vector" in kinds}
     else:
         takes = {stage: source.kind is kind and kind in kinds for stage, kind in ((COGS, Kind.RASTER), (TABLES, Kind.VECTOR))}
     return tuple(stage for stage, it_does in takes.items() if it_does)
@@ -88,7 +103,7 @@ def stages_of(source: Source, kinds: frozenset[str]) -> tuple[str, ...]:
 
 def fingerprint(job: JobRef, source: Source, stage: str) -> str:
     """Equal where nothing is to be redone: the same bytes (by etag and size), the same parameters that shape the output."""
-    options = RASTER_OPTIONS if stage == COGS else ("source_crs", "target_crs", "override_crs", *VECTOR_SHAPING)
+    options = RASTER_OPTIONS if stage == COGS else ("source_crs", "override_crs", "target_crs", *VECTOR_SHAPING)
     shaping = without_later_defaults({key: job.parameters.get(key) for key in ("collection", *options)})
     body = {"recipe": RECIPE, "members": [[m.path, m.size, m.etag] for m in source.members], **shaping}
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
@@ -157,7 +172,8 @@ def _places(work: Work, folder: Path) -> tuple[list[Path], Path]:
         name = work.task_key.rstrip("/").rpartition("/")[2]
         whole = folder / (f"source{Path(name).suffix}" if len(name.encode()) > _LONGEST_NAME else name)
         return [whole / path_within(path, work.task_key) for path in paths], whole
+    key = name_key(work.task_key)
     if max(len(name.encode()) for name in names) > _LONGEST_NAME:
-        stem = name_key(work.task_key)[1]
-        names = [f"source{name[len(stem) :]}" for name in names]
-    return [folder / name for name in names], folder / names[0]
+        names = [f"source{name[len(key[1]) :]}" if name_key(path) == key else name for path, name in zip(paths, names, strict=True)]
+    own = [name_key(path) == key for path in paths]
+    return [folder / name if is_own else folder / PRODUCT / name for name, is_own in zip(names, own, strict=True)], folder / names[0]

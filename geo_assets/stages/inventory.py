@@ -1,7 +1,7 @@
 """The inventory stage: list a container into the ledger, and say what each file is.
 
 Here: listing, filtering, classification of a whole container in bounded memory. Not here: opening any file,
-but for the directories of zips (`storage/zips.py`).
+but for the directories of zips and the contents of GeoPackages (`storage/zips.py`, `storage/geopackages.py`).
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import InventoryRef, JobRef
 from geo_assets.stages.listing import record_single_task
 from geo_assets.storage.containers import Blob
-from geo_assets.storage.sources import CONVERTERS, Kind, Source, group_sources, kind_of, not_read, why_ignored
-from geo_assets.storage.zips import look_into
+from geo_assets.storage.sources import CONVERTERS, Kind, Source, group_sources, not_read, why_ignored, with_metadata
+from geo_assets.storage.zips import is_looked_into, look_into
 from geo_assets.submissions.parameters import IngestContainer, parameters_type
 from geo_assets.text import batched
 
 STAGE = "container_inventory"
 
-#: Zips that are looked into before the ledger hears of them.
-_ZIPS = 500
+#: Archives and GeoPackages that are looked into before the ledger hears of them.
+_LOOKED_INTO = 500
 
 #: Kinds that no stage works on: they end here, in quarantine, so that every file is accounted for.
 REFUSALS = {
@@ -53,7 +53,7 @@ def take_inventory(context: StageContext, job: JobRef) -> InventoryRef:
     ignored = _list(context, job)
     if ingests:
         _look_behind_etags(context, job)
-        _look_into_zips(context, job)
+        _look_inside(context, job)
     files, size = context.inventory.totals(job.job_id)
     if not files:
         _insist_on_a_match(context, job)
@@ -149,11 +149,11 @@ def _look_behind_etags(context: StageContext, job: JobRef) -> None:
     context.inventory.mark_rewritten(job.job_id, container.alias, container.name)
 
 
-def _look_into_zips(context: StageContext, job: JobRef) -> None:
-    """Find out what each zip holds: which stages take it follows from that."""
+def _look_inside(context: StageContext, job: JobRef) -> None:
+    """Find out what each archive and GeoPackage holds: which stages take it follows from that."""
     container = context.source_container(job)
-    zips = (member for member in context.inventory.by_path(job.job_id) if kind_of(member.path) is Kind.ZIP)
-    for batch in batched(zips, _ZIPS):
+    several = (member for member in context.inventory.by_path(job.job_id) if is_looked_into(member.path))
+    for batch in batched(several, _LOOKED_INTO):
         context.inventory.note_contents(job.job_id, list(look_into(container, batch)))
 
 
@@ -187,7 +187,8 @@ def task_input(source: Source) -> dict[str, Any]:
 
 def sources_of(context: StageContext, job: JobRef) -> Iterator[Source]:
     """The sources that the job works on, in path order, within its limit; and the companions among them, which do not count."""
-    return within(group_sources(context.inventory.members(job.job_id)), job.parameters["limit"])
+    listed = within(group_sources(context.inventory.members(job.job_id)), job.parameters["limit"])
+    return with_metadata(listed, context.inventory.product_metadata(job.job_id))
 
 
 def within(sources: Iterable[Source], limit: int | None) -> Iterator[Source]:

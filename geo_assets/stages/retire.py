@@ -27,7 +27,7 @@ from geo_assets.stages.files import COGS, TABLES, stages_of
 from geo_assets.stages.leftovers import sweep_blobs
 from geo_assets.stages.loose_tables import drop_tables, names_of
 from geo_assets.storage.containers import Container
-from geo_assets.storage.sources import Kind, Member, Source, is_taken
+from geo_assets.storage.sources import Kind, Member, Source, is_taken, kind_of
 from geo_assets.submissions.parameters import IngestContainer, parameters_type
 from geo_assets.vector.publish import with_patience
 
@@ -120,13 +120,13 @@ def _gone(conn: psycopg.Connection, job: JobRef) -> list[dict[str, Any]]:
 
 
 def _proved(published: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Those that are not there; of a zip that could be listed also what it holds no longer."""
+    """Those that are not there; of a file that could be looked into also what it holds no longer."""
     for entry in published:
         if not entry["is_there"]:
             yield entry
         elif entry["holds"] is not None:
             member = Member(path=entry["task_key"], size=0, etag="", holds=tuple(map(Kind, entry["holds"])))
-            now = Source(path=entry["task_key"], kind=Kind.ZIP, members=(member,))
+            now = Source(path=entry["task_key"], kind=kind_of(entry["task_key"]) or Kind.ZIP, members=(member,))
             if entry["stage"] not in stages_of(now, IngestContainer.kinds):
                 yield entry
 

@@ -1,21 +1,28 @@
 """What a zip holds, by the names in its directory at its end: rasters, vectors or both. Nothing is unpacked.
 
-Here: reading that directory by ranges, within limits, and the classification of the names.
-Not here: unpacking (`geo_assets/archives.py`), which kinds there are (`sources.py`). A name is a claim here too.
+Here: reading that directory by ranges, within limits, and the classification of the names; which files are looked into.
+Not here: unpacking (`geo_assets/archives.py`), which kinds there are (`sources.py`), what a GeoPackage holds (`geopackages.py`).
+A name is a claim here too.
 """
 
 from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 from geo_assets.archives import MAX_MEMBERS
 from geo_assets.errors import ErrorClass, GeoAssetsError
+from geo_assets.storage import geopackages
 from geo_assets.storage.containers import Container, blob_path
 from geo_assets.storage.sources import Kind, Member, Source, is_litter, kind_of, sorted_sources
+
+T = TypeVar("T")
+
+_GEOPACKAGE = ".gpkg"
 
 #: The end of a zip that is read at once; the whole directory of most.
 _TAIL = 128 * 1024
@@ -64,8 +71,13 @@ def _paths(sources: Iterable[Source]) -> tuple[str, ...]:
     return tuple(source.path for source in sources)
 
 
+def is_looked_into(path: str) -> bool:
+    """Whether a file's name leaves open which stages take it: an archive, a GeoPackage."""
+    return kind_of(path) is Kind.ZIP or path.lower().endswith(_GEOPACKAGE)
+
+
 def look_into(container: Container, members: Iterable[Member]) -> Iterator[Member]:
-    """The same members in the same order; those that are zips with what they hold.
+    """The same members in the same order; those that are archives or GeoPackages with what they hold.
 
     Raises:
         GeoAssetsError: STORAGE_UNAVAILABLE.
@@ -76,12 +88,29 @@ def look_into(container: Container, members: Iterable[Member]) -> Iterator[Membe
 
 
 def _looked_into(container: Container, member: Member) -> Member:
-    if kind_of(member.path) is not Kind.ZIP:
+    if not is_looked_into(member.path):
         return member
+    if member.path.lower().endswith(_GEOPACKAGE):
+        return member.model_copy(update={"holds": _asked(lambda: _of_geopackage(container, member))})
     if not member.path.lower().endswith(".zip"):  # a tar has no directory: it is taken for one of rasters, as satellite scenes come
         return member.model_copy(update={"holds": (Kind.RASTER,)})
-    names = _names(container, member)
+    names = _asked(lambda: _names(container, member))
     return member if names is None else member.model_copy(update={"holds": contents(names).holds})
+
+
+def _asked(look: Callable[[], T | None]) -> T | None:
+    """None where the store does not give the file, which the stage that opens it will explain; raise where it only does not now."""
+    try:
+        return look()
+    except GeoAssetsError as error:
+        if error.error_class is ErrorClass.TRANSIENT:
+            raise
+        return None
+
+
+def _of_geopackage(container: Container, member: Member) -> tuple[Kind, ...] | None:
+    path = blob_path(member.path)
+    return geopackages.kinds_in(lambda start, count: container.read_range(path, start, count), member.size)
 
 
 def _names(container: Container, member: Member) -> list[str] | None:
@@ -90,10 +119,6 @@ def _names(container: Container, member: Member) -> list[str] | None:
         with zipfile.ZipFile(_Ranges(container, blob_path(member.path), member.size)) as zipped:
             entries = [e.filename.replace("\\", "/") for e in zipped.infolist() if not e.is_dir()]
     except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError, RuntimeError, OSError, MemoryError, OverflowError):
-        return None
-    except GeoAssetsError as error:
-        if error.error_class is ErrorClass.TRANSIENT:
-            raise
         return None
     return entries if len(entries) <= MAX_MEMBERS else None
 

@@ -19,7 +19,7 @@ from geo_assets.stages.contracts import JobRef
 from geo_assets.stages.files import fingerprint, stages_of
 from geo_assets.stages.inventory import REFUSALS, within
 from geo_assets.storage.containers import existing_container
-from geo_assets.storage.sources import Kind, Member, Source, is_taken, sorted_sources
+from geo_assets.storage.sources import Kind, Member, Source, is_product_metadata, is_taken, sorted_sources, with_metadata
 from geo_assets.storage.zips import look_into
 from geo_assets.submissions.parameters import HelloWorld, IngestContainer, Job, ListContainer, Parameters
 
@@ -82,15 +82,16 @@ def make_plan(settings: Settings, tasks: Tasks, parameters: Parameters) -> Plan:
 def _listed(settings: Settings, tasks: Tasks, parameters: ListContainer) -> list[Source]:
     container = existing_container(settings, parameters.account, parameters.container)
     marks = tasks.rewritten(parameters.account, parameters.container)
-    members: Iterable[Member] = [
+    members = [
         Member(path=b.path, size=b.size, etag=marks.get((b.path, b.etag), b.etag))
         for page in container.list(parameters.prefix)
         for b in page
         if is_taken(b.path, parameters.include, parameters.exclude)
     ]
     if isinstance(parameters, IngestContainer):
-        members = look_into(container, members)
-    return list(within(sorted_sources(members), parameters.limit))
+        members = list(look_into(container, members))
+    metadata = [member for member in members if is_product_metadata(member.path)]
+    return list(with_metadata(within(sorted_sources(members), parameters.limit), metadata))
 
 
 def _plan_sources(

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.storage.geopackages import TILES
 from geo_assets.text import without_name
 from geo_assets.vector.findings import Findings
 from geo_assets.vector.sources import Dataset, Format, forbid_drivers
@@ -134,10 +135,6 @@ def foreign_layers(dataset: Dataset) -> list[str]:
         return [str(name) for name, kind in pyogrio.list_layers(dataset.path) if str(name) in dataset.left_out and kind is not None]
 
 
-#: What `gpkg_contents` calls tables of tiles: GeoPackage 1.3, and its extension for elevation.
-_TILES = frozenset({"tiles", "2d-gridded-coverage"})
-
-
 def tile_tables(dataset: Dataset) -> tuple[list[str], bool]:
     """Names of the tables of a GeoPackage that hold tiles, which are rasters; and whether it holds nothing else."""
     if dataset.format is not Format.GPKG:
@@ -147,7 +144,7 @@ def tile_tables(dataset: Dataset) -> tuple[list[str], bool]:
             rows = database.execute("select table_name, lower(data_type) from gpkg_contents limit 1000").fetchall()
     except sqlite3.Error:
         return [], False  # what is wrong with it is found where its layers are listed
-    tiles = [str(name) for name, kind in rows if kind in _TILES]
+    tiles = [str(name) for name, kind in rows if kind in TILES]
     return tiles, len(tiles) == len(rows) > 0
 
 

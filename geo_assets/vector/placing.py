@@ -136,10 +136,9 @@ def find_placing(
             return _pair(found[0], found[1], crs, rows, options, name)
     if attributes:
         return None
-    if not header:
-        raise GeoAssetsError("VECTOR_NO_GEOMETRY", f"{name} is empty: it has no columns", remedy="upload it again with what it should hold")
     shown = ", ".join(repr(column[:40]) for column in header[:8])
-    raise GeoAssetsError("VECTOR_NO_GEOMETRY", f"{name} has no longitude/latitude or WKT columns; its columns are {shown}")
+    lacks = f"has no longitude/latitude or WKT columns; its columns are {shown}" if shown else "is empty: it has no columns"
+    raise GeoAssetsError("VECTOR_NO_GEOMETRY", f"{name} {lacks}")
 
 
 def _named(wanted: str, header: Sequence[str], name: str, option: str) -> int:

@@ -70,7 +70,7 @@ _LARGEST_ROW = MOST_BYTES - 1024**2
 _COPY_BYTES = 1024**2
 
 #: What to do with a GeoPackage of tiles, which is a vector by its name.
-_AS_A_RASTER = "make a COG of it, with: geo-assets cog in.gpkg out.tif, and upload that"
+_AS_A_RASTER = "a job that takes rasters makes a COG of it, and so does: geo-assets cog in.gpkg out.tif"
 
 #: What is wrong with one layer, or one member of an archive, and leaves the others as they are. Not what somebody asked for in vain.
 _OF_ONE = frozenset(

@@ -6,13 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from rasterio.transform import from_origin
 
 from geo_assets_tests.integration.test_ingest_container import connect
 from geo_assets_tests.integration.test_publication import ingest, upload
 from geo_assets_tests.raster.hostile import encoded, striped
 from geo_assets_tests.raster.netcdf import netcdf
 from geo_assets_tests.raster.test_archives import archive
+from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.raster.test_several import climate, numbers, ragged, write_bytes
+from geo_assets_tests.vector.builders import points
+from geo_assets_tests.vector.builders import write as write_vector
 
 SAMPLE = Path(os.environ.get("GEO_ASSETS_SAMPLES", "/nonexistent")) / "raster" / "tmmx_20190121.nc"
 
@@ -237,3 +241,24 @@ def test_the_sample_is_published_with_its_pixels(cli):
     with rasterio.open(SAMPLE) as source, rasterio.open(local(cli, task["outputs"]["cog"])) as cog:
         np.testing.assert_array_equal(source.read(), cog.read())
     assert item_of(cli, task)["assets"]["data"]["bands"][0]["unit"] == "K"
+
+
+def test_tiles_of_a_geopackage_become_a_cog_and_its_features_a_table(cli, tmp_path):
+    grid = {"driver": "GPKG", "crs": "EPSG:25833", "transform": from_origin(3e5, 5.9e6, 10, 10), "TILE_FORMAT": "PNG"}
+    for name in ("tiles.gpkg", "both.gpkg"):
+        write(tmp_path / name, np.full((3, 60, 80), 7, "uint8"), **grid)
+    points(2, crs=25833).to_file(tmp_path / "both.gpkg", layer="points", mode="a")
+    write_vector(points(2), tmp_path / "features.gpkg")
+    upload(cli, tmp_path, "geopackages")
+    plan = cli.json("plan", "ingest_container", "--param", "container=geopackages")
+    job = cli.json("submit", "ingest_container", "--param", "container=geopackages", "--wait")
+    assert job["status"] == "completed"
+    tasks = {(t["stage"], t["task_key"]): t for t in cli.json("tasks", job["job_id"])}
+    assert set(tasks) == {("cogs", "tiles.gpkg"), ("cogs", "both.gpkg"), ("vector_tables", "both.gpkg"), ("vector_tables", "features.gpkg")}
+    assert {(s["stage"], s["path"]) for s in plan["sources"]} == set(tasks)
+    for name in ("tiles.gpkg", "both.gpkg"):
+        with rasterio.open(local(cli, tasks["cogs", name]["outputs"]["cog"])) as cog:
+            assert (cog.crs.to_epsg(), cog.shape, cog.read(2).min()) == (25833, (60, 80), 7)
+    assert [table["rows"] for table in tasks["vector_tables", "both.gpkg"]["outputs"]["tables"]] == [2]
+    assert "holds tiles, which are a raster" in tasks["vector_tables", "both.gpkg"]["outputs"]["warnings"][0]
+    assert item_of(cli, tasks["cogs", "both.gpkg"])["properties"]["proj:code"] == "EPSG:25833"

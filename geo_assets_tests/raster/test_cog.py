@@ -152,3 +152,25 @@ def test_strips_of_one_row_cost_no_multiple_of_what_gdal_takes(tmp_path, codec):
     start = time.process_time()
     convert(ConvertRequest(source=str(source), destination=str(tmp_path / "out.tif"), threads=2))
     assert time.process_time() - start < 4 * gdals  # between 0.9 and 2; it was 11
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_wrong_crs_is_overruled_only_when_that_is_asked_for_and_it_is_said(tmp_path, beside):
+    source, cog = (
+        write(tmp_path / "a.tif", np.arange(600, dtype="uint16").reshape(1, 20, 30), crs=None if beside else "EPSG:32618"),
+        tmp_path / "c.tif",
+    )
+    if beside:
+        (tmp_path / "a.prj").write_text(rasterio.crs.CRS.from_epsg(32618).to_wkt(version="WKT1_ESRI"))
+    request = {"source": str(source), "destination": str(cog), "source_crs": "EPSG:32619"}
+    kept = convert(ConvertRequest(**request))
+    assert kept.epsg == 32618
+    assert "source_crs EPSG:32619 is not used: the file has a CRS of its own (override_crs makes it count)" in kept.warnings
+    overruled = convert(ConvertRequest(**request, override_crs=True))
+    assert overruled.epsg == 32619
+    assert "its CRS is EPSG:32619, as was asked for, and not the file's own: EPSG:32618" in overruled.warnings
+    with rasterio.open(source) as a, rasterio.open(cog) as b:
+        np.testing.assert_array_equal(a.read(), b.read())
+        assert (b.crs.to_epsg(), b.transform) == (32619, a.transform)
+    moved = convert(ConvertRequest(**request, override_crs=True, target_crs="EPSG:4326"))
+    assert moved.bbox[0] == pytest.approx(overruled.bbox_4326[0], abs=1e-4)

@@ -13,6 +13,8 @@ import rasterio.shutil
 from rasterio.transform import from_origin
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.raster.cog import convert
+from geo_assets.raster.models import ConvertRequest
 from geo_assets.raster.several import Converter, Several
 from geo_assets.sandbox.pool import SandboxPool
 from geo_assets.stages.inventory import refused_by_name
@@ -116,6 +118,17 @@ def test_a_nitf_keeps_its_pixels(folder, converted):
     assert part.report.transform == pytest.approx((10, 0, 250000, 0, -10, 5887000), abs=1)
     with rasterio.open(next(folder.parent.glob("*.cog.tif"))) as cog:
         np.testing.assert_array_equal(cog.read(), values)
+
+
+@pytest.mark.parametrize(
+    ("said", "datetime"), [({"IDATIM": "20230821101031"}, "2023-08-21T10:10:31Z"), ({"IDATIM": "20230821------"}, None), ({}, None)]
+)
+def test_a_nitf_says_when_it_was_taken_and_what_gdal_writes_by_itself_is_no_time(folder, converted, said, datetime):
+    copied(folder / "in.ntf", "NITF", pixels(1, "uint8"), {**PLACE, "crs": "EPSG:32633"}, ICORDS="N", **said)
+    with rasterio.open(folder / "in.ntf") as dataset:
+        assert dataset.tags()["NITF_IDATIM"] == said.get("IDATIM", "20021216151629")
+    (part,) = converted(folder).made
+    assert part.report.datetime == datetime
 
 
 @pytest.mark.parametrize(
@@ -338,3 +351,18 @@ def test_raw_pixels_with_bytes_between_them_are_refused_for_gdal_takes_them_for_
     (folder / "in.hdr").write_text(header + usual)
     (folder / "in.bil").write_bytes(bytes(range(32)) * 32 * bands)
     assert converted(folder, source_crs="EPSG:25833").made
+
+
+@pytest.mark.parametrize("elsewhere", ["../xx.ige", "sub/x.ige"])
+def test_an_imagine_file_whose_pixels_lie_elsewhere_is_refused(folder, elsewhere):
+    img, cog = folder / "out_a.img", folder / "cog.tif"
+    copied(img, "HFA", pixels(), USE_SPILL="YES")
+    convert(ConvertRequest(source=str(img), destination=str(cog)))
+    content = img.read_bytes()
+    assert content.count(b"out_a.ige") == 1
+    img.write_bytes(content.replace(b"out_a.ige", elsewhere.encode()))
+    (folder / elsewhere).parent.mkdir(exist_ok=True)
+    (folder / "out_a.ige").rename(folder / elsewhere)
+    with pytest.raises(GeoAssetsError, match=f"names a file elsewhere as a part of it: {Path(elsewhere).name}") as caught:
+        convert(ConvertRequest(source=str(img), destination=str(cog)))
+    assert caught.value.code == "RASTER_UNSUPPORTED"

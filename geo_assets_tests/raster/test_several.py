@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from rasterio.transform import from_origin
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster.several import Converter
@@ -160,3 +161,17 @@ def test_the_sample_becomes_a_cog_with_the_pixels_that_its_file_has(converter, i
     with rasterio.open(SAMPLE) as source, rasterio.open(part.cog) as cog:
         np.testing.assert_array_equal(source.read(), cog.read())
         assert (source.transform, source.nodata, source.scales) == (cog.transform, cog.nodata, cog.scales)
+
+
+def test_each_table_of_tiles_of_a_geopackage_becomes_a_cog(converter, inside):
+    path = inside / "maps.gpkg"
+    values = {name: np.full((3, 100, 120), number, "uint8") for number, name in enumerate(("Summer 2020", "winter"), 1)}
+    for name, pixels in values.items():
+        options = {"RASTER_TABLE": name, "APPEND_SUBDATASET": "YES" if path.exists() else "NO", "TILE_FORMAT": "PNG"}
+        write(path, pixels, driver="GPKG", crs="EPSG:25833", transform=from_origin(3e5, 5.9e6, 10, 10), **options)
+    several = converter.source(path)
+    assert [part.name for part in several.made] == list(values)
+    for part in several.made:
+        with rasterio.open(part.cog) as cog:
+            np.testing.assert_array_equal(cog.read([1, 2, 3]), values[part.name])
+            assert (part.report.epsg, cog.transform.c) == (25833, 3e5)

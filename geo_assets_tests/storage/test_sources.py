@@ -1,7 +1,16 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geo_assets.storage.sources import Kind, Member, group_sources, name_key, path_within, sorted_sources
+from geo_assets.storage.sources import (
+    Kind,
+    Member,
+    group_sources,
+    is_product_metadata,
+    name_key,
+    path_within,
+    sorted_sources,
+    with_metadata,
+)
 from geo_assets.storage.zips import contents
 
 
@@ -188,3 +197,21 @@ def test_archives_of_two_endings_are_archives_and_a_prj_in_capitals_belongs_to_i
         "SCAN.TIF": Kind.RASTER,
     }
     assert found["SCAN.TIF"][1] == {"SCAN.PRJ", "SCAN.TFW"}
+
+
+def test_the_metadata_of_a_product_go_with_the_rasters_that_are_named_after_it():
+    paths = [
+        "p/LC08_T1_SR_B4.TIF",
+        "p/LC08_T1_MTL.txt",
+        "p/lc08_t1_mtl.json",
+        "p/LC08_T10_SR_B4.TIF",
+        "q/LC08_T1_SR_B4.TIF",
+        "p/LC08_T1.gpkg",
+    ]
+    members = [Member(path=path, size=1, etag="") for path in paths]
+    metadata = [m for m in members if is_product_metadata(m.path)]
+    sources = {s.path: [m.path for m in s.members] for s in with_metadata(sorted_sources(members), metadata)}
+    assert sources == {
+        "p/LC08_T1_SR_B4.TIF": ["p/LC08_T1_SR_B4.TIF", "p/LC08_T1_MTL.txt", "p/lc08_t1_mtl.json"],
+        **{path: [path] for path in paths[1:]},
+    }
