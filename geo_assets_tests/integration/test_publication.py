@@ -96,12 +96,12 @@ def test_an_archive_with_one_bad_layer_publishes_none_of_its_tables(cli, tmp_pat
         archive.writestr(
             "bad.csv", "lon,lat," + ",".join(f"c{i}" for i in range(1700)) + "\n" + ",".join(["1", "2"] + ["x" * 50] * 1700) + "\n"
         )
-    upload(cli, tmp_path / "half.zip", "half")
-    _, tasks = ingest(cli, "half")
+    upload(cli, tmp_path / "half.zip", "one-bad-layer")
+    _, tasks = ingest(cli, "one-bad-layer")
     assert tasks["half.zip"]["status"] in {"quarantined", "failed"}
     with connect(cli) as db:
         assert db.execute(
-            "select count(*) from pg_tables where schemaname in ('vector', 'vector_staging') and tablename like 'half%'"
+            "select count(*) from pg_tables where schemaname in ('vector', 'vector_staging') and tablename like 'one_bad_layer%'"
         ).fetchone() == (0,)
 
 
