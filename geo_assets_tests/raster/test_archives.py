@@ -188,6 +188,26 @@ def test_the_rasters_of_a_tar_lie_as_those_of_a_zip(unpacked):
         (tar(), "UNREADABLE"),
         (tar(("a", b"", {"type": tarfile.DIRTYPE})), "EMPTY_ARCHIVE"),
     ],
+    ids=[
+        "climbs out",
+        "absolute",
+        "climbs out of a folder",
+        "symbolic link",
+        "hard link",
+        "through a linked folder",
+        "fifo",
+        "device",
+        "a name twice",
+        "a file as folder",
+        "a folder as file",
+        "zeros",
+        "too many",
+        "cut off",
+        "cut off, compressed",
+        "noise",
+        "empty",
+        "folders only",
+    ],
 )
 def test_a_tar_that_no_honest_program_makes_is_refused_and_nothing_of_it_remains(unpacked, tmp_path, content, code):
     with pytest.raises(GeoAssetsError) as error:

@@ -167,7 +167,7 @@ def test_a_child_has_no_network(pool):
 
 
 @needs_landlock
-@pytest.mark.parametrize("path", ["/etc/passwd", f"/proc/{os.getpid()}/environ", __file__])
+@pytest.mark.parametrize("path", ["/etc/passwd", f"/proc/{os.getpid()}/environ", __file__], ids=["users", "parent", "code"])
 def test_a_child_reads_and_writes_nothing_of_others(pool, path):
     facts = ask(pool, "files", path=path).facts
     assert facts["read"] == "Permission denied"
