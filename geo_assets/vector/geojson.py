@@ -129,7 +129,7 @@ class _Document:
     def features(self) -> Iterator[Any]:
         """Everything that stands where a feature belongs."""
         with self._dataset.path.open(encoding=self._encoding, errors="surrogateescape", newline="") as file:
-            window = _Window(file, self._dataset.name)
+            window = Window(file, self._dataset.name)
             found = False
             while window.next_character(skip="\x1e"):
                 found = True
@@ -137,7 +137,7 @@ class _Document:
             if not found:
                 raise GeoAssetsError("UNREADABLE", f"{self._dataset.name} holds no JSON")
 
-    def _document(self, window: _Window) -> Iterator[Any]:
+    def _document(self, window: Window) -> Iterator[Any]:
         """One object of the text: a collection, whose features are not held together, a feature or a geometry."""
         if window.next_character() != "{":
             raise window.fault("an object is expected")
@@ -158,11 +158,11 @@ class _Document:
         yield members
 
 
-class _Window:
+class Window:
     """A text that is read on as it is parsed; no more of it is held than the value at hand."""
 
-    def __init__(self, file: TextIO, name: str) -> None:
-        self._file, self._name = file, name
+    def __init__(self, file: TextIO, name: str, kind: str = "GeoJSON") -> None:
+        self._file, self._name, self._kind = file, name, kind
         self._text = ""
         self._at = self._before = 0
         self._decode = json.JSONDecoder().raw_decode
@@ -170,7 +170,7 @@ class _Window:
     def fault(self, what: str) -> GeoAssetsError:
         """What is wrong here."""
         place = self._before + self._at
-        return GeoAssetsError("UNREADABLE", f"{self._name} is not readable as GeoJSON: {what} at character {place:,}")
+        return GeoAssetsError("UNREADABLE", f"{self._name} is not readable as {self._kind}: {what} at character {place:,}")
 
     def _more(self) -> bool:
         rest = self._text[self._at :]

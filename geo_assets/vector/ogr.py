@@ -119,7 +119,7 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
                 raise GeoAssetsError("VECTOR_NO_GEOMETRY", f"{ref.title} has no geometry")
             fields = _fields(ref, reader.schema, geometry, arguments, findings)
             check = _check_of(ref, fields, reader.schema.field(_FID).name)
-            made = _Batches(ref, fields, check, findings)
+            made = _Batches(ref, fields, check, findings, _said(ref, findings))
 
             def read(only: Collection[int] | None) -> Iterator[Batch]:
                 if only is None or not knows or len(set(fields.names)) < len(fields.names):
@@ -229,11 +229,20 @@ def _check_of(ref: LayerRef, fields: _Fields, key: str) -> Any:
     return None
 
 
+def _said(ref: LayerRef, findings: Findings) -> dict[int, str]:
+    """Features with a geometry that GDAL may not be able to read, by their place from 0, and what is wrong with it then."""
+    if ref.dataset.format is not Format.ESRI_JSON:
+        return {}
+    from geo_assets.vector import esri_json
+
+    return esri_json.said(ref.dataset.path, ref.dataset.name, findings)
+
+
 class _Batches:
     """GDAL's batches as ours; which columns are delivered is told by their names."""
 
-    def __init__(self, ref: LayerRef, fields: _Fields, check: Any, findings: Findings) -> None:
-        self._ref, self._fields, self._check, self._findings = ref, fields, check, findings
+    def __init__(self, ref: LayerRef, fields: _Fields, check: Any, findings: Findings, said: dict[int, str]) -> None:
+        self._ref, self._fields, self._check, self._findings, self._said = ref, fields, check, findings, said
         self.has_ids = ref.dataset.format in _HAVE_IDS
         self._unused = _Unused(ref.dataset.format, fields.names)
 
@@ -251,6 +260,7 @@ class _Batches:
     def of(self, reader: pa.RecordBatchReader, only: Collection[int] | None = None) -> Iterator[Batch]:
         """The reader's batches; `only`: the columns that it was asked for."""
         import pyarrow as pa
+        import pyarrow.compute as pc
 
         names = self._fields.names
         geometry = geometry_position(reader.schema)
@@ -271,7 +281,15 @@ class _Batches:
                 yield Batch(columns, pa.nulls(len(batch), pa.binary()), {}, fids)
                 continue
             wkb, linearised = _linearised(self._ref, storage(batch.column(geometry)), fids)
-            yield Batch(columns, wkb, {}, fids, linearised)
+            faults = self._faults(wkb, fids)
+            yield Batch(columns, wkb, faults, pc.add(fids, 1) if self._ref.dataset.format is Format.ESRI_JSON else fids, linearised)
+
+    def _faults(self, wkb: pa.Array, fids: pa.Array) -> dict[int, str]:
+        """Rows without a geometry whose feature says that it has one."""
+        if not self._said or not wkb.null_count:
+            return {}
+        places = fids.to_pylist()
+        return {row: self._said[places[row]] for row in np.flatnonzero(np.asarray(wkb.is_null())).tolist() if places[row] in self._said}
 
     def _column(self, position: int, column: pa.Array) -> pa.Array:
         import pyarrow as pa

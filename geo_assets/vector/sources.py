@@ -346,7 +346,7 @@ def _dataset(path: Path, name: str, folder: Path, options: LayerOptions, member:
     own = folder / f"data{path.suffix.lower() if kind is Format.MAPINFO else _OWN_ENDING[kind]}"
     if not folder.exists():
         with _made_whole(folder) as partial:
-            _link_all(path, kind, partial / own.name)
+            _lay_out(path, kind, partial / own.name, name)
     encoding, notes = _declared_encoding(path, own, options) if kind is Format.SHAPEFILE else (None, _notes(path, kind, name))
     return Dataset(own, kind, name, path.stem, member, encoding, notes, left_out, options)
 
@@ -387,7 +387,12 @@ def _declared_encoding(path: Path, own: Path, options: LayerOptions) -> tuple[st
     return codec, (note,) if note else ()
 
 
-def _link_all(path: Path, kind: Format, own: Path) -> None:
+def _lay_out(path: Path, kind: Format, own: Path, name: str) -> None:
+    if kind is Format.ESRI_JSON:
+        from geo_assets.vector import esri_json
+
+        esri_json.copy(path, own, name)
+        return
     _link(path, own)
     if kind in {Format.SHAPEFILE, Format.MAPINFO}:
         for part in _parts(path, _SHAPEFILE_PARTS if kind is Format.SHAPEFILE else _MAPINFO_PARTS).values():

@@ -1,0 +1,154 @@
+"""Esri JSON, made ready for GDAL: every feature in its place, and what of them says where it lies.
+
+Here: a copy in which no feature has an id of its own and every value has room and is of its column's type, and which features have a
+geometry. Not here: reading them (`ogr.py`).
+
+GDAL sorts features by their object id, loses those below zero, writes 2147483647 for whatever is larger and 0 for what is no
+number, and makes NULL of a geometry that it cannot read.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from geo_assets.vector.encodings import encoding_of_text
+from geo_assets.vector.findings import Findings
+from geo_assets.vector.geojson import Window
+from geo_assets.vector.sqlite_values import NO_DATE, NO_INTEGER, NO_NUMBER
+from geo_assets.vector.text_values import parse_moment
+
+NO_FEATURE = "not a feature"
+UNREADABLE = "coordinates that cannot be read"
+CURVED = "curves of Esri's, which cannot be read"
+
+_PARTS = ("rings", "paths", "points")
+_CURVES = ("curveRings", "curvePaths")
+
+_SMALL, _WHOLE, _LARGE, _ID = "esriFieldTypeSmallInteger", "esriFieldTypeInteger", "esriFieldTypeBigInteger", "esriFieldTypeOID"
+_WHOLE_NUMBERS = frozenset({_SMALL, _WHOLE, _LARGE, _ID})
+_LARGEST = {_SMALL: 2**15 - 1, _WHOLE: 2**31 - 1, _ID: 2**31 - 1}
+_NUMBERS = frozenset({"esriFieldTypeSingle", "esriFieldTypeDouble"})
+_MOMENT = "esriFieldTypeDate"  # milliseconds since 1970
+
+#: Where a feature of the copy keeps values that are none of their column's. GDAL does not look at it.
+_ODD = "odd"
+
+
+def copy(path: Path, to: Path, name: str) -> None:
+    """Write a file anew, in UTF-8.
+
+    Raises:
+        GeoAssetsError: UNREADABLE; TOO_LARGE, one feature is.
+    """
+    members: dict[str, Any] = {}
+    largest: Counter[str] = Counter()
+    for feature in _features(path, name, members):
+        for key, value in _attributes(feature).items():
+            if type(value) is int:
+                largest[key] = max(largest[key], abs(value))
+    members.pop("objectIdFieldName", None)
+    kinds = _settle_types(members, largest)
+    with to.open("w", encoding="utf-8", errors="replace") as file:
+        file.write(json.dumps(members)[:-1] + f'{", " if members else ""}"features": [')
+        for place, feature in enumerate(_features(path, name, {})):
+            file.write(("," if place else "") + "\n" + json.dumps(_fitted(feature, kinds)))
+        file.write("\n]}\n")
+
+
+def said(path: Path, name: str, findings: Findings) -> dict[int, str]:
+    """By place: of each feature of a copy that says where it lies, what is wrong with it if GDAL makes nothing of it.
+
+    Args:
+        path: of the copy.
+        name: of the source, for messages.
+        findings: takes the values that are none of their column's.
+    """
+    faults = {}
+    for place, feature in enumerate(_features(path, name, {})):
+        for column, (value, fault) in feature.get(_ODD, {}).items():
+            findings.add(column, fault, (value,))
+        if (fault := _fault(feature.get("geometry"))) is not None:
+            faults[place] = fault
+    return faults
+
+
+def _settle_types(members: dict[str, Any], largest: Counter[str]) -> dict[str, str]:
+    """The type of each column, wide enough; none is the feature's id."""
+    fields = members.get("fields")
+    named = [field for field in fields if isinstance(field, dict)] if isinstance(fields, list) else []
+    kinds: dict[str, str] = {}
+    for field in named:
+        kind, name = field.get("type"), field.get("name")
+        if not isinstance(name, str) or not isinstance(kind, str):
+            continue
+        if kind in _LARGEST:
+            field["type"] = _LARGE if largest[name] > _LARGEST[kind] else _WHOLE if kind == _ID else kind
+        kinds[name] = field["type"]
+    return kinds
+
+
+def _fitted(feature: Any, kinds: dict[str, str]) -> dict[str, Any]:
+    """A feature whose values are of their columns' types; others are set aside."""
+    if not isinstance(feature, dict):
+        return {"attributes": {}, "geometry": NO_FEATURE}
+    attributes = _attributes(feature)
+    odd = {column: (str(value), fault) for column, value in attributes.items() if (fault := _misfit(value, kinds.get(column)))}
+    kept = {key: value for key, value in feature.items() if key != _ODD}
+    return {**kept, "attributes": {**attributes, **dict.fromkeys(odd)}, _ODD: odd} if odd else kept
+
+
+def _misfit(value: Any, kind: str | None) -> str | None:
+    """What is wrong with a value in a column of a type."""
+    if value is None or kind is None:
+        return None
+    number = _number(value)
+    if kind in _WHOLE_NUMBERS:
+        whole = value if type(value) is int else int(number) if number is not None and number == number // 1 else None
+        return None if whole is not None and -(2**63) <= whole < 2**63 else NO_INTEGER
+    if kind in _NUMBERS:
+        return NO_NUMBER if number is None else None
+    if kind == _MOMENT and number is None:
+        return None if isinstance(value, str) and parse_moment(value) else NO_DATE
+    return None
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value) if isinstance(value, str | int | float) else math.nan
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _attributes(feature: Any) -> dict[str, Any]:
+    found = feature.get("attributes") if isinstance(feature, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _fault(geometry: Any) -> str | None:
+    """None where there is nothing to read: no geometry, no parts, or the number that is none, by which Esri says an empty point."""
+    if not isinstance(geometry, dict):
+        return None if geometry is None else NO_FEATURE if geometry == NO_FEATURE else UNREADABLE
+    if any(geometry.get(part) for part in _CURVES):
+        return CURVED
+    if any(geometry.get(part) for part in _PARTS):
+        return UNREADABLE
+    return None if all(geometry.get(axis) is None or geometry.get(axis) == "NaN" for axis in "xy") else UNREADABLE
+
+
+def _features(path: Path, name: str, members: dict[str, Any]) -> Iterator[Any]:
+    """Whatever stands where a feature belongs; the other members of the document are put into `members`."""
+    with path.open(encoding=encoding_of_text(path), errors="surrogateescape", newline="") as file:
+        window = Window(file, name, "Esri JSON")
+        if window.next_character() != "{":
+            raise window.fault("an object is expected")
+        for key in window.keys():  # noqa: SIM118 - a generator that moves on
+            if key == "features" and window.next_character() == "[":
+                yield from window.elements()
+            else:
+                members[key] = window.value()

@@ -1,0 +1,112 @@
+"""Esri JSON: what a file says is in the table, or it is said why not."""
+
+import json
+
+import pytest
+import shapely
+
+KINDS = {"a": "esriFieldTypeInteger"}
+
+
+def write(path, kind, geometries, attributes=None, kinds=KINDS, **members):
+    rows = attributes or [{"a": place} for place in range(len(geometries))]
+    fields = [{"name": name, "type": type_} for name, type_ in kinds.items()]
+    features = [{"attributes": row, "geometry": geometry} for row, geometry in zip(rows, geometries, strict=True)]
+    document = {
+        "geometryType": f"esriGeometry{kind}",
+        "spatialReference": {"wkid": 4326},
+        "fields": fields,
+        "features": features,
+        **members,
+    }
+    path.write_text(json.dumps(document))
+    return path
+
+
+RING = [[0, 0], [0, 1], [1, 1], [0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        (
+            "Polygon",
+            {"rings": [RING]},
+            [
+                {"rings": [[[0, 0], [0, "x"], [1, 1], [0, 0]]]},
+                {"rings": [[[0, 0], [0], [1, 1], [0, 0]]]},
+                {"rings": [[[0, 0], [0, None], [1, 1], [0, 0]]]},
+                {"rings": [RING, [5]]},
+                {"rings": "x"},
+                {"curveRings": [[[0, 0], {"c": [[1, 1], [0, 1]]}, [0, 0]]]},
+                "a polygon",
+                [RING],
+            ],
+        ),
+        ("Polyline", {"paths": [[[0, 0], [1, 1]]]}, [{"paths": [[[0, 0], ["x", 1]]]}, {"paths": 5}, {"curvePaths": [[[0, 0], {"c": []}]]}]),
+        ("Multipoint", {"points": [[0, 0], [1, 1]]}, [{"points": [[0, 0], ["x", 1]]}, {"points": [[0]]}]),
+        ("Point", {"x": 1, "y": 2}, [{"x": "1", "y": 2}, {"x": 1}, {"x": "NaN", "y": 2}, {"x": 1, "y": 2, "z": "high"}, {"x": [1], "y": {}}]),
+    ],
+)  # fmt: skip
+def test_a_geometry_that_cannot_be_read_is_rejected_with_its_place_and_not_loaded_as_null(tmp_path, load, db, kind, good, bad):
+    table = f"esri_{kind.lower()}"
+    loaded = load(write(tmp_path / "a.json", kind, [good, *bad, None, {}, good]), table)
+    assert sum(loaded.plan.rejected_by_reason.values()) == len(bad)
+    assert set(loaded.plan.rejected_by_reason) <= {
+        "coordinates that cannot be read",
+        "curves of Esri's, which cannot be read",
+        "not a feature",
+    }
+    last = len(bad) + 3
+    assert db.rows("select a, geom is null from {t} order by gid", t=loaded.table) == [
+        (0, False), (last - 2, True), (last - 1, True), (last, False),
+    ]  # fmt: skip
+    rejects = db.rows("select src_fid, (attributes->>'a')::int from {t} order by src_fid", t=f"{loaded.table}__rejects")
+    assert rejects == [(place + 1, place) for place in range(1, len(bad) + 1)]
+
+
+@pytest.mark.parametrize("empty", [None, {}, {"x": None, "y": None}, {"x": "NaN", "y": "NaN"}])
+def test_an_empty_point_as_esri_writes_it_is_null(tmp_path, load, db, empty):
+    loaded = load(write(tmp_path / "a.json", "Point", [{"x": 1, "y": 2}, empty]), "esri_empty")
+    assert loaded.plan.rejected_by_reason == {}
+    assert db.rows("select a, st_astext(geom) from vector.esri_empty order by gid") == [(0, "POINT(1 2)"), (1, None)]
+
+
+def test_what_is_no_feature_is_rejected(tmp_path, load):
+    path = write(tmp_path / "a.json", "Point", [{"x": 1, "y": 2}])
+    document = json.loads(path.read_text())
+    document["features"] += [5, "x", None]
+    path.write_text(json.dumps(document))
+    loaded = load(path, "esri_none")
+    assert (loaded.tables[0].rows, loaded.plan.rejected_by_reason) == (1, {"not a feature": 3})
+
+
+def test_object_ids_below_zero_twice_or_large_lose_no_feature_and_do_not_sort_them(tmp_path, load, db):
+    ids = [5, -3, 3_000_000_000, 5, None, 0]
+    path = write(
+        tmp_path / "a.json",
+        "Point",
+        [{"x": place, "y": 2} for place in range(len(ids))],
+        [{"OBJECTID": ident, "a": place} for place, ident in enumerate(ids)],
+        {"OBJECTID": "esriFieldTypeOID", **KINDS},
+        objectIdFieldName="OBJECTID",
+    )
+    load(path, "esri_ids")
+    assert db.rows("select objectid, a from vector.esri_ids order by gid") == list(zip(ids, range(len(ids)), strict=True))
+
+
+def test_values_that_are_none_of_their_columns_are_null_and_said(tmp_path, load, db):
+    kinds = {"n": "esriFieldTypeInteger", "s": "esriFieldTypeSmallInteger", "d": "esriFieldTypeDouble", "t": "esriFieldTypeDate"}
+    rows = [
+        {"n": "N/A", "s": 70_000, "d": "12,5", "t": "soon"},
+        {"n": 1.5, "s": 1, "d": "12.5", "t": 1_662_640_169_000},
+        {"n": 2**63 - 1, "s": None, "d": 3, "t": None},
+        {"n": "12", "s": 2, "d": None, "t": None},
+    ]
+    loaded = load(write(tmp_path / "a.json", "Point", [{"x": 1, "y": 2}] * len(rows), rows, kinds), "esri_values")
+    assert db.rows("select n, s, d, t at time zone 'UTC' is not null from vector.esri_values order by gid") == [
+        (None, 70_000, None, False), (None, 1, 12.5, True), (2**63 - 1, None, 3.0, False), (12, 2, None, False),
+    ]  # fmt: skip
+    told = " ".join(loaded.plan.warnings)
+    assert all(original in told for original in ("N/A", "1.5", "12,5", "soon"))
+    assert db.value("select st_astext(geom) from vector.esri_values limit 1") == shapely.Point(1, 2).wkt.replace("POINT (", "POINT(")
