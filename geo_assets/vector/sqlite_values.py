@@ -1,13 +1,15 @@
 """Values of SQLite's tables that are not of their column's type: SQLite stores what it is given, GDAL makes something of it.
 
 Here: for each batch of GDAL's, the rows in which a number, a date or a truth value is none, found by SQLite itself; they become
-NULL, or what they say where that is plain, and are counted. Not here: times, which are read as text (`ogr.py`).
+NULL, or what they say where that is plain, and are counted; and geometries that GDAL takes for none. Not here: times, which are read as text (`ogr.py`).
 """
 
 from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -24,20 +26,23 @@ if TYPE_CHECKING:
 NO_INTEGER = "not an integer that the column can hold, now NULL"
 NO_NUMBER = "not a number, now NULL"
 NO_BOOLEAN = "neither 0 nor 1, now NULL"
+NO_GEOMETRY = "bytes that are no geometry"
 NO_DATE = "not a date, now NULL"
 TIME_DROPPED = "with a time of day, which a date does not have"
 
 _DATE = re.compile(r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})")
 
-#: What no value of a type looks like, as SQL of the column `{0}`. SQLite's typeof() reads the row's header alone.
+#: What no value of a type looks like, as SQL of the column `{0}`, without functions where that is possible: this reads the table a second time,
+#: and typeof() alone costs as much as the reading. Shifts and casts make an integer of anything, and of no other value the same; text and blobs
+#: sort after every number; NULL is never odd.
 _ODD = {
-    "bool": "({0} is not null and (typeof({0}) <> 'integer' or {0} not in (0, 1)))",
-    "int16": "({0} is not null and (typeof({0}) <> 'integer' or {0} not between -32768 and 32767))",
-    "int32": "({0} is not null and (typeof({0}) <> 'integer' or {0} not between -2147483648 and 2147483647))",
-    "int64": "typeof({0}) not in ('integer', 'null')",
-    "float": "typeof({0}) not in ('real', 'integer', 'null')",
-    "double": "typeof({0}) not in ('real', 'integer', 'null')",
-    "date32[day]": "({0} is not null and date(julianday({0})) is not {0})",
+    "bool": "{0} is not ({0} & 1)",
+    "int16": "{0} is not ({0} << 48 >> 48)",
+    "int32": "{0} is not ({0} << 32 >> 32)",
+    "int64": "{0} is not cast({0} as integer)",
+    "float": "{0} >= ''",
+    "double": "{0} >= ''",
+    "date32[day]": "date(julianday({0})) is not {0}",
 }
 
 _RANGES = {"int16": 2**15, "int32": 2**31, "int64": 2**63}
@@ -99,6 +104,22 @@ class SQLiteCheck:
             column = columns[position]
             if values and column is not None:
                 columns[position] = pc.replace_with_mask(column, pa.array(mask), pa.array(values, column.type))
+
+
+def unread_geometry(path: Path, table: str, key: str, column: str) -> Callable[[list[int]], dict[int, str]]:
+    """What tells of features of which GDAL makes no geometry which of them have one, and what is wrong with it then."""
+
+    def faults(fids: list[int]) -> dict[int, str]:
+        with closing(read_only(path)) as connection:
+            found = {row[1].lower() for row in connection.execute(f"pragma table_info({_quoted(table)})")}
+            if column.lower() not in found:
+                return {}
+            own = _quoted(key if key.lower() in found else "rowid")
+            query = f"select {own} from {_quoted(table)} where {own} between ? and ? and {_quoted(column)} is not null"  # noqa: S608 - quoted names
+            present = {row[0] for row in connection.execute(query, (min(fids), max(fids)))}
+        return dict.fromkeys(present.intersection(fids), NO_GEOMETRY)
+
+    return faults
 
 
 def _value(value: Any, kind: str) -> tuple[Any, str | None]:
