@@ -27,7 +27,7 @@ from geo_assets.stages.files import COGS, TABLES, stages_of
 from geo_assets.stages.leftovers import sweep_blobs
 from geo_assets.stages.loose_tables import drop_tables, names_of
 from geo_assets.storage.containers import Container
-from geo_assets.storage.sources import Kind, Member, Source, is_taken, kind_of
+from geo_assets.storage.sources import Kind, Member, Source, is_source_taken, kind_of
 from geo_assets.submissions.parameters import IngestContainer, parameters_type
 from geo_assets.vector.publish import with_patience
 
@@ -108,7 +108,7 @@ def _gone(conn: psycopg.Connection, job: JobRef) -> list[dict[str, Any]]:
     values = {"job": job.job_id, "stages": stages, **{key: p[key] for key in ("account", "container", "collection")}}
     with conn.cursor(row_factory=dict_row) as cursor:
         published = cursor.execute(_PUBLISHED, values).fetchall()
-    within = [e for e in published if e["task_key"].startswith(p["prefix"]) and is_taken(e["task_key"], p["include"], p["exclude"])]
+    within = [e for e in published if e["task_key"].startswith(p["prefix"]) and is_source_taken(e["task_key"], p["include"], p["exclude"])]
     gone = list(_proved(within))
     if len(gone) * 100 > p.get("max_retire_percent", 20) * len(within) and not job.allow_mass_retire:
         raise GeoAssetsError(

@@ -291,13 +291,32 @@ def is_litter(path: str) -> bool:
 
 
 def matches(path: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
-    """Whether a path passes the globs; `*` also crosses `/`, so `*.tif` matches in every folder."""
-    return (not include or any(fnmatch.fnmatchcase(path, g) for g in include)) and not any(fnmatch.fnmatchcase(path, g) for g in exclude)
+    """Whether a path passes the globs; `*` also crosses `/`, so `*.tif` matches in every folder.
+
+    A file in a folder that is one source passes by its own path or by that of the folder: `*.gdb` and `sales` take all that is in it,
+    `*/year=2024/*` some partitions of a table.
+    """
+    names = {path, whole_folder(path) or path}
+
+    def among(globs: Sequence[str]) -> bool:
+        return any(fnmatch.fnmatchcase(name, g) for name in names for g in globs)
+
+    return (not include or among(include)) and not among(exclude)
 
 
 def is_taken(path: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
     """Whether a listed file is worked on: a person's, and one that passes the globs."""
     return why_ignored(path, include, exclude) is None
+
+
+def is_source_taken(source: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
+    """Whether a source is worked on, by its path; one that is a folder also by what such a folder holds."""
+    inside = source
+    if source.lower().endswith(".gdb"):
+        inside = f"{source}/a00000001.gdbtable"
+    elif not kind_of(source):
+        inside = f"{source}0/part.parquet" if source.endswith("=") else f"{source}/any=0/part.parquet"
+    return is_taken(inside, include, exclude)
 
 
 def why_ignored(path: str, include: Sequence[str], exclude: Sequence[str]) -> str | None:

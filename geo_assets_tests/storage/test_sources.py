@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -6,6 +7,8 @@ from geo_assets.storage.sources import (
     Member,
     group_sources,
     is_product_metadata,
+    is_source_taken,
+    matches,
     name_key,
     path_within,
     sorted_sources,
@@ -215,3 +218,45 @@ def test_the_metadata_of_a_product_go_with_the_rasters_that_are_named_after_it()
         "p/LC08_T1_SR_B4.TIF": ["p/LC08_T1_SR_B4.TIF", "p/LC08_T1_MTL.txt", "p/lc08_t1_mtl.json"],
         **{path: [path] for path in paths[1:]},
     }
+
+
+@pytest.mark.parametrize(
+    ("path", "include", "exclude", "taken"),
+    [
+        ("d/roads.gdb/a00000001.gdbtable", ["*.gdb"], [], True),
+        ("d/roads.gdb/a00000001.gdbtable", ["d/roads.gdb"], [], True),
+        ("d/roads.gdb/gdb", ["*.gdbtable"], [], False),
+        ("d/roads.gdb/gdb", [], ["*.gdb"], False),
+        ("roads.parquet/part-0.parquet", ["roads.parquet"], [], True),
+        ("roads.parquet/_SUCCESS", ["*.parquet"], [], True),
+        ("sales/year=2024/part-0.parquet", ["*.parquet"], [], True),
+        ("sales/year=2024/part-0.parquet", ["sales"], [], True),
+        ("sales/year=2024/part-0.parquet", ["sales"], ["*/year=2024/*"], False),
+        ("sales/year=2024/part-0.parquet", [], ["sales"], False),
+        ("sales/year=2024/part-0.parquet", ["*.tif"], [], False),
+        ("year=2024/part-0.parquet", ["year="], [], True),
+        ("sales/readme.txt", ["sales"], [], False),
+    ],
+)
+def test_a_folder_that_is_one_source_passes_the_globs_by_its_own_name_or_its_files(path, include, exclude, taken):
+    assert matches(path, include, exclude) is taken
+
+
+@pytest.mark.parametrize(
+    ("source", "include", "exclude", "taken"),
+    [
+        ("sales", ["*.parquet"], [], True),
+        ("sales", ["sales"], [], True),
+        ("sales", ["sales/*"], [], True),
+        ("sales", ["*.parquet"], ["sales"], False),
+        ("sales", ["*.tif"], [], False),
+        ("year=", ["*.parquet"], [], True),
+        ("roads.gdb", ["*.gdb"], [], True),
+        ("roads.gdb", ["*.parquet"], [], False),
+        ("a.tif", ["*.parquet"], [], False),
+        ("a.tif", ["*.tif"], [], True),
+        ("roads.parquet", ["*.parquet"], [], True),
+    ],
+)
+def test_a_published_folder_is_within_the_globs_that_its_files_passed(source, include, exclude, taken):
+    assert is_source_taken(source, include, exclude) is taken
