@@ -76,6 +76,10 @@ _OPEN_OPTIONS: dict[Format, dict[str, str]] = {
 }
 
 
+#: Of features, by their ids, of which GDAL makes no geometry: what is wrong with those that have one.
+Unread = Callable[[list[int]], dict[int, str]]
+
+
 class Check(Protocol):
     """Compares a batch's values with the bytes of the file and puts right what differs."""
 
@@ -119,7 +123,7 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
                 raise GeoAssetsError("VECTOR_NO_GEOMETRY", f"{ref.title} has no geometry")
             fields = _fields(ref, reader.schema, geometry, arguments, findings)
             check = _check_of(ref, fields, reader.schema.field(_FID).name)
-            made = _Batches(ref, fields, check, findings, _said(ref, findings))
+            made = _Batches(ref, fields, check, findings, _unread_of(ref, reader.schema, geometry, findings))
 
             def read(only: Collection[int] | None) -> Iterator[Batch]:
                 if only is None or not knows or len(set(fields.names)) < len(fields.names):
@@ -134,7 +138,7 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
                 fields.types,
                 meta["crs"],
                 read,
-                declared=info["features"] if dataset.format is Format.FLATGEOBUF else None,
+                declared=_declared(ref, info),
                 types=made.types if fields.guesses else None,
                 unused=made.unused,
                 bounds=_finite_box(info.get("total_bounds")),
@@ -142,6 +146,18 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
                 warnings=[*dataset.notes, *(check.notes if check is not None else ())],
                 findings=findings,
             )
+
+
+def _declared(ref: LayerRef, info: dict[str, Any]) -> int | None:
+    """How many features a layer must have; None where its format does not say."""
+    dataset = ref.dataset
+    if dataset.format is Format.FLATGEOBUF:
+        return int(info["features"])
+    if dataset.path.suffix == ".mif":
+        from geo_assets.vector.parts import objects_of_mif
+
+        return objects_of_mif(dataset.path)
+    return dataset.features.get(ref.layer or "")
 
 
 def configure() -> None:
@@ -229,20 +245,32 @@ def _check_of(ref: LayerRef, fields: _Fields, key: str) -> Any:
     return None
 
 
-def _said(ref: LayerRef, findings: Findings) -> dict[int, str]:
-    """Features with a geometry that GDAL may not be able to read, by their place from 0, and what is wrong with it then."""
-    if ref.dataset.format is not Format.ESRI_JSON:
-        return {}
-    from geo_assets.vector import esri_json
+def _unread_of(ref: LayerRef, schema: pa.Schema, geometry: int | None, findings: Findings) -> Unread | None:
+    """What knows a format's own bytes; None where GDAL makes NULL only of what is none."""
+    dataset = ref.dataset
+    if geometry is None:
+        return None
+    if dataset.format is Format.ESRI_JSON:
+        from geo_assets.vector import esri_json
 
-    return esri_json.said(ref.dataset.path, ref.dataset.name, findings)
+        said = esri_json.said(dataset.path, dataset.name, findings)
+        return lambda fids: {fid: said[fid] for fid in fids if fid in said}
+    if dataset.format in {Format.GPKG, Format.SQLITE}:
+        from geo_assets.vector.sqlite_values import unread_geometry
+
+        return unread_geometry(dataset.path, ref.layer or "", schema.field(_FID).name, schema.field(geometry).name)
+    if dataset.format is Format.SHAPEFILE:
+        from geo_assets.vector.parts import unread_shapes
+
+        return lambda fids: unread_shapes(dataset.path, fids)
+    return None
 
 
 class _Batches:
     """GDAL's batches as ours; which columns are delivered is told by their names."""
 
-    def __init__(self, ref: LayerRef, fields: _Fields, check: Any, findings: Findings, said: dict[int, str]) -> None:
-        self._ref, self._fields, self._check, self._findings, self._said = ref, fields, check, findings, said
+    def __init__(self, ref: LayerRef, fields: _Fields, check: Any, findings: Findings, unread: Unread | None) -> None:
+        self._ref, self._fields, self._check, self._findings, self._unread = ref, fields, check, findings, unread
         self.has_ids = ref.dataset.format in _HAVE_IDS
         self._unused = _Unused(ref.dataset.format, fields.names)
 
@@ -285,11 +313,13 @@ class _Batches:
             yield Batch(columns, wkb, faults, pc.add(fids, 1) if self._ref.dataset.format is Format.ESRI_JSON else fids, linearised)
 
     def _faults(self, wkb: pa.Array, fids: pa.Array) -> dict[int, str]:
-        """Rows without a geometry whose feature says that it has one."""
-        if not self._said or not wkb.null_count:
+        """Rows without a geometry whose feature has one."""
+        if self._unread is None or not wkb.null_count:
             return {}
-        places = fids.to_pylist()
-        return {row: self._said[places[row]] for row in np.flatnonzero(np.asarray(wkb.is_null())).tolist() if places[row] in self._said}
+        rows = np.flatnonzero(np.asarray(wkb.is_null()))
+        wanted = fids.to_numpy(zero_copy_only=False)[rows].tolist()
+        faults = self._unread(wanted)
+        return {row: faults[fid] for row, fid in zip(rows.tolist(), wanted, strict=True) if fid in faults}
 
     def _column(self, position: int, column: pa.Array) -> pa.Array:
         import pyarrow as pa

@@ -262,7 +262,7 @@ class _Inspection:
                 raise _no_crs(ref)
             check = self._checks(crs)
             survey = _survey(layer, sieve, crs, trust=self.options.trust_geometry, check=check, whole=self._request.thorough)
-        if layer.declared and layer.declared != survey.features:
+        if layer.declared and survey.features < layer.declared:
             raise GeoAssetsError("UNREADABLE", f"{ref.title} is cut off: it has {survey.features:,} of {layer.declared:,} features")
         lacks = self._lack(survey, ref.title)
         if lacks is not None:
@@ -390,7 +390,8 @@ def _survey(layer: OpenLayer, sieve: Sieve, crs: CRS | None, *, trust: bool, che
     def look(batch: Batch) -> tuple[Sifted, geometry.Headers | geometry.Cleaned]:
         sifted = sieve.sift(batch)
         headers = geometry.Headers.of(sifted.batch.wkb) if bounds else None
-        return sifted, headers if headers is not None and headers.need_nothing else sieve.clean(sifted.batch, unchecked=not check)
+        as_it_is = headers is not None and headers.need_nothing and not sifted.batch.faults
+        return sifted, headers if headers is not None and as_it_is else sieve.clean(sifted.batch, unchecked=not check)
 
     for sifted, found in _ahead(
         layer.read(None if whole else sieve.positions), look, threads=1 if bounds or sieve.reads_geometry else _THREADS

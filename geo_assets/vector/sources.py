@@ -25,7 +25,9 @@ from geo_assets.storage.sources import whole_folder
 from geo_assets.vector.dbf import Dbf
 from geo_assets.vector.encodings import encoding_of_dbf, find_codec, gdal_name
 from geo_assets.vector.models import LayerOptions
+from geo_assets.vector.parts import check_parts
 from geo_assets.vector.sqlite_values import read_only
+from geo_assets.vector.xml_numbers import check_numbers
 
 
 class Format(StrEnum):
@@ -90,6 +92,9 @@ _OWN_ENDING = {
     Format.PARQUET: ".parquet",
     Format.CSV: ".csv",
 }
+
+#: Text in which a coordinate may be anything.
+_XML = frozenset({Format.KML, Format.GML, Format.GPX})
 
 #: GDAL drivers that are never registered: they read other files, reach the network, load code, or are not on the list above.
 #: MBTiles is one of them no longer: a child reads rasters too, and whichever library comes first names the drivers of both. A layer
@@ -159,6 +164,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)  # layers that are not read, and why
     options: LayerOptions = field(default_factory=LayerOptions)
+    features: Mapping[str, int] = field(default_factory=dict)  # of a layer at least, as far as the text says so
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,8 +353,10 @@ def _dataset(path: Path, name: str, folder: Path, options: LayerOptions, member:
     if not folder.exists():
         with _made_whole(folder) as partial:
             _lay_out(path, kind, partial / own.name, name)
+    check_parts(own, name)
+    features = check_numbers(own, name) if kind in _XML else None
     encoding, notes = _declared_encoding(path, own, options) if kind is Format.SHAPEFILE else (None, _notes(path, kind, name))
-    return Dataset(own, kind, name, path.stem, member, encoding, notes, left_out, options)
+    return Dataset(own, kind, name, path.stem, member, encoding, notes, left_out, options, features or {})
 
 
 def _kind_of_folder(path: Path, name: str) -> Format:

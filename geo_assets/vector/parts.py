@@ -1,0 +1,131 @@
+"""What the parts of a shapefile or of a MapInfo table say of one another: how many features there are, and which have a geometry.
+
+Here: counts, from headers and sizes. Not here: values (`dbf.py`), which parts there must be (`sources.py`).
+
+GDAL takes the smaller number and says nothing: a part that is cut would lose features.
+Sources: the ESRI Shapefile Technical Description, 1998; MapInfo's Interchange Format, appendix J of the MapInfo Professional guide.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from geo_assets.errors import GeoAssetsError
+
+NO_SHAPE = "a record that is no shape of the file's type"
+
+_DBF_HEADER, _SHX_HEADER, _SHX_RECORD, _ID_RECORD = 32, 100, 8, 4
+_SHP_RECORD_HEADER = 8
+
+#: What begins an object in a MIF, and what else a line of it may begin with.
+_OBJECTS = frozenset(
+    ["NONE", "POINT", "LINE", "PLINE", "REGION", "ARC", "TEXT", "RECT", "ROUNDRECT", "ELLIPSE", "MULTIPOINT", "COLLECTION"]
+)
+_STYLES = frozenset(["SYMBOL", "PEN", "BRUSH", "SMOOTH", "CENTER", "FONT", "SPACING", "JUSTIFY", "ANGLE", "LABEL", "TRANSPARENT"])
+_NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_ALL_NUMBERS = frozenset(["POINT", "LINE", "RECT", "ROUNDRECT", "ELLIPSE", "ARC"])
+
+
+def check_parts(own: Path, name: str) -> None:
+    """Refuse a dataset that has features without attributes, or attributes without features, where no format allows it.
+
+    Raises:
+        GeoAssetsError: UNREADABLE.
+    """
+    if own.suffix == ".shp":
+        shapes, rows = _shapes(own), _rows(own.with_suffix(".dbf"))
+        if rows is not None and rows < shapes:  # surplus rows are said (`dbf.py`)
+            raise _cut(name, f"its .dbf has {rows:,} whole rows for {shapes:,} shapes")
+    elif own.suffix == ".tab":
+        table = next((part for part in (own.with_suffix(".dat"), own.with_suffix(".dbf")) if part.exists()), None)
+        index = own.with_suffix(".id")
+        if table is not None and index.exists() and (rows := _rows(table)) is not None:
+            _check_index(index, rows, table.suffix, name)
+    elif own.suffix == ".mif":
+        _check_mif(own, name)
+
+
+def unread_shapes(shp: Path, places: list[int]) -> dict[int, str]:
+    """Of shapes of which GDAL makes nothing, by their place from 0: which are something, and what is wrong with them then."""
+    faults = {}
+    with shp.open("rb") as shapes, shp.with_suffix(".shx").open("rb") as index:
+        for place in places:
+            index.seek(_SHX_HEADER + _SHX_RECORD * place)
+            entry = index.read(_SHX_RECORD)
+            if len(entry) < _SHX_RECORD:
+                continue
+            shapes.seek(2 * struct.unpack(">I", entry[:4])[0] + _SHP_RECORD_HEADER)
+            if shapes.read(4) != bytes(4):
+                faults[place] = NO_SHAPE
+    return faults
+
+
+def objects_of_mif(mif: Path) -> int:
+    """How many objects a MIF has."""
+    return sum(1 for _ in _objects(mif, mif.name))
+
+
+def _cut(name: str, how: str) -> GeoAssetsError:
+    return GeoAssetsError("UNREADABLE", f"{name} is not whole: {how}", remedy="upload all its parts again, together")
+
+
+def _shapes(shp: Path) -> int:
+    return max(0, shp.with_suffix(".shx").stat().st_size - _SHX_HEADER) // _SHX_RECORD
+
+
+def _rows(dbf: Path) -> int | None:
+    """Rows that are there as a whole, of a DBF or of a .dat, which has the same header; None where there is no telling."""
+    with dbf.open("rb") as file:
+        head = file.read(_DBF_HEADER)
+    if len(head) < _DBF_HEADER:
+        return None
+    declared, start, width = struct.unpack_from("<IHH", head, 4)
+    return min(declared, max(0, dbf.stat().st_size - start) // width) if width else None
+
+
+def _check_index(index: Path, rows: int, table: str, name: str) -> None:
+    entries = index.stat().st_size // _ID_RECORD
+    with index.open("rb") as file:
+        file.seek(_ID_RECORD * rows)
+        surplus = file.read()
+    if entries < rows or any(surplus):
+        raise _cut(name, f"its {table} has {rows:,} whole rows, and its .id {entries:,}")
+
+
+def _check_mif(mif: Path, name: str) -> None:
+    objects = sum(1 for _ in _objects(mif, name))
+    mid = mif.with_suffix(".mid")
+    if not mid.exists():
+        return
+    with mid.open("rb") as file:
+        lines = filled = 0
+        for lines, line in enumerate(file, 1):
+            filled = lines if line.strip() else filled
+    if not filled <= objects <= lines:
+        raise _cut(name, f"it has {objects:,} objects, and its .mid {filled:,} rows")
+
+
+def _objects(mif: Path, name: str) -> Iterator[None]:
+    """One for each object; the parts of a collection are no objects of their own."""
+    parts = 0
+    with mif.open("rb") as file:
+        lines = iter(enumerate(file, 1))
+        for _, line in lines:
+            if line.strip().upper() == b"DATA":
+                break
+        for number, line in lines:
+            words = line.split()
+            if not words or words[0].startswith((b'"', b"(")):
+                continue
+            keyword = words[0].decode("latin-1").upper().partition("(")[0]
+            numbers = words[1:] if keyword in _ALL_NUMBERS else () if keyword in _OBJECTS | _STYLES else words
+            if not all(map(_NUMBER.fullmatch, numbers)):
+                raise _cut(name, f"line {number:,} is none that a MIF has: {line.strip()[:40].decode('latin-1')!r}")
+            if keyword in _OBJECTS and parts:
+                parts -= 1
+            elif keyword in _OBJECTS:
+                yield
+                parts = int(words[1]) if keyword == "COLLECTION" and len(words) > 1 and words[1].isdigit() else 0

@@ -1,0 +1,102 @@
+"""Coordinates and features of GML, KML and GPX, as they stand in the text.
+
+Here: one pass by expat, for what GDAL would pass over: it reads 0 where a coordinate is no number, leaves out a waypoint that lacks one, and
+ends a layer of GML at the first geometry that it cannot read. Not here: reading features (`ogr.py`).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from pathlib import Path
+from xml.parsers import expat
+
+from geo_assets.errors import GeoAssetsError
+
+#: Elements whose text is coordinates, and those of GPX that have them as attributes.
+_COORDINATES = frozenset({"coordinates", "pos", "posList", "coord"})
+_NAMESPACES = ("http://www.opengis.net/gml", "http://www.opengis.net/kml", "http://earth.google.com/kml", "http://www.google.com/kml")
+_GPX_POINTS = frozenset({"wpt", "rtept", "trkpt"})
+
+#: What holds features in GML, at the root's first level.
+_MEMBERS = frozenset({"featureMember", "featureMembers", "member"})
+_FEATURE_DEPTH = 3
+
+#: A letter that is no exponent's. What separates numbers a GML may say itself.
+_NO_NUMBER = re.compile(r"[^\W\d_eE]")
+
+_SHOWN = 3
+
+
+def check_numbers(path: Path, name: str) -> Counter[str]:
+    """Look at every coordinate; returns the features of a GML by the name of their element. What is not well-formed is left to GDAL.
+
+    Raises:
+        GeoAssetsError: UNREADABLE, coordinates that are no numbers.
+    """
+    look = _Look()
+    with path.open("rb") as file:
+        try:
+            look.parser.ParseFile(file)
+        except (expat.ExpatError, ValueError, LookupError):
+            return Counter()
+    if look.count:
+        shown = ", ".join(f"{text!r} in line {line:,}" for line, text in look.faults)
+        what = "coordinates are no numbers" if look.count > 1 else "coordinate is no number"
+        raise GeoAssetsError("UNREADABLE", f"{look.count:,} {what} in {name}: {shown}", remedy="correct them and upload it again")
+    return look.features
+
+
+class _Look:
+    """What expat calls."""
+
+    def __init__(self) -> None:
+        self.parser = parser = expat.ParserCreate(namespace_separator=" ")
+        parser.buffer_text = True
+        parser.EntityDeclHandler = _no_entities
+        parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
+        self.features: Counter[str] = Counter()
+        self.faults: list[tuple[int, str]] = []
+        self.count = 0
+        self._path: list[str] = []
+        self._text: list[str] | None = None
+        self._depth = 0
+
+    def _start(self, tag: str, attributes: dict[str, str]) -> None:
+        namespace, _, local = tag.rpartition(" ")
+        self._path.append(local)
+        if len(self._path) == _FEATURE_DEPTH and self._path[1] in _MEMBERS:
+            self.features[local] += 1
+        if local in _COORDINATES and (namespace.startswith(_NAMESPACES) or (not namespace and self._path[0] == "kml")):
+            self._text, self._depth = [], len(self._path)
+            self.parser.CharacterDataHandler = self._text.append
+        elif local in _GPX_POINTS and self._path[0] == "gpx":
+            for axis in ("lat", "lon"):
+                if not _is_number(attributes.get(axis, "")):
+                    self._fault(attributes.get(axis, f"no {axis}"))
+
+    def _end(self, _: str) -> None:
+        if self._text is not None and len(self._path) == self._depth:
+            text = "".join(self._text)
+            self._text = None
+            self.parser.CharacterDataHandler = None
+            if _NO_NUMBER.search(text):
+                self._fault(next(word for word in text.split() if _NO_NUMBER.search(word)))
+        self._path.pop()
+
+    def _fault(self, text: str) -> None:
+        self.count += 1
+        if len(self.faults) < _SHOWN:
+            self.faults.append((self.parser.CurrentLineNumber, text[:40]))
+
+
+def _no_entities(*_: object) -> None:
+    raise ValueError("it declares entities")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
