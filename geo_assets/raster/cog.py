@@ -28,7 +28,7 @@ from geo_assets.raster import cogfile, gdal, given_overviews, onepass, tiff
 from geo_assets.raster.checkpoint import Checkpoint
 from geo_assets.raster.codecs import Codec
 from geo_assets.raster.footprint import refuse_off_earth
-from geo_assets.raster.georeference import dataset_crs, parse_crs, same_crs
+from geo_assets.raster.georeference import dataset_crs, other_body, parse_crs, same_crs
 from geo_assets.raster.inspect import RasterInfo, inspect
 from geo_assets.raster.models import ConvertReport, ConvertRequest, Georeferencing
 from geo_assets.raster.pixels import Measurement, measured, pieces
@@ -211,6 +211,12 @@ def _origin(task: _Task) -> _Origin:
     origin = _placed(task) if info.world else _Origin(info.path, info.driver, info.crs)
     if needs_crs and given:
         origin = replace(origin, crs=given, assigned=True)
+    if body := other_body(origin.crs):
+        told = f"its CRS is not of the Earth ({body})"
+        if request.require_crs:
+            remedy = "a catalogue of the Earth has no place for it; a COG of it is made by: geo-assets cog"
+            raise GeoAssetsError("INVALID_CRS", f"{task.name} cannot be placed: {told}", remedy=remedy)
+        task.notes.append(f"{told}: it has no longitude and latitude there")
     if target and (request.resolution or request.web_tiles or not same_crs(target, origin.crs)):
         return replace(origin, target=target)
     if info.georeferencing in {Georeferencing.GCPS, Georeferencing.RPCS}:

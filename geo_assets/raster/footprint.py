@@ -24,7 +24,7 @@ from shapely.geometry import MultiPolygon, Polygon, box, mapping, shape
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.longitudes import shortest_stretch
-from geo_assets.raster.georeference import PixelToLonLat, resolution
+from geo_assets.raster.georeference import PixelToLonLat, dataset_crs, other_body, resolution
 from geo_assets.raster.pixels import Validity
 
 #: Pixels along the longer side of the mask that is outlined: a thousandth is enough to find a scene.
@@ -98,7 +98,8 @@ def refuse_off_earth(dataset: Any, name: str, crs: CRS | None = None) -> None:
     Raises:
         GeoAssetsError: INVALID_CRS.
     """
-    _leaves_earth(PixelToLonLat(dataset, crs), dataset, name)
+    if not other_body(crs or dataset_crs(dataset)):
+        _leaves_earth(PixelToLonLat(dataset, crs), dataset, name)
 
 
 def _leaves_earth(to_lonlat: PixelToLonLat, dataset: Any, name: str) -> bool:

@@ -27,6 +27,9 @@ Floats = NDArray[np.float64]
 #: authority:code and nothing else: PROJ would take a URL, a file or a pipeline for a CRS.
 _AUTHORITY_CODE = re.compile(r"^([A-Za-z][A-Za-z0-9_]{1,20}):([A-Za-z0-9]{1,20})$")
 
+#: Metres: the radius of the Earth, of whose ellipsoids and spheres none differs by a hundredth; Venus, the next, by a twentieth.
+_EARTH, _NOT_THE_EARTH = 6378137.0, 0.01
+
 #: Metres of one degree of latitude on the WGS 84 ellipsoid, in the mean.
 _METRES_PER_DEGREE = 111_319.49
 
@@ -117,6 +120,20 @@ def projjson(crs: CRS | None) -> dict[str, Any] | None:
     return json.loads(found) if isinstance(found, str) else (found or None)
 
 
+def other_body(crs: CRS | None) -> str | None:
+    """What a CRS calls the shape of the body that it is of, where that is not the Earth."""
+    from pyproj import CRS as Known  # noqa: N811 - rasterio has the other one
+    from pyproj.exceptions import CRSError as NotUnderstood
+
+    try:
+        ellipsoid = Known.from_wkt(wkt2(crs)).ellipsoid if crs else None
+    except (NotUnderstood, CRSError):
+        return None
+    if ellipsoid is None or abs(ellipsoid.semi_major_metre / _EARTH - 1) <= _NOT_THE_EARTH:
+        return None
+    return str(ellipsoid.name)
+
+
 def native_transform(dataset: Any) -> Affine:
     """The affine transform, or the one that fits the ground control points best."""
     if georeferencing(dataset) is Georeferencing.GCPS:
@@ -143,6 +160,8 @@ def gsd(dataset: Any) -> float | None:
     if crs is None or georeferencing(dataset) is Georeferencing.RPCS:
         return None
     along, down = resolution(dataset)
+    if crs.is_geographic and other_body(crs):
+        return None
     if crs.is_geographic:
         latitude = _apply(native_transform(dataset), dataset.width / 2, dataset.height / 2)[1]
         along, down = along * _METRES_PER_DEGREE * math.cos(math.radians(latitude)), down * _METRES_PER_DEGREE

@@ -16,7 +16,7 @@ import rasterio
 
 from geo_assets.capture import moment
 from geo_assets.raster.footprint import footprint
-from geo_assets.raster.georeference import dataset_crs, epsg, georeferencing, gsd, native_bounds, projjson, resolution, wkt2
+from geo_assets.raster.georeference import dataset_crs, epsg, georeferencing, gsd, native_bounds, other_body, projjson, resolution, wkt2
 from geo_assets.raster.inspect import RasterInfo, dtype_names
 from geo_assets.raster.models import BandReport, ConvertReport, Georeferencing, nodata_json
 from geo_assets.raster.pixels import BandStatistics, Measurement
@@ -30,7 +30,7 @@ def describe(info: RasterInfo, cog: Any, profile: Profile, measurement: Measurem
     """The report of an open COG that was made of `info` and whose pixels were measured."""
     made = Path(cog.name)
     crs = dataset_crs(cog)
-    placed = crs or georeferencing(cog) is Georeferencing.RPCS
+    placed = (crs and not other_body(crs)) or georeferencing(cog) is Georeferencing.RPCS
     outline = footprint(cog, info.path.name) if placed else None
     with made.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,6 +3,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyproj
 import pytest
 import rasterio
 import rasterio.shutil
@@ -174,3 +175,21 @@ def test_a_wrong_crs_is_overruled_only_when_that_is_asked_for_and_it_is_said(tmp
         assert (b.crs.to_epsg(), b.transform) == (32619, a.transform)
     moved = convert(ConvertRequest(**request, override_crs=True, target_crs="EPSG:4326"))
     assert moved.bbox[0] == pytest.approx(overruled.bbox_4326[0], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("code", "pixel"), [("IAU_2015:30100", 0.1), ("IAU_2015:49900", 0.1), ("IAU_2015:30135", 100.0)], ids=["moon", "mars", "metres"]
+)
+def test_a_raster_of_another_planet_becomes_a_cog_that_no_catalogue_of_the_earth_takes(tmp_path, code, pixel):
+    pixels = np.arange(600, dtype="uint16").reshape(1, 20, 30)
+    source = write(tmp_path / "a.tif", pixels, crs=pyproj.CRS(code).to_wkt(), transform=from_origin(10, 20, pixel, pixel))
+    request = {"source": str(source), "destination": str(tmp_path / "c.tif")}
+    with pytest.raises(GeoAssetsError, match="its CRS is not of the Earth") as caught:
+        convert(ConvertRequest(**request))
+    assert caught.value.code == "INVALID_CRS"
+    report = convert(ConvertRequest(**request, require_crs=False))
+    assert any("not of the Earth" in warning for warning in report.warnings)
+    assert (report.footprint, report.bbox_4326, report.gsd) == (None, None, 100 if pixel == 100 else None)
+    with rasterio.open(source) as a, rasterio.open(tmp_path / "c.tif") as b:
+        np.testing.assert_array_equal(a.read(), b.read())
+        assert (a.crs, a.transform) == (b.crs, b.transform)

@@ -445,3 +445,18 @@ def test_a_mif_without_the_file_of_its_columns_is_refused(tmp_path, look):
 
 def test_an_empty_sheet_is_said_to_be_empty(tmp_path, look):
     assert "is empty" in refusal(look, spreadsheet(tmp_path / "a.xlsx"), "VECTOR_NO_GEOMETRY")
+
+
+def test_a_second_geometry_is_named_and_kept_as_wkb(tmp_path, look):
+    source = points(2)
+    source["centre"] = gpd.GeoSeries([shapely.Point(1, 2), None], crs=4326)
+    source.to_parquet(tmp_path / "a.parquet")
+    (plan,) = look(tmp_path / "a.parquet").layers
+    assert {column.name: column.sql_type for column in plan.columns}["centre"] == "bytea"
+    assert any("'centre' is a second geometry" in warning for warning in plan.warnings)
+
+
+def test_mollweide_of_esri_is_kept_and_another_planet_is_refused(tmp_path, look):
+    (plan,) = look(write(points(2).to_crs("ESRI:54009"), tmp_path / "a.gpkg")).layers
+    assert (plan.srid, plan.crs_code) == (54009, "ESRI:54009")
+    refusal(look, write(points(2, crs="IAU_2015:30100"), tmp_path / "b.gpkg"), "INVALID_CRS")
