@@ -36,7 +36,7 @@ def stage_metadata(context: StageContext, report: StageReport) -> dict[str, Any]
         "failed": counts.failed,
         **markdown("bad files", reports.failure_table(context, report.job, report.stage)),
         **markdown("warnings", reports.warning_table(context, report.job, report.stage)),
-        **markdown("made", reports.output_table(made) if made else ""),
+        **markdown("made", reports.output_list(made) if made else ""),
         **markdown("thumbnails", reports.thumbnail_strip(context, made)),
     }
 

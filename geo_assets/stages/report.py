@@ -44,16 +44,16 @@ def stage_table(stages: Sequence[StageCounts]) -> str:
 
 
 def failure_table(context: StageContext, job: JobRef, stage: str | None = None) -> str:
-    """Markdown: the bad files with reason and remedy; empty where there are none."""
+    """Markdown: the bad files with reason and remedy; empty where there are none. Dagster cuts off what is wider than its page."""
     bad = context.tasks.records(job.job_id, stage=stage, statuses=("quarantined", "failed"), limit=_SHOWN + 1)
     if not bad:
         return ""
     rows = "".join(
-        f"| {_cell(t.task_key)} | {t.status} | {t.error_code} | {_cell(t.error_message or '')} | {_cell(t.remedy or '')} |\n"
+        f"| {_cell(t.task_key)} | {t.status}, {t.error_code}: {_cell(t.error_message or '')} | {_cell(t.remedy or '')} |\n"
         for t in bad[:_SHOWN]
     )
     more = f"\n… and more: `geo-assets tasks {job.job_id[:12]} --status quarantined --status failed`\n" if len(bad) > _SHOWN else ""
-    return f"| file | status | code | reason | remedy |\n|---|---|---|---|---|\n{rows}{more}"
+    return f"| file | why | what to do |\n|---|---|---|\n{rows}{more}"
 
 
 def warning_table(context: StageContext, job: JobRef, stage: str | None = None) -> str:
@@ -75,12 +75,13 @@ def _cell(text: str, limit: int = 200) -> str:
     return escape(plain, quote=False).replace("|", "\\|").replace("`", "'").replace("[", "\\[").replace("!", "\\!")
 
 
-def output_table(tasks: Sequence[TaskRecord]) -> str:
-    """Markdown: what was made of the first files."""
-    head = "| file | made | STAC item |\n|---|---|---|\n"
-    return head + "".join(
-        f"| {_cell(t.task_key)} | {_cell(sentence(t.outputs))} | {_cell(t.outputs.get('stac_item', ''))} |\n" for t in tasks[:_SHOWN]
-    )
+def output_list(tasks: Sequence[TaskRecord]) -> str:
+    """Markdown: what was made of the first files. A list: paths in columns are wider than Dagster's page, and it cuts them off."""
+    return "".join(f"* {_cell(t.task_key)}: {_cell(sentence(t.outputs))}{_item(t.outputs.get('stac_item'))}\n" for t in tasks[:_SHOWN])
+
+
+def _item(name: str | None) -> str:
+    return f", item {_cell(name)}" if name else ""
 
 
 def footprint_map(geometries: Sequence[dict[str, Any]]) -> str:

@@ -157,6 +157,20 @@ def test_every_command_that_dagster_shows_runs_as_it_is_shown_from_any_directory
         assert "broken.tif" in ran.stdout
 
 
+def test_the_tables_and_lists_of_a_stage_fit_on_dagsters_page(cli, mixed):
+    """It cuts off what is wider than the page: no row has two columns of paths, which do not wrap."""
+    with connect(cli) as db:
+        (event,) = db.execute(
+            "select event::json from dagster.event_logs where run_id = %s and dagster_event_type = 'ASSET_MATERIALIZATION' and asset_key = '[\"ingest_container\", \"cogs\"]'",
+            (mixed["run_id"],),
+        ).fetchone()
+    entries = event["dagster_event"]["event_specific_data"]["materialization"]["metadata_entries"]
+    shown = {entry["label"]: entry["entry_data"]["md_str"] for entry in entries if "md_str" in entry["entry_data"]}
+    assert shown["bad files"].startswith("| file | why | what to do |\n")
+    assert "| broken.tif | quarantined, UNREADABLE: broken.tif is not readable as GeoTIFF: " in shown["bad files"]
+    assert shown["made"].startswith("* scan.tif: COG default/cogs/mixed/default/mixed/scan_")
+
+
 def tags_of(cli, run_id):
     with connect(cli) as db:
         return dict(db.execute("select key, value from dagster.run_tags where run_id = %s", (run_id,)).fetchall())
