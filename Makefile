@@ -25,8 +25,8 @@ lint:   ## ruff, mypy, import contracts
 	$$uv run --frozen lint-imports --no-cache
 	echo "lint: $$((SECONDS - step)) s"
 
-test:   ## the tests, on a stack of their own; some of them with TESTS=…
-	@$(RUN) pytest $(TESTS)
+test:   ## the tests, a stack for each of up to four cores; some of them with TESTS=…
+	@$(RUN) pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(TESTS)
 	echo "test: $$((SECONDS - step)) s"
 
 test-slow: ## faults that take minutes
