@@ -11,12 +11,12 @@ from upath import UPath
 from geo_assets.defs.catalogue import stac_collection, stac_items, submission_report
 from geo_assets.defs.cogs import cogs
 from geo_assets.defs.container_inventory import container_inventory
-from geo_assets.defs.hello_world import hello_world
+from geo_assets.defs.hello_world import replies
 from geo_assets.defs.io_manager import JsonContractIOManager
 from geo_assets.defs.partitions import PARTITIONS
 from geo_assets.defs.resources import JOB_TAGS, Stages
 from geo_assets.defs.sensors import build_submissions_sensor, janitor
-from geo_assets.defs.stac_setup import stac_setup
+from geo_assets.defs.stac_setup import catalogue
 from geo_assets.defs.vector_tables import vector_tables
 from geo_assets.settings import Settings, load_settings
 from geo_assets.submissions.parameters import JOB_TYPES
@@ -28,8 +28,13 @@ _INGEST = (container_inventory, cogs, vector_tables, stac_items, stac_collection
 def build_defs(settings: Settings, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     """All definitions; tests and tools pass other settings or resources."""
     ingest = {name: [build(name) for build in _INGEST] for name in ("ingest_container", "stage_raster", "stage_vector")}
-    assets = {**ingest, "list_container": [container_inventory("list_container")]}
-    jobs: list[Any] = [hello_world, *(_asset_job(name, made) for name, made in assets.items()), stac_setup]
+    assets = {
+        "hello_world": [replies],
+        **ingest,
+        "list_container": [container_inventory("list_container")],
+        "stac_setup": [catalogue],
+    }
+    jobs = [_asset_job(name, made) for name, made in assets.items()]
     resources = {
         "stages": Stages(),
         "io_manager": JsonContractIOManager(UPath(settings.dagster_home / "storage" / "contracts")),

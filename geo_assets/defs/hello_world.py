@@ -1,4 +1,4 @@
-"""The `hello_world` job: greetings, then replies; plan, map, collect, twice."""
+"""The asset of `hello_world`: greetings, then replies; plan, map, collect, twice."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from geo_assets.defs.claim import Force, claim
-from geo_assets.defs.partitions import PARTITIONS
+from geo_assets.defs.partitions import PARTITIONS, key_of
 from geo_assets.defs.resources import JOB_TAGS, Stages, plain_failures
 from geo_assets.stages import hello
 from geo_assets.stages.chunks import close_stage
@@ -63,9 +63,9 @@ def close_replies(context: dg.OpExecutionContext, stages: Stages, plan: StagePla
     return report
 
 
-@dg.job(partitions_def=PARTITIONS["hello_world"], executor_def=dg.in_process_executor, tags=JOB_TAGS, description=hello.__doc__)
-def hello_world() -> None:
-    """The two-stage fan-out and fan-in."""
+@dg.graph_asset(key=key_of("hello_world", "replies"), partitions_def=PARTITIONS["hello_world"], group_name="hello_world")
+def replies() -> Any:
+    """The two-stage fan-out and fan-in: n greetings, then a reply to each."""
     greetings, greeting_chunks = plan_greetings()
-    replies, reply_chunks = plan_replies(greetings, greeting_chunks.map(greet).collect())
-    close_replies(replies, reply_chunks.map(reply).collect())
+    plan, reply_chunks = plan_replies(greetings, greeting_chunks.map(greet).collect())
+    return close_replies(plan, reply_chunks.map(reply).collect())

@@ -1,18 +1,18 @@
-"""The `stac_setup` job: is the catalogue there, current, and open to the pipeline?"""
+"""The asset of `stac_setup`: is the catalogue there, current, and open to the pipeline?"""
 
 import dagster as dg
 
 from geo_assets.defs.claim import claim
-from geo_assets.defs.partitions import PARTITIONS
-from geo_assets.defs.resources import JOB_TAGS, Stages, plain_failures
+from geo_assets.defs.partitions import PARTITIONS, key_of
+from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.stages.contracts import JobRef
 from geo_assets.stages.listing import check_catalogue
 
 
-@dg.op(out=dg.Out(JobRef))
-def check_pgstac(context: dg.OpExecutionContext, stages: Stages) -> JobRef:
-    """Claim the job, check version and rights."""
-    job = claim(context, stages, "stac_setup")
+@dg.asset(key=key_of("stac_setup", "catalogue"), partitions_def=PARTITIONS["stac_setup"], kinds={"postgres"}, group_name="stac_setup")
+def catalogue(context: dg.AssetExecutionContext, stages: Stages) -> JobRef:
+    """Checks pgstac: its version, and that the pipeline may write to it."""
+    job = claim(context.op_execution_context, stages, "stac_setup")
     if not job.stood_aside:
         with plain_failures(stages):
             with stages.get().lease(job):
@@ -20,9 +20,3 @@ def check_pgstac(context: dg.OpExecutionContext, stages: Stages) -> JobRef:
             stages.get().complete(job)
         context.add_output_metadata(found)
     return job
-
-
-@dg.job(partitions_def=PARTITIONS["stac_setup"], executor_def=dg.in_process_executor, tags=JOB_TAGS)
-def stac_setup() -> None:
-    """Checks pgstac: its version, and that the pipeline may write to it."""
-    check_pgstac()

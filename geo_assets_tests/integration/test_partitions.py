@@ -1,5 +1,6 @@
 """Each job type has partitions of its own: Dagster offers what fits, and what does not fit changes nothing."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from geo_assets.submissions.parameters import JOB_TYPES
 from geo_assets_tests.faults.test_killed_run import connect, environment, until
 from geo_assets_tests.faults.test_terminate import graphql, run_status
 
@@ -32,10 +34,20 @@ def test_the_ui_offers_a_job_the_partitions_of_its_own_jobs_alone(cli):
         assert job["partition_key"] not in offered(cli, other)
 
 
+@pytest.mark.parametrize("job_type", JOB_TYPES)
+def test_a_submission_of_any_type_is_launched_at_once_and_not_left_to_the_sensor(cli, job_type):
+    """Dagster's webserver adds a partition only to a set that an asset has."""
+    (cli.home / "containers" / "launched-at-once").mkdir(parents=True, exist_ok=True)
+    of_a_container = ("--param", "container=launched-at-once", "--allow-empty") if "container" in JOB_TYPES[job_type].model_fields else ()
+    submitted = cli.run("submit", job_type, *of_a_container, "--json")
+    assert (submitted.returncode, submitted.stderr) == (0, "")
+    assert json.loads(submitted.stdout)["run_id"]
+
+
 @pytest.mark.parametrize(
     ("job_type", "parameters", "op", "options"),
     [
-        ("hello_world", {"message": "by hand"}, "plan_greetings", {"force": True}),
+        ("hello_world", {"message": "by hand"}, "hello_world__replies.plan_greetings", {"force": True}),
         (
             "list_container",
             {"container": "launched-by-hand"},
