@@ -1,0 +1,46 @@
+"""Dagster's storage keeps its connections, and outlives a database that closes them."""
+
+import time
+
+import pytest
+
+from geo_assets.defs.storage import PooledPostgresStorage
+from geo_assets_tests.faults.test_killed_run import connect, environment
+
+_NAME = "a storage under test"
+
+
+@pytest.fixture
+def storage(cli):
+    url = environment(cli)["GEO_ASSETS_DAGSTER_POSTGRES_URL"]
+    return PooledPostgresStorage(f"{url}&application_name={_NAME.replace(' ', '%20')}", should_autocreate_tables=False)
+
+
+def look_at_everything(storage):
+    storage.run_storage.get_runs_count()
+    storage.event_log_storage.get_records_for_run("a run that never was")
+    storage.schedule_storage.all_instigator_state()
+
+
+def test_statements_on_runs_events_and_schedules_share_connections_that_are_kept(cli, storage):
+    for _ in range(10):
+        look_at_everything(storage)
+    with connect(cli) as db:
+        assert db.execute("select count(*) from pg_stat_activity where application_name = %s", (_NAME,)).fetchone() == (1,)
+
+
+def test_connections_that_the_server_closed_are_replaced_before_they_are_used(cli, storage):
+    look_at_everything(storage)
+    with connect(cli) as db:
+        db.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name = %s", (_NAME,))
+    look_at_everything(storage)
+
+
+def test_the_processes_of_a_stack_use_it_and_one_without_work_opens_next_to_no_connection(cli):
+    def opened():
+        with connect(cli) as db:
+            return db.execute("select sessions from pg_stat_database where datname = current_database()").fetchone()[0]
+
+    before = opened()
+    time.sleep(6)
+    assert opened() - before < 20, "dagster-postgres alone opens some hundred"
