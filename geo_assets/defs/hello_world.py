@@ -7,7 +7,7 @@ import dagster as dg
 
 from geo_assets.defs.claim import Force, claim
 from geo_assets.defs.partitions import PARTITIONS, key_of
-from geo_assets.defs.resources import JOB_TAGS, Stages, plain_failures
+from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.stages import hello
 from geo_assets.stages.chunks import close_stage
 from geo_assets.stages.contracts import Chunk, ChunkReport, JobRef, StagePlan, StageReport

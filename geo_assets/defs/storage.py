@@ -46,11 +46,13 @@ class PooledPostgresStorage(DagsterPostgresStorage):
             storage._engine = engine  # noqa: SLF001  (no public way; a test holds it)
 
     @classmethod
-    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: PostgresStorageConfig) -> "PooledPostgresStorage":
+    def from_config_value(  # type: ignore[override]  # the config is a mapping; the type of its entries is not told
+        cls, inst_data: ConfigurableClassData | None, config_value: PostgresStorageConfig
+    ) -> "PooledPostgresStorage":
         """What Dagster calls with the `storage` block of `dagster.yaml`."""
         return cls(
             pg_url_from_config(config_value),
-            config_value.get("should_autocreate_tables", True),
+            bool(config_value.get("should_autocreate_tables", True)),
             inst_data,
             get_token_provider_from_config(config_value),
         )
