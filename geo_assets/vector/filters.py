@@ -110,6 +110,11 @@ class Sieve:
         return cleaned
 
     @property
+    def takes_all(self) -> bool:
+        """Whether it lets every feature through without a look."""
+        return self._condition is None and not self.reads_geometry
+
+    @property
     def reads_geometry(self) -> bool:
         """Whether bytes that need no other work must be parsed for the sieve's sake."""
         return self._box is not None or self._options.null_geometry == "reject"

@@ -536,6 +536,7 @@ class Survey:
         self.rejected: Counter[str] = Counter()
         self.area_changed = self.wide = self.with_m = 0
         self.changed: list[int] | None = []  # places among what was added; None: too many
+        self.sound_values = False  # of the attributes, where the survey looked at them too
         self._seen = 0
         self.tallies: dict[int, Tally] = {}
         self._widest = widest
@@ -592,12 +593,22 @@ class Survey:
         self.nulls += len(headers.codes) - int(present.sum())
         codes, counts = np.unique(headers.codes[present], return_counts=True)
         for code, count in zip(codes.tolist(), counts.tolist(), strict=True):
-            self.codes[code] += count
-            tally = self.tallies.setdefault(int(_kinds(np.array([code]))[0]), Tally())
-            tally.stretch(np.array(bounds, dtype=np.float64))
-            tally.count += count
-            tally.with_z += int((headers.has_z & (headers.codes == code)).sum())
-            tally.multi = tally.multi or code >= MULTIPOINT
+            self._add_code(code, count, int((headers.has_z & (headers.codes == code)).sum()), bounds)
+
+    def add_alike(self, headers: Headers, geometries: int, nulls: int, bounds: BoundingBox) -> None:
+        """As `add_headers`, of so many geometries whose header is the one that is given, and so many nulls."""
+        self._note(set(), geometries + nulls)
+        self.features += geometries + nulls
+        self.nulls += nulls
+        self._add_code(int(headers.codes[0]), geometries, geometries * int(headers.has_z[0]), bounds)
+
+    def _add_code(self, code: int, count: int, with_z: int, bounds: BoundingBox) -> None:
+        self.codes[code] += count
+        tally = self.tallies.setdefault(int(_kinds(np.array([code]))[0]), Tally())
+        tally.stretch(np.array(bounds, dtype=np.float64))
+        tally.count += count
+        tally.with_z += with_z
+        tally.multi = tally.multi or code >= MULTIPOINT
 
     @property
     def total(self) -> Tally:

@@ -26,6 +26,8 @@ from geo_assets.vector.sqlite_values import read_only
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from geo_assets.vector.sqlite_values import Scan
+
 forbid_drivers()  # before anything imports pyogrio
 
 #: Rows that are read, worked on and sent at once: 65,536 cost twice the memory and save nothing.
@@ -50,6 +52,7 @@ class LayerRef:
     dataset: Dataset
     index: int = 0
     layer: str | None = None  # None where the file is one layer
+    sound_values: bool = False  # an earlier scan found each value to be of its column's type
 
     @property
     def title(self) -> str:
@@ -92,6 +95,7 @@ class OpenLayer:
     declared: int | None = None  # features, where the file says so itself and a cut-off one goes unnoticed
     types: Callable[[], list[str]] | None = None  # wire types, where the reader decides them
     bounds: tuple[float, float, float, float] | None = None  # where the file says so without being read
+    scan: Callable[[], Scan | None] = lambda: None  # values and beginnings of geometries at once, where that is quicker than `read`
     encoding: str | None = None  # of its text, where the format does not fix it
     unused: Callable[[], set[int]] = set  # columns that the file itself does not have
     warnings: Sequence[str] = ()

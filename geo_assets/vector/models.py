@@ -124,6 +124,7 @@ class LayerPlan(_Model):
     repaired_by_reason: Counts = Field(default_factory=dict)
     sound: bool = False  # every geometry of the file is valid, finite and plain WKB: it need not be checked again
     wkb_as_is: bool = False  # the bytes as they are read need no work but a Multi header, but for `changed`
+    sound_values: bool = False  # each value of the file is of its column's type: they need not be looked at again
     changed: tuple[int, ...] = ()  # places, among the features that meet the condition, of those that need work
     options: LayerOptions = Field(default_factory=LayerOptions)
     bounds: BoundingBox | None = None  # in the file's CRS

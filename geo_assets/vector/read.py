@@ -354,6 +354,7 @@ class _Inspection:
             "transform_name": way.transform_name,
             "transform_accuracy_m": way.accuracy_m,
             "sound": survey.untouched and checked,
+            "sound_values": survey.sound_values,
             "wkb_as_is": survey.wkb_as_is and checked and way.transform_name is None,
             "changed": tuple(survey.changed or ()) if survey.wkb_as_is and checked and way.transform_name is None else (),
         }
@@ -379,13 +380,19 @@ class _Inspection:
 
 
 def _survey(layer: OpenLayer, sieve: Sieve, crs: CRS | None, *, trust: bool, check: bool, whole: bool) -> geometry.Survey:
-    """One pass over a layer. Where geometry is trusted and the file knows its extent, the headers of the WKB are enough.
+    """One pass over a layer. Where geometry is trusted and the file knows its extent, the headers of the WKB are enough; of a GeoPackage
+    SQLite says them, and whether every value is sound.
 
     `whole`: every column is read, so that what is wrong with its values is found.
     """
     half = math.pi / crs.axis_info[0].unit_conversion_factor if crs is not None and crs.is_geographic else None
     survey = geometry.Survey(widest=half)
     bounds = layer.bounds if trust and not sieve.reads_geometry else None
+    scan = layer.scan() if bounds and sieve.takes_all and not whole else None
+    if scan is not None and bounds is not None and scan.headers.need_nothing:
+        survey.add_alike(scan.headers, scan.geometries, scan.nulls, bounds)
+        survey.sound_values = not scan.odd
+        return survey
 
     def look(batch: Batch) -> tuple[Sifted, geometry.Headers | geometry.Cleaned]:
         sifted = sieve.sift(batch)
@@ -486,7 +493,7 @@ def _find(request: StreamRequest) -> LayerRef:
     source = prepare(Path(request.source), max_unpacked_bytes=request.max_unpacked_bytes, options=plan.options)
     for dataset in source.datasets:
         if dataset.member == plan.member and dataset.format.value == plan.driver:
-            return LayerRef(dataset, plan.layer_index, plan.layer)
+            return LayerRef(dataset, plan.layer_index, plan.layer, plan.sound_values)
     raise GeoAssetsError("UNREADABLE", f"{source.name} is not the file that was inspected: {plan.label or plan.driver} is gone")
 
 

