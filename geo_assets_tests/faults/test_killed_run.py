@@ -118,6 +118,7 @@ def test_a_killed_ingest_is_completed_by_the_janitor_when_nobody_asks(cli, kille
     assert died == [("warning", "RUN_DIED")]
 
 
+@pytest.mark.slow
 def test_a_large_raster_whose_run_worker_was_killed_goes_on_from_where_it_was(cli, tmp_path):
     folder = tmp_path / "large"
     folder.mkdir()

@@ -54,6 +54,7 @@ def test_files_beyond_a_limit_are_not_taken_for_gone(cli, container):
     assert len(items(cli, container)) == 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("container", ["elsewhere"], indirect=True)
 def test_what_another_prefix_or_glob_or_collection_published_is_left_alone(cli, container):
     ingest(cli, container)
@@ -106,6 +107,7 @@ def test_a_source_that_came_after_the_listing_and_that_another_job_published_mea
     assert len(items(cli, container)) == 6
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_one_source_and_came_back_after_the_listing_is_not_retired(cli, tmp_path):
     write_vector(points(3), tmp_path / "places.gdb")
     hive(tmp_path / "sites", year=[2023, 2024])

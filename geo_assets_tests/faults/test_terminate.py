@@ -80,7 +80,7 @@ def visible(cli, container: str) -> tuple:
         ).fetchone()
 
 
-@pytest.mark.parametrize("policy", ["SAFE_TERMINATE", "MARK_AS_CANCELED_IMMEDIATELY"])
+@pytest.mark.parametrize("policy", ["SAFE_TERMINATE", pytest.param("MARK_AS_CANCELED_IMMEDIATELY", marks=pytest.mark.slow)])
 def test_terminate_during_conversions_ends_the_run_its_children_and_its_job_and_the_next_run_does_the_rest(cli, tmp_path, policy):
     container = "terminated-" + policy[:4].lower()
     job = begun(cli, tmp_path / "many", container)

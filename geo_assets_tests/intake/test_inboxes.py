@@ -183,6 +183,7 @@ def test_while_the_database_is_away_a_manifest_stays_in_the_inbox(settings, inbo
     assert names(inbox / "inbox") == ["bad.json"]
 
 
+@pytest.mark.slow
 def test_an_inbox_that_is_away_opens_its_circuit_and_says_so(settings, submitter):
     nobody = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=a2V5;QueueEndpoint=http://127.0.0.1:9/a;"
     broken = settings.model_copy(update={"queue_connection_string": type(settings.pipeline_password)(nobody)})

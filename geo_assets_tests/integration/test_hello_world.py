@@ -42,6 +42,7 @@ def test_the_same_request_is_the_same_job(cli, tmp_path):
     assert again["run_id"] == first["run_id"]
 
 
+@pytest.mark.slow
 def test_who_waits_for_a_job_that_was_at_work_and_failed_asks_again_with_the_same_options(cli):
     """Somebody else's attempt fails while it is waited for: what was asked for is not done yet."""
     command = [Path(sys.executable).with_name("geo-assets"), "submit", "hello_world", "--param", "message=asked twice", "--force", "--wait"]

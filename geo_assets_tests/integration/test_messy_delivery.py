@@ -102,6 +102,7 @@ def test_the_same_becomes_of_every_file_by_every_way_in(cli, delivery, as_it_sho
     assert_as_it_should_be(cli, job, as_it_should_be)
 
 
+@pytest.mark.slow
 def test_the_same_becomes_of_every_file_in_an_azure_account_in_which_nothing_was_prepared(azure_cli, delivery, as_it_should_be):
     job = by_command_line(azure_cli, delivery, "messy", account="azure", collection="messy")
     assert_as_it_should_be(azure_cli, job, as_it_should_be)

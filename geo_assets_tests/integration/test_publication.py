@@ -4,6 +4,7 @@ import zipfile
 
 import geopandas as gpd
 import numpy as np
+import pytest
 import rasterio
 from shapely.geometry import Point, box
 
@@ -71,6 +72,7 @@ def test_removed_files_keep_their_outputs_unless_the_job_retires_them(cli, tmp_p
         assert db.execute("select count(*) from pg_tables where schemaname = 'vector' and tablename like 'removed%'").fetchone() == (0,)
 
 
+@pytest.mark.slow
 def test_two_jobs_on_one_collection_never_claim_what_the_other_replaced(cli, tmp_path):
     folder = tmp_path / "shared"
     folder.mkdir()

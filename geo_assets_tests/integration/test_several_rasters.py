@@ -106,6 +106,7 @@ def test_where_no_variable_can_be_converted_the_file_is_quarantined_with_the_rea
     assert blobs(cli, "none-good") == set()
 
 
+@pytest.mark.slow
 def test_a_replaced_container_leaves_nothing_of_the_variables_that_it_had(cli, tmp_path):
     source = write_bytes(tmp_path / "a.nc", climate(tas=numbers(4, 5), pr=numbers(4, 5), huss=numbers(4, 5)))
     upload(cli, source, "swapped")
@@ -130,6 +131,7 @@ def test_a_removed_container_is_retired_with_all_its_cogs(cli, tmp_path):
         assert db.execute("select count(*) from pgstac.items where collection = 'retired'").fetchone() == (1,)
 
 
+@pytest.mark.slow
 def test_variables_are_reprojected_like_any_raster(cli, tmp_path):
     upload(cli, write_bytes(tmp_path / "a.nc", climate(tas=numbers(3, 4, 5), pr=numbers(4, 5))), "turned")
     _, tasks = ingest(cli, "turned", "target_crs=EPSG:3857")

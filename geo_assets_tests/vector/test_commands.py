@@ -189,6 +189,7 @@ def swap(cli, tmp_path, *, writers, seconds):
     return readers.seen, faults + readers.faults, readers.slowest
 
 
+@pytest.mark.slow
 def test_three_writers_and_two_readers_never_meet(cli, tmp_path):
     seen, faults, _ = swap(cli, tmp_path, writers=3, seconds=3)
     assert (seen, faults) == ({(2000, 1)}, [])
