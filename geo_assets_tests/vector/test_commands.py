@@ -9,6 +9,9 @@ from pathlib import Path
 import geopandas as gpd
 import psycopg
 import pytest
+from pyproj.aoi import AreaOfInterest
+from pyproj.database import query_crs_info
+from pyproj.enums import PJType
 
 from geo_assets_tests.integration.test_ingest_container import connect
 from geo_assets_tests.vector.builders import NATURAL_EARTH, frame, hive, points, write
@@ -41,6 +44,21 @@ def test_a_loose_shapefile_is_loaded_with_its_parts(cli):
         assert db.execute(
             "select features, loaded, rejected, filtered from geo.vector_loads where table_name = 'vector.ne'"
         ).fetchone() == (177, 177, 0, 0)
+
+
+def test_a_reference_system_that_this_postgis_lacks_and_proj_has_is_added_and_transforms_as_proj_does(cli, tmp_path):
+    with connect(cli) as db:
+        known = {srid for (srid,) in db.execute("select srid from spatial_ref_sys").fetchall()}
+    found = query_crs_info(auth_name="EPSG", pj_types=[PJType.PROJECTED_CRS], area_of_interest=AreaOfInterest(9, 50, 10, 51))
+    code = next((int(info.code) for info in found if int(info.code) not in known), None)
+    if code is None:
+        pytest.skip("this PostGIS knows every reference system of PROJ here")
+    path = tmp_path / "a.gpkg"
+    gpd.GeoDataFrame({"n": [1]}, geometry=gpd.points_from_xy([9.5], [50.5]), crs=4326).to_crs(code).to_file(path)
+    assert load(cli, path, "vector.rare_crs")["tables"][0]["srid"] == code
+    with connect(cli) as db:
+        x, y = db.execute("select st_x(g), st_y(g) from (select st_transform(geom, 4326) g from vector.rare_crs) t").fetchone()
+    assert (x, y) == pytest.approx((9.5, 50.5), abs=1e-7)
 
 
 def test_several_layers_become_several_tables_and_are_kept_or_called_back_alone(cli, tmp_path):
