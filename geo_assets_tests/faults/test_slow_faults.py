@@ -157,6 +157,7 @@ def test_3_minutes_without_the_database_while_malformed_messages_arrive_poison_s
 
     from geo_assets.local.debian_packages import UNPACKED
     from geo_assets_tests.conftest import Cli
+    from geo_assets_tests.local.test_supervisor import pids
 
     stack = Cli(open_folder())
     if (postgres_home / UNPACKED).is_dir():
@@ -171,6 +172,7 @@ def test_3_minutes_without_the_database_while_malformed_messages_arrive_poison_s
     try:
         queue.send_message("{ before")
         until(lambda: poison.get_queue_properties().approximate_message_count == 1, 120)
+        os.kill(pids(stack)["supervisor"], signal.SIGKILL)  # it would start PostgreSQL again
         postmaster = int((stack.home / "postgres" / "postmaster.pid").read_text().splitlines()[0])
         os.kill(postmaster, signal.SIGINT)
         until(lambda: not Path(f"/proc/{postmaster}").exists(), 30)
