@@ -157,10 +157,6 @@ def _declared(ref: LayerRef, info: dict[str, Any]) -> int | None:
     dataset = ref.dataset
     if dataset.format is Format.FLATGEOBUF:
         return int(info["features"])
-    if dataset.path.suffix == ".mif":
-        from geo_assets.vector.parts import objects_of_mif
-
-        return objects_of_mif(dataset.path)
     return dataset.features.get(ref.layer or "")
 
 

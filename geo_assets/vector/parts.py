@@ -29,8 +29,10 @@ _NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _ALL_NUMBERS = frozenset(["POINT", "LINE", "RECT", "ROUNDRECT", "ELLIPSE", "ARC"])
 
 
-def check_parts(own: Path, name: str) -> None:
+def check_parts(own: Path, name: str) -> int | None:
     """Refuse a dataset that has features without attributes, or attributes without features, where no format allows it.
+
+    Returns: how many features it has, where they had to be counted: of a MIF.
 
     Raises:
         GeoAssetsError: UNREADABLE.
@@ -45,7 +47,8 @@ def check_parts(own: Path, name: str) -> None:
         if table is not None and index.exists() and (rows := _rows(table)) is not None:
             _check_index(index, rows, table.suffix, name)
     elif own.suffix == ".mif":
-        _check_mif(own, name)
+        return _check_mif(own, name)
+    return None
 
 
 def unread_shapes(shp: Path, places: list[int]) -> dict[int, str]:
@@ -61,11 +64,6 @@ def unread_shapes(shp: Path, places: list[int]) -> dict[int, str]:
             if shapes.read(4) != bytes(4):
                 faults[place] = NO_SHAPE
     return faults
-
-
-def objects_of_mif(mif: Path) -> int:
-    """How many objects a MIF has."""
-    return sum(1 for _ in _objects(mif, mif.name))
 
 
 def _cut(name: str, how: str) -> GeoAssetsError:
@@ -95,17 +93,18 @@ def _check_index(index: Path, rows: int, table: str, name: str) -> None:
         raise _cut(name, f"its {table} has {rows:,} whole rows, and its .id {entries:,}")
 
 
-def _check_mif(mif: Path, name: str) -> None:
+def _check_mif(mif: Path, name: str) -> int:
     objects = sum(1 for _ in _objects(mif, name))
     mid = mif.with_suffix(".mid")
     if not mid.exists():
-        return
+        return objects
     with mid.open("rb") as file:
         lines = filled = 0
         for lines, line in enumerate(file, 1):
             filled = lines if line.strip() else filled
     if not filled <= objects <= lines:
         raise _cut(name, f"it has {objects:,} objects, and its .mid {filled:,} rows")
+    return objects
 
 
 def _objects(mif: Path, name: str) -> Iterator[None]:

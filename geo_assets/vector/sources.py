@@ -164,7 +164,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)  # layers that are not read, and why
     options: LayerOptions = field(default_factory=LayerOptions)
-    features: Mapping[str, int] = field(default_factory=dict)  # of a layer at least, as far as the text says so
+    features: Mapping[str, int] = field(default_factory=dict)  # of a layer at least, as far as the text says so; "": of the only one
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,10 +353,10 @@ def _dataset(path: Path, name: str, folder: Path, options: LayerOptions, member:
     if not folder.exists():
         with _made_whole(folder) as partial:
             _lay_out(path, kind, partial / own.name, name)
-    check_parts(own, name)
-    features = check_numbers(own, name) if kind in _XML else None
+    counted = check_parts(own, name)
+    features = check_numbers(own, name) if kind in _XML else {} if counted is None else {"": counted}
     encoding, notes = _declared_encoding(path, own, options) if kind is Format.SHAPEFILE else (None, _notes(path, kind, name))
-    return Dataset(own, kind, name, path.stem, member, encoding, notes, left_out, options, features or {})
+    return Dataset(own, kind, name, path.stem, member, encoding, notes, left_out, options, features)
 
 
 def _kind_of_folder(path: Path, name: str) -> Format:
