@@ -34,9 +34,6 @@ _TOLD_BYTES = 64
 #: A single file at the command line may take as long as it takes.
 _TIMEOUT = 24 * 3600.0
 
-#: The directory of the metadata of a product, in our workspace.
-_PRODUCT = "product"
-
 #: Imported by the child while it waits.
 _PRELOAD = ("geo_assets.raster.cog",)
 
@@ -96,7 +93,7 @@ def convert(
 
     A NetCDF, HDF5 or GRIB file, a TIFF of many images and a zip become one COG for each raster in them, in the directory DST.
     """
-    from geo_assets.raster.several import Converter
+    from geo_assets.raster.several import PRODUCT, Converter
 
     destination = destination.absolute()
     into_folder = destination.is_dir() or not destination.suffix
@@ -115,8 +112,7 @@ def convert(
             "require_crs": False,
             "progress": str(told),
         }
-        product = folder / _PRODUCT if (folder / _PRODUCT).is_dir() else None
-        converter = Converter(pool, folder, options, wanted=variable, single=not into_folder, product=product)
+        converter = Converter(pool, folder, options, wanted=variable, single=not into_folder, product=folder / PRODUCT)
         with _progress(f"{source.name} → {destination.name}", lambda: pool.peek(told, _TOLD_BYTES)):
             several = converter.archive(private) if kind_of(source.name) is Kind.ZIP else converter.source(private)
         placed = _put(several, source, destination, into_folder=destination.is_dir() if several.is_one else into_folder)
@@ -197,6 +193,7 @@ def _alone(source: Path) -> Iterator[tuple[Any, Path, Path]]:
 
     The metadata of its product lie in `product` below that folder.
     """
+    from geo_assets.raster.several import PRODUCT
     from geo_assets.sandbox.pool import SandboxPool
     from geo_assets.sandbox.scratch import leave, of_this_user
     from geo_assets.storage.sources import metadata_beside, siblings
@@ -216,7 +213,7 @@ def _alone(source: Path) -> Iterator[tuple[Any, Path, Path]]:
             pool.warm_up()  # it imports its libraries while we go on
             with pool.workspace() as folder:
                 private = folder / "in"
-                for into, files in ((private, members), (folder / _PRODUCT, described)):
+                for into, files in ((private, members), (folder / PRODUCT, described)):
                     if files:
                         into.mkdir()
                     for file in files:

@@ -36,6 +36,9 @@ from geo_assets.text import without_name
 if TYPE_CHECKING:
     from geo_assets.sandbox.pool import SandboxPool
 
+#: The directory in a workspace in which the metadata of a source's product lie, where GDAL does not look.
+PRODUCT = "product"
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -127,7 +130,7 @@ class Converter:
     kept: str | None = None  # the name under which what is done of large ones is kept, for a later attempt
     outer: Path | None = None  # where a part is converted beside others: the workspace of all, in which what is made is found
     known_as: str = ""  # the path of the source where it comes from
-    product: Path | None = None  # a directory with the metadata of the product that it is a part of; in the workspace
+    product: Path | None = None  # where the metadata of the product that it is a part of lie, if there are any; in the workspace
 
     def source(self, path: Path) -> Several:
         """Convert a file, or the variables that it holds.
@@ -140,7 +143,7 @@ class Converter:
 
     def _of_product(self) -> Converter:
         """With the time that the metadata of the product say."""
-        if self.product is None:
+        if self.product is None or not self.product.is_dir():
             return self
         told = self.pool.call("geo_assets.raster.beside:product", ProductRequest(folder=str(self.product)), ProductReport).datetime
         return replace(self, options={**self.options, "product_datetime": told})

@@ -15,6 +15,7 @@ from geo_assets.archives import MAX_MEMBERS
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.inventory import stored_etag
 from geo_assets.ledger.models import PlannedTask, Work
+from geo_assets.raster.several import PRODUCT
 from geo_assets.stages.chunks import cut_chunks, plan_of
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, InventoryRef, JobRef, StagePlan
@@ -46,9 +47,6 @@ _TIFF_MAGIC = (b"II", b"MM")
 
 #: A file name longer than this is shortened in the private directory; the file systems that we meet allow 255 bytes.
 _LONGEST_NAME = 200
-
-#: The directory beside a fetched source in which the metadata of its product lie, where GDAL does not look.
-PRODUCT = "product"
 
 #: Of a part of a path within a folder, which is not shortened: `name=value` is data. Bytes.
 _LONGEST_PART = 255

@@ -13,11 +13,11 @@ from typing import Any
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.models import Work
-from geo_assets.raster.several import Converter, Part, Several
+from geo_assets.raster.several import PRODUCT, Converter, Part, Several
 from geo_assets.stages.chunks import work_through
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, JobRef, StagePlan
-from geo_assets.stages.files import COGS, PRODUCT, RASTER_OPTIONS, fetch, plan_files, refuse_source
+from geo_assets.stages.files import COGS, RASTER_OPTIONS, fetch, plan_files, refuse_source
 from geo_assets.stages.telling import Say, silent
 from geo_assets.storage.containers import FOR_EVER, BlobRef
 from geo_assets.storage.sources import Kind
@@ -57,7 +57,7 @@ def _convert(context: StageContext, job: JobRef, work: Work) -> dict[str, Any]:
             thumbnails=True,
             known_as=work.task_key,
             kept=_name_of(job, work),
-            product=product if (product := source.parent / PRODUCT).is_dir() else None,
+            product=source.parent / PRODUCT,
         )
         several = converter.archive(source) if work.kind == Kind.ZIP else converter.source(source)
         # all are converted before the first is seen
