@@ -1,7 +1,7 @@
 """Dagster's own storage in PostgreSQL, on connections that are kept.
 
-dagster-postgres opens a connection for each statement: a third of what a small job costs the machine, and what a stack costs that
-does nothing. Its webserver alone has a pool, without a check that the connections still live.
+dagster-postgres opens a connection for each statement: more than half of what a small job costs the machine, and most of what a stack
+costs that does nothing. Its webserver alone has a pool, without a check that the connections still live.
 Here: one pool for runs, events and schedules of a process. Not here: what is stored, or where (`dagster.yaml`).
 """
 

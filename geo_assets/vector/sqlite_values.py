@@ -88,7 +88,7 @@ class SQLiteCheck:
         if not columns:
             return None
         connection = read_only(path)
-        found = {row[1].lower() for row in connection.execute(f"pragma table_info({_quoted(table)})")}
+        found = _columns_of(connection, table)
         columns = {i: column for i, column in columns.items() if column[0].lower() in found}
         return cls(connection, table, key if key.lower() in found else "rowid", columns) if columns else None
 
@@ -166,7 +166,7 @@ def unread_geometry(path: Path, table: str, key: str, column: str) -> Callable[[
 
     def faults(fids: list[int]) -> dict[int, str]:
         with closing(read_only(path)) as connection:
-            found = {row[1].lower() for row in connection.execute(f"pragma table_info({_quoted(table)})")}
+            found = _columns_of(connection, table)
             if column.lower() not in found:
                 return {}
             own = _quoted(key if key.lower() in found else "rowid")
@@ -211,6 +211,11 @@ def read_only(path: Path) -> sqlite3.Connection:
     connection.execute("pragma trusted_schema = off")
     connection.text_factory = lambda data: data.decode("utf-8", "replace")
     return connection
+
+
+def _columns_of(connection: sqlite3.Connection, table: str) -> set[str]:
+    """Names, in lower case."""
+    return {row[1].lower() for row in connection.execute(f"pragma table_info({_quoted(table)})")}
 
 
 def _quoted(name: str) -> str:

@@ -1,7 +1,9 @@
 """Small files for the tests, each written by an independent library."""
 
+import sqlite3
 import warnings
 import zipfile
+from contextlib import closing
 from pathlib import Path
 
 import geopandas as gpd
@@ -24,6 +26,16 @@ def frame(*wkt, crs=4326, **columns):
 def points(count, crs=4326, **columns):
     columns = columns or {"n": np.arange(count, dtype="int64")}
     return gpd.GeoDataFrame(columns, geometry=gpd.points_from_xy(np.linspace(5, 6, count), np.linspace(50, 51, count)), crs=crs)
+
+
+def altered(path, *statements):
+    """A GeoPackage after statements (SQL, or SQL and its values) that no trigger of its own looks at; returns the path."""
+    with closing(sqlite3.connect(path)) as database, database:
+        for (name,) in database.execute("select name from sqlite_master where type = 'trigger'").fetchall():
+            database.execute(f'drop trigger "{name}"')
+        for statement in statements:
+            database.execute(*((statement,) if isinstance(statement, str) else statement))
+    return path
 
 
 def write(frame, path, **options):

@@ -1,6 +1,5 @@
 """Datasets of several parts of which one is cut, and records that are no geometry: nothing of them is lost unsaid."""
 
-import sqlite3
 import struct
 
 import geopandas as gpd
@@ -9,7 +8,7 @@ import pytest
 import shapely
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets_tests.vector.builders import NATURAL_EARTH, points, write
+from geo_assets_tests.vector.builders import NATURAL_EARTH, altered, points, write
 
 MIF = 'Version 300\nCharset "WindowsLatin1"\nDelimiter ","\nCoordSys Earth Projection 1, 104\nColumns 1\n  a Integer\nData\n\n'
 
@@ -141,12 +140,8 @@ def test_a_record_of_a_shapefile_that_is_no_shape_is_rejected_and_a_null_shape_i
 def test_bytes_in_a_geopackage_that_are_no_geometry_are_rejected(tmp_path, load, db, trust):
     path = write(points(5, a=[0, 1, 2, 3, 4]), tmp_path / "a.gpkg")
     (layer,) = pyogrio.list_layers(path)[:, 0]
-    with sqlite3.connect(path) as database:
-        for (name,) in database.execute("select name from sqlite_master where type = 'trigger'").fetchall():
-            database.execute(f'drop trigger "{name}"')
-        for key, value in ((1, b"\1\2"), (2, "POINT(1 2)"), (3, 5), (4, None)):
-            database.execute(f'update "{layer}" set geom = ? where a = ?', (value, key))
-    database.close()
+    odd = ((b"\1\2", 1), ("POINT(1 2)", 2), (5, 3), (None, 4))
+    altered(path, *((f'update "{layer}" set geom = ? where a = ?', values) for values in odd))
     loaded = load(path, f"no_geometry_{trust}".lower(), trust_geometry=trust)
     assert loaded.plan.rejected_by_reason == {"bytes that are no geometry": 3}
     assert db.rows("select a, geom is null from {t} order by gid", t=loaded.table) == [(0, False), (4, True)]

@@ -1,7 +1,5 @@
 """Of a GeoPackage whose geometry is trusted, SQLite says what GDAL would say, in one scan."""
 
-import sqlite3
-
 import geopandas as gpd
 import pytest
 import shapely
@@ -9,6 +7,7 @@ import shapely
 from geo_assets.vector.models import InspectRequest
 from geo_assets.vector.read import inspect
 from geo_assets.vector.sqlite_values import SQLiteCheck
+from geo_assets_tests.vector.builders import altered, write
 
 POLYGON = shapely.box(0, 0, 1, 1)
 SOUND, NOT_SCANNED = True, False
@@ -20,6 +19,11 @@ def plan_of(path, monkeypatch, *, scans: bool):
             patch.setattr(SQLiteCheck, "scan", lambda *_: None)
         (plan,) = inspect(InspectRequest(source=str(path), trust_geometry=True, thorough=False, mixed="generic")).layers
     return plan
+
+
+def two_polygons(folder, *, but):
+    """A GeoPackage that somebody altered by SQL."""
+    return altered(write(gpd.GeoDataFrame({"n": [1, 2]}, geometry=[POLYGON, POLYGON], crs=4326), folder / "a.gpkg"), but)
 
 
 @pytest.mark.parametrize(
@@ -46,23 +50,11 @@ def test_the_plan_is_the_same_whoever_reads_the_geometry(tmp_path, monkeypatch, 
 
 
 def test_a_value_of_another_type_is_looked_for_again_on_the_way_to_the_table(tmp_path, monkeypatch):
-    path = tmp_path / "a.gpkg"
-    gpd.GeoDataFrame({"n": [1, 2]}, geometry=[POLYGON, POLYGON], crs=4326).to_file(path)
-    with sqlite3.connect(path) as file:
-        for (trigger,) in file.execute("select name from sqlite_master where type = 'trigger'").fetchall():
-            file.execute(f'drop trigger "{trigger}"')
-        file.execute("update a set n = 'N/A' where n = 2")
-    file.close()
+    path = two_polygons(tmp_path, but="update a set n = 'N/A' where n = 2")
     assert not plan_of(path, monkeypatch, scans=True).sound_values
 
 
 def test_bytes_that_are_no_geometry_are_left_to_who_can_say_what_is_wrong(tmp_path, monkeypatch):
-    path = tmp_path / "a.gpkg"
-    gpd.GeoDataFrame({"n": [1, 2]}, geometry=[POLYGON, POLYGON], crs=4326).to_file(path)
-    with sqlite3.connect(path) as file:
-        for (trigger,) in file.execute("select name from sqlite_master where type = 'trigger'").fetchall():
-            file.execute(f'drop trigger "{trigger}"')
-        file.execute("update a set geom = x'00' where n = 2")
-    file.close()
+    path = two_polygons(tmp_path, but="update a set geom = x'00' where n = 2")
     plan = plan_of(path, monkeypatch, scans=True)
     assert (plan.sound_values, sum(plan.rejected_by_reason.values())) == (False, 1)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 import shapely
 
-from geo_assets_tests.vector.builders import points, shapefile_parts, write, zipped
+from geo_assets_tests.vector.builders import altered, points, shapefile_parts, write, zipped
 from geo_assets_tests.vector.conftest import send
 
 UTC = dt.UTC
@@ -409,13 +409,7 @@ def test_values_in_the_second_batch_are_held_to_their_bytes_too(tmp_path, rows):
     assert values(found, "i") == [None if i == 15_000 else i for i in range(count)]
     assert "'I': 1 value not an integer" in said
     frame = points(count, i=np.arange(count))
-    path = write(frame, tmp_path / "a.gpkg", layer="t")
-    with sqlite3.connect(path) as connection:
-        connection.execute("drop trigger if exists rtree_t_geom_update1")
-        for (name,) in connection.execute("select name from sqlite_master where type = 'trigger'").fetchall():
-            connection.execute(f'drop trigger "{name}"')
-        connection.execute("update t set i = 'x' where fid = 15001")
-    connection.close()
+    path = altered(write(frame, tmp_path / "a.gpkg", layer="t"), "update t set i = 'x' where fid = 15001")
     found, said, _, _ = rows(path)
     assert values(found, "i") == [None if i == 15_000 else i for i in range(count)]
     assert "'i': 1 value not an integer" in said
