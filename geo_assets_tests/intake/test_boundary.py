@@ -51,6 +51,18 @@ CORPUS = {
 }
 
 
+@contextlib.contextmanager
+def takes_no_time():
+    """Of this thread's CPU, not of the clock: the other tests of a busy machine may take that.
+
+    What takes a millisecond has half a second, for a collection of garbage may fall within; a pattern that is quadratic
+    in the 64 KiB of a message takes many.
+    """
+    started = time.thread_time()
+    yield
+    assert time.thread_time() - started < 0.5
+
+
 def assert_poisoned(submitter, outcome, body):
     assert outcome.error is not None
     record, stored = submitter.messages.body(outcome.record.message_id)
@@ -65,10 +77,8 @@ def assert_poisoned(submitter, outcome, body):
 
 @pytest.mark.parametrize("what", CORPUS)
 def test_a_hostile_message_is_kept_whole_and_has_an_error_record(submitter, what):
-    started = time.perf_counter()
-    with pytest.raises(GeoAssetsError):
+    with takes_no_time(), pytest.raises(GeoAssetsError):
         read_message(CORPUS[what])
-    assert time.perf_counter() - started < 0.05
     assert_poisoned(submitter, handle(submitter, raw(CORPUS[what])), CORPUS[what])
 
 
@@ -93,12 +103,11 @@ json_like = st.recursive(
     )
 )
 def test_no_bytes_make_the_reader_raise_anything_but_a_plain_error_or_take_long(body):
-    started = time.perf_counter()
-    with contextlib.suppress(GeoAssetsError):
-        read_message(body)
-    recover_job_id(body)
-    escaped(body, 500)
-    assert time.perf_counter() - started < 0.05
+    with takes_no_time():
+        with contextlib.suppress(GeoAssetsError):
+            read_message(body)
+        recover_job_id(body)
+        escaped(body, 500)
 
 
 def test_a_message_in_poison_always_has_an_error_record(submitter):
