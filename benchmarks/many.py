@@ -1,8 +1,10 @@
 """A thousand small rasters from a container to a searchable catalogue, against a shell loop: `make bench-many`.
 
-Here: our pipeline, and `rio cogeo create` for each file followed by one `pypgstac load`. Not here: large rasters (`raster.py`).
+Here: our pipeline, and `rio cogeo create` for each file followed by one `pypgstac load`. Not here: large rasters
+(`raster.py`).
 
-The loop is timed on some of the files and the time of one is multiplied: its cost is that of starting a process for each.
+The loop is timed on some of the files and the time of one is multiplied: its cost is that of starting a process for
+each.
 """
 
 from __future__ import annotations
@@ -33,10 +35,20 @@ def write_rasters(folder: Path, count: int, side: int = 300) -> None:
     """Small aerial images."""
     field = spectral(2048, 2048, 1.2, 1) * 40 + 120
     rng = np.random.default_rng(0)
-    profile = {"driver": "GTiff", "height": side, "width": side, "count": 3, "dtype": "uint8", "crs": "EPSG:32632", "photometric": "RGB"}
+    profile = {
+        "driver": "GTiff",
+        "height": side,
+        "width": side,
+        "count": 3,
+        "dtype": "uint8",
+        "crs": "EPSG:32632",
+        "photometric": "RGB",
+    }
     for number in range(count):
         x, y = rng.integers(0, 2048 - side, 2)
-        pixels = np.stack([field[y : y + side, x : x + side] + band * 5 for band in range(3)]) + rng.standard_normal((3, side, side))
+        pixels = np.stack([field[y : y + side, x : x + side] + band * 5 for band in range(3)]) + rng.standard_normal(
+            (3, side, side)
+        )
         with rasterio.open(
             folder / f"t{number:04}.tif", "w", **profile, transform=from_origin(5e5 + number * 30, 5e6, 0.1, 0.1)
         ) as dataset:
@@ -49,7 +61,11 @@ def loop(folder: Path, out: Path, files: int, environment: dict[str, str]) -> fl
     start = time.perf_counter()
     lines = []
     for source in sources:
-        subprocess.run([BIN / "rio", "cogeo", "create", source, out / source.name, "-p", "deflate", "-q"], check=True, capture_output=True)
+        subprocess.run(
+            [BIN / "rio", "cogeo", "create", source, out / source.name, "-p", "deflate", "-q"],
+            check=True,
+            capture_output=True,
+        )
         lines.append(json.dumps(item(out / source.name)))
     (out / "items.ndjson").write_text("\n".join(lines))
     collection = {"type": "Collection", "id": "loop", "stac_version": "1.0.0", "description": "loop", "license": "other", "links": [],
@@ -72,7 +88,9 @@ def item(cog: Path) -> dict[str, object]:
 
 @dataclass(frozen=True, slots=True)
 class Ours:
-    """One job of our pipeline: seconds from the command to its end, MB of the run's processes together, what the command said."""
+    """One job of our pipeline: seconds from the command to its end, MB of the run's processes together, what the
+    command said.
+    """
 
     wall: float
     memory: float
@@ -133,7 +151,10 @@ def main() -> None:
         few, ours = ingest(some), ingest(all_)
     told = steps(ours.job["run_id"], pg)
     rest = ours.wall - sum(seconds for _, seconds in told)
-    lines = [f"| {name} | {seconds:.1f} |" for name, seconds in [*told, ("the command, the queue, the run's start and end", rest)]]
+    lines = [
+        f"| {name} | {seconds:.1f} |"
+        for name, seconds in [*told, ("the command, the queue, the run's start and end", rest)]
+    ]
     report = f"""# A thousand small rasters
 
 `make bench-many` wrote this. {before}. Images of 300 x 300 x 3, uint8.

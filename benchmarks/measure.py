@@ -17,9 +17,11 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of a command. Seconds, MB (10**6); `memory` is of the largest process, `disk` of everything below a folder.
+    """One run of a command. Seconds, MB (10**6); `memory` is of the largest process, `disk` of everything below a
+    folder.
 
-    Memory is asked of the processes while they run: what the kernel tells afterwards begins with that of the process that started them.
+    Memory is asked of the processes while they run: what the kernel tells afterwards begins with that of the process
+    that started them.
     """
 
     wall: float
@@ -36,7 +38,11 @@ def run(command: list[str], folder: Path, *, env: dict[str, str] | None = None) 
     """
     start, done, peak = time.perf_counter(), threading.Event(), [0.0, 0.0]
     process = subprocess.Popen(
-        command, env={**os.environ, "TMPDIR": str(folder), **(env or {})}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command,
+        env={**os.environ, "TMPDIR": str(folder), **(env or {})},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
     def watch() -> None:
@@ -68,10 +74,20 @@ def median(runs: list[Run]) -> Run:
 
 def machine() -> str:
     """What it ran on."""
-    model = next((line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "?")
+    model = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        "?",
+    )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     load = os.getloadavg()[0]
-    return f"{os.cpu_count()} x {model}, {memory:.0f} GiB, {platform.system()} {platform.release().split('-')[0]}, Python {platform.python_version()}, load before {load:.1f}"
+    return (
+        f"{os.cpu_count()} x {model}, {memory:.0f} GiB, {platform.system()} {platform.release().split('-')[0]}, Python"
+        f" {platform.python_version()}, load before {load:.1f}"
+    )
 
 
 def resident(pid: int) -> int:

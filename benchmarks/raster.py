@@ -2,8 +2,9 @@
 
 Here: realistic data, the competitors, the report (docs/benchmarks/raster.md). Not here: measuring (`measure.py`).
 
-Every competitor is a command, started anew each time; they take turns, so that noise falls on all. Ours includes the proof
-(every level read back and compared); none of the others has one, but for the row that says so. Where gdalwarp is missing it is left out, and the report says so.
+Every competitor is a command, started anew each time; they take turns, so that noise falls on all. Ours includes the
+proof (every level read back and compared); none of the others has one, but for the row that says so. Where gdalwarp is
+missing it is left out, and the report says so.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ BIN = Path(sys.executable).parent
 
 #: A copy by GDAL's COG driver, as a Python user writes it.
 _DRIVER = (
-    "import sys, rasterio.shutil; rasterio.shutil.copy(sys.argv[1], sys.argv[2], driver='COG', compress=sys.argv[3], level=sys.argv[4],"
-    " predictor='YES', blocksize=512, overview_resampling='AVERAGE', overviews='IGNORE_EXISTING', num_threads='ALL_CPUS', bigtiff='IF_SAFER')"
+    "import sys, rasterio.shutil; rasterio.shutil.copy(sys.argv[1], sys.argv[2], driver='COG', compress=sys.argv[3],"
+    " level=sys.argv[4], predictor='YES', blocksize=512, overview_resampling='AVERAGE', overviews='IGNORE_EXISTING',"
+    " num_threads='ALL_CPUS', bigtiff='IF_SAFER')"
 )
 
 #: The engine alone, in a process that has its libraries loaded, as a worker of the pipeline has.
@@ -83,7 +85,8 @@ for _ in range(rounds):
 """
 
 
-#: What a careful user of rio-cogeo does next: is it a valid COG, does every level decode, are the pixels those of the source?
+#: What a careful user of rio-cogeo does next: is it a valid COG, does every level decode, are the pixels those of the
+#: source?
 _PROVE = """
 import hashlib, sys, rasterio, numpy
 from rio_cogeo.cogeo import cog_validate
@@ -102,7 +105,9 @@ hashlib.file_digest(open(cog, 'rb'), 'sha256')
 
 
 def spectral(height: int, width: int, slope: float, seed: int) -> np.ndarray:
-    """A field whose spectrum falls off with a power of the frequency, as those of landscapes do; mean 0, deviation 1."""
+    """A field whose spectrum falls off with a power of the frequency, as those of landscapes do; mean 0,
+    deviation 1.
+    """
     side = 2048
     rng = np.random.default_rng(seed)
     frequency = np.hypot(np.fft.rfftfreq(side)[None, :], np.fft.fftfreq(side)[:, None])
@@ -115,18 +120,41 @@ def spectral(height: int, width: int, slope: float, seed: int) -> np.ndarray:
 
 def write_rgb(path: Path, side: int) -> None:
     """An aerial image: 8 bits, three correlated bands, sensor noise; uncompressed, in strips of rows."""
-    profile = {"driver": "GTiff", "height": side, "width": side, "count": 3, "dtype": "uint8", "crs": "EPSG:32632", "photometric": "RGB"}
+    profile = {
+        "driver": "GTiff",
+        "height": side,
+        "width": side,
+        "count": 3,
+        "dtype": "uint8",
+        "crs": "EPSG:32632",
+        "photometric": "RGB",
+    }
     with rasterio.open(path, "w", **profile, transform=from_origin(5e5, 5e6, 0.1, 0.1), bigtiff="IF_SAFER") as dataset:
         common = spectral(side, side, 1.2, 1)
         for band in range(3):
             noise = np.random.default_rng(band).standard_normal((side, side), dtype="float32") * 0.8
-            dataset.write(np.clip(common * 40 + spectral(side, side, 1.0, band + 2) * 8 + 110 + noise, 0, 255).astype("uint8"), band + 1)
+            dataset.write(
+                np.clip(common * 40 + spectral(side, side, 1.0, band + 2) * 8 + 110 + noise, 0, 255).astype("uint8"),
+                band + 1,
+            )
 
 
 def write_dem(path: Path, side: int) -> None:
     """An elevation model: float32, 2 cm of noise, a corner without data."""
-    profile = {"driver": "GTiff", "height": side, "width": side, "count": 1, "dtype": "float32", "crs": "EPSG:4326", "nodata": -9999.0}
-    heights = spectral(side, side, 1.6, 9) * 120 + 600 + np.random.default_rng(0).standard_normal((side, side), dtype="float32") * 0.02
+    profile = {
+        "driver": "GTiff",
+        "height": side,
+        "width": side,
+        "count": 1,
+        "dtype": "float32",
+        "crs": "EPSG:4326",
+        "nodata": -9999.0,
+    }
+    heights = (
+        spectral(side, side, 1.6, 9) * 120
+        + 600
+        + np.random.default_rng(0).standard_normal((side, side), dtype="float32") * 0.02
+    )
     heights[: side // 9, : side // 7] = -9999
     with rasterio.open(path, "w", **profile, transform=from_origin(7, 50, 1e-4, 1e-4)) as dataset:
         dataset.write(heights.astype("float32"), 1)
@@ -169,7 +197,9 @@ def take_turns(
 def same_pixels(source: Path, cog: Path) -> bool:
     """Whether level 0 is equal."""
     with rasterio.open(source) as a, rasterio.open(cog) as b:
-        return a.shape == b.shape and all(np.array_equal(a.read(i), b.read(i), equal_nan=a.dtypes[0].startswith("f")) for i in a.indexes)
+        return a.shape == b.shape and all(
+            np.array_equal(a.read(i), b.read(i), equal_nan=a.dtypes[0].startswith("f")) for i in a.indexes
+        )
 
 
 def table(results: dict[str, tuple[Run, float, bool]], *, pixels: bool = True) -> str:
@@ -182,8 +212,8 @@ def table(results: dict[str, tuple[Run, float, bool]], *, pixels: bool = True) -
     for name, (r, megabytes, same) in results.items():
         equal = ("equal" if same else "differ") if pixels else "-"
         lines.append(
-            f"| {name} | {r.wall:.2f} | {first.wall / r.wall:.2f} x | {r.cpu:.2f} | {first.cpu / r.cpu:.2f} x | {r.memory:.0f}"
-            f" | {r.disk:.0f} | {megabytes:.1f} ({megabytes / size:.3f}) | {equal} |"
+            f"| {name} | {r.wall:.2f} | {first.wall / r.wall:.2f} x | {r.cpu:.2f} | {first.cpu / r.cpu:.2f} x |"
+            f" {r.memory:.0f} | {r.disk:.0f} | {megabytes:.1f} ({megabytes / size:.3f}) | {equal} |"
         )
     return "\n".join(lines)
 
@@ -201,7 +231,10 @@ def warm(source: Path, work: Path, predictor: int, rounds: int) -> str:
     medians = {name: [statistics.median(x[i] for x in times[1:]) for i in (0, 1)] for name, times in seen.items()}
     first = next(iter(medians.values()))
     lines = ["| in a warm process | wall s | ratio | CPU s | ratio |", "|---|---|---|---|---|"]
-    lines += [f"| {name} | {w:.2f} | {first[0] / w:.2f} x | {c:.2f} | {first[1] / c:.2f} x |" for name, (w, c) in medians.items()]
+    lines += [
+        f"| {name} | {w:.2f} | {first[0] / w:.2f} x | {c:.2f} | {first[1] / c:.2f} x |"
+        for name, (w, c) in medians.items()
+    ]
     return "\n".join(lines)
 
 
@@ -231,16 +264,21 @@ def report(work: Path, rounds: int, *, large: bool) -> str:
     parts = [
         "# Rasters: measured side by side",
         (
-            f"`make bench-raster` wrote this. {machine()}; rasterio {rasterio.__version__}, GDAL {rasterio.__gdal_version__};"
-            f" medians of {rounds} rounds in which all take turns. Ratios are to the first row; above 1 is better than it."
-            " Memory is of the largest process. Ours includes the proof: every block of every level is read back by GDAL and compared."
+            f"`make bench-raster` wrote this. {machine()}; rasterio {rasterio.__version__}, GDAL"
+            f" {rasterio.__gdal_version__}; medians of {rounds} rounds in which all take turns. Ratios are to the first"
+            " row; above 1 is better than it. Memory is of the largest process. Ours includes the proof: every block"
+            " of every level is read back by GDAL and compared."
         ),
     ]
     for title, source, predictor in (
         ("RGB, uint8, 8000 x 8000 x 3 (192 MB)", rgb, 2),
         ("Elevation, float32, 6000 x 6000 (144 MB)", dem, 3),
     ):
-        parts += [f"## {title}", table(take_turns(competitors(predictor), source, work, rounds)), warm(source, work, predictor, rounds)]
+        parts += [
+            f"## {title}",
+            table(take_turns(competitors(predictor), source, work, rounds)),
+            warm(source, work, predictor, rounds),
+        ]
     parts += ["## Reprojection, EPSG:4326 to 3857, bilinear, the elevation model", reprojection(dem, work, rounds)]
     parts += ["## Memory against size", memory(work, rgb, large=large)]
     return "\n\n".join(parts) + "\n"
@@ -250,8 +288,26 @@ def reprojection(dem: Path, work: Path, rounds: int) -> str:
     """Against `gdalwarp -of COG`."""
     if shutil.which("gdalwarp") is None:
         return "gdalwarp is not on this machine (Debian: apt-get install gdal-bin)."
-    creation = ["COMPRESS=DEFLATE", "PREDICTOR=YES", "NUM_THREADS=ALL_CPUS", "OVERVIEW_RESAMPLING=AVERAGE", "WARP_RESAMPLING=BILINEAR"]
-    warp = ["gdalwarp", "-q", "-of", "COG", "-multi", "-wo", "NUM_THREADS=ALL_CPUS", "-t_srs", "EPSG:3857", "-r", "bilinear"]
+    creation = [
+        "COMPRESS=DEFLATE",
+        "PREDICTOR=YES",
+        "NUM_THREADS=ALL_CPUS",
+        "OVERVIEW_RESAMPLING=AVERAGE",
+        "WARP_RESAMPLING=BILINEAR",
+    ]
+    warp = [
+        "gdalwarp",
+        "-q",
+        "-of",
+        "COG",
+        "-multi",
+        "-wo",
+        "NUM_THREADS=ALL_CPUS",
+        "-t_srs",
+        "EPSG:3857",
+        "-r",
+        "bilinear",
+    ]
     commands: dict[str, Callable[[Path, Path], list[str]]] = {
         "gdalwarp -of COG -multi": lambda s, d: [*warp, *(x for c in creation for x in ("-co", c)), str(s), str(d)],
         "geo-assets cog --target-crs, with proof": lambda s, d: [
@@ -276,7 +332,9 @@ def memory(work: Path, small: Path, *, large: bool) -> str:
         folder = Path(tempfile.mkdtemp(dir=work))
         r = run([str(BIN / "geo-assets"), "cog", str(source), str(folder / "out.tif")], folder)
         size = (folder / "out.tif").stat().st_size / 1e6
-        lines.append(f"| {side:,} | {side * side * 3 / 1e6:,.0f} | {r.wall:.1f} | {r.memory:.0f} | {r.disk:,.0f} | {size:,.0f} |")
+        lines.append(
+            f"| {side:,} | {side * side * 3 / 1e6:,.0f} | {r.wall:.1f} | {r.memory:.0f} | {r.disk:,.0f} | {size:,.0f} |"
+        )
         shutil.rmtree(folder)
     return "\n".join(lines)
 

@@ -1,12 +1,13 @@
-"""Vector to PostGIS, side by side: `geo-assets load`, ogr2ogr, geopandas.to_postgis and the floor, a binary COPY of a ready file.
+"""Vector to PostGIS, side by side: `geo-assets load`, ogr2ogr, geopandas.to_postgis and the floor, a binary COPY of a
+ready file.
 
 Here: the data, the commands, the report (`docs/benchmarks/vector.md`). Not here: measuring (`with_server.py`).
 
     make bench-vector                  # three rounds; about 15 minutes
     python -m benchmarks.vector --rounds 1 --skip-geopandas
 
-Every competitor ends with the same: a table with a primary key, a geometry of a declared type, a GiST index and ANALYZE.
-A PostgreSQL of its own is started; the rounds are interleaved, so that a noisy neighbour harms all alike.
+Every competitor ends with the same: a table with a primary key, a geometry of a declared type, a GiST index and
+ANALYZE. A PostgreSQL of its own is started; the rounds are interleaved, so that a noisy neighbour harms all alike.
 """
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ def write_polygons(path: Path, rows: int, seed: int = 1) -> None:
 
     schema = _batch(np.random.default_rng(0), 0, 1).schema
     reader = pa.RecordBatchReader.from_batches(schema, batches())
-    pyogrio.write_arrow(reader, path, driver="GPKG", layer="parcels", geometry_type="Polygon", geometry_name="geom", crs="EPSG:25832")
+    pyogrio.write_arrow(
+        reader, path, driver="GPKG", layer="parcels", geometry_type="Polygon", geometry_name="geom", crs="EPSG:25832"
+    )
 
 
 def _batch(rng, first: int, count: int):
@@ -116,7 +119,9 @@ class Database:
         from geo_assets.database.migrate import migrate
 
         binaries = ensure_binaries(home, print)
-        self.cluster = Cluster(binaries, home / "postgres" / "data", home / "postgres.log", free_port(), secrets.token_hex(8), _SERVER)
+        self.cluster = Cluster(
+            binaries, home / "postgres" / "data", home / "postgres.log", free_port(), secrets.token_hex(8), _SERVER
+        )
         self.cluster.init()
         self.cluster.start()
         self.psql = str(binaries.bin / "psql")
@@ -142,9 +147,17 @@ class Database:
 
     def settle(self) -> None:
         """Between runs: nothing is left to write, and no table is left."""
-        tables = "select format('drop table %I.%I cascade', schemaname, tablename) from pg_tables where schemaname = 'vector'"
+        tables = (
+            "select format('drop table %I.%I cascade', schemaname, tablename) from pg_tables where schemaname ="
+            " 'vector'"
+        )
         subprocess.run(
-            [self.psql, "-q", "-d", self.libpq], input=f"{tables} \\gexec\n", text=True, check=True, env=self.env, capture_output=True
+            [self.psql, "-q", "-d", self.libpq],
+            input=f"{tables} \\gexec\n",
+            text=True,
+            check=True,
+            env=self.env,
+            capture_output=True,
         )
         subprocess.run([self.psql, "-q", "-d", self.cluster.dsn(), "-c", "checkpoint"], check=True, env=self.env)
 
@@ -160,7 +173,9 @@ class Competitors:
 
     def ours(self, path: Path, *options: str) -> list[list[str]]:
         """One command."""
-        return [[str(Path(sys.executable).with_name("geo-assets")), "load", str(path), "--table", "vector.ours", *options]]
+        return [
+            [str(Path(sys.executable).with_name("geo-assets")), "load", str(path), "--table", "vector.ours", *options]
+        ]
 
     def ogr2ogr(self, path: Path, *, index_first: bool) -> list[list[str]]:
         """By COPY; with GDAL's index, made before the rows come, or with one made after them."""
@@ -168,7 +183,9 @@ class Competitors:
             "ogr2ogr", "-q", "-f", "PostgreSQL", f"PG:{self.db.libpq} active_schema=vector", str(path), "-nln", "ogr", "-lco", "GEOMETRY_NAME=geom",
             "-lco", "FID=gid", "-nlt", "PROMOTE_TO_MULTI", "-lco", f"SPATIAL_INDEX={'GIST' if index_first else 'NONE'}", "--config", "PG_USE_COPY", "YES",
         ]  # fmt: skip
-        after = "analyze vector.ogr" if index_first else "create index on vector.ogr using gist (geom); analyze vector.ogr"
+        after = (
+            "analyze vector.ogr" if index_first else "create index on vector.ogr using gist (geom); analyze vector.ogr"
+        )
         return [copy, self.db.run(after)]
 
     def geopandas(self, path: Path) -> list[list[str]]:
@@ -188,7 +205,10 @@ class Competitors:
             )  # fmt: skip
             self.shape = shape.stdout.strip()
         create = f"create table vector.floor ({self.shape})"
-        after = "alter table vector.floor add primary key (gid); create index on vector.floor using gist (geom); analyze vector.floor"
+        after = (
+            "alter table vector.floor add primary key (gid); create index on vector.floor using gist (geom); analyze"
+            " vector.floor"
+        )
         return [
             [
                 self.db.psql,
@@ -265,7 +285,9 @@ def rounds(db: Database, home: Path, chosen: argparse.Namespace) -> dict[str, li
     if chosen.only:
         commands = {name: make for name, make in commands.items() if name in chosen.only}
     if "geopandas, checked and transformed" in commands:  # the packages are fetched before the clock runs
-        subprocess.run(["uv", "run", "--frozen", "--with", "geoalchemy2", "python", "-c", ""], check=True, capture_output=True)
+        subprocess.run(
+            ["uv", "run", "--frozen", "--with", "geoalchemy2", "python", "-c", ""], check=True, capture_output=True
+        )
     results: dict[str, list[Run]] = {name: [] for name in commands}
     for _ in range(chosen.rounds):
         for name, make in commands.items():
@@ -282,7 +304,10 @@ def report(results: dict[str, list[Run]], chosen: argparse.Namespace) -> str:
     lines = [
         "# Vector: load into PostGIS, side by side",
         "",
-        f"{chosen.rows:,} polygons of 20-60 vertices with ten typed columns in a GeoPackage, to a table with primary key, GiST index and ANALYZE.",
+        (
+            f"{chosen.rows:,} polygons of 20-60 vertices with ten typed columns in a GeoPackage, to a table with"
+            " primary key, GiST index and ANALYZE."
+        ),
         f"Medians of {chosen.rounds} interleaved rounds; {_machine()}. `make bench-vector` makes this page.",
         "",
         "| | wall s | client CPU s | server CPU s | CPU s | peak MB | wall min-max |",
@@ -291,14 +316,21 @@ def report(results: dict[str, list[Run]], chosen: argparse.Namespace) -> str:
     for name, m in medians.items():
         walls = [run.wall for run in results[name]]
         lines.append(
-            f"| {name} | {m.wall:.1f} | {m.client_cpu:.1f} | {m.server_cpu:.1f} | {m.cpu:.1f} | {m.peak_mb:,.0f} | {min(walls):.1f}-{max(walls):.1f} |"
+            f"| {name} | {m.wall:.1f} | {m.client_cpu:.1f} | {m.server_cpu:.1f} | {m.cpu:.1f} | {m.peak_mb:,.0f} |"
+            f" {min(walls):.1f}-{max(walls):.1f} |"
         )
     lines += ["", "| budget | measured | holds |", "|---|---|---|"]
     lines += [f"| {what} | {value:.2f} | {'yes' if holds else '**no**'} |" for what, value, holds in _budget(medians)]
     lines += [
         "",
-        "`ours` trusts the geometry, as ogr2ogr does (`--trust-geometry`); `checked` looks for invalid geometry and repairs it, the default.",
-        "`ogr2ogr` is one command, as people run it, with COPY and its own GiST index; `index after` is the same in two steps by hand. geopandas repairs, transforms and makes Multi geometry as we do.",
+        (
+            "`ours` trusts the geometry, as ogr2ogr does (`--trust-geometry`); `checked` looks for invalid geometry and"
+            " repairs it, the default."
+        ),
+        (
+            "`ogr2ogr` is one command, as people run it, with COPY and its own GiST index; `index after` is the same in"
+            " two steps by hand. geopandas repairs, transforms and makes Multi geometry as we do."
+        ),
         "Peak memory is the sum over all processes of a command, shared pages counted for each.",
         "",
     ]
@@ -306,8 +338,13 @@ def report(results: dict[str, list[Run]], chosen: argparse.Namespace) -> str:
 
 
 def _machine() -> str:
-    versions = subprocess.run(["ogr2ogr", "--version"], capture_output=True, text=True, check=False).stdout.split(",")[0]
-    return f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, ogr2ogr of {versions}, {dt.datetime.now(dt.UTC):%Y-%m-%d}"
+    versions = subprocess.run(["ogr2ogr", "--version"], capture_output=True, text=True, check=False).stdout.split(",")[
+        0
+    ]
+    return (
+        f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, ogr2ogr of {versions},"
+        f" {dt.datetime.now(dt.UTC):%Y-%m-%d}"
+    )
 
 
 def _budget(medians: dict[str, Run]) -> list[tuple[str, float, bool]]:
@@ -329,7 +366,9 @@ def _budget(medians: dict[str, Run]) -> list[tuple[str, float, bool]]:
     for name in ("ours", "ours, checked and transformed"):
         if name in medians and f"{name}, a tenth" in medians:
             ratio(
-                f"memory, all rows / a tenth ({name}): at most 1.3", medians[name].peak_mb / medians[f"{name}, a tenth"].peak_mb, most=1.3
+                f"memory, all rows / a tenth ({name}): at most 1.3",
+                medians[name].peak_mb / medians[f"{name}, a tenth"].peak_mb,
+                most=1.3,
             )
     return found
 

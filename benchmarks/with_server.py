@@ -41,7 +41,12 @@ class Run:
 
 def median(runs: Sequence[Run]) -> Run:
     """The median of each number."""
-    return Run(*(statistics.median(getattr(run, name) for run in runs) for name in ("wall", "client_cpu", "server_cpu", "peak_mb")))
+    return Run(
+        *(
+            statistics.median(getattr(run, name) for run in runs)
+            for name in ("wall", "client_cpu", "server_cpu", "peak_mb")
+        )
+    )
 
 
 def measure(commands: Sequence[Sequence[str]], env: Mapping[str, str], postmaster: int) -> Run:

@@ -1,7 +1,8 @@
 """Archives: what an uploaded zip or tar holds, unpacked by ourselves within limits.
 
-Here: refusing what no honest archive has (paths out of it, links, passwords, bombs), and writing the rest to a directory
-that the caller owns. Not here: what the members are (`vector/sources.py`, `raster/archives.py`). GDAL never opens the archive itself.
+Here: refusing what no honest archive has (paths out of it, links, passwords, bombs), and writing the rest to a
+directory that the caller owns. Not here: what the members are (`vector/sources.py`, `raster/archives.py`). GDAL never
+opens the archive itself.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from geo_assets.errors import GeoAssetsError
 #: A FileGDB has hundreds of files; no delivery has ten thousand datasets.
 MAX_MEMBERS = 10_000
 
-#: Deflate cannot exceed 1032:1, and honest data stays far below; blank DBF columns reach it, so small members are let off.
+#: Deflate cannot exceed 1032:1, and honest data stays far below; blank DBF columns reach it, so small members are let
+#: off.
 MAX_RATIO = 100
 _RATIO_FROM_BYTES = 16 * 1024**2
 
@@ -44,7 +46,8 @@ class _Entry:
 
 
 def unpack(archive: Path, into: Path, *, max_bytes: int, name: str) -> list[PurePosixPath]:
-    """Unpack a zip or tar, by its first bytes; returns the members' paths, without directories and operating systems' litter.
+    """Unpack a zip or tar, by its first bytes; returns the members' paths, without directories and operating systems'
+    litter.
 
     Args:
         archive: the file.
@@ -78,7 +81,9 @@ def _is_tar(archive: Path) -> bool:
 
 
 def _unpack_tar(archive: Path, into: Path, max_bytes: int, name: str) -> list[PurePosixPath]:
-    """In one pass: a tar has no directory, so what is wrong with its last member is found when the others are written."""
+    """In one pass: a tar has no directory, so what is wrong with its last member is found when the others are
+    written.
+    """
     into.mkdir(parents=True, exist_ok=True)
     packed, total, seen = archive.stat().st_size, 0, set[PurePosixPath]()
     allowed = max(_RATIO_FROM_BYTES, MAX_RATIO * packed)
@@ -90,12 +95,18 @@ def _unpack_tar(archive: Path, into: Path, max_bytes: int, name: str) -> list[Pu
             if member.isdir():
                 continue
             if not member.isreg() or member.issparse():
-                raise GeoAssetsError("UNSAFE_ARCHIVE", f"{name} has a member that is a link, a device or sparse: {member.name[:100]!r}")
+                raise GeoAssetsError(
+                    "UNSAFE_ARCHIVE", f"{name} has a member that is a link, a device or sparse: {member.name[:100]!r}"
+                )
             total += member.size
             if total > allowed:
-                raise GeoAssetsError("UNSAFE_ARCHIVE", f"{name} unpacks to more than {MAX_RATIO} times its size, which is not data")
+                raise GeoAssetsError(
+                    "UNSAFE_ARCHIVE", f"{name} unpacks to more than {MAX_RATIO} times its size, which is not data"
+                )
             if total > max_bytes:
-                raise GeoAssetsError("TOO_LARGE", f"{name} unpacks to more than the {max_bytes:,} bytes that are allowed")
+                raise GeoAssetsError(
+                    "TOO_LARGE", f"{name} unpacks to more than the {max_bytes:,} bytes that are allowed"
+                )
             if _is_litter(path):
                 continue
             if path in seen or seen.intersection(path.parents) or (into / path).is_dir():
@@ -135,7 +146,9 @@ def check(archive: Path, *, max_bytes: int, name: str) -> None:
                 while part := source.read(_COPY_BYTES):
                     left -= len(part)
                     if left < 0:
-                        raise GeoAssetsError("UNSAFE_ARCHIVE", f"{entry.path.name} of {name} unpacks to more than it says")
+                        raise GeoAssetsError(
+                            "UNSAFE_ARCHIVE", f"{entry.path.name} of {name} unpacks to more than it says"
+                        )
 
 
 def gunzip(archive: Path, to: Path, *, max_bytes: int, name: str) -> None:
@@ -152,7 +165,9 @@ def gunzip(archive: Path, to: Path, *, max_bytes: int, name: str) -> None:
                 if written > max_bytes:
                     raise GeoAssetsError("TOO_LARGE", f"{name} unpacks to more than {max_bytes:,} bytes")
                 if written > _RATIO_FROM_BYTES and written > MAX_RATIO * packed:
-                    raise GeoAssetsError("UNSAFE_ARCHIVE", f"{name} unpacks to more than {MAX_RATIO} to 1, which is not data")
+                    raise GeoAssetsError(
+                        "UNSAFE_ARCHIVE", f"{name} unpacks to more than {MAX_RATIO} to 1, which is not data"
+                    )
                 target.write(part)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise GeoAssetsError("UNREADABLE", f"{name} is damaged: {error}") from error
@@ -162,7 +177,15 @@ def gunzip(archive: Path, to: Path, *, max_bytes: int, name: str) -> None:
 def _reading(name: str) -> Iterator[None]:
     try:
         yield
-    except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, EOFError, NotImplementedError, ValueError, RuntimeError) as error:
+    except (
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        gzip.BadGzipFile,
+        EOFError,
+        NotImplementedError,
+        ValueError,
+        RuntimeError,
+    ) as error:
         raise GeoAssetsError("UNREADABLE", f"{name} is not readable as an archive: {error}") from error
     except Exception as error:
         if type(error).__module__ in {"zlib", "_lzma", "lzma", "bz2"}:
@@ -177,22 +200,35 @@ def _path(text: str, name: str) -> PurePosixPath:
     if any(len(os.fsencode(part)) > _MAX_NAME_BYTES for part in path.parts):
         raise GeoAssetsError(
             "UNSAFE_ARCHIVE",
-            f"{name} has a member whose name is longer than the {_MAX_NAME_BYTES} bytes that can be written: {text[:100]!r}",
+            f"{name} has a member whose name is longer than the {_MAX_NAME_BYTES} bytes that can be written:"
+            f" {text[:100]!r}",
         )
-    if path.is_absolute() or ".." in path.parts or (path.parts and ":" in path.parts[0]) or len(text) > _MAX_PATH or not text.isprintable():
-        raise GeoAssetsError("UNSAFE_ARCHIVE", f"{name} has a member whose path leads out of it or cannot be written: {text[:100]!r}")
+    if (
+        path.is_absolute()
+        or ".." in path.parts
+        or (path.parts and ":" in path.parts[0])
+        or len(text) > _MAX_PATH
+        or not text.isprintable()
+    ):
+        raise GeoAssetsError(
+            "UNSAFE_ARCHIVE", f"{name} has a member whose path leads out of it or cannot be written: {text[:100]!r}"
+        )
     return path
 
 
 def _entry(info: zipfile.ZipInfo, name: str) -> _Entry:
     path, text = _path(info.filename, name), info.filename
     if not path.parts:
-        raise GeoAssetsError("UNSAFE_ARCHIVE", f"{name} has a member whose path leads out of it or cannot be written: {text[:100]!r}")
+        raise GeoAssetsError(
+            "UNSAFE_ARCHIVE", f"{name} has a member whose path leads out of it or cannot be written: {text[:100]!r}"
+        )
     mode = info.external_attr >> 16
     if stat.S_IFMT(mode) not in {0, stat.S_IFREG, stat.S_IFDIR}:
         raise GeoAssetsError("UNSAFE_ARCHIVE", f"{name} has a member that is a link or a device: {text[:100]!r}")
     if info.flag_bits & _ENCRYPTED:
-        raise GeoAssetsError("UNSAFE_ARCHIVE", f"{name} is encrypted (member {text[:100]!r})", remedy="upload it without a password")
+        raise GeoAssetsError(
+            "UNSAFE_ARCHIVE", f"{name} is encrypted (member {text[:100]!r})", remedy="upload it without a password"
+        )
     return _Entry(info, path)
 
 
@@ -207,12 +243,16 @@ def _check_sizes(entries: list[_Entry], max_bytes: int, name: str) -> None:
     total = sum(entry.info.file_size for entry in entries)
     packed = sum(entry.info.compress_size for entry in entries)
     if total > _RATIO_FROM_BYTES and total > MAX_RATIO * packed:
-        raise GeoAssetsError("UNSAFE_ARCHIVE", f"{name} unpacks to {total:,} bytes from {packed:,}: more than {MAX_RATIO} to 1 is not data")
+        raise GeoAssetsError(
+            "UNSAFE_ARCHIVE",
+            f"{name} unpacks to {total:,} bytes from {packed:,}: more than {MAX_RATIO} to 1 is not data",
+        )
     for entry in entries:
         size = entry.info.file_size
         if size > _RATIO_FROM_BYTES and size > MAX_RATIO * entry.info.compress_size:
             raise GeoAssetsError(
-                "UNSAFE_ARCHIVE", f"{entry.path.name} of {name} unpacks to {size:,} bytes: more than {MAX_RATIO} to 1 is not data"
+                "UNSAFE_ARCHIVE",
+                f"{entry.path.name} of {name} unpacks to {size:,} bytes: more than {MAX_RATIO} to 1 is not data",
             )
     if total > max_bytes:
         raise GeoAssetsError("TOO_LARGE", f"{name} unpacks to {total:,} bytes; {max_bytes:,} are allowed")

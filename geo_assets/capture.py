@@ -1,9 +1,11 @@
-"""When something was taken: from what a person says, from what its file says, from the name of a product that is known by it.
+"""When something was taken: from what a person says, from what its file says, from the name of a product that is known
+by it.
 
-Here: times and spans of time as strings, names of products, patterns for names. Not here: reading a file's metadata (`raster/inspect.py`).
+Here: times and spans of time as strings, names of products, patterns for names. Not here: reading a file's metadata
+(`raster/inspect.py`).
 
-Nothing is guessed: a time without zone is taken for UTC, a date is the span of its day, and what says nothing remains unknown. The time at
-which a file was saved, copied or registered is not the time of capture.
+Nothing is guessed: a time without zone is taken for UTC, a date is the span of its day, and what says nothing remains
+unknown. The time at which a file was saved, copied or registered is not the time of capture.
 """
 
 from __future__ import annotations
@@ -32,8 +34,8 @@ _GROUPS = frozenset({"year", "month", "day", "yearday", "hour", "minute", "secon
 #: Two digits of a year below this are of this century, as POSIX has it.
 _CENTURY = 69
 
-#: Names of products that hold the time of their scene. Landsat collections: the fourth part is the date of acquisition; Sentinel-2: products
-#: and the images within them; Sentinel-1: start and stop.
+#: Names of products that hold the time of their scene. Landsat collections: the fourth part is the date of acquisition;
+#: Sentinel-2: products and the images within them; Sentinel-1: start and stop.
 _PRODUCTS = (
     re.compile(r"(?<![A-Za-z0-9])L[COTEM]0\d_L\w{3}_\d{6}_(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)_\d{8}_\d\d_(?:T1|T2|RT)(?![A-Za-z0-9])"),
     re.compile(r"(?<![A-Za-z0-9])S2[A-D]_MSIL[12][AC]_(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)T(?P<hour>\d\d)(?P<minute>\d\d)(?P<second>\d\d)_N\d{4}_"),
@@ -41,7 +43,8 @@ _PRODUCTS = (
     re.compile(r"(?<![A-Za-z0-9])S1[A-D]_\w{2}_\w{4}_\w{4}_(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)T(?P<hour>\d\d)(?P<minute>\d\d)(?P<second>\d\d)_\d{8}T\d{6}_"),
 )  # fmt: skip
 
-#: Metadata files of products: what their names end in, and where in them the time is. A date alone comes after a date and time.
+#: Metadata files of products: what their names end in, and where in them the time is. A date alone comes after a date
+#: and time.
 METADATA_FILES: tuple[tuple[re.Pattern[str], tuple[re.Pattern[str], ...]], ...] = (
     (
         re.compile(r"_MTL\.(txt|json|xml)$", re.IGNORECASE),
@@ -65,7 +68,8 @@ METADATA_FILES: tuple[tuple[re.Pattern[str], tuple[re.Pattern[str], ...]], ...] 
 _SAVED_BY = re.compile(
     r"photoshop|lightroom|adobe|gimp|imagemagick|graphicsmagick|paint|corel|affinity|pixelmator|krita|irfanview|xnview|acdsee|picasa|snagit|inkscape"
     r"|preview|windows photo|capture one|darktable|rawtherapee|vips|pillow|tifffile|matlab|libtiff"
-    r"|arcgis|arcmap|esri|erdas|imagine|\benvi\b|\bidl\b|qgis|gdal|grass|global mapper|\bfme\b|metashape|photoscan|pix4d|agisoft|opendronemap|snap|orfeo|monteverdi",
+    r"|arcgis|arcmap|esri|erdas|imagine|\benvi\b|\bidl\b|qgis|gdal|grass|global"
+    r" mapper|\bfme\b|metashape|photoscan|pix4d|agisoft|opendronemap|snap|orfeo|monteverdi",
     re.IGNORECASE,
 )
 
@@ -129,7 +133,9 @@ def _of_numbers(numbers: dict[str, int]) -> tuple[datetime, datetime] | None:
     try:
         start = datetime(numbers["year"], numbers.get("month", 1), numbers.get("day", 1), tzinfo=UTC)
         start += timedelta(days=numbers.get("yearday", 1) - 1)
-        start += timedelta(hours=numbers.get("hour", 0), minutes=numbers.get("minute", 0), seconds=numbers.get("second", 0))
+        start += timedelta(
+            hours=numbers.get("hour", 0), minutes=numbers.get("minute", 0), seconds=numbers.get("second", 0)
+        )
         if "second" in numbers or start.year < EARLIEST:
             return (start, start) if start.year >= EARLIEST else None
         if "minute" in numbers:
@@ -148,7 +154,8 @@ def _of_numbers(numbers: dict[str, int]) -> tuple[datetime, datetime] | None:
 
 
 def pattern(text: str) -> re.Pattern[str]:
-    """A `datetime_regex`: a regular expression with the named groups year, month, day, yearday, hour, minute, second, or `%Y%m%d` in their place.
+    """A `datetime_regex`: a regular expression with the named groups year, month, day, yearday, hour, minute, second,
+    or `%Y%m%d` in their place.
 
     Raises:
         ValueError: it is no regular expression, has another group, or none for the year.

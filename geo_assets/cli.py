@@ -40,8 +40,14 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="A container of geospatial files becomes validated COGs, a STAC catalogue and PostGIS tables, with an exact account of every file.",
-    epilog="First evening: `geo-assets demo`. Then `geo-assets upload FOLDER default/landing` and `geo-assets submit ingest_container --param container=landing --wait`.",
+    help=(
+        "A container of geospatial files becomes validated COGs, a STAC catalogue and PostGIS tables, with an exact"
+        " account of every file."
+    ),
+    epilog=(
+        "First evening: `geo-assets demo`. Then `geo-assets upload FOLDER default/landing` and `geo-assets submit"
+        " ingest_container --param container=landing --wait`."
+    ),
 )
 
 JobId = Annotated[str, typer.Argument(help="A job's id, or its first characters (6 at least).")]
@@ -67,7 +73,9 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _root(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)] = False,  # noqa: ARG001
+    version: Annotated[  # noqa: ARG001  (typer calls back)
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+    ] = False,
 ) -> None:
     _State.debug = debug
 
@@ -98,7 +106,9 @@ def main() -> None:
 
 def _as_ours(error: Exception) -> GeoAssetsError:
     if _is_no_text(error):
-        return GeoAssetsError("INVALID_PARAMETERS", "a parameter holds bytes that are no text", remedy="write it in UTF-8, without NUL")
+        return GeoAssetsError(
+            "INVALID_PARAMETERS", "a parameter holds bytes that are no text", remedy="write it in UTF-8, without NUL"
+        )
     message = f"{type(error).__name__}: {error}".splitlines()[0]
     if _is_away(error):
         return GeoAssetsError("DATABASE_UNAVAILABLE", f"the database went away: {message}")
@@ -106,7 +116,9 @@ def _as_ours(error: Exception) -> GeoAssetsError:
 
 
 def _is_no_text(error: Exception) -> bool:
-    """Whether the database refuses a value of the command line: bytes that are not UTF-8 come from there as lone surrogates."""
+    """Whether the database refuses a value of the command line: bytes that are not UTF-8 come from there as lone
+    surrogates.
+    """
     import psycopg
 
     return isinstance(error, UnicodeEncodeError | psycopg.DataError)
@@ -141,7 +153,9 @@ def _refuse_usage(error: Any) -> NoReturn:
         sys.exit(error.exit_code)
     command = context.command_path if context is not None else "geo-assets"
     _die(
-        GeoAssetsError("INVALID_PARAMETERS", message, remedy=f"geo-assets {command.partition(' ')[2]} --help".replace("  ", " ")),
+        GeoAssetsError(
+            "INVALID_PARAMETERS", message, remedy=f"geo-assets {command.partition(' ')[2]} --help".replace("  ", " ")
+        ),
         code=error.exit_code,
     )
 
@@ -155,7 +169,9 @@ def _log(message: str) -> None:
 
 @app.command()
 def up(as_json: JsonFlag = False) -> None:
-    """Start the local stack: PostgreSQL, migrations, Dagster's webserver, daemon and code location. Harmless to repeat."""
+    """Start the local stack: PostgreSQL, migrations, Dagster's webserver, daemon and code location. Harmless
+    to repeat.
+    """
     from geo_assets.local.stack import Stack
 
     stack = Stack()
@@ -164,7 +180,9 @@ def up(as_json: JsonFlag = False) -> None:
         "home": str(stack.home),
         "dagster": settings.webserver_url,
         "api": f"{settings.api_url}/docs",
-        "postgres": f"postgresql://{settings.pipeline_user}@{settings.pg_host}:{settings.pg_port}/{settings.pg_database}",
+        "postgres": (
+            f"postgresql://{settings.pipeline_user}@{settings.pg_host}:{settings.pg_port}/{settings.pg_database}"
+        ),
         "containers": str(stack.home / "containers"),
     }
     if as_json:
@@ -189,7 +207,9 @@ def down(as_json: JsonFlag = False) -> None:
 
 @app.command()
 def env(
-    reader: Annotated[bool, typer.Option("--reader", help="The role that may only look: published tables, items, the ledger.")] = False,
+    reader: Annotated[
+        bool, typer.Option("--reader", help="The role that may only look: published tables, items, the ledger.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Print `export` lines, so that psql, ogr2ogr and dagster work against the stack: `eval "$(geo-assets env)"`."""
@@ -223,7 +243,9 @@ def doctor(as_json: JsonFlag = False) -> None:
         print_json([f.model_dump() for f in findings])
     else:
         for finding in findings:
-            mark, style = {"ok": ("ok  ", "green"), "warning": ("warn", "yellow"), "failure": ("FAIL", "red")}[finding.level]
+            mark, style = {"ok": ("ok  ", "green"), "warning": ("warn", "yellow"), "failure": ("FAIL", "red")}[
+                finding.level
+            ]
             out.print(f"[{style}]{mark}[/] {finding.what:<22} {finding.found}", soft_wrap=True)
             if finding.remedy:
                 out.print(f"     → {runnable(finding.remedy)}", markup=False, soft_wrap=True)
@@ -233,7 +255,9 @@ def doctor(as_json: JsonFlag = False) -> None:
 
 @app.command()
 def demo(as_json: JsonFlag = False) -> None:
-    """Run the main job on the bundled data: real rasters and vectors, and two bad files. Starts the stack if it is not running."""
+    """Run the main job on the bundled data: real rasters and vectors, and two bad files. Starts the stack if it is not
+    running.
+    """
     from geo_assets import demo as the_demo
     from geo_assets.local.stack import Stack
     from geo_assets.submissions.parameters import validate_parameters
@@ -244,18 +268,28 @@ def demo(as_json: JsonFlag = False) -> None:
     count = the_demo.upload_demo(settings)
     _log(f"uploaded {count} files to default/{the_demo.CONTAINER}; submitting ingest_container")
     with Submitter(settings) as submitter:
-        submitted = submitter.submit(validate_parameters("ingest_container", {"container": the_demo.CONTAINER}), submitted_by="demo")
+        submitted = submitter.submit(
+            validate_parameters("ingest_container", {"container": the_demo.CONTAINER}), submitted_by="demo"
+        )
         record = _follow(submitter, submitted.job_id)
         records = submitter.tasks.records(record.job_id)
     looks = {tool: runnable(how) for tool, how in the_demo.hints(settings, record, records).items()}
     if as_json:
-        print_json({"job": record.model_dump(mode="json"), "tasks": [r.model_dump(mode="json") for r in records], "look": looks})
+        print_json(
+            {
+                "job": record.model_dump(mode="json"),
+                "tasks": [r.model_dump(mode="json") for r in records],
+                "look": looks,
+            }
+        )
     else:
         _print_demo(list(the_demo.rows(records)), looks, as_meant=not the_demo.unexpected(records))
     wrong = the_demo.unexpected(records)
     if record.status != "completed_with_errors" or wrong:
         reasons = "".join(f"; {sentence}" for sentence in wrong)
-        raise GeoAssetsError("INTERNAL", f"the demo's job ended as {record.status}{reasons}", remedy=f"see {looks['Dagster']}")
+        raise GeoAssetsError(
+            "INTERNAL", f"the demo's job ended as {record.status}{reasons}", remedy=f"see {looks['Dagster']}"
+        )
 
 
 def _print_demo(rows: list[tuple[str, str, str]], looks: dict[str, str], *, as_meant: bool) -> None:
@@ -275,7 +309,9 @@ def _print_demo(rows: list[tuple[str, str, str]], looks: dict[str, str], *, as_m
 
 @app.command(epilog="Example: `geo-assets upload scans/ survey.gpkg default/landing/2026`")
 def upload(
-    arguments: Annotated[list[str], typer.Argument(metavar="PATH… ALIAS/CONTAINER[/PREFIX]", help="Files or folders, then where to.")],
+    arguments: Annotated[
+        list[str], typer.Argument(metavar="PATH… ALIAS/CONTAINER[/PREFIX]", help="Files or folders, then where to.")
+    ],
     as_json: JsonFlag = False,
 ) -> None:
     """Put files or folders into a container, which is made if it is not there. Exit code 1 if any file was left out."""
@@ -284,7 +320,9 @@ def upload(
 
     if len(arguments) < 2:
         raise GeoAssetsError(
-            "INVALID_PARAMETERS", "upload needs at least one PATH and a destination", remedy="geo-assets upload scans/ default/landing"
+            "INVALID_PARAMETERS",
+            "upload needs at least one PATH and a destination",
+            remedy="geo-assets upload scans/ default/landing",
         )
     *paths, destination = arguments
     target = BlobRef.parse(destination, path_required=False)
@@ -300,14 +338,20 @@ def upload(
     uploaded = _with_progress(
         sources,
         lambda source: upload_tree(
-            container, source, target.path, lambda file, error: refused.append({"file": ascii(str(file))[1:-1], **error.to_dict()})
+            container,
+            source,
+            target.path,
+            lambda file, error: refused.append({"file": ascii(str(file))[1:-1], **error.to_dict()}),
         ),
     )
     if as_json:
         files = [{"path": p, "bytes": n} for _, p, n in uploaded]
         print_json({"container": f"{target.alias}/{target.container}", "files": files, "refused": refused})
     else:
-        out.print(f"{len(uploaded)} files, {human_bytes(sum(n for _, _, n in uploaded))}, in {target.alias}/{target.container}")
+        out.print(
+            f"{len(uploaded)} files, {human_bytes(sum(n for _, _, n in uploaded))}, in"
+            f" {target.alias}/{target.container}"
+        )
         for entry in refused:
             err.print(f"left out: {entry['message']}; {entry['remedy']}", style="yellow", markup=False, soft_wrap=True)
     if refused:
@@ -333,9 +377,16 @@ def _refuse_doubles(sources: list[Path]) -> None:
 def _with_progress(sources: list[Path], upload_one: Any) -> list[tuple[Path, str, int]]:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-    total = sum(p.stat().st_size for s in sources for p in ([s] if s.is_file() else s.rglob("*")) if p.is_file() and not p.is_symlink())
+    total = sum(
+        p.stat().st_size
+        for s in sources
+        for p in ([s] if s.is_file() else s.rglob("*"))
+        if p.is_file() and not p.is_symlink()
+    )
     done = []
-    with Progress(TextColumn("uploading"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), console=err, transient=True) as progress:
+    with Progress(
+        TextColumn("uploading"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), console=err, transient=True
+    ) as progress:
         bar = progress.add_task("upload", total=total)
         for source in sources:
             for entry in upload_one(source):
@@ -357,19 +408,32 @@ Parameters of each job type: `geo-assets job-types`"""
 
 @app.command(epilog=_SUBMIT_EXAMPLES)
 def submit(
-    job_type: Annotated[str, typer.Argument(help="ingest_container, stage_raster, stage_vector, list_container, hello_world, stac_setup")],
-    param: Annotated[list[str] | None, typer.Option("--param", "-p", metavar="KEY=VALUE", help="A parameter; repeat a list's.")] = None,
+    job_type: Annotated[
+        str,
+        typer.Argument(help="ingest_container, stage_raster, stage_vector, list_container, hello_world, stac_setup"),
+    ],
+    param: Annotated[
+        list[str] | None, typer.Option("--param", "-p", metavar="KEY=VALUE", help="A parameter; repeat a list's.")
+    ] = None,
     params_file: Annotated[Path | None, typer.Option("--params-file", help="A JSON object of parameters.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow to the end; exit 0 only if completed.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Redo also what is done already.")] = False,
-    allow_empty: Annotated[bool, typer.Option("--allow-empty", help="A prefix or globs that match nothing are no error.")] = False,
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="A prefix or globs that match nothing are no error.")
+    ] = False,
     allow_mass_retire: Annotated[
-        bool, typer.Option("--allow-mass-retire", help="With deleted=retire: take back also more than max_retire_percent.")
+        bool,
+        typer.Option("--allow-mass-retire", help="With deleted=retire: take back also more than max_retire_percent."),
     ] = False,
     verify_sources: Annotated[
-        bool, typer.Option("--verify-sources", help="Hash files that seem unchanged: for directories, whose etag is time and size.")
+        bool,
+        typer.Option(
+            "--verify-sources", help="Hash files that seem unchanged: for directories, whose etag is time and size."
+        ),
     ] = False,
-    plan_hash: Annotated[str | None, typer.Option("--plan-hash", help="Submit only if `plan` still says the same.")] = None,
+    plan_hash: Annotated[
+        str | None, typer.Option("--plan-hash", help="Submit only if `plan` still says the same.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Validate, record and start a job. The same request is the same job: what is done already is not done again."""
@@ -377,7 +441,9 @@ def submit(
     from geo_assets.submissions.cli_parameters import read_parameters
     from geo_assets.submissions.submit import Submitter
 
-    asked = [f"{name}=true" for name, wanted in (("allow_empty", allow_empty), ("verify_sources", verify_sources)) if wanted]
+    asked = [
+        f"{name}=true" for name, wanted in (("allow_empty", allow_empty), ("verify_sources", verify_sources)) if wanted
+    ]
     parameters = read_parameters(job_type, [*(param or []), *asked], params_file)
     with Submitter(load_settings()) as submitter:
         if plan_hash:
@@ -409,7 +475,9 @@ def _follow(submitter: Any, job_id: str) -> Any:
         if not record.status.is_final:
             _log(f"to end it: geo-assets cancel {job_id[:12]}")
         error = GeoAssetsError(
-            "INTERRUPTED", f"job {job_id[:12]} is {record.status} and {goes_on}", remedy=f"see how it is: geo-assets job {job_id[:12]}"
+            "INTERRUPTED",
+            f"job {job_id[:12]} is {record.status} and {goes_on}",
+            remedy=f"see how it is: geo-assets job {job_id[:12]}",
         )
         _die(error, code=_INTERRUPTED, severity="interrupted")
 
@@ -427,7 +495,9 @@ def job_types(as_json: JsonFlag = False) -> None:
         width = max(map(len, model.model_fields), default=0) + 2
         for field, schema in model.model_json_schema().get("properties", {}).items():
             out.print(
-                f"    {field:<{width}}{_described(schema, required=model.model_fields[field].is_required())}", markup=False, soft_wrap=True
+                f"    {field:<{width}}{_described(schema, required=model.model_fields[field].is_required())}",
+                markup=False,
+                soft_wrap=True,
             )
 
 
@@ -461,7 +531,15 @@ def jobs(
         done, total = sum(s.succeeded + s.skipped for s in r.stages), sum(s.total for s in r.stages)
         bad = sum(s.quarantined + s.failed for s in r.stages)
         rows.append(
-            (r.job_id[:12], r.job_type, r.status, r.partition_key, f"{done}/{total}", str(bad), f"{r.created_at:%Y-%m-%d %H:%M:%S}")
+            (
+                r.job_id[:12],
+                r.job_type,
+                r.status,
+                r.partition_key,
+                f"{done}/{total}",
+                str(bad),
+                f"{r.created_at:%Y-%m-%d %H:%M:%S}",
+            )
         )
     print_table(("job", "type", "status", "partition", "done", "bad", "submitted"), rows)
 
@@ -474,7 +552,9 @@ def _job_status(text: str | None) -> Any:
     try:
         return JobStatus(text)
     except ValueError:
-        raise GeoAssetsError("INVALID_PARAMETERS", f"there is no status {text!r}", remedy=f"one of: {', '.join(JobStatus)}") from None
+        raise GeoAssetsError(
+            "INVALID_PARAMETERS", f"there is no status {text!r}", remedy=f"one of: {', '.join(JobStatus)}"
+        ) from None
 
 
 @app.command()
@@ -492,18 +572,24 @@ def tasks(
     warned: Annotated[bool, typer.Option("--warned", help="Only tasks with warnings.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """The tasks of a job: one line a file, then where it went and what is worth knowing of it, or why it is bad and what to do."""
+    """The tasks of a job: one line a file, then where it went and what is worth knowing of it, or why it is bad and
+    what to do.
+    """
     from geo_assets.ledger.models import TaskStatus
     from geo_assets.ledger.outputs import warnings
     from geo_assets.settings import load_settings
 
     if unknown := set(status or ()) - set(TaskStatus):
-        raise GeoAssetsError("INVALID_PARAMETERS", f"there is no status {unknown.pop()!r}", remedy=f"one of: {', '.join(TaskStatus)}")
+        raise GeoAssetsError(
+            "INVALID_PARAMETERS", f"there is no status {unknown.pop()!r}", remedy=f"one of: {', '.join(TaskStatus)}"
+        )
     with _submitter() as submitter:
         record = submitter.jobs.find(job_id)
         stages = [s.stage for s in record.stages]
         if stage and stage not in stages:
-            raise GeoAssetsError("INVALID_PARAMETERS", f"this job has no stage {stage!r}", remedy=f"one of: {', '.join(stages)}")
+            raise GeoAssetsError(
+                "INVALID_PARAMETERS", f"this job has no stage {stage!r}", remedy=f"one of: {', '.join(stages)}"
+            )
         records = [r for r in submitter.tasks.records(record.job_id, stage=stage) if not status or r.status in status]
         records = [r for r in records if not warned or warnings(r.outputs)]
     if as_json:
@@ -523,14 +609,19 @@ def _what_became(settings: Any, task: Any) -> list[str]:
 
     if task.error_message:
         return [f"{task.error_code}: {one_line(task.error_message)}", f"→ {runnable(one_line(task.remedy or ''))}"]
-    made = [f"{what}: {place(settings, where) if what == 'COG' else one_line(where)}" for what, where in results(task.outputs)]
+    made = [
+        f"{what}: {place(settings, where) if what == 'COG' else one_line(where)}"
+        for what, where in results(task.outputs)
+    ]
     return made + [f"warning: {one_line(warning)}" for warning in warnings(task.outputs)]
 
 
 @app.command(epilog="Example: `geo-assets files 3fa9c1d2 --role ignored`")
 def files(
     job_id: JobId,
-    role: Annotated[str | None, typer.Option(help="Only files of this role: source, part, companion, ignored, beyond_limit.")] = None,
+    role: Annotated[
+        str | None, typer.Option(help="Only files of this role: source, part, companion, ignored, beyond_limit.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Every file that the job found in its container: a source, a part of one, a companion, or left alone, and why."""
@@ -568,14 +659,22 @@ def plan(
         print_json(made.model_dump(mode="json"))
         return
     for source in made.sources:
-        out.print(f"{source.action:<12}{source.kind:<12}{source.stage:<15}{source.path}  {source.reason}", markup=False, soft_wrap=True)
+        out.print(
+            f"{source.action:<12}{source.kind:<12}{source.stage:<15}{source.path}  {source.reason}",
+            markup=False,
+            soft_wrap=True,
+        )
     counts = ", ".join(f"{n} {what}" for what, n in sorted(made.counts.items())) or "nothing to list"
-    out.print(f"{counts}; {made.expected_tasks} tasks, {human_bytes(made.bytes)} to work on\nplan hash {made.plan_hash}")
+    out.print(
+        f"{counts}; {made.expected_tasks} tasks, {human_bytes(made.bytes)} to work on\nplan hash {made.plan_hash}"
+    )
 
 
 @app.command()
 def cancel(job_id: JobId, as_json: JsonFlag = False) -> None:
-    """End a job that is queued or processing. Nothing of it is half published; submitting it again goes on where it was."""
+    """End a job that is queued or processing. Nothing of it is half published; submitting it again goes on where it
+    was.
+    """
     with _submitter() as submitter:
         record = submitter.jobs.find(job_id)
         if not submitter.cancel(record.job_id):
@@ -590,13 +689,17 @@ def retry(
     job_id: JobId,
     only_failed: Annotated[bool, typer.Option("--only-failed", help="Do the failed tasks anew.")] = False,
     quarantined: Annotated[bool, typer.Option("--quarantined", help="Do the quarantined tasks anew.")] = False,
-    error_code: Annotated[str | None, typer.Option("--error-code", help="Do the tasks anew that ended with this code.")] = None,
+    error_code: Annotated[
+        str | None, typer.Option("--error-code", help="Do the tasks anew that ended with this code.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow to the end.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Run a job again that has ended. Without a choice, failed tasks are done anew; what is done stays."""
     statuses = [
-        name for name, chosen in (("failed", only_failed or not (quarantined or error_code)), ("quarantined", quarantined)) if chosen
+        name
+        for name, chosen in (("failed", only_failed or not (quarantined or error_code)), ("quarantined", quarantined))
+        if chosen
     ]
     if error_code:
         statuses = ["failed", "quarantined"]
@@ -609,7 +712,9 @@ def retry(
         raise typer.Exit(1)
 
 
-poison = typer.Typer(no_args_is_help=True, help="Messages that could not be accepted: look at them, replay or discard them.")
+poison = typer.Typer(
+    no_args_is_help=True, help="Messages that could not be accepted: look at them, replay or discard them."
+)
 app.add_typer(poison, name="poison")
 
 
@@ -629,7 +734,8 @@ def poison_list(
         _log("no message is in poison")
     for r in records:
         out.print(
-            f"{r.message_id[:8]}  {r.received_at:%Y-%m-%d %H:%M:%S}  {r.source:<28}{r.error_code:<20}{one_line(r.error_message or '')}",
+            f"{r.message_id[:8]}  {r.received_at:%Y-%m-%d %H:%M:%S} "
+            f" {r.source:<28}{r.error_code:<20}{one_line(r.error_message or '')}",
             markup=False,
             soft_wrap=True,
         )
@@ -643,7 +749,11 @@ def poison_show(message_id: str, as_json: JsonFlag = False) -> None:
     with _submitter() as submitter:
         record, body = submitter.messages.body(message_id)
         errors = submitter.messages.errors(message_id=record.message_id)
-    shown = {**record.model_dump(mode="json"), "body": escaped(body, len(body)), "errors": [e.model_dump(mode="json") for e in errors]}
+    shown = {
+        **record.model_dump(mode="json"),
+        "body": escaped(body, len(body)),
+        "errors": [e.model_dump(mode="json") for e in errors],
+    }
     if as_json:
         print_json(shown)
         return
@@ -652,7 +762,11 @@ def poison_show(message_id: str, as_json: JsonFlag = False) -> None:
             out.print(f"{key:<16}{value}", markup=False, soft_wrap=True)
     for e in errors:
         remedy = runnable(one_line(e.remedy or "").replace(" ID", f" {record.message_id[:8]}"))
-        out.print(f"{e.at:%H:%M:%S} {e.severity} {e.code}: {one_line(e.message)}\n         → {remedy}", markup=False, soft_wrap=True)
+        out.print(
+            f"{e.at:%H:%M:%S} {e.severity} {e.code}: {one_line(e.message)}\n         → {remedy}",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 @poison.command("replay")
@@ -685,7 +799,9 @@ def poison_discard(
 
 def _known_code(code: str | None) -> str | None:
     if code is not None and code not in ERRORS:
-        raise GeoAssetsError("INVALID_PARAMETERS", f"there is no error code {code!r}", remedy=f"one of: {', '.join(sorted(ERRORS))}")
+        raise GeoAssetsError(
+            "INVALID_PARAMETERS", f"there is no error code {code!r}", remedy=f"one of: {', '.join(sorted(ERRORS))}"
+        )
     return code
 
 
@@ -694,7 +810,9 @@ def _chosen(submitter: Any, message_id: str | None, error_code: str | None) -> l
         raise GeoAssetsError("INVALID_PARAMETERS", "name one message, or --error-code", remedy="geo-assets poison list")
     if message_id is not None:
         return [submitter.messages.body(message_id)[0].message_id]
-    return [r.message_id for r in submitter.messages.list(state="poison", error_code=_known_code(error_code), limit=10_000)]
+    return [
+        r.message_id for r in submitter.messages.list(state="poison", error_code=_known_code(error_code), limit=10_000)
+    ]
 
 
 def _print_outcomes(outcomes: list[dict[str, Any]], *, as_json: bool) -> None:
@@ -757,7 +875,8 @@ def _show_job(record: Any, *, as_json: bool) -> None:
         print_json(record.model_dump(mode="json"))
         return
     out.print(
-        f"job        {record.job_id}\ntype       {record.job_type}\nstatus     {record.status}\npartition  {record.partition_key}",
+        f"job        {record.job_id}\ntype       {record.job_type}\nstatus     {record.status}\npartition "
+        f" {record.partition_key}",
         soft_wrap=True,
     )
     if record.error_message:
@@ -770,15 +889,26 @@ def _show_job(record: Any, *, as_json: bool) -> None:
 
         out.print(f"run        {load_settings().webserver_url}/runs/{record.run_id}", soft_wrap=True)
     if record.stages:
-        rows = [(s.stage, str(s.total), str(s.succeeded), str(s.skipped), str(s.quarantined), str(s.failed)) for s in record.stages]
+        rows = [
+            (s.stage, str(s.total), str(s.succeeded), str(s.skipped), str(s.quarantined), str(s.failed))
+            for s in record.stages
+        ]
         print_table(("stage", "total", "succeeded", "skipped", "quarantined", "failed"), rows)
     if record.warnings:
         print_table(("warning", "files"), [(kind, f"{count:,}") for kind, count in record.warnings.items()])
-        out.print(f"the warnings of each file: {program()} tasks {record.job_id[:12]} --warned", markup=False, soft_wrap=True)
+        out.print(
+            f"the warnings of each file: {program()} tasks {record.job_id[:12]} --warned", markup=False, soft_wrap=True
+        )
     if any(s.quarantined or s.failed for s in record.stages):
-        out.print(f"why: {program()} tasks {record.job_id[:12]} --status quarantined --status failed", markup=False, soft_wrap=True)
+        out.print(
+            f"why: {program()} tasks {record.job_id[:12]} --status quarantined --status failed",
+            markup=False,
+            soft_wrap=True,
+        )
     elif record.status == "completed" and not sum(s.total for s in record.stages):
-        out.print(f"nothing was found to work on; what the container holds: {_listing(record)}", markup=False, soft_wrap=True)
+        out.print(
+            f"nothing was found to work on; what the container holds: {_listing(record)}", markup=False, soft_wrap=True
+        )
     elif record.status == "completed":
         out.print(f"what was made: {program()} tasks {record.job_id[:12]}", markup=False, soft_wrap=True)
 

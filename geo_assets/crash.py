@@ -1,6 +1,7 @@
 """Named crash points: where the tests kill the process, to prove that nothing is lost.
 
-`GEO_ASSETS_CRASH=boundary.recorded` ends the process at that point by SIGKILL; unset, a crash point is one dictionary look-up.
+`GEO_ASSETS_CRASH=boundary.recorded` ends the process at that point by SIGKILL; unset, a crash point is one dictionary
+look-up.
 """
 
 from __future__ import annotations

@@ -46,12 +46,20 @@ def rows(tasks: list[TaskRecord]) -> Iterator[tuple[str, str, str]]:
         elif "cog" in task.outputs:
             yield task.task_key, "COG", task.outputs["cog"]
         else:
-            yield task.task_key, "table", ", ".join(f"{t['table']} ({t['rows']:,} rows)" for t in task.outputs.get("tables", []))
+            yield (
+                task.task_key,
+                "table",
+                ", ".join(f"{t['table']} ({t['rows']:,} rows)" for t in task.outputs.get("tables", [])),
+            )
 
 
 def unexpected(tasks: list[TaskRecord]) -> list[str]:
     """What became of the demo's files and should not have; a sentence each."""
-    became = {(task.task_key, task.error_code) for task in tasks if task.status in {"succeeded", "skipped", "quarantined", "failed"}}
+    became = {
+        (task.task_key, task.error_code)
+        for task in tasks
+        if task.status in {"succeeded", "skipped", "quarantined", "failed"}
+    }
     wrong = []
     for file in (path.relative_to(DATA).as_posix() for path in _files()):
         codes = {code for key, code in became if key == file}
@@ -71,10 +79,15 @@ def hints(settings: Settings, job: JobRecord, tasks: list[TaskRecord]) -> dict[s
         looks["QGIS, COG"] = place(settings, cogs[0])
     if tables:
         looks["QGIS, PostGIS"] = (
-            f"host {settings.pg_host} port {settings.pg_port} database {settings.pg_database} user {settings.reader_user}, its password:"
+            f"host {settings.pg_host} port {settings.pg_port} database {settings.pg_database} user"
+            f" {settings.reader_user}, its password:"
         )
-        looks["its password"] = '(eval "$(geo-assets env --reader)"; echo "$PGPASSWORD")'  # in a shell of its own: what is exported stays
-        looks["a table"] = f'geo-assets psql -c "\\d {tables[0]}" -c "select count(*), st_extent(geom) from {tables[0]}"'  # noqa: S608 - shown, not run
+        looks["its password"] = (
+            '(eval "$(geo-assets env --reader)"; echo "$PGPASSWORD")'  # in a shell of its own: what is exported stays
+        )
+        looks["a table"] = (
+            f'geo-assets psql -c "\\d {tables[0]}" -c "select count(*), st_extent(geom) from {tables[0]}"'  # noqa: S608 - shown, not run
+        )
     if items:
         looks["STAC search"] = (
             f'''geo-assets psql -c "set search_path to pgstac, public; select search('{{\\"ids\\": [\\"{items[0].partition("/")[2]}\\"]}}')"'''

@@ -39,11 +39,15 @@ _I, _T, _R, _X = ErrorClass.INVALID, ErrorClass.TRANSIENT, ErrorClass.RESOURCE, 
 ERRORS: dict[str, ErrorKind] = {
     # submissions
     "UNKNOWN_JOB_TYPE": ErrorKind(_I, "the job types that there are: geo-assets job-types"),
-    "INVALID_PARAMETERS": ErrorKind(_I, "correct it; a command's options: --help; the parameters of each job type: geo-assets job-types"),
+    "INVALID_PARAMETERS": ErrorKind(
+        _I, "correct it; a command's options: --help; the parameters of each job type: geo-assets job-types"
+    ),
     "MESSAGE_NOT_FOUND": ErrorKind(_I, "list them with: geo-assets poison list"),
     "MESSAGE_TOO_LARGE": ErrorKind(_I, "send a reference to the files (container and prefix), not the files"),
     "INVALID_ENCODING": ErrorKind(_I, "send UTF-8"),
-    "INVALID_JSON": ErrorKind(_I, 'send one JSON object, for example {"job_type": "hello_world", "parameters": {"n": 3}}'),
+    "INVALID_JSON": ErrorKind(
+        _I, 'send one JSON object, for example {"job_type": "hello_world", "parameters": {"n": 3}}'
+    ),
     "JOB_ID_MISMATCH": ErrorKind(_I, "leave job_id out: it follows from the parameters"),
     "PLAN_CHANGED": ErrorKind(_I, "look at the plan again, then submit with its hash"),
     "UNHANDLED_POISON": ErrorKind(_X, "replay it or discard it; what it says: geo-assets poison show ID"),
@@ -51,30 +55,41 @@ ERRORS: dict[str, ErrorKind] = {
     "POISON_EXPECTED": ErrorKind(_I, "nothing to do: the job had failed already"),
     "POISON_LEFT": ErrorKind(_T, "nothing to do: the job is at work; it is looked at again"),
     "ORPHAN_POISON": ErrorKind(_I, "replay it or discard it; what it says: geo-assets poison show ID"),
-    "RUN_DIED": ErrorKind(_T, "nothing to do within the attempts allowed: a new attempt is requested; after that: geo-assets retry JOB_ID"),
+    "RUN_DIED": ErrorKind(
+        _T, "nothing to do within the attempts allowed: a new attempt is requested; after that: geo-assets retry JOB_ID"
+    ),
     "CANCELLED": ErrorKind(_I, "submit it again"),
     "INTERRUPTED": ErrorKind(_T, "run it again"),
     "STILL_AT_WORK": ErrorKind(_I, "wait for its end, or cancel it first: geo-assets cancel JOB_ID"),
     "CIRCUIT_OPEN": ErrorKind(_T, "wait: it is tried again by itself; what is away: geo-assets doctor"),
     "UNAUTHORIZED": ErrorKind(_I, "send a valid bearer token"),
     "FORBIDDEN": ErrorKind(_I, "use a token with the scope that the message names"),
-    "FOREIGN_HOST": ErrorKind(_I, "use a loopback address, or name the host in GEO_ASSETS_ALLOWED_HOSTS and start again"),
-    "FOREIGN_ORIGIN": ErrorKind(_I, "name the page's host in GEO_ASSETS_ALLOWED_HOSTS, if it is meant to, and start again"),
+    "FOREIGN_HOST": ErrorKind(
+        _I, "use a loopback address, or name the host in GEO_ASSETS_ALLOWED_HOSTS and start again"
+    ),
+    "FOREIGN_ORIGIN": ErrorKind(
+        _I, "name the page's host in GEO_ASSETS_ALLOWED_HOSTS, if it is meant to, and start again"
+    ),
     "NOT_JSON": ErrorKind(_I, "send JSON, with the header Content-Type: application/json"),
     "METHOD_NOT_ALLOWED": ErrorKind(_I, "send it by POST, with the header Content-Type: application/json"),
     "CONTAINER_NOT_FOUND": ErrorKind(_I, "create it with: geo-assets upload PATH… ALIAS/CONTAINER"),
     "NOTHING_MATCHED": ErrorKind(_I, "correct the prefix or the globs; where there may be nothing: --allow-empty"),
-    "UNKNOWN_ACCOUNT": ErrorKind(_I, "name an account alias that GEO_ASSETS_ACCOUNTS defines (`default` always exists)"),
+    "UNKNOWN_ACCOUNT": ErrorKind(
+        _I, "name an account alias that GEO_ASSETS_ACCOUNTS defines (`default` always exists)"
+    ),
     "UNSAFE_PATH": ErrorKind(_I, "use plain blob paths: no '..', no leading '/', no control characters"),
     "JOB_NOT_FOUND": ErrorKind(_I, "list the jobs with: geo-assets jobs"),
     "PARTITION_MISMATCH": ErrorKind(_I, "launch the job whose type the partition belongs to"),
     "BAD_FILES": ErrorKind(
-        _I, "correct them, or submit with on_error=continue; which and why: geo-assets tasks JOB_ID --status quarantined --status failed"
+        _I,
+        "correct them, or submit with on_error=continue; which and why: geo-assets tasks JOB_ID --status quarantined"
+        " --status failed",
     ),
     "MASS_RETIRE": ErrorKind(
         _I,
-        "see that the container is whole (a share that is not mounted looks empty), then submit again;"
-        " if the files are gone on purpose, with --allow-mass-retire (docs/intake.md: the same for HTTP, messages and Dagster's launchpad)",
+        "see that the container is whole (a share that is not mounted looks empty), then submit again; if the files are"
+        " gone on purpose, with --allow-mass-retire (docs/intake.md: the same for HTTP, messages and Dagster's"
+        " launchpad)",
     ),
     "JOB_ALREADY_CLAIMED": ErrorKind(_I, "nothing to do: another run owns this job"),
     "LEASE_LOST": ErrorKind(_X, "nothing to do: a newer run of this job took over"),
@@ -86,7 +101,9 @@ ERRORS: dict[str, ErrorKind] = {
     "INPUT_CHANGED": ErrorKind(_T, "the blob was replaced while it was read; submit again"),
     "SOURCE_GONE": ErrorKind(_I, "upload it again, then submit again"),
     "SOURCE_ARCHIVED": ErrorKind(
-        _I, "rehydrate it (az storage blob set-tier --tier Hot), wait until that is done, then: geo-assets retry JOB_ID --quarantined"
+        _I,
+        "rehydrate it (az storage blob set-tier --tier Hot), wait until that is done, then: geo-assets retry JOB_ID"
+        " --quarantined",
     ),
     "TOO_LARGE": ErrorKind(_I, "split it, or raise the limit that the message names"),
     "UNSAFE_ARCHIVE": ErrorKind(_I, "make a plain zip of the data files alone, and upload that"),
@@ -94,25 +111,32 @@ ERRORS: dict[str, ErrorKind] = {
     # rasters
     "RASTER_NO_CRS": ErrorKind(_I, "submit with --param source_crs=EPSG:…"),
     "RASTER_UNSUPPORTED": ErrorKind(_I, "convert it to GeoTIFF and upload that"),
-    "RASTER_SUBDATASETS": ErrorKind(_I, "name a directory for all of them, or one of them: geo-assets cog SRC DST --variable NAME"),
+    "RASTER_SUBDATASETS": ErrorKind(
+        _I, "name a directory for all of them, or one of them: geo-assets cog SRC DST --variable NAME"
+    ),
     "RESOLUTION_LOST": ErrorKind(_I, "submit with a resolution in units of target_crs, or in another target_crs"),
     "INVALID_CRS": ErrorKind(_I, "name the CRS as EPSG:code"),
     "COG_VALIDATION_FAILED": ErrorKind(_X, "nothing was published; report this with the file's name"),
     # vectors
     "VECTOR_NO_CRS": ErrorKind(_I, "submit with --param source_crs=EPSG:…, or add the .prj"),
     "VECTOR_NO_LAYERS": ErrorKind(_I, "upload a file with at least one layer that has geometry"),
-    "VECTOR_NO_GEOMETRY": ErrorKind(_I, "add longitude/latitude or WKT columns, or upload a format that carries geometry"),
+    "VECTOR_NO_GEOMETRY": ErrorKind(
+        _I, "add longitude/latitude or WKT columns, or upload a format that carries geometry"
+    ),
     "VECTOR_UNSUPPORTED": ErrorKind(_I, "convert it to GeoPackage and upload that"),
     "VECTOR_MIXED_GEOMETRY": ErrorKind(_I, "split the layer by geometry type"),
     "VECTOR_ALL_REJECTED": ErrorKind(_I, "repair the geometry; the rejected features and reasons are in the message"),
     "VECTOR_UNSUPPORTED_TYPE": ErrorKind(_I, "drop or convert the named column"),
     "VECTOR_ALL_FILTERED": ErrorKind(_I, "widen the filter, or leave it out; nothing was changed"),
-    "INVALID_FILTER": ErrorKind(_I, "the grammar of `where` is in docs/vector.md; for example: population > 1000 AND name LIKE 'A%'"),
+    "INVALID_FILTER": ErrorKind(
+        _I, "the grammar of `where` is in docs/vector.md; for example: population > 1000 AND name LIKE 'A%'"
+    ),
     "UNKNOWN_COLUMN": ErrorKind(_I, "see the columns with: geo-assets vector inspect FILE"),
     "UNKNOWN_LAYER": ErrorKind(_I, "see the layers with: geo-assets vector inspect FILE"),
     "AXES_SWAPPED": ErrorKind(_I, "write longitude (or easting) first, or correct the CRS"),
     "TRANSFORM_INACCURATE": ErrorKind(
-        _I, "install the grids that the message names (projsync), raise max_transform_accuracy_m, or keep the source's CRS"
+        _I,
+        "install the grids that the message names (projsync), raise max_transform_accuracy_m, or keep the source's CRS",
     ),
     "INVALID_KEY": ErrorKind(_I, "name columns whose values are present and distinct as the key"),
     "SCHEMA_DRIFT": ErrorKind(_I, "correct the source, or allow it: --allow-drift, or --param schema_drift=allow"),
@@ -128,21 +152,36 @@ ERRORS: dict[str, ErrorKind] = {
     "SANDBOX_TIMEOUT": ErrorKind(_R, "raise GEO_ASSETS_SANDBOX_TIMEOUT_SECONDS, or split the file"),
     "SANDBOX_OUT_OF_MEMORY": ErrorKind(_R, "raise GEO_ASSETS_SANDBOX_MEMORY_MB, or split the file"),
     "SANDBOX_INCOMPLETE": ErrorKind(
-        _R, "geo-assets doctor says what is missing; GEO_ASSETS_SANDBOX=permissive does without, for files that you trust"
+        _R,
+        "geo-assets doctor says what is missing; GEO_ASSETS_SANDBOX=permissive does without, for files that you trust",
     ),
     # the machine and the stack
     "STACK_NOT_RUNNING": ErrorKind(_T, "start it with: geo-assets up"),
-    "POSTGRES_NOT_FOUND": ErrorKind(_R, "install PostgreSQL with PostGIS, for example: sudo apt-get install postgresql-15-postgis-3"),
+    "POSTGRES_NOT_FOUND": ErrorKind(
+        _R, "install PostgreSQL with PostGIS, for example: sudo apt-get install postgresql-15-postgis-3"
+    ),
     "POSTGRES_START_FAILED": ErrorKind(_R, "read the log that the message names, then: geo-assets doctor"),
     "START_FAILED": ErrorKind(_R, "read the log that the message names, then: geo-assets doctor"),
-    "MIGRATION_CHANGED": ErrorKind(_X, "restore the file as it was applied, and put the change in a new sql/NNNN_name.sql"),
+    "MIGRATION_CHANGED": ErrorKind(
+        _X, "restore the file as it was applied, and put the change in a new sql/NNNN_name.sql"
+    ),
     "DATABASE_UNAVAILABLE": ErrorKind(_T, "check it with: geo-assets doctor"),
-    "QUEUE_UNAVAILABLE": ErrorKind(_T, "nothing to do: it is tried again; check the queue's address and identity if it lasts"),
-    "QUEUE_NOT_FOUND": ErrorKind(_I, "make it with the command that the message names, or give the identity the right to make it"),
-    "STORAGE_UNAVAILABLE": ErrorKind(_T, "nothing to do: it is tried again until the store answers; geo-assets doctor says what is away"),
+    "QUEUE_UNAVAILABLE": ErrorKind(
+        _T, "nothing to do: it is tried again; check the queue's address and identity if it lasts"
+    ),
+    "QUEUE_NOT_FOUND": ErrorKind(
+        _I, "make it with the command that the message names, or give the identity the right to make it"
+    ),
+    "STORAGE_UNAVAILABLE": ErrorKind(
+        _T, "nothing to do: it is tried again until the store answers; geo-assets doctor says what is away"
+    ),
     "STORAGE_FORBIDDEN": ErrorKind(_I, "give the account of GEO_ASSETS_ACCOUNTS the right to do it, then submit again"),
-    "INVALID_SETTINGS": ErrorKind(_I, "correct the named variable; README.md, section Azure, shows an example of GEO_ASSETS_ACCOUNTS"),
-    "LAUNCH_FAILED": ErrorKind(_T, "the submission is recorded and the sensor will launch it; check with: geo-assets doctor"),
+    "INVALID_SETTINGS": ErrorKind(
+        _I, "correct the named variable; README.md, section Azure, shows an example of GEO_ASSETS_ACCOUNTS"
+    ),
+    "LAUNCH_FAILED": ErrorKind(
+        _T, "the submission is recorded and the sensor will launch it; check with: geo-assets doctor"
+    ),
     "DISK_FULL": ErrorKind(_R, "free disk space, then submit again"),
     "OUTPUT_GONE": ErrorKind(_T, "submit again: it is made anew"),
     "CONTRACT_VIOLATION": ErrorKind(_X, "a stage was given what it does not expect; report this with the run's id"),
@@ -150,8 +189,8 @@ ERRORS: dict[str, ErrorKind] = {
 }
 
 
-#: What a reader of untrusted files may say; of any other code (a store that is away, a lease that is lost) it knows nothing.
-#: The process that reads may have been taken over by the file.
+#: What a reader of untrusted files may say; of any other code (a store that is away, a lease that is lost) it knows
+#: nothing. The process that reads may have been taken over by the file.
 OF_READERS = frozenset(
     {
         "INVALID_PARAMETERS", "UNSUPPORTED_FORMAT", "INCOMPLETE_SHAPEFILE", "ORPHAN_SIDECAR", "UNREADABLE", "TOO_LARGE", "UNSAFE_ARCHIVE",
@@ -194,7 +233,9 @@ class GeoAssetsError(Exception):
 
     @classmethod
     def from_reader(cls, data: dict[str, str]) -> Self:
-        """As `from_dict`, of a process that reads untrusted files: SANDBOX_CRASHED where it says what is not for it to say."""
+        """As `from_dict`, of a process that reads untrusted files: SANDBOX_CRASHED where it says what is not for it to
+        say.
+        """
         code, message, remedy = (data.get(name) for name in ("code", "message", "remedy"))
         if code not in OF_READERS:
             return cls("SANDBOX_CRASHED", f"the reader ended with {str(code)[:80]!r}, which is not for it to say")
@@ -223,7 +264,9 @@ def faults(error: ValidationError) -> list[str]:
     for fault in error.errors(include_url=False, include_context=False):
         field = ".".join(str(part) for part in fault["loc"]) or "parameters"
         got = "" if fault["type"] == "missing" else f" (got {_shown(fault['input'])})"
-        message = {"missing": "is required", "extra_forbidden": "is not a parameter of this job type"}.get(fault["type"], fault["msg"])
+        message = {"missing": "is required", "extra_forbidden": "is not a parameter of this job type"}.get(
+            fault["type"], fault["msg"]
+        )
         sentences.append(f"{field}: {message.removeprefix('Value error, ')}{got}")
     return sentences
 

@@ -1,7 +1,8 @@
 """Leaving out what libraries import only because it is there.
 
-Here: one function, for processes of our own that start, do one thing and end (a sandboxed child, a command). pyogrio imports
-geopandas and pyarrow pandas where they are installed: a third of a second each time, for what such a process never uses.
+Here: one function, for processes of our own that start, do one thing and end (a sandboxed child, a command). pyogrio
+imports geopandas and pyarrow pandas where they are installed: a third of a second each time, for what such a process
+never uses.
 Not here: a decision which process that is.
 """
 
@@ -13,7 +14,9 @@ from importlib.machinery import ModuleSpec
 
 
 class _Absent:
-    """A finder that says of some packages that they are not installed; every library that can do without them then does."""
+    """A finder that says of some packages that they are not installed; every library that can do without them then
+    does.
+    """
 
     def __init__(self, names: frozenset[str]) -> None:
         self._names = names

@@ -1,4 +1,6 @@
-"""Longitudes on the circle. Here: the shortest stretch around several spans, as RFC 7946 bounds boxes have it. Not here: latitudes, geometry."""
+"""Longitudes on the circle. Here: the shortest stretch around several spans, as RFC 7946 bounds boxes have it. Not
+here: latitudes, geometry.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ def shortest_stretch(spans: Iterable[tuple[float, float]]) -> tuple[float, float
     Returns:
         Likewise; -180 and 180 where there is no gap.
     """
-    cut = [part for west, east in spans for part in ([(west, east)] if west <= east else [(west, 180.0), (-180.0, east)])]
+    cut = [
+        part for west, east in spans for part in ([(west, east)] if west <= east else [(west, 180.0), (-180.0, east)])
+    ]
     (first, reach), *rest = sorted(cut)
     gaps: list[tuple[float, float, float]] = []  # width, where it ends, where it begins
     for west, east in rest:

@@ -30,7 +30,9 @@ class made_once(Generic[T]):  # noqa: N801 - it reads like `property`
     def __get__(self, instance: object, owner: type) -> T: ...
 
     def __get__(self, instance: object | None, owner: type) -> Self | T:
-        """Make it, or wait until another thread has. It then lies in the instance under its name, where Python finds it first."""
+        """Make it, or wait until another thread has. It then lies in the instance under its name, where Python finds it
+        first.
+        """
         if instance is None:
             return self
         with self._lock:

@@ -8,7 +8,16 @@ from __future__ import annotations
 import time
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Column
 
 from geo_assets.ledger.jobs import Jobs
@@ -41,7 +50,9 @@ def follow(jobs: Jobs, job_id: str, console: Console) -> JobRecord:
                 if stage.stage not in bars:
                     bars[stage.stage] = progress.add_task(stage.stage, total=stage.total, note="")
                 bad = stage.quarantined + stage.failed
-                progress.update(bars[stage.stage], total=stage.total, completed=stage.done, note=f"{bad} bad" if bad else "")
+                progress.update(
+                    bars[stage.stage], total=stage.total, completed=stage.done, note=f"{bad} bad" if bad else ""
+                )
             if record.status.is_final:
                 progress.update(overall, total=1, completed=1)
                 return record

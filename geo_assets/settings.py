@@ -14,7 +14,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from geo_assets.errors import GeoAssetsError
@@ -39,13 +48,17 @@ _ALIAS = re.compile(r"[a-z][a-z0-9_]{0,30}")
 
 
 def project_file(name: str) -> Path:
-    """A file or folder of the project's top level (`sql`, `dagster.yaml`, …), from a checkout or an installed package."""
+    """A file or folder of the project's top level (`sql`, `dagster.yaml`, …), from a checkout or an installed
+    package.
+    """
     checkout = PACKAGE_ROOT.parent / name
     return checkout if (PACKAGE_ROOT.parent / "pyproject.toml").exists() else _BUNDLED / name
 
 
 def default_home() -> Path:
-    """Where the local stack lives: `GEO_ASSETS_HOME`, else `.geo` of the checkout, else `.geo` of the working directory."""
+    """Where the local stack lives: `GEO_ASSETS_HOME`, else `.geo` of the checkout, else `.geo` of the working
+    directory.
+    """
     named = os.environ.get("GEO_ASSETS_HOME")
     if named:
         return Path(named).expanduser().resolve()
@@ -61,7 +74,12 @@ def _is_web_address(value: str) -> str:
     """Empty is none, as in a variable that is set to nothing."""
     try:
         parts = urlsplit(value)
-        plain = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0 and not {"@", "?", "#"} & set(value)
+        plain = (
+            parts.scheme in {"http", "https"}
+            and parts.hostname
+            and parts.port != 0
+            and not {"@", "?", "#"} & set(value)
+        )
     except ValueError:
         plain = False
     if value and (not plain or not value.isprintable() or " " in value):
@@ -113,7 +131,9 @@ class AzureAccount(BaseModel):
     @field_validator("sas_token")
     @classmethod
     def _sas_is_whole(cls, value: SecretStr | None) -> SecretStr | None:
-        """The store's client says nothing of most that is wrong with it, and the service only that access is refused."""
+        """The store's client says nothing of most that is wrong with it, and the service only that access is
+        refused.
+        """
         if value is not None and (token := value.get_secret_value()):
             pairs = dict(pair.partition("=")[::2] for pair in token.removeprefix("?").split("&"))
             is_plain = token.isascii() and token.isprintable() and " " not in token
@@ -153,7 +173,9 @@ class Settings(BaseSettings):
     reader_user: str = "geo_reader"
     reader_password: SecretStr = SecretStr("")
 
-    allowed_hosts: tuple[str, ...] = Field((), description="JSON list: names under which API and webserver are reached, beside loopback")
+    allowed_hosts: tuple[str, ...] = Field(
+        (), description="JSON list: names under which API and webserver are reached, beside loopback"
+    )
     api_port: int = 8000
     api_require_auth: bool = False  # also on loopback
     oidc_issuer: str | None = None
@@ -163,7 +185,9 @@ class Settings(BaseSettings):
     webserver_port: int = 3000
     code_server_port: int = 4000
 
-    workers: int = Field(default_factory=lambda: max(1, min(os.cpu_count() or 1, 8)), ge=1, description="sandboxed children of a run")
+    workers: int = Field(
+        default_factory=lambda: max(1, min(os.cpu_count() or 1, 8)), ge=1, description="sandboxed children of a run"
+    )
     sandbox_memory_mb: int = Field(4096, ge=512, description="address space of one sandboxed child")
     sandbox_disk_mb: int = Field(200 * 1024, ge=64, description="all files of one sandboxed child together, at a time")
     sandbox: Literal["strict", "permissive"] = Field(
@@ -175,8 +199,12 @@ class Settings(BaseSettings):
     chunk_pixels: int = Field(
         500_000_000, ge=1, description="pixels of a raster after which what is done is kept: a killed run goes on there"
     )
-    storage_wait_seconds: float = Field(1800, ge=0, description="how long a run waits for a storage account that does not answer")
-    orphan_grace_hours: float = Field(6, gt=0, description="how long an output that nothing names is kept; more than any upload takes")
+    storage_wait_seconds: float = Field(
+        1800, ge=0, description="how long a run waits for a storage account that does not answer"
+    )
+    orphan_grace_hours: float = Field(
+        6, gt=0, description="how long an output that nothing names is kept; more than any upload takes"
+    )
     max_source_bytes: int = Field(20 * 1024**3, ge=1, description="a larger source is quarantined")
 
     @field_validator("home")
@@ -197,10 +225,15 @@ class Settings(BaseSettings):
     @classmethod
     def _connection_is_whole(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and (text := value.get_secret_value()):
-            parts = {key.strip().lower() for key, equals, rest in (p.partition("=") for p in text.split(";")) if equals and rest}
+            parts = {
+                key.strip().lower()
+                for key, equals, rest in (p.partition("=") for p in text.split(";"))
+                if equals and rest
+            }
             if not parts & {"accountkey", "sharedaccesssignature"} or not parts & {"accountname", "queueendpoint"}:
                 msg = (
-                    "is not a connection string, which has an AccountName or a QueueEndpoint, and an AccountKey or a SharedAccessSignature"
+                    "is not a connection string, which has an AccountName or a QueueEndpoint, and an AccountKey or a"
+                    " SharedAccessSignature"
                 )
                 raise ValueError(msg)
         return value
@@ -209,7 +242,10 @@ class Settings(BaseSettings):
     def storage_accounts(self) -> dict[str, LocalAccount | AzureAccount]:
         """Alias -> account; `default` is the local directory unless it is configured."""
         accounts = {"default": LocalAccount(), **self.accounts}
-        return {alias: self._placed(account) if isinstance(account, LocalAccount) else account for alias, account in accounts.items()}
+        return {
+            alias: self._placed(account) if isinstance(account, LocalAccount) else account
+            for alias, account in accounts.items()
+        }
 
     def _placed(self, account: LocalAccount) -> LocalAccount:
         placed = account.model_copy(update={"root": account.root or self.home / "containers"})
@@ -219,7 +255,8 @@ class Settings(BaseSettings):
     def dsn(self, role: Role) -> str:
         """A libpq URL of one of the three roles.
 
-        The session's time zone is UTC, whatever the database's is: Dagster keeps times without a zone. Its name is this process's own.
+        The session's time zone is UTC, whatever the database's is: Dagster keeps times without a zone. Its name is this
+        process's own.
         """
         name = f"geo_assets {socket.gethostname()[:40]}/{os.getpid()}"
         return f"{self._address(role)}?options={quote(_UTC)}&application_name={quote(name, safe='')}"
@@ -242,7 +279,8 @@ class Settings(BaseSettings):
     def dagster_postgres_url(self) -> str:
         """Dagster's storage: schema `dagster` of the one database.
 
-        The driver is named: SQLAlchemy 2.1 takes psycopg 3 for a bare `postgresql://`, and every event write of dagster-postgres fails.
+        The driver is named: SQLAlchemy 2.1 takes psycopg 3 for a bare `postgresql://`, and every event write of
+        dagster-postgres fails.
         """
         address = self._address("pipeline").replace("postgresql://", "postgresql+psycopg2://", 1)
         return f"{address}?options={quote(f'{_UTC} -csearch_path=dagster')}"
@@ -277,12 +315,15 @@ def load_settings() -> Settings:
     """The settings of this process: environment first, then what the local stack wrote in its home.
 
     Raises:
-        GeoAssetsError: INVALID_SETTINGS, one sentence that names every variable and field at fault, without their values.
+        GeoAssetsError: INVALID_SETTINGS, one sentence that names every variable and field at fault, without their
+            values.
     """
     try:
         return Settings(_env_file=default_home() / STACK_ENV_FILE)
     except ValidationError as error:
-        faults = "; ".join(_fault(fault["loc"], fault["msg"]) for fault in error.errors(include_url=False, include_input=False))
+        faults = "; ".join(
+            _fault(fault["loc"], fault["msg"]) for fault in error.errors(include_url=False, include_input=False)
+        )
         raise GeoAssetsError("INVALID_SETTINGS", faults) from None
     except SettingsError as error:
         field = re.search(r'field "(\w+)"', str(error))
@@ -291,7 +332,9 @@ def load_settings() -> Settings:
 
 
 def _fault(loc: tuple[int | str, ...], message: str) -> str:
-    """`GEO_ASSETS_ACCOUNTS: survey.account_name: what is wrong`. The tag of a union is in no JSON that a person wrote."""
+    """`GEO_ASSETS_ACCOUNTS: survey.account_name: what is wrong`. The tag of a union is in no JSON that a
+    person wrote.
+    """
     variable, *fields = [str(part) for part in loc]
     if variable == "accounts":
         fields = [part for index, part in enumerate(fields) if index != 1 or part not in {"azure", "local"}]

@@ -27,7 +27,9 @@ def one_line(text: str) -> str:
 
 
 def without_name(said: str, name: str) -> str:
-    """What is said of a file by a sentence that has named it already: `NAME: …` loses the name, elsewhere it becomes `it`."""
+    """What is said of a file by a sentence that has named it already: `NAME: …` loses the name, elsewhere it becomes
+    `it`.
+    """
     if "." not in name:  # it may be a word like any other
         return said
     named = rf"(?<![\w.-])['\"`]?{re.escape(name)}['\"`]?(?![\w-]|\.\w)"
@@ -35,7 +37,9 @@ def without_name(said: str, name: str) -> str:
 
 
 def slug(text: str, *, length: int, separator: str = "-") -> str:
-    """`text` in `[a-z0-9]` and the separator: accents folded, the rest collapsed, cut to `length`; empty becomes `x`."""
+    """`text` in `[a-z0-9]` and the separator: accents folded, the rest collapsed, cut to `length`; empty
+    becomes `x`.
+    """
     folded = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", separator, folded).strip(separator)[:length].strip(separator) or "x"
 
@@ -43,8 +47,8 @@ def slug(text: str, *, length: int, separator: str = "-") -> str:
 def plain_name(text: str, *, length: int = 200) -> str:
     """A file or folder name that every program opens and no URL has to encode: ASCII letters, digits, `.`, `_` and `-`.
 
-    Accents are folded, each run of other characters becomes one `_`; cut to `length`; empty becomes `x`. Different texts may
-    become the same name.
+    Accents are folded, each run of other characters becomes one `_`; cut to `length`; empty becomes `x`. Different
+    texts may become the same name.
     """
     folded = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     return re.sub(r"[^A-Za-z0-9._-]+", "_", folded)[:length].lstrip(".").rstrip("._") or "x"

@@ -1,4 +1,5 @@
-"""Azurite, Microsoft's emulator of Azure Storage: one process with several accounts, none of which holds anything at first.
+"""Azurite, Microsoft's emulator of Azure Storage: one process with several accounts, none of which holds anything at
+first.
 
 Here: bringing it from npm, starting, stopping and freezing it. Not here: what is tested against it.
 """
@@ -49,7 +50,9 @@ class Account:
 
 
 class Azurite:
-    """One emulator on free ports of loopback, its data in a folder: what is stopped and started again is what it was."""
+    """One emulator on free ports of loopback, its data in a folder: what is stopped and started again is what
+    it was.
+    """
 
     def __init__(self, program: Path, folder: Path) -> None:
         self._program, self._folder = program, folder
@@ -104,7 +107,9 @@ class Azurite:
 
 
 def find_azurite() -> Path | None:
-    """The program: the machine's, that of the checkout's home, or brought by npm now; None where there is no npm either."""
+    """The program: the machine's, that of the checkout's home, or brought by npm now; None where there is no npm
+    either.
+    """
     program = Path(shutil.which("azurite") or default_home() / "azurite/node_modules/.bin/azurite")
     if not program.exists():
         if not shutil.which("npm"):

@@ -79,7 +79,9 @@ def azurite(open_folder):
 
 @pytest.fixture(scope="session")
 def azure_cli(open_folder, postgres_home, azurite):
-    """A stack whose sources, outputs, inbox and queue are in an Azure account in which nothing was prepared; its alias is `azure`."""
+    """A stack whose sources, outputs, inbox and queue are in an Azure account in which nothing was prepared; its alias
+    is `azure`.
+    """
     account = azurite.account(ACCOUNTS[1])
     settings = {
         "GEO_ASSETS_ACCOUNTS": json.dumps({"azure": account.settings}),

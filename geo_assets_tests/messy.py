@@ -1,6 +1,8 @@
-"""A delivery as offices send them: 77 files in folders, good and bad, with sidecars, zips, copies and what lay beside them.
+"""A delivery as offices send them: 77 files in folders, good and bad, with sidecars, zips, copies and what lay beside
+them.
 
-Here: making it from nothing but the libraries at hand, and what is to become of each file. Not here: the ways in (`test_messy_delivery.py`).
+Here: making it from nothing but the libraries at hand, and what is to become of each file. Not here: the ways in
+(`test_messy_delivery.py`).
 """
 
 from __future__ import annotations
@@ -22,7 +24,15 @@ from geo_assets_tests.vector.builders import points, shapefile_parts, write, zip
 COUNT = 77
 
 #: Left behind by operating systems: listed, and left alone.
-LITTER = {".DS_Store", ".gitkeep", "ortho/.DS_Store", "ortho/._tile_0.tif", "admin/Thumbs.db", "desktop.ini", "__MACOSX/admin/._roads.gpkg"}
+LITTER = {
+    ".DS_Store",
+    ".gitkeep",
+    "ortho/.DS_Store",
+    "ortho/._tile_0.tif",
+    "admin/Thumbs.db",
+    "desktop.ini",
+    "__MACOSX/admin/._roads.gpkg",
+}
 
 #: Lies beside the data for people and other programs: stays where it is.
 BESIDE = {
@@ -89,7 +99,10 @@ def messy_delivery(folder: Path) -> Path:
     for path in (
         folder,
         work,
-        *(folder / name for name in ("ortho/2023", "ortho/Übersicht", "admin", "docs", "tables", "zips", "__MACOSX/admin")),
+        *(
+            folder / name
+            for name in ("ortho/2023", "ortho/Übersicht", "admin", "docs", "tables", "zips", "__MACOSX/admin")
+        ),
     ):
         path.mkdir(parents=True)
     _rasters(folder / "ortho")

@@ -1,7 +1,7 @@
 """The oracle of every test that runs jobs: whatever befell them, no part of the system contradicts another.
 
-Tests in `faults/` and `integration/` that use the `cli` fixture are followed by it without asking: what they submitted is
-reconciled when they end (see `follow_with_reconcile`). Elsewhere, or in the middle of a test:
+Tests in `faults/` and `integration/` that use the `cli` fixture are followed by it without asking: what they submitted
+is reconciled when they end (see `follow_with_reconcile`). Elsewhere, or in the middle of a test:
 
     from geo_assets_tests.oracle import assert_reconciled, differences
 
@@ -9,8 +9,9 @@ reconciled when they end (see `follow_with_reconcile`). Elsewhere, or in the mid
     assert_reconciled(cli, "gone", allow={Class.ORPHAN_COG})    # where the test itself has broken this on purpose
     assert differences(cli, "gone")[Class.MISSING_SOURCE] == 1  # counts by class, also of those that are no faults
 
-A test that breaks something on purpose and does not mend it is marked `@pytest.mark.leaves("orphan_cog", …)`.
-For a stack of one's own (another `Cli`), the same functions take that `Cli`. Where something is still at work it is waited for.
+A test that breaks something on purpose and does not mend it is marked `@pytest.mark.leaves("orphan_cog", …)`. For a
+stack of one's own (another `Cli`), the same functions take that `Cli`. Where something is still at work it is waited
+for.
 """
 
 import os
@@ -37,7 +38,9 @@ def settings_of(cli) -> Settings:
 
 
 def differences(cli, *collections: str) -> Counter[Class]:
-    """Class -> number of differences among what jobs of these collections have put out; of all jobs where none is named."""
+    """Class -> number of differences among what jobs of these collections have put out; of all jobs where none is
+    named.
+    """
     return Counter(d.kind for d in found(settings_of(cli), collections))
 
 

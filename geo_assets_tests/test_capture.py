@@ -46,7 +46,13 @@ def test_products_are_known_by_their_names(name, start):
 
 @pytest.mark.parametrize(
     "name",
-    ["dop_33250.tif", "20230821.tif", "LC08_20230821.tif", "report_20230821T101031.tif", "LC08_L2SP_193024_20231321_20230826_02_T1_B4.TIF"],
+    [
+        "dop_33250.tif",
+        "20230821.tif",
+        "LC08_20230821.tif",
+        "report_20230821T101031.tif",
+        "LC08_L2SP_193024_20231321_20230826_02_T1_B4.TIF",
+    ],
 )
 def test_digits_in_other_names_are_no_time(name):
     assert of_product(name) is None
@@ -76,13 +82,18 @@ def test_a_pattern_that_cannot_find_a_year_is_refused(text):
 def test_the_metadata_files_of_products_tell_their_time():
     mtl = 'GROUP = IMAGE_ATTRIBUTES\n    DATE_ACQUIRED = 2023-08-21\n    SCENE_CENTER_TIME = "09:58:02.1234560Z"\n'
     assert of_metadata("a/LC08_x_MTL.txt", mtl).start == "2023-08-21T09:58:02.123456Z"
-    assert span(of_metadata("a/LC08_x_MTL.json", '{"DATE_ACQUIRED": "2023-08-21"}')) == ("2023-08-21T00:00:00Z", "2023-08-21T23:59:59Z")
+    assert span(of_metadata("a/LC08_x_MTL.json", '{"DATE_ACQUIRED": "2023-08-21"}')) == (
+        "2023-08-21T00:00:00Z",
+        "2023-08-21T23:59:59Z",
+    )
     xml = "<PRODUCT_START_TIME>2023-08-21T10:10:31.024Z</PRODUCT_START_TIME>"
     assert of_metadata("x.SAFE/MTD_MSIL2A.xml", xml).start == "2023-08-21T10:10:31.024000Z"
     assert of_metadata("x.SAFE/other.xml", xml) is None
 
 
-@pytest.mark.parametrize("software", ["Adobe Photoshop CC 2019 (Windows)", "GIMP 2.10", "Esri ArcGIS 10.8", "paint.net 4.2", "GDAL 3.4"])
+@pytest.mark.parametrize(
+    "software", ["Adobe Photoshop CC 2019 (Windows)", "GIMP 2.10", "Esri ArcGIS 10.8", "paint.net 4.2", "GDAL 3.4"]
+)
 def test_editors_write_the_time_of_saving(software):
     assert was_saved_by_a_program(software)
 

@@ -48,8 +48,14 @@ def said(monkeypatch, tmp_path, **variables: str) -> str:
         ({"kind": "azure", "account_name": "surveydata", "acount_key": "hush-hush"}, "survey.acount_key"),
         ({"kind": "azure"}, "survey.account_name"),
         ({"kind": "azure", "account_name": "surveydata", "account_key": "hush-hush"}, "survey.account_key"),
-        *(({"kind": "azure", "account_name": "surveydata", "sas_token": token}, "survey.sas_token") for token in NO_SAS_TOKENS),
-        *(({"kind": "azure", "account_name": "surveydata", "endpoint": address}, "survey.endpoint") for address in NO_ADDRESSES),
+        *(
+            ({"kind": "azure", "account_name": "surveydata", "sas_token": token}, "survey.sas_token")
+            for token in NO_SAS_TOKENS
+        ),
+        *(
+            ({"kind": "azure", "account_name": "surveydata", "endpoint": address}, "survey.endpoint")
+            for address in NO_ADDRESSES
+        ),
         ({"kind": "s3"}, "survey"),
         ("hush-hush", "survey"),
     ],
@@ -61,7 +67,9 @@ def test_a_wrong_account_names_its_field_and_shows_no_value(monkeypatch, tmp_pat
 
 
 @pytest.mark.parametrize("token", ["sv=2022-11-02&sp=rl&sig=a%2Bb%3D", "?sv=2022-11-02&sig=a%2Bb%3D", ""])
-@pytest.mark.parametrize("endpoint", ["http://127.0.0.1:10000/devstoreaccount1", "https://surveydata.blob.core.windows.net/", ""])
+@pytest.mark.parametrize(
+    "endpoint", ["http://127.0.0.1:10000/devstoreaccount1", "https://surveydata.blob.core.windows.net/", ""]
+)
 def test_a_container_is_opened_with_any_token_and_address_that_azure_gives(tmp_path, token, endpoint):
     account = AzureAccount(kind="azure", account_name="surveydata", sas_token=token, endpoint=endpoint)
     open_container(Settings(home=tmp_path, accounts={"survey": account}), "survey", "landing")

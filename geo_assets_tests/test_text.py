@@ -24,7 +24,10 @@ def test_a_plain_name_needs_no_encoding_and_is_still_readable(text, plain):
 @pytest.mark.parametrize(
     ("said", "left"),
     [
-        ("a.tif: TIFFReadDirectory:Failed to read directory at offset 8", "TIFFReadDirectory:Failed to read directory at offset 8"),
+        (
+            "a.tif: TIFFReadDirectory:Failed to read directory at offset 8",
+            "TIFFReadDirectory:Failed to read directory at offset 8",
+        ),
         ("Unable to open a.tif, it has zero usable bands.", "Unable to open it, it has zero usable bands."),
         ("'a.tif' not recognized", "it not recognized"),
         ("ERROR parsing kml a.tif :no element found on line 64", "ERROR parsing kml: no element found on line 64"),

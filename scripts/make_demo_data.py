@@ -2,7 +2,8 @@
 
 Run: uv run scripts/make_demo_data.py
 
-Elevation: matplotlib's sample data (SRTM, NASA/USGS, public domain). Countries: Natural Earth (public domain), in pyogrio's wheel.
+Elevation: matplotlib's sample data (SRTM, NASA/USGS, public domain). Countries: Natural Earth (public domain), in
+pyogrio's wheel.
 """
 
 from __future__ import annotations
@@ -30,12 +31,19 @@ def main() -> None:
     warnings.simplefilter("ignore")
     OUT.mkdir(exist_ok=True)
     with cbook.get_sample_data("jacksboro_fault_dem.npz") as data:
-        dem, dx, xmin, ymax = data["elevation"], float(data["dx"]), float(data["xmin"]), max(float(data["ymin"]), float(data["ymax"]))
+        dem, dx, xmin, ymax = (
+            data["elevation"],
+            float(data["dx"]),
+            float(data["xmin"]),
+            max(float(data["ymin"]), float(data["ymax"])),
+        )
     transform = from_origin(xmin, ymax, dx, dx)
     write("jacksboro/elevation.tif", dem[None], CRS.from_epsg(4326), transform, description="elevation", unit="metre")
     shade = LightSource(315, 45).hillshade(dem, vert_exag=0.05)
     write("jacksboro/hillshade.tif", (shade * 254 + 1).astype("uint8")[None], CRS.from_epsg(4326), transform, nodata=0)
-    relief = (colormaps["gist_earth"]((dem - dem.min()) / np.ptp(dem))[..., :3] * (0.4 + 0.6 * shade[..., None]) * 254 + 1).astype("uint8")
+    relief = (
+        colormaps["gist_earth"]((dem - dem.min()) / np.ptp(dem))[..., :3] * (0.4 + 0.6 * shade[..., None]) * 254 + 1
+    ).astype("uint8")
     rgb, grid = to_utm(np.moveaxis(relief, 2, 0), transform)
     write("jacksboro/relief_utm.tif", rgb, UTM16, grid, nodata=0, photometric="RGB")
     classes = np.digitize(dem, [350, 500, 650, 800]).astype("uint8")[None] + 1

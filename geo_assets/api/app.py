@@ -1,6 +1,7 @@
 """The application: routes, and what each takes and gives.
 
-Here: HTTP. Not here: what a submission means (`submissions/`), statements (`ledger/`), errors as responses (`problems.py`).
+Here: HTTP. Not here: what a submission means (`submissions/`), statements (`ledger/`), errors as responses
+(`problems.py`).
 """
 
 import json
@@ -33,7 +34,9 @@ from geo_assets.submissions.submit import Submitter
 from geo_assets.web.guard import Guard
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="rows of one page")]
-JobIdPath = Annotated[str, Path(min_length=6, max_length=64, pattern=r"^[0-9a-f]+$", description="a job's id, or its first characters")]
+JobIdPath = Annotated[
+    str, Path(min_length=6, max_length=64, pattern=r"^[0-9a-f]+$", description="a job's id, or its first characters")
+]
 Code = Annotated[str | None, Query(max_length=64, pattern=r"^[A-Z_]+$")]
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -42,11 +45,18 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 _BODY_EXAMPLES = {
     "hello_world": {"value": {"n": 3, "message": "hello"}},
-    "ingest_container": {"value": {"container": "landing", "prefix": "2026/", "include": ["*.tif"], "target_crs": "EPSG:3857"}},
+    "ingest_container": {
+        "value": {"container": "landing", "prefix": "2026/", "include": ["*.tif"], "target_crs": "EPSG:3857"}
+    },
     "list_container": {"value": {"container": "landing"}},
     "stac_setup": {"value": {}},
 }
-_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}, "examples": _BODY_EXAMPLES}}}}
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"type": "object"}, "examples": _BODY_EXAMPLES}},
+    }
+}
 
 
 class Accepted(BaseModel):
@@ -139,14 +149,24 @@ def create_app(settings: Settings, *, require_auth: bool = False) -> FastAPI:  #
 
     S = Annotated[Submitter, Depends(the_submitter)]  # noqa: N806 - a type
 
-    @app.post("/api/jobs/submit/{job_type}", status_code=202, tags=["jobs"], dependencies=[scope("submit")], openapi_extra=_BODY)
+    @app.post(
+        "/api/jobs/submit/{job_type}",
+        status_code=202,
+        tags=["jobs"],
+        dependencies=[scope("submit")],
+        openapi_extra=_BODY,
+    )
     async def submit(
         request: Request,
         submitter: S,
         job_type: str,
         force: Annotated[bool, Query(description="redo what is done already")] = False,
-        allow_mass_retire: Annotated[bool, Query(description="with deleted=retire: take back also more than max_retire_percent")] = False,
-        plan_hash: Annotated[str | None, Query(max_length=64, description="refuse unless the plan is still the one of this hash")] = None,
+        allow_mass_retire: Annotated[
+            bool, Query(description="with deleted=retire: take back also more than max_retire_percent")
+        ] = False,
+        plan_hash: Annotated[
+            str | None, Query(max_length=64, description="refuse unless the plan is still the one of this hash")
+        ] = None,
     ) -> Accepted:
         """Submit a job; the body is its parameters. The same request is the same job."""
         raw = await _raw_message(request, job_type)
@@ -170,13 +190,17 @@ def create_app(settings: Settings, *, require_auth: bool = False) -> FastAPI:  #
             return problem(request, error, correlation_id=raw.correlation_id)  # type: ignore[return-value]
         s = outcome.submitted
         url = str(request.url_for("job_status", job_id=s.job_id))
-        return Accepted(job_id=s.job_id, status=s.status, status_url=url, correlation_id=raw.correlation_id, duplicate=s.duplicate)
+        return Accepted(
+            job_id=s.job_id, status=s.status, status_url=url, correlation_id=raw.correlation_id, duplicate=s.duplicate
+        )
 
     @app.post("/api/jobs/plan/{job_type}", tags=["jobs"], dependencies=[scope("read")], openapi_extra=_BODY)
     async def plan(request: Request, submitter: S, job_type: str) -> Plan:
         """What a submission would do now, without doing it."""
         raw = await _raw_message(request)
-        return await run_in_threadpool(lambda: make_plan(settings, submitter.tasks, read_parameters_of(job_type, raw.body)))
+        return await run_in_threadpool(
+            lambda: make_plan(settings, submitter.tasks, read_parameters_of(job_type, raw.body))
+        )
 
     @app.get("/api/jobs/status/{job_id}", tags=["jobs"], dependencies=[scope("read")], name="job_status")
     def job_status(submitter: S, job_id: JobIdPath) -> JobRecord:
@@ -215,7 +239,9 @@ def create_app(settings: Settings, *, require_auth: bool = False) -> FastAPI:  #
     ) -> JobPage:
         """Jobs, newest first."""
         found = submitter.jobs.newest(limit=limit, status=status, job_type=job_type, before=before)
-        return JobPage(jobs=found, next=_next(request, before=found[-1].created_at.isoformat()) if len(found) == limit else None)
+        return JobPage(
+            jobs=found, next=_next(request, before=found[-1].created_at.isoformat()) if len(found) == limit else None
+        )
 
     @app.get("/api/db/tasks/{job_id}", tags=["ledger"], dependencies=[scope("read")])
     def tasks(
@@ -230,7 +256,9 @@ def create_app(settings: Settings, *, require_auth: bool = False) -> FastAPI:  #
     ) -> TaskPage:
         """Tasks of a job, in (stage, key) order."""
         job = submitter.jobs.find(job_id)
-        found = submitter.tasks.records(job.job_id, stage=stage, statuses=status or (), after=(after_stage, after), limit=limit)
+        found = submitter.tasks.records(
+            job.job_id, stage=stage, statuses=status or (), after=(after_stage, after), limit=limit
+        )
         more = _next(request, after_stage=found[-1].stage, after=found[-1].task_key) if len(found) == limit else None
         return TaskPage(tasks=found, next=more)
 
@@ -243,7 +271,9 @@ def create_app(settings: Settings, *, require_auth: bool = False) -> FastAPI:  #
         role: Annotated[Role | None, Query()] = None,
         offset: Annotated[int, Query(ge=0)] = 0,
     ) -> FilePage:
-        """Every blob that the job's newest listing found: a source, a part of one, a companion, or left alone, and why."""
+        """Every blob that the job's newest listing found: a source, a part of one, a companion, or left
+        alone, and why.
+        """
         job = submitter.jobs.find(job_id)
         wanted = (file for file in listed_files(submitter.inventory, job) if role is None or file.role is role)
         found = list(islice(wanted, offset, offset + limit))
@@ -261,7 +291,10 @@ def create_app(settings: Settings, *, require_auth: bool = False) -> FastAPI:  #
     ) -> MessagePage:
         """Messages as they arrived, without their bodies."""
         found = submitter.messages.list(state=state, source=source, error_code=error_code, before=before, limit=limit)
-        return MessagePage(messages=found, next=_next(request, before=found[-1].received_at.isoformat()) if len(found) == limit else None)
+        return MessagePage(
+            messages=found,
+            next=_next(request, before=found[-1].received_at.isoformat()) if len(found) == limit else None,
+        )
 
     @app.get("/api/db/errors", tags=["ledger"], dependencies=[scope("read")])
     def errors(
@@ -275,11 +308,15 @@ def create_app(settings: Settings, *, require_auth: bool = False) -> FastAPI:  #
     ) -> ErrorPage:
         """Everything that went wrong, with reason and remedy."""
         found = list(submitter.messages.errors(job_id=job_id, code=code, severity=severity, before=before, limit=limit))
-        return ErrorPage(errors=found, next=_next(request, before=str(found[-1].error_id)) if len(found) == limit else None)
+        return ErrorPage(
+            errors=found, next=_next(request, before=str(found[-1].error_id)) if len(found) == limit else None
+        )
 
     @app.get("/api/db/stats", tags=["ledger"], dependencies=[scope("read")])
     def stats(submitter: S) -> dict[str, dict[str, int]]:
-        """Counts: jobs by status, tasks by status, messages by state, errors by code, of the last 24 hours; and poison without a record."""
+        """Counts: jobs by status, tasks by status, messages by state, errors by code, of the last 24 hours; and poison
+        without a record.
+        """
         return submitter.statistics()
 
     @app.get("/api/job-types", tags=["jobs"])
@@ -307,11 +344,15 @@ def create_app(settings: Settings, *, require_auth: bool = False) -> FastAPI:  #
 
         if not settings.allow_schema_redeploy:
             raise GeoAssetsError(
-                "FORBIDDEN", "redeploying the schema is not enabled", remedy="set GEO_ASSETS_ALLOW_SCHEMA_REDEPLOY=true where that is meant"
+                "FORBIDDEN",
+                "redeploying the schema is not enabled",
+                remedy="set GEO_ASSETS_ALLOW_SCHEMA_REDEPLOY=true where that is meant",
             )
         if body.confirm != settings.pg_database:
             raise GeoAssetsError(
-                "INVALID_PARAMETERS", "confirm must be the name of the database", remedy="read it again: every job and table is lost"
+                "INVALID_PARAMETERS",
+                "confirm must be the name of the database",
+                remedy="read it again: every job and table is lost",
             )
         return {"applied": run(settings)}
 
@@ -336,11 +377,15 @@ def create_app(settings: Settings, *, require_auth: bool = False) -> FastAPI:  #
 
 
 def _no_nul(request: Request) -> None:
-    """PostgreSQL has no NUL in its text, and no name of ours has one: whoever sends it is told which parameter it is."""
+    """PostgreSQL has no NUL in its text, and no name of ours has one: whoever sends it is told which
+    parameter it is.
+    """
     given = [*request.path_params.items(), *request.query_params.multi_items()]
     for name, value in given:
         if "\0" in f"{name}{value}":
-            raise GeoAssetsError("INVALID_PARAMETERS", f"{ascii(name)[1:-1]}: must not contain NUL", remedy="leave the NUL out")
+            raise GeoAssetsError(
+                "INVALID_PARAMETERS", f"{ascii(name)[1:-1]}: must not contain NUL", remedy="leave the NUL out"
+            )
 
 
 async def _raw_message(request: Request, job_type: str | None = None) -> RawMessage:
@@ -355,7 +400,12 @@ async def _raw_message(request: Request, job_type: str | None = None) -> RawMess
     given = request.headers.get("x-correlation-id", "")
     correlation = given if 0 < len(given) <= 128 and given.isascii() and given.isprintable() else str(uuid.uuid4())
     return RawMessage(
-        source="http", source_id=str(uuid.uuid4()), body=bytes(body), size_bytes=size, correlation_id=correlation, job_type=job_type
+        source="http",
+        source_id=str(uuid.uuid4()),
+        body=bytes(body),
+        size_bytes=size,
+        correlation_id=correlation,
+        job_type=job_type,
     )
 
 

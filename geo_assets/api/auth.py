@@ -39,7 +39,10 @@ def refuse_open_door(settings: Settings, tokens: Tokens, host: str) -> bool:
         raise GeoAssetsError(
             "INVALID_PARAMETERS",
             f"the API does not listen on {host} without authentication",
-            remedy="make a token: geo-assets token create NAME --scope submit --scope read; or set GEO_ASSETS_OIDC_ISSUER and …_AUDIENCE",
+            remedy=(
+                "make a token: geo-assets token create NAME --scope submit --scope read; or set GEO_ASSETS_OIDC_ISSUER"
+                " and …_AUDIENCE"
+            ),
         )
     return required
 
@@ -52,7 +55,8 @@ def authenticator(settings: Settings, tokens: Tokens, *, required: bool) -> Call
         caller = _caller(request, tokens, oidc, required=required)
         if scope not in caller.scopes:
             raise GeoAssetsError(
-                "FORBIDDEN", f"this needs the scope {scope!r}; {caller.name} has {', '.join(sorted(caller.scopes)) or 'none'}"
+                "FORBIDDEN",
+                f"this needs the scope {scope!r}; {caller.name} has {', '.join(sorted(caller.scopes)) or 'none'}",
             )
         return caller
 

@@ -21,12 +21,15 @@ _SECONDS = 2.0
 
 
 def report(settings: Settings, submitter: Submitter) -> dict[str, Any]:
-    """Every component: ok or not, latency in milliseconds. Without the database nothing works; without Dagster work only waits."""
+    """Every component: ok or not, latency in milliseconds. Without the database nothing works; without Dagster work
+    only waits.
+    """
     components = {
         "database": _ask(submitter.ping, critical=True),
         "dagster": _ask(lambda: _dagster(settings), critical=False),
         "storage": _ask(
-            lambda: open_container(settings, settings.output_account, settings.cog_container, hasty=True).exists(), critical=False
+            lambda: open_container(settings, settings.output_account, settings.cog_container, hasty=True).exists(),
+            critical=False,
         ),
     }
     if components["database"]["status"] == "ok":

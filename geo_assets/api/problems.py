@@ -31,7 +31,12 @@ _STATUS = {
     "INVALID_JSON": 400,
     "INVALID_ENCODING": 400,
 }
-_STATUS_OF_CLASS = {ErrorClass.INVALID: 422, ErrorClass.TRANSIENT: 503, ErrorClass.RESOURCE: 503, ErrorClass.INTERNAL: 500}
+_STATUS_OF_CLASS = {
+    ErrorClass.INVALID: 422,
+    ErrorClass.TRANSIENT: 503,
+    ErrorClass.RESOURCE: 503,
+    ErrorClass.INTERNAL: 500,
+}
 
 #: Seconds after which a client may try again.
 _RETRY_AFTER = "5"
@@ -40,7 +45,9 @@ _RETRY_AFTER = "5"
 class Problem(BaseModel):
     """What went wrong, which of the known ways it is, and what to do."""
 
-    type: str = Field(description="URL of the error's description", examples=["http://127.0.0.1:8000/api/errors/INVALID_PARAMETERS"])
+    type: str = Field(
+        description="URL of the error's description", examples=["http://127.0.0.1:8000/api/errors/INVALID_PARAMETERS"]
+    )
     title: str = Field(examples=["INVALID_PARAMETERS"])
     status: int = Field(examples=[422])
     detail: str = Field(examples=["hello_world: n: Input should be less than or equal to 1000 (got 5000)"])
@@ -48,7 +55,9 @@ class Problem(BaseModel):
     correlation_id: str | None = Field(None, examples=["0b5e7c1e-6f5c-4a43-9d55-1f0d6d3c6f1a"])
 
 
-def problem(request: Request, error: GeoAssetsError, *, correlation_id: str | None = None, status: int | None = None) -> JSONResponse:
+def problem(
+    request: Request, error: GeoAssetsError, *, correlation_id: str | None = None, status: int | None = None
+) -> JSONResponse:
     """The response for an error."""
     code = status or _STATUS.get(error.code, _STATUS_OF_CLASS[error.error_class])
     body = Problem(
@@ -74,7 +83,10 @@ def install(app: FastAPI) -> None:
     def _request(request: Request, error: RequestValidationError) -> JSONResponse:
         sentences = [f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors()]
         return problem(
-            request, GeoAssetsError("INVALID_PARAMETERS", "; ".join(sentences)[:1000], remedy="see /docs for what each route takes")
+            request,
+            GeoAssetsError(
+                "INVALID_PARAMETERS", "; ".join(sentences)[:1000], remedy="see /docs for what each route takes"
+            ),
         )
 
     @app.exception_handler(HTTPException)
@@ -86,13 +98,17 @@ def install(app: FastAPI) -> None:
             detail=f"{request.method} {request.url.path}: {error.detail}",
             remedy="see /docs for the routes",
         )
-        return JSONResponse(body.model_dump(), status_code=error.status_code, media_type=MEDIA_TYPE, headers=dict(error.headers or {}))
+        return JSONResponse(
+            body.model_dump(), status_code=error.status_code, media_type=MEDIA_TYPE, headers=dict(error.headers or {})
+        )
 
     @app.exception_handler(psycopg.DataError)
     def _data(request: Request, error: psycopg.DataError) -> JSONResponse:
         """A value that the database cannot hold comes from a parameter: what is in the database fits in it."""
         sentence = error.diag.message_primary or str(error)
-        return problem(request, GeoAssetsError("INVALID_PARAMETERS", sentence[:300], remedy="see /docs for what each route takes"))
+        return problem(
+            request, GeoAssetsError("INVALID_PARAMETERS", sentence[:300], remedy="see /docs for what each route takes")
+        )
 
     @app.exception_handler(psycopg.Error)
     @app.exception_handler(PoolTimeout)
@@ -102,4 +118,6 @@ def install(app: FastAPI) -> None:
 
 def descriptions() -> dict[str, dict[str, Any]]:
     """Every code with its class and remedy."""
-    return {code: {"code": code, "error_class": kind.error_class, "remedy": kind.remedy} for code, kind in ERRORS.items()}
+    return {
+        code: {"code": code, "error_class": kind.error_class, "remedy": kind.remedy} for code, kind in ERRORS.items()
+    }

@@ -20,7 +20,8 @@ from geo_assets.errors import GeoAssetsError
 #: Of a file beside its destination that is not whole yet.
 _PRIVATE = ".geo-assets-"
 
-#: Seconds after its last write that a file which nobody holds is taken for left: longer than from its making to its lock.
+#: Seconds after its last write that a file which nobody holds is taken for left: longer than from its making to its
+#: lock.
 _LEFT_SECONDS = 60
 
 #: No room: on the file system, for this user, in one file.
@@ -28,7 +29,8 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def put_in_place(made: Path, destination: Path) -> None:
-    """Move a file to its destination. What lies there stays as it is until the new one is whole, on disk, and takes its name.
+    """Move a file to its destination. What lies there stays as it is until the new one is whole, on disk, and takes its
+    name.
 
     Raises:
         GeoAssetsError: DISK_FULL.
@@ -44,7 +46,9 @@ def put_in_place(made: Path, destination: Path) -> None:
         except OSError as why:
             if why.errno in _FULL:
                 there = "; the file that is there was left as it is" if destination.exists() else ""
-                raise GeoAssetsError("DISK_FULL", f"no room for {destination} ({made.stat().st_size:,} bytes){there}") from why
+                raise GeoAssetsError(
+                    "DISK_FULL", f"no room for {destination} ({made.stat().st_size:,} bytes){there}"
+                ) from why
             raise
 
 

@@ -1,6 +1,7 @@
 """`geo-assets cog SRC DST` and `geo-assets cog validate FILE`: the raster engine for one file, without a database.
 
-Here: arguments, progress, what is printed. Not here: conversion and validation (`geo_assets.raster`), which run in a sandboxed child.
+Here: arguments, progress, what is printed. Not here: conversion and validation (`geo_assets.raster`), which run in a
+sandboxed child.
 """
 
 from __future__ import annotations
@@ -70,28 +71,39 @@ app = typer.Typer(cls=_ConvertByDefault, no_args_is_help=True, help="One raster 
 def convert(
     source: Annotated[Path, typer.Argument(metavar="SRC", help="Any raster; its sidecars beside it are taken along.")],
     destination: Annotated[
-        Path, typer.Argument(metavar="DST", help="The COG, replaced only when the new one is proven; a directory where SRC holds several.")
+        Path,
+        typer.Argument(
+            metavar="DST",
+            help="The COG, replaced only when the new one is proven; a directory where SRC holds several.",
+        ),
     ],
-    profile: Annotated[str | None, typer.Option(help="web, analysis, visual, dem or archive; web where not given.")] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="web, analysis, visual, dem or archive; web where not given.")
+    ] = None,
     source_crs: Annotated[str | None, typer.Option(help="For a file without a CRS: EPSG:code.")] = None,
     override_crs: Annotated[
         bool, typer.Option("--override-crs", help="--source-crs counts also where the file says something else.")
     ] = False,
     target_crs: Annotated[str | None, typer.Option(help="Reproject to EPSG:code.")] = None,
     resolution: Annotated[float | None, typer.Option(help="Size of a pixel, in units of the target CRS.")] = None,
-    resampling: Annotated[str | None, typer.Option(help="nearest, bilinear, cubic, …; by the kind of pixels where not given.")] = None,
+    resampling: Annotated[
+        str | None, typer.Option(help="nearest, bilinear, cubic, …; by the kind of pixels where not given.")
+    ] = None,
     web_tiles: Annotated[bool, typer.Option("--web-tiles", help="On the grid of web map tiles (EPSG:3857).")] = False,
     variable: Annotated[
-        str | None, typer.Option(metavar="NAME", help="One variable of a container, one member of a zip, or member:variable.")
+        str | None,
+        typer.Option(metavar="NAME", help="One variable of a container, one member of a zip, or member:variable."),
     ] = None,
     taken: Annotated[
-        str | None, typer.Option("--datetime", metavar="TIME", help="When it was taken: ISO 8601, a date, a month, or START/END.")
+        str | None,
+        typer.Option("--datetime", metavar="TIME", help="When it was taken: ISO 8601, a date, a month, or START/END."),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Make a COG: every pixel, mask, nodata value, colour and coordinate as in the source, proven by reading it back.
 
-    A NetCDF, HDF5 or GRIB file, a TIFF of many images and a zip become one COG for each raster in them, in the directory DST.
+    A NetCDF, HDF5 or GRIB file, a TIFF of many images and a zip become one COG for each raster in them, in the
+    directory DST.
     """
     from geo_assets.raster.several import PRODUCT, Converter
 
@@ -131,7 +143,9 @@ def _put(several: Several, source: Path, destination: Path, *, into_folder: bool
         places = [destination]
     for part, where in zip(several.made, places, strict=True):
         if into_folder and where.exists() and where.samefile(source):
-            raise GeoAssetsError("INVALID_PARAMETERS", f"{where} is the source itself", remedy="name another directory, or the file")
+            raise GeoAssetsError(
+                "INVALID_PARAMETERS", f"{where} is the source itself", remedy="name another directory, or the file"
+            )
         if part.cog:
             part.cog.chmod(0o666 & ~_umask())
             put_in_place(part.cog, where)
@@ -152,7 +166,10 @@ def _tell_one(source: Path, placed: Path, several: Several, *, as_json: bool) ->
 def _tell_all(placed: list[Path], several: Several, *, as_json: bool) -> None:
     made = list(zip(placed, several.made, strict=True))
     if as_json:
-        cogs = [{"name": p.name, "cog": str(place), **(p.report.model_dump(mode="json") if p.report else {})} for place, p in made]
+        cogs = [
+            {"name": p.name, "cog": str(place), **(p.report.model_dump(mode="json") if p.report else {})}
+            for place, p in made
+        ]
         left_out = [{"name": part.name, **part.error.to_dict()} for part in several.parts if part.error]
         print_json({"cogs": cogs, "left_out": left_out, "warnings": several.warnings()})
         return
@@ -204,7 +221,8 @@ def _alone(source: Path) -> Iterator[tuple[Any, Path, Path]]:
     pool = SandboxPool(
         scratch := of_this_user(),
         timeout_seconds=_TIMEOUT,
-        permissive=os.environ.get("GEO_ASSETS_SANDBOX") == "permissive",  # of the settings, whose import takes longer than this command
+        permissive=os.environ.get("GEO_ASSETS_SANDBOX")
+        == "permissive",  # of the settings, whose import takes longer than this command
         preload=_PRELOAD,
         readable=[member.resolve() for member in (*members, *described)],
     )
@@ -229,7 +247,12 @@ def _progress(label: str, told: Callable[[], bytes]) -> Iterator[None]:
     if not err.is_terminal:
         yield
         return
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+    )
     done = threading.Event()
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task(label, total=1.0)

@@ -37,41 +37,64 @@ _PRELOAD = ("geo_assets.vector.read", "pyarrow", "shapely", "pyproj", "pyogrio.r
 Source = Annotated[
     Path,
     typer.Argument(
-        metavar="FILE", help="A vector file, with its other parts beside it; or a folder that is a FileGDB or a table of Parquet files."
+        metavar="FILE",
+        help=(
+            "A vector file, with its other parts beside it; or a folder that is a FileGDB or a table of Parquet files."
+        ),
     ),
 ]
 SourceCrs = Annotated[str | None, typer.Option("--source-crs", help="CRS of layers that carry none, as EPSG:code.")]
 TargetCrs = Annotated[str | None, typer.Option("--target-crs", help="Transform to this CRS, as EPSG:code.")]
-Accuracy = Annotated[float | None, typer.Option("--max-transform-accuracy-m", help="Refuse a transformation that is less accurate.")]
-Where = Annotated[str | None, typer.Option("--where", help="A condition, for example: \"population > 1000 AND name LIKE 'A%'\"")]
-Columns = Annotated[list[str] | None, typer.Option("--columns", metavar="A,B", help="Only these columns; may be repeated.")]
+Accuracy = Annotated[
+    float | None, typer.Option("--max-transform-accuracy-m", help="Refuse a transformation that is less accurate.")
+]
+Where = Annotated[
+    str | None, typer.Option("--where", help="A condition, for example: \"population > 1000 AND name LIKE 'A%'\"")
+]
+Columns = Annotated[
+    list[str] | None, typer.Option("--columns", metavar="A,B", help="Only these columns; may be repeated.")
+]
 BoxOption = Annotated[str | None, typer.Option("--bbox", metavar="W,S,E,N", help="Only features that touch this box.")]
 BoxCrs = Annotated[str, typer.Option("--bbox-crs", help="The CRS of --bbox.")]
 Layers = Annotated[list[str] | None, typer.Option("--layer", help="Only this layer; may be repeated.")]
 Mixed = Annotated[str, typer.Option("--mixed", help="A layer of points, lines and polygons: split, generic or reject.")]
 Nulls = Annotated[str, typer.Option("--null-geometry", help="Features without geometry: keep or reject.")]
 Attributes = Annotated[bool, typer.Option("--attribute-tables", help="Also layers without geometry.")]
-Trust = Annotated[bool, typer.Option("--trust-geometry", help="Do not look for invalid geometry: faster, at your own risk.")]
-
-Override = Annotated[bool, typer.Option("--override-crs", help="--source-crs counts also where the file says something else.")]
-Encoding = Annotated[
-    str | None, typer.Option("--encoding", help="Of text, where the file says nothing or something wrong, e.g. windows-1252.")
+Trust = Annotated[
+    bool, typer.Option("--trust-geometry", help="Do not look for invalid geometry: faster, at your own risk.")
 ]
-GeometryColumn = Annotated[str | None, typer.Option("--geometry-column", help="Of plain Parquet: the column of WKB or WKT.")]
-XColumn = Annotated[str | None, typer.Option("--x", help="Of tables without geometry: the column of longitude or easting.")]
+
+Override = Annotated[
+    bool, typer.Option("--override-crs", help="--source-crs counts also where the file says something else.")
+]
+Encoding = Annotated[
+    str | None,
+    typer.Option("--encoding", help="Of text, where the file says nothing or something wrong, e.g. windows-1252."),
+]
+GeometryColumn = Annotated[
+    str | None, typer.Option("--geometry-column", help="Of plain Parquet: the column of WKB or WKT.")
+]
+XColumn = Annotated[
+    str | None, typer.Option("--x", help="Of tables without geometry: the column of longitude or easting.")
+]
 YColumn = Annotated[str | None, typer.Option("--y", help="The column of latitude or northing.")]
 WktColumn = Annotated[str | None, typer.Option("--wkt", help="The column of WKT, EWKT, hexadecimal WKB or GeoJSON.")]
 Delimiter = Annotated[str | None, typer.Option("--delimiter", help="Of CSV: one character; \\t is a tabulator.")]
-Decimal = Annotated[str | None, typer.Option("--decimal", help="What parts the decimals of coordinates in text: . or ,")]
+Decimal = Annotated[
+    str | None, typer.Option("--decimal", help="What parts the decimals of coordinates in text: . or ,")
+]
 
 vector = typer.Typer(no_args_is_help=True, help="Look into a vector file; call back a replaced table.")
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the root."""
-    app.command(epilog="Example: `geo-assets load roads.gpkg --table vector.roads --target-crs EPSG:3857 --where \"class = 'motorway'\"`")(
-        load
-    )
+    app.command(
+        epilog=(
+            'Example: `geo-assets load roads.gpkg --table vector.roads --target-crs EPSG:3857 --where "class ='
+            " 'motorway'\"`"
+        )
+    )(load)
     app.add_typer(vector, name="vector")
 
 
@@ -79,7 +102,11 @@ def load(
     source: Annotated[
         Path,
         typer.Argument(
-            metavar="SRC", help="A vector file, with its other parts beside it; or a folder that is a FileGDB or a table of Parquet files."
+            metavar="SRC",
+            help=(
+                "A vector file, with its other parts beside it; or a folder that is a FileGDB or a table of Parquet"
+                " files."
+            ),
         ),
     ],
     table: Annotated[str, typer.Option("--table", help="vector.name; several layers become vector.name_layer.")],
@@ -104,11 +131,17 @@ def load(
     attribute_tables: Attributes = False,
     trust_geometry: Trust = False,
     mode: Annotated[str, typer.Option("--mode", help="replace, append, or upsert by --key.")] = "replace",
-    key: Annotated[list[str] | None, typer.Option("--key", metavar="A,B", help="The columns that identify a row.")] = None,
+    key: Annotated[
+        list[str] | None, typer.Option("--key", metavar="A,B", help="The columns that identify a row.")
+    ] = None,
     allow_drift: Annotated[bool, typer.Option("--allow-drift", help="The table's columns may change.")] = False,
-    keep_versions: Annotated[int, typer.Option("--keep-versions", min=0, max=100, help="How many replaced tables are kept.")] = 0,
+    keep_versions: Annotated[
+        int, typer.Option("--keep-versions", min=0, max=100, help="How many replaced tables are kept.")
+    ] = 0,
     index: Annotated[str, typer.Option("--index", help="gist, spgist (points) or brin (with --cluster).")] = "gist",
-    cluster: Annotated[bool, typer.Option("--cluster", help="Store rows along Hilbert's curve: for tables that serve tiles.")] = False,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="Store rows along Hilbert's curve: for tables that serve tiles.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Load a vector file into PostGIS: validated, typed, indexed, and there in one commit or not at all."""
@@ -126,15 +159,26 @@ def load(
         request = _request(source, wanted)
         with _inspected(sandbox, source, request) as (request, inspected):
             name = _table_name(table)
-            options = _options(mode, _listed(key) or (), allow_drift=allow_drift, keep_versions=keep_versions, index=index, cluster=cluster)
+            options = _options(
+                mode,
+                _listed(key) or (),
+                allow_drift=allow_drift,
+                keep_versions=keep_versions,
+                index=index,
+                cluster=cluster,
+            )
             warnings, loaded = _load(settings, sandbox, source, request, name, options, inspected)
     if as_json:
         print_json({"tables": [_row(table) for table in loaded], "warnings": warnings})
         return
     for done in loaded:
         row = _row(done)
-        counts = ", ".join(f"{row[what]:,} {what}" for what in ("rejected", "filtered", "repaired", "updated") if row.get(what))
-        out.print(f"{row['table']}  {row['rows']:,} rows" + (f" ({counts})" if counts else ""), markup=False, soft_wrap=True)
+        counts = ", ".join(
+            f"{row[what]:,} {what}" for what in ("rejected", "filtered", "repaired", "updated") if row.get(what)
+        )
+        out.print(
+            f"{row['table']}  {row['rows']:,} rows" + (f" ({counts})" if counts else ""), markup=False, soft_wrap=True
+        )
     for warning in warnings:
         err.print(f"warning: {one_line(warning)}", style="yellow", markup=False, soft_wrap=True)
 
@@ -174,7 +218,9 @@ def inspect(
     )  # fmt: skip
     request = _request(source, wanted)
     with _sandbox(load_settings()) as sandbox, _private_copy(sandbox, source) as copy:
-        report = sandbox.call("geo_assets.vector.read:inspect", request.model_copy(update={"source": str(copy)}), InspectReport)
+        report = sandbox.call(
+            "geo_assets.vector.read:inspect", request.model_copy(update={"source": str(copy)}), InspectReport
+        )
     if as_json:
         print_json(report.model_dump(mode="json", exclude={"layers": {"__all__": {"changed"}}}))
         return
@@ -225,7 +271,9 @@ def _box(text: str | None) -> tuple[float, ...] | None:
         numbers = ()
     if len(numbers) != 4:
         raise GeoAssetsError(
-            "INVALID_PARAMETERS", f"{text!r} is not a box", remedy="west,south,east,north, for example --bbox=166,-48,179,-34"
+            "INVALID_PARAMETERS",
+            f"{text!r} is not a box",
+            remedy="west,south,east,north, for example --bbox=166,-48,179,-34",
         )
     return numbers
 
@@ -237,7 +285,9 @@ def _table_name(text: str) -> str:
     schema, dot, name = text.rpartition(".")
     if dot and schema != _SCHEMA:
         raise GeoAssetsError(
-            "INVALID_PARAMETERS", f"tables are published in the schema {_SCHEMA}, not {schema[:63]!r}", remedy=f"--table {_SCHEMA}.{name}"
+            "INVALID_PARAMETERS",
+            f"tables are published in the schema {_SCHEMA}, not {schema[:63]!r}",
+            remedy=f"--table {_SCHEMA}.{name}",
         )
     check_table_name(name)
     return name
@@ -269,17 +319,26 @@ def _request(source: Path, wanted: dict[str, Any]) -> InspectRequest:
     return request
 
 
-def _options(mode: str, key: tuple[str, ...], *, allow_drift: bool, keep_versions: int, index: str, cluster: bool) -> LoadOptions:
+def _options(
+    mode: str, key: tuple[str, ...], *, allow_drift: bool, keep_versions: int, index: str, cluster: bool
+) -> LoadOptions:
     from geo_assets.stages.vector_load import LoadOptions
     from geo_assets.vector.load import StageOptions
 
-    for what, value, allowed in (("--mode", mode, ("replace", "append", "upsert")), ("--index", index, ("gist", "spgist", "brin"))):
+    for what, value, allowed in (
+        ("--mode", mode, ("replace", "append", "upsert")),
+        ("--index", index, ("gist", "spgist", "brin")),
+    ):
         if value not in allowed:
             raise GeoAssetsError(
-                "INVALID_PARAMETERS", f"{what} {value[:40]!r} is none of {', '.join(allowed)}", remedy="geo-assets load --help"
+                "INVALID_PARAMETERS",
+                f"{what} {value[:40]!r} is none of {', '.join(allowed)}",
+                remedy="geo-assets load --help",
             )
     if (mode == "upsert") != bool(key):
-        raise GeoAssetsError("INVALID_PARAMETERS", "--key and --mode upsert go together", remedy="--mode upsert --key id")
+        raise GeoAssetsError(
+            "INVALID_PARAMETERS", "--key and --mode upsert go together", remedy="--mode upsert --key id"
+        )
     return LoadOptions(
         mode=mode,  # type: ignore[arg-type]
         key=key,
@@ -317,9 +376,16 @@ def _load(
     with connect(settings, autocommit=True) as conn:
         owners = [claim_name(conn, done.staged.table, str(source)) for done in loaded]
     warnings = list(
-        dict.fromkeys([*report.warnings, *(warning for done in loaded for warning in (*done.plan.warnings, *done.staged.report.warnings))])
+        dict.fromkeys(
+            [
+                *report.warnings,
+                *(warning for done in loaded for warning in (*done.plan.warnings, *done.staged.report.warnings)),
+            ]
+        )
     )
-    warnings += [f"{done.published.table}: {'; '.join(done.published.drift)}" for done in loaded if done.published.drift]
+    warnings += [
+        f"{done.published.table}: {'; '.join(done.published.drift)}" for done in loaded if done.published.drift
+    ]
     warnings += [done.published.superseded for done in loaded if done.published.superseded]
     warnings += [
         f"{done.published.table} is the table of {owner}: the next run of that job replaces it"
@@ -359,9 +425,15 @@ def _row(done: Loaded) -> dict[str, Any]:
 
 
 def _print_plan(plan: LayerPlan) -> None:
-    kind = "attributes" if plan.geometry_type is None else f"{plan.geometry_type}{' Z' if plan.has_z else ''}, {plan.crs_code}"
+    kind = (
+        "attributes"
+        if plan.geometry_type is None
+        else f"{plan.geometry_type}{' Z' if plan.has_z else ''}, {plan.crs_code}"
+    )
     out.print(
-        f"{plan.label or plan.layer or 'one layer'}  {plan.driver}, {plan.feature_count:,} features, {kind}", markup=False, soft_wrap=True
+        f"{plan.label or plan.layer or 'one layer'}  {plan.driver}, {plan.feature_count:,} features, {kind}",
+        markup=False,
+        soft_wrap=True,
     )
     facts: dict[str, Any] = {
         "crs": plan.crs_name,
@@ -394,12 +466,18 @@ def _sandbox(settings: Settings) -> SandboxPool:
 
 
 @contextmanager
-def _inspected(sandbox: SandboxPool, source: Path, request: InspectRequest) -> Iterator[tuple[InspectRequest, Callable[[], InspectReport]]]:
-    """Have a private copy of the source looked at, while the caller prepares the rest; the request for that copy, and what waits for the answer."""
+def _inspected(
+    sandbox: SandboxPool, source: Path, request: InspectRequest
+) -> Iterator[tuple[InspectRequest, Callable[[], InspectReport]]]:
+    """Have a private copy of the source looked at, while the caller prepares the rest; the request for that copy, and
+    what waits for the answer.
+    """
     from geo_assets.vector.models import InspectReport
 
     with ThreadPoolExecutor(1) as background, _private_copy(sandbox, source) as copy:
-        own = request.model_copy(update={"source": str(copy), "thorough": False})  # `inspect_source` without the imports of its module
+        own = request.model_copy(
+            update={"source": str(copy), "thorough": False}
+        )  # `inspect_source` without the imports of its module
         asked = background.submit(sandbox.call, "geo_assets.vector.read:inspect", own, InspectReport)
         yield own, asked.result
 
@@ -432,7 +510,9 @@ def _members(source: Path) -> list[Path]:
     journal = source.with_name(f"{source.name}-wal")
     if journal.exists() and journal.stat().st_size:
         raise GeoAssetsError(
-            "UNREADABLE", f"{source.name} is being written to: {journal.name} holds changes", remedy="close the program that has it open"
+            "UNREADABLE",
+            f"{source.name} is being written to: {journal.name} holds changes",
+            remedy="close the program that has it open",
         )
     return siblings(source)
 

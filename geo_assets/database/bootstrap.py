@@ -1,7 +1,7 @@
 """What only an administrator can do, once per cluster: the database, its roles and its extensions.
 
-Here: idempotent statements for a superuser (local) or `azure_pg_admin`. Not here: anything that the migrator may do itself
-(`migrate.py`, `sql/`).
+Here: idempotent statements for a superuser (local) or `azure_pg_admin`. Not here: anything that the migrator may do
+itself (`migrate.py`, `sql/`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ EXTENSIONS = ("postgis", "btree_gist", "unaccent")
 
 
 def bootstrap(admin_dsn: str, settings: Settings) -> None:
-    """Create the database, the three login roles, pgstac's roles and the extensions. Safe to repeat; passwords are set each time.
+    """Create the database, the three login roles, pgstac's roles and the extensions. Safe to repeat; passwords are set
+    each time.
 
     Args:
         admin_dsn: an administrator's connection to any database of the cluster, usually `postgres`.
@@ -43,7 +44,9 @@ def bootstrap(admin_dsn: str, settings: Settings) -> None:
     with psycopg.connect(admin_dsn, autocommit=True) as conn:
         for role in ROLES:
             _create_login(conn, *settings.credentials(role))
-        conn.execute(sql.SQL("alter role {} createrole").format(sql.Identifier(settings.migrator_user)))  # pgstac's migration asks for it
+        conn.execute(
+            sql.SQL("alter role {} createrole").format(sql.Identifier(settings.migrator_user))
+        )  # pgstac's migration asks for it
         for name in _PGSTAC_ROLES:
             _create_role(conn, name)
         _grant_memberships(conn, settings)
@@ -52,23 +55,33 @@ def bootstrap(admin_dsn: str, settings: Settings) -> None:
     with psycopg.connect(admin_dsn, autocommit=True, dbname=settings.pg_database) as conn:
         for extension in EXTENSIONS:
             conn.execute(sql.SQL("create extension if not exists {}").format(sql.Identifier(extension)))
-        with suppress(psycopg.errors.InsufficientPrivilege):  # not every host lets its administrator: then a missing CRS is refused by name
-            conn.execute(sql.SQL("grant insert on spatial_ref_sys to {}").format(sql.Identifier(settings.migrator_user)))
+        with suppress(
+            psycopg.errors.InsufficientPrivilege
+        ):  # not every host lets its administrator: then a missing CRS is refused by name
+            conn.execute(
+                sql.SQL("grant insert on spatial_ref_sys to {}").format(sql.Identifier(settings.migrator_user))
+            )
         _close_to_readers(conn, settings)
 
 
 def _close_to_readers(conn: psycopg.Connection, settings: Settings) -> None:
-    """Take from everybody what PostgreSQL gives to everybody and a reader could do harm with: large objects and messages in the
-    write-ahead log, which fill the disk, and advisory locks, whose keys anybody could hold that our own work waits for.
+    """Take from everybody what PostgreSQL gives to everybody and a reader could do harm with: large objects and
+    messages in the write-ahead log, which fill the disk, and advisory locks, whose keys anybody could hold that our own
+    work waits for.
 
-    Where the administrator does not own PostgreSQL's functions (a managed server), PostgreSQL warns and leaves them as they are.
+    Where the administrator does not own PostgreSQL's functions (a managed server), PostgreSQL warns and leaves them as
+    they are.
     """
     functions = conn.execute(
-        r"select oid::regprocedure::text, proname like '%%advisory%%' from pg_proc where pronamespace = 'pg_catalog'::regnamespace"
-        r" and (proname ~ '^pg_(try_)?advisory_' or proname ~ '^lo_' or proname in ('loread', 'lowrite', 'pg_logical_emit_message'))"
+        r"select oid::regprocedure::text, proname like '%%advisory%%' from pg_proc where pronamespace ="
+        r" 'pg_catalog'::regnamespace"
+        r" and (proname ~ '^pg_(try_)?advisory_' or proname ~ '^lo_' or proname in ('loread', 'lowrite',"
+        r" 'pg_logical_emit_message'))"
     ).fetchall()
     names = [settings.credentials(role)[0] for role in ("migrator", "pipeline")]
-    workers = sql.SQL(", ").join(sql.Identifier(name) for name in (*names, "pgstac_admin", "pgstac_ingest"))  # its functions lock, too
+    workers = sql.SQL(", ").join(
+        sql.Identifier(name) for name in (*names, "pgstac_admin", "pgstac_ingest")
+    )  # its functions lock, too
     for signature, is_lock in functions:
         function = sql.SQL(signature)
         conn.execute(sql.SQL("revoke execute on function {} from public").format(function))
@@ -93,12 +106,16 @@ def _create_login(conn: psycopg.Connection, name: str, password: str) -> None:
 def _grant_memberships(conn: psycopg.Connection, settings: Settings) -> None:
     migrator, pipeline, reader = (sql.Identifier(settings.credentials(role)[0]) for role in ROLES)
     conn.execute(sql.SQL("grant pgstac_admin, pgstac_read, pgstac_ingest to {} with admin option").format(migrator))
-    conn.execute(sql.SQL("grant {} to {}").format(pipeline, migrator))  # the migrator creates schemas that the pipeline owns
+    conn.execute(
+        sql.SQL("grant {} to {}").format(pipeline, migrator)
+    )  # the migrator creates schemas that the pipeline owns
     conn.execute(sql.SQL("grant pgstac_ingest, pgstac_read to {}").format(pipeline))
     conn.execute(sql.SQL("grant pgstac_read to {}").format(reader))
     for role, timeout in ((pipeline, "10min"), (reader, "1min")):
         conn.execute(sql.SQL("alter role {} set statement_timeout = {}").format(role, sql.Literal(timeout)))
-        conn.execute(sql.SQL("alter role {} set idle_in_transaction_session_timeout = {}").format(role, sql.Literal("10min")))
+        conn.execute(
+            sql.SQL("alter role {} set idle_in_transaction_session_timeout = {}").format(role, sql.Literal("10min"))
+        )
 
 
 def _limit_reader(conn: psycopg.Connection, reader: str) -> None:

@@ -30,7 +30,13 @@ logging.getLogger("psycopg.pool").propagate = False
 DictConnection = psycopg.Connection[dict[str, object]]
 
 #: A dead peer is noticed within about 30 s instead of the kernel's two hours.
-_KEEPALIVE = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "connect_timeout": 10}
+_KEEPALIVE = {
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "connect_timeout": 10,
+}
 
 #: What a restart, a fail-over or a lost lock raises: safe to try again because each call is one transaction.
 TRANSIENT = (
@@ -63,7 +69,9 @@ def open_pool(settings: Settings, role: Role = "pipeline", *, max_size: int = 8)
         pool.open(wait=True, timeout=10)
     except PoolTimeout as error:
         pool.close()
-        raise GeoAssetsError("DATABASE_UNAVAILABLE", f"PostgreSQL at {settings.pg_host}:{settings.pg_port} does not answer") from error
+        raise GeoAssetsError(
+            "DATABASE_UNAVAILABLE", f"PostgreSQL at {settings.pg_host}:{settings.pg_port} does not answer"
+        ) from error
     return pool
 
 
@@ -76,7 +84,9 @@ def connect(settings: Settings, role: Role = "pipeline", *, autocommit: bool = F
     try:
         conn = psycopg.connect(settings.dsn(role), autocommit=autocommit, **_KEEPALIVE)  # type: ignore[arg-type]
     except psycopg.OperationalError as error:
-        raise GeoAssetsError("DATABASE_UNAVAILABLE", f"PostgreSQL at {settings.pg_host}:{settings.pg_port} does not answer") from error
+        raise GeoAssetsError(
+            "DATABASE_UNAVAILABLE", f"PostgreSQL at {settings.pg_host}:{settings.pg_port} does not answer"
+        ) from error
     _python_json(conn)
     return conn
 
@@ -96,8 +106,8 @@ def cancel_statements(settings: Settings) -> None:
 
 
 def _python_json(conn: psycopg.Connection[Any]) -> None:
-    """JSON by the standard library, whatever was imported: pypgstac makes orjson the default of all connections of a process,
-    and orjson refuses keys of an enumeration and numbers beyond 64 bits.
+    """JSON by the standard library, whatever was imported: pypgstac makes orjson the default of all connections of a
+    process, and orjson refuses keys of an enumeration and numbers beyond 64 bits.
     """
     set_json_dumps(json.dumps, conn)
     set_json_loads(json.loads, conn)

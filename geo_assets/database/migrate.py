@@ -52,7 +52,8 @@ def migrate(settings: Settings, *, folder: Path | None = None) -> list[str]:
     with psycopg.connect(settings.dsn("migrator"), autocommit=True) as conn, _lock(conn):
         _migrate_pgstac(conn, settings)
         conn.execute(
-            "create table if not exists public.geo_migrations (name text primary key, sha256 text not null, applied_at timestamptz not null default now())"
+            "create table if not exists public.geo_migrations (name text primary key, sha256 text not null, applied_at"
+            " timestamptz not null default now())"
         )
         applied: dict[str, str] = dict(conn.execute("select name, sha256 from public.geo_migrations").fetchall())
         return [m.name for m in migrations(folder) if _apply(conn, m, applied)]
@@ -72,10 +73,14 @@ def _apply(conn: psycopg.Connection, migration: Migration, applied: dict[str, st
     if known == migration.sha256:
         return False
     if known is not None:
-        raise GeoAssetsError("MIGRATION_CHANGED", f"{migration.name} was applied as {known[:12]} and is {migration.sha256[:12]} now")
+        raise GeoAssetsError(
+            "MIGRATION_CHANGED", f"{migration.name} was applied as {known[:12]} and is {migration.sha256[:12]} now"
+        )
     with conn.transaction():
         conn.execute(migration.statements)  # the whole file, as psql -f would send it
-        conn.execute("insert into public.geo_migrations (name, sha256) values (%s, %s)", (migration.name, migration.sha256))
+        conn.execute(
+            "insert into public.geo_migrations (name, sha256) values (%s, %s)", (migration.name, migration.sha256)
+        )
     return True
 
 
@@ -84,7 +89,9 @@ def pgstac_version(conn: psycopg.Connection) -> str | None:
     row = conn.execute("select to_regclass('pgstac.migrations') is not null").fetchone()
     if row is None or not row[0]:
         return None
-    found = conn.execute("select version from pgstac.migrations order by datetime desc, version desc limit 1").fetchone()
+    found = conn.execute(
+        "select version from pgstac.migrations order by datetime desc, version desc limit 1"
+    ).fetchone()
     return found[0] if found else None
 
 

@@ -1,4 +1,6 @@
-"""The assets `stac_items`, `stac_collection` and `submission_report`: what was made becomes searchable, then the account."""
+"""The assets `stac_items`, `stac_collection` and `submission_report`: what was made becomes searchable, then the
+account.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -23,7 +25,8 @@ def register_items(stages: Stages, rasters_done: StageReport, vectors_done: Stag
     context, job = stages.get(), rasters_done.job
     if job != vectors_done.job:
         raise dg.Failure(
-            f"cogs are of run {job.run_id}, vector_tables of {vectors_done.job.run_id}: launch them together", allow_retries=False
+            f"cogs are of run {job.run_id}, vector_tables of {vectors_done.job.run_id}: launch them together",
+            allow_retries=False,
         )
     with plain_failures(stages), context.lease_or_nothing(job):
         catalogue.gate(context, job)
@@ -74,7 +77,10 @@ def refresh_collections(stages: Stages, items: CatalogueReport) -> dg.Output[Cat
     with plain_failures(stages), context.lease_or_nothing(items.job):
         extents = catalogue.refresh_collections(context, items)
         shapes = footprints(context.settings, items.collections)
-    return dg.Output(items, metadata={"extents": dg.MetadataValue.json(extents), **markdown("footprints", report.footprint_map(shapes))})
+    return dg.Output(
+        items,
+        metadata={"extents": dg.MetadataValue.json(extents), **markdown("footprints", report.footprint_map(shapes))},
+    )
 
 
 def stac_collection(job_type: str) -> dg.AssetsDefinition:
@@ -133,6 +139,9 @@ def submission_report(job_type: str) -> dg.AssetsDefinition:
     def build(stac_collection: CatalogueReport) -> Any:
         """The exact account of every file of the submission."""
         result, *verdicts = write_report(stac_collection)
-        return {"result": result, **{spec.get_python_identifier(): verdict for spec, verdict in zip(specs, verdicts, strict=True)}}
+        return {
+            "result": result,
+            **{spec.get_python_identifier(): verdict for spec, verdict in zip(specs, verdicts, strict=True)},
+        }
 
     return build

@@ -23,8 +23,12 @@ class Force(dg.Config):
 class Options(Force):
     """Of one that reads a container."""
 
-    allow_mass_retire: bool = Field(False, description="with deleted=retire: take back also more than max_retire_percent")
-    verify_sources: bool = Field(False, description="hash files that seem unchanged: for directories, whose etag is time and size")
+    allow_mass_retire: bool = Field(
+        False, description="with deleted=retire: take back also more than max_retire_percent"
+    )
+    verify_sources: bool = Field(
+        False, description="hash files that seem unchanged: for directories, whose etag is time and size"
+    )
 
 
 def claim(context: dg.OpExecutionContext, stages: Stages, job_type: str, options: Force | None = None) -> JobRef:
@@ -47,5 +51,9 @@ def claim(context: dg.OpExecutionContext, stages: Stages, job_type: str, options
 
 def _tags(job: JobRef) -> dict[str, str]:
     """What a run is found by, whoever launched it: its job, what the job reads and writes, who wanted it."""
-    named = {"job_id": job.job_id, "container": job.parameters.get("container"), "collection": job.parameters.get("collection")}
+    named = {
+        "job_id": job.job_id,
+        "container": job.parameters.get("container"),
+        "collection": job.parameters.get("collection"),
+    }
     return {f"{_PREFIX}{name}": str(value) for name, value in {**named, "submitter": job.submitted_by}.items() if value}

@@ -66,6 +66,9 @@ def cogs(job_type: str) -> dg.AssetsDefinition:
         """One COG per raster source, at its place in the output container."""
         plan, chunks = plan_rasters(container_inventory)
         result, *verdicts = report_rasters(plan, chunks.map(convert_rasters).collect())
-        return {"result": result, **{spec.get_python_identifier(): verdict for spec, verdict in zip(specs, verdicts, strict=True)}}
+        return {
+            "result": result,
+            **{spec.get_python_identifier(): verdict for spec, verdict in zip(specs, verdicts, strict=True)},
+        }
 
     return build

@@ -28,7 +28,9 @@ def _list_blobs(job_type: str) -> dg.OpDefinition:
             context.log.info(described(inventory))
             tell_known(stages.get(), job, STAGE, teller(context))
             refuse_mass_retire(stages.get(), job)
-            results = check_results(stages.get(), job, "container_inventory", {_GOOD: checks.no_bad_files(stages.get(), job, STAGE)})
+            results = check_results(
+                stages.get(), job, "container_inventory", {_GOOD: checks.no_bad_files(stages.get(), job, STAGE)}
+            )
         yield dg.Output(inventory, "result", metadata=_metadata(inventory))
         yield from results
 
@@ -52,7 +54,9 @@ def container_inventory(job_type: str) -> dg.AssetsDefinition:
     list_blobs, key = _list_blobs(job_type), key_of(job_type, "container_inventory")
     (spec,) = check_specs(key, [_GOOD])
 
-    @dg.graph_asset(key=key, partitions_def=PARTITIONS[job_type], kinds={"obstore"}, group_name=job_type, check_specs=[spec])
+    @dg.graph_asset(
+        key=key, partitions_def=PARTITIONS[job_type], kinds={"obstore"}, group_name=job_type, check_specs=[spec]
+    )
     def build() -> Any:
         """What the container holds: rows of `geo.inventory`, by reference."""
         result, good = list_blobs()

@@ -19,7 +19,11 @@ def _planned(context: dg.OpExecutionContext, stages: Stages, job: JobRef, stage:
     with plain_failures(stages), stages.get().lease_or_nothing(job):
         plan, chunks = hello.plan(stages.get(), job, stage)
     context.log.info("%d %s planned, in %d chunks", plan.tasks, stage, plan.chunks)
-    metadata: dict[str, Any] = {"tasks": plan.tasks, "chunks": plan.chunks, "parameters": dg.MetadataValue.json(job.parameters)}
+    metadata: dict[str, Any] = {
+        "tasks": plan.tasks,
+        "chunks": plan.chunks,
+        "parameters": dg.MetadataValue.json(job.parameters),
+    }
     yield dg.Output(plan, "plan", metadata=metadata)
     for chunk in chunks:
         yield dg.DynamicOutput(chunk, chunk.mapping_key, "chunks")
@@ -35,11 +39,20 @@ def plan_greetings(context: dg.OpExecutionContext, stages: Stages, config: Force
 def greet(stages: Stages, chunk: Chunk) -> ChunkReport:
     """Write a chunk's greetings."""
     with plain_failures(stages), stages.get().lease_or_nothing(chunk.job):
-        return ChunkReport(stage=chunk.stage, index=chunk.index, done=hello.greet(stages.get(), chunk), quarantined=0, failed=0, seconds=0)
+        return ChunkReport(
+            stage=chunk.stage,
+            index=chunk.index,
+            done=hello.greet(stages.get(), chunk),
+            quarantined=0,
+            failed=0,
+            seconds=0,
+        )
 
 
 @dg.op(out=_PLAN_AND_CHUNKS)
-def plan_replies(context: dg.OpExecutionContext, stages: Stages, plan: StagePlan, reports: list[ChunkReport]) -> Iterator[Any]:
+def plan_replies(
+    context: dg.OpExecutionContext, stages: Stages, plan: StagePlan, reports: list[ChunkReport]
+) -> Iterator[Any]:
     """The fan-in of the greetings, then the plan of as many replies."""
     with plain_failures(stages), stages.get().lease_or_nothing(plan.job):
         report = close_stage(stages.get(), plan, reports)
@@ -50,11 +63,20 @@ def plan_replies(context: dg.OpExecutionContext, stages: Stages, plan: StagePlan
 def reply(stages: Stages, chunk: Chunk) -> ChunkReport:
     """Write a chunk's replies, each from its greeting."""
     with plain_failures(stages), stages.get().lease_or_nothing(chunk.job):
-        return ChunkReport(stage=chunk.stage, index=chunk.index, done=hello.reply(stages.get(), chunk), quarantined=0, failed=0, seconds=0)
+        return ChunkReport(
+            stage=chunk.stage,
+            index=chunk.index,
+            done=hello.reply(stages.get(), chunk),
+            quarantined=0,
+            failed=0,
+            seconds=0,
+        )
 
 
 @dg.op(out=dg.Out(StageReport))
-def close_replies(context: dg.OpExecutionContext, stages: Stages, plan: StagePlan, reports: list[ChunkReport]) -> StageReport:
+def close_replies(
+    context: dg.OpExecutionContext, stages: Stages, plan: StagePlan, reports: list[ChunkReport]
+) -> StageReport:
     """The fan-in of the replies, and the end of the job."""
     with plain_failures(stages):
         report = close_stage(stages.get(), plan, reports)
@@ -63,7 +85,9 @@ def close_replies(context: dg.OpExecutionContext, stages: Stages, plan: StagePla
     return report
 
 
-@dg.graph_asset(key=key_of("hello_world", "replies"), partitions_def=PARTITIONS["hello_world"], group_name="hello_world")
+@dg.graph_asset(
+    key=key_of("hello_world", "replies"), partitions_def=PARTITIONS["hello_world"], group_name="hello_world"
+)
 def replies() -> Any:
     """The two-stage fan-out and fan-in: n greetings, then a reply to each."""
     greetings, greeting_chunks = plan_greetings()

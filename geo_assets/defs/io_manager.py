@@ -1,6 +1,8 @@
-"""The IO manager: pydantic contracts as JSON files. No pickle: whoever can write the store could otherwise run code here.
+"""The IO manager: pydantic contracts as JSON files. No pickle: whoever can write the store could otherwise run code
+here.
 
-Here: writing and reading one contract. Not here: the contracts (`stages/contracts.py`); payloads, which never pass through.
+Here: writing and reading one contract. Not here: the contracts (`stages/contracts.py`); payloads, which never pass
+through.
 """
 
 from __future__ import annotations
@@ -27,12 +29,14 @@ class JsonContractIOManager(dg.UPathIOManager):
         """
         if not isinstance(obj, BaseModel):
             raise GeoAssetsError(
-                "CONTRACT_VIOLATION", f"{context.get_identifier()}: {type(obj).__name__} is not a contract (got {str(obj)[:80]!r})"
+                "CONTRACT_VIOLATION",
+                f"{context.get_identifier()}: {type(obj).__name__} is not a contract (got {str(obj)[:80]!r})",
             )
         path.write_text(obj.model_dump_json(), encoding="utf-8")
 
     def load_from_path(self, context: dg.InputContext, path: UPath) -> Any:
-        """Read a contract as the type that its maker declared: a collected input is declared as a list, its files are not.
+        """Read a contract as the type that its maker declared: a collected input is declared as a list, its files are
+        not.
 
         Raises:
             GeoAssetsError: CONTRACT_VIOLATION naming the stage, the field and the value.

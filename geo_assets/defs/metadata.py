@@ -27,7 +27,9 @@ def teller(context: dg.OpExecutionContext) -> Say:
 def stage_metadata(context: StageContext, report: StageReport) -> dict[str, Any]:
     """The account of a stage, its bad files, and what was made of the first files."""
     counts = report.counts
-    made = context.tasks.records(report.job.job_id, stage=report.stage, statuses=("succeeded", "skipped", "running"), limit=20)
+    made = context.tasks.records(
+        report.job.job_id, stage=report.stage, statuses=("succeeded", "skipped", "running"), limit=20
+    )
     return {
         "total": counts.total,
         "converted now": report.awaiting,
@@ -43,12 +45,22 @@ def stage_metadata(context: StageContext, report: StageReport) -> dict[str, Any]
 
 #: Every check by its name, and what it asks.
 CHECKS = {
-    "no_bad_files": "Is every file good? Where one is not, the run has done its work, and a person is to look at the file.",
-    "every_raster_accounted_for": "Has every raster that was listed come to an end: converted, skipped, quarantined or failed?",
+    "no_bad_files": (
+        "Is every file good? Where one is not, the run has done its work, and a person is to look at the file."
+    ),
+    "every_raster_accounted_for": (
+        "Has every raster that was listed come to an end: converted, skipped, quarantined or failed?"
+    ),
     "cogs_readable": "Does every COG lie where the ledger says, with a TIFF header?",
-    "every_vector_accounted_for": "Has every vector that was listed come to an end: loaded, skipped, quarantined or failed?",
-    "tables_sound": "Has every table the rows that the ledger says, a primary key, a declared type, an SRID and a GiST index?",
-    "every_feature_accounted_for": "Are the features of every file loaded, rejected with a reason, or filtered, and nothing else?",
+    "every_vector_accounted_for": (
+        "Has every vector that was listed come to an end: loaded, skipped, quarantined or failed?"
+    ),
+    "tables_sound": (
+        "Has every table the rows that the ledger says, a primary key, a declared type, an SRID and a GiST index?"
+    ),
+    "every_feature_accounted_for": (
+        "Are the features of every file loaded, rejected with a reason, or filtered, and nothing else?"
+    ),
     "every_item_found": "Does the catalogue's search find the item of every file that is done?",
     "every_file_accounted_for": "Has every file of the submission come to an end?",
 }
@@ -59,7 +71,9 @@ def check_specs(asset: dg.AssetKey, names: Iterable[str]) -> list[dg.AssetCheckS
     return [dg.AssetCheckSpec(name, asset=asset, description=CHECKS[name]) for name in names]
 
 
-def check_results(context: StageContext, job: JobRef, asset: str, verdicts: Mapping[str, Verdict]) -> list[dg.AssetCheckResult]:
+def check_results(
+    context: StageContext, job: JobRef, asset: str, verdicts: Mapping[str, Verdict]
+) -> list[dg.AssetCheckResult]:
     """Verdicts as Dagster's. A run that had nothing to look at has passed nothing."""
     nothing = nothing_looked_at(context, job)
     return [_check_result(key_of(job.job_type, asset), name, nothing or verdict) for name, verdict in verdicts.items()]

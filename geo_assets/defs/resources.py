@@ -15,8 +15,8 @@ from geo_assets.settings import load_settings
 from geo_assets.stages.chunks import INFRASTRUCTURE
 from geo_assets.stages.context import StageContext
 
-#: For a step that found a dependency away; a bad file never gets here. Not a `RetryPolicy` of the ops: Dagster applies that to
-#: interrupts too, and a run that somebody terminates would go on (seen in its 1.13).
+#: For a step that found a dependency away; a bad file never gets here. Not a `RetryPolicy` of the ops: Dagster applies
+#: that to interrupts too, and a run that somebody terminates would go on (seen in its 1.13).
 _RETRIES, _RETRY_SECONDS = 2, 2
 
 #: Re-execution from failure can drop mapped steps silently; a run of a partition skips what is done by itself.
@@ -44,9 +44,9 @@ class Stages(dg.ConfigurableResource):  # type: ignore[type-arg]
 def plain_failures(stages: Stages) -> Iterator[None]:
     """The failures of plain code, as Dagster's.
 
-    After a transient one the step is tried again; if that does not help, the run dies without a word and the janitor asks for a
-    new attempt. A store that stayed away was waited for already: no step is tried again for it. Any other ends the attempt, in
-    writing, before the run fails. An interrupt stops all that is under way.
+    After a transient one the step is tried again; if that does not help, the run dies without a word and the janitor
+    asks for a new attempt. A store that stayed away was waited for already: no step is tried again for it. Any other
+    ends the attempt, in writing, before the run fails. An interrupt stops all that is under way.
     """
     try:
         yield
@@ -70,11 +70,15 @@ def _translated(context: StageContext, error: BaseException) -> BaseException:
         return _again()
     if error.code != "STORAGE_UNAVAILABLE":
         context.give_up(error)
-    return dg.Failure(description=error.message, metadata={"code": error.code, "remedy": runnable(error.remedy)}, allow_retries=False)
+    return dg.Failure(
+        description=error.message, metadata={"code": error.code, "remedy": runnable(error.remedy)}, allow_retries=False
+    )
 
 
 def _interrupt_in(error: BaseException | None) -> BaseException | None:
-    """The interrupt that an error is, or that it followed: a connection that was interrupted may fail while it is closed."""
+    """The interrupt that an error is, or that it followed: a connection that was interrupted may fail while it is
+    closed.
+    """
     while isinstance(error, Exception):
         error = error.__cause__ or error.__context__
     return error

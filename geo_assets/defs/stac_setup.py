@@ -9,7 +9,12 @@ from geo_assets.stages.contracts import JobRef
 from geo_assets.stages.listing import check_catalogue
 
 
-@dg.asset(key=key_of("stac_setup", "catalogue"), partitions_def=PARTITIONS["stac_setup"], kinds={"postgres"}, group_name="stac_setup")
+@dg.asset(
+    key=key_of("stac_setup", "catalogue"),
+    partitions_def=PARTITIONS["stac_setup"],
+    kinds={"postgres"},
+    group_name="stac_setup",
+)
 def catalogue(context: dg.AssetExecutionContext, stages: Stages) -> JobRef:
     """Checks pgstac: its version, and that the pipeline may write to it."""
     job = claim(context.op_execution_context, stages, "stac_setup")

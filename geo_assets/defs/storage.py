@@ -1,7 +1,8 @@
 """Dagster's own storage in PostgreSQL, on connections that are kept.
 
-dagster-postgres opens a connection for each statement: more than half of what a small job costs the machine, and most of what a stack
-costs that does nothing. Its webserver alone has a pool, without a check that the connections still live.
+dagster-postgres opens a connection for each statement: more than half of what a small job costs the machine, and most
+of what a stack costs that does nothing. Its webserver alone has a pool, without a check that the connections still
+live.
 Here: one pool for runs, events and schedules of a process. Not here: what is stored, or where (`dagster.yaml`).
 """
 
@@ -23,7 +24,9 @@ _OLDEST = 1800
 
 
 class PooledPostgresStorage(DagsterPostgresStorage):
-    """As its parent, with a pool. A connection that the server closed (a restart, a failover) is replaced before it is used."""
+    """As its parent, with a pool. A connection that the server closed (a restart, a failover) is replaced before it is
+    used.
+    """
 
     def __init__(
         self,

@@ -1,4 +1,6 @@
-"""The `vector_tables` assets: every vector source of a submission becomes PostGIS tables, one a layer, or is quarantined."""
+"""The `vector_tables` assets: every vector source of a submission becomes PostGIS tables, one a layer, or is
+quarantined.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -69,6 +71,9 @@ def vector_tables(job_type: str) -> dg.AssetsDefinition:
         """One typed, indexed PostGIS table per layer."""
         plan, chunks = plan_vectors(container_inventory)
         result, *verdicts = report_vectors(plan, chunks.map(load_vectors).collect())
-        return {"result": result, **{spec.get_python_identifier(): verdict for spec, verdict in zip(specs, verdicts, strict=True)}}
+        return {
+            "result": result,
+            **{spec.get_python_identifier(): verdict for spec, verdict in zip(specs, verdicts, strict=True)},
+        }
 
     return build

@@ -1,8 +1,9 @@
 """Dagster's webserver behind our guard: `python -m geo_assets.defs.webserver --port 3000 --workspace workspace.yaml`.
 
-Dagster's own command answers every Host and Origin, and takes mutations from a URL: an image on any web page that its user looks
-at shuts the code location down.
-Here: Dagster's application, as its command makes it, between our guard and our server (docs/decisions/0019-who-may-talk-to-our-servers.md).
+Dagster's own command answers every Host and Origin, and takes mutations from a URL: an image on any web page that its
+user looks at shuts the code location down.
+Here: Dagster's application, as its command makes it, between our guard and our server
+(docs/decisions/0019-who-may-talk-to-our-servers.md).
 Not here: what the guard lets through (`web/guard.py`), which processes a stack has (`local/stack.py`).
 """
 
@@ -37,7 +38,9 @@ def main() -> None:
         target = WorkspaceFileTarget(paths=[arguments.workspace])
         with WorkspaceProcessContext(instance, version=__version__, workspace_load_target=target) as context:
             app = create_app_from_workspace_process_context(context, live_data_poll_rate=_POLL_MS)
-            serve.serve(Guard(app, hosts=load_settings().allowed_hosts, graphql="/graphql"), arguments.host, arguments.port)
+            serve.serve(
+                Guard(app, hosts=load_settings().allowed_hosts, graphql="/graphql"), arguments.host, arguments.port
+            )
 
 
 if __name__ == "__main__":

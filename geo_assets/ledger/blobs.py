@@ -1,4 +1,5 @@
-"""Blobs that may be named by nobody: entered before they are uploaded and when they lose their name, and deleted from here alone.
+"""Blobs that may be named by nobody: entered before they are uploaded and when they lose their name, and deleted from
+here alone.
 
 Here: statements on `geo.loose_blobs`. Not here: which store they are in (`stages/leftovers.py`).
 """
@@ -34,8 +35,11 @@ def announce(conn: DictConnection, blobs: Sequence[str], run_id: str) -> None:
     )
 
 
-def sweep(conn: psycopg.Connection[Any], delete: Delete, *, grace: timedelta, limit: int = 1000, seconds: float = math.inf) -> int:
-    """Delete what nobody has named for longer than `grace`, the oldest first; returns how many. Ends where a store is away.
+def sweep(
+    conn: psycopg.Connection[Any], delete: Delete, *, grace: timedelta, limit: int = 1000, seconds: float = math.inf
+) -> int:
+    """Delete what nobody has named for longer than `grace`, the oldest first; returns how many. Ends where a store is
+    away.
 
     What cannot be deleted is tried again as if it had lost its name now: it stands in nobody's way.
 

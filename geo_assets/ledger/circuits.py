@@ -1,7 +1,7 @@
 """Circuit breakers whose state lives in PostgreSQL: every tick and every step may be a new process, and all must know.
 
-Here: the storage for pybreaker and the wrapper that names the error. The breaker for PostgreSQL itself cannot live here:
-without the database nothing is received at all.
+Here: the storage for pybreaker and the wrapper that names the error. The breaker for PostgreSQL itself cannot live
+here: without the database nothing is received at all.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ class PostgresStorage(pybreaker.CircuitBreakerStorage):
 
     def _row(self) -> dict[str, Any]:
         with self._pool.connection() as conn:
-            return dict(conn.execute("select * from geo.circuits where name = %s", (self._dependency,)).fetchone() or {})
+            return dict(
+                conn.execute("select * from geo.circuits where name = %s", (self._dependency,)).fetchone() or {}
+            )
 
     @property
     def state(self) -> str:
@@ -111,13 +113,17 @@ class Circuits:
                 yield
         except pybreaker.CircuitBreakerError as error:
             raise GeoAssetsError(
-                "CIRCUIT_OPEN", f"{name} has failed {FAILURES} times in a row; it is tried again within {OPEN_SECONDS} s"
+                "CIRCUIT_OPEN",
+                f"{name} has failed {FAILURES} times in a row; it is tried again within {OPEN_SECONDS} s",
             ) from error
 
     def states(self) -> dict[str, str]:
         """Dependency -> state."""
         with self._pool.connection() as conn:
-            return {str(row["name"]): str(row["state"]) for row in conn.execute("select name, state from geo.circuits").fetchall()}
+            return {
+                str(row["name"]): str(row["state"])
+                for row in conn.execute("select name, state from geo.circuits").fetchall()
+            }
 
 
 def _counts(error: BaseException) -> bool:

@@ -25,34 +25,45 @@ class Inventory:
         self._pool = pool
 
     def replace(self, job_id: str, pages: Iterable[list[tuple[Blob, str | None]]]) -> None:
-        """Write the listing anew, each blob with the reason why it is ignored, if it is. One transaction, a page in memory.
+        """Write the listing anew, each blob with the reason why it is ignored, if it is. One transaction, a page in
+        memory.
 
-        The COPY is one statement for as long as the store lists: millions of blobs take more than any other statement may.
+        The COPY is one statement for as long as the store lists: millions of blobs take more than any other statement
+        may.
         """
         with self._pool.connection() as conn:
             conn.execute("set local statement_timeout = 0")
             conn.execute("delete from geo.inventory where job_id = %s", (job_id,))
             with (
                 conn.cursor() as cursor,
-                cursor.copy("copy geo.inventory (job_id, path, size, etag, last_modified, folder, stem, ignored) from stdin") as copy,
+                cursor.copy(
+                    "copy geo.inventory (job_id, path, size, etag, last_modified, folder, stem, ignored) from stdin"
+                ) as copy,
             ):
                 for page in pages:
                     for blob, ignored in page:
-                        copy.write_row((job_id, blob.path, blob.size, blob.etag, blob.last_modified, *name_key(blob.path), ignored))
+                        copy.write_row(
+                            (job_id, blob.path, blob.size, blob.etag, blob.last_modified, *name_key(blob.path), ignored)
+                        )
 
     def members(self, job_id: str) -> Iterator[Member]:
-        """Every file that is not ignored, ordered so that a source and its sidecars are neighbours; a server-side cursor bounds memory."""
+        """Every file that is not ignored, ordered so that a source and its sidecars are neighbours; a server-side
+        cursor bounds memory.
+        """
         with self._pool.connection() as conn, conn.cursor("inventory") as cursor:
             cursor.itersize = 2000
             cursor.execute(
-                'select path, size, etag, holds from geo.inventory where job_id = %s and ignored is null order by folder collate "C", stem collate "C", path collate "C"',
+                "select path, size, etag, holds from geo.inventory where job_id = %s and ignored is null order by"
+                ' folder collate "C", stem collate "C", path collate "C"',
                 (job_id,),
             )
             for row in cursor:
                 yield Member.model_validate(row)
 
     def by_path(self, job_id: str) -> Iterator[Member]:
-        """As `members`, in the order of their paths. Between two pages no transaction is open: whoever asks may wait for a store."""
+        """As `members`, in the order of their paths. Between two pages no transaction is open: whoever asks may wait
+        for a store.
+        """
         after = ""
         while page := self._page(job_id, after):
             yield from page
@@ -62,7 +73,8 @@ class Inventory:
     def _page(self, job_id: str, after: str) -> list[Member]:
         with self._pool.connection() as conn:
             rows = conn.execute(
-                "select path, size, etag, holds from geo.inventory where job_id = %s and ignored is null and path > %s order by path limit %s",
+                "select path, size, etag, holds from geo.inventory where job_id = %s and ignored is null and path > %s"
+                " order by path limit %s",
                 (job_id, after, _PAGE),
             ).fetchall()
         return [Member.model_validate(row) for row in rows]
@@ -83,7 +95,8 @@ class Inventory:
         """(path, bytes, reason) of every file that is ignored, by path."""
         with self._pool.connection() as conn, conn.cursor("ignored") as cursor:
             cursor.execute(
-                'select path, size, ignored from geo.inventory where job_id = %s and ignored is not null order by path collate "C"',
+                "select path, size, ignored from geo.inventory where job_id = %s and ignored is not null order by path"
+                ' collate "C"',
                 (job_id,),
             )
             for row in cursor:
@@ -96,7 +109,8 @@ class Inventory:
             for member in members:
                 if member.holds is not None:
                     conn.execute(
-                        "update geo.inventory set holds = %s where job_id = %s and path = %s", (list(member.holds), job_id, member.path)
+                        "update geo.inventory set holds = %s where job_id = %s and path = %s",
+                        (list(member.holds), job_id, member.path),
                     )
 
     @retrying
@@ -139,7 +153,8 @@ class Inventory:
         """(files, bytes)."""
         with self._pool.connection() as conn:
             row = conn.execute(
-                "select count(*) as files, coalesce(sum(size), 0)::bigint as bytes from geo.inventory where job_id = %s and ignored is null",
+                "select count(*) as files, coalesce(sum(size), 0)::bigint as bytes from geo.inventory where job_id = %s"
+                " and ignored is null",
                 (job_id,),
             ).fetchone()
         return (int(str(row["files"])), int(str(row["bytes"]))) if row else (0, 0)
@@ -157,7 +172,9 @@ class TableNames:
         self._pool = pool
 
     @retrying
-    def allot(self, candidates: list[str], *, account: str, container: str, path: str, layer: str, collection: str) -> str:
+    def allot(
+        self, candidates: list[str], *, account: str, container: str, path: str, layer: str, collection: str
+    ) -> str:
         """The table name of a source's layer: the one it has, else the first free of `candidates`.
 
         The last candidate must be unique by construction (it carries a hash of the source).
@@ -166,7 +183,9 @@ class TableNames:
         with self._pool.connection() as conn:
             conn.execute("select pg_advisory_xact_lock(hashtextextended('geo_assets:table_names', 0))")
             row = conn.execute(
-                "select table_name from geo.table_names where (account, container, path, layer, collection) = (%s, %s, %s, %s, %s)", key
+                "select table_name from geo.table_names where (account, container, path, layer, collection) = (%s, %s,"
+                " %s, %s, %s)",
+                key,
             ).fetchone()
             if row:
                 return str(row["table_name"])

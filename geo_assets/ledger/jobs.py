@@ -26,7 +26,8 @@ LAUNCH_GRACE_SECONDS = 20
 #: A run that has not renewed its lease for this long is taken for dead, whatever Dagster says of it.
 LEASE_SECONDS = 30
 
-#: Run states in which an owner is at work no more. A run that Dagster does not know was deleted there; its worker may still be at it.
+#: Run states in which an owner is at work no more. A run that Dagster does not know was deleted there; its worker may
+#: still be at it.
 _OVER = ["SUCCESS", "FAILURE", "CANCELED"]
 
 
@@ -89,8 +90,9 @@ class Jobs:
 
         `in_transaction` is called before the commit: the message that brought the submission is accepted with it.
 
-        A new job gets its first attempt. While one is queued or processing, nothing is asked for. A failed or cancelled job
-        gets another attempt; a completed one only where its input may have changed since (`rerun_completed`) or by `force`.
+        A new job gets its first attempt. While one is queued or processing, nothing is asked for. A failed or cancelled
+        job gets another attempt; a completed one only where its input may have changed since (`rerun_completed`) or by
+        `force`.
         """
         with self._pool.connection() as conn:
             created = conn.execute(
@@ -98,7 +100,9 @@ class Jobs:
                    values (%s, %s, %s, %s, %s) on conflict (job_id) do nothing""",
                 (job.job_id, job.job_type, Jsonb(job.parameters), job.partition_key, submitted_by),
             ).rowcount
-            conn.execute("select from geo.jobs where job_id = %s for no key update", (job.job_id,))  # one submitter at a time from here
+            conn.execute(
+                "select from geo.jobs where job_id = %s for no key update", (job.job_id,)
+            )  # one submitter at a time from here
             status = JobStatus.QUEUED if created else self._status(conn, job.job_id)
             completed = status in {JobStatus.COMPLETED, JobStatus.COMPLETED_WITH_ERRORS}
             open_again = status.is_final and (force or rerun_completed or not completed)
@@ -137,7 +141,9 @@ class Jobs:
         return bool(row and row["died"])
 
     @retrying
-    def retry(self, job_id: str, *, requested_by: str, statuses: Sequence[str] = (), error_code: str | None = None) -> Submitted:
+    def retry(
+        self, job_id: str, *, requested_by: str, statuses: Sequence[str] = (), error_code: str | None = None
+    ) -> Submitted:
         """Ask for another attempt of a job that has ended; the tasks chosen are done anew.
 
         Args:
@@ -205,11 +211,14 @@ class Jobs:
 
     @retrying
     def rescue(self, job_id: str, attempt: int) -> bool:
-        """Ask for a new attempt in the janitor's name, with what was asked of the one that died, unless somebody has since."""
+        """Ask for a new attempt in the janitor's name, with what was asked of the one that died, unless somebody has
+        since.
+        """
         with self._pool.connection() as conn:
             conn.execute("select from geo.jobs where job_id = %s for no key update", (job_id,))
             row = conn.execute(
-                "select attempt, force, allow_mass_retire, verify_sources from geo.attempts where job_id = %s order by attempt desc limit 1",
+                "select attempt, force, allow_mass_retire, verify_sources from geo.attempts where job_id = %s order by"
+                " attempt desc limit 1",
                 (job_id,),
             ).fetchone()
             if row is None or row["attempt"] != attempt:
@@ -249,7 +258,8 @@ class Jobs:
         with self._pool.connection() as conn:
             return bool(
                 conn.execute(
-                    "update geo.attempts set launched_at = now() where job_id = %s and attempt = %s and launched_at is null and run_id is null",
+                    "update geo.attempts set launched_at = now() where job_id = %s and attempt = %s and launched_at is"
+                    " null and run_id is null",
                     (job_id, attempt),
                 ).rowcount
             )
@@ -259,7 +269,8 @@ class Jobs:
         """The launch did not happen: the next one to look may try."""
         with self._pool.connection() as conn:
             conn.execute(
-                "update geo.attempts set launched_at = null where job_id = %s and attempt = %s and run_id is null", (job_id, attempt)
+                "update geo.attempts set launched_at = null where job_id = %s and attempt = %s and run_id is null",
+                (job_id, attempt),
             )
 
     @retrying
@@ -308,14 +319,17 @@ class Jobs:
             attempt: the one that the run was launched for; None: somebody launched it by hand.
             job_types: what the run can do; nothing is written for a job of another type.
             requested_by: who asked, where the run is an attempt that nobody recorded.
-            options: force, allow_mass_retire, verify_sources: what the run itself asks for, beside what was recorded of its attempt.
+            options: force, allow_mass_retire, verify_sources: what the run itself asks for, beside what was recorded of
+                its attempt.
 
         Raises:
-            GeoAssetsError: JOB_NOT_FOUND, nobody submitted a job with this partition key; PARTITION_MISMATCH; CANCELLED, the attempt
-                was ended before its run came to this.
+            GeoAssetsError: JOB_NOT_FOUND, nobody submitted a job with this partition key; PARTITION_MISMATCH;
+                CANCELLED, the attempt was ended before its run came to this.
         """
         with self._pool.connection() as conn:
-            job = conn.execute("select * from geo.jobs where partition_key = %s for update", (partition_key,)).fetchone()
+            job = conn.execute(
+                "select * from geo.jobs where partition_key = %s for update", (partition_key,)
+            ).fetchone()
             if job is None:
                 raise GeoAssetsError(
                     "JOB_NOT_FOUND",
@@ -324,16 +338,21 @@ class Jobs:
                 )
             if job_types and job["job_type"] not in job_types:
                 raise GeoAssetsError(
-                    "PARTITION_MISMATCH", f"partition {partition_key} is a {job['job_type']}, not a {' or '.join(sorted(job_types))}"
+                    "PARTITION_MISMATCH",
+                    f"partition {partition_key} is a {job['job_type']}, not a {' or '.join(sorted(job_types))}",
                 )
             owner = job["lease_run_id"]
             if owner not in {None, run_id} and self._is_live(conn, str(job["job_id"]), str(owner)):
                 conn.execute(
-                    "insert into geo.stood_aside (run_id, job_id, owner_run_id) values (%s, %s, %s) on conflict do nothing",
+                    "insert into geo.stood_aside (run_id, job_id, owner_run_id) values (%s, %s, %s) on conflict do"
+                    " nothing",
                     (run_id, job["job_id"], owner),
                 )
                 return self._claim_of(job, run_id, owner=str(owner), flags={"force": False})
-            conn.execute("update geo.jobs set lease_run_id = %s, lease_heartbeat = now() where job_id = %s", (run_id, job["job_id"]))
+            conn.execute(
+                "update geo.jobs set lease_run_id = %s, lease_heartbeat = now() where job_id = %s",
+                (run_id, job["job_id"]),
+            )
             flags = self._bind_attempt(conn, str(job["job_id"]), run_id, attempt, requested_by, options or {})
             return self._claim_of(job, run_id, owner=run_id, flags=flags)
 
@@ -347,7 +366,13 @@ class Jobs:
         return row is not None
 
     def _bind_attempt(
-        self, conn: DictConnection, job_id: str, run_id: str, attempt: int | None, requested_by: str, options: Mapping[str, bool]
+        self,
+        conn: DictConnection,
+        job_id: str,
+        run_id: str,
+        attempt: int | None,
+        requested_by: str,
+        options: Mapping[str, bool],
     ) -> dict[str, object]:
         asked = {name: options.get(name, False) for name in _OPTIONS}
         bound = conn.execute(
@@ -358,12 +383,17 @@ class Jobs:
             {"run": run_id, "job": job_id, "attempt": attempt, **asked},
         ).fetchone()
         if bound and bound["outcome"] is not None:  # rolled back: the run never owns the job
-            raise GeoAssetsError("CANCELLED", f"attempt {bound['attempt']} had ended ({bound['outcome']}) before its run could claim it")
+            raise GeoAssetsError(
+                "CANCELLED", f"attempt {bound['attempt']} had ended ({bound['outcome']}) before its run could claim it"
+            )
         if bound:
             return {flag: bound[flag] for flag in ("force", "allow_mass_retire")}
-        added = self._add_attempt(conn, job_id, requested_by, **asked)  # launched from the UI, by a backfill or a re-execution
+        added = self._add_attempt(
+            conn, job_id, requested_by, **asked
+        )  # launched from the UI, by a backfill or a re-execution
         conn.execute(
-            "update geo.attempts set run_id = %s, launched_at = now(), started_at = now() where job_id = %s and attempt = %s",
+            "update geo.attempts set run_id = %s, launched_at = now(), started_at = now() where job_id = %s and attempt"
+            " = %s",
             (run_id, job_id, added),
         )
         return {flag: asked[flag] for flag in ("force", "allow_mass_retire")}
@@ -405,16 +435,18 @@ class Jobs:
         attempt: int | None = None,
         unowned_only: bool = False,
     ) -> bool:
-        """Write down how the newest attempt ended, take the lease away, and end its open tasks; false where there was nothing to end.
+        """Write down how the newest attempt ended, take the lease away, and end its open tasks; false where there was
+        nothing to end.
 
-        Whoever still works on it can publish nothing from here on. With `run_id` or `attempt` only where the newest attempt is that
-        one: somebody may have asked for another since the caller looked.
+        Whoever still works on it can publish nothing from here on. With `run_id` or `attempt` only where the newest
+        attempt is that one: somebody may have asked for another since the caller looked.
         """
         with self._pool.connection() as conn:
             conn.execute("select from geo.jobs where job_id = %s for update", (job_id,))
             if unowned_only:
                 row = conn.execute(
-                    "select coalesce(lease_heartbeat > now() - make_interval(secs => %s), false) as live from geo.jobs where job_id = %s",
+                    "select coalesce(lease_heartbeat > now() - make_interval(secs => %s), false) as live from geo.jobs"
+                    " where job_id = %s",
                     (LEASE_SECONDS, job_id),
                 ).fetchone()
                 if row and row["live"] and self._status(conn, job_id) is JobStatus.PROCESSING:
@@ -448,22 +480,28 @@ class Jobs:
         if ended:
             conn.execute("update geo.jobs set lease_run_id = null, lease_heartbeat = null where job_id = %s", (job_id,))
             conn.execute(
-                "update geo.tasks set status = 'cancelled', finished_at = now() where job_id = %s and listed and status in ('pending', 'running')",
+                "update geo.tasks set status = 'cancelled', finished_at = now() where job_id = %s and listed and status"
+                " in ('pending', 'running')",
                 (job_id,),
             )
         return bool(ended)
 
     @retrying
     def complete(self, job_id: str, run_id: str) -> bool:
-        """Write down that the work of a run is done, and give its lease up; false where its attempt has an outcome already."""
+        """Write down that the work of a run is done, and give its lease up; false where its attempt has an outcome
+        already.
+        """
         with self._pool.connection() as conn:
             conn.execute("select from geo.jobs where job_id = %s for update", (job_id,))
             done = conn.execute(
-                "update geo.attempts set outcome = 'completed', ended_at = now() where job_id = %s and run_id = %s and outcome is null",
+                "update geo.attempts set outcome = 'completed', ended_at = now() where job_id = %s and run_id = %s and"
+                " outcome is null",
                 (job_id, run_id),
             ).rowcount
             conn.execute(
-                "update geo.jobs set lease_run_id = null, lease_heartbeat = null where job_id = %s and lease_run_id = %s", (job_id, run_id)
+                "update geo.jobs set lease_run_id = null, lease_heartbeat = null where job_id = %s and lease_run_id"
+                " = %s",
+                (job_id, run_id),
             )
         return bool(done)
 
@@ -471,7 +509,8 @@ class Jobs:
     def let_go(self, job_id: str, run_id: str) -> None:
         """A run stops before its work is done: it gives its lease up and can publish nothing from here on.
 
-        Where somebody asked Dagster to end it, its attempt is cancelled; otherwise (the machine shuts down) the janitor decides.
+        Where somebody asked Dagster to end it, its attempt is cancelled; otherwise (the machine shuts down) the janitor
+        decides.
         """
         with self._pool.connection() as conn:
             job = conn.execute("select lease_run_id from geo.jobs where job_id = %s for update", (job_id,)).fetchone()
@@ -485,7 +524,11 @@ class Jobs:
     def fail_unowned(self, job_id: str, error: GeoAssetsError) -> bool:
         """Fail a job that nobody works on; false where somebody does, or it has ended."""
         life = self.life(job_id)
-        return life is not None and not life.status.is_final and self.end_attempt(job_id, "failed", error, unowned_only=True)
+        return (
+            life is not None
+            and not life.status.is_final
+            and self.end_attempt(job_id, "failed", error, unowned_only=True)
+        )
 
     @retrying
     def heartbeat(self, job_id: str, run_id: str) -> bool:
@@ -493,7 +536,8 @@ class Jobs:
         with self._pool.connection() as conn:
             return bool(
                 conn.execute(
-                    "update geo.jobs set lease_heartbeat = now() where job_id = %s and lease_run_id = %s", (job_id, run_id)
+                    "update geo.jobs set lease_heartbeat = now() where job_id = %s and lease_run_id = %s",
+                    (job_id, run_id),
                 ).rowcount
             )
 
@@ -505,25 +549,41 @@ class Jobs:
             GeoAssetsError: JOB_NOT_FOUND, none or several.
         """
         with self._pool.connection() as conn:
-            rows = conn.execute("select * from geo.job_status where job_id ^@ %s limit 2", (job_id,)).fetchall() if len(job_id) >= 6 else []
+            rows = (
+                conn.execute("select * from geo.job_status where job_id ^@ %s limit 2", (job_id,)).fetchall()
+                if len(job_id) >= 6
+                else []
+            )
             if len(rows) != 1:
                 raise GeoAssetsError(
-                    "JOB_NOT_FOUND", f"{'no job' if not rows else 'more than one job'} has an id that starts with {job_id!r}"
+                    "JOB_NOT_FOUND",
+                    f"{'no job' if not rows else 'more than one job'} has an id that starts with {job_id!r}",
                 )
             stages = conn.execute(
-                "select * from geo.stage_counts where job_id = %s order by first_started_at nulls last, stage", (rows[0]["job_id"],)
+                "select * from geo.stage_counts where job_id = %s order by first_started_at nulls last, stage",
+                (rows[0]["job_id"],),
             ).fetchall()
             record = _record(rows[0], stages)
             if record.status.is_final:  # who waits for the end asks every second
-                record = record.model_copy(update={"warnings": counted(said for _, said in of_tasks(conn, record.job_id))})
+                record = record.model_copy(
+                    update={"warnings": counted(said for _, said in of_tasks(conn, record.job_id))}
+                )
         return record
 
     @retrying
     def newest(
-        self, *, limit: int = 50, status: JobStatus | None = None, job_type: str | None = None, before: datetime | None = None
+        self,
+        *,
+        limit: int = 50,
+        status: JobStatus | None = None,
+        job_type: str | None = None,
+        before: datetime | None = None,
     ) -> list[JobRecord]:
         """The newest jobs first."""
-        where: LiteralString = "where (%(status)s::text is null or status = %(status)s) and (%(type)s::text is null or job_type = %(type)s) and (%(before)s::timestamptz is null or created_at < %(before)s)"
+        where: LiteralString = (
+            "where (%(status)s::text is null or status = %(status)s) and (%(type)s::text is null or job_type ="
+            " %(type)s) and (%(before)s::timestamptz is null or created_at < %(before)s)"
+        )
         with self._pool.connection() as conn:
             rows = conn.execute(
                 "select * from geo.job_status " + where + " order by created_at desc limit %(limit)s",  # noqa: S608 - two constants

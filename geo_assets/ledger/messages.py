@@ -1,7 +1,7 @@
 """Messages as they arrived, and the record of everything that went wrong.
 
-Here: statements on `geo.messages` and `geo.errors`. Not here: reading a message (`submissions/messages.py`), what follows
-from it (`submissions/boundary.py`).
+Here: statements on `geo.messages` and `geo.errors`. Not here: reading a message (`submissions/messages.py`), what
+follows from it (`submissions/boundary.py`).
 """
 
 from __future__ import annotations
@@ -106,13 +106,16 @@ class Messages:
                     raw.job_type and storable(raw.job_type)[:64],
                 ),
             ).fetchone()
-            record = conn.execute("select * from geo.message_heads where message_id = %s", (row and row["message_id"],)).fetchone()
+            record = conn.execute(
+                "select * from geo.message_heads where message_id = %s", (row and row["message_id"],)
+            ).fetchone()
         return MessageRecord.model_validate(record)
 
     def accept(self, conn: DictConnection, message_id: str, *, job_type: str, job_id: str) -> None:
         """In the transaction that records the job."""
         conn.execute(
-            "update geo.messages set state = 'accepted', handled_at = now(), job_type = %s, job_id = %s, error_code = null, error_message = null where message_id = %s",
+            "update geo.messages set state = 'accepted', handled_at = now(), job_type = %s, job_id = %s, error_code ="
+            " null, error_message = null where message_id = %s",
             (job_type, job_id, message_id),
         )
 
@@ -138,7 +141,13 @@ class Messages:
 
     @retrying
     def note(
-        self, error: GeoAssetsError, *, severity: str, message_id: str | None = None, job_id: str | None = None, run_id: str | None = None
+        self,
+        error: GeoAssetsError,
+        *,
+        severity: str,
+        message_id: str | None = None,
+        job_id: str | None = None,
+        run_id: str | None = None,
     ) -> None:
         """An error record of its own."""
         with self._pool.connection() as conn:
@@ -153,12 +162,14 @@ class Messages:
         """
         with self._pool.connection() as conn:
             row = conn.execute(
-                "select h.*, m.body from geo.message_heads h join geo.messages m on m.message_id::text = h.message_id where h.message_id ^@ %s limit 2",
+                "select h.*, m.body from geo.message_heads h join geo.messages m on m.message_id::text = h.message_id"
+                " where h.message_id ^@ %s limit 2",
                 (message_id.lower(),),
             ).fetchall()
         if len(row) != 1 or len(message_id) < 6:
             raise GeoAssetsError(
-                "MESSAGE_NOT_FOUND", f"{'no' if not row else 'more than one'} message has an id that starts with {message_id!r}"
+                "MESSAGE_NOT_FOUND",
+                f"{'no' if not row else 'more than one'} message has an id that starts with {message_id!r}",
             )
         return MessageRecord.model_validate(row[0]), bytes(row[0]["body"])  # type: ignore[call-overload]
 
@@ -167,7 +178,8 @@ class Messages:
         """Take a message out of poison: replayed or discarded. Its error records stay."""
         with self._pool.connection() as conn:
             conn.execute(
-                "update geo.messages set state = %s::geo.message_state, handled_at = now() where message_id = %s", (state, message_id)
+                "update geo.messages set state = %s::geo.message_state, handled_at = now() where message_id = %s",
+                (state, message_id),
             )
 
     @retrying
@@ -211,7 +223,14 @@ class Messages:
                       and (%(code)s::text is null or code = %(code)s) and (%(severity)s::text is null or severity = %(severity)s)
                       and (%(before)s::bigint is null or error_id < %(before)s)
                     order by error_id desc limit %(limit)s""",
-                {"job": job_id, "message": message_id, "code": code, "severity": severity, "before": before, "limit": limit},
+                {
+                    "job": job_id,
+                    "message": message_id,
+                    "code": code,
+                    "severity": severity,
+                    "before": before,
+                    "limit": limit,
+                },
             ).fetchall()
         return [ErrorRecord.model_validate(row) for row in rows]
 
@@ -220,7 +239,8 @@ class Messages:
         """Must be zero, always."""
         with self._pool.connection() as conn:
             row = conn.execute(
-                "select count(*) as n from geo.messages m where state in ('poison', 'rejected') and not exists (select from geo.errors e where e.message_id = m.message_id)"
+                "select count(*) as n from geo.messages m where state in ('poison', 'rejected') and not exists (select"
+                " from geo.errors e where e.message_id = m.message_id)"
             ).fetchone()
         return int(str(row["n"])) if row else 0
 

@@ -76,7 +76,8 @@ class JobRecord(BaseModel):
     error_code: str | None = None
     error_message: str | None = None
     stages: tuple[StageCounts, ...] = ()
-    #: How many files have a warning of each kind (`warnings.py`), once the job has ended; None before, and in lists of jobs.
+    #: How many files have a warning of each kind (`warnings.py`), once the job has ended; None before, and in lists of
+    #: jobs.
     warnings: dict[str, int] | None = None
 
 

@@ -38,7 +38,9 @@ def sentence(outputs: dict[str, Any]) -> str:
 
 
 def warnings(outputs: dict[str, Any]) -> list[str]:
-    """What is worth knowing of a file that is good: what the engines said, and what became of features that could not be kept as they are."""
+    """What is worth knowing of a file that is good: what the engines said, and what became of features that could not
+    be kept as they are.
+    """
     said = [str(warning) for warning in outputs.get("warnings", [])]
     for table in outputs.get("tables", []):
         for fate, (of_one, of_several) in _FATES.items():

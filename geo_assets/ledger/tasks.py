@@ -2,8 +2,8 @@
 
 Here: the statements that keep `listed = succeeded + skipped + quarantined + failed` true. Not here: doing the work.
 
-A run may only touch tasks that it planned itself (`run_id`) of a job that it still owns; a run that lost its job finds no row to
-change and stops.
+A run may only touch tasks that it planned itself (`run_id`) of a job that it still owns; a run that lost its job finds
+no row to change and stops.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ _PAGE = 100
 #: Of receipts as PostgreSQL stores them, compressed; read, they are some ten times as large.
 _PAGE_BYTES = 8 * 1024**2
 
-#: What an earlier run left decides: done stays done, bad stays bad, converted goes on to be registered, the rest is redone.
+#: What an earlier run left decides: done stays done, bad stays bad, converted goes on to be registered, the rest is
+#: redone.
 _PLAN = """
 with planned as (
     select * from jsonb_to_recordset(%(tasks)s) as t (task_key text, kind text, fingerprint text, input jsonb, error jsonb)
@@ -65,7 +66,8 @@ on conflict (job_id, stage, task_key) do update set
         when old.status = 'quarantined' and old.fingerprint = excluded.fingerprint and not %(force)s then old.remedy end
 """
 
-#: What was converted, was never registered, and has no source any more: its blobs and tables lose their name, and are swept.
+#: What was converted, was never registered, and has no source any more: its blobs and tables lose their name, and are
+#: swept.
 _GIVE_UP = """
 with given_up as (
     select task_key, outputs from geo.tasks
@@ -104,14 +106,17 @@ class Tasks:
         """What is still to do, in order."""
         with self._pool.connection() as conn:
             rows = conn.execute(
-                "select task_key from geo.tasks where job_id = %s and run_id = %s and stage = %s and listed and status = 'pending' order by task_key",
+                "select task_key from geo.tasks where job_id = %s and run_id = %s and stage = %s and listed and status"
+                " = 'pending' order by task_key",
                 (job_id, run_id, stage),
             ).fetchall()
         return [str(row["task_key"]) for row in rows]
 
     @retrying
     def work(self, job_id: str, run_id: str, stage: str, first: str, last: str) -> list[Work]:
-        """The unfinished tasks of a chunk: keys from `first` to `last`. A step that runs again finds only what is left."""
+        """The unfinished tasks of a chunk: keys from `first` to `last`. A step that runs again finds only
+        what is left.
+        """
         with self._pool.connection() as conn:
             rows = conn.execute(
                 """select task_key, kind, fingerprint, input, receipt from geo.tasks
@@ -139,7 +144,8 @@ class Tasks:
     ) -> list[dict[str, Any]]:
         """Converted tasks that are not in the catalogue yet, a page at a time in (stage, key) order.
 
-        A page ends before its receipts exceed `_PAGE_BYTES`: a file of a hundred variables of a year of days has a long one.
+        A page ends before its receipts exceed `_PAGE_BYTES`: a file of a hundred variables of a year of days has a long
+        one.
         """
         with self._pool.connection() as conn:
             return conn.execute(
@@ -160,16 +166,22 @@ class Tasks:
         """(stage, task key) -> (fingerprint, status) of what a job did so far."""
         with self._pool.connection() as conn:
             rows = conn.execute(
-                "select stage, task_key, fingerprint, status::text from geo.tasks where job_id = %s and listed", (job_id,)
+                "select stage, task_key, fingerprint, status::text from geo.tasks where job_id = %s and listed",
+                (job_id,),
             ).fetchall()
-        return {(str(row["stage"]), str(row["task_key"])): (str(row["fingerprint"]), str(row["status"])) for row in rows}
+        return {
+            (str(row["stage"]), str(row["task_key"])): (str(row["fingerprint"]), str(row["status"])) for row in rows
+        }
 
     @retrying
     def rewritten(self, account: str, container: str) -> dict[tuple[str, str], str]:
-        """(path, etag) -> the etag that stands for its bytes, of files that were rewritten behind theirs (`ledger/inventory.py`)."""
+        """(path, etag) -> the etag that stands for its bytes, of files that were rewritten behind theirs
+        (`ledger/inventory.py`).
+        """
         with self._pool.connection() as conn:
             rows = conn.execute(
-                "select path, etag, etag || '+' || left(sha256, 16) as marked from geo.rewritten where (account, container) = (%s, %s)",
+                "select path, etag, etag || '+' || left(sha256, 16) as marked from geo.rewritten where (account,"
+                " container) = (%s, %s)",
                 (account, container),
             ).fetchall()
         return {(str(row["path"]), str(row["etag"])): str(row["marked"]) for row in rows}
@@ -178,14 +190,18 @@ class Tasks:
     def publish_many(
         conn: psycopg.Connection[Any], job_id: str, run_id: str, done: Sequence[tuple[str, str, dict[str, Any]]]
     ) -> list[dict[str, Any]]:
-        """As `succeed_many`, for tasks with a STAC item, in the transaction that loads the items: none is searchable that we do not know.
+        """As `succeed_many`, for tasks with a STAC item, in the transaction that loads the items: none is searchable
+        that we do not know.
 
         Returns:
-            The outputs that these replace, of whichever job; tables among them that no item names any more are noted as loose.
+            The outputs that these replace, of whichever job; tables among them that no item names any more are noted as
+            loose.
         """
         items = [outputs["stac_item"] for _, _, outputs in done]
         with conn.cursor(row_factory=dict_row) as cursor:
-            before = cursor.execute("select outputs from geo.published where stac_item = any(%s) for update", (items,)).fetchall()
+            before = cursor.execute(
+                "select outputs from geo.published where stac_item = any(%s) for update", (items,)
+            ).fetchall()
             _succeed_many(cursor, job_id, run_id, done)
             cursor.execute(
                 """insert into geo.published (stac_item, job_id, stage, task_key, fingerprint, outputs)
@@ -231,7 +247,9 @@ class Tasks:
             blobs.announce(conn, names, run_id)
 
     @retrying
-    def converted(self, job_id: str, run_id: str, stage: str, task_key: str, *, outputs: dict[str, Any], receipt: dict[str, Any]) -> None:
+    def converted(
+        self, job_id: str, run_id: str, stage: str, task_key: str, *, outputs: dict[str, Any], receipt: dict[str, Any]
+    ) -> None:
         """The output exists under its final name, but nobody is told of it before it is in the catalogue."""
         with self._pool.connection() as conn:
             self.convert(conn, job_id, run_id, stage, task_key, outputs=outputs, receipt=receipt)
@@ -252,7 +270,14 @@ class Tasks:
             """with named as (delete from geo.loose_blobs where blob = any(geo.blobs_of(%(outputs)s)))
                update geo.tasks set outputs = %(outputs)s, receipt = %(receipt)s
                 where job_id = %(job)s and run_id = %(run)s and stage = %(stage)s and task_key = %(key)s""",
-            {"outputs": Jsonb(outputs), "receipt": Jsonb(receipt), "job": job_id, "run": run_id, "stage": stage, "key": task_key},
+            {
+                "outputs": Jsonb(outputs),
+                "receipt": Jsonb(receipt),
+                "job": job_id,
+                "run": run_id,
+                "stage": stage,
+                "key": task_key,
+            },
         ).rowcount
         if changed != 1:
             raise _lost(job_id, run_id)
@@ -277,7 +302,9 @@ class Tasks:
 
     @retrying
     def fail(self, job_id: str, run_id: str, stage: str, task_key: str, error: GeoAssetsError) -> None:
-        """The task ends: quarantined where its input is at fault, failed otherwise. Its receipt goes, so that it is redone."""
+        """The task ends: quarantined where its input is at fault, failed otherwise. Its receipt goes, so that it is
+        redone.
+        """
         status = "quarantined" if error.error_class == "invalid" else "failed"
         self._change(
             job_id,
@@ -297,7 +324,8 @@ class Tasks:
         """End what was planned and will not be done; returns how many."""
         with self._pool.connection() as conn:
             return conn.execute(
-                "update geo.tasks set status = 'cancelled', finished_at = now() where job_id = %s and run_id = %s and listed and status in ('pending', 'running')",
+                "update geo.tasks set status = 'cancelled', finished_at = now() where job_id = %s and run_id = %s and"
+                " listed and status in ('pending', 'running')",
                 (job_id, run_id),
             ).rowcount
 
@@ -310,7 +338,9 @@ class Tasks:
         )
         query_of_change = query.format(sql.SQL(assignments))
         with self._pool.connection() as conn:
-            changed = conn.execute(query_of_change, {"job": job_id, "run": run_id, "stage": stage, "key": task_key, **values}).rowcount
+            changed = conn.execute(
+                query_of_change, {"job": job_id, "run": run_id, "stage": stage, "key": task_key, **values}
+            ).rowcount
         if changed != 1:
             raise _lost(job_id, run_id)
 
@@ -318,9 +348,13 @@ class Tasks:
     def counts(self, job_id: str, stage: str) -> StageCounts:
         """The account of one stage; all zero where it has no task."""
         with self._pool.connection() as conn:
-            row = conn.execute("select * from geo.stage_counts where job_id = %s and stage = %s", (job_id, stage)).fetchone()
+            row = conn.execute(
+                "select * from geo.stage_counts where job_id = %s and stage = %s", (job_id, stage)
+            ).fetchone()
         return (
-            StageCounts.model_validate(row) if row else StageCounts(stage=stage, total=0, succeeded=0, skipped=0, quarantined=0, failed=0)
+            StageCounts.model_validate(row)
+            if row
+            else StageCounts(stage=stage, total=0, succeeded=0, skipped=0, quarantined=0, failed=0)
         )
 
     @retrying
@@ -343,7 +377,14 @@ class Tasks:
                       and (%(statuses)s::text[] = '{}' or status::text = any(%(statuses)s))
                       and (stage, task_key) > (%(after_stage)s, %(after)s)
                     order by stage, task_key limit %(limit)s""",
-                {"job": job_id, "stage": stage, "statuses": list(statuses), "after_stage": after[0], "after": after[1], "limit": limit},
+                {
+                    "job": job_id,
+                    "stage": stage,
+                    "statuses": list(statuses),
+                    "after_stage": after[0],
+                    "after": after[1],
+                    "limit": limit,
+                },
             ).fetchall()
         ended = job is not None and JobStatus(str(job["status"])).is_final
         return [_record(row, ended=ended) for row in rows]
@@ -367,7 +408,9 @@ class Tasks:
             return list(warned_tasks(conn, job_id, stage))
 
     def iterate(self, job_id: str, stage: str) -> Iterator[TaskRecord]:
-        """All tasks of a stage without holding them all. Between two pages no transaction is open: whoever asks may wait for a store."""
+        """All tasks of a stage without holding them all. Between two pages no transaction is open: whoever asks may
+        wait for a store.
+        """
         after = ""
         while page := self._page(job_id, stage, after):
             yield from page
@@ -390,7 +433,10 @@ def _record(row: dict[str, Any], *, ended: bool) -> TaskRecord:
 
 
 def _succeed_many(
-    conn: DictConnection | psycopg.Cursor[Any], job_id: str, run_id: str, done: Sequence[tuple[str, str, dict[str, Any]]]
+    conn: DictConnection | psycopg.Cursor[Any],
+    job_id: str,
+    run_id: str,
+    done: Sequence[tuple[str, str, dict[str, Any]]],
 ) -> None:
     rows = [{"stage": stage, "task_key": key, "outputs": outputs} for stage, key, outputs in done]
     _assert_lease(conn, job_id, run_id)

@@ -44,7 +44,9 @@ class Tokens:
                 (name, _hash(token), list(scopes)),
             ).rowcount
         if not added:
-            raise GeoAssetsError("INVALID_PARAMETERS", f"there is a token {name!r} already", remedy="choose another name")
+            raise GeoAssetsError(
+                "INVALID_PARAMETERS", f"there is a token {name!r} already", remedy="choose another name"
+            )
         return token
 
     @retrying
@@ -70,7 +72,9 @@ class Tokens:
             GeoAssetsError: INVALID_PARAMETERS, there is no such token.
         """
         with self._pool.connection() as conn:
-            if not conn.execute("update geo.api_tokens set revoked_at = now() where name = %s and revoked_at is null", (name,)).rowcount:
+            if not conn.execute(
+                "update geo.api_tokens set revoked_at = now() where name = %s and revoked_at is null", (name,)
+            ).rowcount:
                 raise GeoAssetsError("INVALID_PARAMETERS", f"there is no valid token {name!r}", remedy="check the name")
 
 

@@ -1,4 +1,5 @@
-"""The record of loads into published tables: written in the transaction that publishes, so that it is there exactly if the table is.
+"""The record of loads into published tables: written in the transaction that publishes, so that it is there exactly if
+the table is.
 
 Here: statements on `geo.vector_loads`. Not here: loading (`vector/`), who calls when (`stages/vector_load.py`).
 """
@@ -50,18 +51,23 @@ def record(conn: psycopg.Connection[Any], load: Load, *, rows: int, drift: tuple
     """Write a load down, inside its transaction and under its table's lock.
 
     Raises:
-        GeoAssetsError: SUPERSEDED, one that was submitted later has replaced the table; ALREADY_LOADED, this was appended before.
+        GeoAssetsError: SUPERSEDED, one that was submitted later has replaced the table; ALREADY_LOADED, this was
+            appended before.
     """
     if load.mode in {"replace", "rollback"}:
         later = conn.execute(
-            "select source from geo.vector_loads where table_name = %s and mode in ('replace', 'rollback') and submitted_at > %s"
-            " order by load_id desc limit 1",
+            "select source from geo.vector_loads where table_name = %s and mode in ('replace', 'rollback') and"
+            " submitted_at > %s order by load_id desc limit 1",
             (load.table, load.submitted_at),
         ).fetchone()
         if later is not None:
             source = later["source"] if isinstance(later, dict) else later[0]
-            raise GeoAssetsError("SUPERSEDED", f"{load.table} holds {source}, which was submitted later than {load.source}")
-        conn.execute("update geo.vector_loads set load_key = null where table_name = %s and load_key is not null", (load.table,))
+            raise GeoAssetsError(
+                "SUPERSEDED", f"{load.table} holds {source}, which was submitted later than {load.source}"
+            )
+        conn.execute(
+            "update geo.vector_loads set load_key = null where table_name = %s and load_key is not null", (load.table,)
+        )
     written = conn.execute(
         "insert into geo.vector_loads (table_name, source, layer, mode, load_key, submitted_at, features, loaded, rejected, filtered, repaired,"
         " table_rows, drift) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) on conflict do nothing",
@@ -78,7 +84,8 @@ def account(conn: psycopg.Connection[Any], table: str) -> dict[str, int] | None:
     """The account of the newest load of a table."""
     names = ("features", "loaded", "rejected", "filtered", "table_rows")
     row = conn.execute(
-        "select features, loaded, rejected, filtered, table_rows from geo.vector_loads where table_name = %s order by load_id desc limit 1",
+        "select features, loaded, rejected, filtered, table_rows from geo.vector_loads where table_name = %s order by"
+        " load_id desc limit 1",
         (table,),
     ).fetchone()
     if row is None:
@@ -95,9 +102,12 @@ def claim_name(conn: psycopg.Connection[Any], table: str, source: str) -> str | 
         source: the file that it was loaded from.
     """
     conn.execute(
-        "insert into geo.table_names (table_name, account, container, path, layer, collection) values (%s, '', '', %s, '', '') on conflict do nothing",
+        "insert into geo.table_names (table_name, account, container, path, layer, collection) values (%s, '', '', %s,"
+        " '', '') on conflict do nothing",
         (table, f"{table} < {source}"),
     )
-    row = conn.execute("select account, container, path from geo.table_names where table_name = %s", (table,)).fetchone()
+    row = conn.execute(
+        "select account, container, path from geo.table_names where table_name = %s", (table,)
+    ).fetchone()
     values = tuple(row.values()) if isinstance(row, dict) else tuple(row or ())
     return "/".join(map(str, values)) if values and values[0] else None

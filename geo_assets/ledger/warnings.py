@@ -1,7 +1,8 @@
-"""Warnings by kind: the account of a job says how many of its files have which, whatever the columns and numbers in their sentences.
+"""Warnings by kind: the account of a job says how many of its files have which, whatever the columns and numbers in
+their sentences.
 
-Here: the table of kinds, and what the tasks of a job have. Not here: the sentences themselves, which the engines say of a file (`raster/`,
-`vector/`), and how they are kept (`outputs.py`).
+Here: the table of kinds, and what the tasks of a job have. Not here: the sentences themselves, which the engines say of
+a file (`raster/`, `vector/`), and how they are kept (`outputs.py`).
 
 A sentence that no pattern fits is counted as `other`: a new sentence is never lost, but should find its kind here.
 """
@@ -28,9 +29,21 @@ _KINDS: tuple[tuple[str, str], ...] = (
     ("times without a zone", r"offset from UTC"),
     ("text encoding", r"UTF-8|Windows-1252|text was read as "),
     ("metadata not kept", r"not carried over|a TIFF cannot hold|statistics that band"),
-    ("left out", r"\bleft out\b|(?:are|is) not converted|also holds what is n|that are not followed|coordinates that are a single number"),
+    (
+        "left out",
+        (
+            r"\bleft out\b|(?:are|is) not converted|also holds what is n|that are not followed|coordinates that are a"
+            r" single number"
+        ),
+    ),
     ("heights", r"heights are |no height and got 0|M values, which were dropped"),
-    ("geometry", r"curves became lines|wider than half the globe|is a second geometry|its edges are |beyond longitude and latitude"),
+    (
+        "geometry",
+        (
+            r"curves became lines|wider than half the globe|is a second geometry|its edges are |beyond longitude and"
+            r" latitude"
+        ),
+    ),
     ("coarser pixels", r"loses detail|its grid goes on beyond it"),
     ("colours", r"its colours are "),
     ("time of capture", r"datetime_regex finds|no moment in UTC"),
@@ -62,7 +75,9 @@ def counted(files: Iterable[Iterable[str]]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def of_tasks(conn: psycopg.Connection[dict[str, object]], job_id: str, stage: str | None = None) -> Iterator[tuple[str, list[str]]]:
+def of_tasks(
+    conn: psycopg.Connection[dict[str, object]], job_id: str, stage: str | None = None
+) -> Iterator[tuple[str, list[str]]]:
     """(task key, warnings) of the tasks of a job, or of one of its stages, of which there is something to say."""
     with conn.cursor("warned") as cursor:
         cursor.itersize = 2000

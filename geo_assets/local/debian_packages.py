@@ -50,7 +50,9 @@ def install(home: Path, log: Log, version: int | None = None) -> None:
         GeoAssetsError: POSTGRES_NOT_FOUND, there is no apt, or it could not.
     """
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-        raise GeoAssetsError("POSTGRES_NOT_FOUND", "there is no PostgreSQL with PostGIS here, and no apt-get to bring it")
+        raise GeoAssetsError(
+            "POSTGRES_NOT_FOUND", "there is no PostgreSQL with PostGIS here, and no apt-get to bring it"
+        )
     if os.geteuid() == 0:
         _install_as_root(log, version)
     else:
@@ -61,7 +63,9 @@ def _install_as_root(log: Log, version: int | None) -> None:
     with _without_main_cluster():
         try:
             _apt_install(log, version)
-        except GeoAssetsError as error:  # no package lists (container images), or so old that they name files that are gone
+        except (
+            GeoAssetsError
+        ) as error:  # no package lists (container images), or so old that they name files that are gone
             log(f"again with fresh package lists, because {error}")
             _update([], log)
             _apt_install(log, version)
@@ -75,7 +79,9 @@ def _apt_install(log: Log, version: int | None) -> None:
 
 @contextmanager
 def _without_main_cluster() -> Iterator[None]:
-    """Keep Debian from making and starting a cluster of its own; afterwards the next administrator finds the machine's default again."""
+    """Keep Debian from making and starting a cluster of its own; afterwards the next administrator finds the machine's
+    default again.
+    """
     _NO_MAIN_CLUSTER.parent.mkdir(parents=True, exist_ok=True)
     _NO_MAIN_CLUSTER.write_text("create_main_cluster = false\n", encoding="utf-8")
     try:
@@ -85,7 +91,9 @@ def _without_main_cluster() -> Iterator[None]:
 
 
 def _unpack_without_root(home: Path, log: Log, version: int | None) -> None:
-    """Unpack beside the final place and rename: a killed run leaves nothing that looks whole, and what it leaves goes with the next."""
+    """Unpack beside the final place and rename: a killed run leaves nothing that looks whole, and what it leaves goes
+    with the next.
+    """
     log("unpacking PostgreSQL and PostGIS (no root needed)")
     target = home / UNPACKED
     for left_by_a_killed_run in home.glob(f".{UNPACKED}.*"):
@@ -120,7 +128,9 @@ def _packages(version: int) -> list[str]:
 
 
 def _update(apt: list[str], log: Log) -> None:
-    """Fetch the package lists. One of several sources that is away is no failure yet: what counts is whether the packages are found."""
+    """Fetch the package lists. One of several sources that is away is no failure yet: what counts is whether the
+    packages are found.
+    """
     try:
         run(["apt-get", *apt, "update", "-qq"])
     except GeoAssetsError as error:
@@ -131,7 +141,12 @@ def _private_apt(folder: Path) -> list[str]:
     """Options that let anyone run apt: lists, caches and locks of its own, the machine's sources and keys."""
     for part in ("lists/partial", "cache/archives/partial"):
         (folder / part).mkdir(parents=True)
-    options = {"Dir::State::Lists": folder / "lists", "Dir::Cache": folder / "cache", "Debug::NoLocking": 1, "APT::Sandbox::User": ""}
+    options = {
+        "Dir::State::Lists": folder / "lists",
+        "Dir::Cache": folder / "cache",
+        "Debug::NoLocking": 1,
+        "APT::Sandbox::User": "",
+    }
     return [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
 
 
@@ -145,13 +160,23 @@ def _newest_version(apt: list[str]) -> int:
 
 def _needed(apt: list[str], wanted: list[str]) -> list[str]:
     """The packages to unpack: `wanted` and what they depend on, less what is installed or not needed."""
-    installed = set(re.findall(r"^(\S+) install ok installed$", run(["dpkg-query", "-W", "-f", "${Package} ${Status}\n"]), re.MULTILINE))
-    only_depends = [f"--no-{relation}" for relation in ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")]
+    installed = set(
+        re.findall(
+            r"^(\S+) install ok installed$", run(["dpkg-query", "-W", "-f", "${Package} ${Status}\n"]), re.MULTILINE
+        )
+    )
+    only_depends = [
+        f"--no-{relation}" for relation in ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")
+    ]
     seen: dict[str, None] = {}
     queue = list(wanted)
     while queue:
         package = queue.pop(0)
-        if package in seen or (package in installed and package not in wanted) or package.startswith(tuple(_NOT_NEEDED)):
+        if (
+            package in seen
+            or (package in installed and package not in wanted)
+            or package.startswith(tuple(_NOT_NEEDED))
+        ):
             continue
         seen[package] = None
         queue.extend(_depends(run(["apt-cache", *apt, "depends", *only_depends, package])))
@@ -180,12 +205,18 @@ def _finish_control_files(root: Path) -> None:
 
 def unpacked_environment(root: Path) -> dict[str, str]:
     """What programs of an unpacked tree need to find its libraries and its projections."""
-    libraries = sorted({str(p.parent) for pattern in ("usr/lib", "lib") for p in root.glob(f"{pattern}/*-linux-*/*.so*")})
+    libraries = sorted(
+        {str(p.parent) for pattern in ("usr/lib", "lib") for p in root.glob(f"{pattern}/*-linux-*/*.so*")}
+    )
     environment = {"LD_LIBRARY_PATH": ":".join(libraries)}
     projections = root / "usr/share/proj"
-    # Else the machine has proj-data. Pointed at nothing, PROJ does not fail: it transforms less exactly (EPSG:31468 by 11 cm, no word said).
+    # Else the machine has proj-data. Pointed at nothing, PROJ does not fail: it transforms less exactly (EPSG:31468 by
+    # 11 cm, no word said).
     if projections.is_dir():
-        environment |= {"PROJ_DATA": str(projections), "PROJ_LIB": str(projections)}  # the second is its name before PROJ 9.1
+        environment |= {
+            "PROJ_DATA": str(projections),
+            "PROJ_LIB": str(projections),
+        }  # the second is its name before PROJ 9.1
     return environment
 
 
@@ -195,7 +226,9 @@ def missing_libraries(root: Path) -> list[str]:
     files = [str(path) for part in parts for path in root.glob(f"usr/lib/postgresql/*/{part}")]
     if len(files) < len(parts):
         return ["PostgreSQL or PostGIS itself"]
-    return sorted(set(re.findall(r"^\s*(\S+) => not found", run(["ldd", *files], env=unpacked_environment(root)), re.MULTILINE)))
+    return sorted(
+        set(re.findall(r"^\s*(\S+) => not found", run(["ldd", *files], env=unpacked_environment(root)), re.MULTILINE))
+    )
 
 
 def run(command: list[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> str:
@@ -205,7 +238,9 @@ def run(command: list[str], *, cwd: Path | None = None, env: Mapping[str, str] |
         GeoAssetsError: POSTGRES_NOT_FOUND with the last lines that it said.
     """
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C", **(env or {})}
-    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        command, cwd=cwd, env=env, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+    )
     if done.returncode:
         tail = " / ".join((done.stderr or done.stdout).strip().splitlines()[-4:])
         raise GeoAssetsError("POSTGRES_NOT_FOUND", f"`{' '.join(command[:2])} …` failed: {tail}")

@@ -61,13 +61,20 @@ def _safely(what: str, check: Callable[[], Finding]) -> Finding:
     try:
         return check()
     except (GeoAssetsError, OSError, psycopg.Error) as error:
-        return Finding(what=what, level="failure", found=str(error).splitlines()[0], remedy=getattr(error, "remedy", "geo-assets up"))
+        return Finding(
+            what=what,
+            level="failure",
+            found=str(error).splitlines()[0],
+            remedy=getattr(error, "remedy", "geo-assets up"),
+        )
 
 
 def _binaries(stack: Stack) -> Finding:
     found = find_binaries(stack.home)
     if found is None:
-        return Finding(what="PostgreSQL", level="failure", found="not found with PostGIS", remedy="geo-assets up brings it")
+        return Finding(
+            what="PostgreSQL", level="failure", found="not found with PostGIS", remedy="geo-assets up brings it"
+        )
     return Finding(what="PostgreSQL", level="ok", found=f"{found.version} at {found.bin}")
 
 
@@ -77,7 +84,9 @@ def _database(settings: Settings) -> Finding:
         pgstac = pgstac_version(conn)
     found = f"PostGIS {postgis[0] if postgis else 'missing'}, pgstac {pgstac or 'missing'}"
     if postgis is None or pgstac != PGSTAC_VERSION:
-        return Finding(what="database", level="failure", found=found, remedy=f"geo-assets up (pgstac {PGSTAC_VERSION} is expected)")
+        return Finding(
+            what="database", level="failure", found=found, remedy=f"geo-assets up (pgstac {PGSTAC_VERSION} is expected)"
+        )
     return Finding(what="database", level="ok", found=found)
 
 
@@ -96,7 +105,10 @@ def _time_zone(settings: Settings) -> Finding:
             what="time zone",
             level="failure",
             found=f"connections are not in UTC: {found}",
-            remedy="let connections pass options=-ctimezone=UTC (a pooler may drop it), or: alter role geo_pipeline set timezone = 'UTC'",
+            remedy=(
+                "let connections pass options=-ctimezone=UTC (a pooler may drop it), or: alter role geo_pipeline set"
+                " timezone = 'UTC'"
+            ),
         )
     return Finding(what="time zone", level="ok", found="UTC")
 
@@ -130,7 +142,10 @@ def _sandbox(settings: Settings) -> Finding:
         what="sandbox",
         level="warning" if settings.sandbox == "permissive" else "failure",
         found=f"missing: {walls['missing']}; standing: {found or 'none'}",
-        remedy="a newer kernel, or a container that may use Landlock and seccomp; GEO_ASSETS_SANDBOX=permissive opens files without, which is for files that you trust",
+        remedy=(
+            "a newer kernel, or a container that may use Landlock and seccomp; GEO_ASSETS_SANDBOX=permissive opens"
+            " files without, which is for files that you trust"
+        ),
     )
 
 
@@ -139,7 +154,10 @@ def _gdal(settings: Settings) -> Finding:
     missing = facts.pop("missing drivers")
     if missing:
         return Finding(
-            what="GDAL", level="failure", found=f"without {missing}", remedy="install the wheels of rasterio and pyogrio: make setup"
+            what="GDAL",
+            level="failure",
+            found=f"without {missing}",
+            remedy="install the wheels of rasterio and pyogrio: make setup",
         )
     return Finding(what="GDAL", level="ok", found=", ".join(f"{name} {version}" for name, version in facts.items()))
 
@@ -171,11 +189,17 @@ def _process(stack: Stack, name: str) -> Finding:
         )
     if not process.alive:
         return Finding(
-            what=what, level="failure", found=f"pid {process.pid} is gone", remedy=f"read {stack.log_file(name)}, then: geo-assets up"
+            what=what,
+            level="failure",
+            found=f"pid {process.pid} is gone",
+            remedy=f"read {stack.log_file(name)}, then: geo-assets up",
         )
     port = stack.state().ports.get(name)
     if port and not listens(port):
         return Finding(
-            what=what, level="failure", found=f"pid {process.pid} runs, port {port} does not answer", remedy="geo-assets down, then up"
+            what=what,
+            level="failure",
+            found=f"pid {process.pid} runs, port {port} does not answer",
+            remedy="geo-assets down, then up",
         )
     return Finding(what=what, level="ok", found=f"pid {process.pid}" + (f", port {port}" if port else ""))

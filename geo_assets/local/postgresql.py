@@ -1,6 +1,7 @@
 """A private PostgreSQL cluster: found, initialised, started on loopback, stopped.
 
-Here: binaries and the cluster. Not here: getting the binaries (`debian_packages.py`), what is in the database (`database/`).
+Here: binaries and the cluster. Not here: getting the binaries (`debian_packages.py`), what is in the database
+(`database/`).
 
 PostgreSQL refuses to run as root: called by root, everything of the server runs as an unprivileged user.
 """
@@ -57,13 +58,16 @@ class Binaries:
 
 
 def find_binaries(home: Path) -> Binaries | None:
-    """PostgreSQL with PostGIS on this machine: the system's, newest first, then the `pg_config` on PATH, then the one unpacked in `home`.
+    """PostgreSQL with PostGIS on this machine: the system's, newest first, then the `pg_config` on PATH, then the one
+    unpacked in `home`.
 
     Where `home` has a cluster already, only the major version that made it will do: another cannot read its files.
     """
     wanted = cluster_version(home)
     for binaries, share in _candidates(home):
-        complete = (binaries.bin / "initdb").exists() and all((share / f"extension/{name}.control").exists() for name in _EXTENSIONS)
+        complete = (binaries.bin / "initdb").exists() and all(
+            (share / f"extension/{name}.control").exists() for name in _EXTENSIONS
+        )
         if complete and wanted in {None, binaries.version}:
             return binaries
     return None
@@ -81,18 +85,25 @@ def _candidates(home: Path) -> Iterator[tuple[Binaries, Path]]:
     """Installations to look at, with their share directories."""
     yield from _debian_layout(Path("/"), {})
     with suppress(GeoAssetsError, OSError):  # there is none, or it is Debian's wrapper without a server behind it
-        version, folder, share = (run(["pg_config", option]).strip() for option in ("--version", "--bindir", "--sharedir"))
+        version, folder, share = (
+            run(["pg_config", option]).strip() for option in ("--version", "--bindir", "--sharedir")
+        )
         if number := re.search(r"\d+", version):
             yield Binaries(Path(folder), int(number[0])), Path(share)
     unpacked = home / UNPACKED
-    if unpacked.is_dir() and not missing_libraries(unpacked):  # an upgrade of the machine can take away what it links to
+    if unpacked.is_dir() and not missing_libraries(
+        unpacked
+    ):  # an upgrade of the machine can take away what it links to
         yield from _debian_layout(unpacked, unpacked_environment(unpacked))
 
 
 def _debian_layout(root: Path, environment: Mapping[str, str]) -> Iterator[tuple[Binaries, Path]]:
     versions = [int(folder.name) for folder in root.glob("usr/lib/postgresql/*") if folder.name.isdigit()]
     for version in sorted(versions, reverse=True):
-        yield Binaries(root / f"usr/lib/postgresql/{version}/bin", version, environment), root / f"usr/share/postgresql/{version}"
+        yield (
+            Binaries(root / f"usr/lib/postgresql/{version}/bin", version, environment),
+            root / f"usr/share/postgresql/{version}",
+        )
 
 
 def ensure_binaries(home: Path, log: Log) -> Binaries:
@@ -108,14 +119,17 @@ def ensure_binaries(home: Path, log: Log) -> Binaries:
         log(f"PostgreSQL and PostGIS: {time.monotonic() - started:.0f} s")
         found = find_binaries(home)
     if found is None:
-        raise GeoAssetsError("POSTGRES_NOT_FOUND", "PostgreSQL was installed, but is not usable or lacks PostGIS, btree_gist or unaccent")
+        raise GeoAssetsError(
+            "POSTGRES_NOT_FOUND", "PostgreSQL was installed, but is not usable or lacks PostGIS, btree_gist or unaccent"
+        )
     return found
 
 
 def usable_data_dir(home: Path) -> Path:
     """`<home>/postgres`, or a place under /var/lib where the server's user cannot reach that (a home below /root).
 
-    A cluster stays where it was made: were the permissions of `home` changed later, an empty one elsewhere would look like lost data.
+    A cluster stays where it was made: were the permissions of `home` changed later, an empty one elsewhere would look
+    like lost data.
     """
     inside = home / "postgres"
     elsewhere = Path("/var/lib/geo_assets") / hashlib.sha256(str(home).encode()).hexdigest()[:12] / "postgres"
@@ -135,7 +149,9 @@ class Account(NamedTuple):
 
 
 def _server_user(data_dir: Path) -> Account | None:
-    """Whom the server runs as: ourselves; if we are root, the owner of the cluster, or for a new one `postgres` or `nobody`."""
+    """Whom the server runs as: ourselves; if we are root, the owner of the cluster, or for a new one `postgres` or
+    `nobody`.
+    """
     if os.geteuid() != 0:
         return None
     if (data_dir / "PG_VERSION").exists():
@@ -145,7 +161,9 @@ def _server_user(data_dir: Path) -> Account | None:
         with suppress(KeyError):
             found = pwd.getpwnam(name)
             return Account(found.pw_uid, found.pw_gid)
-    raise GeoAssetsError("POSTGRES_START_FAILED", "PostgreSQL refuses to run as root, and there is neither a user postgres nor nobody")
+    raise GeoAssetsError(
+        "POSTGRES_START_FAILED", "PostgreSQL refuses to run as root, and there is neither a user postgres nor nobody"
+    )
 
 
 def _identity(user: Account | None) -> dict[str, Any]:
@@ -197,7 +215,11 @@ class Cluster:
             return
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
         if self.data_dir.exists() and any(self.data_dir.iterdir()):
-            raise GeoAssetsError("POSTGRES_START_FAILED", f"{self.data_dir} is not empty and no PostgreSQL cluster", remedy="move it away")
+            raise GeoAssetsError(
+                "POSTGRES_START_FAILED",
+                f"{self.data_dir} is not empty and no PostgreSQL cluster",
+                remedy="move it away",
+            )
         for left_by_a_killed_run in self.data_dir.parent.glob("initdb-*"):  # with the password in it
             shutil.rmtree(left_by_a_killed_run, ignore_errors=True)
         work = Path(tempfile.mkdtemp(prefix="initdb-", dir=self.data_dir.parent))
@@ -231,7 +253,17 @@ class Cluster:
         self._give_to_server(self.log_file)
         settings = {**_SETTINGS, "port": str(self.port), **self.extra_settings}
         options = " ".join(f"-c {key}='{value}'" for key, value in settings.items())
-        command = [str(self.binaries.bin / "pg_ctl"), "start", "-w", "-t", str(_START_SECONDS), "-D", str(self.data_dir), "-o", options]
+        command = [
+            str(self.binaries.bin / "pg_ctl"),
+            "start",
+            "-w",
+            "-t",
+            str(_START_SECONDS),
+            "-D",
+            str(self.data_dir),
+            "-o",
+            options,
+        ]
         with self.log_file.open("ab") as log:  # the server writes to the handle it inherits: it need not reach the path
             begin = log.seek(0, os.SEEK_END)
             done = self._run(command, stdout=log, stderr=log)
@@ -249,9 +281,24 @@ class Cluster:
         """
         if self.pid() is None:
             return False
-        done = self._run([str(self.binaries.bin / "pg_ctl"), "stop", "-w", "-t", str(_START_SECONDS), "-m", mode, "-D", str(self.data_dir)])
+        done = self._run(
+            [
+                str(self.binaries.bin / "pg_ctl"),
+                "stop",
+                "-w",
+                "-t",
+                str(_START_SECONDS),
+                "-m",
+                mode,
+                "-D",
+                str(self.data_dir),
+            ]
+        )
         if done.returncode and self.pid() is not None:
-            raise GeoAssetsError("POSTGRES_START_FAILED", f"PostgreSQL did not stop ({self.log_file}): {_tail(done.stdout + done.stderr)}")
+            raise GeoAssetsError(
+                "POSTGRES_START_FAILED",
+                f"PostgreSQL did not stop ({self.log_file}): {_tail(done.stdout + done.stderr)}",
+            )
         return True
 
     def pid(self) -> int | None:
@@ -269,10 +316,13 @@ class Cluster:
         except PermissionError as error:
             owner = self.data_dir.stat().st_uid
             message = f"the cluster in {self.data_dir} belongs to another user (uid {owner})"
-            raise GeoAssetsError("POSTGRES_START_FAILED", message, remedy="call this as that user, or as root") from error
+            raise GeoAssetsError(
+                "POSTGRES_START_FAILED", message, remedy="call this as that user, or as root"
+            ) from error
 
     def answers(self) -> bool:
-        """Whether the server runs and takes connections: it takes none while it starts, recovers from a crash, or stops.
+        """Whether the server runs and takes connections: it takes none while it starts, recovers from a crash, or
+        stops.
 
         Its pid file does not tell: after the crash of one of its processes it says "ready" all the while.
         """
@@ -300,8 +350,9 @@ class Cluster:
     def _forget_dead_server(self) -> None:
         """Remove a pid file whose process is gone, where PostgreSQL would take it for alive.
 
-        That is a zombie (a container whose process 1 reaps nobody), or another program that has the pid since. If it is a postgres, it
-        stays: PostgreSQL knows whether its processes still use the data, and a live server that loses its file ends itself.
+        That is a zombie (a container whose process 1 reaps nobody), or another program that has the pid since. If it is
+        a postgres, it stays: PostgreSQL knows whether its processes still use the data, and a live server that loses
+        its file ends itself.
         """
         pid_file = self.data_dir / "postmaster.pid"
         with suppress(OSError, ValueError, IndexError):
@@ -315,7 +366,15 @@ class Cluster:
         if not streams:
             streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.run(
-            command, env=env, text=True, check=False, cwd="/", stdin=subprocess.DEVNULL, start_new_session=True, **identity, **streams
+            command,
+            env=env,
+            text=True,
+            check=False,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            **identity,
+            **streams,
         )
 
     def _give_to_server(self, path: Path) -> None:

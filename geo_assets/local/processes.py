@@ -1,6 +1,7 @@
 """Background processes that are ours: started, recognised later, stopped.
 
-Here: a pid alone names nobody after a reboot, so each is kept with its start time. Not here: which processes (`stack.py`).
+Here: a pid alone names nobody after a reboot, so each is kept with its start time. Not here: which processes
+(`stack.py`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Started(BaseModel):
-    """A process that we started: its pid (also its group and session) and the kernel's start time, in clock ticks since boot."""
+    """A process that we started: its pid (also its group and session) and the kernel's start time, in clock ticks since
+    boot.
+    """
 
     model_config = ConfigDict(frozen=True)
     pid: int
@@ -49,7 +52,9 @@ def start(command: Sequence[str], *, env: Mapping[str, str], log_file: Path, cwd
 
 
 def stop(processes: Sequence[Started], *, grace_seconds: float = 15) -> int:
-    """Ask the groups of these processes to end, then make them; returns how many ran. Strangers with a reused pid are left alone."""
+    """Ask the groups of these processes to end, then make them; returns how many ran. Strangers with a reused pid are
+    left alone.
+    """
     running = [p for p in processes if p.alive]
     _signal_groups(running, signal.SIGTERM)
     deadline = time.monotonic() + grace_seconds

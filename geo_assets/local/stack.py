@@ -1,7 +1,8 @@
-"""The local stack: PostgreSQL, migrations, Dagster's code location, webserver and daemon, on loopback, in the background.
+"""The local stack: PostgreSQL, migrations, Dagster's code location, webserver and daemon, on loopback, in the
+background.
 
-Here: up, down, and what a shell needs to work against it. Not here: checks of the machine (`doctor.py`), single programs
-(`postgresql.py`, `processes.py`).
+Here: up, down, and what a shell needs to work against it. Not here: checks of the machine (`doctor.py`), single
+programs (`postgresql.py`, `processes.py`).
 
 Everything of a stack lies in its home; two stacks with different homes run side by side.
 """
@@ -125,7 +126,10 @@ class Stack:
         Raises:
             GeoAssetsError: POSTGRES_START_FAILED; START_FAILED, another program has its port.
         """
-        with suppress(BlockingIOError), self._exclusively(wait=False):  # not alone on the machine: no port is chosen here
+        with (
+            suppress(BlockingIOError),
+            self._exclusively(wait=False),
+        ):  # not alone on the machine: no port is chosen here
             state, settings = self.state(), load_settings()
             commands = self._commands(settings)
             if name == "postgresql" and (binaries := find_binaries(self.home)) and state.processes:
@@ -133,7 +137,9 @@ class Stack:
             elif name in state.processes and name in commands and not state.processes[name].alive:
                 port = state.ports.get(name)
                 if port and free_port(port) != port:
-                    raise GeoAssetsError("START_FAILED", f"another program has port {port}", remedy="geo-assets up chooses another")
+                    raise GeoAssetsError(
+                        "START_FAILED", f"another program has port {port}", remedy="geo-assets up chooses another"
+                    )
                 self._ensure(state, name, commands[name], self.environment(settings))
             return True
         return False
@@ -143,7 +149,14 @@ class Stack:
         workspace = str(project_file("workspace.yaml"))
         return {
             "code_server": ["-m", "geo_assets.defs.code_server", "--port", str(settings.code_server_port)],
-            "webserver": ["-m", "geo_assets.defs.webserver", "--port", str(settings.webserver_port), "--workspace", workspace],
+            "webserver": [
+                "-m",
+                "geo_assets.defs.webserver",
+                "--port",
+                str(settings.webserver_port),
+                "--workspace",
+                workspace,
+            ],
             "api": ["-m", "geo_assets.api.serve", str(settings.api_port)],
             "daemon": ["-m", "dagster._daemon", "run", "-w", workspace],
         }
@@ -187,7 +200,9 @@ class Stack:
             "API_PORT": state.ports["api"],
             **{f"{role.upper()}_PASSWORD": state.passwords[role] for role in ("migrator", "pipeline", "reader")},
         }
-        _write_private(self.home / STACK_ENV_FILE, "".join(f"GEO_ASSETS_{key}={value}\n" for key, value in lines.items()))
+        _write_private(
+            self.home / STACK_ENV_FILE, "".join(f"GEO_ASSETS_{key}={value}\n" for key, value in lines.items())
+        )
         (self.home / "containers").mkdir(exist_ok=True)
         return load_settings()
 
@@ -229,7 +244,9 @@ class Stack:
         process = state.processes.get(name)
         if process is not None and process.alive:
             return False
-        state.processes[name] = processes.start([sys.executable, *arguments], env=env, log_file=self.log_file(name), cwd=self.home)
+        state.processes[name] = processes.start(
+            [sys.executable, *arguments], env=env, log_file=self.log_file(name), cwd=self.home
+        )
         self._save(state)
         return True
 
@@ -238,7 +255,9 @@ class Stack:
 
         self.log_file(name).parent.mkdir(parents=True, exist_ok=True)
         with self.log_file(name).open("ab") as out:
-            done = subprocess.run([sys.executable, *arguments], env=env, cwd=self.home, stdout=out, stderr=out, check=False)
+            done = subprocess.run(
+                [sys.executable, *arguments], env=env, cwd=self.home, stdout=out, stderr=out, check=False
+            )
         if done.returncode:
             raise self._start_failed(name)
 
@@ -284,7 +303,9 @@ class Stack:
         return {**env, **self.exports(settings)}
 
     def exports(self, settings: Settings, role: Role = "pipeline") -> dict[str, str]:
-        """What `geo-assets env` prints: for the pipeline enough for psql, ogr2ogr, dagster and geo-assets itself, else the database alone."""
+        """What `geo-assets env` prints: for the pipeline enough for psql, ogr2ogr, dagster and geo-assets itself, else
+        the database alone.
+        """
         user, password = settings.credentials(role)
         database = {
             "PGHOST": settings.pg_host,
@@ -328,7 +349,9 @@ def export_lines(exports: dict[str, str]) -> str:
 
 
 def _see_to_storage(settings: Settings, log: Log) -> None:
-    """Make the containers and queues that are written to; say what is away or missing. The stack is up nevertheless: a job waits."""
+    """Make the containers and queues that are written to; say what is away or missing. The stack is up nevertheless: a
+    job waits.
+    """
     from geo_assets.local.storage_checks import storage_checks
 
     for check in storage_checks(settings, make=True):
@@ -350,7 +373,8 @@ def _alone_on_this_machine() -> Iterator[None]:
     """One stack at a time chooses ports and starts to listen: a port that was free a moment ago may be another's now,
     and gRPC even shares it silently.
 
-    The lock is an abstract Unix socket: one name for a whole network namespace, like the ports, and gone with its holder.
+    The lock is an abstract Unix socket: one name for a whole network namespace, like the ports, and gone with its
+    holder.
     """
     deadline = time.monotonic() + _ANSWER_SECONDS
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as lock:
@@ -394,7 +418,10 @@ def _daemon_beats(settings: Settings, daemon: Started) -> bool:
     """Whether a daemon has written a heartbeat since this one started."""
     uptime = float(Path("/proc/uptime").read_text().split()[0])
     age = uptime - daemon.start_ticks / os.sysconf("SC_CLK_TCK")
-    query = "select count(*) from dagster.daemon_heartbeats where daemon_type in ('SENSOR', 'QUEUED_RUN_COORDINATOR', 'BACKFILL') and timestamp at time zone 'UTC' > now() - make_interval(secs => %s)"
+    query = (
+        "select count(*) from dagster.daemon_heartbeats where daemon_type in ('SENSOR', 'QUEUED_RUN_COORDINATOR',"
+        " 'BACKFILL') and timestamp at time zone 'UTC' > now() - make_interval(secs => %s)"
+    )
     try:
         with psycopg.connect(settings.dsn("pipeline")) as conn:
             row = conn.execute(query, (age + 1,)).fetchone()

@@ -1,4 +1,5 @@
-"""Storage accounts, output containers and queues: whether they answer, whether what is written to is there, and making what is missing.
+"""Storage accounts, output containers and queues: whether they answer, whether what is written to is there, and making
+what is missing.
 
 Here: one finding each, for `doctor` and `up`. Not here: what their errors mean (`storage/faults.py`).
 """
@@ -17,7 +18,9 @@ _PROBE = "geo-assets-probe"
 
 
 class StorageCheck(NamedTuple):
-    """What is looked at, and the look: it returns what was found, or raises a GeoAssetsError that says what is wrong."""
+    """What is looked at, and the look: it returns what was found, or raises a GeoAssetsError that says what
+    is wrong.
+    """
 
     what: str
     look: Callable[[], str]
@@ -33,7 +36,9 @@ def storage_checks(settings: Settings, *, make: bool) -> Iterator[StorageCheck]:
     for alias in sorted(settings.storage_accounts):
         yield StorageCheck(f"account {alias}", lambda alias=alias: _account(settings, alias))  # type: ignore[misc]
     for name in (settings.cog_container, settings.thumbnail_container):
-        yield StorageCheck(f"output {settings.output_account}/{name}", lambda name=name: _output(settings, name, make=make))  # type: ignore[misc]
+        yield StorageCheck(
+            f"output {settings.output_account}/{name}", lambda name=name: _output(settings, name, make=make)
+        )  # type: ignore[misc]
     if settings.queue_connection_string or settings.queue_url:
         yield StorageCheck(f"queue {settings.queue_name}", lambda: _queues(settings, make=make))
 

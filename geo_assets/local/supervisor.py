@@ -2,8 +2,9 @@
 
 Here: when to try, and the account of deaths that `doctor` reads. Not here: how a part is started (`stack.py`).
 
-A part that dies is started at once; one that dies again within a minute waits, longer each time. The stack's lock is held while
-something is started, so that `up` and `down` never meet a half-started part; who holds it longer is not waited for.
+A part that dies is started at once; one that dies again within a minute waits, longer each time. The stack's lock is
+held while something is started, so that `up` and `down` never meet a half-started part; who holds it longer is not
+waited for.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ CRASH_LOOP = 4
 
 
 class Deaths(BaseModel):
-    """How often in a row a part has died, each time within a minute of its start, and when it was or is started next (Unix time)."""
+    """How often in a row a part has died, each time within a minute of its start, and when it was or is started next
+    (Unix time).
+    """
 
     count: int = 0
     next_start: float = 0
@@ -76,7 +79,8 @@ def look(stack: Stack, account: Account) -> None:
             account.save(stack.home)
             loop = ", a crash loop" if known.count >= CRASH_LOOP else ""
             _log(
-                f"{name} is down (death {known.count} in a row{loop}), next start in {known.next_start - now:.0f} s: {stack.log_file(name)}"
+                f"{name} is down (death {known.count} in a row{loop}), next start in {known.next_start - now:.0f} s:"
+                f" {stack.log_file(name)}"
             )
         if known.next_start <= now:
             _start(stack, name, known)

@@ -1,10 +1,11 @@
 """The rasters of a zip or tar, each with its sidecars in a directory of its own, as if they had been uploaded loose.
 
-Here: which member belongs to which, by the same rules as in a container, and where each lies afterwards. It runs in the sandboxed child.
+Here: which member belongs to which, by the same rules as in a container, and where each lies afterwards. It runs in the
+sandboxed child.
 Not here: unpacking and its limits (`geo_assets/archives.py`), opening a member.
 
-Each lies alone because GDAL looks at what lies beside a file: of a hundred rasters in one directory, one could bring sidecars
-for all.
+Each lies alone because GDAL looks at what lies beside a file: of a hundred rasters in one directory, one could bring
+sidecars for all.
 """
 
 from __future__ import annotations

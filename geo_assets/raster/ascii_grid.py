@@ -1,10 +1,10 @@
 """The values of an ESRI ASCII grid, counted and read one by one before GDAL is believed.
 
-Here: whether a grid has as many values as its header says, whether each is a number, and whether the type that GDAL took
-for them can hold them all. Not here: the header itself, which GDAL reads.
+Here: whether a grid has as many values as its header says, whether each is a number, and whether the type that GDAL
+took for them can hold them all. Not here: the header itself, which GDAL reads.
 
-GDAL reads a word as 0 and a missing value as the one before it, ignores what is too much, and takes numbers beyond its type's
-range for the largest of it or for infinity. None of this is an error or a warning.
+GDAL reads a word as 0 and a missing value as the one before it, ignores what is too much, and takes numbers beyond its
+type's range for the largest of it or for infinity. None of this is an error or a warning.
 """
 
 from __future__ import annotations
@@ -18,7 +18,20 @@ import numpy as np
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster import gdal
 
-_KEYS = frozenset({b"ncols", b"nrows", b"xllcorner", b"xllcenter", b"yllcorner", b"yllcenter", b"cellsize", b"dx", b"dy", b"nodata_value"})
+_KEYS = frozenset(
+    {
+        b"ncols",
+        b"nrows",
+        b"xllcorner",
+        b"xllcenter",
+        b"yllcorner",
+        b"yllcenter",
+        b"cellsize",
+        b"dx",
+        b"dy",
+        b"nodata_value",
+    }
+)
 
 #: Ten keys and their values.
 _HEADER_BYTES = 4096
@@ -35,7 +48,8 @@ def refuse_wrong_values(path: Path, dataset: Any) -> None:
     """Read every value of an open ASCII grid.
 
     Raises:
-        GeoAssetsError: UNREADABLE, too few or too many values, or not numbers; RASTER_UNSUPPORTED, GDAL's type cannot hold them.
+        GeoAssetsError: UNREADABLE, too few or too many values, or not numbers; RASTER_UNSUPPORTED, GDAL's type cannot
+            hold them.
     """
     count, dtype = 0, np.dtype(dataset.dtypes[0])
     for words in _words(path):
@@ -88,13 +102,21 @@ def _is_number(word: bytes) -> bool:
     return True
 
 
-def _refuse_what_does_not_fit(path: Path, values: np.ndarray[Any, Any], words: list[bytes], dtype: np.dtype[Any]) -> None:
+def _refuse_what_does_not_fit(
+    path: Path, values: np.ndarray[Any, Any], words: list[bytes], dtype: np.dtype[Any]
+) -> None:
     if dtype.kind == "i":
         info = np.iinfo(dtype)
         wrong = ~((values == np.trunc(values)) & (values >= info.min) & (values <= info.max))
     else:
-        wrong = np.isinf(values) & np.array([b"n" not in word.lower() for word in words]) if np.isinf(values).any() else np.isinf(values)
+        wrong = (
+            np.isinf(values) & np.array([b"n" not in word.lower() for word in words])
+            if np.isinf(values).any()
+            else np.isinf(values)
+        )
         wrong |= np.isfinite(values) & (np.abs(values) > np.finfo(dtype).max)
     if wrong.any():
         word = words[int(np.argmax(wrong))].decode("ascii", "replace")
-        raise GeoAssetsError("RASTER_UNSUPPORTED", f"{path.name} is read as {dtype}, which cannot hold {word[:40]}", remedy=_AS_DOUBLES)
+        raise GeoAssetsError(
+            "RASTER_UNSUPPORTED", f"{path.name} is read as {dtype}, which cannot hold {word[:40]}", remedy=_AS_DOUBLES
+        )

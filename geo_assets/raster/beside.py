@@ -1,7 +1,8 @@
-"""What lies beside a raster and says what it is, where or of when: `.prj`, world files, the `.hdr` of raw pixels, metadata of products. Read by
-ourselves where GDAL does not.
+"""What lies beside a raster and says what it is, where or of when: `.prj`, world files, the `.hdr` of raw pixels,
+metadata of products. Read by ourselves where GDAL does not.
 
-Here: finding and reading these small texts. Not here: which file belongs to which (`storage/sources.py`), opening the raster (`inspect.py`).
+Here: finding and reading these small texts. Not here: which file belongs to which (`storage/sources.py`), opening the
+raster (`inspect.py`).
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from geo_assets.raster.variables_models import ProductReport, ProductRequest
 _LONGEST = 1 << 20
 
 #: How the WKT of a CRS on the Earth begins.
-_WKT = re.compile(r"\s*(PROJCS|GEOGCS|COMPD_CS|PROJCRS|PROJECTEDCRS|GEOGCRS|GEOGRAPHICCRS|GEODCRS|COMPOUNDCRS)\s*\[", re.IGNORECASE)
+_WKT = re.compile(
+    r"\s*(PROJCS|GEOGCS|COMPD_CS|PROJCRS|PROJECTEDCRS|GEOGCRS|GEOGRAPHICCRS|GEODCRS|COMPOUNDCRS)\s*\[", re.IGNORECASE
+)
 
 #: What makes PROJ look for a file or a network.
 _FAR = re.compile(r"EXTENSION\s*\[|nadgrids|geoidgrids|PARAMETERFILE|\+proj|@|://", re.IGNORECASE)
@@ -34,12 +37,30 @@ _FAR = re.compile(r"EXTENSION\s*\[|nadgrids|geoidgrids|PARAMETERFILE|\+proj|@|:/
 RAW = frozenset({".bil", ".bip", ".bsq", ".flt", ".img", ".dat", ".raw", ".bin", ""})
 
 #: Words of which an ESRI header has some.
-_EHDR = re.compile(r"^\s*(nrows|ncols|layout|byteorder|nbands|nbits|xllcorner|xllcenter|ulxmap)\s+\S", re.IGNORECASE | re.MULTILINE)
+_EHDR = re.compile(
+    r"^\s*(nrows|ncols|layout|byteorder|nbands|nbits|xllcorner|xllcenter|ulxmap)\s+\S", re.IGNORECASE | re.MULTILINE
+)
 
 #: Of an ESRI header: how bytes of rows and bands follow each other.
 _ROW_LAYOUT = re.compile(r"^\s*(layout|bandrowbytes|totalrowbytes|bandgapbytes)\s+(\S+)", re.MULTILINE)
 
-_WORLD = (".wld", ".tfw", ".tifw", ".pgw", ".pngw", ".jgw", ".jpgw", ".jpegw", ".gfw", ".gifw", ".bpw", ".bmpw", ".wpw", ".webpw", ".wbw")
+_WORLD = (
+    ".wld",
+    ".tfw",
+    ".tifw",
+    ".pgw",
+    ".pngw",
+    ".jgw",
+    ".jpgw",
+    ".jpegw",
+    ".gfw",
+    ".gifw",
+    ".bpw",
+    ".bmpw",
+    ".wpw",
+    ".webpw",
+    ".wbw",
+)
 
 
 def crs_beside(path: Path) -> tuple[CRS | None, str | None]:
@@ -87,7 +108,9 @@ def raw_driver(path: Path) -> str | None:
     if text.lstrip("\ufeff \t\r\n").upper().startswith("ENVI"):
         if re.search(r"file\s+compression\s*=\s*[1-9]", text, re.IGNORECASE):
             raise GeoAssetsError(
-                "UNSUPPORTED_FORMAT", f"{path.name} is compressed, as its header says", remedy="save it without compression"
+                "UNSUPPORTED_FORMAT",
+                f"{path.name} is compressed, as its header says",
+                remedy="save it without compression",
             )
         return "ENVI"
     return "EHdr" if len(_EHDR.findall(text)) >= 2 else None
@@ -109,7 +132,11 @@ def refuse_a_wrong_size(path: Path, pixels: int) -> str | None:
     declared, there = pixels + (int(offset[1]) if offset else 0), path.stat().st_size
     if there < declared:
         raise GeoAssetsError("UNREADABLE", f"{path.name} has {there:,} bytes, but its header declares {declared:,}")
-    return f"it has {there - declared:,} bytes more than its header declares: is that its own?" if there > declared else None
+    return (
+        f"it has {there - declared:,} bytes more than its header declares: is that its own?"
+        if there > declared
+        else None
+    )
 
 
 def refuse_gaps(path: Path, row_bytes: int, bands: int) -> None:
@@ -132,7 +159,8 @@ def refuse_gaps(path: Path, row_bytes: int, bands: int) -> None:
     if wrong := next((word for word, count in expected.items() if said.get(word, str(count)) != str(count)), None):
         raise GeoAssetsError(
             "RASTER_UNSUPPORTED",
-            f"{path.name} has bytes between its pixels that are none, by its header: {wrong.upper()} is {said[wrong][:20]}, not {expected[wrong]}",
+            f"{path.name} has bytes between its pixels that are none, by its header: {wrong.upper()} is"
+            f" {said[wrong][:20]}, not {expected[wrong]}",
             remedy="write it again without them, as a GeoTIFF if possible",
         )
 
@@ -142,7 +170,10 @@ def _header(path: Path) -> Path | None:
 
 
 def _beside(path: Path, endings: Iterable[str]) -> Path | None:
-    return _named(path, [path.with_suffix(ending).name for ending in endings] if path.suffix else [f"{path.name}{e}" for e in endings])
+    return _named(
+        path,
+        [path.with_suffix(ending).name for ending in endings] if path.suffix else [f"{path.name}{e}" for e in endings],
+    )
 
 
 def _named(path: Path, names: Iterable[str]) -> Path | None:
@@ -157,7 +188,8 @@ def _text(path: Path) -> str:
 
 
 def product_datetime(folder: Path, names: Iterable[str]) -> str | None:
-    """What a metadata file of the product says of its time, as `ConvertRequest.datetime`; of two files, the first that says something.
+    """What a metadata file of the product says of its time, as `ConvertRequest.datetime`; of two files, the first that
+    says something.
 
     Args:
         folder: where they lie.

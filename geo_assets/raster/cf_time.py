@@ -3,8 +3,9 @@
 Here: from the number to ISO 8601 UTC. Not here: reading files.
 Source: CF Conventions 1.11, §4.4, https://cfconventions.org/cf-conventions/cf-conventions.html#time-coordinate
 
-Days of the mixed calendar (`standard`) before 15 October 1582 are Julian, which is how "days since 0001-01-01" comes two days
-apart from what Python's dates would make of it. Calendars with days that do not exist (360 days) have no moment in UTC.
+Days of the mixed calendar (`standard`) before 15 October 1582 are Julian, which is how "days since 0001-01-01" comes
+two days apart from what Python's dates would make of it. Calendars with days that do not exist (360 days) have no
+moment in UTC.
 """
 
 from __future__ import annotations
@@ -70,8 +71,14 @@ class TimeAxis:
     def _date(self, days: int) -> datetime:
         if self.calendar in _NO_LEAP:
             return _no_leap(self.year, self.month, self.day, days)
-        julian = self.calendar in _JULIAN or (self.calendar in _MIXED and (self.year, self.month, self.day) < (1582, 10, 15))
-        number = _julian_day(self.year, self.month, self.day) if julian else _BEFORE_ORDINALS + _ordinal(self.year, self.month, self.day)
+        julian = self.calendar in _JULIAN or (
+            self.calendar in _MIXED and (self.year, self.month, self.day) < (1582, 10, 15)
+        )
+        number = (
+            _julian_day(self.year, self.month, self.day)
+            if julian
+            else _BEFORE_ORDINALS + _ordinal(self.year, self.month, self.day)
+        )
         return datetime.fromordinal(number + days - _BEFORE_ORDINALS).replace(tzinfo=UTC)
 
 

@@ -3,8 +3,8 @@
 Here: a directory of one conversion: blocks of each level, and a state that says how much of them counts.
 Not here: what a state consists of (`onepass.py`), who finds the directory of a process that died (`sandbox/pool.py`).
 
-The state is replaced in one rename after the blocks are written. What does not fit together is not believed: then the conversion
-begins from the start.
+The state is replaced in one rename after the blocks are written. What does not fit together is not believed: then the
+conversion begins from the start.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ class Checkpoint:
         part.replace(self.directory / _STATE)
 
     def load(self, levels: int) -> tuple[dict[str, Any], dict[str, Pixels]] | None:
-        """The last state, with the blocks cut to what it counts; None where there is none for this conversion, or it is not whole."""
+        """The last state, with the blocks cut to what it counts; None where there is none for this conversion, or it is
+        not whole.
+        """
         try:
             with (self.directory / _STATE).open("rb") as file, np.load(file, allow_pickle=False) as kept:
                 arrays = {name: kept[name] for name in kept.files if name != _FACTS}
@@ -64,7 +66,9 @@ class Checkpoint:
         lengths = facts.get("lengths", [])
         if facts.get("identity") != self.identity or len(lengths) != levels:
             return None
-        if any((path.stat().st_size if path.exists() else 0) < length for path, length in zip(paths, lengths, strict=True)):
+        if any(
+            (path.stat().st_size if path.exists() else 0) < length for path, length in zip(paths, lengths, strict=True)
+        ):
             return None
         for path, length in zip(paths, lengths, strict=True):
             if path.exists():

@@ -1,10 +1,11 @@
 """A tile of pixels as the bytes of a TIFF block, and the level of compression by trial.
 
-Here: predictors and compressors. Not here: which profile asks for which (`profiles.py`), where blocks go (`cogfile.py`).
+Here: predictors and compressors. Not here: which profile asks for which (`profiles.py`), where blocks go
+(`cogfile.py`).
 
 DEFLATE is written by ISA-L: four to seven times as fast as libdeflate at its usual level, at nearly its size, and every
-client reads it. On some noisy integers it is a fifth larger; the trial finds that out, and GDAL's own writer takes over.
-Numbers: docs/benchmarks/.
+client reads it. On some noisy integers it is a fifth larger; the trial finds that out, and GDAL's own writer takes
+over. Numbers: docs/benchmarks/.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from zstandard import ZstdCompressor
 
 from geo_assets.raster.pixels import Pixels
 
-#: Candidates, the fastest first. ISA-L's 0 is a third larger, 2 is much smaller on noisy integers, 3 is slow and no smaller.
+#: Candidates, the fastest first. ISA-L's 0 is a third larger, 2 is much smaller on noisy integers, 3 is slow and no
+#: smaller.
 _LEVELS = {"DEFLATE": (1, 2), "ZSTD": (1, 3, 9)}
 
 #: What GDAL's own writer takes for DEFLATE.
@@ -50,8 +52,12 @@ class Codec:
 
 
 def choose_codec(samples: Sequence[Pixels], compress: str, predictor: str) -> Codec | None:
-    """The fastest level that is nearly as small as the best on these tiles; None where ours are all much larger than GDAL's."""
-    sizes = {level: sum(len(Codec(compress, predictor, level).encode(s)) for s in samples) for level in _LEVELS[compress]}
+    """The fastest level that is nearly as small as the best on these tiles; None where ours are all much larger than
+    GDAL's.
+    """
+    sizes = {
+        level: sum(len(Codec(compress, predictor, level).encode(s)) for s in samples) for level in _LEVELS[compress]
+    }
     level = next(level for level, size in sizes.items() if size <= _WORTH * min(sizes.values()))
     if compress == "DEFLATE":
         usual = sum(len(zlib.compress(_PREDICTORS[predictor](s).data, _GDAL_DEFLATE_LEVEL)) for s in samples)
@@ -76,7 +82,9 @@ def _differences(tile: Pixels) -> Pixels:
 
 
 def _float_differences(tile: Pixels) -> NDArray[np.uint8]:
-    """TIFF predictor 3 (Adobe Photoshop TIFF technical note 3): a row's bytes by significance, then their differences."""
+    """TIFF predictor 3 (Adobe Photoshop TIFF technical note 3): a row's bytes by significance, then their
+    differences.
+    """
     size, (bands, rows, columns) = tile.dtype.itemsize, tile.shape
     by_bytes = _interleaved(tile).view(np.uint8).reshape(rows, columns * bands, size)
     planes = np.empty((rows, size, columns * bands), np.uint8)

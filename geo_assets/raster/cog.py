@@ -1,11 +1,13 @@
-"""One raster becomes a validated COG: passed through, written in one pass or by GDAL's COG driver; then proof, then a report.
+"""One raster becomes a validated COG: passed through, written in one pass or by GDAL's COG driver; then proof, then a
+report.
 
 Here: `convert`, the one door, and the order of the steps. It runs in the sandboxed child.
-Not here: each step (`inspect.py`, `profiles.py`, `onepass.py`, `reproject.py`, `validate.py`, `report.py`, `thumbnail.py`).
+Not here: each step (`inspect.py`, `profiles.py`, `onepass.py`, `reproject.py`, `validate.py`, `report.py`,
+`thumbnail.py`).
 
-Never rio-cogeo's `cog_translate`, which goes through a WarpedVRT and so changes pixels under masks, drops GCPs and shifts
-georeferencing. Not the driver's option STATISTICS=YES either, whose numbers ignore masks and alpha: statistics are summed up
-while pixels are written or compared.
+Never rio-cogeo's `cog_translate`, which goes through a WarpedVRT and so changes pixels under masks, drops GCPs and
+shifts georeferencing. Not the driver's option STATISTICS=YES either, whose numbers ignore masks and alpha: statistics
+are summed up while pixels are written or compared.
 """
 
 from __future__ import annotations
@@ -52,14 +54,23 @@ from geo_assets.raster.validate import (
 #: How far a conversion is when its COG is written, and is yet to be proven.
 _WRITTEN = 0.7
 
-#: Decoded bytes of a block below which handing it to another thread costs GDAL more (some 70 microseconds) than decoding it.
+#: Decoded bytes of a block below which handing it to another thread costs GDAL more (some 70 microseconds) than
+#: decoding it.
 _WORTH_A_THREAD = 1 << 14
 
 #: How a copy is written that is read once more.
 _STAGED = {"TILED": "YES", "COMPRESS": "ZSTD", "ZSTD_LEVEL": "1", "BIGTIFF": "IF_SAFER"}
 
 #: Words of GDAL and the C library for a full disk, a quota or the sandbox's limit on a file.
-_DISK_FULL = ("No space left", "File too large", "quota", "Write error", "write error", "Cannot write", "TIFFAppendToStrip")
+_DISK_FULL = (
+    "No space left",
+    "File too large",
+    "quota",
+    "Write error",
+    "write error",
+    "Cannot write",
+    "TIFFAppendToStrip",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +97,14 @@ class _Task:
     layout: tiff.Layout | None  # of the source, where it is a TIFF
 
     def open(self, origin: _Origin) -> Any:
-        """Open what is copied; GDAL decodes blocks with several threads, which costs more than it gains where there is little to decode."""
+        """Open what is copied; GDAL decodes blocks with several threads, which costs more than it gains where there is
+        little to decode.
+        """
         staged = origin.path != self.info.path  # by us, compressed
         images = self.layout.directories if self.layout else ()
-        worth = staged or (bool(images) and images[0].compression != tiff.UNCOMPRESSED and images[0].block_bytes >= _WORTH_A_THREAD)
+        worth = staged or (
+            bool(images) and images[0].compression != tiff.UNCOMPRESSED and images[0].block_bytes >= _WORTH_A_THREAD
+        )
         return gdal.open_raster(origin.path, origin.driver, **({"NUM_THREADS": self.request.threads} if worth else {}))
 
     @property
@@ -126,8 +141,8 @@ def convert(request: ConvertRequest) -> ConvertReport:
     """Write the COG (and thumbnail) that is asked for, or leave nothing and say why.
 
     Raises:
-        GeoAssetsError: UNREADABLE, UNSUPPORTED_FORMAT, RASTER_SUBDATASETS, RASTER_UNSUPPORTED, RASTER_NO_CRS, INVALID_CRS,
-            INVALID_PARAMETERS, TOO_LARGE, DISK_FULL, COG_VALIDATION_FAILED.
+        GeoAssetsError: UNREADABLE, UNSUPPORTED_FORMAT, RASTER_SUBDATASETS, RASTER_UNSUPPORTED, RASTER_NO_CRS,
+            INVALID_CRS, INVALID_PARAMETERS, TOO_LARGE, DISK_FULL, COG_VALIDATION_FAILED.
         MemoryError: one file is given too little memory for this one.
     """
     started = time.monotonic()
@@ -195,7 +210,9 @@ def _origin(task: _Task) -> _Origin:
         raise GeoAssetsError(
             "RASTER_UNSUPPORTED",
             f"{task.name} does not say where its pixels lie: no transform, ground control points or RPCs",
-            remedy="upload its world file beside it, or georeference it first, for example with: gdal_translate -a_ullr",
+            remedy=(
+                "upload its world file beside it, or georeference it first, for example with: gdal_translate -a_ullr"
+            ),
         )
     needs_crs = overruled or (info.crs is None and info.georeferencing is not Georeferencing.RPCS)
     if needs_crs and given is None:
@@ -206,7 +223,10 @@ def _origin(task: _Task) -> _Origin:
         task.notes.append(
             f"its CRS is {request.source_crs}, as was asked for, and not the file's own: {own.to_string()[:60]}"
             if overruled
-            else f"source_crs {request.source_crs} is not used: the file has a CRS of its own (override_crs makes it count)"
+            else (
+                f"source_crs {request.source_crs} is not used: the file has a CRS of its own (override_crs makes it"
+                " count)"
+            )
         )
     origin = _placed(task) if info.world else _Origin(info.path, info.driver, info.crs)
     if needs_crs and given:
@@ -220,7 +240,9 @@ def _origin(task: _Task) -> _Origin:
     if target and (request.resolution or request.web_tiles or not same_crs(target, origin.crs)):
         return replace(origin, target=target)
     if info.georeferencing in {Georeferencing.GCPS, Georeferencing.RPCS}:
-        task.notes.append("its place is approximate (ground control points or RPCs): submit with target_crs to have it rectified")
+        task.notes.append(
+            "its place is approximate (ground control points or RPCs): submit with target_crs to have it rectified"
+        )
     return origin
 
 
@@ -237,9 +259,13 @@ def _placed(task: _Task) -> _Origin:
 def _target(request: ConvertRequest) -> CRS | None:
     """The CRS to reproject to."""
     if request.web_tiles and request.target_crs not in {None, WEB_CRS}:
-        raise GeoAssetsError("INVALID_PARAMETERS", f"web tiles are in {WEB_CRS}, not in {request.target_crs}", remedy="leave one out")
+        raise GeoAssetsError(
+            "INVALID_PARAMETERS", f"web tiles are in {WEB_CRS}, not in {request.target_crs}", remedy="leave one out"
+        )
     if request.resolution and not (request.target_crs or request.web_tiles):
-        raise GeoAssetsError("INVALID_PARAMETERS", "a resolution is in units of target_crs, which is missing", remedy="give target_crs")
+        raise GeoAssetsError(
+            "INVALID_PARAMETERS", "a resolution is in units of target_crs, which is missing", remedy="give target_crs"
+        )
     name = WEB_CRS if request.web_tiles else request.target_crs
     return parse_crs(name) if name else None
 
@@ -255,7 +281,8 @@ def _with_crs(task: _Task, origin: _Origin) -> _Origin:
 
 
 def _make(task: _Task, origin: _Origin) -> _Proof:
-    """Write the COG and prove it, by the one-pass writer where it can, else by GDAL's driver; returns what its pixels measure.
+    """Write the COG and prove it, by the one-pass writer where it can, else by GDAL's driver; returns what its pixels
+    measure.
 
     Raises:
         GeoAssetsError: COG_VALIDATION_FAILED; UNREADABLE; INVALID_CRS; RASTER_UNSUPPORTED; DISK_FULL.
@@ -281,7 +308,10 @@ def _reprojected(task: _Task, origin: _Origin, target: CRS) -> _Proof:
     staged = task.work / "warped.tif"
     with task.open(origin) as dataset:
         refuse_off_earth(dataset, task.name)
-        with gdal.reading(task.info.path, task.info.driver), warped(dataset, task.info, target, task.request, task.notes) as view:
+        with (
+            gdal.reading(task.info.path, task.info.driver),
+            warped(dataset, task.info, target, task.request, task.notes) as view,
+        ):
             there = _Origin(staged, "GTiff", target)
             if (
                 not needs_mask(dataset)
@@ -306,12 +336,17 @@ def _united(task: _Task, origin: _Origin) -> _Origin:
 
 
 def _passed_through(task: _Task, origin: _Origin) -> _Proof | None:
-    """The source itself where it is a good COG already: lossless or not, it is copied byte for byte. None where it is not.
+    """The source itself where it is a good COG already: lossless or not, it is copied byte for byte. None where it is
+    not.
 
-    Good is what validates, lies as it should, fits the profile that is asked for (any where none is) and has overviews that are
-    those of its pixels.
+    Good is what validates, lies as it should, fits the profile that is asked for (any where none is) and has overviews
+    that are those of its pixels.
     """
-    alone = not any(p.name != task.name for p in task.info.path.parent.iterdir() if p.name.lower().startswith(task.info.path.stem.lower()))
+    alone = not any(
+        p.name != task.name
+        for p in task.info.path.parent.iterdir()
+        if p.name.lower().startswith(task.info.path.stem.lower())
+    )
     layout = task.layout
     if not alone or origin.assigned or layout is None or not layout.ghost or not layout.directories:
         return None
@@ -335,7 +370,9 @@ def _passed_through(task: _Task, origin: _Origin) -> _Proof | None:
 def _in_one_pass(task: _Task, origin: _Origin, dataset: Any, codec: Codec, described: Any) -> _Proof:
     """Write the pixels of one dataset with the metadata of another: itself, or its outline."""
     threads = task.request.threads
-    with onepass.Pyramid(dataset, codec, task.work, threads, _checkpoint(task, dataset, codec), sparse=task.profile.sparse) as pyramid:
+    with onepass.Pyramid(
+        dataset, codec, task.work, threads, _checkpoint(task, dataset, codec), sparse=task.profile.sparse
+    ) as pyramid:
         with gdal.reading(task.info.path, task.info.driver):
             pyramid.run(lambda part: task.progress(_WRITTEN * part))
         with _writing(task, origin):
@@ -347,7 +384,12 @@ def _in_one_pass(task: _Task, origin: _Origin, dataset: Any, codec: Codec, descr
     with gdal.open_raster(task.made) as cog:
         _refuse_a_crs_that_a_tiff_cannot_hold(task.name, origin, cog)
         raise_for(
-            task.name, [*_structure(task), *problems, *metadata_differences(described, cog, origin.crs, outline=described is not dataset)]
+            task.name,
+            [
+                *_structure(task),
+                *problems,
+                *metadata_differences(described, cog, origin.crs, outline=described is not dataset),
+            ],
         )
         task.notes.extend(lost_metadata(described, cog))
     return _Proof(measurement, resumed=resumed)
@@ -393,7 +435,9 @@ def _copy_by_gdal(task: _Task, origin: _Origin, dataset: Any) -> None:
     metadata = _metadata_options(task, origin)
     options = {**task.profile.options(task.request.threads), **metadata}
     if max(dataset.shape) <= task.profile.block_size:
-        options["OVERVIEWS"] = "NONE"  # GDAL would copy those of the source, which it is told to ignore, where it needs none
+        options["OVERVIEWS"] = (
+            "NONE"  # GDAL would copy those of the source, which it is told to ignore, where it needs none
+        )
     if not given_overviews.needed(dataset, task.profile):
         rasterio.shutil.copy(dataset, task.made, driver="COG", **options)
         return
@@ -502,7 +546,9 @@ def _held_by(extra: Path) -> str:
 
 
 def _refuse_a_crs_that_a_tiff_cannot_hold(name: str, origin: _Origin, cog: Any) -> None:
-    """Not every WKT has GeoTIFF keys: what was read back is another CRS then, and coordinates would be off by some metres."""
+    """Not every WKT has GeoTIFF keys: what was read back is another CRS then, and coordinates would be off by some
+    metres.
+    """
     if not same_crs(origin.crs, dataset_crs(cog)):
         raise GeoAssetsError(
             "RASTER_UNSUPPORTED",

@@ -3,13 +3,13 @@
 Here: taking directories from a file that GDAL made, putting them before blocks that are ours or GDAL's, and the stamp.
 Not here: pixels and compression (`onepass.py`, `codecs.py`), reading strangers' files (`tiff.py`).
 
-GDAL writes every directory entry that has a meaning (grid, CRS, nodata, colours, metadata), into a skeleton or a whole COG;
-we place them. So a COG of ours says what GDAL's would have said.
+GDAL writes every directory entry that has a meaning (grid, CRS, nodata, colours, metadata), into a skeleton or a whole
+COG; we place them. So a COG of ours says what GDAL's would have said.
 
 The stamp is two items of metadata. `GEO_ASSETS_PIXELS_SHA256` is the hash of the level-0 pixels (`pixels.py`).
-`GEO_ASSETS_SEAL_SHA256` is the SHA-256 of the header (everything before the first block, the seal itself as 64 zeros), then of the
-pixel hashes of all overview levels, from the largest, in ASCII. Together they cover every bit that a reader sees.
-https://gdal.org/en/stable/drivers/raster/cog.html#file-format has the layout.
+`GEO_ASSETS_SEAL_SHA256` is the SHA-256 of the header (everything before the first block, the seal itself as 64 zeros),
+then of the pixel hashes of all overview levels, from the largest, in ASCII. Together they cover every bit that a reader
+sees. https://gdal.org/en/stable/drivers/raster/cog.html#file-format has the layout.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ _SUBFILE_TYPE, _WIDTH, _HEIGHT, _OFFSETS, _COUNTS = 254, 256, 257, 324, 325
 _GDAL_METADATA = 42112
 _LONG, _LONG8, _ASCII = 4, 16, 2
 
-#: Entries of the full resolution that an overview needs as well: the type of its samples, codec, tiles, colours, nodata.
+#: Entries of the full resolution that an overview needs as well: the type of its samples, codec, tiles, colours,
+#: nodata.
 _SHARED = (258, 259, 262, 277, 284, 317, 320, 322, 323, 338, 339, 42113)
 
 _TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -61,7 +62,9 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One directory, and its blocks: offsets from the start of the data section (leader included) and bytes; 0 bytes is sparse."""
+    """One directory, and its blocks: offsets from the start of the data section (leader included) and bytes; 0 bytes is
+    sparse.
+    """
 
     fields: dict[int, Field]
     offsets: NDArray[np.uint64]
@@ -112,7 +115,8 @@ def pyramid(skeleton: Header, sizes: Sequence[tuple[int, int]], blocks: Sequence
         placed[level] = np.where(blocks[level] > 0, ends - framed + np.uint64(total + _LEADER), np.uint64(0))
         total += int(ends[-1])
     images = [
-        Image(_sized(main if level == 0 else _overview(main), *size), placed[level], blocks[level]) for level, size in enumerate(sizes)
+        Image(_sized(main if level == 0 else _overview(main), *size), placed[level], blocks[level])
+        for level, size in enumerate(sizes)
     ]
     return Header(tuple(images), skeleton.ghost, big=total > _CLASSIC_BYTES)
 
@@ -196,7 +200,9 @@ def _laid_out(header: Header, start: int) -> bytes:
     out = bytearray(magic + header.ghost)
     out += bytes(first - len(out))
     for number, image in enumerate(header.images):
-        offsets = np.where(image.counts > 0, image.offsets + np.uint64(start), np.uint64(0)).astype("<u8" if big else "<u4")
+        offsets = np.where(image.counts > 0, image.offsets + np.uint64(start), np.uint64(0)).astype(
+            "<u8" if big else "<u4"
+        )
         fields = {
             **image.fields,
             _OFFSETS: Field(_LONG8 if big else _LONG, len(offsets), offsets.tobytes()),

@@ -3,9 +3,10 @@
 Here: from a decimated mask to a polygon with few vertices, cut at the antimeridian, and its bounding box.
 Not here: reading at full resolution; exact outlines. A footprint is for finding, within about a thousandth of the grid.
 
-Polygons are made and given points in pixel coordinates, where edges are straight, and then taken to longitude and latitude.
-Longitudes are unwrapped along each ring and cut in the plane: the points are dense, so a great circle between two of them
-(as the `antimeridian` package would draw) is the same line, and an edge that lies on 180 degrees stays there.
+Polygons are made and given points in pixel coordinates, where edges are straight, and then taken to longitude and
+latitude. Longitudes are unwrapped along each ring and cut in the plane: the points are dense, so a great circle between
+two of them (as the `antimeridian` package would draw) is the same line, and an edge that lies on 180 degrees stays
+there.
 """
 
 from __future__ import annotations
@@ -103,13 +104,19 @@ def refuse_off_earth(dataset: Any, name: str, crs: CRS | None = None) -> None:
 
 
 def _leaves_earth(to_lonlat: PixelToLonLat, dataset: Any, name: str) -> bool:
-    """Whether a part of the grid's border has no longitude and latitude: the disk that a geostationary satellite sees."""
-    border = box(0, 0, dataset.width, dataset.height).exterior.segmentize(max(dataset.width, dataset.height) / _POINTS_PER_SIDE)
+    """Whether a part of the grid's border has no longitude and latitude: the disk that a geostationary
+    satellite sees.
+    """
+    border = box(0, 0, dataset.width, dataset.height).exterior.segmentize(
+        max(dataset.width, dataset.height) / _POINTS_PER_SIDE
+    )
     longitudes, latitudes = to_lonlat(*shapely.get_coordinates(border).T)
     seen = np.isfinite(longitudes) & np.isfinite(latitudes)
     if seen.any():
         longitude, latitude = np.abs(longitudes[seen]).max(), np.abs(latitudes[seen]).max()
-        half_a_pixel = resolution(dataset)[1] / 2 if to_lonlat.geographic else 0.0  # global grids have nodes on the poles
+        half_a_pixel = (
+            resolution(dataset)[1] / 2 if to_lonlat.geographic else 0.0
+        )  # global grids have nodes on the poles
         if latitude > 90 + half_a_pixel * (1 + _POLE_SLACK) + _POLE_SLACK or longitude > _MAX_LONGITUDE:
             place = f"longitude {longitude:.6g} and latitude {latitude:.6g}"
             raise GeoAssetsError("INVALID_CRS", f"the coordinates of {name} reach {place}: its CRS does not fit them")
@@ -142,7 +149,9 @@ def _outline(mask: NDArray[np.bool_], width: int, height: int) -> list[Polygon]:
         parts = [p for part in parts for p in _polygons_of(part.intersection(box(0, 0, mask.shape[1], mask.shape[0])))]
     if len(parts) > _MAX_PARTS:
         parts = _hulls(parts, mask)
-    return [scale(p, width / mask.shape[1], height / mask.shape[0], origin=(0, 0)) for p in _simplified(parts, mask.size)]
+    return [
+        scale(p, width / mask.shape[1], height / mask.shape[0], origin=(0, 0)) for p in _simplified(parts, mask.size)
+    ]
 
 
 def _hulls(parts: list[Polygon], mask: NDArray[np.bool_]) -> list[Polygon]:
@@ -161,7 +170,9 @@ def _polygons(mask: NDArray[np.bool_]) -> list[Polygon]:
 
 def _simplified(parts: list[Polygon], area: int) -> list[Polygon]:
     """Without small holes, and with few vertices; the unit is a pixel of the mask."""
-    kept = [Polygon(p.exterior, [hole for hole in p.interiors if Polygon(hole).area >= _MIN_HOLE * area]) for p in parts]
+    kept = [
+        Polygon(p.exterior, [hole for hole in p.interiors if Polygon(hole).area >= _MIN_HOLE * area]) for p in parts
+    ]
     geometry, tolerance = shapely.union_all(kept), 0.75
     simple = geometry.simplify(tolerance)
     while shapely.get_num_coordinates(simple) > _MAX_VERTICES and tolerance < _MASK_SIDE:
@@ -173,7 +184,12 @@ def _simplified(parts: list[Polygon], area: int) -> list[Polygon]:
 def _polygons_of(geometry: Any) -> list[Polygon]:
     """The polygons in a geometry, valid ones."""
     valid = geometry if geometry.is_valid else shapely.make_valid(geometry)
-    return [part for part in shapely.get_parts(valid) for part in shapely.get_parts(part) if isinstance(part, Polygon) and part.area > 0]
+    return [
+        part
+        for part in shapely.get_parts(valid)
+        for part in shapely.get_parts(part)
+        if isinstance(part, Polygon) and part.area > 0
+    ]
 
 
 def _centre(to_lonlat: PixelToLonLat, width: int, height: int) -> float:
@@ -204,7 +220,9 @@ class _Placed:
 
 
 def _ring(ring: Any, to_lonlat: PixelToLonLat, centre: float) -> Any | None:
-    """The area within a ring of pixel coordinates, longitudes unwrapped and near `centre`, closed over a pole if it goes round one."""
+    """The area within a ring of pixel coordinates, longitudes unwrapped and near `centre`, closed over a pole if it
+    goes round one.
+    """
     columns, rows = shapely.get_coordinates(ring).T
     longitudes, latitudes = to_lonlat(columns, rows)
     seen = np.isfinite(longitudes) & np.isfinite(latitudes)

@@ -3,8 +3,8 @@
 Here: what every other module of the package needs around a call into rasterio.
 Not here: what is read (`inspect.py`) or written (`cog.py`).
 
-A name given to `open_raster` is the only driver that GDAL may try. `GDAL_SKIP` does not protect: the first `WarpedVRT` of a
-process registers the VRT driver again, and a text file named `.tif` then reads any file of the machine.
+A name given to `open_raster` is the only driver that GDAL may try. `GDAL_SKIP` does not protect: the first `WarpedVRT`
+of a process registers the VRT driver again, and a text file named `.tif` then reads any file of the machine.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import rasterio
-from rasterio._err import CPLE_BaseError, CPLE_OutOfMemoryError  # GDAL's own errors, which rasterio.shutil.copy lets through
+from rasterio._err import (
+    CPLE_BaseError,
+    CPLE_OutOfMemoryError,
+)  # GDAL's own errors, which rasterio.shutil.copy lets through
 from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 
 from geo_assets.errors import GeoAssetsError
@@ -53,8 +56,8 @@ FORMATS = {
 #: Of `FORMATS`, those that hold variables and are taken apart before anything else.
 CONTAINERS = frozenset({"netCDF", "HDF5", "HDF5Image", "GRIB"})
 
-#: What GDAL, rasterio and PROJ raise. UnicodeError: metadata that is not text. CRSError is a ValueError only. SystemError is
-#: rasterio's for a failure of which GDAL does not say why: a PNG that is cut off, copied.
+#: What GDAL, rasterio and PROJ raise. UnicodeError: metadata that is not text. CRSError is a ValueError only.
+#: SystemError is rasterio's for a failure of which GDAL does not say why: a PNG that is cut off, copied.
 GDAL_ERRORS = (RasterioError, CPLE_BaseError, CRSError, UnicodeError, SystemError)
 
 _OPTIONS = {
@@ -131,7 +134,9 @@ def open_raster(path: Path | str, driver: str = "GTiff", **options: Any) -> Any:
 
 @contextmanager
 def opened_raster(path: Path | str, driver: str) -> Iterator[tuple[Any, bool]]:
-    """`open_raster`, and whether GDAL says where the pixels lie: a place field that is cut short leaves a transform that is not one."""
+    """`open_raster`, and whether GDAL says where the pixels lie: a place field that is cut short leaves a transform
+    that is not one.
+    """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", NotGeoreferencedWarning)
         dataset = open_raster(path, driver)
@@ -146,7 +151,9 @@ _M_PERTURB = -6
 
 @contextmanager
 def memory_filled(byte: int) -> Iterator[None]:
-    """New memory holds this byte instead of what lay there before; what a decoder leaves as it was can then be told. glibc only."""
+    """New memory holds this byte instead of what lay there before; what a decoder leaves as it was can then be told.
+    glibc only.
+    """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         yield
@@ -175,7 +182,9 @@ def reason(error: BaseException, path: Path) -> str:
 def unreadable(path: Path, driver: str, why: str, *, remedy: str | None = None) -> GeoAssetsError:
     """The error for a file whose bytes are not what they should be."""
     said = without_name(why, path.name)
-    return GeoAssetsError("UNREADABLE", f"{path.name} is not readable as {FORMATS.get(driver, driver)}: {said}", remedy=remedy)
+    return GeoAssetsError(
+        "UNREADABLE", f"{path.name} is not readable as {FORMATS.get(driver, driver)}: {said}", remedy=remedy
+    )
 
 
 @contextmanager
@@ -191,4 +200,6 @@ def reading(path: Path, driver: str, *, opened: Path | None = None) -> Iterator[
     except CPLE_OutOfMemoryError as error:
         raise MemoryError(str(error)) from error
     except GDAL_ERRORS as error:
-        raise unreadable(path, driver, reason(error, opened or path).replace(opened.name if opened else path.name, path.name)) from error
+        raise unreadable(
+            path, driver, reason(error, opened or path).replace(opened.name if opened else path.name, path.name)
+        ) from error

@@ -27,7 +27,8 @@ Floats = NDArray[np.float64]
 #: authority:code and nothing else: PROJ would take a URL, a file or a pipeline for a CRS.
 _AUTHORITY_CODE = re.compile(r"^([A-Za-z][A-Za-z0-9_]{1,20}):([A-Za-z0-9]{1,20})$")
 
-#: Metres: the radius of the Earth, of whose ellipsoids and spheres none differs by a hundredth; Venus, the next, by a twentieth.
+#: Metres: the radius of the Earth, of whose ellipsoids and spheres none differs by a hundredth; Venus, the next, by a
+#: twentieth.
 _EARTH, _NOT_THE_EARTH = 6378137.0, 0.01
 
 #: Metres of one degree of latitude on the WGS 84 ellipsoid, in the mean.
@@ -49,7 +50,11 @@ def parse_crs(text: str) -> CRS:
         raise GeoAssetsError("INVALID_CRS", f"{text[:80]!r} is not of the form EPSG:code")
     authority, code = match.groups()
     try:
-        crs = CRS.from_epsg(int(code)) if authority.upper() == "EPSG" and code.isdigit() else CRS.from_user_input(f"{authority}:{code}")
+        crs = (
+            CRS.from_epsg(int(code))
+            if authority.upper() == "EPSG" and code.isdigit()
+            else CRS.from_user_input(f"{authority}:{code}")
+        )
     except (CRSError, ValueError) as error:
         raise GeoAssetsError("INVALID_CRS", f"{text[:80]} is not a CRS that PROJ knows") from error
     if not (crs.is_geographic or crs.is_projected):
@@ -66,7 +71,9 @@ def dataset_crs(dataset: Any) -> CRS | None:
 
 
 def _lonlat_order(crs: CRS) -> CRS:
-    """OGC:CRS84 is EPSG:4326 with longitude first, which is how every raster has it; a GeoTIFF can only say the latter."""
+    """OGC:CRS84 is EPSG:4326 with longitude first, which is how every raster has it; a GeoTIFF can only say
+    the latter.
+    """
     return CRS.from_epsg(4326) if crs.to_authority() == ("OGC", "CRS84") else crs
 
 
@@ -218,4 +225,6 @@ def _transformer(crs: CRS) -> Any:
     try:
         return Transformer.from_crs(wkt2(crs), "EPSG:4326", always_xy=True)
     except ProjError as error:
-        raise GeoAssetsError("INVALID_CRS", f"there is no way from its CRS to longitude and latitude: {error}") from error
+        raise GeoAssetsError(
+            "INVALID_CRS", f"there is no way from its CRS to longitude and latitude: {error}"
+        ) from error

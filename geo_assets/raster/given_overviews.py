@@ -1,10 +1,11 @@
 """Overviews for GDAL's COG driver, where GDAL itself would average what is not data.
 
 Here: a staged GeoTIFF with its overviews beside it, made by our own arithmetic, which the driver is told to use.
-Not here: the arithmetic (`overviews.py`), what is valid (`pixels.py`), the writer that needs none of this (`onepass.py`).
+Not here: the arithmetic (`overviews.py`), what is valid (`pixels.py`), the writer that needs none of this
+(`onepass.py`).
 
-GDAL averages whatever its own mask of a band leaves: with a mask it forgets nodata, with nodata it forgets alpha, and alpha in the sixth
-band or in floats it does not see at all.
+GDAL averages whatever its own mask of a band leaves: with a mask it forgets nodata, with nodata it forgets alpha, and
+alpha in the sixth band or in floats it does not see at all.
 """
 
 from __future__ import annotations
@@ -22,7 +23,14 @@ from geo_assets.raster.overviews import halve, halve_mask, level_sizes
 from geo_assets.raster.pixels import Bools, Pixels, Validity, gdal_sees_the_same, own_mask
 from geo_assets.raster.profiles import Profile
 
-_OPTIONS = {"TILED": "YES", "BLOCKXSIZE": "512", "BLOCKYSIZE": "512", "COMPRESS": "ZSTD", "ZSTD_LEVEL": "1", "BIGTIFF": "IF_SAFER"}
+_OPTIONS = {
+    "TILED": "YES",
+    "BLOCKXSIZE": "512",
+    "BLOCKYSIZE": "512",
+    "COMPRESS": "ZSTD",
+    "ZSTD_LEVEL": "1",
+    "BIGTIFF": "IF_SAFER",
+}
 
 #: Decoded bytes of a window of the finer level.
 _PIECE_BYTES = 32 << 20
@@ -85,7 +93,9 @@ def _windows(fine: Any, size: tuple[int, int]) -> list[Window]:
 
 
 def _read(fine: Any, half: Window) -> tuple[Pixels, Bools | None]:
-    """The window of the finer level that `half` covers, as `halve` wants it: with a row and a column before it where its size is odd."""
+    """The window of the finer level that `half` covers, as `halve` wants it: with a row and a column before it where
+    its size is odd.
+    """
     top, left = (2 * start - n % 2 for start, n in zip((half.row_off, half.col_off), fine.shape, strict=True))
     bottom, right = min(2 * (half.row_off + half.height), fine.height), min(2 * (half.col_off + half.width), fine.width)
     window = Window(max(0, left), max(0, top), right - max(0, left), bottom - max(0, top))

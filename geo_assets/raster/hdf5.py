@@ -1,13 +1,14 @@
 """HDF5 files that are made of other files: found by their bytes, before a library opens them.
 
-Here: the three ways in which an HDF5 (and so a NetCDF-4) file reads what lies outside of it: the raw data of a dataset in any file
-of the machine, a virtual dataset over other HDF5 files, a link to an object in another. HDF5 follows each without being asked and has
-no switch against it; GDAL then returns the bytes of /etc/passwd as pixels.
+Here: the three ways in which an HDF5 (and so a NetCDF-4) file reads what lies outside of it: the raw data of a dataset
+in any file of the machine, a virtual dataset over other HDF5 files, a link to an object in another. HDF5 follows each
+without being asked and has no switch against it; GDAL then returns the bytes of /etc/passwd as pixels.
 Not here: reading HDF5.
 
-The search is for bytes that the library itself insists on (a message's version, the signature at the address that it holds), so that
-no file that works escapes it; an honest file is refused by chance about once in a thousand gigabytes.
-Source: HDF5 File Format Specification 3.0, IV.A.2.h (external files), IV.A.2.i (layout), IV.A.2.g (links), III.G (fractal heap).
+The search is for bytes that the library itself insists on (a message's version, the signature at the address that it
+holds), so that no file that works escapes it; an honest file is refused by chance about once in a thousand gigabytes.
+Source: HDF5 File Format Specification 3.0, IV.A.2.h (external files), IV.A.2.i (layout), IV.A.2.g (links), III.G
+(fractal heap).
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ def refuse_other_files(path: Path) -> None:
 
 
 def _external_files(piece: Bytes) -> Iterator[int]:
-    """Where the body of a message of type 7 may begin: with version 1, behind a header of 4, 6 or 8 bytes; the address is below 2**48."""
+    """Where the body of a message of type 7 may begin: with version 1, behind a header of 4, 6 or 8 bytes; the address
+    is below 2**48.
+    """
     first = piece[8:-16] == 1
     kind = piece == 7
     kind = kind[4:-20] | kind[2:-22] | kind[:-24]

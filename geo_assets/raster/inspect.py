@@ -3,9 +3,10 @@
 Here: everything that is decided before a file's pixels are read in earnest, and what is refused then.
 Not here: writing (`cog.py`), codecs (`profiles.py`).
 
-What a GeoTIFF may do by design and a stranger's must not: its metadata can name any other file as its overviews
-(domain OVERVIEWS, item OVERVIEW_FILE) or as the coordinates of its pixels (domain GEOLOCATION), and the files `.ovr` and `.msk` beside it are opened with any driver, so that a VRT
-under such a name reads any file of the machine. Both are looked at before GDAL is asked for a mask or an overview.
+What a GeoTIFF may do by design and a stranger's must not: its metadata can name any other file as its overviews (domain
+OVERVIEWS, item OVERVIEW_FILE) or as the coordinates of its pixels (domain GEOLOCATION), and the files `.ovr` and `.msk`
+beside it are opened with any driver, so that a VRT under such a name reads any file of the machine. Both are looked at
+before GDAL is asked for a mask or an overview.
 """
 
 from __future__ import annotations
@@ -133,7 +134,9 @@ _WITHOUT_WORLD = frozenset({"WEBP", "NITF", "GIF", "BMP"})
 _AS_THEY_ARE = frozenset({"RGB", "YCBCR", "GRAY", "GREY", "SRGB"})
 
 #: Metadata domains that GDAL makes up, or that the copy carries in another way.
-_GENERATED_DOMAINS = frozenset({"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "COLOR_PROFILE", "RPC", "TIFF", "xml:XMP"})
+_GENERATED_DOMAINS = frozenset(
+    {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "COLOR_PROFILE", "RPC", "TIFF", "xml:XMP"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,17 +175,24 @@ def driver_of(path: Path) -> str:
         return raw
     for magic, _, name in _CONTAINERS:
         if head.startswith(magic):
-            raise GeoAssetsError("RASTER_SUBDATASETS", f"{path.name} is {name}, which holds variables; each is converted by itself")
+            raise GeoAssetsError(
+                "RASTER_SUBDATASETS", f"{path.name} is {name}, which holds variables; each is converted by itself"
+            )
     for magic, driver in _MAGIC:
         if head.startswith(magic):
             return driver
     if other := _driver_of_the_rest(path, head):
         return other
     if called := next((called for magic, called in _FOREIGN if head.startswith(magic)), not_read(path.name)):
-        raise GeoAssetsError("UNSUPPORTED_FORMAT", f"{path.name} is {called}, which is not read here", remedy=CONVERTERS[called])
+        raise GeoAssetsError(
+            "UNSUPPORTED_FORMAT", f"{path.name} is {called}, which is not read here", remedy=CONVERTERS[called]
+        )
     begins = "".join(chr(byte) if 32 <= byte < 127 else "·" for byte in head[:24])
     known = ", ".join(name for driver, name in gdal.FORMATS.items() if driver not in gdal.CONTAINERS)
-    raise GeoAssetsError("UNSUPPORTED_FORMAT", f"{path.name} begins with {begins!r}, like none of the formats that are read here: {known}")
+    raise GeoAssetsError(
+        "UNSUPPORTED_FORMAT",
+        f"{path.name} begins with {begins!r}, like none of the formats that are read here: {known}",
+    )
 
 
 def _driver_of_the_rest(path: Path, head: bytes) -> str | None:
@@ -200,7 +210,8 @@ def _driver_of_the_rest(path: Path, head: bytes) -> str | None:
 
 
 def container_driver_of(path: Path) -> str | None:
-    """The driver of a container of variables that the first bytes ask for; GTiff may hold many images, GPKG many tables; None for the rest.
+    """The driver of a container of variables that the first bytes ask for; GTiff may hold many images, GPKG many
+    tables; None for the rest.
 
     Raises:
         GeoAssetsError: UNREADABLE (empty).
@@ -290,18 +301,24 @@ def _remarks(dataset: Any) -> Iterator[str]:
     space = dataset.tags(ns="IMAGE_STRUCTURE").get("SOURCE_COLOR_SPACE", "RGB")
     if space.upper() not in _AS_THEY_ARE:
         colours = "RGBA" if dataset.count == 4 else "RGB"
-        yield f"its colours are {space}: they were turned into {colours} without a colour profile, so its values are not those of the file"
+        yield (
+            f"its colours are {space}: they were turned into {colours} without a colour profile, so its values are not"
+            " those of the file"
+        )
 
 
 def _refuse_parts_elsewhere(dataset: Any, path: Path) -> None:
     """An Imagine file names the files of its pixels (.ige) and overviews (.rrd): they must lie beside it."""
     folder = os.path.normpath(path.absolute().parent)
     if strange := [f for f in dataset.files if os.path.normpath(Path(f).absolute().parent) != folder]:
-        raise GeoAssetsError("RASTER_UNSUPPORTED", f"{path.name} names a file elsewhere as a part of it: {Path(strange[0]).name[:80]}")
+        raise GeoAssetsError(
+            "RASTER_UNSUPPORTED", f"{path.name} names a file elsewhere as a part of it: {Path(strange[0]).name[:80]}"
+        )
 
 
 def refuse_foreign_files(dataset: Any, path: Path) -> None:
-    """Refuse a file whose metadata sends GDAL to another one. Must come before anything that touches overviews or masks.
+    """Refuse a file whose metadata sends GDAL to another one. Must come before anything that touches overviews or
+    masks.
 
     Coordinates of pixels elsewhere are not read here, but the copy would send its own readers there.
     """
@@ -332,13 +349,17 @@ def refuse_disguised_sidecars(path: Path) -> None:
         with sibling.open("rb") as file:
             head = file.read(4)
         if (head, "GTiff") not in _MAGIC:
-            raise GeoAssetsError("UNREADABLE", f"{sibling.name} beside {path.name} is not a TIFF", remedy="leave it out, or make it anew")
+            raise GeoAssetsError(
+                "UNREADABLE", f"{sibling.name} beside {path.name} is not a TIFF", remedy="leave it out, or make it anew"
+            )
         with gdal.reading(sibling, "GTiff"), gdal.open_raster(sibling) as dataset:
             refuse_foreign_files(dataset, sibling)
 
 
 def refuse_what_does_not_fit(dataset: Any, path: Path, name: str | None = None) -> None:
-    """The header gates: nothing is allocated for pixels before they are passed. `name` is what the raster is called in messages."""
+    """The header gates: nothing is allocated for pixels before they are passed. `name` is what the raster is called in
+    messages.
+    """
     name = name or path.name
     decoded = dataset.width * dataset.height * sum(numpy_dtype(name).itemsize for name in dtype_names(dataset))
     _refuse_a_place_that_is_none(dataset, name)
@@ -359,20 +380,31 @@ def refuse_what_does_not_fit(dataset: Any, path: Path, name: str | None = None) 
         raise GeoAssetsError("TOO_LARGE", f"{declares}, {decoded:,} bytes decoded; the limit is {MAX_DECODED_BYTES:,}")
     if decoded > RATIO_FROM_BYTES and decoded > actual * MAX_RATIO:
         raise GeoAssetsError(
-            "TOO_LARGE", f"{declares}, {decoded:,} bytes decoded, in a file of {actual:,}; the limit is {MAX_RATIO:,} times"
+            "TOO_LARGE",
+            f"{declares}, {decoded:,} bytes decoded, in a file of {actual:,}; the limit is {MAX_RATIO:,} times",
         )
     if block > MAX_BLOCK_BYTES:
-        raise GeoAssetsError("TOO_LARGE", f"{declares} in blocks of {block:,} bytes decoded; the limit is {MAX_BLOCK_BYTES:,}")
+        raise GeoAssetsError(
+            "TOO_LARGE", f"{declares} in blocks of {block:,} bytes decoded; the limit is {MAX_BLOCK_BYTES:,}"
+        )
     if dataset.count and 0 in dataset.overviews(1):
-        raise GeoAssetsError("UNREADABLE", f"{name} has overviews that are larger than itself", remedy="leave them out, or make them anew")
+        raise GeoAssetsError(
+            "UNREADABLE",
+            f"{name} has overviews that are larger than itself",
+            remedy="leave them out, or make them anew",
+        )
 
 
 def _refuse_a_place_that_is_none(dataset: Any, name: str) -> None:
     if not all(math.isfinite(x) for x in tuple(dataset.transform)[:6]):
-        raise GeoAssetsError("UNREADABLE", f"{name} places its pixels by numbers that are not finite: {tuple(dataset.transform)[:6]}")
+        raise GeoAssetsError(
+            "UNREADABLE", f"{name} places its pixels by numbers that are not finite: {tuple(dataset.transform)[:6]}"
+        )
     points = ((p.row, p.col, p.x, p.y, p.z or 0.0) for p in dataset.gcps[0])
     if wrong := next((point for point in points if not all(map(math.isfinite, point))), None):
-        raise GeoAssetsError("UNREADABLE", f"{name} has a ground control point that is not finite: row, column, x, y, z = {wrong}")
+        raise GeoAssetsError(
+            "UNREADABLE", f"{name} has a ground control point that is not finite: row, column, x, y, z = {wrong}"
+        )
     if dataset.transform.determinant == 0:
         raise GeoAssetsError("UNREADABLE", f"{name} gives its pixels no area: {tuple(dataset.transform)[:6]}")
 
@@ -380,7 +412,8 @@ def _refuse_a_place_that_is_none(dataset: Any, name: str) -> None:
 def _refuse_blocks_left_unfilled(dataset: Any, path: Path) -> None:
     """Read a compressed Erdas Imagine file twice, over memory with different contents.
 
-    GDAL leaves what a damaged run-length block does not reach as it finds it: the memory of this process, with pixels of other files.
+    GDAL leaves what a damaged run-length block does not reach as it finds it: the memory of this process, with pixels
+    of other files.
     """
     if dataset.tags(1, ns="IMAGE_STRUCTURE").get("COMPRESSION") is None:
         return
@@ -416,13 +449,15 @@ def _refuse_what_a_tiff_cannot_hold(dataset: Any, path: Path) -> None:
     if len(set(dtype_names(dataset))) > 1:
         raise GeoAssetsError(
             "RASTER_UNSUPPORTED",
-            f"{path.name} has bands of different data types ({', '.join(sorted(set(dtype_names(dataset))))}); a GeoTIFF has one",
+            f"{path.name} has bands of different data types ({', '.join(sorted(set(dtype_names(dataset))))}); a GeoTIFF"
+            " has one",
             remedy="make one file of each, for example: gdal_translate -b 1 in out.tif",
         )
     if len({repr(value) for value in dataset.nodatavals}) > 1:
         raise GeoAssetsError(
             "RASTER_UNSUPPORTED",
-            f"{path.name} has bands of different nodata values ({', '.join(str(v) for v in dataset.nodatavals)}); a GeoTIFF has one",
+            f"{path.name} has bands of different nodata values ({', '.join(str(v) for v in dataset.nodatavals)}); a"
+            " GeoTIFF has one",
             remedy="give all bands one, for example: gdalwarp -dstnodata 0 in out.tif",
         )
 
@@ -482,7 +517,9 @@ def _sample(dataset: Any) -> Iterator[NDArray[Any]]:
     rows, columns = dataset.block_shapes[0]
     across, down = -(-dataset.width // columns), -(-dataset.height // rows)
     side = round(_SAMPLE_BLOCKS**0.5)
-    places = {((i * 2 + 1) * across // (2 * side), (j * 2 + 1) * down // (2 * side)) for i in range(side) for j in range(side)}
+    places = {
+        ((i * 2 + 1) * across // (2 * side), (j * 2 + 1) * down // (2 * side)) for i in range(side) for j in range(side)
+    }
     for block_column, block_row in sorted(places):
         left, top = block_column * columns, block_row * rows
         width, height = min(_SAMPLE_SIDE, dataset.width - left), min(_SAMPLE_SIDE, dataset.height - top)
@@ -501,7 +538,9 @@ def _captured(dataset: Any) -> Taken | None:
 
 
 def _nitf_time(text: str) -> str:
-    """ISO 8601 of CCYYMMDDhhmmss (MIL-STD-2500C, table A-3); nothing where a part of it is unknown, or it is GDAL's own."""
+    """ISO 8601 of CCYYMMDDhhmmss (MIL-STD-2500C, table A-3); nothing where a part of it is unknown, or it is GDAL's
+    own.
+    """
     parts = re.fullmatch(r"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)", text)
     return "" if parts is None or text == _GDALS_NITF_TIME else "{}-{}-{}T{}:{}:{}Z".format(*parts.groups())
 

@@ -62,21 +62,30 @@ class ConvertRequest(Model):
     source: str
     destination: str = Field(description="the COG; replaced only when the new one is valid")
     thumbnail: str | None = Field(None, description="a PNG of at most 256 pixels a side")
-    source_crs: str | None = Field(None, description="authority:code; given to a source that has no CRS, pixels untouched")
+    source_crs: str | None = Field(
+        None, description="authority:code; given to a source that has no CRS, pixels untouched"
+    )
     override_crs: bool = Field(False, description="source_crs counts also where the source says something else")
     target_crs: str | None = Field(None, description="authority:code; the COG is reprojected to it")
     profile: str | None = Field(None, description="a name of `profiles.PROFILES`; None is the default one")
-    resolution: float | None = Field(None, gt=0, allow_inf_nan=False, description="size of a pixel in units of target_crs")
-    resampling: str | None = Field(None, description="a name of `reproject.RESAMPLING`; by the kind of pixels where not given")
+    resolution: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="size of a pixel in units of target_crs"
+    )
+    resampling: str | None = Field(
+        None, description="a name of `reproject.RESAMPLING`; by the kind of pixels where not given"
+    )
     web_tiles: bool = Field(
-        False, description="on the grid of web map tiles, EPSG:3857, at the zoom level nearest to the source's resolution"
+        False,
+        description="on the grid of web map tiles, EPSG:3857, at the zoom level nearest to the source's resolution",
     )
     datetime: str | None = Field(
         None, description="when it was taken: ISO 8601, a date, a month, a year, or two of them with a slash between"
     )
     datetime_regex: str | None = Field(None, description="finds the time in `known_as`; see `capture.pattern`")
     known_as: str = Field("", description="its path where it comes from; the source's name where not given")
-    product_datetime: str | None = Field(None, description="as `datetime`; what the metadata of the product that it is a part of says")
+    product_datetime: str | None = Field(
+        None, description="as `datetime`; what the metadata of the product that it is a part of says"
+    )
     threads: int = Field(1, ge=1)
     require_crs: bool = Field(True, description="refuse what nobody can place; otherwise it is copied with a warning")
     kept: str | None = Field(
@@ -87,7 +96,9 @@ class ConvertRequest(Model):
 
 
 class BandReport(Model):
-    """One band. Statistics are of the valid pixels, exact, in stored units (before scale and offset); None without any."""
+    """One band. Statistics are of the valid pixels, exact, in stored units (before scale and offset); None
+    without any.
+    """
 
     name: str = Field(description="the description, or b1, b2, …")
     description: str | None
@@ -121,21 +132,31 @@ class ConvertReport(Model):
     transform: tuple[Finite, Finite, Finite, Finite, Finite, Finite] = Field(
         description="a, b, c, d, e, f: x = a·column + b·row + c, y = d·column + e·row + f"
     )
-    bbox: tuple[Finite, Finite, Finite, Finite] = Field(description="west, south, east, north of the whole grid in the COG's CRS")
-    footprint: dict[str, Any] | None = Field(description="GeoJSON Polygon or MultiPolygon of the valid data, EPSG:4326 longitude, latitude")
+    bbox: tuple[Finite, Finite, Finite, Finite] = Field(
+        description="west, south, east, north of the whole grid in the COG's CRS"
+    )
+    footprint: dict[str, Any] | None = Field(
+        description="GeoJSON Polygon or MultiPolygon of the valid data, EPSG:4326 longitude, latitude"
+    )
     bbox_4326: tuple[Finite, Finite, Finite, Finite] | None = Field(
         description="of the footprint, RFC 7946: west > east where it crosses the antimeridian"
     )
     bands: tuple[BandReport, ...]
-    resolution: tuple[Finite, Finite] = Field(description="size of a pixel along columns and rows, in the unit of the CRS")
+    resolution: tuple[Finite, Finite] = Field(
+        description="size of a pixel along columns and rows, in the unit of the CRS"
+    )
     gsd: Finite | None = Field(description="size of a pixel in metres, at the centre of the grid")
     datetime: str | None = Field(None, description="when it was taken; ISO 8601 UTC; None: unknown")
-    end_datetime: str | None = Field(None, description="the end of the span in which it was taken, where `datetime` is its start")
+    end_datetime: str | None = Field(
+        None, description="the end of the span in which it was taken, where `datetime` is its start"
+    )
     datetime_from: str | None = Field(None, description="what says when it was taken")
     bytes: int
     sha256: str = Field(description="of the COG's bytes")
     pixels_sha256: str = Field(description="of the COG's level-0 pixels, whatever the codec; see `pixels.py`")
-    max_error: Finite | None = Field(None, description="the largest difference of a valid pixel to the source; None: lossless")
+    max_error: Finite | None = Field(
+        None, description="the largest difference of a valid pixel to the source; None: lossless"
+    )
     passed_through: bool = Field(False, description="the source was such a COG already; the output is the same bytes")
     warnings: tuple[str, ...]
     resumed: Finite = Field(0, description="the part that an attempt before this one had done, 0 to 1")

@@ -1,13 +1,15 @@
 """The one-pass writer: pixels are read once, and tiles, overviews, statistics and hashes come from that one reading.
 
 Here: the flow of strips through the levels and threads.
-Not here: arithmetic (`overviews.py`), compression (`codecs.py`), where blocks wait (`waiting.py`), the layout of the file (`cogfile.py`).
+Not here: arithmetic (`overviews.py`), compression (`codecs.py`), where blocks wait (`waiting.py`), the layout of the
+file (`cogfile.py`).
 
-For common types only (`suits`); GDAL's COG driver remains for the rest. GDAL still reads the source, says all there is to say
-in the directories (by a skeleton: the COG of one pixel with the same metadata), and reads the result for its proof.
+For common types only (`suits`); GDAL's COG driver remains for the rest. GDAL still reads the source, says all there is
+to say in the directories (by a skeleton: the COG of one pixel with the same metadata), and reads the result for its
+proof.
 
-A strip is one row of tiles. Its tiles are worked on by threads; each leaves a quarter of itself in the strip of the next level,
-which is begun when it is full. So memory holds a few strips a level, whatever the height of the raster.
+A strip is one row of tiles. Its tiles are worked on by threads; each leaves a quarter of itself in the strip of the
+next level, which is begun when it is full. So memory holds a few strips a level, whatever the height of the raster.
 """
 
 from __future__ import annotations
@@ -32,7 +34,17 @@ from geo_assets.raster.checkpoint import Checkpoint
 from geo_assets.raster.codecs import TRIAL_ROWS, Codec, choose_codec
 from geo_assets.raster.inspect import RasterInfo, dtype_names, numpy_dtype
 from geo_assets.raster.overviews import halve, level_sizes
-from geo_assets.raster.pixels import TILE, Measurement, Pixels, Sums, TileMeasure, Validity, has_own_mask, measure_tile, tile_check
+from geo_assets.raster.pixels import (
+    TILE,
+    Measurement,
+    Pixels,
+    Sums,
+    TileMeasure,
+    Validity,
+    has_own_mask,
+    measure_tile,
+    tile_check,
+)
 from geo_assets.raster.profiles import Profile
 from geo_assets.raster.waiting import Waiting
 
@@ -48,14 +60,16 @@ _MAX_STRIP_BYTES = 192 << 20
 #: Strips being worked on at a time: one is read while one is compressed.
 _STRIPS_AHEAD = 2
 
-#: Bytes that a conversion holds: strips, which grow with the width of the raster, and compressed blocks until they have their
-#: place. What the strips do not take is left to the blocks; the others wait on disk.
+#: Bytes that a conversion holds: strips, which grow with the width of the raster, and compressed blocks until they have
+#: their place. What the strips do not take is left to the blocks; the others wait on disk.
 _MEMORY, _LEAST_FOR_BLOCKS = 224 << 20, 16 << 20
 
-#: Strips of the full resolution that are in memory at a time: three on their way, and as much as two in the levels above.
+#: Strips of the full resolution that are in memory at a time: three on their way, and as much as two in the levels
+#: above.
 _STRIPS_HELD = 5
 
-#: Tiles of the trial, spread over the grid: at most this many, and one for so many pixels, lest it costs more than it tells.
+#: Tiles of the trial, spread over the grid: at most this many, and one for so many pixels, lest it costs more than it
+#: tells.
 _TRIAL_TILES, _PIXELS_A_TRIAL_TILE = 6, 1 << 20
 
 #: In the XML of a skeleton: where pixels, masks and overviews would come from.
@@ -97,7 +111,9 @@ def _samples(dataset: Any) -> Iterator[Pixels]:
         yield dataset.read(window=window)
 
 
-def skeleton(dataset: Any, directory: Path, profile: Profile, options: dict[str, str], crs: CRS | None = None) -> cogfile.Header:
+def skeleton(
+    dataset: Any, directory: Path, profile: Profile, options: dict[str, str], crs: CRS | None = None
+) -> cogfile.Header:
     """The directory that GDAL's COG driver would write: of one pixel with the metadata of `dataset`.
 
     Args:
@@ -119,7 +135,9 @@ def skeleton(dataset: Any, directory: Path, profile: Profile, options: dict[str,
             rasterio.shutil.copy(hollow, one_pixel, driver="GTiff")
         assign_crs(one_pixel, crs)
     with gdal.open_raster(one_pixel if crs else virtual, "GTiff" if crs else "VRT") as hollow:
-        rasterio.shutil.copy(hollow, made, driver="COG", **{**profile.options(), **options, "OVERVIEWS": "NONE", "SPARSE_OK": "YES"})
+        rasterio.shutil.copy(
+            hollow, made, driver="COG", **{**profile.options(), **options, "OVERVIEWS": "NONE", "SPARSE_OK": "YES"}
+        )
     return cogfile.read_header(made)[0]
 
 
@@ -142,7 +160,9 @@ class _Level:
     measurement: Measurement
     counts: list[int] = field(default_factory=list)
     checks: list[int] = field(default_factory=list)  # of its tiles; see `pixels.tile_check`
-    open: dict[int, Pixels] = field(default_factory=dict)  # strips that are being filled, by number; see `Pyramid._strip`
+    open: dict[int, Pixels] = field(
+        default_factory=dict
+    )  # strips that are being filled, by number; see `Pyramid._strip`
     last_row: Pixels | None = None  # of the strip before
     filled: int = 0  # rows of the first open strip
     done: int = 0  # strips handed out
@@ -165,7 +185,9 @@ class _Level:
         self.measurement.digests = bytearray(arrays["digests"].tobytes())
         self.counts, self.checks = arrays["counts"].tolist(), arrays["checks"].tolist()
         self.last_row = arrays.get("last_row")
-        self.open = {int(name.removeprefix("open.")): array for name, array in arrays.items() if name.startswith("open.")}
+        self.open = {
+            int(name.removeprefix("open.")): array for name, array in arrays.items() if name.startswith("open.")
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,10 +233,14 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         name, count = dtype_names(dataset)[0], dataset.count
         sizes = level_sizes(dataset.height, dataset.width, TILE)
         strip = count * (1 + TILE) * (1 + dataset.width) * self._dtype.itemsize
-        self._waiting = Waiting(directory, len(sizes), max(_LEAST_FOR_BLOCKS, _MEMORY - _STRIPS_HELD * strip), checkpoint)
+        self._waiting = Waiting(
+            directory, len(sizes), max(_LEAST_FOR_BLOCKS, _MEMORY - _STRIPS_HELD * strip), checkpoint
+        )
         self._checkpoint, self.resumed = checkpoint, 0.0
         stack.callback(self._waiting.close)
-        self.levels = [_Level(i, height, width, Measurement(name, count, height, width)) for i, (height, width) in enumerate(sizes)]
+        self.levels = [
+            _Level(i, height, width, Measurement(name, count, height, width)) for i, (height, width) in enumerate(sizes)
+        ]
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
@@ -281,7 +307,10 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         facts, arrays = kept
         for level, its_facts in zip(self.levels, facts["levels"], strict=True):
             prefix = f"{level.number}."
-            level.resume(its_facts, {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)})
+            level.resume(
+                its_facts,
+                {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)},
+            )
         return self.levels[0].done
 
     def _collect_all(self) -> None:
@@ -301,8 +330,12 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         if level.last_row is not None:
             strip[:, 0] = level.last_row
         level.last_row = strip[:, -1].copy()
-        target = self._strip(self.levels[level.number + 1], number // 2) if level.number + 1 < len(self.levels) else None
-        futures = [self._pool.submit(self._tile, level, number, strip, left, target) for left in range(0, level.width, TILE)]
+        target = (
+            self._strip(self.levels[level.number + 1], number // 2) if level.number + 1 < len(self.levels) else None
+        )
+        futures = [
+            self._pool.submit(self._tile, level, number, strip, left, target) for left in range(0, level.width, TILE)
+        ]
         self._pending.append((level, rows, futures))
         level.done += 1
         level.filled = 0
@@ -335,12 +368,16 @@ class Pyramid(AbstractContextManager["Pyramid"]):
             self._reduce(level, number, strip, tile, left, target)
         return _Tile(self._codec.encode(_whole(tile)), tile_check(tile), measure)
 
-    def _empty_tile(self, level: _Level, number: int, strip: Pixels, tile: Pixels, left: int, target: Pixels | None) -> _Tile:
+    def _empty_tile(
+        self, level: _Level, number: int, strip: Pixels, tile: Pixels, left: int, target: Pixels | None
+    ) -> _Tile:
         """One without data: there is nothing to encode, and what is measured of one is true of all."""
         if target is not None:
             self._reduce(level, number, strip, tile, left, target)
         if tile.shape not in self._empty:
-            measure = measure_tile(tile, tuple(self._dataset.indexes), self._validity, outer=self._validity.opaque(tile))
+            measure = measure_tile(
+                tile, tuple(self._dataset.indexes), self._validity, outer=self._validity.opaque(tile)
+            )
             self._empty[tile.shape] = _Tile(b"", tile_check(tile), measure)
         return self._empty[tile.shape]
 
@@ -348,7 +385,11 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         """Half of a tile in each direction, with the row and column before it where the size of the level is odd."""
         rows, columns = strip.shape[1] - 1, tile.shape[2]
         odd_height, odd_width = level.height % 2, level.width % 2
-        window = tile if not (odd_height or odd_width) else strip[:, 1 - odd_height :, 1 + left - odd_width : 1 + left + columns]
+        window = (
+            tile
+            if not (odd_height or odd_width)
+            else strip[:, 1 - odd_height :, 1 + left - odd_width : 1 + left + columns]
+        )
         first = (number * TILE // 2, left // 2)
         half = halve(window, self._validity, first=first, size=(level.height, level.width))
         top = 1 + (number % 2) * (TILE // 2)
@@ -357,7 +398,9 @@ class Pyramid(AbstractContextManager["Pyramid"]):
 
 def _filler(nodata: float | None, dtype: np.dtype[Any]) -> Pixels | None:
     """The pixel that GDAL reads where a block is missing; None where no pixel can be it."""
-    if nodata is None or (dtype.kind in "iu" and not (float(nodata).is_integer() and np.iinfo(dtype).min <= nodata <= np.iinfo(dtype).max)):
+    if nodata is None or (
+        dtype.kind in "iu" and not (float(nodata).is_integer() and np.iinfo(dtype).min <= nodata <= np.iinfo(dtype).max)
+    ):
         return None
     return np.array(nodata).astype(dtype)
 

@@ -2,8 +2,9 @@
 
 Here: arithmetic on windows in memory. Not here: which levels there are and how they are stored (`onepass.py`).
 
-A level of n pixels has ceil(n / 2) in the next one. Where n is odd, a pixel of the next level covers a little less than two
-of this one, so the average is weighted by area, as GDAL's is: the overview covers the same ground, not half a pixel more.
+A level of n pixels has ceil(n / 2) in the next one. Where n is odd, a pixel of the next level covers a little less than
+two of this one, so the average is weighted by area, as GDAL's is: the overview covers the same ground, not half a pixel
+more.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ def level_sizes(height: int, width: int, block_size: int) -> list[tuple[int, int
     return sizes
 
 
-def halve(data: Pixels, validity: Validity, *, first: tuple[int, int], size: tuple[int, int], outer: Bools | None = None) -> Pixels:
+def halve(
+    data: Pixels, validity: Validity, *, first: tuple[int, int], size: tuple[int, int], outer: Bools | None = None
+) -> Pixels:
     """The next level of a window.
 
     Args:
-        data: shape (bands, rows, columns), all bands; with one row above the window where the level's height is odd, and one
-            column to its left where its width is. Beyond the edge of the level they may hold anything finite.
+        data: shape (bands, rows, columns), all bands; with one row above the window where the level's height is odd,
+            and one column to its left where its width is. Beyond the edge of the level they may hold anything finite.
         validity: which pixels count.
         first: row and column of the next level at which the window begins.
         size: height and width of the level of `data`.
@@ -75,8 +78,8 @@ def _quarter(data: Pixels) -> Pixels:
 
 
 class _Axis:
-    """Weights along an axis of odd length n: pixel i of the next level takes i/m of pixel 2i - 1 (m = ceil(n / 2)), all of
-    2i, and 1 - (i + 1)/m of 2i + 1.
+    """Weights along an axis of odd length n: pixel i of the next level takes i/m of pixel 2i - 1 (m = ceil(n / 2)), all
+    of 2i, and 1 - (i + 1)/m of 2i + 1.
     """
 
     def __init__(self, first: int, length: int) -> None:
@@ -98,7 +101,9 @@ class _Axis:
         return sums
 
 
-def _weighted(values: Pixels, valid: Bools | None, rows: _Axis | None, columns: _Axis | None, validity: Validity) -> Pixels:
+def _weighted(
+    values: Pixels, valid: Bools | None, rows: _Axis | None, columns: _Axis | None, validity: Validity
+) -> Pixels:
     """The average of the valid pixels, nodata where there is none."""
     doubles = values.astype(np.float64)
     if valid is not None:
@@ -125,7 +130,9 @@ def _stored(means: _Floats, empty: Bools, dtype: np.dtype[Any], validity: Validi
     if dtype.kind == "f":
         out = means.astype(dtype)
         if nodata is not None:
-            out[~empty & (out == dtype.type(nodata))] = np.nextafter(dtype.type(nodata), dtype.type(np.inf if nodata < 0 else -np.inf))
+            out[~empty & (out == dtype.type(nodata))] = np.nextafter(
+                dtype.type(nodata), dtype.type(np.inf if nodata < 0 else -np.inf)
+            )
     else:
         out = np.floor(np.where(empty, 0, means) + 0.5).astype(dtype)
         if nodata is not None and nodata == int(nodata) and np.iinfo(dtype).min <= nodata <= np.iinfo(dtype).max:

@@ -3,10 +3,10 @@
 Here: reading a dataset from its first pixel to its last within a fixed memory, and what is summed up on the way.
 Not here: comparing two datasets (`validate.py`), overviews.
 
-The hash of pixels does not depend on codec, block size or engine. It is the SHA-256 of the line
-`<dtype> <count> <height> <width>` and a newline, then of the SHA-256 of every part: for every 512 x 512 tile in rows from the
-top left, cut at the edges, each band in turn (rows from the top, little endian, each NaN as the one quiet NaN of its type);
-then, where the dataset has a mask of its own, the tile's mask as one byte a pixel, 0 or 1. A hash of hashes, so that tiles
+The hash of pixels does not depend on codec, block size or engine. It is the SHA-256 of the line `<dtype> <count>
+<height> <width>` and a newline, then of the SHA-256 of every part: for every 512 x 512 tile in rows from the top left,
+cut at the edges, each band in turn (rows from the top, little endian, each NaN as the one quiet NaN of its type); then,
+where the dataset has a mask of its own, the tile's mask as one byte a pixel, 0 or 1. A hash of hashes, so that tiles
 can be hashed by many threads.
 """
 
@@ -45,7 +45,8 @@ class Piece:
 
 
 def pieces(dataset: Any, tiles: int | None = None) -> Iterator[Piece]:
-    """Windows of whole tiles in the order of the hash: all bands at a time, or one tile at a time where they are too many.
+    """Windows of whole tiles in the order of the hash: all bands at a time, or one tile at a time where they are too
+    many.
 
     Args:
         dataset: an open one.
@@ -91,8 +92,8 @@ def own_mask(dataset: Any, window: Window | None = None, **how: Any) -> Bools | 
 
 
 def gdal_sees_the_same(dataset: Any) -> bool:
-    """Whether GDAL's averages are of what is valid here: it knows one of nodata and alpha at a time, alpha of bytes or of 16 bits only,
-    as the second or fourth band, and beside a mask it still moves an average that is the nodata value.
+    """Whether GDAL's averages are of what is valid here: it knows one of nodata and alpha at a time, alpha of bytes or
+    of 16 bits only, as the second or fourth band, and beside a mask it still moves an average that is the nodata value.
     """
     validity = Validity.of(dataset)
     if has_own_mask(dataset):
@@ -109,7 +110,9 @@ def is_nodata(values: Pixels, nodata: float | None) -> Bools | None:
     if math.isnan(nodata):
         return np.isnan(values) if values.dtype.kind in "fc" else None
     with np.errstate(over="ignore"):
-        if values.dtype.kind in "iu" and not (np.iinfo(values.dtype).min <= nodata <= np.iinfo(values.dtype).max and nodata == int(nodata)):
+        if values.dtype.kind in "iu" and not (
+            np.iinfo(values.dtype).min <= nodata <= np.iinfo(values.dtype).max and nodata == int(nodata)
+        ):
             return None  # no pixel can have it
         wanted = values.dtype.type(int(nodata) if values.dtype.kind in "iu" else nodata)
     return values == wanted  # type: ignore[no-any-return]
@@ -139,14 +142,18 @@ def _sums_of_bytes(values: NDArray[np.uint8]) -> tuple[int, int]:
 
 
 def _sums_of_shorts(values: NDArray[np.uint16]) -> tuple[int, int]:
-    """The sum and the sum of squares; exact in double precision for a tile, whose 2**18 squares of 32 bits fit into 53."""
+    """The sum and the sum of squares; exact in double precision for a tile, whose 2**18 squares of 32 bits
+    fit into 53.
+    """
     doubles = values.astype(np.float64)
     return int(doubles.sum()), int(np.einsum("i,i->", doubles, doubles))
 
 
 @dataclass(slots=True)
 class Sums:
-    """What is known of some pixels of a band. Chan's parallel algorithm: exact to rounding, whatever the order of magnitude."""
+    """What is known of some pixels of a band. Chan's parallel algorithm: exact to rounding, whatever the order of
+    magnitude.
+    """
 
     total: int = 0
     valid: int = 0
@@ -162,12 +169,18 @@ class Sums:
             return cls(total, values.size)
         low, high = values.min().item(), values.max().item()
         if values.dtype in (np.uint8, np.uint16):
-            first, second = _sums_of_bytes(values.ravel()) if values.dtype == np.uint8 else _sums_of_shorts(values.ravel())
-            return cls(total, values.size, low, high, first / values.size, (values.size * second - first * first) / values.size)
+            first, second = (
+                _sums_of_bytes(values.ravel()) if values.dtype == np.uint8 else _sums_of_shorts(values.ravel())
+            )
+            return cls(
+                total, values.size, low, high, first / values.size, (values.size * second - first * first) / values.size
+            )
         doubles = values.astype(np.float64).ravel()
         mean = float(doubles.mean())
         doubles -= mean
-        squares = float(np.einsum("i,i->", doubles, doubles))  # not `np.dot`: the threads of BLAS get in each other's way
+        squares = float(
+            np.einsum("i,i->", doubles, doubles)
+        )  # not `np.dot`: the threads of BLAS get in each other's way
         return cls(total, values.size, low, high, mean, squares)
 
     def add(self, other: Sums) -> None:
@@ -198,8 +211,8 @@ class BandStatistics:
 class Validity:
     """How a dataset tells its valid pixels, its own mask aside.
 
-    Where there is such a mask, a nodata value is a number like any other, as GDAL has it (GetMaskFlags: the mask of a dataset goes before
-    nodata): white roofs in orthophotos whose nodata value is 255 are data.
+    Where there is such a mask, a nodata value is a number like any other, as GDAL has it (GetMaskFlags: the mask of a
+    dataset goes before nodata): white roofs in orthophotos whose nodata value is 255 are data.
     """
 
     nodata: float | None
@@ -218,7 +231,9 @@ class Validity:
         return opaque
 
     def anywhere(self, dataset: Any, size: tuple[int, int]) -> Bools:
-        """Where any band of an open dataset is valid, decimated to `size` (rows, columns): mask (else nodata), alpha and NaN together."""
+        """Where any band of an open dataset is valid, decimated to `size` (rows, columns): mask (else nodata), alpha
+        and NaN together.
+        """
         outer = own_mask(dataset, out_shape=size)
         if self.alpha is not None:
             opaque = dataset.read(self.alpha, out_shape=size) != 0
@@ -281,8 +296,8 @@ def tile_digest(data: Pixels, mask: Bools | None) -> bytes:
 
 
 def tile_check(data: Pixels) -> int:
-    """A checksum of a tile's bits, shape (bands, rows, columns), to tell whether what was written is what is read: 50 times as fast
-    as its hash, and as good against everything but intent.
+    """A checksum of a tile's bits, shape (bands, rows, columns), to tell whether what was written is what is read: 50
+    times as fast as its hash, and as good against everything but intent.
     """
     return int(isal_zlib.crc32(np.ascontiguousarray(data).view(np.uint8).data))
 

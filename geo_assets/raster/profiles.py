@@ -63,9 +63,13 @@ PROFILES: dict[str, Profile] = {
     for p in (
         Profile(DEFAULT, "DEFLATE"),
         Profile("analysis", "ZSTD"),  # faster to write and to read; geotiff.js before 3 cannot
-        Profile("archive", "ZSTD", level=17),  # the smallest lossless; some thirty times the time. LINZ's choice for its archive
+        Profile(
+            "archive", "ZSTD", level=17
+        ),  # the smallest lossless; some thirty times the time. LINZ's choice for its archive
         Profile("visual", "WEBP", quality=90, min_psnr=32.0),  # pictures for people, a fifth of the size
-        Profile("dem", "LERC_ZSTD", max_error=0.001),  # a millimetre where the unit is metres: far below any sensor's noise
+        Profile(
+            "dem", "LERC_ZSTD", max_error=0.001
+        ),  # a millimetre where the unit is metres: far below any sensor's noise
     )
 }
 
@@ -85,7 +89,8 @@ _UNPREDICTABLE = frozenset({PixelKind.CATEGORICAL, PixelKind.MASK, PixelKind.COM
 def choose_profile(info: RasterInfo, name: str | None = None) -> Profile:
     """The profile of this name (default: `DEFAULT`), suited to what `info` says of the pixels.
 
-    Where a lossy profile does not suit them, the default one is taken: a submission of mixed files names one profile for all.
+    Where a lossy profile does not suit them, the default one is taken: a submission of mixed files names one profile
+    for all.
 
     Raises:
         GeoAssetsError: INVALID_PARAMETERS, there is no profile of this name.
@@ -95,12 +100,20 @@ def choose_profile(info: RasterInfo, name: str | None = None) -> Profile:
     profile = PROFILES[name or DEFAULT]
     if not _suits(profile, info):
         profile = PROFILES[DEFAULT]
-    return replace(profile, predictor=_predictor(info), overview_resampling=_overview_resampling(info), sparse=_sparse(info))
+    return replace(
+        profile, predictor=_predictor(info), overview_resampling=_overview_resampling(info), sparse=_sparse(info)
+    )
 
 
 def _suits(profile: Profile, info: RasterInfo) -> bool:
     if profile.name == "visual":  # a lossy nodata value is a speckled edge
-        return info.kind is PixelKind.IMAGERY and info.dtype == "uint8" and info.count in {3, 4} and info.nodata is None and not info.nbits
+        return (
+            info.kind is PixelKind.IMAGERY
+            and info.dtype == "uint8"
+            and info.count in {3, 4}
+            and info.nodata is None
+            and not info.nbits
+        )
     if profile.name == "dem":
         return info.kind is PixelKind.CONTINUOUS and info.dtype in {"float32", "float64"}
     return True
@@ -117,7 +130,9 @@ def _predictor(info: RasterInfo) -> str:
 
 def _overview_resampling(info: RasterInfo) -> str:
     dtype = numpy_dtype(info.dtype)
-    if info.palette or (dtype.kind in "iu" and dtype.itemsize == 8):  # GDAL averages by way of doubles, which have 53 bits
+    if info.palette or (
+        dtype.kind in "iu" and dtype.itemsize == 8
+    ):  # GDAL averages by way of doubles, which have 53 bits
         return "NEAREST"
     return _OVERVIEW_RESAMPLING[info.kind]
 

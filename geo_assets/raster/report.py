@@ -16,7 +16,17 @@ import rasterio
 
 from geo_assets.capture import moment
 from geo_assets.raster.footprint import footprint
-from geo_assets.raster.georeference import dataset_crs, epsg, georeferencing, gsd, native_bounds, other_body, projjson, resolution, wkt2
+from geo_assets.raster.georeference import (
+    dataset_crs,
+    epsg,
+    georeferencing,
+    gsd,
+    native_bounds,
+    other_body,
+    projjson,
+    resolution,
+    wkt2,
+)
 from geo_assets.raster.inspect import RasterInfo, dtype_names
 from geo_assets.raster.models import BandReport, ConvertReport, Georeferencing, nodata_json
 from geo_assets.raster.pixels import BandStatistics, Measurement
@@ -84,16 +94,27 @@ def _band(cog: Any, band: int, statistics: BandStatistics) -> BandReport:
 
 
 def _stale_statistics(cog: Any, statistics: Sequence[BandStatistics]) -> list[str]:
-    """Whether STATISTICS_ items came with the source that are not true of its valid pixels; readers show them as if they were."""
+    """Whether STATISTICS_ items came with the source that are not true of its valid pixels; readers show them as if
+    they were.
+    """
     stale = [str(band) for band, true in zip(cog.indexes, statistics, strict=True) if _is_stale(cog.tags(band), true)]
-    return [f"the statistics that band {', '.join(stale)} brought along are not those of its valid pixels"] if stale else []
+    return (
+        [f"the statistics that band {', '.join(stale)} brought along are not those of its valid pixels"]
+        if stale
+        else []
+    )
 
 
 def _is_stale(tags: dict[str, str], true: BandStatistics) -> bool:
     if true.minimum is None or true.maximum is None:
         return False
     slack = _STALE * max(float(true.maximum) - float(true.minimum), 1e-9)
-    for item, value in (("MINIMUM", true.minimum), ("MAXIMUM", true.maximum), ("MEAN", true.mean), ("STDDEV", true.stddev)):
+    for item, value in (
+        ("MINIMUM", true.minimum),
+        ("MAXIMUM", true.maximum),
+        ("MEAN", true.mean),
+        ("STDDEV", true.stddev),
+    ):
         try:
             claimed = float(tags[f"STATISTICS_{item}"])
         except (KeyError, ValueError):

@@ -1,10 +1,11 @@
 """Reprojection to another CRS: a warped view of a dataset, and where that needs a mask, a plain GeoTIFF of it.
 
-Here: `warped`, the choice of its grid and resampling, `outline` (its metadata) and `materialise`. Not here: the COG (`cog.py`).
+Here: `warped`, the choice of its grid and resampling, `outline` (its metadata) and `materialise`. Not here: the COG
+(`cog.py`).
 
-A view is read once, strip by strip: GDAL's COG driver on a `WarpedVRT` would warp twice, once for the overviews. Where a source
-marks its invalid pixels by nothing (no nodata, mask or alpha), the result has a mask: the corners of a turned image are not
-black data.
+A view is read once, strip by strip: GDAL's COG driver on a `WarpedVRT` would warp twice, once for the overviews. Where
+a source marks its invalid pixels by nothing (no nodata, mask or alpha), the result has a mask: the corners of a turned
+image are not black data.
 """
 
 from __future__ import annotations
@@ -112,14 +113,16 @@ def warped(dataset: Any, info: RasterInfo, target: CRS, request: ConvertRequest,
 
 
 def _validity(dataset: Any) -> dict[str, Any]:
-    """Warp options: nodata is each band's own (rasterio's default takes it for a value where another band has data), and what a full
-    alpha is: 1, 255, or the largest value of the type.
+    """Warp options: nodata is each band's own (rasterio's default takes it for a value where another band has data),
+    and what a full alpha is: 1, 255, or the largest value of the type.
     """
     options: dict[str, Any] = {"UNIFIED_SRC_NODATA": "NO"}
     alpha = alpha_band(dataset)
     if alpha is None:
         return options
-    largest = float(dataset.read(alpha, out_shape=(min(dataset.height, _ALPHA_SIDE), min(dataset.width, _ALPHA_SIDE))).max())
+    largest = float(
+        dataset.read(alpha, out_shape=(min(dataset.height, _ALPHA_SIDE), min(dataset.width, _ALPHA_SIDE))).max()
+    )
     full = next((n for n in (1, 255) if largest <= n), 65535)
     options |= {"SRC_ALPHA_MAX": str(full), "DST_ALPHA_MAX": str(full)}
     if dataset.nodata is not None:  # which is where alpha begins, too, otherwise
@@ -135,27 +138,39 @@ def _compare_pixels(dataset: Any, view: Any, info: RasterInfo, notes: list[str])
         return
     finer = float(f"{view.transform.a / times:.2g}")
     what = f"{info.path.name} would lose detail" if times > _REFUSED else "it loses detail"
-    told = f"{what} in {view.crs.to_string()[:60]}: a pixel of {view.transform.a:.6g} is {times:.1f} times as long as the source's"
+    told = (
+        f"{what} in {view.crs.to_string()[:60]}: a pixel of {view.transform.a:.6g} is {times:.1f} times as long as the"
+        " source's"
+    )
     if times > _REFUSED:
         remedy = f"submit with resolution={finer:g}, or in another target_crs"
         if _is_too_large(dataset, view.width * times, view.height * times):  # a pole is at infinity, and in it
-            remedy = "choose a target_crs that is made for the whole of it, or cut it first, for example with: gdalwarp -te"
+            remedy = (
+                "choose a target_crs that is made for the whole of it, or cut it first, for example with: gdalwarp -te"
+            )
         raise GeoAssetsError("RESOLUTION_LOST", told, remedy=remedy)
     notes.append(f"{told} (resolution={finer:g} keeps it)")
 
 
 def unites(dataset: Any) -> bool:
-    """Whether GDAL's warper would look at something else than the mask, or forget the alpha band beside it: see `unite_validity`."""
+    """Whether GDAL's warper would look at something else than the mask, or forget the alpha band beside it: see
+    `unite_validity`.
+    """
     return has_own_mask(dataset) and (dataset.nodata is not None or alpha_band(dataset) is not None)
 
 
 def unite_validity(dataset: Any, path: Path) -> None:
-    """Write a copy of `dataset`, which has a mask, without the nodata value that the mask overrules; what is masked has no alpha in it."""
+    """Write a copy of `dataset`, which has a mask, without the nodata value that the mask overrules; what is masked has
+    no alpha in it.
+    """
     alpha = alpha_band(dataset)
     with gdal.create(path, {**_profile(dataset, dataset), "nodata": None}) as out:
         _copy_metadata(dataset, out)
         for piece in pieces(out):
-            data, mask = dataset.read(list(piece.bands), window=piece.window), dataset.read_masks(1, window=piece.window) != 0
+            data, mask = (
+                dataset.read(list(piece.bands), window=piece.window),
+                dataset.read_masks(1, window=piece.window) != 0,
+            )
             if alpha in piece.bands:
                 data[piece.bands.index(alpha), ~mask] = 0
             out.write(data, list(piece.bands), window=piece.window)
@@ -172,7 +187,9 @@ def _resampling(info: RasterInfo, name: str | None) -> Resampling:
     if name is None:
         return _RESAMPLING[info.kind]
     if name not in RESAMPLING:
-        raise GeoAssetsError("INVALID_PARAMETERS", f"there is no resampling {name[:40]!r}; there are {', '.join(RESAMPLING)}")
+        raise GeoAssetsError(
+            "INVALID_PARAMETERS", f"there is no resampling {name[:40]!r}; there are {', '.join(RESAMPLING)}"
+        )
     if info.kind in {PixelKind.CATEGORICAL, PixelKind.MASK} and name not in _OF_CODES:
         return _RESAMPLING[info.kind]
     return Resampling[name]
@@ -183,7 +200,8 @@ def _grid(
 ) -> dict[str, Any]:
     """Transform and size, where they are not GDAL's own choice (the diagonal keeps its number of pixels).
 
-    That choice must be left to `WarpedVRT` for ground control points: one that is given a transform forgets those of its source, and is black.
+    That choice must be left to `WarpedVRT` for ground control points: one that is given a transform forgets those of
+    its source, and is black.
     """
     asked = request.resolution is not None or request.web_tiles
     by_points = georeferencing(dataset) is Georeferencing.GCPS
@@ -201,27 +219,38 @@ def _grid(
             transform, width, height = grid.transform, grid.width, grid.height
     except (*gdal.GDAL_ERRORS, ProjError) as error:
         why = gdal.reason(error, info.path)
-        raise GeoAssetsError("INVALID_CRS", f"{info.path.name} cannot be reprojected to {target.to_string()[:60]}: {why}") from error
+        raise GeoAssetsError(
+            "INVALID_CRS", f"{info.path.name} cannot be reprojected to {target.to_string()[:60]}: {why}"
+        ) from error
     if grid and grid.beyond:
         notes.append(
-            f"it lies across the edge of {target.to_string()[:60]}, and its grid goes on beyond it (to x = {transform.c + width * transform.a:.9g})"
+            f"it lies across the edge of {target.to_string()[:60]}, and its grid goes on beyond it (to x ="
+            f" {transform.c + width * transform.a:.9g})"
         )
     if request.web_tiles:
         transform, width, height = _on_web_tiles(transform, width, height)
     if _is_too_large(dataset, width, height):
         told = f"{info.path.name} would have {width:,} x {height:,} pixels in {target.to_string()[:60]}"
         remedy = (
-            f"submit with target_crs={WEB_CRS} instead of web_tiles: it lies across 180 degrees" if grid and request.web_tiles else None
+            f"submit with target_crs={WEB_CRS} instead of web_tiles: it lies across 180 degrees"
+            if grid and request.web_tiles
+            else None
         )
         raise GeoAssetsError("TOO_LARGE", told, remedy=remedy)
-    return {"transform": transform, "width": width, "height": height} if asked or grid or placed[1] != dataset.transform else {}
+    return (
+        {"transform": transform, "width": width, "height": height}
+        if asked or grid or placed[1] != dataset.transform
+        else {}
+    )
 
 
 def _is_too_large(dataset: Any, width: float, height: float) -> bool:
     return max(width, height) > MAX_SIDE or width * height > _MAX_GROWTH * max(dataset.width * dataset.height, 1 << 16)
 
 
-def _gdals_grid(dataset: Any, target: CRS, resolution: float | None, placed: tuple[CRS, Affine]) -> tuple[Affine, int, int]:
+def _gdals_grid(
+    dataset: Any, target: CRS, resolution: float | None, placed: tuple[CRS, Affine]
+) -> tuple[Affine, int, int]:
     crs, transform = placed
     if georeferencing(dataset) is Georeferencing.GCPS:
         where: dict[str, Any] = {"gcps": dataset.gcps[0]}

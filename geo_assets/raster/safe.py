@@ -1,4 +1,5 @@
-"""Products in the SAFE format of the Sentinels: which of their rasters are data, in which order, and what they are called.
+"""Products in the SAFE format of the Sentinels: which of their rasters are data, in which order, and what they are
+called.
 
 Here: names. Not here: opening anything, other archives.
 """
@@ -24,7 +25,8 @@ _TRUE_COLOUR = "TCI"
 
 
 def sorted_out(rasters: Sequence[T], *, key: Callable[[T], str]) -> tuple[list[T], list[T]]:
-    """The data, and what is none, of the rasters of an archive; the true-colour image of a product comes first, as its picture.
+    """The data, and what is none, of the rasters of an archive; the true-colour image of a product comes first, as its
+    picture.
 
     Args:
         rasters: of any archive; all are data where it is no SAFE product.
@@ -42,7 +44,9 @@ def _order(path: str) -> tuple[bool, str, str]:
 
 
 def plain_name(path: str) -> str | None:
-    """What an image of a product is called: its band, with the resolution where there are several; the file's name for other images."""
+    """What an image of a product is called: its band, with the resolution where there are several; the file's name for
+    other images.
+    """
     if not _DATA.search(path):
         return None
     band = _BAND.search(path)

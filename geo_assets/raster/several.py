@@ -1,9 +1,13 @@
-"""A source that holds several rasters, taken apart: each becomes a COG, and one that cannot be is told apart from the rest.
+"""A source that holds several rasters, taken apart: each becomes a COG, and one that cannot be is told apart from the
+rest.
 
-Here: the parent's side, which asks sandboxed children: the members of a zip, the variables of a container, what each is called.
-Not here: looking at a file (`archives.py`, `variables.py`, `cog.py`), where COGs are put (`stages/rasters.py`, `commands/raster.py`).
+Here: the parent's side, which asks sandboxed children: the members of a zip, the variables of a container, what each is
+called.
+Not here: looking at a file (`archives.py`, `variables.py`, `cog.py`), where COGs are put (`stages/rasters.py`,
+`commands/raster.py`).
 
-A file is not looked at before it is converted: one raster costs one call, and only the refusal RASTER_SUBDATASETS has it taken apart.
+A file is not looked at before it is converted: one raster costs one call, and only the refusal RASTER_SUBDATASETS has
+it taken apart.
 """
 
 from __future__ import annotations
@@ -109,11 +113,10 @@ class Several:
             for note in (*part.notes, *(part.report.warnings if part.report else ())):
                 told.setdefault(note, []).append(part.name)
         said = [f"{_listed(names)}: {sentence}" if any(names) else sentence for sentence, names in told.items()]
-        return said + (
-            [f"masks and previews of the product are not converted: {_listed([name.rpartition('/')[2] for name in self.aside])}"]
-            if self.aside
-            else []
-        )
+        if self.aside:
+            names = _listed([name.rpartition("/")[2] for name in self.aside])
+            said.append(f"masks and previews of the product are not converted: {names}")
+        return said
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +131,13 @@ class Converter:
     wanted: str | None = None  # the name of the only part that is asked for
     single: bool = False  # refuse a source that holds several
     kept: str | None = None  # the name under which what is done of large ones is kept, for a later attempt
-    outer: Path | None = None  # where a part is converted beside others: the workspace of all, in which what is made is found
+    outer: Path | None = (
+        None  # where a part is converted beside others: the workspace of all, in which what is made is found
+    )
     known_as: str = ""  # the path of the source where it comes from
-    product: Path | None = None  # where the metadata of the product that it is a part of lie, if there are any; in the workspace
+    product: Path | None = (
+        None  # where the metadata of the product that it is a part of lie, if there are any; in the workspace
+    )
 
     def source(self, path: Path) -> Several:
         """Convert a file, or the variables that it holds.
@@ -145,17 +152,22 @@ class Converter:
         """With the time that the metadata of the product say."""
         if self.product is None or not self.product.is_dir():
             return self
-        told = self.pool.call("geo_assets.raster.beside:product", ProductRequest(folder=str(self.product)), ProductReport).datetime
+        told = self.pool.call(
+            "geo_assets.raster.beside:product", ProductRequest(folder=str(self.product)), ProductReport
+        ).datetime
         return replace(self, options={**self.options, "product_datetime": told})
 
     def archive(self, path: Path) -> Several:
         """Convert the rasters of a zip or tar, and the variables that they hold.
 
         Raises:
-            GeoAssetsError: as `source`; UNSAFE_ARCHIVE, EMPTY_ARCHIVE, UNREADABLE, TOO_LARGE; UNSUPPORTED_FORMAT, no raster is in it.
+            GeoAssetsError: as `source`; UNSAFE_ARCHIVE, EMPTY_ARCHIVE, UNREADABLE, TOO_LARGE; UNSUPPORTED_FORMAT, no
+                raster is in it.
         """
         private = self._private()
-        request = UnpackRequest(archive=str(path), folder=str(private), name=path.name, max_bytes=self.max_unpacked_bytes)
+        request = UnpackRequest(
+            archive=str(path), folder=str(private), name=path.name, max_bytes=self.max_unpacked_bytes
+        )
         unpacked = self.pool.call("geo_assets.raster.archives:rasters", request, UnpackReport)
         if not unpacked.rasters:
             raise GeoAssetsError("UNSUPPORTED_FORMAT", f"{path.name} holds no file with a raster's name")
@@ -163,7 +175,9 @@ class Converter:
         self._check(path.name, [m.name for m in unpacked.rasters], [m.name for m in members])
         of_product = replace(self, options={**self.options, "product_datetime": unpacked.product_datetime})
         parts = of_product._each(lambda there, member: there._member(member.name, Path(member.path), private), members)  # noqa: SLF001 - of its own class
-        return _sound(path.name, Several(_named([part for group in parts for part in group]), unpacked.others, unpacked.aside))
+        return _sound(
+            path.name, Several(_named([part for group in parts for part in group]), unpacked.others, unpacked.aside)
+        )
 
     def _member(self, member: str, path: Path, of: Path) -> list[Part]:
         try:
@@ -209,7 +223,9 @@ class Converter:
             name = f"{self.kept}-{hashlib.sha256(part.name.encode()).hexdigest()[:16]}"
             options["kept"] = str(self.pool.kept(self.folder, name))
         options["known_as"] = "/".join(filter(None, (self.known_as or path.name, part.member)))
-        request = ConvertRequest(source=str(path), destination=str(cog), thumbnail=str(thumbnail) if thumbnail else None, **options)
+        request = ConvertRequest(
+            source=str(path), destination=str(cog), thumbnail=str(thumbnail) if thumbnail else None, **options
+        )
         report = self.pool.call("geo_assets.raster.cog:convert", request, ConvertReport)
         workspace = self.outer or self.folder
         cog = self.pool.take(cog, workspace, of=made)
@@ -219,7 +235,9 @@ class Converter:
     def _check(self, source: str, names: Sequence[str], wanted: Sequence[str]) -> None:
         """Refuse to go on where the one that is asked for is not there, or one is asked for and there are more."""
         if self.wanted is not None and not wanted:
-            raise GeoAssetsError("INVALID_PARAMETERS", f"{source} holds no raster {self.wanted!r}; it holds: {_listed(names)}")
+            raise GeoAssetsError(
+                "INVALID_PARAMETERS", f"{source} holds no raster {self.wanted!r}; it holds: {_listed(names)}"
+            )
         if self.single and len(wanted) > 1:
             raise GeoAssetsError("RASTER_SUBDATASETS", f"{source} holds {len(wanted)} rasters: {_listed(wanted)}")
 
@@ -251,7 +269,9 @@ class Converter:
 
 
 def _of_the_part(error: GeoAssetsError) -> GeoAssetsError:
-    """The reason why a part is left out; what is the machine's fault or ours is raised, so that the whole is tried again."""
+    """The reason why a part is left out; what is the machine's fault or ours is raised, so that the whole is tried
+    again.
+    """
     if error.error_class is ErrorClass.INVALID or error.code in _TOO_MUCH:
         return error
     raise error
@@ -274,11 +294,15 @@ def _sound(source: str, several: Several) -> Several:
     reasons = "; ".join(f"{part.name}: {_reason(part)}" for part in bad[:_NAMED])
     more = f"; and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
     code = codes.pop() if len(codes) == 1 else "RASTER_UNSUPPORTED"
-    raise GeoAssetsError(code, f"none of the {len(bad)} rasters in {source} can be converted: {reasons}{more}", remedy=errors[0].remedy)
+    raise GeoAssetsError(
+        code, f"none of the {len(bad)} rasters in {source} can be converted: {reasons}{more}", remedy=errors[0].remedy
+    )
 
 
 def _named(parts: Sequence[Part]) -> tuple[Part, ...]:
-    """Give each part the stem of its files: its name as far as it is plain, with a number where another has the same."""
+    """Give each part the stem of its files: its name as far as it is plain, with a number where another has
+    the same.
+    """
     taken, named = set(_RESERVED), []
     for part in parts:
         plain = _plain(part)

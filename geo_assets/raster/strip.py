@@ -1,6 +1,7 @@
 """A strip of small pictures: the first thumbnails of a job side by side, small enough to be stored with an event.
 
-Here: composing one JPEG from PNG thumbnails. It runs in the sandboxed child. Not here: making a thumbnail (`thumbnail.py`).
+Here: composing one JPEG from PNG thumbnails. It runs in the sandboxed child. Not here: making a thumbnail
+(`thumbnail.py`).
 """
 
 from __future__ import annotations
@@ -28,7 +29,14 @@ def strip(request: StripRequest) -> StripReport:
         left = index * (TILE + _GAP)
         tile = _tile(Path(thumbnail))
         canvas[:, : tile.shape[1], left : left + tile.shape[2]] = tile
-    profile = {"driver": "JPEG", "count": 3, "height": canvas.shape[1], "width": canvas.shape[2], "dtype": "uint8", "quality": 80}
+    profile = {
+        "driver": "JPEG",
+        "count": 3,
+        "height": canvas.shape[1],
+        "width": canvas.shape[2],
+        "dtype": "uint8",
+        "quality": 80,
+    }
     with gdal.create(Path(request.destination), profile) as picture:
         picture.write(canvas)
     return StripReport(width=canvas.shape[2], height=TILE)

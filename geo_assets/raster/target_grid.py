@@ -1,10 +1,12 @@
-"""The grid of a reprojection: where GDAL's own choice is not sane, another one; and how large its pixels are against the source's.
+"""The grid of a reprojection: where GDAL's own choice is not sane, another one; and how large its pixels are against
+the source's.
 
 Here: maths on points of the grid. Not here: warping (`reproject.py`).
 
-GDAL gives the result as many pixels along the diagonal of its bounds as the source has. Those bounds are the whole world where a scene lies
-on both sides of the edge of the target CRS (180 degrees, for most), and far more than that where a projection sends a pole to infinity: what
-was 500 m is 79 km then, without a word. Cylindrical projections are periodic in x, so a scene across the edge has a grid that goes on beyond it.
+GDAL gives the result as many pixels along the diagonal of its bounds as the source has. Those bounds are the whole
+world where a scene lies on both sides of the edge of the target CRS (180 degrees, for most), and far more than that
+where a projection sends a pole to infinity: what was 500 m is 79 km then, without a word. Cylindrical projections are
+periodic in x, so a scene across the edge has a grid that goes on beyond it.
 """
 
 from __future__ import annotations
@@ -70,13 +72,16 @@ class _Places:
         inset = 0.5 / _POINTS if centres else 0.0
         along = np.linspace(inset, 1 - inset, _POINTS)
         columns, rows = np.meshgrid(along * dataset.width, along * dataset.height)
-        longitudes, latitudes = (a.reshape(columns.shape) for a in PixelToLonLat(dataset)(columns.ravel(), rows.ravel()))
+        longitudes, latitudes = (
+            a.reshape(columns.shape) for a in PixelToLonLat(dataset)(columns.ravel(), rows.ravel())
+        )
         xs, ys = _project(longitudes, latitudes, target)
         return cls(columns, rows, longitudes, latitudes, xs, ys)
 
 
 def sane_grid(dataset: Any, target: CRS, resolution: float | None, *, whole_world: bool = False) -> Grid | None:
-    """A grid for a scene on both sides of the edge of the world, for one that goes round it, or for one that reaches a pole at infinity.
+    """A grid for a scene on both sides of the edge of the world, for one that goes round it, or for one that reaches a
+    pole at infinity.
 
     Args:
         dataset: placed by a transform.
@@ -107,14 +112,21 @@ def sane_grid(dataset: Any, target: CRS, resolution: float | None, *, whole_worl
     size = resolution or math.hypot(east - west, north - south) / diagonal
     if around or (beyond and whole_world):
         west, east, beyond = edge, edge + period, False
-        size = resolution or period / (2 * round(period / size / 2))  # once round, without a gap; half a turn from pole to pole
-    width, height = math.ceil((east - west) / size - 1e-6), math.floor((north - south) / size + 1e-6)  # nothing lies beyond a pole
+        size = resolution or period / (
+            2 * round(period / size / 2)
+        )  # once round, without a gap; half a turn from pole to pole
+    width, height = (
+        math.ceil((east - west) / size - 1e-6),
+        math.floor((north - south) / size + 1e-6),
+    )  # nothing lies beyond a pole
     west -= period * math.floor((west - edge) / period + _SAME)  # within the world
     return Grid(Affine(size, 0, west, 0, -size, north), max(1, width), max(1, height), beyond)
 
 
 def coarsening(dataset: Any, target: CRS, transform: Affine) -> float:
-    """How many pixels of the source one pixel of the result is long, along its rows or columns, whichever is more; the median over the grid."""
+    """How many pixels of the source one pixel of the result is long, along its rows or columns, whichever is more; the
+    median over the grid.
+    """
     places = _Places.of(dataset, target, centres=True)
     steps = []
     for dx, dy in ((transform.a, 0.0), (0.0, transform.e)):
@@ -151,7 +163,9 @@ def _in_pixels(dataset: Any, first: tuple[Floats, Floats], second: tuple[Floats,
 
 
 def _period(places: _Places, target: CRS) -> float | None:
-    """The length of the equator in the target CRS if that is cylindrical, with straight equidistant meridians; else None."""
+    """The length of the equator in the target CRS if that is cylindrical, with straight equidistant meridians; else
+    None.
+    """
     if target.is_geographic:
         return 2 * math.pi / float(target.units_factor[1])
     latitudes = np.clip(places.latitudes, -_FAR_NORTH, _FAR_NORTH)
@@ -166,7 +180,9 @@ def _period(places: _Places, target: CRS) -> float | None:
 
 
 def _unwrapped(places: _Places, target: CRS, period: float) -> Floats | None:
-    """X going on where it jumps back; None where that leads nowhere: the grid goes round a pole, or a part of it has no place."""
+    """X going on where it jumps back; None where that leads nowhere: the grid goes round a pole, or a part of it has no
+    place.
+    """
     xs, _ = _project(places.longitudes, np.clip(places.latitudes, -_FAR_NORTH, _FAR_NORTH), target)
     if not np.isfinite(xs).all():
         return None
@@ -193,10 +209,11 @@ def _left_edge(target: CRS, period: float) -> float:
 
 
 def within_half_a_turn(crs: CRS, transform: Affine, width: int) -> tuple[CRS, Affine]:
-    """CRS and transform of a geographic grid that goes beyond 180 degrees, counted from a meridian of its own; others as they are.
+    """CRS and transform of a geographic grid that goes beyond 180 degrees, counted from a meridian of its own; others
+    as they are.
 
-    A warp looks for a place at 190 degrees at -170, and finds nothing there. Counted from the middle of the grid, every longitude is within
-    -180 to 180.
+    A warp looks for a place at 190 degrees at -170, and finds nothing there. Counted from the middle of the grid, every
+    longitude is within -180 to 180.
     """
     west, east = (transform.c + part for part in (min(0.0, transform.a * width), max(0.0, transform.a * width)))
     prime = _PRIME_MERIDIAN.search(text := crs.to_wkt()) if crs.is_geographic else None

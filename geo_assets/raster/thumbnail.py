@@ -70,7 +70,9 @@ def _palette(cog: Any, band: int, valid: NDArray[np.bool_]) -> tuple[Bytes, Byte
 
 def _stretched(cog: Any, bands: list[int], kind: PixelKind, valid: NDArray[np.bool_]) -> Bytes:
     codes = kind in {PixelKind.CATEGORICAL, PixelKind.MASK, PixelKind.COMPLEX}
-    resampling = Resampling.nearest if codes or not gdal_sees_the_same(cog) else Resampling.average  # that is of what GDAL takes for valid
+    resampling = (
+        Resampling.nearest if codes or not gdal_sees_the_same(cog) else Resampling.average
+    )  # that is of what GDAL takes for valid
     data = [cog.read(band, out_shape=valid.shape, resampling=resampling) for band in bands]
     values = np.stack([np.abs(d) if d.dtype.kind == "c" else d for d in data]).astype(np.float64)
     shown = valid & np.isfinite(values).all(axis=0)
@@ -78,7 +80,9 @@ def _stretched(cog: Any, bands: list[int], kind: PixelKind, valid: NDArray[np.bo
         limits = [_limits(values[:, shown])] * len(values)  # one for all: the balance of colours is the camera's
     else:
         limits = [_limits(band[shown]) for band in values]
-    scaled = [np.clip((band - low) / (high - low) * 255, 0, 255) for band, (low, high) in zip(values, limits, strict=True)]
+    scaled = [
+        np.clip((band - low) / (high - low) * 255, 0, 255) for band, (low, high) in zip(values, limits, strict=True)
+    ]
     rgb = np.where(shown, np.nan_to_num(np.stack(scaled)), 0).astype(np.uint8)
     return rgb if len(bands) == 3 else np.repeat(rgb, 3, axis=0)
 

@@ -1,11 +1,11 @@
 """The layout of a TIFF: where each block of each image lies, and whether its bytes are whole.
 
-Here: reading directories and raw blocks without decoding pixels, for checks that GDAL does not make: a block beyond the end of
-the file, the checksum of a DEFLATE block, the frame of a COG's block.
+Here: reading directories and raw blocks without decoding pixels, for checks that GDAL does not make: a block beyond the
+end of the file, the checksum of a DEFLATE block, the frame of a COG's block.
 Not here: pixels (`pixels.py`), what makes a COG valid (`validate.py`).
 
-GDAL does not verify the checksum (Adler-32) of a DEFLATE strip, nor of a tile that inflates to more than its size: flipped bits
-then become pixels without an error. LZW, ZSTD and uncompressed blocks carry none; nobody can tell.
+GDAL does not verify the checksum (Adler-32) of a DEFLATE strip, nor of a tile that inflates to more than its size:
+flipped bits then become pixels without an error. LZW, ZSTD and uncompressed blocks carry none; nobody can tell.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ _INFLATE_BYTES = 1 << 20
 _BATCH_BYTES = 1 << 20
 
 
-#: Bytes of a block, packed and unpacked, below which setting up costs more than inflating, and zlib is twice as fast at it.
+#: Bytes of a block, packed and unpacked, below which setting up costs more than inflating, and zlib is twice as fast at
+#: it.
 _SHORT = 4096
 
 
@@ -108,7 +109,9 @@ class Directory:
         return -(-self.block_width * self.block_samples * self.bits // 8)
 
     def sizes(self, block: int) -> tuple[int, int]:
-        """The least and the most decoded bytes of a block: the last strip may be cut at the edge or not, by who wrote it."""
+        """The least and the most decoded bytes of a block: the last strip may be cut at the edge or not, by who wrote
+        it.
+        """
         if self.subsampled:
             return 0, sys.maxsize
         if self.tiled:
@@ -172,11 +175,15 @@ def cut_off(layout: Layout) -> list[str]:
         for d in layout.directories
     )
     beyond = (b for directory, which in wrong for b in directory.blocks(which))
-    return _few(f"{layout.name(b)} is cut off at byte {layout.size:,} (it ends at {b.offset + b.count:,})" for b in beyond)
+    return _few(
+        f"{layout.name(b)} is cut off at byte {layout.size:,} (it ends at {b.offset + b.count:,})" for b in beyond
+    )
 
 
 def bad_checksums(path: Path, layout: Layout, threads: int = 1) -> list[str]:
-    """DEFLATE blocks whose bytes do not match their own checksum. Reads the whole file where it is DEFLATE, else nothing."""
+    """DEFLATE blocks whose bytes do not match their own checksum. Reads the whole file where it is DEFLATE, else
+    nothing.
+    """
     batches = (batch for d in layout.directories if d.compression in _DEFLATE for batch in _batches(d))
     problems: list[str] = []
     with path.open("rb") as file, ThreadPoolExecutor(threads) as pool:
@@ -184,7 +191,9 @@ def bad_checksums(path: Path, layout: Layout, threads: int = 1) -> list[str]:
         while len(problems) < _MAX_PROBLEMS and (round_ := list(islice(batches, threads))):
             found = pool.map(lambda batch: _not_whole(descriptor, *batch), round_)
             problems += [
-                f"the checksum of {directory.name(n)} is wrong" for (directory, _), bad in zip(round_, found, strict=True) for n in bad
+                f"the checksum of {directory.name(n)} is wrong"
+                for (directory, _), bad in zip(round_, found, strict=True)
+                for n in bad
             ]
     return problems[:_MAX_PROBLEMS]
 
@@ -205,7 +214,9 @@ def _not_whole(descriptor: int, directory: Directory, blocks: NDArray[np.int64])
     together = os.pread(descriptor, last - first, first) if last - first <= 2 * sum(counts) else None
     bad = []
     for block, start, count in zip(blocks.tolist(), starts, counts, strict=True):
-        data = os.pread(descriptor, count, start) if together is None else together[start - first : start - first + count]
+        data = (
+            os.pread(descriptor, count, start) if together is None else together[start - first : start - first + count]
+        )
         if not _inflates(data, *directory.sizes(block)):
             bad.append(block)
     return bad
@@ -213,7 +224,10 @@ def _not_whole(descriptor: int, directory: Directory, blocks: NDArray[np.int64])
 
 def bad_frames(path: Path, layout: Layout) -> list[str]:
     """Blocks of a COG whose frame contradicts them: before each is its size, behind it its last four bytes again."""
-    if layout.ghost.get("BLOCK_LEADER") != "SIZE_AS_UINT4" or layout.ghost.get("BLOCK_TRAILER") != "LAST_4_BYTES_REPEATED":
+    if (
+        layout.ghost.get("BLOCK_LEADER") != "SIZE_AS_UINT4"
+        or layout.ghost.get("BLOCK_TRAILER") != "LAST_4_BYTES_REPEATED"
+    ):
         return []
     with path.open("rb") as file:
         descriptor = file.fileno()
@@ -227,7 +241,9 @@ def _few(problems: Iterator[str]) -> list[str]:
 
 
 def _inflates(data: bytes, least: int, most: int) -> bool:
-    """Whether a zlib stream is whole: inflates to its end, where its checksum agrees, and to as many bytes as a block has."""
+    """Whether a zlib stream is whole: inflates to its end, where its checksum agrees, and to as many bytes as a block
+    has.
+    """
     if max(len(data), most) <= _SHORT:
         try:
             return least <= len(zlib.decompress(data, bufsize=most)) <= most

@@ -3,8 +3,9 @@
 Here: `validate_cog` for any file, `compare` for a copy and its source. Both name what is wrong, in words.
 Not here: making or mending.
 
-rio-cogeo and GDAL's own validator look at the order of the file and never at a pixel: a COG cut off at 70 % passes one, flipped
-bytes pass both. So every block of every level is decoded, and what carries a checksum, a frame or a stamp is checked against it.
+rio-cogeo and GDAL's own validator look at the order of the file and never at a pixel: a COG cut off at 70 % passes one,
+flipped bytes pass both. So every block of every level is decoded, and what carries a checksum, a frame or a stamp is
+checked against it.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ _NOT_DATA = ("STATISTICS_", "OVR_RESAMPLING_ALG", "AREA_OR_POINT")
 #: Windows with different pixels that are named before the comparison stops.
 _MAX_DIFFERENCES = 3
 
-#: Pixels along a side beyond which tiles and overviews are asked for, and bytes within which the main directory must begin:
-#: rio-cogeo's numbers.
+#: Pixels along a side beyond which tiles and overviews are asked for, and bytes within which the main directory must
+#: begin: rio-cogeo's numbers.
 _LARGE, _MAIN_WITHIN = 512, 300
 
 #: Where a stamp is looked for if directories cannot be followed.
@@ -117,7 +118,8 @@ def validate_cog(path: Path, threads: int = 1) -> list[str]:
 
 
 def structure(path: Path) -> list[str]:
-    """What is wrong with the order of the file: the rules of GDAL and, strictly, of rio-cogeo, and the place and frame of every block.
+    """What is wrong with the order of the file: the rules of GDAL and, strictly, of rio-cogeo, and the place and frame
+    of every block.
 
     They are few and their libraries slow to load; a test holds the answers against rio-cogeo's.
     https://gdal.org/en/stable/drivers/raster/cog.html#file-format
@@ -128,7 +130,11 @@ def structure(path: Path) -> list[str]:
     layout = tiff.read_layout(path)
     if not layout.directories:
         return ["it has no image"]
-    return tiff.cut_off(layout) or [*_pyramid_problems(layout.pyramid()), *_order_problems(layout), *tiff.bad_frames(path, layout)]
+    return tiff.cut_off(layout) or [
+        *_pyramid_problems(layout.pyramid()),
+        *_order_problems(layout),
+        *tiff.bad_frames(path, layout),
+    ]
 
 
 def _pyramid_problems(levels: list[tiff.Directory]) -> Iterator[str]:
@@ -141,7 +147,11 @@ def _pyramid_problems(levels: list[tiff.Directory]) -> Iterator[str]:
     for finer, coarser in pairwise(levels):
         if not coarser.tiled and max(coarser.width, coarser.height) > _LARGE:
             yield f"{_level(coarser)} is larger than {_LARGE} pixels, but not tiled"
-        if coarser.width > finer.width or coarser.height > finer.height or (coarser.width, coarser.height) == (finer.width, finer.height):
+        if (
+            coarser.width > finer.width
+            or coarser.height > finer.height
+            or (coarser.width, coarser.height) == (finer.width, finer.height)
+        ):
             yield f"{_level(coarser)} is not smaller than the level before it"
 
 
@@ -164,7 +174,9 @@ def _order_problems(layout: tiff.Layout) -> Iterator[str]:
 
 
 def _level(directory: tiff.Directory) -> str:
-    return "the full resolution" if directory.index == 0 else f"the overview of {directory.width:,} x {directory.height:,}"
+    return (
+        "the full resolution" if directory.index == 0 else f"the overview of {directory.width:,} x {directory.height:,}"
+    )
 
 
 def level_hashes(path: Path, threads: int = 1, first_level: int = 0) -> tuple[list[str], list[str]]:
@@ -198,7 +210,9 @@ def _level_hash(path: Path, level: int, threads: int) -> str:
     return measurement.sha256()
 
 
-def not_as_written(path: Path, checks: Sequence[Sequence[int]], threads: int, progress: Callable[[float], None]) -> list[str]:
+def not_as_written(
+    path: Path, checks: Sequence[Sequence[int]], threads: int, progress: Callable[[float], None]
+) -> list[str]:
     """What of a COG is not read as it was written: every block of every level is decoded.
 
     Args:
@@ -213,19 +227,24 @@ def not_as_written(path: Path, checks: Sequence[Sequence[int]], threads: int, pr
     for level, expected in enumerate(checks):
         wrong = 0
         try:
-            for check, wanted in zip(_each_tile(path, level, threads, lambda tile, _: tile_check(tile)), expected, strict=True):
+            for check, wanted in zip(
+                _each_tile(path, level, threads, lambda tile, _: tile_check(tile)), expected, strict=True
+            ):
                 wrong += check != wanted
                 done += 1
                 progress(done / total)
         except gdal.GDAL_ERRORS as error:
             problems.append(f"level {level} does not decode: {gdal.reason(error, path)}")
         if wrong:
-            problems.append(f"the pixels of level {level} are not what was written, in {wrong:,} of {len(expected):,} tiles")
+            problems.append(
+                f"the pixels of level {level} are not what was written, in {wrong:,} of {len(expected):,} tiles"
+            )
     return problems
 
 
 def _each_tile(path: Path, level: int, threads: int, look: Callable[[Pixels, Bools | None], R]) -> Iterator[R]:
-    """What `look` says of each tile and the dataset's own mask of it, in the order of the hash; the mask comes with the last bands.
+    """What `look` says of each tile and the dataset's own mask of it, in the order of the hash; the mask comes with the
+    last bands.
 
     Each thread has a dataset of its own, so that it is also the one that decodes.
     """
@@ -265,8 +284,8 @@ def batched_map(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Ite
 def stale_overviews(path: Path) -> list[str]:
     """Overviews that are not of the level below them, by the look of some places: their means are far from each other.
 
-    Whatever the method of resampling, the mean of a window is about the same in both levels. Codes of classes have no mean, but
-    their nearest or most frequent ones stay within the values of the window.
+    Whatever the method of resampling, the mean of a window is about the same in both levels. Codes of classes have no
+    mean, but their nearest or most frequent ones stay within the values of the window.
     """
     problems = []
     for level in range(1, _overviews(path) + 1):
@@ -295,7 +314,9 @@ def _akin(fine: Any, coarse: Any, place: tuple[float, float]) -> bool:
 
 
 def _header(path: Path) -> bytes:
-    """The bytes before the first block, as far as that can be told: not every COG is little endian and as GDAL makes them."""
+    """The bytes before the first block, as far as that can be told: not every COG is little endian and as GDAL makes
+    them.
+    """
     try:
         length = cogfile.read_header(path)[1]
     except (KeyError, IndexError, ValueError, OverflowError, struct.error):
@@ -305,7 +326,9 @@ def _header(path: Path) -> bytes:
 
 
 def stamp_problems(path: Path, hashes: list[str]) -> list[str]:
-    """Whether a COG with a stamp still has the pixels and the header that it was made with; nothing where there is none."""
+    """Whether a COG with a stamp still has the pixels and the header that it was made with; nothing where there is
+    none.
+    """
     tags = _tags(path)
     pixels, sealed = tags.get(cogfile.PIXELS_ITEM), tags.get(cogfile.SEAL_ITEM)
     header = _header(path)
@@ -314,7 +337,9 @@ def stamp_problems(path: Path, hashes: list[str]) -> list[str]:
         return ["its stamp is damaged"] if there else []
     problems = []
     if pixels != hashes[0]:
-        problems.append(f"its pixels are not those that it was made with: their SHA-256 is {hashes[0]}, its metadata says {pixels}")
+        problems.append(
+            f"its pixels are not those that it was made with: their SHA-256 is {hashes[0]}, its metadata says {pixels}"
+        )
     if cogfile.seal(cogfile.unsealed(header, sealed), hashes[1:]) != sealed:
         problems.append("its header or its overviews are not those that it was made with")
     return problems
@@ -338,7 +363,9 @@ class Loss:
         off = off[counted]
         if off.size:
             self.largest = max(self.largest, float(off.max()))
-            self.step = max(self.step, float(np.spacing(np.abs(theirs[counted]).max())) if theirs.dtype.kind == "f" else 0.0)
+            self.step = max(
+                self.step, float(np.spacing(np.abs(theirs[counted]).max())) if theirs.dtype.kind == "f" else 0.0
+            )
             self.squares += float(np.einsum("i,i->", off, off))
             self.pixels += off.size
 
@@ -379,7 +406,9 @@ def compare(
 
 
 def metadata_differences(source: Any, cog: Any, crs: CRS | None, *, outline: bool = False) -> Iterator[str]:
-    """In what the metadata of a COG differs from its source's, `crs` being the one that it should have; an outline has one pixel."""
+    """In what the metadata of a COG differs from its source's, `crs` being the one that it should have; an outline has
+    one pixel.
+    """
     for fact in ("width", "height", "count", "dtypes", "scales", "offsets", "units", "descriptions", "mask_flag_enums"):
         ours, theirs = getattr(cog, fact), getattr(source, fact)
         if ours != theirs and not (outline and fact in {"width", "height"}):
@@ -411,12 +440,17 @@ def _colour_differences(source: Any, cog: Any) -> Iterator[str]:
 
 
 def lost_metadata(source: Any, cog: Any) -> list[str]:
-    """Items of the default domain, of the dataset and each band, that a COG has not or has otherwise: a note, not a fault."""
+    """Items of the default domain, of the dataset and each band, that a COG has not or has otherwise: a note, not a
+    fault.
+    """
     notes = []
     for band in (0, *source.indexes[: cog.count]):
         ours, theirs = _data_tags(cog.tags(band)), _data_tags(source.tags(band))
         if lost := sorted(key for key, value in theirs.items() if ours.get(key) != value):
-            notes.append(f"metadata of {f'band {band}' if band else 'the dataset'} is not carried over: {_short(', '.join(lost))}")
+            notes.append(
+                f"metadata of {f'band {band}' if band else 'the dataset'} is not carried over:"
+                f" {_short(', '.join(lost))}"
+            )
     return notes
 
 
@@ -430,8 +464,14 @@ def _gcps(dataset: Any) -> list[tuple[float, ...]]:
 
 
 def _colours(dataset: Any, band: int) -> dict[int, tuple[int, ...]]:
-    """The colour table, without the black that fills it up to 256 entries, and without that of nodata, to which GDAL gives no opacity."""
-    return {value: colour for value, colour in dataset.colormap(band).items() if colour != (0, 0, 0, 255) and value != dataset.nodata}
+    """The colour table, without the black that fills it up to 256 entries, and without that of nodata, to which GDAL
+    gives no opacity.
+    """
+    return {
+        value: colour
+        for value, colour in dataset.colormap(band).items()
+        if colour != (0, 0, 0, 255) and value != dataset.nodata
+    }
 
 
 def _same_number(a: float | None, b: float | None) -> bool:
@@ -468,7 +508,9 @@ def _pixel_differences(
     return problems
 
 
-def _lossy_differences(theirs: Pixels, ours: Pixels, bands: tuple[int, ...], validity: Validity, loss: Loss, place: str) -> list[str]:
+def _lossy_differences(
+    theirs: Pixels, ours: Pixels, bands: tuple[int, ...], validity: Validity, loss: Loss, place: str
+) -> list[str]:
     """The same pixels must be valid, and the valid ones near; alpha is exact."""
     problems = []
     opaque = theirs[bands.index(validity.alpha)] != 0 if validity.alpha in bands else None

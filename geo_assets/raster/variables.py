@@ -1,11 +1,14 @@
-"""Containers of variables are taken apart: each variable of a NetCDF, HDF5 or GRIB file, each image of a TIFF or GeoPackage, a GeoTIFF of its own.
+"""Containers of variables are taken apart: each variable of a NetCDF, HDF5 or GRIB file, each image of a TIFF or
+GeoPackage, a GeoTIFF of its own.
 
 Here: the list of variables, what each band of them is, and the staged copy. It runs in the sandboxed child.
-Not here: the COG, which `cog.py` makes of each staged file; time (`cf_time.py`); HDF5's ways into other files (`hdf5.py`).
+Not here: the COG, which `cog.py` makes of each staged file; time (`cf_time.py`); HDF5's ways into other files
+(`hdf5.py`).
 
-The file does not choose what is opened. GDAL names the parts of a container by strings (`NETCDF:"path":name`) in which a variable
-of an evil name would be read as another path: so the container is opened under a plain name in our own directory, each string is put
-together here, and a variable whose name has a quote or a colon is refused. The driver is named on every open.
+The file does not choose what is opened. GDAL names the parts of a container by strings (`NETCDF:"path":name`) in which
+a variable of an evil name would be read as another path: so the container is opened under a plain name in our own
+directory, each string is put together here, and a variable whose name has a quote or a colon is refused. The driver is
+named on every open.
 """
 
 from __future__ import annotations
@@ -27,7 +30,13 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.raster import gdal, hdf5, tiff
 from geo_assets.raster.cf_time import TimeAxis, time_axis
 from geo_assets.raster.georeference import dataset_crs, epsg
-from geo_assets.raster.inspect import container_driver_of, dtype_names, numpy_dtype, refuse_foreign_files, refuse_what_does_not_fit
+from geo_assets.raster.inspect import (
+    container_driver_of,
+    dtype_names,
+    numpy_dtype,
+    refuse_foreign_files,
+    refuse_what_does_not_fit,
+)
 from geo_assets.raster.models import nodata_json
 from geo_assets.raster.variables_models import Variable, VariableBand, VariablesReport, VariablesRequest
 
@@ -49,7 +58,8 @@ _SAFE_NAME = re.compile(r'^[^":\\\x00-\x1f\x7f]{1,200}$')
 _NORTH = frozenset({"degrees_north", "degree_north", "degree_n", "degrees_n", "degreen", "degreesn"})
 _EAST = frozenset({"degrees_east", "degree_east", "degree_e", "degrees_e", "degreee", "degreese"})
 
-#: GDAL takes a grid whose rows are up to a tenth of a degree apart from where they belong for a regular one, and says so.
+#: GDAL takes a grid whose rows are up to a tenth of a degree apart from where they belong for a regular one, and says
+#: so.
 _UNEVEN = re.compile(r"not spaced evenly|not equally spaced|Gaussian", re.IGNORECASE)
 
 #: Attributes whose value names other variables, which are then no data of their own.
@@ -59,10 +69,24 @@ _NAMING = ("#bounds", "#coordinates", "#grid_mapping", "#climatology")
 _COVERAGE = ("time_coverage_start", "time_coverage_end")
 
 _DATASET_ITEMS = ("standard_name", "long_name", "cell_methods", "comment", "description")
-_GRIB_ITEMS = ("GRIB_ELEMENT", "GRIB_SHORT_NAME", "GRIB_COMMENT", "GRIB_REF_TIME", "GRIB_VALID_TIME", "GRIB_FORECAST_SECONDS")
+_GRIB_ITEMS = (
+    "GRIB_ELEMENT",
+    "GRIB_SHORT_NAME",
+    "GRIB_COMMENT",
+    "GRIB_REF_TIME",
+    "GRIB_VALID_TIME",
+    "GRIB_FORECAST_SECONDS",
+)
 
 #: The copy is read once more and thrown away: the fastest codec.
-_STAGED = {"tiled": True, "blockxsize": _TILE, "blockysize": _TILE, "compress": "ZSTD", "zstd_level": 1, "bigtiff": "IF_SAFER"}
+_STAGED = {
+    "tiled": True,
+    "blockxsize": _TILE,
+    "blockysize": _TILE,
+    "compress": "ZSTD",
+    "zstd_level": 1,
+    "bigtiff": "IF_SAFER",
+}
 
 
 #: Drivers whose parts are images: copied with all that they have.
@@ -83,14 +107,16 @@ def variables(request: VariablesRequest) -> VariablesReport:
     """Write every variable of a container into `request.folder`; a variable that cannot be is reported with its reason.
 
     Raises:
-        GeoAssetsError: UNREADABLE, UNSUPPORTED_FORMAT, RASTER_UNSUPPORTED, TOO_LARGE, DISK_FULL, INVALID_PARAMETERS: the container.
+        GeoAssetsError: UNREADABLE, UNSUPPORTED_FORMAT, RASTER_UNSUPPORTED, TOO_LARGE, DISK_FULL, INVALID_PARAMETERS:
+            the container.
         MemoryError: one file is given too little memory for this one.
     """
     path, folder = Path(request.source), Path(request.folder)
     driver = container_driver_of(path)
     if driver is None:
         raise GeoAssetsError(
-            "UNSUPPORTED_FORMAT", f"{path.name} is no container of variables: NetCDF, HDF5, GRIB, a TIFF or GeoPackage of many images"
+            "UNSUPPORTED_FORMAT",
+            f"{path.name} is no container of variables: NetCDF, HDF5, GRIB, a TIFF or GeoPackage of many images",
         )
     if driver == "HDF5":
         hdf5.refuse_other_files(path)
@@ -98,8 +124,12 @@ def variables(request: VariablesRequest) -> VariablesReport:
         with gdal.session(), gdal.reading(path, driver, opened=plain):
             parts, auxiliary = _parts(plain, driver, path.name)
         if len(parts) > MAX_VARIABLES:
-            raise GeoAssetsError("TOO_LARGE", f"{path.name} holds {len(parts):,} variables; the limit is {MAX_VARIABLES}")
-        made = tuple(_variable(path, plain, part, folder / f"{i:03d}_{_slug(part.name)}.tif") for i, part in enumerate(parts, 1))
+            raise GeoAssetsError(
+                "TOO_LARGE", f"{path.name} holds {len(parts):,} variables; the limit is {MAX_VARIABLES}"
+            )
+        made = tuple(
+            _variable(path, plain, part, folder / f"{i:03d}_{_slug(part.name)}.tif") for i, part in enumerate(parts, 1)
+        )
     return VariablesReport(driver=parts[0].driver if parts else driver, variables=made, auxiliary=auxiliary)
 
 
@@ -108,7 +138,9 @@ def _plain_name(path: Path, folder: Path) -> Iterator[Path]:
     """The container under a name of ours, in a directory without sidecars of others."""
     if any(sign in str(folder.absolute()) for sign in '":'):
         raise GeoAssetsError("INVALID_PARAMETERS", f"the path of the directory has a quote or a colon: {folder}")
-    with tempfile.TemporaryDirectory(prefix="plain-", dir=folder.absolute()) as private:  # a call that was killed may have left one
+    with tempfile.TemporaryDirectory(
+        prefix="plain-", dir=folder.absolute()
+    ) as private:  # a call that was killed may have left one
         plain = Path(private) / _PLAIN_NAME
         plain.symlink_to(path.absolute())
         yield plain
@@ -118,7 +150,8 @@ def _slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_")[:60] or "variable"
 
 
-# --- what there is ---------------------------------------------------------------------------------------------------------
+# --- what there is
+# ---------------------------------------------------------------------------------------------------------
 
 
 def _parts(plain: Path, driver: str, name: str) -> tuple[list[_Part], tuple[str, ...]]:
@@ -140,14 +173,20 @@ def _parts(plain: Path, driver: str, name: str) -> tuple[list[_Part], tuple[str,
 def _images(plain: Path) -> list[_Part]:
     with gdal.open_raster(plain) as dataset:
         count = len(dataset.subdatasets)
-    return [_Part(f"image {n}", f"GTIFF_DIR:{n}:{plain}", "GTiff") for n in range(1, count + 1)] or [_Part("image 1", plain, "GTiff")]
+    return [_Part(f"image {n}", f"GTIFF_DIR:{n}:{plain}", "GTiff") for n in range(1, count + 1)] or [
+        _Part("image 1", plain, "GTiff")
+    ]
 
 
 def _tables(plain: Path) -> list[_Part]:
     """The tables of tiles of a GeoPackage."""
     with gdal.open_raster(plain, "GPKG") as dataset:
         prefix = f"GPKG:{plain}:"
-        return [_Part(name.removeprefix(prefix), name, "GPKG") for name in _subdataset_names(dataset) if name.startswith(prefix)]
+        return [
+            _Part(name.removeprefix(prefix), name, "GPKG")
+            for name in _subdataset_names(dataset)
+            if name.startswith(prefix)
+        ]
 
 
 def _fields(plain: Path) -> list[_Part]:
@@ -175,7 +214,9 @@ def _netcdf(plain: Path, name: str) -> tuple[list[_Part], tuple[str, ...]]:
 
 
 def _attributes(part: _Part) -> dict[str, str]:
-    """Of a variable and of those along its dimensions; none where it cannot be opened, which is found again when it is copied."""
+    """Of a variable and of those along its dimensions; none where it cannot be opened, which is found again when it is
+    copied.
+    """
     if not _SAFE_NAME.match(part.name):
         return {}
     try:
@@ -208,7 +249,8 @@ def _is_placed(part: _Part) -> bool:
         return False
 
 
-# --- one variable ----------------------------------------------------------------------------------------------------------
+# --- one variable
+# ----------------------------------------------------------------------------------------------------------
 
 
 def _variable(path: Path, plain: Path, part: _Part, destination: Path) -> Variable:
@@ -235,7 +277,9 @@ def _variable(path: Path, plain: Path, part: _Part, destination: Path) -> Variab
 
 def _refuse_name(path: Path, part: _Part) -> None:
     if not _SAFE_NAME.match(part.name):
-        raise GeoAssetsError("RASTER_UNSUPPORTED", f"a variable of {path.name} has a name that GDAL cannot be given: {part.name[:80]!r}")
+        raise GeoAssetsError(
+            "RASTER_UNSUPPORTED", f"a variable of {path.name} has a name that GDAL cannot be given: {part.name[:80]!r}"
+        )
 
 
 def _refuse(dataset: Any, path: Path, plain: Path, part: _Part, *, placed: bool, uneven: bool) -> None:
@@ -273,7 +317,9 @@ def _copied_image(dataset: Any, part: _Part, destination: Path) -> Variable:
     _refuse_a_short_copy(destination)
     captions = [d or f"{part.name} b{i}" for i, d in enumerate(dataset.descriptions, 1)]
     bands = tuple(VariableBand(description=caption, datetime=None, dimensions={}) for caption in captions)
-    return _described(dataset, part, destination, dataset_crs(dataset), bands, dataset.tags().get("TIFFTAG_IMAGEDESCRIPTION"))
+    return _described(
+        dataset, part, destination, dataset_crs(dataset), bands, dataset.tags().get("TIFFTAG_IMAGEDESCRIPTION")
+    )
 
 
 def _copied(dataset: Any, part: _Part, destination: Path) -> Variable:
@@ -329,7 +375,9 @@ def _refuse_a_short_copy(destination: Path) -> None:
         raise GeoAssetsError("DISK_FULL", f"no room for {destination.name}: {short[0]}")
 
 
-def _describe(dataset: Any, part: _Part, staged: Any, indexes: tuple[int, ...], bands: tuple[VariableBand, ...]) -> None:
+def _describe(
+    dataset: Any, part: _Part, staged: Any, indexes: tuple[int, ...], bands: tuple[VariableBand, ...]
+) -> None:
     places = [index - 1 for index in indexes]
     staged.scales = [dataset.scales[place] for place in places]
     staged.offsets = [dataset.offsets[place] for place in places]
@@ -376,7 +424,10 @@ def _notes(dataset: Any, part: _Part, bands: tuple[VariableBand, ...]) -> Iterat
         yield "its times have no moment in UTC: their calendar or unit is not understood"
     known = {key.partition("#")[0] for key in attributes}
     if unread := [name for name in attributes.get(f"{part.name}#coordinates", "").split() if name not in known]:
-        yield f"coordinates that are a single number are not read: {', '.join(unread)}; where the time is among them, say it with datetime"
+        yield (
+            f"coordinates that are a single number are not read: {', '.join(unread)}; where the time is among them, say"
+            " it with datetime"
+        )
 
 
 def _title(dataset: Any, part: _Part) -> str | None:
@@ -393,13 +444,18 @@ def _unit(dataset: Any, band: int) -> str | None:
 def _crs(dataset: Any, name: str) -> CRS | None:
     """The file's own; EPSG:4326 where CF says that rows are latitudes and columns longitudes; else none is made up."""
     own = dataset_crs(dataset)
-    units = {value.strip().lower() for key, value in dataset.tags().items() if key.endswith("#units") and not key.startswith(f"{name}#")}
+    units = {
+        value.strip().lower()
+        for key, value in dataset.tags().items()
+        if key.endswith("#units") and not key.startswith(f"{name}#")
+    }
     if own is None and units & _NORTH and units & _EAST and not dataset.tags().get(f"{name}#grid_mapping"):
         return CRS.from_epsg(4326)
     return own
 
 
-# --- one band --------------------------------------------------------------------------------------------------------------
+# --- one band
+# --------------------------------------------------------------------------------------------------------------
 
 
 def _band(dataset: Any, part: _Part, index: int) -> VariableBand:
@@ -418,14 +474,20 @@ def _band(dataset: Any, part: _Part, index: int) -> VariableBand:
         moment = moment or _moment(axis, value)
         dimensions[name] = f"{value} {unit}".strip()
     levels = [f"{name}={value}" for name, value in dimensions.items() if " since " not in value or moment is None]
-    return VariableBand(description=" ".join([*([moment] if moment else []), *levels]) or part.name, datetime=moment, dimensions=dimensions)
+    return VariableBand(
+        description=" ".join([*([moment] if moment else []), *levels]) or part.name,
+        datetime=moment,
+        dimensions=dimensions,
+    )
 
 
 def _grib_band(tags: dict[str, str], part: _Part) -> VariableBand:
     level = tags.get("GRIB_SHORT_NAME", "")
     moment = _moment(time_axis("seconds since 1970-01-01", ""), tags.get("GRIB_VALID_TIME", "").split(" ")[0])
     words = [tags.get("GRIB_ELEMENT", part.name), level, moment or ""]
-    return VariableBand(description=" ".join(w for w in words if w), datetime=moment, dimensions={"level": level} if level else {})
+    return VariableBand(
+        description=" ".join(w for w in words if w), datetime=moment, dimensions={"level": level} if level else {}
+    )
 
 
 def _moment(axis: TimeAxis | None, value: str) -> str | None:

@@ -1,4 +1,5 @@
-"""The contracts of taking a container apart: what is asked and what came of each variable or member; what is said of all of them.
+"""The contracts of taking a container apart: what is asked and what came of each variable or member; what is said of
+all of them.
 
 Here: pydantic models, strict JSON in both directions; importing this costs pydantic and nothing else.
 Not here: anything that looks at a file (`variables.py`, `archives.py`).
@@ -31,7 +32,9 @@ class Variable(Model):
 
     name: str
     path: str | None = Field(None, description="a tiled GeoTIFF in the request's folder")
-    error: dict[str, str] | None = Field(None, description="code, message, remedy, as `GeoAssetsError.to_dict` writes them")
+    error: dict[str, str] | None = Field(
+        None, description="code, message, remedy, as `GeoAssetsError.to_dict` writes them"
+    )
     title: str | None = Field(None, description="long_name, or what the format has in its place")
     standard_name: str | None = None
     unit: str | None = None
@@ -51,7 +54,9 @@ class VariablesReport(Model):
 
     driver: str
     variables: tuple[Variable, ...]
-    auxiliary: tuple[str, ...] = Field((), description="what the others need to be understood and is no data: coordinates, bounds")
+    auxiliary: tuple[str, ...] = Field(
+        (), description="what the others need to be understood and is no data: coordinates, bounds"
+    )
 
 
 class UnpackRequest(Model):

@@ -1,7 +1,7 @@
 """Compressed blocks wait until the size of all levels is known: a COG begins with its smallest.
 
-Here: in memory, and when there are too many, in a file for each level. Not here: which blocks there are (`onepass.py`), what is kept
-beyond the life of a process (`checkpoint.py`).
+Here: in memory, and when there are too many, in a file for each level. Not here: which blocks there are (`onepass.py`),
+what is kept beyond the life of a process (`checkpoint.py`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ _BLOCKS_AT_ONCE, _REST = 32, 0.9
 
 
 class Waiting:
-    """Blocks of all levels until they have their place: in memory, and when there are too many, in a file for each level."""
+    """Blocks of all levels until they have their place: in memory, and when there are too many, in a file for each
+    level.
+    """
 
     def __init__(self, directory: Path, levels: int, in_memory: int, checkpoint: Checkpoint | None) -> None:
         self._directory, self._in_memory, self._checkpoint = directory, in_memory, checkpoint
@@ -66,7 +68,9 @@ class Waiting:
             self._bytes -= sum(map(len, part))
 
     def move_to(self, out: BinaryIO, level: int) -> None:
-        """Write the blocks of a level in their order, giving back what they took as they go, unless they are kept until all is proven."""
+        """Write the blocks of a level in their order, giving back what they took as they go, unless they are kept until
+        all is proven.
+        """
         if self._checkpoint or self._files[level]:
             _move(self._file(level), out, keep=self._checkpoint is not None)
         out.writelines(self._memory[level])
@@ -79,8 +83,8 @@ class Waiting:
 
 
 def _move(file: BinaryIO, out: BinaryIO, *, keep: bool) -> None:
-    """Move a file's bytes to where `out` stands. The last ones first: only the end of a file can be given back, so that disk is
-    not needed twice.
+    """Move a file's bytes to where `out` stands. The last ones first: only the end of a file can be given back, so that
+    disk is not needed twice.
     """
     file.flush()
     start, length = out.tell(), file.tell()

@@ -37,5 +37,6 @@ def refuse_wrong_values(path: Path) -> None:
         while piece := file.read(_PIECE):
             if strange := piece.translate(None, _OF_NUMBERS):
                 raise GeoAssetsError(
-                    "UNREADABLE", f"{path.name} is not readable as XYZ: it has {strange[:20].decode('latin-1')!r} among its numbers"
+                    "UNREADABLE",
+                    f"{path.name} is not readable as XYZ: it has {strange[:20].decode('latin-1')!r} among its numbers",
                 )

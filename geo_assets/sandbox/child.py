@@ -1,10 +1,11 @@
 """The sandboxed child: takes one call at a time from its parent, runs it within limits, answers, waits for the next.
 
 Here: the limits a child puts on itself before any geospatial library is loaded, and the loop.
-Not here: what is called (functions of `raster/` and `vector/`), the walls around it (`walls.py`), when a child is started or killed (`pool.py`).
+Not here: what is called (functions of `raster/` and `vector/`), the walls around it (`walls.py`), when a child is
+started or killed (`pool.py`).
 
-A child holds no credential: its environment is made by the pool, and its parent's is behind a wall. It dies with its parent, also in
-the middle of native code. Where a wall is missing it opens nothing, unless it is told to do without.
+A child holds no credential: its environment is made by the pool, and its parent's is behind a wall. It dies with its
+parent, also in the middle of native code. Where a wall is missing it opens nothing, unless it is told to do without.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def main(control_fd: int, lifeline_fd: int, terms: Terms) -> None:
 def _incomplete(walls: Walls) -> Reply:
     return Reply(
         error=GeoAssetsError(
-            "SANDBOX_INCOMPLETE", f"this machine lacks walls around what reads untrusted files: {', '.join(walls.missing)}"
+            "SANDBOX_INCOMPLETE",
+            f"this machine lacks walls around what reads untrusted files: {', '.join(walls.missing)}",
         ).to_dict()
     )
 
@@ -67,11 +69,16 @@ def _serve(call: Call, fds: list[int]) -> Reply:
     except GeoAssetsError as error:
         return Reply(error=error.to_dict())
     except MemoryError:
-        return Reply(error={"code": "SANDBOX_OUT_OF_MEMORY", "message": "reading it needs more memory than one file is given"})
+        return Reply(
+            error={"code": "SANDBOX_OUT_OF_MEMORY", "message": "reading it needs more memory than one file is given"}
+        )
     except OSError as error:
         return Reply(error=_os_error(error), traceback=traceback.format_exc())
     except Exception as error:  # noqa: BLE001 - the boundary: whatever a hostile file provokes is reported, not raised
-        return Reply(error={"code": "INTERNAL", "message": f"{type(error).__name__}: {error}"[:1000]}, traceback=traceback.format_exc())
+        return Reply(
+            error={"code": "INTERNAL", "message": f"{type(error).__name__}: {error}"[:1000]},
+            traceback=traceback.format_exc(),
+        )
 
 
 def _invoke(call: Call, fds: list[int]) -> dict[str, Any]:
@@ -94,8 +101,8 @@ def _os_error(error: OSError) -> dict[str, str]:
 
 
 def _die_with_parent(lifeline_fd: int) -> None:
-    """SIGIO, whose default is death, comes when the parent's end of the lifeline closes; until `raise_walls` asks for SIGKILL, which
-    nobody can ignore, and so also where a parent ended before that.
+    """SIGIO, whose default is death, comes when the parent's end of the lifeline closes; until `raise_walls` asks for
+    SIGKILL, which nobody can ignore, and so also where a parent ended before that.
     """
     signal.signal(signal.SIGIO, signal.SIG_DFL)
     fcntl.fcntl(lifeline_fd, fcntl.F_SETOWN, os.getpid())

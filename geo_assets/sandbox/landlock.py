@@ -1,11 +1,11 @@
 """A wall around the files and the network of a process: Linux's Landlock, through its three system calls.
 
 Here: what a sandboxed child may still open, and the calls that make it so. Not here: the other limits (`child.py`).
-Source: https://docs.kernel.org/userspace-api/landlock.html (since Linux 5.13; renames between directories since 5.19, TCP since 6.7,
-abstract Unix sockets and signals since 6.12)
+Source: https://docs.kernel.org/userspace-api/landlock.html (since Linux 5.13; renames between directories since 5.19,
+TCP since 6.7, abstract Unix sockets and signals since 6.12)
 
-It holds for whatever library reads or writes, also for a file format that follows names into other files, and cannot be taken back.
-Where the kernel has no Landlock, or one that cannot allow renames, nothing is done, and it is said.
+It holds for whatever library reads or writes, also for a file format that follows names into other files, and cannot be
+taken back. Where the kernel has no Landlock, or one that cannot allow renames, nothing is done, and it is said.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _ALL_SCOPES = 0b11  # abstract Unix sockets of others, signals to others
 _READ = _EXECUTE | _READ_FILE | _READ_DIR
 _RIGHTS_ON_A_FILE = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE
 
-#: Programs, libraries and their data; what the C library and OpenMP ask of the machine. Not all of /proc: the environment
-#: of the parent, with its credentials, is there.
+#: Programs, libraries and their data; what the C library and OpenMP ask of the machine. Not all of /proc: the
+#: environment of the parent, with its credentials, is there.
 _SYSTEM = (
     "/usr",
     "/lib",
@@ -58,7 +58,8 @@ def version() -> int:
 
 
 def enclose(writable: Iterable[Path], readable: Iterable[Path] = ()) -> bool:
-    """Leave this thread, and those that it starts, the files below `writable`, and to read those of `readable` and of Python.
+    """Leave this thread, and those that it starts, the files below `writable`, and to read those of `readable` and of
+    Python.
 
     Returns:
         Whether the wall stands.

@@ -1,11 +1,13 @@
 """The pool of sandboxed children: starts them, hands out calls, kills what hangs, replaces what dies.
 
-Here: processes, lanes, deadlines, room on disk. Not here: the limits inside a child (`child.py`, `walls.py`), directories (`scratch.py`).
+Here: processes, lanes, deadlines, room on disk. Not here: the limits inside a child (`child.py`, `walls.py`),
+directories (`scratch.py`).
 
-A lane is a directory and the child that may write in it and in no other. Where we are root, what lies in it is ours until a call
-names it: a child that was taken over cannot turn a place where we are about to write into another one. Who opens a workspace has a lane for himself until he
-leaves it; a call runs in the lane in which the files lie that its request names. So no child reaches what another one works on.
-A call that kills its child is tried once more in a fresh one; a second death condemns the input, not the pool.
+A lane is a directory and the child that may write in it and in no other. Where we are root, what lies in it is ours
+until a call names it: a child that was taken over cannot turn a place where we are about to write into another one. Who
+opens a workspace has a lane for himself until he leaves it; a call runs in the lane in which the files lie that its
+request names. So no child reaches what another one works on. A call that kills its child is tried once more in a fresh
+one; a second death condemns the input, not the pool.
 """
 
 from __future__ import annotations
@@ -53,12 +55,17 @@ from geo_assets.sandbox.watch import DISK_MB, Watch, Watched
 
 R = TypeVar("R", bound=BaseModel)
 
-#: GDAL and PROJ, told before they are loaded. Drivers that read other files, the network or run code are never registered,
-#: but for VRT, which every warp needs in memory; what protects from a VRT in disguise is that each open names its one driver.
-#: OGR_SQLITE_LOAD_EXTENSIONS is not among them: it *names* extensions ("NO" would be one), and without it SQLite loads none.
+#: GDAL and PROJ, told before they are loaded. Drivers that read other files, the network or run code are never
+#: registered, but for VRT, which every warp needs in memory; what protects from a VRT in disguise is that each open
+#: names its one driver. OGR_SQLITE_LOAD_EXTENSIONS is not among them: it *names* extensions ("NO" would be one), and
+#: without it SQLite loads none.
 _GDAL_ENVIRONMENT = {
-    "GDAL_SKIP": "GTI,STACIT,STACTA,MRF,WMS,WMTS,WCS,DAAS,EEDAI,EEDA,PLMosaic,NGW,HTTP,PDF,OSM,KMLSUPEROVERLAY,RPFTOC,TIL,SAFE,Zarr,DERIVED,NGSGEOID,GDALG,PostGISRaster,Rasterlite",
-    "OGR_SKIP": "OGR_VRT,ADBC,WFS,OAPIF,OGCAPI,CSW,NGW,Elasticsearch,Carto,AmigoCloud,PLSCENES,GPSBabel,PDF,PMTiles,OSM,PostgreSQL,MySQL,MSSQLSpatial,ODBC,MongoDBv3,GDALG,HTTP,EEDA",
+    "GDAL_SKIP": (
+        "GTI,STACIT,STACTA,MRF,WMS,WMTS,WCS,DAAS,EEDAI,EEDA,PLMosaic,NGW,HTTP,PDF,OSM,KMLSUPEROVERLAY,RPFTOC,TIL,SAFE,Zarr,DERIVED,NGSGEOID,GDALG,PostGISRaster,Rasterlite"
+    ),
+    "OGR_SKIP": (
+        "OGR_VRT,ADBC,WFS,OAPIF,OGCAPI,CSW,NGW,Elasticsearch,Carto,AmigoCloud,PLSCENES,GPSBabel,PDF,PMTiles,OSM,PostgreSQL,MySQL,MSSQLSpatial,ODBC,MongoDBv3,GDALG,HTTP,EEDA"
+    ),
     "GDAL_DISABLE_READDIR_ON_OPEN": "FALSE",  # each source lies alone with its own sidecars
     "GDAL_VRT_ENABLE_PYTHON": "NO",
     "GDAL_VRT_ENABLE_RAWRASTERBAND": "NO",
@@ -70,7 +77,11 @@ _GDAL_ENVIRONMENT = {
 
 #: The C library gives large blocks back to the kernel at once, which then clears the same pages for the next tile:
 #: a quarter of the time of a fast conversion. Here they are kept; one arena a core.
-_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30), "MALLOC_ARENA_MAX": str(os.cpu_count() or 1)}
+_MALLOC = {
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+    "MALLOC_ARENA_MAX": str(os.cpu_count() or 1),
+}
 
 #: -P: or a module that a file managed to write into the child's directory would be found first.
 _CHILD = ("-P", "-m", "geo_assets.sandbox.child")
@@ -84,7 +95,8 @@ _SILENCE_MS = 250
 #: Characters of a child's traceback that are kept.
 _LONGEST_TRACEBACK = 20_000
 
-#: Bytes of a source for which a call is given a second beyond its time. The slowest that we have seen, compressed, is 10 MB/s.
+#: Bytes of a source for which a call is given a second beyond its time. The slowest that we have seen, compressed, is
+#: 10 MB/s.
 _BYTES_A_SECOND = 2_000_000
 
 #: Seconds in which a lane is cleared while its child lives: one that goes on writing is ended.
@@ -136,7 +148,9 @@ class _Child:
 
 
 class _PipeEnd(io.RawIOBase):
-    """The end of a stream's pipe from which we read. It is over when the child is dead, whoever else may hold the other end."""
+    """The end of a stream's pipe from which we read. It is over when the child is dead, whoever else may hold the other
+    end.
+    """
 
     def __init__(self, descriptor: int) -> None:
         os.set_blocking(descriptor, False)
@@ -171,7 +185,11 @@ class _PipeEnd(io.RawIOBase):
 
 def _bytes_of(path: Path) -> int:
     """Of a file, or of all files in a directory."""
-    return path.stat().st_size if path.is_file() else sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return (
+        path.stat().st_size
+        if path.is_file()
+        else sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    )
 
 
 def _yes() -> bool:
@@ -213,8 +231,9 @@ class _Lane:
         self._seconds: dict[str, float] = {}
 
     def seconds_for(self, request: BaseModel) -> float:
-        """More time for a larger source: as large as it is when it is first named, for from then on its child may alter it. What is named after
-        a call may be of a child's own making and counts for what an archive as large as the first one may hold at most.
+        """More time for a larger source: as large as it is when it is first named, for from then on its child may alter
+        it. What is named after a call may be of a child's own making and counts for what an archive as large as the
+        first one may hold at most.
         """
         source = getattr(request, "source", getattr(request, "archive", None))
         if not isinstance(source, str) or not source:
@@ -241,7 +260,9 @@ class _Lane:
         return self._child
 
     def workspace(self) -> Path:
-        """The one in which its child may write: the same each time, and empty. Who has written while nobody asked loses his child."""
+        """The one in which its child may write: the same each time, and empty. Who has written while nobody asked loses
+        his child.
+        """
         if not self._cleared(0):
             self.end()
             self._cleared(math.inf)
@@ -323,7 +344,9 @@ class SandboxPool:
         self._timeout = timeout_seconds
         self._watch = Watch(disk_mb << 20)
         users = random.sample(USERS, workers)
-        terms = [Terms(memory_mb, file_mb, user, permissive, tuple(preload), tuple(map(str, readable))) for user in users]
+        terms = [
+            Terms(memory_mb, file_mb, user, permissive, tuple(preload), tuple(map(str, readable))) for user in users
+        ]
         self._lanes = {str(n): _Lane(self._scratch / str(n), each, self._start) for n, each in enumerate(terms)}
         self._idle: queue.LifoQueue[_Lane] = queue.LifoQueue()
         for lane in reversed(self._lanes.values()):
@@ -350,7 +373,9 @@ class SandboxPool:
         self._held.close()
 
     def abort(self) -> None:
-        """Kill every child, also those at work: calls under way and later ones raise CANCELLED. For a run that is told to stop."""
+        """Kill every child, also those at work: calls under way and later ones raise CANCELLED. For a run that is told
+        to stop.
+        """
         with self._starting:
             self._aborted = True
             living = list(self._living)
@@ -376,7 +401,9 @@ class SandboxPool:
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:
-        """A private directory for one source and what is made of it; gone afterwards. Until then its lane is nobody else's."""
+        """A private directory for one source and what is made of it; gone afterwards. Until then its lane is nobody
+        else's.
+        """
         lane = self._idle.get()
         try:
             with self._workspace_of(lane) as folder:
@@ -386,8 +413,8 @@ class SandboxPool:
 
     @contextmanager
     def workspace_beside(self, workspace: Path) -> Iterator[Path]:
-        """A workspace for a part of what is worked on in another one: in a lane that is idle, so that parts are done at the same
-        time, or else in the same lane.
+        """A workspace for a part of what is worked on in another one: in a lane that is idle, so that parts are done at
+        the same time, or else in the same lane.
         """
         try:
             lane = self._idle.get_nowait()
@@ -437,7 +464,8 @@ class SandboxPool:
             most: bytes that such a file may have, where its reader holds it in memory.
 
         Raises:
-            GeoAssetsError: SANDBOX_CRASHED, it is larger, or no plain file: who reads it as us might read what the child may not.
+            GeoAssetsError: SANDBOX_CRASHED, it is larger, or no plain file: who reads it as us might read what the
+                child may not.
         """
         folder = self._made_in(workspace)
         folder.mkdir(exist_ok=True)
@@ -454,7 +482,9 @@ class SandboxPool:
         return taken
 
     def peek(self, written: Path, most: int) -> bytes:
-        """The first bytes of a file that a child writes while it works; nothing where there is no plain file of that name."""
+        """The first bytes of a file that a child writes while it works; nothing where there is no plain file of that
+        name.
+        """
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         with contextlib.suppress(OSError, ValueError), opened_below(self._scratch, written.parent) as folder:
             descriptor = os.open(written.name, flags, dir_fd=folder)
@@ -472,7 +502,8 @@ class SandboxPool:
         return self._made / "-".join(workspace.relative_to(self._scratch).parts[:2])
 
     def kept(self, workspace: Path, name: str) -> Path:
-        """A directory in a workspace that outlives this process if it is killed: the next pool that asks for its name finds what was in it.
+        """A directory in a workspace that outlives this process if it is killed: the next pool that asks for its name
+        finds what was in it.
 
         Args:
             workspace: a private one, of this pool. Who writes in the directory makes it.
@@ -481,12 +512,13 @@ class SandboxPool:
         return take_up(self._scratch.parent, workspace, name)
 
     def call(self, function: str, request: BaseModel, result: type[R]) -> R:
-        """Run a function of `protocol.FUNCTIONS` in the child in whose lane the files of the request lie; in an idle one if in none.
+        """Run a function of `protocol.FUNCTIONS` in the child in whose lane the files of the request lie; in an idle
+        one if in none.
 
         Raises:
-            GeoAssetsError: what the function raised; SANDBOX_CRASHED after the second death; SANDBOX_TIMEOUT; SANDBOX_OUT_OF_MEMORY;
-                TOO_LARGE, more room on disk than is allowed; DISK_FULL; SANDBOX_INCOMPLETE, this machine lacks a wall;
-                CANCELLED after `abort`.
+            GeoAssetsError: what the function raised; SANDBOX_CRASHED after the second death; SANDBOX_TIMEOUT;
+                SANDBOX_OUT_OF_MEMORY; TOO_LARGE, more room on disk than is allowed; DISK_FULL; SANDBOX_INCOMPLETE, this
+                machine lacks a wall; CANCELLED after `abort`.
         """
         call = Call(function=function, request=request.model_dump(mode="json"))
         with self._lane_of(call.request) as lane:

@@ -1,7 +1,7 @@
 """How parent and child talk: length-prefixed JSON over a Unix socket, with a pipe handed over for a stream.
 
-Here: the messages, the framing, the terms of a child and the list of functions that it may run. JSON, never pickle: a child that was
-taken over by a hostile file must not be able to run code in its parent.
+Here: the messages, the framing, the terms of a child and the list of functions that it may run. JSON, never pickle: a
+child that was taken over by a hostile file must not be able to run code in its parent.
 """
 
 from __future__ import annotations
@@ -64,13 +64,19 @@ class Terms:
 
     def arguments(self) -> list[str]:
         """As a command line."""
-        return [*map(str, (self.memory_mb, self.file_mb, self.user, int(self.permissive))), ",".join(self.preload), *self.readable]
+        return [
+            *map(str, (self.memory_mb, self.file_mb, self.user, int(self.permissive))),
+            ",".join(self.preload),
+            *self.readable,
+        ]
 
     @classmethod
     def of(cls, arguments: list[str]) -> Self:
         """The inverse."""
         memory, file, user, permissive = map(int, arguments[:4])
-        return cls(memory, file, user, bool(permissive), tuple(filter(None, arguments[4].split(","))), tuple(arguments[5:]))
+        return cls(
+            memory, file, user, bool(permissive), tuple(filter(None, arguments[4].split(","))), tuple(arguments[5:])
+        )
 
 
 class Call(BaseModel):

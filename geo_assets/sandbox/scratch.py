@@ -1,4 +1,5 @@
-"""Directories of a pool: made and held in one step, swept when nobody holds them, handed to the user that a child becomes.
+"""Directories of a pool: made and held in one step, swept when nobody holds them, handed to the user that a child
+becomes.
 
 Here: names, locks and owners of directories. Not here: which child works in which (`pool.py`).
 
@@ -49,7 +50,9 @@ _PRIVATE_SECONDS = 3600
 
 
 def make_and_hold(scratch: Path) -> tuple[Path, IO[bytes]]:
-    """A new directory in `scratch`, and the file that holds it until it is closed. Before it is held its name is not found."""
+    """A new directory in `scratch`, and the file that holds it until it is closed. Before it is held its name is not
+    found.
+    """
     private = _made_in(scratch)
     held = (private / _LOCK).open("wb")
     fcntl.flock(held, fcntl.LOCK_EX)
@@ -60,7 +63,9 @@ def make_and_hold(scratch: Path) -> tuple[Path, IO[bytes]]:
 
 def _made_in(scratch: Path, tries: int = 100) -> Path:
     for _ in range(tries):
-        with contextlib.suppress(FileNotFoundError, FileExistsError):  # another process has just left it, and removed it (`leave`)
+        with contextlib.suppress(
+            FileNotFoundError, FileExistsError
+        ):  # another process has just left it, and removed it (`leave`)
             scratch.mkdir(parents=True, exist_ok=True)
             return Path(tempfile.mkdtemp(prefix=_PRIVATE, dir=scratch))
     scratch.mkdir(parents=True, exist_ok=True)
@@ -85,9 +90,13 @@ def leave(scratch: Path) -> None:
 
 
 def sweep(scratch: Path) -> None:
-    """Remove what pools left whose process was killed, but for what was to be kept. Any number of processes may sweep at once."""
+    """Remove what pools left whose process was killed, but for what was to be kept. Any number of processes may sweep
+    at once.
+    """
     for folder in _found(scratch, "run-*"):
-        with contextlib.suppress(Exception):  # held by its pool, or gone already; whatever lies in it, the next pool must start
+        with contextlib.suppress(
+            Exception
+        ):  # held by its pool, or gone already; whatever lies in it, the next pool must start
             _sweep_one(folder, scratch)
     for pattern, seconds in ((f"{_PRIVATE}*", _PRIVATE_SECONDS), (f"{_KEPT}/*", _KEPT_SECONDS)):
         for folder in _found(scratch, pattern):
@@ -176,7 +185,8 @@ def opened_below(folder: Path, path: Path) -> Iterator[int]:
 
 
 def move(source: Path, destination: Path, below: Path, within: Path) -> None:
-    """Rename a file or directory that a child may have made, and whose path it told: below `below`, to a place below `within`.
+    """Rename a file or directory that a child may have made, and whose path it told: below `below`, to a place below
+    `within`.
 
     Raises:
         OSError: it is not there, or the way leads over a symbolic link.
@@ -200,9 +210,14 @@ def take_back(folder: Path) -> None:
 
 
 def hand_over(paths: Iterable[Path], folder: Path, user: int) -> None:
-    """Give a child the directories of some paths in its folder, so that it can write beside a source and where a result is wanted."""
+    """Give a child the directories of some paths in its folder, so that it can write beside a source and where a result
+    is wanted.
+    """
     for each in {place for path in paths for place in (path, path.parent) if folder in place.parents}:
-        with contextlib.suppress(OSError, ValueError), opened_below(folder, each) as descriptor:  # a file, or not there yet
+        with (
+            contextlib.suppress(OSError, ValueError),
+            opened_below(folder, each) as descriptor,
+        ):  # a file, or not there yet
             if os.fstat(descriptor).st_uid != user:
                 os.fchown(descriptor, user, user)
 
@@ -250,7 +265,8 @@ def _walk(folder: Path) -> Iterator[tuple[int, str, os.stat_result]]:
 
 
 def empty(folder: Path, seconds: float = math.inf) -> bool:
-    """Remove all that lies in a directory, however deep, without following a link. Who is still at work in it may be faster.
+    """Remove all that lies in a directory, however deep, without following a link. Who is still at work in it may be
+    faster.
 
     Returns:
         Whether nothing is left.
@@ -284,7 +300,9 @@ def remove(folder: Path, seconds: float = math.inf) -> bool:
 
 
 def _clear(top: int, name: str, free_names: Iterator[str]) -> int:
-    """Remove one entry; the directories in it are lifted to the top, so that no depth is too deep. Returns how much was done."""
+    """Remove one entry; the directories in it are lifted to the top, so that no depth is too deep. Returns how much was
+    done.
+    """
     with contextlib.suppress(OSError):
         os.unlink(name, dir_fd=top)
         return 1

@@ -1,11 +1,13 @@
 """A wall around the system calls of a process: Linux's seccomp, with a filter made here.
 
-Here: which calls a sandboxed child does without, and the filter that refuses them. Not here: the other walls (`walls.py`).
-Source: https://docs.kernel.org/userspace-api/seccomp_filter.html; numbers: the kernel's `asm/unistd_64.h` and `asm-generic/unistd.h`
+Here: which calls a sandboxed child does without, and the filter that refuses them. Not here: the other walls
+(`walls.py`). Source: https://docs.kernel.org/userspace-api/seccomp_filter.html; numbers: the kernel's `asm/unistd_64.h`
+and `asm-generic/unistd.h`
 
-A child reads and writes files, has threads, and answers on a socket that it was given. So it makes no sockets (TCP, abstract and
-pathname Unix sockets alike), hands over no descriptor, starts no process, signals and inspects no other one, shares no memory by name, and alters no owner,
-mode, time or attribute of files by their path, which Landlock does not look at. Needs no privilege, and cannot be taken back.
+A child reads and writes files, has threads, and answers on a socket that it was given. So it makes no sockets (TCP,
+abstract and pathname Unix sockets alike), hands over no descriptor, starts no process, signals and inspects no other
+one, shares no memory by name, and alters no owner, mode, time or attribute of files by their path, which Landlock does
+not look at. Needs no privilege, and cannot be taken back.
 """
 
 from __future__ import annotations
@@ -74,7 +76,8 @@ Instruction = tuple[int, int, int, int]
 
 
 def refuse_calls() -> bool:
-    """Let this thread, and those that it starts, do without what a child does not need. Asks for no_new_privs or CAP_SYS_ADMIN.
+    """Let this thread, and those that it starts, do without what a child does not need. Asks for no_new_privs or
+    CAP_SYS_ADMIN.
 
     Returns:
         Whether the wall stands: not on machines whose numbers are not known here, nor on kernels without filters.
@@ -91,10 +94,22 @@ def refuse_calls() -> bool:
 
 def _program(column: int, arch: int, pid: int) -> list[Instruction]:
     refuse, allow = _returns(errno.EPERM), (_RETURN, 0, 0, _ALLOW)
-    program = [(_LOAD, 0, 0, _ARCH), (_EQUAL, 1, 0, arch), refuse, (_LOAD, 0, 0, _NUMBER), (_AT_LEAST, 0, 1, _X32), refuse]
-    for first, last in _runs(sorted(number for numbers in _REFUSED.values() if (number := numbers[column]) is not None)):
+    program = [
+        (_LOAD, 0, 0, _ARCH),
+        (_EQUAL, 1, 0, arch),
+        refuse,
+        (_LOAD, 0, 0, _NUMBER),
+        (_AT_LEAST, 0, 1, _X32),
+        refuse,
+    ]
+    for first, last in _runs(
+        sorted(number for numbers in _REFUSED.values() if (number := numbers[column]) is not None)
+    ):
         program += [(_AT_LEAST, 0, 2, first), (_ABOVE, 1, 0, last), refuse]
-    program += [(_EQUAL, 0, 1, _CLONE3[column]), _returns(errno.ENOSYS)]  # its flags lie in memory; the C library then takes `clone`
+    program += [
+        (_EQUAL, 0, 1, _CLONE3[column]),
+        _returns(errno.ENOSYS),
+    ]  # its flags lie in memory; the C library then takes `clone`
     program += _if(_CLONE[column], [_argument(0), (_ANY_BIT, 0, 1, _CLONE_THREAD), allow, refuse])
     for numbers in (_KILL, _TGKILL):  # itself, as `abort` does
         program += _if(numbers[column], [_argument(0), (_EQUAL, 0, 1, pid), allow, refuse])
@@ -103,7 +118,9 @@ def _program(column: int, arch: int, pid: int) -> list[Instruction]:
     program += _if(_IOCTL[column], _unless(1, _FIOSETOWN, _SIOCSPGRP, _TIOCSTI, _TIOCLINUX))
     program += _if(_PRCTL[column], _unless(0, _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE))
     # of an open file, whose path is a null pointer
-    program += _if(_UTIMENSAT[column], [_argument(1), (_EQUAL, 0, 3, 0), _argument(1, high=True), (_EQUAL, 0, 1, 0), allow, refuse])
+    program += _if(
+        _UTIMENSAT[column], [_argument(1), (_EQUAL, 0, 3, 0), _argument(1, high=True), (_EQUAL, 0, 1, 0), allow, refuse]
+    )
     return [*program, allow]
 
 

@@ -32,7 +32,18 @@ class ProbeRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     action: Literal[
-        "environment", "crash", "hang", "allocate", "network", "libraries", "files", "walls", "socket", "signal", "fork", "fill"
+        "environment",
+        "crash",
+        "hang",
+        "allocate",
+        "network",
+        "libraries",
+        "files",
+        "walls",
+        "socket",
+        "signal",
+        "fork",
+        "fill",
     ]
     port: int = 0
     path: str = ""
@@ -97,13 +108,20 @@ def _walls(_: ProbeRequest) -> dict[str, str]:
     facts = {name: ", ".join(names) for name, names in words.items()}
     lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
     status = {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    return {**facts, "host name": socket.gethostname(), **{key: status.get(key, "") for key in ("Uid", "CapEff", "NoNewPrivs", "Seccomp")}}
+    return {
+        **facts,
+        "host name": socket.gethostname(),
+        **{key: status.get(key, "") for key in ("Uid", "CapEff", "NoNewPrivs", "Seccomp")},
+    }
 
 
 def _socket(request: ProbeRequest) -> dict[str, str]:
     """What comes of a Unix socket: `path`, where a leading @ makes it an abstract one."""
     name = f"\0{request.path[1:]}" if request.path.startswith("@") else request.path
-    return {"connected": _outcome(lambda: socket.socket(socket.AF_UNIX).connect(name)), "pair": _outcome(socket.socketpair)}
+    return {
+        "connected": _outcome(lambda: socket.socket(socket.AF_UNIX).connect(name)),
+        "pair": _outcome(socket.socketpair),
+    }
 
 
 def _signal(request: ProbeRequest) -> dict[str, str]:

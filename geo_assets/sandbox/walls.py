@@ -1,12 +1,14 @@
 """The walls around a child: what it may still do, given up for good before any geospatial library is loaded.
 
 Here: the order in which they are raised, the user that a child becomes, what is said of a machine that lacks some.
-Not here: Landlock and seccomp themselves (`landlock.py`, `seccomp.py`), limits of memory, files and time (`child.py`, `pool.py`).
+Not here: Landlock and seccomp themselves (`landlock.py`, `seccomp.py`), limits of memory, files and time (`child.py`,
+`pool.py`).
 
-Three walls must stand, or a child refuses to work (SANDBOX_INCOMPLETE) unless the settings are permissive: files (Landlock),
-system calls (seccomp: sockets, processes, signals), and not being root. Namespaces of network, IPC and host name stand behind
-them where the machine gives them away: containers and chroots often do not, and what they would keep out is refused already.
-No PID namespace: a child can neither signal nor look at another process, and it would cost one process more for each child.
+Three walls must stand, or a child refuses to work (SANDBOX_INCOMPLETE) unless the settings are permissive: files
+(Landlock), system calls (seccomp: sockets, processes, signals), and not being root. Namespaces of network, IPC and host
+name stand behind them where the machine gives them away: containers and chroots often do not, and what they would keep
+out is refused already. No PID namespace: a child can neither signal nor look at another process, and it would cost one
+process more for each child.
 """
 
 from __future__ import annotations
@@ -89,13 +91,17 @@ def raise_walls(user: int, writable: Iterable[Path], readable: Iterable[Path]) -
 
 
 def _own_namespaces(libc: ctypes.CDLL, *, root: bool) -> tuple[str, ...]:
-    """Network, IPC and host name of its own; as one who is not root within a user namespace, where the machine lets him."""
+    """Network, IPC and host name of its own; as one who is not root within a user namespace, where the machine lets
+    him.
+    """
     made = []
     if root:
         made = [name for name, flag in _NAMESPACES.items() if libc.unshare(flag) == 0]
     elif libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET | _CLONE_NEWIPC | _CLONE_NEWUTS) == 0:
         made = list(_NAMESPACES)
-        resource.setrlimit(resource.RLIMIT_NPROC, (_MAX_THREADS, _MAX_THREADS))  # counted in this namespace, whose only process this is
+        resource.setrlimit(
+            resource.RLIMIT_NPROC, (_MAX_THREADS, _MAX_THREADS)
+        )  # counted in this namespace, whose only process this is
     if "host name" in made:
         with contextlib.suppress(OSError):
             socket.sethostname("sandbox")
@@ -105,8 +111,8 @@ def _own_namespaces(libc: ctypes.CDLL, *, root: bool) -> tuple[str, ...]:
 
 
 def _become(libc: ctypes.CDLL, user: int) -> bool:
-    """Another user, and of root's capabilities only the one to read what is not its own: Python may lie in root's home, and a
-    source be readable by its owner alone. Which files those are, the wall of Landlock says.
+    """Another user, and of root's capabilities only the one to read what is not its own: Python may lie in root's home,
+    and a source be readable by its owner alone. Which files those are, the wall of Landlock says.
     """
     readers = [1 << number for number in (_CAP_DAC_READ_SEARCH, _CAP_DAC_OVERRIDE) if _permitted() & 1 << number]
     libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)

@@ -1,8 +1,10 @@
 """The limits of a call that are kept from outside: its time, and the room that its child takes on disk.
 
-Here: one thread a pool that looks at the calls that are under way. Not here: what a child keeps to by itself (`child.py`).
+Here: one thread a pool that looks at the calls that are under way. Not here: what a child keeps to by itself
+(`child.py`).
 
-The kernel limits the size of a file (RLIMIT_FSIZE), not of all files together; quotas ask for a file system that has them.
+The kernel limits the size of a file (RLIMIT_FSIZE), not of all files together; quotas ask for a file system that has
+them.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from pathlib import Path
 from geo_assets.errors import GeoAssetsError
 from geo_assets.sandbox.scratch import MAX_DEPTH, MAX_ENTRIES, Uncountable, bytes_below
 
-#: MB on disk that a child may have at a time: a source at its largest (20 GB), unpacked, and a COG of it several times over.
+#: MB on disk that a child may have at a time: a source at its largest (20 GB), unpacked, and a COG of it several times
+#: over.
 DISK_MB = 200 * 1024
 
 #: Seconds between two looks; at the disk, this many times what a look takes, where there are very many files.
@@ -103,11 +106,13 @@ class Watch:
         except Uncountable:
             return GeoAssetsError(
                 "TOO_LARGE",
-                f"reading it leaves what cannot be counted on disk: more than {MAX_ENTRIES:,} files, or {MAX_DEPTH} directories deep",
+                f"reading it leaves what cannot be counted on disk: more than {MAX_ENTRIES:,} files, or {MAX_DEPTH}"
+                " directories deep",
             )
         if used > self._disk_bytes:
             return GeoAssetsError(
-                "TOO_LARGE", f"reading it takes more than {self._disk_bytes >> 20:,} MB on disk (GEO_ASSETS_SANDBOX_DISK_MB)"
+                "TOO_LARGE",
+                f"reading it takes more than {self._disk_bytes >> 20:,} MB on disk (GEO_ASSETS_SANDBOX_DISK_MB)",
             )
         if shutil.disk_usage(watched.folder).free < _LEFT_FREE:
             return GeoAssetsError("DISK_FULL", f"less than {_LEFT_FREE >> 20} MB are left on the disk")

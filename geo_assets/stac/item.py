@@ -18,7 +18,20 @@ from geo_assets.vector.models import LayerPlan
 
 #: GDAL's names of data types that STAC spells alike, and those that it spells otherwise.
 _STAC_TYPES = {
-    name: name for name in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64")
+    name: name
+    for name in (
+        "int8",
+        "int16",
+        "int32",
+        "int64",
+        "uint8",
+        "uint16",
+        "uint32",
+        "uint64",
+        "float16",
+        "float32",
+        "float64",
+    )
 } | {
     "complex_int16": "cint16",
     "complex64": "cfloat32",
@@ -59,7 +72,13 @@ class CogAsset:
 
 
 def cog_item(
-    *, identity: str, collection: str, title: str, modified: datetime, cogs: Sequence[CogAsset], warnings: Sequence[str] = ()
+    *,
+    identity: str,
+    collection: str,
+    title: str,
+    modified: datetime,
+    cogs: Sequence[CogAsset],
+    warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The validated item of a source: its one COG is the asset `data`; of several, each is an asset under its own key.
 
@@ -82,9 +101,15 @@ def cog_item(
     properties = {"title": title, "created": _iso(modified), **times, **_said(warnings)}
     properties |= _grid(reports[0]) if len(cogs) == 1 else _common(reports)
     item = pystac.Item(identity, geometry, list(bbox), _moment(times), properties, collection=collection)
-    item.stac_extensions = [_extension("projection", "v2.0.0"), _extension("file", "v2.1.0"), _extension("raster", "v2.0.0")]
+    item.stac_extensions = [
+        _extension("projection", "v2.0.0"),
+        _extension("file", "v2.1.0"),
+        _extension("raster", "v2.0.0"),
+    ]
     for cog in cogs:
-        item.add_asset("data" if len(cogs) == 1 else cog.key, _cog_asset(cog, {} if len(cogs) == 1 else _grid(cog.report)))
+        item.add_asset(
+            "data" if len(cogs) == 1 else cog.key, _cog_asset(cog, {} if len(cogs) == 1 else _grid(cog.report))
+        )
     for number, cog in enumerate(cogs):
         if cog.thumbnail:
             asset = pystac.Asset(cog.thumbnail, title=cog.title, media_type=pystac.MediaType.PNG, roles=["thumbnail"])
@@ -97,7 +122,10 @@ def _cog_asset(cog: CogAsset, grid: dict[str, Any]) -> Any:
 
     report = cog.report
     asset = pystac.Asset(
-        cog.href, title=cog.title, media_type=pystac.MediaType.COG, roles=["data", "visual"] if _is_visual(report) else ["data"]
+        cog.href,
+        title=cog.title,
+        media_type=pystac.MediaType.COG,
+        roles=["data", "visual"] if _is_visual(report) else ["data"],
     )
     asset.extra_fields = {
         "file:size": report.bytes,
@@ -110,7 +138,11 @@ def _cog_asset(cog: CogAsset, grid: dict[str, Any]) -> Any:
 
 
 def _said(warnings: Sequence[str]) -> dict[str, Any]:
-    more = [f"and {len(warnings) - _MOST_WARNINGS} more, in the account of the job"] if len(warnings) > _MOST_WARNINGS else []
+    more = (
+        [f"and {len(warnings) - _MOST_WARNINGS} more, in the account of the job"]
+        if len(warnings) > _MOST_WARNINGS
+        else []
+    )
     return {_WARNINGS: [*warnings[:_MOST_WARNINGS], *more]} if warnings else {}
 
 
@@ -127,13 +159,18 @@ def _iso(moment: datetime) -> str:
 
 
 def _times(reports: Sequence[ConvertReport]) -> dict[str, Any]:
-    """The item's datetime, and both ends where it is of several moments or of a span; see `unknown_time` where nothing says when.
+    """The item's datetime, and both ends where it is of several moments or of a span; see `unknown_time` where nothing
+    says when.
 
     Of several it is the first, not null as STAC also allows: pgstac's search leaves out what is null.
     """
-    told = [r for r in reports if r.datetime_from in {"datetime", "datetime_regex"}]  # a person's word goes before the bands'
+    told = [
+        r for r in reports if r.datetime_from in {"datetime", "datetime_regex"}
+    ]  # a person's word goes before the bands'
     bands = [] if told else [band.datetime for report in reports for band in report.bands if band.datetime]
-    spans = [(b, b) for b in bands] or [(r.datetime, r.end_datetime or r.datetime) for r in told or reports if r.datetime]
+    spans = [(b, b) for b in bands] or [
+        (r.datetime, r.end_datetime or r.datetime) for r in told or reports if r.datetime
+    ]
     if not spans:
         return unknown_time()
     by = "the bands" if bands else next(r.datetime_from for r in told or reports if r.datetime)
@@ -145,11 +182,17 @@ def _span_of(spans: Sequence[tuple[str, str]], by: str | None) -> dict[str, Any]
     source = {_TOLD_BY: by} if by else {}
     if moments[0] == moments[-1]:
         return {"datetime": _iso(moments[0]), **source}
-    return {"datetime": _iso(moments[0]), "start_datetime": _iso(moments[0]), "end_datetime": _iso(moments[-1]), **source}
+    return {
+        "datetime": _iso(moments[0]),
+        "start_datetime": _iso(moments[0]),
+        "end_datetime": _iso(moments[-1]),
+        **source,
+    }
 
 
 def unknown_time() -> dict[str, Any]:
-    """Of what nobody knows when it was taken. STAC wants a span beside null, and so does pgstac: one that no search for a real time finds.
+    """Of what nobody knows when it was taken. STAC wants a span beside null, and so does pgstac: one that no search for
+    a real time finds.
 
     Not an open one: it would be found under today, as the time of registration would.
     """
@@ -186,7 +229,9 @@ def _is_visual(report: ConvertReport) -> bool:
 
 
 def _band(report: ConvertReport, index: int) -> dict[str, Any]:
-    """One entry of STAC 1.1's `bands`: common metadata, statistics of the valid pixels, the raster extension's scale and offset."""
+    """One entry of STAC 1.1's `bands`: common metadata, statistics of the valid pixels, the raster extension's scale
+    and offset.
+    """
     band = report.bands[index]
     numbers = {
         "minimum": band.minimum,
@@ -244,11 +289,15 @@ def table_item(
     from shapely.geometry import box, mapping, shape
     from shapely.ops import unary_union
 
-    boxes = [layer.bbox_4326 for layer in layers if layer.bbox_4326] or [_WORLD]  # attributes alone are nowhere in particular
+    boxes = [layer.bbox_4326 for layer in layers if layer.bbox_4326] or [
+        _WORLD
+    ]  # attributes alone are nowhere in particular
     bounds = [*(min(b[i] for b in boxes) for i in (0, 1)), *(max(b[i] for b in boxes) for i in (2, 3))]
     footprint = unary_union([shape(layer.footprint) for layer in layers if layer.footprint])
     if footprint.is_empty or footprint.geom_type not in {"Polygon", "MultiPolygon"}:  # points in one place have no area
-        footprint = box(bounds[0] - _POINT_SIZE, bounds[1] - _POINT_SIZE, bounds[2] + _POINT_SIZE, bounds[3] + _POINT_SIZE)
+        footprint = box(
+            bounds[0] - _POINT_SIZE, bounds[1] - _POINT_SIZE, bounds[2] + _POINT_SIZE, bounds[3] + _POINT_SIZE
+        )
     told = taken(when, "datetime") if when else None
     times = _span_of([(told.start, told.end or told.start)], told.by) if told else unknown_time()
     properties = {"title": title, "created": _iso(modified), **times, **_said(warnings)}
@@ -268,7 +317,9 @@ def table_item(
 
 
 def _validated(item: dict[str, Any]) -> dict[str, Any]:
-    """Against the core schemas that pystac carries. The extensions' schemas are online only, so their fields are built here alone."""
+    """Against the core schemas that pystac carries. The extensions' schemas are online only, so their fields are built
+    here alone.
+    """
     from pystac import validation
     from pystac.errors import STACValidationError
 
@@ -284,7 +335,9 @@ def _validated(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _in_64_bits(value: Any) -> Any:
-    """A nodata value of 1e37 comes back from the ledger's jsonb as an integer of 38 digits, which pypgstac cannot write."""
+    """A nodata value of 1e37 comes back from the ledger's jsonb as an integer of 38 digits, which pypgstac cannot
+    write.
+    """
     if isinstance(value, int) and not -(2**63) <= value < 2**64:
         return float(value)
     if isinstance(value, list | tuple):

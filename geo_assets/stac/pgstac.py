@@ -1,6 +1,7 @@
 """Loading items into pgstac in batches, under a lock per collection, and reading them back.
 
-Here: pypgstac's loader, made to work inside a transaction of ours, and the queries around it. Not here: building items (`item.py`).
+Here: pypgstac's loader, made to work inside a transaction of ours, and the queries around it. Not here: building items
+(`item.py`).
 
 Unlocked, concurrent loaders of one collection have lost writes; batched, 20,000 items load in seconds.
 """
@@ -70,7 +71,9 @@ def load_items(
 
 
 def queue_up(conn: psycopg.Connection[Any], collection: str) -> None:
-    """Until the transaction ends nobody else changes items of the collection; of several that do, none waits for another's rows."""
+    """Until the transaction ends nobody else changes items of the collection; of several that do, none waits for
+    another's rows.
+    """
     conn.execute("select pg_advisory_xact_lock(hashtextextended('geo_assets:stac:' || %s, 0))", (collection,))
 
 
@@ -81,7 +84,9 @@ def _begin(conn: psycopg.Connection[Any], collection: str, guard: tuple[str, str
 
 
 def _make_room(conn: psycopg.Connection[Any], loader: Any, items: Sequence[dict[str, Any]]) -> None:
-    """Make the partition, and widen what it allows, in a commit of its own: that locks every reader of the catalogue out."""
+    """Make the partition, and widen what it allows, in a commit of its own: that locks every reader of the catalogue
+    out.
+    """
     times = [item["properties"] for item in items]
     first = min(range(len(items)), key=lambda i: times[i].get("start_datetime") or times[i]["datetime"])
     last = max(range(len(items)), key=lambda i: times[i].get("end_datetime") or times[i]["datetime"])
@@ -102,7 +107,9 @@ def _make_room(conn: psycopg.Connection[Any], loader: Any, items: Sequence[dict[
 
 
 def _inside(conn: psycopg.Connection[Any]) -> PgstacDB:
-    """The database as pypgstac takes it, that works on a connection of ours, within its transaction, and neither makes nor ends one."""
+    """The database as pypgstac takes it, that works on a connection of ours, within its transaction, and neither makes
+    nor ends one.
+    """
     from pypgstac.db import PgstacDB
 
     class Inside(PgstacDB):  # type: ignore[misc]
@@ -129,15 +136,19 @@ def new_collection(identity: str) -> dict[str, Any]:
 
 
 def _prove_found(conn: psycopg.Connection, collection: str, ids: list[str]) -> None:
-    row = conn.execute("select count(*) from pgstac.items where collection = %s and id = any(%s)", (collection, ids)).fetchone()
+    row = conn.execute(
+        "select count(*) from pgstac.items where collection = %s and id = any(%s)", (collection, ids)
+    ).fetchone()
     if row is None or row[0] != len(set(ids)):
         raise GeoAssetsError(
-            "STAC_NOT_FOUND_AFTER_LOAD", f"{collection}: {row[0] if row else 0} of {len(set(ids))} items are found after the load"
+            "STAC_NOT_FOUND_AFTER_LOAD",
+            f"{collection}: {row[0] if row else 0} of {len(set(ids))} items are found after the load",
         )
 
 
 def refresh_collection(settings: Settings, collection: str, *, title: str, guard: tuple[str, str]) -> dict[str, Any]:
-    """Bring a collection's title and extents up to date with its items; returns it as stored. Items of unknown time do not count in time.
+    """Bring a collection's title and extents up to date with its items; returns it as stored. Items of unknown time do
+    not count in time.
 
     Raises:
         psycopg.Error: the lease was lost (SQLSTATE GA001), or the database was.
@@ -164,7 +175,12 @@ def count_found(settings: Settings, collection: str, ids: Sequence[str]) -> int:
     with connect(settings, autocommit=True) as conn:
         conn.execute("set search_path to pgstac, public")  # its functions name their tables without a schema
         for start in range(0, len(asked), 500):
-            body = {"collections": [collection], "ids": asked[start : start + 500], "limit": 500, "fields": {"include": ["id"]}}
+            body = {
+                "collections": [collection],
+                "ids": asked[start : start + 500],
+                "limit": 500,
+                "fields": {"include": ["id"]},
+            }
             row = conn.execute("select pgstac.search(%s)", (Jsonb(body),)).fetchone()
             found += len(row[0]["features"]) if row else 0
     return found
@@ -174,7 +190,8 @@ def footprints(settings: Settings, collections: Sequence[str], *, limit: int = 5
     """Geometries of a few items, as GeoJSON in EPSG:4326; for a map."""
     with connect(settings, autocommit=True) as conn:
         rows = conn.execute(
-            "select st_asgeojson(geometry)::jsonb from pgstac.items where collection = any(%s) limit %s", (list(collections), limit)
+            "select st_asgeojson(geometry)::jsonb from pgstac.items where collection = any(%s) limit %s",
+            (list(collections), limit),
         ).fetchall()
     return [row[0] for row in rows]
 
@@ -182,7 +199,8 @@ def footprints(settings: Settings, collections: Sequence[str], *, limit: int = 5
 def _refresh_statistics(conn: psycopg.Connection[Any]) -> None:
     """What pgstac does after a load: it tightens the partitions' constraints, under a lock that readers would wait for.
 
-    The load has queued it in its own transaction: where it fails, or we die before it, it is still there for the next load.
+    The load has queued it in its own transaction: where it fails, or we die before it, it is still there for the next
+    load.
     """
     try:
         conn.autocommit = True  # the procedure commits after each statement

@@ -54,7 +54,9 @@ def listed_files(inventory: Inventory, job: JobRecord) -> Iterator[ListedFile]:
             if member.path not in told:
                 told.add(member.path)
                 role = _role(source, member, beyond=beyond)
-                yield ListedFile(path=member.path, bytes=member.size, role=role, of=source.path if role is Role.PART else None)
+                yield ListedFile(
+                    path=member.path, bytes=member.size, role=role, of=source.path if role is Role.PART else None
+                )
     for path, size, reason in inventory.ignored(job.job_id):
         yield ListedFile(path=path, bytes=size, role=Role.IGNORED, reason=reason)
 

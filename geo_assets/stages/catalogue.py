@@ -1,6 +1,7 @@
 """The `stac_items` stage: what was converted becomes searchable, and only then succeeded.
 
-Here: items of converted tasks, in batches; the check that each COG can be read where it lies. Not here: STAC itself (`stac/`).
+Here: items of converted tasks, in batches; the check that each COG can be read where it lies. Not here: STAC itself
+(`stac/`).
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ def gate(context: StageContext, job: JobRef) -> None:
     bad = sum(stage.quarantined + stage.failed for stage in context.jobs.find(job.job_id).stages)
     if bad:
         context.tasks.cancel_rest(job.job_id, job.run_id)
-        raise GeoAssetsError("BAD_FILES", f"{bad} bad files, and the job was submitted with on_error=fail: nothing was published")
+        raise GeoAssetsError(
+            "BAD_FILES", f"{bad} bad files, and the job was submitted with on_error=fail: nothing was published"
+        )
 
 
 def refresh_collections(context: StageContext, report: CatalogueReport) -> dict[str, dict[str, Any]]:
@@ -56,17 +59,23 @@ def refresh_collections(context: StageContext, report: CatalogueReport) -> dict[
     extents = {}
     for collection in report.collections:
         kind = "tables" if collection.endswith(_VECTOR_SUFFIX) else "rasters"
-        stored = refresh_collection(context.settings, collection, title=f"{title}: {kind}", guard=(job.job_id, job.run_id))
+        stored = refresh_collection(
+            context.settings, collection, title=f"{title}: {kind}", guard=(job.job_id, job.run_id)
+        )
         extents[collection] = stored.get("extent", {})
     return extents
 
 
-def _clear_superseded(context: StageContext, job: JobRef, before: Sequence[dict[str, Any]], now: Sequence[dict[str, Any]]) -> None:
-    """Files and tables that the item pointed at before and does not any more. What a crash leaves here is swept by the janitor, and so is
-    a table that somebody's view depends on, once that is gone.
+def _clear_superseded(
+    context: StageContext, job: JobRef, before: Sequence[dict[str, Any]], now: Sequence[dict[str, Any]]
+) -> None:
+    """Files and tables that the item pointed at before and does not any more. What a crash leaves here is swept by the
+    janitor, and so is a table that somebody's view depends on, once that is gone.
     """
     current = {o["stac_item"]: o for o in now}
-    sweep_blobs(context.settings, (blob for old in before for blob in files_of(old) - files_of(current[old["stac_item"]])))
+    sweep_blobs(
+        context.settings, (blob for old in before for blob in files_of(old) - files_of(current[old["stac_item"]]))
+    )
     for old in before:
         kept = {t["table"] for t in current[old["stac_item"]].get("tables", [])}
         for label in sorted({t["table"] for t in old.get("tables", [])} - kept):
@@ -80,10 +89,14 @@ def _clear_superseded(context: StageContext, job: JobRef, before: Sequence[dict[
 def register(context: StageContext, job: JobRef) -> CatalogueReport:
     """Register every converted task of the job; a task that cannot be is failed, the rest goes on."""
     done = (
-        [_register_stage(context, job, stage, collection) for stage, collection in _collections(job).items()] if not job.stood_aside else []
+        [_register_stage(context, job, stage, collection) for stage, collection in _collections(job).items()]
+        if not job.stood_aside
+        else []
     )
     collections = tuple(r.collections[0] for r in done if r.collections)
-    return CatalogueReport(job=job, items=sum(r.items for r in done), collections=collections, failed=sum(r.failed for r in done))
+    return CatalogueReport(
+        job=job, items=sum(r.items for r in done), collections=collections, failed=sum(r.failed for r in done)
+    )
 
 
 def _collections(job: JobRef) -> dict[str, str]:
@@ -118,7 +131,10 @@ def _register_stage(context: StageContext, job: JobRef, stage: str, collection: 
                 record=partial(context.tasks.publish_many, job_id=job.job_id, run_id=job.run_id, done=done),
             )
             _clear_superseded(
-                context, job, before, [{**t["outputs"], **outputs} for (t, _), (_, _, outputs) in zip(built, done, strict=True)]
+                context,
+                job,
+                before,
+                [{**t["outputs"], **outputs} for (t, _), (_, _, outputs) in zip(built, done, strict=True)],
             )
             items += len(built)
     return CatalogueReport(job=job, items=items, collections=(collection,) if items else (), failed=failed)
@@ -154,7 +170,9 @@ def _cogs(context: StageContext, task: dict[str, Any]) -> list[CogAsset]:
     """
     receipt = task["receipt"]
     parts = receipt.get("parts") or [{"title": None, "stem": "", "report": receipt["report"]}]
-    return [_cog(context, task["task_key"], made, part) for made, part in zip(cogs_of(task["outputs"]), parts, strict=True)]
+    return [
+        _cog(context, task["task_key"], made, part) for made, part in zip(cogs_of(task["outputs"]), parts, strict=True)
+    ]
 
 
 def _cog(context: StageContext, source: str, made: dict[str, Any], part: dict[str, Any]) -> CogAsset:

@@ -1,6 +1,7 @@
 """Proof, after a stage, that what the ledger says is there is there.
 
-Here: one function a check; each looks at the outputs themselves, not at what made them. Not here: Dagster's side (`defs/`).
+Here: one function a check; each looks at the outputs themselves, not at what made them. Not here: Dagster's side
+(`defs/`).
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ def accounted_for(counts: StageCounts) -> Verdict:
     """Every listed task has come to an end, or waits for the catalogue alone."""
     parts = counts.succeeded + counts.skipped + counts.quarantined + counts.failed + counts.running
     passed = counts.total == parts and not counts.pending
-    return Verdict(passed=passed, metadata=counts.model_dump(), description=f"{parts:,} of {counts.total:,} files came to an end")
+    return Verdict(
+        passed=passed, metadata=counts.model_dump(), description=f"{parts:,} of {counts.total:,} files came to an end"
+    )
 
 
 def whole_account(stages: Sequence[StageCounts]) -> Verdict:
@@ -57,7 +60,9 @@ def whole_account(stages: Sequence[StageCounts]) -> Verdict:
 
 
 def no_bad_files(context: StageContext, job: JobRef, stage: str | None = None) -> Verdict:
-    """No file is quarantined or failed. The run has done its work where some are; it is the files that need a person."""
+    """No file is quarantined or failed. The run has done its work where some are; it is the files that need a
+    person.
+    """
     codes = context.tasks.bad_by_code(job.job_id, stage)
     bad = sum(codes.values())
     if not bad:
@@ -99,7 +104,9 @@ def cogs_readable(context: StageContext, job: JobRef, stage: str) -> Verdict:
 
 
 def tables_sound(context: StageContext, job: JobRef, stage: str) -> Verdict:
-    """Every table has the rows that its task says, a primary key, and, if it has geometry, a declared type, an SRID and a GiST index."""
+    """Every table has the rows that its task says, a primary key, and, if it has geometry, a declared type, an SRID and
+    a GiST index.
+    """
     problems, count = [], 0
     with connect(context.settings, autocommit=True) as conn:
         for task in context.tasks.iterate(job.job_id, stage):
@@ -135,7 +142,9 @@ def _problem_of_table(conn: psycopg.Connection, entry: dict[str, Any]) -> str | 
 
 
 def features_accounted_for(context: StageContext, job: JobRef, stage: str) -> Verdict:
-    """Of every table: features in = loaded + rejected + filtered, by its task, by the record of its load, and by its rejects."""
+    """Of every table: features in = loaded + rejected + filtered, by its task, by the record of its load, and by its
+    rejects.
+    """
     problems, features = [], 0
     with connect(context.settings, autocommit=True) as conn:
         for task in context.tasks.iterate(job.job_id, stage):
@@ -143,7 +152,12 @@ def features_accounted_for(context: StageContext, job: JobRef, stage: str) -> Ve
                 features += entry["features"]
                 rejected = sum(entry["rejected"].values())
                 recorded = account(conn, entry["table"])
-                parts = {"features": entry["features"], "loaded": entry["loaded"], "rejected": rejected, "filtered": entry["filtered"]}
+                parts = {
+                    "features": entry["features"],
+                    "loaded": entry["loaded"],
+                    "rejected": rejected,
+                    "filtered": entry["filtered"],
+                }
                 if entry["features"] != entry["loaded"] + rejected + entry["filtered"]:
                     problems.append(f"{entry['table']}: {parts} do not add up")
                 elif recorded is None or (recorded["table_rows"] == entry["rows"] and parts.items() - recorded.items()):
@@ -182,4 +196,6 @@ def _verdict(what: str, count: int, problems: list[str]) -> Verdict:
         else f"{count:,} {what}, all as they should be"
     )
     metadata = {what: count, "problems": len(problems), "first": "\n".join(problems[:_SHOWN])}
-    return Verdict(passed=not problems, metadata=metadata, description=said if count else f"there are no {what} to look at")
+    return Verdict(
+        passed=not problems, metadata=metadata, description=said if count else f"there are no {what} to look at"
+    )

@@ -29,9 +29,15 @@ DoTask = Callable[[Work], dict[str, Any]]
 Became = tuple[Work, dict[str, Any] | GeoAssetsError]
 
 #: Faults of the machinery, not of a file: they end the chunk, and its step is tried again.
-INFRASTRUCTURE = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.IdleInTransactionSessionTimeout, PoolTimeout)
+INFRASTRUCTURE = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.IdleInTransactionSessionTimeout,
+    PoolTimeout,
+)
 
-#: Threads whose child is dead and whose statement is cancelled end at once; one that does not is left to the end of the process.
+#: Threads whose child is dead and whose statement is cancelled end at once; one that does not is left to the end of the
+#: process.
 _STOP_SECONDS = 5.0
 
 
@@ -39,7 +45,10 @@ def cut_chunks(job: JobRef, stage: str, keys: Sequence[str], *, chunk_size: int,
     """Cut the pending keys, in order, into at most `max_chunks` chunks of about `chunk_size`."""
     size = max(chunk_size, math.ceil(len(keys) / max_chunks)) if keys else 1
     parts = [keys[i : i + size] for i in range(0, len(keys), size)]
-    return [Chunk(job=job, stage=stage, index=i, first=part[0], last=part[-1], size=len(part)) for i, part in enumerate(parts)]
+    return [
+        Chunk(job=job, stage=stage, index=i, first=part[0], last=part[-1], size=len(part))
+        for i, part in enumerate(parts)
+    ]
 
 
 def plan_of(job: JobRef, stage: str, tasks: int, chunks: Sequence[Chunk]) -> StagePlan:
@@ -82,16 +91,22 @@ def work_through(context: StageContext, chunk: Chunk, do: DoTask, *, threads: in
                 return telling.bad(work.task_key, outcome)
             return telling.good(work.task_key, outcome)
 
-        outcomes = _in_threads(context, one, tell, context.tasks.work(job.job_id, job.run_id, stage, chunk.first, chunk.last), threads)
+        outcomes = _in_threads(
+            context, one, tell, context.tasks.work(job.job_id, job.run_id, stage, chunk.first, chunk.last), threads
+        )
     counts = {name: outcomes[name] for name in ("done", "quarantined", "failed")}
     return ChunkReport(stage=stage, index=chunk.index, seconds=round(time.monotonic() - started, 3), **counts)
 
 
 def _in_threads(
-    context: StageContext, one: Callable[[Work], Became], tell: Callable[[Became], str], works: Sequence[Work], threads: int
+    context: StageContext,
+    one: Callable[[Work], Became],
+    tell: Callable[[Became], str],
+    works: Sequence[Work],
+    threads: int,
 ) -> Counter[str]:
-    """Do the works, some at a time, and tell of each as it ends. An interrupt, which reaches this thread alone, ends them: what waits is dropped, what is under
-    way loses its child and its statements.
+    """Do the works, some at a time, and tell of each as it ends. An interrupt, which reaches this thread alone, ends
+    them: what waits is dropped, what is under way loses its child and its statements.
     """
     pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="work")
     futures: list[Future[Became]] = []
@@ -116,20 +131,25 @@ def tell_known(context: StageContext, job: JobRef, stage: str, say: Say) -> None
         with Telling(job, say) as telling:
             for status, count in (("skipped", counts.skipped), ("quarantined", counts.quarantined)):
                 if count:
-                    telling.known(context.tasks.records(job.job_id, stage=stage, statuses=(status,), limit=MOST), status, count)
+                    telling.known(
+                        context.tasks.records(job.job_id, stage=stage, statuses=(status,), limit=MOST), status, count
+                    )
 
 
 def close_stage(context: StageContext, plan: StagePlan, reports: Sequence[ChunkReport]) -> StageReport:
     """The fan-in: every chunk reported, every task accounted for.
 
     Raises:
-        GeoAssetsError: INTERNAL, a chunk is missing (Dagster can drop mapped steps on a retry) or a task was never worked on.
+        GeoAssetsError: INTERNAL, a chunk is missing (Dagster can drop mapped steps on a retry) or a task was never
+            worked on.
     """
     if len(reports) != plan.chunks:
         raise GeoAssetsError("INTERNAL", f"{plan.stage}: {len(reports)} of {plan.chunks} chunks reported")
     counts = context.tasks.counts(plan.job.job_id, plan.stage)
     if not plan.job.stood_aside and (counts.pending or counts.total != plan.tasks):
         raise GeoAssetsError(
-            "INTERNAL", f"{plan.stage}: of {plan.tasks} planned tasks {counts.total} are listed and {counts.pending} were never worked on"
+            "INTERNAL",
+            f"{plan.stage}: of {plan.tasks} planned tasks {counts.total} are listed and {counts.pending} were never"
+            " worked on",
         )
     return StageReport(job=plan.job, stage=plan.stage, counts=counts, awaiting=counts.running)

@@ -85,7 +85,9 @@ class StageContext:
     def sandbox(self) -> SandboxPool:
         """The children that open untrusted files."""
         s = self.settings
-        self._sandbox = self._stack.enter_context(SandboxPool(s.home / "scratch", workers=s.workers, **s.sandbox_limits))
+        self._sandbox = self._stack.enter_context(
+            SandboxPool(s.home / "scratch", workers=s.workers, **s.sandbox_limits)
+        )
         return self._sandbox
 
     def give_up(self, error: GeoAssetsError) -> None:
@@ -104,7 +106,8 @@ class StageContext:
             self.claimed = None
 
     def stop(self) -> None:
-        """Somebody ends this run: all that is under way ends, and the job is let go, so that nothing can be published any more.
+        """Somebody ends this run: all that is under way ends, and the job is let go, so that nothing can be published
+        any more.
 
         Statements first: one that waits may hold the job's row.
         """
@@ -133,14 +136,21 @@ class StageContext:
     def patience(self) -> StoragePatience:
         """Waits for a store that does not answer."""
         return StoragePatience(
-            Circuits(self._pool).guard, seconds=self.settings.storage_wait_seconds, keep=self._keep_job, tell=self._tell_of_waiting
+            Circuits(self._pool).guard,
+            seconds=self.settings.storage_wait_seconds,
+            keep=self._keep_job,
+            tell=self._tell_of_waiting,
         )
 
     def _keep_job(self) -> bool:
         """Whether the claimed job is still ours; its lease is renewed."""
         if self.stopped:
             return False
-        return self.claimed is None or self.claimed.stood_aside or self.jobs.heartbeat(self.claimed.job_id, self.claimed.run_id)
+        return (
+            self.claimed is None
+            or self.claimed.stood_aside
+            or self.jobs.heartbeat(self.claimed.job_id, self.claimed.run_id)
+        )
 
     def _tell_of_waiting(self, error: GeoAssetsError) -> None:
         """Write down, once a run, that it waits: `job` and the API then say why nothing happens."""
@@ -201,7 +211,9 @@ class StageContext:
 
         def beat() -> None:
             while not stop.wait(HEARTBEAT_SECONDS):
-                with suppress(*TRANSIENT):  # the database is away: whoever works finds out by itself, and the lease outlives its return
+                with suppress(
+                    *TRANSIENT
+                ):  # the database is away: whoever works finds out by itself, and the lease outlives its return
                     if not self.jobs.heartbeat(job.job_id, job.run_id):
                         return
 

@@ -1,6 +1,7 @@
 """What the stages that work on files share: planning sources as tasks, fetching a source, fingerprints.
 
-Here: which stage takes what, the account from inventory to tasks. Not here: what is done with a file (`rasters.py`, `vectors.py`).
+Here: which stage takes what, the account from inventory to tasks. Not here: what is done with a file (`rasters.py`,
+`vectors.py`).
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from geo_assets.submissions.parameters import VECTOR_SHAPING, IngestContainer, p
 #: The stages that work on files.
 COGS, TABLES = "cogs", "vector_tables"
 
-#: Raised when an engine's output for plain files changes: everything is then redone. What a mended fault changes of odd ones, `--force` redoes.
+#: Raised when an engine's output for plain files changes: everything is then redone. What a mended fault changes of odd
+#: ones, `--force` redoes.
 RECIPE = 3
 
 #: Parameters of a submission that shape a COG; those of `ConvertRequest`.
@@ -85,7 +87,8 @@ def plan_files(
 
 
 def stages_of(source: Source, kinds: frozenset[str]) -> tuple[str, ...]:
-    """The stages that take a source, in a job type of these kinds. What holds rasters and vectors, as a zip or a GeoPackage may, is a task of two.
+    """The stages that take a source, in a job type of these kinds. What holds rasters and vectors, as a zip or a
+    GeoPackage may, is a task of two.
 
     A zip that holds neither, or what could not be looked into, goes where it is explained what is wrong with it.
     """
@@ -93,14 +96,21 @@ def stages_of(source: Source, kinds: frozenset[str]) -> tuple[str, ...]:
         rasters, vectors = Kind.RASTER in source.holds, Kind.VECTOR in source.holds
         takes = {COGS: rasters and "raster" in kinds, TABLES: (vectors or not rasters) and "zip" in kinds}
     elif source.holds:
-        takes = {COGS: Kind.RASTER in source.holds and "raster" in kinds, TABLES: Kind.VECTOR in source.holds and "vector" in kinds}
+        takes = {
+            COGS: Kind.RASTER in source.holds and "raster" in kinds,
+            TABLES: Kind.VECTOR in source.holds and "vector" in kinds,
+        }
     else:
-        takes = {stage: source.kind is kind and kind in kinds for stage, kind in ((COGS, Kind.RASTER), (TABLES, Kind.VECTOR))}
+        takes = {
+            stage: source.kind is kind and kind in kinds for stage, kind in ((COGS, Kind.RASTER), (TABLES, Kind.VECTOR))
+        }
     return tuple(stage for stage, it_does in takes.items() if it_does)
 
 
 def fingerprint(job: JobRef, source: Source, stage: str) -> str:
-    """Equal where nothing is to be redone: the same bytes (by etag and size), the same parameters that shape the output."""
+    """Equal where nothing is to be redone: the same bytes (by etag and size), the same parameters that shape the
+    output.
+    """
     options = RASTER_OPTIONS if stage == COGS else ("source_crs", "override_crs", "target_crs", *VECTOR_SHAPING)
     shaping = without_later_defaults({key: job.parameters.get(key) for key in ("collection", *options)})
     body = {"recipe": RECIPE, "members": [[m.path, m.size, m.etag] for m in source.members], **shaping}
@@ -114,7 +124,9 @@ def fingerprint_of_members(task_input: dict[str, Any]) -> str:
 
 
 def refuse_source(context: StageContext, source: Source) -> GeoAssetsError | None:
-    """UNSAFE_PATH for a name that the stores refuse, TOO_LARGE for a source above the limits; None where it may be tried."""
+    """UNSAFE_PATH for a name that the stores refuse, TOO_LARGE for a source above the limits; None where it may be
+    tried.
+    """
     for member in source.members:
         try:
             blob_path(member.path)
@@ -122,18 +134,24 @@ def refuse_source(context: StageContext, source: Source) -> GeoAssetsError | Non
             return GeoAssetsError("UNSAFE_PATH", error.message, remedy="rename it, upload it again, then submit again")
     limit = context.settings.max_source_bytes
     if source.size > limit:
-        return GeoAssetsError("TOO_LARGE", f"{source.path} has {source.size:,} bytes; GEO_ASSETS_MAX_SOURCE_BYTES allows {limit:,}")
+        return GeoAssetsError(
+            "TOO_LARGE", f"{source.path} has {source.size:,} bytes; GEO_ASSETS_MAX_SOURCE_BYTES allows {limit:,}"
+        )
     return _refuse_folder(source) if source.is_folder else None
 
 
 def _refuse_folder(source: Source) -> GeoAssetsError | None:
     """What cannot lie in a directory as it lies in the container, or is too much for one table."""
     if len(source.members) > MAX_MEMBERS:
-        return GeoAssetsError("TOO_LARGE", f"{source.path} holds {len(source.members):,} files; {MAX_MEMBERS:,} are allowed in one table")
+        return GeoAssetsError(
+            "TOO_LARGE", f"{source.path} holds {len(source.members):,} files; {MAX_MEMBERS:,} are allowed in one table"
+        )
     paths = {member.path for member in source.members}
     for path in sorted(paths):
         parts = path.split("/")
-        if max(len(part.encode()) for part in parts) > _LONGEST_PART or any("/".join(parts[:i]) in paths for i in range(1, len(parts))):
+        if max(len(part.encode()) for part in parts) > _LONGEST_PART or any(
+            "/".join(parts[:i]) in paths for i in range(1, len(parts))
+        ):
             return GeoAssetsError(
                 "UNSAFE_PATH",
                 f"{path!r} cannot be a file: a part of its path is too long, or a file itself",
@@ -151,7 +169,9 @@ def size_of_cog(context: StageContext, ref: BlobRef) -> int | None:
 
 
 def fetch(context: StageContext, job: JobRef, work: Work, folder: Path) -> tuple[Path, list[dict[str, Any]]]:
-    """Copy a source and its sidecars, or a whole folder, into a private directory; returns the owner's path and the receipt of the input."""
+    """Copy a source and its sidecars, or a whole folder, into a private directory; returns the owner's path and the
+    receipt of the input.
+    """
     container = context.source_container(job)
     places, owner = _places(work, folder)
     receipt = []
@@ -172,6 +192,11 @@ def _places(work: Work, folder: Path) -> tuple[list[Path], Path]:
         return [whole / path_within(path, work.task_key) for path in paths], whole
     key = name_key(work.task_key)
     if max(len(name.encode()) for name in names) > _LONGEST_NAME:
-        names = [f"source{name[len(key[1]) :]}" if name_key(path) == key else name for path, name in zip(paths, names, strict=True)]
+        names = [
+            f"source{name[len(key[1]) :]}" if name_key(path) == key else name
+            for path, name in zip(paths, names, strict=True)
+        ]
     own = [name_key(path) == key for path in paths]
-    return [folder / name if is_own else folder / PRODUCT / name for name, is_own in zip(names, own, strict=True)], folder / names[0]
+    return [
+        folder / name if is_own else folder / PRODUCT / name for name, is_own in zip(names, own, strict=True)
+    ], folder / names[0]

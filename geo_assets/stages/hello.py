@@ -42,13 +42,21 @@ def plan(context: StageContext, job: JobRef, stage: str) -> tuple[StagePlan, lis
 def greet(context: StageContext, chunk: Chunk) -> int:
     """Write the greetings of a chunk; returns how many."""
     message = chunk.job.parameters["message"]
-    return _finish(context, chunk, {w.task_key: {"greeting": f"{message} (greeting {w.input['index']})"} for w in _work(context, chunk)})
+    return _finish(
+        context,
+        chunk,
+        {w.task_key: {"greeting": f"{message} (greeting {w.input['index']})"} for w in _work(context, chunk)},
+    )
 
 
 def reply(context: StageContext, chunk: Chunk) -> int:
     """Write the replies of a chunk, each from its greeting; returns how many."""
     greetings = context.tasks.outputs(chunk.job.job_id, GREETINGS, chunk.first, chunk.last)
-    return _finish(context, chunk, {w.task_key: {"reply": f"You said: {greetings[w.task_key]['greeting']}"} for w in _work(context, chunk)})
+    return _finish(
+        context,
+        chunk,
+        {w.task_key: {"reply": f"You said: {greetings[w.task_key]['greeting']}"} for w in _work(context, chunk)},
+    )
 
 
 def _work(context: StageContext, chunk: Chunk) -> list[Work]:
@@ -58,5 +66,7 @@ def _work(context: StageContext, chunk: Chunk) -> list[Work]:
 def _finish(context: StageContext, chunk: Chunk, outputs: dict[str, dict[str, str]]) -> int:
     """A chunk's tasks end together in one statement; a run that lost its job changes nothing."""
     if outputs:
-        context.tasks.succeed_many(chunk.job.job_id, chunk.job.run_id, [(chunk.stage, key, value) for key, value in outputs.items()])
+        context.tasks.succeed_many(
+            chunk.job.job_id, chunk.job.run_id, [(chunk.stage, key, value) for key, value in outputs.items()]
+        )
     return len(outputs)

@@ -42,8 +42,8 @@ def take_inventory(context: StageContext, job: JobRef) -> InventoryRef:
     """List the job's container anew; the globs are applied before the limit. Where outputs go is seen to first.
 
     Raises:
-        GeoAssetsError: CONTAINER_NOT_FOUND, of the sources or the outputs; STORAGE_FORBIDDEN; STORAGE_UNAVAILABLE; NOTHING_MATCHED, a container
-            with files holds none that was asked for.
+        GeoAssetsError: CONTAINER_NOT_FOUND, of the sources or the outputs; STORAGE_FORBIDDEN; STORAGE_UNAVAILABLE;
+            NOTHING_MATCHED, a container with files holds none that was asked for.
     """
     if job.stood_aside:
         return InventoryRef(job=job, files=0, bytes=0, sources={})
@@ -79,7 +79,9 @@ def take_inventory(context: StageContext, job: JobRef) -> InventoryRef:
 
 
 def _list(context: StageContext, job: JobRef) -> int:
-    """Write the listing into the ledger; returns how many files were left out. A store that goes away meanwhile is listed anew."""
+    """Write the listing into the ledger; returns how many files were left out. A store that goes away meanwhile is
+    listed anew.
+    """
     container = context.source_container(job)
 
     def replace(*, exact: bool = False) -> int:
@@ -111,7 +113,9 @@ def _insist_on_a_match(context: StageContext, job: JobRef) -> None:
     p = job.parameters
     asked = [f"{name} {p[name]!r}" for name in ("prefix", "include", "exclude") if p[name]]
     if asked and not p.get("allow_empty") and any(page for page in context.source_container(job).list("")):
-        raise GeoAssetsError("NOTHING_MATCHED", f"nothing in {p['account']}/{p['container']} matches {', '.join(asked)}")
+        raise GeoAssetsError(
+            "NOTHING_MATCHED", f"nothing in {p['account']}/{p['container']} matches {', '.join(asked)}"
+        )
 
 
 def described(inventory: InventoryRef) -> str:
@@ -119,7 +123,10 @@ def described(inventory: InventoryRef) -> str:
     if inventory.job.stood_aside:
         return "nothing was listed: another run owns the job"
     p = inventory.job.parameters
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(inventory.sources.items())) or "nothing that the submission asks for"
+    kinds = (
+        ", ".join(f"{count:,} {kind}" for kind, count in sorted(inventory.sources.items()))
+        or "nothing that the submission asks for"
+    )
     more = f"; {inventory.ignored:,} files left alone" if inventory.ignored else ""
     return f"{p['account']}/{p['container']}: {inventory.files:,} files, {inventory.bytes:,} bytes: {kinds}{more}"
 
@@ -162,7 +169,9 @@ def refused_by_name(source: Source) -> PlannedTask:
     code, sentence = REFUSALS[source.kind]
     if called := not_read(source.path):
         sentence = f"is {called} by its name, which is not read here"
-    error = GeoAssetsError(code, f"{source.path} {sentence}", remedy=_remedy(source) if source.kind is Kind.UNSUPPORTED else None)
+    error = GeoAssetsError(
+        code, f"{source.path} {sentence}", remedy=_remedy(source) if source.kind is Kind.UNSUPPORTED else None
+    )
     return PlannedTask(
         task_key=source.path,
         kind=source.kind,
@@ -177,7 +186,10 @@ def _remedy(source: Source) -> str:
         return CONVERTERS[called]
     ending = source.path.rpartition("/")[2].rpartition(".")[2]
     globs = f"*.{ending}" if ending.isalnum() else source.path
-    return f"if it is data, convert it to a format that is read (docs/formats.md) and upload that; if not: --param 'exclude={globs}' leaves it out"
+    return (
+        "if it is data, convert it to a format that is read (docs/formats.md) and upload that; if not: --param"
+        f" 'exclude={globs}' leaves it out"
+    )
 
 
 def task_input(source: Source) -> dict[str, Any]:
@@ -186,7 +198,9 @@ def task_input(source: Source) -> dict[str, Any]:
 
 
 def sources_of(context: StageContext, job: JobRef) -> Iterator[Source]:
-    """The sources that the job works on, in path order, within its limit; and the companions among them, which do not count."""
+    """The sources that the job works on, in path order, within its limit; and the companions among them, which do not
+    count.
+    """
     listed = within(group_sources(context.inventory.members(job.job_id)), job.parameters["limit"])
     return with_metadata(listed, context.inventory.product_metadata(job.job_id))
 

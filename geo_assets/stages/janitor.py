@@ -58,12 +58,20 @@ def _apply(jobs: Jobs, messages: Messages, report_dead: ReportDead, patient: Pat
         jobs.complete(patient.job_id, patient.run_id)
         return
     if action is Action.CANCEL:
-        jobs.end_attempt(patient.job_id, "cancelled", GeoAssetsError("CANCELLED", "its run was terminated"), attempt=patient.attempt)
+        jobs.end_attempt(
+            patient.job_id, "cancelled", GeoAssetsError("CANCELLED", "its run was terminated"), attempt=patient.attempt
+        )
         if patient.run_status in _LIVE:
             report_dead(patient.run_id, "it was terminated, and is silent")
         return
-    silent = f", silent for {patient.silent_seconds:.0f} s" if patient.silent_seconds and patient.run_status == "STARTED" else ""
-    error = GeoAssetsError("RUN_DIED", f"run {patient.run_id} of attempt {patient.attempt} died ({patient.run_status.lower()}{silent})")
+    silent = (
+        f", silent for {patient.silent_seconds:.0f} s"
+        if patient.silent_seconds and patient.run_status == "STARTED"
+        else ""
+    )
+    error = GeoAssetsError(
+        "RUN_DIED", f"run {patient.run_id} of attempt {patient.attempt} died ({patient.run_status.lower()}{silent})"
+    )
     if patient.run_status in _LIVE:
         report_dead(patient.run_id, error.message)
     if action is Action.GIVE_UP:

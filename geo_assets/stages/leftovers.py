@@ -1,6 +1,7 @@
 """Leftovers: what was put out, or begun, and is named by nobody any more.
 
-Here: deleting such blobs and tables, at once where something was replaced or retired, and after a grace period by the janitor.
+Here: deleting such blobs and tables, at once where something was replaced or retired, and after a grace period by the
+janitor.
 Not here: finding what nobody ever knew of (`reconcile.py`).
 """
 
@@ -28,7 +29,8 @@ _SECONDS = 20.0
 
 
 def sweep_leftovers(settings: Settings, *, grace: timedelta | None = None) -> int:
-    """Delete what has been without a name for longer than the grace period, and tables that nobody is at work on; returns how many.
+    """Delete what has been without a name for longer than the grace period, and tables that nobody is at work on;
+    returns how many.
 
     Args:
         settings: the database, the accounts and the grace period.
@@ -40,7 +42,9 @@ def sweep_leftovers(settings: Settings, *, grace: timedelta | None = None) -> in
             _tried(conn, lambda: len(sweep_staged(conn)))
             + _tried(conn, lambda: len(sweep_waiting(conn)))
             + _tried(conn, lambda: sweep_loose_tables(conn))
-            + _tried(conn, lambda: blobs.sweep(conn, lambda blob: _delete(settings, blob), grace=patience, seconds=_SECONDS))
+            + _tried(
+                conn, lambda: blobs.sweep(conn, lambda blob: _delete(settings, blob), grace=patience, seconds=_SECONDS)
+            )
         )
 
 

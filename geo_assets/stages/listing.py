@@ -37,7 +37,9 @@ def check_catalogue(context: StageContext, job: JobRef) -> dict[str, Any]:
         version = pgstac_version(conn)
         if version != PGSTAC_VERSION:
             raise GeoAssetsError(
-                "DATABASE_UNAVAILABLE", f"pgstac is {version or 'not there'}; {PGSTAC_VERSION} is expected", remedy="geo-assets up"
+                "DATABASE_UNAVAILABLE",
+                f"pgstac is {version or 'not there'}; {PGSTAC_VERSION} is expected",
+                remedy="geo-assets up",
             )
         conn.execute("set local search_path to pgstac, public")
         conn.execute("select create_collection(%s)", (Jsonb(new_collection("geo-assets-setup-check")),))

@@ -1,7 +1,8 @@
-"""Published tables that go: of sources that are gone, of items that name them no longer, of tasks that never came to be registered.
+"""Published tables that go: of sources that are gone, of items that name them no longer, of tasks that never came to be
+registered.
 
-Here: dropping them, under the lock of their name. Not here: who gives a table up (`retire.py`, `catalogue.py`, `ledger/tasks.py`),
-tables that were never published (`waiting.py`, `vector/publish.py`).
+Here: dropping them, under the lock of their name. Not here: who gives a table up (`retire.py`, `catalogue.py`,
+`ledger/tasks.py`), tables that were never published (`waiting.py`, `vector/publish.py`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from geo_assets.vector.publish import lock_name, with_patience
 #: Tables that one sweep looks at.
 _MOST = 100
 
-#: Who has to do with a table: its item names it, a task will register it, or its source is being loaded and may have it again.
+#: Who has to do with a table: its item names it, a task will register it, or its source is being loaded and may have it
+#: again.
 _STANDING = """
 with source as (select account, container, path, collection from geo.table_names where table_name = %(name)s),
      jobs as (select j.job_id, s.path from source s join geo.jobs j on (j.parameters->>'account', j.parameters->>'container',
@@ -39,8 +41,8 @@ def names_of(tables: Sequence[dict[str, Any]]) -> str:
 
 
 def drop_tables(conn: psycopg.Connection, tables: Sequence[dict[str, Any]], *, then: str = "then submit again") -> None:
-    """Drop published tables with their rejects, in a transaction of the caller's (`with_patience`); their names are free again, and
-    what was appended to them may be appended anew.
+    """Drop published tables with their rejects, in a transaction of the caller's (`with_patience`); their names are
+    free again, and what was appended to them may be appended anew.
 
     Args:
         conn: of the transaction.
@@ -59,11 +61,14 @@ def drop_tables(conn: psycopg.Connection, tables: Sequence[dict[str, Any]], *, t
         except psycopg.errors.DependentObjectsStillExist as error:
             raise GeoAssetsError(
                 "SCHEMA_MISMATCH",
-                f"{label} is kept though its source has it no longer: {' '.join((error.diag.message_detail or '').split())}",
+                f"{label} is kept though its source has it no longer:"
+                f" {' '.join((error.diag.message_detail or '').split())}",
                 remedy=f"drop what depends on it, {then}",
             ) from error
         conn.execute("delete from geo.table_names where table_name = %s", (name,))
-        conn.execute("update geo.vector_loads set load_key = null where table_name = %s and load_key is not null", (label,))
+        conn.execute(
+            "update geo.vector_loads set load_key = null where table_name = %s and load_key is not null", (label,)
+        )
 
 
 def sweep_loose_tables(conn: psycopg.Connection[Any]) -> int:
@@ -95,7 +100,8 @@ def drop_loose(conn: psycopg.Connection[Any], label: str) -> bool:
         label: schema.name
 
     Raises:
-        GeoAssetsError: SCHEMA_MISMATCH, something depends on it; DATABASE_UNAVAILABLE, others do not let go. It stays loose.
+        GeoAssetsError: SCHEMA_MISMATCH, something depends on it; DATABASE_UNAVAILABLE, others do not let go. It stays
+            loose.
     """
     return with_patience(conn, names_of([{"table": label}]), partial(_drop_loose, conn, label))
 
@@ -103,7 +109,9 @@ def drop_loose(conn: psycopg.Connection[Any], label: str) -> bool:
 def _drop_loose(conn: psycopg.Connection[Any], label: str) -> bool:
     name = label.partition(".")[2]
     lock_name(conn, name)
-    ((is_known, is_published, is_unfinished),) = conn.execute(_STANDING, {"name": name, "label": label, "stage": TABLES}).fetchall()
+    ((is_known, is_published, is_unfinished),) = conn.execute(
+        _STANDING, {"name": name, "label": label, "stage": TABLES}
+    ).fetchall()
     if is_unfinished:
         return False
     drops = bool(is_known and not is_published)

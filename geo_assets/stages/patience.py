@@ -1,10 +1,10 @@
 """Waiting for a store that does not answer: a run keeps its job, and goes on where it was when the store is back.
 
-Here: how long, how often, and what is said meanwhile. Not here: a blip, which is the transport's (`storage/containers.py`); what
-an error means (`storage/faults.py`).
+Here: how long, how often, and what is said meanwhile. Not here: a blip, which is the transport's
+(`storage/containers.py`); what an error means (`storage/faults.py`).
 
-While all is well nobody is asked but the store. Once a call found it away, the calls of this process go through the circuit breaker of the
-account, which all processes share: one of them asks, the others wait for what it finds.
+While all is well nobody is asked but the store. Once a call found it away, the calls of this process go through the
+circuit breaker of the account, which all processes share: one of them asks, the others wait for what it finds.
 """
 
 from __future__ import annotations

@@ -43,7 +43,9 @@ def plan(context: StageContext, inventory: InventoryRef) -> tuple[StagePlan, lis
 
 def convert_chunk(context: StageContext, chunk: Chunk, say: Say = silent) -> ChunkReport:
     """Convert the rasters of a chunk, as many at once as there are children."""
-    return work_through(context, chunk, lambda work: _convert(context, chunk.job, work), threads=context.settings.workers, say=say)
+    return work_through(
+        context, chunk, lambda work: _convert(context, chunk.job, work), threads=context.settings.workers, say=say
+    )
 
 
 def _convert(context: StageContext, job: JobRef, work: Work) -> dict[str, Any]:
@@ -62,14 +64,18 @@ def _convert(context: StageContext, job: JobRef, work: Work) -> dict[str, Any]:
         several = converter.archive(source) if work.kind == Kind.ZIP else converter.source(source)
         # all are converted before the first is seen
         places = [_cog_ref(context, job, work, "" if several.is_one else part.stem) for part in several.made]
-        context.tasks.uploading(job.run_id, [str(ref) for place in places for ref in (place, _thumbnail_ref(context, place))])
+        context.tasks.uploading(
+            job.run_id, [str(ref) for place in places for ref in (place, _thumbnail_ref(context, place))]
+        )
         cogs = [_uploaded(context, part, place) for part, place in zip(several.made, places, strict=True)]
     outputs: dict[str, Any] = {key: value for key, value in cogs[0].items() if key != "name"}
     if not several.is_one:
         outputs["cogs"] = cogs
     if warnings := [*several.warnings(), *_unread(several)]:
         outputs["warnings"] = warnings
-    context.tasks.converted(job.job_id, job.run_id, STAGE, work.task_key, outputs=outputs, receipt={"input": members, **_receipt(several)})
+    context.tasks.converted(
+        job.job_id, job.run_id, STAGE, work.task_key, outputs=outputs, receipt={"input": members, **_receipt(several)}
+    )
     return outputs
 
 
@@ -79,11 +85,13 @@ def _name_of(job: JobRef, work: Work) -> str:
 
 
 def _cog_ref(context: StageContext, job: JobRef, work: Work, part: str) -> BlobRef:
-    """Where the COG of a source, or of a part of it, lies. The name carries the fingerprint: a published COG is never overwritten.
+    """Where the COG of a source, or of a part of it, lies. The name carries the fingerprint: a published COG is never
+    overwritten.
 
-    It carries the source's account and container too: of one collection several containers may hold the same path and bytes.
-    It is made of plain names: GDAL and the clients of a catalogue do not open a `file://` URL with `%20` in it. The source's own
-    name is the title of its item and stands in its receipt; two names that look alike when plain differ in their fingerprints.
+    It carries the source's account and container too: of one collection several containers may hold the same path and
+    bytes. It is made of plain names: GDAL and the clients of a catalogue do not open a `file://` URL with `%20` in it.
+    The source's own name is the title of its item and stands in its receipt; two names that look alike when plain
+    differ in their fingerprints.
     """
     path, p = PurePosixPath(work.task_key), job.parameters
     folders = [plain_name(folder) for folder in path.parent.parts]
@@ -91,7 +99,11 @@ def _cog_ref(context: StageContext, job: JobRef, work: Work, part: str) -> BlobR
     return BlobRef(
         context.settings.output_account,
         context.settings.cog_container,
-        str(PurePosixPath(p["collection"], p["account"], p["container"], *folders, f"{name}/{part}.tif" if part else f"{name}.tif")),
+        str(
+            PurePosixPath(
+                p["collection"], p["account"], p["container"], *folders, f"{name}/{part}.tif" if part else f"{name}.tif"
+            )
+        ),
     )
 
 
@@ -122,4 +134,9 @@ def _receipt(several: Several) -> dict[str, Any]:
     reports = [part.report.model_dump(mode="json") for part in several.made if part.report]
     if several.is_one:
         return {"report": reports[0]}
-    return {"parts": [{"title": p.title or p.name, "stem": p.stem, "report": r} for p, r in zip(several.made, reports, strict=True)]}
+    return {
+        "parts": [
+            {"title": p.title or p.name, "stem": p.stem, "report": r}
+            for p, r in zip(several.made, reports, strict=True)
+        ]
+    }

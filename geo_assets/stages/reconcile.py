@@ -3,8 +3,8 @@
 Here: every difference between what the ledger says is published and what is there, by class; looking only.
 Not here: mending anything, the proof of one stage (`checks.py`).
 
-Containers are listed first and the ledger is read after them, in one snapshot; what then seems to be missing is looked for
-once more. So a job that publishes meanwhile is no difference.
+Containers are listed first and the ledger is read after them, in one snapshot; what then seems to be missing is looked
+for once more. So a job that publishes meanwhile is no difference.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ class Class(StrEnum):
     MISSING_SOURCE = "missing_source"  # published, and its source is no longer there: kept until a job retires it
     LOOSE_TABLE = "loose_table"  # its source has it no longer; the janitor drops it as soon as nothing depends on it
     STAGING_LEFTOVER = "staging_leftover"  # a staged table that nobody is at work on; the next load sweeps it
-    UNACCOUNTED = "unaccounted"  # a completed job listed a source and has no task of it, or one that has not come to an end
+    UNACCOUNTED = (  # a completed job listed a source and has no task of it, or one that has not come to an end
+        "unaccounted"
+    )
     UNPUBLISHED = "unpublished"  # a task says that it is done, and its item is published by nobody
     MISSING_ITEM = "missing_item"
     ORPHAN_ITEM = "orphan_item"  # searchable, and no row of the ledger knows it
@@ -129,7 +131,9 @@ def reconcile(
 
 
 def _collections(conn: psycopg.Connection) -> list[str]:
-    rows = conn.execute("select distinct parameters->>'collection' from geo.jobs where parameters ? 'collection' order by 1").fetchall()
+    rows = conn.execute(
+        "select distinct parameters->>'collection' from geo.jobs where parameters ? 'collection' order by 1"
+    ).fetchall()
     return [str(name) for (name,) in rows]
 
 
@@ -195,7 +199,9 @@ class _Look:
         for job in jobs:
             yield from _runs(job)
 
-    def blobs(self, published: list[dict[str, Any]], waiting: list[dict[str, Any]], listed: dict[str, Blob]) -> Iterator[Difference]:
+    def blobs(
+        self, published: list[dict[str, Any]], waiting: list[dict[str, Any]], listed: dict[str, Blob]
+    ) -> Iterator[Difference]:
         """COGs and thumbnails: those that the ledger names, and no other."""
         named: dict[str, tuple[str, str | None]] = {}
         for row in [*waiting, *published]:
@@ -222,17 +228,26 @@ class _Look:
 
     def items(self, conn: psycopg.Connection, collection: str, published: list[dict[str, Any]]) -> Iterator[Difference]:
         """Items: those that the ledger knows, and no other, each leading where it says."""
-        query = "select collection || '/' || id, array(select jsonb_path_query(content, '$.assets.*.href') #>> '{}') from pgstac.items where collection = any(%s)"
-        found: dict[str, list[str]] = dict(conn.execute(query, ([collection, f"{collection}{VECTOR_SUFFIX}"],)).fetchall())
+        query = (
+            "select collection || '/' || id, array(select jsonb_path_query(content, '$.assets.*.href') #>> '{}') from"
+            " pgstac.items where collection = any(%s)"
+        )
+        found: dict[str, list[str]] = dict(
+            conn.execute(query, ([collection, f"{collection}{VECTOR_SUFFIX}"],)).fetchall()
+        )
         for row in published:
             hrefs = found.get(row["stac_item"])
             if hrefs is None:
                 yield Difference(Class.MISSING_ITEM, row["stac_item"], f"of {row['task_key']}")
             elif row["stage"] == COGS and set(hrefs) != (said := self.hrefs(row["outputs"])):
                 yield Difference(
-                    Class.DANGLING_HREF, row["stac_item"], f"leads to {sorted(set(hrefs) - said)}, not to {sorted(said - set(hrefs))}"
+                    Class.DANGLING_HREF,
+                    row["stac_item"],
+                    f"leads to {sorted(set(hrefs) - said)}, not to {sorted(said - set(hrefs))}",
                 )
-            elif row["stage"] != COGS and {h.rpartition("?table=")[2] for h in hrefs} != {t["table"] for t in row["outputs"]["tables"]}:
+            elif row["stage"] != COGS and {h.rpartition("?table=")[2] for h in hrefs} != {
+                t["table"] for t in row["outputs"]["tables"]
+            }:
                 yield Difference(Class.DANGLING_HREF, row["stac_item"], f"leads to {hrefs}")
         for item in found.keys() - {row["stac_item"] for row in published}:
             if conn.execute("select from geo.published where stac_item = %s", (item,)).fetchone() is None:
@@ -247,10 +262,14 @@ class _Look:
         self, conn: psycopg.Connection, collection: str, published: list[dict[str, Any]], waiting: list[dict[str, Any]]
     ) -> Iterator[Difference]:
         """Tables: those that the ledger names, and no other, each with the rows that its newest load left."""
-        owners = {t["table"]: row["task_key"] for row in [*waiting, *published] for t in row["outputs"].get("tables", [])}
+        owners = {
+            t["table"]: row["task_key"] for row in [*waiting, *published] for t in row["outputs"].get("tables", [])
+        }
         for table, source in sorted(owners.items()):
             schema, _, name = table.partition(".")
-            if conn.execute("select to_regclass(format('%%I.%%I', %s::text, %s::text))", (schema, name)).fetchone() == (None,):
+            if conn.execute("select to_regclass(format('%%I.%%I', %s::text, %s::text))", (schema, name)).fetchone() == (
+                None,
+            ):
                 yield Difference(Class.MISSING_TABLE, table, f"of {source}")
                 continue
             rows = conn.execute(sql.SQL("select count(*) from {}").format(sql.Identifier(schema, name))).fetchone()
@@ -261,27 +280,43 @@ class _Look:
                 yield Difference(Class.ROWCOUNT_MISMATCH, table, f"has {rows and rows[0]} rows, {said[0]} were loaded")
         names = {
             str(name)
-            for (name,) in conn.execute("select table_name from geo.table_names where collection = %s and account <> ''", (collection,))
+            for (name,) in conn.execute(
+                "select table_name from geo.table_names where collection = %s and account <> ''", (collection,)
+            )
         }
         loose = {str(label) for (label,) in conn.execute("select table_name from geo.loose_tables").fetchall()}
         there = conn.execute("select tablename from pg_tables where schemaname = 'vector'").fetchall()
         for (table,) in there:
             base = table.removesuffix("__rejects")
             if base in names and f"vector.{base}" not in owners:
-                yield Difference(Class.LOOSE_TABLE if f"vector.{base}" in loose else Class.ORPHAN_TABLE, f"vector.{table}")
+                yield Difference(
+                    Class.LOOSE_TABLE if f"vector.{base}" in loose else Class.ORPHAN_TABLE, f"vector.{table}"
+                )
         yield from _staged(conn, names)
         yield from _waiting(conn, names)
 
-    def sources(self, conn: psycopg.Connection, jobs: list[dict[str, Any]], published: list[dict[str, Any]]) -> Iterator[Difference]:
+    def sources(
+        self, conn: psycopg.Connection, jobs: list[dict[str, Any]], published: list[dict[str, Any]]
+    ) -> Iterator[Difference]:
         """What the containers hold now, beside what was listed and what was published."""
-        last = {(j["parameters"]["account"], j["parameters"]["container"]): j for j in jobs if j["status"] not in {"queued", "processing"}}
+        last = {
+            (j["parameters"]["account"], j["parameters"]["container"]): j
+            for j in jobs
+            if j["status"] not in {"queued", "processing"}
+        }
         for (account, name), job in last.items():
             container = open_container(self.settings, account, name)
             parameters = job["parameters"]
             known: dict[str, str] = dict(
-                conn.execute("select path, etag from geo.inventory where job_id = %s and ignored is null", (job["job_id"],)).fetchall()
+                conn.execute(
+                    "select path, etag from geo.inventory where job_id = %s and ignored is null", (job["job_id"],)
+                ).fetchall()
             )
-            there = {b.path: b.etag for page in container.list(parameters["prefix"]) for b in page} if container.exists() else {}
+            there = (
+                {b.path: b.etag for page in container.list(parameters["prefix"]) for b in page}
+                if container.exists()
+                else {}
+            )
             for path, etag in there.items():
                 if is_taken(path, parameters["include"], parameters["exclude"]) and known.get(path) != etag:
                     yield Difference(Class.NOT_INGESTED, f"{account}/{name}/{path}")
@@ -308,10 +343,20 @@ def _staged(conn: psycopg.Connection, names: set[str]) -> Iterator[Difference]:
 
 def _waiting(conn: psycopg.Connection, names: set[str]) -> Iterator[Difference]:
     """Tables before their job's gate: each is known, and is there."""
-    there = {str(n) for (n,) in conn.execute("select tablename from pg_tables where schemaname = 'vector_waiting'").fetchall()}
+    there = {
+        str(n)
+        for (n,) in conn.execute("select tablename from pg_tables where schemaname = 'vector_waiting'").fetchall()
+    }
     known = {str(n) for (n,) in conn.execute("select table_name from geo.waiting_tables").fetchall()}
-    for kind, tables in ((Class.MISSING_TABLE, known - there), (Class.ORPHAN_TABLE, there - known - {f"{n}r" for n in known})):
-        yield from (Difference(kind, f"vector_waiting.{table}") for table in sorted(tables) if table.rpartition("__")[0] in names)
+    for kind, tables in (
+        (Class.MISSING_TABLE, known - there),
+        (Class.ORPHAN_TABLE, there - known - {f"{n}r" for n in known}),
+    ):
+        yield from (
+            Difference(kind, f"vector_waiting.{table}")
+            for table in sorted(tables)
+            if table.rpartition("__")[0] in names
+        )
 
 
 def _tasks(conn: psycopg.Connection, jobs: list[dict[str, Any]]) -> Iterator[Difference]:
@@ -320,12 +365,21 @@ def _tasks(conn: psycopg.Connection, jobs: list[dict[str, Any]]) -> Iterator[Dif
         query = "select stage, task_key, status::text, outputs->>'stac_item', listed from geo.tasks where job_id = %s"
         tasks = conn.execute(query, (job["job_id"],)).fetchall()
         items = [item for _, _, status, item, listed in tasks if item and listed and status in {"succeeded", "skipped"}]
-        found = {i for (i,) in conn.execute("select stac_item from geo.published where stac_item = any(%s)", (items,)).fetchall()}
+        found = {
+            i
+            for (i,) in conn.execute(
+                "select stac_item from geo.published where stac_item = any(%s)", (items,)
+            ).fetchall()
+        }
         for item in set(items) - found:
             yield Difference(Class.UNPUBLISHED, item, f"job {job['job_id'][:12]}")
         if not job["status"].startswith("completed"):
             continue
-        ended = {(stage, key) for stage, key, status, _, _ in tasks if status in {"succeeded", "skipped", "quarantined", "failed"}}
+        ended = {
+            (stage, key)
+            for stage, key, status, _, _ in tasks
+            if status in {"succeeded", "skipped", "quarantined", "failed"}
+        }
         for wanted in sorted(_expected(conn, job) - ended):
             yield Difference(Class.UNACCOUNTED, "/".join(wanted), f"job {job['job_id'][:12]}")
 
@@ -337,7 +391,8 @@ def _expected(conn: psycopg.Connection, job: dict[str, Any]) -> set[tuple[str, s
         return set()
     rows = _rows(
         conn,
-        'select path, size, etag, holds from geo.inventory where job_id = %(job)s and ignored is null order by folder collate "C", stem collate "C", path collate "C"',
+        "select path, size, etag, holds from geo.inventory where job_id = %(job)s and ignored is null order by folder"
+        ' collate "C", stem collate "C", path collate "C"',
         job=job["job_id"],
     )
     found = within(group_sources(Member.model_validate(row) for row in rows), job["parameters"]["limit"])
@@ -353,4 +408,6 @@ def _runs(job: dict[str, Any]) -> Iterator[Difference]:
     if status == "processing" and job["is_old"] and not job["is_live"]:
         yield Difference(Class.STUCK_JOB, short, f"run {job['run_id']} does not renew its lease")
     if status not in {"queued", "processing"} and job["is_old"] and job["run_status"] in {"STARTED", "CANCELING"}:
-        yield Difference(Class.RUN_STATE_DRIFT, short, f"is {status}, and run {job['run_id']} is {job['run_status'].lower()}")
+        yield Difference(
+            Class.RUN_STATE_DRIFT, short, f"is {status}, and run {job['run_id']} is {job['run_status'].lower()}"
+        )

@@ -40,19 +40,28 @@ def report_job(context: StageContext, job: JobRef) -> JobReport:
 def stage_table(stages: Sequence[StageCounts]) -> str:
     """Markdown: one row a stage."""
     head = "| stage | total | succeeded | skipped | quarantined | failed |\n|---|--:|--:|--:|--:|--:|\n"
-    return head + "".join(f"| {s.stage} | {s.total} | {s.succeeded} | {s.skipped} | {s.quarantined} | {s.failed} |\n" for s in stages)
+    return head + "".join(
+        f"| {s.stage} | {s.total} | {s.succeeded} | {s.skipped} | {s.quarantined} | {s.failed} |\n" for s in stages
+    )
 
 
 def failure_table(context: StageContext, job: JobRef, stage: str | None = None) -> str:
-    """Markdown: the bad files with reason and remedy; empty where there are none. Dagster cuts off what is wider than its page."""
+    """Markdown: the bad files with reason and remedy; empty where there are none. Dagster cuts off what is wider than
+    its page.
+    """
     bad = context.tasks.records(job.job_id, stage=stage, statuses=("quarantined", "failed"), limit=_SHOWN + 1)
     if not bad:
         return ""
     rows = "".join(
-        f"| {_cell(t.task_key)} | {t.status}, {t.error_code}: {_cell(t.error_message or '')} | {_cell(t.remedy or '')} |\n"
+        f"| {_cell(t.task_key)} | {t.status}, {t.error_code}: {_cell(t.error_message or '')} |"
+        f" {_cell(t.remedy or '')} |\n"
         for t in bad[:_SHOWN]
     )
-    more = f"\n… and more: `geo-assets tasks {job.job_id[:12]} --status quarantined --status failed`\n" if len(bad) > _SHOWN else ""
+    more = (
+        f"\n… and more: `geo-assets tasks {job.job_id[:12]} --status quarantined --status failed`\n"
+        if len(bad) > _SHOWN
+        else ""
+    )
     return f"| file | why | what to do |\n|---|---|---|\n{rows}{more}"
 
 
@@ -63,10 +72,16 @@ def warning_table(context: StageContext, job: JobRef, stage: str | None = None) 
     for file, said in files:
         for warning in said:
             first.setdefault(kind_of(warning), (file, warning))
-    rows = [f"| {kind} | {count} | {_cell(': '.join(first[kind]))} |\n" for kind, count in counted(said for _, said in files).items()]
+    rows = [
+        f"| {kind} | {count} | {_cell(': '.join(first[kind]))} |\n"
+        for kind, count in counted(said for _, said in files).items()
+    ]
     if not rows:
         return ""
-    return f"| warning | files | the first |\n|---|--:|---|\n{''.join(rows)}\nOf each file: `geo-assets tasks {job.job_id[:12]} --warned`\n"
+    return (
+        f"| warning | files | the first |\n|---|--:|---|\n{''.join(rows)}\nOf each file: `geo-assets tasks"
+        f" {job.job_id[:12]} --warned`\n"
+    )
 
 
 def _cell(text: str, limit: int = 200) -> str:
@@ -76,8 +91,13 @@ def _cell(text: str, limit: int = 200) -> str:
 
 
 def output_list(tasks: Sequence[TaskRecord]) -> str:
-    """Markdown: what was made of the first files. A list: paths in columns are wider than Dagster's page, and it cuts them off."""
-    return "".join(f"* {_cell(t.task_key)}: {_cell(sentence(t.outputs))}{_item(t.outputs.get('stac_item'))}\n" for t in tasks[:_SHOWN])
+    """Markdown: what was made of the first files. A list: paths in columns are wider than Dagster's page, and it cuts
+    them off.
+    """
+    return "".join(
+        f"* {_cell(t.task_key)}: {_cell(sentence(t.outputs))}{_item(t.outputs.get('stac_item'))}\n"
+        for t in tasks[:_SHOWN]
+    )
 
 
 def _item(name: str | None) -> str:
@@ -85,7 +105,9 @@ def _item(name: str | None) -> str:
 
 
 def footprint_map(geometries: Sequence[dict[str, Any]]) -> str:
-    """Markdown with an inline SVG of footprints in EPSG:4326, plate carrée, fitted to them; empty where there are none."""
+    """Markdown with an inline SVG of footprints in EPSG:4326, plate carrée, fitted to them; empty where there
+    are none.
+    """
     rings = [ring for geometry in geometries[:_MAP_SHAPES] for ring in _rings(geometry)]
     if not rings:
         return ""
@@ -93,12 +115,16 @@ def footprint_map(geometries: Sequence[dict[str, Any]]) -> str:
     pad = max(max(xs) - min(xs), max(ys) - min(ys), 0.01) * 0.05
     west, north = min(xs) - pad, max(ys) + pad
     scale = min(_MAP_WIDTH / (max(xs) + pad - west), _MAP_HEIGHT / (north - min(ys) + pad))
-    paths = "".join(f'<path d="M{" L".join(f"{(x - west) * scale:.1f} {(north - y) * scale:.1f}" for x, y in ring)}Z"/>' for ring in rings)
+    paths = "".join(
+        f'<path d="M{" L".join(f"{(x - west) * scale:.1f} {(north - y) * scale:.1f}" for x, y in ring)}Z"/>'
+        for ring in rings
+    )
     label = f"{min(xs):.3f}, {min(ys):.3f} to {max(xs):.3f}, {max(ys):.3f} (longitude, latitude)"
     svg = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_MAP_WIDTH}" height="{_MAP_HEIGHT + 18}"><rect width="100%" height="100%" fill="#f4f6f8"/>'
-        f'<g fill="#2b7bba" fill-opacity=".25" stroke="#1b4f7a" stroke-width="1">{paths}</g>'
-        f'<text x="6" y="{_MAP_HEIGHT + 12}" font-family="sans-serif" font-size="11" fill="#445">{label}</text></svg>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_MAP_WIDTH}" height="{_MAP_HEIGHT + 18}"><rect width="100%"'
+        ' height="100%" fill="#f4f6f8"/><g fill="#2b7bba" fill-opacity=".25" stroke="#1b4f7a"'
+        f' stroke-width="1">{paths}</g><text x="6" y="{_MAP_HEIGHT + 12}" font-family="sans-serif" font-size="11"'
+        f' fill="#445">{label}</text></svg>'
     )
     return f"![footprints](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"
 
@@ -122,7 +148,9 @@ def _strip(context: StageContext, refs: Sequence[BlobRef]) -> str:
             context.picture_container(ref.container).download(ref.path, files[-1])
         request = StripRequest(thumbnails=tuple(map(str, files)), destination=str(folder / "strip.jpg"))
         context.sandbox.call("geo_assets.raster.strip:strip", request, StripReport)
-        picture = base64.b64encode(context.sandbox.take(folder / "strip.jpg", folder, most=_STRIP_BYTES).read_bytes()).decode()
+        picture = base64.b64encode(
+            context.sandbox.take(folder / "strip.jpg", folder, most=_STRIP_BYTES).read_bytes()
+        ).decode()
     return f"![the first {len(refs)}](data:image/jpeg;base64,{picture})"
 
 

@@ -1,10 +1,12 @@
 """Retire: take back what was published of sources that are gone, and of no other.
 
-Here: what a listing proves to be gone, the refusal to take back too much, taking back. Not here: what is replaced (`catalogue.py`).
+Here: what a listing proves to be gone, the refusal to take back too much, taking back. Not here: what is replaced
+(`catalogue.py`).
 
-A source is gone where this job's listing would have it and has not: it lies below the job's prefix, passes its globs, and is not
-in `geo.inventory` (which knows nothing of the limit). Whichever job of the container and the collection published it. A listing
-grows old while its job works: the store is asked again before anything is taken back, and what was published since stays.
+A source is gone where this job's listing would have it and has not: it lies below the job's prefix, passes its globs,
+and is not in `geo.inventory` (which knows nothing of the limit). Whichever job of the container and the collection
+published it. A listing grows old while its job works: the store is asked again before anything is taken back, and what
+was published since stays.
 """
 
 from __future__ import annotations
@@ -69,7 +71,8 @@ def retires(job: JobRef) -> bool:
 
 
 def retire(context: StageContext, job: JobRef) -> tuple[int, int]:
-    """With `deleted: retire`, take back what is gone; returns (retired, published and no longer stood behind, but kept).
+    """With `deleted: retire`, take back what is gone; returns (retired, published and no longer stood behind, but
+    kept).
 
     Found by search last, gone from search first: nobody is led to what is not there.
 
@@ -86,7 +89,11 @@ def retire(context: StageContext, job: JobRef) -> tuple[int, int]:
             conn.rollback()
             for entry in _without_those_that_came(context.source_container(job), gone):
                 try:
-                    if with_patience(conn, names_of(entry["outputs"].get("tables", [])), partial(_take_back, conn, job, entry, others)):
+                    if with_patience(
+                        conn,
+                        names_of(entry["outputs"].get("tables", [])),
+                        partial(_take_back, conn, job, entry, others),
+                    ):
                         taken.append(entry)
                 except GeoAssetsError as error:
                     context.warn(job, error)
@@ -108,13 +115,17 @@ def _gone(conn: psycopg.Connection, job: JobRef) -> list[dict[str, Any]]:
     values = {"job": job.job_id, "stages": stages, **{key: p[key] for key in ("account", "container", "collection")}}
     with conn.cursor(row_factory=dict_row) as cursor:
         published = cursor.execute(_PUBLISHED, values).fetchall()
-    within = [e for e in published if e["task_key"].startswith(p["prefix"]) and is_source_taken(e["task_key"], p["include"], p["exclude"])]
+    within = [
+        e
+        for e in published
+        if e["task_key"].startswith(p["prefix"]) and is_source_taken(e["task_key"], p["include"], p["exclude"])
+    ]
     gone = list(_proved(within))
     if len(gone) * 100 > p.get("max_retire_percent", 20) * len(within) and not job.allow_mass_retire:
         raise GeoAssetsError(
             "MASS_RETIRE",
-            f"{len(gone):,} of the {len(within):,} sources that are published from {p['account']}/{p['container']} are no longer listed,"
-            f" more than {p.get('max_retire_percent', 20):g} %; nothing was taken back",
+            f"{len(gone):,} of the {len(within):,} sources that are published from {p['account']}/{p['container']} are"
+            f" no longer listed, more than {p.get('max_retire_percent', 20):g} %; nothing was taken back",
         )
     return gone
 
@@ -143,7 +154,9 @@ def _came(container: Container, entry: dict[str, Any]) -> bool:
     if entry["is_folder"]:
         return any(container.list(key if key.endswith("=") else f"{key.rstrip('/')}/"))
     blob = container.head(key)
-    return blob is not None and blob.etag != entry["etag"]  # a zip that was listed, and holds something else now, has its listed etag
+    return (
+        blob is not None and blob.etag != entry["etag"]
+    )  # a zip that was listed, and holds something else now, has its listed etag
 
 
 def _other_jobs(conn: psycopg.Connection, job: JobRef) -> list[str]:
@@ -159,7 +172,9 @@ def _take_back(conn: psycopg.Connection, job: JobRef, entry: dict[str, Any], oth
     collection, _, identity = entry["stac_item"].partition("/")
     queue_up(conn, collection)
     conn.execute("select geo.assert_lease(%s, %s)", (job.job_id, job.run_id))
-    if not conn.execute("delete from geo.published where stac_item = %s and at = %s", (entry["stac_item"], entry["at"])).rowcount:
+    if not conn.execute(
+        "delete from geo.published where stac_item = %s and at = %s", (entry["stac_item"], entry["at"])
+    ).rowcount:
         return False
     conn.execute("delete from pgstac.items where collection = %s and id = %s", (collection, identity))
     drop_tables(conn, entry["outputs"].get("tables", []))

@@ -18,7 +18,8 @@ from geo_assets.text import one_line
 #: Takes one line.
 Say = Callable[[str], None]
 
-#: Lines of a step: each is a row of Dagster's event log, and costs some milliseconds. Bad files have lines of their own.
+#: Lines of a step: each is a row of Dagster's event log, and costs some milliseconds. Bad files have lines of their
+#: own.
 MOST = 50
 
 #: Of a large container every further chunk says less: a thousand files must not cost seconds of rows.
@@ -55,7 +56,9 @@ class Telling:
             return
         counts = ", ".join(f"{count:,} {how}" for how, count in self._counts.items())
         untold = self._counts.total() - self._told.total()
-        more = f"; {untold:,} without a line here, all are in: geo-assets tasks {self._job.job_id[:12]}" if untold else ""
+        more = (
+            f"; {untold:,} without a line here, all are in: geo-assets tasks {self._job.job_id[:12]}" if untold else ""
+        )
         self._say(f"{self._counts.total():,} files: {counts}{more}")
 
     def good(self, file: str, outputs: dict[str, Any], *, how: str = "done") -> str:

@@ -1,7 +1,7 @@
 """One vector source becomes published tables: what the pipeline's stage and `geo-assets load` share.
 
-Here: inspect and stage through the sandbox, publish under a fence, the record of the load. Not here: where a source comes
-from and what its tables are called (`vectors.py`, `commands/vector.py`), the engine (`vector/`).
+Here: inspect and stage through the sandbox, publish under a fence, the record of the load. Not here: where a source
+comes from and what its tables are called (`vectors.py`, `commands/vector.py`), the engine (`vector/`).
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ class LoadOptions:
     schema_drift: Literal["allow", "refuse"] = "refuse"
     keep_versions: int = 0
     stage: StageOptions = field(default_factory=StageOptions)
-    accept_superseded: bool = False  # a later load has replaced the table already: as if this one had come first, and all is well
+    accept_superseded: bool = (
+        False  # a later load has replaced the table already: as if this one had come first, and all is well
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,9 @@ class Loaded:
     published: PublishedTable
 
     def entry(self) -> dict[str, Any]:
-        """The account of the table, for people and programs. Counts are features; `rows` is what the table holds now."""
+        """The account of the table, for people and programs. Counts are features; `rows` is what the table
+        holds now.
+        """
         report, published = self.staged.report, self.published
         entry: dict[str, Any] = {
             "table": published.table,
@@ -130,18 +134,27 @@ def staged_source(
     names_of: Callable[[Sequence[LayerPlan]], list[str]],
     inspected: Callable[[], InspectReport] | None = None,
 ) -> Iterator[tuple[InspectReport, list[Part]]]:
-    """The layers of a source, all staged; what is neither published nor set aside meanwhile is dropped. Arguments as `load_source`."""
+    """The layers of a source, all staged; what is neither published nor set aside meanwhile is dropped. Arguments as
+    `load_source`.
+    """
     report = inspected() if inspected is not None else inspect_source(sandbox, request)
     if len(report.layers) > MAX_LAYERS:
-        raise GeoAssetsError("TOO_LARGE", f"{origin.source} holds {len(report.layers):,} layers; {MAX_LAYERS} are allowed")
+        raise GeoAssetsError(
+            "TOO_LARGE", f"{origin.source} holds {len(report.layers):,} layers; {MAX_LAYERS} are allowed"
+        )
     keys = [_key_columns(options, plan) for plan in report.layers]
     names = names_of(report.layers)
     with connect(settings) as conn:
         sweep(conn)
-    with open_session(settings.dsn("pipeline")) as session, ExitStack() as undo:  # the session keeps what is staged from being swept
+    with (
+        open_session(settings.dsn("pipeline")) as session,
+        ExitStack() as undo,
+    ):  # the session keeps what is staged from being swept
         staged = []
         for plan, name in zip(report.layers, names, strict=True):
-            with sandbox.stream("geo_assets.vector.read:stream", StreamRequest(source=request.source, plan=plan)) as stream:
+            with sandbox.stream(
+                "geo_assets.vector.read:stream", StreamRequest(source=request.source, plan=plan)
+            ) as stream:
                 staged.append(
                     stage_table(
                         session,
@@ -170,7 +183,9 @@ def inspect_source(sandbox: SandboxPool, request: InspectRequest) -> InspectRepo
 def _key_columns(options: LoadOptions, plan: LayerPlan) -> tuple[str, ...]:
     """The key as the table calls its columns."""
     sources = [column.source_name for column in plan.columns]
-    return tuple(plan.columns[find_column(name, sources, "the key", plan.label or "the source")].name for name in options.key)
+    return tuple(
+        plan.columns[find_column(name, sources, "the key", plan.label or "the source")].name for name in options.key
+    )
 
 
 def _load_of(origin: Origin, options: LoadOptions, plan: LayerPlan, staged: StagedTable) -> Load:
@@ -190,7 +205,9 @@ def _load_of(origin: Origin, options: LoadOptions, plan: LayerPlan, staged: Stag
     )
 
 
-def _before_commit(origin: Origin, options: LoadOptions, part: Part, settle: BeforeCommit | None = None) -> BeforeCommit:
+def _before_commit(
+    origin: Origin, options: LoadOptions, part: Part, settle: BeforeCommit | None = None
+) -> BeforeCommit:
     load = _load_of(origin, options, part.plan, part.staged)
 
     def before_commit(conn: psycopg.Connection[Any], done: PublishedTable) -> None:
@@ -215,7 +232,12 @@ def rehearse_part(settings: Settings, origin: Origin, options: LoadOptions, part
             if options.mode == "replace":
                 return rehearse(conn, part.staged, before_commit=before_commit, schema_drift=options.schema_drift)
             return rehearse_merge(
-                conn, part.staged, options.mode, key=part.key, before_commit=before_commit, schema_drift=options.schema_drift
+                conn,
+                part.staged,
+                options.mode,
+                key=part.key,
+                before_commit=before_commit,
+                schema_drift=options.schema_drift,
             )
         except GeoAssetsError as error:
             if error.code == "ALREADY_LOADED":
@@ -236,9 +258,15 @@ def publish_part(
         try:
             if options.mode == "replace":
                 return publish(
-                    conn, staged, before_commit=before_commit, keep_versions=options.keep_versions, schema_drift=options.schema_drift
+                    conn,
+                    staged,
+                    before_commit=before_commit,
+                    keep_versions=options.keep_versions,
+                    schema_drift=options.schema_drift,
                 )
-            return merge(conn, staged, options.mode, key=key, before_commit=before_commit, schema_drift=options.schema_drift)
+            return merge(
+                conn, staged, options.mode, key=key, before_commit=before_commit, schema_drift=options.schema_drift
+            )
         except GeoAssetsError as error:
             if error.code == "ALREADY_LOADED":
                 with conn.transaction():
@@ -254,7 +282,9 @@ def publish_part(
 def _as_it_is(conn: psycopg.Connection[Any], staged: StagedTable) -> PublishedTable:
     """The table as another load has left it, or as an attempt of this one did that fell after its commit."""
     row = conn.execute(sql.SQL("select count(*) from {}").format(sql.Identifier("vector", staged.table))).fetchone()
-    return PublishedTable(f"vector.{staged.table}", row[0] if row else 0, staged.srid, staged.geometry_type, staged.has_z)
+    return PublishedTable(
+        f"vector.{staged.table}", row[0] if row else 0, staged.srid, staged.geometry_type, staged.has_z
+    )
 
 
 def _discard(settings: Settings, staged: StagedTable) -> None:

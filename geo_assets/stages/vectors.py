@@ -1,6 +1,7 @@
 """The `vector_tables` stage: each vector source becomes PostGIS tables, one a layer, or is quarantined.
 
-Here: fetch, names of tables, what the job's parameters ask of the load. Not here: the load itself (`vector_load.py`), the catalogue.
+Here: fetch, names of tables, what the job's parameters ask of the load. Not here: the load itself (`vector_load.py`),
+the catalogue.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ def plan(context: StageContext, inventory: InventoryRef) -> tuple[StagePlan, lis
 
 def load_chunk(context: StageContext, chunk: Chunk, say: Say = silent) -> ChunkReport:
     """Load the vectors of a chunk, as many at once as there are children."""
-    return work_through(context, chunk, lambda work: _load(context, chunk.job, work), threads=context.settings.workers, say=say)
+    return work_through(
+        context, chunk, lambda work: _load(context, chunk.job, work), threads=context.settings.workers, say=say
+    )
 
 
 def _load(context: StageContext, job: JobRef, work: Work) -> dict[str, Any]:
@@ -59,7 +62,14 @@ def _load(context: StageContext, job: JobRef, work: Work) -> dict[str, Any]:
             outputs = _outputs(inspected, loaded)
             receipt = _receipt(inspected, loaded, members)
             if waits:
-                wait(context, job, work, parts, outputs={k: v for k, v in outputs.items() if k != "tables"}, receipt=receipt)
+                wait(
+                    context,
+                    job,
+                    work,
+                    parts,
+                    outputs={k: v for k, v in outputs.items() if k != "tables"},
+                    receipt=receipt,
+                )
     if not waits:
         context.tasks.converted(job.job_id, job.run_id, STAGE, work.task_key, outputs=outputs, receipt=receipt)
     return outputs
@@ -76,8 +86,13 @@ def publish_waiting(context: StageContext, job: JobRef) -> int:
 
 def _outputs(inspected: InspectReport, loaded: Sequence[Loaded]) -> dict[str, Any]:
     outputs: dict[str, Any] = {"tables": [table.entry() for table in loaded]}
-    warnings = [*inspected.warnings, *(w for table in loaded for w in (*table.plan.warnings, *table.staged.report.warnings))]
-    warnings += [f"{table.published.table}: {'; '.join(table.published.drift)}" for table in loaded if table.published.drift]
+    warnings = [
+        *inspected.warnings,
+        *(w for table in loaded for w in (*table.plan.warnings, *table.staged.report.warnings)),
+    ]
+    warnings += [
+        f"{table.published.table}: {'; '.join(table.published.drift)}" for table in loaded if table.published.drift
+    ]
     return outputs | ({"warnings": warnings} if warnings else {})
 
 
@@ -122,7 +137,9 @@ def _origin(context: StageContext, job: JobRef, work: Work) -> Origin:
 
 
 def _names(context: StageContext, job: JobRef, work: Work, layers: Sequence[LayerPlan]) -> list[str]:
-    """The tables of a source's layers: readable where free, with a hash of the source where another source has the name."""
+    """The tables of a source's layers: readable where free, with a hash of the source where another source has the
+    name.
+    """
     p = job.parameters
     stem = PurePosixPath(work.task_key).name.partition(".")[0]
     own = hashlib.sha256(f"{p['account']}/{p['container']}/{work.task_key}".encode()).hexdigest()[:8]

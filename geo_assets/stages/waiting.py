@@ -1,10 +1,11 @@
 """Tables that wait for their job's gate: with `on_error: fail` nothing is seen before every file is known to be good.
 
-Here: setting loaded tables aside in `vector_waiting`, publishing them after the gate, dropping those that no task stands behind.
+Here: setting loaded tables aside in `vector_waiting`, publishing them after the gate, dropping those that no task
+stands behind.
 Not here: loading (`vector_load.py`), the gate (`catalogue.py`).
 
-A table is set aside, and published, in the transaction that says so in the ledger. One that waits when its job ends is kept,
-as a COG is: the next attempt publishes it without loading it again.
+A table is set aside, and published, in the transaction that says so in the ledger. One that waits when its job ends is
+kept, as a COG is: the next attempt publishes it without loading it again.
 """
 
 from __future__ import annotations
@@ -43,15 +44,28 @@ class Waiting(BaseModel):
 
 
 def wait(
-    context: StageContext, job: JobRef, work: Work, parts: Sequence[Part], *, outputs: dict[str, Any], receipt: dict[str, Any]
+    context: StageContext,
+    job: JobRef,
+    work: Work,
+    parts: Sequence[Part],
+    *,
+    outputs: dict[str, Any],
+    receipt: dict[str, Any],
 ) -> None:
     """Set the tables of a source aside; the task is converted with them."""
     with connect(context.settings) as conn, conn.transaction():
-        _drop(conn, "job_id = %(job)s and stage = %(stage)s and task_key = %(key)s", job=job.job_id, stage=TABLES, key=work.task_key)
+        _drop(
+            conn,
+            "job_id = %(job)s and stage = %(stage)s and task_key = %(key)s",
+            job=job.job_id,
+            stage=TABLES,
+            key=work.task_key,
+        )
         for position, part in enumerate(parts):
             entry = Waiting(plan=part.plan, staged=set_aside(conn, part.staged), key=part.key)
             conn.execute(
-                "insert into geo.waiting_tables (table_name, job_id, stage, task_key, position, load) values (%s, %s, %s, %s, %s, %s)",
+                "insert into geo.waiting_tables (table_name, job_id, stage, task_key, position, load) values (%s, %s,"
+                " %s, %s, %s, %s)",
                 (
                     part.staged.staging_name,
                     job.job_id,
@@ -70,7 +84,8 @@ def publish_waiting(
     """Publish every table of the job that waits; returns how many.
 
     Raises:
-        GeoAssetsError: what a publication raises. Where it will not go away by itself, the file is loaded anew next time.
+        GeoAssetsError: what a publication raises. Where it will not go away by itself, the file is loaded anew next
+            time.
     """
     if job.stood_aside:
         return 0
@@ -86,7 +101,9 @@ def publish_waiting(
         waiting, work = Waiting.model_validate(row["load"]), Work.model_validate(row)
         part = Part(waiting.plan, waiting.staged, waiting.key)
 
-        def settle(conn: psycopg.Connection[Any], done: PublishedTable, row: dict[str, Any] = row, part: Part = part) -> None:
+        def settle(
+            conn: psycopg.Connection[Any], done: PublishedTable, row: dict[str, Any] = row, part: Part = part
+        ) -> None:
             _settle(conn, job, row, Loaded(part.plan, part.staged, done).entry())
 
         try:
@@ -131,7 +148,9 @@ def sweep_waiting(conn: psycopg.Connection[Any]) -> list[str]:
 
 
 def _drop(conn: psycopg.Connection[Any], where: str, *, most: int | None = None, **values: Any) -> list[str]:
-    query = sql.SQL("select table_name from geo.waiting_tables w where {} limit %(most)s for update").format(sql.SQL(where))
+    query = sql.SQL("select table_name from geo.waiting_tables w where {} limit %(most)s for update").format(
+        sql.SQL(where)
+    )
     names = [str(name) for (name,) in conn.execute(query, {"most": most, **values}).fetchall()]
     for name in names:
         both = sql.SQL(", ").join(sql.Identifier(WAITING_SCHEMA, table) for table in (name, f"{name}r"))

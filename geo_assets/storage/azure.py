@@ -1,7 +1,7 @@
 """What obstore cannot do on Azure, by Azure's own SDK: making a container, and listing names that obstore refuses.
 
-Here: these two. Not here: everything else that is done with a container (`containers.py`). The SDK needs forty times the
-processor time of obstore for a listing, so it is asked only where obstore gave up.
+Here: these two. Not here: everything else that is done with a container (`containers.py`). The SDK needs forty times
+the processor time of obstore for a listing, so it is asked only where obstore gave up.
 """
 
 from __future__ import annotations
@@ -32,13 +32,19 @@ def create_container(account: AzureAccount, name: str) -> None:
 
 
 def exact_entries(account: AzureAccount, name: str, prefix: str) -> Iterator[dict[str, Any]]:
-    """Every blob as obstore's listing would tell it, its name exactly as it is (`a//b`, `/a`, `a/`, control characters).
+    """Every blob as obstore's listing would tell it, its name exactly as it is (`a//b`, `/a`, `a/`, control
+    characters).
 
     Raises:
         azure.core.exceptions.AzureError: the store does not answer.
     """
     for blob in _client(account, name).list_blobs(name_starts_with=prefix or None):
-        yield {"path": blob.name, "size": blob.size, "e_tag": f'"{blob.etag.strip(chr(34))}"', "last_modified": blob.last_modified}
+        yield {
+            "path": blob.name,
+            "size": blob.size,
+            "e_tag": f'"{blob.etag.strip(chr(34))}"',
+            "last_modified": blob.last_modified,
+        }
 
 
 def _client(account: AzureAccount, name: str) -> Any:

@@ -1,8 +1,10 @@
 """Containers of blobs behind account aliases: list, read, write, over obstore.
 
-Here: one interface for a local directory and Azure Blob. A user names alias + container + path, never a URL. Whatever a store
-says is told in our codes, alike for all calls: a blob that is gone is SOURCE_GONE, a store that is away STORAGE_UNAVAILABLE.
-Not here: what the blobs are (`sources.py`), what an error means (`faults.py`), waiting for a store (`stages/patience.py`).
+Here: one interface for a local directory and Azure Blob. A user names alias + container + path, never a URL. Whatever a
+store says is told in our codes, alike for all calls: a blob that is gone is SOURCE_GONE, a store that is away
+STORAGE_UNAVAILABLE.
+Not here: what the blobs are (`sources.py`), what an error means (`faults.py`), waiting for a store
+(`stages/patience.py`).
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ _READ_CHUNK = 8 * 1024 * 1024
 #: Bytes of a path. A B-tree entry of PostgreSQL holds 2,704, and ours carries the job and the stage beside it.
 _LONGEST_PATH = 2000
 
-#: The transport's own tries, for a blip: a store that is away for longer is waited for by who has the time (`stages/patience.py`).
+#: The transport's own tries, for a blip: a store that is away for longer is waited for by who has the time
+#: (`stages/patience.py`).
 _TRIES: dict[str, Any] = {"max_retries": 5, "retry_timeout": timedelta(seconds=30)}
 
 #: For who has a person or a tick waiting.
@@ -129,12 +132,18 @@ def impatient(_alias: str, ask: Callable[[], T], /) -> T:
 class Container:
     """One container of one account.
 
-    Beside what it names itself, any method that asks the store raises GeoAssetsError: STORAGE_UNAVAILABLE, it does not answer;
-    STORAGE_FORBIDDEN; CONTAINER_NOT_FOUND; DISK_FULL; UNSAFE_PATH.
+    Beside what it names itself, any method that asks the store raises GeoAssetsError: STORAGE_UNAVAILABLE, it does not
+    answer; STORAGE_FORBIDDEN; CONTAINER_NOT_FOUND; DISK_FULL; UNSAFE_PATH.
     """
 
     def __init__(
-        self, alias: str, name: str, account: LocalAccount | AzureAccount, *, patience: Patience = impatient, hasty: bool = False
+        self,
+        alias: str,
+        name: str,
+        account: LocalAccount | AzureAccount,
+        *,
+        patience: Patience = impatient,
+        hasty: bool = False,
     ) -> None:
         """Nothing is asked yet.
 
@@ -153,7 +162,9 @@ class Container:
         self._account = account
         self._patience = patience
         self._local = LocalPlace(alias, name, account) if isinstance(account, LocalAccount) else None
-        self._store: Any = None if isinstance(account, LocalAccount) else _azure_store(alias, name, account, hasty=hasty)
+        self._store: Any = (
+            None if isinstance(account, LocalAccount) else _azure_store(alias, name, account, hasty=hasty)
+        )
 
     def __str__(self) -> str:
         return f"{self.alias}/{self.name}"
@@ -237,13 +248,16 @@ class Container:
             raise GeoAssetsError(
                 "CONTAINER_NOT_FOUND",
                 f"there is no container {self}, and we may not make it",
-                remedy=f"az storage container create --account-name {getattr(self._account, 'account_name', '')} --name {self.name}",
+                remedy=(
+                    f"az storage container create --account-name {getattr(self._account, 'account_name', '')} --name"
+                    f" {self.name}"
+                ),
             ) from error
         return True
 
     def list(self, prefix: str = "", *, exact: bool = False, whole_names: bool = False) -> Iterator[list[Blob]]:
-        """Pages of the blobs whose path starts with `prefix`; only one page is held at a time. It is not waited for a store here:
-        half a listing is none, and who asked begins anew.
+        """Pages of the blobs whose path starts with `prefix`; only one page is held at a time. It is not waited for a
+        store here: half a listing is none, and who asked begins anew.
 
         Args:
             prefix: of the paths.
@@ -261,7 +275,9 @@ class Container:
             yield page
 
     def _azure_pages(self, prefix: str, *, exact: bool) -> Iterator[Any]:
-        folder = prefix.rpartition("/")[0] or None  # obstore lists folders; the rest of the prefix is filtered by the caller
+        folder = (
+            prefix.rpartition("/")[0] or None
+        )  # obstore lists folders; the rest of the prefix is filtered by the caller
         last = ""
         if not exact:
             pages = iter(obstore.list(self._store, prefix=folder, chunk_size=LIST_PAGE))
@@ -279,8 +295,9 @@ class Container:
     def _exact_pages(self, prefix: str, after: str) -> Iterator[Any]:
         """By Azure's SDK, from the blob after `after` on, which was told already.
 
-        `after` is told as obstore tells names, of the folder and not of the prefix alone. Where it is not found again, all is told
-        once more: a blob that is told twice is noticed (`stages/inventory.py` then lists exactly), one that is left out is not.
+        `after` is told as obstore tells names, of the folder and not of the prefix alone. Where it is not found again,
+        all is told once more: a blob that is told twice is noticed (`stages/inventory.py` then lists exactly), one that
+        is left out is not.
         """
         from geo_assets.storage.azure import exact_entries
 
@@ -338,11 +355,15 @@ class Container:
 
     def _chunks(self, path: str, etag: str | None) -> Iterator[Any]:
         options: Any = {"if_match": etag} if etag else {}
-        chunks = self._once(lambda: iter(obstore.get(self._store, path, options=options).stream(min_chunk_size=_READ_CHUNK)), path)
+        chunks = self._once(
+            lambda: iter(obstore.get(self._store, path, options=options).stream(min_chunk_size=_READ_CHUNK)), path
+        )
         while (chunk := self._once(lambda: next(chunks, None), path)) is not None:
             yield chunk
 
-    def upload(self, source: Path, path: str, *, media_type: str | None = None, cache_control: str | None = None) -> None:
+    def upload(
+        self, source: Path, path: str, *, media_type: str | None = None, cache_control: str | None = None
+    ) -> None:
         """Put a local file at `path`; it appears whole or not at all. A local directory keeps no media type."""
         told = {"Content-Type": media_type, "Cache-Control": cache_control}
         attributes: Any = {k: v for k, v in told.items() if v} if self._local is None else None
@@ -389,7 +410,9 @@ class Container:
                 raise
 
     def href(self, path: str) -> str:
-        """What a STAC asset points at: no credentials, ever. A local path is not percent-encoded: GDAL, titiler and odc-stac take it as it is."""
+        """What a STAC asset points at: no credentials, ever. A local path is not percent-encoded: GDAL, titiler and
+        odc-stac take it as it is.
+        """
         account = self._account
         if account.public_url:
             return f"{account.public_url.rstrip('/')}/{self.name}/{quote(path)}"
@@ -399,7 +422,9 @@ class Container:
         return f"{base.rstrip('/')}/{self.name}/{quote(path)}"
 
 
-def open_container(settings: Settings, alias: str, name: str, *, patience: Patience = impatient, hasty: bool = False) -> Container:
+def open_container(
+    settings: Settings, alias: str, name: str, *, patience: Patience = impatient, hasty: bool = False
+) -> Container:
     """A container by alias and name; it need not exist yet. `patience` and `hasty` as `Container` takes them.
 
     Raises:
@@ -408,14 +433,17 @@ def open_container(settings: Settings, alias: str, name: str, *, patience: Patie
     account = settings.storage_accounts.get(alias)
     if account is None:
         raise GeoAssetsError(
-            "UNKNOWN_ACCOUNT", f"there is no storage account {alias!r}; there are: {', '.join(sorted(settings.storage_accounts))}"
+            "UNKNOWN_ACCOUNT",
+            f"there is no storage account {alias!r}; there are: {', '.join(sorted(settings.storage_accounts))}",
         )
     if not _CONTAINER_NAME.fullmatch(name):
         raise GeoAssetsError("UNSAFE_PATH", f"{name!r} is not a container name: 3-63 of a-z, 0-9 and single hyphens")
     return Container(alias, name, account, patience=patience, hasty=hasty)
 
 
-def existing_container(settings: Settings, alias: str, name: str, *, patience: Patience = impatient, hasty: bool = False) -> Container:
+def existing_container(
+    settings: Settings, alias: str, name: str, *, patience: Patience = impatient, hasty: bool = False
+) -> Container:
     """As `open_container`, for one that must be there.
 
     Raises:
@@ -432,7 +460,9 @@ def existing_container(settings: Settings, alias: str, name: str, *, patience: P
 
 
 def place(settings: Settings, ref: str) -> str:
-    """Where a blob is for a person: a path of this machine, or its URL; the reference itself where its account is not known here."""
+    """Where a blob is for a person: a path of this machine, or its URL; the reference itself where its account is not
+    known here.
+    """
     blob = BlobRef.parse(ref)
     account = settings.storage_accounts.get(blob.alias)
     if isinstance(account, LocalAccount) and account.root is not None:
@@ -448,22 +478,29 @@ def _azure_store(alias: str, name: str, account: AzureAccount, *, hasty: bool) -
         options["sas_token"] = account.sas_token.get_secret_value()
     if account.endpoint:
         options["endpoint"] = account.endpoint
-    client: Any = {"allow_http": bool(account.endpoint and account.endpoint.startswith("http://")), **(_HASTY_CLIENT if hasty else {})}
+    client: Any = {
+        "allow_http": bool(account.endpoint and account.endpoint.startswith("http://")),
+        **(_HASTY_CLIENT if hasty else {}),
+    }
     try:
         return AzureStore(**options, client_options=client, retry_config=_HASTY_TRIES if hasty else _TRIES)
     except BaseError as error:  # its words hold the value
         field = "sas_token" if "SAS" in str(error) else "endpoint"
-        raise GeoAssetsError("INVALID_SETTINGS", f"GEO_ASSETS_ACCOUNTS: {alias}.{field}: the store's client cannot read it") from error
+        raise GeoAssetsError(
+            "INVALID_SETTINGS", f"GEO_ASSETS_ACCOUNTS: {alias}.{field}: the store's client cannot read it"
+        ) from error
 
 
 def _blob(entry: Any, *, whole_name: bool = False) -> Blob:
     path = entry["path"]
-    return Blob(path if whole_name else _listed_path(path), entry["size"], entry.get("e_tag") or "", entry["last_modified"])
+    return Blob(
+        path if whole_name else _listed_path(path), entry["size"], entry.get("e_tag") or "", entry["last_modified"]
+    )
 
 
 def _listed_path(path: str) -> str:
-    """The path under which a file is listed. One that is too long for the ledger is cut, and told apart by its hash; the backslash
-    makes it one that is refused (`safe_path`).
+    """The path under which a file is listed. One that is too long for the ledger is cut, and told apart by its hash;
+    the backslash makes it one that is refused (`safe_path`).
     """
     encoded = path.encode()
     if len(encoded) <= _LONGEST_PATH:
@@ -490,7 +527,8 @@ def upload_tree(
         container: where to.
         source: the file or folder. Links in it are not followed.
         prefix: of the blob paths.
-        refused: told of each file whose name is no blob path, and the rest goes on; None: the first one ends the upload.
+        refused: told of each file whose name is no blob path, and the rest goes on; None: the first one ends the
+            upload.
 
     Raises:
         GeoAssetsError: what the container raises; UNSAFE_PATH where `refused` is None.

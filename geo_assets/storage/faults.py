@@ -1,7 +1,7 @@
 """What a store's errors mean: the blob is gone, the container is, we may not, the disk is full, or the store is away.
 
-Here: that decision, once for every store and every call, and a sentence without credentials. Not here: what is done about it
-(`containers.py`, `stages/patience.py`).
+Here: that decision, once for every store and every call, and a sentence without credentials. Not here: what is done
+about it (`containers.py`, `stages/patience.py`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ _SERVICE_CODE = re.compile(r"<Code>(\w+)</Code>")
 _PASSING = frozenset({"408", "429"})
 
 #: Of the conflicts (409) those that pass by themselves; one without a code may.
-_PASSING_CONFLICTS = frozenset({"", "ContainerBeingDeleted", "OperationTimedOut", "AccountBeingCreated", "PendingCopyOperation"})
+_PASSING_CONFLICTS = frozenset(
+    {"", "ContainerBeingDeleted", "OperationTimedOut", "AccountBeingCreated", "PendingCopyOperation"}
+)
 
 #: The conflicts that mean that something of that name is there already.
 _EXISTS = frozenset({"BlobAlreadyExists", "ContainerAlreadyExists", "QueueAlreadyExists"})
@@ -45,7 +47,9 @@ _NAME = frozenset({errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EINVAL
 _REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _ERRNO = re.compile(r"\(os error (\d+)\)")
 
-_RIGHTS = "give the storage account a key, SAS or identity, or the directory the rights, to read sources and to write outputs"
+_RIGHTS = (
+    "give the storage account a key, SAS or identity, or the directory the rights, to read sources and to write outputs"
+)
 
 
 def understood(error: Exception, place: str, path: str = "") -> GeoAssetsError | None:
@@ -57,7 +61,8 @@ def understood(error: Exception, place: str, path: str = "") -> GeoAssetsError |
         path: of the blob, where one was asked for.
 
     Returns:
-        INPUT_CHANGED, UNSAFE_PATH, STORAGE_FORBIDDEN, SOURCE_ARCHIVED, CONTAINER_NOT_FOUND, DISK_FULL, STORAGE_UNAVAILABLE or INTERNAL.
+        INPUT_CHANGED, UNSAFE_PATH, STORAGE_FORBIDDEN, SOURCE_ARCHIVED, CONTAINER_NOT_FOUND, DISK_FULL,
+        STORAGE_UNAVAILABLE or INTERNAL.
     """
     what = f"{place}/{path}" if path else place
     text = str(error)
@@ -78,7 +83,9 @@ def understood(error: Exception, place: str, path: str = "") -> GeoAssetsError |
 
 
 def says_it_exists(error: Exception) -> bool:
-    """Whether it was not made since something of that name is there. obstore and Azure's SDK say so of conflicts of any kind."""
+    """Whether it was not made since something of that name is there. obstore and Azure's SDK say so of conflicts of any
+    kind.
+    """
     text = str(error)
     if _status(error, text):
         return _service_code(error, text) in _EXISTS
@@ -99,7 +106,9 @@ def _answered(error: Exception, what: str, place: str, text: str) -> GeoAssetsEr
     passing = code in _PASSING_CONFLICTS if status == "409" else status in _PASSING
     if status.startswith("4") and not passing:
         return GeoAssetsError("INTERNAL", f"the store refuses a request for {what}: {status} {code or plain(error)}")
-    return GeoAssetsError("STORAGE_UNAVAILABLE", f"the store of {what} does not answer as it should: {code or plain(error)}")
+    return GeoAssetsError(
+        "STORAGE_UNAVAILABLE", f"the store of {what} does not answer as it should: {code or plain(error)}"
+    )
 
 
 def _forbidden(what: str, place: str, why: str) -> GeoAssetsError:

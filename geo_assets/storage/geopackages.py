@@ -1,9 +1,11 @@
 """What a GeoPackage holds: tables of features, tables of tiles, or both. Nothing is unpacked, no library opens it.
 
 Here: as much of SQLite's file format as it takes to read the first columns of a table, by ranges, within limits.
-Not here: the tables themselves, which sandboxed children read (`vector/`, `raster/`). A list of contents is a claim, as a name is.
+Not here: the tables themselves, which sandboxed children read (`vector/`, `raster/`). A list of contents is a claim, as
+a name is.
 
-Source: Database File Format, https://www.sqlite.org/fileformat2.html, 1.3 (header), 1.6 (B-tree pages), 2.1 (records); GeoPackage 1.4, 1.1.3.
+Source: Database File Format, https://www.sqlite.org/fileformat2.html, 1.3 (header), 1.6 (B-tree pages), 2.1 (records);
+GeoPackage 1.4, 1.1.3.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ _INTEGERS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 
 
 def kinds_in(read: Read, size: int) -> tuple[Kind, ...] | None:
-    """What a GeoPackage holds; None where its list of contents cannot be read, which the stage that opens it will explain.
+    """What a GeoPackage holds; None where its list of contents cannot be read, which the stage that opens it will
+    explain.
 
     Args:
         read: the file.
@@ -58,7 +61,8 @@ class _Pages:
     """The pages of a database.
 
     Raises:
-        ValueError, IndexError: from every method: it is none, it is damaged, or it is larger than any honest list of tables.
+        ValueError, IndexError: from every method: it is none, it is damaged, or it is larger than any honest list of
+            tables.
     """
 
     def __init__(self, read: Read, size: int) -> None:
@@ -77,7 +81,11 @@ class _Pages:
         start = (number - 1) * self._page
         if number < 1 or start + self._page > self._size:
             raise ValueError
-        return self._first[start : start + self._page] if start + self._page <= len(self._first) else self._read(start, self._page)
+        return (
+            self._first[start : start + self._page]
+            if start + self._page <= len(self._first)
+            else self._read(start, self._page)
+        )
 
     def rows(self, root: int, columns: int) -> Iterator[list[int | str | None]]:
         """The first columns of the rows of a table, which lie on their pages however long the rest is.

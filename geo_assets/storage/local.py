@@ -22,8 +22,8 @@ _UPLOAD_SECONDS = 60
 
 
 class LocalPlace:
-    """The directory of a local container, and whether it is the one that it was: a share that is not mounted leaves an empty directory,
-    or none, and whoever took that for the container would find every file gone.
+    """The directory of a local container, and whether it is the one that it was: a share that is not mounted leaves an
+    empty directory, or none, and whoever took that for the container would find every file gone.
     """
 
     def __init__(self, alias: str, name: str, account: LocalAccount) -> None:
@@ -35,7 +35,8 @@ class LocalPlace:
         """Whether the directory is there.
 
         Raises:
-            GeoAssetsError: STORAGE_UNAVAILABLE, it cannot be told: the account's own directory is away, or not what it was.
+            GeoAssetsError: STORAGE_UNAVAILABLE, it cannot be told: the account's own directory is away, or not what it
+                was.
         """
         try:
             status = self.path.stat()
@@ -81,7 +82,8 @@ class LocalPlace:
     def _away(self, why: str) -> GeoAssetsError:
         return GeoAssetsError(
             "STORAGE_UNAVAILABLE",
-            f"the directory {self._root} of account {self._alias} is not as it should be ({why}): is the share mounted?",
+            f"the directory {self._root} of account {self._alias} is not as it should be ({why}): is the share"
+            " mounted?",
         )
 
 
@@ -100,8 +102,8 @@ def account_root(account: LocalAccount) -> Path:
 def entries_below(root: Path) -> Iterator[dict[str, Any]]:
     """The files below `root` as obstore's listing would tell them, links left out.
 
-    Not obstore's listing: one file name that it refuses (a newline) would end it, and with it every other file of the job.
-    The etag is spelt as obstore spells it, so that a conditional read compares equal.
+    Not obstore's listing: one file name that it refuses (a newline) would end it, and with it every other file of the
+    job. The etag is spelt as obstore spells it, so that a conditional read compares equal.
     """
     for file in files_below(root):
         try:
@@ -112,7 +114,12 @@ def entries_below(root: Path) -> Iterator[dict[str, Any]]:
             continue  # obstore's own name for an upload under way
         path = os.fsencode(file.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
         etag = f'"{stat.st_ino:x}-{stat.st_mtime_ns // 1000:x}-{stat.st_size:x}"'
-        yield {"path": path, "size": stat.st_size, "e_tag": etag, "last_modified": datetime.fromtimestamp(stat.st_mtime, UTC)}
+        yield {
+            "path": path,
+            "size": stat.st_size,
+            "e_tag": etag,
+            "last_modified": datetime.fromtimestamp(stat.st_mtime, UTC),
+        }
 
 
 def files_below(folder: Path) -> Iterator[Path]:

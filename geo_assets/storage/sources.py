@@ -110,13 +110,17 @@ _ZIP = frozenset({".zip", ".tar", ".tgz"})
 #: Archives of two endings.
 _TAR_GZ = ".tar.gz"
 
-#: Of raw pixels whatever a `.hdr` of their name describes, as ENVI has it; some of these endings are other things without one.
+#: Of raw pixels whatever a `.hdr` of their name describes, as ENVI has it; some of these endings are other things
+#: without one.
 _RAW = frozenset({".bil", ".bip", ".bsq", ".flt", ".img", ".dat", ".raw", ".bin", ""})
 
 #: Parts of a shapefile; `.prj` also belongs to ASCII grids and the like.
-_SHAPEFILE_PARTS = frozenset({".shx", ".dbf", ".prj", ".cpg", ".sbn", ".sbx", ".qix", ".qpj", ".cst", ".idm", ".ind", ".atx"})
+_SHAPEFILE_PARTS = frozenset(
+    {".shx", ".dbf", ".prj", ".cpg", ".sbn", ".sbx", ".qix", ".qpj", ".cst", ".idm", ".ind", ".atx"}
+)
 
-#: Parts of a MapInfo table and of an interchange file, and what GDAL and others lay beside a GML; by the ending of their owner.
+#: Parts of a MapInfo table and of an interchange file, and what GDAL and others lay beside a GML; by the ending of
+#: their owner.
 _VECTOR_PARTS = {
     ".tab": frozenset({".dat", ".map", ".id", ".ind", ".dbf"}),
     ".mif": frozenset({".mid"}),
@@ -127,7 +131,8 @@ _MAPINFO_DATA = frozenset({".dat", ".dbf"})
 #: Of raw pixels: what rows, columns and numbers they are.
 _HEADER = ".hdr"
 
-#: World files and the raster endings that they serve: the first and last letter of the ending and a `w`, or the ending and a `w`.
+#: World files and the raster endings that they serve: the first and last letter of the ending and a `w`, or the ending
+#: and a `w`.
 _WORLD = {
     ".tfw": {".tif", ".tiff"},
     ".tifw": {".tif", ".tiff"},
@@ -198,7 +203,8 @@ _COMPANION = frozenset(
     }
 )
 
-#: Companions by their whole names: documents without an ending, and JSON that is known to hold metadata (Landsat's, STAC's).
+#: Companions by their whole names: documents without an ending, and JSON that is known to hold metadata (Landsat's,
+#: STAC's).
 _COMPANION_NAMES = re.compile(
     r"_success|_(common_)?metadata|(readme|licen[sc]e|copying|notice|authors|changelog|manifest|md5sums?|sha\d*sums?|checksums?)|metadata\.json|catalog\.json|collection\.json|.+_(mtl|ang)\.json"
 )
@@ -221,7 +227,9 @@ CONVERTERS = {
 _NOT_READ = {".ecw": "ECW", ".sid": "MrSID"}
 
 #: What operating systems and programs leave behind: not submitted by anybody, listed and then left alone.
-_LITTER = frozenset({".ds_store", "thumbs.db", "desktop.ini", ".directory", ".localized", ".gitkeep", ".gitignore", ".gitattributes"})
+_LITTER = frozenset(
+    {".ds_store", "thumbs.db", "desktop.ini", ".directory", ".localized", ".gitkeep", ".gitignore", ".gitattributes"}
+)
 
 #: Beginnings of names of files that a program made for itself: macOS's forks, locks of Office programs.
 _LITTER_PREFIXES = ("._", "~$", ".~lock.")
@@ -262,7 +270,9 @@ class Source(BaseModel):
 
 
 def name_key(path: str) -> tuple[str, str]:
-    """(folder, lower-case stem): files with equal keys may belong together. A folder that is one source counts as one name."""
+    """(folder, lower-case stem): files with equal keys may belong together. A folder that is one source counts as one
+    name.
+    """
     whole = whole_folder(path)
     if whole:
         folder, _, name = whole.rpartition("/")
@@ -281,7 +291,9 @@ def name_key(path: str) -> tuple[str, str]:
 
 
 #: Endings that files of one source may differ in.
-_STEMMED = _RASTER | _VECTOR | _ZIP | _SHAPEFILE_PARTS | _WORLD.keys() | _RAW | frozenset[str]().union(*_VECTOR_PARTS.values())
+_STEMMED = (
+    _RASTER | _VECTOR | _ZIP | _SHAPEFILE_PARTS | _WORLD.keys() | _RAW | frozenset[str]().union(*_VECTOR_PARTS.values())
+)
 
 
 def is_litter(path: str) -> bool:
@@ -293,8 +305,8 @@ def is_litter(path: str) -> bool:
 def matches(path: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
     """Whether a path passes the globs; `*` also crosses `/`, so `*.tif` matches in every folder.
 
-    A file in a folder that is one source passes by its own path or by that of the folder: `*.gdb` and `sales` take all that is in it,
-    `*/year=2024/*` some partitions of a table.
+    A file in a folder that is one source passes by its own path or by that of the folder: `*.gdb` and `sales` take all
+    that is in it, `*/year=2024/*` some partitions of a table.
     """
     names = {path, whole_folder(path) or path}
 
@@ -343,9 +355,11 @@ def is_product_metadata(path: str) -> bool:
 
 
 def with_metadata(sources: Iterable[Source], metadata: Iterable[Member]) -> Iterator[Source]:
-    """The same sources; a raster that is named after a product with the metadata of that product which lies in its folder, as its last members.
+    """The same sources; a raster that is named after a product with the metadata of that product which lies in its
+    folder, as its last members.
 
-    It stays a companion, which several rasters may share. It is read for the time of capture, so a raster is made anew where it changes.
+    It stays a companion, which several rasters may share. It is read for the time of capture, so a raster is made anew
+    where it changes.
 
     Args:
         sources: in any order.
@@ -358,14 +372,22 @@ def with_metadata(sources: Iterable[Source], metadata: Iterable[Member]) -> Iter
             by_folder.setdefault(folder, []).append((match[1].lower(), member))
     for source in sources:
         name = source.path.lower().rpartition("/")[2]
-        there = by_folder.get(source.path.rpartition("/")[0], []) if source.kind is Kind.RASTER and not source.is_folder else []
+        there = (
+            by_folder.get(source.path.rpartition("/")[0], [])
+            if source.kind is Kind.RASTER and not source.is_folder
+            else []
+        )
         fitting = tuple(member for product, member in there if name.startswith((f"{product}_", f"{product}.")))
         yield source.model_copy(update={"members": (*source.members, *fitting)}) if fitting else source
 
 
 def metadata_beside(path: Path) -> list[Path]:
     """The metadata of the product after which a raster is named, where they lie in its folder."""
-    there = [Member(path=p.name, size=0, etag="") for p in sorted(path.absolute().parent.iterdir()) if is_product_metadata(p.name)]
+    there = [
+        Member(path=p.name, size=0, etag="")
+        for p in sorted(path.absolute().parent.iterdir())
+        if is_product_metadata(p.name)
+    ]
     source = Source(path=path.name, kind=Kind.RASTER, members=(Member(path=path.name, size=0, etag=""),))
     (described,) = with_metadata([source], there)
     return [path.absolute().parent / member.path for member in described.members[1:]]
@@ -375,7 +397,9 @@ def siblings(path: Path) -> list[Path]:
     """A file and the sidecars that lie beside it, as an ingestion would group them."""
     beside = [p for p in path.absolute().parent.iterdir() if p.is_file() and name_key(p.name) == name_key(path.name)]
     groups = group_sources(Member(path=p.name, size=0, etag="") for p in sorted(beside))
-    names = next((source.members for source in groups if source.path == path.name), (Member(path=path.name, size=0, etag=""),))
+    names = next(
+        (source.members for source in groups if source.path == path.name), (Member(path=path.name, size=0, etag=""),)
+    )
     return [path.absolute().parent / member.path for member in names]
 
 
@@ -387,7 +411,9 @@ def _ending(path: str) -> str:
 def is_companion(path: str) -> bool:
     """Whether a file that belongs to no source lies beside the data for people or other programs."""
     name = path.rpartition("/")[2].lower()
-    return _ending(path) in _COMPANION or name.endswith(_COMPANION_PARTS) or _COMPANION_NAMES.fullmatch(name) is not None
+    return (
+        _ending(path) in _COMPANION or name.endswith(_COMPANION_PARTS) or _COMPANION_NAMES.fullmatch(name) is not None
+    )
 
 
 def not_read(path: str) -> str | None:
@@ -428,7 +454,11 @@ def _sources_of(group: list[Member]) -> Iterator[Source]:
 
 
 def _sources_of_files(group: list[Member]) -> Iterator[Source]:
-    kinds = {m.path: kind for m in group if (kind := kind_of(m.path) or _described(m, group)) and not _places_a_picture(m, group)}
+    kinds = {
+        m.path: kind
+        for m in group
+        if (kind := kind_of(m.path) or _described(m, group)) and not _places_a_picture(m, group)
+    }
     owners = {path: [m] for m in group if (path := m.path) in kinds}
     orphans: list[Member] = []
     for member in group:

@@ -1,8 +1,8 @@
 """What a zip holds, by the names in its directory at its end: rasters, vectors or both. Nothing is unpacked.
 
 Here: reading that directory by ranges, within limits, and the classification of the names; which files are looked into.
-Not here: unpacking (`geo_assets/archives.py`), which kinds there are (`sources.py`), what a GeoPackage holds (`geopackages.py`).
-A name is a claim here too.
+Not here: unpacking (`geo_assets/archives.py`), which kinds there are (`sources.py`), what a GeoPackage holds
+(`geopackages.py`). A name is a claim here too.
 """
 
 from __future__ import annotations
@@ -92,14 +92,18 @@ def _looked_into(container: Container, member: Member) -> Member:
         return member
     if member.path.lower().endswith(_GEOPACKAGE):
         return member.model_copy(update={"holds": _asked(lambda: _of_geopackage(container, member))})
-    if not member.path.lower().endswith(".zip"):  # a tar has no directory: it is taken for one of rasters, as satellite scenes come
+    if not member.path.lower().endswith(
+        ".zip"
+    ):  # a tar has no directory: it is taken for one of rasters, as satellite scenes come
         return member.model_copy(update={"holds": (Kind.RASTER,)})
     names = _asked(lambda: _names(container, member))
     return member if names is None else member.model_copy(update={"holds": contents(names).holds})
 
 
 def _asked(look: Callable[[], T | None]) -> T | None:
-    """None where the store does not give the file, which the stage that opens it will explain; raise where it only does not now."""
+    """None where the store does not give the file, which the stage that opens it will explain; raise where it only does
+    not now.
+    """
     try:
         return look()
     except GeoAssetsError as error:
@@ -118,13 +122,24 @@ def _names(container: Container, member: Member) -> list[str] | None:
     try:
         with zipfile.ZipFile(_Ranges(container, blob_path(member.path), member.size)) as zipped:
             entries = [e.filename.replace("\\", "/") for e in zipped.infolist() if not e.is_dir()]
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError, RuntimeError, OSError, MemoryError, OverflowError):
+    except (
+        zipfile.BadZipFile,
+        EOFError,
+        NotImplementedError,
+        ValueError,
+        RuntimeError,
+        OSError,
+        MemoryError,
+        OverflowError,
+    ):
         return None
     return entries if len(entries) <= MAX_MEMBERS else None
 
 
 class _Ranges:
-    """As much of a file as `zipfile` needs to read the directory: its end at once, the rest by ranges, not without limit."""
+    """As much of a file as `zipfile` needs to read the directory: its end at once, the rest by ranges, not without
+    limit.
+    """
 
     def __init__(self, container: Container, path: str, size: int) -> None:
         self._container, self._path, self._size = container, path, size

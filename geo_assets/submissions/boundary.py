@@ -1,10 +1,10 @@
 """The boundary: every message is written down, then read, then accepted or rejected. Nothing is lost on the way.
 
-Here: the order of these steps, and what a poisoned message means for the job that it names. Not here: where messages come
-from (`inboxes/`, `api/`), what a message may hold (`messages.py`).
+Here: the order of these steps, and what a poisoned message means for the job that it names. Not here: where messages
+come from (`inboxes/`, `api/`), what a message may hold (`messages.py`).
 
-Crash points (`crash.py`) lie between all steps: a message that was not handled to its end is delivered again, finds its own
-row, and goes on.
+Crash points (`crash.py`) lie between all steps: a message that was not handled to its end is delivered again, finds its
+own row, and goes on.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from geo_assets.submissions.messages import Message, read_message, recover_job_i
 from geo_assets.submissions.parameters import Job
 from geo_assets.submissions.submit import Submitter
 
-#: How often a message may meet a fault of ours, or of the machine, before it is set aside. While a dependency is away it comes any
-#: number of times.
+#: How often a message may meet a fault of ours, or of the machine, before it is set aside. While a dependency is away
+#: it comes any number of times.
 _TRIES = 5
 
 
@@ -41,14 +41,17 @@ def handle(submitter: Submitter, raw: RawMessage, read: Callable[[bytes], Messag
     """Take one message to its end.
 
     Raises:
-        GeoAssetsError: transient ones (the database is away): the message stays where it is and comes again. Others, which are noted:
-            it comes again too, and is poison after `_TRIES` of them.
+        GeoAssetsError: transient ones (the database is away): the message stays where it is and comes again. Others,
+            which are noted: it comes again too, and is poison after `_TRIES` of them.
         psycopg.Error: transient ones.
     """
     record = submitter.messages.record(raw)
     crash_point("boundary.recorded")
     if record.state in {"poison", "rejected"}:
-        return Outcome(record, error=GeoAssetsError.from_dict({"code": record.error_code or "", "message": record.error_message or ""}))
+        return Outcome(
+            record,
+            error=GeoAssetsError.from_dict({"code": record.error_code or "", "message": record.error_message or ""}),
+        )
     if record.state != "received":
         return Outcome(record)  # delivered again after it was handled
     try:
@@ -64,20 +67,27 @@ def handle(submitter: Submitter, raw: RawMessage, read: Callable[[bytes], Messag
     else:
         crash_point("boundary.accepted")
         return Outcome(record, submitted=submitted)
-    if befell.error_class is not ErrorClass.INVALID and len(submitter.messages.errors(message_id=record.message_id)) + 1 < _TRIES:
+    if (
+        befell.error_class is not ErrorClass.INVALID
+        and len(submitter.messages.errors(message_id=record.message_id)) + 1 < _TRIES
+    ):
         submitter.messages.note(befell, severity="warning", message_id=record.message_id)
         raise befell
     reject(submitter, record, raw.body, befell)
     return Outcome(record, error=befell)
 
 
-def _submit(submitter: Submitter, raw: RawMessage, record: MessageRecord, read: Callable[[bytes], Message]) -> Submitted:
+def _submit(
+    submitter: Submitter, raw: RawMessage, record: MessageRecord, read: Callable[[bytes], Message]
+) -> Submitted:
     if raw.size_bytes > len(raw.body):
         raise GeoAssetsError("MESSAGE_TOO_LARGE", f"the message has {raw.size_bytes:,} bytes")
     message = read(raw.body)
     job = Job.of(message.parameters)
     if message.job_id not in {None, job.job_id}:
-        raise GeoAssetsError("JOB_ID_MISMATCH", f"the message names job {message.job_id}, its parameters are job {job.job_id}")
+        raise GeoAssetsError(
+            "JOB_ID_MISMATCH", f"the message names job {message.job_id}, its parameters are job {job.job_id}"
+        )
     return submitter.submit(
         message.parameters,
         submitted_by=raw.source,
@@ -120,7 +130,11 @@ def poison_action(job_id: str | None, life: JobLife | None) -> PoisonAction:
 
 
 _NOTES = {
-    PoisonAction.EXPECTED: ("info", "POISON_EXPECTED", "a poisoned message names this job, which had ended as failed or cancelled"),
+    PoisonAction.EXPECTED: (
+        "info",
+        "POISON_EXPECTED",
+        "a poisoned message names this job, which had ended as failed or cancelled",
+    ),
     PoisonAction.KEEP_RESULT: (
         "warning",
         "POISON_AFTER_COMPLETION",
@@ -137,7 +151,9 @@ def settle_poison(submitter: Submitter, message_id: str, job_id: str | None, err
     if action is PoisonAction.NOTHING or job_id is None:
         return action
     if action is PoisonAction.FAIL:
-        reason = GeoAssetsError("UNHANDLED_POISON", f"a message for this job could not be handled: {error.code}: {error.message}")
+        reason = GeoAssetsError(
+            "UNHANDLED_POISON", f"a message for this job could not be handled: {error.code}: {error.message}"
+        )
         if submitter.jobs.fail_unowned(job_id, reason):
             submitter.messages.note(reason, severity="alert", message_id=message_id, job_id=job_id)
         return action

@@ -26,12 +26,16 @@ def read_parameters(job_type: str, pairs: Sequence[str], file: Path | None) -> P
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals:
-            raise GeoAssetsError("INVALID_PARAMETERS", f"{pair!r} is not KEY=VALUE", remedy="for example --param container=landing")
+            raise GeoAssetsError(
+                "INVALID_PARAMETERS", f"{pair!r} is not KEY=VALUE", remedy="for example --param container=landing"
+            )
         field = model.model_fields.get(key)
         if field is not None and get_origin(field.annotation) is tuple:
             typed.setdefault(key, []).append(value)
         elif key in typed:
-            raise GeoAssetsError("INVALID_PARAMETERS", f"{key} is given twice, and it is no list", remedy="give it once")
+            raise GeoAssetsError(
+                "INVALID_PARAMETERS", f"{key} is given twice, and it is no list", remedy="give it once"
+            )
         else:
             typed[key] = value
     return validate_parameters(job_type, {**data, **typed})
@@ -41,10 +45,14 @@ def _from_file(file: Path) -> dict[str, Any]:
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise GeoAssetsError("INVALID_PARAMETERS", f"{file} cannot be read: {error.strerror}", remedy="check the path") from error
+        raise GeoAssetsError(
+            "INVALID_PARAMETERS", f"{file} cannot be read: {error.strerror}", remedy="check the path"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise GeoAssetsError(
-            "INVALID_PARAMETERS", f"{file} is not JSON: {str(error).splitlines()[0]}", remedy="it must hold one JSON object of parameters"
+            "INVALID_PARAMETERS",
+            f"{file} is not JSON: {str(error).splitlines()[0]}",
+            remedy="it must hold one JSON object of parameters",
         ) from error
     if not isinstance(data, dict):
         raise GeoAssetsError(

@@ -29,12 +29,16 @@ _LAUNCH = """mutation ($params: ExecutionParams!) { launchRun(executionParams: $
 _TERMINATE = """mutation ($id: String!) { terminateRun(runId: $id, terminatePolicy: MARK_AS_CANCELED_IMMEDIATELY) {
     __typename ... on TerminateRunFailure { message } ... on RunNotFoundError { message } ... on PythonError { message } } }"""
 
-_LOADED = """query ($selector: RepositorySelector!) { repositoryOrError(repositorySelector: $selector) { __typename } }"""
+_LOADED = (
+    """query ($selector: RepositorySelector!) { repositoryOrError(repositorySelector: $selector) { __typename } }"""
+)
 
 
 def location_is_loaded(webserver_url: str) -> bool:
     """Whether the webserver has loaded the code location."""
-    return bool(_ask(webserver_url, _LOADED, {"selector": _LOCATION})["repositoryOrError"]["__typename"] == "Repository")
+    return bool(
+        _ask(webserver_url, _LOADED, {"selector": _LOCATION})["repositoryOrError"]["__typename"] == "Repository"
+    )
 
 
 def launch(jobs: Jobs, webserver_url: str, attempt: Attempt) -> str | None:
@@ -60,14 +64,22 @@ def terminate(webserver_url: str, run_id: str) -> None:
     """
     answer = _ask(webserver_url, _TERMINATE, {"id": run_id})["terminateRun"]
     if answer["__typename"] != "TerminateRunSuccess":
-        raise GeoAssetsError("LAUNCH_FAILED", f"Dagster did not end the run: {answer.get('message', answer['__typename'])}"[:800])
+        raise GeoAssetsError(
+            "LAUNCH_FAILED", f"Dagster did not end the run: {answer.get('message', answer['__typename'])}"[:800]
+        )
 
 
 def _start_run(webserver_url: str, attempt: Attempt) -> str:
-    partition = {"selector": _LOCATION, "def": attempt.job_type, "key": attempt.partition_key}  # a set a job type (defs/partitions.py)
+    partition = {
+        "selector": _LOCATION,
+        "def": attempt.job_type,
+        "key": attempt.partition_key,
+    }  # a set a job type (defs/partitions.py)
     added = _ask(webserver_url, _ADD_PARTITION, partition)["addDynamicPartition"]
     if added["__typename"] not in {"AddDynamicPartitionSuccess", "DuplicateDynamicPartitionError"}:
-        raise GeoAssetsError("LAUNCH_FAILED", f"Dagster refused the partition: {added.get('message', added['__typename'])}")
+        raise GeoAssetsError(
+            "LAUNCH_FAILED", f"Dagster refused the partition: {added.get('message', added['__typename'])}"
+        )
     tags = {"dagster/partition": attempt.partition_key, ATTEMPT_TAG: str(attempt.attempt)}
     params = {
         "selector": {**_LOCATION, "pipelineName": attempt.job_type},
@@ -77,13 +89,17 @@ def _start_run(webserver_url: str, attempt: Attempt) -> str:
     }
     launched = _ask(webserver_url, _LAUNCH, {"params": params})["launchRun"]
     if launched["__typename"] != "LaunchRunSuccess":
-        raise GeoAssetsError("LAUNCH_FAILED", f"Dagster refused the run: {launched.get('message', launched['__typename'])}"[:800])
+        raise GeoAssetsError(
+            "LAUNCH_FAILED", f"Dagster refused the run: {launched.get('message', launched['__typename'])}"[:800]
+        )
     return str(launched["run"]["runId"])
 
 
 def _ask(webserver_url: str, query: str, variables: dict[str, Any]) -> dict[str, Any]:
     try:
-        response = httpx.post(f"{webserver_url}/graphql", json={"query": query, "variables": variables}, timeout=30, trust_env=False)
+        response = httpx.post(
+            f"{webserver_url}/graphql", json={"query": query, "variables": variables}, timeout=30, trust_env=False
+        )
         response.raise_for_status()
         body = response.json()
     except (httpx.HTTPError, ValueError) as error:

@@ -26,7 +26,8 @@ _MAX_DEPTH, _MAX_KEYS = 16, 200
 #: Bounded on purpose: `(…+)+` over hostile bytes takes hours.
 _JOB_ID = re.compile(rb'"job_id"\s{0,8}:\s{0,8}"([0-9a-f]{64})"')
 
-#: A string, closed or running to the end: were the end not allowed, each quote of a broken message would be searched from anew.
+#: A string, closed or running to the end: were the end not allowed, each quote of a broken message would be searched
+#: from anew.
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)
 
 
@@ -37,14 +38,20 @@ class Message(BaseModel):
 
     job_type: str
     parameters: Parameters
-    job_id: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="if given, it must be the id of this very request")
+    job_id: str | None = Field(
+        None, pattern=r"^[0-9a-f]{64}$", description="if given, it must be the id of this very request"
+    )
     correlation_id: str | None = Field(None, max_length=128, pattern=r"^[A-Za-z0-9._:-]+$")
     force: bool = Field(False, description="redo what is done already")
-    allow_mass_retire: bool = Field(False, description="with deleted=retire: take back also more than max_retire_percent")
+    allow_mass_retire: bool = Field(
+        False, description="with deleted=retire: take back also more than max_retire_percent"
+    )
 
 
 def _message_type(name: str, model: type[Parameters]) -> Any:
-    return create_model(f"{model.__name__}Message", __base__=Message, job_type=(Literal[name], ...), parameters=(model, ...))  # type: ignore[arg-type]
+    return create_model(
+        f"{model.__name__}Message", __base__=Message, job_type=(Literal[name], ...), parameters=(model, ...)
+    )  # type: ignore[arg-type]
 
 
 _TYPES: Any = Union[tuple(_message_type(name, model) for name, model in JOB_TYPES.items())]  # noqa: UP007 - made at run time
@@ -90,7 +97,9 @@ def recover_job_id(body: bytes) -> str | None:
 
 
 def escaped(body: bytes, limit: int) -> str:
-    """The first `limit` characters as one printable line: control characters, line breaks and bidi marks are spelt out."""
+    """The first `limit` characters as one printable line: control characters, line breaks and bidi marks are
+    spelt out.
+    """
     text = body[: limit * 4].decode("utf-8", "backslashreplace")
     plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return plain[:limit]
@@ -98,7 +107,9 @@ def escaped(body: bytes, limit: int) -> str:
 
 def _checked_object(body: bytes) -> dict[str, Any]:
     if len(body) > MAX_MESSAGE_BYTES:
-        raise GeoAssetsError("MESSAGE_TOO_LARGE", f"the message has {len(body):,} bytes; {MAX_MESSAGE_BYTES:,} are allowed")
+        raise GeoAssetsError(
+            "MESSAGE_TOO_LARGE", f"the message has {len(body):,} bytes; {MAX_MESSAGE_BYTES:,} are allowed"
+        )
     _refuse_deep_or_wide(body)
     try:
         text = body.decode("utf-8-sig")

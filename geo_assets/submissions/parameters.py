@@ -43,13 +43,16 @@ VECTOR_SHAPING = (
     "decimal",
 )
 
-#: Parameters that were added when there were jobs already, and their defaults as JSON. With its default such a parameter counts neither
-#: for a job's identity nor for a task's fingerprint: what was requested and made before it existed stays the same request, and is not redone.
+#: Parameters that were added when there were jobs already, and their defaults as JSON. With its default such a
+#: parameter counts neither for a job's identity nor for a task's fingerprint: what was requested and made before it
+#: existed stays the same request, and is not redone.
 ADDED_LATER: dict[str, Any] = {
     "allow_empty": False,
     "max_retire_percent": 20,
     "override_crs": False,
-    **dict.fromkeys(("datetime", "datetime_regex", "encoding", "geometry_column", "x", "y", "wkt", "delimiter", "decimal")),
+    **dict.fromkeys(
+        ("datetime", "datetime_regex", "encoding", "geometry_column", "x", "y", "wkt", "delimiter", "decimal")
+    ),
 }
 
 #: Parameters that say how thoroughly to look, not what is wanted: with or without them a request is the same job.
@@ -58,7 +61,11 @@ NOT_IDENTITY = frozenset({"verify_sources"})
 
 def without_later_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters by name, as JSON, without those that were added later and say nothing."""
-    return {name: value for name, value in values.items() if name not in ADDED_LATER or value not in (None, ADDED_LATER[name])}
+    return {
+        name: value
+        for name, value in values.items()
+        if name not in ADDED_LATER or value not in (None, ADDED_LATER[name])
+    }
 
 
 def _plain_text(value: str) -> str:
@@ -77,7 +84,12 @@ def _plain_text(value: str) -> str:
 def _safe_path(value: str) -> str:
     """A blob path or prefix: opaque, but never a way out of its container."""
     value = _plain_text(value)
-    if value.startswith("/") or "\\" in value or ".." in value.split("/") or any(unicodedata.category(c) == "Cc" for c in value):
+    if (
+        value.startswith("/")
+        or "\\" in value
+        or ".." in value.split("/")
+        or any(unicodedata.category(c) == "Cc" for c in value)
+    ):
         msg = "must be a plain blob path: no leading '/', no '..', no backslash, no control character"
         raise ValueError(msg)
     return value
@@ -128,7 +140,9 @@ def _is_box(value: tuple[float, float, float, float]) -> tuple[float, float, flo
 
 def _time(value: str) -> str:
     if taken(_plain_text(value), "datetime") is None:
-        msg = "must be a time, a date, a month or a year as ISO 8601, or two with a slash between, the earlier one first"
+        msg = (
+            "must be a time, a date, a month or a year as ISO 8601, or two with a slash between, the earlier one first"
+        )
         raise ValueError(msg)
     return value
 
@@ -143,7 +157,10 @@ BlobPath = Annotated[str, Field(max_length=1024), AfterValidator(_safe_path)]
 Crs = Annotated[str, AfterValidator(_known_crs)]
 ContainerName = Annotated[
     str,
-    Field(pattern=r"^[a-z0-9](?:-?[a-z0-9]){2,62}$", description="the container to read; names are 3-63 of a-z, 0-9 and single hyphens"),
+    Field(
+        pattern=r"^[a-z0-9](?:-?[a-z0-9]){2,62}$",
+        description="the container to read; names are 3-63 of a-z, 0-9 and single hyphens",
+    ),
 ]
 Where = Annotated[str, Field(min_length=1), AfterValidator(_condition)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -199,7 +216,9 @@ class ListContainer(Parameters):
     prefix: BlobPath = Field("", description="only blobs whose path starts with this")
     include: tuple[Text, ...] = Field((), max_length=50, description="globs; a path must match one (none: all match)")
     exclude: tuple[Text, ...] = Field((), max_length=50, description="globs; a path that matches one is left out")
-    limit: int | None = Field(None, ge=1, le=10_000_000, description="at most this many sources, in path order, after the globs")
+    limit: int | None = Field(
+        None, ge=1, le=10_000_000, description="at most this many sources, in path order, after the globs"
+    )
     allow_empty: bool = Field(default=False, description="a prefix or globs that match nothing are no error")
 
     def slug(self) -> str:
@@ -214,52 +233,84 @@ class IngestContainer(ListContainer):
     summary: ClassVar[str] = "rasters to COGs, vectors to PostGIS tables, both to STAC"
     kinds: ClassVar[frozenset[str]] = frozenset({"raster", "vector", "zip"})
 
-    collection: CollectionId = Field("", validate_default=False, description="STAC collection (default: the container's name)")
+    collection: CollectionId = Field(
+        "", validate_default=False, description="STAC collection (default: the container's name)"
+    )
     source_crs: Crs | None = Field(None, description="CRS of files that carry none, as EPSG:code")
     override_crs: bool = Field(default=False, description="source_crs counts also where a file says something else")
     target_crs: Crs | None = Field(None, description="reproject to this CRS, as EPSG:code (default: keep the source's)")
     profile: Literal["web", "analysis", "archive", "visual", "dem"] | None = Field(
         None, description="how COGs are written (default: web; docs/formats.md)"
     )
-    resolution: float | None = Field(None, gt=0, allow_inf_nan=False, description="size of a raster's pixel in units of target_crs")
-    resampling: Literal["nearest", "bilinear", "cubic", "cubic_spline", "lanczos", "average", "mode", "min", "max", "med"] | None = Field(
-        None, description="of rasters that are reprojected (default: by the kind of pixels)"
+    resolution: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="size of a raster's pixel in units of target_crs"
     )
+    resampling: (
+        Literal["nearest", "bilinear", "cubic", "cubic_spline", "lanczos", "average", "mode", "min", "max", "med"]
+        | None
+    ) = Field(None, description="of rasters that are reprojected (default: by the kind of pixels)")
     web_tiles: bool = Field(False, description="rasters on the grid of web map tiles, EPSG:3857")
     datetime: Time | None = Field(
         None, description="when all of it was taken: ISO 8601, a date, a month, a year, or two with a slash between"
     )
     datetime_regex: TimePattern | None = Field(
-        None, max_length=300, description="finds it in a file's path: named groups (?P<year>…), …, or %Y%m%d in their place"
+        None,
+        max_length=300,
+        description="finds it in a file's path: named groups (?P<year>…), …, or %Y%m%d in their place",
     )
-    deleted: Literal["keep", "retire"] = Field("keep", description="outputs of files that are no longer there: keep, or retire them")
+    deleted: Literal["keep", "retire"] = Field(
+        "keep", description="outputs of files that are no longer there: keep, or retire them"
+    )
     max_retire_percent: float = Field(
-        20, ge=0, le=100, description="deleted=retire: how much of what is published may be taken back without allow_mass_retire"
+        20,
+        ge=0,
+        le=100,
+        description="deleted=retire: how much of what is published may be taken back without allow_mass_retire",
     )
     verify_sources: bool = Field(
         default=False, description="hash files that seem unchanged, where the store has no real etags (directories)"
     )
     on_error: Literal["continue", "fail"] = Field("continue", description="what one bad file does to the rest")
 
-    where: Where | None = Field(None, description='vectors: only features that meet this condition, e.g. "population > 1000"')
+    where: Where | None = Field(
+        None, description='vectors: only features that meet this condition, e.g. "population > 1000"'
+    )
     columns: tuple[Text, ...] = Field((), max_length=1600, description="vectors: only these columns (none: all)")
     bbox: Box | None = Field(None, description="vectors: only features that touch this box: west,south,east,north")
     bbox_crs: Crs = Field("EPSG:4326", description="vectors: the CRS of bbox")
-    mixed_geometry: Literal["split", "generic", "reject"] = Field("split", description="vectors: a layer of points, lines and polygons")
+    mixed_geometry: Literal["split", "generic", "reject"] = Field(
+        "split", description="vectors: a layer of points, lines and polygons"
+    )
     null_geometry: Literal["keep", "reject"] = Field("keep", description="vectors: features without geometry")
-    attribute_tables: bool = Field(default=False, description="vectors: also layers without geometry, as tables of attributes")
-    max_transform_accuracy_m: float | None = Field(None, gt=0, description="vectors: refuse a transformation that is less accurate")
-    mode: Literal["replace", "append", "upsert"] = Field("replace", description="vectors: what happens to the table that is there")
-    key: tuple[Text, ...] = Field((), max_length=32, description="vectors: the columns that identify a row, for mode=upsert")
+    attribute_tables: bool = Field(
+        default=False, description="vectors: also layers without geometry, as tables of attributes"
+    )
+    max_transform_accuracy_m: float | None = Field(
+        None, gt=0, description="vectors: refuse a transformation that is less accurate"
+    )
+    mode: Literal["replace", "append", "upsert"] = Field(
+        "replace", description="vectors: what happens to the table that is there"
+    )
+    key: tuple[Text, ...] = Field(
+        (), max_length=32, description="vectors: the columns that identify a row, for mode=upsert"
+    )
     encoding: Text | None = Field(
         None, max_length=40, description="vectors: encoding of text, where the file says nothing or something wrong"
     )
-    geometry_column: Text | None = Field(None, max_length=200, description="vectors: the column of WKB or WKT in plain Parquet")
-    x: Text | None = Field(None, max_length=200, description="vectors: column of longitude or easting, in tables without geometry")
+    geometry_column: Text | None = Field(
+        None, max_length=200, description="vectors: the column of WKB or WKT in plain Parquet"
+    )
+    x: Text | None = Field(
+        None, max_length=200, description="vectors: column of longitude or easting, in tables without geometry"
+    )
     y: Text | None = Field(None, max_length=200, description="vectors: column of latitude or northing")
-    wkt: Text | None = Field(None, max_length=200, description="vectors: column of WKT, EWKT, hexadecimal WKB or GeoJSON")
+    wkt: Text | None = Field(
+        None, max_length=200, description="vectors: column of WKT, EWKT, hexadecimal WKB or GeoJSON"
+    )
     delimiter: Text | None = Field(None, min_length=1, max_length=1, description="vectors: of CSV")
-    decimal: Literal[".", ","] | None = Field(None, description="vectors: what parts the decimals of coordinates in text")
+    decimal: Literal[".", ","] | None = Field(
+        None, description="vectors: what parts the decimals of coordinates in text"
+    )
     schema_drift: Literal["allow", "refuse"] = Field("allow", description="vectors: when a table's columns change")
     keep_versions: int = Field(0, ge=0, le=100, description="vectors: how many replaced tables are kept")
 
@@ -345,7 +396,12 @@ class Job(BaseModel):
         )
         job_id = hashlib.sha256(canonical.encode("utf-8")).hexdigest()
         slug = parameters.slug()[: PARTITION_KEY_LENGTH - _ID_HEX_IN_KEY - 1]
-        return cls(job_id=job_id, job_type=parameters.job_type, partition_key=f"{slug}_{job_id[:_ID_HEX_IN_KEY]}", parameters=body)
+        return cls(
+            job_id=job_id,
+            job_type=parameters.job_type,
+            partition_key=f"{slug}_{job_id[:_ID_HEX_IN_KEY]}",
+            parameters=body,
+        )
 
 
 def parameters_type(job_type: str) -> type[Parameters]:
@@ -357,7 +413,9 @@ def parameters_type(job_type: str) -> type[Parameters]:
     try:
         return JOB_TYPES[job_type]
     except KeyError:
-        raise GeoAssetsError("UNKNOWN_JOB_TYPE", f"there is no job type {job_type!r}; there are: {', '.join(sorted(JOB_TYPES))}") from None
+        raise GeoAssetsError(
+            "UNKNOWN_JOB_TYPE", f"there is no job type {job_type!r}; there are: {', '.join(sorted(JOB_TYPES))}"
+        ) from None
 
 
 def validate_parameters(job_type: str, data: dict[str, Any]) -> Parameters:

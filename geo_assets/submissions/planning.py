@@ -19,7 +19,15 @@ from geo_assets.stages.contracts import JobRef
 from geo_assets.stages.files import fingerprint, stages_of
 from geo_assets.stages.inventory import REFUSALS, within
 from geo_assets.storage.containers import existing_container
-from geo_assets.storage.sources import Kind, Member, Source, is_product_metadata, is_taken, sorted_sources, with_metadata
+from geo_assets.storage.sources import (
+    Kind,
+    Member,
+    Source,
+    is_product_metadata,
+    is_taken,
+    sorted_sources,
+    with_metadata,
+)
 from geo_assets.storage.zips import look_into
 from geo_assets.submissions.parameters import HelloWorld, IngestContainer, Job, ListContainer, Parameters
 
@@ -62,7 +70,9 @@ def make_plan(settings: Settings, tasks: Tasks, parameters: Parameters) -> Plan:
     sources: tuple[PlannedSource, ...] = ()
     expected = 2 * parameters.n if isinstance(parameters, HelloWorld) else 1
     if isinstance(parameters, ListContainer):
-        sources = tuple(_plan_sources(parameters, _listed(settings, tasks, parameters), job, tasks.fingerprints(job.job_id)))
+        sources = tuple(
+            _plan_sources(parameters, _listed(settings, tasks, parameters), job, tasks.fingerprints(job.job_id))
+        )
         if isinstance(parameters, IngestContainer):
             expected = sum(source.action != "companion" for source in sources)
     counts = Counter(s.action for s in sources)
@@ -98,16 +108,25 @@ def _plan_sources(
     parameters: ListContainer, sources: Iterable[Source], job: Job, known: dict[tuple[str, str], tuple[str, str]]
 ) -> Iterable[PlannedSource]:
     ref = JobRef(
-        job_id=job.job_id, job_type=job.job_type, partition_key=job.partition_key, run_id="", owner_run_id="", parameters=job.parameters
+        job_id=job.job_id,
+        job_type=job.job_type,
+        partition_key=job.partition_key,
+        run_id="",
+        owner_run_id="",
+        parameters=job.parameters,
     )
     for source in sources:
         for stage in _stages(parameters, source):
             action, reason = _action(source, stage, fingerprint(ref, source, stage), known.get((stage, source.path)))
-            yield PlannedSource(path=source.path, kind=source.kind, stage=stage, action=action, bytes=source.size, reason=reason)
+            yield PlannedSource(
+                path=source.path, kind=source.kind, stage=stage, action=action, bytes=source.size, reason=reason
+            )
 
 
 def _stages(parameters: ListContainer, source: Source) -> tuple[str, ...]:
-    """Where a source is worked on; nowhere if it is another job type's. What is refused by its name, and what is only listed, is told once."""
+    """Where a source is worked on; nowhere if it is another job type's. What is refused by its name, and what is only
+    listed, is told once.
+    """
     if not isinstance(parameters, IngestContainer) or source.kind in REFUSALS or source.kind is Kind.COMPANION:
         return ("",)
     return stages_of(source, parameters.kinds)

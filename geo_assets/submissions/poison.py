@@ -28,6 +28,11 @@ def replay(submitter: Submitter, message_id: str) -> dict[str, Any]:
             allow_mass_retire=message.allow_mass_retire,
         )
     except GeoAssetsError as error:
-        return {"message_id": record.message_id, "state": "poison", "error_code": error.code, "error_message": error.message}
+        return {
+            "message_id": record.message_id,
+            "state": "poison",
+            "error_code": error.code,
+            "error_message": error.message,
+        }
     submitter.messages.set_state(record.message_id, "replayed")
     return {"message_id": record.message_id, "state": "replayed", "job_id": submitted.job_id}

@@ -1,6 +1,7 @@
 """The one door of a submission: check what it names, record it, launch it.
 
-Here: the order of these three. Not here: validation of fields (`parameters.py`), statements (`ledger/`), GraphQL (`launch.py`).
+Here: the order of these three. Not here: validation of fields (`parameters.py`), statements (`ledger/`), GraphQL
+(`launch.py`).
 """
 
 from __future__ import annotations
@@ -71,8 +72,8 @@ class Submitter:
     ) -> Submitted:
         """Record a submission and launch it if it asks for something new.
 
-        A launch that fails is not a failed submission: it is recorded, and the sensor launches it (`warning` says so). An account
-        that does not answer is none either: the run waits for it.
+        A launch that fails is not a failed submission: it is recorded, and the sensor launches it (`warning` says so).
+        An account that does not answer is none either: the run waits for it.
 
         Raises:
             GeoAssetsError: UNKNOWN_ACCOUNT, CONTAINER_NOT_FOUND; nothing is recorded then.
@@ -98,8 +99,8 @@ class Submitter:
         return submitted
 
     def _look_for(self, parameters: ListContainer) -> None:
-        """Refuse a container that is not there. Where its account does not answer, that is not known: the submission is taken, and
-        its run waits for the account.
+        """Refuse a container that is not there. Where its account does not answer, that is not known: the submission is
+        taken, and its run waits for the account.
         """
         try:
             with self.circuit(circuit_of(parameters.account)):
@@ -127,15 +128,21 @@ class Submitter:
 
             return {
                 "jobs": counted(
-                    "select status as what, count(*) as n from geo.job_status where created_at > now() - interval '24 hours' group by 1"
+                    "select status as what, count(*) as n from geo.job_status where created_at > now() - interval '24"
+                    " hours' group by 1"
                 ),
                 "tasks": counted(
-                    "select status::text as what, count(*) as n from geo.tasks where coalesce(finished_at, now()) > now() - interval '24 hours' group by 1"
+                    "select status::text as what, count(*) as n from geo.tasks where coalesce(finished_at, now()) >"
+                    " now() - interval '24 hours' group by 1"
                 ),
                 "messages": counted(
-                    "select state::text as what, count(*) as n from geo.messages where received_at > now() - interval '24 hours' group by 1"
+                    "select state::text as what, count(*) as n from geo.messages where received_at > now() - interval"
+                    " '24 hours' group by 1"
                 ),
-                "errors": counted("select code as what, count(*) as n from geo.errors where at > now() - interval '24 hours' group by 1"),
+                "errors": counted(
+                    "select code as what, count(*) as n from geo.errors where at > now() - interval '24 hours' group"
+                    " by 1"
+                ),
                 "poison": {"without_record": self.messages.poison_without_record()},
             }
 
@@ -149,7 +156,9 @@ class Submitter:
 
         now = make_plan(self._settings, self.tasks, parameters).plan_hash
         if now != plan_hash:
-            raise GeoAssetsError("PLAN_CHANGED", f"the plan is {now[:12]} now, not {plan_hash[:12]}: files or results have changed since")
+            raise GeoAssetsError(
+                "PLAN_CHANGED", f"the plan is {now[:12]} now, not {plan_hash[:12]}: files or results have changed since"
+            )
 
     def cancel(self, job_id: str) -> bool:
         """End a job; false where it had ended by itself. From the first statement on its run can publish nothing.
@@ -160,7 +169,9 @@ class Submitter:
         life = self.jobs.life(job_id)
         if life is None:
             raise GeoAssetsError("JOB_NOT_FOUND", f"there is no job {job_id}")
-        if life.status.is_final or not self.jobs.end_attempt(job_id, "cancelled", GeoAssetsError("CANCELLED", "cancelled on request")):
+        if life.status.is_final or not self.jobs.end_attempt(
+            job_id, "cancelled", GeoAssetsError("CANCELLED", "cancelled on request")
+        ):
             return False
         if life.run_id:
             try:
@@ -169,15 +180,20 @@ class Submitter:
                 self.warning = f"{error.message}; its run can publish nothing any more"
         return True
 
-    def retry(self, job_id: str, *, requested_by: str, statuses: tuple[str, ...] = (), error_code: str | None = None) -> Submitted:
+    def retry(
+        self, job_id: str, *, requested_by: str, statuses: tuple[str, ...] = (), error_code: str | None = None
+    ) -> Submitted:
         """Run a job again; the chosen tasks are done anew, those that are done stay.
 
         Raises:
-            GeoAssetsError: JOB_NOT_FOUND; STILL_AT_WORK; INVALID_PARAMETERS, no such state, or no task of the job ended with this code.
+            GeoAssetsError: JOB_NOT_FOUND; STILL_AT_WORK; INVALID_PARAMETERS, no such state, or no task of the job ended
+                with this code.
         """
         if unknown := set(statuses) - set(_RETRIED):
             raise GeoAssetsError(
-                "INVALID_PARAMETERS", f"tasks that are {unknown.pop()!r} are not done anew", remedy=f"one of: {', '.join(_RETRIED)}"
+                "INVALID_PARAMETERS",
+                f"tasks that are {unknown.pop()!r} are not done anew",
+                remedy=f"one of: {', '.join(_RETRIED)}",
             )
         if error_code is not None and error_code not in (codes := self.tasks.bad_by_code(job_id)):
             known = "with that code" if error_code in ERRORS else f"with {error_code!r}, which is no error code"
@@ -194,7 +210,10 @@ class Submitter:
         if submitted.attempt is None or not self._launches:
             return
         attempt = Attempt(
-            job_id=submitted.job_id, job_type=submitted.job_type, partition_key=submitted.partition_key, attempt=submitted.attempt
+            job_id=submitted.job_id,
+            job_type=submitted.job_type,
+            partition_key=submitted.partition_key,
+            attempt=submitted.attempt,
         )
         try:
             launch(self.jobs, self._settings.webserver_url, attempt)

@@ -1,1 +1,3 @@
-"""Vector files to PostGIS tables, in two halves: the sandboxed child reads (`read.py`), the parent loads (`load.py`, `publish.py`)."""
+"""Vector files to PostGIS tables, in two halves: the sandboxed child reads (`read.py`), the parent loads (`load.py`,
+`publish.py`).
+"""

@@ -50,7 +50,9 @@ class Drift:
         return f"{self.column} is {self.new}, was {self.old}"
 
 
-def run(conn: psycopg.Connection[Any], statement: LiteralString | sql.Composable, **parameters: object) -> list[tuple[Any, ...]]:
+def run(
+    conn: psycopg.Connection[Any], statement: LiteralString | sql.Composable, **parameters: object
+) -> list[tuple[Any, ...]]:
     """Execute one statement; rows are tuples whatever the connection's row factory is."""
     with conn.cursor(row_factory=tuple_row) as cursor:
         cursor.execute(statement, parameters or None)  # type: ignore[arg-type]
@@ -65,7 +67,8 @@ def find(conn: psycopg.Connection[Any], schema: str, name: str) -> int | None:
     """
     found = run(
         conn,
-        "select c.oid, c.relkind::text from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = %(schema)s and c.relname = %(name)s",
+        "select c.oid, c.relkind::text from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname ="
+        " %(schema)s and c.relname = %(name)s",
         schema=schema,
         name=name,
     )
@@ -74,7 +77,9 @@ def find(conn: psycopg.Connection[Any], schema: str, name: str) -> int | None:
     oid, kind = found[0]
     if kind != "r":
         raise GeoAssetsError(
-            "SCHEMA_MISMATCH", f"{schema}.{name} is there already and is not a table", remedy="rename or drop it, then submit again"
+            "SCHEMA_MISMATCH",
+            f"{schema}.{name} is there already and is not a table",
+            remedy="rename or drop it, then submit again",
         )
     return int(oid)
 
@@ -83,8 +88,9 @@ def columns(conn: psycopg.Connection[Any], oid: int) -> dict[str, str]:
     """Name and type (`geometry(MultiPolygon,2193)`) of a table's columns but its key, in order."""
     found = run(
         conn,
-        "select attname::text, public_type from (select attnum, attname, format_type(atttypid, atttypmod) as public_type"
-        " from pg_attribute where attrelid = %(oid)s and attnum > 0 and not attisdropped) a order by attnum",
+        "select attname::text, public_type from (select attnum, attname, format_type(atttypid, atttypmod) as"
+        " public_type from pg_attribute where attrelid = %(oid)s and attnum > 0 and not attisdropped) a order by"
+        " attnum",
         oid=oid,
     )
     return {name: kind.removeprefix("public.") for name, kind in found if name != _KEY}

@@ -81,7 +81,9 @@ def parse_code(text: str) -> CRS:
 
 
 def parse_file_crs(text: str | None) -> CRS | None:
-    """What a file says of its CRS (WKT, PROJJSON or an authority's code); None where it says nothing that locates it on Earth."""
+    """What a file says of its CRS (WKT, PROJJSON or an authority's code); None where it says nothing that locates it on
+    Earth.
+    """
     from pyproj import CRS
     from pyproj.exceptions import CRSError
 
@@ -123,7 +125,9 @@ def heights_of(text: str | None) -> Heights | None:
     return Heights("above the ellipsoid", named=False)
 
 
-def plan_crs(file_crs: CRS, target_crs: CRS | None, bounds: BoundingBox, name: str, *, max_accuracy_m: float | None = None) -> CrsPlan:
+def plan_crs(
+    file_crs: CRS, target_crs: CRS | None, bounds: BoundingBox, name: str, *, max_accuracy_m: float | None = None
+) -> CrsPlan:
     """How a layer gets to the CRS of its table.
 
     Args:
@@ -147,7 +151,8 @@ def plan_crs(file_crs: CRS, target_crs: CRS | None, bounds: BoundingBox, name: s
         why = f" ({'; '.join(plan.warnings)})" if plan.warnings else ""
         raise GeoAssetsError(
             "TRANSFORM_INACCURATE",
-            f"{name}: {plan.transform_name!r} to EPSG:{plan.srid} has {how_good}; {max_accuracy_m:g} m are asked for{why}",
+            f"{name}: {plan.transform_name!r} to EPSG:{plan.srid} has {how_good}; {max_accuracy_m:g} m are asked"
+            f" for{why}",
         )
     return plan
 
@@ -168,7 +173,9 @@ def axes_look_swapped(crs: CRS, bounds: BoundingBox) -> bool:
         bounds: of the layer, in that CRS, before anything was rejected.
     """
     west, south, east, north = bounds
-    return not _in_its_area(crs, (west + east) / 2, (south + north) / 2) and _in_its_area(crs, (south + north) / 2, (west + east) / 2)
+    return not _in_its_area(crs, (west + east) / 2, (south + north) / 2) and _in_its_area(
+        crs, (south + north) / 2, (west + east) / 2
+    )
 
 
 def _in_its_area(crs: CRS, x: float, y: float) -> bool:
@@ -186,7 +193,9 @@ def _in_its_area(crs: CRS, x: float, y: float) -> bool:
         return False
     width = area.east - area.west if area.east >= area.west else area.east - area.west + 360
     east_of_west = (longitude - (area.west - _AREA_MARGIN)) % 360
-    north_of_south = area.south - _AREA_MARGIN <= latitude <= area.north + _AREA_MARGIN and abs(latitude) <= 90 + _ROUNDING
+    north_of_south = (
+        area.south - _AREA_MARGIN <= latitude <= area.north + _AREA_MARGIN and abs(latitude) <= 90 + _ROUNDING
+    )
     return bool(north_of_south and east_of_west <= width + 2 * _AREA_MARGIN)
 
 
@@ -218,7 +227,9 @@ def box_in(crs: CRS, box: BoundingBox, box_crs: CRS, name: str) -> Any:
     move = Transformer.from_crs(box_crs, crs, always_xy=True)
     moved = shapely.transform(fine, lambda xy: np.column_stack(move.transform(xy[:, 0], xy[:, 1])))
     if not np.isfinite(shapely.get_coordinates(moved)).all():
-        raise GeoAssetsError("INVALID_FILTER", f"the bbox {box} reaches beyond what {crs.name!r}, the CRS of {name}, can hold")
+        raise GeoAssetsError(
+            "INVALID_FILTER", f"the bbox {box} reaches beyond what {crs.name!r}, the CRS of {name}, can hold"
+        )
     return shapely.make_valid(moved)
 
 
@@ -249,7 +260,9 @@ def _check_on_earth(crs: CRS, name: str) -> None:
         Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
     except ProjError as error:
         raise GeoAssetsError(
-            "INVALID_CRS", f"the CRS of {name}, {crs.name!r}, cannot be brought to longitude and latitude on Earth: {str(error)[:200]}"
+            "INVALID_CRS",
+            f"the CRS of {name}, {crs.name!r}, cannot be brought to longitude and latitude on Earth:"
+            f" {str(error)[:200]}",
         ) from error
 
 
@@ -271,7 +284,8 @@ def definition_of(authority: str, code: int) -> tuple[str, str] | None:
 
 
 def transformer(plan_source: str, srid: int) -> Transformer:
-    """The transformer from a plan's CRS to the table's; picks the best operation for each point, as geopandas and PostGIS do.
+    """The transformer from a plan's CRS to the table's; picks the best operation for each point, as geopandas and
+    PostGIS do.
 
     PROJ's are not for several threads: each keeps its last.
     """
@@ -311,7 +325,10 @@ def footprint(box: BoundingBox) -> dict[str, Any]:
     """The box as GeoJSON, exterior rings counter-clockwise; two polygons where it crosses the antimeridian."""
     west, south, east, north = box
     if west > east:
-        return {"type": "MultiPolygon", "coordinates": [[_ring(west, south, 180.0, north)], [_ring(-180.0, south, east, north)]]}
+        return {
+            "type": "MultiPolygon",
+            "coordinates": [[_ring(west, south, 180.0, north)], [_ring(-180.0, south, east, north)]],
+        }
     return {"type": "Polygon", "coordinates": [_ring(west, south, east, north)]}
 
 
@@ -348,7 +365,10 @@ def _code_of(crs: CRS) -> tuple[Authority, int | None, str | None]:
     known = CRS.from_authority(authority, code)
     if identifier or crs.equals(known, ignore_axis_order=True):
         return authority, code, None
-    said = f"its CRS {crs.name!r} was taken for {authority}:{code} ({known.name}), which it equals in effect but not to the letter"
+    said = (
+        f"its CRS {crs.name!r} was taken for {authority}:{code} ({known.name}), which it equals in effect but not to"
+        " the letter"
+    )
     return authority, code, said
 
 
@@ -368,17 +388,26 @@ def _transformed(file_crs: CRS, source: str, target: CRS, srid: int, bounds: Bou
     try:
         with suppressed.catch_warnings():
             suppressed.simplefilter("ignore")  # of missing grids, which is said below
-            group = TransformerGroup(file_crs, target, always_xy=True, area_of_interest=AreaOfInterest(west, south, east, north))
+            group = TransformerGroup(
+                file_crs, target, always_xy=True, area_of_interest=AreaOfInterest(west, south, east, north)
+            )
     except ProjError:
         group = None
     if group is None or not group.transformers:
-        raise GeoAssetsError("INVALID_CRS", f"there is no transformation from {file_crs.name!r} to EPSG:{srid} ({target.name})")
+        raise GeoAssetsError(
+            "INVALID_CRS", f"there is no transformation from {file_crs.name!r} to EPSG:{srid} ({target.name})"
+        )
     best = group.transformers[0]
     accuracy = best.accuracy if best.accuracy is not None and best.accuracy >= 0 else None
     if not group.best_available:
         how_good = "an unknown accuracy" if accuracy is None else f"an accuracy of {accuracy:g} m"
         grids = _missing_grids(group)
-        warnings += (f"the best transformation to EPSG:{srid} needs a grid that is not installed{grids}; this one has {how_good}",)
+        warnings += (
+            (
+                f"the best transformation to EPSG:{srid} needs a grid that is not installed{grids}; this one has"
+                f" {how_good}"
+            ),
+        )
     return CrsPlan(source, file_crs.name, srid, best.description, accuracy, warnings)
 
 

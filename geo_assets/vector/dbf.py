@@ -1,7 +1,8 @@
-"""The attributes of a shapefile by their bytes: what GDAL reads as a number or a date although it is none, and digits that it drops.
+"""The attributes of a shapefile by their bytes: what GDAL reads as a number or a date although it is none, and digits
+that it drops.
 
-Here: the layout of a DBF, and for each batch of GDAL's the comparison with what stands in the file. A field that is no number,
-no date or no truth value becomes NULL and is counted; integers of 19 digits and more are decimals, not doubles.
+Here: the layout of a DBF, and for each batch of GDAL's the comparison with what stands in the file. A field that is no
+number, no date or no truth value becomes NULL and is counted; integers of 19 digits and more are decimals, not doubles.
 Not here: text (`encodings.py` says as what it is read).
 """
 
@@ -81,7 +82,11 @@ class Dbf:
         import pyarrow.compute as pc
 
         raw = self.raw(field, rows)
-        text = pa.Array.from_buffers(pa.binary(field.width), len(raw), [None, pa.py_buffer(raw)]).cast(pa.binary()).cast(pa.string())
+        text = (
+            pa.Array.from_buffers(pa.binary(field.width), len(raw), [None, pa.py_buffer(raw)])
+            .cast(pa.binary())
+            .cast(pa.string())
+        )
         text = pc.ascii_trim_whitespace(text)
         nothing = pc.match_substring_regex(text, r"^\**$")
         return pc.if_else(nothing, pa.scalar(None, pa.string()), text)
@@ -128,7 +133,12 @@ class DbfCheck:
         if dbf is None or len(dbf.fields) != len(names):
             return None
         for i, field in enumerate(dbf.fields):
-            if str(types[i]) == "double" and field.kind in _NUMBERS and not field.decimals and field.width <= _MAX_PRECISION:
+            if (
+                str(types[i]) == "double"
+                and field.kind in _NUMBERS
+                and not field.decimals
+                and field.width <= _MAX_PRECISION
+            ):
                 types[i] = _integral(dbf, field) or types[i]
         columns = {i: (name, str(kind)) for i, (name, kind) in enumerate(zip(names, types, strict=True))}
         return cls(dbf, columns, tuple(_notes(dbf, shp)))
@@ -154,7 +164,10 @@ def _integral(dbf: Dbf, field: Field) -> pa.DataType | None:
     for first in range(0, len(dbf.records), 1 << 16):
         text = dbf.texts(field, slice(first, first + (1 << 16))).drop_null()
         odd = text.filter(pc.invert(pc.match_substring_regex(text, _PLAIN)))
-        if any((number := _decimal(value)) is not None and number != number.to_integral_value() for value in odd.to_pylist()):
+        if any(
+            (number := _decimal(value)) is not None and number != number.to_integral_value()
+            for value in odd.to_pylist()
+        ):
             return None
     return arrow_type(f"decimal({field.width}, 0)") if field.width else pa.int64()
 
@@ -174,7 +187,9 @@ def _dates(column: pa.Array, text: pa.Array, name: str, findings: Findings) -> p
     """A date is right if it is written as the file writes it; 00000000 is none."""
     import pyarrow.compute as pc
 
-    odd = _true(pc.and_(pc.not_equal(text, "00000000"), pc.invert(_true(pc.equal(pc.strftime(column, "%Y%m%d"), text)))))
+    odd = _true(
+        pc.and_(pc.not_equal(text, "00000000"), pc.invert(_true(pc.equal(pc.strftime(column, "%Y%m%d"), text))))
+    )
     return _nulled(column, odd, text, name, NO_DATE, findings)
 
 
@@ -183,7 +198,9 @@ def _booleans(column: pa.Array, text: pa.Array, name: str, findings: Findings) -
     import pyarrow.compute as pc
 
     odd = _true(pc.invert(pc.match_substring_regex(text, r"^[TtYyFfNn?]$")))
-    column = pc.if_else(pc.is_null(text), pa.scalar(None, pa.bool_()), column)  # a blank is no truth value, and GDAL's false
+    column = pc.if_else(
+        pc.is_null(text), pa.scalar(None, pa.bool_()), column
+    )  # a blank is no truth value, and GDAL's false
     return _nulled(column, odd, text, name, NO_BOOLEAN, findings)
 
 

@@ -1,4 +1,5 @@
-"""Delimited text (CSV, TSV): encoding, delimiter, geometry columns and types, all found out and none guessed beyond the text.
+"""Delimited text (CSV, TSV): encoding, delimiter, geometry columns and types, all found out and none guessed beyond the
+text.
 
 Here: pyarrow's CSV reader, which tells an empty field (NULL) from a quoted empty one ('').
 Not here: what places a row (`placing.py`), which type a column has (`text_values.py`).
@@ -105,7 +106,10 @@ def sniff(path: Path, name: str, options: LayerOptions, *, attributes: bool = Fa
     first, _, rest = sample.partition("\n")
     if first.strip().lower().startswith(_SEP) and len(first.strip()) == len(_SEP) + 1:
         skipped, delimiter, sample = 1, delimiter or first.strip()[-1], rest
-    rows, delimiter = max(((_rows(sample, d), d) for d in ((delimiter,) if delimiter else _DELIMITERS)), key=lambda found: _score(found[0]))
+    rows, delimiter = max(
+        ((_rows(sample, d), d) for d in ((delimiter,) if delimiter else _DELIMITERS)),
+        key=lambda found: _score(found[0]),
+    )
     if not rows:
         raise GeoAssetsError("UNREADABLE", f"{name} has no header line")
     header = tuple(rows[0])
@@ -145,12 +149,20 @@ class _OddRows:
 
     def take(self, row: Any) -> str:
         """Pyarrow's question of what to do with a row."""
-        values: list[str | None] = [value or None for value in next(csv.reader(io.StringIO(row.text), delimiter=self._delimiter), [])]
-        self._waiting[row.number - self._before] = [str(row.actual_columns), *values[: self._width], *[None] * (self._width - len(values))]
+        values: list[str | None] = [
+            value or None for value in next(csv.reader(io.StringIO(row.text), delimiter=self._delimiter), [])
+        ]
+        self._waiting[row.number - self._before] = [
+            str(row.actual_columns),
+            *values[: self._width],
+            *[None] * (self._width - len(values)),
+        ]
         return "skip"
 
     def places(self, first: int, count: int, *, last: bool = False) -> tuple[np.ndarray[Any, Any], list[int]]:
-        """The places of `count` rows from `first` on, and those of the odd rows among (where they are the last: and after) them."""
+        """The places of `count` rows from `first` on, and those of the odd rows among (where they are the last: and
+        after) them.
+        """
         odd = sorted(place for place in self._waiting if place >= first)
         places: list[int] = []
         taken: list[int] = []
@@ -190,9 +202,14 @@ def read(path: Path, dialect: Dialect, findings: Findings) -> Iterator[Batch]:
             skip_rows_after_names=1,
             encoding=dialect.encoding,
         ),
-        parse_options=arrow_csv.ParseOptions(delimiter=dialect.delimiter, newlines_in_values=True, invalid_row_handler=odd.take),
+        parse_options=arrow_csv.ParseOptions(
+            delimiter=dialect.delimiter, newlines_in_values=True, invalid_row_handler=odd.take
+        ),
         convert_options=arrow_csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, quoted_strings_can_be_null=False, null_values=[""]
+            column_types=dict.fromkeys(names, pa.string()),
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+            null_values=[""],
         ),
     )
     first = 1
@@ -228,7 +245,10 @@ def _batch(
     columns = [batch.column(i) for i in dialect.attributes]
     fids = pa.array(places, pa.int64())
     if odd:
-        faults |= {len(batch) + i: f"a row of {row[0]} fields, where the header has {len(dialect.header)}" for i, row in enumerate(values)}
+        faults |= {
+            len(batch) + i: f"a row of {row[0]} fields, where the header has {len(dialect.header)}"
+            for i, row in enumerate(values)
+        }
         columns = [
             pa.concat_arrays([column, pa.array([row[1 + i] for row in values], pa.string())])
             for i, column in zip(dialect.attributes, columns, strict=True)

@@ -1,4 +1,5 @@
-"""Encodings of text: what a name stands for, and as what the text of a file is read when nothing or something wrong is said of it.
+"""Encodings of text: what a name stands for, and as what the text of a file is read when nothing or something wrong is
+said of it.
 
 Here: names, code pages of DBF files, and the evidence of the bytes. Not here: reading the text.
 """
@@ -23,7 +24,9 @@ _NUMBERS = {
     21866: "koi8-u",
     28591: "iso8859-1",
 }
-_TEXT_CODECS = re.compile(r"utf-8|utf-16|cp\d+|iso8859-\d+|koi8-[rut]|mac-\w+|gb\w+|big5\w*|euc_\w+|shift_jis\w*|johab|tis-620|ascii")
+_TEXT_CODECS = re.compile(
+    r"utf-8|utf-16|cp\d+|iso8859-\d+|koi8-[rut]|mac-\w+|gb\w+|big5\w*|euc_\w+|shift_jis\w*|johab|tis-620|ascii"
+)
 
 #: Code pages by the byte at 29 of a DBF (its language driver).
 _DBF_PAGES = {
@@ -55,7 +58,9 @@ _DBF_PAGES = {
 
 
 def find_codec(name: str) -> str | None:
-    """Python's name of an encoding: `1252`, `ANSI 1252`, `Windows 1252`, `8859_1`, `UTF8`; None where the name says nothing (`system`)."""
+    """Python's name of an encoding: `1252`, `ANSI 1252`, `Windows 1252`, `8859_1`, `UTF8`; None where the name says
+    nothing (`system`).
+    """
     text = name.strip().lower()
     if match := _ISO_8859.fullmatch(text):
         text = f"iso8859-{int(match[1])}"
@@ -106,7 +111,11 @@ def encoding_of_dbf(text: bytes, declared: str | None, page: int) -> tuple[str, 
         declared: what its .cpg says; None: there is none.
         page: its language driver, which counts where there is no .cpg.
     """
-    said = f"its .cpg says {declared!r}" if declared is not None else f"its DBF names the code page {_DBF_PAGES.get(page, page)}"
+    said = (
+        f"its .cpg says {declared!r}"
+        if declared is not None
+        else f"its DBF names the code page {_DBF_PAGES.get(page, page)}"
+    )
     codec = find_codec(declared) if declared is not None else find_codec(str(_DBF_PAGES.get(page, "")))
     silent = declared is None and page == 0
     if text.isascii():

@@ -1,10 +1,10 @@
 """Esri JSON, made ready for GDAL: every feature in its place, and what of them says where it lies.
 
-Here: a copy in which no feature has an id of its own and every value has room and is of its column's type, and which features have a
-geometry. Not here: reading them (`ogr.py`).
+Here: a copy in which no feature has an id of its own and every value has room and is of its column's type, and which
+features have a geometry. Not here: reading them (`ogr.py`).
 
-GDAL sorts features by their object id, loses those below zero, writes 2147483647 for whatever is larger and 0 for what is no
-number, and makes NULL of a geometry that it cannot read.
+GDAL sorts features by their object id, loses those below zero, writes 2147483647 for whatever is larger and 0 for what
+is no number, and makes NULL of a geometry that it cannot read.
 """
 
 from __future__ import annotations
@@ -29,7 +29,12 @@ CURVED = "curves of Esri's, which cannot be read"
 _PARTS = ("rings", "paths", "points")
 _CURVES = ("curveRings", "curvePaths")
 
-_SMALL, _WHOLE, _LARGE, _ID = "esriFieldTypeSmallInteger", "esriFieldTypeInteger", "esriFieldTypeBigInteger", "esriFieldTypeOID"
+_SMALL, _WHOLE, _LARGE, _ID = (
+    "esriFieldTypeSmallInteger",
+    "esriFieldTypeInteger",
+    "esriFieldTypeBigInteger",
+    "esriFieldTypeOID",
+)
 _WHOLE_NUMBERS = frozenset({_SMALL, _WHOLE, _LARGE, _ID})
 _LARGEST = {_SMALL: 2**15 - 1, _WHOLE: 2**31 - 1, _ID: 2**31 - 1}
 _NUMBERS = frozenset({"esriFieldTypeSingle", "esriFieldTypeDouble"})
@@ -97,7 +102,11 @@ def _fitted(feature: Any, kinds: dict[str, str]) -> dict[str, Any]:
     if not isinstance(feature, dict):
         return {"attributes": {}, "geometry": NO_FEATURE}
     attributes = _attributes(feature)
-    odd = {column: (str(value), fault) for column, value in attributes.items() if (fault := _misfit(value, kinds.get(column)))}
+    odd = {
+        column: (str(value), fault)
+        for column, value in attributes.items()
+        if (fault := _misfit(value, kinds.get(column)))
+    }
     kept = {key: value for key, value in feature.items() if key != _ODD}
     return {**kept, "attributes": {**attributes, **dict.fromkeys(odd)}, _ODD: odd} if odd else kept
 
@@ -131,7 +140,9 @@ def _attributes(feature: Any) -> dict[str, Any]:
 
 
 def _fault(geometry: Any) -> str | None:
-    """None where there is nothing to read: no geometry, no parts, or the number that is none, by which Esri says an empty point."""
+    """None where there is nothing to read: no geometry, no parts, or the number that is none, by which Esri says an
+    empty point.
+    """
     if not isinstance(geometry, dict):
         return None if geometry is None else NO_FEATURE if geometry == NO_FEATURE else UNREADABLE
     if any(geometry.get(part) for part in _CURVES):

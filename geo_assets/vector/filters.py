@@ -1,6 +1,7 @@
 """What is taken of a layer: columns, condition, box, policies, applied to each batch in the same way on every pass.
 
-Here: `Sieve`, made once a layer and pass. Not here: the grammar (`where.py`), what is done to a geometry (`geometry.py`).
+Here: `Sieve`, made once a layer and pass. Not here: the grammar (`where.py`), what is done to a geometry
+(`geometry.py`).
 
 The order is fixed, so that each feature has one fate: what does not meet the condition is filtered; of the rest, what
 cannot be kept is rejected; of the rest, what does not touch the box is filtered.
@@ -39,7 +40,9 @@ class Sifted:
 class Sieve:
     """The filters of one layer. Made for a pass, with the layer's columns and CRS."""
 
-    def __init__(self, options: LayerOptions, names: list[str], wire: Callable[[int], str], crs: CRS | None, title: str) -> None:
+    def __init__(
+        self, options: LayerOptions, names: list[str], wire: Callable[[int], str], crs: CRS | None, title: str
+    ) -> None:
         """`wire` gives the wire type of a column by its position; asked only for what a condition names.
 
         Raises:
@@ -83,7 +86,9 @@ class Sieve:
         try:
             return convert(batch.columns[position], wire, Counter()), wire
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise GeoAssetsError("INVALID_FILTER", f"column {name!r} of {self._title} cannot be compared: {str(error)[:200]}") from error
+            raise GeoAssetsError(
+                "INVALID_FILTER", f"column {name!r} of {self._title} cannot be compared: {str(error)[:200]}"
+            ) from error
 
     def clean(self, batch: Batch, *, sound: bool = False, unchecked: bool = False) -> geometry.Cleaned:
         """The geometries that are left, each with a fate.
@@ -96,7 +101,9 @@ class Sieve:
         import shapely
 
         options = self._options
-        cleaned = geometry.clean(batch.wkb, batch.faults, sound=sound, trust=unchecked or options.trust_geometry, domain=self._domain)
+        cleaned = geometry.clean(
+            batch.wkb, batch.faults, sound=sound, trust=unchecked or options.trust_geometry, domain=self._domain
+        )
         if options.mixed == "split":
             cleaned.reject(np.flatnonzero(cleaned.codes == geometry.COLLECTION), geometry.COLLECTION_OF_SEVERAL_KINDS)
         nulls = np.flatnonzero(cleaned.headers.codes == 0)

@@ -1,6 +1,8 @@
-"""What is worth saying of a layer's values once they are read: how many could not be taken as they are written, and some of them.
+"""What is worth saying of a layer's values once they are read: how many could not be taken as they are written, and
+some of them.
 
-Here: the count, by column and fault. Not here: finding them (the readers), what cannot be loaded at all (`geometry.py`, `types.py`).
+Here: the count, by column and fault. Not here: finding them (the readers), what cannot be loaded at all (`geometry.py`,
+`types.py`).
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ _SHOWN, _CHARACTERS = 5, 40
 
 
 class Findings:
-    """Faulty values by column and fault. A value that is counted here is NULL in the table unless its fault says otherwise."""
+    """Faulty values by column and fault. A value that is counted here is NULL in the table unless its fault says
+    otherwise.
+    """
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str | None, str], int] = {}
@@ -43,7 +47,11 @@ class Findings:
 
     def _sentence(self, column: str | None, fault: str) -> str:
         count, shown = self._counts[column, fault], list(self._originals[column, fault])
-        what = f"{column[:63]!r}: {count:,} {'value' if count == 1 else 'values'} {fault}" if column is not None else f"{count:,} {fault}"
+        what = (
+            f"{column[:63]!r}: {count:,} {'value' if count == 1 else 'values'} {fault}"
+            if column is not None
+            else f"{count:,} {fault}"
+        )
         if not shown:
             return what
         return f"{what}: {', '.join(shown)}" + (", …" if len(shown) < count and len(shown) == _SHOWN else "")

@@ -1,10 +1,11 @@
 """GeoJSON and newline-delimited GeoJSON, feature by feature: ids, numbers, times and geometry as they are written.
 
-Here: a stream of features out of a text of any length, the type of each property, WKB of each geometry or what is wrong with it.
+Here: a stream of features out of a text of any length, the type of each property, WKB of each geometry or what is wrong
+with it.
 Not here: what becomes of a geometry (`geometry.py`).
 
-Not by GDAL: its driver drops ids that repeat or are text, makes 2**53 + 1 beside 1.5 a double, NULL of a geometry that it cannot
-read, and parses the text five times on the way to a table; this reads it three times.
+Not by GDAL: its driver drops ids that repeat or are text, makes 2**53 + 1 beside 1.5 a double, NULL of a geometry that
+it cannot read, and parses the text five times on the way to a table; this reads it three times.
 """
 
 from __future__ import annotations
@@ -124,7 +125,9 @@ class _Document:
         crs = self._named["crs"]
         properties = crs.get("properties") if isinstance(crs, dict) else None
         name = properties.get("name") if isinstance(properties, dict) else None
-        return name if isinstance(name, str) and name.upper().startswith(("URN:OGC:DEF:CRS:", "EPSG:", "OGC:")) else None
+        return (
+            name if isinstance(name, str) and name.upper().startswith(("URN:OGC:DEF:CRS:", "EPSG:", "OGC:")) else None
+        )
 
     def features(self) -> Iterator[Any]:
         """Everything that stands where a feature belongs."""
@@ -154,7 +157,9 @@ class _Document:
         if collection and kind in {"FeatureCollection", None}:
             return
         if collection or not (kind == "Feature" or kind in _DEPTHS or kind == _COLLECTION):
-            raise GeoAssetsError("VECTOR_UNSUPPORTED", f"{self._dataset.name} is JSON, but not GeoJSON (its type is {str(kind)[:40]!r})")
+            raise GeoAssetsError(
+                "VECTOR_UNSUPPORTED", f"{self._dataset.name} is JSON, but not GeoJSON (its type is {str(kind)[:40]!r})"
+            )
         yield members
 
 
@@ -170,12 +175,16 @@ class Window:
     def fault(self, what: str) -> GeoAssetsError:
         """What is wrong here."""
         place = self._before + self._at
-        return GeoAssetsError("UNREADABLE", f"{self._name} is not readable as {self._kind}: {what} at character {place:,}")
+        return GeoAssetsError(
+            "UNREADABLE", f"{self._name} is not readable as {self._kind}: {what} at character {place:,}"
+        )
 
     def _more(self) -> bool:
         rest = self._text[self._at :]
         if len(rest) > _LARGEST_FEATURE:
-            raise GeoAssetsError("TOO_LARGE", f"{self._name} has a feature of more than {_LARGEST_FEATURE // 1024**2} MiB")
+            raise GeoAssetsError(
+                "TOO_LARGE", f"{self._name} has a feature of more than {_LARGEST_FEATURE // 1024**2} MiB"
+            )
         part = self._file.read(max(_WINDOW, len(rest)))
         self._before += self._at
         self._text, self._at = rest + part, 0
@@ -319,7 +328,10 @@ class _Schema:
 
     def _guess(self, key: str | None) -> _Guess:
         if len(self._guesses) > _MOST_COLUMNS:
-            raise GeoAssetsError("VECTOR_UNSUPPORTED_TYPE", f"its features have more than {_MOST_COLUMNS:,} properties of different names")
+            raise GeoAssetsError(
+                "VECTOR_UNSUPPORTED_TYPE",
+                f"its features have more than {_MOST_COLUMNS:,} properties of different names",
+            )
         return self._guesses.setdefault(key, _Guess(times=key is not None))
 
     def columns(self, findings: Findings) -> list[_Column]:
@@ -328,7 +340,11 @@ class _Schema:
         made = [self._guesses[key].column(key, key, findings) for key in keys]
         if None not in self._guesses:
             return made
-        name = next(name for name in ("id", "feature_id", *(f"feature_id_{i}" for i in range(2, 10**6))) if name not in self._guesses)
+        name = next(
+            name
+            for name in ("id", "feature_id", *(f"feature_id_{i}" for i in range(2, 10**6)))
+            if name not in self._guesses
+        )
         return [self._guesses[None].column(name, None, findings), *made]
 
 
@@ -418,7 +434,9 @@ def _clean(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-def _batch(rows: list[_Row], columns: list[_Column], only: Collection[int] | None, first: int, findings: Findings) -> Batch:
+def _batch(
+    rows: list[_Row], columns: list[_Column], only: Collection[int] | None, first: int, findings: Findings
+) -> Batch:
     import pyarrow as pa
 
     arrays: list[pa.Array | None] = []
@@ -437,7 +455,9 @@ def _array(values: list[Any], column: _Column, findings: Findings) -> pa.Array:
 
     wire = column.wire
     if wire == "json":
-        return pa.ExtensionArray.from_storage(pa.json_(), pa.array([None if v is None else _dump(v) for v in values], pa.string()))
+        return pa.ExtensionArray.from_storage(
+            pa.json_(), pa.array([None if v is None else _dump(v) for v in values], pa.string())
+        )
     if column.as_text:
         values = [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
     if wire in {"string", "date32", "time64[us]", ZONED, NAIVE}:
@@ -468,7 +488,8 @@ def _finite(value: Any) -> Any:
 
 
 def to_wkb(geometry: Any, depth: int = 0) -> bytes:
-    """ISO WKB of a GeoJSON geometry; with z where one of its positions has more than two coordinates. What comes after z is left out.
+    """ISO WKB of a GeoJSON geometry; with z where one of its positions has more than two coordinates. What comes after
+    z is left out.
 
     Raises:
         BadGeometryError: it is none.
@@ -519,11 +540,17 @@ class _Writer:
 
     def write(self, coordinates: list[Any]) -> bytes:
         if self.kind == "Point":
-            return self._header("Point") + (self._positions(self.lines[0]) if self.lines else struct.pack("<2d", np.nan, np.nan))
+            return self._header("Point") + (
+                self._positions(self.lines[0]) if self.lines else struct.pack("<2d", np.nan, np.nan)
+            )
         if self.kind in {"LineString", "Polygon"}:
             return self._part(self.kind, coordinates)
         single = self.kind.removeprefix("Multi")
-        return self._header(self.kind) + struct.pack("<I", len(coordinates)) + b"".join(self._part(single, c) for c in coordinates)
+        return (
+            self._header(self.kind)
+            + struct.pack("<I", len(coordinates))
+            + b"".join(self._part(single, c) for c in coordinates)
+        )
 
     def _part(self, kind: str, coordinates: list[Any]) -> bytes:
         if kind == "Point":

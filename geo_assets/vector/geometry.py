@@ -1,4 +1,5 @@
-"""Geometry: from a file's WKB to the WKB that PostGIS takes, with an account of what was repaired and what was rejected.
+"""Geometry: from a file's WKB to the WKB that PostGIS takes, with an account of what was repaired and what was
+rejected.
 
 Here: arrays of one batch; no file, no database. A null stays null. What cannot be kept is rejected with a reason, never
 dropped in silence; what is invalid is repaired and counted by its fault.
@@ -49,7 +50,9 @@ TYPE_NAMES = {
 
 #: shapely's type ids by WKB code, and back (a LinearRing is a line).
 _SHAPELY_IDS = {POINT: 0, LINE: 1, POLYGON: 3, MULTIPOINT: 4, MULTILINE: 5, MULTIPOLYGON: 6, COLLECTION: 7}
-_CODES = np.array([POINT, LINE, LINE, POLYGON, MULTIPOINT, MULTILINE, MULTIPOLYGON, COLLECTION, 0])  # the last: none, id -1
+_CODES = np.array(
+    [POINT, LINE, LINE, POLYGON, MULTIPOINT, MULTILINE, MULTIPOLYGON, COLLECTION, 0]
+)  # the last: none, id -1
 
 #: What a layer is split by.
 PARTS: dict[int, Part] = {POINT: "point", LINE: "line", POLYGON: "polygon"}
@@ -128,10 +131,14 @@ def _first_bytes(
     order, code = np.full(len(starts), 255, np.uint8), np.zeros(len(starts), np.int64)
     if readable.any():
         first = starts[readable]
-        words = np.ndarray((len(data) - 3,), "<u4", data, 0, (1,))  # four bytes from each place on: one look for each WKB
+        words = np.ndarray(
+            (len(data) - 3,), "<u4", data, 0, (1,)
+        )  # four bytes from each place on: one look for each WKB
         order[readable] = bytes_of_order = data[first]
         little = words[first + 1]
-        code[readable] = little if (bytes_of_order == 1).all() else np.where(bytes_of_order == 1, little, little.byteswap())
+        code[readable] = (
+            little if (bytes_of_order == 1).all() else np.where(bytes_of_order == 1, little, little.byteswap())
+        )
     return order, code
 
 
@@ -154,7 +161,9 @@ def _layout(wkb: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArra
 
 @dataclass(slots=True)
 class Cleaned:
-    """A batch of valid geometries. `reasons` holds the rows that cannot be kept, `filtered` those not wanted; their geometry is None."""
+    """A batch of valid geometries. `reasons` holds the rows that cannot be kept, `filtered` those not wanted; their
+    geometry is None.
+    """
 
     geometries: Geometries
     headers: Headers
@@ -199,7 +208,14 @@ class Cleaned:
         return {*self.reasons, *self.repairs, *np.flatnonzero(self.headers.has_m | ~self.headers.plain).tolist()}
 
 
-def clean(wkb: pa.Array, faults: dict[int, str], *, sound: bool = False, trust: bool = False, domain: BoundingBox | None = None) -> Cleaned:
+def clean(
+    wkb: pa.Array,
+    faults: dict[int, str],
+    *,
+    sound: bool = False,
+    trust: bool = False,
+    domain: BoundingBox | None = None,
+) -> Cleaned:
     """Parse, drop M, reject what PostGIS must not get, repair what is invalid.
 
     Args:
@@ -216,7 +232,9 @@ def clean(wkb: pa.Array, faults: dict[int, str], *, sound: bool = False, trust: 
     unsupported = np.flatnonzero((headers.codes < 0) | (headers.codes > COLLECTION))
     result.reject(unsupported, [_unsupported_reason(int(code)) for code in headers.codes[unsupported]])
     values = np.asarray(wkb.to_numpy(zero_copy_only=False), dtype=object)
-    rows = np.asarray([row for row in np.flatnonzero(headers.codes > 0).tolist() if row not in result.reasons], dtype=np.int64)
+    rows = np.asarray(
+        [row for row in np.flatnonzero(headers.codes > 0).tolist() if row not in result.reasons], dtype=np.int64
+    )
     _parse(values, rows, result)
     if sound:
         return result
@@ -288,7 +306,9 @@ def _unwrap_collections(result: Cleaned) -> None:
     for row in np.flatnonzero(shapely.get_type_id(result.geometries) == _SHAPELY_IDS[COLLECTION]).tolist():
         members = _members(result.geometries[row])
         if len({shapely.get_dimensions(member) for member in members}) == 1:
-            make = (shapely.multipoints, shapely.multilinestrings, shapely.multipolygons)[int(shapely.get_dimensions(members[0]))]
+            make = (shapely.multipoints, shapely.multilinestrings, shapely.multipolygons)[
+                int(shapely.get_dimensions(members[0]))
+            ]
             result.geometries[row] = make(members)
             result.repairs.setdefault(row, COLLECTION_OF_ONE_KIND)
 
@@ -359,7 +379,9 @@ def repair(result: Cleaned, prefix: str = "", *, among: NDArray[Any] | None = No
     for row, reason in zip(rows[kept].tolist(), np.asarray(reasons, dtype=object)[kept], strict=True):
         result.repairs.setdefault(row, reason)
     result.area_changed += int(sum(_area_differs(old, new) for old, new in zip(before[kept], after[kept], strict=True)))
-    result.reject(rows[~kept], [f"not repairable: {reason}" for reason, ok in zip(reasons, kept, strict=True) if not ok])
+    result.reject(
+        rows[~kept], [f"not repairable: {reason}" for reason, ok in zip(reasons, kept, strict=True) if not ok]
+    )
 
 
 def _make_valid(geometry: Any) -> Any:
@@ -374,14 +396,21 @@ def _make_valid(geometry: Any) -> Any:
 def _as_good(old: Any, new: Any) -> bool:
     import shapely
 
-    return new is not None and not new.is_empty and shapely.get_dimensions(new) == shapely.get_dimensions(old) and bool(new.is_valid)
+    return (
+        new is not None
+        and not new.is_empty
+        and shapely.get_dimensions(new) == shapely.get_dimensions(old)
+        and bool(new.is_valid)
+    )
 
 
 def _area_differs(old: Any, new: Any) -> bool:
     return bool(abs(new.area - old.area) > _AREA_TOLERANCE * max(abs(old.area), abs(new.area)))
 
 
-def fit(result: Cleaned, geometry_type: GeometryType, *, has_z: bool, transformer: Any = None, trust: bool = False) -> int:
+def fit(
+    result: Cleaned, geometry_type: GeometryType, *, has_z: bool, transformer: Any = None, trust: bool = False
+) -> int:
     """Bring a cleaned batch to the table's dimension, CRS and Multi type, in place.
 
     Args:
@@ -407,7 +436,9 @@ def fit(result: Cleaned, geometry_type: GeometryType, *, has_z: bool, transforme
 
 
 def _transform(result: Cleaned, transformer: Any, *, has_z: bool, trust: bool) -> None:
-    """Move every geometry, then look at all once: what is invalid there was so before, and is repaired before, or became so on the way."""
+    """Move every geometry, then look at all once: what is invalid there was so before, and is repaired before, or
+    became so on the way.
+    """
     import shapely
 
     before = result.geometries
@@ -467,11 +498,14 @@ def to_wkb(geometries: Geometries, *, has_z: bool) -> pa.Array:
     import pyarrow as pa
     import shapely
 
-    return pa.array(shapely.to_wkb(geometries, output_dimension=3 if has_z else 2, byte_order=1, flavor="iso"), pa.binary())
+    return pa.array(
+        shapely.to_wkb(geometries, output_dimension=3 if has_z else 2, byte_order=1, flavor="iso"), pa.binary()
+    )
 
 
 def promote_wkb(wkb: pa.Array, geometry_type: GeometryType, *, has_z: bool) -> pa.Array:
-    """Multi geometries from WKB that needs nothing else, without parsing it: a Multi of one is a header and the geometry itself.
+    """Multi geometries from WKB that needs nothing else, without parsing it: a Multi of one is a header and the
+    geometry itself.
 
     Args:
         wkb: little-endian ISO WKB, all with or all without z.
@@ -637,7 +671,9 @@ class Survey:
 
     @property
     def wkb_as_is(self) -> bool:
-        """Whether the bytes as they came can go into the table but for a Multi header and but for those in `changed`."""
+        """Whether the bytes as they came can go into the table but for a Multi header and but for those in
+        `changed`.
+        """
         return self.changed is not None and not self.mixed and self.total.with_z in {0, self.kept}
 
     def type_counts(self) -> str:

@@ -1,12 +1,13 @@
 """Arrow IPC streams of a child that opened an untrusted file, taken apart before Arrow sees them.
 
-Here: the framing of a stream, and of each message what decides how much memory it takes. Not here: what is in a batch, and whether
-it is the plan's (`load.py`).
+Here: the framing of a stream, and of each message what decides how much memory it takes. Not here: what is in a batch,
+and whether it is the plan's (`load.py`).
 
-Arrow allocates what a message says: a compressed one of a megabyte may say a terabyte. So nothing compressed is taken, no dictionary,
-no message beyond `MOST_BYTES` or `MOST_ROWS`, and no batch whose columns together say more than that, as they may where they
-share bytes. An honest child sends far less (`read.py`).
-Source: https://arrow.apache.org/docs/format/Columnar.html#serialization-and-interprocess-communication-ipc, Message.fbs and Schema.fbs.
+Arrow allocates what a message says: a compressed one of a megabyte may say a terabyte. So nothing compressed is taken,
+no dictionary, no message beyond `MOST_BYTES` or `MOST_ROWS`, and no batch whose columns together say more than that, as
+they may where they share bytes. An honest child sends far less (`read.py`). Source:
+https://arrow.apache.org/docs/format/Columnar.html#serialization-and-interprocess-communication-ipc, Message.fbs and
+Schema.fbs.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 #: Of a message, and of what the columns of a batch say together.
 MOST_BYTES = 256 * 1024**2
 
-#: Of a batch: PostgreSQL's driver holds one as a whole, and a row of nothing but truth values is smaller there than here.
+#: Of a batch: PostgreSQL's driver holds one as a whole, and a row of nothing but truth values is smaller there than
+#: here.
 MOST_ROWS = 65_536
 
 #: What a message says of itself: 1600 columns take a tenth of it.
@@ -43,7 +45,9 @@ class StreamViolationError(Exception):
 
 
 class Batches:
-    """One stream: its schema is read at once, its batches as they are asked for. What follows its end is left in the file."""
+    """One stream: its schema is read at once, its batches as they are asked for. What follows its end is left in the
+    file.
+    """
 
     def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
         self._file = file
@@ -98,7 +102,11 @@ def _checked(metadata: bytes, kind: int) -> int:
     """The length of the body of a message."""
     try:
         message = _Table.root(metadata)
-        version, found, body = message.number(_VERSION, "<h"), message.number(_HEADER_TYPE, "<B"), message.number(_BODY_LENGTH, "<q")
+        version, found, body = (
+            message.number(_VERSION, "<h"),
+            message.number(_HEADER_TYPE, "<B"),
+            message.number(_BODY_LENGTH, "<q"),
+        )
         if version != _V5 or found != kind:
             raise StreamViolationError(f"a message of the kind {found} and version {version}")
         if not 0 <= body <= MOST_BYTES or body % _ALIGNED:
@@ -123,7 +131,9 @@ def _check_batch(batch: _Table | None) -> None:
 
 
 class _Table:
-    """A table of a flatbuffer, as far as it is looked at here; Arrow verifies the whole (https://flatbuffers.dev/internals/)."""
+    """A table of a flatbuffer, as far as it is looked at here; Arrow verifies the whole
+    (https://flatbuffers.dev/internals/).
+    """
 
     def __init__(self, data: bytes, at: int) -> None:
         self._data, self._at = data, at

@@ -1,7 +1,8 @@
 """Layers: the features of a dataset as Arrow batches, whatever library reads the format.
 
 Here: what a batch and a layer are, which reader takes which format, and the translation of their failures.
-Not here: the readers (`ogr.py`, `geojson.py`, `parquet.py`, `delimited.py`), what a file is (`sources.py`), what becomes of a geometry (`geometry.py`).
+Not here: the readers (`ogr.py`, `geojson.py`, `parquet.py`, `delimited.py`), what a file is (`sources.py`), what
+becomes of a geometry (`geometry.py`).
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ _LARGEST_FEATURE_MIB = 256
 _OURS = frozenset({Format.PARQUET, Format.CSV, Format.GEOJSON, Format.GEOJSON_LINES})
 
 #: Formats in which a file has several layers.
-_MANY_LAYERS = frozenset({Format.GPKG, Format.FILEGDB, Format.KML, Format.GML, Format.GPX, Format.SQLITE, Format.SPREADSHEET})
+_MANY_LAYERS = frozenset(
+    {Format.GPKG, Format.FILEGDB, Format.KML, Format.GML, Format.GPX, Format.SQLITE, Format.SPREADSHEET}
+)
 
 WKB_EXTENSIONS = frozenset({b"geoarrow.wkb", b"ogc.wkb"})
 
@@ -62,7 +65,9 @@ class LayerRef:
 
 @dataclass(slots=True)
 class Batch:
-    """Some features: one array for each attribute, WKB (null: none), and the rows whose geometry the reader could not make out."""
+    """Some features: one array for each attribute, WKB (null: none), and the rows whose geometry the reader could not
+    make out.
+    """
 
     columns: list[pa.Array | None]  # by position; None where it was not asked for
     wkb: pa.Array
@@ -85,7 +90,8 @@ class Batch:
 class OpenLayer:
     """A layer that is being read. `types` is final once the batches are used up: text is typed by its values.
 
-    `read` gives the batches, once. It is told which columns are needed, by position (None: all); others may be left out.
+    `read` gives the batches, once. It is told which columns are needed, by position (None: all); others may be left
+    out.
     """
 
     names: list[str]
@@ -95,7 +101,9 @@ class OpenLayer:
     declared: int | None = None  # features, where the file says so itself and a cut-off one goes unnoticed
     types: Callable[[], list[str]] | None = None  # wire types, where the reader decides them
     bounds: tuple[float, float, float, float] | None = None  # where the file says so without being read
-    scan: Callable[[], Scan | None] = lambda: None  # values and beginnings of geometries at once, where that is quicker than `read`
+    scan: Callable[[], Scan | None] = lambda: (
+        None
+    )  # values and beginnings of geometries at once, where that is quicker than `read`
     encoding: str | None = None  # of its text, where the format does not fix it
     unused: Callable[[], set[int]] = set  # columns that the file itself does not have
     warnings: Sequence[str] = ()
@@ -136,7 +144,11 @@ def foreign_layers(dataset: Dataset) -> list[str]:
     import pyogrio
 
     with reading(dataset):
-        return [str(name) for name, kind in pyogrio.list_layers(dataset.path) if str(name) in dataset.left_out and kind is not None]
+        return [
+            str(name)
+            for name, kind in pyogrio.list_layers(dataset.path)
+            if str(name) in dataset.left_out and kind is not None
+        ]
 
 
 def tile_tables(dataset: Dataset) -> tuple[list[str], bool]:
@@ -154,7 +166,9 @@ def tile_tables(dataset: Dataset) -> tuple[list[str], bool]:
 
 def _check_driver(dataset: Dataset, driver: str) -> None:
     if driver != dataset.format.value:
-        raise GeoAssetsError("VECTOR_UNSUPPORTED", f"{dataset.name} looks like {dataset.format.value} but GDAL opens it as {driver}")
+        raise GeoAssetsError(
+            "VECTOR_UNSUPPORTED", f"{dataset.name} looks like {dataset.format.value} but GDAL opens it as {driver}"
+        )
 
 
 @contextmanager
@@ -261,9 +275,14 @@ def reading(dataset: Dataset) -> Iterator[None]:
 
 def _unreadable(dataset: Dataset, error: Exception) -> GeoAssetsError:
     said = " ".join(
-        str(error).replace(str(dataset.path), dataset.name).replace(dataset.path.stem + dataset.path.suffix, dataset.name).split()
+        str(error)
+        .replace(str(dataset.path), dataset.name)
+        .replace(dataset.path.stem + dataset.path.suffix, dataset.name)
+        .split()
     )
     if "Too large feature" in said:
         return GeoAssetsError("TOO_LARGE", f"{dataset.name} has a feature larger than {_LARGEST_FEATURE_MIB} MiB")
-    said = without_name(said.partition(".; It might help")[0], dataset.name).replace("it not recognized", "it is not recognized")
+    said = without_name(said.partition(".; It might help")[0], dataset.name).replace(
+        "it not recognized", "it is not recognized"
+    )
     return GeoAssetsError("UNREADABLE", f"{dataset.name} is not readable as {dataset.format.value}: {said[:300]}")

@@ -4,9 +4,9 @@ Here: the parent's half up to a table that nobody reads yet. Plain WKB goes stra
 binary COPY (ADBC): the column gives it its SRID and refuses what is of another type.
 Not here: making it visible (`publish.py`), reading files (`read.py`).
 
-The stream comes from a child that opened an untrusted file. No message of it may take more memory than its bytes (`ipc.py`), its schema
-must be the plan's to the letter, every batch is validated before it is used, and the plan's names and types can only be what
-`models.py` lets through.
+The stream comes from a child that opened an untrusted file. No message of it may take more memory than its bytes
+(`ipc.py`), its schema must be the plan's to the letter, every batch is validated before it is used, and the plan's
+names and types can only be what `models.py` lets through.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ def check_table_name(table: str) -> None:
     if not _TABLE_NAME.fullmatch(table) or len(table) > MAX_TABLE_NAME_BYTES or "__" in table:
         raise GeoAssetsError(
             "INVALID_PARAMETERS",
-            f"{table[:80]!r} is not a table name: at most {MAX_TABLE_NAME_BYTES} of a-z, 0-9 and single _, not starting with a digit",
+            f"{table[:80]!r} is not a table name: at most {MAX_TABLE_NAME_BYTES} of a-z, 0-9 and single _, not starting"
+            " with a digit",
             remedy="choose a plain name, for example vector.roads",
         )
 
@@ -101,10 +102,12 @@ def stage_table(
     comment: str = "",
     options: StageOptions | None = None,
 ) -> StagedTable:
-    """Load one layer's streams into `vector_staging.<table>__<suffix>`, its rejects beside it. Whatever fails, no table is left.
+    """Load one layer's streams into `vector_staging.<table>__<suffix>`, its rejects beside it. Whatever fails, no table
+    is left.
 
     Args:
-        database: of a role that may create in `vector_staging`: a libpq connection string, or a session to be used again.
+        database: of a role that may create in `vector_staging`: a libpq connection string, or a session to be used
+            again.
         plan: what the stream is.
         table: the name that it will have in `vector`.
         file: the two Arrow IPC streams that `read.stream` writes.
@@ -115,8 +118,8 @@ def stage_table(
         options: how the table is made.
 
     Raises:
-        GeoAssetsError: what befell the child; SCHEMA_MISMATCH; VECTOR_UNSUPPORTED_TYPE, a value that PostgreSQL refuses;
-            INVALID_CRS, PostGIS does not know the SRID; DATABASE_UNAVAILABLE; DISK_FULL.
+        GeoAssetsError: what befell the child; SCHEMA_MISMATCH; VECTOR_UNSUPPORTED_TYPE, a value that PostgreSQL
+            refuses; INVALID_CRS, PostGIS does not know the SRID; DATABASE_UNAVAILABLE; DISK_FULL.
     """
     from adbc_driver_manager import Error
 
@@ -191,7 +194,8 @@ class Session:
 
 @contextlib.contextmanager
 def open_session(dsn: str) -> Iterator[Session]:
-    """A connection for several tables one after the other: making one costs 50 ms, for the driver reads all types of the database.
+    """A connection for several tables one after the other: making one costs 50 ms, for the driver reads all types of
+    the database.
 
     Raises:
         GeoAssetsError: DATABASE_UNAVAILABLE.
@@ -202,7 +206,9 @@ def open_session(dsn: str) -> Iterator[Session]:
     try:
         connection = adbc.connect(dsn)
     except Error as error:
-        raise GeoAssetsError("DATABASE_UNAVAILABLE", f"PostgreSQL does not take the connection: {_said(error)}") from error
+        raise GeoAssetsError(
+            "DATABASE_UNAVAILABLE", f"PostgreSQL does not take the connection: {_said(error)}"
+        ) from error
     with connection:  # closing without commit rolls back
         yield Session(connection)
 
@@ -212,7 +218,9 @@ def _said(error: Exception) -> str:
 
 
 class _Incoming:
-    """The child's stream: its schema is checked first, every batch before it is passed on, its end by the child's report."""
+    """The child's stream: its schema is checked first, every batch before it is passed on, its end by the child's
+    report.
+    """
 
     def __init__(self, file: BinaryIO, report: Callable[[], StreamReport], plan: LayerPlan, source: str) -> None:
         self._file = file
@@ -234,7 +242,8 @@ class _Incoming:
             raise self._broken(error) from error
         if not reader.schema.equals(expected):
             raise GeoAssetsError(
-                "SCHEMA_MISMATCH", f"{self._source}: the stream has the columns {_shown(reader.schema)}, the table has {_shown(expected)}"
+                "SCHEMA_MISMATCH",
+                f"{self._source}: the stream has the columns {_shown(reader.schema)}, the table has {_shown(expected)}",
             )
         self.rows = self._ingest(run, name, expected, reader)
 
@@ -252,7 +261,9 @@ class _Incoming:
         except StreamViolationError as error:
             raise self._broken(error) from error
         if not reader.schema.equals(reject_schema()):
-            raise GeoAssetsError("SCHEMA_MISMATCH", f"{self._source}: the rejects have the columns {_shown(reader.schema)}")
+            raise GeoAssetsError(
+                "SCHEMA_MISMATCH", f"{self._source}: the rejects have the columns {_shown(reader.schema)}"
+            )
         if first is None:
             return 0
         _create_rejects(run, name)
@@ -296,7 +307,9 @@ class _Incoming:
         return self._answer
 
     def abandon(self) -> None:
-        """Take the child's answer to a call that came to nothing, so that it is not taken for the answer to its next."""
+        """Take the child's answer to a call that came to nothing, so that it is not taken for the answer to
+        its next.
+        """
         if not self._settled:
             self._settled = True
             self._file.close()
@@ -304,8 +317,8 @@ class _Incoming:
                 self._report()
 
     def _broken(self, error: Exception) -> GeoAssetsError:
-        """What the child says of a stream that breaks off; if it says that all is well, the stream is at fault. One that sends what no
-        honest child does is not asked.
+        """What the child says of a stream that breaks off; if it says that all is well, the stream is at fault. One
+        that sends what no honest child does is not asked.
         """
         if isinstance(error, StreamViolationError):
             self._settled = True  # its child is ended with the call
@@ -321,12 +334,16 @@ def _create(run: Session, plan: LayerPlan, name: str, source: str) -> None:
     run(sql.SQL("set local lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT_MS)))
     run(sql.SQL("set local statement_timeout = 0"))  # the child's deadline ends the COPY
     suffix = name.rpartition("__")[2]
-    run(sql.SQL("select pg_advisory_lock_shared({})").format(staging_lock(suffix)))  # while the session lives, nobody sweeps its tables
+    run(
+        sql.SQL("select pg_advisory_lock_shared({})").format(staging_lock(suffix))
+    )  # while the session lives, nobody sweeps its tables
     if plan.srid and not run(sql.SQL("select 1 from spatial_ref_sys where srid = {}").format(sql.Literal(plan.srid))):
         _add_reference(run, plan, source)
     run(sql.SQL("drop table if exists {}, {}").format(_staged(name), _staged(f"{name}r")))
     columns: list[sql.Composable] = [sql.SQL("gid bigint generated always as identity")]
-    columns += [sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(column.sql_type)) for column in plan.columns]
+    columns += [
+        sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(column.sql_type)) for column in plan.columns
+    ]
     if plan.geometry_type is not None:
         columns.append(sql.SQL("{} {}").format(sql.Identifier(GEOMETRY_COLUMN), _geometry_sql(plan)))
     run(sql.SQL("create table {} ({})").format(_staged(name), sql.SQL(", ").join(columns)))
@@ -362,11 +379,16 @@ def staging_lock(suffix: str) -> sql.Composed:
 
 def _geometry_sql(plan: LayerPlan) -> sql.Composed:
     """`geometry(MULTIPOLYGONZ, 2193)`; the model lets five types and a range of numbers through."""
-    return sql.SQL("geometry({}, {})").format(sql.SQL(f"{plan.geometry_type}{'Z' if plan.has_z else ''}"), sql.Literal(plan.srid))
+    return sql.SQL("geometry({}, {})").format(
+        sql.SQL(f"{plan.geometry_type}{'Z' if plan.has_z else ''}"), sql.Literal(plan.srid)
+    )
 
 
 def _create_rejects(run: Session, name: str) -> None:
-    columns = [sql.SQL("{} {}").format(sql.Identifier(column), sql.SQL(sql_type(wire))) for column, wire in REJECT_COLUMNS.items()]
+    columns = [
+        sql.SQL("{} {}").format(sql.Identifier(column), sql.SQL(sql_type(wire)))
+        for column, wire in REJECT_COLUMNS.items()
+    ]
     run(
         sql.SQL("create table {} (reject_id bigint generated always as identity primary key, {})").format(
             _staged(name), sql.SQL(", ").join(columns)
@@ -381,11 +403,14 @@ def _staged(name: str) -> sql.Identifier:
 def _check_count(run: Session, plan: LayerPlan, name: str, sent: StreamReport, received: int, source: str) -> None:
     ((stored,),) = run(sql.SQL("select count(*) from {}").format(_staged(name)))
     if not stored == received == sent.rows:
-        raise GeoAssetsError("SCHEMA_MISMATCH", f"{source}: {sent.rows} rows were sent, {received} received and {stored} stored")
+        raise GeoAssetsError(
+            "SCHEMA_MISMATCH", f"{source}: {sent.rows} rows were sent, {received} received and {stored} stored"
+        )
     if plan.feature_count != sent.rows + sum(sent.rejected.values()) + sent.filtered:
         raise GeoAssetsError(
             "SCHEMA_MISMATCH",
-            f"{source}: {plan.feature_count} features are not {sent.rows} loaded, {sum(sent.rejected.values())} rejected and {sent.filtered} filtered",
+            f"{source}: {plan.feature_count} features are not {sent.rows} loaded, {sum(sent.rejected.values())}"
+            f" rejected and {sent.filtered} filtered",
         )
 
 
@@ -393,7 +418,8 @@ def _check_rejects(run: Session, name: str, sent: StreamReport, received: int, s
     stored = run(sql.SQL("select count(*) from {}").format(_staged(name)))[0][0] if received else 0
     if not stored == received == sum(sent.rejected.values()):
         raise GeoAssetsError(
-            "SCHEMA_MISMATCH", f"{source}: of {sum(sent.rejected.values())} rejected features {received} came and {stored} are stored"
+            "SCHEMA_MISMATCH",
+            f"{source}: of {sum(sent.rejected.values())} rejected features {received} came and {stored} are stored",
         )
 
 
@@ -418,18 +444,27 @@ def _complete(run: Session, plan: LayerPlan, name: str, comment: str, options: S
 
 
 def _cluster(run: Session, name: str, index: sql.Identifier, options: StageOptions) -> None:
-    """Rewrite the table in the order of a GiST index; PostGIS builds one along Hilbert's curve. The others have no order."""
+    """Rewrite the table in the order of a GiST index; PostGIS builds one along Hilbert's curve. The others have no
+    order.
+    """
     if options.index == "gist":
         run(sql.SQL("cluster {} using {}").format(_staged(name), index))
         return
     sorted_by = sql.Identifier(f"{name[:60]}_h")
-    run(sql.SQL("create index {} on {} using gist ({})").format(sorted_by, _staged(name), sql.Identifier(GEOMETRY_COLUMN)))
+    run(
+        sql.SQL("create index {} on {} using gist ({})").format(
+            sorted_by, _staged(name), sql.Identifier(GEOMETRY_COLUMN)
+        )
+    )
     run(sql.SQL("cluster {} using {}").format(_staged(name), sorted_by))
     run(sql.SQL("drop index {}").format(sql.Identifier(STAGING_SCHEMA, f"{name[:60]}_h")))
 
 
 def _complete_rejects(run: Session, name: str, table: str, options: StageOptions) -> None:
-    text = f"Features of the source of {table} that could not be loaded, as they lie in the file, and why. src_fid: the feature's id there, or its place from 1."
+    text = (
+        f"Features of the source of {table} that could not be loaded, as they lie in the file, and why. src_fid: the"
+        " feature's id there, or its place from 1."
+    )
     run(sql.SQL("comment on table {} is {}").format(_staged(name), _text(text)))
     _grant(run, name, options)
 
@@ -464,6 +499,8 @@ def _database_error(error: Any, source: str) -> GeoAssetsError:
         return GeoAssetsError("DISK_FULL", f"{source}: the database has no room left: {said}")
     if state.startswith(_REFUSED_VALUE):
         return GeoAssetsError(
-            "VECTOR_UNSUPPORTED_TYPE", f"{source}: PostgreSQL refused a value: {said}", remedy="correct the value and upload it again"
+            "VECTOR_UNSUPPORTED_TYPE",
+            f"{source}: PostgreSQL refused a value: {said}",
+            remedy="correct the value and upload it again",
         )
     return GeoAssetsError("INTERNAL", f"{source}: the database refused the load ({state}): {said}")

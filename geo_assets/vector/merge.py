@@ -16,7 +16,15 @@ from psycopg import sql
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.catalog import SCHEMA, Drift, columns, drifts, find, first_line, refuse_drift, run
 from geo_assets.vector.load import StagedTable
-from geo_assets.vector.publish import BeforeCommit, PublishedTable, discarded_on_failure, lock_name, publish, rehearse, with_patience
+from geo_assets.vector.publish import (
+    BeforeCommit,
+    PublishedTable,
+    discarded_on_failure,
+    lock_name,
+    publish,
+    rehearse,
+    with_patience,
+)
 from geo_assets.vector.types import GEOMETRY_COLUMN
 
 Mode = Literal["replace", "append", "upsert"]
@@ -39,7 +47,8 @@ def merge(
         mode: append, or upsert: a row whose key is there replaces that row, if it differs.
         key: columns of the table, for upsert; the table gets a unique index on them.
         before_commit: called in the transaction, last.
-        schema_drift: with `allow`, new columns are added and missing ones are null; types may only be narrower than the table's.
+        schema_drift: with `allow`, new columns are added and missing ones are null; types may only be narrower than the
+            table's.
 
     Raises:
         GeoAssetsError: INVALID_KEY; SCHEMA_DRIFT; what `publish` raises.
@@ -51,7 +60,9 @@ def merge(
         with conn.transaction():
             exists = find(conn, SCHEMA, staged.table) is not None
         if exists:
-            return with_patience(conn, staged.table, lambda: _merge(conn, staged, mode, key, before_commit, schema_drift))
+            return with_patience(
+                conn, staged.table, lambda: _merge(conn, staged, mode, key, before_commit, schema_drift)
+            )
     return publish(conn, staged, before_commit=before_commit)
 
 
@@ -134,22 +145,37 @@ def _merge(
     run(conn, sql.SQL("drop table {}").format(sql.Identifier(staged.home, staged.staging_name)))
     ((rows,),) = run(conn, sql.SQL("select count(*) from {}").format(sql.Identifier(SCHEMA, staged.table)))
     done = PublishedTable(
-        label, rows, staged.srid, staged.geometry_type, staged.has_z, tuple(map(str, differences)), inserted=inserted, updated=updated
+        label,
+        rows,
+        staged.srid,
+        staged.geometry_type,
+        staged.has_z,
+        tuple(map(str, differences)),
+        inserted=inserted,
+        updated=updated,
     )
     if before_commit is not None:
         before_commit(conn, done)
     return done
 
 
-def _fit_columns(conn: psycopg.Connection[Any], label: str, staged: StagedTable, differences: list[Drift], *, allowed: bool) -> None:
+def _fit_columns(
+    conn: psycopg.Connection[Any], label: str, staged: StagedTable, differences: list[Drift], *, allowed: bool
+) -> None:
     """Make room for new columns where drift is allowed; refuse what the table cannot take."""
     if differences and not allowed:
         raise refuse_drift(label, differences)
-    hopeless = [d for d in differences if (d.old is not None and d.new is not None and not d.widens) or d.column == GEOMETRY_COLUMN]
+    hopeless = [
+        d
+        for d in differences
+        if (d.old is not None and d.new is not None and not d.widens) or d.column == GEOMETRY_COLUMN
+    ]
     if hopeless:
         error = refuse_drift(label, hopeless)
         raise GeoAssetsError(
-            error.code, error.message, remedy="replace the table, or bring the source to its types (--target-crs for its SRID)"
+            error.code,
+            error.message,
+            remedy="replace the table, or bring the source to its types (--target-crs for its SRID)",
         )
     for drift in differences:
         if drift.old is None and drift.new is not None:
@@ -168,14 +194,18 @@ def _insert(conn: psycopg.Connection[Any], staged: StagedTable, mode: str, key: 
     names = [*staged.columns, *([GEOMETRY_COLUMN] if staged.geometry_type is not None else [])]
     listed = sql.SQL(", ").join(map(sql.Identifier, names))
     target, source = sql.Identifier(SCHEMA, staged.table), sql.Identifier(staged.home, staged.staging_name)
-    statement = sql.SQL("insert into {} as t ({}) select {} from {} order by gid").format(target, listed, listed, source)
+    statement = sql.SQL("insert into {} as t ({}) select {} from {} order by gid").format(
+        target, listed, listed, source
+    )
     if mode == "append":
         with conn.cursor() as cursor:
             try:
                 cursor.execute(statement)
             except psycopg.errors.UniqueViolation as error:
                 raise GeoAssetsError(
-                    "INVALID_KEY", f"{SCHEMA}.{staged.table} holds such a row: {_detail(error)}", remedy="use --mode upsert with its key"
+                    "INVALID_KEY",
+                    f"{SCHEMA}.{staged.table} holds such a row: {_detail(error)}",
+                    remedy="use --mode upsert with its key",
                 ) from error
             return cursor.rowcount, 0
     _index_table(conn, staged, key)
@@ -183,7 +213,9 @@ def _insert(conn: psycopg.Connection[Any], staged: StagedTable, mode: str, key: 
     return _upsert(conn, statement, key, rest)
 
 
-def _upsert(conn: psycopg.Connection[Any], statement: sql.Composed, key: Sequence[str], rest: list[str]) -> tuple[int, int]:
+def _upsert(
+    conn: psycopg.Connection[Any], statement: sql.Composed, key: Sequence[str], rest: list[str]
+) -> tuple[int, int]:
     keys = sql.SQL(", ").join(map(sql.Identifier, key))
     if not rest:
         action: sql.Composable = sql.SQL("do nothing")
@@ -193,7 +225,8 @@ def _upsert(conn: psycopg.Connection[Any], statement: sql.Composed, key: Sequenc
         theirs = sql.SQL(", ").join(sql.SQL("excluded.{}").format(sql.Identifier(name)) for name in rest)
         action = sql.SQL("do update set {} where ({}) is distinct from ({})").format(assignments, ours, theirs)
     counted = sql.SQL(
-        "with done as ({} on conflict ({}) {} returning xmax = 0 as fresh) select count(*) filter (where fresh), count(*) from done"
+        "with done as ({} on conflict ({}) {} returning xmax = 0 as fresh) select count(*) filter (where fresh),"
+        " count(*) from done"
     )
     ((inserted, touched),) = run(conn, counted.format(statement, keys, action))
     return inserted, touched - inserted
@@ -210,15 +243,20 @@ def _index_table(conn: psycopg.Connection[Any], staged: StagedTable, key: Sequen
             ),
         )
     except psycopg.errors.UniqueViolation as error:
-        raise GeoAssetsError("INVALID_KEY", f"{SCHEMA}.{staged.table} has several rows of one key: {_detail(error)}") from error
+        raise GeoAssetsError(
+            "INVALID_KEY", f"{SCHEMA}.{staged.table} has several rows of one key: {_detail(error)}"
+        ) from error
     found = run(
         conn,
         "select array_agg(a.attname::text order by a.attname) from pg_index i join pg_class c on c.oid = i.indexrelid"
-        " join pg_attribute a on a.attrelid = i.indrelid and a.attnum = any(i.indkey) where c.oid = to_regclass(%(name)s)",
+        " join pg_attribute a on a.attrelid = i.indrelid and a.attnum = any(i.indkey) where c.oid ="
+        " to_regclass(%(name)s)",
         name=f"{SCHEMA}.{name}",
     )
     if sorted(found[0][0] or ()) != sorted(key):
-        raise GeoAssetsError("INVALID_KEY", f"the key of {SCHEMA}.{staged.table} is {', '.join(found[0][0] or ())}, not {', '.join(key)}")
+        raise GeoAssetsError(
+            "INVALID_KEY", f"the key of {SCHEMA}.{staged.table} is {', '.join(found[0][0] or ())}, not {', '.join(key)}"
+        )
 
 
 def _merge_rejects(conn: psycopg.Connection[Any], staged: StagedTable) -> None:
@@ -228,12 +266,19 @@ def _merge_rejects(conn: psycopg.Connection[Any], staged: StagedTable) -> None:
     if find(conn, SCHEMA, target) is None:
         home = sql.Identifier(staged.home, staged.rejects_name)
         run(conn, sql.SQL("alter table {} set schema {}").format(home, sql.Identifier(SCHEMA)))
-        run(conn, sql.SQL("alter table {} rename to {}").format(sql.Identifier(SCHEMA, staged.rejects_name), sql.Identifier(target)))
+        run(
+            conn,
+            sql.SQL("alter table {} rename to {}").format(
+                sql.Identifier(SCHEMA, staged.rejects_name), sql.Identifier(target)
+            ),
+        )
         return
     listed = sql.SQL("src_fid, reason, geom_wkb, attributes")
     source = sql.Identifier(staged.home, staged.rejects_name)
     run(
         conn,
-        sql.SQL("insert into {} ({}) select {} from {} order by reject_id").format(sql.Identifier(SCHEMA, target), listed, listed, source),
+        sql.SQL("insert into {} ({}) select {} from {} order by reject_id").format(
+            sql.Identifier(SCHEMA, target), listed, listed, source
+        ),
     )
     run(conn, sql.SQL("drop table {}").format(source))

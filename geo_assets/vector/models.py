@@ -31,11 +31,15 @@ class _Model(BaseModel):
 
 
 class LayerOptions(_Model):
-    """What is wanted of a layer: which features, which columns, and the policies for geometry that one table cannot hold."""
+    """What is wanted of a layer: which features, which columns, and the policies for geometry that one table cannot
+    hold.
+    """
 
     source_crs: str | None = None  # EPSG:code, for layers that carry no CRS
     target_crs: str | None = None  # EPSG:code; None keeps the layer's own
-    max_transform_accuracy_m: float | None = Field(None, gt=0)  # metres; a transformation that is worse, or unknown, is refused
+    max_transform_accuracy_m: float | None = Field(
+        None, gt=0
+    )  # metres; a transformation that is worse, or unknown, is refused
     where: str | None = None  # the grammar of `where.py`
     columns: tuple[str, ...] | None = None  # names in the source; None: all
     bbox: BoundingBox | None = None  # features that touch it
@@ -47,7 +51,9 @@ class LayerOptions(_Model):
     override_crs: bool = False  # source_crs also counts where the layer says something else
     encoding: str | None = None  # of text, where the file says nothing or something wrong
     geometry_column: str | None = None  # of plain Parquet
-    x: str | None = None  # columns of coordinates, or of WKT, EWKT, WKB or GeoJSON, in tables that have no geometry of their own
+    x: str | None = (
+        None  # columns of coordinates, or of WKT, EWKT, WKB or GeoJSON, in tables that have no geometry of their own
+    )
     y: str | None = None
     wkt: str | None = None
     delimiter: str | None = Field(None, pattern=r"^[^\w\s\"'.-]$|^\t$|^ $")  # of CSV
@@ -97,7 +103,9 @@ class ColumnPlan(_Model):
 
 
 class LayerPlan(_Model):
-    """One layer, or one kind of geometry of a mixed one: what it holds and the table that it becomes. All counts are features."""
+    """One layer, or one kind of geometry of a mixed one: what it holds and the table that it becomes. All counts are
+    features.
+    """
 
     member: str | None = None  # path within the archive
     layer: str | None = None  # None where a file is one layer

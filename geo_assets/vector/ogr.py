@@ -3,7 +3,8 @@
 Here: Arrow batches of one layer, with the feature's id where the format has one, and curves as lines.
 Not here: the checks of a format's own bytes (`sqlite_values.py`, `dbf.py`), what becomes of a geometry (`geometry.py`).
 
-Times are taken as text and read by ourselves: GDAL gives a column one offset, and dates of its own to what it cannot read.
+Times are taken as text and read by ourselves: GDAL gives a column one offset, and dates of its own to what it cannot
+read.
 """
 
 from __future__ import annotations
@@ -196,7 +197,9 @@ def _undomained(arrow: pa.DataType) -> pa.DataType:
     return arrow.index_type if pa.types.is_dictionary(arrow) else arrow
 
 
-def _fields(ref: LayerRef, schema: pa.Schema, geometry: int | None, arguments: dict[str, Any], findings: Findings) -> _Fields:
+def _fields(
+    ref: LayerRef, schema: pa.Schema, geometry: int | None, arguments: dict[str, Any], findings: Findings
+) -> _Fields:
     own = [_FID] if ref.dataset.format in _HAVE_IDS else []
     positions = [*own, *(i for i in range(len(schema)) if i not in {geometry, _FID})]
     found = [schema.field(i) for i in positions]
@@ -293,7 +296,10 @@ class _Batches:
         from geo_assets.vector.types import wire_type
 
         fields = self._fields
-        return [fields.guesses[i].wire if i in fields.guesses else wire_type(name, fields.types[i]) for i, name in enumerate(fields.names)]
+        return [
+            fields.guesses[i].wire if i in fields.guesses else wire_type(name, fields.types[i])
+            for i, name in enumerate(fields.names)
+        ]
 
     def of(self, reader: pa.RecordBatchReader, only: Collection[int] | None = None) -> Iterator[Batch]:
         """The reader's batches; `only`: the columns that it was asked for."""
@@ -304,7 +310,11 @@ class _Batches:
         geometry = geometry_position(reader.schema)
         delivered = [i for i in range(len(reader.schema)) if i not in {geometry, _FID}]
         first = int(self.has_ids)
-        places = range(first, len(names)) if only is None else [names.index(reader.schema.field(i).name, first) for i in delivered]
+        places = (
+            range(first, len(names))
+            if only is None
+            else [names.index(reader.schema.field(i).name, first) for i in delivered]
+        )
         for batch in reader:
             fids = batch.column(_FID).cast(pa.int64())
             columns: list[pa.Array | None] = [None] * len(names)
@@ -320,7 +330,13 @@ class _Batches:
                 continue
             wkb, linearised = _linearised(self._ref, storage(batch.column(geometry)), fids)
             faults = self._faults(wkb, fids)
-            yield Batch(columns, wkb, faults, pc.add(fids, 1) if self._ref.dataset.format is Format.ESRI_JSON else fids, linearised)
+            yield Batch(
+                columns,
+                wkb,
+                faults,
+                pc.add(fids, 1) if self._ref.dataset.format is Format.ESRI_JSON else fids,
+                linearised,
+            )
 
     def _faults(self, wkb: pa.Array, fids: pa.Array) -> dict[int, str]:
         """Rows without a geometry whose feature has one."""
@@ -356,7 +372,9 @@ def _linearised(ref: LayerRef, wkb: pa.Array, fids: pa.Array) -> tuple[pa.Array,
     from pyogrio.raw import read
 
     wanted = fids.to_numpy(zero_copy_only=False)[rows]
-    _, found, lines, _ = read(ref.dataset.path, layer=ref.index, columns=[], fids=wanted, return_fids=True)  # by feature: GDAL linearises
+    _, found, lines, _ = read(
+        ref.dataset.path, layer=ref.index, columns=[], fids=wanted, return_fids=True
+    )  # by feature: GDAL linearises
     by_fid = dict(zip(found.tolist(), lines.tolist(), strict=True))
     values = wkb.to_pylist()
     for row, fid in zip(rows.tolist(), wanted.tolist(), strict=True):
@@ -368,9 +386,13 @@ class _Unused:
     """Which of the columns that a driver makes up for every file hold nothing."""
 
     def __init__(self, kind: Format, names: list[str]) -> None:
-        made_up: Callable[[str], bool] = {Format.KML: _KML_COLUMNS.__contains__, Format.GPX: lambda _: True}.get(kind, lambda _: False)
+        made_up: Callable[[str], bool] = {Format.KML: _KML_COLUMNS.__contains__, Format.GPX: lambda _: True}.get(
+            kind, lambda _: False
+        )
         self._boxes = {i for i, name in enumerate(names) if kind is Format.GML and name in _GML_BOX}
-        self._defaults = {i: _KML_COLUMNS.get(name) if kind is Format.KML else None for i, name in enumerate(names) if made_up(name)}
+        self._defaults = {
+            i: _KML_COLUMNS.get(name) if kind is Format.KML else None for i, name in enumerate(names) if made_up(name)
+        }
 
     def add(self, columns: list[pa.Array | None]) -> None:
         """Take in one batch."""

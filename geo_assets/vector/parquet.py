@@ -1,8 +1,10 @@
-"""Parquet, by pyarrow: GeoParquet with WKB or native encodings, Parquet's own geometry types, and plain tables whose geometry is named.
+"""Parquet, by pyarrow: GeoParquet with WKB or native encodings, Parquet's own geometry types, and plain tables whose
+geometry is named.
 
 Here: one file, or a folder of parts that is one table. Not here: what becomes of a geometry (`geometry.py`).
 
-Which column is the geometry is taken from, in this order: the option, GeoParquet's metadata, an Arrow extension type, Parquet's logical type.
+Which column is the geometry is taken from, in this order: the option, GeoParquet's metadata, an Arrow extension type,
+Parquet's logical type.
 """
 
 from __future__ import annotations
@@ -116,7 +118,11 @@ class _Reader:
 
         schema = self.schema
         distinct = len(set(schema.names)) == len(schema.names)
-        needed = set(range(len(self.positions))) if only is None or not distinct else {i for i in only if i < len(self.positions)}
+        needed = (
+            set(range(len(self.positions)))
+            if only is None or not distinct
+            else {i for i in only if i < len(self.positions)}
+        )
         wanted = sorted({*(self.positions[i] for i in needed), *self._located()}) if distinct else None
         first = 1
         for number, path in enumerate(self.parts.paths):
@@ -137,11 +143,15 @@ class _Reader:
 
         at = {name: i for i, name in enumerate(batch.schema.names)}
         distinct = len(at) == batch.num_columns
-        columns = [batch.column(at[self.schema.names[p]] if distinct else p) if i in needed else None for i, p in enumerate(self.positions)]
+        columns = [
+            batch.column(at[self.schema.names[p]] if distinct else p) if i in needed else None
+            for i, p in enumerate(self.positions)
+        ]
         columns += self.parts.values(number, len(batch))
         if self.geometry.placing is not None:
             whole = pa.record_batch(
-                [batch.column(at[name]) if name in at else pa.nulls(len(batch)) for name in self.schema.names], names=self.schema.names
+                [batch.column(at[name]) if name in at else pa.nulls(len(batch)) for name in self.schema.names],
+                names=self.schema.names,
             )
             wkb, faults = self.geometry.placing.place(whole)
         elif self.geometry.position < 0:
@@ -153,11 +163,16 @@ class _Reader:
 
     def _check(self, schema: pa.Schema, path: Path) -> None:
         if not schema.remove_metadata().equals(self.schema.remove_metadata()):
-            differing = [f.name for f in schema if self.schema.get_field_index(f.name) < 0 or self.schema.field(f.name).type != f.type]
+            differing = [
+                f.name
+                for f in schema
+                if self.schema.get_field_index(f.name) < 0 or self.schema.field(f.name).type != f.type
+            ]
             missing = [name for name in self.schema.names if schema.get_field_index(name) < 0]
             raise GeoAssetsError(
                 "UNREADABLE",
-                f"the parts of {self.ref.dataset.name} have different columns: {path.name} differs in {', '.join(map(repr, (differing + missing)[:5]))}",
+                f"the parts of {self.ref.dataset.name} have different columns: {path.name} differs in"
+                f" {', '.join(map(repr, (differing + missing)[:5]))}",
                 remedy="write all parts with one schema, and upload them again",
             )
 
@@ -180,11 +195,15 @@ class _Parts:
 
         if not path.is_dir():
             return cls([path])
-        paths = sorted(p for p in path.rglob("*") if p.suffix.lower() in {".parquet", ".geoparquet"} and p.stat().st_size)
+        paths = sorted(
+            p for p in path.rglob("*") if p.suffix.lower() in {".parquet", ".geoparquet"} and p.stat().st_size
+        )
         found = [[part.partition("=")[::2] for part in p.relative_to(path).parts[:-1] if "=" in part] for p in paths]
         keys = [key for key, _ in found[0]] if found else []
         if not paths or any([key for key, _ in pairs] != keys for pairs in found):
-            raise GeoAssetsError("UNREADABLE", f"{path.name} is no folder of Parquet files of one table: its folders differ")
+            raise GeoAssetsError(
+                "UNREADABLE", f"{path.name} is no folder of Parquet files of one table: its folders differ"
+            )
         rows = [[None if value == _NO_PARTITION else unquote(value) for _, value in pairs] for pairs in found]
         types = []
         for i in range(len(keys)):
@@ -215,12 +234,23 @@ def _find_geometry(file: pq.ParquetFile, ref: LayerRef, *, attributes: bool) -> 
             return _Geometry(-1, None)
         raise GeoAssetsError(
             "VECTOR_NO_GEOMETRY",
-            f"{ref.title} is Parquet without a geometry column; its columns are {', '.join(map(repr, schema.names[:8]))}",
-            remedy="name the column of its WKB or WKT with --geometry-column (geometry_column of a job), or its coordinates with --x and --y",
+            f"{ref.title} is Parquet without a geometry column; its columns are"
+            f" {', '.join(map(repr, schema.names[:8]))}",
+            remedy=(
+                "name the column of its WKB or WKT with --geometry-column (geometry_column of a job), or its"
+                " coordinates with --x and --y"
+            ),
         )
     name = schema.names[found.position]
-    others = [f.name for f in schema if f.name != name and (_is_geometry(f) or f.name in logical or f.name in _geo_columns(text))]
-    found.notes += [f"{other!r} is a second geometry, and a table has one: it is kept as WKB (ST_GeomFromWKB reads it)" for other in others]
+    others = [
+        f.name
+        for f in schema
+        if f.name != name and (_is_geometry(f) or f.name in logical or f.name in _geo_columns(text))
+    ]
+    found.notes += [
+        f"{other!r} is a second geometry, and a table has one: it is kept as WKB (ST_GeomFromWKB reads it)"
+        for other in others
+    ]
     found.covering = found.covering or _box_column(schema)
     return found
 
@@ -269,7 +299,9 @@ def _by_type(schema: pa.Schema, logical: dict[str, dict[str, Any]]) -> _Geometry
 
 
 def _parquet_crs(said: dict[str, Any]) -> str | None:
-    """Of a logical type: nothing, `srid:code`, `projjson:key` of the file's metadata, PROJJSON itself, or an authority's code."""
+    """Of a logical type: nothing, `srid:code`, `projjson:key` of the file's metadata, PROJJSON itself, or an
+    authority's code.
+    """
     crs = said.get("crs")
     if not crs:
         return _DEFAULT_CRS
@@ -299,12 +331,17 @@ def _declared(text: bytes, schema: pa.Schema, title: str) -> _Geometry:
         raise GeoAssetsError("UNREADABLE", f"{title} has GeoParquet metadata that cannot be read") from error
     if encoding != "WKB" and encoding not in _NATIVE:
         raise GeoAssetsError(
-            "VECTOR_UNSUPPORTED", f"{title} encodes its geometry as {str(encoding)[:40]!r}, which GeoParquet does not know"
+            "VECTOR_UNSUPPORTED",
+            f"{title} encodes its geometry as {str(encoding)[:40]!r}, which GeoParquet does not know",
         )
     position = schema.get_field_index(name)
     if position < 0:
         raise GeoAssetsError("UNREADABLE", f"{title} lacks its geometry column {str(name)[:63]!r}")
-    notes = [f"its edges are {column['edges']}; PostGIS takes them for straight lines"] if column.get("edges", "planar") != "planar" else []
+    notes = (
+        [f"its edges are {column['edges']}; PostGIS takes them for straight lines"]
+        if column.get("edges", "planar") != "planar"
+        else []
+    )
     try:
         covering = column["covering"]["bbox"]["xmin"][0]
     except (KeyError, TypeError, IndexError):
@@ -325,7 +362,9 @@ def _box_column(schema: pa.Schema) -> str | None:
 
 def _geoarrow_crs(column: pa.Field) -> str | None:
     """Of an extension type: longitude and latitude unless it says otherwise."""
-    serialized = getattr(column.type, "__arrow_ext_serialize__", lambda: (column.metadata or {}).get(b"ARROW:extension:metadata", b""))()
+    serialized = getattr(
+        column.type, "__arrow_ext_serialize__", lambda: (column.metadata or {}).get(b"ARROW:extension:metadata", b"")
+    )()
     try:
         crs = json.loads(serialized or b"{}").get("crs", _DEFAULT_CRS)
     except (ValueError, AttributeError, RecursionError):
@@ -353,7 +392,11 @@ def _plain(file: pq.ParquetFile, ref: LayerRef, options: LayerOptions) -> _Geome
             return _Geometry(position, crs)
         options = options.model_copy(update={"wkt": schema.names[position]})
     sample = next(file.iter_batches(_SAMPLE_ROWS, use_threads=False), None)
-    rows = [["" if value is None else str(value) for value in row.values()] for row in sample.to_pylist()] if sample is not None else []
+    rows = (
+        [["" if value is None else str(value) for value in row.values()] for row in sample.to_pylist()]
+        if sample is not None
+        else []
+    )
     placing = find_placing(schema.names, rows, options, ref.title)
     return _Geometry(-1, placing.crs if placing else None, placing=placing)
 
@@ -388,7 +431,9 @@ def _coordinates(positions: pa.Array) -> np.ndarray[Any, Any]:
     if pa.types.is_struct(positions.type):
         names = [name for name in ("x", "y", "z") if positions.type.get_field_index(name) >= 0]
         columns = dict(zip([f.name for f in positions.type], positions.flatten(), strict=True))
-        return np.ascontiguousarray(np.column_stack([columns[name].to_numpy(zero_copy_only=False) for name in names]), dtype=np.float64)
+        return np.ascontiguousarray(
+            np.column_stack([columns[name].to_numpy(zero_copy_only=False) for name in names]), dtype=np.float64
+        )
     width = positions.type.list_size
     values = np.asarray(positions.flatten(), dtype=np.float64).reshape(-1, width)
     xyz = len(positions.type.value_field.name) >= 3 and positions.type.value_field.name[2] == "z"

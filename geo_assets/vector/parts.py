@@ -1,9 +1,10 @@
-"""What the parts of a shapefile or of a MapInfo table say of one another: how many features there are, and which have a geometry.
+"""What the parts of a shapefile or of a MapInfo table say of one another: how many features there are, and which have a
+geometry.
 
 Here: counts, from headers and sizes. Not here: values (`dbf.py`), which parts there must be (`sources.py`).
 
-GDAL takes the smaller number and says nothing: a part that is cut would lose features.
-Sources: the ESRI Shapefile Technical Description, 1998; MapInfo's Interchange Format, appendix J of the MapInfo Professional guide.
+GDAL takes the smaller number and says nothing: a part that is cut would lose features. Sources: the ESRI Shapefile
+Technical Description, 1998; MapInfo's Interchange Format, appendix J of the MapInfo Professional guide.
 """
 
 from __future__ import annotations
@@ -22,9 +23,24 @@ _SHP_RECORD_HEADER = 8
 
 #: What begins an object in a MIF, and what else a line of it may begin with.
 _OBJECTS = frozenset(
-    ["NONE", "POINT", "LINE", "PLINE", "REGION", "ARC", "TEXT", "RECT", "ROUNDRECT", "ELLIPSE", "MULTIPOINT", "COLLECTION"]
+    [
+        "NONE",
+        "POINT",
+        "LINE",
+        "PLINE",
+        "REGION",
+        "ARC",
+        "TEXT",
+        "RECT",
+        "ROUNDRECT",
+        "ELLIPSE",
+        "MULTIPOINT",
+        "COLLECTION",
+    ]
 )
-_STYLES = frozenset(["SYMBOL", "PEN", "BRUSH", "SMOOTH", "CENTER", "FONT", "SPACING", "JUSTIFY", "ANGLE", "LABEL", "TRANSPARENT"])
+_STYLES = frozenset(
+    ["SYMBOL", "PEN", "BRUSH", "SMOOTH", "CENTER", "FONT", "SPACING", "JUSTIFY", "ANGLE", "LABEL", "TRANSPARENT"]
+)
 _NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _ALL_NUMBERS = frozenset(["POINT", "LINE", "RECT", "ROUNDRECT", "ELLIPSE", "ARC"])
 
@@ -52,7 +68,9 @@ def check_parts(own: Path, name: str) -> int | None:
 
 
 def unread_shapes(shp: Path, places: list[int]) -> dict[int, str]:
-    """Of shapes of which GDAL makes nothing, by their place from 0: which are something, and what is wrong with them then."""
+    """Of shapes of which GDAL makes nothing, by their place from 0: which are something, and what is wrong with them
+    then.
+    """
     faults = {}
     with shp.open("rb") as shapes, shp.with_suffix(".shx").open("rb") as index:
         for place in places:
@@ -75,7 +93,9 @@ def _shapes(shp: Path) -> int:
 
 
 def _rows(dbf: Path) -> int | None:
-    """Rows that are there as a whole, of a DBF or of a .dat, which has the same header; None where there is no telling."""
+    """Rows that are there as a whole, of a DBF or of a .dat, which has the same header; None where there is
+    no telling.
+    """
     with dbf.open("rb") as file:
         head = file.read(_DBF_HEADER)
     if len(head) < _DBF_HEADER:

@@ -1,6 +1,8 @@
-"""What places the rows of a table that has no geometry of its own (CSV, spreadsheets, plain Parquet): two columns, or one.
+"""What places the rows of a table that has no geometry of its own (CSV, spreadsheets, plain Parquet): two columns, or
+one.
 
-Here: which columns those are, and WKB of their values, or what is wrong with them. What can be read in two ways is refused.
+Here: which columns those are, and WKB of their values, or what is wrong with them. What can be read in two ways is
+refused.
 Not here: reading the table (`delimited.py`, `spreadsheets.py`).
 """
 
@@ -63,7 +65,8 @@ _BY_COMMAS, _BY_POINTS = r"^[+-]?\d{1,3}(,\d{3})+(\.\d*)?$", r"^[+-]?\d{1,3}(\.\
 _BY_BLANKS = rf"^[+-]?\d{{1,3}}([{_BLANKS}]\d{{3}})+([.,]\d*)?$"
 _EITHER = re.compile(r"[+-]?\d{1,3},\d{3}")
 
-#: Degrees, minutes and seconds, with a sign or a letter for the hemisphere. O is east in one language and west in another.
+#: Degrees, minutes and seconds, with a sign or a letter for the hemisphere. O is east in one language and west in
+#: another.
 _DMS = re.compile(
     r"\s*([NSEW])?\s*([+-]?\d{1,3}(?:\.\d+)?)\s*[°ºd:\s]\s*(?:(\d{1,2}(?:\.\d+)?)\s*(?:['′’m:\s]|$)\s*)?(?:(\d{1,2}(?:\.\d+)?)\s*(?:[\"″”s]|''|′′)?\s*)?([NSEW])?\s*",
     re.IGNORECASE,
@@ -116,7 +119,8 @@ def find_placing(
         attributes: nothing need place them.
 
     Raises:
-        GeoAssetsError: VECTOR_NO_GEOMETRY; UNKNOWN_COLUMN; INVALID_PARAMETERS, coordinates that can be read in two ways.
+        GeoAssetsError: VECTOR_NO_GEOMETRY; UNKNOWN_COLUMN; INVALID_PARAMETERS, coordinates that can be read in two
+            ways.
     """
     names = [column.strip().casefold() for column in header]
     if options.wkt is not None:
@@ -137,7 +141,9 @@ def find_placing(
     if attributes:
         return None
     shown = ", ".join(repr(column[:40]) for column in header[:8])
-    lacks = f"has no longitude/latitude or WKT columns; its columns are {shown}" if shown else "is empty: it has no columns"
+    lacks = (
+        f"has no longitude/latitude or WKT columns; its columns are {shown}" if shown else "is empty: it has no columns"
+    )
     raise GeoAssetsError("VECTOR_NO_GEOMETRY", f"{name} {lacks}")
 
 
@@ -167,7 +173,9 @@ def _geometry(column: int, rows: list[list[str]], name: str) -> Placing:
     value = _first(rows, column)
     kind = _kind_of(value)
     if kind is None:
-        raise GeoAssetsError("VECTOR_NO_GEOMETRY", f"{name}: the column holds neither WKT, WKB nor GeoJSON: {value[:40]!r}")
+        raise GeoAssetsError(
+            "VECTOR_NO_GEOMETRY", f"{name}: the column holds neither WKT, WKB nor GeoJSON: {value[:40]!r}"
+        )
     if kind == "geojson":
         return Placing(kind, (column,), "EPSG:4326")
     srids = Counter(filter(None, (_srid(row[column]) for row in rows if len(row) > column)))
@@ -207,7 +215,9 @@ def _decimal_of(values: list[str], *, geographic: bool, name: str) -> str:
     if any(re.match(_BY_COMMAS, v) and (v.count(",") > 1 or "." in v) for v in values):
         return "."
     if any(
-        "," in v and not _EITHER.fullmatch(v) and (re.match(_COMMA, v) or re.match(_BY_POINTS, v) or re.match(_BY_BLANKS, v))
+        "," in v
+        and not _EITHER.fullmatch(v)
+        and (re.match(_COMMA, v) or re.match(_BY_POINTS, v) or re.match(_BY_BLANKS, v))
         for v in values
     ):
         return ","
@@ -219,7 +229,9 @@ def _decimal_of(values: list[str], *, geographic: bool, name: str) -> str:
     raise GeoAssetsError(
         "INVALID_PARAMETERS",
         f"{name} has coordinates such as {unclear!r}, whose comma may part thousands or decimals",
-        remedy="say which: --decimal . (the comma parts thousands) or --decimal , (it parts decimals); decimal=… of a job",
+        remedy=(
+            "say which: --decimal . (the comma parts thousands) or --decimal , (it parts decimals); decimal=… of a job"
+        ),
     )
 
 
@@ -251,13 +263,16 @@ def _numbers(values: pa.Array, decimal: str, hemispheres: str) -> tuple[Any, Any
     empty = pc.fill_null(pc.equal(trimmed, ""), fill_value=True)
     numeric = pc.match_substring_regex(trimmed, _PLAIN if decimal == "." else _COMMA)
     grouped = pc.or_(
-        pc.match_substring_regex(trimmed, _BY_COMMAS if decimal == "." else _BY_POINTS), pc.match_substring_regex(trimmed, _BY_BLANKS)
+        pc.match_substring_regex(trimmed, _BY_COMMAS if decimal == "." else _BY_POINTS),
+        pc.match_substring_regex(trimmed, _BY_BLANKS),
     )
     thousands = f"[{',' if decimal == '.' else '.'}{_BLANKS}]"
     bare = pc.if_else(grouped, pc.replace_substring_regex(trimmed, thousands, ""), trimmed)
     plain = pc.replace_substring(pc.replace_substring_regex(bare, r"^\+", ""), ",", ".")
     known = pc.fill_null(pc.or_(numeric, grouped), fill_value=False)
-    found = pc.if_else(known, plain, pa.scalar(None, pa.string())).cast(pa.float64()).to_numpy(zero_copy_only=False).copy()
+    found = (
+        pc.if_else(known, plain, pa.scalar(None, pa.string())).cast(pa.float64()).to_numpy(zero_copy_only=False).copy()
+    )
     is_empty = empty.to_numpy(zero_copy_only=False)
     for row in np.flatnonzero(~known.to_numpy(zero_copy_only=False) & ~is_empty).tolist():
         found[row] = _degrees(trimmed[row].as_py(), decimal, hemispheres)
@@ -309,7 +324,9 @@ def _from_values(values: list[Any], kind: str, srid: int | None) -> tuple[pa.Arr
 
     made: list[Any] = [None] * len(values)
     faults: dict[int, str] = {}
-    if kind == "wkt" and not any(value and "=" in value[:12] for value in values):  # all at once, where nothing stands in the way
+    if kind == "wkt" and not any(
+        value and "=" in value[:12] for value in values
+    ):  # all at once, where nothing stands in the way
         try:
             geometries = shapely.from_wkt(np.asarray([value or None for value in values], dtype=object))
             return pa.array(shapely.to_wkb(geometries, flavor="iso"), pa.binary()), {}

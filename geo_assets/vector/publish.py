@@ -152,7 +152,8 @@ def publish(
     keep_versions: int = 0,
     schema_drift: Literal["allow", "refuse"] = "allow",
 ) -> PublishedTable:
-    """Make a staged table `vector.<table>`, replacing the one that is there. If it fails, the old one stays and the staged one is dropped.
+    """Make a staged table `vector.<table>`, replacing the one that is there. If it fails, the old one stays and the
+    staged one is dropped.
 
     Args:
         conn: not in a transaction; the owner of the tables.
@@ -162,8 +163,8 @@ def publish(
         schema_drift: whether the columns may differ from those of the table that is replaced.
 
     Raises:
-        GeoAssetsError: what `before_commit` raised; SCHEMA_DRIFT; SCHEMA_MISMATCH, a view, grant or trigger of the old table
-            cannot be carried over; DATABASE_UNAVAILABLE, others hold the table's lock.
+        GeoAssetsError: what `before_commit` raised; SCHEMA_DRIFT; SCHEMA_MISMATCH, a view, grant or trigger of the old
+            table cannot be carried over; DATABASE_UNAVAILABLE, others hold the table's lock.
         psycopg.Error: the database is away.
     """
 
@@ -206,7 +207,9 @@ def set_aside(conn: psycopg.Connection[Any], staged: StagedTable) -> StagedTable
     for name in filter(None, (staged.staging_name, staged.rejects_name)):
         run(
             conn,
-            sql.SQL("alter table {} set schema {}").format(sql.Identifier(staged.home, name), sql.Identifier(WAITING_SCHEMA)),
+            sql.SQL("alter table {} set schema {}").format(
+                sql.Identifier(staged.home, name), sql.Identifier(WAITING_SCHEMA)
+            ),
         )
     return replace(staged, home=WAITING_SCHEMA)
 
@@ -233,18 +236,27 @@ def discard(conn: psycopg.Connection[Any], staged: StagedTable) -> None:
 
 
 def sweep(conn: psycopg.Connection[Any]) -> list[str]:
-    """Drop what is left in `vector_staging` by processes that were killed: whoever is at work holds the lock of its suffix.
+    """Drop what is left in `vector_staging` by processes that were killed: whoever is at work holds the lock of its
+    suffix.
 
     Args:
         conn: not in a transaction.
     """
     swept = []
     with conn.transaction():
-        names = [str(name) for (name,) in run(conn, "select tablename from pg_tables where schemaname = %(schema)s", schema=STAGING_SCHEMA)]
+        names = [
+            str(name)
+            for (name,) in run(
+                conn, "select tablename from pg_tables where schemaname = %(schema)s", schema=STAGING_SCHEMA
+            )
+        ]
     for name in names:
         suffix = name.rpartition("__")[2]
         with conn.transaction():  # rejects have an r behind their table's suffix, which may itself end in one
-            locks = [sql.SQL("pg_try_advisory_xact_lock({})").format(staging_lock(s)) for s in {suffix, suffix.removesuffix("r")}]
+            locks = [
+                sql.SQL("pg_try_advisory_xact_lock({})").format(staging_lock(s))
+                for s in {suffix, suffix.removesuffix("r")}
+            ]
             if all(run(conn, sql.SQL("select {}").format(lock))[0][0] for lock in locks):
                 run(conn, sql.SQL("drop table if exists {}").format(sql.Identifier(STAGING_SCHEMA, name)))
                 swept.append(name)
@@ -278,7 +290,8 @@ def _version_as_staged(conn: psycopg.Connection[Any], table: str, number: int) -
     ((rows,),) = run(conn, sql.SQL("select count(*) from {}").format(sql.Identifier(VERSIONS_SCHEMA, name)))
     typed = run(
         conn,
-        "select srid, type, coord_dimension from public.geometry_columns where f_table_schema = %(schema)s and f_table_name = %(name)s",
+        "select srid, type, coord_dimension from public.geometry_columns where f_table_schema = %(schema)s and"
+        " f_table_name = %(name)s",
         schema=VERSIONS_SCHEMA,
         name=name,
     )
@@ -300,7 +313,12 @@ def _version_as_staged(conn: psycopg.Connection[Any], table: str, number: int) -
 
 def _versions(conn: psycopg.Connection[Any], table: str) -> list[int]:
     """Numbers of the versions that are kept, the newest last."""
-    names = [str(name) for (name,) in run(conn, "select tablename from pg_tables where schemaname = %(schema)s", schema=VERSIONS_SCHEMA)]
+    names = [
+        str(name)
+        for (name,) in run(
+            conn, "select tablename from pg_tables where schemaname = %(schema)s", schema=VERSIONS_SCHEMA
+        )
+    ]
     return sorted(int(match[1]) for name in names if (match := re.fullmatch(rf"{table}__v(\d+)", name)))
 
 
@@ -333,11 +351,18 @@ def with_patience(conn: psycopg.Connection[Any], table: str, work: Callable[[], 
 
 def lock_name(conn: psycopg.Connection[Any], table: str) -> None:
     """Queue up with the other publishers of a table; only then may a lock time out."""
-    run(conn, sql.SQL("select pg_advisory_xact_lock(hashtextextended({}, 0))").format(sql.Literal(f"geo_assets:{SCHEMA}.{table}")))
+    run(
+        conn,
+        sql.SQL("select pg_advisory_xact_lock(hashtextextended({}, 0))").format(
+            sql.Literal(f"geo_assets:{SCHEMA}.{table}")
+        ),
+    )
     run(conn, sql.SQL("set local lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT_MS)))
 
 
-def _swap(conn: psycopg.Connection[Any], staged: StagedTable, *, keep_versions: int, may_drift: bool) -> tuple[int, PublishedTable]:
+def _swap(
+    conn: psycopg.Connection[Any], staged: StagedTable, *, keep_versions: int, may_drift: bool
+) -> tuple[int, PublishedTable]:
     """The whole exchange inside one transaction; returns the new table's oid."""
     label = f"{SCHEMA}.{staged.table}"
     lock_name(conn, staged.table)
@@ -362,7 +387,14 @@ def _swap(conn: psycopg.Connection[Any], staged: StagedTable, *, keep_versions: 
     _rename_parts(conn, new, SCHEMA, staged.table)
     run(conn, sql.SQL("select set_config('search_path', {}, true)").format(sql.Literal(search_path)))
     done = PublishedTable(
-        label, staged.rows, staged.srid, staged.geometry_type, staged.has_z, tuple(map(str, differences)), version, inserted=staged.rows
+        label,
+        staged.rows,
+        staged.srid,
+        staged.geometry_type,
+        staged.has_z,
+        tuple(map(str, differences)),
+        version,
+        inserted=staged.rows,
     )
     return new, done
 
@@ -392,7 +424,12 @@ def _retire(conn: psycopg.Connection[Any], staged: StagedTable, old: int, keep: 
         _move(conn, SCHEMA, rejects, VERSIONS_SCHEMA, f"{staged.table}__r{number}")
     for stale in [*kept, number][:-keep]:
         for letter in "vr":
-            run(conn, sql.SQL("drop table if exists {}").format(sql.Identifier(VERSIONS_SCHEMA, f"{staged.table}__{letter}{stale}")))
+            run(
+                conn,
+                sql.SQL("drop table if exists {}").format(
+                    sql.Identifier(VERSIONS_SCHEMA, f"{staged.table}__{letter}{stale}")
+                ),
+            )
     return f"{VERSIONS_SCHEMA}.{staged.table}__v{number}"
 
 
@@ -414,7 +451,9 @@ def _lock_old(conn: psycopg.Connection[Any], old: int, table: str) -> list[_View
     attached = run(conn, _ATTACHED, table=old)
     if attached:
         raise GeoAssetsError(
-            "SCHEMA_MISMATCH", f"{SCHEMA}.{table} cannot be replaced: it has the {attached[0][0]}", remedy="drop that, then submit again"
+            "SCHEMA_MISMATCH",
+            f"{SCHEMA}.{table} cannot be replaced: it has the {attached[0][0]}",
+            remedy="drop that, then submit again",
         )
     if find(conn, SCHEMA, table) != old or _views(conn, old, table) != views:
         raise _Changed
@@ -446,7 +485,9 @@ def _move_view(conn: psycopg.Connection[Any], view: _View, label: str) -> None:
     clause: sql.Composable = sql.SQL("")
     if options:
         clause = sql.SQL("with ({})").format(
-            sql.SQL(", ").join(sql.SQL("{} = {}").format(sql.Identifier(key), sql.Literal(value)) for key, _, value in options)
+            sql.SQL(", ").join(
+                sql.SQL("{} = {}").format(sql.Identifier(key), sql.Literal(value)) for key, _, value in options
+            )
         )
     definition = sql.SQL(view.definition.rstrip().rstrip(";"))  # as PostgreSQL itself wrote it
     try:
@@ -454,7 +495,8 @@ def _move_view(conn: psycopg.Connection[Any], view: _View, label: str) -> None:
     except _VIEW_DOES_NOT_FIT as error:
         raise GeoAssetsError(
             "SCHEMA_MISMATCH",
-            f"{label} cannot be replaced: the view {view.schema}.{view.name} does not fit its new columns ({first_line(error)})",
+            f"{label} cannot be replaced: the view {view.schema}.{view.name} does not fit its new columns"
+            f" ({first_line(error)})",
             remedy="drop or change the view, then submit again",
         ) from error
 
@@ -480,7 +522,9 @@ def _drop_old(conn: psycopg.Connection[Any], staged: StagedTable, name: str) -> 
     except psycopg.errors.DependentObjectsStillExist as error:
         detail = " ".join((error.diag.message_detail or "").replace(_retired(staged), staged.table).split())
         raise GeoAssetsError(
-            "SCHEMA_MISMATCH", f"{SCHEMA}.{staged.table} cannot be replaced: {detail}", remedy="drop what depends on it, then submit again"
+            "SCHEMA_MISMATCH",
+            f"{SCHEMA}.{staged.table} cannot be replaced: {detail}",
+            remedy="drop what depends on it, then submit again",
         ) from error
 
 
@@ -497,7 +541,8 @@ def _rename_parts(conn: psycopg.Connection[Any], oid: int, schema: str, table: s
         new = f"{table}{_SHORT[ending] if short else ending}"
         taken = run(
             conn,
-            "select 1 from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = %(schema)s and c.relname = %(name)s",
+            "select 1 from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = %(schema)s and"
+            " c.relname = %(name)s",
             schema=schema,
             name=new,
         )
@@ -505,7 +550,10 @@ def _rename_parts(conn: psycopg.Connection[Any], oid: int, schema: str, table: s
             run(
                 conn,
                 sql.SQL(_RENAME[kind]).format(
-                    schema=sql.Identifier(schema), table=sql.Identifier(schema, table), old=sql.Identifier(name), new=sql.Identifier(new)
+                    schema=sql.Identifier(schema),
+                    table=sql.Identifier(schema, table),
+                    old=sql.Identifier(name),
+                    new=sql.Identifier(new),
                 ),
             )
 
@@ -516,4 +564,6 @@ def _read_back(conn: psycopg.Connection[Any], staged: StagedTable, oid: int) -> 
         ((rows,),) = run(conn, sql.SQL("select count(*) from {}").format(sql.Identifier(SCHEMA, staged.table)))
         still_ours = find(conn, SCHEMA, staged.table) == oid
     if still_ours and rows != staged.rows:
-        raise GeoAssetsError("INTERNAL", f"{SCHEMA}.{staged.table} was published with {staged.rows} rows and has {rows}")
+        raise GeoAssetsError(
+            "INTERNAL", f"{SCHEMA}.{staged.table} was published with {staged.rows} rows and has {rows}"
+        )

@@ -72,7 +72,8 @@ _COPY_BYTES = 1024**2
 #: What to do with a GeoPackage of tiles, which is a vector by its name.
 _AS_A_RASTER = "a job that takes rasters makes a COG of it, and so does: geo-assets cog in.gpkg out.tif"
 
-#: What is wrong with one layer, or one member of an archive, and leaves the others as they are. Not what somebody asked for in vain.
+#: What is wrong with one layer, or one member of an archive, and leaves the others as they are. Not what somebody asked
+#: for in vain.
 _OF_ONE = frozenset(
     {
         "AXES_SWAPPED", "INCOMPLETE_SHAPEFILE", "INVALID_CRS", "UNREADABLE", "VECTOR_ALL_FILTERED", "VECTOR_ALL_REJECTED", "VECTOR_NO_CRS",
@@ -104,15 +105,16 @@ def inspect(request: InspectRequest) -> InspectReport:
 
 
 def stream(request: StreamRequest, sink: BinaryIO) -> StreamReport:
-    """Write one layer as an Arrow IPC stream: the plan's columns in order, then `geom` as WKB in the table's CRS; after it,
-    as a second stream, the rejected features (`types.REJECT_COLUMNS`).
+    """Write one layer as an Arrow IPC stream: the plan's columns in order, then `geom` as WKB in the table's CRS; after
+    it, as a second stream, the rejected features (`types.REJECT_COLUMNS`).
 
     Args:
         request: the source and the plan that `inspect` made of the layer.
         sink: takes the streams; at most 8192 rows and 32 MiB at once.
 
     Raises:
-        GeoAssetsError: the file cannot be read to its end, a value has no place in its column, or nothing of it can be kept.
+        GeoAssetsError: the file cannot be read to its end, a value has no place in its column, or nothing of it can be
+            kept.
         BrokenPipeError: the reader of the sink is gone.
     """
     import pyarrow as pa
@@ -120,7 +122,10 @@ def stream(request: StreamRequest, sink: BinaryIO) -> StreamReport:
     plan = request.plan
     ref = _find(request)
     attributes = plan.options.attribute_tables
-    with open_layer(ref, attributes=attributes) as layer, tempfile.TemporaryFile(dir=Path(request.source).parent) as spool:
+    with (
+        open_layer(ref, attributes=attributes) as layer,
+        tempfile.TemporaryFile(dir=Path(request.source).parent) as spool,
+    ):
         rejects = pa.ipc.new_stream(spool, reject_schema())
         sender = _Sender(plan, _sieve(ref, layer, plan.options), ref.title)
         writer = pa.ipc.new_stream(sink, sender.schema)
@@ -214,7 +219,8 @@ class _Inspection:
         if self._request.layers is not None:
             shown = ", ".join(repr(layer[:63]) for layer in self._seen[:20])
             return GeoAssetsError(
-                "UNKNOWN_LAYER", f"{name} has no layer {', '.join(map(repr, self._request.layers))}; its layers are {shown}"
+                "UNKNOWN_LAYER",
+                f"{name} has no layer {', '.join(map(repr, self._request.layers))}; its layers are {shown}",
             )
         codes = {error.code for error in self._faults}
         code = codes.pop() if len(codes) == 1 else "VECTOR_NO_LAYERS"
@@ -226,10 +232,14 @@ class _Inspection:
     def plans(self, dataset: Dataset) -> Iterator[LayerPlan]:
         """The plans of a dataset's layers; one that cannot be read is left out with a warning."""
         self.warnings += [
-            f"left out: layer {name[:63]!r} of {dataset.name} is {what}, not a table" for name, what in self._foreign(dataset)
+            f"left out: layer {name[:63]!r} of {dataset.name} is {what}, not a table"
+            for name, what in self._foreign(dataset)
         ]
         tiles, alone = tile_tables(dataset)
-        self.warnings += [f"left out: {name[:63]!r} of {dataset.name} holds tiles, which are a raster: {_AS_A_RASTER}" for name in tiles]
+        self.warnings += [
+            f"left out: {name[:63]!r} of {dataset.name} holds tiles, which are a raster: {_AS_A_RASTER}"
+            for name in tiles
+        ]
         if alone:
             told = f"{dataset.name} holds tiles, which are a raster, and no features"
             self.leave_out(GeoAssetsError("VECTOR_NO_LAYERS", told, remedy=_AS_A_RASTER))
@@ -261,9 +271,13 @@ class _Inspection:
             if crs is None and self.options.bbox is not None:
                 raise _no_crs(ref)
             check = self._checks(crs)
-            survey = _survey(layer, sieve, crs, trust=self.options.trust_geometry, check=check, whole=self._request.thorough)
+            survey = _survey(
+                layer, sieve, crs, trust=self.options.trust_geometry, check=check, whole=self._request.thorough
+            )
         if layer.declared and survey.features < layer.declared:
-            raise GeoAssetsError("UNREADABLE", f"{ref.title} is cut off: it has {survey.features:,} of {layer.declared:,} features")
+            raise GeoAssetsError(
+                "UNREADABLE", f"{ref.title} is cut off: it has {survey.features:,} of {layer.declared:,} features"
+            )
         lacks = self._lack(survey, ref.title)
         if lacks is not None:
             raise lacks
@@ -274,7 +288,11 @@ class _Inspection:
 
     def _checks(self, crs: CRS | None) -> bool:
         """Whether this pass looks for invalid geometry. What is to be transformed is looked at once it is."""
-        moves = crs is not None and self._target_crs is not None and not crs.equals(self._target_crs, ignore_axis_order=True)
+        moves = (
+            crs is not None
+            and self._target_crs is not None
+            and not crs.equals(self._target_crs, ignore_axis_order=True)
+        )
         return self._request.thorough or not moves
 
     def _lack(self, survey: geometry.Survey, title: str) -> GeoAssetsError | None:
@@ -282,7 +300,9 @@ class _Inspection:
         if survey.features == 0:
             return GeoAssetsError("VECTOR_NO_LAYERS", f"{title} has no feature")
         if left == 0:
-            return GeoAssetsError("VECTOR_ALL_FILTERED", f"the filter leaves none of the {survey.features:,} features of {title}")
+            return GeoAssetsError(
+                "VECTOR_ALL_FILTERED", f"the filter leaves none of the {survey.features:,} features of {title}"
+            )
         if survey.nulls == left and not self.options.attribute_tables:
             return GeoAssetsError("VECTOR_NO_GEOMETRY", f"{title} has no geometry in its {left} features")
         return None
@@ -327,12 +347,14 @@ class _Inspection:
         if crs is not None and axes_look_swapped(crs, survey.whole_bounds):
             raise GeoAssetsError(
                 "AXES_SWAPPED",
-                f"x and y of {ref.title} look swapped: it lies outside the area of {crs.name!r}, and inside the other way round",
+                f"x and y of {ref.title} look swapped: it lies outside the area of {crs.name!r}, and inside the other"
+                " way round",
             )
         _check_kept(survey.kept, survey.rejected, ref.title)
         if survey.mixed and self.options.mixed == "reject":
             raise GeoAssetsError(
-                "VECTOR_MIXED_GEOMETRY", f"{ref.title} mixes kinds of geometry, which one table cannot hold: {survey.type_counts()}"
+                "VECTOR_MIXED_GEOMETRY",
+                f"{ref.title} mixes kinds of geometry, which one table cannot hold: {survey.type_counts()}",
             )
         if crs is None:
             raise _no_crs(ref)
@@ -356,7 +378,9 @@ class _Inspection:
             "sound": survey.untouched and checked,
             "sound_values": survey.sound_values,
             "wkb_as_is": survey.wkb_as_is and checked and way.transform_name is None,
-            "changed": tuple(survey.changed or ()) if survey.wkb_as_is and checked and way.transform_name is None else (),
+            "changed": (
+                tuple(survey.changed or ()) if survey.wkb_as_is and checked and way.transform_name is None else ()
+            ),
         }
         for part, geometry_type, tally, main in _parts(survey, split=self.options.mixed == "split"):
             yield LayerPlan(
@@ -373,15 +397,23 @@ class _Inspection:
             if self.options.override_crs:
                 yield f"the file says that it is in {file_crs.name!r}; it was read as {said.name!r}, as was asked for"
             else:
-                yield f"source_crs was not used: the file says that it is in {file_crs.name!r} (override_crs makes it count)"
+                yield (
+                    f"source_crs was not used: the file says that it is in {file_crs.name!r} (override_crs makes it"
+                    " count)"
+                )
         heights = heights_of(layer.crs)
         if heights is not None and (survey.total.with_z or heights.named):
-            yield f"its heights are {heights.name}, which the vertical half of its CRS says and {code} does not; they are kept as they are"
+            yield (
+                f"its heights are {heights.name}, which the vertical half of its CRS says and {code} does not; they are"
+                " kept as they are"
+            )
 
 
-def _survey(layer: OpenLayer, sieve: Sieve, crs: CRS | None, *, trust: bool, check: bool, whole: bool) -> geometry.Survey:
-    """One pass over a layer. Where geometry is trusted and the file knows its extent, the headers of the WKB are enough; of a GeoPackage
-    SQLite says them, and whether every value is sound.
+def _survey(
+    layer: OpenLayer, sieve: Sieve, crs: CRS | None, *, trust: bool, check: bool, whole: bool
+) -> geometry.Survey:
+    """One pass over a layer. Where geometry is trusted and the file knows its extent, the headers of the WKB are
+    enough; of a GeoPackage SQLite says them, and whether every value is sound.
 
     `whole`: every column is read, so that what is wrong with its values is found.
     """
@@ -428,14 +460,21 @@ def _ahead(batches: Iterator[Batch], work: Callable[[Batch], T], *, threads: int
 
 
 def _parts(survey: geometry.Survey, *, split: bool) -> Iterator[tuple[Part | None, GeometryType, geometry.Tally, bool]]:
-    """The tables that a layer becomes: one, unless it is mixed and split; and which of them takes what is of no kind."""
+    """The tables that a layer becomes: one, unless it is mixed and split; and which of them takes what is of
+    no kind.
+    """
     if not survey.mixed:
         ((kind, tally),) = survey.tallies.items()
         yield None, geometry.table_type(kind, tally), tally, True
     elif split:
         most = geometry.kind_of_most(survey.tallies)
         for kind in sorted(survey.tallies):
-            yield geometry.PARTS[kind], geometry.table_type(kind, survey.tallies[kind]), survey.tallies[kind], kind == most
+            yield (
+                geometry.PARTS[kind],
+                geometry.table_type(kind, survey.tallies[kind]),
+                survey.tallies[kind],
+                kind == most,
+            )
     else:
         yield None, "GEOMETRY", survey.total, True
 
@@ -477,7 +516,10 @@ def _survey_warnings(survey: geometry.Survey) -> Iterator[str]:
     if survey.area_changed:
         yield f"the repair of {survey.area_changed} geometries changed their area by more than 1 %"
     if survey.wide:
-        yield f"{survey.wide} geometries are wider than half the globe: if they cross the antimeridian, they must be cut there"
+        yield (
+            f"{survey.wide} geometries are wider than half the globe: if they cross the antimeridian, they must be cut"
+            " there"
+        )
     if strays := survey.rejected[geometry.OFF_THE_GLOBE]:
         yield f"{strays} geometries lie beyond longitude and latitude: is its CRS right, and longitude first?"
 
@@ -494,7 +536,9 @@ def _find(request: StreamRequest) -> LayerRef:
     for dataset in source.datasets:
         if dataset.member == plan.member and dataset.format.value == plan.driver:
             return LayerRef(dataset, plan.layer_index, plan.layer, plan.sound_values)
-    raise GeoAssetsError("UNREADABLE", f"{source.name} is not the file that was inspected: {plan.label or plan.driver} is gone")
+    raise GeoAssetsError(
+        "UNREADABLE", f"{source.name} is not the file that was inspected: {plan.label or plan.driver} is gone"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -524,7 +568,9 @@ class _Sender:
 
     @property
     def threads(self) -> int:
-        """As many as the work is worth: bytes that pass as they are need none, and a prepared box is not for several."""
+        """As many as the work is worth: bytes that pass as they are need none, and a prepared box is not for
+        several.
+        """
         as_is = self._plan.wkb_as_is or self._plan.geometry_type is None
         return 1 if as_is or self.sieve.reads_geometry else _THREADS
 
@@ -540,7 +586,9 @@ class _Sender:
         later = plan.transform_name is not None and plan.part is None and not self.sieve.reads_geometry
         cleaned = self.sieve.clean(kept, sound=plan.sound, unchecked=later)
         mine = self._mine(cleaned)
-        way = transformer(plan.source_crs, plan.srid) if plan.transform_name is not None else None  # cached for each thread
+        way = (
+            transformer(plan.source_crs, plan.srid) if plan.transform_name is not None else None
+        )  # cached for each thread
         geometry.fit(cleaned, plan.geometry_type, has_z=plan.has_z, transformer=way, trust=plan.options.trust_geometry)
         reasons = {row: reason for row, reason in sorted(cleaned.reasons.items()) if mine[row]}
         repairs = Counter(reason for row, reason in cleaned.repairs.items() if mine[row])
@@ -550,7 +598,9 @@ class _Sender:
         return sifted, _Prepared(wkb, None if mine.all() else mine, reasons, repairs, len(cleaned.filtered), elsewhere)
 
     def _as_is(self, batch: Batch, kind: GeometryType) -> _Prepared:
-        """The bytes themselves; what a survey found to need work is worked on alone. One thread's, for it counts the places."""
+        """The bytes themselves; what a survey found to need work is worked on alone. One thread's, for it counts the
+        places.
+        """
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -600,7 +650,8 @@ class _Sender:
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             said = " ".join(str(error).split())[:200]
             raise GeoAssetsError(
-                "VECTOR_UNSUPPORTED_TYPE", f"column {column.source_name!r} of {self._title} cannot be loaded as {column.sql_type}: {said}"
+                "VECTOR_UNSUPPORTED_TYPE",
+                f"column {column.source_name!r} of {self._title} cannot be loaded as {column.sql_type}: {said}",
             ) from error
 
     def _mine(self, cleaned: geometry.Cleaned) -> NDArray[np.bool_]:
@@ -617,15 +668,29 @@ class _Sender:
         import pyarrow as pa
 
         rows = pa.array(list(reasons), pa.int64())
-        attributes = as_json([column.name for column in self._plan.columns], [array.take(rows) for array in arrays], len(reasons))
-        columns = [batch.fids.take(rows), pa.array(reasons.values(), pa.string()), batch.wkb.take(rows).cast(pa.binary()), attributes]
+        attributes = as_json(
+            [column.name for column in self._plan.columns], [array.take(rows) for array in arrays], len(reasons)
+        )
+        columns = [
+            batch.fids.take(rows),
+            pa.array(reasons.values(), pa.string()),
+            batch.wkb.take(rows).cast(pa.binary()),
+            attributes,
+        ]
         return pa.record_batch(columns, schema=reject_schema())
 
     def report(self, findings: Findings) -> StreamReport:
         """The account of what was sent; what was found out about values is said once, of the layer's main table."""
-        notes = (*(f"{count} values are {note}" for note, count in self._notes.items()), *(findings.warnings() if self._plan.main else ()))
+        notes = (
+            *(f"{count} values are {note}" for note, count in self._notes.items()),
+            *(findings.warnings() if self._plan.main else ()),
+        )
         return StreamReport(
-            rows=self._rows, filtered=self._filtered, rejected=dict(self._rejected), repaired=dict(self._repaired), warnings=notes
+            rows=self._rows,
+            filtered=self._filtered,
+            rejected=dict(self._rejected),
+            repaired=dict(self._repaired),
+            warnings=notes,
         )
 
     def check(self) -> None:
@@ -633,7 +698,10 @@ class _Sender:
         plan = self._plan
         mine = self._rows + sum(self._rejected.values()) + self._filtered
         if mine != plan.feature_count or mine + self._elsewhere != plan.feature_count + plan.elsewhere:
-            raise GeoAssetsError("UNREADABLE", f"{self._title} had {plan.feature_count} features when it was inspected and has {mine} now")
+            raise GeoAssetsError(
+                "UNREADABLE",
+                f"{self._title} had {plan.feature_count} features when it was inspected and has {mine} now",
+            )
         if plan.geometry_type is not None:
             _check_kept(self._geometries, self._rejected, self._title)
 

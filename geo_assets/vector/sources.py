@@ -1,6 +1,7 @@
 """Sources: what an uploaded file really is, by its first bytes, and the datasets that are in it.
 
-Here: the allow-list of formats, the checks before a library opens a file, and the private names under which it is opened.
+Here: the allow-list of formats, the checks before a library opens a file, and the private names under which it is
+opened.
 Not here: reading features (`layers.py`). The name of an upload is a claim; it never reaches GDAL.
 """
 
@@ -96,14 +97,14 @@ _OWN_ENDING = {
 #: Text in which a coordinate may be anything.
 _XML = frozenset({Format.KML, Format.GML, Format.GPX})
 
-#: GDAL drivers that are never registered: they read other files, reach the network, load code, or are not on the list above.
-#: MBTiles is one of them no longer: a child reads rasters too, and whichever library comes first names the drivers of both. A layer
-#: that another driver than its format's would read is refused (`layers.py`).
-#: (Of those in pyogrio's wheels: GDAL complains on stderr about a name that it does not know.)
+#: GDAL drivers that are never registered: they read other files, reach the network, load code, or are not on the list
+#: above. MBTiles is one of them no longer: a child reads rasters too, and whichever library comes first names the
+#: drivers of both. A layer that another driver than its format's would read is refused (`layers.py`). (Of those in
+#: pyogrio's wheels: GDAL complains on stderr about a name that it does not know.)
 _FORBIDDEN_DRIVERS = (
-    "OGR_VRT ADBC GDALG WFS OAPIF OGCAPI CSW NGW Elasticsearch Carto AmigoCloud PLSCENES EEDA HTTP GPSBabel PDF PMTiles OSM ODS "
-    "MVT TopoJSON JSONFG GeoRSS DXF DGN PDS4 VICAR S57 SXF Selafin VFK VDV EDIGEO WAsP LVBAG MapML MiraMonVector OGR_GMT "
-    "OGR_PDS PGDUMP AVCBin AVCE00 AIVector PCIDSK Idrisi JML GTFS"
+    "OGR_VRT ADBC GDALG WFS OAPIF OGCAPI CSW NGW Elasticsearch Carto AmigoCloud PLSCENES EEDA HTTP GPSBabel PDF PMTiles"
+    " OSM ODS MVT TopoJSON JSONFG GeoRSS DXF DGN PDS4 VICAR S57 SXF Selafin VFK VDV EDIGEO WAsP LVBAG MapML"
+    " MiraMonVector OGR_GMT OGR_PDS PGDUMP AVCBin AVCE00 AIVector PCIDSK Idrisi JML GTFS"
 )
 
 #: What is refused by name, because people have it, and how it is made readable.
@@ -129,7 +130,9 @@ _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _FOREIGN_JSON = re.compile(rb"gdal_streamed_alg|<OGRVRTDataSource|<VRTDataset")
 
 #: ArcGIS's own JSON of features.
-_ESRI_JSON = re.compile(rb'"geometryType"\s*:\s*"esriGeometry|"spatialReference"\s*:\s*\{|"features"\s*:\s*\[\s*\{\s*"attributes"')
+_ESRI_JSON = re.compile(
+    rb'"geometryType"\s*:\s*"esriGeometry|"spatialReference"\s*:\s*\{|"features"\s*:\s*\[\s*\{\s*"attributes"'
+)
 
 _SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg")  # index and attributes are needed; the rest GDAL can do without
 _REQUIRED_PARTS = (".shx", ".dbf")
@@ -143,7 +146,17 @@ _MIF_COLUMNS = re.compile(rb"^\s*columns\s+[1-9]", re.IGNORECASE | re.MULTILINE)
 
 #: Modules of virtual tables that read nothing but the file itself; what others there are opens files and is refused.
 _HARMLESS_MODULES = frozenset(
-    {"rtree", "rtree_i32", "virtualspatialindex", "virtualelementary", "virtualknn", "virtualknn2", "fts3", "fts4", "fts5"}
+    {
+        "rtree",
+        "rtree_i32",
+        "virtualspatialindex",
+        "virtualelementary",
+        "virtualknn",
+        "virtualknn2",
+        "fts3",
+        "fts4",
+        "fts5",
+    }
 )
 
 _GZIP = b"\x1f\x8b"
@@ -164,7 +177,9 @@ class Dataset:
     notes: tuple[str, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)  # layers that are not read, and why
     options: LayerOptions = field(default_factory=LayerOptions)
-    features: Mapping[str, int] = field(default_factory=dict)  # of a layer at least, as far as the text says so; "": of the only one
+    features: Mapping[str, int] = field(
+        default_factory=dict
+    )  # of a layer at least, as far as the text says so; "": of the only one
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +220,9 @@ def prepare(path: Path, *, max_unpacked_bytes: int, options: LayerOptions | None
         return Source(path.name, (_dataset(path, path.name, path.parent / ".opened" / "0", options),))
     if path.suffix.lower() not in {".zip", ".kmz"}:
         raise GeoAssetsError(
-            "VECTOR_UNSUPPORTED", f"{path.name} is a zip, which its name does not say", remedy="name it .zip, or upload what is in it"
+            "VECTOR_UNSUPPORTED",
+            f"{path.name} is a zip, which its name does not say",
+            remedy="name it .zip, or upload what is in it",
         )
     folder = path.parent / ".unpacked"
     if not folder.exists():
@@ -220,7 +237,9 @@ def _gunzipped(path: Path, max_bytes: int) -> Path:
     """What one gzip holds, under its name without `.gz`, in a folder of its own."""
     stem = path.name[: -len(".gz")] if path.suffix.lower() == ".gz" else path.stem
     if path.suffix.lower() == ".tgz" or stem.lower().endswith(".tar"):
-        raise GeoAssetsError("VECTOR_UNSUPPORTED", f"{path.name} is a tar", remedy="make a plain zip of the data files, and upload that")
+        raise GeoAssetsError(
+            "VECTOR_UNSUPPORTED", f"{path.name} is a tar", remedy="make a plain zip of the data files, and upload that"
+        )
     folder = path.parent / ".gunzipped"
     if not folder.exists():
         with _made_whole(folder) as partial:
@@ -229,7 +248,9 @@ def _gunzipped(path: Path, max_bytes: int) -> Path:
 
 
 def _unpack_whole(archive: Path, folder: Path, max_bytes: int) -> None:
-    """Unpack beside the final place, then move: a folder that exists is complete. A zip in a zip becomes a folder of its name."""
+    """Unpack beside the final place, then move: a folder that exists is complete. A zip in a zip becomes a folder of
+    its name.
+    """
     with _made_whole(folder) as partial:
         unpack(archive, partial, max_bytes=max_bytes, name=archive.name)
         for _ in range(_MAX_NESTING):
@@ -277,12 +298,16 @@ def _archive(path: Path, folder: Path, members: Sequence[PurePosixPath], opened:
     name = path.name
     wanted, others = _datasets_among(members)
     if not wanted:
-        raise GeoAssetsError("VECTOR_NO_LAYERS", f"{name} holds no vector file that is supported; it holds {_listed(members)}")
+        raise GeoAssetsError(
+            "VECTOR_NO_LAYERS", f"{name} holds no vector file that is supported; it holds {_listed(members)}"
+        )
     datasets, left_out = [], []
     for i, member in enumerate(wanted):
         try:
             own = str(member) if len(wanted) > 1 else None
-            datasets.append(_dataset(folder / member, f"{member.name or 'the folder'} of {name}", opened / str(i), options, own))
+            datasets.append(
+                _dataset(folder / member, f"{member.name or 'the folder'} of {name}", opened / str(i), options, own)
+            )
         except GeoAssetsError as error:
             if error.error_class is not ErrorClass.INVALID or error.code == "UNSAFE_ARCHIVE":
                 raise
@@ -291,7 +316,9 @@ def _archive(path: Path, folder: Path, members: Sequence[PurePosixPath], opened:
         raise (
             left_out[0]
             if len(left_out) == 1
-            else GeoAssetsError("VECTOR_NO_LAYERS", f"{name} holds nothing that can be read: {'; '.join(map(str, left_out[:5]))}")
+            else GeoAssetsError(
+                "VECTOR_NO_LAYERS", f"{name} holds nothing that can be read: {'; '.join(map(str, left_out[:5]))}"
+            )
         )
     warnings = (f"{name} also holds what is no vector data: {_listed(others)}",) if others else ()
     return Source(name, tuple(datasets), warnings, tuple(left_out))
@@ -304,7 +331,9 @@ _MOST_LINKED_BYTES = 64 * 1024**2
 
 
 def _kml_documents(folder: Path, members: Sequence[PurePosixPath], name: str) -> list[PurePosixPath]:
-    """A KMZ's main document (doc.kml, else the first .kml nearest to its root) and those that it links to within the archive."""
+    """A KMZ's main document (doc.kml, else the first .kml nearest to its root) and those that it links to within the
+    archive.
+    """
     documents = [member for member in members if member.suffix.lower() == ".kml"]
     if not documents:
         raise GeoAssetsError("VECTOR_NO_LAYERS", f"{name} holds no KML; it holds {_listed(members)}")
@@ -355,7 +384,9 @@ def _dataset(path: Path, name: str, folder: Path, options: LayerOptions, member:
             _lay_out(path, kind, partial / own.name, name)
     counted = check_parts(own, name)
     features = check_numbers(own, name) if kind in _XML else {} if counted is None else {"": counted}
-    encoding, notes = _declared_encoding(path, own, options) if kind is Format.SHAPEFILE else (None, _notes(path, kind, name))
+    encoding, notes = (
+        _declared_encoding(path, own, options) if kind is Format.SHAPEFILE else (None, _notes(path, kind, name))
+    )
     return Dataset(own, kind, name, path.stem, member, encoding, notes, left_out, options, features)
 
 
@@ -366,7 +397,9 @@ def _kind_of_folder(path: Path, name: str) -> Format:
         return Format.FILEGDB
     if any(p.suffix.lower() in {".parquet", ".geoparquet"} for p in path.rglob("*")):
         return Format.PARQUET
-    raise GeoAssetsError("VECTOR_UNSUPPORTED", f"{name} is a folder, but neither a FileGDB nor a table in Parquet files")
+    raise GeoAssetsError(
+        "VECTOR_UNSUPPORTED", f"{name} is a folder, but neither a FileGDB nor a table in Parquet files"
+    )
 
 
 def _notes(path: Path, kind: Format, name: str) -> tuple[str, ...]:
@@ -374,7 +407,12 @@ def _notes(path: Path, kind: Format, name: str) -> tuple[str, ...]:
     links = _links(path) if kind is Format.KML else []
     outside = [link for link in links if not (path.parent / link).is_file()]
     return (
-        (f"{name} links to {len(outside)} files that are not followed: {_listed([PurePosixPath(link) for link in outside])}",)
+        (
+            (
+                f"{name} links to {len(outside)} files that are not followed:"
+                f" {_listed([PurePosixPath(link) for link in outside])}"
+            ),
+        )
         if outside
         else ()
     )
@@ -383,7 +421,9 @@ def _notes(path: Path, kind: Format, name: str) -> tuple[str, ...]:
 def _declared_encoding(path: Path, own: Path, options: LayerOptions) -> tuple[str, tuple[str, ...]]:
     """The encoding of a shapefile's text, written where GDAL looks for it: in a .cpg of ours."""
     theirs = _parts(path, _SHAPEFILE_PARTS).get(".cpg")
-    declared = theirs.read_bytes()[:40].decode("ascii", "replace").strip(" \t\r\n\0\ufeff") if theirs is not None else None
+    declared = (
+        theirs.read_bytes()[:40].decode("ascii", "replace").strip(" \t\r\n\0\ufeff") if theirs is not None else None
+    )
     dbf = Dbf.open(own.with_suffix(".dbf"))
     text = dbf.character_bytes(_ENCODING_SAMPLE_BYTES) if dbf is not None else b""
     codec, note = encoding_of_dbf(text, declared or None, dbf.page if dbf is not None else 0)
@@ -435,11 +475,15 @@ def identify(path: Path, name: str) -> Format:
     head, claimed = _head(path), _ENDINGS.get(path.suffix.lower())
     if _DXF.match(head):
         raise GeoAssetsError(
-            "VECTOR_UNSUPPORTED", f"{name} is DXF, a drawing without a CRS", remedy=_converted("ogr2ogr -a_srs EPSG:… out.gpkg in.dxf")
+            "VECTOR_UNSUPPORTED",
+            f"{name} is DXF, a drawing without a CRS",
+            remedy=_converted("ogr2ogr -a_srs EPSG:… out.gpkg in.dxf"),
         )
     if head.startswith(_OLE):
         raise GeoAssetsError(
-            "VECTOR_UNSUPPORTED", f"{name} is in an old format of Microsoft's", remedy="save it as .xlsx or CSV, and upload that"
+            "VECTOR_UNSUPPORTED",
+            f"{name} is in an old format of Microsoft's",
+            remedy="save it as .xlsx or CSV, and upload that",
         )
     kind = _binary_format(path, head) or _text_format(head, claimed, name)
     if kind is not None:
@@ -451,7 +495,11 @@ def identify(path: Path, name: str) -> Format:
 
 def _binary_format(path: Path, head: bytes) -> Format | None:
     if head.startswith(_SQLITE):
-        return Format.GPKG if head[68:72] in {b"GPKG", b"GP10", b"GP11"} or path.suffix.lower() == ".gpkg" else Format.SQLITE
+        return (
+            Format.GPKG
+            if head[68:72] in {b"GPKG", b"GP10", b"GP11"} or path.suffix.lower() == ".gpkg"
+            else Format.SQLITE
+        )
     if head.startswith(_SHAPEFILE):
         return Format.SHAPEFILE
     if head.startswith(_FLATGEOBUF[:4]) and head[4:7] == _FLATGEOBUF[4:]:
@@ -467,7 +515,9 @@ def _text_format(head: bytes, claimed: Format | None, name: str) -> Format | Non
         return _xml_format(text, name)
     if text.startswith((b"{", b"\x1e")) and claimed is not Format.CSV:
         if match := _FOREIGN_JSON.search(text):
-            raise GeoAssetsError("VECTOR_UNSUPPORTED", f"{name} is JSON, but not GeoJSON (it holds {match[0].decode()!r})")
+            raise GeoAssetsError(
+                "VECTOR_UNSUPPORTED", f"{name} is JSON, but not GeoJSON (it holds {match[0].decode()!r})"
+            )
         if _ESRI_JSON.search(text):
             return Format.ESRI_JSON
         return Format.GEOJSON_LINES if _is_json_lines(text) else Format.GEOJSON
@@ -499,14 +549,18 @@ def _xml_format(text: bytes, name: str) -> Format:
         rest = after.lstrip()
     if rest[:9].upper() in {b"<!DOCTYPE", b"<!ENTITY "}:
         raise GeoAssetsError(
-            "VECTOR_UNSUPPORTED", f"{name} declares a DOCTYPE, which can name other files", remedy="remove the DOCTYPE and upload it again"
+            "VECTOR_UNSUPPORTED",
+            f"{name} declares a DOCTYPE, which can name other files",
+            remedy="remove the DOCTYPE and upload it again",
         )
     match = re.match(rb"<(?:\w+:)?(\w+)", rest)
     root = match[1].decode() if match else "unknown"
     if root in _REFUSED_XML:
         called, command = _REFUSED_XML[root]
         raise GeoAssetsError(
-            "VECTOR_UNSUPPORTED", f"{name} is {called} (its root is {root!r}), which can name other files", remedy=_converted(command)
+            "VECTOR_UNSUPPORTED",
+            f"{name} is {called} (its root is {root!r}), which can name other files",
+            remedy=_converted(command),
         )
     if root == "kml":
         return Format.KML
@@ -527,7 +581,9 @@ def _no_check(path: Path, name: str) -> dict[str, str]:  # noqa: ARG001 - as eve
 
 
 def _check_sqlite(path: Path, name: str) -> dict[str, str]:
-    """A truncated file is refused; layers that are SQL of the file's author are left out. Triggers do not fire on reading."""
+    """A truncated file is refused; layers that are SQL of the file's author are left out. Triggers do not fire on
+    reading.
+    """
     with path.open("rb") as file:
         header = file.read(100)
     page_size = int.from_bytes(header[16:18], "big")
@@ -542,7 +598,8 @@ def _check_sqlite(path: Path, name: str) -> dict[str, str]:
         raise GeoAssetsError("UNREADABLE", f"{name} is not readable as SQLite: its schema is damaged") from error
     if modules:
         raise GeoAssetsError(
-            "VECTOR_UNSUPPORTED", f"{name} has virtual tables of the module {modules[0][:63]!r}, which may open other files"
+            "VECTOR_UNSUPPORTED",
+            f"{name} has virtual tables of the module {modules[0][:63]!r}, which may open other files",
         )
     return foreign
 
@@ -552,13 +609,16 @@ def _foreign_code(path: Path) -> tuple[list[str], dict[str, str]]:
     connection = read_only(path)
     try:
         objects = connection.execute(
-            "select type, name, coalesce(sql, '') from sqlite_master where type = 'view' or (type = 'table' and sql like 'create virtual%')"
+            "select type, name, coalesce(sql, '') from sqlite_master where type = 'view' or (type = 'table' and sql"
+            " like 'create virtual%')"
         ).fetchall()
     finally:
         connection.close()
     using = {name: re.search(r"\busing\s+[\"'`\[]?(\w+)", statement, re.IGNORECASE) for _, name, statement in objects}
     modules = [
-        match[1].lower() if match else name for (kind, name, _), match in zip(objects, using.values(), strict=True) if kind == "table"
+        match[1].lower() if match else name
+        for (kind, name, _), match in zip(objects, using.values(), strict=True)
+        if kind == "table"
     ]
     foreign = {name: "a view" if kind == "view" else "a virtual table" for kind, name, _ in objects}
     return [module for module in modules if module not in _HARMLESS_MODULES], foreign
@@ -569,11 +629,14 @@ def _check_mapinfo(path: Path, name: str) -> dict[str, str]:
     if path.suffix.lower() == ".tab":
         if match := _MAPINFO_REFERENCE.search(_head(path)):
             raise GeoAssetsError(
-                "VECTOR_UNSUPPORTED", f"{name} is a table of other tables or of a picture ({match[0].decode('ascii', 'replace')[:40]!r})"
+                "VECTOR_UNSUPPORTED",
+                f"{name} is a table of other tables or of a picture ({match[0].decode('ascii', 'replace')[:40]!r})",
             )
         if not {".dat", ".dbf"} & parts.keys():
             raise GeoAssetsError(
-                "INCOMPLETE_SHAPEFILE", f"{name} comes without its .dat", remedy="upload the .tab, .dat, .map and .id parts together"
+                "INCOMPLETE_SHAPEFILE",
+                f"{name} comes without its .dat",
+                remedy="upload the .tab, .dat, .map and .id parts together",
             )
     elif ".mid" not in parts and _MIF_COLUMNS.search(_head(path)):
         raise GeoAssetsError(

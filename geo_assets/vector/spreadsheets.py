@@ -1,6 +1,8 @@
-"""Spreadsheets (.xlsx): each sheet is a table whose first row names its columns and whose rows are placed by some of them.
+"""Spreadsheets (.xlsx): each sheet is a table whose first row names its columns and whose rows are placed by some of
+them.
 
-Here: GDAL's cells, joined with what places a row. Not here: GDAL's reading (`ogr.py`), which columns place a row (`placing.py`).
+Here: GDAL's cells, joined with what places a row. Not here: GDAL's reading (`ogr.py`), which columns place a row
+(`placing.py`).
 """
 
 from __future__ import annotations
@@ -29,7 +31,11 @@ def open_spreadsheet(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
     with open_ogr(ref, attributes=True) as first:
         sample = next(first.read(None), None)
         names = first.names
-    columns = [] if sample is None else [column.slice(0, _SAMPLE_ROWS).to_pylist() for column in sample.columns if column is not None]
+    columns = (
+        []
+        if sample is None
+        else [column.slice(0, _SAMPLE_ROWS).to_pylist() for column in sample.columns if column is not None]
+    )
     rows = [["" if value is None else str(value) for value in row] for row in zip(*columns, strict=True)]
     placing = find_placing(names, rows, ref.dataset.options, ref.title, attributes=attributes)
     with open_ogr(ref, attributes=True) as layer:

@@ -1,7 +1,9 @@
-"""Values of SQLite's tables that are not of their column's type: SQLite stores what it is given, GDAL makes something of it.
+"""Values of SQLite's tables that are not of their column's type: SQLite stores what it is given, GDAL makes something
+of it.
 
-Here: for each batch of GDAL's, the rows in which a number, a date or a truth value is none, found by SQLite itself; they become
-NULL, or what they say where that is plain, and are counted; and geometries that GDAL takes for none. Not here: times, which are read as text (`ogr.py`).
+Here: for each batch of GDAL's, the rows in which a number, a date or a truth value is none, found by SQLite itself;
+they become NULL, or what they say where that is plain, and are counted; and geometries that GDAL takes for none. Not
+here: times, which are read as text (`ogr.py`).
 """
 
 from __future__ import annotations
@@ -33,12 +35,13 @@ TIME_DROPPED = "with a time of day, which a date does not have"
 
 _DATE = re.compile(r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})")
 
-#: Dates that every month of every year has: the most, and looked at in a third of the time that SQLite's calendar takes.
+#: Dates that every month of every year has: the most, and looked at in a third of the time that SQLite's calendar
+#: takes.
 _PLAIN_DATES = ("[12][0-9][0-9][0-9]-0[1-9]-[012][1-8]", "[12][0-9][0-9][0-9]-1[012]-[012][1-8]")
 
-#: What no value of a type looks like, as SQL of the column `{0}`, without functions where that is possible: this reads the table a second time,
-#: and typeof() alone costs as much as the reading. Shifts and casts make an integer of anything, and of no other value the same; text and blobs
-#: sort after every number; NULL is never odd.
+#: What no value of a type looks like, as SQL of the column `{0}`, without functions where that is possible: this reads
+#: the table a second time, and typeof() alone costs as much as the reading. Shifts and casts make an integer of
+#: anything, and of no other value the same; text and blobs sort after every number; NULL is never odd.
 _ODD = {
     "bool": "{0} is not ({0} & 1)",
     "int16": "{0} is not ({0} << 48 >> 48)",
@@ -46,13 +49,17 @@ _ODD = {
     "int64": "{0} is not cast({0} as integer)",
     "float": "{0} >= ''",
     "double": "{0} >= ''",
-    "date32[day]": f"case when {' or '.join(f'{{0}} glob {p!r}' for p in _PLAIN_DATES)} then 0 else date(julianday({{0}})) is not {{0}} end",
+    "date32[day]": (
+        f"case when {' or '.join(f'{{0}} glob {p!r}' for p in _PLAIN_DATES)} then 0 else date(julianday({{0}})) is not"
+        " {0} end"
+    ),
 }
 
 _RANGES = {"int16": 2**15, "int32": 2**31, "int64": 2**63}
 
 
-#: Of a GeoPackage's geometry: bytes before the WKB by the code of its envelope, and flags that make it no plain one (empty, extended).
+#: Of a GeoPackage's geometry: bytes before the WKB by the code of its envelope, and flags that make it no plain one
+#: (empty, extended).
 _ENVELOPES = {0: 8, 1: 40, 2: 56, 3: 56, 4: 72}
 _NOT_PLAIN = 0b110000
 
@@ -84,7 +91,11 @@ class SQLiteCheck:
     @classmethod
     def of(cls, path: Path, table: str, key: str, names: list[str], types: list[pa.DataType]) -> SQLiteCheck | None:
         """None where the table has no column that could hold anything odd."""
-        columns = {i: (name, str(kind)) for i, (name, kind) in enumerate(zip(names, types, strict=True)) if i and str(kind) in _ODD}
+        columns = {
+            i: (name, str(kind))
+            for i, (name, kind) in enumerate(zip(names, types, strict=True))
+            if i and str(kind) in _ODD
+        }
         if not columns:
             return None
         connection = read_only(path)
@@ -114,7 +125,9 @@ class SQLiteCheck:
         import pyarrow as pa
 
         table, column = _quoted(self.table), _quoted(geometry)
-        if self.connection.execute("select type from sqlite_master where name = ?", (self.table,)).fetchone() != ("table",):
+        if self.connection.execute("select type from sqlite_master where name = ?", (self.table,)).fetchone() != (
+            "table",
+        ):
             return None
         first = self.connection.execute(f"select {column} from {table} where {column} is not null limit 1").fetchone()  # noqa: S608 - quoted names
         start = _start_of_wkb(first[0]) if first else None
@@ -124,9 +137,13 @@ class SQLiteCheck:
         least = (
             bytes(_WKB_COUNT) if int.from_bytes(wkb[1:], "little") % 1000 == _POINT else b"\0\0\0\1"
         )  # what follows is a coordinate, or a count that is not 0
-        alike = f"{column} between ? and ? and substr({column}, {start + 1}, {_WKB_HEADER + _WKB_COUNT}) between ? and ?"
+        alike = (
+            f"{column} between ? and ? and substr({column}, {start + 1}, {_WKB_HEADER + _WKB_COUNT}) between ? and ?"
+        )
         query = f"select count({column}), sum({column} is null), sum(not ({alike})), sum({self._odd(self.columns)}) from {table}"  # noqa: S608
-        found = self.connection.execute(query, (head, head + b"\xff" * 5, wkb + least, wkb + b"\xff" * _WKB_COUNT)).fetchone()
+        found = self.connection.execute(
+            query, (head, head + b"\xff" * 5, wkb + least, wkb + b"\xff" * _WKB_COUNT)
+        ).fetchone()
         geometries, nulls, others, odd = (int(count or 0) for count in found)
         return None if others else Scan(Headers.of(pa.array([wkb + bytes(16)])), geometries, nulls, odd)
 
@@ -154,7 +171,9 @@ class SQLiteCheck:
 
 
 def _start_of_wkb(blob: Any) -> int | None:
-    """Where in a GeoPackage's geometry its WKB begins; None where it is none, or not a plain one. Source: GeoPackage 1.3, 2.1.3."""
+    """Where in a GeoPackage's geometry its WKB begins; None where it is none, or not a plain one. Source: GeoPackage
+    1.3, 2.1.3.
+    """
     if not isinstance(blob, bytes) or len(blob) < 8 or blob[:3] != b"GP\0" or blob[3] & _NOT_PLAIN:
         return None
     start = _ENVELOPES.get(blob[3] >> 1 & 7)
@@ -202,11 +221,23 @@ def _date(value: Any) -> tuple[date | None, str | None]:
     moment = parse_moment(value)
     if moment is None:
         return None, NO_DATE
-    return moment.date(), TIME_DROPPED if (moment.hour, moment.minute, moment.second, moment.microsecond) != (0, 0, 0, 0) else None
+    return moment.date(), (
+        TIME_DROPPED
+        if (moment.hour, moment.minute, moment.second, moment.microsecond)
+        != (
+            0,
+            0,
+            0,
+            0,
+        )
+        else None
+    )
 
 
 def read_only(path: Path) -> sqlite3.Connection:
-    """A connection that changes nothing, loads nothing and calls no function of the file's author; text need not be UTF-8."""
+    """A connection that changes nothing, loads nothing and calls no function of the file's author; text need not be
+    UTF-8.
+    """
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
     connection.execute("pragma trusted_schema = off")
     connection.text_factory = lambda data: data.decode("utf-8", "replace")

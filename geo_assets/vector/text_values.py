@@ -1,7 +1,8 @@
 """Text that holds numbers, dates and times: the narrowest type that keeps every value, and the values in it.
 
-Here: arrays of text, from whatever format. A column is a number, a date or a time only if every one of its values is, written
-in one way that cannot be read in another: `007` and `12.10` stay text, `2022-02-30` makes no date of another day.
+Here: arrays of text, from whatever format. A column is a number, a date or a time only if every one of its values is,
+written in one way that cannot be read in another: `007` and `12.10` stay text, `2022-02-30` makes no date of another
+day.
 Not here: reading files (`delimited.py`, `geojson.py`, `ogr.py`).
 """
 
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 INTEGER = r"^(0|-?[1-9]\d{0,18})$"
-#: As PostgreSQL writes a double precision, or as Python does, which gives each a point; neither writes `12.10` or `1E5`.
-#: Integers of 15 digits are exact in a double; longer ones are identifiers.
+#: As PostgreSQL writes a double precision, or as Python does, which gives each a point; neither writes `12.10` or
+#: `1E5`. Integers of 15 digits are exact in a double; longer ones are identifiers.
 _WHOLE, _POWER = r"-?(0|[1-9]\d{0,14})", r"-?[1-9](\.\d*[1-9])?e[+-]\d{2,3}"
 FLOAT = rf"^({_WHOLE}(\.\d*[1-9])?|{_POWER})$"
 PYTHON_FLOAT = rf"^({_WHOLE}\.(0|\d*[1-9])|{_POWER})$"
@@ -60,7 +61,9 @@ class TypeGuess:
             scale = len(match[1])  # 12.10 and 3.50: each as it is written only in a type of two decimals
             self._candidates[f"decimal({15 + scale}, {scale})"] = rf"^{_WHOLE}\.\d{{{scale}}}$"
         self._seen = True
-        self._candidates = {wire: pattern for wire, pattern in self._candidates.items() if _all_are(values, wire, pattern)}
+        self._candidates = {
+            wire: pattern for wire, pattern in self._candidates.items() if _all_are(values, wire, pattern)
+        }
         if NAIVE in self._candidates:
             self._count_zones(values)
 
@@ -73,7 +76,9 @@ class TypeGuess:
 
     @property
     def wire(self) -> str:
-        """The wire type (`types.py`). Where most times have an offset it is that of instants; where most have none but some do, text."""
+        """The wire type (`types.py`). Where most times have an offset it is that of instants; where most have none but
+        some do, text.
+        """
         if not self._seen or not self._candidates:
             return "string"
         wire = next(iter(self._candidates))
@@ -125,12 +130,16 @@ def to_moments(text: pa.Array, wire: str, column: str, findings: Findings, *, na
         return text.cast(target)
     except pa.ArrowInvalid:
         pass
-    values = [_moment(value, column, findings, zoned=wire == ZONED, naive_is_utc=naive_is_utc) for value in text.to_pylist()]
+    values = [
+        _moment(value, column, findings, zoned=wire == ZONED, naive_is_utc=naive_is_utc) for value in text.to_pylist()
+    ]
     return pa.array(values, target)
 
 
 def _all_naive(text: pa.Array) -> pa.Array | None:
-    """The timestamps of a text none of whose times has an offset; None where one has, or is no time. The first tells: a cast that fails is slow."""
+    """The timestamps of a text none of whose times has an offset; None where one has, or is no time. The first tells: a
+    cast that fails is slow.
+    """
     import pyarrow as pa
 
     first = next((value for value in text if value.is_valid), None)
@@ -173,4 +182,6 @@ def to_times(text: pa.Array) -> pa.Array:
     """Text that matches `TIME` as times of day."""
     import pyarrow as pa
 
-    return pa.array([None if value is None else time.fromisoformat(value) for value in text.to_pylist()], pa.time64("us"))
+    return pa.array(
+        [None if value is None else time.fromisoformat(value) for value in text.to_pylist()], pa.time64("us")
+    )

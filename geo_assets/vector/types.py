@@ -3,7 +3,8 @@
 Here: one table of wire types and the conversion of a column to its wire type. ADBC's COPY casts nothing (an int64 sent
 to a `double precision` column is stored as another number), so the table in PostgreSQL and the stream are both made
 from this.
-Not here: names (`names.py`), geometry (`geometry.py`). pyarrow is imported only by what converts: the models need the table alone.
+Not here: names (`names.py`), geometry (`geometry.py`). pyarrow is imported only by what converts: the models need the
+table alone.
 
 A wire type is written as its Arrow name: `int64`, `timestamp[us, UTC]`, `decimal(20, 0)`, `list<string>`.
 """
@@ -49,7 +50,9 @@ _SQL_TYPES = {
 }
 
 #: Elements that a PostgreSQL array is made of; lists of anything else become jsonb.
-_ELEMENTS = frozenset({"bool", "int16", "int32", "int64", "float32", "float64", "string", "date32", "timestamp[us]", "timestamp[us, UTC]"})
+_ELEMENTS = frozenset(
+    {"bool", "int16", "int32", "int64", "float32", "float64", "string", "date32", "timestamp[us]", "timestamp[us, UTC]"}
+)
 
 _DECIMAL = re.compile(r"decimal\((\d{1,2}), (\d{1,2})\)")
 _LIST = re.compile(r"list<(.+)>")
@@ -156,7 +159,9 @@ def wire_type(column: str, arrow: pa.DataType) -> str:
     """
     wire = _wire_or_none(arrow)
     if wire is None:
-        raise GeoAssetsError("VECTOR_UNSUPPORTED_TYPE", f"column {column!r} has the type {arrow}, which has no counterpart in PostgreSQL")
+        raise GeoAssetsError(
+            "VECTOR_UNSUPPORTED_TYPE", f"column {column!r} has the type {arrow}, which has no counterpart in PostgreSQL"
+        )
     return wire
 
 
@@ -174,7 +179,10 @@ def _rules() -> tuple[tuple[Callable[[pa.DataType], bool], str | Callable[[pa.Da
         (lambda a: t.is_float16(a) or t.is_float32(a), "float32"),
         (t.is_float64, "float64"),
         (lambda a: t.is_string(a) or t.is_large_string(a) or t.is_string_view(a) or t.is_null(a), "string"),
-        (lambda a: t.is_binary(a) or t.is_large_binary(a) or t.is_fixed_size_binary(a) or t.is_binary_view(a), "binary"),
+        (
+            lambda a: t.is_binary(a) or t.is_large_binary(a) or t.is_fixed_size_binary(a) or t.is_binary_view(a),
+            "binary",
+        ),
         (t.is_date, "date32"),
         (t.is_time, "time64[us]"),
         (t.is_timestamp, lambda a: "timestamp[us]" if a.tz is None else "timestamp[us, UTC]"),
@@ -294,7 +302,8 @@ def _text_lists(array: pa.Array, notes: Counter[str]) -> pa.Array:
     if not lists.null_count and not lists.offset:
         return pa.ListArray.from_arrays(lists.offsets, _text(lists.values, notes))
     return pa.array(
-        [None if row is None else _text(pa.array(row, pa.string()), notes).to_pylist() for row in lists.to_pylist()], lists.type
+        [None if row is None else _text(pa.array(row, pa.string()), notes).to_pylist() for row in lists.to_pylist()],
+        lists.type,
     )
 
 
@@ -302,7 +311,9 @@ def _to_json(array: pa.Array, notes: Counter[str]) -> pa.Array:
     import pyarrow as pa
 
     if isinstance(array.type, pa.JsonType):
-        texts = [None if value is None else _checked_json(value, notes) for value in _text(array.storage, notes).to_pylist()]
+        texts = [
+            None if value is None else _checked_json(value, notes) for value in _text(array.storage, notes).to_pylist()
+        ]
     else:
         texts = [None if value is None else _dump(_jsonable(value)) for value in _nested_values(array)]
     return pa.ExtensionArray.from_storage(pa.json_(), pa.array(texts, pa.string()))

@@ -1,6 +1,7 @@
 r"""`where`: a small grammar of conditions, parsed by us and evaluated alike for every format, on Arrow batches.
 
-Here: text to syntax tree, its check against a layer's columns, its evaluation. Nothing of it ever reaches GDAL or a database.
+Here: text to syntax tree, its check against a layer's columns, its evaluation. Nothing of it ever reaches GDAL or a
+database.
 Not here: boxes (`filters.py`), conversion of columns (`types.py`).
 
     condition  = condition OR condition | condition AND condition | NOT condition | ( condition ) | predicate
@@ -306,8 +307,12 @@ def find_column(wanted: str, names: Sequence[str], what: str, title: str) -> int
         return found[0]
     shown = ", ".join(repr(name[:63]) for name in names[:20]) or "none"
     if found:
-        raise GeoAssetsError("UNKNOWN_COLUMN", f"{what} names {wanted[:63]!r}, and {title} has {len(found)} columns of that name")
-    raise GeoAssetsError("UNKNOWN_COLUMN", f"{what} names {wanted[:63]!r}, which {title} does not have; its columns are {shown}")
+        raise GeoAssetsError(
+            "UNKNOWN_COLUMN", f"{what} names {wanted[:63]!r}, and {title} has {len(found)} columns of that name"
+        )
+    raise GeoAssetsError(
+        "UNKNOWN_COLUMN", f"{what} names {wanted[:63]!r}, which {title} does not have; its columns are {shown}"
+    )
 
 
 def evaluate(condition: Condition, column: Callable[[str], tuple[pa.Array, str]]) -> pa.Array:
@@ -441,7 +446,14 @@ def _compare_floats(values: pa.Array, name: str, number: Decimal) -> pa.Array:
 def _compare_decimals(values: pa.Array, name: str, number: Decimal) -> pa.Array:
     import pyarrow as pa
 
-    compare = {"=": operator.eq, "<>": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}[name]
+    compare = {
+        "=": operator.eq,
+        "<>": operator.ne,
+        "<": operator.lt,
+        "<=": operator.le,
+        ">": operator.gt,
+        ">=": operator.ge,
+    }[name]
     return pa.array([None if value is None else compare(value, number) for value in values.to_pylist()], pa.bool_())
 
 
@@ -461,10 +473,14 @@ def _scalar(condition: Compare, wire: str) -> Any:
         try:
             return pa.scalar(_ISO[wire](value), arrow_type(wire))
         except (ValueError, OverflowError):
-            raise _mismatch(condition, wire, "text in ISO 8601" + (" with an offset" if wire.endswith("UTC]") else "")) from None
+            raise _mismatch(
+                condition, wire, "text in ISO 8601" + (" with an offset" if wire.endswith("UTC]") else "")
+            ) from None
     if wire == "string" or wire in _ISO:
         raise _mismatch(condition, wire, "text in single quotes")
-    raise _refused(f"compares {condition.column!r}, which is {wire}; of such a column it can only be asked whether it IS NULL")
+    raise _refused(
+        f"compares {condition.column!r}, which is {wire}; of such a column it can only be asked whether it IS NULL"
+    )
 
 
 def _date(text: str) -> date:
@@ -474,7 +490,9 @@ def _date(text: str) -> date:
 
 
 def _moment(text: str, *, aware: bool) -> datetime:
-    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:\d{2})?)?", text, re.ASCII):
+    if not re.fullmatch(
+        r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:\d{2})?)?", text, re.ASCII
+    ):
         raise ValueError(text)
     moment = datetime.fromisoformat(text)
     if (moment.tzinfo is not None) != aware:

@@ -1,7 +1,8 @@
 """Coordinates and features of GML, KML and GPX, as they stand in the text.
 
-Here: one pass by expat, for what GDAL would pass over: it reads 0 where a coordinate is no number, leaves out a waypoint that lacks one, and
-ends a layer of GML at the first geometry that it cannot read. Not here: reading features (`ogr.py`).
+Here: one pass by expat, for what GDAL would pass over: it reads 0 where a coordinate is no number, leaves out a
+waypoint that lacks one, and ends a layer of GML at the first geometry that it cannot read. Not here: reading features
+(`ogr.py`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,12 @@ from geo_assets.errors import GeoAssetsError
 
 #: Elements whose text is coordinates, and those of GPX that have them as attributes.
 _COORDINATES = frozenset({"coordinates", "pos", "posList", "coord"})
-_NAMESPACES = ("http://www.opengis.net/gml", "http://www.opengis.net/kml", "http://earth.google.com/kml", "http://www.google.com/kml")
+_NAMESPACES = (
+    "http://www.opengis.net/gml",
+    "http://www.opengis.net/kml",
+    "http://earth.google.com/kml",
+    "http://www.google.com/kml",
+)
 _GPX_POINTS = frozenset({"wpt", "rtept", "trkpt"})
 
 #: What holds features in GML, at the root's first level.
@@ -30,7 +36,8 @@ _SHOWN = 3
 
 
 def check_numbers(path: Path, name: str) -> Counter[str]:
-    """Look at every coordinate; returns the features of a GML by the name of their element. What is not well-formed is left to GDAL.
+    """Look at every coordinate; returns the features of a GML by the name of their element. What is not well-formed is
+    left to GDAL.
 
     Raises:
         GeoAssetsError: UNREADABLE, coordinates that are no numbers.
@@ -44,7 +51,9 @@ def check_numbers(path: Path, name: str) -> Counter[str]:
     if look.count:
         shown = ", ".join(f"{text!r} in line {line:,}" for line, text in look.faults)
         what = "coordinates are no numbers" if look.count > 1 else "coordinate is no number"
-        raise GeoAssetsError("UNREADABLE", f"{look.count:,} {what} in {name}: {shown}", remedy="correct them and upload it again")
+        raise GeoAssetsError(
+            "UNREADABLE", f"{look.count:,} {what} in {name}: {shown}", remedy="correct them and upload it again"
+        )
     return look.features
 
 

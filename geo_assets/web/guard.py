@@ -1,8 +1,8 @@
 """Nobody else's web page talks to our servers: the Host, the Origin and the form of what is sent are checked first.
 
-A server on loopback is reached by every page that its user's browser has open: by a form or an image (no answer is read, the
-harm is done), or by a name of the page's own that it points at 127.0.0.1. Such a page can choose neither the Host nor the Origin,
-nor send JSON without being asked for leave. Programs send no Origin and are not concerned.
+A server on loopback is reached by every page that its user's browser has open: by a form or an image (no answer is
+read, the harm is done), or by a name of the page's own that it points at 127.0.0.1. Such a page can choose neither the
+Host nor the Origin, nor send JSON without being asked for leave. Programs send no Origin and are not concerned.
 Here: ASGI middleware. Not here: tokens (`api/auth.py`), connections that never end (`serve.py`).
 """
 
@@ -32,12 +32,16 @@ class Guard:
 
     Args:
         app: any ASGI application.
-        hosts: names, beside those of loopback, under which the server is reached. A page of such a name is no stranger either.
+        hosts: names, beside those of loopback, under which the server is reached. A page of such a name is no stranger
+            either.
         probes: paths for whoever looks whether the server lives, under whatever address; they take and give nothing.
-        graphql: the path of a GraphQL endpoint that would also take operations from a URL; this lets it take them as JSON only.
+        graphql: the path of a GraphQL endpoint that would also take operations from a URL; this lets it take them as
+            JSON only.
     """
 
-    def __init__(self, app: ASGIApp, *, hosts: Iterable[str] = (), probes: Iterable[str] = (), graphql: str | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, *, hosts: Iterable[str] = (), probes: Iterable[str] = (), graphql: str | None = None
+    ) -> None:
         self._app = app
         self._hosts = frozenset(host.lower() for host in hosts)
         self._probes = frozenset(probes)
@@ -123,9 +127,19 @@ async def _refuse(scope: Scope, send: Send, error: GeoAssetsError) -> None:
         await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": error.message})
         return
     status = _STATUS[error.code]
-    body: dict[str, Any] = {"type": "about:blank", "title": error.code, "status": status, "detail": error.message, "remedy": error.remedy}
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": error.code,
+        "status": status,
+        "detail": error.message,
+        "remedy": error.remedy,
+    }
     content = json.dumps(body).encode()
-    headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(content)).encode()), (b"connection", b"close")]
+    headers = [
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", str(len(content)).encode()),
+        (b"connection", b"close"),
+    ]
     headers += [(b"allow", b"POST")] if status == 405 else []
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": content})

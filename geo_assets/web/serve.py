@@ -1,9 +1,10 @@
 """Serving an application with uvicorn, to clients that may be slow, silent or many.
 
-uvicorn ends idle connections between two requests, but waits for the rest of a request for ever, and answers everybody 503 once
-there are `limit_concurrency` connections. Here each request has to be there within a time, and of too many clients that we wait
-for, the one that has kept us waiting longest is sent away, so that there is always room for one who comes with a whole request.
-uvicorn keeps headers of any length, too; here they have a limit, and so have WebSockets, which are not counted among the others.
+uvicorn ends idle connections between two requests, but waits for the rest of a request for ever, and answers everybody
+503 once there are `limit_concurrency` connections. Here each request has to be there within a time, and of too many
+clients that we wait for, the one that has kept us waiting longest is sent away, so that there is always room for one
+who comes with a whole request. uvicorn keeps headers of any length, too; here they have a limit, and so have
+WebSockets, which are not counted among the others.
 Here: uvicorn's protocol with a clock. Not here: who may come in (`guard.py`).
 """
 
@@ -16,7 +17,8 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-#: From a connection, or the end of the last answer, to the last byte of a request. Requests are small: a submission has 64 KiB at most.
+#: From a connection, or the end of the last answer, to the last byte of a request. Requests are small: a submission has
+#: 64 KiB at most.
 REQUEST_SECONDS = 20.0
 
 #: For a client that takes no more of its answer.
@@ -28,7 +30,8 @@ _STOP_SECONDS = 3
 #: A browser keeps six; these are for a proxy and many people. Each costs a file handle and some kilobytes.
 MAX_CONNECTIONS = 200
 
-#: Pages of Dagster that follow something, each one. They stay open for as long as the page, so they must not take the others' room.
+#: Pages of Dagster that follow something, each one. They stay open for as long as the page, so they must not take the
+#: others' room.
 MAX_WEBSOCKETS = 50
 
 #: Of request line and headers, or trailers; what h11 allows, uvicorn's other parser. A browser sends one or two KiB.

@@ -121,7 +121,9 @@ def test_help_has_examples(home):
 
 
 def test_the_version_is_told_without_a_command():
-    done = subprocess.run([str(Path(sys.executable).with_name("geo-assets")), "--version"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("geo-assets")), "--version"], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip()
 
 
@@ -130,7 +132,9 @@ def small_disk(tmp_path):
     """Another file system, of 1 MB."""
     folder = tmp_path / "small"
     folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, check=False).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, check=False
+    ).returncode:
         pytest.skip("no right to mount")
     yield folder
     subprocess.run(["umount", folder], check=True)

@@ -23,7 +23,9 @@ def test_every_variable_becomes_a_cog_in_the_directory(tmp_path, home):
     done = cog(source, tmp_path / "cogs", "--json", home=home)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert [(c["name"], c["cog"]) for c in told["cogs"]] == [(n, str(tmp_path / "cogs" / f"{n}.tif")) for n in ("tas", "pr")]
+    assert [(c["name"], c["cog"]) for c in told["cogs"]] == [
+        (n, str(tmp_path / "cogs" / f"{n}.tif")) for n in ("tas", "pr")
+    ]
     assert {"profile", "bytes", "sha256"} <= told["cogs"][0].keys()
     np.testing.assert_array_equal(pixels(tmp_path / "cogs" / "tas.tif"), numbers(3, 4, 5))
 
@@ -64,7 +66,9 @@ def test_what_is_left_out_is_told_with_its_reason(tmp_path, home):
 
 
 def test_a_zip_is_taken_apart_and_a_member_may_be_picked(tmp_path, home):
-    source = write_bytes(tmp_path / "in.zip", archive({"a.tif": striped("LZW"), "b.nc": climate(tas=numbers(4, 5), pr=numbers(4, 5))}))
+    source = write_bytes(
+        tmp_path / "in.zip", archive({"a.tif": striped("LZW"), "b.nc": climate(tas=numbers(4, 5), pr=numbers(4, 5))})
+    )
     done = cog(source, tmp_path / "cogs", home=home)
     assert done.returncode == 0, done.stderr
     assert {p.name for p in (tmp_path / "cogs").iterdir()} == {"a.tif", "b_tas.tif", "b_pr.tif"}

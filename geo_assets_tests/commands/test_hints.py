@@ -74,12 +74,16 @@ def test_every_hint_that_is_printed_runs_as_printed_from_any_directory(cli, half
         said(cli, "submit", "hello_world", "--param", "n=none"),
         said(cli, "submit", "hello"),
         said(cli, "submit", "hello_world", "--colour"),
-        said(cli, "submit", "ingest_container", "--param", "container=half-good", "--param", "prefix=nothing/", "--wait"),
+        said(
+            cli, "submit", "ingest_container", "--param", "container=half-good", "--param", "prefix=nothing/", "--wait"
+        ),
         said(cli, "submit", "ingest_container", "--param", "container=half-good", "--param", "on_error=fail", "--wait"),
         said(cli, "poison", "show", "abcdef"),
         said(cli, "poison", "replay"),
     ]
-    assert all("geo-assets" not in re.sub(r"\S*/geo-assets", "", text) for text in printed), "a program that is not found from here"
+    assert all("geo-assets" not in re.sub(r"\S*/geo-assets", "", text) for text in printed), (
+        "a program that is not found from here"
+    )
     commands = sorted(set(commands_in(*printed)))
     assert len(commands) >= 12
     assert {"psql", "env", "tasks", "job-types", "jobs", "submit", "poison"} <= {
@@ -92,7 +96,11 @@ def test_every_hint_that_is_printed_runs_as_printed_from_any_directory(cli, half
 
 
 def test_the_hints_of_the_demo_read_and_change_nothing(demo):
-    looks = {line[2:20].strip(): line[20:].strip() for line in demo.partition("Look at it:")[2].splitlines() if line.startswith("  ")}
+    looks = {
+        line[2:20].strip(): line[20:].strip()
+        for line in demo.partition("Look at it:")[2].splitlines()
+        if line.startswith("  ")
+    }
     assert "user geo_reader" in looks["QGIS, PostGIS"]
     query = looks["a table"].split(" -c ")[0] + ' -At -c "select current_user"'
     assert run_as_printed(query).stdout.split() == ["geo_reader"]
@@ -150,7 +158,9 @@ def test_ctrl_c_while_waiting_says_that_the_job_goes_on_and_how_to_see_it(cli):
     assert "goes on without this terminal" in printed
     commands = commands_in(printed)
     assert any(command.endswith(f"cancel {row[0][:12]}") for command in commands)
-    assert run_as_printed(next(command for command in commands if command.endswith(f"job {row[0][:12]}"))).returncode == 0
+    assert (
+        run_as_printed(next(command for command in commands if command.endswith(f"job {row[0][:12]}"))).returncode == 0
+    )
     while cli.json("job", row[0])["status"] in {"queued", "processing"} and time.monotonic() < deadline:
         time.sleep(0.5)
     assert cli.json("job", row[0])["status"] == "completed"

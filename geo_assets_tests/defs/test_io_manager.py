@@ -59,7 +59,9 @@ def test_a_violated_contract_names_the_stage_the_field_and_the_value(tmp_path):
 def test_a_stage_report_that_does_not_add_up_is_refused():
     from geo_assets.stages.contracts import JobRef, StageReport
 
-    job = JobRef(job_id="a" * 64, job_type="hello_world", partition_key="k", run_id="r", owner_run_id="r", parameters={})
+    job = JobRef(
+        job_id="a" * 64, job_type="hello_world", partition_key="k", run_id="r", owner_run_id="r", parameters={}
+    )
     counts = StageCounts(stage="cogs", total=3, succeeded=1, skipped=0, quarantined=1, failed=0)
     with pytest.raises(ValueError, match="3 tasks are listed, 2 are accounted for"):
         StageReport(job=job, stage="cogs", counts=counts)

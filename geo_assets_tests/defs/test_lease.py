@@ -41,13 +41,21 @@ def job(settings, context, submitter, dagster):  # noqa: F811
     assert handle(submitter, raw(body)).submitted
     job = Job.of(validate_parameters(body["job_type"], body["parameters"]))
     run_id = dagster.run(job, "STARTED")
-    return claim_job(context, partition_key=job.partition_key, run_id=run_id, attempt=1, job_types=frozenset({job.job_type}))
+    return claim_job(
+        context, partition_key=job.partition_key, run_id=run_id, attempt=1, job_types=frozenset({job.job_type})
+    )
 
 
-def test_a_check_that_takes_longer_than_the_lease_does_not_make_the_janitor_declare_its_run_dead(context, job, monkeypatch):
-    context.inventory.replace(job.job_id, ([(blob, None) for blob in page] for page in context.source_container(job).list()))
+def test_a_check_that_takes_longer_than_the_lease_does_not_make_the_janitor_declare_its_run_dead(
+    context, job, monkeypatch
+):
+    context.inventory.replace(
+        job.job_id, ([(blob, None) for blob in page] for page in context.source_container(job).list())
+    )
     made = {"cog": "default/cogs/a.tif", "thumbnail": "default/thumbnails/a.png", "stac_item": "c/a"}
-    context.tasks.plan(job.job_id, job.run_id, "cogs", [PlannedTask(task_key="a.tif", kind="raster", fingerprint="f", input={})])
+    context.tasks.plan(
+        job.job_id, job.run_id, "cogs", [PlannedTask(task_key="a.tif", kind="raster", fingerprint="f", input={})]
+    )
     context.tasks.succeed(job.job_id, job.run_id, "cogs", "a.tif", outputs=made)
     seen = []
 

@@ -26,7 +26,9 @@ def test_statements_on_runs_events_and_schedules_share_connections_that_are_kept
     for _ in range(10):
         look_at_everything(storage)
     with connect(cli) as db:
-        assert db.execute("select count(*) from pg_stat_activity where application_name = %s", (_NAME,)).fetchone() == (1,)
+        assert db.execute("select count(*) from pg_stat_activity where application_name = %s", (_NAME,)).fetchone() == (
+            1,
+        )
 
 
 def test_connections_that_the_server_closed_are_replaced_before_they_are_used(cli, storage):

@@ -51,9 +51,16 @@ def test_the_plan_says_what_a_submission_then_does(cli, tmp_path):
     cli.run("upload", str(tmp_path / "one.tif"), str(tmp_path / "notes.docx"), "default/planned")
     first = cli.json("plan", "ingest_container", "--param", "container=planned")
     assert first["counts"] == {"companion": 1, "create": 1}
-    assert cli.run("submit", "ingest_container", "--param", "container=planned", "--plan-hash", "0" * 64).returncode != 0
-    job = cli.json("submit", "ingest_container", "--param", "container=planned", "--plan-hash", first["plan_hash"], "--wait")
+    assert (
+        cli.run("submit", "ingest_container", "--param", "container=planned", "--plan-hash", "0" * 64).returncode != 0
+    )
+    job = cli.json(
+        "submit", "ingest_container", "--param", "container=planned", "--plan-hash", first["plan_hash"], "--wait"
+    )
     assert sum(s["total"] for s in job["stages"]) == first["expected_tasks"]
     write(tmp_path / "one.tif", np.full((1, 20, 20), 2, "uint8"))
     cli.run("upload", str(tmp_path / "one.tif"), "default/planned")
-    assert cli.json("plan", "ingest_container", "--param", "container=planned")["counts"] == {"change": 1, "companion": 1}
+    assert cli.json("plan", "ingest_container", "--param", "container=planned")["counts"] == {
+        "change": 1,
+        "companion": 1,
+    }

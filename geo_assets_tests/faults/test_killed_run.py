@@ -23,7 +23,12 @@ def environment(cli) -> dict[str, str]:
 def connect(cli):
     env = environment(cli)
     return psycopg.connect(
-        host=env["PGHOST"], port=env["PGPORT"], user=env["PGUSER"], password=env["PGPASSWORD"], dbname=env["PGDATABASE"], autocommit=True
+        host=env["PGHOST"],
+        port=env["PGPORT"],
+        user=env["PGUSER"],
+        password=env["PGPASSWORD"],
+        dbname=env["PGDATABASE"],
+        autocommit=True,
     )
 
 
@@ -34,7 +39,11 @@ def run_workers(cli) -> list[int]:
 
 
 def forkservers(parent: int) -> list[int]:
-    return [pid for pid in children(parent) if b"multiprocessing.forkserver" in (Path("/proc") / str(pid) / "cmdline").read_bytes()]
+    return [
+        pid
+        for pid in children(parent)
+        if b"multiprocessing.forkserver" in (Path("/proc") / str(pid) / "cmdline").read_bytes()
+    ]
 
 
 def children(parent: int) -> list[int]:
@@ -84,7 +93,10 @@ def killed(cli, tmp_path, request):
 def converted(cli, job_id):
     """task -> hash and start of its conversion."""
     with connect(cli) as db:
-        query = "select task_key, outputs->>'sha256' || started_at::text from geo.tasks where job_id = %s and receipt is not null"
+        query = (
+            "select task_key, outputs->>'sha256' || started_at::text from geo.tasks where job_id = %s and receipt is"
+            " not null"
+        )
         return dict(db.execute(query, (job_id,)).fetchall())
 
 
@@ -122,7 +134,11 @@ def test_a_killed_ingest_is_completed_by_the_janitor_when_nobody_asks(cli, kille
 def test_a_large_raster_whose_run_worker_was_killed_goes_on_from_where_it_was(cli, tmp_path):
     folder = tmp_path / "large"
     folder.mkdir()
-    write(folder / "large.tif", np.random.default_rng(0).integers(0, 255, (3, 20_000, 4000)).astype("uint8"), photometric="RGB")
+    write(
+        folder / "large.tif",
+        np.random.default_rng(0).integers(0, 255, (3, 20_000, 4000)).astype("uint8"),
+        photometric="RGB",
+    )
     assert cli.run("upload", str(folder), "default/large").returncode == 0
     job = cli.json("submit", "stage_raster", "--param", "container=large")
     until(lambda: list((cli.home / "scratch").glob("run-*/*/*/kept-*/state.npz")))
@@ -132,7 +148,8 @@ def test_a_large_raster_whose_run_worker_was_killed_goes_on_from_where_it_was(cl
     assert cli.json("submit", "stage_raster", "--param", "container=large", "--wait")["status"] == "completed"
     with connect(cli) as db:
         (part,) = db.execute(
-            "select (receipt->'report'->>'resumed')::float from geo.tasks where job_id = %s and receipt is not null", (job["job_id"],)
+            "select (receipt->'report'->>'resumed')::float from geo.tasks where job_id = %s and receipt is not null",
+            (job["job_id"],),
         ).fetchone()
     assert 0 < part < 1
     (cog,) = (cli.home / "containers" / "cogs" / "large").rglob("*.tif")
@@ -163,5 +180,7 @@ def started(cli) -> dict:
 def tcp_sockets(pid: int) -> list[str]:
     """Inodes of a process's internet sockets."""
     mine = {str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()}
-    known = [line.split()[9] for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+    known = [
+        line.split()[9] for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]
+    ]
     return [inode for inode in known if f"socket:[{inode}]" in mine]

@@ -17,7 +17,10 @@ def test_a_killed_ingest_of_containers_is_completed_without_redoing_orphaning_or
     folder.mkdir()
     for i in range(_FILES):
         noise = np.random.default_rng(i)
-        write_bytes(folder / f"month_{i:02}.nc", climate(**{name: noise.random((2, 60, 90)).astype("f4") for name in _VARIABLES}))
+        write_bytes(
+            folder / f"month_{i:02}.nc",
+            climate(**{name: noise.random((2, 60, 90)).astype("f4") for name in _VARIABLES}),
+        )
     assert cli.run("upload", str(folder), "default/killed-several").returncode == 0
     job = cli.json("submit", "stage_raster", "--param", "container=killed-several")
     until(lambda: len(converted(cli, job["job_id"])) >= 3)
@@ -37,5 +40,7 @@ def test_a_killed_ingest_of_containers_is_completed_without_redoing_orphaning_or
         named = "select c->>'cog' from geo.tasks, jsonb_array_elements(outputs->'cogs') c where job_id = %s"
         cogs = {row[0] for row in db.execute(named, (job["job_id"],)).fetchall()}
     containers = cli.home / "containers"
-    assert cogs == {f"default/{p.relative_to(containers)}" for p in (containers / "cogs" / "killed-several").rglob("*.tif")}
+    assert cogs == {
+        f"default/{p.relative_to(containers)}" for p in (containers / "cogs" / "killed-several").rglob("*.tif")
+    }
     assert len(cogs) == _FILES * len(_VARIABLES)

@@ -22,7 +22,9 @@ from geo_assets_tests.raster.test_cog import write
 
 
 @pytest.mark.parametrize("how", ["cancelled", "killed"])
-def test_a_run_that_ends_between_item_load_and_ledger_commit_leaves_no_item_that_the_ledger_does_not_know(cli, tmp_path, how):
+def test_a_run_that_ends_between_item_load_and_ledger_commit_leaves_no_item_that_the_ledger_does_not_know(
+    cli, tmp_path, how
+):
     name = f"between-{how}"
     for i in range(10):
         write(tmp_path / f"t{i}.tif", np.full((1, 20, 20), i, "uint8"))
@@ -31,7 +33,11 @@ def test_a_run_that_ends_between_item_load_and_ledger_commit_leaves_no_item_that
         with barrier.transaction():
             barrier.execute("lock table geo.published in exclusive mode")
             job = cli.json("submit", "ingest_container", "--param", f"container={name}")
-            until(lambda: db.execute("select 1 from pg_locks where not granted and relation = 'geo.published'::regclass").fetchone())
+            until(
+                lambda: db.execute(
+                    "select 1 from pg_locks where not granted and relation = 'geo.published'::regclass"
+                ).fetchone()
+            )
             assert db.execute("select count(*) from pgstac.items where collection = %s", (name,)).fetchone() == (0,)
             if how == "killed":
                 for worker in run_workers(cli):
@@ -67,7 +73,10 @@ def seen(cli, name: str) -> list[str]:
     """Tables of a collection that readers see."""
     reader = settings_of(cli).dsn("reader")
     with psycopg.connect(reader) as db:
-        query = "select tablename from pg_tables where tablename ^@ %s and has_schema_privilege(schemaname, 'usage') order by 1"
+        query = (
+            "select tablename from pg_tables where tablename ^@ %s and has_schema_privilege(schemaname, 'usage') order"
+            " by 1"
+        )
         return [table for (table,) in db.execute(query, (f"{name.replace('-', '_')}_",))]
 
 
@@ -115,18 +124,32 @@ def test_a_table_whose_source_changed_while_it_waited_is_swept(cli, tmp_path):
         ).fetchone() == (0,)
 
 
-def test_the_same_path_and_bytes_in_two_containers_of_one_collection_are_two_cogs_and_retiring_one_leaves_the_other(cli, tmp_path):
+def test_the_same_path_and_bytes_in_two_containers_of_one_collection_are_two_cogs_and_retiring_one_leaves_the_other(
+    cli, tmp_path
+):
     write(tmp_path / "same.tif", np.ones((1, 20, 20), "uint8"))
     for name in ("twin-a", "twin-b"):
         upload(cli, tmp_path, name)
     one, other = (cli.home / "containers" / name / "same.tif" for name in ("twin-a", "twin-b"))
     other.unlink()
     os.link(one, other)  # the same etag too
-    outputs = [ingest(cli, name, "collection=twins", "deleted=retire")[1]["same.tif"]["outputs"] for name in ("twin-a", "twin-b")]
+    outputs = [
+        ingest(cli, name, "collection=twins", "deleted=retire")[1]["same.tif"]["outputs"]
+        for name in ("twin-a", "twin-b")
+    ]
     assert outputs[0]["cog"] != outputs[1]["cog"]
     assert outputs[0]["thumbnail"] != outputs[1]["thumbnail"]
     one.unlink()
-    request = ("submit", "ingest_container", "--param", "container=twin-a", "--param", "collection=twins", "--param", "deleted=retire")
+    request = (
+        "submit",
+        "ingest_container",
+        "--param",
+        "container=twin-a",
+        "--param",
+        "collection=twins",
+        "--param",
+        "deleted=retire",
+    )
     assert cli.json(*request, "--allow-mass-retire", "--wait")["status"] == "completed"
     assert len(items(cli, "twins")) == 1
     assert_reconciled(cli, "twins")
@@ -169,4 +192,6 @@ def test_a_blob_that_a_killed_run_left_without_a_name_is_swept_and_one_that_is_n
     assert not cog.with_name("lost.tif").exists()
     assert cog.exists()
     with connect(cli) as db:
-        assert db.execute("select count(*) from geo.loose_blobs where blob = any(%s)", ([lost, named],)).fetchone() == (0,)
+        assert db.execute("select count(*) from geo.loose_blobs where blob = any(%s)", ([lost, named],)).fetchone() == (
+            0,
+        )

@@ -42,7 +42,9 @@ def test_what_a_job_that_keeps_published_is_retired_by_one_that_retires(cli, con
     job, tasks = ingest(cli, container, "deleted=retire")
     assert job["status"] == "completed"
     assert len(items(cli, container)) == len(tasks) == 5
-    assert {t["task_key"] for t in cli.json("tasks", kept["job_id"])} == set(tasks), "the first job still says that it is published"
+    assert {t["task_key"] for t in cli.json("tasks", kept["job_id"])} == set(tasks), (
+        "the first job still says that it is published"
+    )
 
 
 @pytest.mark.parametrize("container", ["limited"], indirect=True)
@@ -124,7 +126,10 @@ def test_a_folder_that_is_one_source_and_came_back_after_the_listing_is_not_reti
     for folder in ("places.gdb", "month=2"):
         (aside / folder).rename(there / folder)
     assert retired_by(cli, job, allow_mass_retire=True) == 1, "the store has the others"
-    assert sorted(identity.rpartition("-")[0] for identity in items(cli, "folders-back-vector")) == ["month", "places-gdb"]
+    assert sorted(identity.rpartition("-")[0] for identity in items(cli, "folders-back-vector")) == [
+        "month",
+        "places-gdb",
+    ]
     assert retired(cli, "folders-back")["status"] == "completed"
 
 
@@ -140,7 +145,9 @@ def retired_by(cli, job, **asked) -> int:
                 ref = {name: getattr(record, name) for name in ("job_id", "job_type", "partition_key", "parameters")}
                 return retire(context, JobRef(**ref, run_id="late", owner_run_id="late", **asked))[0]
         finally:
-            db.execute("update geo.jobs set lease_run_id = null, lease_heartbeat = null where job_id = %s", (job["job_id"],))
+            db.execute(
+                "update geo.jobs set lease_run_id = null, lease_heartbeat = null where job_id = %s", (job["job_id"],)
+            )
 
 
 def vectors(cli, tmp_path, container, *parameters):
@@ -167,7 +174,9 @@ def test_a_view_over_the_table_of_a_source_that_is_gone_does_not_fail_the_job(cl
         job = retired(cli, "viewed-gone")
         assert job["status"] == "completed"
         assert len(items(cli, "viewed-gone-vector")) == 2, "what is kept is kept whole"
-        said = db.execute("select severity, message from geo.errors where job_id = %s order by 2", (job["job_id"],)).fetchall()
+        said = db.execute(
+            "select severity, message from geo.errors where job_id = %s order by 2", (job["job_id"],)
+        ).fetchall()
         assert [severity for severity, message in said if "over_what_is_gone depends on" in message] == ["warning"]
         db.execute("drop view public.over_what_is_gone")
         assert retired(cli, "viewed-gone")["status"] == "completed"
@@ -190,7 +199,9 @@ def test_a_view_over_a_table_that_its_file_has_no_longer_keeps_it_until_the_view
         try:
             job, _ = ingest(cli, "layer-gone")
             assert job["status"] == "completed"
-            (said,) = db.execute("select message || ': ' || remedy from geo.errors where job_id = %s", (job["job_id"],)).fetchone()
+            (said,) = db.execute(
+                "select message || ': ' || remedy from geo.errors where job_id = %s", (job["job_id"],)
+            ).fetchone()
             assert f"{gone} is kept though its source has it no longer: view over_a_layer depends" in said
             assert said.endswith("drop what depends on it, and it goes by itself")
             assert differences(cli, "layer-gone") == {Class.LOOSE_TABLE: 1}
@@ -198,7 +209,9 @@ def test_a_view_over_a_table_that_its_file_has_no_longer_keeps_it_until_the_view
             assert differences(cli, "layer-gone") == {Class.LOOSE_TABLE: 1}
         finally:
             db.execute("drop view public.over_a_layer")
-        until(lambda: sweep_leftovers(settings_of(cli)) or not differences(cli, "layer-gone"))  # the stack's janitor does it, too
+        until(
+            lambda: sweep_leftovers(settings_of(cli)) or not differences(cli, "layer-gone")
+        )  # the stack's janitor does it, too
         assert db.execute("select to_regclass(%s)", (gone,)).fetchone() == (None,)
     assert differences(cli, "layer-gone") == {}
 
@@ -247,7 +260,9 @@ class full:  # noqa: N801 - reads as what it does: with full(folder)
 
         self.aside = self.folder.with_name(f"{self.folder.name}-aside")
         shutil.copytree(self.folder, self.aside)
-        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(self.folder)], check=False, capture_output=True)
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(self.folder)], check=False, capture_output=True
+        )
         if mounted.returncode:
             shutil.rmtree(self.aside)
             pytest.skip("file systems cannot be mounted here")

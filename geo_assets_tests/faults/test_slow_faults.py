@@ -66,7 +66,9 @@ with Submitter(settings, launches=False) as s:
     with ThreadPoolExecutor(20) as pool:
         answers = list(
             pool.map(
-                lambda _: subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split(),
+                lambda _: subprocess.run(
+                    [sys.executable, "-c", program], capture_output=True, text=True, check=True
+                ).stdout.split(),
                 range(20),
             )
         )
@@ -103,7 +105,9 @@ def test_200_submissions_racing_with_6_kills_of_the_daemon_are_200_jobs_none_run
 
 
 @pytest.mark.parametrize(
-    "victims", [("worker", "code_server"), ("worker", "code_server", "webserver", "daemon", "api"), ("worker", "postgres")], ids="-".join
+    "victims",
+    [("worker", "code_server"), ("worker", "code_server", "webserver", "daemon", "api"), ("worker", "postgres")],
+    ids="-".join,
 )
 def test_whatever_is_killed_in_mid_ingest_the_job_is_completed_by_the_next_attempt(cli, tmp_path, victims):
     container = "-".join(("killed", *victims)).replace("_", "-")[:60]
@@ -165,7 +169,10 @@ def test_3_minutes_without_the_database_while_malformed_messages_arrive_poison_s
     connection = azurite.account().connection
     stack.env["GEO_ASSETS_QUEUE_CONNECTION_STRING"] = connection
     raw = {"message_encode_policy": None, "message_decode_policy": None}
-    queue, poison = (QueueClient.from_connection_string(connection, name, **raw) for name in ("geospatial-jobs", "geospatial-jobs-poison"))
+    queue, poison = (
+        QueueClient.from_connection_string(connection, name, **raw)
+        for name in ("geospatial-jobs", "geospatial-jobs-poison")
+    )
     queue.create_queue()
     poison.create_queue()
     assert stack.run("up").returncode == 0
@@ -194,12 +201,16 @@ def test_3_minutes_without_the_database_while_malformed_messages_arrive_poison_s
 
 
 def test_a_job_of_many_small_files_that_is_started_30_times_loses_none(cli, tmp_path):
-    """Threads ask at once for what a run makes when it is first needed; on Python 3.12 and later a few of a hundred starts lost files."""
+    """Threads ask at once for what a run makes when it is first needed; on Python 3.12 and later a few of a hundred
+    starts lost files.
+    """
     for number in range(60):
         write(tmp_path / f"{number:02}.tif", np.full((1, 16, 16), number, "uint8"))
     assert cli.run("upload", str(tmp_path), "default/many-small").returncode == 0
     for attempt in range(30):
         job = cli.json("submit", "ingest_container", "--param", "container=many-small", "--force", "--wait")
-        wrong = {t["task_key"]: t["error_message"] for t in cli.json("tasks", job["job_id"]) if t["status"] != "succeeded"}
+        wrong = {
+            t["task_key"]: t["error_message"] for t in cli.json("tasks", job["job_id"]) if t["status"] != "succeeded"
+        }
         assert not wrong, f"start {attempt}"
         assert job["status"] == "completed"

@@ -1,4 +1,6 @@
-"""Terminate in Dagster's UI, at each stage of a job: it ends within seconds, nothing is half done, and the next run does the rest."""
+"""Terminate in Dagster's UI, at each stage of a job: it ends within seconds, nothing is half done, and the next run
+does the rest.
+"""
 
 import time
 from contextlib import contextmanager
@@ -80,8 +82,12 @@ def visible(cli, container: str) -> tuple:
         ).fetchone()
 
 
-@pytest.mark.parametrize("policy", ["SAFE_TERMINATE", pytest.param("MARK_AS_CANCELED_IMMEDIATELY", marks=pytest.mark.slow)])
-def test_terminate_during_conversions_ends_the_run_its_children_and_its_job_and_the_next_run_does_the_rest(cli, tmp_path, policy):
+@pytest.mark.parametrize(
+    "policy", ["SAFE_TERMINATE", pytest.param("MARK_AS_CANCELED_IMMEDIATELY", marks=pytest.mark.slow)]
+)
+def test_terminate_during_conversions_ends_the_run_its_children_and_its_job_and_the_next_run_does_the_rest(
+    cli, tmp_path, policy
+):
     container = "terminated-" + policy[:4].lower()
     job = begun(cli, tmp_path / "many", container)
     (worker,) = until(lambda: run_workers(cli))
@@ -116,7 +122,8 @@ def delivery(cli, tmp_path, container: str) -> None:
     folder.mkdir()
     write(folder / "one.tif", np.ones((1, 20, 20), "uint8"))
     (folder / "points.geojson").write_text(
-        '{"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {}, "geometry": {"type": "Point", "coordinates": [1, 2]}}]}'
+        '{"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {}, "geometry": {"type": "Point",'
+        ' "coordinates": [1, 2]}}]}'
     )
     assert cli.run("upload", str(folder), f"default/{container}").returncode == 0
 

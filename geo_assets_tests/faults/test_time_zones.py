@@ -8,7 +8,15 @@ import psycopg
 import pytest
 
 from geo_assets.settings import STACK_ENV_FILE, Settings
-from geo_assets_tests.faults.test_killed_run import assert_completed_once, begun, connect, converted, run_workers, started, until
+from geo_assets_tests.faults.test_killed_run import (
+    assert_completed_once,
+    begun,
+    connect,
+    converted,
+    run_workers,
+    started,
+    until,
+)
 from geo_assets_tests.faults.test_terminate import STAGES, barrier
 
 pytestmark = pytest.mark.slow
@@ -51,7 +59,8 @@ def test_a_run_that_waits_in_the_queue_for_long_is_launched_once_in_any_time_zon
     assert cli.run("upload", str(tmp_path / "notes.txt"), "default/queue").returncode == 0
     with barrier(cli, STAGES["listing"]):
         held = [  # as many as run at once
-            cli.json("submit", "list_container", "--param", "container=queue", "--param", f"prefix={'note'[: i + 1]}") for i in range(4)
+            cli.json("submit", "list_container", "--param", "container=queue", "--param", f"prefix={'note'[: i + 1]}")
+            for i in range(4)
         ]
         until(lambda: len(run_workers(cli)) == 4)
         waiting = cli.json("submit", "hello_world", "--param", f"message=patient in {zone}")

@@ -27,7 +27,9 @@ DAGSTER_TABLES = """
 def cluster(postgres_home, open_folder):
     """A PostgreSQL of these tests' own."""
     folder = open_folder()
-    cluster = Cluster(find_binaries(postgres_home), folder / "postgres", folder / "log", free_port(), "secret", {"fsync": "off"})
+    cluster = Cluster(
+        find_binaries(postgres_home), folder / "postgres", folder / "log", free_port(), "secret", {"fsync": "off"}
+    )
     cluster.init()
     cluster.start()
     yield cluster
@@ -62,7 +64,13 @@ def submitter(settings):
 def raw(body: bytes | dict, **changes) -> RawMessage:
     """A message as a queue would deliver it."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    defaults = {"source": "test", "source_id": str(uuid.uuid4()), "body": data, "size_bytes": len(data), "correlation_id": "c"}
+    defaults = {
+        "source": "test",
+        "source_id": str(uuid.uuid4()),
+        "body": data,
+        "size_bytes": len(data),
+        "correlation_id": "c",
+    }
     return RawMessage(**{**defaults, **changes})
 
 
@@ -79,10 +87,13 @@ class Dagster:
     def run(self, job, status: str, job_type: str = "") -> str:
         run_id = str(uuid.uuid4())
         self.conn.execute(
-            "insert into dagster.runs (run_id, pipeline_name, status, start_time) values (%s, %s, %s, extract(epoch from now()))",
+            "insert into dagster.runs (run_id, pipeline_name, status, start_time) values (%s, %s, %s, extract(epoch"
+            " from now()))",
             (run_id, job_type or job.job_type, status),
         )
-        self.conn.execute("insert into dagster.run_tags values (%s, 'dagster/partition', %s)", (run_id, job.partition_key))
+        self.conn.execute(
+            "insert into dagster.run_tags values (%s, 'dagster/partition', %s)", (run_id, job.partition_key)
+        )
         return run_id
 
     def delete(self, run_id: str) -> None:

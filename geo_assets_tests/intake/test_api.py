@@ -50,7 +50,10 @@ def test_a_submission_is_accepted_and_every_url_in_the_answer_resolves(api):
 
 def asked(dagster, job_id) -> tuple:
     """The options of the newest attempt, and which it is."""
-    query = "select attempt, force, allow_mass_retire, verify_sources from geo.attempts where job_id = %s order by attempt desc limit 1"
+    query = (
+        "select attempt, force, allow_mass_retire, verify_sources from geo.attempts where job_id = %s order by attempt"
+        " desc limit 1"
+    )
     return dagster.conn.execute(query, (job_id,)).fetchone()
 
 
@@ -62,10 +65,15 @@ def test_what_may_be_asked_of_one_attempt_may_be_asked_over_http(api, settings, 
     assert asked(dagster, answer.json()["job_id"]) == (1, True, True, True)
 
 
-def test_what_may_be_asked_of_one_attempt_may_be_asked_in_a_message_and_of_a_run_that_is_launched_by_hand(settings, submitter, dagster):
+def test_what_may_be_asked_of_one_attempt_may_be_asked_in_a_message_and_of_a_run_that_is_launched_by_hand(
+    settings, submitter, dagster
+):
     (settings.home / "containers" / "asked").mkdir(parents=True)
     options = {"force": True, "allow_mass_retire": True}
-    body = {"job_type": "ingest_container", "parameters": {"container": "asked", "deleted": "retire", "verify_sources": True}}
+    body = {
+        "job_type": "ingest_container",
+        "parameters": {"container": "asked", "deleted": "retire", "verify_sources": True},
+    }
     outcome = handle(submitter, raw({**body, **options}))
     assert asked(dagster, outcome.submitted.job_id) == (1, True, True, True)
     job = submitter.jobs.find(outcome.submitted.job_id)
@@ -91,7 +99,9 @@ def test_a_submission_over_http_can_insist_on_the_plan_that_was_looked_at(api, s
 
 @pytest.mark.parametrize("what", CORPUS)
 def test_a_hostile_body_is_a_plain_problem_with_a_record(api, what):
-    answer = api.post("/api/jobs/submit/hello_world", content=CORPUS[what], headers={"content-type": "application/json"})
+    answer = api.post(
+        "/api/jobs/submit/hello_world", content=CORPUS[what], headers={"content-type": "application/json"}
+    )
     body = assert_problem(answer)
     assert 400 <= answer.status_code < 500
     assert api.get(body["type"]).json()["code"] == body["title"]
@@ -110,7 +120,8 @@ def test_unknown_things_are_404(api):
 
 def test_a_container_that_is_not_there_is_refused(api):
     assert (
-        assert_problem(api.post("/api/jobs/submit/ingest_container", json={"container": "nowhere"}), 422)["title"] == "CONTAINER_NOT_FOUND"
+        assert_problem(api.post("/api/jobs/submit/ingest_container", json={"container": "nowhere"}), 422)["title"]
+        == "CONTAINER_NOT_FOUND"
     )
 
 
@@ -190,7 +201,9 @@ def test_statistics_count_and_no_poison_is_without_a_record(api):
 
 def test_openapi_has_an_example_of_every_body(api):
     document = api.get("/openapi.json").json()
-    examples = document["paths"]["/api/jobs/submit/{job_type}"]["post"]["requestBody"]["content"]["application/json"]["examples"]
+    examples = document["paths"]["/api/jobs/submit/{job_type}"]["post"]["requestBody"]["content"]["application/json"][
+        "examples"
+    ]
     for name, example in examples.items():
         assert name in json.dumps(api.get("/api/job-types").json())
         assert isinstance(example["value"], dict)
@@ -206,7 +219,11 @@ def test_generated_requests_never_break_a_route(api):
         def check(case):
             request = case.as_transport_kwargs(base_url="http://testserver")
             response = api.request(
-                **{k: v for k, v in request.items() if k in {"method", "url", "headers", "params", "json", "data", "content"}}
+                **{
+                    k: v
+                    for k, v in request.items()
+                    if k in {"method", "url", "headers", "params", "json", "data", "content"}
+                }
             )
             assert response.status_code < 500 or response.status_code == 503, (request, response.text[:500])
 
@@ -237,7 +254,12 @@ def test_nul_is_refused_in_every_parameter_of_every_route(api):
         for method, operation in methods.items():
             names = [(p["in"], p["name"]) for p in operation.get("parameters", [])]
             for place, name in names:
-                values = {"job_type": "hello_world", "job_id": job, "code": "INTERNAL", **({name: "%00"} if place == "path" else {})}
+                values = {
+                    "job_type": "hello_world",
+                    "job_id": job,
+                    "code": "INTERNAL",
+                    **({name: "%00"} if place == "path" else {}),
+                }
                 query = {name: "\0"} if place == "query" else {}
                 answer = api.request(method, path.format(**values), params=query, json={} if method == "post" else None)
                 assert_problem(answer, 422)

@@ -87,7 +87,9 @@ json_like = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(
-            st.sampled_from(["job_type", "parameters", "n", "message", "container", "job_id"]) | st.text(max_size=8), inner, max_size=4
+            st.sampled_from(["job_type", "parameters", "n", "message", "container", "job_id"]) | st.text(max_size=8),
+            inner,
+            max_size=4,
         )
     ),
     max_leaves=20,
@@ -172,7 +174,9 @@ body = {body!r}
 with Submitter(settings, launches=False) as s:
     handle(s, RawMessage(source="crash", source_id={point!r}, body=body, size_bytes=len(body), correlation_id="c"))
 """
-    done = subprocess.run([sys.executable, "-c", program], env={"GEO_ASSETS_CRASH": point, "PATH": "/usr/bin:/bin"}, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={"GEO_ASSETS_CRASH": point, "PATH": "/usr/bin:/bin"}, check=False
+    )
     assert done.returncode == -9
     again = handle(submitter, raw(body, source="crash", source_id=point))
     record, _ = submitter.messages.body(again.record.message_id)
@@ -226,7 +230,9 @@ def test_poison_for_a_job_that_nobody_works_on_fails_it_and_alerts(submitter, da
     assert "UNHANDLED_POISON" in poisoned(submitter, job)
     found = submitter.jobs.find(job.job_id)
     assert (found.status, found.error_code) == ("failed", "UNHANDLED_POISON")
-    assert [e.severity for e in submitter.messages.errors(job_id=job.job_id) if e.code == "UNHANDLED_POISON"] == ["alert"]
+    assert [e.severity for e in submitter.messages.errors(job_id=job.job_id) if e.code == "UNHANDLED_POISON"] == [
+        "alert"
+    ]
 
 
 def test_poison_for_a_failed_job_is_expected(submitter, dagster):
@@ -238,7 +244,10 @@ def test_poison_for_a_failed_job_is_expected(submitter, dagster):
 
 def test_poison_that_names_an_unknown_job_is_an_orphan(submitter):
     outcome = handle(submitter, raw(b'{"job_id":"' + b"f" * 64 + b'"'))
-    assert {e.code for e in submitter.messages.errors(message_id=outcome.record.message_id)} == {"INVALID_JSON", "ORPHAN_POISON"}
+    assert {e.code for e in submitter.messages.errors(message_id=outcome.record.message_id)} == {
+        "INVALID_JSON",
+        "ORPHAN_POISON",
+    }
 
 
 def test_settling_poison_twice_adds_nothing(submitter, dagster):

@@ -59,7 +59,14 @@ def test_an_abandoned_claim_is_taken_up_again(settings, submitter, inbox):
 
 
 #: Names at the limits: 255 bytes of a file name, of one and of several bytes a character.
-LONG = ["m" * 175 + ".json", "m" * 230 + ".json", "m" * 250 + ".json", "ж" * 118 + ".json", "ж" * 125 + ".json", "🌍" * 62 + ".json"]
+LONG = [
+    "m" * 175 + ".json",
+    "m" * 230 + ".json",
+    "m" * 250 + ".json",
+    "ж" * 118 + ".json",
+    "ж" * 125 + ".json",
+    "🌍" * 62 + ".json",
+]
 
 
 @pytest.mark.parametrize("name", LONG, ids=lambda name: f"{len(name)} characters, {len(name.encode())} bytes")
@@ -119,7 +126,9 @@ def test_a_message_that_is_given_back_keeps_its_record(settings, submitter, inbo
     assert len(before - after) == 1
 
 
-def test_a_message_that_meets_a_fault_of_ours_holds_up_no_other_and_is_poison_after_a_few_tries(settings, submitter, inbox, monkeypatch):
+def test_a_message_that_meets_a_fault_of_ours_holds_up_no_other_and_is_poison_after_a_few_tries(
+    settings, submitter, inbox, monkeypatch
+):
     (inbox / "inbox" / "a.json").write_text(json.dumps(hello(message="breaks")))
     (inbox / "inbox" / "b.json").write_text(json.dumps(hello()))
     real = submitter.submit
@@ -137,7 +146,9 @@ def test_a_message_that_meets_a_fault_of_ours_holds_up_no_other_and_is_poison_af
     assert len(submitter.messages.errors(message_id=newest.message_id)) == 5
 
 
-def test_an_outage_does_not_make_a_good_message_poison_however_often_it_was_delivered(settings, submitter, inbox, monkeypatch):
+def test_an_outage_does_not_make_a_good_message_poison_however_often_it_was_delivered(
+    settings, submitter, inbox, monkeypatch
+):
     import psycopg
 
     (inbox / "inbox" / "a.json").write_text(json.dumps(hello()))
@@ -149,7 +160,10 @@ def test_an_outage_does_not_make_a_good_message_poison_however_often_it_was_deli
         return submit
 
     with monkeypatch.context() as m:
-        for away in (psycopg.OperationalError("the database is away"), GeoAssetsError("STORAGE_UNAVAILABLE", "the store is away")) * 4:
+        for away in (
+            psycopg.OperationalError("the database is away"),
+            GeoAssetsError("STORAGE_UNAVAILABLE", "the store is away"),
+        ) * 4:
             m.setattr(submitter, "submit", failing(away))
             with pytest.raises(type(away)):
                 drain(BlobInbox(settings), submitter, limit=10, seconds=10)
@@ -202,7 +216,10 @@ def queue(settings, azurite):
 
     name = f"jobs-{time.monotonic_ns()}"
     configured = settings.model_copy(
-        update={"queue_connection_string": type(settings.pipeline_password)(azurite.account().connection), "queue_name": name}
+        update={
+            "queue_connection_string": type(settings.pipeline_password)(azurite.account().connection),
+            "queue_name": name,
+        }
     )
     QueueInbox(configured).ensure()
     return configured, QueueClient.from_connection_string(
@@ -294,7 +311,9 @@ settings = Settings(home={str(settings.home)!r}, pg_port={settings.pg_port}, pip
 with Submitter(settings, launches=False) as submitter:
     drain(queue.QueueInbox(settings), submitter, limit=1, seconds=10)
 """
-    done = subprocess.run([sys.executable, "-c", program], env={"GEO_ASSETS_CRASH": point, "PATH": "/usr/bin:/bin"}, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={"GEO_ASSETS_CRASH": point, "PATH": "/usr/bin:/bin"}, check=False
+    )
     assert done.returncode == -9
     inbox, deadline = QueueInbox(settings), time.monotonic() + 10
     while client.get_queue_properties().approximate_message_count and time.monotonic() < deadline:
@@ -315,10 +334,14 @@ def test_names_of_any_length_that_azure_takes_are_each_handled(settings, submitt
     from geo_assets.settings import AzureAccount
 
     account = azurite.account()
-    client = BlobServiceClient.from_connection_string(account.connection).create_container(f"inbox-{time.monotonic_ns()}")
+    client = BlobServiceClient.from_connection_string(account.connection).create_container(
+        f"inbox-{time.monotonic_ns()}"
+    )
     given = {name: getattr(settings, name) for name in settings.model_fields_set}
     accounts = {"azure": AzureAccount.model_validate(account.settings)}
-    azure = type(settings)(**{**given, "accounts": accounts, "inbox_account": "azure", "inbox_container": client.container_name})
+    azure = type(settings)(
+        **{**given, "accounts": accounts, "inbox_account": "azure", "inbox_container": client.container_name}
+    )
     long = ["m" * 1018, "ж" * 1018, "图" * 1018, "🌍" * 500, "a/b/" * 250 + "c.json", "short.json"]
     for _ in range(2):
         for name in long:
@@ -335,7 +358,9 @@ def test_a_bad_message_leaves_the_queue_also_where_both_queues_had_to_be_made(se
 
     name = f"fresh-{time.monotonic_ns()}"
     connection = azurite.account().connection
-    configured = settings.model_copy(update={"queue_connection_string": type(settings.pipeline_password)(connection), "queue_name": name})
+    configured = settings.model_copy(
+        update={"queue_connection_string": type(settings.pipeline_password)(connection), "queue_name": name}
+    )
     assert QueueInbox(configured).missing() == [name, f"{name}-poison"]
     assert drain(QueueInbox(configured), submitter, limit=1, seconds=5) == {}
     client, poison = (QueueClient.from_connection_string(connection, n) for n in (name, f"{name}-poison"))
@@ -349,6 +374,8 @@ def test_a_bad_message_leaves_the_queue_also_where_both_queues_had_to_be_made(se
 
 def test_an_inbox_whose_store_is_away_is_said_to_be_and_stops_nothing_else(settings, submitter):
     away = {"kind": "azure", "account_name": "away", "account_key": "a2V5", "endpoint": "http://127.0.0.1:9/away"}
-    broken = type(settings).model_validate({**settings.model_dump(), "accounts": {"away": away}, "inbox_account": "away"})
+    broken = type(settings).model_validate(
+        {**settings.model_dump(), "accounts": {"away": away}, "inbox_account": "away"}
+    )
     (said,) = drain_inboxes(broken, submitter, limit=1, seconds=1)
     assert "does not answer" in said

@@ -22,7 +22,8 @@ def db(settings):
 
 def lose(db, *names, hours=48):
     db.cursor().executemany(
-        "insert into geo.loose_blobs (blob, since) values (%s, now() - make_interval(hours => %s))", [(name, hours) for name in names]
+        "insert into geo.loose_blobs (blob, since) values (%s, now() - make_interval(hours => %s))",
+        [(name, hours) for name in names],
     )
 
 
@@ -61,10 +62,15 @@ def test_a_store_that_is_away_is_asked_once_a_sweep(settings, db, tmp_path):
     assert len(loose(db)) == 15
 
 
-def test_tables_that_wait_for_nobody_are_dropped_some_at_a_time_and_one_that_cannot_be_does_not_keep_blobs_from_being_swept(settings, db):
+def test_tables_that_wait_for_nobody_are_dropped_some_at_a_time_and_one_that_cannot_be_does_not_keep_blobs_from_being_swept(
+    settings, db
+):
     for i in range(45):
         db.execute(f"create table vector_waiting.left_{i:02} (n int)")
-        db.execute("insert into geo.waiting_tables values (%s, repeat('0', 64), 'vector_tables', %s, 0, '{}')", (f"left_{i:02}", str(i)))
+        db.execute(
+            "insert into geo.waiting_tables values (%s, repeat('0', 64), 'vector_tables', %s, 0, '{}')",
+            (f"left_{i:02}", str(i)),
+        )
     db.execute("create view public.over_what_waits as select * from vector_waiting.left_44")
     blob = settings.home / "containers" / "cogs" / "lost.tif"
     blob.parent.mkdir(parents=True, exist_ok=True)

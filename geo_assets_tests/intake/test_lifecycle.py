@@ -24,7 +24,10 @@ def at_work(submitter, dagster, body=None):
 
 
 def age_lease(dagster, job, seconds):
-    dagster.conn.execute("update geo.jobs set lease_heartbeat = now() - make_interval(secs => %s) where job_id = %s", (seconds, job.job_id))
+    dagster.conn.execute(
+        "update geo.jobs set lease_heartbeat = now() - make_interval(secs => %s) where job_id = %s",
+        (seconds, job.job_id),
+    )
     dagster.conn.execute("update dagster.runs set start_time = start_time - %s", (seconds,))
 
 
@@ -94,7 +97,9 @@ def test_a_run_that_lost_its_lease_changes_no_task(submitter, dagster):
 
 def test_after_a_cancellation_the_run_can_publish_nothing(submitter, dagster):
     job, run_id, _ = at_work(submitter, dagster)
-    submitter.tasks.plan(job.job_id, run_id, "greetings", [PlannedTask(task_key="0000", kind="greeting", fingerprint="f")])
+    submitter.tasks.plan(
+        job.job_id, run_id, "greetings", [PlannedTask(task_key="0000", kind="greeting", fingerprint="f")]
+    )
     assert submitter.cancel(job.job_id)
     with pytest.raises(GeoAssetsError, match="no longer owns"):
         submitter.tasks.succeed_many(job.job_id, run_id, [("greetings", "0000", {"greeting": "late"})])
@@ -130,7 +135,9 @@ def test_a_run_that_was_told_to_end_is_cancelled_however_it_ended_and_one_that_s
 def rounds(submitter, buried=None):
     return {
         p.job_id: action
-        for p, action in make_rounds(submitter.jobs, submitter.messages, lambda run, _: (buried if buried is not None else []).append(run))
+        for p, action in make_rounds(
+            submitter.jobs, submitter.messages, lambda run, _: (buried if buried is not None else []).append(run)
+        )
     }
 
 
@@ -207,7 +214,8 @@ def test_a_rescue_of_a_forced_attempt_is_forced(submitter, dagster):
     assert submitter.jobs.claim(job.partition_key, dagster.run(job, "STARTED"), 3).force
 
 
-# -- a run that is deleted in Dagster, at each state of its job ---------------------------------------------------------
+# -- a run that is deleted in Dagster, at each state of its job
+# ---------------------------------------------------------
 
 
 def completed(submitter, dagster):
@@ -233,7 +241,9 @@ def test_a_job_is_completed_when_its_run_has_ended_too_and_not_long_after_where_
     job, run_id, _ = at_work(submitter, dagster)
     assert submitter.jobs.complete(job.job_id, run_id)
     assert submitter.jobs.find(job.job_id).status == "processing"
-    dagster.conn.execute("update geo.attempts set ended_at = now() - interval '1 minute' where job_id = %s", (job.job_id,))
+    dagster.conn.execute(
+        "update geo.attempts set ended_at = now() - interval '1 minute' where job_id = %s", (job.job_id,)
+    )
     assert submitter.jobs.find(job.job_id).status == "completed"
     dagster.set(run_id, "FAILURE")
     assert submitter.jobs.find(job.job_id).status == "completed"
@@ -246,7 +256,9 @@ def test_a_completed_job_whose_run_is_deleted_can_be_retried(submitter, dagster)
 
 
 @pytest.mark.parametrize("outcome", ["failed", "cancelled"])
-def test_a_job_that_did_not_complete_stays_so_when_its_run_is_deleted_and_is_done_by_the_next_submission(submitter, dagster, outcome):
+def test_a_job_that_did_not_complete_stays_so_when_its_run_is_deleted_and_is_done_by_the_next_submission(
+    submitter, dagster, outcome
+):
     job, run_id, parameters = at_work(submitter, dagster)
     submitter.jobs.end_attempt(job.job_id, outcome, GeoAssetsError("INTERNAL", "x"), run_id=run_id)
     dagster.set(run_id, "FAILURE")
@@ -261,8 +273,12 @@ def test_a_queued_run_that_is_deleted_is_launched_again(submitter, dagster):
     assert submitter.jobs.take_launch(job.job_id, 1)
     dagster.delete(dagster.run(job, "QUEUED"))
     assert submitter.jobs.find(job.job_id).status == "queued"
-    dagster.conn.execute("update geo.attempts set launched_at = now() - interval '1 minute' where job_id = %s", (job.job_id,))
-    dagster.conn.execute("update geo.attempts set requested_at = now() - interval '1 minute' where job_id = %s", (job.job_id,))
+    dagster.conn.execute(
+        "update geo.attempts set launched_at = now() - interval '1 minute' where job_id = %s", (job.job_id,)
+    )
+    dagster.conn.execute(
+        "update geo.attempts set requested_at = now() - interval '1 minute' where job_id = %s", (job.job_id,)
+    )
     assert job.job_id in {a.job_id for a in submitter.jobs.take_launches(1000, ["hello_world"])}
 
 
@@ -320,7 +336,9 @@ def test_a_run_of_another_job_type_leaves_a_finished_job_as_it_was(submitter, da
     assert job.job_id not in rounds(submitter)
 
 
-def test_a_run_that_was_launched_by_hand_and_died_before_its_first_step_leaves_a_finished_job_as_it_was(submitter, dagster):
+def test_a_run_that_was_launched_by_hand_and_died_before_its_first_step_leaves_a_finished_job_as_it_was(
+    submitter, dagster
+):
     job, first, _ = completed(submitter, dagster)
     again = dagster.run(job, "QUEUED")
     assert submitter.jobs.find(job.job_id).status == "queued"

@@ -1,4 +1,6 @@
-"""A whole stack in an Azure account in which nothing was prepared: sources, outputs, inbox and queue. And the account goes away."""
+"""A whole stack in an Azure account in which nothing was prepared: sources, outputs, inbox and queue. And the account
+goes away.
+"""
 
 import json
 
@@ -31,20 +33,31 @@ def test_an_ingest_works_in_an_account_in_which_nothing_was_prepared(azure_cli, 
     folder = tmp_path / "delivery"
     (folder / "sub").mkdir(parents=True)
     write(folder / "scan.tif", np.ones((3, 64, 64), "uint8"), photometric="RGB")
-    gpd.GeoDataFrame({"n": [1, 2]}, geometry=[box(0, 0, 1, 1), box(1, 1, 2, 2)], crs=4326).to_file(folder / "sub" / "parcels.gpkg")
+    gpd.GeoDataFrame({"n": [1, 2]}, geometry=[box(0, 0, 1, 1), box(1, 1, 2, 2)], crs=4326).to_file(
+        folder / "sub" / "parcels.gpkg"
+    )
     (folder / "broken.tif").write_bytes(b"II*\x00\x08\x00\x00\x00")
     (folder / "plan.dwg").write_bytes(b"x")
     assert {c.name for c in service.list_containers()} == {"cogs", "thumbnails"}  # `up` made what is written to
     done = azure_cli.run("upload", str(folder), "azure/landing")
     assert done.returncode == 0, done.stderr
     azure_cli.run("upload", str(folder / "scan.tif"), "azure/landing/a")
-    service.get_container_client("landing").upload_blob("a//twice.tif", b"x")  # a name that Azure takes and clients do not
+    service.get_container_client("landing").upload_blob(
+        "a//twice.tif", b"x"
+    )  # a name that Azure takes and clients do not
     queue(azurite).send_message(
-        json.dumps({"job_type": "ingest_container", "parameters": {"account": "azure", "container": "landing", "collection": "azured"}})
+        json.dumps(
+            {
+                "job_type": "ingest_container",
+                "parameters": {"account": "azure", "container": "landing", "collection": "azured"},
+            }
+        )
     )
     queue(azurite).send_message("{")
     (job,) = until(lambda: [j for j in azure_cli.json("jobs") if j["job_type"] == "ingest_container"], 120)
-    job = until(lambda: (j := azure_cli.json("job", job["job_id"]))["status"] not in {"queued", "processing"} and j, 120)
+    job = until(
+        lambda: (j := azure_cli.json("job", job["job_id"]))["status"] not in {"queued", "processing"} and j, 120
+    )
     tasks = {t["task_key"]: t for t in azure_cli.json("tasks", job["job_id"])}
     assert {k: t["error_code"] for k, t in tasks.items()} == {
         "scan.tif": None,
@@ -60,9 +73,13 @@ def test_an_ingest_works_in_an_account_in_which_nothing_was_prepared(azure_cli, 
     assert told.content_type == "image/tiff; application=geotiff; profile=cloud-optimized"
     assert "immutable" in told.cache_control
     _, _, path = tasks["scan.tif"]["outputs"]["thumbnail"].split("/", 2)
-    assert service.get_blob_client("thumbnails", path).get_blob_properties().content_settings.content_type == "image/png"
+    assert (
+        service.get_blob_client("thumbnails", path).get_blob_properties().content_settings.content_type == "image/png"
+    )
     with connect(azure_cli) as db:
-        (item,) = db.execute("select content->'assets' from pgstac.items where collection = 'azured' limit 1").fetchone()
+        (item,) = db.execute(
+            "select content->'assets' from pgstac.items where collection = 'azured' limit 1"
+        ).fetchone()
         assert "sig=" not in json.dumps(item)
     until(lambda: queue(azurite).get_queue_properties().approximate_message_count == 0, 30)
     assert queue(azurite, "geospatial-jobs-poison").get_queue_properties().approximate_message_count == 1
@@ -72,7 +89,9 @@ def test_an_ingest_works_in_an_account_in_which_nothing_was_prepared(azure_cli, 
 
 
 @pytest.mark.slow
-def test_a_store_that_goes_away_in_the_middle_of_a_job_is_waited_for_and_no_file_is_taken_for_gone(azure_cli, azurite, tmp_path):
+def test_a_store_that_goes_away_in_the_middle_of_a_job_is_waited_for_and_no_file_is_taken_for_gone(
+    azure_cli, azurite, tmp_path
+):
     for i in range(40):
         write(tmp_path / f"tile_{i:02}.tif", np.random.default_rng(i).integers(0, 255, (3, 600, 600)).astype("uint8"))
     assert azure_cli.run("upload", str(tmp_path), "azure/outage").returncode == 0
@@ -80,7 +99,9 @@ def test_a_store_that_goes_away_in_the_middle_of_a_job_is_waited_for_and_no_file
 
     def converted():
         with connect(azure_cli) as db:
-            return db.execute("select count(*) from geo.tasks where job_id = %s and receipt is not null", (job["job_id"],)).fetchone()[0]
+            return db.execute(
+                "select count(*) from geo.tasks where job_id = %s and receipt is not null", (job["job_id"],)
+            ).fetchone()[0]
 
     until(lambda: converted() >= 3)
     azurite.stop()
@@ -100,7 +121,9 @@ def test_a_store_that_goes_away_in_the_middle_of_a_job_is_waited_for_and_no_file
     assert (ended["attempt"], ended["run_id"]) == (1, ended["run_id"])
     with connect(azure_cli) as db:
         assert db.execute("select count(*) from pgstac.items where collection = 'outage'").fetchone() == (40,)
-        said = db.execute("select distinct severity, code from geo.errors where job_id = %s", (job["job_id"],)).fetchall()
+        said = db.execute(
+            "select distinct severity, code from geo.errors where job_id = %s", (job["job_id"],)
+        ).fetchall()
     assert said == [("alert", "STORAGE_UNAVAILABLE")]
     until(lambda: circuits(azure_cli)["storage azure"] == "closed", 60)
 

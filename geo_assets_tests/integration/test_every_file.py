@@ -35,7 +35,9 @@ def job(cli):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"x")
     write(points(2), folder / "a.geojson")
-    return cli.json("submit", "ingest_container", "--param", "container=every-file", "--param", "exclude=left/*", "--wait")
+    return cli.json(
+        "submit", "ingest_container", "--param", "container=every-file", "--param", "exclude=left/*", "--wait"
+    )
 
 
 def test_every_blob_has_one_role(cli, job):
@@ -70,7 +72,9 @@ def test_companions_do_not_use_up_the_limit(cli):
         (folder / name).write_text("x")
     for name in ("a.geojson", "b.geojson"):
         write(points(2), folder / name)
-    job = cli.json("submit", "ingest_container", "--param", "container=companions-limited", "--param", "limit=1", "--wait")
+    job = cli.json(
+        "submit", "ingest_container", "--param", "container=companions-limited", "--param", "limit=1", "--wait"
+    )
     assert [t["task_key"] for t in cli.json("tasks", job["job_id"])] == ["a.geojson"]
     roles = {f["path"]: f["role"] for f in cli.json("files", job["job_id"])}
     assert roles == {"0.txt": "companion", "1.txt": "companion", "a.geojson": "source", "b.geojson": "beyond_limit"}
@@ -88,7 +92,9 @@ def folders(cli):
     write(points(6), folder / "x.geojson")
     (folder / "x.geojson.gz").write_bytes(gzip.compress((folder / "x.geojson").read_bytes()))
     (folder / "x.geojson").unlink()
-    return cli.json("submit", "ingest_container", "--param", "container=folders", "--param", "collection=many", "--wait")
+    return cli.json(
+        "submit", "ingest_container", "--param", "container=folders", "--param", "collection=many", "--wait"
+    )
 
 
 def test_a_folder_that_is_one_table_becomes_one_table_and_mapinfo_brings_its_parts(cli, folders):
@@ -103,7 +109,11 @@ def test_the_folders_of_partitions_are_a_column_also_in_the_root_of_a_container(
     for key, column, values in (("d/sites", "year", [2023, 2023, 2024, 2024]), ("month=", "month", [1, 1, 2, 2])):
         table = tasks[key]["outputs"]["tables"][0]["table"]
         with connect(cli) as conn:
-            found = conn.execute(sql.SQL("select {} from {} order by 1").format(sql.Identifier(column), sql.Identifier(*table.split("."))))
+            found = conn.execute(
+                sql.SQL("select {} from {} order by 1").format(
+                    sql.Identifier(column), sql.Identifier(*table.split("."))
+                )
+            )
             assert [value for (value,) in found] == values
 
 
@@ -123,5 +133,9 @@ def test_a_folder_that_is_still_there_is_not_retired_and_one_that_is_gone_is(cli
     )
     assert cli.json(*again)["status"] == "completed"
     with connect(cli) as conn:
-        there = {key for key, table in tables.items() if conn.execute("select to_regclass(%s)", (table,)).fetchone()[0] is not None}
+        there = {
+            key
+            for key, table in tables.items()
+            if conn.execute("select to_regclass(%s)", (table,)).fetchone()[0] is not None
+        }
     assert there == {"d/places.gdb", "month=", "parcels.tab", "x.geojson.gz"}

@@ -22,7 +22,10 @@ def test_a_message_of_any_kind_comes_back_unchanged_in_30_greetings_and_30_repli
     message = "héllo 🌍\n'); drop table geo.jobs; -- \" {}"
     job = submit(cli, tmp_path, n=30, message=message)
     assert job["status"] == "completed"
-    assert {s["stage"]: (s["total"], s["succeeded"]) for s in job["stages"]} == {"greetings": (30, 30), "replies": (30, 30)}
+    assert {s["stage"]: (s["total"], s["succeeded"]) for s in job["stages"]} == {
+        "greetings": (30, 30),
+        "replies": (30, 30),
+    }
     tasks = cli.json("tasks", job["job_id"])
     assert len(tasks) == 60
     assert all(message in next(iter(t["outputs"].values())) for t in tasks)
@@ -45,16 +48,31 @@ def test_the_same_request_is_the_same_job(cli, tmp_path):
 @pytest.mark.slow
 def test_who_waits_for_a_job_that_was_at_work_and_failed_asks_again_with_the_same_options(cli):
     """Somebody else's attempt fails while it is waited for: what was asked for is not done yet."""
-    command = [Path(sys.executable).with_name("geo-assets"), "submit", "hello_world", "--param", "message=asked twice", "--force", "--wait"]
+    command = [
+        Path(sys.executable).with_name("geo-assets"),
+        "submit",
+        "hello_world",
+        "--param",
+        "message=asked twice",
+        "--force",
+        "--wait",
+    ]
     with Submitter(settings_of(cli), launches=False) as submitter, connect(cli) as db:
-        job_id = submitter.submit(validate_parameters("hello_world", {"message": "asked twice"}), submitted_by="somebody else").job_id
+        job_id = submitter.submit(
+            validate_parameters("hello_world", {"message": "asked twice"}), submitted_by="somebody else"
+        ).job_id
         assert submitter.jobs.claim(submitter.jobs.find(job_id).partition_key, "a run of somebody else", 1).won
         with subprocess.Popen(command, env=cli.env) as waiting:
-            asks = "select from pg_stat_activity where application_name like %s and query like '%%geo.job_status where job_id ^@%%'"
+            asks = (
+                "select from pg_stat_activity where application_name like %s and query like '%%geo.job_status where"
+                " job_id ^@%%'"
+            )
             until(lambda: db.execute(asks, (f"%/{waiting.pid}",)).fetchone() is not None)
             assert submitter.jobs.end_attempt(job_id, "failed", GeoAssetsError("INTERNAL", "it failed"))
             assert waiting.wait(timeout=120) == 0
-        attempts = db.execute("select attempt, force from geo.attempts where job_id = %s order by 1", (job_id,)).fetchall()
+        attempts = db.execute(
+            "select attempt, force from geo.attempts where job_id = %s order by 1", (job_id,)
+        ).fetchall()
     assert attempts == [(1, False), (2, True)]
 
 

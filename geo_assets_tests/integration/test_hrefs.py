@@ -20,7 +20,8 @@ def test_the_href_of_a_file_with_any_name_is_opened_by_gdal(cli, name):
     collection, _, identity = task["outputs"]["stac_item"].partition("/")
     with psycopg.connect(settings_of(cli).dsn("pipeline")) as db:
         query = (
-            "select content->'assets'->'data'->>'href', content->'properties'->>'title' from pgstac.items where collection = %s and id = %s"
+            "select content->'assets'->'data'->>'href', content->'properties'->>'title' from pgstac.items where"
+            " collection = %s and id = %s"
         )
         ((href, title),) = db.execute(query, (collection, identity)).fetchall()
     assert title == name

@@ -15,7 +15,9 @@ from geo_assets_tests.raster.test_cog import write
 
 def connect(cli):
     env = cli.json("env")
-    return psycopg.connect(host=env["PGHOST"], port=env["PGPORT"], user=env["PGUSER"], password=env["PGPASSWORD"], dbname=env["PGDATABASE"])
+    return psycopg.connect(
+        host=env["PGHOST"], port=env["PGPORT"], user=env["PGUSER"], password=env["PGPASSWORD"], dbname=env["PGDATABASE"]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +62,14 @@ def test_every_file_is_accounted_for_and_bad_ones_have_a_reason_and_a_remedy(cli
 
 def test_a_table_is_typed_indexed_and_keeps_null_apart_from_empty(cli, mixed):
     with connect(cli) as db:
-        assert db.execute("select name from vector.mixed_parcels order by st_xmin(geom)").fetchall() == [("a",), ("",), (None,)]
-        assert db.execute("select srid, type from geometry_columns where f_table_name = 'mixed_parcels'").fetchone() == (
+        assert db.execute("select name from vector.mixed_parcels order by st_xmin(geom)").fetchall() == [
+            ("a",),
+            ("",),
+            (None,),
+        ]
+        assert db.execute(
+            "select srid, type from geometry_columns where f_table_name = 'mixed_parcels'"
+        ).fetchone() == (
             4326,
             "MULTIPOLYGON",
         )
@@ -70,7 +78,11 @@ def test_a_table_is_typed_indexed_and_keeps_null_apart_from_empty(cli, mixed):
 def test_the_reader_role_sees_tables_and_the_ledger_but_changes_nothing(cli, mixed):
     env, passwords = cli.json("env"), json.loads((cli.home / "stack.json").read_text())["passwords"]
     with psycopg.connect(
-        host=env["PGHOST"], port=env["PGPORT"], user="geo_reader", password=passwords["reader"], dbname=env["PGDATABASE"]
+        host=env["PGHOST"],
+        port=env["PGPORT"],
+        user="geo_reader",
+        password=passwords["reader"],
+        dbname=env["PGDATABASE"],
     ) as db:
         assert db.execute("select count(*) from vector.mixed_parcels").fetchone() == (3,)
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -81,7 +93,9 @@ def checks_of(cli, run_id):
     """(asset, check) -> (passed, severity, description) as Dagster keeps them."""
     with connect(cli) as db:
         events = db.execute(
-            "select evaluation_event from dagster.asset_check_executions where run_id = %s and evaluation_event is not null", (run_id,)
+            "select evaluation_event from dagster.asset_check_executions where run_id = %s and evaluation_event is not"
+            " null",
+            (run_id,),
         ).fetchall()
     evaluations = [json.loads(event)["dagster_event"]["event_specific_data"] for (event,) in events]
     return {
@@ -96,7 +110,12 @@ def checks_of(cli, run_id):
 
 def test_checks_pass_where_all_is_as_it_should_be_and_warn_where_files_are_bad(cli, mixed):
     checks = checks_of(cli, mixed["run_id"])
-    assert {name for _, name in checks} >= {"cogs_readable", "tables_sound", "every_item_found", "every_file_accounted_for"}
+    assert {name for _, name in checks} >= {
+        "cogs_readable",
+        "tables_sound",
+        "every_item_found",
+        "every_file_accounted_for",
+    }
     bad = {asset: said for (asset, name), said in checks.items() if name == "no_bad_files"}
     assert {asset: said[:2] for asset, said in bad.items()} == dict.fromkeys(
         ("container_inventory", "cogs", "vector_tables", "submission_report"), (False, "WARN")
@@ -111,7 +130,8 @@ def said_in_dagster(cli, run_id):
     """The lines of a run's log that are neither an event nor an error."""
     with connect(cli) as db:
         rows = db.execute(
-            "select event::json->>'user_message' from dagster.event_logs where run_id = %s and dagster_event_type is null and (event::json->>'level')::int = 20 order by id",
+            "select event::json->>'user_message' from dagster.event_logs where run_id = %s and dagster_event_type is"
+            " null and (event::json->>'level')::int = 20 order by id",
             (run_id,),
         ).fetchall()
     return [line for (line,) in rows]
@@ -119,7 +139,9 @@ def said_in_dagster(cli, run_id):
 
 def test_dagsters_log_and_the_compute_log_tell_what_each_file_became(cli, mixed):
     lines = said_in_dagster(cli, mixed["run_id"])
-    compute = "".join(p.read_text() for p in (cli.home / "dagster" / "storage" / mixed["run_id"] / "compute_logs").glob("*.err"))
+    compute = "".join(
+        p.read_text() for p in (cli.home / "dagster" / "storage" / mixed["run_id"] / "compute_logs").glob("*.err")
+    )
     for start in (
         "scan.tif: done, COG default/cogs/mixed/default/mixed/scan_",
         "parcels.gpkg: done, table vector.mixed_parcels (3 rows)",
@@ -144,14 +166,25 @@ def texts_in(value):
 
 def test_every_command_that_dagster_shows_runs_as_it_is_shown_from_any_directory(cli, mixed):
     with connect(cli) as db:
-        events = db.execute("select event::json from dagster.event_logs where run_id = %s", (mixed["run_id"],)).fetchall()
+        events = db.execute(
+            "select event::json from dagster.event_logs where run_id = %s", (mixed["run_id"],)
+        ).fetchall()
     shown = [text for (event,) in events for text in texts_in(event) if "geo-assets " in text]
     assert not [text for text in shown if re.search(r"(?<!/)geo-assets [a-z-]", text)]
-    commands = {found for text in shown for found in re.findall(r"(?:GEO_ASSETS_HOME=\S+ )?/\S*/geo-assets tasks [^`\n;'\"]+", text)}
+    commands = {
+        found
+        for text in shown
+        for found in re.findall(r"(?:GEO_ASSETS_HOME=\S+ )?/\S*/geo-assets tasks [^`\n;'\"]+", text)
+    }
     assert commands
     for command in commands:
         ran = subprocess.run(
-            ["/bin/sh", "-c", command], cwd="/", env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False
+            ["/bin/sh", "-c", command],
+            cwd="/",
+            env={"PATH": "/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert ran.returncode == 0, ran.stderr
         assert "broken.tif" in ran.stdout
@@ -161,7 +194,8 @@ def test_the_tables_and_lists_of_a_stage_fit_on_dagsters_page(cli, mixed):
     """It cuts off what is wider than the page: no row has two columns of paths, which do not wrap."""
     with connect(cli) as db:
         (event,) = db.execute(
-            "select event::json from dagster.event_logs where run_id = %s and dagster_event_type = 'ASSET_MATERIALIZATION' and asset_key = '[\"ingest_container\", \"cogs\"]'",
+            "select event::json from dagster.event_logs where run_id = %s and dagster_event_type ="
+            " 'ASSET_MATERIALIZATION' and asset_key = '[\"ingest_container\", \"cogs\"]'",
             (mixed["run_id"],),
         ).fetchone()
     entries = event["dagster_event"]["event_specific_data"]["materialization"]["metadata_entries"]
@@ -177,7 +211,11 @@ def tags_of(cli, run_id):
 
 
 def assert_found_by_its_tags(cli, run_id, job):
-    tags = {key: value for key, value in tags_of(cli, run_id).items() if key.startswith("geo_assets/") and key != "geo_assets/attempt"}
+    tags = {
+        key: value
+        for key, value in tags_of(cli, run_id).items()
+        if key.startswith("geo_assets/") and key != "geo_assets/attempt"
+    }
     assert tags == {
         "geo_assets/job_id": job["job_id"],
         "geo_assets/container": "mixed",
@@ -190,7 +228,8 @@ def test_the_parameters_of_a_run_are_in_its_metadata_and_its_tags_name_its_job(c
     assert_found_by_its_tags(cli, mixed["run_id"], mixed)
     with connect(cli) as db:
         event = db.execute(
-            "select event from dagster.event_logs where run_id = %s and dagster_event_type = 'ASSET_MATERIALIZATION' and asset_key = '[\"ingest_container\", \"submission_report\"]'",
+            "select event from dagster.event_logs where run_id = %s and dagster_event_type = 'ASSET_MATERIALIZATION'"
+            ' and asset_key = \'["ingest_container", "submission_report"]\'',
             (mixed["run_id"],),
         ).fetchone()
     entries = json.loads(event[0])["dagster_event"]["event_specific_data"]["materialization"]["metadata_entries"]
@@ -198,11 +237,22 @@ def test_the_parameters_of_a_run_are_in_its_metadata_and_its_tags_name_its_job(c
 
 
 def test_a_run_that_had_nothing_to_look_at_has_passed_nothing(cli, mixed):
-    job = cli.json("submit", "ingest_container", "--param", "container=mixed", "--param", "prefix=nothing/", "--allow-empty", "--wait")
+    job = cli.json(
+        "submit",
+        "ingest_container",
+        "--param",
+        "container=mixed",
+        "--param",
+        "prefix=nothing/",
+        "--allow-empty",
+        "--wait",
+    )
     checks = checks_of(cli, job["run_id"])
     assert len(checks) == 11
     assert {said[:2] for said in checks.values()} == {(False, "WARN")}
-    assert {said[2] for said in checks.values()} == {"default/mixed holds no file that the submission asks for; nothing was looked at"}
+    assert {said[2] for said in checks.values()} == {
+        "default/mixed holds no file that the submission asks for; nothing was looked at"
+    }
     assert "default/mixed: 0 files" in said_in_dagster(cli, job["run_id"])[0]
 
 
@@ -226,7 +276,11 @@ def test_a_backfill_of_a_finished_job_makes_a_new_run_that_skips_every_task(cli,
     ]
     workspace = Path(__file__).resolve().parents[2] / "workspace.yaml"
     done = subprocess.run(
-        [*command, "-w", str(workspace)], env={**os.environ, **cli.json("env")}, capture_output=True, text=True, check=False
+        [*command, "-w", str(workspace)],
+        env={**os.environ, **cli.json("env")},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     deadline = time.monotonic() + 90
@@ -241,7 +295,8 @@ def test_a_backfill_of_a_finished_job_makes_a_new_run_that_skips_every_task(cli,
     assert sum(s["succeeded"] for s in job["stages"]) == 0
     assert_found_by_its_tags(cli, job["run_id"], mixed)
     assert any(
-        line.startswith("scan.tif: skipped, COG default/cogs/mixed/default/mixed/scan_") for line in said_in_dagster(cli, job["run_id"])
+        line.startswith("scan.tif: skipped, COG default/cogs/mixed/default/mixed/scan_")
+        for line in said_in_dagster(cli, job["run_id"])
     )
 
 
@@ -265,7 +320,10 @@ def test_invalid_geometry_is_repaired_before_it_is_published(cli, tmp_path):
     cli.run("upload", str(folder), "default/bowties")
     assert cli.json("submit", "ingest_container", "--param", "container=bowties", "--wait")["status"] == "completed"
     with connect(cli) as db:
-        assert db.execute("select count(*), bool_and(st_isvalid(geom)) from vector.bowties_bowties").fetchone() == (2, True)
+        assert db.execute("select count(*), bool_and(st_isvalid(geom)) from vector.bowties_bowties").fetchone() == (
+            2,
+            True,
+        )
 
 
 def test_stac_setup_finds_the_catalogue_ready(cli):

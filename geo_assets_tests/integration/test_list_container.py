@@ -31,7 +31,9 @@ def test_an_empty_container_is_a_clean_success(cli):
 
 @pytest.mark.parametrize("asked", ["prefix=nosuch/", "include=*.gpkg", "exclude=*"])
 def test_what_matches_nothing_is_an_error_that_says_so(cli, container, asked):
-    done = cli.run("submit", "list_container", "--param", f"container={container}", "--param", asked, "--wait", "--json")
+    done = cli.run(
+        "submit", "list_container", "--param", f"container={container}", "--param", asked, "--wait", "--json"
+    )
     assert done.returncode != 0
     job = json.loads(done.stdout)
     assert (job["status"], job["error_code"]) == ("failed", "NOTHING_MATCHED")
@@ -45,16 +47,29 @@ def test_what_may_match_nothing_is_a_clean_success_when_it_does(cli, container):
 
 def test_a_prefix_of_an_empty_container_is_a_clean_success(cli):
     (cli.home / "containers" / "empty").mkdir(parents=True, exist_ok=True)
-    assert cli.json("submit", "list_container", "--param", "container=empty", "--param", "prefix=a/", "--wait")["status"] == "completed"
+    assert (
+        cli.json("submit", "list_container", "--param", "container=empty", "--param", "prefix=a/", "--wait")["status"]
+        == "completed"
+    )
 
 
 def test_globs_come_before_the_limit_and_sidecars_stay_with_their_owner(cli, container):
-    job = cli.json("submit", "list_container", "--param", f"container={container}", "--param", "exclude=*.txt", "--wait")
+    job = cli.json(
+        "submit", "list_container", "--param", f"container={container}", "--param", "exclude=*.txt", "--wait"
+    )
     outputs = cli.json("tasks", job["job_id"])[0]["outputs"]
     assert outputs["sources"] == {"raster": 1, "vector": 2}
     assert outputs["ignored"] == 2
     job = cli.json(
-        "submit", "list_container", "--param", f"container={container}", "--param", "include=deep/*", "--param", "limit=1", "--wait"
+        "submit",
+        "list_container",
+        "--param",
+        f"container={container}",
+        "--param",
+        "include=deep/*",
+        "--param",
+        "limit=1",
+        "--wait",
     )
     assert cli.json("tasks", job["job_id"])[0]["outputs"]["sources"] == {"vector": 1}
 
@@ -101,7 +116,12 @@ def test_no_name_of_a_file_ends_a_listing_or_an_ingest(cli):
     assert len(tasks) == len(names) + 1
     assert {t["status"] for t in tasks} == {"quarantined"}
     codes = {t["error_code"] for t in tasks}
-    assert codes <= {"UNREADABLE", "UNSAFE_PATH", "UNSUPPORTED_FORMAT", "VECTOR_UNSUPPORTED"}  # none is taken for gone, or for our fault
+    assert codes <= {
+        "UNREADABLE",
+        "UNSAFE_PATH",
+        "UNSUPPORTED_FORMAT",
+        "VECTOR_UNSUPPORTED",
+    }  # none is taken for gone, or for our fault
     assert cli.run("plan", "ingest_container", "--param", "container=oddnames").returncode == 0
 
 

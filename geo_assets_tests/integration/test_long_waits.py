@@ -1,4 +1,6 @@
-"""A store may let us wait for half an hour, the database ends a transaction that is idle for ten minutes: none is open meanwhile."""
+"""A store may let us wait for half an hour, the database ends a transaction that is idle for ten minutes: none is open
+meanwhile.
+"""
 
 import time
 import zipfile
@@ -36,7 +38,9 @@ def job(settings, submitter, dagster, monkeypatch):  # noqa: F811
     with StageContext(settings) as context:
         yield (
             context,
-            claim_job(context, partition_key=job.partition_key, run_id=run_id, attempt=1, job_types=frozenset({job.job_type})),
+            claim_job(
+                context, partition_key=job.partition_key, run_id=run_id, attempt=1, job_types=frozenset({job.job_type})
+            ),
         )
 
 
@@ -62,9 +66,16 @@ def test_a_store_that_is_waited_for_while_zips_are_looked_into_ends_no_transacti
 def test_a_store_that_is_waited_for_while_cogs_are_checked_ends_no_transaction(job, monkeypatch):
     context, ref = job
     names = [f"{i:03}.tif" for i in range(3)]
-    context.tasks.plan(ref.job_id, ref.run_id, "cogs", [PlannedTask(task_key=n, kind="raster", fingerprint="f", input={}) for n in names])
+    context.tasks.plan(
+        ref.job_id,
+        ref.run_id,
+        "cogs",
+        [PlannedTask(task_key=n, kind="raster", fingerprint="f", input={}) for n in names],
+    )
     for n in names:
-        context.tasks.succeed(ref.job_id, ref.run_id, "cogs", n, outputs={"cog": f"default/cogs/{n}", "thumbnail": "", "stac_item": ""})
+        context.tasks.succeed(
+            ref.job_id, ref.run_id, "cogs", n, outputs={"cog": f"default/cogs/{n}", "thumbnail": "", "stac_item": ""}
+        )
     monkeypatch.setattr("geo_assets.ledger.tasks._PAGE", 2)
     monkeypatch.setattr(checks, "size_of_cog", lambda *_: time.sleep(WAIT) or 1)
     verdict = checks.cogs_readable(context, ref, "cogs")

@@ -24,9 +24,14 @@ def outcome(cli, job_id):
     """(stage, file) -> (status, code, the files that came with it)."""
     with connect(cli) as db:
         rows = db.execute(
-            "select stage, task_key, status::text, error_code, input->'members' from geo.tasks where job_id = %s and listed", (job_id,)
+            "select stage, task_key, status::text, error_code, input->'members' from geo.tasks where job_id = %s and"
+            " listed",
+            (job_id,),
         ).fetchall()
-    return {(stage, key): (status, code, frozenset(m["path"] for m in members) - {key}) for stage, key, status, code, members in rows}
+    return {
+        (stage, key): (status, code, frozenset(m["path"] for m in members) - {key})
+        for stage, key, status, code, members in rows
+    }
 
 
 def until_ended(status):
@@ -38,33 +43,45 @@ def until_ended(status):
 
 def by_command_line(cli, folder, container, **parameters):
     assert cli.run("upload", str(folder), f"{parameters.get('account', 'default')}/{container}").returncode == 0
-    pairs = [part for key, value in {"container": container, **parameters}.items() for part in ("--param", f"{key}={value}")]
+    pairs = [
+        part for key, value in {"container": container, **parameters}.items() for part in ("--param", f"{key}={value}")
+    ]
     return cli.json("submit", "ingest_container", *pairs, "--wait")
 
 
 def by_http(cli, folder, container):
     assert cli.run("upload", str(folder), f"default/{container}").returncode == 0
     answer = httpx.post(
-        f"{cli.json('env')['GEO_ASSETS_API_URL']}/api/jobs/submit/ingest_container", json={"container": container}, timeout=30
+        f"{cli.json('env')['GEO_ASSETS_API_URL']}/api/jobs/submit/ingest_container",
+        json={"container": container},
+        timeout=30,
     )
     assert answer.status_code == 202, answer.text
     return until_ended(lambda: httpx.get(answer.json()["status_url"], timeout=30).json())
 
 
 def by_dagsters_page(cli, folder, container):
-    """A submission that found nothing yet; then the files come, and its partition is launched again as the page does it."""
+    """A submission that found nothing yet; then the files come, and its partition is launched again as the page does
+    it.
+    """
     (cli.home / "containers" / container).mkdir(parents=True)
     empty = cli.json("submit", "ingest_container", "--param", f"container={container}", "--wait")
     assert (empty["status"], empty["stages"]) == ("completed", [])
     assert cli.run("upload", str(folder), f"default/{container}").returncode == 0
     params = {
-        "selector": {"repositoryLocationName": "geo_assets", "repositoryName": "__repository__", "pipelineName": "ingest_container"},
+        "selector": {
+            "repositoryLocationName": "geo_assets",
+            "repositoryName": "__repository__",
+            "pipelineName": "ingest_container",
+        },
         "mode": "default",
         "runConfigData": {},
         "executionMetadata": {"tags": [{"key": "dagster/partition", "value": empty["partition_key"]}]},
     }
     url = f"{cli.json('env')['GEO_ASSETS_WEBSERVER_URL']}/graphql"
-    launched = httpx.post(url, json={"query": LAUNCH, "variables": {"params": params}}, timeout=60).json()["data"]["launchRun"]
+    launched = httpx.post(url, json={"query": LAUNCH, "variables": {"params": params}}, timeout=60).json()["data"][
+        "launchRun"
+    ]
     assert launched["__typename"] == "LaunchRunSuccess"
     deadline = time.monotonic() + 60
     while cli.json("job", empty["job_id"])["run_id"] != launched["run"]["runId"] and time.monotonic() < deadline:
@@ -103,7 +120,9 @@ def test_the_same_becomes_of_every_file_by_every_way_in(cli, delivery, as_it_sho
 
 
 @pytest.mark.slow
-def test_the_same_becomes_of_every_file_in_an_azure_account_in_which_nothing_was_prepared(azure_cli, delivery, as_it_should_be):
+def test_the_same_becomes_of_every_file_in_an_azure_account_in_which_nothing_was_prepared(
+    azure_cli, delivery, as_it_should_be
+):
     job = by_command_line(azure_cli, delivery, "messy", account="azure", collection="messy")
     assert_as_it_should_be(azure_cli, job, as_it_should_be)
 
@@ -125,4 +144,6 @@ def test_the_same_becomes_of_real_files_by_command_line_and_http(cli, tmp_path):
     folder = messy.with_samples(messy.messy_delivery(tmp_path / "real"), Path(SAMPLES))
     first, second = (way(cli, folder, f"real-{way.__name__.replace('_', '-')}") for way in (by_command_line, by_http))
     assert outcome(cli, first["job_id"]) == outcome(cli, second["job_id"])
-    assert not {key: said for key, said in outcome(cli, first["job_id"]).items() if said[1] == "INTERNAL" or said[0] == "failed"}
+    assert not {
+        key: said for key, said in outcome(cli, first["job_id"]).items() if said[1] == "INTERNAL" or said[0] == "failed"
+    }

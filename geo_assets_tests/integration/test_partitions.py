@@ -38,7 +38,11 @@ def test_the_ui_offers_a_job_the_partitions_of_its_own_jobs_alone(cli):
 def test_a_submission_of_any_type_is_launched_at_once_and_not_left_to_the_sensor(cli, job_type):
     """Dagster's webserver adds a partition only to a set that an asset has."""
     (cli.home / "containers" / "launched-at-once").mkdir(parents=True, exist_ok=True)
-    of_a_container = ("--param", "container=launched-at-once", "--allow-empty") if "container" in JOB_TYPES[job_type].model_fields else ()
+    of_a_container = (
+        ("--param", "container=launched-at-once", "--allow-empty")
+        if "container" in JOB_TYPES[job_type].model_fields
+        else ()
+    )
     submitted = cli.run("submit", job_type, *of_a_container, "--json")
     assert (submitted.returncode, submitted.stderr) == (0, "")
     assert json.loads(submitted.stdout)["run_id"]
@@ -83,7 +87,17 @@ def test_what_may_be_asked_of_one_attempt_is_asked_in_the_launchpad(cli, job_typ
 
 def test_a_launch_of_another_job_type_is_refused_and_leaves_a_finished_job_as_it_was(cli):
     job = cli.json("submit", "hello_world", "--param", "message=a stranger's", "--wait")
-    command = ["-m", "dagster", "job", "backfill", "-j", "ingest_container", "--partitions", job["partition_key"], "--noprompt"]
+    command = [
+        "-m",
+        "dagster",
+        "job",
+        "backfill",
+        "-j",
+        "ingest_container",
+        "--partitions",
+        job["partition_key"],
+        "--noprompt",
+    ]
     workspace = Path(__file__).parents[2] / "workspace.yaml"
     refused = subprocess.run(
         [sys.executable, *command, "-w", str(workspace)],

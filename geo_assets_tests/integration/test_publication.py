@@ -25,7 +25,9 @@ def ingest(cli, container, *parameters):
 def items(cli, collection):
     with connect(cli) as db:
         return dict(
-            db.execute("select id, content->'assets'->'data'->>'href' from pgstac.items where collection = %s", (collection,)).fetchall()
+            db.execute(
+                "select id, content->'assets'->'data'->>'href' from pgstac.items where collection = %s", (collection,)
+            ).fetchall()
         )
 
 
@@ -45,11 +47,15 @@ def test_a_replaced_file_replaces_its_cog_and_nothing_of_the_old_one_is_left(cli
 
 
 def test_a_nodata_value_beyond_64_bits_is_published(cli, tmp_path):
-    upload(cli, write(tmp_path / "a.tif", np.ones((1, 30, 30), "float32"), nodata=np.finfo("float32").min), "far-nodata")
+    upload(
+        cli, write(tmp_path / "a.tif", np.ones((1, 30, 30), "float32"), nodata=np.finfo("float32").min), "far-nodata"
+    )
     job, _ = ingest(cli, "far-nodata")
     assert job["status"] == "completed"
     with connect(cli) as db:
-        found = db.execute("select content->'assets'->'data'->'bands'->0->'nodata' from pgstac.items where collection = 'far-nodata'")
+        found = db.execute(
+            "select content->'assets'->'data'->'bands'->0->'nodata' from pgstac.items where collection = 'far-nodata'"
+        )
         assert float(found.fetchone()[0]) == float(np.finfo("float32").min)
 
 
@@ -69,7 +75,9 @@ def test_removed_files_keep_their_outputs_unless_the_job_retires_them(cli, tmp_p
     assert items(cli, "removed-vector") == {}
     assert len(list((cli.home / "containers" / "cogs" / "removed").rglob("*.tif"))) == 1
     with connect(cli) as db:
-        assert db.execute("select count(*) from pg_tables where schemaname = 'vector' and tablename like 'removed%'").fetchone() == (0,)
+        assert db.execute(
+            "select count(*) from pg_tables where schemaname = 'vector' and tablename like 'removed%'"
+        ).fetchone() == (0,)
 
 
 @pytest.mark.slow
@@ -96,14 +104,20 @@ def test_an_archive_with_one_bad_layer_publishes_none_of_its_tables(cli, tmp_pat
     with zipfile.ZipFile(tmp_path / "half.zip", "w") as archive:
         archive.writestr("good.csv", "lon,lat\n1,2\n")
         archive.writestr(
-            "bad.csv", "lon,lat," + ",".join(f"c{i}" for i in range(1700)) + "\n" + ",".join(["1", "2"] + ["x" * 50] * 1700) + "\n"
+            "bad.csv",
+            "lon,lat,"
+            + ",".join(f"c{i}" for i in range(1700))
+            + "\n"
+            + ",".join(["1", "2"] + ["x" * 50] * 1700)
+            + "\n",
         )
     upload(cli, tmp_path / "half.zip", "one-bad-layer")
     _, tasks = ingest(cli, "one-bad-layer")
     assert tasks["half.zip"]["status"] in {"quarantined", "failed"}
     with connect(cli) as db:
         assert db.execute(
-            "select count(*) from pg_tables where schemaname in ('vector', 'vector_staging') and tablename like 'one_bad_layer%'"
+            "select count(*) from pg_tables where schemaname in ('vector', 'vector_staging') and tablename like"
+            " 'one_bad_layer%'"
         ).fetchone() == (0,)
 
 
@@ -125,4 +139,6 @@ def test_odd_names_of_files_are_quarantined_or_published_never_a_failure(cli, tm
     for name in ("new\nline.tif", "L" * 240 + ".tif", "sp ace#%?.tif", "ünï🌍.tif", "quote'\".tif"):
         (folder / name).write_bytes(source.read_bytes())
     _, tasks = ingest(cli, "odd-names")
-    assert {k: t["error_code"] for k, t in tasks.items() if t["status"] != "succeeded"} == {"new\nline.tif": "UNSAFE_PATH"}
+    assert {k: t["error_code"] for k, t in tasks.items() if t["status"] != "succeeded"} == {
+        "new\nline.tif": "UNSAFE_PATH"
+    }

@@ -65,9 +65,15 @@ def test_the_reader_sees_the_ledger_but_no_message_and_no_token(reader):
 
 
 def test_the_reader_creates_nothing(reader):
-    creates = "select nspname from pg_namespace where has_schema_privilege('geo_reader', oid, 'CREATE') and nspname not like 'pg\\_%temp%'"
+    creates = (
+        "select nspname from pg_namespace where has_schema_privilege('geo_reader', oid, 'CREATE') and nspname not like"
+        " 'pg\\_%temp%'"
+    )
     assert all_of(reader, creates) == set()
-    rights = "select has_database_privilege('geo_reader', current_database(), 'CREATE'), has_database_privilege('geo_reader', current_database(), 'TEMP')"
+    rights = (
+        "select has_database_privilege('geo_reader', current_database(), 'CREATE'),"
+        " has_database_privilege('geo_reader', current_database(), 'TEMP')"
+    )
     assert reader.execute(rights).fetchone() == (False, False)
     for statement in (
         "create temp table t (n int)",
@@ -106,7 +112,8 @@ def test_the_reader_fills_no_disk_with_temporary_files_and_cannot_lift_the_limit
     reader.execute("set work_mem = '64kB'")
     with pytest.raises(psycopg.errors.ConfigurationLimitExceeded, match="temporary file size exceeds"):
         reader.execute(
-            "select count(*) from (select n, repeat('x', 4000) as x from generate_series(1, 400000) n order by x, n desc offset 1) s"
+            "select count(*) from (select n, repeat('x', 4000) as x from generate_series(1, 400000) n order by x, n"
+            " desc offset 1) s"
         )
 
 
@@ -135,10 +142,15 @@ def test_a_host_that_keeps_the_limit_of_files_to_itself_is_warned_of_and_bootstr
 
 
 def test_the_reader_calls_nothing_with_the_rights_of_another(reader):
-    """But for PostGIS's, which looks at the statistics of tables that the caller may read, and the newest run of a job."""
+    """But for PostGIS's, which looks at the statistics of tables that the caller may read, and the newest run
+    of a job.
+    """
     definers = all_of(reader, DEFINERS)
     assert {name.partition("(")[0] for name in definers} <= {"st_estimatedextent", "geo.newest_run"}
-    look = "select prosrc, proconfig, proowner::regrole::text from pg_proc where oid = 'geo.newest_run(text)'::regprocedure"
+    look = (
+        "select prosrc, proconfig, proowner::regrole::text from pg_proc where oid ="
+        " 'geo.newest_run(text)'::regprocedure"
+    )
     assert reader.execute(look).fetchone()[1:] == (["search_path=pg_catalog, pg_temp"], "geo_pipeline")
     assert "execute" not in reader.execute(look).fetchone()[0].lower()  # nothing that a caller could fill in
 
@@ -167,12 +179,20 @@ def test_the_reader_looks_at_dagsters_storage_by_no_other_way(settings, reader, 
 def test_the_reader_is_a_member_of_pgstacs_readers_alone(reader):
     member = "select rolname from pg_roles where pg_has_role('geo_reader', oid, 'MEMBER') and rolname <> 'geo_reader'"
     assert all_of(reader, member) == {"pgstac_read"}
-    flags = "select rolsuper or rolcreaterole or rolcreatedb or rolreplication or rolbypassrls from pg_roles where rolname = 'geo_reader'"
+    flags = (
+        "select rolsuper or rolcreaterole or rolcreatedb or rolreplication or rolbypassrls from pg_roles where rolname"
+        " = 'geo_reader'"
+    )
     assert reader.execute(flags).fetchone() == (False,)
 
 
 def test_the_reader_searches_the_catalogue_counts_and_finds_a_search_that_was_registered(settings, reader):  # noqa: F811
-    item = {"id": "i", "collection": "of_the_reader", "type": "Feature", "geometry": {"type": "Point", "coordinates": [1, 2]}}
+    item = {
+        "id": "i",
+        "collection": "of_the_reader",
+        "type": "Feature",
+        "geometry": {"type": "Point", "coordinates": [1, 2]},
+    }
     item |= {"bbox": [1, 2, 1, 2], "properties": {"datetime": "2024-01-01T00:00:00Z"}, "assets": {}, "links": []}
     registered = Jsonb({"collections": ["of_the_reader"]})
     with connect(settings, "pipeline") as db:
@@ -181,7 +201,10 @@ def test_the_reader_searches_the_catalogue_counts_and_finds_a_search_that_was_re
         db.execute("select create_item(%s)", (Jsonb(item),))
         (hashed,) = db.execute("select hash from search_query(%s)", (registered,)).fetchone()
     with connect(settings, "pipeline") as db:
-        kept = "select (select count(*) from pgstac.searches), (select count(*) from pgstac.search_wheres), (select count(*) from pgstac.format_item_cache)"
+        kept = (
+            "select (select count(*) from pgstac.searches), (select count(*) from pgstac.search_wheres), (select"
+            " count(*) from pgstac.format_item_cache)"
+        )
         before = db.execute(kept).fetchone()
         assert before[0]
     reader.execute("set search_path to pgstac, public")
@@ -195,7 +218,9 @@ def test_the_reader_searches_the_catalogue_counts_and_finds_a_search_that_was_re
         found = reader.execute("select search(%s)", (Jsonb(query),)).fetchone()[0]
         assert [feature["id"] for feature in found["features"]] == ["i"]
         assert found["numberMatched"] == 1 if conf else "numberMatched" not in found
-    assert reader.execute("select search->'collections' from search_fromhash(%s)", (hashed,)).fetchone() == (["of_the_reader"],)
+    assert reader.execute("select search->'collections' from search_fromhash(%s)", (hashed,)).fetchone() == (
+        ["of_the_reader"],
+    )
     assert reader.execute("select get_item('i', 'of_the_reader')->>'id'").fetchone() == ("i",)
     with connect(settings, "pipeline") as db:
         assert db.execute(kept).fetchone() == before

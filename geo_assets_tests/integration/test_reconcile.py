@@ -83,8 +83,13 @@ def test_a_table_that_is_gone_unknown_or_of_other_rows_is_told(cli, tasks):
         assert differences(cli, NAME) == {Class.MISSING_TABLE: 1}
     with executed(cli, f"insert into {table} (geom) select geom from {table}", f"delete from {table} where gid > 1"):
         assert differences(cli, NAME) == {Class.ROWCOUNT_MISMATCH: 1}
-    stranger = "insert into geo.table_names values ('stranger', 'default', 'x', 'x', '', 'reconciled'); create table vector.stranger ()"
-    with executed(cli, stranger, "drop table vector.stranger; delete from geo.table_names where table_name = 'stranger'"):
+    stranger = (
+        "insert into geo.table_names values ('stranger', 'default', 'x', 'x', '', 'reconciled'); create table"
+        " vector.stranger ()"
+    )
+    with executed(
+        cli, stranger, "drop table vector.stranger; delete from geo.table_names where table_name = 'stranger'"
+    ):
         assert differences(cli, NAME) == {Class.ORPHAN_TABLE: 1}
     leftover = f"create table vector_staging.{name}__deadbeef ()"
     with executed(cli, leftover, f"drop table vector_staging.{name}__deadbeef"):
@@ -101,6 +106,8 @@ def test_a_source_that_has_no_task_or_is_gone_or_came_later_is_told(cli, tasks):
     source.with_name("later.tif").unlink()
     where = f"task_key = 'a.tif' and outputs->>'stac_item' ^@ '{NAME}/'"
     with executed(
-        cli, f"update geo.tasks set status = 'cancelled' where {where}", f"update geo.tasks set status = 'succeeded' where {where}"
+        cli,
+        f"update geo.tasks set status = 'cancelled' where {where}",
+        f"update geo.tasks set status = 'succeeded' where {where}",
     ):
         assert differences(cli, NAME) == {Class.UNACCOUNTED: 1}

@@ -33,7 +33,9 @@ def item_of(cli, task) -> dict:
 def blobs(cli, collection: str) -> set[str]:
     """Every COG and thumbnail of a collection, as the ledger names them."""
     roots = [cli.home / "containers" / name / collection for name in ("cogs", "thumbnails")]
-    return {f"default/{p.relative_to(cli.home / 'containers')}" for root in roots for p in root.rglob("*") if p.is_file()}
+    return {
+        f"default/{p.relative_to(cli.home / 'containers')}" for root in roots for p in root.rglob("*") if p.is_file()
+    }
 
 
 def named(outputs: dict) -> set[str]:
@@ -47,7 +49,9 @@ def local(cli, ref: str) -> Path:
 @pytest.fixture(scope="module")
 def year(cli, tmp_path_factory):
     """A container with one NetCDF of two good variables, ingested."""
-    source = write_bytes(tmp_path_factory.mktemp("year") / "year.nc", climate(tas=numbers(3, 4, 5), pr=numbers(4, 5, dtype="i2")))
+    source = write_bytes(
+        tmp_path_factory.mktemp("year") / "year.nc", climate(tas=numbers(3, 4, 5), pr=numbers(4, 5, dtype="i2"))
+    )
     upload(cli, source, "year")
     job, tasks = ingest(cli, "year", "deleted=retire")
     assert job["status"] == "completed", tasks
@@ -57,7 +61,9 @@ def year(cli, tmp_path_factory):
 def test_a_container_of_variables_is_one_task_with_a_cog_for_each(cli, year):
     outputs = year["outputs"]
     assert [cog["name"] for cog in outputs["cogs"]] == ["tas", "pr"]
-    assert {key: outputs[key] for key in ("cog", "sha256", "thumbnail")} == {k: v for k, v in outputs["cogs"][0].items() if k != "name"}
+    assert {key: outputs[key] for key in ("cog", "sha256", "thumbnail")} == {
+        k: v for k, v in outputs["cogs"][0].items() if k != "name"
+    }
     folders = {Path(cog["cog"]).parent for cog in outputs["cogs"]}
     assert len(folders) == 1
     assert folders.pop().name.startswith("year_")
@@ -100,7 +106,11 @@ def test_where_no_variable_can_be_converted_the_file_is_quarantined_with_the_rea
     upload(cli, write_bytes(tmp_path / "none.nc", content), "none-good")
     job, tasks = ingest(cli, "none-good")
     task = tasks["none.nc"]
-    assert (job["status"], task["status"], task["error_code"]) == ("completed_with_errors", "quarantined", "RASTER_UNSUPPORTED")
+    assert (job["status"], task["status"], task["error_code"]) == (
+        "completed_with_errors",
+        "quarantined",
+        "RASTER_UNSUPPORTED",
+    )
     assert "a: a of none.nc has no regular grid" in task["error_message"]
     assert "b: b of none.nc has no regular grid" in task["error_message"]
     assert blobs(cli, "none-good") == set()
@@ -140,7 +150,8 @@ def test_variables_are_reprojected_like_any_raster(cli, tmp_path):
     assert [band["datetime"][:10] for band in asset["bands"]] == ["2000-01-01", "2000-01-02", "2000-01-03"]
 
 
-# --- zips ------------------------------------------------------------------------------------------------------------------
+# --- zips
+# ------------------------------------------------------------------------------------------------------------------
 
 
 ZIPS = ("--param", "container=zips", "--param", "deleted=retire", "--param", "max_retire_percent=50")
@@ -158,7 +169,9 @@ def planned(cli, container: str) -> dict[tuple[str, str], str]:
 
 @pytest.fixture(scope="module")
 def zips(cli, tmp_path_factory):
-    """A container of zips: of rasters with a bad one, of vectors, of both, of neither, and one that is cut off; ingested."""
+    """A container of zips: of rasters with a bad one, of vectors, of both, of neither, and one that is cut off;
+    ingested.
+    """
     folder = tmp_path_factory.mktemp("zips")
     points = b"lon,lat\n1,2\n"
     scenes = {
@@ -209,7 +222,9 @@ def test_a_zip_of_both_has_an_item_in_each_collection_and_a_second_submission_sk
     assert tasks["vector_tables", "both.zip"]["outputs"]["tables"][0]["rows"] == 1
     again = cli.json("submit", "ingest_container", *ZIPS, "--wait")
     statuses = {key: task["status"] for key, task in tasks_by_stage(cli, again).items()}
-    assert {key for key, status in statuses.items() if status == "skipped"} == {k for k, t in tasks.items() if t["status"] == "succeeded"}
+    assert {key for key, status in statuses.items() if status == "skipped"} == {
+        k for k, t in tasks.items() if t["status"] == "succeeded"
+    }
 
 
 def test_a_zip_that_loses_its_rasters_is_retired_in_one_stage_alone(cli, zips, tmp_path):
@@ -230,7 +245,8 @@ def test_a_job_of_one_kind_takes_the_zips_of_that_kind(cli, zips):
     assert plans["vector"] == {"vectors.zip", "both.zip", "neither.zip", "cut.zip"}
 
 
-# --- real data -------------------------------------------------------------------------------------------------------------
+# --- real data
+# -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(not SAMPLE.is_file(), reason="GEO_ASSETS_SAMPLES is not set")
@@ -256,7 +272,12 @@ def test_tiles_of_a_geopackage_become_a_cog_and_its_features_a_table(cli, tmp_pa
     job = cli.json("submit", "ingest_container", "--param", "container=geopackages", "--wait")
     assert job["status"] == "completed"
     tasks = {(t["stage"], t["task_key"]): t for t in cli.json("tasks", job["job_id"])}
-    assert set(tasks) == {("cogs", "tiles.gpkg"), ("cogs", "both.gpkg"), ("vector_tables", "both.gpkg"), ("vector_tables", "features.gpkg")}
+    assert set(tasks) == {
+        ("cogs", "tiles.gpkg"),
+        ("cogs", "both.gpkg"),
+        ("vector_tables", "both.gpkg"),
+        ("vector_tables", "features.gpkg"),
+    }
     assert {(s["stage"], s["path"]) for s in plan["sources"]} == set(tasks)
     for name in ("tiles.gpkg", "both.gpkg"):
         with rasterio.open(local(cli, tasks["cogs", name]["outputs"]["cog"])) as cog:

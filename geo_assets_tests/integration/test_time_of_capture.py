@@ -24,7 +24,10 @@ def search(cli):
         }
         with psycopg.connect(**place, autocommit=True) as db:
             db.execute("set search_path to pgstac, public")
-            return {f["properties"]["title"]: f for f in db.execute("select search(%s)", (json.dumps(body),)).fetchone()[0]["features"]}
+            return {
+                f["properties"]["title"]: f
+                for f in db.execute("select search(%s)", (json.dumps(body),)).fetchone()[0]["features"]
+            }
 
     return run
 
@@ -43,7 +46,9 @@ def test_an_unknown_time_is_null_and_not_found_under_today_and_does_not_stretch_
     assert landsat["properties"]["datetime"].startswith("2023-08-21")
     today = dt.datetime.now(dt.UTC).date()
     assert not search(collections=["times"], datetime=f"{today}T00:00:00Z/..")
-    assert set(search(collections=["times"], datetime="2023-08-21T12:00:00Z")) == {"LC08_L2SP_193024_20230821_20230826_02_T1_SR_B4.TIF"}
+    assert set(search(collections=["times"], datetime="2023-08-21T12:00:00Z")) == {
+        "LC08_L2SP_193024_20230821_20230826_02_T1_SR_B4.TIF"
+    }
     env = cli.json("env")
     place = {
         "host": env["PGHOST"],
@@ -53,7 +58,9 @@ def test_an_unknown_time_is_null_and_not_found_under_today_and_does_not_stretch_
         "dbname": env["PGDATABASE"],
     }
     with psycopg.connect(**place) as db:
-        (extent,) = db.execute("select content->'extent'->'temporal'->'interval'->0 from pgstac.collections where id = 'times'").fetchone()
+        (extent,) = db.execute(
+            "select content->'extent'->'temporal'->'interval'->0 from pgstac.collections where id = 'times'"
+        ).fetchone()
     assert [end[:10] for end in extent] == ["2023-08-21", "2023-08-21"]
 
 
@@ -65,11 +72,16 @@ def test_the_time_that_is_submitted_is_the_items(cli, tmp_path, search):
     assert search(collections=["said"])["a_2019-07-04.tif"]["properties"]["datetime"] == "2019-07-04T00:00:00Z"
     assert cli.json(*submit, "--param", "datetime=2001-02/2001-03")["status"] == "completed"
     properties = search(collections=["said"])["a_2019-07-04.tif"]["properties"]
-    assert (properties["start_datetime"], properties["end_datetime"]) == ("2001-02-01T00:00:00Z", "2001-03-31T23:59:59Z")
+    assert (properties["start_datetime"], properties["end_datetime"]) == (
+        "2001-02-01T00:00:00Z",
+        "2001-03-31T23:59:59Z",
+    )
     assert cli.run(*submit, "--param", "datetime=yesterday").returncode != 0
 
 
-def test_bands_of_landsat_have_the_time_of_the_metadata_that_lie_beside_them_and_are_made_anew_where_it_changes(cli, tmp_path, search):
+def test_bands_of_landsat_have_the_time_of_the_metadata_that_lie_beside_them_and_are_made_anew_where_it_changes(
+    cli, tmp_path, search
+):
     scene = "LC08_L2SP_193024_20230821_20230826_02_T1"
     bands = [f"{scene}_SR_B4.TIF", f"{scene}_QA_PIXEL.TIF"]
     for name in (*bands, "other.tif"):

@@ -22,7 +22,9 @@ def feature(coordinates, time):
 
 @pytest.fixture(scope="module")
 def job(cli, tmp_path_factory):
-    """A raster whose CRS lies beside it, a vector with a rejected feature and a time without offset, and one of which there is nothing to say."""
+    """A raster whose CRS lies beside it, a vector with a rejected feature and a time without offset, and one of which
+    there is nothing to say.
+    """
     folder = tmp_path_factory.mktemp("warned")
     write(folder / "scan.tif", np.ones((1, 20, 20), "uint8"), crs=None)
     (folder / "scan.prj").write_text(rasterio.crs.CRS.from_epsg(32618).to_wkt(version="WKT1_ESRI"))
@@ -32,7 +34,9 @@ def job(cli, tmp_path_factory):
         feature([8, 51], "2024-03-01T10:00:00"),
         feature([8, 51], "2024-07-01T10:00:00-05:00"),
     ]
-    (folder / "points.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [*good, feature(["7", "51"], None)]}))
+    (folder / "points.geojson").write_text(
+        json.dumps({"type": "FeatureCollection", "features": [*good, feature(["7", "51"], None)]})
+    )
     assert cli.run("upload", str(folder), "default/warned").returncode == 0
     done = cli.json("submit", "ingest_container", "--param", "container=warned", "--wait")
     assert done["status"] == "completed"
@@ -55,7 +59,9 @@ def test_tasks_show_the_warnings_of_each_file_and_can_show_only_files_that_have_
     assert f"warning: vector.warned_points: {REJECTED}; they are in vector.warned_points__rejects" in shown
     assert "plain.tif" in shown
     assert {t["task_key"] for t in cli.json("tasks", job["job_id"], "--warned")} == {"scan.tif", "points.geojson"}
-    tasks = httpx.get(f"{cli.json('env')['GEO_ASSETS_API_URL']}/api/db/tasks/{job['job_id']}", timeout=30).json()["tasks"]
+    tasks = httpx.get(f"{cli.json('env')['GEO_ASSETS_API_URL']}/api/db/tasks/{job['job_id']}", timeout=30).json()[
+        "tasks"
+    ]
     assert {t["task_key"]: t["outputs"].get("warnings") for t in tasks} == {
         "scan.tif": [CRS],
         "plain.tif": None,
@@ -66,7 +72,8 @@ def test_tasks_show_the_warnings_of_each_file_and_can_show_only_files_that_have_
 def test_items_carry_the_warnings_of_their_source(cli, job):
     with connect(cli) as db:
         rows = db.execute(
-            "select i.content->'properties'->>'title', i.content->'properties'->'geo_assets:warnings' from pgstac.items i where collection = any(%s)",
+            "select i.content->'properties'->>'title', i.content->'properties'->'geo_assets:warnings' from pgstac.items"
+            " i where collection = any(%s)",
             (["warned", "warned-vector"],),
         ).fetchall()
     warned = dict(rows)
@@ -78,7 +85,8 @@ def test_items_carry_the_warnings_of_their_source(cli, job):
 def test_dagster_shows_warnings_with_the_assets_of_the_run_and_with_its_report(cli, job):
     with connect(cli) as db:
         events = db.execute(
-            "select asset_key, event from dagster.event_logs where run_id = %s and dagster_event_type = 'ASSET_MATERIALIZATION'",
+            "select asset_key, event from dagster.event_logs where run_id = %s and dagster_event_type ="
+            " 'ASSET_MATERIALIZATION'",
             (job["run_id"],),
         ).fetchall()
     shown = {}

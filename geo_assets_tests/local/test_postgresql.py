@@ -33,7 +33,14 @@ def binaries(postgres_home):
 
 
 def new_cluster(binaries, folder: Path, **settings: str) -> Cluster:
-    return Cluster(binaries, folder / "postgres", folder / "logs" / "postgresql.log", free_port(), "s3cret", {**NOT_DURABLE, **settings})
+    return Cluster(
+        binaries,
+        folder / "postgres",
+        folder / "logs" / "postgresql.log",
+        free_port(),
+        "s3cret",
+        {**NOT_DURABLE, **settings},
+    )
 
 
 def end(cluster: Cluster) -> None:
@@ -66,7 +73,9 @@ def until(condition) -> None:
 
 
 def crash(cluster: Cluster) -> None:
-    """Kill one of its processes: the server restarts within itself, which takes five seconds, since another is stopped."""
+    """Kill one of its processes: the server restarts within itself, which takes five seconds, since another
+    is stopped.
+    """
     family = {Path(f"/proc/{child}/cmdline").read_text().strip("\0 "): child for child in children(cluster.pid())}
     named = {name.rpartition("postgres: ")[2]: pid for name, pid in family.items()}
     os.kill(named["checkpointer"], signal.SIGSTOP)
@@ -75,7 +84,9 @@ def crash(cluster: Cluster) -> None:
 
 
 def children(pid: int) -> list[int]:
-    return [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
+    return [
+        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +142,9 @@ def test_the_cluster_listens_on_loopback_only_and_asks_for_the_password(running)
 
 
 def test_the_cluster_keeps_utf8_utc_and_checksums(running):
-    shown = [ask(running, f"show {name}") for name in ("server_encoding", "lc_collate", "timezone", "data_checksums", "jit")]
+    shown = [
+        ask(running, f"show {name}") for name in ("server_encoding", "lc_collate", "timezone", "data_checksums", "jit")
+    ]
     assert shown[:1] + shown[2:] == ["UTF8", "UTC", "on", "off"]
     assert shown[1] == "C.UTF-8"
 
@@ -139,11 +152,17 @@ def test_the_cluster_keeps_utf8_utc_and_checksums(running):
 def test_durability_is_on_unless_a_caller_turns_it_off(home, binaries):
     folder = home / "durable"
     folder.mkdir()
-    cluster = Cluster(binaries, folder / "postgres", folder / "postgresql.log", free_port(), "s3cret", {"shared_buffers": "16MB"})
+    cluster = Cluster(
+        binaries, folder / "postgres", folder / "postgresql.log", free_port(), "s3cret", {"shared_buffers": "16MB"}
+    )
     cluster.init()
     try:
         cluster.start()
-        assert [ask(cluster, f"show {name}") for name in ("fsync", "synchronous_commit", "full_page_writes")] == ["on", "on", "on"]
+        assert [ask(cluster, f"show {name}") for name in ("fsync", "synchronous_commit", "full_page_writes")] == [
+            "on",
+            "on",
+            "on",
+        ]
     finally:
         end(cluster)
 
@@ -264,7 +283,9 @@ def test_what_a_killed_init_left_goes_with_the_next_because_it_holds_the_passwor
 def test_start_waits_for_a_server_that_somebody_else_started_and_that_is_still_recovering(stopped):
     (stopped.data_dir / "recovery.signal").touch()  # recovery asks for files by a command, which takes its time
     shutil.chown(stopped.data_dir / "recovery.signal", stopped.data_dir.owner(), stopped.data_dir.group())
-    slow = replace(stopped, extra_settings={**stopped.extra_settings, "restore_command": "sleep 0.5; false", "hot_standby": "off"})
+    slow = replace(
+        stopped, extra_settings={**stopped.extra_settings, "restore_command": "sleep 0.5; false", "hot_standby": "off"}
+    )
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(slow.start)
         until(lambda: stopped.pid() is not None)

@@ -17,7 +17,9 @@ PARTS = ("code_server", "webserver", "daemon", "api")
 
 
 def pids(cli):
-    return {name: process["pid"] for name, process in json.loads((cli.home / "stack.json").read_text())["processes"].items()}
+    return {
+        name: process["pid"] for name, process in json.loads((cli.home / "stack.json").read_text())["processes"].items()
+    }
 
 
 def postgresql(cli):

@@ -3,7 +3,8 @@
 Here: the bytes of the files, by kind, and the outcomes that are documented for a kind.
 Not here: running them (`test_hostile.py`).
 
-A file is made for a `Trap`: the secret that it tries to read, the place where it tries to write, the port that it tries to call.
+A file is made for a `Trap`: the secret that it tries to read, the place where it tries to write, the port that it tries
+to call.
 """
 
 import io
@@ -74,7 +75,8 @@ def kind(name: str, *outcomes: str):
     return enter
 
 
-# --- honest files to spoil -------------------------------------------------------------------------------------------------
+# --- honest files to spoil
+# -------------------------------------------------------------------------------------------------
 
 
 def picture(count: int = 3, side: int = 160, dtype: str = "uint8") -> np.ndarray:
@@ -128,7 +130,8 @@ def pictured(name: str, content: bytes, beside: dict[str, bytes] | None = None, 
     return Hostile(name, content, {**place, **(beside or {})}, GIVEN_CRS, **more)
 
 
-# --- TIFF by hand ----------------------------------------------------------------------------------------------------------
+# --- TIFF by hand
+# ----------------------------------------------------------------------------------------------------------
 
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 7: 1, 11: 4, 12: 8, 13: 4, 16: 8}
 _CODES = {1: "B", 2: "B", 3: "H", 4: "I", 7: "B", 11: "f", 12: "d", 13: "I", 16: "Q"}
@@ -143,9 +146,15 @@ _PLACE = {
 
 
 def raw_tiff(
-    changes: dict[int, Any] | None = None, *, side: int = 32, data: bytes | None = None, big: bool = False, next_ifd: int = 0
+    changes: dict[int, Any] | None = None,
+    *,
+    side: int = 32,
+    data: bytes | None = None,
+    big: bool = False,
+    next_ifd: int = 0,
 ) -> bytes:
-    """A TIFF of one uncompressed strip, field by field; `changes` maps a tag to (type, values), raw bytes of a field, or None.
+    """A TIFF of one uncompressed strip, field by field; `changes` maps a tag to (type, values), raw bytes of a field,
+    or None.
 
     Where a value is the string "data", it is the offset of the data.
     """
@@ -181,7 +190,9 @@ def raw_tiff(
             packed = struct.pack("<Q" if big else "<I", where)
         body += struct.pack("<HHQ" if big else "<HHI", tag, code, len(values)) + packed.ljust(inline, b"\0")
     if big:
-        return b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, len(fields)) + body + struct.pack("<Q", next_ifd) + extra + data
+        return (
+            b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, len(fields)) + body + struct.pack("<Q", next_ifd) + extra + data
+        )
     return b"II*\0" + struct.pack("<IH", 8, len(fields)) + body + struct.pack("<I", next_ifd) + extra + data
 
 
@@ -204,7 +215,8 @@ def one_tile(side: int, codec: int, tile: bytes, bits: int = 8, samples: int = 1
     return raw_tiff(changes, side=side, data=tile)
 
 
-# --- cut off ---------------------------------------------------------------------------------------------------------------
+# --- cut off
+# ---------------------------------------------------------------------------------------------------------------
 
 
 @kind("GeoTIFF cut off", "UNREADABLE")
@@ -255,7 +267,8 @@ def cut_off_hfa(rng, trap):
         yield Hostile(f"{part}.img", whole[: int(len(whole) * part)])
 
 
-# --- damaged ---------------------------------------------------------------------------------------------------------------
+# --- damaged
+# ---------------------------------------------------------------------------------------------------------------
 
 
 def flipped(whole: bytes, rng: np.random.Generator, bits: int, start: int, end: int) -> bytes:
@@ -267,7 +280,9 @@ def flipped(whole: bytes, rng: np.random.Generator, bits: int, start: int, end: 
 
 
 def data_of(whole: bytes) -> tuple[int, int]:
-    """Where the blocks of a file of GDAL lie: after the first directory and its tables, which end before the first block."""
+    """Where the blocks of a file of GDAL lie: after the first directory and its tables, which end before the first
+    block.
+    """
     with MemoryFile(whole) as memory, memory.open() as dataset:
         places: list[int] = []
         for row in range(-(-dataset.height // dataset.block_shapes[0][0])):
@@ -324,7 +339,9 @@ def cog(codec: str = "DEFLATE") -> bytes:
 def flipped_cogs(rng, trap):
     whole = cog()
     for number in range(8):
-        yield Hostile(f"promises_{number}.tif", flipped(whole, rng, 3, 8, 260))  # what GDAL writes before the first directory
+        yield Hostile(
+            f"promises_{number}.tif", flipped(whole, rng, 3, 8, 260)
+        )  # what GDAL writes before the first directory
         yield Hostile(f"header_{number}.tif", flipped(whole, rng, 3, 260, 3000))
         yield Hostile(f"anywhere_{number}.tif", flipped(whole, rng, 5, 3000, len(whole)))
     for number in range(4):  # LZW has no checksum; overviews come first
@@ -365,7 +382,9 @@ def run_length_hfa() -> bytes:
     """A compressed Erdas Imagine file: runs of eight rows."""
     pixels = (np.mgrid[0:256, 0:256][0] // 32).astype("uint8")
     with MemoryFile() as memory:
-        with memory.open(driver="HFA", count=1, height=256, width=256, dtype="uint8", compressed="YES", **GEOREFERENCED) as dataset:
+        with memory.open(
+            driver="HFA", count=1, height=256, width=256, dtype="uint8", compressed="YES", **GEOREFERENCED
+        ) as dataset:
             dataset.write(pixels, 1)
         return memory.read()
 
@@ -374,7 +393,9 @@ def run_length_hfa() -> bytes:
 def damaged_runs(rng, trap):
     whole = run_length_hfa()
     yield Hostile("whole.img", whole, outcomes=(CONVERTED,))
-    blocks = [at for at in range(len(whole) - 8) if whole[at : at + 8] == struct.pack("<II", 2, 17)]  # two runs; where they end
+    blocks = [
+        at for at in range(len(whole) - 8) if whole[at : at + 8] == struct.pack("<II", 2, 17)
+    ]  # two runs; where they end
     for number, at in enumerate(blocks[:3]):
         yield Hostile(f"one_run_{number}.img", whole[:at] + b"\1" + whole[at + 1 :], outcomes=("UNREADABLE",))
         yield Hostile(f"no_run_{number}.img", whole[:at] + b"\0" + whole[at + 1 :], outcomes=("UNREADABLE",))
@@ -392,7 +413,8 @@ def latin_metadata(rng, trap):
     yield Hostile("citation.tif", raw_tiff({270: text(b"\xe6"), 305: text(b"\xe6")}))
 
 
-# --- bombs -----------------------------------------------------------------------------------------------------------------
+# --- bombs
+# -----------------------------------------------------------------------------------------------------------------
 
 
 @kind("more pixels, bands or bytes than a file can mean", "TOO_LARGE")
@@ -406,7 +428,8 @@ def declared_too_large(rng, trap):
     )
     yield Hostile("tile.tif", one_tile(32, 8, zlib.compress(bytes(1024))).replace(struct.pack("<HHII", 322, LONG, 1, 32), struct.pack("<HHII", 322, LONG, 1, 65536)).replace(struct.pack("<HHII", 323, LONG, 1, 32), struct.pack("<HHII", 323, LONG, 1, 65536)))  # fmt: skip
     yield Hostile(
-        "bands.tif", raw_tiff({277: (SHORT, [1001]), 258: (SHORT, [8] * 1001), 338: (SHORT, [0] * 1000)}, data=bytes(1001 * 1024))
+        "bands.tif",
+        raw_tiff({277: (SHORT, [1001]), 258: (SHORT, [8] * 1001), 338: (SHORT, [0] * 1000)}, data=bytes(1001 * 1024)),
     )
     yield Hostile("sparse_terabyte.tif", sparse(1_000_000, 1_000_000))
     yield Hostile("sparse_3_gigabytes.tif", sparse(60_000, 50_000))
@@ -428,7 +451,9 @@ def sparse(width: int, height: int) -> bytes:
     )  # fmt: skip
 
 
-def png(width: int, height: int, idat: bytes, *, colour: int = 0, chunks: tuple[tuple[bytes, bytes], ...] = ()) -> bytes:
+def png(
+    width: int, height: int, idat: bytes, *, colour: int = 0, chunks: tuple[tuple[bytes, bytes], ...] = ()
+) -> bytes:
     """A PNG with correct checksums."""
     header = struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0)
     parts = [(b"IHDR", header), *chunks, (b"IDAT", idat), (b"IEND", b"")]
@@ -463,7 +488,9 @@ def bombs(rng, trap):
     yield Hostile("honest.tif", one_tile(32, 8, zlib.compress(bytes(1024))), pixels=exact, outcomes=(CONVERTED,))
     yield pictured("idat.png", png(32, 32, zlib.compress(bytes(64 << 20), 9)))
     row = zlib.compress(bytes(32 * 33))
-    yield pictured("text.png", png(32, 32, row, chunks=((b"zTXt", b"Comment\0\0" + zlib.compress(bytes(64 << 20), 9)),)))
+    yield pictured(
+        "text.png", png(32, 32, row, chunks=((b"zTXt", b"Comment\0\0" + zlib.compress(bytes(64 << 20), 9)),))
+    )
     yield pictured("profile.png", png(32, 32, row, chunks=((b"iCCP", b"p\0\0" + zlib.compress(bytes(64 << 20), 9)),)))
 
 
@@ -583,23 +610,41 @@ def pages(number: int) -> bytes:
     return b"II*\0" + struct.pack("<I", first) + bytes(1024) + body
 
 
-# --- disguises -------------------------------------------------------------------------------------------------------------
+# --- disguises
+# -------------------------------------------------------------------------------------------------------------
 
 
 def vrt(source: str, *, raw: bool = False) -> bytes:
     """A virtual raster of another file."""
     if raw:
-        band = f'<VRTRasterBand dataType="Byte" band="1" subClass="VRTRawRasterBand"><SourceFilename relativeToVRT="0">{source}</SourceFilename><ImageOffset>0</ImageOffset><PixelOffset>1</PixelOffset><LineOffset>20</LineOffset></VRTRasterBand>'
+        band = (
+            '<VRTRasterBand dataType="Byte" band="1" subClass="VRTRawRasterBand"><SourceFilename'
+            f' relativeToVRT="0">{source}</SourceFilename><ImageOffset>0</ImageOffset><PixelOffset>1</PixelOffset><LineOffset>20</LineOffset></VRTRasterBand>'
+        )
     else:
-        band = f'<VRTRasterBand dataType="Byte" band="1"><SimpleSource><SourceFilename relativeToVRT="0">{source}</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand>'
-    return f'<VRTDataset rasterXSize="20" rasterYSize="20"><SRS>EPSG:32618</SRS><GeoTransform>500000,10,0,4000000,0,-10</GeoTransform>{band}</VRTDataset>'.encode()
+        band = (
+            '<VRTRasterBand dataType="Byte" band="1"><SimpleSource><SourceFilename'
+            f' relativeToVRT="0">{source}</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand>'
+        )
+    return (
+        '<VRTDataset rasterXSize="20"'
+        f' rasterYSize="20"><SRS>EPSG:32618</SRS><GeoTransform>500000,10,0,4000000,0,-10</GeoTransform>{band}</VRTDataset>'.encode()
+    )
 
 
 def disguises(trap: Trap) -> dict[str, bytes]:
     """Texts that GDAL takes for rasters, each of which would read, write or call."""
     url, secret, victim = trap.url, trap.secret, trap.victim / "written_by_mrf"
-    python = '<VRTDataset rasterXSize="2" rasterYSize="2"><VRTRasterBand dataType="Byte" band="1" subClass="VRTDerivedRasterBand"><PixelFunctionLanguage>Python</PixelFunctionLanguage><PixelFunctionType>f</PixelFunctionType><PixelFunctionCode><![CDATA[\nimport os\ndef f(*a, **k): os.mkdir("%s")\n]]></PixelFunctionCode></VRTRasterBand></VRTDataset>'
-    mrf = f"<MRF_META><CachedSource><Source>{secret}</Source></CachedSource><Raster><Size x='160' y='160' c='3'/><PageSize x='160' y='160' c='3'/><Compression>NONE</Compression><DataFile>{victim}.data</DataFile><IndexFile>{victim}.idx</IndexFile></Raster></MRF_META>"
+    python = (
+        '<VRTDataset rasterXSize="2" rasterYSize="2"><VRTRasterBand dataType="Byte" band="1"'
+        ' subClass="VRTDerivedRasterBand"><PixelFunctionLanguage>Python</PixelFunctionLanguage><PixelFunctionType>f</PixelFunctionType><PixelFunctionCode><![CDATA[\nimport'
+        ' os\ndef f(*a, **k): os.mkdir("%s")\n]]></PixelFunctionCode></VRTRasterBand></VRTDataset>'
+    )
+    mrf = (
+        f"<MRF_META><CachedSource><Source>{secret}</Source></CachedSource><Raster><Size x='160' y='160'"
+        " c='3'/><PageSize x='160' y='160'"
+        f" c='3'/><Compression>NONE</Compression><DataFile>{victim}.data</DataFile><IndexFile>{victim}.idx</IndexFile></Raster></MRF_META>"
+    )
     stac = {
         "type": "FeatureCollection",
         "stac_version": "1.0.0",
@@ -664,7 +709,9 @@ def no_raster(rng, trap):
     yield Hostile("noise.tif", rng.bytes(100_000), outcomes=("UNSUPPORTED_FORMAT",))
     yield Hostile("noise_after_magic.tif", b"II*\0" + rng.bytes(10_000), outcomes=("UNREADABLE",))
     yield Hostile("noise_after_magic.png", b"\x89PNG\r\n\x1a\n" + rng.bytes(10_000), outcomes=("UNREADABLE",))
-    yield Hostile("noise_after_magic.jp2", b"\x00\x00\x00\x0cjP  \r\n\x87\n" + rng.bytes(10_000), outcomes=("UNREADABLE",))
+    yield Hostile(
+        "noise_after_magic.jp2", b"\x00\x00\x00\x0cjP  \r\n\x87\n" + rng.bytes(10_000), outcomes=("UNREADABLE",)
+    )
     yield Hostile("noise_after_magic.j2k", b"\xff\x4f\xff\x51\xff" + rng.bytes(10_000), outcomes=("UNREADABLE",))
     yield Hostile("noise_after_magic.img", b"EHFA_HEADER_TAG\0" + rng.bytes(10_000), outcomes=("UNREADABLE",))
     yield Hostile("noise_after_magic.dt0", b"UHL1" + rng.bytes(10_000), outcomes=("UNREADABLE",))
@@ -689,19 +736,30 @@ def containers(rng, trap):
         yield Hostile(name, magic + rng.bytes(5000))
 
 
-# --- files that point to others ----------------------------------------------------------------------------------------------
+# --- files that point to others
+# ----------------------------------------------------------------------------------------------
 
 
 @kind("metadata that names another file", "RASTER_UNSUPPORTED")
 def pointing_metadata(rng, trap):
-    targets = {"secret": trap.secret, "vrt": "@beside.ovr", "curl": f"/vsicurl/{trap.url}/a.tif", "base": ":::BASE:::../../etc/passwd"}
+    targets = {
+        "secret": trap.secret,
+        "vrt": "@beside.ovr",
+        "curl": f"/vsicurl/{trap.url}/a.tif",
+        "base": ":::BASE:::../../etc/passwd",
+    }
     for name, target in targets.items():
         item = f'<Item name="OVERVIEW_FILE" domain="OVERVIEWS">{target}</Item>'
         yield Hostile(f"{name}.tif", raw_tiff({42112: gdal_metadata(item)}), {"beside.ovr": vrt(str(trap.secret))})
-    item = f'<Item name="X_DATASET" domain="GEOLOCATION">/vsicurl/{trap.url}/x.tif</Item><Item name="Y_DATASET" domain="GEOLOCATION">{trap.secret}</Item>'
+    item = (
+        f'<Item name="X_DATASET" domain="GEOLOCATION">/vsicurl/{trap.url}/x.tif</Item><Item name="Y_DATASET"'
+        f' domain="GEOLOCATION">{trap.secret}</Item>'
+    )
     yield Hostile("geolocation.tif", raw_tiff({42112: gdal_metadata(item)}))
     yield Hostile("geolocation_warped.tif", raw_tiff({42112: gdal_metadata(item)}), options={"target_crs": "EPSG:3857"})
-    pam = f'<PAMDataset><Metadata domain="OVERVIEWS"><MDI key="OVERVIEW_FILE">{trap.secret}</MDI></Metadata></PAMDataset>'
+    pam = (
+        f'<PAMDataset><Metadata domain="OVERVIEWS"><MDI key="OVERVIEW_FILE">{trap.secret}</MDI></Metadata></PAMDataset>'
+    )
     yield Hostile("pam.tif", raw_tiff(), {"pam.tif.aux.xml": pam.encode()})
     yield pictured("pam.png", encoded("PNG"), {"pam.png.aux.xml": pam.encode()})
 
@@ -710,7 +768,9 @@ def pointing_metadata(rng, trap):
 def disguised_sidecars(rng, trap):
     for ending in ("ovr", "msk", "OVR", "ovr.msk"):
         yield Hostile("in.tif", raw_tiff(), {f"in.tif.{ending}": vrt(str(trap.secret))}, outcomes=("UNREADABLE",))
-    yield pictured("in.png", encoded("PNG"), {"in.png.msk": vrt(f"/vsicurl/{trap.url}/a.tif")}, outcomes=("UNREADABLE",))
+    yield pictured(
+        "in.png", encoded("PNG"), {"in.png.msk": vrt(f"/vsicurl/{trap.url}/a.tif")}, outcomes=("UNREADABLE",)
+    )
     pointing = raw_tiff({42112: gdal_metadata(f'<Item name="OVERVIEW_FILE" domain="OVERVIEWS">{trap.secret}</Item>')})
     yield Hostile("in.tif", raw_tiff(), {"in.tif.ovr": pointing}, outcomes=("RASTER_UNSUPPORTED",))
     yield Hostile("in.tif", raw_tiff(), {"in.tif.ovr": b""}, outcomes=("UNREADABLE",))
@@ -721,7 +781,12 @@ def disguised_sidecars(rng, trap):
 def lying_sidecars(rng, trap):
     plain = raw_tiff()
     nan_world = b"nan\n0\n0\nnan\nnan\nnan\n"
-    yield Hostile("nan.tif", raw_tiff({33550: None, 33922: None}), {"nan.tfw": nan_world}, outcomes=("UNREADABLE", "RASTER_UNSUPPORTED"))
+    yield Hostile(
+        "nan.tif",
+        raw_tiff({33550: None, 33922: None}),
+        {"nan.tfw": nan_world},
+        outcomes=("UNREADABLE", "RASTER_UNSUPPORTED"),
+    )
     yield Hostile("noise.tif", plain, {"noise.tfw": rng.bytes(1000)}, outcomes=(CONVERTED,))
     yield Hostile("contradicts.tif", plain, {"contradicts.tfw": WORLD}, outcomes=(CONVERTED,))
     yield Hostile("prj.tif", plain, {"prj.prj": trap.url.encode()}, outcomes=(CONVERTED,))
@@ -732,43 +797,79 @@ def lying_sidecars(rng, trap):
         "noise": "�" * 50,
     }.items():
         pam = f"<PAMDataset><SRS>{srs}</SRS><GeoTransform>0,1,0,0,0,-1</GeoTransform></PAMDataset>".encode()
-        yield Hostile(f"crs_{name}.tif", raw_tiff({33550: None, 33922: None, 34735: None}), {f"crs_{name}.tif.aux.xml": pam})
-        yield Hostile(f"crs_{name}.asc", ascii_grid(), {f"crs_{name}.prj": srs.encode(), f"crs_{name}.asc.aux.xml": pam})
+        yield Hostile(
+            f"crs_{name}.tif", raw_tiff({33550: None, 33922: None, 34735: None}), {f"crs_{name}.tif.aux.xml": pam}
+        )
+        yield Hostile(
+            f"crs_{name}.asc", ascii_grid(), {f"crs_{name}.prj": srs.encode(), f"crs_{name}.asc.aux.xml": pam}
+        )
     for name, pam in {
         "not_xml": b"\xff\xfe<PAM",
         "deep": b"<PAMDataset>" * 3000,
-        "laughs": b'<!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;">]><PAMDataset><Metadata><MDI key="x">&b;</MDI></Metadata></PAMDataset>',
-        "many": b"<PAMDataset><Metadata>" + b"".join(b'<MDI key="k%d">v</MDI>' % i for i in range(4000)) + b"</Metadata></PAMDataset>",
+        "laughs": (
+            b'<!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;">]><PAMDataset><Metadata><MDI'
+            b' key="x">&b;</MDI></Metadata></PAMDataset>'
+        ),
+        "many": (
+            b"<PAMDataset><Metadata>"
+            + b"".join(b'<MDI key="k%d">v</MDI>' % i for i in range(4000))
+            + b"</Metadata></PAMDataset>"
+        ),
         "nodata": b'<PAMDataset><PAMRasterBand band="1"><NoDataValue>7</NoDataValue></PAMRasterBand></PAMDataset>',
         "bands": b'<PAMDataset><PAMRasterBand band="99"><NoDataValue>7</NoDataValue></PAMRasterBand></PAMDataset>',
         "place": b"<PAMDataset><GeoTransform>nan,nan,nan,nan,nan,nan</GeoTransform></PAMDataset>",
-        "mask": f'<PAMDataset><PAMRasterBand band="1"><MaskBand><SourceFilename>{trap.secret}</SourceFilename></MaskBand></PAMRasterBand></PAMDataset>'.encode(),
+        "mask": (
+            "<PAMDataset><PAMRasterBand"
+            f' band="1"><MaskBand><SourceFilename>{trap.secret}</SourceFilename></MaskBand></PAMRasterBand></PAMDataset>'.encode()
+        ),
     }.items():
         yield Hostile(f"{name}.tif", plain, {f"{name}.tif.aux.xml": pam})
     yield Hostile("other_size.tif", plain, {"other_size.tif.ovr": striped("NONE")})
     item = f'<Item name="FILENAME" domain="ProxyOverviewRequest">{trap.secret}</Item>'
     yield Hostile("proxy.tif", raw_tiff({42112: gdal_metadata(item)}), outcomes=(CONVERTED,))
     yield Hostile("other_mask.tif", plain, {"other_mask.tif.msk": striped("NONE")})
-    yield Hostile("rpb.tif", plain, {"rpb.RPB": rng.bytes(3000), "rpb.IMD": rng.bytes(3000), "rpb_RPC.TXT": rng.bytes(3000)})
+    yield Hostile(
+        "rpb.tif", plain, {"rpb.RPB": rng.bytes(3000), "rpb.IMD": rng.bytes(3000), "rpb_RPC.TXT": rng.bytes(3000)}
+    )
     yield Hostile("aux.tif", plain, {"aux.aux": b"EHFA_HEADER_TAG\0" + rng.bytes(3000)})
-    yield Hostile("esri.tif", plain, {"esri.tif.xml": b"<!DOCTYPE x SYSTEM '" + trap.url.encode() + b"/x.dtd'><metadata>"})
+    yield Hostile(
+        "esri.tif", plain, {"esri.tif.xml": b"<!DOCTYPE x SYSTEM '" + trap.url.encode() + b"/x.dtd'><metadata>"}
+    )
 
 
 @kind("a CRS that sends PROJ elsewhere", CONVERTED, "UNREADABLE", "RASTER_NO_CRS", "RASTER_UNSUPPORTED", "INVALID_CRS")
 def pointing_crs(rng, trap):
     keys = [1, 1, 0, 4, 1024, 0, 1, 1, 1025, 0, 1, 1, 3072, 0, 1, 32767]
     grid = f"{trap.url}/grid.tif"
-    wkt = f'PROJCS["x",GEOGCS["x",DATUM["x",SPHEROID["x",6378137,298.25],EXTENSION["PROJ4_GRIDS","{grid}"]],PRIMEM["Greenwich",0],UNIT["degree",0.0174532925199433]],PROJECTION["Mercator_1SP"],UNIT["metre",1],EXTENSION["PROJ4","+proj=merc +a=6378137 +nadgrids={grid} +no_defs"]]'
+    wkt = (
+        f'PROJCS["x",GEOGCS["x",DATUM["x",SPHEROID["x",6378137,298.25],EXTENSION["PROJ4_GRIDS","{grid}"]],PRIMEM["Greenwich",0],UNIT["degree",0.0174532925199433]],PROJECTION["Mercator_1SP"],UNIT["metre",1],EXTENSION["PROJ4","+proj=merc'
+        f' +a=6378137 +nadgrids={grid} +no_defs"]]'
+    )
     citation = f"ESRI PE String = {wkt}"
     for name, words in {"esri": citation, "proj": f"+proj=merc +nadgrids={grid}", "url": trap.url}.items():
         field = [*keys, 1026, 34737, len(words) + 1, 0]
-        yield Hostile(f"{name}.tif", raw_tiff({34735: (SHORT, field), 34737: text(words + "|")}), options={"target_crs": "EPSG:4326"})
+        yield Hostile(
+            f"{name}.tif",
+            raw_tiff({34735: (SHORT, field), 34737: text(words + "|")}),
+            options={"target_crs": "EPSG:4326"},
+        )
     pam = f"<PAMDataset><SRS>{wkt.replace(chr(34), '&quot;')}</SRS></PAMDataset>".encode()
     yield Hostile("pam.tif", raw_tiff({34735: None}), {"pam.tif.aux.xml": pam}, {"target_crs": "EPSG:4326"})
     yield Hostile("asked.tif", raw_tiff({34735: None}), options={"source_crs": trap.url}, outcomes=("INVALID_CRS",))
-    yield Hostile("asked_file.tif", raw_tiff({34735: None}), options={"source_crs": "/etc/passwd"}, outcomes=("INVALID_CRS",))
-    yield Hostile("asked_init.tif", raw_tiff({34735: None}), options={"source_crs": "+init=/etc/passwd:1"}, outcomes=("INVALID_CRS",))
-    for name, srs in {"url": f"{trap.url}/crs.xml", "gmljp2": "gmljp2://xml/crs.xml", "entity": f"file://{trap.secret}"}.items():
+    yield Hostile(
+        "asked_file.tif", raw_tiff({34735: None}), options={"source_crs": "/etc/passwd"}, outcomes=("INVALID_CRS",)
+    )
+    yield Hostile(
+        "asked_init.tif",
+        raw_tiff({34735: None}),
+        options={"source_crs": "+init=/etc/passwd:1"},
+        outcomes=("INVALID_CRS",),
+    )
+    for name, srs in {
+        "url": f"{trap.url}/crs.xml",
+        "gmljp2": "gmljp2://xml/crs.xml",
+        "entity": f"file://{trap.secret}",
+    }.items():
         yield Hostile(f"gml_{name}.jp2", jp2_with_gml(srs), outcomes=(CONVERTED,), options={"source_crs": "EPSG:32618"})
 
 
@@ -789,7 +890,8 @@ def jp2_with_gml(srs: str) -> bytes:
     return whole[:at] + labelled(b"gml.data", inner, dictionary) + whole[at:]
 
 
-# --- names -----------------------------------------------------------------------------------------------------------------
+# --- names
+# -----------------------------------------------------------------------------------------------------------------
 
 
 @kind("a wrong ending", CONVERTED)
@@ -815,10 +917,13 @@ def names(rng, trap):
         yield Hostile(name, striped("DEFLATE"), pixels=picture())
 
 
-# --- ASCII grids -----------------------------------------------------------------------------------------------------------
+# --- ASCII grids
+# -----------------------------------------------------------------------------------------------------------
 
 
-def ascii_grid(values: str = "1 2\n3 4", *, ncols: Any = 2, nrows: Any = 2, corner: Any = 500000, cell: Any = 10, more: str = "") -> bytes:
+def ascii_grid(
+    values: str = "1 2\n3 4", *, ncols: Any = 2, nrows: Any = 2, corner: Any = 500000, cell: Any = 10, more: str = ""
+) -> bytes:
     return f"ncols {ncols}\nnrows {nrows}\nxllcorner {corner}\nyllcorner 4000000\ncellsize {cell}\n{more}{values}\n".encode()
 
 
@@ -847,7 +952,8 @@ def wrong_grids(rng, trap):
     yield grid("beyond_doubles", ascii_grid("1e999 2 3 4"))
 
 
-# --- raw pixels, tiles, and other files that say little of themselves -----------------------------------------------------------
+# --- raw pixels, tiles, and other files that say little of themselves
+# -----------------------------------------------------------
 
 
 def envi(**fields: Any) -> bytes:
@@ -912,7 +1018,12 @@ def lying_headers(rng, trap):
 @kind("raw pixels whose header names other files", CONVERTED, "UNREADABLE", "RASTER_UNSUPPORTED")
 def pointing_headers(rng, trap):
     pixels = rng.integers(0, 255, 1024).astype("uint8")
-    for field_, name in (("data file", "data"), ("sensor type", "sensor"), ("dem file", "dem"), ("spectral library", "library")):
+    for field_, name in (
+        ("data file", "data"),
+        ("sensor type", "sensor"),
+        ("dem file", "dem"),
+        ("spectral library", "library"),
+    ):
         for place in (str(trap.secret), trap.url, f"/vsicurl/{trap.url}/x"):
             beside = {f"{name}.hdr": envi(**{field_: place})}
             yield Hostile(f"{name}.dat", pixels.tobytes(), beside, GIVEN_CRS, pixels=pixels.reshape(1, 32, 32))
@@ -927,7 +1038,14 @@ def nitf() -> bytes:
     return encoded("NITF", count=1)
 
 
-@kind("a NITF that is damaged or names other files", CONVERTED, "UNREADABLE", "RASTER_UNSUPPORTED", "TOO_LARGE", "RASTER_SUBDATASETS")
+@kind(
+    "a NITF that is damaged or names other files",
+    CONVERTED,
+    "UNREADABLE",
+    "RASTER_UNSUPPORTED",
+    "TOO_LARGE",
+    "RASTER_SUBDATASETS",
+)
 def nitfs(rng, trap):
     whole = nitf()
     yield pictured("whole.ntf", whole, outcomes=(CONVERTED,))
@@ -938,14 +1056,24 @@ def nitfs(rng, trap):
     yield pictured("images.ntf", whole[:360] + b"999" + whole[363:])
     for word in (str(trap.secret), trap.url, f"/vsicurl/{trap.url}/x"):
         yield pictured("text.ntf", whole[:39] + word.encode().ljust(80)[:80] + whole[119:])
-        beside = {"rpf.rpb": f'bandId = "P";\nIMAGE\n filename = "{word}";\nEND;\n'.encode(), "rpf.ntf.aux.xml": vrt(word)}
+        beside = {
+            "rpf.rpb": f'bandId = "P";\nIMAGE\n filename = "{word}";\nEND;\n'.encode(),
+            "rpf.ntf.aux.xml": vrt(word),
+        }
         yield pictured("rpf.ntf", whole, beside)
 
 
 def tiles(path: str, *, application: bytes, blobs: list[bytes], **metadata: Any) -> bytes:
     """MBTiles, or a GeoPackage of tiles where `application` says so; one zoom level of one tile for each blob."""
     with sqlite3.connect(":memory:") as db:
-        values = {"name": "n", "format": "png", "minzoom": 0, "maxzoom": len(blobs) - 1, "bounds": "-180,-85,180,85", **metadata}
+        values = {
+            "name": "n",
+            "format": "png",
+            "minzoom": 0,
+            "maxzoom": len(blobs) - 1,
+            "bounds": "-180,-85,180,85",
+            **metadata,
+        }
         db.execute("create table metadata (name text, value text)")
         db.executemany("insert into metadata values (?, ?)", [(k, str(v)) for k, v in values.items()])
         db.execute("create table tiles (zoom_level integer, tile_column integer, tile_row integer, tile_data blob)")
@@ -956,7 +1084,14 @@ def tiles(path: str, *, application: bytes, blobs: list[bytes], **metadata: Any)
     return bytes(whole)
 
 
-@kind("tiles of SQLite with odd contents", "UNREADABLE", "RASTER_UNSUPPORTED", "TOO_LARGE", "UNSUPPORTED_FORMAT", CONVERTED)
+@kind(
+    "tiles of SQLite with odd contents",
+    "UNREADABLE",
+    "RASTER_UNSUPPORTED",
+    "TOO_LARGE",
+    "UNSUPPORTED_FORMAT",
+    CONVERTED,
+)
 def odd_tiles(rng, trap):
     bomb = png(60_000, 60_000, zlib.compress(bytes(1 << 20), 9))
     small = png(16, 16, zlib.compress(bytes(17 * 16)))
@@ -975,10 +1110,13 @@ def odd_tiles(rng, trap):
     yield Hostile("zoom_40.mbtiles", tiles("zoom", application=b"MPBX", blobs=[small], minzoom=40, maxzoom=40))
     yield Hostile("bounds.mbtiles", tiles("bounds", application=b"MPBX", blobs=[small], bounds="nan,inf,-1e999,x"))
     yield Hostile(
-        "pointing.mbtiles", tiles("p", application=b"MPBX", blobs=[small], json=f'{{"tiles": ["{trap.url}"]}}', template=trap.url)
+        "pointing.mbtiles",
+        tiles("p", application=b"MPBX", blobs=[small], json=f'{{"tiles": ["{trap.url}"]}}', template=trap.url),
     )
     for number in range(4):
-        yield Hostile(f"flipped_{number}.mbtiles", flipped(tiles("f", application=b"MPBX", blobs=[small]), rng, 30, 100, 8000))
+        yield Hostile(
+            f"flipped_{number}.mbtiles", flipped(tiles("f", application=b"MPBX", blobs=[small]), rng, 30, 100, 8000)
+        )
 
 
 @kind("points that are no grid", "UNREADABLE", "UNSUPPORTED_FORMAT", "TOO_LARGE", "RASTER_UNSUPPORTED")
@@ -997,7 +1135,14 @@ def nonsense_points(rng, trap):
         yield Hostile(f"{name}.xyz", content, options=GIVEN_CRS)
 
 
-@kind("elevation tiles of a wrong size or place", "UNREADABLE", "UNSUPPORTED_FORMAT", "RASTER_UNSUPPORTED", "INVALID_CRS", "TOO_LARGE")
+@kind(
+    "elevation tiles of a wrong size or place",
+    "UNREADABLE",
+    "UNSUPPORTED_FORMAT",
+    "RASTER_UNSUPPORTED",
+    "INVALID_CRS",
+    "TOO_LARGE",
+)
 def wrong_elevation(rng, trap):
     for size in (0, 1, 2 * 1200 * 1201, 2 * 1201 * 1201 + 1, 100):
         yield Hostile("N45E007.hgt", bytes(size))
@@ -1007,14 +1152,19 @@ def wrong_elevation(rng, trap):
     for name, content in {
         "header_alone": head,
         "header_and_zeros": head.ljust(80) + bytes(3000),
-        "billions": head.replace(b"12011201", b"99999999").ljust(80) + b"DSI".ljust(648) + b"ACC".ljust(2700) + bytes(5000),
-        "negative": head.replace(b"12011201", b"-001-001").ljust(80) + b"DSI".ljust(648) + b"ACC".ljust(2700) + bytes(5000),
+        "billions": (
+            head.replace(b"12011201", b"99999999").ljust(80) + b"DSI".ljust(648) + b"ACC".ljust(2700) + bytes(5000)
+        ),
+        "negative": (
+            head.replace(b"12011201", b"-001-001").ljust(80) + b"DSI".ljust(648) + b"ACC".ljust(2700) + bytes(5000)
+        ),
         "noise": b"UHL1" + rng.bytes(5000),
     }.items():
         yield Hostile(f"{name}.dt1", content)
 
 
-# --- honest, though it does not look so --------------------------------------------------------------------------------------
+# --- honest, though it does not look so
+# --------------------------------------------------------------------------------------
 
 
 @kind("odd but right", CONVERTED)
@@ -1031,7 +1181,11 @@ def odd_but_right(rng, trap):
         324: (LONG, ["data"] * 4),
         325: (LONG, [1024] * 4),
     }
-    yield Hostile("one_block_four_times.tif", raw_tiff(tiles, data=block.tobytes()), pixels=np.tile(block.reshape(1, 32, 32), (1, 2, 2)))
+    yield Hostile(
+        "one_block_four_times.tif",
+        raw_tiff(tiles, data=block.tobytes()),
+        pixels=np.tile(block.reshape(1, 32, 32), (1, 2, 2)),
+    )
     yield Hostile("trailing_noise.tif", striped("DEFLATE") + rng.bytes(5000), pixels=picture())
     yield Hostile(
         "one_pixel.tif",
@@ -1045,10 +1199,14 @@ def odd_but_right(rng, trap):
     )
     yield Hostile("fields_unsorted.tif", unsorted(), pixels=(np.arange(1024) % 256).astype("uint8").reshape(1, 32, 32))
     yield Hostile("private_field.tif", raw_tiff({65000: (7, list(rng.bytes(20_000)))}))
-    yield Hostile("many_items.tif", raw_tiff({42112: gdal_metadata(*(f'<Item name="k{i}">v</Item>' for i in range(5000)))}))
+    yield Hostile(
+        "many_items.tif", raw_tiff({42112: gdal_metadata(*(f'<Item name="k{i}">v</Item>' for i in range(5000)))})
+    )
     late = ("1 " * 999 + "1\n") * 300 + "1.5 " * 1000
     yield Hostile("fractions_come_late.asc", ascii_grid(late, ncols=1000, nrows=301), options=GIVEN_CRS)
-    yield Hostile("decimal_commas.asc", ascii_grid("1,5 2,5\n-9999 1e2", more="NODATA_value -9999\n"), options=GIVEN_CRS)
+    yield Hostile(
+        "decimal_commas.asc", ascii_grid("1,5 2,5\n-9999 1e2", more="NODATA_value -9999\n"), options=GIVEN_CRS
+    )
     for number in range(2):
         values = rng.integers(0, 2**32, (1, 40, 40), "uint32").view("float32")
         with MemoryFile() as memory:

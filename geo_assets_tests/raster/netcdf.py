@@ -1,6 +1,7 @@
 """NetCDF classic files, byte by byte: GDAL as it comes with rasterio writes none, and no test needs a library for this.
 
-Source: The NetCDF Classic Format Specification, https://docs.unidata.ucar.edu/nug/current/file_format_specifications.html
+Source: The NetCDF Classic Format Specification,
+https://docs.unidata.ucar.edu/nug/current/file_format_specifications.html
 """
 
 import struct
@@ -19,7 +20,12 @@ LONGITUDE = {"units": "degrees_east"}
 
 def grid(name: str, values: np.ndarray, attributes: dict[str, Any] | None = None, *, south_up: bool = False) -> bytes:
     """One variable on latitudes 50, 49, … and longitudes 10, 11, …; a third dimension is days since 2000-01-01."""
-    return netcdf({name: (["time", "lat", "lon"][-values.ndim :], attributes or {}, values), **axes(values.shape, south_up=south_up)})
+    return netcdf(
+        {
+            name: (["time", "lat", "lon"][-values.ndim :], attributes or {}, values),
+            **axes(values.shape, south_up=south_up),
+        }
+    )
 
 
 def axes(shape: tuple[int, ...], *, south_up: bool = False) -> Variables:
@@ -68,7 +74,9 @@ def _values(value: Any) -> bytes:
         return struct.pack(">II", 2, len(value.encode())) + _padded(value.encode())
     array = np.atleast_1d(value)
     array = array.astype("i4") if array.dtype == np.int64 else array
-    return struct.pack(">II", _TYPES[array.dtype.str[1:]], array.size) + _padded(array.astype(array.dtype.newbyteorder(">")).tobytes())
+    return struct.pack(">II", _TYPES[array.dtype.str[1:]], array.size) + _padded(
+        array.astype(array.dtype.newbyteorder(">")).tobytes()
+    )
 
 
 def _name(name: str) -> bytes:

@@ -32,7 +32,11 @@ def unpacked(tmp_path):
     def unpack(content: bytes, max_bytes: int = 1 << 30) -> UnpackReport:
         (tmp_path / "in.zip").write_bytes(content)
         (tmp_path / "out").mkdir()
-        return rasters(UnpackRequest(archive=str(tmp_path / "in.zip"), folder=str(tmp_path / "out"), name="in.zip", max_bytes=max_bytes))
+        return rasters(
+            UnpackRequest(
+                archive=str(tmp_path / "in.zip"), folder=str(tmp_path / "out"), name="in.zip", max_bytes=max_bytes
+            )
+        )
 
     return unpack
 
@@ -43,7 +47,16 @@ def names_beside(path: str) -> set[str]:
 
 def test_each_raster_lies_alone_with_its_own_sidecars(unpacked):
     report = unpacked(
-        archive({"a/one.tif": b"1", "a/one.tfw": b"w", "a/one.tif.aux.xml": b"x", "a/two.png": b"2", "a/two.pgw": b"w", "b/one.tif": b"3"})
+        archive(
+            {
+                "a/one.tif": b"1",
+                "a/one.tfw": b"w",
+                "a/one.tif.aux.xml": b"x",
+                "a/two.png": b"2",
+                "a/two.pgw": b"w",
+                "b/one.tif": b"3",
+            }
+        )
     )
     assert {r.name: names_beside(r.path) for r in report.rasters} == {
         "a/one.tif": {"one.tif", "one.tfw", "one.tif.aux.xml"},
@@ -60,7 +73,16 @@ def test_a_sidecar_of_two_rasters_lies_beside_both(unpacked):
 
 def test_what_is_no_raster_is_named(unpacked):
     report = unpacked(
-        archive({"in.tif": b"1", "read me.txt": b"2", "roads.shp": b"3", "roads.dbf": b"4", "deep.zip": b"5", "lost.tfw": b"6"})
+        archive(
+            {
+                "in.tif": b"1",
+                "read me.txt": b"2",
+                "roads.shp": b"3",
+                "roads.dbf": b"4",
+                "deep.zip": b"5",
+                "lost.tfw": b"6",
+            }
+        )
     )
     assert [r.name for r in report.rasters] == ["in.tif"]
     assert report.others == ("deep.zip", "lost.tfw", "read me.txt", "roads.dbf", "roads.shp")
@@ -135,7 +157,9 @@ def test_it_runs_in_the_sandbox(tmp_path):
     with SandboxPool(tmp_path / "pool", timeout_seconds=60) as pool, pool.workspace() as folder:
         (folder / "in.zip").write_bytes(archive({"in.tif": b"1"}))
         (folder / "out").mkdir()
-        request = UnpackRequest(archive=str(folder / "in.zip"), folder=str(folder / "out"), name="in.zip", max_bytes=1000)
+        request = UnpackRequest(
+            archive=str(folder / "in.zip"), folder=str(folder / "out"), name="in.zip", max_bytes=1000
+        )
         report = pool.call("geo_assets.raster.archives:rasters", request, UnpackReport)
         assert [r.name for r in report.rasters] == ["in.tif"]
 
@@ -162,7 +186,10 @@ def test_the_rasters_of_a_tar_lie_as_those_of_a_zip(unpacked):
             ("x.txt", b"", {}),
         )
     )
-    assert {r.name: names_beside(r.path) for r in report.rasters} == {"a/one.tif": {"one.tif", "one.tfw"}, "b.tif": {"b.tif"}}
+    assert {r.name: names_beside(r.path) for r in report.rasters} == {
+        "a/one.tif": {"one.tif", "one.tfw"},
+        "b.tif": {"b.tif"},
+    }
     assert report.others == ("x.txt",)
 
 
@@ -217,9 +244,13 @@ def test_a_tar_that_no_honest_program_makes_is_refused_and_nothing_of_it_remains
     assert {p.name for p in tmp_path.iterdir()} == {"in.zip", "out"}
 
 
-@pytest.mark.parametrize("pack", [lambda name: archive({name: b"1"}), lambda name: tar((name, b"1", {}))], ids=["zip", "tar"])
 @pytest.mark.parametrize(
-    "long", ["n" * 300 + ".tif", "n" * 300 + "/in.tif", "\N{HIRAGANA LETTER A}" * 100 + ".tif"], ids=["file", "folder", "bytes"]
+    "pack", [lambda name: archive({name: b"1"}), lambda name: tar((name, b"1", {}))], ids=["zip", "tar"]
+)
+@pytest.mark.parametrize(
+    "long",
+    ["n" * 300 + ".tif", "n" * 300 + "/in.tif", "\N{HIRAGANA LETTER A}" * 100 + ".tif"],
+    ids=["file", "folder", "bytes"],
 )
 def test_a_member_whose_name_no_file_system_takes_is_refused_by_name(unpacked, pack, long):
     with pytest.raises(GeoAssetsError, match="longer than the 255 bytes") as error:
@@ -227,6 +258,8 @@ def test_a_member_whose_name_no_file_system_takes_is_refused_by_name(unpacked, p
     assert error.value.code == "UNSAFE_ARCHIVE"
 
 
-@pytest.mark.parametrize("pack", [lambda name: archive({name: b"1"}), lambda name: tar((name, b"1", {}))], ids=["zip", "tar"])
+@pytest.mark.parametrize(
+    "pack", [lambda name: archive({name: b"1"}), lambda name: tar((name, b"1", {}))], ids=["zip", "tar"]
+)
 def test_a_member_with_a_name_of_255_bytes_is_unpacked(unpacked, pack):
     assert len(unpacked(pack("\N{HIRAGANA LETTER A}" * 83 + "ab.tif")).rasters) == 1

@@ -46,8 +46,12 @@ def resumed(folder: Path, source: Path, strips: int, chunk: int, **options) -> C
 
 
 @pytest.mark.parametrize("profile", ["web", "analysis"])
-@pytest.mark.parametrize(("dtype", "nodata", "count"), [("uint8", None, 3), ("float32", -9999.0, 1), ("float64", float("nan"), 1)])
-def test_a_conversion_that_was_killed_goes_on_from_its_last_checkpoint_to_the_same_bytes(tmp_path, dtype, nodata, count, profile):
+@pytest.mark.parametrize(
+    ("dtype", "nodata", "count"), [("uint8", None, 3), ("float32", -9999.0, 1), ("float64", float("nan"), 1)]
+)
+def test_a_conversion_that_was_killed_goes_on_from_its_last_checkpoint_to_the_same_bytes(
+    tmp_path, dtype, nodata, count, profile
+):
     source = write(tmp_path / "in.tif", values(count, 5001, 1101, dtype, nodata), nodata=nodata)
     whole = made(source, profile=profile)
     expected = (tmp_path / "out.tif").read_bytes()
@@ -61,7 +65,9 @@ def test_a_conversion_that_was_killed_goes_on_from_its_last_checkpoint_to_the_sa
 @given(height=st.integers(1100, 4000), width=st.integers(513, 1600), after=st.integers(1, 7), every=st.integers(1, 3))
 def test_wherever_it_was_killed(tmp_path_factory, height, width, after, every):
     folder = tmp_path_factory.mktemp("resumed")
-    source = write(folder / "in.tif", np.random.default_rng(height * width).integers(0, 255, (1, height, width)).astype("uint8"))
+    source = write(
+        folder / "in.tif", np.random.default_rng(height * width).integers(0, 255, (1, height, width)).astype("uint8")
+    )
     made(source)
     expected = (folder / "out.tif").read_bytes()
     options = {"kept": str(folder / "kept"), "chunk_pixels": every * 512 * width}
@@ -123,7 +129,9 @@ def large(tmp_path):
 
 
 def request(source: Path, workspace: Path, kept: Path) -> ConvertRequest:
-    return ConvertRequest(source=str(source), destination=str(workspace / "out.tif"), kept=str(kept), chunk_pixels=512 * 3000)
+    return ConvertRequest(
+        source=str(source), destination=str(workspace / "out.tif"), kept=str(kept), chunk_pixels=512 * 3000
+    )
 
 
 def until_there(path: Path) -> None:
@@ -157,7 +165,9 @@ def test_what_was_done_when_the_whole_process_was_killed_is_found_by_the_next(tm
     pid = os.fork()
     if pid == 0:
         with SandboxPool(scratch, readable=[large.parent]) as pool, pool.workspace() as workspace:
-            pool.call("geo_assets.raster.cog:convert", request(large, workspace, pool.kept(workspace, "large")), ConvertReport)
+            pool.call(
+                "geo_assets.raster.cog:convert", request(large, workspace, pool.kept(workspace, "large")), ConvertReport
+            )
         os._exit(0)
     deadline = time.monotonic() + 30
     while not list(scratch.glob("run-*/*/*/kept-large/state.npz")):
@@ -168,6 +178,8 @@ def test_what_was_done_when_the_whole_process_was_killed_is_found_by_the_next(tm
     time.sleep(0.5)  # its child dies with it
     with SandboxPool(scratch, readable=[large.parent]) as pool, pool.workspace() as workspace:
         assert len(list(scratch.glob("run-*"))) == 1
-        report = pool.call("geo_assets.raster.cog:convert", request(large, workspace, pool.kept(workspace, "large")), ConvertReport)
+        report = pool.call(
+            "geo_assets.raster.cog:convert", request(large, workspace, pool.kept(workspace, "large")), ConvertReport
+        )
         assert 0 < report.resumed < 1
     assert not list((scratch / "kept").iterdir())

@@ -22,7 +22,14 @@ SAMPLES = Path(os.environ.get("GEO_ASSETS_SAMPLES", "/nonexistent")) / "raster"
 
 def write(path: Path, pixels: np.ndarray, **profile) -> Path:
     count, height, width = pixels.shape
-    base = {"driver": "GTiff", "count": count, "height": height, "width": width, "dtype": pixels.dtype, "crs": "EPSG:32618"}
+    base = {
+        "driver": "GTiff",
+        "count": count,
+        "height": height,
+        "width": width,
+        "dtype": pixels.dtype,
+        "crs": "EPSG:32618",
+    }
     with rasterio.open(path, "w", **{**base, "transform": from_origin(5e5, 4e6, 10, 10), **profile}) as dataset:
         dataset.write(pixels)
     return path
@@ -68,7 +75,11 @@ def test_nan_nodata_is_kept(tmp_path):
 
 
 @settings(max_examples=25, deadline=None)
-@given(hnp.arrays(st.sampled_from(["uint8", "int16", "uint16", "float32"]), hnp.array_shapes(min_dims=3, max_dims=3, max_side=40)))
+@given(
+    hnp.arrays(
+        st.sampled_from(["uint8", "int16", "uint16", "float32"]), hnp.array_shapes(min_dims=3, max_dims=3, max_side=40)
+    )
+)
 def test_any_small_array_comes_back_bit_for_bit(tmp_path_factory, pixels):
     source = write(tmp_path_factory.mktemp("r") / "in.tif", pixels)
     assert_faithful(source, cog_of(source))
@@ -120,12 +131,15 @@ def test_every_sample_is_faithful(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("software", "expected"), [("Adobe Photoshop", None), (None, "2024-04-01T09:16:46Z"), ("UltraMap", "2024-04-01T09:16:46Z")]
+    ("software", "expected"),
+    [("Adobe Photoshop", None), (None, "2024-04-01T09:16:46Z"), ("UltraMap", "2024-04-01T09:16:46Z")],
 )
 def test_the_time_of_a_tiff_is_that_of_capture_only_where_no_editor_saved_it(tmp_path, software, expected):
     source = write(tmp_path / "in.tif", np.zeros((1, 8, 8), "uint8"))
     with rasterio.open(source, "r+") as dataset:
-        dataset.update_tags(TIFFTAG_DATETIME="2024:04:01 09:16:46", **({"TIFFTAG_SOFTWARE": software} if software else {}))
+        dataset.update_tags(
+            TIFFTAG_DATETIME="2024:04:01 09:16:46", **({"TIFFTAG_SOFTWARE": software} if software else {})
+        )
     report = convert(ConvertRequest(source=str(source), destination=str(tmp_path / "out.tif")))
     assert (report.datetime, report.datetime_from) == (expected, expected and "TIFFTAG_DATETIME")
 
@@ -140,7 +154,11 @@ def test_a_persons_word_on_the_time_goes_before_the_paths_and_that_before_the_fi
     request |= {"datetime_regex": "/%Y/", "known_as": "in/2019/x.tif"}
     assert convert(ConvertRequest(**request)).datetime == "2019-01-01T00:00:00Z"
     report = convert(ConvertRequest(**request, datetime="2001-02/2001-03"))
-    assert (report.datetime, report.end_datetime, report.datetime_from) == ("2001-02-01T00:00:00Z", "2001-03-31T23:59:59Z", "datetime")
+    assert (report.datetime, report.end_datetime, report.datetime_from) == (
+        "2001-02-01T00:00:00Z",
+        "2001-03-31T23:59:59Z",
+        "datetime",
+    )
 
 
 @pytest.mark.parametrize("codec", ["NONE", "LZW", "DEFLATE"])
@@ -148,7 +166,9 @@ def test_strips_of_one_row_cost_no_multiple_of_what_gdal_takes(tmp_path, codec):
     rows = np.arange(60_000)[:, None] // 50 + np.random.default_rng(0).integers(0, 30, (60_000, 32))
     source = write(tmp_path / "in.tif", rows[None].astype("uint8"), blockysize=1, compress=codec)
     start = time.process_time()
-    rasterio.shutil.copy(source, tmp_path / "gdal.tif", driver="COG", COMPRESS="DEFLATE", PREDICTOR="YES", OVERVIEW_RESAMPLING="AVERAGE")
+    rasterio.shutil.copy(
+        source, tmp_path / "gdal.tif", driver="COG", COMPRESS="DEFLATE", PREDICTOR="YES", OVERVIEW_RESAMPLING="AVERAGE"
+    )
     gdals = time.process_time() - start
     start = time.process_time()
     convert(ConvertRequest(source=str(source), destination=str(tmp_path / "out.tif"), threads=2))
@@ -158,7 +178,9 @@ def test_strips_of_one_row_cost_no_multiple_of_what_gdal_takes(tmp_path, codec):
 @pytest.mark.parametrize("beside", [False, True])
 def test_a_wrong_crs_is_overruled_only_when_that_is_asked_for_and_it_is_said(tmp_path, beside):
     source, cog = (
-        write(tmp_path / "a.tif", np.arange(600, dtype="uint16").reshape(1, 20, 30), crs=None if beside else "EPSG:32618"),
+        write(
+            tmp_path / "a.tif", np.arange(600, dtype="uint16").reshape(1, 20, 30), crs=None if beside else "EPSG:32618"
+        ),
         tmp_path / "c.tif",
     )
     if beside:
@@ -166,7 +188,10 @@ def test_a_wrong_crs_is_overruled_only_when_that_is_asked_for_and_it_is_said(tmp
     request = {"source": str(source), "destination": str(cog), "source_crs": "EPSG:32619"}
     kept = convert(ConvertRequest(**request))
     assert kept.epsg == 32618
-    assert "source_crs EPSG:32619 is not used: the file has a CRS of its own (override_crs makes it count)" in kept.warnings
+    assert (
+        "source_crs EPSG:32619 is not used: the file has a CRS of its own (override_crs makes it count)"
+        in kept.warnings
+    )
     overruled = convert(ConvertRequest(**request, override_crs=True))
     assert overruled.epsg == 32619
     assert "its CRS is EPSG:32619, as was asked for, and not the file's own: EPSG:32618" in overruled.warnings
@@ -178,11 +203,15 @@ def test_a_wrong_crs_is_overruled_only_when_that_is_asked_for_and_it_is_said(tmp
 
 
 @pytest.mark.parametrize(
-    ("code", "pixel"), [("IAU_2015:30100", 0.1), ("IAU_2015:49900", 0.1), ("IAU_2015:30135", 100.0)], ids=["moon", "mars", "metres"]
+    ("code", "pixel"),
+    [("IAU_2015:30100", 0.1), ("IAU_2015:49900", 0.1), ("IAU_2015:30135", 100.0)],
+    ids=["moon", "mars", "metres"],
 )
 def test_a_raster_of_another_planet_becomes_a_cog_that_no_catalogue_of_the_earth_takes(tmp_path, code, pixel):
     pixels = np.arange(600, dtype="uint16").reshape(1, 20, 30)
-    source = write(tmp_path / "a.tif", pixels, crs=pyproj.CRS(code).to_wkt(), transform=from_origin(10, 20, pixel, pixel))
+    source = write(
+        tmp_path / "a.tif", pixels, crs=pyproj.CRS(code).to_wkt(), transform=from_origin(10, 20, pixel, pixel)
+    )
     request = {"source": str(source), "destination": str(tmp_path / "c.tif")}
     with pytest.raises(GeoAssetsError, match="its CRS is not of the Earth") as caught:
         convert(ConvertRequest(**request))

@@ -1,4 +1,6 @@
-"""Formats beyond GeoTIFF, under the names that they come by, with what lies beside them: pixels, place and CRS are those that were put in."""
+"""Formats beyond GeoTIFF, under the names that they come by, with what lies beside them: pixels, place and CRS are
+those that were put in.
+"""
 
 import io
 import shutil
@@ -51,7 +53,11 @@ def converted(pool):
             for name in names:
                 (here / name).write_bytes((folder / name).read_bytes())
             converter = Converter(pool, private, options)
-            several = converter.archive(here / source.path) if source.kind is Kind.ZIP else converter.source(here / source.path)
+            several = (
+                converter.archive(here / source.path)
+                if source.kind is Kind.ZIP
+                else converter.source(here / source.path)
+            )
             for part in several.made:
                 part.cog.rename(folder.with_name(f"{part.stem}.cog.tif"))
         return several
@@ -100,7 +106,9 @@ def assert_is(folder: Path, several: Several, values: np.ndarray, epsg: int = 25
         ("in.gpkg", "GPKG", 3, "uint8", {"TILE_FORMAT": "PNG"}),
     ],
 )
-def test_pixels_place_and_crs_come_from_the_file_and_what_belongs_to_it(folder, converted, name, driver, count, dtype, options):
+def test_pixels_place_and_crs_come_from_the_file_and_what_belongs_to_it(
+    folder, converted, name, driver, count, dtype, options
+):
     values = pixels(count, dtype)
     copied(folder / name, driver, values, **options)
     if driver == "GPKG":  # by name a vector, as most are
@@ -121,7 +129,8 @@ def test_a_nitf_keeps_its_pixels(folder, converted):
 
 
 @pytest.mark.parametrize(
-    ("said", "datetime"), [({"IDATIM": "20230821101031"}, "2023-08-21T10:10:31Z"), ({"IDATIM": "20230821------"}, None), ({}, None)]
+    ("said", "datetime"),
+    [({"IDATIM": "20230821101031"}, "2023-08-21T10:10:31Z"), ({"IDATIM": "20230821------"}, None), ({}, None)],
 )
 def test_a_nitf_says_when_it_was_taken_and_what_gdal_writes_by_itself_is_no_time(folder, converted, said, datetime):
     copied(folder / "in.ntf", "NITF", pixels(1, "uint8"), {**PLACE, "crs": "EPSG:32633"}, ICORDS="N", **said)
@@ -167,7 +176,9 @@ def test_a_prj_is_for_a_tiff_without_a_crs_alone_and_goes_before_source_crs(fold
         "Projection UTM\nZone 33\n",
         "+proj=utm +zone=33",
         "https://example.org/crs",
-        UTM.replace('UNIT["Meter",1.0]]', 'UNIT["Meter",1.0],EXTENSION["PROJ4","+proj=utm +zone=33 +nadgrids=/etc/passwd"]]'),
+        UTM.replace(
+            'UNIT["Meter",1.0]]', 'UNIT["Meter",1.0],EXTENSION["PROJ4","+proj=utm +zone=33 +nadgrids=/etc/passwd"]]'
+        ),
         'PROJCS["x"',
         "\x00\xff" * 100,
     ],
@@ -223,7 +234,9 @@ def test_tiles_of_a_map_are_read_by_a_child_that_has_read_a_vector_before(folder
     copied(folder / "in.mbtiles", "MBTiles", values, {**PLACE, "crs": "EPSG:3857"}, TILE_FORMAT="PNG")
     with SandboxPool(tmp_path / "pool", timeout_seconds=30) as fresh, fresh.workspace() as private:
         write_vector(points(2), private / "a.gpkg")
-        report = fresh.call("geo_assets.vector.read:inspect", InspectRequest(source=str(private / "a.gpkg")), InspectReport)
+        report = fresh.call(
+            "geo_assets.vector.read:inspect", InspectRequest(source=str(private / "a.gpkg")), InspectReport
+        )
         assert len(report.layers) == 1
         shutil.copyfile(folder / "in.mbtiles", private / "in.mbtiles")
         (part,) = Converter(fresh, private, {}).source(private / "in.mbtiles").made
@@ -258,13 +271,23 @@ def test_a_scene_of_landsat_in_a_tar_has_the_time_of_its_metadata(folder, conver
 
 def test_a_safe_product_is_its_bands_by_their_names_the_true_colour_image_first_and_no_masks(folder, converted):
     product = "S2A_MSIL2A_20230821T101031_N0509_R022_T33UUU_20230821T161359"
-    copied(folder / "image.jp2", "JP2OpenJPEG", pixels(1, "uint8"), {**PLACE, "crs": "EPSG:32633"}, QUALITY="100", REVERSIBLE="YES")
+    copied(
+        folder / "image.jp2",
+        "JP2OpenJPEG",
+        pixels(1, "uint8"),
+        {**PLACE, "crs": "EPSG:32633"},
+        QUALITY="100",
+        REVERSIBLE="YES",
+    )
     image = (folder / "image.jp2").read_bytes()
     for leftover in folder.iterdir():
         leftover.unlink()
     inside = f"{product}.SAFE/GRANULE/L2A_T33UUU_A0_20230821T101031"
     members = {
-        **{f"{inside}/IMG_DATA/R60m/T33UUU_20230821T101031_{band}_60m.jp2": image for band in ("B01", "B8A", "SCL", "TCI")},
+        **{
+            f"{inside}/IMG_DATA/R60m/T33UUU_20230821T101031_{band}_60m.jp2": image
+            for band in ("B01", "B8A", "SCL", "TCI")
+        },
         f"{inside}/QI_DATA/MSK_CLDPRB_60m.jp2": image,
         f"{product}.SAFE/{product}-ql.jpg": b"\xff\xd8\xff",
         f"{product}.SAFE/MTD_MSIL2A.xml": b"<PRODUCT_START_TIME>2023-08-21T10:10:31.024Z</PRODUCT_START_TIME>",
@@ -282,7 +305,10 @@ def test_elevation_in_dted_is_placed_by_its_header(folder, converted):
     heights = (np.arange(1201 * 1201).reshape(1, 1201, 1201) % 3000).astype("int16")
     half = 1 / 2400  # its pixels lie on whole degrees
     copied(
-        folder / "n45_e007.dt1", "DTED", heights, {"crs": "EPSG:4326", "transform": from_origin(7 - half, 46 + half, 1 / 1200, 1 / 1200)}
+        folder / "n45_e007.dt1",
+        "DTED",
+        heights,
+        {"crs": "EPSG:4326", "transform": from_origin(7 - half, 46 + half, 1 / 1200, 1 / 1200)},
     )
     for leftover in folder.glob("*.xml"):
         leftover.unlink()
@@ -338,9 +364,16 @@ def test_raw_pixels_that_are_fewer_than_declared_are_unreadable_and_more_are_not
 
 @pytest.mark.parametrize(
     ("layout", "gap", "bands"),
-    [("bil", "BANDROWBYTES 40", 1), ("bil", "TOTALROWBYTES 80", 2), ("bip", "TOTALROWBYTES 80", 2), ("bsq", "BANDGAPBYTES 8", 2)],
+    [
+        ("bil", "BANDROWBYTES 40", 1),
+        ("bil", "TOTALROWBYTES 80", 2),
+        ("bip", "TOTALROWBYTES 80", 2),
+        ("bsq", "BANDGAPBYTES 8", 2),
+    ],
 )
-def test_raw_pixels_with_bytes_between_them_are_refused_for_gdal_takes_them_for_pixels(folder, converted, layout, gap, bands):
+def test_raw_pixels_with_bytes_between_them_are_refused_for_gdal_takes_them_for_pixels(
+    folder, converted, layout, gap, bands
+):
     (folder / "in.bil").write_bytes(bytes(range(40)) * 32 * bands)
     header = f"nrows 32\nncols 32\nnbands {bands}\nnbits 8\nlayout {layout}\nulxmap 5\nulymap 5\nxdim 1\nydim 1\n"
     (folder / "in.hdr").write_text(f"{header}{gap}\n")
@@ -365,5 +398,7 @@ def test_an_imagine_file_whose_pixels_lie_elsewhere_is_refused(folder, elsewhere
     (folder / "out_a.ige").rename(folder / elsewhere)
     with pytest.raises(GeoAssetsError, match=Path(elsewhere).name) as caught:
         convert(ConvertRequest(source=str(img), destination=str(cog)))
-    climbs_and_gdal_says_so_itself = caught.value.code == "UNREADABLE" and "Path traversal" in caught.value.message  # GDAL 3.12
+    climbs_and_gdal_says_so_itself = (
+        caught.value.code == "UNREADABLE" and "Path traversal" in caught.value.message
+    )  # GDAL 3.12
     assert climbs_and_gdal_says_so_itself or "names a file elsewhere as a part of it" in caught.value.message

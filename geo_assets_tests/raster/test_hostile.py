@@ -19,7 +19,17 @@ from geo_assets.errors import ERRORS, GeoAssetsError
 from geo_assets.raster.inspect import driver_of
 from geo_assets.raster.models import ConvertReport, ConvertRequest
 from geo_assets.sandbox.pool import SandboxPool
-from geo_assets_tests.raster.hostile import CONVERTED, KINDS, SHORT, Hostile, Trap, disguises, encoded, raw_tiff, striped
+from geo_assets_tests.raster.hostile import (
+    CONVERTED,
+    KINDS,
+    SHORT,
+    Hostile,
+    Trap,
+    disguises,
+    encoded,
+    raw_tiff,
+    striped,
+)
 
 CONVERT = "geo_assets.raster.cog:convert"
 
@@ -94,7 +104,9 @@ def trap(canary, tmp_path):
 def pool(tmp_path_factory):
     limits = {"memory_mb": MEMORY_MB, "file_mb": FILE_MB, "timeout_seconds": SECONDS}
     with SandboxPool(tmp_path_factory.mktemp("pool"), **limits) as pool:
-        assert outcome(pool, Hostile("warm.tif", striped("NONE"))) == CONVERTED  # libraries are loaded once, in no file's time
+        assert (
+            outcome(pool, Hostile("warm.tif", striped("NONE"))) == CONVERTED
+        )  # libraries are loaded once, in no file's time
         yield pool
 
 
@@ -120,7 +132,10 @@ def outcome(pool: SandboxPool, hostile: Hostile) -> str:
             pool.call(CONVERT, request, ConvertReport)
         except GeoAssetsError as error:
             left = tree(folder) ^ before
-            if error.code == "UNREADABLE" and len(re.findall(rf"{re.escape(hostile.name)}(?!\.?\w)", error.message)) > 1:
+            if (
+                error.code == "UNREADABLE"
+                and len(re.findall(rf"{re.escape(hostile.name)}(?!\.?\w)", error.message)) > 1
+            ):
                 return f"named twice: {error.message}"
             return f"left behind: {left}" if left else error.code
         left = tree(folder) ^ before
@@ -141,7 +156,11 @@ def faithful(request: ConvertRequest, hostile: Hostile) -> bool:
 
 def tree(folder: Path) -> set[tuple[str, int, int]]:
     """Every file below a folder, with its size and time of change."""
-    return {(str(p.relative_to(folder)), s.st_size, s.st_mtime_ns) for p in folder.rglob("*") if p.is_file() and (s := p.stat())}
+    return {
+        (str(p.relative_to(folder)), s.st_size, s.st_mtime_ns)
+        for p in folder.rglob("*")
+        if p.is_file() and (s := p.stat())
+    }
 
 
 def made(kind: str, trap: Trap) -> list[Hostile]:
@@ -198,7 +217,9 @@ def run_bare(program: str, requests: list[ConvertRequest], folder: Path) -> list
     lines = "".join(f"{request.model_dump_json()}\n" for request in requests)
     environment = {"PATH": os.defpath, "LANG": "C.UTF-8", "HOME": str(folder), "TMPDIR": str(folder)}
     command = [sys.executable, "-W", "ignore", "-c", program]
-    done = subprocess.run(command, input=lines, capture_output=True, text=True, env=environment, cwd=folder, timeout=120, check=False)
+    done = subprocess.run(
+        command, input=lines, capture_output=True, text=True, env=environment, cwd=folder, timeout=120, check=False
+    )
     assert len(done.stdout.splitlines()) == len(requests), done.stderr
     return done.stdout.splitlines()
 
@@ -215,7 +236,10 @@ def test_the_choice_of_drivers_alone_keeps_files_from_the_network_and_from_other
     wrong = {h.name: a for (kind, h), a in zip(cases, answers, strict=True) if a not in documented(kind, h)}
     assert not wrong
     assert tree(trap.secret.parent) == before
-    assert {Path(path).name for path, *_ in tree(tmp_path)} - {Path(path).name for path in inputs} <= {"out.tif", "out.png"}
+    assert {Path(path).name for path, *_ in tree(tmp_path)} - {Path(path).name for path in inputs} <= {
+        "out.tif",
+        "out.png",
+    }
     assert not canary.visits
 
 
@@ -233,7 +257,9 @@ def test_the_disguises_are_real_a_naive_reader_calls_reads_and_writes(trap, cana
 
 def test_what_is_documented_is_what_is_tested():
     rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \| [^|]+ \|$", DOCUMENTATION.read_text("utf-8"), re.MULTILINE)[1:]
-    assert {kind: set(re.findall(r"`(\w+)`", codes)) for kind, codes in rows} == {name: set(kind.outcomes) for name, kind in KINDS.items()}
+    assert {kind: set(re.findall(r"`(\w+)`", codes)) for kind, codes in rows} == {
+        name: set(kind.outcomes) for name, kind in KINDS.items()
+    }
     assert {code for kind in KINDS.values() for code in kind.outcomes} - {CONVERTED} <= set(ERRORS)
 
 

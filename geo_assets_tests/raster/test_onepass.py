@@ -104,7 +104,8 @@ def test_the_bytes_do_not_depend_on_the_number_of_threads(tmp_path, compress):
 @pytest.mark.parametrize("profile", ["web", "analysis"])
 @pytest.mark.parametrize("size", [(2048, 3072), (2001, 3001)], ids=str)
 @pytest.mark.parametrize(
-    ("dtype", "nodata"), [("float32", -9999.0), ("float32", float("nan")), ("uint8", 255), ("float64", 1.1), ("float32", 1.1)]
+    ("dtype", "nodata"),
+    [("float32", -9999.0), ("float32", float("nan")), ("uint8", 255), ("float64", 1.1), ("float32", 1.1)],
 )
 def test_tiles_without_data_are_not_stored_and_read_back_as_they_were(tmp_path, dtype, nodata, size, profile):
     pixels = np.full((1, *size), nodata, dtype)
@@ -224,7 +225,9 @@ def test_the_skeleton_says_what_gdals_own_driver_would_say(tmp_path):
     for source in sorted((Path(os.environ["GEO_ASSETS_SAMPLES"]) / "raster").glob("*.tif")):
         with gdal.session(), gdal.open_raster(source) as dataset:
             profile = choose_profile(inspect(source))
-            rasterio.shutil.copy(dataset, tmp_path / "gdal.tif", driver="COG", **{**profile.options(), "OVERVIEWS": "NONE"})
+            rasterio.shutil.copy(
+                dataset, tmp_path / "gdal.tif", driver="COG", **{**profile.options(), "OVERVIEWS": "NONE"}
+            )
             ours = onepass.skeleton(dataset, tmp_path, profile, {})
         theirs, _ = cogfile.read_header(tmp_path / "gdal.tif")
         size = {256, 257}

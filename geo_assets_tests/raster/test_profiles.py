@@ -115,7 +115,9 @@ def test_a_cog_with_stale_overviews_is_made_anew(tmp_path):
     with rasterio.open(source, "r+") as dataset:
         dataset.build_overviews([2], rasterio.enums.Resampling.average)
         dataset.write(255 - dataset.read())  # GDAL leaves the overviews as they were
-    rasterio.shutil.copy(source, tmp_path / "stale.tif", driver="COG", compress="deflate", overviews="FORCE_USE_EXISTING")
+    rasterio.shutil.copy(
+        source, tmp_path / "stale.tif", driver="COG", compress="deflate", overviews="FORCE_USE_EXISTING"
+    )
     report = made(tmp_path / "stale.tif")
     assert not report.passed_through
     with rasterio.open(tmp_path / "out.tif") as full, rasterio.open(tmp_path / "out.tif", overview_level=0) as half:
@@ -126,5 +128,7 @@ def test_the_level_is_chosen_by_trial_and_gdal_takes_over_where_isal_is_much_lar
     rng = np.random.default_rng(1)
     noisy = (rng.integers(-3, 4, (1, 1024, 1024)) * 7).astype("int16") * 100  # few values, no neighbour tells the next
     source = write(tmp_path / "in.tif", noisy)
-    rasterio.shutil.copy(source, tmp_path / "gdal.tif", driver="COG", compress="deflate", predictor="STANDARD", blocksize=512)
+    rasterio.shutil.copy(
+        source, tmp_path / "gdal.tif", driver="COG", compress="deflate", predictor="STANDARD", blocksize=512
+    )
     assert made(source).bytes <= (tmp_path / "gdal.tif").stat().st_size * 1.05

@@ -21,7 +21,9 @@ def dem(path, nodata=-9999.0, **profile):
 
 def by_gdal(source, crs: str, resampling: Resampling) -> np.ndarray:
     with rasterio.open(source) as dataset:
-        transform, width, height = calculate_default_transform(dataset.crs, crs, dataset.width, dataset.height, *dataset.bounds)
+        transform, width, height = calculate_default_transform(
+            dataset.crs, crs, dataset.width, dataset.height, *dataset.bounds
+        )
         out = np.full((dataset.count, height, width), dataset.nodata or 0, dataset.dtypes[0])
         reproject(
             rasterio.band(dataset, dataset.indexes),
@@ -90,8 +92,12 @@ def test_web_tiles_lie_on_the_grid_of_web_map_tiles(tmp_path):
         zoom = np.log2(2 * WEB_EDGE / 256 / dataset.transform.a)
         assert zoom == pytest.approx(round(zoom))
         tile = 256 * dataset.transform.a
-        assert ((dataset.transform.c + WEB_EDGE) / tile) == pytest.approx(round((dataset.transform.c + WEB_EDGE) / tile))
-        assert ((WEB_EDGE - dataset.transform.f) / tile) == pytest.approx(round((WEB_EDGE - dataset.transform.f) / tile))
+        assert ((dataset.transform.c + WEB_EDGE) / tile) == pytest.approx(
+            round((dataset.transform.c + WEB_EDGE) / tile)
+        )
+        assert ((WEB_EDGE - dataset.transform.f) / tile) == pytest.approx(
+            round((WEB_EDGE - dataset.transform.f) / tile)
+        )
         assert dataset.width % 256 == dataset.height % 256 == 0
         assert (dataset.read() != -9999).mean() > 0.2
 
@@ -106,7 +112,9 @@ def test_a_raster_in_the_target_crs_is_copied_exactly(tmp_path):
 
 def test_a_raster_across_the_antimeridian_is_reprojected_in_one_piece(tmp_path):
     heights = (field() * 800).astype("float32")
-    source = write(tmp_path / "in.tif", heights, nodata=-1.0, crs="EPSG:32760", transform=from_origin(7e5, 8e6, 500, 500))
+    source = write(
+        tmp_path / "in.tif", heights, nodata=-1.0, crs="EPSG:32760", transform=from_origin(7e5, 8e6, 500, 500)
+    )
     report = made(source, target_crs="EPSG:3832")  # the Pacific's own Mercator
     west, _, east, _ = report.bbox_4326
     assert west > east
@@ -145,7 +153,9 @@ def test_what_cannot_be_meant_is_refused_and_nothing_is_left(tmp_path, request_,
 
 
 def bilinear(source, made_of_it) -> float:
-    """The largest difference of the pixels of a reprojection to the bilinear value of the source at their places, and how many there are."""
+    """The largest difference of the pixels of a reprojection to the bilinear value of the source at their places, and
+    how many there are.
+    """
     with rasterio.open(source) as a, rasterio.open(made_of_it) as b:
         values, ours = a.read(1).astype(float), b.read(1)
         rows, columns = np.mgrid[0 : b.height, 0 : b.width] + 0.5
@@ -155,12 +165,21 @@ def bilinear(source, made_of_it) -> float:
         if a.crs.is_geographic:
             x = (x - a.bounds.left) % 360 + a.bounds.left
         column, row = (x - a.transform.c) / a.transform.a - 0.5, (y - a.transform.f) / a.transform.e - 0.5
-        inside = (column > 0) & (row > 0) & (column < a.width - 1.001) & (row < a.height - 1.001) & np.isfinite(x) & np.isfinite(y)
+        inside = (
+            (column > 0)
+            & (row > 0)
+            & (column < a.width - 1.001)
+            & (row < a.height - 1.001)
+            & np.isfinite(x)
+            & np.isfinite(y)
+        )
         assert (ours[inside] != b.nodata).mean() > 0.99
         column, row, ours = column[inside], row[inside], ours[inside]
     c, r = column.astype(int), row.astype(int)
     p, q = column - c, row - r
-    expected = (values[r, c] * (1 - p) + values[r, c + 1] * p) * (1 - q) + (values[r + 1, c] * (1 - p) + values[r + 1, c + 1] * p) * q
+    expected = (values[r, c] * (1 - p) + values[r, c + 1] * p) * (1 - q) + (
+        values[r + 1, c] * (1 - p) + values[r + 1, c + 1] * p
+    ) * q
     return float(np.abs(expected - ours).mean())
 
 
@@ -188,7 +207,9 @@ def test_a_grid_round_the_world_keeps_its_detail_wherever_it_begins(tmp_path, ta
     ],
 )
 @pytest.mark.parametrize("target", ["EPSG:3857", "EPSG:4258"])
-def test_a_scene_across_180_degrees_keeps_its_detail_and_the_grid_is_said_to_go_on_beyond(tmp_path, crs, corner, pixel, target):
+def test_a_scene_across_180_degrees_keeps_its_detail_and_the_grid_is_said_to_go_on_beyond(
+    tmp_path, crs, corner, pixel, target
+):
     source = grid_of(tmp_path / "in.tif", crs, corner, pixel)
     report = made(source, target_crs=target)
     assert report.width * report.height > 0.7 * 400 * 300
@@ -217,13 +238,17 @@ def test_a_scene_across_180_degrees_on_web_tiles_is_on_both_sides_of_the_world(t
 def test_a_result_with_pixels_more_than_twice_as_long_is_noted_with_the_resolution_that_is_not(tmp_path):
     source = grid_of(tmp_path / "in.tif", "EPSG:3857", (1e6, 1.3e7), (500, 500))  # 76 degrees north
     assert any("resolution=" in w and "a pixel of" in w for w in made(source, target_crs="EPSG:4326").warnings)
-    assert not any("a pixel of" in w for w in made(source, target_crs="EPSG:4326", resolution=0.5).warnings)  # it is what was asked for
+    assert not any(
+        "a pixel of" in w for w in made(source, target_crs="EPSG:4326", resolution=0.5).warnings
+    )  # it is what was asked for
     assert not any("a pixel of" in w for w in made(dem(tmp_path / "in.tif"), target_crs="EPSG:3857").warnings)
 
 
 def test_a_pole_that_would_be_eight_times_as_coarse_is_refused_and_the_resolution_that_helps_is_named(tmp_path):
     heights = (field(1, 400, 400) * 800).astype("float32")
-    source = write(tmp_path / "in.tif", heights, nodata=-1.0, crs="EPSG:3031", transform=from_origin(-1e6, 1e6, 5000, 5000))
+    source = write(
+        tmp_path / "in.tif", heights, nodata=-1.0, crs="EPSG:3031", transform=from_origin(-1e6, 1e6, 5000, 5000)
+    )
     with pytest.raises(GeoAssetsError) as error:
         made(source, target_crs="EPSG:4326")
     assert error.value.code == "RESOLUTION_LOST"

@@ -50,8 +50,13 @@ def climate(**variables: np.ndarray) -> bytes:
 
 def ragged() -> bytes:
     """`good` on a regular grid, `bad` on an uneven one."""
-    uneven = {"y": (["y"], {"units": "m"}, np.array([0.0, 1.0, 7.0, 30.0])), "x": (["x"], {"units": "m"}, np.array([0.0, 2.0, 9.0]))}
-    return netcdf({**axes((4, 5)), **uneven, "good": (["lat", "lon"], {}, numbers(4, 5)), "bad": (["y", "x"], {}, numbers(4, 3))})
+    uneven = {
+        "y": (["y"], {"units": "m"}, np.array([0.0, 1.0, 7.0, 30.0])),
+        "x": (["x"], {"units": "m"}, np.array([0.0, 2.0, 9.0])),
+    }
+    return netcdf(
+        {**axes((4, 5)), **uneven, "good": (["lat", "lon"], {}, numbers(4, 5)), "bad": (["y", "x"], {}, numbers(4, 3))}
+    )
 
 
 def write_bytes(path: Path, content: bytes) -> Path:
@@ -66,7 +71,9 @@ def test_one_raster_is_one_part_without_a_name(converter, inside):
 
 
 def test_every_variable_becomes_a_cog_of_its_own_with_bands_of_their_dates(converter, inside):
-    several = converter.source(write_bytes(inside / "a.nc", climate(tas=numbers(3, 4, 5), mask=numbers(4, 5, dtype="i2"))))
+    several = converter.source(
+        write_bytes(inside / "a.nc", climate(tas=numbers(3, 4, 5), mask=numbers(4, 5, dtype="i2")))
+    )
     assert not several.is_one
     assert [(p.name, p.stem) for p in several.made] == [("tas", "tas"), ("mask", "mask")]
     assert [b.datetime for b in several.made[0].report.bands] == [f"2000-01-0{day}T00:00:00Z" for day in (1, 2, 3)]
@@ -125,7 +132,10 @@ def test_the_images_of_a_tiff_are_parts(converter, inside):
     source = write(inside / "pages.tif", np.zeros((1, 20, 30), "uint8"))
     write(source, np.ones((3, 40, 50), "uint16"), APPEND_SUBDATASET="YES")
     several = converter.source(source)
-    assert [(p.name, p.stem, p.report.count) for p in several.made] == [("image 1", "image_1", 1), ("image 2", "image_2", 3)]
+    assert [(p.name, p.stem, p.report.count) for p in several.made] == [
+        ("image 1", "image_1", 1),
+        ("image 2", "image_2", 3),
+    ]
 
 
 def test_one_part_may_be_asked_for_by_its_name(converter, inside):

@@ -1,4 +1,6 @@
-"""One notion of what is valid, for statistics, footprint, thumbnail, overviews and reprojection: the mask, or else nodata; alpha; NaN."""
+"""One notion of what is valid, for statistics, footprint, thumbnail, overviews and reprojection: the mask, or else
+nodata; alpha; NaN.
+"""
 
 import numpy as np
 import pytest
@@ -32,7 +34,8 @@ def with_alpha(path, dtype: str, count: int, alpha: int, opaque: float = 255, **
     write(path, pixels, photometric="MINISBLACK", **profile)
     with rasterio.open(path, "r+") as dataset:
         dataset.colorinterp = [
-            ColorInterp.alpha if b == alpha else ColorInterp.gray if b == 1 else ColorInterp.undefined for b in dataset.indexes
+            ColorInterp.alpha if b == alpha else ColorInterp.gray if b == 1 else ColorInterp.undefined
+            for b in dataset.indexes
         ]
     return path
 
@@ -61,7 +64,15 @@ def part_of_the_grid(report: ConvertReport, path) -> float:
         return there.area / abs(dataset.transform.determinant * dataset.width * dataset.height)
 
 
-ALPHAS = [("uint16", 6, 6), ("uint16", 6, 3), ("float32", 2, 2), ("float32", 5, 5), ("uint8", 5, 5), ("uint8", 3, 1), ("int16", 4, 4)]
+ALPHAS = [
+    ("uint16", 6, 6),
+    ("uint16", 6, 3),
+    ("float32", 2, 2),
+    ("float32", 5, 5),
+    ("uint8", 5, 5),
+    ("uint8", 3, 1),
+    ("int16", 4, 4),
+]
 
 
 @pytest.mark.parametrize("profile", ["web", "archive"])  # our writer and GDAL's
@@ -69,7 +80,11 @@ ALPHAS = [("uint16", 6, 6), ("uint16", 6, 3), ("float32", 2, 2), ("float32", 5, 
 def test_alpha_in_any_band_of_any_type_says_what_is_valid(tmp_path, dtype, count, alpha, profile):
     source = with_alpha(tmp_path / "in.tif", dtype, count, alpha)
     thumbnail = tmp_path / "out.png"
-    report = convert(ConvertRequest(source=str(source), destination=str(tmp_path / "out.tif"), profile=profile, thumbnail=str(thumbnail)))
+    report = convert(
+        ConvertRequest(
+            source=str(source), destination=str(tmp_path / "out.tif"), profile=profile, thumbnail=str(thumbnail)
+        )
+    )
     share = 100 * (1 - CUT / SIDE)
     for band, told in enumerate(report.bands, 1):
         if band != alpha:
@@ -103,13 +118,17 @@ def masked_with_nodata(path, dtype: str, nodata: float):
     return masked(path, pixels, ~upper_part_invalid(), nodata=nodata)
 
 
-MASK_AND_NODATA = pytest.mark.parametrize(("dtype", "nodata"), [("float32", -9999), ("uint8", 0), ("uint8", 255), ("int16", -1)])
+MASK_AND_NODATA = pytest.mark.parametrize(
+    ("dtype", "nodata"), [("float32", -9999), ("uint8", 0), ("uint8", 255), ("int16", -1)]
+)
 
 
 @MASK_AND_NODATA
 def test_where_there_is_a_mask_a_nodata_value_is_a_number_like_any_other(tmp_path, dtype, nodata):
     source, thumbnail = masked_with_nodata(tmp_path / "in.tif", dtype, nodata), tmp_path / "out.png"
-    report = convert(ConvertRequest(source=str(source), destination=str(tmp_path / "out.tif"), thumbnail=str(thumbnail)))
+    report = convert(
+        ConvertRequest(source=str(source), destination=str(tmp_path / "out.tif"), thumbnail=str(thumbnail))
+    )
     assert {report.bands[0].minimum, report.bands[0].maximum} == {nodata, 100}
     assert report.bands[0].valid_percent == pytest.approx(100 * (1 - CUT / SIDE), abs=1e-3)
     assert part_of_the_grid(report, tmp_path / "out.tif") == pytest.approx(1 - CUT / SIDE, abs=0.01)
@@ -187,7 +206,9 @@ def test_islands_on_both_sides_of_180_degrees_are_bounded_across_it(tmp_path):
     pixels = np.zeros((1, 360, 720), "int16")
     pixels[0, 210:220, 700:716] = 5
     pixels[0, 212:230, 4:10] = 6
-    report = made(write(tmp_path / "in.tif", pixels, crs="EPSG:4326", transform=from_origin(-180, 90, 0.5, 0.5), nodata=0))
+    report = made(
+        write(tmp_path / "in.tif", pixels, crs="EPSG:4326", transform=from_origin(-180, 90, 0.5, 0.5), nodata=0)
+    )
     west, south, east, north = report.bbox_4326
     assert (west, east) == (pytest.approx(170, abs=0.6), pytest.approx(-175, abs=0.6))
     assert (south, north) == (pytest.approx(-25, abs=0.6), pytest.approx(-15, abs=0.6))
@@ -198,6 +219,8 @@ def test_a_hundred_islands_on_both_sides_of_180_degrees_are_two_hulls(tmp_path):
     pixels = np.zeros((1, 1000, 2000), "int16")
     pixels[0, 300:700:40, 1800:1990:40] = 5
     pixels[0, 300:700:40, 10:200:40] = 5
-    report = made(write(tmp_path / "in.tif", pixels, crs="EPSG:4326", transform=from_origin(-180, 90, 0.18, 0.18), nodata=0))
+    report = made(
+        write(tmp_path / "in.tif", pixels, crs="EPSG:4326", transform=from_origin(-180, 90, 0.18, 0.18), nodata=0)
+    )
     west, _, east, _ = report.bbox_4326
     assert west > 140 > -140 > east

@@ -49,14 +49,28 @@ def code(variable):
     return variable.error["code"]
 
 
-# --- NetCDF ----------------------------------------------------------------------------------------------------------------
+# --- NetCDF
+# ----------------------------------------------------------------------------------------------------------------
 
 
 def test_a_variable_with_a_time_axis_becomes_a_band_a_day_with_its_date(take_apart):
     values = numbers(3, 4, 5)
-    variable = only(take_apart(grid("tas", values, {"units": "K", "long_name": "air temperature", "standard_name": "air_temperature"})))
-    assert [band.datetime for band in variable.bands] == ["2000-01-01T00:00:00Z", "2000-01-02T00:00:00Z", "2000-01-03T00:00:00Z"]
-    assert (variable.name, variable.unit, variable.title, variable.standard_name) == ("tas", "K", "air temperature", "air_temperature")
+    variable = only(
+        take_apart(
+            grid("tas", values, {"units": "K", "long_name": "air temperature", "standard_name": "air_temperature"})
+        )
+    )
+    assert [band.datetime for band in variable.bands] == [
+        "2000-01-01T00:00:00Z",
+        "2000-01-02T00:00:00Z",
+        "2000-01-03T00:00:00Z",
+    ]
+    assert (variable.name, variable.unit, variable.title, variable.standard_name) == (
+        "tas",
+        "K",
+        "air temperature",
+        "air_temperature",
+    )
     with rasterio.open(variable.path) as staged:
         np.testing.assert_array_equal(staged.read(), values)
         assert staged.crs == rasterio.CRS.from_epsg(4326)
@@ -88,7 +102,11 @@ def test_every_variable_becomes_a_file_and_what_serves_them_does_not(take_apart)
 
 def test_levels_and_times_are_one_band_each(take_apart):
     levels = {"lev": (["lev"], {"units": "hPa"}, np.array([1000.0, 500.0]))}
-    variable = only(take_apart(netcdf({**axes((2, 4, 5)), **levels, "tas": (["time", "lev", "lat", "lon"], {}, numbers(2, 2, 4, 5))})))
+    variable = only(
+        take_apart(
+            netcdf({**axes((2, 4, 5)), **levels, "tas": (["time", "lev", "lat", "lon"], {}, numbers(2, 2, 4, 5))})
+        )
+    )
     assert [band.dimensions["lev"] for band in variable.bands] == ["1000 hPa", "500 hPa", "1000 hPa", "500 hPa"]
     assert variable.bands[3].description == "2000-01-02T00:00:00Z lev=500 hPa"
 
@@ -118,7 +136,14 @@ def test_a_grid_mapping_gives_the_crs(take_apart):
     }  # fmt: skip
     x = (["x"], {"units": "m", "standard_name": "projection_x_coordinate"}, 500_000 + 1000.0 * np.arange(5))
     y = (["y"], {"units": "m", "standard_name": "projection_y_coordinate"}, 4_000_000 - 1000.0 * np.arange(4))
-    content = netcdf({"x": x, "y": y, "utm": ([], mapping, np.zeros((), "i4")), "z": (["y", "x"], {"grid_mapping": "utm"}, numbers(4, 5))})
+    content = netcdf(
+        {
+            "x": x,
+            "y": y,
+            "utm": ([], mapping, np.zeros((), "i4")),
+            "z": (["y", "x"], {"grid_mapping": "utm"}, numbers(4, 5)),
+        }
+    )
     with rasterio.open(only(take_apart(content)).path) as staged:
         assert staged.crs.to_dict()["proj"] in {"utm", "tmerc"}
         assert staged.transform == from_origin(499_500, 4_000_500, 1000, 1000)
@@ -145,13 +170,17 @@ def test_a_curvilinear_grid_is_refused_with_the_reason(take_apart):
 
 
 def test_one_bad_variable_does_not_spoil_the_others(take_apart):
-    report = take_apart(netcdf({**axes((4, 5)), "good": (["lat", "lon"], {}, numbers(4, 5)), "list": (["n", "m"], {}, numbers(3, 2))}))
+    report = take_apart(
+        netcdf({**axes((4, 5)), "good": (["lat", "lon"], {}, numbers(4, 5)), "list": (["n", "m"], {}, numbers(3, 2))})
+    )
     assert {v.name: bool(v.path) for v in report.variables} == {"good": True, "list": False}
 
 
 @pytest.mark.parametrize("name", ["a:b", 'a"b', "/etc/passwd", "../x", "a\nb", "x:/etc/passwd", 'in.nc":other'])
 def test_a_name_cannot_choose_another_file_or_driver(take_apart, name):
-    content = netcdf({**axes((4, 5)), name: (["lat", "lon"], {}, numbers(4, 5)), "other": (["lat", "lon"], {}, numbers(4, 5))})
+    content = netcdf(
+        {**axes((4, 5)), name: (["lat", "lon"], {}, numbers(4, 5)), "other": (["lat", "lon"], {}, numbers(4, 5))}
+    )
     report = take_apart(content)
     assert [v.name for v in report.variables if v.path] == ["other"]
     assert {code(v) for v in report.variables if v.error} <= {"RASTER_UNSUPPORTED", "UNREADABLE"}
@@ -187,7 +216,9 @@ def test_a_variable_that_is_cut_off_is_unreadable(take_apart):
     assert code(variable) == "UNREADABLE"
 
 
-@pytest.mark.parametrize("magic", [b"CDF\x01", b"CDF\x02", b"CDF\x05", b"\x89HDF\r\n\x1a\n", b"GRIB\0\0\0\x02", b"II*\0"])
+@pytest.mark.parametrize(
+    "magic", [b"CDF\x01", b"CDF\x02", b"CDF\x05", b"\x89HDF\r\n\x1a\n", b"GRIB\0\0\0\x02", b"II*\0"]
+)
 def test_noise_behind_the_first_bytes_is_unreadable(take_apart, magic):
     with pytest.raises(GeoAssetsError) as caught:
         take_apart(magic + np.random.default_rng(2).bytes(5000))
@@ -208,7 +239,11 @@ def test_a_staged_variable_becomes_a_cog(take_apart, tmp_path):
 def test_a_global_grid_with_nodes_on_the_poles_becomes_a_cog(take_apart, tmp_path):
     latitudes, longitudes = 90 - 2.0 * np.arange(91), 2.0 * np.arange(180)  # as reanalyses and forecasts have them
     content = netcdf(
-        {"lat": (["lat"], LATITUDE, latitudes), "lon": (["lon"], LONGITUDE, longitudes), "t": (["lat", "lon"], {}, numbers(91, 180))}
+        {
+            "lat": (["lat"], LATITUDE, latitudes),
+            "lon": (["lon"], LONGITUDE, longitudes),
+            "t": (["lat", "lon"], {}, numbers(91, 180)),
+        }
     )
     convert(ConvertRequest(source=only(take_apart(content)).path, destination=str(tmp_path / "out.tif")))
 
@@ -228,7 +263,8 @@ def test_it_runs_in_the_sandbox(tmp_path):
         assert Path(only(report).path).is_file()
 
 
-# --- HDF5 ------------------------------------------------------------------------------------------------------------------
+# --- HDF5
+# ------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -238,7 +274,10 @@ def hdf5(tmp_path):
     def make(fill, **options):
         path = tmp_path / "in.h5"
         with h5py.File(path, "w", **options) as file:
-            for name, values, unit in (("lat", 50.0 - np.arange(4), "degrees_north"), ("lon", 10.0 + np.arange(5), "degrees_east")):
+            for name, values, unit in (
+                ("lat", 50.0 - np.arange(4), "degrees_north"),
+                ("lon", 10.0 + np.arange(5), "degrees_east"),
+            ):
                 file[name] = values
                 file[name].attrs["units"] = np.bytes_(unit)
                 file[name].make_scale(name)
@@ -270,7 +309,9 @@ def test_a_netcdf_4_file_is_read_like_a_classic_one(take_apart, hdf5, libver):
 
 @pytest.mark.parametrize("libver", ["earliest", "v110"])
 @pytest.mark.parametrize("way", ["raw values", "virtual dataset", "link", "link among many"])
-def test_an_hdf5_file_that_is_made_of_other_files_is_refused_before_it_is_opened(take_apart, hdf5, tmp_path, way, libver):
+def test_an_hdf5_file_that_is_made_of_other_files_is_refused_before_it_is_opened(
+    take_apart, hdf5, tmp_path, way, libver
+):
     secret = tmp_path / "secret.h5"
     with h5py.File(secret, "w") as file:
         file["d"] = np.full((4, 5), 77, "u1")
@@ -320,7 +361,12 @@ def test_a_message_of_another_file_is_found_wherever_it_stands(tmp_path, before)
 @pytest.mark.parametrize("seed", range(3))
 def test_flipped_bits_in_a_container_end_in_a_report_or_a_code_and_never_in_a_fault_of_ours(tmp_path, hdf5, seed):
     rng = np.random.default_rng(seed)
-    honest = hdf5(lambda file: (file.create_dataset("a", data=numbers(4, 5), chunks=(2, 5), compression="gzip"), placed(file, "a")))
+    honest = hdf5(
+        lambda file: (
+            file.create_dataset("a", data=numbers(4, 5), chunks=(2, 5), compression="gzip"),
+            placed(file, "a"),
+        )
+    )
     containers = {
         "in.h5": honest.read_bytes(),
         "in.nc": grid("a", numbers(3, 40, 50)),
@@ -349,21 +395,33 @@ def test_flipped_bits_in_a_container_end_in_a_report_or_a_code_and_never_in_a_fa
     }
 
 
-# --- GRIB, TIFF ------------------------------------------------------------------------------------------------------------
+# --- GRIB, TIFF
+# ------------------------------------------------------------------------------------------------------------
 
 
 def grib(path: Path, values: np.ndarray, **options: str) -> Path:
-    profile = {"driver": "GTiff", "count": len(values), "height": values.shape[1], "width": values.shape[2], "dtype": "float32"}
+    profile = {
+        "driver": "GTiff",
+        "count": len(values),
+        "height": values.shape[1],
+        "width": values.shape[2],
+        "dtype": "float32",
+    }
     plain = path.with_suffix(".tif")
     with rasterio.open(plain, "w", crs="EPSG:4326", transform=from_origin(9.5, 50.5, 1, 1), **profile) as dataset:
         dataset.write(values)
     with rasterio.open(plain) as dataset:
-        rasterio.shutil.copy(dataset, path, driver="GRIB", DATA_ENCODING="IEEE_FLOATING_POINT", INPUT_UNIT="K", **options)
+        rasterio.shutil.copy(
+            dataset, path, driver="GRIB", DATA_ENCODING="IEEE_FLOATING_POINT", INPUT_UNIT="K", **options
+        )
     return path
 
 
 def test_fields_of_a_grib_are_grouped_by_element_and_kind_of_level_with_their_times(take_apart, tmp_path):
-    ids = "CENTER=7(US-NCEP) SUBCENTER=0 MASTER_TABLE=2 LOCAL_TABLE=0 SIGNF_REF_TIME=1(Start_of_Forecast) REF_TIME=2020-06-01T00:00:00Z PROD_STATUS=0 TYPE=1"
+    ids = (
+        "CENTER=7(US-NCEP) SUBCENTER=0 MASTER_TABLE=2 LOCAL_TABLE=0 SIGNF_REF_TIME=1(Start_of_Forecast)"
+        " REF_TIME=2020-06-01T00:00:00Z PROD_STATUS=0 TYPE=1"
+    )
     temperature = "0 0 2 0 96 0 0 1 {hours} 103 0 2 255 -127 -2147483647"
     wind = "2 2 2 0 96 0 0 1 0 103 0 10 255 -127 -2147483647"
     options = {"IDS": ids, "DISCIPLINE": "0", "PDS_PDTN": "0"}
@@ -405,7 +463,8 @@ def test_what_is_no_container_is_refused(take_apart):
     assert caught.value.code == "UNSUPPORTED_FORMAT"
 
 
-# --- time ------------------------------------------------------------------------------------------------------------------
+# --- time
+# ------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -416,7 +475,12 @@ def test_what_is_no_container_is_refused(take_apart):
         ("seconds since 1970-01-01T00:00:00Z", "", 1e9, "2001-09-09T01:46:40Z"),
         ("seconds since 1970-01-01 02:00:00 +02:00", "", 0, "1970-01-01T00:00:00Z"),
         ("minutes since 2020-02-28 23:30", "proleptic_gregorian", 30, "2020-02-29T00:00:00Z"),
-        ("days since 1-1-1 00:00:00", "", 737_791, "2020-12-31T00:00:00Z"),  # two days before what Python's calendar says
+        (
+            "days since 1-1-1 00:00:00",
+            "",
+            737_791,
+            "2020-12-31T00:00:00Z",
+        ),  # two days before what Python's calendar says
         ("days since 0001-01-01", "proleptic_gregorian", 737_791, "2021-01-02T00:00:00Z"),
         ("days since 1582-10-04", "standard", 1, "1582-10-15T00:00:00Z"),
         ("days since 2001-02-28", "noleap", 366, "2002-03-01T00:00:00Z"),
@@ -449,4 +513,9 @@ def test_the_sample_is_copied_exactly(take_apart):
         variable = only(take_apart(source))
         with rasterio.open(source, driver="netCDF") as ours, rasterio.open(variable.path) as staged:
             np.testing.assert_array_equal(ours.read(), staged.read())
-            assert (ours.scales, ours.offsets, ours.nodata, ours.crs) == (staged.scales, staged.offsets, staged.nodata, staged.crs)
+            assert (ours.scales, ours.offsets, ours.nodata, ours.crs) == (
+                staged.scales,
+                staged.offsets,
+                staged.nodata,
+                staged.crs,
+            )

@@ -52,7 +52,9 @@ def has_landlock():
     return ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), ctypes.c_uint32(1)) >= 2
 
 
-needs_walls = pytest.mark.skipif(platform.machine() not in {"x86_64", "aarch64"}, reason="the numbers of its system calls are not known")
+needs_walls = pytest.mark.skipif(
+    platform.machine() not in {"x86_64", "aarch64"}, reason="the numbers of its system calls are not known"
+)
 
 #: A child as it would be where `seccomp.py` does not know the machine.
 _ON_ANOTHER_MACHINE = """
@@ -61,7 +63,8 @@ platform.machine = lambda: "riscv64"
 runpy.run_module("geo_assets.sandbox.child", run_name="__main__", alter_sys=True)
 """
 
-#: A child that a file has taken over: what `environment` asks for is a program, as hexadecimal digits after a `#`, beside the directory that it may use.
+#: A child that a file has taken over: what `environment` asks for is a program, as hexadecimal digits after a `#`,
+#: beside the directory that it may use.
 _TAKEN_OVER = """
 import os, sys, threading, time
 from geo_assets.sandbox import child, selftest
@@ -97,7 +100,9 @@ child.main(int(sys.argv[1]), int(sys.argv[2]), child.Terms.of(sys.argv[3:]))
 
 #: The same with a wall less, as of a machine where the calls that hand over descriptors are not refused.
 _HANDS_OVER = _TAKEN_OVER.replace(
-    "child.main", "from geo_assets.sandbox import seccomp\nfor name in ('sendmsg', 'sendmmsg'): seccomp._REFUSED.pop(name)\nchild.main"
+    "child.main",
+    "from geo_assets.sandbox import seccomp\nfor name in ('sendmsg', 'sendmmsg'):"
+    " seccomp._REFUSED.pop(name)\nchild.main",
 )
 
 #: It gives what writes to the stream back to its parent, who holds it by that, and dies.
@@ -128,12 +133,18 @@ def test_a_child_inherits_no_secret(pool, monkeypatch):
 def test_a_childs_gdal_looks_for_no_extension_of_sqlite(pool, tmp_path):
     """The C library tells of every library that is looked for; the control shows that it would tell of this one."""
     path = write(points(1), tmp_path / "a.gpkg")
-    environment = {name: value for name, value in ask(pool, "environment").facts.items() if name.startswith(("GDAL_", "OGR_"))}
+    environment = {
+        name: value for name, value in ask(pool, "environment").facts.items() if name.startswith(("GDAL_", "OGR_"))
+    }
     assert environment
     code = f"import pyogrio; pyogrio.read_info({str(path)!r})"
     for extensions, looked_for in (({}, False), ({"OGR_SQLITE_LOAD_EXTENSIONS": "NO"}, True)):
         done = subprocess.run(
-            [sys.executable, "-c", code], env={**environment, **extensions, "LD_DEBUG": "libs"}, capture_output=True, text=True, check=True
+            [sys.executable, "-c", code],
+            env={**environment, **extensions, "LD_DEBUG": "libs"},
+            capture_output=True,
+            text=True,
+            check=True,
         )
         assert ("find library=NO " in done.stderr) == looked_for
 
@@ -167,7 +178,9 @@ def test_a_child_has_no_network(pool):
 
 
 @needs_landlock
-@pytest.mark.parametrize("path", ["/etc/passwd", f"/proc/{os.getpid()}/environ", __file__], ids=["users", "parent", "code"])
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", f"/proc/{os.getpid()}/environ", __file__], ids=["users", "parent", "code"]
+)
 def test_a_child_reads_and_writes_nothing_of_others(pool, path):
     facts = ask(pool, "files", path=path).facts
     assert facts["read"] == "Permission denied"
@@ -185,7 +198,10 @@ def test_a_child_reads_what_it_was_allowed_by_name_and_nothing_beside_it(tmp_pat
     for name in ("allowed", "beside"):
         (tmp_path / name).write_bytes(b"12")
     with SandboxPool(tmp_path / "scratch", readable=[tmp_path / "allowed"]) as pool:
-        assert ask(pool, "files", path=str(tmp_path / "allowed")).facts == {"read": "2 bytes", "written": "Permission denied"}
+        assert ask(pool, "files", path=str(tmp_path / "allowed")).facts == {
+            "read": "2 bytes",
+            "written": "Permission denied",
+        }
         assert ask(pool, "files", path=str(tmp_path / "beside")).facts["read"] == "Permission denied"
 
 
@@ -230,12 +246,18 @@ def test_a_child_reaches_no_unix_socket_and_makes_none(pool, open_folder, name):
         server.listen()
         if not name.startswith("@"):
             Path(name).chmod(0o777)
-        assert ask(pool, "socket", path=name).facts == {"connected": "Operation not permitted", "pair": "Operation not permitted"}
+        assert ask(pool, "socket", path=name).facts == {
+            "connected": "Operation not permitted",
+            "pair": "Operation not permitted",
+        }
 
 
 @needs_walls
 def test_a_child_signals_nobody(pool):
-    assert ask(pool, "signal", pid=os.getpid()).facts == {"kill": "Operation not permitted", "owner": "Operation not permitted"}
+    assert ask(pool, "signal", pid=os.getpid()).facts == {
+        "kill": "Operation not permitted",
+        "owner": "Operation not permitted",
+    }
 
 
 @needs_walls
@@ -379,7 +401,8 @@ facts["started"] = started
 #: A child as it is where we are not root, and the machine lets us have user namespaces.
 _OF_AN_ORDINARY_USER = _TAKEN_OVER.replace(
     "def run(",
-    "import geo_assets.sandbox.walls, pydantic, traceback\nos.setgroups([]); os.setresgid(54321, 54321, 54321); os.setresuid(54321, 54321, 54321)\ndef run(",
+    "import geo_assets.sandbox.walls, pydantic, traceback\nos.setgroups([]); os.setresgid(54321, 54321, 54321);"
+    " os.setresuid(54321, 54321, 54321)\ndef run(",
 )
 
 
@@ -403,9 +426,12 @@ def test_a_child_that_names_what_is_of_others_as_its_own_is_condemned_and_moves_
         (mine / "lie").write_bytes(b"PK")
         call = pool.call
         for path in (of_others, mine / "up.tif", mine / "a" / ".." / ".." / of_others.relative_to(mine.parents[1])):
-            # the child is told by the name of the archive which place to name; two slashes, or the pool would take it for one of its files
+            # the child is told by the name of the archive which place to name; two slashes, or the pool would take it
+            # for one of its files
             named = {"name": f"/{path}"}
-            monkeypatch.setattr(pool, "call", lambda f, request, r, named=named: call(f, request.model_copy(update=named), r))
+            monkeypatch.setattr(
+                pool, "call", lambda f, request, r, named=named: call(f, request.model_copy(update=named), r)
+            )
             with pytest.raises(GeoAssetsError) as caught:
                 Converter(pool, mine, {}).archive(mine / "lie")
             assert caught.value.code == "SANDBOX_CRASHED"
@@ -470,7 +496,11 @@ def test_what_is_no_answer_or_not_for_a_reader_to_say_condemns_the_child(pool, m
 
 @pytest.mark.parametrize(
     ("body", "length"),
-    [("b'['*200000", "len(body)"), ("b'{\"result\": {\"pid\":' + b'9'*5000 + b', \"facts\": {}}}'", "len(body)"), ("b''", "2**32 - 1")],
+    [
+        ("b'['*200000", "len(body)"),
+        ("b'{\"result\": {\"pid\":' + b'9'*5000 + b', \"facts\": {}}}'", "len(body)"),
+        ("b''", "2**32 - 1"),
+    ],
     ids=["deep", "a number of 5000 digits", "4 GB"],
 )
 def test_an_answer_that_cannot_be_read_condemns_the_child(pool, monkeypatch, body, length):
@@ -595,7 +625,8 @@ def test_a_workspace_is_cleared_of_links_and_not_what_they_lead_to(pool, tmp_pat
         run_taken_over(
             pool,
             folder,
-            f"os.symlink({str(victim)!r}, folder + '/a'); os.mkdir(folder + '/b'); os.symlink({str(victim)!r}, folder + '/b/c')",
+            f"os.symlink({str(victim)!r}, folder + '/a'); os.mkdir(folder + '/b'); os.symlink({str(victim)!r}, folder +"
+            " '/b/c')",
         )
     assert sorted(path.name for path in victim.iterdir()) == ["photos", "thesis"]
 
@@ -608,7 +639,11 @@ def test_a_workspace_is_cleared_of_links_and_not_what_they_lead_to(pool, tmp_pat
 def test_what_hides_from_the_look_at_the_disk_is_over_the_limit(tmp_path, monkeypatch, program):
     monkeypatch.setattr(pool_module, "_CHILD", ("-P", "-c", _TAKEN_OVER))
     monkeypatch.setattr(scratch_module, "MAX_ENTRIES", 1000)
-    with SandboxPool(tmp_path, timeout_seconds=60) as pool, pool.workspace() as folder, pytest.raises(GeoAssetsError) as caught:
+    with (
+        SandboxPool(tmp_path, timeout_seconds=60) as pool,
+        pool.workspace() as folder,
+        pytest.raises(GeoAssetsError) as caught,
+    ):
         run_taken_over(pool, folder, program + "\ntime.sleep(30)")
     assert caught.value.code == "TOO_LARGE"
 

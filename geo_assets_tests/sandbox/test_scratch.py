@@ -1,4 +1,6 @@
-"""Scratch directories of several processes and threads at once: what one has just made, another one does not sweep away."""
+"""Scratch directories of several processes and threads at once: what one has just made, another one does not sweep
+away.
+"""
 
 import os
 import threading

@@ -5,7 +5,9 @@ from geo_assets.ledger.models import TaskRecord
 from geo_assets.stages.contracts import Chunk, JobRef
 from geo_assets.stages.telling import MOST, Telling, most_of
 
-JOB = JobRef(job_id="ab" * 32, job_type="ingest_container", partition_key="p", run_id="r", owner_run_id="r", parameters={})
+JOB = JobRef(
+    job_id="ab" * 32, job_type="ingest_container", partition_key="p", run_id="r", owner_run_id="r", parameters={}
+)
 
 
 def test_of_many_files_some_have_a_line_and_the_rest_is_counted():
@@ -17,12 +19,17 @@ def test_of_many_files_some_have_a_line_and_the_rest_is_counted():
     assert len(said) == MOST + 2
     assert said[0] == "0.tif: done, COG default/cogs/0.tif"
     assert said[-2].startswith("bad.tif: quarantined, UNREADABLE: it is cut off → ")
-    assert said[-1] == f"151 files: 150 done, 1 quarantined; 100 without a line here, all are in: geo-assets tasks {JOB.job_id[:12]}"
+    assert (
+        said[-1] == "151 files: 150 done, 1 quarantined; 100 without a line here, all are in: geo-assets tasks"
+        f" {JOB.job_id[:12]}"
+    )
 
 
 def test_of_a_million_files_that_were_done_before_a_few_are_read_and_all_are_counted():
     said = []
-    record = TaskRecord(stage="cogs", task_key="a.tif", kind="raster", status="skipped", outputs={"cog": "default/cogs/a.tif"})
+    record = TaskRecord(
+        stage="cogs", task_key="a.tif", kind="raster", status="skipped", outputs={"cog": "default/cogs/a.tif"}
+    )
     with Telling(JOB, said.append) as telling:
         telling.known([record], "skipped", 1_000_000)
     assert said[0] == "a.tif: skipped, COG default/cogs/a.tif"
@@ -32,7 +39,9 @@ def test_of_a_million_files_that_were_done_before_a_few_are_read_and_all_are_cou
 def test_a_name_cannot_begin_a_line_of_its_own_and_warnings_go_along():
     said = []
     with Telling(JOB, said.append) as telling:
-        telling.good("a\nRun failed\x1b[31m.gpkg", {"tables": [{"table": "vector.a", "rows": 2}], "warnings": ["odd axis"]})
+        telling.good(
+            "a\nRun failed\x1b[31m.gpkg", {"tables": [{"table": "vector.a", "rows": 2}], "warnings": ["odd axis"]}
+        )
     assert said[0] == "a Run failed [31m.gpkg: done, table vector.a (2 rows); warning: odd axis"
 
 

@@ -1,4 +1,6 @@
-"""Warnings are counted by kind: the same fault of two files is one kind, whatever columns and numbers its sentences name."""
+"""Warnings are counted by kind: the same fault of two files is one kind, whatever columns and numbers its sentences
+name.
+"""
 
 import pytest
 
@@ -42,7 +44,10 @@ def test_a_fault_of_values_has_one_kind_whatever_the_column_and_the_number(fault
         ("left out: layer 'sketch' of a.gpkg does not say which CRS its coordinates are in", "left out"),
         ("a TIFF cannot hold its attribute table; left out", "metadata not kept"),
         ("dop/a.tif: its CRS is that of a.prj: EPSG:25833", "CRS"),
-        ("its heights are 'NAP height' (EPSG:5709), which the vertical half of its CRS says and EPSG:28992 does not", "heights"),
+        (
+            "its heights are 'NAP height' (EPSG:5709), which the vertical half of its CRS says and EPSG:28992 does not",
+            "heights",
+        ),
         ("its .cpg says '1252', but its text is UTF-8, and was read as that", "text encoding"),
         ("it loses detail in EPSG:3857: a pixel of 500 is 3.1 times as long as the source's", "coarser pixels"),
         ("its colours are CMYK: they were turned into RGBA without a colour profile", "colours"),
@@ -56,13 +61,25 @@ def test_a_sentence_is_of_the_kind_that_it_tells_of(sentence, kind):
 
 def test_files_are_counted_once_for_each_kind_the_commonest_first():
     null = "'d': 3 values not a date, now NULL: '08.09.2022'"
-    files = [[null, "'t': 1 value not a time, now NULL: 'x'"], [null], ["its colours are CMYK: they were turned into RGB"], []]
+    files = [
+        [null, "'t': 1 value not a time, now NULL: 'x'"],
+        [null],
+        ["its colours are CMYK: they were turned into RGB"],
+        [],
+    ]
     assert list(counted(files).items()) == [("values made NULL", 2), ("colours", 1)]
 
 
 def test_features_that_were_rejected_or_repaired_are_warned_of():
-    table = {"table": "vector.a", "rows": 2, "rejected": {"no geometry": 1, "empty geometry": 3}, "repaired": {"Self-intersection": 1200}}
-    said = warnings({"tables": [table, {"table": "vector.b", "rows": 1, "rejected": {}, "repaired": {}}], "warnings": ["a remark"]})
+    table = {
+        "table": "vector.a",
+        "rows": 2,
+        "rejected": {"no geometry": 1, "empty geometry": 3},
+        "repaired": {"Self-intersection": 1200},
+    }
+    said = warnings(
+        {"tables": [table, {"table": "vector.b", "rows": 1, "rejected": {}, "repaired": {}}], "warnings": ["a remark"]}
+    )
     assert said == [
         "a remark",
         "vector.a: 4 features were rejected: empty geometry (3), no geometry (1); they are in vector.a__rejects",

@@ -1,4 +1,6 @@
-"""What only a real account answers, from a server on loopback that answers so: the emulator has no archive tier, and pages of 5,000."""
+"""What only a real account answers, from a server on loopback that answers so: the emulator has no archive tier, and
+pages of 5,000.
+"""
 
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +18,9 @@ _PAGE = 2
 
 
 class Answers(BaseHTTPRequestHandler):
-    """Lists `names`, a few at a time; a blob is two bytes, or the conflict that `conflicts` has for it. `missing` is not there."""
+    """Lists `names`, a few at a time; a blob is two bytes, or the conflict that `conflicts` has for it. `missing` is
+    not there.
+    """
 
     protocol_version = "HTTP/1.1"
 
@@ -43,14 +47,15 @@ class Answers(BaseHTTPRequestHandler):
     def _listing(self, prefix, start):
         names = [n for n in self.server.names if n.startswith(prefix)]
         blobs = "".join(
-            f"<Blob><Name>{n}</Name><Properties><Last-Modified>Thu, 26 Nov 2026 00:00:00 GMT</Last-Modified><Etag>0x1</Etag>"
+            f"<Blob><Name>{n}</Name><Properties><Last-Modified>Thu, 26 Nov 2026 00:00:00"
+            " GMT</Last-Modified><Etag>0x1</Etag>"
             "<Content-Length>2</Content-Length><Content-Type>a/b</Content-Type><BlobType>BlockBlob</BlobType></Properties></Blob>"
             for n in names[start : start + _PAGE]
         )
         more = start + _PAGE if start + _PAGE < len(names) else ""
         return (
-            '<?xml version="1.0" encoding="utf-8"?><EnumerationResults ServiceEndpoint="http://127.0.0.1/" ContainerName="landing">'
-            f"<Blobs>{blobs}</Blobs><NextMarker>{more}</NextMarker></EnumerationResults>"
+            '<?xml version="1.0" encoding="utf-8"?><EnumerationResults ServiceEndpoint="http://127.0.0.1/"'
+            f' ContainerName="landing"><Blobs>{blobs}</Blobs><NextMarker>{more}</NextMarker></EnumerationResults>'
         ).encode()
 
     def _answer(self, status, body, **headers):
@@ -79,7 +84,9 @@ def server():
 def container(server, monkeypatch):
     monkeypatch.setattr(containers, "LIST_PAGE", _PAGE)
     endpoint = f"http://127.0.0.1:{server.server_port}/surveydata"
-    return Container("azure", "landing", AzureAccount(kind="azure", account_name="surveydata", account_key="a2V5", endpoint=endpoint))
+    return Container(
+        "azure", "landing", AzureAccount(kind="azure", account_name="surveydata", account_key="a2V5", endpoint=endpoint)
+    )
 
 
 @pytest.mark.parametrize(
@@ -94,7 +101,9 @@ def container(server, monkeypatch):
         ("", "STORAGE_UNAVAILABLE"),
     ],
 )
-def test_a_conflict_is_told_by_its_code_and_only_those_that_pass_are_waited_for(server, container, tmp_path, code, told):
+def test_a_conflict_is_told_by_its_code_and_only_those_that_pass_are_waited_for(
+    server, container, tmp_path, code, told
+):
     server.conflicts["cold.tif"] = code
     with pytest.raises(GeoAssetsError) as caught:
         container.download("cold.tif", tmp_path / "cold.tif", etag='"1"')
@@ -122,7 +131,9 @@ def test_a_blob_that_cannot_be_moved_is_not_taken_for_one_that_somebody_else_has
     assert caught.value.code == told
 
 
-@pytest.mark.parametrize(("code", "told"), [("ContainerAlreadyExists", None), ("ContainerBeingDeleted", "STORAGE_UNAVAILABLE")])
+@pytest.mark.parametrize(
+    ("code", "told"), [("ContainerAlreadyExists", None), ("ContainerBeingDeleted", "STORAGE_UNAVAILABLE")]
+)
 def test_a_container_that_is_being_deleted_is_not_taken_for_one_that_was_made(server, container, code, told):
     server.conflicts, server.missing = {"landing": code}, {"landing": "ContainerNotFound"}
     if told is None:
@@ -134,15 +145,22 @@ def test_a_container_that_is_being_deleted_is_not_taken_for_one_that_was_made(se
 
 
 def test_a_queue_that_is_being_deleted_is_not_taken_for_one_that_was_made(server, tmp_path):
-    server.conflicts, server.missing = {"jobs": "QueueBeingDeleted"}, dict.fromkeys(("jobs", "jobs-poison"), "QueueNotFound")
-    connection = f"AccountName=surveydata;AccountKey=a2V5;QueueEndpoint=http://127.0.0.1:{server.server_port}/surveydata"
+    server.conflicts, server.missing = (
+        {"jobs": "QueueBeingDeleted"},
+        dict.fromkeys(("jobs", "jobs-poison"), "QueueNotFound"),
+    )
+    connection = (
+        f"AccountName=surveydata;AccountKey=a2V5;QueueEndpoint=http://127.0.0.1:{server.server_port}/surveydata"
+    )
     with pytest.raises(GeoAssetsError, match="QueueBeingDeleted") as caught:
         QueueInbox(Settings(home=tmp_path, queue_connection_string=connection, queue_name="jobs")).ensure()
     assert caught.value.code == "QUEUE_UNAVAILABLE"
 
 
 @pytest.mark.parametrize("prefix", ["", "d/", "d/n"])
-def test_a_refused_name_after_the_first_page_with_a_prefix_that_ends_within_a_name_does_not_end_the_listing(server, container, prefix):
+def test_a_refused_name_after_the_first_page_with_a_prefix_that_ends_within_a_name_does_not_end_the_listing(
+    server, container, prefix
+):
     server.names = ["d/a.tif", "d/b.tif", "d/k//x.tif", "d/m.tif", "d/n1.tif", "d/n2.tif"]
     told = [blob.path for page in container.list(prefix) for blob in page]
     assert told == [name for name in server.names if name.startswith(prefix)]

@@ -97,7 +97,7 @@ def test_an_account_that_does_not_answer_a_missing_container_and_a_refused_key_a
             "delete": lambda c=container: c.delete("a"),
             "read_range": lambda c=container: c.read_range("a", 0, 1),
         }
-        assert {what: code_of(ask) for what, ask in asked.items() if (what, code) != ("delete", "CONTAINER_NOT_FOUND")} == {
-            what: code for what in asked if (what, code) != ("delete", "CONTAINER_NOT_FOUND")
-        }
+        assert {
+            what: code_of(ask) for what, ask in asked.items() if (what, code) != ("delete", "CONTAINER_NOT_FOUND")
+        } == {what: code for what in asked if (what, code) != ("delete", "CONTAINER_NOT_FOUND")}
     assert code_of(Container("azure", "not-made", stranger).ensure) == "STORAGE_FORBIDDEN"

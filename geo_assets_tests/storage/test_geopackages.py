@@ -26,8 +26,14 @@ def written(tmp_path):
             db.execute("insert into filler values (zeroblob(?))", (filler,))
             for number in range(before):
                 db.execute(f"create table t{number} (a text default '{'x' * 200}')")
-            db.execute("create table gpkg_contents (table_name text not null primary key, data_type text not null, identifier text unique)")
-            db.executemany("insert into gpkg_contents values (?, ?, ?)", [(f"n{i}", kind, f"n{i}") for i, kind in enumerate(contents)])
+            db.execute(
+                "create table gpkg_contents (table_name text not null primary key, data_type text not null, identifier"
+                " text unique)"
+            )
+            db.executemany(
+                "insert into gpkg_contents values (?, ?, ?)",
+                [(f"n{i}", kind, f"n{i}") for i, kind in enumerate(contents)],
+            )
         db.close()
         return path.read_bytes()
 

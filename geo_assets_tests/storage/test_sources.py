@@ -24,7 +24,9 @@ def sources_of(*paths: str):
 
 def test_the_parts_of_a_shapefile_are_one_source_in_any_case():
     found = sources_of("a/Roads.SHP", "a/roads.shx", "a/ROADS.dbf", "a/roads.prj", "a/roads.cpg", "a/roads.shp.xml")
-    assert found == {"a/Roads.SHP": (Kind.VECTOR, {"a/roads.shx", "a/ROADS.dbf", "a/roads.prj", "a/roads.cpg", "a/roads.shp.xml"})}
+    assert found == {
+        "a/Roads.SHP": (Kind.VECTOR, {"a/roads.shx", "a/ROADS.dbf", "a/roads.prj", "a/roads.cpg", "a/roads.shp.xml"})
+    }
 
 
 def test_a_raster_takes_its_world_file_and_its_appended_sidecars():
@@ -84,7 +86,11 @@ def test_partitions_in_the_root_of_a_container_are_one_source_of_their_columns_n
     parts = {"year=2023/p.parquet", "year=2024/p.parquet"}
     assert sources_of(*parts) == {"year=": (Kind.VECTOR, parts)}
     assert {path_within(p, "year=") for p in parts} == parts
-    assert path_within("a/q/year=2024/p.parquet", "a/q") == path_within("a/q/year=2024/p.parquet", "a/q/") == "year=2024/p.parquet"
+    assert (
+        path_within("a/q/year=2024/p.parquet", "a/q")
+        == path_within("a/q/year=2024/p.parquet", "a/q/")
+        == "year=2024/p.parquet"
+    )
 
 
 def test_mapinfo_and_gml_take_their_parts_along():
@@ -102,7 +108,17 @@ def test_a_tab_beside_an_image_says_where_that_lies_unless_it_has_rows():
 
 
 def test_vector_files_of_one_part_are_known_packed_or_not():
-    for name in ("a.gpx", "a.sqlite", "a.sqlite3", "a.db", "a.xlsx", "a.geojson.gz", "a.CSV.GZ", "a.gml.gz", "a.gpkg.gz"):
+    for name in (
+        "a.gpx",
+        "a.sqlite",
+        "a.sqlite3",
+        "a.db",
+        "a.xlsx",
+        "a.geojson.gz",
+        "a.CSV.GZ",
+        "a.gml.gz",
+        "a.gpkg.gz",
+    ):
         assert sources_of(name) == {name: (Kind.VECTOR, set())}, name
     for name in ("a.shp.gz", "a.tif.gz", "a.gz", "a.tab.gz"):
         assert sources_of(name)[name][0] is Kind.UNSUPPORTED, name
@@ -110,7 +126,9 @@ def test_vector_files_of_one_part_are_known_packed_or_not():
 
 
 def test_a_zipped_geodatabase_under_its_usual_name_is_a_zip_and_not_a_folder():
-    found = sources_of("roads.gdb.zip", "d/Roads.GDB.zip", "roads.gdb/gdb", "roads.gdb/a0001.gdbtable", "x.gdb", ".gdb", "ok.tif")
+    found = sources_of(
+        "roads.gdb.zip", "d/Roads.GDB.zip", "roads.gdb/gdb", "roads.gdb/a0001.gdbtable", "x.gdb", ".gdb", "ok.tif"
+    )
     assert {path: kind for path, (kind, _) in found.items()} == {
         "roads.gdb.zip": Kind.ZIP,
         "d/Roads.GDB.zip": Kind.ZIP,
@@ -125,9 +143,48 @@ def test_a_zipped_geodatabase_under_its_usual_name_is_a_zip_and_not_a_folder():
 #: What file names are put together from, and what could be taken for something else.
 _PIECES = st.sampled_from(
     [
-        *(".", "..", "/", "//", ".gdb", ".GDB", ".zip", ".shp", ".dbf", ".tif", ".tfw", ".aux.xml", ".xml", ".ovr", ".json", "a", "B"),
+        *(
+            ".",
+            "..",
+            "/",
+            "//",
+            ".gdb",
+            ".GDB",
+            ".zip",
+            ".shp",
+            ".dbf",
+            ".tif",
+            ".tfw",
+            ".aux.xml",
+            ".xml",
+            ".ovr",
+            ".json",
+            "a",
+            "B",
+        ),
         *("k=v", ".parquet", ".gz", ".tab", ".dat"),
-        *("é", "İ", "ß", " ", "#1", "%2F", "\\", "\n", "\t", "\x7f", "\u202e", "😀", "*", "[", "?", "'", '"', "__MACOSX/", "._", "~"),
+        *(
+            "é",
+            "İ",
+            "ß",
+            " ",
+            "#1",
+            "%2F",
+            "\\",
+            "\n",
+            "\t",
+            "\x7f",
+            "\u202e",
+            "😀",
+            "*",
+            "[",
+            "?",
+            "'",
+            '"',
+            "__MACOSX/",
+            "._",
+            "~",
+        ),
     ]
 )
 _NAMES = st.lists(st.lists(_PIECES, min_size=1, max_size=6).map("".join), unique=True, max_size=12)
@@ -153,7 +210,9 @@ def test_whatever_the_files_of_a_zip_are_called_they_are_sorted(names):
 
 @given(
     st.lists(
-        st.text(alphabet="ab./tifshpxzgdbTFW", min_size=1, max_size=14).filter(lambda p: not p.endswith("/") and not p.startswith("/")),
+        st.text(alphabet="ab./tifshpxzgdbTFW", min_size=1, max_size=14).filter(
+            lambda p: not p.endswith("/") and not p.startswith("/")
+        ),
         unique=True,
         max_size=12,
     )
@@ -165,7 +224,21 @@ def test_every_file_belongs_to_exactly_one_source(paths):
 
 
 def test_raw_pixels_and_the_header_that_describes_them_are_one_raster():
-    found = sources_of("a.bil", "a.hdr", "a.prj", "B.FLT", "B.HDR", "e.dat", "e.hdr", "f.dat", "f.dat.hdr", "g", "g.hdr", "h.img", "h.hdr")
+    found = sources_of(
+        "a.bil",
+        "a.hdr",
+        "a.prj",
+        "B.FLT",
+        "B.HDR",
+        "e.dat",
+        "e.hdr",
+        "f.dat",
+        "f.dat.hdr",
+        "g",
+        "g.hdr",
+        "h.img",
+        "h.hdr",
+    )
     assert found == {
         "a.bil": (Kind.RASTER, {"a.hdr", "a.prj"}),
         "B.FLT": (Kind.RASTER, {"B.HDR"}),
@@ -188,7 +261,10 @@ def test_a_header_makes_no_raster_of_what_it_does_not_describe():
 
 def test_an_imagine_file_takes_its_pixels_and_pyramids_along():
     found = sources_of("a.img", "a.ige", "a.rrd", "a.rde", "a.img.aux.xml", "b.tif", "b.rrd", "b.aux")
-    assert found == {"a.img": (Kind.RASTER, {"a.ige", "a.rrd", "a.rde", "a.img.aux.xml"}), "b.tif": (Kind.RASTER, {"b.rrd", "b.aux"})}
+    assert found == {
+        "a.img": (Kind.RASTER, {"a.ige", "a.rrd", "a.rde", "a.img.aux.xml"}),
+        "b.tif": (Kind.RASTER, {"b.rrd", "b.aux"}),
+    }
 
 
 def test_archives_of_two_endings_are_archives_and_a_prj_in_capitals_belongs_to_its_image():

@@ -78,7 +78,14 @@ def test_a_directory_that_claims_to_be_huge_is_not_read(holds):
     zipped = archive({"a.tif": b"1"})
     end = zipped.rindex(b"PK\x05\x06")
     size = 6_000_000
-    claimed = bytes(size) + zipped[:end] + zipped[end : end + 12] + (size).to_bytes(4, "little") + (0).to_bytes(4, "little") + b"\0\0"
+    claimed = (
+        bytes(size)
+        + zipped[:end]
+        + zipped[end : end + 12]
+        + (size).to_bytes(4, "little")
+        + (0).to_bytes(4, "little")
+        + b"\0\0"
+    )
     assert holds(claimed) is None
 
 

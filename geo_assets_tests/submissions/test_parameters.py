@@ -9,7 +9,8 @@ from geo_assets.submissions.parameters import ADDED_LATER, IngestContainer, Job,
 def test_an_explicit_default_is_the_same_job():
     short = validate_parameters("ingest_container", {"container": "landing"})
     explicit = validate_parameters(
-        "ingest_container", {"container": "landing", "collection": "landing", "account": "default", "on_error": "continue"}
+        "ingest_container",
+        {"container": "landing", "collection": "landing", "account": "default", "on_error": "continue"},
     )
     assert Job.of(short) == Job.of(explicit)
 
@@ -18,7 +19,11 @@ def test_an_explicit_default_is_the_same_job():
     ("job_type", "data", "job_id"),
     [
         ("hello_world", {"n": 30, "message": "hi"}, "4d5bf38f3e98f1171cc6e2de8b12e84b2c76a47e2fcce52979ee577c40525718"),
-        ("ingest_container", {"container": "landing"}, "0678be24e7599b0eea3a4bbaf2cefc5661b45ffaf5d14dce67238af5d7b4e82a"),
+        (
+            "ingest_container",
+            {"container": "landing"},
+            "0678be24e7599b0eea3a4bbaf2cefc5661b45ffaf5d14dce67238af5d7b4e82a",
+        ),
         (
             "stage_raster",
             {"container": "landing", "prefix": "a/", "target_crs": "EPSG:3857"},
@@ -29,7 +34,11 @@ def test_an_explicit_default_is_the_same_job():
             {"container": "landing", "mode": "upsert", "key": ["id"]},
             "2b641865987c2473e19fd16d0a2a0df28324db557d30a319ab0753417fc6c6c8",
         ),
-        ("list_container", {"container": "landing", "limit": 5}, "0787ba275c2c77dd6b8462ff93c84657bffcacfb8d359d33bef54da0f1605ecd"),
+        (
+            "list_container",
+            {"container": "landing", "limit": 5},
+            "0787ba275c2c77dd6b8462ff93c84657bffcacfb8d359d33bef54da0f1605ecd",
+        ),
         ("stac_setup", {}, "e14afa36be4035a8f11eb0ccbed91b69b237b6b774323db5acf83e05e8f35ed5"),
     ],
 )
@@ -74,7 +83,10 @@ def test_an_unknown_job_type_is_refused_with_the_known_ones():
         validate_parameters("no_such_job", {})
 
 
-@given(st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=200), st.integers(1, 1000))
+@given(
+    st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=200),
+    st.integers(1, 1000),
+)
 def test_any_message_gives_a_legal_key_and_survives_unchanged(message, n):
     job = Job.of(validate_parameters("hello_world", {"n": n, "message": message}))
     assert job.parameters["message"] == message

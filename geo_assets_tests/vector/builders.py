@@ -25,11 +25,15 @@ def frame(*wkt, crs=4326, **columns):
 
 def points(count, crs=4326, **columns):
     columns = columns or {"n": np.arange(count, dtype="int64")}
-    return gpd.GeoDataFrame(columns, geometry=gpd.points_from_xy(np.linspace(5, 6, count), np.linspace(50, 51, count)), crs=crs)
+    return gpd.GeoDataFrame(
+        columns, geometry=gpd.points_from_xy(np.linspace(5, 6, count), np.linspace(50, 51, count)), crs=crs
+    )
 
 
 def altered(path, *statements):
-    """A GeoPackage after statements (SQL, or SQL and its values) that no trigger of its own looks at; returns the path."""
+    """A GeoPackage after statements (SQL, or SQL and its values) that no trigger of its own looks at; returns
+    the path.
+    """
     with closing(sqlite3.connect(path)) as database, database:
         for (name,) in database.execute("select name from sqlite_master where type = 'trigger'").fetchall():
             database.execute(f'drop trigger "{name}"')
@@ -102,16 +106,30 @@ def spreadsheet(path, *rows, change=lambda sheet: sheet, **more):
     """An .xlsx of one sheet, whose XML may be changed; `more` are members by name, each text or blocks of bytes."""
 
     def cell(value, at):
-        return f'<c r="{at}" t="str"><v>{value}</v></c>' if isinstance(value, str) else f'<c r="{at}"><v>{value}</v></c>'
+        return (
+            f'<c r="{at}" t="str"><v>{value}</v></c>' if isinstance(value, str) else f'<c r="{at}"><v>{value}</v></c>'
+        )
 
     lines = ["".join(cell(value, f"{chr(65 + c)}{r}") for c, value in enumerate(row)) for r, row in enumerate(rows, 1)]
     data = "".join(f'<row r="{r}">{line}</row>' for r, line in enumerate(lines, 1))
     head = '<?xml version="1.0" encoding="UTF-8"?>'
     members = {
-        "[Content_Types].xml": f'{head}<Types xmlns="{_PACKAGE}/content-types"><Override PartName="/xl/workbook.xml" ContentType="{_TYPES}.sheet.main+xml"/><Override PartName="/xl/worksheets/sheet1.xml" ContentType="{_TYPES}.worksheet+xml"/></Types>',
-        "xl/workbook.xml": f'{head}<workbook xmlns="{_SHEETS}" xmlns:r="{_OFFICE}"><sheets><sheet name="s" sheetId="1" r:id="rId1"/></sheets></workbook>',
-        "xl/_rels/workbook.xml.rels": f'{head}<Relationships xmlns="{_PACKAGE}/relationships"><Relationship Id="rId1" Type="{_OFFICE}/worksheet" Target="worksheets/sheet1.xml"/></Relationships>',
-        "xl/worksheets/sheet1.xml": change(f'{head}<worksheet xmlns="{_SHEETS}"><sheetData>{data}</sheetData></worksheet>'),
+        "[Content_Types].xml": (
+            f'{head}<Types xmlns="{_PACKAGE}/content-types"><Override PartName="/xl/workbook.xml"'
+            f' ContentType="{_TYPES}.sheet.main+xml"/><Override PartName="/xl/worksheets/sheet1.xml"'
+            f' ContentType="{_TYPES}.worksheet+xml"/></Types>'
+        ),
+        "xl/workbook.xml": (
+            f'{head}<workbook xmlns="{_SHEETS}" xmlns:r="{_OFFICE}"><sheets><sheet name="s" sheetId="1"'
+            ' r:id="rId1"/></sheets></workbook>'
+        ),
+        "xl/_rels/workbook.xml.rels": (
+            f'{head}<Relationships xmlns="{_PACKAGE}/relationships"><Relationship Id="rId1" Type="{_OFFICE}/worksheet"'
+            ' Target="worksheets/sheet1.xml"/></Relationships>'
+        ),
+        "xl/worksheets/sheet1.xml": change(
+            f'{head}<worksheet xmlns="{_SHEETS}"><sheetData>{data}</sheetData></worksheet>'
+        ),
         **more,
     }
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:

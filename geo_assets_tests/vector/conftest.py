@@ -27,7 +27,14 @@ _SETTINGS = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off", "sh
 def dsn(postgres_home):
     """A cluster of our own, faster than it is durable."""
     binaries = find_binaries(postgres_home)
-    cluster = Cluster(binaries, postgres_home / "vector" / "postgres", postgres_home / "vector" / "log", free_port(), "secret", _SETTINGS)
+    cluster = Cluster(
+        binaries,
+        postgres_home / "vector" / "postgres",
+        postgres_home / "vector" / "log",
+        free_port(),
+        "secret",
+        _SETTINGS,
+    )
     cluster.init()
     cluster.start()
     with psycopg.connect(cluster.dsn(), autocommit=True) as conn:
@@ -140,7 +147,13 @@ def load(private, db):
         for i, plan in enumerate(report.layers):
             file, sent = send(source, LayerPlan.model_validate_json(plan.model_dump_json()))
             staged = stage_table(
-                db.dsn, plan, f"{table}_{i}" if i else table, file, lambda sent=sent: sent, staging_suffix=f"t{i}", source=path.name
+                db.dsn,
+                plan,
+                f"{table}_{i}" if i else table,
+                file,
+                lambda sent=sent: sent,
+                staging_suffix=f"t{i}",
+                source=path.name,
             )
             tables.append(publish(db.conn, staged))
         assert db.staged() == []

@@ -1,7 +1,8 @@
-"""Hostile files, each with its documented outcome: refused in one sentence or loaded harmlessly, in bounded time and memory, nothing left.
+"""Hostile files, each with its documented outcome: refused in one sentence or loaded harmlessly, in bounded time and
+memory, nothing left.
 
-Every file is made here. They go through the same sandboxed children as an upload; what a child may use is small, so that
-a file that wants more is found out. docs/vector.md has the table of outcomes.
+Every file is made here. They go through the same sandboxed children as an upload; what a child may use is small, so
+that a file that wants more is found out. docs/vector.md has the table of outcomes.
 """
 
 import gzip
@@ -32,7 +33,10 @@ from geo_assets.vector.publish import publish
 from geo_assets_tests.vector.builders import SQUARE, frame, points, shapefile_parts, spreadsheet, write, zipped
 
 SECRET = "root:x:0:0"
-VRT = "<OGRVRTDataSource><OGRVRTLayer name='passwd'><SrcDataSource>CSV:/etc/passwd</SrcDataSource></OGRVRTLayer></OGRVRTDataSource>"
+VRT = (
+    "<OGRVRTDataSource><OGRVRTLayer"
+    " name='passwd'><SrcDataSource>CSV:/etc/passwd</SrcDataSource></OGRVRTLayer></OGRVRTDataSource>"
+)
 FEATURE = '{"type":"Feature","properties":{"a":1},"geometry":{"type":"Point","coordinates":[1,2]}}'
 
 FILES = {}
@@ -59,10 +63,18 @@ for ending in ("geojson", "json", "kml", "csv", "gpkg", "shp", "fgb", "parquet")
     text(f"vrt.{ending}", VRT, "VECTOR_UNSUPPORTED", "UNREADABLE")
 text("comment.geojson", f"<!-- x -->{VRT}", "VECTOR_UNSUPPORTED")
 text("inside.geojson", '{"type":"FeatureCollection","x":"' + VRT + '","features":[]}', "VECTOR_UNSUPPORTED")
-text("pipeline.json", '{"type":"gdal_streamed_alg","command_line":"gdal vector pipeline ! read /etc/passwd"}', "VECTOR_UNSUPPORTED")
+text(
+    "pipeline.json",
+    '{"type":"gdal_streamed_alg","command_line":"gdal vector pipeline ! read /etc/passwd"}',
+    "VECTOR_UNSUPPORTED",
+)
 text("link.geojson", '{"type":"Topology","objects":{}}', "VECTOR_UNSUPPORTED", "UNREADABLE")
 text("esri.json", '{"geometryType":"esriGeometryPoint","features":[]}', "VECTOR_NO_LAYERS", "UNREADABLE")
-text("service.json", '{"type":"FeatureCollection","features":[],"links":[{"href":"http://169.254.169.254/"}]}', "VECTOR_NO_LAYERS")
+text(
+    "service.json",
+    '{"type":"FeatureCollection","features":[],"links":[{"href":"http://169.254.169.254/"}]}',
+    "VECTOR_NO_LAYERS",
+)
 text("wfs.gml", '<wfs:FeatureCollection xmlns:wfs="http://www.opengis.net/wfs"/>', "VECTOR_NO_LAYERS")
 text(
     "xxe.gml",
@@ -71,7 +83,8 @@ text(
 )
 text(
     "xxe.kml",
-    '<?xml version="1.0"?><!DOCTYPE kml [<!ENTITY x SYSTEM "file:///etc/passwd">]><kml><Document><name>&x;</name></Document></kml>',
+    '<?xml version="1.0"?><!DOCTYPE kml [<!ENTITY x SYSTEM'
+    ' "file:///etc/passwd">]><kml><Document><name>&x;</name></Document></kml>',
     "VECTOR_UNSUPPORTED",
 )
 text(
@@ -156,7 +169,10 @@ text("rtl.csv", "lon,lat,\u202egpj.exe,\u200b\n1,2,a,b\n", "loaded")
 
 @hostile("bomb.zip", "UNSAFE_ARCHIVE")
 def a_zip_bomb(path):
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a.shp", "w", force_zip64=True) as member:
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("a.shp", "w", force_zip64=True) as member,
+    ):
         for _ in range(512):
             member.write(bytes(1 << 20))
 
@@ -174,14 +190,40 @@ def a_bomb_of_overlapping_members(path):
     kernel = zlib.compressobj(9, zlib.DEFLATED, -15)
     packed = kernel.compress(bytes(1 << 24)) + kernel.flush()
     crc, body, directory, count = zlib.crc32(bytes(1 << 24)), io.BytesIO(), b"", 200
-    body.write(struct.pack("<IHHHHHIIIHH", 0x04034B50, 20, 0, 8, 0, 0, crc, len(packed), 1 << 24, 5, 0) + b"0.shp" + packed)
+    body.write(
+        struct.pack("<IHHHHHIIIHH", 0x04034B50, 20, 0, 8, 0, 0, crc, len(packed), 1 << 24, 5, 0) + b"0.shp" + packed
+    )
     for i in range(count):
         name = f"{i}.shp".encode()
         directory += (
-            struct.pack("<IHHHHHHIIIHHHHHII", 0x02014B50, 20, 20, 0, 8, 0, 0, crc, len(packed), 1 << 24, len(name), 0, 0, 0, 0, 0, 0) + name
+            struct.pack(
+                "<IHHHHHHIIIHHHHHII",
+                0x02014B50,
+                20,
+                20,
+                0,
+                8,
+                0,
+                0,
+                crc,
+                len(packed),
+                1 << 24,
+                len(name),
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+            )
+            + name
         )
     offset = body.tell()
-    path.write_bytes(body.getvalue() + directory + struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, count, count, len(directory), offset, 0))
+    path.write_bytes(
+        body.getvalue()
+        + directory
+        + struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, count, count, len(directory), offset, 0)
+    )
 
 
 @hostile("nest.zip", "UNSAFE_ARCHIVE")
@@ -195,7 +237,14 @@ def a_nest_of_archives(path):
 
 
 for number, member in enumerate(
-    ["../../slipped.geojson", "/etc/slipped.geojson", "a/../../b.geojson", "..\\..\\b.geojson", "C:\\b.geojson", "a\nb.csv"]
+    [
+        "../../slipped.geojson",
+        "/etc/slipped.geojson",
+        "a/../../b.geojson",
+        "..\\..\\b.geojson",
+        "C:\\b.geojson",
+        "a\nb.csv",
+    ]
 ):
 
     def slip(path, member=member):
@@ -308,7 +357,10 @@ def a_view_that_calls_functions(path):
 @hostile("endless.gpkg", "loaded")
 def a_view_that_never_ends(path):
     changed(
-        path, "create view v as with recursive c(fid) as (select 1 union all select fid + 1 from c) select fid, null as geom from c", *LAYER
+        path,
+        "create view v as with recursive c(fid) as (select 1 union all select fid + 1 from c) select fid, null as geom"
+        " from c",
+        *LAYER,
     )
 
 
@@ -324,12 +376,18 @@ def a_layer_that_is_a_virtual_table(path):
 
 @hostile("lies.gpkg", "loaded", "UNREADABLE")
 def a_geopackage_that_lies_about_its_count_and_extent(path):
-    changed(path, "update gpkg_ogr_contents set feature_count = 9000000000000000000", "update gpkg_contents set min_x = 'x', max_x = 1e308")
+    changed(
+        path,
+        "update gpkg_ogr_contents set feature_count = 9000000000000000000",
+        "update gpkg_contents set min_x = 'x', max_x = 1e308",
+    )
 
 
 @hostile("srs.gpkg", "VECTOR_NO_CRS", "UNREADABLE", "loaded")
 def a_geopackage_whose_crs_is_a_path(path):
-    changed(path, "update gpkg_spatial_ref_sys set definition = '/etc/passwd', organization = 'NONE' where srs_id = 4326")
+    changed(
+        path, "update gpkg_spatial_ref_sys set definition = '/etc/passwd', organization = 'NONE' where srs_id = 4326"
+    )
 
 
 @hostile("layer.gpkg", "loaded")
@@ -339,7 +397,22 @@ def a_layer_named_to_inject(path):
 
 @hostile("columns.gpkg", "loaded")
 def columns_named_to_inject_and_to_clash(path):
-    names = ["ctid", "gid", "geom_", "SELECT", 'a"b', "a;b", "x" * 200, "é" * 63, "tableoid", "漢字", "仮名", "%s", "{0}", "$1"]
+    names = [
+        "ctid",
+        "gid",
+        "geom_",
+        "SELECT",
+        'a"b',
+        "a;b",
+        "x" * 200,
+        "é" * 63,
+        "tableoid",
+        "漢字",
+        "仮名",
+        "%s",
+        "{0}",
+        "$1",
+    ]
     write(points(1, **{name: ["v"] for name in names}), path)
 
 
@@ -366,7 +439,11 @@ def a_collection_nested_beyond_reason(path):
 
 
 def geo_parquet(path, wkbs, **columns):
-    geo = {"version": "1.0.0", "primary_column": "geometry", "columns": {"geometry": {"encoding": "WKB", "geometry_types": []}}}
+    geo = {
+        "version": "1.0.0",
+        "primary_column": "geometry",
+        "columns": {"geometry": {"encoding": "WKB", "geometry_types": []}},
+    }
     table = pa.table({**columns, "geometry": pa.array(wkbs, pa.binary())})
     pq.write_table(table.replace_schema_metadata({"geo": json.dumps(geo)}), path)
 
@@ -384,7 +461,11 @@ def geoparquet_that_names_a_column_it_lacks(path):
 
 @hostile("crs.parquet", "VECTOR_NO_CRS", "loaded")
 def geoparquet_whose_crs_is_a_file(path):
-    geo = {"version": "1.0.0", "primary_column": "g", "columns": {"g": {"encoding": "WKB", "crs": {"type": "x", "file": "/etc/passwd"}}}}
+    geo = {
+        "version": "1.0.0",
+        "primary_column": "g",
+        "columns": {"g": {"encoding": "WKB", "crs": {"type": "x", "file": "/etc/passwd"}}},
+    }
     table = pa.table({"g": pa.array([shapely.to_wkb(shapely.Point(1, 2))], pa.binary())})
     pq.write_table(table.replace_schema_metadata({"geo": json.dumps(geo)}), path)
 
@@ -402,7 +483,15 @@ def a_flatgeobuf_with_flipped_bits(path):
     flip(path, seed=1, share=0.002)
 
 
-@hostile("damaged.gpkg", "UNREADABLE", "VECTOR_NO_LAYERS", "VECTOR_ALL_REJECTED", "VECTOR_UNSUPPORTED_TYPE", "VECTOR_UNSUPPORTED", "loaded")
+@hostile(
+    "damaged.gpkg",
+    "UNREADABLE",
+    "VECTOR_NO_LAYERS",
+    "VECTOR_ALL_REJECTED",
+    "VECTOR_UNSUPPORTED_TYPE",
+    "VECTOR_UNSUPPORTED",
+    "loaded",
+)
 def a_geopackage_with_flipped_bits(path):
     write(points(500), path)
     flip(path, seed=2, share=0.0005)
@@ -459,9 +548,17 @@ def a_table_without_place(path):
     pd.DataFrame({"a": [1]}).to_csv(path, index=False)
 
 
-# -- the formats that name other files, or unpack --------------------------------------------------------------------------
-GML = '<wfs:FeatureCollection xmlns:wfs="http://www.opengis.net/wfs" xmlns:gml="http://www.opengis.net/gml" xmlns:xlink="http://www.w3.org/1999/xlink" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xmlns:o="http://o" {attributes}>{body}</wfs:FeatureCollection>'
-GML_POINT = '<gml:featureMember><o:t fid="t.1"><o:a>{a}</o:a><o:geom><gml:Point srsName="EPSG:4326"><gml:coordinates>1,2</gml:coordinates></gml:Point></o:geom>{more}</o:t></gml:featureMember>'
+# -- the formats that name other files, or unpack
+# --------------------------------------------------------------------------
+GML = (
+    '<wfs:FeatureCollection xmlns:wfs="http://www.opengis.net/wfs" xmlns:gml="http://www.opengis.net/gml"'
+    ' xmlns:xlink="http://www.w3.org/1999/xlink" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
+    ' xmlns:o="http://o" {attributes}>{body}</wfs:FeatureCollection>'
+)
+GML_POINT = (
+    '<gml:featureMember><o:t fid="t.1"><o:a>{a}</o:a><o:geom><gml:Point'
+    ' srsName="EPSG:4326"><gml:coordinates>1,2</gml:coordinates></gml:Point></o:geom>{more}</o:t></gml:featureMember>'
+)
 LAUGHS = (
     '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">'
     + "".join(f'<!ENTITY {chr(98 + i)} "{("&" + chr(97 + i) + ";") * 10}">' for i in range(9))
@@ -474,7 +571,11 @@ def gml(name, *codes, attributes="", a="1", more="", prolog=""):
 
 
 gml("schema.gml", "loaded", attributes='xsi:schemaLocation="http://o CANARY/o.xsd"')
-gml("file_schema.gml", "loaded", attributes='xsi:schemaLocation="http://o file:///etc/passwd http://o ../../../../etc/passwd"')
+gml(
+    "file_schema.gml",
+    "loaded",
+    attributes='xsi:schemaLocation="http://o file:///etc/passwd http://o ../../../../etc/passwd"',
+)
 gml("xlink.gml", "loaded", more='<o:ref xlink:href="CANARY/x.gml#a"/><o:ref2 xlink:href="file:///etc/passwd#a"/>')
 gml(
     "xlink_geometry.gml",
@@ -489,7 +590,12 @@ gml(
     prolog='<?xml version="1.0"?><!-- x --><!DOCTYPE g [<!ENTITY x SYSTEM "CANARY/e">]>',
     a="&x;",
 )
-gml("late.gml", "UNREADABLE", "VECTOR_NO_LAYERS", more='<!DOCTYPE x [<!ENTITY y SYSTEM "file:///etc/passwd">]><o:b>&y;</o:b>')
+gml(
+    "late.gml",
+    "UNREADABLE",
+    "VECTOR_NO_LAYERS",
+    more='<!DOCTYPE x [<!ENTITY y SYSTEM "file:///etc/passwd">]><o:b>&y;</o:b>',
+)
 gml("undeclared.gml", "UNREADABLE", "VECTOR_NO_LAYERS", a="&y;")
 gml(
     "crs.gml",
@@ -498,14 +604,25 @@ gml(
     more='<o:g><gml:Point srsName="CANARY/crs"><gml:coordinates>1,2</gml:coordinates></gml:Point></o:g>',
 )
 text("deep.gml", GML.format(attributes="", body="<o:a>" * 50_000), "UNREADABLE", "VECTOR_NO_LAYERS", "SANDBOX_CRASHED")
-text("half.gml", GML.format(attributes="", body=GML_POINT.format(a=1, more="") * 100)[:5000], "UNREADABLE", "VECTOR_NO_LAYERS")
+text(
+    "half.gml",
+    GML.format(attributes="", body=GML_POINT.format(a=1, more="") * 100)[:5000],
+    "UNREADABLE",
+    "VECTOR_NO_LAYERS",
+)
 
 GPX = '<gpx version="1.1" xmlns="http://www.topografix.com/GPX/1/1"><wpt lat="1" lon="2"><name>{}</name>{}</wpt></gpx>'
 text("laughs.gpx", f'<?xml version="1.0"?>{LAUGHS}{GPX.format("&j;", "")}', "VECTOR_UNSUPPORTED")
-text("xxe.gpx", f'<!DOCTYPE gpx [<!ENTITY x SYSTEM "file:///etc/passwd">]>{GPX.format("&x;", "")}', "VECTOR_UNSUPPORTED")
+text(
+    "xxe.gpx", f'<!DOCTYPE gpx [<!ENTITY x SYSTEM "file:///etc/passwd">]>{GPX.format("&x;", "")}', "VECTOR_UNSUPPORTED"
+)
 text("remote.gpx", f'<!DOCTYPE gpx SYSTEM "CANARY/gpx.dtd">{GPX.format("x", "")}', "VECTOR_UNSUPPORTED")
 text("undeclared.gpx", GPX.format("&x;", ""), "UNREADABLE")
-text("link.gpx", GPX.format("x", '<link href="CANARY/a"/><extensions><a:b xmlns:a="CANARY/ns">c</a:b></extensions>'), "loaded")
+text(
+    "link.gpx",
+    GPX.format("x", '<link href="CANARY/a"/><extensions><a:b xmlns:a="CANARY/ns">c</a:b></extensions>'),
+    "loaded",
+)
 text(
     "numbers.gpx",
     GPX.replace('lat="1"', 'lat="1e999"').format("x", ""),
@@ -525,9 +642,24 @@ text(
     "UNREADABLE",
     "VECTOR_NO_GEOMETRY",
 )
-text("digits.json", ESRI % ('{"attributes":{"a":1' + "0" * 1_000_000 + '},"geometry":{"x":1,"y":2}}'), "loaded", "UNREADABLE")
-text("nested.json", ESRI % ('{"attributes":{"a":' + "[" * 100_000 + "]" * 100_000 + '},"geometry":{"x":1,"y":2}}'), "UNREADABLE", "loaded")
-text("wkid.json", ESRI.replace("4326", '"CANARY/crs"') % '{"attributes":{"a":1},"geometry":{"x":1,"y":2}}', "VECTOR_NO_CRS", "loaded")
+text(
+    "digits.json",
+    ESRI % ('{"attributes":{"a":1' + "0" * 1_000_000 + '},"geometry":{"x":1,"y":2}}'),
+    "loaded",
+    "UNREADABLE",
+)
+text(
+    "nested.json",
+    ESRI % ('{"attributes":{"a":' + "[" * 100_000 + "]" * 100_000 + '},"geometry":{"x":1,"y":2}}'),
+    "UNREADABLE",
+    "loaded",
+)
+text(
+    "wkid.json",
+    ESRI.replace("4326", '"CANARY/crs"') % '{"attributes":{"a":1},"geometry":{"x":1,"y":2}}',
+    "VECTOR_NO_CRS",
+    "loaded",
+)
 text(
     "entity.json",
     ESRI % '{"attributes":{"a":1,"t":"&x; <!ENTITY x SYSTEM \\"file:///etc/passwd\\">"},"geometry":{"x":1,"y":2}}',
@@ -551,7 +683,9 @@ def mapinfo(path, **broken):
 BROKEN = ("UNREADABLE", "VECTOR_NO_GEOMETRY", "VECTOR_ALL_REJECTED", "VECTOR_NO_LAYERS", "loaded")
 for what, change in {
     "half": lambda body: body[: len(body) // 2],
-    "noise": lambda body: body[:512] + np.random.default_rng(6).bytes(len(body) - 512) if len(body) > 512 else b"\xff" * len(body),
+    "noise": lambda body: (
+        body[:512] + np.random.default_rng(6).bytes(len(body) - 512) if len(body) > 512 else b"\xff" * len(body)
+    ),
     "circle": lambda body: body[:512] + body[512:].replace(b"\x00\x02", b"\x00\x00"),
     "empty": lambda _: b"",
 }.items():
@@ -623,7 +757,9 @@ def a_spreadsheet_that_is_a_bomb(path):
     spreadsheet(path, *PLACED, **{"xl/sharedStrings.xml": [bytes(1 << 20)] * 1100})
 
 
-@hostile("strings.xlsx", "UNSAFE_ARCHIVE", "TOO_LARGE", "UNREADABLE", "SANDBOX_OUT_OF_MEMORY", "VECTOR_NO_GEOMETRY", "loaded")
+@hostile(
+    "strings.xlsx", "UNSAFE_ARCHIVE", "TOO_LARGE", "UNREADABLE", "SANDBOX_OUT_OF_MEMORY", "VECTOR_NO_GEOMETRY", "loaded"
+)
 def a_spreadsheet_of_shared_strings_without_end(path):
     rng = np.random.default_rng(7)
     block = b"".join(b"<si><t>%d</t></si>" % n for n in rng.integers(0, 10**12, 50_000).tolist())
@@ -633,7 +769,11 @@ def a_spreadsheet_of_shared_strings_without_end(path):
 
 @hostile("laughs.xlsx", "UNREADABLE", "VECTOR_NO_LAYERS", "VECTOR_NO_GEOMETRY", "VECTOR_UNSUPPORTED")
 def a_spreadsheet_with_entities(path):
-    spreadsheet(path, *PLACED, change=lambda sheet: sheet.replace("?>", "?>" + LAUGHS, 1).replace("<sheetData>", "<sheetData>&j;"))
+    spreadsheet(
+        path,
+        *PLACED,
+        change=lambda sheet: sheet.replace("?>", "?>" + LAUGHS, 1).replace("<sheetData>", "<sheetData>&j;"),
+    )
 
 
 @hostile("far.xlsx", "loaded", "UNREADABLE", "VECTOR_NO_GEOMETRY", "SANDBOX_OUT_OF_MEMORY")
@@ -644,8 +784,17 @@ def a_spreadsheet_with_a_cell_at_the_end_of_the_world(path):
 
 @hostile("links.xlsx", "loaded")
 def a_spreadsheet_that_links_to_other_workbooks(path):
-    external = '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships"><Relationship Id="rId1" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/externalLinkPath" Target="CANARY/b.xlsx" TargetMode="External"/></Relationships>'
-    spreadsheet(path, PLACED[0], (1, 2, "=WEBSERVICE('CANARY/w')"), **{"xl/externalLinks/_rels/externalLink1.xml.rels": external})
+    external = (
+        '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships"><Relationship Id="rId1"'
+        ' Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/externalLinkPath"'
+        ' Target="CANARY/b.xlsx" TargetMode="External"/></Relationships>'
+    )
+    spreadsheet(
+        path,
+        PLACED[0],
+        (1, 2, "=WEBSERVICE('CANARY/w')"),
+        **{"xl/externalLinks/_rels/externalLink1.xml.rels": external},
+    )
 
 
 @hostile("slip.xlsx", "UNSAFE_ARCHIVE")
@@ -658,7 +807,9 @@ def kmz(path, **documents):
         for name, links in documents.items():
             marks = "<Placemark><Point><coordinates>1,2</coordinates></Point></Placemark>"
             marks += "".join(f"<NetworkLink><Link><href>{link}</href></Link></NetworkLink>" for link in links)
-            archive.writestr(f"{name}.kml", f'<kml xmlns="http://www.opengis.net/kml/2.2"><Document>{marks}</Document></kml>')
+            archive.writestr(
+                f"{name}.kml", f'<kml xmlns="http://www.opengis.net/kml/2.2"><Document>{marks}</Document></kml>'
+            )
 
 
 @hostile("circle.kmz", "loaded")
@@ -710,7 +861,9 @@ def partitions_that_are_not_alike(path):
 
 @hostile("scribble.gpkg", "VECTOR_ALL_REJECTED")
 def a_scribble_of_five_thousand_vertices(path):
-    write(gpd.GeoDataFrame(geometry=[shapely.Polygon(np.random.default_rng(8).uniform(0, 1, (5000, 2)))], crs=4326), path)
+    write(
+        gpd.GeoDataFrame(geometry=[shapely.Polygon(np.random.default_rng(8).uniform(0, 1, (5000, 2)))], crs=4326), path
+    )
 
 
 @pytest.fixture(scope="module")
@@ -757,11 +910,16 @@ def point_at(address, path):
 def outcome(pool, db, source):
     """`loaded`, or the code with which it is refused; the sentence."""
     try:
-        report = pool.call("geo_assets.vector.read:inspect", InspectRequest(source=str(source), max_unpacked_bytes=1 << 28), InspectReport)
+        report = pool.call(
+            "geo_assets.vector.read:inspect",
+            InspectRequest(source=str(source), max_unpacked_bytes=1 << 28),
+            InspectReport,
+        )
         names = table_names("", "hostile", [plan.label for plan in report.layers])
         for i, (plan, name) in enumerate(zip(report.layers, names, strict=True)):
             with pool.stream(
-                "geo_assets.vector.read:stream", StreamRequest(source=str(source), plan=plan, max_unpacked_bytes=1 << 28)
+                "geo_assets.vector.read:stream",
+                StreamRequest(source=str(source), plan=plan, max_unpacked_bytes=1 << 28),
             ) as stream:
                 staged = stage_table(
                     db.dsn,

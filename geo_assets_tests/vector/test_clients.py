@@ -29,7 +29,9 @@ def tipg(cli):
     port = free_port()
     env = {
         **cli.env,
-        "DATABASE_URL": f"postgresql://{exports['PGUSER']}:{exports['PGPASSWORD']}@{exports['PGHOST']}:{exports['PGPORT']}/{exports['PGDATABASE']}",
+        "DATABASE_URL": (
+            f"postgresql://{exports['PGUSER']}:{exports['PGPASSWORD']}@{exports['PGHOST']}:{exports['PGPORT']}/{exports['PGDATABASE']}"
+        ),
         "TIPG_DB_SCHEMAS": '["vector"]',
         "TIPG_DB_SPATIAL_EXTENT": "true",
     }
@@ -78,7 +80,9 @@ def test_tipg_serves_a_table_as_features_and_as_tiles(cli, request):
 
 
 def test_a_table_is_what_qgis_martin_and_pg_tileserv_look_for(cli):
-    """Their own questions: a typed geometry column with an SRID, a GiST index, a single integer key, SELECT, statistics, comments."""
+    """Their own questions: a typed geometry column with an SRID, a GiST index, a single integer key, SELECT,
+    statistics, comments.
+    """
     load(cli, NATURAL_EARTH, "vector.contract")
     with connect(cli) as db:
         pg_tileserv = """
@@ -92,5 +96,9 @@ def test_a_table_is_what_qgis_martin_and_pg_tileserv_look_for(cli):
         assert db.execute(pg_tileserv).fetchall() == [
             ("vector", "contract", f"{NATURAL_EARTH}", "geom", 4326, "MultiPolygon", "gid")
         ]  # fmt: skip
-        assert db.execute("select reltuples > 0 from pg_class where oid = 'vector.contract'::regclass").fetchone() == (True,)
-        assert db.execute("select count(*) from pg_stats where tablename = 'contract' and attname = 'geom'").fetchone() == (1,)
+        assert db.execute("select reltuples > 0 from pg_class where oid = 'vector.contract'::regclass").fetchone() == (
+            True,
+        )
+        assert db.execute(
+            "select count(*) from pg_stats where tablename = 'contract' and attname = 'geom'"
+        ).fetchone() == (1,)

@@ -37,7 +37,11 @@ def refused(cli, *arguments):
 def test_a_loose_shapefile_is_loaded_with_its_parts(cli):
     said = load(cli, NATURAL_EARTH, "vector.ne")
     assert {"table", "layer", "rows", "rejected", "filtered", "repaired"} <= said["tables"][0].keys()
-    assert (said["tables"][0]["table"], said["tables"][0]["rows"], said["tables"][0]["srid"]) == ("vector.ne", 177, 4326)
+    assert (said["tables"][0]["table"], said["tables"][0]["rows"], said["tables"][0]["srid"]) == (
+        "vector.ne",
+        177,
+        4326,
+    )
     with connect(cli) as db:
         assert db.execute("select count(*) from vector.ne").fetchone() == (177,)
         assert db.execute("select has_table_privilege('geo_reader', 'vector.ne', 'select')").fetchone() == (True,)
@@ -49,7 +53,9 @@ def test_a_loose_shapefile_is_loaded_with_its_parts(cli):
 def test_a_reference_system_that_this_postgis_lacks_and_proj_has_is_added_and_transforms_as_proj_does(cli, tmp_path):
     with connect(cli) as db:
         known = {srid for (srid,) in db.execute("select srid from spatial_ref_sys").fetchall()}
-    found = query_crs_info(auth_name="EPSG", pj_types=[PJType.PROJECTED_CRS], area_of_interest=AreaOfInterest(9, 50, 10, 51))
+    found = query_crs_info(
+        auth_name="EPSG", pj_types=[PJType.PROJECTED_CRS], area_of_interest=AreaOfInterest(9, 50, 10, 51)
+    )
     code = next((int(info.code) for info in found if int(info.code) not in known), None)
     if code is None:
         pytest.skip("this PostGIS knows every reference system of PROJ here")
@@ -57,7 +63,9 @@ def test_a_reference_system_that_this_postgis_lacks_and_proj_has_is_added_and_tr
     gpd.GeoDataFrame({"n": [1]}, geometry=gpd.points_from_xy([9.5], [50.5]), crs=4326).to_crs(code).to_file(path)
     assert load(cli, path, "vector.rare_crs")["tables"][0]["srid"] == code
     with connect(cli) as db:
-        x, y = db.execute("select st_x(g), st_y(g) from (select st_transform(geom, 4326) g from vector.rare_crs) t").fetchone()
+        x, y = db.execute(
+            "select st_x(g), st_y(g) from (select st_transform(geom, 4326) g from vector.rare_crs) t"
+        ).fetchone()
     assert (x, y) == pytest.approx((9.5, 50.5), abs=1e-7)
 
 
@@ -102,7 +110,9 @@ def test_a_wrong_option_is_one_line_and_a_hint_and_leaves_nothing(cli, tmp_path,
         assert db.execute("select count(*) from pg_tables where tablename like 'wrong%'").fetchone() == (0,)
 
 
-@pytest.mark.parametrize("table", ["public.x", "geo.jobs", "vector.a__b", "vector.A b", "vector." + "x" * 60, "vector.", 'vector."; drop'])
+@pytest.mark.parametrize(
+    "table", ["public.x", "geo.jobs", "vector.a__b", "vector.A b", "vector." + "x" * 60, "vector.", 'vector."; drop']
+)
 def test_a_table_that_is_not_ours_to_name_is_refused(cli, tmp_path, table):
     refused(cli, "load", str(write(points(3), tmp_path / "a.gpkg")), "--table", table)
 
@@ -135,7 +145,9 @@ def test_a_name_that_a_person_took_is_not_taken_by_the_pipeline(cli, tmp_path):
 def test_of_two_loads_the_one_submitted_last_stays(cli, tmp_path):
     load(cli, write(points(3), tmp_path / "a.gpkg"), "vector.late")
     with connect(cli) as db:
-        db.execute("update geo.vector_loads set submitted_at = now() + interval '1 hour' where table_name = 'vector.late'")
+        db.execute(
+            "update geo.vector_loads set submitted_at = now() + interval '1 hour' where table_name = 'vector.late'"
+        )
         db.commit()
     said = load(cli, write(points(4), tmp_path / "b.gpkg"), "vector.late")
     assert said["tables"][0]["superseded"]
@@ -179,7 +191,9 @@ class Readers:
 def swap(cli, tmp_path, *, writers, seconds):
     """Writers replace one table while two readers watch; what they saw, and all faults."""
     geometry = points(2000).geometry
-    paths = [write(gpd.GeoDataFrame({"w": [w] * 2000}, geometry=geometry), tmp_path / f"w{w}.gpkg") for w in range(writers)]
+    paths = [
+        write(gpd.GeoDataFrame({"w": [w] * 2000}, geometry=geometry), tmp_path / f"w{w}.gpkg") for w in range(writers)
+    ]
     load(cli, paths[0], "vector.swapped")
     with connect(cli) as db:
         db.execute("create or replace view public.swapped_view as select w, geom from vector.swapped")
@@ -217,7 +231,9 @@ def test_three_writers_and_two_readers_never_meet(cli, tmp_path):
 def test_six_writers_and_two_readers_never_meet_for_a_minute(cli, tmp_path):
     seen, faults, slowest = swap(cli, tmp_path, writers=6, seconds=60)
     assert (seen, faults) == ({(2000, 1)}, [])
-    assert slowest < 2  # of a read, on a machine that six loads keep busy; the swap itself is measured in test_publish.py
+    assert (
+        slowest < 2
+    )  # of a read, on a machine that six loads keep busy; the swap itself is measured in test_publish.py
 
 
 def test_a_job_appends_the_same_bytes_once_and_new_bytes_again(cli, tmp_path):
@@ -256,7 +272,9 @@ def test_a_mapinfo_table_takes_its_parts_along_and_a_folder_of_parquet_is_one_ta
         (write(points(3), made(tmp_path / "two") / "f.mif"), 3, ["n"]),
         (hive(tmp_path / "sites", year=[2023, 2024]), 4, ["n", "year"]),
     ):
-        (plan,) = cli.json("vector", "inspect", str(path), *(() if path.suffix != ".mif" else ("--source-crs", "EPSG:4326")))["layers"]
+        (plan,) = cli.json(
+            "vector", "inspect", str(path), *(() if path.suffix != ".mif" else ("--source-crs", "EPSG:4326"))
+        )["layers"]
         assert (plan["feature_count"], [c["name"] for c in plan["columns"]]) == (rows, columns)
 
 
@@ -281,7 +299,9 @@ def test_a_zipped_geodatabase_under_its_usual_name_is_loaded_alone_and_from_a_co
 
 
 def test_hostile_uploads_are_refused_on_the_command_line_and_nothing_is_left(cli, tmp_path):
-    (tmp_path / "vrt.geojson").write_text("<OGRVRTDataSource><SrcDataSource>CSV:/etc/passwd</SrcDataSource></OGRVRTDataSource>")
+    (tmp_path / "vrt.geojson").write_text(
+        "<OGRVRTDataSource><SrcDataSource>CSV:/etc/passwd</SrcDataSource></OGRVRTDataSource>"
+    )
     (tmp_path / "cut.gpkg").write_bytes(write(points(3000), tmp_path / "a.gpkg").read_bytes()[:50_000])
     for name in ("vrt.geojson", "cut.gpkg", "nothing.gpkg"):
         refused(cli, "load", str(tmp_path / name), "--table", "vector.evil")

@@ -7,7 +7,8 @@ from geo_assets.vector.crs import footprint, geographic_box, parse_code, parse_f
 
 LONDON = (528_895.0, 180_561.0, 529_803.0, 181_408.0)
 SHORTENED_NATIONAL_GRID = (
-    'PROJCS["Transverse_Mercator",GEOGCS["GCS_OSGB 1936",DATUM["OSGB_1936",SPHEROID["Airy 1830",6377563.396,299.3249646],AUTHORITY["EPSG","6277"]],'
+    'PROJCS["Transverse_Mercator",GEOGCS["GCS_OSGB 1936",DATUM["OSGB_1936",SPHEROID["Airy'
+    ' 1830",6377563.396,299.3249646],AUTHORITY["EPSG","6277"]],'
     'PRIMEM["Greenwich",0],UNIT["Degree",0.0174532925199433],AUTHORITY["EPSG","4277"]],PROJECTION["Transverse_Mercator"],'
     'PARAMETER["latitude_of_origin",49],PARAMETER["central_meridian",-2],PARAMETER["scale_factor",0.999601],'
     'PARAMETER["false_easting",400000],PARAMETER["false_northing",-100000],UNIT["metre",1]]'
@@ -15,7 +16,17 @@ SHORTENED_NATIONAL_GRID = (
 
 
 @pytest.mark.parametrize(
-    "text", ["EPSG:999999", "epsg:4326", "4326", "https://example.com/crs", "/etc/passwd", "+proj=longlat", "EPSG:4326+5773", ""]
+    "text",
+    [
+        "EPSG:999999",
+        "epsg:4326",
+        "4326",
+        "https://example.com/crs",
+        "/etc/passwd",
+        "+proj=longlat",
+        "EPSG:4326+5773",
+        "",
+    ],
 )
 def test_only_known_epsg_codes_are_taken_from_a_person(text):
     with pytest.raises(GeoAssetsError) as caught:
@@ -46,7 +57,10 @@ def test_a_crs_is_recognised_however_it_is_written(text, code):
         None,
         "",
         'LOCAL_CS["Undefined Cartesian SRS"]',
-        'GEOGCS["Undefined geographic SRS",DATUM["unknown",SPHEROID["unknown",6378137,298.257223563]],PRIMEM["Greenwich",0],UNIT["degree",0.0174532925199433]]',
+        (
+            'GEOGCS["Undefined geographic'
+            ' SRS",DATUM["unknown",SPHEROID["unknown",6378137,298.257223563]],PRIMEM["Greenwich",0],UNIT["degree",0.0174532925199433]]'
+        ),
         "nonsense",
     ],
 )

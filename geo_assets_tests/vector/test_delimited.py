@@ -47,7 +47,9 @@ def test_a_column_is_a_number_only_if_every_value_is_written_as_one(rows):
 
 @pytest.mark.parametrize(("delimiter", "name"), [(";", "a.csv"), ("\t", "a.tsv"), ("|", "a.csv"), (",", "a.csv")])
 def test_the_delimiter_is_found_out(rows, delimiter, name):
-    text = 'name,lon,lat\n"a, b; c",1.5,2.5\n'.replace("lon,lat", delimiter.join(["lon", "lat"])).replace("name,", f"name{delimiter}")
+    text = 'name,lon,lat\n"a, b; c",1.5,2.5\n'.replace("lon,lat", delimiter.join(["lon", "lat"])).replace(
+        "name,", f"name{delimiter}"
+    )
     text = text.replace('",1.5,2.5', f'"{delimiter}1.5{delimiter}2.5')
     _, sent, _ = rows(text, name)
     assert sent[0]["name"] == "a, b; c"
@@ -58,7 +60,9 @@ def test_decimal_commas_locate_rows_too(rows):
     assert plan.bounds == (7.25, 51.5, 7.25, 51.5)
 
 
-@pytest.mark.parametrize(("encoding", "warned"), [("utf-8", False), ("utf-8-sig", False), ("utf-16", False), ("cp1252", True)])
+@pytest.mark.parametrize(
+    ("encoding", "warned"), [("utf-8", False), ("utf-8-sig", False), ("utf-16", False), ("cp1252", True)]
+)
 def test_the_encoding_is_found_out(rows, encoding, warned):
     plan, sent, _ = rows("stadt,lon,lat\nKöln – é,6.9,50.9\n".encode(encoding))
     assert sent[0]["stadt"] == "Köln – é"
@@ -102,7 +106,10 @@ def test_a_table_without_coordinates_names_its_columns(rows):
 def test_a_row_of_another_width_is_a_reject_and_refuses_nothing(rows):
     plan, sent, report = rows("n,lon,lat\n1,2,3\n1,2\n4,5,6\n7,8,9,10\n")
     assert [row["n"] for row in sent] == [1, 4]
-    assert report.rejected == {"a row of 2 fields, where the header has 3": 1, "a row of 4 fields, where the header has 3": 1}
+    assert report.rejected == {
+        "a row of 2 fields, where the header has 3": 1,
+        "a row of 4 fields, where the header has 3": 1,
+    }
     assert plan.feature_count == 4
 
 

@@ -48,7 +48,9 @@ RING = [[0, 0], [0, 1], [1, 1], [0, 0]]
         ("Point", {"x": 1, "y": 2}, [{"x": "1", "y": 2}, {"x": 1}, {"x": "NaN", "y": 2}, {"x": 1, "y": 2, "z": "high"}, {"x": [1], "y": {}}]),
     ],
 )  # fmt: skip
-def test_a_geometry_that_cannot_be_read_is_rejected_with_its_place_and_not_loaded_as_null(tmp_path, load, db, kind, good, bad):
+def test_a_geometry_that_cannot_be_read_is_rejected_with_its_place_and_not_loaded_as_null(
+    tmp_path, load, db, kind, good, bad
+):
     table = f"esri_{kind.lower()}"
     loaded = load(write(tmp_path / "a.json", kind, [good, *bad, None, {}, good]), table)
     assert sum(loaded.plan.rejected_by_reason.values()) == len(bad)
@@ -92,11 +94,18 @@ def test_object_ids_below_zero_twice_or_large_lose_no_feature_and_do_not_sort_th
         objectIdFieldName="OBJECTID",
     )
     load(path, "esri_ids")
-    assert db.rows("select objectid, a from vector.esri_ids order by gid") == list(zip(ids, range(len(ids)), strict=True))
+    assert db.rows("select objectid, a from vector.esri_ids order by gid") == list(
+        zip(ids, range(len(ids)), strict=True)
+    )
 
 
 def test_values_that_are_none_of_their_columns_are_null_and_said(tmp_path, load, db):
-    kinds = {"n": "esriFieldTypeInteger", "s": "esriFieldTypeSmallInteger", "d": "esriFieldTypeDouble", "t": "esriFieldTypeDate"}
+    kinds = {
+        "n": "esriFieldTypeInteger",
+        "s": "esriFieldTypeSmallInteger",
+        "d": "esriFieldTypeDouble",
+        "t": "esriFieldTypeDate",
+    }
     rows = [
         {"n": "N/A", "s": 70_000, "d": "12,5", "t": "soon"},
         {"n": 1.5, "s": 1, "d": "12.5", "t": 1_662_640_169_000},
@@ -109,4 +118,6 @@ def test_values_that_are_none_of_their_columns_are_null_and_said(tmp_path, load,
     ]  # fmt: skip
     told = " ".join(loaded.plan.warnings)
     assert all(original in told for original in ("N/A", "1.5", "12,5", "soon"))
-    assert db.value("select st_astext(geom) from vector.esri_values limit 1") == shapely.Point(1, 2).wkt.replace("POINT (", "POINT(")
+    assert db.value("select st_astext(geom) from vector.esri_values limit 1") == shapely.Point(1, 2).wkt.replace(
+        "POINT (", "POINT("
+    )

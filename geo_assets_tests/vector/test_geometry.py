@@ -11,7 +11,11 @@ from geo_assets_tests.vector.builders import BOWTIE, SQUARE
 
 def wkb(*texts, **options):
     return pa.array(
-        [None if text is None else shapely.to_wkb(shapely.from_wkt(text), **{"flavor": "iso", **options}) for text in texts], pa.binary()
+        [
+            None if text is None else shapely.to_wkb(shapely.from_wkt(text), **{"flavor": "iso", **options})
+            for text in texts
+        ],
+        pa.binary(),
     )
 
 
@@ -20,11 +24,17 @@ def wkt(geometries):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"byte_order": 0}, {"flavor": "extended"}, {"flavor": "extended", "byte_order": 0, "include_srid": True}]
+    "options",
+    [{}, {"byte_order": 0}, {"flavor": "extended"}, {"flavor": "extended", "byte_order": 0, "include_srid": True}],
 )
 def test_headers_are_read_in_every_dialect_of_wkb(options):
     array = wkb(
-        "POINT(1 2)", None, "POLYGON Z((0 0 1,1 0 1,1 1 1,0 0 1))", "LINESTRING M(0 0 1,1 1 2)", "MULTIPOINT ZM((1 2 3 4))", **options
+        "POINT(1 2)",
+        None,
+        "POLYGON Z((0 0 1,1 0 1,1 1 1,0 0 1))",
+        "LINESTRING M(0 0 1,1 1 2)",
+        "MULTIPOINT ZM((1 2 3 4))",
+        **options,
     )
     headers = Headers.of(array)
     assert headers.codes.tolist() == [1, 0, 3, 2, 4]
@@ -42,7 +52,9 @@ def test_headers_of_a_slice_and_of_large_binary_are_the_same():
 
 
 def test_bytes_that_are_no_wkb_are_rejected_and_the_rest_is_kept():
-    array = pa.array([b"", b"\x01", b"\x07" * 9, b"\x01\x01\x00\x00\x00half", wkb("POINT(1 2)")[0].as_py()], pa.binary())
+    array = pa.array(
+        [b"", b"\x01", b"\x07" * 9, b"\x01\x01\x00\x00\x00half", wkb("POINT(1 2)")[0].as_py()], pa.binary()
+    )
     cleaned = clean(array, {})
     assert cleaned.reasons == dict.fromkeys(range(4), geometry.UNREADABLE)
     assert wkt(cleaned.geometries) == [None] * 4 + ["POINT (1 2)"]
@@ -149,7 +161,9 @@ def test_a_layer_that_was_found_sound_is_not_checked_again():
 
 
 def test_a_collection_of_one_kind_is_a_multi_geometry():
-    cleaned = clean(wkb(f"GEOMETRYCOLLECTION({SQUARE}, GEOMETRYCOLLECTION(POLYGON((5 5,6 5,6 6,5 5)), POLYGON EMPTY))"), {})
+    cleaned = clean(
+        wkb(f"GEOMETRYCOLLECTION({SQUARE}, GEOMETRYCOLLECTION(POLYGON((5 5,6 5,6 6,5 5)), POLYGON EMPTY))"), {}
+    )
     assert cleaned.repaired == {geometry.COLLECTION_OF_ONE_KIND: 1}
     assert (cleaned.geometries[0].geom_type, cleaned.geometries[0].area) == ("MultiPolygon", 1.5)
 

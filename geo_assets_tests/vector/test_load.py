@@ -51,17 +51,23 @@ POINT = shapely.to_wkb(shapely.Point(1, 2))
 
 def simple(values=(1, 2), wkb=POINT):
     plan = plan_of(len(values), a="int32")
-    batch = pa.record_batch([pa.array(values, pa.int32()), pa.array([wkb] * len(values), pa.binary())], schema=wire_schema(plan.columns))
+    batch = pa.record_batch(
+        [pa.array(values, pa.int32()), pa.array([wkb] * len(values), pa.binary())], schema=wire_schema(plan.columns)
+    )
     return plan, batch
 
 
 def stage(dsn, plan, file, rows, table="a", suffix="s1", **options):
-    return stage_table(dsn, plan, table, file, lambda: StreamReport(rows=rows), staging_suffix=suffix, source="a.gpkg", **options)
+    return stage_table(
+        dsn, plan, table, file, lambda: StreamReport(rows=rows), staging_suffix=suffix, source="a.gpkg", **options
+    )
 
 
 def test_a_table_is_typed_keyed_indexed_and_commented(tmp_path, load, db):
     loaded = load(write(frame(SQUARE, Ünï=["x"]), tmp_path / "lots of land.gpkg", layer="Lots"), "typed")
-    assert db.rows("select type, srid, coord_dimension from geometry_columns where f_table_name = 'typed'") == [("MULTIPOLYGON", 4326, 2)]
+    assert db.rows("select type, srid, coord_dimension from geometry_columns where f_table_name = 'typed'") == [
+        ("MULTIPOLYGON", 4326, 2)
+    ]
     assert db.rows("select column_name, data_type from information_schema.columns where table_name = 'typed' order by ordinal_position") == [
         ("gid", "bigint"), ("fid", "bigint"), ("uni", "text"), ("geom", "USER-DEFINED"),
     ]  # fmt: skip
@@ -101,13 +107,18 @@ def test_integers_with_nulls_stay_integers(tmp_path, load, db):
     import pandas as pd
 
     load(write(points(2, n=pd.array([2**60 + 1, None], dtype="Int64")), tmp_path / "a.gpkg"), "nulls")
-    assert db.rows("select n, pg_typeof(n)::text from vector.nulls order by gid") == [(2**60 + 1, "bigint"), (None, "bigint")]
+    assert db.rows("select n, pg_typeof(n)::text from vector.nulls order by gid") == [
+        (2**60 + 1, "bigint"),
+        (None, "bigint"),
+    ]
 
 
 def test_what_postgis_holds_is_what_geopandas_reads(load, db):
     load(NATURAL_EARTH, "ne")
     source = gpd.read_file(NATURAL_EARTH)
-    geometry = shapely.from_wkb([bytes(row[0]) for row in db.rows("select st_asbinary(geom) from vector.ne order by gid")])
+    geometry = shapely.from_wkb(
+        [bytes(row[0]) for row in db.rows("select st_asbinary(geom) from vector.ne order by gid")]
+    )
     assert shapely.equals(geometry, source.geometry.values).all()
     assert [row[0] for row in db.rows("select name from vector.ne order by gid")] == source["name"].tolist()
     assert db.value("select count(*) from vector.ne where not st_isvalid(geom)") == 0
@@ -115,14 +126,17 @@ def test_what_postgis_holds_is_what_geopandas_reads(load, db):
 
 def test_repaired_geometry_is_valid_to_postgis_and_null_is_kept(tmp_path, load, db):
     load(write(frame(BOWTIE, None, "POLYGON EMPTY"), tmp_path / "a.gpkg"), "repaired")
-    assert db.rows("select st_isvalid(geom), st_area(geom) from vector.repaired order by gid") == [(True, 2.0), (None, None)]
+    assert db.rows("select st_isvalid(geom), st_area(geom) from vector.repaired order by gid") == [
+        (True, 2.0),
+        (None, None),
+    ]
 
 
 def test_heights_make_a_table_with_heights(tmp_path, load, db):
     load(write(frame("LINESTRING Z(0 0 1,1 1 2)"), tmp_path / "a.gpkg"), "high")
-    assert db.rows("select type, coord_dimension, st_astext(geom) from geometry_columns, vector.high where f_table_name = 'high'") == [
-        ("MULTILINESTRING", 3, "MULTILINESTRING Z ((0 0 1,1 1 2))")
-    ]
+    assert db.rows(
+        "select type, coord_dimension, st_astext(geom) from geometry_columns, vector.high where f_table_name = 'high'"
+    ) == [("MULTILINESTRING", 3, "MULTILINESTRING Z ((0 0 1,1 1 2))")]
 
 
 def test_a_layer_is_transformed_as_postgis_would(tmp_path, load, db):
@@ -130,7 +144,8 @@ def test_a_layer_is_transformed_as_postgis_would(tmp_path, load, db):
     assert db.value("select st_srid(geom) from vector.moved limit 1") == 2193
     assert (
         db.value(
-            "select max(st_distance(geom, st_transform(st_setsrid(p, 4326), 2193))) from vector.moved, (values (1, st_point(173, -41)), (2, st_point(170, -45))) v(n, p) where gid = v.n"
+            "select max(st_distance(geom, st_transform(st_setsrid(p, 4326), 2193))) from vector.moved, (values (1,"
+            " st_point(173, -41)), (2, st_point(170, -45))) v(n, p) where gid = v.n"
         )
         < 1e-6
     )
@@ -181,15 +196,26 @@ def session(dsn):
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(st.fixed_dictionaries({name: st.none() | values for name, (_, values) in _COLUMNS.items()}), min_size=1, max_size=8))
+@given(
+    st.lists(
+        st.fixed_dictionaries({name: st.none() | values for name, (_, values) in _COLUMNS.items()}),
+        min_size=1,
+        max_size=8,
+    )
+)
 def test_every_supported_value_comes_back_from_postgresql_as_it_was(session, db, rows):
     wires = {name: wire_type(name, arrow) for name, (arrow, _) in _COLUMNS.items()}
     plan = plan_of(len(rows), **wires)
-    arrays = [convert(pa.array([row[name] for row in rows], arrow), wires[name], Counter()) for name, (arrow, _) in _COLUMNS.items()]
+    arrays = [
+        convert(pa.array([row[name] for row in rows], arrow), wires[name], Counter())
+        for name, (arrow, _) in _COLUMNS.items()
+    ]
     batch = pa.record_batch([*arrays, pa.array([POINT] * len(rows), pa.binary())], schema=wire_schema(plan.columns))
     stage(session, plan, ipc(batch.schema, batch), len(rows), table="rt")
     columns = ", ".join(f'"{c.name}"' + ("::double precision" if c.name == "f32" else "") for c in plan.columns)
-    assert db.rows(f"select {columns} from vector_staging.rt__s1 order by gid") == [tuple(row[name] for name in _COLUMNS) for row in rows]
+    assert db.rows(f"select {columns} from vector_staging.rt__s1 order by gid") == [
+        tuple(row[name] for name in _COLUMNS) for row in rows
+    ]
 
 
 def test_numeric_edges_come_back_exactly(dsn, db):
@@ -243,7 +269,9 @@ def test_a_stream_that_breaks_off_without_a_reason_is_our_fault(dsn, db):
 
 def test_a_count_that_does_not_add_up_is_refused(dsn, db):
     plan, batch = simple()
-    assert "3 rows were sent, 2 received and 2 stored" in refused("SCHEMA_MISMATCH", dsn, plan, ipc(batch.schema, batch), 3)
+    assert "3 rows were sent, 2 received and 2 stored" in refused(
+        "SCHEMA_MISMATCH", dsn, plan, ipc(batch.schema, batch), 3
+    )
     assert db.staged() == []
 
 
@@ -261,7 +289,9 @@ def test_a_geometry_of_another_type_is_refused_by_the_column(dsn, db, wkb):
     plan, batch = simple(wkb=wkb)
     answered = []
     with pytest.raises(GeoAssetsError, match="refused a value") as caught:
-        stage_table(dsn, plan, "a", ipc(batch.schema, batch), lambda: answered.append(1), staging_suffix="s1", source="a.gpkg")
+        stage_table(
+            dsn, plan, "a", ipc(batch.schema, batch), lambda: answered.append(1), staging_suffix="s1", source="a.gpkg"
+        )
     assert caught.value.error_class == "invalid"
     assert answered == [1]  # the child's answer was taken: its next call gets its own
     assert db.staged() == []
@@ -269,7 +299,9 @@ def test_a_geometry_of_another_type_is_refused_by_the_column(dsn, db, wkb):
 
 def test_a_batch_that_is_not_what_it_says_is_not_passed_on(dsn, db):
     plan = plan_of(1, t="string")
-    batch = pa.record_batch([pa.array([b"\xff\xfe"], pa.binary()).view(pa.string()), pa.array([POINT])], schema=wire_schema(plan.columns))
+    batch = pa.record_batch(
+        [pa.array([b"\xff\xfe"], pa.binary()).view(pa.string()), pa.array([POINT])], schema=wire_schema(plan.columns)
+    )
     assert "UTF8" in refused("INTERNAL", dsn, plan, ipc(batch.schema, batch), 1)
     assert db.staged() == []
 
@@ -289,7 +321,9 @@ def as_another_child(batch, **options):
 
 def body_of(batch):
     """The length of its message's body, of two columns without nulls."""
-    return sum(buffer.size + -buffer.size % 8 for array in batch.columns for buffer in array.buffers() if buffer is not None)
+    return sum(
+        buffer.size + -buffer.size % 8 for array in batch.columns for buffer in array.buffers() if buffer is not None
+    )
 
 
 BODY = struct.pack("<qq", 0, 80_000)  # of the first column with values: where they lie, and how many bytes
@@ -302,22 +336,46 @@ BODY = struct.pack("<qq", 0, 80_000)  # of the first column with values: where t
         (lambda batch: as_another_child(batch, compression="lz4"), "compressed"),
         (lambda batch: as_another_child(batch, metadata_version=pa.ipc.MetadataVersion.V4), "version 3"),
         (lambda batch: as_another_child(batch, use_legacy_format=True), "no stream"),
-        (lambda batch: patched(as_another_child(batch), struct.pack("<q", body_of(batch)), [2**40]), "1,099,511,627,776 bytes"),
+        (
+            lambda batch: patched(as_another_child(batch), struct.pack("<q", body_of(batch)), [2**40]),
+            "1,099,511,627,776 bytes",
+        ),
         (lambda batch: patched(as_another_child(batch), struct.pack("<q", body_of(batch)), [-8]), "-8 bytes"),
         (lambda batch: patched(as_another_child(batch), BODY, (0, 2**40), "<qq"), "1,099,51"),
         (lambda batch: patched(as_another_child(batch), BODY, (0, -(2**40)), "<qq"), "-1,099,51"),
         (
-            lambda batch: ipc(batch.schema, *[batch.slice(0, 1)] * 2).getvalue()[:-8] + b"\xff\xff\xff\xff\xf8\xff\xff\x7f",
+            lambda batch: (
+                ipc(batch.schema, *[batch.slice(0, 1)] * 2).getvalue()[:-8] + b"\xff\xff\xff\xff\xf8\xff\xff\x7f"
+            ),
             "bytes of itself",
         ),
         (lambda batch: as_another_child(pa.concat_batches([batch] * 4)), "80,000 rows"),
     ],
-    ids=["zstd", "lz4", "old compression", "old framing", "large", "negative", "shared bytes", "negative bytes", "metadata", "rows"],
+    ids=[
+        "zstd",
+        "lz4",
+        "old compression",
+        "old framing",
+        "large",
+        "negative",
+        "shared bytes",
+        "negative bytes",
+        "metadata",
+        "rows",
+    ],
 )
 def test_a_stream_that_would_take_more_memory_than_its_bytes_condemns_its_child_unasked(dsn, db, make, said):
     plan, batch = simple(range(20_000))
     with pytest.raises(GeoAssetsError, match=said) as caught:
-        stage_table(dsn, plan, "a", BytesIO(make(batch)), lambda: pytest.fail("it is asked"), staging_suffix="s1", source="a.gpkg")
+        stage_table(
+            dsn,
+            plan,
+            "a",
+            BytesIO(make(batch)),
+            lambda: pytest.fail("it is asked"),
+            staging_suffix="s1",
+            source="a.gpkg",
+        )
     assert caught.value.code == "SANDBOX_CRASHED"
     assert db.staged() == []
 
@@ -329,13 +387,17 @@ def test_rejects_that_come_compressed_condemn_their_child_too(dsn, db):
     bad = pa.record_batch([pa.array([1], pa.int64()), pa.array(["x"]), pa.array([POINT]), attributes], schema=rejects)
     stream = ipc(batch.schema, batch).getvalue() + as_another_child(bad, compression="zstd")
     with pytest.raises(GeoAssetsError, match="compressed") as caught:
-        stage_table(dsn, plan, "a", BytesIO(stream), lambda: pytest.fail("it is asked"), staging_suffix="s1", source="a.gpkg")
+        stage_table(
+            dsn, plan, "a", BytesIO(stream), lambda: pytest.fail("it is asked"), staging_suffix="s1", source="a.gpkg"
+        )
     assert caught.value.code == "SANDBOX_CRASHED"
     assert db.staged() == []
 
 
 def test_a_stream_survives_no_byte_that_is_another(dsn):
-    """Whatever is altered of what a message says of itself: what comes is a batch or one of the errors that are known."""
+    """Whatever is altered of what a message says of itself: what comes is a batch or one of the errors that
+    are known.
+    """
     _, batch = simple()
     body = ipc(batch.schema, batch).getvalue()
     for place in range(len(body)):
@@ -344,7 +406,15 @@ def test_a_stream_survives_no_byte_that_is_another(dsn):
                 reader = Batches.open(BytesIO(body[:place] + bytes([value]) + body[place + 1 :]))
                 for each in reader:
                     each.validate(full=True)
-            except (StreamViolationError, EOFError, pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, OSError, KeyError):
+            except (
+                StreamViolationError,
+                EOFError,
+                pa.ArrowInvalid,
+                pa.ArrowNotImplementedError,
+                pa.ArrowTypeError,
+                OSError,
+                KeyError,
+            ):
                 pass
 
 
@@ -369,7 +439,9 @@ def test_a_child_that_compresses_its_stream_is_ended(tmp_path, dsn, db, monkeypa
             pytest.raises(GeoAssetsError, match="compressed") as caught,
             pool.stream("geo_assets.vector.read:stream", StreamRequest(source=str(source), plan=plan)) as stream,
         ):
-            stage_table(dsn, plan, "a", stream.file, lambda: stream.report(StreamReport), staging_suffix="s1", source="a.gpkg")
+            stage_table(
+                dsn, plan, "a", stream.file, lambda: stream.report(StreamReport), staging_suffix="s1", source="a.gpkg"
+            )
         assert caught.value.code == "SANDBOX_CRASHED"
         assert child.poll() is not None
     assert db.staged() == []
@@ -378,7 +450,12 @@ def test_a_child_that_compresses_its_stream_is_ended(tmp_path, dsn, db, monkeypa
 def test_a_feature_too_large_for_a_message_is_refused_by_its_reader(tmp_path, look, private, monkeypatch):
     monkeypatch.setattr(read, "_LARGEST_ROW", 1000)
     monkeypatch.setattr(read, "_BATCH_BYTES", 500)
-    path = private(write(frame("LINESTRING(0 0,1 1)", shapely.to_wkt(shapely.Point(0, 0).buffer(1, 40).exterior)), tmp_path / "a.gpkg"))
+    path = private(
+        write(
+            frame("LINESTRING(0 0,1 1)", shapely.to_wkt(shapely.Point(0, 0).buffer(1, 40).exterior)),
+            tmp_path / "a.gpkg",
+        )
+    )
     plan = look(path).layers[0]
     with pytest.raises(GeoAssetsError, match="1,000 are allowed") as caught:
         send(path, plan)

@@ -28,7 +28,9 @@ def staged(dsn):
         plan = plan_of(rows, srid=srid, **wires)
         schema = wire_schema(plan.columns)
         arrays = [pa.array(columns[name], schema.field(name).type) for name in columns]
-        batch = pa.record_batch([*arrays, pa.array([shapely.to_wkb(shapely.Point(point))] * rows, pa.binary())], schema=schema)
+        batch = pa.record_batch(
+            [*arrays, pa.array([shapely.to_wkb(shapely.Point(point))] * rows, pa.binary())], schema=schema
+        )
         return stage(dsn, plan, ipc(schema, batch), rows, table=table, suffix=f"m{count}")
 
     return make
@@ -50,7 +52,12 @@ def test_append_adds_rows_to_what_is_there_or_makes_the_table(staged, db):
     assert (done.rows, done.inserted) == (2, 2)
     done = merge(db.conn, staged("added", A, {"id": [2, 3], "t": ["x", "y"]}), "append")
     assert (done.rows, done.inserted) == (4, 2)
-    assert db.rows("select gid, id, t from vector.added order by gid") == [(1, 1, "a"), (2, 2, "b"), (3, 2, "x"), (4, 3, "y")]
+    assert db.rows("select gid, id, t from vector.added order by gid") == [
+        (1, 1, "a"),
+        (2, 2, "b"),
+        (3, 2, "x"),
+        (4, 3, "y"),
+    ]
     assert db.staged() == []
 
 
@@ -107,7 +114,11 @@ def test_another_schema_is_refused_with_the_difference_unless_it_is_allowed(stag
     ):
         table = staged("drifts", wires, columns)
         said = refused(db, table, "SCHEMA_DRIFT", lambda work=work, table=table: work(table))
-        assert said == "vector.drifts has another schema: id is bigint, was integer; t (text) is gone; u (double precision) is new"
+        assert (
+            said
+            == "vector.drifts has another schema: id is bigint, was integer; t (text) is gone; u (double precision)"
+            " is new"
+        )
     done = publish(db.conn, staged("drifts", wires, columns), schema_drift="allow")
     assert done.drift == ("id is bigint, was integer", "t (text) is gone", "u (double precision) is new")
 
@@ -123,16 +134,25 @@ def test_another_srid_or_geometry_type_is_drift(staged, db):
 
 def test_the_order_of_columns_is_no_drift(staged, db):
     publish(db.conn, staged("order_", A, {"id": [1], "t": ["a"]}))
-    assert publish(db.conn, staged("order_", {"t": "string", "id": "int32"}, {"t": ["b"], "id": [2]}), schema_drift="refuse").drift == ()
+    assert (
+        publish(
+            db.conn, staged("order_", {"t": "string", "id": "int32"}, {"t": ["b"], "id": [2]}), schema_drift="refuse"
+        ).drift
+        == ()
+    )
 
 
 def test_allowed_drift_adds_columns_leaves_missing_ones_null_and_takes_narrower_types(staged, db):
     merge(db.conn, staged("grows", {"id": "int64", "t": "string"}, {"id": [1], "t": ["a"]}), "append")
-    done = merge(db.conn, staged("grows", {"id": "int32", "u": "bool"}, {"id": [2], "u": [True]}), "append", schema_drift="allow")
+    done = merge(
+        db.conn, staged("grows", {"id": "int32", "u": "bool"}, {"id": [2], "u": [True]}), "append", schema_drift="allow"
+    )
     assert done.drift == ("id is integer, was bigint", "t (text) is gone", "u (boolean) is new")
     assert db.rows("select id, t, u from vector.grows order by id") == [(1, "a", None), (2, None, True)]
     table = staged("grows", {"id": "float64"}, {"id": [0.5]})
-    assert "double precision" in refused(db, table, "SCHEMA_DRIFT", lambda: merge(db.conn, table, "append", schema_drift="allow"))
+    assert "double precision" in refused(
+        db, table, "SCHEMA_DRIFT", lambda: merge(db.conn, table, "append", schema_drift="allow")
+    )
 
 
 def test_a_fence_that_is_raised_while_rows_are_added_undoes_it(staged, db):
@@ -155,7 +175,10 @@ def test_replaced_tables_are_kept_called_back_and_let_go_oldest_first(staged, db
     for n in (4, 3, 2):
         assert rollback(db.conn, "kept").rows == n
         assert db.value("select n from public.kept_view") == n
-        assert db.rows("select indexname from pg_indexes where tablename = 'kept' order by 1") == [("kept_geom_idx",), ("kept_pkey",)]
+        assert db.rows("select indexname from pg_indexes where tablename = 'kept' order by 1") == [
+            ("kept_geom_idx",),
+            ("kept_pkey",),
+        ]
         assert db.value("select pg_get_serial_sequence('vector.kept', 'gid')") == "vector.kept_gid_seq"
     with pytest.raises(GeoAssetsError) as caught:
         rollback(db.conn, "kept")
@@ -169,17 +192,22 @@ def test_rejects_go_with_their_version(staged, db, dsn):
     def with_reject(reason):
         plan = plan_of(2, a="int32").model_copy(update={"rejected_by_reason": {reason: 1}})
         good = pa.record_batch(
-            [pa.array([1], pa.int32()), pa.array([shapely.to_wkb(shapely.Point(1, 2))])], schema=wire_schema(plan.columns)
+            [pa.array([1], pa.int32()), pa.array([shapely.to_wkb(shapely.Point(1, 2))])],
+            schema=wire_schema(plan.columns),
         )
         attributes = pa.ExtensionArray.from_storage(pa.json_(), pa.array(['{"a": 2}']))
         bad = pa.record_batch([pa.array([9]), pa.array([reason]), pa.array([b"x"]), attributes], schema=reject_schema())
         streams = ipc(good.schema, good).getvalue() + ipc(bad.schema, bad).getvalue()
         report = StreamReport(rows=1, rejected={reason: 1})
-        return stage_table(dsn, plan, "rej", BytesIO(streams), lambda: report, staging_suffix=f"r{len(reason)}", source="a.gpkg")
+        return stage_table(
+            dsn, plan, "rej", BytesIO(streams), lambda: report, staging_suffix=f"r{len(reason)}", source="a.gpkg"
+        )
 
     publish(db.conn, with_reject("one"), keep_versions=1)
     publish(db.conn, with_reject("second"), keep_versions=1)
-    assert db.rows("select src_fid, reason, geom_wkb, attributes from vector.rej__rejects") == [(9, "second", b"x", {"a": 2})]
+    assert db.rows("select src_fid, reason, geom_wkb, attributes from vector.rej__rejects") == [
+        (9, "second", b"x", {"a": 2})
+    ]
     rollback(db.conn, "rej")
     assert db.rows("select reason from vector.rej__rejects") == [("one",)]
     merge(db.conn, with_reject("another"), "append")
@@ -188,7 +216,10 @@ def test_rejects_go_with_their_version(staged, db, dsn):
 
 def test_a_version_is_not_kept_from_what_would_follow_it(staged, db):
     publish(db.conn, staged("held_back", A, {"id": [1], "t": ["a"]}))
-    db.run("create function public.uses() returns bigint language sql begin atomic select count(*) from vector.held_back; end")
+    db.run(
+        "create function public.uses() returns bigint language sql begin atomic select count(*) from"
+        " vector.held_back; end"
+    )
     table = staged("held_back", A, {"id": [2], "t": ["b"]})
     assert "uses()" in refused(db, table, "SCHEMA_MISMATCH", lambda: publish(db.conn, table, keep_versions=2))
     db.run("drop function public.uses()")
@@ -199,14 +230,22 @@ def test_a_table_is_indexed_and_clustered_as_is_asked(tmp_path, dsn, db, index):
     plan = plan_of(200, n="int32")
     points = [shapely.Point(i % 20, i * 7 % 20) for i in range(200)]
     batch = pa.record_batch(
-        [pa.array(range(200), pa.int32()), pa.array(shapely.to_wkb(points), pa.binary())], schema=wire_schema(plan.columns)
+        [pa.array(range(200), pa.int32()), pa.array(shapely.to_wkb(points), pa.binary())],
+        schema=wire_schema(plan.columns),
     )
     table = stage(
-        dsn, plan, ipc(batch.schema, batch), 200, table=f"by_{index}", suffix="c1", options=StageOptions(index=index, cluster=True)
+        dsn,
+        plan,
+        ipc(batch.schema, batch),
+        200,
+        table=f"by_{index}",
+        suffix="c1",
+        options=StageOptions(index=index, cluster=True),
     )
     publish(db.conn, table)
     assert db.rows(
-        "select am.amname from pg_index i join pg_class c on c.oid = i.indexrelid join pg_am am on am.oid = c.relam where indrelid = %s::regclass and not indisprimary",
+        "select am.amname from pg_index i join pg_class c on c.oid = i.indexrelid join pg_am am on am.oid = c.relam"
+        " where indrelid = %s::regclass and not indisprimary",
         f"vector.by_{index}",
     ) == [(index,)]
     stored = db.rows("select st_x(geom), st_y(geom) from {t} order by ctid", t=f"vector.by_{index}")

@@ -5,7 +5,14 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from geo_assets.vector.models import ColumnPlan
-from geo_assets.vector.names import MAX_IDENTIFIER_BYTES, MAX_TABLE_NAME_BYTES, RESERVED, column_names, table_name, table_names
+from geo_assets.vector.names import (
+    MAX_IDENTIFIER_BYTES,
+    MAX_TABLE_NAME_BYTES,
+    RESERVED,
+    column_names,
+    table_name,
+    table_names,
+)
 from geo_assets.vector.publish import publish
 from geo_assets.vector.types import wire_schema
 from geo_assets_tests.vector.test_load import POINT, ipc, plan_of, stage
@@ -14,7 +21,13 @@ _ANY_TEXT = st.text(max_size=90)
 
 
 def test_letters_are_folded_and_runs_of_the_rest_become_one_underscore():
-    assert column_names(["Ünï côde", "a (m²)", "Straße", "CNTY_", "name:cs"]) == ["uni_code", "a_m2", "strasse", "cnty_", "name_cs"]
+    assert column_names(["Ünï côde", "a (m²)", "Straße", "CNTY_", "name:cs"]) == [
+        "uni_code",
+        "a_m2",
+        "strasse",
+        "cnty_",
+        "name_cs",
+    ]
 
 
 def test_what_postgresql_reserves_gets_an_underscore():
@@ -50,7 +63,10 @@ def test_names_that_differ_only_beyond_the_limit_stay_different():
 def test_column_names_are_always_distinct_short_and_plain(originals):
     names = column_names(originals)
     assert len(set(names)) == len(originals)
-    assert all(re.fullmatch(r"[a-z_][a-z0-9_]*", name) and len(name) <= MAX_IDENTIFIER_BYTES and name not in RESERVED for name in names)
+    assert all(
+        re.fullmatch(r"[a-z_][a-z0-9_]*", name) and len(name) <= MAX_IDENTIFIER_BYTES and name not in RESERVED
+        for name in names
+    )
     assert names == column_names(originals)
 
 
@@ -95,10 +111,13 @@ def test_any_names_make_a_legal_table_whose_comments_have_the_originals(dsn, db,
         for i, (original, name) in enumerate(zip(originals, names, strict=True))
     )
     plan = plan_of(1).model_copy(update={"columns": columns, "layer": layer})
-    batch = pa.record_batch([*([pa.array([1], pa.int32())] * len(names)), pa.array([POINT])], schema=wire_schema(columns))
+    batch = pa.record_batch(
+        [*([pa.array([1], pa.int32())] * len(names)), pa.array([POINT])], schema=wire_schema(columns)
+    )
     publish(db.conn, stage(dsn, plan, ipc(batch.schema, batch), 1, table=table, suffix="n"))
     stored = db.rows(
-        "select attname::text, col_description(attrelid, attnum) from pg_attribute where attrelid = %s::regclass and attnum > 1 order by attnum",
+        "select attname::text, col_description(attrelid, attnum) from pg_attribute where attrelid = %s::regclass and"
+        " attnum > 1 order by attnum",
         f"vector.{table}",
     )
     db.run(f"drop table vector.{table}")

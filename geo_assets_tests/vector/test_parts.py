@@ -10,7 +10,10 @@ import shapely
 from geo_assets.errors import GeoAssetsError
 from geo_assets_tests.vector.builders import NATURAL_EARTH, altered, points, write
 
-MIF = 'Version 300\nCharset "WindowsLatin1"\nDelimiter ","\nCoordSys Earth Projection 1, 104\nColumns 1\n  a Integer\nData\n\n'
+MIF = (
+    'Version 300\nCharset "WindowsLatin1"\nDelimiter ","\nCoordSys Earth Projection 1, 104\nColumns 1\n  a'
+    " Integer\nData\n\n"
+)
 
 
 def mif(folder, objects, rows):
@@ -58,14 +61,18 @@ def test_a_whole_mif_is_loaded_with_all_kinds_of_objects(tmp_path, load, db):
 @pytest.mark.parametrize("ending", ["mif", "tab"])
 def test_what_gdal_writes_of_mapinfo_is_whole(tmp_path, look, ending):
     source = gpd.read_file(NATURAL_EARTH)
-    pyogrio.write_dataframe(source, tmp_path / f"a.{ending}", driver="MapInfo File", **({"FORMAT": "MIF"} if ending == "mif" else {}))
+    pyogrio.write_dataframe(
+        source, tmp_path / f"a.{ending}", driver="MapInfo File", **({"FORMAT": "MIF"} if ending == "mif" else {})
+    )
     assert look(tmp_path / f"a.{ending}").layers[0].feature_count == len(source)
 
 
 @pytest.fixture
 def shapefile(tmp_path):
     path = tmp_path / "a.shp"
-    gpd.GeoDataFrame({"a": [0, 1, 2]}, geometry=[shapely.Point(i, 1).buffer(1, 2) for i in range(3)], crs=4326).to_file(path)
+    gpd.GeoDataFrame({"a": [0, 1, 2]}, geometry=[shapely.Point(i, 1).buffer(1, 2) for i in range(3)], crs=4326).to_file(
+        path
+    )
     return path
 
 
@@ -85,7 +92,9 @@ def grow(path, count):
     """Another row at the end of a .dbf or .dat."""
     body = path.read_bytes()
     start, width = struct.unpack("<HH", body[8:12])
-    path.write_bytes(body[:4] + struct.pack("<I", count) + body[8 : start + 3 * width] + body[start : start + width] + b"\x1a")
+    path.write_bytes(
+        body[:4] + struct.pack("<I", count) + body[8 : start + 3 * width] + body[start : start + width] + b"\x1a"
+    )
 
 
 def test_a_shapefile_with_fewer_whole_rows_than_shapes_is_refused(look, shapefile):

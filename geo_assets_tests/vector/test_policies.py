@@ -1,4 +1,6 @@
-"""Filters, rejects and policies, from a file's bytes to the tables: every feature has one fate, and the account says which."""
+"""Filters, rejects and policies, from a file's bytes to the tables: every feature has one fate, and the account says
+which.
+"""
 
 import json
 
@@ -14,7 +16,16 @@ from hypothesis import strategies as st
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.models import InspectRequest
 from geo_assets.vector.read import inspect
-from geo_assets_tests.vector.builders import BOWTIE, NATURAL_EARTH, SQUARE, frame, points, shapefile_parts, write, zipped
+from geo_assets_tests.vector.builders import (
+    BOWTIE,
+    NATURAL_EARTH,
+    SQUARE,
+    frame,
+    points,
+    shapefile_parts,
+    write,
+    zipped,
+)
 from geo_assets_tests.vector.conftest import send
 
 ENDINGS = ("gpkg", "shp", "geojson", "geojsonl", "fgb", "kml", "parquet", "csv")
@@ -53,9 +64,13 @@ def sent(private, path, plan):
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_a_filter_means_the_same_for_every_format(tmp_path, private, look, ending):
     rng = np.random.default_rng(5)
-    source = points(500, n=rng.integers(-50, 50, 500).astype("int32"), name=rng.choice(["Alpha", "alpha", "Älpha", "B%"], 500))
+    source = points(
+        500, n=rng.integers(-50, 50, 500).astype("int32"), name=rng.choice(["Alpha", "alpha", "Älpha", "B%"], 500)
+    )
     path = as_file(source, tmp_path / f"a.{ending}")
-    plan = look(path, where="n > 10.5 and (NAME like 'A%' or name = 'B%')", columns=("n",), bbox=(5.2, 0, 5.8, 90)).layers[0]
+    plan = look(
+        path, where="n > 10.5 and (NAME like 'A%' or name = 'B%')", columns=("n",), bbox=(5.2, 0, 5.8, 90)
+    ).layers[0]
     rows, _, report = sent(private, path, plan)
     met = source[(source.n > 10) & source.name.isin(["Alpha", "B%"])].cx[5.2:5.8, 0:90]
     assert rows.column_names == ["n", "geom"]
@@ -110,10 +125,19 @@ def test_a_box_that_is_none_is_refused(tmp_path, look, bbox):
 
 
 def test_rejected_features_are_kept_with_their_id_reason_bytes_and_attributes(tmp_path, load, db):
-    source = frame(SQUARE, "POLYGON EMPTY", "POLYGON((0 0,1 1,0 0,0 0))", BOWTIE, name=["a", "b", "", None], größe=[1, 2, None, 4.5])
+    source = frame(
+        SQUARE,
+        "POLYGON EMPTY",
+        "POLYGON((0 0,1 1,0 0,0 0))",
+        BOWTIE,
+        name=["a", "b", "", None],
+        größe=[1, 2, None, 4.5],
+    )
     load(write(source, tmp_path / "a.gpkg"), "some")
     assert db.value("select count(*) from vector.some") == 2
-    assert db.rows("select src_fid, reason, geom_wkb is not null, attributes from vector.some__rejects order by reject_id") == [
+    assert db.rows(
+        "select src_fid, reason, geom_wkb is not null, attributes from vector.some__rejects order by reject_id"
+    ) == [
         (2, "empty geometry", True, {"fid": 2, "name": "b", "grosse": 2}),
         (3, "not repairable: Too few points in geometry component", True, {"fid": 3, "name": "", "grosse": None}),
     ]
@@ -128,7 +152,11 @@ def test_rows_of_text_that_locate_nothing_are_rejected_by_their_place(tmp_path, 
     assert db.rows("select src_fid, reason, attributes from vector.texts__rejects") == [
         (2, "coordinates are not numbers", {"lon": "x", "lat": 2, "name": "b"}),
     ]
-    assert db.rows("select name, geom is null from vector.texts order by gid") == [("a", False), ("c", True), ("d", False)]
+    assert db.rows("select name, geom is null from vector.texts order by gid") == [
+        ("a", False),
+        ("c", True),
+        ("d", False),
+    ]
 
 
 def test_a_layer_that_is_nearly_all_rejected_does_not_fill_memory_and_adds_up(tmp_path, private, look):
@@ -160,7 +188,11 @@ def test_a_mixed_layer_is_split_and_each_feature_is_in_one_table(tmp_path, load,
     loaded = load(write(frame(*MIXED, n=list(range(8))), tmp_path / "a.gpkg"), "mixed")
     kinds = {plan.label: (plan.geometry_type, plan.feature_count) for plan in loaded.report.layers}
     assert kinds == {"a/point": ("MULTIPOINT", 5), "a/line": ("MULTILINESTRING", 1), "a/polygon": ("MULTIPOLYGON", 2)}
-    assert [db.rows("select n from {t} order by 1", t=t.table) for t in loaded.tables] == [[(0,), (4,), (7,)], [(2,)], [(1,), (3,)]]
+    assert [db.rows("select n from {t} order by 1", t=t.table) for t in loaded.tables] == [
+        [(0,), (4,), (7,)],
+        [(2,)],
+        [(1,), (3,)],
+    ]
     assert db.rows("select src_fid, reason from vector.mixed__rejects order by 1") == [
         (6, "empty geometry"), (7, "geometry collection of several kinds"),
     ]  # fmt: skip
@@ -195,7 +227,10 @@ def test_layers_without_geometry_are_tables_on_request(tmp_path, load, look, db)
     pyogrio.write_dataframe(pd.DataFrame({"code": [1, 2], "text": ["x", ""]}), path, layer="codes")
     assert [plan.layer for plan in look(path).layers] == ["places"]
     loaded = load(path, "att", attribute_tables=True)
-    assert [(plan.layer, plan.geometry_type, plan.srid) for plan in loaded.report.layers] == [("places", "POINT", 4326), ("codes", None, 0)]
+    assert [(plan.layer, plan.geometry_type, plan.srid) for plan in loaded.report.layers] == [
+        ("places", "POINT", 4326),
+        ("codes", None, 0),
+    ]
     assert db.rows("select gid, code, text from vector.att_1") == [(1, 1, "x"), (2, 2, "")]
 
 
@@ -222,7 +257,10 @@ def test_a_transformation_must_be_as_accurate_as_is_asked(tmp_path, look):
     plan = look(path, target_crs="EPSG:4326").layers[0]
     assert "us_noaa" in plan.warnings[0]
     assert "us_noaa" in refusal(look, path, "TRANSFORM_INACCURATE", target_crs="EPSG:4326", max_transform_accuracy_m=1)
-    assert look(path, target_crs="EPSG:4326", max_transform_accuracy_m=100).layers[0].transform_accuracy_m == plan.transform_accuracy_m
+    assert (
+        look(path, target_crs="EPSG:4326", max_transform_accuracy_m=100).layers[0].transform_accuracy_m
+        == plan.transform_accuracy_m
+    )
 
 
 def test_what_is_trusted_goes_in_as_it_is(tmp_path, load, db):
@@ -248,7 +286,10 @@ def test_a_zip_in_a_zip_is_read_and_a_nest_of_them_is_not(tmp_path, look):
     one, two = write(points(2), tmp_path / "ROADS.shp"), write(points(3), tmp_path / "b.gpkg")
     inner = zipped(tmp_path / "inner.ZIP", *shapefile_parts(one))
     path = zipped(tmp_path / "outer.zip", **{"x/inner.ZIP": inner, "b.gpkg": two})
-    assert [(plan.member, plan.feature_count) for plan in look(path).layers] == [("b.gpkg", 3), ("x/inner.ZIP/ROADS.shp", 2)]
+    assert [(plan.member, plan.feature_count) for plan in look(path).layers] == [
+        ("b.gpkg", 3),
+        ("x/inner.ZIP/ROADS.shp", 2),
+    ]
     nest = inner
     for depth in range(4):
         nest = zipped(tmp_path / f"nest{depth}.zip", nest)
@@ -290,12 +331,18 @@ def test_whatever_the_file_and_the_policies_every_feature_is_loaded_rejected_or_
     folder = tmp_path_factory.mktemp("any")
     path = write(frame(*wkts, n=list(range(len(wkts)))), folder / "a.gpkg", geometry_type="Unknown")
     request = InspectRequest(
-        source=str(path), mixed=mixed, null_geometry=null_geometry, where=where, bbox=bbox, target_crs=target, thorough=thorough
+        source=str(path),
+        mixed=mixed,
+        null_geometry=null_geometry,
+        where=where,
+        bbox=bbox,
+        target_crs=target,
+        thorough=thorough,
     )
     try:
         layers = inspect(request).layers
     except GeoAssetsError as error:
-        assert error.code in {"VECTOR_ALL_REJECTED", "VECTOR_ALL_FILTERED", "VECTOR_NO_GEOMETRY"}  # noqa: PT017 - these are outcomes too
+        assert error.code in {"VECTOR_ALL_REJECTED", "VECTOR_ALL_FILTERED", "VECTOR_NO_GEOMETRY"}  # noqa: PT017
         return
     fates = []
     for plan in layers:

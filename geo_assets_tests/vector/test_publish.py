@@ -25,7 +25,11 @@ def staged(dsn):
         nonlocal count
         count += 1
         plan = plan_of(rows, **(wires or {"a": "int32"}))
-        arrays = [pa.array([1] * rows, pa.int64()).cast(field.type) for field in wire_schema(plan.columns) if field.name != "geom"]
+        arrays = [
+            pa.array([1] * rows, pa.int64()).cast(field.type)
+            for field in wire_schema(plan.columns)
+            if field.name != "geom"
+        ]
         batch = pa.record_batch([*arrays, pa.array([POINT] * rows)], schema=wire_schema(plan.columns))
         return stage(dsn, plan, ipc(batch.schema, batch), rows, table=table, suffix=f"p{count}")
 
@@ -78,7 +82,9 @@ def test_a_raised_fence_undoes_everything(staged, db):
     seen = []
 
     def lost(conn, done):
-        seen.append(conn.execute("select count(*) from vector.fenced").fetchone()[0])  # it sees the new table, readers do not yet
+        seen.append(
+            conn.execute("select count(*) from vector.fenced").fetchone()[0]
+        )  # it sees the new table, readers do not yet
         raise GeoAssetsError("LEASE_LOST", "another run took over")
 
     refused(db, staged("fenced", 9), "LEASE_LOST", before_commit=lost)
@@ -88,7 +94,9 @@ def test_a_raised_fence_undoes_everything(staged, db):
 
 def test_what_the_fence_writes_is_committed_with_the_table(staged, db):
     db.run("create table if not exists public.log (t text)")
-    publish(db.conn, staged("logged"), before_commit=lambda conn, done: conn.execute("insert into log values ('published')"))
+    publish(
+        db.conn, staged("logged"), before_commit=lambda conn, done: conn.execute("insert into log values ('published')")
+    )
     assert db.rows("select t from public.log") == [("published",)]
 
 
@@ -121,11 +129,20 @@ def test_a_view_that_needs_a_column_which_is_gone_stops_the_replacement(staged, 
         ("create materialized view public.depends as select * from vector.hung", "public.depends"),
         ("create table public.depends (gid bigint references vector.hung)", "foreign key"),
         (
-            "create function public.f() returns trigger language plpgsql as 'begin return new; end'; create trigger depends before insert on vector.hung execute function public.f()",
+            (
+                "create function public.f() returns trigger language plpgsql as 'begin return new; end'; create trigger"
+                " depends before insert on vector.hung execute function public.f()"
+            ),
             "trigger depends",
         ),
         ("create policy depends on vector.hung using (true)", "policy depends"),
-        ("create function public.depends() returns bigint language sql begin atomic select count(*) from vector.hung; end", "function"),
+        (
+            (
+                "create function public.depends() returns bigint language sql begin atomic select count(*) from"
+                " vector.hung; end"
+            ),
+            "function",
+        ),
     ],
 )
 def test_what_cannot_be_carried_over_stops_the_replacement_by_name(staged, db, statement, named):
@@ -147,7 +164,13 @@ def test_grants_are_carried_over(staged, db):
     db.run("grant select, update on vector.granted to a_reader; grant select on vector.granted to public")
     publish(db.conn, staged("granted"))
     assert db.value("select has_table_privilege('a_reader', 'vector.granted', 'update')")
-    assert db.value("select count(*) from pg_class c, aclexplode(relacl) a where c.oid = 'vector.granted'::regclass and a.grantee = 0") == 1
+    assert (
+        db.value(
+            "select count(*) from pg_class c, aclexplode(relacl) a where c.oid = 'vector.granted'::regclass and"
+            " a.grantee = 0"
+        )
+        == 1
+    )
 
 
 def test_a_table_that_others_hold_is_a_passing_fault(staged, db, dsn, monkeypatch):
@@ -248,11 +271,14 @@ def test_what_a_killed_process_left_is_swept_and_what_is_at_work_is_not(staged, 
 
 
 def replaced_under_load(db, dsn, seconds):
-    """Six writers replace one table with two views over it while two readers ask all three; swaps' times, faults, what was seen."""
+    """Six writers replace one table with two views over it while two readers ask all three; swaps' times, faults, what
+    was seen.
+    """
     stop, faults, seen, times = threading.Event(), [], set(), []
     publish(db.conn, stage_rows(dsn, "crowd", "w0"))
     db.run(
-        "create view public.crowd_view as select * from vector.crowd; create view public.crowd_count as select count(*) as n from public.crowd_view"
+        "create view public.crowd_view as select * from vector.crowd; create view public.crowd_count as select count(*)"
+        " as n from public.crowd_view"
     )
 
     def read():
@@ -288,7 +314,10 @@ def replaced_under_load(db, dsn, seconds):
         thread.join()
     db.run("drop view public.crowd_view cascade")
     times.sort()
-    print(f"{len(times)} swaps by 6 writers, waiting in line included: median {times[len(times) // 2]:.3f} s, longest {times[-1]:.3f} s")
+    print(
+        f"{len(times)} swaps by 6 writers, waiting in line included: median {times[len(times) // 2]:.3f} s, longest"
+        f" {times[-1]:.3f} s"
+    )
     assert db.staged() == []
     return times, faults, seen
 
@@ -299,7 +328,9 @@ def stage_rows(dsn, table, suffix, rows=500):
     from geo_assets.vector.types import wire_schema
 
     plan = plan_of(rows, a="int32")
-    batch = pa.record_batch([pa.array([1] * rows, pa.int32()), pa.array([POINT] * rows)], schema=wire_schema(plan.columns))
+    batch = pa.record_batch(
+        [pa.array([1] * rows, pa.int32()), pa.array([POINT] * rows)], schema=wire_schema(plan.columns)
+    )
     return stage(dsn, plan, ipc(batch.schema, batch), rows, table=table, suffix=suffix)
 
 

@@ -76,7 +76,9 @@ def test_every_shapefile_of_a_nested_archive_becomes_a_layer(tmp_path, look):
     (tmp_path / "deep").mkdir()
     one, two = write(points(2), tmp_path / "one.shp"), write(frame(SQUARE), tmp_path / "deep/two.shp")
     members = {f"x/y/{p.name}": p for p in shapefile_parts(one)} | {f"z/{p.name}": p for p in shapefile_parts(two)}
-    report = look(zipped(tmp_path / "a.zip", **members, **{"readme.txt": one.with_suffix(".prj"), "__MACOSX/x/._one.shp": one}))
+    report = look(
+        zipped(tmp_path / "a.zip", **members, **{"readme.txt": one.with_suffix(".prj"), "__MACOSX/x/._one.shp": one})
+    )
     assert [(p.member, p.geometry_type, p.label) for p in report.layers] == [
         ("x/y/one.shp", "POINT", "x/y/one"),
         ("z/two.shp", "MULTIPOLYGON", "z/two"),
@@ -87,7 +89,11 @@ def test_every_shapefile_of_a_nested_archive_becomes_a_layer(tmp_path, look):
 def test_documentation_beside_the_data_of_an_archive_is_left_out(tmp_path, look):
     (tmp_path / "meta.json").write_text('{"title": "x"}')
     (tmp_path / "codes.csv").write_text("code,meaning\n1,x\n")
-    report = look(zipped(tmp_path / "a.zip", write(points(2), tmp_path / "a.gpkg"), tmp_path / "meta.json", tmp_path / "codes.csv"))
+    report = look(
+        zipped(
+            tmp_path / "a.zip", write(points(2), tmp_path / "a.gpkg"), tmp_path / "meta.json", tmp_path / "codes.csv"
+        )
+    )
     assert len(report.layers) == 1
     assert len(report.warnings) == 2
 
@@ -95,7 +101,13 @@ def test_documentation_beside_the_data_of_an_archive_is_left_out(tmp_path, look)
 def test_a_file_geodatabase_in_an_archive_is_one_source(tmp_path, look):
     gdb = write(points(4, crs=2193), tmp_path / "a.gdb", layer="roads")
     (plan,) = look(zip_tree(tmp_path / "a.gdb.zip", gdb)).layers
-    assert (plan.driver, plan.layer, plan.feature_count, plan.srid, plan.member) == ("OpenFileGDB", "roads", 4, 2193, None)
+    assert (plan.driver, plan.layer, plan.feature_count, plan.srid, plan.member) == (
+        "OpenFileGDB",
+        "roads",
+        4,
+        2193,
+        None,
+    )
 
 
 def test_a_kmz_is_its_document(tmp_path, look):
@@ -114,7 +126,9 @@ def test_kml_columns_that_the_file_does_not_have_are_left_out(tmp_path, look):
 
 def test_kml_layers_of_one_name_are_all_read(tmp_path, look):
     def folder(x):
-        return f"<Folder><name>layer</name><Placemark><Point><coordinates>{x},2</coordinates></Point></Placemark></Folder>"
+        return (
+            f"<Folder><name>layer</name><Placemark><Point><coordinates>{x},2</coordinates></Point></Placemark></Folder>"
+        )
 
     path = tmp_path / "a.kml"
     path.write_text(f'<kml xmlns="http://www.opengis.net/kml/2.2"><Document>{folder(1)}{folder(5)}</Document></kml>')
@@ -135,7 +149,9 @@ def test_a_file_of_nothing_says_what_it_lacks(tmp_path, look):
     nothing = tmp_path / "a.geojson"
     nothing.write_text('{"type": "FeatureCollection", "features": []}')
     assert "no feature" in refusal(look, nothing, "VECTOR_NO_LAYERS")
-    nothing.write_text('{"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {"a": 1}, "geometry": null}]}')
+    nothing.write_text(
+        '{"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {"a": 1}, "geometry": null}]}'
+    )
     assert "no geometry" in refusal(look, nothing, "VECTOR_NO_GEOMETRY")
 
 
@@ -171,7 +187,9 @@ def test_an_unknown_target_is_refused(tmp_path, look):
 
 
 def test_coordinates_beyond_the_globe_are_pointed_out(tmp_path, look):
-    path = write(gpd.GeoDataFrame(geometry=gpd.points_from_xy([500_000, 5], [5_000_000, 50]), crs=4326), tmp_path / "a.gpkg")
+    path = write(
+        gpd.GeoDataFrame(geometry=gpd.points_from_xy([500_000, 5], [5_000_000, 50]), crs=4326), tmp_path / "a.gpkg"
+    )
     plan = look(path).layers[0]
     assert plan.rejected_by_reason == {"beyond longitude and latitude": 1}
     assert "is its CRS right" in plan.warnings[0]
@@ -234,7 +252,8 @@ def test_heights_are_kept_and_m_values_reported(tmp_path, look):
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("curve.gpkg", "MULTILINESTRING"), ("curvepolygon.gpkg", "MULTIPOLYGON"), ("multisurface.gpkg", "MULTIPOLYGON")]
+    ("name", "kind"),
+    [("curve.gpkg", "MULTILINESTRING"), ("curvepolygon.gpkg", "MULTIPOLYGON"), ("multisurface.gpkg", "MULTIPOLYGON")],
 )
 def test_curves_become_lines_as_gdal_makes_them_and_are_counted(private, look, name, kind):
     path = NATURAL_EARTH.parent.parent / name
@@ -256,7 +275,15 @@ def test_large_layers_are_sent_in_bounded_batches(tmp_path, private, look):
 
 def test_geojson_values_keep_their_types(tmp_path, private, look):
     path = tmp_path / "a.geojson"
-    properties = {"i": 2**53 + 1, "t": "2020-01-01T02:00:00+02:00", "o": {"a": [1, None]}, "l": ["a", ""], "b": True, "e": "", "n": None}
+    properties = {
+        "i": 2**53 + 1,
+        "t": "2020-01-01T02:00:00+02:00",
+        "o": {"a": [1, None]},
+        "l": ["a", ""],
+        "b": True,
+        "e": "",
+        "n": None,
+    }
     feature = {"type": "Feature", "properties": properties, "geometry": {"type": "Point", "coordinates": [1, 2]}}
     path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
     plan = look(path).layers[0]
@@ -270,7 +297,13 @@ def test_geojson_values_keep_their_types(tmp_path, private, look):
         "n": "text",
     }
     (row,) = pa.ipc.open_stream(send(private(path), plan)[0]).read_all().to_pylist()
-    assert (row["i"], row["l"], row["e"], row["n"], json.loads(row["o"])) == (2**53 + 1, ["a", ""], "", None, {"a": [1, None]})
+    assert (row["i"], row["l"], row["e"], row["n"], json.loads(row["o"])) == (
+        2**53 + 1,
+        ["a", ""],
+        "",
+        None,
+        {"a": [1, None]},
+    )
     assert row["t"].isoformat() == "2020-01-01T00:00:00+00:00"
 
 
@@ -354,7 +387,10 @@ def test_parquets_own_geometry_and_geography_are_read_without_the_schema_of_arro
     assert [column.name for column in plan.columns] == ["a"]
     assert warned in " ".join(plan.warnings)
     rows = pa.ipc.open_stream(send(private(path), plan)[0]).read_all()
-    assert [shapely.from_wkb(wkb).wkt for wkb in rows.column(rows.num_columns - 1).to_pylist()] == ["POINT (7 51)", "POINT (8 52)"]
+    assert [shapely.from_wkb(wkb).wkt for wkb in rows.column(rows.num_columns - 1).to_pylist()] == [
+        "POINT (7 51)",
+        "POINT (8 52)",
+    ]
 
 
 def test_parquet_without_geometry_is_refused_and_names_its_columns(tmp_path, look):
@@ -379,14 +415,23 @@ def test_shapefile_text_is_read_in_the_encoding_it_is_in(tmp_path, private, look
 
 def test_a_geopackage_of_tiles_says_that_it_is_a_raster_and_its_features_are_read_beside_them(look, tmp_path):
     alone, both = tmp_path / "tiles.gpkg", tmp_path / "both.gpkg"
-    shape = {"count": 1, "height": 20, "width": 20, "dtype": "uint8", "crs": "EPSG:32633", "transform": from_origin(4e5, 5e6, 10, 10)}
+    shape = {
+        "count": 1,
+        "height": 20,
+        "width": 20,
+        "dtype": "uint8",
+        "crs": "EPSG:32633",
+        "transform": from_origin(4e5, 5e6, 10, 10),
+    }
     with rasterio.io.MemoryFile() as memory:
         with memory.open(driver="GTiff", **shape) as dataset:
             dataset.write(np.full((1, 20, 20), 7, "uint8"))
         with memory.open() as dataset:
             rasterio.shutil.copy(dataset, alone, driver="GPKG", RASTER_TABLE="ORTHO")
     shutil.copy(alone, both)
-    gpd.GeoDataFrame({"a": [1]}, geometry=[shapely.Point(1, 2)], crs="EPSG:4326").to_file(both, layer="places", mode="a")
+    gpd.GeoDataFrame({"a": [1]}, geometry=[shapely.Point(1, 2)], crs="EPSG:4326").to_file(
+        both, layer="places", mode="a"
+    )
     assert "holds tiles, which are a raster" in refusal(look, alone, "VECTOR_NO_LAYERS")
     report = look(both)
     assert [plan.layer for plan in report.layers] == ["places"]
@@ -396,10 +441,17 @@ def test_a_geopackage_of_tiles_says_that_it_is_a_raster_and_its_features_are_rea
 def test_a_kmz_is_read_with_what_it_links_to_inside_of_it_and_names_what_is_outside(tmp_path, look):
     path = tmp_path / "a.kmz"
     with zipfile.ZipFile(path, "w") as archive:
-        for name, links in {"doc": ["sub/a.kml", "http://example.org/b.kml"], "sub/a": ["b.kml"], "sub/b": [], "unlinked": []}.items():
+        for name, links in {
+            "doc": ["sub/a.kml", "http://example.org/b.kml"],
+            "sub/a": ["b.kml"],
+            "sub/b": [],
+            "unlinked": [],
+        }.items():
             marks = f"<Placemark><name>{name}</name><Point><coordinates>1,2</coordinates></Point></Placemark>"
             marks += "".join(f"<NetworkLink><Link><href>{link}</href></Link></NetworkLink>" for link in links)
-            archive.writestr(f"{name}.kml", f'<kml xmlns="http://www.opengis.net/kml/2.2"><Document>{marks}</Document></kml>')
+            archive.writestr(
+                f"{name}.kml", f'<kml xmlns="http://www.opengis.net/kml/2.2"><Document>{marks}</Document></kml>'
+            )
     report = look(path)
     assert sum(plan.feature_count for plan in report.layers) == 3
     assert "example.org" in " ".join([*report.warnings, *(w for plan in report.layers for w in plan.warnings)])

@@ -1,4 +1,6 @@
-"""Real files, when GEO_ASSETS_SAMPLES names a directory with a `vector` folder: through the sandbox, against an independent reading."""
+"""Real files, when GEO_ASSETS_SAMPLES names a directory with a `vector` folder: through the sandbox, against an
+independent reading.
+"""
 
 import os
 import shutil
@@ -35,7 +37,9 @@ def reference(path):
     else:
         frame = gpd.read_file(f"/vsizip/{path}" if path.suffix == ".zip" else path)
     return frame.set_geometry(
-        gpd.GeoSeries(shapely.make_valid(frame.geometry.values, method="structure", keep_collapsed=False), crs=frame.crs)
+        gpd.GeoSeries(
+            shapely.make_valid(frame.geometry.values, method="structure", keep_collapsed=False), crs=frame.crs
+        )
     )
 
 
@@ -62,7 +66,9 @@ def test_a_sample_in_postgis_equals_an_independent_reading(pool, db, path):
     ((kind, srid),) = db.rows("select type, srid from geometry_columns where f_table_name = 'sample'")
     assert kind != "GEOMETRY"
     geometry = expected.to_crs(srid).geometry
-    box = db.rows("select st_xmin(e), st_ymin(e), st_xmax(e), st_ymax(e) from (select st_extent(geom) e from vector.sample) x")[0]
+    box = db.rows(
+        "select st_xmin(e), st_ymin(e), st_xmax(e), st_ymax(e) from (select st_extent(geom) e from vector.sample) x"
+    )[0]
     assert np.allclose(box, geometry.total_bounds, rtol=1e-6, atol=1e-6)
     area, length = db.rows("select sum(st_area(geom)), sum(st_length(geom)) from vector.sample")[0]
     assert np.isclose(area, geometry.area.sum(), rtol=1e-6)

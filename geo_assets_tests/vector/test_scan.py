@@ -23,7 +23,9 @@ def plan_of(path, monkeypatch, *, scans: bool):
 
 def two_polygons(folder, *, but):
     """A GeoPackage that somebody altered by SQL."""
-    return altered(write(gpd.GeoDataFrame({"n": [1, 2]}, geometry=[POLYGON, POLYGON], crs=4326), folder / "a.gpkg"), but)
+    return altered(
+        write(gpd.GeoDataFrame({"n": [1, 2]}, geometry=[POLYGON, POLYGON], crs=4326), folder / "a.gpkg"), but
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,10 @@ from geo_assets.vector.models import InspectRequest
 from geo_assets.vector.read import inspect
 from geo_assets_tests.vector.builders import NATURAL_EARTH, hive, points, shapefile_parts, write, zip_tree, zipped
 
-VRT = "<OGRVRTDataSource><OGRVRTLayer name='passwd'><SrcDataSource>CSV:/etc/passwd</SrcDataSource></OGRVRTLayer></OGRVRTDataSource>"
+VRT = (
+    "<OGRVRTDataSource><OGRVRTLayer"
+    " name='passwd'><SrcDataSource>CSV:/etc/passwd</SrcDataSource></OGRVRTLayer></OGRVRTDataSource>"
+)
 
 
 def refused(look, path, code, *words, **request):
@@ -46,9 +49,16 @@ def test_a_stored_gdal_pipeline_is_refused(tmp_path, look):
 
 
 def test_a_fresh_reader_has_no_driver_that_reads_other_files():
-    code = "from geo_assets.vector import sources; sources.forbid_drivers(); import pyogrio; print(*pyogrio.list_drivers(), sep='\\n')"
+    code = (
+        "from geo_assets.vector import sources; sources.forbid_drivers(); import pyogrio;"
+        " print(*pyogrio.list_drivers(), sep='\\n')"
+    )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "OGR_SKIP": "TopoJSON"}
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "OGR_SKIP": "TopoJSON"},
     )
     drivers = set(done.stdout.split("\n"))
     assert {"GPKG", "ESRI Shapefile", "GeoJSON", "FlatGeobuf", "LIBKML", "OpenFileGDB"} <= drivers
@@ -108,7 +118,15 @@ def test_a_member_that_is_larger_than_its_header_says_is_found_out(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["../../slipped.geojson", "/etc/slipped.geojson", "a/../../b.geojson", "..\\..\\b.geojson", "C:/b.geojson", "a\nb.geojson"]
+    "name",
+    [
+        "../../slipped.geojson",
+        "/etc/slipped.geojson",
+        "a/../../b.geojson",
+        "..\\..\\b.geojson",
+        "C:/b.geojson",
+        "a\nb.geojson",
+    ],
 )
 def test_a_member_that_leads_out_of_the_archive_is_refused(tmp_path, look, name):
     path = tmp_path / "slip.zip"
@@ -225,7 +243,11 @@ def test_a_trigger_of_the_users_does_not_fire_on_reading_and_refuses_nothing(tmp
 
 
 @pytest.mark.parametrize(
-    "prolog", ["<!DOCTYPE kml SYSTEM 'file:///etc/passwd'>", "<!-- a --><?pi ?><!doctype kml [<!ENTITY x SYSTEM 'file:///etc/passwd'>]>"]
+    "prolog",
+    [
+        "<!DOCTYPE kml SYSTEM 'file:///etc/passwd'>",
+        "<!-- a --><?pi ?><!doctype kml [<!ENTITY x SYSTEM 'file:///etc/passwd'>]>",
+    ],
 )
 def test_kml_with_a_doctype_is_refused(tmp_path, look, prolog):
     path = tmp_path / "a.kml"
@@ -236,8 +258,9 @@ def test_kml_with_a_doctype_is_refused(tmp_path, look, prolog):
 def test_kml_with_html_in_a_description_is_no_doctype(tmp_path, look):
     path = tmp_path / "a.kml"
     path.write_text(
-        '<?xml version="1.0"?><!-- by hand --><kml xmlns="http://www.opengis.net/kml/2.2"><Document><Placemark>'
-        "<description><![CDATA[<!DOCTYPE html><p>hi</p>]]></description><Point><coordinates>1,2</coordinates></Point></Placemark></Document></kml>"
+        '<?xml version="1.0"?><!-- by hand --><kml'
+        ' xmlns="http://www.opengis.net/kml/2.2"><Document><Placemark><description><![CDATA[<!DOCTYPE'
+        " html><p>hi</p>]]></description><Point><coordinates>1,2</coordinates></Point></Placemark></Document></kml>"
     )
     assert look(path).layers[0].feature_count == 1
 
@@ -259,7 +282,11 @@ def test_a_name_that_means_something_to_gdal_is_only_a_name(tmp_path):
 def test_a_folder_of_partitions_in_a_zip_is_one_table(tmp_path, look):
     (tmp_path / "d").mkdir()
     folder = hive(tmp_path / "d" / "sites", year=[2023, 2024])
-    for path in (zip_tree(tmp_path / "a.zip", folder), zip_tree(tmp_path / "b.zip", folder.parent), _flat(tmp_path / "c.zip", folder)):
+    for path in (
+        zip_tree(tmp_path / "a.zip", folder),
+        zip_tree(tmp_path / "b.zip", folder.parent),
+        _flat(tmp_path / "c.zip", folder),
+    ):
         (plan,) = look(path).layers
         assert (plan.feature_count, [c.name for c in plan.columns]) == (4, ["n", "year"])
 

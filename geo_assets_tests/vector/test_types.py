@@ -59,7 +59,10 @@ def test_a_plan_cannot_carry_sql_of_the_childs_own():
 
 
 def test_unsigned_64_bit_integers_keep_their_value():
-    assert convert(pa.array([2**64 - 1, None], pa.uint64()), "decimal(20, 0)", Counter()).to_pylist() == [Decimal(2**64 - 1), None]
+    assert convert(pa.array([2**64 - 1, None], pa.uint64()), "decimal(20, 0)", Counter()).to_pylist() == [
+        Decimal(2**64 - 1),
+        None,
+    ]
 
 
 def test_empty_text_and_null_stay_apart():
@@ -94,7 +97,9 @@ def test_maps_become_objects_unless_a_key_repeats():
     assert json.loads(convert(array, "json", Counter()).storage.to_pylist()[0]) == [["k", 1], ["k", 2]]
 
 
-@pytest.mark.parametrize(("text", "kept"), [('{"a": 1}', {"a": 1}), ("x", "x"), ("NaN", "NaN"), ('"\\u0000a"', "a"), ('"\\ud800"', "?")])
+@pytest.mark.parametrize(
+    ("text", "kept"), [('{"a": 1}', {"a": 1}), ("x", "x"), ("NaN", "NaN"), ('"\\u0000a"', "a"), ('"\\ud800"', "?")]
+)
 def test_json_text_is_kept_or_made_fit(text, kept):
     notes = Counter()
     array = pa.ExtensionArray.from_storage(pa.json_(), pa.array([text]))

@@ -1,4 +1,6 @@
-"""No value of a file becomes another one in the table: it is the same, or NULL and counted, or the feature is a reject with a reason."""
+"""No value of a file becomes another one in the table: it is the same, or NULL and counted, or the feature is a reject
+with a reason.
+"""
 
 import datetime as dt
 import json
@@ -26,7 +28,12 @@ def rows(private, look):
         report = look(path, thorough=False, **request)
         plan = report.layers[0]
         file, sent = send(private(path), plan)
-        return pa.ipc.open_stream(file).read_all().to_pylist(), " ".join([*report.warnings, *plan.warnings, *sent.warnings]), plan, sent
+        return (
+            pa.ipc.open_stream(file).read_all().to_pylist(),
+            " ".join([*report.warnings, *plan.warnings, *sent.warnings]),
+            plan,
+            sent,
+        )
 
     return read
 
@@ -51,7 +58,9 @@ def table(path, columns, *stored, key="fid"):
     write(points(1), path, layer="seed")
     with sqlite3.connect(path) as connection:
         connection.execute(f"create table t ({key} integer primary key, geom blob, {', '.join(columns)})")
-        connection.execute("insert into gpkg_contents (table_name, identifier, data_type, srs_id) values ('t', 't', 'features', 4326)")
+        connection.execute(
+            "insert into gpkg_contents (table_name, identifier, data_type, srs_id) values ('t', 't', 'features', 4326)"
+        )
         connection.execute("insert into gpkg_geometry_columns values ('t', 'geom', 'POINT', 4326, 0, 0)")
         blob = b"GP\x00\x01" + struct.pack("<i", 4326) + shapely.to_wkb(shapely.Point(7, 51))
         for row in stored:
@@ -66,9 +75,13 @@ def dbase(path, fields, *records, declared=None, page=0, marks=None):
     width = 1 + sum(f[2] for f in fields)
     head = struct.pack("<BBBBIHH20x", 3, 124, 1, 1, len(records), 32 + 32 * len(fields) + 1, width)
     head = head[:29] + bytes([page]) + head[30:]
-    described = b"".join(struct.pack("<11sc4xBB14x", name.encode(), kind.encode(), size, decimals) for name, kind, size, decimals in fields)
+    described = b"".join(
+        struct.pack("<11sc4xBB14x", name.encode(), kind.encode(), size, decimals)
+        for name, kind, size, decimals in fields
+    )
     body = b"".join(
-        (b"*" if marks and marks[i] else b" ") + b"".join(value.ljust(f[2]) for value, f in zip(record, fields, strict=True))
+        (b"*" if marks and marks[i] else b" ")
+        + b"".join(value.ljust(f[2]) for value, f in zip(record, fields, strict=True))
         for i, record in enumerate(records)
     )
     path.with_suffix(".dbf").write_bytes(head + described + b"\r" + body + b"\x1a")
@@ -107,7 +120,8 @@ def test_the_objectid_of_a_geodatabase_is_a_column(tmp_path, look):
 )
 def test_the_ids_of_geojson_are_a_column_also_where_they_repeat_or_are_text(tmp_path, rows, idents, kind, kept):
     features = [
-        {"type": "Feature", "geometry": place(7, 51), "properties": {"n": 1}} | ({} if ident is None else {"id": ident}) for ident in idents
+        {"type": "Feature", "geometry": place(7, 51), "properties": {"n": 1}} | ({} if ident is None else {"id": ident})
+        for ident in idents
     ]
     found, _, plan, _ = rows(geojson(tmp_path / "a.geojson", *features))
     assert plan.columns[0].sql_type == kind
@@ -128,7 +142,15 @@ def test_a_geopackage_has_no_date_that_its_author_did_not_write(tmp_path, rows):
         (4, 20220908, 1662640169), (5, "2024-02-29", "2022-09-08T12:29:29"), (6, "1900-01-01", None), (7, "", "now"),
     )  # fmt: skip
     found, said, _, _ = rows(path, layers=("t",))
-    assert values(found, "d") == [dt.date(2022, 9, 8), None, None, None, dt.date(2024, 2, 29), dt.date(1900, 1, 1), None]
+    assert values(found, "d") == [
+        dt.date(2022, 9, 8),
+        None,
+        None,
+        None,
+        dt.date(2024, 2, 29),
+        dt.date(1900, 1, 1),
+        None,
+    ]
     assert values(found, "t") == [
         dt.datetime(2018, 2, 13, 22, 59, 59, tzinfo=UTC), dt.datetime(2022, 9, 8, 12, 29, 29, 123456, tzinfo=UTC), None, None,
         dt.datetime(2022, 9, 8, 12, 29, 29, tzinfo=UTC), None, None,
@@ -151,7 +173,12 @@ def test_a_dbf_has_no_date_that_its_author_did_not_write(tmp_path, rows):
 
 
 def test_instants_stay_apart_and_a_time_without_offset_among_them_is_counted(tmp_path, rows):
-    times = ["2024-03-01T10:00:00+02:00", "2024-03-01T10:00:00.999999Z", "2024-03-01T10:00:00", "2024-07-01T10:00:00-05:00"]
+    times = [
+        "2024-03-01T10:00:00+02:00",
+        "2024-03-01T10:00:00.999999Z",
+        "2024-03-01T10:00:00",
+        "2024-07-01T10:00:00-05:00",
+    ]
     found, said, plan, _ = rows(geojson(tmp_path / "a.geojson", *((place(7, 51), {"m": t}) for t in times)))
     assert plan.columns[0].sql_type == "timestamptz"
     assert [t and t.isoformat() for t in values(found, "m")] == [
@@ -186,7 +213,9 @@ def test_a_flatgeobuf_keeps_the_offsets_of_its_times(tmp_path, rows):
 
     frame = points(2)
     times = pa.array(["2024-03-01T10:00:00+02:00", "2024-07-01T10:00:00-05:00"])
-    schema = pa.schema([pa.field("m", pa.string(), metadata={"GDAL:OGR:type": "DateTime"}), pa.field("geometry", pa.binary())])
+    schema = pa.schema(
+        [pa.field("m", pa.string(), metadata={"GDAL:OGR:type": "DateTime"}), pa.field("geometry", pa.binary())]
+    )
     batch = pa.record_batch([times, pa.array(shapely.to_wkb(frame.geometry.values))], schema=schema)
     pyogrio.write_arrow(
         pa.Table.from_batches([batch]),
@@ -245,7 +274,11 @@ def test_integers_of_many_digits_keep_them_all(tmp_path, rows):
 
 
 def test_an_integer_that_a_double_cannot_hold_is_exact_also_beside_a_fraction(tmp_path, rows):
-    numbers = [{"a": 2**53 + 1, "b": 2**64 - 1, "c": 1}, {"a": 1.5, "b": 1, "c": 2.5}, {"a": -0.25, "b": None, "c": 10**40}]
+    numbers = [
+        {"a": 2**53 + 1, "b": 2**64 - 1, "c": 1},
+        {"a": 1.5, "b": 1, "c": 2.5},
+        {"a": -0.25, "b": None, "c": 10**40},
+    ]
     found, _, plan, _ = rows(geojson(tmp_path / "a.geojson", *((place(7, 51), n) for n in numbers)))
     assert [c.sql_type for c in plan.columns] == ["numeric(18,2)", "numeric(20,0)", "numeric(42,1)"]
     assert values(found, "a") == [Decimal(2**53 + 1), Decimal("1.5"), Decimal("-0.25")]
@@ -255,7 +288,8 @@ def test_an_integer_that_a_double_cannot_hold_is_exact_also_beside_a_fraction(tm
 
 def test_text_in_json_stays_text_and_a_number_a_number(tmp_path, rows):
     features = [
-        (place(7, 51), {"j": value, "m": mixed}) for value, mixed in (("42", "42"), ({"a": 1}, 42), (42, True), (None, None), ("null", 1.5))
+        (place(7, 51), {"j": value, "m": mixed})
+        for value, mixed in (("42", "42"), ({"a": 1}, 42), (42, True), (None, None), ("null", 1.5))
     ]
     found, _, plan, _ = rows(geojson(tmp_path / "a.geojson", *features))
     assert [c.sql_type for c in plan.columns] == ["jsonb", "text"]
@@ -277,7 +311,10 @@ def test_a_broken_geometry_of_geojson_is_a_reject_with_a_reason_and_no_null(tmp_
         "a position with fewer than two coordinates": [place(7), {"type": "LineString", "coordinates": [[1, 2], [3]]}],
         "empty geometry": [place(), {"type": "Polygon", "coordinates": []}],
     }  # fmt: skip
-    features = [{"type": "Feature", "properties": {}, "geometry": g} for g in [*good, *(g for some in bad.values() for g in some)]]
+    features = [
+        {"type": "Feature", "properties": {}, "geometry": g}
+        for g in [*good, *(g for some in bad.values() for g in some)]
+    ]
     path = tmp_path / f"a.{'geojsonl' if lines else 'geojson'}"
     if lines:
         path.write_text("\n".join(map(json.dumps, features)))
@@ -303,7 +340,9 @@ def test_every_geometry_of_geojson_is_what_an_independent_reader_sees(tmp_path, 
 
     for wkt in wkts:
         geometry = shapely.from_wkt(wkt)
-        assert shapely.from_wkb(to_wkb(json.loads(shapely.to_geojson(geometry)))).equals_exact(geometry, 0, normalize=False)
+        assert shapely.from_wkb(to_wkb(json.loads(shapely.to_geojson(geometry)))).equals_exact(
+            geometry, 0, normalize=False
+        )
         assert shapely.get_coordinate_dimension(shapely.from_wkb(to_wkb(json.loads(shapely.to_geojson(geometry))))) == (
             3 if " Z " in wkt else 2
         )
@@ -340,7 +379,9 @@ NAMES = [("N", "C", 30, 0)]
         ("65001", 0, "utf-8", "漢字", ""),
     ],
 )
-def test_the_text_of_a_shapefile_is_read_as_it_is_written_or_it_is_said(tmp_path, rows, declared, page, encoding, text, said):
+def test_the_text_of_a_shapefile_is_read_as_it_is_written_or_it_is_said(
+    tmp_path, rows, declared, page, encoding, text, said
+):
     path = dbase(tmp_path / "a.shp", NAMES, (text.encode(encoding),), (b"x",), declared=declared, page=page)
     found, warned, _, _ = rows(path)
     assert values(found, "n") == [text, "x"]
@@ -371,7 +412,10 @@ def test_rows_of_a_dbf_that_have_no_shape_or_are_deleted_are_said(tmp_path, rows
 
 
 def test_a_vertical_crs_that_no_srid_says_is_named(tmp_path, rows):
-    path = write(gpd.GeoDataFrame({"a": [1]}, geometry=[shapely.Point(155000, 463000, 12.5)], crs="EPSG:7415"), tmp_path / "a.gpkg")
+    path = write(
+        gpd.GeoDataFrame({"a": [1]}, geometry=[shapely.Point(155000, 463000, 12.5)], crs="EPSG:7415"),
+        tmp_path / "a.gpkg",
+    )
     found, said, plan, _ = rows(path)
     assert (plan.srid, shapely.from_wkb(found[0]["geom"]).z) == (28992, 12.5)
     assert "'NAP height' (EPSG:5709)" in said
@@ -380,7 +424,8 @@ def test_a_vertical_crs_that_no_srid_says_is_named(tmp_path, rows):
 def test_what_gdal_warns_of_while_it_reads_is_counted(tmp_path, rows):
     path = tmp_path / "a.kml"
     path.write_text(
-        '<kml xmlns="http://www.opengis.net/kml/2.2"><Document><Schema name="s" id="s"><SimpleField name="n" type="int"/></Schema><Placemark>'
+        '<kml xmlns="http://www.opengis.net/kml/2.2"><Document><Schema name="s" id="s"><SimpleField name="n"'
+        ' type="int"/></Schema><Placemark>'
         '<ExtendedData><SchemaData schemaUrl="#s"><SimpleData name="n">7</SimpleData></SchemaData></ExtendedData>'
         "<Point><coordinates>1,2</coordinates></Point></Placemark></Document></kml>"
     )

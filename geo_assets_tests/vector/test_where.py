@@ -141,13 +141,18 @@ def predicates(draw):
     column = f'"{wire}"'
     literal = st.sampled_from(_LITERALS[wire])
     operators = ["=", "<>"] if wire == "bool" else ["=", "<>", "!=", "<", "<=", ">", ">="]
-    kinds = ["compare", "null"] + (["in"] if wire != "float32" else [])  # PostgreSQL itself takes `= 0.2` and `in (0.2)` differently there
+    kinds = ["compare", "null"] + (
+        ["in"] if wire != "float32" else []
+    )  # PostgreSQL itself takes `= 0.2` and `in (0.2)` differently there
     kinds += (["between"] if wire != "bool" else []) + (["like"] if wire == "string" else [])
     match draw(st.sampled_from(kinds)):
         case "compare":
             return f"{column} {draw(st.sampled_from(operators))} {draw(literal)}"
         case "in":
-            return f"{column} {draw(st.sampled_from(['in', 'NOT IN']))} ({', '.join(draw(st.lists(literal, min_size=1, max_size=3)))})"
+            return (
+                f"{column} {draw(st.sampled_from(['in', 'NOT IN']))}"
+                f" ({', '.join(draw(st.lists(literal, min_size=1, max_size=3)))})"
+            )
         case "between":
             return f"{column} between {draw(literal)} and {draw(literal)}"
         case "like":
@@ -158,7 +163,9 @@ def predicates(draw):
 
 def combined(inner):
     return st.one_of(
-        st.builds("NOT ({})".format, inner), st.builds("({}) AND ({})".format, inner, inner), st.builds("({}) OR ({})".format, inner, inner)
+        st.builds("NOT ({})".format, inner),
+        st.builds("({}) AND ({})".format, inner, inner),
+        st.builds("({}) OR ({})".format, inner, inner),
     )
 
 
@@ -185,7 +192,10 @@ def rows(dsn):
 def test_a_condition_is_evaluated_as_postgresql_does(rows, text):
     conn, columns = rows
     expected = [
-        place for (place,) in conn.execute(sql.SQL("select place from public.conditions where {} order by place").format(sql.SQL(text)))
+        place
+        for (place,) in conn.execute(
+            sql.SQL("select place from public.conditions where {} order by place").format(sql.SQL(text))
+        )
     ]
     mask = evaluate(parse(text), lambda name: columns[name]).to_pylist()
     assert [place for place, met in enumerate(mask) if met] == expected
@@ -212,7 +222,11 @@ def test_a_condition_is_evaluated_as_postgresql_does(rows, text):
 def test_a_literal_of_another_type_is_refused(wire, text):
     with pytest.raises(GeoAssetsError) as caught:
         evaluate(
-            parse(text), lambda _: (pa.nulls(2, pa.string()).cast(pa.string()) if wire == "json" else pa.nulls(2, arrow_type(wire)), wire)
+            parse(text),
+            lambda _: (
+                pa.nulls(2, pa.string()).cast(pa.string()) if wire == "json" else pa.nulls(2, arrow_type(wire)),
+                wire,
+            ),
         )
     assert caught.value.code == "INVALID_FILTER"
     assert "'c'" in str(caught.value) or "double precision" in str(caught.value)
@@ -220,4 +234,6 @@ def test_a_literal_of_another_type_is_refused(wire, text):
 
 def test_a_moment_with_an_offset_is_compared_in_utc():
     values = pa.array([dt.datetime(2020, 1, 1, 12, tzinfo=dt.UTC)], arrow_type("timestamp[us, UTC]"))
-    assert evaluate(parse("t = '2020-01-01T14:00+02:00'"), lambda _: (values, "timestamp[us, UTC]")).to_pylist() == [True]
+    assert evaluate(parse("t = '2020-01-01T14:00+02:00'"), lambda _: (values, "timestamp[us, UTC]")).to_pylist() == [
+        True
+    ]

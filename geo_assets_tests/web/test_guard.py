@@ -19,7 +19,9 @@ def api(settings):  # noqa: F811
 
 def submit(api, message, **headers):
     body = json.dumps({"n": 1, "message": message})
-    return api.post("/api/jobs/submit/hello_world", content=body, headers={"content-type": "application/json", **headers})
+    return api.post(
+        "/api/jobs/submit/hello_world", content=body, headers={"content-type": "application/json", **headers}
+    )
 
 
 def refused(answer, status, code):
@@ -33,7 +35,16 @@ def messages(api):
 
 
 @pytest.mark.parametrize(
-    "origin", ["https://evil.example", "null", "http://127.0.0.1:9", "http://localhost:8000", "http://[", "", "http://127.0.0.1:8000@evil"]
+    "origin",
+    [
+        "https://evil.example",
+        "null",
+        "http://127.0.0.1:9",
+        "http://localhost:8000",
+        "http://[",
+        "",
+        "http://127.0.0.1:8000@evil",
+    ],
 )
 def test_a_page_of_another_origin_submits_nothing(api, origin):
     before = len(messages(api))
@@ -42,7 +53,13 @@ def test_a_page_of_another_origin_submits_nothing(api, origin):
 
 
 @pytest.mark.parametrize(
-    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain; application/json"]
+    "kind",
+    [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "text/plain; application/json",
+    ],
 )
 @pytest.mark.parametrize("origin", [{}, {"origin": "https://evil.example"}])
 def test_what_a_form_can_send_submits_nothing(api, kind, origin):
@@ -53,14 +70,26 @@ def test_what_a_form_can_send_submits_nothing(api, kind, origin):
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "10.0.0.1", "", "localhost/x", "a@localhost", "localhost:x"]
+    "host",
+    [
+        "evil.example",
+        "evil.example:8000",
+        "127.0.0.1.evil.example",
+        "10.0.0.1",
+        "",
+        "localhost/x",
+        "a@localhost",
+        "localhost:x",
+    ],
 )
 def test_a_host_that_is_not_ours_gets_nothing_and_is_not_reflected(api, host):
     refused(api.get("/api/jobs", headers={"host": host}), 421, "FOREIGN_HOST")
     assert "evil" not in api.get("/livez", headers={"host": host}).text
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost", "LOCALHOST:8000", "[::1]:8000", "127.1.2.3", "testserver"])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1:8000", "localhost", "LOCALHOST:8000", "[::1]:8000", "127.1.2.3", "testserver"]
+)
 def test_loopback_and_configured_names_are_ours(api, host):
     assert api.get("/api/jobs", headers={"host": host}).status_code == 200
 
@@ -100,9 +129,15 @@ def graphql():
 
 def test_graphql_is_taken_by_post_as_json_alone(graphql):
     refused(graphql.get("/graphql", params={"query": "mutation { x }"}), 405, "METHOD_NOT_ALLOWED")
-    refused(graphql.get("/graphql", params={"query": "{ x }"}, headers={"accept": "text/html"}), 405, "METHOD_NOT_ALLOWED")
+    refused(
+        graphql.get("/graphql", params={"query": "{ x }"}, headers={"accept": "text/html"}), 405, "METHOD_NOT_ALLOWED"
+    )
     refused(graphql.post("/graphql", params={"query": "mutation { x }"}), 415, "NOT_JSON")
-    refused(graphql.post("/graphql", content="mutation { x }", headers={"content-type": "application/graphql"}), 415, "NOT_JSON")
+    refused(
+        graphql.post("/graphql", content="mutation { x }", headers={"content-type": "application/graphql"}),
+        415,
+        "NOT_JSON",
+    )
     assert graphql.post("/graphql", json={"query": "{ x }"}).status_code == 200
     assert graphql.get("/graphql", headers={"accept": "text/html"}).status_code == 200  # GraphiQL's page
 
@@ -117,7 +152,11 @@ def test_a_websocket_of_another_page_is_not_opened(graphql, headers):
 
 
 def test_a_websocket_of_our_own_page_is_opened(graphql):
-    for headers in ({}, {"origin": "http://localhost:3000"}, {"host": "dagster.example", "origin": "https://dagster.example"}):
+    for headers in (
+        {},
+        {"origin": "http://localhost:3000"},
+        {"host": "dagster.example", "origin": "https://dagster.example"},
+    ):
         with graphql.websocket_connect("/graphql", headers={"host": "localhost:3000", **headers}):
             pass
 

@@ -55,7 +55,9 @@ def start():
         def start(request_seconds):
             port = free_port()
             server = stack.enter_context(
-                subprocess.Popen([sys.executable, "-c", SERVER, str(port), str(request_seconds)], stderr=subprocess.PIPE)
+                subprocess.Popen(
+                    [sys.executable, "-c", SERVER, str(port), str(request_seconds)], stderr=subprocess.PIPE
+                )
             )
             stack.callback(server.kill)
             deadline = time.monotonic() + 60
@@ -147,7 +149,10 @@ def memory(server):
 
 
 BEGUN = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
-CHUNKED = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
+CHUNKED = (
+    b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding:"
+    b" chunked\r\n\r\n2\r\n{}\r\n0\r\n"
+)
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,10 @@ def ask(url, method="POST", **request):
 def code_server_answers(url):
     return (
         "hello_world"
-        in ask(url, json={"query": "{ repositoriesOrError { ... on RepositoryConnection { nodes { pipelines { name } } } } }"}).text
+        in ask(
+            url,
+            json={"query": "{ repositoriesOrError { ... on RepositoryConnection { nodes { pipelines { name } } } } }"},
+        ).text
     )
 
 
@@ -45,10 +48,20 @@ def code_server_answers(url):
     [
         ({"method": "GET", "params": {"query": SHUTDOWN}}, 405),
         ({"method": "GET", "params": {"query": SHUTDOWN}, "headers": {"origin": "https://evil.example"}}, 403),
-        ({"method": "GET", "params": {"query": SHUTDOWN}, "headers": {"host": "evil.example", "origin": "https://evil.example"}}, 421),
+        (
+            {
+                "method": "GET",
+                "params": {"query": SHUTDOWN},
+                "headers": {"host": "evil.example", "origin": "https://evil.example"},
+            },
+            421,
+        ),
         ({"params": {"query": SHUTDOWN}}, 415),
         ({"content": SHUTDOWN, "headers": {"content-type": "application/graphql"}}, 415),
-        ({"content": json.dumps({"query": SHUTDOWN}), "headers": {"content-type": "text/plain; application/json"}}, 415),
+        (
+            {"content": json.dumps({"query": SHUTDOWN}), "headers": {"content-type": "text/plain; application/json"}},
+            415,
+        ),
         ({"data": {"query": SHUTDOWN}}, 415),
         ({"json": {"query": SHUTDOWN}, "headers": {"origin": "https://evil.example"}}, 403),
         ({"json": {"query": SHUTDOWN}, "headers": {"host": "evil.example"}}, 421),
@@ -76,20 +89,28 @@ def test_a_subscription_gives_the_events_of_a_run_to_our_own_page_alone(cli, url
 
 
 async def first_answer(url, run, origin):
-    async with connect(f"{url.replace('http', 'ws')}/graphql", origin=origin, subprotocols=["graphql-ws"], max_size=None) as socket_:
+    async with connect(
+        f"{url.replace('http', 'ws')}/graphql", origin=origin, subprotocols=["graphql-ws"], max_size=None
+    ) as socket_:
         await socket_.send(json.dumps({"type": "connection_init"}))
-        await socket_.send(json.dumps({"type": "start", "id": "1", "payload": {"query": LOGS, "variables": {"id": run}}}))
+        await socket_.send(
+            json.dumps({"type": "start", "id": "1", "payload": {"query": LOGS, "variables": {"id": run}}})
+        )
         while True:
             message = json.loads(await asyncio.wait_for(socket_.recv(), 30))
             if message["type"] in {"data", "error"}:
                 return message
 
 
-@pytest.mark.parametrize(("server", "probe"), [("GEO_ASSETS_API_URL", "/livez"), ("GEO_ASSETS_WEBSERVER_URL", "/server_info")])
+@pytest.mark.parametrize(
+    ("server", "probe"), [("GEO_ASSETS_API_URL", "/livez"), ("GEO_ASSETS_WEBSERVER_URL", "/server_info")]
+)
 def test_220_slow_bodies_and_idle_connections_do_not_stop_the_stacks_servers(exports, server, probe):
     """As many as uvicorn's limit of connections used to be, and more."""
     port = int(exports[server].rpartition(":")[2])
-    head = b"POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+    head = (
+        b"POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+    )
     held = []
     try:
         for number in range(MAX_CONNECTIONS + 20):

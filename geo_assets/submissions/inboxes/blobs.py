@@ -2,11 +2,12 @@
 
 Here: claiming by conditional rename, reading, moving. Not here: what a message means.
 
-A manifest is claimed by renaming it to `claimed/<time>_<etag>_<name>`: of several that try, one succeeds. A claim that is
-old belongs to somebody who died, and is taken up again; the ledger knows its row by name and etag, which stay what they were.
+A manifest is claimed by renaming it to `claimed/<time>_<etag>_<name>`: of several that try, one succeeds. A claim that
+is old belongs to somebody who died, and is taken up again; the ledger knows its row by name and etag, which stay what
+they were.
 
-A manifest may have any name. A long one is shortened, beside a hash of all of it; one that no store's client can ask for is left
-where it is, and its record says so. Neither stops another.
+A manifest may have any name. A long one is shortened, beside a hash of all of it; one that no store's client can ask
+for is left where it is, and its record says so. Neither stops another.
 """
 
 from __future__ import annotations
@@ -28,14 +29,16 @@ INBOX, CLAIMED, DONE, POISON = "inbox/", "claimed/", "done/", "poison/"
 #: Handling a message takes milliseconds; who claimed one this long ago is dead.
 _CLAIM_SECONDS = 60
 
-#: Bytes of a name in `claimed/`, `done/` and `poison/`: with a time or a record's id before it, it is a file name of at most 255 bytes.
+#: Bytes of a name in `claimed/`, `done/` and `poison/`: with a time or a record's id before it, it is a file name of at
+#: most 255 bytes.
 _LONGEST_NAME = 200
 
-#: What is replaced in such a name: what paths are made of, what terminals act on, and what obstore keeps for its own files (`x#1`).
+#: What is replaced in such a name: what paths are made of, what terminals act on, and what obstore keeps for its own
+#: files (`x#1`).
 _NOT_PLAIN = re.compile(r"[/\\\x00-\x1f\x7f#]")
 
-#: Names that obstore cannot ask for, or not as they are: parts that are empty or dots, control characters, `x#1`, and the
-#: backslashes by which a local name that is not UTF-8 is told.
+#: Names that obstore cannot ask for, or not as they are: parts that are empty or dots, control characters, `x#1`, and
+#: the backslashes by which a local name that is not UTF-8 is told.
 _UNREACHABLE = re.compile(r"[\\\x00-\x1f\x7f]|#\d+$|(?:^|/)\.{0,2}(?:/|$)")
 
 
@@ -76,11 +79,15 @@ class UnreachableDelivery:
 
     def __init__(self, inbox: str, blob: Blob) -> None:
         self._path = blob.path
-        self.raw = RawMessage(source=inbox, source_id=_claim_name(blob), body=b"", size_bytes=0, correlation_id=str(uuid.uuid4()))
+        self.raw = RawMessage(
+            source=inbox, source_id=_claim_name(blob), body=b"", size_bytes=0, correlation_id=str(uuid.uuid4())
+        )
 
     def read(self, _body: bytes) -> Message:
         """It cannot be read."""
-        raise GeoAssetsError("UNSAFE_PATH", f"the message cannot be read: its name is {escaped(self._path.encode(), 300)!r}")
+        raise GeoAssetsError(
+            "UNSAFE_PATH", f"the message cannot be read: its name is {escaped(self._path.encode(), 300)!r}"
+        )
 
     def keep(self) -> None:
         """Nobody is given it."""
@@ -151,8 +158,8 @@ class BlobInbox:
 
 
 def _claim_name(blob: Blob) -> str:
-    """The manifest's name, made unique by its etag: the same name may come again with other content. A name that is not kept as it
-    is, for it is long or not plain, is told from others by a hash of it.
+    """The manifest's name, made unique by its etag: the same name may come again with other content. A name that is not
+    kept as it is, for it is long or not plain, is told from others by a hash of it.
     """
     etag = "".join(c for c in blob.etag if c.isalnum())[-24:] or "none"
     name = blob.path.removeprefix(INBOX)

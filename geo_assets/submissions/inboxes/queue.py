@@ -2,8 +2,8 @@
 
 Here: receive with a visibility that is long enough, delete, put to poison. Not here: what a message means.
 
-It pulls, so that it can stop pulling: while the database is away nothing is dequeued, no dequeue count grows, and nothing
-drifts into poison without a record.
+It pulls, so that it can stop pulling: while the database is away nothing is dequeued, no dequeue count grows, and
+nothing drifts into poison without a record.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from geo_assets.settings import Settings
 from geo_assets.storage.faults import says_it_exists
 from geo_assets.submissions.messages import Message, read_message
 
-#: A message is not given out again while it is in hand. A page of them is dequeued at once, and each waits for its turn: what has
-#: waited for half of the time is asked for anew before it is handled.
+#: A message is not given out again while it is in hand. A page of them is dequeued at once, and each waits for its
+#: turn: what has waited for half of the time is asked for anew before it is handled.
 _VISIBILITY_SECONDS = 300
 
 #: After a fault that will pass.
@@ -70,7 +70,8 @@ class QueueDelivery:
             self._queue.delete_message(self._message)
 
     def poison(self, record: MessageRecord) -> None:
-        """Put a pointer to its record into the poison queue, which is made if it is not there, for ever; then delete it.
+        """Put a pointer to its record into the poison queue, which is made if it is not there, for ever; then delete
+        it.
 
         Raises:
             GeoAssetsError: QUEUE_UNAVAILABLE; QUEUE_NOT_FOUND, there is no poison queue and we may not make one.
@@ -108,12 +109,16 @@ class QueueInbox:
 
         if settings.queue_connection_string is None and settings.queue_url is None:
             raise GeoAssetsError(
-                "INVALID_PARAMETERS", "no queue is configured", remedy="set GEO_ASSETS_QUEUE_URL or GEO_ASSETS_QUEUE_CONNECTION_STRING"
+                "INVALID_PARAMETERS",
+                "no queue is configured",
+                remedy="set GEO_ASSETS_QUEUE_URL or GEO_ASSETS_QUEUE_CONNECTION_STRING",
             )
 
         def client(name: str) -> Any:
             if settings.queue_connection_string:
-                return QueueClient.from_connection_string(settings.queue_connection_string.get_secret_value(), name, **_RAW)
+                return QueueClient.from_connection_string(
+                    settings.queue_connection_string.get_secret_value(), name, **_RAW
+                )
             from azure.identity import DefaultAzureCredential
 
             return QueueClient(settings.queue_url or "", name, credential=DefaultAzureCredential(), **_RAW)
@@ -141,7 +146,11 @@ class QueueInbox:
             yield QueueDelivery(self._queue, self._poison, message, self._raw(message))
 
     def _raw(self, message: Any) -> RawMessage:
-        body = _decoded(message.content if isinstance(message.content, bytes) else str(message.content).encode("utf-8", "surrogatepass"))
+        body = _decoded(
+            message.content
+            if isinstance(message.content, bytes)
+            else str(message.content).encode("utf-8", "surrogatepass")
+        )
         return RawMessage(
             source=self.name,
             source_id=message.id,
@@ -220,7 +229,12 @@ def _with_queue(queue: Any, ask: Callable[[], Any]) -> Any:
     Raises:
         GeoAssetsError: QUEUE_NOT_FOUND, it is not there and we may not make it.
     """
-    from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
+    from azure.core.exceptions import (
+        ClientAuthenticationError,
+        HttpResponseError,
+        ResourceExistsError,
+        ResourceNotFoundError,
+    )
 
     try:
         return ask()
