@@ -258,9 +258,9 @@ def demo(as_json: JsonFlag = False) -> None:
     """Run the main job on the bundled data: real rasters and vectors, and two bad files. Starts the stack if it is not
     running.
     """
-    from geo_assets import demo as the_demo
+    from geo_assets.commands import demo as the_demo
     from geo_assets.local.stack import Stack
-    from geo_assets.submissions.parameters import validate_parameters
+    from geo_assets.parameters import validate_parameters
     from geo_assets.submissions.submit import Submitter
 
     stack = Stack()
@@ -465,7 +465,7 @@ def submit(
 
 
 def _follow(submitter: Any, job_id: str) -> Any:
-    from geo_assets.progress import follow
+    from geo_assets.commands.progress import follow
 
     try:
         return follow(submitter.jobs, job_id, err)
@@ -485,7 +485,7 @@ def _follow(submitter: Any, job_id: str) -> Any:
 @app.command("job-types")
 def job_types(as_json: JsonFlag = False) -> None:
     """The job types and their parameters."""
-    from geo_assets.submissions.parameters import JOB_TYPES
+    from geo_assets.parameters import JOB_TYPES
 
     if as_json:
         print_json({name: model.model_json_schema() for name, model in JOB_TYPES.items()})
@@ -649,8 +649,8 @@ def plan(
 ) -> None:
     """What a submission would do now: creates, changes, skips, and a hash that `submit --plan-hash` can insist on."""
     from geo_assets.settings import load_settings
+    from geo_assets.stages.planning import make_plan
     from geo_assets.submissions.cli_parameters import read_parameters
-    from geo_assets.submissions.planning import make_plan
 
     parameters = read_parameters(job_type, param or [], params_file)
     with _submitter() as submitter:

@@ -18,8 +18,8 @@ from geo_assets.defs.resources import JOB_TAGS, Stages
 from geo_assets.defs.sensors import build_submissions_sensor, janitor
 from geo_assets.defs.stac_setup import catalogue
 from geo_assets.defs.vector_tables import vector_tables
+from geo_assets.parameters import JOB_TYPES
 from geo_assets.settings import Settings, load_settings
-from geo_assets.submissions.parameters import JOB_TYPES
 
 #: What makes the assets of a job type that ingests, in the order of the flow.
 _INGEST = (container_inventory, cogs, vector_tables, stac_items, stac_collection, submission_report)

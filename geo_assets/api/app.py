@@ -24,12 +24,12 @@ from geo_assets.api.problems import MEDIA_TYPE, Problem, descriptions, install, 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.messages import ErrorRecord, MessageRecord, RawMessage
 from geo_assets.ledger.models import JobRecord, JobStatus, TaskRecord
+from geo_assets.parameters import JOB_TYPES
 from geo_assets.settings import Settings
 from geo_assets.stages.accounting import ListedFile, Role, listed_files
+from geo_assets.stages.planning import Plan, make_plan
 from geo_assets.submissions.boundary import handle
 from geo_assets.submissions.messages import MAX_MESSAGE_BYTES, Message, read_parameters_of
-from geo_assets.submissions.parameters import JOB_TYPES
-from geo_assets.submissions.planning import Plan, make_plan
 from geo_assets.submissions.submit import Submitter
 from geo_assets.web.guard import Guard
 

@@ -24,7 +24,7 @@ from geo_assets.storage.sources import Kind, kind_of
 
 if TYPE_CHECKING:
     from geo_assets.raster.models import ConvertReport
-    from geo_assets.raster.several import Several
+    from geo_assets.stages.raster_conversion import Several
 
 #: Seconds between two looks at how far the child is.
 _LOOK_EVERY = 0.1
@@ -105,7 +105,7 @@ def convert(
     A NetCDF, HDF5 or GRIB file, a TIFF of many images and a zip become one COG for each raster in them, in the
     directory DST.
     """
-    from geo_assets.raster.several import PRODUCT, Converter
+    from geo_assets.stages.raster_conversion import PRODUCT, Converter
 
     destination = destination.absolute()
     into_folder = destination.is_dir() or not destination.suffix
@@ -210,9 +210,9 @@ def _alone(source: Path) -> Iterator[tuple[Any, Path, Path]]:
 
     The metadata of its product lie in `product` below that folder.
     """
-    from geo_assets.raster.several import PRODUCT
     from geo_assets.sandbox.pool import SandboxPool
     from geo_assets.sandbox.scratch import leave, of_this_user
+    from geo_assets.stages.raster_conversion import PRODUCT
     from geo_assets.storage.sources import metadata_beside, siblings
 
     if not source.is_file():

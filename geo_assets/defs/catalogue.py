@@ -11,8 +11,9 @@ from geo_assets.defs.metadata import check_results, check_specs, markdown
 from geo_assets.defs.partitions import PARTITIONS, inputs_of, key_of
 from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.stac.pgstac import footprints
-from geo_assets.stages import catalogue, checks, rasters, report, retire, vectors
+from geo_assets.stages import catalogue, checks, report, retire, vector_tables
 from geo_assets.stages.contracts import CatalogueReport, JobReport, StageReport
+from geo_assets.stages.files import COGS, TABLES
 
 _FOUND = "every_item_found"
 _COMPLETE = "every_file_accounted_for"
@@ -30,10 +31,10 @@ def register_items(stages: Stages, rasters_done: StageReport, vectors_done: Stag
         )
     with plain_failures(stages), context.lease_or_nothing(job):
         catalogue.gate(context, job)
-        vectors.publish_waiting(context, job)
+        vector_tables.publish_waiting(context, job)
         done = catalogue.register(context, job)
         retired, stale = retire.retire(context, job)
-        found = checks.items_found(context, job, (rasters.STAGE, vectors.STAGE))
+        found = checks.items_found(context, job, (COGS, TABLES))
         results = check_results(context, job, "stac_items", {_FOUND: found})
     yield dg.Output(
         done,

@@ -8,7 +8,8 @@ import dagster as dg
 from geo_assets.defs.metadata import check_results, check_specs, stage_metadata, teller
 from geo_assets.defs.partitions import PARTITIONS, inputs_of, key_of
 from geo_assets.defs.resources import Stages, plain_failures
-from geo_assets.stages import checks, rasters
+from geo_assets.stages import checks
+from geo_assets.stages import cogs as stage
 from geo_assets.stages.chunks import close_stage, tell_known
 from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, StagePlan, StageReport
 
@@ -19,7 +20,7 @@ _CHECKS = _ACCOUNTED, _VALID, _GOOD = "every_raster_accounted_for", "cogs_readab
 def plan_rasters(context: dg.OpExecutionContext, stages: Stages, inventory: InventoryRef) -> Iterator[Any]:
     """What is to be converted, cut into chunks."""
     with plain_failures(stages), stages.get().lease_or_nothing(inventory.job):
-        plan, chunks = rasters.plan(stages.get(), inventory)
+        plan, chunks = stage.plan(stages.get(), inventory)
         tell_known(stages.get(), plan.job, plan.stage, teller(context))
     yield dg.Output(plan, "plan")
     for chunk in chunks:
@@ -30,7 +31,7 @@ def plan_rasters(context: dg.OpExecutionContext, stages: Stages, inventory: Inve
 def convert_rasters(context: dg.OpExecutionContext, stages: Stages, chunk: Chunk) -> ChunkReport:
     """Convert a chunk; a bad file is quarantined, the rest goes on."""
     with plain_failures(stages):
-        return rasters.convert_chunk(stages.get(), chunk, teller(context))
+        return stage.convert_chunk(stages.get(), chunk, teller(context))
 
 
 @dg.op(out={"result": dg.Out(StageReport), **{name: dg.Out(dg.Nothing) for name in _CHECKS}})

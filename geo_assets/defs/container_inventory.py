@@ -11,8 +11,8 @@ from geo_assets.defs.partitions import PARTITIONS, key_of
 from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.stages import checks
 from geo_assets.stages.chunks import tell_known
+from geo_assets.stages.container_inventory import STAGE, described, take_inventory
 from geo_assets.stages.contracts import InventoryRef
-from geo_assets.stages.inventory import STAGE, described, take_inventory
 from geo_assets.stages.retire import refuse_mass_retire
 
 _GOOD = "no_bad_files"

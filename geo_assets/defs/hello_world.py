@@ -8,7 +8,7 @@ import dagster as dg
 from geo_assets.defs.claim import Force, claim
 from geo_assets.defs.partitions import PARTITIONS, key_of
 from geo_assets.defs.resources import Stages, plain_failures
-from geo_assets.stages import hello
+from geo_assets.stages import hello_world as stage
 from geo_assets.stages.chunks import close_stage
 from geo_assets.stages.contracts import Chunk, ChunkReport, JobRef, StagePlan, StageReport
 
@@ -17,7 +17,7 @@ _PLAN_AND_CHUNKS = {"plan": dg.Out(StagePlan), "chunks": dg.DynamicOut(Chunk)}
 
 def _planned(context: dg.OpExecutionContext, stages: Stages, job: JobRef, stage: str) -> Iterator[Any]:
     with plain_failures(stages), stages.get().lease_or_nothing(job):
-        plan, chunks = hello.plan(stages.get(), job, stage)
+        plan, chunks = stage.plan(stages.get(), job, stage)
     context.log.info("%d %s planned, in %d chunks", plan.tasks, stage, plan.chunks)
     metadata: dict[str, Any] = {
         "tasks": plan.tasks,
@@ -32,7 +32,7 @@ def _planned(context: dg.OpExecutionContext, stages: Stages, job: JobRef, stage:
 @dg.op(out=_PLAN_AND_CHUNKS)
 def plan_greetings(context: dg.OpExecutionContext, stages: Stages, config: Force) -> Iterator[Any]:
     """Claim the job and plan n greetings."""
-    yield from _planned(context, stages, claim(context, stages, "hello_world", config), hello.GREETINGS)
+    yield from _planned(context, stages, claim(context, stages, "hello_world", config), stage.GREETINGS)
 
 
 @dg.op(out=dg.Out(ChunkReport))
@@ -42,7 +42,7 @@ def greet(stages: Stages, chunk: Chunk) -> ChunkReport:
         return ChunkReport(
             stage=chunk.stage,
             index=chunk.index,
-            done=hello.greet(stages.get(), chunk),
+            done=stage.greet(stages.get(), chunk),
             quarantined=0,
             failed=0,
             seconds=0,
@@ -56,7 +56,7 @@ def plan_replies(
     """The fan-in of the greetings, then the plan of as many replies."""
     with plain_failures(stages), stages.get().lease_or_nothing(plan.job):
         report = close_stage(stages.get(), plan, reports)
-    yield from _planned(context, stages, report.job, hello.REPLIES)
+    yield from _planned(context, stages, report.job, stage.REPLIES)
 
 
 @dg.op(out=dg.Out(ChunkReport))
@@ -66,7 +66,7 @@ def reply(stages: Stages, chunk: Chunk) -> ChunkReport:
         return ChunkReport(
             stage=chunk.stage,
             index=chunk.index,
-            done=hello.reply(stages.get(), chunk),
+            done=stage.reply(stages.get(), chunk),
             quarantined=0,
             failed=0,
             seconds=0,

@@ -5,7 +5,7 @@ An asset has one set, so each job type that makes assets has assets of its own, 
 
 import dagster as dg
 
-from geo_assets.submissions.parameters import JOB_TYPES
+from geo_assets.parameters import JOB_TYPES
 
 #: Job type -> its partitions. The launcher adds a job's key to the set of that name.
 PARTITIONS = {job_type: dg.DynamicPartitionsDefinition(name=job_type) for job_type in JOB_TYPES}

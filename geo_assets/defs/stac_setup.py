@@ -6,7 +6,7 @@ from geo_assets.defs.claim import claim
 from geo_assets.defs.partitions import PARTITIONS, key_of
 from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.stages.contracts import JobRef
-from geo_assets.stages.listing import check_catalogue
+from geo_assets.stages.stac_setup import check_catalogue
 
 
 @dg.asset(

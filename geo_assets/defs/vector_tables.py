@@ -10,7 +10,8 @@ import dagster as dg
 from geo_assets.defs.metadata import check_results, check_specs, stage_metadata, teller
 from geo_assets.defs.partitions import PARTITIONS, inputs_of, key_of
 from geo_assets.defs.resources import Stages, plain_failures
-from geo_assets.stages import checks, vectors
+from geo_assets.stages import checks
+from geo_assets.stages import vector_tables as stage
 from geo_assets.stages.chunks import close_stage, tell_known
 from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, StagePlan, StageReport
 
@@ -23,7 +24,7 @@ _CHECKS = _ACCOUNTED, _VALID, _FEATURES, _GOOD
 def plan_vectors(context: dg.OpExecutionContext, stages: Stages, inventory: InventoryRef) -> Iterator[Any]:
     """What is to be loaded, cut into chunks."""
     with plain_failures(stages), stages.get().lease_or_nothing(inventory.job):
-        plan, chunks = vectors.plan(stages.get(), inventory)
+        plan, chunks = stage.plan(stages.get(), inventory)
         tell_known(stages.get(), plan.job, plan.stage, teller(context))
     yield dg.Output(plan, "plan")
     for chunk in chunks:
@@ -34,7 +35,7 @@ def plan_vectors(context: dg.OpExecutionContext, stages: Stages, inventory: Inve
 def load_vectors(context: dg.OpExecutionContext, stages: Stages, chunk: Chunk) -> ChunkReport:
     """Load a chunk; a bad file is quarantined, the rest goes on."""
     with plain_failures(stages):
-        return vectors.load_chunk(stages.get(), chunk, teller(context))
+        return stage.load_chunk(stages.get(), chunk, teller(context))
 
 
 @dg.op(out={"result": dg.Out(StageReport), **{name: dg.Out(dg.Nothing) for name in _CHECKS}})

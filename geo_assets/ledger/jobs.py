@@ -18,7 +18,7 @@ from geo_assets.database.connections import DictConnection, retrying
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.models import Attempt, Claim, JobRecord, JobStatus, StageCounts, Submitted
 from geo_assets.ledger.warnings import counted, of_tasks
-from geo_assets.submissions.parameters import Job
+from geo_assets.parameters import Job
 
 #: Whoever said it would launch an attempt and did not within this time has died; the sensor launches it instead.
 LAUNCH_GRACE_SECONDS = 20

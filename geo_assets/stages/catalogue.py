@@ -17,10 +17,9 @@ from geo_assets.ledger.outputs import cogs_of, warnings
 from geo_assets.raster.models import ConvertReport
 from geo_assets.stac.item import CogAsset, cog_item, item_id, table_item
 from geo_assets.stac.pgstac import load_items, refresh_collection
-from geo_assets.stages import rasters, vectors
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import CatalogueReport, JobRef
-from geo_assets.stages.files import size_of_cog
+from geo_assets.stages.files import COGS, TABLES, size_of_cog
 from geo_assets.stages.leftovers import sweep_blobs
 from geo_assets.stages.loose_tables import drop_loose
 from geo_assets.stages.retire import files_of
@@ -102,7 +101,7 @@ def register(context: StageContext, job: JobRef) -> CatalogueReport:
 def _collections(job: JobRef) -> dict[str, str]:
     """Rasters and tables apart: a mosaic over a collection breaks on an item that has no raster."""
     collection = job.parameters["collection"]
-    return {rasters.STAGE: collection, vectors.STAGE: f"{collection}{_VECTOR_SUFFIX}"}
+    return {COGS: collection, TABLES: f"{collection}{_VECTOR_SUFFIX}"}
 
 
 def _register_stage(context: StageContext, job: JobRef, stage: str, collection: str) -> CatalogueReport:
@@ -149,7 +148,7 @@ def _item(context: StageContext, job: JobRef, task: dict[str, Any], collection: 
         "modified": datetime.now(UTC).replace(microsecond=0),
         "warnings": warnings(task["outputs"]),
     }
-    if task["stage"] == vectors.STAGE:
+    if task["stage"] == TABLES:
         s = context.settings
         layers = [LayerPlan.model_validate(layer) for layer in task["receipt"]["layers"]]
         return table_item(

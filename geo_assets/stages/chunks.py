@@ -1,7 +1,7 @@
 """Plan, map, collect: the same three moves of every stage with a fan-out.
 
 Here: cutting a stage's pending tasks into chunks, working through a chunk in parallel, closing a stage's account.
-Not here: what one task is (`rasters.py`, `vectors.py`, `hello.py`).
+Not here: what one task is (`cogs.py`, `vector_tables.py`, `hello_world.py`).
 """
 
 from __future__ import annotations

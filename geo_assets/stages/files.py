@@ -1,7 +1,7 @@
 """What the stages that work on files share: planning sources as tasks, fetching a source, fingerprints.
 
-Here: which stage takes what, the account from inventory to tasks. Not here: what is done with a file (`rasters.py`,
-`vectors.py`).
+Here: which stage takes what, the account from inventory to tasks. Not here: what is done with a file (`cogs.py`,
+`vector_tables.py`).
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from geo_assets.archives import MAX_MEMBERS
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.inventory import stored_etag
 from geo_assets.ledger.models import PlannedTask, Work
-from geo_assets.raster.several import PRODUCT
+from geo_assets.parameters import VECTOR_SHAPING, IngestContainer, parameters_type, without_later_defaults
 from geo_assets.stages.chunks import cut_chunks, plan_of
+from geo_assets.stages.container_inventory import sources_of, task_input
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, InventoryRef, JobRef, StagePlan
-from geo_assets.stages.inventory import sources_of, task_input
+from geo_assets.stages.raster_conversion import PRODUCT
 from geo_assets.storage.containers import BlobRef, blob_path
 from geo_assets.storage.sources import Kind, Source, name_key, path_within
-from geo_assets.submissions.parameters import VECTOR_SHAPING, IngestContainer, parameters_type, without_later_defaults
 
 #: The stages that work on files.
 COGS, TABLES = "cogs", "vector_tables"

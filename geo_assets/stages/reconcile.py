@@ -24,13 +24,13 @@ from psycopg.rows import dict_row
 from geo_assets.database.connections import connect
 from geo_assets.ledger.jobs import LEASE_SECONDS
 from geo_assets.ledger.outputs import cogs_of
+from geo_assets.parameters import IngestContainer, parameters_type
 from geo_assets.settings import Settings
+from geo_assets.stages.container_inventory import REFUSALS, within
+from geo_assets.stages.container_inventory import STAGE as INVENTORY
 from geo_assets.stages.files import COGS, stages_of
-from geo_assets.stages.inventory import REFUSALS, within
-from geo_assets.stages.inventory import STAGE as INVENTORY
 from geo_assets.storage.containers import Blob, BlobRef, Container, open_container
 from geo_assets.storage.sources import Kind, Member, group_sources, is_taken, whole_folder
-from geo_assets.submissions.parameters import IngestContainer, parameters_type
 from geo_assets.vector.load import staging_lock
 
 #: A blob that is younger may be of a conversion under way: it is uploaded before the ledger names it.

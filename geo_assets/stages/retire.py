@@ -22,6 +22,7 @@ from psycopg.rows import dict_row
 from geo_assets.database.connections import connect
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.outputs import cogs_of
+from geo_assets.parameters import IngestContainer, parameters_type
 from geo_assets.stac.pgstac import queue_up
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef
@@ -30,7 +31,6 @@ from geo_assets.stages.leftovers import sweep_blobs
 from geo_assets.stages.loose_tables import drop_tables, names_of
 from geo_assets.storage.containers import Container
 from geo_assets.storage.sources import Kind, Member, Source, is_source_taken, kind_of
-from geo_assets.submissions.parameters import IngestContainer, parameters_type
 from geo_assets.vector.publish import with_patience
 
 #: Questions to the store at a time: each is a round trip.

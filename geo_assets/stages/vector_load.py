@@ -1,7 +1,7 @@
 """One vector source becomes published tables: what the pipeline's stage and `geo-assets load` share.
 
 Here: inspect and stage through the sandbox, publish under a fence, the record of the load. Not here: where a source
-comes from and what its tables are called (`vectors.py`, `commands/vector.py`), the engine (`vector/`).
+comes from and what its tables are called (`vector_tables.py`, `commands/vector.py`), the engine (`vector/`).
 """
 
 from __future__ import annotations

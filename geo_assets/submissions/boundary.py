@@ -19,8 +19,8 @@ from geo_assets.errors import ErrorClass, GeoAssetsError, unforeseen
 from geo_assets.ledger.jobs import JobLife
 from geo_assets.ledger.messages import MessageRecord, RawMessage
 from geo_assets.ledger.models import Submitted
+from geo_assets.parameters import Job
 from geo_assets.submissions.messages import Message, read_message, recover_job_id
-from geo_assets.submissions.parameters import Job
 from geo_assets.submissions.submit import Submitter
 
 #: How often a message may meet a fault of ours, or of the machine, before it is set aside. While a dependency is away

@@ -1,6 +1,6 @@
 """Parameters as a person types them: `--param key=value` and a JSON file.
 
-Here: turning text into the values that the model expects. Not here: the models (`parameters.py`).
+Here: turning text into the values that the model expects. Not here: the models (`geo_assets/parameters.py`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_origin
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.submissions.parameters import Parameters, parameters_type, validate_parameters
+from geo_assets.parameters import Parameters, parameters_type, validate_parameters
 
 
 def read_parameters(job_type: str, pairs: Sequence[str], file: Path | None) -> Parameters:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Union
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 
 from geo_assets.errors import GeoAssetsError, faults
-from geo_assets.submissions.parameters import JOB_TYPES, Parameters, parameters_type
+from geo_assets.parameters import JOB_TYPES, Parameters, parameters_type
 
 #: Azure's limit on a queue message; the other ways in share it, so that a message can move between them.
 MAX_MESSAGE_BYTES = 64 * 1024

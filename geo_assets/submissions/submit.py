@@ -1,6 +1,6 @@
 """The one door of a submission: check what it names, record it, launch it.
 
-Here: the order of these three. Not here: validation of fields (`parameters.py`), statements (`ledger/`), GraphQL
+Here: the order of these three. Not here: validation of fields (`geo_assets/parameters.py`), statements (`ledger/`), GraphQL
 (`launch.py`).
 """
 
@@ -17,10 +17,10 @@ from geo_assets.ledger.messages import Messages
 from geo_assets.ledger.models import Attempt, Submitted
 from geo_assets.ledger.tasks import Tasks
 from geo_assets.ledger.tokens import Tokens
+from geo_assets.parameters import IngestContainer, Job, ListContainer, Parameters
 from geo_assets.settings import Settings
 from geo_assets.storage.containers import existing_container
 from geo_assets.submissions.launch import launch, terminate
-from geo_assets.submissions.parameters import IngestContainer, Job, ListContainer, Parameters
 
 #: States of tasks that a retry may choose.
 _RETRIED = ("failed", "quarantined")
@@ -152,7 +152,7 @@ class Submitter:
         Raises:
             GeoAssetsError: PLAN_CHANGED.
         """
-        from geo_assets.submissions.planning import make_plan
+        from geo_assets.stages.planning import make_plan
 
         now = make_plan(self._settings, self.tasks, parameters).plan_hash
         if now != plan_hash:

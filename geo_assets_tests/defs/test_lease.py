@@ -11,13 +11,13 @@ from geo_assets.defs.cogs import report_rasters
 from geo_assets.defs.resources import Stages
 from geo_assets.ledger import jobs as ledger
 from geo_assets.ledger.models import PlannedTask
+from geo_assets.parameters import Job, validate_parameters
 from geo_assets.stages import checks
 from geo_assets.stages import context as contexts
 from geo_assets.stages.claim import claim_job
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import StagePlan
 from geo_assets.submissions.boundary import handle
-from geo_assets.submissions.parameters import Job, validate_parameters
 from geo_assets_tests.intake.conftest import cluster, dagster, raw, settings, submitter  # noqa: F401 - the fixtures
 
 LEASE, BEAT = 1, 0.2  # seconds

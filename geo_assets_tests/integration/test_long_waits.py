@@ -8,12 +8,12 @@ import zipfile
 import pytest
 
 from geo_assets.ledger.models import PlannedTask
+from geo_assets.parameters import Job, validate_parameters
 from geo_assets.stages import checks, chunks
-from geo_assets.stages import inventory as stage
+from geo_assets.stages import container_inventory as stage
 from geo_assets.stages.claim import claim_job
 from geo_assets.stages.context import StageContext
 from geo_assets.submissions.boundary import handle
-from geo_assets.submissions.parameters import Job, validate_parameters
 from geo_assets_tests.intake.conftest import cluster, dagster, raw, settings, submitter  # noqa: F401 - the fixtures
 
 IDLE, STATEMENT, WAIT = "300ms", "1s", 0.8

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from geo_assets.submissions.parameters import JOB_TYPES
+from geo_assets.parameters import JOB_TYPES
 from geo_assets_tests.faults.test_killed_run import connect, environment, until
 from geo_assets_tests.faults.test_terminate import graphql, run_status
 

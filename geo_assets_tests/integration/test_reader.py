@@ -9,7 +9,7 @@ from psycopg.types.json import Jsonb
 
 from geo_assets.database.bootstrap import _limit_reader, bootstrap
 from geo_assets.database.connections import connect
-from geo_assets.submissions.parameters import validate_parameters
+from geo_assets.parameters import validate_parameters
 from geo_assets_tests.intake.conftest import cluster, dagster, settings, submitter  # noqa: F401 - the fixtures
 
 TABLE_RIGHTS = """

@@ -17,9 +17,9 @@ from rasterio.transform import from_origin
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster.cog import convert
 from geo_assets.raster.models import ConvertRequest
-from geo_assets.raster.several import Converter, Several
 from geo_assets.sandbox.pool import SandboxPool
-from geo_assets.stages.inventory import refused_by_name
+from geo_assets.stages.container_inventory import refused_by_name
+from geo_assets.stages.raster_conversion import Converter, Several
 from geo_assets.storage.sources import Kind, Member, kind_of, sorted_sources
 from geo_assets.vector.models import InspectReport, InspectRequest
 from geo_assets_tests.raster.test_cog import write

@@ -9,8 +9,8 @@ import rasterio
 from rasterio.transform import from_origin
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.raster.several import Converter
 from geo_assets.sandbox.pool import SandboxPool
+from geo_assets.stages.raster_conversion import Converter
 from geo_assets_tests.raster.hostile import encoded, striped
 from geo_assets_tests.raster.netcdf import axes, grid, netcdf
 from geo_assets_tests.raster.test_archives import archive

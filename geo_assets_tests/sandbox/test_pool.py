@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.raster.several import Converter
 from geo_assets.sandbox import pool as pool_module
 from geo_assets.sandbox import scratch as scratch_module
 from geo_assets.sandbox import watch as watch_module
 from geo_assets.sandbox.pool import SandboxPool
 from geo_assets.sandbox.selftest import ProbeReport, ProbeRequest
 from geo_assets.sandbox.walls import USERS
+from geo_assets.stages.raster_conversion import Converter
 from geo_assets_tests.vector.builders import points, write
 
 PROBE = "geo_assets.sandbox.selftest:probe"

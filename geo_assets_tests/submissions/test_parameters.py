@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.submissions.parameters import ADDED_LATER, IngestContainer, Job, validate_parameters
+from geo_assets.parameters import ADDED_LATER, IngestContainer, Job, validate_parameters
 
 
 def test_an_explicit_default_is_the_same_job():

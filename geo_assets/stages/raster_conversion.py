@@ -3,7 +3,7 @@ rest.
 
 Here: the parent's side, which asks sandboxed children: the members of a zip, the variables of a container, what each is
 called.
-Not here: looking at a file (`archives.py`, `variables.py`, `cog.py`), where COGs are put (`stages/rasters.py`,
+Not here: looking at a file (`archives.py`, `variables.py`, `cog.py`), where COGs are put (`stages/cogs.py`,
 `commands/raster.py`).
 
 A file is not looked at before it is converted: one raster costs one call, and only the refusal RASTER_SUBDATASETS has

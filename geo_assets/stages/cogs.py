@@ -13,11 +13,11 @@ from typing import Any
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.models import Work
-from geo_assets.raster.several import PRODUCT, Converter, Part, Several
 from geo_assets.stages.chunks import work_through
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, JobRef, StagePlan
 from geo_assets.stages.files import COGS, RASTER_OPTIONS, fetch, plan_files, refuse_source
+from geo_assets.stages.raster_conversion import PRODUCT, Converter, Part, Several
 from geo_assets.stages.telling import Say, silent
 from geo_assets.storage.containers import FOR_EVER, BlobRef
 from geo_assets.storage.sources import Kind

@@ -1,6 +1,6 @@
 """The stages of the small jobs: the listing as a task of its own, and the check of the catalogue.
 
-Here: `list_container`'s one task and `stac_setup`'s. Not here: the inventory itself (`inventory.py`).
+Here: `list_container`'s one task and `stac_setup`'s. Not here: the inventory itself (`container_inventory.py`).
 """
 
 from __future__ import annotations

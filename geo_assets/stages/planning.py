@@ -14,10 +14,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from geo_assets.ledger.tasks import Tasks
+from geo_assets.parameters import HelloWorld, IngestContainer, Job, ListContainer, Parameters
 from geo_assets.settings import Settings
+from geo_assets.stages.container_inventory import REFUSALS, within
 from geo_assets.stages.contracts import JobRef
 from geo_assets.stages.files import fingerprint, stages_of
-from geo_assets.stages.inventory import REFUSALS, within
 from geo_assets.storage.containers import existing_container
 from geo_assets.storage.sources import (
     Kind,
@@ -29,7 +30,6 @@ from geo_assets.storage.sources import (
     with_metadata,
 )
 from geo_assets.storage.zips import look_into
-from geo_assets.submissions.parameters import HelloWorld, IngestContainer, Job, ListContainer, Parameters
 
 Action = Literal["create", "change", "skip", "collide", "unsupported", "companion"]
 
