@@ -438,6 +438,7 @@ def submit(
 ) -> None:
     """Validate, record and start a job. The same request is the same job: what is done already is not done again."""
     from geo_assets.settings import load_settings
+    from geo_assets.stages.planning import insist_on_plan
     from geo_assets.submissions.cli_parameters import read_parameters
     from geo_assets.submissions.submit import Submitter
 
@@ -447,7 +448,7 @@ def submit(
     parameters = read_parameters(job_type, [*(param or []), *asked], params_file)
     with Submitter(load_settings()) as submitter:
         if plan_hash:
-            submitter.insist_on_plan(parameters, plan_hash)
+            insist_on_plan(load_settings(), submitter.tasks, parameters, plan_hash)
         submitted = submitter.submit(parameters, submitted_by="cli", force=force, allow_mass_retire=allow_mass_retire)
         if submitter.warning:
             _log(submitter.warning)
@@ -744,7 +745,7 @@ def poison_list(
 @poison.command("show")
 def poison_show(message_id: str, as_json: JsonFlag = False) -> None:
     """One message: its record, its body (escaped) and its errors."""
-    from geo_assets.submissions.messages import escaped
+    from geo_assets.text import escaped
 
     with _submitter() as submitter:
         record, body = submitter.messages.body(message_id)

@@ -26,6 +26,15 @@ def one_line(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
+def escaped(body: bytes, limit: int) -> str:
+    """The first `limit` characters as one printable line: control characters, line breaks and bidi marks are
+    spelt out.
+    """
+    text = body[: limit * 4].decode("utf-8", "backslashreplace")
+    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return plain[:limit]
+
+
 def without_name(said: str, name: str) -> str:
     """What is said of a file by a sentence that has named it already: `NAME: …` loses the name, elsewhere it becomes
     `it`.

@@ -22,14 +22,14 @@ from geo_assets.api import health
 from geo_assets.api.auth import Caller, authenticator
 from geo_assets.api.problems import MEDIA_TYPE, Problem, descriptions, install, problem
 from geo_assets.errors import GeoAssetsError
-from geo_assets.ledger.messages import ErrorRecord, MessageRecord, RawMessage
+from geo_assets.ledger.messages import MAX_MESSAGE_BYTES, ErrorRecord, MessageRecord, RawMessage
 from geo_assets.ledger.models import JobRecord, JobStatus, TaskRecord
 from geo_assets.parameters import JOB_TYPES
 from geo_assets.settings import Settings
 from geo_assets.stages.accounting import ListedFile, Role, listed_files
-from geo_assets.stages.planning import Plan, make_plan
+from geo_assets.stages.planning import Plan, insist_on_plan, make_plan
 from geo_assets.submissions.boundary import handle
-from geo_assets.submissions.messages import MAX_MESSAGE_BYTES, Message, read_parameters_of
+from geo_assets.submissions.messages import Message, read_parameters_of
 from geo_assets.submissions.submit import Submitter
 from geo_assets.web.guard import Guard
 
@@ -174,7 +174,7 @@ def create_app(settings: Settings, *, require_auth: bool = False) -> FastAPI:  #
         def read(body: bytes) -> Message:
             parameters = read_parameters_of(job_type, body)
             if plan_hash:
-                submitter.insist_on_plan(parameters, plan_hash)
+                insist_on_plan(settings, submitter.tasks, parameters, plan_hash)
             return Message.model_construct(
                 job_type=job_type,
                 parameters=parameters,

@@ -360,7 +360,8 @@ def _load(
 ) -> tuple[list[str], list[Loaded]]:
     """Load through the sandbox; returns what is worth saying and the tables."""
     from geo_assets.database.connections import connect
-    from geo_assets.ledger.vector_loads import claim_name, now
+    from geo_assets.ledger.table_names import claim_name
+    from geo_assets.ledger.vector_loads import now
     from geo_assets.stages.vector_load import Origin, load_source
     from geo_assets.vector.names import table_names
 

@@ -8,10 +8,8 @@ from typing import Any
 
 import dagster as dg
 
-from geo_assets.database.connections import open_pool
 from geo_assets.defs.partitions import PARTITIONS
-from geo_assets.ledger.jobs import Jobs
-from geo_assets.ledger.messages import Messages
+from geo_assets.ledger.ledger import Ledger
 from geo_assets.ledger.models import Attempt
 from geo_assets.settings import load_settings
 from geo_assets.stages.janitor import make_rounds
@@ -77,11 +75,8 @@ def janitor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
             instance.report_run_failed(run, reason)
 
     settings = load_settings()
-    pool = open_pool(settings, max_size=1)
-    try:
-        done = make_rounds(Jobs(pool), Messages(pool), report_dead)
-    finally:
-        pool.close()
+    with Ledger(settings, connections=1) as ledger:
+        done = make_rounds(ledger.jobs, ledger.messages, report_dead)
     swept = sweep_leftovers(settings)
     said = [*(f"{p.partition_key}: {a}" for p, a in done), *([f"{swept} leftovers swept"] if swept else [])]
     return dg.SkipReason("; ".join(said) or "all jobs are in order")

@@ -1,6 +1,6 @@
-"""The inventory of a container, and the names of published tables.
+"""The inventory of a container.
 
-Here: statements on `geo.inventory` and `geo.table_names`. Not here: listing (`storage/containers.py`), classification
+Here: statements on `geo.inventory`. Not here: listing (`storage/containers.py`), classification
 (`storage/sources.py`).
 """
 
@@ -163,36 +163,3 @@ class Inventory:
 def stored_etag(etag: str) -> str:
     """The store's own etag, without the mark of a file that was rewritten behind it."""
     return etag.partition("+")[0]
-
-
-class TableNames:
-    """Which source owns which table name: the first to ask keeps it."""
-
-    def __init__(self, pool: ConnectionPool[DictConnection]) -> None:
-        self._pool = pool
-
-    @retrying
-    def allot(
-        self, candidates: list[str], *, account: str, container: str, path: str, layer: str, collection: str
-    ) -> str:
-        """The table name of a source's layer: the one it has, else the first free of `candidates`.
-
-        The last candidate must be unique by construction (it carries a hash of the source).
-        """
-        key = (account, container, path, layer, collection)
-        with self._pool.connection() as conn:
-            conn.execute("select pg_advisory_xact_lock(hashtextextended('geo_assets:table_names', 0))")
-            row = conn.execute(
-                "select table_name from geo.table_names where (account, container, path, layer, collection) = (%s, %s,"
-                " %s, %s, %s)",
-                key,
-            ).fetchone()
-            if row:
-                return str(row["table_name"])
-            for name in candidates:
-                if conn.execute(
-                    "insert into geo.table_names values (%s, %s, %s, %s, %s, %s) on conflict do nothing", (name, *key)
-                ).rowcount:
-                    return name
-        msg = f"no table name is free for {path}"
-        raise RuntimeError(msg)

@@ -16,15 +16,13 @@ from psycopg_pool import ConnectionPool
 
 from geo_assets.database.connections import DictConnection, retrying
 from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger.lease import LEASE_SECONDS
 from geo_assets.ledger.models import Attempt, Claim, JobRecord, JobStatus, StageCounts, Submitted
 from geo_assets.ledger.warnings import counted, of_tasks
 from geo_assets.parameters import Job
 
 #: Whoever said it would launch an attempt and did not within this time has died; the sensor launches it instead.
 LAUNCH_GRACE_SECONDS = 20
-
-#: A run that has not renewed its lease for this long is taken for dead, whatever Dagster says of it.
-LEASE_SECONDS = 30
 
 #: Run states in which an owner is at work no more. A run that Dagster does not know was deleted there; its worker may
 #: still be at it.

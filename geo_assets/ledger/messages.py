@@ -16,7 +16,10 @@ from pydantic import BaseModel, ConfigDict
 
 from geo_assets.database.connections import DictConnection, retrying
 from geo_assets.errors import GeoAssetsError
-from geo_assets.submissions.messages import MAX_MESSAGE_BYTES, escaped
+from geo_assets.text import escaped
+
+#: Azure's limit on a queue message; the other ways in share it, so that a message can move between them.
+MAX_MESSAGE_BYTES = 64 * 1024
 
 #: What is kept of a message that is larger than any may be.
 _KEPT_BYTES = MAX_MESSAGE_BYTES + 1

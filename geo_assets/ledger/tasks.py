@@ -20,6 +20,7 @@ from psycopg_pool import ConnectionPool
 from geo_assets.database.connections import DictConnection, retrying
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger import blobs
+from geo_assets.ledger.lease import assert_lease, lease_lost
 from geo_assets.ledger.messages import storable
 from geo_assets.ledger.models import JobStatus, PlannedTask, StageCounts, TaskRecord, Work
 from geo_assets.ledger.warnings import of_tasks as warned_tasks
@@ -92,7 +93,7 @@ class Tasks:
         """Enter a stage's tasks; returns how many. One transaction: a stage is planned whole or not at all."""
         count = 0
         with self._pool.connection() as conn:
-            _assert_lease(conn, job_id, run_id)
+            assert_lease(conn, job_id, run_id)
             conn.execute("update geo.tasks set listed = false where job_id = %s and stage = %s", (job_id, stage))
             for batch in batched(tasks, _PLAN_BATCH):
                 rows = Jsonb([t.model_dump(mode="json") for t in batch])
@@ -280,7 +281,7 @@ class Tasks:
             },
         ).rowcount
         if changed != 1:
-            raise _lost(job_id, run_id)
+            raise lease_lost(job_id, run_id)
 
     @retrying
     def succeed(self, job_id: str, run_id: str, stage: str, task_key: str, *, outputs: dict[str, Any]) -> None:
@@ -342,7 +343,7 @@ class Tasks:
                 query_of_change, {"job": job_id, "run": run_id, "stage": stage, "key": task_key, **values}
             ).rowcount
         if changed != 1:
-            raise _lost(job_id, run_id)
+            raise lease_lost(job_id, run_id)
 
     @retrying
     def counts(self, job_id: str, stage: str) -> StageCounts:
@@ -439,7 +440,7 @@ def _succeed_many(
     done: Sequence[tuple[str, str, dict[str, Any]]],
 ) -> None:
     rows = [{"stage": stage, "task_key": key, "outputs": outputs} for stage, key, outputs in done]
-    _assert_lease(conn, job_id, run_id)
+    assert_lease(conn, job_id, run_id)
     changed = conn.execute(
         """update geo.tasks t set status = 'succeeded', outputs = t.outputs || d.outputs,
                   started_at = coalesce(t.started_at, now()), finished_at = now()
@@ -448,17 +449,4 @@ def _succeed_many(
         (Jsonb(rows), job_id, run_id),
     ).rowcount
     if changed != len(rows):
-        raise _lost(job_id, run_id)
-
-
-def _assert_lease(conn: DictConnection | psycopg.Cursor[Any], job_id: str, run_id: str) -> None:
-    try:
-        conn.execute("select geo.assert_lease(%s, %s)", (job_id, run_id))
-    except psycopg.errors.Error as error:
-        if error.sqlstate == "GA001":
-            raise _lost(job_id, run_id) from error
-        raise
-
-
-def _lost(job_id: str, run_id: str) -> GeoAssetsError:
-    return GeoAssetsError("LEASE_LOST", f"run {run_id} no longer owns job {job_id[:12]}")
+        raise lease_lost(job_id, run_id)

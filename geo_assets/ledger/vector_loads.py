@@ -91,23 +91,3 @@ def account(conn: psycopg.Connection[Any], table: str) -> dict[str, int] | None:
     if row is None:
         return None
     return dict(row) if isinstance(row, dict) else dict(zip(names, row, strict=True))
-
-
-def claim_name(conn: psycopg.Connection[Any], table: str, source: str) -> str | None:
-    """Keep a table's name from the pipeline's sources; returns the source of the pipeline that has it already.
-
-    Args:
-        conn: in autocommit.
-        table: its name in the schema of published tables.
-        source: the file that it was loaded from.
-    """
-    conn.execute(
-        "insert into geo.table_names (table_name, account, container, path, layer, collection) values (%s, '', '', %s,"
-        " '', '') on conflict do nothing",
-        (table, f"{table} < {source}"),
-    )
-    row = conn.execute(
-        "select account, container, path from geo.table_names where table_name = %s", (table,)
-    ).fetchone()
-    values = tuple(row.values()) if isinstance(row, dict) else tuple(row or ())
-    return "/".join(map(str, values)) if values and values[0] else None

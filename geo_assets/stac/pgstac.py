@@ -25,13 +25,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+#: Called at the beginning of a transaction that changes a collection; what it raises undoes the change.
+Guard = Callable[[psycopg.Connection[Any]], None]
+
 
 def load_items(
     settings: Settings,
     collection: str,
     items: Sequence[dict[str, Any]],
     *,
-    guard: tuple[str, str],
+    guard: Guard,
     record: Callable[[psycopg.Connection[Any]], T],
 ) -> T:
     """Insert or replace items, prove that each can be found, and write that down: all of it or nothing.
@@ -40,15 +43,15 @@ def load_items(
         settings: where the database is.
         collection: the collection of all of them; made if it is not there.
         items: validated items.
-        guard: (job id, run id): nothing is loaded where the run lost its lease, and none takes over while loading.
+        guard: called in each transaction, under the collection's lock; nothing is loaded where it raises.
         record: called in the transaction, last; what it raises undoes the load.
 
     Returns:
         What `record` did.
 
     Raises:
-        GeoAssetsError: STAC_NOT_FOUND_AFTER_LOAD; what `record` raises.
-        psycopg.Error: the lease was lost (SQLSTATE GA001), or the database was.
+        GeoAssetsError: STAC_NOT_FOUND_AFTER_LOAD; what `guard` and `record` raise.
+        psycopg.Error: the database was lost.
     """
     from pypgstac.load import Loader, Methods
 
@@ -77,10 +80,10 @@ def queue_up(conn: psycopg.Connection[Any], collection: str) -> None:
     conn.execute("select pg_advisory_xact_lock(hashtextextended('geo_assets:stac:' || %s, 0))", (collection,))
 
 
-def _begin(conn: psycopg.Connection[Any], collection: str, guard: tuple[str, str]) -> None:
+def _begin(conn: psycopg.Connection[Any], collection: str, guard: Guard) -> None:
     conn.execute("set local search_path to pgstac, public")
     queue_up(conn, collection)
-    conn.execute("select geo.assert_lease(%s, %s)", guard)
+    guard(conn)
 
 
 def _make_room(conn: psycopg.Connection[Any], loader: Any, items: Sequence[dict[str, Any]]) -> None:
@@ -146,17 +149,16 @@ def _prove_found(conn: psycopg.Connection, collection: str, ids: list[str]) -> N
         )
 
 
-def refresh_collection(settings: Settings, collection: str, *, title: str, guard: tuple[str, str]) -> dict[str, Any]:
+def refresh_collection(settings: Settings, collection: str, *, title: str, guard: Guard) -> dict[str, Any]:
     """Bring a collection's title and extents up to date with its items; returns it as stored. Items of unknown time do
     not count in time.
 
     Raises:
-        psycopg.Error: the lease was lost (SQLSTATE GA001), or the database was.
+        GeoAssetsError: what `guard` raises.
+        psycopg.Error: the database was lost.
     """
     with connect(settings) as conn, conn.transaction():
-        conn.execute("set local search_path to pgstac, public")
-        conn.execute("select pg_advisory_xact_lock(hashtextextended('geo_assets:stac:' || %s, 0))", (collection,))
-        conn.execute("select geo.assert_lease(%s, %s)", guard)
+        _begin(conn, collection, guard)
         row = conn.execute(
             """update pgstac.collections
                   set content = content || jsonb_build_object('title', %s::text, 'extent',

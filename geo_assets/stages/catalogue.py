@@ -13,6 +13,7 @@ from typing import Any
 
 from geo_assets.database.connections import connect
 from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger.lease import assert_lease
 from geo_assets.ledger.outputs import cogs_of, warnings
 from geo_assets.raster.models import ConvertReport
 from geo_assets.stac.item import CogAsset, cog_item, item_id, table_item
@@ -59,7 +60,10 @@ def refresh_collections(context: StageContext, report: CatalogueReport) -> dict[
     for collection in report.collections:
         kind = "tables" if collection.endswith(_VECTOR_SUFFIX) else "rasters"
         stored = refresh_collection(
-            context.settings, collection, title=f"{title}: {kind}", guard=(job.job_id, job.run_id)
+            context.settings,
+            collection,
+            title=f"{title}: {kind}",
+            guard=partial(assert_lease, job_id=job.job_id, run_id=job.run_id),
         )
         extents[collection] = stored.get("extent", {})
     return extents
@@ -126,7 +130,7 @@ def _register_stage(context: StageContext, job: JobRef, stage: str, collection: 
                 context.settings,
                 collection,
                 [item for _, item in built],
-                guard=(job.job_id, job.run_id),
+                guard=partial(assert_lease, job_id=job.job_id, run_id=job.run_id),
                 record=partial(context.tasks.publish_many, job_id=job.job_id, run_id=job.run_id, done=done),
             )
             _clear_superseded(

@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from typing import Self
 
 import psycopg
-from psycopg_pool import ConnectionPool
 
-from geo_assets.database.connections import TRANSIENT, DictConnection, cancel_statements, open_pool
+from geo_assets.database.connections import TRANSIENT, cancel_statements
 from geo_assets.errors import GeoAssetsError
-from geo_assets.ledger.circuits import Circuits
-from geo_assets.ledger.inventory import Inventory, TableNames
+from geo_assets.ledger.inventory import Inventory
 from geo_assets.ledger.jobs import Jobs
-from geo_assets.ledger.messages import Messages
+from geo_assets.ledger.lease import lease_lost
+from geo_assets.ledger.ledger import Ledger
+from geo_assets.ledger.table_names import TableNames
 from geo_assets.ledger.tasks import Tasks
 from geo_assets.once import made_once
 from geo_assets.sandbox.pool import SandboxPool
@@ -28,7 +28,7 @@ from geo_assets.stages.contracts import JobRef
 from geo_assets.stages.patience import StoragePatience
 from geo_assets.storage.containers import Container, impatient, open_container
 
-#: Renewed several times within the lease's life (ledger.jobs.LEASE_SECONDS), so that one slow commit does not lose it.
+#: Renewed several times within the lease's life (ledger.lease.LEASE_SECONDS), so that one slow commit does not lose it.
 HEARTBEAT_SECONDS = 10.0
 
 
@@ -56,30 +56,29 @@ class StageContext:
             self._stack.close()
 
     @made_once
-    def _pool(self) -> ConnectionPool[DictConnection]:
-        pool = open_pool(self.settings, max_size=self.settings.workers + 4)
-        self._stack.callback(pool.close)
-        return pool
+    def ledger(self) -> Ledger:
+        """What is recorded of jobs."""
+        return self._stack.enter_context(Ledger(self.settings, connections=self.settings.workers + 4))
 
-    @made_once
+    @property
     def jobs(self) -> Jobs:
         """Jobs, attempts, leases."""
-        return Jobs(self._pool)
+        return self.ledger.jobs
 
-    @made_once
+    @property
     def tasks(self) -> Tasks:
         """The account of tasks."""
-        return Tasks(self._pool)
+        return self.ledger.tasks
 
-    @made_once
+    @property
     def inventory(self) -> Inventory:
         """Listings."""
-        return Inventory(self._pool)
+        return self.ledger.inventory
 
-    @made_once
+    @property
     def table_names(self) -> TableNames:
         """Names of published tables."""
-        return TableNames(self._pool)
+        return self.ledger.table_names
 
     @made_once
     def sandbox(self) -> SandboxPool:
@@ -97,7 +96,7 @@ class StageContext:
 
     def warn(self, job: JobRef, error: GeoAssetsError) -> None:
         """Write down what did not go as it should and does not stop the job."""
-        Messages(self._pool).note(error, severity="warning", job_id=job.job_id, run_id=job.run_id)
+        self.ledger.messages.note(error, severity="warning", job_id=job.job_id, run_id=job.run_id)
 
     def complete(self, job: JobRef) -> None:
         """Write down that the job is done: the ledger knows it from here on, whatever becomes of the run in Dagster."""
@@ -136,7 +135,7 @@ class StageContext:
     def patience(self) -> StoragePatience:
         """Waits for a store that does not answer."""
         return StoragePatience(
-            Circuits(self._pool).guard,
+            self.ledger.circuits.guard,
             seconds=self.settings.storage_wait_seconds,
             keep=self._keep_job,
             tell=self._tell_of_waiting,
@@ -159,7 +158,7 @@ class StageContext:
             if self._told_of_waiting or claimed is None:
                 return
             self._told_of_waiting = True
-        Messages(self._pool).note(error, severity="alert", job_id=claimed.job_id, run_id=claimed.run_id)
+        self.ledger.messages.note(error, severity="alert", job_id=claimed.job_id, run_id=claimed.run_id)
 
     def _container(self, alias: str, name: str) -> Container:
         """One object a container and process: it keeps its connections, and knows what it saw before."""
@@ -206,7 +205,7 @@ class StageContext:
             GeoAssetsError: LEASE_LOST, already at the start. Lost later, the next statement on a task says so.
         """
         if not self.jobs.heartbeat(job.job_id, job.run_id):
-            raise GeoAssetsError("LEASE_LOST", f"run {job.run_id} no longer owns job {job.job_id[:12]}")
+            raise lease_lost(job.job_id, job.run_id)
         stop = threading.Event()
 
         def beat() -> None:

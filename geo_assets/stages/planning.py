@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.tasks import Tasks
 from geo_assets.parameters import HelloWorld, IngestContainer, Job, ListContainer, Parameters
 from geo_assets.settings import Settings
@@ -87,6 +88,19 @@ def make_plan(settings: Settings, tasks: Tasks, parameters: Parameters) -> Plan:
         bytes=sum(s.bytes for s in sources if s.action in {"create", "change"}),
         sources=sources,
     )
+
+
+def insist_on_plan(settings: Settings, tasks: Tasks, parameters: Parameters, plan_hash: str) -> None:
+    """Refuse to go on where the plan is not the one that was looked at.
+
+    Raises:
+        GeoAssetsError: PLAN_CHANGED; what `make_plan` raises.
+    """
+    now = make_plan(settings, tasks, parameters).plan_hash
+    if now != plan_hash:
+        raise GeoAssetsError(
+            "PLAN_CHANGED", f"the plan is {now[:12]} now, not {plan_hash[:12]}: files or results have changed since"
+        )
 
 
 def _listed(settings: Settings, tasks: Tasks, parameters: ListContainer) -> list[Source]:

@@ -22,7 +22,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from geo_assets.database.connections import connect
-from geo_assets.ledger.jobs import LEASE_SECONDS
+from geo_assets.ledger.lease import LEASE_SECONDS
 from geo_assets.ledger.outputs import cogs_of
 from geo_assets.parameters import IngestContainer, parameters_type
 from geo_assets.settings import Settings

@@ -21,6 +21,7 @@ from psycopg.rows import dict_row
 
 from geo_assets.database.connections import connect
 from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger.lease import assert_lease
 from geo_assets.ledger.outputs import cogs_of
 from geo_assets.parameters import IngestContainer, parameters_type
 from geo_assets.stac.pgstac import queue_up
@@ -171,7 +172,7 @@ def _take_back(conn: psycopg.Connection, job: JobRef, entry: dict[str, Any], oth
     """In a transaction of the caller's; false where it was published anew since it was looked at."""
     collection, _, identity = entry["stac_item"].partition("/")
     queue_up(conn, collection)
-    conn.execute("select geo.assert_lease(%s, %s)", (job.job_id, job.run_id))
+    assert_lease(conn, job.job_id, job.run_id)
     if not conn.execute(
         "delete from geo.published where stac_item = %s and at = %s", (entry["stac_item"], entry["at"])
     ).rowcount:

@@ -13,9 +13,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import psycopg
-
 from geo_assets.database.connections import connect
+from geo_assets.ledger.lease import assert_lease
 from geo_assets.ledger.models import Work
 from geo_assets.ledger.vector_loads import requested_at
 from geo_assets.stages.chunks import work_through
@@ -122,9 +121,6 @@ def _options(job: JobRef) -> LoadOptions:
 
 
 def _origin(context: StageContext, job: JobRef, work: Work) -> Origin:
-    def fence(conn: psycopg.Connection[Any]) -> None:
-        conn.execute("select geo.assert_lease(%s, %s)", (job.job_id, job.run_id))
-
     with connect(context.settings, autocommit=True) as conn:
         submitted = requested_at(conn, job.run_id)
     return Origin(
@@ -132,7 +128,7 @@ def _origin(context: StageContext, job: JobRef, work: Work) -> Origin:
         suffix=hashlib.sha256(f"{job.run_id}/{work.task_key}".encode()).hexdigest()[:8],
         submitted_at=submitted,
         load_key=f"{job.job_id}/{fingerprint_of_members(work.input)}",
-        fence=fence,
+        fence=partial(assert_lease, job_id=job.job_id, run_id=job.run_id),
     )
 
 

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict
 
 from geo_assets.database.connections import connect
 from geo_assets.errors import ErrorClass, GeoAssetsError
+from geo_assets.ledger.lease import lease_lost
 from geo_assets.ledger.models import Work
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef
@@ -124,7 +125,7 @@ def _settle(conn: psycopg.Connection[Any], job: JobRef, row: dict[str, Any], ent
         (Jsonb([entry]), job.job_id, job.run_id, TABLES, row["task_key"]),
     ).rowcount
     if changed != 1:
-        raise GeoAssetsError("LEASE_LOST", f"run {job.run_id} no longer owns job {job.job_id[:12]}")
+        raise lease_lost(job.job_id, job.run_id)
 
 
 def sweep_waiting(conn: psycopg.Connection[Any]) -> list[str]:

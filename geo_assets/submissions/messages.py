@@ -15,10 +15,8 @@ from typing import Annotated, Any, Literal, Union
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 
 from geo_assets.errors import GeoAssetsError, faults
+from geo_assets.ledger.messages import MAX_MESSAGE_BYTES
 from geo_assets.parameters import JOB_TYPES, Parameters, parameters_type
-
-#: Azure's limit on a queue message; the other ways in share it, so that a message can move between them.
-MAX_MESSAGE_BYTES = 64 * 1024
 
 #: Parameters are flat with short lists; anything deeper or wider is not one of ours.
 _MAX_DEPTH, _MAX_KEYS = 16, 200
@@ -94,15 +92,6 @@ def recover_job_id(body: bytes) -> str | None:
     """The job id that a bad message names, from its first 64 KiB, by a bounded pattern."""
     match = _JOB_ID.search(body, 0, MAX_MESSAGE_BYTES)
     return match[1].decode() if match else None
-
-
-def escaped(body: bytes, limit: int) -> str:
-    """The first `limit` characters as one printable line: control characters, line breaks and bidi marks are
-    spelt out.
-    """
-    text = body[: limit * 4].decode("utf-8", "backslashreplace")
-    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return plain[:limit]
 
 
 def _checked_object(body: bytes) -> dict[str, Any]:

@@ -6,17 +6,13 @@ Here: the order of these three. Not here: validation of fields (`geo_assets/para
 
 from __future__ import annotations
 
-from typing import LiteralString, Self
+from typing import Self
 
-from geo_assets.database.connections import DictConnection, open_pool
+from geo_assets.database.connections import DictConnection
 from geo_assets.errors import ERRORS, GeoAssetsError
-from geo_assets.ledger.circuits import Circuits, circuit_of
-from geo_assets.ledger.inventory import Inventory
-from geo_assets.ledger.jobs import Jobs
-from geo_assets.ledger.messages import Messages
+from geo_assets.ledger.circuits import circuit_of
+from geo_assets.ledger.ledger import Ledger
 from geo_assets.ledger.models import Attempt, Submitted
-from geo_assets.ledger.tasks import Tasks
-from geo_assets.ledger.tokens import Tokens
 from geo_assets.parameters import IngestContainer, Job, ListContainer, Parameters
 from geo_assets.settings import Settings
 from geo_assets.storage.containers import existing_container
@@ -43,15 +39,11 @@ class Submitter:
         self._settings = settings
         self._launches = launches
         try:
-            self._pool = open_pool(settings, max_size=connections)
+            self.ledger = Ledger(settings, connections=connections)
         except GeoAssetsError as error:
             raise GeoAssetsError("STACK_NOT_RUNNING", error.message) from error
-        self.jobs = Jobs(self._pool)
-        self.tasks = Tasks(self._pool)
-        self.inventory = Inventory(self._pool)
-        self.messages = Messages(self._pool)
-        self.tokens = Tokens(self._pool)
-        self.circuits = Circuits(self._pool)
+        self.jobs, self.tasks, self.inventory = self.ledger.jobs, self.ledger.tasks, self.ledger.inventory
+        self.messages, self.tokens, self.circuits = self.ledger.messages, self.ledger.tokens, self.ledger.circuits
         self.circuit = self.circuits.guard
         self.warning = ""
 
@@ -59,7 +51,7 @@ class Submitter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.close()
+        self.ledger.close()
 
     def submit(
         self,
@@ -116,49 +108,11 @@ class Submitter:
         Raises:
             psycopg.Error, PoolTimeout: it does not answer.
         """
-        with self._pool.connection(timeout=2) as conn:
-            conn.execute("select 1")
+        self.ledger.ping()
 
     def statistics(self) -> dict[str, dict[str, int]]:
         """Counts of the last 24 hours."""
-        with self._pool.connection() as conn:
-
-            def counted(query: LiteralString) -> dict[str, int]:
-                return {str(row["what"]): int(str(row["n"])) for row in conn.execute(query).fetchall()}
-
-            return {
-                "jobs": counted(
-                    "select status as what, count(*) as n from geo.job_status where created_at > now() - interval '24"
-                    " hours' group by 1"
-                ),
-                "tasks": counted(
-                    "select status::text as what, count(*) as n from geo.tasks where coalesce(finished_at, now()) >"
-                    " now() - interval '24 hours' group by 1"
-                ),
-                "messages": counted(
-                    "select state::text as what, count(*) as n from geo.messages where received_at > now() - interval"
-                    " '24 hours' group by 1"
-                ),
-                "errors": counted(
-                    "select code as what, count(*) as n from geo.errors where at > now() - interval '24 hours' group"
-                    " by 1"
-                ),
-                "poison": {"without_record": self.messages.poison_without_record()},
-            }
-
-    def insist_on_plan(self, parameters: Parameters, plan_hash: str) -> None:
-        """Refuse to go on where the plan is not the one that was looked at.
-
-        Raises:
-            GeoAssetsError: PLAN_CHANGED.
-        """
-        from geo_assets.stages.planning import make_plan
-
-        now = make_plan(self._settings, self.tasks, parameters).plan_hash
-        if now != plan_hash:
-            raise GeoAssetsError(
-                "PLAN_CHANGED", f"the plan is {now[:12]} now, not {plan_hash[:12]}: files or results have changed since"
-            )
+        return self.ledger.statistics()
 
     def cancel(self, job_id: str) -> bool:
         """End a job; false where it had ended by itself. From the first statement on its run can publish nothing.

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from geo_assets.errors import GeoAssetsError
 from geo_assets.parameters import Job, validate_parameters
 from geo_assets.submissions.boundary import PoisonAction, handle, poison_action, settle_poison
-from geo_assets.submissions.messages import escaped, read_message, recover_job_id
+from geo_assets.submissions.messages import read_message, recover_job_id
 from geo_assets.submissions.submit import Submitter
+from geo_assets.text import escaped
 from geo_assets_tests.intake.conftest import hello, raw
 
 CORPUS = {

@@ -19,10 +19,11 @@ import uuid
 from collections.abc import Iterator
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.ledger.messages import MessageRecord, RawMessage
+from geo_assets.ledger.messages import MAX_MESSAGE_BYTES, MessageRecord, RawMessage
 from geo_assets.settings import Settings
 from geo_assets.storage.containers import Blob, Container, open_container
-from geo_assets.submissions.messages import MAX_MESSAGE_BYTES, Message, escaped, read_message
+from geo_assets.submissions.messages import Message, read_message
+from geo_assets.text import escaped
 
 INBOX, CLAIMED, DONE, POISON = "inbox/", "claimed/", "done/", "poison/"
 

@@ -1,0 +1,66 @@
+"""The one door to the ledger: a pool of connections, and the tables of schema `geo` by subject.
+
+Here: opening, closing and asking whether the database answers. Not here: statements, which are in the module of their
+subject.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+from geo_assets.database.connections import open_pool
+from geo_assets.ledger.circuits import Circuits
+from geo_assets.ledger.inventory import Inventory
+from geo_assets.ledger.jobs import Jobs
+from geo_assets.ledger.messages import Messages
+from geo_assets.ledger.statistics import last_day
+from geo_assets.ledger.table_names import TableNames
+from geo_assets.ledger.tasks import Tasks
+from geo_assets.ledger.tokens import Tokens
+from geo_assets.settings import Settings
+
+
+class Ledger:
+    """Everything that is recorded in schema `geo`. A context manager; threads may share it."""
+
+    def __init__(self, settings: Settings, *, connections: int = 2) -> None:
+        """Connect.
+
+        Args:
+            settings: where the database is.
+            connections: most at a time.
+
+        Raises:
+            GeoAssetsError: DATABASE_UNAVAILABLE.
+        """
+        self._pool = open_pool(settings, max_size=connections)
+        self.jobs = Jobs(self._pool)
+        self.tasks = Tasks(self._pool)
+        self.inventory = Inventory(self._pool)
+        self.table_names = TableNames(self._pool)
+        self.messages = Messages(self._pool)
+        self.tokens = Tokens(self._pool)
+        self.circuits = Circuits(self._pool)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.close()
+
+    def ping(self) -> None:
+        """Ask the database something.
+
+        Raises:
+            psycopg.Error, PoolTimeout: it does not answer.
+        """
+        with self._pool.connection(timeout=2) as conn:
+            conn.execute("select 1")
+
+    def statistics(self) -> dict[str, dict[str, int]]:
+        """Counts of the last 24 hours."""
+        return {**last_day(self._pool), "poison": {"without_record": self.messages.poison_without_record()}}
