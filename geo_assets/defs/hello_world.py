@@ -15,10 +15,10 @@ from geo_assets.stages.contracts import Chunk, ChunkReport, JobRef, StagePlan, S
 _PLAN_AND_CHUNKS = {"plan": dg.Out(StagePlan), "chunks": dg.DynamicOut(Chunk)}
 
 
-def _planned(context: dg.OpExecutionContext, stages: Stages, job: JobRef, stage: str) -> Iterator[Any]:
+def _planned(context: dg.OpExecutionContext, stages: Stages, job: JobRef, name: str) -> Iterator[Any]:
     with plain_failures(stages), stages.get().lease_or_nothing(job):
-        plan, chunks = stage.plan(stages.get(), job, stage)
-    context.log.info("%d %s planned, in %d chunks", plan.tasks, stage, plan.chunks)
+        plan, chunks = stage.plan(stages.get(), job, name)
+    context.log.info("%d %s planned, in %d chunks", plan.tasks, name, plan.chunks)
     metadata: dict[str, Any] = {
         "tasks": plan.tasks,
         "chunks": plan.chunks,

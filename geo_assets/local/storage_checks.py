@@ -7,6 +7,7 @@ Here: one finding each, for `doctor` and `up`. Not here: what their errors mean 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 from geo_assets.errors import GeoAssetsError
@@ -34,11 +35,9 @@ def storage_checks(settings: Settings, *, make: bool) -> Iterator[StorageCheck]:
         make: make what is missing; without it, what is missing is told.
     """
     for alias in sorted(settings.storage_accounts):
-        yield StorageCheck(f"account {alias}", lambda alias=alias: _account(settings, alias))  # type: ignore[misc]
+        yield StorageCheck(f"account {alias}", partial(_account, settings, alias))
     for name in (settings.cog_container, settings.thumbnail_container):
-        yield StorageCheck(
-            f"output {settings.output_account}/{name}", lambda name=name: _output(settings, name, make=make)
-        )  # type: ignore[misc]
+        yield StorageCheck(f"output {settings.output_account}/{name}", partial(_output, settings, name, make=make))
     if settings.queue_connection_string or settings.queue_url:
         yield StorageCheck(f"queue {settings.queue_name}", lambda: _queues(settings, make=make))
 

@@ -47,9 +47,8 @@ class Message(BaseModel):
 
 
 def _message_type(name: str, model: type[Parameters]) -> Any:
-    return create_model(
-        f"{model.__name__}Message", __base__=Message, job_type=(Literal[name], ...), parameters=(model, ...)
-    )  # type: ignore[arg-type]
+    fields: dict[str, Any] = {"job_type": (Literal[name], ...), "parameters": (model, ...)}
+    return create_model(f"{model.__name__}Message", __base__=Message, **fields)
 
 
 _TYPES: Any = Union[tuple(_message_type(name, model) for name, model in JOB_TYPES.items())]  # noqa: UP007 - made at run time
