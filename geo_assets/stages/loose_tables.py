@@ -2,7 +2,7 @@
 registered.
 
 Here: dropping them, under the lock of their name. Not here: who gives a table up (`retire.py`, `catalogue.py`,
-`ledger/tasks.py`), tables that were never published (`waiting.py`, `vector/publish.py`).
+`ledger/tasks.py`), tables that were never published (`waiting.py`, `vector/tables/publish.py`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from psycopg import sql
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.stages.files import TABLES
-from geo_assets.vector.publish import lock_name, with_patience
+from geo_assets.vector.tables.publish import lock_name, with_patience
 
 #: Tables that one sweep looks at.
 _MOST = 100

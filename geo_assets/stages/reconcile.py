@@ -31,7 +31,7 @@ from geo_assets.stages.container_inventory import STAGE as INVENTORY
 from geo_assets.stages.files import COGS, stages_of
 from geo_assets.storage.containers import Blob, BlobRef, Container, open_container
 from geo_assets.storage.sources import Kind, Member, group_sources, is_taken, whole_folder
-from geo_assets.vector.load import staging_lock
+from geo_assets.vector.tables.load import staging_lock
 
 #: A blob that is younger may be of a conversion under way: it is uploaded before the ledger names it.
 GRACE = timedelta(hours=24)

@@ -32,7 +32,7 @@ from geo_assets.stages.leftovers import sweep_blobs
 from geo_assets.stages.loose_tables import drop_tables, names_of
 from geo_assets.storage.containers import Container
 from geo_assets.storage.sources import Kind, Member, Source, is_source_taken, kind_of
-from geo_assets.vector.publish import with_patience
+from geo_assets.vector.tables.publish import with_patience
 
 #: Questions to the store at a time: each is a round trip.
 _ASKED_AT_ONCE = 8

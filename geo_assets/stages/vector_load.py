@@ -20,10 +20,10 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.vector_loads import Load, now, record
 from geo_assets.sandbox.pool import SandboxPool
 from geo_assets.settings import Settings
-from geo_assets.vector.load import StagedTable, StageOptions, open_session, stage_table
-from geo_assets.vector.merge import Mode, merge, rehearse_merge
 from geo_assets.vector.models import InspectReport, InspectRequest, LayerPlan, StreamReport, StreamRequest
-from geo_assets.vector.publish import BeforeCommit, PublishedTable, discard, publish, rehearse, rollback, sweep
+from geo_assets.vector.tables.load import StagedTable, StageOptions, open_session, stage_table
+from geo_assets.vector.tables.merge import Mode, merge, rehearse_merge
+from geo_assets.vector.tables.publish import BeforeCommit, PublishedTable, discard, publish, rehearse, rollback, sweep
 from geo_assets.vector.where import find_column
 
 #: Each is a table of its own; an archive with more is a collection, and should be loaded as files.
@@ -153,7 +153,7 @@ def staged_source(
         staged = []
         for plan, name in zip(report.layers, names, strict=True):
             with sandbox.stream(
-                "geo_assets.vector.read:stream", StreamRequest(source=request.source, plan=plan)
+                "geo_assets.vector.reader.read:stream", StreamRequest(source=request.source, plan=plan)
             ) as stream:
                 staged.append(
                     stage_table(
@@ -177,7 +177,9 @@ def inspect_source(sandbox: SandboxPool, request: InspectRequest) -> InspectRepo
     Raises:
         GeoAssetsError: what the engine raises.
     """
-    return sandbox.call("geo_assets.vector.read:inspect", request.model_copy(update={"thorough": False}), InspectReport)
+    return sandbox.call(
+        "geo_assets.vector.reader.read:inspect", request.model_copy(update={"thorough": False}), InspectReport
+    )
 
 
 def _key_columns(options: LoadOptions, plan: LayerPlan) -> tuple[str, ...]:

@@ -1,3 +1,4 @@
-"""Vector files to PostGIS tables, in two halves: the sandboxed child reads (`read.py`), the parent loads (`load.py`,
-`publish.py`).
+"""Vector files to PostGIS tables, in two halves: `reader/` runs in the sandboxed child, `tables/` in the parent.
+
+Here: what both halves need: what crosses the border between them, names, types, conditions, reference systems.
 """

@@ -1,7 +1,7 @@
 """Coordinate reference systems of a layer: which EPSG code it has, and how it gets to the one that its table has.
 
 Here: pyproj alone. Coordinates are x/longitude first everywhere (`always_xy`), as OGR, WKB and PostGIS have them.
-Not here: reading a CRS from a file (`layers.py`), moving geometries (`geometry.py`).
+Not here: reading a CRS from a file (`reader/layers.py`), moving geometries (`reader/geometry.py`).
 
 PROJ's likeness search is believed at a confidence of 70 or more; at 25 it calls the British National Grid with one
 shortened parameter a grid of Cyprus.

@@ -1,11 +1,11 @@
 """Arrow IPC streams of a child that opened an untrusted file, taken apart before Arrow sees them.
 
 Here: the framing of a stream, and of each message what decides how much memory it takes. Not here: what is in a batch,
-and whether it is the plan's (`load.py`).
+and whether it is the plan's (`tables/load.py`).
 
 Arrow allocates what a message says: a compressed one of a megabyte may say a terabyte. So nothing compressed is taken,
 no dictionary, no message beyond `MOST_BYTES` or `MOST_ROWS`, and no batch whose columns together say more than that, as
-they may where they share bytes. An honest child sends far less (`read.py`). Source:
+they may where they share bytes. An honest child sends far less (`reader/read.py`). Source:
 https://arrow.apache.org/docs/format/Columnar.html#serialization-and-interprocess-communication-ipc, Message.fbs and
 Schema.fbs.
 """

@@ -2,7 +2,7 @@ r"""`where`: a small grammar of conditions, parsed by us and evaluated alike for
 
 Here: text to syntax tree, its check against a layer's columns, its evaluation. Nothing of it ever reaches GDAL or a
 database.
-Not here: boxes (`filters.py`), conversion of columns (`types.py`).
+Not here: boxes (`reader/filters.py`), conversion of columns (`reader/conversion.py`).
 
     condition  = condition OR condition | condition AND condition | NOT condition | ( condition ) | predicate
     predicate  = column (= | <> | != | < | <= | > | >=) literal

@@ -6,9 +6,9 @@ import pytest
 
 from geo_assets.ledger.outputs import warnings
 from geo_assets.ledger.warnings import OTHER, counted, kind_of
-from geo_assets.vector import dbf, sqlite_values, text_values, types
-from geo_assets.vector.delimited import EMPTY_ROWS
-from geo_assets.vector.findings import Findings
+from geo_assets.vector.reader import conversion, dbf, sqlite_values, text_values
+from geo_assets.vector.reader.delimited import EMPTY_ROWS
+from geo_assets.vector.reader.findings import Findings
 
 FAULTS = {
     dbf.NO_BOOLEAN: "values made NULL",
@@ -21,9 +21,9 @@ FAULTS = {
     text_values.NO_ZONE: "values made NULL",
     text_values.NO_ZONE_TEXT: "times without a zone",
     text_values.TAKEN_FOR_UTC: "times without a zone",
-    types.NUL_REMOVED: "values changed",
-    types.NOT_UTF8: "values changed",
-    types.NOT_JSON: "values changed",
+    conversion.NUL_REMOVED: "values changed",
+    conversion.NOT_UTF8: "values changed",
+    conversion.NOT_JSON: "values changed",
 }
 
 

@@ -11,11 +11,11 @@ from hypothesis import settings
 from psycopg import sql
 
 from geo_assets.local.postgresql import Cluster, find_binaries, free_port
-from geo_assets.vector import sources  # noqa: F401 - forbids drivers before any test imports pyogrio
-from geo_assets.vector.load import stage_table
 from geo_assets.vector.models import InspectReport, InspectRequest, LayerPlan, StreamReport, StreamRequest
-from geo_assets.vector.publish import PublishedTable, publish
-from geo_assets.vector.read import inspect, stream
+from geo_assets.vector.reader import sources  # noqa: F401 - forbids drivers before any test imports pyogrio
+from geo_assets.vector.reader.read import inspect, stream
+from geo_assets.vector.tables.load import stage_table
+from geo_assets.vector.tables.publish import PublishedTable, publish
 
 settings.register_profile("shared machine", deadline=None)  # what an example takes is the neighbours' doing
 settings.load_profile("shared machine")

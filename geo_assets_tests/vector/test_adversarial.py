@@ -26,10 +26,10 @@ import shapely
 
 from geo_assets.errors import ErrorClass, GeoAssetsError
 from geo_assets.sandbox.pool import SandboxPool
-from geo_assets.vector.load import stage_table
 from geo_assets.vector.models import InspectReport, InspectRequest, StreamReport, StreamRequest
 from geo_assets.vector.names import table_names
-from geo_assets.vector.publish import publish
+from geo_assets.vector.tables.load import stage_table
+from geo_assets.vector.tables.publish import publish
 from geo_assets_tests.vector.builders import SQUARE, frame, points, shapefile_parts, spreadsheet, write, zipped
 
 SECRET = "root:x:0:0"
@@ -911,14 +911,14 @@ def outcome(pool, db, source):
     """`loaded`, or the code with which it is refused; the sentence."""
     try:
         report = pool.call(
-            "geo_assets.vector.read:inspect",
+            "geo_assets.vector.reader.read:inspect",
             InspectRequest(source=str(source), max_unpacked_bytes=1 << 28),
             InspectReport,
         )
         names = table_names("", "hostile", [plan.label for plan in report.layers])
         for i, (plan, name) in enumerate(zip(report.layers, names, strict=True)):
             with pool.stream(
-                "geo_assets.vector.read:stream",
+                "geo_assets.vector.reader.read:stream",
                 StreamRequest(source=str(source), plan=plan, max_unpacked_bytes=1 << 28),
             ) as stream:
                 staged = stage_table(

@@ -2,7 +2,7 @@ import pytest
 import shapely
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.vector.placing import NOT_NUMBERS, NOT_WKT
+from geo_assets.vector.reader.placing import NOT_NUMBERS, NOT_WKT
 from geo_assets_tests.vector.conftest import send
 
 

@@ -3,9 +3,9 @@ import pyarrow as pa
 import pytest
 import shapely
 
-from geo_assets.vector import geometry
-from geo_assets.vector.geometry import Headers, Survey, clean, fit, promote_wkb, table_type, to_wkb
-from geo_assets.vector.tangles import TANGLED, is_tangled
+from geo_assets.vector.reader import geometry
+from geo_assets.vector.reader.geometry import Headers, Survey, clean, fit, promote_wkb, table_type, to_wkb
+from geo_assets.vector.reader.tangles import TANGLED, is_tangled
 from geo_assets_tests.vector.builders import BOWTIE, SQUARE
 
 

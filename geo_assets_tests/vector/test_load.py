@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.sandbox import pool as pool_module
-from geo_assets.vector import read
 from geo_assets.vector.ipc import Batches, StreamViolationError
-from geo_assets.vector.load import StageOptions, open_session, stage_table
 from geo_assets.vector.models import ColumnPlan, InspectReport, InspectRequest, LayerPlan, StreamReport, StreamRequest
 from geo_assets.vector.names import column_names
-from geo_assets.vector.types import arrow_type, convert, reject_schema, sql_type, wire_schema, wire_type
+from geo_assets.vector.reader import read
+from geo_assets.vector.reader.conversion import convert, wire_type
+from geo_assets.vector.schemas import reject_schema, wire_schema
+from geo_assets.vector.tables.load import StageOptions, open_session, stage_table
+from geo_assets.vector.types import arrow_type, sql_type
 from geo_assets_tests.vector.builders import BOWTIE, NATURAL_EARTH, SQUARE, frame, points, write
 from geo_assets_tests.vector.conftest import send
 
@@ -433,11 +435,13 @@ def test_a_child_that_compresses_its_stream_is_ended(tmp_path, dsn, db, monkeypa
     monkeypatch.setattr(pool_module, "_CHILD", ("-P", "-c", _COMPRESSES))
     with pool_module.SandboxPool(tmp_path / "scratch") as pool, pool.workspace() as folder:
         source = write(points(3, a=[1, 2, 3]), Path(tempfile.mkdtemp(dir=folder)) / "a.gpkg")
-        (plan,) = pool.call("geo_assets.vector.read:inspect", InspectRequest(source=str(source)), InspectReport).layers
+        (plan,) = pool.call(
+            "geo_assets.vector.reader.read:inspect", InspectRequest(source=str(source)), InspectReport
+        ).layers
         child = pool._lanes["0"]._child.process
         with (
             pytest.raises(GeoAssetsError, match="compressed") as caught,
-            pool.stream("geo_assets.vector.read:stream", StreamRequest(source=str(source), plan=plan)) as stream,
+            pool.stream("geo_assets.vector.reader.read:stream", StreamRequest(source=str(source), plan=plan)) as stream,
         ):
             stage_table(
                 dsn, plan, "a", stream.file, lambda: stream.report(StreamReport), staging_suffix="s1", source="a.gpkg"

@@ -6,9 +6,9 @@ import psycopg
 import pytest
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.vector import publish as module
-from geo_assets.vector.load import open_session
-from geo_assets.vector.publish import discard, publish, sweep
+from geo_assets.vector.tables import publish as module
+from geo_assets.vector.tables.load import open_session
+from geo_assets.vector.tables.publish import discard, publish, sweep
 from geo_assets_tests.vector.test_load import POINT, ipc, plan_of, stage
 
 
@@ -17,7 +17,7 @@ def staged(dsn):
     """A staged table of `rows` rows with one integer column, or columns of one's own."""
     import pyarrow as pa
 
-    from geo_assets.vector.types import wire_schema
+    from geo_assets.vector.schemas import wire_schema
 
     count = 0
 
@@ -325,7 +325,7 @@ def replaced_under_load(db, dsn, seconds):
 def stage_rows(dsn, table, suffix, rows=500):
     import pyarrow as pa
 
-    from geo_assets.vector.types import wire_schema
+    from geo_assets.vector.schemas import wire_schema
 
     plan = plan_of(rows, a="int32")
     batch = pa.record_batch(

@@ -13,9 +13,9 @@ import pytest
 import shapely
 
 from geo_assets.sandbox.pool import SandboxPool
-from geo_assets.vector.load import stage_table
 from geo_assets.vector.models import InspectReport, InspectRequest, StreamReport, StreamRequest
-from geo_assets.vector.publish import publish
+from geo_assets.vector.tables.load import stage_table
+from geo_assets.vector.tables.publish import publish
 
 _FOLDER = Path(os.environ.get("GEO_ASSETS_SAMPLES", "/nonexistent")) / "vector"
 _SAMPLES = sorted(p for p in _FOLDER.iterdir() if p.suffix != ".tsv") if _FOLDER.is_dir() else []
@@ -49,8 +49,12 @@ def reference(path):
 def test_a_sample_in_postgis_equals_an_independent_reading(pool, db, path):
     with pool.workspace() as folder:
         source = shutil.copy(path, folder)
-        (plan,) = pool.call("geo_assets.vector.read:inspect", InspectRequest(source=str(source)), InspectReport).layers
-        with pool.stream("geo_assets.vector.read:stream", StreamRequest(source=str(source), plan=plan)) as stream:
+        (plan,) = pool.call(
+            "geo_assets.vector.reader.read:inspect", InspectRequest(source=str(source)), InspectReport
+        ).layers
+        with pool.stream(
+            "geo_assets.vector.reader.read:stream", StreamRequest(source=str(source), plan=plan)
+        ) as stream:
             staged = stage_table(
                 db.dsn,
                 plan,

@@ -5,8 +5,8 @@ import pytest
 import shapely
 
 from geo_assets.vector.models import InspectRequest
-from geo_assets.vector.read import inspect
-from geo_assets.vector.sqlite_values import SQLiteCheck
+from geo_assets.vector.reader.read import inspect
+from geo_assets.vector.reader.sqlite_values import SQLiteCheck
 from geo_assets_tests.vector.builders import altered, write
 
 POLYGON = shapely.box(0, 0, 1, 1)

@@ -8,7 +8,8 @@ import pytest
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.models import ColumnPlan
-from geo_assets.vector.types import NOT_JSON, NOT_UTF8, NUL_REMOVED, arrow_type, convert, sql_type, wire_type
+from geo_assets.vector.reader.conversion import NOT_JSON, NOT_UTF8, NUL_REMOVED, convert, wire_type
+from geo_assets.vector.types import arrow_type, sql_type
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geo_assets.vector.findings import Findings
-from geo_assets.vector.sqlite_values import NO_DATE, NO_INTEGER, NO_NUMBER
+from geo_assets.vector.reader.findings import Findings
+from geo_assets.vector.reader.sqlite_values import NO_DATE, NO_INTEGER, NO_NUMBER
 from geo_assets.vector.types import arrow_type
 
 if TYPE_CHECKING:

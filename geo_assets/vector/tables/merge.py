@@ -14,9 +14,9 @@ import psycopg
 from psycopg import sql
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.vector.catalog import SCHEMA, Drift, columns, drifts, find, first_line, refuse_drift, run
-from geo_assets.vector.load import StagedTable
-from geo_assets.vector.publish import (
+from geo_assets.vector.tables.introspection import SCHEMA, Drift, columns, drifts, find, first_line, refuse_drift, run
+from geo_assets.vector.tables.load import StagedTable
+from geo_assets.vector.tables.publish import (
     BeforeCommit,
     PublishedTable,
     discarded_on_failure,

@@ -1,6 +1,6 @@
 """What is taken of a layer: columns, condition, box, policies, applied to each batch in the same way on every pass.
 
-Here: `Sieve`, made once a layer and pass. Not here: the grammar (`where.py`), what is done to a geometry
+Here: `Sieve`, made once a layer and pass. Not here: the grammar (`../where.py`), what is done to a geometry
 (`geometry.py`).
 
 The order is fixed, so that each feature has one fate: what does not meet the condition is filtered; of the rest, what
@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.vector import geometry
 from geo_assets.vector.crs import box_in, domain_of, parse_code
-from geo_assets.vector.layers import Batch
 from geo_assets.vector.models import LayerOptions
-from geo_assets.vector.types import convert
+from geo_assets.vector.reader import geometry
+from geo_assets.vector.reader.conversion import convert
+from geo_assets.vector.reader.layers import Batch
 from geo_assets.vector.where import columns_of, evaluate, find_column, parse
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geo_assets.vector.models import BoundingBox, GeometryType, Part
-from geo_assets.vector.tangles import TANGLED, is_tangled
+from geo_assets.vector.reader.tangles import TANGLED, is_tangled
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -23,12 +23,12 @@ from pathlib import Path, PurePosixPath
 from geo_assets.archives import check, gunzip, unpack
 from geo_assets.errors import ErrorClass, GeoAssetsError
 from geo_assets.storage.sources import whole_folder
-from geo_assets.vector.dbf import Dbf
 from geo_assets.vector.encodings import encoding_of_dbf, find_codec, gdal_name
 from geo_assets.vector.models import LayerOptions
-from geo_assets.vector.parts import check_parts
-from geo_assets.vector.sqlite_values import read_only
-from geo_assets.vector.xml_numbers import check_numbers
+from geo_assets.vector.reader.dbf import Dbf
+from geo_assets.vector.reader.parts import check_parts
+from geo_assets.vector.reader.sqlite_values import read_only
+from geo_assets.vector.reader.xml_numbers import check_numbers
 
 
 class Format(StrEnum):
@@ -437,7 +437,7 @@ def _declared_encoding(path: Path, own: Path, options: LayerOptions) -> tuple[st
 
 def _lay_out(path: Path, kind: Format, own: Path, name: str) -> None:
     if kind is Format.ESRI_JSON:
-        from geo_assets.vector import esri_json
+        from geo_assets.vector.reader import esri_json
 
         esri_json.copy(path, own, name)
         return

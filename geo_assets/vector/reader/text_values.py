@@ -12,7 +12,7 @@ import re
 from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING
 
-from geo_assets.vector.findings import Findings
+from geo_assets.vector.reader.findings import Findings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -76,7 +76,7 @@ class TypeGuess:
 
     @property
     def wire(self) -> str:
-        """The wire type (`types.py`). Where most times have an offset it is that of instants; where most have none but
+        """The wire type (`../types.py`). Where most times have an offset it is that of instants; where most have none but
         some do, text.
         """
         if not self._seen or not self._candidates:

@@ -24,15 +24,15 @@ import numpy as np
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.encodings import encoding_of_text, find_codec
-from geo_assets.vector.findings import Findings
-from geo_assets.vector.layers import BATCH_ROWS, Batch, LayerRef, OpenLayer, places
-from geo_assets.vector.text_values import NAIVE, ZONED, TypeGuess, to_moments, to_times
+from geo_assets.vector.reader.findings import Findings
+from geo_assets.vector.reader.layers import BATCH_ROWS, Batch, LayerRef, OpenLayer, places
+from geo_assets.vector.reader.text_values import NAIVE, ZONED, TypeGuess, to_moments, to_times
 from geo_assets.vector.types import arrow_type
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from geo_assets.vector.sources import Dataset
+    from geo_assets.vector.reader.sources import Dataset
 
 #: RFC 7946: longitude and latitude on WGS 84, unless an older file says otherwise.
 _DEFAULT_CRS = "EPSG:4326"

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from geo_assets.vector.encodings import encoding_of_text
-from geo_assets.vector.findings import Findings
-from geo_assets.vector.geojson import Window
-from geo_assets.vector.sqlite_values import NO_DATE, NO_INTEGER, NO_NUMBER
-from geo_assets.vector.text_values import parse_moment
+from geo_assets.vector.reader.findings import Findings
+from geo_assets.vector.reader.geojson import Window
+from geo_assets.vector.reader.sqlite_values import NO_DATE, NO_INTEGER, NO_NUMBER
+from geo_assets.vector.reader.text_values import parse_moment
 
 NO_FEATURE = "not a feature"
 UNREADABLE = "coordinates that cannot be read"

@@ -22,9 +22,9 @@ from psycopg import sql
 from psycopg.pq import TransactionStatus
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.vector.catalog import SCHEMA, columns, drifts, find, first_line, refuse_drift, run
-from geo_assets.vector.load import STAGING_SCHEMA, StagedTable, check_table_name, staging_lock
 from geo_assets.vector.models import StreamReport
+from geo_assets.vector.tables.introspection import SCHEMA, columns, drifts, find, first_line, refuse_drift, run
+from geo_assets.vector.tables.load import STAGING_SCHEMA, StagedTable, check_table_name, staging_lock
 
 T = TypeVar("T")
 

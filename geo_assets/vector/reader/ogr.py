@@ -19,17 +19,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.vector.findings import Findings
-from geo_assets.vector.geometry import ARC_STEP_DEGREES, Headers
-from geo_assets.vector.layers import BATCH_ROWS, Batch, LayerRef, OpenLayer, geometry_position, storage
-from geo_assets.vector.sources import Format
-from geo_assets.vector.text_values import NAIVE, ZONED, TypeGuess, to_moments, to_times
+from geo_assets.vector.reader.findings import Findings
+from geo_assets.vector.reader.geometry import ARC_STEP_DEGREES, Headers
+from geo_assets.vector.reader.layers import BATCH_ROWS, Batch, LayerRef, OpenLayer, geometry_position, storage
+from geo_assets.vector.reader.sources import Format
+from geo_assets.vector.reader.text_values import NAIVE, ZONED, TypeGuess, to_moments, to_times
 from geo_assets.vector.types import arrow_type
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from geo_assets.vector.sqlite_values import Scan
+    from geo_assets.vector.reader.sqlite_values import Scan
 
 #: GDAL ends a batch here, so that large geometries do not add up; a single feature beyond it cannot be read. Bytes.
 BATCH_BYTES = 256 * 1024**2
@@ -240,11 +240,11 @@ def _check_of(ref: LayerRef, fields: _Fields, key: str) -> Any:
     if ref.sound_values:
         return None
     if dataset.format in {Format.GPKG, Format.SQLITE}:
-        from geo_assets.vector.sqlite_values import SQLiteCheck
+        from geo_assets.vector.reader.sqlite_values import SQLiteCheck
 
         return SQLiteCheck.of(dataset.path, ref.layer or "", key, fields.names, fields.types)
     if dataset.format is Format.SHAPEFILE:
-        from geo_assets.vector.dbf import DbfCheck
+        from geo_assets.vector.reader.dbf import DbfCheck
 
         return DbfCheck.of(dataset.path, fields.names, fields.types)
     return None
@@ -264,16 +264,16 @@ def _unread_of(ref: LayerRef, schema: pa.Schema, geometry: int | None, findings:
     if geometry is None:
         return None
     if dataset.format is Format.ESRI_JSON:
-        from geo_assets.vector import esri_json
+        from geo_assets.vector.reader import esri_json
 
         said = esri_json.said(dataset.path, dataset.name, findings)
         return lambda fids: {fid: said[fid] for fid in fids if fid in said}
     if dataset.format in {Format.GPKG, Format.SQLITE}:
-        from geo_assets.vector.sqlite_values import unread_geometry
+        from geo_assets.vector.reader.sqlite_values import unread_geometry
 
         return unread_geometry(dataset.path, ref.layer or "", schema.field(_FID).name, schema.field(geometry).name)
     if dataset.format is Format.SHAPEFILE:
-        from geo_assets.vector.parts import unread_shapes
+        from geo_assets.vector.reader.parts import unread_shapes
 
         return lambda fids: unread_shapes(dataset.path, fids)
     return None
@@ -293,7 +293,7 @@ class _Batches:
 
     def types(self) -> list[str]:
         """Wire types of all columns."""
-        from geo_assets.vector.types import wire_type
+        from geo_assets.vector.reader.conversion import wire_type
 
         fields = self._fields
         return [

@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from geo_assets.vector.layers import Batch, LayerRef, OpenLayer
-from geo_assets.vector.ogr import open_ogr
-from geo_assets.vector.placing import Placing, find_placing
+from geo_assets.vector.reader.layers import Batch, LayerRef, OpenLayer
+from geo_assets.vector.reader.ogr import open_ogr
+from geo_assets.vector.reader.placing import Placing, find_placing
 
 if TYPE_CHECKING:
     import pyarrow as pa

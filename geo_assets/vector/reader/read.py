@@ -1,7 +1,7 @@
 """What the sandboxed child does with a vector source: look at it (`inspect`), then send a layer of it (`stream`).
 
 Here: the two calls of the sandbox, in plain Python, without Dagster, database or network.
-Not here: the steps themselves (`sources.py`, `layers.py`, `geometry.py`, `crs.py`, `types.py`), loading (`load.py`).
+Not here: the steps themselves (`sources.py`, `layers.py`, `geometry.py`, `crs.py`, `conversion.py`), loading (`tables/`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.vector import geometry
 from geo_assets.vector.crs import (
     axes_look_swapped,
     footprint,
@@ -32,10 +31,7 @@ from geo_assets.vector.crs import (
     plan_crs,
     transformer,
 )
-from geo_assets.vector.filters import Sieve, Sifted, chosen_columns
-from geo_assets.vector.findings import Findings
 from geo_assets.vector.ipc import MOST_BYTES
-from geo_assets.vector.layers import Batch, LayerRef, OpenLayer, foreign_layers, list_layers, open_layer, tile_tables
 from geo_assets.vector.models import (
     ColumnPlan,
     GeometryType,
@@ -48,8 +44,22 @@ from geo_assets.vector.models import (
     StreamRequest,
 )
 from geo_assets.vector.names import column_names
-from geo_assets.vector.sources import Dataset, prepare
-from geo_assets.vector.types import as_json, convert, reject_schema, sql_type, wire_schema, wire_type
+from geo_assets.vector.reader import geometry
+from geo_assets.vector.reader.conversion import as_json, convert, wire_type
+from geo_assets.vector.reader.filters import Sieve, Sifted, chosen_columns
+from geo_assets.vector.reader.findings import Findings
+from geo_assets.vector.reader.layers import (
+    Batch,
+    LayerRef,
+    OpenLayer,
+    foreign_layers,
+    list_layers,
+    open_layer,
+    tile_tables,
+)
+from geo_assets.vector.reader.sources import Dataset, prepare
+from geo_assets.vector.schemas import reject_schema, wire_schema
+from geo_assets.vector.types import sql_type
 from geo_assets.vector.where import parse
 
 if TYPE_CHECKING:
@@ -106,7 +116,7 @@ def inspect(request: InspectRequest) -> InspectReport:
 
 def stream(request: StreamRequest, sink: BinaryIO) -> StreamReport:
     """Write one layer as an Arrow IPC stream: the plan's columns in order, then `geom` as WKB in the table's CRS; after
-    it, as a second stream, the rejected features (`types.REJECT_COLUMNS`).
+    it, as a second stream, the rejected features (`schemas.REJECT_COLUMNS`).
 
     Args:
         request: the source and the plan that `inspect` made of the layer.

@@ -20,8 +20,8 @@ from urllib.parse import unquote
 import numpy as np
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.vector.findings import Findings
-from geo_assets.vector.layers import (
+from geo_assets.vector.reader.findings import Findings
+from geo_assets.vector.reader.layers import (
     BATCH_ROWS,
     WKB_EXTENSIONS,
     Batch,
@@ -32,8 +32,8 @@ from geo_assets.vector.layers import (
     places,
     storage,
 )
-from geo_assets.vector.placing import Placing, find_placing
-from geo_assets.vector.text_values import TypeGuess
+from geo_assets.vector.reader.placing import Placing, find_placing
+from geo_assets.vector.reader.text_values import TypeGuess
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 from geo_assets.errors import GeoAssetsError
 from geo_assets.storage.geopackages import TILES
 from geo_assets.text import without_name
-from geo_assets.vector.findings import Findings
-from geo_assets.vector.sources import Dataset, Format, forbid_drivers
-from geo_assets.vector.sqlite_values import read_only
+from geo_assets.vector.reader.findings import Findings
+from geo_assets.vector.reader.sources import Dataset, Format, forbid_drivers
+from geo_assets.vector.reader.sqlite_values import read_only
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from geo_assets.vector.sqlite_values import Scan
+    from geo_assets.vector.reader.sqlite_values import Scan
 
 forbid_drivers()  # before anything imports pyogrio
 
@@ -122,7 +122,7 @@ def list_layers(dataset: Dataset, *, attributes: bool = False) -> list[LayerRef]
         return [LayerRef(dataset)]
     import pyogrio
 
-    from geo_assets.vector.ogr import configure
+    from geo_assets.vector.reader.ogr import configure
 
     configure()
     with reading(dataset):
@@ -191,22 +191,22 @@ def open_layer(ref: LayerRef, *, attributes: bool = False) -> Iterator[OpenLayer
 def _opener(kind: Format) -> Callable[..., AbstractContextManager[OpenLayer]]:
     """What reads a format."""
     if kind in {Format.GEOJSON, Format.GEOJSON_LINES}:
-        from geo_assets.vector.geojson import open_geojson
+        from geo_assets.vector.reader.geojson import open_geojson
 
         return open_geojson
     if kind is Format.PARQUET:
-        from geo_assets.vector.parquet import open_parquet
+        from geo_assets.vector.reader.parquet import open_parquet
 
         return open_parquet
     if kind is Format.CSV:
-        from geo_assets.vector.delimited import open_csv
+        from geo_assets.vector.reader.delimited import open_csv
 
         return open_csv
     if kind is Format.SPREADSHEET:
-        from geo_assets.vector.spreadsheets import open_spreadsheet
+        from geo_assets.vector.reader.spreadsheets import open_spreadsheet
 
         return open_spreadsheet
-    from geo_assets.vector.ogr import open_ogr
+    from geo_assets.vector.reader.ogr import open_ogr
 
     return open_ogr
 

@@ -2,11 +2,11 @@
 
 Here: the parent's half up to a table that nobody reads yet. Plain WKB goes straight into the typed geometry column by
 binary COPY (ADBC): the column gives it its SRID and refuses what is of another type.
-Not here: making it visible (`publish.py`), reading files (`read.py`).
+Not here: making it visible (`publish.py`), reading files (`../reader/`).
 
 The stream comes from a child that opened an untrusted file. No message of it may take more memory than its bytes
-(`ipc.py`), its schema must be the plan's to the letter, every batch is validated before it is used, and the plan's
-names and types can only be what `models.py` lets through.
+(`../ipc.py`), its schema must be the plan's to the letter, every batch is validated before it is used, and the plan's
+names and types can only be what `../models.py` lets through.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.ipc import Batches, StreamViolationError
 from geo_assets.vector.models import LayerPlan, StreamReport
 from geo_assets.vector.names import MAX_TABLE_NAME_BYTES
-from geo_assets.vector.types import GEOMETRY_COLUMN, REJECT_COLUMNS, reject_schema, sql_type, wire_schema
+from geo_assets.vector.schemas import REJECT_COLUMNS, reject_schema, wire_schema
+from geo_assets.vector.types import GEOMETRY_COLUMN, sql_type
 
 if TYPE_CHECKING:
     import pyarrow as pa

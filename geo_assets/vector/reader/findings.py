@@ -2,7 +2,7 @@
 some of them.
 
 Here: the count, by column and fault. Not here: finding them (the readers), what cannot be loaded at all (`geometry.py`,
-`types.py`).
+`conversion.py`).
 """
 
 from __future__ import annotations

@@ -1,0 +1,269 @@
+"""Conversion of a file's columns to wire types: which one holds every value of a column, and the values in it.
+
+Here: Arrow arrays. What cannot be kept to the letter is counted. Not here: the wire types themselves
+(`../types.py`), geometry (`geometry.py`).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.vector.types import ELEMENTS, MAX_PRECISION, arrow_type
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: Digits of 2**64 - 1: PostgreSQL has no unsigned integer.
+_UINT64 = "decimal(20, 0)"
+
+NUL_REMOVED = "text with NUL characters, which were removed"
+NOT_UTF8 = "text that is not UTF-8, whose faulty bytes were replaced"
+NOT_JSON = "text that is not JSON in a JSON column, kept as a JSON string"
+
+
+def wire_type(column: str, arrow: pa.DataType) -> str:
+    """The wire type that holds every value of an Arrow type.
+
+    Args:
+        column: the column's name, for the message.
+        arrow: any type that a reader delivers.
+
+    Raises:
+        GeoAssetsError: VECTOR_UNSUPPORTED_TYPE.
+    """
+    wire = _wire_or_none(arrow)
+    if wire is None:
+        raise GeoAssetsError(
+            "VECTOR_UNSUPPORTED_TYPE", f"column {column!r} has the type {arrow}, which has no counterpart in PostgreSQL"
+        )
+    return wire
+
+
+@cache
+def _rules() -> tuple[tuple[Callable[[pa.DataType], bool], str | Callable[[pa.DataType], str | None]], ...]:
+    import pyarrow as pa
+
+    t = pa.types
+    return (
+        (t.is_boolean, "bool"),
+        (lambda a: a in {pa.int8(), pa.uint8(), pa.int16()}, "int16"),
+        (lambda a: a in {pa.uint16(), pa.int32()}, "int32"),
+        (lambda a: a in {pa.uint32(), pa.int64()}, "int64"),
+        (t.is_uint64, _UINT64),
+        (lambda a: t.is_float16(a) or t.is_float32(a), "float32"),
+        (t.is_float64, "float64"),
+        (lambda a: t.is_string(a) or t.is_large_string(a) or t.is_string_view(a) or t.is_null(a), "string"),
+        (
+            lambda a: t.is_binary(a) or t.is_large_binary(a) or t.is_fixed_size_binary(a) or t.is_binary_view(a),
+            "binary",
+        ),
+        (t.is_date, "date32"),
+        (t.is_time, "time64[us]"),
+        (t.is_timestamp, lambda a: "timestamp[us]" if a.tz is None else "timestamp[us, UTC]"),
+        (t.is_duration, "duration[us]"),
+        (t.is_interval, "interval"),
+        (t.is_decimal, _decimal_wire),
+        (lambda a: t.is_dictionary(a) or t.is_run_end_encoded(a), lambda a: _wire_or_none(a.value_type)),
+        (lambda a: isinstance(a, pa.JsonType), "json"),
+        (lambda a: isinstance(a, pa.UuidType), "string"),
+        (lambda a: isinstance(a, pa.BaseExtensionType), lambda a: _wire_or_none(a.storage_type)),
+        (_is_list, _list_wire),
+        (lambda a: t.is_struct(a) or t.is_map(a), "json"),
+    )
+
+
+def _wire_or_none(arrow: pa.DataType) -> str | None:
+    for applies, wire in _rules():
+        if applies(arrow):
+            return wire if isinstance(wire, str) else wire(arrow)
+    return None
+
+
+def _is_list(arrow: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    t = pa.types
+    return bool(t.is_list(arrow) or t.is_large_list(arrow) or t.is_fixed_size_list(arrow))
+
+
+def _decimal_wire(arrow: pa.DataType) -> str | None:
+    """Precision and scale with a scale of at least 0: PostgreSQL knows negative ones only from version 15."""
+    precision, scale = arrow.precision + max(0, -arrow.scale), max(0, arrow.scale)
+    return f"decimal({precision}, {scale})" if scale <= precision <= MAX_PRECISION else None
+
+
+def _list_wire(arrow: pa.DataType) -> str | None:
+    element = _wire_or_none(arrow.value_type)
+    return f"list<{element}>" if element in ELEMENTS else "json" if element else None
+
+
+def convert(array: pa.Array, wire: str, notes: Counter[str]) -> pa.Array:
+    """A column in its wire type; nulls stay null, empty text stays empty.
+
+    Args:
+        array: values as the reader delivered them.
+        wire: what `wire_type` said of their type.
+        notes: counts values that could not be kept to the letter, by what was done to them.
+
+    Raises:
+        pyarrow.ArrowInvalid: a value is out of the wire type's range.
+    """
+    import pyarrow as pa
+
+    plain = _decoded(array)
+    if wire == "json":
+        return _to_json(plain, notes)
+    if wire == "string":
+        return _text(plain, notes)
+    if wire == "list<string>":
+        return _text_lists(plain, notes)
+    target = arrow_type(wire)
+    # only nanoseconds may be cut: PostgreSQL has microseconds
+    nanoseconds = any(str(plain.type).startswith(f"{kind}[ns") for kind in ("timestamp", "time64", "duration"))
+    result = plain.cast(target, safe=not nanoseconds)
+    return result.combine_chunks() if isinstance(result, pa.ChunkedArray) else result
+
+
+def _decoded(array: pa.Array) -> pa.Array:
+    """Without dictionaries, run ends and extension types other than JSON."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if isinstance(array.type, pa.UuidType):
+        return pa.array([None if value is None else str(value) for value in array.to_pylist()], pa.string())
+    if isinstance(array, pa.ExtensionArray) and not isinstance(array.type, pa.JsonType):
+        return _decoded(array.storage)
+    if pa.types.is_dictionary(array.type):
+        return _decoded(array.dictionary_decode())
+    if pa.types.is_run_end_encoded(array.type):
+        return _decoded(pc.run_end_decode(array))
+    return array
+
+
+def _text(array: pa.Array, notes: Counter[str]) -> pa.Array:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    text = array.cast(pa.string()) if not pa.types.is_binary(array.type) else array
+    try:
+        text.validate(full=True)
+    except pa.ArrowInvalid:
+        text = _replace_faulty_bytes(text, notes)
+    with_nul = pc.sum(pc.match_substring(text, "\0")).as_py() or 0
+    if with_nul:
+        notes[NUL_REMOVED] += with_nul
+        text = pc.replace_substring(text, "\0", "")
+    return text
+
+
+def _replace_faulty_bytes(text: pa.Array, notes: Counter[str]) -> pa.Array:
+    import pyarrow as pa
+
+    values: list[str | None] = []
+    for value in text.view(pa.binary()).to_pylist():
+        decoded = None if value is None else value.decode("utf-8", "replace")
+        if decoded is not None and decoded.encode() != value:
+            notes[NOT_UTF8] += 1
+        values.append(decoded)
+    return pa.array(values, pa.string())
+
+
+def _text_lists(array: pa.Array, notes: Counter[str]) -> pa.Array:
+    """Lists of text, each element cleaned as a text column is."""
+    import pyarrow as pa
+
+    lists = array.cast(pa.list_(pa.string()))
+    if not lists.null_count and not lists.offset:
+        return pa.ListArray.from_arrays(lists.offsets, _text(lists.values, notes))
+    return pa.array(
+        [None if row is None else _text(pa.array(row, pa.string()), notes).to_pylist() for row in lists.to_pylist()],
+        lists.type,
+    )
+
+
+def _to_json(array: pa.Array, notes: Counter[str]) -> pa.Array:
+    import pyarrow as pa
+
+    if isinstance(array.type, pa.JsonType):
+        texts = [
+            None if value is None else _checked_json(value, notes) for value in _text(array.storage, notes).to_pylist()
+        ]
+    else:
+        texts = [None if value is None else _dump(_jsonable(value)) for value in _nested_values(array)]
+    return pa.ExtensionArray.from_storage(pa.json_(), pa.array(texts, pa.string()))
+
+
+def _nested_values(array: pa.Array) -> list[Any]:
+    """Python values; a map is a dict, or a list of pairs where a key repeats."""
+    try:
+        return array.to_pylist(maps_as_pydicts="strict")  # type: ignore[no-any-return]
+    except KeyError:
+        return array.to_pylist()  # type: ignore[no-any-return]
+
+
+def _checked_json(text: str, notes: Counter[str]) -> str:
+    """The text itself where jsonb takes it: JSON without NUL, lone surrogates, NaN and infinity."""
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        notes[NOT_JSON] += 1
+        return _dump(text)
+    return _dump(_jsonable(value)) if "\\u" in text else text
+
+
+def _refuse_constant(name: str) -> None:
+    msg = f"{name} is not JSON"
+    raise ValueError(msg)
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _jsonable(value: Any) -> Any:
+    """A nested Arrow value as JSON: dates in ISO 8601, bytes in base64, numbers that JSON lacks as text."""
+    if isinstance(value, dict):
+        return {_plain_text(str(key)): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, str):
+        return _plain_text(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if isinstance(value, timedelta | Decimal):
+        return str(value)
+    return value
+
+
+def _plain_text(text: str) -> str:
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def as_json(names: Sequence[str], columns: Sequence[pa.Array], count: int) -> pa.Array:
+    """`count` rows of converted columns as JSON objects."""
+    import pyarrow as pa
+
+    values = [_json_values(column) for column in columns]
+    rows = [{name: column[row] for name, column in zip(names, values, strict=True)} for row in range(count)]
+    return pa.ExtensionArray.from_storage(pa.json_(), pa.array([_dump(_jsonable(row)) for row in rows], pa.string()))
+
+
+def _json_values(column: pa.Array) -> list[Any]:
+    import pyarrow as pa
+
+    if isinstance(column.type, pa.JsonType):
+        return [None if text is None else json.loads(text) for text in column.storage.to_pylist()]
+    return column.to_pylist()  # type: ignore[no-any-return]
