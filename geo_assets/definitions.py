@@ -8,12 +8,12 @@ from typing import Any
 import dagster as dg
 from upath import UPath
 
+from geo_assets import __version__
 from geo_assets.defs.catalogue import stac_collection, stac_items, submission_report
 from geo_assets.defs.cogs import cogs
 from geo_assets.defs.container_inventory import container_inventory
 from geo_assets.defs.hello_world import replies
 from geo_assets.defs.io_manager import JsonContractIOManager
-from geo_assets.defs.partitions import PARTITIONS
 from geo_assets.defs.resources import JOB_TAGS, Stages
 from geo_assets.defs.sensors import build_submissions_sensor, janitor
 from geo_assets.defs.stac_setup import catalogue
@@ -34,6 +34,8 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, Any] | None 
         "list_container": [container_inventory("list_container")],
         "stac_setup": [catalogue],
     }
+    owners = list(settings.owners)
+    assets = {name: [_signed(asset, owners) for asset in made] for name, made in assets.items()}
     jobs = [_asset_job(name, made) for name, made in assets.items()]
     resources = {
         "stages": Stages(),
@@ -48,12 +50,18 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, Any] | None 
     )
 
 
+def _signed(assets: dg.AssetsDefinition, owners: list[str]) -> dg.AssetsDefinition:
+    """With their owners, and with the release that makes them, which each partition keeps. Owners of jobs and sensors
+    are in beta (Dagster 1.13), and each load would warn of it.
+    """
+    return assets.map_asset_specs(lambda spec: spec.replace_attributes(owners=owners, code_version=__version__))
+
+
 def _asset_job(name: str, assets: Sequence[dg.AssetsDefinition]) -> Any:
     """The job of a job type: these assets, in one process, for one partition."""
     return dg.define_asset_job(
         name,
         selection=list(assets),
-        partitions_def=PARTITIONS[name],
         executor_def=dg.in_process_executor,
         tags=JOB_TAGS,
         description=JOB_TYPES[name].summary,

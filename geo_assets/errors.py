@@ -91,7 +91,6 @@ ERRORS: dict[str, ErrorKind] = {
         " gone on purpose, with --allow-mass-retire (docs/intake.md: the same for HTTP, messages and Dagster's"
         " launchpad)",
     ),
-    "JOB_ALREADY_CLAIMED": ErrorKind(_I, "nothing to do: another run owns this job"),
     "LEASE_LOST": ErrorKind(_X, "nothing to do: a newer run of this job took over"),
     # sources
     "UNSUPPORTED_FORMAT": ErrorKind(_I, "convert it to a supported format (docs/formats.md) and upload that"),

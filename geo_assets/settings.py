@@ -44,6 +44,9 @@ _ADDRESS = "an address as https://HOST/PATH, without user, query or blanks"
 
 Role = Literal["migrator", "pipeline", "reader"]
 
+#: As Dagster takes it.
+Owner = Annotated[str, Field(pattern=r"^(team:.+|[^@\s]+@[^@\s]+\.[^@\s]+)$")]
+
 _ALIAS = re.compile(r"[a-z][a-z0-9_]{0,30}")
 
 
@@ -96,8 +99,10 @@ class LocalAccount(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["local"] = "local"
-    root: Path | None = None  # None: <home>/containers
-    public_url: str | None = None  # what STAC hrefs start with; None: file:// of the root
+    root: Path | None = Field(None, description="the directory (default: containers of the home)")
+    public_url: str | None = Field(
+        None, description="what hrefs in STAC items start with (default: file:// of the root)"
+    )
     _ours: bool = PrivateAttr(default=False)
 
     @property
@@ -111,11 +116,13 @@ class AzureAccount(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["azure"]
-    account_name: str = Field(pattern=r"^[a-z0-9]{3,24}$")
-    account_key: SecretStr | None = None
-    sas_token: SecretStr | None = None
-    endpoint: WebAddress | None = None  # Azurite: http://127.0.0.1:10000/devstoreaccount1
-    public_url: str | None = None
+    account_name: str = Field(pattern=r"^[a-z0-9]{3,24}$", description="its name in Azure")
+    account_key: SecretStr | None = Field(None, description="a key of the account, in base64")
+    sas_token: SecretStr | None = Field(None, description="a SAS token, sv=…&…&sig=…")
+    endpoint: WebAddress | None = Field(
+        None, description="its address, where that is not Azure's (Azurite: http://127.0.0.1:10000/devstoreaccount1)"
+    )
+    public_url: str | None = Field(None, description="what hrefs in STAC items start with (default: its address)")
 
     @field_validator("account_key")
     @classmethod
@@ -153,37 +160,51 @@ class Settings(BaseSettings):
 
     home: Path = Field(default_factory=default_home, description="where the local stack keeps everything")
     accounts: dict[str, Account] = Field(default_factory=dict, description="JSON: alias -> {kind: local|azure, …}")
-    output_account: str = "default"
-    cog_container: str = "cogs"
-    thumbnail_container: str = "thumbnails"
+    output_account: str = Field("default", description="alias of the account that COGs and thumbnails are written to")
+    cog_container: str = Field("cogs", description="its container of COGs")
+    thumbnail_container: str = Field("thumbnails", description="its container of thumbnails")
 
-    inbox_account: str = "default"
-    inbox_container: str = "submissions"
-    queue_name: str = Field("geospatial-jobs", pattern=r"^[a-z0-9](?:-?[a-z0-9]){2,55}$")
-    queue_connection_string: SecretStr | None = None  # Azurite, or an account key
-    queue_url: WebAddress | None = None  # https://account.queue.core.windows.net, with the identity of the environment
+    inbox_account: str = Field("default", description="alias of the account with the blob inbox")
+    inbox_container: str = Field("submissions", description="its container with inbox/, done/ and poison/")
+    queue_name: str = Field(
+        "geospatial-jobs",
+        pattern=r"^[a-z0-9](?:-?[a-z0-9]){2,55}$",
+        description="the Azure Storage Queue that is read; NAME-poison takes what is bad",
+    )
+    queue_connection_string: SecretStr | None = Field(
+        None, description="of the queue's account: with an account key, or Azurite's"
+    )
+    queue_url: WebAddress | None = Field(
+        None, description="https://ACCOUNT.queue.core.windows.net, read with the identity of the environment"
+    )
 
-    pg_host: str = "127.0.0.1"
-    pg_port: int = 5432
-    pg_database: str = "geo_assets"
-    migrator_user: str = "geo_migrator"
-    migrator_password: SecretStr = SecretStr("")
-    pipeline_user: str = "geo_pipeline"
-    pipeline_password: SecretStr = SecretStr("")
-    reader_user: str = "geo_reader"
-    reader_password: SecretStr = SecretStr("")
+    pg_host: str = Field("127.0.0.1", description="host of PostgreSQL")
+    pg_port: int = Field(5432, description="its port")
+    pg_database: str = Field("geo_assets", description="the one database that holds everything")
+    migrator_user: str = Field("geo_migrator", description="role that owns the schema and applies sql/")
+    migrator_password: SecretStr = Field(SecretStr(""), description="its password")
+    pipeline_user: str = Field("geo_pipeline", description="role of runs, API and Dagster")
+    pipeline_password: SecretStr = Field(SecretStr(""), description="its password")
+    reader_user: str = Field("geo_reader", description="role that only looks")
+    reader_password: SecretStr = Field(SecretStr(""), description="its password")
 
     allowed_hosts: tuple[str, ...] = Field(
         (), description="JSON list: names under which API and webserver are reached, beside loopback"
     )
-    api_port: int = 8000
-    api_require_auth: bool = False  # also on loopback
-    oidc_issuer: str | None = None
-    oidc_audience: str | None = None
-    oidc_jwks_url: str | None = None
-    allow_schema_redeploy: bool = False
-    webserver_port: int = 3000
-    code_server_port: int = 4000
+    api_port: int = Field(8000, description="port of the HTTP API")
+    api_require_auth: bool = Field(False, description="ask for a bearer token on loopback too")
+    oidc_issuer: str | None = Field(None, description="issuer of the OpenID Connect tokens that the API takes")
+    oidc_audience: str | None = Field(None, description="their audience")
+    oidc_jwks_url: str | None = Field(None, description="where their keys are (default: ISSUER/.well-known/jwks.json)")
+    allow_schema_redeploy: bool = Field(
+        False, description="let POST /api/db/schema/redeploy drop the ledger and the published tables"
+    )
+    webserver_port: int = Field(3000, description="port of Dagster's webserver")
+    owners: tuple[Owner, ...] = Field(
+        ("team:geo_assets",),
+        description="JSON list: owners of the assets in Dagster, each team:NAME or an e-mail address",
+    )
+    code_server_port: int = Field(4000, description="port of Dagster's code server")
 
     workers: int = Field(
         default_factory=lambda: max(1, min(os.cpu_count() or 1, 8)), ge=1, description="sandboxed children of a run"

@@ -7,8 +7,8 @@ from typing import Any
 
 import dagster as dg
 
-from geo_assets.defs.metadata import check_results, check_specs, markdown
-from geo_assets.defs.partitions import PARTITIONS, inputs_of, key_of
+from geo_assets.defs.assets import check_results, outputs, pipeline_asset
+from geo_assets.defs.metadata import markdown
 from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.stac.pgstac import footprints
 from geo_assets.stages import catalogue, checks, report, retire, vector_tables
@@ -20,7 +20,7 @@ _COMPLETE = "every_file_accounted_for"
 _GOOD = "no_bad_files"
 
 
-@dg.op(out={"result": dg.Out(CatalogueReport), _FOUND: dg.Out(dg.Nothing)})
+@dg.op(out=outputs(CatalogueReport, [_FOUND]))
 def register_items(stages: Stages, rasters_done: StageReport, vectors_done: StageReport) -> Iterator[Any]:
     """Load the items of what was converted, in batches; each is read back."""
     context, job = stages.get(), rasters_done.job
@@ -52,23 +52,13 @@ def register_items(stages: Stages, rasters_done: StageReport, vectors_done: Stag
 
 def stac_items(job_type: str) -> dg.AssetsDefinition:
     """The asset of a job type."""
-    key = key_of(job_type, "stac_items")
-    (spec,) = check_specs(key, [_FOUND])
 
-    @dg.graph_asset(
-        key=key,
-        ins=inputs_of(job_type, "cogs", "vector_tables"),
-        partitions_def=PARTITIONS[job_type],
-        kinds={"stac"},
-        group_name=job_type,
-        check_specs=[spec],
-    )
-    def build(cogs: StageReport, vector_tables: StageReport) -> Any:
+    @pipeline_asset(job_type, kinds={"stac"}, checks=[_FOUND], table="pgstac.items")
+    def stac_items(cogs: StageReport, vector_tables: StageReport) -> Any:
         """One STAC item per source."""
-        result, found = register_items(cogs, vector_tables)
-        return {"result": result, spec.get_python_identifier(): found}
+        return register_items(cogs, vector_tables)
 
-    return build
+    return stac_items
 
 
 @dg.op(out=dg.Out(CatalogueReport))
@@ -87,21 +77,15 @@ def refresh_collections(stages: Stages, items: CatalogueReport) -> dg.Output[Cat
 def stac_collection(job_type: str) -> dg.AssetsDefinition:
     """The asset of a job type."""
 
-    @dg.graph_asset(
-        key=key_of(job_type, "stac_collection"),
-        ins=inputs_of(job_type, "stac_items"),
-        partitions_def=PARTITIONS[job_type],
-        kinds={"stac"},
-        group_name=job_type,
-    )
-    def build(stac_items: CatalogueReport) -> Any:
+    @pipeline_asset(job_type, kinds={"stac"}, table="pgstac.collections")
+    def stac_collection(stac_items: CatalogueReport) -> Any:
         """The collections of the submission, their extents those of their items."""
         return refresh_collections(stac_items)
 
-    return build
+    return stac_collection
 
 
-@dg.op(out={"result": dg.Out(JobReport), _COMPLETE: dg.Out(dg.Nothing), _GOOD: dg.Out(dg.Nothing)})
+@dg.op(out=outputs(JobReport, [_COMPLETE, _GOOD]))
 def write_report(stages: Stages, collection: CatalogueReport) -> Iterator[Any]:
     """The account of the whole job."""
     context, job = stages.get(), collection.job
@@ -126,23 +110,10 @@ def write_report(stages: Stages, collection: CatalogueReport) -> Iterator[Any]:
 
 def submission_report(job_type: str) -> dg.AssetsDefinition:
     """The asset of a job type."""
-    key = key_of(job_type, "submission_report")
-    specs = check_specs(key, [_COMPLETE, _GOOD])
 
-    @dg.graph_asset(
-        key=key,
-        ins=inputs_of(job_type, "stac_collection"),
-        partitions_def=PARTITIONS[job_type],
-        kinds={"postgres"},
-        group_name=job_type,
-        check_specs=specs,
-    )
-    def build(stac_collection: CatalogueReport) -> Any:
+    @pipeline_asset(job_type, kinds={"postgres"}, checks=[_COMPLETE, _GOOD], table="geo.tasks")
+    def submission_report(stac_collection: CatalogueReport) -> Any:
         """The exact account of every file of the submission."""
-        result, *verdicts = write_report(stac_collection)
-        return {
-            "result": result,
-            **{spec.get_python_identifier(): verdict for spec, verdict in zip(specs, verdicts, strict=True)},
-        }
+        return write_report(stac_collection)
 
-    return build
+    return submission_report

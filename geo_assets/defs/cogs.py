@@ -5,8 +5,8 @@ from typing import Any
 
 import dagster as dg
 
-from geo_assets.defs.metadata import check_results, check_specs, stage_metadata, teller
-from geo_assets.defs.partitions import PARTITIONS, inputs_of, key_of
+from geo_assets.defs.assets import check_results, outputs, pipeline_asset
+from geo_assets.defs.metadata import stage_metadata, teller
 from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.stages import checks
 from geo_assets.stages import cogs as stage
@@ -34,7 +34,7 @@ def convert_rasters(context: dg.OpExecutionContext, stages: Stages, chunk: Chunk
         return stage.convert_chunk(stages.get(), chunk, teller(context))
 
 
-@dg.op(out={"result": dg.Out(StageReport), **{name: dg.Out(dg.Nothing) for name in _CHECKS}})
+@dg.op(out=outputs(StageReport, _CHECKS))
 def report_rasters(stages: Stages, plan: StagePlan, reports: list[ChunkReport]) -> Iterator[Any]:
     """The fan-in: every chunk reported, every raster accounted for, every COG where it should be."""
     with plain_failures(stages), stages.get().lease_or_nothing(plan.job):
@@ -52,24 +52,11 @@ def report_rasters(stages: Stages, plan: StagePlan, reports: list[ChunkReport]) 
 
 def cogs(job_type: str) -> dg.AssetsDefinition:
     """The asset of a job type."""
-    key = key_of(job_type, "cogs")
-    specs = check_specs(key, _CHECKS)
 
-    @dg.graph_asset(
-        key=key,
-        ins=inputs_of(job_type, "container_inventory"),
-        partitions_def=PARTITIONS[job_type],
-        kinds={"cog", "gdal"},
-        group_name=job_type,
-        check_specs=specs,
-    )
-    def build(container_inventory: InventoryRef) -> Any:
+    @pipeline_asset(job_type, kinds={"cog", "gdal"}, checks=_CHECKS)
+    def cogs(container_inventory: InventoryRef) -> Any:
         """One COG per raster source, at its place in the output container."""
         plan, chunks = plan_rasters(container_inventory)
-        result, *verdicts = report_rasters(plan, chunks.map(convert_rasters).collect())
-        return {
-            "result": result,
-            **{spec.get_python_identifier(): verdict for spec, verdict in zip(specs, verdicts, strict=True)},
-        }
+        return report_rasters(plan, chunks.map(convert_rasters).collect())
 
-    return build
+    return cogs

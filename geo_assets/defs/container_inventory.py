@@ -5,9 +5,9 @@ from typing import Any
 
 import dagster as dg
 
+from geo_assets.defs.assets import check_results, outputs, pipeline_asset
 from geo_assets.defs.claim import Options, claim
-from geo_assets.defs.metadata import check_results, check_specs, teller
-from geo_assets.defs.partitions import PARTITIONS, key_of
+from geo_assets.defs.metadata import teller
 from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.stages import checks
 from geo_assets.stages.chunks import tell_known
@@ -19,7 +19,7 @@ _GOOD = "no_bad_files"
 
 
 def _list_blobs(job_type: str) -> dg.OpDefinition:
-    @dg.op(name=f"list_blobs_for_{job_type}", out={"result": dg.Out(InventoryRef), _GOOD: dg.Out(dg.Nothing)})
+    @dg.op(name=f"list_blobs_for_{job_type}", out=outputs(InventoryRef, [_GOOD]))
     def list_blobs(context: dg.OpExecutionContext, stages: Stages, config: Options) -> Iterator[Any]:
         """Claim the job, list its container, classify what it holds."""
         job = claim(context, stages, job_type, config)
@@ -51,15 +51,11 @@ def _metadata(inventory: InventoryRef) -> dict[str, Any]:
 
 def container_inventory(job_type: str) -> dg.AssetsDefinition:
     """The asset of a job type."""
-    list_blobs, key = _list_blobs(job_type), key_of(job_type, "container_inventory")
-    (spec,) = check_specs(key, [_GOOD])
+    list_blobs = _list_blobs(job_type)
 
-    @dg.graph_asset(
-        key=key, partitions_def=PARTITIONS[job_type], kinds={"obstore"}, group_name=job_type, check_specs=[spec]
-    )
-    def build() -> Any:
+    @pipeline_asset(job_type, kinds={"obstore"}, checks=[_GOOD], table="geo.inventory")
+    def container_inventory() -> Any:
         """What the container holds: rows of `geo.inventory`, by reference."""
-        result, good = list_blobs()
-        return {"result": result, spec.get_python_identifier(): good}
+        return list_blobs()
 
-    return build
+    return container_inventory

@@ -14,8 +14,3 @@ PARTITIONS = {job_type: dg.DynamicPartitionsDefinition(name=job_type) for job_ty
 def key_of(job_type: str, asset: str) -> dg.AssetKey:
     """An asset of a job type."""
     return dg.AssetKey([job_type, asset])
-
-
-def inputs_of(job_type: str, *assets: str) -> dict[str, dg.AssetIn]:
-    """Assets of the same job type, by the names of the parameters that take them."""
-    return {asset: dg.AssetIn(key=key_of(job_type, asset)) for asset in assets}

@@ -48,7 +48,13 @@ def requests_of(attempts: list[Attempt]) -> dg.SensorResult:
 def build_submissions_sensor(jobs: list[Any]) -> dg.SensorDefinition:
     """The sensor over these jobs."""
 
-    @dg.sensor(name="submissions", jobs=jobs, minimum_interval_seconds=5, default_status=dg.DefaultSensorStatus.RUNNING)
+    @dg.sensor(
+        name="submissions",
+        jobs=jobs,
+        minimum_interval_seconds=5,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="takes messages from the inboxes; launches recorded submissions that nobody has launched",
+    )
     def submissions_sensor() -> dg.SensorResult | dg.SkipReason:
         """Take messages from the inboxes; launch recorded submissions that nobody has launched."""
         settings = load_settings()
@@ -60,7 +66,12 @@ def build_submissions_sensor(jobs: list[Any]) -> dg.SensorDefinition:
     return submissions_sensor
 
 
-@dg.sensor(name="janitor", minimum_interval_seconds=10, default_status=dg.DefaultSensorStatus.RUNNING)
+@dg.sensor(
+    name="janitor",
+    minimum_interval_seconds=10,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="finds runs that died or hang, and asks for a new attempt of their jobs",
+)
 def janitor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     """Find runs that died or hang, and ask for a new attempt of their jobs; the submissions sensor launches it."""
     instance = context.instance

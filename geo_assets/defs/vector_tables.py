@@ -7,8 +7,8 @@ from typing import Any
 
 import dagster as dg
 
-from geo_assets.defs.metadata import check_results, check_specs, stage_metadata, teller
-from geo_assets.defs.partitions import PARTITIONS, inputs_of, key_of
+from geo_assets.defs.assets import check_results, outputs, pipeline_asset
+from geo_assets.defs.metadata import stage_metadata, teller
 from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.stages import checks
 from geo_assets.stages import vector_tables as stage
@@ -38,7 +38,7 @@ def load_vectors(context: dg.OpExecutionContext, stages: Stages, chunk: Chunk) -
         return stage.load_chunk(stages.get(), chunk, teller(context))
 
 
-@dg.op(out={"result": dg.Out(StageReport), **{name: dg.Out(dg.Nothing) for name in _CHECKS}})
+@dg.op(out=outputs(StageReport, _CHECKS))
 def report_vectors(stages: Stages, plan: StagePlan, reports: list[ChunkReport]) -> Iterator[Any]:
     """The fan-in: every chunk reported, every vector accounted for, every feature too, every table as it should be."""
     with plain_failures(stages), stages.get().lease_or_nothing(plan.job):
@@ -57,24 +57,11 @@ def report_vectors(stages: Stages, plan: StagePlan, reports: list[ChunkReport]) 
 
 def vector_tables(job_type: str) -> dg.AssetsDefinition:
     """The asset of a job type."""
-    key = key_of(job_type, "vector_tables")
-    specs = check_specs(key, _CHECKS)
 
-    @dg.graph_asset(
-        key=key,
-        ins=inputs_of(job_type, "container_inventory"),
-        partitions_def=PARTITIONS[job_type],
-        kinds={"postgis"},
-        group_name=job_type,
-        check_specs=specs,
-    )
-    def build(container_inventory: InventoryRef) -> Any:
+    @pipeline_asset(job_type, kinds={"postgis"}, checks=_CHECKS)
+    def vector_tables(container_inventory: InventoryRef) -> Any:
         """One typed, indexed PostGIS table per layer."""
         plan, chunks = plan_vectors(container_inventory)
-        result, *verdicts = report_vectors(plan, chunks.map(load_vectors).collect())
-        return {
-            "result": result,
-            **{spec.get_python_identifier(): verdict for spec, verdict in zip(specs, verdicts, strict=True)},
-        }
+        return report_vectors(plan, chunks.map(load_vectors).collect())
 
-    return build
+    return vector_tables
