@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN = started=$$SECONDS; uv=$$(scripts/bootstrap); echo "environment: $$((SECONDS - started)) s"; step=$$SECONDS; $$uv run --frozen
 
 
-.PHONY: help setup demo lint test test-slow bench-raster bench-many bench-vector up down
+.PHONY: help setup demo lint test test-slow renew bench-raster bench-many bench-vector up down
 help:   ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -18,11 +18,14 @@ demo:   ## the main job on bundled data; starts the stack
 	@$(RUN) geo-assets demo
 	echo "demo: $$((SECONDS - step)) s"
 
-lint:   ## ruff, mypy, import contracts
+lint:   ## ruff, mypy, import contracts, definitions
 	@$(RUN) ruff check
 	$$uv run --frozen ruff format --check --quiet
 	$$uv run --frozen mypy
 	$$uv run --frozen lint-imports --no-cache
+	home=$$(mktemp -d); trap 'rm -rf "$$home"' EXIT  # not the stack's, which may not be there
+	echo 'telemetry: {enabled: false}' > $$home/dagster.yaml
+	DAGSTER_HOME=$$home $$uv run --frozen dg check defs
 	echo "lint: $$((SECONDS - step)) s"
 
 test:   ## the tests, a stack for each of up to four cores; some of them with TESTS=…
@@ -32,6 +35,10 @@ test:   ## the tests, a stack for each of up to four cores; some of them with TE
 test-slow: ## faults that take minutes
 	@$(RUN) pytest -m slow -s
 	echo "test-slow: $$((SECONDS - step)) s"
+
+renew:  ## write again what tests compare: docs/reference, the snapshot of the definitions, golden items
+	@$(RUN) python scripts/reference.py
+	GEO_ASSETS_RENEW=1 $$uv run --frozen pytest -q geo_assets_tests/defs/test_definitions.py geo_assets_tests/stac/test_golden_items.py
 
 bench-raster: ## COGs against rio-cogeo, GDAL and gdalwarp
 	@$(RUN) python -m benchmarks.raster

@@ -168,14 +168,19 @@ def _log(message: str) -> None:
 
 
 @app.command()
-def up(as_json: JsonFlag = False) -> None:
+def up(
+    database_only: Annotated[
+        bool, typer.Option("--database-only", help="PostgreSQL alone, for `dagster dev` in a checkout.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
     """Start the local stack: PostgreSQL, migrations, Dagster's webserver, daemon and code location. Harmless
     to repeat.
     """
     from geo_assets.local.stack import Stack
 
     stack = Stack()
-    settings = stack.up(_log)
+    settings = stack.up(_log, database_only=database_only)
     facts = {
         "home": str(stack.home),
         "dagster": settings.webserver_url,

@@ -84,8 +84,12 @@ class Stack:
 
     # -- up ------------------------------------------------------------------------------------------------------------
 
-    def up(self, log: Log) -> Settings:
+    def up(self, log: Log, *, database_only: bool = False) -> Settings:
         """Start what is not running, wait until each part answers. Repeating it is harmless.
+
+        Args:
+            log: takes a line for each part.
+            database_only: all but Dagster's processes and the API, which `dagster dev` stands in for.
 
         Raises:
             GeoAssetsError: POSTGRES_NOT_FOUND, POSTGRES_START_FAILED, START_FAILED, each with the log to read.
@@ -99,8 +103,11 @@ class Stack:
                 self._start_postgres(state, binaries, log)
                 settings = self._write_settings(state)
                 self._migrate(state, settings, log)
-                self._start_dagster(state, settings, log)
-            self._ensure(state, "supervisor", ["-m", "geo_assets.local.supervisor"], self.environment(settings))
+                self._prepare_dagster(state, settings)
+                if not database_only:
+                    self._start_dagster(state, settings, log)
+            if not database_only:
+                self._ensure(state, "supervisor", ["-m", "geo_assets.local.supervisor"], self.environment(settings))
         _see_to_storage(settings, log)
         return settings
 
@@ -217,19 +224,22 @@ class Stack:
             bootstrap(self.cluster(state, binaries).dsn(), settings)
             migrate(settings)
 
-    def _start_dagster(self, state: StackState, settings: Settings, log: Log) -> None:
+    def _prepare_dagster(self, state: StackState, settings: Settings) -> None:
+        """What is in Dagster's home and in its schema of the database."""
         from importlib.metadata import version
 
         home = settings.dagster_home
         home.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(project_file("dagster.yaml"), home / "dagster.yaml")
+        if state.dagster_version != version("dagster"):
+            self._run_to_end(["-m", "dagster", "instance", "migrate"], self.environment(settings), "dagster-migrate")
+            state.dagster_version = version("dagster")
+            self._save(state)
+
+    def _start_dagster(self, state: StackState, settings: Settings, log: Log) -> None:
         commands = self._commands(settings)
         env = self.environment(settings)
         with _timed(log, "Dagster"):
-            if state.dagster_version != version("dagster"):
-                self._run_to_end(["-m", "dagster", "instance", "migrate"], env, "dagster-migrate")
-                state.dagster_version = version("dagster")
-                self._save(state)
             fresh = self._ensure(state, "code_server", commands["code_server"], env)
             self._wait("code_server", state, lambda: listens(settings.code_server_port))
             if fresh:  # they hold a connection to the old one's location data
