@@ -1,0 +1,93 @@
+"""Whole items, as clients get them: what is made of real files by the real engines, compared with JSON in the repository.
+
+What follows from the versions of encoders is fixed: bytes and checksum of a COG.
+"""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from rasterio.transform import from_origin
+
+from geo_assets.raster.cog import convert
+from geo_assets.raster.models import ConvertRequest
+from geo_assets.stac.item import CogAsset, cog_item, item_id, table_item
+from geo_assets.vector.models import InspectRequest
+from geo_assets.vector.read import inspect
+from geo_assets_tests.golden import assert_golden
+from geo_assets_tests.raster.test_cog import write
+
+REGISTERED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+DELIVERY = {
+    "type": "FeatureCollection",
+    "features": [
+        {
+            "type": "Feature",
+            "geometry": {"type": "Polygon", "coordinates": [[[5, 50], [7, 50], [7, 52], [5, 52], [5, 50]]]},
+            "properties": {"name": "Maastricht", "people": 120000, "founded": "1204-05-06", "density": 2.5},
+        },
+        {"type": "Feature", "geometry": {"type": "Point", "coordinates": [8, 49]}, "properties": {"name": "a well"}},
+    ],
+}
+
+
+def golden(name: str, item: dict) -> None:
+    text = json.dumps(item, indent=2, ensure_ascii=False, sort_keys=True)
+    assert_golden(Path(__file__).parent / "items" / f"{name}.json", f"{text}\n")
+
+
+def cog(folder: Path, name: str, pixels: np.ndarray, *, key: str = "", title: str | None = None, **profile) -> CogAsset:
+    source = write(folder / f"{name}.tif", pixels, **profile)
+    request = ConvertRequest(
+        source=str(source), destination=str(folder / f"{name}.cog.tif"), datetime_regex="%Y%m%d", known_as=f"{name}.tif"
+    )
+    report = convert(request).model_copy(update={"bytes": 12345, "sha256": "ab" * 32})
+    href = f"https://example.org/cogs/{name}.tif"
+    return CogAsset(key=key, title=title, href=href, thumbnail=href.replace("tif", "png"), report=report)
+
+
+def ramp(dtype: str, bands: int = 1) -> np.ndarray:
+    return np.arange(bands * 40 * 50).reshape(bands, 40, 50).astype(dtype)
+
+
+def item_of(path: str, cogs: list[CogAsset], **more) -> dict:
+    identity = item_id("default", "landing", path)
+    return cog_item(identity=identity, collection="landing", title=path, modified=REGISTERED, cogs=cogs, **more)
+
+
+def test_the_item_of_a_cog(tmp_path):
+    made = cog(tmp_path, "height_20240131", ramp("float32"), nodata=0, transform=from_origin(5e5, 4e6, 10, 10))
+    golden("cog", item_of("a/height_20240131.tif", [made], warnings=["the nodata value is also a height"]))
+
+
+def test_the_item_of_a_cog_in_three_colours_without_a_time(tmp_path):
+    made = cog(tmp_path, "scan", ramp("uint8", 3), photometric="rgb", crs="EPSG:3857")
+    golden("cog_rgb", item_of("scan.tif", [made]))
+
+
+def test_the_item_of_several_cogs(tmp_path):
+    cogs = [
+        cog(tmp_path, "rain_20240131", ramp("int16"), key="rain", title="rain"),
+        cog(tmp_path, "wind_20240201", ramp("float64"), key="wind", title="wind"),
+    ]
+    golden("several_cogs", item_of("weather.nc", cogs))
+
+
+def test_the_item_of_tables(tmp_path):
+    file = tmp_path / "places.geojson"
+    file.write_text(json.dumps(DELIVERY))
+    layers = list(inspect(InspectRequest(source=str(file))).layers)
+    tables = [{"table": f"vector.places_{layer.part}", "rows": layer.feature_count} for layer in layers]
+    item = table_item(
+        identity=item_id("default", "landing", "places.geojson"),
+        collection="landing-vector",
+        title="places.geojson",
+        href="postgresql://db.example.org:5432/geo_assets",
+        modified=REGISTERED,
+        tables=tables,
+        layers=layers,
+        when="2024-01/2024-03",
+    )
+    golden("tables", item)
