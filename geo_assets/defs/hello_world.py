@@ -5,8 +5,8 @@ from typing import Any
 
 import dagster as dg
 
+from geo_assets.defs.assets import pipeline_asset
 from geo_assets.defs.claim import Force, claim
-from geo_assets.defs.partitions import PARTITIONS, key_of
 from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.stages import hello_world as stage
 from geo_assets.stages.chunks import close_stage
@@ -85,9 +85,7 @@ def close_replies(
     return report
 
 
-@dg.graph_asset(
-    key=key_of("hello_world", "replies"), partitions_def=PARTITIONS["hello_world"], group_name="hello_world"
-)
+@pipeline_asset("hello_world", kinds={"python"})
 def replies() -> Any:
     """The two-stage fan-out and fan-in: n greetings, then a reply to each."""
     greetings, greeting_chunks = plan_greetings()
