@@ -14,7 +14,7 @@ from geo_assets.raster.cog import convert
 from geo_assets.raster.models import ConvertRequest
 from geo_assets.stac.item import CogAsset, cog_item, item_id, table_item
 from geo_assets.vector.models import InspectRequest
-from geo_assets.vector.read import inspect
+from geo_assets.vector.reader.read import inspect
 from geo_assets_tests.golden import assert_golden
 from geo_assets_tests.raster.test_cog import write
 
