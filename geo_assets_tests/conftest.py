@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from geo_assets.local.debian_packages import UNPACKED
@@ -98,5 +99,18 @@ def a_stack(cli: Cli, postgres_home: Path):
         (cli.home / UNPACKED).symlink_to((postgres_home / UNPACKED).resolve())
     started = cli.run("up")
     assert started.returncode == 0, started.stderr
+    _without_waiting_for_the_disk(cli)
     yield cli
     cli.run("down")
+
+
+def _without_waiting_for_the_disk(cli: Cli) -> None:
+    """Let PostgreSQL trust the kernel: a job is some two hundred commits. What is killed here is processes, whose pages
+    the kernel keeps; no test cuts the power.
+    """
+    stack = json.loads((cli.home / "stack.json").read_text())
+    superuser = {"port": stack["ports"]["postgres"], "password": stack["passwords"]["superuser"]}
+    with psycopg.connect(host="127.0.0.1", user="postgres", dbname="postgres", autocommit=True, **superuser) as conn:
+        for setting in ("fsync", "full_page_writes"):
+            conn.execute(f"alter system set {setting} = off")
+        conn.execute("select pg_reload_conf()")
