@@ -13,6 +13,7 @@ from geo_assets.ledger.circuits import Circuits
 from geo_assets.ledger.inventory import Inventory
 from geo_assets.ledger.jobs import Jobs
 from geo_assets.ledger.messages import Messages
+from geo_assets.ledger.published import Published
 from geo_assets.ledger.statistics import last_day
 from geo_assets.ledger.table_names import TableNames
 from geo_assets.ledger.tasks import Tasks
@@ -38,6 +39,7 @@ class Ledger:
         self.tasks = Tasks(self._pool)
         self.inventory = Inventory(self._pool)
         self.table_names = TableNames(self._pool)
+        self.published = Published(self._pool)
         self.messages = Messages(self._pool)
         self.tokens = Tokens(self._pool)
         self.circuits = Circuits(self._pool)

@@ -64,3 +64,8 @@ def claim_name(conn: psycopg.Connection[Any], table: str, source: str) -> str | 
     ).fetchone()
     values = tuple(row.values()) if isinstance(row, dict) else tuple(row or ())
     return "/".join(map(str, values)) if values and values[0] else None
+
+
+def release_name(conn: psycopg.Connection[Any], name: str) -> None:
+    """The table is gone: its name, without the schema, is free again."""
+    conn.execute("delete from geo.table_names where table_name = %s", (name,))

@@ -13,7 +13,6 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
 
@@ -187,55 +186,6 @@ class Tasks:
             ).fetchall()
         return {(str(row["path"]), str(row["etag"])): str(row["marked"]) for row in rows}
 
-    @staticmethod
-    def publish_many(
-        conn: psycopg.Connection[Any], job_id: str, run_id: str, done: Sequence[tuple[str, str, dict[str, Any]]]
-    ) -> list[dict[str, Any]]:
-        """As `succeed_many`, for tasks with a STAC item, in the transaction that loads the items: none is searchable
-        that we do not know.
-
-        Returns:
-            The outputs that these replace, of whichever job; tables among them that no item names any more are noted as
-            loose.
-        """
-        items = [outputs["stac_item"] for _, _, outputs in done]
-        with conn.cursor(row_factory=dict_row) as cursor:
-            before = cursor.execute(
-                "select outputs from geo.published where stac_item = any(%s) for update", (items,)
-            ).fetchall()
-            _succeed_many(cursor, job_id, run_id, done)
-            cursor.execute(
-                """insert into geo.published (stac_item, job_id, stage, task_key, fingerprint, outputs)
-                   select outputs->>'stac_item', job_id, stage, task_key, fingerprint, outputs from geo.tasks
-                    where job_id = %s and run_id = %s and outputs->>'stac_item' = any(%s)
-                   on conflict (stac_item) do update set job_id = excluded.job_id, stage = excluded.stage, task_key = excluded.task_key,
-                       fingerprint = excluded.fingerprint, outputs = excluded.outputs, at = now()""",
-                (job_id, run_id, items),
-            )
-            replaced = [dict(row["outputs"]) for row in before]
-            cursor.execute(  # what a crash leaves of them, or what depends on them, is the janitor's
-                """insert into geo.loose_tables (table_name)
-                   select distinct name from unnest(%s::text[]) name
-                    where not exists (select from geo.published p where p.stac_item = any(%s)
-                                         and p.outputs->'tables' @> jsonb_build_array(jsonb_build_object('table', name)))
-                       on conflict do nothing""",
-                ([table["table"] for outputs in replaced for table in outputs.get("tables", [])], items),
-            )
-        return replaced
-
-    @retrying
-    def stale(self, job_id: str) -> list[dict[str, Any]]:
-        """What this job published and its last run no longer stands behind: the source is gone, or bad now."""
-        with self._pool.connection() as conn:
-            return conn.execute(
-                """select p.stac_item, p.stage, p.task_key, p.outputs from geo.published p
-                    where p.job_id = %s and not exists (
-                        select from geo.tasks t where t.job_id = p.job_id and t.listed and t.status in ('succeeded', 'skipped', 'running', 'pending')
-                           and t.stage = p.stage and t.task_key = p.task_key)
-                    order by p.stac_item""",
-                (job_id,),
-            ).fetchall()
-
     @retrying
     def start(self, job_id: str, run_id: str, stage: str, task_key: str) -> None:
         """A worker takes up a task."""
@@ -299,7 +249,7 @@ class Tasks:
     def succeed_many(self, job_id: str, run_id: str, done: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
         """As `succeed`, for (stage, task_key, outputs) at once."""
         with self._pool.connection() as conn:
-            _succeed_many(conn, job_id, run_id, done)
+            succeed_many(conn, job_id, run_id, done)
 
     @retrying
     def fail(self, job_id: str, run_id: str, stage: str, task_key: str, error: GeoAssetsError) -> None:
@@ -433,12 +383,17 @@ def _record(row: dict[str, Any], *, ended: bool) -> TaskRecord:
     return TaskRecord.model_validate({**row, "status": "cancelled" if ended and undone else row["status"]})
 
 
-def _succeed_many(
-    conn: DictConnection | psycopg.Cursor[Any],
+def succeed_many(
+    conn: psycopg.Connection[Any] | psycopg.Cursor[Any],
     job_id: str,
     run_id: str,
     done: Sequence[tuple[str, str, dict[str, Any]]],
 ) -> None:
+    """As `Tasks.succeed_many`, in a transaction of the caller's.
+
+    Raises:
+        GeoAssetsError: LEASE_LOST.
+    """
     rows = [{"stage": stage, "task_key": key, "outputs": outputs} for stage, key, outputs in done]
     assert_lease(conn, job_id, run_id)
     changed = conn.execute(

@@ -65,9 +65,7 @@ def record(conn: psycopg.Connection[Any], load: Load, *, rows: int, drift: tuple
             raise GeoAssetsError(
                 "SUPERSEDED", f"{load.table} holds {source}, which was submitted later than {load.source}"
             )
-        conn.execute(
-            "update geo.vector_loads set load_key = null where table_name = %s and load_key is not null", (load.table,)
-        )
+        forget_keys(conn, load.table)
     written = conn.execute(
         "insert into geo.vector_loads (table_name, source, layer, mode, load_key, submitted_at, features, loaded, rejected, filtered, repaired,"
         " table_rows, drift) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) on conflict do nothing",
@@ -78,6 +76,11 @@ def record(conn: psycopg.Connection[Any], load: Load, *, rows: int, drift: tuple
     ).rowcount  # fmt: skip
     if not written:
         raise GeoAssetsError("ALREADY_LOADED", f"{load.source} was appended to {load.table} before")
+
+
+def forget_keys(conn: psycopg.Connection[Any], table: str) -> None:
+    """What was appended to a table may be appended again: what it held is gone."""
+    conn.execute("update geo.vector_loads set load_key = null where table_name = %s and load_key is not null", (table,))
 
 
 def account(conn: psycopg.Connection[Any], table: str) -> dict[str, int] | None:

@@ -131,7 +131,7 @@ def _register_stage(context: StageContext, job: JobRef, stage: str, collection: 
                 collection,
                 [item for _, item in built],
                 guard=partial(assert_lease, job_id=job.job_id, run_id=job.run_id),
-                record=partial(context.tasks.publish_many, job_id=job.job_id, run_id=job.run_id, done=done),
+                record=partial(context.ledger.published.publish_many, job_id=job.job_id, run_id=job.run_id, done=done),
             )
             _clear_superseded(
                 context,

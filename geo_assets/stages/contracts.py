@@ -38,7 +38,7 @@ class JobRef(Contract):
 
 
 class InventoryRef(Contract):
-    """A listing, by reference: its rows are in `geo.inventory`."""
+    """A listing, by reference: its rows are in the ledger."""
 
     job: JobRef
     files: int = Field(ge=0)

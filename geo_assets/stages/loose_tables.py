@@ -2,7 +2,8 @@
 registered.
 
 Here: dropping them, under the lock of their name. Not here: who gives a table up (`retire.py`, `catalogue.py`,
-`ledger/tasks.py`), tables that were never published (`waiting.py`, `vector/tables/publish.py`).
+`ledger/tasks.py`), who stands behind one (`ledger/loose_tables.py`), tables that were never published (`waiting.py`,
+`vector/tables/publish.py`).
 """
 
 from __future__ import annotations
@@ -16,23 +17,14 @@ import psycopg
 from psycopg import sql
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger import loose_tables
+from geo_assets.ledger.table_names import release_name
+from geo_assets.ledger.vector_loads import forget_keys
 from geo_assets.stages.files import TABLES
 from geo_assets.vector.tables.publish import lock_name, with_patience
 
 #: Tables that one sweep looks at.
 _MOST = 100
-
-#: Who has to do with a table: its item names it, a task will register it, or its source is being loaded and may have it
-#: again.
-_STANDING = """
-with source as (select account, container, path, collection from geo.table_names where table_name = %(name)s),
-     jobs as (select j.job_id, s.path from source s join geo.jobs j on (j.parameters->>'account', j.parameters->>'container',
-                     j.parameters->>'collection') = (s.account, s.container, s.collection)),
-     published as (select from jobs join geo.published p using (job_id) where p.outputs->'tables' @> jsonb_build_array(jsonb_build_object('table', %(label)s::text))),
-     unfinished as (select from jobs join geo.tasks t on t.job_id = jobs.job_id and t.stage = %(stage)s and t.task_key = jobs.path
-                     where t.listed and t.status in ('pending', 'running', 'cancelled') and (t.status <> 'cancelled' or t.receipt is not null))
-select exists (select from source), exists (select from published), exists (select from unfinished)
-"""
 
 
 def names_of(tables: Sequence[dict[str, Any]]) -> str:
@@ -65,28 +57,26 @@ def drop_tables(conn: psycopg.Connection, tables: Sequence[dict[str, Any]], *, t
                 f" {' '.join((error.diag.message_detail or '').split())}",
                 remedy=f"drop what depends on it, {then}",
             ) from error
-        conn.execute("delete from geo.table_names where table_name = %s", (name,))
-        conn.execute(
-            "update geo.vector_loads set load_key = null where table_name = %s and load_key is not null", (label,)
-        )
+        release_name(conn, name)
+        forget_keys(conn, label)
 
 
 def sweep_loose_tables(conn: psycopg.Connection[Any]) -> int:
     """Drop the tables of tasks that gave them up, where nobody else stands behind them; returns how many.
 
     Args:
-        conn: not in a transaction; of tuples.
+        conn: not in a transaction.
     """
     dropped = 0
     with conn.transaction():
-        rows = conn.execute("select table_name from geo.loose_tables order by since limit %s", (_MOST,)).fetchall()
-    for (label,) in rows:
+        labels = loose_tables.oldest(conn, _MOST)
+    for label in labels:
         try:
             dropped += drop_loose(conn, label)
         except GeoAssetsError as error:
             logging.getLogger(__name__).warning("%s could not be dropped; it is tried again: %s", label, error.message)
             with conn.transaction():  # it stands in nobody's way
-                conn.execute("update geo.loose_tables set since = now() where table_name = %s", (label,))
+                loose_tables.postpone(conn, label)
             if error.code == "DATABASE_UNAVAILABLE":
                 break  # its lock was waited for, and a tick is short
     return dropped
@@ -96,7 +86,7 @@ def drop_loose(conn: psycopg.Connection[Any], label: str) -> bool:
     """Drop a loose table unless somebody stands behind it; whether it was dropped.
 
     Args:
-        conn: not in a transaction; of tuples.
+        conn: not in a transaction.
         label: schema.name
 
     Raises:
@@ -107,15 +97,12 @@ def drop_loose(conn: psycopg.Connection[Any], label: str) -> bool:
 
 
 def _drop_loose(conn: psycopg.Connection[Any], label: str) -> bool:
-    name = label.partition(".")[2]
-    lock_name(conn, name)
-    ((is_known, is_published, is_unfinished),) = conn.execute(
-        _STANDING, {"name": name, "label": label, "stage": TABLES}
-    ).fetchall()
-    if is_unfinished:
+    lock_name(conn, label.partition(".")[2])
+    standing = loose_tables.standing(conn, label, stage=TABLES)
+    if standing.is_unfinished:
         return False
-    drops = bool(is_known and not is_published)
+    drops = standing.is_known and not standing.is_published
     if drops:
         drop_tables(conn, [{"table": label}], then="and it goes by itself")
-    conn.execute("delete from geo.loose_tables where table_name = %s", (label,))
+    loose_tables.forget(conn, label)
     return drops

@@ -4,7 +4,7 @@ Here: what a listing proves to be gone, the refusal to take back too much, takin
 (`catalogue.py`).
 
 A source is gone where this job's listing would have it and has not: it lies below the job's prefix, passes its globs,
-and is not in `geo.inventory` (which knows nothing of the limit). Whichever job of the container and the collection
+and is not in the inventory (which knows nothing of the limit). Whichever job of the container and the collection
 published it. A listing grows old while its job works: the store is asked again before anything is taken back, and what
 was published since stays.
 """
@@ -17,12 +17,12 @@ from functools import partial
 from typing import Any
 
 import psycopg
-from psycopg.rows import dict_row
 
 from geo_assets.database.connections import connect
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.lease import assert_lease
 from geo_assets.ledger.outputs import cogs_of
+from geo_assets.ledger.published import Published
 from geo_assets.parameters import IngestContainer, parameters_type
 from geo_assets.stac.pgstac import queue_up
 from geo_assets.stages.context import StageContext
@@ -37,23 +37,6 @@ from geo_assets.vector.tables.publish import with_patience
 #: Questions to the store at a time: each is a round trip.
 _ASKED_AT_ONCE = 8
 
-#: What is published of the sources of a container in a collection, and what the job's listing says of each now.
-_PUBLISHED = """
-select p.stac_item, p.stage, p.task_key, p.outputs, p.at, i.holds, i.etag,
-       coalesce(t.input #>> '{members,0,path}' <> p.task_key, false) as is_folder,
-       i.path is not null
-           -- a folder that is one source; `year=` stands for all folders of that partition
-           or exists (select from geo.inventory f where f.job_id = %(job)s and f.path ^@ regexp_replace(p.task_key, '/?$', '/'))
-           or p.task_key ~ '^[^/]*=$' and exists (select from geo.inventory f where f.job_id = %(job)s and f.path ^@ p.task_key) as is_there
-  from geo.published p
-  join geo.jobs j using (job_id)
-  left join geo.tasks t on (t.job_id, t.stage, t.task_key) = (p.job_id, p.stage, p.task_key)
-  left join geo.inventory i on i.job_id = %(job)s and i.path = p.task_key
- where p.stage = any(%(stages)s) and j.parameters->>'account' = %(account)s and j.parameters->>'container' = %(container)s
-   and j.parameters->>'collection' = %(collection)s
- order by p.stac_item
-"""
-
 
 def refuse_mass_retire(context: StageContext, job: JobRef) -> None:
     """Stop before any work where the listing lacks so much that the container is rather away than emptied.
@@ -62,8 +45,7 @@ def refuse_mass_retire(context: StageContext, job: JobRef) -> None:
         GeoAssetsError: MASS_RETIRE.
     """
     if retires(job):
-        with connect(context.settings) as conn:
-            _gone(conn, job)
+        _gone(context, job)
 
 
 def retires(job: JobRef) -> bool:
@@ -85,9 +67,8 @@ def retire(context: StageContext, job: JobRef) -> tuple[int, int]:
     taken: list[dict[str, Any]] = []
     kept: set[str] = set()
     if retires(job):
+        gone, others = _gone(context, job), context.ledger.published.other_jobs(job.job_id, **_place(job))
         with connect(context.settings) as conn:
-            gone, others = _gone(conn, job), _other_jobs(conn, job)
-            conn.rollback()
             for entry in _without_those_that_came(context.source_container(job), gone):
                 try:
                     if with_patience(
@@ -100,7 +81,7 @@ def retire(context: StageContext, job: JobRef) -> tuple[int, int]:
                     context.warn(job, error)
                     kept.add(entry["stac_item"])
         sweep_blobs(context.settings, (blob for entry in taken for blob in files_of(entry["outputs"])))
-    return len(taken), len(kept.union(entry["stac_item"] for entry in context.tasks.stale(job.job_id)))
+    return len(taken), len(kept.union(entry["stac_item"] for entry in context.ledger.published.stale(job.job_id)))
 
 
 def files_of(outputs: dict[str, Any]) -> set[str]:
@@ -108,14 +89,17 @@ def files_of(outputs: dict[str, Any]) -> set[str]:
     return {cog[what] for cog in cogs_of(outputs) for what in ("cog", "thumbnail")}
 
 
-def _gone(conn: psycopg.Connection, job: JobRef) -> list[dict[str, Any]]:
+def _place(job: JobRef) -> dict[str, str]:
+    """Where the sources of a job lie, and the collection that they go to."""
+    return {name: job.parameters[name] for name in ("account", "container", "collection")}
+
+
+def _gone(context: StageContext, job: JobRef) -> list[dict[str, Any]]:
     p = job.parameters
     model = parameters_type(job.job_type)
     kinds = model.kinds if issubclass(model, IngestContainer) else frozenset[str]()
     stages = [stage for stage, kind in ((COGS, "raster"), (TABLES, "vector")) if kind in kinds]
-    values = {"job": job.job_id, "stages": stages, **{key: p[key] for key in ("account", "container", "collection")}}
-    with conn.cursor(row_factory=dict_row) as cursor:
-        published = cursor.execute(_PUBLISHED, values).fetchall()
+    published = context.ledger.published.of_container(job.job_id, stages=stages, **_place(job))
     within = [
         e
         for e in published
@@ -160,32 +144,14 @@ def _came(container: Container, entry: dict[str, Any]) -> bool:
     )  # a zip that was listed, and holds something else now, has its listed etag
 
 
-def _other_jobs(conn: psycopg.Connection, job: JobRef) -> list[str]:
-    """The other jobs of the container and the collection."""
-    query = """select job_id from geo.jobs where job_id <> %(job)s and parameters->>'account' = %(account)s
-                  and parameters->>'container' = %(container)s and parameters->>'collection' = %(collection)s"""
-    values = {key: job.parameters[key] for key in ("account", "container", "collection")}
-    return [str(other) for (other,) in conn.execute(query, {"job": job.job_id, **values}).fetchall()]
-
-
 def _take_back(conn: psycopg.Connection, job: JobRef, entry: dict[str, Any], others: Sequence[str]) -> bool:
     """In a transaction of the caller's; false where it was published anew since it was looked at."""
     collection, _, identity = entry["stac_item"].partition("/")
     queue_up(conn, collection)
     assert_lease(conn, job.job_id, job.run_id)
-    if not conn.execute(
-        "delete from geo.published where stac_item = %s and at = %s", (entry["stac_item"], entry["at"])
-    ).rowcount:
+    if not Published.take_back(conn, entry):
         return False
     conn.execute("delete from pgstac.items where collection = %s and id = %s", (collection, identity))
     drop_tables(conn, entry["outputs"].get("tables", []))
-    conn.execute(
-        "delete from geo.tasks where job_id = %s and stage = %s and task_key = %s and not listed",
-        (job.job_id, entry["stage"], entry["task_key"]),
-    )
-    conn.execute(  # of other jobs that published it: their source is gone too
-        """update geo.tasks set listed = false
-            where job_id = any(%s) and stage = %s and task_key = %s and status in ('succeeded', 'skipped') and outputs->>'stac_item' = %s""",
-        (list(others), entry["stage"], entry["task_key"], entry["stac_item"]),
-    )
+    Published.forget_source(conn, job.job_id, entry, others=others)
     return True

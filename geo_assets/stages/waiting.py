@@ -15,13 +15,11 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import dict_row
-from psycopg.types.json import Jsonb
 from pydantic import BaseModel, ConfigDict
 
 from geo_assets.database.connections import connect
 from geo_assets.errors import ErrorClass, GeoAssetsError
-from geo_assets.ledger.lease import lease_lost
+from geo_assets.ledger import waiting_tables
 from geo_assets.ledger.models import Work
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef
@@ -55,26 +53,17 @@ def wait(
 ) -> None:
     """Set the tables of a source aside; the task is converted with them."""
     with connect(context.settings) as conn, conn.transaction():
-        _drop(
-            conn,
-            "job_id = %(job)s and stage = %(stage)s and task_key = %(key)s",
-            job=job.job_id,
-            stage=TABLES,
-            key=work.task_key,
-        )
+        _drop(conn, waiting_tables.of_task(conn, job.job_id, TABLES, work.task_key))
         for position, part in enumerate(parts):
             entry = Waiting(plan=part.plan, staged=set_aside(conn, part.staged), key=part.key)
-            conn.execute(
-                "insert into geo.waiting_tables (table_name, job_id, stage, task_key, position, load) values (%s, %s,"
-                " %s, %s, %s, %s)",
-                (
-                    part.staged.staging_name,
-                    job.job_id,
-                    TABLES,
-                    work.task_key,
-                    position,
-                    Jsonb(entry.model_dump(mode="json", exclude={"plan": {"changed"}})),
-                ),
+            waiting_tables.add(
+                conn,
+                job.job_id,
+                TABLES,
+                work.task_key,
+                table=part.staged.staging_name,
+                position=position,
+                load=entry.model_dump(mode="json", exclude={"plan": {"changed"}}),
             )
         context.tasks.convert(conn, job.job_id, job.run_id, TABLES, work.task_key, outputs=outputs, receipt=receipt)
 
@@ -90,14 +79,8 @@ def publish_waiting(
     """
     if job.stood_aside:
         return 0
-    with connect(context.settings) as conn, conn.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(
-            """select w.table_name, w.load, t.task_key, t.kind, t.fingerprint, t.input
-                 from geo.waiting_tables w join geo.tasks t using (job_id, stage, task_key)
-                where w.job_id = %s and t.run_id = %s and t.listed and t.status = 'running' and t.receipt is not null
-                order by w.task_key, w.position""",
-            (job.job_id, job.run_id),
-        ).fetchall()
+    with connect(context.settings) as conn:
+        rows = waiting_tables.of_run(conn, job.job_id, job.run_id)
     for row in rows:
         waiting, work = Waiting.model_validate(row["load"]), Work.model_validate(row)
         part = Part(waiting.plan, waiting.staged, waiting.key)
@@ -105,7 +88,15 @@ def publish_waiting(
         def settle(
             conn: psycopg.Connection[Any], done: PublishedTable, row: dict[str, Any] = row, part: Part = part
         ) -> None:
-            _settle(conn, job, row, Loaded(part.plan, part.staged, done).entry())
+            waiting_tables.settle(
+                conn,
+                job.job_id,
+                job.run_id,
+                TABLES,
+                row["task_key"],
+                table=row["table_name"],
+                entry=Loaded(part.plan, part.staged, done).entry(),
+            )
 
         try:
             publish_part(context.settings, origin_of(context, job, work), options, part, settle=settle)
@@ -114,18 +105,6 @@ def publish_waiting(
                 context.tasks.fail(job.job_id, job.run_id, TABLES, work.task_key, error)
             raise
     return len(rows)
-
-
-def _settle(conn: psycopg.Connection[Any], job: JobRef, row: dict[str, Any], entry: dict[str, Any]) -> None:
-    """In the publishing transaction: the table waits no longer, and its task says what became of it."""
-    conn.execute("delete from geo.waiting_tables where table_name = %s", (row["table_name"],))
-    changed = conn.execute(
-        """update geo.tasks set outputs = jsonb_set(outputs, '{tables}', coalesce(outputs->'tables', '[]') || %s)
-            where job_id = %s and run_id = %s and stage = %s and task_key = %s""",
-        (Jsonb([entry]), job.job_id, job.run_id, TABLES, row["task_key"]),
-    ).rowcount
-    if changed != 1:
-        raise lease_lost(job.job_id, job.run_id)
 
 
 def sweep_waiting(conn: psycopg.Connection[Any]) -> list[str]:
@@ -137,24 +116,15 @@ def sweep_waiting(conn: psycopg.Connection[Any]) -> list[str]:
     swept: list[str] = []
     while True:
         with conn.transaction():
-            names = _drop(
-                conn,
-                """not exists (select from geo.tasks t where t.job_id = w.job_id and t.stage = w.stage and t.task_key = w.task_key
-                                  and t.receipt is not null and t.listed)""",
-                most=_DROPPED_AT_ONCE,
-            )
+            names = waiting_tables.given_up(conn, _DROPPED_AT_ONCE)
+            _drop(conn, names)
         swept += names
         if len(names) < _DROPPED_AT_ONCE:
             return swept
 
 
-def _drop(conn: psycopg.Connection[Any], where: str, *, most: int | None = None, **values: Any) -> list[str]:
-    query = sql.SQL("select table_name from geo.waiting_tables w where {} limit %(most)s for update").format(
-        sql.SQL(where)
-    )
-    names = [str(name) for (name,) in conn.execute(query, {"most": most, **values}).fetchall()]
-    for name in names:
-        both = sql.SQL(", ").join(sql.Identifier(WAITING_SCHEMA, table) for table in (name, f"{name}r"))
+def _drop(conn: psycopg.Connection[Any], tables: list[str]) -> None:
+    for table in tables:
+        both = sql.SQL(", ").join(sql.Identifier(WAITING_SCHEMA, name) for name in (table, f"{table}r"))
         conn.execute(sql.SQL("drop table if exists {}").format(both))
-    conn.execute("delete from geo.waiting_tables where table_name = any(%s)", (names,))
-    return names
+    waiting_tables.remove(conn, tables)

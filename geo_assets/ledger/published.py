@@ -1,0 +1,162 @@
+"""What is published: the one row of each STAC item, which says what it leads to and which task made it.
+
+Here: statements on `geo.published`. Not here: pgstac (`stac/pgstac.py`), the tasks themselves (`tasks.py`), who decides
+that something is taken back (`stages/retire.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg_pool import ConnectionPool
+
+from geo_assets.database.connections import DictConnection, retrying
+from geo_assets.ledger.tasks import succeed_many
+
+#: What is published of the sources of a container in a collection, and what a job's listing says of each now.
+_OF_CONTAINER = """
+select p.stac_item, p.stage, p.task_key, p.outputs, p.at, i.holds, i.etag,
+       coalesce(t.input #>> '{members,0,path}' <> p.task_key, false) as is_folder,
+       i.path is not null
+           -- a folder that is one source; `year=` stands for all folders of that partition
+           or exists (select from geo.inventory f
+                       where f.job_id = %(job)s and f.path ^@ regexp_replace(p.task_key, '/?$', '/'))
+           or p.task_key ~ '^[^/]*=$' and exists (select from geo.inventory f
+                       where f.job_id = %(job)s and f.path ^@ p.task_key) as is_there
+  from geo.published p
+  join geo.jobs j using (job_id)
+  left join geo.tasks t on (t.job_id, t.stage, t.task_key) = (p.job_id, p.stage, p.task_key)
+  left join geo.inventory i on i.job_id = %(job)s and i.path = p.task_key
+ where p.stage = any(%(stages)s) and j.parameters->>'account' = %(account)s
+   and j.parameters->>'container' = %(container)s and j.parameters->>'collection' = %(collection)s
+ order by p.stac_item
+"""
+
+
+class Published:
+    """Statements on `geo.published`; those that publish or take back work in a transaction of the caller's, with what
+    they do to items and tables.
+    """
+
+    def __init__(self, pool: ConnectionPool[DictConnection]) -> None:
+        self._pool = pool
+
+    @staticmethod
+    def publish_many(
+        conn: psycopg.Connection[Any], job_id: str, run_id: str, done: Sequence[tuple[str, str, dict[str, Any]]]
+    ) -> list[dict[str, Any]]:
+        """Tasks with a STAC item have succeeded, in the transaction that loads the items: none is searchable that we do
+        not know.
+
+        Args:
+            conn: of the transaction.
+            job_id: whose tasks.
+            run_id: who has done them.
+            done: (stage, task key, outputs) of each.
+
+        Returns:
+            The outputs that these replace, of whichever job; tables among them that no item names any more are noted as
+            loose.
+
+        Raises:
+            GeoAssetsError: LEASE_LOST.
+        """
+        items = [outputs["stac_item"] for _, _, outputs in done]
+        with conn.cursor(row_factory=dict_row) as cursor:
+            before = cursor.execute(
+                "select outputs from geo.published where stac_item = any(%s) for update", (items,)
+            ).fetchall()
+            succeed_many(cursor, job_id, run_id, done)
+            cursor.execute(
+                """insert into geo.published (stac_item, job_id, stage, task_key, fingerprint, outputs)
+                   select outputs->>'stac_item', job_id, stage, task_key, fingerprint, outputs from geo.tasks
+                    where job_id = %s and run_id = %s and outputs->>'stac_item' = any(%s)
+                   on conflict (stac_item) do update set job_id = excluded.job_id, stage = excluded.stage,
+                       task_key = excluded.task_key, fingerprint = excluded.fingerprint, outputs = excluded.outputs,
+                       at = now()""",
+                (job_id, run_id, items),
+            )
+            replaced = [dict(row["outputs"]) for row in before]
+            cursor.execute(  # what a crash leaves of them, or what depends on them, is the janitor's
+                """insert into geo.loose_tables (table_name)
+                   select distinct name from unnest(%s::text[]) name
+                    where not exists (select from geo.published p where p.stac_item = any(%s)
+                                         and p.outputs->'tables' @> jsonb_build_array(jsonb_build_object('table', name)))
+                       on conflict do nothing""",
+                ([table["table"] for outputs in replaced for table in outputs.get("tables", [])], items),
+            )
+        return replaced
+
+    @retrying
+    def stale(self, job_id: str) -> list[dict[str, Any]]:
+        """What this job published and its last run no longer stands behind: the source is gone, or bad now."""
+        with self._pool.connection() as conn:
+            return conn.execute(
+                """select p.stac_item, p.stage, p.task_key, p.outputs from geo.published p
+                    where p.job_id = %s and not exists (
+                        select from geo.tasks t where t.job_id = p.job_id and t.listed
+                           and t.status in ('succeeded', 'skipped', 'running', 'pending')
+                           and t.stage = p.stage and t.task_key = p.task_key)
+                    order by p.stac_item""",
+                (job_id,),
+            ).fetchall()
+
+    @retrying
+    def of_container(
+        self, job_id: str, *, stages: Sequence[str], account: str, container: str, collection: str
+    ) -> list[dict[str, Any]]:
+        """What is published of the sources of a container in a collection, and what a job's newest listing says of each.
+
+        Args:
+            job_id: whose listing.
+            stages: of the tasks that published.
+            account: of the container.
+            container: its name.
+            collection: as jobs name it.
+
+        Returns:
+            Of each `stac_item`, `stage`, `task_key`, `outputs` and `at`; of the listing `is_there` (the source, or
+            something within it), `holds` and `etag`; `is_folder`: the source is a whole folder.
+        """
+        values = {"account": account, "container": container, "collection": collection}
+        with self._pool.connection() as conn:
+            return conn.execute(_OF_CONTAINER, {"job": job_id, "stages": list(stages), **values}).fetchall()
+
+    @retrying
+    def other_jobs(self, job_id: str, *, account: str, container: str, collection: str) -> list[str]:
+        """The other jobs of a container and a collection."""
+        with self._pool.connection() as conn:
+            rows = conn.execute(
+                """select job_id from geo.jobs where job_id <> %s and parameters->>'account' = %s
+                      and parameters->>'container' = %s and parameters->>'collection' = %s""",
+                (job_id, account, container, collection),
+            ).fetchall()
+        return [str(row["job_id"]) for row in rows]
+
+    @staticmethod
+    def take_back(conn: psycopg.Connection[Any], entry: dict[str, Any]) -> bool:
+        """Strike out what is published, as `of_container` gave it; false where it was published anew since."""
+        return bool(
+            conn.execute(
+                "delete from geo.published where stac_item = %s and at = %s", (entry["stac_item"], entry["at"])
+            ).rowcount
+        )
+
+    @staticmethod
+    def forget_source(
+        conn: psycopg.Connection[Any], job_id: str, entry: dict[str, Any], *, others: Sequence[str]
+    ) -> None:
+        """The source of what was taken back is gone: it is in no account any more, of this job or of others."""
+        conn.execute(
+            "delete from geo.tasks where job_id = %s and stage = %s and task_key = %s and not listed",
+            (job_id, entry["stage"], entry["task_key"]),
+        )
+        conn.execute(
+            """update geo.tasks set listed = false
+                where job_id = any(%s) and stage = %s and task_key = %s and status in ('succeeded', 'skipped')
+                  and outputs->>'stac_item' = %s""",
+            (list(others), entry["stage"], entry["task_key"], entry["stac_item"]),
+        )

@@ -1,0 +1,83 @@
+"""Loaded tables that wait for their job's gate, each with what its publication must know.
+
+Here: statements on `geo.waiting_tables`. Not here: setting tables aside, publishing and dropping them
+(`stages/waiting.py`). All work on a connection of the caller's, within its transaction.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row, scalar_row
+from psycopg.types.json import Jsonb
+
+from geo_assets.ledger.lease import lease_lost
+
+
+def add(
+    conn: psycopg.Connection[Any], job_id: str, stage: str, task_key: str, *, table: str, position: int, load: Any
+) -> None:
+    """A table of a task waits; `load` is what its publication must know."""
+    conn.execute(
+        "insert into geo.waiting_tables (table_name, job_id, stage, task_key, position, load)"
+        " values (%s, %s, %s, %s, %s, %s)",
+        (table, job_id, stage, task_key, position, Jsonb(load)),
+    )
+
+
+def of_run(conn: psycopg.Connection[Any], job_id: str, run_id: str) -> list[dict[str, Any]]:
+    """The tables that a run may publish, with their tasks, in the order of files and layers."""
+    with conn.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            """select w.table_name, w.load, t.task_key, t.kind, t.fingerprint, t.input
+                 from geo.waiting_tables w join geo.tasks t using (job_id, stage, task_key)
+                where w.job_id = %s and t.run_id = %s and t.listed and t.status = 'running' and t.receipt is not null
+                order by w.task_key, w.position""",
+            (job_id, run_id),
+        ).fetchall()
+
+
+def of_task(conn: psycopg.Connection[Any], job_id: str, stage: str, task_key: str) -> list[str]:
+    """The tables of a task; nobody else may take them before the transaction ends."""
+    with conn.cursor(row_factory=scalar_row) as cursor:
+        return cursor.execute(
+            "select table_name from geo.waiting_tables where job_id = %s and stage = %s and task_key = %s for update",
+            (job_id, stage, task_key),
+        ).fetchall()
+
+
+def given_up(conn: psycopg.Connection[Any], limit: int) -> list[str]:
+    """Tables whose task stands behind them no longer; nobody else may take them before the transaction ends."""
+    with conn.cursor(row_factory=scalar_row) as cursor:
+        return cursor.execute(
+            """select table_name from geo.waiting_tables w
+                where not exists (select from geo.tasks t
+                                   where t.job_id = w.job_id and t.stage = w.stage and t.task_key = w.task_key
+                                     and t.receipt is not null and t.listed)
+                limit %s for update""",
+            (limit,),
+        ).fetchall()
+
+
+def remove(conn: psycopg.Connection[Any], tables: list[str]) -> None:
+    """These wait no longer."""
+    conn.execute("delete from geo.waiting_tables where table_name = any(%s)", (tables,))
+
+
+def settle(
+    conn: psycopg.Connection[Any], job_id: str, run_id: str, stage: str, task_key: str, *, table: str, entry: Any
+) -> None:
+    """In the publishing transaction: the table waits no longer, and its task says what became of it.
+
+    Raises:
+        GeoAssetsError: LEASE_LOST.
+    """
+    remove(conn, [table])
+    changed = conn.execute(
+        """update geo.tasks set outputs = jsonb_set(outputs, '{tables}', coalesce(outputs->'tables', '[]') || %s)
+            where job_id = %s and run_id = %s and stage = %s and task_key = %s""",
+        (Jsonb([entry]), job_id, run_id, stage, task_key),
+    ).rowcount
+    if changed != 1:
+        raise lease_lost(job_id, run_id)
