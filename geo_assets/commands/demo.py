@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from geo_assets.ledger.models import JobRecord, TaskRecord
+from geo_assets.ledger.models import ENDED, JobRecord, TaskRecord
 from geo_assets.settings import PACKAGE_ROOT, Settings
 from geo_assets.storage.containers import open_container, place, upload_tree
 
@@ -55,11 +55,7 @@ def rows(tasks: list[TaskRecord]) -> Iterator[tuple[str, str, str]]:
 
 def unexpected(tasks: list[TaskRecord]) -> list[str]:
     """What became of the demo's files and should not have; a sentence each."""
-    became = {
-        (task.task_key, task.error_code)
-        for task in tasks
-        if task.status in {"succeeded", "skipped", "quarantined", "failed"}
-    }
+    became = {(task.task_key, task.error_code) for task in tasks if task.status in ENDED}
     wrong = []
     for file in (path.relative_to(DATA).as_posix() for path in _files()):
         codes = {code for key, code in became if key == file}

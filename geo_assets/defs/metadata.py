@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from geo_assets.hints import runnable
+from geo_assets.ledger.models import MADE
 from geo_assets.stages import report as reports
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import StageReport
@@ -28,9 +29,7 @@ def teller(context: dg.OpExecutionContext) -> Say:
 def stage_metadata(context: StageContext, report: StageReport) -> dict[str, Any]:
     """The account of a stage, its bad files, and what was made of the first files."""
     counts = report.counts
-    made = context.tasks.records(
-        report.job.job_id, stage=report.stage, statuses=("succeeded", "skipped", "running"), limit=20
-    )
+    made = context.tasks.records(report.job.job_id, stage=report.stage, statuses=MADE, limit=20)
     return {
         "total": counts.total,
         "converted now": report.awaiting,

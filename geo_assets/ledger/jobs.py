@@ -426,7 +426,7 @@ class Jobs:
     def end_attempt(
         self,
         job_id: str,
-        outcome: str,
+        outcome: JobStatus,
         error: GeoAssetsError,
         *,
         run_id: str | None = None,
@@ -455,7 +455,7 @@ class Jobs:
         self,
         conn: DictConnection,
         job_id: str,
-        outcome: str,
+        outcome: JobStatus,
         error: GeoAssetsError,
         run_id: str | None,
         attempt: int | None = None,
@@ -516,7 +516,9 @@ class Jobs:
                 return
             asked = conn.execute("select geo.was_terminated(%s) as asked", (run_id,)).fetchone()
             if asked and asked["asked"]:
-                self._end(conn, job_id, "cancelled", GeoAssetsError("CANCELLED", "its run was terminated"), run_id)
+                self._end(
+                    conn, job_id, JobStatus.CANCELLED, GeoAssetsError("CANCELLED", "its run was terminated"), run_id
+                )
             conn.execute("update geo.jobs set lease_run_id = null, lease_heartbeat = null where job_id = %s", (job_id,))
 
     def fail_unowned(self, job_id: str, error: GeoAssetsError) -> bool:
@@ -525,7 +527,7 @@ class Jobs:
         return (
             life is not None
             and not life.status.is_final
-            and self.end_attempt(job_id, "failed", error, unowned_only=True)
+            and self.end_attempt(job_id, JobStatus.FAILED, error, unowned_only=True)
         )
 
     @retrying

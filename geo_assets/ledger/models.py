@@ -8,6 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from geo_assets.errors import ErrorClass
+
 
 class TaskStatus(StrEnum):
     """The states of a task; `geo.task_status` in SQL."""
@@ -19,6 +21,24 @@ class TaskStatus(StrEnum):
     QUARANTINED = "quarantined"  # the input is bad: reason and remedy recorded, never retried by itself
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+    @classmethod
+    def of_error(cls, kind: ErrorClass) -> TaskStatus:
+        """How a task ends that met an error: quarantined where its input is at fault."""
+        return cls.QUARANTINED if kind is ErrorClass.INVALID else cls.FAILED
+
+
+#: How a task of a good file ends.
+DONE = (TaskStatus.SUCCEEDED, TaskStatus.SKIPPED)
+
+#: The tasks that have outputs; one that is converted and waits for the catalogue still counts as running.
+MADE = (*DONE, TaskStatus.RUNNING)
+
+#: How a task of a bad file ends.
+BAD = (TaskStatus.FAILED, TaskStatus.QUARANTINED)
+
+#: How a task ends that was worked on.
+ENDED = (*DONE, *BAD)
 
 
 class JobStatus(StrEnum):

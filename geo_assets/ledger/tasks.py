@@ -21,7 +21,7 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger import blobs
 from geo_assets.ledger.lease import assert_lease, lease_lost
 from geo_assets.ledger.messages import storable
-from geo_assets.ledger.models import JobStatus, PlannedTask, StageCounts, TaskRecord, Work
+from geo_assets.ledger.models import JobStatus, PlannedTask, StageCounts, TaskRecord, TaskStatus, Work
 from geo_assets.ledger.warnings import of_tasks as warned_tasks
 from geo_assets.text import batched
 
@@ -162,7 +162,7 @@ class Tasks:
             ).fetchall()
 
     @retrying
-    def fingerprints(self, job_id: str) -> dict[tuple[str, str], tuple[str, str]]:
+    def fingerprints(self, job_id: str) -> dict[tuple[str, str], tuple[str, TaskStatus]]:
         """(stage, task key) -> (fingerprint, status) of what a job did so far."""
         with self._pool.connection() as conn:
             rows = conn.execute(
@@ -170,7 +170,8 @@ class Tasks:
                 (job_id,),
             ).fetchall()
         return {
-            (str(row["stage"]), str(row["task_key"])): (str(row["fingerprint"]), str(row["status"])) for row in rows
+            (str(row["stage"]), str(row["task_key"])): (str(row["fingerprint"]), TaskStatus(str(row["status"])))
+            for row in rows
         }
 
     @retrying
@@ -256,7 +257,7 @@ class Tasks:
         """The task ends: quarantined where its input is at fault, failed otherwise. Its receipt goes, so that it is
         redone.
         """
-        status = "quarantined" if error.error_class == "invalid" else "failed"
+        status = TaskStatus.of_error(error.error_class)
         self._change(
             job_id,
             run_id,
@@ -379,8 +380,8 @@ class Tasks:
 
 
 def _record(row: dict[str, Any], *, ended: bool) -> TaskRecord:
-    undone = row["status"] in {"pending", "running"}
-    return TaskRecord.model_validate({**row, "status": "cancelled" if ended and undone else row["status"]})
+    undone = row["status"] in {TaskStatus.PENDING, TaskStatus.RUNNING}
+    return TaskRecord.model_validate({**row, "status": TaskStatus.CANCELLED if ended and undone else row["status"]})
 
 
 def succeed_many(

@@ -14,7 +14,7 @@ from psycopg import sql
 from pydantic import BaseModel, ConfigDict
 
 from geo_assets.database.connections import connect
-from geo_assets.ledger.models import StageCounts, TaskStatus
+from geo_assets.ledger.models import BAD, DONE, MADE, StageCounts
 from geo_assets.ledger.outputs import cogs_of
 from geo_assets.ledger.vector_loads import account
 from geo_assets.stac.pgstac import count_found
@@ -23,8 +23,6 @@ from geo_assets.stages.contracts import JobRef
 from geo_assets.stages.files import size_of_cog
 from geo_assets.storage.containers import BlobRef
 from geo_assets.text import one_line
-
-_DONE = (TaskStatus.SUCCEEDED, TaskStatus.SKIPPED, TaskStatus.RUNNING)  # running: converted, not registered yet
 
 #: Problems shown; the count is of all.
 _SHOWN = 20
@@ -67,7 +65,7 @@ def no_bad_files(context: StageContext, job: JobRef, stage: str | None = None) -
     bad = sum(codes.values())
     if not bad:
         return Verdict(passed=True, metadata={"bad files": 0}, description="no file is bad", serious=False)
-    first = context.tasks.records(job.job_id, stage=stage, statuses=("quarantined", "failed"), limit=_NAMED)
+    first = context.tasks.records(job.job_id, stage=stage, statuses=BAD, limit=_NAMED)
     names = ", ".join(f"{one_line(task.task_key)} ({task.error_code})" for task in first)
     more = f" and {bad - len(first):,} more" if bad > len(first) else ""
     command = f"geo-assets tasks {job.job_id[:12]} --status quarantined --status failed"
@@ -95,7 +93,7 @@ def cogs_readable(context: StageContext, job: JobRef, stage: str) -> Verdict:
     """Every COG lies where its task says, with a TIFF header, and as long as it was written."""
     problems, count = [], 0
     for task in context.tasks.iterate(job.job_id, stage):
-        for made in cogs_of(task.outputs) if task.status in _DONE else []:
+        for made in cogs_of(task.outputs) if task.status in MADE else []:
             count += 1
             ref = BlobRef.parse(made["cog"])
             if size_of_cog(context, ref) is None:
@@ -110,7 +108,7 @@ def tables_sound(context: StageContext, job: JobRef, stage: str) -> Verdict:
     problems, count = [], 0
     with connect(context.settings, autocommit=True) as conn:
         for task in context.tasks.iterate(job.job_id, stage):
-            for entry in task.outputs.get("tables", []) if task.status in _DONE else []:
+            for entry in task.outputs.get("tables", []) if task.status in MADE else []:
                 count += 1
                 problem = _problem_of_table(conn, entry)
                 if problem is not None:
@@ -148,7 +146,7 @@ def features_accounted_for(context: StageContext, job: JobRef, stage: str) -> Ve
     problems, features = [], 0
     with connect(context.settings, autocommit=True) as conn:
         for task in context.tasks.iterate(job.job_id, stage):
-            for entry in task.outputs.get("tables", []) if task.status in _DONE else []:
+            for entry in task.outputs.get("tables", []) if task.status in MADE else []:
                 features += entry["features"]
                 rejected = sum(entry["rejected"].values())
                 recorded = account(conn, entry["table"])
@@ -178,7 +176,7 @@ def items_found(context: StageContext, job: JobRef, stages: tuple[str, ...]) -> 
     by_collection: dict[str, list[str]] = {}
     for stage in stages:
         for task in context.tasks.iterate(job.job_id, stage):
-            if task.status in {TaskStatus.SUCCEEDED, TaskStatus.SKIPPED}:
+            if task.status in DONE:
                 collection, _, identity = task.outputs["stac_item"].partition("/")
                 by_collection.setdefault(collection, []).append(identity)
     problems = []

@@ -17,7 +17,7 @@ import psycopg
 from psycopg_pool import PoolTimeout
 
 from geo_assets.errors import GeoAssetsError, unforeseen
-from geo_assets.ledger.models import Work
+from geo_assets.ledger.models import BAD, TaskStatus, Work
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, ChunkReport, JobRef, StagePlan, StageReport
 from geo_assets.stages.telling import MOST, Say, Telling, most_of, silent
@@ -94,7 +94,7 @@ def work_through(context: StageContext, chunk: Chunk, do: DoTask, *, threads: in
         outcomes = _in_threads(
             context, one, tell, context.tasks.work(job.job_id, job.run_id, stage, chunk.first, chunk.last), threads
         )
-    counts = {name: outcomes[name] for name in ("done", "quarantined", "failed")}
+    counts = {str(name): outcomes[name] for name in ("done", *BAD)}
     return ChunkReport(stage=stage, index=chunk.index, seconds=round(time.monotonic() - started, 3), **counts)
 
 
@@ -129,7 +129,10 @@ def tell_known(context: StageContext, job: JobRef, stage: str, say: Say) -> None
     if not job.stood_aside:
         counts = context.tasks.counts(job.job_id, stage)
         with Telling(job, say) as telling:
-            for status, count in (("skipped", counts.skipped), ("quarantined", counts.quarantined)):
+            for status, count in (
+                (TaskStatus.SKIPPED, counts.skipped),
+                (TaskStatus.QUARANTINED, counts.quarantined),
+            ):
                 if count:
                     telling.known(
                         context.tasks.records(job.job_id, stage=stage, statuses=(status,), limit=MOST), status, count

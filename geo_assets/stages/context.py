@@ -19,6 +19,7 @@ from geo_assets.ledger.inventory import Inventory
 from geo_assets.ledger.jobs import Jobs
 from geo_assets.ledger.lease import lease_lost
 from geo_assets.ledger.ledger import Ledger
+from geo_assets.ledger.models import JobStatus
 from geo_assets.ledger.table_names import TableNames
 from geo_assets.ledger.tasks import Tasks
 from geo_assets.once import made_once
@@ -92,7 +93,7 @@ class StageContext:
     def give_up(self, error: GeoAssetsError) -> None:
         """Write down that the claimed job's attempt failed for good: the janitor then leaves it alone."""
         if self.claimed and not self.claimed.stood_aside and error.code != "LEASE_LOST":
-            self.jobs.end_attempt(self.claimed.job_id, "failed", error, run_id=self.claimed.run_id)
+            self.jobs.end_attempt(self.claimed.job_id, JobStatus.FAILED, error, run_id=self.claimed.run_id)
 
     def warn(self, job: JobRef, error: GeoAssetsError) -> None:
         """Write down what did not go as it should and does not stop the job."""

@@ -11,6 +11,7 @@ from enum import StrEnum
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.jobs import Jobs, Patient
 from geo_assets.ledger.messages import Messages
+from geo_assets.ledger.models import JobStatus
 
 #: New attempts that follow one another without anybody asking for them.
 MAX_RESCUES = 2
@@ -59,7 +60,10 @@ def _apply(jobs: Jobs, messages: Messages, report_dead: ReportDead, patient: Pat
         return
     if action is Action.CANCEL:
         jobs.end_attempt(
-            patient.job_id, "cancelled", GeoAssetsError("CANCELLED", "its run was terminated"), attempt=patient.attempt
+            patient.job_id,
+            JobStatus.CANCELLED,
+            GeoAssetsError("CANCELLED", "its run was terminated"),
+            attempt=patient.attempt,
         )
         if patient.run_status in _LIVE:
             report_dead(patient.run_id, "it was terminated, and is silent")
@@ -75,7 +79,7 @@ def _apply(jobs: Jobs, messages: Messages, report_dead: ReportDead, patient: Pat
     if patient.run_status in _LIVE:
         report_dead(patient.run_id, error.message)
     if action is Action.GIVE_UP:
-        if jobs.end_attempt(patient.job_id, "failed", error, attempt=patient.attempt):
+        if jobs.end_attempt(patient.job_id, JobStatus.FAILED, error, attempt=patient.attempt):
             messages.note(error, severity="alert", job_id=patient.job_id, run_id=patient.run_id)
     elif jobs.rescue(patient.job_id, patient.attempt):
         messages.note(error, severity="warning", job_id=patient.job_id, run_id=patient.run_id)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger.models import DONE, TaskStatus
 from geo_assets.ledger.tasks import Tasks
 from geo_assets.parameters import HelloWorld, IngestContainer, Job, ListContainer, Parameters
 from geo_assets.settings import Settings
@@ -119,7 +120,7 @@ def _listed(settings: Settings, tasks: Tasks, parameters: ListContainer) -> list
 
 
 def _plan_sources(
-    parameters: ListContainer, sources: Iterable[Source], job: Job, known: dict[tuple[str, str], tuple[str, str]]
+    parameters: ListContainer, sources: Iterable[Source], job: Job, known: dict[tuple[str, str], tuple[str, TaskStatus]]
 ) -> Iterable[PlannedSource]:
     ref = JobRef(
         job_id=job.job_id,
@@ -146,7 +147,7 @@ def _stages(parameters: ListContainer, source: Source) -> tuple[str, ...]:
     return stages_of(source, parameters.kinds)
 
 
-def _action(source: Source, stage: str, now: str, known: tuple[str, str] | None) -> tuple[Action, str]:
+def _action(source: Source, stage: str, now: str, known: tuple[str, TaskStatus] | None) -> tuple[Action, str]:
     if source.kind in REFUSALS:
         return "unsupported", "quarantined by its name"
     if source.kind is Kind.COMPANION:
@@ -156,6 +157,6 @@ def _action(source: Source, stage: str, now: str, known: tuple[str, str] | None)
     before, status = known
     if before != now:
         return "change", "its bytes changed since"
-    if status == "quarantined":
+    if status is TaskStatus.QUARANTINED:
         return "skip", "quarantined before, unchanged"
-    return ("skip", "done, unchanged") if status in {"succeeded", "skipped"} else ("create", f"was {status}")
+    return ("skip", "done, unchanged") if status in DONE else ("create", f"was {status}")

@@ -19,18 +19,18 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import dict_row
 
 from geo_assets.database.connections import connect
-from geo_assets.ledger.lease import LEASE_SECONDS
+from geo_assets.ledger.models import DONE, ENDED, JobStatus
 from geo_assets.ledger.outputs import cogs_of
+from geo_assets.ledger.snapshot import JobNow, Snapshot
 from geo_assets.parameters import IngestContainer, parameters_type
 from geo_assets.settings import Settings
 from geo_assets.stages.container_inventory import REFUSALS, within
 from geo_assets.stages.container_inventory import STAGE as INVENTORY
 from geo_assets.stages.files import COGS, stages_of
 from geo_assets.storage.containers import Blob, BlobRef, Container, open_container
-from geo_assets.storage.sources import Kind, Member, group_sources, is_taken, whole_folder
+from geo_assets.storage.sources import Kind, group_sources, is_taken, whole_folder
 from geo_assets.vector.tables.load import staging_lock
 
 #: A blob that is younger may be of a conversion under way: it is uploaded before the ledger names it.
@@ -117,7 +117,7 @@ def reconcile(
     look = _Look(settings, grace, deep)
     with connect(settings) as conn:
         conn.execute("set transaction isolation level repeatable read read only")
-        wanted = list(collections) if collections is not None else _collections(conn)
+        wanted = list(collections) if collections is not None else Snapshot(conn).collections()
         conn.rollback()
         found: list[Difference] = []
         for collection in wanted:
@@ -126,22 +126,8 @@ def reconcile(
             found += look.collection(conn, collection, listed)
             conn.rollback()
         if collections is None:
-            found += _messages(conn)
+            found += [Difference(Class.POISON_WITHOUT_RECORD, *m) for m in Snapshot(conn).poison_without_record()]
     return Reconciliation(tuple(sorted(set(found))))
-
-
-def _collections(conn: psycopg.Connection) -> list[str]:
-    rows = conn.execute(
-        "select distinct parameters->>'collection' from geo.jobs where parameters ? 'collection' order by 1"
-    ).fetchall()
-    return [str(name) for (name,) in rows]
-
-
-def _messages(conn: psycopg.Connection) -> Iterator[Difference]:
-    query = """select message_id::text, state::text from geo.messages m where state in ('poison', 'rejected')
-                  and not exists (select from geo.errors e where e.message_id = m.message_id)"""
-    for message, state in conn.execute(query).fetchall():
-        yield Difference(Class.POISON_WITHOUT_RECORD, message, state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,36 +152,16 @@ class _Look:
 
     def collection(self, conn: psycopg.Connection, collection: str, listed: dict[str, Blob]) -> Iterator[Difference]:
         """Everything of the jobs of one collection."""
-        jobs = _rows(
-            conn,
-            """select s.job_id, s.job_type, s.parameters, s.status, s.run_id,
-                      coalesce(j.lease_heartbeat > now() - make_interval(secs => %(lease)s), false) as is_live,
-                      s.started_at < now() - make_interval(secs => %(patience)s) as is_old, r.run_status
-                 from geo.job_status s join geo.jobs j using (job_id) left join lateral geo.newest_run(s.partition_key) r on true
-                where s.parameters->>'collection' = %(collection)s order by s.created_at""",
-            collection=collection,
-            lease=LEASE_SECONDS,
-            patience=4 * LEASE_SECONDS,
-        )
-        published = _rows(
-            conn,
-            """select stac_item, job_id, stage, task_key, outputs from geo.published
-                where job_id = any(%(jobs)s) and split_part(stac_item, '/', 1) in (%(collection)s, %(tables)s)""",
-            jobs=[job["job_id"] for job in jobs],
-            collection=collection,
-            tables=f"{collection}{VECTOR_SUFFIX}",
-        )
-        waiting = _rows(
-            conn,
-            """select job_id, stage, task_key, outputs from geo.tasks
-                where job_id = any(%(jobs)s) and listed and receipt is not null and status in ('pending', 'running', 'cancelled')""",
-            jobs=[job["job_id"] for job in jobs],
-        )
+        snapshot = Snapshot(conn)
+        jobs = snapshot.jobs(collection)
+        job_ids = [job.job_id for job in jobs]
+        published = snapshot.published(job_ids, [collection, f"{collection}{VECTOR_SUFFIX}"])
+        waiting = snapshot.unregistered(job_ids)
         yield from self.blobs(published, waiting, listed)
         yield from self.items(conn, collection, published)
         yield from self.tables(conn, collection, published, waiting)
-        yield from self.sources(conn, jobs, published)
-        yield from _tasks(conn, jobs)
+        yield from self.sources(snapshot, jobs, published)
+        yield from _tasks(snapshot, jobs)
         for job in jobs:
             yield from _runs(job)
 
@@ -249,9 +215,9 @@ class _Look:
                 t["table"] for t in row["outputs"]["tables"]
             }:
                 yield Difference(Class.DANGLING_HREF, row["stac_item"], f"leads to {hrefs}")
-        for item in found.keys() - {row["stac_item"] for row in published}:
-            if conn.execute("select from geo.published where stac_item = %s", (item,)).fetchone() is None:
-                yield Difference(Class.ORPHAN_ITEM, item)
+        unknown = found.keys() - {row["stac_item"] for row in published}
+        for item in unknown - Snapshot(conn).published_among(list(unknown)):
+            yield Difference(Class.ORPHAN_ITEM, item)
 
     def hrefs(self, outputs: dict[str, Any]) -> set[str]:
         """Where the item of these outputs leads."""
@@ -262,6 +228,7 @@ class _Look:
         self, conn: psycopg.Connection, collection: str, published: list[dict[str, Any]], waiting: list[dict[str, Any]]
     ) -> Iterator[Difference]:
         """Tables: those that the ledger names, and no other, each with the rows that its newest load left."""
+        snapshot = Snapshot(conn)
         owners = {
             t["table"]: row["task_key"] for row in [*waiting, *published] for t in row["outputs"].get("tables", [])
         }
@@ -272,19 +239,13 @@ class _Look:
             ):
                 yield Difference(Class.MISSING_TABLE, table, f"of {source}")
                 continue
-            rows = conn.execute(sql.SQL("select count(*) from {}").format(sql.Identifier(schema, name))).fetchone()
-            said = conn.execute(
-                "select table_rows from geo.vector_loads where table_name = %s order by load_id desc limit 1", (table,)
-            ).fetchone()
-            if said is not None and rows != said:
-                yield Difference(Class.ROWCOUNT_MISMATCH, table, f"has {rows and rows[0]} rows, {said[0]} were loaded")
-        names = {
-            str(name)
-            for (name,) in conn.execute(
-                "select table_name from geo.table_names where collection = %s and account <> ''", (collection,)
-            )
-        }
-        loose = {str(label) for (label,) in conn.execute("select table_name from geo.loose_tables").fetchall()}
+            ((rows,),) = conn.execute(
+                sql.SQL("select count(*) from {}").format(sql.Identifier(schema, name))
+            ).fetchall()
+            loaded = snapshot.rows_loaded(table)
+            if loaded is not None and rows != loaded:
+                yield Difference(Class.ROWCOUNT_MISMATCH, table, f"has {rows} rows, {loaded} were loaded")
+        names, loose = snapshot.table_names(collection), snapshot.loose_tables()
         there = conn.execute("select tablename from pg_tables where schemaname = 'vector'").fetchall()
         for (table,) in there:
             base = table.removesuffix("__rejects")
@@ -295,23 +256,12 @@ class _Look:
         yield from _staged(conn, names)
         yield from _waiting(conn, names)
 
-    def sources(
-        self, conn: psycopg.Connection, jobs: list[dict[str, Any]], published: list[dict[str, Any]]
-    ) -> Iterator[Difference]:
+    def sources(self, snapshot: Snapshot, jobs: list[JobNow], published: list[dict[str, Any]]) -> Iterator[Difference]:
         """What the containers hold now, beside what was listed and what was published."""
-        last = {
-            (j["parameters"]["account"], j["parameters"]["container"]): j
-            for j in jobs
-            if j["status"] not in {"queued", "processing"}
-        }
+        last = {(j.parameters["account"], j.parameters["container"]): j for j in jobs if j.is_over}
         for (account, name), job in last.items():
             container = open_container(self.settings, account, name)
-            parameters = job["parameters"]
-            known: dict[str, str] = dict(
-                conn.execute(
-                    "select path, etag from geo.inventory where job_id = %s and ignored is null", (job["job_id"],)
-                ).fetchall()
-            )
+            parameters, known = job.parameters, snapshot.etags(job.job_id)
             there = (
                 {b.path: b.etag for page in container.list(parameters["prefix"]) for b in page}
                 if container.exists()
@@ -322,13 +272,8 @@ class _Look:
                     yield Difference(Class.NOT_INGESTED, f"{account}/{name}/{path}")
             sources = {(whole_folder(path) or path) for path in there}
             for row in published:
-                if row["job_id"] == job["job_id"] and row["task_key"].rstrip("/") not in sources:
+                if row["job_id"] == job.job_id and row["task_key"].rstrip("/") not in sources:
                     yield Difference(Class.MISSING_SOURCE, f"{account}/{name}/{row['task_key']}", row["stac_item"])
-
-
-def _rows(conn: psycopg.Connection, query: Any, **values: Any) -> list[dict[str, Any]]:
-    with conn.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(query, values).fetchall()
 
 
 def _staged(conn: psycopg.Connection, names: set[str]) -> Iterator[Difference]:
@@ -347,7 +292,7 @@ def _waiting(conn: psycopg.Connection, names: set[str]) -> Iterator[Difference]:
         str(n)
         for (n,) in conn.execute("select tablename from pg_tables where schemaname = 'vector_waiting'").fetchall()
     }
-    known = {str(n) for (n,) in conn.execute("select table_name from geo.waiting_tables").fetchall()}
+    known = Snapshot(conn).waiting_tables()
     for kind, tables in (
         (Class.MISSING_TABLE, known - there),
         (Class.ORPHAN_TABLE, there - known - {f"{n}r" for n in known}),
@@ -359,43 +304,26 @@ def _waiting(conn: psycopg.Connection, names: set[str]) -> Iterator[Difference]:
         )
 
 
-def _tasks(conn: psycopg.Connection, jobs: list[dict[str, Any]]) -> Iterator[Difference]:
+def _tasks(snapshot: Snapshot, jobs: list[JobNow]) -> Iterator[Difference]:
     """Every source that a completed job listed came to an end, and what is said to be done is published."""
     for job in jobs:
-        query = "select stage, task_key, status::text, outputs->>'stac_item', listed from geo.tasks where job_id = %s"
-        tasks = conn.execute(query, (job["job_id"],)).fetchall()
-        items = [item for _, _, status, item, listed in tasks if item and listed and status in {"succeeded", "skipped"}]
-        found = {
-            i
-            for (i,) in conn.execute(
-                "select stac_item from geo.published where stac_item = any(%s)", (items,)
-            ).fetchall()
-        }
-        for item in set(items) - found:
-            yield Difference(Class.UNPUBLISHED, item, f"job {job['job_id'][:12]}")
-        if not job["status"].startswith("completed"):
+        tasks = snapshot.tasks(job.job_id)
+        items = {task.stac_item for task in tasks if task.stac_item and task.listed and task.status in DONE}
+        for item in items - snapshot.published_among(list(items)):
+            yield Difference(Class.UNPUBLISHED, item, f"job {job.job_id[:12]}")
+        if job.status not in {JobStatus.COMPLETED, JobStatus.COMPLETED_WITH_ERRORS}:
             continue
-        ended = {
-            (stage, key)
-            for stage, key, status, _, _ in tasks
-            if status in {"succeeded", "skipped", "quarantined", "failed"}
-        }
-        for wanted in sorted(_expected(conn, job) - ended):
-            yield Difference(Class.UNACCOUNTED, "/".join(wanted), f"job {job['job_id'][:12]}")
+        ended = {(task.stage, task.task_key) for task in tasks if task.status in ENDED}
+        for wanted in sorted(_expected(snapshot, job) - ended):
+            yield Difference(Class.UNACCOUNTED, "/".join(wanted), f"job {job.job_id[:12]}")
 
 
-def _expected(conn: psycopg.Connection, job: dict[str, Any]) -> set[tuple[str, str]]:
+def _expected(snapshot: Snapshot, job: JobNow) -> set[tuple[str, str]]:
     """(stage, task key) of every source of a job's newest listing."""
-    model = parameters_type(job["job_type"])
+    model = parameters_type(job.job_type)
     if not issubclass(model, IngestContainer):
         return set()
-    rows = _rows(
-        conn,
-        "select path, size, etag, holds from geo.inventory where job_id = %(job)s and ignored is null order by folder"
-        ' collate "C", stem collate "C", path collate "C"',
-        job=job["job_id"],
-    )
-    found = within(group_sources(Member.model_validate(row) for row in rows), job["parameters"]["limit"])
+    found = within(group_sources(snapshot.members(job.job_id)), job.parameters["limit"])
     return {
         (stage, source.path)
         for source in found
@@ -403,11 +331,11 @@ def _expected(conn: psycopg.Connection, job: dict[str, Any]) -> set[tuple[str, s
     }
 
 
-def _runs(job: dict[str, Any]) -> Iterator[Difference]:
-    short, status = job["job_id"][:12], job["status"]
-    if status == "processing" and job["is_old"] and not job["is_live"]:
-        yield Difference(Class.STUCK_JOB, short, f"run {job['run_id']} does not renew its lease")
-    if status not in {"queued", "processing"} and job["is_old"] and job["run_status"] in {"STARTED", "CANCELING"}:
+def _runs(job: JobNow) -> Iterator[Difference]:
+    short = job.job_id[:12]
+    if job.status is JobStatus.PROCESSING and job.is_old and not job.is_live:
+        yield Difference(Class.STUCK_JOB, short, f"run {job.run_id} does not renew its lease")
+    if job.is_over and job.is_old and job.run_status in {"STARTED", "CANCELING"}:
         yield Difference(
-            Class.RUN_STATE_DRIFT, short, f"is {status}, and run {job['run_id']} is {job['run_status'].lower()}"
+            Class.RUN_STATE_DRIFT, short, f"is {job.status}, and run {job.run_id} is {job.run_status.lower()}"
         )

@@ -11,7 +11,7 @@ from html import escape
 from typing import Any
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.ledger.models import StageCounts, TaskRecord
+from geo_assets.ledger.models import BAD, StageCounts, TaskRecord
 from geo_assets.ledger.outputs import cogs_of, sentence
 from geo_assets.ledger.warnings import counted, kind_of
 from geo_assets.raster.models import StripReport, StripRequest
@@ -49,7 +49,7 @@ def failure_table(context: StageContext, job: JobRef, stage: str | None = None) 
     """Markdown: the bad files with reason and remedy; empty where there are none. Dagster cuts off what is wider than
     its page.
     """
-    bad = context.tasks.records(job.job_id, stage=stage, statuses=("quarantined", "failed"), limit=_SHOWN + 1)
+    bad = context.tasks.records(job.job_id, stage=stage, statuses=BAD, limit=_SHOWN + 1)
     if not bad:
         return ""
     rows = "".join(

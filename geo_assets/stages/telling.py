@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
-from geo_assets.errors import ErrorClass, GeoAssetsError
-from geo_assets.ledger.models import TaskRecord
+from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger.models import TaskRecord, TaskStatus
 from geo_assets.ledger.outputs import sentence, warnings
 from geo_assets.stages.contracts import Chunk, JobRef
 from geo_assets.text import one_line
@@ -68,7 +68,7 @@ class Telling:
 
     def bad(self, file: str, error: GeoAssetsError) -> str:
         """A file of which nothing was made; returns `quarantined` or `failed`."""
-        how = "quarantined" if error.error_class is ErrorClass.INVALID else "failed"
+        how = TaskStatus.of_error(error.error_class)
         return self._tell(how, f"{file}: {how}, {error.code}: {error.message} → {error.remedy}", bad=True)
 
     def known(self, tasks: Sequence[TaskRecord], how: str, count: int) -> None:

@@ -18,7 +18,7 @@ from geo_assets.database.connections import TRANSIENT
 from geo_assets.errors import ErrorClass, GeoAssetsError, unforeseen
 from geo_assets.ledger.jobs import JobLife
 from geo_assets.ledger.messages import MessageRecord, RawMessage
-from geo_assets.ledger.models import Submitted
+from geo_assets.ledger.models import JobStatus, Submitted
 from geo_assets.parameters import Job
 from geo_assets.submissions.messages import Message, read_message, recover_job_id
 from geo_assets.submissions.submit import Submitter
@@ -122,9 +122,9 @@ def poison_action(job_id: str | None, life: JobLife | None) -> PoisonAction:
         return PoisonAction.NOTHING
     if life is None:
         return PoisonAction.ORPHAN
-    if life.status in {"failed", "cancelled", "invalid"}:
+    if life.status in {JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.INVALID}:
         return PoisonAction.EXPECTED
-    if life.status in {"completed", "completed_with_errors"}:
+    if life.status in {JobStatus.COMPLETED, JobStatus.COMPLETED_WITH_ERRORS}:
         return PoisonAction.KEEP_RESULT
     return PoisonAction.LEAVE if life.lease_is_live else PoisonAction.FAIL
 

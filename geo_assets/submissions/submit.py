@@ -12,14 +12,11 @@ from geo_assets.database.connections import DictConnection
 from geo_assets.errors import ERRORS, GeoAssetsError
 from geo_assets.ledger.circuits import circuit_of
 from geo_assets.ledger.ledger import Ledger
-from geo_assets.ledger.models import Attempt, Submitted
+from geo_assets.ledger.models import BAD, Attempt, JobStatus, Submitted
 from geo_assets.parameters import IngestContainer, Job, ListContainer, Parameters
 from geo_assets.settings import Settings
 from geo_assets.storage.containers import existing_container
 from geo_assets.submissions.launch import launch, terminate
-
-#: States of tasks that a retry may choose.
-_RETRIED = ("failed", "quarantined")
 
 
 class Submitter:
@@ -124,7 +121,7 @@ class Submitter:
         if life is None:
             raise GeoAssetsError("JOB_NOT_FOUND", f"there is no job {job_id}")
         if life.status.is_final or not self.jobs.end_attempt(
-            job_id, "cancelled", GeoAssetsError("CANCELLED", "cancelled on request")
+            job_id, JobStatus.CANCELLED, GeoAssetsError("CANCELLED", "cancelled on request")
         ):
             return False
         if life.run_id:
@@ -143,11 +140,11 @@ class Submitter:
             GeoAssetsError: JOB_NOT_FOUND; STILL_AT_WORK; INVALID_PARAMETERS, no such state, or no task of the job ended
                 with this code.
         """
-        if unknown := set(statuses) - set(_RETRIED):
+        if unknown := set(statuses) - set(BAD):
             raise GeoAssetsError(
                 "INVALID_PARAMETERS",
                 f"tasks that are {unknown.pop()!r} are not done anew",
-                remedy=f"one of: {', '.join(_RETRIED)}",
+                remedy=f"one of: {', '.join(BAD)}",
             )
         if error_code is not None and error_code not in (codes := self.tasks.bad_by_code(job_id)):
             known = "with that code" if error_code in ERRORS else f"with {error_code!r}, which is no error code"

@@ -1,0 +1,164 @@
+"""What the ledger says at one moment, for whoever compares it with the rest of the world.
+
+Here: reading jobs, tasks, listings and what is published, whole collections at a time, on one connection. Not here: the
+comparison (`stages/reconcile.py`), which also begins and ends the transaction that all is read in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg.rows import dict_row, scalar_row, tuple_row
+
+from geo_assets.ledger.lease import LEASE_SECONDS
+from geo_assets.ledger.models import JobStatus, TaskStatus
+from geo_assets.storage.sources import Member
+
+
+@dataclass(frozen=True, slots=True)
+class JobNow:
+    """A job, and whether a run holds it."""
+
+    job_id: str
+    job_type: str
+    parameters: dict[str, Any]
+    status: JobStatus
+    run_id: str | None
+    is_live: bool  # its lease was renewed in time
+    is_old: bool  # it was started several leases ago
+    run_status: str | None  # Dagster's
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody is at work on it, or will be."""
+        return self.status.is_final
+
+
+@dataclass(frozen=True, slots=True)
+class TaskNow:
+    """A task, and the STAC item that it names."""
+
+    stage: str
+    task_key: str
+    status: TaskStatus
+    stac_item: str | None
+    listed: bool
+
+
+class Snapshot:
+    """The ledger, read on a connection of the caller's."""
+
+    def __init__(self, conn: psycopg.Connection[Any]) -> None:
+        self._conn = conn
+
+    def _dicts(self, query: LiteralString, **values: Any) -> list[dict[str, Any]]:
+        with self._conn.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute(query, values).fetchall()
+
+    def _scalars(self, query: LiteralString, **values: Any) -> list[Any]:
+        with self._conn.cursor(row_factory=scalar_row) as cursor:
+            return cursor.execute(query, values).fetchall()
+
+    def _pairs(self, query: LiteralString, **values: Any) -> list[tuple[Any, ...]]:
+        with self._conn.cursor(row_factory=tuple_row) as cursor:
+            return cursor.execute(query, values).fetchall()
+
+    def collections(self) -> list[str]:
+        """The collections that jobs name."""
+        return self._scalars(
+            "select distinct parameters->>'collection' from geo.jobs where parameters ? 'collection' order by 1"
+        )
+
+    def poison_without_record(self) -> list[tuple[str, str]]:
+        """(message id, state) of messages that were set aside and have no record of why."""
+        rows = self._pairs(
+            """select message_id::text, state::text from geo.messages m where state in ('poison', 'rejected')
+                  and not exists (select from geo.errors e where e.message_id = m.message_id)"""
+        )
+        return [(str(message), str(state)) for message, state in rows]
+
+    def jobs(self, collection: str) -> list[JobNow]:
+        """The jobs of a collection, the oldest first."""
+        rows = self._dicts(
+            """select s.job_id, s.job_type, s.parameters, s.status, s.run_id,
+                          coalesce(j.lease_heartbeat > now() - make_interval(secs => %(lease)s), false) as is_live,
+                          coalesce(s.started_at < now() - make_interval(secs => %(old)s), false) as is_old, r.run_status
+                     from geo.job_status s join geo.jobs j using (job_id)
+                     left join lateral geo.newest_run(s.partition_key) r on true
+                    where s.parameters->>'collection' = %(collection)s order by s.created_at""",
+            collection=collection,
+            lease=LEASE_SECONDS,
+            old=4 * LEASE_SECONDS,
+        )
+        return [JobNow(**{**row, "status": JobStatus(row["status"])}) for row in rows]
+
+    def published(self, job_ids: Sequence[str], collections: Sequence[str]) -> list[dict[str, Any]]:
+        """What these jobs published in these collections of pgstac: stac_item, job_id, stage, task_key, outputs."""
+        return self._dicts(
+            """select stac_item, job_id, stage, task_key, outputs from geo.published
+                where job_id = any(%(jobs)s) and split_part(stac_item, '/', 1) = any(%(collections)s)""",
+            jobs=list(job_ids),
+            collections=list(collections),
+        )
+
+    def published_among(self, items: Sequence[str]) -> set[str]:
+        """Those of these items that anybody published."""
+        query: LiteralString = "select stac_item from geo.published where stac_item = any(%(items)s)"
+        return set(self._scalars(query, items=list(items)))
+
+    def unregistered(self, job_ids: Sequence[str]) -> list[dict[str, Any]]:
+        """What these jobs made and have not published yet: job_id, stage, task_key, outputs."""
+        return self._dicts(
+            """select job_id, stage, task_key, outputs from geo.tasks
+                where job_id = any(%(jobs)s) and listed and receipt is not null
+                  and status in ('pending', 'running', 'cancelled')""",
+            jobs=list(job_ids),
+        )
+
+    def tasks(self, job_id: str) -> list[TaskNow]:
+        """Every task of a job, listed or not."""
+        rows = self._dicts(
+            """select stage, task_key, status::text, outputs->>'stac_item' as stac_item, listed
+                 from geo.tasks where job_id = %(job)s""",
+            job=job_id,
+        )
+        return [TaskNow(**{**row, "status": TaskStatus(row["status"])}) for row in rows]
+
+    def etags(self, job_id: str) -> dict[str, str]:
+        """Path -> etag of the files that a job's newest listing holds."""
+        query: LiteralString = "select path, etag from geo.inventory where job_id = %(job)s and ignored is null"
+        return dict(self._pairs(query, job=job_id))
+
+    def members(self, job_id: str) -> list[Member]:
+        """The files that a job's newest listing holds; a source and its sidecars are neighbours."""
+        rows = self._dicts(
+            "select path, size, etag, holds from geo.inventory where job_id = %(job)s and ignored is null"
+            ' order by folder collate "C", stem collate "C", path collate "C"',
+            job=job_id,
+        )
+        return [Member.model_validate(row) for row in rows]
+
+    def rows_loaded(self, table: str) -> int | None:
+        """The rows that the newest load left in a table; None where no load is recorded."""
+        query: LiteralString = (
+            "select table_rows from geo.vector_loads where table_name = %(table)s order by load_id desc limit 1"
+        )
+        return next(iter(self._scalars(query, table=table)), None)
+
+    def table_names(self, collection: str) -> set[str]:
+        """The names of tables that sources have in a collection."""
+        query: LiteralString = (
+            "select table_name from geo.table_names where collection = %(collection)s and account <> ''"
+        )
+        return set(self._scalars(query, collection=collection))
+
+    def loose_tables(self) -> set[str]:
+        """Published tables that were given up, as schema.name."""
+        return set(self._scalars("select table_name from geo.loose_tables"))
+
+    def waiting_tables(self) -> set[str]:
+        """Tables that wait for their job's gate."""
+        return set(self._scalars("select table_name from geo.waiting_tables"))
