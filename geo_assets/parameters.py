@@ -10,10 +10,22 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from geo_assets.capture import pattern, taken
 from geo_assets.errors import GeoAssetsError, faults
@@ -22,26 +34,32 @@ from geo_assets.errors import GeoAssetsError, faults
 PARTITION_KEY_LENGTH = 63
 _ID_HEX_IN_KEY = 12
 
-#: Parameters that shape what a vector source becomes, beside those that every source has.
-VECTOR_SHAPING = (
-    "where",
-    "columns",
-    "bbox",
-    "bbox_crs",
-    "mixed_geometry",
-    "null_geometry",
-    "attribute_tables",
-    "max_transform_accuracy_m",
-    "mode",
-    "key",
-    "encoding",
-    "geometry_column",
-    "x",
-    "y",
-    "wkt",
-    "delimiter",
-    "decimal",
-)
+
+class Engine(StrEnum):
+    """What makes something of a source."""
+
+    RASTER = "raster"
+    VECTOR = "vector"
+
+
+class Shapes:
+    """Marks a parameter that decides what an engine makes of a source: with another value it is made again."""
+
+    def __init__(self, *engines: Engine, asked_as: str = "", asked: bool = True) -> None:
+        """Mark.
+
+        Args:
+            engines: that take it.
+            asked_as: what the engine's request calls it, where that is another name.
+            asked: whether it is part of the engine's request at all.
+        """
+        self.engines = frozenset(engines)
+        self.asked_as = asked_as
+        self.asked = asked
+
+
+_BOTH = Shapes(Engine.RASTER, Engine.VECTOR)
+_RASTER, _VECTOR = Shapes(Engine.RASTER), Shapes(Engine.VECTOR)
 
 #: Parameters that were added when there were jobs already, and their defaults as JSON. With its default such a
 #: parameter counts neither for a job's identity nor for a task's fingerprint: what was requested and made before it
@@ -186,6 +204,10 @@ class Parameters(BaseModel):
         """The readable half of the partition key."""
         return self.job_type
 
+    def stored(self) -> dict[str, Any]:
+        """As JSON, for the ledger: what makes the job what it is."""
+        return self.model_dump(mode="json", exclude=set(NOT_IDENTITY))
+
 
 class HelloWorld(Parameters):
     """The two-stage fan-out and fan-in, without any file: n greetings, then n replies, each built from its greeting."""
@@ -236,24 +258,29 @@ class IngestContainer(ListContainer):
     collection: CollectionId = Field(
         "", validate_default=False, description="STAC collection (default: the container's name)"
     )
-    source_crs: Crs | None = Field(None, description="CRS of files that carry none, as EPSG:code")
-    override_crs: bool = Field(default=False, description="source_crs counts also where a file says something else")
-    target_crs: Crs | None = Field(None, description="reproject to this CRS, as EPSG:code (default: keep the source's)")
-    profile: Literal["web", "analysis", "archive", "visual", "dem"] | None = Field(
+    source_crs: Annotated[Crs | None, _BOTH] = Field(None, description="CRS of files that carry none, as EPSG:code")
+    override_crs: Annotated[bool, _BOTH] = Field(
+        default=False, description="source_crs counts also where a file says something else"
+    )
+    target_crs: Annotated[Crs | None, _BOTH] = Field(
+        None, description="reproject to this CRS, as EPSG:code (default: keep the source's)"
+    )
+    profile: Annotated[Literal["web", "analysis", "archive", "visual", "dem"] | None, _RASTER] = Field(
         None, description="how COGs are written (default: web; docs/formats.md)"
     )
-    resolution: float | None = Field(
+    resolution: Annotated[float | None, _RASTER] = Field(
         None, gt=0, allow_inf_nan=False, description="size of a raster's pixel in units of target_crs"
     )
-    resampling: (
+    resampling: Annotated[
         Literal["nearest", "bilinear", "cubic", "cubic_spline", "lanczos", "average", "mode", "min", "max", "med"]
-        | None
-    ) = Field(None, description="of rasters that are reprojected (default: by the kind of pixels)")
-    web_tiles: bool = Field(False, description="rasters on the grid of web map tiles, EPSG:3857")
-    datetime: Time | None = Field(
+        | None,
+        _RASTER,
+    ] = Field(None, description="of rasters that are reprojected (default: by the kind of pixels)")
+    web_tiles: Annotated[bool, _RASTER] = Field(False, description="rasters on the grid of web map tiles, EPSG:3857")
+    datetime: Annotated[Time | None, _RASTER] = Field(
         None, description="when all of it was taken: ISO 8601, a date, a month, a year, or two with a slash between"
     )
-    datetime_regex: TimePattern | None = Field(
+    datetime_regex: Annotated[TimePattern | None, _RASTER] = Field(
         None,
         max_length=300,
         description="finds it in a file's path: named groups (?P<year>…), …, or %Y%m%d in their place",
@@ -272,43 +299,51 @@ class IngestContainer(ListContainer):
     )
     on_error: Literal["continue", "fail"] = Field("continue", description="what one bad file does to the rest")
 
-    where: Where | None = Field(
+    where: Annotated[Where | None, _VECTOR] = Field(
         None, description='vectors: only features that meet this condition, e.g. "population > 1000"'
     )
-    columns: tuple[Text, ...] = Field((), max_length=1600, description="vectors: only these columns (none: all)")
-    bbox: Box | None = Field(None, description="vectors: only features that touch this box: west,south,east,north")
-    bbox_crs: Crs = Field("EPSG:4326", description="vectors: the CRS of bbox")
-    mixed_geometry: Literal["split", "generic", "reject"] = Field(
+    columns: Annotated[tuple[Text, ...], _VECTOR] = Field(
+        (), max_length=1600, description="vectors: only these columns (none: all)"
+    )
+    bbox: Annotated[Box | None, _VECTOR] = Field(
+        None, description="vectors: only features that touch this box: west,south,east,north"
+    )
+    bbox_crs: Annotated[Crs, _VECTOR] = Field("EPSG:4326", description="vectors: the CRS of bbox")
+    mixed_geometry: Annotated[Literal["split", "generic", "reject"], Shapes(Engine.VECTOR, asked_as="mixed")] = Field(
         "split", description="vectors: a layer of points, lines and polygons"
     )
-    null_geometry: Literal["keep", "reject"] = Field("keep", description="vectors: features without geometry")
-    attribute_tables: bool = Field(
+    null_geometry: Annotated[Literal["keep", "reject"], _VECTOR] = Field(
+        "keep", description="vectors: features without geometry"
+    )
+    attribute_tables: Annotated[bool, _VECTOR] = Field(
         default=False, description="vectors: also layers without geometry, as tables of attributes"
     )
-    max_transform_accuracy_m: float | None = Field(
+    max_transform_accuracy_m: Annotated[float | None, _VECTOR] = Field(
         None, gt=0, description="vectors: refuse a transformation that is less accurate"
     )
-    mode: Literal["replace", "append", "upsert"] = Field(
+    mode: Annotated[Literal["replace", "append", "upsert"], Shapes(Engine.VECTOR, asked=False)] = Field(
         "replace", description="vectors: what happens to the table that is there"
     )
-    key: tuple[Text, ...] = Field(
+    key: Annotated[tuple[Text, ...], Shapes(Engine.VECTOR, asked=False)] = Field(
         (), max_length=32, description="vectors: the columns that identify a row, for mode=upsert"
     )
-    encoding: Text | None = Field(
+    encoding: Annotated[Text | None, _VECTOR] = Field(
         None, max_length=40, description="vectors: encoding of text, where the file says nothing or something wrong"
     )
-    geometry_column: Text | None = Field(
+    geometry_column: Annotated[Text | None, _VECTOR] = Field(
         None, max_length=200, description="vectors: the column of WKB or WKT in plain Parquet"
     )
-    x: Text | None = Field(
+    x: Annotated[Text | None, _VECTOR] = Field(
         None, max_length=200, description="vectors: column of longitude or easting, in tables without geometry"
     )
-    y: Text | None = Field(None, max_length=200, description="vectors: column of latitude or northing")
-    wkt: Text | None = Field(
+    y: Annotated[Text | None, _VECTOR] = Field(
+        None, max_length=200, description="vectors: column of latitude or northing"
+    )
+    wkt: Annotated[Text | None, _VECTOR] = Field(
         None, max_length=200, description="vectors: column of WKT, EWKT, hexadecimal WKB or GeoJSON"
     )
-    delimiter: Text | None = Field(None, min_length=1, max_length=1, description="vectors: of CSV")
-    decimal: Literal[".", ","] | None = Field(
+    delimiter: Annotated[Text | None, _VECTOR] = Field(None, min_length=1, max_length=1, description="vectors: of CSV")
+    decimal: Annotated[Literal[".", ","] | None, _VECTOR] = Field(
         None, description="vectors: what parts the decimals of coordinates in text"
     )
     schema_drift: Literal["allow", "refuse"] = Field("allow", description="vectors: when a table's columns change")
@@ -354,7 +389,8 @@ class StageRaster(IngestContainer):
 
     @model_validator(mode="after")
     def _nothing_for_vectors(self) -> Self:
-        for name in (*VECTOR_SHAPING, "schema_drift", "keep_versions"):
+        for_vectors = (name for name, shapes in shaping(type(self)) if shapes.engines == {Engine.VECTOR})
+        for name in (*for_vectors, "schema_drift", "keep_versions"):
             if getattr(self, name) != type(self).model_fields[name].default:
                 msg = f"{name} is for vectors, which this job type leaves alone"
                 raise ValueError(msg)
@@ -374,22 +410,78 @@ JOB_TYPES: dict[str, type[Parameters]] = {
 }
 
 
-class Job(BaseModel):
+def shaping(model: type[Parameters]) -> Iterator[tuple[str, Shapes]]:
+    """The parameters of a model that decide what is made of a source, and how."""
+    for name, field in model.model_fields.items():
+        yield from ((name, mark) for mark in field.metadata if isinstance(mark, Shapes))
+
+
+def shaping_values(parameters: Parameters, engine: Engine) -> dict[str, Any]:
+    """What of a job's parameters counts for the fingerprint of what an engine makes, as JSON."""
+    stored = parameters.stored()
+    return without_later_defaults(
+        {name: stored[name] for name, shapes in shaping(type(parameters)) if engine in shapes.engines}
+    )
+
+
+def asked_of(parameters: Parameters, engine: Engine) -> dict[str, Any]:
+    """What of a job's parameters an engine's request is given, by the names of the request; what says nothing is left to
+    the request's defaults.
+    """
+    asked = {
+        shapes.asked_as or name: getattr(parameters, name)
+        for name, shapes in shaping(type(parameters))
+        if engine in shapes.engines and shapes.asked
+    }
+    return {name: value for name, value in asked.items() if value is not None and value != ()}
+
+
+P = TypeVar("P", bound=Parameters)
+
+
+class OfJobType(BaseModel):
+    """Something of one job type, with its parameters: the model of that type in Python, its JSON outside."""
+
+    job_type: str
+    parameters: Annotated[Parameters, PlainSerializer(lambda p: p.stored(), return_type=dict[str, Any])]
+
+    @field_validator("parameters", mode="before")
+    @classmethod
+    def _of_the_job_type(cls, value: Any, info: ValidationInfo) -> Any:
+        """What an older release stored lacks what was added since: it gets the defaults."""
+        if not isinstance(value, Mapping) or "job_type" not in info.data:
+            return value
+        try:
+            return validate_parameters(info.data["job_type"], value)
+        except GeoAssetsError as error:
+            raise ValueError(error.message) from None
+
+    def parameters_as(self, model: type[P]) -> P:
+        """The parameters, where they must be of this type or one that is derived from it.
+
+        Raises:
+            GeoAssetsError: CONTRACT_VIOLATION, they are of another.
+        """
+        if isinstance(self.parameters, model):
+            return self.parameters
+        raise GeoAssetsError(
+            "CONTRACT_VIOLATION", f"{self.job_type} has no parameters of {model.job_type}: it does not get here"
+        )
+
+
+class Job(OfJobType):
     """A valid submission: the same job type and parameters are the same job."""
 
     model_config = ConfigDict(frozen=True)
 
     job_id: str
-    job_type: str
     partition_key: str
-    parameters: dict[str, Any]
 
     @classmethod
     def of(cls, parameters: Parameters) -> Self:
         """The job that these parameters are."""
-        body = parameters.model_dump(mode="json", exclude=set(NOT_IDENTITY))
         canonical = json.dumps(
-            {"job_type": parameters.job_type, "parameters": without_later_defaults(body)},
+            {"job_type": parameters.job_type, "parameters": without_later_defaults(parameters.stored())},
             sort_keys=True,
             separators=(",", ":"),
             ensure_ascii=False,
@@ -400,7 +492,7 @@ class Job(BaseModel):
             job_id=job_id,
             job_type=parameters.job_type,
             partition_key=f"{slug}_{job_id[:_ID_HEX_IN_KEY]}",
-            parameters=body,
+            parameters=parameters,
         )
 
 
@@ -418,7 +510,7 @@ def parameters_type(job_type: str) -> type[Parameters]:
         ) from None
 
 
-def validate_parameters(job_type: str, data: dict[str, Any]) -> Parameters:
+def validate_parameters(job_type: str, data: Mapping[str, Any]) -> Parameters:
     """Parameters as a model, defaults filled in.
 
     Raises:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from geo_assets.ledger.models import ENDED, JobRecord, TaskRecord
+from geo_assets.ledger.outputs import told
 from geo_assets.settings import PACKAGE_ROOT, Settings
 from geo_assets.storage.containers import open_container, place, upload_tree
 
@@ -43,14 +44,10 @@ def rows(tasks: list[TaskRecord]) -> Iterator[tuple[str, str, str]]:
     for task in tasks:
         if task.error_message:
             yield task.task_key, f"{task.status}: {task.error_code}", task.error_message
-        elif "cog" in task.outputs:
-            yield task.task_key, "COG", task.outputs["cog"]
+        elif cogs := task.outputs.all_cogs:
+            yield task.task_key, "COG", cogs[0].cog
         else:
-            yield (
-                task.task_key,
-                "table",
-                ", ".join(f"{t['table']} ({t['rows']:,} rows)" for t in task.outputs.get("tables", [])),
-            )
+            yield task.task_key, "table", ", ".join(told(table) for table in task.outputs.all_tables)
 
 
 def unexpected(tasks: list[TaskRecord]) -> list[str]:
@@ -67,9 +64,9 @@ def unexpected(tasks: list[TaskRecord]) -> list[str]:
 
 def hints(settings: Settings, job: JobRecord, tasks: list[TaskRecord]) -> dict[str, str]:
     """How to look at what was made: tool -> what to type or open. Nothing of it can change anything."""
-    tables = [t["table"] for task in tasks for t in task.outputs.get("tables", [])]
-    cogs = [task.outputs["cog"] for task in tasks if "cog" in task.outputs]
-    items = [task.outputs["stac_item"] for task in tasks if "stac_item" in task.outputs]
+    tables = [table.table for task in tasks for table in task.outputs.all_tables]
+    cogs = [cog.cog for task in tasks for cog in task.outputs.all_cogs]
+    items = [task.outputs.stac_item for task in tasks if task.outputs.stac_item]
     looks: dict[str, str] = {"Dagster": f"{settings.webserver_url}/runs/{job.run_id}"}
     if cogs:
         looks["QGIS, COG"] = place(settings, cogs[0])

@@ -10,10 +10,10 @@ import dagster as dg
 from geo_assets.defs.assets import check_results, outputs, pipeline_asset
 from geo_assets.defs.metadata import markdown
 from geo_assets.defs.resources import Stages, plain_failures
+from geo_assets.outcomes import COGS, TABLES
 from geo_assets.stac.pgstac import footprints
 from geo_assets.stages import catalogue, checks, report, retire, vector_tables
 from geo_assets.stages.contracts import CatalogueReport, JobReport, StageReport
-from geo_assets.stages.files import COGS, TABLES
 
 _FOUND = "every_item_found"
 _COMPLETE = "every_file_accounted_for"
@@ -100,7 +100,7 @@ def write_report(stages: Stages, collection: CatalogueReport) -> Iterator[Any]:
         "tasks": dg.MetadataValue.url(f"{context.settings.api_url}/api/db/tasks/{job.job_id}"),
         "stages": dg.MetadataValue.md(report.stage_table(account.stages)),
         "owner run": job.owner_run_id,
-        "parameters": dg.MetadataValue.json(job.parameters),
+        "parameters": dg.MetadataValue.json(job.parameters.stored()),
         **markdown("bad files", bad),
         **markdown("warnings", warned),
     }

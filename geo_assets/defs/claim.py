@@ -6,6 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from geo_assets.defs.resources import Stages, plain_failures
+from geo_assets.parameters import IngestContainer, ListContainer
 from geo_assets.stages.claim import claim_job
 from geo_assets.stages.contracts import JobRef
 from geo_assets.submissions.launch import ATTEMPT_TAG
@@ -51,9 +52,10 @@ def claim(context: dg.OpExecutionContext, stages: Stages, job_type: str, options
 
 def _tags(job: JobRef) -> dict[str, str]:
     """What a run is found by, whoever launched it: its job, what the job reads and writes, who wanted it."""
+    asked = job.parameters
     named = {
         "job_id": job.job_id,
-        "container": job.parameters.get("container"),
-        "collection": job.parameters.get("collection"),
+        "container": asked.container if isinstance(asked, ListContainer) else None,
+        "collection": asked.collection if isinstance(asked, IngestContainer) else None,
     }
     return {f"{_PREFIX}{name}": str(value) for name, value in {**named, "submitter": job.submitted_by}.items() if value}

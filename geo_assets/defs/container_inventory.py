@@ -45,7 +45,7 @@ def _metadata(inventory: InventoryRef) -> dict[str, Any]:
         "ignored": inventory.ignored,
         "sources": dg.MetadataValue.md(f"| kind | sources |\n|---|---|\n{rows}"),
         "owner run": inventory.job.owner_run_id,
-        "parameters": dg.MetadataValue.json(inventory.job.parameters),
+        "parameters": dg.MetadataValue.json(inventory.job.parameters.stored()),
     }
 
 

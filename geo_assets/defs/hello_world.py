@@ -8,6 +8,7 @@ import dagster as dg
 from geo_assets.defs.assets import pipeline_asset
 from geo_assets.defs.claim import Force, claim
 from geo_assets.defs.resources import Stages, plain_failures
+from geo_assets.outcomes import GREETINGS, REPLIES
 from geo_assets.stages import hello_world as stage
 from geo_assets.stages.chunks import close_stage
 from geo_assets.stages.contracts import Chunk, ChunkReport, JobRef, StagePlan, StageReport
@@ -22,7 +23,7 @@ def _planned(context: dg.OpExecutionContext, stages: Stages, job: JobRef, name: 
     metadata: dict[str, Any] = {
         "tasks": plan.tasks,
         "chunks": plan.chunks,
-        "parameters": dg.MetadataValue.json(job.parameters),
+        "parameters": dg.MetadataValue.json(job.parameters.stored()),
     }
     yield dg.Output(plan, "plan", metadata=metadata)
     for chunk in chunks:
@@ -32,7 +33,7 @@ def _planned(context: dg.OpExecutionContext, stages: Stages, job: JobRef, name: 
 @dg.op(out=_PLAN_AND_CHUNKS)
 def plan_greetings(context: dg.OpExecutionContext, stages: Stages, config: Force) -> Iterator[Any]:
     """Claim the job and plan n greetings."""
-    yield from _planned(context, stages, claim(context, stages, "hello_world", config), stage.GREETINGS)
+    yield from _planned(context, stages, claim(context, stages, "hello_world", config), GREETINGS)
 
 
 @dg.op(out=dg.Out(ChunkReport))
@@ -56,7 +57,7 @@ def plan_replies(
     """The fan-in of the greetings, then the plan of as many replies."""
     with plain_failures(stages), stages.get().lease_or_nothing(plan.job):
         report = close_stage(stages.get(), plan, reports)
-    yield from _planned(context, stages, report.job, stage.REPLIES)
+    yield from _planned(context, stages, report.job, REPLIES)
 
 
 @dg.op(out=dg.Out(ChunkReport))

@@ -23,5 +23,5 @@ def catalogue(context: dg.AssetExecutionContext, stages: Stages) -> JobRef:
             with stages.get().lease(job):
                 found = check_catalogue(stages.get(), job)
             stages.get().complete(job)
-        context.add_output_metadata(found)
+        context.add_output_metadata(found.stored())
     return job

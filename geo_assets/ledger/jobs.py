@@ -19,7 +19,7 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.lease import LEASE_SECONDS
 from geo_assets.ledger.models import Attempt, Claim, JobRecord, JobStatus, StageCounts, Submitted
 from geo_assets.ledger.warnings import counted, of_tasks
-from geo_assets.parameters import Job
+from geo_assets.parameters import Job, validate_parameters
 
 #: Whoever said it would launch an attempt and did not within this time has died; the sensor launches it instead.
 LAUNCH_GRACE_SECONDS = 20
@@ -96,7 +96,7 @@ class Jobs:
             created = conn.execute(
                 """insert into geo.jobs (job_id, job_type, parameters, partition_key, submitted_by)
                    values (%s, %s, %s, %s, %s) on conflict (job_id) do nothing""",
-                (job.job_id, job.job_type, Jsonb(job.parameters), job.partition_key, submitted_by),
+                (job.job_id, job.job_type, Jsonb(job.parameters.stored()), job.partition_key, submitted_by),
             ).rowcount
             conn.execute(
                 "select from geo.jobs where job_id = %s for no key update", (job.job_id,)
@@ -402,7 +402,7 @@ class Jobs:
             {
                 "job_id": job["job_id"],
                 "job_type": job["job_type"],
-                "parameters": job["parameters"],
+                "parameters": validate_parameters(str(job["job_type"]), dict(job["parameters"])),  # type: ignore[call-overload]
                 "submitted_by": job["submitted_by"],
                 "run_id": run_id,
                 "owner_run_id": owner,

@@ -6,9 +6,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from geo_assets.errors import ErrorClass
+from geo_assets.outcomes import AnyOutputs, CogReceipt, Outputs, TableReceipt, TaskInput, read_outputs, read_receipt
+from geo_assets.parameters import OfJobType
 
 
 class TaskStatus(StrEnum):
@@ -101,10 +103,22 @@ class JobRecord(BaseModel):
     warnings: dict[str, int] | None = None
 
 
-class TaskRecord(BaseModel):
-    """A task as people see it."""
+class _OfStage(BaseModel):
+    """A row with a stage, and what a task of it put out."""
 
     model_config = ConfigDict(frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_by_stage(cls, row: Any) -> Any:
+        if isinstance(row, dict) and isinstance(row.get("outputs"), dict):
+            return {**row, "outputs": read_outputs(str(row.get("stage")), row["outputs"])}
+        return row
+
+
+class TaskRecord(_OfStage):
+    """A task as people see it."""
+
     stage: str
     task_key: str
     kind: str
@@ -112,9 +126,50 @@ class TaskRecord(BaseModel):
     error_code: str | None = None
     error_message: str | None = None
     remedy: str | None = None
-    outputs: dict[str, Any] = {}
+    outputs: AnyOutputs = Outputs()
     started_at: datetime | None = None
     finished_at: datetime | None = None
+
+
+class Converted(_OfStage):
+    """A task whose outputs exist and are not in the catalogue yet."""
+
+    stage: str
+    task_key: str
+    outputs: AnyOutputs
+    receipt: CogReceipt | TableReceipt
+
+    @model_validator(mode="before")
+    @classmethod
+    def _receipt_of_stage(cls, row: Any) -> Any:
+        if isinstance(row, dict) and isinstance(row.get("receipt"), dict):
+            return {**row, "receipt": read_receipt(str(row.get("stage")), row["receipt"])}
+        return row
+
+
+class PublishedTask(_OfStage):
+    """What is published of a task."""
+
+    stac_item: str
+    job_id: str
+    stage: str
+    task_key: str
+    outputs: AnyOutputs
+    at: datetime
+
+
+class PublishedSource(PublishedTask):
+    """What is published of a source, and what a listing says of it."""
+
+    is_there: bool  # the source, or something within it
+    is_folder: bool
+    holds: tuple[str, ...] | None
+    etag: str | None
+
+    @property
+    def tables(self) -> list[str]:
+        """schema.name of each table."""
+        return [table.table for table in self.outputs.all_tables]
 
 
 class PlannedTask(BaseModel):
@@ -124,7 +179,7 @@ class PlannedTask(BaseModel):
     task_key: str
     kind: str
     fingerprint: str
-    input: dict[str, Any] = {}
+    input: TaskInput = Field(default_factory=TaskInput)
     #: Set for what cannot be worked on at all: it is quarantined as it is planned.
     error: dict[str, str] | None = None
 
@@ -136,8 +191,7 @@ class Work(BaseModel):
     task_key: str
     kind: str
     fingerprint: str
-    input: dict[str, Any]
-    receipt: dict[str, Any] | None = None
+    input: TaskInput
 
 
 class Attempt(BaseModel):
@@ -162,13 +216,11 @@ class Submitted(BaseModel):
     attempt: int | None  # the attempt that this submission asked for; None: nothing new was asked for
 
 
-class Claim(BaseModel):
+class Claim(OfJobType):
     """A run's hold of its job, or the run that holds it instead."""
 
     model_config = ConfigDict(frozen=True)
     job_id: str
-    job_type: str
-    parameters: dict[str, Any]
     submitted_by: str
     run_id: str
     force: bool

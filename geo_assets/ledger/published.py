@@ -14,11 +14,13 @@ from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool
 
 from geo_assets.database.connections import DictConnection, retrying
+from geo_assets.ledger.models import PublishedSource, PublishedTask
 from geo_assets.ledger.tasks import succeed_many
+from geo_assets.outcomes import Outputs
 
 #: What is published of the sources of a container in a collection, and what a job's listing says of each now.
 _OF_CONTAINER = """
-select p.stac_item, p.stage, p.task_key, p.outputs, p.at, i.holds, i.etag,
+select p.stac_item, p.job_id, p.stage, p.task_key, p.outputs, p.at, i.holds, i.etag,
        coalesce(t.input #>> '{members,0,path}' <> p.task_key, false) as is_folder,
        i.path is not null
            -- a folder that is one source; `year=` stands for all folders of that partition
@@ -46,8 +48,8 @@ class Published:
 
     @staticmethod
     def publish_many(
-        conn: psycopg.Connection[Any], job_id: str, run_id: str, done: Sequence[tuple[str, str, dict[str, Any]]]
-    ) -> list[dict[str, Any]]:
+        conn: psycopg.Connection[Any], job_id: str, run_id: str, done: Sequence[tuple[str, str, Outputs]]
+    ) -> list[PublishedTask]:
         """Tasks with a STAC item have succeeded, in the transaction that loads the items: none is searchable that we do
         not know.
 
@@ -58,16 +60,18 @@ class Published:
             done: (stage, task key, outputs) of each.
 
         Returns:
-            The outputs that these replace, of whichever job; tables among them that no item names any more are noted as
+            What these replace, of whichever job; tables among them that no item names any more are noted as
             loose.
 
         Raises:
             GeoAssetsError: LEASE_LOST.
         """
-        items = [outputs["stac_item"] for _, _, outputs in done]
+        items = [outputs.stac_item for _, _, outputs in done]
         with conn.cursor(row_factory=dict_row) as cursor:
             before = cursor.execute(
-                "select outputs from geo.published where stac_item = any(%s) for update", (items,)
+                """select stac_item, job_id, stage, task_key, outputs, at
+                     from geo.published where stac_item = any(%s) for update""",
+                (items,),
             ).fetchall()
             succeed_many(cursor, job_id, run_id, done)
             cursor.execute(
@@ -79,23 +83,23 @@ class Published:
                        at = now()""",
                 (job_id, run_id, items),
             )
-            replaced = [dict(row["outputs"]) for row in before]
+            replaced = [PublishedTask.model_validate(row) for row in before]
             cursor.execute(  # what a crash leaves of them, or what depends on them, is the janitor's
                 """insert into geo.loose_tables (table_name)
                    select distinct name from unnest(%s::text[]) name
                     where not exists (select from geo.published p where p.stac_item = any(%s)
                                          and p.outputs->'tables' @> jsonb_build_array(jsonb_build_object('table', name)))
                        on conflict do nothing""",
-                ([table["table"] for outputs in replaced for table in outputs.get("tables", [])], items),
+                ([table.table for old in replaced for table in old.outputs.all_tables], items),
             )
         return replaced
 
     @retrying
-    def stale(self, job_id: str) -> list[dict[str, Any]]:
-        """What this job published and its last run no longer stands behind: the source is gone, or bad now."""
+    def stale(self, job_id: str) -> list[str]:
+        """The items that this job published and its last run no longer stands behind: the source is gone, or bad now."""
         with self._pool.connection() as conn:
-            return conn.execute(
-                """select p.stac_item, p.stage, p.task_key, p.outputs from geo.published p
+            rows = conn.execute(
+                """select p.stac_item from geo.published p
                     where p.job_id = %s and not exists (
                         select from geo.tasks t where t.job_id = p.job_id and t.listed
                            and t.status in ('succeeded', 'skipped', 'running', 'pending')
@@ -103,11 +107,12 @@ class Published:
                     order by p.stac_item""",
                 (job_id,),
             ).fetchall()
+        return [str(row["stac_item"]) for row in rows]
 
     @retrying
     def of_container(
         self, job_id: str, *, stages: Sequence[str], account: str, container: str, collection: str
-    ) -> list[dict[str, Any]]:
+    ) -> list[PublishedSource]:
         """What is published of the sources of a container in a collection, and what a job's newest listing says of each.
 
         Args:
@@ -116,14 +121,11 @@ class Published:
             account: of the container.
             container: its name.
             collection: as jobs name it.
-
-        Returns:
-            Of each `stac_item`, `stage`, `task_key`, `outputs` and `at`; of the listing `is_there` (the source, or
-            something within it), `holds` and `etag`; `is_folder`: the source is a whole folder.
         """
         values = {"account": account, "container": container, "collection": collection}
         with self._pool.connection() as conn:
-            return conn.execute(_OF_CONTAINER, {"job": job_id, "stages": list(stages), **values}).fetchall()
+            rows = conn.execute(_OF_CONTAINER, {"job": job_id, "stages": list(stages), **values}).fetchall()
+        return [PublishedSource.model_validate(row) for row in rows]
 
     @retrying
     def other_jobs(self, job_id: str, *, account: str, container: str, collection: str) -> list[str]:
@@ -137,26 +139,26 @@ class Published:
         return [str(row["job_id"]) for row in rows]
 
     @staticmethod
-    def take_back(conn: psycopg.Connection[Any], entry: dict[str, Any]) -> bool:
+    def take_back(conn: psycopg.Connection[Any], entry: PublishedTask) -> bool:
         """Strike out what is published, as `of_container` gave it; false where it was published anew since."""
         return bool(
             conn.execute(
-                "delete from geo.published where stac_item = %s and at = %s", (entry["stac_item"], entry["at"])
+                "delete from geo.published where stac_item = %s and at = %s", (entry.stac_item, entry.at)
             ).rowcount
         )
 
     @staticmethod
     def forget_source(
-        conn: psycopg.Connection[Any], job_id: str, entry: dict[str, Any], *, others: Sequence[str]
+        conn: psycopg.Connection[Any], job_id: str, entry: PublishedTask, *, others: Sequence[str]
     ) -> None:
         """The source of what was taken back is gone: it is in no account any more, of this job or of others."""
         conn.execute(
             "delete from geo.tasks where job_id = %s and stage = %s and task_key = %s and not listed",
-            (job_id, entry["stage"], entry["task_key"]),
+            (job_id, entry.stage, entry.task_key),
         )
         conn.execute(
             """update geo.tasks set listed = false
                 where job_id = any(%s) and stage = %s and task_key = %s and status in ('succeeded', 'skipped')
                   and outputs->>'stac_item' = %s""",
-            (list(others), entry["stage"], entry["task_key"], entry["stac_item"]),
+            (list(others), entry.stage, entry.task_key, entry.stac_item),
         )

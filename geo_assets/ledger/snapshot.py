@@ -13,8 +13,11 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg.rows import dict_row, scalar_row, tuple_row
 
+from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.lease import LEASE_SECONDS
-from geo_assets.ledger.models import JobStatus, TaskStatus
+from geo_assets.ledger.models import JobStatus, PublishedTask, TaskStatus
+from geo_assets.outcomes import Outputs, read_outputs
+from geo_assets.parameters import IngestContainer, validate_parameters
 from geo_assets.storage.sources import Member
 
 
@@ -24,7 +27,7 @@ class JobNow:
 
     job_id: str
     job_type: str
-    parameters: dict[str, Any]
+    asked: IngestContainer | None  # None: a release before this one took it, and would not be asked for it now
     status: JobStatus
     run_id: str | None
     is_live: bool  # its lease was renewed in time
@@ -46,6 +49,22 @@ class TaskNow:
     status: TaskStatus
     stac_item: str | None
     listed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Unregistered:
+    """What a task made and has not published yet."""
+
+    task_key: str
+    outputs: Outputs
+
+
+def _asked(job_type: str, stored: dict[str, Any]) -> IngestContainer | None:
+    try:
+        asked = validate_parameters(job_type, stored)
+    except GeoAssetsError:
+        return None
+    return asked if isinstance(asked, IngestContainer) else None
 
 
 class Snapshot:
@@ -93,30 +112,35 @@ class Snapshot:
             lease=LEASE_SECONDS,
             old=4 * LEASE_SECONDS,
         )
-        return [JobNow(**{**row, "status": JobStatus(row["status"])}) for row in rows]
+        return [
+            JobNow(asked=_asked(row["job_type"], row.pop("parameters")), status=JobStatus(row.pop("status")), **row)
+            for row in rows
+        ]
 
-    def published(self, job_ids: Sequence[str], collections: Sequence[str]) -> list[dict[str, Any]]:
-        """What these jobs published in these collections of pgstac: stac_item, job_id, stage, task_key, outputs."""
-        return self._dicts(
-            """select stac_item, job_id, stage, task_key, outputs from geo.published
+    def published(self, job_ids: Sequence[str], collections: Sequence[str]) -> list[PublishedTask]:
+        """What these jobs published in these collections of pgstac."""
+        rows = self._dicts(
+            """select stac_item, job_id, stage, task_key, outputs, at from geo.published
                 where job_id = any(%(jobs)s) and split_part(stac_item, '/', 1) = any(%(collections)s)""",
             jobs=list(job_ids),
             collections=list(collections),
         )
+        return [PublishedTask.model_validate(row) for row in rows]
 
     def published_among(self, items: Sequence[str]) -> set[str]:
         """Those of these items that anybody published."""
         query: LiteralString = "select stac_item from geo.published where stac_item = any(%(items)s)"
         return set(self._scalars(query, items=list(items)))
 
-    def unregistered(self, job_ids: Sequence[str]) -> list[dict[str, Any]]:
-        """What these jobs made and have not published yet: job_id, stage, task_key, outputs."""
-        return self._dicts(
-            """select job_id, stage, task_key, outputs from geo.tasks
+    def unregistered(self, job_ids: Sequence[str]) -> list[Unregistered]:
+        """What these jobs made and have not published yet."""
+        rows = self._dicts(
+            """select stage, task_key, outputs from geo.tasks
                 where job_id = any(%(jobs)s) and listed and receipt is not null
                   and status in ('pending', 'running', 'cancelled')""",
             jobs=list(job_ids),
         )
+        return [Unregistered(row["task_key"], read_outputs(row["stage"], row["outputs"])) for row in rows]
 
     def tasks(self, job_id: str) -> list[TaskNow]:
         """Every task of a job, listed or not."""

@@ -21,8 +21,17 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger import blobs
 from geo_assets.ledger.lease import assert_lease, lease_lost
 from geo_assets.ledger.messages import storable
-from geo_assets.ledger.models import JobStatus, PlannedTask, StageCounts, TaskRecord, TaskStatus, Work
+from geo_assets.ledger.models import (
+    Converted,
+    JobStatus,
+    PlannedTask,
+    StageCounts,
+    TaskRecord,
+    TaskStatus,
+    Work,
+)
 from geo_assets.ledger.warnings import of_tasks as warned_tasks
+from geo_assets.outcomes import Outputs, Receipt, is_readable, read_outputs
 from geo_assets.text import batched
 
 _PLAN_BATCH = 1000
@@ -82,6 +91,18 @@ update geo.tasks t set outputs = '{}', receipt = null from given_up g
 """
 
 
+#: What was done or converted, and cannot be gone on with, is done again.
+_REDO = """
+with noted as (
+    insert into geo.loose_tables (table_name)
+    select distinct made->>'table' from geo.tasks, jsonb_path_query(outputs, '$.tables[*]') made
+     where job_id = %(job)s and stage = %(stage)s and task_key = any(%(keys)s) and made ? 'table'
+        on conflict do nothing)
+update geo.tasks set status = 'pending', outputs = '{}', receipt = null
+ where job_id = %(job)s and stage = %(stage)s and task_key = any(%(keys)s)
+"""
+
+
 class Tasks:
     """Statements on `geo.tasks`."""
 
@@ -99,7 +120,16 @@ class Tasks:
                 conn.execute(_PLAN, {"tasks": rows, "job": job_id, "stage": stage, "run": run_id, "force": force})
                 count += len(batch)
             conn.execute(_GIVE_UP, {"job": job_id, "stage": stage})
+            _redo(conn, job_id, stage, _unreadable(conn, job_id, stage))
         return count
+
+    @retrying
+    def redo(self, job_id: str, run_id: str, stage: str, keys: Sequence[str]) -> None:
+        """These tasks of a planned stage are done again, whatever an earlier run left of them."""
+        if keys:
+            with self._pool.connection() as conn:
+                assert_lease(conn, job_id, run_id)
+                _redo(conn, job_id, stage, keys)
 
     @retrying
     def pending_keys(self, job_id: str, run_id: str, stage: str) -> list[str]:
@@ -119,7 +149,7 @@ class Tasks:
         """
         with self._pool.connection() as conn:
             rows = conn.execute(
-                """select task_key, kind, fingerprint, input, receipt from geo.tasks
+                """select task_key, kind, fingerprint, input from geo.tasks
                     where job_id = %s and run_id = %s and stage = %s and listed and task_key between %s and %s
                       and status in ('pending', 'running') and receipt is null
                     order by task_key""",
@@ -128,7 +158,7 @@ class Tasks:
         return [Work.model_validate(row) for row in rows]
 
     @retrying
-    def outputs(self, job_id: str, stage: str, first: str, last: str) -> dict[str, dict[str, Any]]:
+    def outputs(self, job_id: str, stage: str, first: str, last: str) -> dict[str, Outputs]:
         """What the finished tasks from `first` to `last` put out."""
         with self._pool.connection() as conn:
             rows = conn.execute(
@@ -136,30 +166,30 @@ class Tasks:
                     where job_id = %s and stage = %s and listed and status in ('succeeded', 'skipped') and task_key between %s and %s""",
                 (job_id, stage, first, last),
             ).fetchall()
-        return {str(row["task_key"]): dict(row["outputs"]) for row in rows}  # type: ignore[call-overload]
+        return {str(row["task_key"]): read_outputs(stage, row["outputs"]) for row in rows}  # type: ignore[arg-type]
 
     @retrying
     def awaiting_registration(
         self, job_id: str, run_id: str, stages: Sequence[str], *, after: tuple[str, str], limit: int
-    ) -> list[dict[str, Any]]:
+    ) -> list[Converted]:
         """Converted tasks that are not in the catalogue yet, a page at a time in (stage, key) order.
 
         A page ends before its receipts exceed `_PAGE_BYTES`: a file of a hundred variables of a year of days has a long
         one.
         """
         with self._pool.connection() as conn:
-            return conn.execute(
+            rows = conn.execute(
                 """with page as (
-                       select stage, task_key, kind, fingerprint, input, outputs, receipt from geo.tasks
+                       select stage, task_key, outputs, receipt from geo.tasks
                         where job_id = %s and run_id = %s and stage = any(%s) and listed and status = 'running' and receipt is not null
                           and (stage, task_key) > (%s, %s)
                         order by stage, task_key limit %s),
                    measured as (
                        select *, sum(pg_column_size(receipt)) over (order by stage, task_key) - pg_column_size(receipt) as before from page)
-                   select stage, task_key, kind, fingerprint, input, outputs, receipt from measured
-                    where before < %s order by stage, task_key""",
+                   select stage, task_key, outputs, receipt from measured where before < %s order by stage, task_key""",
                 (job_id, run_id, list(stages), *after, limit, _PAGE_BYTES),
             ).fetchall()
+        return [Converted.model_validate(row) for row in rows]
 
     @retrying
     def fingerprints(self, job_id: str) -> dict[tuple[str, str], tuple[str, TaskStatus]]:
@@ -200,7 +230,7 @@ class Tasks:
 
     @retrying
     def converted(
-        self, job_id: str, run_id: str, stage: str, task_key: str, *, outputs: dict[str, Any], receipt: dict[str, Any]
+        self, job_id: str, run_id: str, stage: str, task_key: str, *, outputs: Outputs, receipt: Receipt
     ) -> None:
         """The output exists under its final name, but nobody is told of it before it is in the catalogue."""
         with self._pool.connection() as conn:
@@ -214,8 +244,8 @@ class Tasks:
         stage: str,
         task_key: str,
         *,
-        outputs: dict[str, Any],
-        receipt: dict[str, Any],
+        outputs: Outputs,
+        receipt: Receipt,
     ) -> None:
         """As `converted`, in a transaction of the caller's."""
         changed = conn.execute(
@@ -223,8 +253,8 @@ class Tasks:
                update geo.tasks set outputs = %(outputs)s, receipt = %(receipt)s
                 where job_id = %(job)s and run_id = %(run)s and stage = %(stage)s and task_key = %(key)s""",
             {
-                "outputs": Jsonb(outputs),
-                "receipt": Jsonb(receipt),
+                "outputs": Jsonb(outputs.stored()),
+                "receipt": Jsonb(receipt.stored()),
                 "job": job_id,
                 "run": run_id,
                 "stage": stage,
@@ -235,7 +265,7 @@ class Tasks:
             raise lease_lost(job_id, run_id)
 
     @retrying
-    def succeed(self, job_id: str, run_id: str, stage: str, task_key: str, *, outputs: dict[str, Any]) -> None:
+    def succeed(self, job_id: str, run_id: str, stage: str, task_key: str, *, outputs: Outputs) -> None:
         """The task is done and its outputs are where they say."""
         self._change(
             job_id,
@@ -243,11 +273,11 @@ class Tasks:
             stage,
             task_key,
             "status = 'succeeded', outputs = outputs || %(outputs)s, finished_at = now()",
-            outputs=Jsonb(outputs),
+            outputs=Jsonb(outputs.stored()),
         )
 
     @retrying
-    def succeed_many(self, job_id: str, run_id: str, done: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
+    def succeed_many(self, job_id: str, run_id: str, done: Sequence[tuple[str, str, Outputs]]) -> None:
         """As `succeed`, for (stage, task_key, outputs) at once."""
         with self._pool.connection() as conn:
             succeed_many(conn, job_id, run_id, done)
@@ -379,6 +409,27 @@ class Tasks:
         return [_record(row, ended=False) for row in rows]
 
 
+def _unreadable(conn: DictConnection, job_id: str, stage: str) -> list[str]:
+    """The tasks of a stage that an earlier run left done or converted, in a way that this release does not understand."""
+    with conn.cursor("planned") as cursor:
+        cursor.itersize = _PAGE
+        cursor.execute(
+            """select task_key, outputs, case when status = 'running' then receipt end as receipt from geo.tasks
+                where job_id = %s and stage = %s and listed and status in ('skipped', 'running')""",
+            (job_id, stage),
+        )
+        return [
+            str(row["task_key"])
+            for row in cursor
+            if not is_readable(stage, row["outputs"], row["receipt"])  # type: ignore[arg-type]
+        ]
+
+
+def _redo(conn: DictConnection, job_id: str, stage: str, keys: Sequence[str]) -> None:
+    if keys:
+        conn.execute(_REDO, {"job": job_id, "stage": stage, "keys": list(keys)})
+
+
 def _record(row: dict[str, Any], *, ended: bool) -> TaskRecord:
     undone = row["status"] in {TaskStatus.PENDING, TaskStatus.RUNNING}
     return TaskRecord.model_validate({**row, "status": TaskStatus.CANCELLED if ended and undone else row["status"]})
@@ -388,14 +439,14 @@ def succeed_many(
     conn: psycopg.Connection[Any] | psycopg.Cursor[Any],
     job_id: str,
     run_id: str,
-    done: Sequence[tuple[str, str, dict[str, Any]]],
+    done: Sequence[tuple[str, str, Outputs]],
 ) -> None:
     """As `Tasks.succeed_many`, in a transaction of the caller's.
 
     Raises:
         GeoAssetsError: LEASE_LOST.
     """
-    rows = [{"stage": stage, "task_key": key, "outputs": outputs} for stage, key, outputs in done]
+    rows = [{"stage": stage, "task_key": key, "outputs": outputs.stored()} for stage, key, outputs in done]
     assert_lease(conn, job_id, run_id)
     changed = conn.execute(
         """update geo.tasks t set status = 'succeeded', outputs = t.outputs || d.outputs,

@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import psycopg
-from psycopg.rows import dict_row, scalar_row
+from psycopg.rows import dict_row, scalar_row, tuple_row
 from psycopg.types.json import Jsonb
 
 from geo_assets.ledger.lease import lease_lost
+from geo_assets.outcomes import TableEntry
 
 
 def add(
@@ -35,6 +36,14 @@ def of_run(conn: psycopg.Connection[Any], job_id: str, run_id: str) -> list[dict
                 where w.job_id = %s and t.run_id = %s and t.listed and t.status = 'running' and t.receipt is not null
                 order by w.task_key, w.position""",
             (job_id, run_id),
+        ).fetchall()
+
+
+def loads_of_job(conn: psycopg.Connection[Any], job_id: str, stage: str) -> list[tuple[str, Any]]:
+    """(task key, load) of every table of a job that waits."""
+    with conn.cursor(row_factory=tuple_row) as cursor:
+        return cursor.execute(
+            "select task_key, load from geo.waiting_tables where job_id = %s and stage = %s", (job_id, stage)
         ).fetchall()
 
 
@@ -66,7 +75,7 @@ def remove(conn: psycopg.Connection[Any], tables: list[str]) -> None:
 
 
 def settle(
-    conn: psycopg.Connection[Any], job_id: str, run_id: str, stage: str, task_key: str, *, table: str, entry: Any
+    conn: psycopg.Connection[Any], job_id: str, run_id: str, stage: str, task_key: str, *, table: str, entry: TableEntry
 ) -> None:
     """In the publishing transaction: the table waits no longer, and its task says what became of it.
 
@@ -77,7 +86,7 @@ def settle(
     changed = conn.execute(
         """update geo.tasks set outputs = jsonb_set(outputs, '{tables}', coalesce(outputs->'tables', '[]') || %s)
             where job_id = %s and run_id = %s and stage = %s and task_key = %s""",
-        (Jsonb([entry]), job_id, run_id, stage, task_key),
+        (Jsonb([entry.stored()]), job_id, run_id, stage, task_key),
     ).rowcount
     if changed != 1:
         raise lease_lost(job_id, run_id)

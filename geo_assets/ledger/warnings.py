@@ -17,6 +17,7 @@ from functools import lru_cache
 import psycopg
 
 from geo_assets.ledger.outputs import warnings
+from geo_assets.outcomes import read_outputs
 
 OTHER = "other"
 
@@ -82,12 +83,12 @@ def of_tasks(
     with conn.cursor("warned") as cursor:
         cursor.itersize = 2000
         cursor.execute(
-            """select task_key, coalesce(outputs->'warnings', '[]') as warnings, coalesce(outputs->'tables', '[]') as tables
+            """select stage, task_key, outputs
                  from geo.tasks
                 where job_id = %(job)s and listed and (%(stage)s::text is null or stage = %(stage)s) and outputs ?| array['warnings', 'tables']
                 order by stage, task_key""",
             {"job": job_id, "stage": stage},
         )
         for row in cursor:
-            if said := warnings(row):
+            if said := warnings(read_outputs(str(row["stage"]), row["outputs"])):  # type: ignore[arg-type]
                 yield str(row["task_key"]), said

@@ -264,8 +264,8 @@ def table_item(
     title: str,
     href: str,
     modified: datetime,
-    tables: list[dict[str, Any]],
-    layers: list[LayerPlan],
+    tables: Sequence[tuple[str, int]],
+    layers: Sequence[LayerPlan],
     when: str | None = None,
     warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
@@ -277,7 +277,7 @@ def table_item(
         title: the source's path.
         href: the database, without credentials: `postgresql://host/name`.
         modified: when it was registered: its `created`, never its datetime.
-        tables: `{table, rows}` of each layer.
+        tables: (schema.name, rows) of each layer.
         layers: their plans, in the same order.
         when: the time or span of what they tell, where it was given with the request.
         warnings: what is worth knowing of them.
@@ -303,16 +303,16 @@ def table_item(
     properties = {"title": title, "created": _iso(modified), **times, **_said(warnings)}
     item = pystac.Item(identity, mapping(footprint), bounds, _moment(times), properties, collection=collection)
     item.stac_extensions = [_extension("table", "v1.2.0"), _extension("projection", "v2.0.0")]
-    for table, layer in zip(tables, layers, strict=True):
-        asset = pystac.Asset(f"{href}?table={table['table']}", title=table["table"], roles=["data"])
+    for (table, rows), layer in zip(tables, layers, strict=True):
+        asset = pystac.Asset(f"{href}?table={table}", title=table, roles=["data"])
         asset.extra_fields = {
-            "table:row_count": table["rows"],
+            "table:row_count": rows,
             "table:columns": [{"name": c.name, "type": c.sql_type} for c in layer.columns],
         }
         if layer.geometry_type is not None:
             asset.extra_fields["table:columns"].append({"name": "geom", "type": layer.geometry_type})
             asset.extra_fields |= {"table:primary_geometry": "geom", "proj:code": layer.crs_code}
-        item.add_asset(table["table"].partition(".")[2], asset)
+        item.add_asset(table.partition(".")[2], asset)
     return _validated(item.to_dict(include_self_link=False, transform_hrefs=False))
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from geo_assets.ledger.inventory import Inventory
 from geo_assets.ledger.models import JobRecord
+from geo_assets.parameters import ListContainer, validate_parameters
 from geo_assets.storage.sources import Kind, Member, Source, group_sources, name_key
 
 
@@ -43,7 +44,8 @@ def listed_files(inventory: Inventory, job: JobRecord) -> Iterator[ListedFile]:
         inventory: the listings.
         job: of a type that reads a container; of another there is nothing.
     """
-    limit = job.parameters.get("limit")
+    asked = validate_parameters(job.job_type, job.parameters)
+    limit = asked.limit if isinstance(asked, ListContainer) else None
     sources, group, told = 0, None, set[str]()
     for source in group_sources(inventory.members(job.job_id)):
         if (key := name_key(source.members[0].path)) != group:

@@ -14,18 +14,19 @@ from typing import Any
 from geo_assets.database.connections import connect
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.lease import assert_lease
-from geo_assets.ledger.outputs import cogs_of, warnings
+from geo_assets.ledger.models import Converted, PublishedTask
+from geo_assets.ledger.outputs import warnings
+from geo_assets.outcomes import COGS, TABLES, Cog, CogReceipt, Outputs, TableReceipt
+from geo_assets.parameters import IngestContainer
 from geo_assets.raster.models import ConvertReport
 from geo_assets.stac.item import CogAsset, cog_item, item_id, table_item
 from geo_assets.stac.pgstac import load_items, refresh_collection
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import CatalogueReport, JobRef
-from geo_assets.stages.files import COGS, TABLES, size_of_cog
+from geo_assets.stages.files import size_of_cog
 from geo_assets.stages.leftovers import sweep_blobs
 from geo_assets.stages.loose_tables import drop_loose
-from geo_assets.stages.retire import files_of
 from geo_assets.storage.containers import BlobRef
-from geo_assets.vector.models import LayerPlan
 
 #: Large enough to load fast, small enough that a killed run loses little.
 _BATCH = 500
@@ -42,7 +43,7 @@ def gate(context: StageContext, job: JobRef) -> None:
     Raises:
         GeoAssetsError: BAD_FILES.
     """
-    if job.stood_aside or job.parameters["on_error"] != "fail":
+    if job.stood_aside or job.parameters_as(IngestContainer).on_error != "fail":
         return
     bad = sum(stage.quarantined + stage.failed for stage in context.jobs.find(job.job_id).stages)
     if bad:
@@ -55,7 +56,8 @@ def gate(context: StageContext, job: JobRef) -> None:
 def refresh_collections(context: StageContext, report: CatalogueReport) -> dict[str, dict[str, Any]]:
     """Title and extents of the collections that got items; collection id -> extent."""
     job = report.job
-    title = f"{job.parameters['account']}/{job.parameters['container']}"
+    asked = job.parameters_as(IngestContainer)
+    title = f"{asked.account}/{asked.container}"
     extents = {}
     for collection in report.collections:
         kind = "tables" if collection.endswith(_VECTOR_SUFFIX) else "rasters"
@@ -70,18 +72,16 @@ def refresh_collections(context: StageContext, report: CatalogueReport) -> dict[
 
 
 def _clear_superseded(
-    context: StageContext, job: JobRef, before: Sequence[dict[str, Any]], now: Sequence[dict[str, Any]]
+    context: StageContext, job: JobRef, before: Sequence[PublishedTask], now: Sequence[Outputs]
 ) -> None:
     """Files and tables that the item pointed at before and does not any more. What a crash leaves here is swept by the
     janitor, and so is a table that somebody's view depends on, once that is gone.
     """
-    current = {o["stac_item"]: o for o in now}
-    sweep_blobs(
-        context.settings, (blob for old in before for blob in files_of(old) - files_of(current[old["stac_item"]]))
-    )
+    current = {o.stac_item: o for o in now}
+    sweep_blobs(context.settings, (blob for old in before for blob in old.outputs.blobs - current[old.stac_item].blobs))
     for old in before:
-        kept = {t["table"] for t in current[old["stac_item"]].get("tables", [])}
-        for label in sorted({t["table"] for t in old.get("tables", [])} - kept):
+        kept = {table.table for table in current[old.stac_item].all_tables}
+        for label in sorted({table.table for table in old.outputs.all_tables} - kept):
             with connect(context.settings) as conn:
                 try:
                     drop_loose(conn, label)
@@ -104,7 +104,7 @@ def register(context: StageContext, job: JobRef) -> CatalogueReport:
 
 def _collections(job: JobRef) -> dict[str, str]:
     """Rasters and tables apart: a mosaic over a collection breaks on an item that has no raster."""
-    collection = job.parameters["collection"]
+    collection = job.parameters_as(IngestContainer).collection
     return {COGS: collection, TABLES: f"{collection}{_VECTOR_SUFFIX}"}
 
 
@@ -114,18 +114,18 @@ def _register_stage(context: StageContext, job: JobRef, stage: str, collection: 
         page = context.tasks.awaiting_registration(job.job_id, job.run_id, [stage], after=after, limit=_BATCH)
         if not page:
             break
-        after = (page[-1]["stage"], page[-1]["task_key"])
-        built = []
+        after = (page[-1].stage, page[-1].task_key)
+        built: list[tuple[Converted, dict[str, Any]]] = []
         for task in page:
             try:
                 built.append((task, _item(context, job, task, collection)))
             except GeoAssetsError as error:
                 if error.code == "STORAGE_UNAVAILABLE":
                     raise
-                context.tasks.fail(job.job_id, job.run_id, task["stage"], task["task_key"], error)
+                context.tasks.fail(job.job_id, job.run_id, task.stage, task.task_key, error)
                 failed += 1
         if built:
-            done = [(t["stage"], t["task_key"], {"stac_item": f"{collection}/{item['id']}"}) for t, item in built]
+            done = [(t.stage, t.task_key, Outputs(stac_item=f"{collection}/{item['id']}")) for t, item in built]
             before = load_items(
                 context.settings,
                 collection,
@@ -137,56 +137,61 @@ def _register_stage(context: StageContext, job: JobRef, stage: str, collection: 
                 context,
                 job,
                 before,
-                [{**t["outputs"], **outputs} for (t, _), (_, _, outputs) in zip(built, done, strict=True)],
+                [
+                    t.outputs.model_copy(update={"stac_item": outputs.stac_item})
+                    for (t, _), (_, _, outputs) in zip(built, done, strict=True)
+                ],
             )
             items += len(built)
     return CatalogueReport(job=job, items=items, collections=(collection,) if items else (), failed=failed)
 
 
-def _item(context: StageContext, job: JobRef, task: dict[str, Any], collection: str) -> dict[str, Any]:
-    p = job.parameters
+def _item(context: StageContext, job: JobRef, task: Converted, collection: str) -> dict[str, Any]:
+    p = job.parameters_as(IngestContainer)
     common: dict[str, Any] = {
-        "identity": item_id(p["account"], p["container"], task["task_key"]),
+        "identity": item_id(p.account, p.container, task.task_key),
         "collection": collection,
-        "title": task["task_key"],
+        "title": task.task_key,
         "modified": datetime.now(UTC).replace(microsecond=0),
-        "warnings": warnings(task["outputs"]),
+        "warnings": warnings(task.outputs),
     }
-    if task["stage"] == TABLES:
+    if isinstance(task.receipt, TableReceipt):
         s = context.settings
-        layers = [LayerPlan.model_validate(layer) for layer in task["receipt"]["layers"]]
         return table_item(
             **common,
             href=f"postgresql://{s.pg_host}:{s.pg_port}/{s.pg_database}",
-            tables=task["outputs"]["tables"],
-            layers=layers,
-            when=p.get("datetime"),
+            tables=[(table.table, table.rows) for table in task.outputs.all_tables],
+            layers=task.receipt.layers,
+            when=p.datetime,
         )
-    return cog_item(**common, cogs=_cogs(context, task))
+    return cog_item(**common, cogs=_cogs(context, task.task_key, task.outputs, task.receipt))
 
 
-def _cogs(context: StageContext, task: dict[str, Any]) -> list[CogAsset]:
+def _cogs(context: StageContext, source: str, outputs: Outputs, receipt: CogReceipt) -> list[CogAsset]:
     """The COGs of a task, each of which can be read where it lies.
 
     Raises:
         GeoAssetsError: OUTPUT_GONE.
     """
-    receipt = task["receipt"]
-    parts = receipt.get("parts") or [{"title": None, "stem": "", "report": receipt["report"]}]
+    if receipt.report is not None:
+        (made,) = outputs.all_cogs
+        return [_cog(context, source, made, receipt.report)]
     return [
-        _cog(context, task["task_key"], made, part) for made, part in zip(cogs_of(task["outputs"]), parts, strict=True)
+        _cog(context, source, made, part.report, key=part.stem, title=part.title)
+        for made, part in zip(outputs.all_cogs, receipt.parts, strict=True)
     ]
 
 
-def _cog(context: StageContext, source: str, made: dict[str, Any], part: dict[str, Any]) -> CogAsset:
-    ref, thumbnail = BlobRef.parse(made["cog"]), BlobRef.parse(made["thumbnail"])
+def _cog(
+    context: StageContext, source: str, made: Cog, report: ConvertReport, *, key: str = "", title: str | None = None
+) -> CogAsset:
+    ref, thumbnail = BlobRef.parse(made.cog), BlobRef.parse(made.thumbnail)
     container = context.output_container(ref.container)
-    report = ConvertReport.model_validate(part["report"])
     if size_of_cog(context, ref) != report.bytes:
         raise GeoAssetsError("OUTPUT_GONE", f"the COG of {source} is not readable at {ref}")
     return CogAsset(
-        key=part["stem"],
-        title=part["title"],
+        key=key,
+        title=title,
         href=container.href(ref.path),
         thumbnail=context.output_container(thumbnail.container).href(thumbnail.path),
         report=report,

@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict
 
 from geo_assets.database.connections import connect
 from geo_assets.ledger.models import BAD, DONE, MADE, StageCounts
-from geo_assets.ledger.outputs import cogs_of
 from geo_assets.ledger.vector_loads import account
+from geo_assets.outcomes import TableEntry
+from geo_assets.parameters import ListContainer
 from geo_assets.stac.pgstac import count_found
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef
@@ -82,8 +83,8 @@ def nothing_looked_at(context: StageContext, job: JobRef) -> Verdict | None:
     if job.stood_aside:
         why = f"run {job.owner_run_id} owns the job; this one looked at nothing"
     elif not context.inventory.totals(job.job_id)[0]:
-        p = job.parameters
-        why = f"{p['account']}/{p['container']} holds no file that the submission asks for; nothing was looked at"
+        p = job.parameters_as(ListContainer)
+        why = f"{p.account}/{p.container} holds no file that the submission asks for; nothing was looked at"
     else:
         return None
     return Verdict(passed=False, metadata={}, description=why, serious=False)
@@ -93,9 +94,9 @@ def cogs_readable(context: StageContext, job: JobRef, stage: str) -> Verdict:
     """Every COG lies where its task says, with a TIFF header, and as long as it was written."""
     problems, count = [], 0
     for task in context.tasks.iterate(job.job_id, stage):
-        for made in cogs_of(task.outputs) if task.status in MADE else []:
+        for made in task.outputs.all_cogs if task.status in MADE else ():
             count += 1
-            ref = BlobRef.parse(made["cog"])
+            ref = BlobRef.parse(made.cog)
             if size_of_cog(context, ref) is None:
                 problems.append(f"{task.task_key}: {ref} is not readable")
     return _verdict("COGs", count, problems)
@@ -108,16 +109,16 @@ def tables_sound(context: StageContext, job: JobRef, stage: str) -> Verdict:
     problems, count = [], 0
     with connect(context.settings, autocommit=True) as conn:
         for task in context.tasks.iterate(job.job_id, stage):
-            for entry in task.outputs.get("tables", []) if task.status in MADE else []:
+            for entry in task.outputs.all_tables if task.status in MADE else ():
                 count += 1
                 problem = _problem_of_table(conn, entry)
                 if problem is not None:
-                    problems.append(f"{entry['table']}: {problem}")
+                    problems.append(f"{entry.table}: {problem}")
     return _verdict("tables", count, problems)
 
 
-def _problem_of_table(conn: psycopg.Connection, entry: dict[str, Any]) -> str | None:
-    schema, _, name = entry["table"].partition(".")
+def _problem_of_table(conn: psycopg.Connection, entry: TableEntry) -> str | None:
+    schema, _, name = entry.table.partition(".")
     found = conn.execute(
         """select count(*) filter (where am.amname = 'gist'), count(*) filter (where i.indisprimary)
              from pg_class t left join pg_index i on i.indrelid = t.oid
@@ -130,13 +131,13 @@ def _problem_of_table(conn: psycopg.Connection, entry: dict[str, Any]) -> str | 
     typed = conn.execute(
         "select type, srid from public.geometry_columns where f_table_schema = %s and f_table_name = %s", (schema, name)
     ).fetchone()
-    kind = entry.get("geometry_type")
+    kind = entry.geometry_type
     if kind is not None and (typed is None or typed[0] != kind or typed[1] == 0 or not found[0]):
         return f"its geometry is {typed}, with {found[0]} GiST indexes; {kind} was loaded"
     if not found[1]:
         return "has no primary key"
     rows = conn.execute(sql.SQL("select count(*) from {}").format(sql.Identifier(schema, name))).fetchone()
-    return None if rows and rows[0] == entry["rows"] else f"has {rows[0] if rows else 0} of {entry['rows']} rows"
+    return None if rows and rows[0] == entry.rows else f"has {rows[0] if rows else 0} of {entry.rows} rows"
 
 
 def features_accounted_for(context: StageContext, job: JobRef, stage: str) -> Verdict:
@@ -146,22 +147,22 @@ def features_accounted_for(context: StageContext, job: JobRef, stage: str) -> Ve
     problems, features = [], 0
     with connect(context.settings, autocommit=True) as conn:
         for task in context.tasks.iterate(job.job_id, stage):
-            for entry in task.outputs.get("tables", []) if task.status in MADE else []:
-                features += entry["features"]
-                rejected = sum(entry["rejected"].values())
-                recorded = account(conn, entry["table"])
+            for entry in task.outputs.all_tables if task.status in MADE else ():
+                features += entry.features
+                rejected = sum(entry.rejected.values())
+                recorded = account(conn, entry.table)
                 parts = {
-                    "features": entry["features"],
-                    "loaded": entry["loaded"],
+                    "features": entry.features,
+                    "loaded": entry.loaded,
                     "rejected": rejected,
-                    "filtered": entry["filtered"],
+                    "filtered": entry.filtered,
                 }
-                if entry["features"] != entry["loaded"] + rejected + entry["filtered"]:
-                    problems.append(f"{entry['table']}: {parts} do not add up")
-                elif recorded is None or (recorded["table_rows"] == entry["rows"] and parts.items() - recorded.items()):
-                    problems.append(f"{entry['table']}: {parts}, but its load was recorded as {recorded}")
-                elif rejected and _stored_rejects(conn, entry["table"]) < rejected:
-                    problems.append(f"{entry['table']}: {rejected} features were rejected; its rejects hold fewer")
+                if entry.features != entry.loaded + rejected + entry.filtered:
+                    problems.append(f"{entry.table}: {parts} do not add up")
+                elif recorded is None or (recorded["table_rows"] == entry.rows and parts.items() - recorded.items()):
+                    problems.append(f"{entry.table}: {parts}, but its load was recorded as {recorded}")
+                elif rejected and _stored_rejects(conn, entry.table) < rejected:
+                    problems.append(f"{entry.table}: {rejected} features were rejected; its rejects hold fewer")
     return _verdict("features", features, problems)
 
 
@@ -174,12 +175,16 @@ def _stored_rejects(conn: psycopg.Connection, table: str) -> int:
 def items_found(context: StageContext, job: JobRef, stages: tuple[str, ...]) -> Verdict:
     """The search of pgstac gives back the item of every task that says it has one."""
     by_collection: dict[str, list[str]] = {}
+    problems = []
     for stage in stages:
         for task in context.tasks.iterate(job.job_id, stage):
-            if task.status in DONE:
-                collection, _, identity = task.outputs["stac_item"].partition("/")
-                by_collection.setdefault(collection, []).append(identity)
-    problems = []
+            if task.status not in DONE:
+                continue
+            if task.outputs.stac_item is None:
+                problems.append(f"{task.task_key}: its task names no item")
+                continue
+            collection, _, identity = task.outputs.stac_item.partition("/")
+            by_collection.setdefault(collection, []).append(identity)
     for collection, ids in by_collection.items():
         found = count_found(context.settings, collection, ids)
         if found != len(ids):

@@ -11,22 +11,22 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
-from typing import Any
 
 import psycopg
 from psycopg_pool import PoolTimeout
 
 from geo_assets.errors import GeoAssetsError, unforeseen
 from geo_assets.ledger.models import BAD, TaskStatus, Work
+from geo_assets.outcomes import Outputs
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, ChunkReport, JobRef, StagePlan, StageReport
 from geo_assets.stages.telling import MOST, Say, Telling, most_of, silent
 
 #: What one task does: returns its outputs when it is done, raises what befell it.
-DoTask = Callable[[Work], dict[str, Any]]
+DoTask = Callable[[Work], Outputs]
 
 #: What became of a task: its outputs, or what befell it.
-Became = tuple[Work, dict[str, Any] | GeoAssetsError]
+Became = tuple[Work, Outputs | GeoAssetsError]
 
 #: Faults of the machinery, not of a file: they end the chunk, and its step is tried again.
 INFRASTRUCTURE = (

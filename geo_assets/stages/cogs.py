@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.models import Work
+from geo_assets.outcomes import COGS, Cog, CogOutputs, CogPart, CogReceipt, FetchedFile
+from geo_assets.parameters import Engine, IngestContainer, asked_of
 from geo_assets.stages.chunks import work_through
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, JobRef, StagePlan
-from geo_assets.stages.files import COGS, RASTER_OPTIONS, fetch, plan_files, refuse_source
+from geo_assets.stages.files import fetch, plan_files, refuse_source
 from geo_assets.stages.raster_conversion import PRODUCT, Converter, Part, Several
 from geo_assets.stages.telling import Say, silent
 from geo_assets.storage.containers import FOR_EVER, BlobRef
@@ -48,14 +49,13 @@ def convert_chunk(context: StageContext, chunk: Chunk, say: Say = silent) -> Chu
     )
 
 
-def _convert(context: StageContext, job: JobRef, work: Work) -> dict[str, Any]:
+def _convert(context: StageContext, job: JobRef, work: Work) -> CogOutputs:
     with context.sandbox.workspace() as folder:
         source, members = fetch(context, job, work, Path(tempfile.mkdtemp(dir=folder)))
-        options = {name: job.parameters[name] for name in RASTER_OPTIONS if job.parameters.get(name) is not None}
         converter = Converter(
             context.sandbox,
             folder,
-            {**options, "chunk_pixels": context.settings.chunk_pixels},
+            {**asked_of(job.parameters, Engine.RASTER), "chunk_pixels": context.settings.chunk_pixels},
             thumbnails=True,
             known_as=work.task_key,
             kept=_name_of(job, work),
@@ -68,13 +68,15 @@ def _convert(context: StageContext, job: JobRef, work: Work) -> dict[str, Any]:
             job.run_id, [str(ref) for place in places for ref in (place, _thumbnail_ref(context, place))]
         )
         cogs = [_uploaded(context, part, place) for part, place in zip(several.made, places, strict=True)]
-    outputs: dict[str, Any] = {key: value for key, value in cogs[0].items() if key != "name"}
-    if not several.is_one:
-        outputs["cogs"] = cogs
-    if warnings := [*several.warnings(), *_unread(several)]:
-        outputs["warnings"] = warnings
+    outputs = CogOutputs(
+        cog=cogs[0].cog,
+        sha256=cogs[0].sha256,
+        thumbnail=cogs[0].thumbnail,
+        cogs=() if several.is_one else tuple(cogs),
+        warnings=(*several.warnings(), *_unread(several)),
+    )
     context.tasks.converted(
-        job.job_id, job.run_id, STAGE, work.task_key, outputs=outputs, receipt={"input": members, **_receipt(several)}
+        job.job_id, job.run_id, STAGE, work.task_key, outputs=outputs, receipt=_receipt(several, members)
     )
     return outputs
 
@@ -93,7 +95,7 @@ def _cog_ref(context: StageContext, job: JobRef, work: Work, part: str) -> BlobR
     The source's own name is the title of its item and stands in its receipt; two names that look alike when plain
     differ in their fingerprints.
     """
-    path, p = PurePosixPath(work.task_key), job.parameters
+    path, p = PurePosixPath(work.task_key), job.parameters_as(IngestContainer)
     folders = [plain_name(folder) for folder in path.parent.parts]
     name = f"{plain_name(path.stem, length=_LONGEST_STEM)}_{work.fingerprint[:8]}"
     return BlobRef(
@@ -101,7 +103,7 @@ def _cog_ref(context: StageContext, job: JobRef, work: Work, part: str) -> BlobR
         context.settings.cog_container,
         str(
             PurePosixPath(
-                p["collection"], p["account"], p["container"], *folders, f"{name}/{part}.tif" if part else f"{name}.tif"
+                p.collection, p.account, p.container, *folders, f"{name}/{part}.tif" if part else f"{name}.tif"
             )
         ),
     )
@@ -111,14 +113,14 @@ def _thumbnail_ref(context: StageContext, cog: BlobRef) -> BlobRef:
     return BlobRef(cog.alias, context.settings.thumbnail_container, str(PurePosixPath(cog.path).with_suffix(".png")))
 
 
-def _uploaded(context: StageContext, part: Part, ref: BlobRef) -> dict[str, Any]:
+def _uploaded(context: StageContext, part: Part, ref: BlobRef) -> Cog:
     """Put a COG and its thumbnail under their final names; what is said of them to people."""
     if part.report is None or part.cog is None or part.thumbnail is None:
         raise GeoAssetsError("CONTRACT_VIOLATION", f"{part.name} was not converted")
     thumbnail = _thumbnail_ref(context, ref)
     for file, at, media_type in ((part.thumbnail, thumbnail, PNG), (part.cog, ref, COG)):
         context.output_container(at.container).upload(file, at.path, media_type=media_type, cache_control=FOR_EVER)
-    return {"name": part.name, "cog": str(ref), "sha256": part.report.sha256, "thumbnail": str(thumbnail)}
+    return Cog(name=part.name, cog=str(ref), sha256=part.report.sha256, thumbnail=str(thumbnail))
 
 
 def _unread(several: Several) -> list[str]:
@@ -129,14 +131,12 @@ def _unread(several: Several) -> list[str]:
     return [f"it also holds what is neither raster nor vector: {', '.join(others[:_SHOWN])}{more}"] if others else []
 
 
-def _receipt(several: Several) -> dict[str, Any]:
+def _receipt(several: Several, members: tuple[FetchedFile, ...]) -> CogReceipt:
     """What the conversion found; of each part where the source holds several, in the order of the outputs."""
-    reports = [part.report.model_dump(mode="json") for part in several.made if part.report]
+    reports = [part.report for part in several.made if part.report]
     if several.is_one:
-        return {"report": reports[0]}
-    return {
-        "parts": [
-            {"title": p.title or p.name, "stem": p.stem, "report": r}
-            for p, r in zip(several.made, reports, strict=True)
-        ]
-    }
+        return CogReceipt(input=members, report=reports[0])
+    parts = zip(several.made, reports, strict=True)
+    return CogReceipt(
+        input=members, parts=tuple(CogPart(title=p.title or p.name, stem=p.stem, report=r) for p, r in parts)
+    )

@@ -11,13 +11,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any
 
 import psycopg
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.models import PlannedTask
-from geo_assets.parameters import IngestContainer, parameters_type
+from geo_assets.outcomes import INVENTORY, InputFile, ListingOutputs, TaskInput
+from geo_assets.parameters import IngestContainer, ListContainer
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import InventoryRef, JobRef
 from geo_assets.stages.stac_setup import record_single_task
@@ -26,7 +26,7 @@ from geo_assets.storage.sources import CONVERTERS, Kind, Source, group_sources, 
 from geo_assets.storage.zips import is_looked_into, look_into
 from geo_assets.text import batched
 
-STAGE = "container_inventory"
+STAGE = INVENTORY
 
 #: Archives and GeoPackages that are looked into before the ledger hears of them.
 _LOOKED_INTO = 500
@@ -47,7 +47,7 @@ def take_inventory(context: StageContext, job: JobRef) -> InventoryRef:
     """
     if job.stood_aside:
         return InventoryRef(job=job, files=0, bytes=0, sources={})
-    ingests = issubclass(parameters_type(job.job_type), IngestContainer)
+    ingests = isinstance(job.parameters, IngestContainer)
     if ingests:
         context.ensure_outputs()
     ignored = _list(context, job)
@@ -69,10 +69,10 @@ def take_inventory(context: StageContext, job: JobRef) -> InventoryRef:
         context.tasks.plan(job.job_id, job.run_id, STAGE, refused())
     else:
         kinds.update(source.kind for source in sources_of(context, job))
-        listed = {"files": files, "bytes": size, "sources": dict(kinds), "ignored": ignored}
+        listed = ListingOutputs(files=files, bytes=size, sources=dict(kinds), ignored=ignored)
         record_single_task(context, job, STAGE, listed)
         context.complete(job)  # the listing is all that it was asked for
-    limit = job.parameters["limit"]
+    limit = job.parameters_as(ListContainer).limit
     worked_on = (s for s in group_sources(context.inventory.members(job.job_id)) if s.kind is not Kind.COMPANION)
     truncated = limit is not None and len(list(islice(worked_on, limit + 1))) > limit
     return InventoryRef(job=job, files=files, bytes=size, ignored=ignored, sources=dict(kinds), truncated=truncated)
@@ -82,15 +82,15 @@ def _list(context: StageContext, job: JobRef) -> int:
     """Write the listing into the ledger; returns how many files were left out. A store that goes away meanwhile is
     listed anew.
     """
-    container = context.source_container(job)
+    container, asked = context.source_container(job), job.parameters_as(ListContainer)
 
     def replace(*, exact: bool = False) -> int:
         ignored = 0
 
         def pages() -> Iterator[list[tuple[Blob, str | None]]]:
             nonlocal ignored
-            for page in container.list(job.parameters["prefix"], exact=exact):
-                told = [(b, why_ignored(b.path, job.parameters["include"], job.parameters["exclude"])) for b in page]
+            for page in container.list(asked.prefix, exact=exact):
+                told = [(b, why_ignored(b.path, asked.include, asked.exclude)) for b in page]
                 ignored += sum(why is not None for _, why in told)
                 yield told
 
@@ -110,25 +110,24 @@ def _list(context: StageContext, job: JobRef) -> int:
 
 def _insist_on_a_match(context: StageContext, job: JobRef) -> None:
     """A misspelt prefix must not look like a delivery that is done. A container without any file is a clean success."""
-    p = job.parameters
-    asked = [f"{name} {p[name]!r}" for name in ("prefix", "include", "exclude") if p[name]]
-    if asked and not p.get("allow_empty") and any(page for page in context.source_container(job).list("")):
-        raise GeoAssetsError(
-            "NOTHING_MATCHED", f"nothing in {p['account']}/{p['container']} matches {', '.join(asked)}"
-        )
+    p = job.parameters_as(ListContainer)
+    wanted = {"prefix": p.prefix, "include": list(p.include), "exclude": list(p.exclude)}
+    asked = [f"{name} {value!r}" for name, value in wanted.items() if value]
+    if asked and not p.allow_empty and any(page for page in context.source_container(job).list("")):
+        raise GeoAssetsError("NOTHING_MATCHED", f"nothing in {p.account}/{p.container} matches {', '.join(asked)}")
 
 
 def described(inventory: InventoryRef) -> str:
     """What was listed, in one line."""
     if inventory.job.stood_aside:
         return "nothing was listed: another run owns the job"
-    p = inventory.job.parameters
+    p = inventory.job.parameters_as(ListContainer)
     kinds = (
         ", ".join(f"{count:,} {kind}" for kind, count in sorted(inventory.sources.items()))
         or "nothing that the submission asks for"
     )
     more = f"; {inventory.ignored:,} files left alone" if inventory.ignored else ""
-    return f"{p['account']}/{p['container']}: {inventory.files:,} files, {inventory.bytes:,} bytes: {kinds}{more}"
+    return f"{p.account}/{p.container}: {inventory.files:,} files, {inventory.bytes:,} bytes: {kinds}{more}"
 
 
 def _look_behind_etags(context: StageContext, job: JobRef) -> None:
@@ -192,16 +191,16 @@ def _remedy(source: Source) -> str:
     )
 
 
-def task_input(source: Source) -> dict[str, Any]:
+def task_input(source: Source) -> TaskInput:
     """What a worker must know of a source."""
-    return {"members": [m.model_dump(exclude={"holds"}) for m in source.members]}
+    return TaskInput(members=tuple(InputFile(path=m.path, size=m.size, etag=m.etag) for m in source.members))
 
 
 def sources_of(context: StageContext, job: JobRef) -> Iterator[Source]:
     """The sources that the job works on, in path order, within its limit; and the companions among them, which do not
     count.
     """
-    listed = within(group_sources(context.inventory.members(job.job_id)), job.parameters["limit"])
+    listed = within(group_sources(context.inventory.members(job.job_id)), job.parameters_as(ListContainer).limit)
     return with_metadata(listed, context.inventory.product_metadata(job.job_id))
 
 

@@ -23,6 +23,7 @@ from geo_assets.ledger.models import JobStatus
 from geo_assets.ledger.table_names import TableNames
 from geo_assets.ledger.tasks import Tasks
 from geo_assets.once import made_once
+from geo_assets.parameters import ListContainer
 from geo_assets.sandbox.pool import SandboxPool
 from geo_assets.settings import Settings
 from geo_assets.stages.contracts import JobRef
@@ -170,7 +171,8 @@ class StageContext:
 
     def source_container(self, job: JobRef) -> Container:
         """The container that a job reads."""
-        return self._container(job.parameters["account"], job.parameters["container"])
+        parameters = job.parameters_as(ListContainer)
+        return self._container(parameters.account, parameters.container)
 
     def output_container(self, name: str) -> Container:
         """A container of the output account; `ensure_outputs` has seen to it that it is there."""

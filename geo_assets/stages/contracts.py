@@ -5,11 +5,12 @@ Here: pydantic contracts. Payloads (rasters, frames, items) never cross; they li
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from geo_assets.ledger.models import StageCounts
+from geo_assets.parameters import OfJobType
 
 
 class Contract(BaseModel):
@@ -18,18 +19,16 @@ class Contract(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class JobRef(Contract):
+class JobRef(Contract, OfJobType):
     """The job that a run works on, and whether it may."""
 
     job_id: str = Field(pattern=r"^[0-9a-f]{64}$")
-    job_type: str
     partition_key: str
     run_id: str
     owner_run_id: str
     submitted_by: str = ""
     force: bool = False
     allow_mass_retire: bool = False
-    parameters: dict[str, Any]
 
     @property
     def stood_aside(self) -> bool:

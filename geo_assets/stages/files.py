@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from geo_assets.archives import MAX_MEMBERS
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.inventory import stored_etag
 from geo_assets.ledger.models import PlannedTask, Work
-from geo_assets.parameters import VECTOR_SHAPING, IngestContainer, parameters_type, without_later_defaults
+from geo_assets.outcomes import COGS, TABLES, FetchedFile, TaskInput
+from geo_assets.parameters import Engine, IngestContainer, OfJobType, shaping_values
 from geo_assets.stages.chunks import cut_chunks, plan_of
 from geo_assets.stages.container_inventory import sources_of, task_input
 from geo_assets.stages.context import StageContext
@@ -25,25 +25,9 @@ from geo_assets.stages.raster_conversion import PRODUCT
 from geo_assets.storage.containers import BlobRef, blob_path
 from geo_assets.storage.sources import Kind, Source, name_key, path_within
 
-#: The stages that work on files.
-COGS, TABLES = "cogs", "vector_tables"
-
 #: Raised when an engine's output for plain files changes: everything is then redone. What a mended fault changes of odd
 #: ones, `--force` redoes.
 RECIPE = 3
-
-#: Parameters of a submission that shape a COG; those of `ConvertRequest`.
-RASTER_OPTIONS = (
-    "source_crs",
-    "override_crs",
-    "target_crs",
-    "profile",
-    "resolution",
-    "resampling",
-    "web_tiles",
-    "datetime",
-    "datetime_regex",
-)
 
 _TIFF_MAGIC = (b"II", b"MM")
 
@@ -59,13 +43,21 @@ def plan_files(
     inventory: InventoryRef,
     stage: str,
     refuse: Callable[[Source], GeoAssetsError | None],
+    unusable: Callable[[], Sequence[str]] = tuple,
 ) -> tuple[StagePlan, list[Chunk]]:
-    """Enter the sources that a stage takes as its tasks and cut what is not done yet into chunks."""
+    """Enter the sources that a stage takes as its tasks and cut what is not done yet into chunks.
+
+    Args:
+        context: of the stage.
+        inventory: the sources.
+        stage: that is planned.
+        refuse: says why a source is not worked on at all.
+        unusable: finds the tasks of which an earlier run left what cannot be gone on with, beside their receipts.
+    """
     job = inventory.job
-    model = parameters_type(job.job_type)
-    kinds = model.kinds if issubclass(model, IngestContainer) else frozenset[str]()
     if job.stood_aside:
         return plan_of(job, stage, 0, []), []
+    kinds = job.parameters_as(IngestContainer).kinds
 
     def tasks() -> Iterator[PlannedTask]:
         for source in sources_of(context, job):
@@ -80,6 +72,7 @@ def plan_files(
                 )
 
     count = context.tasks.plan(job.job_id, job.run_id, stage, tasks(), force=job.force)
+    context.tasks.redo(job.job_id, job.run_id, stage, unusable())
     keys = context.tasks.pending_keys(job.job_id, job.run_id, stage)
     settings = context.settings
     chunks = cut_chunks(job, stage, keys, chunk_size=settings.chunk_files, max_chunks=settings.max_chunks)
@@ -107,19 +100,23 @@ def stages_of(source: Source, kinds: frozenset[str]) -> tuple[str, ...]:
     return tuple(stage for stage, it_does in takes.items() if it_does)
 
 
-def fingerprint(job: JobRef, source: Source, stage: str) -> str:
+def fingerprint(job: OfJobType, source: Source, stage: str) -> str:
     """Equal where nothing is to be redone: the same bytes (by etag and size), the same parameters that shape the
     output.
     """
-    options = RASTER_OPTIONS if stage == COGS else ("source_crs", "override_crs", "target_crs", *VECTOR_SHAPING)
-    shaping = without_later_defaults({key: job.parameters.get(key) for key in ("collection", *options)})
-    body = {"recipe": RECIPE, "members": [[m.path, m.size, m.etag] for m in source.members], **shaping}
+    parameters = job.parameters_as(IngestContainer)
+    body = {
+        "recipe": RECIPE,
+        "members": [[m.path, m.size, m.etag] for m in source.members],
+        "collection": parameters.collection,
+        **shaping_values(parameters, Engine.RASTER if stage == COGS else Engine.VECTOR),
+    }
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
-def fingerprint_of_members(task_input: dict[str, Any]) -> str:
+def fingerprint_of_members(task_input: TaskInput) -> str:
     """Of a planned task's bytes alone."""
-    body = [[m["path"], m["size"], m["etag"]] for m in task_input["members"]]
+    body = [[m.path, m.size, m.etag] for m in task_input.members]
     return hashlib.sha256(json.dumps(body).encode()).hexdigest()[:16]
 
 
@@ -168,23 +165,23 @@ def size_of_cog(context: StageContext, ref: BlobRef) -> int | None:
     return blob.size if blob and begins else None
 
 
-def fetch(context: StageContext, job: JobRef, work: Work, folder: Path) -> tuple[Path, list[dict[str, Any]]]:
+def fetch(context: StageContext, job: JobRef, work: Work, folder: Path) -> tuple[Path, tuple[FetchedFile, ...]]:
     """Copy a source and its sidecars, or a whole folder, into a private directory; returns the owner's path and the
     receipt of the input.
     """
     container = context.source_container(job)
     places, owner = _places(work, folder)
-    receipt = []
-    for member, local in zip(work.input["members"], places, strict=True):
+    fetched = []
+    for member, local in zip(work.input.members, places, strict=True):
         local.parent.mkdir(parents=True, exist_ok=True)
-        sha256 = container.download(member["path"], local, etag=stored_etag(member["etag"]) or None)
-        receipt.append({**member, "sha256": sha256})
-    return owner, receipt
+        sha256 = container.download(member.path, local, etag=stored_etag(member.etag) or None)
+        fetched.append(FetchedFile(path=member.path, size=member.size, etag=member.etag, sha256=sha256))
+    return owner, tuple(fetched)
 
 
 def _places(work: Work, folder: Path) -> tuple[list[Path], Path]:
     """Where the members of a source lie in a private directory, and the source."""
-    paths = [m["path"] for m in work.input["members"]]
+    paths = [m.path for m in work.input.members]
     names = [path.rpartition("/")[2] for path in paths]
     if work.task_key not in paths:
         name = work.task_key.rstrip("/").rpartition("/")[2]

@@ -6,14 +6,14 @@ Here: the two stages. Not here: anything that a file needs.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
 from geo_assets.ledger.models import PlannedTask, Work
+from geo_assets.outcomes import GREETINGS, GreetingOutputs, Outputs, ReplyOutputs, TaskInput
+from geo_assets.parameters import HelloWorld
 from geo_assets.stages.chunks import cut_chunks, plan_of
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, JobRef, StagePlan
-
-GREETINGS = "greetings"
-REPLIES = "replies"
 
 #: A greeting costs a millisecond, a mapped step between fifty and two hundred: few chunks, however large n is.
 _CHUNK, _MAX_CHUNKS = 16, 8
@@ -27,11 +27,11 @@ def plan(context: StageContext, job: JobRef, stage: str) -> tuple[StagePlan, lis
     """Enter n tasks of a stage and cut what is not done yet into chunks."""
     if job.stood_aside:
         return plan_of(job, stage, 0, []), []
-    message = job.parameters["message"]
-    fingerprint = hashlib.sha256(message.encode()).hexdigest()
+    asked = job.parameters_as(HelloWorld)
+    fingerprint = hashlib.sha256(asked.message.encode()).hexdigest()
     tasks = [
-        PlannedTask(task_key=_key(i), kind=stage.rstrip("s"), fingerprint=fingerprint, input={"index": i})
-        for i in range(job.parameters["n"])
+        PlannedTask(task_key=_key(i), kind=stage.rstrip("s"), fingerprint=fingerprint, input=TaskInput(index=i))
+        for i in range(asked.n)
     ]
     count = context.tasks.plan(job.job_id, job.run_id, stage, tasks, force=job.force)
     keys = context.tasks.pending_keys(job.job_id, job.run_id, stage)
@@ -41,21 +41,22 @@ def plan(context: StageContext, job: JobRef, stage: str) -> tuple[StagePlan, lis
 
 def greet(context: StageContext, chunk: Chunk) -> int:
     """Write the greetings of a chunk; returns how many."""
-    message = chunk.job.parameters["message"]
+    message = chunk.job.parameters_as(HelloWorld).message
     return _finish(
         context,
         chunk,
-        {w.task_key: {"greeting": f"{message} (greeting {w.input['index']})"} for w in _work(context, chunk)},
+        {w.task_key: GreetingOutputs(greeting=f"{message} (greeting {w.input.index})") for w in _work(context, chunk)},
     )
 
 
 def reply(context: StageContext, chunk: Chunk) -> int:
     """Write the replies of a chunk, each from its greeting; returns how many."""
-    greetings = context.tasks.outputs(chunk.job.job_id, GREETINGS, chunk.first, chunk.last)
+    outputs = context.tasks.outputs(chunk.job.job_id, GREETINGS, chunk.first, chunk.last)
+    greetings = {key: made.greeting for key, made in outputs.items() if isinstance(made, GreetingOutputs)}
     return _finish(
         context,
         chunk,
-        {w.task_key: {"reply": f"You said: {greetings[w.task_key]['greeting']}"} for w in _work(context, chunk)},
+        {w.task_key: ReplyOutputs(reply=f"You said: {greetings[w.task_key]}") for w in _work(context, chunk)},
     )
 
 
@@ -63,7 +64,7 @@ def _work(context: StageContext, chunk: Chunk) -> list[Work]:
     return context.tasks.work(chunk.job.job_id, chunk.job.run_id, chunk.stage, chunk.first, chunk.last)
 
 
-def _finish(context: StageContext, chunk: Chunk, outputs: dict[str, dict[str, str]]) -> int:
+def _finish(context: StageContext, chunk: Chunk, outputs: Mapping[str, Outputs]) -> int:
     """A chunk's tasks end together in one statement; a run that lost its job changes nothing."""
     if outputs:
         context.tasks.succeed_many(

@@ -20,31 +20,31 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger import loose_tables
 from geo_assets.ledger.table_names import release_name
 from geo_assets.ledger.vector_loads import forget_keys
-from geo_assets.stages.files import TABLES
+from geo_assets.outcomes import TABLES
 from geo_assets.vector.tables.publish import lock_name, with_patience
 
 #: Tables that one sweep looks at.
 _MOST = 100
 
 
-def names_of(tables: Sequence[dict[str, Any]]) -> str:
+def names_of(labels: Sequence[str]) -> str:
     """What people are told is locked, as `with_patience` takes it."""
-    return ", ".join(table["table"].partition(".")[2] for table in tables)
+    return ", ".join(label.partition(".")[2] for label in labels)
 
 
-def drop_tables(conn: psycopg.Connection, tables: Sequence[dict[str, Any]], *, then: str = "then submit again") -> None:
+def drop_tables(conn: psycopg.Connection, labels: Sequence[str], *, then: str = "then submit again") -> None:
     """Drop published tables with their rejects, in a transaction of the caller's (`with_patience`); their names are
     free again, and what was appended to them may be appended anew.
 
     Args:
         conn: of the transaction.
-        tables: as a task puts them out.
+        labels: schema.name of each.
         then: what is done after what depends on one of them was dropped.
 
     Raises:
         GeoAssetsError: SCHEMA_MISMATCH, something depends on one of them.
     """
-    for label in sorted(table["table"] for table in tables):
+    for label in sorted(labels):
         schema, _, name = label.partition(".")
         lock_name(conn, name)
         both = sql.SQL(", ").join(sql.Identifier(schema, part) for part in (name, f"{name}__rejects"))
@@ -93,7 +93,7 @@ def drop_loose(conn: psycopg.Connection[Any], label: str) -> bool:
         GeoAssetsError: SCHEMA_MISMATCH, something depends on it; DATABASE_UNAVAILABLE, others do not let go. It stays
             loose.
     """
-    return with_patience(conn, names_of([{"table": label}]), partial(_drop_loose, conn, label))
+    return with_patience(conn, names_of([label]), partial(_drop_loose, conn, label))
 
 
 def _drop_loose(conn: psycopg.Connection[Any], label: str) -> bool:
@@ -103,6 +103,6 @@ def _drop_loose(conn: psycopg.Connection[Any], label: str) -> bool:
         return False
     drops = standing.is_known and not standing.is_published
     if drops:
-        drop_tables(conn, [{"table": label}], then="and it goes by itself")
+        drop_tables(conn, [label], then="and it goes by itself")
     loose_tables.forget(conn, label)
     return drops

@@ -19,7 +19,6 @@ from geo_assets.ledger.tasks import Tasks
 from geo_assets.parameters import HelloWorld, IngestContainer, Job, ListContainer, Parameters
 from geo_assets.settings import Settings
 from geo_assets.stages.container_inventory import REFUSALS, within
-from geo_assets.stages.contracts import JobRef
 from geo_assets.stages.files import fingerprint, stages_of
 from geo_assets.storage.containers import existing_container
 from geo_assets.storage.sources import (
@@ -82,7 +81,7 @@ def make_plan(settings: Settings, tasks: Tasks, parameters: Parameters) -> Plan:
     return Plan(
         job_id=job.job_id,
         job_type=job.job_type,
-        parameters=job.parameters,
+        parameters=job.parameters.stored(),
         plan_hash=hashlib.sha256(body.encode("utf-8", "backslashreplace")).hexdigest(),
         counts=dict(counts),
         expected_tasks=expected,
@@ -122,17 +121,9 @@ def _listed(settings: Settings, tasks: Tasks, parameters: ListContainer) -> list
 def _plan_sources(
     parameters: ListContainer, sources: Iterable[Source], job: Job, known: dict[tuple[str, str], tuple[str, TaskStatus]]
 ) -> Iterable[PlannedSource]:
-    ref = JobRef(
-        job_id=job.job_id,
-        job_type=job.job_type,
-        partition_key=job.partition_key,
-        run_id="",
-        owner_run_id="",
-        parameters=job.parameters,
-    )
     for source in sources:
         for stage in _stages(parameters, source):
-            action, reason = _action(source, stage, fingerprint(ref, source, stage), known.get((stage, source.path)))
+            action, reason = _action(source, stage, fingerprint(job, source, stage), known.get((stage, source.path)))
             yield PlannedSource(
                 path=source.path, kind=source.kind, stage=stage, action=action, bytes=source.size, reason=reason
             )

@@ -15,20 +15,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from geo_assets.database.connections import connect
-from geo_assets.ledger.models import DONE, ENDED, JobStatus
-from geo_assets.ledger.outputs import cogs_of
-from geo_assets.ledger.snapshot import JobNow, Snapshot
-from geo_assets.parameters import IngestContainer, parameters_type
+from geo_assets.ledger.models import DONE, ENDED, JobStatus, PublishedTask
+from geo_assets.ledger.snapshot import JobNow, Snapshot, Unregistered
+from geo_assets.outcomes import COGS, INVENTORY, Outputs
 from geo_assets.settings import Settings
 from geo_assets.stages.container_inventory import REFUSALS, within
-from geo_assets.stages.container_inventory import STAGE as INVENTORY
-from geo_assets.stages.files import COGS, stages_of
+from geo_assets.stages.files import stages_of
 from geo_assets.storage.containers import Blob, BlobRef, Container, open_container
 from geo_assets.storage.sources import Kind, group_sources, is_taken, whole_folder
 from geo_assets.vector.tables.load import staging_lock
@@ -166,13 +163,14 @@ class _Look:
             yield from _runs(job)
 
     def blobs(
-        self, published: list[dict[str, Any]], waiting: list[dict[str, Any]], listed: dict[str, Blob]
+        self, published: list[PublishedTask], waiting: list[Unregistered], listed: dict[str, Blob]
     ) -> Iterator[Difference]:
         """COGs and thumbnails: those that the ledger names, and no other."""
         named: dict[str, tuple[str, str | None]] = {}
-        for row in [*waiting, *published]:
-            for cog in cogs_of(row["outputs"]):
-                named |= {cog["cog"]: (row["task_key"], cog["sha256"]), cog["thumbnail"]: (row["task_key"], None)}
+        rows: list[Unregistered | PublishedTask] = [*waiting, *published]
+        for row in rows:
+            for cog in row.outputs.all_cogs:
+                named |= {cog.cog: (row.task_key, cog.sha256), cog.thumbnail: (row.task_key, None)}
         for reference, (source, sha256) in sorted(named.items()):
             ref = BlobRef.parse(reference)
             blob = listed.get(reference) or self.output(ref.container).head(ref.path)
@@ -192,7 +190,7 @@ class _Look:
             digest.update(self.output(ref.container).read_range(ref.path, start, min(step, blob.size - start)))
         return digest.hexdigest()
 
-    def items(self, conn: psycopg.Connection, collection: str, published: list[dict[str, Any]]) -> Iterator[Difference]:
+    def items(self, conn: psycopg.Connection, collection: str, published: list[PublishedTask]) -> Iterator[Difference]:
         """Items: those that the ledger knows, and no other, each leading where it says."""
         query = (
             "select collection || '/' || id, array(select jsonb_path_query(content, '$.assets.*.href') #>> '{}') from"
@@ -202,36 +200,35 @@ class _Look:
             conn.execute(query, ([collection, f"{collection}{VECTOR_SUFFIX}"],)).fetchall()
         )
         for row in published:
-            hrefs = found.get(row["stac_item"])
+            hrefs = found.get(row.stac_item)
             if hrefs is None:
-                yield Difference(Class.MISSING_ITEM, row["stac_item"], f"of {row['task_key']}")
-            elif row["stage"] == COGS and set(hrefs) != (said := self.hrefs(row["outputs"])):
+                yield Difference(Class.MISSING_ITEM, row.stac_item, f"of {row.task_key}")
+            elif row.stage == COGS and set(hrefs) != (said := self.hrefs(row.outputs)):
                 yield Difference(
                     Class.DANGLING_HREF,
-                    row["stac_item"],
+                    row.stac_item,
                     f"leads to {sorted(set(hrefs) - said)}, not to {sorted(said - set(hrefs))}",
                 )
-            elif row["stage"] != COGS and {h.rpartition("?table=")[2] for h in hrefs} != {
-                t["table"] for t in row["outputs"]["tables"]
+            elif row.stage != COGS and {h.rpartition("?table=")[2] for h in hrefs} != {
+                table.table for table in row.outputs.all_tables
             }:
-                yield Difference(Class.DANGLING_HREF, row["stac_item"], f"leads to {hrefs}")
-        unknown = found.keys() - {row["stac_item"] for row in published}
+                yield Difference(Class.DANGLING_HREF, row.stac_item, f"leads to {hrefs}")
+        unknown = found.keys() - {row.stac_item for row in published}
         for item in unknown - Snapshot(conn).published_among(list(unknown)):
             yield Difference(Class.ORPHAN_ITEM, item)
 
-    def hrefs(self, outputs: dict[str, Any]) -> set[str]:
+    def hrefs(self, outputs: Outputs) -> set[str]:
         """Where the item of these outputs leads."""
-        refs = [BlobRef.parse(cog[what]) for cog in cogs_of(outputs) for what in ("cog", "thumbnail")]
+        refs = [BlobRef.parse(blob) for blob in outputs.blobs]
         return {self.output(ref.container).href(ref.path) for ref in refs}
 
     def tables(
-        self, conn: psycopg.Connection, collection: str, published: list[dict[str, Any]], waiting: list[dict[str, Any]]
+        self, conn: psycopg.Connection, collection: str, published: list[PublishedTask], waiting: list[Unregistered]
     ) -> Iterator[Difference]:
         """Tables: those that the ledger names, and no other, each with the rows that its newest load left."""
         snapshot = Snapshot(conn)
-        owners = {
-            t["table"]: row["task_key"] for row in [*waiting, *published] for t in row["outputs"].get("tables", [])
-        }
+        made: list[Unregistered | PublishedTask] = [*waiting, *published]
+        owners = {table.table: row.task_key for row in made for table in row.outputs.all_tables}
         for table, source in sorted(owners.items()):
             schema, _, name = table.partition(".")
             if conn.execute("select to_regclass(format('%%I.%%I', %s::text, %s::text))", (schema, name)).fetchone() == (
@@ -256,24 +253,22 @@ class _Look:
         yield from _staged(conn, names)
         yield from _waiting(conn, names)
 
-    def sources(self, snapshot: Snapshot, jobs: list[JobNow], published: list[dict[str, Any]]) -> Iterator[Difference]:
+    def sources(self, snapshot: Snapshot, jobs: list[JobNow], published: list[PublishedTask]) -> Iterator[Difference]:
         """What the containers hold now, beside what was listed and what was published."""
-        last = {(j.parameters["account"], j.parameters["container"]): j for j in jobs if j.is_over}
-        for (account, name), job in last.items():
+        last = {(j.asked.account, j.asked.container): (j, j.asked) for j in jobs if j.is_over and j.asked}
+        for (account, name), (job, asked) in last.items():
             container = open_container(self.settings, account, name)
-            parameters, known = job.parameters, snapshot.etags(job.job_id)
+            known = snapshot.etags(job.job_id)
             there = (
-                {b.path: b.etag for page in container.list(parameters["prefix"]) for b in page}
-                if container.exists()
-                else {}
+                {b.path: b.etag for page in container.list(asked.prefix) for b in page} if container.exists() else {}
             )
             for path, etag in there.items():
-                if is_taken(path, parameters["include"], parameters["exclude"]) and known.get(path) != etag:
+                if is_taken(path, asked.include, asked.exclude) and known.get(path) != etag:
                     yield Difference(Class.NOT_INGESTED, f"{account}/{name}/{path}")
             sources = {(whole_folder(path) or path) for path in there}
             for row in published:
-                if row["job_id"] == job.job_id and row["task_key"].rstrip("/") not in sources:
-                    yield Difference(Class.MISSING_SOURCE, f"{account}/{name}/{row['task_key']}", row["stac_item"])
+                if row.job_id == job.job_id and row.task_key.rstrip("/") not in sources:
+                    yield Difference(Class.MISSING_SOURCE, f"{account}/{name}/{row.task_key}", row.stac_item)
 
 
 def _staged(conn: psycopg.Connection, names: set[str]) -> Iterator[Difference]:
@@ -320,14 +315,14 @@ def _tasks(snapshot: Snapshot, jobs: list[JobNow]) -> Iterator[Difference]:
 
 def _expected(snapshot: Snapshot, job: JobNow) -> set[tuple[str, str]]:
     """(stage, task key) of every source of a job's newest listing."""
-    model = parameters_type(job.job_type)
-    if not issubclass(model, IngestContainer):
+    asked = job.asked
+    if asked is None:
         return set()
-    found = within(group_sources(snapshot.members(job.job_id)), job.parameters["limit"])
+    found = within(group_sources(snapshot.members(job.job_id)), asked.limit)
     return {
         (stage, source.path)
         for source in found
-        for stage in ((INVENTORY,) if Kind(source.kind) in REFUSALS else stages_of(source, model.kinds))
+        for stage in ((INVENTORY,) if Kind(source.kind) in REFUSALS else stages_of(source, asked.kinds))
     }
 
 

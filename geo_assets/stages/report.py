@@ -12,7 +12,7 @@ from typing import Any
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.models import BAD, StageCounts, TaskRecord
-from geo_assets.ledger.outputs import cogs_of, sentence
+from geo_assets.ledger.outputs import sentence
 from geo_assets.ledger.warnings import counted, kind_of
 from geo_assets.raster.models import StripReport, StripRequest
 from geo_assets.stages.context import StageContext
@@ -95,8 +95,7 @@ def output_list(tasks: Sequence[TaskRecord]) -> str:
     them off.
     """
     return "".join(
-        f"* {_cell(t.task_key)}: {_cell(sentence(t.outputs))}{_item(t.outputs.get('stac_item'))}\n"
-        for t in tasks[:_SHOWN]
+        f"* {_cell(t.task_key)}: {_cell(sentence(t.outputs))}{_item(t.outputs.stac_item)}\n" for t in tasks[:_SHOWN]
     )
 
 
@@ -131,7 +130,7 @@ def footprint_map(geometries: Sequence[dict[str, Any]]) -> str:
 
 def thumbnail_strip(context: StageContext, tasks: Sequence[TaskRecord]) -> str:
     """Markdown with an inline picture of the first thumbnails; empty where there are none."""
-    refs = [BlobRef.parse(cog["thumbnail"]) for t in tasks for cog in cogs_of(t.outputs)][:_STRIP]
+    refs = [BlobRef.parse(cog.thumbnail) for t in tasks for cog in t.outputs.all_cogs][:_STRIP]
     if not refs:
         return ""
     try:

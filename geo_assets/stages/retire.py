@@ -14,20 +14,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
 
 import psycopg
 
 from geo_assets.database.connections import connect
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.lease import assert_lease
-from geo_assets.ledger.outputs import cogs_of
+from geo_assets.ledger.models import PublishedSource
 from geo_assets.ledger.published import Published
-from geo_assets.parameters import IngestContainer, parameters_type
+from geo_assets.outcomes import COGS, TABLES
+from geo_assets.parameters import IngestContainer
 from geo_assets.stac.pgstac import queue_up
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef
-from geo_assets.stages.files import COGS, TABLES, stages_of
+from geo_assets.stages.files import stages_of
 from geo_assets.stages.leftovers import sweep_blobs
 from geo_assets.stages.loose_tables import drop_tables, names_of
 from geo_assets.storage.containers import Container
@@ -50,7 +50,8 @@ def refuse_mass_retire(context: StageContext, job: JobRef) -> None:
 
 def retires(job: JobRef) -> bool:
     """Whether the job takes back what is gone."""
-    return not job.stood_aside and job.parameters.get("deleted") == "retire"
+    asked = job.parameters
+    return not job.stood_aside and isinstance(asked, IngestContainer) and asked.deleted == "retire"
 
 
 def retire(context: StageContext, job: JobRef) -> tuple[int, int]:
@@ -64,94 +65,90 @@ def retire(context: StageContext, job: JobRef) -> tuple[int, int]:
     """
     if job.stood_aside:
         return 0, 0
-    taken: list[dict[str, Any]] = []
+    taken: list[PublishedSource] = []
     kept: set[str] = set()
     if retires(job):
-        gone, others = _gone(context, job), context.ledger.published.other_jobs(job.job_id, **_place(job))
+        gone, others = (
+            _gone(context, job),
+            context.ledger.published.other_jobs(job.job_id, **_place(job.parameters_as(IngestContainer))),
+        )
         with connect(context.settings) as conn:
             for entry in _without_those_that_came(context.source_container(job), gone):
                 try:
                     if with_patience(
                         conn,
-                        names_of(entry["outputs"].get("tables", [])),
+                        names_of(entry.tables),
                         partial(_take_back, conn, job, entry, others),
                     ):
                         taken.append(entry)
                 except GeoAssetsError as error:
                     context.warn(job, error)
-                    kept.add(entry["stac_item"])
-        sweep_blobs(context.settings, (blob for entry in taken for blob in files_of(entry["outputs"])))
-    return len(taken), len(kept.union(entry["stac_item"] for entry in context.ledger.published.stale(job.job_id)))
+                    kept.add(entry.stac_item)
+        sweep_blobs(context.settings, (blob for entry in taken for blob in entry.outputs.blobs))
+    return len(taken), len(kept.union(context.ledger.published.stale(job.job_id)))
 
 
-def files_of(outputs: dict[str, Any]) -> set[str]:
-    """Every blob that a task put out."""
-    return {cog[what] for cog in cogs_of(outputs) for what in ("cog", "thumbnail")}
-
-
-def _place(job: JobRef) -> dict[str, str]:
+def _place(asked: IngestContainer) -> dict[str, str]:
     """Where the sources of a job lie, and the collection that they go to."""
-    return {name: job.parameters[name] for name in ("account", "container", "collection")}
+    return {"account": asked.account, "container": asked.container, "collection": asked.collection}
 
 
-def _gone(context: StageContext, job: JobRef) -> list[dict[str, Any]]:
-    p = job.parameters
-    model = parameters_type(job.job_type)
-    kinds = model.kinds if issubclass(model, IngestContainer) else frozenset[str]()
-    stages = [stage for stage, kind in ((COGS, "raster"), (TABLES, "vector")) if kind in kinds]
-    published = context.ledger.published.of_container(job.job_id, stages=stages, **_place(job))
+def _gone(context: StageContext, job: JobRef) -> list[PublishedSource]:
+    p = job.parameters_as(IngestContainer)
+    stages = [stage for stage, kind in ((COGS, "raster"), (TABLES, "vector")) if kind in p.kinds]
+    published = context.ledger.published.of_container(job.job_id, stages=stages, **_place(p))
     within = [
-        e
-        for e in published
-        if e["task_key"].startswith(p["prefix"]) and is_source_taken(e["task_key"], p["include"], p["exclude"])
+        entry
+        for entry in published
+        if entry.task_key.startswith(p.prefix) and is_source_taken(entry.task_key, p.include, p.exclude)
     ]
     gone = list(_proved(within))
-    if len(gone) * 100 > p.get("max_retire_percent", 20) * len(within) and not job.allow_mass_retire:
+    if len(gone) * 100 > p.max_retire_percent * len(within) and not job.allow_mass_retire:
         raise GeoAssetsError(
             "MASS_RETIRE",
-            f"{len(gone):,} of the {len(within):,} sources that are published from {p['account']}/{p['container']} are"
-            f" no longer listed, more than {p.get('max_retire_percent', 20):g} %; nothing was taken back",
+            f"{len(gone):,} of the {len(within):,} sources that are published from {p.account}/{p.container} are"
+            f" no longer listed, more than {p.max_retire_percent:g} %; nothing was taken back",
         )
     return gone
 
 
-def _proved(published: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _proved(published: Sequence[PublishedSource]) -> Iterator[PublishedSource]:
     """Those that are not there; of a file that could be looked into also what it holds no longer."""
     for entry in published:
-        if not entry["is_there"]:
+        if not entry.is_there:
             yield entry
-        elif entry["holds"] is not None:
-            member = Member(path=entry["task_key"], size=0, etag="", holds=tuple(map(Kind, entry["holds"])))
-            now = Source(path=entry["task_key"], kind=kind_of(entry["task_key"]) or Kind.ZIP, members=(member,))
-            if entry["stage"] not in stages_of(now, IngestContainer.kinds):
+        elif entry.holds is not None:
+            member = Member(path=entry.task_key, size=0, etag="", holds=tuple(map(Kind, entry.holds)))
+            now = Source(path=entry.task_key, kind=kind_of(entry.task_key) or Kind.ZIP, members=(member,))
+            if entry.stage not in stages_of(now, IngestContainer.kinds):
                 yield entry
 
 
-def _without_those_that_came(container: Container, gone: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _without_those_that_came(container: Container, gone: Sequence[PublishedSource]) -> list[PublishedSource]:
     """Those that are not there now either: a source may have come, or come back, since the listing."""
     with ThreadPoolExecutor(max_workers=_ASKED_AT_ONCE, thread_name_prefix="retire") as pool:
         came = list(pool.map(partial(_came, container), gone))
     return [entry for entry, there in zip(gone, came, strict=True) if not there]
 
 
-def _came(container: Container, entry: dict[str, Any]) -> bool:
-    key = entry["task_key"]
-    if entry["is_folder"]:
+def _came(container: Container, entry: PublishedSource) -> bool:
+    key = entry.task_key
+    if entry.is_folder:
         return any(container.list(key if key.endswith("=") else f"{key.rstrip('/')}/"))
     blob = container.head(key)
     return (
-        blob is not None and blob.etag != entry["etag"]
+        blob is not None and blob.etag != entry.etag
     )  # a zip that was listed, and holds something else now, has its listed etag
 
 
-def _take_back(conn: psycopg.Connection, job: JobRef, entry: dict[str, Any], others: Sequence[str]) -> bool:
+def _take_back(conn: psycopg.Connection, job: JobRef, entry: PublishedSource, others: Sequence[str]) -> bool:
     """In a transaction of the caller's; false where it was published anew since it was looked at."""
-    collection, _, identity = entry["stac_item"].partition("/")
+    collection, _, identity = entry.stac_item.partition("/")
     queue_up(conn, collection)
     assert_lease(conn, job.job_id, job.run_id)
     if not Published.take_back(conn, entry):
         return False
     conn.execute("delete from pgstac.items where collection = %s and id = %s", (collection, identity))
-    drop_tables(conn, entry["outputs"].get("tables", []))
+    drop_tables(conn, entry.tables)
     Published.forget_source(conn, job.job_id, entry, others=others)
     return True

@@ -5,29 +5,26 @@ Here: `list_container`'s one task and `stac_setup`'s. Not here: the inventory it
 
 from __future__ import annotations
 
-from typing import Any
-
 from psycopg.types.json import Jsonb
 
 from geo_assets.database.connections import connect
 from geo_assets.database.migrate import PGSTAC_VERSION, pgstac_version
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.models import PlannedTask
+from geo_assets.outcomes import CATALOGUE, CatalogueOutputs, Outputs
 from geo_assets.stac.pgstac import new_collection
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef
 
-CATALOGUE_STAGE = "catalogue"
 
-
-def record_single_task(context: StageContext, job: JobRef, stage: str, outputs: dict[str, Any]) -> None:
+def record_single_task(context: StageContext, job: JobRef, stage: str, outputs: Outputs) -> None:
     """A stage of one task, done: its outputs are the job's result."""
     context.tasks.plan(job.job_id, job.run_id, stage, [PlannedTask(task_key=stage, kind=stage, fingerprint=job.run_id)])
     context.tasks.start(job.job_id, job.run_id, stage, stage)
     context.tasks.succeed(job.job_id, job.run_id, stage, stage, outputs=outputs)
 
 
-def check_catalogue(context: StageContext, job: JobRef) -> dict[str, Any]:
+def check_catalogue(context: StageContext, job: JobRef) -> CatalogueOutputs:
     """Prove that pgstac is the expected version and that the pipeline may write to it: a collection is made and undone.
 
     Raises:
@@ -45,6 +42,6 @@ def check_catalogue(context: StageContext, job: JobRef) -> dict[str, Any]:
         conn.execute("select create_collection(%s)", (Jsonb(new_collection("geo-assets-setup-check")),))
         row = conn.execute("select count(*) from collections").fetchone()
         conn.rollback()
-    outputs = {"pgstac_version": version, "collections": (row[0] - 1) if row else 0}
-    record_single_task(context, job, CATALOGUE_STAGE, outputs)
+    outputs = CatalogueOutputs(pgstac_version=version, collections=(row[0] - 1) if row else 0)
+    record_single_task(context, job, CATALOGUE, outputs)
     return outputs

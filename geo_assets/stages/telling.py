@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Self
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.models import TaskRecord, TaskStatus
 from geo_assets.ledger.outputs import sentence, warnings
+from geo_assets.outcomes import Outputs
 from geo_assets.stages.contracts import Chunk, JobRef
 from geo_assets.text import one_line
 
@@ -61,7 +62,7 @@ class Telling:
         )
         self._say(f"{self._counts.total():,} files: {counts}{more}")
 
-    def good(self, file: str, outputs: dict[str, Any], *, how: str = "done") -> str:
+    def good(self, file: str, outputs: Outputs, *, how: str = "done") -> str:
         """A file of which something was made, now or before; returns `how`."""
         notes = "".join(f"; warning: {warning}" for warning in warnings(outputs))
         return self._tell(how, f"{file}: {how}, {sentence(outputs)}{notes}")

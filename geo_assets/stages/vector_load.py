@@ -18,6 +18,7 @@ from psycopg import sql
 from geo_assets.database.connections import connect
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.vector_loads import Load, now, record
+from geo_assets.outcomes import TableEntry
 from geo_assets.sandbox.pool import SandboxPool
 from geo_assets.settings import Settings
 from geo_assets.vector.models import InspectReport, InspectRequest, LayerPlan, StreamReport, StreamRequest
@@ -72,28 +73,23 @@ class Loaded:
     staged: StagedTable
     published: PublishedTable
 
-    def entry(self) -> dict[str, Any]:
-        """The account of the table, for people and programs. Counts are features; `rows` is what the table
-        holds now.
-        """
+    def entry(self) -> TableEntry:
+        """The account of the table, for people and programs."""
         report, published = self.staged.report, self.published
-        entry: dict[str, Any] = {
-            "table": published.table,
-            "rows": published.rows,
-            "features": self.staged.features,
-            "loaded": self.staged.rows,
-            "filtered": report.filtered,
-            "rejected": report.rejected,
-            "repaired": report.repaired,
-        }
-        extra = {
-            "layer": self.plan.label,
-            "geometry_type": self.plan.geometry_type,
-            "updated": published.updated,
-            "drift": list(published.drift),
-            "version": published.version,
-        }
-        return entry | {key: value for key, value in extra.items() if value}
+        return TableEntry(
+            table=published.table,
+            rows=published.rows,
+            features=self.staged.features,
+            loaded=self.staged.rows,
+            filtered=report.filtered,
+            rejected=report.rejected,
+            repaired=report.repaired,
+            layer=self.plan.label,
+            geometry_type=self.plan.geometry_type,
+            updated=published.updated,
+            drift=published.drift,
+            version=published.version,
+        )
 
 
 def load_source(

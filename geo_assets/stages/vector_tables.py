@@ -11,21 +11,22 @@ import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from geo_assets.database.connections import connect
 from geo_assets.ledger.lease import assert_lease
 from geo_assets.ledger.models import Work
 from geo_assets.ledger.vector_loads import requested_at
+from geo_assets.outcomes import TABLES, FetchedFile, TableOutputs, TableReceipt
+from geo_assets.parameters import Engine, IngestContainer, asked_of
 from geo_assets.stages.chunks import work_through
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, JobRef, StagePlan
-from geo_assets.stages.files import TABLES, fetch, fingerprint_of_members, plan_files, refuse_source
+from geo_assets.stages.files import fetch, fingerprint_of_members, plan_files, refuse_source
 from geo_assets.stages.telling import Say, silent
 from geo_assets.stages.vector_load import Loaded, LoadOptions, Origin, publish_part, rehearse_part, staged_source
 from geo_assets.stages.waiting import publish_waiting as publish_tables
-from geo_assets.stages.waiting import wait
-from geo_assets.vector.models import InspectReport, InspectRequest, LayerOptions, LayerPlan
+from geo_assets.stages.waiting import unreadable, wait
+from geo_assets.vector.models import InspectReport, InspectRequest, LayerPlan
 from geo_assets.vector.names import table_names
 
 STAGE = TABLES
@@ -36,7 +37,9 @@ _NAME_BYTES = 50
 
 def plan(context: StageContext, inventory: InventoryRef) -> tuple[StagePlan, list[Chunk]]:
     """The vectors of the inventory and the zips that may hold some, as tasks and chunks."""
-    return plan_files(context, inventory, STAGE, lambda s: refuse_source(context, s))
+    return plan_files(
+        context, inventory, STAGE, lambda s: refuse_source(context, s), lambda: unreadable(context, inventory.job)
+    )
 
 
 def load_chunk(context: StageContext, chunk: Chunk, say: Say = silent) -> ChunkReport:
@@ -46,15 +49,14 @@ def load_chunk(context: StageContext, chunk: Chunk, say: Say = silent) -> ChunkR
     )
 
 
-def _load(context: StageContext, job: JobRef, work: Work) -> dict[str, Any]:
+def _load(context: StageContext, job: JobRef, work: Work) -> TableOutputs:
     with context.sandbox.workspace() as folder:
         source, members = fetch(context, job, work, Path(tempfile.mkdtemp(dir=folder)))
-        request = InspectRequest(source=str(source), **_wanted(job))
+        request = InspectRequest(source=str(source), **asked_of(job.parameters, Engine.VECTOR))
         origin, options = _origin(context, job, work), _options(job)
         names = partial(_names, context, job, work)
-        waits = (
-            job.parameters.get("on_error") == "fail"
-        )  # nothing is seen before the gate; what would stop a publication is known before it
+        # nothing is seen before the gate; what would stop a publication is known before it
+        waits = job.parameters_as(IngestContainer).on_error == "fail"
         with staged_source(context.settings, context.sandbox, request, origin, options, names) as (inspected, parts):
             do = rehearse_part if waits else publish_part
             loaded = [Loaded(part.plan, part.staged, do(context.settings, origin, options, part)) for part in parts]
@@ -66,7 +68,7 @@ def _load(context: StageContext, job: JobRef, work: Work) -> dict[str, Any]:
                     job,
                     work,
                     parts,
-                    outputs={k: v for k, v in outputs.items() if k != "tables"},
+                    outputs=outputs.model_copy(update={"tables": ()}),
                     receipt=receipt,
                 )
     if not waits:
@@ -83,8 +85,7 @@ def publish_waiting(context: StageContext, job: JobRef) -> int:
     return publish_tables(context, job, _origin, _options(job))
 
 
-def _outputs(inspected: InspectReport, loaded: Sequence[Loaded]) -> dict[str, Any]:
-    outputs: dict[str, Any] = {"tables": [table.entry() for table in loaded]}
+def _outputs(inspected: InspectReport, loaded: Sequence[Loaded]) -> TableOutputs:
     warnings = [
         *inspected.warnings,
         *(w for table in loaded for w in (*table.plan.warnings, *table.staged.report.warnings)),
@@ -92,39 +93,24 @@ def _outputs(inspected: InspectReport, loaded: Sequence[Loaded]) -> dict[str, An
     warnings += [
         f"{table.published.table}: {'; '.join(table.published.drift)}" for table in loaded if table.published.drift
     ]
-    return outputs | ({"warnings": warnings} if warnings else {})
+    return TableOutputs(tables=tuple(table.entry() for table in loaded), warnings=tuple(warnings))
 
 
-def _receipt(inspected: InspectReport, loaded: Sequence[Loaded], members: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "input": members,
-        "layers": [table.plan.model_dump(mode="json", exclude={"changed"}) for table in loaded],
-        "software": inspected.software,
-    }
-
-
-def _wanted(job: JobRef) -> dict[str, Any]:
-    """What the job's parameters say of layers; an option that they leave out keeps its default."""
-    p = job.parameters
-    options = {name: p[name] for name in LayerOptions.model_fields if p.get(name) is not None and p[name] != []}
-    return options | {"mixed": p["mixed_geometry"]} if "mixed_geometry" in p else options
+def _receipt(inspected: InspectReport, loaded: Sequence[Loaded], members: tuple[FetchedFile, ...]) -> TableReceipt:
+    return TableReceipt(input=members, layers=tuple(table.plan for table in loaded), software=inspected.software)
 
 
 def _options(job: JobRef) -> LoadOptions:
-    p = job.parameters
-    return LoadOptions(
-        mode=p.get("mode", "replace"),
-        key=tuple(p.get("key", ())),
-        schema_drift=p.get("schema_drift", "allow"),
-        keep_versions=p.get("keep_versions", 0),
-    )
+    p = job.parameters_as(IngestContainer)
+    return LoadOptions(mode=p.mode, key=p.key, schema_drift=p.schema_drift, keep_versions=p.keep_versions)
 
 
 def _origin(context: StageContext, job: JobRef, work: Work) -> Origin:
     with connect(context.settings, autocommit=True) as conn:
         submitted = requested_at(conn, job.run_id)
+    p = job.parameters_as(IngestContainer)
     return Origin(
-        source=f"{job.parameters['account']}/{job.parameters['container']}/{work.task_key}",
+        source=f"{p.account}/{p.container}/{work.task_key}",
         suffix=hashlib.sha256(f"{job.run_id}/{work.task_key}".encode()).hexdigest()[:8],
         submitted_at=submitted,
         load_key=f"{job.job_id}/{fingerprint_of_members(work.input)}",
@@ -136,18 +122,18 @@ def _names(context: StageContext, job: JobRef, work: Work, layers: Sequence[Laye
     """The tables of a source's layers: readable where free, with a hash of the source where another source has the
     name.
     """
-    p = job.parameters
+    p = job.parameters_as(IngestContainer)
     stem = PurePosixPath(work.task_key).name.partition(".")[0]
-    own = hashlib.sha256(f"{p['account']}/{p['container']}/{work.task_key}".encode()).hexdigest()[:8]
-    wanted = table_names(p["collection"], stem, [layer.label for layer in layers])
+    own = hashlib.sha256(f"{p.account}/{p.container}/{work.task_key}".encode()).hexdigest()[:8]
+    wanted = table_names(p.collection, stem, [layer.label for layer in layers])
     return [
         context.table_names.allot(
             [name, f"{name[: _NAME_BYTES - 9]}_{own}", f"{name[: _NAME_BYTES - 12]}_{own}_{index}"],
-            account=p["account"],
-            container=p["container"],
+            account=p.account,
+            container=p.container,
             path=work.task_key,
             layer=layer.label or "",
-            collection=p["collection"],
+            collection=p.collection,
         )
         for index, (layer, name) in enumerate(zip(layers, wanted, strict=True))
     ]

@@ -11,19 +11,19 @@ kept, as a COG is: the next attempt publishes it without loading it again.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 from psycopg import sql
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from geo_assets.database.connections import connect
 from geo_assets.errors import ErrorClass, GeoAssetsError
 from geo_assets.ledger import waiting_tables
 from geo_assets.ledger.models import Work
+from geo_assets.outcomes import TABLES, Outputs, Receipt
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef
-from geo_assets.stages.files import TABLES
 from geo_assets.stages.vector_load import Loaded, LoadOptions, Origin, Part, publish_part
 from geo_assets.vector.models import LayerPlan
 from geo_assets.vector.tables.load import StagedTable
@@ -34,9 +34,10 @@ _DROPPED_AT_ONCE = 20
 
 
 class Waiting(BaseModel):
-    """What the publication of a table must know; the rest is in the job's parameters."""
+    """What the publication of a table must know; the rest is in the job's parameters. Versioned as a receipt is."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    version: Literal[1] = 1
     plan: LayerPlan
     staged: StagedTable
     key: tuple[str, ...]
@@ -48,8 +49,8 @@ def wait(
     work: Work,
     parts: Sequence[Part],
     *,
-    outputs: dict[str, Any],
-    receipt: dict[str, Any],
+    outputs: Outputs,
+    receipt: Receipt,
 ) -> None:
     """Set the tables of a source aside; the task is converted with them."""
     with connect(context.settings) as conn, conn.transaction():
@@ -66,6 +67,21 @@ def wait(
                 load=entry.model_dump(mode="json", exclude={"plan": {"changed"}}),
             )
         context.tasks.convert(conn, job.job_id, job.run_id, TABLES, work.task_key, outputs=outputs, receipt=receipt)
+
+
+def unreadable(context: StageContext, job: JobRef) -> list[str]:
+    """The tasks whose tables wait in a way that this release does not understand: another one set them aside."""
+    with connect(context.settings) as conn:
+        loads = waiting_tables.loads_of_job(conn, job.job_id, TABLES)
+    return sorted({key for key, load in loads if not _is_readable(load)})
+
+
+def _is_readable(load: Any) -> bool:
+    try:
+        Waiting.model_validate(load)
+    except ValidationError:
+        return False
+    return True
 
 
 def publish_waiting(

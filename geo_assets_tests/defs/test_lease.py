@@ -11,6 +11,7 @@ from geo_assets.defs.cogs import report_rasters
 from geo_assets.defs.resources import Stages
 from geo_assets.ledger import jobs as ledger
 from geo_assets.ledger.models import PlannedTask
+from geo_assets.outcomes import CogOutputs
 from geo_assets.parameters import Job, validate_parameters
 from geo_assets.stages import checks
 from geo_assets.stages import context as contexts
@@ -52,10 +53,8 @@ def test_a_check_that_takes_longer_than_the_lease_does_not_make_the_janitor_decl
     context.inventory.replace(
         job.job_id, ([(blob, None) for blob in page] for page in context.source_container(job).list())
     )
-    made = {"cog": "default/cogs/a.tif", "thumbnail": "default/thumbnails/a.png", "stac_item": "c/a"}
-    context.tasks.plan(
-        job.job_id, job.run_id, "cogs", [PlannedTask(task_key="a.tif", kind="raster", fingerprint="f", input={})]
-    )
+    made = CogOutputs(cog="default/cogs/a.tif", sha256="00", thumbnail="default/thumbnails/a.png", stac_item="c/a")
+    context.tasks.plan(job.job_id, job.run_id, "cogs", [PlannedTask(task_key="a.tif", kind="raster", fingerprint="f")])
     context.tasks.succeed(job.job_id, job.run_id, "cogs", "a.tif", outputs=made)
     seen = []
 

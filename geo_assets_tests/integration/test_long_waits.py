@@ -8,6 +8,7 @@ import zipfile
 import pytest
 
 from geo_assets.ledger.models import PlannedTask
+from geo_assets.outcomes import CogOutputs
 from geo_assets.parameters import Job, validate_parameters
 from geo_assets.stages import checks, chunks
 from geo_assets.stages import container_inventory as stage
@@ -70,12 +71,11 @@ def test_a_store_that_is_waited_for_while_cogs_are_checked_ends_no_transaction(j
         ref.job_id,
         ref.run_id,
         "cogs",
-        [PlannedTask(task_key=n, kind="raster", fingerprint="f", input={}) for n in names],
+        [PlannedTask(task_key=n, kind="raster", fingerprint="f") for n in names],
     )
     for n in names:
-        context.tasks.succeed(
-            ref.job_id, ref.run_id, "cogs", n, outputs={"cog": f"default/cogs/{n}", "thumbnail": "", "stac_item": ""}
-        )
+        made = CogOutputs(cog=f"default/cogs/{n}", sha256="", thumbnail="")
+        context.tasks.succeed(ref.job_id, ref.run_id, "cogs", n, outputs=made)
     monkeypatch.setattr("geo_assets.ledger.tasks._PAGE", 2)
     monkeypatch.setattr(checks, "size_of_cog", lambda *_: time.sleep(WAIT) or 1)
     verdict = checks.cogs_readable(context, ref, "cogs")

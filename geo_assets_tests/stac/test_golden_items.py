@@ -79,7 +79,7 @@ def test_the_item_of_tables(tmp_path):
     file = tmp_path / "places.geojson"
     file.write_text(json.dumps(DELIVERY))
     layers = list(inspect(InspectRequest(source=str(file))).layers)
-    tables = [{"table": f"vector.places_{layer.part}", "rows": layer.feature_count} for layer in layers]
+    tables = [(f"vector.places_{layer.part}", layer.feature_count) for layer in layers]
     item = table_item(
         identity=item_id("default", "landing", "places.geojson"),
         collection="landing-vector",

@@ -2,19 +2,23 @@
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.models import TaskRecord
+from geo_assets.outcomes import CogOutputs, TableOutputs
 from geo_assets.stages.contracts import Chunk, JobRef
 from geo_assets.stages.telling import MOST, Telling, most_of
+from geo_assets_tests.stages.builders import table
 
-JOB = JobRef(
-    job_id="ab" * 32, job_type="ingest_container", partition_key="p", run_id="r", owner_run_id="r", parameters={}
-)
+JOB = JobRef(job_id="ab" * 32, job_type="stac_setup", partition_key="p", run_id="r", owner_run_id="r", parameters={})
+
+
+def cog(name: str) -> CogOutputs:
+    return CogOutputs(cog=name, sha256="00", thumbnail="default/thumbnails/a.png")
 
 
 def test_of_many_files_some_have_a_line_and_the_rest_is_counted():
     said = []
     with Telling(JOB, said.append) as telling:
         for i in range(3 * MOST):
-            telling.good(f"{i}.tif", {"cog": f"default/cogs/{i}.tif"})
+            telling.good(f"{i}.tif", cog(f"default/cogs/{i}.tif"))
         telling.bad("bad.tif", GeoAssetsError("UNREADABLE", "it is cut off"))
     assert len(said) == MOST + 2
     assert said[0] == "0.tif: done, COG default/cogs/0.tif"
@@ -28,7 +32,7 @@ def test_of_many_files_some_have_a_line_and_the_rest_is_counted():
 def test_of_a_million_files_that_were_done_before_a_few_are_read_and_all_are_counted():
     said = []
     record = TaskRecord(
-        stage="cogs", task_key="a.tif", kind="raster", status="skipped", outputs={"cog": "default/cogs/a.tif"}
+        stage="cogs", task_key="a.tif", kind="raster", status="skipped", outputs=cog("default/cogs/a.tif")
     )
     with Telling(JOB, said.append) as telling:
         telling.known([record], "skipped", 1_000_000)
@@ -39,9 +43,7 @@ def test_of_a_million_files_that_were_done_before_a_few_are_read_and_all_are_cou
 def test_a_name_cannot_begin_a_line_of_its_own_and_warnings_go_along():
     said = []
     with Telling(JOB, said.append) as telling:
-        telling.good(
-            "a\nRun failed\x1b[31m.gpkg", {"tables": [{"table": "vector.a", "rows": 2}], "warnings": ["odd axis"]}
-        )
+        telling.good("a\nRun failed\x1b[31m.gpkg", TableOutputs(tables=[table("vector.a", 2)], warnings=["odd axis"]))
     assert said[0] == "a Run failed [31m.gpkg: done, table vector.a (2 rows); warning: odd axis"
 
 

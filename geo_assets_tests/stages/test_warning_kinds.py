@@ -6,9 +6,11 @@ import pytest
 
 from geo_assets.ledger.outputs import warnings
 from geo_assets.ledger.warnings import OTHER, counted, kind_of
+from geo_assets.outcomes import TableOutputs
 from geo_assets.vector.reader import conversion, dbf, sqlite_values, text_values
 from geo_assets.vector.reader.delimited import EMPTY_ROWS
 from geo_assets.vector.reader.findings import Findings
+from geo_assets_tests.stages.builders import table
 
 FAULTS = {
     dbf.NO_BOOLEAN: "values made NULL",
@@ -71,15 +73,8 @@ def test_files_are_counted_once_for_each_kind_the_commonest_first():
 
 
 def test_features_that_were_rejected_or_repaired_are_warned_of():
-    table = {
-        "table": "vector.a",
-        "rows": 2,
-        "rejected": {"no geometry": 1, "empty geometry": 3},
-        "repaired": {"Self-intersection": 1200},
-    }
-    said = warnings(
-        {"tables": [table, {"table": "vector.b", "rows": 1, "rejected": {}, "repaired": {}}], "warnings": ["a remark"]}
-    )
+    a = table("vector.a", 2, rejected={"no geometry": 1, "empty geometry": 3}, repaired={"Self-intersection": 1200})
+    said = warnings(TableOutputs(tables=(a, table("vector.b", 1)), warnings=("a remark",)))
     assert said == [
         "a remark",
         "vector.a: 4 features were rejected: empty geometry (3), no geometry (1); they are in vector.a__rejects",

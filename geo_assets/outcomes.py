@@ -1,0 +1,257 @@
+"""What a task is given, what it puts out and what it keeps for those that come after it: the JSON of `geo.tasks`, typed.
+
+Here: one model for each of them, by stage, and how what an earlier release wrote is read. Nothing else reads their keys.
+Not here: statements (`ledger/`), doing the work (`stages/`), how people are told of it (`ledger/outputs.py`).
+
+Outputs are shown to people and programs as they are stored, and carry no version: a key may be added, none may be renamed
+or taken away. A receipt is for the stages alone and carries one: raise it when what was kept before is of no use any
+more. What cannot be read is redone: `is_readable` is asked when a stage is planned (docs/decisions/0027-typed-outcomes.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
+
+from geo_assets.raster.models import ConvertReport
+from geo_assets.vector.models import LayerPlan
+
+#: The stages of all job types, as the ledger calls them.
+INVENTORY, COGS, TABLES = "container_inventory", "cogs", "vector_tables"
+GREETINGS, REPLIES, CATALOGUE = "greetings", "replies", "catalogue"
+
+
+def _is_nothing(value: object) -> bool:
+    """Whether a key is left out because there is nothing to say."""
+    return not value
+
+
+class _Model(BaseModel):
+    """Immutable, complete, nothing extra; built when it is first used, so that a command need not wait for it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    def stored(self) -> dict[str, Any]:
+        """As JSON, for the ledger."""
+        return self.model_dump(mode="json")
+
+
+class InputFile(_Model):
+    """A blob that a task reads."""
+
+    path: str
+    size: int  # bytes
+    etag: str
+
+
+class TaskInput(_Model):
+    """What a worker must know: the blobs of a source, the owner first, or which greeting; nothing where the task is the
+    whole job.
+    """
+
+    members: tuple[InputFile, ...] = Field((), exclude_if=_is_nothing)
+    index: int | None = Field(None, exclude_if=lambda value: value is None)
+
+
+class Outputs(BaseModel):
+    """What a task put out, as others may see it. Keys that this release does not know stay as they are."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
+
+    warnings: tuple[str, ...] = Field((), exclude_if=_is_nothing)
+    stac_item: str | None = Field(None, exclude_if=_is_nothing, description="collection/id, once it is registered")
+
+    @property
+    def all_cogs(self) -> tuple[Cog, ...]:
+        """Every COG that was made."""
+        return ()
+
+    @property
+    def all_tables(self) -> tuple[TableEntry, ...]:
+        """Every table that was published."""
+        return ()
+
+    @property
+    def blobs(self) -> frozenset[str]:
+        """Every blob that was put out, as account/container/path."""
+        return frozenset(blob for cog in self.all_cogs for blob in (cog.cog, cog.thumbnail))
+
+    def stored(self) -> dict[str, Any]:
+        """As JSON, for the ledger."""
+        return self.model_dump(mode="json")
+
+
+class Cog(_Model):
+    """A COG and its thumbnail, as account/container/path."""
+
+    name: str = Field("", exclude_if=_is_nothing, description="of the raster, where its source holds several")
+    cog: str
+    sha256: str = Field(description="of the COG's bytes")
+    thumbnail: str
+
+
+class CogOutputs(Outputs):
+    """Of a raster source: its COG, or the first of those of a source that holds several, and then all of them."""
+
+    cog: str
+    sha256: str
+    thumbnail: str
+    cogs: tuple[Cog, ...] = Field((), exclude_if=_is_nothing)
+
+    @property
+    def all_cogs(self) -> tuple[Cog, ...]:
+        """Every COG that was made."""
+        return self.cogs or (Cog(cog=self.cog, sha256=self.sha256, thumbnail=self.thumbnail),)
+
+
+class TableEntry(_Model):
+    """The account of a table. Counts are features; `rows` is what the table held after the load."""
+
+    model_config = ConfigDict(extra="allow")
+
+    table: str = Field(description="schema.name")
+    rows: int
+    features: int = Field(description="of the source: loaded + rejected + filtered")
+    loaded: int
+    filtered: int
+    rejected: dict[str, int] = Field(description="reason -> features")
+    repaired: dict[str, int] = Field(description="reason -> features")
+    layer: str | None = Field(None, exclude_if=_is_nothing)
+    geometry_type: str | None = Field(None, exclude_if=_is_nothing, description="as the table declares it")
+    updated: int = Field(0, exclude_if=_is_nothing, description="rows, of an upsert")
+    drift: tuple[str, ...] = Field((), exclude_if=_is_nothing, description="how it differs from the one before it")
+    version: str | None = Field(None, exclude_if=_is_nothing, description="what that one is called now")
+
+
+class TableOutputs(Outputs):
+    """Of a vector source: its tables; none while they wait for their job's gate."""
+
+    tables: tuple[TableEntry, ...] = Field((), exclude_if=_is_nothing)
+
+    @property
+    def all_tables(self) -> tuple[TableEntry, ...]:
+        """Every table that was published."""
+        return self.tables
+
+
+class ListingOutputs(Outputs):
+    """Of `list_container`: what the container holds."""
+
+    files: int
+    bytes: int
+    sources: dict[str, int] = Field(description="kind -> sources")
+    ignored: int
+
+
+class CatalogueOutputs(Outputs):
+    """Of `stac_setup`."""
+
+    pgstac_version: str
+    collections: int
+
+
+class GreetingOutputs(Outputs):
+    """Of a greeting of `hello_world`."""
+
+    greeting: str
+
+
+class ReplyOutputs(Outputs):
+    """Of a reply of `hello_world`."""
+
+    reply: str
+
+
+class FetchedFile(InputFile):
+    """A blob as it was read."""
+
+    sha256: str
+
+
+class Receipt(_Model):
+    """What a finished conversion leaves for the catalogue, and for whoever asks later what it was made from."""
+
+    version: Literal[1] = 1  # one that has none was written before there were versions, and is like the first
+    input: tuple[FetchedFile, ...]
+
+
+class CogPart(_Model):
+    """One raster of a source that holds several."""
+
+    title: str
+    stem: str = Field(description="of the names of its files, and the key of its asset")
+    report: ConvertReport
+
+
+class CogReceipt(Receipt):
+    """What the conversion of a raster source found: one report, or one for each of its parts, in the order of `cogs`."""
+
+    report: ConvertReport | None = Field(None, exclude_if=_is_nothing)
+    parts: tuple[CogPart, ...] = Field((), exclude_if=_is_nothing)
+
+    @model_validator(mode="after")
+    def _has_one_or_parts(self) -> Self:
+        if (self.report is None) != bool(self.parts):
+            msg = "either a report or parts"
+            raise ValueError(msg)
+        return self
+
+
+class TableReceipt(Receipt):
+    """How the layers of a vector source were read."""
+
+    layers: tuple[LayerPlan, ...]
+    software: dict[str, str]
+
+    def stored(self) -> dict[str, Any]:
+        """As JSON, for the ledger; without the features that needed work, which are many and of use to the load alone."""
+        return self.model_dump(mode="json", exclude={"layers": {"__all__": {"changed"}}})
+
+
+#: Stage -> what its tasks put out.
+_OUTPUTS: dict[str, type[Outputs]] = {
+    INVENTORY: ListingOutputs,
+    COGS: CogOutputs,
+    TABLES: TableOutputs,
+    GREETINGS: GreetingOutputs,
+    REPLIES: ReplyOutputs,
+    CATALOGUE: CatalogueOutputs,
+}
+
+#: Stage -> its receipts. The other stages leave none: their tasks are done at once.
+_RECEIPTS: dict[str, type[Receipt]] = {COGS: CogReceipt, TABLES: TableReceipt}
+
+#: Outputs of whichever stage, written with all their fields.
+AnyOutputs = Annotated[SerializeAsAny[Outputs], Field(description="what was made, by stage")]
+
+
+def read_outputs(stage: str, stored: Mapping[str, Any]) -> Outputs:
+    """What a task of a stage put out; what cannot be read as that stage's is shown as it is stored."""
+    try:
+        return _OUTPUTS.get(stage, Outputs).model_validate(stored) if stored else Outputs()
+    except ValidationError:
+        known = Outputs.model_fields.keys()
+        return Outputs.model_validate({key: value for key, value in stored.items() if key not in known})
+
+
+def read_receipt(stage: str, stored: Mapping[str, Any]) -> Receipt:
+    """The receipt of a task of a stage.
+
+    Raises:
+        pydantic.ValidationError: another release wrote it, and this one cannot use it.
+        KeyError: the stage leaves none.
+    """
+    return _RECEIPTS[stage].model_validate(stored)
+
+
+def is_readable(stage: str, outputs: Mapping[str, Any], receipt: Mapping[str, Any] | None) -> bool:
+    """Whether a task that was done, or converted, may be gone on with: what it left is understood."""
+    try:
+        _OUTPUTS[stage].model_validate(outputs)
+        if receipt is not None:
+            read_receipt(stage, receipt)
+    except (ValidationError, KeyError):
+        return False
+    return True
