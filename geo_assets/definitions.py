@@ -15,7 +15,7 @@ from geo_assets.defs.container_inventory import container_inventory
 from geo_assets.defs.hello_world import replies
 from geo_assets.defs.io_manager import JsonContractIOManager
 from geo_assets.defs.resources import JOB_TAGS, Stages
-from geo_assets.defs.sensors import build_submissions_sensor, janitor
+from geo_assets.defs.sensors import build_janitor, build_submissions_sensor
 from geo_assets.defs.stac_setup import catalogue
 from geo_assets.defs.vector_tables import vector_tables
 from geo_assets.parameters import JOB_TYPES
@@ -26,7 +26,12 @@ _INGEST = (container_inventory, cogs, vector_tables, stac_items, stac_collection
 
 
 def build_defs(settings: Settings, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
-    """All definitions; tests and tools pass other settings or resources."""
+    """All definitions, of one stack: what runs of them uses these settings, whatever those of the process are.
+
+    Args:
+        settings: of the stack.
+        resource_overrides: resources in place of ours, by name.
+    """
     ingest = {name: [build(name) for build in _INGEST] for name in ("ingest_container", "stage_raster", "stage_vector")}
     assets = {
         "hello_world": [replies],
@@ -38,14 +43,14 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, Any] | None 
     assets = {name: [_signed(asset, owners) for asset in made] for name, made in assets.items()}
     jobs = [_asset_job(name, made) for name, made in assets.items()]
     resources = {
-        "stages": Stages(),
+        "stages": Stages(settings=settings),
         "io_manager": JsonContractIOManager(UPath(settings.dagster_home / "storage" / "contracts")),
         **(resource_overrides or {}),
     }
     return dg.Definitions(
         assets=[a for made in assets.values() for a in made],
         jobs=jobs,
-        sensors=[build_submissions_sensor(jobs), janitor],
+        sensors=[build_submissions_sensor(settings, jobs), build_janitor(settings)],
         resources=resources,
     )
 

@@ -18,19 +18,26 @@ _COMMAND = re.compile(r"(?<![\w./-])geo-assets(?= [a-z-])")
 _PAGE = re.compile(r"(?<![\w./-])docs/[\w-]+\.md")
 
 
-def program() -> str:
-    """This program as a shell finds it from any directory, and the stack that it is about."""
+def program(home: Path | None = None) -> str:
+    """This program as a shell finds it from any directory, and the stack that it is about: of `home`, or of this
+    process.
+    """
     beside = Path(sys.executable).with_name("geo-assets")
     called = shlex.quote(str(beside)) if beside.exists() else f"{shlex.quote(sys.executable)} -m geo_assets.cli"
-    home = default_home()
+    home = home or default_home()
     return called if home == checkout_home() else f"GEO_ASSETS_HOME={shlex.quote(str(home))} {called}"
 
 
-def runnable(hint: str) -> str:
-    """A hint whose commands run as they are printed, and whose pages can be opened, from any directory."""
+def runnable(hint: str, home: Path | None = None) -> str:
+    """A hint whose commands run as they are printed, and whose pages can be opened, from any directory.
+
+    Args:
+        hint: as it is written.
+        home: of the stack that its commands are about; None: of this process.
+    """
 
     def page(found: re.Match[str]) -> str:
         path = project_file(found[0])
         return str(path) if path.exists() else found[0]
 
-    return _PAGE.sub(page, _COMMAND.sub(lambda _: program(), hint))
+    return _PAGE.sub(page, _COMMAND.sub(lambda _: program(home), hint))

@@ -8,6 +8,7 @@ Here: the decorator of every asset that is a graph of ops, and the table of chec
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -92,15 +93,16 @@ def check_results(
 ) -> list[dg.AssetCheckResult]:
     """Verdicts as Dagster's. A run that had nothing to look at has passed nothing."""
     nothing = nothing_looked_at(context, job)
-    return [_check_result(key_of(job.job_type, asset), name, nothing or verdict) for name, verdict in verdicts.items()]
+    home, key = context.settings.home, key_of(job.job_type, asset)
+    return [_check_result(home, key, name, nothing or verdict) for name, verdict in verdicts.items()]
 
 
-def _check_result(asset: dg.AssetKey, name: str, verdict: Verdict) -> dg.AssetCheckResult:
+def _check_result(home: Path, asset: dg.AssetKey, name: str, verdict: Verdict) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         passed=verdict.passed,
         asset_key=asset,
         check_name=name,
         metadata=verdict.metadata,
         severity=dg.AssetCheckSeverity.ERROR if verdict.serious else dg.AssetCheckSeverity.WARN,
-        description=runnable(verdict.description),
+        description=runnable(verdict.description, home),
     )

@@ -70,7 +70,10 @@ def refresh_collections(stages: Stages, items: CatalogueReport) -> dg.Output[Cat
         shapes = footprints(context.settings, items.collections)
     return dg.Output(
         items,
-        metadata={"extents": dg.MetadataValue.json(extents), **markdown("footprints", report.footprint_map(shapes))},
+        metadata={
+            "extents": dg.MetadataValue.json(extents),
+            **markdown(context, "footprints", report.footprint_map(shapes)),
+        },
     )
 
 
@@ -101,8 +104,8 @@ def write_report(stages: Stages, collection: CatalogueReport) -> Iterator[Any]:
         "stages": dg.MetadataValue.md(report.stage_table(account.stages)),
         "owner run": job.owner_run_id,
         "parameters": dg.MetadataValue.json(job.parameters.stored()),
-        **markdown("bad files", bad),
-        **markdown("warnings", warned),
+        **markdown(context, "bad files", bad),
+        **markdown(context, "warnings", warned),
     }
     yield dg.Output(account, "result", metadata=metadata)
     yield from results

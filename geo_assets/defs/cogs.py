@@ -21,7 +21,7 @@ def plan_rasters(context: dg.OpExecutionContext, stages: Stages, inventory: Inve
     """What is to be converted, cut into chunks."""
     with plain_failures(stages), stages.get().lease_or_nothing(inventory.job):
         plan, chunks = stage.plan(stages.get(), inventory)
-        tell_known(stages.get(), plan.job, plan.stage, teller(context))
+        tell_known(stages.get(), plan.job, plan.stage, teller(context, stages.get()))
     yield dg.Output(plan, "plan")
     for chunk in chunks:
         yield dg.DynamicOutput(chunk, chunk.mapping_key, "chunks")
@@ -31,7 +31,7 @@ def plan_rasters(context: dg.OpExecutionContext, stages: Stages, inventory: Inve
 def convert_rasters(context: dg.OpExecutionContext, stages: Stages, chunk: Chunk) -> ChunkReport:
     """Convert a chunk; a bad file is quarantined, the rest goes on."""
     with plain_failures(stages):
-        return stage.convert_chunk(stages.get(), chunk, teller(context))
+        return stage.convert_chunk(stages.get(), chunk, teller(context, stages.get()))
 
 
 @dg.op(out=outputs(StageReport, _CHECKS))

@@ -26,7 +26,7 @@ def _list_blobs(job_type: str) -> dg.OpDefinition:
         with plain_failures(stages), stages.get().lease_or_nothing(job):
             inventory = take_inventory(stages.get(), job)
             context.log.info(described(inventory))
-            tell_known(stages.get(), job, STAGE, teller(context))
+            tell_known(stages.get(), job, STAGE, teller(context, stages.get()))
             refuse_mass_retire(stages.get(), job)
             results = check_results(
                 stages.get(), job, "container_inventory", {_GOOD: checks.no_bad_files(stages.get(), job, STAGE)}

@@ -16,14 +16,15 @@ from geo_assets.stages.contracts import StageReport
 from geo_assets.stages.telling import Say
 
 
-def markdown(name: str, text: str) -> dict[str, Any]:
+def markdown(context: StageContext, name: str, text: str) -> dict[str, Any]:
     """A markdown entry, left out where there is nothing to say."""
-    return {name: dg.MetadataValue.md(runnable(text))} if text else {}
+    return {name: dg.MetadataValue.md(runnable(text, context.settings.home))} if text else {}
 
 
-def teller(context: dg.OpExecutionContext) -> Say:
+def teller(context: dg.OpExecutionContext, stages: StageContext) -> Say:
     """What tells of files in the run's log."""
-    return lambda line: context.log.info(runnable(line))
+    home = stages.settings.home
+    return lambda line: context.log.info(runnable(line, home))
 
 
 def stage_metadata(context: StageContext, report: StageReport) -> dict[str, Any]:
@@ -36,8 +37,8 @@ def stage_metadata(context: StageContext, report: StageReport) -> dict[str, Any]
         "skipped": counts.skipped,
         "quarantined": counts.quarantined,
         "failed": counts.failed,
-        **markdown("bad files", reports.failure_table(context, report.job, report.stage)),
-        **markdown("warnings", reports.warning_table(context, report.job, report.stage)),
-        **markdown("made", reports.output_list(made) if made else ""),
-        **markdown("thumbnails", reports.thumbnail_strip(context, made)),
+        **markdown(context, "bad files", reports.failure_table(context, report.job, report.stage)),
+        **markdown(context, "warnings", reports.warning_table(context, report.job, report.stage)),
+        **markdown(context, "made", reports.output_list(made) if made else ""),
+        **markdown(context, "thumbnails", reports.thumbnail_strip(context, made)),
     }

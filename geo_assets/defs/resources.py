@@ -11,7 +11,7 @@ from pydantic import PrivateAttr
 
 from geo_assets.errors import ErrorClass, GeoAssetsError, unforeseen
 from geo_assets.hints import runnable
-from geo_assets.settings import load_settings
+from geo_assets.settings import Settings
 from geo_assets.stages.chunks import INFRASTRUCTURE
 from geo_assets.stages.context import StageContext
 
@@ -26,12 +26,13 @@ JOB_TAGS = {"dagster/retry_strategy": "ALL_STEPS"}
 class Stages(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The stage context of a process: opened when a run starts, closed when it ends."""
 
+    settings: dg.ResourceDependency[Settings]
     _context: StageContext = PrivateAttr()
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Stages"]:  # noqa: ARG002
         """Dagster's hook: the context lives as long as the run does in this process."""
-        with StageContext(load_settings()) as stages:
+        with StageContext(self.settings) as stages:
             self._context = stages
             yield self
 
@@ -71,7 +72,9 @@ def _translated(context: StageContext, error: BaseException) -> BaseException:
     if error.code != "STORAGE_UNAVAILABLE":
         context.give_up(error)
     return dg.Failure(
-        description=error.message, metadata={"code": error.code, "remedy": runnable(error.remedy)}, allow_retries=False
+        description=error.message,
+        metadata={"code": error.code, "remedy": runnable(error.remedy, context.settings.home)},
+        allow_retries=False,
     )
 
 

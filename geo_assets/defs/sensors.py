@@ -11,7 +11,7 @@ import dagster as dg
 from geo_assets.defs.partitions import PARTITIONS
 from geo_assets.ledger.ledger import Ledger
 from geo_assets.ledger.models import Attempt
-from geo_assets.settings import load_settings
+from geo_assets.settings import Settings
 from geo_assets.stages.janitor import make_rounds
 from geo_assets.stages.leftovers import sweep_leftovers
 from geo_assets.submissions.inboxes.intake import drain_inboxes
@@ -45,7 +45,7 @@ def requests_of(attempts: list[Attempt]) -> dg.SensorResult:
     )
 
 
-def build_submissions_sensor(jobs: list[Any]) -> dg.SensorDefinition:
+def build_submissions_sensor(settings: Settings, jobs: list[Any]) -> dg.SensorDefinition:
     """The sensor over these jobs."""
 
     @dg.sensor(
@@ -57,7 +57,6 @@ def build_submissions_sensor(jobs: list[Any]) -> dg.SensorDefinition:
     )
     def submissions_sensor() -> dg.SensorResult | dg.SkipReason:
         """Take messages from the inboxes; launch recorded submissions that nobody has launched."""
-        settings = load_settings()
         with Submitter(settings, launches=False) as submitter:
             said = drain_inboxes(settings, submitter, limit=MESSAGES_PER_TICK, seconds=SECONDS_PER_TICK)
             attempts = submitter.jobs.take_launches(LAUNCHES_PER_TICK, [job.name for job in jobs])
@@ -66,28 +65,32 @@ def build_submissions_sensor(jobs: list[Any]) -> dg.SensorDefinition:
     return submissions_sensor
 
 
-@dg.sensor(
-    name="janitor",
-    minimum_interval_seconds=10,
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    description="finds runs that died or hang, and asks for a new attempt of their jobs",
-)
-def janitor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    """Find runs that died or hang, and ask for a new attempt of their jobs; the submissions sensor launches it."""
-    instance = context.instance
+def build_janitor(settings: Settings) -> dg.SensorDefinition:
+    """The sensor that looks after jobs at work."""
 
-    def report_dead(run_id: str, reason: str) -> None:
-        run = instance.get_run_by_id(run_id)
-        if run is None or run.is_finished:
-            return
-        if run.status is dg.DagsterRunStatus.CANCELING:
-            instance.report_run_canceled(run, reason)
-        else:
-            instance.report_run_failed(run, reason)
+    @dg.sensor(
+        name="janitor",
+        minimum_interval_seconds=10,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="finds runs that died or hang, and asks for a new attempt of their jobs",
+    )
+    def janitor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        """Find runs that died or hang, and ask for a new attempt of their jobs; the submissions sensor launches it."""
+        instance = context.instance
 
-    settings = load_settings()
-    with Ledger(settings, connections=1) as ledger:
-        done = make_rounds(ledger.jobs, ledger.messages, report_dead)
-    swept = sweep_leftovers(settings)
-    said = [*(f"{p.partition_key}: {a}" for p, a in done), *([f"{swept} leftovers swept"] if swept else [])]
-    return dg.SkipReason("; ".join(said) or "all jobs are in order")
+        def report_dead(run_id: str, reason: str) -> None:
+            run = instance.get_run_by_id(run_id)
+            if run is None or run.is_finished:
+                return
+            if run.status is dg.DagsterRunStatus.CANCELING:
+                instance.report_run_canceled(run, reason)
+            else:
+                instance.report_run_failed(run, reason)
+
+        with Ledger(settings, connections=1) as ledger:
+            done = make_rounds(ledger.jobs, ledger.messages, report_dead)
+        swept = sweep_leftovers(settings)
+        said = [*(f"{p.partition_key}: {a}" for p, a in done), *([f"{swept} leftovers swept"] if swept else [])]
+        return dg.SkipReason("; ".join(said) or "all jobs are in order")
+
+    return janitor

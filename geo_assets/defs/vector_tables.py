@@ -25,7 +25,7 @@ def plan_vectors(context: dg.OpExecutionContext, stages: Stages, inventory: Inve
     """What is to be loaded, cut into chunks."""
     with plain_failures(stages), stages.get().lease_or_nothing(inventory.job):
         plan, chunks = stage.plan(stages.get(), inventory)
-        tell_known(stages.get(), plan.job, plan.stage, teller(context))
+        tell_known(stages.get(), plan.job, plan.stage, teller(context, stages.get()))
     yield dg.Output(plan, "plan")
     for chunk in chunks:
         yield dg.DynamicOutput(chunk, chunk.mapping_key, "chunks")
@@ -35,7 +35,7 @@ def plan_vectors(context: dg.OpExecutionContext, stages: Stages, inventory: Inve
 def load_vectors(context: dg.OpExecutionContext, stages: Stages, chunk: Chunk) -> ChunkReport:
     """Load a chunk; a bad file is quarantined, the rest goes on."""
     with plain_failures(stages):
-        return stage.load_chunk(stages.get(), chunk, teller(context))
+        return stage.load_chunk(stages.get(), chunk, teller(context, stages.get()))
 
 
 @dg.op(out=outputs(StageReport, _CHECKS))

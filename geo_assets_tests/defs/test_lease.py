@@ -64,7 +64,7 @@ def test_a_check_that_takes_longer_than_the_lease_does_not_make_the_janitor_decl
         return 1
 
     monkeypatch.setattr(checks, "size_of_cog", slow)
-    stages = Stages()
+    stages = Stages(settings=context.settings)
     stages._context = context
     plan = StagePlan(job=job, stage="cogs", tasks=1, chunks=0)
     told = list(report_rasters.compute_fn.decorated_fn(stages, plan, []))
