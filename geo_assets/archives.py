@@ -23,6 +23,9 @@ from geo_assets.errors import GeoAssetsError
 #: A FileGDB has hundreds of files; no delivery has ten thousand datasets.
 MAX_MEMBERS = 10_000
 
+#: Most bytes that an archive may unpack to, unless a request says otherwise.
+MAX_UNPACKED_BYTES = 20 * 1024**3
+
 #: Deflate cannot exceed 1032:1, and honest data stays far below; blank DBF columns reach it, so small members are let
 #: off.
 MAX_RATIO = 100

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import (
@@ -28,7 +28,10 @@ from pydantic import (
 )
 
 from geo_assets.capture import pattern, taken
+from geo_assets.epsg import parse_code
 from geo_assets.errors import GeoAssetsError, faults
+from geo_assets.patterns import ACCOUNT_ALIAS, CONTAINER_NAME, CONTAINER_NAME_IN_WORDS, EPSG_CODE, whole
+from geo_assets.raster.models import ProfileName, ResamplingName
 
 #: Dagster tags and URLs carry the partition key; 63 is the strictest limit among them.
 PARTITION_KEY_LENGTH = 63
@@ -113,20 +116,17 @@ def _safe_path(value: str) -> str:
     return value
 
 
+@lru_cache(maxsize=100)  # contracts between steps are checked again and again
 def _known_crs(value: str) -> str:
     """Only EPSG codes: PROJ's free-text form also takes URLs and files."""
-    from pyproj import CRS
-    from pyproj.exceptions import CRSError
-
     value = value.upper()
-    if not re.fullmatch(r"EPSG:\d{4,6}", value):
+    if not EPSG_CODE.fullmatch(value):
         msg = "must be EPSG:code, for example EPSG:3857"
         raise ValueError(msg)
     try:
-        crs = CRS.from_user_input(value)
-    except CRSError:
-        msg = f"{value} is not a CRS that PROJ knows"
-        raise ValueError(msg) from None
+        crs = parse_code(value)
+    except GeoAssetsError as error:
+        raise ValueError(error.message) from None
     if not (crs.is_geographic or crs.is_projected):
         msg = f"{value} ({crs.name}) is neither geographic nor projected"
         raise ValueError(msg)
@@ -176,8 +176,8 @@ Crs = Annotated[str, AfterValidator(_known_crs)]
 ContainerName = Annotated[
     str,
     Field(
-        pattern=r"^[a-z0-9](?:-?[a-z0-9]){2,62}$",
-        description="the container to read; names are 3-63 of a-z, 0-9 and single hyphens",
+        pattern=whole(CONTAINER_NAME),
+        description=f"the container to read; names are {CONTAINER_NAME_IN_WORDS}",
     ),
 ]
 Where = Annotated[str, Field(min_length=1), AfterValidator(_condition)]
@@ -185,7 +185,7 @@ _Finite = Annotated[float, Field(allow_inf_nan=False)]
 Time = Annotated[str, AfterValidator(_time)]
 TimePattern = Annotated[str, AfterValidator(_time_pattern)]
 Box = Annotated[tuple[_Finite, _Finite, _Finite, _Finite], BeforeValidator(_numbers), AfterValidator(_is_box)]
-Alias = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
+Alias = Annotated[str, Field(pattern=whole(ACCOUNT_ALIAS))]
 CollectionId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 
 
@@ -265,17 +265,15 @@ class IngestContainer(ListContainer):
     target_crs: Annotated[Crs | None, _BOTH] = Field(
         None, description="reproject to this CRS, as EPSG:code (default: keep the source's)"
     )
-    profile: Annotated[Literal["web", "analysis", "archive", "visual", "dem"] | None, _RASTER] = Field(
+    profile: Annotated[ProfileName | None, _RASTER] = Field(
         None, description="how COGs are written (default: web; docs/formats.md)"
     )
     resolution: Annotated[float | None, _RASTER] = Field(
         None, gt=0, allow_inf_nan=False, description="size of a raster's pixel in units of target_crs"
     )
-    resampling: Annotated[
-        Literal["nearest", "bilinear", "cubic", "cubic_spline", "lanczos", "average", "mode", "min", "max", "med"]
-        | None,
-        _RASTER,
-    ] = Field(None, description="of rasters that are reprojected (default: by the kind of pixels)")
+    resampling: Annotated[ResamplingName | None, _RASTER] = Field(
+        None, description="of rasters that are reprojected (default: by the kind of pixels)"
+    )
     web_tiles: Annotated[bool, _RASTER] = Field(False, description="rasters on the grid of web map tiles, EPSG:3857")
     datetime: Annotated[Time | None, _RASTER] = Field(
         None, description="when all of it was taken: ISO 8601, a date, a month, a year, or two with a slash between"

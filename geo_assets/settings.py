@@ -27,6 +27,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.patterns import ACCOUNT_ALIAS
 
 PACKAGE_ROOT = Path(__file__).resolve().parent
 
@@ -46,8 +47,6 @@ Role = Literal["migrator", "pipeline", "reader"]
 
 #: As Dagster takes it.
 Owner = Annotated[str, Field(pattern=r"^(team:.+|[^@\s]+@[^@\s]+\.[^@\s]+)$")]
-
-_ALIAS = re.compile(r"[a-z][a-z0-9_]{0,30}")
 
 
 def project_file(name: str) -> Path:
@@ -237,8 +236,8 @@ class Settings(BaseSettings):
     @classmethod
     def _aliases_are_plain(cls, value: dict[str, Account]) -> dict[str, Account]:
         for alias in value:
-            if not _ALIAS.fullmatch(alias):
-                msg = f"account alias {alias!r} must match {_ALIAS.pattern}"
+            if not ACCOUNT_ALIAS.fullmatch(alias):
+                msg = f"account alias {alias!r} must match {ACCOUNT_ALIAS.pattern}"
                 raise ValueError(msg)
         return value
 

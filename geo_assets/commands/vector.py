@@ -301,8 +301,8 @@ def _request(source: Path, wanted: dict[str, Any]) -> InspectRequest:
     """
     from pydantic import ValidationError
 
+    from geo_assets.epsg import parse_code
     from geo_assets.errors import faults
-    from geo_assets.vector.crs import parse_code
     from geo_assets.vector.models import InspectRequest
     from geo_assets.vector.where import parse
 

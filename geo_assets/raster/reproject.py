@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from affine import Affine
@@ -29,7 +29,7 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.raster import gdal
 from geo_assets.raster.georeference import dataset_crs, georeferencing
 from geo_assets.raster.inspect import MAX_SIDE, RasterInfo, dtype_names, numpy_dtype
-from geo_assets.raster.models import ConvertRequest, Georeferencing, PixelKind
+from geo_assets.raster.models import ConvertRequest, Georeferencing, PixelKind, ResamplingName
 from geo_assets.raster.pixels import alpha_band, has_own_mask, is_nodata, pieces
 from geo_assets.raster.target_grid import coarsening, sane_grid, within_half_a_turn
 
@@ -43,7 +43,7 @@ _RESAMPLING: dict[PixelKind, Resampling] = {
 }
 
 #: What may be asked for; of codes only what does not make new ones.
-RESAMPLING = ("nearest", "bilinear", "cubic", "cubic_spline", "lanczos", "average", "mode", "min", "max", "med")
+RESAMPLING: tuple[str, ...] = get_args(ResamplingName)
 _OF_CODES = ("nearest", "mode")
 
 #: Web map tiles (OGC WebMercatorQuad): metres from the origin to the edge of the world, and pixels of a tile.

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from geo_assets.archives import MAX_UNPACKED_BYTES
 from geo_assets.errors import ErrorClass, GeoAssetsError
 from geo_assets.raster import safe
 from geo_assets.raster.models import ConvertReport, ConvertRequest
@@ -127,7 +128,7 @@ class Converter:
     folder: Path  # private; what is made lies in it
     options: dict[str, Any]  # of `ConvertRequest`, for all of them
     thumbnails: bool = False
-    max_unpacked_bytes: int = 20 * 1024**3
+    max_unpacked_bytes: int = MAX_UNPACKED_BYTES
     wanted: str | None = None  # the name of the only part that is asked for
     single: bool = False  # refuse a source that holds several
     kept: str | None = None  # the name under which what is done of large ones is kept, for a later attempt

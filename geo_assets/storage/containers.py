@@ -10,7 +10,6 @@ Not here: what the blobs are (`sources.py`), what an error means (`faults.py`), 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,6 +22,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, InvalidPathError, 
 from obstore.store import AzureStore, LocalStore
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.patterns import CONTAINER_NAME, CONTAINER_NAME_IN_WORDS
 from geo_assets.settings import AzureAccount, LocalAccount, Settings
 from geo_assets.storage.faults import says_it_exists, understood
 from geo_assets.storage.local import LocalPlace, account_root, entries_below, files_below
@@ -49,8 +49,6 @@ _HASTY_CLIENT: dict[str, Any] = {"connect_timeout": "2s", "timeout": "5s"}
 
 #: What browsers and clients are told of an output. Its name carries its fingerprint: other bytes have another name.
 FOR_EVER = "max-age=31536000, immutable"
-
-_CONTAINER_NAME = re.compile(r"[a-z0-9](?:-?[a-z0-9]){2,62}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +81,11 @@ class BlobRef:
         """
         alias, _, rest = text.partition("/")
         container, _, path = rest.partition("/")
-        if not alias or not _CONTAINER_NAME.fullmatch(container) or (path_required and not path):
+        if not alias or not CONTAINER_NAME.fullmatch(container) or (path_required and not path):
             raise GeoAssetsError(
                 "INVALID_PARAMETERS",
                 f"{text!r} is not ALIAS/CONTAINER[/PATH]",
-                remedy="for example default/landing; a container's name is 3-63 of a-z, 0-9 and single hyphens",
+                remedy=f"for example default/landing; a container's name is {CONTAINER_NAME_IN_WORDS}",
             )
         return cls(alias, container, safe_path(path))
 
@@ -436,8 +434,8 @@ def open_container(
             "UNKNOWN_ACCOUNT",
             f"there is no storage account {alias!r}; there are: {', '.join(sorted(settings.storage_accounts))}",
         )
-    if not _CONTAINER_NAME.fullmatch(name):
-        raise GeoAssetsError("UNSAFE_PATH", f"{name!r} is not a container name: 3-63 of a-z, 0-9 and single hyphens")
+    if not CONTAINER_NAME.fullmatch(name):
+        raise GeoAssetsError("UNSAFE_PATH", f"{name!r} is not a container name: {CONTAINER_NAME_IN_WORDS}")
     return Container(alias, name, account, patience=patience, hasty=hasty)
 
 

@@ -10,7 +10,6 @@ shortened parameter a grid of Cyprus.
 from __future__ import annotations
 
 import math
-import re
 import threading
 import warnings as suppressed
 from dataclasses import dataclass
@@ -22,7 +21,6 @@ from geo_assets.vector.models import BoundingBox
 if TYPE_CHECKING:
     from pyproj import CRS, Transformer
 
-_EPSG_CODE = re.compile(r"EPSG:\d{4,6}")
 
 #: PROJ: 100 equal in every respect, 90 equal but for names, 70 equivalent parameters. Below lies guesswork.
 _TRUSTED_CONFIDENCE = 70
@@ -61,23 +59,6 @@ class CrsPlan:
     accuracy_m: float | None = None
     warnings: tuple[str, ...] = ()
     authority: Authority = "EPSG"  # whose code `srid` is
-
-
-def parse_code(text: str) -> CRS:
-    """The CRS of `EPSG:code`; nothing else, for PROJ's free-text form also takes URLs and files.
-
-    Raises:
-        GeoAssetsError: INVALID_CRS.
-    """
-    from pyproj import CRS
-    from pyproj.exceptions import CRSError
-
-    if not _EPSG_CODE.fullmatch(text):
-        raise GeoAssetsError("INVALID_CRS", f"{text!r} is not a CRS of the form EPSG:code")
-    try:
-        return CRS.from_user_input(text)
-    except CRSError:
-        raise GeoAssetsError("INVALID_CRS", f"{text} is not a CRS that PROJ knows") from None
 
 
 def parse_file_crs(text: str | None) -> CRS | None:

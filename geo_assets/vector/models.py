@@ -12,11 +12,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from geo_assets.archives import MAX_UNPACKED_BYTES
 from geo_assets.vector.encodings import find_codec
 from geo_assets.vector.types import sql_type
-
-#: Most bytes that an archive may unpack to, unless the request says otherwise.
-DEFAULT_MAX_UNPACKED_BYTES = 20 * 1024**3
 
 GeometryType = Literal["POINT", "MULTIPOINT", "MULTILINESTRING", "MULTIPOLYGON", "GEOMETRY"]
 Part = Literal["point", "line", "polygon"]
@@ -82,7 +80,7 @@ class InspectRequest(LayerOptions):
     source: str  # absolute path; a shapefile's parts lie beside it
     layers: tuple[str, ...] | None = None  # names; None: all
     thorough: bool = True  # also count what is invalid where it will be looked at on the way to the table anyhow
-    max_unpacked_bytes: int = Field(DEFAULT_MAX_UNPACKED_BYTES, ge=1)
+    max_unpacked_bytes: int = Field(MAX_UNPACKED_BYTES, ge=1)
 
 
 class ColumnPlan(_Model):
@@ -173,7 +171,7 @@ class StreamRequest(_Model):
 
     source: str
     plan: LayerPlan
-    max_unpacked_bytes: int = Field(DEFAULT_MAX_UNPACKED_BYTES, ge=1)
+    max_unpacked_bytes: int = Field(MAX_UNPACKED_BYTES, ge=1)
 
 
 class StreamReport(_Model):

@@ -1,9 +1,13 @@
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rasterio.enums import Resampling
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.parameters import ADDED_LATER, IngestContainer, Job, validate_parameters
+from geo_assets.storage.containers import BlobRef
 
 
 def test_an_explicit_default_is_the_same_job():
@@ -123,3 +127,28 @@ def test_a_box_may_be_typed_as_text_and_is_the_same_job():
 def test_rasters_alone_take_nothing_for_vectors():
     with pytest.raises(GeoAssetsError, match="where is for vectors"):
         validate_parameters("stage_raster", {"container": "abc", "where": "n > 1"})
+
+
+def test_every_profile_and_resampling_that_may_be_asked_for_is_one_that_the_engine_has():
+    from geo_assets.raster.models import ProfileName, ResamplingName
+    from geo_assets.raster.profiles import DEFAULT, PROFILES
+    from geo_assets.raster.reproject import RESAMPLING
+
+    assert set(PROFILES) == set(get_args(ProfileName))
+    assert DEFAULT in PROFILES
+    assert set(RESAMPLING) == set(get_args(ResamplingName)) <= set(Resampling.__members__)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"), [("landing-2024", True), ("a", False), ("a--b", False), ("Landing", False)]
+)
+def test_a_container_is_called_alike_wherever_it_is_named(name, is_one):
+    def taken(ask, *arguments) -> bool:
+        try:
+            ask(*arguments)
+        except (GeoAssetsError, ValueError):
+            return False
+        return True
+
+    by_parameter = taken(validate_parameters, "list_container", {"container": name})
+    assert (by_parameter, taken(BlobRef.parse, f"default/{name}/a.tif")) == (is_one, is_one)

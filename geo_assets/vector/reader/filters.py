@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from geo_assets.epsg import parse_code
 from geo_assets.errors import GeoAssetsError
-from geo_assets.vector.crs import box_in, domain_of, parse_code
+from geo_assets.vector.crs import box_in, domain_of
 from geo_assets.vector.models import LayerOptions
 from geo_assets.vector.reader import geometry
 from geo_assets.vector.reader.conversion import convert

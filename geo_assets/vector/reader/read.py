@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from geo_assets.epsg import parse_code
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.crs import (
     axes_look_swapped,
     footprint,
     geographic_box,
     heights_of,
-    parse_code,
     parse_file_crs,
     plan_crs,
     transformer,

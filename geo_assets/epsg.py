@@ -1,0 +1,32 @@
+"""`EPSG:code`, the only form in which people name a reference system.
+
+Here: from the text to the CRS. Not here: what files say of theirs (`vector/crs.py`, `raster/georeference.py`), which may
+be of any authority.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.patterns import EPSG_CODE
+
+if TYPE_CHECKING:
+    from pyproj import CRS
+
+
+def parse_code(text: str) -> CRS:
+    """The CRS of `EPSG:code`; nothing else, for PROJ's free-text form also takes URLs and files.
+
+    Raises:
+        GeoAssetsError: INVALID_CRS.
+    """
+    from pyproj import CRS
+    from pyproj.exceptions import CRSError
+
+    if not EPSG_CODE.fullmatch(text):
+        raise GeoAssetsError("INVALID_CRS", f"{text!r} is not a CRS of the form EPSG:code")
+    try:
+        return CRS.from_user_input(text)
+    except CRSError:
+        raise GeoAssetsError("INVALID_CRS", f"{text} is not a CRS that PROJ knows") from None
