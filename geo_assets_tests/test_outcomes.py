@@ -1,5 +1,7 @@
 """What tasks of this and of earlier releases left in the ledger, read as models."""
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
@@ -21,7 +23,7 @@ from geo_assets.outcomes import (
 
 #: As they were written before there were models.
 ONE = {"cog": "default/cogs/a.tif", "sha256": "ab", "thumbnail": "default/thumbnails/a.png", "stac_item": "c/a"}
-SEVERAL = {
+SEVERAL: dict[str, Any] = {
     **{k: v for k, v in ONE.items() if k != "stac_item"},
     "cogs": [{**ONE, "name": "tas"}, {**ONE, "name": "pr", "cog": "default/cogs/pr.tif"}],
     "warnings": ["odd axis"],

@@ -7,10 +7,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 
 from geo_assets.api.app import create_app
-from geo_assets.api.auth import is_loopback, refuse_open_door
+from geo_assets.api.auth import refuse_open_door
 from geo_assets.errors import GeoAssetsError
 from geo_assets.submissions.boundary import handle
 from geo_assets.submissions.submit import Submitter
+from geo_assets.web.guard import is_loopback
 from geo_assets_tests.intake.conftest import raw
 from geo_assets_tests.intake.test_boundary import CORPUS
 

@@ -63,7 +63,7 @@ CASES = [
 @pytest.mark.parametrize(("dtype", "nodata", "count"), CASES)
 def test_pixels_and_overviews_are_those_of_gdal(tmp_path, dtype, nodata, count, size):
     colours = {"photometric": "RGB"} if count >= 3 else {}
-    source = write(tmp_path / "in.tif", values(count, *size, dtype, nodata), nodata=nodata, **colours)
+    source = write(tmp_path / "in.tif", values(count, size[0], size[1], dtype, nodata), nodata=nodata, **colours)
     ours = one_pass(source)
     levels = len(rasterio.open(ours).overviews(1))
     theirs = tmp_path / "gdal.tif"

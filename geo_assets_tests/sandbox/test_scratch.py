@@ -2,18 +2,19 @@
 away.
 """
 
+import fcntl
 import os
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from geo_assets.sandbox import scratch as module
 from geo_assets.sandbox.scratch import leave, make_and_hold, sweep
 
 
 def test_a_directory_is_held_before_anybody_finds_it(tmp_path, monkeypatch):
     """Another process sweeps at each step between the making of a directory and its being held."""
-    make, flock = module.tempfile.mkdtemp, module.fcntl.flock
+    make, flock = tempfile.mkdtemp, fcntl.flock
 
     def swept_after(*args, **kwargs):
         made = make(*args, **kwargs)
@@ -21,12 +22,12 @@ def test_a_directory_is_held_before_anybody_finds_it(tmp_path, monkeypatch):
         return made
 
     def swept_before(file, how):
-        if how == module.fcntl.LOCK_EX:
+        if how == fcntl.LOCK_EX:
             sweep(tmp_path)
         flock(file, how)
 
-    monkeypatch.setattr(module.tempfile, "mkdtemp", swept_after)
-    monkeypatch.setattr(module.fcntl, "flock", swept_before)
+    monkeypatch.setattr(tempfile, "mkdtemp", swept_after)
+    monkeypatch.setattr(fcntl, "flock", swept_before)
     folder, held = make_and_hold(tmp_path)
     sweep(tmp_path)
     assert (folder / ".held").exists()

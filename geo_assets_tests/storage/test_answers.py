@@ -23,6 +23,7 @@ class Answers(BaseHTTPRequestHandler):
     """
 
     protocol_version = "HTTP/1.1"
+    server: "Store"
 
     def do_GET(self):
         url = urlsplit(self.path)
@@ -69,9 +70,17 @@ class Answers(BaseHTTPRequestHandler):
         pass
 
 
+class Store(ThreadingHTTPServer):
+    """What there is, and what is refused with which code."""
+
+    names: list[str]
+    conflicts: dict[str, str | None]
+    missing: dict[str, str]
+
+
 @pytest.fixture
 def server():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    server = Store(("127.0.0.1", 0), Answers)
     server.daemon_threads = True
     server.names, server.conflicts, server.missing = [], {}, {}
     threading.Thread(target=server.serve_forever, daemon=True).start()
