@@ -32,7 +32,14 @@ if TYPE_CHECKING:
 _SCHEMA = "vector"
 
 #: What a child needs for the call that is about to come; it imports them while we are busy with ours.
-_PRELOAD = ("geo_assets.vector.reader.read", "pyarrow", "shapely", "pyproj", "pyogrio.raw")
+_PRELOAD = (
+    "geo_assets.vector.reader.inspect",
+    "geo_assets.vector.reader.stream",
+    "pyarrow",
+    "shapely",
+    "pyproj",
+    "pyogrio.raw",
+)
 
 Source = Annotated[
     Path,
@@ -219,7 +226,7 @@ def inspect(
     request = _request(source, wanted)
     with _sandbox(load_settings()) as sandbox, _private_copy(sandbox, source) as copy:
         report = sandbox.call(
-            "geo_assets.vector.reader.read:inspect", request.model_copy(update={"source": str(copy)}), InspectReport
+            "geo_assets.vector.reader.inspect:inspect", request.model_copy(update={"source": str(copy)}), InspectReport
         )
     if as_json:
         print_json(report.model_dump(mode="json", exclude={"layers": {"__all__": {"changed"}}}))
@@ -280,7 +287,7 @@ def _box(text: str | None) -> tuple[float, ...] | None:
 
 def _table_name(text: str) -> str:
     """The table's name in the one schema where tables are published."""
-    from geo_assets.vector.tables.load import check_table_name
+    from geo_assets.vector.tables.staging import check_table_name
 
     schema, dot, name = text.rpartition(".")
     if dot and schema != _SCHEMA:
@@ -479,7 +486,7 @@ def _inspected(
         own = request.model_copy(
             update={"source": str(copy), "thorough": False}
         )  # `inspect_source` without the imports of its module
-        asked = background.submit(sandbox.call, "geo_assets.vector.reader.read:inspect", own, InspectReport)
+        asked = background.submit(sandbox.call, "geo_assets.vector.reader.inspect:inspect", own, InspectReport)
         yield own, asked.result
 
 

@@ -26,8 +26,8 @@ FUNCTIONS = frozenset(
         "geo_assets.raster.strip:strip",
         "geo_assets.raster.validate:validate",
         "geo_assets.raster.variables:variables",
-        "geo_assets.vector.reader.read:inspect",
-        "geo_assets.vector.reader.read:stream",
+        "geo_assets.vector.reader.inspect:inspect",
+        "geo_assets.vector.reader.stream:stream",
         "geo_assets.sandbox.selftest:probe",
     }
 )

@@ -22,7 +22,7 @@ from geo_assets.settings import Settings
 from geo_assets.stages.loose_tables import sweep_loose_tables
 from geo_assets.stages.waiting import sweep_waiting
 from geo_assets.storage.containers import BlobRef, open_container
-from geo_assets.vector.tables.publish import sweep as sweep_staged
+from geo_assets.vector.tables.staging import sweep as sweep_staged
 
 #: A tick of the janitor has a minute, and more to do.
 _SECONDS = 20.0

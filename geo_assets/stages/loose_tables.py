@@ -21,19 +21,19 @@ from geo_assets.ledger import loose_tables
 from geo_assets.ledger.table_names import release_name
 from geo_assets.ledger.vector_loads import forget_keys
 from geo_assets.outcomes import TABLES
-from geo_assets.vector.tables.publish import lock_name, with_patience
+from geo_assets.vector.tables.locks import lock_name, retry_while_locked
 
 #: Tables that one sweep looks at.
 _MOST = 100
 
 
 def names_of(labels: Sequence[str]) -> str:
-    """What people are told is locked, as `with_patience` takes it."""
+    """What people are told is locked, as `retry_while_locked` takes it."""
     return ", ".join(label.partition(".")[2] for label in labels)
 
 
 def drop_tables(conn: psycopg.Connection, labels: Sequence[str], *, then: str = "then submit again") -> None:
-    """Drop published tables with their rejects, in a transaction of the caller's (`with_patience`); their names are
+    """Drop published tables with their rejects, in a transaction of the caller's (`retry_while_locked`); their names are
     free again, and what was appended to them may be appended anew.
 
     Args:
@@ -93,7 +93,7 @@ def drop_loose(conn: psycopg.Connection[Any], label: str) -> bool:
         GeoAssetsError: SCHEMA_MISMATCH, something depends on it; DATABASE_UNAVAILABLE, others do not let go. It stays
             loose.
     """
-    return with_patience(conn, names_of([label]), partial(_drop_loose, conn, label))
+    return retry_while_locked(conn, names_of([label]), partial(_drop_loose, conn, label))
 
 
 def _drop_loose(conn: psycopg.Connection[Any], label: str) -> bool:

@@ -28,7 +28,7 @@ from geo_assets.stages.container_inventory import REFUSALS, within
 from geo_assets.stages.files import stages_of
 from geo_assets.storage.containers import Blob, BlobRef, Container, open_container
 from geo_assets.storage.sources import Kind, group_sources, is_taken, whole_folder
-from geo_assets.vector.tables.load import staging_lock
+from geo_assets.vector.tables.staging import staging_lock
 
 #: A blob that is younger may be of a conversion under way: it is uploaded before the ledger names it.
 GRACE = timedelta(hours=24)

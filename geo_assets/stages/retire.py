@@ -32,7 +32,7 @@ from geo_assets.stages.leftovers import sweep_blobs
 from geo_assets.stages.loose_tables import drop_tables, names_of
 from geo_assets.storage.containers import Container
 from geo_assets.storage.sources import Kind, Member, Source, is_source_taken, kind_of
-from geo_assets.vector.tables.publish import with_patience
+from geo_assets.vector.tables.locks import retry_while_locked
 
 #: Questions to the store at a time: each is a round trip.
 _ASKED_AT_ONCE = 8
@@ -75,7 +75,7 @@ def retire(context: StageContext, job: JobRef) -> tuple[int, int]:
         with connect(context.settings) as conn:
             for entry in _without_those_that_came(context.source_container(job), gone):
                 try:
-                    if with_patience(
+                    if retry_while_locked(
                         conn,
                         names_of(entry.tables),
                         partial(_take_back, conn, job, entry, others),

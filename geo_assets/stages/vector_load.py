@@ -22,9 +22,11 @@ from geo_assets.outcomes import TableEntry
 from geo_assets.sandbox.pool import SandboxPool
 from geo_assets.settings import Settings
 from geo_assets.vector.models import InspectReport, InspectRequest, LayerPlan, StreamReport, StreamRequest
-from geo_assets.vector.tables.load import StagedTable, StageOptions, open_session, stage_table
+from geo_assets.vector.tables.load import StageOptions, stage_table
 from geo_assets.vector.tables.merge import Mode, merge, rehearse_merge
-from geo_assets.vector.tables.publish import BeforeCommit, PublishedTable, discard, publish, rehearse, rollback, sweep
+from geo_assets.vector.tables.publish import BeforeCommit, PublishedTable, publish, rehearse, rollback
+from geo_assets.vector.tables.session import open_session
+from geo_assets.vector.tables.staging import StagedTable, discard, sweep
 from geo_assets.vector.where import find_column
 
 #: Each is a table of its own; an archive with more is a collection, and should be loaded as files.
@@ -149,7 +151,7 @@ def staged_source(
         staged = []
         for plan, name in zip(report.layers, names, strict=True):
             with sandbox.stream(
-                "geo_assets.vector.reader.read:stream", StreamRequest(source=request.source, plan=plan)
+                "geo_assets.vector.reader.stream:stream", StreamRequest(source=request.source, plan=plan)
             ) as stream:
                 staged.append(
                     stage_table(
@@ -174,7 +176,7 @@ def inspect_source(sandbox: SandboxPool, request: InspectRequest) -> InspectRepo
         GeoAssetsError: what the engine raises.
     """
     return sandbox.call(
-        "geo_assets.vector.reader.read:inspect", request.model_copy(update={"thorough": False}), InspectReport
+        "geo_assets.vector.reader.inspect:inspect", request.model_copy(update={"thorough": False}), InspectReport
     )
 
 

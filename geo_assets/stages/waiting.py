@@ -26,8 +26,8 @@ from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef
 from geo_assets.stages.vector_load import Loaded, LoadOptions, Origin, Part, publish_part
 from geo_assets.vector.models import LayerPlan
-from geo_assets.vector.tables.load import StagedTable
-from geo_assets.vector.tables.publish import WAITING_SCHEMA, PublishedTable, set_aside
+from geo_assets.vector.tables.publish import PublishedTable
+from geo_assets.vector.tables.staging import WAITING_SCHEMA, StagedTable, set_aside
 
 #: Each table that is dropped takes some locks until the commit, and PostgreSQL has room for some thousands.
 _DROPPED_AT_ONCE = 20

@@ -5,7 +5,7 @@ and whether it is the plan's (`tables/load.py`).
 
 Arrow allocates what a message says: a compressed one of a megabyte may say a terabyte. So nothing compressed is taken,
 no dictionary, no message beyond `MOST_BYTES` or `MOST_ROWS`, and no batch whose columns together say more than that, as
-they may where they share bytes. An honest child sends far less (`reader/read.py`). Source:
+they may where they share bytes. An honest child sends far less (`reader/stream.py`). Source:
 https://arrow.apache.org/docs/format/Columnar.html#serialization-and-interprocess-communication-ipc, Message.fbs and
 Schema.fbs.
 """

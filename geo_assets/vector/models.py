@@ -2,7 +2,7 @@
 
 Here: plain pydantic models, cheap to import. The parent trusts nothing in them that reaches SQL: names, types and the
 geometry's type are checked against what this package could have written.
-Not here: how a plan is made (`reader/read.py`) or turned into a table (`tables/load.py`).
+Not here: how a plan is made (`reader/inspect.py`) or turned into a table (`tables/load.py`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-r"""`where`: a small grammar of conditions, parsed by us and evaluated alike for every format, on Arrow batches.
+r"""`where`: a small grammar of conditions, parsed by us. Nothing of it ever reaches GDAL or a database.
 
-Here: text to syntax tree, its check against a layer's columns, its evaluation. Nothing of it ever reaches GDAL or a
-database.
-Not here: boxes (`reader/filters.py`), conversion of columns (`reader/conversion.py`).
+Here: text to syntax tree, and its check against a layer's columns.
+Not here: its evaluation on Arrow batches (`reader/conditions.py`), boxes (`reader/filters.py`).
 
     condition  = condition OR condition | condition AND condition | NOT condition | ( condition ) | predicate
     predicate  = column (= | <> | != | < | <= | > | >=) literal
@@ -17,19 +16,12 @@ itself and above every number, `%`, `_` and `\\` in patterns.
 
 from __future__ import annotations
 
-import math
-import operator
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any
 
 from geo_assets.errors import GeoAssetsError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 #: A person's condition is shorter; a machine's list of 100,000 identifiers is a join, and belongs into the database.
 MAX_LENGTH = 10_000
@@ -51,7 +43,6 @@ _TOKEN = re.compile(
 
 _KEYWORDS = frozenset({"AND", "OR", "NOT", "IN", "BETWEEN", "LIKE", "IS", "NULL", "TRUE", "FALSE"})
 _OPERATORS = frozenset({"=", "<>", "!=", "<", "<=", ">", ">="})
-_INT_BITS = {"int16": 16, "int32": 32, "int64": 64}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +103,8 @@ class Either:
 Condition = Compare | OneOf | Like | IsNull | Not | Both | Either
 
 
-def _refused(what: str) -> GeoAssetsError:
+def refused(what: str) -> GeoAssetsError:
+    """INVALID_FILTER, and what is wrong with the condition."""
     return GeoAssetsError("INVALID_FILTER", f"the where condition {what}")
 
 
@@ -130,9 +122,9 @@ def parse(text: str) -> Condition:
         GeoAssetsError: INVALID_FILTER, it is not of the grammar; the message says where.
     """
     if len(text) > MAX_LENGTH:
-        raise _refused(f"has {len(text):,} characters; {MAX_LENGTH:,} are allowed")
+        raise refused(f"has {len(text):,} characters; {MAX_LENGTH:,} are allowed")
     if "\0" in text:
-        raise _refused("holds a NUL character")
+        raise refused("holds a NUL character")
     return _Parser(list(_tokens(text))).whole()
 
 
@@ -142,7 +134,7 @@ def _tokens(text: str) -> Iterator[_Token]:
         match = _TOKEN.match(text, at)
         if match is None:
             rest = text[at:].lstrip()
-            raise _refused(f"cannot be read at {rest[:30]!r} (character {len(text) - len(rest) + 1})")
+            raise refused(f"cannot be read at {rest[:30]!r} (character {len(text) - len(rest) + 1})")
         kind = match.lastgroup or "end"
         yield _Token(kind, match[kind], match.start(kind) + 1)
         if kind == "end":
@@ -189,7 +181,7 @@ class _Parser:
     def _unexpected(self, wanted: str) -> GeoAssetsError:
         token = self._peek
         found = repr(token.text[:30]) if token.text else "its end"
-        return _refused(f"has {found} at character {token.at} where {wanted} should be")
+        return refused(f"has {found} at character {token.at} where {wanted} should be")
 
     def _either(self) -> Condition:
         left = self._both()
@@ -206,7 +198,7 @@ class _Parser:
     def _not(self) -> Condition:
         self._depth += 1
         if self._depth > _MAX_DEPTH:
-            raise _refused(f"is nested more than {_MAX_DEPTH} deep")
+            raise refused(f"is nested more than {_MAX_DEPTH} deep")
         try:
             if self._accept("NOT"):
                 return Not(self._not())
@@ -248,8 +240,8 @@ class _Parser:
         if self._accept("LIKE"):
             pattern = self._literal()
             if not isinstance(pattern, str):
-                raise _refused(f"has LIKE {pattern}: a pattern is text in single quotes")
-            _regex(pattern)
+                raise refused(f"has LIKE {pattern}: a pattern is text in single quotes")
+            like_regex(pattern)
             return Like(column, pattern)
         return None
 
@@ -281,7 +273,7 @@ def _number(text: str) -> Decimal:
     try:
         return Decimal(text)
     except InvalidOperation:  # the token's pattern lets none through
-        raise _refused(f"has {text[:30]!r}, which is no number") from None
+        raise refused(f"has {text[:30]!r}, which is no number") from None
 
 
 def columns_of(condition: Condition) -> set[str]:
@@ -315,55 +307,18 @@ def find_column(wanted: str, names: Sequence[str], what: str, title: str) -> int
     )
 
 
-def evaluate(condition: Condition, column: Callable[[str], tuple[pa.Array, str]]) -> pa.Array:
-    """True, false or null for each row.
-
-    Args:
-        condition: from `parse`.
-        column: gives a column's values in its wire type, and that type.
+def like_regex(pattern: str) -> str:
+    """A LIKE pattern as RE2 over the whole value, `.` for any character.
 
     Raises:
-        GeoAssetsError: INVALID_FILTER, a literal is not of its column's type.
+        GeoAssetsError: INVALID_FILTER.
     """
-    import pyarrow.compute as pc
-
-    match condition:
-        case Both():
-            return pc.and_kleene(evaluate(condition.left, column), evaluate(condition.right, column))
-        case Either():
-            return pc.or_kleene(evaluate(condition.left, column), evaluate(condition.right, column))
-        case Not():
-            return pc.invert(evaluate(condition.inner, column))
-        case IsNull():
-            return pc.is_null(column(condition.column)[0])
-        case Like():
-            return _like(condition, *column(condition.column))
-        case OneOf():
-            values, wire = column(condition.column)
-            result = _compare(values, wire, Compare(condition.column, "=", condition.values[0]))
-            for value in condition.values[1:]:
-                result = pc.or_kleene(result, _compare(values, wire, Compare(condition.column, "=", value)))
-            return result
-        case Compare():
-            return _compare(*column(condition.column), condition)
-
-
-def _like(condition: Like, values: pa.Array, wire: str) -> pa.Array:
-    import pyarrow.compute as pc
-
-    if wire != "string":
-        raise _refused(f"has LIKE for {condition.column!r}, which is {wire}; LIKE is for text")
-    return pc.match_substring_regex(values, _regex(condition.pattern))
-
-
-def _regex(pattern: str) -> str:
-    """A LIKE pattern as RE2 over the whole value, `.` for any character."""
     parts, characters = [], iter(pattern)
     for char in characters:
         if char == "\\":
             literal = next(characters, None)
             if literal is None:
-                raise _refused("has a LIKE pattern that ends with its escape character")
+                raise refused("has a LIKE pattern that ends with its escape character")
             parts.append(_re2(literal))
         else:
             parts.append({"%": ".*", "_": "."}.get(char) or _re2(char))
@@ -372,143 +327,3 @@ def _regex(pattern: str) -> str:
 
 def _re2(char: str) -> str:
     return rf"\x{{{ord(char):x}}}"
-
-
-def _compare(values: pa.Array, wire: str, condition: Compare) -> pa.Array:
-    if wire in _INT_BITS:
-        return _compare_integers(values, _INT_BITS[wire], condition.operator, _as_number(condition, wire))
-    if wire in {"float32", "float64"}:
-        return _compare_floats(values, condition.operator, _as_number(condition, wire))
-    if wire.startswith("decimal"):
-        return _compare_decimals(values, condition.operator, _as_number(condition, wire))
-    return _arrow_compare(values, condition.operator, _scalar(condition, wire))
-
-
-def _as_number(condition: Compare, wire: str) -> Decimal:
-    if not isinstance(condition.value, Decimal):
-        raise _mismatch(condition, wire, "a number")
-    return condition.value
-
-
-def _mismatch(condition: Compare, wire: str, wanted: str) -> GeoAssetsError:
-    shown = repr(condition.value) if isinstance(condition.value, str) else str(condition.value).upper()
-    return _refused(f"compares {condition.column!r}, which is {wire}, with {shown[:40]}; it takes {wanted}")
-
-
-def _arrow_compare(values: pa.Array, name: str, scalar: Any) -> pa.Array:
-    import pyarrow.compute as pc
-
-    functions = {
-        "=": pc.equal,
-        "<>": pc.not_equal,
-        "<": pc.less,
-        "<=": pc.less_equal,
-        ">": pc.greater,
-        ">=": pc.greater_equal,
-    }
-    return functions[name](values, scalar)
-
-
-def _constant(values: pa.Array, *, outcome: bool) -> pa.Array:
-    """The outcome where there is a value, null where there is none."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    return pc.if_else(pc.is_valid(values), pa.scalar(outcome), pa.scalar(None, pa.bool_()))
-
-
-def _compare_integers(values: pa.Array, bits: int, name: str, number: Decimal) -> pa.Array:
-    """Exactly: an integer is never made a float. A fraction, or what no such integer reaches, decides by itself."""
-    import pyarrow as pa
-
-    if number >= 2 ** (bits - 1) or number < -(2 ** (bits - 1)):
-        return _constant(values, outcome=name == "<>" or name.startswith("<" if number > 0 else ">"))
-    whole = math.floor(number)
-    if number != whole:
-        if name in {"=", "<>"}:
-            return _constant(values, outcome=name == "<>")
-        name = "<=" if name.startswith("<") else ">"
-    return _arrow_compare(values, name, pa.scalar(whole, values.type))
-
-
-def _compare_floats(values: pa.Array, name: str, number: Decimal) -> pa.Array:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    double = float(number)
-    if not math.isfinite(double) or (double == 0 and number != 0):
-        raise _refused(f"has {number}, which is beyond double precision")
-    wide = values.cast(pa.float64())
-    result = _arrow_compare(wide, name, pa.scalar(double, pa.float64()))
-    return pc.or_kleene(result, pc.is_nan(wide)) if name in {">", ">="} else result
-
-
-def _compare_decimals(values: pa.Array, name: str, number: Decimal) -> pa.Array:
-    import pyarrow as pa
-
-    compare = {
-        "=": operator.eq,
-        "<>": operator.ne,
-        "<": operator.lt,
-        "<=": operator.le,
-        ">": operator.gt,
-        ">=": operator.ge,
-    }[name]
-    return pa.array([None if value is None else compare(value, number) for value in values.to_pylist()], pa.bool_())
-
-
-def _scalar(condition: Compare, wire: str) -> Any:
-    import pyarrow as pa
-
-    value = condition.value
-    if wire == "string" and isinstance(value, str):
-        return pa.scalar(value, pa.string())
-    if wire == "bool":
-        if isinstance(value, bool) and condition.operator in {"=", "<>"}:
-            return pa.scalar(value)
-        raise _mismatch(condition, "boolean", "= or <> and TRUE or FALSE")
-    if wire in _ISO and isinstance(value, str):
-        from geo_assets.vector.types import arrow_type
-
-        try:
-            return pa.scalar(_ISO[wire](value), arrow_type(wire))
-        except (ValueError, OverflowError):
-            raise _mismatch(
-                condition, wire, "text in ISO 8601" + (" with an offset" if wire.endswith("UTC]") else "")
-            ) from None
-    if wire == "string" or wire in _ISO:
-        raise _mismatch(condition, wire, "text in single quotes")
-    raise _refused(
-        f"compares {condition.column!r}, which is {wire}; of such a column it can only be asked whether it IS NULL"
-    )
-
-
-def _date(text: str) -> date:
-    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text, re.ASCII):
-        raise ValueError(text)
-    return date.fromisoformat(text)
-
-
-def _moment(text: str, *, aware: bool) -> datetime:
-    if not re.fullmatch(
-        r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:\d{2})?)?", text, re.ASCII
-    ):
-        raise ValueError(text)
-    moment = datetime.fromisoformat(text)
-    if (moment.tzinfo is not None) != aware:
-        raise ValueError(text)
-    return moment
-
-
-def _time(text: str) -> time:
-    if not re.fullmatch(r"\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?", text, re.ASCII):
-        raise ValueError(text)
-    return time.fromisoformat(text)
-
-
-_ISO: dict[str, Callable[[str], Any]] = {
-    "date32": _date,
-    "timestamp[us]": lambda text: _moment(text, aware=False),
-    "timestamp[us, UTC]": lambda text: _moment(text, aware=True),
-    "time64[us]": _time,
-}

@@ -235,7 +235,7 @@ def test_tiles_of_a_map_are_read_by_a_child_that_has_read_a_vector_before(folder
     with SandboxPool(tmp_path / "pool", timeout_seconds=30) as fresh, fresh.workspace() as private:
         write_vector(points(2), private / "a.gpkg")
         report = fresh.call(
-            "geo_assets.vector.reader.read:inspect", InspectRequest(source=str(private / "a.gpkg")), InspectReport
+            "geo_assets.vector.reader.inspect:inspect", InspectRequest(source=str(private / "a.gpkg")), InspectReport
         )
         assert len(report.layers) == 1
         shutil.copyfile(folder / "in.mbtiles", private / "in.mbtiles")

@@ -12,8 +12,9 @@ from psycopg import sql
 
 from geo_assets.local.postgresql import Cluster, find_binaries, free_port
 from geo_assets.vector.models import InspectReport, InspectRequest, LayerPlan, StreamReport, StreamRequest
-from geo_assets.vector.reader import sources  # noqa: F401 - forbids drivers before any test imports pyogrio
-from geo_assets.vector.reader.read import inspect, stream
+from geo_assets.vector.reader import layers  # noqa: F401 - forbids drivers before any test imports pyogrio
+from geo_assets.vector.reader.inspect import inspect
+from geo_assets.vector.reader.stream import stream
 from geo_assets.vector.tables.load import stage_table
 from geo_assets.vector.tables.publish import PublishedTable, publish
 

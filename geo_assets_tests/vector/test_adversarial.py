@@ -911,14 +911,14 @@ def outcome(pool, db, source):
     """`loaded`, or the code with which it is refused; the sentence."""
     try:
         report = pool.call(
-            "geo_assets.vector.reader.read:inspect",
+            "geo_assets.vector.reader.inspect:inspect",
             InspectRequest(source=str(source), max_unpacked_bytes=1 << 28),
             InspectReport,
         )
         names = table_names("", "hostile", [plan.label for plan in report.layers])
         for i, (plan, name) in enumerate(zip(report.layers, names, strict=True)):
             with pool.stream(
-                "geo_assets.vector.reader.read:stream",
+                "geo_assets.vector.reader.stream:stream",
                 StreamRequest(source=str(source), plan=plan, max_unpacked_bytes=1 << 28),
             ) as stream:
                 staged = stage_table(

@@ -4,8 +4,10 @@ import pytest
 import shapely
 
 from geo_assets.vector.reader import geometry
-from geo_assets.vector.reader.geometry import Headers, Survey, clean, fit, promote_wkb, table_type, to_wkb
+from geo_assets.vector.reader.geometry import clean, fit
+from geo_assets.vector.reader.survey import Survey, table_type
 from geo_assets.vector.reader.tangles import TANGLED, is_tangled
+from geo_assets.vector.reader.wkb import Headers, promote_wkb, to_wkb
 from geo_assets_tests.vector.builders import BOWTIE, SQUARE
 
 

@@ -19,10 +19,11 @@ from geo_assets.sandbox import pool as pool_module
 from geo_assets.vector.ipc import Batches, StreamViolationError
 from geo_assets.vector.models import ColumnPlan, InspectReport, InspectRequest, LayerPlan, StreamReport, StreamRequest
 from geo_assets.vector.names import column_names
-from geo_assets.vector.reader import read
+from geo_assets.vector.reader import stream as stream_module
 from geo_assets.vector.reader.conversion import convert, wire_type
 from geo_assets.vector.schemas import reject_schema, wire_schema
-from geo_assets.vector.tables.load import StageOptions, open_session, stage_table
+from geo_assets.vector.tables.load import StageOptions, stage_table
+from geo_assets.vector.tables.session import open_session
 from geo_assets.vector.types import arrow_type, sql_type
 from geo_assets_tests.vector.builders import BOWTIE, NATURAL_EARTH, SQUARE, frame, points, write
 from geo_assets_tests.vector.conftest import send
@@ -436,12 +437,14 @@ def test_a_child_that_compresses_its_stream_is_ended(tmp_path, dsn, db, monkeypa
     with pool_module.SandboxPool(tmp_path / "scratch") as pool, pool.workspace() as folder:
         source = write(points(3, a=[1, 2, 3]), Path(tempfile.mkdtemp(dir=folder)) / "a.gpkg")
         (plan,) = pool.call(
-            "geo_assets.vector.reader.read:inspect", InspectRequest(source=str(source)), InspectReport
+            "geo_assets.vector.reader.inspect:inspect", InspectRequest(source=str(source)), InspectReport
         ).layers
         child = pool._lanes["0"]._child.process
         with (
             pytest.raises(GeoAssetsError, match="compressed") as caught,
-            pool.stream("geo_assets.vector.reader.read:stream", StreamRequest(source=str(source), plan=plan)) as stream,
+            pool.stream(
+                "geo_assets.vector.reader.stream:stream", StreamRequest(source=str(source), plan=plan)
+            ) as stream,
         ):
             stage_table(
                 dsn, plan, "a", stream.file, lambda: stream.report(StreamReport), staging_suffix="s1", source="a.gpkg"
@@ -452,8 +455,8 @@ def test_a_child_that_compresses_its_stream_is_ended(tmp_path, dsn, db, monkeypa
 
 
 def test_a_feature_too_large_for_a_message_is_refused_by_its_reader(tmp_path, look, private, monkeypatch):
-    monkeypatch.setattr(read, "_LARGEST_ROW", 1000)
-    monkeypatch.setattr(read, "_BATCH_BYTES", 500)
+    monkeypatch.setattr(stream_module, "_LARGEST_ROW", 1000)
+    monkeypatch.setattr(stream_module, "BATCH_BYTES", 500)
     path = private(
         write(
             frame("LINESTRING(0 0,1 1)", shapely.to_wkt(shapely.Point(0, 0).buffer(1, 40).exterior)),

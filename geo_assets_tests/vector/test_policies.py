@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.models import InspectRequest
-from geo_assets.vector.reader.read import inspect
+from geo_assets.vector.reader.inspect import inspect
 from geo_assets_tests.vector.builders import (
     BOWTIE,
     NATURAL_EARTH,

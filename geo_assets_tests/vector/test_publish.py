@@ -6,9 +6,10 @@ import psycopg
 import pytest
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.vector.tables import publish as module
-from geo_assets.vector.tables.load import open_session
-from geo_assets.vector.tables.publish import discard, publish, sweep
+from geo_assets.vector.tables import locks as module
+from geo_assets.vector.tables.publish import publish
+from geo_assets.vector.tables.session import open_session
+from geo_assets.vector.tables.staging import discard, sweep
 from geo_assets_tests.vector.test_load import POINT, ipc, plan_of, stage
 
 

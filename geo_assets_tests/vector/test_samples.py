@@ -50,10 +50,10 @@ def test_a_sample_in_postgis_equals_an_independent_reading(pool, db, path):
     with pool.workspace() as folder:
         source = shutil.copy(path, folder)
         (plan,) = pool.call(
-            "geo_assets.vector.reader.read:inspect", InspectRequest(source=str(source)), InspectReport
+            "geo_assets.vector.reader.inspect:inspect", InspectRequest(source=str(source)), InspectReport
         ).layers
         with pool.stream(
-            "geo_assets.vector.reader.read:stream", StreamRequest(source=str(source), plan=plan)
+            "geo_assets.vector.reader.stream:stream", StreamRequest(source=str(source), plan=plan)
         ) as stream:
             staged = stage_table(
                 db.dsn,

@@ -5,7 +5,7 @@ import pytest
 import shapely
 
 from geo_assets.vector.models import InspectRequest
-from geo_assets.vector.reader.read import inspect
+from geo_assets.vector.reader.inspect import inspect
 from geo_assets.vector.reader.sqlite_values import SQLiteCheck
 from geo_assets_tests.vector.builders import altered, write
 

@@ -9,7 +9,7 @@ import pytest
 from geo_assets.archives import unpack
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.models import InspectRequest
-from geo_assets.vector.reader.read import inspect
+from geo_assets.vector.reader.inspect import inspect
 from geo_assets_tests.vector.builders import NATURAL_EARTH, hive, points, shapefile_parts, write, zip_tree, zipped
 
 VRT = (
@@ -50,7 +50,7 @@ def test_a_stored_gdal_pipeline_is_refused(tmp_path, look):
 
 def test_a_fresh_reader_has_no_driver_that_reads_other_files():
     code = (
-        "from geo_assets.vector.reader import sources; sources.forbid_drivers(); import pyogrio;"
+        "from geo_assets.vector.reader import formats; formats.forbid_drivers(); import pyogrio;"
         " print(*pyogrio.list_drivers(), sep='\\n')"
     )
     done = subprocess.run(

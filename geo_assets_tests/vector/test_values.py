@@ -336,7 +336,7 @@ def test_every_geometry_of_geojson_is_what_an_independent_reader_sees(tmp_path, 
         "POLYGON ((0 0, 4 0, 4 4, 0 0), (1 .5, 2 .5, 2 1, 1 .5))", "MULTIPOLYGON (((0 0, 1 0, 1 1, 0 0)), ((5 5, 6 5, 6 6, 5 5)))",
         "GEOMETRYCOLLECTION (POINT (1 2), LINESTRING (0 0, 1 1))", "POINT Z (1 2 3)", "POLYGON Z ((0 0 1, 4 0 2, 4 4 3, 0 0 1))",
     ]  # fmt: skip
-    from geo_assets.vector.reader.geojson import to_wkb
+    from geo_assets.vector.reader.geojson_wkb import to_wkb
 
     for wkt in wkts:
         geometry = shapely.from_wkt(wkt)

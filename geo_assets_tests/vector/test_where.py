@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.vector.reader.conditions import evaluate
 from geo_assets.vector.types import arrow_type
-from geo_assets.vector.where import Both, Compare, Either, IsNull, Like, Not, OneOf, evaluate, find_column, parse
+from geo_assets.vector.where import Both, Compare, Either, IsNull, Like, Not, OneOf, find_column, parse
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from typing import Any
 
 from geo_assets.vector.encodings import encoding_of_text
 from geo_assets.vector.reader.findings import Findings
-from geo_assets.vector.reader.geojson import Window
+from geo_assets.vector.reader.json_text import Window
 from geo_assets.vector.reader.sqlite_values import NO_DATE, NO_INTEGER, NO_NUMBER
 from geo_assets.vector.reader.text_values import parse_moment
 

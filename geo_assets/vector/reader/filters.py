@@ -1,6 +1,6 @@
 """What is taken of a layer: columns, condition, box, policies, applied to each batch in the same way on every pass.
 
-Here: `Sieve`, made once a layer and pass. Not here: the grammar (`../where.py`), what is done to a geometry
+Here: `LayerFilter`, made once per layer and pass. Not here: the grammar (`../where.py`), what is done to a geometry
 (`geometry.py`).
 
 The order is fixed, so that each feature has one fate: what does not meet the condition is filtered; of the rest, what
@@ -18,12 +18,14 @@ import numpy as np
 
 from geo_assets.epsg import parse_code
 from geo_assets.errors import GeoAssetsError
-from geo_assets.vector.crs import box_in, domain_of
+from geo_assets.vector.crs import box_in, domain_of, parse_file_crs
 from geo_assets.vector.models import LayerOptions
 from geo_assets.vector.reader import geometry
-from geo_assets.vector.reader.conversion import convert
-from geo_assets.vector.reader.layers import Batch
-from geo_assets.vector.where import columns_of, evaluate, find_column, parse
+from geo_assets.vector.reader.conditions import evaluate
+from geo_assets.vector.reader.conversion import convert, wire_type
+from geo_assets.vector.reader.layers import Batch, LayerRef, OpenLayer, open_layer
+from geo_assets.vector.reader.wkb import COLLECTION
+from geo_assets.vector.where import columns_of, find_column, parse
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,14 +33,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Sifted:
+class Selection:
     """What is left of a batch, and how many features the condition left out of it."""
 
     batch: Batch
     filtered: int
 
 
-class Sieve:
+class LayerFilter:
     """The filters of one layer. Made for a pass, with the layer's columns and CRS."""
 
     def __init__(
@@ -68,16 +70,16 @@ class Sieve:
         """The columns that the condition looks at."""
         return set(self._positions.values())
 
-    def sift(self, batch: Batch) -> Sifted:
+    def apply(self, batch: Batch) -> Selection:
         """The features that meet the condition."""
         if self._condition is None:
-            return Sifted(batch, 0)
+            return Selection(batch, 0)
         import pyarrow.compute as pc
 
         mask = pc.fill_null(evaluate(self._condition, lambda name: self._column(batch, name)), fill_value=False)
         chosen = mask.to_numpy(zero_copy_only=False)
         left_out = int(len(chosen) - chosen.sum())
-        return Sifted(batch.keep(chosen) if left_out else batch, left_out)
+        return Selection(batch.keep(chosen) if left_out else batch, left_out)
 
     def _column(self, batch: Batch, name: str) -> tuple[pa.Array, str]:
         import pyarrow as pa
@@ -95,7 +97,7 @@ class Sieve:
         """The geometries that are left, each with a fate.
 
         Args:
-            batch: what `sift` left.
+            batch: what `apply` left.
             sound: an earlier pass found nothing to repair or reject.
             unchecked: whether they are valid is looked at later.
         """
@@ -106,7 +108,7 @@ class Sieve:
             batch.wkb, batch.faults, sound=sound, trust=unchecked or options.trust_geometry, domain=self._domain
         )
         if options.mixed == "split":
-            cleaned.reject(np.flatnonzero(cleaned.codes == geometry.COLLECTION), geometry.COLLECTION_OF_SEVERAL_KINDS)
+            cleaned.reject(np.flatnonzero(cleaned.codes == COLLECTION), geometry.COLLECTION_OF_SEVERAL_KINDS)
         nulls = np.flatnonzero(cleaned.headers.codes == 0)
         nulls = nulls[[row not in cleaned.reasons for row in nulls.tolist()]] if cleaned.reasons else nulls
         if options.null_geometry == "reject" and len(nulls):
@@ -124,7 +126,7 @@ class Sieve:
 
     @property
     def reads_geometry(self) -> bool:
-        """Whether bytes that need no other work must be parsed for the sieve's sake."""
+        """Whether bytes that need no other work must be parsed to filter it."""
         return self._box is not None or self._options.null_geometry == "reject"
 
 
@@ -137,3 +139,35 @@ def chosen_columns(options: LayerOptions, names: list[str], unused: set[int], ti
     if options.columns is None:
         return [i for i in range(len(names)) if i not in unused]
     return list(dict.fromkeys(find_column(name, names, "the list of columns", title) for name in options.columns))
+
+
+def filter_of(ref: LayerRef, layer: OpenLayer, options: LayerOptions) -> LayerFilter:
+    """The filter of an open layer.
+
+    Raises:
+        GeoAssetsError: INVALID_FILTER; UNKNOWN_COLUMN.
+    """
+    return LayerFilter(options, layer.names, _wires(ref, layer, options), crs_of(layer, options), ref.title)
+
+
+def crs_of(layer: OpenLayer, options: LayerOptions) -> CRS | None:
+    """What the layer says, else what is said of it; the other way round only where that is asked for."""
+    said = parse_code(options.source_crs) if options.source_crs else None
+    return said if options.override_crs else parse_file_crs(layer.crs) or said
+
+
+def _wires(ref: LayerRef, layer: OpenLayer, options: LayerOptions) -> Callable[[int], str]:
+    """A column's wire type; text that is typed by its values is read through for it."""
+    found: list[str] = []
+
+    def wire(position: int) -> str:
+        if layer.types is None:
+            return wire_type(layer.names[position], layer.arrow_types[position])
+        if not found:
+            with open_layer(ref, attributes=options.attribute_tables) as again:
+                for _ in again.read(None):
+                    pass
+                found.extend(again.types() if again.types else ())
+        return found[position]
+
+    return wire

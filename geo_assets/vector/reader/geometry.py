@@ -3,7 +3,7 @@ rejected.
 
 Here: arrays of one batch; no file, no database. A null stays null. What cannot be kept is rejected with a reason, never
 dropped in silence; what is invalid is repaired and counted by its fault.
-Not here: which columns go with it (`read.py`).
+Not here: WKB as bytes (`wkb.py`), the account of a whole layer (`survey.py`).
 
 Repair is GEOS's `structure` method without collapsed parts: of 64 invalid geometries of the GEOS suite it changes the
 dimension of none and empties 8; `buffer(0)` empties 16.
@@ -18,14 +18,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geo_assets.vector.models import BoundingBox, GeometryType, Part
+from geo_assets.vector.models import BoundingBox, GeometryType
 from geo_assets.vector.reader.tangles import TANGLED, is_tangled
+from geo_assets.vector.reader.wkb import (
+    COLLECTION,
+    LINE,
+    MULTILINE,
+    MULTIPOINT,
+    MULTIPOLYGON,
+    POINT,
+    POLYGON,
+    Geometries,
+    Headers,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: WKB's base type codes (ISO 13249-3). 8-17 are curves, surfaces of curves, TIN and the like.
-POINT, LINE, POLYGON, MULTIPOINT, MULTILINE, MULTIPOLYGON, COLLECTION = range(1, 8)
 _CURVES = {
     8: "CircularString",
     9: "CompoundCurve",
@@ -38,28 +47,12 @@ _CURVES = {
     16: "TIN",
     17: "Triangle",
 }
-TYPE_NAMES = {
-    POINT: "Point",
-    LINE: "LineString",
-    POLYGON: "Polygon",
-    MULTIPOINT: "MultiPoint",
-    MULTILINE: "MultiLineString",
-    MULTIPOLYGON: "MultiPolygon",
-    COLLECTION: "GeometryCollection",
-}
 
 #: shapely's type ids by WKB code, and back (a LinearRing is a line).
 _SHAPELY_IDS = {POINT: 0, LINE: 1, POLYGON: 3, MULTIPOINT: 4, MULTILINE: 5, MULTIPOLYGON: 6, COLLECTION: 7}
 _CODES = np.array(
     [POINT, LINE, LINE, POLYGON, MULTIPOINT, MULTILINE, MULTIPOLYGON, COLLECTION, 0]
 )  # the last: none, id -1
-
-#: What a layer is split by.
-PARTS: dict[int, Part] = {POINT: "point", LINE: "line", POLYGON: "polygon"}
-
-_EWKB_Z, _EWKB_M, _EWKB_FLAGS = 0x80000000, 0x40000000, 0xF0000000
-_HEADER_BYTES = 5  # byte order and type code
-_EMPTY_BYTES = 9  # a header and a count of 0
 
 #: GDAL's step along an arc, in degrees, also ogr2ogr's: a chord is at most 1 - cos(2°) = 0.061 % of the radius off.
 ARC_STEP_DEGREES = 4
@@ -78,85 +71,9 @@ OUTSIDE = "outside the area of the target CRS"
 OFF_THE_GLOBE = "beyond longitude and latitude"
 UNCLOSED = "Unclosed ring"
 
-#: With more than these to work on, the whole layer is gone through again.
-_MOST_CHANGED = 20_000
 
 #: A repair that changes the area by more is worth a look.
 _AREA_TOLERANCE = 0.01
-
-Geometries = NDArray[Any]  # of shapely geometries and None
-
-
-@dataclass(frozen=True, slots=True)
-class Headers:
-    """What the first five bytes of each WKB say. Code 0: null; -1: too short or no byte order."""
-
-    codes: NDArray[np.int64]
-    has_z: NDArray[np.bool_]
-    has_m: NDArray[np.bool_]
-    plain: NDArray[np.bool_]  # little-endian ISO WKB, or null
-    empty: NDArray[np.bool_]  # no member, no ring, no vertex; an empty point has coordinates that are no numbers
-
-    @classmethod
-    def of(cls, wkb: pa.Array) -> Headers:
-        """The headers of a binary or large_binary array."""
-        present = ~_null_mask(wkb)
-        starts, lengths, data = _layout(wkb)
-        readable = present & (lengths >= _HEADER_BYTES)
-        order, code = _first_bytes(starts, readable, data)
-        flags = code & _EWKB_FLAGS
-        iso = code & ~np.int64(_EWKB_FLAGS)
-        dimension, base = np.divmod(iso, 1000)
-        base[~(readable & (order <= 1))] = -1
-        base[~present] = 0
-        return cls(
-            base,
-            readable & ((flags & _EWKB_Z > 0) | (dimension == 1) | (dimension == 3)),
-            readable & ((flags & _EWKB_M > 0) | (dimension == 2) | (dimension == 3)),
-            ~present | (readable & (order == 1) & (flags == 0)),
-            readable & (lengths <= _EMPTY_BYTES),
-        )
-
-    @property
-    def need_nothing(self) -> bool:
-        """Whether every WKB is null, or plain, of a known type, without M, and not empty."""
-        known = (self.codes >= 0) & (self.codes < COLLECTION)
-        return bool((self.plain & known & ~self.has_m & ~self.empty).all())
-
-
-def _first_bytes(
-    starts: NDArray[np.int64], readable: NDArray[np.bool_], data: NDArray[np.uint8]
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """The byte order and the type code of each WKB; 255 and 0 where there is none to read."""
-    order, code = np.full(len(starts), 255, np.uint8), np.zeros(len(starts), np.int64)
-    if readable.any():
-        first = starts[readable]
-        words = np.ndarray(
-            (len(data) - 3,), "<u4", data, 0, (1,)
-        )  # four bytes from each place on: one look for each WKB
-        order[readable] = bytes_of_order = data[first]
-        little = words[first + 1]
-        code[readable] = (
-            little if (bytes_of_order == 1).all() else np.where(bytes_of_order == 1, little, little.byteswap())
-        )
-    return order, code
-
-
-def _null_mask(wkb: pa.Array) -> NDArray[np.bool_]:
-    return np.asarray(wkb.is_null())
-
-
-def _layout(wkb: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
-    """Start and length of each value, and the bytes."""
-    import pyarrow as pa
-
-    _, offsets_buffer, data_buffer = wkb.buffers()
-    dtype = np.int64 if pa.types.is_large_binary(wkb.type) else np.int32
-    if len(wkb) == 0:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.uint8)
-    offsets = np.frombuffer(offsets_buffer, dtype)[wkb.offset : wkb.offset + len(wkb) + 1].astype(np.int64)
-    data = np.frombuffer(data_buffer, np.uint8) if data_buffer else np.zeros(0, np.uint8)
-    return offsets[:-1], np.diff(offsets), data
 
 
 @dataclass(slots=True)
@@ -491,214 +408,3 @@ def _promote(result: Cleaned, geometry_type: GeometryType) -> None:
     single = shapely.get_type_id(result.geometries) == _SHAPELY_IDS[code]
     if single.any():
         result.geometries[single] = make(result.geometries[single], indices=np.arange(single.sum()))
-
-
-def to_wkb(geometries: Geometries, *, has_z: bool) -> pa.Array:
-    """Little-endian ISO WKB without SRID: PostGIS gives it the column's."""
-    import pyarrow as pa
-    import shapely
-
-    return pa.array(
-        shapely.to_wkb(geometries, output_dimension=3 if has_z else 2, byte_order=1, flavor="iso"), pa.binary()
-    )
-
-
-def promote_wkb(wkb: pa.Array, geometry_type: GeometryType, *, has_z: bool) -> pa.Array:
-    """Multi geometries from WKB that needs nothing else, without parsing it: a Multi of one is a header and the
-    geometry itself.
-
-    Args:
-        wkb: little-endian ISO WKB, all with or all without z.
-        geometry_type: of the table.
-        has_z: whether the geometries have z.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    multi = {"MULTIPOINT": MULTIPOINT, "MULTILINESTRING": MULTILINE, "MULTIPOLYGON": MULTIPOLYGON}.get(geometry_type)
-    plain = wkb.cast(pa.binary())
-    if multi is None:
-        return plain
-    header = b"\x01" + (multi + (1000 if has_z else 0)).to_bytes(4, "little") + (1).to_bytes(4, "little")
-    single = Headers.of(wkb).codes == multi - (MULTIPOINT - POINT)
-    prefixes = pa.array([b"", header], pa.binary()).take(pa.array(single.astype(np.int8)))
-    return pc.binary_join_element_wise(prefixes, plain, pa.scalar(b"", pa.binary()))
-
-
-@dataclass(slots=True)
-class Tally:
-    """What a layer holds of one kind: points, lines, polygons or mixed collections."""
-
-    count: int = 0
-    with_z: int = 0
-    multi: bool = False
-    repaired: Counter[str] = field(default_factory=Counter)
-    box: NDArray[np.float64] = field(default_factory=lambda: np.array([np.inf, np.inf, -np.inf, -np.inf]))
-
-    def stretch(self, box: NDArray[np.float64]) -> None:
-        """Let the box hold another."""
-        self.box = np.concatenate([np.fmin(self.box[:2], box[:2]), np.fmax(self.box[2:], box[2:])])
-
-    def __add__(self, other: Tally) -> Tally:
-        total = Tally(
-            self.count + other.count,
-            self.with_z + other.with_z,
-            self.multi or other.multi,
-            self.repaired + other.repaired,
-        )
-        total.stretch(self.box)
-        total.stretch(other.box)
-        return total
-
-    @property
-    def bounds(self) -> BoundingBox:
-        """Of what is kept, in the layer's CRS."""
-        west, south, east, north = self.box.tolist()
-        return west, south, east, north
-
-
-class Survey:
-    """What a whole layer holds, batch after batch."""
-
-    def __init__(self, *, widest: float | None = None) -> None:
-        """`widest`: a geometry that is wider may cross the antimeridian; None where there is none."""
-        self.features = 0
-        self.nulls = 0
-        self.filtered = 0
-        self.linearised = 0
-        self.codes: Counter[int] = Counter()
-        self.rejected: Counter[str] = Counter()
-        self.area_changed = self.wide = self.with_m = 0
-        self.changed: list[int] | None = []  # places among what was added; None: too many
-        self.sound_values = False  # of the attributes, where the survey looked at them too
-        self._seen = 0
-        self.tallies: dict[int, Tally] = {}
-        self._widest = widest
-        self._whole = Tally()
-
-    def add(self, cleaned: Cleaned, *, filtered: int = 0, linearised: int = 0) -> None:
-        """Take in one batch, and how many features a condition had left out of it before."""
-        import shapely
-
-        codes = cleaned.codes
-        present = codes > 0
-        self.features += len(codes) + filtered
-        self.filtered += filtered + len(cleaned.filtered)
-        self.nulls += len(codes) - int(present.sum()) - len(cleaned.reasons) - len(cleaned.filtered)
-        self.linearised += linearised
-        self.codes.update(codes[present].tolist())
-        self.rejected.update(cleaned.reasons.values())
-        self.area_changed += cleaned.area_changed
-        self.with_m += cleaned.with_m
-        if cleaned.strays is not None:
-            self._whole.stretch(cleaned.strays)
-        self._note(cleaned.changed, len(codes))
-        kinds = _kinds(codes)
-        boxes = shapely.bounds(cleaned.geometries)
-        if self._widest is not None:
-            self.wide += int((boxes[present, 2] - boxes[present, 0] > self._widest).sum())
-        for kind in np.unique(kinds[present]).tolist():
-            self._add_kind(kind, kinds == kind, cleaned, boxes)
-
-    def _note(self, changed: set[int], count: int) -> None:
-        if self.changed is not None:
-            self.changed += sorted(self._seen + row for row in changed)
-            if len(self.changed) > _MOST_CHANGED:
-                self.changed = None
-        self._seen += count
-
-    def _add_kind(self, kind: int, mask: NDArray[np.bool_], cleaned: Cleaned, boxes: NDArray[np.float64]) -> None:
-        import shapely
-
-        tally = self.tallies.setdefault(kind, Tally())
-        tally.count += int(mask.sum())
-        tally.with_z += int(shapely.has_z(cleaned.geometries[mask]).sum())
-        tally.multi = tally.multi or bool((cleaned.codes[mask] >= MULTIPOINT).any())
-        tally.repaired.update(reason for row, reason in cleaned.repairs.items() if mask[row])
-        own = boxes[mask]
-        tally.stretch(np.concatenate([own[:, :2].min(axis=0), own[:, 2:].max(axis=0)]))
-
-    def add_headers(self, headers: Headers, bounds: BoundingBox, *, filtered: int = 0) -> None:
-        """Take in a batch by its headers alone, for a file whose geometry is trusted and whose extent is known."""
-        present = headers.codes > 0
-        self._note(set(), len(headers.codes))
-        self.features += len(headers.codes) + filtered
-        self.filtered += filtered
-        self.nulls += len(headers.codes) - int(present.sum())
-        codes, counts = np.unique(headers.codes[present], return_counts=True)
-        for code, count in zip(codes.tolist(), counts.tolist(), strict=True):
-            self._add_code(code, count, int((headers.has_z & (headers.codes == code)).sum()), bounds)
-
-    def add_alike(self, headers: Headers, geometries: int, nulls: int, bounds: BoundingBox) -> None:
-        """As `add_headers`, of so many geometries whose header is the one that is given, and so many nulls."""
-        self._note(set(), geometries + nulls)
-        self.features += geometries + nulls
-        self.nulls += nulls
-        self._add_code(int(headers.codes[0]), geometries, geometries * int(headers.has_z[0]), bounds)
-
-    def _add_code(self, code: int, count: int, with_z: int, bounds: BoundingBox) -> None:
-        self.codes[code] += count
-        tally = self.tallies.setdefault(int(_kinds(np.array([code]))[0]), Tally())
-        tally.stretch(np.array(bounds, dtype=np.float64))
-        tally.count += count
-        tally.with_z += with_z
-        tally.multi = tally.multi or code >= MULTIPOINT
-
-    @property
-    def total(self) -> Tally:
-        """All kinds together."""
-        return sum(self.tallies.values(), Tally())
-
-    @property
-    def whole_bounds(self) -> BoundingBox:
-        """Of what is kept and of what lies beyond the domain."""
-        return (self.total + self._whole).bounds
-
-    @property
-    def kept(self) -> int:
-        """Features with a geometry that can be loaded."""
-        return sum(self.codes.values())
-
-    @property
-    def mixed(self) -> bool:
-        """Whether no one typed table holds all of it: several dimensions, or collections."""
-        return len(self.tallies) > 1 or COLLECTION in self.tallies
-
-    @property
-    def untouched(self) -> bool:
-        """Whether there is nothing to repair, reject or drop."""
-        return self.changed == []
-
-    @property
-    def wkb_as_is(self) -> bool:
-        """Whether the bytes as they came can go into the table but for a Multi header and but for those in
-        `changed`.
-        """
-        return self.changed is not None and not self.mixed and self.total.with_z in {0, self.kept}
-
-    def type_counts(self) -> str:
-        """`3 Point, 2 Polygon`, for messages."""
-        return ", ".join(f"{count} {TYPE_NAMES[code]}" for code, count in sorted(self.codes.items()))
-
-
-def _kinds(codes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """POINT, LINE, POLYGON or COLLECTION for each base type code; 0: none."""
-    return np.where((codes > POLYGON) & (codes < COLLECTION), codes - (MULTIPOINT - POINT), codes)
-
-
-def kind_of_most(tallies: dict[int, Tally]) -> int:
-    """The kind that most features are of: what belongs to no kind is accounted for with it."""
-    return max(tallies, key=lambda kind: (tallies[kind].count, -kind), default=POINT)
-
-
-def is_of(codes: NDArray[np.int64], part: Part) -> NDArray[np.bool_]:
-    """Which geometries belong to a part of a layer."""
-    kind = next(kind for kind, name in PARTS.items() if name == part)
-    return np.asarray(_kinds(codes) == kind, dtype=np.bool_)
-
-
-def table_type(kind: int, tally: Tally) -> GeometryType:
-    """The type of a table for one kind: Multi for lines and polygons; points stay points unless one is a MultiPoint."""
-    if kind == POINT:
-        return "MULTIPOINT" if tally.multi else "POINT"
-    return {LINE: "MULTILINESTRING", POLYGON: "MULTIPOLYGON"}.get(kind, "GEOMETRY")  # type: ignore[return-value]

@@ -21,7 +21,8 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.storage.geopackages import TILES
 from geo_assets.text import without_name
 from geo_assets.vector.reader.findings import Findings
-from geo_assets.vector.reader.sources import Dataset, Format, forbid_drivers
+from geo_assets.vector.reader.formats import Format, forbid_drivers
+from geo_assets.vector.reader.sources import Dataset
 from geo_assets.vector.reader.sqlite_values import read_only
 
 if TYPE_CHECKING:

@@ -348,7 +348,7 @@ def _one(value: str, kind: str) -> tuple[bytes | None, str | None]:
     import shapely
 
     if kind == "geojson":
-        from geo_assets.vector.reader.geojson import BadGeometryError, to_wkb
+        from geo_assets.vector.reader.geojson_wkb import BadGeometryError, to_wkb
 
         try:
             return to_wkb(json.loads(value)), None

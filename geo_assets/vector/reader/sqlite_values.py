@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geo_assets.vector.reader.findings import Findings
-from geo_assets.vector.reader.geometry import Headers
 from geo_assets.vector.reader.text_values import parse_moment
+from geo_assets.vector.reader.wkb import Headers
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -15,16 +15,9 @@ from psycopg import sql
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.tables.introspection import SCHEMA, Drift, columns, drifts, find, first_line, refuse_drift, run
-from geo_assets.vector.tables.load import StagedTable
-from geo_assets.vector.tables.publish import (
-    BeforeCommit,
-    PublishedTable,
-    discarded_on_failure,
-    lock_name,
-    publish,
-    rehearse,
-    with_patience,
-)
+from geo_assets.vector.tables.locks import lock_name, retry_while_locked
+from geo_assets.vector.tables.publish import BeforeCommit, PublishedTable, publish, rehearse
+from geo_assets.vector.tables.staging import StagedTable, discarded_on_failure
 from geo_assets.vector.types import GEOMETRY_COLUMN
 
 Mode = Literal["replace", "append", "upsert"]
@@ -60,7 +53,7 @@ def merge(
         with conn.transaction():
             exists = find(conn, SCHEMA, staged.table) is not None
         if exists:
-            return with_patience(
+            return retry_while_locked(
                 conn, staged.table, lambda: _merge(conn, staged, mode, key, before_commit, schema_drift)
             )
     return publish(conn, staged, before_commit=before_commit)
@@ -94,7 +87,7 @@ def rehearse_merge(
                 _index_key(conn, staged, key)
             return _merge(conn, staged, mode, key, before_commit, schema_drift)
 
-    return with_patience(conn, staged.table, work)
+    return retry_while_locked(conn, staged.table, work)
 
 
 def _check_key(staged: StagedTable, key: Sequence[str]) -> None:

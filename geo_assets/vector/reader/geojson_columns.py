@@ -1,0 +1,223 @@
+"""Columns of GeoJSON: the type that holds every value of a property, and a property's values as an Arrow array.
+
+Here: what the features' properties and ids become. Not here: reading features (`geojson.py`), text that holds times
+(`text_values.py`).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.vector.reader.findings import Findings
+from geo_assets.vector.reader.layers import BATCH_ROWS
+from geo_assets.vector.reader.text_values import NAIVE, ZONED, TypeGuess, to_moments, to_times
+from geo_assets.vector.types import MAX_PRECISION, arrow_type
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+#: PostgreSQL's most columns of a table.
+_MOST_COLUMNS = 1600
+
+_EXACT_IN_DOUBLE = 2**53
+
+
+def properties_of(feature: dict[str, Any]) -> dict[str, Any]:
+    """The properties of a feature; none where something else stands there."""
+    found = feature.get("properties")
+    return found if isinstance(found, dict) else {}
+
+
+def scalar(value: Any) -> Any:
+    """An id as it is, or as JSON text where it is nested."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the layer; the id of a feature is the one that comes from no property."""
+
+    name: str
+    key: str | None
+    wire: str
+    as_text: bool = False  # values of several kinds: those that are no text as JSON writes them
+
+
+class Schema:
+    """What each property holds."""
+
+    def __init__(self) -> None:
+        self._guesses: dict[str | None, _Guess] = {}
+        self._waiting: list[Any] = []
+
+    def add(self, feature: Any) -> None:
+        """Take in one feature; its geometry is not kept."""
+        if isinstance(feature, dict):
+            feature = {key: value for key, value in feature.items() if key in {"id", "type", "properties"}}
+        self._waiting.append(feature)
+        if len(self._waiting) == BATCH_ROWS:
+            self.finish()
+
+    def finish(self) -> None:
+        """Take in what is waiting."""
+        features = [f for f in self._waiting if isinstance(f, dict)]
+        self._waiting = []
+        rows = [properties_of(f) for f in features]
+        for key in dict.fromkeys(chain.from_iterable(rows)):
+            self._guess(key).add([row.get(key) for row in rows])
+        idents = [scalar(f.get("id")) for f in features if f.get("type") == "Feature"]
+        if any(ident is not None for ident in idents):
+            self._guess(None).add(idents)
+
+    def _guess(self, key: str | None) -> _Guess:
+        if len(self._guesses) > _MOST_COLUMNS:
+            raise GeoAssetsError(
+                "VECTOR_UNSUPPORTED_TYPE",
+                f"its features have more than {_MOST_COLUMNS:,} properties of different names",
+            )
+        return self._guesses.setdefault(key, _Guess(times=key is not None))
+
+    def columns(self, findings: Findings) -> list[Column]:
+        """The id, where there is one, then the properties in the order in which they were met."""
+        keys = [key for key in self._guesses if key is not None]
+        made = [self._guesses[key].column(key, key, findings) for key in keys]
+        if None not in self._guesses:
+            return made
+        name = next(
+            name
+            for name in ("id", "feature_id", *(f"feature_id_{i}" for i in range(2, 10**6)))
+            if name not in self._guesses
+        )
+        return [self._guesses[None].column(name, None, findings), *made]
+
+
+class _Guess:
+    """The type that holds every value of a property."""
+
+    def __init__(self, *, times: bool) -> None:
+        self._kinds: set[type] = set()
+        self._elements: set[type] = set()
+        self._text = TypeGuess(numbers=False, times=True) if times else None
+        self._low = self._high = 0
+        self._scale: int | None = 0
+
+    def add(self, values: list[Any]) -> None:
+        """Take in the values of some features."""
+        import pyarrow as pa
+
+        kinds = set(map(type, values)) - {type(None)}
+        self._kinds |= kinds
+        if str in kinds and self._text is not None:
+            self._text.add(pa.array([_clean(v) for v in values if type(v) is str], pa.string()))
+        if int in kinds:
+            whole = [v for v in values if type(v) is int]
+            self._low, self._high = min(self._low, *whole), max(self._high, *whole)
+        if float in kinds:
+            self._scale = _scale(np.array([v for v in values if type(v) is float]), self._scale)
+        if list in kinds:
+            self._add_lists([v for v in values if type(v) is list])
+
+    def _add_lists(self, lists: list[list[Any]]) -> None:
+        self._elements |= set(map(type, chain.from_iterable(lists)))
+        whole = [v for v in chain.from_iterable(lists) if type(v) is int]
+        if whole:
+            self._low, self._high = min(self._low, *whole), max(self._high, *whole)
+
+    def column(self, name: str, key: str | None, findings: Findings) -> Column:
+        """Name and type; what stays text although it looks like times is said."""
+        kinds = self._kinds
+        if kinds == {str} and self._text is not None:
+            self._text.say(name, findings)
+            return Column(name, key, self._text.wire)
+        if kinds <= {str}:
+            return Column(name, key, "string")
+        if kinds == {list}:
+            return Column(name, key, self._list_wire())
+        if kinds & {list, dict}:
+            return Column(name, key, "json")
+        if kinds == {bool}:
+            return Column(name, key, "bool")
+        wire = self._number_wire(kinds) if kinds <= {int, float} else None
+        return Column(name, key, wire or "string", as_text=wire is None)
+
+    def _number_wire(self, kinds: set[type]) -> str | None:
+        if kinds == {float}:
+            return "float64"
+        if kinds == {int}:
+            return self._whole_wire()
+        if max(-self._low, self._high) <= _EXACT_IN_DOUBLE:
+            return "float64"
+        digits, scale = len(str(max(-self._low, self._high))), self._scale
+        return f"decimal({digits + scale}, {scale})" if scale is not None and digits + scale <= MAX_PRECISION else None
+
+    def _whole_wire(self) -> str | None:
+        for bits in (32, 64):
+            if -(2 ** (bits - 1)) <= self._low and self._high < 2 ** (bits - 1):
+                return f"int{bits}"
+        digits = len(str(max(-self._low, self._high)))
+        return f"decimal({max(digits, 20)}, 0)" if digits <= MAX_PRECISION else None
+
+    def _list_wire(self) -> str:
+        kinds = self._elements - {type(None)}
+        if kinds <= {str}:
+            return "list<string>"
+        wire = "bool" if kinds == {bool} else self._number_wire(kinds) if kinds <= {int, float} else None
+        return f"list<{wire}>" if wire in {"bool", "int32", "int64", "float64"} else "json"
+
+
+def _scale(values: np.ndarray[Any, Any], least: int | None) -> int | None:
+    """Decimals that hold every value to the letter; None where none do."""
+    if least is None or not np.isfinite(values).all():
+        return None
+    return next((scale for scale in range(least, 18) if (np.round(values, scale) == values).all()), None)
+
+
+def _clean(text: str) -> str:
+    """Without halves of characters, which neither UTF-8 nor PostgreSQL has."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def array_of(values: list[Any], column: Column, findings: Findings) -> pa.Array:
+    """A column's values in its type."""
+    import pyarrow as pa
+
+    wire = column.wire
+    if wire == "json":
+        return pa.ExtensionArray.from_storage(
+            pa.json_(), pa.array([None if v is None else _dump(v) for v in values], pa.string())
+        )
+    if column.as_text:
+        values = [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
+    if wire in {"string", "date32", "time64[us]", ZONED, NAIVE}:
+        text = pa.array([None if v is None else _clean(v) for v in values], pa.string())
+        if wire in {ZONED, NAIVE}:
+            return to_moments(text, wire, column.name, findings)
+        return to_times(text) if wire == "time64[us]" else text.cast(arrow_type(wire))
+    if wire.startswith("decimal"):
+        values = [None if v is None else Decimal(str(v)) for v in values]
+    if wire == "list<string>":
+        values = [None if v is None else [None if e is None else _clean(e) for e in v] for v in values]
+    return pa.array(values, arrow_type(wire))
+
+
+def _dump(value: Any) -> str:
+    try:
+        return _clean(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    except ValueError:  # NaN and infinity, which JSON has not, as text
+        return _clean(json.dumps(_finite(value), ensure_ascii=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return str(value) if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,0 +1,423 @@
+"""What the sandboxed child does with a vector source, first call: look at it and plan its tables (`inspect`).
+
+Here: one pass over each layer, and the plan that follows from it. No Dagster, database or network.
+Not here: the steps themselves (`sources.py`, `layers.py`, `filters.py`, `geometry.py`, `survey.py`), sending a layer
+(`stream.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geo_assets.epsg import parse_code
+from geo_assets.errors import GeoAssetsError
+from geo_assets.vector.crs import axes_look_swapped, footprint, geographic_box, heights_of, parse_file_crs, plan_crs
+from geo_assets.vector.models import (
+    ColumnPlan,
+    GeometryType,
+    InspectReport,
+    InspectRequest,
+    LayerOptions,
+    LayerPlan,
+    Part,
+)
+from geo_assets.vector.names import column_names
+from geo_assets.vector.reader import geometry
+from geo_assets.vector.reader.conversion import wire_type
+from geo_assets.vector.reader.filters import LayerFilter, Selection, chosen_columns, crs_of, filter_of
+from geo_assets.vector.reader.layers import (
+    Batch,
+    LayerRef,
+    OpenLayer,
+    foreign_layers,
+    list_layers,
+    open_layer,
+    tile_tables,
+)
+from geo_assets.vector.reader.sources import Dataset, prepare
+from geo_assets.vector.reader.survey import PARTS, Survey, Tally, check_kept, kind_of_most, table_type
+from geo_assets.vector.reader.threads import THREADS, in_order
+from geo_assets.vector.reader.wkb import Headers
+from geo_assets.vector.types import sql_type
+from geo_assets.vector.where import parse
+
+if TYPE_CHECKING:
+    from pyproj import CRS
+
+
+#: What to do with a GeoPackage of tiles, which is a vector by its name.
+_AS_A_RASTER = "a job that takes rasters makes a COG of it, and so does: geo-assets cog in.gpkg out.tif"
+
+#: What is wrong with one layer, or one member of an archive, and leaves the others as they are. Not what somebody asked
+#: for in vain.
+_OF_ONE = frozenset(
+    {
+        "AXES_SWAPPED", "INCOMPLETE_SHAPEFILE", "INVALID_CRS", "UNREADABLE", "VECTOR_ALL_FILTERED", "VECTOR_ALL_REJECTED", "VECTOR_NO_CRS",
+        "VECTOR_NO_GEOMETRY", "VECTOR_NO_LAYERS", "VECTOR_UNSUPPORTED", "VECTOR_UNSUPPORTED_TYPE",
+    }
+)  # fmt: skip
+
+
+def inspect(request: InspectRequest) -> InspectReport:
+    """Read every layer of a source once and plan the table that it becomes.
+
+    Args:
+        request: the source, and what is wanted of it.
+
+    Raises:
+        GeoAssetsError: with the code of what is wrong; the source is refused as a whole.
+    """
+    if request.where:
+        parse(request.where)
+    inspection = _Inspection(request)
+    source = prepare(Path(request.source), max_unpacked_bytes=request.max_unpacked_bytes, options=inspection.options)
+    inspection.warnings += source.warnings
+    for error in source.left_out:
+        inspection.leave_out(error)
+    plans = [plan for dataset in source.datasets for plan in inspection.plans(dataset)]
+    if not plans:
+        raise inspection.nothing(source.name)
+    return InspectReport(layers=tuple(plans), warnings=tuple(inspection.warnings), software=software())
+
+
+def software() -> dict[str, str]:
+    """Versions of everything that has a part in what a table holds."""
+    import pyarrow as pa
+    import pyogrio
+    import pyproj
+    import shapely
+
+    return {
+        "gdal": pyogrio.__gdal_version_string__,
+        "geos": shapely.geos_version_string,
+        "proj": pyproj.proj_version_str,
+        "pyarrow": pa.__version__,
+        "pyogrio": pyogrio.__version__,
+        "pyproj": pyproj.__version__,
+        "shapely": shapely.__version__,
+    }
+
+
+class _Inspection:
+    """One look at a source: what is asked for, what was seen, what is worth saying."""
+
+    def __init__(self, request: InspectRequest) -> None:
+        self._request = request
+        self.options = LayerOptions(**{name: getattr(request, name) for name in LayerOptions.model_fields})
+        self._source_crs = parse_code(request.source_crs) if request.source_crs else None
+        self._target_crs = parse_code(request.target_crs) if request.target_crs else None
+        self._seen: list[str] = []
+        self._faults: list[GeoAssetsError] = []
+        self.warnings: list[str] = []
+
+    def leave_out(self, error: GeoAssetsError) -> None:
+        """Go on without what is at fault, and say so.
+
+        Raises:
+            GeoAssetsError: this error, where it is not of one layer or member alone, or where somebody named the layer.
+        """
+        if error.code not in _OF_ONE or self._request.layers is not None:
+            raise error
+        self._faults.append(error)
+        self.warnings.append(f"left out: {error}")
+
+    def nothing(self, name: str) -> GeoAssetsError:
+        """Why there is no plan at all."""
+        if len(self._faults) == 1:
+            return self._faults[0]
+        if self._request.layers is not None:
+            shown = ", ".join(repr(layer[:63]) for layer in self._seen[:20])
+            return GeoAssetsError(
+                "UNKNOWN_LAYER",
+                f"{name} has no layer {', '.join(map(repr, self._request.layers))}; its layers are {shown}",
+            )
+        codes = {error.code for error in self._faults}
+        code = codes.pop() if len(codes) == 1 else "VECTOR_NO_LAYERS"
+        if code == "VECTOR_ALL_FILTERED":
+            return GeoAssetsError(code, f"the filter leaves nothing of {name} ({'; '.join(self.warnings[:5])})")
+        said = f" ({'; '.join(self.warnings[:5])})" if self.warnings else ""
+        return GeoAssetsError(code, f"{name} has no layer with features that can be read{said}")
+
+    def plans(self, dataset: Dataset) -> Iterator[LayerPlan]:
+        """The plans of a dataset's layers; one that cannot be read is left out with a warning."""
+        self.warnings += [
+            f"left out: layer {name[:63]!r} of {dataset.name} is {what}, not a table"
+            for name, what in self._foreign(dataset)
+        ]
+        tiles, alone = tile_tables(dataset)
+        self.warnings += [
+            f"left out: {name[:63]!r} of {dataset.name} holds tiles, which are a raster: {_AS_A_RASTER}"
+            for name in tiles
+        ]
+        if alone:
+            told = f"{dataset.name} holds tiles, which are a raster, and no features"
+            self.leave_out(GeoAssetsError("VECTOR_NO_LAYERS", told, remedy=_AS_A_RASTER))
+            return
+        try:
+            refs = list_layers(dataset, attributes=self.options.attribute_tables)
+            if not refs:
+                raise GeoAssetsError("VECTOR_NO_LAYERS", f"{dataset.name} has no layer with geometry")  # noqa: TRY301 - of this dataset alone
+        except GeoAssetsError as error:
+            self.leave_out(error)
+            return
+        for ref in refs:
+            name = ref.layer or dataset.stem
+            self._seen.append(name)
+            if self._request.layers is None or name in self._request.layers:
+                try:
+                    yield from self._layer(ref)
+                except GeoAssetsError as error:
+                    self.leave_out(error)
+
+    def _foreign(self, dataset: Dataset) -> list[tuple[str, str]]:
+        return [(name, dataset.left_out[name]) for name in foreign_layers(dataset)]
+
+    def _layer(self, ref: LayerRef) -> Iterator[LayerPlan]:
+        with open_layer(ref, attributes=self.options.attribute_tables) as layer:
+            crs = crs_of(layer, self.options)
+            layer_filter = filter_of(ref, layer, self.options)
+            chosen_columns(self.options, layer.names, set(), ref.title)  # before anything is read for nothing
+            if crs is None and self.options.bbox is not None:
+                raise _no_crs(ref)
+            check = self._checks(crs)
+            survey = _survey(
+                layer, layer_filter, crs, trust=self.options.trust_geometry, check=check, whole=self._request.thorough
+            )
+        if layer.declared and survey.features < layer.declared:
+            raise GeoAssetsError(
+                "UNREADABLE", f"{ref.title} is cut off: it has {survey.features:,} of {layer.declared:,} features"
+            )
+        lacks = self._lack(survey, ref.title)
+        if lacks is not None:
+            raise lacks
+        if survey.nulls == survey.features - survey.filtered:
+            yield self._attribute_plan(ref, layer, survey)
+        else:
+            yield from self._geometry_plans(ref, layer, survey, crs, checked=check)
+
+    def _checks(self, crs: CRS | None) -> bool:
+        """Whether this pass looks for invalid geometry. What is to be transformed is looked at once it is."""
+        moves = (
+            crs is not None
+            and self._target_crs is not None
+            and not crs.equals(self._target_crs, ignore_axis_order=True)
+        )
+        return self._request.thorough or not moves
+
+    def _lack(self, survey: Survey, title: str) -> GeoAssetsError | None:
+        left = survey.features - survey.filtered
+        if survey.features == 0:
+            return GeoAssetsError("VECTOR_NO_LAYERS", f"{title} has no feature")
+        if left == 0:
+            return GeoAssetsError(
+                "VECTOR_ALL_FILTERED", f"the filter leaves none of the {survey.features:,} features of {title}"
+            )
+        if survey.nulls == left and not self.options.attribute_tables:
+            return GeoAssetsError("VECTOR_NO_GEOMETRY", f"{title} has no geometry in its {left} features")
+        return None
+
+    def _common(self, ref: LayerRef, layer: OpenLayer) -> dict[str, Any]:
+        return {
+            "member": ref.dataset.member,
+            "layer": ref.layer,
+            "layer_index": ref.index,
+            "driver": ref.dataset.format.value,
+            "columns": self._columns(layer, ref.title),
+            "options": self.options,
+            "encoding": layer.encoding,
+        }
+
+    def _columns(self, layer: OpenLayer, title: str) -> tuple[ColumnPlan, ...]:
+        positions = chosen_columns(self.options, layer.names, layer.unused(), title)
+        found = layer.types() if layer.types else None
+        wires = [found[i] if found else wire_type(layer.names[i], layer.arrow_types[i]) for i in positions]
+        names = column_names([layer.names[i] for i in positions])
+        return tuple(
+            ColumnPlan(position=i, source_name=layer.names[i], name=name, arrow_type=wire, sql_type=sql_type(wire))
+            for i, name, wire in zip(positions, names, wires, strict=True)
+        )
+
+    def _attribute_plan(self, ref: LayerRef, layer: OpenLayer, survey: Survey) -> LayerPlan:
+        common = self._common(ref, layer)
+        if not common["columns"]:
+            raise GeoAssetsError("VECTOR_NO_GEOMETRY", f"{ref.title} has neither geometry nor attributes")
+        return LayerPlan(
+            **common,
+            geometry_type=None,
+            feature_count=survey.features,
+            filtered=survey.filtered,
+            null_geometries=survey.nulls,
+            warnings=(*layer.warnings, "it has no geometry: a table of attributes"),
+        )
+
+    def _geometry_plans(
+        self, ref: LayerRef, layer: OpenLayer, survey: Survey, crs: CRS | None, *, checked: bool
+    ) -> Iterator[LayerPlan]:
+        if crs is not None and axes_look_swapped(crs, survey.whole_bounds):
+            raise GeoAssetsError(
+                "AXES_SWAPPED",
+                f"x and y of {ref.title} look swapped: it lies outside the area of {crs.name!r}, and inside the other"
+                " way round",
+            )
+        check_kept(survey.kept, survey.rejected, ref.title)
+        if survey.mixed and self.options.mixed == "reject":
+            raise GeoAssetsError(
+                "VECTOR_MIXED_GEOMETRY",
+                f"{ref.title} mixes kinds of geometry, which one table cannot hold: {survey.type_counts()}",
+            )
+        if crs is None:
+            raise _no_crs(ref)
+        bounds = survey.total.bounds
+        way = plan_crs(crs, self._target_crs, bounds, ref.title, max_accuracy_m=self.options.max_transform_accuracy_m)
+        notes = [
+            *layer.warnings,
+            *way.warnings,
+            *_survey_warnings(survey),
+            *self._crs_warnings(layer, f"{way.authority}:{way.srid}", survey),
+        ]
+        notes += layer.findings.warnings() if self._request.thorough else ()
+        common = {
+            **self._common(ref, layer),
+            "srid": way.srid,
+            "authority": way.authority,
+            "source_crs": way.source,
+            "crs_name": way.name,
+            "transform_name": way.transform_name,
+            "transform_accuracy_m": way.accuracy_m,
+            "sound": survey.untouched and checked,
+            "sound_values": survey.sound_values,
+            "wkb_as_is": survey.wkb_as_is and checked and way.transform_name is None,
+            "changed": (
+                tuple(survey.changed or ()) if survey.wkb_as_is and checked and way.transform_name is None else ()
+            ),
+        }
+        for part, geometry_type, tally, main in _parts(survey, split=self.options.mixed == "split"):
+            yield LayerPlan(
+                **common,
+                **_tallied(survey, tally, way.source, main=main),
+                part=part,
+                geometry_type=geometry_type,
+                warnings=tuple(notes if main else ()),
+            )
+
+    def _crs_warnings(self, layer: OpenLayer, code: str, survey: Survey) -> Iterator[str]:
+        file_crs, said = parse_file_crs(layer.crs), self._source_crs
+        if file_crs is not None and said is not None and not file_crs.equals(said, ignore_axis_order=True):
+            if self.options.override_crs:
+                yield f"the file says that it is in {file_crs.name!r}; it was read as {said.name!r}, as was asked for"
+            else:
+                yield (
+                    f"source_crs was not used: the file says that it is in {file_crs.name!r} (override_crs makes it"
+                    " count)"
+                )
+        heights = heights_of(layer.crs)
+        if heights is not None and (survey.total.with_z or heights.named):
+            yield (
+                f"its heights are {heights.name}, which the vertical half of its CRS says and {code} does not; they are"
+                " kept as they are"
+            )
+
+
+def _survey(
+    layer: OpenLayer, layer_filter: LayerFilter, crs: CRS | None, *, trust: bool, check: bool, whole: bool
+) -> Survey:
+    """One pass over a layer. Where geometry is trusted and the file knows its extent, the headers of the WKB are
+    enough; of a GeoPackage SQLite says them, and whether every value is sound.
+
+    `whole`: every column is read, so that what is wrong with its values is found.
+    """
+    half = math.pi / crs.axis_info[0].unit_conversion_factor if crs is not None and crs.is_geographic else None
+    survey = Survey(widest=half)
+    bounds = layer.bounds if trust and not layer_filter.reads_geometry else None
+    scan = layer.scan() if bounds and layer_filter.takes_all and not whole else None
+    if scan is not None and bounds is not None and scan.headers.need_nothing:
+        survey.add_alike(scan.headers, scan.geometries, scan.nulls, bounds)
+        survey.sound_values = not scan.odd
+        return survey
+
+    def look(batch: Batch) -> tuple[Selection, Headers | geometry.Cleaned]:
+        selected = layer_filter.apply(batch)
+        headers = Headers.of(selected.batch.wkb) if bounds else None
+        as_it_is = headers is not None and headers.need_nothing and not selected.batch.faults
+        return selected, headers if headers is not None and as_it_is else layer_filter.clean(
+            selected.batch, unchecked=not check
+        )
+
+    for selected, found in in_order(
+        layer.read(None if whole else layer_filter.positions),
+        look,
+        threads=1 if bounds or layer_filter.reads_geometry else THREADS,
+    ):
+        if isinstance(found, geometry.Cleaned):
+            survey.add(found, filtered=selected.filtered, linearised=selected.batch.linearised)
+        elif bounds is not None:
+            survey.add_headers(found, bounds, filtered=selected.filtered)
+    return survey
+
+
+def _parts(survey: Survey, *, split: bool) -> Iterator[tuple[Part | None, GeometryType, Tally, bool]]:
+    """The tables that a layer becomes: one, unless it is mixed and split; and which of them takes what is of
+    no kind.
+    """
+    if not survey.mixed:
+        ((kind, tally),) = survey.tallies.items()
+        yield None, table_type(kind, tally), tally, True
+    elif split:
+        most = kind_of_most(survey.tallies)
+        for kind in sorted(survey.tallies):
+            yield (
+                PARTS[kind],
+                table_type(kind, survey.tallies[kind]),
+                survey.tallies[kind],
+                kind == most,
+            )
+    else:
+        yield None, "GEOMETRY", survey.total, True
+
+
+def _tallied(survey: Survey, tally: Tally, source_crs: str, *, main: bool) -> dict[str, Any]:
+    """The account and the extent of one table."""
+    rest = survey.features - survey.kept if main else 0
+    box = geographic_box(source_crs, tally.bounds)
+    return {
+        "has_z": tally.with_z > 0,
+        "main": main,
+        "feature_count": tally.count + rest,
+        "elsewhere": survey.features - tally.count - rest,
+        "filtered": survey.filtered if main else 0,
+        "null_geometries": survey.nulls if main else 0,
+        "linearised": survey.linearised if main else 0,
+        "m_dropped": survey.with_m if main else 0,
+        "rejected_by_reason": dict(survey.rejected) if main else {},
+        "repaired_by_reason": dict(tally.repaired),
+        "bounds": tally.bounds,
+        "bbox_4326": box,
+        "footprint": footprint(box),
+    }
+
+
+def _no_crs(ref: LayerRef) -> GeoAssetsError:
+    return GeoAssetsError("VECTOR_NO_CRS", f"{ref.title} does not say which CRS its coordinates are in")
+
+
+def _survey_warnings(survey: Survey) -> Iterator[str]:
+    total = survey.total
+    if survey.linearised:
+        off = 100 * (1 - math.cos(math.radians(geometry.ARC_STEP_DEGREES / 2)))
+        yield f"{survey.linearised} curves became lines, whose chords are at most {off:.2f} % of the radius off"
+    if survey.with_m:
+        yield f"{survey.with_m} geometries have M values, which were dropped"
+    if 0 < total.with_z < survey.kept:
+        yield f"{survey.kept - total.with_z} of {survey.kept} geometries have no height and got 0"
+    if survey.area_changed:
+        yield f"the repair of {survey.area_changed} geometries changed their area by more than 1 %"
+    if survey.wide:
+        yield (
+            f"{survey.wide} geometries are wider than half the globe: if they cross the antimeridian, they must be cut"
+            " there"
+        )
+    if strays := survey.rejected[geometry.OFF_THE_GLOBE]:
+        yield f"{strays} geometries lie beyond longitude and latitude: is its CRS right, and longitude first?"

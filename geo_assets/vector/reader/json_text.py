@@ -1,0 +1,104 @@
+"""JSON text, read on as it is parsed.
+
+Here: a window over a text of any length, which holds no more than the value at hand. Not here: what the values mean
+(`geojson.py`, `esri_json.py`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+from geo_assets.errors import GeoAssetsError
+
+#: Text that is parsed at once, and the most that one feature may have. Characters.
+_WINDOW, _LARGEST_FEATURE = 1 << 20, 200 * 1024**2
+
+
+class Window:
+    """A text that is read on as it is parsed; no more of it is held than the value at hand."""
+
+    def __init__(self, file: TextIO, name: str, kind: str = "GeoJSON") -> None:
+        self._file, self._name, self._kind = file, name, kind
+        self._text = ""
+        self._at = self._before = 0
+        self._decode = json.JSONDecoder().raw_decode
+
+    def fault(self, what: str) -> GeoAssetsError:
+        """What is wrong here."""
+        place = self._before + self._at
+        return GeoAssetsError(
+            "UNREADABLE", f"{self._name} is not readable as {self._kind}: {what} at character {place:,}"
+        )
+
+    def _more(self) -> bool:
+        rest = self._text[self._at :]
+        if len(rest) > _LARGEST_FEATURE:
+            raise GeoAssetsError(
+                "TOO_LARGE", f"{self._name} has a feature of more than {_LARGEST_FEATURE // 1024**2} MiB"
+            )
+        part = self._file.read(max(_WINDOW, len(rest)))
+        self._before += self._at
+        self._text, self._at = rest + part, 0
+        return bool(part)
+
+    def next_character(self, skip: str = "") -> str:
+        """What comes after white space, without passing it; empty at the end."""
+        blank = " \t\r\n" + skip
+        while True:
+            while self._at < len(self._text):
+                if self._text[self._at] not in blank:
+                    return self._text[self._at]
+                self._at += 1
+            if not self._more():
+                return ""
+
+    def keys(self) -> Iterator[str]:
+        """The keys of the object that begins here; what each stands for must be taken before the next."""
+        for _ in self._items("}"):
+            if self.next_character() != '"':
+                raise self.fault("a name in quotes is expected")
+            key = self.value()
+            self._pass(":")
+            yield key
+
+    def elements(self) -> Iterator[Any]:
+        """The elements of the array that begins here."""
+        for _ in self._items("]"):
+            yield self.value()
+
+    def _items(self, end: str) -> Iterator[None]:
+        self._at += 1
+        while (character := self.next_character()) != end:
+            if not character:
+                raise self.fault("it is cut off: the text ends")
+            yield
+            if self.next_character() != end:
+                self._pass(",")
+        self._at += 1
+
+    def _pass(self, character: str) -> None:
+        found = self.next_character()
+        if found != character:
+            raise self.fault(f"{character!r} is expected" if found else "it is cut off: the text ends")
+        self._at += 1
+
+    def value(self) -> Any:
+        """The JSON value that begins here."""
+        self.next_character()
+        while True:
+            try:
+                value, end = self._decode(self._text, self._at)
+            except json.JSONDecodeError as error:
+                if self._more():
+                    continue
+                self._at = error.pos
+                cut = "it is cut off: " if error.pos >= len(self._text.rstrip()) else ""
+                raise self.fault(f"{cut}{error.msg[:80]}") from None
+            except (RecursionError, ValueError) as error:  # thousands of digits
+                raise self.fault(f"it is nested too deeply ({type(error).__name__})") from None
+            if end == len(self._text) and self._more():  # a number may go on
+                continue
+            self._at = end
+            return value

@@ -1,0 +1,285 @@
+"""What the sandboxed child does with a vector source, second call: send one layer of it (`stream`).
+
+Here: batches in the table's types, CRS and geometry type, and the account of what was sent. No Dagster, database or
+network.
+Not here: the plan that it follows (`inspect.py`), loading (`../tables/`).
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.vector.crs import (
+    transformer,
+)
+from geo_assets.vector.ipc import MOST_BYTES
+from geo_assets.vector.models import (
+    ColumnPlan,
+    GeometryType,
+    LayerPlan,
+    StreamReport,
+    StreamRequest,
+)
+from geo_assets.vector.reader import geometry
+from geo_assets.vector.reader.conversion import as_json, convert
+from geo_assets.vector.reader.filters import LayerFilter, Selection, filter_of
+from geo_assets.vector.reader.findings import Findings
+from geo_assets.vector.reader.layers import (
+    Batch,
+    LayerRef,
+    open_layer,
+)
+from geo_assets.vector.reader.sources import prepare
+from geo_assets.vector.reader.survey import check_kept, is_of
+from geo_assets.vector.reader.threads import BATCH_BYTES, THREADS, in_order
+from geo_assets.vector.reader.wkb import promote_wkb, to_wkb
+from geo_assets.vector.schemas import reject_schema, wire_schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: A row with all that a message says beside it.
+_LARGEST_ROW = MOST_BYTES - 1024**2
+
+_COPY_BYTES = 1024**2
+
+
+def stream(request: StreamRequest, sink: BinaryIO) -> StreamReport:
+    """Write one layer as an Arrow IPC stream: the plan's columns in order, then `geom` as WKB in the table's CRS; after
+    it, as a second stream, the rejected features (`schemas.REJECT_COLUMNS`).
+
+    Args:
+        request: the source and the plan that `inspect` made of the layer.
+        sink: takes the streams; at most 8192 rows and 32 MiB at once.
+
+    Raises:
+        GeoAssetsError: the file cannot be read to its end, a value has no place in its column, or nothing of it can be
+            kept.
+        BrokenPipeError: the reader of the sink is gone.
+    """
+    import pyarrow as pa
+
+    plan = request.plan
+    ref = _find(request)
+    attributes = plan.options.attribute_tables
+    with (
+        open_layer(ref, attributes=attributes) as layer,
+        tempfile.TemporaryFile(dir=Path(request.source).parent) as spool,
+    ):
+        rejects = pa.ipc.new_stream(spool, reject_schema())
+        sender = _Sender(plan, filter_of(ref, layer, plan.options), ref.title)
+        writer = pa.ipc.new_stream(sink, sender.schema)
+        batches = layer.read({column.position for column in plan.columns} | sender.filter.positions)
+        for selected, prepared in in_order(batches, sender.prepare, threads=sender.threads):
+            sendable, rejected = sender.convert(selected, prepared)
+            for piece in _bounded(sendable):
+                writer.write_batch(piece)
+            for piece in _bounded(rejected) if rejected is not None else ():
+                rejects.write_batch(piece)
+        sender.check()
+        writer.close()
+        rejects.close()
+        spool.seek(0)
+        shutil.copyfileobj(spool, sink, _COPY_BYTES)
+    return sender.report(layer.findings)
+
+
+def _find(request: StreamRequest) -> LayerRef:
+    plan = request.plan
+    source = prepare(Path(request.source), max_unpacked_bytes=request.max_unpacked_bytes, options=plan.options)
+    for dataset in source.datasets:
+        if dataset.member == plan.member and dataset.format.value == plan.driver:
+            return LayerRef(dataset, plan.layer_index, plan.layer, plan.sound_values)
+    raise GeoAssetsError(
+        "UNREADABLE", f"{source.name} is not the file that was inspected: {plan.label or plan.driver} is gone"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """The geometry of a batch, ready for the wire, and the fate of its features."""
+
+    wkb: pa.Array
+    keep: NDArray[np.bool_] | None = None  # None: all
+    reasons: dict[int, str] = field(default_factory=dict)
+    repairs: Counter[str] = field(default_factory=Counter)
+    filtered: int = 0
+    elsewhere: int = 0
+
+
+class _Sender:
+    """Turns a layer's batches into what goes over the wire, and keeps the account."""
+
+    def __init__(self, plan: LayerPlan, layer_filter: LayerFilter, title: str) -> None:
+        self._plan = plan
+        self.filter = layer_filter
+        self._title = title
+        self.schema = wire_schema(plan.columns, geometry=plan.geometry_type is not None)
+        self._rows = self._geometries = self._filtered = self._elsewhere = self._seen = 0
+        self._rejected: Counter[str] = Counter()
+        self._repaired: Counter[str] = Counter()
+        self._notes: Counter[str] = Counter()
+
+    @property
+    def threads(self) -> int:
+        """As many as the work is worth: bytes that pass as they are need none, and a prepared box is not for
+        several.
+        """
+        as_is = self._plan.wkb_as_is or self._plan.geometry_type is None
+        return 1 if as_is or self.filter.reads_geometry else THREADS
+
+    def prepare(self, batch: Batch) -> tuple[Selection, _Prepared | None]:
+        """What costs time, and touches no count: any thread may do it."""
+        selected = self.filter.apply(batch)
+        plan = self._plan
+        if plan.geometry_type is None:
+            return selected, None
+        kept = selected.batch
+        if plan.wkb_as_is and not self.filter.reads_geometry:
+            return selected, self._as_is(kept, plan.geometry_type)
+        later = plan.transform_name is not None and plan.part is None and not self.filter.reads_geometry
+        cleaned = self.filter.clean(kept, sound=plan.sound, unchecked=later)
+        mine = self._mine(cleaned)
+        way = (
+            transformer(plan.source_crs, plan.srid) if plan.transform_name is not None else None
+        )  # cached for each thread
+        geometry.fit(cleaned, plan.geometry_type, has_z=plan.has_z, transformer=way, trust=plan.options.trust_geometry)
+        reasons = {row: reason for row, reason in sorted(cleaned.reasons.items()) if mine[row]}
+        repairs = Counter(reason for row, reason in cleaned.repairs.items() if mine[row])
+        elsewhere = int((~mine).sum())
+        mine[[*reasons, *cleaned.filtered]] = False
+        wkb = to_wkb(cleaned.geometries, has_z=plan.has_z)
+        return selected, _Prepared(
+            wkb, None if mine.all() else mine, reasons, repairs, len(cleaned.filtered), elsewhere
+        )
+
+    def _as_is(self, batch: Batch, kind: GeometryType) -> _Prepared:
+        """The bytes themselves; what a survey found to need work is worked on alone. One thread's, for it counts the
+        places.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        plan, first = self._plan, self._seen
+        self._seen += len(batch.wkb)
+        low, high = (bisect_left(plan.changed, place) for place in (first, self._seen))
+        wkb = promote_wkb(batch.wkb, kind, has_z=plan.has_z)
+        if low == high:
+            return _Prepared(wkb)
+        rows = np.array(plan.changed[low:high]) - first
+        mask = np.zeros(len(wkb), dtype=bool)
+        mask[rows] = True
+        cleaned = self.filter.clean(batch.keep(mask))
+        geometry.fit(cleaned, kind, has_z=plan.has_z)
+        reasons = {int(rows[row]): reason for row, reason in sorted(cleaned.reasons.items())}
+        wkb = pc.replace_with_mask(wkb, pa.array(mask), to_wkb(cleaned.geometries, has_z=plan.has_z))
+        mask[:] = True
+        mask[list(reasons)] = False
+        return _Prepared(wkb, mask if reasons else None, reasons, cleaned.repaired)
+
+    def convert(self, selected: Selection, prepared: _Prepared | None) -> tuple[pa.RecordBatch, pa.RecordBatch | None]:
+        """One batch for the wire, and its rejected features, if any; what they are is counted."""
+        import pyarrow as pa
+
+        main, kept = self._plan.main, selected.batch
+        self._filtered += selected.filtered if main else 0
+        self._elsewhere += 0 if main else selected.filtered
+        arrays = [self._column(column, kept) for column in self._plan.columns]
+        if prepared is None:
+            self._rows += len(kept.wkb)
+            return pa.record_batch(arrays, schema=self.schema), None
+        self._rejected.update(prepared.reasons.values())
+        self._repaired.update(prepared.repairs)
+        self._filtered += prepared.filtered if main else 0
+        self._elsewhere += prepared.elsewhere
+        result = pa.record_batch([*arrays, prepared.wkb], schema=self.schema)
+        result = result if prepared.keep is None else result.filter(pa.array(prepared.keep))
+        self._rows += len(result)
+        self._geometries += len(result) - result.column(len(arrays)).null_count
+        return result, self._rejects(kept, arrays, prepared.reasons) if prepared.reasons else None
+
+    def _column(self, column: ColumnPlan, batch: Batch) -> pa.Array:
+        import pyarrow as pa
+
+        try:
+            return convert(batch.columns[column.position], column.arrow_type, self._notes)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            said = " ".join(str(error).split())[:200]
+            raise GeoAssetsError(
+                "VECTOR_UNSUPPORTED_TYPE",
+                f"column {column.source_name!r} of {self._title} cannot be loaded as {column.sql_type}: {said}",
+            ) from error
+
+    def _mine(self, cleaned: geometry.Cleaned) -> NDArray[np.bool_]:
+        """Which features are this table's; the geometries of the others are taken out."""
+        plan = self._plan
+        if plan.part is None:
+            return np.ones(len(cleaned.geometries), dtype=bool)
+        codes = cleaned.codes
+        mine: NDArray[np.bool_] = is_of(codes, plan.part) | ((codes == 0) & plan.main)
+        cleaned.geometries[~mine] = None
+        return mine
+
+    def _rejects(self, batch: Batch, arrays: list[pa.Array], reasons: dict[int, str]) -> pa.RecordBatch:
+        import pyarrow as pa
+
+        rows = pa.array(list(reasons), pa.int64())
+        attributes = as_json(
+            [column.name for column in self._plan.columns], [array.take(rows) for array in arrays], len(reasons)
+        )
+        columns = [
+            batch.fids.take(rows),
+            pa.array(reasons.values(), pa.string()),
+            batch.wkb.take(rows).cast(pa.binary()),
+            attributes,
+        ]
+        return pa.record_batch(columns, schema=reject_schema())
+
+    def report(self, findings: Findings) -> StreamReport:
+        """The account of what was sent; what was found out about values is said once, of the layer's main table."""
+        notes = (
+            *(f"{count} values are {note}" for note, count in self._notes.items()),
+            *(findings.warnings() if self._plan.main else ()),
+        )
+        return StreamReport(
+            rows=self._rows,
+            filtered=self._filtered,
+            rejected=dict(self._rejected),
+            repaired=dict(self._repaired),
+            warnings=notes,
+        )
+
+    def check(self) -> None:
+        """Nothing was lost, and something is left."""
+        plan = self._plan
+        mine = self._rows + sum(self._rejected.values()) + self._filtered
+        if mine != plan.feature_count or mine + self._elsewhere != plan.feature_count + plan.elsewhere:
+            raise GeoAssetsError(
+                "UNREADABLE",
+                f"{self._title} had {plan.feature_count} features when it was inspected and has {mine} now",
+            )
+        if plan.geometry_type is not None:
+            check_kept(self._geometries, self._rejected, self._title)
+
+
+def _bounded(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """The batch in pieces of at most 32 MiB; a single row may be larger, as far as the parent takes it."""
+    if len(batch) == 1 and batch.nbytes > _LARGEST_ROW:
+        raise GeoAssetsError("TOO_LARGE", f"a feature of {batch.nbytes:,} bytes is in it; {_LARGEST_ROW:,} are allowed")
+    if len(batch) > 1 and batch.nbytes > BATCH_BYTES:
+        half = len(batch) // 2
+        yield from _bounded(batch.slice(0, half))
+        yield from _bounded(batch.slice(half))
+    elif len(batch):
+        yield batch

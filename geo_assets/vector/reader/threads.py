@@ -1,0 +1,38 @@
+"""Batches of a layer, worked on by several threads, in order.
+
+Here: how many threads, and how much they hold at once. Not here: the work (`inspect.py`, `stream.py`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from geo_assets.vector.reader.layers import Batch
+
+T = TypeVar("T")
+
+#: Batches that are worked on at once. GEOS and PROJ run outside of Python's lock; more would take the server's core.
+THREADS = 2
+
+#: A batch on the wire: the parent holds a few of them at once. Bytes.
+BATCH_BYTES = 32 * 1024**2
+
+
+def in_order(batches: Iterator[Batch], work: Callable[[Batch], T], *, threads: int) -> Iterator[T]:
+    """The work's results in order; while one is used, the next are made. A batch that is large is worked on alone."""
+    if threads == 1:
+        yield from map(work, batches)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[T]] = deque()
+        for batch in batches:
+            while waiting and (len(waiting) > threads or batch.wkb.nbytes > BATCH_BYTES):
+                yield waiting.popleft().result()
+            waiting.append(pool.submit(work, batch))
+            if batch.wkb.nbytes > BATCH_BYTES:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

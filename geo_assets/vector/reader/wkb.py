@@ -1,0 +1,139 @@
+"""WKB as bytes: what the header of each geometry says, and WKB for PostGIS, made without parsing where that will do.
+
+Here: the codes of ISO 13249-3 and arrays of WKB. Not here: parsed geometries (`geometry.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geo_assets.vector.models import GeometryType
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: WKB's base type codes (ISO 13249-3). 8-17 are curves, surfaces of curves, TIN and the like.
+POINT, LINE, POLYGON, MULTIPOINT, MULTILINE, MULTIPOLYGON, COLLECTION = range(1, 8)
+TYPE_NAMES = {
+    POINT: "Point",
+    LINE: "LineString",
+    POLYGON: "Polygon",
+    MULTIPOINT: "MultiPoint",
+    MULTILINE: "MultiLineString",
+    MULTIPOLYGON: "MultiPolygon",
+    COLLECTION: "GeometryCollection",
+}
+
+_EWKB_Z, _EWKB_M, _EWKB_FLAGS = 0x80000000, 0x40000000, 0xF0000000
+_HEADER_BYTES = 5  # byte order and type code
+_EMPTY_BYTES = 9  # a header and a count of 0
+
+Geometries = NDArray[Any]  # of shapely geometries and None
+
+
+@dataclass(frozen=True, slots=True)
+class Headers:
+    """What the first five bytes of each WKB say. Code 0: null; -1: too short or no byte order."""
+
+    codes: NDArray[np.int64]
+    has_z: NDArray[np.bool_]
+    has_m: NDArray[np.bool_]
+    plain: NDArray[np.bool_]  # little-endian ISO WKB, or null
+    empty: NDArray[np.bool_]  # no member, no ring, no vertex; an empty point has coordinates that are no numbers
+
+    @classmethod
+    def of(cls, wkb: pa.Array) -> Headers:
+        """The headers of a binary or large_binary array."""
+        present = ~_null_mask(wkb)
+        starts, lengths, data = _layout(wkb)
+        readable = present & (lengths >= _HEADER_BYTES)
+        order, code = _first_bytes(starts, readable, data)
+        flags = code & _EWKB_FLAGS
+        iso = code & ~np.int64(_EWKB_FLAGS)
+        dimension, base = np.divmod(iso, 1000)
+        base[~(readable & (order <= 1))] = -1
+        base[~present] = 0
+        return cls(
+            base,
+            readable & ((flags & _EWKB_Z > 0) | (dimension == 1) | (dimension == 3)),
+            readable & ((flags & _EWKB_M > 0) | (dimension == 2) | (dimension == 3)),
+            ~present | (readable & (order == 1) & (flags == 0)),
+            readable & (lengths <= _EMPTY_BYTES),
+        )
+
+    @property
+    def need_nothing(self) -> bool:
+        """Whether every WKB is null, or plain, of a known type, without M, and not empty."""
+        known = (self.codes >= 0) & (self.codes < COLLECTION)
+        return bool((self.plain & known & ~self.has_m & ~self.empty).all())
+
+
+def _first_bytes(
+    starts: NDArray[np.int64], readable: NDArray[np.bool_], data: NDArray[np.uint8]
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The byte order and the type code of each WKB; 255 and 0 where there is none to read."""
+    order, code = np.full(len(starts), 255, np.uint8), np.zeros(len(starts), np.int64)
+    if readable.any():
+        first = starts[readable]
+        words = np.ndarray(
+            (len(data) - 3,), "<u4", data, 0, (1,)
+        )  # four bytes from each place on: one look for each WKB
+        order[readable] = bytes_of_order = data[first]
+        little = words[first + 1]
+        code[readable] = (
+            little if (bytes_of_order == 1).all() else np.where(bytes_of_order == 1, little, little.byteswap())
+        )
+    return order, code
+
+
+def _null_mask(wkb: pa.Array) -> NDArray[np.bool_]:
+    return np.asarray(wkb.is_null())
+
+
+def _layout(wkb: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
+    """Start and length of each value, and the bytes."""
+    import pyarrow as pa
+
+    _, offsets_buffer, data_buffer = wkb.buffers()
+    dtype = np.int64 if pa.types.is_large_binary(wkb.type) else np.int32
+    if len(wkb) == 0:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.uint8)
+    offsets = np.frombuffer(offsets_buffer, dtype)[wkb.offset : wkb.offset + len(wkb) + 1].astype(np.int64)
+    data = np.frombuffer(data_buffer, np.uint8) if data_buffer else np.zeros(0, np.uint8)
+    return offsets[:-1], np.diff(offsets), data
+
+
+def to_wkb(geometries: Geometries, *, has_z: bool) -> pa.Array:
+    """Little-endian ISO WKB without SRID: PostGIS gives it the column's."""
+    import pyarrow as pa
+    import shapely
+
+    return pa.array(
+        shapely.to_wkb(geometries, output_dimension=3 if has_z else 2, byte_order=1, flavor="iso"), pa.binary()
+    )
+
+
+def promote_wkb(wkb: pa.Array, geometry_type: GeometryType, *, has_z: bool) -> pa.Array:
+    """Multi geometries from WKB that needs nothing else, without parsing it: a Multi of one is a header and the
+    geometry itself.
+
+    Args:
+        wkb: little-endian ISO WKB, all with or all without z.
+        geometry_type: of the table.
+        has_z: whether the geometries have z.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    multi = {"MULTIPOINT": MULTIPOINT, "MULTILINESTRING": MULTILINE, "MULTIPOLYGON": MULTIPOLYGON}.get(geometry_type)
+    plain = wkb.cast(pa.binary())
+    if multi is None:
+        return plain
+    header = b"\x01" + (multi + (1000 if has_z else 0)).to_bytes(4, "little") + (1).to_bytes(4, "little")
+    single = Headers.of(wkb).codes == multi - (MULTIPOINT - POINT)
+    prefixes = pa.array([b"", header], pa.binary()).take(pa.array(single.astype(np.int8)))
+    return pc.binary_join_element_wise(prefixes, plain, pa.scalar(b"", pa.binary()))

@@ -1,0 +1,155 @@
+"""The streams of a child that opened an untrusted file, checked on their way into the database.
+
+Here: schema, batches, end and report of the two streams. Not here: their framing (`../ipc.py`), the tables that take
+them (`load.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, BinaryIO
+
+from psycopg import sql
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.vector.ipc import Batches, StreamViolationError
+from geo_assets.vector.models import LayerPlan, StreamReport
+from geo_assets.vector.schemas import REJECT_COLUMNS, reject_schema, wire_schema
+from geo_assets.vector.tables.session import Session
+from geo_assets.vector.tables.staging import staged_table
+from geo_assets.vector.types import sql_type
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Incoming:
+    """The child's stream: its schema is checked first, every batch before it is passed on, its end by the child's
+    report.
+    """
+
+    def __init__(self, file: BinaryIO, report: Callable[[], StreamReport], plan: LayerPlan, source: str) -> None:
+        self._file = file
+        self._report = report
+        self._plan = plan
+        self._source = source
+        self._settled = False
+        self._answer: StreamReport | None = None
+        self.rows = 0
+
+    def copy(self, run: Session, name: str) -> None:
+        """Send everything to the table."""
+        import pyarrow as pa
+
+        expected = wire_schema(self._plan.columns, geometry=self._plan.geometry_type is not None)
+        try:
+            reader = Batches.open(self._file)
+        except (pa.ArrowInvalid, OSError, EOFError, StreamViolationError) as error:
+            raise self._broken(error) from error
+        if not reader.schema.equals(expected):
+            raise GeoAssetsError(
+                "SCHEMA_MISMATCH",
+                f"{self._source}: the stream has the columns {_shown(reader.schema)}, the table has {_shown(expected)}",
+            )
+        self.rows = self._ingest(run, name, expected, reader)
+
+    def copy_rejects(self, run: Session, name: str) -> int:
+        """Send the second stream to a table that is made if there is anything for it; returns its rows."""
+        import pyarrow as pa
+
+        try:
+            reader = Batches.open(self._file)
+            batches = iter(reader)
+            first = next(batches, None)
+        except (pa.ArrowInvalid, OSError, EOFError):
+            self.finish()  # a child that fell says so; otherwise the count tells whether anything is missing
+            return 0
+        except StreamViolationError as error:
+            raise self._broken(error) from error
+        if not reader.schema.equals(reject_schema()):
+            raise GeoAssetsError(
+                "SCHEMA_MISMATCH", f"{self._source}: the rejects have the columns {_shown(reader.schema)}"
+            )
+        if first is None:
+            return 0
+        _create_rejects(run, name)
+        return self._ingest(run, name, reject_schema(), itertools.chain([first], batches))
+
+    def _ingest(self, run: Session, name: str, schema: pa.Schema, source: Iterable[pa.RecordBatch]) -> int:
+        """Pass batches on, each validated; returns the rows."""
+        import pyarrow as pa
+
+        failure: list[Exception] = []
+        rows = 0
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            nonlocal rows
+            try:
+                for batch in source:
+                    batch.validate(full=True)
+                    rows += len(batch)
+                    yield batch
+            except Exception as error:
+                failure.append(error)  # Arrow's C interface would pass on its text alone
+                raise
+
+        try:
+            run.ingest(name, pa.RecordBatchReader.from_batches(schema, batches()))
+        except Exception:
+            if failure:
+                raise self._broken(failure[0]) from failure[0]
+            raise
+        return rows
+
+    def finish(self) -> StreamReport:
+        """The child's report: only now is it known that the stream was whole.
+
+        Raises:
+            GeoAssetsError: what happened to the child.
+        """
+        if self._answer is None:
+            self._settled = True
+            self._answer = self._report()
+        return self._answer
+
+    def abandon(self) -> None:
+        """Take the child's answer to a call that came to nothing, so that it is not taken for the answer to
+        its next.
+        """
+        if not self._settled:
+            self._settled = True
+            self._file.close()
+            with contextlib.suppress(GeoAssetsError):
+                self._report()
+
+    def _broken(self, error: Exception) -> GeoAssetsError:
+        """What the child says of a stream that breaks off; if it says that all is well, the stream is at fault. One
+        that sends what no honest child does is not asked.
+        """
+        if isinstance(error, StreamViolationError):
+            self._settled = True  # its child is ended with the call
+            return GeoAssetsError("SANDBOX_CRASHED", f"{self._source}: the reader sent {error}")
+        try:
+            self.finish()
+        except GeoAssetsError as cause:
+            return cause
+        return GeoAssetsError("INTERNAL", f"{self._source}: the stream from the reader broke off: {error}")
+
+
+def _create_rejects(run: Session, name: str) -> None:
+    columns = [
+        sql.SQL("{} {}").format(sql.Identifier(column), sql.SQL(sql_type(wire)))
+        for column, wire in REJECT_COLUMNS.items()
+    ]
+    run(
+        sql.SQL("create table {} (reject_id bigint generated always as identity primary key, {})").format(
+            staged_table(name), sql.SQL(", ").join(columns)
+        )
+    )
+
+
+def _shown(schema: pa.Schema) -> str:
+    text = ", ".join(f"{field.name} {field.type}" for field in schema)
+    return text if len(text) <= 500 else text[:500] + "…"

@@ -1,0 +1,70 @@
+"""Locks of a published table: who publishes queues by name, and tries again while others hold the table.
+
+Here: the transaction that is retried, and its limits. Not here: what is done in it (`publish.py`, `merge.py`).
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import sql
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.vector.tables.introspection import SCHEMA, first_line, run
+
+T = TypeVar("T")
+
+#: Longer, and readers that queue behind us would notice. Milliseconds.
+_LOCK_TIMEOUT_MS = 2000
+
+_ATTEMPTS = 8
+_LONGEST_PAUSE_SECONDS = 1.0
+
+
+class Changed(Exception):  # noqa: N818 - an event inside this module
+    """A view came or went while its table was being locked."""
+
+
+_CONTENDED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected, Changed)
+
+
+def retry_while_locked(conn: psycopg.Connection[Any], table: str, work: Callable[[], T]) -> T:
+    """Do something in a transaction, again while others hold the table's lock.
+
+    Raises:
+        GeoAssetsError: DATABASE_UNAVAILABLE, they do not let go; SCHEMA_MISMATCH, the table is not ours.
+    """
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            time.sleep(random.uniform(0.02, min(_LONGEST_PAUSE_SECONDS, 0.05 * 2**attempt)))  # noqa: S311 - jitter
+        try:
+            with conn.transaction():
+                return work()
+        except _CONTENDED:
+            continue
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise GeoAssetsError(
+                "SCHEMA_MISMATCH",
+                f"{SCHEMA}.{table} cannot be replaced: {first_line(error)}",
+                remedy="let its owner drop it or what depends on it",
+            ) from error
+    raise GeoAssetsError(
+        "DATABASE_UNAVAILABLE",
+        f"{SCHEMA}.{table} was locked by others {_ATTEMPTS} times for {_LOCK_TIMEOUT_MS / 1000:g} s",
+        remedy="end the session that holds it, then submit again",
+    )
+
+
+def lock_name(conn: psycopg.Connection[Any], table: str) -> None:
+    """Queue up with the other publishers of a table; only then may a lock time out."""
+    run(
+        conn,
+        sql.SQL("select pg_advisory_xact_lock(hashtextextended({}, 0))").format(
+            sql.Literal(f"geo_assets:{SCHEMA}.{table}")
+        ),
+    )
+    run(conn, sql.SQL("set local lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT_MS)))

@@ -1,0 +1,73 @@
+"""A connection by ADBC, which loads Arrow batches by binary COPY.
+
+Here: one transaction at a time. Not here: what is done in it (`load.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.vector.tables.staging import STAGING_SCHEMA
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Session:
+    """An ADBC connection, in one transaction at a time. Not for several threads at once."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def __call__(self, statement: sql.Composable) -> list[tuple[Any, ...]]:
+        """Execute one statement."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement.as_string(None))
+            return cursor.fetchall() if cursor.description else []
+
+    def ingest(self, name: str, reader: pa.RecordBatchReader) -> None:
+        """Append batches to a table of `vector_staging` by binary COPY."""
+        with self._connection.cursor() as cursor:
+            cursor.adbc_ingest(name, reader, mode="append", db_schema_name=STAGING_SCHEMA)
+
+    def commit(self) -> None:
+        """Keep what was done."""
+        self._connection.commit()
+
+    def rollback(self) -> None:
+        """Forget what was done; a connection that is lost has forgotten it already."""
+        from adbc_driver_manager import Error
+
+        with contextlib.suppress(Error):
+            self._connection.rollback()
+
+
+@contextlib.contextmanager
+def open_session(dsn: str) -> Iterator[Session]:
+    """A connection for several tables one after the other: making one costs 50 ms, for the driver reads all types of
+    the database.
+
+    Raises:
+        GeoAssetsError: DATABASE_UNAVAILABLE.
+    """
+    import adbc_driver_postgresql.dbapi as adbc
+    from adbc_driver_manager import Error
+
+    try:
+        connection = adbc.connect(dsn)
+    except Error as error:
+        raise GeoAssetsError(
+            "DATABASE_UNAVAILABLE", f"PostgreSQL does not take the connection: {message_of(error)}"
+        ) from error
+    with connection:  # closing without commit rolls back
+        yield Session(connection)
+
+
+def message_of(error: Exception) -> str:
+    """An error's text on one line, cut."""
+    return " ".join(str(error).split())[:300]

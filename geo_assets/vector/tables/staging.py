@@ -1,0 +1,138 @@
+"""Staged tables: complete but for their place, seen by nobody.
+
+Here: what they are called, and getting rid of those that will not be published. Not here: making one (`load.py`),
+publishing it (`publish.py`, `merge.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.pq import TransactionStatus
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.vector.models import StreamReport
+from geo_assets.vector.names import MAX_TABLE_NAME_BYTES
+from geo_assets.vector.tables.introspection import SCHEMA, run
+
+#: Where tables are loaded.
+STAGING_SCHEMA = "vector_staging"
+
+#: Where loaded tables wait until they may be seen; not for readers.
+WAITING_SCHEMA = "vector_waiting"
+
+_TABLE_NAME = re.compile(r"[a-z_][a-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class StagedTable:
+    """A table in `vector_staging`, complete but for its place."""
+
+    staging_name: str
+    table: str  # its name in `vector`
+    rows: int
+    srid: int  # 0 without geometry
+    geometry_type: str | None
+    has_z: bool
+    report: StreamReport
+    features: int = 0  # of the source: rows + rejected + filtered
+    columns: tuple[str, ...] = ()  # attributes, in order
+    rejects_name: str | None = None  # where there are rejected features
+    home: str = STAGING_SCHEMA
+
+
+def check_table_name(table: str) -> None:
+    """Refuse a name that `names.table_name` would not give.
+
+    Raises:
+        GeoAssetsError: INVALID_PARAMETERS.
+    """
+    if not _TABLE_NAME.fullmatch(table) or len(table) > MAX_TABLE_NAME_BYTES or "__" in table:
+        raise GeoAssetsError(
+            "INVALID_PARAMETERS",
+            f"{table[:80]!r} is not a table name: at most {MAX_TABLE_NAME_BYTES} of a-z, 0-9 and single _, not starting"
+            " with a digit",
+            remedy="choose a plain name, for example vector.roads",
+        )
+
+
+def staging_lock(suffix: str) -> sql.Composed:
+    """The number of the lock that says that an attempt's staged tables are somebody's."""
+    return sql.SQL("hashtextextended({}, 0)").format(sql.Literal(f"geo_assets:staging:{suffix}"))
+
+
+def staged_table(name: str) -> sql.Identifier:
+    """The identifier of a table of `vector_staging`."""
+    return sql.Identifier(STAGING_SCHEMA, name)
+
+
+def text_literal(value: str) -> sql.Literal:
+    """Text as PostgreSQL takes it: without NUL and halves of characters."""
+    return sql.Literal(value.replace("\0", "").encode("utf-8", "replace").decode())
+
+
+def set_aside(conn: psycopg.Connection[Any], staged: StagedTable) -> StagedTable:
+    """Move a staged table where nobody sweeps it, in a transaction of the caller's, who then answers for it."""
+    for name in filter(None, (staged.staging_name, staged.rejects_name)):
+        run(
+            conn,
+            sql.SQL("alter table {} set schema {}").format(
+                sql.Identifier(staged.home, name), sql.Identifier(WAITING_SCHEMA)
+            ),
+        )
+    return replace(staged, home=WAITING_SCHEMA)
+
+
+@contextmanager
+def discarded_on_failure(conn: psycopg.Connection[Any], staged: StagedTable) -> Iterator[None]:
+    """Whatever stops a publication, nothing staged is left; what was set aside waits on."""
+    check_table_name(staged.table)
+    if conn.info.transaction_status != TransactionStatus.IDLE:
+        raise GeoAssetsError("INTERNAL", f"{SCHEMA}.{staged.table} cannot be published from within another transaction")
+    try:
+        yield
+    except BaseException:
+        if not conn.broken and staged.home != WAITING_SCHEMA:
+            discard(conn, staged)
+        raise
+
+
+def discard(conn: psycopg.Connection[Any], staged: StagedTable) -> None:
+    """Drop a staged table; harmless if it is gone."""
+    with conn.transaction():
+        for name in filter(None, (staged.staging_name, staged.rejects_name)):
+            run(conn, sql.SQL("drop table if exists {}").format(sql.Identifier(staged.home, name)))
+
+
+def sweep(conn: psycopg.Connection[Any]) -> list[str]:
+    """Drop what is left in `vector_staging` by processes that were killed: whoever is at work holds the lock of its
+    suffix.
+
+    Args:
+        conn: not in a transaction.
+    """
+    swept = []
+    with conn.transaction():
+        names = [
+            str(name)
+            for (name,) in run(
+                conn, "select tablename from pg_tables where schemaname = %(schema)s", schema=STAGING_SCHEMA
+            )
+        ]
+    for name in names:
+        suffix = name.rpartition("__")[2]
+        with conn.transaction():  # rejects have an r behind their table's suffix, which may itself end in one
+            locks = [
+                sql.SQL("pg_try_advisory_xact_lock({})").format(staging_lock(s))
+                for s in {suffix, suffix.removesuffix("r")}
+            ]
+            if all(run(conn, sql.SQL("select {}").format(lock))[0][0] for lock in locks):
+                run(conn, sql.SQL("drop table if exists {}").format(sql.Identifier(STAGING_SCHEMA, name)))
+                swept.append(name)
+    return swept
