@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from geo_assets.vector.reader.read import inspect
 from rasterio.transform import from_origin
 
 from geo_assets.raster.cog import convert
 from geo_assets.raster.models import ConvertRequest
 from geo_assets.stac.item import CogAsset, cog_item, item_id, table_item
 from geo_assets.vector.models import InspectRequest
+from geo_assets.vector.reader.inspect import inspect
 from geo_assets_tests.golden import assert_golden
 from geo_assets_tests.raster.test_cog import write
 
