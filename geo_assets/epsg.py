@@ -1,7 +1,7 @@
 """`EPSG:code`, the only form in which people name a reference system.
 
-Here: from the text to the CRS. Not here: what files say of theirs (`vector/crs.py`, `raster/georeference.py`), which may
-be of any authority.
+Here: from the text to the CRS. Not here: what files say of theirs (`vector/crs.py`, `raster/georeference.py`), which
+may be of any authority.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""What a task is given, what it puts out and what it keeps for those that come after it: the JSON of `geo.tasks`, typed.
+"""What a task is given, what it puts out and what it leaves for the stages after it: the JSON of `geo.tasks`, typed.
 
-Here: one model for each of them, by stage, and how what an earlier release wrote is read. Nothing else reads their keys.
+Here: one model for each, by stage, and how what another release wrote is read. Nothing else reads their keys.
 Not here: statements (`ledger/`), doing the work (`stages/`), how people are told of it (`ledger/outputs.py`).
 
-Outputs are shown to people and programs as they are stored, and carry no version: a key may be added, none may be renamed
-or taken away. A receipt is for the stages alone and carries one: raise it when what was kept before is of no use any
-more. What cannot be read is redone: `is_readable` is asked when a stage is planned (docs/decisions/0027-typed-outcomes.md).
+Outputs are shown to people and programs as they are stored, and carry no version: a key may be added, none may be
+renamed or taken away. A receipt is for the stages alone and carries one: raise it when what was kept before is of no
+use any more. What cannot be read is redone: `is_readable` is asked when a stage is planned
+(docs/decisions/0027-typed-outcomes.md).
 """
 
 from __future__ import annotations
@@ -186,7 +187,7 @@ class CogPart(_Model):
 
 
 class CogReceipt(Receipt):
-    """What the conversion of a raster source found: one report, or one for each of its parts, in the order of `cogs`."""
+    """What the conversion of a raster source found: a report, or one for each of its parts, in the order of `cogs`."""
 
     report: ConvertReport | None = Field(None, exclude_if=_is_nothing)
     parts: tuple[CogPart, ...] = Field((), exclude_if=_is_nothing)
@@ -206,7 +207,7 @@ class TableReceipt(Receipt):
     software: dict[str, str]
 
     def stored(self) -> dict[str, Any]:
-        """As JSON, for the ledger; without the features that needed work, which are many and of use to the load alone."""
+        """As JSON, for the ledger; without the features that needed work: there may be many, and only the load asks."""
         return self.model_dump(mode="json", exclude={"layers": {"__all__": {"changed"}}})
 
 

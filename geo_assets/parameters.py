@@ -1,23 +1,20 @@
 """The parameters of every job type, validated at the boundary, and the identity that follows from them.
 
 Here: one pydantic model per job type, their registry, `job_id` and the partition key. Adding a job type starts here.
-Not here: reading messages or HTTP bodies, recording anything (`ledger/`), running anything (`defs/`).
+Not here: the types of single values (`parameter_types.py`), reading messages or HTTP bodies, recording anything
+(`ledger/`), running anything (`defs/`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import unicodedata
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
-from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
@@ -27,10 +24,19 @@ from pydantic import (
     model_validator,
 )
 
-from geo_assets.capture import pattern, taken
-from geo_assets.epsg import parse_code
 from geo_assets.errors import GeoAssetsError, faults
-from geo_assets.patterns import ACCOUNT_ALIAS, CONTAINER_NAME, CONTAINER_NAME_IN_WORDS, EPSG_CODE, whole
+from geo_assets.parameter_types import (
+    Alias,
+    BlobPath,
+    Box,
+    CollectionId,
+    ContainerName,
+    Crs,
+    Text,
+    Time,
+    TimePattern,
+    Where,
+)
 from geo_assets.raster.models import ProfileName, ResamplingName
 
 #: Dagster tags and URLs carry the partition key; 63 is the strictest limit among them.
@@ -87,106 +93,6 @@ def without_later_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in values.items()
         if name not in ADDED_LATER or value not in (None, ADDED_LATER[name])
     }
-
-
-def _plain_text(value: str) -> str:
-    """PostgreSQL text and jsonb refuse NUL; UTF-8 refuses lone surrogates. JSON parsers accept both."""
-    if "\x00" in value:
-        msg = "must not contain NUL"
-        raise ValueError(msg)
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        msg = "must not contain lone surrogates"
-        raise ValueError(msg) from None
-    return value
-
-
-def _safe_path(value: str) -> str:
-    """A blob path or prefix: opaque, but never a way out of its container."""
-    value = _plain_text(value)
-    if (
-        value.startswith("/")
-        or "\\" in value
-        or ".." in value.split("/")
-        or any(unicodedata.category(c) == "Cc" for c in value)
-    ):
-        msg = "must be a plain blob path: no leading '/', no '..', no backslash, no control character"
-        raise ValueError(msg)
-    return value
-
-
-@lru_cache(maxsize=100)  # contracts between steps are checked again and again
-def _known_crs(value: str) -> str:
-    """Only EPSG codes: PROJ's free-text form also takes URLs and files."""
-    value = value.upper()
-    if not EPSG_CODE.fullmatch(value):
-        msg = "must be EPSG:code, for example EPSG:3857"
-        raise ValueError(msg)
-    try:
-        crs = parse_code(value)
-    except GeoAssetsError as error:
-        raise ValueError(error.message) from None
-    if not (crs.is_geographic or crs.is_projected):
-        msg = f"{value} ({crs.name}) is neither geographic nor projected"
-        raise ValueError(msg)
-    return value
-
-
-def _condition(value: str) -> str:
-    """A condition of the grammar; which columns there are is known when a file is opened."""
-    from geo_assets.vector.where import parse
-
-    try:
-        parse(_plain_text(value))
-    except GeoAssetsError as error:
-        raise ValueError(error.message) from None
-    return value
-
-
-def _numbers(value: Any) -> Any:
-    """`west,south,east,north`, as a person types it."""
-    return value.split(",") if isinstance(value, str) else value
-
-
-def _is_box(value: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-    if value[1] > value[3]:
-        msg = "must be west,south,east,north"
-        raise ValueError(msg)
-    return value
-
-
-def _time(value: str) -> str:
-    if taken(_plain_text(value), "datetime") is None:
-        msg = (
-            "must be a time, a date, a month or a year as ISO 8601, or two with a slash between, the earlier one first"
-        )
-        raise ValueError(msg)
-    return value
-
-
-def _time_pattern(value: str) -> str:
-    pattern(_plain_text(value))
-    return value
-
-
-Text = Annotated[str, AfterValidator(_plain_text)]
-BlobPath = Annotated[str, Field(max_length=1024), AfterValidator(_safe_path)]
-Crs = Annotated[str, AfterValidator(_known_crs)]
-ContainerName = Annotated[
-    str,
-    Field(
-        pattern=whole(CONTAINER_NAME),
-        description=f"the container to read; names are {CONTAINER_NAME_IN_WORDS}",
-    ),
-]
-Where = Annotated[str, Field(min_length=1), AfterValidator(_condition)]
-_Finite = Annotated[float, Field(allow_inf_nan=False)]
-Time = Annotated[str, AfterValidator(_time)]
-TimePattern = Annotated[str, AfterValidator(_time_pattern)]
-Box = Annotated[tuple[_Finite, _Finite, _Finite, _Finite], BeforeValidator(_numbers), AfterValidator(_is_box)]
-Alias = Annotated[str, Field(pattern=whole(ACCOUNT_ALIAS))]
-CollectionId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 
 
 class Parameters(BaseModel):
@@ -423,8 +329,8 @@ def shaping_values(parameters: Parameters, engine: Engine) -> dict[str, Any]:
 
 
 def asked_of(parameters: Parameters, engine: Engine) -> dict[str, Any]:
-    """What of a job's parameters an engine's request is given, by the names of the request; what says nothing is left to
-    the request's defaults.
+    """What of a job's parameters an engine's request is given, by the names of the request; what says nothing is left
+    to the request's defaults.
     """
     asked = {
         shapes.asked_as or name: getattr(parameters, name)

@@ -5,11 +5,21 @@ import json
 import pytest
 
 from geo_assets.outcomes import COGS, TABLES
-from geo_assets.parameters import Engine, IngestContainer, Job, asked_of, validate_parameters, without_later_defaults
+from geo_assets.parameters import (
+    Engine,
+    IngestContainer,
+    Job,
+    asked_of,
+    shaping,
+    validate_parameters,
+    without_later_defaults,
+)
+from geo_assets.raster.models import ConvertRequest
 from geo_assets.stages.container_inventory import task_input
 from geo_assets.stages.contracts import JobRef
 from geo_assets.stages.files import fingerprint, fingerprint_of_members
 from geo_assets.storage.sources import Kind, Member, Source
+from geo_assets.vector.models import InspectRequest
 
 SOURCE = Source(
     path="a/b.tif",
@@ -146,3 +156,13 @@ def test_parameters_that_are_not_those_of_the_job_type_are_no_contract(bad):
     job = Job.of(validate_parameters("ingest_container", {"container": "landing"}))
     with pytest.raises(ValueError, match="ingest_container: "):
         ref(job, parameters=bad)
+
+
+@pytest.mark.parametrize(("engine", "request_of"), [(Engine.RASTER, ConvertRequest), (Engine.VECTOR, InspectRequest)])
+def test_every_parameter_that_shapes_is_one_that_the_request_of_its_engine_takes(engine, request_of):
+    asked = {
+        shapes.asked_as or name
+        for name, shapes in shaping(IngestContainer)
+        if engine in shapes.engines and shapes.asked
+    }
+    assert asked <= set(request_of.model_fields)
