@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -202,6 +203,32 @@ class Attempt(BaseModel):
     job_type: str
     partition_key: str
     attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobLife:
+    """What decides about a job: its status, and whether a run holds it now."""
+
+    job_id: str
+    status: JobStatus
+    run_id: str | None
+    attempt: int
+    lease_is_live: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """A job that the janitor looks at."""
+
+    job_id: str
+    job_type: str
+    partition_key: str
+    attempt: int
+    run_id: str
+    run_status: str  # Dagster's, or DELETED (`attempts.py`)
+    terminated: bool  # somebody asked Dagster to end it
+    silent_seconds: float | None
+    rescues: int
 
 
 class Submitted(BaseModel):

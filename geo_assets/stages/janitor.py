@@ -9,9 +9,9 @@ from collections.abc import Callable
 from enum import StrEnum
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.ledger.jobs import Jobs, Patient
+from geo_assets.ledger.jobs import Jobs
 from geo_assets.ledger.messages import Messages
-from geo_assets.ledger.models import JobStatus
+from geo_assets.ledger.models import JobStatus, Patient
 
 #: New attempts that follow one another without anybody asking for them.
 MAX_RESCUES = 2

@@ -16,9 +16,8 @@ from enum import StrEnum
 from geo_assets.crash import crash_point
 from geo_assets.database.connections import TRANSIENT
 from geo_assets.errors import ErrorClass, GeoAssetsError, unforeseen
-from geo_assets.ledger.jobs import JobLife
 from geo_assets.ledger.messages import MessageRecord, RawMessage
-from geo_assets.ledger.models import JobStatus, Submitted
+from geo_assets.ledger.models import JobLife, JobStatus, Submitted
 from geo_assets.parameters import Job
 from geo_assets.submissions.messages import Message, read_message, recover_job_id
 from geo_assets.submissions.submit import Submitter

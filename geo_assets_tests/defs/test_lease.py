@@ -9,7 +9,7 @@ import pytest
 
 from geo_assets.defs.cogs import report_rasters
 from geo_assets.defs.resources import Stages
-from geo_assets.ledger import jobs as ledger
+from geo_assets.ledger import lease as ledger
 from geo_assets.ledger.models import PlannedTask
 from geo_assets.outcomes import CogOutputs
 from geo_assets.parameters import Job, validate_parameters

@@ -3,8 +3,7 @@ from dataclasses import replace
 import pytest
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.ledger.jobs import Patient
-from geo_assets.ledger.models import PlannedTask
+from geo_assets.ledger.models import Patient, PlannedTask
 from geo_assets.parameters import Job, validate_parameters
 from geo_assets.stages.janitor import MAX_RESCUES, Action, decide, make_rounds
 from geo_assets_tests.intake.conftest import hello

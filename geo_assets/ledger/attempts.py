@@ -1,0 +1,279 @@
+"""Attempts: what asks for a run of a job, and which of them nobody works on.
+
+Here: submitting, asking again, launching at most once, finding attempts whose run died. Not here: what a run does with
+its attempt (`claims.py`), starting a run (`defs/sensors.py`, `submissions/launch.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import LiteralString
+
+from psycopg.types.json import Jsonb
+from psycopg_pool import ConnectionPool
+
+from geo_assets.database.connections import DictConnection, retrying
+from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger import lease
+from geo_assets.ledger.models import Attempt, JobStatus, Patient, Submitted
+from geo_assets.parameters import Job
+
+#: Whoever said it would launch an attempt and did not within this time has died; the sensor launches it instead.
+LAUNCH_GRACE_SECONDS = 20
+
+#: What is said of a run that is not in Dagster any more.
+DELETED = "DELETED"
+
+#: Who asks for the attempts that follow a death.
+JANITOR = "janitor"
+
+#: What may be asked of one attempt, beside the parameters of its job.
+OPTIONS = ("force", "allow_mass_retire", "verify_sources")
+
+#: A job `j`, its newest attempt `a`, and the run `r` in Dagster that belongs to it or is newer, if there is one.
+_NEWEST_ATTEMPT: LiteralString = """
+ from geo.jobs j
+ join lateral (select * from geo.attempts a where a.job_id = j.job_id order by attempt desc limit 1) a on true
+ left join lateral (select n.* from geo.newest_run(j.partition_key) n
+                     where n.run_id = a.run_id or n.created_at >= a.requested_at) r on true"""
+
+#: A job whose newest attempt has no outcome though its run is over, was deleted, or does not renew its lease.
+_PATIENTS: LiteralString = (
+    """select j.job_id, j.job_type, j.partition_key, a.attempt, coalesce(r.run_id, a.run_id) as run_id,
+              coalesce(r.run_status, %(deleted)s) as run_status,
+              geo.was_terminated(coalesce(r.run_id, a.run_id)) as terminated,
+              extract(epoch from now() - greatest(j.lease_heartbeat, r.started_at))::float as silent_seconds,
+              (select count(*) from geo.attempts b where b.job_id = j.job_id and b.requested_by = %(janitor)s
+                  and b.attempt > coalesce((select max(c.attempt) from geo.attempts c
+                          where c.job_id = j.job_id and c.requested_by <> %(janitor)s), 0))::int as rescues"""  # noqa: S608 - constants
+    + _NEWEST_ATTEMPT
+    + """ where a.outcome is null and a.requested_at > now() - interval '30 days'
+          and case
+              when r.run_id is null then a.run_id is not null
+                   and coalesce(j.lease_heartbeat, a.started_at, a.launched_at)
+                       < now() - make_interval(secs => %(lease)s)
+              when r.run_id <> a.run_id then false          -- launched again already
+              when r.run_status in ('STARTED', 'CANCELING')
+                   then coalesce(greatest(j.lease_heartbeat, r.started_at), r.created_at)
+                        < now() - make_interval(secs => %(lease)s)
+              else r.run_status in ('FAILURE', 'CANCELED')
+                   or r.run_status = 'SUCCESS' and a.run_id is not null end"""
+)
+
+
+class Attempts:
+    """Statements on `geo.attempts` before a run has them; a part of `Jobs`."""
+
+    def __init__(self, pool: ConnectionPool[DictConnection]) -> None:
+        self._pool = pool
+
+    @retrying
+    def submit(
+        self,
+        job: Job,
+        *,
+        submitted_by: str,
+        rerun_completed: bool,
+        force: bool = False,
+        allow_mass_retire: bool = False,
+        verify_sources: bool = False,
+        in_transaction: Callable[[DictConnection], None] | None = None,
+    ) -> Submitted:
+        """Record a submission; asks for an attempt where there is something to do.
+
+        `in_transaction` is called before the commit: the message that brought the submission is accepted with it.
+
+        A new job gets its first attempt. While one is queued or processing, nothing is asked for. A failed or cancelled
+        job gets another attempt; a completed one only where its input may have changed since (`rerun_completed`) or by
+        `force`.
+        """
+        with self._pool.connection() as conn:
+            created = conn.execute(
+                """insert into geo.jobs (job_id, job_type, parameters, partition_key, submitted_by)
+                   values (%s, %s, %s, %s, %s) on conflict (job_id) do nothing""",
+                (job.job_id, job.job_type, Jsonb(job.parameters.stored()), job.partition_key, submitted_by),
+            ).rowcount
+            conn.execute(
+                "select from geo.jobs where job_id = %s for no key update", (job.job_id,)
+            )  # one submitter at a time from here
+            status = JobStatus.QUEUED if created else status_of(conn, job.job_id)
+            completed = status in {JobStatus.COMPLETED, JobStatus.COMPLETED_WITH_ERRORS}
+            open_again = status.is_final and (force or rerun_completed or not completed)
+            wanted = bool(created) or open_again or _died(conn, job.job_id)
+            flags = {"force": force, "allow_mass_retire": allow_mass_retire, "verify_sources": verify_sources}
+            attempt = add_attempt(conn, job.job_id, submitted_by, **flags) if wanted else None
+            if in_transaction:
+                in_transaction(conn)
+        return Submitted(
+            job_id=job.job_id,
+            job_type=job.job_type,
+            partition_key=job.partition_key,
+            status=JobStatus.QUEUED if wanted else status,
+            duplicate=not created,
+            attempt=attempt,
+        )
+
+    @retrying
+    def retry(
+        self, job_id: str, *, requested_by: str, statuses: Sequence[str] = (), error_code: str | None = None
+    ) -> Submitted:
+        """Ask for another attempt of a job that has ended; the tasks chosen are done anew.
+
+        Args:
+            job_id: whole.
+            requested_by: who asks.
+            statuses: tasks in these states are done anew, those that did not come to an end always.
+            error_code: only tasks that ended with this code.
+
+        Raises:
+            GeoAssetsError: STILL_AT_WORK where the job is still at work.
+        """
+        with self._pool.connection() as conn:
+            job = conn.execute("select * from geo.jobs where job_id = %s for no key update", (job_id,)).fetchone()
+            if job is None:
+                raise GeoAssetsError("JOB_NOT_FOUND", f"there is no job {job_id}")
+            status = status_of(conn, job_id)
+            if not status.is_final and not _died(conn, job_id):
+                raise GeoAssetsError(
+                    "STILL_AT_WORK",
+                    f"job {job_id[:12]} is {status}",
+                    remedy=f"wait for its end, or cancel it first: geo-assets cancel {job_id[:12]}",
+                )
+            conn.execute(
+                """update geo.tasks set fingerprint = ''
+                    where job_id = %(job)s and listed and status::text = any(%(statuses)s)
+                      and (%(code)s::text is null or error_code = %(code)s)""",
+                {"job": job_id, "statuses": list(statuses), "code": error_code},
+            )
+            attempt = add_attempt(conn, job_id, requested_by)
+        return Submitted(
+            job_id=job_id,
+            job_type=str(job["job_type"]),
+            partition_key=str(job["partition_key"]),
+            status=JobStatus.QUEUED,
+            duplicate=True,
+            attempt=attempt,
+        )
+
+    @retrying
+    def patients(self) -> list[Patient]:
+        """Jobs whose attempt has no outcome though its run is over, was deleted, or does not renew its lease."""
+        with self._pool.connection() as conn:
+            rows = conn.execute(
+                _PATIENTS,
+                {"lease": lease.LEASE_SECONDS, "janitor": JANITOR, "deleted": DELETED},
+            ).fetchall()
+        return [Patient(**row) for row in rows]  # type: ignore[arg-type]
+
+    @retrying
+    def rescue(self, job_id: str, attempt: int) -> bool:
+        """Ask for a new attempt in the janitor's name, with what was asked of the one that died, unless somebody has
+        since.
+        """
+        with self._pool.connection() as conn:
+            conn.execute("select from geo.jobs where job_id = %s for no key update", (job_id,))
+            row = conn.execute(
+                "select attempt, force, allow_mass_retire, verify_sources from geo.attempts where job_id = %s order by"
+                " attempt desc limit 1",
+                (job_id,),
+            ).fetchone()
+            if row is None or row["attempt"] != attempt:
+                return False
+            flags = {name: bool(row[name]) for name in OPTIONS}
+            add_attempt(conn, job_id, JANITOR, **flags)
+        return True
+
+    @retrying
+    def verifies_sources(self, run_id: str) -> bool:
+        """Whether the attempt of a run was asked to hash what counts as unchanged."""
+        with self._pool.connection() as conn:
+            row = conn.execute("select verify_sources from geo.attempts where run_id = %s", (run_id,)).fetchone()
+        return bool(row and row["verify_sources"])
+
+    @retrying
+    def take_launch(self, job_id: str, attempt: int) -> bool:
+        """Whether the caller is the one to launch this attempt; true for exactly one."""
+        with self._pool.connection() as conn:
+            return bool(
+                conn.execute(
+                    "update geo.attempts set launched_at = now() where job_id = %s and attempt = %s and launched_at is"
+                    " null and run_id is null",
+                    (job_id, attempt),
+                ).rowcount
+            )
+
+    @retrying
+    def give_back_launch(self, job_id: str, attempt: int) -> None:
+        """The launch did not happen: the next one to look may try."""
+        with self._pool.connection() as conn:
+            conn.execute(
+                "update geo.attempts set launched_at = null where job_id = %s and attempt = %s and run_id is null",
+                (job_id, attempt),
+            )
+
+    @retrying
+    def take_launches(self, limit: int, job_types: Sequence[str]) -> list[Attempt]:
+        """Attempts that nobody has launched, or whose launcher died; the caller launches them.
+
+        An attempt for whose partition Dagster already has a newer run was launched, whatever became of its launcher.
+        """
+        with self._pool.connection() as conn:
+            rows = conn.execute(
+                """update geo.attempts a set launched_at = now()
+                     from geo.jobs j
+                    where j.job_id = a.job_id and (a.job_id, a.attempt) in (
+                        select c.job_id, c.attempt
+                          from geo.attempts c
+                          join geo.jobs cj using (job_id)
+                          left join lateral geo.newest_run(cj.partition_key) r on true
+                         where c.run_id is null and c.outcome is null and cj.job_type = any(%(types)s)
+                           and (c.launched_at is null and c.requested_at < now() - interval '2 seconds'
+                                or c.launched_at < now() - make_interval(secs => %(grace)s))
+                           and (r.run_id is null or r.created_at < c.requested_at)
+                         order by c.requested_at
+                         limit %(limit)s
+                           for update of c skip locked)
+                returning a.job_id, j.job_type, j.partition_key, a.attempt""",
+                {"grace": LAUNCH_GRACE_SECONDS, "limit": limit, "types": list(job_types)},
+            ).fetchall()
+        return [Attempt.model_validate(row) for row in rows]
+
+
+def status_of(conn: DictConnection, job_id: str) -> JobStatus:
+    """The state of a job, in a transaction of the caller's."""
+    row = conn.execute("select status from geo.job_status where job_id = %s", (job_id,)).fetchone()
+    return JobStatus(str(row["status"])) if row else JobStatus.QUEUED
+
+
+def add_attempt(
+    conn: DictConnection,
+    job_id: str,
+    requested_by: str,
+    *,
+    force: bool = False,
+    allow_mass_retire: bool = False,
+    verify_sources: bool = False,
+) -> int:
+    """Ask for one more attempt, where the job's row is locked; returns its number."""
+    row = conn.execute(
+        """insert into geo.attempts (job_id, attempt, requested_by, force, allow_mass_retire, verify_sources)
+           select %(job)s, coalesce(max(attempt), 0) + 1, %(by)s, %(force)s, %(mass)s, %(verify)s
+             from geo.attempts where job_id = %(job)s
+           returning attempt""",
+        {"job": job_id, "by": requested_by, "force": force, "mass": allow_mass_retire, "verify": verify_sources},
+    ).fetchone()
+    return int(str(row["attempt"])) if row else 1
+
+
+def _died(conn: DictConnection, job_id: str) -> bool:
+    """Whether the run of the newest attempt ended without a word: it was killed, or deleted and is silent."""
+    row = conn.execute(
+        """select a.outcome is null and case
+                      when r.run_id is null then a.run_id is not null
+                           and coalesce(j.lease_heartbeat, '-infinity') < now() - make_interval(secs => %s)
+                      else r.run_status = 'FAILURE' and r.run_id = coalesce(a.run_id, r.run_id) end as died"""
+        + _NEWEST_ATTEMPT
+        + " where j.job_id = %s",
+        (lease.LEASE_SECONDS, job_id),
+    ).fetchone()
+    return bool(row and row["died"])

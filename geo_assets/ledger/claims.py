@@ -1,0 +1,272 @@
+"""Claims: a run takes its job, keeps it, gives it back, and how its attempt ended is written down.
+
+Here: statements that change who holds the lease of a job, and outcomes. Not here: asking for attempts (`attempts.py`),
+the proof of a lease inside another transaction (`lease.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from psycopg_pool import ConnectionPool
+
+from geo_assets.database.connections import DictConnection, retrying
+from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger import lease
+from geo_assets.ledger.attempts import OPTIONS, add_attempt, status_of
+from geo_assets.ledger.models import Claim, JobLife, JobStatus
+from geo_assets.parameters import validate_parameters
+
+#: Run states in which an owner is at work no more. A run that Dagster does not know was deleted there; its worker may
+#: still be at it.
+_OVER = ["SUCCESS", "FAILURE", "CANCELED"]
+
+
+class Claims:
+    """Statements on the lease of a job and on outcomes of attempts; a part of `Jobs`."""
+
+    def __init__(self, pool: ConnectionPool[DictConnection]) -> None:
+        self._pool = pool
+
+    @retrying
+    def claim(
+        self,
+        partition_key: str,
+        run_id: str,
+        attempt: int | None,
+        *,
+        job_types: Collection[str] = (),
+        requested_by: str = "dagster",
+        options: Mapping[str, bool] | None = None,
+    ) -> Claim:
+        """Make `run_id` the owner of its job, unless another live run is.
+
+        Args:
+            partition_key: of the job.
+            run_id: who claims it.
+            attempt: the one that the run was launched for; None: somebody launched it by hand.
+            job_types: what the run can do; nothing is written for a job of another type.
+            requested_by: who asked, where the run is an attempt that nobody recorded.
+            options: force, allow_mass_retire, verify_sources: what the run itself asks for, beside what was recorded of
+                its attempt.
+
+        Raises:
+            GeoAssetsError: JOB_NOT_FOUND, nobody submitted a job with this partition key; PARTITION_MISMATCH;
+                CANCELLED, the attempt was ended before its run came to this.
+        """
+        with self._pool.connection() as conn:
+            job = conn.execute(
+                "select * from geo.jobs where partition_key = %s for update", (partition_key,)
+            ).fetchone()
+            if job is None:
+                raise GeoAssetsError(
+                    "JOB_NOT_FOUND",
+                    f"no submission is recorded for partition {partition_key!r}",
+                    remedy="submit it: geo-assets submit JOB_TYPE …",
+                )
+            if job_types and job["job_type"] not in job_types:
+                raise GeoAssetsError(
+                    "PARTITION_MISMATCH",
+                    f"partition {partition_key} is a {job['job_type']}, not a {' or '.join(sorted(job_types))}",
+                )
+            owner = job["lease_run_id"]
+            if owner not in {None, run_id} and _is_live(conn, str(job["job_id"]), str(owner)):
+                conn.execute(
+                    "insert into geo.stood_aside (run_id, job_id, owner_run_id) values (%s, %s, %s) on conflict do"
+                    " nothing",
+                    (run_id, job["job_id"], owner),
+                )
+                return _claim_of(job, run_id, owner=str(owner), flags={"force": False})
+            conn.execute(
+                "update geo.jobs set lease_run_id = %s, lease_heartbeat = now() where job_id = %s",
+                (run_id, job["job_id"]),
+            )
+            flags = _bind_attempt(conn, str(job["job_id"]), run_id, attempt, requested_by, options or {})
+            return _claim_of(job, run_id, owner=run_id, flags=flags)
+
+    @retrying
+    def heartbeat(self, job_id: str, run_id: str) -> bool:
+        """Renew the lease; false where it was lost."""
+        with self._pool.connection() as conn:
+            return bool(
+                conn.execute(
+                    "update geo.jobs set lease_heartbeat = now() where job_id = %s and lease_run_id = %s",
+                    (job_id, run_id),
+                ).rowcount
+            )
+
+    @retrying
+    def life(self, job_id: str) -> JobLife | None:
+        """Status and lease of a job, or None."""
+        with self._pool.connection() as conn:
+            row = conn.execute(
+                """select s.job_id, s.status, s.run_id, s.attempt,
+                          coalesce(j.lease_heartbeat > now() - make_interval(secs => %s), false)
+                              and s.status = 'processing' as lease_is_live
+                     from geo.job_status s join geo.jobs j using (job_id) where s.job_id = %s""",
+                (lease.LEASE_SECONDS, job_id),
+            ).fetchone()
+        return JobLife(**{**row, "status": JobStatus(str(row["status"]))}) if row else None  # type: ignore[arg-type]
+
+    @retrying
+    def end_attempt(
+        self,
+        job_id: str,
+        outcome: JobStatus,
+        error: GeoAssetsError,
+        *,
+        run_id: str | None = None,
+        attempt: int | None = None,
+        unowned_only: bool = False,
+    ) -> bool:
+        """Write down how the newest attempt ended, take the lease away, and end its open tasks; false where there was
+        nothing to end.
+
+        Whoever still works on it can publish nothing from here on. With `run_id` or `attempt` only where the newest
+        attempt is that one: somebody may have asked for another since the caller looked.
+        """
+        with self._pool.connection() as conn:
+            conn.execute("select from geo.jobs where job_id = %s for update", (job_id,))
+            if unowned_only:
+                row = conn.execute(
+                    "select coalesce(lease_heartbeat > now() - make_interval(secs => %s), false) as live from geo.jobs"
+                    " where job_id = %s",
+                    (lease.LEASE_SECONDS, job_id),
+                ).fetchone()
+                if row and row["live"] and status_of(conn, job_id) is JobStatus.PROCESSING:
+                    return False
+            return _end(conn, job_id, outcome, error, run_id, attempt)
+
+    @retrying
+    def complete(self, job_id: str, run_id: str) -> bool:
+        """Write down that the work of a run is done, and give its lease up; false where its attempt has an outcome
+        already.
+        """
+        with self._pool.connection() as conn:
+            conn.execute("select from geo.jobs where job_id = %s for update", (job_id,))
+            done = conn.execute(
+                "update geo.attempts set outcome = 'completed', ended_at = now() where job_id = %s and run_id = %s and"
+                " outcome is null",
+                (job_id, run_id),
+            ).rowcount
+            conn.execute(
+                "update geo.jobs set lease_run_id = null, lease_heartbeat = null where job_id = %s and lease_run_id"
+                " = %s",
+                (job_id, run_id),
+            )
+        return bool(done)
+
+    @retrying
+    def let_go(self, job_id: str, run_id: str) -> None:
+        """A run stops before its work is done: it gives its lease up and can publish nothing from here on.
+
+        Where somebody asked Dagster to end it, its attempt is cancelled; otherwise (the machine shuts down) the janitor
+        decides.
+        """
+        with self._pool.connection() as conn:
+            job = conn.execute("select lease_run_id from geo.jobs where job_id = %s for update", (job_id,)).fetchone()
+            if job is None or job["lease_run_id"] != run_id:
+                return
+            asked = conn.execute("select geo.was_terminated(%s) as asked", (run_id,)).fetchone()
+            if asked and asked["asked"]:
+                _end(conn, job_id, JobStatus.CANCELLED, GeoAssetsError("CANCELLED", "its run was terminated"), run_id)
+            conn.execute("update geo.jobs set lease_run_id = null, lease_heartbeat = null where job_id = %s", (job_id,))
+
+    def fail_unowned(self, job_id: str, error: GeoAssetsError) -> bool:
+        """Fail a job that nobody works on; false where somebody does, or it has ended."""
+        life = self.life(job_id)
+        return (
+            life is not None
+            and not life.status.is_final
+            and self.end_attempt(job_id, JobStatus.FAILED, error, unowned_only=True)
+        )
+
+
+def _is_live(conn: DictConnection, job_id: str, run_id: str) -> bool:
+    row = conn.execute(
+        """select from geo.jobs j
+            where j.job_id = %s and j.lease_heartbeat > now() - make_interval(secs => %s)
+              and not exists (select from dagster.runs r where r.run_id = %s and r.status = any(%s))""",
+        (job_id, lease.LEASE_SECONDS, run_id, _OVER),
+    ).fetchone()
+    return row is not None
+
+
+def _bind_attempt(
+    conn: DictConnection,
+    job_id: str,
+    run_id: str,
+    attempt: int | None,
+    requested_by: str,
+    options: Mapping[str, bool],
+) -> dict[str, object]:
+    asked = {name: options.get(name, False) for name in OPTIONS}
+    bound = conn.execute(
+        """update geo.attempts set run_id = %(run)s, launched_at = coalesce(launched_at, now()),
+                  started_at = coalesce(started_at, now()), force = force or %(force)s, allow_mass_retire = allow_mass_retire or %(allow_mass_retire)s,
+                  verify_sources = verify_sources or %(verify_sources)s
+            where job_id = %(job)s and (run_id = %(run)s or (attempt = %(attempt)s and run_id is null))
+            returning force, allow_mass_retire, outcome, attempt""",
+        {"run": run_id, "job": job_id, "attempt": attempt, **asked},
+    ).fetchone()
+    if bound and bound["outcome"] is not None:  # rolled back: the run never owns the job
+        raise GeoAssetsError(
+            "CANCELLED", f"attempt {bound['attempt']} had ended ({bound['outcome']}) before its run could claim it"
+        )
+    if bound:
+        return {flag: bound[flag] for flag in ("force", "allow_mass_retire")}
+    added = add_attempt(conn, job_id, requested_by, **asked)  # launched from the UI, by a backfill or a re-execution
+    conn.execute(
+        "update geo.attempts set run_id = %s, launched_at = now(), started_at = now() where job_id = %s and attempt"
+        " = %s",
+        (run_id, job_id, added),
+    )
+    return {flag: asked[flag] for flag in ("force", "allow_mass_retire")}
+
+
+def _claim_of(job: dict[str, object], run_id: str, *, owner: str, flags: dict[str, object]) -> Claim:
+    return Claim.model_validate(
+        {
+            "job_id": job["job_id"],
+            "job_type": job["job_type"],
+            "parameters": validate_parameters(str(job["job_type"]), dict(job["parameters"])),  # type: ignore[call-overload]
+            "submitted_by": job["submitted_by"],
+            "run_id": run_id,
+            "owner_run_id": owner,
+            **flags,
+        }
+    )
+
+
+def _end(
+    conn: DictConnection,
+    job_id: str,
+    outcome: JobStatus,
+    error: GeoAssetsError,
+    run_id: str | None,
+    attempt: int | None = None,
+) -> bool:
+    """As `end_attempt`, where the job's row is locked."""
+    ended = conn.execute(
+        """update geo.attempts set outcome = %(outcome)s, error_code = %(code)s, error_message = %(message)s,
+                  ended_at = now()
+            where job_id = %(job)s and outcome is null and (%(run)s::text is null or run_id = %(run)s)
+              and (%(attempt)s::int is null or attempt = %(attempt)s)
+              and attempt = (select max(attempt) from geo.attempts where job_id = %(job)s)""",
+        {
+            "outcome": outcome,
+            "code": error.code,
+            "message": error.message[:2000],
+            "job": job_id,
+            "run": run_id,
+            "attempt": attempt,
+        },
+    ).rowcount
+    if ended:
+        conn.execute("update geo.jobs set lease_run_id = null, lease_heartbeat = null where job_id = %s", (job_id,))
+        conn.execute(
+            "update geo.tasks set status = 'cancelled', finished_at = now() where job_id = %s and listed and status"
+            " in ('pending', 'running')",
+            (job_id,),
+        )
+    return bool(ended)
