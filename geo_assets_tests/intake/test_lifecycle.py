@@ -4,6 +4,7 @@ import pytest
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.models import Patient, PlannedTask
+from geo_assets.outcomes import GreetingOutputs
 from geo_assets.parameters import Job, validate_parameters
 from geo_assets.stages.janitor import MAX_RESCUES, Action, decide, make_rounds
 from geo_assets_tests.intake.conftest import hello
@@ -89,7 +90,7 @@ def test_a_run_that_lost_its_lease_changes_no_task(submitter, dagster):
     assert submitter.jobs.claim(job.partition_key, second, None).won
     submitter.tasks.plan(job.job_id, second, "greetings", [task])
     with pytest.raises(GeoAssetsError) as caught:
-        submitter.tasks.succeed_many(job.job_id, run_id, [("greetings", "0000", {"greeting": "late"})])
+        submitter.tasks.succeed_many(job.job_id, run_id, [("greetings", "0000", GreetingOutputs(greeting="late"))])
     assert caught.value.code == "LEASE_LOST"
     assert not submitter.jobs.heartbeat(job.job_id, run_id)
 
@@ -101,7 +102,7 @@ def test_after_a_cancellation_the_run_can_publish_nothing(submitter, dagster):
     )
     assert submitter.cancel(job.job_id)
     with pytest.raises(GeoAssetsError, match="no longer owns"):
-        submitter.tasks.succeed_many(job.job_id, run_id, [("greetings", "0000", {"greeting": "late"})])
+        submitter.tasks.succeed_many(job.job_id, run_id, [("greetings", "0000", GreetingOutputs(greeting="late"))])
     for late in (submitter.tasks.start, lambda *a: submitter.tasks.fail(*a, GeoAssetsError("INTERNAL", "late"))):
         with pytest.raises(GeoAssetsError, match="no longer owns"):
             late(job.job_id, run_id, "greetings", "0000")
