@@ -120,12 +120,24 @@ def _worth_another_try(error: Exception) -> bool:
 
 def retrying(function: Callable[P, T]) -> Callable[P, T]:
     """Retry a function that is one transaction: 5 tries within 20 s, exponential with jitter."""
-    import stamina
+    return retrying_also_on()(function)
 
-    attempt = stamina.retry(on=_worth_another_try, attempts=5, timeout=20, wait_initial=0.2, wait_max=5)(function)
 
-    @wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        return attempt(*args, **kwargs)
+def retrying_also_on(*errors: type[Exception]) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """As `retrying`, after these errors too: what a dependency is known to raise where others work beside it."""
 
-    return call
+    def worth_it(error: Exception) -> bool:
+        return isinstance(error, errors) or _worth_another_try(error)
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        import stamina
+
+        attempt = stamina.retry(on=worth_it, attempts=5, timeout=20, wait_initial=0.2, wait_max=5)(function)
+
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            return attempt(*args, **kwargs)
+
+        return call
+
+    return decorate

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import psycopg
 from psycopg.types.json import Jsonb
 
-from geo_assets.database.connections import connect
+from geo_assets.database.connections import connect, retrying_also_on
 from geo_assets.errors import GeoAssetsError
 from geo_assets.settings import Settings
 from geo_assets.stac.item import UNKNOWN_TIME
@@ -28,7 +28,19 @@ T = TypeVar("T")
 #: Called at the beginning of a transaction that changes a collection; what it raises undoes the change.
 Guard = Callable[[psycopg.Connection[Any]], None]
 
+#: What pgstac raises, beside what any statement may, where others load or search at the same time: a partition is made by
+#: two at once, its constraint is narrower than the items, its range ends where a month does (measured with 0.10).
+_retrying = retrying_also_on(
+    psycopg.errors.CheckViolation,
+    psycopg.errors.UniqueViolation,
+    psycopg.errors.DuplicateTable,
+    psycopg.errors.DuplicateObject,
+    psycopg.errors.ObjectInUse,
+    psycopg.errors.RaiseException,
+)
 
+
+@_retrying
 def load_items(
     settings: Settings,
     collection: str,
@@ -37,14 +49,15 @@ def load_items(
     guard: Guard,
     record: Callable[[psycopg.Connection[Any]], T],
 ) -> T:
-    """Insert or replace items, prove that each can be found, and write that down: all of it or nothing.
+    """Insert or replace items, prove that each can be found, and write that down: all of it or nothing. Tried again, as
+    a whole, after what others can cause.
 
     Args:
         settings: where the database is.
         collection: the collection of all of them; made if it is not there.
         items: validated items.
         guard: called in each transaction, under the collection's lock; nothing is loaded where it raises.
-        record: called in the transaction, last; what it raises undoes the load.
+        record: called in the transaction, last, of each try; what it raises undoes the load.
 
     Returns:
         What `record` did.
@@ -149,6 +162,7 @@ def _prove_found(conn: psycopg.Connection, collection: str, ids: list[str]) -> N
         )
 
 
+@_retrying
 def refresh_collection(settings: Settings, collection: str, *, title: str, guard: Guard) -> dict[str, Any]:
     """Bring a collection's title and extents up to date with its items; returns it as stored. Items of unknown time do
     not count in time.

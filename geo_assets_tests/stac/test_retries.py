@@ -1,0 +1,114 @@
+"""A load of items is tried again after what PostgreSQL raises where others work beside it, and after nothing else."""
+
+import threading
+import time
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+
+from geo_assets.stac.pgstac import count_found, load_items
+from geo_assets_tests.intake.conftest import cluster, settings  # noqa: F401 - the fixtures
+
+
+def item(identity: str, collection: str) -> dict:
+    return {
+        "type": "Feature",
+        "stac_version": "1.1.0",
+        "id": identity,
+        "collection": collection,
+        "geometry": {"type": "Point", "coordinates": [5.0, 50.0]},
+        "bbox": [5.0, 50.0, 5.0, 50.0],
+        "properties": {"datetime": "2026-01-02T03:04:05Z"},
+        "links": [],
+        "assets": {},
+    }
+
+
+@pytest.fixture
+def other(settings):  # noqa: F811
+    """Somebody else, at work beside the load, on a table that both need."""
+    with psycopg.connect(settings.dsn("pipeline"), autocommit=True) as conn:
+        conn.execute("create table vector_staging.shared (k int primary key check (k > 0))")
+        conn.execute("insert into vector_staging.shared values (1), (2)")
+        yield conn
+        conn.execute("drop table vector_staging.shared")
+
+
+@contextmanager
+def locked(conn):
+    with conn.transaction():
+        conn.execute("lock table vector_staging.shared in access exclusive mode")
+        yield
+
+
+def lock_timeout(ours, other):
+    with locked(other):
+        ours.execute("set local lock_timeout = '50ms'")
+        ours.execute("select from vector_staging.shared")
+
+
+def deadlock(ours, other):
+    lock = "select from vector_staging.shared where k = %s for update"
+    ready = threading.Event()
+
+    def work():
+        with other.transaction():
+            other.execute(lock, (2,))
+            ready.set()
+            time.sleep(0.3)  # who waited first looks for the deadlock first, and is its victim
+            other.execute(lock, (1,))
+
+    ours.execute(lock, (1,))
+    threading.Thread(target=work, daemon=True).start()
+    assert ready.wait(10)
+    ours.execute(lock, (2,))
+
+
+def taken_key(ours, other):
+    ours.execute("insert into vector_staging.shared values (1)")
+
+
+def narrow_constraint(ours, other):
+    ours.execute("insert into vector_staging.shared values (0)")
+
+
+def table_made_by_another(ours, other):
+    ours.execute("create table vector_staging.shared (k int)")
+
+
+def range_of_a_month(ours, other):
+    ours.execute("do $$ begin raise exception 'dtrange is greater than the partition size month'; end $$")
+
+
+@pytest.mark.parametrize(
+    "trouble", [deadlock, lock_timeout, taken_key, narrow_constraint, table_made_by_another, range_of_a_month]
+)
+def test_a_load_that_others_disturbed_is_done_by_the_next_try(settings, other, trouble):  # noqa: F811
+    tries = []
+
+    def record(conn):
+        tries.append(conn)
+        if len(tries) == 1:
+            trouble(conn, other)
+        return "recorded"
+
+    name = trouble.__name__
+    items = [item(f"i{n}", name) for n in range(3)]
+    assert load_items(settings, name, items, guard=lambda conn: None, record=record) == "recorded"
+    assert len(tries) == 2
+    assert count_found(settings, name, [i["id"] for i in items]) == 3
+
+
+def test_a_load_that_somebody_cancelled_is_not_tried_again_and_leaves_nothing(settings):  # noqa: F811
+    tries = []
+
+    def record(conn):
+        tries.append(conn)
+        conn.execute("set local statement_timeout = '50ms'")
+        conn.execute("select pg_sleep(5)")
+
+    with pytest.raises(psycopg.errors.QueryCanceled):
+        load_items(settings, "cancelled-load", [item("i", "cancelled-load")], guard=lambda conn: None, record=record)
+    assert len(tries) == 1
+    assert count_found(settings, "cancelled-load", ["i"]) == 0
