@@ -4,16 +4,22 @@ Here: metadata of a stage, and what tells of files in a run's log. Not here: res
 tables and lists (`stages/report.py`).
 """
 
+from collections.abc import Sequence
+from posixpath import commonpath
 from typing import Any
 
 import dagster as dg
 
 from geo_assets.hints import runnable
-from geo_assets.ledger.models import MADE
+from geo_assets.ledger.models import MADE, TaskRecord
 from geo_assets.stages import report as reports
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import StageReport
 from geo_assets.stages.telling import Say
+from geo_assets.storage.containers import BlobRef
+
+#: Files of a stage that are looked at for what the UI shows of them.
+_LOOKED_AT = 20
 
 
 def markdown(context: StageContext, name: str, text: str) -> dict[str, Any]:
@@ -27,16 +33,40 @@ def teller(context: dg.OpExecutionContext, stages: StageContext) -> Say:
     return lambda line: context.log.info(runnable(line, home))
 
 
+def _places(context: StageContext, made: Sequence[TaskRecord]) -> dict[str, Any]:
+    """Where everything is that was made, by the names that Dagster has for it: the address of the COG, or of the folder
+    of all; rows; name and columns where there is one table.
+    """
+    cogs = [BlobRef.parse(cog.cog) for task in made for cog in task.outputs.all_cogs]
+    rows = {table.table: table.rows for task in made for table in task.outputs.all_tables}
+    places: dict[str, Any] = {}
+    if cogs:
+        folder = context.picture_container(cogs[0].container).href(commonpath([cog.path for cog in cogs]))
+        places["dagster/uri"] = dg.MetadataValue.url(folder)
+    if rows:
+        places["dagster/partition_row_count"] = sum(rows.values())
+    if len(rows) == 1:
+        ((table, count),) = rows.items()
+        columns = [dg.TableColumn(name, kind) for name, kind in reports.table_columns(context, table).items()]
+        places |= {
+            "dagster/table_name": f"{context.settings.pg_database}.{table}",
+            "dagster/row_count": count,
+            "dagster/column_schema": dg.TableSchema(columns=columns),
+        }
+    return places
+
+
 def stage_metadata(context: StageContext, report: StageReport) -> dict[str, Any]:
     """The account of a stage, its bad files, and what was made of the first files."""
     counts = report.counts
-    made = context.tasks.records(report.job.job_id, stage=report.stage, statuses=MADE, limit=20)
+    made = context.tasks.records(report.job.job_id, stage=report.stage, statuses=MADE, limit=_LOOKED_AT)
     return {
         "total": counts.total,
         "converted now": report.awaiting,
         "skipped": counts.skipped,
         "quarantined": counts.quarantined,
         "failed": counts.failed,
+        **(_places(context, made) if counts.succeeded + counts.skipped + counts.running <= _LOOKED_AT else {}),
         **markdown(context, "bad files", reports.failure_table(context, report.job, report.stage)),
         **markdown(context, "warnings", reports.warning_table(context, report.job, report.stage)),
         **markdown(context, "made", reports.output_list(made) if made else ""),

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any
 
+from geo_assets.database.connections import connect
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.models import BAD, StageCounts, TaskRecord
 from geo_assets.ledger.outputs import sentence
@@ -18,6 +19,7 @@ from geo_assets.raster.models import StripReport, StripRequest
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef, JobReport
 from geo_assets.storage.containers import BlobRef
+from geo_assets.vector.tables.introspection import columns, find
 
 #: Failures shown in the UI; all are in `geo-assets tasks`.
 _SHOWN = 50
@@ -88,6 +90,14 @@ def _cell(text: str, limit: int = 200) -> str:
     """Text from a file's name or content, made harmless in a markdown table."""
     plain = "".join(c if c.isprintable() else " " for c in text)[:limit]
     return escape(plain, quote=False).replace("|", "\\|").replace("`", "'").replace("[", "\\[").replace("!", "\\!")
+
+
+def table_columns(context: StageContext, table: str) -> dict[str, str]:
+    """Name and type of the columns of a published table, `schema.name`; empty where it is no longer there."""
+    schema, _, name = table.partition(".")
+    with connect(context.settings, autocommit=True) as conn:
+        oid = find(conn, schema, name)
+        return columns(conn, oid) if oid is not None else {}
 
 
 def output_list(tasks: Sequence[TaskRecord]) -> str:
