@@ -239,9 +239,9 @@ def warm(source: Path, work: Path, predictor: int, rounds: int) -> str:
 
 
 def _child_environment() -> dict[str, str]:
-    from geo_assets.sandbox import pool
+    from geo_assets.sandbox import process
 
-    return {**pool._GDAL_ENVIRONMENT, **pool._MALLOC}  # noqa: SLF001 - the settings of a worker are what is measured
+    return {**process._GDAL_ENVIRONMENT, **process._MALLOC}  # noqa: SLF001 - the settings of a worker are what is measured
 
 
 def main() -> None:

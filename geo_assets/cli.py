@@ -321,7 +321,8 @@ def upload(
 ) -> None:
     """Put files or folders into a container, which is made if it is not there. Exit code 1 if any file was left out."""
     from geo_assets.settings import load_settings
-    from geo_assets.storage.containers import BlobRef, open_container, upload_tree
+    from geo_assets.storage.containers import BlobRef, open_container
+    from geo_assets.storage.uploads import upload_tree
 
     if len(arguments) < 2:
         raise GeoAssetsError(
@@ -365,7 +366,7 @@ def upload(
 
 def _refuse_doubles(sources: list[Path]) -> None:
     """Two files that would become one blob: the second would silently replace the first."""
-    from geo_assets.storage.containers import files_of
+    from geo_assets.storage.uploads import files_of
 
     seen: dict[str, Path] = {}
     for source in sources:

@@ -11,7 +11,8 @@ from pathlib import Path
 from geo_assets.ledger.models import ENDED, JobRecord, TaskRecord
 from geo_assets.ledger.outputs import told
 from geo_assets.settings import PACKAGE_ROOT, Settings
-from geo_assets.storage.containers import open_container, place, upload_tree
+from geo_assets.storage.containers import open_container, place
+from geo_assets.storage.uploads import upload_tree
 
 CONTAINER = "demo"
 

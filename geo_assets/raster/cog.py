@@ -2,8 +2,8 @@
 report.
 
 Here: `convert`, the one door, and the order of the steps. It runs in the sandboxed child.
-Not here: each step (`inspect.py`, `profiles.py`, `onepass.py`, `reproject.py`, `validate.py`, `report.py`,
-`thumbnail.py`).
+Not here: each step (`inspect.py`, `origin.py`, `profiles.py`, `onepass.py`, `reproject.py`, `comparison.py`,
+`validate.py`, `report.py`, `thumbnail.py`).
 
 Never rio-cogeo's `cog_translate`, which goes through a WarpedVRT and so changes pixels under masks, drops GCPs and
 shifts georeferencing. Not the driver's option STATISTICS=YES either, whose numbers ignore masks and alpha: statistics
@@ -29,37 +29,25 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.raster import cogfile, gdal, given_overviews, onepass, tiff
 from geo_assets.raster.checkpoint import Checkpoint
 from geo_assets.raster.codecs import Codec
+from geo_assets.raster.comparison import Loss, compare, lost_metadata, metadata_differences
 from geo_assets.raster.footprint import refuse_off_earth
-from geo_assets.raster.georeference import dataset_crs, other_body, parse_crs, same_crs
+from geo_assets.raster.georeference import dataset_crs, same_crs
 from geo_assets.raster.inspect import RasterInfo, inspect
 from geo_assets.raster.models import ConvertReport, ConvertRequest, Georeferencing
+from geo_assets.raster.origin import STAGED, WRITTEN, Origin, Task, origin_of
 from geo_assets.raster.pixels import Measurement, measured, pieces
-from geo_assets.raster.profiles import Profile, choose_profile
+from geo_assets.raster.profiles import choose_profile
 from geo_assets.raster.report import describe, software
-from geo_assets.raster.reproject import WEB_CRS, materialise, needs_mask, outline, unite_validity, unites, warped
+from geo_assets.raster.reproject import materialise, needs_mask, outline, unite_validity, unites, warped
 from geo_assets.raster.thumbnail import write_thumbnail
 from geo_assets.raster.validate import (
-    Loss,
-    compare,
     level_hashes,
-    lost_metadata,
-    metadata_differences,
     not_as_written,
     raise_for,
     stale_overviews,
     stamp_problems,
     structure,
 )
-
-#: How far a conversion is when its COG is written, and is yet to be proven.
-_WRITTEN = 0.7
-
-#: Decoded bytes of a block below which handing it to another thread costs GDAL more (some 70 microseconds) than
-#: decoding it.
-_WORTH_A_THREAD = 1 << 14
-
-#: How a copy is written that is read once more.
-_STAGED = {"TILED": "YES", "COMPRESS": "ZSTD", "ZSTD_LEVEL": "1", "BIGTIFF": "IF_SAFER"}
 
 #: Words of GDAL and the C library for a full disk, a quota or the sandbox's limit on a file.
 _DISK_FULL = (
@@ -71,60 +59,6 @@ _DISK_FULL = (
     "Cannot write",
     "TIFFAppendToStrip",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _Origin:
-    """What the COG is made from: the source itself, or a staged file; and what it is reprojected to."""
-
-    path: Path
-    driver: str
-    crs: CRS | None  # that the COG will have
-    assigned: bool = False  # the source has none, or another: `crs` was given with the request
-    target: CRS | None = None  # reproject to it
-
-
-@dataclass(frozen=True, slots=True)
-class _Task:
-    """One conversion: what does not change on its way."""
-
-    request: ConvertRequest
-    info: RasterInfo
-    profile: Profile
-    work: Path  # a private directory
-    notes: list[str]
-    log: gdal.Log
-    layout: tiff.Layout | None  # of the source, where it is a TIFF
-
-    def open(self, origin: _Origin) -> Any:
-        """Open what is copied; GDAL decodes blocks with several threads, which costs more than it gains where there is
-        little to decode.
-        """
-        staged = origin.path != self.info.path  # by us, compressed
-        images = self.layout.directories if self.layout else ()
-        worth = staged or (
-            bool(images) and images[0].compression != tiff.UNCOMPRESSED and images[0].block_bytes >= _WORTH_A_THREAD
-        )
-        return gdal.open_raster(origin.path, origin.driver, **({"NUM_THREADS": self.request.threads} if worth else {}))
-
-    @property
-    def made(self) -> Path:
-        """The COG before it is published."""
-        return self.work / "cog.tif"
-
-    @property
-    def name(self) -> str:
-        """Of the source."""
-        return self.info.path.name
-
-    def progress(self, part: float) -> None:
-        """Say how far it is."""
-        if self.request.progress:
-            Path(self.request.progress).write_text(f"{part:.4f}")
-
-    def proven(self, part: float) -> None:
-        """Say how much of what is written is proven."""
-        self.progress(_WRITTEN + (1 - _WRITTEN) * part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +84,10 @@ def convert(request: ConvertRequest) -> ConvertReport:
     with gdal.session() as log, _private_directory(destination.parent) as work:
         info = inspect(Path(request.source))
         profile = choose_profile(info, request.profile)
-        task = _Task(request, info, profile, work, list(info.notes), log, _sound_layout(info, request.threads))
+        task = Task(request, info, profile, work, list(info.notes), log, _sound_layout(info, request.threads))
         if request.profile and task.profile.name != request.profile:
             task.notes.append(f"the profile {request.profile} does not suit its pixels; written as {task.profile.name}")
-        report = _described(task, _make(task, _origin(task)))
+        report = _described(task, _make(task, origin_of(task)))
         if request.thumbnail:
             with gdal.open_raster(task.made) as cog:
                 write_thumbnail(cog, info.kind, work / "thumbnail.png")
@@ -199,88 +133,17 @@ def _sound_layout(info: RasterInfo, threads: int) -> tiff.Layout | None:
     return layout
 
 
-def _origin(task: _Task) -> _Origin:
-    """The source itself where it can be copied as it is; else a staged GeoTIFF in another CRS."""
-    request, info = task.request, task.info
-    said = parse_crs(request.source_crs) if request.source_crs else None
-    overruled = said is not None and request.override_crs and info.georeferencing is not Georeferencing.RPCS
-    given = said if overruled else info.prj or said
-    target = _target(request)
-    if info.georeferencing is None and (request.require_crs or target):
-        raise GeoAssetsError(
-            "RASTER_UNSUPPORTED",
-            f"{task.name} does not say where its pixels lie: no transform, ground control points or RPCs",
-            remedy=(
-                "upload its world file beside it, or georeference it first, for example with: gdal_translate -a_ullr"
-            ),
-        )
-    needs_crs = overruled or (info.crs is None and info.georeferencing is not Georeferencing.RPCS)
-    if needs_crs and given is None:
-        if request.require_crs or target:
-            raise GeoAssetsError("RASTER_NO_CRS", f"{task.name} does not say in which CRS its coordinates are")
-        task.notes.append("it has no CRS: nobody can place it (give one with --source-crs)")
-    if said and not same_crs(said, own := info.crs or info.prj or said):
-        task.notes.append(
-            f"its CRS is {request.source_crs}, as was asked for, and not the file's own: {own.to_string()[:60]}"
-            if overruled
-            else (
-                f"source_crs {request.source_crs} is not used: the file has a CRS of its own (override_crs makes it"
-                " count)"
-            )
-        )
-    origin = _placed(task) if info.world else _Origin(info.path, info.driver, info.crs)
-    if needs_crs and given:
-        origin = replace(origin, crs=given, assigned=True)
-    if body := other_body(origin.crs):
-        told = f"its CRS is not of the Earth ({body})"
-        if request.require_crs:
-            remedy = "a catalogue of the Earth has no place for it; a COG of it is made by: geo-assets cog"
-            raise GeoAssetsError("INVALID_CRS", f"{task.name} cannot be placed: {told}", remedy=remedy)
-        task.notes.append(f"{told}: it has no longitude and latitude there")
-    if target and (request.resolution or request.web_tiles or not same_crs(target, origin.crs)):
-        return replace(origin, target=target)
-    if info.georeferencing in {Georeferencing.GCPS, Georeferencing.RPCS}:
-        task.notes.append(
-            "its place is approximate (ground control points or RPCs): submit with target_crs to have it rectified"
-        )
-    return origin
-
-
-def _placed(task: _Task) -> _Origin:
-    """A copy with the transform of the world file beside the source, which its driver does not read."""
-    path = task.work / "placed.tif"
-    with gdal.reading(task.info.path, task.info.driver), gdal.open_raster(task.info.path, task.info.driver) as dataset:
-        rasterio.shutil.copy(dataset, path, driver="GTiff", **_STAGED)
-    with rasterio.open(path, "r+", driver="GTiff") as staged:
-        staged.transform = task.info.world
-    return _Origin(path, "GTiff", task.info.crs)
-
-
-def _target(request: ConvertRequest) -> CRS | None:
-    """The CRS to reproject to."""
-    if request.web_tiles and request.target_crs not in {None, WEB_CRS}:
-        raise GeoAssetsError(
-            "INVALID_PARAMETERS", f"web tiles are in {WEB_CRS}, not in {request.target_crs}", remedy="leave one out"
-        )
-    if request.resolution and not (request.target_crs or request.web_tiles):
-        raise GeoAssetsError(
-            "INVALID_PARAMETERS", "a resolution is in units of target_crs, which is missing", remedy="give target_crs"
-        )
-    name = WEB_CRS if request.web_tiles else request.target_crs
-    return parse_crs(name) if name else None
-
-
-def _with_crs(task: _Task, origin: _Origin) -> _Origin:
+def _with_crs(task: Task, origin: Origin) -> Origin:
     """A copy that has the CRS that is given; pixels and everything else untouched."""
     path = task.work / "assigned.tif"
-    options = {**_STAGED, "NUM_THREADS": str(task.request.threads)}
+    options = {**STAGED, "NUM_THREADS": str(task.request.threads)}
     with gdal.reading(task.info.path, task.info.driver), gdal.open_raster(origin.path, origin.driver) as dataset:
         rasterio.shutil.copy(dataset, path, driver="GTiff", **options)
     onepass.assign_crs(path, origin.crs)
     return replace(origin, path=path, driver="GTiff", assigned=False)
 
 
-def _make(task: _Task, origin: _Origin) -> _Proof:
+def _make(task: Task, origin: Origin) -> _Proof:
     """Write the COG and prove it, by the one-pass writer where it can, else by GDAL's driver; returns what its pixels
     measure.
 
@@ -302,7 +165,7 @@ def _make(task: _Task, origin: _Origin) -> _Proof:
     return _by_gdal(task, origin)
 
 
-def _reprojected(task: _Task, origin: _Origin, target: CRS) -> _Proof:
+def _reprojected(task: Task, origin: Origin, target: CRS) -> _Proof:
     """The view of the source in another CRS goes through the one-pass writer as it is; else by way of a staged file."""
     origin = _united(task, _with_crs(task, origin) if origin.assigned else origin)
     staged = task.work / "warped.tif"
@@ -312,7 +175,7 @@ def _reprojected(task: _Task, origin: _Origin, target: CRS) -> _Proof:
             gdal.reading(task.info.path, task.info.driver),
             warped(dataset, task.info, target, task.request, task.notes) as view,
         ):
-            there = _Origin(staged, "GTiff", target)
+            there = Origin(staged, "GTiff", target)
             if (
                 not needs_mask(dataset)
                 and onepass.suits(view, task.info, task.profile)
@@ -325,7 +188,7 @@ def _reprojected(task: _Task, origin: _Origin, target: CRS) -> _Proof:
     return _by_gdal(task, there)
 
 
-def _united(task: _Task, origin: _Origin) -> _Origin:
+def _united(task: Task, origin: Origin) -> Origin:
     """A copy in which one thing tells what is valid, where the source has a mask and another."""
     path = task.work / "united.tif"
     with gdal.reading(task.info.path, task.info.driver), task.open(origin) as dataset:
@@ -335,7 +198,7 @@ def _united(task: _Task, origin: _Origin) -> _Origin:
     return replace(origin, path=path, driver="GTiff")
 
 
-def _passed_through(task: _Task, origin: _Origin) -> _Proof | None:
+def _passed_through(task: Task, origin: Origin) -> _Proof | None:
     """The source itself where it is a good COG already: lossless or not, it is copied byte for byte. None where it is
     not.
 
@@ -367,14 +230,14 @@ def _passed_through(task: _Task, origin: _Origin) -> _Proof | None:
     return _Proof(measurement, passed_through=True)
 
 
-def _in_one_pass(task: _Task, origin: _Origin, dataset: Any, codec: Codec, described: Any) -> _Proof:
+def _in_one_pass(task: Task, origin: Origin, dataset: Any, codec: Codec, described: Any) -> _Proof:
     """Write the pixels of one dataset with the metadata of another: itself, or its outline."""
     threads = task.request.threads
     with onepass.Pyramid(
         dataset, codec, task.work, threads, _checkpoint(task, dataset, codec), sparse=task.profile.sparse
     ) as pyramid:
         with gdal.reading(task.info.path, task.info.driver):
-            pyramid.run(lambda part: task.progress(_WRITTEN * part))
+            pyramid.run(lambda part: task.progress(WRITTEN * part))
         with _writing(task, origin):
             crs = origin.crs if origin.assigned else None
             header = onepass.skeleton(described, task.work, task.profile, _metadata_options(task, origin), crs)
@@ -395,7 +258,7 @@ def _in_one_pass(task: _Task, origin: _Origin, dataset: Any, codec: Codec, descr
     return _Proof(measurement, resumed=resumed)
 
 
-def _checkpoint(task: _Task, dataset: Any, codec: Codec) -> Checkpoint | None:
+def _checkpoint(task: Task, dataset: Any, codec: Codec) -> Checkpoint | None:
     """Where what is done is kept, for a raster that is worth it."""
     request = task.request
     if request.kept is None or dataset.width * dataset.height <= request.chunk_pixels:
@@ -405,7 +268,7 @@ def _checkpoint(task: _Task, dataset: Any, codec: Codec) -> Checkpoint | None:
     return Checkpoint(Path(request.kept), identity, request.chunk_pixels)
 
 
-def _by_gdal(task: _Task, origin: _Origin) -> _Proof:
+def _by_gdal(task: Task, origin: Origin) -> _Proof:
     equals = origin  # a source without a CRS is copied by way of a staged file, but compared with itself
     origin = _with_crs(task, origin) if origin.assigned else origin
     with _writing(task, origin), gdal.open_raster(origin.path, origin.driver) as dataset:
@@ -431,7 +294,7 @@ def _by_gdal(task: _Task, origin: _Origin) -> _Proof:
     return _Proof(measurement, loss)
 
 
-def _copy_by_gdal(task: _Task, origin: _Origin, dataset: Any) -> None:
+def _copy_by_gdal(task: Task, origin: Origin, dataset: Any) -> None:
     metadata = _metadata_options(task, origin)
     options = {**task.profile.options(task.request.threads), **metadata}
     if max(dataset.shape) <= task.profile.block_size:
@@ -450,7 +313,7 @@ def _copy_by_gdal(task: _Task, origin: _Origin, dataset: Any) -> None:
         rasterio.shutil.copy(with_overviews, task.made, driver="COG", **{**options, "OVERVIEWS": "FORCE_USE_EXISTING"})
 
 
-def _structure(task: _Task) -> list[str]:
+def _structure(task: Task) -> list[str]:
     try:
         return structure(task.made)
     except tiff.LayoutError as error:
@@ -458,7 +321,7 @@ def _structure(task: _Task) -> list[str]:
 
 
 @contextmanager
-def _writing(task: _Task, origin: _Origin) -> Iterator[None]:
+def _writing(task: Task, origin: Origin) -> Iterator[None]:
     """Where writing fails, find out whose fault it is."""
     try:
         yield
@@ -470,7 +333,7 @@ def _writing(task: _Task, origin: _Origin) -> Iterator[None]:
         raise GeoAssetsError("INTERNAL", f"GDAL could not write the COG of {task.name}: {why}") from error
 
 
-def _described(task: _Task, proof: _Proof) -> ConvertReport:
+def _described(task: Task, proof: _Proof) -> ConvertReport:
     if damage := task.log.damage():
         raise gdal.unreadable(task.info.path, task.info.driver, damage)
     with gdal.open_raster(task.made) as cog:
@@ -489,7 +352,7 @@ def _described(task: _Task, proof: _Proof) -> ConvertReport:
     return report.model_copy(update=update)
 
 
-def _taken(task: _Task) -> Taken | None:
+def _taken(task: Task) -> Taken | None:
     """When it was taken: as the request says, the file, its product's metadata or name, or the TIFF's own time."""
     request = task.request
     name = request.known_as or task.name
@@ -504,7 +367,7 @@ def _taken(task: _Task) -> Taken | None:
     return found or of_product(name) or task.info.saved
 
 
-def _metadata_options(task: _Task, origin: _Origin) -> dict[str, str]:
+def _metadata_options(task: Task, origin: Origin) -> dict[str, str]:
     """GDAL copies either the metadata of bands or the domains beyond the default one, not both; see `_left_behind`."""
     options = {"COPY_SRC_MDD": "YES"} if task.info.domains and not task.info.band_tags else {}
     if origin.path == task.info.path and task.layout and task.layout.geotiff_minor == 0:
@@ -512,7 +375,7 @@ def _metadata_options(task: _Task, origin: _Origin) -> dict[str, str]:
     return options
 
 
-def _refuse_unreadable_pixels(origin: _Origin, info: RasterInfo) -> None:
+def _refuse_unreadable_pixels(origin: Origin, info: RasterInfo) -> None:
     with gdal.reading(info.path, info.driver), gdal.open_raster(origin.path, origin.driver) as dataset:
         for piece in pieces(dataset):
             dataset.read(list(piece.bands), window=piece.window)
@@ -545,7 +408,7 @@ def _held_by(extra: Path) -> str:
     return " and ".join(held) or f"what is in its {extra.suffix} file"
 
 
-def _refuse_a_crs_that_a_tiff_cannot_hold(name: str, origin: _Origin, cog: Any) -> None:
+def _refuse_a_crs_that_a_tiff_cannot_hold(name: str, origin: Origin, cog: Any) -> None:
     """Not every WKT has GeoTIFF keys: what was read back is another CRS then, and coordinates would be off by some
     metres.
     """

@@ -29,14 +29,9 @@ from rasterio.windows import Window
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster import gdal, hdf5, tiff
 from geo_assets.raster.cf_time import TimeAxis, time_axis
+from geo_assets.raster.drivers import container_driver_of
 from geo_assets.raster.georeference import dataset_crs, epsg
-from geo_assets.raster.inspect import (
-    container_driver_of,
-    dtype_names,
-    numpy_dtype,
-    refuse_foreign_files,
-    refuse_what_does_not_fit,
-)
+from geo_assets.raster.inspect import dtype_names, numpy_dtype, refuse_foreign_files, refuse_what_does_not_fit
 from geo_assets.raster.models import nodata_json
 from geo_assets.raster.variables_models import Variable, VariableBand, VariablesReport, VariablesRequest
 

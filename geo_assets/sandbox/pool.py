@@ -1,7 +1,7 @@
 """The pool of sandboxed children: starts them, hands out calls, kills what hangs, replaces what dies.
 
-Here: processes, lanes, deadlines, room on disk. Not here: the limits inside a child (`child.py`, `walls.py`),
-directories (`scratch.py`).
+Here: which call runs in which lane, deadlines, answers. Not here: a lane (`lane.py`), its process (`process.py`), the
+limits inside a child (`child.py`, `walls.py`), directories (`scratch.py`).
 
 A lane is a directory and the child that may write in it and in no other. Where we are root, what lies in it is ours
 until a call names it: a child that was taken over cannot turn a place where we are about to write into another one. Who
@@ -15,19 +15,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import io
-import math
 import os
 import queue
 import random
-import select
-import socket
 import stat
-import subprocess
-import sys
 import tempfile
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -36,18 +31,16 @@ from typing import Any, BinaryIO, Self, TypeVar
 from pydantic import BaseModel
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.sandbox.lane import Lane
+from geo_assets.sandbox.process import Child, PipeEnd
 from geo_assets.sandbox.protocol import Call, Terms, receive_reply, send
 from geo_assets.sandbox.scratch import (
-    TEMPORARY,
-    WORK,
-    empty,
     hand_over,
     make_and_hold,
     move,
     opened_below,
     remove,
     sweep,
-    take_back,
     take_up,
 )
 from geo_assets.sandbox.walls import USERS, is_root
@@ -55,145 +48,13 @@ from geo_assets.sandbox.watch import DISK_MB, Watch, Watched
 
 R = TypeVar("R", bound=BaseModel)
 
-#: GDAL and PROJ, told before they are loaded. Drivers that read other files, the network or run code are never
-#: registered, but for VRT, which every warp needs in memory; what protects from a VRT in disguise is that each open
-#: names its one driver. OGR_SQLITE_LOAD_EXTENSIONS is not among them: it *names* extensions ("NO" would be one), and
-#: without it SQLite loads none.
-_GDAL_ENVIRONMENT = {
-    "GDAL_SKIP": (
-        "GTI,STACIT,STACTA,MRF,WMS,WMTS,WCS,DAAS,EEDAI,EEDA,PLMosaic,NGW,HTTP,PDF,OSM,KMLSUPEROVERLAY,RPFTOC,TIL,SAFE,Zarr,DERIVED,NGSGEOID,GDALG,PostGISRaster,Rasterlite"
-    ),
-    "OGR_SKIP": (
-        "OGR_VRT,ADBC,WFS,OAPIF,OGCAPI,CSW,NGW,Elasticsearch,Carto,AmigoCloud,PLSCENES,GPSBabel,PDF,PMTiles,OSM,PostgreSQL,MySQL,MSSQLSpatial,ODBC,MongoDBv3,GDALG,HTTP,EEDA"
-    ),
-    "GDAL_DISABLE_READDIR_ON_OPEN": "FALSE",  # each source lies alone with its own sidecars
-    "GDAL_VRT_ENABLE_PYTHON": "NO",
-    "GDAL_VRT_ENABLE_RAWRASTERBAND": "NO",
-    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none",
-    "GDAL_HTTP_TIMEOUT": "1",
-    "GDAL_CACHEMAX": "64",  # MB a child: a row of blocks; more is only more memory to clear
-    "PROJ_NETWORK": "OFF",
-}
-
-#: The C library gives large blocks back to the kernel at once, which then clears the same pages for the next tile:
-#: a quarter of the time of a fast conversion. Here they are kept; one arena a core.
-_MALLOC = {
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
-    "MALLOC_ARENA_MAX": str(os.cpu_count() or 1),
-}
-
-#: -P: or a module that a file managed to write into the child's directory would be found first.
-_CHILD = ("-P", "-m", "geo_assets.sandbox.child")
 
 #: Sixteen times the usual: fewer changes between the child and us.
 _PIPE_BYTES = 1024**2
 
-#: Milliseconds of silence in a stream after which it is seen whether its child still lives.
-_SILENCE_MS = 250
 
 #: Characters of a child's traceback that are kept.
 _LONGEST_TRACEBACK = 20_000
-
-#: Bytes of a source for which a call is given a second beyond its time. The slowest that we have seen, compressed, is
-#: 10 MB/s.
-_BYTES_A_SECOND = 2_000_000
-
-#: Seconds in which a lane is cleared while its child lives: one that goes on writing is ended.
-_CLEAR_SECONDS = 5.0
-
-#: A child is replaced after this many calls, so that what a native library leaks does not add up.
-_CALLS_PER_CHILD = 500
-
-
-class _Child:
-    """One process and the two ends that hold it: its control socket and its lifeline."""
-
-    def __init__(self, folder: Path, terms: Terms) -> None:
-        self.calls = 0
-        mine, theirs = socket.socketpair()
-        lifeline_read, self._lifeline = os.pipe()
-        environment = {
-            **_GDAL_ENVIRONMENT,
-            "PATH": os.defpath,
-            "LANG": "C.UTF-8",
-            "HOME": str(folder / TEMPORARY),
-            "TMPDIR": str(folder / TEMPORARY),
-            "CPL_TMPDIR": str(folder / TEMPORARY),
-            "OPENBLAS_NUM_THREADS": "1",
-            **_MALLOC,
-        }
-        command = [sys.executable, *_CHILD, str(theirs.fileno()), str(lifeline_read), *terms.arguments()]
-        self.process = subprocess.Popen(
-            command,
-            env=environment,
-            cwd=folder,
-            pass_fds=(theirs.fileno(), lifeline_read),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        theirs.close()
-        os.close(lifeline_read)
-        self.control = mine
-
-    def close(self) -> None:
-        """Kill it and free what holds it."""
-        with contextlib.suppress(ProcessLookupError):
-            self.process.kill()
-        self.process.wait()
-        self.control.close()
-        with contextlib.suppress(OSError):
-            os.close(self._lifeline)
-
-
-class _PipeEnd(io.RawIOBase):
-    """The end of a stream's pipe from which we read. It is over when the child is dead, whoever else may hold the other
-    end.
-    """
-
-    def __init__(self, descriptor: int) -> None:
-        os.set_blocking(descriptor, False)
-        self._descriptor, self._alive = descriptor, _yes
-
-    def written_by(self, process: subprocess.Popen[bytes]) -> None:
-        """The child that writes at the other end."""
-        self._alive = lambda: process.poll() is None
-
-    def readable(self) -> bool:
-        return True
-
-    def fileno(self) -> int:
-        return self._descriptor
-
-    def readinto(self, buffer: Any) -> int:
-        poll = select.poll()
-        poll.register(self._descriptor, select.POLLIN)
-        while True:
-            living = self._alive()  # before it is read: what the child wrote before it died is still there
-            with contextlib.suppress(BlockingIOError):
-                return os.readv(self._descriptor, [buffer])
-            if not living:
-                return 0
-            poll.poll(_SILENCE_MS)
-
-    def close(self) -> None:
-        if not self.closed:
-            super().close()
-            os.close(self._descriptor)
-
-
-def _bytes_of(path: Path) -> int:
-    """Of a file, or of all files in a directory."""
-    return (
-        path.stat().st_size
-        if path.is_file()
-        else sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    )
-
-
-def _yes() -> bool:
-    return True
 
 
 class Stream:
@@ -210,102 +71,6 @@ class Stream:
             GeoAssetsError: whatever befell the child.
         """
         return self._finish(result)  # type: ignore[no-any-return]
-
-
-class _Lane:
-    """A directory, the user to whom it belongs, and the child that works in it, started when first needed."""
-
-    def __init__(self, folder: Path, terms: Terms, start: Callable[[Path, Terms], _Child]) -> None:
-        temporary = folder / TEMPORARY
-        temporary.mkdir(parents=True)
-        (folder / WORK).mkdir(mode=0o700)
-        if is_root():
-            os.chown(temporary, terms.user, terms.user)
-        self.folder = folder
-        self.user = terms.user
-        self._terms = terms
-        self._start = start
-        self._child: _Child | None = None
-        self._one_call = threading.Lock()
-        self._first: int | None = None  # bytes of the source that was named first in a workspace, which we wrote
-        self._seconds: dict[str, float] = {}
-
-    def seconds_for(self, request: BaseModel) -> float:
-        """More time for a larger source: as large as it is when it is first named, for from then on its child may alter
-        it. What is named after a call may be of a child's own making and counts for what an archive as large as the
-        first one may hold at most.
-        """
-        source = getattr(request, "source", getattr(request, "archive", None))
-        if not isinstance(source, str) or not source:
-            return 0.0
-        from geo_assets.archives import MAX_RATIO  # with all that reads archives
-
-        if source not in self._seconds:
-            if self._first is None:
-                self._first = size = _bytes_of(Path(source))
-            else:
-                size = min(Path(source).stat().st_size if Path(source).is_file() else 0, MAX_RATIO * self._first)
-            self._seconds[source] = size / _BYTES_A_SECOND
-        return self._seconds[source]
-
-    def goes_on_from(self, other: _Lane) -> None:
-        """What it is to work on is of the making of another one's child."""
-        self._first = other._first
-
-    def ready(self) -> _Child:
-        """A child that lives."""
-        if self._child and (self._child.process.poll() is not None or self._child.calls >= _CALLS_PER_CHILD):
-            self.end()
-        self._child = self._child or self._start(self.folder, self._terms)
-        return self._child
-
-    def workspace(self) -> Path:
-        """The one in which its child may write: the same each time, and empty. Who has written while nobody asked loses
-        his child.
-        """
-        if not self._cleared(0):
-            self.end()
-            self._cleared(math.inf)
-        return self.folder / WORK
-
-    def clear(self) -> None:
-        """Remove what its child has left, and the child if it goes on."""
-        if not self._cleared(_CLEAR_SECONDS):
-            self.end()
-            self._cleared(math.inf)
-
-    def _cleared(self, seconds: float) -> bool:
-        take_back(self.folder / WORK)
-        self._first, self._seconds = None, {}
-        left = [name for name in (WORK, TEMPORARY) if not empty(self.folder / name, seconds)]
-        return not left
-
-    def distrust(self) -> None:
-        """Give the next call a fresh child: this one has lied."""
-        if child := self._child:
-            child.calls = _CALLS_PER_CHILD
-
-    def end(self) -> None:
-        """Kill the child, if there is one."""
-        if self._child:
-            self._child.close()
-        self._child = None
-
-    @contextmanager
-    def child(self) -> Iterator[_Child]:
-        """The child, for one call."""
-        with self._one_call:
-            child = self.ready()
-            child.calls += 1
-            try:
-                yield child
-            except GeoAssetsError as error:
-                if child.process.poll() is not None or error.code in {"SANDBOX_TIMEOUT", "SANDBOX_CRASHED"}:
-                    self.end()
-                raise
-            except BaseException:
-                self.end()  # its state is unknown: an answer may still be on the way
-                raise
 
 
 class SandboxPool:
@@ -347,12 +112,12 @@ class SandboxPool:
         terms = [
             Terms(memory_mb, file_mb, user, permissive, tuple(preload), tuple(map(str, readable))) for user in users
         ]
-        self._lanes = {str(n): _Lane(self._scratch / str(n), each, self._start) for n, each in enumerate(terms)}
-        self._idle: queue.LifoQueue[_Lane] = queue.LifoQueue()
+        self._lanes = {str(n): Lane(self._scratch / str(n), each, self._start) for n, each in enumerate(terms)}
+        self._idle: queue.LifoQueue[Lane] = queue.LifoQueue()
         for lane in reversed(self._lanes.values()):
             self._idle.put(lane)
         self.workers = workers
-        self._living: weakref.WeakSet[_Child] = weakref.WeakSet()
+        self._living: weakref.WeakSet[Child] = weakref.WeakSet()
         self._aborted, self._starting = False, threading.Lock()
         #: Children die with the thread that started them (PR_SET_PDEATHSIG); this one lives as long as the pool.
         self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sandbox-start")
@@ -383,11 +148,11 @@ class SandboxPool:
             with contextlib.suppress(ProcessLookupError):
                 child.process.kill()  # whoever waits for its answer closes it
 
-    def _start(self, folder: Path, terms: Terms) -> _Child:
+    def _start(self, folder: Path, terms: Terms) -> Child:
         with self._starting:
             if self._aborted:
                 raise GeoAssetsError("CANCELLED", "the run was told to stop")
-            child = self._starter.submit(_Child, folder, terms).result()
+            child = self._starter.submit(Child, folder, terms).result()
             self._living.add(child)
         return child
 
@@ -429,7 +194,7 @@ class SandboxPool:
             self._idle.put(lane)
 
     @contextmanager
-    def _workspace_of(self, lane: _Lane) -> Iterator[Path]:
+    def _workspace_of(self, lane: Lane) -> Iterator[Path]:
         folder = lane.workspace()
         try:
             yield folder
@@ -495,7 +260,7 @@ class SandboxPool:
                 os.close(descriptor)
         return b""
 
-    def _lane_with(self, folder: Path) -> _Lane:
+    def _lane_with(self, folder: Path) -> Lane:
         return self._lanes[folder.relative_to(self._scratch).parts[0]]
 
     def _made_in(self, workspace: Path) -> Path:
@@ -531,12 +296,12 @@ class SandboxPool:
             except _ChildDied as death:
                 raise GeoAssetsError("SANDBOX_CRASHED", f"the reader died twice on this file ({death})") from None
 
-    def _once(self, lane: _Lane, call: Call, request: BaseModel, result: type[R]) -> R:
+    def _once(self, lane: Lane, call: Call, request: BaseModel, result: type[R]) -> R:
         with lane.child() as child, self._watched(lane, child, request) as watched:
             return _exchange(child, call, watched, result)
 
     @contextmanager
-    def _lane_of(self, request: dict[str, Any]) -> Iterator[_Lane]:
+    def _lane_of(self, request: dict[str, Any]) -> Iterator[Lane]:
         paths = [Path(text) for text in _strings(request) if text.startswith(f"{self._scratch}{os.sep}")]
         names = {path.relative_to(self._scratch).parts[0] for path in paths}
         if len(names) > 1:
@@ -562,7 +327,7 @@ class SandboxPool:
         read_fd, write_fd = os.pipe()
         with contextlib.suppress(OSError):  # beyond what this user's pipes may hold together
             fcntl.fcntl(write_fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        end = _PipeEnd(read_fd)
+        end = PipeEnd(read_fd)
         file = io.BufferedReader(end)
         with ExitStack() as stack:
             stack.enter_context(file)
@@ -583,7 +348,7 @@ class SandboxPool:
 
             yield Stream(file, finish)
 
-    def _watched(self, lane: _Lane, child: _Child, request: BaseModel) -> AbstractContextManager[Watched]:
+    def _watched(self, lane: Lane, child: Child, request: BaseModel) -> AbstractContextManager[Watched]:
         """The limits of a call that are kept from outside."""
         return self._watch.over(child.process, lane.folder, self._timeout + lane.seconds_for(request))
 
@@ -604,7 +369,7 @@ class _ChildDied(Exception):  # noqa: N818 - an event inside this module, not an
     """The child ended without an answer."""
 
 
-def _exchange(child: _Child, call: Call, watched: Watched, result: type[R]) -> R:
+def _exchange(child: Child, call: Call, watched: Watched, result: type[R]) -> R:
     try:
         send(child.control, call.model_dump(mode="json"))
     except OSError as error:
@@ -612,7 +377,7 @@ def _exchange(child: _Child, call: Call, watched: Watched, result: type[R]) -> R
     return _result(child, watched, result)
 
 
-def _result(child: _Child, watched: Watched, result: type[R]) -> R:
+def _result(child: Child, watched: Watched, result: type[R]) -> R:
     try:
         reply = receive_reply(child.control, lambda: child.process.poll() is None)
         if reply is not None and reply.error is None:

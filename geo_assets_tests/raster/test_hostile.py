@@ -16,7 +16,7 @@ import pytest
 import rasterio
 
 from geo_assets.errors import ERRORS, GeoAssetsError
-from geo_assets.raster.inspect import driver_of
+from geo_assets.raster.drivers import driver_of
 from geo_assets.raster.models import ConvertReport, ConvertRequest
 from geo_assets.sandbox.pool import SandboxPool
 from geo_assets_tests.raster.hostile import (

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.sandbox import pool as pool_module
+from geo_assets.sandbox import process as process_module
 from geo_assets.vector.ipc import Batches, StreamViolationError
 from geo_assets.vector.models import ColumnPlan, InspectReport, InspectRequest, LayerPlan, StreamReport, StreamRequest
 from geo_assets.vector.names import column_names
@@ -433,7 +434,7 @@ child.main(int(sys.argv[1]), int(sys.argv[2]), child.Terms.of(sys.argv[3:]))
 
 
 def test_a_child_that_compresses_its_stream_is_ended(tmp_path, dsn, db, monkeypatch):
-    monkeypatch.setattr(pool_module, "_CHILD", ("-P", "-c", _COMPRESSES))
+    monkeypatch.setattr(process_module, "_CHILD", ("-P", "-c", _COMPRESSES))
     with pool_module.SandboxPool(tmp_path / "scratch") as pool, pool.workspace() as folder:
         source = write(points(3, a=[1, 2, 3]), Path(tempfile.mkdtemp(dir=folder)) / "a.gpkg")
         (plan,) = pool.call(

@@ -1,0 +1,232 @@
+"""A COG and the dataset that it was copied from: in what they differ.
+
+Here: pixels, masks, metadata and colours, and how far a lossy copy may be off. Not here: whether a file is a good COG by
+itself (`validate.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rasterio.crs import CRS
+
+from geo_assets.raster.georeference import dataset_crs, same_crs, same_transform
+from geo_assets.raster.pixels import (
+    Bools,
+    Measurement,
+    Pixels,
+    Validity,
+    canonical,
+    measure_piece,
+    own_mask,
+    pieces,
+)
+
+#: Tags that describe the file or its making, not the data.
+_NOT_DATA = ("STATISTICS_", "OVR_RESAMPLING_ALG", "AREA_OR_POINT")
+
+#: Windows with different pixels that are named before the comparison stops.
+_MAX_DIFFERENCES = 3
+
+
+@dataclass
+class Loss:
+    """How far a lossy copy may be off, and how far it is: over the pixels that are valid in the source."""
+
+    max_error: float | None = None
+    min_psnr: float | None = None
+    largest: float = 0.0
+    step: float = 0.0  # between neighbouring floats of the largest value: no number is stored more exactly
+    squares: float = 0.0
+    pixels: int = 0
+
+    def add(self, theirs: Pixels, ours: Pixels, valid: Bools | None) -> None:
+        """Take in the values of a band."""
+        off = np.abs(ours.astype(np.float64) - theirs)
+        counted = np.isfinite(theirs) if valid is None else valid
+        off = off[counted]
+        if off.size:
+            self.largest = max(self.largest, float(off.max()))
+            self.step = max(
+                self.step, float(np.spacing(np.abs(theirs[counted]).max())) if theirs.dtype.kind == "f" else 0.0
+            )
+            self.squares += float(np.einsum("i,i->", off, off))
+            self.pixels += off.size
+
+    def problems(self) -> list[str]:
+        """Whether it is too far off."""
+        if self.max_error is not None and self.largest > self.max_error + self.step:
+            return [f"pixels differ by up to {self.largest:g}, which is more than {self.max_error:g}"]
+        psnr = 10 * math.log10(255**2 * self.pixels / self.squares) if self.squares else math.inf
+        if self.min_psnr is not None and psnr < self.min_psnr:
+            return [f"its pixels have a signal-to-noise ratio of {psnr:.1f} dB, below {self.min_psnr:g}"]
+        return []
+
+
+def compare(
+    source: Any,
+    cog: Any,
+    *,
+    crs: CRS | None = None,
+    measurement: Measurement | None = None,
+    loss: Loss | None = None,
+    progress: Callable[[float], None] = lambda _: None,
+) -> list[str]:
+    """In what a COG differs from the dataset it was copied from; empty if in nothing that is data.
+
+    Args:
+        source: the open dataset that was copied, itself or by way of a staged file.
+        cog: the open COG.
+        crs: the CRS that was given to a source without one.
+        measurement: of `cog`; fed with every piece that is read.
+        loss: for a lossy copy; None where every bit must be equal.
+        progress: is told how far it is, 0 to 1.
+    """
+    problems = list(metadata_differences(source, cog, crs or dataset_crs(source)))
+    if (source.width, source.height, source.count, source.dtypes) != (cog.width, cog.height, cog.count, cog.dtypes):
+        return problems  # there is nothing to hold side by side
+    problems += _pixel_differences(source, cog, measurement, loss, progress)
+    return problems + (loss.problems() if loss else [])
+
+
+def metadata_differences(source: Any, cog: Any, crs: CRS | None, *, outline: bool = False) -> Iterator[str]:
+    """In what the metadata of a COG differs from its source's, `crs` being the one that it should have; an outline has
+    one pixel.
+    """
+    for fact in ("width", "height", "count", "dtypes", "scales", "offsets", "units", "descriptions", "mask_flag_enums"):
+        ours, theirs = getattr(cog, fact), getattr(source, fact)
+        if ours != theirs and not (outline and fact in {"width", "height"}):
+            yield f"{fact} {_short(ours)} instead of {_short(theirs)}"
+    if not same_crs(crs, dataset_crs(cog)):
+        yield f"CRS {_short(cog.crs)} instead of {_short(crs)}"
+    if not same_transform(source.transform, cog.transform, source.width, source.height):
+        yield f"transform {tuple(cog.transform)[:6]} instead of {tuple(source.transform)[:6]}"
+    if not _same_number(source.nodata, cog.nodata):
+        yield f"nodata {cog.nodata} instead of {source.nodata}"
+    if _gcps(source) != _gcps(cog):
+        yield "ground control points differ"
+    if bool(source.rpcs) != bool(cog.rpcs):
+        yield "rational polynomials are lost"
+    yield from _colour_differences(source, cog)
+    if source.tags().get("AREA_OR_POINT", "Area") != cog.tags().get("AREA_OR_POINT", "Area"):
+        yield "AREA_OR_POINT differs"
+
+
+def _colour_differences(source: Any, cog: Any) -> Iterator[str]:
+    ours, theirs = [c.name for c in cog.colorinterp], [c.name for c in source.colorinterp]
+    if theirs[0] == "undefined" and ours[0] == "gray":
+        theirs[0] = "gray"  # the least that the first band of a TIFF can be
+    if ours != theirs:
+        yield f"colours {_short(tuple(ours))} instead of {_short(tuple(theirs))}"
+    for band in source.indexes[: cog.count]:
+        if source.colorinterp[band - 1].name == "palette" and _colours(source, band) != _colours(cog, band):
+            yield f"the colours of band {band} differ"
+
+
+def lost_metadata(source: Any, cog: Any) -> list[str]:
+    """Items of the default domain, of the dataset and each band, that a COG has not or has otherwise: a note, not a
+    fault.
+    """
+    notes = []
+    for band in (0, *source.indexes[: cog.count]):
+        ours, theirs = _data_tags(cog.tags(band)), _data_tags(source.tags(band))
+        if lost := sorted(key for key, value in theirs.items() if ours.get(key) != value):
+            notes.append(
+                f"metadata of {f'band {band}' if band else 'the dataset'} is not carried over:"
+                f" {_short(', '.join(lost))}"
+            )
+    return notes
+
+
+def _data_tags(tags: dict[str, str]) -> dict[str, str]:
+    return {key: value.strip() for key, value in tags.items() if not key.startswith(_NOT_DATA)}
+
+
+def _gcps(dataset: Any) -> list[tuple[float, ...]]:
+    """Positions only: a TIFF holds no names of points."""
+    return [(p.row, p.col, p.x, p.y, p.z or 0.0) for p in dataset.gcps[0]]
+
+
+def _colours(dataset: Any, band: int) -> dict[int, tuple[int, ...]]:
+    """The colour table, without the black that fills it up to 256 entries, and without that of nodata, to which GDAL
+    gives no opacity.
+    """
+    return {
+        value: colour
+        for value, colour in dataset.colormap(band).items()
+        if colour != (0, 0, 0, 255) and value != dataset.nodata
+    }
+
+
+def _same_number(a: float | None, b: float | None) -> bool:
+    return a == b or (a is not None and b is not None and math.isnan(a) and math.isnan(b))
+
+
+def _short(value: Any) -> str:
+    text = ", ".join(str(v) for v in value) if isinstance(value, tuple) else str(value)
+    return text if len(text) <= 120 else text[:119] + "…"
+
+
+def _pixel_differences(
+    source: Any, cog: Any, measurement: Measurement | None, loss: Loss | None, progress: Callable[[float], None]
+) -> list[str]:
+    problems: list[str] = []
+    validity = Validity.of(source)
+    for piece in pieces(cog):
+        theirs = source.read(list(piece.bands), window=piece.window)
+        ours = cog.read(list(piece.bands), window=piece.window)
+        mask = own_mask(cog, piece.window)
+        if measurement is not None:
+            for tile in measure_piece(cog, piece, ours, mask):
+                measurement.add(tile)
+        place = f"in rows {piece.window.row_off:,} to {piece.window.row_off + piece.window.height - 1:,}"
+        if loss:
+            problems += _lossy_differences(theirs, ours, piece.bands, validity, loss, place)
+        elif differing := _differing(theirs, ours):
+            problems.append(f"{differing:,} pixels differ {place}")
+        if not _same_mask(own_mask(source, piece.window), mask):
+            problems.append(f"the mask differs {place}")
+        if len(problems) >= _MAX_DIFFERENCES:
+            break
+        progress((piece.window.row_off + piece.window.height) / cog.height)
+    return problems
+
+
+def _lossy_differences(
+    theirs: Pixels, ours: Pixels, bands: tuple[int, ...], validity: Validity, loss: Loss, place: str
+) -> list[str]:
+    """The same pixels must be valid, and the valid ones near; alpha is exact."""
+    problems = []
+    opaque = theirs[bands.index(validity.alpha)] != 0 if validity.alpha in bands else None
+    for band, a, b in zip(bands, theirs, ours, strict=True):
+        if band == validity.alpha:
+            problems += [f"the alpha band differs {place}"] if not np.array_equal(a, b) else []
+            continue
+        valid, still = validity.valid(a, opaque), validity.valid(b, opaque)
+        if not np.array_equal(True if valid is None else valid, True if still is None else still):
+            problems.append(f"other pixels of band {band} are valid {place}")
+        loss.add(a, b, valid)
+    return problems
+
+
+def _same_mask(a: Bools | None, b: Bools | None) -> bool:
+    """Whether two masks of their own are equal; where one is missing, `mask_flag_enums` differ already."""
+    return a is None or b is None or np.array_equal(a, b)
+
+
+def _differing(a: Pixels, b: Pixels) -> int:
+    """Pixels that differ in any bit; all NaNs are one."""
+    a_bits, b_bits = _bits(a), _bits(b)
+    if np.array_equal(a_bits, b_bits):
+        return 0
+    return int(np.count_nonzero(_bits(canonical(a)) != _bits(canonical(b))))
+
+
+def _bits(values: Pixels) -> Pixels:
+    if values.dtype.kind == "c":
+        values = values.view(values.real.dtype)
+    return values.view(f"u{values.dtype.itemsize}")

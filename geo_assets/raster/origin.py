@@ -1,0 +1,157 @@
+"""What a COG is made from: the source itself where it can be copied as it is, else a staged file; and its CRS.
+
+Here: one conversion as it is asked for (`Task`), and which file and CRS it begins with (`Origin`). Not here: writing
+and proving the COG (`cog.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import rasterio.shutil
+from rasterio.crs import CRS
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.raster import gdal, tiff
+from geo_assets.raster.georeference import other_body, parse_crs, same_crs
+from geo_assets.raster.inspect import RasterInfo
+from geo_assets.raster.models import ConvertRequest, Georeferencing
+from geo_assets.raster.profiles import Profile
+from geo_assets.raster.reproject import WEB_CRS
+
+#: How far a conversion is when its COG is written, and is yet to be proven.
+WRITTEN = 0.7
+
+#: Decoded bytes of a block below which handing it to another thread costs GDAL more (some 70 microseconds) than
+#: decoding it.
+_WORTH_A_THREAD = 1 << 14
+
+#: How a copy is written that is read once more.
+STAGED = {"TILED": "YES", "COMPRESS": "ZSTD", "ZSTD_LEVEL": "1", "BIGTIFF": "IF_SAFER"}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What the COG is made from: the source itself, or a staged file; and what it is reprojected to."""
+
+    path: Path
+    driver: str
+    crs: CRS | None  # that the COG will have
+    assigned: bool = False  # the source has none, or another: `crs` was given with the request
+    target: CRS | None = None  # reproject to it
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One conversion: what does not change on its way."""
+
+    request: ConvertRequest
+    info: RasterInfo
+    profile: Profile
+    work: Path  # a private directory
+    notes: list[str]
+    log: gdal.Log
+    layout: tiff.Layout | None  # of the source, where it is a TIFF
+
+    def open(self, origin: Origin) -> Any:
+        """Open what is copied; GDAL decodes blocks with several threads, which costs more than it gains where there is
+        little to decode.
+        """
+        staged = origin.path != self.info.path  # by us, compressed
+        images = self.layout.directories if self.layout else ()
+        worth = staged or (
+            bool(images) and images[0].compression != tiff.UNCOMPRESSED and images[0].block_bytes >= _WORTH_A_THREAD
+        )
+        return gdal.open_raster(origin.path, origin.driver, **({"NUM_THREADS": self.request.threads} if worth else {}))
+
+    @property
+    def made(self) -> Path:
+        """The COG before it is published."""
+        return self.work / "cog.tif"
+
+    @property
+    def name(self) -> str:
+        """Of the source."""
+        return self.info.path.name
+
+    def progress(self, part: float) -> None:
+        """Say how far it is."""
+        if self.request.progress:
+            Path(self.request.progress).write_text(f"{part:.4f}")
+
+    def proven(self, part: float) -> None:
+        """Say how much of what is written is proven."""
+        self.progress(WRITTEN + (1 - WRITTEN) * part)
+
+
+def origin_of(task: Task) -> Origin:
+    """The source itself where it can be copied as it is; else a staged GeoTIFF in another CRS."""
+    request, info = task.request, task.info
+    said = parse_crs(request.source_crs) if request.source_crs else None
+    overruled = said is not None and request.override_crs and info.georeferencing is not Georeferencing.RPCS
+    given = said if overruled else info.prj or said
+    target = _target(request)
+    if info.georeferencing is None and (request.require_crs or target):
+        raise GeoAssetsError(
+            "RASTER_UNSUPPORTED",
+            f"{task.name} does not say where its pixels lie: no transform, ground control points or RPCs",
+            remedy=(
+                "upload its world file beside it, or georeference it first, for example with: gdal_translate -a_ullr"
+            ),
+        )
+    needs_crs = overruled or (info.crs is None and info.georeferencing is not Georeferencing.RPCS)
+    if needs_crs and given is None:
+        if request.require_crs or target:
+            raise GeoAssetsError("RASTER_NO_CRS", f"{task.name} does not say in which CRS its coordinates are")
+        task.notes.append("it has no CRS: nobody can place it (give one with --source-crs)")
+    if said and not same_crs(said, own := info.crs or info.prj or said):
+        task.notes.append(
+            f"its CRS is {request.source_crs}, as was asked for, and not the file's own: {own.to_string()[:60]}"
+            if overruled
+            else (
+                f"source_crs {request.source_crs} is not used: the file has a CRS of its own (override_crs makes it"
+                " count)"
+            )
+        )
+    origin = _placed(task) if info.world else Origin(info.path, info.driver, info.crs)
+    if needs_crs and given:
+        origin = replace(origin, crs=given, assigned=True)
+    if body := other_body(origin.crs):
+        told = f"its CRS is not of the Earth ({body})"
+        if request.require_crs:
+            remedy = "a catalogue of the Earth has no place for it; a COG of it is made by: geo-assets cog"
+            raise GeoAssetsError("INVALID_CRS", f"{task.name} cannot be placed: {told}", remedy=remedy)
+        task.notes.append(f"{told}: it has no longitude and latitude there")
+    if target and (request.resolution or request.web_tiles or not same_crs(target, origin.crs)):
+        return replace(origin, target=target)
+    if info.georeferencing in {Georeferencing.GCPS, Georeferencing.RPCS}:
+        task.notes.append(
+            "its place is approximate (ground control points or RPCs): submit with target_crs to have it rectified"
+        )
+    return origin
+
+
+def _placed(task: Task) -> Origin:
+    """A copy with the transform of the world file beside the source, which its driver does not read."""
+    path = task.work / "placed.tif"
+    with gdal.reading(task.info.path, task.info.driver), gdal.open_raster(task.info.path, task.info.driver) as dataset:
+        rasterio.shutil.copy(dataset, path, driver="GTiff", **STAGED)
+    with rasterio.open(path, "r+", driver="GTiff") as staged:
+        staged.transform = task.info.world
+    return Origin(path, "GTiff", task.info.crs)
+
+
+def _target(request: ConvertRequest) -> CRS | None:
+    """The CRS to reproject to."""
+    if request.web_tiles and request.target_crs not in {None, WEB_CRS}:
+        raise GeoAssetsError(
+            "INVALID_PARAMETERS", f"web tiles are in {WEB_CRS}, not in {request.target_crs}", remedy="leave one out"
+        )
+    if request.resolution and not (request.target_crs or request.web_tiles):
+        raise GeoAssetsError(
+            "INVALID_PARAMETERS", "a resolution is in units of target_crs, which is missing", remedy="give target_crs"
+        )
+    name = WEB_CRS if request.web_tiles else request.target_crs
+    return parse_crs(name) if name else None

@@ -1,0 +1,141 @@
+"""A lane: a directory, the user to whom it belongs, and the child that works in it and in no other.
+
+Here: when its child is started, replaced and distrusted, and clearing it. Not here: who gets a lane (`pool.py`).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.sandbox.process import Child
+from geo_assets.sandbox.protocol import Terms
+from geo_assets.sandbox.scratch import (
+    TEMPORARY,
+    WORK,
+    empty,
+    take_back,
+)
+from geo_assets.sandbox.walls import is_root
+
+#: Bytes of a source for which a call is given a second beyond its time. The slowest that we have seen, compressed, is
+#: 10 MB/s.
+_BYTES_A_SECOND = 2_000_000
+
+#: Seconds in which a lane is cleared while its child lives: one that goes on writing is ended.
+_CLEAR_SECONDS = 5.0
+
+#: A child is replaced after this many calls, so that what a native library leaks does not add up.
+_CALLS_PER_CHILD = 500
+
+
+def _bytes_of(path: Path) -> int:
+    """Of a file, or of all files in a directory."""
+    return (
+        path.stat().st_size
+        if path.is_file()
+        else sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    )
+
+
+class Lane:
+    """A directory, the user to whom it belongs, and the child that works in it, started when first needed."""
+
+    def __init__(self, folder: Path, terms: Terms, start: Callable[[Path, Terms], Child]) -> None:
+        temporary = folder / TEMPORARY
+        temporary.mkdir(parents=True)
+        (folder / WORK).mkdir(mode=0o700)
+        if is_root():
+            os.chown(temporary, terms.user, terms.user)
+        self.folder = folder
+        self.user = terms.user
+        self._terms = terms
+        self._start = start
+        self._child: Child | None = None
+        self._one_call = threading.Lock()
+        self._first: int | None = None  # bytes of the source that was named first in a workspace, which we wrote
+        self._seconds: dict[str, float] = {}
+
+    def seconds_for(self, request: BaseModel) -> float:
+        """More time for a larger source: as large as it is when it is first named, for from then on its child may alter
+        it. What is named after a call may be of a child's own making and counts for what an archive as large as the
+        first one may hold at most.
+        """
+        source = getattr(request, "source", getattr(request, "archive", None))
+        if not isinstance(source, str) or not source:
+            return 0.0
+        from geo_assets.archives import MAX_RATIO  # with all that reads archives
+
+        if source not in self._seconds:
+            if self._first is None:
+                self._first = size = _bytes_of(Path(source))
+            else:
+                size = min(Path(source).stat().st_size if Path(source).is_file() else 0, MAX_RATIO * self._first)
+            self._seconds[source] = size / _BYTES_A_SECOND
+        return self._seconds[source]
+
+    def goes_on_from(self, other: Lane) -> None:
+        """What it is to work on is of the making of another one's child."""
+        self._first = other._first
+
+    def ready(self) -> Child:
+        """A child that lives."""
+        if self._child and (self._child.process.poll() is not None or self._child.calls >= _CALLS_PER_CHILD):
+            self.end()
+        self._child = self._child or self._start(self.folder, self._terms)
+        return self._child
+
+    def workspace(self) -> Path:
+        """The one in which its child may write: the same each time, and empty. Who has written while nobody asked loses
+        his child.
+        """
+        if not self._cleared(0):
+            self.end()
+            self._cleared(math.inf)
+        return self.folder / WORK
+
+    def clear(self) -> None:
+        """Remove what its child has left, and the child if it goes on."""
+        if not self._cleared(_CLEAR_SECONDS):
+            self.end()
+            self._cleared(math.inf)
+
+    def _cleared(self, seconds: float) -> bool:
+        take_back(self.folder / WORK)
+        self._first, self._seconds = None, {}
+        left = [name for name in (WORK, TEMPORARY) if not empty(self.folder / name, seconds)]
+        return not left
+
+    def distrust(self) -> None:
+        """Give the next call a fresh child: this one has lied."""
+        if child := self._child:
+            child.calls = _CALLS_PER_CHILD
+
+    def end(self) -> None:
+        """Kill the child, if there is one."""
+        if self._child:
+            self._child.close()
+        self._child = None
+
+    @contextmanager
+    def child(self) -> Iterator[Child]:
+        """The child, for one call."""
+        with self._one_call:
+            child = self.ready()
+            child.calls += 1
+            try:
+                yield child
+            except GeoAssetsError as error:
+                if child.process.poll() is not None or error.code in {"SANDBOX_TIMEOUT", "SANDBOX_CRASHED"}:
+                    self.end()
+                raise
+            except BaseException:
+                self.end()  # its state is unknown: an answer may still be on the way
+                raise

@@ -1,0 +1,143 @@
+"""One sandboxed child as its parent holds it: the process with its environment, and the pipe that it writes to.
+
+Here: starting and killing it, the end of a stream. Not here: which call it gets (`lane.py`, `pool.py`), the limits
+inside it (`child.py`, `walls.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import select
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from geo_assets.sandbox.protocol import Terms
+from geo_assets.sandbox.scratch import (
+    TEMPORARY,
+)
+
+#: GDAL and PROJ, told before they are loaded. Drivers that read other files, the network or run code are never
+#: registered, but for VRT, which every warp needs in memory; what protects from a VRT in disguise is that each open
+#: names its one driver. OGR_SQLITE_LOAD_EXTENSIONS is not among them: it *names* extensions ("NO" would be one), and
+#: without it SQLite loads none.
+_GDAL_ENVIRONMENT = {
+    "GDAL_SKIP": (
+        "GTI,STACIT,STACTA,MRF,WMS,WMTS,WCS,DAAS,EEDAI,EEDA,PLMosaic,NGW,HTTP,PDF,OSM,KMLSUPEROVERLAY,RPFTOC,"
+        "TIL,SAFE,Zarr,DERIVED,NGSGEOID,GDALG,PostGISRaster,Rasterlite"
+    ),
+    "OGR_SKIP": (
+        "OGR_VRT,ADBC,WFS,OAPIF,OGCAPI,CSW,NGW,Elasticsearch,Carto,AmigoCloud,PLSCENES,GPSBabel,PDF,PMTiles,"
+        "OSM,PostgreSQL,MySQL,MSSQLSpatial,ODBC,MongoDBv3,GDALG,HTTP,EEDA"
+    ),
+    "GDAL_DISABLE_READDIR_ON_OPEN": "FALSE",  # each source lies alone with its own sidecars
+    "GDAL_VRT_ENABLE_PYTHON": "NO",
+    "GDAL_VRT_ENABLE_RAWRASTERBAND": "NO",
+    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none",
+    "GDAL_HTTP_TIMEOUT": "1",
+    "GDAL_CACHEMAX": "64",  # MB a child: a row of blocks; more is only more memory to clear
+    "PROJ_NETWORK": "OFF",
+}
+
+#: The C library gives large blocks back to the kernel at once, which then clears the same pages for the next tile:
+#: a quarter of the time of a fast conversion. Here they are kept; one arena a core.
+_MALLOC = {
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+    "MALLOC_ARENA_MAX": str(os.cpu_count() or 1),
+}
+
+#: -P: or a module that a file managed to write into the child's directory would be found first.
+_CHILD = ("-P", "-m", "geo_assets.sandbox.child")
+
+#: Milliseconds of silence in a stream after which it is seen whether its child still lives.
+_SILENCE_MS = 250
+
+
+class Child:
+    """One process and the two ends that hold it: its control socket and its lifeline."""
+
+    def __init__(self, folder: Path, terms: Terms) -> None:
+        self.calls = 0
+        mine, theirs = socket.socketpair()
+        lifeline_read, self._lifeline = os.pipe()
+        environment = {
+            **_GDAL_ENVIRONMENT,
+            "PATH": os.defpath,
+            "LANG": "C.UTF-8",
+            "HOME": str(folder / TEMPORARY),
+            "TMPDIR": str(folder / TEMPORARY),
+            "CPL_TMPDIR": str(folder / TEMPORARY),
+            "OPENBLAS_NUM_THREADS": "1",
+            **_MALLOC,
+        }
+        command = [sys.executable, *_CHILD, str(theirs.fileno()), str(lifeline_read), *terms.arguments()]
+        self.process = subprocess.Popen(
+            command,
+            env=environment,
+            cwd=folder,
+            pass_fds=(theirs.fileno(), lifeline_read),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        theirs.close()
+        os.close(lifeline_read)
+        self.control = mine
+
+    def close(self) -> None:
+        """Kill it and free what holds it."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+        self.process.wait()
+        self.control.close()
+        with contextlib.suppress(OSError):
+            os.close(self._lifeline)
+
+
+class PipeEnd(io.RawIOBase):
+    """The end of a stream's pipe from which we read. It is over when the child is dead, whoever else may hold the other
+    end.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        os.set_blocking(descriptor, False)
+        self._descriptor, self._alive = descriptor, _yes
+
+    def written_by(self, process: subprocess.Popen[bytes]) -> None:
+        """The child that writes at the other end."""
+        self._alive = lambda: process.poll() is None
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._descriptor
+
+    def readinto(self, buffer: Any) -> int:
+        """Bytes that are there; waits for some while the child lives."""
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLIN)
+        while True:
+            living = self._alive()  # before it is read: what the child wrote before it died is still there
+            with contextlib.suppress(BlockingIOError):
+                return os.readv(self._descriptor, [buffer])
+            if not living:
+                return 0
+            poll.poll(_SILENCE_MS)
+
+    def close(self) -> None:
+        """Once."""
+        if not self.closed:
+            super().close()
+            os.close(self._descriptor)
+
+
+def _yes() -> bool:
+    return True

@@ -1,0 +1,49 @@
+"""Files and folders of this machine, put into a container.
+
+Here: which files lie below a folder, and under which path each is uploaded. Not here: the container (`containers.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.storage.containers import Container, safe_path
+from geo_assets.storage.local import files_below
+
+
+def files_of(source: Path) -> Iterator[tuple[Path, str]]:
+    """A file, or all files below a folder, each with the path that it gets in a container. Links are not followed."""
+    if source.is_file():
+        yield source, source.name
+        return
+    for file in sorted(files_below(source)):
+        yield file, file.relative_to(source).as_posix()
+
+
+def upload_tree(
+    container: Container, source: Path, prefix: str, refused: Callable[[Path, GeoAssetsError], None] | None = None
+) -> Iterator[tuple[Path, str, int]]:
+    """Upload a file, or a folder with all below it; yields (file, blob path, bytes) after each.
+
+    Args:
+        container: where to.
+        source: the file or folder. Links in it are not followed.
+        prefix: of the blob paths.
+        refused: told of each file whose name is no blob path, and the rest goes on; None: the first one ends the
+            upload.
+
+    Raises:
+        GeoAssetsError: what the container raises; UNSAFE_PATH where `refused` is None.
+    """
+    for file, relative in files_of(source):
+        path = f"{prefix.rstrip('/')}/{relative}" if prefix else relative
+        try:
+            container.upload(file, safe_path(path))
+        except GeoAssetsError as error:
+            if refused is None or error.code != "UNSAFE_PATH":
+                raise
+            refused(file, error)
+            continue
+        yield file, path, file.stat().st_size
