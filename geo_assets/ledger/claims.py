@@ -52,7 +52,8 @@ class Claims:
 
         Raises:
             GeoAssetsError: JOB_NOT_FOUND, nobody submitted a job with this partition key; PARTITION_MISMATCH;
-                CANCELLED, the attempt was ended before its run came to this.
+                CANCELLED, the attempt was ended before its run came to this; INVALID_PARAMETERS, this release does not
+                take what another took, and the attempt has failed.
         """
         with self._pool.connection() as conn:
             job = conn.execute(
@@ -82,7 +83,12 @@ class Claims:
                 (run_id, job["job_id"]),
             )
             flags = _bind_attempt(conn, str(job["job_id"]), run_id, attempt, requested_by, options or {})
-            return _claim_of(job, run_id, owner=run_id, flags=flags)
+            try:
+                return _claim_of(job, run_id, owner=run_id, flags=flags)
+            except GeoAssetsError as error:  # another release took the submission, and this one would not
+                _end(conn, str(job["job_id"]), JobStatus.FAILED, error, run_id)
+                refused = error
+        raise refused
 
     @retrying
     def heartbeat(self, job_id: str, run_id: str) -> bool:

@@ -373,3 +373,22 @@ def test_retrying_a_job_at_work_is_refused(submitter, dagster):
     with pytest.raises(GeoAssetsError) as caught:
         submitter.retry(job.job_id, requested_by="test")
     assert caught.value.code == "STILL_AT_WORK"
+
+
+def test_a_job_whose_parameters_this_release_does_not_take_fails_once_and_says_why(submitter, dagster):
+    job, _, _ = submitted(submitter)
+    dagster.conn.execute(
+        "update geo.jobs set parameters = parameters || '{\"volume\": 11}' where job_id = %s", (job.job_id,)
+    )
+    with pytest.raises(GeoAssetsError, match="volume") as caught:
+        submitter.jobs.claim(job.partition_key, dagster.run(job, "STARTED"), 1)
+    assert caught.value.code == "INVALID_PARAMETERS"
+    record = submitter.jobs.find(job.job_id)
+    assert (record.status, record.error_code) == ("failed", "INVALID_PARAMETERS")
+
+
+def test_a_job_that_was_stored_before_parameters_were_added_gets_their_defaults(submitter, dagster):
+    job, _, _ = submitted(submitter)
+    dagster.conn.execute("update geo.jobs set parameters = parameters - 'n' where job_id = %s", (job.job_id,))
+    claim = submitter.jobs.claim(job.partition_key, dagster.run(job, "STARTED"), 1)
+    assert claim.parameters == validate_parameters("hello_world", {"message": job.parameters.message})
