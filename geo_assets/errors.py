@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
@@ -240,8 +241,33 @@ class GeoAssetsError(Exception):
             return cls("SANDBOX_CRASHED", f"the reader ended with {str(code)[:80]!r}, which is not for it to say")
         return cls(code, (message or "")[:_LONGEST_SAID], remedy=remedy and remedy[:_LONGEST_SAID])
 
-    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
-        return type(self), (self.code, self.message)
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str], dict[str, Any]]:
+        """Whole, with a remedy of its own: for pickle and copy."""
+        return type(self), (self.code, self.message), self.__dict__
+
+
+def known_code(code: str | None) -> str | None:
+    """A code by which somebody chooses; None for none.
+
+    Raises:
+        GeoAssetsError: INVALID_PARAMETERS, it is none of the table.
+    """
+    if code is not None and code not in ERRORS:
+        raise GeoAssetsError(
+            "INVALID_PARAMETERS",
+            f"there is no error code {code[:64]!r}",
+            remedy=f"one of: {', '.join(closest_first(code, sorted(ERRORS)))}",
+        )
+    return code
+
+
+def closest_first(code: str, codes: Iterable[str]) -> list[str]:
+    """Codes, those first that somebody may have meant who wrote `code`."""
+    from difflib import get_close_matches
+
+    known = list(codes)
+    close = get_close_matches(code[:64].upper().replace("-", "_"), known)
+    return [*close, *(other for other in known if other not in close)]
 
 
 def is_disk_full(error: BaseException) -> bool:
