@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.litter import is_litter
 
 #: A FileGDB has hundreds of files; no delivery has ten thousand datasets.
 MAX_MEMBERS = 10_000
@@ -36,9 +37,6 @@ _MAX_NAME_BYTES = 255  #: of each part of a path, as file systems have it; a lon
 _COPY_BYTES = 1024**2
 _ENCRYPTED = 0x1
 
-_LITTER = ("__macosx/", "/.", "thumbs.db", "desktop.ini")
-
-
 _GZIP, _TAR_AT, _TAR = b"\x1f\x8b", 257, b"ustar"
 
 
@@ -49,8 +47,7 @@ class _Entry:
 
 
 def unpack(archive: Path, into: Path, *, max_bytes: int, name: str) -> list[PurePosixPath]:
-    """Unpack a zip or tar, by its first bytes; returns the members' paths, without directories and operating systems'
-    litter.
+    """Unpack a zip or tar, by its first bytes; returns the members' paths, without directories and litter.
 
     Args:
         archive: the file.
@@ -66,7 +63,7 @@ def unpack(archive: Path, into: Path, *, max_bytes: int, name: str) -> list[Pure
         return _unpack_tar(archive, into, max_bytes, name)
     with _reading(name), zipfile.ZipFile(archive) as zipped:
         entries = [_entry(info, name) for info in zipped.infolist()]
-        files = [entry for entry in entries if not entry.info.is_dir() and not _is_litter(entry.path)]
+        files = [entry for entry in entries if not entry.info.is_dir() and not is_litter(str(entry.path))]
         if not files:
             raise GeoAssetsError("EMPTY_ARCHIVE", f"{name} holds no file")
         _check_sizes(entries, max_bytes, name)
@@ -110,7 +107,7 @@ def _unpack_tar(archive: Path, into: Path, max_bytes: int, name: str) -> list[Pu
                 raise GeoAssetsError(
                     "TOO_LARGE", f"{name} unpacks to more than the {max_bytes:,} bytes that are allowed"
                 )
-            if _is_litter(path):
+            if is_litter(str(path)):
                 continue
             if path in seen or seen.intersection(path.parents) or (into / path).is_dir():
                 raise GeoAssetsError("UNSAFE_ARCHIVE", f"{name} has two members at {str(path)[:100]!r}")
@@ -233,11 +230,6 @@ def _entry(info: zipfile.ZipInfo, name: str) -> _Entry:
             "UNSAFE_ARCHIVE", f"{name} is encrypted (member {text[:100]!r})", remedy="upload it without a password"
         )
     return _Entry(info, path)
-
-
-def _is_litter(path: PurePosixPath) -> bool:
-    lower = f"/{path}".lower()
-    return any(part in lower for part in _LITTER)
 
 
 def _check_sizes(entries: list[_Entry], max_bytes: int, name: str) -> None:

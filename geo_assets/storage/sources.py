@@ -15,6 +15,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from geo_assets.litter import is_litter
+
 
 class Kind(StrEnum):
     """What a source is, by its name."""
@@ -226,14 +228,6 @@ CONVERTERS = {
 #: Endings of names that no stage takes, and whose format they are.
 _NOT_READ = {".ecw": "ECW", ".sid": "MrSID"}
 
-#: What operating systems and programs leave behind: not submitted by anybody, listed and then left alone.
-_LITTER = frozenset(
-    {".ds_store", "thumbs.db", "desktop.ini", ".directory", ".localized", ".gitkeep", ".gitignore", ".gitattributes"}
-)
-
-#: Beginnings of names of files that a program made for itself: macOS's forks, locks of Office programs.
-_LITTER_PREFIXES = ("._", "~$", ".~lock.")
-
 
 class Member(BaseModel):
     """One blob of a source."""
@@ -294,12 +288,6 @@ def name_key(path: str) -> tuple[str, str]:
 _STEMMED = (
     _RASTER | _VECTOR | _ZIP | _SHAPEFILE_PARTS | _WORLD.keys() | _RAW | frozenset[str]().union(*_VECTOR_PARTS.values())
 )
-
-
-def is_litter(path: str) -> bool:
-    """Whether a file is an operating system's, not a person's."""
-    name = path.rpartition("/")[2].lower()
-    return name in _LITTER or name.startswith(_LITTER_PREFIXES) or "/__macosx/" in f"/{path.lower()}"
 
 
 def matches(path: str, include: Sequence[str], exclude: Sequence[str]) -> bool:

@@ -16,9 +16,10 @@ from typing import TypeVar
 
 from geo_assets.archives import MAX_MEMBERS
 from geo_assets.errors import ErrorClass, GeoAssetsError
+from geo_assets.litter import is_litter
 from geo_assets.storage import geopackages
 from geo_assets.storage.containers import Container, blob_path
-from geo_assets.storage.sources import Kind, Member, Source, is_litter, kind_of, sorted_sources
+from geo_assets.storage.sources import Kind, Member, Source, kind_of, sorted_sources
 
 T = TypeVar("T")
 

@@ -1,0 +1,29 @@
+"""Litter: what operating systems and programs leave behind, and nobody hands in.
+
+Here: the one rule for it, by names alone. It holds alike in containers, archives and folders. Not here: what else files
+are by their names (`storage/sources.py`).
+"""
+
+from __future__ import annotations
+
+#: Whole names of files.
+_FILES = frozenset(
+    {".ds_store", "thumbs.db", "desktop.ini", ".directory", ".localized", ".gitkeep", ".gitignore", ".gitattributes"}
+)
+
+#: Beginnings of names of files that a program made for itself: macOS's forks, locks of Office programs.
+_BEGINNINGS = ("._", "~$", ".~lock.")
+
+#: Folders that hold nothing else: of macOS, of Windows, of git. Any other hidden folder may be a person's.
+_FOLDERS = frozenset(
+    {
+        "__macosx", ".appledouble", ".spotlight-v100", ".trashes", ".fseventsd",
+        "$recycle.bin", "system volume information", ".git",
+    }
+)  # fmt: skip
+
+
+def is_litter(path: str) -> bool:
+    """Whether a file, by its path with `/`, is an operating system's or a program's, not a person's."""
+    *folders, name = path.lower().split("/")
+    return name in _FILES or name.startswith(_BEGINNINGS) or not _FOLDERS.isdisjoint(folders)
