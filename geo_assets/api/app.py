@@ -223,8 +223,7 @@ def create_app(settings: Settings, *, require_auth: bool = False) -> FastAPI:  #
     ) -> JobRecord:
         """Run a job again that has ended; what is done stays."""
         found = submitter.jobs.find(job_id)
-        statuses = tuple(only or (["failed", "quarantined"] if error_code else ["failed"]))
-        submitter.retry(found.job_id, requested_by="api", statuses=statuses, error_code=error_code)
+        submitter.retry(found.job_id, requested_by="api", only=only or (), error_code=error_code)
         return submitter.jobs.find(found.job_id)
 
     @app.get("/api/jobs", tags=["jobs"], dependencies=[scope("read")])

@@ -1,1 +1,1 @@
-"""Groups of commands that `geo_assets.cli` puts together, and what they share."""
+"""One module for each group of commands, which `geo_assets.cli` puts together, and what they share."""

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+
+from geo_assets.hints import runnable
+from geo_assets.text import one_line
 
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 err = Console(stderr=True, highlight=False)
@@ -23,6 +26,17 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON document on sta
 
 class _Printed:
     json = False
+
+
+def log(message: str) -> None:
+    """What goes on, on standard error."""
+    err.print(runnable(message), style="dim", markup=False, soft_wrap=True)
+
+
+def warn(messages: Iterable[str], before: str = "warning: ") -> None:
+    """What a person should know of something that went well; a line each, on standard error."""
+    for message in messages:
+        err.print(f"{before}{one_line(message)}", style="yellow", markup=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:

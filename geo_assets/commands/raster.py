@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 
 from geo_assets.commands.console import JsonFlag, err, human_bytes, out, print_json
 from geo_assets.commands.place import put_in_place
+from geo_assets.commands.source import lay_out, members_of
 from geo_assets.errors import GeoAssetsError
 from geo_assets.storage.sources import Kind, kind_of
 
@@ -52,6 +53,10 @@ _CONVERT_EXAMPLES = """Examples:
 
 `geo-assets cog validate scan.cog.tif`
 """
+
+
+_VARIABLE = "One variable of a container, one member of a zip, or member:variable."
+_TAKEN = "When it was taken: ISO 8601, a date, a month, or START/END."
 
 
 class _ConvertByDefault(TyperGroup):
@@ -90,14 +95,8 @@ def convert(
         str | None, typer.Option(help="nearest, bilinear, cubic, …; by the kind of pixels where not given.")
     ] = None,
     web_tiles: Annotated[bool, typer.Option("--web-tiles", help="On the grid of web map tiles (EPSG:3857).")] = False,
-    variable: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="One variable of a container, one member of a zip, or member:variable."),
-    ] = None,
-    taken: Annotated[
-        str | None,
-        typer.Option("--datetime", metavar="TIME", help="When it was taken: ISO 8601, a date, a month, or START/END."),
-    ] = None,
+    variable: Annotated[str | None, typer.Option(metavar="NAME", help=_VARIABLE)] = None,
+    taken: Annotated[str | None, typer.Option("--datetime", metavar="TIME", help=_TAKEN)] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Make a COG: every pixel, mask, nodata value, colour and coordinate as in the source, proven by reading it back.
@@ -159,8 +158,7 @@ def _tell_one(source: Path, placed: Path, several: Several, *, as_json: bool) ->
         return
     if part.report:
         out.print(_line(placed, part.report, f"{human_bytes(source.stat().st_size)} → "), markup=False, soft_wrap=True)
-    for warning in several.warnings():
-        err.print(f"note: {warning}", markup=False, soft_wrap=True)
+    _note(several)
 
 
 def _tell_all(placed: list[Path], several: Several, *, as_json: bool) -> None:
@@ -176,6 +174,10 @@ def _tell_all(placed: list[Path], several: Several, *, as_json: bool) -> None:
     for place, part in made:
         if part.report:
             out.print(_line(place, part.report), markup=False, soft_wrap=True)
+    _note(several)
+
+
+def _note(several: Several) -> None:
     for warning in several.warnings():
         err.print(f"note: {warning}", markup=False, soft_wrap=True)
 
@@ -213,29 +215,26 @@ def _alone(source: Path) -> Iterator[tuple[Any, Path, Path]]:
     from geo_assets.sandbox.pool import SandboxPool
     from geo_assets.sandbox.scratch import leave, of_this_user
     from geo_assets.stages.raster_conversion import PRODUCT
-    from geo_assets.storage.sources import metadata_beside, siblings
+    from geo_assets.storage.sources import metadata_beside
 
     if not source.is_file():
         raise GeoAssetsError("UNREADABLE", f"there is no file {source}", remedy="check the path")
-    members, described = siblings(source), metadata_beside(source)
+    members, described = members_of(source), {Path(path.name): path for path in metadata_beside(source)}
     pool = SandboxPool(
         scratch := of_this_user(),
         timeout_seconds=_TIMEOUT,
         permissive=os.environ.get("GEO_ASSETS_SANDBOX")
         == "permissive",  # of the settings, whose import takes longer than this command
         preload=_PRELOAD,
-        readable=[member.resolve() for member in (*members, *described)],
+        readable=[member.resolve() for member in (*members.values(), *described.values())],
     )
     try:
         with pool:
             pool.warm_up()  # it imports its libraries while we go on
             with pool.workspace() as folder:
                 private = folder / "in"
-                for into, files in ((private, members), (folder / PRODUCT, described)):
-                    if files:
-                        into.mkdir()
-                    for file in files:
-                        (into / file.name).symlink_to(file)
+                lay_out(members, private, linked=True)
+                lay_out(described, folder / PRODUCT, linked=True)
                 yield pool, folder, private / source.name
     finally:
         leave(scratch)

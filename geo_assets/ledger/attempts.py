@@ -143,7 +143,7 @@ class Attempts:
                 """update geo.tasks set fingerprint = ''
                     where job_id = %(job)s and listed and status::text = any(%(statuses)s)
                       and (%(code)s::text is null or error_code = %(code)s)""",
-                {"job": job_id, "statuses": list(statuses), "code": error_code},
+                {"job": job_id, "statuses": list(map(str, statuses)), "code": error_code},
             )
             attempt = add_attempt(conn, job_id, requested_by)
         return Submitted(

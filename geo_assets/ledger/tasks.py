@@ -372,14 +372,19 @@ class Tasks:
         return [_record(row, ended=ended) for row in rows]
 
     @retrying
-    def bad_by_code(self, job_id: str, stage: str | None = None) -> dict[str, int]:
-        """The codes with which tasks of a job ended, or of one of its stages: code -> how many."""
+    def bad_by_code(
+        self, job_id: str, stage: str | None = None, statuses: Sequence[TaskStatus] | None = None
+    ) -> dict[str, int]:
+        """The codes with which tasks of a job ended, or of one of its stages, or those in some states: code -> how
+        many.
+        """
         with self._pool.connection() as conn:
             rows = conn.execute(
                 """select error_code, count(*)::int as n from geo.tasks
                     where job_id = %(job)s and listed and error_code is not null and (%(stage)s::text is null or stage = %(stage)s)
+                      and (%(statuses)s::text[] is null or status::text = any(%(statuses)s))
                     group by 1 order by 1""",
-                {"job": job_id, "stage": stage},
+                {"job": job_id, "stage": stage, "statuses": None if statuses is None else list(map(str, statuses))},
             ).fetchall()
         return {str(row["error_code"]): int(str(row["n"])) for row in rows}
 

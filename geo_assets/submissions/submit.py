@@ -6,17 +6,19 @@ Here: the order of these three. Not here: validation of fields (`geo_assets/para
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Self
 
 from geo_assets.database.connections import DictConnection
-from geo_assets.errors import ERRORS, GeoAssetsError
+from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.circuits import circuit_of
 from geo_assets.ledger.ledger import Ledger
-from geo_assets.ledger.models import BAD, Attempt, JobStatus, Submitted
+from geo_assets.ledger.models import Attempt, JobStatus, Submitted
 from geo_assets.parameters import IngestContainer, Job, ListContainer, Parameters
 from geo_assets.settings import Settings
 from geo_assets.storage.containers import existing_container
 from geo_assets.submissions.launch import launch, terminate
+from geo_assets.submissions.retries import choose, insist_on_some
 
 
 class Submitter:
@@ -132,28 +134,20 @@ class Submitter:
         return True
 
     def retry(
-        self, job_id: str, *, requested_by: str, statuses: tuple[str, ...] = (), error_code: str | None = None
+        self, job_id: str, *, requested_by: str, only: Collection[str] = (), error_code: str | None = None
     ) -> Submitted:
-        """Run a job again; the chosen tasks are done anew, those that are done stay.
+        """Run a job again; the tasks that the filters choose (`retries.py`) are done anew, those that are done stay.
 
         Raises:
             GeoAssetsError: JOB_NOT_FOUND; STILL_AT_WORK; INVALID_PARAMETERS, no such state, or no task of the job ended
                 with this code.
         """
-        if unknown := set(statuses) - set(BAD):
-            raise GeoAssetsError(
-                "INVALID_PARAMETERS",
-                f"tasks that are {unknown.pop()!r} are not done anew",
-                remedy=f"one of: {', '.join(BAD)}",
-            )
-        if error_code is not None and error_code not in (codes := self.tasks.bad_by_code(job_id)):
-            known = "with that code" if error_code in ERRORS else f"with {error_code!r}, which is no error code"
-            raise GeoAssetsError(
-                "INVALID_PARAMETERS",
-                f"no task of job {job_id[:12]} ended {known}",
-                remedy=f"its tasks ended with: {', '.join(codes) or 'no error'}",
-            )
-        submitted = self.jobs.retry(job_id, requested_by=requested_by, statuses=statuses, error_code=error_code)
+        choice = choose(only, error_code)
+        if error_code is not None:
+            insist_on_some(choice, job_id, self.tasks.bad_by_code(job_id, statuses=choice.statuses))
+        submitted = self.jobs.retry(
+            job_id, requested_by=requested_by, statuses=choice.statuses, error_code=choice.error_code
+        )
         self._launch(submitted)
         return submitted
 

@@ -14,7 +14,7 @@ import numpy as np
 import psycopg
 import pytest
 
-from geo_assets.cli import _as_ours
+from geo_assets.commands.failures import as_ours
 from geo_assets.local.postgresql import free_port
 from geo_assets_tests.integration.test_ingest_container import connect
 from geo_assets_tests.raster.test_cog import write
@@ -186,8 +186,8 @@ def test_a_poisoned_message_of_no_known_code_is_not_looked_for(cli):
 def test_a_database_that_goes_away_under_a_command_is_said_to_be_away_and_not_called_our_fault():
     with pytest.raises(psycopg.OperationalError) as away:
         psycopg.connect(f"host=127.0.0.1 port={free_port()}")
-    assert _as_ours(away.value).code == "DATABASE_UNAVAILABLE"
-    assert _as_ours(ValueError("odd")).code == "INTERNAL"
+    assert as_ours(away.value).code == "DATABASE_UNAVAILABLE"
+    assert as_ours(ValueError("odd")).code == "INTERNAL"
 
 
 @pytest.mark.parametrize(

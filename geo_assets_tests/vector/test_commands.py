@@ -14,7 +14,7 @@ from pyproj.database import query_crs_info
 from pyproj.enums import PJType
 
 from geo_assets_tests.integration.test_ingest_container import connect
-from geo_assets_tests.vector.builders import NATURAL_EARTH, frame, hive, points, write
+from geo_assets_tests.vector.builders import NATURAL_EARTH, frame, hive, points, shapefile_parts, write, zipped
 
 pytestmark = pytest.mark.stack
 
@@ -308,3 +308,28 @@ def test_hostile_uploads_are_refused_on_the_command_line_and_nothing_is_left(cli
     assert not [p for p in (cli.home / "scratch").rglob("*") if p.is_file() and p.name != ".held"]
     with connect(cli) as db:
         assert db.execute("select count(*) from pg_tables where tablename like 'evil%'").fetchone() == (0,)
+
+
+def test_a_shapefile_called_city_thumbs_brings_its_attributes_loose_zipped_in_a_folder_and_in_a_container(
+    cli, tmp_path
+):
+    delivery = tmp_path / "delivery"
+    for folder in (delivery, tmp_path / "loose"):
+        folder.mkdir()
+    loose = write(points(3, label=["a", "b", "c"]), tmp_path / "loose" / "city_thumbs.shp")
+    parts = shapefile_parts(loose)
+    assert {part.suffix for part in parts} >= {".shp", ".shx", ".dbf", ".prj"}
+    for part in parts:
+        shutil.copy(part, delivery)
+    packed = zipped(delivery / "packed.zip", *parts)
+    tables = [load(cli, path, f"vector.thumbs_{name}")["tables"][0] for name, path in (("a", loose), ("b", packed))]
+    assert cli.run("upload", str(delivery), "default/thumbs").returncode == 0
+    job = cli.json("submit", "stage_vector", "--param", "container=thumbs", "--wait")
+    assert job["status"] == "completed"
+    tasks = [task for task in cli.json("tasks", job["job_id"]) if task["stage"] == "vector_tables"]
+    assert {task["task_key"] for task in tasks} == {"city_thumbs.shp", "packed.zip"}
+    tables += [table for task in tasks for table in task["outputs"]["tables"]]
+    with connect(cli) as db:
+        for table in tables:
+            labels = db.execute(f"select label from {table['table']} order by 1").fetchall()
+            assert labels == [("a",), ("b",), ("c",)], table

@@ -1,0 +1,47 @@
+"""`geo-assets api` and `geo-assets token …`: the HTTP API in the foreground, and who may use it.
+
+Here: arguments, what is printed. Not here: the API (`geo_assets/api/`), how tokens are kept (`ledger/tokens.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from geo_assets.commands.console import JsonFlag, print_json
+from geo_assets.commands.shared import open_submitter
+
+tokens = typer.Typer(no_args_is_help=True, help="Named tokens of the HTTP API; stored hashed, shown once.")
+
+
+def api(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8000,
+) -> None:
+    """Serve the HTTP API in the foreground. Beyond loopback it starts only with authentication."""
+    from geo_assets.api.serve import serve
+
+    serve(host, port)
+
+
+@tokens.command("create")
+def token_create(
+    name: str,
+    scope: Annotated[list[str], typer.Option("--scope", help="submit, read or admin; repeat for several.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Make a token and print it, this once."""
+    with open_submitter() as submitter:
+        token = submitter.tokens.create(name, scope)
+    if as_json:
+        print_json({"name": name, "scopes": scope, "token": token})
+    else:
+        print(token)
+
+
+@tokens.command("revoke")
+def token_revoke(name: str) -> None:
+    """A revoked token is refused from now on."""
+    with open_submitter() as submitter:
+        submitter.tokens.revoke(name)

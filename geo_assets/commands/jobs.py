@@ -1,0 +1,188 @@
+"""`geo-assets jobs`, `job`, `tasks`, `files`, `cancel` and `retry`: what became of a job, and another attempt.
+
+Here: arguments, what is printed. Not here: how a job is shown (`shared.py`), the ledger, which tasks a retry takes
+(`submissions/`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from geo_assets.commands.console import JsonFlag, log, out, print_json, print_table
+from geo_assets.commands.shared import JobId, follow_job, open_submitter, show_job
+from geo_assets.errors import GeoAssetsError
+from geo_assets.hints import runnable
+from geo_assets.text import one_line
+
+if TYPE_CHECKING:
+    from geo_assets.ledger.models import JobStatus, TaskRecord
+    from geo_assets.settings import Settings
+
+FILES_EXAMPLE = "Example: `geo-assets files 3fa9c1d2 --role ignored`"
+
+
+def jobs(
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
+    status: Annotated[str | None, typer.Option(help="Only jobs in this status.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """The newest jobs."""
+    with open_submitter() as submitter:
+        records = submitter.jobs.newest(limit=limit, status=_job_status(status))
+    if as_json:
+        print_json([r.model_dump(mode="json") for r in records])
+        return
+    rows = []
+    for r in records:
+        done, total = sum(s.succeeded + s.skipped for s in r.stages), sum(s.total for s in r.stages)
+        bad = sum(s.quarantined + s.failed for s in r.stages)
+        rows.append(
+            (
+                r.job_id[:12],
+                r.job_type,
+                r.status,
+                r.partition_key,
+                f"{done}/{total}",
+                str(bad),
+                f"{r.created_at:%Y-%m-%d %H:%M:%S}",
+            )
+        )
+    print_table(("job", "type", "status", "partition", "done", "bad", "submitted"), rows)
+
+
+def _job_status(text: str | None) -> JobStatus | None:
+    from geo_assets.ledger.models import JobStatus
+
+    if text is None:
+        return None
+    try:
+        return JobStatus(text)
+    except ValueError:
+        raise GeoAssetsError(
+            "INVALID_PARAMETERS", f"there is no status {text!r}", remedy=f"one of: {', '.join(JobStatus)}"
+        ) from None
+
+
+def job(job_id: JobId, as_json: JsonFlag = False) -> None:
+    """One job: its status and the account of each stage."""
+    with open_submitter() as submitter:
+        show_job(submitter.jobs.find(job_id), as_json=as_json)
+
+
+def tasks(
+    job_id: JobId,
+    stage: Annotated[str | None, typer.Option(help="Only this stage.")] = None,
+    status: Annotated[list[str] | None, typer.Option(help="Only tasks in this status; may be repeated.")] = None,
+    warned: Annotated[bool, typer.Option("--warned", help="Only tasks with warnings.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """The tasks of a job: one line a file, then where it went and what is worth knowing of it, or why it is bad and
+    what to do.
+    """
+    from geo_assets.ledger.models import TaskStatus
+    from geo_assets.ledger.outputs import warnings
+    from geo_assets.settings import load_settings
+
+    if unknown := set(status or ()) - set(TaskStatus):
+        raise GeoAssetsError(
+            "INVALID_PARAMETERS", f"there is no status {unknown.pop()!r}", remedy=f"one of: {', '.join(TaskStatus)}"
+        )
+    with open_submitter() as submitter:
+        record = submitter.jobs.find(job_id)
+        stages = [s.stage for s in record.stages]
+        if stage and stage not in stages:
+            raise GeoAssetsError(
+                "INVALID_PARAMETERS", f"this job has no stage {stage!r}", remedy=f"one of: {', '.join(stages)}"
+            )
+        records = [r for r in submitter.tasks.records(record.job_id, stage=stage) if not status or r.status in status]
+        records = [r for r in records if not warned or warnings(r.outputs)]
+    if as_json:
+        print_json([r.model_dump(mode="json") for r in records])
+        return
+    settings = load_settings()
+    styles = {
+        TaskStatus.SUCCEEDED: "green",
+        TaskStatus.SKIPPED: "dim",
+        TaskStatus.QUARANTINED: "yellow",
+        TaskStatus.FAILED: "red",
+    }
+    for r in records:
+        style = styles.get(r.status, "")
+        out.print(f"{r.status:<12}{r.stage:<21}{one_line(r.task_key)}", style=style, markup=False, soft_wrap=True)
+        for line in _what_became(settings, r):
+            out.print(f"{'':<12}{line}", markup=False, soft_wrap=True)
+
+
+def _what_became(settings: Settings, task: TaskRecord) -> list[str]:
+    from geo_assets.ledger.outputs import results, warnings
+    from geo_assets.storage.containers import place
+
+    if task.error_message:
+        return [f"{task.error_code}: {one_line(task.error_message)}", f"→ {runnable(one_line(task.remedy or ''))}"]
+    made = [
+        f"{what}: {place(settings, where) if what == 'COG' else one_line(where)}"
+        for what, where in results(task.outputs)
+    ]
+    return made + [f"warning: {one_line(warning)}" for warning in warnings(task.outputs)]
+
+
+def files(
+    job_id: JobId,
+    role: Annotated[
+        str | None, typer.Option(help="Only files of this role: source, part, companion, ignored, beyond_limit.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Every file that the job found in its container: a source, a part of one, a companion, or left alone, and why."""
+    from geo_assets.stages.accounting import Role, listed_files
+
+    if role is not None and role not in set(Role):
+        raise GeoAssetsError("INVALID_PARAMETERS", f"there is no role {role!r}", remedy=f"one of: {', '.join(Role)}")
+    with open_submitter() as submitter:
+        record = submitter.jobs.find(job_id)
+        found = [file for file in listed_files(submitter.inventory, record) if role is None or file.role == role]
+    if as_json:
+        print_json([file.model_dump(mode="json", exclude_none=True) for file in found])
+        return
+    for file in found:
+        more = f"  of {file.of}" if file.of else f"  {file.reason}" if file.reason else ""
+        out.print(f"{file.role:<13}{file.path}{more}", markup=False, soft_wrap=True)
+
+
+def cancel(job_id: JobId, as_json: JsonFlag = False) -> None:
+    """End a job that is queued or processing. Nothing of it is half published; submitting it again goes on where it
+    was.
+    """
+    with open_submitter() as submitter:
+        record = submitter.jobs.find(job_id)
+        if not submitter.cancel(record.job_id):
+            log(f"nothing to cancel: the job is {record.status}")
+        if submitter.warning:
+            log(submitter.warning)
+        show_job(submitter.jobs.find(record.job_id), as_json=as_json)
+
+
+def retry(
+    job_id: JobId,
+    only_failed: Annotated[bool, typer.Option("--only-failed", help="Do the failed tasks anew.")] = False,
+    quarantined: Annotated[bool, typer.Option("--quarantined", help="Do the quarantined tasks anew.")] = False,
+    error_code: Annotated[
+        str | None, typer.Option("--error-code", help="Do the tasks anew that ended with this code.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow to the end.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Run a job again that has ended. Without a choice, failed tasks are done anew; what is done stays."""
+    from geo_assets.ledger.models import TaskStatus
+
+    wanted = ((TaskStatus.FAILED, only_failed), (TaskStatus.QUARANTINED, quarantined))
+    only = [status for status, chosen in wanted if chosen]
+    with open_submitter() as submitter:
+        record = submitter.jobs.find(job_id)
+        submitter.retry(record.job_id, requested_by="cli", only=only, error_code=error_code)
+        record = follow_job(submitter, record.job_id) if wait else submitter.jobs.find(record.job_id)
+        show_job(record, as_json=as_json)
+    if wait and record.status != "completed":
+        raise typer.Exit(1)

@@ -1,0 +1,122 @@
+"""`geo-assets poison …`: messages that could not be accepted.
+
+Here: arguments, what is printed. Not here: messages (`ledger/messages.py`), reading them again
+(`submissions/poison.py`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from geo_assets.commands.console import JsonFlag, log, out, print_json
+from geo_assets.commands.shared import open_submitter
+from geo_assets.errors import GeoAssetsError, known_code
+from geo_assets.hints import runnable
+from geo_assets.text import one_line
+
+if TYPE_CHECKING:
+    from geo_assets.submissions.submit import Submitter
+
+
+app = typer.Typer(
+    no_args_is_help=True, help="Messages that could not be accepted: look at them, replay or discard them."
+)
+
+
+@app.command("list")
+def poison_list(
+    error_code: Annotated[str | None, typer.Option("--error-code", help="Only messages with this code.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 1000,
+    as_json: JsonFlag = False,
+) -> None:
+    """The messages in poison, newest first."""
+    with open_submitter() as submitter:
+        records = submitter.messages.list(state="poison", error_code=known_code(error_code), limit=limit)
+    if as_json:
+        print_json([r.model_dump(mode="json") for r in records])
+        return
+    if not records:
+        log("no message is in poison")
+    for r in records:
+        out.print(
+            f"{r.message_id[:8]}  {r.received_at:%Y-%m-%d %H:%M:%S} "
+            f" {r.source:<28}{r.error_code:<20}{one_line(r.error_message or '')}",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+@app.command("show")
+def poison_show(message_id: str, as_json: JsonFlag = False) -> None:
+    """One message: its record, its body (escaped) and its errors."""
+    from geo_assets.text import escaped
+
+    with open_submitter() as submitter:
+        record, body = submitter.messages.body(message_id)
+        errors = submitter.messages.errors(message_id=record.message_id)
+    shown = {
+        **record.model_dump(mode="json"),
+        "body": escaped(body, len(body)),
+        "errors": [e.model_dump(mode="json") for e in errors],
+    }
+    if as_json:
+        print_json(shown)
+        return
+    for key, value in shown.items():
+        if key != "errors":
+            out.print(f"{key:<16}{value}", markup=False, soft_wrap=True)
+    for e in errors:
+        remedy = runnable(one_line(e.remedy or "").replace(" ID", f" {record.message_id[:8]}"))
+        out.print(
+            f"{e.at:%H:%M:%S} {e.severity} {e.code}: {one_line(e.message)}\n         → {remedy}",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+@app.command("replay")
+def poison_replay(
+    message_id: Annotated[str | None, typer.Argument(help="One message; or use --error-code.")] = None,
+    error_code: Annotated[str | None, typer.Option("--error-code", help="All messages with this code.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Read messages again, as they came; what is accepted now leaves poison."""
+    from geo_assets.submissions.poison import replay
+
+    with open_submitter() as submitter:
+        outcomes = [replay(submitter, m) for m in _chosen(submitter, message_id, error_code)]
+    _print_outcomes(outcomes, as_json=as_json)
+
+
+@app.command("discard")
+def poison_discard(
+    message_id: Annotated[str | None, typer.Argument(help="One message; or use --error-code.")] = None,
+    error_code: Annotated[str | None, typer.Option("--error-code", help="All messages with this code.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Take messages out of poison for good; their records stay."""
+    with open_submitter() as submitter:
+        chosen = _chosen(submitter, message_id, error_code)
+        for m in chosen:
+            submitter.messages.set_state(m, "discarded")
+    _print_outcomes([{"message_id": m, "state": "discarded"} for m in chosen], as_json=as_json)
+
+
+def _chosen(submitter: Submitter, message_id: str | None, error_code: str | None) -> list[str]:
+    if (message_id is None) == (error_code is None):
+        raise GeoAssetsError("INVALID_PARAMETERS", "name one message, or --error-code", remedy="geo-assets poison list")
+    if message_id is not None:
+        return [submitter.messages.body(message_id)[0].message_id]
+    return [
+        r.message_id for r in submitter.messages.list(state="poison", error_code=known_code(error_code), limit=10_000)
+    ]
+
+
+def _print_outcomes(outcomes: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        print_json(outcomes)
+        return
+    for outcome in outcomes:
+        out.print("  ".join(f"{v}" for v in outcome.values() if v), markup=False, soft_wrap=True)

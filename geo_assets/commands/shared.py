@@ -1,0 +1,102 @@
+"""What several commands do alike: open the ledger, show a job, follow it to its end.
+
+Here: that, and the argument that names a job. Not here: the commands; tables, JSON and the two consoles (`console.py`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from geo_assets.commands.console import err, log, out, print_json, print_table
+from geo_assets.commands.failures import INTERRUPTED, die
+from geo_assets.errors import ERRORS, GeoAssetsError
+from geo_assets.hints import program, runnable
+from geo_assets.text import one_line
+
+if TYPE_CHECKING:
+    from geo_assets.ledger.models import JobRecord
+    from geo_assets.submissions.submit import Submitter
+
+JobId = Annotated[str, typer.Argument(help="A job's id, or its first characters (6 at least).")]
+
+
+def open_submitter() -> Submitter:
+    """The way to the ledger of the stack; a context manager.
+
+    Raises:
+        GeoAssetsError: STACK_NOT_RUNNING.
+    """
+    from geo_assets.settings import load_settings
+    from geo_assets.submissions.submit import Submitter
+
+    return Submitter(load_settings())
+
+
+def follow_job(submitter: Submitter, job_id: str) -> JobRecord:
+    """Wait for the end of a job, with live progress; Ctrl-C leaves it to itself and ends the program."""
+    from geo_assets.commands.progress import follow
+
+    try:
+        return follow(submitter.jobs, job_id, err)
+    except KeyboardInterrupt:
+        record = submitter.jobs.find(job_id)
+        goes_on = "has ended" if record.status.is_final else "goes on without this terminal"
+        if not record.status.is_final:
+            log(f"to end it: geo-assets cancel {job_id[:12]}")
+        error = GeoAssetsError(
+            "INTERRUPTED",
+            f"job {job_id[:12]} is {record.status} and {goes_on}",
+            remedy=f"see how it is: geo-assets job {job_id[:12]}",
+        )
+        die(error, code=INTERRUPTED, severity="interrupted")
+
+
+def show_job(record: JobRecord, *, as_json: bool) -> None:
+    """A job as it is: its status, the account of each stage, what to look at next."""
+    if as_json:
+        print_json(record.model_dump(mode="json"))
+        return
+    out.print(
+        f"job        {record.job_id}\ntype       {record.job_type}\nstatus     {record.status}\npartition "
+        f" {record.partition_key}",
+        soft_wrap=True,
+    )
+    if record.error_message:
+        out.print(f"reason     {record.error_code}: {one_line(record.error_message)}", markup=False, soft_wrap=True)
+        if record.error_code in ERRORS:
+            remedy = ERRORS[record.error_code].remedy.replace("JOB_ID", record.job_id[:12])
+            out.print(f"           → {runnable(remedy)}", markup=False, soft_wrap=True)
+    if record.run_id:
+        from geo_assets.settings import load_settings
+
+        out.print(f"run        {load_settings().webserver_url}/runs/{record.run_id}", soft_wrap=True)
+    if record.stages:
+        rows = [
+            (s.stage, str(s.total), str(s.succeeded), str(s.skipped), str(s.quarantined), str(s.failed))
+            for s in record.stages
+        ]
+        print_table(("stage", "total", "succeeded", "skipped", "quarantined", "failed"), rows)
+    if record.warnings:
+        print_table(("warning", "files"), [(kind, f"{count:,}") for kind, count in record.warnings.items()])
+        out.print(
+            f"the warnings of each file: {program()} tasks {record.job_id[:12]} --warned", markup=False, soft_wrap=True
+        )
+    if any(s.quarantined or s.failed for s in record.stages):
+        out.print(
+            f"why: {program()} tasks {record.job_id[:12]} --status quarantined --status failed",
+            markup=False,
+            soft_wrap=True,
+        )
+    elif record.status == "completed" and not sum(s.total for s in record.stages):
+        out.print(
+            f"nothing was found to work on; what the container holds: {_listing(record)}", markup=False, soft_wrap=True
+        )
+    elif record.status == "completed":
+        out.print(f"what was made: {program()} tasks {record.job_id[:12]}", markup=False, soft_wrap=True)
+
+
+def _listing(record: JobRecord) -> str:
+    p = record.parameters
+    return f"{program()} submit list_container --param account={p['account']} --param container={p['container']} --wait"

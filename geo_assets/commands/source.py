@@ -1,0 +1,61 @@
+"""A file or folder that a command reads, in a private folder: with what belongs to it, and nothing else beside it.
+
+Here: which files belong to it, and how they get there. Not here: the workspace in which that folder lies
+(`sandbox/pool.py`), the rules of belonging (`storage/sources.py`).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.litter import is_litter
+from geo_assets.storage.sources import siblings
+
+
+def members_of(source: Path) -> dict[Path, Path]:
+    """The files of a source by the rules of the inventory: place in a private folder -> file.
+
+    Of a folder, plain files, also behind a link; links to directories may form a circle and are not followed.
+
+    Raises:
+        GeoAssetsError: UNREADABLE, a program has it open and has not written everything into it.
+    """
+    if source.is_dir():
+        files = {path.relative_to(source.parent): path for path in sorted(source.rglob("*")) if path.is_file()}
+        return {place: path for place, path in files.items() if not is_litter(place.as_posix())}
+    journal = source.with_name(f"{source.name}-wal")
+    if journal.exists() and journal.stat().st_size:
+        raise GeoAssetsError(
+            "UNREADABLE",
+            f"{source.name} is being written to: {journal.name} holds changes",
+            remedy="close the program that has it open",
+        )
+    return {Path(path.name): path for path in siblings(source)}
+
+
+def lay_out(files: Mapping[Path, Path], folder: Path, *, linked: bool = False) -> None:
+    """Put files into a folder, each at its place.
+
+    Args:
+        files: place -> file.
+        folder: made if need be.
+        linked: by symbolic links, for readers that may read the files where they lie; otherwise by hard links, which
+            hold on to what a file was when it is replaced, or as copies where there can be none.
+    """
+    for place, file in files.items():
+        to = folder / place
+        to.parent.mkdir(parents=True, exist_ok=True)
+        if linked:
+            to.symlink_to(file.absolute())
+        else:
+            _link_or_copy(file, to)
+
+
+def _link_or_copy(file: Path, to: Path) -> None:
+    try:
+        to.hardlink_to(file.resolve())
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(file, to)

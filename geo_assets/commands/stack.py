@@ -1,0 +1,153 @@
+"""`geo-assets up`, `down`, `env`, `psql`, `doctor` and `demo`: the local stack, and a first look at what it does.
+
+Here: arguments, what is printed. Not here: the stack (`local/`), the demo's files and hints (`demo.py`).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from geo_assets.commands.console import JsonFlag, log, out, print_json
+from geo_assets.commands.shared import follow_job
+from geo_assets.errors import GeoAssetsError
+from geo_assets.hints import program, runnable
+
+
+def up(
+    database_only: Annotated[
+        bool, typer.Option("--database-only", help="PostgreSQL alone, for `dagster dev` in a checkout.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Start the local stack: PostgreSQL, migrations, Dagster's webserver, daemon and code location. Harmless
+    to repeat.
+    """
+    from geo_assets.local.stack import Stack
+
+    stack = Stack()
+    settings = stack.up(log, database_only=database_only)
+    facts = {
+        "home": str(stack.home),
+        "dagster": settings.webserver_url,
+        "api": f"{settings.api_url}/docs",
+        "postgres": (
+            f"postgresql://{settings.pipeline_user}@{settings.pg_host}:{settings.pg_port}/{settings.pg_database}"
+        ),
+        "containers": str(stack.home / "containers"),
+    }
+    if as_json:
+        print_json(facts)
+        return
+    for name, value in facts.items():
+        out.print(f"{name:<12}{value}", soft_wrap=True)
+    out.print(f'for a shell: eval "$({program()} env)"', markup=False, soft_wrap=True)
+
+
+def down(as_json: JsonFlag = False) -> None:
+    """Stop exactly what `up` started. Data stays."""
+    from geo_assets.local.stack import Stack
+
+    stopped = Stack().down()
+    if as_json:
+        print_json({"stopped": stopped})
+    else:
+        out.print(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
+
+
+def env(
+    reader: Annotated[
+        bool, typer.Option("--reader", help="The role that may only look: published tables, items, the ledger.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Print `export` lines, so that psql, ogr2ogr and dagster work against the stack: `eval "$(geo-assets env)"`."""
+    from geo_assets.local.stack import Stack, export_lines
+    from geo_assets.settings import load_settings
+
+    exports = Stack().exports(load_settings(), "reader" if reader else "pipeline")
+    if as_json:
+        print_json(exports)
+    else:
+        print(export_lines(exports), end="")
+
+
+def psql(context: typer.Context) -> None:
+    """Open psql on the stack's database, as the role that only reads; takes what psql takes."""
+    from geo_assets.local.stack import Stack
+    from geo_assets.settings import load_settings
+
+    path, environment = Stack().psql(load_settings())
+    os.execve(path, [path, *context.args], environment)  # noqa: S606 - it becomes psql, with its terminal and its signals
+
+
+def doctor(as_json: JsonFlag = False) -> None:
+    """Check every prerequisite and say what to do about each failure."""
+    from geo_assets.local.doctor import examine
+
+    findings = examine()
+    if as_json:
+        print_json([f.model_dump() for f in findings])
+    else:
+        for finding in findings:
+            mark, style = {"ok": ("ok  ", "green"), "warning": ("warn", "yellow"), "failure": ("FAIL", "red")}[
+                finding.level
+            ]
+            out.print(f"[{style}]{mark}[/] {finding.what:<22} {finding.found}", soft_wrap=True)
+            if finding.remedy:
+                out.print(f"     → {runnable(finding.remedy)}", markup=False, soft_wrap=True)
+    if any(f.level == "failure" for f in findings):
+        raise typer.Exit(1)
+
+
+def demo(as_json: JsonFlag = False) -> None:
+    """Run the main job on the bundled data: real rasters and vectors, and two bad files. Starts the stack if it is not
+    running.
+    """
+    from geo_assets.commands import demo as the_demo
+    from geo_assets.local.stack import Stack
+    from geo_assets.parameters import validate_parameters
+    from geo_assets.submissions.submit import Submitter
+
+    stack = Stack()
+    settings = stack.up(log)
+    count = the_demo.upload_demo(settings)
+    log(f"uploaded {count} files to default/{the_demo.CONTAINER}; submitting ingest_container")
+    with Submitter(settings) as submitter:
+        submitted = submitter.submit(
+            validate_parameters("ingest_container", {"container": the_demo.CONTAINER}), submitted_by="demo"
+        )
+        record = follow_job(submitter, submitted.job_id)
+        records = submitter.tasks.records(record.job_id)
+    looks = {tool: runnable(how) for tool, how in the_demo.hints(settings, record, records).items()}
+    if as_json:
+        print_json(
+            {
+                "job": record.model_dump(mode="json"),
+                "tasks": [r.model_dump(mode="json") for r in records],
+                "look": looks,
+            }
+        )
+    else:
+        _print_demo(list(the_demo.rows(records)), looks, as_meant=not the_demo.unexpected(records))
+    wrong = the_demo.unexpected(records)
+    if record.status != "completed_with_errors" or wrong:
+        reasons = "".join(f"; {sentence}" for sentence in wrong)
+        raise GeoAssetsError(
+            "INTERNAL", f"the demo's job ended as {record.status}{reasons}", remedy=f"see {looks['Dagster']}"
+        )
+
+
+def _print_demo(rows: list[tuple[str, str, str]], looks: dict[str, str], *, as_meant: bool) -> None:
+    width = max(len(file) for file, _, _ in rows) + 2
+    for file, became, where in rows:
+        style = "yellow" if ":" in became else "green"
+        out.print(f"[{style}]{became:<32}[/]{escape(f'{file:<{width}}{where}')}", soft_wrap=True)
+    if as_meant:
+        out.print("\nTwo of the files are bad on purpose: they are quarantined with a reason, and the rest goes on.")
+    out.print("\nLook at it:")
+    for tool, how in looks.items():
+        out.print(f"  {tool:<18} {how}", markup=False, soft_wrap=True)

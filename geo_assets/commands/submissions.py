@@ -1,0 +1,144 @@
+"""`geo-assets submit`, `plan` and `job-types`: what is asked for.
+
+Here: arguments, what is printed. Not here: parameters (`geo_assets/parameters.py`), recording and launching
+(`submissions/`), what became of a job (`jobs.py`).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from geo_assets.commands.console import JsonFlag, human_bytes, log, out, print_json
+from geo_assets.commands.shared import follow_job, open_submitter, show_job
+
+SUBMIT_EXAMPLES = """Examples:
+
+`geo-assets submit ingest_container --param container=landing --wait`
+
+`geo-assets submit ingest_container --param container=landing --param prefix=2026/ --param 'include=*.tif' --param target_crs=EPSG:3857`
+
+`geo-assets submit hello_world --param n=30 --param message=hi --wait`
+
+Parameters of each job type: `geo-assets job-types`"""
+
+
+def submit(
+    job_type: Annotated[
+        str,
+        typer.Argument(help="ingest_container, stage_raster, stage_vector, list_container, hello_world, stac_setup"),
+    ],
+    param: Annotated[
+        list[str] | None, typer.Option("--param", "-p", metavar="KEY=VALUE", help="A parameter; repeat a list's.")
+    ] = None,
+    params_file: Annotated[Path | None, typer.Option("--params-file", help="A JSON object of parameters.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow to the end; exit 0 only if completed.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Redo also what is done already.")] = False,
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="A prefix or globs that match nothing are no error.")
+    ] = False,
+    allow_mass_retire: Annotated[
+        bool,
+        typer.Option("--allow-mass-retire", help="With deleted=retire: take back also more than max_retire_percent."),
+    ] = False,
+    verify_sources: Annotated[
+        bool,
+        typer.Option(
+            "--verify-sources", help="Hash files that seem unchanged: for directories, whose etag is time and size."
+        ),
+    ] = False,
+    plan_hash: Annotated[
+        str | None, typer.Option("--plan-hash", help="Submit only if `plan` still says the same.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Validate, record and start a job. The same request is the same job: what is done already is not done again."""
+    from geo_assets.settings import load_settings
+    from geo_assets.stages.planning import insist_on_plan
+    from geo_assets.submissions.cli_parameters import read_parameters
+    from geo_assets.submissions.submit import Submitter
+
+    asked = [
+        f"{name}=true" for name, wanted in (("allow_empty", allow_empty), ("verify_sources", verify_sources)) if wanted
+    ]
+    parameters = read_parameters(job_type, [*(param or []), *asked], params_file)
+    with Submitter(load_settings()) as submitter:
+        if plan_hash:
+            insist_on_plan(load_settings(), submitter.tasks, parameters, plan_hash)
+        submitted = submitter.submit(parameters, submitted_by="cli", force=force, allow_mass_retire=allow_mass_retire)
+        if submitter.warning:
+            log(submitter.warning)
+        if not wait:
+            show_job(submitter.jobs.find(submitted.job_id), as_json=as_json)
+            return
+        record = follow_job(submitter, submitted.job_id)
+        if record.status == "failed" and submitted.attempt is None:
+            # it was at work when we came and has died since: what we asked for is not done yet
+            submitter.submit(parameters, submitted_by="cli", force=force, allow_mass_retire=allow_mass_retire)
+            record = follow_job(submitter, submitted.job_id)
+        show_job(record, as_json=as_json)
+    if record.status != "completed":
+        raise typer.Exit(1)
+
+
+def plan(
+    job_type: Annotated[str, typer.Argument(help="as for `submit`")],
+    param: Annotated[list[str] | None, typer.Option("--param", "-p", metavar="KEY=VALUE")] = None,
+    params_file: Annotated[Path | None, typer.Option("--params-file")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """What a submission would do now: creates, changes, skips, and a hash that `submit --plan-hash` can insist on."""
+    from geo_assets.settings import load_settings
+    from geo_assets.stages.planning import make_plan
+    from geo_assets.submissions.cli_parameters import read_parameters
+
+    parameters = read_parameters(job_type, param or [], params_file)
+    with open_submitter() as submitter:
+        made = make_plan(load_settings(), submitter.tasks, parameters)
+    if as_json:
+        print_json(made.model_dump(mode="json"))
+        return
+    for source in made.sources:
+        out.print(
+            f"{source.action:<12}{source.kind:<12}{source.stage:<15}{source.path}  {source.reason}",
+            markup=False,
+            soft_wrap=True,
+        )
+    counts = ", ".join(f"{n} {what}" for what, n in sorted(made.counts.items())) or "nothing to list"
+    out.print(
+        f"{counts}; {made.expected_tasks} tasks, {human_bytes(made.bytes)} to work on\nplan hash {made.plan_hash}"
+    )
+
+
+def job_types(as_json: JsonFlag = False) -> None:
+    """The job types and their parameters."""
+    from geo_assets.parameters import JOB_TYPES
+
+    if as_json:
+        print_json({name: model.model_json_schema() for name, model in JOB_TYPES.items()})
+        return
+    for name, model in JOB_TYPES.items():
+        out.print(f"[bold]{name}[/]  {model.summary}")
+        width = max(map(len, model.model_fields), default=0) + 2
+        for field, schema in model.model_json_schema().get("properties", {}).items():
+            out.print(
+                f"    {field:<{width}}{_described(schema, required=model.model_fields[field].is_required())}",
+                markup=False,
+                soft_wrap=True,
+            )
+
+
+def _described(schema: dict[str, Any], *, required: bool) -> str:
+    """A parameter as a person wants to know it: what it is, what it may be, what it is where it is left out."""
+    variants = [schema, *schema.get("anyOf", [])]
+    allowed: list[str] = next((variant["enum"] for variant in variants if "enum" in variant), [])
+    text = schema.get("description", "") + (f": {', '.join(allowed)}" if allowed else "")
+    default = schema.get("default")
+    if required:
+        return f"{text} (required)"
+    if isinstance(default, list) and "prefixItems" not in schema:
+        return f"{text} (may be repeated)"
+    return text if default in (None, "") else f"{text} (default {json.dumps(default).strip(chr(34))})"
