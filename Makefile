@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN = started=$$SECONDS; uv=$$(scripts/bootstrap); echo "environment: $$((SECONDS - started)) s"; step=$$SECONDS; $$uv run --frozen
 
 
-.PHONY: help setup demo lint test test-slow renew bench-raster bench-many bench-vector up down
+.PHONY: help setup demo lint test coverage test-slow renew bench-raster bench-many bench-vector up down
 help:   ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -31,6 +31,11 @@ lint:   ## ruff, mypy, import contracts, definitions
 test:   ## the tests, a stack for each of up to four cores; some of them with TESTS=…
 	@$(RUN) pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(TESTS)
 	echo "test: $$((SECONDS - step)) s"
+
+coverage: ## branches that the tests take, in their own process; some of them with TESTS=…
+	@$(RUN) coverage run -m pytest $(TESTS)
+	$$uv run --frozen coverage combine --quiet
+	$$uv run --frozen coverage report --skip-covered
 
 test-slow: ## faults that take minutes
 	@$(RUN) pytest -m slow -s
