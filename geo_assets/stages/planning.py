@@ -123,7 +123,9 @@ def _plan_sources(
 ) -> Iterable[PlannedSource]:
     for source in sources:
         for stage in _stages(parameters, source):
-            action, reason = _action(source, stage, fingerprint(job, source, stage), known.get((stage, source.path)))
+            action, reason = _action(
+                source, stage, fingerprint(job, source, stage) if stage else "", known.get((stage, source.path))
+            )
             yield PlannedSource(
                 path=source.path, kind=source.kind, stage=stage, action=action, bytes=source.size, reason=reason
             )
