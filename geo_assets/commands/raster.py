@@ -215,7 +215,7 @@ def _alone(source: Path) -> Iterator[tuple[Any, Path, Path]]:
     from geo_assets.sandbox.pool import SandboxPool
     from geo_assets.sandbox.scratch import leave, of_this_user
     from geo_assets.stages.raster_conversion import PRODUCT
-    from geo_assets.storage.sources import metadata_beside
+    from geo_assets.storage.products import metadata_beside
 
     if not source.is_file():
         raise GeoAssetsError("UNREADABLE", f"there is no file {source}", remedy="check the path")

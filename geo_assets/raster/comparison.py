@@ -1,7 +1,7 @@
 """A COG and the dataset that it was copied from: in what they differ.
 
-Here: pixels, masks, metadata and colours, and how far a lossy copy may be off. Not here: whether a file is a good COG by
-itself (`validate.py`).
+Here: pixels, masks, metadata and colours, and how far a lossy copy may be off. Not here: whether a file is a good COG
+by itself (`validate.py`).
 """
 
 from __future__ import annotations

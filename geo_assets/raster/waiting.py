@@ -53,7 +53,9 @@ class Waiting:
         file = self._files[level]
         if file is None:
             checkpoint = self._checkpoint
-            file = checkpoint.blocks(level) if checkpoint else tempfile.TemporaryFile(dir=self._directory)  # noqa: SIM115 - see `close`
+            file = (
+                checkpoint.blocks(level) if checkpoint else tempfile.TemporaryFile(dir=self._directory)  # noqa: SIM115 - closed by `close`
+            )
             file.seek(0, os.SEEK_END)
             self._files[level] = file
         return file

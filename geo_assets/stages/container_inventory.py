@@ -22,7 +22,8 @@ from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import InventoryRef, JobRef
 from geo_assets.stages.stac_setup import record_single_task
 from geo_assets.storage.containers import Blob
-from geo_assets.storage.sources import CONVERTERS, Kind, Source, group_sources, not_read, why_ignored, with_metadata
+from geo_assets.storage.products import with_metadata
+from geo_assets.storage.sources import CONVERTERS, Kind, Source, group_sources, not_read, why_ignored
 from geo_assets.storage.zips import is_looked_into, look_into
 from geo_assets.text import batched
 

@@ -21,15 +21,8 @@ from geo_assets.settings import Settings
 from geo_assets.stages.container_inventory import REFUSALS, within
 from geo_assets.stages.files import fingerprint, stages_of
 from geo_assets.storage.containers import existing_container
-from geo_assets.storage.sources import (
-    Kind,
-    Member,
-    Source,
-    is_product_metadata,
-    is_taken,
-    sorted_sources,
-    with_metadata,
-)
+from geo_assets.storage.products import is_product_metadata, with_metadata
+from geo_assets.storage.sources import Kind, Member, Source, is_taken, sorted_sources
 from geo_assets.storage.zips import look_into
 
 Action = Literal["create", "change", "skip", "collide", "unsupported", "companion"]

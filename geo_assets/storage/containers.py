@@ -294,8 +294,8 @@ class Container:
         """By Azure's SDK, from the blob after `after` on, which was told already.
 
         `after` is told as obstore tells names, of the folder and not of the prefix alone. Where it is not found again,
-        all is told once more: a blob that is told twice is noticed (`stages/container_inventory.py` then lists exactly), one that
-        is left out is not.
+        all is told once more: a blob that is told twice is noticed (`stages/container_inventory.py` then lists
+        exactly), one that is left out is not.
         """
         from geo_assets.storage.azure import exact_entries
 

@@ -208,11 +208,11 @@ _COMPANION = frozenset(
 #: Companions by their whole names: documents without an ending, and JSON that is known to hold metadata (Landsat's,
 #: STAC's).
 _COMPANION_NAMES = re.compile(
-    r"_success|_(common_)?metadata|(readme|licen[sc]e|copying|notice|authors|changelog|manifest|md5sums?|sha\d*sums?|checksums?)|metadata\.json|catalog\.json|collection\.json|.+_(mtl|ang)\.json"
+    r"_success|_(common_)?metadata"
+    r"|(readme|licen[sc]e|copying|notice|authors|changelog|manifest|md5sums?|sha\d*sums?|checksums?)"
+    r"|metadata\.json|catalog\.json|collection\.json|.+_(mtl|ang)\.json"
 )
 
-#: Of a product that comes as several files: what it is called, and what its files' names begin with.
-_PRODUCT_METADATA = re.compile(r"(.+)_mtl\.(?:txt|json|xml)", re.IGNORECASE)
 
 #: Companions that are named like the raster that they describe: an attribute table of Esri (`classes.tif.vat.dbf`).
 _COMPANION_PARTS = (".vat.dbf", ".vat.cpg", ".vat.dbf.xml")
@@ -335,50 +335,6 @@ def group_sources(members: Iterable[Member]) -> Iterator[Source]:
 def sorted_sources(members: Iterable[Member]) -> list[Source]:
     """Sources of a listing in any order, which fits into memory."""
     return list(group_sources(sorted(members, key=lambda m: (*name_key(m.path), m.path))))
-
-
-def is_product_metadata(path: str) -> bool:
-    """Whether a file is by its name what Landsat's products say of themselves: `<product>_MTL.txt`."""
-    return _PRODUCT_METADATA.fullmatch(path.rpartition("/")[2]) is not None
-
-
-def with_metadata(sources: Iterable[Source], metadata: Iterable[Member]) -> Iterator[Source]:
-    """The same sources; a raster that is named after a product with the metadata of that product which lies in its
-    folder, as its last members.
-
-    It stays a companion, which several rasters may share. It is read for the time of capture, so a raster is made anew
-    where it changes.
-
-    Args:
-        sources: in any order.
-        metadata: those files of the listing for which `is_product_metadata` holds.
-    """
-    by_folder: dict[str, list[tuple[str, Member]]] = {}
-    for member in metadata:
-        folder, _, name = member.path.rpartition("/")
-        if match := _PRODUCT_METADATA.fullmatch(name):
-            by_folder.setdefault(folder, []).append((match[1].lower(), member))
-    for source in sources:
-        name = source.path.lower().rpartition("/")[2]
-        there = (
-            by_folder.get(source.path.rpartition("/")[0], [])
-            if source.kind is Kind.RASTER and not source.is_folder
-            else []
-        )
-        fitting = tuple(member for product, member in there if name.startswith((f"{product}_", f"{product}.")))
-        yield source.model_copy(update={"members": (*source.members, *fitting)}) if fitting else source
-
-
-def metadata_beside(path: Path) -> list[Path]:
-    """The metadata of the product after which a raster is named, where they lie in its folder."""
-    there = [
-        Member(path=p.name, size=0, etag="")
-        for p in sorted(path.absolute().parent.iterdir())
-        if is_product_metadata(p.name)
-    ]
-    source = Source(path=path.name, kind=Kind.RASTER, members=(Member(path=path.name, size=0, etag=""),))
-    (described,) = with_metadata([source], there)
-    return [path.absolute().parent / member.path for member in described.members[1:]]
 
 
 def siblings(path: Path) -> list[Path]:

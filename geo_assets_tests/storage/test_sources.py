@@ -2,17 +2,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from geo_assets.storage.products import is_product_metadata, with_metadata
 from geo_assets.storage.sources import (
     Kind,
     Member,
     group_sources,
-    is_product_metadata,
     is_source_taken,
     matches,
     name_key,
     path_within,
     sorted_sources,
-    with_metadata,
 )
 from geo_assets.storage.zips import contents
 

@@ -55,7 +55,8 @@ _AS_A_RASTER = "a job that takes rasters makes a COG of it, and so does: geo-ass
 #: for in vain.
 _OF_ONE = frozenset(
     {
-        "AXES_SWAPPED", "INCOMPLETE_SHAPEFILE", "INVALID_CRS", "UNREADABLE", "VECTOR_ALL_FILTERED", "VECTOR_ALL_REJECTED", "VECTOR_NO_CRS",
+        "AXES_SWAPPED", "INCOMPLETE_SHAPEFILE", "INVALID_CRS", "UNREADABLE", "VECTOR_ALL_FILTERED",
+        "VECTOR_ALL_REJECTED", "VECTOR_NO_CRS",
         "VECTOR_NO_GEOMETRY", "VECTOR_NO_LAYERS", "VECTOR_UNSUPPORTED", "VECTOR_UNSUPPORTED_TYPE",
     }
 )  # fmt: skip
@@ -159,7 +160,8 @@ class _Inspection:
         try:
             refs = list_layers(dataset, attributes=self.options.attribute_tables)
             if not refs:
-                raise GeoAssetsError("VECTOR_NO_LAYERS", f"{dataset.name} has no layer with geometry")  # noqa: TRY301 - of this dataset alone
+                told = f"{dataset.name} has no layer with geometry"
+                raise GeoAssetsError("VECTOR_NO_LAYERS", told)  # noqa: TRY301 - of this dataset alone
         except GeoAssetsError as error:
             self.leave_out(error)
             return

@@ -61,7 +61,8 @@ _FIRST_CURVE, _LAST_CURVE = 8, 12
 
 #: What GDAL says that nobody needs to know, and what is numpy's or shapely's.
 _IDLE_TALK = (
-    "More than one layer found", "invalid value encountered", "divide by zero", "overflow encountered", "underflow encountered",
+    "More than one layer found", "invalid value encountered", "divide by zero", "overflow encountered",
+    "underflow encountered",
     "Several features with id", "Measured", "driver does not support open option", "Column mapping",
 )  # fmt: skip
 
@@ -120,7 +121,8 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
         knows = dataset.format in _KNOW_THEMSELVES
         info = pyogrio.read_info(dataset.path, layer=ref.index) if knows else {}
         arguments = {
-            "layer": ref.index, "use_pyarrow": True, "batch_size": BATCH_ROWS, "return_fids": True, "datetime_as_string": True, **options,
+            "layer": ref.index, "use_pyarrow": True, "batch_size": BATCH_ROWS, "return_fids": True,
+            "datetime_as_string": True, **options,
         }  # fmt: skip
         with open_arrow(dataset.path, **arguments) as (meta, reader):
             geometry = geometry_position(reader.schema)

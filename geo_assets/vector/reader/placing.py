@@ -25,29 +25,34 @@ if TYPE_CHECKING:
     from geo_assets.vector.models import LayerOptions
 
 _LONGITUDES = {
-    "longitude", "lon", "lng", "long", "decimallongitude", "longitude_wgs84", "lon_wgs84", "geo_lon", "longitud", "laengengrad", "längengrad",
+    "longitude", "lon", "lng", "long", "decimallongitude", "longitude_wgs84", "lon_wgs84", "geo_lon", "longitud",
+    "laengengrad", "längengrad",
 }  # fmt: skip
 _LATITUDES = {
     "latitude", "lat", "decimallatitude", "latitude_wgs84", "lat_wgs84", "geo_lat", "latitud", "breitengrad",
 }  # fmt: skip
 _EASTINGS = {
-    "x", "easting", "eastings", "x_coord", "xcoord", "coord_x", "rechtswert", "ostwert", "rw", "x_koordinate", "x-koordinate", "x_utm", "utm_x", "utm_e",
+    "x", "easting", "eastings", "x_coord", "xcoord", "coord_x", "rechtswert", "ostwert", "rw", "x_koordinate",
+    "x-koordinate", "x_utm", "utm_x", "utm_e",
 }  # fmt: skip
 _NORTHINGS = {
-    "y", "northing", "northings", "y_coord", "ycoord", "coord_y", "hochwert", "nordwert", "hw", "y_koordinate", "y-koordinate", "y_utm", "utm_y", "utm_n",
+    "y", "northing", "northings", "y_coord", "ycoord", "coord_y", "hochwert", "nordwert", "hw", "y_koordinate",
+    "y-koordinate", "y_utm", "utm_y", "utm_n",
 }  # fmt: skip
 
 #: Pairs of names, and the CRS that they mean; eastings may be metres of any grid, or degrees: the file does not say.
 _PAIRS = ((_LONGITUDES, _LATITUDES, "EPSG:4326"), (_EASTINGS, _NORTHINGS, None))
 
 _GEOMETRIES = {
-    "wkt", "geometry", "geom", "the_geom", "wkt_geom", "geom_wkt", "geometry_wkt", "ewkt", "geom_ewkt", "wkb", "ewkb", "wkb_geometry", "geom_wkb",
+    "wkt", "geometry", "geom", "the_geom", "wkt_geom", "geom_wkt", "geometry_wkt", "ewkt", "geom_ewkt", "wkb",
+    "ewkb", "wkb_geometry", "geom_wkb",
     "shape", "geojson", "geo_shape", "geo shape", "geom_geojson", "st_asgeojson", "st_astext", "st_asewkt",
 }  # fmt: skip
 _POINTS = {"geo_point_2d", "geo_point", "geo point", "geopoint"}
 
 _WKT = re.compile(
-    r"\s*(?:SRID=(\d+);)?\s*(?:MULTI)?(?:POINT|LINESTRING|POLYGON|GEOMETRYCOLLECTION|CURVE|SURFACE|CIRCULARSTRING|COMPOUNDCURVE)\b",
+    r"\s*(?:SRID=(\d+);)?\s*(?:MULTI)?"
+    r"(?:POINT|LINESTRING|POLYGON|GEOMETRYCOLLECTION|CURVE|SURFACE|CIRCULARSTRING|COMPOUNDCURVE)\b",
     re.IGNORECASE,
 )
 _HEX = re.compile(r"\s*(?:\\x)?0[01][0-9A-Fa-f]{16,}\s*")
@@ -68,7 +73,8 @@ _EITHER = re.compile(r"[+-]?\d{1,3},\d{3}")
 #: Degrees, minutes and seconds, with a sign or a letter for the hemisphere. O is east in one language and west in
 #: another.
 _DMS = re.compile(
-    r"\s*([NSEW])?\s*([+-]?\d{1,3}(?:\.\d+)?)\s*[°ºd:\s]\s*(?:(\d{1,2}(?:\.\d+)?)\s*(?:['′’m:\s]|$)\s*)?(?:(\d{1,2}(?:\.\d+)?)\s*(?:[\"″”s]|''|′′)?\s*)?([NSEW])?\s*",
+    r"\s*([NSEW])?\s*([+-]?\d{1,3}(?:\.\d+)?)\s*[°ºd:\s]\s*"
+    r"(?:(\d{1,2}(?:\.\d+)?)\s*(?:['′’m:\s]|$)\s*)?(?:(\d{1,2}(?:\.\d+)?)\s*(?:[\"″”s]|''|′′)?\s*)?([NSEW])?\s*",
     re.IGNORECASE,
 )
 

@@ -112,7 +112,8 @@ class SQLiteCheck:
         odd = self._odd(present)
         names = ", ".join(_quoted(self.columns[i][0]) for i in present)
         key = _quoted(self.key)
-        query = f"select {key}, {names} from {_quoted(self.table)} where {key} between ? and ? and ({odd})"  # noqa: S608 - quoted names
+        table = _quoted(self.table)
+        query = f"select {key}, {names} from {table} where {key} between ? and ? and ({odd})"  # noqa: S608 - quoted names
         found = self.connection.execute(query, (int(numbers.min()), int(numbers.max()))).fetchall()
         if found:
             self._put_right(present, found, columns, numbers, findings)
@@ -129,7 +130,8 @@ class SQLiteCheck:
             "table",
         ):
             return None
-        first = self.connection.execute(f"select {column} from {table} where {column} is not null limit 1").fetchone()  # noqa: S608 - quoted names
+        query = f"select {column} from {table} where {column} is not null limit 1"  # noqa: S608 - quoted names
+        first = self.connection.execute(query).fetchone()
         start = _start_of_wkb(first[0]) if first else None
         if start is None:
             return None
@@ -140,7 +142,8 @@ class SQLiteCheck:
         alike = (
             f"{column} between ? and ? and substr({column}, {start + 1}, {_WKB_HEADER + _WKB_COUNT}) between ? and ?"
         )
-        query = f"select count({column}), sum({column} is null), sum(not ({alike})), sum({self._odd(self.columns)}) from {table}"  # noqa: S608
+        odd = self._odd(self.columns)
+        query = f"select count({column}), sum({column} is null), sum(not ({alike})), sum({odd}) from {table}"  # noqa: S608
         found = self.connection.execute(
             query, (head, head + b"\xff" * 5, wkb + least, wkb + b"\xff" * _WKB_COUNT)
         ).fetchone()
@@ -189,7 +192,8 @@ def unread_geometry(path: Path, table: str, key: str, column: str) -> Callable[[
             if column.lower() not in found:
                 return {}
             own = _quoted(key if key.lower() in found else "rowid")
-            query = f"select {own} from {_quoted(table)} where {own} between ? and ? and {_quoted(column)} is not null"  # noqa: S608 - quoted names
+            there = f"{own} between ? and ? and {_quoted(column)} is not null"
+            query = f"select {own} from {_quoted(table)} where {there}"  # noqa: S608 - quoted names
             present = {row[0] for row in connection.execute(query, (min(fids), max(fids)))}
         return dict.fromkeys(present.intersection(fids), NO_GEOMETRY)
 

@@ -1,5 +1,5 @@
-"""The account of a layer, batch after batch: how many features of each kind there are, where they lie, and what is wrong
-with them.
+"""The account of a layer, batch after batch: how many features of each kind there are, where they lie, and what is
+wrong with them.
 
 Here: counts and extents, and the type of the table that follows from them. Not here: a single geometry (`geometry.py`),
 reading the layer (`inspect.py`).

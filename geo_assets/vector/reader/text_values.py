@@ -76,8 +76,8 @@ class TypeGuess:
 
     @property
     def wire(self) -> str:
-        """The wire type (`../types.py`). Where most times have an offset it is that of instants; where most have none but
-        some do, text.
+        """The wire type (`../types.py`). Where most times have an offset it is that of instants; where most have none
+        but some do, text.
         """
         if not self._seen or not self._candidates:
             return "string"

@@ -1,7 +1,7 @@
 """Unpacking of an upload: a gzip, a zip with zips in it.
 
-Here: folders that are complete as soon as they exist. Not here: what is in them (`sources.py`), the limits of an archive
-(`geo_assets/archives.py`).
+Here: folders that are complete as soon as they exist. Not here: what is in them (`sources.py`), the limits of an
+archive (`geo_assets/archives.py`).
 """
 
 from __future__ import annotations

@@ -20,11 +20,13 @@ _DEPENDENTS = """
 with recursive dependents(oid, depth) as (
     select r.ev_class, 1
     from pg_depend d join pg_rewrite r on r.oid = d.objid
-    where d.refclassid = 'pg_class'::regclass and d.classid = 'pg_rewrite'::regclass and d.refobjid = %(table)s and r.ev_class <> %(table)s
+    where d.refclassid = 'pg_class'::regclass and d.classid = 'pg_rewrite'::regclass and d.refobjid = %(table)s
+      and r.ev_class <> %(table)s
     union
     select r.ev_class, p.depth + 1
     from dependents p join pg_depend d on d.refobjid = p.oid join pg_rewrite r on r.oid = d.objid
-    where d.refclassid = 'pg_class'::regclass and d.classid = 'pg_rewrite'::regclass and r.ev_class <> p.oid and p.depth < 64
+    where d.refclassid = 'pg_class'::regclass and d.classid = 'pg_rewrite'::regclass and r.ev_class <> p.oid
+      and p.depth < 64
 )
 select n.nspname, c.relname, c.relkind::text, pg_get_viewdef(c.oid), coalesce(c.reloptions, '{}'), min(d.depth) = 1
 from dependents d join pg_class c on c.oid = d.oid join pg_namespace n on n.oid = c.relnamespace
@@ -36,10 +38,12 @@ order by max(d.depth) desc, n.nspname, c.relname
 ATTACHED = """
 select 'trigger ' || tgname from pg_trigger where tgrelid = %(table)s and not tgisinternal
 union all select 'row security policy ' || polname from pg_policy where polrelid = %(table)s
-union all select 'foreign key ' || conname from pg_constraint where contype = 'f' and (confrelid = %(table)s or conrelid = %(table)s)
+union all select 'foreign key ' || conname from pg_constraint where contype = 'f'
+      and (confrelid = %(table)s or conrelid = %(table)s)
 union all select 'child table ' || inhrelid::regclass from pg_inherits where inhparent = %(table)s
 union all select 'privilege on column ' || attname from pg_attribute where attrelid = %(table)s and attacl is not null
-union all select 'publication ' || pubname from pg_publication_rel r join pg_publication p on p.oid = r.prpubid where prrelid = %(table)s
+union all select 'publication ' || pubname from pg_publication_rel r join pg_publication p on p.oid = r.prpubid
+      where prrelid = %(table)s
 """
 
 _GRANTS = """
@@ -55,7 +59,8 @@ select 'index', c.relname, case when i.indisunique then '_key_idx' else '_geom_i
 from pg_index i join pg_class c on c.oid = i.indexrelid where i.indrelid = %(table)s and not i.indisprimary
 union all
 select 'sequence', c.relname, '_gid_seq' from pg_depend d join pg_class c on c.oid = d.objid
-where d.refobjid = %(table)s and d.refclassid = 'pg_class'::regclass and d.classid = 'pg_class'::regclass and d.deptype = 'i' and c.relkind = 'S'
+where d.refobjid = %(table)s and d.refclassid = 'pg_class'::regclass and d.classid = 'pg_class'::regclass
+      and d.deptype = 'i' and c.relkind = 'S'
 """
 
 _SHORT = {"_pkey": "_p", "_geom_idx": "_g", "_key_idx": "_k", "_gid_seq": "_s"}
