@@ -54,7 +54,7 @@ class Waiting:
         if file is None:
             checkpoint = self._checkpoint
             file = (
-                checkpoint.blocks(level) if checkpoint else tempfile.TemporaryFile(dir=self._directory)  # noqa: SIM115 - closed by `close`
+                checkpoint.blocks(level) if checkpoint else tempfile.TemporaryFile(dir=self._directory)  # noqa: SIM115
             )
             file.seek(0, os.SEEK_END)
             self._files[level] = file

@@ -113,7 +113,7 @@ class SQLiteCheck:
         names = ", ".join(_quoted(self.columns[i][0]) for i in present)
         key = _quoted(self.key)
         table = _quoted(self.table)
-        query = f"select {key}, {names} from {table} where {key} between ? and ? and ({odd})"  # noqa: S608 - quoted names
+        query = f"select {key}, {names} from {table} where {key} between ? and ? and ({odd})"  # noqa: S608
         found = self.connection.execute(query, (int(numbers.min()), int(numbers.max()))).fetchall()
         if found:
             self._put_right(present, found, columns, numbers, findings)
@@ -142,8 +142,8 @@ class SQLiteCheck:
         alike = (
             f"{column} between ? and ? and substr({column}, {start + 1}, {_WKB_HEADER + _WKB_COUNT}) between ? and ?"
         )
-        odd = self._odd(self.columns)
-        query = f"select count({column}), sum({column} is null), sum(not ({alike})), sum({odd}) from {table}"  # noqa: S608
+        sums = f"count({column}), sum({column} is null), sum(not ({alike})), sum({self._odd(self.columns)})"
+        query = f"select {sums} from {table}"  # noqa: S608
         found = self.connection.execute(
             query, (head, head + b"\xff" * 5, wkb + least, wkb + b"\xff" * _WKB_COUNT)
         ).fetchone()
