@@ -15,13 +15,13 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, Path, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from geo_assets import __version__
 from geo_assets.api import health
 from geo_assets.api.auth import Caller, authenticator
 from geo_assets.api.problems import MEDIA_TYPE, Problem, descriptions, install, problem
-from geo_assets.errors import GeoAssetsError
+from geo_assets.errors import GeoAssetsError, known_code
 from geo_assets.ledger.messages import MAX_MESSAGE_BYTES, ErrorRecord, MessageRecord, RawMessage
 from geo_assets.ledger.models import JobRecord, JobStatus, TaskRecord
 from geo_assets.parameters import JOB_TYPES
@@ -37,7 +37,9 @@ Limit = Annotated[int, Query(ge=1, le=1000, description="rows of one page")]
 JobIdPath = Annotated[
     str, Path(min_length=6, max_length=64, pattern=r"^[0-9a-f]+$", description="a job's id, or its first characters")
 ]
-Code = Annotated[str | None, Query(max_length=64, pattern=r"^[A-Z_]+$")]
+#: A filter by error code. Of a retry it is only one of the codes with which tasks of that job ended (`retries.py`).
+AnyCode = Annotated[str | None, Query(max_length=64, pattern=r"^[A-Z_]+$")]
+Code = Annotated[AnyCode, BeforeValidator(known_code)]
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "content": {MEDIA_TYPE: {}}} for status in (400, 401, 403, 404, 405, 409, 413, 422, 503)
@@ -219,7 +221,7 @@ def create_app(settings: Settings, *, require_auth: bool = False) -> FastAPI:  #
         submitter: S,
         job_id: JobIdPath,
         only: Annotated[list[str] | None, Query(description="failed, quarantined")] = None,
-        error_code: Code = None,
+        error_code: AnyCode = None,
     ) -> JobRecord:
         """Run a job again that has ended; what is done stays."""
         found = submitter.jobs.find(job_id)
@@ -324,12 +326,13 @@ def create_app(settings: Settings, *, require_auth: bool = False) -> FastAPI:  #
         return {name: model.model_json_schema() for name, model in JOB_TYPES.items()}
 
     @app.get("/api/errors/{code}", tags=["errors"], name="error_description")
-    def error_description(code: str) -> dict[str, str]:
+    def error_description(request: Request, code: str) -> dict[str, str]:
         """What an error code means and what to do."""
-        known = descriptions()
-        if code not in known:
-            raise GeoAssetsError("JOB_NOT_FOUND", f"there is no error code {code[:64]!r}", remedy="see /api/errors")
-        return known[code]
+        try:
+            known_code(code)
+        except GeoAssetsError as error:
+            return problem(request, error, status=404)  # type: ignore[return-value]
+        return descriptions()[code]
 
     @app.get("/api/errors", tags=["errors"])
     def error_descriptions() -> list[dict[str, str]]:

@@ -119,6 +119,20 @@ def test_unknown_things_are_404(api):
     assert_problem(api.delete("/api/jobs"), 405)
 
 
+@pytest.mark.parametrize("mistyped", ["UNREADABEL", "unreadable"])
+@pytest.mark.parametrize(("path", "name"), [("/api/db/messages", "error_code"), ("/api/db/errors", "code")])
+def test_a_filter_by_a_code_that_there_is_not_is_refused_with_those_that_there_are(api, path, name, mistyped):
+    body = assert_problem(api.get(path, params={name: mistyped}), 422)
+    assert body["title"] == "INVALID_PARAMETERS"
+    assert body["remedy"].startswith("one of: UNREADABLE, ")
+    assert api.get(path, params={name: "UNREADABLE"}).status_code == 200
+
+
+def test_the_description_of_a_code_that_there_is_not_is_not_found_and_the_nearest_is_named(api):
+    body = assert_problem(api.get("/api/errors/UNREADABEL"), 404)
+    assert (body["title"], body["remedy"].partition(", ")[0]) == ("INVALID_PARAMETERS", "one of: UNREADABLE")
+
+
 def test_a_container_that_is_not_there_is_refused(api):
     assert (
         assert_problem(api.post("/api/jobs/submit/ingest_container", json={"container": "nowhere"}), 422)["title"]
