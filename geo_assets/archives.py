@@ -1,7 +1,8 @@
 """Archives: what an uploaded zip or tar holds, unpacked by ourselves within limits.
 
 Here: refusing what no honest archive has (paths out of it, links, passwords, bombs), and writing the rest to a
-directory that the caller owns. Not here: what the members are (`vector/reader/sources.py`, `raster/archives.py`). GDAL never
+directory that the caller owns. Not here: what the members are (`vector/reader/sources.py`,
+`raster/archives.py`). GDAL never
 opens the archive itself.
 """
 

@@ -37,10 +37,23 @@ _CENTURY = 69
 #: Names of products that hold the time of their scene. Landsat collections: the fourth part is the date of acquisition;
 #: Sentinel-2: products and the images within them; Sentinel-1: start and stop.
 _PRODUCTS = (
-    re.compile(r"(?<![A-Za-z0-9])L[COTEM]0\d_L\w{3}_\d{6}_(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)_\d{8}_\d\d_(?:T1|T2|RT)(?![A-Za-z0-9])"),
-    re.compile(r"(?<![A-Za-z0-9])S2[A-D]_MSIL[12][AC]_(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)T(?P<hour>\d\d)(?P<minute>\d\d)(?P<second>\d\d)_N\d{4}_"),
-    re.compile(r"(?<![A-Za-z0-9])T\d\d[A-Z]{3}_(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)T(?P<hour>\d\d)(?P<minute>\d\d)(?P<second>\d\d)_(?:B\d[0-9A]|TCI|SCL|AOT|WVP|PVI)"),
-    re.compile(r"(?<![A-Za-z0-9])S1[A-D]_\w{2}_\w{4}_\w{4}_(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)T(?P<hour>\d\d)(?P<minute>\d\d)(?P<second>\d\d)_\d{8}T\d{6}_"),
+    re.compile(
+        r"(?<![A-Za-z0-9])L[COTEM]0\d_L\w{3}_\d{6}_(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)"
+        r"_\d{8}_\d\d_(?:T1|T2|RT)(?![A-Za-z0-9])"
+    ),
+    re.compile(
+        r"(?<![A-Za-z0-9])S2[A-D]_MSIL[12][AC]"
+        r"_(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)T(?P<hour>\d\d)(?P<minute>\d\d)(?P<second>\d\d)_N\d{4}_"
+    ),
+    re.compile(
+        r"(?<![A-Za-z0-9])T\d\d[A-Z]{3}"
+        r"_(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)T(?P<hour>\d\d)(?P<minute>\d\d)(?P<second>\d\d)"
+        r"_(?:B\d[0-9A]|TCI|SCL|AOT|WVP|PVI)"
+    ),
+    re.compile(
+        r"(?<![A-Za-z0-9])S1[A-D]_\w{2}_\w{4}_\w{4}"
+        r"_(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)T(?P<hour>\d\d)(?P<minute>\d\d)(?P<second>\d\d)_\d{8}T\d{6}_"
+    ),
 )  # fmt: skip
 
 #: Metadata files of products: what their names end in, and where in them the time is. A date alone comes after a date
@@ -50,7 +63,8 @@ METADATA_FILES: tuple[tuple[re.Pattern[str], tuple[re.Pattern[str], ...]], ...] 
         re.compile(r"_MTL\.(txt|json|xml)$", re.IGNORECASE),
         (
             re.compile(
-                r"DATE_ACQUIRED\W{1,9}(?P<date>\d{4}-\d\d-\d\d)[\s\S]{0,300}?SCENE_CENTER_TIME\W{1,9}(?P<time>\d\d:\d\d:\d\d(?:\.\d{1,6})?)"
+                r"DATE_ACQUIRED\W{1,9}(?P<date>\d{4}-\d\d-\d\d)[\s\S]{0,300}?"
+                r"SCENE_CENTER_TIME\W{1,9}(?P<time>\d\d:\d\d:\d\d(?:\.\d{1,6})?)"
             ),
             re.compile(r"DATE_ACQUIRED\W{1,9}(?P<date>\d{4}-\d\d-\d\d)"),
         ),
@@ -66,7 +80,8 @@ METADATA_FILES: tuple[tuple[re.Pattern[str], tuple[re.Pattern[str], ...]], ...] 
 
 #: Programs that write the time of saving into a file, not that of capture: editors, and what processes or converts.
 _SAVED_BY = re.compile(
-    r"photoshop|lightroom|adobe|gimp|imagemagick|graphicsmagick|paint|corel|affinity|pixelmator|krita|irfanview|xnview|acdsee|picasa|snagit|inkscape"
+    r"photoshop|lightroom|adobe|gimp|imagemagick|graphicsmagick|paint|corel|affinity"
+    r"|pixelmator|krita|irfanview|xnview|acdsee|picasa|snagit|inkscape"
     r"|preview|windows photo|capture one|darktable|rawtherapee|vips|pillow|tifffile|matlab|libtiff"
     r"|arcgis|arcmap|esri|erdas|imagine|\benvi\b|\bidl\b|qgis|gdal|grass|global"
     r" mapper|\bfme\b|metashape|photoscan|pix4d|agisoft|opendronemap|snap|orfeo|monteverdi",

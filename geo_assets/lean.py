@@ -21,7 +21,12 @@ class _Absent:
     def __init__(self, names: frozenset[str]) -> None:
         self._names = names
 
-    def find_spec(self, name: str, path: Sequence[str] | None = None, target: object = None) -> ModuleSpec | None:  # noqa: ARG002
+    def find_spec(
+        self,
+        name: str,
+        path: Sequence[str] | None = None,  # noqa: ARG002
+        target: object = None,  # noqa: ARG002
+    ) -> ModuleSpec | None:
         """Refuse a name, or leave it to the other finders."""
         if name in self._names:
             raise ModuleNotFoundError(f"{name} is left out of this process", name=name)

@@ -269,7 +269,8 @@ class Settings(BaseSettings):
 
     def _placed(self, account: LocalAccount) -> LocalAccount:
         placed = account.model_copy(update={"root": account.root or self.home / "containers"})
-        placed._ours = placed.root is not None and placed.root.absolute().is_relative_to(self.home)  # noqa: SLF001 - its own module
+        ours = placed.root is not None and placed.root.absolute().is_relative_to(self.home)
+        placed._ours = ours  # noqa: SLF001 - its own module
         return placed
 
     def dsn(self, role: Role) -> str:

@@ -80,11 +80,13 @@ def hints(settings: Settings, job: JobRecord, tasks: list[TaskRecord]) -> dict[s
             '(eval "$(geo-assets env --reader)"; echo "$PGPASSWORD")'  # in a shell of its own: what is exported stays
         )
         looks["a table"] = (
-            f'geo-assets psql -c "\\d {tables[0]}" -c "select count(*), st_extent(geom) from {tables[0]}"'  # noqa: S608 - shown, not run
+            f'geo-assets psql -c "\\d {tables[0]}" '  # noqa: S608 - shown, not run
+            f'-c "select count(*), st_extent(geom) from {tables[0]}"'
         )
     if items:
         looks["STAC search"] = (
-            f'''geo-assets psql -c "set search_path to pgstac, public; select search('{{\\"ids\\": [\\"{items[0].partition("/")[2]}\\"]}}')"'''
+            'geo-assets psql -c "set search_path to pgstac, public; '
+            f'''select search('{{\\"ids\\": [\\"{items[0].partition("/")[2]}\\"]}}')"'''
         )
     looks["where files went"] = f"geo-assets tasks {job.job_id[:12]}"
     looks["why a file is bad"] = f"geo-assets tasks {job.job_id[:12]} --status quarantined"

@@ -69,7 +69,12 @@ class _ConvertByDefault(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-app = typer.Typer(cls=_ConvertByDefault, no_args_is_help=True, help="One raster becomes a validated COG; or: is this file a whole, unaltered COG?", epilog=_CONVERT_EXAMPLES)  # fmt: skip
+app = typer.Typer(
+    cls=_ConvertByDefault,
+    no_args_is_help=True,
+    help="One raster becomes a validated COG; or: is this file a whole, unaltered COG?",
+    epilog=_CONVERT_EXAMPLES,
+)
 
 
 @app.command(epilog=_CONVERT_EXAMPLES)
@@ -201,9 +206,14 @@ def validate(
     if as_json:
         print_json(report.model_dump(mode="json"))
     elif not report.problems:
-        out.print(f"{file}: a whole COG{', as it was made' if report.stamped else ' (no stamp: alterations that decode cannot be told)'}", markup=False, soft_wrap=True)  # fmt: skip
+        stamp = ", as it was made" if report.stamped else " (no stamp: alterations that decode cannot be told)"
+        out.print(f"{file}: a whole COG{stamp}", markup=False, soft_wrap=True)
     if report.problems:
-        raise GeoAssetsError("COG_VALIDATION_FAILED", f"{file.name} is not a valid COG: {'; '.join(report.problems)}", remedy=f"make it again: geo-assets cog SOURCE {file}")  # fmt: skip
+        raise GeoAssetsError(
+            "COG_VALIDATION_FAILED",
+            f"{file.name} is not a valid COG: {'; '.join(report.problems)}",
+            remedy=f"make it again: geo-assets cog SOURCE {file}",
+        )
 
 
 @contextmanager

@@ -81,7 +81,8 @@ def psql(context: typer.Context) -> None:
     from geo_assets.settings import load_settings
 
     path, environment = Stack().psql(load_settings())
-    os.execve(path, [path, *context.args], environment)  # noqa: S606 - it becomes psql, with its terminal and its signals
+    # it becomes psql, with its terminal and its signals
+    os.execve(path, [path, *context.args], environment)  # noqa: S606
 
 
 def doctor(as_json: JsonFlag = False) -> None:

@@ -19,7 +19,7 @@ SUBMIT_EXAMPLES = """Examples:
 
 `geo-assets submit ingest_container --param container=landing --wait`
 
-`geo-assets submit ingest_container --param container=landing --param prefix=2026/ --param 'include=*.tif' --param target_crs=EPSG:3857`
+`geo-assets submit ingest_container --param container=landing --param 'include=*.tif' --param target_crs=EPSG:3857`
 
 `geo-assets submit hello_world --param n=30 --param message=hi --wait`
 

@@ -1,6 +1,7 @@
 """What the assets show in the UI: counts, the table of bad files, what was made.
 
-Here: metadata of a stage, and what tells of files in a run's log. Not here: results of checks (`assets.py`), the text of
+Here: metadata of a stage, and what tells of files in a run's log. Not here: results of checks (`assets.py`), the
+text of
 tables and lists (`stages/report.py`).
 """
 

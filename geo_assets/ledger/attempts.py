@@ -45,7 +45,8 @@ _PATIENTS: LiteralString = (
               extract(epoch from now() - greatest(j.lease_heartbeat, r.started_at))::float as silent_seconds,
               (select count(*) from geo.attempts b where b.job_id = j.job_id and b.requested_by = %(janitor)s
                   and b.attempt > coalesce((select max(c.attempt) from geo.attempts c
-                          where c.job_id = j.job_id and c.requested_by <> %(janitor)s), 0))::int as rescues"""  # noqa: S608 - constants
+                          where c.job_id = j.job_id and c.requested_by <> %(janitor)s),
+                         0))::int as rescues"""  # noqa: S608
     + _NEWEST_ATTEMPT
     + """ where a.outcome is null and a.requested_at > now() - interval '30 days'
           and case

@@ -209,7 +209,8 @@ def _bind_attempt(
     asked = {name: options.get(name, False) for name in OPTIONS}
     bound = conn.execute(
         """update geo.attempts set run_id = %(run)s, launched_at = coalesce(launched_at, now()),
-                  started_at = coalesce(started_at, now()), force = force or %(force)s, allow_mass_retire = allow_mass_retire or %(allow_mass_retire)s,
+                  started_at = coalesce(started_at, now()), force = force or %(force)s,
+                    allow_mass_retire = allow_mass_retire or %(allow_mass_retire)s,
                   verify_sources = verify_sources or %(verify_sources)s
             where job_id = %(job)s and (run_id = %(run)s or (attempt = %(attempt)s and run_id is null))
             returning force, allow_mass_retire, outcome, attempt""",
@@ -235,7 +236,10 @@ def _claim_of(job: dict[str, object], run_id: str, *, owner: str, flags: dict[st
         {
             "job_id": job["job_id"],
             "job_type": job["job_type"],
-            "parameters": validate_parameters(str(job["job_type"]), dict(job["parameters"])),  # type: ignore[call-overload]
+            "parameters": validate_parameters(
+                str(job["job_type"]),
+                dict(job["parameters"]),  # type: ignore[call-overload]
+            ),
             "submitted_by": job["submitted_by"],
             "run_id": run_id,
             "owner_run_id": owner,

@@ -134,7 +134,8 @@ class Inventory:
                 """insert into geo.rewritten (account, container, path, etag, sha256)
                    select %(account)s, %(container)s, path, split_part(etag, '+', 1), %(sha256)s
                      from geo.inventory where job_id = %(job)s and path = %(path)s
-                   on conflict (account, container, path) do update set etag = excluded.etag, sha256 = excluded.sha256, found_at = now()""",
+                   on conflict (account, container, path) do update set etag = excluded.etag,
+                     sha256 = excluded.sha256, found_at = now()""",
                 {"job": job_id, "account": account, "container": container, "path": path, "sha256": sha256},
             )
 
@@ -144,7 +145,8 @@ class Inventory:
         with self._pool.connection() as conn:
             conn.execute(
                 """update geo.inventory i set etag = r.etag || '+' || left(r.sha256, 16) from geo.rewritten r
-                    where i.job_id = %s and (r.account, r.container) = (%s, %s) and r.path = i.path and r.etag = split_part(i.etag, '+', 1)""",
+                    where i.job_id = %s and (r.account, r.container) = (%s, %s) and r.path = i.path
+                      and r.etag = split_part(i.etag, '+', 1)""",
                 (job_id, account, container),
             )
 

@@ -65,7 +65,7 @@ class Jobs(Attempts, Claims):
         )
         with self._pool.connection() as conn:
             rows = conn.execute(
-                "select * from geo.job_status " + where + " order by created_at desc limit %(limit)s",  # noqa: S608 - two constants
+                "select * from geo.job_status " + where + " order by created_at desc limit %(limit)s",  # noqa: S608
                 {"status": status, "type": job_type, "limit": limit, "before": before},
             ).fetchall()
             counts = conn.execute(

@@ -92,10 +92,12 @@ class Messages:
         body = raw.body[:_KEPT_BYTES]
         with self._pool.connection() as conn:
             row = conn.execute(
-                """insert into geo.messages as m (source, source_id, correlation_id, body, size_bytes, sha256, head, dequeue_count, job_type)
+                """insert into geo.messages as m (source, source_id, correlation_id, body, size_bytes, sha256, head,
+                  dequeue_count, job_type)
                     values (%s, %s, %s, %s, %s, %s, %s, %s, %s)
                     on conflict (source, source_id) do update
-                       set deliveries = m.deliveries + 1, dequeue_count = greatest(m.dequeue_count, excluded.dequeue_count)
+                       set deliveries = m.deliveries + 1,
+                         dequeue_count = greatest(m.dequeue_count, excluded.dequeue_count)
                     returning message_id::text""",
                 (
                     raw.source,
@@ -117,8 +119,8 @@ class Messages:
     def accept(self, conn: DictConnection, message_id: str, *, job_type: str, job_id: str) -> None:
         """In the transaction that records the job."""
         conn.execute(
-            "update geo.messages set state = 'accepted', handled_at = now(), job_type = %s, job_id = %s, error_code ="
-            " null, error_message = null where message_id = %s",
+            "update geo.messages set state = 'accepted', handled_at = now(), job_type = %s, job_id = %s,"
+            " error_code = null, error_message = null where message_id = %s",
             (job_type, job_id, message_id),
         )
 
@@ -127,7 +129,9 @@ class Messages:
         """The message goes to poison (or back to its sender, over HTTP) with its error record, in one transaction."""
         with self._pool.connection() as conn:
             updated = conn.execute(
-                """update geo.messages set state = (case source when 'http' then 'rejected' else 'poison' end)::geo.message_state, handled_at = now(), error_code = %s, error_message = %s, job_id = coalesce(%s, job_id)
+                """update geo.messages set
+                       state = (case source when 'http' then 'rejected' else 'poison' end)::geo.message_state,
+                       handled_at = now(), error_code = %s, error_message = %s, job_id = coalesce(%s, job_id)
                     where message_id = %s and state = 'received' returning head, correlation_id, state::text, body""",
                 (error.code, storable(error.message), job_id, message_id),
             ).fetchone()
@@ -199,8 +203,10 @@ class Messages:
         with self._pool.connection() as conn:
             rows = conn.execute(
                 """select * from geo.message_heads
-                     where (%(state)s::text is null or state = %(state)s) and (%(source)s::text is null or source = %(source)s)
-                       and (%(code)s::text is null or error_code = %(code)s) and (%(before)s::timestamptz is null or received_at < %(before)s)
+                     where (%(state)s::text is null or state = %(state)s)
+                       and (%(source)s::text is null or source = %(source)s)
+                       and (%(code)s::text is null or error_code = %(code)s)
+                         and (%(before)s::timestamptz is null or received_at < %(before)s)
                      order by received_at desc limit %(limit)s""",
                 {"state": state, "source": source, "code": error_code, "before": before, "limit": limit},
             ).fetchall()
@@ -220,10 +226,13 @@ class Messages:
         """Error records, newest first."""
         with self._pool.connection() as conn:
             rows = conn.execute(
-                """select error_id, at, severity, code, error_class, message, remedy, excerpt, message_id::text, job_id, run_id, correlation_id
+                """select error_id, at, severity, code, error_class, message, remedy, excerpt, message_id::text,
+                  job_id, run_id, correlation_id
                      from geo.errors
-                    where (%(job)s::text is null or job_id = %(job)s) and (%(message)s::uuid is null or message_id = %(message)s)
-                      and (%(code)s::text is null or code = %(code)s) and (%(severity)s::text is null or severity = %(severity)s)
+                    where (%(job)s::text is null or job_id = %(job)s)
+                      and (%(message)s::uuid is null or message_id = %(message)s)
+                      and (%(code)s::text is null or code = %(code)s)
+                        and (%(severity)s::text is null or severity = %(severity)s)
                       and (%(before)s::bigint is null or error_id < %(before)s)
                     order by error_id desc limit %(limit)s""",
                 {
@@ -256,8 +265,10 @@ def storable(text: str) -> str:
 def _add_error(conn: DictConnection, error: GeoAssetsError, *, severity: str, **links: Any) -> None:
     values = {"message_id": None, "job_id": None, "run_id": None, "correlation_id": None, "excerpt": None, **links}
     conn.execute(
-        """insert into geo.errors (severity, code, error_class, message, remedy, excerpt, message_id, job_id, run_id, correlation_id)
-           values (%(severity)s, %(code)s, %(class)s, %(message)s, %(remedy)s, %(excerpt)s, %(message_id)s, %(job_id)s, %(run_id)s, %(correlation_id)s)""",
+        """insert into geo.errors (severity, code, error_class, message, remedy, excerpt, message_id, job_id, run_id,
+          correlation_id)
+           values (%(severity)s, %(code)s, %(class)s, %(message)s, %(remedy)s, %(excerpt)s, %(message_id)s,
+             %(job_id)s, %(run_id)s, %(correlation_id)s)""",
         {
             "severity": severity,
             "code": error.code,

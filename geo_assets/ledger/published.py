@@ -88,7 +88,8 @@ class Published:
                 """insert into geo.loose_tables (table_name)
                    select distinct name from unnest(%s::text[]) name
                     where not exists (select from geo.published p where p.stac_item = any(%s)
-                                         and p.outputs->'tables' @> jsonb_build_array(jsonb_build_object('table', name)))
+                                         and p.outputs->'tables' @>
+                                           jsonb_build_array(jsonb_build_object('table', name)))
                        on conflict do nothing""",
                 ([table.table for old in replaced for table in old.outputs.all_tables], items),
             )
@@ -96,7 +97,9 @@ class Published:
 
     @retrying
     def stale(self, job_id: str) -> list[str]:
-        """The items that this job published and its last run no longer stands behind: the source is gone, or bad now."""
+        """The items that this job published and its last run no longer stands behind: the source is gone, or bad
+        now.
+        """
         with self._pool.connection() as conn:
             rows = conn.execute(
                 """select p.stac_item from geo.published p
@@ -113,7 +116,8 @@ class Published:
     def of_container(
         self, job_id: str, *, stages: Sequence[str], account: str, container: str, collection: str
     ) -> list[PublishedSource]:
-        """What is published of the sources of a container in a collection, and what a job's newest listing says of each.
+        """What is published of the sources of a container in a collection, and what a job's newest listing says of
+        each.
 
         Args:
             job_id: whose listing.

@@ -46,15 +46,18 @@ _PAGE_BYTES = 8 * 1024**2
 #: redone.
 _PLAN = """
 with planned as (
-    select * from jsonb_to_recordset(%(tasks)s) as t (task_key text, kind text, fingerprint text, input jsonb, error jsonb)
+    select * from jsonb_to_recordset(%(tasks)s) as t (task_key text, kind text, fingerprint text, input jsonb,
+      error jsonb)
 )
-insert into geo.tasks as old (job_id, stage, task_key, kind, fingerprint, input, run_id, status, error_code, error_message, remedy, finished_at)
+insert into geo.tasks as old (job_id, stage, task_key, kind, fingerprint, input, run_id, status, error_code,
+  error_message, remedy, finished_at)
 select %(job)s, %(stage)s, task_key, kind, fingerprint, input, %(run)s,
        case when error is null then 'pending' else 'quarantined' end::geo.task_status,
        error->>'code', error->>'message', error->>'remedy', case when error is not null then now() end
   from planned
 on conflict (job_id, stage, task_key) do update set
-    kind = excluded.kind, input = excluded.input, run_id = excluded.run_id, listed = true, fingerprint = excluded.fingerprint,
+    kind = excluded.kind, input = excluded.input, run_id = excluded.run_id, listed = true,
+      fingerprint = excluded.fingerprint,
     status = case
         when excluded.status = 'quarantined' then excluded.status
         when old.fingerprint <> excluded.fingerprint or %(force)s then 'pending'
@@ -68,9 +71,11 @@ on conflict (job_id, stage, task_key) do update set
     receipt = case when old.fingerprint = excluded.fingerprint and not %(force)s
         and geo.still_published(old.outputs, old.fingerprint) then old.receipt end,
     error_code = case when excluded.status = 'quarantined' then excluded.error_code
-        when old.status = 'quarantined' and old.fingerprint = excluded.fingerprint and not %(force)s then old.error_code end,
+        when old.status = 'quarantined' and old.fingerprint = excluded.fingerprint and not %(force)s
+          then old.error_code end,
     error_message = case when excluded.status = 'quarantined' then excluded.error_message
-        when old.status = 'quarantined' and old.fingerprint = excluded.fingerprint and not %(force)s then old.error_message end,
+        when old.status = 'quarantined' and old.fingerprint = excluded.fingerprint and not %(force)s
+          then old.error_message end,
     remedy = case when excluded.status = 'quarantined' then excluded.remedy
         when old.status = 'quarantined' and old.fingerprint = excluded.fingerprint and not %(force)s then old.remedy end
 """
@@ -80,7 +85,8 @@ on conflict (job_id, stage, task_key) do update set
 _GIVE_UP = """
 with given_up as (
     select task_key, outputs from geo.tasks
-     where job_id = %(job)s and stage = %(stage)s and not listed and receipt is not null and status in ('pending', 'running', 'cancelled')
+     where job_id = %(job)s and stage = %(stage)s and not listed and receipt is not null
+       and status in ('pending', 'running', 'cancelled')
        for update),
 noted as (
     insert into geo.loose_tables (table_name)
@@ -163,7 +169,8 @@ class Tasks:
         with self._pool.connection() as conn:
             rows = conn.execute(
                 """select task_key, outputs from geo.tasks
-                    where job_id = %s and stage = %s and listed and status in ('succeeded', 'skipped') and task_key between %s and %s""",
+                    where job_id = %s and stage = %s and listed and status in ('succeeded', 'skipped')
+                      and task_key between %s and %s""",
                 (job_id, stage, first, last),
             ).fetchall()
         return {str(row["task_key"]): read_outputs(stage, row["outputs"]) for row in rows}  # type: ignore[arg-type]
@@ -181,11 +188,13 @@ class Tasks:
             rows = conn.execute(
                 """with page as (
                        select stage, task_key, outputs, receipt from geo.tasks
-                        where job_id = %s and run_id = %s and stage = any(%s) and listed and status = 'running' and receipt is not null
+                        where job_id = %s and run_id = %s and stage = any(%s) and listed and status = 'running'
+                          and receipt is not null
                           and (stage, task_key) > (%s, %s)
                         order by stage, task_key limit %s),
                    measured as (
-                       select *, sum(pg_column_size(receipt)) over (order by stage, task_key) - pg_column_size(receipt) as before from page)
+                       select *, sum(pg_column_size(receipt)) over (order by stage, task_key)
+                                 - pg_column_size(receipt) as before from page)
                    select stage, task_key, outputs, receipt from measured where before < %s order by stage, task_key""",
                 (job_id, run_id, list(stages), *after, limit, _PAGE_BYTES),
             ).fetchall()
@@ -293,7 +302,8 @@ class Tasks:
             run_id,
             stage,
             task_key,
-            """status = %(status)s::geo.task_status, error_code = %(code)s, error_message = %(message)s, remedy = %(remedy)s,
+            """status = %(status)s::geo.task_status, error_code = %(code)s, error_message = %(message)s,
+              remedy = %(remedy)s,
                outputs = '{}', receipt = null, finished_at = now()""",
             status=status,
             code=error.code,
@@ -353,7 +363,8 @@ class Tasks:
         with self._pool.connection() as conn:
             job = conn.execute("select status from geo.job_status where job_id = %s", (job_id,)).fetchone()
             rows = conn.execute(
-                """select stage, task_key, kind, status::text, error_code, error_message, remedy, outputs, started_at, finished_at
+                """select stage, task_key, kind, status::text, error_code, error_message, remedy, outputs,
+                  started_at, finished_at
                      from geo.tasks
                     where job_id = %(job)s and listed and (%(stage)s::text is null or stage = %(stage)s)
                       and (%(statuses)s::text[] = '{}' or status::text = any(%(statuses)s))
@@ -381,7 +392,8 @@ class Tasks:
         with self._pool.connection() as conn:
             rows = conn.execute(
                 """select error_code, count(*)::int as n from geo.tasks
-                    where job_id = %(job)s and listed and error_code is not null and (%(stage)s::text is null or stage = %(stage)s)
+                    where job_id = %(job)s and listed and error_code is not null
+                      and (%(stage)s::text is null or stage = %(stage)s)
                       and (%(statuses)s::text[] is null or status::text = any(%(statuses)s))
                     group by 1 order by 1""",
                 {"job": job_id, "stage": stage, "statuses": None if statuses is None else list(map(str, statuses))},
@@ -407,15 +419,19 @@ class Tasks:
     def _page(self, job_id: str, stage: str, after: str) -> list[TaskRecord]:
         with self._pool.connection() as conn:
             rows = conn.execute(
-                """select stage, task_key, kind, status::text, error_code, error_message, remedy, outputs, started_at, finished_at
-                     from geo.tasks where job_id = %s and stage = %s and listed and task_key > %s order by task_key limit %s""",
+                """select stage, task_key, kind, status::text, error_code, error_message, remedy, outputs,
+                  started_at, finished_at
+                     from geo.tasks where job_id = %s and stage = %s and listed and task_key > %s
+                       order by task_key limit %s""",
                 (job_id, stage, after, _PAGE),
             ).fetchall()
         return [_record(row, ended=False) for row in rows]
 
 
 def _unreadable(conn: DictConnection, job_id: str, stage: str) -> list[str]:
-    """The tasks of a stage that an earlier run left done or converted, in a way that this release does not understand."""
+    """The tasks of a stage that an earlier run left done or converted, in a way that this release does not
+    understand.
+    """
     with conn.cursor("planned") as cursor:
         cursor.itersize = _PAGE
         cursor.execute(

@@ -67,11 +67,12 @@ def record(conn: psycopg.Connection[Any], load: Load, *, rows: int, drift: tuple
             )
         forget_keys(conn, load.table)
     written = conn.execute(
-        "insert into geo.vector_loads (table_name, source, layer, mode, load_key, submitted_at, features, loaded, rejected, filtered, repaired,"
-        " table_rows, drift) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) on conflict do nothing",
+        "insert into geo.vector_loads (table_name, source, layer, mode, load_key, submitted_at, features, loaded,"
+        " rejected, filtered, repaired, table_rows, drift) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+        " on conflict do nothing",
         (
-            load.table, load.source, load.layer, load.mode, load.load_key, load.submitted_at, load.features, load.loaded, load.rejected,
-            load.filtered, load.repaired, rows, list(drift),
+            load.table, load.source, load.layer, load.mode, load.load_key, load.submitted_at, load.features,
+            load.loaded, load.rejected, load.filtered, load.repaired, rows, list(drift),
         ),
     ).rowcount  # fmt: skip
     if not written:

@@ -85,7 +85,8 @@ def of_tasks(
         cursor.execute(
             """select stage, task_key, outputs
                  from geo.tasks
-                where job_id = %(job)s and listed and (%(stage)s::text is null or stage = %(stage)s) and outputs ?| array['warnings', 'tables']
+                where job_id = %(job)s and listed and (%(stage)s::text is null or stage = %(stage)s)
+                  and outputs ?| array['warnings', 'tables']
                 order by stage, task_key""",
             {"job": job_id, "stage": stage},
         )

@@ -98,7 +98,8 @@ def _start(stack: Stack, name: str, known: Deaths) -> None:
 
 
 def _log(message: str) -> None:
-    print(f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} {message}", file=sys.stderr, flush=True)  # noqa: T201 - its log
+    now = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
+    print(f"{now} {message}", file=sys.stderr, flush=True)  # noqa: T201 - its log
 
 
 def _reap() -> None:

@@ -28,8 +28,8 @@ T = TypeVar("T")
 #: Called at the beginning of a transaction that changes a collection; what it raises undoes the change.
 Guard = Callable[[psycopg.Connection[Any]], None]
 
-#: What pgstac raises, beside what any statement may, where others load or search at the same time: a partition is made by
-#: two at once, its constraint is narrower than the items, its range ends where a month does (measured with 0.10).
+#: What pgstac raises, beside what any statement may, where others load or search at the same time: a partition is made
+#: by two at once, its constraint is narrower than the items, its range ends where a month does (measured with 0.10).
 _retrying = retrying_also_on(
     psycopg.errors.CheckViolation,
     psycopg.errors.UniqueViolation,
@@ -176,8 +176,10 @@ def refresh_collection(settings: Settings, collection: str, *, title: str, guard
         row = conn.execute(
             """update pgstac.collections
                   set content = content || jsonb_build_object('title', %s::text, 'extent',
-                          coalesce(pgstac.collection_extent(id, true), content->'extent') || jsonb_build_object('temporal',
-                              (select jsonb_build_object('interval', jsonb_build_array(jsonb_build_array(min(i.datetime), max(i.end_datetime))))
+                          coalesce(pgstac.collection_extent(id, true), content->'extent')
+                          || jsonb_build_object('temporal',
+                              (select jsonb_build_object('interval',
+                                jsonb_build_array(jsonb_build_array(min(i.datetime), max(i.end_datetime))))
                                  from pgstac.items i where i.collection = collections.id and i.end_datetime > %s)))
                 where id = %s returning content""",
             (title, UNKNOWN_TIME, collection),

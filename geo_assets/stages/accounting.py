@@ -1,6 +1,7 @@
 """What became of every blob of a listing: a source, a part of one, a companion, or left alone, and why.
 
-Here: the account of names. Not here: what became of a source (its tasks), the listing itself (`container_inventory.py`).
+Here: the account of names. Not here: what became of a source (its tasks), the listing itself
+(`container_inventory.py`).
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ def names_of(labels: Sequence[str]) -> str:
 
 
 def drop_tables(conn: psycopg.Connection, labels: Sequence[str], *, then: str = "then submit again") -> None:
-    """Drop published tables with their rejects, in a transaction of the caller's (`retry_while_locked`); their names are
-    free again, and what was appended to them may be appended anew.
+    """Drop published tables with their rejects, in a transaction of the caller's (`retry_while_locked`); their names
+    are free again, and what was appended to them may be appended anew.
 
     Args:
         conn: of the transaction.

@@ -175,7 +175,10 @@ class Converter:
         members = [m for m in unpacked.rasters if self.wanted is None or f"{self.wanted}:".startswith(f"{m.name}:")]
         self._check(path.name, [m.name for m in unpacked.rasters], [m.name for m in members])
         of_product = replace(self, options={**self.options, "product_datetime": unpacked.product_datetime})
-        parts = of_product._each(lambda there, member: there._member(member.name, Path(member.path), private), members)  # noqa: SLF001 - of its own class
+        parts = of_product._each(  # noqa: SLF001 - of its own class
+            lambda there, member: there._member(member.name, Path(member.path), private),  # noqa: SLF001
+            members,
+        )
         return _sound(
             path.name, Several(_named([part for group in parts for part in group]), unpacked.others, unpacked.aside)
         )
@@ -202,7 +205,10 @@ class Converter:
         named = [(Part(member, v.name, title=v.title, notes=v.notes), v) for v in found]
         wanted = [(part, v) for part, v in named if self.wanted in {None, member, part.name}]
         self._check(path.name, [part.name for part, _ in named], [part.name for part, _ in wanted])
-        return self._each(lambda there, pair: there._variable(*pair, private), wanted)  # noqa: SLF001 - of its own class
+        return self._each(
+            lambda there, pair: there._variable(*pair, private),  # noqa: SLF001 - of its own class
+            wanted,
+        )
 
     def _variable(self, part: Part, variable: Variable, of: Path) -> Part:
         if variable.path is None:

@@ -23,11 +23,13 @@ _ADD_PARTITION = """mutation ($selector: RepositorySelector!, $def: String!, $ke
 
 _LAUNCH = """mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) {
     __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
-    ... on InvalidSubsetError { message } ... on PipelineNotFoundError { message } ... on RunConfigValidationInvalid { errors { message } } } }"""
+    ... on InvalidSubsetError { message } ... on PipelineNotFoundError { message }
+    ... on RunConfigValidationInvalid { errors { message } } } }"""
 
 
 _TERMINATE = """mutation ($id: String!) { terminateRun(runId: $id, terminatePolicy: MARK_AS_CANCELED_IMMEDIATELY) {
-    __typename ... on TerminateRunFailure { message } ... on RunNotFoundError { message } ... on PythonError { message } } }"""
+    __typename ... on TerminateRunFailure { message } ... on RunNotFoundError { message }
+    ... on PythonError { message } } }"""
 
 _LOADED = (
     """query ($selector: RepositorySelector!) { repositoryOrError(repositorySelector: $selector) { __typename } }"""

@@ -1,6 +1,7 @@
 """The one door of a submission: check what it names, record it, launch it.
 
-Here: the order of these three. Not here: validation of fields (`geo_assets/parameters.py`), statements (`ledger/`), GraphQL
+Here: the order of these three. Not here: validation of fields (`geo_assets/parameters.py`), statements (`ledger/`),
+GraphQL
 (`launch.py`).
 """
 

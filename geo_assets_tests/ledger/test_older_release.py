@@ -18,7 +18,7 @@ from geo_assets.definitions import build_defs
 from geo_assets.ledger.ledger import Ledger
 from geo_assets.parameters import Job, validate_parameters
 from geo_assets.settings import project_file
-from geo_assets.storage import containers
+from geo_assets.storage import containers, local
 from geo_assets.submissions.submit import Submitter
 from geo_assets_tests.intake.conftest import DAGSTER_TABLES, cluster, settings  # noqa: F401 - the fixtures
 
@@ -64,7 +64,7 @@ def files_of_then(older, monkeypatch):
     """Copied files have other inodes, and so other etags, than those that were listed then."""
     with psycopg.connect(older.dsn("pipeline")) as conn:
         etags = dict(conn.execute("select path || size, etag from geo.inventory").fetchall())
-    entries_below = containers.entries_below
+    entries_below = local.entries_below
 
     def then(root):
         for entry in entries_below(root):
