@@ -1,6 +1,6 @@
 """Whether the parts that the API stands on answer, and how fast.
 
-Here: one small question to each. Not here: checks of the machine (`local/doctor.py`).
+Here: one small question to each. Not here: checks of the machine (`local/doctor.py`), routes (`probes.py`).
 """
 
 from __future__ import annotations

@@ -1,0 +1,63 @@
+"""What routes ask of a request: the submitter, the settings, leave; and the types of parameters that several have.
+
+Here: dependencies and parameters. Not here: routes, how a token becomes scopes (`auth.py`).
+"""
+
+from typing import Annotated, Any
+
+from fastapi import Depends, Path, Query, Request
+from pydantic import BeforeValidator
+
+from geo_assets.api.auth import Caller
+from geo_assets.errors import GeoAssetsError, known_code
+from geo_assets.settings import Settings
+from geo_assets.submissions.submit import Submitter
+
+Limit = Annotated[int, Query(ge=1, le=1000, description="rows of one page")]
+JobIdPath = Annotated[
+    str, Path(min_length=6, max_length=64, pattern=r"^[0-9a-f]+$", description="a job's id, or its first characters")
+]
+#: A filter by error code. Of a retry it is only one of the codes with which tasks of that job ended (`retries.py`).
+AnyCode = Annotated[str | None, Query(max_length=64, pattern=r"^[A-Z_]+$")]
+Code = Annotated[AnyCode, BeforeValidator(known_code)]
+
+
+def _submitter(request: Request) -> Submitter:
+    submitter: Submitter = request.app.state.submitter
+    return submitter
+
+
+def _settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+TheSubmitter = Annotated[Submitter, Depends(_submitter)]
+TheSettings = Annotated[Settings, Depends(_settings)]
+
+
+def scope(name: str) -> Any:
+    """The dependency of a route that only callers with this scope may use."""
+
+    def check(request: Request) -> Caller:
+        caller: Caller = request.app.state.authenticate(request, name)
+        return caller
+
+    return Depends(check)
+
+
+def refuse_nul(request: Request) -> None:
+    """PostgreSQL has no NUL in its text, and no name of ours has one: whoever sends it is told which
+    parameter it is.
+    """
+    given = [*request.path_params.items(), *request.query_params.multi_items()]
+    for name, value in given:
+        if "\0" in f"{name}{value}":
+            raise GeoAssetsError(
+                "INVALID_PARAMETERS", f"{ascii(name)[1:-1]}: must not contain NUL", remedy="leave the NUL out"
+            )
+
+
+def next_page(request: Request, **changes: str) -> str:
+    """The URL of the same request with these query parameters changed."""
+    return str(request.url.include_query_params(**changes))

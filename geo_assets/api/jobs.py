@@ -1,0 +1,66 @@
+"""Routes of jobs: one, all, and what may be asked of one that is known.
+
+Here: HTTP. Not here: how a job comes to be (`submissions.py`), what it did to each file (`ledger.py`).
+"""
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
+
+from geo_assets.api.dependencies import AnyCode, JobIdPath, Limit, TheSubmitter, next_page, scope
+from geo_assets.ledger.models import JobRecord, JobStatus
+
+router = APIRouter()
+
+
+class JobPage(BaseModel):
+    """A page of jobs, newest first."""
+
+    jobs: list[JobRecord]
+    next: str | None = Field(description="URL of the next page")
+
+
+@router.get("/api/jobs/status/{job_id}", tags=["jobs"], dependencies=[scope("read")], name="job_status")
+def job_status(submitter: TheSubmitter, job_id: JobIdPath) -> JobRecord:
+    """One job: its status and the account of each stage."""
+    return submitter.jobs.find(job_id)
+
+
+@router.post("/api/jobs/{job_id}/cancel", status_code=202, tags=["jobs"], dependencies=[scope("submit")])
+def cancel(submitter: TheSubmitter, job_id: JobIdPath) -> JobRecord:
+    """End a job; nothing of it is half published."""
+    found = submitter.jobs.find(job_id)
+    submitter.cancel(found.job_id)
+    return submitter.jobs.find(found.job_id)
+
+
+@router.post("/api/jobs/{job_id}/retry", status_code=202, tags=["jobs"], dependencies=[scope("submit")])
+def retry(
+    submitter: TheSubmitter,
+    job_id: JobIdPath,
+    only: Annotated[list[str] | None, Query(description="failed, quarantined")] = None,
+    error_code: AnyCode = None,
+) -> JobRecord:
+    """Run a job again that has ended; what is done stays."""
+    found = submitter.jobs.find(job_id)
+    submitter.retry(found.job_id, requested_by="api", only=only or (), error_code=error_code)
+    return submitter.jobs.find(found.job_id)
+
+
+@router.get("/api/jobs", tags=["jobs"], dependencies=[scope("read")])
+@router.get("/api/db/jobs", tags=["ledger"], dependencies=[scope("read")])
+def jobs(
+    request: Request,
+    submitter: TheSubmitter,
+    limit: Limit = 50,
+    status: JobStatus | None = None,
+    job_type: Annotated[str | None, Query(max_length=64)] = None,
+    before: datetime | None = None,
+) -> JobPage:
+    """Jobs, newest first."""
+    found = submitter.jobs.newest(limit=limit, status=status, job_type=job_type, before=before)
+    return JobPage(
+        jobs=found, next=next_page(request, before=found[-1].created_at.isoformat()) if len(found) == limit else None
+    )

@@ -1,0 +1,127 @@
+"""Routes of the account: tasks and files of a job, messages, errors, counts. All of them only read.
+
+Here: HTTP and pages. Not here: statements (`geo_assets/ledger/`), jobs (`jobs.py`).
+"""
+
+from datetime import datetime
+from itertools import islice
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel
+
+from geo_assets.api.dependencies import Code, JobIdPath, Limit, TheSubmitter, next_page, scope
+from geo_assets.ledger.messages import ErrorRecord, MessageRecord
+from geo_assets.ledger.models import TaskRecord
+from geo_assets.stages.accounting import ListedFile, Role, listed_files
+
+router = APIRouter(tags=["ledger"], dependencies=[scope("read")])
+
+
+class FilePage(BaseModel):
+    """A page of files."""
+
+    files: list[ListedFile]
+    next: str | None = None
+
+
+class TaskPage(BaseModel):
+    """A page of tasks."""
+
+    tasks: list[TaskRecord]
+    next: str | None
+
+
+class MessagePage(BaseModel):
+    """A page of messages, newest first."""
+
+    messages: list[MessageRecord]
+    next: str | None
+
+
+class ErrorPage(BaseModel):
+    """A page of error records, newest first."""
+
+    errors: list[ErrorRecord]
+    next: str | None
+
+
+@router.get("/api/db/tasks/{job_id}")
+def tasks(
+    request: Request,
+    submitter: TheSubmitter,
+    job_id: JobIdPath,
+    limit: Limit = 100,
+    stage: Annotated[str | None, Query(max_length=64)] = None,
+    status: Annotated[list[str] | None, Query()] = None,
+    after_stage: str = "",
+    after: str = "",
+) -> TaskPage:
+    """Tasks of a job, in (stage, key) order."""
+    job = submitter.jobs.find(job_id)
+    found = submitter.tasks.records(
+        job.job_id, stage=stage, statuses=status or (), after=(after_stage, after), limit=limit
+    )
+    more = next_page(request, after_stage=found[-1].stage, after=found[-1].task_key) if len(found) == limit else None
+    return TaskPage(tasks=found, next=more)
+
+
+@router.get("/api/db/files/{job_id}")
+def files(
+    request: Request,
+    submitter: TheSubmitter,
+    job_id: JobIdPath,
+    limit: Limit = 100,
+    role: Annotated[Role | None, Query()] = None,
+    offset: Annotated[int, Query(ge=0)] = 0,
+) -> FilePage:
+    """Every blob that the job's newest listing found: a source, a part of one, a companion, or left
+    alone, and why.
+    """
+    job = submitter.jobs.find(job_id)
+    wanted = (file for file in listed_files(submitter.inventory, job) if role is None or file.role is role)
+    found = list(islice(wanted, offset, offset + limit))
+    return FilePage(files=found, next=next_page(request, offset=str(offset + limit)) if len(found) == limit else None)
+
+
+@router.get("/api/db/messages")
+def messages(
+    request: Request,
+    submitter: TheSubmitter,
+    limit: Limit = 100,
+    state: Annotated[str | None, Query(max_length=16)] = None,
+    source: Annotated[str | None, Query(max_length=200)] = None,
+    error_code: Code = None,
+    before: datetime | None = None,
+) -> MessagePage:
+    """Messages as they arrived, without their bodies."""
+    found = submitter.messages.list(state=state, source=source, error_code=error_code, before=before, limit=limit)
+    return MessagePage(
+        messages=found,
+        next=next_page(request, before=found[-1].received_at.isoformat()) if len(found) == limit else None,
+    )
+
+
+@router.get("/api/db/errors")
+def errors(
+    request: Request,
+    submitter: TheSubmitter,
+    limit: Limit = 100,
+    job_id: JobIdPath | None = None,
+    code: Code = None,
+    severity: Annotated[str | None, Query(max_length=16)] = None,
+    before: Annotated[int | None, Query(ge=0, le=2**62)] = None,
+) -> ErrorPage:
+    """Everything that went wrong, with reason and remedy."""
+    found = list(submitter.messages.errors(job_id=job_id, code=code, severity=severity, before=before, limit=limit))
+    return ErrorPage(
+        errors=found, next=next_page(request, before=str(found[-1].error_id)) if len(found) == limit else None
+    )
+
+
+@router.get("/api/db/stats")
+def stats(submitter: TheSubmitter) -> dict[str, dict[str, int]]:
+    """Counts: jobs by status, tasks by status, messages by state, errors by code, of the last 24 hours; and poison
+    without a record.
+    """
+    return submitter.statistics()

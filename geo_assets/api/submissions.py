@@ -1,0 +1,117 @@
+"""Routes that take the parameters of a job: to submit it, or to see what it would do.
+
+Here: a body and its headers as a message. Not here: what a submission means (`geo_assets/submissions/`), jobs that are
+known (`jobs.py`).
+"""
+
+import uuid
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel, Field
+
+from geo_assets.api.dependencies import TheSettings, TheSubmitter, scope
+from geo_assets.api.problems import problem
+from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger.messages import MAX_MESSAGE_BYTES, RawMessage
+from geo_assets.ledger.models import JobStatus
+from geo_assets.stages.planning import Plan, insist_on_plan, make_plan
+from geo_assets.submissions.boundary import handle
+from geo_assets.submissions.messages import Message, read_parameters_of
+
+router = APIRouter(tags=["jobs"])
+
+_BODY_EXAMPLES = {
+    "hello_world": {"value": {"n": 3, "message": "hello"}},
+    "ingest_container": {
+        "value": {"container": "landing", "prefix": "2026/", "include": ["*.tif"], "target_crs": "EPSG:3857"}
+    },
+    "list_container": {"value": {"container": "landing"}},
+    "stac_setup": {"value": {}},
+}
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"type": "object"}, "examples": _BODY_EXAMPLES}},
+    }
+}
+
+
+class Accepted(BaseModel):
+    """The answer to a submission."""
+
+    job_id: str = Field(examples=["3fc93e279c53…"])
+    status: JobStatus
+    status_url: str
+    correlation_id: str
+    duplicate: bool = Field(description="the same request was known already")
+
+
+@router.post("/api/jobs/submit/{job_type}", status_code=202, dependencies=[scope("submit")], openapi_extra=_BODY)
+async def submit(
+    request: Request,
+    submitter: TheSubmitter,
+    settings: TheSettings,
+    job_type: str,
+    force: Annotated[bool, Query(description="redo what is done already")] = False,
+    allow_mass_retire: Annotated[
+        bool, Query(description="with deleted=retire: take back also more than max_retire_percent")
+    ] = False,
+    plan_hash: Annotated[
+        str | None, Query(max_length=64, description="refuse unless the plan is still the one of this hash")
+    ] = None,
+) -> Accepted:
+    """Submit a job; the body is its parameters. The same request is the same job."""
+    raw = await _raw_message(request, job_type)
+
+    def read(body: bytes) -> Message:
+        parameters = read_parameters_of(job_type, body)
+        if plan_hash:
+            insist_on_plan(settings, submitter.tasks, parameters, plan_hash)
+        return Message.model_construct(
+            job_type=job_type,
+            parameters=parameters,
+            job_id=None,
+            correlation_id=None,
+            force=force,
+            allow_mass_retire=allow_mass_retire,
+        )
+
+    outcome = await run_in_threadpool(handle, submitter, raw, read)
+    if outcome.error or outcome.submitted is None:
+        error = outcome.error or GeoAssetsError("INTERNAL", "the submission was not recorded")
+        return problem(request, error, correlation_id=raw.correlation_id)  # type: ignore[return-value]
+    s = outcome.submitted
+    url = str(request.url_for("job_status", job_id=s.job_id))
+    return Accepted(
+        job_id=s.job_id, status=s.status, status_url=url, correlation_id=raw.correlation_id, duplicate=s.duplicate
+    )
+
+
+@router.post("/api/jobs/plan/{job_type}", dependencies=[scope("read")], openapi_extra=_BODY)
+async def plan(request: Request, submitter: TheSubmitter, settings: TheSettings, job_type: str) -> Plan:
+    """What a submission would do now, without doing it."""
+    raw = await _raw_message(request)
+    return await run_in_threadpool(lambda: make_plan(settings, submitter.tasks, read_parameters_of(job_type, raw.body)))
+
+
+async def _raw_message(request: Request, job_type: str | None = None) -> RawMessage:
+    """The body, read no further than one byte beyond the limit; a longer one is recorded as such."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_MESSAGE_BYTES:
+            break
+    declared = request.headers.get("content-length", "")
+    size = max(len(body), int(declared) if declared.isdigit() and len(declared) < 15 else 0)
+    given = request.headers.get("x-correlation-id", "")
+    correlation = given if 0 < len(given) <= 128 and given.isascii() and given.isprintable() else str(uuid.uuid4())
+    return RawMessage(
+        source="http",
+        source_id=str(uuid.uuid4()),
+        body=bytes(body),
+        size_bytes=size,
+        correlation_id=correlation,
+        job_type=job_type,
+    )
