@@ -191,7 +191,7 @@ ERRORS: dict[str, ErrorKind] = {
 
 #: What a reader of untrusted files may say; of any other code (a store that is away, a lease that is lost) it knows
 #: nothing. The process that reads may have been taken over by the file.
-OF_READERS = frozenset(
+READER_CODES = frozenset(
     {
         "INVALID_PARAMETERS", "UNSUPPORTED_FORMAT", "INCOMPLETE_SHAPEFILE", "ORPHAN_SIDECAR", "UNREADABLE", "TOO_LARGE",
         "UNSAFE_ARCHIVE", "EMPTY_ARCHIVE", "UNSAFE_PATH", "RASTER_NO_CRS", "RASTER_UNSUPPORTED", "RASTER_SUBDATASETS",
@@ -238,7 +238,7 @@ class GeoAssetsError(Exception):
         say.
         """
         code, message, remedy = (data.get(name) for name in ("code", "message", "remedy"))
-        if code not in OF_READERS:
+        if code not in READER_CODES:
             return cls("SANDBOX_CRASHED", f"the reader ended with {str(code)[:80]!r}, which is not for it to say")
         return cls(code, (message or "")[:_LONGEST_SAID], remedy=remedy and remedy[:_LONGEST_SAID])
 

@@ -25,7 +25,7 @@ from geo_assets.storage.sources import Kind, kind_of
 
 if TYPE_CHECKING:
     from geo_assets.raster.models import ConvertReport
-    from geo_assets.stages.raster_conversion import Several
+    from geo_assets.stages.raster_conversion import ConvertedSource
 
 #: Seconds between two looks at how far the child is.
 _LOOK_EVERY = 0.1
@@ -130,22 +130,24 @@ def convert(
         }
         converter = Converter(pool, folder, options, wanted=variable, single=not into_folder, product=folder / PRODUCT)
         with _progress(f"{source.name} → {destination.name}", lambda: pool.peek(told, _TOLD_BYTES)):
-            several = converter.archive(private) if kind_of(source.name) is Kind.ZIP else converter.source(private)
-        placed = _put(several, source, destination, into_folder=destination.is_dir() if several.is_one else into_folder)
-    if several.is_one or not into_folder:
-        _tell_one(source, placed[0], several, as_json=as_json)
+            converted = converter.archive(private) if kind_of(source.name) is Kind.ZIP else converter.source(private)
+        placed = _put(
+            converted, source, destination, into_folder=destination.is_dir() if converted.is_single else into_folder
+        )
+    if converted.is_single or not into_folder:
+        _tell_one(source, placed[0], converted, as_json=as_json)
     else:
-        _tell_all(placed, several, as_json=as_json)
+        _tell_all(placed, converted, as_json=as_json)
 
 
-def _put(several: Several, source: Path, destination: Path, *, into_folder: bool) -> list[Path]:
+def _put(converted: ConvertedSource, source: Path, destination: Path, *, into_folder: bool) -> list[Path]:
     """Move what was made to where it is wanted."""
     if into_folder:
         destination.mkdir(parents=True, exist_ok=True)
-        places = [destination / f"{source.stem if several.is_one else part.stem}.tif" for part in several.made]
+        places = [destination / f"{source.stem if converted.is_single else part.stem}.tif" for part in converted.made]
     else:
         places = [destination]
-    for part, where in zip(several.made, places, strict=True):
+    for part, where in zip(converted.made, places, strict=True):
         if into_folder and where.exists() and where.samefile(source):
             raise GeoAssetsError(
                 "INVALID_PARAMETERS", f"{where} is the source itself", remedy="name another directory, or the file"
@@ -156,34 +158,34 @@ def _put(several: Several, source: Path, destination: Path, *, into_folder: bool
     return places
 
 
-def _tell_one(source: Path, placed: Path, several: Several, *, as_json: bool) -> None:
-    (part,) = several.made
+def _tell_one(source: Path, placed: Path, converted: ConvertedSource, *, as_json: bool) -> None:
+    (part,) = converted.made
     if as_json and part.report:
-        print_json(part.report.model_copy(update={"warnings": tuple(several.warnings())}).model_dump(mode="json"))
+        print_json(part.report.model_copy(update={"warnings": tuple(converted.warnings())}).model_dump(mode="json"))
         return
     if part.report:
         out.print(_line(placed, part.report, f"{human_bytes(source.stat().st_size)} → "), markup=False, soft_wrap=True)
-    _note(several)
+    _note(converted)
 
 
-def _tell_all(placed: list[Path], several: Several, *, as_json: bool) -> None:
-    made = list(zip(placed, several.made, strict=True))
+def _tell_all(placed: list[Path], converted: ConvertedSource, *, as_json: bool) -> None:
+    made = list(zip(placed, converted.made, strict=True))
     if as_json:
         cogs = [
             {"name": p.name, "cog": str(place), **(p.report.model_dump(mode="json") if p.report else {})}
             for place, p in made
         ]
-        left_out = [{"name": part.name, **part.error.to_dict()} for part in several.parts if part.error]
-        print_json({"cogs": cogs, "left_out": left_out, "warnings": several.warnings()})
+        left_out = [{"name": part.name, **part.error.to_dict()} for part in converted.parts if part.error]
+        print_json({"cogs": cogs, "left_out": left_out, "warnings": converted.warnings()})
         return
     for place, part in made:
         if part.report:
             out.print(_line(place, part.report), markup=False, soft_wrap=True)
-    _note(several)
+    _note(converted)
 
 
-def _note(several: Several) -> None:
-    for warning in several.warnings():
+def _note(converted: ConvertedSource) -> None:
+    for warning in converted.warnings():
         err.print(f"note: {warning}", markup=False, soft_wrap=True)
 
 

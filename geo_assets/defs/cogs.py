@@ -6,11 +6,11 @@ from typing import Any
 import dagster as dg
 
 from geo_assets.defs.assets import check_results, outputs, pipeline_asset
-from geo_assets.defs.metadata import stage_metadata, teller
+from geo_assets.defs.metadata import stage_metadata, step_logger
 from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.stages import checks
 from geo_assets.stages import cogs as stage
-from geo_assets.stages.chunks import close_stage, tell_known
+from geo_assets.stages.chunks import close_stage, log_known
 from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, StagePlan, StageReport
 
 _CHECKS = _ACCOUNTED, _VALID, _GOOD = "every_raster_accounted_for", "cogs_readable", "no_bad_files"
@@ -21,7 +21,7 @@ def plan_rasters(context: dg.OpExecutionContext, stages: Stages, inventory: Inve
     """What is to be converted, cut into chunks."""
     with plain_failures(stages), stages.get().lease_or_nothing(inventory.job):
         plan, chunks = stage.plan(stages.get(), inventory)
-        tell_known(stages.get(), plan.job, plan.stage, teller(context, stages.get()))
+        log_known(stages.get(), plan.job, plan.stage, step_logger(context, stages.get()))
     yield dg.Output(plan, "plan")
     for chunk in chunks:
         yield dg.DynamicOutput(chunk, chunk.mapping_key, "chunks")
@@ -31,7 +31,7 @@ def plan_rasters(context: dg.OpExecutionContext, stages: Stages, inventory: Inve
 def convert_rasters(context: dg.OpExecutionContext, stages: Stages, chunk: Chunk) -> ChunkReport:
     """Convert a chunk; a bad file is quarantined, the rest goes on."""
     with plain_failures(stages):
-        return stage.convert_chunk(stages.get(), chunk, teller(context, stages.get()))
+        return stage.convert_chunk(stages.get(), chunk, step_logger(context, stages.get()))
 
 
 @dg.op(out=outputs(StageReport, _CHECKS))

@@ -7,10 +7,10 @@ import dagster as dg
 
 from geo_assets.defs.assets import check_results, outputs, pipeline_asset
 from geo_assets.defs.claim import Options, claim
-from geo_assets.defs.metadata import teller
+from geo_assets.defs.metadata import step_logger
 from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.stages import checks
-from geo_assets.stages.chunks import tell_known
+from geo_assets.stages.chunks import log_known
 from geo_assets.stages.container_inventory import STAGE, described, take_inventory
 from geo_assets.stages.contracts import InventoryRef
 from geo_assets.stages.retire import refuse_mass_retire
@@ -26,7 +26,7 @@ def _list_blobs(job_type: str) -> dg.OpDefinition:
         with plain_failures(stages), stages.get().lease_or_nothing(job):
             inventory = take_inventory(stages.get(), job)
             context.log.info(described(inventory))
-            tell_known(stages.get(), job, STAGE, teller(context, stages.get()))
+            log_known(stages.get(), job, STAGE, step_logger(context, stages.get()))
             refuse_mass_retire(stages.get(), job)
             results = check_results(
                 stages.get(), job, "container_inventory", {_GOOD: checks.no_bad_files(stages.get(), job, STAGE)}

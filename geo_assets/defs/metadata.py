@@ -1,7 +1,6 @@
-"""What the assets show in the UI: counts, the table of bad files, what was made.
+"""What the assets show in the UI: counts, the table of bad files, the outputs.
 
-Here: metadata of a stage, and what tells of files in a run's log. Not here: results of checks (`assets.py`), the
-text of
+Here: metadata of a stage, and its lines in the run's log. Not here: results of checks (`assets.py`), the text of
 tables and lists (`stages/report.py`).
 """
 
@@ -16,7 +15,7 @@ from geo_assets.ledger.models import MADE, TaskRecord
 from geo_assets.stages import report as reports
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import StageReport
-from geo_assets.stages.telling import Say
+from geo_assets.stages.progress_log import LogLine
 from geo_assets.storage.containers import BlobRef
 
 #: Files of a stage that are looked at for what the UI shows of them.
@@ -28,8 +27,8 @@ def markdown(context: StageContext, name: str, text: str) -> dict[str, Any]:
     return {name: dg.MetadataValue.md(runnable(text, context.settings.home))} if text else {}
 
 
-def teller(context: dg.OpExecutionContext, stages: StageContext) -> Say:
-    """What tells of files in the run's log."""
+def step_logger(context: dg.OpExecutionContext, stages: StageContext) -> LogLine:
+    """A function that writes one line to the run's log."""
     home = stages.settings.home
     return lambda line: context.log.info(runnable(line, home))
 

@@ -12,8 +12,8 @@ from geo_assets.defs.partitions import PARTITIONS
 from geo_assets.ledger.ledger import Ledger
 from geo_assets.ledger.models import Attempt
 from geo_assets.settings import Settings
-from geo_assets.stages.janitor import make_rounds
-from geo_assets.stages.leftovers import sweep_leftovers
+from geo_assets.stages.janitor import run_janitor
+from geo_assets.stages.orphans import sweep_orphans
 from geo_assets.submissions.inboxes.intake import drain_inboxes
 from geo_assets.submissions.launch import ATTEMPT_TAG
 from geo_assets.submissions.submit import Submitter
@@ -88,9 +88,9 @@ def build_janitor(settings: Settings) -> dg.SensorDefinition:
                 instance.report_run_failed(run, reason)
 
         with Ledger(settings, connections=1) as ledger:
-            done = make_rounds(ledger.jobs, ledger.messages, report_dead)
-        swept = sweep_leftovers(settings)
-        said = [*(f"{p.partition_key}: {a}" for p, a in done), *([f"{swept} leftovers swept"] if swept else [])]
+            done = run_janitor(ledger.jobs, ledger.messages, report_dead)
+        swept = sweep_orphans(settings)
+        said = [*(f"{p.partition_key}: {a}" for p, a in done), *([f"{swept} orphans deleted"] if swept else [])]
         return dg.SkipReason("; ".join(said) or "all jobs are in order")
 
     return janitor

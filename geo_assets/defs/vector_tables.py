@@ -8,11 +8,11 @@ from typing import Any
 import dagster as dg
 
 from geo_assets.defs.assets import check_results, outputs, pipeline_asset
-from geo_assets.defs.metadata import stage_metadata, teller
+from geo_assets.defs.metadata import stage_metadata, step_logger
 from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.stages import checks
 from geo_assets.stages import vector_tables as stage
-from geo_assets.stages.chunks import close_stage, tell_known
+from geo_assets.stages.chunks import close_stage, log_known
 from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, StagePlan, StageReport
 
 _ACCOUNTED, _VALID, _FEATURES = "every_vector_accounted_for", "tables_sound", "every_feature_accounted_for"
@@ -25,7 +25,7 @@ def plan_vectors(context: dg.OpExecutionContext, stages: Stages, inventory: Inve
     """What is to be loaded, cut into chunks."""
     with plain_failures(stages), stages.get().lease_or_nothing(inventory.job):
         plan, chunks = stage.plan(stages.get(), inventory)
-        tell_known(stages.get(), plan.job, plan.stage, teller(context, stages.get()))
+        log_known(stages.get(), plan.job, plan.stage, step_logger(context, stages.get()))
     yield dg.Output(plan, "plan")
     for chunk in chunks:
         yield dg.DynamicOutput(chunk, chunk.mapping_key, "chunks")
@@ -35,7 +35,7 @@ def plan_vectors(context: dg.OpExecutionContext, stages: Stages, inventory: Inve
 def load_vectors(context: dg.OpExecutionContext, stages: Stages, chunk: Chunk) -> ChunkReport:
     """Load a chunk; a bad file is quarantined, the rest goes on."""
     with plain_failures(stages):
-        return stage.load_chunk(stages.get(), chunk, teller(context, stages.get()))
+        return stage.load_chunk(stages.get(), chunk, step_logger(context, stages.get()))
 
 
 @dg.op(out=outputs(StageReport, _CHECKS))

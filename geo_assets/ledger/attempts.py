@@ -15,7 +15,7 @@ from psycopg_pool import ConnectionPool
 from geo_assets.database.connections import DictConnection, retrying
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger import lease
-from geo_assets.ledger.models import Attempt, JobStatus, Patient, Submitted
+from geo_assets.ledger.models import Attempt, JobStatus, StalledJob, Submitted
 from geo_assets.parameters import Job
 
 #: Whoever said it would launch an attempt and did not within this time has died; the sensor launches it instead.
@@ -38,7 +38,7 @@ _NEWEST_ATTEMPT: LiteralString = """
                      where n.run_id = a.run_id or n.created_at >= a.requested_at) r on true"""
 
 #: A job whose newest attempt has no outcome though its run is over, was deleted, or does not renew its lease.
-_PATIENTS: LiteralString = (
+_STALLED_JOBS: LiteralString = (
     """select j.job_id, j.job_type, j.partition_key, a.attempt, coalesce(r.run_id, a.run_id) as run_id,
               coalesce(r.run_status, %(deleted)s) as run_status,
               geo.was_terminated(coalesce(r.run_id, a.run_id)) as terminated,
@@ -157,14 +157,14 @@ class Attempts:
         )
 
     @retrying
-    def patients(self) -> list[Patient]:
+    def stalled_jobs(self) -> list[StalledJob]:
         """Jobs whose attempt has no outcome though its run is over, was deleted, or does not renew its lease."""
         with self._pool.connection() as conn:
             rows = conn.execute(
-                _PATIENTS,
+                _STALLED_JOBS,
                 {"lease": lease.LEASE_SECONDS, "janitor": JANITOR, "deleted": DELETED},
             ).fetchall()
-        return [Patient(**row) for row in rows]  # type: ignore[arg-type]
+        return [StalledJob(**row) for row in rows]  # type: ignore[arg-type]
 
     @retrying
     def rescue(self, job_id: str, attempt: int) -> bool:

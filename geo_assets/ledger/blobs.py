@@ -1,7 +1,7 @@
 """Blobs that may be named by nobody: entered before they are uploaded and when they lose their name, and deleted from
 here alone.
 
-Here: statements on `geo.loose_blobs`. Not here: which store they are in (`stages/leftovers.py`).
+Here: statements on `geo.loose_blobs`. Not here: which store they are in (`stages/orphans.py`).
 """
 
 from __future__ import annotations

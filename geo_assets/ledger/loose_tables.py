@@ -2,7 +2,7 @@
 gone or named again.
 
 Here: statements on `geo.loose_tables`, and who stands behind a table. Not here: dropping tables
-(`stages/loose_tables.py`). All work on a connection of the caller's, within its transaction.
+(`stages/abandoned_tables.py`). All work on a connection of the caller's, within its transaction.
 """
 
 from __future__ import annotations

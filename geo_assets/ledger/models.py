@@ -217,8 +217,8 @@ class JobLife:
 
 
 @dataclass(frozen=True, slots=True)
-class Patient:
-    """A job that the janitor looks at."""
+class StalledJob:
+    """A job whose attempt has no outcome, though its run has ended, was deleted, or no longer renews its lease."""
 
     job_id: str
     job_type: str

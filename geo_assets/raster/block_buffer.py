@@ -1,7 +1,7 @@
-"""Compressed blocks wait until the size of all levels is known: a COG begins with its smallest.
+"""A buffer for compressed blocks until the size of all levels is known: a COG begins with its smallest level.
 
-Here: in memory, and when there are too many, in a file for each level. Not here: which blocks there are (`onepass.py`),
-what is kept beyond the life of a process (`checkpoint.py`).
+Here: keeping them in memory and, when there are too many, in one file per level. Not here: which blocks there are
+(`onepass.py`), what survives the process (`checkpoint.py`).
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import BinaryIO
 from geo_assets.raster import cogfile
 from geo_assets.raster.checkpoint import Checkpoint
 
-#: Bytes moved at a time from where blocks wait on disk to their place.
+#: Bytes moved at a time from a buffer file to the output.
 _MOVED_AT_ONCE = 8 << 20
 
 #: Blocks written to disk in one call, and the part of the memory for blocks that is still taken afterwards.
 _BLOCKS_AT_ONCE, _REST = 32, 0.9
 
 
-class Waiting:
-    """Blocks of all levels until they have their place: in memory, and when there are too many, in a file for each
-    level.
+class BlockBuffer:
+    """Blocks of all levels until they are written to the output: in memory and, when there are too many, in one file
+    per level.
     """
 
     def __init__(self, directory: Path, levels: int, in_memory: int, checkpoint: Checkpoint | None) -> None:
@@ -61,7 +61,7 @@ class Waiting:
         return file
 
     def _to_disk(self, level: int, *, rest: int) -> None:
-        """The first blocks of a level in memory, until so many bytes of all levels are left."""
+        """Write the first blocks of a level to its file until `rest` bytes of all levels are left in memory."""
         blocks, file = self._memory[level], self._file(level)
         while blocks and self._bytes > rest:
             part = blocks[: 3 * _BLOCKS_AT_ONCE]
@@ -70,8 +70,8 @@ class Waiting:
             self._bytes -= sum(map(len, part))
 
     def move_to(self, out: BinaryIO, level: int) -> None:
-        """Write the blocks of a level in their order, giving back what they took as they go, unless they are kept until
-        all is proven.
+        """Write the blocks of a level in order, freeing their disk space as they are written, unless they are kept
+        until the output is verified.
         """
         if self._checkpoint or self._files[level]:
             _move(self._file(level), out, keep=self._checkpoint is not None)
@@ -79,14 +79,14 @@ class Waiting:
         self._memory[level].clear()
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Close all files."""
         for file in filter(None, self._files):
             file.close()
 
 
 def _move(file: BinaryIO, out: BinaryIO, *, keep: bool) -> None:
-    """Move a file's bytes to where `out` stands. The last ones first: only the end of a file can be given back, so that
-    disk is not needed twice.
+    """Move a file's bytes to the current position of `out`. The last ones first: only the end of a file can be
+    truncated, so that the bytes do not need disk space twice.
     """
     file.flush()
     start, length = out.tell(), file.tell()

@@ -30,6 +30,7 @@ from rasterio.crs import CRS
 from rasterio.windows import Window
 
 from geo_assets.raster import cogfile, gdal
+from geo_assets.raster.block_buffer import BlockBuffer
 from geo_assets.raster.checkpoint import Checkpoint
 from geo_assets.raster.codecs import TRIAL_ROWS, Codec, choose_codec
 from geo_assets.raster.inspect import RasterInfo, dtype_names, numpy_dtype
@@ -46,7 +47,6 @@ from geo_assets.raster.pixels import (
     tile_check,
 )
 from geo_assets.raster.profiles import Profile
-from geo_assets.raster.waiting import Waiting
 
 #: Types whose averages and predictors are done here. Not 64-bit integers: their averages do not fit into doubles.
 _DTYPES = frozenset({"uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"})
@@ -233,11 +233,11 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         name, count = dtype_names(dataset)[0], dataset.count
         sizes = level_sizes(dataset.height, dataset.width, TILE)
         strip = count * (1 + TILE) * (1 + dataset.width) * self._dtype.itemsize
-        self._waiting = Waiting(
+        self._blocks_waiting = BlockBuffer(
             directory, len(sizes), max(_LEAST_FOR_BLOCKS, _MEMORY - _STRIPS_HELD * strip), checkpoint
         )
         self._checkpoint, self.resumed = checkpoint, 0.0
-        stack.callback(self._waiting.close)
+        stack.callback(self._blocks_waiting.close)
         self.levels = [
             _Level(i, height, width, Measurement(name, count, height, width)) for i, (height, width) in enumerate(sizes)
         ]
@@ -253,7 +253,7 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         with made.open("wb") as out:
             out.write(cogfile.stamped(header, hashes[0], hashes[1:]))
             for level in reversed(self.levels):
-                self._waiting.move_to(out, level.number)
+                self._blocks_waiting.move_to(out, level.number)
 
     def hashes(self) -> list[str]:
         """The pixel hash of each level, full resolution first."""
@@ -292,7 +292,7 @@ class Pyramid(AbstractContextManager["Pyramid"]):
     def _keep(self, checkpoint: Checkpoint) -> None:
         """Keep what is done: nothing is in the works then."""
         self._collect_all()
-        facts = {"lengths": self._waiting.all_to_disk(), "levels": [level.facts() for level in self.levels]}
+        facts = {"lengths": self._blocks_waiting.all_to_disk(), "levels": [level.facts() for level in self.levels]}
         arrays = {f"{level.number}.{name}": array for level in self.levels for name, array in level.arrays().items()}
         checkpoint.save(facts, arrays)
 
@@ -348,7 +348,7 @@ class Pyramid(AbstractContextManager["Pyramid"]):
             level.counts.append(len(tile.block))
             level.checks.append(tile.check)
             if tile.block:
-                self._waiting.append(level.number, tile.block)
+                self._blocks_waiting.append(level.number, tile.block)
             level.measurement.add(tile.measure)
         if level.number + 1 == len(self.levels):
             return

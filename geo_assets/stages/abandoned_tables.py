@@ -1,9 +1,9 @@
-"""Published tables that go: of sources that are gone, of items that name them no longer, of tasks that never came to be
-registered.
+"""Abandoned tables: published tables whose source was deleted, whose item no longer refers to them, or whose task was
+never registered. The database calls them loose (`geo.loose_tables`).
 
-Here: dropping them, under the lock of their name. Not here: who gives a table up (`retire.py`, `catalogue.py`,
-`ledger/tasks.py`), who stands behind one (`ledger/loose_tables.py`), tables that were never published (`waiting.py`,
-`vector/tables/publish.py`).
+Here: dropping them, under the lock of their name. Not here: who abandons a table (`retire.py`, `catalogue.py`,
+`ledger/tasks.py`), whether other tasks still use one (`ledger/loose_tables.py`), tables that were never published
+(`waiting_tables.py`, `vector/tables/publish.py`).
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from geo_assets.ledger.vector_loads import forget_keys
 from geo_assets.outcomes import TABLES
 from geo_assets.vector.tables.locks import lock_name, retry_while_locked
 
-#: Tables that one sweep looks at.
+#: Tables per sweep.
 _MOST = 100
 
 
 def names_of(labels: Sequence[str]) -> str:
-    """What people are told is locked, as `retry_while_locked` takes it."""
+    """The names of the tables for the error message of `retry_while_locked`."""
     return ", ".join(label.partition(".")[2] for label in labels)
 
 
 def drop_tables(conn: psycopg.Connection, labels: Sequence[str], *, then: str = "then submit again") -> None:
-    """Drop published tables with their rejects, in a transaction of the caller's (`retry_while_locked`); their names
-    are free again, and what was appended to them may be appended anew.
+    """Drop published tables with their rejects, in the caller's transaction (`retry_while_locked`). Their names become
+    free again, and files that were appended to them may be appended again.
 
     Args:
         conn: of the transaction.
         labels: schema.name of each.
-        then: what is done after what depends on one of them was dropped.
+        then: the rest of the remedy, if other objects depend on one of them.
 
     Raises:
         GeoAssetsError: SCHEMA_MISMATCH, something depends on one of them.
@@ -61,8 +61,8 @@ def drop_tables(conn: psycopg.Connection, labels: Sequence[str], *, then: str = 
         forget_keys(conn, label)
 
 
-def sweep_loose_tables(conn: psycopg.Connection[Any]) -> int:
-    """Drop the tables of tasks that gave them up, where nobody else stands behind them; returns how many.
+def sweep_abandoned_tables(conn: psycopg.Connection[Any]) -> int:
+    """Drop abandoned tables that no other task or item uses; returns how many.
 
     Args:
         conn: not in a transaction.
@@ -72,31 +72,31 @@ def sweep_loose_tables(conn: psycopg.Connection[Any]) -> int:
         labels = loose_tables.oldest(conn, _MOST)
     for label in labels:
         try:
-            dropped += drop_loose(conn, label)
+            dropped += drop_abandoned(conn, label)
         except GeoAssetsError as error:
             logging.getLogger(__name__).warning("%s could not be dropped; it is tried again: %s", label, error.message)
-            with conn.transaction():  # it stands in nobody's way
+            with conn.transaction():  # so that it does not block the others
                 loose_tables.postpone(conn, label)
             if error.code == "DATABASE_UNAVAILABLE":
-                break  # its lock was waited for, and a tick is short
+                break  # waiting for its lock took time, and a tick is short
     return dropped
 
 
-def drop_loose(conn: psycopg.Connection[Any], label: str) -> bool:
-    """Drop a loose table unless somebody stands behind it; whether it was dropped.
+def drop_abandoned(conn: psycopg.Connection[Any], label: str) -> bool:
+    """Drop an abandoned table unless a task or item uses it; returns whether it was dropped.
 
     Args:
         conn: not in a transaction.
         label: schema.name
 
     Raises:
-        GeoAssetsError: SCHEMA_MISMATCH, something depends on it; DATABASE_UNAVAILABLE, others do not let go. It stays
-            loose.
+        GeoAssetsError: SCHEMA_MISMATCH, something depends on it; DATABASE_UNAVAILABLE, its lock was not released in
+            time. The sweep tries it again.
     """
-    return retry_while_locked(conn, names_of([label]), partial(_drop_loose, conn, label))
+    return retry_while_locked(conn, names_of([label]), partial(_drop_abandoned, conn, label))
 
 
-def _drop_loose(conn: psycopg.Connection[Any], label: str) -> bool:
+def _drop_abandoned(conn: psycopg.Connection[Any], label: str) -> bool:
     lock_name(conn, label.partition(".")[2])
     standing = loose_tables.standing(conn, label, stage=TABLES)
     if standing.is_unfinished:

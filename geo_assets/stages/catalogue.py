@@ -21,11 +21,11 @@ from geo_assets.parameters import IngestContainer
 from geo_assets.raster.models import ConvertReport
 from geo_assets.stac.item import CogAsset, cog_item, item_id, table_item
 from geo_assets.stac.pgstac import load_items, refresh_collection
+from geo_assets.stages.abandoned_tables import drop_abandoned
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import CatalogueReport, JobRef
 from geo_assets.stages.files import size_of_cog
-from geo_assets.stages.leftovers import sweep_blobs
-from geo_assets.stages.loose_tables import drop_loose
+from geo_assets.stages.orphans import sweep_blobs
 from geo_assets.storage.containers import BlobRef
 
 #: Large enough to load fast, small enough that a killed run loses little.
@@ -84,7 +84,7 @@ def _clear_superseded(
         for label in sorted({table.table for table in old.outputs.all_tables} - kept):
             with connect(context.settings) as conn:
                 try:
-                    drop_loose(conn, label)
+                    drop_abandoned(conn, label)
                 except GeoAssetsError as error:
                     context.warn(job, error)
 

@@ -20,15 +20,15 @@ from geo_assets.ledger.models import BAD, TaskStatus, Work
 from geo_assets.outcomes import Outputs
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, ChunkReport, JobRef, StagePlan, StageReport
-from geo_assets.stages.telling import MOST, Say, Telling, most_of, silent
+from geo_assets.stages.progress_log import MAX_LINES, LogLine, ProgressLog, max_lines, no_log
 
-#: What one task does: returns its outputs when it is done, raises what befell it.
+#: Executes one task: returns its outputs, or raises its error.
 DoTask = Callable[[Work], Outputs]
 
-#: What became of a task: its outputs, or what befell it.
-Became = tuple[Work, Outputs | GeoAssetsError]
+#: The result of a task: its outputs, or its error.
+Result = tuple[Work, Outputs | GeoAssetsError]
 
-#: Faults of the machinery, not of a file: they end the chunk, and its step is tried again.
+#: Faults of the infrastructure, not of a file: they end the chunk, and its step is retried.
 INFRASTRUCTURE = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
@@ -36,8 +36,7 @@ INFRASTRUCTURE = (
     PoolTimeout,
 )
 
-#: Threads whose child is dead and whose statement is cancelled end at once; one that does not is left to the end of the
-#: process.
+#: Threads whose child is dead and whose statement is cancelled end at once; one that does not is abandoned.
 _STOP_SECONDS = 5.0
 
 
@@ -52,21 +51,23 @@ def cut_chunks(job: JobRef, stage: str, keys: Sequence[str], *, chunk_size: int,
 
 
 def plan_of(job: JobRef, stage: str, tasks: int, chunks: Sequence[Chunk]) -> StagePlan:
-    """What the fan-in is told to expect."""
+    """The counts that the fan-in checks against."""
     return StagePlan(job=job, stage=stage, tasks=tasks, chunks=len(chunks))
 
 
-def work_through(context: StageContext, chunk: Chunk, do: DoTask, *, threads: int, say: Say = silent) -> ChunkReport:
-    """Do the unfinished tasks of a chunk; each ends in the ledger, whatever befalls it, and `say` is told.
+def work_through(
+    context: StageContext, chunk: Chunk, do: DoTask, *, threads: int, log: LogLine = no_log
+) -> ChunkReport:
+    """Execute the unfinished tasks of a chunk; the result of each, good or bad, goes to the ledger and to `log`.
 
     Raises:
-        GeoAssetsError: LEASE_LOST; STORAGE_UNAVAILABLE, a store stayed away for longer than it is waited for.
-        psycopg.Error: the database stayed away: the step is tried again and finds what is left.
+        GeoAssetsError: LEASE_LOST; STORAGE_UNAVAILABLE, a store did not answer for longer than we wait.
+        psycopg.Error: the database did not answer: the step is retried and continues with the unfinished tasks.
     """
     started = time.monotonic()
     job, stage = chunk.job, chunk.stage
 
-    def one(work: Work) -> Became:
+    def one(work: Work) -> Result:
         context.tasks.start(job.job_id, job.run_id, stage, work.task_key)
         try:
             return work, do(work)
@@ -75,24 +76,24 @@ def work_through(context: StageContext, chunk: Chunk, do: DoTask, *, threads: in
         except GeoAssetsError as error:
             if context.stopped or error.code in {"LEASE_LOST", "STORAGE_UNAVAILABLE"}:
                 raise
-            befell = error
+            failure = error
         except Exception as error:
             if context.stopped:
                 raise
-            befell = unforeseen(error)
-        context.tasks.fail(job.job_id, job.run_id, stage, work.task_key, befell)
-        return work, befell
+            failure = unforeseen(error)
+        context.tasks.fail(job.job_id, job.run_id, stage, work.task_key, failure)
+        return work, failure
 
-    with Telling(job, say, most=most_of(chunk)) as telling, context.lease(job):
+    with ProgressLog(job, log, limit=max_lines(chunk)) as progress, context.lease(job):
 
-        def tell(became: Became) -> str:
-            work, outcome = became
+        def report(result: Result) -> str:
+            work, outcome = result
             if isinstance(outcome, GeoAssetsError):
-                return telling.bad(work.task_key, outcome)
-            return telling.good(work.task_key, outcome)
+                return progress.bad(work.task_key, outcome)
+            return progress.good(work.task_key, outcome)
 
         outcomes = _in_threads(
-            context, one, tell, context.tasks.work(job.job_id, job.run_id, stage, chunk.first, chunk.last), threads
+            context, one, report, context.tasks.work(job.job_id, job.run_id, stage, chunk.first, chunk.last), threads
         )
     counts = {str(name): outcomes[name] for name in ("done", *BAD)}
     return ChunkReport(stage=stage, index=chunk.index, seconds=round(time.monotonic() - started, 3), **counts)
@@ -100,19 +101,19 @@ def work_through(context: StageContext, chunk: Chunk, do: DoTask, *, threads: in
 
 def _in_threads(
     context: StageContext,
-    one: Callable[[Work], Became],
-    tell: Callable[[Became], str],
+    one: Callable[[Work], Result],
+    report: Callable[[Result], str],
     works: Sequence[Work],
     threads: int,
 ) -> Counter[str]:
-    """Do the works, some at a time, and tell of each as it ends. An interrupt, which reaches this thread alone, ends
-    them: what waits is dropped, what is under way loses its child and its statements.
+    """Execute the tasks in threads, and report each as it ends. An interrupt, which reaches only this thread, ends
+    them: tasks that wait are dropped; those under way lose their child process and their statements.
     """
     pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="work")
-    futures: list[Future[Became]] = []
+    futures: list[Future[Result]] = []
     try:
         futures += [pool.submit(one, work) for work in works]
-        return Counter(tell(future.result()) for future in as_completed(futures))
+        return Counter(report(future.result()) for future in as_completed(futures))
     except Exception:
         raise
     except BaseException:
@@ -124,18 +125,20 @@ def _in_threads(
         pool.shutdown(wait=not context.stopped, cancel_futures=True)
 
 
-def tell_known(context: StageContext, job: JobRef, stage: str, say: Say) -> None:
-    """Tell of the tasks of a planned stage that nobody will work on: done before, or refused."""
+def log_known(context: StageContext, job: JobRef, stage: str, log: LogLine) -> None:
+    """Log the tasks of a planned stage that need no work: done before, or refused."""
     if not job.stood_aside:
         counts = context.tasks.counts(job.job_id, stage)
-        with Telling(job, say) as telling:
+        with ProgressLog(job, log) as progress:
             for status, count in (
                 (TaskStatus.SKIPPED, counts.skipped),
                 (TaskStatus.QUARANTINED, counts.quarantined),
             ):
                 if count:
-                    telling.known(
-                        context.tasks.records(job.job_id, stage=stage, statuses=(status,), limit=MOST), status, count
+                    progress.known(
+                        context.tasks.records(job.job_id, stage=stage, statuses=(status,), limit=MAX_LINES),
+                        status,
+                        count,
                     )
 
 

@@ -18,8 +18,8 @@ from geo_assets.stages.chunks import work_through
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, JobRef, StagePlan
 from geo_assets.stages.files import fetch, plan_files, refuse_source
-from geo_assets.stages.raster_conversion import PRODUCT, Converter, Part, Several
-from geo_assets.stages.telling import Say, silent
+from geo_assets.stages.progress_log import LogLine, no_log
+from geo_assets.stages.raster_conversion import PRODUCT, ConvertedSource, Converter, Part
 from geo_assets.storage.containers import FOR_EVER, BlobRef
 from geo_assets.storage.sources import Kind
 from geo_assets.storage.zips import contents
@@ -42,10 +42,10 @@ def plan(context: StageContext, inventory: InventoryRef) -> tuple[StagePlan, lis
     return plan_files(context, inventory, STAGE, lambda s: refuse_source(context, s))
 
 
-def convert_chunk(context: StageContext, chunk: Chunk, say: Say = silent) -> ChunkReport:
+def convert_chunk(context: StageContext, chunk: Chunk, log: LogLine = no_log) -> ChunkReport:
     """Convert the rasters of a chunk, as many at once as there are children."""
     return work_through(
-        context, chunk, lambda work: _convert(context, chunk.job, work), threads=context.settings.workers, say=say
+        context, chunk, lambda work: _convert(context, chunk.job, work), threads=context.settings.workers, log=log
     )
 
 
@@ -61,22 +61,22 @@ def _convert(context: StageContext, job: JobRef, work: Work) -> CogOutputs:
             kept=_name_of(job, work),
             product=source.parent / PRODUCT,
         )
-        several = converter.archive(source) if work.kind == Kind.ZIP else converter.source(source)
+        converted = converter.archive(source) if work.kind == Kind.ZIP else converter.source(source)
         # all are converted before the first is seen
-        places = [_cog_ref(context, job, work, "" if several.is_one else part.stem) for part in several.made]
+        places = [_cog_ref(context, job, work, "" if converted.is_single else part.stem) for part in converted.made]
         context.tasks.uploading(
             job.run_id, [str(ref) for place in places for ref in (place, _thumbnail_ref(context, place))]
         )
-        cogs = [_uploaded(context, part, place) for part, place in zip(several.made, places, strict=True)]
+        cogs = [_uploaded(context, part, place) for part, place in zip(converted.made, places, strict=True)]
     outputs = CogOutputs(
         cog=cogs[0].cog,
         sha256=cogs[0].sha256,
         thumbnail=cogs[0].thumbnail,
-        cogs=() if several.is_one else tuple(cogs),
-        warnings=(*several.warnings(), *_unread(several)),
+        cogs=() if converted.is_single else tuple(cogs),
+        warnings=(*converted.warnings(), *_unread(converted)),
     )
     context.tasks.converted(
-        job.job_id, job.run_id, STAGE, work.task_key, outputs=outputs, receipt=_receipt(several, members)
+        job.job_id, job.run_id, STAGE, work.task_key, outputs=outputs, receipt=_receipt(converted, members)
     )
     return outputs
 
@@ -123,20 +123,20 @@ def _uploaded(context: StageContext, part: Part, ref: BlobRef) -> Cog:
     return Cog(name=part.name, cog=str(ref), sha256=part.report.sha256, thumbnail=str(thumbnail))
 
 
-def _unread(several: Several) -> list[str]:
+def _unread(converted: ConvertedSource) -> list[str]:
     """What lies in a zip and is read by no stage."""
-    tried = {part.member for part in several.parts if part.member}
-    others = [name for name in contents([*tried, *several.others]).others if name not in tried]
+    tried = {part.member for part in converted.parts if part.member}
+    others = [name for name in contents([*tried, *converted.others]).others if name not in tried]
     more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
     return [f"it also holds what is neither raster nor vector: {', '.join(others[:_SHOWN])}{more}"] if others else []
 
 
-def _receipt(several: Several, members: tuple[FetchedFile, ...]) -> CogReceipt:
+def _receipt(converted: ConvertedSource, members: tuple[FetchedFile, ...]) -> CogReceipt:
     """What the conversion found; of each part where the source holds several, in the order of the outputs."""
-    reports = [part.report for part in several.made if part.report]
-    if several.is_one:
+    reports = [part.report for part in converted.made if part.report]
+    if converted.is_single:
         return CogReceipt(input=members, report=reports[0])
-    parts = zip(several.made, reports, strict=True)
+    parts = zip(converted.made, reports, strict=True)
     return CogReceipt(
         input=members, parts=tuple(CogPart(title=p.title or p.name, stem=p.stem, report=r) for p, r in parts)
     )

@@ -1,8 +1,8 @@
-"""Leftovers: what was put out, or begun, and is named by nobody any more.
+"""Orphans: finished or unfinished outputs that no task and no published item refers to any more.
 
-Here: deleting such blobs and tables, at once where something was replaced or retired, and after a grace period by the
-janitor.
-Not here: finding what nobody ever knew of (`reconcile.py`).
+Here: deleting such blobs and tables; at once when an output was replaced or retired, otherwise by the janitor after a
+grace period.
+Not here: finding outputs that the ledger never knew of (`reconcile.py`).
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from geo_assets.database.connections import connect
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger import blobs
 from geo_assets.settings import Settings
-from geo_assets.stages.loose_tables import sweep_loose_tables
-from geo_assets.stages.waiting import sweep_waiting
+from geo_assets.stages.abandoned_tables import sweep_abandoned_tables
+from geo_assets.stages.waiting_tables import sweep_waiting_tables
 from geo_assets.storage.containers import BlobRef, open_container
 from geo_assets.vector.tables.staging import sweep as sweep_staged
 
-#: A tick of the janitor has a minute, and more to do.
+#: A tick of the janitor has a minute, and has other work to do.
 _SECONDS = 20.0
 
 
-def sweep_leftovers(settings: Settings, *, grace: timedelta | None = None) -> int:
-    """Delete what has been without a name for longer than the grace period, and tables that nobody is at work on;
+def sweep_orphans(settings: Settings, *, grace: timedelta | None = None) -> int:
+    """Delete blobs that have been orphaned for longer than the grace period, and tables that no process works on;
     returns how many.
 
     Args:
@@ -40,8 +40,8 @@ def sweep_leftovers(settings: Settings, *, grace: timedelta | None = None) -> in
     with connect(settings) as conn:
         return (
             _tried(conn, lambda: len(sweep_staged(conn)))
-            + _tried(conn, lambda: len(sweep_waiting(conn)))
-            + _tried(conn, lambda: sweep_loose_tables(conn))
+            + _tried(conn, lambda: len(sweep_waiting_tables(conn)))
+            + _tried(conn, lambda: sweep_abandoned_tables(conn))
             + _tried(
                 conn, lambda: blobs.sweep(conn, lambda blob: _delete(settings, blob), grace=patience, seconds=_SECONDS)
             )
@@ -49,18 +49,18 @@ def sweep_leftovers(settings: Settings, *, grace: timedelta | None = None) -> in
 
 
 def _tried(conn: psycopg.Connection[Any], sweep: Callable[[], int]) -> int:
-    """One sweep that fails does not keep the others from theirs."""
+    """Run one sweep; its failure does not prevent the others."""
     try:
         return sweep()
     except psycopg.Error as error:
         if conn.broken:
             raise
-        logging.getLogger(__name__).warning("leftovers could not be swept; it is tried again: %s", error)
+        logging.getLogger(__name__).warning("orphans could not be deleted; the next tick tries again: %s", error)
         return 0
 
 
 def sweep_blobs(settings: Settings, names: Iterable[str]) -> int:
-    """Delete those of these blobs that nobody names any more; the janitor sees to those that cannot be deleted now."""
+    """Delete those of these blobs that are orphaned; the janitor deletes later what cannot be deleted now."""
     wanted = set(names)
     if not wanted:
         return 0

@@ -1,6 +1,7 @@
-"""What a step says of its files as it goes: a line each, at most some, then how many more there are.
+"""Progress log of a step: one line per file up to a limit, then a summary with the number of files.
 
-Here: the words and the limit. Not here: where lines go (Dagster's log, in `defs/`), the account itself (the ledger).
+Here: the text of the lines, and the limit. Not here: where lines are written (Dagster's log, in `defs/`), the status of
+each file (the ledger).
 """
 
 from __future__ import annotations
@@ -16,38 +17,38 @@ from geo_assets.outcomes import Outputs
 from geo_assets.stages.contracts import Chunk, JobRef
 from geo_assets.text import one_line
 
-#: Takes one line.
-Say = Callable[[str], None]
+#: Writes one line.
+LogLine = Callable[[str], None]
 
-#: Lines of a step: each is a row of Dagster's event log, and costs some milliseconds. Bad files have lines of their
-#: own.
-MOST = 50
+#: Lines per step: each is a row of Dagster's event log, and costs some milliseconds. Good and bad files are counted
+#: separately.
+MAX_LINES = 50
 
-#: Of a large container every further chunk says less: a thousand files must not cost seconds of rows.
-_TALKATIVE_CHUNKS, _MOST_OF_LATER = 4, 5
+#: The later chunks of a large container write fewer lines: a thousand files must not cost seconds.
+_FIRST_CHUNKS, _MAX_LINES_LATER = 4, 5
 
-#: Characters of a line.
+#: Characters per line.
 _LONGEST = 1000
 
 
-def silent(line: str) -> None:
-    """Say nothing."""
+def no_log(line: str) -> None:
+    """Write nothing."""
 
 
-def most_of(chunk: Chunk) -> int:
-    """Lines that a chunk may say."""
-    return MOST if chunk.index < _TALKATIVE_CHUNKS else _MOST_OF_LATER
+def max_lines(chunk: Chunk) -> int:
+    """The number of lines that a chunk may write."""
+    return MAX_LINES if chunk.index < _FIRST_CHUNKS else _MAX_LINES_LATER
 
 
-class Telling:
-    """Tells of the files of one step. A context manager: at its end it says how many there were."""
+class ProgressLog:
+    """Writes the lines of one step. A context manager: at its end it writes the summary."""
 
-    def __init__(self, job: JobRef, say: Say, *, most: int = MOST) -> None:
+    def __init__(self, job: JobRef, log: LogLine, *, limit: int = MAX_LINES) -> None:
         self._job = job
-        self._say = say
-        self._most = most
+        self._log = log
+        self._limit = limit
         self._counts: Counter[str] = Counter()
-        self._told: Counter[bool] = Counter()
+        self._logged: Counter[bool] = Counter()
 
     def __enter__(self) -> Self:
         return self
@@ -56,24 +57,26 @@ class Telling:
         if kind is not None or not self._counts:
             return
         counts = ", ".join(f"{count:,} {how}" for how, count in self._counts.items())
-        untold = self._counts.total() - self._told.total()
+        unlogged = self._counts.total() - self._logged.total()
         more = (
-            f"; {untold:,} without a line here, all are in: geo-assets tasks {self._job.job_id[:12]}" if untold else ""
+            f"; {unlogged:,} without a line here, all are in: geo-assets tasks {self._job.job_id[:12]}"
+            if unlogged
+            else ""
         )
-        self._say(f"{self._counts.total():,} files: {counts}{more}")
+        self._log(f"{self._counts.total():,} files: {counts}{more}")
 
     def good(self, file: str, outputs: Outputs, *, how: str = "done") -> str:
-        """A file of which something was made, now or before; returns `how`."""
+        """Log a file that has outputs, from this run or an earlier one; returns `how`."""
         notes = "".join(f"; warning: {warning}" for warning in warnings(outputs))
-        return self._tell(how, f"{file}: {how}, {sentence(outputs)}{notes}")
+        return self._line(how, f"{file}: {how}, {sentence(outputs)}{notes}")
 
     def bad(self, file: str, error: GeoAssetsError) -> str:
-        """A file of which nothing was made; returns `quarantined` or `failed`."""
+        """Log a file that has no outputs; returns `quarantined` or `failed`."""
         how = TaskStatus.of_error(error.error_class)
-        return self._tell(how, f"{file}: {how}, {error.code}: {error.message} → {error.remedy}", bad=True)
+        return self._line(how, f"{file}: {how}, {error.code}: {error.message} → {error.remedy}", bad=True)
 
     def known(self, tasks: Sequence[TaskRecord], how: str, count: int) -> None:
-        """Files as the ledger has them, done before or bad: some of the `count` that are `how`."""
+        """Log files from their ledger records, done before or bad: a sample of the `count` files with status `how`."""
         for task in tasks:
             if task.error_code:
                 self.bad(task.task_key, GeoAssetsError(task.error_code, task.error_message or "", remedy=task.remedy))
@@ -81,9 +84,9 @@ class Telling:
                 self.good(task.task_key, task.outputs, how=task.status)
         self._counts[how] += max(0, count - len(tasks))
 
-    def _tell(self, how: str, line: str, *, bad: bool = False) -> str:
+    def _line(self, how: str, line: str, *, bad: bool = False) -> str:
         self._counts[how] += 1
-        if self._told[bad] < self._most:
-            self._told[bad] += 1
-            self._say(one_line(line)[:_LONGEST])
+        if self._logged[bad] < self._limit:
+            self._logged[bad] += 1
+            self._log(one_line(line)[:_LONGEST])
         return how

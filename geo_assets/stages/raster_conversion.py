@@ -87,16 +87,16 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Several:
-    """What became of a source."""
+class ConvertedSource:
+    """The result of converting a source: its parts, each with a COG or an error."""
 
     parts: tuple[Part, ...]
     others: tuple[str, ...] = ()  # members of an archive that are no rasters
     aside: tuple[str, ...] = ()  # its rasters that are no data: masks and previews of a product
 
     @property
-    def is_one(self) -> bool:
-        """The source is one raster, not a container of one."""
+    def is_single(self) -> bool:
+        """Whether the source itself is one raster, rather than a container that holds one."""
         return len(self.parts) == 1 and not self.parts[0].name
 
     @property
@@ -105,7 +105,7 @@ class Several:
         return tuple(part for part in self.parts if part.cog)
 
     def warnings(self) -> list[str]:
-        """What a person should know, each sentence once, with the parts that it is true of."""
+        """The warnings, each sentence once, with the names of the parts that it applies to."""
         told: dict[str, list[str]] = {}
         for part in self.parts:
             if part.error:
@@ -125,7 +125,7 @@ class Converter:
     """How the rasters of a source are converted."""
 
     pool: SandboxPool
-    folder: Path  # private; what is made lies in it
+    folder: Path  # private; for the output
     options: dict[str, Any]  # of `ConvertRequest`, for all of them
     thumbnails: bool = False
     max_unpacked_bytes: int = MAX_UNPACKED_BYTES
@@ -140,17 +140,17 @@ class Converter:
         None  # where the metadata of the product that it is a part of lie, if there are any; in the workspace
     )
 
-    def source(self, path: Path) -> Several:
+    def source(self, path: Path) -> ConvertedSource:
         """Convert a file, or the variables that it holds.
 
         Raises:
-            GeoAssetsError: what befell the whole of it, or every part; what is no fault of a part's.
+            GeoAssetsError: the whole source, or every part, is bad; or the error is not a part's fault.
         """
         of_product = self._of_product()
-        return _sound(path.name, Several(_named(of_product._file(path, ""))))  # noqa: SLF001 - of its own class
+        return _sound(path.name, ConvertedSource(_named(of_product._file(path, ""))))  # noqa: SLF001 - of its own class
 
     def _of_product(self) -> Converter:
-        """With the time that the metadata of the product say."""
+        """This converter with the time of the product's metadata."""
         if self.product is None or not self.product.is_dir():
             return self
         told = self.pool.call(
@@ -158,7 +158,7 @@ class Converter:
         ).datetime
         return replace(self, options={**self.options, "product_datetime": told})
 
-    def archive(self, path: Path) -> Several:
+    def archive(self, path: Path) -> ConvertedSource:
         """Convert the rasters of a zip or tar, and the variables that they hold.
 
         Raises:
@@ -180,7 +180,8 @@ class Converter:
             members,
         )
         return _sound(
-            path.name, Several(_named([part for group in parts for part in group]), unpacked.others, unpacked.aside)
+            path.name,
+            ConvertedSource(_named([part for group in parts for part in group]), unpacked.others, unpacked.aside),
         )
 
     def _member(self, member: str, path: Path, of: Path) -> list[Part]:
@@ -285,15 +286,15 @@ def _of_the_part(error: GeoAssetsError) -> GeoAssetsError:
 
 
 def _reason(part: Part) -> str:
-    """Why it is left out, said after its name."""
+    """Why it is left out, to follow its name in a message."""
     return without_name(part.error.message, part.name.rpartition("/")[2]) if part.error else ""
 
 
-def _sound(source: str, several: Several) -> Several:
-    """Raise where nothing could be made, with every reason."""
-    bad = [part for part in several.parts if part.error]
-    if several.made or not bad:
-        return several
+def _sound(source: str, converted: ConvertedSource) -> ConvertedSource:
+    """Raise, with every reason, if no part could be converted."""
+    bad = [part for part in converted.parts if part.error]
+    if converted.made or not bad:
+        return converted
     if len(bad) == 1 and bad[0].error:
         raise bad[0].error
     errors = [part.error for part in bad if part.error]

@@ -25,11 +25,11 @@ from geo_assets.ledger.published import Published
 from geo_assets.outcomes import COGS, TABLES
 from geo_assets.parameters import IngestContainer
 from geo_assets.stac.pgstac import queue_up
+from geo_assets.stages.abandoned_tables import drop_tables, names_of
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef
 from geo_assets.stages.files import stages_of
-from geo_assets.stages.leftovers import sweep_blobs
-from geo_assets.stages.loose_tables import drop_tables, names_of
+from geo_assets.stages.orphans import sweep_blobs
 from geo_assets.storage.containers import Container
 from geo_assets.storage.sources import Kind, Member, Source, is_source_taken, kind_of
 from geo_assets.vector.tables.locks import retry_while_locked

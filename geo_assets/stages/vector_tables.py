@@ -22,10 +22,10 @@ from geo_assets.stages.chunks import work_through
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, JobRef, StagePlan
 from geo_assets.stages.files import fetch, fingerprint_of_members, plan_files, refuse_source
-from geo_assets.stages.telling import Say, silent
+from geo_assets.stages.progress_log import LogLine, no_log
 from geo_assets.stages.vector_load import Loaded, LoadOptions, Origin, publish_part, rehearse_part, staged_source
-from geo_assets.stages.waiting import publish_waiting as publish_tables
-from geo_assets.stages.waiting import unreadable, wait
+from geo_assets.stages.waiting_tables import publish_waiting_tables as publish_tables
+from geo_assets.stages.waiting_tables import unreadable, wait
 from geo_assets.vector.models import InspectReport, InspectRequest, LayerPlan
 from geo_assets.vector.names import table_names
 
@@ -42,10 +42,10 @@ def plan(context: StageContext, inventory: InventoryRef) -> tuple[StagePlan, lis
     )
 
 
-def load_chunk(context: StageContext, chunk: Chunk, say: Say = silent) -> ChunkReport:
+def load_chunk(context: StageContext, chunk: Chunk, log: LogLine = no_log) -> ChunkReport:
     """Load the vectors of a chunk, as many at once as there are children."""
     return work_through(
-        context, chunk, lambda work: _load(context, chunk.job, work), threads=context.settings.workers, say=say
+        context, chunk, lambda work: _load(context, chunk.job, work), threads=context.settings.workers, log=log
     )
 
 

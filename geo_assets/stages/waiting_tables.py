@@ -1,11 +1,12 @@
-"""Tables that wait for their job's gate: with `on_error: fail` nothing is seen before every file is known to be good.
+"""Tables that wait for their job's gate: with `on_error: fail` nothing is published before every file is known to be
+good.
 
-Here: setting loaded tables aside in `vector_waiting`, publishing them after the gate, dropping those that no task
-stands behind.
+Here: moving loaded tables to the schema `vector_waiting`, publishing them after the gate, dropping those that no task
+refers to any more.
 Not here: loading (`vector_load.py`), the gate (`catalogue.py`).
 
-A table is set aside, and published, in the transaction that says so in the ledger. One that waits when its job ends is
-kept, as a COG is: the next attempt publishes it without loading it again.
+A table is moved there, and published, in the same transaction that records it in the ledger. A table that still waits
+when its job ends is kept, as a COG is: the next attempt publishes it without loading it again.
 """
 
 from __future__ import annotations
@@ -29,12 +30,13 @@ from geo_assets.vector.models import LayerPlan
 from geo_assets.vector.tables.publish import PublishedTable
 from geo_assets.vector.tables.staging import WAITING_SCHEMA, StagedTable, set_aside
 
-#: Each table that is dropped takes some locks until the commit, and PostgreSQL has room for some thousands.
+#: Tables per transaction: each dropped table holds some locks until the commit, and PostgreSQL has room for some
+#: thousands.
 _DROPPED_AT_ONCE = 20
 
 
-class Waiting(BaseModel):
-    """What the publication of a table must know; the rest is in the job's parameters. Versioned as a receipt is."""
+class WaitingTable(BaseModel):
+    """The data that publishing a table needs beyond the job's parameters. Versioned as a receipt is."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     version: Literal[1] = 1
@@ -52,11 +54,11 @@ def wait(
     outputs: Outputs,
     receipt: Receipt,
 ) -> None:
-    """Set the tables of a source aside; the task is converted with them."""
+    """Keep the tables of a source waiting, and mark its task as converted, in one transaction."""
     with connect(context.settings) as conn, conn.transaction():
         _drop(conn, waiting_tables.of_task(conn, job.job_id, TABLES, work.task_key))
         for position, part in enumerate(parts):
-            entry = Waiting(plan=part.plan, staged=set_aside(conn, part.staged), key=part.key)
+            entry = WaitingTable(plan=part.plan, staged=set_aside(conn, part.staged), key=part.key)
             waiting_tables.add(
                 conn,
                 job.job_id,
@@ -70,7 +72,7 @@ def wait(
 
 
 def unreadable(context: StageContext, job: JobRef) -> list[str]:
-    """The tasks whose tables wait in a way that this release does not understand: another one set them aside."""
+    """The tasks whose waiting tables this release cannot read, because another release recorded them."""
     with connect(context.settings) as conn:
         loads = waiting_tables.loads_of_job(conn, job.job_id, TABLES)
     return sorted({key for key, load in loads if not _is_readable(load)})
@@ -78,27 +80,26 @@ def unreadable(context: StageContext, job: JobRef) -> list[str]:
 
 def _is_readable(load: Any) -> bool:
     try:
-        Waiting.model_validate(load)
+        WaitingTable.model_validate(load)
     except ValidationError:
         return False
     return True
 
 
-def publish_waiting(
+def publish_waiting_tables(
     context: StageContext, job: JobRef, origin_of: Callable[[StageContext, JobRef, Work], Origin], options: LoadOptions
 ) -> int:
-    """Publish every table of the job that waits; returns how many.
+    """Publish every waiting table of the job; returns how many.
 
     Raises:
-        GeoAssetsError: what a publication raises. Where it will not go away by itself, the file is loaded anew next
-            time.
+        GeoAssetsError: as raised by publication. If the error is permanent, the next attempt loads the file again.
     """
     if job.stood_aside:
         return 0
     with connect(context.settings) as conn:
         rows = waiting_tables.of_run(conn, job.job_id, job.run_id)
     for row in rows:
-        waiting, work = Waiting.model_validate(row["load"]), Work.model_validate(row)
+        waiting, work = WaitingTable.model_validate(row["load"]), Work.model_validate(row)
         part = Part(waiting.plan, waiting.staged, waiting.key)
 
         def settle(
@@ -123,8 +124,8 @@ def publish_waiting(
     return len(rows)
 
 
-def sweep_waiting(conn: psycopg.Connection[Any]) -> list[str]:
-    """Drop the tables that wait for a task that has given them up: its source changed, or it failed.
+def sweep_waiting_tables(conn: psycopg.Connection[Any]) -> list[str]:
+    """Drop the waiting tables whose task does not need them any more: its source changed, or it failed.
 
     Args:
         conn: not in a transaction.

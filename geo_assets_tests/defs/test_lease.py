@@ -60,7 +60,7 @@ def test_a_check_that_takes_longer_than_the_lease_does_not_make_the_janitor_decl
 
     def slow(context, ref):
         time.sleep(2 * LEASE)
-        seen.append([p.job_id for p in context.jobs.patients() if p.job_id == job.job_id])
+        seen.append([p.job_id for p in context.jobs.stalled_jobs() if p.job_id == job.job_id])
         return 1
 
     monkeypatch.setattr(checks, "size_of_cog", slow)

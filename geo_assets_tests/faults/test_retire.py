@@ -10,7 +10,7 @@ from shapely.geometry import box
 
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef
-from geo_assets.stages.leftovers import sweep_leftovers
+from geo_assets.stages.orphans import sweep_orphans
 from geo_assets.stages.reconcile import Class
 from geo_assets.stages.retire import retire
 from geo_assets_tests.faults.test_killed_run import connect, until
@@ -205,12 +205,12 @@ def test_a_view_over_a_table_that_its_file_has_no_longer_keeps_it_until_the_view
             assert f"{gone} is kept though its source has it no longer: view over_a_layer depends" in said
             assert said.endswith("drop what depends on it, and it goes by itself")
             assert differences(cli, "layer-gone") == {Class.LOOSE_TABLE: 1}
-            sweep_leftovers(settings_of(cli))
+            sweep_orphans(settings_of(cli))
             assert differences(cli, "layer-gone") == {Class.LOOSE_TABLE: 1}
         finally:
             db.execute("drop view public.over_a_layer")
         until(
-            lambda: sweep_leftovers(settings_of(cli)) or not differences(cli, "layer-gone")
+            lambda: sweep_orphans(settings_of(cli)) or not differences(cli, "layer-gone")
         )  # the stack's janitor does it, too
         assert db.execute("select to_regclass(%s)", (gone,)).fetchone() == (None,)
     assert differences(cli, "layer-gone") == {}
@@ -285,6 +285,6 @@ class full:  # noqa: N801 - reads as what it does: with full(folder)
 def sweep(cli):
     from datetime import timedelta
 
-    from geo_assets.stages.leftovers import sweep_leftovers
+    from geo_assets.stages.orphans import sweep_orphans
 
-    return sweep_leftovers(settings_of(cli), grace=timedelta(0))
+    return sweep_orphans(settings_of(cli), grace=timedelta(0))

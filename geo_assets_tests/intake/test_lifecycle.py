@@ -3,10 +3,10 @@ from dataclasses import replace
 import pytest
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.ledger.models import Patient, PlannedTask
+from geo_assets.ledger.models import PlannedTask, StalledJob
 from geo_assets.outcomes import GreetingOutputs
 from geo_assets.parameters import Job, validate_parameters
-from geo_assets.stages.janitor import MAX_RESCUES, Action, decide, make_rounds
+from geo_assets.stages.janitor import MAX_RESCUES, Action, decide, run_janitor
 from geo_assets_tests.intake.conftest import hello
 
 
@@ -114,13 +114,13 @@ def test_after_a_cancellation_the_run_can_publish_nothing(submitter, dagster):
 # -- the janitor -------------------------------------------------------------------------------------------------------
 
 
-def patient(status: str, rescues: int = 0, *, terminated: bool = False) -> Patient:
-    return Patient("a" * 64, "hello_world", "k", 1, "r", status, terminated, 100.0, rescues)
+def patient(status: str, rescues: int = 0, *, terminated: bool = False) -> StalledJob:
+    return StalledJob("a" * 64, "hello_world", "k", 1, "r", status, terminated, 100.0, rescues)
 
 
 def test_a_dead_run_is_rescued_a_silent_one_buried_first_and_a_hopeless_one_given_up():
     assert decide(patient("FAILURE")) is Action.RESCUE
-    assert decide(patient("STARTED")) is Action.BURY_AND_RESCUE
+    assert decide(patient("STARTED")) is Action.MARK_DEAD_AND_RESCUE
     assert decide(patient("FAILURE", MAX_RESCUES)) is Action.GIVE_UP
     assert decide(patient("CANCELED")) is Action.CANCEL
 
@@ -135,7 +135,7 @@ def test_a_run_that_was_told_to_end_is_cancelled_however_it_ended_and_one_that_s
 def rounds(submitter, buried=None):
     return {
         p.job_id: action
-        for p, action in make_rounds(
+        for p, action in run_janitor(
             submitter.jobs, submitter.messages, lambda run, _: (buried if buried is not None else []).append(run)
         )
     }
@@ -155,7 +155,7 @@ def test_a_run_that_is_silent_is_declared_dead(submitter, dagster):
     assert job.job_id not in rounds(submitter)
     age_lease(dagster, job, 100)
     buried = []
-    assert rounds(submitter, buried)[job.job_id] is Action.BURY_AND_RESCUE
+    assert rounds(submitter, buried)[job.job_id] is Action.MARK_DEAD_AND_RESCUE
     assert run_id in buried
 
 
@@ -194,9 +194,9 @@ def test_a_resubmission_that_comes_between_the_janitors_look_and_its_deed_is_not
 ):
     job, run_id, parameters = at_work(submitter, dagster)
     dagster.set(run_id, run_status)
-    (seen,) = (p for p in submitter.jobs.patients() if p.job_id == job.job_id)
+    (seen,) = (p for p in submitter.jobs.stalled_jobs() if p.job_id == job.job_id)
     assert submitter.submit(parameters, submitted_by="test").attempt == 2
-    monkeypatch.setattr(submitter.jobs, "patients", lambda: [replace(seen, rescues=rescues)])
+    monkeypatch.setattr(submitter.jobs, "stalled_jobs", lambda: [replace(seen, rescues=rescues)])
     assert rounds(submitter)[job.job_id] in {Action.CANCEL, Action.GIVE_UP}
     assert submitter.jobs.find(job.job_id).status == "queued"
     run_id = dagster.run(job, "STARTED")

@@ -72,7 +72,7 @@ def test_outcomes_and_partitions_of_an_older_ledger_are_carried_over(cluster, se
             "d": "processing",
             "e": "completed_with_errors",
         }
-        assert {p.job_id[0] for p in submitter.jobs.patients()} == {"b", "d"}
+        assert {p.job_id[0] for p in submitter.jobs.stalled_jobs()} == {"b", "d"}
     with psycopg.connect(older.dsn("pipeline")) as conn:
         sets = conn.execute(
             "select partitions_def_name, partition from dagster.dynamic_partitions order by id"

@@ -8,8 +8,8 @@ import pytest
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger import blobs
 from geo_assets.settings import LocalAccount
-from geo_assets.stages.leftovers import sweep_blobs, sweep_leftovers
-from geo_assets.stages.waiting import sweep_waiting
+from geo_assets.stages.orphans import sweep_blobs, sweep_orphans
+from geo_assets.stages.waiting_tables import sweep_waiting_tables
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_store_that_is_away_is_asked_once_a_sweep(settings, db, tmp_path):
     given = {name: getattr(settings, name) for name in settings.model_fields_set}
     away = type(settings)(**{**given, "accounts": {"away": LocalAccount(root=tmp_path / "not-mounted")}})
     lose(db, *(f"away/cogs/{i:02}.tif" for i in range(15)))
-    assert sweep_leftovers(away) == 0
+    assert sweep_orphans(away) == 0
     assert db.execute("select count(*) from geo.loose_blobs where since > now() - interval '1 hour'").fetchone() == (1,)
     assert sweep_blobs(away, [f"away/cogs/{i:02}.tif" for i in range(15)]) == 0
     assert len(loose(db)) == 15
@@ -76,11 +76,11 @@ def test_tables_that_wait_for_nobody_are_dropped_some_at_a_time_and_one_that_can
     blob.parent.mkdir(parents=True, exist_ok=True)
     blob.write_bytes(b"x")
     lose(db, "default/cogs/lost.tif")
-    assert sweep_leftovers(settings) == 1
+    assert sweep_orphans(settings) == 1
     assert not blob.exists()
     left = "select count(*) from pg_tables where schemaname = 'vector_waiting' and tablename ^@ 'left_'"
     assert 0 < db.execute(left).fetchone()[0] < 45
     db.execute("drop view public.over_what_waits")
     with psycopg.connect(settings.dsn("pipeline")) as conn:
-        sweep_waiting(conn)
+        sweep_waiting_tables(conn)
     assert db.execute(left).fetchone() == (0,)

@@ -19,7 +19,7 @@ from geo_assets.raster.cog import convert
 from geo_assets.raster.models import ConvertRequest
 from geo_assets.sandbox.pool import SandboxPool
 from geo_assets.stages.container_inventory import refused_by_name
-from geo_assets.stages.raster_conversion import Converter, Several
+from geo_assets.stages.raster_conversion import ConvertedSource, Converter
 from geo_assets.storage.sources import Kind, Member, kind_of, sorted_sources
 from geo_assets.vector.models import InspectReport, InspectRequest
 from geo_assets_tests.raster.test_cog import write
@@ -42,7 +42,7 @@ def pool(tmp_path_factory):
 def converted(pool):
     """Converts what a directory holds, as an ingestion groups it: the only source of it, alone with its sidecars."""
 
-    def convert(folder: Path, **options) -> Several:
+    def convert(folder: Path, **options) -> ConvertedSource:
         names = [p.name for p in folder.iterdir()]
         (source,) = sorted_sources(Member(path=name, size=0, etag="") for name in names)
         assert source.kind in {Kind.RASTER, Kind.ZIP}
@@ -53,14 +53,14 @@ def converted(pool):
             for name in names:
                 (here / name).write_bytes((folder / name).read_bytes())
             converter = Converter(pool, private, options)
-            several = (
+            result = (
                 converter.archive(here / source.path)
                 if source.kind is Kind.ZIP
                 else converter.source(here / source.path)
             )
-            for part in several.made:
+            for part in result.made:
                 part.cog.rename(folder.with_name(f"{part.stem}.cog.tif"))
-        return several
+        return result
 
     return convert
 
@@ -83,8 +83,8 @@ def copied(path: Path, driver: str, values: np.ndarray, place: dict | None = Non
     plain.unlink()
 
 
-def assert_is(folder: Path, several: Several, values: np.ndarray, epsg: int = 25833) -> None:
-    (part,) = several.made
+def assert_is(folder: Path, result: ConvertedSource, values: np.ndarray, epsg: int = 25833) -> None:
+    (part,) = result.made
     assert part.report.epsg == epsg
     assert part.report.transform == pytest.approx((10, 0, 250000, 0, -10, 5887000))
     with rasterio.open(next(folder.parent.glob("*.cog.tif"))) as cog:
@@ -120,8 +120,8 @@ def test_pixels_place_and_crs_come_from_the_file_and_what_belongs_to_it(
 def test_a_nitf_keeps_its_pixels(folder, converted):
     values = pixels(3, "uint8")
     copied(folder / "in.ntf", "NITF", values, {**PLACE, "crs": "EPSG:32633"}, ICORDS="N")
-    several = converted(folder)
-    (part,) = several.made
+    result = converted(folder)
+    (part,) = result.made
     assert part.report.epsg == 32633
     assert part.report.transform == pytest.approx((10, 0, 250000, 0, -10, 5887000), abs=1)
     with rasterio.open(next(folder.parent.glob("*.cog.tif"))) as cog:
@@ -152,22 +152,22 @@ def test_pictures_have_their_place_from_a_world_file_and_their_crs_from_a_prj(fo
     stem, capitals = name.rpartition(".")[0], name.isupper()
     (folder / f"{stem}{'.PGW' if capitals else '.wld'}").write_text(WORLD)
     (folder / f"{stem}{'.PRJ' if capitals else '.prj'}").write_text(UTM)
-    several = converted(folder)
-    assert_is(folder, several, values)
-    assert any("its CRS is that of" in w for w in several.warnings())
+    result = converted(folder)
+    assert_is(folder, result, values)
+    assert any("its CRS is that of" in w for w in result.warnings())
 
 
 def test_a_prj_is_for_a_tiff_without_a_crs_alone_and_goes_before_source_crs(folder, converted):
     values = pixels(3, "uint8")
     write(folder / "in.tif", values, **{**PLACE, "crs": None})
     (folder / "in.prj").write_text(UTM)
-    several = converted(folder, source_crs="EPSG:32633")
-    assert_is(folder, several, values)
-    assert any("is not used" in w for w in several.warnings())
+    result = converted(folder, source_crs="EPSG:32633")
+    assert_is(folder, result, values)
+    assert any("is not used" in w for w in result.warnings())
     write(folder / "in.tif", values, **{**PLACE, "crs": "EPSG:32633"})
-    several = converted(folder)
-    assert_is(folder, several, values, 32633)
-    assert several.warnings() == []
+    result = converted(folder)
+    assert_is(folder, result, values, 32633)
+    assert result.warnings() == []
 
 
 @pytest.mark.parametrize(
@@ -263,10 +263,10 @@ def test_a_scene_of_landsat_in_a_tar_has_the_time_of_its_metadata(folder, conver
             info = tarfile.TarInfo(member)
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
-    several = converted(folder)
-    assert {p.stem for p in several.made} == {f"{name}_SR_B4", f"{name}_QA_PIXEL"}
-    assert {p.report.datetime for p in several.made} == {"2023-08-21T09:58:02.123456Z"}
-    assert several.others == (f"{name}_MTL.txt",)
+    result = converted(folder)
+    assert {p.stem for p in result.made} == {f"{name}_SR_B4", f"{name}_QA_PIXEL"}
+    assert {p.report.datetime for p in result.made} == {"2023-08-21T09:58:02.123456Z"}
+    assert result.others == (f"{name}_MTL.txt",)
 
 
 def test_a_safe_product_is_its_bands_by_their_names_the_true_colour_image_first_and_no_masks(folder, converted):
@@ -295,10 +295,10 @@ def test_a_safe_product_is_its_bands_by_their_names_the_true_colour_image_first_
     with zipfile.ZipFile(folder / f"{product}.zip", "w") as zipped:
         for name, content in members.items():
             zipped.writestr(name, content)
-    several = converted(folder)
-    assert [p.stem for p in several.made] == ["TCI_60m", "B01_60m", "B8A_60m", "SCL_60m"]
-    assert {p.report.datetime for p in several.made} == {"2023-08-21T10:10:31.024000Z"}
-    assert any("MSK_CLDPRB_60m.jp2" in w for w in several.warnings())
+    result = converted(folder)
+    assert [p.stem for p in result.made] == ["TCI_60m", "B01_60m", "B8A_60m", "SCL_60m"]
+    assert {p.report.datetime for p in result.made} == {"2023-08-21T10:10:31.024000Z"}
+    assert any("MSK_CLDPRB_60m.jp2" in w for w in result.warnings())
 
 
 def test_elevation_in_dted_is_placed_by_its_header(folder, converted):

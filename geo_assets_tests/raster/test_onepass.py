@@ -15,7 +15,7 @@ from rasterio.enums import ColorInterp, Resampling
 from rio_cogeo.cogeo import cog_validate
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.raster import gdal, onepass, waiting
+from geo_assets.raster import block_buffer, gdal, onepass
 from geo_assets.raster.codecs import Codec
 from geo_assets.raster.inspect import inspect
 from geo_assets.raster.origin import Task
@@ -132,7 +132,7 @@ def test_a_raster_without_any_data_is_a_cog_without_blocks(tmp_path):
 def little_memory(monkeypatch):
     monkeypatch.setattr(onepass, "_MEMORY", 0)
     monkeypatch.setattr(onepass, "_LEAST_FOR_BLOCKS", 1 << 20)
-    monkeypatch.setattr(waiting, "_BLOCKS_AT_ONCE", 1)
+    monkeypatch.setattr(block_buffer, "_BLOCKS_AT_ONCE", 1)
 
 
 def test_blocks_that_do_not_fit_into_memory_wait_on_disk(tmp_path, little_memory, monkeypatch):
@@ -140,7 +140,7 @@ def test_blocks_that_do_not_fit_into_memory_wait_on_disk(tmp_path, little_memory
     monkeypatch.setattr(onepass, "_LEAST_FOR_BLOCKS", 1 << 30)
     in_memory = one_pass(source).read_bytes()
     monkeypatch.setattr(onepass, "_LEAST_FOR_BLOCKS", 100_000)
-    monkeypatch.setattr(waiting, "_MOVED_AT_ONCE", 50_000)
+    monkeypatch.setattr(block_buffer, "_MOVED_AT_ONCE", 50_000)
     assert one_pass(source).read_bytes() == in_memory
     assert sorted(p.name for p in tmp_path.iterdir() if "skeleton" not in p.name) == ["in.tif", "onepass.tif"]
 
@@ -155,10 +155,10 @@ def test_what_waits_on_disk_and_the_cog_are_never_both_there(tmp_path, little_me
         out.flush()
         held.append(512 * sum(os.fstat(f.fileno()).st_blocks for f in (file, out)))
 
-    monkeypatch.setattr(waiting, "shutil", SimpleNamespace(copyfileobj=copy))
+    monkeypatch.setattr(block_buffer, "shutil", SimpleNamespace(copyfileobj=copy))
     written = one_pass(source)
     assert len(held) > 3
-    assert max(held) < written.stat().st_size + 2 * waiting._MOVED_AT_ONCE
+    assert max(held) < written.stat().st_size + 2 * block_buffer._MOVED_AT_ONCE
 
 
 def test_pixels_that_are_not_read_as_they_were_written_are_refused(tmp_path, monkeypatch):

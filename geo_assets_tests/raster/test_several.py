@@ -65,26 +65,26 @@ def write_bytes(path: Path, content: bytes) -> Path:
 
 
 def test_one_raster_is_one_part_without_a_name(converter, inside):
-    several = converter.source(write(inside / "a.tif", np.ones((1, 30, 30), "uint8")))
-    assert several.is_one
-    assert several.made[0].thumbnail.exists()
+    result = converter.source(write(inside / "a.tif", np.ones((1, 30, 30), "uint8")))
+    assert result.is_single
+    assert result.made[0].thumbnail.exists()
 
 
 def test_every_variable_becomes_a_cog_of_its_own_with_bands_of_their_dates(converter, inside):
-    several = converter.source(
+    result = converter.source(
         write_bytes(inside / "a.nc", climate(tas=numbers(3, 4, 5), mask=numbers(4, 5, dtype="i2")))
     )
-    assert not several.is_one
-    assert [(p.name, p.stem) for p in several.made] == [("tas", "tas"), ("mask", "mask")]
-    assert [b.datetime for b in several.made[0].report.bands] == [f"2000-01-0{day}T00:00:00Z" for day in (1, 2, 3)]
-    with rasterio.open(several.made[0].cog) as cog:
+    assert not result.is_single
+    assert [(p.name, p.stem) for p in result.made] == [("tas", "tas"), ("mask", "mask")]
+    assert [b.datetime for b in result.made[0].report.bands] == [f"2000-01-0{day}T00:00:00Z" for day in (1, 2, 3)]
+    with rasterio.open(result.made[0].cog) as cog:
         np.testing.assert_array_equal(cog.read(), numbers(3, 4, 5))
 
 
 def test_a_variable_that_cannot_be_is_left_out_with_its_reason(converter, inside):
-    several = converter.source(write_bytes(inside / "a.nc", ragged()))
-    assert [p.name for p in several.made] == ["good"]
-    (warning,) = several.warnings()
+    result = converter.source(write_bytes(inside / "a.nc", ragged()))
+    assert [p.name for p in result.made] == ["good"]
+    (warning,) = result.warnings()
     assert warning.startswith("bad: left out: bad of a.nc has no regular grid")
 
 
@@ -114,8 +114,8 @@ def test_the_rasters_of_a_zip_and_the_variables_in_them_are_parts_with_distinct_
         "picture.png": encoded("PNG"),
         "read me.txt": b"hello",
     }
-    several = converter.archive(write_bytes(inside / "a.zip", archive(members)))
-    assert {p.name: p.stem for p in several.made} == {
+    result = converter.archive(write_bytes(inside / "a.zip", archive(members)))
+    assert {p.name: p.stem for p in result.made} == {
         "A/ONE.tif": "A_ONE",
         "a/one.tif": "a_one_2",
         "a_one.tif": "a_one_3",
@@ -123,16 +123,16 @@ def test_the_rasters_of_a_zip_and_the_variables_in_them_are_parts_with_distinct_
         "ünï.nc:tas": "uni_tas",
         "ünï.nc:pr": "uni_pr",
     }
-    left_out = [w for w in several.warnings() if "left out" in w]
+    left_out = [w for w in result.warnings() if "left out" in w]
     assert [w.partition(":")[0] for w in left_out] == ["broken.tif", "picture.png"]
-    assert several.others == ("read me.txt",)
+    assert result.others == ("read me.txt",)
 
 
 def test_the_images_of_a_tiff_are_parts(converter, inside):
     source = write(inside / "pages.tif", np.zeros((1, 20, 30), "uint8"))
     write(source, np.ones((3, 40, 50), "uint16"), APPEND_SUBDATASET="YES")
-    several = converter.source(source)
-    assert [(p.name, p.stem, p.report.count) for p in several.made] == [
+    result = converter.source(source)
+    assert [(p.name, p.stem, p.report.count) for p in result.made] == [
         ("image 1", "image_1", 1),
         ("image 2", "image_2", 3),
     ]
@@ -166,8 +166,8 @@ SAMPLE = Path(os.environ.get("GEO_ASSETS_SAMPLES", "/nonexistent")) / "raster" /
 
 @pytest.mark.skipif(not SAMPLE.is_file(), reason="GEO_ASSETS_SAMPLES is not set")
 def test_the_sample_becomes_a_cog_with_the_pixels_that_its_file_has(converter, inside):
-    several = converter.source(write_bytes(inside / SAMPLE.name, SAMPLE.read_bytes()))
-    (part,) = several.made
+    result = converter.source(write_bytes(inside / SAMPLE.name, SAMPLE.read_bytes()))
+    (part,) = result.made
     with rasterio.open(SAMPLE) as source, rasterio.open(part.cog) as cog:
         np.testing.assert_array_equal(source.read(), cog.read())
         assert (source.transform, source.nodata, source.scales) == (cog.transform, cog.nodata, cog.scales)
@@ -179,9 +179,9 @@ def test_each_table_of_tiles_of_a_geopackage_becomes_a_cog(converter, inside):
     for name, pixels in values.items():
         options = {"RASTER_TABLE": name, "APPEND_SUBDATASET": "YES" if path.exists() else "NO", "TILE_FORMAT": "PNG"}
         write(path, pixels, driver="GPKG", crs="EPSG:25833", transform=from_origin(3e5, 5.9e6, 10, 10), **options)
-    several = converter.source(path)
-    assert [part.name for part in several.made] == list(values)
-    for part in several.made:
+    result = converter.source(path)
+    assert [part.name for part in result.made] == list(values)
+    for part in result.made:
         with rasterio.open(part.cog) as cog:
             np.testing.assert_array_equal(cog.read([1, 2, 3]), values[part.name])
             assert (part.report.epsg, cog.transform.c) == (25833, 3e5)

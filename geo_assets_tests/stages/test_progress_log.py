@@ -4,7 +4,7 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.models import TaskRecord
 from geo_assets.outcomes import CogOutputs, TableOutputs
 from geo_assets.stages.contracts import Chunk, JobRef
-from geo_assets.stages.telling import MOST, Telling, most_of
+from geo_assets.stages.progress_log import MAX_LINES, ProgressLog, max_lines
 from geo_assets_tests.stages.builders import table
 
 JOB = JobRef(job_id="ab" * 32, job_type="stac_setup", partition_key="p", run_id="r", owner_run_id="r", parameters={})
@@ -16,11 +16,11 @@ def cog(name: str) -> CogOutputs:
 
 def test_of_many_files_some_have_a_line_and_the_rest_is_counted():
     said = []
-    with Telling(JOB, said.append) as telling:
-        for i in range(3 * MOST):
-            telling.good(f"{i}.tif", cog(f"default/cogs/{i}.tif"))
-        telling.bad("bad.tif", GeoAssetsError("UNREADABLE", "it is cut off"))
-    assert len(said) == MOST + 2
+    with ProgressLog(JOB, said.append) as progress:
+        for i in range(3 * MAX_LINES):
+            progress.good(f"{i}.tif", cog(f"default/cogs/{i}.tif"))
+        progress.bad("bad.tif", GeoAssetsError("UNREADABLE", "it is cut off"))
+    assert len(said) == MAX_LINES + 2
     assert said[0] == "0.tif: done, COG default/cogs/0.tif"
     assert said[-2].startswith("bad.tif: quarantined, UNREADABLE: it is cut off → ")
     assert (
@@ -34,26 +34,26 @@ def test_of_a_million_files_that_were_done_before_a_few_are_read_and_all_are_cou
     record = TaskRecord(
         stage="cogs", task_key="a.tif", kind="raster", status="skipped", outputs=cog("default/cogs/a.tif")
     )
-    with Telling(JOB, said.append) as telling:
-        telling.known([record], "skipped", 1_000_000)
+    with ProgressLog(JOB, said.append) as progress:
+        progress.known([record], "skipped", 1_000_000)
     assert said[0] == "a.tif: skipped, COG default/cogs/a.tif"
     assert said[1].startswith("1,000,000 files: 1,000,000 skipped; 999,999 without a line here")
 
 
 def test_a_name_cannot_begin_a_line_of_its_own_and_warnings_go_along():
     said = []
-    with Telling(JOB, said.append) as telling:
-        telling.good("a\nRun failed\x1b[31m.gpkg", TableOutputs(tables=[table("vector.a", 2)], warnings=["odd axis"]))
+    with ProgressLog(JOB, said.append) as progress:
+        progress.good("a\nRun failed\x1b[31m.gpkg", TableOutputs(tables=[table("vector.a", 2)], warnings=["odd axis"]))
     assert said[0] == "a Run failed [31m.gpkg: done, table vector.a (2 rows); warning: odd axis"
 
 
 def test_a_step_that_found_nothing_to_do_says_nothing():
     said = []
-    with Telling(JOB, said.append):
+    with ProgressLog(JOB, said.append):
         pass
     assert said == []
 
 
 def test_a_thousand_files_cost_a_few_hundred_lines():
     chunks = [Chunk(job=JOB, stage="cogs", index=i, first="a", last="b", size=64) for i in range(16)]
-    assert sum(most_of(chunk) + 1 for chunk in chunks) < 300
+    assert sum(max_lines(chunk) + 1 for chunk in chunks) < 300
