@@ -2,7 +2,7 @@
 
 Here: realistic data, the competitors, the report (docs/benchmarks/raster.md). Not here: measuring (`measure.py`).
 
-Every competitor is a command, started anew each time; they take turns, so that noise falls on all. Ours includes the
+Every competitor is a command, started from scratch each time; they take turns, so that noise falls on all. Ours includes the
 proof (every level read back and compared); none of the others has one, but for the row that says so. Where gdalwarp is
 missing it is left out, and the report says so.
 """
