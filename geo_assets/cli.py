@@ -31,7 +31,7 @@ app = typer.Typer(
         " account of every file."
     ),
     epilog=(
-        "First evening: `geo-assets demo`. Then `geo-assets upload FOLDER default/landing` and `geo-assets submit"
+        "Start with: `geo-assets demo`. Then `geo-assets upload FOLDER default/landing` and `geo-assets submit"
         " ingest_container --param container=landing --wait`."
     ),
 )

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class ErrorClass(StrEnum):
-    """What may be done about a failure; decides who retries."""
+    """The class of a failure; decides whether it is retried."""
 
     INVALID = "invalid"  # the input is at fault: quarantine, never retry
-    TRANSIENT = "transient"  # a dependency was away: retry
+    TRANSIENT = "transient"  # a dependency did not answer: retry
     RESOURCE = "resource"  # too little memory, disk or time: retry smaller
     INTERNAL = "internal"  # our fault: fail loudly
 
@@ -39,9 +39,9 @@ _I, _T, _R, _X = ErrorClass.INVALID, ErrorClass.TRANSIENT, ErrorClass.RESOURCE, 
 
 ERRORS: dict[str, ErrorKind] = {
     # submissions
-    "UNKNOWN_JOB_TYPE": ErrorKind(_I, "the job types that there are: geo-assets job-types"),
+    "UNKNOWN_JOB_TYPE": ErrorKind(_I, "list the job types with: geo-assets job-types"),
     "INVALID_PARAMETERS": ErrorKind(
-        _I, "correct it; a command's options: --help; the parameters of each job type: geo-assets job-types"
+        _I, "correct it; --help lists a command's options; the parameters of each job type: geo-assets job-types"
     ),
     "MESSAGE_NOT_FOUND": ErrorKind(_I, "list them with: geo-assets poison list"),
     "MESSAGE_TOO_LARGE": ErrorKind(_I, "send a reference to the files (container and prefix), not the files"),
@@ -51,18 +51,18 @@ ERRORS: dict[str, ErrorKind] = {
     ),
     "JOB_ID_MISMATCH": ErrorKind(_I, "leave job_id out: it follows from the parameters"),
     "PLAN_CHANGED": ErrorKind(_I, "look at the plan again, then submit with its hash"),
-    "UNHANDLED_POISON": ErrorKind(_X, "replay it or discard it; what it says: geo-assets poison show ID"),
+    "UNHANDLED_POISON": ErrorKind(_X, "replay it or discard it; to see its content: geo-assets poison show ID"),
     "POISON_AFTER_COMPLETION": ErrorKind(_I, "nothing to do: the job's result stands"),
     "POISON_EXPECTED": ErrorKind(_I, "nothing to do: the job had failed already"),
-    "POISON_LEFT": ErrorKind(_T, "nothing to do: the job is at work; it is looked at again"),
-    "ORPHAN_POISON": ErrorKind(_I, "replay it or discard it; what it says: geo-assets poison show ID"),
+    "POISON_LEFT": ErrorKind(_T, "nothing to do: the job is being processed; the message is checked again later"),
+    "ORPHAN_POISON": ErrorKind(_I, "replay it or discard it; to see its content: geo-assets poison show ID"),
     "RUN_DIED": ErrorKind(
-        _T, "nothing to do within the attempts allowed: a new attempt is requested; after that: geo-assets retry JOB_ID"
+        _T, "nothing to do yet: a new attempt starts automatically; after the last attempt: geo-assets retry JOB_ID"
     ),
     "CANCELLED": ErrorKind(_I, "submit it again"),
     "INTERRUPTED": ErrorKind(_T, "run it again"),
     "STILL_AT_WORK": ErrorKind(_I, "wait for its end, or cancel it first: geo-assets cancel JOB_ID"),
-    "CIRCUIT_OPEN": ErrorKind(_T, "wait: it is tried again by itself; what is away: geo-assets doctor"),
+    "CIRCUIT_OPEN": ErrorKind(_T, "wait: it is retried automatically; to see what does not answer: geo-assets doctor"),
     "UNAUTHORIZED": ErrorKind(_I, "send a valid bearer token"),
     "FORBIDDEN": ErrorKind(_I, "use a token with the scope that the message names"),
     "FOREIGN_HOST": ErrorKind(
@@ -74,7 +74,7 @@ ERRORS: dict[str, ErrorKind] = {
     "NOT_JSON": ErrorKind(_I, "send JSON, with the header Content-Type: application/json"),
     "METHOD_NOT_ALLOWED": ErrorKind(_I, "send it by POST, with the header Content-Type: application/json"),
     "CONTAINER_NOT_FOUND": ErrorKind(_I, "create it with: geo-assets upload PATH… ALIAS/CONTAINER"),
-    "NOTHING_MATCHED": ErrorKind(_I, "correct the prefix or the globs; where there may be nothing: --allow-empty"),
+    "NOTHING_MATCHED": ErrorKind(_I, "correct the prefix or the globs; if matching nothing is fine: --allow-empty"),
     "UNKNOWN_ACCOUNT": ErrorKind(
         _I, "name an account alias that GEO_ASSETS_ACCOUNTS defines (`default` always exists)"
     ),
@@ -83,13 +83,13 @@ ERRORS: dict[str, ErrorKind] = {
     "PARTITION_MISMATCH": ErrorKind(_I, "launch the job whose type the partition belongs to"),
     "BAD_FILES": ErrorKind(
         _I,
-        "correct them, or submit with on_error=continue; which and why: geo-assets tasks JOB_ID --status quarantined"
+        "correct them, or submit with on_error=continue; to list them: geo-assets tasks JOB_ID --status quarantined"
         " --status failed",
     ),
     "MASS_RETIRE": ErrorKind(
         _I,
-        "see that the container is whole (a share that is not mounted looks empty), then submit again; if the files are"
-        " gone on purpose, with --allow-mass-retire (docs/intake.md: the same for HTTP, messages and Dagster's"
+        "check that the container is complete (an unmounted share looks empty), then submit again; if the files were"
+        " deleted on purpose, with --allow-mass-retire (docs/intake.md: the same for HTTP, messages and Dagster's"
         " launchpad)",
     ),
     "LEASE_LOST": ErrorKind(_X, "nothing to do: a newer run of this job took over"),
@@ -131,8 +131,8 @@ ERRORS: dict[str, ErrorKind] = {
     "INVALID_FILTER": ErrorKind(
         _I, "the grammar of `where` is in docs/vector.md; for example: population > 1000 AND name LIKE 'A%'"
     ),
-    "UNKNOWN_COLUMN": ErrorKind(_I, "see the columns with: geo-assets vector inspect FILE"),
-    "UNKNOWN_LAYER": ErrorKind(_I, "see the layers with: geo-assets vector inspect FILE"),
+    "UNKNOWN_COLUMN": ErrorKind(_I, "list the columns with: geo-assets vector inspect FILE"),
+    "UNKNOWN_LAYER": ErrorKind(_I, "list the layers with: geo-assets vector inspect FILE"),
     "AXES_SWAPPED": ErrorKind(_I, "write longitude (or easting) first, or correct the CRS"),
     "TRANSFORM_INACCURATE": ErrorKind(
         _I,
@@ -140,9 +140,9 @@ ERRORS: dict[str, ErrorKind] = {
     ),
     "INVALID_KEY": ErrorKind(_I, "name columns whose values are present and distinct as the key"),
     "SCHEMA_DRIFT": ErrorKind(_I, "correct the source, or allow it: --allow-drift, or --param schema_drift=allow"),
-    "SUPERSEDED": ErrorKind(_I, "nothing to do: what was submitted later stays"),
+    "SUPERSEDED": ErrorKind(_I, "nothing to do: the result of the later submission stays"),
     "ALREADY_LOADED": ErrorKind(_I, "nothing to do: its rows are in the table"),
-    "NO_VERSION": ErrorKind(_I, "versions are kept from the next load with --keep-versions N on"),
+    "NO_VERSION": ErrorKind(_I, "load with --keep-versions N: earlier versions are kept from then on"),
     "SCHEMA_MISMATCH": ErrorKind(_X, "nothing was published; report this with the file's name"),
     # STAC
     "STAC_INVALID": ErrorKind(_X, "nothing was published; report this with the file's name"),
@@ -153,7 +153,7 @@ ERRORS: dict[str, ErrorKind] = {
     "SANDBOX_OUT_OF_MEMORY": ErrorKind(_R, "raise GEO_ASSETS_SANDBOX_MEMORY_MB, or split the file"),
     "SANDBOX_INCOMPLETE": ErrorKind(
         _R,
-        "geo-assets doctor says what is missing; GEO_ASSETS_SANDBOX=permissive does without, for files that you trust",
+        "for files that you trust, set GEO_ASSETS_SANDBOX=permissive; to see what is missing: geo-assets doctor",
     ),
     # the machine and the stack
     "STACK_NOT_RUNNING": ErrorKind(_T, "start it with: geo-assets up"),
@@ -167,13 +167,13 @@ ERRORS: dict[str, ErrorKind] = {
     ),
     "DATABASE_UNAVAILABLE": ErrorKind(_T, "check it with: geo-assets doctor"),
     "QUEUE_UNAVAILABLE": ErrorKind(
-        _T, "nothing to do: it is tried again; check the queue's address and identity if it lasts"
+        _T, "nothing to do: it is retried automatically; if it persists, check the queue's address and identity"
     ),
     "QUEUE_NOT_FOUND": ErrorKind(
-        _I, "make it with the command that the message names, or give the identity the right to make it"
+        _I, "create it with the command in the message, or give the identity the right to create it"
     ),
     "STORAGE_UNAVAILABLE": ErrorKind(
-        _T, "nothing to do: it is tried again until the store answers; geo-assets doctor says what is away"
+        _T, "nothing to do: it is retried until the store answers; to see what does not answer: geo-assets doctor"
     ),
     "STORAGE_FORBIDDEN": ErrorKind(_I, "give the account of GEO_ASSETS_ACCOUNTS the right to do it, then submit again"),
     "INVALID_SETTINGS": ErrorKind(
@@ -183,14 +183,14 @@ ERRORS: dict[str, ErrorKind] = {
         _T, "the submission is recorded and the sensor will launch it; check with: geo-assets doctor"
     ),
     "DISK_FULL": ErrorKind(_R, "free disk space, then submit again"),
-    "OUTPUT_GONE": ErrorKind(_T, "submit again: it is made anew"),
-    "CONTRACT_VIOLATION": ErrorKind(_X, "a stage was given what it does not expect; report this with the run's id"),
+    "OUTPUT_GONE": ErrorKind(_T, "submit again: it is created again"),
+    "CONTRACT_VIOLATION": ErrorKind(_X, "a stage received unexpected input; report this with the run's id"),
     "INTERNAL": ErrorKind(_X, "run again with --debug and report what it prints"),
 }
 
 
-#: What a reader of untrusted files may say; of any other code (a store that is away, a lease that is lost) it knows
-#: nothing. The process that reads may have been taken over by the file.
+#: The codes that a reader of untrusted files may return. It cannot know about others (an unavailable store, a lost
+#: lease), and the file may have taken over the process.
 READER_CODES = frozenset(
     {
         "INVALID_PARAMETERS", "UNSUPPORTED_FORMAT", "INCOMPLETE_SHAPEFILE", "ORPHAN_SIDECAR", "UNREADABLE", "TOO_LARGE",
@@ -203,7 +203,7 @@ READER_CODES = frozenset(
     }
 )  # fmt: skip
 
-#: Characters of what a reader says that are kept.
+#: Characters that are kept of a reader's message.
 _LONGEST_SAID = 1000
 
 
@@ -223,7 +223,7 @@ class GeoAssetsError(Exception):
         self.remedy = remedy or kind.remedy
 
     def to_dict(self) -> dict[str, str]:
-        """The form in which it crosses a process boundary."""
+        """For passing it to another process."""
         return {"code": self.code, "message": self.message, "remedy": self.remedy}
 
     @classmethod
@@ -234,24 +234,26 @@ class GeoAssetsError(Exception):
 
     @classmethod
     def from_reader(cls, data: dict[str, str]) -> Self:
-        """As `from_dict`, of a process that reads untrusted files: SANDBOX_CRASHED where it says what is not for it to
-        say.
+        """As `from_dict`, for an error from a process that reads untrusted files: SANDBOX_CRASHED if the code is not
+        one of `READER_CODES`.
         """
         code, message, remedy = (data.get(name) for name in ("code", "message", "remedy"))
         if code not in READER_CODES:
-            return cls("SANDBOX_CRASHED", f"the reader ended with {str(code)[:80]!r}, which is not for it to say")
+            return cls(
+                "SANDBOX_CRASHED", f"the reader ended with {str(code)[:80]!r}, a code that readers may not return"
+            )
         return cls(code, (message or "")[:_LONGEST_SAID], remedy=remedy and remedy[:_LONGEST_SAID])
 
     def __reduce__(self) -> tuple[type[Self], tuple[str, str], dict[str, Any]]:
-        """Whole, with a remedy of its own: for pickle and copy."""
+        """Keeps a custom remedy through pickle and copy."""
         return type(self), (self.code, self.message), self.__dict__
 
 
 def known_code(code: str | None) -> str | None:
-    """A code by which somebody chooses; None for none.
+    """Check an error code that a user filters by; None passes.
 
     Raises:
-        GeoAssetsError: INVALID_PARAMETERS, it is none of the table.
+        GeoAssetsError: INVALID_PARAMETERS, the code is not in the table.
     """
     if code is not None and code not in ERRORS:
         raise GeoAssetsError(
@@ -263,7 +265,7 @@ def known_code(code: str | None) -> str | None:
 
 
 def closest_first(code: str, codes: Iterable[str]) -> list[str]:
-    """Codes, those first that somebody may have meant who wrote `code`."""
+    """The codes, those most similar to `code` first."""
     from difflib import get_close_matches
 
     known = list(codes)
@@ -272,13 +274,13 @@ def closest_first(code: str, codes: Iterable[str]) -> list[str]:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether the machine, or the store's, had no room; stores pass on only the words of the system's error."""
+    """Whether the disk of this machine or of the store was full; stores pass on only the text of the system's error."""
     full = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
     return getattr(error, "errno", None) in full or any(f"(os error {number})" in str(error) for number in full)
 
 
 def unforeseen(error: Exception) -> GeoAssetsError:
-    """What nobody caught by name, as ours: DISK_FULL where there was no room, INTERNAL otherwise."""
+    """An unexpected exception as a `GeoAssetsError`: DISK_FULL if a disk was full, INTERNAL otherwise."""
     if is_disk_full(error):
         return GeoAssetsError("DISK_FULL", f"there is no room left: {str(error).splitlines()[0][:300]}")
     return GeoAssetsError("INTERNAL", f"{type(error).__name__}: {error}"[:1000])

@@ -1,7 +1,7 @@
 """Hints that run as they are printed: commands of ours, and pages of the documentation, in what people are told.
 
 Here: how a shell finds this program from any directory. Not here: the sentences (`errors.py`, and wherever a fault is
-found), which name a command as `geo-assets …`; whoever shows one to a person of this machine makes it runnable.
+found), which name a command as `geo-assets …`; code that shows one to a user of this machine makes it runnable.
 """
 
 from __future__ import annotations

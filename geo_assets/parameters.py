@@ -119,7 +119,7 @@ class HelloWorld(Parameters):
     """The two-stage fan-out and fan-in, without any file: n greetings, then n replies, each built from its greeting."""
 
     job_type: ClassVar[str] = "hello_world"
-    summary: ClassVar[str] = "n greetings, then n replies: tries the machinery without a file"
+    summary: ClassVar[str] = "n greetings, then n replies: tests the installation without any file"
 
     n: int = Field(3, ge=1, le=1000, description="how many greetings")
     message: Text = Field("hello", max_length=10_000, description="comes back unchanged in every greeting and reply")
@@ -147,7 +147,7 @@ class ListContainer(Parameters):
     limit: int | None = Field(
         None, ge=1, le=10_000_000, description="at most this many sources, in path order, after the globs"
     )
-    allow_empty: bool = Field(default=False, description="a prefix or globs that match nothing are no error")
+    allow_empty: bool = Field(default=False, description="accept a prefix or globs that match nothing")
 
     def slug(self) -> str:
         """The container's name."""
@@ -164,9 +164,11 @@ class IngestContainer(ListContainer):
     collection: CollectionId = Field(
         "", validate_default=False, description="STAC collection (default: the container's name)"
     )
-    source_crs: Annotated[Crs | None, _BOTH] = Field(None, description="CRS of files that carry none, as EPSG:code")
+    source_crs: Annotated[Crs | None, _BOTH] = Field(
+        None, description="CRS of files that do not name one, as EPSG:code"
+    )
     override_crs: Annotated[bool, _BOTH] = Field(
-        default=False, description="source_crs counts also where a file says something else"
+        default=False, description="use source_crs even if a file names another CRS"
     )
     target_crs: Annotated[Crs | None, _BOTH] = Field(
         None, description="reproject to this CRS, as EPSG:code (default: keep the source's)"
@@ -178,30 +180,35 @@ class IngestContainer(ListContainer):
         None, gt=0, allow_inf_nan=False, description="size of a raster's pixel in units of target_crs"
     )
     resampling: Annotated[ResamplingName | None, _RASTER] = Field(
-        None, description="of rasters that are reprojected (default: by the kind of pixels)"
+        None, description="resampling method for reprojected rasters (default: depends on the kind of pixels)"
     )
-    web_tiles: Annotated[bool, _RASTER] = Field(False, description="rasters on the grid of web map tiles, EPSG:3857")
+    web_tiles: Annotated[bool, _RASTER] = Field(
+        False, description="align rasters to the grid of web map tiles, EPSG:3857"
+    )
     datetime: Annotated[Time | None, _RASTER] = Field(
-        None, description="when all of it was taken: ISO 8601, a date, a month, a year, or two with a slash between"
+        None,
+        description="time of capture of all files: ISO 8601, a date, a month, a year, or START/END",
     )
     datetime_regex: Annotated[TimePattern | None, _RASTER] = Field(
         None,
         max_length=300,
-        description="finds it in a file's path: named groups (?P<year>…), …, or %Y%m%d in their place",
+        description="finds the time of capture in a file's path: named groups (?P<year>…), …, or %Y%m%d instead",
     )
     deleted: Literal["keep", "retire"] = Field(
-        "keep", description="outputs of files that are no longer there: keep, or retire them"
+        "keep", description="keep or retire the outputs of files that were deleted"
     )
     max_retire_percent: float = Field(
         20,
         ge=0,
         le=100,
-        description="deleted=retire: how much of what is published may be taken back without allow_mass_retire",
+        description="deleted=retire: share of the published outputs that may be withdrawn without allow_mass_retire",
     )
     verify_sources: bool = Field(
-        default=False, description="hash files that seem unchanged, where the store has no real etags (directories)"
+        default=False, description="hash files that seem unchanged, if the store has no real etags (directories)"
     )
-    on_error: Literal["continue", "fail"] = Field("continue", description="what one bad file does to the rest")
+    on_error: Literal["continue", "fail"] = Field(
+        "continue", description="continue with the other files, or publish nothing, if a file is bad"
+    )
 
     where: Annotated[Where | None, _VECTOR] = Field(
         None, description='vectors: only features that meet this condition, e.g. "population > 1000"'
@@ -214,25 +221,25 @@ class IngestContainer(ListContainer):
     )
     bbox_crs: Annotated[Crs, _VECTOR] = Field("EPSG:4326", description="vectors: the CRS of bbox")
     mixed_geometry: Annotated[Literal["split", "generic", "reject"], Shapes(Engine.VECTOR, asked_as="mixed")] = Field(
-        "split", description="vectors: a layer of points, lines and polygons"
+        "split", description="vectors: how to load a layer that mixes points, lines and polygons"
     )
     null_geometry: Annotated[Literal["keep", "reject"], _VECTOR] = Field(
-        "keep", description="vectors: features without geometry"
+        "keep", description="vectors: what to do with features without geometry"
     )
     attribute_tables: Annotated[bool, _VECTOR] = Field(
-        default=False, description="vectors: also layers without geometry, as tables of attributes"
+        default=False, description="vectors: load layers without geometry too, as tables of attributes"
     )
     max_transform_accuracy_m: Annotated[float | None, _VECTOR] = Field(
         None, gt=0, description="vectors: refuse a transformation that is less accurate"
     )
     mode: Annotated[Literal["replace", "append", "upsert"], Shapes(Engine.VECTOR, asked=False)] = Field(
-        "replace", description="vectors: what happens to the table that is there"
+        "replace", description="vectors: what happens to an existing table"
     )
     key: Annotated[tuple[Text, ...], Shapes(Engine.VECTOR, asked=False)] = Field(
         (), max_length=32, description="vectors: the columns that identify a row, for mode=upsert"
     )
     encoding: Annotated[Text | None, _VECTOR] = Field(
-        None, max_length=40, description="vectors: encoding of text, where the file says nothing or something wrong"
+        None, max_length=40, description="vectors: encoding of text, if the file names none or the wrong one"
     )
     geometry_column: Annotated[Text | None, _VECTOR] = Field(
         None, max_length=200, description="vectors: the column of WKB or WKT in plain Parquet"
@@ -246,11 +253,15 @@ class IngestContainer(ListContainer):
     wkt: Annotated[Text | None, _VECTOR] = Field(
         None, max_length=200, description="vectors: column of WKT, EWKT, hexadecimal WKB or GeoJSON"
     )
-    delimiter: Annotated[Text | None, _VECTOR] = Field(None, min_length=1, max_length=1, description="vectors: of CSV")
-    decimal: Annotated[Literal[".", ","] | None, _VECTOR] = Field(
-        None, description="vectors: what parts the decimals of coordinates in text"
+    delimiter: Annotated[Text | None, _VECTOR] = Field(
+        None, min_length=1, max_length=1, description="vectors: field delimiter of CSV files"
     )
-    schema_drift: Literal["allow", "refuse"] = Field("allow", description="vectors: when a table's columns change")
+    decimal: Annotated[Literal[".", ","] | None, _VECTOR] = Field(
+        None, description="vectors: decimal separator of coordinates in text"
+    )
+    schema_drift: Literal["allow", "refuse"] = Field(
+        "allow", description="vectors: allow or refuse a load that changes a table's columns"
+    )
     keep_versions: int = Field(0, ge=0, le=100, description="vectors: how many replaced tables are kept")
 
     @model_validator(mode="after")
@@ -288,7 +299,7 @@ class StageRaster(IngestContainer):
     """`ingest_container` for the rasters of a container alone."""
 
     job_type: ClassVar[str] = "stage_raster"
-    summary: ClassVar[str] = "ingest_container for the rasters alone"
+    summary: ClassVar[str] = "ingest_container for rasters only"
     kinds: ClassVar[frozenset[str]] = frozenset({"raster"})
 
     @model_validator(mode="after")
@@ -305,7 +316,7 @@ class StageVector(IngestContainer):
     """`ingest_container` for the vectors of a container alone."""
 
     job_type: ClassVar[str] = "stage_vector"
-    summary: ClassVar[str] = "ingest_container for the vectors alone"
+    summary: ClassVar[str] = "ingest_container for vectors only"
     kinds: ClassVar[frozenset[str]] = frozenset({"vector", "zip"})
 
 

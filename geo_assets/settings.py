@@ -160,8 +160,8 @@ class Settings(BaseSettings):
     home: Path = Field(default_factory=default_home, description="where the local stack keeps everything")
     accounts: dict[str, Account] = Field(default_factory=dict, description="JSON: alias -> {kind: local|azure, …}")
     output_account: str = Field("default", description="alias of the account that COGs and thumbnails are written to")
-    cog_container: str = Field("cogs", description="its container of COGs")
-    thumbnail_container: str = Field("thumbnails", description="its container of thumbnails")
+    cog_container: str = Field("cogs", description="container for COGs in that account")
+    thumbnail_container: str = Field("thumbnails", description="container for thumbnails in that account")
 
     inbox_account: str = Field("default", description="alias of the account with the blob inbox")
     inbox_container: str = Field("submissions", description="its container with inbox/, done/ and poison/")
@@ -184,15 +184,15 @@ class Settings(BaseSettings):
     migrator_password: SecretStr = Field(SecretStr(""), description="its password")
     pipeline_user: str = Field("geo_pipeline", description="role of runs, API and Dagster")
     pipeline_password: SecretStr = Field(SecretStr(""), description="its password")
-    reader_user: str = Field("geo_reader", description="role that only looks")
+    reader_user: str = Field("geo_reader", description="read-only role")
     reader_password: SecretStr = Field(SecretStr(""), description="its password")
 
     allowed_hosts: tuple[str, ...] = Field(
-        (), description="JSON list: names under which API and webserver are reached, beside loopback"
+        (), description="JSON list: host names of API and webserver, in addition to loopback"
     )
     api_port: int = Field(8000, description="port of the HTTP API")
-    api_require_auth: bool = Field(False, description="ask for a bearer token on loopback too")
-    oidc_issuer: str | None = Field(None, description="issuer of the OpenID Connect tokens that the API takes")
+    api_require_auth: bool = Field(False, description="require a bearer token on loopback too")
+    oidc_issuer: str | None = Field(None, description="issuer of the OpenID Connect tokens that the API accepts")
     oidc_audience: str | None = Field(None, description="their audience")
     oidc_jwks_url: str | None = Field(None, description="where their keys are (default: ISSUER/.well-known/jwks.json)")
     allow_schema_redeploy: bool = Field(
@@ -206,26 +206,32 @@ class Settings(BaseSettings):
     code_server_port: int = Field(4000, description="port of Dagster's code server")
 
     workers: int = Field(
-        default_factory=lambda: max(1, min(os.cpu_count() or 1, 8)), ge=1, description="sandboxed children of a run"
+        default_factory=lambda: max(1, min(os.cpu_count() or 1, 8)),
+        ge=1,
+        description="number of sandboxed child processes per run",
     )
     sandbox_memory_mb: int = Field(4096, ge=512, description="address space of one sandboxed child")
-    sandbox_disk_mb: int = Field(200 * 1024, ge=64, description="all files of one sandboxed child together, at a time")
+    sandbox_disk_mb: int = Field(200 * 1024, ge=64, description="limit for all files of one sandboxed child together")
     sandbox: Literal["strict", "permissive"] = Field(
-        "strict", description="permissive: open untrusted files also where the machine lacks a wall"
+        "strict", description="permissive: open untrusted files even if this machine lacks a part of the isolation"
     )
-    sandbox_timeout_seconds: float = Field(600, gt=0, description="wall clock of one file in the sandbox")
-    chunk_files: int = Field(64, ge=1, description="most files that one mapped step works through")
-    max_chunks: int = Field(64, ge=1, description="most mapped steps of one stage: Dagster's event log grows with each")
+    sandbox_timeout_seconds: float = Field(600, gt=0, description="wall-clock limit per file in the sandbox")
+    chunk_files: int = Field(64, ge=1, description="maximum number of files per mapped step")
+    max_chunks: int = Field(
+        64, ge=1, description="maximum number of mapped steps per stage: Dagster's event log grows with each"
+    )
     chunk_pixels: int = Field(
-        500_000_000, ge=1, description="pixels of a raster after which what is done is kept: a killed run goes on there"
+        500_000_000,
+        ge=1,
+        description="rasters with more pixels get checkpoints: after a kill, the next run resumes there",
     )
     storage_wait_seconds: float = Field(
         1800, ge=0, description="how long a run waits for a storage account that does not answer"
     )
     orphan_grace_hours: float = Field(
-        6, gt=0, description="how long an output that nothing names is kept; more than any upload takes"
+        6, gt=0, description="how long an orphaned output is kept; must be longer than any upload takes"
     )
-    max_source_bytes: int = Field(20 * 1024**3, ge=1, description="a larger source is quarantined")
+    max_source_bytes: int = Field(20 * 1024**3, ge=1, description="larger sources are quarantined")
 
     @field_validator("home")
     @classmethod

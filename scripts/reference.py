@@ -22,10 +22,10 @@ FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 _WRITTEN = "*Written by `make renew` from {source}; a test compares it.*\n"
 
 _CLASSES = {
-    ErrorClass.INVALID: "the input is at fault: the file is quarantined, the request refused; not tried again by itself",
-    ErrorClass.TRANSIENT: "something was away: tried again",
-    ErrorClass.RESOURCE: "too little memory, disk or time, or a part that is missing on this machine",
-    ErrorClass.INTERNAL: "a fault of ours",
+    ErrorClass.INVALID: "the input is bad: the file is quarantined or the request refused; never retried automatically",
+    ErrorClass.TRANSIENT: "a dependency did not answer: retried automatically",
+    ErrorClass.RESOURCE: "too little memory, disk or time, or missing software on this machine",
+    ErrorClass.INTERNAL: "a bug in geo-assets",
 }
 
 
@@ -69,7 +69,7 @@ def parameters_page() -> str:
     for name, model in JOB_TYPES.items():
         parts.append(f"## {name}\n\n{model.summary}\n")
         if model.model_fields.keys() == IngestContainer.model_fields.keys() and model is not IngestContainer:
-            parts.append(f"Those of `{IngestContainer.job_type}`, without what is for other files.\n")
+            parts.append(f"Those of `{IngestContainer.job_type}`, except those for other kinds of files.\n")
         elif model.model_fields:
             parts += [_head("parameter"), *(f"| `{n}` {_row(f)}" for n, f in model.model_fields.items()), ""]
     return "\n".join(parts)
@@ -81,8 +81,8 @@ def errors_page() -> str:
         "# Error codes\n",
         _WRITTEN.format(source="`geo_assets/errors.py`"),
         (
-            "A code is the same on the command line, over HTTP, in the ledger and in Dagster. The message says what and which;"
-            " the remedy is this one unless the message comes with a better one.\n"
+            "A code is the same on the command line, over HTTP, in the ledger and in Dagster. The message says what is"
+            " wrong with which file; the remedy is the one listed here unless the message has a more specific one.\n"
         ),
     ]
     for error_class, meaning in _CLASSES.items():
@@ -98,7 +98,7 @@ def _account(kind: str, model: type[BaseModel]) -> list[str]:
 
 
 def _head(name: str) -> str:
-    return f"| {name} | default | what it is |\n|---|---|---|"
+    return f"| {name} | default | meaning |\n|---|---|---|"
 
 
 def _row(field: FieldInfo) -> str:
@@ -110,7 +110,7 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     if value is PydanticUndefined:
-        return "by the machine" if field.default_factory is not dict else ""
+        return "depends on the machine" if field.default_factory is not dict else ""
     if isinstance(value, SecretStr) or value in (None, "", ()):
         return ""
     return f"`{json.dumps(value).strip(chr(34))}`"

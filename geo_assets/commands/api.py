@@ -19,7 +19,7 @@ def api(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8000,
 ) -> None:
-    """Serve the HTTP API in the foreground. Beyond loopback it starts only with authentication."""
+    """Serve the HTTP API in the foreground. On other addresses than loopback it requires authentication."""
     from geo_assets.api.serve import serve
 
     serve(host, port)
@@ -31,7 +31,7 @@ def token_create(
     scope: Annotated[list[str], typer.Option("--scope", help="submit, read or admin; repeat for several.")],
     as_json: JsonFlag = False,
 ) -> None:
-    """Make a token and print it, this once."""
+    """Create a token and print it; it cannot be shown again."""
     with open_submitter() as submitter:
         token = submitter.tokens.create(name, scope)
     if as_json:
@@ -42,6 +42,6 @@ def token_create(
 
 @tokens.command("revoke")
 def token_revoke(name: str) -> None:
-    """A revoked token is refused from now on."""
+    """Revoke a token: it is refused from now on."""
     with open_submitter() as submitter:
         submitter.tokens.revoke(name)

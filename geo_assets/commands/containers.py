@@ -19,11 +19,12 @@ UPLOAD_EXAMPLE = "Example: `geo-assets upload scans/ survey.gpkg default/landing
 
 def upload(
     arguments: Annotated[
-        list[str], typer.Argument(metavar="PATH… ALIAS/CONTAINER[/PREFIX]", help="Files or folders, then where to.")
+        list[str],
+        typer.Argument(metavar="PATH… ALIAS/CONTAINER[/PREFIX]", help="Files or folders, then the destination."),
     ],
     as_json: JsonFlag = False,
 ) -> None:
-    """Put files or folders into a container, which is made if it is not there. Exit code 1 if any file was left out."""
+    """Upload files or folders to a container, which is created if needed. Exit code 1 if any file was left out."""
     from geo_assets.settings import load_settings
     from geo_assets.storage.containers import BlobRef, open_container
     from geo_assets.storage.uploads import upload_tree

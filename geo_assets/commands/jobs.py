@@ -28,7 +28,7 @@ def jobs(
     status: Annotated[str | None, typer.Option(help="Only jobs in this status.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """The newest jobs."""
+    """List the newest jobs."""
     with open_submitter() as submitter:
         records = submitter.jobs.newest(limit=limit, status=_job_status(status))
     if as_json:
@@ -66,7 +66,7 @@ def _job_status(text: str | None) -> JobStatus | None:
 
 
 def job(job_id: JobId, as_json: JsonFlag = False) -> None:
-    """One job: its status and the account of each stage."""
+    """Show one job: its status and the counts of each stage."""
     with open_submitter() as submitter:
         show_job(submitter.jobs.find(job_id), as_json=as_json)
 
@@ -78,9 +78,7 @@ def tasks(
     warned: Annotated[bool, typer.Option("--warned", help="Only tasks with warnings.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """The tasks of a job: one line a file, then where it went and what is worth knowing of it, or why it is bad and
-    what to do.
-    """
+    """List the tasks of a job: one line per file, then its outputs and warnings, or its error and the remedy."""
     from geo_assets.ledger.models import TaskStatus
     from geo_assets.ledger.outputs import warnings
     from geo_assets.settings import load_settings
@@ -135,7 +133,7 @@ def files(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Every file that the job found in its container: a source, a part of one, a companion, or left alone, and why."""
+    """List every file that the job found in its container, and its role: source, part, companion, or ignored."""
     from geo_assets.stages.accounting import Role, listed_files
 
     if role is not None and role not in set(Role):
@@ -152,8 +150,8 @@ def files(
 
 
 def cancel(job_id: JobId, as_json: JsonFlag = False) -> None:
-    """End a job that is queued or processing. Nothing of it is half published; submitting it again goes on where it
-    was.
+    """Cancel a job that is queued or processing. No output is left half published; submitting the job again resumes
+    it.
     """
     with open_submitter() as submitter:
         record = submitter.jobs.find(job_id)
@@ -166,15 +164,15 @@ def cancel(job_id: JobId, as_json: JsonFlag = False) -> None:
 
 def retry(
     job_id: JobId,
-    only_failed: Annotated[bool, typer.Option("--only-failed", help="Do the failed tasks anew.")] = False,
-    quarantined: Annotated[bool, typer.Option("--quarantined", help="Do the quarantined tasks anew.")] = False,
+    only_failed: Annotated[bool, typer.Option("--only-failed", help="Redo the failed tasks.")] = False,
+    quarantined: Annotated[bool, typer.Option("--quarantined", help="Redo the quarantined tasks.")] = False,
     error_code: Annotated[
-        str | None, typer.Option("--error-code", help="Do the tasks anew that ended with this code.")
+        str | None, typer.Option("--error-code", help="Redo the tasks that ended with this error code.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow to the end.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Run a job again that has ended. Without a choice, failed tasks are done anew; what is done stays."""
+    """Start a new attempt of a job that has ended. Redoes failed tasks by default; finished tasks stay as they are."""
     from geo_assets.ledger.models import TaskStatus
 
     wanted = ((TaskStatus.FAILED, only_failed), (TaskStatus.QUARANTINED, quarantined))

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from geo_assets.submissions.submit import Submitter
 
 
-app = typer.Typer(
-    no_args_is_help=True, help="Messages that could not be accepted: look at them, replay or discard them."
-)
+app = typer.Typer(no_args_is_help=True, help="Messages that could not be accepted: list, show, replay or discard them.")
 
 
 @app.command("list")
@@ -31,7 +29,7 @@ def poison_list(
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 1000,
     as_json: JsonFlag = False,
 ) -> None:
-    """The messages in poison, newest first."""
+    """List the messages in poison, newest first."""
     with open_submitter() as submitter:
         records = submitter.messages.list(state="poison", error_code=known_code(error_code), limit=limit)
     if as_json:
@@ -50,7 +48,7 @@ def poison_list(
 
 @app.command("show")
 def poison_show(message_id: str, as_json: JsonFlag = False) -> None:
-    """One message: its record, its body (escaped) and its errors."""
+    """Show one message: its record, its body (escaped) and its errors."""
     from geo_assets.text import escaped
 
     with open_submitter() as submitter:
@@ -82,7 +80,7 @@ def poison_replay(
     error_code: Annotated[str | None, typer.Option("--error-code", help="All messages with this code.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Read messages again, as they came; what is accepted now leaves poison."""
+    """Process messages again as they were received; those that are accepted now leave poison."""
     from geo_assets.submissions.poison import replay
 
     with open_submitter() as submitter:

@@ -56,7 +56,7 @@ _CONVERT_EXAMPLES = """Examples:
 
 
 _VARIABLE = "One variable of a container, one member of a zip, or member:variable."
-_TAKEN = "When it was taken: ISO 8601, a date, a month, or START/END."
+_TAKEN = "Time of capture: ISO 8601, a date, a month, or START/END."
 
 
 class _ConvertByDefault(TyperGroup):
@@ -72,42 +72,42 @@ class _ConvertByDefault(TyperGroup):
 app = typer.Typer(
     cls=_ConvertByDefault,
     no_args_is_help=True,
-    help="One raster becomes a validated COG; or: is this file a whole, unaltered COG?",
+    help="Convert one raster to a validated COG, or check that a file is a complete, unaltered COG.",
     epilog=_CONVERT_EXAMPLES,
 )
 
 
 @app.command(epilog=_CONVERT_EXAMPLES)
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="Any raster; its sidecars beside it are taken along.")],
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="Any raster; sidecar files beside it are used too.")],
     destination: Annotated[
         Path,
         typer.Argument(
             metavar="DST",
-            help="The COG, replaced only when the new one is proven; a directory where SRC holds several.",
+            help="The COG; replaced only after the new one is verified. A directory if SRC holds several.",
         ),
     ],
-    profile: Annotated[
-        str | None, typer.Option(help="web, analysis, visual, dem or archive; web where not given.")
-    ] = None,
+    profile: Annotated[str | None, typer.Option(help="web (default), analysis, visual, dem or archive.")] = None,
     source_crs: Annotated[str | None, typer.Option(help="For a file without a CRS: EPSG:code.")] = None,
     override_crs: Annotated[
-        bool, typer.Option("--override-crs", help="--source-crs counts also where the file says something else.")
+        bool, typer.Option("--override-crs", help="Use --source-crs even if the file names another CRS.")
     ] = False,
     target_crs: Annotated[str | None, typer.Option(help="Reproject to EPSG:code.")] = None,
     resolution: Annotated[float | None, typer.Option(help="Size of a pixel, in units of the target CRS.")] = None,
     resampling: Annotated[
-        str | None, typer.Option(help="nearest, bilinear, cubic, …; by the kind of pixels where not given.")
+        str | None, typer.Option(help="nearest, bilinear, cubic, …; by default depends on the kind of pixels.")
     ] = None,
-    web_tiles: Annotated[bool, typer.Option("--web-tiles", help="On the grid of web map tiles (EPSG:3857).")] = False,
+    web_tiles: Annotated[
+        bool, typer.Option("--web-tiles", help="Align to the grid of web map tiles (EPSG:3857).")
+    ] = False,
     variable: Annotated[str | None, typer.Option(metavar="NAME", help=_VARIABLE)] = None,
     taken: Annotated[str | None, typer.Option("--datetime", metavar="TIME", help=_TAKEN)] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Make a COG: every pixel, mask, nodata value, colour and coordinate as in the source, proven by reading it back.
+    """Convert to a COG: every pixel, mask, nodata value, colour and coordinate as in the source, verified by reading it
+    back.
 
-    A NetCDF, HDF5 or GRIB file, a TIFF of many images and a zip become one COG for each raster in them, in the
-    directory DST.
+    A NetCDF, HDF5 or GRIB file, a TIFF with several images, or a zip becomes one COG per raster, in the directory DST.
     """
     from geo_assets.stages.raster_conversion import PRODUCT, Converter
 
@@ -196,10 +196,10 @@ def _line(placed: Path, report: ConvertReport, before: str = "") -> str:
 
 @app.command()
 def validate(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A COG, of any maker.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A COG, written by any program.")],
     as_json: JsonFlag = False,
 ) -> None:
-    """Read every block of every level: order, frames, checksums, and for COGs of ours every bit against its stamp."""
+    """Check every block of every level: order, frames, checksums, and in our own COGs every bit against the stamp."""
     from geo_assets.raster.models import ValidateReport, ValidateRequest
 
     with _alone(file) as (pool, _, private):

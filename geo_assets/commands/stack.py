@@ -19,12 +19,12 @@ from geo_assets.hints import program, runnable
 
 def up(
     database_only: Annotated[
-        bool, typer.Option("--database-only", help="PostgreSQL alone, for `dagster dev` in a checkout.")
+        bool, typer.Option("--database-only", help="Start only PostgreSQL, for `dagster dev` in a checkout.")
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Start the local stack: PostgreSQL, migrations, Dagster's webserver, daemon and code location. Harmless
-    to repeat.
+    """Start the local stack: PostgreSQL, migrations, Dagster's webserver, daemon and code location. Does
+    nothing if it is running.
     """
     from geo_assets.local.stack import Stack
 
@@ -60,7 +60,7 @@ def down(as_json: JsonFlag = False) -> None:
 
 def env(
     reader: Annotated[
-        bool, typer.Option("--reader", help="The role that may only look: published tables, items, the ledger.")
+        bool, typer.Option("--reader", help="The read-only role: published tables, items, the ledger.")
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -76,7 +76,7 @@ def env(
 
 
 def psql(context: typer.Context) -> None:
-    """Open psql on the stack's database, as the role that only reads; takes what psql takes."""
+    """Open psql on the stack's database with the read-only role; accepts the arguments of psql."""
     from geo_assets.local.stack import Stack
     from geo_assets.settings import load_settings
 

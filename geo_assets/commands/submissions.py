@@ -36,26 +36,27 @@ def submit(
     ] = None,
     params_file: Annotated[Path | None, typer.Option("--params-file", help="A JSON object of parameters.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow to the end; exit 0 only if completed.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Redo also what is done already.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Redo finished work too.")] = False,
     allow_empty: Annotated[
-        bool, typer.Option("--allow-empty", help="A prefix or globs that match nothing are no error.")
+        bool, typer.Option("--allow-empty", help="Accept a prefix or globs that match nothing.")
     ] = False,
     allow_mass_retire: Annotated[
         bool,
-        typer.Option("--allow-mass-retire", help="With deleted=retire: take back also more than max_retire_percent."),
+        typer.Option("--allow-mass-retire", help="With deleted=retire: withdraw even more than max_retire_percent."),
     ] = False,
     verify_sources: Annotated[
         bool,
         typer.Option(
-            "--verify-sources", help="Hash files that seem unchanged: for directories, whose etag is time and size."
+            "--verify-sources",
+            help="Hash files that seem unchanged: for directories, whose etags are only time and size.",
         ),
     ] = False,
     plan_hash: Annotated[
-        str | None, typer.Option("--plan-hash", help="Submit only if `plan` still says the same.")
+        str | None, typer.Option("--plan-hash", help="Submit only if `plan` still gives this hash.")
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Validate, record and start a job. The same request is the same job: what is done already is not done again."""
+    """Validate, record and start a job. The same request is the same job: finished work is not repeated."""
     from geo_assets.settings import load_settings
     from geo_assets.stages.planning import insist_on_plan
     from geo_assets.submissions.cli_parameters import read_parameters
@@ -90,7 +91,7 @@ def plan(
     params_file: Annotated[Path | None, typer.Option("--params-file")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """What a submission would do now: creates, changes, skips, and a hash that `submit --plan-hash` can insist on."""
+    """Show what a submission would create, change and skip, and the plan's hash for `submit --plan-hash`."""
     from geo_assets.settings import load_settings
     from geo_assets.stages.planning import make_plan
     from geo_assets.submissions.cli_parameters import read_parameters
@@ -114,7 +115,7 @@ def plan(
 
 
 def job_types(as_json: JsonFlag = False) -> None:
-    """The job types and their parameters."""
+    """List the job types and their parameters."""
     from geo_assets.parameters import JOB_TYPES
 
     if as_json:

@@ -52,7 +52,7 @@ LOAD_EXAMPLE = (
     "Example: `geo-assets load roads.gpkg --table vector.roads --target-crs EPSG:3857 --where \"class = 'motorway'\"`"
 )
 
-app = typer.Typer(no_args_is_help=True, help="Look into a vector file; call back a replaced table.")
+app = typer.Typer(no_args_is_help=True, help="Inspect a vector file; restore a replaced table.")
 
 
 @reads_vector
@@ -67,17 +67,17 @@ def load(
     key: Annotated[
         list[str] | None, typer.Option("--key", metavar="A,B", help="The columns that identify a row.")
     ] = None,
-    allow_drift: Annotated[bool, typer.Option("--allow-drift", help="The table's columns may change.")] = False,
+    allow_drift: Annotated[bool, typer.Option("--allow-drift", help="Allow the table's columns to change.")] = False,
     keep_versions: Annotated[
         int, typer.Option("--keep-versions", min=0, max=100, help="How many replaced tables are kept.")
     ] = 0,
     index: Annotated[str, typer.Option("--index", help="gist, spgist (points) or brin (with --cluster).")] = "gist",
     cluster: Annotated[
-        bool, typer.Option("--cluster", help="Store rows along Hilbert's curve: for tables that serve tiles.")
+        bool, typer.Option("--cluster", help="Store rows in Hilbert curve order: for tables that serve tiles.")
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Load a vector file into PostGIS: validated, typed, indexed, and there in one commit or not at all."""
+    """Load a vector file into PostGIS: validated, typed, indexed, and published in one commit or not at all."""
     from geo_assets.settings import load_settings
 
     settings = load_settings()
@@ -109,7 +109,7 @@ def inspect(
     reading: dict[str, Any],
     as_json: JsonFlag = False,
 ) -> None:
-    """What a file holds and what its tables would be. Nothing is loaded; no database is needed."""
+    """Show what a file holds and the tables it would become. Nothing is loaded; no database is needed."""
     from geo_assets.settings import load_settings
 
     request = request_of(source, reading)
@@ -128,7 +128,7 @@ def rollback(
     table: Annotated[str, typer.Argument(metavar="TABLE", help="vector.name, loaded with --keep-versions.")],
     as_json: JsonFlag = False,
 ) -> None:
-    """Put the newest kept version of a table back in its place; the present one is dropped. Views follow."""
+    """Restore the newest kept version of a table and drop the current one. Views are moved to the restored table."""
     from geo_assets.settings import load_settings
     from geo_assets.stages.vector_load import roll_back
 

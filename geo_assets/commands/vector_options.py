@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 _SCHEMA = "vector"
 
-SourceCrs = Annotated[str | None, typer.Option("--source-crs", help="CRS of layers that carry none, as EPSG:code.")]
+SourceCrs = Annotated[
+    str | None, typer.Option("--source-crs", help="CRS of layers that do not name one, as EPSG:code.")
+]
 TargetCrs = Annotated[str | None, typer.Option("--target-crs", help="Transform to this CRS, as EPSG:code.")]
 Accuracy = Annotated[
     float | None, typer.Option("--max-transform-accuracy-m", help="Refuse a transformation that is less accurate.")
@@ -36,28 +38,28 @@ Columns = Annotated[
 BoxOption = Annotated[str | None, typer.Option("--bbox", metavar="W,S,E,N", help="Only features that touch this box.")]
 BoxCrs = Annotated[str, typer.Option("--bbox-crs", help="The CRS of --bbox.")]
 Layers = Annotated[list[str] | None, typer.Option("--layer", help="Only this layer; may be repeated.")]
-Mixed = Annotated[str, typer.Option("--mixed", help="A layer of points, lines and polygons: split, generic or reject.")]
+Mixed = Annotated[
+    str, typer.Option("--mixed", help="A layer that mixes points, lines and polygons: split, generic or reject.")
+]
 Nulls = Annotated[str, typer.Option("--null-geometry", help="Features without geometry: keep or reject.")]
 Attributes = Annotated[bool, typer.Option("--attribute-tables", help="Also layers without geometry.")]
-Override = Annotated[
-    bool, typer.Option("--override-crs", help="--source-crs counts also where the file says something else.")
-]
+Override = Annotated[bool, typer.Option("--override-crs", help="Use --source-crs even if the file names another CRS.")]
 Encoding = Annotated[
     str | None,
-    typer.Option("--encoding", help="Of text, where the file says nothing or something wrong, e.g. windows-1252."),
+    typer.Option("--encoding", help="Encoding of text, if the file names none or the wrong one, e.g. windows-1252."),
 ]
 GeometryColumn = Annotated[
-    str | None, typer.Option("--geometry-column", help="Of plain Parquet: the column of WKB or WKT.")
+    str | None, typer.Option("--geometry-column", help="In plain Parquet: the column of WKB or WKT.")
 ]
 XColumn = Annotated[
-    str | None, typer.Option("--x", help="Of tables without geometry: the column of longitude or easting.")
+    str | None, typer.Option("--x", help="In tables without geometry: the column of longitude or easting.")
 ]
 YColumn = Annotated[str | None, typer.Option("--y", help="The column of latitude or northing.")]
 WktColumn = Annotated[str | None, typer.Option("--wkt", help="The column of WKT, EWKT, hexadecimal WKB or GeoJSON.")]
-Delimiter = Annotated[str | None, typer.Option("--delimiter", help="Of CSV: one character; \\t is a tabulator.")]
-Decimal = Annotated[
-    str | None, typer.Option("--decimal", help="What parts the decimals of coordinates in text: . or ,")
+Delimiter = Annotated[
+    str | None, typer.Option("--delimiter", help="Field delimiter of CSV: one character; \\t is a tab.")
 ]
+Decimal = Annotated[str | None, typer.Option("--decimal", help="Decimal separator of coordinates in text: . or ,")]
 
 
 def _options(

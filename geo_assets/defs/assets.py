@@ -19,26 +19,27 @@ from geo_assets.stages.checks import Verdict, nothing_looked_at
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef
 
-#: Every check by its name, and what it asks.
+#: Every check by its name, with the question that it answers.
 CHECKS = {
     "no_bad_files": (
-        "Is every file good? Where one is not, the run has done its work, and a person is to look at the file."
+        "Is every file good? If one is bad, the run itself has succeeded, but somebody has to look at the file."
     ),
     "every_raster_accounted_for": (
-        "Has every raster that was listed come to an end: converted, skipped, quarantined or failed?"
+        "Does every listed raster have a final status: converted, skipped, quarantined or failed?"
     ),
-    "cogs_readable": "Does every COG lie where the ledger says, with a TIFF header?",
+    "cogs_readable": "Is every COG at the place recorded in the ledger, with a TIFF header?",
     "every_vector_accounted_for": (
-        "Has every vector that was listed come to an end: loaded, skipped, quarantined or failed?"
+        "Does every listed vector have a final status: loaded, skipped, quarantined or failed?"
     ),
     "tables_sound": (
-        "Has every table the rows that the ledger says, a primary key, a declared type, an SRID and a GiST index?"
+        "Does every table have the number of rows recorded in the ledger, a primary key, a declared type, an SRID and a"
+        " GiST index?"
     ),
     "every_feature_accounted_for": (
-        "Are the features of every file loaded, rejected with a reason, or filtered, and nothing else?"
+        "Is every feature of every file either loaded, rejected with a reason, or filtered?"
     ),
-    "every_item_found": "Does the catalogue's search find the item of every file that is done?",
-    "every_file_accounted_for": "Has every file of the submission come to an end?",
+    "every_item_found": "Does a search in the catalogue find the item of every finished file?",
+    "every_file_accounted_for": "Does every file of the submission have a final status?",
 }
 
 

@@ -82,7 +82,7 @@ def stac_collection(job_type: str) -> dg.AssetsDefinition:
 
     @pipeline_asset(job_type, kinds={"stac"}, table="pgstac.collections")
     def stac_collection(stac_items: CatalogueReport) -> Any:
-        """The collections of the submission, their extents those of their items."""
+        """The submission's STAC collections, with the extents of their items."""
         return refresh_collections(stac_items)
 
     return stac_collection
@@ -116,7 +116,7 @@ def submission_report(job_type: str) -> dg.AssetsDefinition:
 
     @pipeline_asset(job_type, kinds={"postgres"}, checks=[_COMPLETE, _GOOD], table="geo.tasks")
     def submission_report(stac_collection: CatalogueReport) -> Any:
-        """The exact account of every file of the submission."""
+        """The report on the submission: the final status of every file."""
         return write_report(stac_collection)
 
     return submission_report

@@ -18,17 +18,17 @@ _PREFIX = "geo_assets/"
 class Force(dg.Config):
     """What may be asked of one run of any job, in Dagster's launchpad."""
 
-    force: bool = Field(False, description="redo what is done already")
+    force: bool = Field(False, description="redo finished work too")
 
 
 class Options(Force):
     """Of one that reads a container."""
 
     allow_mass_retire: bool = Field(
-        False, description="with deleted=retire: take back also more than max_retire_percent"
+        False, description="with deleted=retire: withdraw even more than max_retire_percent"
     )
     verify_sources: bool = Field(
-        False, description="hash files that seem unchanged: for directories, whose etag is time and size"
+        False, description="hash files that seem unchanged: for directories, whose etags are only time and size"
     )
 
 
@@ -51,7 +51,7 @@ def claim(context: dg.OpExecutionContext, stages: Stages, job_type: str, options
 
 
 def _tags(job: JobRef) -> dict[str, str]:
-    """What a run is found by, whoever launched it: its job, what the job reads and writes, who wanted it."""
+    """Tags by which a run is found: its job, its container and collection, its submitter."""
     asked = job.parameters
     named = {
         "job_id": job.job_id,

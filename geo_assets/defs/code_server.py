@@ -1,7 +1,7 @@
 """The code server, with a nursery for run workers: `python -m geo_assets.defs.code_server --port 4266`.
 
 Here: Dagster's own gRPC server, and where its run workers come from. Dagster starts each in a fresh interpreter, which
-imports Dagster and our definitions anew: 1.3 s, a third of a small job. A `multiprocessing` forkserver imports them
+imports Dagster and our definitions again: 1.3 s, a third of a small job. A `multiprocessing` forkserver imports them
 once, before it has a thread or a connection, and every run worker is a fork of it
 (docs/decisions/0017-run-workers-are-forked.md).
 Not here: which processes a stack has (`local/stack.py`).

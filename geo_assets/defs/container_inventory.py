@@ -55,7 +55,7 @@ def container_inventory(job_type: str) -> dg.AssetsDefinition:
 
     @pipeline_asset(job_type, kinds={"obstore"}, checks=[_GOOD], table="geo.inventory")
     def container_inventory() -> Any:
-        """What the container holds: rows of `geo.inventory`, by reference."""
+        """Every file of the container with its role, as rows of `geo.inventory`."""
         return list_blobs()
 
     return container_inventory

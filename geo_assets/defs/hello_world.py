@@ -88,7 +88,7 @@ def close_replies(
 
 @pipeline_asset("hello_world", kinds={"python"})
 def replies() -> Any:
-    """The two-stage fan-out and fan-in: n greetings, then a reply to each."""
+    """Two stages of fan-out and fan-in: n greetings, then a reply to each."""
     greetings, greeting_chunks = plan_greetings()
     plan, reply_chunks = plan_replies(greetings, greeting_chunks.map(greet).collect())
     return close_replies(plan, reply_chunks.map(reply).collect())

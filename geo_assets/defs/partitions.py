@@ -1,4 +1,4 @@
-"""The sets of partitions, one a job type: a partition is a job, never a file. Files are rows of the ledger.
+"""The sets of partitions, one per job type: a partition is a job, never a file. Files are rows of the ledger.
 
 An asset has one set, so each job type that makes assets has assets of its own, below its name (docs/decisions/0020).
 """

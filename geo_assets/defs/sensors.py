@@ -27,7 +27,7 @@ MESSAGES_PER_TICK, SECONDS_PER_TICK = 100, 15.0
 
 
 def requests_of(attempts: list[Attempt]) -> dg.SensorResult:
-    """The tick's result: partitions first, then one run an attempt, its key naming the attempt."""
+    """The tick's result: partitions first, then one run per attempt, with the attempt in its run key."""
     return dg.SensorResult(
         run_requests=[
             dg.RunRequest(
@@ -53,7 +53,7 @@ def build_submissions_sensor(settings: Settings, jobs: list[Any]) -> dg.SensorDe
         jobs=jobs,
         minimum_interval_seconds=5,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="takes messages from the inboxes; launches recorded submissions that nobody has launched",
+        description="takes messages from the inboxes; launches recorded submissions that are not launched yet",
     )
     def submissions_sensor() -> dg.SensorResult | dg.SkipReason:
         """Take messages from the inboxes; launch recorded submissions that nobody has launched."""
@@ -72,7 +72,7 @@ def build_janitor(settings: Settings) -> dg.SensorDefinition:
         name="janitor",
         minimum_interval_seconds=10,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="finds runs that died or hang, and asks for a new attempt of their jobs",
+        description="finds runs that died or hang, and starts new attempts of their jobs",
     )
     def janitor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         """Find runs that died or hang, and ask for a new attempt of their jobs; the submissions sensor launches it."""

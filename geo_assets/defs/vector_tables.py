@@ -1,4 +1,4 @@
-"""The `vector_tables` assets: every vector source of a submission becomes PostGIS tables, one a layer, or is
+"""The `vector_tables` assets: every vector source of a submission becomes PostGIS tables, one per layer, or is
 quarantined.
 """
 

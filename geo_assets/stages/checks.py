@@ -1,7 +1,7 @@
-"""Proof, after a stage, that what the ledger says is there is there.
+"""Checks, after a stage, that the outputs recorded in the ledger exist.
 
-Here: one function a check; each looks at the outputs themselves, not at what made them. Not here: Dagster's side
-(`defs/`).
+Here: one function per check; each looks at the outputs themselves, not at the records of the stage that made them.
+Not here: Dagster's side (`defs/`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from geo_assets.stages.files import size_of_cog
 from geo_assets.storage.containers import BlobRef
 from geo_assets.text import one_line
 
-#: Problems shown; the count is of all.
+#: Number of problems that are shown; the count includes all.
 _SHOWN = 20
 
 #: Bad files named in a sentence.
@@ -33,17 +33,17 @@ _NAMED = 3
 
 
 class Verdict(BaseModel):
-    """What a check found."""
+    """The result of a check."""
 
     model_config = ConfigDict(frozen=True)
     passed: bool
     metadata: dict[str, Any]
     description: str
-    serious: bool = True  # something was made that is not as it should be; else somebody should look
+    serious: bool = True  # an output is not as it should be (an error); otherwise a warning
 
 
 def accounted_for(counts: StageCounts) -> Verdict:
-    """Every listed task has come to an end, or waits for the catalogue alone."""
+    """Every listed task has a final status, or waits only for the catalogue."""
     parts = counts.succeeded + counts.skipped + counts.quarantined + counts.failed + counts.running
     passed = counts.total == parts and not counts.pending
     return Verdict(
@@ -52,16 +52,14 @@ def accounted_for(counts: StageCounts) -> Verdict:
 
 
 def whole_account(stages: Sequence[StageCounts]) -> Verdict:
-    """Every file of the job has come to an end."""
+    """Every file of the job has a final status."""
     done, total = sum(s.done for s in stages), sum(s.total for s in stages)
     counts = {s.stage: s.model_dump(exclude={"stage"}) for s in stages}
     return Verdict(passed=done == total, metadata=counts, description=f"{done:,} of {total:,} files came to an end")
 
 
 def no_bad_files(context: StageContext, job: JobRef, stage: str | None = None) -> Verdict:
-    """No file is quarantined or failed. The run has done its work where some are; it is the files that need a
-    person.
-    """
+    """No file is quarantined or failed. A bad file is a warning, not an error: the run has done its work."""
     codes = context.tasks.bad_by_code(job.job_id, stage)
     bad = sum(codes.values())
     if not bad:
@@ -79,19 +77,19 @@ def no_bad_files(context: StageContext, job: JobRef, stage: str | None = None) -
 
 
 def nothing_looked_at(context: StageContext, job: JobRef) -> Verdict | None:
-    """What every check of a run says that had nothing to look at; None where there was something."""
+    """The verdict of every check of a run that had nothing to check; None if there was something."""
     if job.stood_aside:
-        why = f"run {job.owner_run_id} owns the job; this one looked at nothing"
+        why = f"run {job.owner_run_id} owns the job; this one checked nothing"
     elif not context.inventory.totals(job.job_id)[0]:
         p = job.parameters_as(ListContainer)
-        why = f"{p.account}/{p.container} holds no file that the submission asks for; nothing was looked at"
+        why = f"{p.account}/{p.container} holds no file that the submission selects; nothing was checked"
     else:
         return None
     return Verdict(passed=False, metadata={}, description=why, serious=False)
 
 
 def cogs_readable(context: StageContext, job: JobRef, stage: str) -> Verdict:
-    """Every COG lies where its task says, with a TIFF header, and as long as it was written."""
+    """Every COG is at the place that its task recorded, with a TIFF header and its original length."""
     problems, count = [], 0
     for task in context.tasks.iterate(job.job_id, stage):
         for made in task.outputs.all_cogs if task.status in MADE else ():
@@ -103,8 +101,8 @@ def cogs_readable(context: StageContext, job: JobRef, stage: str) -> Verdict:
 
 
 def tables_sound(context: StageContext, job: JobRef, stage: str) -> Verdict:
-    """Every table has the rows that its task says, a primary key, and, if it has geometry, a declared type, an SRID and
-    a GiST index.
+    """Every table has the number of rows that its task recorded, a primary key, and, if it has geometry, a declared
+    type, an SRID and a GiST index.
     """
     problems, count = [], 0
     with connect(context.settings, autocommit=True) as conn:

@@ -251,7 +251,7 @@ def test_a_run_that_had_nothing_to_look_at_has_passed_nothing(cli, mixed):
     assert len(checks) == 11
     assert {said[:2] for said in checks.values()} == {(False, "WARN")}
     assert {said[2] for said in checks.values()} == {
-        "default/mixed holds no file that the submission asks for; nothing was looked at"
+        "default/mixed holds no file that the submission selects; nothing was checked"
     }
     assert "default/mixed: 0 files" in said_in_dagster(cli, job["run_id"])[0]
 
