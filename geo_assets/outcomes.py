@@ -172,7 +172,7 @@ class FetchedFile(InputFile):
 
 
 class Receipt(_Model):
-    """What a finished conversion leaves for the catalogue, and for whoever asks later what it was made from."""
+    """What a finished conversion leaves for the catalogue, and the record of what it was made from."""
 
     version: Literal[1] = 1  # one that has none was written before there were versions, and is like the first
     input: tuple[FetchedFile, ...]

@@ -1,4 +1,4 @@
-"""The route that makes the schema anew.
+"""The route that recreates the schema.
 
 Here: when it is refused. Not here: migrations (`database/migrate.py`).
 """
@@ -13,14 +13,14 @@ router = APIRouter(tags=["admin"], dependencies=[scope("admin")])
 
 
 class Redeploy(BaseModel):
-    """The confirmation that a schema may be dropped and made anew."""
+    """The confirmation that the schema may be dropped and recreated."""
 
     confirm: str = Field(description="the name of the database", examples=["geo_assets"])
 
 
 @router.post("/api/db/schema/redeploy")
 def redeploy(body: Redeploy, settings: TheSettings) -> dict[str, list[str]]:
-    """Drop the ledger and the published tables, and make the schema anew. Refused unless it is enabled."""
+    """Drop the ledger and the published tables, and recreate the schema. Refused unless it is enabled."""
     from geo_assets.database.migrate import redeploy as run
 
     if not settings.allow_schema_redeploy:

@@ -1,4 +1,4 @@
-"""Routes for whoever watches the server: alive, ready, and how each component does. They ask no token.
+"""Health probes of the server: alive, ready, and the state of each component. They need no token.
 
 Here: HTTP statuses. Not here: the questions (`health.py`).
 """

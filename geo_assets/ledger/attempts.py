@@ -118,12 +118,12 @@ class Attempts:
     def retry(
         self, job_id: str, *, requested_by: str, statuses: Sequence[str] = (), error_code: str | None = None
     ) -> Submitted:
-        """Ask for another attempt of a job that has ended; the tasks chosen are done anew.
+        """Ask for another attempt of a job that has ended; the chosen tasks are redone.
 
         Args:
             job_id: whole.
             requested_by: who asks.
-            statuses: tasks in these states are done anew, those that did not come to an end always.
+            statuses: tasks in these states are redone; unfinished tasks always are.
             error_code: only tasks that ended with this code.
 
         Raises:

@@ -25,7 +25,7 @@ class Inventory:
         self._pool = pool
 
     def replace(self, job_id: str, pages: Iterable[list[tuple[Blob, str | None]]]) -> None:
-        """Write the listing anew, each blob with the reason why it is ignored, if it is. One transaction, a page in
+        """Replace the listing, each blob with the reason why it is ignored, if it is. One transaction, a page in
         memory.
 
         The COPY is one statement for as long as the store lists: millions of blobs take more than any other statement

@@ -144,7 +144,7 @@ class Published:
 
     @staticmethod
     def take_back(conn: psycopg.Connection[Any], entry: PublishedTask) -> bool:
-        """Strike out what is published, as `of_container` gave it; false where it was published anew since."""
+        """Strike out what is published, as `of_container` gave it; false if it was published again since."""
         return bool(
             conn.execute(
                 "delete from geo.published where stac_item = %s and at = %s", (entry.stac_item, entry.at)

@@ -1,4 +1,4 @@
-"""What the ledger says at one moment, for whoever compares it with the rest of the world.
+"""The state of the ledger at one moment, to be compared with stores, tables and items.
 
 Here: reading jobs, tasks, listings and what is published, whole collections at a time, on one connection. Not here: the
 comparison (`stages/reconcile.py`), which also begins and ends the transaction that all is read in.

@@ -1,6 +1,6 @@
 """Checks of the machine and the stack: what is there, what is not, and what to do about it.
 
-Here: one function a check. Not here: mending anything.
+Here: one function per check. Not here: mending anything.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ Bytes = NDArray[np.uint8]
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
-_REMEDY = "write it anew as one file, for example with: h5repack, or nccopy"
+_REMEDY = "rewrite it as one file, for example with: h5repack, or nccopy"
 
 #: Looked at a time; and the bytes of the longest fixed part, by which pieces overlap.
 _PIECE, _OVERLAP = 16 * 1024**2, 32

@@ -236,7 +236,9 @@ def refuse_disguised_sidecars(path: Path) -> None:
             head = file.read(4)
         if (head, "GTiff") not in MAGIC:
             raise GeoAssetsError(
-                "UNREADABLE", f"{sibling.name} beside {path.name} is not a TIFF", remedy="leave it out, or make it anew"
+                "UNREADABLE",
+                f"{sibling.name} beside {path.name} is not a TIFF",
+                remedy="leave it out, or create it again",
             )
         with gdal.reading(sibling, "GTiff"), gdal.open_raster(sibling) as dataset:
             refuse_foreign_files(dataset, sibling)
@@ -277,7 +279,7 @@ def refuse_what_does_not_fit(dataset: Any, path: Path, name: str | None = None) 
         raise GeoAssetsError(
             "UNREADABLE",
             f"{name} has overviews that are larger than itself",
-            remedy="leave them out, or make them anew",
+            remedy="leave them out, or create them again",
         )
 
 

@@ -68,8 +68,8 @@ _MEMORY, _LEAST_FOR_BLOCKS = 224 << 20, 16 << 20
 #: above.
 _STRIPS_HELD = 5
 
-#: Tiles of the trial, spread over the grid: at most this many, and one for so many pixels, lest it costs more than it
-#: tells.
+#: Tiles of the trial, spread over the grid: at most this many, and one for so many pixels, so that the trial
+#: does not cost more than it saves.
 _TRIAL_TILES, _PIXELS_A_TRIAL_TILE = 6, 1 << 20
 
 #: In the XML of a skeleton: where pixels, masks and overviews would come from.

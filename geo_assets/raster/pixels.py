@@ -6,7 +6,7 @@ Not here: comparing two datasets (`validate.py`), overviews.
 The hash of pixels does not depend on codec, block size or engine. It is the SHA-256 of the line `<dtype> <count>
 <height> <width>` and a newline, then of the SHA-256 of every part: for every 512 x 512 tile in rows from the top left,
 cut at the edges, each band in turn (rows from the top, little endian, each NaN as the one quiet NaN of its type); then,
-where the dataset has a mask of its own, the tile's mask as one byte a pixel, 0 or 1. A hash of hashes, so that tiles
+where the dataset has a mask of its own, the tile's mask as one byte per pixel, 0 or 1. A hash of hashes, so that tiles
 can be hashed by many threads.
 """
 

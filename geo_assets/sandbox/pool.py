@@ -68,7 +68,7 @@ class Stream:
         """The call's result; only now is it known that the stream was whole.
 
         Raises:
-            GeoAssetsError: whatever befell the child.
+            GeoAssetsError: any failure of the child.
         """
         return self._finish(result)  # type: ignore[no-any-return]
 
@@ -146,7 +146,7 @@ class SandboxPool:
             living = list(self._living)
         for child in living:
             with contextlib.suppress(ProcessLookupError):
-                child.process.kill()  # whoever waits for its answer closes it
+                child.process.kill()  # the thread that waits for its answer closes it
 
     def _start(self, folder: Path, terms: Terms) -> Child:
         with self._starting:
@@ -272,7 +272,7 @@ class SandboxPool:
 
         Args:
             workspace: a private one, of this pool. Who writes in the directory makes it.
-            name: of what is worked on, and how: whoever asks for it goes on from what is there.
+            name: identifies the work and its options: a later call with the same name resumes from what is there.
         """
         return take_up(self._scratch.parent, workspace, name)
 
@@ -386,7 +386,7 @@ def _result(child: Child, watched: Watched, result: type[R]) -> R:
         reply = None
     except ValueError as error:
         said = f"{type(error).__name__}: {error}"[:_LONGEST_TRACEBACK]
-        crashed = GeoAssetsError("SANDBOX_CRASHED", "the reader answered with what is no answer")
+        crashed = GeoAssetsError("SANDBOX_CRASHED", "the reader sent an invalid answer")
         crashed.add_note(said)
         raise crashed from None
     if reply is None or reply.error is None:
@@ -394,7 +394,7 @@ def _result(child: Child, watched: Watched, result: type[R]) -> R:
         if watched.verdict:
             raise watched.verdict
         raise _ChildDied(f"signal {-status}" if status < 0 else f"exit {status}")
-    befell = GeoAssetsError.from_reader(reply.error)
+    failure = GeoAssetsError.from_reader(reply.error)
     if reply.traceback:
-        befell.add_note(reply.traceback[:_LONGEST_TRACEBACK])
-    raise befell
+        failure.add_note(reply.traceback[:_LONGEST_TRACEBACK])
+    raise failure

@@ -44,7 +44,7 @@ _GDAL_ENVIRONMENT = {
 }
 
 #: The C library gives large blocks back to the kernel at once, which then clears the same pages for the next tile:
-#: a quarter of the time of a fast conversion. Here they are kept; one arena a core.
+#: a quarter of the time of a fast conversion. Here they are kept; one arena per core.
 _MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),

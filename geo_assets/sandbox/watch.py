@@ -1,6 +1,6 @@
 """The limits of a call that are kept from outside: its time, and the room that its child takes on disk.
 
-Here: one thread a pool that looks at the calls that are under way. Not here: what a child keeps to by itself
+Here: one thread per pool that watches the running calls. Not here: what a child keeps to by itself
 (`child.py`).
 
 The kernel limits the size of a file (RLIMIT_FSIZE), not of all files together; quotas ask for a file system that has

@@ -269,7 +269,7 @@ def table_item(
     when: str | None = None,
     warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The validated item of a vector source: one asset a table, the extent of all.
+    """The validated item of a vector source: one asset per table, the extent of all.
 
     Args:
         identity: the item's id.

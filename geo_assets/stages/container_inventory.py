@@ -40,7 +40,7 @@ REFUSALS = {
 
 
 def take_inventory(context: StageContext, job: JobRef) -> InventoryRef:
-    """List the job's container anew; the globs are applied before the limit. Where outputs go is seen to first.
+    """List the job's container again; globs are applied before the limit. The output containers are checked first.
 
     Raises:
         GeoAssetsError: CONTAINER_NOT_FOUND, of the sources or the outputs; STORAGE_FORBIDDEN; STORAGE_UNAVAILABLE;
@@ -81,7 +81,7 @@ def take_inventory(context: StageContext, job: JobRef) -> InventoryRef:
 
 def _list(context: StageContext, job: JobRef) -> int:
     """Write the listing into the ledger; returns how many files were left out. A store that goes away meanwhile is
-    listed anew.
+    listed again.
     """
     container, asked = context.source_container(job), job.parameters_as(ListContainer)
 

@@ -163,7 +163,7 @@ class StageContext:
         self.ledger.messages.note(error, severity="alert", job_id=claimed.job_id, run_id=claimed.run_id)
 
     def _container(self, alias: str, name: str) -> Container:
-        """One object a container and process: it keeps its connections, and knows what it saw before."""
+        """One object per container and process: it keeps its connections, and knows what it saw before."""
         with self._lock:
             if (alias, name) not in self._containers:
                 self._containers[alias, name] = open_container(self.settings, alias, name, patience=self.patience)

@@ -52,7 +52,7 @@ class Class(StrEnum):
     ORPHAN_ITEM = "orphan_item"  # searchable, and no row of the ledger knows it
     DANGLING_HREF = "dangling_href"  # an item leads elsewhere than the ledger says
     MISSING_COG = "missing_cog"  # or its thumbnail
-    ORPHAN_COG = "orphan_cog"  # or a thumbnail: nobody is led to it
+    ORPHAN_COG = "orphan_cog"  # or a thumbnail: no published item refers to it
     CHECKSUM_MISMATCH = "checksum_mismatch"
     MISSING_TABLE = "missing_table"
     ROWCOUNT_MISMATCH = "rowcount_mismatch"

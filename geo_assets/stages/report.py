@@ -40,7 +40,7 @@ def report_job(context: StageContext, job: JobRef) -> JobReport:
 
 
 def stage_table(stages: Sequence[StageCounts]) -> str:
-    """Markdown: one row a stage."""
+    """Markdown: one row per stage."""
     head = "| stage | total | succeeded | skipped | quarantined | failed |\n|---|--:|--:|--:|--:|--:|\n"
     return head + "".join(
         f"| {s.stage} | {s.total} | {s.succeeded} | {s.skipped} | {s.quarantined} | {s.failed} |\n" for s in stages

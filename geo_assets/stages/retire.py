@@ -58,7 +58,7 @@ def retire(context: StageContext, job: JobRef) -> tuple[int, int]:
     """With `deleted: retire`, take back what is gone; returns (retired, published and no longer stood behind, but
     kept).
 
-    Found by search last, gone from search first: nobody is led to what is not there.
+    Found by search last, gone from search first: so that no search result refers to a deleted file.
 
     Raises:
         GeoAssetsError: MASS_RETIRE, nothing was taken back.
@@ -142,7 +142,7 @@ def _came(container: Container, entry: PublishedSource) -> bool:
 
 
 def _take_back(conn: psycopg.Connection, job: JobRef, entry: PublishedSource, others: Sequence[str]) -> bool:
-    """In a transaction of the caller's; false where it was published anew since it was looked at."""
+    """In the caller's transaction; false if it was published again since it was looked at."""
     collection, _, identity = entry.stac_item.partition("/")
     queue_up(conn, collection)
     assert_lease(conn, job.job_id, job.run_id)

@@ -255,7 +255,7 @@ class Container:
 
     def list(self, prefix: str = "", *, exact: bool = False, whole_names: bool = False) -> Iterator[list[Blob]]:
         """Pages of the blobs whose path starts with `prefix`; only one page is held at a time. It is not waited for a
-        store here: half a listing is none, and who asked begins anew.
+        store here: half a listing is useless, and the caller starts again.
 
         Args:
             prefix: of the paths.

@@ -24,7 +24,7 @@ def with_metadata(sources: Iterable[Source], metadata: Iterable[Member]) -> Iter
     """The same sources; a raster that is named after a product with the metadata of that product which lies in its
     folder, as its last members.
 
-    It stays a companion, which several rasters may share. It is read for the time of capture, so a raster is made anew
+    It stays a companion, which several rasters may share. It is read for the time of capture, so a raster is made again
     where it changes.
 
     Args:

@@ -54,7 +54,7 @@ def _message_type(name: str, model: type[Parameters]) -> Any:
 _EACH = tuple(_message_type(name, model) for name, model in JOB_TYPES.items())
 _TYPES: Any = Union[_EACH]  # noqa: UP007 - made at run time
 
-#: One member a job type, told apart by `job_type`.
+#: One member per job type, told apart by `job_type`.
 MESSAGE: TypeAdapter[Any] = TypeAdapter(Annotated[_TYPES, Field(discriminator="job_type")])
 
 

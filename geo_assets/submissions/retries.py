@@ -37,7 +37,7 @@ def choose(only: Collection[str] = (), error_code: str | None = None) -> Choice:
     if unknown := sorted(set(only) - set(BAD)):
         raise GeoAssetsError(
             "INVALID_PARAMETERS",
-            f"tasks that are {unknown[0]!r} are not done anew",
+            f"tasks with status {unknown[0]!r} cannot be redone",
             remedy=f"one of: {', '.join(BAD)}",
         )
     chosen = set(only) or (set(BAD) if error_code else {TaskStatus.FAILED})

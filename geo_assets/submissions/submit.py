@@ -137,7 +137,7 @@ class Submitter:
     def retry(
         self, job_id: str, *, requested_by: str, only: Collection[str] = (), error_code: str | None = None
     ) -> Submitted:
-        """Run a job again; the tasks that the filters choose (`retries.py`) are done anew, those that are done stay.
+        """Run a job again; redoes the tasks that the filters choose (`retries.py`); finished tasks stay.
 
         Raises:
             GeoAssetsError: JOB_NOT_FOUND; STILL_AT_WORK; INVALID_PARAMETERS, no such state, or no task of the job ended

@@ -34,7 +34,7 @@ class Guard:
         app: any ASGI application.
         hosts: names, beside those of loopback, under which the server is reached. A page of such a name is no stranger
             either.
-        probes: paths for whoever looks whether the server lives, under whatever address; they take and give nothing.
+        probes: paths of health probes, allowed under any address; they accept and reveal nothing.
         graphql: the path of a GraphQL endpoint that would also take operations from a URL; this lets it take them as
             JSON only.
     """

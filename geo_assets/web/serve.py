@@ -1,10 +1,10 @@
 """Serving an application with uvicorn, to clients that may be slow, silent or many.
 
-uvicorn ends idle connections between two requests, but waits for the rest of a request for ever, and answers everybody
-503 once there are `limit_concurrency` connections. Here each request has to be there within a time, and of too many
-clients that we wait for, the one that has kept us waiting longest is sent away, so that there is always room for one
-who comes with a whole request. uvicorn keeps headers of any length, too; here they have a limit, and so have
-WebSockets, which are not counted among the others.
+uvicorn ends idle connections between two requests, but waits indefinitely for the rest of a request, and answers
+everybody 503 once there are `limit_concurrency` connections. Here each request has to arrive within a time limit. If
+too many clients have not sent their whole request, the connection of the one that has kept us waiting longest is
+closed, so that there is always room for a client with a complete request. uvicorn also accepts headers of any length;
+here they have a limit, and so have WebSockets, which are counted separately.
 Here: uvicorn's protocol with a clock. Not here: who may come in (`guard.py`).
 """
 
@@ -24,7 +24,7 @@ REQUEST_SECONDS = 20.0
 #: For a client that takes no more of its answer.
 _WRITE_SECONDS = 30.0
 
-#: For answers and WebSockets that are open when we are told to stop; uvicorn waits for ever otherwise.
+#: For answers and WebSockets that are open when we are told to stop; uvicorn would wait indefinitely.
 _STOP_SECONDS = 3
 
 #: A browser keeps six; these are for a proxy and many people. Each costs a file handle and some kilobytes.

@@ -67,7 +67,7 @@ class BlobDelivery:
         self._move(POISON, record.message_id)
 
     def release(self) -> None:
-        """Date its claim back: whoever looks next takes it up, by the same name and etag."""
+        """Date its claim back, so that the next tick takes it up, by the same name and etag."""
         self._container.move(self._claimed, f"{CLAIMED}0_{self._claimed.removeprefix(CLAIMED).partition('_')[2]}")
 
     def _move(self, folder: str, identity: str | None = None) -> None:

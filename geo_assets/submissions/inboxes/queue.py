@@ -24,7 +24,7 @@ from geo_assets.storage.faults import says_it_exists
 from geo_assets.submissions.messages import Message, read_message
 
 #: A message is not given out again while it is in hand. A page of them is dequeued at once, and each waits for its
-#: turn: what has waited for half of the time is asked for anew before it is handled.
+#: turn: a message that has waited for half of the time is requested again before it is handled.
 _VISIBILITY_SECONDS = 300
 
 #: After a fault that will pass.
@@ -70,8 +70,8 @@ class QueueDelivery:
             self._queue.delete_message(self._message)
 
     def poison(self, record: MessageRecord) -> None:
-        """Put a pointer to its record into the poison queue, which is made if it is not there, for ever; then delete
-        it.
+        """Put a pointer to its record into the poison queue, which is created if needed; the pointer never
+        expires. Then delete the message.
 
         Raises:
             GeoAssetsError: QUEUE_UNAVAILABLE; QUEUE_NOT_FOUND, there is no poison queue and we may not make one.

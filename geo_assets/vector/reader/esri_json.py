@@ -45,7 +45,7 @@ _ODD = "odd"
 
 
 def copy(path: Path, to: Path, name: str) -> None:
-    """Write a file anew, in UTF-8.
+    """Rewrite a file in UTF-8.
 
     Raises:
         GeoAssetsError: UNREADABLE; TOO_LARGE, one feature is.

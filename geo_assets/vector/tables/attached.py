@@ -121,7 +121,7 @@ def views_over(conn: psycopg.Connection[Any], oid: int, table: str) -> list[View
 
 
 def move_view(conn: psycopg.Connection[Any], view: View, label: str) -> None:
-    """Define a view anew: by its text, and so over the new table. Owner, grants and comment stay."""
+    """Define a view again from its text, so that it reads the new table. Owner, grants and comment stay."""
     options = [option.partition("=") for option in view.options if option.partition("=")[0] in _VIEW_OPTIONS]
     clause: sql.Composable = sql.SQL("")
     if options:
