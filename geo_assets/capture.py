@@ -1,5 +1,4 @@
-"""When something was taken: from what a person says, from what its file says, from the name of a product that is known
-by it.
+"""The time of capture: from the request, from the metadata of the file, or from the name of a known product.
 
 Here: times and spans of time as strings, names of products, patterns for names. Not here: reading a file's metadata
 (`raster/inspect.py`).

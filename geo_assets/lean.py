@@ -1,4 +1,4 @@
-"""Leaving out what libraries import only because it is there.
+"""Skipping optional imports of libraries.
 
 Here: one function, for processes of our own that start, do one thing and end (a sandboxed child, a command). pyogrio
 imports geopandas and pyarrow pandas where they are installed: a third of a second each time, for what such a process

@@ -1,4 +1,4 @@
-"""Things of an object that are made when first asked for, by several threads at once.
+"""Attributes that are computed at their first use, safe with several threads.
 
 Here: one descriptor. Not here: what is made.
 """

@@ -1,4 +1,4 @@
-"""What a task is given, what it puts out and what it leaves for the stages after it: the JSON of `geo.tasks`, typed.
+"""The inputs, outputs and receipts of tasks: the JSON of `geo.tasks`, typed.
 
 Here: one model for each, by stage, and how what another release wrote is read. Nothing else reads their keys.
 Not here: statements (`ledger/`), doing the work (`stages/`), how people are told of it (`ledger/outputs.py`).
@@ -94,7 +94,7 @@ class Cog(_Model):
 
 
 class CogOutputs(Outputs):
-    """Of a raster source: its COG, or the first of those of a source that holds several, and then all of them."""
+    """Outputs of a raster source: its COG; for a source that holds several, the first one and the list of all."""
 
     cog: str
     sha256: str
@@ -127,7 +127,7 @@ class TableEntry(_Model):
 
 
 class TableOutputs(Outputs):
-    """Of a vector source: its tables; none while they wait for their job's gate."""
+    """Outputs of a vector source: its tables; none while they wait for their job's gate."""
 
     tables: tuple[TableEntry, ...] = Field((), exclude_if=_is_nothing)
 
@@ -138,7 +138,7 @@ class TableOutputs(Outputs):
 
 
 class ListingOutputs(Outputs):
-    """Of `list_container`: what the container holds."""
+    """Outputs of `list_container`: what the container holds."""
 
     files: int
     bytes: int
@@ -147,20 +147,20 @@ class ListingOutputs(Outputs):
 
 
 class CatalogueOutputs(Outputs):
-    """Of `stac_setup`."""
+    """Outputs of `stac_setup`."""
 
     pgstac_version: str
     collections: int
 
 
 class GreetingOutputs(Outputs):
-    """Of a greeting of `hello_world`."""
+    """Outputs of a greeting of `hello_world`."""
 
     greeting: str
 
 
 class ReplyOutputs(Outputs):
-    """Of a reply of `hello_world`."""
+    """Outputs of a reply of `hello_world`."""
 
     reply: str
 

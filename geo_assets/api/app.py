@@ -1,4 +1,4 @@
-"""The application: its routes, who guards them, and what stands while it runs.
+"""The application: its routes, their protection, and its resources.
 
 Here: assembly, in the order in which routes are looked through and documented. Not here: routes (a module for each
 subject), what they ask of a request (`dependencies.py`), errors as responses (`problems.py`).

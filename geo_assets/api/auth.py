@@ -1,4 +1,4 @@
-"""Who may do what: named tokens, OIDC, or everybody on loopback alone.
+"""Authorisation: named tokens, OIDC, or no authentication on loopback.
 
 Here: from a request to scopes. Not here: making tokens (`ledger/tokens.py`).
 """

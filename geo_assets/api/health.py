@@ -1,4 +1,4 @@
-"""Whether the parts that the API stands on answer, and how fast.
+"""Whether the components that the API depends on answer, and how fast.
 
 Here: one small question to each. Not here: checks of the machine (`local/doctor.py`), routes (`probes.py`).
 """

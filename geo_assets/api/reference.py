@@ -1,4 +1,4 @@
-"""Routes that tell what there is: job types with their parameters, error codes with their remedies. They ask no token.
+"""Reference routes: job types with their parameters, error codes with their remedies. They need no token.
 
 Here: what the code knows by itself. Not here: what went wrong (`ledger.py`), the codes (`errors.py`).
 """

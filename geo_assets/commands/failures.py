@@ -1,4 +1,4 @@
-"""How a command ends that fails: one line and a hint, or a JSON document, and an exit code.
+"""How a failing command ends: one line and a hint, or a JSON document, and an exit code.
 
 Here: from an exception to what is printed. Not here: the codes and remedies (`errors.py`), which exceptions are caught
 (`cli.main`).

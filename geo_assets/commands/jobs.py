@@ -1,4 +1,4 @@
-"""`geo-assets jobs`, `job`, `tasks`, `files`, `cancel` and `retry`: what became of a job, and another attempt.
+"""`geo-assets jobs`, `job`, `tasks`, `files`, `cancel` and `retry`: the state of a job, and another attempt.
 
 Here: arguments, what is printed. Not here: how a job is shown (`shared.py`), the ledger, which tasks a retry takes
 (`submissions/`).

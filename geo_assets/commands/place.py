@@ -1,4 +1,4 @@
-"""A finished file comes to where it is wanted, on whatever file system that is, whole or not at all.
+"""Moving a finished file to its destination, on any file system, completely or not at all.
 
 Here: one function. Not here: containers (`storage/containers.py`), which file is wanted where (`raster.py`).
 """

@@ -1,4 +1,4 @@
-"""What several commands do alike: open the ledger, show a job, follow it to its end.
+"""Shared by several commands: open the ledger, show a job, follow it to its end.
 
 Here: that, and the argument that names a job. Not here: the commands; tables, JSON and the two consoles (`console.py`).
 """

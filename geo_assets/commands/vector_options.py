@@ -1,4 +1,4 @@
-"""What may be said of a vector file and of its table at the command line, and the requests that follow from it.
+"""Command line options for a vector file and its table, and the requests made from them.
 
 Here: the options that several commands have, each declared once; from their text to `InspectRequest`, `LoadOptions` and
 a table's name. Not here: the commands (`vector.py`), what the options do (`vector/`, `stages/vector_load.py`).

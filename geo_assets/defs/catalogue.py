@@ -1,5 +1,5 @@
-"""The assets `stac_items`, `stac_collection` and `submission_report`: what was made becomes searchable, then the
-account.
+"""The assets `stac_items`, `stac_collection` and `submission_report`: outputs become searchable, then the
+report.
 """
 
 from collections.abc import Iterator

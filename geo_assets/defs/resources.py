@@ -1,4 +1,4 @@
-"""What ops are given, and how the failures of plain code become Dagster's.
+"""Resources of ops, and how our errors become Dagster's.
 
 Here: the resource around `StageContext`, retries, the translation of errors. Not here: settings (`settings.py`).
 """

@@ -1,4 +1,4 @@
-"""Attempts: what asks for a run of a job, and which of them nobody works on.
+"""Attempts: requests to run a job, and which of them are stalled.
 
 Here: submitting, asking again, launching at most once, finding attempts whose run died. Not here: what a run does with
 its attempt (`claims.py`), starting a run (`defs/sensors.py`, `submissions/launch.py`).

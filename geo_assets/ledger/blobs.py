@@ -1,5 +1,5 @@
-"""Blobs that may be named by nobody: entered before they are uploaded and when they lose their name, and deleted from
-here alone.
+"""Blobs that may be orphaned: recorded before they are uploaded and when nothing refers to them any more, and deleted
+only from here.
 
 Here: statements on `geo.loose_blobs`. Not here: which store they are in (`stages/orphans.py`).
 """

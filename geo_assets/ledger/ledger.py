@@ -1,4 +1,4 @@
-"""The one door to the ledger: a pool of connections, and the tables of schema `geo` by subject.
+"""The single entry point to the ledger: a pool of connections, and the tables of schema `geo` by subject.
 
 Here: opening, closing and asking whether the database answers. Not here: statements, which are in the module of their
 subject.

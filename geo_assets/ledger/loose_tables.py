@@ -1,5 +1,5 @@
-"""Published tables that may be named by nobody: noted when an item or a task gives them up, forgotten when they are
-gone or named again.
+"""Abandoned (loose) tables: recorded when an item or a task stops referring to them, removed from the record when they
+are dropped or used again.
 
 Here: statements on `geo.loose_tables`, and who stands behind a table. Not here: dropping tables
 (`stages/abandoned_tables.py`). All work on a connection of the caller's, within its transaction.

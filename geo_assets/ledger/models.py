@@ -1,4 +1,4 @@
-"""What the ledger gives back, typed. Not here: statements."""
+"""Typed rows of the ledger. Not here: statements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a task put out, as people want to know it: where it went, and what is worth knowing of it.
+"""The outputs of a task as text for people: where they are, and the warnings.
 
 Here: sentences about outputs. Not here: what outputs are (`outcomes.py`), writing them (`stages/`), printing.
 """

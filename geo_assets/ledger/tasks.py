@@ -1,4 +1,4 @@
-"""Tasks: planning a stage against what is done already, working through it, and the account of it.
+"""Tasks: planning a stage against finished work, executing it, and counting the results.
 
 Here: the statements that keep `listed = succeeded + skipped + quarantined + failed` true. Not here: doing the work.
 

@@ -1,4 +1,4 @@
-"""What dies of a stack is started again: `python -m geo_assets.local.supervisor`, itself one of the stack's processes.
+"""Restarts processes of a stack that die: `python -m geo_assets.local.supervisor`, itself one of the stack's processes.
 
 Here: when to try, and the account of deaths that `doctor` reads. Not here: how a part is started (`stack.py`).
 

@@ -1,4 +1,4 @@
-"""The limits of a call that are kept from outside: its time, and the room that its child takes on disk.
+"""The limits of a call that are kept from outside: its time, and the disk space that its child uses.
 
 Here: one thread per pool that watches the running calls. Not here: what a child keeps to by itself
 (`child.py`).

@@ -1,4 +1,4 @@
-"""What became of every blob of a listing: a source, a part of one, a companion, or left alone, and why.
+"""The role of every blob of a listing: a source, a part of one, a companion, or ignored, and why.
 
 Here: the account of names. Not here: what became of a source (its tasks), the listing itself
 (`container_inventory.py`).

@@ -1,6 +1,6 @@
-"""The `stac_items` stage: what was converted becomes searchable, and only then succeeded.
+"""The `stac_items` stage: converted files become searchable; only then have their tasks succeeded.
 
-Here: items of converted tasks, in batches; the check that each COG can be read where it lies. Not here: STAC itself
+Here: items of converted tasks, in batches; the check that each COG can be read where it is. Not here: STAC itself
 (`stac/`).
 """
 

@@ -1,4 +1,4 @@
-"""The first thing that every run does: learn which job its partition is, and become its owner.
+"""The first step of every run: find the job of its partition, and claim it.
 
 Here: claiming. Not here: the rules of the lease (`ledger/jobs.py`).
 """

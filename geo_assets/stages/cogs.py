@@ -1,4 +1,4 @@
-"""The `cogs` stage: each raster source becomes a COG in the output container, or one a variable, or is quarantined.
+"""The `cogs` stage: each raster source becomes a COG in the output container, or one per variable, or is quarantined.
 
 Here: fetch, convert in the sandbox, put under its final name. Not here: taking sources apart and converting
 (`raster/`), the catalogue.
@@ -124,7 +124,7 @@ def _uploaded(context: StageContext, part: Part, ref: BlobRef) -> Cog:
 
 
 def _unread(converted: ConvertedSource) -> list[str]:
-    """What lies in a zip and is read by no stage."""
+    """The contents of a zip that no stage reads."""
     tried = {part.member for part in converted.parts if part.member}
     others = [name for name in contents([*tried, *converted.others]).others if name not in tried]
     more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""

@@ -1,4 +1,4 @@
-"""What the stages that work on files share: planning sources as tasks, fetching a source, fingerprints.
+"""Shared by the stages that process files: planning sources as tasks, fetching a source, fingerprints.
 
 Here: which stage takes what, the account from inventory to tasks. Not here: what is done with a file (`cogs.py`,
 `vector_tables.py`).

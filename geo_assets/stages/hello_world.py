@@ -1,4 +1,4 @@
-"""`hello_world`: n greetings, then n replies, each built from its greeting. The machinery without a file.
+"""`hello_world`: n greetings, then n replies, each built from its greeting. Tests the installation without a file.
 
 Here: the two stages. Not here: anything that a file needs.
 """

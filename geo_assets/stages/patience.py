@@ -1,4 +1,4 @@
-"""Waiting for a store that does not answer: a run keeps its job, and goes on where it was when the store is back.
+"""Waiting for a store that does not answer: a run keeps its job, and resumes when the store is back.
 
 Here: how long, how often, and what is said meanwhile. Not here: a blip, which is the transport's
 (`storage/containers.py`); what an error means (`storage/faults.py`).

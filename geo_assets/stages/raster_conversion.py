@@ -1,5 +1,5 @@
-"""A source that holds several rasters, taken apart: each becomes a COG, and one that cannot be is told apart from the
-rest.
+"""A source that holds several rasters, taken apart: each becomes a COG, and one that cannot be converted does not
+affect the others.
 
 Here: the parent's side, which asks sandboxed children: the members of a zip, the variables of a container, what each is
 called.

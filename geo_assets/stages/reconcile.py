@@ -1,4 +1,4 @@
-"""Reconcile: do containers, ledger, COGs, items, tables and runs tell one story?
+"""Reconcile: do containers, ledger, COGs, items, tables and runs agree?
 
 Here: every difference between what the ledger says is published and what is there, by class; looking only.
 Not here: mending anything, the proof of one stage (`checks.py`).

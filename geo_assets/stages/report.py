@@ -1,4 +1,4 @@
-"""The end of a job: its account as people read it, in tables and pictures.
+"""The report at the end of a job, in tables and pictures.
 
 Here: markdown and SVG from the ledger and the catalogue. Not here: deciding anything.
 """

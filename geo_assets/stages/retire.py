@@ -1,4 +1,4 @@
-"""Retire: take back what was published of sources that are gone, and of no other.
+"""Retire: withdraw the published results of sources that were deleted, and of no others.
 
 Here: what a listing proves to be gone, the refusal to take back too much, taking back. Not here: what is replaced
 (`catalogue.py`).
@@ -49,7 +49,7 @@ def refuse_mass_retire(context: StageContext, job: JobRef) -> None:
 
 
 def retires(job: JobRef) -> bool:
-    """Whether the job takes back what is gone."""
+    """Whether the job retires deleted sources."""
     asked = job.parameters
     return not job.stood_aside and isinstance(asked, IngestContainer) and asked.deleted == "retire"
 

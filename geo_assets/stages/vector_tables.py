@@ -1,4 +1,4 @@
-"""The `vector_tables` stage: each vector source becomes PostGIS tables, one a layer, or is quarantined.
+"""The `vector_tables` stage: each vector source becomes PostGIS tables, one per layer, or is quarantined.
 
 Here: fetch, names of tables, what the job's parameters ask of the load. Not here: the load itself (`vector_load.py`),
 the catalogue.

@@ -1,4 +1,4 @@
-"""What a store's errors mean: the blob is gone, the container is, we may not, the disk is full, or the store is away.
+"""What a store's errors mean: blob or container missing, access denied, disk full, or no answer.
 
 Here: that decision, once for every store and every call, and a sentence without credentials. Not here: what is done
 about it (`containers.py`, `stages/patience.py`).

@@ -1,4 +1,4 @@
-"""Local containers: directories, and whether they are what they were.
+"""Local containers: directories, and whether they are mounted as before.
 
 Here: what obstore does not tell of a directory - a share that is not mounted, every file whatever its name.
 Not here: reading and writing files (`containers.py`).

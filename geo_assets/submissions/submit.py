@@ -1,4 +1,4 @@
-"""The one door of a submission: check what it names, record it, launch it.
+"""The single entry point for submissions: validate, record, launch.
 
 Here: the order of these three. Not here: validation of fields (`geo_assets/parameters.py`), statements (`ledger/`),
 GraphQL

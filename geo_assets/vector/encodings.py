@@ -1,5 +1,4 @@
-"""Encodings of text: what a name stands for, and as what the text of a file is read when nothing or something wrong is
-said of it.
+"""Encodings of text: what a name stands for, and how text is read if the file names no encoding or the wrong one.
 
 Here: names, code pages of DBF files, and the evidence of the bytes. Not here: reading the text.
 """

@@ -1,1 +1,1 @@
-"""What every web server of the project shares: who may talk to it, and how long it waits for them."""
+"""Shared by all web servers of the project: who may connect, and time limits."""

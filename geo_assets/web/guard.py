@@ -1,4 +1,4 @@
-"""Nobody else's web page talks to our servers: the Host, the Origin and the form of what is sent are checked first.
+"""Protection of our servers against other web pages: Host, Origin and content type are checked first.
 
 A server on loopback is reached by every page that its user's browser has open: by a form or an image (no answer is
 read, the harm is done), or by a name of the page's own that it points at 127.0.0.1. Such a page can choose neither the

@@ -1,4 +1,4 @@
-"""Tangles: polygons whose edges cross so often that nobody could want their repair, and nobody could wait for it.
+"""Tangles: polygons whose edges cross so often that a repair would be useless and take too long.
 
 Here: counting crossings, up to what is too many. Not here: the repair (`geometry.py`), the child's own limits
 (`sandbox/`).

@@ -1,4 +1,4 @@
-"""What hangs on a published table: views, grants, and the names of its indexes and sequence.
+"""Objects that depend on a published table: views, grants, and the names of its indexes and sequence.
 
 Here: finding it, and carrying it over to the table that replaces it. Not here: the exchange itself (`publish.py`).
 """

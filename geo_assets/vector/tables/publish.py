@@ -1,4 +1,4 @@
-"""A staged table becomes `vector.<name>`: in one commit, under the eyes of readers and of views over the old one.
+"""A staged table becomes `vector.<name>` in one commit, while readers and views use the old one.
 
 Here: the swap, the versions that it keeps and the way back to them, and getting rid of what is not to be published.
 Not here: making the staged table (`load.py`), adding to a published one (`merge.py`).

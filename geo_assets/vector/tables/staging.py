@@ -1,4 +1,4 @@
-"""Staged tables: complete but for their place, seen by nobody.
+"""Staged tables: complete, but not published yet.
 
 Here: what they are called, and getting rid of those that will not be published. Not here: making one (`load.py`),
 publishing it (`publish.py`, `merge.py`).
