@@ -233,7 +233,7 @@ class Tasks:
 
     @retrying
     def uploading(self, run_id: str, names: Sequence[str]) -> None:
-        """These blobs are about to be uploaded; until a task names them they are leftovers."""
+        """These blobs are about to be uploaded; until a task refers to them they are orphans."""
         with self._pool.connection() as conn:
             blobs.announce(conn, names, run_id)
 

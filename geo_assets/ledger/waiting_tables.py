@@ -1,7 +1,7 @@
 """Loaded tables that wait for their job's gate, each with what its publication must know.
 
 Here: statements on `geo.waiting_tables`. Not here: setting tables aside, publishing and dropping them
-(`stages/waiting.py`). All work on a connection of the caller's, within its transaction.
+(`stages/waiting_tables.py`). All work on a connection of the caller's, within its transaction.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The one-pass writer: pixels are read once, and tiles, overviews, statistics and hashes come from that one reading.
 
 Here: the flow of strips through the levels and threads.
-Not here: arithmetic (`overviews.py`), compression (`codecs.py`), where blocks wait (`waiting.py`), the layout of the
+Not here: arithmetic (`overviews.py`), compression (`codecs.py`), buffered blocks (`block_buffer.py`), the layout of the
 file (`cogfile.py`).
 
 For common types only (`suits`); GDAL's COG driver remains for the rest. GDAL still reads the source, says all there is
