@@ -11,6 +11,7 @@ import numpy as np
 import psycopg
 import pytest
 
+from geo_assets_tests.processes import children, command
 from geo_assets_tests.raster.test_cog import write
 
 
@@ -39,24 +40,7 @@ def run_workers(cli) -> list[int]:
 
 
 def forkservers(parent: int) -> list[int]:
-    return [
-        pid
-        for pid in children(parent)
-        if b"multiprocessing.forkserver" in (Path("/proc") / str(pid) / "cmdline").read_bytes()
-    ]
-
-
-def children(parent: int) -> list[int]:
-    """Pids of a process's living children."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, its_parent = stat.read_text().rpartition(")")[2].split()[:2]
-        except OSError:
-            continue
-        if int(its_parent) == parent and state != "Z":
-            found.append(int(stat.parent.name))
-    return found
+    return [pid for pid in children(parent) if "multiprocessing.forkserver" in command(pid)]
 
 
 def until(condition, seconds=60):

@@ -9,7 +9,8 @@ import httpx
 import numpy as np
 import pytest
 
-from geo_assets_tests.faults.test_killed_run import begun, children, connect, converted, environment, run_workers, until
+from geo_assets_tests.faults.test_killed_run import begun, connect, converted, environment, run_workers, until
+from geo_assets_tests.processes import children
 from geo_assets_tests.raster.test_cog import write
 
 _TERMINATE = """mutation ($id: String!, $policy: TerminateRunPolicy!) {

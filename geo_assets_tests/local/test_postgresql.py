@@ -18,6 +18,7 @@ import pytest
 from geo_assets.errors import GeoAssetsError
 from geo_assets.local.debian_packages import UNPACKED, missing_libraries, unpacked_environment
 from geo_assets.local.postgresql import Cluster, find_binaries, free_port, usable_data_dir
+from geo_assets_tests.processes import children, command, is_alive
 
 NOT_DURABLE = {"fsync": "off", "shared_buffers": "16MB", "max_connections": "20", "max_wal_size": "64MB"}
 
@@ -58,13 +59,6 @@ def wait_until_gone(pid: int) -> None:
         time.sleep(0.02)
 
 
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 def until(condition) -> None:
     deadline = time.monotonic() + 15
     while not condition():
@@ -76,17 +70,11 @@ def crash(cluster: Cluster) -> None:
     """Kill one of its processes: the server restarts within itself, which takes five seconds, since another
     is stopped.
     """
-    family = {Path(f"/proc/{child}/cmdline").read_text().strip("\0 "): child for child in children(cluster.pid())}
+    family = {command(child): child for child in children(cluster.pid())}
     named = {name.rpartition("postgres: ")[2]: pid for name, pid in family.items()}
     os.kill(named["checkpointer"], signal.SIGSTOP)
     os.kill(named["walwriter"], signal.SIGKILL)
     until(lambda: not cluster.answers())
-
-
-def children(pid: int) -> list[int]:
-    return [
-        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
-    ]
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from geo_assets.raster import onepass
 from geo_assets.raster.models import ConvertReport, ConvertRequest
 from geo_assets.sandbox.pool import SandboxPool
+from geo_assets_tests.processes import children, command
 from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.raster.test_onepass import values
 from geo_assets_tests.raster.test_profiles import made
@@ -147,11 +148,9 @@ def test_a_child_that_is_killed_is_followed_by_one_that_goes_on(tmp_path, large)
 
         def kill() -> None:
             until_there(kept / "state.npz")
-            child = next(Path(f"/proc/{os.getpid()}/task").glob("*/children")).parent.parent
-            for children in child.glob("*/children"):
-                for pid in children.read_text().split():
-                    if b"geo_assets.sandbox.child" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                        os.kill(int(pid), signal.SIGKILL)
+            for pid in children(os.getpid()):
+                if "geo_assets.sandbox.child" in command(pid):
+                    os.kill(pid, signal.SIGKILL)
 
         killer = threading.Thread(target=kill)
         killer.start()
