@@ -16,12 +16,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
 
+from geo_assets.parameters import COGS, TABLES
 from geo_assets.raster.models import ConvertReport
 from geo_assets.vector.models import LayerPlan
 
-#: The stages of all job types, as the ledger calls them.
-INVENTORY, COGS, TABLES = "container_inventory", "cogs", "vector_tables"
-GREETINGS, REPLIES, CATALOGUE = "greetings", "replies", "catalogue"
+#: The stages as the ledger calls them, beside those that process files (`parameters.FILE_STAGES`).
+INVENTORY, GREETINGS, REPLIES, CATALOGUE = "container_inventory", "greetings", "replies", "catalogue"
 
 
 def _is_nothing(value: object) -> bool:
@@ -75,13 +75,34 @@ class Outputs(BaseModel):
         return ()
 
     @property
-    def blobs(self) -> frozenset[str]:
-        """Every blob that was put out, as account/container/path."""
-        return frozenset(blob for cog in self.all_cogs for blob in (cog.cog, cog.thumbnail))
+    def all_files(self) -> tuple[str, ...]:
+        """Every blob that was made and is neither a COG nor a thumbnail, as account/container/path."""
+        return ()
+
+    @property
+    def thumbnails(self) -> tuple[str, ...]:
+        """The thumbnails of its COGs, as account/container/path."""
+        return tuple(cog.thumbnail for cog in self.all_cogs if cog.thumbnail)
+
+    @property
+    def all_blobs(self) -> frozenset[str]:
+        """Every blob that was put out, as account/container/path; `geo.blobs_of` says the same in SQL."""
+        return frozenset((*self.all_files, *(cog.cog for cog in self.all_cogs), *self.thumbnails))
 
     def stored(self) -> dict[str, Any]:
         """As JSON, for the ledger."""
         return self.model_dump(mode="json")
+
+
+class FileOutputs(Outputs):
+    """Outputs that are files of whatever kind in an output container; each is an asset of the source's item."""
+
+    blobs: tuple[str, ...] = Field(min_length=1, description="account/container/path of each")
+
+    @property
+    def all_files(self) -> tuple[str, ...]:
+        """Every blob that was made."""
+        return self.blobs
 
 
 class Cog(_Model):
@@ -90,7 +111,7 @@ class Cog(_Model):
     name: str = Field("", exclude_if=_is_nothing, description="of the raster, where its source holds several")
     cog: str
     sha256: str = Field(description="of the COG's bytes")
-    thumbnail: str
+    thumbnail: str | None = Field(None, exclude_if=_is_nothing)
 
 
 class CogOutputs(Outputs):
@@ -98,7 +119,7 @@ class CogOutputs(Outputs):
 
     cog: str
     sha256: str
-    thumbnail: str
+    thumbnail: str | None = Field(None, exclude_if=_is_nothing)
     cogs: tuple[Cog, ...] = Field((), exclude_if=_is_nothing)
 
     @property

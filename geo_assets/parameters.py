@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
@@ -49,6 +50,29 @@ class Engine(StrEnum):
 
     RASTER = "raster"
     VECTOR = "vector"
+
+
+@dataclass(frozen=True, slots=True)
+class FileStage:
+    """A stage that makes something of each source of a container; each has an asset of the same name."""
+
+    engine: Engine  # it takes what this engine reads; the parameters that shape its outputs are those of this engine
+    made: str  # what its items stand for, in the title of their collection
+    suffix: str = ""  # of that collection's id
+
+    def collection(self, asked: str) -> str:
+        """The id of the STAC collection of its items, for the `collection` that a job was asked for."""
+        return f"{asked}{self.suffix}"
+
+
+#: The names of the stages that process files, in the ledger and as assets.
+COGS, TABLES = "cogs", "vector_tables"
+
+#: Rasters and tables go to collections of their own: a mosaic over a collection breaks on an item without a raster.
+FILE_STAGES: dict[str, FileStage] = {
+    COGS: FileStage(Engine.RASTER, made="rasters"),
+    TABLES: FileStage(Engine.VECTOR, made="tables", suffix="-vector"),
+}
 
 
 class Shapes:
@@ -159,7 +183,8 @@ class IngestContainer(ListContainer):
 
     job_type: ClassVar[str] = "ingest_container"
     summary: ClassVar[str] = "rasters to COGs, vectors to PostGIS tables, both to STAC"
-    kinds: ClassVar[frozenset[str]] = frozenset({"raster", "vector", "zip"})
+    #: Those of `FILE_STAGES` that it has.
+    stages: ClassVar[tuple[str, ...]] = (COGS, TABLES)
 
     collection: CollectionId = Field(
         "", validate_default=False, description="STAC collection (default: the container's name)"
@@ -300,7 +325,7 @@ class StageRaster(IngestContainer):
 
     job_type: ClassVar[str] = "stage_raster"
     summary: ClassVar[str] = "ingest_container for rasters only"
-    kinds: ClassVar[frozenset[str]] = frozenset({"raster"})
+    stages: ClassVar[tuple[str, ...]] = (COGS,)
 
     @model_validator(mode="after")
     def _nothing_for_vectors(self) -> Self:
@@ -317,7 +342,7 @@ class StageVector(IngestContainer):
 
     job_type: ClassVar[str] = "stage_vector"
     summary: ClassVar[str] = "ingest_container for vectors only"
-    kinds: ClassVar[frozenset[str]] = frozenset({"vector", "zip"})
+    stages: ClassVar[tuple[str, ...]] = (TABLES,)
 
 
 JOB_TYPES: dict[str, type[Parameters]] = {

@@ -8,11 +8,10 @@ from pydantic import ValidationError
 from geo_assets.ledger.models import TaskRecord
 from geo_assets.ledger.outputs import results
 from geo_assets.outcomes import (
-    COGS,
     GREETINGS,
     INVENTORY,
-    TABLES,
     CogOutputs,
+    FileOutputs,
     Outputs,
     TableOutputs,
     TaskInput,
@@ -20,6 +19,7 @@ from geo_assets.outcomes import (
     read_outputs,
     read_receipt,
 )
+from geo_assets.parameters import COGS, TABLES
 
 #: As they were written before there were models.
 ONE = {"cog": "default/cogs/a.tif", "sha256": "ab", "thumbnail": "default/thumbnails/a.png", "stac_item": "c/a"}
@@ -73,16 +73,29 @@ def test_what_a_later_release_adds_to_outputs_is_shown_and_does_not_hide_the_res
 def test_outputs_that_are_not_understood_are_shown_as_they_are_and_name_nothing():
     outputs = read_outputs(COGS, {"cog": 7, "place": "here"})
     assert results(outputs) == [("cog", "7"), ("place", "here")]
-    assert outputs.blobs == frozenset()
+    assert outputs.all_blobs == frozenset()
     assert not is_readable(COGS, outputs.stored(), None)
 
 
 def test_every_blob_of_several_rasters_is_named():
-    assert read_outputs(COGS, SEVERAL).blobs == {
+    assert read_outputs(COGS, SEVERAL).all_blobs == {
         "default/cogs/a.tif",
         "default/cogs/pr.tif",
         "default/thumbnails/a.png",
     }
+
+
+def test_a_cog_without_a_thumbnail_names_the_cog_alone():
+    outputs = read_outputs(COGS, {"cog": "default/cogs/a.tif", "sha256": "ab"})
+    assert outputs.all_blobs == {"default/cogs/a.tif"}
+    assert outputs.thumbnails == ()
+    assert outputs.stored() == {"cog": "default/cogs/a.tif", "sha256": "ab"}
+
+
+def test_files_of_another_kind_are_named_one_by_one():
+    outputs = FileOutputs(blobs=("default/cogs/a.x", "default/cogs/b.x"))
+    assert outputs.all_blobs == {"default/cogs/a.x", "default/cogs/b.x"}
+    assert results(outputs) == [("file", "default/cogs/a.x"), ("file", "default/cogs/b.x")]
 
 
 def test_an_item_is_added_without_touching_what_was_made():

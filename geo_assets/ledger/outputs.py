@@ -18,6 +18,7 @@ _REPAIRED = ("1 geometry was repaired", "{:,} geometries were repaired")
 def results(outputs: Outputs) -> list[tuple[str, str]]:
     """(what, where) of everything that was made of a file; of a task without files, what it says."""
     made = [("COG", cog.cog) for cog in outputs.all_cogs]
+    made += [("file", blob) for blob in outputs.all_files]
     made += [("table", told(table)) for table in outputs.all_tables]
     if made and outputs.stac_item:
         made.append(("item", outputs.stac_item))

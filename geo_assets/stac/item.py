@@ -1,4 +1,7 @@
-"""STAC 1.1 items of COGs. Here: building and validating one item. Not here: loading it (`pgstac.py`)."""
+"""STAC 1.1 items of COGs, of tables and of other files.
+
+Here: building and validating one item. Not here: loading it (`pgstac.py`).
+"""
 
 from __future__ import annotations
 
@@ -286,6 +289,69 @@ def table_item(
         GeoAssetsError: STAC_INVALID.
     """
     import pystac
+
+    item = _of_layers(layers, when, warnings, identity=identity, collection=collection, title=title, modified=modified)
+    item.stac_extensions = [_extension("table", "v1.2.0"), _extension("projection", "v2.0.0")]
+    for (table, rows), layer in zip(tables, layers, strict=True):
+        asset = pystac.Asset(f"{href}?table={table}", title=table, roles=["data"])
+        asset.extra_fields = {
+            "table:row_count": rows,
+            "table:columns": [{"name": c.name, "type": c.sql_type} for c in layer.columns],
+        }
+        if layer.geometry_type is not None:
+            asset.extra_fields["table:columns"].append({"name": "geom", "type": layer.geometry_type})
+            asset.extra_fields |= {"table:primary_geometry": "geom", "proj:code": layer.crs_code}
+        item.add_asset(table.partition(".")[2], asset)
+    return _validated(item.to_dict(include_self_link=False, transform_hrefs=False))
+
+
+def file_item(
+    *,
+    identity: str,
+    collection: str,
+    title: str,
+    modified: datetime,
+    hrefs: Sequence[str],
+    layers: Sequence[LayerPlan],
+    when: str | None = None,
+    warnings: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The validated item of a vector source that became files: one asset per file, the extent of all layers.
+
+    Args:
+        identity: the item's id.
+        collection: the collection's id.
+        title: the source's path.
+        modified: when it was registered: its `created`, never its datetime.
+        hrefs: of the files, without credentials; their names differ.
+        layers: that the files hold.
+        when: the time or span of what they tell, where it was given with the request.
+        warnings: what is worth knowing of them.
+
+    Raises:
+        GeoAssetsError: STAC_INVALID.
+    """
+    import pystac
+
+    item = _of_layers(layers, when, warnings, identity=identity, collection=collection, title=title, modified=modified)
+    for href in hrefs:
+        name = href.rpartition("/")[2]
+        item.add_asset(name, pystac.Asset(href, title=name, roles=["data"]))
+    return _validated(item.to_dict(include_self_link=False, transform_hrefs=False))
+
+
+def _of_layers(
+    layers: Sequence[LayerPlan],
+    when: str | None,
+    warnings: Sequence[str],
+    *,
+    identity: str,
+    collection: str,
+    title: str,
+    modified: datetime,
+) -> Any:
+    """An item without assets: the extent of vector layers, and the time that was given with the request."""
+    import pystac
     from shapely.geometry import box, mapping, shape
     from shapely.ops import unary_union
 
@@ -301,19 +367,7 @@ def table_item(
     told = taken(when, "datetime") if when else None
     times = _span_of([(told.start, told.end or told.start)], told.by) if told else unknown_time()
     properties = {"title": title, "created": _iso(modified), **times, **_said(warnings)}
-    item = pystac.Item(identity, mapping(footprint), bounds, _moment(times), properties, collection=collection)
-    item.stac_extensions = [_extension("table", "v1.2.0"), _extension("projection", "v2.0.0")]
-    for (table, rows), layer in zip(tables, layers, strict=True):
-        asset = pystac.Asset(f"{href}?table={table}", title=table, roles=["data"])
-        asset.extra_fields = {
-            "table:row_count": rows,
-            "table:columns": [{"name": c.name, "type": c.sql_type} for c in layer.columns],
-        }
-        if layer.geometry_type is not None:
-            asset.extra_fields["table:columns"].append({"name": "geom", "type": layer.geometry_type})
-            asset.extra_fields |= {"table:primary_geometry": "geom", "proj:code": layer.crs_code}
-        item.add_asset(table.partition(".")[2], asset)
-    return _validated(item.to_dict(include_self_link=False, transform_hrefs=False))
+    return pystac.Item(identity, mapping(footprint), bounds, _moment(times), properties, collection=collection)
 
 
 def _validated(item: dict[str, Any]) -> dict[str, Any]:

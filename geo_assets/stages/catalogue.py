@@ -16,10 +16,10 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.lease import assert_lease
 from geo_assets.ledger.models import Converted, PublishedTask
 from geo_assets.ledger.outputs import warnings
-from geo_assets.outcomes import COGS, TABLES, Cog, CogReceipt, Outputs, TableReceipt
-from geo_assets.parameters import IngestContainer
+from geo_assets.outcomes import Cog, CogReceipt, Outputs
+from geo_assets.parameters import FILE_STAGES, IngestContainer
 from geo_assets.raster.models import ConvertReport
-from geo_assets.stac.item import CogAsset, cog_item, item_id, table_item
+from geo_assets.stac.item import CogAsset, cog_item, file_item, item_id, table_item
 from geo_assets.stac.pgstac import load_items, refresh_collection
 from geo_assets.stages.abandoned_tables import drop_abandoned
 from geo_assets.stages.context import StageContext
@@ -30,9 +30,6 @@ from geo_assets.storage.containers import BlobRef
 
 #: Large enough to load fast, small enough that a killed run loses little.
 _BATCH = 500
-
-#: Of the collection that holds the tables of a submission.
-_VECTOR_SUFFIX = "-vector"
 
 
 def gate(context: StageContext, job: JobRef) -> None:
@@ -58,13 +55,14 @@ def refresh_collections(context: StageContext, report: CatalogueReport) -> dict[
     job = report.job
     asked = job.parameters_as(IngestContainer)
     title = f"{asked.account}/{asked.container}"
+    stages = [FILE_STAGES[stage] for stage in asked.stages]
+    made = {stage.collection(asked.collection): stage.made for stage in stages}
     extents = {}
     for collection in report.collections:
-        kind = "tables" if collection.endswith(_VECTOR_SUFFIX) else "rasters"
         stored = refresh_collection(
             context.settings,
             collection,
-            title=f"{title}: {kind}",
+            title=f"{title}: {made[collection]}",
             guard=partial(assert_lease, job_id=job.job_id, run_id=job.run_id),
         )
         extents[collection] = stored.get("extent", {})
@@ -78,7 +76,9 @@ def _clear_superseded(
     janitor, and so is a table that somebody's view depends on, once that is gone.
     """
     current = {o.stac_item: o for o in now}
-    sweep_blobs(context.settings, (blob for old in before for blob in old.outputs.blobs - current[old.stac_item].blobs))
+    sweep_blobs(
+        context.settings, (blob for old in before for blob in old.outputs.all_blobs - current[old.stac_item].all_blobs)
+    )
     for old in before:
         kept = {table.table for table in current[old.stac_item].all_tables}
         for label in sorted({table.table for table in old.outputs.all_tables} - kept):
@@ -91,21 +91,13 @@ def _clear_superseded(
 
 def register(context: StageContext, job: JobRef) -> CatalogueReport:
     """Register every converted task of the job; a task that cannot be is failed, the rest goes on."""
-    done = (
-        [_register_stage(context, job, stage, collection) for stage, collection in _collections(job).items()]
-        if not job.stood_aside
-        else []
-    )
+    p = job.parameters_as(IngestContainer)
+    stages = () if job.stood_aside else p.stages
+    done = [_register_stage(context, job, stage, FILE_STAGES[stage].collection(p.collection)) for stage in stages]
     collections = tuple(r.collections[0] for r in done if r.collections)
     return CatalogueReport(
         job=job, items=sum(r.items for r in done), collections=collections, failed=sum(r.failed for r in done)
     )
-
-
-def _collections(job: JobRef) -> dict[str, str]:
-    """Rasters and tables apart: a mosaic over a collection breaks on an item that has no raster."""
-    collection = job.parameters_as(IngestContainer).collection
-    return {COGS: collection, TABLES: f"{collection}{_VECTOR_SUFFIX}"}
 
 
 def _register_stage(context: StageContext, job: JobRef, stage: str, collection: str) -> CatalogueReport:
@@ -155,16 +147,30 @@ def _item(context: StageContext, job: JobRef, task: Converted, collection: str) 
         "modified": datetime.now(UTC).replace(microsecond=0),
         "warnings": warnings(task.outputs),
     }
-    if isinstance(task.receipt, TableReceipt):
-        s = context.settings
-        return table_item(
-            **common,
-            href=f"postgresql://{s.pg_host}:{s.pg_port}/{s.pg_database}",
-            tables=[(table.table, table.rows) for table in task.outputs.all_tables],
-            layers=task.receipt.layers,
-            when=p.datetime,
-        )
-    return cog_item(**common, cogs=_cogs(context, task.task_key, task.outputs, task.receipt))
+    if isinstance(task.receipt, CogReceipt):
+        return cog_item(**common, cogs=_cogs(context, task.task_key, task.outputs, task.receipt))
+    common |= {"layers": task.receipt.layers, "when": p.datetime}
+    if task.outputs.all_files:
+        return file_item(**common, hrefs=[_file(context, task.task_key, blob) for blob in task.outputs.all_files])
+    s = context.settings
+    return table_item(
+        **common,
+        href=f"postgresql://{s.pg_host}:{s.pg_port}/{s.pg_database}",
+        tables=[(table.table, table.rows) for table in task.outputs.all_tables],
+    )
+
+
+def _file(context: StageContext, source: str, blob: str) -> str:
+    """Where a file that was made can be read.
+
+    Raises:
+        GeoAssetsError: OUTPUT_GONE.
+    """
+    ref = BlobRef.parse(blob)
+    container = context.output_container(ref.container)
+    if container.head(ref.path) is None:
+        raise GeoAssetsError("OUTPUT_GONE", f"what was made of {source} is not readable at {ref}")
+    return container.href(ref.path)
 
 
 def _cogs(context: StageContext, source: str, outputs: Outputs, receipt: CogReceipt) -> list[CogAsset]:
@@ -185,7 +191,7 @@ def _cogs(context: StageContext, source: str, outputs: Outputs, receipt: CogRece
 def _cog(
     context: StageContext, source: str, made: Cog, report: ConvertReport, *, key: str = "", title: str | None = None
 ) -> CogAsset:
-    ref, thumbnail = BlobRef.parse(made.cog), BlobRef.parse(made.thumbnail)
+    ref, thumbnail = BlobRef.parse(made.cog), BlobRef.parse(made.thumbnail) if made.thumbnail else None
     container = context.output_container(ref.container)
     if size_of_cog(context, ref) != report.bytes:
         raise GeoAssetsError("OUTPUT_GONE", f"the COG of {source} is not readable at {ref}")
@@ -193,6 +199,6 @@ def _cog(
         key=key,
         title=title,
         href=container.href(ref.path),
-        thumbnail=context.output_container(thumbnail.container).href(thumbnail.path),
+        thumbnail=context.output_container(thumbnail.container).href(thumbnail.path) if thumbnail else None,
         report=report,
     )

@@ -97,7 +97,7 @@ def cogs_readable(context: StageContext, job: JobRef, stage: str) -> Verdict:
             ref = BlobRef.parse(made.cog)
             if size_of_cog(context, ref) is None:
                 problems.append(f"{task.task_key}: {ref} is not readable")
-    return _verdict("COGs", count, problems)
+    return verdict_of("COGs", count, problems)
 
 
 def tables_sound(context: StageContext, job: JobRef, stage: str) -> Verdict:
@@ -112,7 +112,7 @@ def tables_sound(context: StageContext, job: JobRef, stage: str) -> Verdict:
                 problem = _problem_of_table(conn, entry)
                 if problem is not None:
                     problems.append(f"{entry.table}: {problem}")
-    return _verdict("tables", count, problems)
+    return verdict_of("tables", count, problems)
 
 
 def _problem_of_table(conn: psycopg.Connection, entry: TableEntry) -> str | None:
@@ -161,7 +161,7 @@ def features_accounted_for(context: StageContext, job: JobRef, stage: str) -> Ve
                     problems.append(f"{entry.table}: {parts}, but its load was recorded as {recorded}")
                 elif rejected and _stored_rejects(conn, entry.table) < rejected:
                     problems.append(f"{entry.table}: {rejected} features were rejected; its rejects hold fewer")
-    return _verdict("features", features, problems)
+    return verdict_of("features", features, problems)
 
 
 def _stored_rejects(conn: psycopg.Connection, table: str) -> int:
@@ -187,10 +187,11 @@ def items_found(context: StageContext, job: JobRef, stages: tuple[str, ...]) -> 
         found = count_found(context.settings, collection, ids)
         if found != len(ids):
             problems.append(f"{collection}: search finds {found} of {len(ids)} items")
-    return _verdict("items", sum(map(len, by_collection.values())), problems)
+    return verdict_of("items", sum(map(len, by_collection.values())), problems)
 
 
-def _verdict(what: str, count: int, problems: list[str]) -> Verdict:
+def verdict_of(what: str, count: int, problems: list[str]) -> Verdict:
+    """The verdict of a check that looked at each output and found these problems."""
     said = (
         f"{len(problems):,} problems with {count:,} {what}; the first: {problems[0]}"
         if problems

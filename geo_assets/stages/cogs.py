@@ -12,23 +12,19 @@ from pathlib import Path, PurePosixPath
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.models import Work
-from geo_assets.outcomes import COGS, Cog, CogOutputs, CogPart, CogReceipt, FetchedFile
-from geo_assets.parameters import Engine, IngestContainer, asked_of
+from geo_assets.outcomes import Cog, CogOutputs, CogPart, CogReceipt, FetchedFile
+from geo_assets.parameters import COGS, Engine, asked_of
 from geo_assets.stages.chunks import work_through
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, JobRef, StagePlan
-from geo_assets.stages.files import fetch, plan_files, refuse_source
+from geo_assets.stages.files import fetch, output_ref, plan_files, refuse_source
 from geo_assets.stages.progress_log import LogLine, no_log
 from geo_assets.stages.raster_conversion import PRODUCT, ConvertedSource, Converter, Part
 from geo_assets.storage.containers import FOR_EVER, BlobRef
 from geo_assets.storage.sources import Kind
 from geo_assets.storage.zips import contents
-from geo_assets.text import plain_name
 
 STAGE = COGS
-
-#: Bytes; with the fingerprint and the ending a file name stays below what file systems allow (255).
-_LONGEST_STEM = 200
 
 #: Media types, as a COG's registered profile has it and as STAC assets say it.
 COG, PNG = "image/tiff; application=geotiff; profile=cloud-optimized", "image/png"
@@ -63,7 +59,9 @@ def _convert(context: StageContext, job: JobRef, work: Work) -> CogOutputs:
         )
         converted = converter.archive(source) if work.kind == Kind.ZIP else converter.source(source)
         # all are converted before the first is seen
-        places = [_cog_ref(context, job, work, "" if converted.is_single else part.stem) for part in converted.made]
+        names = ["" if converted.is_single else part.stem for part in converted.made]
+        cog_container = context.settings.cog_container
+        places = [output_ref(context, job, work, cog_container, ending=".tif", part=name) for name in names]
         context.tasks.uploading(
             job.run_id, [str(ref) for place in places for ref in (place, _thumbnail_ref(context, place))]
         )
@@ -84,29 +82,6 @@ def _convert(context: StageContext, job: JobRef, work: Work) -> CogOutputs:
 def _name_of(job: JobRef, work: Work) -> str:
     """The same for the same source, converted in the same way for the same job."""
     return hashlib.sha256(f"{job.job_id} {work.task_key} {work.fingerprint}".encode()).hexdigest()[:32]
-
-
-def _cog_ref(context: StageContext, job: JobRef, work: Work, part: str) -> BlobRef:
-    """Where the COG of a source, or of a part of it, lies. The name carries the fingerprint: a published COG is never
-    overwritten.
-
-    It carries the source's account and container too: of one collection several containers may hold the same path and
-    bytes. It is made of plain names: GDAL and the clients of a catalogue do not open a `file://` URL with `%20` in it.
-    The source's own name is the title of its item and stands in its receipt; two names that look alike when plain
-    differ in their fingerprints.
-    """
-    path, p = PurePosixPath(work.task_key), job.parameters_as(IngestContainer)
-    folders = [plain_name(folder) for folder in path.parent.parts]
-    name = f"{plain_name(path.stem, length=_LONGEST_STEM)}_{work.fingerprint[:8]}"
-    return BlobRef(
-        context.settings.output_account,
-        context.settings.cog_container,
-        str(
-            PurePosixPath(
-                p.collection, p.account, p.container, *folders, f"{name}/{part}.tif" if part else f"{name}.tif"
-            )
-        ),
-    )
 
 
 def _thumbnail_ref(context: StageContext, cog: BlobRef) -> BlobRef:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
@@ -22,8 +22,17 @@ from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import InventoryRef, JobRef
 from geo_assets.stages.stac_setup import record_single_task
 from geo_assets.storage.containers import Blob
-from geo_assets.storage.products import with_metadata
-from geo_assets.storage.sources import CONVERTERS, Kind, Source, group_sources, not_read, why_ignored
+from geo_assets.storage.products import is_product_metadata, with_metadata
+from geo_assets.storage.sources import (
+    CONVERTERS,
+    Kind,
+    Member,
+    Source,
+    group_sources,
+    not_read,
+    sorted_sources,
+    why_ignored,
+)
 from geo_assets.storage.zips import is_looked_into, look_into
 from geo_assets.text import batched
 
@@ -201,8 +210,21 @@ def sources_of(context: StageContext, job: JobRef) -> Iterator[Source]:
     """The sources that the job works on, in path order, within its limit; and the companions among them, which do not
     count.
     """
-    listed = within(group_sources(context.inventory.members(job.job_id)), job.parameters_as(ListContainer).limit)
-    return with_metadata(listed, context.inventory.product_metadata(job.job_id))
+    sources = group_sources(context.inventory.members(job.job_id))
+    return _worked_on(sources, context.inventory.product_metadata(job.job_id), job.parameters_as(ListContainer))
+
+
+def sources_among(members: Sequence[Member], asked: ListContainer) -> Iterator[Source]:
+    """As `sources_of`, of a listing that is at hand and may not be in the ledger."""
+    metadata = (member for member in members if is_product_metadata(member.path))
+    return _worked_on(sorted_sources(members), metadata, asked)
+
+
+def _worked_on(sources: Iterable[Source], metadata: Iterable[Member], asked: ListContainer) -> Iterator[Source]:
+    """As many sources as the limit allows, each with the other files that it is read with as its last members: they are
+    fetched with it, and it is made again where one of them changes.
+    """
+    return with_metadata(within(sources, asked.limit), metadata)
 
 
 def within(sources: Iterable[Source], limit: int | None) -> Iterator[Source]:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
 
 from geo_assets.archives import MAX_MEMBERS
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.inventory import stored_etag
 from geo_assets.ledger.models import PlannedTask, Work
-from geo_assets.outcomes import COGS, TABLES, FetchedFile, TaskInput
-from geo_assets.parameters import Engine, IngestContainer, OfJobType, shaping_values
+from geo_assets.outcomes import FetchedFile, TaskInput
+from geo_assets.parameters import FILE_STAGES, IngestContainer, OfJobType, shaping_values
 from geo_assets.stages.chunks import cut_chunks, plan_of
 from geo_assets.stages.container_inventory import sources_of, task_input
 from geo_assets.stages.context import StageContext
@@ -24,12 +24,16 @@ from geo_assets.stages.contracts import Chunk, InventoryRef, JobRef, StagePlan
 from geo_assets.stages.raster_conversion import PRODUCT
 from geo_assets.storage.containers import BlobRef, blob_path
 from geo_assets.storage.sources import Kind, Source, name_key, path_within
+from geo_assets.text import plain_name
 
 #: Raised when an engine's output for plain files changes: everything is then redone. What a mended fault changes of odd
 #: ones, `--force` redoes.
 RECIPE = 3
 
 _TIFF_MAGIC = (b"II", b"MM")
+
+#: Of an output's name, in bytes; with the fingerprint and the ending it stays below what file systems allow (255).
+_LONGEST_STEM = 200
 
 #: A file name longer than this is shortened in the private directory; the file systems that we meet allow 255 bytes.
 _LONGEST_NAME = 200
@@ -57,11 +61,11 @@ def plan_files(
     job = inventory.job
     if job.stood_aside:
         return plan_of(job, stage, 0, []), []
-    kinds = job.parameters_as(IngestContainer).kinds
+    stages = job.parameters_as(IngestContainer).stages
 
     def tasks() -> Iterator[PlannedTask]:
         for source in sources_of(context, job):
-            if stage in stages_of(source, kinds):
+            if stage in stages_of(source, stages):
                 error = refuse(source)
                 yield PlannedTask(
                     task_key=source.path,
@@ -79,25 +83,15 @@ def plan_files(
     return plan_of(job, stage, count, chunks), chunks
 
 
-def stages_of(source: Source, kinds: frozenset[str]) -> tuple[str, ...]:
-    """The stages that take a source, in a job type of these kinds. What holds rasters and vectors, as a zip or a
-    GeoPackage may, is a task of two.
+def stages_of(source: Source, stages: Iterable[str]) -> tuple[str, ...]:
+    """Those of these stages that take a source. What holds rasters and vectors, as a zip or a GeoPackage may, is a task
+    of two.
 
-    A zip that holds neither, or what could not be looked into, goes where it is explained what is wrong with it.
+    A zip that holds neither, or that could not be looked into, goes where vectors go: there it is explained what is
+    wrong with it.
     """
-    if source.kind is Kind.ZIP:
-        rasters, vectors = Kind.RASTER in source.holds, Kind.VECTOR in source.holds
-        takes = {COGS: rasters and "raster" in kinds, TABLES: (vectors or not rasters) and "zip" in kinds}
-    elif source.holds:
-        takes = {
-            COGS: Kind.RASTER in source.holds and "raster" in kinds,
-            TABLES: Kind.VECTOR in source.holds and "vector" in kinds,
-        }
-    else:
-        takes = {
-            stage: source.kind is kind and kind in kinds for stage, kind in ((COGS, Kind.RASTER), (TABLES, Kind.VECTOR))
-        }
-    return tuple(stage for stage, it_does in takes.items() if it_does)
+    kinds = source.holds or ((Kind.VECTOR,) if source.kind is Kind.ZIP else (source.kind,))
+    return tuple(stage for stage in stages if Kind(FILE_STAGES[stage].engine) in kinds)
 
 
 def fingerprint(job: OfJobType, source: Source, stage: str) -> str:
@@ -109,7 +103,7 @@ def fingerprint(job: OfJobType, source: Source, stage: str) -> str:
         "recipe": RECIPE,
         "members": [[m.path, m.size, m.etag] for m in source.members],
         "collection": parameters.collection,
-        **shaping_values(parameters, Engine.RASTER if stage == COGS else Engine.VECTOR),
+        **shaping_values(parameters, FILE_STAGES[stage].engine),
     }
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
@@ -155,6 +149,28 @@ def _refuse_folder(source: Source) -> GeoAssetsError | None:
                 remedy="rename it, upload it again, then submit again",
             )
     return None
+
+
+def output_ref(
+    context: StageContext, job: JobRef, work: Work, container: str, *, ending: str, part: str = ""
+) -> BlobRef:
+    """Where a file that is made of a source, or of a part of it, lies in an output container. The name carries the
+    fingerprint: a published file is never overwritten.
+
+    It carries the source's account and container too: of one collection several containers may hold the same path and
+    bytes. It is made of plain names: GDAL and the clients of a catalogue do not open a `file://` URL with `%20` in it.
+    The source's own name is the title of its item and stands in its receipt; two names that look alike when plain
+    differ in their fingerprints.
+    """
+    path, p = PurePosixPath(work.task_key), job.parameters_as(IngestContainer)
+    folders = [plain_name(folder) for folder in path.parent.parts]
+    name = f"{plain_name(path.stem, length=_LONGEST_STEM)}_{work.fingerprint[:8]}"
+    file = f"{name}/{part}{ending}" if part else f"{name}{ending}"
+    return BlobRef(
+        context.settings.output_account,
+        container,
+        str(PurePosixPath(p.collection, p.account, p.container, *folders, file)),
+    )
 
 
 def size_of_cog(context: StageContext, ref: BlobRef) -> int | None:

@@ -18,11 +18,10 @@ from geo_assets.ledger.models import DONE, TaskStatus
 from geo_assets.ledger.tasks import Tasks
 from geo_assets.parameters import HelloWorld, IngestContainer, Job, ListContainer, Parameters
 from geo_assets.settings import Settings
-from geo_assets.stages.container_inventory import REFUSALS, within
+from geo_assets.stages.container_inventory import REFUSALS, sources_among
 from geo_assets.stages.files import fingerprint, stages_of
 from geo_assets.storage.containers import existing_container
-from geo_assets.storage.products import is_product_metadata, with_metadata
-from geo_assets.storage.sources import Kind, Member, Source, is_taken, sorted_sources
+from geo_assets.storage.sources import Kind, Member, Source, is_taken
 from geo_assets.storage.zips import look_into
 
 Action = Literal["create", "change", "skip", "collide", "unsupported", "companion"]
@@ -107,8 +106,7 @@ def _listed(settings: Settings, tasks: Tasks, parameters: ListContainer) -> list
     ]
     if isinstance(parameters, IngestContainer):
         members = list(look_into(container, members))
-    metadata = [member for member in members if is_product_metadata(member.path)]
-    return list(with_metadata(within(sorted_sources(members), parameters.limit), metadata))
+    return list(sources_among(members, parameters))
 
 
 def _plan_sources(
@@ -130,7 +128,7 @@ def _stages(parameters: ListContainer, source: Source) -> tuple[str, ...]:
     """
     if not isinstance(parameters, IngestContainer) or source.kind in REFUSALS or source.kind is Kind.COMPANION:
         return ("",)
-    return stages_of(source, parameters.kinds)
+    return stages_of(source, parameters.stages)
 
 
 def _action(source: Source, stage: str, now: str, known: tuple[str, TaskStatus] | None) -> tuple[Action, str]:

@@ -22,7 +22,8 @@ from psycopg import sql
 from geo_assets.database.connections import connect
 from geo_assets.ledger.models import DONE, ENDED, JobStatus, PublishedTask
 from geo_assets.ledger.snapshot import JobNow, Snapshot, Unregistered
-from geo_assets.outcomes import COGS, INVENTORY, Outputs
+from geo_assets.outcomes import INVENTORY, Outputs
+from geo_assets.parameters import FILE_STAGES
 from geo_assets.settings import Settings
 from geo_assets.stages.container_inventory import REFUSALS, within
 from geo_assets.stages.files import stages_of
@@ -32,9 +33,6 @@ from geo_assets.vector.tables.staging import staging_lock
 
 #: A blob that is younger may be of a conversion under way: it is uploaded before the ledger names it.
 GRACE = timedelta(hours=24)
-
-#: Of the collection that holds the tables of a submission.
-VECTOR_SUFFIX = "-vector"
 
 
 class Class(StrEnum):
@@ -152,7 +150,7 @@ class _Look:
         snapshot = Snapshot(conn)
         jobs = snapshot.jobs(collection)
         job_ids = [job.job_id for job in jobs]
-        published = snapshot.published(job_ids, [collection, f"{collection}{VECTOR_SUFFIX}"])
+        published = snapshot.published(job_ids, _collections(collection))
         waiting = snapshot.unregistered(job_ids)
         yield from self.blobs(published, waiting, listed)
         yield from self.items(conn, collection, published)
@@ -165,12 +163,12 @@ class _Look:
     def blobs(
         self, published: list[PublishedTask], waiting: list[Unregistered], listed: dict[str, Blob]
     ) -> Iterator[Difference]:
-        """COGs and thumbnails: those that the ledger names, and no other."""
+        """COGs, thumbnails and other files: those that the ledger names, and no other."""
         named: dict[str, tuple[str, str | None]] = {}
         rows: list[Unregistered | PublishedTask] = [*waiting, *published]
         for row in rows:
-            for cog in row.outputs.all_cogs:
-                named |= {cog.cog: (row.task_key, cog.sha256), cog.thumbnail: (row.task_key, None)}
+            named |= dict.fromkeys(row.outputs.all_blobs, (row.task_key, None))
+            named |= {cog.cog: (row.task_key, cog.sha256) for cog in row.outputs.all_cogs}
         for reference, (source, sha256) in sorted(named.items()):
             ref = BlobRef.parse(reference)
             blob = listed.get(reference) or self.output(ref.container).head(ref.path)
@@ -196,20 +194,18 @@ class _Look:
             "select collection || '/' || id, array(select jsonb_path_query(content, '$.assets.*.href') #>> '{}') from"
             " pgstac.items where collection = any(%s)"
         )
-        found: dict[str, list[str]] = dict(
-            conn.execute(query, ([collection, f"{collection}{VECTOR_SUFFIX}"],)).fetchall()
-        )
+        found: dict[str, list[str]] = dict(conn.execute(query, (_collections(collection),)).fetchall())
         for row in published:
             hrefs = found.get(row.stac_item)
             if hrefs is None:
                 yield Difference(Class.MISSING_ITEM, row.stac_item, f"of {row.task_key}")
-            elif row.stage == COGS and set(hrefs) != (said := self.hrefs(row.outputs)):
+            elif row.outputs.all_blobs and set(hrefs) != (said := self.hrefs(row.outputs)):
                 yield Difference(
                     Class.DANGLING_HREF,
                     row.stac_item,
                     f"leads to {sorted(set(hrefs) - said)}, not to {sorted(said - set(hrefs))}",
                 )
-            elif row.stage != COGS and {h.rpartition("?table=")[2] for h in hrefs} != {
+            elif not row.outputs.all_blobs and {h.rpartition("?table=")[2] for h in hrefs} != {
                 table.table for table in row.outputs.all_tables
             }:
                 yield Difference(Class.DANGLING_HREF, row.stac_item, f"leads to {hrefs}")
@@ -219,7 +215,7 @@ class _Look:
 
     def hrefs(self, outputs: Outputs) -> set[str]:
         """Where the item of these outputs leads."""
-        refs = [BlobRef.parse(blob) for blob in outputs.blobs]
+        refs = [BlobRef.parse(blob) for blob in outputs.all_blobs]
         return {self.output(ref.container).href(ref.path) for ref in refs}
 
     def tables(
@@ -269,6 +265,11 @@ class _Look:
             for row in published:
                 if row.job_id == job.job_id and row.task_key.rstrip("/") not in sources:
                     yield Difference(Class.MISSING_SOURCE, f"{account}/{name}/{row.task_key}", row.stac_item)
+
+
+def _collections(collection: str) -> list[str]:
+    """The collections of pgstac that hold what jobs of a collection put out."""
+    return sorted({stage.collection(collection) for stage in FILE_STAGES.values()})
 
 
 def _staged(conn: psycopg.Connection, names: set[str]) -> Iterator[Difference]:
@@ -322,7 +323,7 @@ def _expected(snapshot: Snapshot, job: JobNow) -> set[tuple[str, str]]:
     return {
         (stage, source.path)
         for source in found
-        for stage in ((INVENTORY,) if Kind(source.kind) in REFUSALS else stages_of(source, asked.kinds))
+        for stage in ((INVENTORY,) if Kind(source.kind) in REFUSALS else stages_of(source, asked.stages))
     }
 
 

@@ -140,7 +140,7 @@ def footprint_map(geometries: Sequence[dict[str, Any]]) -> str:
 
 def thumbnail_strip(context: StageContext, tasks: Sequence[TaskRecord]) -> str:
     """Markdown with an inline picture of the first thumbnails; empty where there are none."""
-    refs = [BlobRef.parse(cog.thumbnail) for t in tasks for cog in t.outputs.all_cogs][:_STRIP]
+    refs = [BlobRef.parse(thumbnail) for t in tasks for thumbnail in t.outputs.thumbnails][:_STRIP]
     if not refs:
         return ""
     try:

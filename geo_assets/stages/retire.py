@@ -22,8 +22,7 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.lease import assert_lease
 from geo_assets.ledger.models import PublishedSource
 from geo_assets.ledger.published import Published
-from geo_assets.outcomes import COGS, TABLES
-from geo_assets.parameters import IngestContainer
+from geo_assets.parameters import FILE_STAGES, IngestContainer
 from geo_assets.stac.pgstac import queue_up
 from geo_assets.stages.abandoned_tables import drop_tables, names_of
 from geo_assets.stages.context import StageContext
@@ -84,7 +83,7 @@ def retire(context: StageContext, job: JobRef) -> tuple[int, int]:
                 except GeoAssetsError as error:
                     context.warn(job, error)
                     kept.add(entry.stac_item)
-        sweep_blobs(context.settings, (blob for entry in taken for blob in entry.outputs.blobs))
+        sweep_blobs(context.settings, (blob for entry in taken for blob in entry.outputs.all_blobs))
     return len(taken), len(kept.union(context.ledger.published.stale(job.job_id)))
 
 
@@ -95,8 +94,7 @@ def _place(asked: IngestContainer) -> dict[str, str]:
 
 def _gone(context: StageContext, job: JobRef) -> list[PublishedSource]:
     p = job.parameters_as(IngestContainer)
-    stages = [stage for stage, kind in ((COGS, "raster"), (TABLES, "vector")) if kind in p.kinds]
-    published = context.ledger.published.of_container(job.job_id, stages=stages, **_place(p))
+    published = context.ledger.published.of_container(job.job_id, stages=p.stages, **_place(p))
     within = [
         entry
         for entry in published
@@ -120,7 +118,7 @@ def _proved(published: Sequence[PublishedSource]) -> Iterator[PublishedSource]:
         elif entry.holds is not None:
             member = Member(path=entry.task_key, size=0, etag="", holds=tuple(map(Kind, entry.holds)))
             now = Source(path=entry.task_key, kind=kind_of(entry.task_key) or Kind.ZIP, members=(member,))
-            if entry.stage not in stages_of(now, IngestContainer.kinds):
+            if entry.stage not in stages_of(now, FILE_STAGES):
                 yield entry
 
 

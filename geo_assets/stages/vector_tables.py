@@ -16,8 +16,8 @@ from geo_assets.database.connections import connect
 from geo_assets.ledger.lease import assert_lease
 from geo_assets.ledger.models import Work
 from geo_assets.ledger.vector_loads import requested_at
-from geo_assets.outcomes import TABLES, FetchedFile, TableOutputs, TableReceipt
-from geo_assets.parameters import Engine, IngestContainer, asked_of
+from geo_assets.outcomes import FetchedFile, TableOutputs, TableReceipt
+from geo_assets.parameters import TABLES, Engine, IngestContainer, asked_of
 from geo_assets.stages.chunks import work_through
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, JobRef, StagePlan

@@ -22,7 +22,8 @@ from geo_assets.database.connections import connect
 from geo_assets.errors import ErrorClass, GeoAssetsError
 from geo_assets.ledger import waiting_tables
 from geo_assets.ledger.models import Work
-from geo_assets.outcomes import TABLES, Outputs, Receipt
+from geo_assets.outcomes import Outputs, Receipt
+from geo_assets.parameters import TABLES
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef
 from geo_assets.stages.vector_load import Loaded, LoadOptions, Origin, Part, publish_part

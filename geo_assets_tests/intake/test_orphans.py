@@ -4,9 +4,11 @@ from datetime import timedelta
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger import blobs
+from geo_assets.outcomes import Cog, CogOutputs, FileOutputs, ListingOutputs, Outputs
 from geo_assets.settings import LocalAccount
 from geo_assets.stages.orphans import sweep_blobs, sweep_orphans
 from geo_assets.stages.waiting_tables import sweep_waiting_tables
@@ -29,6 +31,29 @@ def lose(db, *names, hours=48):
 
 def loose(db) -> set[str]:
     return {name for (name,) in db.execute("select blob from geo.loose_blobs")}
+
+
+COG = Cog(name="tas", cog="default/cogs/a.tif", sha256="ab", thumbnail="default/thumbnails/a.png")
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        Outputs(stac_item="c/a"),
+        ListingOutputs(files=3, bytes=10, sources={}, ignored=0),
+        CogOutputs(cog=COG.cog, sha256="ab", thumbnail=COG.thumbnail),
+        CogOutputs(cog=COG.cog, sha256="ab"),
+        CogOutputs(cog=COG.cog, sha256="ab", cogs=(COG, COG.model_copy(update={"cog": "default/cogs/b.tif"}))),
+        FileOutputs(blobs=("default/cogs/b.x", "default/cogs/a.x")),
+    ],
+)
+def test_the_ledger_and_the_outputs_name_the_same_blobs(db, outputs):
+    ((named,),) = db.execute("select geo.blobs_of(%s)", (Jsonb(outputs.stored()),)).fetchall()
+    assert sorted(named) == sorted(outputs.all_blobs)
+
+
+def test_a_list_of_blobs_that_is_none_names_nothing(db):
+    assert db.execute("select geo.blobs_of(%s)", (Jsonb({"blobs": [7, None, {"a": 1}]}),)).fetchone() == ([],)
 
 
 def test_blobs_that_can_never_be_deleted_stand_in_nobodys_way(settings, db):

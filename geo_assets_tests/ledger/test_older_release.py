@@ -25,7 +25,7 @@ from geo_assets_tests.intake.conftest import DAGSTER_TABLES, cluster, settings  
 LEFT = Path(__file__).with_name("older_release")
 
 #: The newest migration of that release.
-NEWEST = "0018_status_for_readers.sql"
+NEWEST = "0019_blobs_of_any_kind.sql"
 
 #: Jobs of that release.
 ENDED = ("ingest_container", {"container": "older"})

@@ -12,7 +12,7 @@ from rasterio.transform import from_origin
 
 from geo_assets.raster.cog import convert
 from geo_assets.raster.models import ConvertRequest
-from geo_assets.stac.item import CogAsset, cog_item, item_id, table_item
+from geo_assets.stac.item import CogAsset, cog_item, file_item, item_id, table_item
 from geo_assets.vector.models import InspectRequest
 from geo_assets.vector.reader.inspect import inspect
 from geo_assets_tests.golden import assert_golden
@@ -91,3 +91,18 @@ def test_the_item_of_tables(tmp_path):
         when="2024-01/2024-03",
     )
     golden("tables", item)
+
+
+def test_the_item_of_files_that_were_made_of_layers(tmp_path):
+    file = tmp_path / "places.geojson"
+    file.write_text(json.dumps(DELIVERY))
+    item = file_item(
+        identity=item_id("default", "landing", "places.geojson"),
+        collection="landing-files",
+        title="places.geojson",
+        modified=REGISTERED,
+        hrefs=["https://example.org/files/places.json", "https://example.org/files/places.unknown"],
+        layers=list(inspect(InspectRequest(source=str(file))).layers),
+        warnings=["odd axis"],
+    )
+    golden("files", item)

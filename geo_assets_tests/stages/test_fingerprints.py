@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from geo_assets.outcomes import COGS, TABLES
 from geo_assets.parameters import (
+    COGS,
+    TABLES,
     Engine,
     IngestContainer,
     Job,

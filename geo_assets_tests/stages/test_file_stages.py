@@ -1,0 +1,32 @@
+"""Which stages take a source, by its kind and by what it holds."""
+
+import pytest
+
+from geo_assets.parameters import COGS, FILE_STAGES, TABLES, StageRaster, StageVector
+from geo_assets.stages.files import stages_of
+from geo_assets.storage.sources import Kind, Member, Source
+
+
+def source(kind, *holds, path="a"):
+    return Source(path=path, kind=kind, members=(Member(path=path, size=1, etag="e", holds=holds or None),))
+
+
+@pytest.mark.parametrize(
+    ("of", "taken_by"),
+    [
+        (source(Kind.RASTER), (COGS,)),
+        (source(Kind.VECTOR), (TABLES,)),
+        (source(Kind.VECTOR, Kind.RASTER), (COGS,)),
+        (source(Kind.VECTOR, Kind.VECTOR, Kind.RASTER), (COGS, TABLES)),
+        (source(Kind.ZIP, Kind.RASTER), (COGS,)),
+        (source(Kind.ZIP, Kind.RASTER, Kind.VECTOR), (COGS, TABLES)),
+        (source(Kind.ZIP), (TABLES,)),
+        (source(Kind.COMPANION), ()),
+        (source(Kind.UNSUPPORTED), ()),
+        (source(Kind.SIDECAR), ()),
+    ],
+)
+def test_a_source_goes_to_the_stages_whose_engine_reads_what_it_holds(of, taken_by):
+    assert stages_of(of, FILE_STAGES) == taken_by
+    assert stages_of(of, StageRaster.stages) == tuple(stage for stage in taken_by if stage == COGS)
+    assert stages_of(of, StageVector.stages) == tuple(stage for stage in taken_by if stage == TABLES)
