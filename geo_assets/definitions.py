@@ -1,28 +1,30 @@
-"""The composition root: everything Dagster is told, put together once."""
+"""The composition root: everything Dagster is told, put together once.
+
+The assets of a module of `defs/` are found by themselves; the job of a job type is made of the assets of its group.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from pkgutil import iter_modules
+from types import ModuleType
 from typing import Any
 
 import dagster as dg
 from upath import UPath
 
 from geo_assets import __version__
-from geo_assets.defs.catalogue import stac_collection, stac_items, submission_report
-from geo_assets.defs.cogs import cogs
-from geo_assets.defs.container_inventory import container_inventory
-from geo_assets.defs.hello_world import replies
+from geo_assets import defs as package
 from geo_assets.defs.io_manager import JsonContractIOManager
 from geo_assets.defs.resources import JOB_TAGS, Stages
 from geo_assets.defs.sensors import build_janitor, build_submissions_sensor
-from geo_assets.defs.stac_setup import catalogue
-from geo_assets.defs.vector_tables import vector_tables
 from geo_assets.parameters import JOB_TYPES
 from geo_assets.settings import Settings, load_settings
 
-#: What makes the assets of a job type that ingests, in the order of the flow.
-_INGEST = (container_inventory, cogs, vector_tables, stac_items, stac_collection, submission_report)
+#: Modules of `defs/` that are processes of their own, or that Dagster loads by its configuration: too heavy to import
+#: for assets that they do not have.
+_NO_ASSETS = frozenset({"code_server", "storage", "webserver"})
 
 
 def build_defs(settings: Settings, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
@@ -32,27 +34,28 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, Any] | None 
         settings: of the stack.
         resource_overrides: resources in place of ours, by name.
     """
-    ingest = {name: [build(name) for build in _INGEST] for name in ("ingest_container", "stage_raster", "stage_vector")}
-    assets = {
-        "hello_world": [replies],
-        **ingest,
-        "list_container": [container_inventory("list_container")],
-        "stac_setup": [catalogue],
-    }
     owners = list(settings.owners)
-    assets = {name: [_signed(asset, owners) for asset in made] for name, made in assets.items()}
-    jobs = [_asset_job(name, made) for name, made in assets.items()]
+    found = dg.load_assets_from_modules(_modules())
+    assets = [_signed(asset, owners) for asset in found if isinstance(asset, dg.AssetsDefinition)]
+    jobs = [_asset_job(job_type) for job_type in JOB_TYPES]
     resources = {
         "stages": Stages(settings=settings),
         "io_manager": JsonContractIOManager(UPath(settings.dagster_home / "storage" / "contracts")),
         **(resource_overrides or {}),
     }
     return dg.Definitions(
-        assets=[a for made in assets.values() for a in made],
+        assets=assets,
         jobs=jobs,
         sensors=[build_submissions_sensor(settings, jobs), build_janitor(settings)],
         resources=resources,
     )
+
+
+def _modules() -> Iterator[ModuleType]:
+    """The modules of `defs/` that may have assets."""
+    for module in iter_modules(package.__path__):
+        if module.name not in _NO_ASSETS:
+            yield import_module(f"{package.__name__}.{module.name}")
 
 
 def _signed(assets: dg.AssetsDefinition, owners: list[str]) -> dg.AssetsDefinition:
@@ -62,14 +65,14 @@ def _signed(assets: dg.AssetsDefinition, owners: list[str]) -> dg.AssetsDefiniti
     return assets.map_asset_specs(lambda spec: spec.replace_attributes(owners=owners, code_version=__version__))
 
 
-def _asset_job(name: str, assets: Sequence[dg.AssetsDefinition]) -> Any:
-    """The job of a job type: these assets, in one process, for one partition."""
+def _asset_job(job_type: str) -> Any:
+    """The job of a job type: its assets, in one process, for one partition."""
     return dg.define_asset_job(
-        name,
-        selection=list(assets),
+        job_type,
+        selection=dg.AssetSelection.groups(job_type),
         executor_def=dg.in_process_executor,
         tags=JOB_TAGS,
-        description=JOB_TYPES[name].summary,
+        description=JOB_TYPES[job_type].summary,
     )
 
 

@@ -27,10 +27,7 @@ Parameters of each job type: `geo-assets job-types`"""
 
 
 def submit(
-    job_type: Annotated[
-        str,
-        typer.Argument(help="ingest_container, stage_raster, stage_vector, list_container, hello_world, stac_setup"),
-    ],
+    job_type: Annotated[str, typer.Argument(help="one of those that `geo-assets job-types` lists")],
     param: Annotated[
         list[str] | None, typer.Option("--param", "-p", metavar="KEY=VALUE", help="A parameter; repeat a list's.")
     ] = None,

@@ -1,12 +1,12 @@
 """How an asset of a job type is made: its key, its inputs, its partitions and its checks, by one rule.
 
-Here: the decorator of every asset that is a graph of ops, and the table of checks. Not here: the ops
+Here: the decorator of every asset that is a graph of ops, and the check that they share. Not here: the ops
 (`container_inventory.py`, `cogs.py`, …), what they show in the UI (`metadata.py`), owners and versions
 (`definitions.py`).
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -19,32 +19,16 @@ from geo_assets.stages.checks import Verdict, nothing_looked_at
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef
 
-#: Every check by its name, with the question that it answers.
-CHECKS = {
+#: The check of every stage that files go through, and of the job.
+NO_BAD_FILES = {
     "no_bad_files": (
         "Is every file good? If one is bad, the run itself has succeeded, but somebody has to look at the file."
-    ),
-    "every_raster_accounted_for": (
-        "Does every listed raster have a final status: converted, skipped, quarantined or failed?"
-    ),
-    "cogs_readable": "Is every COG at the place recorded in the ledger, with a TIFF header?",
-    "every_vector_accounted_for": (
-        "Does every listed vector have a final status: loaded, skipped, quarantined or failed?"
-    ),
-    "tables_sound": (
-        "Does every table have the number of rows recorded in the ledger, a primary key, a declared type, an SRID and a"
-        " GiST index?"
-    ),
-    "every_feature_accounted_for": (
-        "Is every feature of every file either loaded, rejected with a reason, or filtered?"
-    ),
-    "every_item_found": "Does a search in the catalogue find the item of every finished file?",
-    "every_file_accounted_for": "Does every file of the submission have a final status?",
+    )
 }
 
 
 def pipeline_asset(
-    job_type: str, *, kinds: set[str], checks: Sequence[str] = (), table: str | None = None
+    job_type: str, *, kinds: set[str], checks: Mapping[str, str] | None = None, table: str | None = None
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     """A decorator: the graph of ops below it is the asset of a job type that has its name.
 
@@ -54,13 +38,13 @@ def pipeline_asset(
     Args:
         job_type: whose asset it is; its group and the first part of its key.
         kinds: what it is made of, as the UI shows it.
-        checks: their names in `CHECKS`.
+        checks: their names, each with the question that it answers.
         table: where its rows are, as `schema.table`, if they are always in the same one.
     """
 
     def decorate(compose: Callable[..., Any]) -> dg.AssetsDefinition:
         key = key_of(job_type, compose.__name__)
-        specs = [dg.AssetCheckSpec(name, asset=key, description=CHECKS[name]) for name in checks]
+        specs = [dg.AssetCheckSpec(name, asset=key, description=question) for name, question in (checks or {}).items()]
 
         @wraps(compose)
         def graph(**inputs: Any) -> Any:

@@ -7,44 +7,47 @@ from typing import Any
 
 import dagster as dg
 
-from geo_assets.defs.assets import check_results, outputs, pipeline_asset
+from geo_assets.defs.assets import NO_BAD_FILES, check_results, outputs, pipeline_asset
 from geo_assets.defs.metadata import markdown
 from geo_assets.defs.resources import Stages, plain_failures
-from geo_assets.outcomes import COGS, TABLES
+from geo_assets.parameters import IngestContainer
 from geo_assets.stac.pgstac import footprints
 from geo_assets.stages import catalogue, checks, report, retire, vector_tables
 from geo_assets.stages.contracts import CatalogueReport, JobReport, StageReport
 
-_FOUND = "every_item_found"
-_COMPLETE = "every_file_accounted_for"
-_GOOD = "no_bad_files"
+#: The checks of assets, each with the question that it answers.
+ITEM_CHECKS = {"every_item_found": "Does a search in the catalogue find the item of every finished file?"}
+_REPORT_CHECKS = {
+    "every_file_accounted_for": "Does every file of the submission have a final status?",
+    **NO_BAD_FILES,
+}
+(_FOUND,) = ITEM_CHECKS
+_COMPLETE, _GOOD = _REPORT_CHECKS
 
 
-@dg.op(out=outputs(CatalogueReport, [_FOUND]))
-def register_items(stages: Stages, rasters_done: StageReport, vectors_done: StageReport) -> Iterator[Any]:
+@dg.op(out=outputs(CatalogueReport, ITEM_CHECKS))
+def register_items(stages: Stages, done: list[StageReport]) -> Iterator[Any]:
     """Load the items of what was converted, in batches; each is read back."""
-    context, job = stages.get(), rasters_done.job
-    if job != vectors_done.job:
-        raise dg.Failure(
-            f"cogs are of run {job.run_id}, vector_tables of {vectors_done.job.run_id}: launch them together",
-            allow_retries=False,
-        )
+    context, job = stages.get(), done[0].job
+    if any(report.job != job for report in done):
+        runs = ", ".join(f"{report.stage} are of run {report.job.run_id}" for report in done)
+        raise dg.Failure(f"{runs}: launch them together", allow_retries=False)
     with plain_failures(stages), context.lease_or_nothing(job):
         catalogue.gate(context, job)
         vector_tables.publish_waiting(context, job)
-        done = catalogue.register(context, job)
+        registered = catalogue.register(context, job)
         retired, stale = retire.retire(context, job)
-        found = checks.items_found(context, job, (COGS, TABLES))
+        found = checks.items_found(context, job, job.parameters_as(IngestContainer).stages)
         results = check_results(context, job, "stac_items", {_FOUND: found})
     yield dg.Output(
-        done,
+        registered,
         "result",
         metadata={
-            "items": done.items,
+            "items": registered.items,
             "retired": retired,
             "kept though their source is gone or bad": stale,
-            "failed": done.failed,
-            "collections": ", ".join(done.collections),
+            "failed": registered.failed,
+            "collections": ", ".join(registered.collections),
         },
     )
     yield from results
@@ -53,10 +56,10 @@ def register_items(stages: Stages, rasters_done: StageReport, vectors_done: Stag
 def stac_items(job_type: str) -> dg.AssetsDefinition:
     """The asset of a job type."""
 
-    @pipeline_asset(job_type, kinds={"stac"}, checks=[_FOUND], table="pgstac.items")
+    @pipeline_asset(job_type, kinds={"stac"}, checks=ITEM_CHECKS, table="pgstac.items")
     def stac_items(cogs: StageReport, vector_tables: StageReport) -> Any:
         """One STAC item per source."""
-        return register_items(cogs, vector_tables)
+        return register_items([cogs, vector_tables])
 
     return stac_items
 
@@ -88,7 +91,7 @@ def stac_collection(job_type: str) -> dg.AssetsDefinition:
     return stac_collection
 
 
-@dg.op(out=outputs(JobReport, [_COMPLETE, _GOOD]))
+@dg.op(out=outputs(JobReport, _REPORT_CHECKS))
 def write_report(stages: Stages, collection: CatalogueReport) -> Iterator[Any]:
     """The account of the whole job."""
     context, job = stages.get(), collection.job
@@ -114,7 +117,7 @@ def write_report(stages: Stages, collection: CatalogueReport) -> Iterator[Any]:
 def submission_report(job_type: str) -> dg.AssetsDefinition:
     """The asset of a job type."""
 
-    @pipeline_asset(job_type, kinds={"postgres"}, checks=[_COMPLETE, _GOOD], table="geo.tasks")
+    @pipeline_asset(job_type, kinds={"postgres"}, checks=_REPORT_CHECKS, table="geo.tasks")
     def submission_report(stac_collection: CatalogueReport) -> Any:
         """The report on the submission: the final status of every file."""
         return write_report(stac_collection)

@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from geo_assets.defs.assets import check_results, outputs, pipeline_asset
+from geo_assets.defs.assets import NO_BAD_FILES, check_results, outputs, pipeline_asset
 from geo_assets.defs.metadata import stage_metadata, step_logger
 from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.stages import checks
@@ -13,7 +13,15 @@ from geo_assets.stages import cogs as stage
 from geo_assets.stages.chunks import close_stage, log_known
 from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, StagePlan, StageReport
 
-_CHECKS = _ACCOUNTED, _VALID, _GOOD = "every_raster_accounted_for", "cogs_readable", "no_bad_files"
+#: The checks of the asset, each with the question that it answers.
+_CHECKS = {
+    "every_raster_accounted_for": (
+        "Does every listed raster have a final status: converted, skipped, quarantined or failed?"
+    ),
+    "cogs_readable": "Is every COG at the place recorded in the ledger, with a TIFF header?",
+    **NO_BAD_FILES,
+}
+_ACCOUNTED, _VALID, _GOOD = _CHECKS
 
 
 @dg.op(out={"plan": dg.Out(StagePlan), "chunks": dg.DynamicOut(Chunk)})

@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from geo_assets.defs.assets import check_results, outputs, pipeline_asset
+from geo_assets.defs.assets import NO_BAD_FILES, check_results, outputs, pipeline_asset
 from geo_assets.defs.claim import Options, claim
 from geo_assets.defs.metadata import step_logger
 from geo_assets.defs.resources import Stages, plain_failures
@@ -15,11 +15,11 @@ from geo_assets.stages.container_inventory import STAGE, described, take_invento
 from geo_assets.stages.contracts import InventoryRef
 from geo_assets.stages.retire import refuse_mass_retire
 
-_GOOD = "no_bad_files"
+(_GOOD,) = NO_BAD_FILES
 
 
 def _list_blobs(job_type: str) -> dg.OpDefinition:
-    @dg.op(name=f"list_blobs_for_{job_type}", out=outputs(InventoryRef, [_GOOD]))
+    @dg.op(name=f"list_blobs_for_{job_type}", out=outputs(InventoryRef, NO_BAD_FILES))
     def list_blobs(context: dg.OpExecutionContext, stages: Stages, config: Options) -> Iterator[Any]:
         """Claim the job, list its container, classify what it holds."""
         job = claim(context, stages, job_type, config)
@@ -53,9 +53,12 @@ def container_inventory(job_type: str) -> dg.AssetsDefinition:
     """The asset of a job type."""
     list_blobs = _list_blobs(job_type)
 
-    @pipeline_asset(job_type, kinds={"obstore"}, checks=[_GOOD], table="geo.inventory")
+    @pipeline_asset(job_type, kinds={"obstore"}, checks=NO_BAD_FILES, table="geo.inventory")
     def container_inventory() -> Any:
         """Every file of the container with its role, as rows of `geo.inventory`."""
         return list_blobs()
 
     return container_inventory
+
+
+ASSETS = [container_inventory("list_container")]

@@ -34,14 +34,15 @@ def step_logger(context: dg.OpExecutionContext, stages: StageContext) -> LogLine
 
 
 def _places(context: StageContext, made: Sequence[TaskRecord]) -> dict[str, Any]:
-    """Where everything is that was made, by the names that Dagster has for it: the address of the COG, or of the folder
-    of all; rows; name and columns where there is one table.
+    """Where everything is that was made, by the names that Dagster has for it: the address of the file, or of the
+    folder of all; rows; name and columns where there is one table.
     """
-    cogs = [BlobRef.parse(cog.cog) for task in made for cog in task.outputs.all_cogs]
+    files = [blob for task in made for blob in (*(cog.cog for cog in task.outputs.all_cogs), *task.outputs.all_files)]
+    refs = [BlobRef.parse(blob) for blob in files]
     rows = {table.table: table.rows for task in made for table in task.outputs.all_tables}
     places: dict[str, Any] = {}
-    if cogs:
-        folder = context.picture_container(cogs[0].container).href(commonpath([cog.path for cog in cogs]))
+    if refs:
+        folder = context.picture_container(refs[0].container).href(commonpath([ref.path for ref in refs]))
         places["dagster/uri"] = dg.MetadataValue.url(folder)
     if rows:
         places["dagster/partition_row_count"] = sum(rows.values())

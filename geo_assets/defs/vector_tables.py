@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from geo_assets.defs.assets import check_results, outputs, pipeline_asset
+from geo_assets.defs.assets import NO_BAD_FILES, check_results, outputs, pipeline_asset
 from geo_assets.defs.metadata import stage_metadata, step_logger
 from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.stages import checks
@@ -15,9 +15,21 @@ from geo_assets.stages import vector_tables as stage
 from geo_assets.stages.chunks import close_stage, log_known
 from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, StagePlan, StageReport
 
-_ACCOUNTED, _VALID, _FEATURES = "every_vector_accounted_for", "tables_sound", "every_feature_accounted_for"
-_GOOD = "no_bad_files"
-_CHECKS = _ACCOUNTED, _VALID, _FEATURES, _GOOD
+#: The checks of the asset, each with the question that it answers.
+_CHECKS = {
+    "every_vector_accounted_for": (
+        "Does every listed vector have a final status: loaded, skipped, quarantined or failed?"
+    ),
+    "tables_sound": (
+        "Does every table have the number of rows recorded in the ledger, a primary key, a declared type, an SRID and a"
+        " GiST index?"
+    ),
+    "every_feature_accounted_for": (
+        "Is every feature of every file either loaded, rejected with a reason, or filtered?"
+    ),
+    **NO_BAD_FILES,
+}
+_ACCOUNTED, _VALID, _FEATURES, _GOOD = _CHECKS
 
 
 @dg.op(out={"plan": dg.Out(StagePlan), "chunks": dg.DynamicOut(Chunk)})

@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from geo_assets.definitions import defs
+from geo_assets.parameters import JOB_TYPES
 from geo_assets_tests.golden import assert_golden
 
 _LOAD_AND_TELL = """
@@ -51,6 +52,16 @@ def assets(repository):
             yield f"  table {getattr(table, 'value', table)}"
         for check in sorted(node.check_keys, key=lambda check: check.name):
             yield f"  check {check.name}: {graph.get_check_spec(check).description}"
+
+
+def test_every_job_type_has_the_assets_of_its_modules_and_a_job_of_them(repository):
+    graph = repository.asset_graph
+    groups = {graph.get(key).group_name for key in graph.get_all_asset_keys()}
+    assert groups == set(JOB_TYPES)
+    for job_type, model in JOB_TYPES.items():
+        made = repository.get_job(job_type).asset_layer.selected_asset_keys
+        assert made == {key for key in graph.get_all_asset_keys() if graph.get(key).group_name == job_type}
+        assert {dg.AssetKey([job_type, stage]) for stage in getattr(model, "stages", ())} <= made
 
 
 def jobs(repository):
