@@ -1,11 +1,11 @@
 """The rasters of a zip or tar, each with its sidecars in a directory of its own, as if they had been uploaded loose.
 
-Here: which member belongs to which, by the same rules as in a container, and where each lies afterwards. It runs in the
+Here: which member belongs to which, by the same rules as in a container, and where each is put. It runs in the
 sandboxed child.
 Not here: unpacking and its limits (`geo_assets/archives.py`), opening a member.
 
-Each lies alone because GDAL looks at what lies beside a file: of a hundred rasters in one directory, one could bring
-sidecars for all.
+Each has a directory to itself because GDAL reads the files beside the one that it opens: one of a hundred rasters in a
+directory could bring sidecars for all.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from geo_assets.storage.sources import Kind, Member, Source, sorted_sources
 
 
 def rasters(request: UnpackRequest) -> UnpackReport:
-    """Unpack a zip or tar and list its rasters. An archive without any is no error here: it may hold vectors.
+    """Unpack a zip or tar and list its rasters. An archive without rasters is not an error here: it may hold vectors.
 
     Raises:
         GeoAssetsError: UNSAFE_ARCHIVE, TOO_LARGE, EMPTY_ARCHIVE, UNREADABLE.
@@ -50,7 +50,7 @@ def _member(path: str) -> Member:
 
 
 def _alone(source: Source, unpacked: Path, folder: Path) -> RasterMember:
-    """Give a raster and its sidecars a directory; links, because a .prj may serve two rasters of one name."""
+    """Link a raster and its sidecars into a directory; links, because rasters with the same name may share a .prj."""
     folder.mkdir()
     paths = []
     for member in source.members:

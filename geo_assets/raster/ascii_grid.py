@@ -3,8 +3,8 @@
 Here: whether a grid has as many values as its header says, whether each is a number, and whether the type that GDAL
 took for them can hold them all. Not here: the header itself, which GDAL reads.
 
-GDAL reads a word as 0 and a missing value as the one before it, ignores what is too much, and takes numbers beyond its
-type's range for the largest of it or for infinity. None of this is an error or a warning.
+GDAL reads a word as 0 and a missing value as the one before it, ignores surplus values, and turns a number beyond the
+range of its type into the largest value of that type or infinity. It reports none of this.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def refuse_wrong_values(path: Path, dataset: Any) -> None:
 
 
 def _words(path: Path) -> Iterator[list[bytes]]:
-    """The words behind the header, some at a time; a decimal comma becomes a point, as GDAL reads it."""
+    """Yield the words after the header, some at a time; a decimal comma becomes a point, as GDAL reads it."""
     with path.open("rb") as file:
         file.seek(_values_start(file.read(_HEADER_BYTES)))
         rest = b""
@@ -77,7 +77,7 @@ def _words(path: Path) -> Iterator[list[bytes]]:
 
 
 def _values_start(head: bytes) -> int:
-    """Where the header ends: it is pairs of a known key and a word."""
+    """Return where the header ends; the header is pairs of a known key and a word."""
     at = 0
     while True:
         pair = head[at:].split(maxsplit=2)

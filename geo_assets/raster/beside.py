@@ -1,5 +1,5 @@
-"""What lies beside a raster and says what it is, where or of when: `.prj`, world files, the `.hdr` of raw pixels,
-metadata of products. Read by ourselves where GDAL does not.
+"""Files beside a raster that describe its format, place or time: `.prj`, world files, the `.hdr` of raw pixels, product
+metadata. We read them ourselves where GDAL does not.
 
 Here: finding and reading these small texts. Not here: which file belongs to which (`storage/sources.py`), opening the
 raster (`inspect.py`).
@@ -22,7 +22,7 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.raster import gdal
 from geo_assets.raster.variables_models import ProductReport, ProductRequest
 
-#: Bytes of such a text; an ENVI header may list the wavelengths of some hundred bands.
+#: Most bytes of such a text; an ENVI header may list the wavelengths of some hundred bands.
 _LONGEST = 1 << 20
 
 #: How the WKT of a CRS on the Earth begins.
@@ -36,12 +36,12 @@ _FAR = re.compile(r"EXTENSION\s*\[|nadgrids|geoidgrids|PARAMETERFILE|\+proj|@|:/
 #: Endings of files of raw pixels, which a `.hdr` describes.
 RAW = frozenset({".bil", ".bip", ".bsq", ".flt", ".img", ".dat", ".raw", ".bin", ""})
 
-#: Words of which an ESRI header has some.
+#: Keywords by which an ESRI header is recognised.
 _EHDR = re.compile(
     r"^\s*(nrows|ncols|layout|byteorder|nbands|nbits|xllcorner|xllcenter|ulxmap)\s+\S", re.IGNORECASE | re.MULTILINE
 )
 
-#: Of an ESRI header: how bytes of rows and bands follow each other.
+#: Keywords of an ESRI header that say how the bytes of rows and bands follow each other.
 _ROW_LAYOUT = re.compile(r"^\s*(layout|bandrowbytes|totalrowbytes|bandgapbytes)\s+(\S+)", re.MULTILINE)
 
 _WORLD = (
@@ -64,9 +64,9 @@ _WORLD = (
 
 
 def crs_beside(path: Path) -> tuple[CRS | None, str | None]:
-    """The CRS of the `.prj` beside a file, and what to say of it; (None, None) without one.
+    """Return the CRS of the `.prj` beside a file, and a note about it; (None, None) without one.
 
-    Only the text of a CRS is taken; one that names grids, files or pipelines is not.
+    Only a plain CRS definition is accepted; one that names grids, files or pipelines is not.
     """
     found = _beside(path, (".prj",))
     if found is None:
@@ -84,7 +84,7 @@ def crs_beside(path: Path) -> tuple[CRS | None, str | None]:
 
 
 def world_beside(path: Path) -> Affine | None:
-    """The transform of the world file beside a file."""
+    """Return the transform of the world file beside a file."""
     found = _beside(path, _WORLD)
     if found is None:
         return None
@@ -97,7 +97,7 @@ def world_beside(path: Path) -> Affine | None:
 
 
 def raw_driver(path: Path) -> str | None:
-    """ENVI or EHdr where a `.hdr` beside a file of raw pixels says so; None for all others.
+    """Return ENVI or EHdr where a `.hdr` beside a file of raw pixels says so; None for all others.
 
     Raises:
         GeoAssetsError: UNSUPPORTED_FORMAT, its pixels are compressed.
@@ -117,11 +117,11 @@ def raw_driver(path: Path) -> str | None:
 
 
 def refuse_a_wrong_size(path: Path, pixels: int) -> str | None:
-    """Hold a file of raw pixels against what its header declares; returns what to say of bytes that are left over.
+    """Compare the size of a file of raw pixels with what its header declares; return a note about surplus bytes.
 
     Args:
         path: of the pixels.
-        pixels: bytes of all of them.
+        pixels: their number of bytes, without the header.
 
     Raises:
         GeoAssetsError: UNREADABLE.
@@ -140,11 +140,11 @@ def refuse_a_wrong_size(path: Path, pixels: int) -> str | None:
 
 
 def refuse_gaps(path: Path, row_bytes: int, bands: int) -> None:
-    """Refuse raw pixels of ESRI with bytes between rows or bands that are no pixels: GDAL would read them as such.
+    """Refuse raw ESRI pixels with padding between rows or bands: GDAL would read the padding as pixels.
 
     Args:
         path: of the pixels.
-        row_bytes: of a row of one band.
+        row_bytes: bytes of a row of one band.
         bands: their number.
 
     Raises:
@@ -177,7 +177,7 @@ def _beside(path: Path, endings: Iterable[str]) -> Path | None:
 
 
 def _named(path: Path, names: Iterable[str]) -> Path | None:
-    """The file in the same directory with one of these names, in any case."""
+    """Return the file in the same directory with one of these names, ignoring case."""
     there = {p.name.lower(): p for p in path.absolute().parent.iterdir()}
     return next((there[name.lower()] for name in names if name.lower() in there), None)
 
@@ -188,11 +188,11 @@ def _text(path: Path) -> str:
 
 
 def product_datetime(folder: Path, names: Iterable[str]) -> str | None:
-    """What a metadata file of the product says of its time, as `ConvertRequest.datetime`; of two files, the first that
-    says something.
+    """Return the time that the product's metadata states, as `ConvertRequest.datetime`; the first of several files that
+    states one.
 
     Args:
-        folder: where they lie.
+        folder: where they are.
         names: of files below it, metadata or not.
     """
     for name in names:
@@ -205,6 +205,6 @@ def product_datetime(folder: Path, names: Iterable[str]) -> str | None:
 
 
 def product(request: ProductRequest) -> ProductReport:
-    """What the metadata of a product say that lie in a directory; it runs in the sandboxed child."""
+    """Return what the product metadata in a directory say; it runs in the sandboxed child."""
     folder = Path(request.folder)
     return ProductReport(datetime=product_datetime(folder, sorted(path.name for path in folder.iterdir())))

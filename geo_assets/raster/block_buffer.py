@@ -23,8 +23,8 @@ _BLOCKS_AT_ONCE, _REST = 32, 0.9
 
 
 class BlockBuffer:
-    """Blocks of all levels until they are written to the output: in memory and, when there are too many, in one file
-    per level.
+    """Holds the blocks of all levels until they are written to the output: in memory and, when there are too many, in
+    one file per level.
     """
 
     def __init__(self, directory: Path, levels: int, in_memory: int, checkpoint: Checkpoint | None) -> None:

@@ -4,8 +4,8 @@ Here: from the number to ISO 8601 UTC. Not here: reading files.
 Source: CF Conventions 1.11, §4.4, https://cfconventions.org/cf-conventions/cf-conventions.html#time-coordinate
 
 Days of the mixed calendar (`standard`) before 15 October 1582 are Julian, which is how "days since 0001-01-01" comes
-two days apart from what Python's dates would make of it. Calendars with days that do not exist (360 days) have no
-moment in UTC.
+two days apart from what Python's dates would make of it. A calendar with days that do not exist (360 days a year)
+cannot be converted to UTC.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _MICROSECONDS_PER_DAY = 86_400_000_000
 
 @dataclass(frozen=True, slots=True)
 class TimeAxis:
-    """How the numbers of a time coordinate are to be read."""
+    """How to read the numbers of a time coordinate."""
 
     seconds: float  # of one unit
     year: int
@@ -57,7 +57,7 @@ class TimeAxis:
     calendar: str
 
     def moment(self, value: float) -> str | None:
-        """ISO 8601 UTC, to the microsecond at most; None where the calendar has no such moment."""
+        """Return ISO 8601 UTC, to the microsecond at most; None where the calendar has no such moment."""
         if not math.isfinite(value):
             return None
         microseconds = self.microsecond + round(value * self.seconds * 1e6)
@@ -83,7 +83,9 @@ class TimeAxis:
 
 
 def time_axis(units: str, calendar: str) -> TimeAxis | None:
-    """The axis that `units` and `calendar` describe; None where it has no moments in UTC or is not understood."""
+    """Return the axis that `units` and `calendar` describe; None where it cannot be converted to UTC or is not
+    understood.
+    """
     match = _SINCE.match(units)
     calendar = calendar.strip().lower()
     if match is None or match[1].lower() not in _SECONDS or calendar not in _MIXED | _GREGORIAN | _JULIAN | _NO_LEAP:

@@ -1,10 +1,10 @@
-"""What is done of a large raster, kept from time to time, so that after a kill another process goes on from there.
+"""The progress of a large conversion, saved from time to time, so that after a kill another process resumes from there.
 
-Here: a directory of one conversion: blocks of each level, and a state that says how much of them counts.
+Here: one directory per conversion: the blocks of each level, and a state that says how much of them is valid.
 Not here: what a state consists of (`onepass.py`), who finds the directory of a process that died (`sandbox/pool.py`).
 
-The state is replaced in one rename after the blocks are written. What does not fit together is not believed: then the
-conversion begins from the start.
+The state is replaced in one rename after the blocks are written. If state and blocks do not match, the conversion
+starts from the beginning.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _FACTS = "facts"
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Where one conversion keeps what is done.
+    """Where one conversion saves its progress.
 
     Attributes:
-        directory: of this conversion alone.
-        identity: of what is converted, and how; a state of another one is not taken.
-        pixels: after which the state is kept again.
+        directory: used by this conversion alone.
+        identity: identifies the source and the options; a state with another identity is ignored.
+        pixels: how many are converted between two saves of the state.
     """
 
     directory: Path
@@ -53,8 +53,8 @@ class Checkpoint:
         part.replace(self.directory / _STATE)
 
     def load(self, levels: int) -> tuple[dict[str, Any], dict[str, Pixels]] | None:
-        """The last state, with the blocks cut to what it counts; None where there is none for this conversion, or it is
-        not whole.
+        """Return the last state, with the blocks cut to what it counts; None where this conversion has none, or it is
+        incomplete.
         """
         try:
             with (self.directory / _STATE).open("rb") as file, np.load(file, allow_pickle=False) as kept:
@@ -77,6 +77,6 @@ class Checkpoint:
         return facts, arrays
 
     def forget(self) -> None:
-        """Remove state and blocks: a conversion begins from the start."""
+        """Remove state and blocks: the conversion starts from the beginning."""
         for path in [*self.directory.glob("level-*.blocks"), self.directory / _STATE]:
             path.unlink(missing_ok=True)

@@ -4,8 +4,8 @@ Here: predictors and compressors. Not here: which profile asks for which (`profi
 (`cogfile.py`).
 
 DEFLATE is written by ISA-L: four to seven times as fast as libdeflate at its usual level, at nearly its size, and every
-client reads it. On some noisy integers it is a fifth larger; the trial finds that out, and GDAL's own writer takes
-over. Numbers: docs/benchmarks/.
+client reads it. On some noisy integers its output is a fifth larger; then the trial chooses GDAL's own writer. Numbers:
+docs/benchmarks/.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Codec:
     level: int
 
     def encode(self, tile: Pixels) -> bytes:
-        """The bytes of a block, pixels interleaved; `tile` has the shape (bands, rows, columns) and is whole."""
+        """Encode a tile of full size, shape (bands, rows, columns), as the bytes of a block, pixels interleaved."""
         predicted = _PREDICTORS[self.predictor](tile)
         if self.compress == "DEFLATE":
             return bytes(isal_zlib.compress(predicted.data, self.level))
@@ -52,7 +52,7 @@ class Codec:
 
 
 def choose_codec(samples: Sequence[Pixels], compress: str, predictor: str) -> Codec | None:
-    """The fastest level that is nearly as small as the best on these tiles; None where ours are all much larger than
+    """Return the fastest level that is nearly as small as the best on these tiles; None where all are much larger than
     GDAL's.
     """
     sizes = {
@@ -71,7 +71,7 @@ def _interleaved(tile: Pixels) -> Pixels:
 
 
 def _differences(tile: Pixels) -> Pixels:
-    """TIFF predictor 2: of each sample and the same one of the pixel before, modulo the size of the type."""
+    """TIFF predictor 2: each sample minus the same sample of the previous pixel, modulo the size of the type."""
     bits = tile.view(f"u{tile.dtype.itemsize}")
     bands, rows, columns = bits.shape
     out = np.empty((rows, columns, bands), bits.dtype)

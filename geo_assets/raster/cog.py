@@ -49,7 +49,7 @@ from geo_assets.raster.validate import (
     structure,
 )
 
-#: Words of GDAL and the C library for a full disk, a quota or the sandbox's limit on a file.
+#: What GDAL and the C library say of a full disk, a quota or the sandbox's limit on the size of a file.
 _DISK_FULL = (
     "No space left",
     "File too large",
@@ -63,7 +63,7 @@ _DISK_FULL = (
 
 @dataclass(frozen=True, slots=True)
 class _Proof:
-    """What is known of a COG that was compared with its source."""
+    """What was measured of a COG that was compared with its source."""
 
     measurement: Measurement
     loss: Loss | None = None
@@ -72,12 +72,12 @@ class _Proof:
 
 
 def convert(request: ConvertRequest) -> ConvertReport:
-    """Write the COG (and thumbnail) that is asked for, or leave nothing and say why.
+    """Write the COG (and thumbnail) that is requested, or raise and leave nothing.
 
     Raises:
         GeoAssetsError: UNREADABLE, UNSUPPORTED_FORMAT, RASTER_SUBDATASETS, RASTER_UNSUPPORTED, RASTER_NO_CRS,
             INVALID_CRS, INVALID_PARAMETERS, TOO_LARGE, DISK_FULL, COG_VALIDATION_FAILED.
-        MemoryError: one file is given too little memory for this one.
+        MemoryError: the memory limit is too small for this file.
     """
     started = time.monotonic()
     destination = Path(request.destination)
@@ -107,16 +107,17 @@ def _private_directory(parent: Path) -> Iterator[Path]:
 
 
 def _publish(work: Path, request: ConvertRequest) -> None:
-    """The COG last: where it is, everything is."""
+    """Publish the COG last: where it exists, everything else does."""
     if request.thumbnail:
         shutil.move(work / "thumbnail.png", request.thumbnail)
     (work / "cog.tif").replace(request.destination)
 
 
 def _sound_layout(info: RasterInfo, threads: int) -> tiff.Layout | None:
-    """The layout of a TIFF; None of anything else.
+    """Return the layout of a TIFF; None for any other format.
 
-    Refuses what GDAL would read without a word: blocks beyond the end, DEFLATE blocks that do not match their checksum.
+    Refuses what GDAL would read without an error: blocks beyond the end, DEFLATE blocks that do not match their
+    checksum.
     """
     if info.driver != "GTiff":
         return None
@@ -134,7 +135,7 @@ def _sound_layout(info: RasterInfo, threads: int) -> tiff.Layout | None:
 
 
 def _with_crs(task: Task, origin: Origin) -> Origin:
-    """A copy that has the CRS that is given; pixels and everything else untouched."""
+    """Make a copy with the given CRS; pixels and everything else are unchanged."""
     path = task.work / "assigned.tif"
     options = {**STAGED, "NUM_THREADS": str(task.request.threads)}
     with gdal.reading(task.info.path, task.info.driver), gdal.open_raster(origin.path, origin.driver) as dataset:
@@ -144,8 +145,8 @@ def _with_crs(task: Task, origin: Origin) -> Origin:
 
 
 def _make(task: Task, origin: Origin) -> _Proof:
-    """Write the COG and prove it, by the one-pass writer where it can, else by GDAL's driver; returns what its pixels
-    measure.
+    """Write the COG and prove it, by the one-pass writer where possible, else by GDAL's driver; return what was
+    measured.
 
     Raises:
         GeoAssetsError: COG_VALIDATION_FAILED; UNREADABLE; INVALID_CRS; RASTER_UNSUPPORTED; DISK_FULL.
@@ -166,7 +167,9 @@ def _make(task: Task, origin: Origin) -> _Proof:
 
 
 def _reprojected(task: Task, origin: Origin, target: CRS) -> _Proof:
-    """The view of the source in another CRS goes through the one-pass writer as it is; else by way of a staged file."""
+    """Write the source in another CRS: its warped view by the one-pass writer where possible, else by way of a staged
+    file.
+    """
     origin = _united(task, _with_crs(task, origin) if origin.assigned else origin)
     staged = task.work / "warped.tif"
     with task.open(origin) as dataset:
@@ -189,7 +192,9 @@ def _reprojected(task: Task, origin: Origin, target: CRS) -> _Proof:
 
 
 def _united(task: Task, origin: Origin) -> Origin:
-    """A copy in which one thing tells what is valid, where the source has a mask and another."""
+    """Make a copy in which a mask or an alpha band alone marks valid pixels, where the source has a mask and nodata or
+    alpha.
+    """
     path = task.work / "united.tif"
     with gdal.reading(task.info.path, task.info.driver), task.open(origin) as dataset:
         if not unites(dataset):
@@ -199,11 +204,10 @@ def _united(task: Task, origin: Origin) -> Origin:
 
 
 def _passed_through(task: Task, origin: Origin) -> _Proof | None:
-    """The source itself where it is a good COG already: lossless or not, it is copied byte for byte. None where it is
-    not.
+    """Copy the source byte for byte where it is a good COG already, lossless or not; return None where it is not.
 
-    Good is what validates, lies as it should, fits the profile that is asked for (any where none is) and has overviews
-    that are those of its pixels.
+    A good COG validates, has the layout of a COG, fits the requested profile (if any), and its overviews match its
+    pixels.
     """
     alone = not any(
         p.name != task.name
@@ -231,7 +235,7 @@ def _passed_through(task: Task, origin: Origin) -> _Proof | None:
 
 
 def _in_one_pass(task: Task, origin: Origin, dataset: Any, codec: Codec, described: Any) -> _Proof:
-    """Write the pixels of one dataset with the metadata of another: itself, or its outline."""
+    """Write the pixels of `dataset` with the metadata of `described`: itself, or its outline."""
     threads = task.request.threads
     with onepass.Pyramid(
         dataset, codec, task.work, threads, _checkpoint(task, dataset, codec), sparse=task.profile.sparse
@@ -259,7 +263,7 @@ def _in_one_pass(task: Task, origin: Origin, dataset: Any, codec: Codec, describ
 
 
 def _checkpoint(task: Task, dataset: Any, codec: Codec) -> Checkpoint | None:
-    """Where what is done is kept, for a raster that is worth it."""
+    """Return where progress is saved, for a raster that is large enough to need it."""
     request = task.request
     if request.kept is None or dataset.width * dataset.height <= request.chunk_pixels:
         return None
@@ -304,7 +308,7 @@ def _copy_by_gdal(task: Task, origin: Origin, dataset: Any) -> None:
     if not given_overviews.needed(dataset, task.profile):
         rasterio.shutil.copy(dataset, task.made, driver="COG", **options)
         return
-    if task.profile.overview_resampling == "MODE":  # of codes of which some are no data: one of them, never another
+    if task.profile.overview_resampling == "MODE":  # where some codes are nodata: the result is one of the codes
         rasterio.shutil.copy(dataset, task.made, driver="COG", **{**options, "OVERVIEW_RESAMPLING": "NEAREST"})
         return
     staged = task.work / "staged.tif"
@@ -322,7 +326,7 @@ def _structure(task: Task) -> list[str]:
 
 @contextmanager
 def _writing(task: Task, origin: Origin) -> Iterator[None]:
-    """Where writing fails, find out whose fault it is."""
+    """Turn a failure to write into the right error: the disk's, the source's or ours."""
     try:
         yield
     except gdal.GDAL_ERRORS as error:
@@ -353,7 +357,7 @@ def _described(task: Task, proof: _Proof) -> ConvertReport:
 
 
 def _taken(task: Task) -> Taken | None:
-    """When it was taken: as the request says, the file, its product's metadata or name, or the TIFF's own time."""
+    """Return the time of capture: of the request, the file, its product's metadata or name, or the TIFF's own."""
     request = task.request
     name = request.known_as or task.name
     found = taken(request.datetime, "datetime") if request.datetime else None
@@ -368,7 +372,9 @@ def _taken(task: Task) -> Taken | None:
 
 
 def _metadata_options(task: Task, origin: Origin) -> dict[str, str]:
-    """GDAL copies either the metadata of bands or the domains beyond the default one, not both; see `_left_behind`."""
+    """Choose what GDAL copies: the metadata of bands, or the domains beyond the default one, not both; see
+    `_left_behind`.
+    """
     options = {"COPY_SRC_MDD": "YES"} if task.info.domains and not task.info.band_tags else {}
     if origin.path == task.info.path and task.layout and task.layout.geotiff_minor == 0:
         options["GEOTIFF_VERSION"] = "1.0"  # as it was: 1.0 and 1.1 readers differ in what they make of a vertical CRS
@@ -383,7 +389,9 @@ def _refuse_unreadable_pixels(origin: Origin, info: RasterInfo) -> None:
 
 
 def _left_behind(made: Path, info: RasterInfo) -> list[str]:
-    """What GDAL wrote beside the COG because a TIFF cannot hold it, and what it did not copy; the COG stands alone."""
+    """Return what GDAL wrote beside the COG because a TIFF cannot hold it, and what it did not copy: the COG is
+    delivered alone.
+    """
     notes = []
     if info.domains and info.band_tags:
         notes.append(f"metadata domains are not carried over: {', '.join(info.domains)}"[:300])
@@ -409,7 +417,7 @@ def _held_by(extra: Path) -> str:
 
 
 def _refuse_a_crs_that_a_tiff_cannot_hold(name: str, origin: Origin, cog: Any) -> None:
-    """Not every WKT has GeoTIFF keys: what was read back is another CRS then, and coordinates would be off by some
+    """Refuse a CRS that GeoTIFF keys cannot express: another CRS would be read back, and coordinates be off by some
     metres.
     """
     if not same_crs(origin.crs, dataset_crs(cog)):

@@ -1,7 +1,7 @@
 """The bytes of a COG: directories first, then the blocks, smallest overview first.
 
 Here: taking directories from a file that GDAL made, putting them before blocks that are ours or GDAL's, and the stamp.
-Not here: pixels and compression (`onepass.py`, `codecs.py`), reading strangers' files (`tiff.py`).
+Not here: pixels and compression (`onepass.py`, `codecs.py`), reading files made by others (`tiff.py`).
 
 GDAL writes every directory entry that has a meaning (grid, CRS, nodata, colours, metadata), into a skeleton or a whole
 COG; we place them. So a COG of ours says what GDAL's would have said.
@@ -25,7 +25,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-#: Names of the two items.
+#: Names of the two metadata items.
 PIXELS_ITEM, SEAL_ITEM = "GEO_ASSETS_PIXELS_SHA256", "GEO_ASSETS_SEAL_SHA256"
 
 # TIFF 6.0 and its supplements
@@ -39,7 +39,7 @@ _SHARED = (258, 259, 262, 277, 284, 317, 320, 322, 323, 338, 339, 42113)
 
 _TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 
-#: Bytes before and behind each block: its size, and its last four bytes again.
+#: Bytes before and after each block: its size, and its last four bytes again.
 _LEADER, _TRAILER = 4, 4
 
 #: Classic TIFF counts bytes in 32 bits.
@@ -81,7 +81,7 @@ class Header:
 
 
 def read_header(path: Path) -> tuple[Header, int]:
-    """The header of a little-endian COG that GDAL made, and where its data section starts."""
+    """Return the header of a little-endian COG that GDAL made, and where its data section starts."""
     with path.open("rb") as file:
         head = file.read(16)
         big = head[2] == 43
@@ -100,9 +100,10 @@ def read_header(path: Path) -> tuple[Header, int]:
 
 
 def pyramid(skeleton: Header, sizes: Sequence[tuple[int, int]], blocks: Sequence[NDArray[np.uint64]]) -> Header:
-    """The header of a COG whose levels have these (height, width) and blocks of these bytes, full resolution first.
+    """Return the header of a COG whose levels have these (height, width) and blocks of these bytes, full resolution
+    first.
 
-    Blocks lie in the order of GDAL: the smallest level first, rows from the top.
+    Blocks are in the order of GDAL: the smallest level first, rows from the top.
     """
     main = skeleton.images[0].fields
     starts = np.zeros(len(blocks), np.uint64)
@@ -122,28 +123,28 @@ def pyramid(skeleton: Header, sizes: Sequence[tuple[int, int]], blocks: Sequence
 
 
 def framed(block: bytes) -> tuple[bytes, bytes, bytes]:
-    """A block as it lies in the file: its size, itself, its last bytes again."""
+    """Return a block as it is stored in the file: its size, itself, its last bytes again."""
     return struct.pack("<I", len(block)), block, block[-_TRAILER:]
 
 
 def stamped(header: Header, pixels_sha256: str, overview_hashes: Sequence[str]) -> bytes:
-    """The bytes of a header with its stamp."""
+    """Return the bytes of a header with its stamp."""
     open_header = _compose(_with_items(header, {PIXELS_ITEM: pixels_sha256, SEAL_ITEM: _NO_SEAL}))
     return open_header.replace(_seal_item(_NO_SEAL), _seal_item(seal(open_header, overview_hashes)), 1)
 
 
 def seal(header: bytes, overview_hashes: Sequence[str]) -> str:
-    """The seal of a header whose own seal reads as zeros."""
+    """Return the seal of a header, computed with the seal itself as zeros."""
     return hashlib.sha256(header + "".join(overview_hashes).encode()).hexdigest()
 
 
 def unsealed(header: bytes, sealed: str) -> bytes:
-    """A header with its seal replaced by zeros."""
+    """Return a header with its seal replaced by zeros."""
     return header.replace(_seal_item(sealed), _seal_item(_NO_SEAL), 1)
 
 
 def restamp(made: Path, pixels_sha256: str, overview_hashes: Sequence[str]) -> None:
-    """Put the stamp into a COG that GDAL has just made: its blocks are copied as they are, behind a longer header."""
+    """Put the stamp into a COG that GDAL has just made: its blocks are copied unchanged, after a longer header."""
     header, start = read_header(made)
     unstamped = made.with_name(f"unstamped-{made.name}")
     made.rename(unstamped)
@@ -187,7 +188,7 @@ def _numbers(field: Field) -> NDArray[np.uint64]:
 
 
 def _compose(header: Header) -> bytes:
-    """Two passes: where the data section starts depends on the size of the header, not on what it says."""
+    """Compose the header in two passes: where the data section starts depends on its size, not on its contents."""
     size = len(_laid_out(header, 0))
     return _laid_out(header, size)
 
@@ -213,7 +214,7 @@ def _laid_out(header: Header, start: int) -> bytes:
 
 
 def _lay_out_directory(out: bytearray, fields: dict[int, Field], *, big: bool, last: bool) -> None:
-    """A directory, then the values that do not fit into it, then the next directory."""
+    """Append a directory, then the values that do not fit into it, then the next directory."""
     entry, inline, count, entry_format, pointer = (20, 8, "<Q", "<HHQ", "<Q") if big else (12, 4, "<H", "<HHI", "<I")
     table = bytearray(struct.pack(count, len(fields)))
     behind = len(out) + struct.calcsize(count) + entry * len(fields) + inline

@@ -1,6 +1,6 @@
-"""A COG and the dataset that it was copied from: in what they differ.
+"""Differences between a COG and the dataset that it was copied from.
 
-Here: pixels, masks, metadata and colours, and how far a lossy copy may be off. Not here: whether a file is a good COG
+Here: pixels, masks, metadata and colours, and how far a lossy copy may deviate. Not here: whether a file is a good COG
 by itself (`validate.py`).
 """
 
@@ -35,7 +35,7 @@ _MAX_DIFFERENCES = 3
 
 @dataclass
 class Loss:
-    """How far a lossy copy may be off, and how far it is: over the pixels that are valid in the source."""
+    """How far a lossy copy may deviate, and how far it does, over the pixels that are valid in the source."""
 
     max_error: float | None = None
     min_psnr: float | None = None
@@ -58,7 +58,7 @@ class Loss:
             self.pixels += off.size
 
     def problems(self) -> list[str]:
-        """Whether it is too far off."""
+        """Say whether it deviates too far."""
         if self.max_error is not None and self.largest > self.max_error + self.step:
             return [f"pixels differ by up to {self.largest:g}, which is more than {self.max_error:g}"]
         psnr = 10 * math.log10(255**2 * self.pixels / self.squares) if self.squares else math.inf
@@ -76,15 +76,15 @@ def compare(
     loss: Loss | None = None,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[str]:
-    """In what a COG differs from the dataset it was copied from; empty if in nothing that is data.
+    """Return the differences between a COG and the dataset it was copied from; empty if the data are equal.
 
     Args:
         source: the open dataset that was copied, itself or by way of a staged file.
         cog: the open COG.
         crs: the CRS that was given to a source without one.
-        measurement: of `cog`; fed with every piece that is read.
+        measurement: the one of `cog`; takes every piece that is read.
         loss: for a lossy copy; None where every bit must be equal.
-        progress: is told how far it is, 0 to 1.
+        progress: called with the part that is done, 0 to 1.
     """
     problems = list(metadata_differences(source, cog, crs or dataset_crs(source)))
     if (source.width, source.height, source.count, source.dtypes) != (cog.width, cog.height, cog.count, cog.dtypes):
@@ -94,8 +94,8 @@ def compare(
 
 
 def metadata_differences(source: Any, cog: Any, crs: CRS | None, *, outline: bool = False) -> Iterator[str]:
-    """In what the metadata of a COG differs from its source's, `crs` being the one that it should have; an outline has
-    one pixel.
+    """Yield the differences between the metadata of a COG and its source's; `crs` is the one that it should have; an
+    outline has one pixel.
     """
     for fact in ("width", "height", "count", "dtypes", "scales", "offsets", "units", "descriptions", "mask_flag_enums"):
         ours, theirs = getattr(cog, fact), getattr(source, fact)
@@ -128,7 +128,7 @@ def _colour_differences(source: Any, cog: Any) -> Iterator[str]:
 
 
 def lost_metadata(source: Any, cog: Any) -> list[str]:
-    """Items of the default domain, of the dataset and each band, that a COG has not or has otherwise: a note, not a
+    """Return items of the default domain, of the dataset and each band, that a COG lacks or has changed: a note, not a
     fault.
     """
     notes = []
@@ -147,13 +147,13 @@ def _data_tags(tags: dict[str, str]) -> dict[str, str]:
 
 
 def _gcps(dataset: Any) -> list[tuple[float, ...]]:
-    """Positions only: a TIFF holds no names of points."""
+    """Return positions only: a TIFF holds no names of points."""
     return [(p.row, p.col, p.x, p.y, p.z or 0.0) for p in dataset.gcps[0]]
 
 
 def _colours(dataset: Any, band: int) -> dict[int, tuple[int, ...]]:
-    """The colour table, without the black that fills it up to 256 entries, and without that of nodata, to which GDAL
-    gives no opacity.
+    """Return the colour table, without the black that fills it up to 256 entries, and without the entry of nodata,
+    which GDAL makes transparent.
     """
     return {
         value: colour
@@ -199,7 +199,7 @@ def _pixel_differences(
 def _lossy_differences(
     theirs: Pixels, ours: Pixels, bands: tuple[int, ...], validity: Validity, loss: Loss, place: str
 ) -> list[str]:
-    """The same pixels must be valid, and the valid ones near; alpha is exact."""
+    """Return where a lossy copy deviates: the same pixels must be valid, and their values near; alpha must be exact."""
     problems = []
     opaque = theirs[bands.index(validity.alpha)] != 0 if validity.alpha in bands else None
     for band, a, b in zip(bands, theirs, ours, strict=True):
@@ -214,12 +214,12 @@ def _lossy_differences(
 
 
 def _same_mask(a: Bools | None, b: Bools | None) -> bool:
-    """Whether two masks of their own are equal; where one is missing, `mask_flag_enums` differ already."""
+    """Whether two masks of datasets are equal; where one is missing, `mask_flag_enums` differ already."""
     return a is None or b is None or np.array_equal(a, b)
 
 
 def _differing(a: Pixels, b: Pixels) -> int:
-    """Pixels that differ in any bit; all NaNs are one."""
+    """Count the pixels that differ in any bit; all NaNs count as equal."""
     a_bits, b_bits = _bits(a), _bits(b)
     if np.array_equal(a_bits, b_bits):
         return 0

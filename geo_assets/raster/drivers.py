@@ -1,7 +1,7 @@
-"""Drivers: which one of GDAL's the first bytes of a file ask for.
+"""The one GDAL driver that may open a file, chosen by its first bytes.
 
-Here: the allow-list of raster formats and of containers of variables. The name of an upload is a claim. Not here: what
-is in a file (`inspect.py`, `variables.py`).
+Here: the allow-list of raster formats and of containers of variables. The name of an upload proves nothing. Not here:
+what is in a file (`inspect.py`, `variables.py`).
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"NSIF0", "NITF"),
 )
 
-#: Formats that are not read here: first bytes, and what they are called.
+#: Formats that are not read: their first bytes and their names.
 _FOREIGN: tuple[tuple[bytes, str], ...] = ((b"\x0e\x03\x13\x01", "HDF4"), (b"msid", "MrSID"), (b"%PDF-", "PDF"))
 
-#: What an SQLite file begins with, and where it says which application's it is.
+#: First bytes of an SQLite file, and where it names its application.
 _SQLITE, _APPLICATION = b"SQLite format 3\x00", slice(68, 72)
 
-#: Formats of many variables: first bytes, the driver that may open them, what they are called.
+#: Formats of many variables: first bytes, the driver that may open them, their names.
 _CONTAINERS: tuple[tuple[bytes, str, str], ...] = (
     (b"CDF\x01", "netCDF", "NetCDF"),
     (b"CDF\x02", "netCDF", "NetCDF"),
@@ -58,7 +58,7 @@ _HGT_BYTES = frozenset(n * k for n in (1201 * 1201, 3601 * 3601, 1801 * 3601) fo
 
 
 def driver_of(path: Path) -> str:
-    """The driver that the first bytes ask for.
+    """Return the driver for the first bytes of a file.
 
     Raises:
         GeoAssetsError: UNREADABLE (empty), RASTER_SUBDATASETS, UNSUPPORTED_FORMAT.
@@ -89,7 +89,7 @@ def driver_of(path: Path) -> str:
 
 
 def _driver_of_the_rest(path: Path, head: bytes) -> str | None:
-    """Of formats that their first bytes alone do not tell."""
+    """Return the driver of formats that the first bytes alone do not identify."""
     ending = path.suffix.lower()
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return "WEBP"
@@ -103,8 +103,8 @@ def _driver_of_the_rest(path: Path, head: bytes) -> str | None:
 
 
 def container_driver_of(path: Path) -> str | None:
-    """The driver of a container of variables that the first bytes ask for; GTiff may hold many images, GPKG many
-    tables; None for the rest.
+    """Return the driver of a container of variables, by its first bytes; GTiff may hold many images, GPKG many tables;
+    None for the rest.
 
     Raises:
         GeoAssetsError: UNREADABLE (empty).

@@ -1,9 +1,10 @@
 """Where a raster has data, as GeoJSON in EPSG:4326.
 
 Here: from a decimated mask to a polygon with few vertices, cut at the antimeridian, and its bounding box.
-Not here: reading at full resolution; exact outlines. A footprint is for finding, within about a thousandth of the grid.
+Not here: reading at full resolution; exact outlines. A footprint is for search, exact to about a thousandth of the
+grid.
 
-Polygons are made and given points in pixel coordinates, where edges are straight, and then taken to longitude and
+Polygons are made and densified in pixel coordinates, where edges are straight, and then transformed to longitude and
 latitude. Longitudes are unwrapped along each ring and cut in the plane: the points are dense, so a great circle between
 two of them (as the `antimeridian` package would draw) is the same line, and an edge that lies on 180 degrees stays
 there.
@@ -34,10 +35,10 @@ _MASK_SIDE = 1024
 #: Side of the mask when the fine one is speckled.
 _COARSE_SIDE = 128
 
-#: Parts beyond which data is speckle: the hull of it is a better answer than a thousand islands.
+#: With more parts than this the data is speckle: its hull is a better answer than a thousand islands.
 _MAX_PARTS = 32
 
-#: Vertices beyond which a footprint is a burden to catalogues and maps.
+#: With more vertices than this a footprint is a burden to catalogues and maps.
 _MAX_VERTICES = 400
 
 #: Holes below this part of the grid are dropped: clouds and dead pixels, not gaps in coverage.
@@ -50,13 +51,13 @@ _POINTS_PER_SIDE = 21
 _DECIMALS = 7
 _GRAIN = 10.0**-_DECIMALS
 
-#: Vertices nearer to the line of their neighbours than this part of the footprint's size say nothing.
+#: Vertices nearer to the line between their neighbours than this part of the footprint's size are dropped.
 _STRAIGHT = 1e-5
 
-#: Latitudes beyond the pole by more than this are a wrong CRS, not rounding.
+#: Latitudes beyond the pole by more than this mean a wrong CRS, not rounding.
 _POLE_SLACK = 1e-6
 
-#: Rasters in longitudes from 0 to 360 are honest; beyond these it is not degrees.
+#: Longitudes from 0 to 360 are usual; values beyond these limits are not degrees.
 _MAX_LONGITUDE = 540.0
 
 
@@ -70,7 +71,7 @@ class Footprint:
 
 
 def footprint(cog: Any, name: str) -> Footprint:
-    """The footprint of the valid pixels of an open COG (its overviews make it quick); `name` is for the error.
+    """Return the footprint of the valid pixels of an open COG (its overviews make it quick); `name` is for the error.
 
     Raises:
         GeoAssetsError: INVALID_CRS, the grid does not lie on the Earth.
@@ -94,7 +95,7 @@ def footprint(cog: Any, name: str) -> Footprint:
 
 
 def refuse_off_earth(dataset: Any, name: str, crs: CRS | None = None) -> None:
-    """Refuse a grid whose coordinates are not such of its CRS, before any work is done on it.
+    """Refuse a grid whose coordinates are impossible in its CRS, before any work is done on it.
 
     Raises:
         GeoAssetsError: INVALID_CRS.
@@ -104,7 +105,7 @@ def refuse_off_earth(dataset: Any, name: str, crs: CRS | None = None) -> None:
 
 
 def _leaves_earth(to_lonlat: PixelToLonLat, dataset: Any, name: str) -> bool:
-    """Whether a part of the grid's border has no longitude and latitude: the disk that a geostationary
+    """Whether a part of the grid's border has no longitude and latitude, as around the disk that a geostationary
     satellite sees.
     """
     border = box(0, 0, dataset.width, dataset.height).exterior.segmentize(
@@ -124,14 +125,14 @@ def _leaves_earth(to_lonlat: PixelToLonLat, dataset: Any, name: str) -> bool:
 
 
 def _on_earth(to_lonlat: PixelToLonLat, dataset: Any, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Which cells of a decimated grid have longitudes and latitudes, at their centres."""
+    """Return which cells of a decimated grid have longitudes and latitudes, at their centres."""
     rows, columns = np.mgrid[0.5 : size[0], 0.5 : size[1]]
     longitudes, _ = to_lonlat(columns.ravel() * dataset.width / size[1], rows.ravel() * dataset.height / size[0])
     return np.isfinite(longitudes).reshape(size)
 
 
 def valid_mask(dataset: Any, side: int) -> NDArray[np.bool_]:
-    """Where any band is valid, decimated to at most `side` pixels along the longer side."""
+    """Return where any band is valid, decimated to at most `side` pixels along the longer side."""
     factor = max(1.0, max(dataset.width, dataset.height) / side)
     size = (max(1, round(dataset.height / factor)), max(1, round(dataset.width / factor)))
     return Validity.of(dataset).anywhere(dataset, size)
@@ -155,7 +156,9 @@ def _outline(mask: NDArray[np.bool_], width: int, height: int) -> list[Polygon]:
 
 
 def _hulls(parts: list[Polygon], mask: NDArray[np.bool_]) -> list[Polygon]:
-    """The hull of all; or two, where most of the grid lies between them: islands on both sides of 180 degrees."""
+    """Return one hull around all parts; or two, where most of the grid is between them: islands on both sides of 180
+    degrees.
+    """
     full = np.flatnonzero(mask.any(axis=0))
     gaps = np.diff(full)
     widest = int(np.argmax(gaps)) if gaps.size else 0
@@ -169,7 +172,7 @@ def _polygons(mask: NDArray[np.bool_]) -> list[Polygon]:
 
 
 def _simplified(parts: list[Polygon], area: int) -> list[Polygon]:
-    """Without small holes, and with few vertices; the unit is a pixel of the mask."""
+    """Return the parts without small holes and with few vertices; the unit is a pixel of the mask."""
     kept = [
         Polygon(p.exterior, [hole for hole in p.interiors if Polygon(hole).area >= _MIN_HOLE * area]) for p in parts
     ]
@@ -207,7 +210,7 @@ class _Placed:
 
     @classmethod
     def of(cls, polygon: Polygon, to_lonlat: PixelToLonLat, step: float, centre: float) -> _Placed | None:
-        """None where too few of its points have an image."""
+        """Place a polygon; None where too few of its points have longitudes and latitudes."""
         dense = polygon.segmentize(step)
         exterior = _ring(dense.exterior, to_lonlat, centre)
         if exterior is None:
@@ -220,8 +223,8 @@ class _Placed:
 
 
 def _ring(ring: Any, to_lonlat: PixelToLonLat, centre: float) -> Any | None:
-    """The area within a ring of pixel coordinates, longitudes unwrapped and near `centre`, closed over a pole if it
-    goes round one.
+    """Return the area within a ring of pixel coordinates, longitudes unwrapped and near `centre`, closed over a pole if
+    it encloses one.
     """
     columns, rows = shapely.get_coordinates(ring).T
     longitudes, latitudes = to_lonlat(columns, rows)
@@ -243,7 +246,7 @@ def _ring(ring: Any, to_lonlat: PixelToLonLat, centre: float) -> Any | None:
 
 
 def _wrapped(area: Any) -> Any:
-    """An area of unwrapped longitudes, cut at the antimeridian and brought within -180 to 180 degrees."""
+    """Return an area of unwrapped longitudes, cut at the antimeridian and moved within -180 to 180 degrees."""
     west, _, east, _ = area.bounds
     first, last = math.floor((west + 180) / 360), math.ceil((east - 180) / 360)
     turns = range(first, max(first, last) + 1)
@@ -252,7 +255,7 @@ def _wrapped(area: Any) -> Any:
 
 
 def _bbox(placed: list[_Placed]) -> tuple[float, float, float, float]:
-    """Around all; data on both sides of 180 degrees is nearer to itself across them than round the world."""
+    """Return the box around all parts; it crosses the antimeridian where that makes it smaller."""
     west, south, east, north = _extent(placed)
     if east - west < _GRAIN or north - south < _GRAIN:  # smaller than a centimetre
         west, south, east, north = west - _GRAIN, south - _GRAIN, east + _GRAIN, north + _GRAIN
@@ -269,12 +272,12 @@ def _extent(rings: list[_Placed]) -> tuple[float, float, float, float]:
 
 
 def _turned(longitude: float) -> float:
-    """The same one within -180 to 180 degrees."""
+    """Return the same longitude within -180 to 180 degrees."""
     return longitude if abs(longitude) <= 180 else math.remainder(longitude, 360)
 
 
 def _geojson(geometry: Any, bbox: tuple[float, float, float, float]) -> dict[str, Any]:
-    """Rounded, valid, exterior rings anticlockwise."""
+    """Return GeoJSON: rounded, valid, exterior rings anticlockwise."""
     west, south, east, north = geometry.bounds
     simple = geometry.simplify(_STRAIGHT * max(east - west, north - south))
     parts = _polygons_of(shapely.set_precision(geometry if simple.is_empty else simple, _GRAIN)) or [box(*bbox)]

@@ -1,4 +1,4 @@
-"""How this package talks to GDAL: its settings, one named driver on every open, its complaints as ours.
+"""How this package uses GDAL: its settings, one named driver on every open, its errors and warnings translated.
 
 Here: what every other module of the package needs around a call into rasterio.
 Not here: what is read (`inspect.py`) or written (`cog.py`).
@@ -56,8 +56,8 @@ FORMATS = {
 #: Of `FORMATS`, those that hold variables and are taken apart before anything else.
 CONTAINERS = frozenset({"netCDF", "HDF5", "HDF5Image", "GRIB"})
 
-#: What GDAL, rasterio and PROJ raise. UnicodeError: metadata that is not text. CRSError is a ValueError only.
-#: SystemError is rasterio's for a failure of which GDAL does not say why: a PNG that is cut off, copied.
+#: What GDAL, rasterio and PROJ raise. UnicodeError: metadata that is not text. CRSError is a ValueError only. rasterio
+#: raises SystemError for a failure that GDAL does not explain: copying a truncated PNG.
 GDAL_ERRORS = (RasterioError, CPLE_BaseError, CRSError, UnicodeError, SystemError)
 
 _OPTIONS = {
@@ -69,21 +69,21 @@ _OPTIONS = {
     "GRIB_NORMALIZE_UNITS": "NO",  # GDAL makes degrees Celsius of kelvins otherwise
 }
 
-#: Decoders that go on after damage say so in a warning only. Extraneous bytes between JPEG segments harm no pixel.
+#: Some decoders only warn of damage and continue. Extraneous bytes between JPEG segments harm no pixel.
 _DAMAGE = re.compile(r"Premature end|Corrupt JPEG data(?!.*extraneous)|Discarding \d+ bytes")
 
-#: Complaints that are about us, not about the file.
+#: Warnings about our own calls, not about the file.
 _NOISE = re.compile(r"Unable to find driver|GDAL_SKIP")
 
 #: Advice to programmers that GDAL appends.
 _ADVICE = re.compile(r" \(this (error|warning) can be turned .*?\)")
 
-#: A file with a fault in each of a million blocks makes a report of a few lines.
+#: The most messages kept: a file with a fault in each of a million blocks gets a report of a few lines.
 _MAX_MESSAGES = 20
 
 
 class Log(logging.Handler):
-    """What GDAL warned of during a session."""
+    """The warnings of GDAL during a session."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -97,7 +97,7 @@ class Log(logging.Handler):
             self.messages.append(message)
 
     def damage(self) -> str | None:
-        """The first message that means wrong pixels."""
+        """Return the first message that means wrong pixels."""
         return next((m for m in self.messages if _DAMAGE.search(m)), None)
 
 
@@ -120,23 +120,21 @@ def session() -> Iterator[Log]:
 
 
 def enter_thread() -> None:
-    """The settings of `session` for a new thread: GDAL's are those of one thread. It ends with them."""
+    """Apply the settings of `session` to a new thread, until it ends: GDAL's settings are per thread."""
     rasterio.Env(**_OPTIONS).__enter__()
 
 
 def open_raster(path: Path | str, driver: str = "GTiff", **options: Any) -> Any:
-    """`rasterio.open` for reading, with one named driver; a Path, so that no part of a name is taken for a URL.
+    """Open for reading with one named driver; a Path, so that no part of a name is taken for a URL.
 
-    A string is the name of a part of a container, put together by ourselves: see `variables.py`.
+    A string is the name of a part of a container, composed by ourselves: see `variables.py`.
     """
     return rasterio.open(path if isinstance(path, str) else path.absolute(), driver=driver, **options)
 
 
 @contextmanager
 def opened_raster(path: Path | str, driver: str) -> Iterator[tuple[Any, bool]]:
-    """`open_raster`, and whether GDAL says where the pixels lie: a place field that is cut short leaves a transform
-    that is not one.
-    """
+    """As `open_raster`, and whether GDAL gives a usable georeference: a truncated field leaves an invalid transform."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", NotGeoreferencedWarning)
         dataset = open_raster(path, driver)
@@ -151,9 +149,7 @@ _M_PERTURB = -6
 
 @contextmanager
 def memory_filled(byte: int) -> Iterator[None]:
-    """New memory holds this byte instead of what lay there before; what a decoder leaves as it was can then be told.
-    glibc only.
-    """
+    """Fill new memory with this byte, so that bytes which a decoder did not write can be detected. glibc only."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         yield
@@ -171,7 +167,7 @@ def create(path: Path, profile: dict[str, Any]) -> Any:
 
 
 def reason(error: BaseException, path: Path) -> str:
-    """GDAL's first complaint, which is the most precise one, without the directory of `path`."""
+    """Return GDAL's first error message, which is the most precise one, without the directory of `path`."""
     while error.__cause__ is not None:
         error = error.__cause__
     text = "GDAL fails without a reason" if isinstance(error, SystemError) else _ADVICE.sub("", str(error))
@@ -180,7 +176,7 @@ def reason(error: BaseException, path: Path) -> str:
 
 
 def unreadable(path: Path, driver: str, why: str, *, remedy: str | None = None) -> GeoAssetsError:
-    """The error for a file whose bytes are not what they should be."""
+    """Return the error for a file that is damaged or is not what it claims to be."""
     said = without_name(why, path.name)
     return GeoAssetsError(
         "UNREADABLE", f"{path.name} is not readable as {FORMATS.get(driver, driver)}: {said}", remedy=remedy
@@ -189,7 +185,8 @@ def unreadable(path: Path, driver: str, why: str, *, remedy: str | None = None) 
 
 @contextmanager
 def reading(path: Path, driver: str, *, opened: Path | None = None) -> Iterator[None]:
-    """Whatever GDAL raises while `path` is read, under the name `opened` if that is another, becomes UNREADABLE.
+    """Turn whatever GDAL raises while `path` is read into UNREADABLE; `opened` is the name that GDAL was given, if
+    another.
 
     Raises:
         GeoAssetsError: UNREADABLE.

@@ -1,6 +1,6 @@
-"""Where pixels lie: coordinate reference systems, grids, and the way from a pixel to longitude and latitude.
+"""Where pixels are: coordinate reference systems, grids, and the transformation from a pixel to longitude and latitude.
 
-Here: maths on what a dataset says of itself. Not here: pixels, polygons (`footprint.py`), resampling (`reproject.py`).
+Here: calculations on a dataset's metadata. Not here: pixels, polygons (`footprint.py`), resampling (`reproject.py`).
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from geo_assets.raster.models import Georeferencing
 
 Floats = NDArray[np.float64]
 
-#: authority:code and nothing else: PROJ would take a URL, a file or a pipeline for a CRS.
+#: authority:code and nothing else: PROJ would accept a URL, a file or a pipeline as a CRS.
 _AUTHORITY_CODE = re.compile(r"^([A-Za-z][A-Za-z0-9_]{1,20}):([A-Za-z0-9]{1,20})$")
 
-#: Metres: the radius of the Earth, of whose ellipsoids and spheres none differs by a hundredth; Venus, the next, by a
-#: twentieth.
+#: The radius of the Earth in metres. No ellipsoid or sphere of the Earth differs by a hundredth; Venus, the nearest
+#: other body, by a twentieth.
 _EARTH, _NOT_THE_EARTH = 6378137.0, 0.01
 
 #: Metres of one degree of latitude on the WGS 84 ellipsoid, in the mean.
 _METRES_PER_DEGREE = 111_319.49
 
-#: Two grids are the same when no corner differs by more than this part of a pixel: GeoTIFF stores the centre of a
-#: point pixel, and half a pixel there and back is not exact in binary.
+#: Two grids are the same when no corner differs by more than this part of a pixel: with PixelIsPoint GeoTIFF stores the
+#: centre of a pixel, and adding and subtracting half a pixel is not exact in binary.
 GRID_TOLERANCE = 1e-6
 
 
 def parse_crs(text: str) -> CRS:
-    """The CRS that `authority:code` names.
+    """Return the CRS that `authority:code` names.
 
     Raises:
         GeoAssetsError: INVALID_CRS.
@@ -63,7 +63,7 @@ def parse_crs(text: str) -> CRS:
 
 
 def dataset_crs(dataset: Any) -> CRS | None:
-    """The CRS of the grid or else of the ground control points; None where there is none that is tied to the Earth."""
+    """Return the CRS of the grid, else of the ground control points; None where none is georeferenced to the Earth."""
     crs = dataset.crs or dataset.gcps[1]
     if not crs or crs.to_wkt().startswith(("LOCAL_CS", "ENGCRS")):
         return None
@@ -71,14 +71,12 @@ def dataset_crs(dataset: Any) -> CRS | None:
 
 
 def _lonlat_order(crs: CRS) -> CRS:
-    """OGC:CRS84 is EPSG:4326 with longitude first, which is how every raster has it; a GeoTIFF can only say
-    the latter.
-    """
+    """Return EPSG:4326 for OGC:CRS84: every raster has longitude first, and a GeoTIFF can only name EPSG:4326."""
     return CRS.from_epsg(4326) if crs.to_authority() == ("OGC", "CRS84") else crs
 
 
 def georeferencing(dataset: Any) -> Georeferencing | None:
-    """How the dataset ties pixels to the Earth; None if not at all."""
+    """Return how the dataset is georeferenced; None if not at all."""
     if dataset.transform != Affine.identity():
         return Georeferencing.TRANSFORM
     if dataset.gcps[0]:
@@ -87,7 +85,7 @@ def georeferencing(dataset: Any) -> Georeferencing | None:
 
 
 def same_crs(a: CRS | None, b: CRS | None) -> bool:
-    """Whether two CRS are the same one; none equals none."""
+    """Whether two CRS are the same; None equals None."""
     return bool(not a and not b) or bool(a and b and a == b)
 
 
@@ -99,12 +97,12 @@ def same_transform(a: Affine, b: Affine, width: int, height: int) -> bool:
 
 
 def _apply(t: Affine, column: Any, row: Any) -> tuple[Any, Any]:
-    """X and y; affine 3 has deprecated its `*` for points, and affine 2 has no `@`."""
+    """Return x and y; affine 3 has deprecated its `*` for points, and affine 2 has no `@`."""
     return t.a * column + t.b * row + t.c, t.d * column + t.e * row + t.f
 
 
 def epsg(crs: CRS | None) -> int | None:
-    """The EPSG code of a CRS that says its own, or is equal to one of the registry."""
+    """Return the EPSG code of a CRS that states its own, or is equal to one of the registry."""
     try:
         return crs.to_epsg() if crs else None
     except CRSError:
@@ -128,7 +126,7 @@ def projjson(crs: CRS | None) -> dict[str, Any] | None:
 
 
 def other_body(crs: CRS | None) -> str | None:
-    """What a CRS calls the shape of the body that it is of, where that is not the Earth."""
+    """Return the name of the body's ellipsoid, where a CRS is not of the Earth."""
     from pyproj import CRS as Known  # noqa: N811 - rasterio has the other one
     from pyproj.exceptions import CRSError as NotUnderstood
 
@@ -142,27 +140,27 @@ def other_body(crs: CRS | None) -> str | None:
 
 
 def native_transform(dataset: Any) -> Affine:
-    """The affine transform, or the one that fits the ground control points best."""
+    """Return the affine transform, or the one that fits the ground control points best."""
     if georeferencing(dataset) is Georeferencing.GCPS:
         return from_gcps(dataset.gcps[0])
     return dataset.transform
 
 
 def native_bounds(dataset: Any) -> tuple[float, float, float, float]:
-    """West, south, east, north of the four corners, also of a rotated grid, in the CRS of the dataset."""
+    """Return west, south, east, north of the four corners, also of a rotated grid, in the CRS of the dataset."""
     transform = native_transform(dataset)
     xs, ys = _apply(transform, np.array([0, 1, 0, 1]) * dataset.width, np.array([0, 0, 1, 1]) * dataset.height)
     return float(xs.min()), float(ys.min()), float(xs.max()), float(ys.max())
 
 
 def resolution(dataset: Any) -> tuple[float, float]:
-    """The size of a pixel along columns and along rows, in the unit of the CRS."""
+    """Return the size of a pixel along columns and along rows, in the unit of the CRS."""
     t = native_transform(dataset)
     return math.hypot(t.a, t.d), math.hypot(t.b, t.e)
 
 
 def gsd(dataset: Any) -> float | None:
-    """The size of a pixel in metres, at the centre of the grid."""
+    """Return the size of a pixel in metres, at the centre of the grid."""
     crs = dataset_crs(dataset)
     if crs is None or georeferencing(dataset) is Georeferencing.RPCS:
         return None
@@ -180,7 +178,7 @@ def gsd(dataset: Any) -> float | None:
 
 
 class PixelToLonLat:
-    """From pixel coordinates (column, row; 0, 0 is the outer corner of the first pixel) to EPSG:4326."""
+    """Transforms pixel coordinates (column, row; 0, 0 is the outer corner of the first pixel) to EPSG:4326."""
 
     def __init__(self, dataset: Any, crs: CRS | None = None) -> None:
         """`crs` is for a dataset that has none of its own."""
@@ -192,7 +190,7 @@ class PixelToLonLat:
         self._to_4326 = _transformer(crs) if crs else None
 
     def __call__(self, columns: Floats, rows: Floats) -> tuple[Floats, Floats]:
-        """Longitudes and latitudes in degrees; infinite where a point has none."""
+        """Return longitudes and latitudes in degrees; infinite where a point has none."""
         xs, ys = self._native(np.asarray(columns, float), np.asarray(rows, float))
         if self._to_4326 is None:
             return xs, ys
@@ -218,7 +216,9 @@ class PixelToLonLat:
 
 
 def _transformer(crs: CRS) -> Any:
-    """To EPSG:4326, longitude first. pyproj, because it marks a point that has no image with infinity and goes on."""
+    """Return the transformer to EPSG:4326, longitude first. pyproj, because it gives infinity for a point that cannot
+    be transformed, and continues.
+    """
     from pyproj import Transformer
     from pyproj.exceptions import ProjError
 

@@ -1,11 +1,11 @@
-"""Overviews for GDAL's COG driver, where GDAL itself would average what is not data.
+"""Overviews for GDAL's COG driver, where GDAL itself would average invalid pixels.
 
-Here: a staged GeoTIFF with its overviews beside it, made by our own arithmetic, which the driver is told to use.
+Here: a staged GeoTIFF with its overviews beside it, computed by us, which the driver is told to use.
 Not here: the arithmetic (`overviews.py`), what is valid (`pixels.py`), the writer that needs none of this
 (`onepass.py`).
 
-GDAL averages whatever its own mask of a band leaves: with a mask it forgets nodata, with nodata it forgets alpha, and
-alpha in the sixth band or in floats it does not see at all.
+GDAL averages what its own mask of a band calls valid: with a mask it ignores nodata, with nodata it ignores alpha, and
+alpha in the sixth band or in floats it does not recognise.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _PIECE_BYTES = 32 << 20
 
 
 def needed(dataset: Any, profile: Profile) -> bool:
-    """Whether GDAL's overviews would show what is no data. The nearest pixel is itself, whatever is valid."""
+    """Whether GDAL's overviews would show invalid pixels. Nearest-neighbour overviews never do."""
     small = max(dataset.shape) <= profile.block_size
     return not small and profile.overview_resampling != "NEAREST" and not gdal_sees_the_same(dataset)
 
@@ -46,7 +46,7 @@ def stage(dataset: Any, path: Path, profile: Profile, options: dict[str, str]) -
     """Write a copy of `dataset` to `path`, and its overviews to `path`.ovr, `path`.ovr.ovr, …, where GDAL finds them.
 
     Args:
-        dataset: an open one, with an AVERAGE profile.
+        dataset: the open dataset; its profile averages.
         path: in a private directory.
         profile: says how large a block is; the coarsest level fits into one.
         options: of GDAL's copy, about metadata.
@@ -82,7 +82,7 @@ def _halved(fine: Any, path: Path, size: tuple[int, int]) -> None:
 
 
 def _windows(fine: Any, size: tuple[int, int]) -> list[Window]:
-    """Of the coarser level: whole blocks, as many as fit into memory."""
+    """Yield windows of the coarser level: whole blocks, as many as fit into memory."""
     pixel = fine.count * np.dtype(np.float64).itemsize * 4
     across = max(512, _PIECE_BYTES // (pixel * 512) // 512 * 512)
     return [
@@ -93,8 +93,8 @@ def _windows(fine: Any, size: tuple[int, int]) -> list[Window]:
 
 
 def _read(fine: Any, half: Window) -> tuple[Pixels, Bools | None]:
-    """The window of the finer level that `half` covers, as `halve` wants it: with a row and a column before it where
-    its size is odd.
+    """Read the window of the finer level that `half` covers, as `halve` needs it: with a row and a column before it
+    where its size is odd.
     """
     top, left = (2 * start - n % 2 for start, n in zip((half.row_off, half.col_off), fine.shape, strict=True))
     bottom, right = min(2 * (half.row_off + half.height), fine.height), min(2 * (half.col_off + half.width), fine.width)

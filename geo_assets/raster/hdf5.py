@@ -1,14 +1,14 @@
-"""HDF5 files that are made of other files: found by their bytes, before a library opens them.
+"""Detection of HDF5 files that refer to other files, by their bytes, before a library opens them.
 
-Here: the three ways in which an HDF5 (and so a NetCDF-4) file reads what lies outside of it: the raw data of a dataset
-in any file of the machine, a virtual dataset over other HDF5 files, a link to an object in another. HDF5 follows each
-without being asked and has no switch against it; GDAL then returns the bytes of /etc/passwd as pixels.
+Here: the three ways in which an HDF5 (and so a NetCDF-4) file reads other files: raw data of a dataset in any file of
+the machine, a virtual dataset over other HDF5 files, a link to an object in another. HDF5 follows each and has no
+option to forbid it; GDAL then returns the bytes of /etc/passwd as pixels.
 Not here: reading HDF5.
 
 The search is for bytes that the library itself insists on (a message's version, the signature at the address that it
-holds), so that no file that works escapes it; an honest file is refused by chance about once in a thousand gigabytes.
-Source: HDF5 File Format Specification 3.0, IV.A.2.h (external files), IV.A.2.i (layout), IV.A.2.g (links), III.G
-(fractal heap).
+holds), so that it finds every such file that works; a harmless file is refused by chance about once in a thousand
+gigabytes. Source: HDF5 File Format Specification 3.0, IV.A.2.h (external files), IV.A.2.i (layout), IV.A.2.g (links),
+III.G (fractal heap).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _FRACTAL_HEAP = re.compile(rb"FRHP\x00[\s\S]{2}(?!\x00\x00)[\s\S]{2}")
 
 
 def refuse_other_files(path: Path) -> None:
-    """Refuse an HDF5 file that is not whole in itself.
+    """Refuse an HDF5 file that refers to other files.
 
     Raises:
         GeoAssetsError: RASTER_UNSUPPORTED.
@@ -61,7 +61,7 @@ def refuse_other_files(path: Path) -> None:
 
 
 def _external_files(piece: Bytes) -> Iterator[int]:
-    """Where the body of a message of type 7 may begin: with version 1, behind a header of 4, 6 or 8 bytes; the address
+    """Yield where the body of a message of type 7 may begin: version 1, after a header of 4, 6 or 8 bytes; the address
     is below 2**48.
     """
     first = piece[8:-16] == 1
@@ -71,13 +71,15 @@ def _external_files(piece: Bytes) -> Iterator[int]:
 
 
 def _virtual_layouts(piece: Bytes) -> Iterator[int]:
-    """Where the body of a layout message may begin: version 4 or 5, class 3 (virtual), then an address below 2**48."""
+    """Yield where the body of a layout message may begin: version 4 or 5, class 3 (virtual), then an address below
+    2**48.
+    """
     version = (piece[:-16] & 0xFE) == 4
     return _places(version & (piece[1:-15] == 3) & (piece[8:-8] == 0) & (piece[9:-7] == 0), 0)
 
 
 def _external_links(piece: Bytes) -> Iterator[int]:
-    """Where a link message may begin: version 1, flags that say that a type follows, type 64 (external)."""
+    """Yield where a link message may begin: version 1, flags that say that a type follows, type 64 (external)."""
     flags = (piece[1:-15] & 0xE8) == 0x08
     return _places((piece[:-16] == 1) & flags & (piece[2:-14] == 64), 0)
 
@@ -91,7 +93,7 @@ def _refusal(path: Path, what: str) -> GeoAssetsError:
 
 
 def _plain_addresses(data: mmap.mmap) -> bool:
-    """Addresses of eight bytes that count from the beginning of the file, as every library writes them."""
+    """Whether addresses have eight bytes and count from the beginning of the file, as every library writes them."""
     if len(data) < 48:
         return True  # nothing that could be opened
     early = data[8] < 2
@@ -105,7 +107,9 @@ def _points_to(data: mmap.mmap, address: bytes, signature: bytes) -> bool:
 
 
 def _is_external_files(data: mmap.mmap, body: int) -> bool:
-    """Version 1, then three bytes, slots, used slots, and the address of a local heap with the names."""
+    """Whether a whole external-files message is here: version 1, three bytes, slots, used slots, and the address of a
+    local heap with the names.
+    """
     if body + 16 > len(data) or data[body] != 1:
         return False
     slots, used = struct.unpack_from("<HH", data, body + 4)
@@ -113,7 +117,7 @@ def _is_external_files(data: mmap.mmap, body: int) -> bool:
 
 
 def _is_external_link(data: mmap.mmap, at: int) -> bool:
-    """Whether a whole link message stands here: a name, then as many bytes as it says: 0, a file name, a path."""
+    """Whether a whole link message is here: a name, then as many bytes as it says: 0, a file name, a path."""
     flags = data[at + 1]
     body = at + 3 + (8 if flags & 0x04 else 0) + (1 if flags & 0x10 else 0)
     width = 1 << (flags & 0x03)

@@ -1,11 +1,11 @@
-"""What a raster file is: its header, what its numbers mean.
+"""Inspection of a raster file: its header, what its numbers mean.
 
-Here: everything that is decided before a file's pixels are read in earnest, and what is refused then.
-Not here: the driver that the first bytes ask for (`drivers.py`), writing (`cog.py`), codecs (`profiles.py`).
+Here: everything that is decided before all pixels of a file are read, and what is refused then.
+Not here: choosing the driver by the first bytes (`drivers.py`), writing (`cog.py`), codecs (`profiles.py`).
 
-What a GeoTIFF may do by design and a stranger's must not: its metadata can name any other file as its overviews (domain
+Two features of GeoTIFF are dangerous in an upload: its metadata can name any other file as its overviews (domain
 OVERVIEWS, item OVERVIEW_FILE) or as the coordinates of its pixels (domain GEOLOCATION), and the files `.ovr` and `.msk`
-beside it are opened with any driver, so that a VRT under such a name reads any file of the machine. Both are looked at
+beside it are opened with any driver, so that a VRT under such a name reads any file of the machine. Both are checked
 before GDAL is asked for a mask or an overview.
 """
 
@@ -32,7 +32,7 @@ from geo_assets.raster.drivers import MAGIC, driver_of
 from geo_assets.raster.georeference import dataset_crs, georeferencing
 from geo_assets.raster.models import Georeferencing, PixelKind
 
-#: Hyperspectral cameras have some hundreds; each band costs a directory entry a block and a row of the report.
+#: Hyperspectral cameras have some hundreds; each band costs a directory entry per block and a row of the report.
 MAX_BANDS = 1000
 
 #: Pixels along one side. The largest national mosaics are 1.3 million wide; TIFF readers count blocks in 32 bits.
@@ -41,14 +41,14 @@ MAX_SIDE = 4_000_000
 #: Decoded bytes. Beyond it the output cannot be written within the sandbox's limit on a file.
 MAX_DECODED_BYTES = 2 * 1024**4
 
-#: Declared to actual bytes. DEFLATE reaches 1,032, a constant ZSTD tile with its table entry some 6,500; a 3 KB file
-#: that declares a terabyte has 3 * 10**8.
+#: Ratio of declared to actual bytes. DEFLATE reaches 1,032, a constant ZSTD tile with its table entry some 6,500; a 3
+#: KB file that declares a terabyte has 3 * 10**8.
 MAX_RATIO = 20_000
 
-#: The ratio matters above this only: what is small when decoded does no harm.
+#: The ratio is checked above this size only: what is small when decoded does no harm.
 RATIO_FROM_BYTES = 1024**3
 
-#: A decoded block is held up to three times; the sandbox gives a child 4 GB.
+#: Most bytes of a decoded block: it is held up to three times; the sandbox gives a child 4 GB.
 MAX_BLOCK_BYTES = 512 * 1024**2
 
 #: Blocks looked at to tell what the numbers mean, and pixels of each: enough to meet more than 64 values in a field
@@ -61,14 +61,14 @@ _MAX_CLASSES = 64
 #: Below this number of values, smoothness says nothing.
 _FEW_CLASSES = 8
 
-#: Decoded at a time where a file is read only to see whether it can be.
+#: Bytes decoded at a time where a file is read only to see whether it is readable.
 _STRIP_BYTES = 32 * 1024**2
 
 #: Share of steps between unequal neighbours that are the smallest possible one, above which few values are a smooth
 #: field (a plain of 40 m), not classes.
 _SMOOTH = 0.9
 
-#: The time of a NITF's image; and what GDAL writes there when nobody tells it (nitffile.c, NITFCreateEx).
+#: The time of a NITF's image; and what GDAL writes there by default (nitffile.c, NITFCreateEx).
 _NITF_TIME, _GDALS_NITF_TIME = "NITF_IDATIM", "20021216151629"
 
 #: Where formats keep the time of capture, the most specific first: domain, item, and the item of its end.
@@ -86,10 +86,10 @@ _CAPTURED: tuple[tuple[str | None, str, str | None], ...] = (
 #: Drivers that do not look for a world file.
 _WITHOUT_WORLD = frozenset({"WEBP", "NITF", "GIF", "BMP"})
 
-#: Colour spaces whose pixels GDAL gives as they are, or as every decoder does.
+#: Colour spaces whose pixels GDAL returns unchanged, or as every decoder does.
 _AS_THEY_ARE = frozenset({"RGB", "YCBCR", "GRAY", "GREY", "SRGB"})
 
-#: Metadata domains that GDAL makes up, or that the copy carries in another way.
+#: Metadata domains that GDAL generates, or that the copy keeps in another way.
 _GENERATED_DOMAINS = frozenset(
     {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "COLOR_PROFILE", "RPC", "TIFF", "xml:XMP"}
 )
@@ -97,7 +97,7 @@ _GENERATED_DOMAINS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class RasterInfo:
-    """A raster that may be read: its header and what its numbers mean."""
+    """A raster that was accepted: its header and what its numbers mean."""
 
     path: Path
     driver: str
@@ -121,7 +121,7 @@ class RasterInfo:
 
 
 def inspect(path: Path) -> RasterInfo:
-    """Look at a file and refuse what cannot be converted. Call it within `gdal.session`.
+    """Inspect a file and refuse what cannot be converted. Call it within `gdal.session`.
 
     Raises:
         GeoAssetsError: UNREADABLE, UNSUPPORTED_FORMAT, RASTER_SUBDATASETS, RASTER_UNSUPPORTED, TOO_LARGE.
@@ -175,7 +175,7 @@ def inspect(path: Path) -> RasterInfo:
 
 
 def _raw_notes(dataset: Any, path: Path) -> str | None:
-    """Hold raw pixels against what their header says of their bytes; returns what is to be said of them."""
+    """Compare raw pixels with what their header says of their bytes; return a note about them."""
     bits = _nbits(dataset) or numpy_dtype(dtype_names(dataset)[0]).itemsize * 8
     row = -(-int(dataset.width) * bits // 8)
     if dataset.driver == "EHdr":
@@ -194,7 +194,7 @@ def _remarks(dataset: Any) -> Iterator[str]:
 
 
 def _refuse_parts_elsewhere(dataset: Any, path: Path) -> None:
-    """An Imagine file names the files of its pixels (.ige) and overviews (.rrd): they must lie beside it."""
+    """Refuse an Imagine file whose pixels (.ige) or overviews (.rrd) are in a file that is not beside it."""
     folder = os.path.normpath(path.absolute().parent)
     if strange := [f for f in dataset.files if os.path.normpath(Path(f).absolute().parent) != folder]:
         raise GeoAssetsError(
@@ -203,7 +203,7 @@ def _refuse_parts_elsewhere(dataset: Any, path: Path) -> None:
 
 
 def refuse_foreign_files(dataset: Any, path: Path) -> None:
-    """Refuse a file whose metadata sends GDAL to another one. Must come before anything that touches overviews or
+    """Refuse a file whose metadata makes GDAL open another one. Call it before anything that touches overviews or
     masks.
 
     Coordinates of pixels elsewhere are not read here, but the copy would send its own readers there.
@@ -221,12 +221,14 @@ def refuse_foreign_files(dataset: Any, path: Path) -> None:
             )
 
 
-#: The name under which the other modules know it.
+#: The name that other modules use.
 refuse_foreign_overviews = refuse_foreign_files
 
 
 def refuse_disguised_sidecars(path: Path) -> None:
-    """`.ovr` and `.msk` beside the source, and beside those, must be TIFFs that send GDAL nowhere else."""
+    """Refuse `.ovr` and `.msk` beside the source, and beside those, unless they are TIFFs that make GDAL open no other
+    file.
+    """
     name = path.name.lower()
     for sibling in path.absolute().parent.iterdir():
         lower = sibling.name.lower()
@@ -245,9 +247,7 @@ def refuse_disguised_sidecars(path: Path) -> None:
 
 
 def refuse_what_does_not_fit(dataset: Any, path: Path, name: str | None = None) -> None:
-    """The header gates: nothing is allocated for pixels before they are passed. `name` is what the raster is called in
-    messages.
-    """
+    """Refuse by the header, before anything is allocated for pixels. `name` is the raster's name in messages."""
     name = name or path.name
     decoded = dataset.width * dataset.height * sum(numpy_dtype(name).itemsize for name in dtype_names(dataset))
     _refuse_a_place_that_is_none(dataset, name)
@@ -300,8 +300,8 @@ def _refuse_a_place_that_is_none(dataset: Any, name: str) -> None:
 def _refuse_blocks_left_unfilled(dataset: Any, path: Path) -> None:
     """Read a compressed Erdas Imagine file twice, over memory with different contents.
 
-    GDAL leaves what a damaged run-length block does not reach as it finds it: the memory of this process, with pixels
-    of other files.
+    GDAL does not write the rest of a damaged run-length block: it would show memory of this process, with pixels of
+    other files.
     """
     if dataset.tags(1, ns="IMAGE_STRUCTURE").get("COMPRESSION") is None:
         return
@@ -351,12 +351,12 @@ def _refuse_what_a_tiff_cannot_hold(dataset: Any, path: Path) -> None:
 
 
 def dtype_names(dataset: Any) -> tuple[str, ...]:
-    """Rasterio's name of each band's type."""
+    """Return rasterio's name of each band's type."""
     return tuple(str(dtype) for dtype in dataset.dtypes)
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
-    """The NumPy type in which rasterio reads a band of this type."""
+    """Return the NumPy type in which rasterio reads a band of this type."""
     return np.dtype("complex64" if name == "complex_int16" else name)
 
 
@@ -367,7 +367,7 @@ def _nbits(dataset: Any) -> int | None:
 
 
 def _kind(dataset: Any, nbits: int | None, *, palette: bool) -> PixelKind:
-    """From the data type and colours where they tell, else from a sample of the first band."""
+    """Return the kind: from the data type and colours where they decide it, else from a sample of the first band."""
     dtype = numpy_dtype(dtype_names(dataset)[0])
     if dtype.kind == "c":
         return PixelKind.COMPLEX
@@ -399,7 +399,7 @@ def _smooth(parts: list[NDArray[Any]], values: NDArray[Any]) -> bool:
 
 
 def _sample(dataset: Any) -> Iterator[NDArray[Any]]:
-    """Windows of the first band, spread over the grid, each at the corner of a block."""
+    """Yield windows of the first band, spread over the grid, each at the corner of a block."""
     from rasterio.windows import Window
 
     rows, columns = dataset.block_shapes[0]
@@ -415,7 +415,7 @@ def _sample(dataset: Any) -> Iterator[NDArray[Any]]:
 
 
 def _captured(dataset: Any) -> Taken | None:
-    """What the file's metadata says of the moment of capture."""
+    """Return the time of capture from the file's metadata."""
     for domain, first, last in _CAPTURED:
         tags = dataset.tags(ns=domain) if domain else dataset.tags()
         text = _nitf_time(tags.get(first, "")) if first == _NITF_TIME else tags.get(first)
@@ -426,15 +426,15 @@ def _captured(dataset: Any) -> Taken | None:
 
 
 def _nitf_time(text: str) -> str:
-    """ISO 8601 of CCYYMMDDhhmmss (MIL-STD-2500C, table A-3); nothing where a part of it is unknown, or it is GDAL's
-    own.
+    """Convert CCYYMMDDhhmmss (MIL-STD-2500C, table A-3) to ISO 8601; nothing where a part is unknown, or it is GDAL's
+    default.
     """
     parts = re.fullmatch(r"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)", text)
     return "" if parts is None or text == _GDALS_NITF_TIME else "{}-{}-{}T{}:{}:{}Z".format(*parts.groups())
 
 
 def _saved(dataset: Any) -> Taken | None:
-    """A TIFF's own time, where it was not a program that wrote it when it saved the file."""
+    """Return a TIFF's own time, unless a program wrote it when it saved the file."""
     tags = dataset.tags()
     if was_saved_by_a_program(tags.get("TIFFTAG_SOFTWARE", "")):
         return None

@@ -1,4 +1,4 @@
-"""The contracts of a conversion: what is asked of the raster engine and what it reports.
+"""The contracts of a conversion: requests to the raster engine and its reports.
 
 Here: pydantic models, strict JSON in both directions; importing this costs pydantic and nothing else.
 Not here: anything that looks at a file. Only sandboxed children import the rest of `raster/`.
@@ -22,12 +22,12 @@ ResamplingName = Literal[
     "nearest", "bilinear", "cubic", "cubic_spline", "lanczos", "average", "mode", "min", "max", "med"
 ]
 
-#: A JSON number that is one.
+#: A JSON number that is finite.
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 def nodata_json(value: float | None, dtype: str) -> NoData | None:
-    """A nodata value of a band of this type."""
+    """Return the nodata value of a band of this type for JSON."""
     if value is None:
         return None
     if value != value:  # noqa: PLR0124 - NaN
@@ -64,7 +64,7 @@ class Model(BaseModel):
 class ConvertRequest(Model):
     """Make a COG of one raster file.
 
-    The source lies in a directory with its own sidecars and nothing that belongs to another file.
+    The source is in a directory with its own sidecars and nothing that belongs to another file.
     """
 
     source: str
@@ -102,8 +102,8 @@ class ConvertRequest(Model):
 
 
 class BandReport(Model):
-    """One band. Statistics are of the valid pixels, exact, in stored units (before scale and offset); None
-    without any.
+    """One band. Statistics are of the valid pixels, exact, in stored units (before scale and offset); None without
+    valid pixels.
     """
 
     name: str = Field(description="the description, or b1, b2, …")
@@ -121,7 +121,7 @@ class BandReport(Model):
 
 
 class ConvertReport(Model):
-    """What became of it. Grid, CRS and bands are the COG's; `driver` is the source's."""
+    """The result of a conversion. Grid, CRS and bands are the COG's; `driver` is the source's."""
 
     driver: str
     profile: str
@@ -171,14 +171,14 @@ class ConvertReport(Model):
 
 
 class ValidateRequest(Model):
-    """Look at a COG of any maker."""
+    """Validate a COG made by any program."""
 
     source: str
     threads: int = Field(1, ge=1)
 
 
 class ValidateReport(Model):
-    """What is wrong with it; nothing where `problems` is empty."""
+    """The result of a validation: the file is valid where `problems` is empty."""
 
     problems: tuple[str, ...]
     stamped: bool = Field(description="it carries the hash of its pixels, which was compared")
@@ -192,7 +192,7 @@ class StripRequest(Model):
 
 
 class StripReport(Model):
-    """Pixels of the strip."""
+    """The size of the strip, in pixels."""
 
     width: int
     height: int

@@ -4,12 +4,11 @@ Here: the flow of strips through the levels and threads.
 Not here: arithmetic (`overviews.py`), compression (`codecs.py`), buffered blocks (`block_buffer.py`), the layout of the
 file (`cogfile.py`).
 
-For common types only (`suits`); GDAL's COG driver remains for the rest. GDAL still reads the source, says all there is
-to say in the directories (by a skeleton: the COG of one pixel with the same metadata), and reads the result for its
-proof.
+For common types only (`suits`); GDAL's COG driver remains for the rest. GDAL still reads the source, writes the
+directories (a skeleton: the COG of one pixel with the same metadata), and reads the result to verify it.
 
 A strip is one row of tiles. Its tiles are worked on by threads; each leaves a quarter of itself in the strip of the
-next level, which is begun when it is full. So memory holds a few strips a level, whatever the height of the raster.
+next level, which is begun when it is full. So memory holds a few strips per level, whatever the height of the raster.
 """
 
 from __future__ import annotations
@@ -48,10 +47,11 @@ from geo_assets.raster.pixels import (
 )
 from geo_assets.raster.profiles import Profile
 
-#: Types whose averages and predictors are done here. Not 64-bit integers: their averages do not fit into doubles.
+#: Types whose averages and predictors are implemented here. Not 64-bit integers: their averages do not fit into
+#: doubles.
 _DTYPES = frozenset({"uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"})
 
-#: Beyond this a pixel-interleaved tile is tens of megabytes, of which a reader may want one band.
+#: With more bands than this a pixel-interleaved tile is tens of megabytes, of which a reader may want one band.
 _MAX_BANDS = 16
 
 #: Decoded bytes of a strip; a few are held at a time.
@@ -60,19 +60,19 @@ _MAX_STRIP_BYTES = 192 << 20
 #: Strips being worked on at a time: one is read while one is compressed.
 _STRIPS_AHEAD = 2
 
-#: Bytes that a conversion holds: strips, which grow with the width of the raster, and compressed blocks until they have
-#: their place. What the strips do not take is left to the blocks; the others wait on disk.
+#: Bytes that a conversion holds in memory: strips, which grow with the width of the raster, and compressed blocks until
+#: they are written. Blocks use what the strips leave; the others wait on disk.
 _MEMORY, _LEAST_FOR_BLOCKS = 224 << 20, 16 << 20
 
-#: Strips of the full resolution that are in memory at a time: three on their way, and as much as two in the levels
+#: Strips of the full resolution that are in memory at a time: three being worked on, and as much as two in the levels
 #: above.
 _STRIPS_HELD = 5
 
-#: Tiles of the trial, spread over the grid: at most this many, and one for so many pixels, so that the trial
-#: does not cost more than it saves.
+#: Tiles of the trial, spread over the grid: at most this many, and one per this many pixels, so that the trial does not
+#: cost more than it saves.
 _TRIAL_TILES, _PIXELS_A_TRIAL_TILE = 6, 1 << 20
 
-#: In the XML of a skeleton: where pixels, masks and overviews would come from.
+#: Elements in the XML of a skeleton that name the source of pixels, masks and overviews.
 _SOURCES = re.compile(r"<(SimpleSource|ComplexSource|OverviewList|Overview|MaskBand)\b.*?</\1>", re.DOTALL)
 
 Progress = Callable[[float], None]
@@ -97,12 +97,12 @@ def suits(dataset: Any, info: RasterInfo, profile: Profile) -> bool:
 
 
 def choose_by_trial(dataset: Any, profile: Profile) -> Codec | None:
-    """The level for these pixels; None where GDAL's own codec makes them much smaller."""
+    """Return the codec with the level for these pixels; None where GDAL's own codec makes them much smaller."""
     return choose_codec(list(_samples(dataset)), profile.compress, profile.predictor)
 
 
 def _samples(dataset: Any) -> Iterator[Pixels]:
-    """Some rows from the middle of tiles along the diagonals of the grid."""
+    """Yield some rows from the middle of tiles along the diagonals of the grid."""
     rows, columns = min(TRIAL_ROWS, dataset.height), min(TILE, dataset.width)
     tiles = min(_TRIAL_TILES, 1 + dataset.width * dataset.height // _PIXELS_A_TRIAL_TILE)
     for i in range(tiles):
@@ -114,14 +114,14 @@ def _samples(dataset: Any) -> Iterator[Pixels]:
 def skeleton(
     dataset: Any, directory: Path, profile: Profile, options: dict[str, str], crs: CRS | None = None
 ) -> cogfile.Header:
-    """The directory that GDAL's COG driver would write: of one pixel with the metadata of `dataset`.
+    """Return the directory that GDAL's COG driver would write for one pixel with the metadata of `dataset`.
 
     Args:
         dataset: the source, or an outline of it.
         directory: a private one.
         profile: codec and predictor.
         options: further creation options of GDAL's COG driver, about metadata.
-        crs: given to a source that has none.
+        crs: the one assigned to a source without one.
 
     Raises:
         GDAL's errors.
@@ -142,7 +142,7 @@ def skeleton(
 
 
 def assign_crs(path: Path, crs: CRS) -> None:
-    """Give a GeoTIFF of ours a CRS."""
+    """Assign a CRS to a GeoTIFF that we made."""
     with rasterio.open(path, "r+", driver="GTiff") as staged:
         if staged.gcps[0]:
             staged.gcps = (staged.gcps[0], crs)
@@ -152,7 +152,7 @@ def assign_crs(path: Path, crs: CRS) -> None:
 
 @dataclass
 class _Level:
-    """One level: its size, the strip that is being filled, the blocks that are done."""
+    """One level: its size, the strip that is being filled, the finished blocks."""
 
     number: int
     height: int
@@ -168,18 +168,18 @@ class _Level:
     done: int = 0  # strips handed out
 
     def facts(self) -> dict[str, Any]:
-        """What a checkpoint keeps as JSON; see `resume`."""
+        """Return what a checkpoint saves as JSON; see `resume`."""
         return {"filled": self.filled, "done": self.done, "sums": [asdict(sums) for sums in self.measurement.bands]}
 
     def arrays(self) -> dict[str, Pixels]:
-        """What a checkpoint keeps as arrays."""
+        """Return what a checkpoint saves as arrays."""
         numbers = {"counts": np.array(self.counts, np.uint64), "checks": np.array(self.checks, np.uint64)}
         last = {} if self.last_row is None else {"last_row": self.last_row}
         strips = {f"open.{number}": strip for number, strip in self.open.items()}
         return {**numbers, "digests": np.frombuffer(bytes(self.measurement.digests), np.uint8), **last, **strips}
 
     def resume(self, facts: dict[str, Any], arrays: dict[str, Pixels]) -> None:
-        """Be again what `facts` and `arrays` tell of."""
+        """Restore the state from `facts` and `arrays`."""
         self.filled, self.done = facts["filled"], facts["done"]
         self.measurement.bands = [Sums(**sums) for sums in facts["sums"]]
         self.measurement.digests = bytearray(arrays["digests"].tobytes())
@@ -192,7 +192,7 @@ class _Level:
 
 @dataclass(frozen=True, slots=True)
 class _Tile:
-    """What became of a tile."""
+    """The result of one tile."""
 
     block: bytes
     check: int
@@ -200,14 +200,14 @@ class _Tile:
 
 
 class Pyramid(AbstractContextManager["Pyramid"]):
-    """All levels of one raster on their way through the threads: `run`, then `save`.
+    """Writes all levels of one raster with several threads: call `run`, then `save`.
 
     Args:
         dataset: the source, for which `suits` holds.
-        codec: of the blocks.
-        directory: where blocks wait that do not fit into memory.
-        threads: that compress.
-        checkpoint: where what is done is kept; None for a raster that is done sooner than that is worth.
+        codec: encodes the blocks.
+        directory: for blocks that do not fit into memory.
+        threads: how many compress.
+        checkpoint: where progress is saved; None for a raster that is too small to need it.
         sparse: tiles of nothing but nodata are not stored.
     """
 
@@ -226,7 +226,7 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         self._dtype = numpy_dtype(dtype_names(dataset)[0])
         self._validity = Validity.of(dataset)
         self._filler = _filler(dataset.nodata, self._dtype) if sparse else None
-        self._empty: dict[tuple[int, ...], _Tile] = {}  # of each size
+        self._empty: dict[tuple[int, ...], _Tile] = {}  # by size
         self._pool = ThreadPoolExecutor(threads)
         stack.callback(self._pool.shutdown, cancel_futures=True)
         self._pending: deque[tuple[_Level, int, list[Future[_Tile]]]] = deque()
@@ -256,20 +256,20 @@ class Pyramid(AbstractContextManager["Pyramid"]):
                 self._blocks_waiting.move_to(out, level.number)
 
     def hashes(self) -> list[str]:
-        """The pixel hash of each level, full resolution first."""
+        """Return the pixel hash of each level, full resolution first."""
         return [level.measurement.sha256() for level in self.levels]
 
     def checks(self) -> list[list[int]]:
-        """The checks of the tiles of each level, full resolution first."""
+        """Return the checks of the tiles of each level, full resolution first."""
         return [level.checks for level in self.levels]
 
     @property
     def measurement(self) -> Measurement:
-        """Of the full resolution."""
+        """Return the hash and statistics of the full resolution."""
         return self.levels[0].measurement
 
     def run(self, progress: Progress) -> None:
-        """Read the source from top to bottom, or from where an earlier attempt came to."""
+        """Read the source from top to bottom, or from where an earlier attempt stopped."""
         full = self.levels[0]
         first = self._resume()
         self.resumed = min(1.0, first * TILE / full.height)
@@ -290,14 +290,14 @@ class Pyramid(AbstractContextManager["Pyramid"]):
             self._keep(self._checkpoint)
 
     def _keep(self, checkpoint: Checkpoint) -> None:
-        """Keep what is done: nothing is in the works then."""
+        """Save the progress; called while no tile is being worked on."""
         self._collect_all()
         facts = {"lengths": self._blocks_waiting.all_to_disk(), "levels": [level.facts() for level in self.levels]}
         arrays = {f"{level.number}.{name}": array for level in self.levels for name, array in level.arrays().items()}
         checkpoint.save(facts, arrays)
 
     def _resume(self) -> int:
-        """The number of the first strip that is still to be read."""
+        """Return the number of the first strip that is still to be read."""
         if self._checkpoint is None:
             return 0
         kept = self._checkpoint.load(len(self.levels))
@@ -318,13 +318,15 @@ class Pyramid(AbstractContextManager["Pyramid"]):
             self._collect()
 
     def _strip(self, level: _Level, number: int) -> Pixels:
-        """The strip of this number; new ones have room for a row above and a column to the left, which are zero."""
+        """Return the strip with this number; a new one has room for a row above and a column to the left, which are
+        zero.
+        """
         if number not in level.open:
             level.open[number] = np.zeros((self._dataset.count, 1 + TILE, 1 + level.width), self._dtype)
         return level.open[number]
 
     def _hand_out(self, level: _Level, rows: int) -> None:
-        """Give the tiles of the next strip, which is full, to the threads."""
+        """Pass the tiles of the next strip, which is full, to the threads."""
         number = level.done
         strip = level.open.pop(number)[:, : 1 + rows]
         if level.last_row is not None:
@@ -341,7 +343,7 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         level.filled = 0
 
     def _collect(self) -> None:
-        """Wait for the oldest strip; what it leaves may complete a strip of the next level."""
+        """Wait for the oldest strip; its reduced tiles may complete a strip of the next level."""
         level, rows, futures = self._pending.popleft()
         for future in futures:
             tile = future.result()
@@ -358,7 +360,7 @@ class Pyramid(AbstractContextManager["Pyramid"]):
             self._hand_out(above, above.filled)
 
     def _tile(self, level: _Level, number: int, strip: Pixels, left: int, target: Pixels | None) -> _Tile:
-        """One tile: measured, reduced into the strip of the next level, encoded."""
+        """Measure one tile, reduce it into the strip of the next level, and encode it."""
         columns = min(TILE, level.width - left)
         tile = np.ascontiguousarray(strip[:, 1:, 1 + left : 1 + left + columns])
         if self._filler is not None and _is_all(tile, self._filler):
@@ -371,7 +373,7 @@ class Pyramid(AbstractContextManager["Pyramid"]):
     def _empty_tile(
         self, level: _Level, number: int, strip: Pixels, tile: Pixels, left: int, target: Pixels | None
     ) -> _Tile:
-        """One without data: there is nothing to encode, and what is measured of one is true of all."""
+        """Handle a tile without data: it is not encoded, and one measurement serves for all tiles of its size."""
         if target is not None:
             self._reduce(level, number, strip, tile, left, target)
         if tile.shape not in self._empty:
@@ -382,7 +384,7 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         return self._empty[tile.shape]
 
     def _reduce(self, level: _Level, number: int, strip: Pixels, tile: Pixels, left: int, target: Pixels) -> None:
-        """Half of a tile in each direction, with the row and column before it where the size of the level is odd."""
+        """Halve a tile in each direction, with the row and column before it where the size of the level is odd."""
         rows, columns = strip.shape[1] - 1, tile.shape[2]
         odd_height, odd_width = level.height % 2, level.width % 2
         window = (
@@ -397,7 +399,7 @@ class Pyramid(AbstractContextManager["Pyramid"]):
 
 
 def _filler(nodata: float | None, dtype: np.dtype[Any]) -> Pixels | None:
-    """The pixel that GDAL reads where a block is missing; None where no pixel can be it."""
+    """Return the value that GDAL reads where a block is missing; None where the type cannot hold it."""
     if nodata is None or (
         dtype.kind in "iu" and not (float(nodata).is_integer() and np.iinfo(dtype).min <= nodata <= np.iinfo(dtype).max)
     ):
@@ -406,13 +408,13 @@ def _filler(nodata: float | None, dtype: np.dtype[Any]) -> Pixels | None:
 
 
 def _is_all(tile: Pixels, filler: Pixels) -> bool:
-    """Whether every pixel is this one, in every bit."""
+    """Whether every pixel equals this one, in every bit."""
     bits = f"u{tile.dtype.itemsize}"
     wanted = filler.view(bits)
     return bool(tile.flat[0:1].view(bits)[0] == wanted and (tile.view(bits) == wanted).all())
 
 
 def _whole(tile: Pixels) -> Pixels:
-    """A tile of full size; beyond the edge its last pixels again, which compress to nothing."""
+    """Return a tile of full size; beyond the edge its last pixels are repeated, which compress to almost nothing."""
     short = [(0, TILE - n) for n in tile.shape[1:]]
     return np.pad(tile, [(0, 0), *short], mode="edge") if any(n for _, n in short) else tile

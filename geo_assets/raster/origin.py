@@ -1,6 +1,6 @@
 """What a COG is made from: the source itself where it can be copied as it is, else a staged file; and its CRS.
 
-Here: one conversion as it is asked for (`Task`), and which file and CRS it begins with (`Origin`). Not here: writing
+Here: one conversion as it is requested (`Task`), and which file and CRS it starts from (`Origin`). Not here: writing
 and proving the COG (`cog.py`).
 """
 
@@ -21,20 +21,20 @@ from geo_assets.raster.models import ConvertRequest, Georeferencing
 from geo_assets.raster.profiles import Profile
 from geo_assets.raster.reproject import WEB_CRS
 
-#: How far a conversion is when its COG is written, and is yet to be proven.
+#: The progress of a conversion when its COG is written but not yet verified.
 WRITTEN = 0.7
 
 #: Decoded bytes of a block below which handing it to another thread costs GDAL more (some 70 microseconds) than
 #: decoding it.
 _WORTH_A_THREAD = 1 << 14
 
-#: How a copy is written that is read once more.
+#: Creation options of a staged copy, which is read once.
 STAGED = {"TILED": "YES", "COMPRESS": "ZSTD", "ZSTD_LEVEL": "1", "BIGTIFF": "IF_SAFER"}
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What the COG is made from: the source itself, or a staged file; and what it is reprojected to."""
+    """What the COG is made from: the source itself, or a staged file; and the CRS that it is reprojected to."""
 
     path: Path
     driver: str
@@ -45,7 +45,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One conversion: what does not change on its way."""
+    """One conversion: what does not change while it runs."""
 
     request: ConvertRequest
     info: RasterInfo
@@ -59,7 +59,7 @@ class Task:
         """Open what is copied; GDAL decodes blocks with several threads, which costs more than it gains where there is
         little to decode.
         """
-        staged = origin.path != self.info.path  # by us, compressed
+        staged = origin.path != self.info.path  # written by us, compressed
         images = self.layout.directories if self.layout else ()
         worth = staged or (
             bool(images) and images[0].compression != tiff.UNCOMPRESSED and images[0].block_bytes >= _WORTH_A_THREAD
@@ -68,26 +68,26 @@ class Task:
 
     @property
     def made(self) -> Path:
-        """The COG before it is published."""
+        """Return the path of the COG before it is published."""
         return self.work / "cog.tif"
 
     @property
     def name(self) -> str:
-        """Of the source."""
+        """Return the name of the source."""
         return self.info.path.name
 
     def progress(self, part: float) -> None:
-        """Say how far it is."""
+        """Report the progress."""
         if self.request.progress:
             Path(self.request.progress).write_text(f"{part:.4f}")
 
     def proven(self, part: float) -> None:
-        """Say how much of what is written is proven."""
+        """Report how much of what is written is verified."""
         self.progress(WRITTEN + (1 - WRITTEN) * part)
 
 
 def origin_of(task: Task) -> Origin:
-    """The source itself where it can be copied as it is; else a staged GeoTIFF in another CRS."""
+    """Return the source itself where it can be copied unchanged; else a staged GeoTIFF, or one to be reprojected."""
     request, info = task.request, task.info
     said = parse_crs(request.source_crs) if request.source_crs else None
     overruled = said is not None and request.override_crs and info.georeferencing is not Georeferencing.RPCS
@@ -134,7 +134,7 @@ def origin_of(task: Task) -> Origin:
 
 
 def _placed(task: Task) -> Origin:
-    """A copy with the transform of the world file beside the source, which its driver does not read."""
+    """Make a copy with the transform of the world file beside the source, which its driver does not read."""
     path = task.work / "placed.tif"
     with gdal.reading(task.info.path, task.info.driver), gdal.open_raster(task.info.path, task.info.driver) as dataset:
         rasterio.shutil.copy(dataset, path, driver="GTiff", **STAGED)
@@ -144,7 +144,7 @@ def _placed(task: Task) -> Origin:
 
 
 def _target(request: ConvertRequest) -> CRS | None:
-    """The CRS to reproject to."""
+    """Return the CRS to reproject to."""
     if request.web_tiles and request.target_crs not in {None, WEB_CRS}:
         raise GeoAssetsError(
             "INVALID_PARAMETERS", f"web tiles are in {WEB_CRS}, not in {request.target_crs}", remedy="leave one out"

@@ -1,4 +1,4 @@
-"""The next overview level: averages of 2 x 2 pixels that leave out what is not data.
+"""The next overview level: averages of 2 x 2 pixels, without the invalid ones.
 
 Here: arithmetic on windows in memory. Not here: which levels there are and how they are stored (`onepass.py`).
 
@@ -20,7 +20,7 @@ _Floats = NDArray[np.float64]
 
 
 def level_sizes(height: int, width: int, block_size: int) -> list[tuple[int, int]]:
-    """(height, width) of full resolution and each overview; the last fits into one block."""
+    """Return (height, width) of full resolution and each overview; the last fits into one block."""
     sizes = [(height, width)]
     while max(sizes[-1]) > block_size:
         sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
@@ -30,7 +30,7 @@ def level_sizes(height: int, width: int, block_size: int) -> list[tuple[int, int
 def halve(
     data: Pixels, validity: Validity, *, first: tuple[int, int], size: tuple[int, int], outer: Bools | None = None
 ) -> Pixels:
-    """The next level of a window.
+    """Return the next level of a window.
 
     Args:
         data: shape (bands, rows, columns), all bands; with one row above the window where the level's height is odd,
@@ -55,13 +55,13 @@ def halve(
 
 
 def halve_mask(mask: Bools, *, first: tuple[int, int], size: tuple[int, int]) -> Bools:
-    """The next level of a mask, as `halve`: valid where any pixel is that counts."""
+    """Return the next level of a mask, as `halve`: valid where any pixel that counts is valid."""
     rows, columns = (_Axis.of(f, n) for f, n in zip(first, size, strict=True))
     return _sums(mask.astype(np.float64), rows, columns) > 0
 
 
 def _quarter(data: Pixels) -> Pixels:
-    """The plain average of 2 x 2; integers are rounded half up."""
+    """Return the plain average of 2 x 2; integers are rounded half up."""
     if data.dtype == np.uint8 and data.shape[2] % 2 == 0 and data.flags.c_contiguous:
         pairs: NDArray[np.uint16] = data.view("<u2")  # twice as fast as strided bytes
         sums = (pairs & 0xFF) + (pairs >> 8)
@@ -87,11 +87,11 @@ class _Axis:
 
     @classmethod
     def of(cls, first: int, length: int) -> _Axis | None:
-        """None where the length is even and nothing is weighted."""
+        """Return the weights; None where the length is even and nothing is weighted."""
         return cls(first, length) if length % 2 else None
 
     def reduce(self, values: _Floats) -> _Floats:
-        """Sums along the first axis; `values` begins one before the first pixel."""
+        """Return weighted sums along the first axis; `values` begins one before the first pixel."""
         count = len(values) // 2  # ceil((len - 1) / 2)
         if len(values) % 2 == 0:  # the last pixel has no second one
             values = np.concatenate([values, np.zeros_like(values[:1])])
@@ -104,7 +104,7 @@ class _Axis:
 def _weighted(
     values: Pixels, valid: Bools | None, rows: _Axis | None, columns: _Axis | None, validity: Validity
 ) -> Pixels:
-    """The average of the valid pixels, nodata where there is none."""
+    """Return the average of the valid pixels, nodata where there is none."""
     doubles = values.astype(np.float64)
     if valid is not None:
         doubles = np.where(valid, doubles, 0.0)
@@ -124,7 +124,7 @@ def _sums(values: _Floats, rows: _Axis | None, columns: _Axis | None) -> _Floats
 
 
 def _stored(means: _Floats, empty: Bools, dtype: np.dtype[Any], validity: Validity) -> Pixels:
-    """In the data type of the level; an average that happens to be the nodata value is moved beside it."""
+    """Convert to the data type of the level; an average that equals the nodata value becomes the next value to it."""
     nodata = validity.nodata
     fill = nodata if nodata is not None else (np.nan if dtype.kind == "f" and validity.alpha is None else 0)
     if dtype.kind == "f":

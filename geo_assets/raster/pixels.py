@@ -1,13 +1,13 @@
-"""Pixels in pieces of bounded size: their identity (hash) and their statistics.
+"""Reading pixels in pieces of bounded size: their hash and their statistics.
 
-Here: reading a dataset from its first pixel to its last within a fixed memory, and what is summed up on the way.
+Here: reading a dataset from its first pixel to its last within a fixed memory, and what is computed meanwhile.
 Not here: comparing two datasets (`validate.py`), overviews.
 
 The hash of pixels does not depend on codec, block size or engine. It is the SHA-256 of the line `<dtype> <count>
 <height> <width>` and a newline, then of the SHA-256 of every part: for every 512 x 512 tile in rows from the top left,
-cut at the edges, each band in turn (rows from the top, little endian, each NaN as the one quiet NaN of its type); then,
-where the dataset has a mask of its own, the tile's mask as one byte per pixel, 0 or 1. A hash of hashes, so that tiles
-can be hashed by many threads.
+cut at the edges, each band in turn (rows from the top, little endian, every NaN as the same quiet NaN of its type);
+then, where the dataset has a mask of its own, the tile's mask as one byte per pixel, 0 or 1. A hash of hashes, so that
+tiles can be hashed by many threads.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ class Piece:
 
 
 def pieces(dataset: Any, tiles: int | None = None) -> Iterator[Piece]:
-    """Windows of whole tiles in the order of the hash: all bands at a time, or one tile at a time where they are too
-    many.
+    """Yield windows of whole tiles in the order of the hash: all bands at a time, or one tile at a time where they are
+    too many.
 
     Args:
-        dataset: an open one.
-        tiles: in a window, at most; as many as fit into `PIECE_BYTES` where not given.
+        dataset: the open dataset.
+        tiles: the most in a window; default: as many as fit into `PIECE_BYTES`.
     """
     itemsize = numpy_dtype(dtype_names(dataset)[0]).itemsize
     tile_bytes = TILE * TILE * itemsize
@@ -65,35 +65,36 @@ def pieces(dataset: Any, tiles: int | None = None) -> Iterator[Piece]:
 
 
 def tiles_of(piece: Piece) -> Iterator[tuple[slice, slice]]:
-    """Row and column slices of the tiles in a piece."""
+    """Yield row and column slices of the tiles in a piece."""
     for left in range(0, piece.window.width, TILE):
         yield slice(0, piece.window.height), slice(left, min(left + TILE, piece.window.width))
 
 
 def has_own_mask(dataset: Any) -> bool:
-    """Whether validity is stored beside the pixels, neither as a nodata value nor as an alpha band."""
+    """Whether validity is stored as a mask, neither as a nodata value nor as an alpha band."""
     flags = dataset.mask_flag_enums[0]
     return MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags and MaskFlags.nodata not in flags
 
 
 def alpha_band(dataset: Any) -> int | None:
-    """The index of the alpha band."""
+    """Return the index of the alpha band."""
     return next((i for i, c in zip(dataset.indexes, dataset.colorinterp, strict=True) if c.name == "alpha"), None)
 
 
 def data_bands(dataset: Any) -> list[int]:
-    """All bands but alpha, which is itself valid everywhere; alpha where there is nothing else."""
+    """Return all bands but alpha, which is valid everywhere; alpha where there is nothing else."""
     return [band for band in dataset.indexes if band != alpha_band(dataset)] or [1]
 
 
 def own_mask(dataset: Any, window: Window | None = None, **how: Any) -> Bools | None:
-    """The mask that is stored beside the pixels; `how` as for `read`."""
+    """Return the mask that is stored beside the pixels; `how` as for `read`."""
     return dataset.read_masks(1, window=window, **how) != 0 if has_own_mask(dataset) else None
 
 
 def gdal_sees_the_same(dataset: Any) -> bool:
-    """Whether GDAL's averages are of what is valid here: it knows one of nodata and alpha at a time, alpha of bytes or
-    of 16 bits only, as the second or fourth band, and beside a mask it still moves an average that is the nodata value.
+    """Whether GDAL averages the same pixels that count as valid here. It uses either nodata or alpha, alpha of 8 or 16
+    bits only and as the second or fourth band, and beside a mask it still moves an average that equals the nodata
+    value.
     """
     validity = Validity.of(dataset)
     if has_own_mask(dataset):
@@ -104,7 +105,7 @@ def gdal_sees_the_same(dataset: Any) -> bool:
 
 
 def is_nodata(values: Pixels, nodata: float | None) -> Bools | None:
-    """Where values are nodata; None where there is none. The comparison is in the type of the values."""
+    """Return where values are nodata; None without a nodata value. Values are compared in their own type."""
     if nodata is None:
         return None
     if math.isnan(nodata):
@@ -119,7 +120,7 @@ def is_nodata(values: Pixels, nodata: float | None) -> Bools | None:
 
 
 def canonical(values: Pixels) -> Pixels:
-    """The same values, with one NaN for all NaNs."""
+    """Return the same values, with one NaN for all NaNs."""
     if values.dtype.kind not in "fc":
         return values
     parts = values.view(values.real.dtype)
@@ -134,7 +135,7 @@ _ONES = np.ones(256, np.float32)
 
 
 def _sums_of_bytes(values: NDArray[np.uint8]) -> tuple[int, int]:
-    """The sum and the sum of squares; exact in single precision, whose 24 bits hold the squares of 256 bytes."""
+    """Return the sum and the sum of squares; exact in single precision, whose 24 bits hold the squares of 256 bytes."""
     rows = np.empty((-(-values.size // 256), 256), np.float32)
     rows.ravel()[: values.size] = values
     rows.ravel()[values.size :] = 0
@@ -142,8 +143,8 @@ def _sums_of_bytes(values: NDArray[np.uint8]) -> tuple[int, int]:
 
 
 def _sums_of_shorts(values: NDArray[np.uint16]) -> tuple[int, int]:
-    """The sum and the sum of squares; exact in double precision for a tile, whose 2**18 squares of 32 bits
-    fit into 53.
+    """Return the sum and the sum of squares; exact in double precision for a tile, whose 2**18 squares of 32 bits fit
+    into 53.
     """
     doubles = values.astype(np.float64)
     return int(doubles.sum()), int(np.einsum("i,i->", doubles, doubles))
@@ -151,7 +152,7 @@ def _sums_of_shorts(values: NDArray[np.uint16]) -> tuple[int, int]:
 
 @dataclass(slots=True)
 class Sums:
-    """What is known of some pixels of a band. Chan's parallel algorithm: exact to rounding, whatever the order of
+    """Running statistics of some pixels of a band. Chan's parallel algorithm: exact to rounding, whatever the
     magnitude.
     """
 
@@ -164,7 +165,7 @@ class Sums:
 
     @classmethod
     def of(cls, values: Pixels, total: int) -> Sums:
-        """Of the valid ones of `total` pixels."""
+        """Return the statistics of the valid ones of `total` pixels."""
         if not values.size or values.dtype.kind == "c":  # complex numbers have no order
             return cls(total, values.size)
         low, high = values.min().item(), values.max().item()
@@ -184,7 +185,7 @@ class Sums:
         return cls(total, values.size, low, high, mean, squares)
 
     def add(self, other: Sums) -> None:
-        """Take in those of other pixels."""
+        """Add the statistics of other pixels."""
         self.total += other.total
         count = self.valid + other.valid
         if other.minimum is not None:
@@ -198,7 +199,7 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class BandStatistics:
-    """Of the valid, finite pixels; None where there are none, or the numbers have no order (complex)."""
+    """Statistics of the valid, finite pixels; None where there are none, or the numbers have no order (complex)."""
 
     minimum: int | float | None
     maximum: int | float | None
@@ -209,10 +210,10 @@ class BandStatistics:
 
 @dataclass(frozen=True, slots=True)
 class Validity:
-    """How a dataset tells its valid pixels, its own mask aside.
+    """How a dataset marks its valid pixels, apart from a mask.
 
-    Where there is such a mask, a nodata value is a number like any other, as GDAL has it (GetMaskFlags: the mask of a
-    dataset goes before nodata): white roofs in orthophotos whose nodata value is 255 are data.
+    Where there is a mask, a nodata value is a number like any other, as in GDAL (GetMaskFlags: the mask of a dataset
+    goes before nodata): white roofs in orthophotos whose nodata value is 255 are data.
     """
 
     nodata: float | None
@@ -220,19 +221,19 @@ class Validity:
 
     @classmethod
     def of(cls, dataset: Any) -> Validity:
-        """Of an open dataset."""
+        """Return the validity of an open dataset."""
         return cls(None if has_own_mask(dataset) else dataset.nodata, alpha_band(dataset))
 
     def opaque(self, data: Pixels) -> Bools | None:
-        """Where the alpha band of all bands, shape (bands, rows, columns), is not zero; None without one."""
+        """Return where the alpha band of `data`, shape (bands, rows, columns), is not zero; None without one."""
         if self.alpha is None:
             return None
         opaque: Bools = data[self.alpha - 1] != 0
         return opaque
 
     def anywhere(self, dataset: Any, size: tuple[int, int]) -> Bools:
-        """Where any band of an open dataset is valid, decimated to `size` (rows, columns): mask (else nodata), alpha
-        and NaN together.
+        """Return where any band of an open dataset is valid, decimated to `size` (rows, columns): mask (else nodata),
+        alpha and NaN together.
         """
         outer = own_mask(dataset, out_shape=size)
         if self.alpha is not None:
@@ -249,7 +250,7 @@ class Validity:
         return found
 
     def valid(self, values: Pixels, outer: Bools | None) -> Bools | None:
-        """The valid ones of a band's values, of which `outer` (mask or alpha) leaves some; None where all are."""
+        """Return which values of a band are valid; `outer` is the mask or alpha; None where all are."""
         nodata = is_nodata(values, self.nodata)
         valid = outer
         if nodata is not None and nodata.any():
@@ -276,7 +277,7 @@ def measure_tile(
     Args:
         data: shape (bands, rows, columns).
         bands: their numbers, from 1.
-        validity: of the dataset.
+        validity: how the dataset marks valid pixels.
         outer: which pixels are valid by the mask or the alpha band.
         mask: the dataset's own mask, given with its last bands only.
     """
@@ -288,7 +289,7 @@ def measure_tile(
 
 
 def tile_digest(data: Pixels, mask: Bools | None) -> bytes:
-    """Hashes of the bands of a tile, and of the dataset's own mask of it."""
+    """Return hashes of the bands of a tile, and of the dataset's own mask of it."""
     digests = [hashlib.sha256(canonical(np.ascontiguousarray(values)).view(np.uint8).data).digest() for values in data]
     if mask is not None:
         digests.append(hashlib.sha256(np.ascontiguousarray(mask).view(np.uint8).data).digest())
@@ -296,8 +297,8 @@ def tile_digest(data: Pixels, mask: Bools | None) -> bytes:
 
 
 def tile_check(data: Pixels) -> int:
-    """A checksum of a tile's bits, shape (bands, rows, columns), to tell whether what was written is what is read: 50
-    times as fast as its hash, and as good against everything but intent.
+    """Return a checksum of a tile, shape (bands, rows, columns), to check that what is read is what was written: 50
+    times as fast as its hash, and as good against everything but an attack.
     """
     return int(isal_zlib.crc32(np.ascontiguousarray(data).view(np.uint8).data))
 
@@ -318,27 +319,27 @@ class Measurement:
 
     @classmethod
     def of(cls, dataset: Any) -> Measurement:
-        """An empty one for an open dataset."""
+        """Return an empty measurement for an open dataset."""
         return cls(dtype_names(dataset)[0], dataset.count, dataset.height, dataset.width)
 
     def add_digest(self, digest: bytes) -> None:
-        """Take in the next tile where only the hash matters."""
+        """Add the next tile where only the hash matters."""
         self.digests += digest
 
     def add(self, tile: TileMeasure) -> None:
-        """Take in the next tile."""
+        """Add the next tile."""
         self.add_digest(tile.digest)
         for band, sums in zip(tile.bands, tile.sums, strict=True):
             self.bands[band - 1].add(sums)
 
     def sha256(self) -> str:
-        """The hash of all that was taken in."""
+        """Return the hash of all tiles that were added."""
         whole = hashlib.sha256(f"{self.dtype} {self.count} {self.height} {self.width}\n".encode())
         whole.update(self.digests)
         return whole.hexdigest()
 
     def statistics(self) -> Sequence[BandStatistics]:
-        """One of each band."""
+        """Return the statistics of each band."""
         return [_summary(s) for s in self.bands]
 
 
@@ -361,7 +362,7 @@ def measure_piece(dataset: Any, piece: Piece, data: Pixels, mask: Bools | None) 
 
 
 def measured(dataset: Any) -> Measurement:
-    """The measurement of a whole dataset."""
+    """Measure a whole dataset."""
     measurement = Measurement.of(dataset)
     for piece in pieces(dataset):
         data, mask = dataset.read(list(piece.bands), window=piece.window), own_mask(dataset, piece.window)
@@ -379,5 +380,5 @@ def _summary(s: Sums) -> BandStatistics:
 
 
 def _finite(value: float) -> float | None:
-    """None for what overflowed: values near the largest double."""
+    """Return the value; None if it overflowed: values near the largest double."""
     return value if math.isfinite(value) else None

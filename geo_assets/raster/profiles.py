@@ -1,6 +1,6 @@
 """COG profiles: the codec, level, predictor and overview method that suit a purpose and a kind of pixels.
 
-Here: plain data, and the one function that picks a profile. Lossless unless a profile says how far it may be off.
+Here: plain data, and the one function that picks a profile. Lossless unless a profile says how far it may deviate.
 Not here: looking at pixels (`inspect.py`), writing files (`cog.py`), the level by trial (`codecs.py`).
 """
 
@@ -55,7 +55,7 @@ class Profile:
         return options
 
 
-#: What is written where nobody asks for anything: every client reads it, and each block carries a checksum.
+#: The default profile: every client reads it, and each block carries a checksum.
 DEFAULT = "web"
 
 PROFILES: dict[str, Profile] = {
@@ -73,7 +73,7 @@ PROFILES: dict[str, Profile] = {
     )
 }
 
-#: Anything but these invents values: classes that are not there, half a mask, a phase that cancels out.
+#: Any other method invents values: classes that do not exist, half a mask, a phase that cancels out.
 _OVERVIEW_RESAMPLING: dict[PixelKind, str] = {
     PixelKind.IMAGERY: "AVERAGE",
     PixelKind.CONTINUOUS: "AVERAGE",  # cubic overshoots beside nodata
@@ -87,7 +87,7 @@ _UNPREDICTABLE = frozenset({PixelKind.CATEGORICAL, PixelKind.MASK, PixelKind.COM
 
 
 def choose_profile(info: RasterInfo, name: str | None = None) -> Profile:
-    """The profile of this name (default: `DEFAULT`), suited to what `info` says of the pixels.
+    """Return the profile with this name (default: `DEFAULT`), adapted to the pixels that `info` describes.
 
     Where a lossy profile does not suit them, the default one is taken: a submission of mixed files names one profile
     for all.
@@ -138,5 +138,7 @@ def _overview_resampling(info: RasterInfo) -> str:
 
 
 def _sparse(info: RasterInfo) -> bool:
-    """Only where a missing block reads back as it was: not for zero, because minus zero is not zero in every bit."""
+    """Whether blocks may be left out: only where a missing block reads back identically. Not for zero, because minus
+    zero differs from zero in its bits.
+    """
     return info.nodata is not None and info.nodata != 0

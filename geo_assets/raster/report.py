@@ -1,4 +1,4 @@
-"""What is told of a COG: grid, CRS, bands, footprint, hashes, the software that made it.
+"""The report of a COG: grid, CRS, bands, footprint, hashes, the software that made it.
 
 Here: `describe`, and the comparison of statistics that a source brought along with those of its pixels.
 Not here: whether the COG is right (`validate.py`).
@@ -32,12 +32,12 @@ from geo_assets.raster.models import BandReport, ConvertReport, Georeferencing, 
 from geo_assets.raster.pixels import BandStatistics, Measurement
 from geo_assets.raster.profiles import Profile
 
-#: How far a STATISTICS_ item of the source may be off, in parts of the range, before it is called stale.
+#: How far a STATISTICS_ item of the source may deviate, in parts of the range, before it is called stale.
 _STALE = 1e-3
 
 
 def describe(info: RasterInfo, cog: Any, profile: Profile, measurement: Measurement) -> ConvertReport:
-    """The report of an open COG that was made of `info` and whose pixels were measured."""
+    """Return the report of an open COG that was made from `info` and whose pixels were measured."""
     made = Path(cog.name)
     crs = dataset_crs(cog)
     placed = (crs and not other_body(crs)) or georeferencing(cog) is Georeferencing.RPCS
@@ -94,9 +94,7 @@ def _band(cog: Any, band: int, statistics: BandStatistics) -> BandReport:
 
 
 def _stale_statistics(cog: Any, statistics: Sequence[BandStatistics]) -> list[str]:
-    """Whether STATISTICS_ items came with the source that are not true of its valid pixels; readers show them as if
-    they were.
-    """
+    """Report STATISTICS_ items of the source that do not match its valid pixels; readers show them nevertheless."""
     stale = [str(band) for band, true in zip(cog.indexes, statistics, strict=True) if _is_stale(cog.tags(band), true)]
     return (
         [f"the statistics that band {', '.join(stale)} brought along are not those of its valid pixels"]
@@ -126,7 +124,7 @@ def _is_stale(tags: dict[str, str], true: BandStatistics) -> bool:
 
 @functools.cache
 def software() -> dict[str, str]:
-    """What makes COGs, and its versions."""
+    """Return the software that makes COGs, with versions."""
     from importlib.metadata import version
 
     import pyproj

@@ -1,11 +1,11 @@
-"""Reprojection to another CRS: a warped view of a dataset, and where that needs a mask, a plain GeoTIFF of it.
+"""Reprojection to another CRS: a warped view of a dataset, or a plain GeoTIFF of it where it needs a mask.
 
 Here: `warped`, the choice of its grid and resampling, `outline` (its metadata) and `materialise`. Not here: the COG
 (`cog.py`).
 
 A view is read once, strip by strip: GDAL's COG driver on a `WarpedVRT` would warp twice, once for the overviews. Where
-a source marks its invalid pixels by nothing (no nodata, mask or alpha), the result has a mask: the corners of a turned
-image are not black data.
+a source does not mark invalid pixels (no nodata, mask or alpha), the result has a mask: the corners of a rotated image
+are not black data.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from geo_assets.raster.models import ConvertRequest, Georeferencing, PixelKind, 
 from geo_assets.raster.pixels import alpha_band, has_own_mask, is_nodata, pieces
 from geo_assets.raster.target_grid import coarsening, sane_grid, within_half_a_turn
 
-#: An interpolated class is a class that is not there.
+#: Kinds that are never interpolated: an interpolated class is one that does not exist.
 _RESAMPLING: dict[PixelKind, Resampling] = {
     PixelKind.IMAGERY: Resampling.bilinear,
     PixelKind.CONTINUOUS: Resampling.bilinear,
@@ -42,7 +42,7 @@ _RESAMPLING: dict[PixelKind, Resampling] = {
     PixelKind.COMPLEX: Resampling.nearest,
 }
 
-#: What may be asked for; of codes only what does not make new ones.
+#: The methods that may be requested; for codes only those that do not make new ones.
 RESAMPLING: tuple[str, ...] = get_args(ResamplingName)
 _OF_CODES = ("nearest", "mode")
 
@@ -50,19 +50,20 @@ _OF_CODES = ("nearest", "mode")
 WEB_CRS = "EPSG:3857"
 _WEB_EDGE, _WEB_TILE = math.pi * 6378137.0, 256
 
-#: A grid that grows by more than this has met the edge of a projection.
+#: A grid that grows by more than this has reached the edge of a projection.
 _MAX_GROWTH = 100
 
 #: MB that GDAL's warper may hold; 512 and more gave wrong pixels at the antimeridian (gdal#12106).
 _WARP_MEMORY_MB = 256
 
-#: How many times as long as the source's a pixel of the result is noted, and refused, unless it was asked for.
+#: If a pixel of the result is this many times as long as the source's, it is noted, or refused, unless it was
+#: requested.
 _NOTED, _REFUSED = 2.0, 8.0
 
-#: Pixels along a side of the look at an alpha band that tells its scale.
+#: Pixels along a side of the sample of an alpha band that shows its scale.
 _ALPHA_SIDE = 512
 
-#: A pixel whose alpha is below this is more outside than inside.
+#: A pixel whose alpha is below this is invalid.
 _HALF = 128
 
 _STAGED = {
@@ -78,14 +79,14 @@ _STAGED = {
 
 @contextmanager
 def warped(dataset: Any, info: RasterInfo, target: CRS, request: ConvertRequest, notes: list[str]) -> Iterator[Any]:
-    """A view of `dataset` in the CRS `target`, on the grid that the request asks for.
+    """Yield a view of `dataset` in the CRS `target`, on the grid of the request.
 
     Args:
         dataset: with a mask alone, or without one; see `unite_validity`.
         info: of the source.
         target: the CRS.
         request: resolution, resampling, web tiles, threads.
-        notes: what a person should know of the grid is added.
+        notes: takes what a person should know about the grid.
 
     Raises:
         GeoAssetsError: RASTER_UNSUPPORTED, INVALID_CRS, INVALID_PARAMETERS, TOO_LARGE, RESOLUTION_LOST.
@@ -113,8 +114,8 @@ def warped(dataset: Any, info: RasterInfo, target: CRS, request: ConvertRequest,
 
 
 def _validity(dataset: Any) -> dict[str, Any]:
-    """Warp options: nodata is each band's own (rasterio's default takes it for a value where another band has data),
-    and what a full alpha is: 1, 255, or the largest value of the type.
+    """Return warp options: nodata per band (by default rasterio treats it as a value where another band has data), and
+    the value of a full alpha: 1, 255, or the largest of the type.
     """
     options: dict[str, Any] = {"UNIFIED_SRC_NODATA": "NO"}
     alpha = alpha_band(dataset)
@@ -125,7 +126,7 @@ def _validity(dataset: Any) -> dict[str, Any]:
     )
     full = next((n for n in (1, 255) if largest <= n), 65535)
     options |= {"SRC_ALPHA_MAX": str(full), "DST_ALPHA_MAX": str(full)}
-    if dataset.nodata is not None:  # which is where alpha begins, too, otherwise
+    if dataset.nodata is not None:  # otherwise alpha would start from it, too
         begin = ["0" if band == alpha else repr(dataset.nodata) for band in dataset.indexes]
         options |= {"init_dest_nodata": False, "INIT_DEST": ",".join(begin)}
     return options
@@ -144,7 +145,7 @@ def _compare_pixels(dataset: Any, view: Any, info: RasterInfo, notes: list[str])
     )
     if times > _REFUSED:
         remedy = f"submit with resolution={finer:g}, or in another target_crs"
-        if _is_too_large(dataset, view.width * times, view.height * times):  # a pole is at infinity, and in it
+        if _is_too_large(dataset, view.width * times, view.height * times):  # it includes a pole, which is at infinity
             remedy = (
                 "choose a target_crs that is made for the whole of it, or cut it first, for example with: gdalwarp -te"
             )
@@ -153,15 +154,15 @@ def _compare_pixels(dataset: Any, view: Any, info: RasterInfo, notes: list[str])
 
 
 def unites(dataset: Any) -> bool:
-    """Whether GDAL's warper would look at something else than the mask, or forget the alpha band beside it: see
+    """Whether GDAL's warper would use something else than the mask, or ignore the alpha band beside it: see
     `unite_validity`.
     """
     return has_own_mask(dataset) and (dataset.nodata is not None or alpha_band(dataset) is not None)
 
 
 def unite_validity(dataset: Any, path: Path) -> None:
-    """Write a copy of `dataset`, which has a mask, without the nodata value that the mask overrules; what is masked has
-    no alpha in it.
+    """Write a copy of `dataset`, which has a mask, without the nodata value that the mask overrules; masked pixels get
+    alpha 0.
     """
     alpha = alpha_band(dataset)
     with gdal.create(path, {**_profile(dataset, dataset), "nodata": None}) as out:
@@ -179,7 +180,7 @@ def unite_validity(dataset: Any, path: Path) -> None:
 
 
 def needs_mask(dataset: Any) -> bool:
-    """Whether nothing in the pixels would tell the corners of a turned image from data."""
+    """Whether nothing in the pixels would distinguish the corners of a rotated image from data."""
     return dataset.nodata is None and alpha_band(dataset) is None
 
 
@@ -198,10 +199,11 @@ def _resampling(info: RasterInfo, name: str | None) -> Resampling:
 def _grid(
     dataset: Any, info: RasterInfo, target: CRS, request: ConvertRequest, placed: tuple[CRS, Affine], notes: list[str]
 ) -> dict[str, Any]:
-    """Transform and size, where they are not GDAL's own choice (the diagonal keeps its number of pixels).
+    """Return transform and size, where they are not GDAL's own choice (which keeps the number of pixels along the
+    diagonal).
 
-    That choice must be left to `WarpedVRT` for ground control points: one that is given a transform forgets those of
-    its source, and is black.
+    For ground control points leave that choice to `WarpedVRT`: given a transform, it ignores the points of its source,
+    and the result is black.
     """
     asked = request.resolution is not None or request.web_tiles
     by_points = georeferencing(dataset) is Georeferencing.GCPS
@@ -265,7 +267,7 @@ def _gdals_grid(
 
 
 def _on_web_tiles(transform: Affine, width: int, height: int) -> tuple[Affine, int, int]:
-    """The smallest grid of whole tiles around this one, at the zoom level whose pixels are nearest to its pixels."""
+    """Return the smallest grid of whole tiles around this one, at the zoom level whose pixel size is nearest."""
     whole = 2 * _WEB_EDGE / _WEB_TILE
     zoom = max(0, round(math.log2(whole / transform.a)))
     size = whole / 2**zoom
@@ -289,9 +291,9 @@ def materialise(dataset: Any, view: Any, path: Path, nodata: float | None) -> No
 
     Args:
         dataset: the source.
-        view: of it.
-        path: of the GeoTIFF.
-        nodata: the value that goes under a mask, and is told to readers that know nodata only.
+        view: its warped view.
+        path: where the GeoTIFF is written.
+        nodata: the value under a mask; also declared, for readers that know nodata only.
     """
     profile = _profile(dataset, view)
     possible = is_nodata(np.zeros(1, numpy_dtype(profile["dtype"])), nodata) is not None
@@ -342,12 +344,12 @@ def _copy_metadata(dataset: Any, out: Any) -> None:
 
 
 def _kept(tags: dict[str, str]) -> dict[str, str]:
-    """Without statistics, which were those of other pixels."""
+    """Return the tags without statistics, which were of other pixels."""
     return {key: value for key, value in tags.items() if not key.startswith("STATISTICS_")}
 
 
 def _mask_band(dataset: Any, view: Any) -> int | None:
-    """The band of a view that tells where it is valid and that the source does not have."""
+    """Return the band of a view that marks its valid pixels and that the source does not have."""
     return view.count if view.count > dataset.count else None
 
 

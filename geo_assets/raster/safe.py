@@ -1,5 +1,4 @@
-"""Products in the SAFE format of the Sentinels: which of their rasters are data, in which order, and what they are
-called.
+"""Products in the SAFE format of the Sentinels: which of their rasters are data, their order and their names.
 
 Here: names. Not here: opening anything, other archives.
 """
@@ -14,23 +13,23 @@ T = TypeVar("T")
 
 _SAFE = re.compile(r"\.SAFE/", re.IGNORECASE)
 
-#: Folders of the images of Sentinel-2 and Sentinel-1; quality masks, quick looks and previews lie elsewhere.
+#: Folders of the images of Sentinel-2 and Sentinel-1; quality masks, quick looks and previews are elsewhere.
 _DATA = re.compile(r"\.SAFE/(?:GRANULE/[^/]+/IMG_DATA/|measurement/)", re.IGNORECASE)
 
 #: The band of an image of Sentinel-2 and, in products of level 2A, its resolution.
 _BAND = re.compile(r"_(B\d[0-9A]|TCI|SCL|AOT|WVP)(?:_(\d\d)m)?\.jp2$", re.IGNORECASE)
 
-#: The image for people.
+#: The true-colour image.
 _TRUE_COLOUR = "TCI"
 
 
 def sorted_out(rasters: Sequence[T], *, key: Callable[[T], str]) -> tuple[list[T], list[T]]:
-    """The data, and what is none, of the rasters of an archive; the true-colour image of a product comes first, as its
+    """Split the rasters of an archive into data and the rest; the true-colour image of a product comes first, as its
     picture.
 
     Args:
-        rasters: of any archive; all are data where it is no SAFE product.
-        key: the path of one within the archive.
+        rasters: of any archive; all are data if it is not a SAFE product.
+        key: gives the path of a raster within the archive.
     """
     if not any(_DATA.search(key(r)) for r in rasters):
         return sorted(rasters, key=key), []
@@ -44,8 +43,8 @@ def _order(path: str) -> tuple[bool, str, str]:
 
 
 def plain_name(path: str) -> str | None:
-    """What an image of a product is called: its band, with the resolution where there are several; the file's name for
-    other images.
+    """Return a short name for an image of a product: its band, with the resolution where there are several; else the
+    file's name. None for rasters that are not images.
     """
     if not _DATA.search(path):
         return None

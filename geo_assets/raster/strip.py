@@ -43,7 +43,7 @@ def strip(request: StripRequest) -> StripReport:
 
 
 def _tile(path: Path) -> NDArray[np.uint8]:
-    """RGB of one thumbnail on the background, fitted into a tile; bands, rows, columns."""
+    """Return the RGB of one thumbnail on the background, fitted into a tile; bands, rows, columns."""
     with gdal.open_raster(path, "PNG") as picture:
         scale = TILE / max(picture.width, picture.height)
         shape = (picture.count, max(1, round(picture.height * scale)), max(1, round(picture.width * scale)))

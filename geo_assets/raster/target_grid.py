@@ -1,12 +1,12 @@
-"""The grid of a reprojection: where GDAL's own choice is not sane, another one; and how large its pixels are against
-the source's.
+"""The grid of a reprojection: a better one where GDAL's own choice is bad; and the size of its pixels compared with the
+source's.
 
-Here: maths on points of the grid. Not here: warping (`reproject.py`).
+Here: calculations on points of the grid. Not here: warping (`reproject.py`).
 
 GDAL gives the result as many pixels along the diagonal of its bounds as the source has. Those bounds are the whole
-world where a scene lies on both sides of the edge of the target CRS (180 degrees, for most), and far more than that
-where a projection sends a pole to infinity: what was 500 m is 79 km then, without a word. Cylindrical projections are
-periodic in x, so a scene across the edge has a grid that goes on beyond it.
+world where a scene is on both sides of the edge of the target CRS (180 degrees, for most), and far more than that where
+a projection sends a pole to infinity: then a pixel of 500 m becomes 79 km without a warning. Cylindrical projections
+are periodic in x, so the grid of a scene across the edge continues beyond it.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from geo_assets.raster.georeference import PixelToLonLat, dataset_crs, native_tr
 
 Floats = NDArray[np.float64]
 
-#: Points of the source's grid along a side that are looked at.
+#: Points per side of the source's grid that are sampled.
 _POINTS = 41
 
 #: Degrees over which the scale of a projection is measured.
 _STEP = 1e-3
 
-#: How well the scale along parallels must agree everywhere for a projection to be cylindrical, in parts.
+#: The largest relative difference of the scale along parallels in a cylindrical projection.
 _CYLINDRICAL = 1e-5
 
-#: Degrees of latitude beyond which projections may have no place for a point.
+#: Degrees of latitude beyond which projections may not be able to place a point.
 _FAR_NORTH = 80.0
 
-#: In WKT 1: the prime meridian, and the code of the whole.
+#: In WKT 1: the prime meridian, and the code of the whole CRS.
 _PRIME_MERIDIAN = re.compile(r'PRIMEM\["[^"]*",(-?[0-9.]+)(?:,AUTHORITY\["[^"]*","[^"]*"\])?')
 _OWN_CODE = re.compile(r',AUTHORITY\["[^"]*","[^"]*"\]\]$')
 
-#: Bounds that are nearer to each other than this part of the world are the same.
+#: Bounds that differ by less than this part of the world are the same.
 _SAME = 1e-3
 
 
@@ -52,7 +52,7 @@ class Grid:
     transform: Affine
     width: int
     height: int
-    beyond: bool = False  # it goes on beyond the edge of the world
+    beyond: bool = False  # it continues beyond the edge of the world
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class _Places:
 
     @classmethod
     def of(cls, dataset: Any, target: CRS, *, centres: bool = False) -> _Places:
-        """Over the whole grid with its border, or within it."""
+        """Sample points over the whole grid with its border, or half a step inside it."""
         inset = 0.5 / _POINTS if centres else 0.0
         along = np.linspace(inset, 1 - inset, _POINTS)
         columns, rows = np.meshgrid(along * dataset.width, along * dataset.height)
@@ -80,14 +80,14 @@ class _Places:
 
 
 def sane_grid(dataset: Any, target: CRS, resolution: float | None, *, whole_world: bool = False) -> Grid | None:
-    """A grid for a scene on both sides of the edge of the world, for one that goes round it, or for one that reaches a
-    pole at infinity.
+    """Return a grid for a scene on both sides of the edge of the world, around the whole world, or up to a pole at
+    infinity.
 
     Args:
-        dataset: placed by a transform.
+        dataset: georeferenced by a transform.
         target: the CRS.
-        resolution: of a pixel, in its units; None: as many along the diagonal as the source has.
-        whole_world: the grid may not go on beyond the edge (web map tiles).
+        resolution: size of a pixel, in units of the target CRS; None: as many along the diagonal as the source has.
+        whole_world: the grid must not continue beyond the edge (web map tiles).
 
     Returns:
         None where GDAL's choice is as good.
@@ -114,7 +114,7 @@ def sane_grid(dataset: Any, target: CRS, resolution: float | None, *, whole_worl
         west, east, beyond = edge, edge + period, False
         size = resolution or period / (
             2 * round(period / size / 2)
-        )  # once round, without a gap; half a turn from pole to pole
+        )  # once around, without a gap; half of that from pole to pole
     width, height = (
         math.ceil((east - west) / size - 1e-6),
         math.floor((north - south) / size + 1e-6),
@@ -124,7 +124,7 @@ def sane_grid(dataset: Any, target: CRS, resolution: float | None, *, whole_worl
 
 
 def coarsening(dataset: Any, target: CRS, transform: Affine) -> float:
-    """How many pixels of the source one pixel of the result is long, along its rows or columns, whichever is more; the
+    """Return the length of a pixel of the result in pixels of the source, along rows or columns, whichever is more; the
     median over the grid.
     """
     places = _Places.of(dataset, target, centres=True)
@@ -152,7 +152,7 @@ def _to_source(dataset: Any, target: CRS, xs: Floats, ys: Floats) -> tuple[Float
 
 
 def _in_pixels(dataset: Any, first: tuple[Floats, Floats], second: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
-    """The way between points in the CRS of the source, in its pixels."""
+    """Return the distance between points in the CRS of the source, in its pixels."""
     crs = dataset_crs(dataset)
     with np.errstate(invalid="ignore"):
         dx, dy = second[0] - first[0], second[1] - first[1]
@@ -163,15 +163,15 @@ def _in_pixels(dataset: Any, first: tuple[Floats, Floats], second: tuple[Floats,
 
 
 def _period(places: _Places, target: CRS) -> float | None:
-    """The length of the equator in the target CRS if that is cylindrical, with straight equidistant meridians; else
-    None.
+    """Return the length of the equator in the target CRS if that is cylindrical, with straight equidistant meridians;
+    else None.
     """
     if target.is_geographic:
         return 2 * math.pi / float(target.units_factor[1])
     latitudes = np.clip(places.latitudes, -_FAR_NORTH, _FAR_NORTH)
     x, y = _project(places.longitudes, latitudes, target)
     further_x, further_y = _project(places.longitudes + _STEP, latitudes, target)
-    good = np.isfinite(x) & np.isfinite(further_x) & (further_x > x)  # it is not where the edge lies between the two
+    good = np.isfinite(x) & np.isfinite(further_x) & (further_x > x)  # false where the edge is between the two
     if not good.any() or not np.allclose(y[good], further_y[good], atol=1e-3):
         return None
     scale = (further_x - x)[good] / _STEP
@@ -180,8 +180,8 @@ def _period(places: _Places, target: CRS) -> float | None:
 
 
 def _unwrapped(places: _Places, target: CRS, period: float) -> Floats | None:
-    """X going on where it jumps back; None where that leads nowhere: the grid goes round a pole, or a part of it has no
-    place.
+    """Return x continued where it jumps back at the edge; None where that is impossible: the grid encloses a pole, or a
+    part of it cannot be placed.
     """
     xs, _ = _project(places.longitudes, np.clip(places.latitudes, -_FAR_NORTH, _FAR_NORTH), target)
     if not np.isfinite(xs).all():
@@ -192,7 +192,7 @@ def _unwrapped(places: _Places, target: CRS, period: float) -> Floats | None:
 
 
 def _left_edge(target: CRS, period: float) -> float:
-    """The least x of the world."""
+    """Return the least x of the world."""
     if target.is_geographic:
         return -period / 2
     longitudes = np.linspace(-180, 180, 37)
@@ -209,11 +209,11 @@ def _left_edge(target: CRS, period: float) -> float:
 
 
 def within_half_a_turn(crs: CRS, transform: Affine, width: int) -> tuple[CRS, Affine]:
-    """CRS and transform of a geographic grid that goes beyond 180 degrees, counted from a meridian of its own; others
-    as they are.
+    """Return CRS and transform of a geographic grid beyond 180 degrees, with a prime meridian of its own; others
+    unchanged.
 
-    A warp looks for a place at 190 degrees at -170, and finds nothing there. Counted from the middle of the grid, every
-    longitude is within -180 to 180.
+    A warp looks up 190 degrees as -170, and finds nothing there. Counted from the middle of the grid, every longitude
+    is within -180 to 180.
     """
     west, east = (transform.c + part for part in (min(0.0, transform.a * width), max(0.0, transform.a * width)))
     prime = _PRIME_MERIDIAN.search(text := crs.to_wkt()) if crs.is_geographic else None

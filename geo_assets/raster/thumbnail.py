@@ -24,7 +24,7 @@ Bytes = NDArray[np.uint8]
 #: Pixels along the longer side: what STAC browsers show in a list.
 SIDE = 256
 
-#: Percentiles that become black and white: a glint and a shadow must not make the rest grey.
+#: Percentiles that become black and white: a few very bright or dark pixels must not make the rest grey.
 _STRETCH = (2.0, 98.0)
 
 
@@ -52,7 +52,7 @@ def write_thumbnail(cog: Any, kind: PixelKind, path: Path) -> None:
 
 
 def _bands(cog: Any) -> list[int]:
-    """Red, green and blue where they are named, else the first three, else the first."""
+    """Return red, green and blue where they are named, else the first three, else the first."""
     named = {c.name: i for i, c in zip(cog.indexes, cog.colorinterp, strict=True)}
     if {"red", "green", "blue"} <= named.keys():
         return [named["red"], named["green"], named["blue"]]
@@ -72,7 +72,7 @@ def _stretched(cog: Any, bands: list[int], kind: PixelKind, valid: NDArray[np.bo
     codes = kind in {PixelKind.CATEGORICAL, PixelKind.MASK, PixelKind.COMPLEX}
     resampling = (
         Resampling.nearest if codes or not gdal_sees_the_same(cog) else Resampling.average
-    )  # that is of what GDAL takes for valid
+    )  # of what GDAL considers valid
     data = [cog.read(band, out_shape=valid.shape, resampling=resampling) for band in bands]
     values = np.stack([np.abs(d) if d.dtype.kind == "c" else d for d in data]).astype(np.float64)
     shown = valid & np.isfinite(values).all(axis=0)
@@ -88,7 +88,7 @@ def _stretched(cog: Any, bands: list[int], kind: PixelKind, valid: NDArray[np.bo
 
 
 def _limits(values: NDArray[np.float64]) -> tuple[float, float]:
-    """What becomes black and white; never equal."""
+    """Return the values that become black and white; never equal."""
     if not values.size:
         return 0.0, 1.0
     low, high = (float(p) for p in np.percentile(values, _STRETCH))

@@ -1,11 +1,12 @@
-"""The layout of a TIFF: where each block of each image lies, and whether its bytes are whole.
+"""The layout of a TIFF: where each block of each image is, and whether its bytes are complete.
 
 Here: reading directories and raw blocks without decoding pixels, for checks that GDAL does not make: a block beyond the
 end of the file, the checksum of a DEFLATE block, the frame of a COG's block.
 Not here: pixels (`pixels.py`), what makes a COG valid (`validate.py`).
 
 GDAL does not verify the checksum (Adler-32) of a DEFLATE strip, nor of a tile that inflates to more than its size:
-flipped bits then become pixels without an error. LZW, ZSTD and uncompressed blocks carry none; nobody can tell.
+flipped bits then become pixels without an error. LZW, ZSTD and uncompressed blocks carry no checksum: their damage
+cannot be detected.
 """
 
 from __future__ import annotations
@@ -46,13 +47,13 @@ CODES = {"DEFLATE": 8, "ZSTD": 50000, "WEBP": 50001, "LERC_ZSTD": 34887, "LERC":
 #: TIFF field type -> NumPy's; those that offsets, counts and sizes come in.
 _TYPES = {3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
 
-#: Pages beyond this are a trap; an honest pyramid has a dozen.
+#: The most directories; an honest pyramid has a dozen.
 _MAX_DIRECTORIES = 1000
 
-#: Problems named before the rest is only counted.
+#: The most problems that are named; the rest is counted.
 _MAX_PROBLEMS = 3
 
-#: Inflated at a time; bounds the memory of a block that inflates to gigabytes.
+#: Bytes inflated at a time; bounds the memory for a block that inflates to gigabytes.
 _INFLATE_BYTES = 1 << 20
 
 #: Bytes of the blocks that are handed to a thread at a time: enough to be worth it for strips of one short row.
@@ -65,7 +66,7 @@ _SHORT = 4096
 
 
 class LayoutError(ValueError):
-    """The directories cannot be followed."""
+    """The directories cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +91,9 @@ class Directory:
     block_width: int
     block_height: int
     planes: int
-    bits: int  # of a sample
-    subsampled: bool  # colour may have fewer samples than pixels
-    block_samples: int  # of a pixel in one block
+    bits: int  # per sample
+    subsampled: bool  # colour has fewer samples than there are pixels
+    block_samples: int  # per pixel in one block
     tiled: bool
     mask: bool
     reduced: bool  # an overview, or the mask of one
@@ -101,7 +102,7 @@ class Directory:
 
     @property
     def block_bytes(self) -> int:
-        """Of a whole block, decoded."""
+        """Return the decoded bytes of a whole block."""
         return self._row_bytes * self.block_height
 
     @property
@@ -109,8 +110,8 @@ class Directory:
         return -(-self.block_width * self.block_samples * self.bits // 8)
 
     def sizes(self, block: int) -> tuple[int, int]:
-        """The least and the most decoded bytes of a block: the last strip may be cut at the edge or not, by who wrote
-        it.
+        """Return the least and the most decoded bytes of a block: some writers cut the last strip at the edge, others
+        do not.
         """
         if self.subsampled:
             return 0, sys.maxsize
@@ -120,12 +121,12 @@ class Directory:
         return self._row_bytes * min(rest, self.block_height), self.block_bytes
 
     def blocks(self, which: NDArray[np.bool_]) -> Iterator[Block]:
-        """The blocks of which that is true."""
+        """Yield the blocks for which `which` is true."""
         for index in np.flatnonzero(which):
             yield Block(self.index, int(index), int(self.offsets[index]), int(self.counts[index]))
 
     def name(self, block: int) -> str:
-        """What a person calls a block: `tile (column, row)` or `strip n`, of which image."""
+        """Return a readable name of a block: `tile (column, row)` or `strip n`, of which image."""
         across, down = -(-self.width // self.block_width), -(-self.height // self.block_height)
         plane, rest = divmod(block, across * down)
         place = f"tile ({rest % across}, {rest // across})" if self.tiled else f"strip {rest}"
@@ -136,7 +137,7 @@ class Directory:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The whole file. `ghost` is what a COG of GDAL promises about itself, empty in other files."""
+    """The whole file. `ghost` is what a COG made by GDAL promises about itself, empty in other files."""
 
     size: int
     directories: tuple[Directory, ...]
@@ -144,11 +145,11 @@ class Layout:
     geotiff_minor: int | None
 
     def pyramid(self) -> list[Directory]:
-        """Full resolution and its overviews, without masks, in the order of the file."""
+        """Return full resolution and its overviews, without masks, in the order of the file."""
         return [d for d in self.directories if not d.mask and (d.index == 0 or d.reduced)]
 
     def blocks(self) -> Iterator[Block]:
-        """Every block that is there; a sparse one is not."""
+        """Yield every block that is stored; a sparse one is not."""
         for directory in self.directories:
             yield from directory.blocks(directory.counts > 0)
 
@@ -158,17 +159,17 @@ class Layout:
 
 
 def read_layout(path: Path) -> Layout:
-    """The layout of a TIFF or BigTIFF.
+    """Return the layout of a TIFF or BigTIFF.
 
     Raises:
-        LayoutError: a directory or one of its tables lies beyond the end of the file, or the directories do not end.
+        LayoutError: a directory or one of its tables is beyond the end of the file, or the directories do not end.
     """
     with path.open("rb") as file:
         return _Reader(file).layout()
 
 
 def cut_off(layout: Layout) -> list[str]:
-    """Blocks that end beyond the end of the file."""
+    """Name the blocks that end beyond the end of the file."""
     # by arrays: a file has a million blocks, all of them good; sums of 64 bits may wrap around
     wrong = (
         (d, (d.counts > 0) & ((d.counts > layout.size) | (d.offsets > layout.size - np.minimum(d.counts, layout.size))))
@@ -181,7 +182,7 @@ def cut_off(layout: Layout) -> list[str]:
 
 
 def bad_checksums(path: Path, layout: Layout, threads: int = 1) -> list[str]:
-    """DEFLATE blocks whose bytes do not match their own checksum. Reads the whole file where it is DEFLATE, else
+    """Name DEFLATE blocks whose bytes do not match their checksum. Reads the whole file if it is DEFLATE, else
     nothing.
     """
     batches = (batch for d in layout.directories if d.compression in _DEFLATE for batch in _batches(d))
@@ -199,7 +200,7 @@ def bad_checksums(path: Path, layout: Layout, threads: int = 1) -> list[str]:
 
 
 def _batches(directory: Directory) -> Iterator[tuple[Directory, NDArray[np.int64]]]:
-    """The numbers of the blocks that are there, as many at a time as make up `_BATCH_BYTES`."""
+    """Yield the numbers of the stored blocks, as many at a time as make up `_BATCH_BYTES`."""
     there = np.flatnonzero(directory.counts)
     numbers = np.cumsum(directory.counts[there]) // _BATCH_BYTES
     for part in np.split(there, np.flatnonzero(np.diff(numbers)) + 1):
@@ -208,7 +209,7 @@ def _batches(directory: Directory) -> Iterator[tuple[Directory, NDArray[np.int64
 
 
 def _not_whole(descriptor: int, directory: Directory, blocks: NDArray[np.int64]) -> list[int]:
-    """Those of the blocks that do not inflate to what they should. Blocks that lie together are read together."""
+    """Return the blocks that do not inflate correctly. Adjacent blocks are read together."""
     starts, counts = directory.offsets[blocks].tolist(), directory.counts[blocks].tolist()
     first, last = min(starts), max(map(sum, zip(starts, counts, strict=True)))
     together = os.pread(descriptor, last - first, first) if last - first <= 2 * sum(counts) else None
@@ -223,7 +224,7 @@ def _not_whole(descriptor: int, directory: Directory, blocks: NDArray[np.int64])
 
 
 def bad_frames(path: Path, layout: Layout) -> list[str]:
-    """Blocks of a COG whose frame contradicts them: before each is its size, behind it its last four bytes again."""
+    """Name blocks of a COG that contradict their frame: before each is its size, after it its last four bytes again."""
     if (
         layout.ghost.get("BLOCK_LEADER") != "SIZE_AS_UINT4"
         or layout.ghost.get("BLOCK_TRAILER") != "LAST_4_BYTES_REPEATED"
@@ -241,8 +242,8 @@ def _few(problems: Iterator[str]) -> list[str]:
 
 
 def _inflates(data: bytes, least: int, most: int) -> bool:
-    """Whether a zlib stream is whole: inflates to its end, where its checksum agrees, and to as many bytes as a block
-    has.
+    """Whether a zlib stream is complete: it inflates to its end, its checksum matches, and it has the bytes of
+    a block.
     """
     if max(len(data), most) <= _SHORT:
         try:
@@ -254,7 +255,7 @@ def _inflates(data: bytes, least: int, most: int) -> bool:
         length += len(stream.decompress(data, _INFLATE_BYTES))
         while not stream.eof and stream.unconsumed_tail and length <= most:
             length += len(stream.decompress(stream.unconsumed_tail, _INFLATE_BYTES))
-    except isal_zlib.error:  # type: ignore[misc]  # its stubs take the class for an instance
+    except isal_zlib.error:  # type: ignore[misc]  # its stubs declare the class as an instance
         return False
     return bool(stream.eof and least <= length <= most)
 
@@ -266,7 +267,7 @@ def _framed(descriptor: int, block: Block) -> bool:
 
 
 class _Reader:
-    """Follows the directories of an open file."""
+    """Reads the directories of an open file."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -277,7 +278,7 @@ class _Reader:
         self._first = self._number(head[8:16] if self._big else head[4:8])
 
     def layout(self) -> Layout:
-        """Everything."""
+        """Return the whole layout."""
         directories: list[Directory] = []
         minor: int | None = None
         pending, seen = [self._first], set[int]()
@@ -306,7 +307,7 @@ class _Reader:
         return int.from_bytes(data, "little" if self._order == "<" else "big")
 
     def _directory(self, offset: int) -> tuple[dict[int, NDArray[Any]], int]:
-        """The wanted fields of the directory at `offset`, and where the next one is."""
+        """Return the wanted fields of the directory at `offset`, and where the next one is."""
         head, entry, pointer = (8, 20, 8) if self._big else (2, 12, 4)
         entries = self._number(self._at(offset, head))
         if entries > 4096:
@@ -346,7 +347,7 @@ def _geotiff_minor(tags: dict[int, NDArray[Any]]) -> int | None:
 
 
 def _described(index: int, at: int, tags: dict[int, NDArray[Any]]) -> Directory | None:
-    """A directory of an image with blocks, or None: some cameras keep other things in directories."""
+    """Return a directory of an image with blocks, or None: some cameras store other things in directories."""
 
     def one(tag: int, default: int = 0) -> int:
         values = tags.get(tag)

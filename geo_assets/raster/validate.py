@@ -3,9 +3,9 @@
 Here: `validate_cog` for any file; it names what is wrong, in words.
 Not here: whether a COG holds what its source holds (`comparison.py`), making or mending.
 
-rio-cogeo and GDAL's own validator look at the order of the file and never at a pixel: a COG cut off at 70 % passes one,
-flipped bytes pass both. So every block of every level is decoded, and what carries a checksum, a frame or a stamp is
-checked against it.
+rio-cogeo and GDAL's own validator check the order of the file and no pixel: a COG truncated at 70 % passes one, flipped
+bytes pass both. So every block of every level is decoded, and what carries a checksum, a frame or a stamp is checked
+against it.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ from geo_assets.raster.pixels import (
     tiles_of,
 )
 
-#: Pixels along a side beyond which tiles and overviews are asked for, and bytes within which the main directory must
+#: Pixels along a side beyond which tiles and overviews are required, and bytes within which the main directory must
 #: begin: rio-cogeo's numbers.
 _LARGE, _MAIN_WITHIN = 512, 300
 
-#: Where a stamp is looked for if directories cannot be followed.
+#: Where to look for a stamp if the directories cannot be read.
 _HEADER_BYTES = 1 << 20
 
-#: Where overviews are looked at, in parts of the grid, and pixels of each look along a side.
+#: Where overviews are sampled, in parts of the grid, and pixels per side of each sample.
 _PLACES = ((0.1, 0.1), (0.5, 0.5), (0.9, 0.9), (0.1, 0.9), (0.9, 0.1))
 _LOOK = 64
 
-#: Tiles read in one call: each call has its price, each tile takes memory.
+#: Tiles read in one call: each call costs time, each tile takes memory.
 _TILES_AT_ONCE = 4
 
-#: Valid pixels, in parts of a look, that may vanish in an overview.
+#: Share of the valid pixels of a sample that may vanish in an overview.
 _FEW = 0.5
 
 T = TypeVar("T")
@@ -79,7 +79,7 @@ def _tags(path: Path) -> dict[str, str]:
 
 
 def validate_cog(path: Path, threads: int = 1) -> list[str]:
-    """What is wrong with a file as a COG; empty if nothing is. Every block of every level is read.
+    """Return what is wrong with a file as a COG; empty if nothing is. Every block of every level is read.
 
     Raises:
         GeoAssetsError: the file is not a TIFF, or names another file as its overviews.
@@ -106,10 +106,10 @@ def validate_cog(path: Path, threads: int = 1) -> list[str]:
 
 
 def structure(path: Path) -> list[str]:
-    """What is wrong with the order of the file: the rules of GDAL and, strictly, of rio-cogeo, and the place and frame
-    of every block.
+    """Return what is wrong with the order of the file: the rules of GDAL and, strictly, of rio-cogeo, and the place and
+    frame of every block.
 
-    They are few and their libraries slow to load; a test holds the answers against rio-cogeo's.
+    The rules are few and those libraries slow to load; a test compares the answers with rio-cogeo's.
     https://gdal.org/en/stable/drivers/raster/cog.html#file-format
 
     Raises:
@@ -168,7 +168,7 @@ def _level(directory: tiff.Directory) -> str:
 
 
 def level_hashes(path: Path, threads: int = 1, first_level: int = 0) -> tuple[list[str], list[str]]:
-    """Decode every block: the pixel hash of each level (0 is full resolution), and what does not decode."""
+    """Decode every block; return the pixel hash of each level (0 is full resolution), and what does not decode."""
     hashes, problems = [], []
     for level in range(first_level, _overviews(path) + 1):
         try:
@@ -184,7 +184,7 @@ def _overviews(path: Path) -> int:
 
 
 def _open_level(path: Path, level: int, **options: Any) -> Any:
-    """Full resolution is 0, the largest overview 1."""
+    """Open a level: full resolution is 0, the largest overview 1."""
     if level:
         options["OVERVIEW_LEVEL"] = level - 1
     return gdal.open_raster(path, **options)
@@ -201,13 +201,13 @@ def _level_hash(path: Path, level: int, threads: int) -> str:
 def not_as_written(
     path: Path, checks: Sequence[Sequence[int]], threads: int, progress: Callable[[float], None]
 ) -> list[str]:
-    """What of a COG is not read as it was written: every block of every level is decoded.
+    """Return what in a COG is not read as it was written: every block of every level is decoded.
 
     Args:
-        path: of a COG without a mask of its own.
-        checks: of the tiles of each level; see `pixels.tile_check`.
-        threads: that read.
-        progress: is told how far it is, 0 to 1.
+        path: of a COG without a mask.
+        checks: checksums of the tiles of each level; see `pixels.tile_check`.
+        threads: how many read.
+        progress: called with the part that is done, 0 to 1.
     """
     if (there := 1 + _overviews(path)) != len(checks):
         return [f"it has {there} levels instead of {len(checks)}"]
@@ -231,10 +231,10 @@ def not_as_written(
 
 
 def _each_tile(path: Path, level: int, threads: int, look: Callable[[Pixels, Bools | None], R]) -> Iterator[R]:
-    """What `look` says of each tile and the dataset's own mask of it, in the order of the hash; the mask comes with the
-    last bands.
+    """Yield the result of `look` for each tile and the dataset's own mask of it, in the order of the hash; the mask
+    comes with the last bands.
 
-    Each thread has a dataset of its own, so that it is also the one that decodes.
+    Each thread has a dataset of its own, so that decoding is done by the same thread.
     """
     opened = queue.SimpleQueue[Any]()
     with ExitStack() as stack:
@@ -259,7 +259,7 @@ def _each_tile(path: Path, level: int, threads: int, look: Callable[[Pixels, Boo
 
 
 def batched_map(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
-    """`map` in order, with a bounded number of items in the works."""
+    """Like `map`, in order, with a bounded number of items being worked on."""
     pending = deque[Future[R]]()
     for item in items:
         pending.append(pool.submit(function, item))
@@ -270,10 +270,10 @@ def batched_map(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Ite
 
 
 def stale_overviews(path: Path) -> list[str]:
-    """Overviews that are not of the level below them, by the look of some places: their means are far from each other.
+    """Name overviews that do not match the level below them, by some samples: their means are far from each other.
 
-    Whatever the method of resampling, the mean of a window is about the same in both levels. Codes of classes have no
-    mean, but their nearest or most frequent ones stay within the values of the window.
+    Whatever the method of resampling, the mean of a window is about the same in both levels. The mean of class codes
+    has no meaning, but nearest or most frequent codes are among the values of the window.
     """
     problems = []
     for level in range(1, _overviews(path) + 1):
@@ -302,9 +302,7 @@ def _akin(fine: Any, coarse: Any, place: tuple[float, float]) -> bool:
 
 
 def _header(path: Path) -> bytes:
-    """The bytes before the first block, as far as that can be told: not every COG is little endian and as GDAL makes
-    them.
-    """
+    """Return the bytes before the first block, as far as known: not every COG is little endian and made like GDAL's."""
     try:
         length = cogfile.read_header(path)[1]
     except (KeyError, IndexError, ValueError, OverflowError, struct.error):
@@ -314,9 +312,7 @@ def _header(path: Path) -> bytes:
 
 
 def stamp_problems(path: Path, hashes: list[str]) -> list[str]:
-    """Whether a COG with a stamp still has the pixels and the header that it was made with; nothing where there is
-    none.
-    """
+    """Return what in a stamped COG no longer matches its stamp, pixels or header; nothing for a COG without a stamp."""
     tags = _tags(path)
     pixels, sealed = tags.get(cogfile.PIXELS_ITEM), tags.get(cogfile.SEAL_ITEM)
     header = _header(path)

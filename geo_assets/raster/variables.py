@@ -1,13 +1,13 @@
-"""Containers of variables are taken apart: each variable of a NetCDF, HDF5 or GRIB file, each image of a TIFF or
-GeoPackage, a GeoTIFF of its own.
+"""Splitting containers of variables: each variable of a NetCDF, HDF5 or GRIB file, each image of a TIFF or GeoPackage
+becomes a GeoTIFF of its own.
 
 Here: the list of variables, what each band of them is, and the staged copy. It runs in the sandboxed child.
 Not here: the COG, which `cog.py` makes of each staged file; time (`cf_time.py`); HDF5's ways into other files
 (`hdf5.py`).
 
-The file does not choose what is opened. GDAL names the parts of a container by strings (`NETCDF:"path":name`) in which
-a variable of an evil name would be read as another path: so the container is opened under a plain name in our own
-directory, each string is put together here, and a variable whose name has a quote or a colon is refused. The driver is
+The file must not choose what is opened. GDAL names the parts of a container by strings (`NETCDF:"path":name`), in which
+a crafted variable name would be read as another path: so the container is opened under a plain name in our own
+directory, each string is composed here, and a variable whose name has a quote or a colon is refused. The driver is
 named on every open.
 """
 
@@ -38,29 +38,28 @@ from geo_assets.raster.variables_models import Variable, VariableBand, Variables
 #: A reanalysis has some dozens, a satellite granule a hundred; each becomes a file, a COG and an item.
 MAX_VARIABLES = 200
 
-#: Decoded bytes that are copied at a time.
+#: Decoded bytes copied at a time.
 _COPY_BYTES = 32 * 1024**2
 
 _TILE = 512
 
-#: What the container is called in our own directory.
+#: The container's name in our own directory.
 _PLAIN_NAME = "source"
 
 #: A name that stays within its place in GDAL's strings.
 _SAFE_NAME = re.compile(r'^[^":\\\x00-\x1f\x7f]{1,200}$')
 
-#: CF 1.11, §4.1 and §4.2: the spellings that make a coordinate a latitude or a longitude.
+#: CF 1.11, §4.1 and §4.2: units that make a coordinate a latitude or a longitude.
 _NORTH = frozenset({"degrees_north", "degree_north", "degree_n", "degrees_n", "degreen", "degreesn"})
 _EAST = frozenset({"degrees_east", "degree_east", "degree_e", "degrees_e", "degreee", "degreese"})
 
-#: GDAL takes a grid whose rows are up to a tenth of a degree apart from where they belong for a regular one, and says
-#: so.
+#: GDAL treats a grid as regular whose rows are up to a tenth of a degree from where they belong, and says so.
 _UNEVEN = re.compile(r"not spaced evenly|not equally spaced|Gaussian", re.IGNORECASE)
 
-#: Attributes whose value names other variables, which are then no data of their own.
+#: Attributes whose value names other variables, which then are not data themselves.
 _NAMING = ("#bounds", "#coordinates", "#grid_mapping", "#climatology")
 
-#: Of the whole file; Attribute Convention for Data Discovery 1.3.
+#: Attributes of the whole file; Attribute Convention for Data Discovery 1.3.
 _COVERAGE = ("time_coverage_start", "time_coverage_end")
 
 _DATASET_ITEMS = ("standard_name", "long_name", "cell_methods", "comment", "description")
@@ -73,7 +72,7 @@ _GRIB_ITEMS = (
     "GRIB_FORECAST_SECONDS",
 )
 
-#: The copy is read once more and thrown away: the fastest codec.
+#: The copy is read once and deleted: the fastest codec.
 _STAGED = {
     "tiled": True,
     "blockxsize": _TILE,
@@ -84,13 +83,13 @@ _STAGED = {
 }
 
 
-#: Drivers whose parts are images: copied with all that they have.
+#: Drivers whose parts are images: copied with everything they contain.
 _IMAGES = frozenset({"GTiff", "GPKG"})
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A variable in GDAL's words."""
+    """A variable as GDAL names it."""
 
     name: str
     opens: Path | str
@@ -99,12 +98,13 @@ class _Part:
 
 
 def variables(request: VariablesRequest) -> VariablesReport:
-    """Write every variable of a container into `request.folder`; a variable that cannot be is reported with its reason.
+    """Write every variable of a container into `request.folder`; one that cannot be written is reported with the
+    reason.
 
     Raises:
         GeoAssetsError: UNREADABLE, UNSUPPORTED_FORMAT, RASTER_UNSUPPORTED, TOO_LARGE, DISK_FULL, INVALID_PARAMETERS:
             the container.
-        MemoryError: one file is given too little memory for this one.
+        MemoryError: the memory limit is too small for this file.
     """
     path, folder = Path(request.source), Path(request.folder)
     driver = container_driver_of(path)
@@ -130,7 +130,7 @@ def variables(request: VariablesRequest) -> VariablesReport:
 
 @contextmanager
 def _plain_name(path: Path, folder: Path) -> Iterator[Path]:
-    """The container under a name of ours, in a directory without sidecars of others."""
+    """Yield the container under a name of ours, in a directory without other files."""
     if any(sign in str(folder.absolute()) for sign in '":'):
         raise GeoAssetsError("INVALID_PARAMETERS", f"the path of the directory has a quote or a colon: {folder}")
     with tempfile.TemporaryDirectory(
@@ -150,7 +150,7 @@ def _slug(name: str) -> str:
 
 
 def _parts(plain: Path, driver: str, name: str) -> tuple[list[_Part], tuple[str, ...]]:
-    """The variables and the names of those that only serve others."""
+    """Return the variables, and the names of those that only serve others."""
     if driver == "GTiff":
         return _images(plain), ()
     if driver == "GPKG":
@@ -174,7 +174,7 @@ def _images(plain: Path) -> list[_Part]:
 
 
 def _tables(plain: Path) -> list[_Part]:
-    """The tables of tiles of a GeoPackage."""
+    """Return the tile tables of a GeoPackage."""
     with gdal.open_raster(plain, "GPKG") as dataset:
         prefix = f"GPKG:{plain}:"
         return [
@@ -185,7 +185,7 @@ def _tables(plain: Path) -> list[_Part]:
 
 
 def _fields(plain: Path) -> list[_Part]:
-    """Messages of one element on one kind of level together: their bands are times and levels."""
+    """Group the messages of one element on one kind of level: their bands are times and levels."""
     groups: dict[str, list[int]] = {}
     with gdal.open_raster(plain, "GRIB") as dataset:
         for band in dataset.indexes:
@@ -209,8 +209,8 @@ def _netcdf(plain: Path, name: str) -> tuple[list[_Part], tuple[str, ...]]:
 
 
 def _attributes(part: _Part) -> dict[str, str]:
-    """Of a variable and of those along its dimensions; none where it cannot be opened, which is found again when it is
-    copied.
+    """Return the attributes of a variable and of those along its dimensions; none where it cannot be opened: the copy
+    will report that.
     """
     if not _SAFE_NAME.match(part.name):
         return {}
@@ -222,14 +222,14 @@ def _attributes(part: _Part) -> dict[str, str]:
 
 
 def _hdf5(plain: Path) -> list[_Part]:
-    """HDF-EOS and the like, which place their grids in ways of their own."""
+    """Return the parts of HDF-EOS and similar files, which place their grids in their own ways."""
     with gdal.open_raster(plain, "HDF5") as dataset:
         names = [n.removeprefix(f'HDF5:"{plain}":') for n in _subdataset_names(dataset)]
     return [_Part(n.removeprefix("//"), f'HDF5:"{plain}":{n}', "HDF5Image") for n in names]
 
 
 def _subdataset_names(dataset: Any) -> list[str]:
-    """As GDAL has them; rasterio's `subdatasets` drops the quotes."""
+    """Return the names as GDAL writes them; rasterio's `subdatasets` drops the quotes."""
     tags = dataset.tags(ns="SUBDATASETS")
     return [tags[f"SUBDATASET_{n}_NAME"] for n in range(1, len(tags) + 1) if f"SUBDATASET_{n}_NAME" in tags]
 
@@ -278,7 +278,7 @@ def _refuse_name(path: Path, part: _Part) -> None:
 
 
 def _refuse(dataset: Any, path: Path, plain: Path, part: _Part, *, placed: bool, uneven: bool) -> None:
-    """What has no rows and columns that lie evenly on the Earth, or too many of them."""
+    """Refuse a variable whose rows and columns are not evenly spaced on the Earth, or too many."""
     what = f"{part.name} of {path.name}"
     if part.driver in _IMAGES:
         refuse_foreign_files(dataset, plain)
@@ -306,7 +306,7 @@ def _without_a_grid(dataset: Any) -> str:
 
 
 def _copied_image(dataset: Any, part: _Part, destination: Path) -> Variable:
-    """With everything that a TIFF can hold: masks, palettes, control points, metadata."""
+    """Copy an image with everything that a TIFF can hold: masks, palettes, control points, metadata."""
     options = {"TILED": "YES", "COMPRESS": "ZSTD", "ZSTD_LEVEL": "1", "BIGTIFF": "IF_SAFER"}
     rasterio.shutil.copy(dataset, destination, driver="GTiff", **options)
     _refuse_a_short_copy(destination)
@@ -352,7 +352,7 @@ def _is_about(error: BaseException, path: Path) -> bool:
 
 
 def _windows(dataset: Any) -> Iterator[Window]:
-    """Strips of whole tiles, cut where a strip is too wide."""
+    """Yield strips of whole tiles, divided where a strip is too wide."""
     itemsize = numpy_dtype(dtype_names(dataset)[0]).itemsize
     across = max(_TILE, _COPY_BYTES // (itemsize * _TILE) // _TILE * _TILE)
     for top in range(0, dataset.height, _TILE):
@@ -361,7 +361,7 @@ def _windows(dataset: Any) -> Iterator[Window]:
 
 
 def _refuse_a_short_copy(destination: Path) -> None:
-    """GDAL says nothing of a block that no longer fitted on the disk when the file was closed."""
+    """Check that all blocks are there: GDAL reports no error if the disk was full when the file was closed."""
     try:
         short = tiff.cut_off(tiff.read_layout(destination))
     except tiff.LayoutError as error:
@@ -437,7 +437,7 @@ def _unit(dataset: Any, band: int) -> str | None:
 
 
 def _crs(dataset: Any, name: str) -> CRS | None:
-    """The file's own; EPSG:4326 where CF says that rows are latitudes and columns longitudes; else none is made up."""
+    """Return the file's own CRS; EPSG:4326 where rows are latitudes and columns longitudes by CF; else None."""
     own = dataset_crs(dataset)
     units = {
         value.strip().lower()

@@ -1,5 +1,4 @@
-"""The contracts of taking a container apart: what is asked and what came of each variable or member; what is said of
-all of them.
+"""The contracts of splitting a container: the requests, and the result for each variable or member and for the whole.
 
 Here: pydantic models, strict JSON in both directions; importing this costs pydantic and nothing else.
 Not here: anything that looks at a file (`variables.py`, `archives.py`).
@@ -77,7 +76,7 @@ class RasterMember(Model):
 
 
 class UnpackReport(Model):
-    """What the archive holds."""
+    """The contents of the archive."""
 
     rasters: tuple[RasterMember, ...]
     others: tuple[str, ...] = Field(description="members that are no rasters and belong to none")
@@ -88,12 +87,12 @@ class UnpackReport(Model):
 
 
 class ProductRequest(Model):
-    """Read what the metadata files of a product say."""
+    """Read the metadata files of a product."""
 
     folder: str = Field(description="a directory in which they lie")
 
 
 class ProductReport(Model):
-    """What they say of all rasters of the product."""
+    """What the metadata say about all rasters of the product."""
 
     datetime: str | None = Field(description="when it was taken; as `ConvertRequest.datetime`")

@@ -1,6 +1,6 @@
-"""Text files of points on a grid (`.xyz`): every word is a number, before GDAL is believed, which takes a word for 0.
+"""Text files of points on a grid (`.xyz`): a check that every word is a number, because GDAL reads other words as 0.
 
-Here: the look at the text. Not here: reading it, which GDAL does.
+Here: that check. Not here: reading it, which GDAL does.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from geo_assets.errors import GeoAssetsError
 #: Read at a time.
 _PIECE = 1 << 24
 
-#: All that numbers and what lies between them are made of.
+#: All characters of numbers and of what separates them.
 _OF_NUMBERS = b"0123456789+-.eE \t\r\n,;"
 
 _FIRST_LINES = re.compile(rb"(?:[\sA-Za-z_,;\"()]*\r?\n)?(?:[ \t]*[-+0-9.eE]+[ \t]*[,; \t]){2}[ \t]*[-+0-9.eE]+")
