@@ -82,7 +82,7 @@ def _halved(fine: Any, path: Path, size: tuple[int, int]) -> None:
 
 
 def _windows(fine: Any, size: tuple[int, int]) -> list[Window]:
-    """Yield windows of the coarser level: whole blocks, as many as fit into memory."""
+    """Return windows of the coarser level: whole blocks, as many as fit into memory."""
     pixel = fine.count * np.dtype(np.float64).itemsize * 4
     across = max(512, _PIECE_BYTES // (pixel * 512) // 512 * 512)
     return [

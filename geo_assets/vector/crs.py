@@ -1,10 +1,10 @@
-"""Coordinate reference systems of a layer: which EPSG code it has, and how it gets to the one that its table has.
+"""Coordinate reference systems of a layer: its EPSG code, and the transformation to the CRS of its table.
 
 Here: pyproj alone. Coordinates are x/longitude first everywhere (`always_xy`), as OGR, WKB and PostGIS have them.
 Not here: reading a CRS from a file (`reader/layers.py`), moving geometries (`reader/geometry.py`).
 
-PROJ's likeness search is believed at a confidence of 70 or more; at 25 it calls the British National Grid with one
-shortened parameter a grid of Cyprus.
+PROJ's search for a similar CRS is trusted at a confidence of 70 or more; at 25 it identifies the British National Grid
+with one shortened parameter as a grid of Cyprus.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pyproj import CRS, Transformer
 
 
-#: PROJ: 100 equal in every respect, 90 equal but for names, 70 equivalent parameters. Below lies guesswork.
+#: PROJ: 100 equal in every respect, 90 equal but for names, 70 equivalent parameters; below that it guesses.
 _TRUSTED_CONFIDENCE = 70
 
 #: Longitude first by definition; PostGIS stores that under the EPSG code.
@@ -37,12 +37,12 @@ _DENSIFY = 21
 #: Data reach a little beyond the area of their CRS. Degrees.
 _AREA_MARGIN = 5.0
 
-#: Of a pole or a meridian that was computed, in the unit of the CRS.
+#: Tolerance of a pole or meridian that was computed, in the unit of the CRS.
 _ROUNDING = 1e-6
 
 _OF_THREAD = threading.local()
 
-#: Whose codes PostGIS has; the numbers of the two do not overlap.
+#: The authorities whose codes PostGIS has; their numbers do not overlap.
 Authority = Literal["EPSG", "ESRI"]
 
 _WORLD: BoundingBox = (-180.0, -90.0, 180.0, 90.0)
@@ -50,7 +50,7 @@ _WORLD: BoundingBox = (-180.0, -90.0, 180.0, 90.0)
 
 @dataclass(frozen=True, slots=True)
 class CrsPlan:
-    """From the file's CRS to the table's."""
+    """The transformation from the file's CRS to the table's."""
 
     source: str  # EPSG:code or WKT2
     name: str
@@ -58,13 +58,11 @@ class CrsPlan:
     transform_name: str | None = None
     accuracy_m: float | None = None
     warnings: tuple[str, ...] = ()
-    authority: Authority = "EPSG"  # whose code `srid` is
+    authority: Authority = "EPSG"  # that defines `srid`
 
 
 def parse_file_crs(text: str | None) -> CRS | None:
-    """What a file says of its CRS (WKT, PROJJSON or an authority's code); None where it says nothing that locates it on
-    Earth.
-    """
+    """Parse a file's CRS (WKT, PROJJSON or an authority's code); None where it does not locate the file on Earth."""
     from pyproj import CRS
     from pyproj.exceptions import CRSError
 
@@ -80,14 +78,14 @@ def parse_file_crs(text: str | None) -> CRS | None:
 
 @dataclass(frozen=True, slots=True)
 class Heights:
-    """What a CRS says of heights, and no SRID of a table does."""
+    """What a CRS says about heights, which the SRID of a table cannot."""
 
     name: str
-    named: bool  # by a vertical CRS of its own
+    named: bool  # has a vertical CRS of its own
 
 
 def heights_of(text: str | None) -> Heights | None:
-    """The vertical half of a file's CRS; None where it has none."""
+    """Return the vertical part of a file's CRS; None where it has none."""
     from pyproj import CRS
     from pyproj.exceptions import CRSError
 
@@ -109,7 +107,7 @@ def heights_of(text: str | None) -> Heights | None:
 def plan_crs(
     file_crs: CRS, target_crs: CRS | None, bounds: BoundingBox, name: str, *, max_accuracy_m: float | None = None
 ) -> CrsPlan:
-    """How a layer gets to the CRS of its table.
+    """Plan how a layer is transformed to the CRS of its table.
 
     Args:
         file_crs: the layer's.
@@ -119,8 +117,8 @@ def plan_crs(
         max_accuracy_m: a transformation whose accuracy is worse, or unknown, is refused. Metres.
 
     Raises:
-        GeoAssetsError: INVALID_CRS, the CRS has no EPSG code and no target is given, or there is no way to the target;
-            TRANSFORM_INACCURATE.
+        GeoAssetsError: INVALID_CRS, the CRS has no EPSG code and no target is given, or there is no transformation to
+            the target; TRANSFORM_INACCURATE.
     """
     plan = _plan_crs(file_crs, target_crs, bounds, name)
     if (
@@ -139,7 +137,7 @@ def plan_crs(
 
 
 def domain_of(crs: CRS) -> BoundingBox | None:
-    """Where coordinates of a geographic CRS can lie, in its unit, twice around the globe; None for others."""
+    """Return the possible coordinates of a geographic CRS, in its unit, twice around the globe; None for others."""
     if not crs.is_geographic:
         return None
     quarter = math.pi / 2 / crs.axis_info[0].unit_conversion_factor
@@ -147,7 +145,7 @@ def domain_of(crs: CRS) -> BoundingBox | None:
 
 
 def axes_look_swapped(crs: CRS, bounds: BoundingBox) -> bool:
-    """Whether a layer lies outside the area of its CRS, and inside once x and y change places.
+    """Whether a layer is outside the area of its CRS, and inside once x and y are swapped.
 
     Args:
         crs: the layer's.
@@ -181,7 +179,8 @@ def _in_its_area(crs: CRS, x: float, y: float) -> bool:
 
 
 def box_in(crs: CRS, box: BoundingBox, box_crs: CRS, name: str) -> Any:
-    """A box of one CRS as a (multi)polygon in another; its edges are cut finely, for they may bend.
+    """Return a box of one CRS as a (multi)polygon in another; its edges get many points, because they may become
+    curves.
 
     Args:
         crs: of the result.
@@ -229,7 +228,7 @@ def _plan_crs(file_crs: CRS, target_crs: CRS | None, bounds: BoundingBox, name: 
 
 
 def _check_on_earth(crs: CRS, name: str) -> None:
-    """Footprints are longitude and latitude on Earth.
+    """Check that a CRS is of the Earth: footprints are longitude and latitude there.
 
     Raises:
         GeoAssetsError: INVALID_CRS, of another body, or one that PROJ cannot place.
@@ -248,7 +247,7 @@ def _check_on_earth(crs: CRS, name: str) -> None:
 
 
 def definition_of(authority: str, code: int) -> tuple[str, str] | None:
-    """What PostGIS keeps of a CRS: WKT and PROJ's string; None where PROJ does not know it."""
+    """Return what PostGIS stores of a CRS: WKT and PROJ's string; None where PROJ does not know it."""
     from pyproj import CRS
     from pyproj.exceptions import CRSError
 
@@ -268,7 +267,7 @@ def transformer(plan_source: str, srid: int) -> Transformer:
     """The transformer from a plan's CRS to the table's; picks the best operation for each point, as geopandas and
     PostGIS do.
 
-    PROJ's are not for several threads: each keeps its last.
+    PROJ's transformers are not thread-safe: each thread keeps its last.
     """
     key = (plan_source, srid)
     found: dict[tuple[str, int], Transformer] = vars(_OF_THREAD).setdefault("transformers", {})
@@ -281,11 +280,11 @@ def transformer(plan_source: str, srid: int) -> Transformer:
 
 
 def geographic_box(crs: str, bounds: BoundingBox) -> BoundingBox:
-    """A box in longitude and latitude (EPSG:4326), degrees; west > east where it crosses the antimeridian.
+    """Return a box in longitude and latitude (EPSG:4326), degrees; west > east where it crosses the antimeridian.
 
     Args:
         crs: of the bounds.
-        bounds: in that CRS.
+        bounds: the box in that CRS.
     """
     from pyproj import CRS, Transformer
 
@@ -303,7 +302,7 @@ def geographic_box(crs: str, bounds: BoundingBox) -> BoundingBox:
 
 
 def footprint(box: BoundingBox) -> dict[str, Any]:
-    """The box as GeoJSON, exterior rings counter-clockwise; two polygons where it crosses the antimeridian."""
+    """Return the box as GeoJSON, exterior rings counter-clockwise; two polygons where it crosses the antimeridian."""
     west, south, east, north = box
     if west > east:
         return {
@@ -322,7 +321,7 @@ def _within(value: float, limit: float) -> float:
 
 
 def _horizontal(crs: CRS) -> CRS:
-    """Without heights and without a towgs84 wrapped around it: what a SRID says."""
+    """Return the CRS without heights and without a wrapping towgs84, as an SRID describes it."""
     if crs.is_bound and crs.source_crs is not None:
         return _horizontal(crs.source_crs)
     if crs.is_compound:
@@ -331,7 +330,9 @@ def _horizontal(crs: CRS) -> CRS:
 
 
 def _code_of(crs: CRS) -> tuple[Authority, int | None, str | None]:
-    """Authority and code, EPSG's before Esri's, and a warning where it is a likeness rather than the CRS itself."""
+    """Return authority and code, EPSG's before Esri's, and a warning where the code is of a similar CRS, not
+    the same.
+    """
     from pyproj import CRS
 
     identifier = crs.to_json_dict().get("id", {})
@@ -368,7 +369,7 @@ def _transformed(file_crs: CRS, source: str, target: CRS, srid: int, bounds: Bou
     west, south, east, north = geographic_box(source, bounds)
     try:
         with suppressed.catch_warnings():
-            suppressed.simplefilter("ignore")  # of missing grids, which is said below
+            suppressed.simplefilter("ignore")  # about missing grids, which are reported below
             group = TransformerGroup(
                 file_crs, target, always_xy=True, area_of_interest=AreaOfInterest(west, south, east, north)
             )
@@ -393,7 +394,7 @@ def _transformed(file_crs: CRS, source: str, target: CRS, srid: int, bounds: Bou
 
 
 def _missing_grids(group: Any) -> str:
-    """` (us_noaa_conus.tif, …)`: the grids of the best operation that cannot be had."""
+    """Return ` (us_noaa_conus.tif, …)`: the grids of the best operation that are not available."""
     for operation in group.unavailable_operations:
         names = [grid.short_name for grid in operation.grids if not grid.available]
         if names:
@@ -402,7 +403,9 @@ def _missing_grids(group: Any) -> str:
 
 
 def _nearest_grid(file_crs: CRS, source: str, bounds: BoundingBox, name: str) -> CrsPlan:
-    """The EPSG grid on the same datum that hardly differs here; coordinates are transformed to it, which is exact."""
+    """Return the EPSG grid on the same datum that hardly differs here; coordinates are transformed to it, which is
+    exact.
+    """
     found = _same_grid(file_crs, source, bounds)
     if found is None:
         raise GeoAssetsError(
@@ -435,14 +438,14 @@ def _same_grid(file_crs: CRS, source: str, bounds: BoundingBox) -> tuple[CRS, in
         grid = CRS.from_epsg(int(candidate.code))
         if grid.geodetic_crs is None or grid.geodetic_crs.to_epsg() != datum:
             continue
-        metres = _largest_shift(file_crs, grid, bounds)  # infinite where there is no way from one to the other
+        metres = _largest_shift(file_crs, grid, bounds)  # infinite where there is no transformation between them
         if metres <= (best[2] if best else _SAME_GRID_METRES):
             best = (grid, int(candidate.code), metres)
     return best
 
 
 def _largest_shift(one: CRS, other: CRS, bounds: BoundingBox) -> float:
-    """How far the corners of a box move between two grids, in the file's units taken for metres."""
+    """Return how far the corners of a box move between two grids, in the file's units, treated as metres."""
     from pyproj import Transformer
     from pyproj.exceptions import ProjError
 

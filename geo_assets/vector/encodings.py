@@ -1,4 +1,4 @@
-"""Encodings of text: what a name stands for, and how text is read if the file names no encoding or the wrong one.
+"""Encodings of text: the codec for a name, and how text is read if the file names no encoding or the wrong one.
 
 Here: names, code pages of DBF files, and the evidence of the bytes. Not here: reading the text.
 """
@@ -9,7 +9,7 @@ import codecs
 import re
 from pathlib import Path
 
-#: What is guessed of text that is not UTF-8 and says nothing, or nothing true, of itself.
+#: The guess for text that is not UTF-8 and declares no encoding, or a wrong one.
 FALLBACK = "cp1252"
 
 _NUMBERED = re.compile(r"(?:ansi|windows|win|cp|ibm|oem|ms|dos|codepage|code page)?[\s_-]*(\d{3,5})")
@@ -57,8 +57,8 @@ _DBF_PAGES = {
 
 
 def find_codec(name: str) -> str | None:
-    """Python's name of an encoding: `1252`, `ANSI 1252`, `Windows 1252`, `8859_1`, `UTF8`; None where the name says
-    nothing (`system`).
+    """Return Python's codec for a name: `1252`, `ANSI 1252`, `Windows 1252`, `8859_1`, `UTF8`; None where the name
+    means nothing (`system`).
     """
     text = name.strip().lower()
     if match := _ISO_8859.fullmatch(text):
@@ -73,7 +73,7 @@ def find_codec(name: str) -> str | None:
 
 
 def gdal_name(codec: str) -> str:
-    """What GDAL (iconv) calls one of Python's codecs."""
+    """Return GDAL's (iconv's) name of one of Python's codecs."""
     special = {
         "mac-roman": "MACINTOSH",
         "mac-cyrillic": "MACCYRILLIC",
@@ -87,7 +87,7 @@ def gdal_name(codec: str) -> str:
 
 
 def encoding_of_text(path: Path) -> str:
-    """UTF-8 where the whole file is, UTF-16 by its mark, else Windows-1252."""
+    """Return UTF-8 where the whole file is, UTF-16 by its byte order mark, else Windows-1252."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     with path.open("rb") as file:
         if file.read(2) in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}:
@@ -103,10 +103,10 @@ def encoding_of_text(path: Path) -> str:
 
 
 def encoding_of_dbf(text: bytes, declared: str | None, page: int) -> tuple[str, str | None]:
-    """The codec of a DBF's text, and what is to be said of it.
+    """Return the codec of a DBF's text, and a warning about it.
 
     Args:
-        text: of its character fields, or a large sample of it.
+        text: the bytes of its character fields, or a large sample.
         declared: what its .cpg says; None: there is none.
         page: its language driver, which counts where there is no .cpg.
     """
@@ -137,14 +137,14 @@ def encoding_of_dbf(text: bytes, declared: str | None, page: int) -> tuple[str, 
 
 
 def is_mostly_utf8(data: bytes) -> bool:
-    """Whether more non-ASCII characters are whole than broken: fields of fixed width cut some in two."""
+    """Whether more non-ASCII characters are complete than broken: fields of fixed width cut some in two."""
     text = data.decode("utf-8", "replace")
     broken = text.count("\ufffd")
     return broken == 0 or sum(not char.isascii() for char in text) > 2 * broken
 
 
 def _is_double(codec: str | None) -> bool:
-    """Whether an encoding has characters of two bytes: some of their texts are UTF-8 by chance."""
+    """Whether an encoding has characters of two bytes: some texts in it are also valid UTF-8 by chance."""
     return codec is not None and bool(re.fullmatch(r"cp9\d\d|gb\w+|big5\w*|euc_\w+|shift_jis\w*|johab", codec))
 
 

@@ -1,11 +1,11 @@
-"""Arrow IPC streams of a child that opened an untrusted file, taken apart before Arrow sees them.
+"""Arrow IPC streams of a child that opened an untrusted file, checked before Arrow reads them.
 
-Here: the framing of a stream, and of each message what decides how much memory it takes. Not here: what is in a batch,
-and whether it is the plan's (`tables/load.py`).
+Here: the framing of a stream, and what decides how much memory each message takes. Not here: what is in a batch, and
+whether it is the plan's (`tables/load.py`).
 
-Arrow allocates what a message says: a compressed one of a megabyte may say a terabyte. So nothing compressed is taken,
-no dictionary, no message beyond `MOST_BYTES` or `MOST_ROWS`, and no batch whose columns together say more than that, as
-they may where they share bytes. An honest child sends far less (`reader/stream.py`). Source:
+Arrow allocates what a message declares: a compressed one of a megabyte may declare a terabyte. So compressed messages
+and dictionaries are refused, and messages beyond `MOST_BYTES` or `MOST_ROWS`, and batches whose columns together
+declare more than that, as they may where they share bytes. An honest child sends far less (`reader/stream.py`). Source:
 https://arrow.apache.org/docs/format/Columnar.html#serialization-and-interprocess-communication-ipc, Message.fbs and
 Schema.fbs.
 """
@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: Of a message, and of what the columns of a batch say together.
+#: Most bytes of a message, and of the columns of a batch together.
 MOST_BYTES = 256 * 1024**2
 
-#: Of a batch: PostgreSQL's driver holds one as a whole, and a row of nothing but truth values is smaller there than
+#: Most rows of a batch: PostgreSQL's driver holds a batch as a whole, and a row of only booleans is smaller there than
 #: here.
 MOST_ROWS = 65_536
 
-#: What a message says of itself: 1600 columns take a tenth of it.
+#: Most bytes of a message's metadata: 1600 columns take a tenth of it.
 _MOST_METADATA = 4 * 1024**2
 
 _CONTINUES = 0xFFFFFFFF
@@ -37,17 +37,15 @@ _V5, _SCHEMA, _RECORD_BATCH = 4, 1, 3
 #: Places of the fields of its tables: Message and RecordBatch.
 _VERSION, _HEADER_TYPE, _HEADER, _BODY_LENGTH = range(4)
 _LENGTH, _NODES, _BUFFERS, _COMPRESSION = range(4)
-_BUFFER_BYTES = 16  # of the struct Buffer: offset and length
+_BUFFER_BYTES = 16  # size of the struct Buffer: offset and length
 
 
 class StreamViolationError(Exception):
-    """No honest child sends this."""
+    """The stream is not one that our reader would send."""
 
 
 class Batches:
-    """One stream: its schema is read at once, its batches as they are asked for. What follows its end is left in the
-    file.
-    """
+    """One stream: its schema is read at once, its batches on demand. What follows its end is left in the file."""
 
     def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
         self._file = file
@@ -70,7 +68,7 @@ class Batches:
         return cls(file, pa.ipc.read_schema(message))
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        """Its batches, to its end; raises as `open`."""
+        """Yield its batches, to its end; raises as `open`."""
         import pyarrow as pa
 
         while (message := _next_message(self._file, _RECORD_BATCH)) is not None:
@@ -78,7 +76,7 @@ class Batches:
 
 
 def _next_message(file: BinaryIO, kind: int) -> pa.Buffer | None:
-    """A message whose size and kind are as they must be; None at the end of the stream."""
+    """Return a message after checking its size and kind; None at the end of the stream."""
     import pyarrow as pa
 
     prefix = _read(file, 8)
@@ -99,7 +97,7 @@ def _next_message(file: BinaryIO, kind: int) -> pa.Buffer | None:
 
 
 def _checked(metadata: bytes, kind: int) -> int:
-    """The length of the body of a message."""
+    """Return the length of the body of a message, checked."""
     try:
         message = _Table.root(metadata)
         version, found, body = (
@@ -131,7 +129,7 @@ def _check_batch(batch: _Table | None) -> None:
 
 
 class _Table:
-    """A table of a flatbuffer, as far as it is looked at here; Arrow verifies the whole
+    """A table of a flatbuffer, as far as it is read here; Arrow verifies the whole
     (https://flatbuffers.dev/internals/).
     """
 
@@ -148,7 +146,7 @@ class _Table:
         return self._offset(field) > 0
 
     def number(self, field: int, form: str) -> int:
-        """A field's value; 0 where it is left out."""
+        """Return a field's value; 0 where it is left out."""
         offset = self._offset(field)
         return _at(self._data, self._at + offset, form) if offset else 0
 
@@ -156,7 +154,7 @@ class _Table:
         return _Table(self._data, self._target(field)) if self.has(field) else None
 
     def vector(self, field: int, size: int) -> bytes:
-        """The bytes of a vector of structs of a size."""
+        """Return the bytes of a vector of structs of a given size."""
         if not self.has(field):
             return b""
         start = self._target(field)

@@ -1,7 +1,7 @@
-"""What crosses the border between the sandboxed reader and its parent: requests, plans and reports.
+"""Messages between the sandboxed reader and its parent: requests, plans and reports.
 
-Here: plain pydantic models, cheap to import. The parent trusts nothing in them that reaches SQL: names, types and the
-geometry's type are checked against what this package could have written.
+Here: plain pydantic models, cheap to import. The parent checks everything in them that reaches SQL: names, types and
+the geometry's type must be ones that this package could have written.
 Not here: how a plan is made (`reader/inspect.py`) or turned into a table (`tables/load.py`).
 """
 
@@ -20,7 +20,7 @@ GeometryType = Literal["POINT", "MULTIPOINT", "MULTILINESTRING", "MULTIPOLYGON",
 Part = Literal["point", "line", "polygon"]
 BoundingBox = tuple[float, float, float, float]  # west, south, east, north
 
-#: Features by the reason why they were rejected or repaired.
+#: Number of features by the reason why they were rejected or repaired.
 Counts = dict[str, int]
 
 
@@ -29,9 +29,7 @@ class _Model(BaseModel):
 
 
 class LayerOptions(_Model):
-    """What is wanted of a layer: which features, which columns, and the policies for geometry that one table cannot
-    hold.
-    """
+    """Options for a layer: which features and columns, and the policies for geometry that one table cannot hold."""
 
     source_crs: str | None = None  # EPSG:code, for layers that carry no CRS
     target_crs: str | None = None  # EPSG:code; None keeps the layer's own
@@ -45,7 +43,7 @@ class LayerOptions(_Model):
     mixed: Literal["split", "generic", "reject"] = "split"
     null_geometry: Literal["keep", "reject"] = "keep"
     attribute_tables: bool = False  # also layers without geometry
-    trust_geometry: bool = False  # neither look for invalid geometry nor repair it
+    trust_geometry: bool = False  # neither check nor repair geometry
     override_crs: bool = False  # source_crs also counts where the layer says something else
     encoding: str | None = None  # of text, where the file says nothing or something wrong
     geometry_column: str | None = None  # of plain Parquet
@@ -55,7 +53,7 @@ class LayerOptions(_Model):
     y: str | None = None
     wkt: str | None = None
     delimiter: str | None = Field(None, pattern=r"^[^\w\s\"'.-]$|^\t$|^ $")  # of CSV
-    decimal: Literal[".", ","] | None = None  # what parts the decimals of its coordinates
+    decimal: Literal[".", ","] | None = None  # decimal mark of its coordinates
 
     @model_validator(mode="after")
     def _go_together(self) -> Self:
@@ -75,11 +73,11 @@ class LayerOptions(_Model):
 
 
 class InspectRequest(LayerOptions):
-    """Look at one source. Its directory is private and writable: archives are unpacked there."""
+    """Inspect one source. Its directory is private and writable: archives are unpacked there."""
 
-    source: str  # absolute path; a shapefile's parts lie beside it
+    source: str  # absolute path; a shapefile's parts are beside it
     layers: tuple[str, ...] | None = None  # names; None: all
-    thorough: bool = True  # also count what is invalid where it will be looked at on the way to the table anyhow
+    thorough: bool = True  # also count invalid geometry that will be checked anyway while it is loaded
     max_unpacked_bytes: int = Field(MAX_UNPACKED_BYTES, ge=1)
 
 
@@ -108,19 +106,19 @@ class LayerPlan(_Model):
     member: str | None = None  # path within the archive
     layer: str | None = None  # None where a file is one layer
     layer_index: int = Field(0, ge=0)
-    part: Part | None = None  # of a layer that is split by kind of geometry
+    part: Part | None = None  # one kind of geometry, if the layer is split by kind
     driver: str
     columns: tuple[ColumnPlan, ...]
     geometry_type: GeometryType | None  # None: a table of attributes
     has_z: bool = False
     srid: int = Field(0, ge=0, le=999_999)  # code of the authority; 0 without geometry
     authority: Literal["EPSG", "ESRI"] = "EPSG"
-    source_crs: str = ""  # EPSG:code or WKT2 of the coordinates as they lie in the file
+    source_crs: str = ""  # EPSG:code or WKT2 of the coordinates in the file
     crs_name: str = ""
     transform_name: str | None = None  # None: coordinates are kept
     transform_accuracy_m: float | None = None  # metres; None: unknown, or kept
     feature_count: int = Field(ge=0)  # = loaded + rejected + filtered
-    main: bool = True  # takes what is of no kind: null, rejected and filtered features
+    main: bool = True  # also accounts for features of no kind: null, rejected and filtered ones
     elsewhere: int = Field(0, ge=0)  # features of the same layer that other parts take
     filtered: int = Field(0, ge=0)
     null_geometries: int = 0
@@ -128,15 +126,15 @@ class LayerPlan(_Model):
     m_dropped: int = 0
     rejected_by_reason: Counts = Field(default_factory=dict)
     repaired_by_reason: Counts = Field(default_factory=dict)
-    sound: bool = False  # every geometry of the file is valid, finite and plain WKB: it need not be checked again
-    wkb_as_is: bool = False  # the bytes as they are read need no work but a Multi header, but for `changed`
-    sound_values: bool = False  # each value of the file is of its column's type: they need not be looked at again
-    changed: tuple[int, ...] = ()  # places, among the features that meet the condition, of those that need work
+    sound: bool = False  # every geometry of the file is valid, finite and plain WKB: not checked again
+    wkb_as_is: bool = False  # the bytes are used as they are read, apart from a Multi header and from `changed`
+    sound_values: bool = False  # each value of the file has its column's type: not checked again
+    changed: tuple[int, ...] = ()  # positions, among the features that meet the condition, of those that need work
     options: LayerOptions = Field(default_factory=LayerOptions)
     bounds: BoundingBox | None = None  # in the file's CRS
     bbox_4326: BoundingBox | None = None  # west > east where it crosses the antimeridian
     footprint: dict[str, Any] | None = None  # GeoJSON geometry of bbox_4326
-    encoding: str | None = None  # of its text, where the format does not fix it
+    encoding: str | None = None  # of its text, where the format does not define it
     warnings: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -148,18 +146,20 @@ class LayerPlan(_Model):
 
     @property
     def crs_code(self) -> str:
-        """`EPSG:4326`: of the table."""
+        """Return the CRS of the table, as `EPSG:4326`."""
         return f"{self.authority}:{self.srid}"
 
     @property
     def label(self) -> str | None:
-        """What tells this layer from its siblings in the same source: member, without its ending, layer and part."""
+        """Return what distinguishes this layer from others in the same source: member, without its ending, layer and
+        part.
+        """
         member = str(PurePosixPath(self.member).with_suffix("")) if self.member else None
         return "/".join(filter(None, (member, self.layer, self.part))) or None
 
 
 class InspectReport(_Model):
-    """What a source holds."""
+    """The contents of a source."""
 
     layers: tuple[LayerPlan, ...]
     warnings: tuple[str, ...] = ()

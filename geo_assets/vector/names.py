@@ -1,7 +1,7 @@
 """Names of tables and columns: safe in PostgreSQL without quotes, and the same for the same file every time.
 
-Here: pure functions of names. What must be told apart is told apart by a hash of the original, never by a counter that
-depends on what else was loaded.
+Here: pure functions of names. Names are made distinct by a hash of the original, never by a counter that depends on
+what else was loaded.
 Not here: quoting (`psycopg.sql.Identifier`), collisions between sources (the caller sees them all).
 """
 
@@ -13,7 +13,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
-#: PostgreSQL cuts longer identifiers without a word (NAMEDATALEN - 1).
+#: PostgreSQL truncates longer identifiers silently (NAMEDATALEN - 1).
 MAX_IDENTIFIER_BYTES = 63
 
 #: Leaves room for `__<suffix>` while staging, `_geom_idx`, `_pkey` and `_gid_seq`.
@@ -66,21 +66,21 @@ _LETTERS = str.maketrans(
 
 
 def column_names(originals: Sequence[str]) -> list[str]:
-    """One distinct name for each original, in `[a-z0-9_]`, at most 63 bytes, never reserved.
+    """Return a distinct name for each original, in `[a-z0-9_]`, at most 63 bytes, never reserved.
 
-    Of several that fold to one name, the one that is written so keeps it; the others get a hash of their original.
+    Of several that fold to one name, the one that is spelled so keeps it; the others get a hash of their original.
     """
     folded = [_fit(_not_reserved(_identifier(name, "c")), name, MAX_IDENTIFIER_BYTES) for name in originals]
     return _distinct(folded, originals, MAX_IDENTIFIER_BYTES)
 
 
 def table_name(prefix: str, stem: str, layer: str | None = None) -> str:
-    """`<prefix>_<stem>[_<layer>]`, folded, at most 50 bytes.
+    """Return `<prefix>_<stem>[_<layer>]`, folded, at most 50 bytes.
 
     Args:
         prefix: what the table belongs to (a collection); may be empty.
         stem: the file's name without its ending.
-        layer: what tells the layer from its siblings, or None where the file has one.
+        layer: what distinguishes the layer from others in the file, or None where the file has one.
     """
     parts = [part for part in (prefix, stem, layer) if part]
     original = "/".join(parts)
@@ -91,7 +91,7 @@ def table_name(prefix: str, stem: str, layer: str | None = None) -> str:
 
 
 def table_names(prefix: str, stem: str, labels: Sequence[str | None]) -> list[str]:
-    """Distinct table names for the layers of one source; a single layer takes the source's name.
+    """Return distinct table names for the layers of one source; a single layer takes the source's name.
 
     Args:
         prefix: as for `table_name`.
@@ -105,7 +105,9 @@ def table_names(prefix: str, stem: str, labels: Sequence[str | None]) -> list[st
 
 
 def _fold(text: str) -> str:
-    """ASCII letters, digits and underscores; every run of anything else is one underscore, none at the ends."""
+    """Return ASCII letters, digits and underscores; every run of anything else becomes one underscore, none at the
+    ends.
+    """
     ascii_text = unicodedata.normalize("NFKD", text.translate(_LETTERS)).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9_]+", " ", ascii_text).strip().replace(" ", "_")
 
@@ -155,7 +157,7 @@ def _distinct(names: list[str], originals: Sequence[str], size: int) -> list[str
 
 
 def _free_name(name: str, original: str, taken: set[str], size: int) -> str:
-    """The name with a hash of the original; of the original and a number where even originals repeat."""
+    """Return the name with a hash of the original; of the original and a number where originals repeat."""
     candidate, attempt = _hashed(name, original, size), 1
     while candidate in taken:
         attempt += 1

@@ -1,4 +1,4 @@
-"""Schemas of the two streams that a child sends of a layer: its features, and the features that were rejected.
+"""Schemas of the two streams that a child sends for a layer: its features, and the features that were rejected.
 
 Here: Arrow schemas made of a plan's columns. The parent takes a stream only if it has this schema to the letter.
 Not here: the types of single columns (`types.py`), the framing of the streams (`ipc.py`).
@@ -15,12 +15,12 @@ from geo_assets.vector.types import GEOMETRY_COLUMN, arrow_type
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: What is sent of a rejected feature: wire types by column.
+#: The columns of a rejected feature: wire types by name.
 REJECT_COLUMNS = {"src_fid": "int64", "reason": "string", "geom_wkb": "binary", "attributes": "json"}
 
 
 def wire_schema(columns: Sequence[ColumnPlan], *, geometry: bool = True) -> pa.Schema:
-    """The schema of a layer's stream: the columns in order, then `geom`, plain WKB in a binary column."""
+    """Return the schema of a layer's stream: the columns in order, then `geom`, plain WKB in a binary column."""
     import pyarrow as pa
 
     fields = [pa.field(column.name, arrow_type(column.arrow_type)) for column in columns]
@@ -28,7 +28,7 @@ def wire_schema(columns: Sequence[ColumnPlan], *, geometry: bool = True) -> pa.S
 
 
 def reject_schema() -> pa.Schema:
-    """The schema of the stream of rejected features."""
+    """Return the schema of the stream of rejected features."""
     import pyarrow as pa
 
     return pa.schema([pa.field(name, arrow_type(wire)) for name, wire in REJECT_COLUMNS.items()])

@@ -1,4 +1,4 @@
-"""Wire types: what a column is between the child that reads it and the parent that loads it, and in PostgreSQL.
+"""Wire types: the type of a column between the child that reads it and the parent that loads it, and in PostgreSQL.
 
 Here: one table of wire types, as PostgreSQL's types and as Arrow's. ADBC's COPY casts nothing (an int64 sent to a
 `double precision` column is stored as another number), so the table in PostgreSQL and the stream are both made from
@@ -38,7 +38,7 @@ _SQL_TYPES = {
     "json": "jsonb",
 }
 
-#: Elements that a PostgreSQL array is made of; lists of anything else become jsonb.
+#: Elements for which a PostgreSQL array is used; lists of anything else become jsonb.
 ELEMENTS = frozenset(
     {"bool", "int16", "int32", "int64", "float32", "float64", "string", "date32", "timestamp[us]", "timestamp[us, UTC]"}
 )
@@ -46,13 +46,13 @@ ELEMENTS = frozenset(
 _DECIMAL = re.compile(r"decimal\((\d{1,2}), (\d{1,2})\)")
 _LIST = re.compile(r"list<(.+)>")
 
-#: What Arrow's widest decimal holds.
+#: Digits of Arrow's widest decimal.
 MAX_PRECISION = 76
 _MAX_PRECISION_128 = 38
 
 
 def sql_type(wire: str) -> str:
-    """PostgreSQL's type for a wire type.
+    """Return PostgreSQL's type for a wire type.
 
     Raises:
         ValueError: there is no such wire type.
@@ -69,7 +69,7 @@ def sql_type(wire: str) -> str:
 
 @cache
 def arrow_type(wire: str) -> pa.DataType:
-    """The Arrow type of a wire type.
+    """Return the Arrow type of a wire type.
 
     Raises:
         ValueError: there is no such wire type.

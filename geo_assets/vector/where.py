@@ -1,4 +1,4 @@
-r"""`where`: a small grammar of conditions, parsed by us. Nothing of it ever reaches GDAL or a database.
+r"""`where`: a small grammar of conditions, parsed by us. No part of it ever reaches GDAL or a database.
 
 Here: text to syntax tree, and its check against a layer's columns.
 Not here: its evaluation on Arrow batches (`reader/conditions.py`), boxes (`reader/filters.py`).
@@ -23,7 +23,8 @@ from decimal import Decimal, InvalidOperation
 
 from geo_assets.errors import GeoAssetsError
 
-#: A person's condition is shorter; a machine's list of 100,000 identifiers is a join, and belongs into the database.
+#: Most characters. A person's condition is shorter; a generated list of 100,000 identifiers is a join, and belongs in
+#: the database.
 MAX_LENGTH = 10_000
 _MAX_DEPTH = 40
 
@@ -104,7 +105,7 @@ Condition = Compare | OneOf | Like | IsNull | Not | Both | Either
 
 
 def refused(what: str) -> GeoAssetsError:
-    """INVALID_FILTER, and what is wrong with the condition."""
+    """Return INVALID_FILTER with what is wrong with the condition."""
     return GeoAssetsError("INVALID_FILTER", f"the where condition {what}")
 
 
@@ -116,10 +117,10 @@ class _Token:
 
 
 def parse(text: str) -> Condition:
-    """The syntax tree of a condition.
+    """Return the syntax tree of a condition.
 
     Raises:
-        GeoAssetsError: INVALID_FILTER, it is not of the grammar; the message says where.
+        GeoAssetsError: INVALID_FILTER, it does not follow the grammar; the message says where.
     """
     if len(text) > MAX_LENGTH:
         raise refused(f"has {len(text):,} characters; {MAX_LENGTH:,} are allowed")
@@ -143,7 +144,7 @@ def _tokens(text: str) -> Iterator[_Token]:
 
 
 class _Parser:
-    """Recursive descent; the depth is bounded, so that no text exhausts the stack."""
+    """Recursive descent parser; the depth is bounded, so that no text exhausts the stack."""
 
     def __init__(self, tokens: list[_Token]) -> None:
         self._tokens = tokens
@@ -277,7 +278,7 @@ def _number(text: str) -> Decimal:
 
 
 def columns_of(condition: Condition) -> set[str]:
-    """The columns that a condition names, as it writes them."""
+    """Return the columns that a condition names, as it spells them."""
     match condition:
         case Both() | Either():
             return columns_of(condition.left) | columns_of(condition.right)
@@ -288,7 +289,7 @@ def columns_of(condition: Condition) -> set[str]:
 
 
 def find_column(wanted: str, names: Sequence[str], what: str, title: str) -> int:
-    """The position of a column: by its name to the letter, else by its name in any case.
+    """Return the position of a column: by its exact name, else by its name ignoring case.
 
     Raises:
         GeoAssetsError: UNKNOWN_COLUMN; also where the name fits several.
@@ -308,7 +309,7 @@ def find_column(wanted: str, names: Sequence[str], what: str, title: str) -> int
 
 
 def like_regex(pattern: str) -> str:
-    """A LIKE pattern as RE2 over the whole value, `.` for any character.
+    """Return a LIKE pattern as RE2 over the whole value, `.` for any character.
 
     Raises:
         GeoAssetsError: INVALID_FILTER.

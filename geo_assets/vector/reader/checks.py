@@ -1,4 +1,4 @@
-"""Checks of a file before a library opens it: whether it is whole, and whether it leads to other files.
+"""Checks of a file before a library opens it: whether it is complete, and whether it refers to other files.
 
 Here: one check per format, by the file's bytes and names. Not here: its format (`formats.py`), its values
 (`sqlite_values.py`, `dbf.py`).
@@ -17,17 +17,17 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.reader.formats import PARQUET, Format, head_of
 from geo_assets.vector.reader.sqlite_values import read_only
 
-SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg")  # index and attributes are needed; the rest GDAL can do without
+SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg")  # index and attributes are required; GDAL can do without the rest
 _REQUIRED_PARTS = (".shx", ".dbf")
 MAPINFO_PARTS = (".dat", ".map", ".id", ".ind", ".dbf", ".mid")
 
-#: What a MapInfo table may not be: one that opens others, or a picture.
+#: Refused MapInfo tables: those that open others, and pictures.
 _MAPINFO_REFERENCE = re.compile(rb"create\s+view|open\s+table|IsSeamless|type\s+(?!native|dbf)\"?\w", re.IGNORECASE)
 
-#: A MIF that has columns.
+#: Marks a MIF with columns.
 _MIF_COLUMNS = re.compile(rb"^\s*columns\s+[1-9]", re.IGNORECASE | re.MULTILINE)
 
-#: Modules of virtual tables that read nothing but the file itself; what others there are opens files and is refused.
+#: Modules of virtual tables that read only the file itself; others may open files and are refused.
 _HARMLESS_MODULES = frozenset(
     {
         "rtree",
@@ -44,7 +44,7 @@ _HARMLESS_MODULES = frozenset(
 
 
 def _check_sqlite(path: Path, name: str) -> dict[str, str]:
-    """A truncated file is refused; layers that are SQL of the file's author are left out. Triggers do not fire on
+    """Refuse a truncated file; return the layers that are the author's SQL, which are left out. Triggers do not fire on
     reading.
     """
     with path.open("rb") as file:
@@ -57,7 +57,7 @@ def _check_sqlite(path: Path, name: str) -> dict[str, str]:
         modules, foreign = _foreign_code(path)
     except sqlite3.Error as error:
         raise GeoAssetsError("UNREADABLE", f"{name} is not readable as SQLite: {error}") from error
-    except UnicodeDecodeError as error:  # SQLite's own words for it hold what is damaged
+    except UnicodeDecodeError as error:  # SQLite's message contains the damaged text
         raise GeoAssetsError("UNREADABLE", f"{name} is not readable as SQLite: its schema is damaged") from error
     if modules:
         raise GeoAssetsError(
@@ -68,7 +68,7 @@ def _check_sqlite(path: Path, name: str) -> dict[str, str]:
 
 
 def _foreign_code(path: Path) -> tuple[list[str], dict[str, str]]:
-    """Modules that may open other files; what is no plain table, and what it is."""
+    """Return modules that may open other files; and everything that is not a plain table, with what it is."""
     connection = read_only(path)
     try:
         objects = connection.execute(
@@ -155,15 +155,15 @@ def check_file(path: Path, kind: Format, name: str) -> dict[str, str]:
     """Check one file by the rules of its format; returns the layers that are not to be read, and why.
 
     Raises:
-        GeoAssetsError: UNREADABLE, it is cut off; VECTOR_UNSUPPORTED, it leads to other files; INCOMPLETE_SHAPEFILE; or
-            what `archives.check` raises.
+        GeoAssetsError: UNREADABLE, it is truncated; VECTOR_UNSUPPORTED, it refers to other files; INCOMPLETE_SHAPEFILE;
+            or what `archives.check` raises.
     """
     checker = _CHECKS.get(kind)
     return checker(path, name) if checker is not None else {}
 
 
 def parts_of(path: Path, endings: Sequence[str]) -> dict[str, Path]:
-    """The other parts of a dataset by their lower-case ending; their names may differ in case."""
+    """Return the other parts of a dataset by their lower-case ending; their names may differ in case."""
     siblings = [p for p in path.parent.iterdir() if p.stem.lower() == path.stem.lower() and p.suffix.lower() in endings]
     exact = [p for p in siblings if p.stem == path.stem]
     return {p.suffix.lower(): p for p in (*siblings, *exact)}

@@ -1,7 +1,7 @@
-"""Evaluation of a `where` condition on Arrow batches, alike for every format.
+"""Evaluation of a `where` condition on Arrow batches, in the same way for every format.
 
-Here: a syntax tree and columns to one truth value per row. Integers and decimals are compared exactly. Not here: the
-grammar (`../where.py`), conversion of columns (`conversion.py`).
+Here: from a syntax tree and columns to one truth value per row. Integers and decimals are compared exactly. Not here:
+the grammar (`../where.py`), conversion of columns (`conversion.py`).
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _INT_BITS = {"int16": 16, "int32": 32, "int64": 64}
 
 
 def evaluate(condition: Condition, column: Callable[[str], tuple[pa.Array, str]]) -> pa.Array:
-    """True, false or null for each row.
+    """Return true, false or null for each row.
 
     Args:
         condition: from `parse`.
         column: gives a column's values in its wire type, and that type.
 
     Raises:
-        GeoAssetsError: INVALID_FILTER, a literal is not of its column's type.
+        GeoAssetsError: INVALID_FILTER, a literal does not fit its column's type.
     """
     import pyarrow.compute as pc
 
@@ -100,7 +100,7 @@ def _arrow_compare(values: pa.Array, name: str, scalar: Any) -> pa.Array:
 
 
 def _constant(values: pa.Array, *, outcome: bool) -> pa.Array:
-    """The outcome where there is a value, null where there is none."""
+    """Return the outcome where there is a value, null where there is none."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -108,7 +108,9 @@ def _constant(values: pa.Array, *, outcome: bool) -> pa.Array:
 
 
 def _compare_integers(values: pa.Array, bits: int, name: str, number: Decimal) -> pa.Array:
-    """Exactly: an integer is never made a float. A fraction, or what no such integer reaches, decides by itself."""
+    """Compare exactly: an integer is never made a float. A fraction, or a number out of the column's range, decides the
+    result by itself.
+    """
     import pyarrow as pa
 
     if number >= 2 ** (bits - 1) or number < -(2 ** (bits - 1)):

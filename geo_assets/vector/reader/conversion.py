@@ -1,7 +1,7 @@
-"""Conversion of a file's columns to wire types: which one holds every value of a column, and the values in it.
+"""Conversion of a file's columns to wire types: the type that holds every value of a column, and the converted values.
 
-Here: Arrow arrays. What cannot be kept to the letter is counted. Not here: the wire types themselves
-(`../types.py`), geometry (`geometry.py`).
+Here: Arrow arrays. Values that cannot be kept exactly are counted. Not here: the wire types themselves (`../types.py`),
+geometry (`geometry.py`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NOT_JSON = "text that is not JSON in a JSON column, kept as a JSON string"
 
 
 def wire_type(column: str, arrow: pa.DataType) -> str:
-    """The wire type that holds every value of an Arrow type.
+    """Return the wire type that holds every value of an Arrow type.
 
     Args:
         column: the column's name, for the message.
@@ -96,7 +96,7 @@ def _is_list(arrow: pa.DataType) -> bool:
 
 
 def _decimal_wire(arrow: pa.DataType) -> str | None:
-    """Precision and scale with a scale of at least 0: PostgreSQL knows negative ones only from version 15."""
+    """Return precision and scale with a scale of at least 0: PostgreSQL supports negative ones only from version 15."""
     precision, scale = arrow.precision + max(0, -arrow.scale), max(0, arrow.scale)
     return f"decimal({precision}, {scale})" if scale <= precision <= MAX_PRECISION else None
 
@@ -107,12 +107,12 @@ def _list_wire(arrow: pa.DataType) -> str | None:
 
 
 def convert(array: pa.Array, wire: str, notes: Counter[str]) -> pa.Array:
-    """A column in its wire type; nulls stay null, empty text stays empty.
+    """Convert a column to its wire type; nulls stay null, empty text stays empty.
 
     Args:
-        array: values as the reader delivered them.
-        wire: what `wire_type` said of their type.
-        notes: counts values that could not be kept to the letter, by what was done to them.
+        array: values from the reader.
+        wire: what `wire_type` returned for their type.
+        notes: counts values that could not be kept exactly, by what was done to them.
 
     Raises:
         pyarrow.ArrowInvalid: a value is out of the wire type's range.
@@ -134,7 +134,7 @@ def convert(array: pa.Array, wire: str, notes: Counter[str]) -> pa.Array:
 
 
 def _decoded(array: pa.Array) -> pa.Array:
-    """Without dictionaries, run ends and extension types other than JSON."""
+    """Return the array without dictionaries, run ends and extension types other than JSON."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -178,7 +178,7 @@ def _replace_faulty_bytes(text: pa.Array, notes: Counter[str]) -> pa.Array:
 
 
 def _text_lists(array: pa.Array, notes: Counter[str]) -> pa.Array:
-    """Lists of text, each element cleaned as a text column is."""
+    """Return lists of text, each element cleaned as a text column is."""
     import pyarrow as pa
 
     lists = array.cast(pa.list_(pa.string()))
@@ -203,7 +203,7 @@ def _to_json(array: pa.Array, notes: Counter[str]) -> pa.Array:
 
 
 def _nested_values(array: pa.Array) -> list[Any]:
-    """Python values; a map is a dict, or a list of pairs where a key repeats."""
+    """Return Python values; a map becomes a dict, or a list of pairs where a key repeats."""
     try:
         return array.to_pylist(maps_as_pydicts="strict")  # type: ignore[no-any-return]
     except KeyError:
@@ -211,7 +211,7 @@ def _nested_values(array: pa.Array) -> list[Any]:
 
 
 def _checked_json(text: str, notes: Counter[str]) -> str:
-    """The text itself where jsonb takes it: JSON without NUL, lone surrogates, NaN and infinity."""
+    """Return the text itself where jsonb accepts it: JSON without NUL, lone surrogates, NaN and infinity."""
     try:
         value = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
@@ -230,7 +230,7 @@ def _dump(value: Any) -> str:
 
 
 def _jsonable(value: Any) -> Any:
-    """A nested Arrow value as JSON: dates in ISO 8601, bytes in base64, numbers that JSON lacks as text."""
+    """Return a nested Arrow value for JSON: dates in ISO 8601, bytes in base64, numbers that JSON lacks as text."""
     if isinstance(value, dict):
         return {_plain_text(str(key)): _jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -253,7 +253,7 @@ def _plain_text(text: str) -> str:
 
 
 def as_json(names: Sequence[str], columns: Sequence[pa.Array], count: int) -> pa.Array:
-    """`count` rows of converted columns as JSON objects."""
+    """Return `count` rows of converted columns as JSON objects."""
     import pyarrow as pa
 
     values = [_json_values(column) for column in columns]

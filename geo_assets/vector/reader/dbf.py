@@ -1,9 +1,10 @@
-"""The attributes of a shapefile by their bytes: what GDAL reads as a number or a date although it is none, and digits
+"""The attributes of a shapefile, checked by their bytes: invalid numbers and dates that GDAL reads as valid, and digits
 that it drops.
 
-Here: the layout of a DBF, and for each batch of GDAL's the comparison with what stands in the file. A field that is no
-number, no date or no truth value becomes NULL and is counted; integers of 19 digits and more are decimals, not doubles.
-Not here: text (`encodings.py` says as what it is read).
+Here: the layout of a DBF, and for each batch from GDAL the comparison with the bytes of the file. A field that is not a
+number, date or boolean as declared becomes NULL and is counted; integers of 19 digits and more are decimals, not
+doubles.
+Not here: text (`encodings.py` chooses its encoding).
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Field:
     """One field of the header."""
 
     kind: str
-    offset: int  # in a record, whose first byte says whether it is deleted
+    offset: int  # in a record; its first byte marks a deleted record
     width: int
     decimals: int
 
@@ -51,12 +52,12 @@ class Dbf:
     """A DBF: its fields and its records as bytes, mapped, not read."""
 
     fields: list[Field]
-    records: NDArray[np.uint8]  # a row each
+    records: NDArray[np.uint8]  # one row per record
     page: int  # its language driver
 
     @classmethod
     def open(cls, path: Path) -> Dbf | None:
-        """None where its header says nothing that fits its size: GDAL will say what is wrong with it."""
+        """Open a DBF; None where its header does not fit its size: GDAL will report what is wrong."""
         size = path.stat().st_size
         with path.open("rb") as file:
             head = file.read(_HEADER_BYTES)
@@ -71,13 +72,15 @@ class Dbf:
         return cls(fields, np.memmap(path, np.uint8, "r", start, (count, width)), head[29])
 
     def raw(self, field: Field, rows: NDArray[np.int64] | slice) -> NDArray[np.uint8]:
-        """The bytes of a field, a row each; what is no ASCII became `?`."""
+        """Return the bytes of a field, one row per record; non-ASCII bytes became `?`."""
         part = np.ascontiguousarray(self.records[rows, field.offset : field.offset + field.width])
         part = np.where(part == 0, np.uint8(32), part)
         return np.where(part > 126, np.uint8(63), part)
 
     def texts(self, field: Field, rows: NDArray[np.int64] | slice) -> pa.Array:
-        """The same as text without blanks around it; null where there is nothing, or the stars of an overflow."""
+        """Return the same as text without surrounding blanks; null where it is empty or holds the asterisks of an
+        overflow.
+        """
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -92,7 +95,7 @@ class Dbf:
         return pc.if_else(nothing, pa.scalar(None, pa.string()), text)
 
     def character_bytes(self, limit: int) -> bytes:
-        """The text of its records, at most `limit` bytes of it."""
+        """Return the text of its records, at most `limit` bytes."""
         wanted = [f for f in self.fields if f.kind == "C"]
         total = sum(f.width for f in wanted)
         rows = slice(0, max(1, limit // max(1, total)))
@@ -100,7 +103,7 @@ class Dbf:
 
     @property
     def deleted(self) -> int:
-        """Records that are marked as deleted."""
+        """Return the number of records that are marked as deleted."""
         return int((self.records[:, 0] == _DELETED).sum())
 
 
@@ -128,7 +131,9 @@ class DbfCheck:
 
     @classmethod
     def of(cls, shp: Path, names: list[str], types: list[pa.DataType]) -> DbfCheck | None:
-        """None where the bytes cannot be compared. Types of wide integers are changed in place to decimals."""
+        """Make the check; None where the bytes cannot be compared. Types of wide integers are changed in place to
+        decimals.
+        """
         dbf = Dbf.open(shp.with_suffix(".dbf"))
         if dbf is None or len(dbf.fields) != len(names):
             return None
@@ -157,7 +162,7 @@ class DbfCheck:
 
 
 def _integral(dbf: Dbf, field: Field) -> pa.DataType | None:
-    """The decimal type of a column of wide integers; None where one of its values has a fraction."""
+    """Return the decimal type of a column of wide integers; None where one of its values has a fraction."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -184,7 +189,7 @@ def _corrected(column: pa.Array, field: str, kind: str, text: pa.Array, name: st
 
 
 def _dates(column: pa.Array, text: pa.Array, name: str, findings: Findings) -> pa.Array:
-    """A date is right if it is written as the file writes it; 00000000 is none."""
+    """Check dates: one is right if it is written as in the file; 00000000 means no date."""
     import pyarrow.compute as pc
 
     odd = _true(
@@ -200,7 +205,7 @@ def _booleans(column: pa.Array, text: pa.Array, name: str, findings: Findings) -
     odd = _true(pc.invert(pc.match_substring_regex(text, r"^[TtYyFfNn?]$")))
     column = pc.if_else(
         pc.is_null(text), pa.scalar(None, pa.bool_()), column
-    )  # a blank is no truth value, and GDAL's false
+    )  # a blank is not a boolean, but GDAL reads it as false
     return _nulled(column, odd, text, name, NO_BOOLEAN, findings)
 
 
@@ -226,7 +231,7 @@ def _numbers(column: pa.Array, text: pa.Array, *, whole: bool, name: str, findin
 
 
 def _decimals(text: pa.Array, kind: str, name: str, findings: Findings) -> pa.Array:
-    """Integers of any width, from their digits."""
+    """Return integers of any width, from their digits."""
     import pyarrow as pa
 
     precision = int(kind.partition("(")[2].partition(",")[0])
@@ -240,7 +245,7 @@ def _decimals(text: pa.Array, kind: str, name: str, findings: Findings) -> pa.Ar
 
 
 def _decimal(text: str) -> Decimal | None:
-    """A number as it is written; Decimal takes more than numbers."""
+    """Return a number exactly as written; Decimal accepts more than numbers."""
     if not text.isascii() or text.strip("+-.0123456789eE"):
         return None
     try:
@@ -261,7 +266,7 @@ def _nulled(column: pa.Array, odd: pa.Array, text: pa.Array, name: str, fault: s
 
 
 def _true(mask: pa.Array) -> pa.Array:
-    """Where a comparison says yes: null, of nothing, does not."""
+    """Return where a comparison is true; null counts as false."""
     import pyarrow.compute as pc
 
     return pc.fill_null(mask, fill_value=False)

@@ -1,8 +1,7 @@
-"""Delimited text (CSV, TSV): encoding, delimiter, geometry columns and types, all found out and none guessed beyond the
-text.
+"""Delimited text (CSV, TSV): encoding, delimiter, geometry columns and types, all determined from the text.
 
 Here: pyarrow's CSV reader, which tells an empty field (NULL) from a quoted empty one ('').
-Not here: what places a row (`placing.py`), which type a column has (`text_values.py`).
+Not here: which columns locate a row (`placing.py`), which type a column has (`text_values.py`).
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ _SAMPLE_CHARACTERS = 65_536
 _SAMPLE_ROWS = 100
 _DELIMITERS = (",", ";", "\t", "|")
 
-#: A row must fit into one; pyarrow parses block by block.
+#: Bytes of a block, into which a row must fit; pyarrow parses block by block.
 _BLOCK_BYTES = 8 * 1024**2
 
-#: Excel's first line, which says how the rest is written.
+#: Excel's first line, which declares the delimiter.
 _SEP = "sep="
 
 EMPTY_ROWS = "rows of nothing, which were left out"
@@ -44,7 +43,7 @@ EMPTY_ROWS = "rows of nothing, which were left out"
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How a file is written and what places its rows."""
+    """How a file is written and which columns locate its rows."""
 
     encoding: str
     delimiter: str
@@ -54,7 +53,9 @@ class Dialect:
 
     @property
     def attributes(self) -> list[int]:
-        """Positions of the columns that become columns of the table; one that holds geometry becomes its geometry."""
+        """Return positions of the columns that become columns of the table; one that holds geometry becomes its
+        geometry.
+        """
         return [i for i in range(len(self.header)) if self.placing is None or i != self.placing.geometry]
 
 
@@ -93,7 +94,7 @@ def open_csv(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
 
 
 def sniff(path: Path, name: str, options: LayerOptions, *, attributes: bool = False) -> Dialect:
-    """Find out how a file is written; what the options say is not looked for.
+    """Find out how a file is written; options that are given are used as they are.
 
     Raises:
         GeoAssetsError: UNREADABLE; VECTOR_NO_GEOMETRY, no columns place its rows; UNKNOWN_COLUMN.
@@ -118,7 +119,7 @@ def sniff(path: Path, name: str, options: LayerOptions, *, attributes: bool = Fa
 
 
 def _rows(sample: str, delimiter: str) -> list[list[str]]:
-    """The sample's records; the last one may be cut off and is left out."""
+    """Return the sample's records; the last one may be truncated and is left out."""
     rows = []
     try:
         for row in csv.reader(io.StringIO(sample), delimiter=delimiter):
@@ -132,7 +133,7 @@ def _rows(sample: str, delimiter: str) -> list[list[str]]:
 
 
 def _score(rows: list[list[str]]) -> tuple[float, int]:
-    """Share of rows as wide as the header, then the width; one column is the last resort."""
+    """Return the share of rows as wide as the header, then the width; one column is the last resort."""
     if not rows:
         return (0.0, 0)
     width = len(rows[0])
@@ -140,7 +141,7 @@ def _score(rows: list[list[str]]) -> tuple[float, int]:
 
 
 class _OddRows:
-    """Rows of another width than the header, which pyarrow leaves out: they are features that cannot be placed."""
+    """Rows of another width than the header, which pyarrow leaves out: they are features that cannot be located."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._width, self._delimiter = len(dialect.header), dialect.delimiter
@@ -148,7 +149,7 @@ class _OddRows:
         self._waiting: dict[int, list[str | None]] = {}
 
     def take(self, row: Any) -> str:
-        """Pyarrow's question of what to do with a row."""
+        """Answer pyarrow's question what to do with a row."""
         values: list[str | None] = [
             value or None for value in next(csv.reader(io.StringIO(row.text), delimiter=self._delimiter), [])
         ]
@@ -160,8 +161,8 @@ class _OddRows:
         return "skip"
 
     def places(self, first: int, count: int, *, last: bool = False) -> tuple[np.ndarray[Any, Any], list[int]]:
-        """The places of `count` rows from `first` on, and those of the odd rows among (where they are the last: and
-        after) them.
+        """Return the positions of `count` rows from `first` on, and of the odd rows among them (at the end of the file
+        also after them).
         """
         odd = sorted(place for place in self._waiting if place >= first)
         places: list[int] = []
@@ -176,12 +177,12 @@ class _OddRows:
         return np.array(places, dtype=np.int64), taken
 
     def pop(self, places: list[int]) -> list[list[str | None]]:
-        """The values of odd rows, each with its width before them."""
+        """Return the values of odd rows, each preceded by its width."""
         return [self._waiting.pop(place) for place in places]
 
 
 def read(path: Path, dialect: Dialect, findings: Findings) -> Iterator[Batch]:
-    """Batches of all columns but the geometry's, as text.
+    """Yield batches of all columns but the geometry's, as text.
 
     Raises:
         pyarrow.ArrowInvalid: the text is damaged.
@@ -234,7 +235,7 @@ def _batch(
     dialect: Dialect,
     findings: Findings,
 ) -> Batch:
-    """The rows that hold something, the odd ones at the end with what is wrong with them."""
+    """Return the rows that are not empty, the odd ones at the end with what is wrong with them."""
     import pyarrow as pa
 
     present = _holds_something(batch)
@@ -259,7 +260,7 @@ def _batch(
 
 
 def _holds_something(batch: pa.RecordBatch) -> np.ndarray[Any, Any]:
-    """Which rows have a value, and not only blanks, in some column."""
+    """Return which rows have a value, not only blanks, in some column."""
     import pyarrow.compute as pc
 
     present = np.zeros(len(batch), dtype=bool)

@@ -1,10 +1,10 @@
-"""Esri JSON, made ready for GDAL: every feature in its place, and what of them says where it lies.
+"""Esri JSON, rewritten for GDAL: features stay in order, and the features with a geometry are known.
 
-Here: a copy in which no feature has an id of its own and every value has room and is of its column's type, and which
-features have a geometry. Not here: reading them (`ogr.py`).
+Here: a copy in which no feature has an id of its own and every value fits its column and its type; and which features
+have a geometry. Not here: reading them (`ogr.py`).
 
-GDAL sorts features by their object id, loses those below zero, writes 2147483647 for whatever is larger and 0 for what
-is no number, and makes NULL of a geometry that it cannot read.
+GDAL sorts features by their object id, loses those below zero, writes 2147483647 for larger numbers and 0 for values
+that are not numbers, and makes NULL of a geometry that it cannot read.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _LARGEST = {_SMALL: 2**15 - 1, _WHOLE: 2**31 - 1, _ID: 2**31 - 1}
 _NUMBERS = frozenset({"esriFieldTypeSingle", "esriFieldTypeDouble"})
 _MOMENT = "esriFieldTypeDate"  # milliseconds since 1970
 
-#: Where a feature of the copy keeps values that are none of their column's. GDAL does not look at it.
+#: Member of a feature of the copy that holds values that do not fit their column. GDAL ignores it.
 _ODD = "odd"
 
 
@@ -66,12 +66,12 @@ def copy(path: Path, to: Path, name: str) -> None:
 
 
 def said(path: Path, name: str, findings: Findings) -> dict[int, str]:
-    """By place: of each feature of a copy that says where it lies, what is wrong with it if GDAL makes nothing of it.
+    """Return, by position, for each feature of a copy with a geometry what is wrong with it if GDAL cannot read it.
 
     Args:
-        path: of the copy.
-        name: of the source, for messages.
-        findings: takes the values that are none of their column's.
+        path: the copy.
+        name: the source's name, for messages.
+        findings: takes the values that do not fit their column.
     """
     faults = {}
     for place, feature in enumerate(_features(path, name, {})):
@@ -83,7 +83,7 @@ def said(path: Path, name: str, findings: Findings) -> dict[int, str]:
 
 
 def _settle_types(members: dict[str, Any], largest: Counter[str]) -> dict[str, str]:
-    """The type of each column, wide enough; none is the feature's id."""
+    """Return the type of each column, wide enough; none is the feature's id."""
     fields = members.get("fields")
     named = [field for field in fields if isinstance(field, dict)] if isinstance(fields, list) else []
     kinds: dict[str, str] = {}
@@ -98,7 +98,7 @@ def _settle_types(members: dict[str, Any], largest: Counter[str]) -> dict[str, s
 
 
 def _fitted(feature: Any, kinds: dict[str, str]) -> dict[str, Any]:
-    """A feature whose values are of their columns' types; others are set aside."""
+    """Return a feature whose values fit their columns' types; others are set aside."""
     if not isinstance(feature, dict):
         return {"attributes": {}, "geometry": NO_FEATURE}
     attributes = _attributes(feature)
@@ -112,7 +112,7 @@ def _fitted(feature: Any, kinds: dict[str, str]) -> dict[str, Any]:
 
 
 def _misfit(value: Any, kind: str | None) -> str | None:
-    """What is wrong with a value in a column of a type."""
+    """Return what is wrong with a value in a column of this type."""
     if value is None or kind is None:
         return None
     number = _number(value)
@@ -140,8 +140,8 @@ def _attributes(feature: Any) -> dict[str, Any]:
 
 
 def _fault(geometry: Any) -> str | None:
-    """None where there is nothing to read: no geometry, no parts, or the number that is none, by which Esri says an
-    empty point.
+    """Return what is wrong with a geometry that GDAL cannot read; None where there is none: no geometry, no parts, or
+    NaN, Esri's empty point.
     """
     if not isinstance(geometry, dict):
         return None if geometry is None else NO_FEATURE if geometry == NO_FEATURE else UNREADABLE
@@ -153,7 +153,9 @@ def _fault(geometry: Any) -> str | None:
 
 
 def _features(path: Path, name: str, members: dict[str, Any]) -> Iterator[Any]:
-    """Whatever stands where a feature belongs; the other members of the document are put into `members`."""
+    """Yield every element of the features array, whatever it is; other members of the document are put into
+    `members`.
+    """
     with path.open(encoding=encoding_of_text(path), errors="surrogateescape", newline="") as file:
         window = Window(file, name, "Esri JSON")
         if window.next_character() != "{":

@@ -1,10 +1,10 @@
-"""What is taken of a layer: columns, condition, box, policies, applied to each batch in the same way on every pass.
+"""Selection from a layer: columns, condition, box, policies, applied to each batch in the same way on every pass.
 
 Here: `LayerFilter`, made once per layer and pass. Not here: the grammar (`../where.py`), what is done to a geometry
 (`geometry.py`).
 
-The order is fixed, so that each feature has one fate: what does not meet the condition is filtered; of the rest, what
-cannot be kept is rejected; of the rest, what does not touch the box is filtered.
+The order is fixed, so that each feature is counted once: features that do not meet the condition are filtered; of the
+rest, those that cannot be kept are rejected; of the rest, those that do not touch the box are filtered.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Selection:
-    """What is left of a batch, and how many features the condition left out of it."""
+    """What remains of a batch, and how many features the condition excluded."""
 
     batch: Batch
     filtered: int
@@ -46,7 +46,7 @@ class LayerFilter:
     def __init__(
         self, options: LayerOptions, names: list[str], wire: Callable[[int], str], crs: CRS | None, title: str
     ) -> None:
-        """`wire` gives the wire type of a column by its position; asked only for what a condition names.
+        """`wire` returns the wire type of a column by its position; called only for columns that a condition names.
 
         Raises:
             GeoAssetsError: INVALID_FILTER; UNKNOWN_COLUMN.
@@ -67,11 +67,11 @@ class LayerFilter:
 
     @property
     def positions(self) -> set[int]:
-        """The columns that the condition looks at."""
+        """Return the columns that the condition uses."""
         return set(self._positions.values())
 
     def apply(self, batch: Batch) -> Selection:
-        """The features that meet the condition."""
+        """Return the features that meet the condition."""
         if self._condition is None:
             return Selection(batch, 0)
         import pyarrow.compute as pc
@@ -94,12 +94,12 @@ class LayerFilter:
             ) from error
 
     def clean(self, batch: Batch, *, sound: bool = False, unchecked: bool = False) -> geometry.Cleaned:
-        """The geometries that are left, each with a fate.
+        """Return the remaining geometries: each kept, rejected or filtered.
 
         Args:
             batch: what `apply` left.
             sound: an earlier pass found nothing to repair or reject.
-            unchecked: whether they are valid is looked at later.
+            unchecked: their validity is checked later.
         """
         import shapely
 
@@ -121,7 +121,7 @@ class LayerFilter:
 
     @property
     def takes_all(self) -> bool:
-        """Whether it lets every feature through without a look."""
+        """Whether it accepts every feature unseen."""
         return self._condition is None and not self.reads_geometry
 
     @property
@@ -131,7 +131,7 @@ class LayerFilter:
 
 
 def chosen_columns(options: LayerOptions, names: list[str], unused: set[int], title: str) -> list[int]:
-    """Positions of the columns that are wanted, in the order in which they are named.
+    """Return positions of the wanted columns, in the order in which they are named.
 
     Raises:
         GeoAssetsError: UNKNOWN_COLUMN.
@@ -142,7 +142,7 @@ def chosen_columns(options: LayerOptions, names: list[str], unused: set[int], ti
 
 
 def filter_of(ref: LayerRef, layer: OpenLayer, options: LayerOptions) -> LayerFilter:
-    """The filter of an open layer.
+    """Return the filter of an open layer.
 
     Raises:
         GeoAssetsError: INVALID_FILTER; UNKNOWN_COLUMN.
@@ -151,13 +151,13 @@ def filter_of(ref: LayerRef, layer: OpenLayer, options: LayerOptions) -> LayerFi
 
 
 def crs_of(layer: OpenLayer, options: LayerOptions) -> CRS | None:
-    """What the layer says, else what is said of it; the other way round only where that is asked for."""
+    """Return the layer's own CRS, else the one given in the options; the other way round only with `override_crs`."""
     said = parse_code(options.source_crs) if options.source_crs else None
     return said if options.override_crs else parse_file_crs(layer.crs) or said
 
 
 def _wires(ref: LayerRef, layer: OpenLayer, options: LayerOptions) -> Callable[[int], str]:
-    """A column's wire type; text that is typed by its values is read through for it."""
+    """Return a function that gives a column's wire type; text that is typed by its values is read once for it."""
     found: list[str] = []
 
     def wire(position: int) -> str:

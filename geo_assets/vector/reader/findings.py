@@ -1,5 +1,4 @@
-"""What is worth saying of a layer's values once they are read: how many could not be taken as they are written, and
-some of them.
+"""Findings about a layer's values: how many could not be used as they are written, and examples.
 
 Here: the count, by column and fault. Not here: finding them (the readers), what cannot be loaded at all (`geometry.py`,
 `conversion.py`).
@@ -24,13 +23,13 @@ class Findings:
         self._originals: dict[tuple[str | None, str], dict[str, None]] = {}
 
     def add(self, column: str | None, fault: str, originals: Iterable[Any], count: int | None = None) -> None:
-        """Take in values of a column that have one fault.
+        """Add values of a column that have one fault.
 
         Args:
             column: its name in the source; None: of the whole layer.
             fault: follows the number of values: `not a date, now NULL`.
-            originals: as they are written in the file.
-            count: of them, where not all are given.
+            originals: the values as they are written in the file.
+            count: their number, where not all are given.
         """
         key = (column, fault)
         shown = self._originals.setdefault(key, {})
@@ -42,7 +41,7 @@ class Findings:
         self._counts[key] = self._counts.get(key, 0) + (number if count is None else count)
 
     def warnings(self) -> tuple[str, ...]:
-        """A sentence for each column and fault, in the order in which they were met."""
+        """Return a sentence for each column and fault, in order of first occurrence."""
         return tuple(self._sentence(column, fault) for (column, fault), count in self._counts.items() if count)
 
     def _sentence(self, column: str | None, fault: str) -> str:

@@ -1,7 +1,7 @@
-"""Formats: which are read, and which one a file is in by its first bytes.
+"""Formats: which are read, and the format of a file by its first bytes.
 
-Here: the allow-list of formats and of GDAL's drivers. The name of an upload is a claim; it only tells text formats
-apart. Not here: whether a file is whole and harmless (`checks.py`), what is in it (`layers.py`).
+Here: the allow-list of formats and of GDAL's drivers. The name of an upload proves nothing; it only distinguishes text
+formats. Not here: whether a file is complete and harmless (`checks.py`), what is in it (`layers.py`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from geo_assets.errors import GeoAssetsError
 
 
 class Format(StrEnum):
-    """Everything that is opened; the value is the driver that must do it."""
+    """Every format that is opened; the value is the driver that must open it."""
 
     GPKG = "GPKG"
     SHAPEFILE = "ESRI Shapefile"
@@ -60,7 +60,7 @@ ENDINGS = {
     ".tsv": Format.CSV,
 }
 
-#: The ending under which each is opened.
+#: The file name ending under which each is opened.
 OWN_ENDING = {
     Format.GPKG: ".gpkg",
     Format.SHAPEFILE: ".shp",
@@ -79,16 +79,16 @@ OWN_ENDING = {
 }
 
 #: GDAL drivers that are never registered: they read other files, reach the network, load code, or are not on the list
-#: above. MBTiles is one of them no longer: a child reads rasters too, and whichever library comes first names the
-#: drivers of both. A layer that another driver than its format's would read is refused (`layers.py`). (Of those in
-#: pyogrio's wheels: GDAL complains on stderr about a name that it does not know.)
+#: above. MBTiles is not one of them: a child also reads rasters, and the library that is loaded first sets the drivers
+#: of both. A layer that a driver other than its format's would read is refused (`layers.py`). (Of those in pyogrio's
+#: wheels: GDAL complains on stderr about a name that it does not know.)
 _FORBIDDEN_DRIVERS = (
     "OGR_VRT ADBC GDALG WFS OAPIF OGCAPI CSW NGW Elasticsearch Carto AmigoCloud PLSCENES EEDA HTTP GPSBabel PDF PMTiles"
     " OSM ODS MVT TopoJSON JSONFG GeoRSS DXF DGN PDS4 VICAR S57 SXF Selafin VFK VDV EDIGEO WAsP LVBAG MapML"
     " MiraMonVector OGR_GMT OGR_PDS PGDUMP AVCBin AVCE00 AIVector PCIDSK Idrisi JML GTFS"
 )
 
-#: What is refused by name, because people have it, and how it is made readable.
+#: Common formats that are refused by name, and how to convert them.
 _REFUSED_XML = {
     "osm": ("OpenStreetMap XML", "ogr2ogr out.gpkg in.osm"),
 }
@@ -104,7 +104,7 @@ ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
-#: What would make GDAL take JSON for a stored pipeline or a VRT, both of which can name other files.
+#: What would make GDAL treat JSON as a stored pipeline or a VRT, both of which can name other files.
 _FOREIGN_JSON = re.compile(rb"gdal_streamed_alg|<OGRVRTDataSource|<VRTDataset")
 
 #: ArcGIS's own JSON of features.
@@ -123,7 +123,7 @@ def forbid_drivers() -> None:
 
 
 def head_of(path: Path) -> bytes:
-    """The first bytes of a file; UNREADABLE if there are none."""
+    """Return the first bytes of a file; UNREADABLE if there are none."""
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
@@ -135,7 +135,7 @@ def head_of(path: Path) -> bytes:
 
 
 def identify(path: Path, name: str) -> Format:
-    """The format of a file by its first bytes; the ending only tells text formats apart.
+    """Return the format of a file by its first bytes; the ending only distinguishes text formats.
 
     Raises:
         GeoAssetsError: UNREADABLE, it is not what its name says; VECTOR_UNSUPPORTED, it is something else.
@@ -196,7 +196,7 @@ def _text_format(head: bytes, claimed: Format | None, name: str) -> Format | Non
 
 
 def _is_json_lines(text: bytes) -> bool:
-    """Whether the second line begins another object of its own: `}` ends the first line, `{` begins the second."""
+    """Whether the second line begins another object: `}` ends the first line, `{` begins the second."""
     if text.startswith(b"\x1e"):
         return True
     first, _, rest = text.partition(b"\n")
@@ -207,7 +207,7 @@ _GML_NAMESPACE = b"http://www.opengis.net/gml"
 
 
 def _xml_format(text: bytes, name: str) -> Format:
-    """By the root element, which only declarations and comments may precede."""
+    """Return the format by the root element, which only declarations and comments may precede."""
     rest = text
     while rest.startswith((b"<?", b"<!--")):
         end = b"?>" if rest.startswith(b"<?") else b"-->"

@@ -1,11 +1,11 @@
-"""GeoJSON and newline-delimited GeoJSON, feature by feature: ids, numbers, times and geometry as they are written.
+"""GeoJSON and newline-delimited GeoJSON, read feature by feature: ids, numbers, times and geometry as they are written.
 
 Here: a stream of features out of a text of any length, as batches.
 Not here: the text itself (`json_text.py`), the type of each property (`geojson_columns.py`), WKB of each geometry
 (`geojson_wkb.py`), what becomes of it (`geometry.py`).
 
-Not by GDAL: its driver drops ids that repeat or are text, makes 2**53 + 1 beside 1.5 a double, NULL of a geometry that
-it cannot read, and parses the text five times on the way to a table; this reads it three times.
+GDAL is not used: its driver drops ids that repeat or are text, makes 2**53 + 1 a double beside 1.5, makes NULL of a
+geometry that it cannot read, and parses the text five times until it is in a table; this module parses it three times.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
     from geo_assets.vector.reader.sources import Dataset
 
-#: RFC 7946: longitude and latitude on WGS 84, unless an older file says otherwise.
+#: RFC 7946: longitude and latitude on WGS 84, unless an older file declares another CRS.
 _DEFAULT_CRS = "EPSG:4326"
 
 
-#: Coordinates of a batch. Bytes of WKB.
+#: Most coordinates of a batch, and most bytes of WKB.
 _BATCH_BYTES = 32 * 1024**2
 
 
@@ -85,7 +85,7 @@ def _codec_of(dataset: Dataset) -> str | None:
 
 
 class _Document:
-    """The features of a file, each parsed alone; and the CRS that it names, once all have been seen."""
+    """The features of a file, each parsed separately; and the CRS that it names, known once all are read."""
 
     def __init__(self, dataset: Dataset, encoding: str) -> None:
         self._dataset = dataset
@@ -94,7 +94,7 @@ class _Document:
 
     @property
     def crs(self) -> str | None:
-        """Of the document; None where it names one that cannot be found out."""
+        """Return the CRS of the document; None where it names one that is unknown."""
         if "crs" not in self._named:
             return _DEFAULT_CRS
         crs = self._named["crs"]
@@ -105,7 +105,7 @@ class _Document:
         )
 
     def features(self) -> Iterator[Any]:
-        """Everything that stands where a feature belongs."""
+        """Yield everything that is in the place of a feature."""
         with self._dataset.path.open(encoding=self._encoding, errors="surrogateescape", newline="") as file:
             window = Window(file, self._dataset.name)
             found = False
@@ -116,7 +116,7 @@ class _Document:
                 raise GeoAssetsError("UNREADABLE", f"{self._dataset.name} holds no JSON")
 
     def _document(self, window: Window) -> Iterator[Any]:
-        """One object of the text: a collection, whose features are not held together, a feature or a geometry."""
+        """Read one object of the text: a collection, whose features are yielded one by one, a feature or a geometry."""
         if window.next_character() != "{":
             raise window.fault("an object is expected")
         members: dict[str, Any] = {}
@@ -140,7 +140,7 @@ class _Document:
 
 @dataclass(slots=True)
 class _Row:
-    """One feature, taken apart."""
+    """One feature, split into its parts."""
 
     ident: Any
     properties: dict[str, Any]
@@ -149,7 +149,7 @@ class _Row:
 
     @classmethod
     def of(cls, feature: Any) -> _Row:
-        """Whatever stands where a feature belongs."""
+        """Split whatever is in the place of a feature."""
         if not isinstance(feature, dict):
             return cls(None, {}, None, NO_FEATURE)
         bare = feature.get("type") in DEPTHS or feature.get("type") == COLLECTION

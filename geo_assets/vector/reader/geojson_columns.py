@@ -1,6 +1,6 @@
 """Columns of GeoJSON: the type that holds every value of a property, and a property's values as an Arrow array.
 
-Here: what the features' properties and ids become. Not here: reading features (`geojson.py`), text that holds times
+Here: the columns for properties and ids of features. Not here: reading features (`geojson.py`), text that holds times
 (`text_values.py`).
 """
 
@@ -24,42 +24,42 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-#: PostgreSQL's most columns of a table.
+#: PostgreSQL's maximum number of columns.
 _MOST_COLUMNS = 1600
 
 _EXACT_IN_DOUBLE = 2**53
 
 
 def properties_of(feature: dict[str, Any]) -> dict[str, Any]:
-    """The properties of a feature; none where something else stands there."""
+    """Return the properties of a feature; none where they are not an object."""
     found = feature.get("properties")
     return found if isinstance(found, dict) else {}
 
 
 def scalar(value: Any) -> Any:
-    """An id as it is, or as JSON text where it is nested."""
+    """Return an id unchanged, or as JSON text where it is nested."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of the layer; the id of a feature is the one that comes from no property."""
+    """A column of the layer; the id of a feature is the column without a property."""
 
     name: str
     key: str | None
     wire: str
-    as_text: bool = False  # values of several kinds: those that are no text as JSON writes them
+    as_text: bool = False  # values of several kinds: those that are not text are written as JSON
 
 
 class Schema:
-    """What each property holds."""
+    """The types of the properties."""
 
     def __init__(self) -> None:
         self._guesses: dict[str | None, _Guess] = {}
         self._waiting: list[Any] = []
 
     def add(self, feature: Any) -> None:
-        """Take in one feature; its geometry is not kept."""
+        """Add one feature; its geometry is not kept."""
         if isinstance(feature, dict):
             feature = {key: value for key, value in feature.items() if key in {"id", "type", "properties"}}
         self._waiting.append(feature)
@@ -67,7 +67,7 @@ class Schema:
             self.finish()
 
     def finish(self) -> None:
-        """Take in what is waiting."""
+        """Add what is buffered."""
         features = [f for f in self._waiting if isinstance(f, dict)]
         self._waiting = []
         rows = [properties_of(f) for f in features]
@@ -86,7 +86,7 @@ class Schema:
         return self._guesses.setdefault(key, _Guess(times=key is not None))
 
     def columns(self, findings: Findings) -> list[Column]:
-        """The id, where there is one, then the properties in the order in which they were met."""
+        """Return the id, where there is one, then the properties in order of first occurrence."""
         keys = [key for key in self._guesses if key is not None]
         made = [self._guesses[key].column(key, key, findings) for key in keys]
         if None not in self._guesses:
@@ -110,7 +110,7 @@ class _Guess:
         self._scale: int | None = 0
 
     def add(self, values: list[Any]) -> None:
-        """Take in the values of some features."""
+        """Add the values of some features."""
         import pyarrow as pa
 
         kinds = set(map(type, values)) - {type(None)}
@@ -132,7 +132,7 @@ class _Guess:
             self._low, self._high = min(self._low, *whole), max(self._high, *whole)
 
     def column(self, name: str, key: str | None, findings: Findings) -> Column:
-        """Name and type; what stays text although it looks like times is said."""
+        """Return name and type; reports text that looks like times but stays text."""
         kinds = self._kinds
         if kinds == {str} and self._text is not None:
             self._text.say(name, findings)
@@ -174,19 +174,19 @@ class _Guess:
 
 
 def _scale(values: np.ndarray[Any, Any], least: int | None) -> int | None:
-    """Decimals that hold every value to the letter; None where none do."""
+    """Return the number of decimals that holds every value exactly; None where none does."""
     if least is None or not np.isfinite(values).all():
         return None
     return next((scale for scale in range(least, 18) if (np.round(values, scale) == values).all()), None)
 
 
 def _clean(text: str) -> str:
-    """Without halves of characters, which neither UTF-8 nor PostgreSQL has."""
+    """Return the text without lone surrogates, which neither UTF-8 nor PostgreSQL has."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def array_of(values: list[Any], column: Column, findings: Findings) -> pa.Array:
-    """A column's values in its type."""
+    """Return a column's values in its type."""
     import pyarrow as pa
 
     wire = column.wire
@@ -211,7 +211,7 @@ def array_of(values: list[Any], column: Column, findings: Findings) -> pa.Array:
 def _dump(value: Any) -> str:
     try:
         return _clean(json.dumps(value, ensure_ascii=False, allow_nan=False))
-    except ValueError:  # NaN and infinity, which JSON has not, as text
+    except ValueError:  # NaN and infinity, which JSON lacks, as text
         return _clean(json.dumps(_finite(value), ensure_ascii=False))
 
 

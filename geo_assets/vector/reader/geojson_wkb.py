@@ -1,6 +1,6 @@
 """WKB of GeoJSON geometries.
 
-Here: one geometry, checked, as ISO WKB, or what is wrong with it. Not here: what becomes of it (`geometry.py`).
+Here: one geometry, checked, as ISO WKB, or what is wrong with it. Not here: repair and rejection (`geometry.py`).
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class BadGeometryError(ValueError):
 
 
 def to_wkb(geometry: Any, depth: int = 0) -> bytes:
-    """ISO WKB of a GeoJSON geometry; with z where one of its positions has more than two coordinates. What comes after
-    z is left out.
+    """Return ISO WKB of a GeoJSON geometry; with z where one of its positions has more than two coordinates.
+    Coordinates after z are dropped.
 
     Raises:
-        BadGeometryError: it is none.
+        BadGeometryError: it is not a geometry.
         OverflowError: a coordinate is larger than any double.
     """
     kind = geometry.get("type") if isinstance(geometry, dict) else None
@@ -49,7 +49,7 @@ def to_wkb(geometry: Any, depth: int = 0) -> bytes:
 
 
 def _lines(coordinates: Any, depth: int) -> list[list[Any]]:
-    """The lists of positions in nested coordinates, each checked."""
+    """Return the lists of positions in nested coordinates, each checked."""
     if not isinstance(coordinates, list):
         raise BadGeometryError(BADLY_NESTED)
     lines = [[coordinates]] if depth == 0 and coordinates else [coordinates] if depth else []
@@ -70,7 +70,7 @@ def _lines(coordinates: Any, depth: int) -> list[list[Any]]:
 
 @dataclass(slots=True)
 class _Writer:
-    """WKB of checked coordinates."""
+    """Writes WKB of checked coordinates."""
 
     kind: str
     lines: list[list[Any]]

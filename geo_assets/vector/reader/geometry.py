@@ -1,12 +1,11 @@
-"""Geometry: from a file's WKB to the WKB that PostGIS takes, with an account of what was repaired and what was
-rejected.
+"""Geometry: from a file's WKB to the WKB that PostGIS accepts, counting what was repaired and what was rejected.
 
-Here: arrays of one batch; no file, no database. A null stays null. What cannot be kept is rejected with a reason, never
-dropped in silence; what is invalid is repaired and counted by its fault.
-Not here: WKB as bytes (`wkb.py`), the account of a whole layer (`survey.py`).
+Here: arrays of one batch; no file, no database. A null stays null. A geometry that cannot be kept is rejected with a
+reason, never dropped silently; an invalid one is repaired and counted by its fault.
+Not here: WKB as bytes (`wkb.py`), the counts of a whole layer (`survey.py`).
 
 Repair is GEOS's `structure` method without collapsed parts: of 64 invalid geometries of the GEOS suite it changes the
-dimension of none and empties 8; `buffer(0)` empties 16.
+dimension of none and makes 8 empty; `buffer(0)` makes 16 empty.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ NULL = "no geometry"
 COLLECTION_OF_ONE_KIND = "geometry collection of one kind"
 COLLECTION_OF_SEVERAL_KINDS = "geometry collection of several kinds"
 
-#: No CRS in use has coordinates of this size; they come from garbage, and poison extents and indexes.
+#: No CRS in use has coordinates of this size; they are garbage, and spoil extents and indexes.
 _ABSURD = 1e12
 
 NOT_FINITE = "coordinates are not finite numbers"
@@ -72,14 +71,14 @@ OFF_THE_GLOBE = "beyond longitude and latitude"
 UNCLOSED = "Unclosed ring"
 
 
-#: A repair that changes the area by more is worth a look.
+#: A repair that changes the area by more is reported.
 _AREA_TOLERANCE = 0.01
 
 
 @dataclass(slots=True)
 class Cleaned:
-    """A batch of valid geometries. `reasons` holds the rows that cannot be kept, `filtered` those not wanted; their
-    geometry is None.
+    """A batch of valid geometries. `reasons` holds the rejected rows, `filtered` those not wanted; their geometry is
+    None.
     """
 
     geometries: Geometries
@@ -89,10 +88,10 @@ class Cleaned:
     filtered: set[int] = field(default_factory=set)
     with_m: int = 0
     area_changed: int = 0
-    strays: NDArray[np.float64] | None = None  # the extent of what lies outside the domain
+    strays: NDArray[np.float64] | None = None  # the extent of geometries outside the domain
 
     def reject(self, rows: NDArray[Any], reason: str | list[str]) -> None:
-        """Take rows out; the first reason stays."""
+        """Reject rows; the first reason stays."""
         reasons = [reason] * len(rows) if isinstance(reason, str) else reason
         for row, why in zip(rows.tolist(), reasons, strict=True):
             self.reasons.setdefault(row, why)
@@ -100,7 +99,7 @@ class Cleaned:
         self.geometries[rows] = None
 
     def leave_out(self, rows: NDArray[Any]) -> None:
-        """Take rows out that nobody asked for."""
+        """Filter rows out."""
         self.filtered.update(rows.tolist())
         for row in rows.tolist():
             self.repairs.pop(row, None)
@@ -108,12 +107,12 @@ class Cleaned:
 
     @property
     def repaired(self) -> Counter[str]:
-        """Repaired features by their fault."""
+        """Return the number of repaired features by fault."""
         return Counter(self.repairs.values())
 
     @property
     def codes(self) -> NDArray[np.int64]:
-        """WKB's base type code of each geometry as it now is; 0: none."""
+        """Return WKB's base type code of each geometry as it is now; 0: none."""
         import shapely
 
         codes: NDArray[np.int64] = _CODES[shapely.get_type_id(self.geometries)]
@@ -121,7 +120,7 @@ class Cleaned:
 
     @property
     def changed(self) -> set[int]:
-        """The rows whose bytes, as they came, are not what goes into the table."""
+        """Return the rows whose original bytes are not what is loaded."""
         return {*self.reasons, *self.repairs, *np.flatnonzero(self.headers.has_m | ~self.headers.plain).tolist()}
 
 
@@ -133,13 +132,13 @@ def clean(
     trust: bool = False,
     domain: BoundingBox | None = None,
 ) -> Cleaned:
-    """Parse, drop M, reject what PostGIS must not get, repair what is invalid.
+    """Parse, drop M, reject what PostGIS must not get, repair invalid geometries.
 
     Args:
         wkb: binary; ISO or EWKB, either byte order.
         faults: rows that the reader already found faulty, by reason.
-        sound: a survey has found nothing to do; parse only.
-        trust: do not look for invalid geometry.
+        sound: a survey has found nothing to repair or reject; parse only.
+        trust: do not check for invalid geometry.
         domain: where the CRS of the coordinates is defined, or None.
     """
     import shapely
@@ -194,7 +193,7 @@ def _parse_one(value: bytes, row: int, result: Cleaned) -> None:
 
 
 def _closed(value: bytes) -> Any:
-    """The geometry with its rings closed, or None if that is not what ails it."""
+    """Return the geometry with its rings closed, or None if open rings are not its fault."""
     import shapely
 
     try:
@@ -217,7 +216,7 @@ def _drop_m(result: Cleaned) -> None:
 
 
 def _unwrap_collections(result: Cleaned) -> None:
-    """A collection of one kind is the Multi geometry of its members; of several kinds it stays what it is."""
+    """Turn a collection of one kind into the Multi geometry of its members; one of several kinds stays a collection."""
     import shapely
 
     for row in np.flatnonzero(shapely.get_type_id(result.geometries) == _SHAPELY_IDS[COLLECTION]).tolist():
@@ -231,7 +230,7 @@ def _unwrap_collections(result: Cleaned) -> None:
 
 
 def _members(collection: Any) -> list[Any]:
-    """The single geometries of a collection of collections, without the empty ones."""
+    """Return the single geometries of nested collections, without the empty ones."""
     import shapely
 
     found, rest = [], [collection]
@@ -247,13 +246,13 @@ def _members(collection: Any) -> list[Any]:
 
 
 def _reject_absurd(result: Cleaned, reason: str) -> None:
-    """By x and y: a z that is no number harms no index. NaN hides from a box; `repair` finds it."""
+    """Reject by x and y: an invalid z harms no index. A bounding box does not show NaN; `repair` finds it."""
     limit = _ABSURD
     _reject_outside(result, (-limit, -limit, limit, limit), reason)
 
 
 def _reject_outside(result: Cleaned, domain: BoundingBox, reason: str) -> NDArray[np.float64] | None:
-    """Reject what reaches out of a box; returns the extent of that."""
+    """Reject what extends beyond a box; return the extent of that."""
     import shapely
 
     boxes = shapely.bounds(result.geometries)
@@ -267,12 +266,12 @@ def _reject_outside(result: Cleaned, domain: BoundingBox, reason: str) -> NDArra
 
 
 def repair(result: Cleaned, prefix: str = "", *, among: NDArray[Any] | None = None) -> None:
-    """Make what is invalid valid in place, keeping its dimension; reject what cannot be.
+    """Repair invalid geometries in place, keeping their dimension; reject those that cannot be repaired.
 
     Args:
         result: the batch.
-        prefix: put before the reason in the account.
-        among: the rows to look at; None: all. To look costs more than to parse.
+        prefix: put before the reason.
+        among: the rows to check; None: all. Checking costs more than parsing.
     """
     import shapely
 
@@ -333,9 +332,9 @@ def fit(
     Args:
         result: the batch.
         geometry_type: of the table.
-        has_z: whether the table has heights; what has none gets 0.
+        has_z: whether the table has heights; a geometry without gets 0.
         transformer: from the file's CRS to the table's (pyproj, x first), or None.
-        trust: do not look for what reprojection made invalid.
+        trust: do not check for geometries that reprojection made invalid.
 
     Returns:
         How many geometries got the height 0.
@@ -353,8 +352,8 @@ def fit(
 
 
 def _transform(result: Cleaned, transformer: Any, *, has_z: bool, trust: bool) -> None:
-    """Move every geometry, then look at all once: what is invalid there was so before, and is repaired before, or
-    became so on the way.
+    """Transform every geometry, then check all once: one that is invalid now either was invalid before, and is repaired
+    before the transformation, or became so by it.
     """
     import shapely
 
@@ -383,7 +382,7 @@ def _moved(geometries: Geometries, transformer: Any, *, has_z: bool) -> Geometri
 
 
 def _repair_before(result: Cleaned, before: Geometries, rows: NDArray[Any], transformer: Any, *, has_z: bool) -> None:
-    """Repair some geometries where they lie in the file, then move them."""
+    """Repair some geometries in the file's CRS, then transform them."""
     part = Cleaned(before[rows], result.headers)
     repair(part)
     part.geometries = _moved(part.geometries, transformer, has_z=has_z)

@@ -1,4 +1,4 @@
-"""What the sandboxed child does with a vector source, first call: look at it and plan its tables (`inspect`).
+"""The first call of the sandboxed child for a vector source: inspect it and plan its tables (`inspect`).
 
 Here: one pass over each layer, and the plan that follows from it. No Dagster, database or network.
 Not here: the steps themselves (`sources.py`, `layers.py`, `filters.py`, `geometry.py`, `survey.py`), sending a layer
@@ -48,11 +48,10 @@ if TYPE_CHECKING:
     from pyproj import CRS
 
 
-#: What to do with a GeoPackage of tiles, which is a vector by its name.
+#: The remedy for a GeoPackage of tiles, which by its name is a vector.
 _AS_A_RASTER = "a job that takes rasters makes a COG of it, and so does: geo-assets cog in.gpkg out.tif"
 
-#: What is wrong with one layer, or one member of an archive, and leaves the others as they are. Not what somebody asked
-#: for in vain.
+#: Errors of one layer, or of one member of an archive, that do not affect the others. Not errors in what was requested.
 _OF_ONE = frozenset(
     {
         "AXES_SWAPPED", "INCOMPLETE_SHAPEFILE", "INVALID_CRS", "UNREADABLE", "VECTOR_ALL_FILTERED",
@@ -63,13 +62,13 @@ _OF_ONE = frozenset(
 
 
 def inspect(request: InspectRequest) -> InspectReport:
-    """Read every layer of a source once and plan the table that it becomes.
+    """Read every layer of a source once and plan its table.
 
     Args:
-        request: the source, and what is wanted of it.
+        request: the source and the options.
 
     Raises:
-        GeoAssetsError: with the code of what is wrong; the source is refused as a whole.
+        GeoAssetsError: the source is refused as a whole; its code says why.
     """
     if request.where:
         parse(request.where)
@@ -85,7 +84,7 @@ def inspect(request: InspectRequest) -> InspectReport:
 
 
 def software() -> dict[str, str]:
-    """Versions of everything that has a part in what a table holds."""
+    """Return the versions of all software that affects the contents of a table."""
     import pyarrow as pa
     import pyogrio
     import pyproj
@@ -103,7 +102,7 @@ def software() -> dict[str, str]:
 
 
 class _Inspection:
-    """One look at a source: what is asked for, what was seen, what is worth saying."""
+    """One inspection of a source: the request, what was found, and the warnings."""
 
     def __init__(self, request: InspectRequest) -> None:
         self._request = request
@@ -115,10 +114,11 @@ class _Inspection:
         self.warnings: list[str] = []
 
     def leave_out(self, error: GeoAssetsError) -> None:
-        """Go on without what is at fault, and say so.
+        """Continue without the layer or member at fault, with a warning.
 
         Raises:
-            GeoAssetsError: this error, where it is not of one layer or member alone, or where somebody named the layer.
+            GeoAssetsError: this error, where it does not concern one layer or member alone, or where the layer was
+                requested by name.
         """
         if error.code not in _OF_ONE or self._request.layers is not None:
             raise error
@@ -126,7 +126,7 @@ class _Inspection:
         self.warnings.append(f"left out: {error}")
 
     def nothing(self, name: str) -> GeoAssetsError:
-        """Why there is no plan at all."""
+        """Return the error that says why there is no plan at all."""
         if len(self._faults) == 1:
             return self._faults[0]
         if self._request.layers is not None:
@@ -143,7 +143,7 @@ class _Inspection:
         return GeoAssetsError(code, f"{name} has no layer with features that can be read{said}")
 
     def plans(self, dataset: Dataset) -> Iterator[LayerPlan]:
-        """The plans of a dataset's layers; one that cannot be read is left out with a warning."""
+        """Yield the plans of a dataset's layers; one that cannot be read is left out with a warning."""
         self.warnings += [
             f"left out: layer {name[:63]!r} of {dataset.name} is {what}, not a table"
             for name, what in self._foreign(dataset)
@@ -181,7 +181,7 @@ class _Inspection:
         with open_layer(ref, attributes=self.options.attribute_tables) as layer:
             crs = crs_of(layer, self.options)
             layer_filter = filter_of(ref, layer, self.options)
-            chosen_columns(self.options, layer.names, set(), ref.title)  # before anything is read for nothing
+            chosen_columns(self.options, layer.names, set(), ref.title)  # fails early, before anything is read
             if crs is None and self.options.bbox is not None:
                 raise _no_crs(ref)
             check = self._checks(crs)
@@ -201,7 +201,7 @@ class _Inspection:
             yield from self._geometry_plans(ref, layer, survey, crs, checked=check)
 
     def _checks(self, crs: CRS | None) -> bool:
-        """Whether this pass looks for invalid geometry. What is to be transformed is looked at once it is."""
+        """Whether this pass checks for invalid geometry. What will be transformed is checked afterwards."""
         moves = (
             crs is not None
             and self._target_crs is not None
@@ -326,10 +326,10 @@ class _Inspection:
 def _survey(
     layer: OpenLayer, layer_filter: LayerFilter, crs: CRS | None, *, trust: bool, check: bool, whole: bool
 ) -> Survey:
-    """One pass over a layer. Where geometry is trusted and the file knows its extent, the headers of the WKB are
-    enough; of a GeoPackage SQLite says them, and whether every value is sound.
+    """Survey a layer in one pass. Where geometry is trusted and the file declares its extent, the headers of the WKB
+    are enough; for a GeoPackage SQLite reads them, and checks every value.
 
-    `whole`: every column is read, so that what is wrong with its values is found.
+    `whole`: every column is read, so that faulty values are found.
     """
     half = math.pi / crs.axis_info[0].unit_conversion_factor if crs is not None and crs.is_geographic else None
     survey = Survey(widest=half)
@@ -361,8 +361,8 @@ def _survey(
 
 
 def _parts(survey: Survey, *, split: bool) -> Iterator[tuple[Part | None, GeometryType, Tally, bool]]:
-    """The tables that a layer becomes: one, unless it is mixed and split; and which of them takes what is of
-    no kind.
+    """Yield the tables of a layer: one, unless it is mixed and split; and which of them accounts for features of no
+    kind.
     """
     if not survey.mixed:
         ((kind, tally),) = survey.tallies.items()
@@ -381,7 +381,7 @@ def _parts(survey: Survey, *, split: bool) -> Iterator[tuple[Part | None, Geomet
 
 
 def _tallied(survey: Survey, tally: Tally, source_crs: str, *, main: bool) -> dict[str, Any]:
-    """The account and the extent of one table."""
+    """Return the counts and the extent of one table."""
     rest = survey.features - survey.kept if main else 0
     box = geographic_box(source_crs, tally.bounds)
     return {

@@ -1,6 +1,6 @@
-"""JSON text, read on as it is parsed.
+"""JSON text, read piece by piece while it is parsed.
 
-Here: a window over a text of any length, which holds no more than the value at hand. Not here: what the values mean
+Here: a window over a text of any length, which holds no more than the current value. Not here: what the values mean
 (`geojson.py`, `esri_json.py`).
 """
 
@@ -12,12 +12,12 @@ from typing import Any, TextIO
 
 from geo_assets.errors import GeoAssetsError
 
-#: Text that is parsed at once, and the most that one feature may have. Characters.
+#: Characters read at a time, and the most that one feature may have.
 _WINDOW, _LARGEST_FEATURE = 1 << 20, 200 * 1024**2
 
 
 class Window:
-    """A text that is read on as it is parsed; no more of it is held than the value at hand."""
+    """A text that is read while it is parsed; no more of it is held than the current value."""
 
     def __init__(self, file: TextIO, name: str, kind: str = "GeoJSON") -> None:
         self._file, self._name, self._kind = file, name, kind
@@ -26,7 +26,7 @@ class Window:
         self._decode = json.JSONDecoder().raw_decode
 
     def fault(self, what: str) -> GeoAssetsError:
-        """What is wrong here."""
+        """Return the error for this place in the text."""
         place = self._before + self._at
         return GeoAssetsError(
             "UNREADABLE", f"{self._name} is not readable as {self._kind}: {what} at character {place:,}"
@@ -44,7 +44,7 @@ class Window:
         return bool(part)
 
     def next_character(self, skip: str = "") -> str:
-        """What comes after white space, without passing it; empty at the end."""
+        """Return the next character after white space, without consuming it; empty at the end."""
         blank = " \t\r\n" + skip
         while True:
             while self._at < len(self._text):
@@ -55,7 +55,7 @@ class Window:
                 return ""
 
     def keys(self) -> Iterator[str]:
-        """The keys of the object that begins here; what each stands for must be taken before the next."""
+        """Yield the keys of the object that begins here; the value of each must be read before the next."""
         for _ in self._items("}"):
             if self.next_character() != '"':
                 raise self.fault("a name in quotes is expected")
@@ -64,7 +64,7 @@ class Window:
             yield key
 
     def elements(self) -> Iterator[Any]:
-        """The elements of the array that begins here."""
+        """Yield the elements of the array that begins here."""
         for _ in self._items("]"):
             yield self.value()
 
@@ -85,7 +85,7 @@ class Window:
         self._at += 1
 
     def value(self) -> Any:
-        """The JSON value that begins here."""
+        """Return the JSON value that begins here."""
         self.next_character()
         while True:
             try:
@@ -98,7 +98,7 @@ class Window:
                 raise self.fault(f"{cut}{error.msg[:80]}") from None
             except (RecursionError, ValueError) as error:  # thousands of digits
                 raise self.fault(f"it is nested too deeply ({type(error).__name__})") from None
-            if end == len(self._text) and self._more():  # a number may go on
+            if end == len(self._text) and self._more():  # a number may continue
                 continue
             self._at = end
             return value

@@ -1,8 +1,8 @@
 """Layers: the features of a dataset as Arrow batches, whatever library reads the format.
 
-Here: what a batch and a layer are, which reader takes which format, and the translation of their failures.
-Not here: the readers (`ogr.py`, `geojson.py`, `parquet.py`, `delimited.py`), what a file is (`sources.py`), what
-becomes of a geometry (`geometry.py`).
+Here: what a batch and a layer are, which reader reads which format, and the translation of their errors.
+Not here: the readers (`ogr.py`, `geojson.py`, `parquet.py`, `delimited.py`), what a file is (`sources.py`), repair of
+geometries (`geometry.py`).
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 forbid_drivers()  # before anything imports pyogrio
 
-#: Rows that are read, worked on and sent at once: 65,536 cost twice the memory and save nothing.
+#: Rows that are read, processed and sent at once: 65,536 cost twice the memory and save no time.
 BATCH_ROWS = 8192
 
 #: GDAL ends a batch here (`ogr.py`). MiB.
 _LARGEST_FEATURE_MIB = 256
 
-#: Formats that are one layer and are read by ourselves.
+#: Formats of one layer that we read ourselves.
 _OURS = frozenset({Format.PARQUET, Format.CSV, Format.GEOJSON, Format.GEOJSON_LINES})
 
 #: Formats in which a file has several layers.
@@ -56,28 +56,28 @@ class LayerRef:
     dataset: Dataset
     index: int = 0
     layer: str | None = None  # None where the file is one layer
-    sound_values: bool = False  # an earlier scan found each value to be of its column's type
+    sound_values: bool = False  # an earlier scan found that each value has its column's type
 
     @property
     def title(self) -> str:
-        """What it is called in messages."""
+        """Return its name in messages."""
         return f"layer {self.layer!r} of {self.dataset.name}" if self.layer else self.dataset.name
 
 
 @dataclass(slots=True)
 class Batch:
-    """Some features: one array for each attribute, WKB (null: none), and the rows whose geometry the reader could not
-    make out.
+    """Some features: one array per attribute, WKB (null: none), and the rows whose geometry the reader could
+    not read.
     """
 
-    columns: list[pa.Array | None]  # by position; None where it was not asked for
+    columns: list[pa.Array | None]  # by position; None where it was not requested
     wkb: pa.Array
     faults: dict[int, str]
-    fids: pa.Array  # what the source calls each feature; its place in the file, from 1, where it does not say
+    fids: pa.Array  # each feature's id in the source, else its position in the file, from 1
     linearised: int = 0
 
     def keep(self, mask: NDArray[np.bool_]) -> Batch:
-        """The rows of a mask."""
+        """Return the rows of a mask."""
         import pyarrow as pa
 
         chosen = pa.array(mask)
@@ -91,33 +91,33 @@ class Batch:
 class OpenLayer:
     """A layer that is being read. `types` is final once the batches are used up: text is typed by its values.
 
-    `read` gives the batches, once. It is told which columns are needed, by position (None: all); others may be left
-    out.
+    `read` returns the batches, once. Its argument is the columns that are needed, by position (None: all); others may
+    be left out.
     """
 
     names: list[str]
     arrow_types: list[pa.DataType]
     crs: str | None
     read: Callable[[Collection[int] | None], Iterator[Batch]]
-    declared: int | None = None  # features, where the file says so itself and a cut-off one goes unnoticed
+    declared: int | None = None  # number of features, where the file states it and truncation would go unnoticed
     types: Callable[[], list[str]] | None = None  # wire types, where the reader decides them
-    bounds: tuple[float, float, float, float] | None = None  # where the file says so without being read
+    bounds: tuple[float, float, float, float] | None = None  # where the file states them in its header
     scan: Callable[[], Scan | None] = lambda: (
         None
-    )  # values and beginnings of geometries at once, where that is quicker than `read`
-    encoding: str | None = None  # of its text, where the format does not fix it
+    )  # checks values and headers of geometries at once, where that is quicker than `read`
+    encoding: str | None = None  # of its text, where the format does not define it
     unused: Callable[[], set[int]] = set  # columns that the file itself does not have
     warnings: Sequence[str] = ()
     findings: Findings = field(
         default_factory=Findings
-    )  # values that could not be taken as they are written; whole once the batches are used up
+    )  # values that could not be used as written; complete once the batches are consumed
 
 
 def list_layers(dataset: Dataset, *, attributes: bool = False) -> list[LayerRef]:
-    """The layers of a dataset that may have geometry, or all.
+    """Return the layers of a dataset that may have geometry, or all.
 
     Raises:
-        GeoAssetsError: UNREADABLE; VECTOR_UNSUPPORTED, another driver than the expected one took the file.
+        GeoAssetsError: UNREADABLE; VECTOR_UNSUPPORTED, a driver other than the expected one opened the file.
     """
     if dataset.format in _OURS:
         return [LayerRef(dataset)]
@@ -139,7 +139,7 @@ def list_layers(dataset: Dataset, *, attributes: bool = False) -> list[LayerRef]
 
 
 def foreign_layers(dataset: Dataset) -> list[str]:
-    """Layers of a dataset that are SQL of its author, and are not read."""
+    """Return layers that are SQL written by the dataset's author, which are not read."""
     if not dataset.left_out:
         return []
     import pyogrio
@@ -153,14 +153,14 @@ def foreign_layers(dataset: Dataset) -> list[str]:
 
 
 def tile_tables(dataset: Dataset) -> tuple[list[str], bool]:
-    """Names of the tables of a GeoPackage that hold tiles, which are rasters; and whether it holds nothing else."""
+    """Return the tables of a GeoPackage that hold tiles, which are rasters; and whether it holds nothing else."""
     if dataset.format is not Format.GPKG:
         return [], False
     try:
         with closing(read_only(Path(dataset.path))) as database:
             rows = database.execute("select table_name, lower(data_type) from gpkg_contents limit 1000").fetchall()
     except sqlite3.Error:
-        return [], False  # what is wrong with it is found where its layers are listed
+        return [], False  # the error is reported where its layers are listed
     tiles = [str(name) for name, kind in rows if kind in TILES]
     return tiles, len(tiles) == len(rows) > 0
 
@@ -178,7 +178,7 @@ def open_layer(ref: LayerRef, *, attributes: bool = False) -> Iterator[OpenLayer
 
     Args:
         ref: the layer.
-        attributes: it may be without geometry; all its WKB is then null.
+        attributes: accept a layer without geometry; its WKB is then all null.
 
     Raises:
         GeoAssetsError: UNREADABLE, also from the batches; VECTOR_NO_GEOMETRY; VECTOR_UNSUPPORTED.
@@ -190,7 +190,7 @@ def open_layer(ref: LayerRef, *, attributes: bool = False) -> Iterator[OpenLayer
 
 
 def _opener(kind: Format) -> Callable[..., AbstractContextManager[OpenLayer]]:
-    """What reads a format."""
+    """Return the function that opens a format."""
     if kind in {Format.GEOJSON, Format.GEOJSON_LINES}:
         from geo_assets.vector.reader.geojson import open_geojson
 
@@ -213,32 +213,32 @@ def _opener(kind: Format) -> Callable[..., AbstractContextManager[OpenLayer]]:
 
 
 def geometry_position(schema: pa.Schema) -> int | None:
-    """The first column of WKB."""
+    """Return the position of the first WKB column."""
     return next((i for i, column in enumerate(schema) if extension_name(column) in WKB_EXTENSIONS), None)
 
 
 def extension_name(column: pa.Field) -> bytes:
-    """Of an Arrow extension type, whether pyarrow knows it or not; empty where there is none."""
+    """Return the name of an Arrow extension type, whether pyarrow knows it or not; empty where there is none."""
     name = (column.metadata or {}).get(b"ARROW:extension:name") or getattr(column.type, "extension_name", "").encode()
     return bytes(name)
 
 
 def storage(array: pa.Array) -> pa.Array:
-    """What an array of an extension type is made of."""
+    """Return the storage array of an extension type."""
     import pyarrow as pa
 
     return array.storage if isinstance(array, pa.ExtensionArray) else array
 
 
 def places(first: int, count: int) -> pa.Array:
-    """Feature ids where the source has none: the place in the file, from 1."""
+    """Return feature ids where the source has none: the position in the file, from 1."""
     import pyarrow as pa
 
     return pa.array(np.arange(first, first + count, dtype=np.int64))
 
 
 def _guarded(batches: Iterator[Batch], dataset: Dataset) -> Iterator[Batch]:
-    """The batches; a failure to read one is the file's, a failure to use one is not."""
+    """Yield the batches; an error while reading one is the file's, an error while using one is not."""
     while True:
         with reading(dataset):
             batch = next(batches, None)
@@ -249,7 +249,7 @@ def _guarded(batches: Iterator[Batch], dataset: Dataset) -> Iterator[Batch]:
 
 @contextmanager
 def reading(dataset: Dataset) -> Iterator[None]:
-    """Say in the project's words what a library says of a file that it cannot read."""
+    """Translate a library's error about a file that it cannot read."""
     import pyarrow as pa
     from pyogrio.errors import CRSError, DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
 

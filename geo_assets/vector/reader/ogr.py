@@ -1,10 +1,10 @@
-"""Layers by GDAL (pyogrio): the formats that it reads, and what it would get wrong of their values.
+"""Layers read by GDAL (pyogrio), with corrections of values that it reads wrongly.
 
 Here: Arrow batches of one layer, with the feature's id where the format has one, and curves as lines.
-Not here: the checks of a format's own bytes (`sqlite_values.py`, `dbf.py`), what becomes of a geometry (`geometry.py`).
+Not here: the checks of a format's own bytes (`sqlite_values.py`, `dbf.py`), repair of geometries (`geometry.py`).
 
-Times are taken as text and read by ourselves: GDAL gives a column one offset, and dates of its own to what it cannot
-read.
+Times are read as text and parsed by us: GDAL gives a column a single offset, and invents dates for text that it cannot
+parse.
 """
 
 from __future__ import annotations
@@ -35,31 +35,31 @@ if TYPE_CHECKING:
 #: GDAL ends a batch here, so that large geometries do not add up; a single feature beyond it cannot be read. Bytes.
 BATCH_BYTES = 256 * 1024**2
 
-#: Formats that say how many features a layer has, and where, without being read through.
+#: Formats that state number and extent of a layer's features in their header.
 _KNOW_THEMSELVES = frozenset({Format.GPKG, Format.SHAPEFILE, Format.FLATGEOBUF, Format.FILEGDB})
 
-#: Formats whose features have an id of their own, which is data: the key of a table.
+#: Formats whose features have an id that is data: the key of a table.
 _HAVE_IDS = frozenset({Format.GPKG, Format.FILEGDB, Format.SQLITE})
 
 #: Formats that keep times in UTC by their standard.
 _IN_UTC = frozenset({Format.GPKG, Format.SQLITE})
 
-#: GDAL's first column, where it is asked for feature ids.
+#: GDAL's first column when feature ids are requested.
 _FID = 0
 
-#: Columns that a driver makes up for every file, and the value each has where the file is silent.
+#: Columns that a driver adds to every file, and the value of each where the file has none.
 _KML_COLUMNS: dict[str, Any] = {
     "id": None, "description": None, "timestamp": None, "begin": None, "end": None, "altitudeMode": None,
     "tessellate": -1, "extrude": 0, "visibility": -1, "drawOrder": None, "icon": None, "snippet": None,
 }  # fmt: skip
 
-#: Of the box of each feature, which follows from its geometry.
+#: Columns with the bounding box of each feature, which follows from its geometry.
 _GML_BOX = frozenset({"lowerCorner", "upperCorner"})
 
 #: WKB's codes of CircularString, CompoundCurve, CurvePolygon, MultiCurve and MultiSurface.
 _FIRST_CURVE, _LAST_CURVE = 8, 12
 
-#: What GDAL says that nobody needs to know, and what is numpy's or shapely's.
+#: Warnings of GDAL, numpy and shapely that are of no use to the user.
 _IDLE_TALK = (
     "More than one layer found", "invalid value encountered", "divide by zero", "overflow encountered",
     "underflow encountered",
@@ -82,7 +82,7 @@ _OPEN_OPTIONS: dict[Format, dict[str, str]] = {
 }
 
 
-#: Of features, by their ids, of which GDAL makes no geometry: what is wrong with those that have one.
+#: Given the ids of features for which GDAL returned no geometry, says what is wrong with those that have one.
 Unread = Callable[[list[int]], dict[int, str]]
 
 
@@ -90,12 +90,12 @@ class Check(Protocol):
     """Compares a batch's values with the bytes of the file and puts right what differs."""
 
     def correct(self, columns: list[pa.Array | None], fids: pa.Array, findings: Findings) -> None:
-        """In place; what is put right is counted."""
+        """Correct the columns in place; count the corrections."""
 
 
 @dataclass(slots=True)
 class _Fields:
-    """The attributes of a layer as GDAL names them, with what each becomes."""
+    """The attributes of a layer by GDAL's names, with the type of each."""
 
     names: list[str]
     types: list[pa.DataType]
@@ -157,7 +157,7 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
 
 
 def _declared(ref: LayerRef, info: dict[str, Any]) -> int | None:
-    """How many features a layer must have; None where its format does not say."""
+    """Return how many features a layer must have; None where its format does not state it."""
     dataset = ref.dataset
     if dataset.format is Format.FLATGEOBUF:
         return int(info["features"])
@@ -165,7 +165,7 @@ def _declared(ref: LayerRef, info: dict[str, Any]) -> int | None:
 
 
 def configure() -> None:
-    """Tell GDAL how it is to read, before it opens anything."""
+    """Configure GDAL before it opens anything."""
     import pyogrio
 
     pyogrio.set_gdal_config_options(_CONFIGURATION)
@@ -173,7 +173,7 @@ def configure() -> None:
 
 @contextmanager
 def _listening(findings: Findings) -> Iterator[None]:
-    """Count what GDAL warns of."""
+    """Count the warnings of GDAL."""
 
     def hear(message: Warning | str, *_: Any, **__: Any) -> None:
         text = " ".join(str(message).split())
@@ -194,7 +194,9 @@ def _finite_box(bounds: Any) -> tuple[float, float, float, float] | None:
 
 
 def _undomained(arrow: pa.DataType) -> pa.DataType:
-    """GDAL delivers a field with a coded domain as a dictionary of descriptions; the file holds the codes."""
+    """Return the type of the codes: GDAL delivers a field with a coded domain as a dictionary of descriptions; the file
+    holds codes.
+    """
     import pyarrow as pa
 
     return arrow.index_type if pa.types.is_dictionary(arrow) else arrow
@@ -222,7 +224,7 @@ def _fields(
 
 
 def _guess(ref: LayerRef, fields: _Fields, own: list[int], arguments: dict[str, Any], findings: Findings) -> None:
-    """One more pass, over the columns that are typed by their values."""
+    """Determine the types of columns that are typed by their values, in one more pass."""
     from pyogrio.raw import open_arrow
 
     with open_arrow(ref.dataset.path, **arguments) as (_, reader):
@@ -238,7 +240,7 @@ def _guess(ref: LayerRef, fields: _Fields, own: list[int], arguments: dict[str, 
 
 
 def _check_of(ref: LayerRef, fields: _Fields, key: str) -> Any:
-    """What compares the values of a format with its bytes; None where GDAL is to be believed."""
+    """Return what compares the values of a format with its bytes; None where GDAL can be trusted."""
     dataset = ref.dataset
     if ref.sound_values:
         return None
@@ -254,7 +256,7 @@ def _check_of(ref: LayerRef, fields: _Fields, key: str) -> Any:
 
 
 def _scan(ref: LayerRef, check: Any, schema: pa.Schema, geometry: int | None) -> Scan | None:
-    """Of a GeoPackage: SQLite reads its table in less time than GDAL."""
+    """Scan the table of a GeoPackage with SQLite, which takes less time than GDAL."""
     if ref.dataset.format is not Format.GPKG or check is None or geometry is None:
         return None
     found: Scan | None = check.scan(schema.field(geometry).name)
@@ -262,7 +264,9 @@ def _scan(ref: LayerRef, check: Any, schema: pa.Schema, geometry: int | None) ->
 
 
 def _unread_of(ref: LayerRef, schema: pa.Schema, geometry: int | None, findings: Findings) -> Unread | None:
-    """What knows a format's own bytes; None where GDAL makes NULL only of what is none."""
+    """Return what finds unread geometries in a format's bytes; None where GDAL returns NULL only for missing
+    geometries.
+    """
     dataset = ref.dataset
     if geometry is None:
         return None
@@ -283,7 +287,7 @@ def _unread_of(ref: LayerRef, schema: pa.Schema, geometry: int | None, findings:
 
 
 class _Batches:
-    """GDAL's batches as ours; which columns are delivered is told by their names."""
+    """GDAL's batches as ours; the delivered columns are identified by name."""
 
     def __init__(self, ref: LayerRef, fields: _Fields, check: Any, findings: Findings, unread: Unread | None) -> None:
         self._ref, self._fields, self._check, self._findings, self._unread = ref, fields, check, findings, unread
@@ -291,11 +295,11 @@ class _Batches:
         self._unused = _Unused(ref.dataset.format, fields.names)
 
     def unused(self) -> set[int]:
-        """Columns that the file itself does not have."""
+        """Return columns that the file itself does not have."""
         return self._unused.positions()
 
     def types(self) -> list[str]:
-        """Wire types of all columns."""
+        """Return the wire types of all columns."""
         from geo_assets.vector.reader.conversion import wire_type
 
         fields = self._fields
@@ -305,7 +309,7 @@ class _Batches:
         ]
 
     def of(self, reader: pa.RecordBatchReader, only: Collection[int] | None = None) -> Iterator[Batch]:
-        """The reader's batches; `only`: the columns that it was asked for."""
+        """Yield the reader's batches; `only`: the columns that were requested."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -342,7 +346,7 @@ class _Batches:
             )
 
     def _faults(self, wkb: pa.Array, fids: pa.Array) -> dict[int, str]:
-        """Rows without a geometry whose feature has one."""
+        """Return rows without a geometry whose feature has one."""
         if self._unread is None or not wkb.null_count:
             return {}
         rows = np.flatnonzero(np.asarray(wkb.is_null()))
@@ -366,7 +370,7 @@ class _Batches:
 
 
 def _linearised(ref: LayerRef, wkb: pa.Array, fids: pa.Array) -> tuple[pa.Array, int]:
-    """Curves as GDAL makes lines of them, in steps of `ARC_STEP_DEGREES`, and how many there were."""
+    """Return curves as lines, made by GDAL in steps of `ARC_STEP_DEGREES`, and how many there were."""
     codes = Headers.of(wkb).codes
     rows = np.flatnonzero((codes >= _FIRST_CURVE) & (codes <= _LAST_CURVE))
     if not len(rows):
@@ -377,7 +381,7 @@ def _linearised(ref: LayerRef, wkb: pa.Array, fids: pa.Array) -> tuple[pa.Array,
     wanted = fids.to_numpy(zero_copy_only=False)[rows]
     _, found, lines, _ = read(
         ref.dataset.path, layer=ref.index, columns=[], fids=wanted, return_fids=True
-    )  # by feature: GDAL linearises
+    )  # feature by feature, by GDAL
     by_fid = dict(zip(found.tolist(), lines.tolist(), strict=True))
     values = wkb.to_pylist()
     for row, fid in zip(rows.tolist(), wanted.tolist(), strict=True):
@@ -386,7 +390,7 @@ def _linearised(ref: LayerRef, wkb: pa.Array, fids: pa.Array) -> tuple[pa.Array,
 
 
 class _Unused:
-    """Which of the columns that a driver makes up for every file hold nothing."""
+    """Finds which of the columns that a driver adds to every file are empty."""
 
     def __init__(self, kind: Format, names: list[str]) -> None:
         made_up: Callable[[str], bool] = {Format.KML: _KML_COLUMNS.__contains__, Format.GPX: lambda _: True}.get(
@@ -398,7 +402,7 @@ class _Unused:
         }
 
     def add(self, columns: list[pa.Array | None]) -> None:
-        """Take in one batch."""
+        """Add one batch."""
         import pyarrow.compute as pc
 
         for i, default in list(self._defaults.items()):
@@ -410,5 +414,5 @@ class _Unused:
                 del self._defaults[i]
 
     def positions(self) -> set[int]:
-        """Their positions."""
+        """Return their positions."""
         return set(self._defaults) | self._boxes
