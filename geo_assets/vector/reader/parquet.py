@@ -1,9 +1,9 @@
 """Parquet, by pyarrow: GeoParquet with WKB or native encodings, Parquet's own geometry types, and plain tables whose
 geometry is named.
 
-Here: one file, or a folder of parts that is one table. Not here: what becomes of a geometry (`geometry.py`).
+Here: one file, or a folder of parts that is one table. Not here: repair of geometries (`geometry.py`).
 
-Which column is the geometry is taken from, in this order: the option, GeoParquet's metadata, an Arrow extension type,
+The geometry column is determined by, in this order: the option, GeoParquet's metadata, an Arrow extension type,
 Parquet's logical type.
 """
 
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 
     from geo_assets.vector.models import LayerOptions
 
-#: GeoParquet and Parquet alike: a file without "crs" is in longitude and latitude on WGS 84.
+#: In GeoParquet and Parquet a file without "crs" is in longitude and latitude on WGS 84.
 _DEFAULT_CRS = "OGC:CRS84"
 
-#: GeoParquet 1.1's native encodings: lists around a position, and the type that shapely makes of them.
+#: GeoParquet 1.1's native encodings: nesting of lists around a position, and the shapely type.
 _NATIVE = {
     "point": (0, 0),
     "linestring": (1, 1),
@@ -57,7 +57,7 @@ _NATIVE = {
 _BOX_FIELDS = frozenset({"xmin", "ymin", "xmax", "ymax", "zmin", "zmax"})
 _NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
-#: Rows that are looked at where a plain table's columns must be understood.
+#: Rows that are sampled to interpret the columns of a plain table.
 _SAMPLE_ROWS = 100
 
 
@@ -65,15 +65,15 @@ _SAMPLE_ROWS = 100
 class _Geometry:
     """Where the geometry is and how it is written."""
 
-    position: int  # of its column; -1: none
+    position: int  # position of its column; -1: none
     crs: str | None
     encoding: str = "WKB"
-    placing: Placing | None = None  # of a plain table
+    placing: Placing | None = None  # for a plain table
     covering: str | None = None
     notes: list[str] = field(default_factory=list)
 
     def wkb(self, batch: pa.RecordBatch, at: int) -> tuple[pa.Array, dict[int, str]]:
-        """Of one batch, whose column `at` it is."""
+        """Return the WKB of one batch, whose geometry is column `at`, and what is wrong by row."""
         if self.encoding == "WKB":
             return storage(batch.column(at)), {}
         return _from_native(storage(batch.column(at)), self.encoding), {}
@@ -104,7 +104,7 @@ def open_parquet(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
 
 @dataclass(slots=True)
 class _Reader:
-    """Batches of all parts, one after the other."""
+    """Reads batches of all parts, one after the other."""
 
     ref: LayerRef
     parts: _Parts
@@ -113,7 +113,7 @@ class _Reader:
     positions: list[int]
 
     def batches(self, only: Collection[int] | None) -> Iterator[Batch]:
-        """All of it; columns that nobody needs are not read."""
+        """Yield all batches; columns that are not needed are not read."""
         import pyarrow.parquet as pq
 
         schema = self.schema
@@ -179,7 +179,7 @@ class _Reader:
 
 @dataclass(slots=True)
 class _Parts:
-    """The files of a table; the columns that the names of their folders make (`year=2024`)."""
+    """The files of a table, and the columns from the names of their folders (`year=2024`)."""
 
     paths: list[Path]
     keys: list[str] = field(default_factory=list)
@@ -188,7 +188,7 @@ class _Parts:
 
     @classmethod
     def of(cls, path: Path) -> _Parts:
-        """Of a file, or of everything below a folder."""
+        """Collect the parts: a file, or everything below a folder."""
         import pyarrow as pa
 
         from geo_assets.vector.types import arrow_type
@@ -213,7 +213,7 @@ class _Parts:
         return cls(paths, keys, rows, types)
 
     def values(self, number: int, count: int) -> list[pa.Array]:
-        """The columns of a file's folders."""
+        """Return the columns from the folders of a file."""
         import pyarrow as pa
 
         return [
@@ -267,7 +267,7 @@ def _is_geometry(column: pa.Field) -> bool:
 
 
 def _logical_types(file: pq.ParquetFile) -> dict[str, dict[str, Any]]:
-    """Columns of Parquet's types GEOMETRY and GEOGRAPHY, with what the type says."""
+    """Return the columns of Parquet's types GEOMETRY and GEOGRAPHY, with the type's parameters."""
     found = {}
     for i in range(len(file.schema)):
         column = file.schema.column(i)
@@ -299,8 +299,8 @@ def _by_type(schema: pa.Schema, logical: dict[str, dict[str, Any]]) -> _Geometry
 
 
 def _parquet_crs(said: dict[str, Any]) -> str | None:
-    """Of a logical type: nothing, `srid:code`, `projjson:key` of the file's metadata, PROJJSON itself, or an
-    authority's code.
+    """Return the CRS of a logical type: nothing, `srid:code`, `projjson:key` of the file's metadata, PROJJSON itself,
+    or an authority's code.
     """
     crs = said.get("crs")
     if not crs:
@@ -317,7 +317,7 @@ def _parquet_crs(said: dict[str, Any]) -> str | None:
 
 
 def _declared(text: bytes, schema: pa.Schema, title: str) -> _Geometry:
-    """What GeoParquet's metadata says.
+    """Return the geometry that GeoParquet's metadata declares.
 
     Raises:
         GeoAssetsError: VECTOR_UNSUPPORTED, another encoding; UNREADABLE, the metadata is wrong.
@@ -351,7 +351,7 @@ def _declared(text: bytes, schema: pa.Schema, title: str) -> _Geometry:
 
 
 def _box_column(schema: pa.Schema) -> str | None:
-    """A column of boxes that some writers do not declare."""
+    """Return a column of bounding boxes that some writers do not declare."""
     import pyarrow as pa
 
     for column in schema:
@@ -361,7 +361,7 @@ def _box_column(schema: pa.Schema) -> str | None:
 
 
 def _geoarrow_crs(column: pa.Field) -> str | None:
-    """Of an extension type: longitude and latitude unless it says otherwise."""
+    """Return the CRS of an extension type: longitude and latitude unless it declares another."""
     serialized = getattr(
         column.type, "__arrow_ext_serialize__", lambda: (column.metadata or {}).get(b"ARROW:extension:metadata", b"")
     )()
@@ -373,7 +373,7 @@ def _geoarrow_crs(column: pa.Field) -> str | None:
 
 
 def _plain(file: pq.ParquetFile, ref: LayerRef, options: LayerOptions) -> _Geometry:
-    """A table whose geometry an option names: binary is WKB, text is what it looks like."""
+    """Return the geometry that an option names in a plain table: binary is WKB, text is detected."""
     import pyarrow as pa
 
     from geo_assets.vector.where import find_column
@@ -407,7 +407,7 @@ def _logical_crs(file: pq.ParquetFile, name: str) -> str | None:
 
 
 def _from_native(column: pa.Array, encoding: str) -> pa.Array:
-    """WKB of separated or interleaved coordinates in nested lists; M is left out."""
+    """Return WKB of separated or interleaved coordinates in nested lists; M is dropped."""
     import pyarrow as pa
     import shapely
 

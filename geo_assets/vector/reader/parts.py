@@ -1,9 +1,8 @@
-"""What the parts of a shapefile or of a MapInfo table say of one another: how many features there are, and which have a
-geometry.
+"""Consistency of the parts of a shapefile or MapInfo table: how many features there are, and which have a geometry.
 
 Here: counts, from headers and sizes. Not here: values (`dbf.py`), which parts there must be (`sources.py`).
 
-GDAL takes the smaller number and says nothing: a part that is cut would lose features. Sources: the ESRI Shapefile
+GDAL silently uses the smaller number: with a truncated part features would be lost. Sources: the ESRI Shapefile
 Technical Description, 1998; MapInfo's Interchange Format, appendix J of the MapInfo Professional guide.
 """
 
@@ -21,7 +20,7 @@ NO_SHAPE = "a record that is no shape of the file's type"
 _DBF_HEADER, _SHX_HEADER, _SHX_RECORD, _ID_RECORD = 32, 100, 8, 4
 _SHP_RECORD_HEADER = 8
 
-#: What begins an object in a MIF, and what else a line of it may begin with.
+#: Keywords that begin an object in a MIF, and other keywords that may begin a line.
 _OBJECTS = frozenset(
     [
         "NONE",
@@ -46,16 +45,16 @@ _ALL_NUMBERS = frozenset(["POINT", "LINE", "RECT", "ROUNDRECT", "ELLIPSE", "ARC"
 
 
 def check_parts(own: Path, name: str) -> int | None:
-    """Refuse a dataset that has features without attributes, or attributes without features, where no format allows it.
+    """Refuse a dataset with features without attributes, or attributes without features, where its format forbids it.
 
-    Returns: how many features it has, where they had to be counted: of a MIF.
+    Returns: the number of features, where they had to be counted: for a MIF.
 
     Raises:
         GeoAssetsError: UNREADABLE.
     """
     if own.suffix == ".shp":
         shapes, rows = _shapes(own), _rows(own.with_suffix(".dbf"))
-        if rows is not None and rows < shapes:  # surplus rows are said (`dbf.py`)
+        if rows is not None and rows < shapes:  # surplus rows are reported (`dbf.py`)
             raise _cut(name, f"its .dbf has {rows:,} whole rows for {shapes:,} shapes")
     elif own.suffix == ".tab":
         table = next((part for part in (own.with_suffix(".dat"), own.with_suffix(".dbf")) if part.exists()), None)
@@ -68,8 +67,8 @@ def check_parts(own: Path, name: str) -> int | None:
 
 
 def unread_shapes(shp: Path, places: list[int]) -> dict[int, str]:
-    """Of shapes of which GDAL makes nothing, by their place from 0: which are something, and what is wrong with them
-    then.
+    """Given shapes that GDAL did not read, by their position from 0, return those that are not null, with what is wrong
+    with them.
     """
     faults = {}
     with shp.open("rb") as shapes, shp.with_suffix(".shx").open("rb") as index:
@@ -93,9 +92,7 @@ def _shapes(shp: Path) -> int:
 
 
 def _rows(dbf: Path) -> int | None:
-    """Rows that are there as a whole, of a DBF or of a .dat, which has the same header; None where there is
-    no telling.
-    """
+    """Return the number of complete rows of a DBF or of a .dat, which has the same header; None where it is unknown."""
     with dbf.open("rb") as file:
         head = file.read(_DBF_HEADER)
     if len(head) < _DBF_HEADER:
@@ -128,7 +125,7 @@ def _check_mif(mif: Path, name: str) -> int:
 
 
 def _objects(mif: Path, name: str) -> Iterator[None]:
-    """One for each object; the parts of a collection are no objects of their own."""
+    """Yield once per object; the parts of a collection do not count as objects."""
     parts = 0
     with mif.open("rb") as file:
         lines = iter(enumerate(file, 1))

@@ -1,8 +1,6 @@
-"""What places the rows of a table that has no geometry of its own (CSV, spreadsheets, plain Parquet): two columns, or
-one.
+"""The columns that locate the rows of a table without geometry (CSV, spreadsheets, plain Parquet): two columns, or one.
 
-Here: which columns those are, and WKB of their values, or what is wrong with them. What can be read in two ways is
-refused.
+Here: which columns those are, and WKB of their values, or what is wrong with them. Ambiguous values are refused.
 Not here: reading the table (`delimited.py`, `spreadsheets.py`).
 """
 
@@ -40,7 +38,7 @@ _NORTHINGS = {
     "y-koordinate", "y_utm", "utm_y", "utm_n",
 }  # fmt: skip
 
-#: Pairs of names, and the CRS that they mean; eastings may be metres of any grid, or degrees: the file does not say.
+#: Pairs of names, and the CRS that they imply; eastings may be metres of any grid, or degrees: the file does not say.
 _PAIRS = ((_LONGITUDES, _LATITUDES, "EPSG:4326"), (_EASTINGS, _NORTHINGS, None))
 
 _GEOMETRIES = {
@@ -61,10 +59,10 @@ _POINT = re.compile(r"\s*[-+]?\d+(?:\.\d+)?\s*,\s*[-+]?\d+(?:\.\d+)?\s*")
 
 _EWKB_SRID = 0x20000000
 
-#: A number as programs write it, with a decimal point or, where that was found out, a comma.
+#: A number as programs write it, with a decimal point or, where that was detected, a comma.
 _PLAIN = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _COMMA = r"^[+-]?(\d+,?\d*|,\d+)([eE][+-]?\d+)?$"
-#: Thousands set apart, also by blanks that do not break, or by apostrophes.
+#: Thousands separators, also non-breaking blanks and apostrophes.
 _BLANKS = " '’\u00a0\u202f"
 _BY_COMMAS, _BY_POINTS = r"^[+-]?\d{1,3}(,\d{3})+(\.\d*)?$", r"^[+-]?\d{1,3}(\.\d{3})+(,\d*)?$"
 _BY_BLANKS = rf"^[+-]?\d{{1,3}}([{_BLANKS}]\d{{3}})+([.,]\d*)?$"
@@ -89,21 +87,21 @@ Kind = Literal["pair", "wkt", "wkb", "geojson", "point"]
 
 @dataclass(frozen=True, slots=True)
 class Placing:
-    """The columns that place a row, and how they are written."""
+    """The columns that locate a row, and how they are written."""
 
     kind: Kind
     columns: tuple[int, ...]  # positions: x and y, or one
-    crs: str | None  # what the file says of it
+    crs: str | None  # as far as the file says
     decimal: str = "."
-    srid: int | None = None  # of EWKT and EWKB
+    srid: int | None = None  # from EWKT and EWKB
 
     @property
     def geometry(self) -> int | None:
-        """The column that becomes the geometry, and no attribute."""
+        """Return the column that becomes the geometry and not an attribute."""
         return self.columns[0] if self.kind in {"wkt", "wkb", "geojson"} else None
 
     def place(self, batch: pa.RecordBatch) -> tuple[pa.Array, dict[int, str]]:
-        """WKB of each row, null where it says nothing; what is wrong by row."""
+        """Return WKB of each row, null where it is empty; and what is wrong by row."""
         columns = [batch.column(i) for i in self.columns]
         if self.kind == "pair":
             return _from_pair(columns[0], columns[1], self.decimal)
@@ -115,18 +113,17 @@ class Placing:
 def find_placing(
     header: Sequence[str], rows: list[list[str]], options: LayerOptions, name: str, *, attributes: bool = False
 ) -> Placing | None:
-    """What places the rows of a table: what the options name, else what its columns are called.
+    """Find the columns that locate the rows of a table: by the options, else by the names of its columns.
 
     Args:
         header: its columns.
         rows: some of its first rows, as text.
-        options: x, y, wkt, decimal.
-        name: what it is called in messages.
-        attributes: nothing need place them.
+        options: x, y, wkt, decimal are used.
+        name: its name in messages.
+        attributes: rows need no location.
 
     Raises:
-        GeoAssetsError: VECTOR_NO_GEOMETRY; UNKNOWN_COLUMN; INVALID_PARAMETERS, coordinates that can be read in two
-            ways.
+        GeoAssetsError: VECTOR_NO_GEOMETRY; UNKNOWN_COLUMN; INVALID_PARAMETERS, coordinates that are ambiguous.
     """
     names = [column.strip().casefold() for column in header]
     if options.wkt is not None:
@@ -190,7 +187,7 @@ def _geometry(column: int, rows: list[list[str]], name: str) -> Placing:
 
 
 def _srid(value: str) -> int | None:
-    """Of EWKT and EWKB."""
+    """Return the SRID of EWKT or EWKB."""
     if match := _WKT.match(value):
         return int(match[1]) if match[1] and len(match[1]) < 7 else None
     raw = _bytes(value)
@@ -213,10 +210,10 @@ def _pair(x: int, y: int, crs: str | None, rows: list[list[str]], options: Layer
 
 
 def _decimal_of(values: list[str], *, geographic: bool, name: str) -> str:
-    """What parts the decimals of coordinates.
+    """Return the decimal mark of coordinates.
 
     Raises:
-        GeoAssetsError: INVALID_PARAMETERS, `530,000` may be 530 or 530000, and no other value tells.
+        GeoAssetsError: INVALID_PARAMETERS, `530,000` may be 530 or 530000, and no other value decides it.
     """
     if any(re.match(_BY_COMMAS, v) and (v.count(",") > 1 or "." in v) for v in values):
         return "."
@@ -249,7 +246,7 @@ def _from_pair(x_text: pa.Array, y_text: pa.Array, decimal: str) -> tuple[pa.Arr
 
 
 def points(x: Any, y: Any, valid: Any) -> pa.Array:
-    """WKB of points; null where they are not valid."""
+    """Return WKB of points; null where they are not valid."""
     import pyarrow as pa
 
     wkb = np.zeros(len(x), dtype=[("order", "u1"), ("type", "<u4"), ("x", "<f8"), ("y", "<f8")])
@@ -259,7 +256,7 @@ def points(x: Any, y: Any, valid: Any) -> pa.Array:
 
 
 def _numbers(values: pa.Array, decimal: str, hemispheres: str) -> tuple[Any, Any]:
-    """Values (NaN where there is none) and where the field is empty."""
+    """Return values (NaN where there is none) and where the field is empty."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -286,7 +283,7 @@ def _numbers(values: pa.Array, decimal: str, hemispheres: str) -> tuple[Any, Any
 
 
 def _degrees(text: str, decimal: str, hemispheres: str) -> float:
-    """`51°30'26"N` in degrees; NaN where it is none."""
+    """Return `51°30'26"N` in degrees; NaN where it is not an angle."""
     match = _DMS.fullmatch(text.replace(",", ".") if decimal == "," or "." not in text else text)
     if not match or not (match[1] or match[5] or any(sign in text for sign in "°º")) or (match[1] and match[5]):
         return float("nan")
@@ -299,7 +296,7 @@ def _degrees(text: str, decimal: str, hemispheres: str) -> float:
 
 
 def _from_points(values: pa.Array) -> tuple[pa.Array, dict[int, str]]:
-    """`51.5, 7.25`: latitude first, as the portals write it that use the column's name."""
+    """Read `51.5, 7.25`: latitude first, as written by the portals that use this column name."""
     found = [_point(value) for value in values.to_pylist()]
     xy = np.array([pair or (np.nan, np.nan) for pair in found], dtype=np.float64).reshape(-1, 2)
     empty = np.array([not (value or "").strip() for value in values.to_pylist()], dtype=bool)
@@ -330,9 +327,7 @@ def _from_values(values: list[Any], kind: str, srid: int | None) -> tuple[pa.Arr
 
     made: list[Any] = [None] * len(values)
     faults: dict[int, str] = {}
-    if kind == "wkt" and not any(
-        value and "=" in value[:12] for value in values
-    ):  # all at once, where nothing stands in the way
+    if kind == "wkt" and not any(value and "=" in value[:12] for value in values):  # all at once, where possible
         try:
             geometries = shapely.from_wkt(np.asarray([value or None for value in values], dtype=object))
             return pa.array(shapely.to_wkb(geometries, flavor="iso"), pa.binary()), {}

@@ -1,6 +1,6 @@
-"""Sources: the datasets that are in an upload, each under a private name under which it may be opened.
+"""Sources: the datasets in an upload, each under a private name with which it can be opened.
 
-Here: the order of it: unpack, identify, check, lay out. The name of an upload is a claim; it never reaches GDAL.
+Here: the steps: unpack, identify, check, link. The name of an upload proves nothing and never reaches GDAL.
 Not here: the allow-list of formats (`formats.py`), the checks before a library opens a file (`checks.py`), reading
 features (`layers.py`).
 """
@@ -23,7 +23,7 @@ from geo_assets.vector.reader.parts import check_parts
 from geo_assets.vector.reader.unpacking import gunzipped, listed, made_whole, unpack_whole
 from geo_assets.vector.reader.xml_numbers import check_numbers
 
-#: Text in which a coordinate may be anything.
+#: Text formats in which a coordinate may be any text.
 _XML = frozenset({Format.KML, Format.GML, Format.GPX})
 
 _ENCODING_SAMPLE_BYTES = 64 * 1024**2
@@ -35,7 +35,7 @@ class Dataset:
 
     path: Path  # under a name of ours
     format: Format
-    name: str  # what it is called in messages
+    name: str  # its name in messages
     stem: str
     member: str | None = None  # its path within the archive
     encoding: str | None = None  # of a shapefile's text
@@ -44,7 +44,7 @@ class Dataset:
     options: LayerOptions = field(default_factory=LayerOptions)
     features: Mapping[str, int] = field(
         default_factory=dict
-    )  # of a layer at least, as far as the text says so; "": of the only one
+    )  # least features of a layer, as counted in the text; "": the only layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +58,12 @@ class Source:
 
 
 def prepare(path: Path, *, max_unpacked_bytes: int, options: LayerOptions | None = None) -> Source:
-    """Identify an upload, unpack it if it is an archive, and lay out what can be opened. May be repeated.
+    """Identify an upload, unpack it if it is an archive, and link what can be opened. May be repeated.
 
     Args:
         path: the upload, in a directory that is its own.
         max_unpacked_bytes: most bytes that an archive may unpack to.
-        options: what is said of how it is to be read.
+        options: how to read it.
 
     Raises:
         GeoAssetsError: UNREADABLE, VECTOR_UNSUPPORTED, INCOMPLETE_SHAPEFILE, VECTOR_NO_LAYERS, or what `unpack` raises.
@@ -123,7 +123,9 @@ def _archive(path: Path, folder: Path, members: Sequence[PurePosixPath], opened:
 
 
 def _datasets_among(members: Sequence[PurePosixPath]) -> tuple[list[PurePosixPath], list[PurePosixPath]]:
-    """What can be opened by its name, each folder that is one source once, and the files that belong to nothing."""
+    """Return what can be opened by its name (a folder that is one source counts once), and the files that belong to
+    none.
+    """
     wanted: dict[PurePosixPath, None] = {}
     others = []
     stems = {member.with_suffix("") for member in members if member.suffix.lower() in {".shp", ".tab", ".mif"}}
@@ -139,7 +141,7 @@ def _datasets_among(members: Sequence[PurePosixPath]) -> tuple[list[PurePosixPat
 
 
 def _dataset(path: Path, name: str, folder: Path, options: LayerOptions, member: str | None = None) -> Dataset:
-    """Check one file and link it into a folder of its own under a name of ours."""
+    """Check one file and link it into a folder of its own, under a name of ours."""
     kind = _kind_of_folder(path, name) if path.is_dir() else identify(path, name)
     left_out = check_file(path, kind, name)
     own = folder / f"data{path.suffix.lower() if kind is Format.MAPINFO else OWN_ENDING[kind]}"
@@ -155,7 +157,7 @@ def _dataset(path: Path, name: str, folder: Path, options: LayerOptions, member:
 
 
 def _kind_of_folder(path: Path, name: str) -> Format:
-    """A FileGDB, or a folder of Parquet files that are one table."""
+    """Return the format of a folder: a FileGDB, or Parquet files that are one table."""
     names = {p.name.lower() for p in path.iterdir()}
     if path.suffix.lower() == ".gdb" or "gdb" in names:
         return Format.FILEGDB
@@ -167,7 +169,7 @@ def _kind_of_folder(path: Path, name: str) -> Format:
 
 
 def _notes(path: Path, kind: Format, name: str) -> tuple[str, ...]:
-    """What a KML links to: it is not followed, but for what a KMZ holds itself."""
+    """Return a note about links of a KML, which are not followed, except within a KMZ."""
     links = links_of(path) if kind is Format.KML else []
     outside = [link for link in links if not (path.parent / link).is_file()]
     return (
@@ -183,7 +185,7 @@ def _notes(path: Path, kind: Format, name: str) -> tuple[str, ...]:
 
 
 def _declared_encoding(path: Path, own: Path, options: LayerOptions) -> tuple[str, tuple[str, ...]]:
-    """The encoding of a shapefile's text, written where GDAL looks for it: in a .cpg of ours."""
+    """Determine the encoding of a shapefile's text and write it to a .cpg of ours, where GDAL looks for it."""
     theirs = parts_of(path, SHAPEFILE_PARTS).get(".cpg")
     declared = (
         theirs.read_bytes()[:40].decode("ascii", "replace").strip(" \t\r\n\0\ufeff") if theirs is not None else None
@@ -212,7 +214,7 @@ def _lay_out(path: Path, kind: Format, own: Path, name: str) -> None:
 
 
 def _link(path: Path, to: Path) -> None:
-    """A directory cannot have a hard link, and a file on another file system neither."""
+    """Link a file by hard link if possible; a directory, or a file on another file system, cannot have one."""
     try:
         to.hardlink_to(path)
     except OSError:

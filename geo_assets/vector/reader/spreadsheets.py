@@ -1,8 +1,8 @@
-"""Spreadsheets (.xlsx): each sheet is a table whose first row names its columns and whose rows are placed by some of
+"""Spreadsheets (.xlsx): each sheet is a table whose first row names its columns and whose rows are located by some of
 them.
 
-Here: GDAL's cells, joined with what places a row. Not here: GDAL's reading (`ogr.py`), which columns place a row
-(`placing.py`).
+Here: the cells from GDAL, joined with the location of each row. Not here: GDAL's reading (`ogr.py`), which columns
+locate a row (`placing.py`).
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Values of SQLite's tables that are not of their column's type: SQLite stores what it is given, GDAL makes something
-of it.
+"""Values in SQLite tables that do not have their column's type: SQLite stores any value, and GDAL converts it.
 
-Here: for each batch of GDAL's, the rows in which a number, a date or a truth value is none, found by SQLite itself;
-they become NULL, or what they say where that is plain, and are counted; and geometries that GDAL takes for none. Not
-here: times, which are read as text (`ogr.py`).
+Here: for each batch from GDAL, the rows with an invalid number, date or boolean, found by SQLite itself; these values
+become NULL, or their plain meaning, and are counted; and geometries that GDAL reads as missing. Not here: times, which
+are read as text (`ogr.py`).
 """
 
 from __future__ import annotations
@@ -35,13 +34,13 @@ TIME_DROPPED = "with a time of day, which a date does not have"
 
 _DATE = re.compile(r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})")
 
-#: Dates that every month of every year has: the most, and looked at in a third of the time that SQLite's calendar
-#: takes.
+#: Dates that exist in every month of every year: most dates, and checked in a third of the time that SQLite's date
+#: functions take.
 _PLAIN_DATES = ("[12][0-9][0-9][0-9]-0[1-9]-[012][1-8]", "[12][0-9][0-9][0-9]-1[012]-[012][1-8]")
 
-#: What no value of a type looks like, as SQL of the column `{0}`, without functions where that is possible: this reads
-#: the table a second time, and typeof() alone costs as much as the reading. Shifts and casts make an integer of
-#: anything, and of no other value the same; text and blobs sort after every number; NULL is never odd.
+#: Conditions on the column `{0}` that hold for no valid value of a type, in SQL, without functions where possible: this
+#: reads the table a second time, and typeof() alone costs as much as the reading. Shifts and casts turn anything into
+#: an integer, and only an integer into itself; text and blobs sort after every number; NULL is never odd.
 _ODD = {
     "bool": "{0} is not ({0} & 1)",
     "int16": "{0} is not ({0} << 48 >> 48)",
@@ -58,24 +57,24 @@ _ODD = {
 _RANGES = {"int16": 2**15, "int32": 2**31, "int64": 2**63}
 
 
-#: Of a GeoPackage's geometry: bytes before the WKB by the code of its envelope, and flags that make it no plain one
+#: In a GeoPackage's geometry: bytes before the WKB by the code of its envelope, and flags that mark it as not plain
 #: (empty, extended).
 _ENVELOPES = {0: 8, 1: 40, 2: 56, 3: 56, 4: 72}
 _NOT_PLAIN = 0b110000
 
-#: Bytes of a WKB: byte order and type code; then, but for a point, how many vertices, rings or members it has.
+#: Bytes of a WKB: byte order and type code; then, except for a point, the number of vertices, rings or members.
 _WKB_HEADER, _WKB_COUNT = 5, 4
 _POINT = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What one scan of a GeoPackage's table found, all of whose geometries begin alike."""
+    """The result of one scan of a GeoPackage's table in which all geometries have the same header."""
 
-    headers: Headers  # of one WKB, as every one has it
+    headers: Headers  # of one WKB; the same in all
     geometries: int
     nulls: int
-    odd: int  # rows with a value that is not of its column's type
+    odd: int  # rows with a value that does not have its column's type
 
 
 @dataclass(slots=True)
@@ -90,7 +89,7 @@ class SQLiteCheck:
 
     @classmethod
     def of(cls, path: Path, table: str, key: str, names: list[str], types: list[pa.DataType]) -> SQLiteCheck | None:
-        """None where the table has no column that could hold anything odd."""
+        """Make the check; None where the table has no column that could hold an invalid value."""
         columns = {
             i: (name, str(kind))
             for i, (name, kind) in enumerate(zip(names, types, strict=True))
@@ -104,7 +103,7 @@ class SQLiteCheck:
         return cls(connection, table, key if key.lower() in found else "rowid", columns) if columns else None
 
     def correct(self, columns: list[pa.Array | None], fids: pa.Array, findings: Findings) -> None:
-        """Look at the rows of a batch in the file."""
+        """Check the rows of a batch in the file."""
         present = [i for i in self.columns if columns[i] is not None]
         if not present or not len(fids):
             return
@@ -122,7 +121,7 @@ class SQLiteCheck:
         return " or ".join(_ODD[self.columns[i][1]].format(_quoted(self.columns[i][0])) for i in positions)
 
     def scan(self, geometry: str) -> Scan | None:
-        """Values and the beginnings of geometries in one go; None where the latter differ, or are not plain."""
+        """Check values and geometry headers in one scan; None where the headers differ, or are not plain."""
         import pyarrow as pa
 
         table, column = _quoted(self.table), _quoted(geometry)
@@ -174,8 +173,8 @@ class SQLiteCheck:
 
 
 def _start_of_wkb(blob: Any) -> int | None:
-    """Where in a GeoPackage's geometry its WKB begins; None where it is none, or not a plain one. Source: GeoPackage
-    1.3, 2.1.3.
+    """Return where in a GeoPackage's geometry its WKB begins; None where it is not a geometry, or not a plain one.
+    Source: GeoPackage 1.3, 2.1.3.
     """
     if not isinstance(blob, bytes) or len(blob) < 8 or blob[:3] != b"GP\0" or blob[3] & _NOT_PLAIN:
         return None
@@ -184,7 +183,9 @@ def _start_of_wkb(blob: Any) -> int | None:
 
 
 def unread_geometry(path: Path, table: str, key: str, column: str) -> Callable[[list[int]], dict[int, str]]:
-    """What tells of features of which GDAL makes no geometry which of them have one, and what is wrong with it then."""
+    """Return a function that, given features for which GDAL returned no geometry, says what is wrong with those that
+    have one.
+    """
 
     def faults(fids: list[int]) -> dict[int, str]:
         with closing(read_only(path)) as connection:
@@ -201,7 +202,7 @@ def unread_geometry(path: Path, table: str, key: str, column: str) -> Callable[[
 
 
 def _value(value: Any, kind: str) -> tuple[Any, str | None]:
-    """What a value is in its column, and what is wrong with it."""
+    """Return the value for its column, and what is wrong with it."""
     if value is None:
         return None, None
     if kind == "bool":
@@ -239,8 +240,8 @@ def _date(value: Any) -> tuple[date | None, str | None]:
 
 
 def read_only(path: Path) -> sqlite3.Connection:
-    """A connection that changes nothing, loads nothing and calls no function of the file's author; text need not be
-    UTF-8.
+    """Open a connection that changes nothing, loads no extension and calls no function of the file's author; text need
+    not be UTF-8.
     """
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
     connection.execute("pragma trusted_schema = off")
@@ -249,7 +250,7 @@ def read_only(path: Path) -> sqlite3.Connection:
 
 
 def _columns_of(connection: sqlite3.Connection, table: str) -> set[str]:
-    """Names, in lower case."""
+    """Return the names of the columns in lower case."""
     return {row[1].lower() for row in connection.execute(f"pragma table_info({_quoted(table)})")}
 
 

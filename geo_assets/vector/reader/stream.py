@@ -1,7 +1,6 @@
-"""What the sandboxed child does with a vector source, second call: send one layer of it (`stream`).
+"""The second call of the sandboxed child for a vector source: send one layer (`stream`).
 
-Here: batches in the table's types, CRS and geometry type, and the account of what was sent. No Dagster, database or
-network.
+Here: batches in the table's types, CRS and geometry type, and counts of what was sent. No Dagster, database or network.
 Not here: the plan that it follows (`inspect.py`), loading (`../tables/`).
 """
 
@@ -49,24 +48,23 @@ from geo_assets.vector.schemas import reject_schema, wire_schema
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: A row with all that a message says beside it.
+#: Bytes of the largest row, without the metadata of its message.
 _LARGEST_ROW = MOST_BYTES - 1024**2
 
 _COPY_BYTES = 1024**2
 
 
 def stream(request: StreamRequest, sink: BinaryIO) -> StreamReport:
-    """Write one layer as an Arrow IPC stream: the plan's columns in order, then `geom` as WKB in the table's CRS; after
-    it, as a second stream, the rejected features (`schemas.REJECT_COLUMNS`).
+    """Write one layer as an Arrow IPC stream: the plan's columns in order, then `geom` as WKB in the table's CRS; then
+    a second stream with the rejected features (`schemas.REJECT_COLUMNS`).
 
     Args:
         request: the source and the plan that `inspect` made of the layer.
-        sink: takes the streams; at most 8192 rows and 32 MiB at once.
+        sink: where both streams are written; at most 8192 rows and 32 MiB at once.
 
     Raises:
-        GeoAssetsError: the file cannot be read to its end, a value has no place in its column, or nothing of it can be
-            kept.
-        BrokenPipeError: the reader of the sink is gone.
+        GeoAssetsError: the file cannot be read to its end, a value does not fit its column, or no feature can be kept.
+        BrokenPipeError: the other end of the sink is closed.
     """
     import pyarrow as pa
 
@@ -108,7 +106,7 @@ def _find(request: StreamRequest) -> LayerRef:
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """The geometry of a batch, ready for the wire, and the fate of its features."""
+    """The geometry of a batch, ready to send, and what happens to its features."""
 
     wkb: pa.Array
     keep: NDArray[np.bool_] | None = None  # None: all
@@ -119,7 +117,7 @@ class _Prepared:
 
 
 class _Sender:
-    """Turns a layer's batches into what goes over the wire, and keeps the account."""
+    """Converts a layer's batches for sending, and counts."""
 
     def __init__(self, plan: LayerPlan, layer_filter: LayerFilter, title: str) -> None:
         self._plan = plan
@@ -133,14 +131,14 @@ class _Sender:
 
     @property
     def threads(self) -> int:
-        """As many as the work is worth: bytes that pass as they are need none, and a prepared box is not for
-        several.
+        """Return the number of threads: one where bytes are sent unchanged, or where a prepared box is used, which is
+        not thread-safe.
         """
         as_is = self._plan.wkb_as_is or self._plan.geometry_type is None
         return 1 if as_is or self.filter.reads_geometry else THREADS
 
     def prepare(self, batch: Batch) -> tuple[Selection, _Prepared | None]:
-        """What costs time, and touches no count: any thread may do it."""
+        """Do the expensive work, without counting: any thread may call it."""
         selected = self.filter.apply(batch)
         plan = self._plan
         if plan.geometry_type is None:
@@ -165,8 +163,8 @@ class _Sender:
         )
 
     def _as_is(self, batch: Batch, kind: GeometryType) -> _Prepared:
-        """The bytes themselves; what a survey found to need work is worked on alone. One thread's, for it counts the
-        places.
+        """Send the bytes unchanged; only features that a survey marked are processed. Called by one thread, because it
+        counts positions.
         """
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -189,7 +187,7 @@ class _Sender:
         return _Prepared(wkb, mask if reasons else None, reasons, cleaned.repaired)
 
     def convert(self, selected: Selection, prepared: _Prepared | None) -> tuple[pa.RecordBatch, pa.RecordBatch | None]:
-        """One batch for the wire, and its rejected features, if any; what they are is counted."""
+        """Return one batch to send, and its rejected features, if any; count them."""
         import pyarrow as pa
 
         main, kept = self._plan.main, selected.batch
@@ -222,7 +220,7 @@ class _Sender:
             ) from error
 
     def _mine(self, cleaned: geometry.Cleaned) -> NDArray[np.bool_]:
-        """Which features are this table's; the geometries of the others are taken out."""
+        """Return which features belong to this table; the geometries of the others are removed."""
         plan = self._plan
         if plan.part is None:
             return np.ones(len(cleaned.geometries), dtype=bool)
@@ -247,7 +245,7 @@ class _Sender:
         return pa.record_batch(columns, schema=reject_schema())
 
     def report(self, findings: Findings) -> StreamReport:
-        """The account of what was sent; what was found out about values is said once, of the layer's main table."""
+        """Return the counts of what was sent; findings about values are reported once, for the layer's main table."""
         notes = (
             *(f"{count} values are {note}" for note, count in self._notes.items()),
             *(findings.warnings() if self._plan.main else ()),
@@ -261,7 +259,7 @@ class _Sender:
         )
 
     def check(self) -> None:
-        """Nothing was lost, and something is left."""
+        """Check that no feature was lost and at least one is kept."""
         plan = self._plan
         mine = self._rows + sum(self._rejected.values()) + self._filtered
         if mine != plan.feature_count or mine + self._elsewhere != plan.feature_count + plan.elsewhere:
@@ -274,7 +272,7 @@ class _Sender:
 
 
 def _bounded(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """The batch in pieces of at most 32 MiB; a single row may be larger, as far as the parent takes it."""
+    """Yield the batch in pieces of at most 32 MiB; a single row may be larger, up to what the parent accepts."""
     if len(batch) == 1 and batch.nbytes > _LARGEST_ROW:
         raise GeoAssetsError("TOO_LARGE", f"a feature of {batch.nbytes:,} bytes is in it; {_LARGEST_ROW:,} are allowed")
     if len(batch) > 1 and batch.nbytes > BATCH_BYTES:

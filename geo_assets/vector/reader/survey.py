@@ -1,5 +1,5 @@
-"""The account of a layer, batch after batch: how many features of each kind there are, where they lie, and what is
-wrong with them.
+"""Survey of a layer, batch by batch: how many features of each kind there are, their extent, and what is wrong with
+them.
 
 Here: counts and extents, and the type of the table that follows from them. Not here: a single geometry (`geometry.py`),
 reading the layer (`inspect.py`).
@@ -26,16 +26,16 @@ from geo_assets.vector.reader.wkb import (
     Headers,
 )
 
-#: What a layer is split by.
+#: The kinds by which a layer is split.
 PARTS: dict[int, Part] = {POINT: "point", LINE: "line", POLYGON: "polygon"}
 
-#: With more than these to work on, the whole layer is gone through again.
+#: With more features than this to change, the whole layer is processed again.
 _MOST_CHANGED = 20_000
 
 
 @dataclass(slots=True)
 class Tally:
-    """What a layer holds of one kind: points, lines, polygons or mixed collections."""
+    """The features of a layer of one kind: points, lines, polygons or mixed collections."""
 
     count: int = 0
     with_z: int = 0
@@ -44,7 +44,7 @@ class Tally:
     box: NDArray[np.float64] = field(default_factory=lambda: np.array([np.inf, np.inf, -np.inf, -np.inf]))
 
     def stretch(self, box: NDArray[np.float64]) -> None:
-        """Let the box hold another."""
+        """Extend the box to contain another."""
         self.box = np.concatenate([np.fmin(self.box[:2], box[:2]), np.fmax(self.box[2:], box[2:])])
 
     def __add__(self, other: Tally) -> Tally:
@@ -60,13 +60,13 @@ class Tally:
 
     @property
     def bounds(self) -> BoundingBox:
-        """Of what is kept, in the layer's CRS."""
+        """Return the extent of kept features, in the layer's CRS."""
         west, south, east, north = self.box.tolist()
         return west, south, east, north
 
 
 class Survey:
-    """What a whole layer holds, batch after batch."""
+    """Collects what a whole layer holds, batch by batch."""
 
     def __init__(self, *, widest: float | None = None) -> None:
         """`widest`: a geometry that is wider may cross the antimeridian; None where there is none."""
@@ -77,15 +77,15 @@ class Survey:
         self.codes: Counter[int] = Counter()
         self.rejected: Counter[str] = Counter()
         self.area_changed = self.wide = self.with_m = 0
-        self.changed: list[int] | None = []  # places among what was added; None: too many
-        self.sound_values = False  # of the attributes, where the survey looked at them too
+        self.changed: list[int] | None = []  # positions of changed features; None: too many
+        self.sound_values = False  # of the attributes, where the survey checked them too
         self._seen = 0
         self.tallies: dict[int, Tally] = {}
         self._widest = widest
         self._whole = Tally()
 
     def add(self, cleaned: Cleaned, *, filtered: int = 0, linearised: int = 0) -> None:
-        """Take in one batch, and how many features a condition had left out of it before."""
+        """Add one batch, and how many of its features a condition had excluded."""
         import shapely
 
         codes = cleaned.codes
@@ -127,7 +127,7 @@ class Survey:
         tally.stretch(np.concatenate([own[:, :2].min(axis=0), own[:, 2:].max(axis=0)]))
 
     def add_headers(self, headers: Headers, bounds: BoundingBox, *, filtered: int = 0) -> None:
-        """Take in a batch by its headers alone, for a file whose geometry is trusted and whose extent is known."""
+        """Add a batch by its headers alone, for a file whose geometry is trusted and whose extent is known."""
         present = headers.codes > 0
         self._note(set(), len(headers.codes))
         self.features += len(headers.codes) + filtered
@@ -138,7 +138,7 @@ class Survey:
             self._add_code(code, count, int((headers.has_z & (headers.codes == code)).sum()), bounds)
 
     def add_alike(self, headers: Headers, geometries: int, nulls: int, bounds: BoundingBox) -> None:
-        """As `add_headers`, of so many geometries whose header is the one that is given, and so many nulls."""
+        """As `add_headers`, for a number of geometries with the same header, and a number of nulls."""
         self._note(set(), geometries + nulls)
         self.features += geometries + nulls
         self.nulls += nulls
@@ -154,22 +154,22 @@ class Survey:
 
     @property
     def total(self) -> Tally:
-        """All kinds together."""
+        """Return all kinds together."""
         return sum(self.tallies.values(), Tally())
 
     @property
     def whole_bounds(self) -> BoundingBox:
-        """Of what is kept and of what lies beyond the domain."""
+        """Return the extent of kept features and of those outside the domain."""
         return (self.total + self._whole).bounds
 
     @property
     def kept(self) -> int:
-        """Features with a geometry that can be loaded."""
+        """Return the number of features with a geometry that can be loaded."""
         return sum(self.codes.values())
 
     @property
     def mixed(self) -> bool:
-        """Whether no one typed table holds all of it: several dimensions, or collections."""
+        """Whether no single typed table can hold all features: several dimensions, or collections."""
         return len(self.tallies) > 1 or COLLECTION in self.tallies
 
     @property
@@ -179,41 +179,41 @@ class Survey:
 
     @property
     def wkb_as_is(self) -> bool:
-        """Whether the bytes as they came can go into the table but for a Multi header and but for those in
-        `changed`.
-        """
+        """Whether the original bytes can be loaded, apart from a Multi header and from features in `changed`."""
         return self.changed is not None and not self.mixed and self.total.with_z in {0, self.kept}
 
     def type_counts(self) -> str:
-        """`3 Point, 2 Polygon`, for messages."""
+        """Return `3 Point, 2 Polygon`, for messages."""
         return ", ".join(f"{count} {TYPE_NAMES[code]}" for code, count in sorted(self.codes.items()))
 
 
 def _kinds(codes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """POINT, LINE, POLYGON or COLLECTION for each base type code; 0: none."""
+    """Return POINT, LINE, POLYGON or COLLECTION for each base type code; 0: none."""
     return np.where((codes > POLYGON) & (codes < COLLECTION), codes - (MULTIPOINT - POINT), codes)
 
 
 def kind_of_most(tallies: dict[int, Tally]) -> int:
-    """The kind that most features are of: what belongs to no kind is accounted for with it."""
+    """Return the kind of most features: features of no kind are counted with it."""
     return max(tallies, key=lambda kind: (tallies[kind].count, -kind), default=POINT)
 
 
 def is_of(codes: NDArray[np.int64], part: Part) -> NDArray[np.bool_]:
-    """Which geometries belong to a part of a layer."""
+    """Return which geometries belong to a part of a layer."""
     kind = next(kind for kind, name in PARTS.items() if name == part)
     return np.asarray(_kinds(codes) == kind, dtype=np.bool_)
 
 
 def table_type(kind: int, tally: Tally) -> GeometryType:
-    """The type of a table for one kind: Multi for lines and polygons; points stay points unless one is a MultiPoint."""
+    """Return the type of a table for one kind: Multi for lines and polygons; points stay points unless one is a
+    MultiPoint.
+    """
     if kind == POINT:
         return "MULTIPOINT" if tally.multi else "POINT"
     return {LINE: "MULTILINESTRING", POLYGON: "MULTIPOLYGON"}.get(kind, "GEOMETRY")  # type: ignore[return-value]
 
 
 def check_kept(kept: int, rejected: Counter[str], title: str) -> None:
-    """Something of a layer is left.
+    """Check that at least one feature of a layer is kept.
 
     Raises:
         GeoAssetsError: VECTOR_ALL_REJECTED.

@@ -3,10 +3,10 @@
 Here: counting crossings, up to what is too many. Not here: the repair (`geometry.py`), the child's own limits
 (`sandbox/`).
 
-GEOS makes a vertex of each crossing and a polygon of each loop, and cannot be stopped. Measured: 21,000 crossings take
-1 s and hardly any memory, 110,000 take 8 s and 600 MB, the three million of a scribble of 5,000 vertices 52 s and 2.9
-GB. Counting the first 100,000 takes 1 s. Edges that only touch or lie upon each other (cells of a grid, a ring that is
-there twice) are no crossings.
+GEOS makes a vertex of each crossing and a polygon of each loop, and cannot be interrupted. Measured: 21,000 crossings
+take 1 s and hardly any memory, 110,000 take 8 s and 600 MB, the three million of a scribble of 5,000 vertices 52 s and
+2.9 GB. Counting the first 100,000 takes 1 s. Edges that only touch or coincide (cells of a grid, a repeated ring) do
+not count as crossings.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: Of one geometry; with fewer vertices than this allows no geometry is looked at.
+#: Most crossings of one geometry; geometries with too few vertices to reach it are not checked.
 MOST_CROSSINGS = 100_000
 
 TANGLED = f"not repairable: its edges cross more than {MOST_CROSSINGS:,} times"
 
-#: Of larger geometries so many edges are drawn by lot: a tangle of 1,000 edges among 300,000 is found. In the worst
-#: case each is held against each other, 2 microseconds a pair: half a minute.
+#: Of larger geometries this many edges are drawn at random: a tangle of 1,000 edges among 300,000 is found. In the
+#: worst case each is compared with each other, 2 microseconds per pair: half a minute.
 _EDGES_LOOKED_AT = 4096
 
-#: Fewer crossings among the drawn edges say nothing of the rest.
+#: With fewer crossings among the drawn edges nothing can be said of the rest.
 _FEWEST_CROSSINGS = 10
 
 _EDGES_AT_ONCE = 256
 
-#: shapely's type id of the last one that is not made of others.
+#: shapely's type id of the last type that is not a collection.
 _LAST_SIMPLE = 3
 
 
@@ -39,8 +39,8 @@ def is_tangled(geometry: Any) -> bool:
     """Whether edges cross so often that a repair would take minutes and gigabytes: each crossing becomes a vertex, each
     loop a polygon.
 
-    Of a geometry with more than `_EDGES_LOOKED_AT` edges as many are drawn, and the crossings among them stand for the
-    rest.
+    Of a geometry with more than `_EDGES_LOOKED_AT` edges that many are drawn, and the crossings among them are
+    extrapolated.
     """
     import shapely
 
@@ -64,14 +64,14 @@ def is_tangled(geometry: Any) -> bool:
         found += tree.query(edges[first : first + _EDGES_AT_ONCE], predicate="crosses").shape[1]
         if (
             found > 2 * _FEWEST_CROSSINGS and found * share**2 > 2 * MOST_CROSSINGS
-        ):  # each is found from both of its edges
+        ):  # each crossing is found from both edges
             return True
     return False
 
 
 def _different(edges: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Each edge once, whichever way it runs: shape (n, 2, 2). A ring that is there a thousand times would be held
-    against itself.
+    """Return each edge once, regardless of its direction: shape (n, 2, 2). A ring repeated a thousand times would be
+    compared with itself.
     """
     first, last = edges[:, 0], edges[:, 1]
     backward = (first[:, 0] > last[:, 0]) | ((first[:, 0] == last[:, 0]) & (first[:, 1] > last[:, 1]))

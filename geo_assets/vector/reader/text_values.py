@@ -1,8 +1,7 @@
 """Text that holds numbers, dates and times: the narrowest type that keeps every value, and the values in it.
 
 Here: arrays of text, from whatever format. A column is a number, a date or a time only if every one of its values is,
-written in one way that cannot be read in another: `007` and `12.10` stay text, `2022-02-30` makes no date of another
-day.
+in one unambiguous notation: `007` and `12.10` stay text, `2022-02-30` does not become another date.
 Not here: reading files (`delimited.py`, `geojson.py`, `ogr.py`).
 """
 
@@ -18,8 +17,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 INTEGER = r"^(0|-?[1-9]\d{0,18})$"
-#: As PostgreSQL writes a double precision, or as Python does, which gives each a point; neither writes `12.10` or
-#: `1E5`. Integers of 15 digits are exact in a double; longer ones are identifiers.
+#: A number as PostgreSQL or Python writes a double (Python always with a point); neither writes `12.10` or `1E5`.
+#: Integers of 15 digits are exact in a double; longer ones are identifiers.
 _WHOLE, _POWER = r"-?(0|[1-9]\d{0,14})", r"-?[1-9](\.\d*[1-9])?e[+-]\d{2,3}"
 FLOAT = rf"^({_WHOLE}(\.\d*[1-9])?|{_POWER})$"
 PYTHON_FLOAT = rf"^({_WHOLE}\.(0|\d*[1-9])|{_POWER})$"
@@ -40,7 +39,7 @@ _ISO = re.compile(MOMENT.replace(r"\d{4}-\d{2}-\d{2}", r"\d{4}[-/]\d{1,2}[-/]\d{
 
 
 class TypeGuess:
-    """The narrowest type that holds every value of a text column, batch after batch."""
+    """Finds the narrowest type that holds every value of a text column, batch by batch."""
 
     def __init__(self, *, numbers: bool = True, times: bool = False) -> None:
         """`numbers`: text may be a number; `times`: also a time, or a date with one."""
@@ -53,12 +52,12 @@ class TypeGuess:
         self._zoned = self._naive = 0
 
     def add(self, text: pa.Array) -> None:
-        """Take in one batch of values."""
+        """Add one batch of values."""
         values = text.drop_null()
         if len(values) == 0:
             return
         if not self._seen and self._numbers and (match := _FIXED_POINT.fullmatch(values[0].as_py())):
-            scale = len(match[1])  # 12.10 and 3.50: each as it is written only in a type of two decimals
+            scale = len(match[1])  # 12.10 and 3.50 keep their notation only in a type of two decimals
             self._candidates[f"decimal({15 + scale}, {scale})"] = rf"^{_WHOLE}\.\d{{{scale}}}$"
         self._seen = True
         self._candidates = {
@@ -76,8 +75,8 @@ class TypeGuess:
 
     @property
     def wire(self) -> str:
-        """The wire type (`../types.py`). Where most times have an offset it is that of instants; where most have none
-        but some do, text.
+        """The wire type (`../types.py`). Where most times have an offset it is a timestamp with zone; where most have
+        none but some do, text.
         """
         if not self._seen or not self._candidates:
             return "string"
@@ -87,7 +86,7 @@ class TypeGuess:
         return "float64" if wire == "python" else wire
 
     def say(self, column: str, findings: Findings) -> None:
-        """That a column stays text because only some of its times have an offset."""
+        """Report that a column stays text because only some of its times have an offset."""
         if NAIVE in self._candidates and 0 < self._zoned <= self._naive:
             findings.add(column, NO_ZONE_TEXT, (), self._zoned)
 
@@ -110,12 +109,12 @@ def _all_are(values: pa.Array, wire: str, pattern: str) -> bool:
 
 
 def to_moments(text: pa.Array, wire: str, column: str, findings: Findings, *, naive_is_utc: bool = False) -> pa.Array:
-    """Text as timestamps, to the microsecond; what is none is null and counted.
+    """Convert text to timestamps, to the microsecond; text that is not a time becomes null and is counted.
 
     Args:
         text: dates with times in ISO 8601, with or without an offset.
         wire: `ZONED` or `NAIVE`.
-        column: its name, for the account.
+        column: its name, for the findings.
         findings: takes what could not be read.
         naive_is_utc: the format says what a time without an offset means.
     """
@@ -137,8 +136,8 @@ def to_moments(text: pa.Array, wire: str, column: str, findings: Findings, *, na
 
 
 def _all_naive(text: pa.Array) -> pa.Array | None:
-    """The timestamps of a text none of whose times has an offset; None where one has, or is no time. The first tells: a
-    cast that fails is slow.
+    """Return timestamps if no time has an offset; None where one has, or is not a time. The first value is tried first,
+    because a failing cast is slow.
     """
     import pyarrow as pa
 
@@ -165,7 +164,9 @@ def _moment(value: str | None, column: str, findings: Findings, *, zoned: bool, 
 
 
 def parse_moment(value: str) -> datetime | None:
-    """A date with a time; year, month and day in this order, `/` or `-` between them; None where it is none."""
+    """Parse a date with a time; year, month and day in this order, `/` or `-` between them; None where it is
+    not one.
+    """
     text = value.strip()
     if not _ISO.fullmatch(text):
         return None
@@ -179,7 +180,7 @@ def parse_moment(value: str) -> datetime | None:
 
 
 def to_times(text: pa.Array) -> pa.Array:
-    """Text that matches `TIME` as times of day."""
+    """Convert text that matches `TIME` to times of day."""
     import pyarrow as pa
 
     return pa.array(

@@ -1,6 +1,6 @@
-"""Batches of a layer, worked on by several threads, in order.
+"""Batches of a layer, processed by several threads, in order.
 
-Here: how many threads, and how much they hold at once. Not here: the work (`inspect.py`, `stream.py`).
+Here: how many threads, and how much they hold at once. Not here: the processing (`inspect.py`, `stream.py`).
 """
 
 from __future__ import annotations
@@ -14,15 +14,18 @@ from geo_assets.vector.reader.layers import Batch
 
 T = TypeVar("T")
 
-#: Batches that are worked on at once. GEOS and PROJ run outside of Python's lock; more would take the server's core.
+#: Batches that are processed at once. GEOS and PROJ release Python's lock; more threads would take the database
+#: server's core.
 THREADS = 2
 
-#: A batch on the wire: the parent holds a few of them at once. Bytes.
+#: Bytes of a batch as sent: the parent holds a few of them at once.
 BATCH_BYTES = 32 * 1024**2
 
 
 def in_order(batches: Iterator[Batch], work: Callable[[Batch], T], *, threads: int) -> Iterator[T]:
-    """The work's results in order; while one is used, the next are made. A batch that is large is worked on alone."""
+    """Yield the results of `work` in order; while one is used, the next are computed. A large batch is
+    processed alone.
+    """
     if threads == 1:
         yield from map(work, batches)
         return

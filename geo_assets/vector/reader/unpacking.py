@@ -16,12 +16,12 @@ from pathlib import Path, PurePosixPath
 from geo_assets.archives import gunzip, unpack
 from geo_assets.errors import GeoAssetsError
 
-#: A zip in a zip in a zip is an archive of deliveries; deeper is a trap.
+#: A zip in a zip in a zip can be an archive of deliveries; deeper nesting is refused.
 _MAX_NESTING = 2
 
 
 def gunzipped(path: Path, max_bytes: int) -> Path:
-    """What one gzip holds, under its name without `.gz`, in a folder of its own."""
+    """Unpack a gzip, under its name without `.gz`, into a folder of its own."""
     stem = path.name[: -len(".gz")] if path.suffix.lower() == ".gz" else path.stem
     if path.suffix.lower() == ".tgz" or stem.lower().endswith(".tar"):
         raise GeoAssetsError(
@@ -35,7 +35,7 @@ def gunzipped(path: Path, max_bytes: int) -> Path:
 
 
 def unpack_whole(archive: Path, folder: Path, max_bytes: int) -> None:
-    """Unpack beside the final place, then move: a folder that exists is complete. A zip in a zip becomes a folder of
+    """Unpack into a temporary folder, then rename: a folder that exists is complete. A zip in a zip becomes a folder of
     its name.
     """
     with made_whole(folder) as partial:
@@ -71,18 +71,18 @@ def _size_below(folder: Path) -> int:
 
 @contextmanager
 def made_whole(folder: Path) -> Iterator[Path]:
-    """A folder to fill, which gets its name once it is complete."""
+    """Yield a folder to fill, which gets its final name once it is complete."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
     try:
         yield partial
-        with contextlib.suppress(FileExistsError):  # a call beside this one was first
+        with contextlib.suppress(FileExistsError):  # a concurrent call was first
             partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def listed(members: Sequence[PurePosixPath], limit: int = 5) -> str:
-    """The first of some members, for a message."""
+    """Return the first of some members, for a message."""
     names = ", ".join(str(member)[:60] for member in members[:limit])
     return f"{names} and {len(members) - limit} more" if len(members) > limit else names

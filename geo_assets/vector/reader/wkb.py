@@ -1,4 +1,4 @@
-"""WKB as bytes: what the header of each geometry says, and WKB for PostGIS, made without parsing where that will do.
+"""WKB as bytes: the header of each geometry, and WKB for PostGIS, made without parsing where possible.
 
 Here: the codes of ISO 13249-3 and arrays of WKB. Not here: parsed geometries (`geometry.py`).
 """
@@ -37,17 +37,17 @@ Geometries = NDArray[Any]  # of shapely geometries and None
 
 @dataclass(frozen=True, slots=True)
 class Headers:
-    """What the first five bytes of each WKB say. Code 0: null; -1: too short or no byte order."""
+    """The first five bytes of each WKB. Code 0: null; -1: too short or no byte order."""
 
     codes: NDArray[np.int64]
     has_z: NDArray[np.bool_]
     has_m: NDArray[np.bool_]
     plain: NDArray[np.bool_]  # little-endian ISO WKB, or null
-    empty: NDArray[np.bool_]  # no member, no ring, no vertex; an empty point has coordinates that are no numbers
+    empty: NDArray[np.bool_]  # no member, no ring, no vertex; an empty point has NaN as coordinates
 
     @classmethod
     def of(cls, wkb: pa.Array) -> Headers:
-        """The headers of a binary or large_binary array."""
+        """Return the headers of a binary or large_binary array."""
         present = ~_null_mask(wkb)
         starts, lengths, data = _layout(wkb)
         readable = present & (lengths >= _HEADER_BYTES)
@@ -75,13 +75,11 @@ class Headers:
 def _first_bytes(
     starts: NDArray[np.int64], readable: NDArray[np.bool_], data: NDArray[np.uint8]
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """The byte order and the type code of each WKB; 255 and 0 where there is none to read."""
+    """Return the byte order and the type code of each WKB; 255 and 0 where there is none."""
     order, code = np.full(len(starts), 255, np.uint8), np.zeros(len(starts), np.int64)
     if readable.any():
         first = starts[readable]
-        words = np.ndarray(
-            (len(data) - 3,), "<u4", data, 0, (1,)
-        )  # four bytes from each place on: one look for each WKB
+        words = np.ndarray((len(data) - 3,), "<u4", data, 0, (1,))  # four bytes at every position: one lookup per WKB
         order[readable] = bytes_of_order = data[first]
         little = words[first + 1]
         code[readable] = (
@@ -95,7 +93,7 @@ def _null_mask(wkb: pa.Array) -> NDArray[np.bool_]:
 
 
 def _layout(wkb: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
-    """Start and length of each value, and the bytes."""
+    """Return start and length of each value, and the bytes."""
     import pyarrow as pa
 
     _, offsets_buffer, data_buffer = wkb.buffers()
@@ -108,7 +106,7 @@ def _layout(wkb: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArra
 
 
 def to_wkb(geometries: Geometries, *, has_z: bool) -> pa.Array:
-    """Little-endian ISO WKB without SRID: PostGIS gives it the column's."""
+    """Return little-endian ISO WKB without SRID: PostGIS gives it the column's."""
     import pyarrow as pa
     import shapely
 
@@ -118,12 +116,12 @@ def to_wkb(geometries: Geometries, *, has_z: bool) -> pa.Array:
 
 
 def promote_wkb(wkb: pa.Array, geometry_type: GeometryType, *, has_z: bool) -> pa.Array:
-    """Multi geometries from WKB that needs nothing else, without parsing it: a Multi of one is a header and the
+    """Make Multi geometries from WKB that needs no other change, without parsing it: a Multi of one is a header and the
     geometry itself.
 
     Args:
         wkb: little-endian ISO WKB, all with or all without z.
-        geometry_type: of the table.
+        geometry_type: the table's type.
         has_z: whether the geometries have z.
     """
     import pyarrow as pa

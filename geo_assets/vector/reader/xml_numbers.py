@@ -1,7 +1,7 @@
-"""Coordinates and features of GML, KML and GPX, as they stand in the text.
+"""Coordinates and features of GML, KML and GPX, as they are written in the text.
 
-Here: one pass by expat, for what GDAL would pass over: it reads 0 where a coordinate is no number, leaves out a
-waypoint that lacks one, and ends a layer of GML at the first geometry that it cannot read. Not here: reading features
+Here: one pass by expat, for faults that GDAL ignores: it reads 0 where a coordinate is not a number, skips a waypoint
+that lacks one, and ends a layer of GML at the first geometry that it cannot read. Not here: reading features
 (`ogr.py`).
 """
 
@@ -25,22 +25,22 @@ _NAMESPACES = (
 )
 _GPX_POINTS = frozenset({"wpt", "rtept", "trkpt"})
 
-#: What holds features in GML, at the root's first level.
+#: Elements that contain features in GML, at the root's first level.
 _MEMBERS = frozenset({"featureMember", "featureMembers", "member"})
 _FEATURE_DEPTH = 3
 
-#: A letter that is no exponent's. What separates numbers a GML may say itself.
+#: A letter that is not part of an exponent. A GML may define its own separator of numbers.
 _NO_NUMBER = re.compile(r"[^\W\d_eE]")
 
 _SHOWN = 3
 
 
 def check_numbers(path: Path, name: str) -> Counter[str]:
-    """Look at every coordinate; returns the features of a GML by the name of their element. What is not well-formed is
+    """Check every coordinate; return the number of features of a GML by element name. XML that is not well-formed is
     left to GDAL.
 
     Raises:
-        GeoAssetsError: UNREADABLE, coordinates that are no numbers.
+        GeoAssetsError: UNREADABLE, coordinates that are not numbers.
     """
     look = _Look()
     with path.open("rb") as file:
@@ -58,7 +58,7 @@ def check_numbers(path: Path, name: str) -> Counter[str]:
 
 
 class _Look:
-    """What expat calls."""
+    """The handlers that expat calls."""
 
     def __init__(self) -> None:
         self.parser = parser = expat.ParserCreate(namespace_separator=" ")

@@ -15,7 +15,7 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.tables.introspection import SCHEMA, first_line, run
 from geo_assets.vector.tables.staging import StagedTable
 
-#: What is defined by a query over the table, directly (depth 1) or over another such; the outermost first.
+#: Views over the table, directly (depth 1) or over another such view; the outermost first.
 _DEPENDENTS = """
 with recursive dependents(oid, depth) as (
     select r.ev_class, 1
@@ -34,7 +34,7 @@ group by c.oid, n.nspname, c.relname, c.relkind, c.reloptions
 order by max(d.depth) desc, n.nspname, c.relname
 """
 
-#: What hangs on a table and would be lost with it, by what it is called.
+#: Objects attached to a table that would be lost with it, by kind.
 ATTACHED = """
 select 'trigger ' || tgname from pg_trigger where tgrelid = %(table)s and not tgisinternal
 union all select 'row security policy ' || polname from pg_policy where polrelid = %(table)s
@@ -51,7 +51,7 @@ select case a.grantee when 0 then null else pg_get_userbyid(a.grantee) end, a.pr
 from pg_class c, aclexplode(c.relacl) a where c.oid = %(table)s and a.grantee <> c.relowner
 """
 
-#: Primary key, geometry index and sequence as they are called now, and what they shall be called.
+#: Current and future names of primary key, geometry index and sequence.
 _PARTS = """
 select 'constraint', conname, '_pkey' from pg_constraint where conrelid = %(table)s and contype = 'p'
 union all
@@ -71,7 +71,7 @@ _RENAME: dict[str, LiteralString] = {
     "sequence": "alter sequence {schema}.{old} rename to {new}",
 }
 
-#: A view that cannot be carried over to the new table: a column is gone or has another type.
+#: Errors for a view that cannot be defined over the new table: a column is gone or has another type.
 _VIEW_DOES_NOT_FIT = (
     psycopg.errors.UndefinedColumn,
     psycopg.errors.InvalidTableDefinition,
@@ -97,15 +97,15 @@ class View:
 
     @property
     def identifier(self) -> sql.Identifier:
-        """Schema and name."""
+        """Return schema and name."""
         return sql.Identifier(self.schema, self.name)
 
 
 def views_over(conn: psycopg.Connection[Any], oid: int, table: str) -> list[View]:
-    """Views over a table, the outermost first.
+    """Return the views over a table, the outermost first.
 
     Raises:
-        GeoAssetsError: SCHEMA_MISMATCH, something else than a view is defined over it.
+        GeoAssetsError: SCHEMA_MISMATCH, something other than a view depends on it.
     """
     views = []
     for schema, name, kind, definition, options, direct in run(conn, _DEPENDENTS, table=oid):
@@ -159,7 +159,7 @@ def copy_grants(conn: psycopg.Connection[Any], old: int, staged: StagedTable) ->
 
 
 def rename_parts(conn: psycopg.Connection[Any], oid: int, schema: str, table: str, *, short: bool = False) -> None:
-    """Primary key, indexes and sequence are named for the table; a name that is taken by something else is left.
+    """Rename primary key, indexes and sequence after the table; a name that is already taken is left.
 
     `short` is for versions, whose own names leave no room.
     """

@@ -1,6 +1,6 @@
-"""The streams of a child that opened an untrusted file, checked on their way into the database.
+"""The streams of a child that opened an untrusted file, checked before they go into the database.
 
-Here: schema, batches, end and report of the two streams. Not here: their framing (`../ipc.py`), the tables that take
+Here: schema, batches, end and report of the two streams. Not here: their framing (`../ipc.py`), the tables that receive
 them (`load.py`).
 """
 
@@ -40,7 +40,7 @@ class Incoming:
         self.rows = 0
 
     def copy(self, run: Session, name: str) -> None:
-        """Send everything to the table."""
+        """Copy everything to the table."""
         import pyarrow as pa
 
         expected = wire_schema(self._plan.columns, geometry=self._plan.geometry_type is not None)
@@ -56,7 +56,7 @@ class Incoming:
         self.rows = self._ingest(run, name, expected, reader)
 
     def copy_rejects(self, run: Session, name: str) -> int:
-        """Send the second stream to a table that is made if there is anything for it; returns its rows."""
+        """Copy the second stream to a table, which is created if there are rows for it; return their number."""
         import pyarrow as pa
 
         try:
@@ -64,7 +64,7 @@ class Incoming:
             batches = iter(reader)
             first = next(batches, None)
         except (pa.ArrowInvalid, OSError, EOFError):
-            self.finish()  # a child that fell says so; otherwise the count tells whether anything is missing
+            self.finish()  # raises if the child failed; otherwise the counts show whether anything is missing
             return 0
         except StreamViolationError as error:
             raise self._broken(error) from error
@@ -78,7 +78,7 @@ class Incoming:
         return self._ingest(run, name, reject_schema(), itertools.chain([first], batches))
 
     def _ingest(self, run: Session, name: str, schema: pa.Schema, source: Iterable[pa.RecordBatch]) -> int:
-        """Pass batches on, each validated; returns the rows."""
+        """Pass batches on, each validated; return the number of rows."""
         import pyarrow as pa
 
         failure: list[Exception] = []
@@ -92,7 +92,7 @@ class Incoming:
                     rows += len(batch)
                     yield batch
             except Exception as error:
-                failure.append(error)  # Arrow's C interface would pass on its text alone
+                failure.append(error)  # Arrow's C interface would keep its text only
                 raise
 
         try:
@@ -104,10 +104,10 @@ class Incoming:
         return rows
 
     def finish(self) -> StreamReport:
-        """The child's report: only now is it known that the stream was whole.
+        """Return the child's report: only now is it known that the stream was complete.
 
         Raises:
-            GeoAssetsError: what happened to the child.
+            GeoAssetsError: the child's error.
         """
         if self._answer is None:
             self._settled = True
@@ -115,9 +115,7 @@ class Incoming:
         return self._answer
 
     def abandon(self) -> None:
-        """Take the child's answer to a call that came to nothing, so that it is not taken for the answer to
-        its next.
-        """
+        """Read the child's answer to an abandoned call, so that it is not taken for the answer to the next one."""
         if not self._settled:
             self._settled = True
             self._file.close()
@@ -125,8 +123,8 @@ class Incoming:
                 self._report()
 
     def _broken(self, error: Exception) -> GeoAssetsError:
-        """What the child says of a stream that breaks off; if it says that all is well, the stream is at fault. One
-        that sends what no honest child does is not asked.
+        """Return the child's error for a stream that broke off; if it reports success, the stream is at fault. A child
+        that violated the protocol is not asked.
         """
         if isinstance(error, StreamViolationError):
             self._settled = True  # its child is ended with the call

@@ -1,6 +1,6 @@
-"""What PostgreSQL's catalogue says of the tables that are published, and the differences between two of them.
+"""Queries of PostgreSQL's catalogue about published tables, and the differences between two of them.
 
-Here: questions alone. Not here: changing anything (`publish.py`, `merge.py`).
+Here: only reading. Not here: changing anything (`publish.py`, `merge.py`).
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from geo_assets.errors import GeoAssetsError
 #: Where tables are published.
 SCHEMA = "vector"
 
-#: The key that every table has; it is no part of the source's schema.
+#: The key that every table has; it is not part of the source's schema.
 _KEY = "gid"
 
-#: To what a column's values can go without losing anything.
+#: Types to which a column's values can be converted without loss.
 _WIDER = {
     "smallint": {"integer", "bigint", "numeric", "real", "double precision"},
     "integer": {"bigint", "numeric", "double precision"},
@@ -31,11 +31,11 @@ _WIDER = {
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """One difference between the published table and what is to be put in its place, or into it."""
+    """One difference between the published table and the table that replaces it or is added to it."""
 
     column: str
-    old: str | None  # its type; None: it is new
-    new: str | None  # None: it is gone
+    old: str | None  # old type; None: the column is new
+    new: str | None  # new type; None: the column is gone
 
     @property
     def widens(self) -> bool:
@@ -60,7 +60,7 @@ def run(
 
 
 def find(conn: psycopg.Connection[Any], schema: str, name: str) -> int | None:
-    """The oid of a table.
+    """Return the oid of a table.
 
     Raises:
         GeoAssetsError: SCHEMA_MISMATCH, the name belongs to something else.
@@ -85,7 +85,7 @@ def find(conn: psycopg.Connection[Any], schema: str, name: str) -> int | None:
 
 
 def columns(conn: psycopg.Connection[Any], oid: int) -> dict[str, str]:
-    """Name and type (`geometry(MultiPolygon,2193)`) of a table's columns but its key, in order."""
+    """Return names and types (`geometry(MultiPolygon,2193)`) of a table's columns without its key, in order."""
     found = run(
         conn,
         "select attname::text, public_type from (select attnum, attname, format_type(atttypid, atttypmod) as"
@@ -97,16 +97,16 @@ def columns(conn: psycopg.Connection[Any], oid: int) -> dict[str, str]:
 
 
 def drifts(old: dict[str, str], new: dict[str, str]) -> list[Drift]:
-    """The differences, in the order of the columns; that columns change places is none."""
+    """Return the differences, in the order of the columns; a changed order is not a difference."""
     names = dict.fromkeys([*old, *new])
     return [Drift(name, old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)]
 
 
 def refuse_drift(label: str, found: list[Drift]) -> GeoAssetsError:
-    """What is said of differences that nobody allowed."""
+    """Return the error for differences that are not allowed."""
     return GeoAssetsError("SCHEMA_DRIFT", f"{label} has another schema: {'; '.join(map(str, found))}")
 
 
 def first_line(error: psycopg.Error) -> str:
-    """What PostgreSQL says, without its details."""
+    """Return PostgreSQL's message without its details."""
     return (error.diag.message_primary or str(error)).splitlines()[0]

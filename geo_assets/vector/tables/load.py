@@ -1,12 +1,12 @@
 """A layer's stream into a table of `vector_staging`: created, filled, counted and indexed in one transaction.
 
-Here: the parent's half up to a table that nobody reads yet. Plain WKB goes straight into the typed geometry column by
-binary COPY (ADBC): the column gives it its SRID and refuses what is of another type.
+Here: the parent's part, up to a table that is not visible yet. Plain WKB goes directly into the typed geometry column
+by binary COPY (ADBC): the column gives it its SRID and refuses other types.
 Not here: making it visible (`publish.py`), reading files (`../reader/`).
 
 The stream comes from a child that opened an untrusted file. No message of it may take more memory than its bytes
-(`../ipc.py`), its schema must be the plan's to the letter, every batch is validated before it is used, and the plan's
-names and types can only be what `../models.py` lets through.
+(`../ipc.py`), its schema must be exactly the plan's, every batch is validated before it is used, and the plan's names
+and types are limited to what `../models.py` accepts.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from geo_assets.vector.types import GEOMETRY_COLUMN
 #: `<table>__<suffix>` and `<table>__<suffix>r`, its rejects, stay within 63 bytes.
 _SUFFIX = re.compile(r"[a-z0-9]{1,10}")
 
-#: How the geometry is indexed. GiST serves everything; SP-GiST builds faster over many points that do not overlap;
-#: BRIN is a thousand times smaller and of use only where the rows lie in spatial order (`cluster`).
+#: How the geometry is indexed. GiST serves everything; SP-GiST builds faster over many points that do not overlap; BRIN
+#: is a thousand times smaller and useful only where the rows are in spatial order (`cluster`).
 IndexMethod = Literal["gist", "spgist", "brin"]
 
-#: A leftover of our own suffix may still be held by the worker that made it. Milliseconds.
+#: Milliseconds to wait for a leftover of our own suffix, which the worker that made it may still hold.
 _LOCK_TIMEOUT_MS = 2000
 
-#: SQLSTATE classes of a refused value; XX000 is what PostGIS raises for a geometry that it cannot take.
+#: SQLSTATE classes of a refused value; PostGIS raises XX000 for a geometry that it cannot accept.
 _REFUSED_VALUE = ("22", "23", "XX000", "54")
 _UNAVAILABLE = ("08", "57P", "53300")
 _DISK_FULL = "53100"
@@ -51,7 +51,7 @@ _DISK_FULL = "53100"
 
 @dataclass(frozen=True, slots=True)
 class StageOptions:
-    """How a table is made."""
+    """How a table is created."""
 
     reader_role: str | None = None  # may select from it
     index: IndexMethod = "gist"
@@ -70,20 +70,19 @@ def stage_table(
     comment: str = "",
     options: StageOptions | None = None,
 ) -> StagedTable:
-    """Load one layer's streams into `vector_staging.<table>__<suffix>`, its rejects beside it. Whatever fails, no table
-    is left.
+    """Load one layer's streams into `vector_staging.<table>__<suffix>`, its rejects into a second table. On failure no
+    table is left.
 
     Args:
-        database: of a role that may create in `vector_staging`: a libpq connection string, or a session to be used
-            again.
-        plan: what the stream is.
+        database: a libpq connection string of a role that may create in `vector_staging`, or a session to reuse.
+        plan: the plan of the layer.
         table: the name that it will have in `vector`.
         file: the two Arrow IPC streams that `stream` writes.
-        report: gives what `stream` returned, once the stream is at its end.
-        staging_suffix: of this attempt, 1-10 of a-z and 0-9; a leftover with the same suffix is replaced.
+        report: returns what `stream` returned, once the stream has ended.
+        staging_suffix: identifies this attempt, 1-10 of a-z and 0-9; a leftover with the same suffix is replaced.
         source: what the layer came from, for messages and the table's comment.
         comment: more lines for the table's comment.
-        options: how the table is made.
+        options: how the table is created.
 
     Raises:
         GeoAssetsError: what happened to the child; SCHEMA_MISMATCH; VECTOR_UNSUPPORTED_TYPE, a value that PostgreSQL
@@ -141,7 +140,7 @@ def _create(run: Session, plan: LayerPlan, name: str, source: str) -> None:
     suffix = name.rpartition("__")[2]
     run(
         sql.SQL("select pg_advisory_lock_shared({})").format(staging_lock(suffix))
-    )  # while the session lives, nobody sweeps its tables
+    )  # its tables are not swept while the session lives
     if plan.srid and not run(sql.SQL("select 1 from spatial_ref_sys where srid = {}").format(sql.Literal(plan.srid))):
         _add_reference(run, plan, source)
     run(sql.SQL("drop table if exists {}, {}").format(staged_table(name), staged_table(f"{name}r")))
@@ -155,7 +154,7 @@ def _create(run: Session, plan: LayerPlan, name: str, source: str) -> None:
 
 
 def _add_reference(run: Session, plan: LayerPlan, source: str) -> None:
-    """Teach PostGIS a reference system of PROJ's, from PROJ's own definition: the plan only names it."""
+    """Add a reference system of PROJ to PostGIS, by PROJ's own definition: the plan only names it."""
     from adbc_driver_manager import Error
 
     from geo_assets.vector.crs import definition_of
@@ -178,7 +177,7 @@ def _add_reference(run: Session, plan: LayerPlan, source: str) -> None:
 
 
 def _geometry_sql(plan: LayerPlan) -> sql.Composed:
-    """`geometry(MULTIPOLYGONZ, 2193)`; the model lets five types and a range of numbers through."""
+    """Return `geometry(MULTIPOLYGONZ, 2193)`; the model accepts five types and a range of numbers."""
     return sql.SQL("geometry({}, {})").format(
         sql.SQL(f"{plan.geometry_type}{'Z' if plan.has_z else ''}"), sql.Literal(plan.srid)
     )
@@ -208,7 +207,7 @@ def _check_rejects(run: Session, name: str, sent: StreamReport, received: int, s
 
 
 def _complete(run: Session, plan: LayerPlan, name: str, comment: str, options: StageOptions) -> None:
-    """Indexes after the load (sorted builds, a third of the work), statistics, comments, grants."""
+    """Create indexes after the load (sorted builds, a third of the work), statistics, comments, grants."""
     run(sql.SQL("alter table {} add primary key (gid)").format(staged_table(name)))
     if plan.geometry_type is not None:
         index = sql.Identifier(f"{name}_i"[:63])

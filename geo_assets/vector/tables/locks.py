@@ -1,4 +1,4 @@
-"""Locks of a published table: who publishes queues by name, and tries again while others hold the table.
+"""Locks of a published table: publishers queue by table name, and retry while others hold the table.
 
 Here: the transaction that is retried, and its limits. Not here: what is done in it (`publish.py`, `merge.py`).
 """
@@ -18,7 +18,7 @@ from geo_assets.vector.tables.introspection import SCHEMA, first_line, run
 
 T = TypeVar("T")
 
-#: Longer, and readers that queue behind us would notice. Milliseconds.
+#: Milliseconds; with a longer wait, readers that queue behind us would notice.
 _LOCK_TIMEOUT_MS = 2000
 
 _ATTEMPTS = 8
@@ -26,17 +26,17 @@ _LONGEST_PAUSE_SECONDS = 1.0
 
 
 class Changed(Exception):  # noqa: N818 - an event inside this module
-    """A view came or went while its table was being locked."""
+    """A view was created or dropped while its table was being locked."""
 
 
 _CONTENDED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected, Changed)
 
 
 def retry_while_locked(conn: psycopg.Connection[Any], table: str, work: Callable[[], T]) -> T:
-    """Do something in a transaction, again while others hold the table's lock.
+    """Run `work` in a transaction; retry while others hold the table's lock.
 
     Raises:
-        GeoAssetsError: DATABASE_UNAVAILABLE, they do not let go; SCHEMA_MISMATCH, the table is not ours.
+        GeoAssetsError: DATABASE_UNAVAILABLE, they do not release it; SCHEMA_MISMATCH, the table is not ours.
     """
     for attempt in range(_ATTEMPTS):
         if attempt:
@@ -60,7 +60,7 @@ def retry_while_locked(conn: psycopg.Connection[Any], table: str, work: Callable
 
 
 def lock_name(conn: psycopg.Connection[Any], table: str) -> None:
-    """Queue up with the other publishers of a table; only then may a lock time out."""
+    """Wait for the other publishers of a table, before any lock timeout applies."""
     run(
         conn,
         sql.SQL("select pg_advisory_xact_lock(hashtextextended({}, 0))").format(

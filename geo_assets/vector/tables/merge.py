@@ -1,8 +1,8 @@
-"""A staged table is added to a published one: `append`, or `upsert` by a key, in one commit.
+"""Adding a staged table to a published one: `append`, or `upsert` by a key, in one commit.
 
 Here: the two statements, and the comparison of the schemas before them. Not here: replacing a table (`publish.py`).
 
-Readers see the table as it was until the commit; nothing is locked against them unless a column is added.
+Readers see the old table until the commit; they are not locked out unless a column is added.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def merge(
     before_commit: BeforeCommit | None = None,
     schema_drift: Literal["allow", "refuse"] = "refuse",
 ) -> PublishedTable:
-    """Put the rows of a staged table into `vector.<table>`; where it is not there yet, the staged table becomes it.
+    """Add the rows of a staged table to `vector.<table>`; if that does not exist yet, the staged table becomes it.
 
     Args:
         conn: not in a transaction; the owner of the tables.
         staged: from `load.stage_table`; dropped in any case.
-        mode: append, or upsert: a row whose key is there replaces that row, if it differs.
+        mode: append, or upsert: a row whose key exists replaces that row, if it differs.
         key: columns of the table, for upsert; the table gets a unique index on them.
         before_commit: called in the transaction, last.
         schema_drift: with `allow`, new columns are added and missing ones are null; types may only be narrower than the
@@ -68,7 +68,7 @@ def rehearse_merge(
     before_commit: BeforeCommit,
     schema_drift: Literal["allow", "refuse"] = "refuse",
 ) -> PublishedTable:
-    """Do everything that `merge` does and undo it, the rows included.
+    """Do everything that `merge` does and undo it, including the rows.
 
     Raises:
         GeoAssetsError: as `merge`.
@@ -98,7 +98,7 @@ def _check_key(staged: StagedTable, key: Sequence[str]) -> None:
 
 
 def _index_key(conn: psycopg.Connection[Any], staged: StagedTable, key: Sequence[str]) -> None:
-    """The key of the source itself: present and distinct."""
+    """Index the key of the staged table, which must be present and distinct."""
     table, names = sql.Identifier(staged.home, staged.staging_name), sql.SQL(", ").join(map(sql.Identifier, key))
     missing = sql.SQL(" or ").join(sql.SQL("{} is null").format(sql.Identifier(column)) for column in key)
     with conn.transaction():
@@ -155,7 +155,7 @@ def _merge(
 def _fit_columns(
     conn: psycopg.Connection[Any], label: str, staged: StagedTable, differences: list[Drift], *, allowed: bool
 ) -> None:
-    """Make room for new columns where drift is allowed; refuse what the table cannot take."""
+    """Add new columns where drift is allowed; refuse what the table cannot hold."""
     if differences and not allowed:
         raise refuse_drift(label, differences)
     hopeless = [
@@ -183,7 +183,7 @@ def _fit_columns(
 
 
 def _insert(conn: psycopg.Connection[Any], staged: StagedTable, mode: str, key: Sequence[str]) -> tuple[int, int]:
-    """Copy the rows; returns how many were inserted and how many replaced a row."""
+    """Copy the rows; return how many were inserted and how many replaced a row."""
     names = [*staged.columns, *([GEOMETRY_COLUMN] if staged.geometry_type is not None else [])]
     listed = sql.SQL(", ").join(map(sql.Identifier, names))
     target, source = sql.Identifier(SCHEMA, staged.table), sql.Identifier(staged.home, staged.staging_name)
@@ -226,7 +226,7 @@ def _upsert(
 
 
 def _index_table(conn: psycopg.Connection[Any], staged: StagedTable, key: Sequence[str]) -> None:
-    """The published table's own key: there already, or made now."""
+    """Make sure that the published table has a unique index on the key."""
     name = f"{staged.table}_key_idx"
     try:
         run(

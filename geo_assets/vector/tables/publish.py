@@ -1,6 +1,6 @@
-"""A staged table becomes `vector.<name>` in one commit, while readers and views use the old one.
+"""Publishing a staged table as `vector.<name>` in one commit, while readers and views use the old one.
 
-Here: the swap, the versions that it keeps and the way back to them, and getting rid of what is not to be published.
+Here: the swap, the versions that it keeps, the rollback to them, and discarding what is not to be published.
 Not here: making the staged table (`load.py`), adding to a published one (`merge.py`).
 
 Order matters. The advisory lock queues publishers before any lock timeout runs. Dependent views are locked before the
@@ -24,11 +24,11 @@ from geo_assets.vector.tables.introspection import SCHEMA, columns, drifts, find
 from geo_assets.vector.tables.locks import Changed, lock_name, retry_while_locked
 from geo_assets.vector.tables.staging import StagedTable, check_table_name, discarded_on_failure
 
-#: Where replaced tables wait to be called back; not for readers.
+#: Schema of replaced tables that can be restored; not for readers.
 VERSIONS_SCHEMA = "vector_versions"
 
 
-#: Called in the publishing transaction, last, with what is about to be published; what it raises undoes everything.
+#: Called last in the publishing transaction, with what is about to be published; an exception undoes everything.
 BeforeCommit = Callable[[psycopg.Connection[Any], "PublishedTable"], None]
 
 
@@ -42,10 +42,10 @@ class PublishedTable:
     geometry_type: str | None
     has_z: bool
     drift: tuple[str, ...] = ()  # how it differs from the one that it replaced
-    version: str | None = None  # what that one is now called
+    version: str | None = None  # the name of the replaced table now
     inserted: int = 0
     updated: int = 0
-    superseded: str | None = None  # why the table holds something else: a load that was submitted later was there first
+    superseded: str | None = None  # why the table holds something else: a load that was submitted later published first
 
 
 def publish(
@@ -56,20 +56,20 @@ def publish(
     keep_versions: int = 0,
     schema_drift: Literal["allow", "refuse"] = "allow",
 ) -> PublishedTable:
-    """Make a staged table `vector.<table>`, replacing the one that is there. If it fails, the old one stays and the
+    """Publish a staged table as `vector.<table>`, replacing the existing one. If it fails, the old one stays and the
     staged one is dropped.
 
     Args:
         conn: not in a transaction; the owner of the tables.
         staged: from `load.stage_table`.
-        before_commit: runs again if the swap is retried.
+        before_commit: called again if the swap is retried.
         keep_versions: how many replaced tables stay in `vector_versions`, the newest.
         schema_drift: whether the columns may differ from those of the table that is replaced.
 
     Raises:
         GeoAssetsError: what `before_commit` raised; SCHEMA_DRIFT; SCHEMA_MISMATCH, a view, grant or trigger of the old
             table cannot be carried over; DATABASE_UNAVAILABLE, others hold the table's lock.
-        psycopg.Error: the database is away.
+        psycopg.Error: the database is unavailable.
     """
 
     def swap() -> tuple[int, PublishedTable]:
@@ -91,7 +91,7 @@ def rehearse(
     before_commit: BeforeCommit,
     schema_drift: Literal["allow", "refuse"] = "allow",
 ) -> PublishedTable:
-    """Do everything that `publish` does and undo it: what would stop it is known before anything is seen.
+    """Do everything that `publish` does and undo it: obstacles are known before anything is published.
 
     Raises:
         GeoAssetsError: as `publish`.
@@ -107,7 +107,7 @@ def rehearse(
 
 
 def rollback(conn: psycopg.Connection[Any], table: str, *, before_commit: BeforeCommit | None = None) -> PublishedTable:
-    """Put the newest kept version back in the place of `vector.<table>`, which is dropped.
+    """Restore the newest kept version as `vector.<table>`; the current one is dropped.
 
     Raises:
         GeoAssetsError: NO_VERSION; what `publish` raises.
@@ -155,7 +155,7 @@ def _version_as_staged(conn: psycopg.Connection[Any], table: str, number: int) -
 
 
 def _versions(conn: psycopg.Connection[Any], table: str) -> list[int]:
-    """Numbers of the versions that are kept, the newest last."""
+    """Return the numbers of the kept versions, the newest last."""
     names = [
         str(name)
         for (name,) in run(
@@ -168,11 +168,11 @@ def _versions(conn: psycopg.Connection[Any], table: str) -> list[int]:
 def _swap(
     conn: psycopg.Connection[Any], staged: StagedTable, *, keep_versions: int, may_drift: bool
 ) -> tuple[int, PublishedTable]:
-    """The whole exchange inside one transaction; returns the new table's oid."""
+    """Do the whole exchange inside one transaction; return the new table's oid and the result."""
     label = f"{SCHEMA}.{staged.table}"
     lock_name(conn, staged.table)
     ((search_path,),) = run(conn, sql.SQL("show search_path"))
-    run(conn, sql.SQL("set local search_path = pg_catalog"))  # a view's definition comes with every name qualified
+    run(conn, sql.SQL("set local search_path = pg_catalog"))  # a view's definition then has every name qualified
     new, old = find(conn, staged.home, staged.staging_name), find(conn, SCHEMA, staged.table)
     if new is None:
         raise GeoAssetsError("INTERNAL", f"{staged.home}.{staged.staging_name} is gone")
@@ -205,24 +205,24 @@ def _swap(
 
 
 def _move(conn: psycopg.Connection[Any], schema: str, name: str, to_schema: str, to_name: str) -> None:
-    """A table into another schema under another name; the names never meet those that are there."""
+    """Move a table into another schema under another name, without colliding with existing names."""
     run(conn, sql.SQL("alter table {} set schema {}").format(sql.Identifier(schema, name), sql.Identifier(to_schema)))
     _rename(conn, to_schema, name, to_name)
 
 
 def _retire(conn: psycopg.Connection[Any], staged: StagedTable, old: int, keep: int) -> str | None:
-    """Drop the old table and its rejects, or move them to the versions; returns what the table is then called."""
+    """Drop the old table and its rejects, or move them to the versions; return the table's name there."""
     rejects = f"{staged.table}__rejects"
     if keep <= 0:
         _drop_old(conn, staged, _retired(staged))
         if find(conn, SCHEMA, rejects) is not None:
             _drop_old(conn, staged, rejects)
         return None
-    with conn.transaction(force_rollback=True):  # what stands in the way of dropping it would follow it unseen
+    with conn.transaction(force_rollback=True):  # whatever prevents dropping it would move with it unnoticed
         _drop_old(conn, staged, _retired(staged))
     kept = _versions(conn, staged.table)
     number = kept[-1] + 1 if kept else 1
-    rename_parts(conn, old, SCHEMA, _retired(staged), short=True)  # their names are wanted by those that come
+    rename_parts(conn, old, SCHEMA, _retired(staged), short=True)  # the new table needs their names
     _move(conn, SCHEMA, _retired(staged), VERSIONS_SCHEMA, f"{staged.table}__v{number}")
     rename_parts(conn, old, VERSIONS_SCHEMA, f"{staged.table}__v{number}", short=True)
     if find(conn, SCHEMA, rejects) is not None:
@@ -244,12 +244,12 @@ def _place_rejects(conn: psycopg.Connection[Any], staged: StagedTable) -> None:
 
 
 def _retired(staged: StagedTable) -> str:
-    """What the old table is called while both are there; `names.table_name` never gives two underscores."""
+    """Return the old table's name while both exist; `names.table_name` never gives two underscores."""
     return f"{staged.table}__old"
 
 
 def _lock_old(conn: psycopg.Connection[Any], old: int, table: str) -> list[View]:
-    """Lock the table and the views over it against readers, views first; returns the views as they then are."""
+    """Lock the table and the views over it against readers, views first; return the locked views."""
     views = views_over(conn, old, table)
     locked = [view.identifier for view in views] + [sql.Identifier(SCHEMA, table)]
     run(conn, sql.SQL("lock table {} in access exclusive mode").format(sql.SQL(", ").join(locked)))
@@ -282,7 +282,7 @@ def _rename(conn: psycopg.Connection[Any], schema: str, old: str, new: str) -> N
 
 
 def _read_back(conn: psycopg.Connection[Any], staged: StagedTable, oid: int) -> None:
-    """What readers now see. A newer load may have replaced the table already; then its count is not ours to judge."""
+    """Check what readers see now. A newer load may already have replaced the table; then its count is not checked."""
     with conn.transaction():
         ((rows,),) = run(conn, sql.SQL("select count(*) from {}").format(sql.Identifier(SCHEMA, staged.table)))
         still_ours = find(conn, SCHEMA, staged.table) == oid

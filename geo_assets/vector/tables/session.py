@@ -1,4 +1,4 @@
-"""A connection by ADBC, which loads Arrow batches by binary COPY.
+"""An ADBC connection, which loads Arrow batches by binary COPY.
 
 Here: one transaction at a time. Not here: what is done in it (`load.py`).
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """An ADBC connection, in one transaction at a time. Not for several threads at once."""
+    """An ADBC connection, in one transaction at a time. Not thread-safe."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -36,11 +36,11 @@ class Session:
             cursor.adbc_ingest(name, reader, mode="append", db_schema_name=STAGING_SCHEMA)
 
     def commit(self) -> None:
-        """Keep what was done."""
+        """Commit the transaction."""
         self._connection.commit()
 
     def rollback(self) -> None:
-        """Forget what was done; a connection that is lost has forgotten it already."""
+        """Undo the transaction; harmless if the connection is lost."""
         from adbc_driver_manager import Error
 
         with contextlib.suppress(Error):
@@ -49,8 +49,8 @@ class Session:
 
 @contextlib.contextmanager
 def open_session(dsn: str) -> Iterator[Session]:
-    """A connection for several tables one after the other: making one costs 50 ms, for the driver reads all types of
-    the database.
+    """Yield a session for several tables one after the other: opening one costs 50 ms, because the driver reads all
+    types of the database.
 
     Raises:
         GeoAssetsError: DATABASE_UNAVAILABLE.
@@ -69,5 +69,5 @@ def open_session(dsn: str) -> Iterator[Session]:
 
 
 def message_of(error: Exception) -> str:
-    """An error's text on one line, cut."""
+    """Return an error's text on one line, truncated."""
     return " ".join(str(error).split())[:300]

@@ -1,7 +1,7 @@
 """Staged tables: complete, but not published yet.
 
-Here: what they are called, and getting rid of those that will not be published. Not here: making one (`load.py`),
-publishing it (`publish.py`, `merge.py`).
+Here: their names, and removing those that will not be published. Not here: making one (`load.py`), publishing it
+(`publish.py`, `merge.py`).
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from geo_assets.vector.models import StreamReport
 from geo_assets.vector.names import MAX_TABLE_NAME_BYTES
 from geo_assets.vector.tables.introspection import SCHEMA, run
 
-#: Where tables are loaded.
+#: The schema into which tables are loaded.
 STAGING_SCHEMA = "vector_staging"
 
-#: Where loaded tables wait until they may be seen; not for readers.
+#: The schema of loaded tables that wait to be published; not for readers.
 WAITING_SCHEMA = "vector_waiting"
 
 _TABLE_NAME = re.compile(r"[a-z_][a-z0-9_]*")
@@ -32,23 +32,23 @@ _TABLE_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 
 @dataclass(frozen=True, slots=True)
 class StagedTable:
-    """A table in `vector_staging`, complete but for its place."""
+    """A table in `vector_staging`, complete but not published."""
 
     staging_name: str
-    table: str  # its name in `vector`
+    table: str  # its future name in `vector`
     rows: int
     srid: int  # 0 without geometry
     geometry_type: str | None
     has_z: bool
     report: StreamReport
-    features: int = 0  # of the source: rows + rejected + filtered
+    features: int = 0  # in the source: rows + rejected + filtered
     columns: tuple[str, ...] = ()  # attributes, in order
     rejects_name: str | None = None  # where there are rejected features
     home: str = STAGING_SCHEMA
 
 
 def check_table_name(table: str) -> None:
-    """Refuse a name that `names.table_name` would not give.
+    """Refuse a name that `names.table_name` would not return.
 
     Raises:
         GeoAssetsError: INVALID_PARAMETERS.
@@ -63,22 +63,22 @@ def check_table_name(table: str) -> None:
 
 
 def staging_lock(suffix: str) -> sql.Composed:
-    """The number of the lock that says that an attempt's staged tables are somebody's."""
+    """Return the number of the lock that marks an attempt's staged tables as in use."""
     return sql.SQL("hashtextextended({}, 0)").format(sql.Literal(f"geo_assets:staging:{suffix}"))
 
 
 def staged_table(name: str) -> sql.Identifier:
-    """The identifier of a table of `vector_staging`."""
+    """Return the identifier of a table of `vector_staging`."""
     return sql.Identifier(STAGING_SCHEMA, name)
 
 
 def text_literal(value: str) -> sql.Literal:
-    """Text as PostgreSQL takes it: without NUL and halves of characters."""
+    """Return text that PostgreSQL accepts: without NUL and lone surrogates."""
     return sql.Literal(value.replace("\0", "").encode("utf-8", "replace").decode())
 
 
 def set_aside(conn: psycopg.Connection[Any], staged: StagedTable) -> StagedTable:
-    """Move a staged table where nobody sweeps it, in a transaction of the caller's, who then answers for it."""
+    """Move a staged table to where it is not swept, in the caller's transaction; the caller then owns it."""
     for name in filter(None, (staged.staging_name, staged.rejects_name)):
         run(
             conn,
@@ -91,7 +91,7 @@ def set_aside(conn: psycopg.Connection[Any], staged: StagedTable) -> StagedTable
 
 @contextmanager
 def discarded_on_failure(conn: psycopg.Connection[Any], staged: StagedTable) -> Iterator[None]:
-    """Whatever stops a publication, nothing staged is left; what was set aside waits on."""
+    """Discard the staged table if publication fails; a table that was set aside stays."""
     check_table_name(staged.table)
     if conn.info.transaction_status != TransactionStatus.IDLE:
         raise GeoAssetsError("INTERNAL", f"{SCHEMA}.{staged.table} cannot be published from within another transaction")
@@ -111,8 +111,7 @@ def discard(conn: psycopg.Connection[Any], staged: StagedTable) -> None:
 
 
 def sweep(conn: psycopg.Connection[Any]) -> list[str]:
-    """Drop what is left in `vector_staging` by processes that were killed: whoever is at work holds the lock of its
-    suffix.
+    """Drop what killed processes left in `vector_staging`: a running process holds the lock of its suffix.
 
     Args:
         conn: not in a transaction.
@@ -127,7 +126,7 @@ def sweep(conn: psycopg.Connection[Any]) -> list[str]:
         ]
     for name in names:
         suffix = name.rpartition("__")[2]
-        with conn.transaction():  # rejects have an r behind their table's suffix, which may itself end in one
+        with conn.transaction():  # rejects have an r after their table's suffix, which may itself end in r
             locks = [
                 sql.SQL("pg_try_advisory_xact_lock({})").format(staging_lock(s))
                 for s in {suffix, suffix.removesuffix("r")}
