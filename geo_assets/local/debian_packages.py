@@ -17,10 +17,10 @@ from geo_assets.errors import GeoAssetsError
 
 Log = Callable[[str], None]
 
-#: Where an unpacked PostgreSQL lies, below the home.
+#: The directory of an unpacked PostgreSQL, below the home.
 UNPACKED = "postgresql-dist"
 
-#: Not needed by postgres, initdb, pg_ctl and postgis-3.so, though a package depends on them: prefix -> why.
+#: Packages that postgres, initdb, pg_ctl and postgis-3.so do not need, though a package depends on them: prefix -> why.
 _NOT_NEEDED = {
     "libgdal": "postgis_raster only, and it brings a hundred packages",
     "libsfcgal": "postgis_sfcgal only",
@@ -39,15 +39,17 @@ _NOT_NEEDED = {
     "readline-common": "key bindings and manual pages",
 }
 
-#: Read by Debian's postgresql-common; ours for as long as we install, so that it makes no cluster `main` on port 5432.
+#: Read by Debian's postgresql-common; replaced by ours during the installation, so that it creates no cluster `main` on
+#: port 5432.
 _NO_MAIN_CLUSTER = Path("/etc/postgresql-common/createcluster.d/geo_assets.conf")
 
 
 def install(home: Path, log: Log, version: int | None = None) -> None:
-    """Bring PostgreSQL `version` (None: the newest there is) with PostGIS onto this machine, the way this user may.
+    """Install PostgreSQL `version` (None: the newest available) with PostGIS on this machine, in the way that this user
+    may.
 
     Raises:
-        GeoAssetsError: POSTGRES_NOT_FOUND, there is no apt, or it could not.
+        GeoAssetsError: POSTGRES_NOT_FOUND, there is no apt, or it failed.
     """
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
         raise GeoAssetsError(
@@ -63,9 +65,7 @@ def _install_as_root(log: Log, version: int | None) -> None:
     with _without_main_cluster():
         try:
             _apt_install(log, version)
-        except (
-            GeoAssetsError
-        ) as error:  # no package lists (container images), or so old that they name files that are gone
+        except GeoAssetsError as error:  # no package lists (container images), or outdated ones
             log(f"again with fresh package lists, because {error}")
             _update([], log)
             _apt_install(log, version)
@@ -79,9 +79,7 @@ def _apt_install(log: Log, version: int | None) -> None:
 
 @contextmanager
 def _without_main_cluster() -> Iterator[None]:
-    """Keep Debian from making and starting a cluster of its own; afterwards the next administrator finds the machine's
-    default again.
-    """
+    """Keep Debian from creating and starting a cluster of its own; the machine's default is restored afterwards."""
     _NO_MAIN_CLUSTER.parent.mkdir(parents=True, exist_ok=True)
     _NO_MAIN_CLUSTER.write_text("create_main_cluster = false\n", encoding="utf-8")
     try:
@@ -91,8 +89,8 @@ def _without_main_cluster() -> Iterator[None]:
 
 
 def _unpack_without_root(home: Path, log: Log, version: int | None) -> None:
-    """Unpack beside the final place and rename: a killed run leaves nothing that looks whole, and what it leaves goes
-    with the next.
+    """Unpack beside the final place and rename: a killed run leaves nothing that looks complete, and the next run
+    removes it.
     """
     log("unpacking PostgreSQL and PostGIS (no root needed)")
     target = home / UNPACKED
@@ -118,7 +116,7 @@ def _unpack_without_root(home: Path, log: Log, version: int | None) -> None:
 
 
 def _packages(version: int) -> list[str]:
-    """What we ask for by name; the server and psql too, in case that the machine has them without PostGIS."""
+    """Return the packages to request; also the server and psql, because the machine may have them without PostGIS."""
     return [
         f"postgresql-{version}",
         f"postgresql-client-{version}",
@@ -128,8 +126,8 @@ def _packages(version: int) -> list[str]:
 
 
 def _update(apt: list[str], log: Log) -> None:
-    """Fetch the package lists. One of several sources that is away is no failure yet: what counts is whether the
-    packages are found.
+    """Fetch the package lists. One unavailable source is not a failure yet: what counts is whether the packages are
+    found.
     """
     try:
         run(["apt-get", *apt, "update", "-qq"])
@@ -138,7 +136,7 @@ def _update(apt: list[str], log: Log) -> None:
 
 
 def _private_apt(folder: Path) -> list[str]:
-    """Options that let anyone run apt: lists, caches and locks of its own, the machine's sources and keys."""
+    """Return options that let any user run apt: lists, caches and locks of its own, the machine's sources and keys."""
     for part in ("lists/partial", "cache/archives/partial"):
         (folder / part).mkdir(parents=True)
     options = {
@@ -159,7 +157,7 @@ def _newest_version(apt: list[str]) -> int:
 
 
 def _needed(apt: list[str], wanted: list[str]) -> list[str]:
-    """The packages to unpack: `wanted` and what they depend on, less what is installed or not needed."""
+    """Return the packages to unpack: `wanted` and their dependencies, except those installed or not needed."""
     installed = set(
         re.findall(
             r"^(\S+) install ok installed$", run(["dpkg-query", "-W", "-f", "${Package} ${Status}\n"]), re.MULTILINE
@@ -184,7 +182,7 @@ def _needed(apt: list[str], wanted: list[str]) -> list[str]:
 
 
 def _depends(output: str) -> Iterable[str]:
-    """Dependencies in the output of `apt-cache depends`; of alternatives (`|`) the first, of virtual packages none."""
+    """Yield dependencies in the output of `apt-cache depends`; the first of alternatives (`|`), no virtual packages."""
     skip = False
     for line in output.splitlines():
         match = re.match(r"\s*(\|?)(?:Pre)?Depends: (\S+)", line)
@@ -196,7 +194,9 @@ def _depends(output: str) -> Iterable[str]:
 
 
 def _finish_control_files(root: Path) -> None:
-    """Debian names `postgis-3.control` and lets update-alternatives make `postgis.control`; nobody ran that here."""
+    """Create `postgis.control`, which on Debian update-alternatives makes from `postgis-3.control`; it did not run
+    here.
+    """
     for control in root.glob("usr/share/postgresql/*/extension/*-3.control"):
         plain = control.with_name(control.name.replace("-3.control", ".control"))
         if not plain.exists():
@@ -204,14 +204,14 @@ def _finish_control_files(root: Path) -> None:
 
 
 def unpacked_environment(root: Path) -> dict[str, str]:
-    """What programs of an unpacked tree need to find its libraries and its projections."""
+    """Return the environment in which programs of an unpacked tree find its libraries and PROJ data."""
     libraries = sorted(
         {str(p.parent) for pattern in ("usr/lib", "lib") for p in root.glob(f"{pattern}/*-linux-*/*.so*")}
     )
     environment = {"LD_LIBRARY_PATH": ":".join(libraries)}
     projections = root / "usr/share/proj"
-    # Else the machine has proj-data. Pointed at nothing, PROJ does not fail: it transforms less exactly (EPSG:31468 by
-    # 11 cm, no word said).
+    # Else the machine has proj-data. With a wrong path PROJ does not fail: it transforms less exactly (EPSG:31468 by 11
+    # cm, without a warning).
     if projections.is_dir():
         environment |= {
             "PROJ_DATA": str(projections),
@@ -221,7 +221,7 @@ def unpacked_environment(root: Path) -> dict[str, str]:
 
 
 def missing_libraries(root: Path) -> list[str]:
-    """What the linker does not find for the programs of an unpacked tree: nothing, or it cannot run."""
+    """Return the libraries that the linker does not find for an unpacked tree; it can run only if there are none."""
     parts = ("bin/postgres", "bin/initdb", "bin/pg_ctl", "lib/postgis-3.so")
     files = [str(path) for part in parts for path in root.glob(f"usr/lib/postgresql/*/{part}")]
     if len(files) < len(parts):
@@ -232,10 +232,10 @@ def missing_libraries(root: Path) -> list[str]:
 
 
 def run(command: list[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> str:
-    """What `command` prints.
+    """Run `command` and return its output.
 
     Raises:
-        GeoAssetsError: POSTGRES_NOT_FOUND with the last lines that it said.
+        GeoAssetsError: POSTGRES_NOT_FOUND with the last lines of its output.
     """
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C", **(env or {})}
     done = subprocess.run(

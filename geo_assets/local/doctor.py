@@ -1,6 +1,6 @@
-"""Checks of the machine and the stack: what is there, what is not, and what to do about it.
+"""Checks of the machine and the stack: what is present, what is missing, and what to do about it.
 
-Here: one function per check. Not here: mending anything.
+Here: one function per check. Not here: repairing anything.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from geo_assets.local.storage_checks import StorageCheck, storage_checks
 from geo_assets.local.supervisor import CRASH_LOOP, WELL_SECONDS, Account, Deaths
 from geo_assets.settings import Settings, load_settings
 
-#: Below this a single drone mosaic can fill the disk.
+#: With less free space a single drone mosaic can fill the disk.
 _LOW_DISK_BYTES = 5 * 1024**3
 
 
 class Finding(BaseModel):
-    """What one check found; `remedy` says what to do where it is not well."""
+    """The result of one check; `remedy` says what to do if it failed."""
 
     model_config = ConfigDict(frozen=True)
     what: str
@@ -91,7 +91,9 @@ def _database(settings: Settings) -> Finding:
 
 
 def _time_zone(settings: Settings) -> Finding:
-    """Of our connections and of Dagster's: run states are compared with times that are kept without a zone."""
+    """Check the time zone of our connections and of Dagster's: run states are compared with times stored without a
+    zone.
+    """
     ours = settings.dsn("pipeline")
     dagsters = os.environ.get("GEO_ASSETS_DAGSTER_POSTGRES_URL", settings.dagster_postgres_url)
     zones = {}
@@ -120,7 +122,7 @@ def _migrations(settings: Settings) -> Finding:
 
 
 def _probe(settings: Settings, action: Literal["libraries", "walls"]) -> dict[str, str]:
-    """What a sandboxed child says of itself; also one that would refuse to work."""
+    """Return what a sandboxed child reports about itself; also one that would refuse to work."""
     from geo_assets.sandbox.pool import SandboxPool
     from geo_assets.sandbox.scratch import leave, of_this_user
     from geo_assets.sandbox.selftest import ProbeReport, ProbeRequest

@@ -3,7 +3,7 @@
 Here: binaries and the cluster. Not here: getting the binaries (`debian_packages.py`), what is in the database
 (`database/`).
 
-PostgreSQL refuses to run as root: called by root, everything of the server runs as an unprivileged user.
+PostgreSQL refuses to run as root: if we are root, the server runs as an unprivileged user.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from psycopg.pq import PGconn, Ping
 from geo_assets.errors import GeoAssetsError
 from geo_assets.local.debian_packages import UNPACKED, Log, install, missing_libraries, run, unpacked_environment
 
-#: What the project needs of a server; the names of their control files.
+#: The extensions that the project needs, by the names of their control files.
 _EXTENSIONS = ("postgis", "btree_gist", "unaccent")
 
-#: Sized for a laptop or a small server (4-24 GB). Durability stays on: nothing that is acknowledged is lost.
+#: Sized for a laptop or a small server (4-24 GB). Durability stays on: committed data are not lost.
 _SETTINGS: dict[str, str] = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -58,10 +58,10 @@ class Binaries:
 
 
 def find_binaries(home: Path) -> Binaries | None:
-    """PostgreSQL with PostGIS on this machine: the system's, newest first, then the `pg_config` on PATH, then the one
-    unpacked in `home`.
+    """Return PostgreSQL with PostGIS on this machine: the system's, newest first, then the `pg_config` on PATH, then
+    the one unpacked in `home`.
 
-    Where `home` has a cluster already, only the major version that made it will do: another cannot read its files.
+    If `home` has a cluster already, only the major version that made it can be used: another cannot read its files.
     """
     wanted = cluster_version(home)
     for binaries, share in _candidates(home):
@@ -74,7 +74,7 @@ def find_binaries(home: Path) -> Binaries | None:
 
 
 def cluster_version(home: Path) -> int | None:
-    """The PostgreSQL major version of the cluster of `home`; None if there is no cluster."""
+    """Return the PostgreSQL major version of the cluster of `home`; None if there is no cluster."""
     try:
         return int((usable_data_dir(home) / "PG_VERSION").read_text())
     except (OSError, ValueError):
@@ -82,9 +82,9 @@ def cluster_version(home: Path) -> int | None:
 
 
 def _candidates(home: Path) -> Iterator[tuple[Binaries, Path]]:
-    """Installations to look at, with their share directories."""
+    """Yield installations to check, with their share directories."""
     yield from _debian_layout(Path("/"), {})
-    with suppress(GeoAssetsError, OSError):  # there is none, or it is Debian's wrapper without a server behind it
+    with suppress(GeoAssetsError, OSError):  # missing, or Debian's wrapper without a server
         version, folder, share = (
             run(["pg_config", option]).strip() for option in ("--version", "--bindir", "--sharedir")
         )
@@ -93,7 +93,7 @@ def _candidates(home: Path) -> Iterator[tuple[Binaries, Path]]:
     unpacked = home / UNPACKED
     if unpacked.is_dir() and not missing_libraries(
         unpacked
-    ):  # an upgrade of the machine can take away what it links to
+    ):  # an upgrade of the machine can remove libraries that it needs
         yield from _debian_layout(unpacked, unpacked_environment(unpacked))
 
 
@@ -107,7 +107,7 @@ def _debian_layout(root: Path, environment: Mapping[str, str]) -> Iterator[tuple
 
 
 def ensure_binaries(home: Path, log: Log) -> Binaries:
-    """As `find_binaries`; what is missing is installed or unpacked first.
+    """As `find_binaries`; missing programs are installed or unpacked first.
 
     Raises:
         GeoAssetsError: POSTGRES_NOT_FOUND.
@@ -126,9 +126,10 @@ def ensure_binaries(home: Path, log: Log) -> Binaries:
 
 
 def usable_data_dir(home: Path) -> Path:
-    """`<home>/postgres`, or a place under /var/lib where the server's user cannot reach that (a home below /root).
+    """Return `<home>/postgres`, or a directory under /var/lib if the server's user cannot reach that (a home below
+    /root).
 
-    A cluster stays where it was made: were the permissions of `home` changed later, an empty one elsewhere would look
+    A cluster stays where it was created: if the permissions of `home` change later, an empty one elsewhere would look
     like lost data.
     """
     inside = home / "postgres"
@@ -142,14 +143,14 @@ def usable_data_dir(home: Path) -> Path:
 
 
 class Account(NamedTuple):
-    """Whom a process runs as."""
+    """The user that a process runs as."""
 
     uid: int
     gid: int
 
 
 def _server_user(data_dir: Path) -> Account | None:
-    """Whom the server runs as: ourselves; if we are root, the owner of the cluster, or for a new one `postgres` or
+    """Return the server's user: ourselves; if we are root, the owner of the cluster, or for a new one `postgres` or
     `nobody`.
     """
     if os.geteuid() != 0:
@@ -167,7 +168,7 @@ def _server_user(data_dir: Path) -> Account | None:
 
 
 def _identity(user: Account | None) -> dict[str, Any]:
-    """Arguments of `subprocess.run` to be `user`; None: ourselves."""
+    """Return arguments of `subprocess.run` to run as `user`; None: as ourselves."""
     return {"user": user.uid, "group": user.gid, "extra_groups": []} if user else {}
 
 
@@ -177,7 +178,7 @@ def _may_traverse(folder: Path, user: Account | None) -> bool:
 
 
 def free_port(preferred: int | None = None) -> int:
-    """A loopback port that nobody listens on; the preferred one if it is free."""
+    """Return a free loopback port; the preferred one if possible."""
     for port in (preferred, 0) if preferred else (0,):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -202,14 +203,14 @@ class Cluster:
     extra_settings: Mapping[str, str] = field(default_factory=dict)
 
     def dsn(self, database: str = "postgres") -> str:
-        """The superuser's connection."""
+        """Return the superuser's connection string."""
         return f"postgresql://postgres:{self.password}@127.0.0.1:{self.port}/{database}"
 
     def init(self) -> None:
-        """Make the data directory, whole or not at all.
+        """Create the data directory, completely or not at all.
 
         Raises:
-            GeoAssetsError: POSTGRES_START_FAILED with what initdb said.
+            GeoAssetsError: POSTGRES_START_FAILED with the output of initdb.
         """
         if self._is_initialised():
             return
@@ -220,7 +221,7 @@ class Cluster:
                 f"{self.data_dir} is not empty and no PostgreSQL cluster",
                 remedy="move it away",
             )
-        for left_by_a_killed_run in self.data_dir.parent.glob("initdb-*"):  # with the password in it
+        for left_by_a_killed_run in self.data_dir.parent.glob("initdb-*"):  # contains the password
             shutil.rmtree(left_by_a_killed_run, ignore_errors=True)
         work = Path(tempfile.mkdtemp(prefix="initdb-", dir=self.data_dir.parent))
         self._give_to_server(work)
@@ -264,7 +265,7 @@ class Cluster:
             "-o",
             options,
         ]
-        with self.log_file.open("ab") as log:  # the server writes to the handle it inherits: it need not reach the path
+        with self.log_file.open("ab") as log:  # the server inherits the open file: it need not have access to the path
             begin = log.seek(0, os.SEEK_END)
             done = self._run(command, stdout=log, stderr=log)
         if done.returncode and self.pid() is not None:
@@ -274,7 +275,7 @@ class Cluster:
             raise GeoAssetsError("POSTGRES_START_FAILED", f"PostgreSQL did not start ({self.log_file}): {_tail(said)}")
 
     def stop(self, mode: str = "fast") -> bool:
-        """Stop the server if it is ours and runs; returns whether it ran.
+        """Stop the server if it is ours and runs; return whether it ran.
 
         Raises:
             GeoAssetsError: POSTGRES_START_FAILED, it did not stop.
@@ -302,7 +303,7 @@ class Cluster:
         return True
 
     def pid(self) -> int | None:
-        """The server's pid if it runs and is ours: a stale pid file can name a stranger after a reboot."""
+        """Return the server's pid if it runs and is ours: after a reboot a stale pid file can name another process."""
         try:
             pid = int((self.data_dir / "postmaster.pid").read_text().splitlines()[0])
             command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
@@ -321,16 +322,16 @@ class Cluster:
             ) from error
 
     def answers(self) -> bool:
-        """Whether the server runs and takes connections: it takes none while it starts, recovers from a crash, or
+        """Whether the server runs and accepts connections: it does not while it starts, recovers from a crash, or
         stops.
 
-        Its pid file does not tell: after the crash of one of its processes it says "ready" all the while.
+        Its pid file is no proof: during recovery from a crash of one of its processes it still says "ready".
         """
         conninfo = f"host=127.0.0.1 port={self.port} dbname=postgres sslmode=disable connect_timeout=2"
         return self.pid() is not None and PGconn.ping(conninfo.encode()) == Ping.OK
 
     def _answers_soon(self) -> bool:
-        """Whether the server runs already; waits while it does not take connections yet, or is about to end."""
+        """Whether the server runs already; wait while it does not accept connections yet, or is about to end."""
         deadline = time.monotonic() + _START_SECONDS
         while self.pid() is not None:
             if self.answers():
@@ -348,9 +349,9 @@ class Cluster:
         )
 
     def _forget_dead_server(self) -> None:
-        """Remove a pid file whose process is gone, where PostgreSQL would take it for alive.
+        """Remove a pid file whose process is gone but seems alive to PostgreSQL.
 
-        That is a zombie (a container whose process 1 reaps nobody), or another program that has the pid since. If it is
+        That is a zombie (a container whose process 1 does not reap), or another program that now has the pid. If it is
         a postgres, it stays: PostgreSQL knows whether its processes still use the data, and a live server that loses
         its file ends itself.
         """

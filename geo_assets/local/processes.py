@@ -1,7 +1,7 @@
 """Background processes that are ours: started, recognised later, stopped.
 
-Here: a pid alone names nobody after a reboot, so each is kept with its start time. Not here: which processes
-(`stack.py`).
+Here: after a reboot a pid may belong to another process, so each is stored with its start time. Not here: which
+processes (`stack.py`).
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class Started(BaseModel):
 
     @property
     def alive(self) -> bool:
-        """Whether that very process still runs."""
+        """Whether this same process still runs."""
         return start_ticks(self.pid) == self.start_ticks
 
 
 def start_ticks(pid: int) -> int | None:
-    """When a process started (field 22 of /proc/PID/stat); None if there is none, or only a zombie."""
+    """Return when a process started (field 22 of /proc/PID/stat); None if there is none, or only a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -52,15 +52,15 @@ def start(command: Sequence[str], *, env: Mapping[str, str], log_file: Path, cwd
 
 
 def stop(processes: Sequence[Started], *, grace_seconds: float = 15) -> int:
-    """Ask the groups of these processes to end, then make them; returns how many ran. Strangers with a reused pid are
-    left alone.
+    """Terminate the groups of these processes, and kill them after the grace period; return how many ran. Other
+    processes with a reused pid are left alone.
     """
     running = [p for p in processes if p.alive]
     _signal_groups(running, signal.SIGTERM)
     deadline = time.monotonic() + grace_seconds
     while time.monotonic() < deadline and any(p.alive for p in running):
         time.sleep(0.1)
-    _signal_groups(running, signal.SIGKILL)  # also what the leader left behind in its group
+    _signal_groups(running, signal.SIGKILL)  # also processes that the leader left in its group
     while any(p.alive for p in running):
         time.sleep(0.05)
     return len(running)

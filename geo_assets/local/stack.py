@@ -1,10 +1,10 @@
 """The local stack: PostgreSQL, migrations, Dagster's code location, webserver and daemon, on loopback, in the
 background.
 
-Here: up, down, and what a shell needs to work against it. Not here: checks of the machine (`doctor.py`), single
-programs (`postgresql.py`, `processes.py`).
+Here: up, down, and the environment for a shell. Not here: checks of the machine (`doctor.py`), single programs
+(`postgresql.py`, `processes.py`).
 
-Everything of a stack lies in its home; two stacks with different homes run side by side.
+All files of a stack are in its home; two stacks with different homes run side by side.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Log = Callable[[str], None]
 
 STATE_FILE = "stack.json"
 
-#: Where to look first; a port that is taken is replaced by a free one, which is then remembered.
+#: Preferred ports; a port that is taken is replaced by a free one, which is then remembered.
 _PREFERRED_PORTS = {"postgres": 54320, "webserver": 3000, "code_server": 4266, "api": 8000}
 
 #: A cold start compiles nothing but imports a lot; on a loaded two-core machine this has taken 40 s.
@@ -47,7 +47,7 @@ _ANSWER_SECONDS = 120
 
 
 class StackState(BaseModel):
-    """What `up` found or chose, kept for the next time."""
+    """What `up` found or chose, stored for the next time."""
 
     ports: dict[str, int] = Field(default_factory=dict)
     passwords: dict[str, str] = Field(default_factory=dict)
@@ -65,7 +65,7 @@ class Stack:
     # -- state ---------------------------------------------------------------------------------------------------------
 
     def state(self) -> StackState:
-        """What is remembered of this home; empty before the first `up`."""
+        """Return the stored state of this home; empty before the first `up`."""
         try:
             return StackState.model_validate_json(self._state_path.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -76,7 +76,7 @@ class Stack:
 
     @contextmanager
     def _exclusively(self, *, wait: bool = True) -> Iterator[None]:
-        """One `up` or `down` of a home at a time; BlockingIOError where another is at it and is not waited for."""
+        """Allow one `up` or `down` of a home at a time; BlockingIOError if another is running and `wait` is false."""
         self.home.mkdir(parents=True, exist_ok=True)
         with (self.home / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -88,7 +88,7 @@ class Stack:
         """Start what is not running, wait until each part answers. Repeating it is harmless.
 
         Args:
-            log: takes a line for each part.
+            log: called with a line for each part.
             database_only: all but Dagster's processes and the API, which `dagster dev` stands in for.
 
         Raises:
@@ -114,7 +114,7 @@ class Stack:
     # -- what the supervisor does --------------------------------------------------------------------------------------
 
     def dead_parts(self) -> list[str]:
-        """The parts that `up` started and that are no longer there."""
+        """Return the parts that `up` started and that no longer run."""
         state = self.state()
         dead = [name for name, process in state.processes.items() if not process.alive]
         binaries = find_binaries(self.home) if state.processes else None
@@ -123,12 +123,12 @@ class Stack:
         return dead
 
     def is_supervised_by(self, pid: int) -> bool:
-        """Whether that process is the supervisor of this home."""
+        """Whether this process is the supervisor of this home."""
         supervisor = self.state().processes.get("supervisor")
         return supervisor is not None and supervisor.pid == pid
 
     def start_again(self, name: str) -> bool:
-        """Start a part that has died, where it was; false where `up` or `down` is at work, which comes first.
+        """Restart a part that has died, on its port; false if `up` or `down` is running, which has priority.
 
         Raises:
             GeoAssetsError: POSTGRES_START_FAILED; START_FAILED, another program has its port.
@@ -136,7 +136,7 @@ class Stack:
         with (
             suppress(BlockingIOError),
             self._exclusively(wait=False),
-        ):  # not alone on the machine: no port is chosen here
+        ):  # no machine-wide lock: no port is chosen here
             state, settings = self.state(), load_settings()
             commands = self._commands(settings)
             if name == "postgresql" and (binaries := find_binaries(self.home)) and state.processes:
@@ -152,7 +152,7 @@ class Stack:
         return False
 
     def _commands(self, settings: Settings) -> dict[str, list[str]]:
-        """How Python starts each part, in the order of their need of each other."""
+        """Return the command for each part, in the order in which they depend on each other."""
         workspace = str(project_file("workspace.yaml"))
         return {
             "code_server": ["-m", "geo_assets.defs.code_server", "--port", str(settings.code_server_port)],
@@ -175,7 +175,7 @@ class Stack:
         if cluster.pid() is None:
             state.ports["postgres"] = free_port(state.ports.get("postgres", _PREFERRED_PORTS["postgres"]))
             cluster = self.cluster(state, binaries)
-            self._save(state)  # before the data directory exists: its password must not be lost
+            self._save(state)  # before the data directory is created: its password must not be lost
             with _timed(log, "PostgreSQL"):
                 cluster.init()
                 cluster.start()
@@ -184,7 +184,7 @@ class Stack:
                 cluster.start()
 
     def cluster(self, state: StackState, binaries: Binaries) -> Cluster:
-        """This home's PostgreSQL."""
+        """Return this home's PostgreSQL."""
         return Cluster(
             binaries,
             usable_data_dir(self.home),
@@ -225,7 +225,7 @@ class Stack:
             migrate(settings)
 
     def _prepare_dagster(self, state: StackState, settings: Settings) -> None:
-        """What is in Dagster's home and in its schema of the database."""
+        """Prepare Dagster's home and its schema in the database."""
         from importlib.metadata import version
 
         home = settings.dagster_home
@@ -242,7 +242,7 @@ class Stack:
         with _timed(log, "Dagster"):
             fresh = self._ensure(state, "code_server", commands["code_server"], env)
             self._wait("code_server", state, lambda: listens(settings.code_server_port))
-            if fresh:  # they hold a connection to the old one's location data
+            if fresh:  # they are connected to the old code location
                 processes.stop([p for name, p in state.processes.items() if name in {"webserver", "daemon"}])
             for name in ("webserver", "api", "daemon"):
                 self._ensure(state, name, commands[name], env)
@@ -284,13 +284,13 @@ class Stack:
         return GeoAssetsError("START_FAILED", f"{name.replace('_', ' ')} did not come up ({log}): {tail}")
 
     def log_file(self, name: str) -> Path:
-        """Where a part of the stack writes."""
+        """Return the log file of a part of the stack."""
         return self.home / "logs" / f"{name}.log"
 
     # -- down ----------------------------------------------------------------------------------------------------------
 
     def down(self) -> list[str]:
-        """Stop exactly what `up` started; returns the names of what ran."""
+        """Stop exactly what `up` started; return the names of the parts that ran."""
         if not self._state_path.exists():
             return []
         with self._exclusively():
@@ -302,19 +302,21 @@ class Stack:
             binaries = find_binaries(self.home)
             if binaries and self.cluster(state, binaries).stop():
                 ran.append("postgresql")
-            sweep(self.home / "scratch")  # a load from the command line may be at work in it
+            sweep(self.home / "scratch")  # a load from the command line may be using it
             return ran
 
     # -- what a shell needs --------------------------------------------------------------------------------------------
 
     def environment(self, settings: Settings) -> dict[str, str]:
-        """The environment of the stack's processes: the caller's, less what slows Python down, plus the exports."""
+        """Return the environment of the stack's processes: the caller's, without what slows Python down, plus the
+        exports.
+        """
         env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
         return {**env, **self.exports(settings)}
 
     def exports(self, settings: Settings, role: Role = "pipeline") -> dict[str, str]:
-        """What `geo-assets env` prints: for the pipeline enough for psql, ogr2ogr, dagster and geo-assets itself, else
-        the database alone.
+        """Return what `geo-assets env` prints: for the pipeline enough for psql, ogr2ogr, dagster and geo-assets
+        itself, else the database alone.
         """
         user, password = settings.credentials(role)
         database = {
@@ -339,7 +341,7 @@ class Stack:
         }
 
     def psql(self, settings: Settings) -> tuple[str, dict[str, str]]:
-        """The psql of this stack, as the role that only reads: the program and its environment.
+        """Return the psql of this stack, with the read-only role: the program and its environment.
 
         Raises:
             GeoAssetsError: POSTGRES_NOT_FOUND.
@@ -359,8 +361,8 @@ def export_lines(exports: dict[str, str]) -> str:
 
 
 def _see_to_storage(settings: Settings, log: Log) -> None:
-    """Make the containers and queues that are written to; say what is away or missing. The stack is up nevertheless: a
-    job waits.
+    """Create the containers and queues that are written to; report what is unavailable or missing. The stack is up
+    nevertheless: a job waits.
     """
     from geo_assets.local.storage_checks import storage_checks
 
@@ -380,8 +382,8 @@ def _timed(log: Log, what: str) -> Iterator[None]:
 
 @contextmanager
 def _alone_on_this_machine() -> Iterator[None]:
-    """One stack at a time chooses ports and starts to listen: a port that was free a moment ago may be another's now,
-    and gRPC even shares it silently.
+    """Let one stack at a time choose ports and start to listen: a port that was free a moment ago may be taken now, and
+    gRPC even shares it silently.
 
     The lock is an abstract Unix socket: one name for a whole network namespace, like the ports, and gone with its
     holder.
@@ -394,13 +396,13 @@ def _alone_on_this_machine() -> Iterator[None]:
                 break
             except OSError:
                 if time.monotonic() > deadline:
-                    break  # a stack that takes this long is past choosing its ports
+                    break  # a stack that takes this long has chosen its ports already
                 time.sleep(0.2)
         yield
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Written whole, readable by its owner alone: it holds passwords."""
+    """Write a file atomically, readable by its owner alone: it contains passwords."""
     temporary = path.with_suffix(".tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -409,7 +411,7 @@ def _write_private(path: Path, text: str) -> None:
 
 
 def listens(port: int) -> bool:
-    """Whether somebody accepts connections on a loopback port."""
+    """Whether a process accepts connections on a loopback port."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0

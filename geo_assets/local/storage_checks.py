@@ -1,5 +1,5 @@
-"""Storage accounts, output containers and queues: whether they answer, whether what is written to is there, and making
-what is missing.
+"""Storage accounts, output containers and queues: whether they answer, whether those written to exist, and creating
+missing ones.
 
 Here: one finding each, for `doctor` and `up`. Not here: what their errors mean (`storage/faults.py`).
 """
@@ -14,13 +14,13 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.settings import Settings
 from geo_assets.storage.containers import open_container
 
-#: A name that nobody gives a container: asking for it tells whether the account answers and lets us in.
+#: A container name that is never used: requesting it shows whether the account answers and gives us access.
 _PROBE = "geo-assets-probe"
 
 
 class StorageCheck(NamedTuple):
-    """What is looked at, and the look: it returns what was found, or raises a GeoAssetsError that says what
-    is wrong.
+    """The name of a check, and its function: it returns what was found, or raises a GeoAssetsError that says what is
+    wrong.
     """
 
     what: str
@@ -28,11 +28,11 @@ class StorageCheck(NamedTuple):
 
 
 def storage_checks(settings: Settings, *, make: bool) -> Iterator[StorageCheck]:
-    """All that a job may need of storage.
+    """Yield checks of everything that a job may need of storage.
 
     Args:
         settings: accounts, outputs, queue.
-        make: make what is missing; without it, what is missing is told.
+        make: create what is missing; otherwise it is reported.
     """
     for alias in sorted(settings.storage_accounts):
         yield StorageCheck(f"account {alias}", partial(_account, settings, alias))

@@ -1,10 +1,10 @@
 """Restarts processes of a stack that die: `python -m geo_assets.local.supervisor`, itself one of the stack's processes.
 
-Here: when to try, and the account of deaths that `doctor` reads. Not here: how a part is started (`stack.py`).
+Here: when to restart, and the record of deaths that `doctor` reads. Not here: how a part is started (`stack.py`).
 
-A part that dies is started at once; one that dies again within a minute waits, longer each time. The stack's lock is
-held while something is started, so that `up` and `down` never meet a half-started part; who holds it longer is not
-waited for.
+A part that dies is restarted at once; one that dies again within a minute waits, longer each time. The stack's lock is
+held while something is started, so that `up` and `down` never find a half-started part; the supervisor does not wait
+for the lock.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ FILE = "supervisor.json"
 
 _LOOK_SECONDS = 1.0
 
-#: A part that has lived this long is well again.
+#: Seconds after which a restarted part counts as healthy again.
 WELL_SECONDS = 60.0
 
 _LONGEST_PAUSE_SECONDS = 60.0
 
-#: From here on it is called a crash loop.
+#: Deaths in a row from which on it is called a crash loop.
 CRASH_LOOP = 4
 
 
@@ -43,34 +43,34 @@ class Deaths(BaseModel):
     waiting: bool = False
 
     def after_another(self, now: float) -> Deaths:
-        """The account when it dies at `now`: pauses of 0, 2, 4, 8 … 60 seconds."""
+        """Return the record after a death at `now`: pauses of 0, 2, 4, 8 … 60 seconds."""
         count = self.count + 1 if now - self.next_start < WELL_SECONDS else 1
         pause = 0.0 if count == 1 else min(_LONGEST_PAUSE_SECONDS, 2.0 ** (count - 1))
         return Deaths(count=count, next_start=now + pause, waiting=True)
 
 
 class Account(BaseModel):
-    """What the supervisor knows; written for `doctor`."""
+    """The supervisor's record, written for `doctor`."""
 
     deaths: dict[str, Deaths] = Field(default_factory=dict)
 
     @classmethod
     def of(cls, home: Path) -> Account:
-        """The account of a home's supervisor; empty where there is none."""
+        """Return the record of a home's supervisor; empty where there is none."""
         try:
             return cls.model_validate_json((home / FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return cls()
 
     def save(self, home: Path) -> None:
-        """Written whole."""
+        """Write the record atomically."""
         temporary = home / f".{FILE}"
         temporary.write_text(self.model_dump_json(), encoding="utf-8")
         temporary.replace(home / FILE)
 
 
 def look(stack: Stack, account: Account) -> None:
-    """One round: what died is noted, and started where its pause is over."""
+    """Do one round: note parts that died, and restart those whose pause is over."""
     for name in stack.dead_parts():
         now = time.time()
         known = account.deaths.get(name, Deaths())
@@ -109,7 +109,7 @@ def _reap() -> None:
 
 
 def main() -> None:
-    """Watch the stack of this home until another supervisor, or nobody, is in charge."""
+    """Watch the stack of this home until it has another supervisor, or none."""
     stack, account = Stack(), Account()
     account.save(stack.home)
     while stack.is_supervised_by(os.getpid()):

@@ -1,11 +1,11 @@
-"""The sandboxed child: takes one call at a time from its parent, runs it within limits, answers, waits for the next.
+"""The sandboxed child: receives one call at a time from its parent, runs it within limits, replies, waits for the next.
 
-Here: the limits a child puts on itself before any geospatial library is loaded, and the loop.
+Here: the limits that a child sets for itself before any geospatial library is loaded, and the loop.
 Not here: what is called (functions of `raster/` and `vector/`), the walls around it (`walls.py`), when a child is
 started or killed (`pool.py`).
 
-A child holds no credential: its environment is made by the pool, and its parent's is behind a wall. It dies with its
-parent, also in the middle of native code. Where a wall is missing it opens nothing, unless it is told to do without.
+A child has no credentials: its environment is made by the pool, and it cannot read its parent's. It dies with its
+parent, also inside native code. Where a wall is missing it opens nothing, unless the settings are permissive.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from geo_assets.sandbox.protocol import FUNCTIONS, Call, Reply, Terms, receive, 
 from geo_assets.sandbox.scratch import TEMPORARY, WORK
 from geo_assets.sandbox.walls import Walls, raise_walls
 
-#: Enough for a dataset with its sidecars; few enough that a file which opens others is stopped.
+#: Most open files: enough for a dataset with its sidecars, few enough to stop a file that opens many others.
 _MAX_OPEN_FILES = 256
 
 
@@ -39,7 +39,7 @@ def main(control_fd: int, lifeline_fd: int, terms: Terms) -> None:
     lane = Path.cwd()
     walls = raise_walls(terms.user, (lane / WORK, lane / TEMPORARY), (lane, *map(Path, terms.readable)))
     selftest.WALLS.append(walls)
-    os.dup2(2, 1)  # a library that prints must not be taken for anything else
+    os.dup2(2, 1)  # what a library prints must not be mistaken for results
     leave_out("geopandas", "pandas")
     refused = None if terms.permissive or not walls.missing else _incomplete(walls)
     for module in terms.preload if refused is None else ():
@@ -101,8 +101,8 @@ def _os_error(error: OSError) -> dict[str, str]:
 
 
 def _die_with_parent(lifeline_fd: int) -> None:
-    """SIGIO, whose default is death, comes when the parent's end of the lifeline closes; until `raise_walls` asks for
-    SIGKILL, which nobody can ignore, and so also where a parent ended before that.
+    """End this process when its parent ends: by SIGIO, which kills by default, when the parent's end of the lifeline
+    closes; later also by SIGKILL, which `raise_walls` requests and which cannot be ignored.
     """
     signal.signal(signal.SIGIO, signal.SIG_DFL)
     fcntl.fcntl(lifeline_fd, fcntl.F_SETOWN, os.getpid())

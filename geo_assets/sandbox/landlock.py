@@ -1,11 +1,11 @@
-"""A wall around the files and the network of a process: Linux's Landlock, through its three system calls.
+"""Limits on the files and the network of a process: Linux's Landlock, through its three system calls.
 
-Here: what a sandboxed child may still open, and the calls that make it so. Not here: the other limits (`child.py`).
+Here: what a sandboxed child may still open, and the calls that enforce it. Not here: the other limits (`child.py`).
 Source: https://docs.kernel.org/userspace-api/landlock.html (since Linux 5.13; renames between directories since 5.19,
 TCP since 6.7, abstract Unix sockets and signals since 6.12)
 
-It holds for whatever library reads or writes, also for a file format that follows names into other files, and cannot be
-taken back. Where the kernel has no Landlock, or one that cannot allow renames, nothing is done, and it is said.
+It applies to every library, also where a file format refers to other files, and cannot be undone. Where the kernel has
+no Landlock, or one that cannot allow renames, nothing is done, and the caller is told.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _ALL_SCOPES = 0b11  # abstract Unix sockets of others, signals to others
 _READ = _EXECUTE | _READ_FILE | _READ_DIR
 _RIGHTS_ON_A_FILE = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE
 
-#: Programs, libraries and their data; what the C library and OpenMP ask of the machine. Not all of /proc: the
-#: environment of the parent, with its credentials, is there.
+#: Programs, libraries and their data; what the C library and OpenMP need to know of the machine. Not all of /proc: it
+#: contains the environment of the parent, with its credentials.
 _SYSTEM = (
     "/usr",
     "/lib",
@@ -52,14 +52,13 @@ _PACKAGE = Path(__file__).parents[1]
 
 
 def version() -> int:
-    """Of the kernel's Landlock; negative where there is none."""
+    """Return the version of the kernel's Landlock; negative where there is none."""
     flags = ctypes.c_uint32(_VERSION_FLAG)
     return int(ctypes.CDLL(None, use_errno=True).syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), flags))
 
 
 def enclose(writable: Iterable[Path], readable: Iterable[Path] = ()) -> bool:
-    """Leave this thread, and those that it starts, the files below `writable`, and to read those of `readable` and of
-    Python.
+    """Limit this thread, and those that it starts, to writing below `writable` and to reading `readable` and Python.
 
     Returns:
         Whether the wall stands.
@@ -86,7 +85,7 @@ def enclose(writable: Iterable[Path], readable: Iterable[Path] = ()) -> bool:
 
 
 def _allow(libc: ctypes.CDLL, ruleset: int, path: Path, rights: int) -> None:
-    """Nothing where there is no such path: not every machine has every one."""
+    """Allow a path, if it exists: not every machine has each."""
     try:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:

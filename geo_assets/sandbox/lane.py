@@ -1,6 +1,6 @@
-"""A lane: a directory, the user to whom it belongs, and the child that works in it and in no other.
+"""A lane: a directory, the user who owns it, and the child that works only in it.
 
-Here: when its child is started, replaced and distrusted, and clearing it. Not here: who gets a lane (`pool.py`).
+Here: when its child is started and replaced, and clearing the directory. Not here: which call gets a lane (`pool.py`).
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from geo_assets.sandbox.scratch import (
 )
 from geo_assets.sandbox.walls import is_root
 
-#: Bytes of a source for which a call is given a second beyond its time. The slowest that we have seen, compressed, is
-#: 10 MB/s.
+#: Bytes of a source for which a call gets one more second. The slowest rate that we have measured, compressed, is 10
+#: MB/s.
 _BYTES_A_SECOND = 2_000_000
 
-#: Seconds in which a lane is cleared while its child lives: one that goes on writing is ended.
+#: Seconds for clearing a lane while its child lives: a child that continues to write is killed.
 _CLEAR_SECONDS = 5.0
 
 #: A child is replaced after this many calls, so that what a native library leaks does not add up.
@@ -37,7 +37,7 @@ _CALLS_PER_CHILD = 500
 
 
 def _bytes_of(path: Path) -> int:
-    """Of a file, or of all files in a directory."""
+    """Return the bytes of a file, or of all files in a directory."""
     return (
         path.stat().st_size
         if path.is_file()
@@ -46,7 +46,7 @@ def _bytes_of(path: Path) -> int:
 
 
 class Lane:
-    """A directory, the user to whom it belongs, and the child that works in it, started when first needed."""
+    """A directory, the user who owns it, and the child that works in it, started when first needed."""
 
     def __init__(self, folder: Path, terms: Terms, start: Callable[[Path, Terms], Child]) -> None:
         temporary = folder / TEMPORARY
@@ -64,14 +64,14 @@ class Lane:
         self._seconds: dict[str, float] = {}
 
     def seconds_for(self, request: BaseModel) -> float:
-        """More time for a larger source: as large as it is when it is first named, for from then on its child may alter
-        it. What is named after a call may be of a child's own making and counts for what an archive as large as the
-        first one may hold at most.
+        """Return the extra seconds for a large source. Its size is taken when it is first named, because its child may
+        alter it later. A file that is named after a call may have been made by a child, and counts at most as much as
+        an archive of the first one's size may contain.
         """
         source = getattr(request, "source", getattr(request, "archive", None))
         if not isinstance(source, str) or not source:
             return 0.0
-        from geo_assets.archives import MAX_RATIO  # with all that reads archives
+        from geo_assets.archives import MAX_RATIO  # loads the whole archive code
 
         if source not in self._seconds:
             if self._first is None:
@@ -82,19 +82,19 @@ class Lane:
         return self._seconds[source]
 
     def goes_on_from(self, other: Lane) -> None:
-        """What it is to work on is of the making of another one's child."""
+        """Note that its input was made by the child of another lane."""
         self._first = other._first
 
     def ready(self) -> Child:
-        """A child that lives."""
+        """Return a living child."""
         if self._child and (self._child.process.poll() is not None or self._child.calls >= _CALLS_PER_CHILD):
             self.end()
         self._child = self._child or self._start(self.folder, self._terms)
         return self._child
 
     def workspace(self) -> Path:
-        """The one in which its child may write: the same each time, and empty. Who has written while nobody asked loses
-        his child.
+        """Return the directory in which its child may write: always the same, and empty. A child that wrote between
+        calls is killed.
         """
         if not self._cleared(0):
             self.end()
@@ -102,7 +102,7 @@ class Lane:
         return self.folder / WORK
 
     def clear(self) -> None:
-        """Remove what its child has left, and the child if it goes on."""
+        """Remove what its child has left, and kill the child if it continues to write."""
         if not self._cleared(_CLEAR_SECONDS):
             self.end()
             self._cleared(math.inf)
@@ -114,7 +114,7 @@ class Lane:
         return not left
 
     def distrust(self) -> None:
-        """Give the next call a fresh child: this one has lied."""
+        """Give the next call a new child: this one gave a false answer."""
         if child := self._child:
             child.calls = _CALLS_PER_CHILD
 
@@ -126,7 +126,7 @@ class Lane:
 
     @contextmanager
     def child(self) -> Iterator[Child]:
-        """The child, for one call."""
+        """Yield the child, for one call."""
         with self._one_call:
             child = self.ready()
             child.calls += 1

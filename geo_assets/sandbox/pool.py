@@ -3,11 +3,11 @@
 Here: which call runs in which lane, deadlines, answers. Not here: a lane (`lane.py`), its process (`process.py`), the
 limits inside a child (`child.py`, `walls.py`), directories (`scratch.py`).
 
-A lane is a directory and the child that may write in it and in no other. Where we are root, what lies in it is ours
-until a call names it: a child that was taken over cannot turn a place where we are about to write into another one. Who
-opens a workspace has a lane for himself until he leaves it; a call runs in the lane in which the files lie that its
-request names. So no child reaches what another one works on. A call that kills its child is tried once more in a fresh
-one; a second death condemns the input, not the pool.
+A lane is a directory and the child that may write only in it. Where we are root, its files belong to us until a call
+names them: so a compromised child cannot replace a path where we are about to write. Whoever opens a workspace has a
+lane exclusively until the workspace is closed; a call runs in the lane that contains the files named in its request. So
+no child can reach the files of another. A call that kills its child is tried once more in a new one; after a second
+death the input is rejected, and the pool goes on.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from geo_assets.sandbox.watch import DISK_MB, Watch, Watched
 R = TypeVar("R", bound=BaseModel)
 
 
-#: Sixteen times the usual: fewer changes between the child and us.
+#: Size of the pipe, sixteen times the default: fewer switches between the child and us.
 _PIPE_BYTES = 1024**2
 
 
@@ -58,14 +58,14 @@ _LONGEST_TRACEBACK = 20_000
 
 
 class Stream:
-    """A call that also sends bytes: read `file` to its end, then ask for the `report`."""
+    """A call that also sends bytes: read `file` to its end, then call `report`."""
 
     def __init__(self, file: BinaryIO, finish: Any) -> None:
         self.file = file
         self._finish = finish
 
     def report(self, result: type[R]) -> R:
-        """The call's result; only now is it known that the stream was whole.
+        """Return the call's result; only now is it known that the stream was complete.
 
         Raises:
             GeoAssetsError: any failure of the child.
@@ -92,19 +92,19 @@ class SandboxPool:
         """Make the pool; no child is started yet.
 
         Args:
-            scratch: where it makes a directory of its own, in which its children work; gone when it is closed.
-            workers: children at most.
+            scratch: where it makes a directory for its children, which is removed when the pool is closed.
+            workers: the most children.
             memory_mb: address space of a child.
             file_mb: size of a file that a child writes.
             disk_mb: of all files together that a child has on disk at a time.
-            timeout_seconds: after which a call is given up and its child killed.
+            timeout_seconds: after this time a call fails and its child is killed.
             permissive: work also on a machine that lacks a wall.
             preload: modules that a child imports while it waits for its first call.
             readable: files and directories outside of `scratch` that children may read, beside Python and its packages.
         """
         self._scratch, self._held = make_and_hold(scratch)
         sweep(scratch)
-        self._made = self._scratch / "made"  # out of the reach of children
+        self._made = self._scratch / "made"  # children cannot reach it
         self._made.mkdir()
         self._timeout = timeout_seconds
         self._watch = Watch(disk_mb << 20)
@@ -138,8 +138,8 @@ class SandboxPool:
         self._held.close()
 
     def abort(self) -> None:
-        """Kill every child, also those at work: calls under way and later ones raise CANCELLED. For a run that is told
-        to stop.
+        """Kill every child, also busy ones: running and later calls raise CANCELLED. For a run that is being
+        stopped.
         """
         with self._starting:
             self._aborted = True
@@ -166,8 +166,8 @@ class SandboxPool:
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:
-        """A private directory for one source and what is made of it; gone afterwards. Until then its lane is nobody
-        else's.
+        """Yield a private directory for one source and its results, removed afterwards. Until then its lane is
+        reserved.
         """
         lane = self._idle.get()
         try:
@@ -178,8 +178,8 @@ class SandboxPool:
 
     @contextmanager
     def workspace_beside(self, workspace: Path) -> Iterator[Path]:
-        """A workspace for a part of what is worked on in another one: in a lane that is idle, so that parts are done at
-        the same time, or else in the same lane.
+        """Yield a workspace for a part of the work of another one: in an idle lane, so that parts run at the same time,
+        or else in the same lane.
         """
         try:
             lane = self._idle.get_nowait()
@@ -207,11 +207,11 @@ class SandboxPool:
 
         Args:
             made: where the child says that it lies.
-            destination: where we want it.
-            of: the directory that the call was given for what it makes. What lies outside belongs to others.
+            destination: where to move it.
+            of: the directory that the call was given for its results. Files outside belong to others.
 
         Raises:
-            GeoAssetsError: SANDBOX_CRASHED, it does not lie where it says; the next call gets a fresh child.
+            GeoAssetsError: SANDBOX_CRASHED, it is not where the child says; the next call gets a new child.
         """
         try:
             move(made, destination, of, self._scratch)
@@ -220,17 +220,17 @@ class SandboxPool:
             raise GeoAssetsError("SANDBOX_CRASHED", f"the reader did not make what it says: {error}") from error
 
     def take(self, made: Path, workspace: Path, *, of: Path | None = None, most: int | None = None) -> Path:
-        """Move a file that a child made to where no child reaches it, until the workspace is left.
+        """Move a file that a child made to where no child can reach it, until the workspace is closed.
 
         Args:
             made: where the child says that it lies.
-            workspace: in which it works.
+            workspace: the one in which the child works.
             of: as for `move`; the workspace.
             most: bytes that such a file may have, where its reader holds it in memory.
 
         Raises:
-            GeoAssetsError: SANDBOX_CRASHED, it is larger, or no plain file: who reads it as us might read what the
-                child may not.
+            GeoAssetsError: SANDBOX_CRASHED, it is larger, or not a regular file: reading it as our user might read what
+                the child may not.
         """
         folder = self._made_in(workspace)
         folder.mkdir(exist_ok=True)
@@ -247,7 +247,7 @@ class SandboxPool:
         return taken
 
     def peek(self, written: Path, most: int) -> bytes:
-        """The first bytes of a file that a child writes while it works; nothing where there is no plain file of that
+        """Return the first bytes of a file that a child is writing; nothing where there is no regular file with that
         name.
         """
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -267,22 +267,22 @@ class SandboxPool:
         return self._made / "-".join(workspace.relative_to(self._scratch).parts[:2])
 
     def kept(self, workspace: Path, name: str) -> Path:
-        """A directory in a workspace that outlives this process if it is killed: the next pool that asks for its name
-        finds what was in it.
+        """Return a directory in a workspace that is kept if this process is killed: the next pool that asks for the
+        same name gets its contents.
 
         Args:
-            workspace: a private one, of this pool. Who writes in the directory makes it.
+            workspace: a private one, of this pool. The directory is created by whoever writes in it.
             name: identifies the work and its options: a later call with the same name resumes from what is there.
         """
         return take_up(self._scratch.parent, workspace, name)
 
     def call(self, function: str, request: BaseModel, result: type[R]) -> R:
-        """Run a function of `protocol.FUNCTIONS` in the child in whose lane the files of the request lie; in an idle
-        one if in none.
+        """Run a function of `protocol.FUNCTIONS` in the child whose lane contains the files of the request; in an idle
+        one if none does.
 
         Raises:
             GeoAssetsError: what the function raised; SANDBOX_CRASHED after the second death; SANDBOX_TIMEOUT;
-                SANDBOX_OUT_OF_MEMORY; TOO_LARGE, more room on disk than is allowed; DISK_FULL; SANDBOX_INCOMPLETE, this
+                SANDBOX_OUT_OF_MEMORY; TOO_LARGE, more disk space than is allowed; DISK_FULL; SANDBOX_INCOMPLETE, this
                 machine lacks a wall; CANCELLED after `abort`.
         """
         call = Call(function=function, request=request.model_dump(mode="json"))
@@ -325,7 +325,7 @@ class SandboxPool:
         """Run a function that writes to a pipe while the caller reads it; memory stays bounded by the pipe."""
         call = Call(function=function, request=request.model_dump(mode="json"))
         read_fd, write_fd = os.pipe()
-        with contextlib.suppress(OSError):  # beyond what this user's pipes may hold together
+        with contextlib.suppress(OSError):  # beyond this user's limit for all pipes together
             fcntl.fcntl(write_fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         end = PipeEnd(read_fd)
         file = io.BufferedReader(end)
@@ -349,12 +349,12 @@ class SandboxPool:
             yield Stream(file, finish)
 
     def _watched(self, lane: Lane, child: Child, request: BaseModel) -> AbstractContextManager[Watched]:
-        """The limits of a call that are kept from outside."""
+        """Return the limits of a call that are enforced from outside."""
         return self._watch.over(child.process, lane.folder, self._timeout + lane.seconds_for(request))
 
 
 def _strings(value: Any) -> Iterator[str]:
-    """Every text in a request."""
+    """Yield every text in a request."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):

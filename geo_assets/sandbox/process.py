@@ -1,4 +1,4 @@
-"""One sandboxed child as its parent holds it: the process with its environment, and the pipe that it writes to.
+"""One sandboxed child, seen from its parent: the process with its environment, and the pipe that it writes to.
 
 Here: starting and killing it, the end of a stream. Not here: which call it gets (`lane.py`, `pool.py`), the limits
 inside it (`child.py`, `walls.py`).
@@ -21,10 +21,10 @@ from geo_assets.sandbox.scratch import (
     TEMPORARY,
 )
 
-#: GDAL and PROJ, told before they are loaded. Drivers that read other files, the network or run code are never
-#: registered, but for VRT, which every warp needs in memory; what protects from a VRT in disguise is that each open
-#: names its one driver. OGR_SQLITE_LOAD_EXTENSIONS is not among them: it *names* extensions ("NO" would be one), and
-#: without it SQLite loads none.
+#: Configuration of GDAL and PROJ before they are loaded. Drivers that read other files, use the network or run code are
+#: never registered, except VRT, which every warp needs in memory; a disguised VRT is not opened because each open names
+#: its one driver. OGR_SQLITE_LOAD_EXTENSIONS is not among them: it *names* extensions ("NO" would be one), and without
+#: it SQLite loads none.
 _GDAL_ENVIRONMENT = {
     "GDAL_SKIP": (
         "GTI,STACIT,STACTA,MRF,WMS,WMTS,WCS,DAAS,EEDAI,EEDA,PLMosaic,NGW,HTTP,PDF,OSM,KMLSUPEROVERLAY,RPFTOC,"
@@ -34,7 +34,7 @@ _GDAL_ENVIRONMENT = {
         "OGR_VRT,ADBC,WFS,OAPIF,OGCAPI,CSW,NGW,Elasticsearch,Carto,AmigoCloud,PLSCENES,GPSBabel,PDF,PMTiles,"
         "OSM,PostgreSQL,MySQL,MSSQLSpatial,ODBC,MongoDBv3,GDALG,HTTP,EEDA"
     ),
-    "GDAL_DISABLE_READDIR_ON_OPEN": "FALSE",  # each source lies alone with its own sidecars
+    "GDAL_DISABLE_READDIR_ON_OPEN": "FALSE",  # each source is alone with its own sidecars
     "GDAL_VRT_ENABLE_PYTHON": "NO",
     "GDAL_VRT_ENABLE_RAWRASTERBAND": "NO",
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none",
@@ -51,15 +51,15 @@ _MALLOC = {
     "MALLOC_ARENA_MAX": str(os.cpu_count() or 1),
 }
 
-#: -P: or a module that a file managed to write into the child's directory would be found first.
+#: -P: otherwise a module written into the child's directory by a hostile file would be found first.
 _CHILD = ("-P", "-m", "geo_assets.sandbox.child")
 
-#: Milliseconds of silence in a stream after which it is seen whether its child still lives.
+#: Milliseconds of silence in a stream after which to check whether its child still lives.
 _SILENCE_MS = 250
 
 
 class Child:
-    """One process and the two ends that hold it: its control socket and its lifeline."""
+    """One process, its control socket and its lifeline."""
 
     def __init__(self, folder: Path, terms: Terms) -> None:
         self.calls = 0
@@ -90,7 +90,7 @@ class Child:
         self.control = mine
 
     def close(self) -> None:
-        """Kill it and free what holds it."""
+        """Kill it and close its descriptors."""
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
         self.process.wait()
@@ -100,8 +100,8 @@ class Child:
 
 
 class PipeEnd(io.RawIOBase):
-    """The end of a stream's pipe from which we read. It is over when the child is dead, whoever else may hold the other
-    end.
+    """The end of a stream's pipe from which we read. It ends when the child is dead, even if another process holds the
+    other end.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -109,23 +109,23 @@ class PipeEnd(io.RawIOBase):
         self._descriptor, self._alive = descriptor, _yes
 
     def written_by(self, process: subprocess.Popen[bytes]) -> None:
-        """The child that writes at the other end."""
+        """Set the child that writes at the other end."""
         self._alive = lambda: process.poll() is None
 
     def readable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def fileno(self) -> int:
-        """The descriptor."""
+        """Return the descriptor."""
         return self._descriptor
 
     def readinto(self, buffer: Any) -> int:
-        """Bytes that are there; waits for some while the child lives."""
+        """Read the available bytes; wait for some while the child lives."""
         poll = select.poll()
         poll.register(self._descriptor, select.POLLIN)
         while True:
-            living = self._alive()  # before it is read: what the child wrote before it died is still there
+            living = self._alive()  # checked before reading: what the child wrote before it died can still be read
             with contextlib.suppress(BlockingIOError):
                 return os.readv(self._descriptor, [buffer])
             if not living:
@@ -133,7 +133,7 @@ class PipeEnd(io.RawIOBase):
             poll.poll(_SILENCE_MS)
 
     def close(self) -> None:
-        """Once."""
+        """Close it, once."""
         if not self.closed:
             super().close()
             os.close(self._descriptor)

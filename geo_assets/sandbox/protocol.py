@@ -1,7 +1,7 @@
-"""How parent and child talk: length-prefixed JSON over a Unix socket, with a pipe handed over for a stream.
+"""The protocol of parent and child: length-prefixed JSON over a Unix socket, with a pipe passed for a stream.
 
 Here: the messages, the framing, the terms of a child and the list of functions that it may run. JSON, never pickle: a
-child that was taken over by a hostile file must not be able to run code in its parent.
+child that was compromised by a hostile file must not be able to run code in its parent.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
-#: Everything that may be called in a child. `module:function(request: Model[, sink]) -> Model`.
+#: All functions that may be called in a child: `module:function(request: Model[, sink]) -> Model`.
 FUNCTIONS = frozenset(
     {
         "geo_assets.raster.archives:rasters",
@@ -35,7 +35,7 @@ FUNCTIONS = frozenset(
 #: A report of a file is a few kilobytes; more is a fault or an attack.
 _MAX_MESSAGE = 16 * 1024 * 1024
 
-#: Seconds of silence after which it is seen whether the other side still lives.
+#: Seconds of silence after which to check whether the other side still lives.
 _LOOK_EVERY = 0.25
 _HEADER = struct.Struct("!I")
 
@@ -44,12 +44,12 @@ _UNFIT = re.compile("[\\x00\\ud800-\\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How a child is to live; its command line after the two descriptors.
+    """The limits and options of a child; its command line after the two descriptors.
 
     Attributes:
         memory_mb: address space.
         file_mb: size of a file that it writes.
-        user: whom it becomes where it is root.
+        user: the user that it becomes where it is root.
         permissive: work also where a wall is missing.
         preload: modules to import before the first call.
         readable: what it may read beside its own directory and Python.
@@ -63,7 +63,7 @@ class Terms:
     readable: tuple[str, ...]
 
     def arguments(self) -> list[str]:
-        """As a command line."""
+        """Return the terms as a command line."""
         return [
             *map(str, (self.memory_mb, self.file_mb, self.user, int(self.permissive))),
             ",".join(self.preload),
@@ -72,7 +72,7 @@ class Terms:
 
     @classmethod
     def of(cls, arguments: list[str]) -> Self:
-        """The inverse."""
+        """Parse a command line; the inverse of `arguments`."""
         memory, file, user, permissive = map(int, arguments[:4])
         return cls(
             memory, file, user, bool(permissive), tuple(filter(None, arguments[4].split(","))), tuple(arguments[5:])
@@ -88,7 +88,7 @@ class Call(BaseModel):
 
 
 class Reply(BaseModel):
-    """What came of it: a result, or an error as `GeoAssetsError.to_dict` writes it."""
+    """The reply to a call: a result, or an error as `GeoAssetsError.to_dict` writes it."""
 
     model_config = ConfigDict(extra="forbid")
     result: dict[str, Any] | None = None
@@ -108,7 +108,7 @@ def send(control: socket.socket, message: dict[str, Any], fds: tuple[int, ...] =
 
 
 def receive(control: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
-    """A parent's message and the file descriptors that came with it; None where the parent is gone."""
+    """Receive a parent's message and the file descriptors that came with it; None where the parent is gone."""
     fds = array.array("i")
     header, ancillary, _, _ = control.recvmsg(_HEADER.size, socket.CMSG_LEN(fds.itemsize))
     for level, kind, data in ancillary:
@@ -118,12 +118,13 @@ def receive(control: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
 
 
 def receive_reply(control: socket.socket, alive: Callable[[], bool]) -> Reply | None:
-    """A child's answer; None where it is gone, also where the other end of its socket is still held somewhere.
+    """Receive a child's reply; None where the child is gone, even if the other end of its socket is still open
+    somewhere.
 
-    No descriptor is taken: the kernel closes what was sent with it.
+    No descriptor is accepted: the kernel closes those that were sent with it.
 
     Raises:
-        ValueError: no honest child says this; pydantic's ValidationError is one too.
+        ValueError: it is not a reply that our child would send; pydantic's ValidationError is a ValueError, too.
     """
     control.settimeout(_LOOK_EVERY)
     try:
@@ -157,7 +158,7 @@ def _message(control: socket.socket, begun: bytes, alive: Callable[[], bool]) ->
 def _read(control: socket.socket, length: int, begun: bytes, alive: Callable[[], bool]) -> bytes | None:
     read = bytearray(begun)
     while len(read) < length:
-        living = alive()  # before it is read: what it sent before it died is still there
+        living = alive()  # checked before reading: what it sent before it died can still be read
         try:
             part = control.recv(min(length - len(read), 1 << 20))
         except TimeoutError:
@@ -171,7 +172,7 @@ def _read(control: socket.socket, length: int, begun: bytes, alive: Callable[[],
 
 
 def plain(value: Any) -> Any:
-    """A message without what no database and no terminal takes: NUL and halves of characters."""
+    """Return a message without NUL and lone surrogates, which databases and terminals do not accept."""
     if isinstance(value, str):
         return _UNFIT.sub("", value)
     if isinstance(value, dict):

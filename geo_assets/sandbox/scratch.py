@@ -1,9 +1,9 @@
-"""Directories of a pool: made and held in one step, swept when nobody holds them, handed to the user that a child
-becomes.
+"""Directories of a pool: created and locked in one step, swept when no process holds the lock, given to the user of a
+child.
 
-Here: names, locks and owners of directories. Not here: which child works in which (`pool.py`).
+Here: names, locks and owners of directories. Not here: which child works in which directory (`pool.py`).
 
-A scratch directory holds `run-*`, one a pool; what a killed pool was to keep lies in `kept`.
+A scratch directory contains `run-*`, one per pool; what a killed pool should keep is in `kept`.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ from typing import IO
 
 from geo_assets.sandbox.walls import is_root
 
-#: The two directories of a lane in which its child may write: workspaces, and what libraries put by.
+#: The two directories of a lane in which its child may write: for workspaces, and for temporary files of libraries.
 WORK, TEMPORARY = "work", "tmp"
 
-#: What a child may have in its lane, so that it can be counted: entries, and directories in one another.
+#: The most that a child may have in its lane, so that it can be counted: entries, and depth of directories.
 MAX_ENTRIES, MAX_DEPTH = 100_000, 64
 
-#: Held by the pool that owns a directory; the kernel lets go of it when that process dies.
+#: The lock of the pool that owns a directory; the kernel releases it when that process dies.
 _LOCK = ".held"
 
-#: Of a directory whose lock is not held yet, or not known to be held: nobody takes it for a pool's.
+#: Prefix of a directory whose lock is not held yet, or not known to be held: it does not count as a pool's.
 _PRIVATE = ".new-"
 
-#: Of a directory in a workspace that outlives the death of its process, and where it then waits; and for how long.
+#: Name of a directory in a workspace that is kept when its process dies; where it is kept then; and for how long.
 _KEPT_PREFIX, _KEPT, _KEPT_SECONDS = "kept-", "kept", 7 * 24 * 3600
 
-#: Faults of this process, not of a directory that it looks at.
+#: Errors of this process, not of the directory that it reads.
 _OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
-#: After which a directory that never became a pool's is taken for what a killed process left.
+#: Seconds after which a directory that never became a pool's counts as left by a killed process.
 _PRIVATE_SECONDS = 3600
 
 
 def make_and_hold(scratch: Path) -> tuple[Path, IO[bytes]]:
-    """A new directory in `scratch`, and the file that holds it until it is closed. Before it is held its name is not
-    found.
+    """Make a directory in `scratch`; return it and the file that keeps it locked until closed. It gets its final name
+    once it is locked.
     """
     private = _made_in(scratch)
     held = (private / _LOCK).open("wb")
@@ -63,9 +63,7 @@ def make_and_hold(scratch: Path) -> tuple[Path, IO[bytes]]:
 
 def _made_in(scratch: Path, tries: int = 100) -> Path:
     for _ in range(tries):
-        with contextlib.suppress(
-            FileNotFoundError, FileExistsError
-        ):  # another process has just left it, and removed it (`leave`)
+        with contextlib.suppress(FileNotFoundError, FileExistsError):  # another process has just removed it (`leave`)
             scratch.mkdir(parents=True, exist_ok=True)
             return Path(tempfile.mkdtemp(prefix=_PRIVATE, dir=scratch))
     scratch.mkdir(parents=True, exist_ok=True)
@@ -73,30 +71,30 @@ def _made_in(scratch: Path, tries: int = 100) -> Path:
 
 
 def of_this_user() -> Path:
-    """A scratch directory for programs without a home, one a user: so that each sweeps what another one left."""
+    """Return the scratch directory for programs without a home, one per user: each run sweeps what earlier ones
+    left.
+    """
     shared = Path(tempfile.gettempdir()) / f"geo-assets-{os.geteuid()}"
     with contextlib.suppress(OSError):
         shared.mkdir(mode=0o700, exist_ok=True)
         status = shared.lstat()
         if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o077:
             return shared
-    return Path(tempfile.mkdtemp(prefix="geo-assets-"))  # somebody else has that name
+    return Path(tempfile.mkdtemp(prefix="geo-assets-"))  # another user has a directory with that name
 
 
 def leave(scratch: Path) -> None:
-    """Remove a scratch directory that nothing is left in."""
+    """Remove a scratch directory that is empty."""
     with contextlib.suppress(OSError):
         scratch.rmdir()
 
 
 def sweep(scratch: Path) -> None:
-    """Remove what pools left whose process was killed, but for what was to be kept. Any number of processes may sweep
-    at once.
-    """
+    """Remove what killed pools left, except what should be kept. Any number of processes may sweep at once."""
     for folder in _found(scratch, "run-*"):
         with contextlib.suppress(
             Exception
-        ):  # held by its pool, or gone already; whatever lies in it, the next pool must start
+        ):  # locked by its pool, or gone already; whatever it contains, the next pool must start
             _sweep_one(folder, scratch)
     for pattern, seconds in ((f"{_PRIVATE}*", _PRIVATE_SECONDS), (f"{_KEPT}/*", _KEPT_SECONDS)):
         for folder in _found(scratch, pattern):
@@ -108,7 +106,7 @@ def sweep(scratch: Path) -> None:
 def _sweep_one(folder: Path, scratch: Path) -> None:
     try:
         lock = (folder / _LOCK).open("rb")
-    except FileNotFoundError:  # a removal that was killed half way
+    except FileNotFoundError:  # an interrupted removal
         if time.time() - folder.lstat().st_mtime > _PRIVATE_SECONDS:
             remove(folder)
         return
@@ -127,7 +125,7 @@ def _found(folder: Path, pattern: str) -> list[Path]:
 
 
 def _remove_whole(folder: Path) -> None:
-    """Nobody who looks for it finds a half of it."""
+    """Remove a directory so that other processes never see it half removed."""
     away = Path(tempfile.mkdtemp(prefix=_PRIVATE, dir=folder.parent))
     try:
         folder.rename(away / folder.name)
@@ -136,7 +134,7 @@ def _remove_whole(folder: Path) -> None:
 
 
 def _put_by(kept: Path, place: Path) -> None:
-    """The newest one of a name stays."""
+    """Move what should be kept to its place; only the newest with each name is kept."""
     place.mkdir(exist_ok=True)
     with contextlib.suppress(FileNotFoundError):
         _remove_whole(place / kept.name)
@@ -145,12 +143,14 @@ def _put_by(kept: Path, place: Path) -> None:
 
 
 def take_up(scratch: Path, workspace: Path, name: str) -> Path:
-    """Where something of that name is kept in a workspace, with what another process left of it."""
+    """Return the directory in a workspace for what is kept with this name, with the contents that an earlier process
+    left.
+    """
     folder = workspace / f"{_KEPT_PREFIX}{name}"
     left = scratch / _KEPT / folder.name
     with contextlib.suppress(FileNotFoundError):
         own = workspace.parent.joinpath("tmp").stat().st_uid
-        if is_root():  # the files of another child, out of the reach of any
+        if is_root():  # files of an earlier child, which no child may reach
             try:
                 os.chown(left, own, own, follow_symlinks=False)
                 for descriptor, entry, _ in _walk(left):
@@ -163,11 +163,12 @@ def take_up(scratch: Path, workspace: Path, name: str) -> Path:
 
 @contextmanager
 def opened_below(folder: Path, path: Path) -> Iterator[int]:
-    """A descriptor of a directory below `folder`, by a way without symbolic links: a child may have put some.
+    """Yield a descriptor of a directory below `folder`, opened without following symbolic links: a child may have made
+    some.
 
     Raises:
-        OSError: there is no such way.
-        ValueError: it does not lie below.
+        OSError: there is no such path.
+        ValueError: it is not below.
     """
     parts = path.relative_to(folder).parts
     if ".." in parts:
@@ -185,12 +186,12 @@ def opened_below(folder: Path, path: Path) -> Iterator[int]:
 
 
 def move(source: Path, destination: Path, below: Path, within: Path) -> None:
-    """Rename a file or directory that a child may have made, and whose path it told: below `below`, to a place below
+    """Rename a file or directory that a child may have made and whose path it reported: from below `below` to below
     `within`.
 
     Raises:
-        OSError: it is not there, or the way leads over a symbolic link.
-        ValueError: one does not lie below.
+        OSError: it does not exist, or its path has a symbolic link.
+        ValueError: one is not below.
     """
     if below not in source.parents or ".." in source.parts:
         msg = f"{source} is not of {below}"
@@ -200,7 +201,7 @@ def move(source: Path, destination: Path, below: Path, within: Path) -> None:
 
 
 def take_back(folder: Path) -> None:
-    """Undo `hand_over` of a directory: its child cannot write in it any more, nor anybody else."""
+    """Undo `hand_over` of a directory: no other user can write in it any more."""
     descriptor = _opened(str(folder), None)
     try:
         os.fchown(descriptor, os.geteuid(), os.getegid())
@@ -210,24 +211,24 @@ def take_back(folder: Path) -> None:
 
 
 def hand_over(paths: Iterable[Path], folder: Path, user: int) -> None:
-    """Give a child the directories of some paths in its folder, so that it can write beside a source and where a result
-    is wanted.
+    """Give a child the directories of some paths in its folder, so that it can write beside a source and where its
+    result is expected.
     """
     for each in {place for path in paths for place in (path, path.parent) if folder in place.parents}:
         with (
             contextlib.suppress(OSError, ValueError),
             opened_below(folder, each) as descriptor,
-        ):  # a file, or not there yet
+        ):  # a file, or not existing yet
             if os.fstat(descriptor).st_uid != user:
                 os.fchown(descriptor, user, user)
 
 
 class Uncountable(Exception):  # noqa: N818 - what a directory is, which its reader judges
-    """A directory holds more, or deeper, than is counted, or something that cannot be looked at."""
+    """A directory contains too much or is too deep to be counted, or has an entry that cannot be read."""
 
 
 def _walk(folder: Path) -> Iterator[tuple[int, str, os.stat_result]]:
-    """Each entry below a directory: the descriptor of where it lies, its name, what it is. Follows no link.
+    """Yield each entry below a directory: the descriptor of its directory, its name, its status. Follows no link.
 
     Raises:
         Uncountable: see there.
@@ -265,7 +266,7 @@ def _walk(folder: Path) -> Iterator[tuple[int, str, os.stat_result]]:
 
 
 def empty(folder: Path, seconds: float = math.inf) -> bool:
-    """Remove all that lies in a directory, however deep, without following a link. Who is still at work in it may be
+    """Remove everything in a directory, however deep, without following links. A process that still writes there may be
     faster.
 
     Returns:
@@ -291,7 +292,7 @@ def empty(folder: Path, seconds: float = math.inf) -> bool:
 
 
 def remove(folder: Path, seconds: float = math.inf) -> bool:
-    """Remove a directory and what lies in it, as `empty`."""
+    """Remove a directory and its contents, as `empty`."""
     empty(folder, seconds)
     with contextlib.suppress(OSError):
         folder.rmdir()
@@ -300,7 +301,7 @@ def remove(folder: Path, seconds: float = math.inf) -> bool:
 
 
 def _clear(top: int, name: str, free_names: Iterator[str]) -> int:
-    """Remove one entry; the directories in it are lifted to the top, so that no depth is too deep. Returns how much was
+    """Remove one entry; directories in it are moved to the top first, so that any depth works. Return how much was
     done.
     """
     with contextlib.suppress(OSError):
@@ -324,14 +325,14 @@ def _out(entry: str, descriptor: int, top: int, free_names: Iterator[str]) -> in
         os.unlink(entry, dir_fd=descriptor)
         return 1
     with contextlib.suppress(OSError):
-        os.close(_opened(entry, descriptor))  # to rename a directory asks for the right to write in it
+        os.close(_opened(entry, descriptor))  # renaming a directory needs the permission to write in it
         os.rename(entry, next(free_names), src_dir_fd=descriptor, dst_dir_fd=top)
         return 1
     return 0
 
 
 def _opened(name: str, place: int | None) -> int:
-    """A directory of a child's, which may have taken the rights to it from us where we are the same user."""
+    """Open a directory of a child, which may have removed our permissions where we are the same user."""
     if os.geteuid() == 0:
         return os.open(name, _DIRECTORY, dir_fd=place)
     path = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place)
@@ -344,14 +345,14 @@ def _opened(name: str, place: int | None) -> int:
 
 
 def bytes_below(folder: Path, pid: int) -> int:
-    """What a process has on disk in a directory, with its open files that have no name any more.
+    """Return the bytes that a process has on disk in a directory, including open files that are deleted.
 
     Raises:
-        Uncountable: it has seen to it that nobody can tell.
+        Uncountable: the process has made them uncountable.
     """
     total, seen = 0, set()
     for _, _, status in _walk(folder):
-        if (status.st_dev, status.st_ino) not in seen:  # a link is not a second file
+        if (status.st_dev, status.st_ino) not in seen:  # a hard link is not a second file
             seen.add((status.st_dev, status.st_ino))
             total += status.st_blocks * 512
     with contextlib.suppress(OSError):

@@ -1,13 +1,13 @@
-"""A wall around the system calls of a process: Linux's seccomp, with a filter made here.
+"""Limits on the system calls of a process: Linux's seccomp, with a filter made here.
 
-Here: which calls a sandboxed child does without, and the filter that refuses them. Not here: the other walls
+Here: which calls a sandboxed child does not need, and the filter that refuses them. Not here: the other walls
 (`walls.py`). Source: https://docs.kernel.org/userspace-api/seccomp_filter.html; numbers: the kernel's `asm/unistd_64.h`
 and `asm-generic/unistd.h`
 
-A child reads and writes files, has threads, and answers on a socket that it was given. So it makes no sockets (TCP,
-abstract and pathname Unix sockets alike), hands over no descriptor, starts no process, signals and inspects no other
-one, shares no memory by name, and alters no owner, mode, time or attribute of files by their path, which Landlock does
-not look at. Needs no privilege, and cannot be taken back.
+A child reads and writes files, has threads, and answers on a socket that it was given. It may not make sockets (TCP,
+abstract and pathname Unix sockets alike), pass on descriptors, start, signal or inspect processes, share memory by
+name, or change owner, mode, times or attributes of files by their path, which Landlock does not check. The filter needs
+no privilege, and cannot be removed.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import os
 import platform
 import struct
 
-#: Refused with EPERM: name -> its number on (x86_64, aarch64); None where that machine has no such call.
+#: Refused with EPERM: name -> its number on (x86_64, aarch64); None where that architecture has no such call.
 _REFUSED: dict[str, tuple[int | None, int | None]] = {
-    # sockets, what could make some, and what gives descriptors away
+    # sockets, what could make some, and what passes descriptors on
     "socket": (41, 198), "connect": (42, 203), "accept": (43, 202), "bind": (49, 200), "listen": (50, 201),
     "socketpair": (53, 199),
     "accept4": (288, 242), "sendmsg": (46, 211), "sendmmsg": (307, 269), "io_uring_setup": (425, 425),
@@ -35,12 +35,12 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "sched_setparam": (142, 118), "sched_setscheduler": (144, 119), "sched_setaffinity": (203, 122),
     "sched_setattr": (314, 274),
     "ioprio_set": (251, 30), "migrate_pages": (256, 238), "move_pages": (279, 239),
-    # memory that has a name, or none and no limit
+    # memory with a name, or without name and limit
     "shmget": (29, 194), "shmat": (30, 196), "shmctl": (31, 195), "semget": (64, 190), "semop": (65, 193),
     "semctl": (66, 191),
     "semtimedop": (220, 192), "msgget": (68, 186), "msgsnd": (69, 189), "msgrcv": (70, 188), "msgctl": (71, 187),
     "mq_open": (240, 180), "mq_unlink": (241, 181), "memfd_create": (319, 279), "memfd_secret": (447, 447),
-    # files by their path, where Landlock does not look
+    # files by their path, which Landlock does not check
     "chmod": (90, None), "fchmodat": (268, 53), "fchmodat2": (452, 452), "chown": (92, None), "lchown": (94, None),
     "fchownat": (260, 54), "truncate": (76, 45), "utime": (132, None), "utimes": (235, None), "futimesat": (261, None),
     "setxattr": (188, 5), "lsetxattr": (189, 6), "setxattrat": (463, 463), "removexattr": (197, 14),
@@ -62,7 +62,7 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "clock_adjtime": (305, 266), "personality": (135, 92),
 }  # fmt: skip
 
-#: Looked at more closely: name -> numbers as above.
+#: Refused by their arguments: name -> numbers as above.
 _CLONE, _CLONE3, _KILL, _TGKILL, _PRLIMIT, _FCNTL, _IOCTL, _UTIMENSAT, _PRCTL = (
     (56, 220), (435, 435), (62, 129), (234, 131), (302, 261), (72, 25), (16, 29), (280, 88), (157, 167),
 )  # fmt: skip
@@ -70,8 +70,8 @@ _CLONE, _CLONE3, _KILL, _TGKILL, _PRLIMIT, _FCNTL, _IOCTL, _UTIMENSAT, _PRCTL = 
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column above, AUDIT_ARCH of linux/audit.h
 
 _CLONE_THREAD = 0x00010000
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4  # that it dies with its parent, that its open files can be counted
-_F_SETOWN, _F_SETOWN_EX = 8, 15  # whom a file's signals go to
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4  # to die with its parent; to let its open files be counted
+_F_SETOWN, _F_SETOWN_EX = 8, 15  # which process gets a file's signals
 _FIOSETOWN, _SIOCSPGRP, _TIOCSTI, _TIOCLINUX = 0x8901, 0x8902, 0x5412, 0x541C  # the same, and typing into a terminal
 
 # One instruction is (code, jump if true, jump if false, value); linux/bpf_common.h.
@@ -86,11 +86,12 @@ Instruction = tuple[int, int, int, int]
 
 
 def refuse_calls() -> bool:
-    """Let this thread, and those that it starts, do without what a child does not need. Asks for no_new_privs or
+    """Refuse this thread, and those that it starts, the calls that a child does not need. Requires no_new_privs or
     CAP_SYS_ADMIN.
 
     Returns:
-        Whether the wall stands: not on machines whose numbers are not known here, nor on kernels without filters.
+        Whether the filter is in place: not on architectures whose numbers are not known here, nor on kernels without
+        filters.
     """
     machine = _MACHINES.get(platform.machine())
     if machine is None:
@@ -119,15 +120,15 @@ def _program(column: int, arch: int, pid: int) -> list[Instruction]:
     program += [
         (_EQUAL, 0, 1, _CLONE3[column]),
         _returns(errno.ENOSYS),
-    ]  # its flags lie in memory; the C library then takes `clone`
+    ]  # its flags are in memory; the C library then uses `clone`
     program += _if(_CLONE[column], [_argument(0), (_ANY_BIT, 0, 1, _CLONE_THREAD), allow, refuse])
-    for numbers in (_KILL, _TGKILL):  # itself, as `abort` does
+    for numbers in (_KILL, _TGKILL):  # signals to itself are allowed, as from `abort`
         program += _if(numbers[column], [_argument(0), (_EQUAL, 0, 1, pid), allow, refuse])
     program += _if(_PRLIMIT[column], [_argument(0), (_EQUAL, 1, 0, 0), (_EQUAL, 0, 1, pid), allow, refuse])
     program += _if(_FCNTL[column], _unless(1, _F_SETOWN, _F_SETOWN_EX))
     program += _if(_IOCTL[column], _unless(1, _FIOSETOWN, _SIOCSPGRP, _TIOCSTI, _TIOCLINUX))
     program += _if(_PRCTL[column], _unless(0, _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE))
-    # of an open file, whose path is a null pointer
+    # allowed for an open file, with a null pointer as path
     program += _if(
         _UTIMENSAT[column], [_argument(1), (_EQUAL, 0, 3, 0), _argument(1, high=True), (_EQUAL, 0, 1, 0), allow, refuse]
     )
@@ -143,7 +144,7 @@ def _argument(index: int, *, high: bool = False) -> Instruction:
 
 
 def _if(number: int, block: list[Instruction]) -> list[Instruction]:
-    """A block that ends in a return, for one call."""
+    """Return a block that ends in a return, for one call."""
     return [(_EQUAL, 0, len(block), number), *block]
 
 
@@ -154,7 +155,7 @@ def _unless(index: int, *values: int) -> list[Instruction]:
 
 
 def _runs(numbers: list[int]) -> list[tuple[int, int]]:
-    """Numbers in order as ranges."""
+    """Return sorted numbers as ranges."""
     runs: list[tuple[int, int]] = []
     for number in numbers:
         if runs and runs[-1][1] == number - 1:

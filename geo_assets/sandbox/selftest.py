@@ -1,6 +1,6 @@
 """A call that shows what a child can and cannot do; for `geo-assets doctor` and the tests.
 
-Here: harmless probes, each asked for by name. Not here: real work.
+Here: harmless probes, each requested by name. Not here: real work.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from pydantic import BaseModel, ConfigDict
 
 from geo_assets.sandbox.walls import Walls
 
-#: What the formats that are promised need (docs/formats.md).
+#: The drivers for the documented formats (docs/formats.md).
 _RASTER_DRIVERS = frozenset({"GTiff", "COG", "PNG", "JPEG", "JP2OpenJPEG", "AAIGrid", "HFA"})
 _VECTOR_DRIVERS = frozenset({"GPKG", "ESRI Shapefile", "GeoJSON", "FlatGeobuf", "LIBKML", "OpenFileGDB", "CSV"})
 
 
-#: Those of this process, put here when they are raised.
+#: The walls of this process, set when they are raised.
 WALLS: list[Walls] = []
 
 
 class ProbeRequest(BaseModel):
-    """What to try."""
+    """The probe to run."""
 
     model_config = ConfigDict(extra="forbid")
     action: Literal[
@@ -51,14 +51,14 @@ class ProbeRequest(BaseModel):
 
 
 class ProbeReport(BaseModel):
-    """What came of it."""
+    """The result of a probe."""
 
     pid: int
     facts: dict[str, str]
 
 
 def probe(request: ProbeRequest) -> ProbeReport:
-    """Do one of the named things."""
+    """Run one probe."""
     return ProbeReport(pid=os.getpid(), facts=_ACTIONS[request.action](request))
 
 
@@ -88,7 +88,7 @@ def _network(request: ProbeRequest) -> dict[str, str]:
 
 
 def _files(request: ProbeRequest) -> dict[str, str]:
-    """What comes of reading a file of `path`, and of writing one beside it."""
+    """Return the result of reading the file `path`, and of writing one beside it."""
     path = Path(request.path)
     try:
         read = f"{len(path.read_bytes())} bytes"
@@ -103,7 +103,7 @@ def _files(request: ProbeRequest) -> dict[str, str]:
 
 
 def _walls(_: ProbeRequest) -> dict[str, str]:
-    """Which walls this process says that it stands behind, and the traces that they leave."""
+    """Return the walls that this process reports, and their visible effects."""
     words = {"standing": [], "missing": [], "without": []} if not WALLS else asdict(WALLS[-1])
     facts = {name: ", ".join(names) for name, names in words.items()}
     lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
@@ -116,7 +116,7 @@ def _walls(_: ProbeRequest) -> dict[str, str]:
 
 
 def _socket(request: ProbeRequest) -> dict[str, str]:
-    """What comes of a Unix socket: `path`, where a leading @ makes it an abstract one."""
+    """Return the result of using a Unix socket at `path`; a leading @ makes it an abstract one."""
     name = f"\0{request.path[1:]}" if request.path.startswith("@") else request.path
     return {
         "connected": _outcome(lambda: socket.socket(socket.AF_UNIX).connect(name)),
@@ -125,7 +125,7 @@ def _socket(request: ProbeRequest) -> dict[str, str]:
 
 
 def _signal(request: ProbeRequest) -> dict[str, str]:
-    """What comes of a signal to `pid`, directly and by way of a file's owner."""
+    """Return the result of a signal to `pid`, directly and by way of a file's owner."""
     with Path("/dev/null").open("rb") as file:
         return {
             "kill": _outcome(lambda: os.kill(request.pid, 0)),

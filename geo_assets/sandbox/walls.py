@@ -1,14 +1,14 @@
-"""The walls around a child: what it may still do, given up for good before any geospatial library is loaded.
+"""The walls around a child: permissions that it gives up permanently before any geospatial library is loaded.
 
-Here: the order in which they are raised, the user that a child becomes, what is said of a machine that lacks some.
+Here: the order in which they are raised, the user that a child becomes, the report on a machine that lacks some.
 Not here: Landlock and seccomp themselves (`landlock.py`, `seccomp.py`), limits of memory, files and time (`child.py`,
 `pool.py`).
 
-Three walls must stand, or a child refuses to work (SANDBOX_INCOMPLETE) unless the settings are permissive: files
-(Landlock), system calls (seccomp: sockets, processes, signals), and not being root. Namespaces of network, IPC and host
-name stand behind them where the machine gives them away: containers and chroots often do not, and what they would keep
-out is refused already. No PID namespace: a child can neither signal nor look at another process, and it would cost one
-process more for each child.
+Three walls are required, or a child refuses to work (SANDBOX_INCOMPLETE) unless the settings are permissive: files
+(Landlock), system calls (seccomp: sockets, processes, signals), and not being root. Namespaces for network, IPC and
+host name are added where the machine allows them: containers and chroots often do not, and the other walls already
+refuse the same. No PID namespace: a child can neither signal nor inspect another process, and it would cost one more
+process per child.
 """
 
 from __future__ import annotations
@@ -31,29 +31,31 @@ _PR_SET_PDEATHSIG, _PR_SET_KEEPCAPS, _PR_SET_NO_NEW_PRIVS = 1, 8, 38
 _CLONE_NEWUTS, _CLONE_NEWIPC, _CLONE_NEWUSER, _CLONE_NEWNET = 0x04000000, 0x08000000, 0x10000000, 0x40000000
 _NAMESPACES = {"network": _CLONE_NEWNET, "IPC": _CLONE_NEWIPC, "host name": _CLONE_NEWUTS}
 
-#: Passing over the permissions of files, to read or at all; linux/capability.h.
+#: Capabilities that bypass the permissions of files, all or for reading; linux/capability.h.
 _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 1, 2
 _CAPABILITY_VERSION = 0x20080522
 
-#: Users that belong to nobody: what systemd hands out to services while they run (systemd.io/UIDS-GIDS).
+#: User ids that belong to no account: systemd's range for dynamic service users (systemd.io/UIDS-GIDS).
 USERS = range(61184, 65520)
 
-#: Threads of a child that is counted apart from others; each library that it loads starts as many as there are cores.
+#: Most threads of a child that is counted separately; each library that it loads starts one per core.
 _MAX_THREADS = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Walls:
-    """What stands around a process, and what does not."""
+    """The walls that a process has, and those it lacks."""
 
     standing: tuple[str, ...]
-    missing: tuple[str, ...]  # of those that must stand
-    without: tuple[str, ...]  # of the namespaces
+    missing: tuple[str, ...]  # required walls
+    without: tuple[str, ...]  # namespaces
 
 
 @cache
 def is_root() -> bool:
-    """Whether this process is root outside of user namespaces too: one that is root only inside is an ordinary user."""
+    """Whether this process is root outside of user namespaces, too: one that is root only inside is an ordinary
+    user.
+    """
     if os.geteuid() != 0:
         return False
     try:
@@ -64,11 +66,11 @@ def is_root() -> bool:
 
 
 def raise_walls(user: int, writable: Iterable[Path], readable: Iterable[Path]) -> Walls:
-    """Give up all that a child does without. To be called while the process has one thread.
+    """Give up everything that a child does not need. Call it while the process has one thread.
 
     Args:
-        user: becomes its user and group where it is root.
-        writable: the only directories in which it may write; not their own names, which lie in another one.
+        user: its user and group from now on, where it is root.
+        writable: the only directories in which it may write; it may not rename them, which would change their parent.
         readable: files and directories that it may read, beside Python and its packages.
     """
     libc = ctypes.CDLL(None, use_errno=True)
@@ -76,7 +78,7 @@ def raise_walls(user: int, writable: Iterable[Path], readable: Iterable[Path]) -
     namespaces = _own_namespaces(libc, root=root)
     nobody = not root or _become(libc, user)
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # a change of user takes it away; from here on it stays
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # a change of user resets it; from here on it stays
     walls = {
         f"files (Landlock {landlock.version()})": landlock.enclose(writable, readable),
         "sockets, processes and signals (seccomp)": seccomp.refuse_calls(),
@@ -91,8 +93,8 @@ def raise_walls(user: int, writable: Iterable[Path], readable: Iterable[Path]) -
 
 
 def _own_namespaces(libc: ctypes.CDLL, *, root: bool) -> tuple[str, ...]:
-    """Network, IPC and host name of its own; as one who is not root within a user namespace, where the machine lets
-    him.
+    """Enter namespaces for network, IPC and host name; if not root within a user namespace, where the machine allows
+    it.
     """
     made = []
     if root:
@@ -101,7 +103,7 @@ def _own_namespaces(libc: ctypes.CDLL, *, root: bool) -> tuple[str, ...]:
         made = list(_NAMESPACES)
         resource.setrlimit(
             resource.RLIMIT_NPROC, (_MAX_THREADS, _MAX_THREADS)
-        )  # counted in this namespace, whose only process this is
+        )  # counted in this namespace, which has only this process
     if "host name" in made:
         with contextlib.suppress(OSError):
             socket.sethostname("sandbox")
@@ -111,8 +113,8 @@ def _own_namespaces(libc: ctypes.CDLL, *, root: bool) -> tuple[str, ...]:
 
 
 def _become(libc: ctypes.CDLL, user: int) -> bool:
-    """Another user, and of root's capabilities only the one to read what is not its own: Python may lie in root's home,
-    and a source be readable by its owner alone. Which files those are, the wall of Landlock says.
+    """Become another user, keeping of root's capabilities only the one to read any file: Python may be in root's home,
+    and a source readable by its owner alone. Landlock limits which files can be read.
     """
     readers = [1 << number for number in (_CAP_DAC_READ_SEARCH, _CAP_DAC_OVERRIDE) if _permitted() & 1 << number]
     libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
@@ -121,7 +123,7 @@ def _become(libc: ctypes.CDLL, user: int) -> bool:
         os.setresgid(user, user, user)
         resource.setrlimit(resource.RLIMIT_NPROC, (_MAX_THREADS, _MAX_THREADS))
         os.setresuid(user, user, user)
-    except OSError:  # a container that was given no right to do so
+    except OSError:  # a container without this permission
         return False
     return _keep_capabilities(libc, readers[0] if readers else 0)
 

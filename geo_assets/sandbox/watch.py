@@ -1,9 +1,8 @@
-"""The limits of a call that are kept from outside: its time, and the disk space that its child uses.
+"""The limits of a call that are enforced from outside: its time, and the disk space that its child uses.
 
-Here: one thread per pool that watches the running calls. Not here: what a child keeps to by itself
-(`child.py`).
+Here: one thread per pool that watches the running calls. Not here: limits that a child sets for itself (`child.py`).
 
-The kernel limits the size of a file (RLIMIT_FSIZE), not of all files together; quotas ask for a file system that has
+The kernel limits the size of a file (RLIMIT_FSIZE), not of all files together; quotas need a file system that supports
 them.
 """
 
@@ -22,20 +21,19 @@ from pathlib import Path
 from geo_assets.errors import GeoAssetsError
 from geo_assets.sandbox.scratch import MAX_DEPTH, MAX_ENTRIES, Uncountable, bytes_below
 
-#: MB on disk that a child may have at a time: a source at its largest (20 GB), unpacked, and a COG of it several times
-#: over.
+#: MB on disk that a child may have at a time: the largest source (20 GB) unpacked, and several COGs of it.
 DISK_MB = 200 * 1024
 
-#: Seconds between two looks; at the disk, this many times what a look takes, where there are very many files.
+#: Seconds between two checks; for the disk, this many times the duration of a check, where there are very many files.
 _LOOK_EVERY, _REST_FACTOR = 0.25, 20
 
-#: Bytes that stay free on the file system, for the database and everybody else.
+#: Bytes that stay free on the file system, for the database and other programs.
 _LEFT_FREE = 256 << 20
 
 
 @dataclass(eq=False, slots=True)
 class Watched:
-    """A call under way."""
+    """A running call."""
 
     process: subprocess.Popen[bytes]
     folder: Path
@@ -46,7 +44,7 @@ class Watched:
 
 
 class Watch:
-    """Looks at the calls of a pool from time to time and kills the children of those that go too far."""
+    """Checks the calls of a pool from time to time and kills children that exceed a limit."""
 
     def __init__(self, disk_bytes: int) -> None:
         self._disk_bytes = disk_bytes
@@ -73,7 +71,7 @@ class Watch:
         try:
             yield watched
         finally:
-            with self._lock:  # afterwards its child may already work for another call
+            with self._lock:  # later its child may already be working on another call
                 self._calls.discard(watched)
 
     def _look(self) -> None:
@@ -81,13 +79,13 @@ class Watch:
         while not self._closed.wait(_LOOK_EVERY):
             with self._lock:
                 calls = list(self._calls)
-            for watched in calls:  # all of them before the first look at a disk, which may take its time
+            for watched in calls:  # all of them before the first check of a disk, which may be slow
                 self._judge(watched, _late(watched))
             started = time.monotonic()
             if started < at_disk:
                 continue
             for watched in calls:
-                with contextlib.suppress(OSError):  # of ours: the next look may do
+                with contextlib.suppress(OSError):  # an error of ours: the next check may work
                     self._judge(watched, self._too_much(watched))
             at_disk = time.monotonic() + _REST_FACTOR * (time.monotonic() - started)
 

@@ -1,4 +1,4 @@
-"""Where several footprints lie together, as GeoJSON in EPSG:4326.
+"""The combined extent of several footprints, as GeoJSON in EPSG:4326.
 
 Here: the union of geometries that are cut at the antimeridian already (RFC 7946, 3.1.9), and of their bounding boxes on
 the circle.
@@ -12,14 +12,14 @@ from typing import Any
 
 from geo_assets.longitudes import shortest_stretch
 
-#: Degrees; footprints are rounded to it.
+#: Precision of footprints in degrees.
 _GRAIN = 1e-7
 
 
 def union(
     footprints: Sequence[tuple[dict[str, Any], Sequence[float]]],
 ) -> tuple[dict[str, Any], tuple[float, float, float, float]]:
-    """The union of footprints, each with its bounding box; a single one as it is.
+    """Return the union of footprints, each with its bounding box; a single one unchanged.
 
     Args:
         footprints: Polygons or MultiPolygons within -180 to 180 degrees; west > east in a box that crosses the

@@ -19,7 +19,7 @@ from geo_assets.stac.extent import union
 from geo_assets.text import slug
 from geo_assets.vector.models import LayerPlan
 
-#: GDAL's names of data types that STAC spells alike, and those that it spells otherwise.
+#: GDAL's names of data types that are the same in STAC, and those that differ.
 _STAC_TYPES = {
     name: name
     for name in (
@@ -42,16 +42,16 @@ _STAC_TYPES = {
 }
 
 
-#: Degrees; a footprint must be a polygon also where all is in one point.
+#: Degrees; a footprint must be a polygon even where everything is in one point.
 _POINT_SIZE = 1e-6
 
-#: The first moment that there is in ISO 8601, PostgreSQL and Python.
+#: The earliest time that ISO 8601, PostgreSQL and Python can all represent.
 UNKNOWN_TIME = "0001-01-01T00:00:00Z"
 
-#: The property that names what says when it was taken.
+#: The property that names the source of the time of capture.
 _TOLD_BY = "geo_assets:datetime_from"
 
-#: The property that holds what is worth knowing of how the item's data were made; the first of it.
+#: The property for the warnings about how the item's data were made; the most that it holds.
 _WARNINGS = "geo_assets:warnings"
 _MOST_WARNINGS = 20
 
@@ -59,7 +59,7 @@ _WORLD = (-180.0, -90.0, 180.0, 90.0)
 
 
 def item_id(account: str, container: str, path: str) -> str:
-    """Deterministic, readable, unique: a slug of the path and a hash of the whole place."""
+    """Return a deterministic, readable, unique id: a slug of the path and a hash of account, container and path."""
     return f"{slug(path, length=60)}-{hashlib.sha256(f'{account}/{container}/{path}'.encode()).hexdigest()[:8]}"
 
 
@@ -67,10 +67,10 @@ def item_id(account: str, container: str, path: str) -> str:
 class CogAsset:
     """A COG as an item names it."""
 
-    key: str  # of its asset, where the item has several
+    key: str  # the asset's key, where the item has several
     title: str | None
     href: str  # without credentials
-    thumbnail: str | None  # its PNG, likewise
+    thumbnail: str | None  # of its PNG, without credentials
     report: ConvertReport
 
 
@@ -83,7 +83,7 @@ def cog_item(
     cogs: Sequence[CogAsset],
     warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The validated item of a source: its one COG is the asset `data`; of several, each is an asset under its own key.
+    """Return the validated item of a source: a single COG is the asset `data`; several are assets under their own keys.
 
     Args:
         identity: the item's id.
@@ -91,7 +91,7 @@ def cog_item(
         title: the source's path.
         modified: when it was registered: its `created`, never its datetime.
         cogs: at least one.
-        warnings: what is worth knowing of them.
+        warnings: the warnings about them.
 
     Raises:
         GeoAssetsError: STAC_INVALID.
@@ -162,14 +162,14 @@ def _iso(moment: datetime) -> str:
 
 
 def _times(reports: Sequence[ConvertReport]) -> dict[str, Any]:
-    """The item's datetime, and both ends where it is of several moments or of a span; see `unknown_time` where nothing
-    says when.
+    """Return the item's datetime, and start and end where it covers several times or a span; see `unknown_time` if the
+    time is unknown.
 
-    Of several it is the first, not null as STAC also allows: pgstac's search leaves out what is null.
+    With several times the datetime is the first, not null as STAC also allows: pgstac's search omits items with null.
     """
     told = [
         r for r in reports if r.datetime_from in {"datetime", "datetime_regex"}
-    ]  # a person's word goes before the bands'
+    ]  # a time given in the request precedes those of the bands
     bands = [] if told else [band.datetime for report in reports for band in report.bands if band.datetime]
     spans = [(b, b) for b in bands] or [
         (r.datetime, r.end_datetime or r.datetime) for r in told or reports if r.datetime
@@ -194,16 +194,16 @@ def _span_of(spans: Sequence[tuple[str, str]], by: str | None) -> dict[str, Any]
 
 
 def unknown_time() -> dict[str, Any]:
-    """Of what nobody knows when it was taken. STAC wants a span beside null, and so does pgstac: one that no search for
-    a real time finds.
+    """Return the times of an item of unknown date. STAC and pgstac require a span if datetime is null: this one is not
+    found by a search for a real time.
 
-    Not an open one: it would be found under today, as the time of registration would.
+    An open span would be found under today, like the time of registration.
     """
     return {"datetime": None, "start_datetime": UNKNOWN_TIME, "end_datetime": UNKNOWN_TIME, _TOLD_BY: "unknown"}
 
 
 def _grid(report: ConvertReport) -> dict[str, Any]:
-    """The projection extension's fields of one COG, and the size of its pixels."""
+    """Return the projection extension's fields of one COG, and the size of its pixels."""
     fields: dict[str, Any] = {
         "proj:code": f"EPSG:{report.epsg}" if report.epsg else None,
         "proj:shape": [report.height, report.width],
@@ -220,7 +220,7 @@ def _grid(report: ConvertReport) -> dict[str, Any]:
 
 
 def _common(reports: Sequence[ConvertReport]) -> dict[str, Any]:
-    """What can be said of several COGs at once: the CRS where all have the same, the finest pixels."""
+    """Return the fields that several COGs share: the CRS where all have the same, the smallest pixel size."""
     codes = {report.epsg for report in reports}
     sizes = [report.gsd for report in reports if report.gsd]
     fields: dict[str, Any] = {"gsd": min(sizes)} if sizes else {}
@@ -232,8 +232,8 @@ def _is_visual(report: ConvertReport) -> bool:
 
 
 def _band(report: ConvertReport, index: int) -> dict[str, Any]:
-    """One entry of STAC 1.1's `bands`: common metadata, statistics of the valid pixels, the raster extension's scale
-    and offset.
+    """Return one entry of STAC 1.1's `bands`: common metadata, statistics of the valid pixels, the raster extension's
+    scale and offset.
     """
     band = report.bands[index]
     numbers = {
@@ -272,7 +272,7 @@ def table_item(
     when: str | None = None,
     warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The validated item of a vector source: one asset per table, the extent of all.
+    """Return the validated item of a vector source: one asset per table, the extent of all.
 
     Args:
         identity: the item's id.
@@ -282,8 +282,8 @@ def table_item(
         modified: when it was registered: its `created`, never its datetime.
         tables: (schema.name, rows) of each layer.
         layers: their plans, in the same order.
-        when: the time or span of what they tell, where it was given with the request.
-        warnings: what is worth knowing of them.
+        when: the time or span of the data, where it was given with the request.
+        warnings: the warnings about them.
 
     Raises:
         GeoAssetsError: STAC_INVALID.
@@ -357,7 +357,7 @@ def _of_layers(
 
     boxes = [layer.bbox_4326 for layer in layers if layer.bbox_4326] or [
         _WORLD
-    ]  # attributes alone are nowhere in particular
+    ]  # a table without geometry has no extent
     bounds = [*(min(b[i] for b in boxes) for i in (0, 1)), *(max(b[i] for b in boxes) for i in (2, 3))]
     footprint = unary_union([shape(layer.footprint) for layer in layers if layer.footprint])
     if footprint.is_empty or footprint.geom_type not in {"Polygon", "MultiPolygon"}:  # points in one place have no area
@@ -371,8 +371,8 @@ def _of_layers(
 
 
 def _validated(item: dict[str, Any]) -> dict[str, Any]:
-    """Against the core schemas that pystac carries. The extensions' schemas are online only, so their fields are built
-    here alone.
+    """Validate an item against the core schemas that pystac contains. The schemas of extensions are only online, so
+    their fields are not validated.
     """
     from pystac import validation
     from pystac.errors import STACValidationError
@@ -389,8 +389,8 @@ def _validated(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _in_64_bits(value: Any) -> Any:
-    """A nodata value of 1e37 comes back from the ledger's jsonb as an integer of 38 digits, which pypgstac cannot
-    write.
+    """Make large integers floats: a nodata value of 1e37 returns from the ledger's jsonb as an integer of 38 digits,
+    which pypgstac cannot write.
     """
     if isinstance(value, int) and not -(2**63) <= value < 2**64:
         return float(value)

@@ -1,9 +1,9 @@
 """Loading items into pgstac in batches, under a lock per collection, and reading them back.
 
-Here: pypgstac's loader, made to work inside a transaction of ours, and the queries around it. Not here: building items
+Here: pypgstac's loader, adapted to work inside our transaction, and the queries around it. Not here: building items
 (`item.py`).
 
-Unlocked, concurrent loaders of one collection have lost writes; batched, 20,000 items load in seconds.
+Without a lock, concurrent loaders of one collection have lost writes; in batches, 20,000 items load in seconds.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Called at the beginning of a transaction that changes a collection; what it raises undoes the change.
+#: Called at the beginning of a transaction that changes a collection; an exception undoes the change.
 Guard = Callable[[psycopg.Connection[Any]], None]
 
-#: What pgstac raises, beside what any statement may, where others load or search at the same time: a partition is made
-#: by two at once, its constraint is narrower than the items, its range ends where a month does (measured with 0.10).
+#: Errors that pgstac raises, in addition to those of any statement, when others load or search at the same time: two
+#: create the same partition, a constraint is narrower than the items, a range ends at a month's end (measured with
+#: 0.10).
 _retrying = retrying_also_on(
     psycopg.errors.CheckViolation,
     psycopg.errors.UniqueViolation,
@@ -49,18 +50,18 @@ def load_items(
     guard: Guard,
     record: Callable[[psycopg.Connection[Any]], T],
 ) -> T:
-    """Insert or replace items, prove that each can be found, and write that down: all of it or nothing. Tried again, as
-    a whole, after what others can cause.
+    """Insert or replace items, verify that each can be found, and record that: all or nothing. Retried as a whole after
+    errors that concurrent work can cause.
 
     Args:
         settings: where the database is.
-        collection: the collection of all of them; made if it is not there.
+        collection: the collection of all of them; created if it does not exist.
         items: validated items.
-        guard: called in each transaction, under the collection's lock; nothing is loaded where it raises.
-        record: called in the transaction, last, of each try; what it raises undoes the load.
+        guard: called in each transaction, under the collection's lock; if it raises, nothing is loaded.
+        record: called last in the transaction of each try; an exception undoes the load.
 
     Returns:
-        What `record` did.
+        What `record` returned.
 
     Raises:
         GeoAssetsError: STAC_NOT_FOUND_AFTER_LOAD; what `guard` and `record` raise.
@@ -87,7 +88,7 @@ def load_items(
 
 
 def queue_up(conn: psycopg.Connection[Any], collection: str) -> None:
-    """Until the transaction ends nobody else changes items of the collection; of several that do, none waits for
+    """Lock the collection's items against changes by others until the transaction ends; so no writer waits for
     another's rows.
     """
     conn.execute("select pg_advisory_xact_lock(hashtextextended('geo_assets:stac:' || %s, 0))", (collection,))
@@ -100,8 +101,8 @@ def _begin(conn: psycopg.Connection[Any], collection: str, guard: Guard) -> None
 
 
 def _make_room(conn: psycopg.Connection[Any], loader: Any, items: Sequence[dict[str, Any]]) -> None:
-    """Make the partition, and widen what it allows, in a commit of its own: that locks every reader of the catalogue
-    out.
+    """Create the partition, and widen its constraints, in a commit of its own: this locks out every reader of the
+    catalogue.
     """
     times = [item["properties"] for item in items]
     first = min(range(len(items)), key=lambda i: times[i].get("start_datetime") or times[i]["datetime"])
@@ -123,8 +124,8 @@ def _make_room(conn: psycopg.Connection[Any], loader: Any, items: Sequence[dict[
 
 
 def _inside(conn: psycopg.Connection[Any]) -> PgstacDB:
-    """The database as pypgstac takes it, that works on a connection of ours, within its transaction, and neither makes
-    nor ends one.
+    """Return a database object for pypgstac that uses our connection, within its transaction, and neither begins nor
+    ends one.
     """
     from pypgstac.db import PgstacDB
 
@@ -139,7 +140,7 @@ def _inside(conn: psycopg.Connection[Any]) -> PgstacDB:
 
 
 def new_collection(identity: str) -> dict[str, Any]:
-    """An empty collection; its extents come from its items."""
+    """Return an empty collection; its extents come from its items."""
     return {
         "type": "Collection",
         "stac_version": "1.1.0",
@@ -164,8 +165,8 @@ def _prove_found(conn: psycopg.Connection, collection: str, ids: list[str]) -> N
 
 @_retrying
 def refresh_collection(settings: Settings, collection: str, *, title: str, guard: Guard) -> dict[str, Any]:
-    """Bring a collection's title and extents up to date with its items; returns it as stored. Items of unknown time do
-    not count in time.
+    """Update a collection's title and extents from its items; return it as stored. Items of unknown time do not count
+    in the temporal extent.
 
     Raises:
         GeoAssetsError: what `guard` raises.
@@ -188,7 +189,7 @@ def refresh_collection(settings: Settings, collection: str, *, title: str, guard
 
 
 def count_found(settings: Settings, collection: str, ids: Sequence[str]) -> int:
-    """How many of these items pgstac's search gives back."""
+    """Return how many of these items pgstac's search finds."""
     found, asked = 0, list(ids)
     with connect(settings, autocommit=True) as conn:
         conn.execute("set search_path to pgstac, public")  # its functions name their tables without a schema
@@ -205,7 +206,7 @@ def count_found(settings: Settings, collection: str, ids: Sequence[str]) -> int:
 
 
 def footprints(settings: Settings, collections: Sequence[str], *, limit: int = 500) -> list[dict[str, Any]]:
-    """Geometries of a few items, as GeoJSON in EPSG:4326; for a map."""
+    """Return geometries of a few items, as GeoJSON in EPSG:4326; for a map."""
     with connect(settings, autocommit=True) as conn:
         rows = conn.execute(
             "select st_asgeojson(geometry)::jsonb from pgstac.items where collection = any(%s) limit %s",
@@ -215,10 +216,10 @@ def footprints(settings: Settings, collections: Sequence[str], *, limit: int = 5
 
 
 def _refresh_statistics(conn: psycopg.Connection[Any]) -> None:
-    """What pgstac does after a load: it tightens the partitions' constraints, under a lock that readers would wait for.
+    """Run what pgstac does after a load: it tightens the partitions' constraints, under a lock for which readers would
+    wait.
 
-    The load has queued it in its own transaction: where it fails, or we die before it, it is still there for the next
-    load.
+    The load queued it in its own transaction: if it fails, or we die before it, it is done after the next load.
     """
     try:
         conn.autocommit = True  # the procedure commits after each statement

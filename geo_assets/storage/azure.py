@@ -1,7 +1,8 @@
-"""What obstore cannot do on Azure, by Azure's own SDK: making a container, and listing names that obstore refuses.
+"""What obstore cannot do on Azure, done by Azure's own SDK: creating a container, and listing names that obstore
+refuses.
 
-Here: these two. Not here: everything else that is done with a container (`containers.py`). The SDK needs forty times
-the processor time of obstore for a listing, so it is asked only where obstore gave up.
+Here: these two. Not here: all other operations on a container (`containers.py`). The SDK needs forty times the
+processor time of obstore for a listing, so it is used only where obstore failed.
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ from typing import Any
 from geo_assets.settings import AzureAccount
 from geo_assets.storage.faults import says_it_exists
 
-#: Seconds, and tries: who asks has a person or a tick waiting.
+#: Seconds, and tries: a person or a sensor's tick is waiting.
 _CLIENT: dict[str, Any] = {"connection_timeout": 5, "read_timeout": 30, "retry_total": 2}
 
 
 def create_container(account: AzureAccount, name: str) -> None:
-    """Make a container, private; one that is there is left as it is.
+    """Create a private container; an existing one is left unchanged.
 
     Raises:
-        azure.core.exceptions.AzureError: it could not be made.
+        azure.core.exceptions.AzureError: it could not be created.
     """
     from azure.core.exceptions import ResourceExistsError
 
@@ -32,8 +33,7 @@ def create_container(account: AzureAccount, name: str) -> None:
 
 
 def exact_entries(account: AzureAccount, name: str, prefix: str) -> Iterator[dict[str, Any]]:
-    """Every blob as obstore's listing would tell it, its name exactly as it is (`a//b`, `/a`, `a/`, control
-    characters).
+    """Yield every blob in the form of obstore's listing, with its exact name (`a//b`, `/a`, `a/`, control characters).
 
     Raises:
         azure.core.exceptions.AzureError: the store does not answer.

@@ -1,8 +1,8 @@
 """Containers of blobs behind account aliases: list, read, write, over obstore.
 
-Here: one interface for a local directory and Azure Blob. A user names alias + container + path, never a URL. Whatever a
-store says is told in our codes, alike for all calls: a blob that is gone is SOURCE_GONE, a store that is away
-STORAGE_UNAVAILABLE.
+Here: one interface for a local directory and Azure Blob. A user names alias + container + path, never a URL. Errors of
+a store are translated to our codes in the same way for all calls: a missing blob is SOURCE_GONE, a store that does not
+answer STORAGE_UNAVAILABLE.
 Not here: what the blobs are (`sources.py`), what an error means (`faults.py`), waiting for a store
 (`stages/patience.py`).
 """
@@ -33,21 +33,21 @@ T = TypeVar("T")
 #: One page of a listing. Azure's own page size.
 LIST_PAGE = 5000
 
-#: A read of this size keeps requests few and memory small.
+#: Bytes of one read: few requests, little memory.
 _READ_CHUNK = 8 * 1024 * 1024
 
-#: Bytes of a path. A B-tree entry of PostgreSQL holds 2,704, and ours carries the job and the stage beside it.
+#: Most bytes of a path. An entry of PostgreSQL's B-tree holds 2,704, and ours also contains the job and the stage.
 _LONGEST_PATH = 2000
 
-#: The transport's own tries, for a blip: a store that is away for longer is waited for by who has the time
+#: The transport's own retries, for short failures: waiting for a store that is away longer is the caller's decision
 #: (`stages/patience.py`).
 _TRIES: dict[str, Any] = {"max_retries": 5, "retry_timeout": timedelta(seconds=30)}
 
-#: For who has a person or a tick waiting.
+#: The same where a person or a sensor's tick is waiting.
 _HASTY_TRIES: dict[str, Any] = {"max_retries": 1, "retry_timeout": timedelta(seconds=3)}
 _HASTY_CLIENT: dict[str, Any] = {"connect_timeout": "2s", "timeout": "5s"}
 
-#: What browsers and clients are told of an output. Its name carries its fingerprint: other bytes have another name.
+#: The Cache-Control of an output. Its name contains its fingerprint: other bytes have another name.
 FOR_EVER = "max-age=31536000, immutable"
 
 
@@ -63,7 +63,7 @@ class Blob:
 
 @dataclass(frozen=True, slots=True)
 class BlobRef:
-    """`alias/container/path`: how outputs are named to people and in the ledger."""
+    """`alias/container/path`: the form in which outputs are named to users and in the ledger."""
 
     alias: str
     container: str
@@ -74,7 +74,7 @@ class BlobRef:
 
     @classmethod
     def parse(cls, text: str, *, path_required: bool = True) -> BlobRef:
-        """Read `alias/container[/path]`.
+        """Parse `alias/container[/path]`.
 
         Raises:
             GeoAssetsError: INVALID_PARAMETERS, it is not of that form; UNSAFE_PATH.
@@ -91,7 +91,7 @@ class BlobRef:
 
 
 def safe_path(path: str) -> str:
-    """`path`, unless it could leave its container.
+    """Return `path`, unless it could leave its container.
 
     Raises:
         GeoAssetsError: UNSAFE_PATH.
@@ -105,7 +105,8 @@ def safe_path(path: str) -> str:
 
 
 def blob_path(path: str) -> str:
-    """`path`, unless it is no name of a blob that the stores' client can ask for: Azure takes `a//b`, `/a` and `a/./b`.
+    """Return `path`, unless it is a name that the stores' client cannot request: Azure accepts `a//b`, `/a` and
+    `a/./b`.
 
     Raises:
         GeoAssetsError: UNSAFE_PATH.
@@ -116,22 +117,22 @@ def blob_path(path: str) -> str:
 
 
 class Patience(Protocol):
-    """Asks a store, and decides what happens while it does not answer."""
+    """Calls a store, and decides what to do while it does not answer."""
 
     def __call__(self, alias: str, ask: Callable[[], T], /) -> T:
-        """What `ask` returns, however long it takes; or the error of the last try."""
+        """Return what `ask` returns, however long it takes; or raise the error of the last try."""
 
 
 def impatient(_alias: str, ask: Callable[[], T], /) -> T:
-    """Ask once."""
+    """Call once."""
     return ask()
 
 
 class Container:
     """One container of one account.
 
-    Beside what it names itself, any method that asks the store raises GeoAssetsError: STORAGE_UNAVAILABLE, it does not
-    answer; STORAGE_FORBIDDEN; CONTAINER_NOT_FOUND; DISK_FULL; UNSAFE_PATH.
+    In addition to its own errors, any method that calls the store raises GeoAssetsError: STORAGE_UNAVAILABLE, it does
+    not answer; STORAGE_FORBIDDEN; CONTAINER_NOT_FOUND; DISK_FULL; UNSAFE_PATH.
     """
 
     def __init__(
@@ -143,12 +144,12 @@ class Container:
         patience: Patience = impatient,
         hasty: bool = False,
     ) -> None:
-        """Nothing is asked yet.
+        """Make the object; the store is not called yet.
 
         Args:
-            alias: of the account.
-            name: of the container, which need not exist.
-            account: where it is.
+            alias: the account's.
+            name: the container's, which need not exist.
+            account: its location and credentials.
             patience: what happens while the store does not answer.
             hasty: a few seconds at most for each call, instead of half a minute.
 
@@ -178,15 +179,15 @@ class Container:
         return self._patience(self.alias, lambda: self._once(ask, path))
 
     def _once(self, ask: Callable[[], T], path: str) -> T:
-        """One call, its errors told as ours."""
+        """Call once, with its errors translated to ours."""
         try:
             if self._local is not None:
-                self._local.insist()  # a write would make the directory that a share is not mounted on
+                self._local.insist()  # a write would create the directory where a share should be mounted
                 self._store = self._store or LocalStore(prefix=self._local.path, mkdir=False)
             return ask()
         except (NotFoundError, FileNotFoundError) as error:
             if self._local is not None:
-                self._local.insist()  # it may have gone while we asked
+                self._local.insist()  # it may have been unmounted during the call
             if "ContainerNotFound" in str(error):
                 raise GeoAssetsError("CONTAINER_NOT_FOUND", f"there is no container {self}") from error
             raise GeoAssetsError("SOURCE_GONE", f"{path} is no longer in {self}") from error
@@ -201,7 +202,7 @@ class Container:
     # -- the container -------------------------------------------------------------------------------------------------
 
     def exists(self) -> bool:
-        """Whether the container is there: false only where its account answers and has none of that name."""
+        """Whether the container exists: false only where its account answers that it does not."""
         return self._patience(self.alias, self._exists)
 
     def _exists(self) -> bool:
@@ -216,17 +217,17 @@ class Container:
             self._once(lambda: next(iter(obstore.list(self._store, chunk_size=1)), None), "")
         except GeoAssetsError as error:
             if error.code == "UNSAFE_PATH":
-                return True  # the first name in it is one that obstore refuses
+                return True  # its first name is one that obstore refuses
             if error.code in {"CONTAINER_NOT_FOUND", "SOURCE_GONE"}:
                 return False
             raise
         return True
 
     def ensure(self) -> bool:
-        """See that the container is there; true where it was made now.
+        """Create the container if it does not exist; return whether it was created.
 
         Raises:
-            GeoAssetsError: CONTAINER_NOT_FOUND, it is not there and we may not make it.
+            GeoAssetsError: CONTAINER_NOT_FOUND, it does not exist and we may not create it.
         """
         return self._patience(self.alias, self._ensure)
 
@@ -254,13 +255,13 @@ class Container:
         return True
 
     def list(self, prefix: str = "", *, exact: bool = False, whole_names: bool = False) -> Iterator[list[Blob]]:
-        """Pages of the blobs whose path starts with `prefix`; only one page is held at a time. It is not waited for a
-        store here: half a listing is useless, and the caller starts again.
+        """Yield pages of the blobs whose path starts with `prefix`; only one page is held at a time. This does not wait
+        for a store: half a listing is useless, and the caller starts again.
 
         Args:
             prefix: of the paths.
-            exact: take each name as it is. Without it `/a` and `a/` of Azure may both be told as `a`.
-            whole_names: also of names that are too long for the ledger, which are cut otherwise.
+            exact: return each name exactly. Without it Azure's `/a` and `a/` may both be listed as `a`.
+            whole_names: also return names that are too long for the ledger in full; otherwise they are shortened.
         """
         for page in self._local_pages(self._local, prefix) if self._local else self._azure_pages(prefix, exact=exact):
             blobs = [_blob(entry, whole_name=whole_names) for entry in page if entry["path"].startswith(prefix)]
@@ -291,11 +292,11 @@ class Container:
         yield from self._exact_pages(prefix, last)
 
     def _exact_pages(self, prefix: str, after: str) -> Iterator[Any]:
-        """By Azure's SDK, from the blob after `after` on, which was told already.
+        """Yield pages by Azure's SDK, from the blob after `after` on, which was listed already.
 
-        `after` is told as obstore tells names, of the folder and not of the prefix alone. Where it is not found again,
-        all is told once more: a blob that is told twice is noticed (`stages/container_inventory.py` then lists
-        exactly), one that is left out is not.
+        `after` is a name as obstore lists it: within the folder, not by the prefix alone. If it is not found again,
+        everything is listed once more: a blob that is listed twice is noticed (`stages/container_inventory.py` then
+        lists exactly), a missing one is not.
         """
         from geo_assets.storage.azure import exact_entries
 
@@ -311,7 +312,7 @@ class Container:
     # -- its blobs -----------------------------------------------------------------------------------------------------
 
     def head(self, path: str) -> Blob | None:
-        """Size and etag of one blob, or None."""
+        """Return size and etag of one blob, or None."""
         try:
             return self._ask(lambda: _blob(obstore.head(self._store, path)), path)
         except GeoAssetsError as error:
@@ -320,7 +321,7 @@ class Container:
             raise
 
     def download(self, path: str, destination: Path, *, etag: str | None = None) -> str:
-        """Copy a blob to a local file; returns the SHA-256 of its bytes (hex).
+        """Copy a blob to a local file; return the SHA-256 of its bytes (hex).
 
         Raises:
             GeoAssetsError: SOURCE_GONE; INPUT_CHANGED, the blob is not the one with that etag.
@@ -337,7 +338,7 @@ class Container:
         return self._patience(self.alias, copy)
 
     def sha256(self, path: str) -> str:
-        """SHA-256 of a blob's bytes (hex).
+        """Return the SHA-256 of a blob's bytes (hex).
 
         Raises:
             GeoAssetsError: SOURCE_GONE.
@@ -362,7 +363,9 @@ class Container:
     def upload(
         self, source: Path, path: str, *, media_type: str | None = None, cache_control: str | None = None
     ) -> None:
-        """Put a local file at `path`; it appears whole or not at all. A local directory keeps no media type."""
+        """Upload a local file to `path`; it appears completely or not at all. A local directory stores no media
+        type.
+        """
         told = {"Content-Type": media_type, "Cache-Control": cache_control}
         attributes: Any = {k: v for k, v in told.items() if v} if self._local is None else None
 
@@ -373,7 +376,7 @@ class Container:
         self._ask(put, path)
 
     def read_range(self, path: str, start: int, length: int) -> bytes:
-        """Bytes of a blob; used to prove that an output is readable where it was put.
+        """Return bytes of a blob; used to verify that an output is readable in its place.
 
         Raises:
             GeoAssetsError: SOURCE_GONE.
@@ -381,7 +384,7 @@ class Container:
         return self._ask(lambda: bytes(obstore.get_range(self._store, path, start=start, length=length)), path)
 
     def move(self, source: str, destination: str) -> bool:
-        """Rename a blob unless the destination is there; of several that try, one gets true."""
+        """Rename a blob unless the destination exists; of several concurrent callers one gets true."""
 
         def rename() -> bool:
             try:
@@ -400,7 +403,7 @@ class Container:
             raise
 
     def delete(self, path: str) -> None:
-        """Remove a blob; one that is gone already is no error."""
+        """Delete a blob; a missing one is not an error."""
         try:
             self._ask(lambda: obstore.delete(self._store, path), path)
         except GeoAssetsError as error:
@@ -408,8 +411,8 @@ class Container:
                 raise
 
     def href(self, path: str) -> str:
-        """What a STAC asset points at: no credentials, ever. A local path is not percent-encoded: GDAL, titiler and
-        odc-stac take it as it is.
+        """Return the href of a STAC asset, always without credentials. A local path is not percent-encoded: GDAL,
+        titiler and odc-stac use it unchanged.
         """
         account = self._account
         if account.public_url:
@@ -423,7 +426,7 @@ class Container:
 def open_container(
     settings: Settings, alias: str, name: str, *, patience: Patience = impatient, hasty: bool = False
 ) -> Container:
-    """A container by alias and name; it need not exist yet. `patience` and `hasty` as `Container` takes them.
+    """Return a container by alias and name; it need not exist yet. `patience` and `hasty` as in `Container`.
 
     Raises:
         GeoAssetsError: UNKNOWN_ACCOUNT; UNSAFE_PATH, the name is not a container name; INVALID_SETTINGS.
@@ -442,10 +445,10 @@ def open_container(
 def existing_container(
     settings: Settings, alias: str, name: str, *, patience: Patience = impatient, hasty: bool = False
 ) -> Container:
-    """As `open_container`, for one that must be there.
+    """As `open_container`, for one that must exist.
 
     Raises:
-        GeoAssetsError: CONTAINER_NOT_FOUND; STORAGE_UNAVAILABLE, it cannot be told; STORAGE_FORBIDDEN.
+        GeoAssetsError: CONTAINER_NOT_FOUND; STORAGE_UNAVAILABLE, this cannot be determined; STORAGE_FORBIDDEN.
     """
     container = open_container(settings, alias, name, patience=patience, hasty=hasty)
     if not container.exists():
@@ -458,8 +461,8 @@ def existing_container(
 
 
 def place(settings: Settings, ref: str) -> str:
-    """Where a blob is for a person: a path of this machine, or its URL; the reference itself where its account is not
-    known here.
+    """Return the location of a blob for a user: a path of this machine, or its URL; the reference itself where its
+    account is not configured.
     """
     blob = BlobRef.parse(ref)
     account = settings.storage_accounts.get(blob.alias)
@@ -482,7 +485,7 @@ def _azure_store(alias: str, name: str, account: AzureAccount, *, hasty: bool) -
     }
     try:
         return AzureStore(**options, client_options=client, retry_config=_HASTY_TRIES if hasty else _TRIES)
-    except BaseError as error:  # its words hold the value
+    except BaseError as error:  # its message contains the value
         field = "sas_token" if "SAS" in str(error) else "endpoint"
         raise GeoAssetsError(
             "INVALID_SETTINGS", f"GEO_ASSETS_ACCOUNTS: {alias}.{field}: the store's client cannot read it"
@@ -497,8 +500,8 @@ def _blob(entry: Any, *, whole_name: bool = False) -> Blob:
 
 
 def _listed_path(path: str) -> str:
-    """The path under which a file is listed. One that is too long for the ledger is cut, and told apart by its hash;
-    the backslash makes it one that is refused (`safe_path`).
+    """Return the path under which a file is listed. One that is too long for the ledger is shortened and made distinct
+    by a hash; its backslash makes sure that it is refused (`safe_path`).
     """
     encoded = path.encode()
     if len(encoded) <= _LONGEST_PATH:

@@ -1,4 +1,4 @@
-"""What a store's errors mean: blob or container missing, access denied, disk full, or no answer.
+"""The meaning of a store's errors: blob or container missing, access denied, disk full, or no answer.
 
 Here: that decision, once for every store and every call, and a sentence without credentials. Not here: what is done
 about it (`containers.py`, `stages/patience.py`).
@@ -21,27 +21,27 @@ from obstore.exceptions import (
 
 from geo_assets.errors import GeoAssetsError
 
-#: An answer of the service, in the text that obstore makes of it.
+#: The status of the service's answer, in obstore's error text.
 _STATUS = re.compile(r"status code: (\d{3})")
 
-#: The service's own word for what is wrong.
+#: The service's own error code.
 _SERVICE_CODE = re.compile(r"<Code>(\w+)</Code>")
 
-#: Answers to which asking again may bring another: timeout, too many requests.
+#: Statuses after which a retry may succeed: timeout, too many requests.
 _PASSING = frozenset({"408", "429"})
 
-#: Of the conflicts (409) those that pass by themselves; one without a code may.
+#: Conflicts (409) that resolve by themselves; one without a code may.
 _PASSING_CONFLICTS = frozenset(
     {"", "ContainerBeingDeleted", "OperationTimedOut", "AccountBeingCreated", "PendingCopyOperation"}
 )
 
-#: The conflicts that mean that something of that name is there already.
+#: Conflicts that mean that something with this name exists already.
 _EXISTS = frozenset({"BlobAlreadyExists", "ContainerAlreadyExists", "QueueAlreadyExists"})
 
-#: A conflict that lasts until somebody rehydrates the blob: no byte of it can be read before.
+#: A conflict that lasts until the blob is rehydrated: no byte of it can be read before.
 _ARCHIVED = frozenset({"BlobArchived", "BlobBeingRehydrated"})
 
-#: Errors of a file system, by what they say of it. obstore tells their number in its text.
+#: Errors of a file system, by their meaning. obstore gives their number in its text.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NAME = frozenset({errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.EILSEQ})
 _REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
@@ -53,12 +53,12 @@ _RIGHTS = (
 
 
 def understood(error: Exception, place: str, path: str = "") -> GeoAssetsError | None:
-    """The error of a store, as ours; None for one that is no store's.
+    """Translate the error of a store to ours; None for one that is not a store's.
 
     Args:
-        error: what obstore, Azure's SDK or the file system raised; a missing blob is the caller's to tell.
+        error: what obstore, Azure's SDK or the file system raised; a missing blob is handled by the caller.
         place: alias/container.
-        path: of the blob, where one was asked for.
+        path: the blob's, where the call was about one.
 
     Returns:
         INPUT_CHANGED, UNSAFE_PATH, STORAGE_FORBIDDEN, SOURCE_ARCHIVED, CONTAINER_NOT_FOUND, DISK_FULL,
@@ -93,7 +93,7 @@ def says_it_exists(error: Exception) -> bool:
 
 
 def _answered(error: Exception, what: str, place: str, text: str) -> GeoAssetsError:
-    """By the service's answer; without one it is away."""
+    """Translate by the service's answer; without one the store is unavailable."""
     status, code = _status(error, text), _service_code(error, text)
     if code == "ContainerNotFound":
         return GeoAssetsError("CONTAINER_NOT_FOUND", f"there is no container {place}")
@@ -117,7 +117,7 @@ def _forbidden(what: str, place: str, why: str) -> GeoAssetsError:
 
 
 def _status(error: Exception, text: str) -> str:
-    """The HTTP status of an answer; empty where there was none."""
+    """Return the HTTP status of an answer; empty where there was none."""
     from_sdk = getattr(error, "status_code", None)
     found = _STATUS.search(text)
     return str(from_sdk) if from_sdk else found.group(1) if found else ""
@@ -130,7 +130,7 @@ def _service_code(error: Exception, text: str) -> str:
 
 
 def _errno(error: Exception, text: str) -> int:
-    """The number of a file system's error; 0 where it is none."""
+    """Return the number of a file system's error; 0 for any other error."""
     if isinstance(error, OSError):
         return error.errno or 0
     found = _ERRNO.search(text)
@@ -138,5 +138,5 @@ def _errno(error: Exception, text: str) -> int:
 
 
 def plain(error: Exception) -> str:
-    """The first line of a store's error: the rest may hold a signed URL."""
+    """Return the first line of a store's error: the rest may contain a signed URL."""
     return re.sub(r"\?\S+", "?…", str(error).splitlines()[0])[:300] if str(error) else type(error).__name__

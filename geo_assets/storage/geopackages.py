@@ -1,8 +1,8 @@
-"""What a GeoPackage holds: tables of features, tables of tiles, or both. Nothing is unpacked, no library opens it.
+"""The contents of a GeoPackage: feature tables, tile tables, or both. Nothing is unpacked, no library opens it.
 
-Here: as much of SQLite's file format as it takes to read the first columns of a table, by ranges, within limits.
-Not here: the tables themselves, which sandboxed children read (`vector/`, `raster/`). A list of contents is a claim, as
-a name is.
+Here: the part of SQLite's file format that is needed to read the first columns of a table, by ranges, within limits.
+Not here: the tables themselves, which sandboxed children read (`vector/`, `raster/`). A list of contents proves
+nothing, just like a name.
 
 Source: Database File Format, https://www.sqlite.org/fileformat2.html, 1.3 (header), 1.6 (B-tree pages), 2.1 (records);
 GeoPackage 1.4, 1.1.3.
@@ -15,18 +15,18 @@ from functools import lru_cache
 
 from geo_assets.storage.sources import Kind
 
-#: Reads a number of bytes from a place.
+#: Reads a number of bytes from a position.
 Read = Callable[[int, int], bytes]
 
-#: What `gpkg_contents` calls tables of tiles: GeoPackage 1.4, and its extension for elevation.
+#: The names of tile tables in `gpkg_contents`: GeoPackage 1.4, and its extension for elevation.
 TILES = frozenset({"tiles", "2d-gridded-coverage"})
 
 _MAGIC = b"SQLite format 3\0"
 
-#: The beginning, which is read at once: all that is needed of most files.
+#: Bytes from the beginning that are read at once: enough for most files.
 _FIRST = 128 * 1024
 
-#: Pages and rows that are looked at: a list of a thousand tables with their indexes and triggers.
+#: Most pages and rows that are read: a list of a thousand tables with their indexes and triggers.
 _MAX_PAGES, _MAX_ROWS = 500, 20_000
 
 _INTERIOR, _LEAF = 5, 13
@@ -36,12 +36,12 @@ _INTEGERS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 
 
 def kinds_in(read: Read, size: int) -> tuple[Kind, ...] | None:
-    """What a GeoPackage holds; None where its list of contents cannot be read, which the stage that opens it will
-    explain.
+    """Return what a GeoPackage contains; None where its list of contents cannot be read, which the stage that opens it
+    will report.
 
     Args:
-        read: the file.
-        size: of the file, bytes.
+        read: reads from the file.
+        size: bytes of the file.
     """
     try:
         return _kinds(_Pages(read, size))
@@ -88,10 +88,10 @@ class _Pages:
         )
 
     def rows(self, root: int, columns: int) -> Iterator[list[int | str | None]]:
-        """The first columns of the rows of a table, which lie on their pages however long the rest is.
+        """Yield the first columns of the rows of a table, which are on the main pages however long the rest is.
 
         Args:
-            root: the page where its tree begins.
+            root: the root page of its tree.
             columns: how many.
         """
         waiting = [root]
@@ -133,12 +133,12 @@ def _record(page: bytes, at: int, columns: int) -> list[int | str | None]:
 
 
 def _constant(kind: int, held: bytes) -> int | str | None:
-    """0, 1, text; nothing else is looked at."""
+    """Return 0, 1 or text; other values are not read."""
     return kind - 8 if kind in {8, 9} else held.decode("utf-8", "replace") if kind > 12 and kind % 2 else None
 
 
 def _varint(page: bytes, at: int) -> tuple[int, int]:
-    """A number of one to nine bytes, and the place after it."""
+    """Return a number of one to nine bytes, and the position after it."""
     value = 0
     for index in range(8):
         byte = page[at + index]

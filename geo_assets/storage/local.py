@@ -1,6 +1,6 @@
-"""Local containers: directories, and whether they are mounted as before.
+"""Local containers: directories, and whether their file system is still mounted.
 
-Here: what obstore does not tell of a directory - a share that is not mounted, every file whatever its name.
+Here: what obstore does not report about a directory: a share that is not mounted, every file whatever its name.
 Not here: reading and writing files (`containers.py`).
 """
 
@@ -17,26 +17,26 @@ from typing import Any
 from geo_assets.errors import GeoAssetsError
 from geo_assets.settings import LocalAccount
 
-#: A file named `x#1` that is younger than this may be an upload under way.
+#: Seconds. A file named `x#1` that is younger may be an upload in progress.
 _UPLOAD_SECONDS = 60
 
 
 class LocalPlace:
-    """The directory of a local container, and whether it is the one that it was: a share that is not mounted leaves an
-    empty directory, or none, and whoever took that for the container would find every file gone.
+    """The directory of a local container, and whether it is still the same: an unmounted share leaves an empty
+    directory, or none, which must not be mistaken for a container whose files are all gone.
     """
 
     def __init__(self, alias: str, name: str, account: LocalAccount) -> None:
         self.path = account_root(account) / name
         self._alias, self._root, self._ours = alias, account_root(account), account.ours
-        self._device: int | None = None  # of the file system, once it was seen
+        self._device: int | None = None  # the file system's, once seen
 
     def is_there(self) -> bool:
-        """Whether the directory is there.
+        """Whether the directory exists.
 
         Raises:
-            GeoAssetsError: STORAGE_UNAVAILABLE, it cannot be told: the account's own directory is away, or not what it
-                was.
+            GeoAssetsError: STORAGE_UNAVAILABLE, this cannot be determined: the account's own directory is missing, or
+                another one than before.
         """
         try:
             status = self.path.stat()
@@ -53,7 +53,7 @@ class LocalPlace:
         return self.path.is_dir()
 
     def insist(self) -> None:
-        """As `is_there`, for one that must be.
+        """Raise unless the directory exists; see `is_there`.
 
         Raises:
             GeoAssetsError: STORAGE_UNAVAILABLE; CONTAINER_NOT_FOUND.
@@ -62,7 +62,7 @@ class LocalPlace:
             raise GeoAssetsError("CONTAINER_NOT_FOUND", f"there is no container {self._alias}/{self.path.name}")
 
     def make(self) -> None:
-        """Make the directory; that of the account too, where it is in our own home."""
+        """Create the directory; also the account's, if that is in our own home."""
         if not self._ours and not self._root.is_dir():
             raise self._away("it is not there")
         self.path.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ class LocalPlace:
 
 
 def account_root(account: LocalAccount) -> Path:
-    """The directory of an account.
+    """Return the directory of an account.
 
     Raises:
         ValueError: it has none; `Settings.storage_accounts` gives each one.
@@ -100,18 +100,18 @@ def account_root(account: LocalAccount) -> Path:
 
 
 def entries_below(root: Path) -> Iterator[dict[str, Any]]:
-    """The files below `root` as obstore's listing would tell them, links left out.
+    """Yield the files below `root` in the form of obstore's listing, without links.
 
-    Not obstore's listing: one file name that it refuses (a newline) would end it, and with it every other file of the
-    job. The etag is spelt as obstore spells it, so that a conditional read compares equal.
+    obstore's own listing is not used: a single file name that it refuses (with a newline) would end it, and every other
+    file of the job would be missing. The etag is spelt as obstore spells it, so that a conditional read compares equal.
     """
     for file in files_below(root):
         try:
             stat = file.stat()
         except FileNotFoundError:
-            continue  # it was there a moment ago
+            continue  # it was removed meanwhile
         if re.search(r"#\d+$", file.name) and time.time() - stat.st_mtime < _UPLOAD_SECONDS:
-            continue  # obstore's own name for an upload under way
+            continue  # obstore's own name for an upload in progress
         path = os.fsencode(file.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
         etag = f'"{stat.st_ino:x}-{stat.st_mtime_ns // 1000:x}-{stat.st_size:x}"'
         yield {
@@ -123,10 +123,10 @@ def entries_below(root: Path) -> Iterator[dict[str, Any]]:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Regular files, links neither followed nor listed: what a link points at was not submitted.
+    """Yield regular files; links are neither followed nor listed: what a link points at was not submitted.
 
     Raises:
-        OSError: a folder cannot be read. Passed over in silence, its files would be missing from every account.
+        OSError: a folder cannot be read. If it were skipped, its files would be unaccounted for.
     """
 
     def refuse(error: OSError) -> None:

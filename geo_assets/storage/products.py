@@ -1,6 +1,6 @@
-"""Products that come as several files: the metadata of a product go with each of its rasters.
+"""Products of several files: the metadata of a product belong to each of its rasters.
 
-Here: which file they are, by its name. Not here: how files are grouped otherwise (`sources.py`).
+Here: recognising these files by name. Not here: grouping of other files (`sources.py`).
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ from pathlib import Path
 
 from geo_assets.storage.sources import Kind, Member, Source
 
-#: Of a product that comes as several files: what it is called, and what its files' names begin with.
+#: For products of several files: the product's name, and the beginning of its files' names.
 _PRODUCT_METADATA = re.compile(r"(.+)_mtl\.(?:txt|json|xml)", re.IGNORECASE)
 
 
 def is_product_metadata(path: str) -> bool:
-    """Whether a file is by its name what Landsat's products say of themselves: `<product>_MTL.txt`."""
+    """Whether a file is by its name the metadata of a Landsat product: `<product>_MTL.txt`."""
     return _PRODUCT_METADATA.fullmatch(path.rpartition("/")[2]) is not None
 
 
 def with_metadata(sources: Iterable[Source], metadata: Iterable[Member]) -> Iterator[Source]:
-    """The same sources; a raster that is named after a product with the metadata of that product which lies in its
-    folder, as its last members.
+    """Yield the same sources; a raster that is named after a product gets the metadata of that product in its folder as
+    its last members.
 
-    It stays a companion, which several rasters may share. It is read for the time of capture, so a raster is made again
-    where it changes.
+    The metadata stay a companion, which several rasters may share. They give the time of capture, so a raster is
+    converted again when they change.
 
     Args:
         sources: in any order.
-        metadata: those files of the listing for which `is_product_metadata` holds.
+        metadata: the files of the listing for which `is_product_metadata` is true.
     """
     by_folder: dict[str, list[tuple[str, Member]]] = {}
     for member in metadata:
@@ -48,7 +48,7 @@ def with_metadata(sources: Iterable[Source], metadata: Iterable[Member]) -> Iter
 
 
 def metadata_beside(path: Path) -> list[Path]:
-    """The metadata of the product after which a raster is named, where they lie in its folder."""
+    """Return the metadata of the product after which a raster is named, where they are in its folder."""
     there = [
         Member(path=p.name, size=0, etag="")
         for p in sorted(path.absolute().parent.iterdir())

@@ -1,7 +1,8 @@
-"""What the files of a container are: rasters, vectors, archives, the sidecars that belong to them, and the rest.
+"""Classification of the files of a container: rasters, vectors, archives, the sidecars that belong to them, and the
+rest.
 
 Here: the table of file name endings and the grouping of files into sources, by name alone, in a stream.
-Not here: opening a file. A name is a claim; the sandboxed reader decides by the first bytes.
+Not here: opening a file. A name proves nothing; the sandboxed reader decides by the first bytes.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from geo_assets.litter import is_litter
 
 
 class Kind(StrEnum):
-    """What a source is, by its name."""
+    """The kind of a source, by its name."""
 
     RASTER = "raster"
     VECTOR = "vector"
     ZIP = "zip"
-    SIDECAR = "sidecar"  # without an owner
-    COMPANION = "companion"  # lies beside the data for people or other programs: a README, a style, a checksum
+    SIDECAR = "sidecar"  # without the file that it belongs to
+    COMPANION = "companion"  # accompanies the data for people or other programs: a README, a style, a checksum
     UNSUPPORTED = "unsupported"
 
 
@@ -103,17 +104,17 @@ _VECTOR = frozenset(
     }
 )
 
-#: Vector files of one part come packed too: `roads.geojson.gz`.
+#: Vector files of one part, which may also be gzipped: `roads.geojson.gz`.
 _GZ = ".gz"
 _NEVER_PACKED = frozenset({".shp", ".tab", ".mif", ".dxf"})
 
 _ZIP = frozenset({".zip", ".tar", ".tgz"})
 
-#: Archives of two endings.
+#: Archives with two endings.
 _TAR_GZ = ".tar.gz"
 
-#: Of raw pixels whatever a `.hdr` of their name describes, as ENVI has it; some of these endings are other things
-#: without one.
+#: Endings of raw pixels where a `.hdr` with the same name describes them, as for ENVI; without it some of these endings
+#: mean something else.
 _RAW = frozenset({".bil", ".bip", ".bsq", ".flt", ".img", ".dat", ".raw", ".bin", ""})
 
 #: Parts of a shapefile; `.prj` also belongs to ASCII grids and the like.
@@ -121,8 +122,8 @@ _SHAPEFILE_PARTS = frozenset(
     {".shx", ".dbf", ".prj", ".cpg", ".sbn", ".sbx", ".qix", ".qpj", ".cst", ".idm", ".ind", ".atx"}
 )
 
-#: Parts of a MapInfo table and of an interchange file, and what GDAL and others lay beside a GML; by the ending of
-#: their owner.
+#: Parts of a MapInfo table and of an interchange file, and files that GDAL and others write beside a GML; by the ending
+#: of the main file.
 _VECTOR_PARTS = {
     ".tab": frozenset({".dat", ".map", ".id", ".ind", ".dbf"}),
     ".mif": frozenset({".mid"}),
@@ -130,11 +131,11 @@ _VECTOR_PARTS = {
 }
 _MAPINFO_DATA = frozenset({".dat", ".dbf"})
 
-#: Of raw pixels: what rows, columns and numbers they are.
+#: Headers of raw pixels: their rows, columns and data type.
 _HEADER = ".hdr"
 
-#: World files and the raster endings that they serve: the first and last letter of the ending and a `w`, or the ending
-#: and a `w`.
+#: World files and the raster endings that they belong to: the first and last letter of the ending and a `w`, or the
+#: ending and a `w`.
 _WORLD = {
     ".tfw": {".tif", ".tiff"},
     ".tifw": {".tif", ".tiff"},
@@ -158,16 +159,16 @@ _WORLD = {
     ".bqw": {".bsq"},
     ".clr": {".bil", ".bip", ".bsq", ".flt"},
     ".stx": {".bil", ".bip", ".bsq", ".flt"},
-    ".aux": _RASTER,  # of ERDAS, as are the next three
+    ".aux": _RASTER,  # ERDAS, like the next three
     ".rrd": _RASTER,
     ".ige": {".img"},
     ".rde": {".img", ".rrd"},
 }
 
-#: Sidecars whose name is their owner's whole name and an ending: `a.tif.aux.xml`, `a.tif.ovr`, `roads.shp.xml`.
+#: Sidecars whose name is the whole name of the main file and an ending: `a.tif.aux.xml`, `a.tif.ovr`, `roads.shp.xml`.
 _APPENDED = (".aux.xml", ".shp.xml", ".ovr", ".msk", ".xml")
 
-#: What people and programs lay beside data: documents, styles and projects of desktop programs, checksums, metadata.
+#: What people and programs put beside data: documents, styles and projects of desktop programs, checksums, metadata.
 _COMPANION = frozenset(
     {
         ".txt",
@@ -205,8 +206,7 @@ _COMPANION = frozenset(
     }
 )
 
-#: Companions by their whole names: documents without an ending, and JSON that is known to hold metadata (Landsat's,
-#: STAC's).
+#: Companions by their whole names: documents without an ending, and JSON known to be metadata (Landsat, STAC).
 _COMPANION_NAMES = re.compile(
     r"_success|_(common_)?metadata"
     r"|(readme|licen[sc]e|copying|notice|authors|changelog|manifest|md5sums?|sha\d*sums?|checksums?)"
@@ -214,10 +214,10 @@ _COMPANION_NAMES = re.compile(
 )
 
 
-#: Companions that are named like the raster that they describe: an attribute table of Esri (`classes.tif.vat.dbf`).
+#: Companions named like the raster that they describe: an attribute table of Esri (`classes.tif.vat.dbf`).
 _COMPANION_PARTS = (".vat.dbf", ".vat.cpg", ".vat.dbf.xml")
 
-#: What converts formats that are not read here.
+#: Programs that convert formats that are not read here.
 CONVERTERS = {
     "ECW": "convert it, for example with a GDAL with ECW: gdal_translate in.ecw out.tif",
     "HDF4": "convert it, for example with: h4toh5, or a GDAL with HDF4: gdal_translate in.hdf out.tif",
@@ -225,7 +225,7 @@ CONVERTERS = {
     "PDF": "convert it, for example with a GDAL with PDF: gdal_translate in.pdf out.tif --config GDAL_PDF_DPI 300",
 }
 
-#: Endings of names that no stage takes, and whose format they are.
+#: Endings that no stage reads, and their formats.
 _NOT_READ = {".ecw": "ECW", ".sid": "MrSID"}
 
 
@@ -236,36 +236,36 @@ class Member(BaseModel):
     path: str
     size: int
     etag: str
-    holds: tuple[Kind, ...] | None = None  # of a file that was looked into (`zips.py`)
+    holds: tuple[Kind, ...] | None = None  # of a file whose contents were listed (`zips.py`)
 
 
 class Source(BaseModel):
-    """One unit of work: a file with the sidecars that belong to it, or a folder. `path` names it everywhere."""
+    """One unit of work: a file with the sidecars that belong to it, or a folder. `path` identifies it everywhere."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     path: str
     kind: Kind
-    members: tuple[Member, ...]  # the owner first; of a folder: all that is in it
+    members: tuple[Member, ...]  # the main file first; of a folder: all its files
 
     @property
     def size(self) -> int:
-        """Bytes of all members."""
+        """Return the bytes of all members."""
         return sum(m.size for m in self.members)
 
     @property
     def is_folder(self) -> bool:
-        """Whether it is a folder with all that is in it."""
+        """Whether it is a folder with all its files."""
         return all(m.path != self.path for m in self.members)
 
     @property
     def holds(self) -> tuple[Kind, ...]:
-        """What an archive or GeoPackage holds as far as is known: rasters, vectors, both or neither."""
+        """Return what an archive or GeoPackage contains as far as known: rasters, vectors, both or neither."""
         return self.members[0].holds or ()
 
 
 def name_key(path: str) -> tuple[str, str]:
-    """(folder, lower-case stem): files with equal keys may belong together. A folder that is one source counts as one
-    name.
+    """Return (folder, lower-case stem): files with equal keys may belong together. A folder that is one source counts
+    as one name.
     """
     whole = whole_folder(path)
     if whole:
@@ -284,7 +284,7 @@ def name_key(path: str) -> tuple[str, str]:
     return folder, stem if known and stem else lower
 
 
-#: Endings that files of one source may differ in.
+#: Endings in which files of one source may differ.
 _STEMMED = (
     _RASTER | _VECTOR | _ZIP | _SHAPEFILE_PARTS | _WORLD.keys() | _RAW | frozenset[str]().union(*_VECTOR_PARTS.values())
 )
@@ -293,8 +293,8 @@ _STEMMED = (
 def matches(path: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
     """Whether a path passes the globs; `*` also crosses `/`, so `*.tif` matches in every folder.
 
-    A file in a folder that is one source passes by its own path or by that of the folder: `*.gdb` and `sales` take all
-    that is in it, `*/year=2024/*` some partitions of a table.
+    A file in a folder that is one source passes by its own path or by that of the folder: `*.gdb` and `sales` select
+    all its files, `*/year=2024/*` some partitions of a table.
     """
     names = {path, whole_folder(path) or path}
 
@@ -305,12 +305,12 @@ def matches(path: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
 
 
 def is_taken(path: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
-    """Whether a listed file is worked on: a person's, and one that passes the globs."""
+    """Whether a listed file is processed: it is not litter, and it passes the globs."""
     return why_ignored(path, include, exclude) is None
 
 
 def is_source_taken(source: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
-    """Whether a source is worked on, by its path; one that is a folder also by what such a folder holds."""
+    """Whether a source is processed, by its path; for a folder also by its contents."""
     inside = source
     if source.lower().endswith(".gdb"):
         inside = f"{source}/a00000001.gdbtable"
@@ -320,25 +320,25 @@ def is_source_taken(source: str, include: Sequence[str], exclude: Sequence[str])
 
 
 def why_ignored(path: str, include: Sequence[str], exclude: Sequence[str]) -> str | None:
-    """Why a listed file is left alone; None for one that is worked on."""
+    """Return why a listed file is ignored; None for one that is processed."""
     if is_litter(path):
         return "left behind by an operating system or a program"
     return None if matches(path, include, exclude) else "left out by include or exclude"
 
 
 def group_sources(members: Iterable[Member]) -> Iterator[Source]:
-    """Sources of a listing that is ordered by `name_key`; only one group is held at a time."""
+    """Yield the sources of a listing that is ordered by `name_key`; only one group is held at a time."""
     for _, group in groupby(members, key=lambda m: name_key(m.path)):
         yield from _sources_of(list(group))
 
 
 def sorted_sources(members: Iterable[Member]) -> list[Source]:
-    """Sources of a listing in any order, which fits into memory."""
+    """Return the sources of a listing in any order, which fits into memory."""
     return list(group_sources(sorted(members, key=lambda m: (*name_key(m.path), m.path))))
 
 
 def siblings(path: Path) -> list[Path]:
-    """A file and the sidecars that lie beside it, as an ingestion would group them."""
+    """Return a file and the sidecars beside it, as an ingestion would group them."""
     beside = [p for p in path.absolute().parent.iterdir() if p.is_file() and name_key(p.name) == name_key(path.name)]
     groups = group_sources(Member(path=p.name, size=0, etag="") for p in sorted(beside))
     names = next(
@@ -353,7 +353,7 @@ def _ending(path: str) -> str:
 
 
 def is_companion(path: str) -> bool:
-    """Whether a file that belongs to no source lies beside the data for people or other programs."""
+    """Whether a file that belongs to no source accompanies the data for people or other programs."""
     name = path.rpartition("/")[2].lower()
     return (
         _ending(path) in _COMPANION or name.endswith(_COMPANION_PARTS) or _COMPANION_NAMES.fullmatch(name) is not None
@@ -361,12 +361,12 @@ def is_companion(path: str) -> bool:
 
 
 def not_read(path: str) -> str | None:
-    """The format, one of `CONVERTERS`, that a file's name claims and that is not read here."""
+    """Return the format, one of `CONVERTERS`, that a file's name indicates and that is not read here."""
     return _NOT_READ.get(_ending(path))
 
 
 def kind_of(path: str) -> Kind | None:
-    """The kind that a file's name claims; None for sidecars and what is not known."""
+    """Return the kind that a file's name indicates; None for sidecars and unknown files."""
     if path.lower().endswith(_TAR_GZ):
         return Kind.ZIP
     ending = _ending(_unpacked(path.lower()))
@@ -379,20 +379,20 @@ def kind_of(path: str) -> Kind | None:
 
 
 def _unpacked(lower: str) -> str:
-    """A lower-case name without the `.gz` of a vector file that is packed alone."""
+    """Return a lower-case name without the `.gz` of a single gzipped vector file."""
     bare = lower.removesuffix(_GZ)
     return bare if _ending(bare) in _VECTOR - _NEVER_PACKED else lower
 
 
 def _sources_of(group: list[Member]) -> Iterator[Source]:
-    """The sources of one key: a folder that is one, and files beside it that are called like it (`roads.gdb.zip`)."""
+    """Yield the sources of one key: a folder that is one, and files beside it with the same name (`roads.gdb.zip`)."""
     folders: dict[str, list[Member]] = {}
     files: list[Member] = []
     for member in group:
         whole = whole_folder(member.path)
         (folders.setdefault(whole, []) if whole else files).append(member)
     names = {member.path for member in files}
-    for path, members in folders.items():  # Azure takes a blob and a folder of one name
+    for path, members in folders.items():  # Azure allows a blob and a folder with the same name
         yield Source(path=f"{path}/" if path in names else path, kind=Kind.VECTOR, members=tuple(members))
     yield from _sources_of_files(files)
 
@@ -411,7 +411,7 @@ def _sources_of_files(group: list[Member]) -> Iterator[Source]:
         fitting = [o for o in owners if _belongs(member.path, o)]
         if not fitting:
             orphans.append(member)
-        for owner in fitting:  # a .prj beside a shapefile and a grid of one name serves both
+        for owner in fitting:  # a .prj beside a shapefile and a grid with the same name belongs to both
             owners[owner].append(member)
     for path, members in owners.items():
         yield Source(path=path, kind=kinds[path], members=tuple(members))
@@ -420,7 +420,7 @@ def _sources_of_files(group: list[Member]) -> Iterator[Source]:
 
 
 def _kind_alone(path: str) -> Kind:
-    """Of a file that is no source and belongs to none."""
+    """Return the kind of a file that is not a source and belongs to none."""
     lower = path.lower()
     appended = lower.endswith(_APPENDED[:4])  # all but plain `.xml`
     if is_companion(path) and not appended:
@@ -429,15 +429,15 @@ def _kind_alone(path: str) -> Kind:
     return Kind.SIDECAR if appended or _ending(path) in parts else Kind.UNSUPPORTED
 
 
-#: A folder of Hive's partitioning, whose name is a value of a column: `year=2024`.
+#: A folder of Hive partitioning, whose name is a value of a column: `year=2024`.
 _PARTITION = re.compile(r"[^\W\d]\w*=.*", re.DOTALL)
 _PARQUET = (".parquet", ".geoparquet")
 
 
 def whole_folder(path: str) -> str | None:
-    """The folder that is one source with all that is in it, if a file lies in one: a FileGDB, a table of Parquet files.
+    """Return the folder that is one source and contains this file, if any: a FileGDB, a table of Parquet files.
 
-    Of a table whose partitions lie in the container's root it is the column's name and `=`.
+    For a table whose partitions are in the container's root it is the column's name and `=`.
     """
     *folders, name = path.split("/")
     for index, folder in enumerate(folders):
@@ -449,12 +449,12 @@ def whole_folder(path: str) -> str | None:
 
 
 def path_within(member: str, source: str) -> str:
-    """The path of a file within the folder that is its source."""
+    """Return the path of a file within the folder that is its source."""
     return member if source.endswith("=") else member.removeprefix(f"{source.rstrip('/')}/")
 
 
 def _places_a_picture(member: Member, group: list[Member]) -> bool:
-    """Whether a `.tab` says where a raster of its name lies, and holds no table."""
+    """Whether a `.tab` only georeferences a raster with the same name, and is not a table."""
     if _ending(member.path) != ".tab":
         return False
     endings = {_ending(other.path) for other in group}
@@ -462,7 +462,7 @@ def _places_a_picture(member: Member, group: list[Member]) -> bool:
 
 
 def _described(member: Member, group: list[Member]) -> Kind | None:
-    """RASTER for a file that is raw pixels by its header alone."""
+    """Return RASTER for a file that only its header identifies as raw pixels."""
     raw = not member.path.lower().endswith(_HEADER) and _ending(member.path) in _RAW
     return Kind.RASTER if raw and any(_describes(other.path, member.path) for other in group) else None
 
@@ -475,7 +475,7 @@ def _describes(header: str, pixels: str) -> bool:
 
 
 def _belongs(sidecar: str, owner: str) -> bool:
-    """Whether `sidecar` is a part of `owner`; both have the same `name_key`."""
+    """Whether `sidecar` belongs to `owner`; both have the same `name_key`."""
     lower, owner_lower = sidecar.lower(), owner.lower()
     for ending in _APPENDED:
         if lower.endswith(ending) and lower.removesuffix(ending) in {owner_lower, owner_lower.rpartition(".")[0]}:

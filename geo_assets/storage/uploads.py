@@ -1,6 +1,6 @@
-"""Files and folders of this machine, put into a container.
+"""Uploading files and folders of this machine into a container.
 
-Here: which files lie below a folder, and under which path each is uploaded. Not here: the container (`containers.py`).
+Here: the files below a folder, and the path under which each is uploaded. Not here: the container (`containers.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from geo_assets.storage.local import files_below
 
 
 def files_of(source: Path) -> Iterator[tuple[Path, str]]:
-    """A file, or all files below a folder, each with the path that it gets in a container. Links are not followed."""
+    """Yield a file, or all files below a folder, each with its path in the container. Links are not followed."""
     if source.is_file():
         yield source, source.name
         return
@@ -25,14 +25,14 @@ def files_of(source: Path) -> Iterator[tuple[Path, str]]:
 def upload_tree(
     container: Container, source: Path, prefix: str, refused: Callable[[Path, GeoAssetsError], None] | None = None
 ) -> Iterator[tuple[Path, str, int]]:
-    """Upload a file, or a folder with all below it; yields (file, blob path, bytes) after each.
+    """Upload a file, or a folder with everything below it; yield (file, blob path, bytes) after each.
 
     Args:
-        container: where to.
+        container: the destination.
         source: the file or folder. Links in it are not followed.
         prefix: of the blob paths.
-        refused: told of each file whose name is no blob path, and the rest goes on; None: the first one ends the
-            upload.
+        refused: called for each file whose name is not a blob path, and the upload continues; None: the first such file
+            ends the upload.
 
     Raises:
         GeoAssetsError: what the container raises; UNSAFE_PATH where `refused` is None.

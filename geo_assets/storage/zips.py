@@ -1,8 +1,9 @@
-"""What a zip holds, by the names in its directory at its end: rasters, vectors or both. Nothing is unpacked.
+"""The contents of a zip, by the names in its directory: rasters, vectors or both. Nothing is unpacked.
 
-Here: reading that directory by ranges, within limits, and the classification of the names; which files are looked into.
+Here: reading that directory by ranges, within limits, and the classification of the names; which files are listed in
+this way.
 Not here: unpacking (`geo_assets/archives.py`), which kinds there are (`sources.py`), what a GeoPackage holds
-(`geopackages.py`). A name is a claim here too.
+(`geopackages.py`). Here, too, a name proves nothing.
 """
 
 from __future__ import annotations
@@ -25,19 +26,19 @@ T = TypeVar("T")
 
 _GEOPACKAGE = ".gpkg"
 
-#: The end of a zip that is read at once; the whole directory of most.
+#: Bytes at the end of a zip that are read at once; the whole directory of most.
 _TAIL = 128 * 1024
 
-#: Bytes of directory that are read at most: 10,000 entries of 400 bytes.
+#: Most bytes of a directory that are read: 10,000 entries of 400 bytes.
 _MAX_DIRECTORY = 4 * 1024**2
 
-#: Zips that are looked into at a time: each is one or two small requests.
+#: Zips that are read at a time: each needs one or two small requests.
 _THREADS = 16
 
-#: What lies beside rasters as their metadata; beside nothing else it is data.
+#: Endings of metadata where there are rasters; without rasters they are data.
 _METADATA = (".json", ".gml", ".dxf")
 
-#: What lies beside vectors as an illustration, unless something says where it lies.
+#: Endings of illustrations where there are vectors, unless something georeferences them.
 _PICTURES = (".png", ".jpg", ".jpeg")
 
 
@@ -51,12 +52,12 @@ class Contents:
 
     @property
     def holds(self) -> tuple[Kind, ...]:
-        """What there is."""
+        """Return the kinds that there are."""
         return tuple(kind for kind, names in ((Kind.RASTER, self.rasters), (Kind.VECTOR, self.vectors)) if names)
 
 
 def contents(names: Iterable[str]) -> Contents:
-    """Sort the names of a zip. Sidecars go with what they belong to."""
+    """Sort the names of a zip by stage. Sidecars stay with their main file."""
     members = [Member(path=name, size=0, etag="") for name in names if not is_litter(name)]
     sources = sorted_sources(members)
     vectors = [s for s in sources if s.kind is Kind.VECTOR]
@@ -73,12 +74,12 @@ def _paths(sources: Iterable[Source]) -> tuple[str, ...]:
 
 
 def is_looked_into(path: str) -> bool:
-    """Whether a file's name leaves open which stages take it: an archive, a GeoPackage."""
+    """Whether a file's name does not decide which stages read it: an archive, a GeoPackage."""
     return kind_of(path) is Kind.ZIP or path.lower().endswith(_GEOPACKAGE)
 
 
 def look_into(container: Container, members: Iterable[Member]) -> Iterator[Member]:
-    """The same members in the same order; those that are archives or GeoPackages with what they hold.
+    """Yield the same members in the same order; archives and GeoPackages with what they contain.
 
     Raises:
         GeoAssetsError: STORAGE_UNAVAILABLE.
@@ -95,15 +96,15 @@ def _looked_into(container: Container, member: Member) -> Member:
         return member.model_copy(update={"holds": _asked(lambda: _of_geopackage(container, member))})
     if not member.path.lower().endswith(
         ".zip"
-    ):  # a tar has no directory: it is taken for one of rasters, as satellite scenes come
+    ):  # a tar has no directory: it is assumed to contain rasters, like satellite scenes
         return member.model_copy(update={"holds": (Kind.RASTER,)})
     names = _asked(lambda: _names(container, member))
     return member if names is None else member.model_copy(update={"holds": contents(names).holds})
 
 
 def _asked(look: Callable[[], T | None]) -> T | None:
-    """None where the store does not give the file, which the stage that opens it will explain; raise where it only does
-    not now.
+    """Return the result; None where the store does not give the file, which the stage that opens it will report; raise
+    if the store is only unavailable now.
     """
     try:
         return look()
@@ -119,7 +120,7 @@ def _of_geopackage(container: Container, member: Member) -> tuple[Kind, ...] | N
 
 
 def _names(container: Container, member: Member) -> list[str] | None:
-    """The files of a zip; None where it cannot be listed, which the stage that opens it will explain."""
+    """Return the files of a zip; None where it cannot be listed, which the stage that opens it will report."""
     try:
         with zipfile.ZipFile(_Ranges(container, blob_path(member.path), member.size)) as zipped:
             entries = [e.filename.replace("\\", "/") for e in zipped.infolist() if not e.is_dir()]
@@ -138,9 +139,7 @@ def _names(container: Container, member: Member) -> list[str] | None:
 
 
 class _Ranges:
-    """As much of a file as `zipfile` needs to read the directory: its end at once, the rest by ranges, not without
-    limit.
-    """
+    """A file-like object for `zipfile` to read the directory: the end at once, the rest by ranges, within a limit."""
 
     def __init__(self, container: Container, path: str, size: int) -> None:
         self._container, self._path, self._size = container, path, size
@@ -149,15 +148,15 @@ class _Ranges:
         self._tail = container.read_range(path, self._tail_from, size - self._tail_from) if size else b""
 
     def seekable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
-        """Where the next read begins."""
+        """Return where the next read begins."""
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go there."""
+        """Move to a position."""
         at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
         if at < 0:
             msg = "before the beginning"
@@ -166,10 +165,10 @@ class _Ranges:
         return at
 
     def read(self, count: int = -1) -> bytes:
-        """Bytes from here.
+        """Return bytes from the current position.
 
         Raises:
-            ValueError: more than any honest directory has.
+            ValueError: the directory is unreasonably large.
         """
         start, end = self._at, self._size if count < 0 else min(self._size, self._at + count)
         if end <= start:
