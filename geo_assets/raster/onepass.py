@@ -41,6 +41,7 @@ from geo_assets.raster.pixels import (
     Sums,
     TileMeasure,
     Validity,
+    can_hold,
     has_own_mask,
     measure_tile,
     tile_check,
@@ -400,11 +401,7 @@ class Pyramid(AbstractContextManager["Pyramid"]):
 
 def _filler(nodata: float | None, dtype: np.dtype[Any]) -> Pixels | None:
     """Return the value that GDAL reads where a block is missing; None where the type cannot hold it."""
-    if nodata is None or (
-        dtype.kind in "iu" and not (float(nodata).is_integer() and np.iinfo(dtype).min <= nodata <= np.iinfo(dtype).max)
-    ):
-        return None
-    return np.array(nodata).astype(dtype)
+    return np.array(nodata).astype(dtype) if nodata is not None and can_hold(dtype, nodata) else None
 
 
 def _is_all(tile: Pixels, filler: Pixels) -> bool:

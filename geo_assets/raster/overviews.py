@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geo_assets.raster.pixels import Bools, Pixels, Validity
+from geo_assets.raster.pixels import Bools, Pixels, Validity, can_hold
 
 _Floats = NDArray[np.float64]
 
@@ -135,7 +135,7 @@ def _stored(means: _Floats, empty: Bools, dtype: np.dtype[Any], validity: Validi
             )
     else:
         out = np.floor(np.where(empty, 0, means) + 0.5).astype(dtype)
-        if nodata is not None and nodata == int(nodata) and np.iinfo(dtype).min <= nodata <= np.iinfo(dtype).max:
+        if nodata is not None and can_hold(dtype, nodata):
             out[~empty & (out == int(nodata))] = int(nodata) + (1 if nodata < np.iinfo(dtype).max else -1)
     out[empty] = fill if dtype.kind == "f" else int(fill)
     return out

@@ -104,17 +104,22 @@ def gdal_sees_the_same(dataset: Any) -> bool:
     return validity.nodata is None and MaskFlags.alpha in dataset.mask_flag_enums[data_bands(dataset)[0] - 1]
 
 
+def can_hold(dtype: np.dtype[Any], nodata: float) -> bool:
+    """Whether a pixel of this type can have this nodata value: integers hold whole numbers in their range only."""
+    return dtype.kind not in "iu" or bool(
+        float(nodata).is_integer() and np.iinfo(dtype).min <= nodata <= np.iinfo(dtype).max
+    )
+
+
 def is_nodata(values: Pixels, nodata: float | None) -> Bools | None:
     """Return where values are nodata; None without a nodata value. Values are compared in their own type."""
     if nodata is None:
         return None
     if math.isnan(nodata):
         return np.isnan(values) if values.dtype.kind in "fc" else None
+    if not can_hold(values.dtype, nodata):
+        return None
     with np.errstate(over="ignore"):
-        if values.dtype.kind in "iu" and not (
-            np.iinfo(values.dtype).min <= nodata <= np.iinfo(values.dtype).max and nodata == int(nodata)
-        ):
-            return None  # no pixel can have it
         wanted = values.dtype.type(int(nodata) if values.dtype.kind in "iu" else nodata)
     return values == wanted  # type: ignore[no-any-return]
 

@@ -12,6 +12,7 @@ from rasterio.warp import transform_geom
 
 from geo_assets.raster.cog import convert
 from geo_assets.raster.models import ConvertReport, ConvertRequest
+from geo_assets.raster.pixels import can_hold
 from geo_assets.raster.validate import validate_cog
 from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.raster.test_profiles import made
@@ -224,3 +225,21 @@ def test_a_hundred_islands_on_both_sides_of_180_degrees_are_two_hulls(tmp_path):
     )
     west, _, east, _ = report.bbox_4326
     assert west > 140 > -140 > east
+
+
+@pytest.mark.parametrize(
+    ("dtype", "nodata", "possible"),
+    [
+        ("uint8", 255, True),
+        ("uint8", 256, False),
+        ("uint8", -1, False),
+        ("int16", -32768, True),
+        ("int16", 0.5, False),
+        ("int32", float("nan"), False),
+        ("uint64", float("inf"), False),
+        ("float32", float("nan"), True),
+        ("float32", 1e300, True),
+    ],
+)
+def test_an_integer_pixel_holds_whole_nodata_values_in_its_range_only(dtype, nodata, possible):
+    assert can_hold(np.dtype(dtype), nodata) is possible
