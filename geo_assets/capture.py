@@ -55,11 +55,14 @@ _PRODUCTS = (
     ),
 )  # fmt: skip
 
+#: The end of the name of a Landsat product's metadata, in any case; a regular expression of Python and of PostgreSQL.
+LANDSAT_METADATA = r"_mtl\.(?:txt|json|xml)$"
+
 #: Metadata files of products: what their names end in, and where in them the time is. A date alone comes after a date
 #: and time.
 METADATA_FILES: tuple[tuple[re.Pattern[str], tuple[re.Pattern[str], ...]], ...] = (
     (
-        re.compile(r"_MTL\.(txt|json|xml)$", re.IGNORECASE),
+        re.compile(LANDSAT_METADATA, re.IGNORECASE),
         (
             re.compile(
                 r"DATE_ACQUIRED\W{1,9}(?P<date>\d{4}-\d\d-\d\d)[\s\S]{0,300}?"

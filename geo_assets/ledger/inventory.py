@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from psycopg_pool import ConnectionPool
 
+from geo_assets.capture import LANDSAT_METADATA
 from geo_assets.database.connections import DictConnection, retrying
 from geo_assets.storage.containers import Blob
 from geo_assets.storage.sources import Member, name_key
@@ -84,10 +85,10 @@ class Inventory:
         """The files that say what a product of several rasters is; see `sources.with_metadata`."""
         with self._pool.connection() as conn:
             rows = conn.execute(
-                r"""select path, size, etag from geo.inventory
-                     where job_id = %s and ignored is null and path ~* '_mtl\.(txt|json|xml)$'
+                """select path, size, etag from geo.inventory
+                     where job_id = %s and ignored is null and path ~* %s
                      order by path collate "C" """,
-                (job_id,),
+                (job_id, LANDSAT_METADATA),
             ).fetchall()
         return [Member.model_validate(row) for row in rows]
 

@@ -9,10 +9,11 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from geo_assets.capture import LANDSAT_METADATA
 from geo_assets.storage.sources import Kind, Member, Source
 
-#: For products of several files: the product's name, and the beginning of its files' names.
-_PRODUCT_METADATA = re.compile(r"(.+)_mtl\.(?:txt|json|xml)", re.IGNORECASE)
+#: The name of a product's metadata file; the names of the product's other files begin with the first group.
+_PRODUCT_METADATA = re.compile(f"(.+){LANDSAT_METADATA}", re.IGNORECASE)
 
 
 def is_product_metadata(path: str) -> bool:
