@@ -241,7 +241,7 @@ def warm(source: Path, work: Path, predictor: int, rounds: int) -> str:
 def _child_environment() -> dict[str, str]:
     from geo_assets.sandbox import process
 
-    return {**process._GDAL_ENVIRONMENT, **process._MALLOC}  # noqa: SLF001 - the settings of a worker are what is measured
+    return {**process.GDAL_ENVIRONMENT, **process.MALLOC}  # the settings of a worker are what is measured
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from geo_assets.sandbox.scratch import (
 #: never registered, except VRT, which every warp needs in memory; a disguised VRT is not opened because each open names
 #: its one driver. OGR_SQLITE_LOAD_EXTENSIONS is not among them: it *names* extensions ("NO" would be one), and without
 #: it SQLite loads none.
-_GDAL_ENVIRONMENT = {
+GDAL_ENVIRONMENT = {
     "GDAL_SKIP": (
         "GTI,STACIT,STACTA,MRF,WMS,WMTS,WCS,DAAS,EEDAI,EEDA,PLMosaic,NGW,HTTP,PDF,OSM,KMLSUPEROVERLAY,RPFTOC,"
         "TIL,SAFE,Zarr,DERIVED,NGSGEOID,GDALG,PostGISRaster,Rasterlite"
@@ -45,7 +45,7 @@ _GDAL_ENVIRONMENT = {
 
 #: The C library gives large blocks back to the kernel at once, which then clears the same pages for the next tile:
 #: a quarter of the time of a fast conversion. Here they are kept; one arena per core.
-_MALLOC = {
+MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
     "MALLOC_ARENA_MAX": str(os.cpu_count() or 1),
@@ -66,14 +66,14 @@ class Child:
         mine, theirs = socket.socketpair()
         lifeline_read, self._lifeline = os.pipe()
         environment = {
-            **_GDAL_ENVIRONMENT,
+            **GDAL_ENVIRONMENT,
             "PATH": os.defpath,
             "LANG": "C.UTF-8",
             "HOME": str(folder / TEMPORARY),
             "TMPDIR": str(folder / TEMPORARY),
             "CPL_TMPDIR": str(folder / TEMPORARY),
             "OPENBLAS_NUM_THREADS": "1",
-            **_MALLOC,
+            **MALLOC,
         }
         command = [sys.executable, *_CHILD, str(theirs.fileno()), str(lifeline_read), *terms.arguments()]
         self.process = subprocess.Popen(
