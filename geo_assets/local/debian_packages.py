@@ -53,7 +53,7 @@ def install(home: Path, log: Log, version: int | None = None) -> None:
     """
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
         raise GeoAssetsError(
-            "POSTGRES_NOT_FOUND", "there is no PostgreSQL with PostGIS here, and no apt-get to bring it"
+            "POSTGRES_NOT_FOUND", "there is no PostgreSQL with PostGIS here, and no apt-get to install it"
         )
     if os.geteuid() == 0:
         _install_as_root(log, version)

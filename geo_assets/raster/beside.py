@@ -159,7 +159,7 @@ def refuse_gaps(path: Path, row_bytes: int, bands: int) -> None:
     if wrong := next((word for word, count in expected.items() if said.get(word, str(count)) != str(count)), None):
         raise GeoAssetsError(
             "RASTER_UNSUPPORTED",
-            f"{path.name} has bytes between its pixels that are none, by its header: {wrong.upper()} is"
+            f"{path.name} has bytes between its pixels, by its header: {wrong.upper()} is"
             f" {said[wrong][:20]}, not {expected[wrong]}",
             remedy="write it again without them, as a GeoTIFF if possible",
         )

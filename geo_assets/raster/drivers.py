@@ -84,7 +84,7 @@ def driver_of(path: Path) -> str:
     known = ", ".join(name for driver, name in gdal.FORMATS.items() if driver not in gdal.CONTAINERS)
     raise GeoAssetsError(
         "UNSUPPORTED_FORMAT",
-        f"{path.name} begins with {begins!r}, like none of the formats that are read here: {known}",
+        f"{path.name} begins with {begins!r}, like none of the formats that are supported: {known}",
     )
 
 

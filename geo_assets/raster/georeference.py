@@ -226,5 +226,5 @@ def _transformer(crs: CRS) -> Any:
         return Transformer.from_crs(wkt2(crs), "EPSG:4326", always_xy=True)
     except ProjError as error:
         raise GeoAssetsError(
-            "INVALID_CRS", f"there is no way from its CRS to longitude and latitude: {error}"
+            "INVALID_CRS", f"its CRS cannot be transformed to longitude and latitude: {error}"
         ) from error

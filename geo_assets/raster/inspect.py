@@ -286,7 +286,7 @@ def refuse_what_does_not_fit(dataset: Any, path: Path, name: str | None = None) 
 def _refuse_a_place_that_is_none(dataset: Any, name: str) -> None:
     if not all(math.isfinite(x) for x in tuple(dataset.transform)[:6]):
         raise GeoAssetsError(
-            "UNREADABLE", f"{name} places its pixels by numbers that are not finite: {tuple(dataset.transform)[:6]}"
+            "UNREADABLE", f"{name} has a transform with numbers that are not finite: {tuple(dataset.transform)[:6]}"
         )
     points = ((p.row, p.col, p.x, p.y, p.z or 0.0) for p in dataset.gcps[0])
     if wrong := next((point for point in points if not all(map(math.isfinite, point))), None):
@@ -294,7 +294,9 @@ def _refuse_a_place_that_is_none(dataset: Any, name: str) -> None:
             "UNREADABLE", f"{name} has a ground control point that is not finite: row, column, x, y, z = {wrong}"
         )
     if dataset.transform.determinant == 0:
-        raise GeoAssetsError("UNREADABLE", f"{name} gives its pixels no area: {tuple(dataset.transform)[:6]}")
+        raise GeoAssetsError(
+            "UNREADABLE", f"{name} has a transform that gives its pixels no area: {tuple(dataset.transform)[:6]}"
+        )
 
 
 def _refuse_blocks_left_unfilled(dataset: Any, path: Path) -> None:

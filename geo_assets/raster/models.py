@@ -93,7 +93,9 @@ class ConvertRequest(Model):
         None, description="as `datetime`; what the metadata of the product that it is a part of says"
     )
     threads: int = Field(1, ge=1)
-    require_crs: bool = Field(True, description="refuse what nobody can place; otherwise it is copied with a warning")
+    require_crs: bool = Field(
+        True, description="refuse a raster without a known place; otherwise it is copied with a warning"
+    )
     kept: str | None = Field(
         None, description="a directory in which what is done of a large raster is kept; a later call goes on from there"
     )

@@ -96,7 +96,7 @@ def origin_of(task: Task) -> Origin:
     if info.georeferencing is None and (request.require_crs or target):
         raise GeoAssetsError(
             "RASTER_UNSUPPORTED",
-            f"{task.name} does not say where its pixels lie: no transform, ground control points or RPCs",
+            f"{task.name} does not say where its pixels are: no transform, ground control points or RPCs",
             remedy=(
                 "upload its world file beside it, or georeference it first, for example with: gdal_translate -a_ullr"
             ),
@@ -105,7 +105,7 @@ def origin_of(task: Task) -> Origin:
     if needs_crs and given is None:
         if request.require_crs or target:
             raise GeoAssetsError("RASTER_NO_CRS", f"{task.name} does not say in which CRS its coordinates are")
-        task.notes.append("it has no CRS: nobody can place it (give one with --source-crs)")
+        task.notes.append("it has no CRS, so its place is unknown (give one with --source-crs)")
     if said and not same_crs(said, own := info.crs or info.prj or said):
         task.notes.append(
             f"its CRS is {request.source_crs}, as was asked for, and not the file's own: {own.to_string()[:60]}"

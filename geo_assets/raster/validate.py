@@ -336,4 +336,4 @@ def raise_for(name: str, problems: list[str]) -> None:
         GeoAssetsError: COG_VALIDATION_FAILED, which names them.
     """
     if problems:
-        raise GeoAssetsError("COG_VALIDATION_FAILED", f"the COG of {name} is not right: {'; '.join(problems)}")
+        raise GeoAssetsError("COG_VALIDATION_FAILED", f"the COG of {name} is not valid: {'; '.join(problems)}")

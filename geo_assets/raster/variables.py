@@ -273,7 +273,8 @@ def _variable(path: Path, plain: Path, part: _Part, destination: Path) -> Variab
 def _refuse_name(path: Path, part: _Part) -> None:
     if not _SAFE_NAME.match(part.name):
         raise GeoAssetsError(
-            "RASTER_UNSUPPORTED", f"a variable of {path.name} has a name that GDAL cannot be given: {part.name[:80]!r}"
+            "RASTER_UNSUPPORTED",
+            f"a variable of {path.name} has a name that cannot be passed to GDAL: {part.name[:80]!r}",
         )
 
 

@@ -70,7 +70,10 @@ def _serve(call: Call, fds: list[int]) -> Reply:
         return Reply(error=error.to_dict())
     except MemoryError:
         return Reply(
-            error={"code": "SANDBOX_OUT_OF_MEMORY", "message": "reading it needs more memory than one file is given"}
+            error={
+                "code": "SANDBOX_OUT_OF_MEMORY",
+                "message": "reading it needs more memory than the limit for one file",
+            }
         )
     except OSError as error:
         return Reply(error=_os_error(error), traceback=traceback.format_exc())

@@ -217,7 +217,9 @@ class SandboxPool:
             move(made, destination, of, self._scratch)
         except (OSError, ValueError) as error:
             self._lane_with(of).distrust()
-            raise GeoAssetsError("SANDBOX_CRASHED", f"the reader did not make what it says: {error}") from error
+            raise GeoAssetsError(
+                "SANDBOX_CRASHED", f"the reader did not make the file that it reported: {error}"
+            ) from error
 
     def take(self, made: Path, workspace: Path, *, of: Path | None = None, most: int | None = None) -> Path:
         """Move a file that a child made to where no child can reach it, until the workspace is closed.

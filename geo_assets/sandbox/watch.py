@@ -104,7 +104,7 @@ class Watch:
         except Uncountable:
             return GeoAssetsError(
                 "TOO_LARGE",
-                f"reading it leaves what cannot be counted on disk: more than {MAX_ENTRIES:,} files, or {MAX_DEPTH}"
+                f"reading it leaves too much on disk to be counted: more than {MAX_ENTRIES:,} files, or {MAX_DEPTH}"
                 " directories deep",
             )
         if used > self._disk_bytes:
@@ -119,5 +119,5 @@ class Watch:
 
 def _late(watched: Watched) -> GeoAssetsError | None:
     if time.monotonic() > watched.deadline:
-        return GeoAssetsError("SANDBOX_TIMEOUT", "reading it took longer than one file is given")
+        return GeoAssetsError("SANDBOX_TIMEOUT", "reading it took longer than the limit for one file")
     return None

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from geo_assets.settings import AzureAccount
-from geo_assets.storage.faults import says_it_exists
+from geo_assets.storage.faults import made_unless_it_exists
 
 #: Seconds, and tries: a person or a sensor's tick is waiting.
 _CLIENT: dict[str, Any] = {"connection_timeout": 5, "read_timeout": 30, "retry_total": 2}
@@ -23,13 +23,7 @@ def create_container(account: AzureAccount, name: str) -> None:
     Raises:
         azure.core.exceptions.AzureError: it could not be created.
     """
-    from azure.core.exceptions import ResourceExistsError
-
-    try:
-        _client(account, name).create_container()
-    except ResourceExistsError as error:
-        if not says_it_exists(error):  # it is being deleted
-            raise
+    made_unless_it_exists(_client(account, name).create_container)
 
 
 def exact_entries(account: AzureAccount, name: str, prefix: str) -> Iterator[dict[str, Any]]:

@@ -18,13 +18,13 @@ from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, InvalidPathError, NotFoundError
+from obstore.exceptions import BaseError, InvalidPathError, NotFoundError
 from obstore.store import AzureStore, LocalStore
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.patterns import CONTAINER_NAME, CONTAINER_NAME_IN_WORDS
 from geo_assets.settings import AzureAccount, LocalAccount, Settings
-from geo_assets.storage.faults import says_it_exists, understood
+from geo_assets.storage.faults import made_unless_it_exists, understood
 from geo_assets.storage.local import LocalPlace, account_root, entries_below
 from geo_assets.text import batched
 
@@ -246,7 +246,7 @@ class Container:
                 raise
             raise GeoAssetsError(
                 "CONTAINER_NOT_FOUND",
-                f"there is no container {self}, and we may not make it",
+                f"there is no container {self}, and we may not create it",
                 remedy=(
                     f"az storage container create --account-name {getattr(self._account, 'account_name', '')} --name"
                     f" {self.name}"
@@ -386,17 +386,11 @@ class Container:
     def move(self, source: str, destination: str) -> bool:
         """Rename a blob unless the destination exists; of several concurrent callers one gets true."""
 
-        def rename() -> bool:
-            try:
-                obstore.rename(self._store, source, safe_path(destination), overwrite=False)
-            except (AlreadyExistsError, FileExistsError) as error:
-                if says_it_exists(error):
-                    return False
-                raise
-            return True
+        def rename() -> None:
+            obstore.rename(self._store, source, safe_path(destination), overwrite=False)
 
         try:
-            return self._ask(rename, source)
+            return self._ask(lambda: made_unless_it_exists(rename), source)
         except GeoAssetsError as error:
             if error.code == "SOURCE_GONE":
                 return False

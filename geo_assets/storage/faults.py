@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+from collections.abc import Callable
 
 from obstore.exceptions import (
     AlreadyExistsError,
@@ -76,16 +77,29 @@ def understood(error: Exception, place: str, path: str = "") -> GeoAssetsError |
     if number in _FULL:
         return GeoAssetsError("DISK_FULL", f"there is no space left for {what}")
     if number in _NAME:
-        return GeoAssetsError("UNSAFE_PATH", f"{what!r} is no name that the file system takes: {os.strerror(number)}")
+        return GeoAssetsError(
+            "UNSAFE_PATH", f"{what!r} is not a name that the file system accepts: {os.strerror(number)}"
+        )
     if number in _REFUSED:
         return _forbidden(what, place, os.strerror(number))
     return _answered(error, what, place, text)
 
 
-def says_it_exists(error: Exception) -> bool:
-    """Whether it was not made since something of that name is there. obstore and Azure's SDK say so of conflicts of any
-    kind.
+def made_unless_it_exists(make: Callable[[], object]) -> bool:
+    """Call `make`; return false if something with that name exists already. Any other error is raised, also that
+    something with that name is being deleted.
     """
+    try:
+        make()
+    except Exception as error:
+        if _says_it_exists(error):
+            return False
+        raise
+    return True
+
+
+def _says_it_exists(error: Exception) -> bool:
+    """Whether a store refused because the name exists. obstore and Azure's SDK raise the same for all conflicts."""
     text = str(error)
     if _status(error, text):
         return _service_code(error, text) in _EXISTS
@@ -100,7 +114,7 @@ def _answered(error: Exception, what: str, place: str, text: str) -> GeoAssetsEr
     if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or status in {"401", "403"}:
         return _forbidden(what, place, code or status)
     if code in _ARCHIVED:
-        return GeoAssetsError("SOURCE_ARCHIVED", f"{what} lies in the archive tier and cannot be read: {code}")
+        return GeoAssetsError("SOURCE_ARCHIVED", f"{what} is in the archive tier and cannot be read: {code}")
     if code == "BlobImmutableDueToPolicy":
         return _forbidden(what, place, code)
     passing = code in _PASSING_CONFLICTS if status == "409" else status in _PASSING

@@ -20,7 +20,7 @@ from typing import Any
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.messages import MessageRecord, RawMessage
 from geo_assets.settings import Settings
-from geo_assets.storage.faults import says_it_exists
+from geo_assets.storage.faults import made_unless_it_exists
 from geo_assets.submissions.messages import Message, read_message
 
 #: A message is not given out again while it is in hand. A page of them is dequeued at once, and each waits for its
@@ -232,7 +232,6 @@ def _with_queue(queue: Any, ask: Callable[[], Any]) -> Any:
     from azure.core.exceptions import (
         ClientAuthenticationError,
         HttpResponseError,
-        ResourceExistsError,
         ResourceNotFoundError,
     )
 
@@ -242,16 +241,13 @@ def _with_queue(queue: Any, ask: Callable[[], Any]) -> Any:
         if _service_code(error) != "QueueNotFound":
             raise
     try:
-        queue.create_queue()
-    except ResourceExistsError as error:
-        if not says_it_exists(error):  # it is being deleted
-            raise
+        made_unless_it_exists(queue.create_queue)
     except (ClientAuthenticationError, HttpResponseError) as error:
         if error.status_code not in {401, 403}:
             raise
         raise GeoAssetsError(
             "QUEUE_NOT_FOUND",
-            f"there is no queue {queue.queue_name}, and we may not make it",
+            f"there is no queue {queue.queue_name}, and we may not create it",
             remedy=f"az storage queue create --account-name {queue.account_name} --name {queue.queue_name}",
         ) from error
     return ask()

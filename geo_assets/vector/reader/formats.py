@@ -158,7 +158,7 @@ def identify(path: Path, name: str) -> Format:
         return kind
     if claimed is None:
         raise GeoAssetsError("VECTOR_UNSUPPORTED", f"{name} is in no supported vector format")
-    raise GeoAssetsError("UNREADABLE", f"{name} does not begin as {claimed.value} does")
+    raise GeoAssetsError("UNREADABLE", f"{name} does not begin like a {claimed.value} file")
 
 
 def _binary_format(path: Path, head: bytes) -> Format | None:

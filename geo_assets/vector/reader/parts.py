@@ -84,7 +84,7 @@ def unread_shapes(shp: Path, places: list[int]) -> dict[int, str]:
 
 
 def _cut(name: str, how: str) -> GeoAssetsError:
-    return GeoAssetsError("UNREADABLE", f"{name} is not whole: {how}", remedy="upload all its parts again, together")
+    return GeoAssetsError("UNREADABLE", f"{name} is incomplete: {how}", remedy="upload all its parts again, together")
 
 
 def _shapes(shp: Path) -> int:

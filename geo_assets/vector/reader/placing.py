@@ -231,7 +231,7 @@ def _decimal_of(values: list[str], *, geographic: bool, name: str) -> str:
         return ","  # no longitude or latitude has thousands
     raise GeoAssetsError(
         "INVALID_PARAMETERS",
-        f"{name} has coordinates such as {unclear!r}, whose comma may part thousands or decimals",
+        f"{name} has coordinates such as {unclear!r}, whose comma may separate thousands or decimals",
         remedy=(
             "say which: --decimal . (the comma parts thousands) or --decimal , (it parts decimals); decimal=… of a job"
         ),

@@ -78,7 +78,7 @@ def find(conn: psycopg.Connection[Any], schema: str, name: str) -> int | None:
     if kind != "r":
         raise GeoAssetsError(
             "SCHEMA_MISMATCH",
-            f"{schema}.{name} is there already and is not a table",
+            f"{schema}.{name} exists already and is not a table",
             remedy="rename or drop it, then submit again",
         )
     return int(oid)

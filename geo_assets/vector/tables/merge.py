@@ -129,7 +129,7 @@ def _merge(
     lock_name(conn, staged.table)
     old, new = find(conn, SCHEMA, staged.table), find(conn, staged.home, staged.staging_name)
     if old is None or new is None:
-        raise GeoAssetsError("INTERNAL", f"{label} went away while it was added to")
+        raise GeoAssetsError("INTERNAL", f"{label} was dropped while rows were added to it")
     differences = drifts(columns(conn, old), columns(conn, new))
     _fit_columns(conn, label, staged, differences, allowed=schema_drift == "allow")
     inserted, updated = _insert(conn, staged, mode, key)

@@ -62,7 +62,7 @@ def open_session(dsn: str) -> Iterator[Session]:
         connection = adbc.connect(dsn)
     except Error as error:
         raise GeoAssetsError(
-            "DATABASE_UNAVAILABLE", f"PostgreSQL does not take the connection: {message_of(error)}"
+            "DATABASE_UNAVAILABLE", f"PostgreSQL does not accept the connection: {message_of(error)}"
         ) from error
     with connection:  # closing without commit rolls back
         yield Session(connection)
