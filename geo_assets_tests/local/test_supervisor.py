@@ -1,4 +1,4 @@
-"""Parts of the stack are killed, and come back by themselves."""
+"""Parts of the stack that are killed are restarted automatically."""
 
 import json
 import os

@@ -31,7 +31,7 @@ GEOREFERENCED = {"crs": "EPSG:32618", "transform": from_origin(5e5, 4e6, 10, 10)
 
 @dataclass(frozen=True)
 class Trap:
-    """What a file must not reach."""
+    """Targets that a hostile file must not reach."""
 
     secret: Path  # a valid raster of another tenant
     victim: Path  # a directory in which nothing may appear
@@ -44,7 +44,7 @@ class Trap:
 
 @dataclass(frozen=True)
 class Hostile:
-    """One submission: the source and what lies beside it."""
+    """One submission: the source and the files beside it."""
 
     name: str
     content: bytes
@@ -66,7 +66,7 @@ KINDS: dict[str, Kind] = {}
 
 
 def kind(name: str, *outcomes: str):
-    """Enter a maker under its name in the documentation."""
+    """Register a maker under its name in the documentation."""
 
     def enter(make):
         KINDS[name] = Kind(outcomes, make)
@@ -80,7 +80,7 @@ def kind(name: str, *outcomes: str):
 
 
 def picture(count: int = 3, side: int = 160, dtype: str = "uint8") -> np.ndarray:
-    """Smooth with noise, so that every codec has work to do."""
+    """Return a smooth picture with noise, so that every codec has work to do."""
     noise = np.random.default_rng(7).integers(0, 30, (count, side, side))
     rows, columns = np.mgrid[0:side, 0:side]
     return ((rows + columns) // 2 % 220 + noise).astype(dtype)
@@ -272,7 +272,7 @@ def cut_off_hfa(rng, trap):
 
 
 def flipped(whole: bytes, rng: np.random.Generator, bits: int, start: int, end: int) -> bytes:
-    """The same with some bits of a stretch flipped."""
+    """Return the same bytes with some bits of a range flipped."""
     damaged = bytearray(whole)
     for place in rng.integers(start * 8, end * 8, bits):
         damaged[place // 8] ^= 1 << (place % 8)
@@ -280,8 +280,8 @@ def flipped(whole: bytes, rng: np.random.Generator, bits: int, start: int, end: 
 
 
 def data_of(whole: bytes) -> tuple[int, int]:
-    """Where the blocks of a file of GDAL lie: after the first directory and its tables, which end before the first
-    block.
+    """Return where the blocks of a file made by GDAL are: after the first directory and its tables, which end before
+    the first block.
     """
     with MemoryFile(whole) as memory, memory.open() as dataset:
         places: list[int] = []
@@ -321,7 +321,7 @@ def flipped_headers(rng, trap):
 
 @cache
 def cog(codec: str = "DEFLATE") -> bytes:
-    """A COG with overviews and a mask, of another maker."""
+    """Return a COG with overviews and a mask, made by another program."""
     pixels = picture(side=600)
     shape = {"count": 3, "height": 600, "width": 600, "dtype": "uint8"}
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK="YES"), MemoryFile() as memory, MemoryFile() as plain:
@@ -467,7 +467,7 @@ def bmp(width: int, height: int) -> bytes:
 
 
 def jp2_of_size(width: int, height: int) -> bytes:
-    """A JPEG 2000 whose SIZ segment lies, and its ihdr box with it."""
+    """Return a JPEG 2000 whose SIZ segment and ihdr box declare a wrong size."""
     whole = encoded("JP2OpenJPEG", count=1, codec="JP2")
     at = whole.index(b"\xff\x51") + 6  # marker, length, capabilities; then width and height
     damaged = bytearray(whole)
@@ -501,7 +501,7 @@ def overfull_deflate(rng, trap):
 
 
 def zstd_zeros(size: int) -> bytes:
-    """A ZSTD frame of zeros, written as blocks of one repeated byte: 4 bytes for each 128 KB."""
+    """Return a ZSTD frame of zeros, written as blocks of one repeated byte: 4 bytes for each 128 KB."""
     block = 128 * 1024
     count = size // block
     blocks = [struct.pack("<I", (block << 3) | (1 << 1) | (number == count - 1))[:3] + b"\0" for number in range(count)]
@@ -633,7 +633,7 @@ def vrt(source: str, *, raw: bool = False) -> bytes:
 
 
 def disguises(trap: Trap) -> dict[str, bytes]:
-    """Texts that GDAL takes for rasters, each of which would read, write or call."""
+    """Return texts that GDAL opens as rasters, each of which would read a file, write one or use the network."""
     url, secret, victim = trap.url, trap.secret, trap.victim / "written_by_mrf"
     python = (
         '<VRTDataset rasterXSize="2" rasterYSize="2"><VRTRasterBand dataType="Byte" band="1"'
@@ -874,7 +874,7 @@ def pointing_crs(rng, trap):
 
 
 def jp2_with_gml(srs: str) -> bytes:
-    """A JPEG 2000 whose GML box has its place in a CRS of that name."""
+    """Return a JPEG 2000 whose GML box locates it in a CRS with that name."""
     gml = f"""<gml:FeatureCollection xmlns:gml="http://www.opengis.net/gml" xmlns:xlink="http://www.w3.org/1999/xlink"><gml:featureMember><gml:RectifiedGrid dimension="2" srsName="{srs}"><gml:limits><gml:GridEnvelope><gml:low>0 0</gml:low><gml:high>159 159</gml:high></gml:GridEnvelope></gml:limits><gml:origin><gml:Point srsName="{srs}"><gml:coordinates>500005,3999995</gml:coordinates></gml:Point></gml:origin><gml:offsetVector srsName="{srs}">10,0</gml:offsetVector><gml:offsetVector srsName="{srs}">0,-10</gml:offsetVector></gml:RectifiedGrid></gml:featureMember></gml:FeatureCollection>""".encode()
 
     def box(name: bytes, body: bytes) -> bytes:
@@ -1216,7 +1216,7 @@ def odd_but_right(rng, trap):
 
 
 def unsorted() -> bytes:
-    """A TIFF whose fields are in the wrong order, which old writers do."""
+    """Return a TIFF whose fields are in the wrong order, as old writers make them."""
     whole = bytearray(raw_tiff({33550: _PLACE[33550]}))
     first, last = 10, 10 + 12 * 8
     whole[first : first + 12], whole[last : last + 12] = whole[last : last + 12], whole[first : first + 12]

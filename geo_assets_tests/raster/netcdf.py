@@ -1,4 +1,5 @@
-"""NetCDF classic files, byte by byte: GDAL as it comes with rasterio writes none, and no test needs a library for this.
+"""NetCDF classic files, byte by byte: the GDAL of rasterio's wheels cannot write them, and a library for the tests is
+not worth it.
 
 Source: The NetCDF Classic Format Specification,
 https://docs.unidata.ucar.edu/nug/current/file_format_specifications.html

@@ -1,4 +1,4 @@
-"""A large raster whose conversion was killed goes on from where it was, and becomes the same COG."""
+"""The conversion of a large raster resumes after a kill, and the COG is the same."""
 
 import os
 import signal
@@ -22,12 +22,12 @@ from geo_assets_tests.raster.test_profiles import made
 
 
 class Killed(BaseException):
-    """Nothing catches it, as nothing catches SIGKILL."""
+    """An exception that is never caught, like SIGKILL."""
 
 
 @contextmanager
 def killed_after(strips: int):
-    """Ends conversions after so many strips of the full resolution."""
+    """Ends conversions after this number of strips of the full resolution."""
     hand_out = onepass.Pyramid._hand_out
 
     def counted(pyramid, level, rows):

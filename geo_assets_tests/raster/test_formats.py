@@ -1,5 +1,5 @@
-"""Formats beyond GeoTIFF, under the names that they come by, with what lies beside them: pixels, place and CRS are
-those that were put in.
+"""Formats other than GeoTIFF, under their usual names and with the files beside them: pixels, place and CRS are those
+that were written.
 """
 
 import io
@@ -40,7 +40,7 @@ def pool(tmp_path_factory):
 
 @pytest.fixture
 def converted(pool):
-    """Converts what a directory holds, as an ingestion groups it: the only source of it, alone with its sidecars."""
+    """Converts the only source of a directory, grouped as in an ingestion: alone with its sidecars."""
 
     def convert(folder: Path, **options) -> ConvertedSource:
         names = [p.name for p in folder.iterdir()]

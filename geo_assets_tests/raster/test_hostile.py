@@ -1,4 +1,4 @@
-"""Every hostile file of `hostile.py` has its documented outcome, and nothing but the one file suffers from it."""
+"""Every hostile file of `hostile.py` has its documented outcome, and affects no other file."""
 
 import contextlib
 import os
@@ -33,7 +33,7 @@ from geo_assets_tests.raster.hostile import (
 
 CONVERT = "geo_assets.raster.cog:convert"
 
-#: What one file is given here. A bomb must be refused long before.
+#: The limits of one file here. A bomb must be refused long before.
 MEMORY_MB, FILE_MB, SECONDS = 2048, 64, 10
 
 SEED = 4
@@ -41,7 +41,7 @@ SEED = 4
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "hostile-rasters.md"
 
 
-#: Kinds whose files try to reach beyond themselves: they must fail to without the sandbox's walls, too.
+#: Kinds whose files try to open others: they must fail even without the sandbox's walls.
 REACHING = (
     "another format in disguise",
     "metadata that names another file",
@@ -56,11 +56,11 @@ REACHING = (
 )
 
 
-#: Faults that are known and not mended yet.
+#: Known faults that are not fixed yet.
 
 
 class Canary:
-    """A server that counts who came."""
+    """A server that counts its requests."""
 
     def __init__(self) -> None:
         self.visits = []
@@ -185,7 +185,7 @@ def test_a_hostile_file_has_its_documented_outcome_and_harms_nothing_else(kind, 
     assert not canary.visits
 
 
-#: Converts what it is told to without any sandbox; the first one warps, which registers the VRT driver for good.
+#: Converts files without any sandbox; the first conversion warps, which registers the VRT driver permanently.
 _BARE = """
 import json, sys
 from geo_assets.errors import GeoAssetsError
@@ -199,7 +199,7 @@ for line in sys.stdin:
         print(error.code, flush=True)
 """
 
-#: Opens what it is told to as a naive reader does.
+#: Opens files as a naive reader does.
 _NAIVE = """
 import json, sys
 import rasterio

@@ -1,4 +1,4 @@
-"""Sources that hold several rasters, taken apart in real sandboxed children."""
+"""Sources with several rasters, split in real sandboxed children."""
 
 import os
 from pathlib import Path
@@ -31,7 +31,7 @@ def converter(pool):
 
 @pytest.fixture
 def inside(converter):
-    """A directory that the children see."""
+    """A directory that the children can read."""
     folder = converter.folder / "in"
     folder.mkdir()
     return folder

@@ -1,4 +1,4 @@
-"""What is found out about a damaged or altered COG, and what is said of it."""
+"""Damage and changes in a COG are detected and reported."""
 
 import struct
 

@@ -19,7 +19,7 @@ from geo_assets_tests.raster.test_profiles import made
 
 SIDE, CUT = 1200, 401
 
-#: What lies where there is no data: it must not show anywhere.
+#: The value of invalid pixels: it must not show anywhere.
 GARBAGE = 7
 
 

@@ -34,7 +34,7 @@ def ask(pool, action, **more):
 
 
 class SourceRequest(ProbeRequest):
-    """As a request for a file is: it names a source."""
+    """Like a request for a file: it names a source."""
 
     source: str = ""
 
@@ -44,7 +44,7 @@ def hostile(folder, program, **more):
 
 
 def run_taken_over(pool, folder, program, **more):
-    """What a child says that runs a program of an attacker's."""
+    """Return the answer of a child that runs an attacker's program."""
     return pool.call(PROBE, hostile(folder, program, **more), ProbeReport).facts
 
 
@@ -85,7 +85,7 @@ selftest.probe = probe
 child.main(int(sys.argv[1]), int(sys.argv[2]), child.Terms.of(sys.argv[3:]))
 """
 
-#: One that says of every archive that it holds a raster, in a place that it was not given.
+#: A child that reports for every archive a raster in a place that it was not given.
 _LIES_OF_PLACES = """
 import sys
 from geo_assets.raster import archives
@@ -114,7 +114,7 @@ socket.send_fds(socket.socket(fileno=os.dup(control)), [b"x"], pipes)
 os._exit(3)
 """
 
-#: It answers with bytes of its own, and is gone.
+#: It answers with bytes of its own, and ends.
 _ANSWERS = """
 import socket, struct
 body = {body}

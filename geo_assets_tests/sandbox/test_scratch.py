@@ -1,6 +1,4 @@
-"""Scratch directories of several processes and threads at once: what one has just made, another one does not sweep
-away.
-"""
+"""Scratch directories of several processes and threads at once: none sweeps away what another one has just made."""
 
 import fcntl
 import os

@@ -1,4 +1,4 @@
-"""A load of items is tried again after what PostgreSQL raises where others work beside it, and after nothing else."""
+"""A load of items is retried after errors that concurrent work causes in PostgreSQL, and after no others."""
 
 import threading
 import time

@@ -1,5 +1,5 @@
-"""What only a real account answers, from a server on loopback that answers so: the emulator has no archive tier, and
-pages of 5,000.
+"""Answers that only a real account gives, from a server on loopback: the emulator has no archive tier, and pages of
+5,000.
 """
 
 import threading
@@ -71,7 +71,7 @@ class Answers(BaseHTTPRequestHandler):
 
 
 class Store(ThreadingHTTPServer):
-    """What there is, and what is refused with which code."""
+    """A store: its blobs, and the codes of its refusals."""
 
     names: list[str]
     conflicts: dict[str, str | None]

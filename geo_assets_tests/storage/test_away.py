@@ -1,4 +1,4 @@
-"""A directory that is a share: not mounted, taken away, full, refused. None of it is a file that is gone."""
+"""A directory that is a share: not mounted, unmounted, full, forbidden. None of this means that a file is gone."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What a GeoPackage holds is told by its list of contents, read by ranges; SQLite itself is never asked."""
+"""The contents of a GeoPackage are read from its list of contents, by ranges; SQLite itself is not used."""
 
 import random
 import sqlite3

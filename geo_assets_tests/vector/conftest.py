@@ -1,4 +1,4 @@
-"""A throw-away PostGIS for these tests, and the two halves of a load joined without a sandbox."""
+"""A temporary PostGIS for these tests, and the two halves of a load joined without a sandbox."""
 
 import shutil
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ def dsn(postgres_home):
 
 
 class Database:
-    """Short questions to the test's database."""
+    """Short queries to the test's database."""
 
     def __init__(self, dsn):
         self.dsn = dsn
@@ -103,7 +103,7 @@ class Loaded:
 
 @pytest.fixture
 def private(tmp_path):
-    """Copies a file (and what lies beside it with the same stem) into a directory of its own."""
+    """Copies a file (and the files beside it with the same stem) into a directory of its own."""
     count = 0
 
     def copy(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Esri JSON: what a file says is in the table, or it is said why not."""
+"""Esri JSON: the contents of a file are in the table, or the reason why not is reported."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""append, upsert, schema drift, versions and the way back, as readers of the table see them."""
+"""append, upsert, schema drift, versions and rollback, as readers of the table see them."""
 
 import itertools
 from io import BytesIO

@@ -1,4 +1,4 @@
-"""Datasets of several parts of which one is cut, and records that are no geometry: nothing of them is lost unsaid."""
+"""Datasets of several parts of which one is truncated, and records that are not geometries: every loss is reported."""
 
 import struct
 

@@ -1,5 +1,5 @@
-"""Filters, rejects and policies, from a file's bytes to the tables: every feature has one fate, and the account says
-which.
+"""Filters, rejects and policies, from a file's bytes to the tables: every feature is loaded, rejected or filtered, and
+the counts say which.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Of a GeoPackage whose geometry is trusted, SQLite says what GDAL would say, in one scan."""
+"""For a GeoPackage whose geometry is trusted, one scan by SQLite gives the same result as GDAL."""
 
 import geopandas as gpd
 import pytest
@@ -22,7 +22,7 @@ def plan_of(path, monkeypatch, *, scans: bool):
 
 
 def two_polygons(folder, *, but):
-    """A GeoPackage that somebody altered by SQL."""
+    """A GeoPackage that was changed by SQL."""
     return altered(
         write(gpd.GeoDataFrame({"n": [1, 2]}, geometry=[POLYGON, POLYGON], crs=4326), folder / "a.gpkg"), but
     )

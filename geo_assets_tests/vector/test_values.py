@@ -1,4 +1,4 @@
-"""No value of a file becomes another one in the table: it is the same, or NULL and counted, or the feature is a reject
+"""No value of a file becomes another one in the table: it is the same, or NULL and counted, or the feature is rejected
 with a reason.
 """
 

@@ -1,4 +1,4 @@
-"""Conditions: what is of the grammar means what it means in PostgreSQL; everything else is refused in one sentence."""
+"""Conditions: what the grammar allows means the same as in PostgreSQL; everything else is refused in one sentence."""
 
 import contextlib
 import datetime as dt

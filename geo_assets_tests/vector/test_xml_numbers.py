@@ -1,4 +1,4 @@
-"""GML, KML and GPX: no coordinate is invented where none is written, and no feature is lost unsaid."""
+"""GML, KML and GPX: no coordinate is invented where none is written, and every lost feature is reported."""
 
 import pytest
 
