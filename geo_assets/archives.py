@@ -1,4 +1,4 @@
-"""Archives: what an uploaded zip or tar holds, unpacked by ourselves within limits.
+"""Archives: unpacking an uploaded zip or tar in our own code, within limits.
 
 Here: refusing what no honest archive has (paths out of it, links, passwords, bombs), and writing the rest to a
 directory that the caller owns. Not here: what the members are (`vector/reader/sources.py`,
@@ -82,9 +82,7 @@ def _is_tar(archive: Path) -> bool:
 
 
 def _unpack_tar(archive: Path, into: Path, max_bytes: int, name: str) -> list[PurePosixPath]:
-    """In one pass: a tar has no directory, so what is wrong with its last member is found when the others are
-    written.
-    """
+    """Unpack in one pass: a tar has no directory, so a fault of its last member is found after writing the others."""
     into.mkdir(parents=True, exist_ok=True)
     packed, total, seen = archive.stat().st_size, 0, set[PurePosixPath]()
     allowed = max(_RATIO_FROM_BYTES, MAX_RATIO * packed)
@@ -195,7 +193,7 @@ def _reading(name: str) -> Iterator[None]:
 
 
 def _path(text: str, name: str) -> PurePosixPath:
-    """A member's path; one that leads out of the archive is refused."""
+    """A member's path; refuses one that leads out of the archive."""
     text = text.replace("\\", "/")  # what some Windows programs write
     path = PurePosixPath(text)
     if any(len(os.fsencode(part)) > _MAX_NAME_BYTES for part in path.parts):
@@ -263,7 +261,7 @@ def _check_distinct(files: list[_Entry], name: str) -> None:
 
 
 def _write(zipped: zipfile.ZipFile, entry: _Entry, to: Path, name: str) -> None:
-    """Write one member, counting: a header that lies about the size is found out."""
+    """Write one member and count its bytes: a header with a wrong size is found out."""
     to.parent.mkdir(parents=True, exist_ok=True)
     left = entry.info.file_size
     with zipped.open(entry.info) as source, to.open("xb") as target:

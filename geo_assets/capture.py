@@ -93,7 +93,7 @@ _SAVED_BY = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A moment, or a span with its end; ISO 8601 UTC. `by` is what says so."""
+    """A moment, or a span with its end; ISO 8601 UTC. `by` names its source."""
 
     start: str
     end: str | None
@@ -106,7 +106,7 @@ def was_saved_by_a_program(software: str) -> bool:
 
 
 def moment(text: str, *, earliest: int = EARLIEST) -> str | None:
-    """ISO 8601 UTC of what cameras and TIFF writers write; a time without zone is taken for UTC.
+    """Convert the times that cameras and TIFF writers write to ISO 8601 UTC; a time without zone is taken for UTC.
 
     Args:
         text: the time.
@@ -124,7 +124,7 @@ def moment(text: str, *, earliest: int = EARLIEST) -> str | None:
 
 
 def taken(text: str, by: str) -> Taken | None:
-    """Of a moment, a date, a month, a year, or two of them with a slash between; None where it is none of these."""
+    """Read a moment, a date, a month, a year, or two of them with a slash between; None for any other text."""
     first, _, last = text.strip().partition("/")
     start, end = _span(first), _span(last or first)
     if start is None or end is None or start[0] > end[1]:
@@ -133,7 +133,7 @@ def taken(text: str, by: str) -> Taken | None:
 
 
 def _span(text: str) -> tuple[datetime, datetime] | None:
-    """The first and last moment of what a text says: a year, month or day is long."""
+    """The first and last moment of a time: a year, a month and a day are spans."""
     parts = re.fullmatch(r"(\d{4})(?:[-:](\d\d)(?:[-:](\d\d))?)?", text.strip())
     if parts is None:
         found = moment(text)
@@ -142,7 +142,7 @@ def _span(text: str) -> tuple[datetime, datetime] | None:
 
 
 def _of_numbers(numbers: dict[str, int]) -> tuple[datetime, datetime] | None:
-    """The span that is meant by a year, perhaps a month or a day of the year, a day, an hour, a minute and a second."""
+    """The span of a year, perhaps a month or a day of the year, a day, an hour, a minute and a second."""
     if "year" not in numbers:
         return None
     if any(numbers.get(unit, 0) >= n for unit, n in (("hour", 24), ("minute", 60), ("second", 60), ("yearday", 367))):
@@ -194,17 +194,17 @@ def pattern(text: str) -> re.Pattern[str]:
 
 
 def by_pattern(text: str, name: str) -> Taken | None:
-    """What a `datetime_regex` finds in a name."""
+    """The time that a `datetime_regex` finds in a name."""
     return _matched(pattern(text).search(name), "datetime_regex")
 
 
 def of_product(name: str) -> Taken | None:
-    """The time of the scene that a product's name tells; `name` may be a path with the product's name anywhere."""
+    """The time of the scene from a product's name; `name` may be a path with the product's name anywhere."""
     return next((found for p in _PRODUCTS if (found := _matched(p.search(name), "the product's name"))), None)
 
 
 def of_metadata(name: str, text: str) -> Taken | None:
-    """The time that a product's metadata file tells; None where `name` is not that of one."""
+    """The time from a product's metadata file; None if `name` is not the name of one."""
     for ending, patterns in METADATA_FILES:
         if ending.search(name):
             for p in patterns:

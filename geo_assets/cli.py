@@ -1,7 +1,7 @@
-"""`geo-assets …`: a thin skin over the package.
+"""`geo-assets …`: a thin layer over the package.
 
-Here: the app, which command lies in which module, and what becomes of an error. Not here: the commands
-(`commands/`), anything that decides.
+Here: the app, which module has which command, and what happens on an error. Not here: the commands (`commands/`),
+anything that decides.
 
 Standard output carries the result alone (with `--json`, one JSON document); progress and logs go to standard error.
 An error is one line and a hint; a traceback only with `--debug`.

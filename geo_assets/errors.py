@@ -223,7 +223,7 @@ class GeoAssetsError(Exception):
         self.remedy = remedy or kind.remedy
 
     def to_dict(self) -> dict[str, str]:
-        """For passing it to another process."""
+        """The error as JSON, for another process."""
         return {"code": self.code, "message": self.message, "remedy": self.remedy}
 
     @classmethod

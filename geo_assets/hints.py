@@ -1,4 +1,4 @@
-"""Hints that run as they are printed: commands of ours, and pages of the documentation, in what people are told.
+"""Hints that can be run as they are printed: our commands, and pages of the documentation, in messages to people.
 
 Here: how a shell finds this program from any directory. Not here: the sentences (`errors.py`, and wherever a fault is
 found), which name a command as `geo-assets …`; code that shows one to a user of this machine makes it runnable.
@@ -19,9 +19,7 @@ _PAGE = re.compile(r"(?<![\w./-])docs/[\w-]+\.md")
 
 
 def program(home: Path | None = None) -> str:
-    """This program as a shell finds it from any directory, and the stack that it is about: of `home`, or of this
-    process.
-    """
+    """The command line of this program from any directory, for the stack of `home`, or of this process."""
     beside = Path(sys.executable).with_name("geo-assets")
     called = shlex.quote(str(beside)) if beside.exists() else f"{shlex.quote(sys.executable)} -m geo_assets.cli"
     home = home or default_home()
@@ -29,11 +27,11 @@ def program(home: Path | None = None) -> str:
 
 
 def runnable(hint: str, home: Path | None = None) -> str:
-    """A hint whose commands run as they are printed, and whose pages can be opened, from any directory.
+    """Make the commands of a hint run as they are printed, and its pages open, from any directory.
 
     Args:
         hint: as it is written.
-        home: of the stack that its commands are about; None: of this process.
+        home: of the stack that its commands use; None: of this process.
     """
 
     def page(found: re.Match[str]) -> str:

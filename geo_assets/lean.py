@@ -14,9 +14,7 @@ from importlib.machinery import ModuleSpec
 
 
 class _Absent:
-    """A finder that says of some packages that they are not installed; every library that can do without them then
-    does.
-    """
+    """A finder that reports some packages as not installed; every library that can do without them then does."""
 
     def __init__(self, names: frozenset[str]) -> None:
         self._names = names

@@ -1,4 +1,4 @@
-"""Litter: what operating systems and programs leave behind, and nobody hands in.
+"""Litter: what operating systems and programs leave behind, and people do not mean to deliver.
 
 Here: the one rule for it, by names alone. It holds alike in containers, archives and folders. Not here: what else files
 are by their names (`storage/sources.py`).
@@ -24,6 +24,6 @@ _FOLDERS = frozenset(
 
 
 def is_litter(path: str) -> bool:
-    """Whether a file, by its path with `/`, is an operating system's or a program's, not a person's."""
+    """Whether a file, by its path with `/`, was left by an operating system or a program, not by a person."""
     *folders, name = path.lower().split("/")
     return name in _FILES or name.startswith(_BEGINNINGS) or not _FOLDERS.isdisjoint(folders)

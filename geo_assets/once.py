@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class made_once(Generic[T]):  # noqa: N801 - it reads like `property`
-    """`functools.cached_property` with a lock: since Python 3.12 the standard one lets two threads make two things."""
+    """`functools.cached_property` with a lock: since Python 3.12 two threads can compute the standard one twice."""
 
     def __init__(self, make: Callable[[Any], T]) -> None:
         self._make = make
@@ -30,8 +30,8 @@ class made_once(Generic[T]):  # noqa: N801 - it reads like `property`
     def __get__(self, instance: object, owner: type) -> T: ...
 
     def __get__(self, instance: object | None, owner: type) -> Self | T:
-        """Make it, or wait until another thread has. It then lies in the instance under its name, where Python finds it
-        first.
+        """Compute it, or wait until another thread has. It is then in the instance under its name, where Python finds
+        it first.
         """
         if instance is None:
             return self

@@ -1,11 +1,11 @@
 """The inputs, outputs and receipts of tasks: the JSON of `geo.tasks`, typed.
 
-Here: one model for each, by stage, and how what another release wrote is read. Nothing else reads their keys.
-Not here: statements (`ledger/`), doing the work (`stages/`), how people are told of it (`ledger/outputs.py`).
+Here: one model for each, by stage, and how what another release wrote is read. Nothing else reads their keys. Not here:
+statements (`ledger/`), doing the work (`stages/`), how it is shown to people (`ledger/outputs.py`).
 
 Outputs are shown to people and programs as they are stored, and carry no version: a key may be added, none may be
-renamed or taken away. A receipt is for the stages alone and carries one: raise it when what was kept before is of no
-use any more. What cannot be read is redone: `is_readable` is asked when a stage is planned
+renamed or taken away. A receipt is for the stages alone and carries one: raise it when earlier receipts cannot be used
+any more. What cannot be read is redone: `is_readable` is asked when a stage is planned
 (docs/decisions/0027-typed-outcomes.md).
 """
 
@@ -25,7 +25,7 @@ INVENTORY, GREETINGS, REPLIES, CATALOGUE = "container_inventory", "greetings", "
 
 
 def _is_nothing(value: object) -> bool:
-    """Whether a key is left out because there is nothing to say."""
+    """Whether a key is left out because it is empty."""
     return not value
 
 
@@ -48,7 +48,7 @@ class InputFile(_Model):
 
 
 class TaskInput(_Model):
-    """What a worker must know: the blobs of a source, the owner first, or which greeting; nothing where the task is the
+    """The input of a worker: the blobs of a source, the owner first, or which greeting; nothing if the task is the
     whole job.
     """
 
@@ -193,7 +193,7 @@ class FetchedFile(InputFile):
 
 
 class Receipt(_Model):
-    """What a finished conversion leaves for the catalogue, and the record of what it was made from."""
+    """The result of a finished conversion for the catalogue, and the record of its input."""
 
     version: Literal[1] = 1  # one that has none was written before there were versions, and is like the first
     input: tuple[FetchedFile, ...]
@@ -208,7 +208,7 @@ class CogPart(_Model):
 
 
 class CogReceipt(Receipt):
-    """What the conversion of a raster source found: a report, or one for each of its parts, in the order of `cogs`."""
+    """The result of converting a raster source: a report, or one for each of its parts, in the order of `cogs`."""
 
     report: ConvertReport | None = Field(None, exclude_if=_is_nothing)
     parts: tuple[CogPart, ...] = Field((), exclude_if=_is_nothing)
@@ -222,7 +222,7 @@ class CogReceipt(Receipt):
 
 
 class TableReceipt(Receipt):
-    """How the layers of a vector source were read."""
+    """The record of how the layers of a vector source were read."""
 
     layers: tuple[LayerPlan, ...]
     software: dict[str, str]
@@ -250,7 +250,7 @@ AnyOutputs = Annotated[SerializeAsAny[Outputs], Field(description="what was made
 
 
 def read_outputs(stage: str, stored: Mapping[str, Any]) -> Outputs:
-    """What a task of a stage put out; what cannot be read as that stage's is shown as it is stored."""
+    """Read the outputs of a task of a stage; what cannot be read as that stage's is shown as it is stored."""
     try:
         return _OUTPUTS.get(stage, Outputs).model_validate(stored) if stored else Outputs()
     except ValidationError:
@@ -259,7 +259,7 @@ def read_outputs(stage: str, stored: Mapping[str, Any]) -> Outputs:
 
 
 def read_receipt(stage: str, stored: Mapping[str, Any]) -> Receipt:
-    """The receipt of a task of a stage.
+    """Read the receipt of a task of a stage.
 
     Raises:
         pydantic.ValidationError: another release wrote it, and this one cannot use it.
@@ -269,7 +269,7 @@ def read_receipt(stage: str, stored: Mapping[str, Any]) -> Receipt:
 
 
 def is_readable(stage: str, outputs: Mapping[str, Any], receipt: Mapping[str, Any] | None) -> bool:
-    """Whether a task that was done, or converted, may be gone on with: what it left is understood."""
+    """Whether a done or converted task can be continued from: its outputs and receipt can be read."""
     try:
         _OUTPUTS[stage].model_validate(outputs)
         if receipt is not None:

@@ -1,4 +1,4 @@
-"""The types of parameters' values, each with its check and what a person is told where it fails.
+"""The types of parameters' values, each with its check and the message if it fails.
 
 Here: one value at a time; a check raises ValueError with a sentence. Not here: which parameters there are and what goes
 together (`parameters.py`).
@@ -19,7 +19,9 @@ from geo_assets.patterns import ACCOUNT_ALIAS, CONTAINER_NAME, CONTAINER_NAME_IN
 
 
 def _plain_text(value: str) -> str:
-    """PostgreSQL text and jsonb refuse NUL; UTF-8 refuses lone surrogates. JSON parsers accept both."""
+    """Refuse NUL, which PostgreSQL text and jsonb refuse, and lone surrogates, which UTF-8 refuses. JSON parsers accept
+    both.
+    """
     if "\x00" in value:
         msg = "must not contain NUL"
         raise ValueError(msg)
@@ -32,7 +34,7 @@ def _plain_text(value: str) -> str:
 
 
 def _safe_path(value: str) -> str:
-    """A blob path or prefix: opaque, but never a way out of its container."""
+    """A blob path or prefix: opaque, but it never leads out of its container."""
     value = _plain_text(value)
     if (
         value.startswith("/")
@@ -47,7 +49,7 @@ def _safe_path(value: str) -> str:
 
 @lru_cache(maxsize=100)  # contracts between steps are checked again and again
 def _known_crs(value: str) -> str:
-    """Only EPSG codes: PROJ's free-text form also takes URLs and files."""
+    """Accept only EPSG codes: PROJ's free-text form also takes URLs and files."""
     value = value.upper()
     if not EPSG_CODE.fullmatch(value):
         msg = "must be EPSG:code, for example EPSG:3857"
@@ -63,7 +65,7 @@ def _known_crs(value: str) -> str:
 
 
 def _condition(value: str) -> str:
-    """A condition of the grammar; which columns there are is known when a file is opened."""
+    """Check the grammar of a condition; its columns are checked when a file is opened."""
     from geo_assets.vector.where import parse
 
     try:
@@ -74,7 +76,7 @@ def _condition(value: str) -> str:
 
 
 def _numbers(value: Any) -> Any:
-    """`west,south,east,north`, as a person types it."""
+    """Read `west,south,east,north`, as a person types it."""
     return value.split(",") if isinstance(value, str) else value
 
 

@@ -46,7 +46,7 @@ _ID_HEX_IN_KEY = 12
 
 
 class Engine(StrEnum):
-    """What makes something of a source."""
+    """The engines that process sources."""
 
     RASTER = "raster"
     VECTOR = "vector"
@@ -76,7 +76,7 @@ FILE_STAGES: dict[str, FileStage] = {
 
 
 class Shapes:
-    """Marks a parameter that decides what an engine makes of a source: with another value it is made again."""
+    """Marks a parameter that shapes the output of an engine: with another value the output is made again."""
 
     def __init__(self, *engines: Engine, asked_as: str = "", asked: bool = True) -> None:
         """Mark.
@@ -111,7 +111,7 @@ NOT_IDENTITY = frozenset({"verify_sources"})
 
 
 def without_later_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters by name, as JSON, without those that were added later and say nothing."""
+    """Parameters by name, as JSON, without those that were added later and have their default."""
     return {
         name: value
         for name, value in values.items()
@@ -120,7 +120,7 @@ def without_later_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Parameters(BaseModel):
-    """What every job type's parameters share: unknown fields are errors, values never change."""
+    """The base of every job type's parameters: unknown fields are errors, values never change."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -135,7 +135,7 @@ class Parameters(BaseModel):
         return self.job_type
 
     def stored(self) -> dict[str, Any]:
-        """As JSON, for the ledger: what makes the job what it is."""
+        """As JSON, for the ledger: the values that identify the job."""
         return self.model_dump(mode="json", exclude=set(NOT_IDENTITY))
 
 
@@ -351,13 +351,13 @@ JOB_TYPES: dict[str, type[Parameters]] = {
 
 
 def shaping(model: type[Parameters]) -> Iterator[tuple[str, Shapes]]:
-    """The parameters of a model that decide what is made of a source, and how."""
+    """The parameters of a model that shape the output of a source."""
     for name, field in model.model_fields.items():
         yield from ((name, mark) for mark in field.metadata if isinstance(mark, Shapes))
 
 
 def shaping_values(parameters: Parameters, engine: Engine) -> dict[str, Any]:
-    """What of a job's parameters counts for the fingerprint of what an engine makes, as JSON."""
+    """The parameters of a job that count for the fingerprint of an engine's output, as JSON."""
     stored = parameters.stored()
     return without_later_defaults(
         {name: stored[name] for name, shapes in shaping(type(parameters)) if engine in shapes.engines}
@@ -365,8 +365,8 @@ def shaping_values(parameters: Parameters, engine: Engine) -> dict[str, Any]:
 
 
 def asked_of(parameters: Parameters, engine: Engine) -> dict[str, Any]:
-    """What of a job's parameters an engine's request is given, by the names of the request; what says nothing is left
-    to the request's defaults.
+    """The parameters of a job that go into an engine's request, by their names there; empty ones are left to the
+    request's defaults.
     """
     asked = {
         shapes.asked_as or name: getattr(parameters, name)
@@ -388,7 +388,7 @@ class OfJobType(BaseModel):
     @field_validator("parameters", mode="before")
     @classmethod
     def _of_the_job_type(cls, value: Any, info: ValidationInfo) -> Any:
-        """What an older release stored lacks what was added since: it gets the defaults."""
+        """Validate the parameters; those of an older release get the defaults of what was added since."""
         if not isinstance(value, Mapping) or "job_type" not in info.data:
             return value
         try:
@@ -397,7 +397,7 @@ class OfJobType(BaseModel):
             raise ValueError(error.message) from None
 
     def parameters_as(self, model: type[P]) -> P:
-        """The parameters, where they must be of this type or one that is derived from it.
+        """The parameters as this type or one that is derived from it.
 
         Raises:
             GeoAssetsError: CONTRACT_VIOLATION, they are of another.
@@ -419,7 +419,7 @@ class Job(OfJobType):
 
     @classmethod
     def of(cls, parameters: Parameters) -> Self:
-        """The job that these parameters are."""
+        """The job of these parameters."""
         canonical = json.dumps(
             {"job_type": parameters.job_type, "parameters": without_later_defaults(parameters.stored())},
             sort_keys=True,

@@ -1,6 +1,6 @@
 """The form of the names and codes that are written in more than one place: parameters, settings, references to blobs.
 
-Here: regular expressions, each of the whole text. Not here: what is looked up behind them.
+Here: regular expressions, each for the whole text. Not here: looking up what they name.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """All configuration: one class, read from `GEO_ASSETS_*` and from what the local stack wrote in its home.
 
-Here: names, defaults, where things lie. Not here: connecting to anything.
+Here: names, defaults, places. Not here: connecting to anything.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def project_file(name: str) -> Path:
 
 
 def default_home() -> Path:
-    """Where the local stack lives: `GEO_ASSETS_HOME`, else `.geo` of the checkout, else `.geo` of the working
+    """The directory of the local stack: `GEO_ASSETS_HOME`, else `.geo` of the checkout, else `.geo` of the working
     directory.
     """
     named = os.environ.get("GEO_ASSETS_HOME")
@@ -73,7 +73,7 @@ def checkout_home() -> Path | None:
 
 
 def _is_web_address(value: str) -> str:
-    """Empty is none, as in a variable that is set to nothing."""
+    """Check a web address; empty counts as none, as in a variable that is set to nothing."""
     try:
         parts = urlsplit(value)
         plain = (
@@ -106,7 +106,7 @@ class LocalAccount(BaseModel):
 
     @property
     def ours(self) -> bool:
-        """Whether it lies in our own home. Elsewhere it may be a share, which may not be mounted."""
+        """Whether it is in our own home. Elsewhere it may be a share that is not mounted."""
         return self._ours
 
 
@@ -137,7 +137,7 @@ class AzureAccount(BaseModel):
     @field_validator("sas_token")
     @classmethod
     def _sas_is_whole(cls, value: SecretStr | None) -> SecretStr | None:
-        """The store's client says nothing of most that is wrong with it, and the service only that access is
+        """Check a SAS: the store's client reports few of its faults, and the service reports only that access is
         refused.
         """
         if value is not None and (token := value.get_secret_value()):
@@ -314,7 +314,7 @@ class Settings(BaseSettings):
 
     @property
     def sandbox_limits(self) -> dict[str, Any]:
-        """What a pool of sandboxed children is given by name."""
+        """Keyword arguments of a pool of sandboxed children."""
         return {
             "memory_mb": self.sandbox_memory_mb,
             "disk_mb": self.sandbox_disk_mb,

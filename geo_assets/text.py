@@ -36,7 +36,7 @@ def escaped(body: bytes, limit: int) -> str:
 
 
 def without_name(said: str, name: str) -> str:
-    """What is said of a file by a sentence that has named it already: `NAME: …` loses the name, elsewhere it becomes
+    """The sentence without the name of the file, which was given before: `NAME: …` loses the name, elsewhere it becomes
     `it`.
     """
     if "." not in name:  # it may be a word like any other

@@ -22,7 +22,7 @@ _ALGORITHMS = ["RS256", "ES256"]
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls, and what for."""
+    """The name and the scopes of a caller."""
 
     name: str
     scopes: frozenset[str]
@@ -48,7 +48,7 @@ def refuse_open_door(settings: Settings, tokens: Tokens, host: str) -> bool:
 
 
 def authenticator(settings: Settings, tokens: Tokens, *, required: bool) -> Callable[[Request, str], Caller]:
-    """A function that tells who calls, and refuses who may not."""
+    """Make the function that identifies the caller of a request, and refuses one without the scope."""
     oidc = _Oidc(settings) if settings.oidc_issuer else None
 
     def authenticate(request: Request, scope: str) -> Caller:

@@ -1,4 +1,5 @@
-"""What routes ask of a request: the submitter, the settings, leave; and the types of parameters that several have.
+"""Dependencies of routes: the submitter, the settings, the caller's scope; and the types of parameters that several
+routes have.
 
 Here: dependencies and parameters. Not here: routes, how a token becomes scopes (`auth.py`).
 """
@@ -47,9 +48,7 @@ def scope(name: str) -> Any:
 
 
 def refuse_nul(request: Request) -> None:
-    """PostgreSQL has no NUL in its text, and no name of ours has one: whoever sends it is told which
-    parameter it is.
-    """
+    """Refuse NUL, which PostgreSQL's text cannot hold and no name of ours has, and name the parameter."""
     given = [*request.path_params.items(), *request.query_params.multi_items()]
     for name, value in given:
         if "\0" in f"{name}{value}":

@@ -1,4 +1,4 @@
-"""Routes of jobs: one, all, and what may be asked of one that is known.
+"""Routes of jobs: one, all, and the requests about a known job.
 
 Here: HTTP. Not here: how a job comes to be (`submissions.py`), what it did to each file (`ledger.py`).
 """

@@ -73,7 +73,7 @@ def problem(
 
 
 def install(app: FastAPI) -> None:
-    """Every way in which a request can fail ends here."""
+    """Register the handlers: every way in which a request can fail ends in one of them."""
 
     @app.exception_handler(GeoAssetsError)
     def _ours(request: Request, error: GeoAssetsError) -> JSONResponse:

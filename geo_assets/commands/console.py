@@ -1,4 +1,4 @@
-"""What every command prints with: two consoles, the `--json` flag, tables, human sizes.
+"""Output of every command: two consoles, the `--json` flag, tables, human sizes.
 
 Here: presentation alone. Not here: commands.
 
@@ -29,12 +29,12 @@ class _Printed:
 
 
 def log(message: str) -> None:
-    """What goes on, on standard error."""
+    """Print progress, on standard error."""
     err.print(runnable(message), style="dim", markup=False, soft_wrap=True)
 
 
 def warn(messages: Iterable[str], before: str = "warning: ") -> None:
-    """What a person should know of something that went well; a line each, on standard error."""
+    """Print warnings, a line each, on standard error."""
     for message in messages:
         err.print(f"{before}{one_line(message)}", style="yellow", markup=False, soft_wrap=True)
 

@@ -70,7 +70,7 @@ def upload(
 
 
 def _refuse_doubles(sources: list[Path]) -> None:
-    """Two files that would become one blob: the second would silently replace the first."""
+    """Refuse two files that would become one blob: the second would silently replace the first."""
     from geo_assets.storage.uploads import files_of
 
     seen: dict[str, Path] = {}

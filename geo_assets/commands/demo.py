@@ -41,7 +41,7 @@ def upload_demo(settings: Settings) -> int:
 
 
 def rows(tasks: list[TaskRecord]) -> Iterator[tuple[str, str, str]]:
-    """(file, what became of it, how to look at it) of every task."""
+    """(file, what became of it, how to look at it), for every task."""
     for task in tasks:
         if task.error_message:
             yield task.task_key, f"{task.status}: {task.error_code}", task.error_message
@@ -52,7 +52,7 @@ def rows(tasks: list[TaskRecord]) -> Iterator[tuple[str, str, str]]:
 
 
 def unexpected(tasks: list[TaskRecord]) -> list[str]:
-    """What became of the demo's files and should not have; a sentence each."""
+    """The demo's files that did not end as intended; a sentence each."""
     became = {(task.task_key, task.error_code) for task in tasks if task.status in ENDED}
     wrong = []
     for file in (path.relative_to(DATA).as_posix() for path in _files()):
@@ -64,7 +64,7 @@ def unexpected(tasks: list[TaskRecord]) -> list[str]:
 
 
 def hints(settings: Settings, job: JobRecord, tasks: list[TaskRecord]) -> dict[str, str]:
-    """How to look at what was made: tool -> what to type or open. Nothing of it can change anything."""
+    """How to look at the outputs: tool -> what to type or open. None of it changes anything."""
     tables = [table.table for task in tasks for table in task.outputs.all_tables]
     cogs = [cog.cog for task in tasks for cog in task.outputs.all_cogs]
     items = [task.outputs.stac_item for task in tasks if task.outputs.stac_item]

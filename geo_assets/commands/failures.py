@@ -1,4 +1,4 @@
-"""How a failing command ends: one line and a hint, or a JSON document, and an exit code.
+"""The end of a failing command: one line and a hint, or a JSON document, and an exit code.
 
 Here: from an exception to what is printed. Not here: the codes and remedies (`errors.py`), which exceptions are caught
 (`cli.main`).
@@ -29,7 +29,7 @@ def die(error: GeoAssetsError, *, code: int = 1, severity: str = "error") -> NoR
 
 
 def refuse_usage(error: Any) -> NoReturn:
-    """An option or argument that the command line does not have."""
+    """Refuse an option or argument that the command line does not have."""
     context = getattr(error, "ctx", None)
     message = error.format_message()
     if context is not None and type(error).__name__ == "NoArgsIsHelpError":
@@ -45,7 +45,7 @@ def refuse_usage(error: Any) -> NoReturn:
 
 
 def as_ours(error: Exception) -> GeoAssetsError:
-    """What nobody caught by name, as an error with a code and a remedy."""
+    """An exception that no command caught, as an error with a code and a remedy."""
     if _is_no_text(error):
         return GeoAssetsError(
             "INVALID_PARAMETERS", "a parameter holds bytes that are no text", remedy="write it in UTF-8, without NUL"

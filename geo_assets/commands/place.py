@@ -29,8 +29,8 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def put_in_place(made: Path, destination: Path) -> None:
-    """Move a file to its destination. What lies there stays as it is until the new one is whole, on disk, and takes its
-    name.
+    """Move a file to its destination. An existing file there stays as it is until the new one is whole, on disk, and
+    takes its name.
 
     Raises:
         GeoAssetsError: DISK_FULL.
@@ -53,7 +53,7 @@ def put_in_place(made: Path, destination: Path) -> None:
 
 
 def _copy(made: Path, destination: Path) -> None:
-    """Onto another file system: under a private name beside the destination, then renamed."""
+    """Copy to another file system: under a private name beside the destination, then rename."""
     _sweep(destination.parent)
     with _private(destination.parent) as (descriptor, private):
         with made.open("rb") as source, os.fdopen(os.dup(descriptor), "wb") as target:
@@ -70,7 +70,7 @@ def _copy(made: Path, destination: Path) -> None:
 
 @contextmanager
 def _private(folder: Path) -> Iterator[tuple[int, Path]]:
-    """A new file, held while it is written, so that `_sweep` tells it from one that a killed process has left."""
+    """A new file, held open while it is written, so that `_sweep` can tell it from the leftover of a killed process."""
     private = folder / f"{_PRIVATE}{secrets.token_hex(8)}"
     descriptor = os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
@@ -83,7 +83,7 @@ def _private(folder: Path) -> Iterator[tuple[int, Path]]:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what killed processes have left under private names: nobody holds it, and it is not of this moment."""
+    """Remove what killed processes left under private names: files that no process holds and that are not new."""
     for left in folder.glob(f"{_PRIVATE}*"):
         with suppress(OSError), left.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -63,7 +63,7 @@ class _ConvertByDefault(TyperGroup):
     """`cog SRC DST` is `cog convert SRC DST`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put the name of the default command where none is."""
+        """Insert the name of the default command if none is given."""
         if args and args[0] not in self.commands and not (len(args) == 1 and args[0] in ctx.help_option_names):
             args = ["convert", *args]
         return super().parse_args(ctx, args)
@@ -141,7 +141,7 @@ def convert(
 
 
 def _put(converted: ConvertedSource, source: Path, destination: Path, *, into_folder: bool) -> list[Path]:
-    """Move what was made to where it is wanted."""
+    """Move the results to their destination."""
     if into_folder:
         destination.mkdir(parents=True, exist_ok=True)
         places = [destination / f"{source.stem if converted.is_single else part.stem}.tif" for part in converted.made]
@@ -254,7 +254,7 @@ def _alone(source: Path) -> Iterator[tuple[Any, Path, Path]]:
 
 @contextmanager
 def _progress(label: str, told: Callable[[], bytes]) -> Iterator[None]:
-    """A bar on standard error that follows what the child tells; nothing where standard error is not a terminal."""
+    """A bar on standard error that follows the child's reports; nothing if standard error is not a terminal."""
     if not err.is_terminal:
         yield
         return

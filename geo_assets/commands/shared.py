@@ -23,7 +23,7 @@ JobId = Annotated[str, typer.Argument(help="A job's id, or its first characters 
 
 
 def open_submitter() -> Submitter:
-    """The way to the ledger of the stack; a context manager.
+    """Open the ledger of the stack; a context manager.
 
     Raises:
         GeoAssetsError: STACK_NOT_RUNNING.
@@ -35,7 +35,7 @@ def open_submitter() -> Submitter:
 
 
 def follow_job(submitter: Submitter, job_id: str) -> JobRecord:
-    """Wait for the end of a job, with live progress; Ctrl-C leaves it to itself and ends the program."""
+    """Wait for the end of a job, with live progress; Ctrl-C ends the program and leaves the job running."""
     from geo_assets.commands.progress import follow
 
     try:
@@ -54,7 +54,7 @@ def follow_job(submitter: Submitter, job_id: str) -> JobRecord:
 
 
 def show_job(record: JobRecord, *, as_json: bool) -> None:
-    """A job as it is: its status, the account of each stage, what to look at next."""
+    """Show a job: its status, the counts of each stage, what to look at next."""
     if as_json:
         print_json(record.model_dump(mode="json"))
         return

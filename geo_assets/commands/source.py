@@ -1,4 +1,4 @@
-"""A file or folder that a command reads, in a private folder: with what belongs to it, and nothing else beside it.
+"""The private folder with the file or folder that a command reads, what belongs to it, and nothing else.
 
 Here: which files belong to it, and how they get there. Not here: the workspace in which that folder lies
 (`sandbox/pool.py`), the rules of belonging (`storage/sources.py`).
@@ -18,7 +18,7 @@ from geo_assets.storage.sources import siblings
 def members_of(source: Path) -> dict[Path, Path]:
     """The files of a source by the rules of the inventory: place in a private folder -> file.
 
-    Of a folder, plain files, also behind a link; links to directories may form a circle and are not followed.
+    For a folder: plain files, also behind a link; links to directories may form a circle and are not followed.
 
     Raises:
         GeoAssetsError: UNREADABLE, a program has it open and has not written everything into it.

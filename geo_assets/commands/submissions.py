@@ -1,4 +1,4 @@
-"""`geo-assets submit`, `plan` and `job-types`: what is asked for.
+"""`geo-assets submit`, `plan` and `job-types`: requests for jobs.
 
 Here: arguments, what is printed. Not here: parameters (`geo_assets/parameters.py`), recording and launching
 (`submissions/`), what became of a job (`jobs.py`).
@@ -130,7 +130,7 @@ def job_types(as_json: JsonFlag = False) -> None:
 
 
 def _described(schema: dict[str, Any], *, required: bool) -> str:
-    """A parameter as a person wants to know it: what it is, what it may be, what it is where it is left out."""
+    """A parameter for people: what it is, which values it may have, its default."""
     variants = [schema, *schema.get("anyOf", [])]
     allowed: list[str] = next((variant["enum"] for variant in variants if "enum" in variant), [])
     text = schema.get("description", "") + (f": {', '.join(allowed)}" if allowed else "")

@@ -150,7 +150,7 @@ def _load(
     options: LoadOptions,
     inspected: Callable[[], InspectReport],
 ) -> tuple[list[str], list[Loaded]]:
-    """Load through the sandbox; returns what is worth saying and the tables."""
+    """Load through the sandbox; returns the warnings and the tables."""
     from geo_assets.database.connections import connect
     from geo_assets.ledger.table_names import claim_name
     from geo_assets.ledger.vector_loads import now
@@ -268,7 +268,7 @@ def _sandbox(settings: Settings) -> SandboxPool:
 
 
 def _inspect(sandbox: SandboxPool, request: InspectRequest) -> InspectReport:
-    """Have a private copy looked at: `inspect_source` of the stages, without the imports of its module."""
+    """Inspect a private copy: `inspect_source` of the stages, without the imports of its module."""
     from geo_assets.vector.models import InspectReport
 
     return sandbox.call("geo_assets.vector.reader.inspect:inspect", request, InspectReport)
@@ -278,8 +278,8 @@ def _inspect(sandbox: SandboxPool, request: InspectRequest) -> InspectReport:
 def _inspected(
     sandbox: SandboxPool, source: Path, request: InspectRequest
 ) -> Iterator[tuple[InspectRequest, Callable[[], InspectReport]]]:
-    """Have a private copy of the source looked at, while the caller prepares the rest; the request for that copy, and
-    what waits for the answer.
+    """Inspect a private copy of the source while the caller prepares the rest; yields the request for that copy, and a
+    function that waits for the report.
     """
     with ThreadPoolExecutor(1) as background, _private_copy(sandbox, source) as copy:
         own = request.model_copy(update={"source": str(copy), "thorough": False})
@@ -289,7 +289,7 @@ def _inspected(
 
 @contextmanager
 def _private_copy(sandbox: SandboxPool, source: Path) -> Iterator[Path]:
-    """The source and its sidecars in a directory of their own, by hard link where that is possible."""
+    """The source and its sidecars in a directory of their own, by hard link if possible."""
     with sandbox.workspace() as workspace:
         folder = Path(tempfile.mkdtemp(dir=workspace))
         lay_out(members_of(source), folder)

@@ -83,7 +83,7 @@ def _options(
     decimal: Decimal = None,
     attribute_tables: Attributes = False,
 ) -> None:
-    """Of a command that reads a vector file, in the order of its help."""
+    """The options of a command that reads a vector file, in the order of its help."""
 
 
 def reads_vector(command: Callable[..., None]) -> Callable[..., None]:

@@ -1,4 +1,4 @@
-"""What only an administrator can do, once per cluster: the database, its roles and its extensions.
+"""Setup that only an administrator can do, once per cluster: the database, its roles and its extensions.
 
 Here: idempotent statements for a superuser (local) or `azure_pg_admin`. Not here: anything that the migrator may do
 itself (`migrate.py`, `sql/`).
@@ -65,9 +65,8 @@ def bootstrap(admin_dsn: str, settings: Settings) -> None:
 
 
 def _close_to_readers(conn: psycopg.Connection, settings: Settings) -> None:
-    """Take from everybody what PostgreSQL gives to everybody and a reader could do harm with: large objects and
-    messages in the write-ahead log, which fill the disk, and advisory locks, whose keys anybody could hold that our own
-    work waits for.
+    """Revoke what PostgreSQL grants to everybody and a reader could do harm with: large objects and messages in the
+    write-ahead log, which fill the disk, and advisory locks, whose keys anybody could hold that our own work waits for.
 
     Where the administrator does not own PostgreSQL's functions (a managed server), PostgreSQL warns and leaves them as
     they are.

@@ -92,7 +92,7 @@ def connect(settings: Settings, role: Role = "pipeline", *, autocommit: bool = F
 
 
 def cancel_statements(settings: Settings) -> None:
-    """Stop what this process has under way in the database: each statement ends as cancelled, where it was asked.
+    """Cancel the statements that this process has under way in the database; each ends as cancelled for its caller.
 
     Raises:
         GeoAssetsError: DATABASE_UNAVAILABLE.
@@ -106,15 +106,15 @@ def cancel_statements(settings: Settings) -> None:
 
 
 def _python_json(conn: psycopg.Connection[Any]) -> None:
-    """JSON by the standard library, whatever was imported: pypgstac makes orjson the default of all connections of a
-    process, and orjson refuses keys of an enumeration and numbers beyond 64 bits.
+    """Use JSON of the standard library, whatever was imported: pypgstac makes orjson the default of all connections of
+    a process, and orjson refuses keys of an enumeration and numbers beyond 64 bits.
     """
     set_json_dumps(json.dumps, conn)
     set_json_loads(json.loads, conn)
 
 
 def _worth_another_try(error: Exception) -> bool:
-    """Not what was cancelled: its time was up, or somebody ended the run."""
+    """Whether to retry: not what was cancelled, because its time was up or somebody ended the run."""
     return isinstance(error, TRANSIENT) and not isinstance(error, psycopg.errors.QueryCanceled | PoolClosed)
 
 
@@ -124,7 +124,7 @@ def retrying(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def retrying_also_on(*errors: type[Exception]) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """As `retrying`, after these errors too: what a dependency is known to raise where others work beside it."""
+    """As `retrying`, also after these errors: those that a dependency is known to raise when others work beside it."""
 
     def worth_it(error: Exception) -> bool:
         return isinstance(error, errors) or _worth_another_try(error)

@@ -107,7 +107,7 @@ def _migrate_pgstac(conn: psycopg.Connection, settings: Settings) -> None:
 
 
 def up_to_date(settings: Settings) -> bool:
-    """Whether nothing is to be migrated; false also where the database does not answer."""
+    """Whether nothing is to be migrated; false also if the database does not answer."""
     try:
         with psycopg.connect(settings.dsn("migrator"), connect_timeout=5) as conn:
             applied: dict[str, str] = dict(conn.execute("select name, sha256 from public.geo_migrations").fetchall())

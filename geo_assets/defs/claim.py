@@ -16,13 +16,13 @@ _PREFIX = "geo_assets/"
 
 
 class Force(dg.Config):
-    """What may be asked of one run of any job, in Dagster's launchpad."""
+    """Options of one run of any job, in Dagster's launchpad."""
 
     force: bool = Field(False, description="redo finished work too")
 
 
 class Options(Force):
-    """Of one that reads a container."""
+    """Options of a run that reads a container."""
 
     allow_mass_retire: bool = Field(
         False, description="with deleted=retire: withdraw even more than max_retire_percent"
@@ -33,7 +33,7 @@ class Options(Force):
 
 
 def claim(context: dg.OpExecutionContext, stages: Stages, job_type: str, options: Force | None = None) -> JobRef:
-    """The job of this run's partition. A run that finds it owned by another says so and leaves it alone."""
+    """Claim the job of this run's partition. A run that finds it owned by another says so and leaves it alone."""
     attempt = context.run.tags.get(ATTEMPT_TAG, "")
     with plain_failures(stages):
         job = claim_job(

@@ -1,4 +1,5 @@
-"""The code server, with a nursery for run workers: `python -m geo_assets.defs.code_server --port 4266`.
+"""The code server, which forks its run workers from a prepared process: `python -m geo_assets.defs.code_server --port
+4266`.
 
 Here: Dagster's own gRPC server, and where its run workers come from. Dagster starts each in a fresh interpreter, which
 imports Dagster and our definitions again: 1.3 s, a third of a small job. A `multiprocessing` forkserver imports them
@@ -38,7 +39,9 @@ def serve(host: str, port: int) -> None:
 
 
 def _fork_where_dagster_spawns() -> None:
-    """Dagster's server asks for the start method `spawn` by name and offers no setting for it (seen in its 1.13)."""
+    """Replace the start method `spawn`, for which Dagster's server asks by name, without a setting for it (seen in its
+    1.13).
+    """
     get_context = multiprocessing.get_context
 
     def instead(method: str | None = None) -> multiprocessing.context.BaseContext:

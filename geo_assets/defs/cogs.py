@@ -26,7 +26,7 @@ _ACCOUNTED, _VALID, _GOOD = _CHECKS
 
 @dg.op(out={"plan": dg.Out(StagePlan), "chunks": dg.DynamicOut(Chunk)})
 def plan_rasters(context: dg.OpExecutionContext, stages: Stages, inventory: InventoryRef) -> Iterator[Any]:
-    """What is to be converted, cut into chunks."""
+    """Plan the conversions, cut into chunks."""
     with plain_failures(stages), stages.get().lease_or_nothing(inventory.job):
         plan, chunks = stage.plan(stages.get(), inventory)
         log_known(stages.get(), plan.job, plan.stage, step_logger(context, stages.get()))
@@ -44,7 +44,7 @@ def convert_rasters(context: dg.OpExecutionContext, stages: Stages, chunk: Chunk
 
 @dg.op(out=outputs(StageReport, _CHECKS))
 def report_rasters(stages: Stages, plan: StagePlan, reports: list[ChunkReport]) -> Iterator[Any]:
-    """The fan-in: every chunk reported, every raster accounted for, every COG where it should be."""
+    """The fan-in: every chunk reported, every raster accounted for, every COG in its place."""
     with plain_failures(stages), stages.get().lease_or_nothing(plan.job):
         report = close_stage(stages.get(), plan, reports)
         verdicts = {

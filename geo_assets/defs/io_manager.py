@@ -1,4 +1,4 @@
-"""The IO manager: pydantic contracts as JSON files. No pickle: whoever can write the store could otherwise run code
+"""The IO manager: pydantic contracts as JSON files. No pickle: it would let anyone who can write the store run code
 here.
 
 Here: writing and reading one contract. Not here: the contracts (`stages/contracts.py`); payloads, which never pass

@@ -12,5 +12,5 @@ PARTITIONS = {job_type: dg.DynamicPartitionsDefinition(name=job_type) for job_ty
 
 
 def key_of(job_type: str, asset: str) -> dg.AssetKey:
-    """An asset of a job type."""
+    """The key of an asset of a job type."""
     return dg.AssetKey([job_type, asset])

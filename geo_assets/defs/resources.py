@@ -43,11 +43,11 @@ class Stages(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 @contextmanager
 def plain_failures(stages: Stages) -> Iterator[None]:
-    """The failures of plain code, as Dagster's.
+    """Raise the failures of plain code as Dagster's.
 
-    After a transient one the step is tried again; if that does not help, the run dies without a word and the janitor
-    asks for a new attempt. A store that stayed away was waited for already: no step is tried again for it. Any other
-    ends the attempt, in writing, before the run fails. An interrupt stops all that is under way.
+    After a transient failure the step is retried; if that does not help, the run fails without an outcome and the
+    janitor requests a new attempt. A store that did not answer was waited for already: no step is retried for it. Any
+    other failure is recorded as the attempt's outcome before the run fails. An interrupt stops all work under way.
     """
     try:
         yield

@@ -1,7 +1,7 @@
-"""The submissions sensor: launches what is recorded and not launched yet.
+"""The submissions sensor: launches recorded submissions that are not launched yet.
 
-A submission over the CLI or HTTP is launched at once by whoever took it; the sensor is the way for all else, and for a
-launcher that died. The ledger lets exactly one of them launch an attempt.
+A submission over the CLI or HTTP is launched at once by the process that accepted it; the sensor launches all others,
+and those whose launcher died. The ledger lets exactly one process launch an attempt.
 """
 
 from typing import Any

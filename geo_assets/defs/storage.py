@@ -1,9 +1,8 @@
 """Dagster's own storage in PostgreSQL, on connections that are kept.
 
-dagster-postgres opens a connection for each statement: more than half of what a small job costs the machine, and most
-of what a stack costs that does nothing. Its webserver alone has a pool, without a check that the connections still
-live.
-Here: one pool for runs, events and schedules of a process. Not here: what is stored, or where (`dagster.yaml`).
+dagster-postgres opens a connection for each statement: more than half of the cost of a small job, and most of the cost
+of an idle stack. Only its webserver has a pool, without a check that the connections still work. Here: one pool for
+runs, events and schedules of a process. Not here: what is stored, or where (`dagster.yaml`).
 """
 
 from typing import TYPE_CHECKING
@@ -52,7 +51,7 @@ class PooledPostgresStorage(DagsterPostgresStorage):
     def from_config_value(  # type: ignore[override]  # the config is a mapping; the type of its entries is not told
         cls, inst_data: ConfigurableClassData | None, config_value: PostgresStorageConfig
     ) -> "PooledPostgresStorage":
-        """What Dagster calls with the `storage` block of `dagster.yaml`."""
+        """Called by Dagster with the `storage` block of `dagster.yaml`."""
         return cls(
             pg_url_from_config(config_value),
             bool(config_value.get("should_autocreate_tables", True)),

@@ -34,7 +34,7 @@ _ACCOUNTED, _VALID, _FEATURES, _GOOD = _CHECKS
 
 @dg.op(out={"plan": dg.Out(StagePlan), "chunks": dg.DynamicOut(Chunk)})
 def plan_vectors(context: dg.OpExecutionContext, stages: Stages, inventory: InventoryRef) -> Iterator[Any]:
-    """What is to be loaded, cut into chunks."""
+    """Plan the loads, cut into chunks."""
     with plain_failures(stages), stages.get().lease_or_nothing(inventory.job):
         plan, chunks = stage.plan(stages.get(), inventory)
         log_known(stages.get(), plan.job, plan.stage, step_logger(context, stages.get()))

@@ -80,7 +80,7 @@ class Attempts:
         verify_sources: bool = False,
         in_transaction: Callable[[DictConnection], None] | None = None,
     ) -> Submitted:
-        """Record a submission; asks for an attempt where there is something to do.
+        """Record a submission; requests an attempt if there is something to do.
 
         `in_transaction` is called before the commit: the message that brought the submission is accepted with it.
 
@@ -118,7 +118,7 @@ class Attempts:
     def retry(
         self, job_id: str, *, requested_by: str, statuses: Sequence[str] = (), error_code: str | None = None
     ) -> Submitted:
-        """Ask for another attempt of a job that has ended; the chosen tasks are redone.
+        """Request another attempt of a job that has ended; the chosen tasks are redone.
 
         Args:
             job_id: whole.
@@ -168,9 +168,7 @@ class Attempts:
 
     @retrying
     def rescue(self, job_id: str, attempt: int) -> bool:
-        """Ask for a new attempt in the janitor's name, with what was asked of the one that died, unless somebody has
-        since.
-        """
+        """Request a new attempt for the janitor with the options of the dead one, unless another was requested."""
         with self._pool.connection() as conn:
             conn.execute("select from geo.jobs where job_id = %s for no key update", (job_id,))
             row = conn.execute(
@@ -205,7 +203,7 @@ class Attempts:
 
     @retrying
     def give_back_launch(self, job_id: str, attempt: int) -> None:
-        """The launch did not happen: the next one to look may try."""
+        """Record that the launch did not happen, so that another process can try."""
         with self._pool.connection() as conn:
             conn.execute(
                 "update geo.attempts set launched_at = null where job_id = %s and attempt = %s and run_id is null",
@@ -255,7 +253,7 @@ def add_attempt(
     allow_mass_retire: bool = False,
     verify_sources: bool = False,
 ) -> int:
-    """Ask for one more attempt, where the job's row is locked; returns its number."""
+    """Request one more attempt, while the job's row is locked; returns its number."""
     row = conn.execute(
         """insert into geo.attempts (job_id, attempt, requested_by, force, allow_mass_retire, verify_sources)
            select %(job)s, coalesce(max(attempt), 0) + 1, %(by)s, %(force)s, %(mass)s, %(verify)s
@@ -267,7 +265,7 @@ def add_attempt(
 
 
 def _died(conn: DictConnection, job_id: str) -> bool:
-    """Whether the run of the newest attempt ended without a word: it was killed, or deleted and is silent."""
+    """Whether the run of the newest attempt ended without an outcome: it was killed, or deleted and is silent."""
     row = conn.execute(
         """select a.outcome is null and case
                       when r.run_id is null then a.run_id is not null

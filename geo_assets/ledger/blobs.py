@@ -27,7 +27,7 @@ Delete = Callable[[str], None]
 
 
 def announce(conn: DictConnection, blobs: Sequence[str], run_id: str) -> None:
-    """Say that these are about to be uploaded; waits while somebody deletes one of them."""
+    """Record blobs that are about to be uploaded; waits while another process deletes one of them."""
     conn.execute(
         """insert into geo.loose_blobs (blob, run_id) select unnest(%s::text[]), %s
            on conflict (blob) do update set since = now(), run_id = excluded.run_id""",
@@ -38,15 +38,15 @@ def announce(conn: DictConnection, blobs: Sequence[str], run_id: str) -> None:
 def sweep(
     conn: psycopg.Connection[Any], delete: Delete, *, grace: timedelta, limit: int = 1000, seconds: float = math.inf
 ) -> int:
-    """Delete what nobody has named for longer than `grace`, the oldest first; returns how many. Ends where a store is
-    away.
+    """Delete blobs that nothing has referred to for longer than `grace`, the oldest first; returns how many. Stops if a
+    store does not answer.
 
-    What cannot be deleted is tried again as if it had lost its name now: it stands in nobody's way.
+    A blob that cannot be deleted is tried again after another grace period, and does not delay the others.
 
     Args:
         conn: not in a transaction; of tuples.
         delete: deletes a blob.
-        grace: how long a blob may be without a name.
+        grace: how long a blob may be unreferenced.
         limit: most that are looked at.
         seconds: no further blobs are looked at after this time.
     """
@@ -68,7 +68,7 @@ def sweep(
 
 
 def sweep_these(conn: psycopg.Connection[Any], delete: Delete, names: Iterable[str]) -> int:
-    """As `sweep`, of these blobs and without grace, but where a run is about to upload one."""
+    """As `sweep`, for these blobs and without grace; not those that a run is about to upload."""
     deleted = 0
     for batch in batched(sorted(names), _BATCH):
         with conn.transaction():
@@ -85,7 +85,7 @@ def sweep_these(conn: psycopg.Connection[Any], delete: Delete, names: Iterable[s
 
 
 def _settle(conn: psycopg.Connection[Any], delete: Delete, rows: Sequence[tuple[str, bool]]) -> tuple[int, bool]:
-    """Of rows that are locked: (how many blobs were deleted, whether their store is away)."""
+    """Delete the blobs of locked rows; returns (how many were deleted, whether their store does not answer)."""
     settled, deleted, away = [], 0, False
     for blob, named in rows:
         if not named:

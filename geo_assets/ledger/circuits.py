@@ -1,4 +1,4 @@
-"""Circuit breakers whose state lives in PostgreSQL: every tick and every step may be a new process, and all must know.
+"""Circuit breakers whose state is in PostgreSQL: every tick and every step may be a new process, and all must know it.
 
 Here: the storage for pybreaker and the wrapper that names the error. The breaker for PostgreSQL itself cannot live
 here: without the database nothing is received at all.
@@ -55,11 +55,11 @@ class PostgresStorage(pybreaker.CircuitBreakerStorage):
         self._write("update geo.circuits set state = %s where name = %s", state)
 
     def increment_counter(self) -> None:
-        """One more failure."""
+        """Count one more failure."""
         self._write("update geo.circuits set failures = failures + 1 where name = %s")
 
     def reset_counter(self) -> None:
-        """It works again."""
+        """Record that it works again."""
         self._write("update geo.circuits set failures = 0, reason = null where name = %s")
 
     def increment_success_counter(self) -> None:
@@ -90,7 +90,7 @@ class PostgresStorage(pybreaker.CircuitBreakerStorage):
 
 
 class Circuits:
-    """The breakers of this process; their state is everybody's."""
+    """The breakers of this process; all processes share their state."""
 
     def __init__(self, pool: ConnectionPool[DictConnection]) -> None:
         self._pool = pool
@@ -127,5 +127,5 @@ class Circuits:
 
 
 def _counts(error: BaseException) -> bool:
-    """A bad message says nothing about its source."""
+    """Whether an error counts: a bad message says nothing about its source."""
     return not isinstance(error, GeoAssetsError) or error.error_class == "transient"

@@ -1,4 +1,4 @@
-"""Claims: a run takes its job, keeps it, gives it back, and how its attempt ended is written down.
+"""Claims: taking a job, keeping it, giving it back, and recording how its attempt ended.
 
 Here: statements that change who holds the lease of a job, and outcomes. Not here: asking for attempts (`attempts.py`),
 the proof of a lease inside another transaction (`lease.py`).
@@ -45,7 +45,7 @@ class Claims:
             partition_key: of the job.
             run_id: who claims it.
             attempt: the one that the run was launched for; None: somebody launched it by hand.
-            job_types: what the run can do; nothing is written for a job of another type.
+            job_types: those that the run can execute; nothing is written for a job of another type.
             requested_by: who asked, where the run is an attempt that nobody recorded.
             options: force, allow_mass_retire, verify_sources: what the run itself asks for, beside what was recorded of
                 its attempt.
@@ -92,7 +92,7 @@ class Claims:
 
     @retrying
     def heartbeat(self, job_id: str, run_id: str) -> bool:
-        """Renew the lease; false where it was lost."""
+        """Renew the lease; false if it was lost."""
         with self._pool.connection() as conn:
             return bool(
                 conn.execute(
@@ -125,11 +125,11 @@ class Claims:
         attempt: int | None = None,
         unowned_only: bool = False,
     ) -> bool:
-        """Write down how the newest attempt ended, take the lease away, and end its open tasks; false where there was
-        nothing to end.
+        """Record how the newest attempt ended, take the lease away, and end its open tasks; false if there was nothing
+        to end.
 
-        Whoever still works on it can publish nothing from here on. With `run_id` or `attempt` only where the newest
-        attempt is that one: somebody may have asked for another since the caller looked.
+        A run that still works on it can publish nothing afterwards. With `run_id` or `attempt`, only if the newest
+        attempt is that one: another may have been requested since the caller looked.
         """
         with self._pool.connection() as conn:
             conn.execute("select from geo.jobs where job_id = %s for update", (job_id,))
@@ -145,9 +145,7 @@ class Claims:
 
     @retrying
     def complete(self, job_id: str, run_id: str) -> bool:
-        """Write down that the work of a run is done, and give its lease up; false where its attempt has an outcome
-        already.
-        """
+        """Record that the work of a run is done, and give up its lease; false if its attempt has an outcome already."""
         with self._pool.connection() as conn:
             conn.execute("select from geo.jobs where job_id = %s for update", (job_id,))
             done = conn.execute(
@@ -164,7 +162,7 @@ class Claims:
 
     @retrying
     def let_go(self, job_id: str, run_id: str) -> None:
-        """A run stops before its work is done: it gives its lease up and can publish nothing from here on.
+        """Give up the lease of a run that stops before its work is done: it can publish nothing afterwards.
 
         Where somebody asked Dagster to end it, its attempt is cancelled; otherwise (the machine shuts down) the janitor
         decides.
@@ -179,7 +177,7 @@ class Claims:
             conn.execute("update geo.jobs set lease_run_id = null, lease_heartbeat = null where job_id = %s", (job_id,))
 
     def fail_unowned(self, job_id: str, error: GeoAssetsError) -> bool:
-        """Fail a job that nobody works on; false where somebody does, or it has ended."""
+        """Fail a job that no run works on; false if one does, or the job has ended."""
         life = self.life(job_id)
         return (
             life is not None
@@ -256,7 +254,7 @@ def _end(
     run_id: str | None,
     attempt: int | None = None,
 ) -> bool:
-    """As `end_attempt`, where the job's row is locked."""
+    """As `end_attempt`, while the job's row is locked."""
     ended = conn.execute(
         """update geo.attempts set outcome = %(outcome)s, error_code = %(code)s, error_message = %(message)s,
                   ended_at = now()

@@ -20,7 +20,7 @@ _PAGE = 5000
 
 
 class Inventory:
-    """What a container held when a job last looked."""
+    """The content of a container when a job last listed it."""
 
     def __init__(self, pool: ConnectionPool[DictConnection]) -> None:
         self._pool = pool
@@ -62,8 +62,8 @@ class Inventory:
                 yield Member.model_validate(row)
 
     def by_path(self, job_id: str) -> Iterator[Member]:
-        """As `members`, in the order of their paths. Between two pages no transaction is open: whoever asks may wait
-        for a store.
+        """As `members`, in the order of their paths. Between two pages no transaction is open: the caller may wait for
+        a store.
         """
         after = ""
         while page := self._page(job_id, after):
@@ -105,7 +105,7 @@ class Inventory:
 
     @retrying
     def note_contents(self, job_id: str, members: Sequence[Member]) -> None:
-        """Write down what zips hold. They were looked into before: no transaction waits for a store."""
+        """Record what zips hold. They were opened before: no transaction waits for a store."""
         with self._pool.connection() as conn:
             for member in members:
                 if member.holds is not None:
@@ -129,7 +129,7 @@ class Inventory:
 
     @retrying
     def note_rewritten(self, job_id: str, account: str, container: str, path: str, sha256: str) -> None:
-        """A listed file holds other bytes than its etag stood for."""
+        """Record that a listed file holds other bytes than its etag stood for."""
         with self._pool.connection() as conn:
             conn.execute(
                 """insert into geo.rewritten (account, container, path, etag, sha256)
@@ -142,7 +142,7 @@ class Inventory:
 
     @retrying
     def mark_rewritten(self, job_id: str, account: str, container: str) -> None:
-        """Give listed files that were rewritten behind their etag one that tells (`stored_etag` undoes it)."""
+        """Mark the etags of listed files that were rewritten without a new etag (`stored_etag` removes the mark)."""
         with self._pool.connection() as conn:
             conn.execute(
                 """update geo.inventory i set etag = r.etag || '+' || left(r.sha256, 16) from geo.rewritten r

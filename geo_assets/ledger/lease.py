@@ -20,7 +20,7 @@ _NOT_OWNED = "GA001"
 
 
 def assert_lease(conn: psycopg.Connection[Any] | psycopg.Cursor[Any], job_id: str, run_id: str) -> None:
-    """Refuse to go on where the run no longer owns the job; nobody takes the job over before the transaction ends.
+    """Raise if the run no longer owns the job; no other run can take the job over before the transaction ends.
 
     Raises:
         GeoAssetsError: LEASE_LOST.
@@ -34,5 +34,5 @@ def assert_lease(conn: psycopg.Connection[Any] | psycopg.Cursor[Any], job_id: st
 
 
 def lease_lost(job_id: str, run_id: str) -> GeoAssetsError:
-    """What is raised where another run took the job over."""
+    """The error of a run whose job another run took over."""
     return GeoAssetsError("LEASE_LOST", f"run {run_id} no longer owns job {job_id[:12]}")

@@ -1,7 +1,7 @@
 """Abandoned (loose) tables: recorded when an item or a task stops referring to them, removed from the record when they
 are dropped or used again.
 
-Here: statements on `geo.loose_tables`, and who stands behind a table. Not here: dropping tables
+Here: statements on `geo.loose_tables`, and what refers to a table. Not here: dropping tables
 (`stages/abandoned_tables.py`). All work on a connection of the caller's, within its transaction.
 """
 
@@ -32,7 +32,7 @@ select exists (select from source) as is_known, exists (select from published) a
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Who has to do with a table."""
+    """What refers to a table."""
 
     is_known: bool  # its name is a source's
     is_published: bool  # an item names it
@@ -46,7 +46,7 @@ def oldest(conn: psycopg.Connection[Any], limit: int) -> list[str]:
 
 
 def standing(conn: psycopg.Connection[Any], label: str, *, stage: str) -> Standing:
-    """Who stands behind a table.
+    """Find what refers to a table.
 
     Args:
         conn: of the transaction.
@@ -60,10 +60,10 @@ def standing(conn: psycopg.Connection[Any], label: str, *, stage: str) -> Standi
 
 
 def postpone(conn: psycopg.Connection[Any], label: str) -> None:
-    """It could not be dropped: it is looked at again after the others."""
+    """Record that it could not be dropped: it is tried again after the others."""
     conn.execute("update geo.loose_tables set since = now() where table_name = %s", (label,))
 
 
 def forget(conn: psycopg.Connection[Any], label: str) -> None:
-    """It is gone, or named again."""
+    """Remove it from the record: it was dropped, or something refers to it again."""
     conn.execute("delete from geo.loose_tables where table_name = %s", (label,))

@@ -28,7 +28,7 @@ _HEAD, _EXCERPT = 500, 1000  # characters
 
 
 class RawMessage(BaseModel):
-    """A message as a source gave it out."""
+    """A message as its source delivered it."""
 
     model_config = ConfigDict(frozen=True)
     source: str
@@ -88,7 +88,7 @@ class Messages:
 
     @retrying
     def record(self, raw: RawMessage) -> MessageRecord:
-        """Write a message down before anything looks at it; a redelivery is counted on the row that is there."""
+        """Record a message before anything reads it; a redelivery is counted in the existing row."""
         body = raw.body[:_KEPT_BYTES]
         with self._pool.connection() as conn:
             row = conn.execute(
@@ -117,7 +117,7 @@ class Messages:
         return MessageRecord.model_validate(record)
 
     def accept(self, conn: DictConnection, message_id: str, *, job_type: str, job_id: str) -> None:
-        """In the transaction that records the job."""
+        """Mark a message as accepted, in the transaction that records the job."""
         conn.execute(
             "update geo.messages set state = 'accepted', handled_at = now(), job_type = %s, job_id = %s,"
             " error_code = null, error_message = null where message_id = %s",
@@ -126,7 +126,7 @@ class Messages:
 
     @retrying
     def reject(self, message_id: str, error: GeoAssetsError, *, job_id: str | None) -> None:
-        """The message goes to poison (or back to its sender, over HTTP) with its error record, in one transaction."""
+        """Move the message to poison (over HTTP: back to its sender) with its error record, in one transaction."""
         with self._pool.connection() as conn:
             updated = conn.execute(
                 """update geo.messages set
@@ -156,7 +156,7 @@ class Messages:
         job_id: str | None = None,
         run_id: str | None = None,
     ) -> None:
-        """An error record of its own."""
+        """Add an error record."""
         with self._pool.connection() as conn:
             _add_error(conn, error, severity=severity, message_id=message_id, job_id=job_id, run_id=run_id)
 
@@ -248,7 +248,7 @@ class Messages:
 
     @retrying
     def poison_without_record(self) -> int:
-        """Must be zero, always."""
+        """The number of poisoned messages without an error record; it must always be zero."""
         with self._pool.connection() as conn:
             row = conn.execute(
                 "select count(*) as n from geo.messages m where state in ('poison', 'rejected') and not exists (select"

@@ -27,7 +27,7 @@ class TaskStatus(StrEnum):
 
     @classmethod
     def of_error(cls, kind: ErrorClass) -> TaskStatus:
-        """How a task ends that met an error: quarantined where its input is at fault."""
+        """The status of a task that ended with an error: quarantined if its input is at fault."""
         return cls.QUARANTINED if kind is ErrorClass.INVALID else cls.FAILED
 
 
@@ -105,7 +105,7 @@ class JobRecord(BaseModel):
 
 
 class _OfStage(BaseModel):
-    """A row with a stage, and what a task of it put out."""
+    """A row with a stage, and the outputs of its task."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -149,7 +149,7 @@ class Converted(_OfStage):
 
 
 class PublishedTask(_OfStage):
-    """What is published of a task."""
+    """The published outputs of a task."""
 
     stac_item: str
     job_id: str
@@ -160,7 +160,7 @@ class PublishedTask(_OfStage):
 
 
 class PublishedSource(PublishedTask):
-    """What is published of a source, and what a listing says of it."""
+    """The published outputs of a source, and its state in a listing."""
 
     is_there: bool  # the source, or something within it
     is_folder: bool
@@ -174,7 +174,7 @@ class PublishedSource(PublishedTask):
 
 
 class PlannedTask(BaseModel):
-    """A unit of work that a stage intends: what it is of, and the fingerprint that tells whether it is done already."""
+    """A planned unit of work: its source, and the fingerprint that tells whether it is done already."""
 
     model_config = ConfigDict(frozen=True)
     task_key: str
@@ -207,7 +207,7 @@ class Attempt(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class JobLife:
-    """What decides about a job: its status, and whether a run holds it now."""
+    """The state that decides about a job: its status, and whether a run holds it now."""
 
     job_id: str
     status: JobStatus

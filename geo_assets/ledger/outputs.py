@@ -16,7 +16,7 @@ _REPAIRED = ("1 geometry was repaired", "{:,} geometries were repaired")
 
 
 def results(outputs: Outputs) -> list[tuple[str, str]]:
-    """(what, where) of everything that was made of a file; of a task without files, what it says."""
+    """(what, where) of each output of a file; of a task without files, its message."""
     made = [("COG", cog.cog) for cog in outputs.all_cogs]
     made += [("file", blob) for blob in outputs.all_files]
     made += [("table", told(table)) for table in outputs.all_tables]
@@ -26,20 +26,18 @@ def results(outputs: Outputs) -> list[tuple[str, str]]:
 
 
 def told(table: TableEntry) -> str:
-    """A table and how many rows it holds."""
+    """A table and its number of rows."""
     return f"{table.table} ({table.rows:,} rows)"
 
 
 def sentence(outputs: Outputs) -> str:
-    """What was made, in one line."""
+    """The outputs in one line."""
     made = [f"{what} {where}" for what, where in results(outputs) if what != "item"]
     return ", ".join(made[:_NAMED]) + (f" and {len(made) - _NAMED} more" if len(made) > _NAMED else "")
 
 
 def warnings(outputs: Outputs) -> list[str]:
-    """What is worth knowing of a file that is good: what the engines said, and what became of features that could not
-    be kept as they are.
-    """
+    """The warnings of a good file: those of the engines, and about features that could not be kept as they are."""
     said = list(outputs.warnings)
     for table in outputs.all_tables:
         for counts, (of_one, of_several), where in (

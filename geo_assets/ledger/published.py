@@ -1,7 +1,7 @@
-"""What is published: the one row of each STAC item, which says what it leads to and which task made it.
+"""What is published: one row per STAC item, with its outputs and the task that made it.
 
 Here: statements on `geo.published`. Not here: pgstac (`stac/pgstac.py`), the tasks themselves (`tasks.py`), who decides
-that something is taken back (`stages/retire.py`).
+that something is withdrawn (`stages/retire.py`).
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ select p.stac_item, p.job_id, p.stage, p.task_key, p.outputs, p.at, i.holds, i.e
 
 
 class Published:
-    """Statements on `geo.published`; those that publish or take back work in a transaction of the caller's, with what
-    they do to items and tables.
+    """Statements on `geo.published`; those that publish or withdraw run in the caller's transaction, together with the
+    changes to items and tables.
     """
 
     def __init__(self, pool: ConnectionPool[DictConnection]) -> None:
@@ -50,8 +50,8 @@ class Published:
     def publish_many(
         conn: psycopg.Connection[Any], job_id: str, run_id: str, done: Sequence[tuple[str, str, Outputs]]
     ) -> list[PublishedTask]:
-        """Tasks with a STAC item have succeeded, in the transaction that loads the items: none is searchable that we do
-        not know.
+        """Mark tasks with a STAC item as succeeded, in the transaction that loads the items: no item is searchable that
+        the ledger does not know.
 
         Args:
             conn: of the transaction.
@@ -97,9 +97,7 @@ class Published:
 
     @retrying
     def stale(self, job_id: str) -> list[str]:
-        """The items that this job published and its last run no longer stands behind: the source is gone, or bad
-        now.
-        """
+        """Items that this job published and whose source is gone or bad now."""
         with self._pool.connection() as conn:
             rows = conn.execute(
                 """select p.stac_item from geo.published p
@@ -116,8 +114,8 @@ class Published:
     def of_container(
         self, job_id: str, *, stages: Sequence[str], account: str, container: str, collection: str
     ) -> list[PublishedSource]:
-        """What is published of the sources of a container in a collection, and what a job's newest listing says of
-        each.
+        """The published outputs of a container's sources in a collection, each with its state in a job's newest
+        listing.
 
         Args:
             job_id: whose listing.
@@ -144,7 +142,7 @@ class Published:
 
     @staticmethod
     def take_back(conn: psycopg.Connection[Any], entry: PublishedTask) -> bool:
-        """Strike out what is published, as `of_container` gave it; false if it was published again since."""
+        """Delete the row of a published source as `of_container` returned; false if it was published again since."""
         return bool(
             conn.execute(
                 "delete from geo.published where stac_item = %s and at = %s", (entry.stac_item, entry.at)
@@ -155,7 +153,7 @@ class Published:
     def forget_source(
         conn: psycopg.Connection[Any], job_id: str, entry: PublishedTask, *, others: Sequence[str]
     ) -> None:
-        """The source of what was taken back is gone: it is in no account any more, of this job or of others."""
+        """Remove a withdrawn source from the account of every job."""
         conn.execute(
             "delete from geo.tasks where job_id = %s and stage = %s and task_key = %s and not listed",
             (job_id, entry.stage, entry.task_key),

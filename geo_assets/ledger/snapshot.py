@@ -36,7 +36,7 @@ class JobNow:
 
     @property
     def is_over(self) -> bool:
-        """Whether nobody is at work on it, or will be."""
+        """Whether no run works on it, or will."""
         return self.status.is_final
 
 
@@ -53,7 +53,7 @@ class TaskNow:
 
 @dataclass(frozen=True, slots=True)
 class Unregistered:
-    """What a task made and has not published yet."""
+    """The outputs that a task made and has not published yet."""
 
     task_key: str
     outputs: Outputs
@@ -118,7 +118,7 @@ class Snapshot:
         ]
 
     def published(self, job_ids: Sequence[str], collections: Sequence[str]) -> list[PublishedTask]:
-        """What these jobs published in these collections of pgstac."""
+        """The published outputs of these jobs in these collections of pgstac."""
         rows = self._dicts(
             """select stac_item, job_id, stage, task_key, outputs, at from geo.published
                 where job_id = any(%(jobs)s) and split_part(stac_item, '/', 1) = any(%(collections)s)""",
@@ -128,12 +128,12 @@ class Snapshot:
         return [PublishedTask.model_validate(row) for row in rows]
 
     def published_among(self, items: Sequence[str]) -> set[str]:
-        """Those of these items that anybody published."""
+        """Those of these items that are published."""
         query: LiteralString = "select stac_item from geo.published where stac_item = any(%(items)s)"
         return set(self._scalars(query, items=list(items)))
 
     def unregistered(self, job_ids: Sequence[str]) -> list[Unregistered]:
-        """What these jobs made and have not published yet."""
+        """The outputs that these jobs made and have not published yet."""
         rows = self._dicts(
             """select stage, task_key, outputs from geo.tasks
                 where job_id = any(%(jobs)s) and listed and receipt is not null
@@ -166,7 +166,7 @@ class Snapshot:
         return [Member.model_validate(row) for row in rows]
 
     def rows_loaded(self, table: str) -> int | None:
-        """The rows that the newest load left in a table; None where no load is recorded."""
+        """The rows that the newest load left in a table; None if no load is recorded."""
         query: LiteralString = (
             "select table_rows from geo.vector_loads where table_name = %(table)s order by load_id desc limit 1"
         )
@@ -180,7 +180,7 @@ class Snapshot:
         return set(self._scalars(query, collection=collection))
 
     def loose_tables(self) -> set[str]:
-        """Published tables that were given up, as schema.name."""
+        """Abandoned published tables, as schema.name."""
         return set(self._scalars("select table_name from geo.loose_tables"))
 
     def waiting_tables(self) -> set[str]:

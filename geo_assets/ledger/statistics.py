@@ -21,7 +21,7 @@ _COUNTED: dict[str, LiteralString] = {
 
 
 def last_day(pool: ConnectionPool[DictConnection]) -> dict[str, dict[str, int]]:
-    """How many jobs, tasks, messages and errors of each state or code the last 24 hours had."""
+    """Count the jobs, tasks, messages and errors of the last 24 hours, by state or code."""
     with pool.connection() as conn:
         return {
             name: {str(row["what"]): int(str(row["n"])) for row in conn.execute(query).fetchall()}

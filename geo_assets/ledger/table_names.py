@@ -14,7 +14,7 @@ from geo_assets.database.connections import DictConnection, retrying
 
 
 class TableNames:
-    """Which source owns which table name: the first to ask keeps it."""
+    """The owner of each table name: the first source that asks for it keeps it."""
 
     def __init__(self, pool: ConnectionPool[DictConnection]) -> None:
         self._pool = pool
@@ -47,7 +47,8 @@ class TableNames:
 
 
 def claim_name(conn: psycopg.Connection[Any], table: str, source: str) -> str | None:
-    """Keep a table's name from the pipeline's sources; returns the source of the pipeline that has it already.
+    """Reserve a table's name, so that no source of the pipeline takes it; returns the source of the pipeline that has
+    it already.
 
     Args:
         conn: in autocommit.
@@ -67,5 +68,5 @@ def claim_name(conn: psycopg.Connection[Any], table: str, source: str) -> str | 
 
 
 def release_name(conn: psycopg.Connection[Any], name: str) -> None:
-    """The table is gone: its name, without the schema, is free again."""
+    """Free the name of a dropped table; the name is without the schema."""
     conn.execute("delete from geo.table_names where table_name = %s", (name,))

@@ -131,7 +131,7 @@ class Tasks:
 
     @retrying
     def redo(self, job_id: str, run_id: str, stage: str, keys: Sequence[str]) -> None:
-        """These tasks of a planned stage are done again, whatever an earlier run left of them."""
+        """Reset tasks of a planned stage, so that they are done again, whatever an earlier run left of them."""
         if keys:
             with self._pool.connection() as conn:
                 assert_lease(conn, job_id, run_id)
@@ -139,7 +139,7 @@ class Tasks:
 
     @retrying
     def pending_keys(self, job_id: str, run_id: str, stage: str) -> list[str]:
-        """What is still to do, in order."""
+        """The keys of pending tasks, in order."""
         with self._pool.connection() as conn:
             rows = conn.execute(
                 "select task_key from geo.tasks where job_id = %s and run_id = %s and stage = %s and listed and status"
@@ -165,7 +165,7 @@ class Tasks:
 
     @retrying
     def outputs(self, job_id: str, stage: str, first: str, last: str) -> dict[str, Outputs]:
-        """What the finished tasks from `first` to `last` put out."""
+        """The outputs of the finished tasks from `first` to `last`."""
         with self._pool.connection() as conn:
             rows = conn.execute(
                 """select task_key, outputs from geo.tasks
@@ -181,8 +181,8 @@ class Tasks:
     ) -> list[Converted]:
         """Converted tasks that are not in the catalogue yet, a page at a time in (stage, key) order.
 
-        A page ends before its receipts exceed `_PAGE_BYTES`: a file of a hundred variables of a year of days has a long
-        one.
+        A page ends before its receipts exceed `_PAGE_BYTES`: a file with a hundred variables, each with a year of days,
+        has a long one.
         """
         with self._pool.connection() as conn:
             rows = conn.execute(
@@ -202,7 +202,7 @@ class Tasks:
 
     @retrying
     def fingerprints(self, job_id: str) -> dict[tuple[str, str], tuple[str, TaskStatus]]:
-        """(stage, task key) -> (fingerprint, status) of what a job did so far."""
+        """(stage, task key) -> (fingerprint, status) of the tasks of a job."""
         with self._pool.connection() as conn:
             rows = conn.execute(
                 "select stage, task_key, fingerprint, status::text from geo.tasks where job_id = %s and listed",
@@ -228,12 +228,12 @@ class Tasks:
 
     @retrying
     def start(self, job_id: str, run_id: str, stage: str, task_key: str) -> None:
-        """A worker takes up a task."""
+        """Mark a task as running."""
         self._change(job_id, run_id, stage, task_key, "status = 'running', started_at = now(), finished_at = null")
 
     @retrying
     def uploading(self, run_id: str, names: Sequence[str]) -> None:
-        """These blobs are about to be uploaded; until a task refers to them they are orphans."""
+        """Record blobs that are about to be uploaded; until a task refers to them they are orphans."""
         with self._pool.connection() as conn:
             blobs.announce(conn, names, run_id)
 
@@ -241,7 +241,9 @@ class Tasks:
     def converted(
         self, job_id: str, run_id: str, stage: str, task_key: str, *, outputs: Outputs, receipt: Receipt
     ) -> None:
-        """The output exists under its final name, but nobody is told of it before it is in the catalogue."""
+        """Mark a task as converted: its output exists under its final name, but is not shown before it is in the
+        catalogue.
+        """
         with self._pool.connection() as conn:
             self.convert(conn, job_id, run_id, stage, task_key, outputs=outputs, receipt=receipt)
 
@@ -256,7 +258,7 @@ class Tasks:
         outputs: Outputs,
         receipt: Receipt,
     ) -> None:
-        """As `converted`, in a transaction of the caller's."""
+        """As `converted`, in the caller's transaction."""
         changed = conn.execute(
             """with named as (delete from geo.loose_blobs where blob = any(geo.blobs_of(%(outputs)s)))
                update geo.tasks set outputs = %(outputs)s, receipt = %(receipt)s
@@ -275,7 +277,7 @@ class Tasks:
 
     @retrying
     def succeed(self, job_id: str, run_id: str, stage: str, task_key: str, *, outputs: Outputs) -> None:
-        """The task is done and its outputs are where they say."""
+        """Mark a task as done, with its outputs."""
         self._change(
             job_id,
             run_id,
@@ -293,7 +295,7 @@ class Tasks:
 
     @retrying
     def fail(self, job_id: str, run_id: str, stage: str, task_key: str, error: GeoAssetsError) -> None:
-        """The task ends: quarantined where its input is at fault, failed otherwise. Its receipt goes, so that it is
+        """End a task: quarantined if its input is at fault, failed otherwise. Its receipt is deleted, so that it is
         redone.
         """
         status = TaskStatus.of_error(error.error_class)
@@ -313,7 +315,7 @@ class Tasks:
 
     @retrying
     def cancel_rest(self, job_id: str, run_id: str) -> int:
-        """End what was planned and will not be done; returns how many."""
+        """Cancel what was planned and will not be done; returns how many."""
         with self._pool.connection() as conn:
             return conn.execute(
                 "update geo.tasks set status = 'cancelled', finished_at = now() where job_id = %s and run_id = %s and"
@@ -338,7 +340,7 @@ class Tasks:
 
     @retrying
     def counts(self, job_id: str, stage: str) -> StageCounts:
-        """The account of one stage; all zero where it has no task."""
+        """The account of one stage; all zero if it has no task."""
         with self._pool.connection() as conn:
             row = conn.execute(
                 "select * from geo.stage_counts where job_id = %s and stage = %s", (job_id, stage)
@@ -359,7 +361,7 @@ class Tasks:
         after: tuple[str, str] = ("", ""),
         limit: int = 1_000_000,
     ) -> list[TaskRecord]:
-        """Tasks of a job in (stage, key) order. What an ended job left undone reads as cancelled."""
+        """Tasks of a job in (stage, key) order. Unfinished tasks of an ended job are shown as cancelled."""
         with self._pool.connection() as conn:
             job = conn.execute("select status from geo.job_status where job_id = %s", (job_id,)).fetchone()
             rows = conn.execute(
@@ -386,8 +388,8 @@ class Tasks:
     def bad_by_code(
         self, job_id: str, stage: str | None = None, statuses: Sequence[TaskStatus] | None = None
     ) -> dict[str, int]:
-        """The codes with which tasks of a job ended, or of one of its stages, or those in some states: code -> how
-        many.
+        """Count the tasks of a job, or of one of its stages, or those in some states, by the error code with which they
+        ended.
         """
         with self._pool.connection() as conn:
             rows = conn.execute(
@@ -402,13 +404,13 @@ class Tasks:
 
     @retrying
     def warned(self, job_id: str, stage: str | None = None) -> list[tuple[str, list[str]]]:
-        """(task key, warnings) of the tasks of a job, or of one of its stages, of which there is something to say."""
+        """(task key, warnings) of the tasks of a job, or of one of its stages, that have some."""
         with self._pool.connection() as conn:
             return list(warned_tasks(conn, job_id, stage))
 
     def iterate(self, job_id: str, stage: str) -> Iterator[TaskRecord]:
-        """All tasks of a stage without holding them all. Between two pages no transaction is open: whoever asks may
-        wait for a store.
+        """All tasks of a stage without holding them all. Between two pages no transaction is open: the caller may wait
+        for a store.
         """
         after = ""
         while page := self._page(job_id, stage, after):
@@ -429,9 +431,7 @@ class Tasks:
 
 
 def _unreadable(conn: DictConnection, job_id: str, stage: str) -> list[str]:
-    """The tasks of a stage that an earlier run left done or converted, in a way that this release does not
-    understand.
-    """
+    """The done or converted tasks of a stage whose outputs or receipt this release cannot read."""
     with conn.cursor("planned") as cursor:
         cursor.itersize = _PAGE
         cursor.execute(
@@ -462,7 +462,7 @@ def succeed_many(
     run_id: str,
     done: Sequence[tuple[str, str, Outputs]],
 ) -> None:
-    """As `Tasks.succeed_many`, in a transaction of the caller's.
+    """As `Tasks.succeed_many`, in the caller's transaction.
 
     Raises:
         GeoAssetsError: LEASE_LOST.

@@ -51,7 +51,9 @@ class Tokens:
 
     @retrying
     def find(self, token: str) -> tuple[str, frozenset[str]] | None:
-        """Name and scopes of a token that is valid now. Looked up by its hash, so that timing tells nothing of it."""
+        """Name and scopes of a token that is valid now. It is looked up by its hash, so that the time taken reveals
+        nothing.
+        """
         with self._pool.connection() as conn:
             row = conn.execute(
                 "select name, scopes from geo.api_tokens where sha256 = %s and revoked_at is null", (_hash(token),)

@@ -40,7 +40,7 @@ def now(conn: psycopg.Connection[Any]) -> datetime:
 
 
 def requested_at(conn: psycopg.Connection[Any], run_id: str) -> datetime:
-    """When the attempt that a run works on was asked for."""
+    """The time at which the attempt of a run was requested."""
     row = conn.execute("select requested_at from geo.attempts where run_id = %s", (run_id,)).fetchone()
     if row is None:
         return now(conn)
@@ -48,7 +48,7 @@ def requested_at(conn: psycopg.Connection[Any], run_id: str) -> datetime:
 
 
 def record(conn: psycopg.Connection[Any], load: Load, *, rows: int, drift: tuple[str, ...] = ()) -> None:
-    """Write a load down, inside its transaction and under its table's lock.
+    """Record a load, inside its transaction and under its table's lock.
 
     Raises:
         GeoAssetsError: SUPERSEDED, one that was submitted later has replaced the table; ALREADY_LOADED, this was
@@ -80,7 +80,7 @@ def record(conn: psycopg.Connection[Any], load: Load, *, rows: int, drift: tuple
 
 
 def forget_keys(conn: psycopg.Connection[Any], table: str) -> None:
-    """What was appended to a table may be appended again: what it held is gone."""
+    """Allow files that were appended to a table to be appended again: what it held is gone."""
     conn.execute("update geo.vector_loads set load_key = null where table_name = %s and load_key is not null", (table,))
 
 

@@ -1,4 +1,4 @@
-"""Loaded tables that wait for their job's gate, each with what its publication must know.
+"""Loaded tables that wait for their job's gate, each with the data that its publication needs.
 
 Here: statements on `geo.waiting_tables`. Not here: setting tables aside, publishing and dropping them
 (`stages/waiting_tables.py`). All work on a connection of the caller's, within its transaction.
@@ -19,7 +19,7 @@ from geo_assets.outcomes import TableEntry
 def add(
     conn: psycopg.Connection[Any], job_id: str, stage: str, task_key: str, *, table: str, position: int, load: Any
 ) -> None:
-    """A table of a task waits; `load` is what its publication must know."""
+    """Record that a table of a task waits; `load` is the data that its publication needs."""
     conn.execute(
         "insert into geo.waiting_tables (table_name, job_id, stage, task_key, position, load)"
         " values (%s, %s, %s, %s, %s, %s)",
@@ -48,7 +48,7 @@ def loads_of_job(conn: psycopg.Connection[Any], job_id: str, stage: str) -> list
 
 
 def of_task(conn: psycopg.Connection[Any], job_id: str, stage: str, task_key: str) -> list[str]:
-    """The tables of a task; nobody else may take them before the transaction ends."""
+    """The tables of a task; locked until the transaction ends."""
     with conn.cursor(row_factory=scalar_row) as cursor:
         return cursor.execute(
             "select table_name from geo.waiting_tables where job_id = %s and stage = %s and task_key = %s for update",
@@ -57,7 +57,7 @@ def of_task(conn: psycopg.Connection[Any], job_id: str, stage: str, task_key: st
 
 
 def given_up(conn: psycopg.Connection[Any], limit: int) -> list[str]:
-    """Tables whose task stands behind them no longer; nobody else may take them before the transaction ends."""
+    """Tables that their task no longer refers to; locked until the transaction ends."""
     with conn.cursor(row_factory=scalar_row) as cursor:
         return cursor.execute(
             """select table_name from geo.waiting_tables w
@@ -70,14 +70,14 @@ def given_up(conn: psycopg.Connection[Any], limit: int) -> list[str]:
 
 
 def remove(conn: psycopg.Connection[Any], tables: list[str]) -> None:
-    """These wait no longer."""
+    """Remove tables that no longer wait."""
     conn.execute("delete from geo.waiting_tables where table_name = any(%s)", (tables,))
 
 
 def settle(
     conn: psycopg.Connection[Any], job_id: str, run_id: str, stage: str, task_key: str, *, table: str, entry: TableEntry
 ) -> None:
-    """In the publishing transaction: the table waits no longer, and its task says what became of it.
+    """In the publishing transaction: remove the table, and record in its task what was published.
 
     Raises:
         GeoAssetsError: LEASE_LOST.

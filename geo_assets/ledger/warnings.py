@@ -1,8 +1,7 @@
-"""Warnings by kind: the account of a job says how many of its files have which, whatever the columns and numbers in
-their sentences.
+"""Warnings by kind: how many files of a job have which kind, whatever the columns and numbers in their sentences.
 
-Here: the table of kinds, and what the tasks of a job have. Not here: the sentences themselves, which the engines say of
-a file (`raster/`, `vector/`), and how they are kept (`outputs.py`).
+Here: the table of kinds, and what the tasks of a job have. Not here: the sentences themselves, which the engines write
+about a file (`raster/`, `vector/`), and how they are kept (`outputs.py`).
 
 A sentence that no pattern fits is counted as `other`: a new sentence is never lost, but should find its kind here.
 """
@@ -79,7 +78,7 @@ def counted(files: Iterable[Iterable[str]]) -> dict[str, int]:
 def of_tasks(
     conn: psycopg.Connection[dict[str, object]], job_id: str, stage: str | None = None
 ) -> Iterator[tuple[str, list[str]]]:
-    """(task key, warnings) of the tasks of a job, or of one of its stages, of which there is something to say."""
+    """(task key, warnings) of the tasks of a job, or of one of its stages, that have some."""
     with conn.cursor("warned") as cursor:
         cursor.itersize = 2000
         cursor.execute(

@@ -1,1 +1,1 @@
-"""What each stage of a job does: the engines, the storage and the ledger brought together, in plain Python."""
+"""The stages of a job: the engines, the storage and the ledger brought together, in plain Python."""

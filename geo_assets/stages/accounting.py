@@ -18,7 +18,7 @@ from geo_assets.storage.sources import Kind, Member, Source, group_sources, name
 
 
 class Role(StrEnum):
-    """What a blob is to a job."""
+    """The role of a blob in a job."""
 
     SOURCE = "source"  # it has a task of its own, or is of a kind that this job type leaves alone
     PART = "part"  # of a source: a sidecar, a file of a shapefile or a geodatabase
@@ -43,7 +43,7 @@ def listed_files(inventory: Inventory, job: JobRecord) -> Iterator[ListedFile]:
 
     Args:
         inventory: the listings.
-        job: of a type that reads a container; of another there is nothing.
+        job: of a type that reads a container; another has no files.
     """
     asked = validate_parameters(job.job_type, job.parameters)
     limit = asked.limit if isinstance(asked, ListContainer) else None

@@ -139,8 +139,8 @@ def _problem_of_table(conn: psycopg.Connection, entry: TableEntry) -> str | None
 
 
 def features_accounted_for(context: StageContext, job: JobRef, stage: str) -> Verdict:
-    """Of every table: features in = loaded + rejected + filtered, by its task, by the record of its load, and by its
-    rejects.
+    """The account of every table adds up: features in = loaded + rejected + filtered, by its task, by the record of its
+    load, and by its rejects.
     """
     problems, features = [], 0
     with connect(context.settings, autocommit=True) as conn:
@@ -171,7 +171,7 @@ def _stored_rejects(conn: psycopg.Connection, table: str) -> int:
 
 
 def items_found(context: StageContext, job: JobRef, stages: tuple[str, ...]) -> Verdict:
-    """The search of pgstac gives back the item of every task that says it has one."""
+    """The search of pgstac returns the item of every task that has one."""
     by_collection: dict[str, list[str]] = {}
     problems = []
     for stage in stages:

@@ -89,7 +89,7 @@ def take_inventory(context: StageContext, job: JobRef) -> InventoryRef:
 
 
 def _list(context: StageContext, job: JobRef) -> int:
-    """Write the listing into the ledger; returns how many files were left out. A store that goes away meanwhile is
+    """Write the listing into the ledger; returns how many files were left out. If the store fails meanwhile, it is
     listed again.
     """
     container, asked = context.source_container(job), job.parameters_as(ListContainer)
@@ -119,7 +119,9 @@ def _list(context: StageContext, job: JobRef) -> int:
 
 
 def _insist_on_a_match(context: StageContext, job: JobRef) -> None:
-    """A misspelt prefix must not look like a delivery that is done. A container without any file is a clean success."""
+    """Refuse a prefix or globs that match nothing: a misspelt prefix must not look like a finished delivery. A
+    container without any file is a success.
+    """
     p = job.parameters_as(ListContainer)
     wanted = {"prefix": p.prefix, "include": list(p.include), "exclude": list(p.exclude)}
     asked = [f"{name} {value!r}" for name, value in wanted.items() if value]
@@ -128,7 +130,7 @@ def _insist_on_a_match(context: StageContext, job: JobRef) -> None:
 
 
 def described(inventory: InventoryRef) -> str:
-    """What was listed, in one line."""
+    """The listing in one line."""
     if inventory.job.stood_aside:
         return "nothing was listed: another run owns the job"
     p = inventory.job.parameters_as(ListContainer)
@@ -141,7 +143,7 @@ def described(inventory: InventoryRef) -> str:
 
 
 def _look_behind_etags(context: StageContext, job: JobRef) -> None:
-    """Tell files that were rewritten behind an unchanged etag; with `verify_sources` they are looked for."""
+    """Mark files that were rewritten behind an unchanged etag; with `verify_sources` they are looked for."""
     container = context.source_container(job)
     if container.etags_are_proof:
         return
@@ -166,7 +168,7 @@ def _look_behind_etags(context: StageContext, job: JobRef) -> None:
 
 
 def _look_inside(context: StageContext, job: JobRef) -> None:
-    """Find out what each archive and GeoPackage holds: which stages take it follows from that."""
+    """Find out what each archive and GeoPackage holds, which decides the stages that take it."""
     container = context.source_container(job)
     several = (member for member in context.inventory.by_path(job.job_id) if is_looked_into(member.path))
     for batch in batched(several, _LOOKED_INTO):
@@ -202,7 +204,7 @@ def _remedy(source: Source) -> str:
 
 
 def task_input(source: Source) -> TaskInput:
-    """What a worker must know of a source."""
+    """The input of a source's task."""
     return TaskInput(members=tuple(InputFile(path=m.path, size=m.size, etag=m.etag) for m in source.members))
 
 

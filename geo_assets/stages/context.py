@@ -1,4 +1,4 @@
-"""What every stage has at hand: settings, ledger, containers, and a pool of sandboxed children that starts when needed.
+"""The context of every stage: settings, ledger, containers, and a pool of sandboxed children that starts when needed.
 
 Here: opening and closing these once per process. Not here: any stage.
 """
@@ -59,7 +59,7 @@ class StageContext:
 
     @made_once
     def ledger(self) -> Ledger:
-        """What is recorded of jobs."""
+        """The ledger."""
         return self._stack.enter_context(Ledger(self.settings, connections=self.settings.workers + 4))
 
     @property
@@ -92,25 +92,25 @@ class StageContext:
         return self._sandbox
 
     def give_up(self, error: GeoAssetsError) -> None:
-        """Write down that the claimed job's attempt failed for good: the janitor then leaves it alone."""
+        """Record that the claimed job's attempt failed for good: the janitor then leaves it alone."""
         if self.claimed and not self.claimed.stood_aside and error.code != "LEASE_LOST":
             self.jobs.end_attempt(self.claimed.job_id, JobStatus.FAILED, error, run_id=self.claimed.run_id)
 
     def warn(self, job: JobRef, error: GeoAssetsError) -> None:
-        """Write down what did not go as it should and does not stop the job."""
+        """Record a problem that does not stop the job."""
         self.ledger.messages.note(error, severity="warning", job_id=job.job_id, run_id=job.run_id)
 
     def complete(self, job: JobRef) -> None:
-        """Write down that the job is done: the ledger knows it from here on, whatever becomes of the run in Dagster."""
+        """Record that the job is done, whatever happens to the run in Dagster afterwards."""
         if not job.stood_aside:
             self.jobs.complete(job.job_id, job.run_id)
             self.claimed = None
 
     def stop(self) -> None:
-        """Somebody ends this run: all that is under way ends, and the job is let go, so that nothing can be published
-        any more.
+        """End this run on request: all work under way ends, and the job is let go, so that nothing can be published any
+        more.
 
-        Statements first: one that waits may hold the job's row.
+        Statements end first: one that waits may hold the job's row.
         """
         if self._stopped.is_set():
             return
@@ -123,11 +123,11 @@ class StageContext:
 
     @property
     def stopped(self) -> bool:
-        """Whether this run was told to end."""
+        """Whether this run was asked to end."""
         return self._stopped.is_set()
 
     def _let_go(self) -> None:
-        """Give up the lease. Where the database is away it runs out by itself."""
+        """Give up the lease. If the database does not answer, the lease expires."""
         claimed, self.claimed = self.claimed, None
         if claimed and not claimed.stood_aside:
             with suppress(*TRANSIENT):
@@ -144,7 +144,7 @@ class StageContext:
         )
 
     def _keep_job(self) -> bool:
-        """Whether the claimed job is still ours; its lease is renewed."""
+        """Renew the lease of the claimed job; false if the job is no longer ours."""
         if self.stopped:
             return False
         return (
@@ -154,7 +154,7 @@ class StageContext:
         )
 
     def _tell_of_waiting(self, error: GeoAssetsError) -> None:
-        """Write down, once a run, that it waits: `job` and the API then say why nothing happens."""
+        """Record, once a run, that it waits: `job` and the API then say why nothing happens."""
         claimed = self.claimed
         with self._lock:
             if self._told_of_waiting or claimed is None:
@@ -175,25 +175,25 @@ class StageContext:
         return self._container(parameters.account, parameters.container)
 
     def output_container(self, name: str) -> Container:
-        """A container of the output account; `ensure_outputs` has seen to it that it is there."""
+        """A container of the output account; `ensure_outputs` has made sure that it exists."""
         return self._container(self.settings.output_account, name)
 
     def picture_container(self, name: str) -> Container:
-        """As `output_container`, for what is only looked at: nobody waits for a picture."""
+        """As `output_container`, for pictures that are only looked at: it does not wait for a store."""
         return open_container(self.settings, self.settings.output_account, name, patience=impatient, hasty=True)
 
     def ensure_outputs(self) -> None:
-        """See that the containers of COGs and thumbnails are there, before anything is worked on.
+        """Make sure that the containers of COGs and thumbnails exist, before any file is worked on.
 
         Raises:
-            GeoAssetsError: CONTAINER_NOT_FOUND, one is not there and we may not make it; STORAGE_FORBIDDEN.
+            GeoAssetsError: CONTAINER_NOT_FOUND, one does not exist and we may not create it; STORAGE_FORBIDDEN.
         """
         for name in (self.settings.cog_container, self.settings.thumbnail_container):
             self.output_container(name).ensure()
 
     @contextmanager
     def lease_or_nothing(self, job: JobRef) -> Iterator[None]:
-        """As `lease`, for a run that may have stood aside: it holds nothing."""
+        """As `lease`, for a run that may have stood aside and then holds none."""
         if job.stood_aside:
             yield
             return

@@ -1,6 +1,7 @@
-"""What passes between steps: small references, checked at every boundary, written as JSON.
+"""Contracts between steps: small references, checked at every boundary, written as JSON.
 
-Here: pydantic contracts. Payloads (rasters, frames, items) never cross; they lie in containers, tables and the ledger.
+Here: pydantic contracts. Payloads (rasters, frames, items) are never passed; they are in containers, tables and the
+ledger.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class JobRef(Contract, OfJobType):
 
     @property
     def stood_aside(self) -> bool:
-        """Another live run owns the job: this one does nothing, and says so."""
+        """Whether another live run owns the job: this one does nothing, and says so."""
         return self.owner_run_id != self.run_id
 
 
@@ -64,7 +65,7 @@ class Chunk(Contract):
 
 
 class ChunkReport(Contract):
-    """What one mapped step did. It is returned also when files failed; only infrastructure faults raise."""
+    """The result of one mapped step. It is returned also when files failed; only infrastructure faults raise."""
 
     stage: str
     index: int = Field(ge=0)
@@ -102,7 +103,7 @@ class StageReport(Contract):
 
 
 class CatalogueReport(Contract):
-    """What the STAC stages did."""
+    """The result of the STAC stages."""
 
     job: JobRef
     items: int = Field(ge=0)

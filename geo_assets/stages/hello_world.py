@@ -65,7 +65,7 @@ def _work(context: StageContext, chunk: Chunk) -> list[Work]:
 
 
 def _finish(context: StageContext, chunk: Chunk, outputs: Mapping[str, Outputs]) -> int:
-    """A chunk's tasks end together in one statement; a run that lost its job changes nothing."""
+    """End a chunk's tasks together in one statement; a run that lost its job changes nothing."""
     if outputs:
         context.tasks.succeed_many(
             chunk.job.job_id, chunk.job.run_id, [(chunk.stage, key, value) for key, value in outputs.items()]

@@ -24,7 +24,7 @@ ReportDead = Callable[[str, str], None]
 
 
 class Action(StrEnum):
-    """What the janitor does about a stalled job."""
+    """The janitor's actions for a stalled job."""
 
     RESCUE = "rescue"  # its run has ended: start a new attempt
     MARK_DEAD_AND_RESCUE = "mark_dead_and_rescue"  # its run does not respond: report it dead, then start a new attempt
@@ -36,7 +36,7 @@ class Action(StrEnum):
 
 
 def decide(job: StalledJob) -> Action:
-    """What to do about a stalled job."""
+    """Choose the action for a stalled job."""
     if job.run_status == "SUCCESS":
         return Action.COMPLETE
     if job.terminated or job.run_status in {"CANCELED", "CANCELING"}:

@@ -1,10 +1,11 @@
 """Waiting for a store that does not answer: a run keeps its job, and resumes when the store is back.
 
-Here: how long, how often, and what is said meanwhile. Not here: a blip, which is the transport's
+Here: how long, how often, and what is reported meanwhile. Not here: short interruptions, which the transport retries
 (`storage/containers.py`); what an error means (`storage/faults.py`).
 
-While all is well nobody is asked but the store. Once a call found it away, the calls of this process go through the
-circuit breaker of the account, which all processes share: one of them asks, the others wait for what it finds.
+As long as the store answers, calls go to it directly. Once a call finds that it does not answer, the calls of this
+process go through the circuit breaker of the account, which all processes share: one of them asks, the others wait for
+its result.
 """
 
 from __future__ import annotations
@@ -44,12 +45,12 @@ class StoragePatience:
             circuit: the breakers, by name.
             seconds: how long one call waits.
             keep: renews the job's lease; false where the run no longer owns it.
-            tell: is told of each wait, once, when it begins.
+            tell: called once for each wait, when it begins.
         """
         self._circuit, self._seconds, self._keep, self._tell = circuit, seconds, keep, tell
 
     def __call__(self, alias: str, ask: Callable[[], T], /) -> T:
-        """What `ask` returns.
+        """Return what `ask` returns, after waiting for the store if needed.
 
         Raises:
             GeoAssetsError: STORAGE_UNAVAILABLE, the time is over; LEASE_LOST; what `ask` raises when the store answers.

@@ -1,4 +1,4 @@
-"""What a submission would do, without doing it: list, classify, compare with the ledger.
+"""The plan of a submission, without doing it: list, classify, compare with the ledger.
 
 Here: the plan and its hash. Not here: running anything.
 """
@@ -54,7 +54,7 @@ class Plan(BaseModel):
 
 
 def make_plan(settings: Settings, tasks: Tasks, parameters: Parameters) -> Plan:
-    """Look at the container and the ledger.
+    """Compare the container with the ledger.
 
     Raises:
         GeoAssetsError: CONTAINER_NOT_FOUND, UNKNOWN_ACCOUNT.
@@ -83,7 +83,7 @@ def make_plan(settings: Settings, tasks: Tasks, parameters: Parameters) -> Plan:
 
 
 def insist_on_plan(settings: Settings, tasks: Tasks, parameters: Parameters, plan_hash: str) -> None:
-    """Refuse to go on where the plan is not the one that was looked at.
+    """Refuse to continue if the plan is not the one of this hash.
 
     Raises:
         GeoAssetsError: PLAN_CHANGED; what `make_plan` raises.
@@ -123,8 +123,8 @@ def _plan_sources(
 
 
 def _stages(parameters: ListContainer, source: Source) -> tuple[str, ...]:
-    """Where a source is worked on; nowhere if it is another job type's. What is refused by its name, and what is only
-    listed, is told once.
+    """The stages of a source; none if it belongs to another job type. A source that is refused by its name, or only
+    listed, is reported once.
     """
     if not isinstance(parameters, IngestContainer) or source.kind in REFUSALS or source.kind is Kind.COMPANION:
         return ("",)

@@ -1,4 +1,4 @@
-"""A source that holds several rasters, taken apart: each becomes a COG, and one that cannot be converted does not
+"""Conversion of a source that holds several rasters: each becomes a COG, and one that cannot be converted does not
 affect the others.
 
 Here: the parent's side, which asks sandboxed children: the members of a zip, the variables of a container, what each is
@@ -241,7 +241,7 @@ class Converter:
         return replace(part, cog=cog, thumbnail=thumbnail, report=report)
 
     def _check(self, source: str, names: Sequence[str], wanted: Sequence[str]) -> None:
-        """Refuse to go on where the one that is asked for is not there, or one is asked for and there are more."""
+        """Refuse if the requested raster is not there, or if only one is allowed and there are several."""
         if self.wanted is not None and not wanted:
             raise GeoAssetsError(
                 "INVALID_PARAMETERS", f"{source} holds no raster {self.wanted!r}; it holds: {_listed(names)}"
@@ -253,13 +253,13 @@ class Converter:
         return Path(tempfile.mkdtemp(dir=self.folder))
 
     def _brought(self, folder: Path, of: Path) -> Path:
-        """A directory of another workspace, in this one; `of` as for `SandboxPool.move`."""
+        """Move a directory of another workspace into this one; `of` as for `SandboxPool.move`."""
         moved = self._private() / "member"
         self.pool.move(folder, moved, of=of)
         return moved
 
     def _each(self, do: Callable[[Converter, T], R], items: Sequence[T]) -> list[R]:
-        """As many at once as there are children, each in a workspace of its own; the first error ends it."""
+        """Run as many at once as there are children, each in a workspace of its own; the first error ends all."""
 
         def one(item: T) -> R:
             if len(items) == 1:

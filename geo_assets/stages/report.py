@@ -33,7 +33,7 @@ _MAP_SHAPES = 200
 
 
 def report_job(context: StageContext, job: JobRef) -> JobReport:
-    """The account of all stages of a job, which is done with it."""
+    """Complete a job; returns the account of all its stages."""
     context.complete(job)
     record = context.jobs.find(job.job_id)
     return JobReport(job=job, stages=record.stages, complete=all(s.done == s.total for s in record.stages))

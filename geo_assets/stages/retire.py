@@ -1,11 +1,10 @@
 """Retire: withdraw the published results of sources that were deleted, and of no others.
 
-Here: what a listing proves to be gone, the refusal to take back too much, taking back. Not here: what is replaced
-(`catalogue.py`).
+Here: finding what is gone, the refusal to withdraw too much, withdrawing. Not here: what is replaced (`catalogue.py`).
 
-A source is gone where this job's listing would have it and has not: it lies below the job's prefix, passes its globs,
-and is not in the inventory (which knows nothing of the limit). Whichever job of the container and the collection
-published it. A listing grows old while its job works: the store is asked again before anything is taken back, and what
+A source is gone if this job's listing should have it and does not: it is below the job's prefix, passes its globs, and
+is not in the inventory (which ignores the limit). It does not matter which job of the container and the collection
+published it. A listing grows old while its job works: the store is asked again before anything is withdrawn, and what
 was published since stays.
 """
 
@@ -38,7 +37,7 @@ _ASKED_AT_ONCE = 8
 
 
 def refuse_mass_retire(context: StageContext, job: JobRef) -> None:
-    """Stop before any work where the listing lacks so much that the container is rather away than emptied.
+    """Stop before any work if the listing lacks so much that the container is more likely unreachable than emptied.
 
     Raises:
         GeoAssetsError: MASS_RETIRE.
@@ -54,13 +53,12 @@ def retires(job: JobRef) -> bool:
 
 
 def retire(context: StageContext, job: JobRef) -> tuple[int, int]:
-    """With `deleted: retire`, take back what is gone; returns (retired, published and no longer stood behind, but
-    kept).
+    """With `deleted: retire`, withdraw what is gone; returns (retired, kept although their source is gone or bad).
 
-    Found by search last, gone from search first: so that no search result refers to a deleted file.
+    Items are published last and withdrawn first: so no search result refers to a deleted file.
 
     Raises:
-        GeoAssetsError: MASS_RETIRE, nothing was taken back.
+        GeoAssetsError: MASS_RETIRE, nothing was withdrawn.
     """
     if job.stood_aside:
         return 0, 0
@@ -88,7 +86,7 @@ def retire(context: StageContext, job: JobRef) -> tuple[int, int]:
 
 
 def _place(asked: IngestContainer) -> dict[str, str]:
-    """Where the sources of a job lie, and the collection that they go to."""
+    """The place of a job's sources, and the collection that they go to."""
     return {"account": asked.account, "container": asked.container, "collection": asked.collection}
 
 
@@ -111,7 +109,7 @@ def _gone(context: StageContext, job: JobRef) -> list[PublishedSource]:
 
 
 def _proved(published: Sequence[PublishedSource]) -> Iterator[PublishedSource]:
-    """Those that are not there; of a file that could be looked into also what it holds no longer."""
+    """Those that do not exist any more; for a file that could be opened, also the contents that it no longer has."""
     for entry in published:
         if not entry.is_there:
             yield entry
@@ -123,7 +121,7 @@ def _proved(published: Sequence[PublishedSource]) -> Iterator[PublishedSource]:
 
 
 def _without_those_that_came(container: Container, gone: Sequence[PublishedSource]) -> list[PublishedSource]:
-    """Those that are not there now either: a source may have come, or come back, since the listing."""
+    """Those that are still missing now: a source may have come, or come back, since the listing."""
     with ThreadPoolExecutor(max_workers=_ASKED_AT_ONCE, thread_name_prefix="retire") as pool:
         came = list(pool.map(partial(_came, container), gone))
     return [entry for entry, there in zip(gone, came, strict=True) if not there]
@@ -140,7 +138,7 @@ def _came(container: Container, entry: PublishedSource) -> bool:
 
 
 def _take_back(conn: psycopg.Connection, job: JobRef, entry: PublishedSource, others: Sequence[str]) -> bool:
-    """In the caller's transaction; false if it was published again since it was looked at."""
+    """Withdraw, in the caller's transaction; false if it was published again since it was looked at."""
     collection, _, identity = entry.stac_item.partition("/")
     queue_up(conn, collection)
     assert_lease(conn, job.job_id, job.run_id)

@@ -18,7 +18,7 @@ from geo_assets.stages.contracts import JobRef
 
 
 def record_single_task(context: StageContext, job: JobRef, stage: str, outputs: Outputs) -> None:
-    """A stage of one task, done: its outputs are the job's result."""
+    """Record a stage of one task as done: its outputs are the job's result."""
     context.tasks.plan(job.job_id, job.run_id, stage, [PlannedTask(task_key=stage, kind=stage, fingerprint=job.run_id)])
     context.tasks.start(job.job_id, job.run_id, stage, stage)
     context.tasks.succeed(job.job_id, job.run_id, stage, stage, outputs=outputs)

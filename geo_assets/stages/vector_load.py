@@ -35,7 +35,7 @@ MAX_LAYERS = 200
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """What happens to the table that is there."""
+    """What happens to a table that exists already."""
 
     mode: Mode = "replace"
     key: tuple[str, ...] = ()  # columns of the source, for upsert
@@ -69,7 +69,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What became of one layer."""
+    """The result of one layer."""
 
     plan: LayerPlan
     staged: StagedTable
@@ -103,16 +103,16 @@ def load_source(
     names_of: Callable[[Sequence[LayerPlan]], list[str]],
     inspected: Callable[[], InspectReport] | None = None,
 ) -> tuple[InspectReport, list[Loaded]]:
-    """Load a source; none of its tables is published before all are staged, and nothing staged is left.
+    """Load a source: all its tables are staged before the first is published, and nothing staged is left over.
 
     Args:
         settings: the database.
         sandbox: opens the source.
         request: the source and what is wanted of it.
         origin: who asks.
-        options: what happens to tables that are there.
+        options: what happens to tables that exist already.
         names_of: names the tables of the layers, in their order.
-        inspected: waits for what `inspect_source` says of the request, where somebody has asked already.
+        inspected: waits for the report of `inspect_source`, if it was requested already.
 
     Raises:
         GeoAssetsError: what the engine raises.
@@ -132,7 +132,7 @@ def staged_source(
     names_of: Callable[[Sequence[LayerPlan]], list[str]],
     inspected: Callable[[], InspectReport] | None = None,
 ) -> Iterator[tuple[InspectReport, list[Part]]]:
-    """The layers of a source, all staged; what is neither published nor set aside meanwhile is dropped. Arguments as
+    """Stage all layers of a source; what is neither published nor set aside meanwhile is dropped. Arguments as
     `load_source`.
     """
     report = inspected() if inspected is not None else inspect_source(sandbox, request)
@@ -170,7 +170,7 @@ def staged_source(
 
 
 def inspect_source(sandbox: SandboxPool, request: InspectRequest) -> InspectReport:
-    """Look at a source before it is loaded; what the load will count anyhow is not counted twice.
+    """Look at a source before it is loaded, without the counts that the load makes anyway.
 
     Raises:
         GeoAssetsError: what the engine raises.
@@ -181,7 +181,7 @@ def inspect_source(sandbox: SandboxPool, request: InspectRequest) -> InspectRepo
 
 
 def _key_columns(options: LoadOptions, plan: LayerPlan) -> tuple[str, ...]:
-    """The key as the table calls its columns."""
+    """The key columns by their names in the table."""
     sources = [column.source_name for column in plan.columns]
     return tuple(
         plan.columns[find_column(name, sources, "the key", plan.label or "the source")].name for name in options.key
@@ -221,7 +221,7 @@ def _before_commit(
 
 
 def rehearse_part(settings: Settings, origin: Origin, options: LoadOptions, part: Part) -> PublishedTable:
-    """What the publication of a staged layer would be; nothing of it is seen.
+    """Try the publication of a staged layer and undo it; returns what it would be.
 
     Raises:
         GeoAssetsError: as `publish_part`.
@@ -280,7 +280,7 @@ def publish_part(
 
 
 def _as_it_is(conn: psycopg.Connection[Any], staged: StagedTable) -> PublishedTable:
-    """The table as another load has left it, or as an attempt of this one did that fell after its commit."""
+    """The table as another load left it, or as an attempt of this load did that failed after its commit."""
     row = conn.execute(sql.SQL("select count(*) from {}").format(sql.Identifier("vector", staged.table))).fetchone()
     return PublishedTable(
         f"vector.{staged.table}", row[0] if row else 0, staged.srid, staged.geometry_type, staged.has_z
@@ -288,13 +288,13 @@ def _as_it_is(conn: psycopg.Connection[Any], staged: StagedTable) -> PublishedTa
 
 
 def _discard(settings: Settings, staged: StagedTable) -> None:
-    """Drop what was staged and not published; nothing happens where it was."""
+    """Drop what was staged and not published; does nothing if it was published."""
     with connect(settings) as conn:
         discard(conn, staged)
 
 
 def roll_back(settings: Settings, table: str) -> PublishedTable:
-    """Call the newest kept version of `vector.<table>` back.
+    """Restore the newest kept version of `vector.<table>`.
 
     Raises:
         GeoAssetsError: NO_VERSION; what `publish` raises.

@@ -1,1 +1,1 @@
-"""What arrives: the parameters of each job type, and what makes two requests the same job."""
+"""Submissions: reading messages, recording them, and launching their jobs."""

@@ -3,8 +3,8 @@
 Here: the order of these steps, and what a poisoned message means for the job that it names. Not here: where messages
 come from (`inboxes/`, `api/`), what a message may hold (`messages.py`).
 
-Crash points (`crash.py`) lie between all steps: a message that was not handled to its end is delivered again, finds its
-own row, and goes on.
+Crash points (`crash.py`) are between all steps: a message that was not handled to its end is delivered again, and
+continues from its own row.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _TRIES = 5
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a message: a job, or the error that poisoned it."""
+    """The result of a message: a job, or the error that poisoned it."""
 
     record: MessageRecord
     submitted: Submitted | None = None
@@ -37,7 +37,7 @@ class Outcome:
 
 
 def handle(submitter: Submitter, raw: RawMessage, read: Callable[[bytes], Message] = read_message) -> Outcome:
-    """Take one message to its end.
+    """Process one message to its end.
 
     Raises:
         GeoAssetsError: transient ones (the database is away): the message stays where it is and comes again. Others,
@@ -97,7 +97,7 @@ def _submit(
 
 
 def reject(submitter: Submitter, record: MessageRecord, body: bytes, error: GeoAssetsError) -> None:
-    """Poison a message; the job that it names, if any, learns of it."""
+    """Poison a message, and record that with the job that it names, if any."""
     job_id = recover_job_id(body)
     submitter.messages.reject(record.message_id, error, job_id=job_id)
     crash_point("boundary.rejected")
@@ -105,7 +105,7 @@ def reject(submitter: Submitter, record: MessageRecord, body: bytes, error: GeoA
 
 
 class PoisonAction(StrEnum):
-    """What a poisoned message does to the job that it names."""
+    """The effect of a poisoned message on the job that it names."""
 
     NOTHING = "nothing"  # it names none
     EXPECTED = "expected"  # the job had failed
@@ -116,7 +116,7 @@ class PoisonAction(StrEnum):
 
 
 def poison_action(job_id: str | None, life: JobLife | None) -> PoisonAction:
-    """The decision, from what is known of the job now."""
+    """Decide from what is known of the job now."""
     if job_id is None:
         return PoisonAction.NOTHING
     if life is None:
@@ -145,7 +145,7 @@ _NOTES = {
 
 
 def settle_poison(submitter: Submitter, message_id: str, job_id: str | None, error: GeoAssetsError) -> PoisonAction:
-    """Apply `poison_action` once; a second time changes nothing but adds no record either."""
+    """Apply `poison_action`. Applied again, it changes nothing and adds no second record."""
     action = poison_action(job_id, submitter.jobs.life(job_id) if job_id else None)
     if action is PoisonAction.NOTHING or job_id is None:
         return action

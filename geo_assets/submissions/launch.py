@@ -59,7 +59,7 @@ def launch(jobs: Jobs, webserver_url: str, attempt: Attempt) -> str | None:
 
 
 def terminate(webserver_url: str, run_id: str) -> None:
-    """End a run: its process is told to stop, its state is cancelled at once.
+    """End a run: its process is asked to stop, its state is cancelled at once.
 
     Raises:
         GeoAssetsError: LAUNCH_FAILED, the webserver does not answer or refuses.

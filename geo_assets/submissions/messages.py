@@ -1,4 +1,4 @@
-"""Reading one message: bytes in, validated parameters or a plain reason out.
+"""Reading one message: bytes in, validated parameters or a clear error out.
 
 Here: limits, strict JSON, the discriminated union over the job types, recovery of a job id from what is not JSON.
 Not here: recording (`ledger/messages.py`), what follows from the outcome (`boundary.py`).
@@ -30,7 +30,7 @@ _STRING = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)
 
 
 class Message(BaseModel):
-    """What every message holds; its parameters depend on its job type."""
+    """The fields of every message; its parameters depend on its job type."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -59,7 +59,7 @@ MESSAGE: TypeAdapter[Any] = TypeAdapter(Annotated[_TYPES, Field(discriminator="j
 
 
 def read_message(body: bytes) -> Message:
-    """A whole message: `{"job_type": …, "parameters": {…}}`.
+    """Read a whole message: `{"job_type": …, "parameters": {…}}`.
 
     Raises:
         GeoAssetsError: MESSAGE_TOO_LARGE, INVALID_ENCODING, INVALID_JSON, UNKNOWN_JOB_TYPE, INVALID_PARAMETERS.
@@ -75,7 +75,7 @@ def read_message(body: bytes) -> Message:
 
 
 def read_parameters_of(job_type: str, body: bytes) -> Parameters:
-    """The parameters of a known job type, as an HTTP body holds them.
+    """Read the parameters of a known job type from an HTTP body.
 
     Raises:
         GeoAssetsError: as `read_message`.
@@ -116,7 +116,7 @@ def _checked_object(body: bytes) -> dict[str, Any]:
 
 
 def _refuse_deep_or_wide(body: bytes) -> None:
-    """Before any parser sees it: nesting by brackets outside strings, keys by colons."""
+    """Refuse deep nesting (brackets outside strings) and many keys (colons) before any parser sees the bytes."""
     skeleton = _STRING.sub(b"", body)
     depth = deepest = 0
     for byte in skeleton:

@@ -1,7 +1,7 @@
-"""Which tasks of a job a retry does again: one rule for the command line, HTTP and Python.
+"""The tasks of a job that a retry does again: one rule for the command line, HTTP and Python.
 
-Here: from what somebody asks for to states and a code. Not here: the statement that marks the tasks (`ledger/jobs.py`),
-the new attempt (`submit.py`).
+Here: from the filters of a request to states and a code. Not here: the statement that marks the tasks
+(`ledger/jobs.py`), the new attempt (`submit.py`).
 
 Filters narrow each other: of two that are given, a task must meet both. Without any, failed tasks are done again, which
 may end well without a change of their files. An error code alone means every task that ended with it.
@@ -25,7 +25,7 @@ class Choice:
 
 
 def choose(only: Collection[str] = (), error_code: str | None = None) -> Choice:
-    """What the filters mean.
+    """Turn the filters into a choice of tasks.
 
     Args:
         only: names of states.

@@ -64,8 +64,8 @@ class Submitter:
     ) -> Submitted:
         """Record a submission and launch it if it asks for something new.
 
-        A launch that fails is not a failed submission: it is recorded, and the sensor launches it (`warning` says so).
-        An account that does not answer is none either: the run waits for it.
+        If the launch fails, the submission stays recorded and the sensor launches it (`warning` says so). If an account
+        does not answer, the run waits for it.
 
         Raises:
             GeoAssetsError: UNKNOWN_ACCOUNT, CONTAINER_NOT_FOUND; nothing is recorded then.
@@ -91,8 +91,8 @@ class Submitter:
         return submitted
 
     def _look_for(self, parameters: ListContainer) -> None:
-        """Refuse a container that is not there. Where its account does not answer, that is not known: the submission is
-        taken, and its run waits for the account.
+        """Refuse a container that does not exist. If its account does not answer, the submission is accepted, and its
+        run waits for the account.
         """
         try:
             with self.circuit(circuit_of(parameters.account)):
@@ -115,7 +115,7 @@ class Submitter:
         return self.ledger.statistics()
 
     def cancel(self, job_id: str) -> bool:
-        """End a job; false where it had ended by itself. From the first statement on its run can publish nothing.
+        """End a job; false if it had ended already. From the first statement on, its run can publish nothing.
 
         Raises:
             GeoAssetsError: JOB_NOT_FOUND.

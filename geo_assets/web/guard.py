@@ -1,8 +1,8 @@
 """Protection of our servers against other web pages: Host, Origin and content type are checked first.
 
-A server on loopback is reached by every page that its user's browser has open: by a form or an image (no answer is
-read, the harm is done), or by a name of the page's own that it points at 127.0.0.1. Such a page can choose neither the
-Host nor the Origin, nor send JSON without being asked for leave. Programs send no Origin and are not concerned.
+Every page that is open in the user's browser can reach a server on loopback: by a form or an image (the page cannot
+read the answer, but the harm is done), or by a host name of its own that points at 127.0.0.1. Such a page cannot choose
+the Host or the Origin, and cannot send JSON without a CORS preflight. Programs send no Origin and are not affected.
 Here: ASGI middleware. Not here: tokens (`api/auth.py`), connections that never end (`serve.py`).
 """
 
@@ -28,12 +28,12 @@ _POLICY_VIOLATION = 1008
 
 
 class Guard:
-    """Lets through what may be meant for `app`.
+    """Lets requests through that may be meant for `app`.
 
     Args:
         app: any ASGI application.
-        hosts: names, beside those of loopback, under which the server is reached. A page of such a name is no stranger
-            either.
+        hosts: names, beside those of loopback, under which the server is reached. Pages of such a name are trusted
+            too.
         probes: paths of health probes, allowed under any address; they accept and reveal nothing.
         graphql: the path of a GraphQL endpoint that would also take operations from a URL; this lets it take them as
             JSON only.
@@ -48,7 +48,7 @@ class Guard:
         self._graphql = graphql
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One connection."""
+        """Handle one connection."""
         if scope["type"] in {"http", "websocket"}:
             try:
                 self._check(scope)
@@ -117,7 +117,7 @@ def _name(netloc: str) -> str | None:
 
 
 def _address(netloc: str, scheme: str) -> tuple[str, int] | None:
-    """(host, port) of a netloc; the port of the scheme where it names none."""
+    """(host, port) of a netloc; the port of the scheme if it names none."""
     name = _name(netloc)
     return (name, urlsplit(f"//{netloc}").port or (443 if scheme == "https" else 80)) if name else None
 

@@ -70,7 +70,7 @@ class ImpatientProtocol(HttpToolsProtocol):
         self._write_clock: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client came: another may have to go."""
+        """A client connected; if there are too many, another is disconnected."""
         super().connection_made(transport)
         self._wait_for_client()
         clients = [c for c in self.connections if isinstance(c, ImpatientProtocol)]  # the others are WebSockets
@@ -79,7 +79,7 @@ class ImpatientProtocol(HttpToolsProtocol):
             min(waiting, key=lambda c: c.waiting_since or 0).send_away()  # at least ourselves
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client went."""
+        """The client disconnected."""
         self._stop_clocks()
         super().connection_lost(exc)
 
@@ -96,12 +96,12 @@ class ImpatientProtocol(HttpToolsProtocol):
                 break
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header or trailer is whole."""
+        """A header or trailer is complete."""
         self._head_bytes += _HEADER_BYTES
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The head is whole."""
+        """The head is complete."""
         self._head_bytes = 0
         super().on_headers_complete()
 
@@ -111,7 +111,7 @@ class ImpatientProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request is whole: now it is our turn, unless it was answered before its end."""
+        """The request is complete: now it is our turn, unless it was answered before its end."""
         self._head_bytes = 0
         self._stop_clocks()
         super().on_message_complete()
@@ -125,7 +125,7 @@ class ImpatientProtocol(HttpToolsProtocol):
             self._wait_for_client()
 
     def handle_websocket_upgrade(self) -> None:
-        """From here on uvicorn's pings find out who is gone."""
+        """From here on uvicorn's pings detect clients that have gone."""
         self._stop_clocks()
         if sum(not isinstance(c, ImpatientProtocol) for c in self.connections) >= MAX_WEBSOCKETS:
             self._refuse(_TOO_MANY)
@@ -133,18 +133,18 @@ class ImpatientProtocol(HttpToolsProtocol):
             super().handle_websocket_upgrade()
 
     def pause_writing(self) -> None:
-        """The client does not take what we send."""
+        """The client does not read what we send."""
         super().pause_writing()
         self._write_clock = self.loop.call_later(_WRITE_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """It does again."""
+        """It reads again."""
         super().resume_writing()
         if self._write_clock:
             self._write_clock.cancel()
 
     def send_away(self) -> None:
-        """End the connection; say why where nothing else was said."""
+        """Close the connection; send the reason if nothing else was sent."""
         self._stop_clocks()
         if self.transport.is_closing():
             return

@@ -1,1 +1,1 @@
-"""Where messages come from: one interface, real sources."""
+"""Sources of messages: one interface, real sources."""

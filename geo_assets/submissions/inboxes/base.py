@@ -1,4 +1,4 @@
-"""What an inbox is, and draining one in bounded batches.
+"""The interface of an inbox, and draining one in bounded batches.
 
 Here: the interface and the loop. Not here: any source (`blobs.py`, `queue.py`).
 """
@@ -19,28 +19,30 @@ from geo_assets.submissions.submit import Submitter
 
 
 class Delivery(Protocol):
-    """One message in hand: until `done` or `poison` it still belongs to its source, and comes again if we die."""
+    """One received message. Until `done` or `poison` is called it stays in its source, which delivers it again if this
+    process dies.
+    """
 
     raw: RawMessage
 
     def read(self, body: bytes) -> Message:
-        """What it says.
+        """Return the message.
 
         Raises:
-            GeoAssetsError: it says nothing that we understand.
+            GeoAssetsError: it cannot be read.
         """
 
     def keep(self) -> None:
-        """It is about to be handled: see that nobody else is given it meanwhile."""
+        """Extend the claim before the message is handled, so that no other process receives it."""
 
     def done(self) -> None:
-        """It was accepted: take it out of the source."""
+        """Remove the accepted message from the source."""
 
     def poison(self, record: MessageRecord) -> None:
-        """It was rejected, and its error is recorded: put it where poison is kept."""
+        """Move the rejected message, whose error is recorded, to where poison is kept."""
 
     def release(self) -> None:
-        """It could not be handled now: give it back soon."""
+        """Give back a message that could not be handled now; it is delivered again soon."""
 
 
 class Inbox(Protocol):

@@ -2,12 +2,12 @@
 
 Here: claiming by conditional rename, reading, moving. Not here: what a message means.
 
-A manifest is claimed by renaming it to `claimed/<time>_<etag>_<name>`: of several that try, one succeeds. A claim that
-is old belongs to somebody who died, and is taken up again; the ledger knows its row by name and etag, which stay what
-they were.
+A manifest is claimed by renaming it to `claimed/<time>_<etag>_<name>`: of several processes that try, one succeeds. An
+old claim belongs to a process that died, and is taken up again; the ledger finds its row by name and etag, which stay
+the same.
 
-A manifest may have any name. A long one is shortened, beside a hash of all of it; one that no store's client can ask
-for is left where it is, and its record says so. Neither stops another.
+A manifest may have any name. A long one is shortened, with a hash of the whole name; one that no store's client can
+request is left where it is, and its record says so. Neither delays other manifests.
 """
 
 from __future__ import annotations
@@ -52,22 +52,22 @@ class BlobDelivery:
         self.raw = raw
 
     def read(self, body: bytes) -> Message:
-        """What it says."""
+        """Return the manifest."""
         return read_message(body)
 
     def keep(self) -> None:
-        """Its claim is young: a batch takes seconds, an abandoned claim is minutes old."""
+        """Do nothing: a batch takes seconds, and a claim counts as abandoned after minutes."""
 
     def done(self) -> None:
-        """Keep it in `done/`."""
+        """Move it to `done/`."""
         self._move(DONE)
 
     def poison(self, record: MessageRecord) -> None:
-        """Keep it in `poison/`, under the id of its record."""
+        """Move it to `poison/`, under the id of its record."""
         self._move(POISON, record.message_id)
 
     def release(self) -> None:
-        """Date its claim back, so that the next tick takes it up, by the same name and etag."""
+        """Set the time of its claim back, so that the next tick takes it up, with the same name and etag."""
         self._container.move(self._claimed, f"{CLAIMED}0_{self._claimed.removeprefix(CLAIMED).partition('_')[2]}")
 
     def _move(self, folder: str, identity: str | None = None) -> None:
@@ -76,7 +76,7 @@ class BlobDelivery:
 
 
 class UnreachableDelivery:
-    """A manifest of a name that cannot be asked for: its record says so, and it stays until somebody renames it."""
+    """A manifest whose name no client can request: its record says so, and it stays until somebody renames it."""
 
     def __init__(self, inbox: str, blob: Blob) -> None:
         self._path = blob.path
@@ -85,22 +85,22 @@ class UnreachableDelivery:
         )
 
     def read(self, _body: bytes) -> Message:
-        """It cannot be read."""
+        """Raise: it cannot be read."""
         raise GeoAssetsError(
             "UNSAFE_PATH", f"the message cannot be read: its name is {escaped(self._path.encode(), 300)!r}"
         )
 
     def keep(self) -> None:
-        """Nobody is given it."""
+        """Do nothing: no other process receives it."""
 
     def done(self) -> None:
-        """It stays."""
+        """Leave it where it is."""
 
     def poison(self, record: MessageRecord) -> None:
-        """It stays."""
+        """Leave it where it is."""
 
     def release(self) -> None:
-        """It stays."""
+        """Leave it where it is."""
 
 
 class BlobInbox:
@@ -111,7 +111,7 @@ class BlobInbox:
         self.name = f"blob:{settings.inbox_account}/{settings.inbox_container}"
 
     def receive(self, limit: int) -> Iterator[BlobDelivery | UnreachableDelivery]:
-        """Claim and read up to `limit` manifests, abandoned claims first, those that are out of reach last."""
+        """Claim and read up to `limit` manifests: abandoned claims first, unreachable names last."""
         if not self._container.exists():
             return
         count = 0
@@ -159,8 +159,8 @@ class BlobInbox:
 
 
 def _claim_name(blob: Blob) -> str:
-    """The manifest's name, made unique by its etag: the same name may come again with other content. A name that is not
-    kept as it is, for it is long or not plain, is told from others by a hash of it.
+    """The manifest's name, made unique by its etag: the same name may come again with other content. A name that is
+    long or not plain is changed, and distinguished from others by a hash of it.
     """
     etag = "".join(c for c in blob.etag if c.isalnum())[-24:] or "none"
     name = blob.path.removeprefix(INBOX)

@@ -1,6 +1,6 @@
-"""All inboxes that are configured, drained one after the other, each behind its circuit breaker.
+"""All configured inboxes, drained one after the other, each behind its circuit breaker.
 
-Here: which inboxes there are, and what is said of one that is away. Not here: how one works.
+Here: which inboxes there are, and the message about one that does not answer. Not here: how one works.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from geo_assets.submissions.submit import Submitter
 
 
 def inboxes(settings: Settings) -> dict[str, Callable[[], Inbox]]:
-    """Dependency -> how to open its inbox; the queue only where one is configured."""
+    """Dependency -> a function that opens its inbox; the queue only if one is configured."""
     found: dict[str, Callable[[], Inbox]] = {"blob inbox": lambda: BlobInbox(settings)}
     if settings.queue_connection_string or settings.queue_url:
 
@@ -29,7 +29,7 @@ def inboxes(settings: Settings) -> dict[str, Callable[[], Inbox]]:
 
 
 def drain_inboxes(settings: Settings, submitter: Submitter, *, limit: int, seconds: float) -> list[str]:
-    """Drain each inbox; returns a sentence for each that had something or is away."""
+    """Drain each inbox; returns a sentence for each that had messages or does not answer."""
     said = []
     for name, open_inbox in inboxes(settings).items():
         try:

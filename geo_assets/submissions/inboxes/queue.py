@@ -2,8 +2,8 @@
 
 Here: receive with a visibility that is long enough, delete, put to poison. Not here: what a message means.
 
-It pulls, so that it can stop pulling: while the database is away nothing is dequeued, no dequeue count grows, and
-nothing drifts into poison without a record.
+It pulls, so that it can stop pulling: while the database does not answer nothing is dequeued, no dequeue count grows,
+and nothing drifts into poison without a record.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class QueueDelivery:
         self.raw = raw
 
     def read(self, body: bytes) -> Message:
-        """What it says."""
+        """Return the message."""
         return read_message(body)
 
     def keep(self) -> None:
@@ -59,7 +59,7 @@ class QueueDelivery:
         self._since = time.monotonic()
 
     def done(self) -> None:
-        """Delete it. One that expired meanwhile, or could not be deleted, comes again, and finds its row.
+        """Delete it. If it expired meanwhile, or could not be deleted, it is delivered again, and its row is found.
 
         Raises:
             GeoAssetsError: QUEUE_UNAVAILABLE.
@@ -87,7 +87,7 @@ class QueueDelivery:
         self.done()
 
     def release(self) -> None:
-        """Visible again soon, so that a short outage does not cost five minutes."""
+        """Make it visible again soon, so that a short outage does not cost five minutes."""
         from azure.core.exceptions import AzureError
 
         try:
@@ -218,13 +218,13 @@ def _told(what: str) -> Iterator[None]:
 
 
 def _service_code(error: Exception) -> str:
-    """The service's own word for what is wrong; the kind of error where it said none."""
+    """The service's own error code, or the kind of the error if there is none."""
     code = getattr(error, "error_code", None)
     return str(getattr(code, "value", code) or type(error).__name__)
 
 
 def _with_queue(queue: Any, ask: Callable[[], Any]) -> Any:
-    """What `ask` returns; where the queue is not there, it is made and asked again.
+    """Return what `ask` returns; if the queue does not exist, create it and ask again.
 
     Raises:
         GeoAssetsError: QUEUE_NOT_FOUND, it is not there and we may not make it.
@@ -254,7 +254,7 @@ def _with_queue(queue: Any, ask: Callable[[], Any]) -> Any:
 
 
 def _decoded(content: bytes) -> bytes:
-    """Azure's tools send base64, others send JSON as it is: a body that is base64 of something is that something."""
+    """A body decoded from base64, as Azure's tools send it, or unchanged: other programs send JSON as it is."""
     stripped = content.strip()
     if stripped.startswith(b"{"):
         return content
