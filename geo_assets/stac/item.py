@@ -374,14 +374,14 @@ def _validated(item: dict[str, Any]) -> dict[str, Any]:
     """Validate an item against the core schemas that pystac contains. The schemas of extensions are only online, so
     their fields are not validated.
     """
-    from pystac import validation
     from pystac.errors import STACValidationError
+    from pystac.validation import validate_dict
 
     if not all(isinstance(x, int | float) and math.isfinite(x) for x in item["bbox"]):
         raise GeoAssetsError("STAC_INVALID", f"{item['id']}: its extent is not finite: {item['bbox']}")
     try:
         link = {"rel": "collection", "href": f"./{item['collection']}.json"}  # the API adds it; pgstac stores none
-        validation.validate_dict({**item, "stac_extensions": [], "links": [link]})
+        validate_dict({**item, "stac_extensions": [], "links": [link]})
     except STACValidationError as error:
         raise GeoAssetsError("STAC_INVALID", f"{item['id']}: {str(error).splitlines()[0]}") from error
     whole: dict[str, Any] = _in_64_bits(item)
