@@ -30,10 +30,11 @@ def up(
 
     stack = Stack()
     settings = stack.up(log, database_only=database_only)
+    pages = {"webserver": ("dagster", settings.webserver_url), "api": ("api", f"{settings.api_url}/docs")}
+    running = {name for name, process in stack.state().processes.items() if process.alive}
     facts = {
         "home": str(stack.home),
-        "dagster": settings.webserver_url,
-        "api": f"{settings.api_url}/docs",
+        **dict(page for part, page in pages.items() if part in running),
         "postgres": (
             f"postgresql://{settings.pipeline_user}@{settings.pg_host}:{settings.pg_port}/{settings.pg_database}"
         ),
@@ -109,6 +110,7 @@ def demo(as_json: JsonFlag = False) -> None:
     running.
     """
     from geo_assets.commands import demo as the_demo
+    from geo_assets.ledger.models import JobStatus
     from geo_assets.local.stack import Stack
     from geo_assets.parameters import validate_parameters
     from geo_assets.submissions.submit import Submitter
@@ -135,7 +137,7 @@ def demo(as_json: JsonFlag = False) -> None:
     else:
         _print_demo(list(the_demo.rows(records)), looks, as_meant=not the_demo.unexpected(records))
     wrong = the_demo.unexpected(records)
-    if record.status != "completed_with_errors" or wrong:
+    if record.status is not JobStatus.COMPLETED_WITH_ERRORS or wrong:
         reasons = "".join(f"; {sentence}" for sentence in wrong)
         raise GeoAssetsError(
             "INTERNAL", f"the demo's job ended as {record.status}{reasons}", remedy=f"see {looks['Dagster']}"
