@@ -25,6 +25,16 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
+class _Application(FastAPI):
+    """FastAPI, with the parameters of each job type in its OpenAPI document."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The document, made at its first use."""
+        document = super().openapi()
+        document["components"]["schemas"].update(submissions.parameter_schemas())
+        return document
+
+
 def create_app(settings: Settings, *, require_auth: bool = False) -> FastAPI:
     """The application.
 
@@ -40,7 +50,7 @@ def create_app(settings: Settings, *, require_auth: bool = False) -> FastAPI:
             app.state.authenticate = authenticator(settings, submitter.tokens, required=require_auth)
             yield
 
-    app = FastAPI(
+    app = _Application(
         title="geo_assets",
         version=__version__,
         lifespan=lifespan,

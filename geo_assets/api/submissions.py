@@ -5,9 +5,9 @@ known (`jobs.py`).
 """
 
 import uuid
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
@@ -16,26 +16,59 @@ from geo_assets.api.problems import problem
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.messages import MAX_MESSAGE_BYTES, RawMessage
 from geo_assets.ledger.models import JobStatus
+from geo_assets.parameters import JOB_TYPES
 from geo_assets.stages.planning import Plan, insist_on_plan, make_plan
 from geo_assets.submissions.boundary import handle
 from geo_assets.submissions.messages import Message, read_parameters_of
 
 router = APIRouter(tags=["jobs"])
 
-_BODY_EXAMPLES = {
-    "hello_world": {"value": {"n": 3, "message": "hello"}},
+_EXAMPLES: dict[str, dict[str, Any]] = {
+    "hello_world": {"n": 3, "message": "hello"},
     "ingest_container": {
-        "value": {"container": "landing", "prefix": "2026/", "include": ["*.tif"], "target_crs": "EPSG:3857"}
+        "container": "landing",
+        "prefix": "2026/",
+        "include": ["*.tif"],
+        "target_crs": "EPSG:3857",
     },
-    "list_container": {"value": {"container": "landing"}},
-    "stac_setup": {"value": {}},
+    "stage_raster": {"container": "landing", "profile": "web"},
+    "stage_vector": {"container": "landing", "where": "population > 1000"},
+    "list_container": {"container": "landing"},
+    "stac_setup": {},
 }
+
+#: For the OpenAPI document alone: a body is read by `read_parameters_of`, which has errors of its own.
 _BODY = {
     "requestBody": {
         "required": True,
-        "content": {"application/json": {"schema": {"type": "object"}, "examples": _BODY_EXAMPLES}},
+        "content": {
+            "application/json": {
+                "schema": {"anyOf": [{"$ref": f"#/components/schemas/{m.__name__}"} for m in JOB_TYPES.values()]},
+                "examples": {job_type: {"value": body} for job_type, body in _EXAMPLES.items()},
+            }
+        },
     }
 }
+
+JobType = Annotated[
+    str,
+    Path(
+        description="decides which parameters the body takes: the schema with this title",
+        json_schema_extra={"enum": list(JOB_TYPES)},
+    ),
+]
+
+
+def parameter_schemas() -> dict[str, dict[str, Any]]:
+    """The schemas that the bodies refer to, by name, as components of the OpenAPI document."""
+    return {
+        model.__name__: {
+            **model.model_json_schema(),
+            "title": job_type,
+            "description": f"{model.summary}. Parameters of {job_type}.",
+        }
+        for job_type, model in JOB_TYPES.items()
+    }
 
 
 class Accepted(BaseModel):
@@ -45,7 +78,7 @@ class Accepted(BaseModel):
     status: JobStatus
     status_url: str
     correlation_id: str
-    duplicate: bool = Field(description="the same request was known already")
+    duplicate: bool = Field(description="the same request was submitted before")
 
 
 @router.post("/api/jobs/submit/{job_type}", status_code=202, dependencies=[scope("submit")], openapi_extra=_BODY)
@@ -53,13 +86,13 @@ async def submit(
     request: Request,
     submitter: TheSubmitter,
     settings: TheSettings,
-    job_type: str,
-    force: Annotated[bool, Query(description="redo what is done already")] = False,
+    job_type: JobType,
+    force: Annotated[bool, Query(description="redo finished work too")] = False,
     allow_mass_retire: Annotated[
-        bool, Query(description="with deleted=retire: take back also more than max_retire_percent")
+        bool, Query(description="with deleted=retire: withdraw even more than max_retire_percent")
     ] = False,
     plan_hash: Annotated[
-        str | None, Query(max_length=64, description="refuse unless the plan is still the one of this hash")
+        str | None, Query(max_length=64, description="submit only if the plan still has this hash")
     ] = None,
 ) -> Accepted:
     """Submit a job; the body is its parameters. The same request is the same job."""
@@ -90,8 +123,8 @@ async def submit(
 
 
 @router.post("/api/jobs/plan/{job_type}", dependencies=[scope("read")], openapi_extra=_BODY)
-async def plan(request: Request, submitter: TheSubmitter, settings: TheSettings, job_type: str) -> Plan:
-    """What a submission would do now, without doing it."""
+async def plan(request: Request, submitter: TheSubmitter, settings: TheSettings, job_type: JobType) -> Plan:
+    """Show what a submission would do now, without doing it."""
     raw = await _raw_message(request)
     return await run_in_threadpool(lambda: make_plan(settings, submitter.tasks, read_parameters_of(job_type, raw.body)))
 

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 import schemathesis
@@ -9,6 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from geo_assets.api.app import create_app
 from geo_assets.api.auth import refuse_open_door
 from geo_assets.errors import GeoAssetsError
+from geo_assets.parameters import JOB_TYPES
 from geo_assets.submissions.boundary import handle
 from geo_assets.submissions.submit import Submitter
 from geo_assets.web.guard import is_loopback
@@ -214,14 +216,38 @@ def test_statistics_count_and_no_poison_is_without_a_record(api):
     assert stats["poison"] == {"without_record": 0}
 
 
-def test_openapi_has_an_example_of_every_body(api):
+TAKE_PARAMETERS = [f"/api/jobs/{verb}/{{job_type}}" for verb in ("submit", "plan")]
+
+
+@pytest.mark.parametrize("path", TAKE_PARAMETERS)
+def test_openapi_lists_the_job_types_and_the_parameters_of_each(api, path):
     document = api.get("/openapi.json").json()
-    examples = document["paths"]["/api/jobs/submit/{job_type}"]["post"]["requestBody"]["content"]["application/json"][
-        "examples"
-    ]
-    for name, example in examples.items():
-        assert name in json.dumps(api.get("/api/job-types").json())
-        assert isinstance(example["value"], dict)
+    operation = document["paths"][path]["post"]
+    (job_type,) = [p for p in operation["parameters"] if p["name"] == "job_type"]
+    assert job_type["schema"]["enum"] == list(JOB_TYPES)
+    body = operation["requestBody"]["content"]["application/json"]["schema"]
+    schemas = document["components"]["schemas"]
+    bodies = [schemas[choice["$ref"].removeprefix("#/components/schemas/")] for choice in body["anyOf"]]
+    assert [schema["title"] for schema in bodies] == list(JOB_TYPES)
+    for schema, model in zip(bodies, JOB_TYPES.values(), strict=True):
+        described = {name: field["description"] for name, field in schema.get("properties", {}).items()}
+        assert described == {name: field.description for name, field in model.model_fields.items()}
+        assert schema["additionalProperties"] is False
+    references = set(re.findall(r'"\$ref": "([^"]*)"', json.dumps(document)))
+    assert {r.removeprefix("#/components/schemas/") for r in references} <= schemas.keys()
+
+
+@pytest.mark.parametrize("job_type", JOB_TYPES)
+def test_the_example_of_each_body_in_openapi_is_accepted(api, settings, job_type):
+    (settings.home / "containers" / "landing").mkdir(parents=True, exist_ok=True)
+    operation = api.get("/openapi.json").json()["paths"]["/api/jobs/submit/{job_type}"]["post"]
+    body = operation["requestBody"]["content"]["application/json"]["examples"][job_type]["value"]
+    answer = api.post(f"/api/jobs/submit/{job_type}", json=body)
+    assert answer.status_code == 202, answer.text
+
+
+def test_a_job_type_that_openapi_does_not_list_is_refused_as_before(api):
+    assert assert_problem(api.post("/api/jobs/submit/no_such", json={}), 404)["title"] == "UNKNOWN_JOB_TYPE"
 
 
 def test_generated_requests_never_break_a_route(api):
