@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from geo_assets.ledger.models import ENDED, JobRecord, TaskRecord
+from geo_assets.ledger.models import ENDED, JobRecord, TaskRecord, TaskStatus
 from geo_assets.ledger.outputs import told
 from geo_assets.settings import PACKAGE_ROOT, Settings
 from geo_assets.storage.containers import open_container, place
@@ -19,7 +19,7 @@ CONTAINER = "demo"
 #: Real data of public domain, and two files that are bad on purpose (demo_data/README.md).
 DATA = PACKAGE_ROOT / "demo_data"
 
-#: What the bad ones end as; every other file ends well.
+#: The error codes of the bad ones; every other file succeeds.
 BAD = {"damaged_upload.tif": "UNREADABLE", "world/sites_without_coordinates.csv": "VECTOR_NO_GEOMETRY"}
 
 
@@ -89,5 +89,5 @@ def hints(settings: Settings, job: JobRecord, tasks: list[TaskRecord]) -> dict[s
             f'''select search('{{\\"ids\\": [\\"{items[0].partition("/")[2]}\\"]}}')"'''
         )
     looks["where files went"] = f"geo-assets tasks {job.job_id[:12]}"
-    looks["why a file is bad"] = f"geo-assets tasks {job.job_id[:12]} --status quarantined"
+    looks["why a file is bad"] = f"geo-assets tasks {job.job_id[:12]} --status {TaskStatus.QUARANTINED}"
     return looks

@@ -15,7 +15,7 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.hints import runnable
 from geo_assets.text import one_line
 
-#: What a shell gives a program that Ctrl-C ends, and the parser returns where it met it.
+#: The exit code that shells give a program that Ctrl-C ends, and that the parser returns then.
 INTERRUPTED = 130
 
 

@@ -173,7 +173,7 @@ def retry(
     as_json: JsonFlag = False,
 ) -> None:
     """Start a new attempt of a job that has ended. Redoes failed tasks by default; finished tasks stay as they are."""
-    from geo_assets.ledger.models import TaskStatus
+    from geo_assets.ledger.models import JobStatus, TaskStatus
 
     wanted = ((TaskStatus.FAILED, only_failed), (TaskStatus.QUARANTINED, quarantined))
     only = [status for status, chosen in wanted if chosen]
@@ -182,5 +182,5 @@ def retry(
         submitter.retry(record.job_id, requested_by="cli", only=only, error_code=error_code)
         record = follow_job(submitter, record.job_id) if wait else submitter.jobs.find(record.job_id)
         show_job(record, as_json=as_json)
-    if wait and record.status != "completed":
+    if wait and record.status is not JobStatus.COMPLETED:
         raise typer.Exit(1)

@@ -30,8 +30,10 @@ def poison_list(
     as_json: JsonFlag = False,
 ) -> None:
     """List the messages in poison, newest first."""
+    from geo_assets.ledger.models import MessageState
+
     with open_submitter() as submitter:
-        records = submitter.messages.list(state="poison", error_code=known_code(error_code), limit=limit)
+        records = submitter.messages.list(state=MessageState.POISON, error_code=known_code(error_code), limit=limit)
     if as_json:
         print_json([r.model_dump(mode="json") for r in records])
         return
@@ -95,20 +97,25 @@ def poison_discard(
     as_json: JsonFlag = False,
 ) -> None:
     """Take messages out of poison for good; their records stay."""
+    from geo_assets.ledger.models import MessageState
+
     with open_submitter() as submitter:
         chosen = _chosen(submitter, message_id, error_code)
         for m in chosen:
-            submitter.messages.set_state(m, "discarded")
-    _print_outcomes([{"message_id": m, "state": "discarded"} for m in chosen], as_json=as_json)
+            submitter.messages.set_state(m, MessageState.DISCARDED)
+    _print_outcomes([{"message_id": m, "state": MessageState.DISCARDED} for m in chosen], as_json=as_json)
 
 
 def _chosen(submitter: Submitter, message_id: str | None, error_code: str | None) -> list[str]:
+    from geo_assets.ledger.models import MessageState
+
     if (message_id is None) == (error_code is None):
         raise GeoAssetsError("INVALID_PARAMETERS", "name one message, or --error-code", remedy="geo-assets poison list")
     if message_id is not None:
         return [submitter.messages.body(message_id)[0].message_id]
     return [
-        r.message_id for r in submitter.messages.list(state="poison", error_code=known_code(error_code), limit=10_000)
+        r.message_id
+        for r in submitter.messages.list(state=MessageState.POISON, error_code=known_code(error_code), limit=10_000)
     ]
 
 

@@ -17,11 +17,11 @@ from pathlib import Path
 
 from geo_assets.errors import GeoAssetsError
 
-#: Of a file beside its destination that is not whole yet.
+#: The prefix of a file beside its destination that is not complete yet.
 _PRIVATE = ".geo-assets-"
 
-#: Seconds after its last write that a file which nobody holds is taken for left: longer than from its making to its
-#: lock.
+#: Seconds after its last write after which a file that no process holds counts as abandoned: longer than from its
+#: creation to its lock.
 _LEFT_SECONDS = 60
 
 #: No room: on the file system, for this user, in one file.

@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.table import Column
 
 from geo_assets.ledger.jobs import Jobs
-from geo_assets.ledger.models import JobRecord
+from geo_assets.ledger.models import JobRecord, JobStatus
 
 #: Often enough to feel live; each look is two small queries.
 _POLL_SECONDS = 0.25
@@ -41,7 +41,7 @@ def follow(jobs: Jobs, job_id: str, console: Console) -> JobRecord:
     if console.width >= _WIDE:  # a narrow terminal shows whole names and no bar
         columns = (SpinnerColumn(), columns[0], BarColumn(), *columns[1:])
     with Progress(*columns, console=console, transient=False) as progress:
-        overall = progress.add_task(job_id[:12], total=None, note="queued")
+        overall = progress.add_task(job_id[:12], total=None, note=JobStatus.QUEUED)
         bars: dict[str, TaskID] = {}
         while True:
             record = jobs.find(job_id)

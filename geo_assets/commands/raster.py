@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from geo_assets.raster.models import ConvertReport
     from geo_assets.stages.raster_conversion import ConvertedSource
 
-#: Seconds between two looks at how far the child is.
+#: Seconds between two looks at the child's progress.
 _LOOK_EVERY = 0.1
 
-#: Of a number that says how far it is.
+#: The most bytes of the number that reports its progress.
 _TOLD_BYTES = 64
 
 #: A single file at the command line may take as long as it takes.
@@ -242,7 +242,7 @@ def _alone(source: Path) -> Iterator[tuple[Any, Path, Path]]:
     )
     try:
         with pool:
-            pool.warm_up()  # it imports its libraries while we go on
+            pool.warm_up()  # it imports its libraries meanwhile
             with pool.workspace() as folder:
                 private = folder / "in"
                 lay_out(members, private, linked=True)

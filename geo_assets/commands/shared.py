@@ -42,7 +42,7 @@ def follow_job(submitter: Submitter, job_id: str) -> JobRecord:
         return follow(submitter.jobs, job_id, err)
     except KeyboardInterrupt:
         record = submitter.jobs.find(job_id)
-        goes_on = "has ended" if record.status.is_final else "goes on without this terminal"
+        goes_on = "has ended" if record.status.is_final else "continues without this terminal"
         if not record.status.is_final:
             log(f"to end it: geo-assets cancel {job_id[:12]}")
         error = GeoAssetsError(
@@ -55,6 +55,8 @@ def follow_job(submitter: Submitter, job_id: str) -> JobRecord:
 
 def show_job(record: JobRecord, *, as_json: bool) -> None:
     """Show a job: its status, the counts of each stage, what to look at next."""
+    from geo_assets.ledger.models import JobStatus, TaskStatus
+
     if as_json:
         print_json(record.model_dump(mode="json"))
         return
@@ -84,16 +86,17 @@ def show_job(record: JobRecord, *, as_json: bool) -> None:
             f"the warnings of each file: {program()} tasks {record.job_id[:12]} --warned", markup=False, soft_wrap=True
         )
     if any(s.quarantined or s.failed for s in record.stages):
+        bad = (TaskStatus.QUARANTINED, TaskStatus.FAILED)
         out.print(
-            f"why: {program()} tasks {record.job_id[:12]} --status quarantined --status failed",
+            f"why: {program()} tasks {record.job_id[:12]}{''.join(f' --status {status}' for status in bad)}",
             markup=False,
             soft_wrap=True,
         )
-    elif record.status == "completed" and not sum(s.total for s in record.stages):
+    elif record.status is JobStatus.COMPLETED and not sum(s.total for s in record.stages):
         out.print(
             f"nothing was found to work on; what the container holds: {_listing(record)}", markup=False, soft_wrap=True
         )
-    elif record.status == "completed":
+    elif record.status is JobStatus.COMPLETED:
         out.print(f"what was made: {program()} tasks {record.job_id[:12]}", markup=False, soft_wrap=True)
 
 

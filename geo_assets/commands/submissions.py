@@ -54,6 +54,7 @@ def submit(
     as_json: JsonFlag = False,
 ) -> None:
     """Validate, record and start a job. The same request is the same job: finished work is not repeated."""
+    from geo_assets.ledger.models import JobStatus
     from geo_assets.settings import load_settings
     from geo_assets.stages.planning import insist_on_plan
     from geo_assets.submissions.cli_parameters import read_parameters
@@ -73,12 +74,12 @@ def submit(
             show_job(submitter.jobs.find(submitted.job_id), as_json=as_json)
             return
         record = follow_job(submitter, submitted.job_id)
-        if record.status == "failed" and submitted.attempt is None:
-            # it was at work when we came and has died since: what we asked for is not done yet
+        if record.status is JobStatus.FAILED and submitted.attempt is None:
+            # an attempt of it was under way when we submitted, and has failed since: our request is not done yet
             submitter.submit(parameters, submitted_by="cli", force=force, allow_mass_retire=allow_mass_retire)
             record = follow_job(submitter, submitted.job_id)
         show_job(record, as_json=as_json)
-    if record.status != "completed":
+    if record.status is not JobStatus.COMPLETED:
         raise typer.Exit(1)
 
 

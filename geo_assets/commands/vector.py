@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from geo_assets.stages.vector_load import Loaded, LoadOptions
     from geo_assets.vector.models import InspectReport, InspectRequest, LayerPlan
 
-#: What a child needs for the call that is about to come; it imports them while we are busy with ours.
+#: What a child needs for the call that follows; it imports them while we import ours.
 _PRELOAD = (
     "geo_assets.vector.reader.inspect",
     "geo_assets.vector.reader.stream",

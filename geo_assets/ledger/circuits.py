@@ -15,7 +15,7 @@ import pybreaker
 from psycopg_pool import ConnectionPool
 
 from geo_assets.database.connections import DictConnection
-from geo_assets.errors import GeoAssetsError
+from geo_assets.errors import ErrorClass, GeoAssetsError
 
 #: Consecutive failures that open a circuit, and how long it stays open before one probe is let through.
 FAILURES, OPEN_SECONDS = 3, 30
@@ -128,4 +128,4 @@ class Circuits:
 
 def _counts(error: BaseException) -> bool:
     """Whether an error counts: a bad message says nothing about its source."""
-    return not isinstance(error, GeoAssetsError) or error.error_class == "transient"
+    return not isinstance(error, GeoAssetsError) or error.error_class is ErrorClass.TRANSIENT

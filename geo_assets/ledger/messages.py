@@ -16,12 +16,13 @@ from pydantic import BaseModel, ConfigDict
 
 from geo_assets.database.connections import DictConnection, retrying
 from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger.models import MessageState
 from geo_assets.text import escaped
 
 #: Azure's limit on a queue message; the other ways in share it, so that a message can move between them.
 MAX_MESSAGE_BYTES = 64 * 1024
 
-#: What is kept of a message that is larger than any may be.
+#: The part of a too large message that is kept.
 _KEPT_BYTES = MAX_MESSAGE_BYTES + 1
 
 _HEAD, _EXCERPT = 500, 1000  # characters
@@ -181,7 +182,7 @@ class Messages:
         return MessageRecord.model_validate(row[0]), bytes(row[0]["body"])  # type: ignore[call-overload]
 
     @retrying
-    def set_state(self, message_id: str, state: str) -> None:
+    def set_state(self, message_id: str, state: MessageState) -> None:
         """Take a message out of poison: replayed or discarded. Its error records stay."""
         with self._pool.connection() as conn:
             conn.execute(

@@ -61,6 +61,17 @@ class JobStatus(StrEnum):
         return self not in {JobStatus.QUEUED, JobStatus.PROCESSING}
 
 
+class MessageState(StrEnum):
+    """The states of a message; `geo.message_state` in SQL."""
+
+    RECEIVED = "received"
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"  # HTTP: its sender got the error
+    POISON = "poison"
+    REPLAYED = "replayed"  # out of poison: accepted later
+    DISCARDED = "discarded"  # out of poison for good
+
+
 class StageCounts(BaseModel):
     """The account of one stage: total = the sum of the rest."""
 
@@ -181,7 +192,7 @@ class PlannedTask(BaseModel):
     kind: str
     fingerprint: str
     input: TaskInput = Field(default_factory=TaskInput)
-    #: Set for what cannot be worked on at all: it is quarantined as it is planned.
+    #: Set for a source that cannot be worked on at all: it is quarantined when it is planned.
     error: dict[str, str] | None = None
 
 

@@ -17,13 +17,13 @@ from geo_assets.crash import crash_point
 from geo_assets.database.connections import TRANSIENT
 from geo_assets.errors import ErrorClass, GeoAssetsError, unforeseen
 from geo_assets.ledger.messages import MessageRecord, RawMessage
-from geo_assets.ledger.models import JobLife, JobStatus, Submitted
+from geo_assets.ledger.models import JobLife, JobStatus, MessageState, Submitted
 from geo_assets.parameters import Job
 from geo_assets.submissions.messages import Message, read_message, recover_job_id
 from geo_assets.submissions.submit import Submitter
 
-#: How often a message may meet a fault of ours, or of the machine, before it is set aside. While a dependency is away
-#: it comes any number of times.
+#: How often a message may fail by a fault of ours, or of the machine, before it is set aside. While a dependency does
+#: not answer it is delivered again any number of times.
 _TRIES = 5
 
 
@@ -40,40 +40,41 @@ def handle(submitter: Submitter, raw: RawMessage, read: Callable[[bytes], Messag
     """Process one message to its end.
 
     Raises:
-        GeoAssetsError: transient ones (the database is away): the message stays where it is and comes again. Others,
-            which are noted: it comes again too, and is poison after `_TRIES` of them.
-        psycopg.Error: transient ones.
+        GeoAssetsError: a transient error (the database does not answer): the message stays where it is and is
+            delivered again. Any other fault that is not the message's own is recorded; after `_TRIES` of them the
+            message is poison.
+        psycopg.Error: a transient error.
     """
     record = submitter.messages.record(raw)
     crash_point("boundary.recorded")
-    if record.state in {"poison", "rejected"}:
+    if record.state in {MessageState.POISON, MessageState.REJECTED}:
         return Outcome(
             record,
             error=GeoAssetsError.from_dict({"code": record.error_code or "", "message": record.error_message or ""}),
         )
-    if record.state != "received":
+    if record.state != MessageState.RECEIVED:
         return Outcome(record)  # delivered again after it was handled
     try:
         submitted = _submit(submitter, raw, record, read)
     except GeoAssetsError as error:
         if error.error_class is ErrorClass.TRANSIENT:
             raise
-        befell = error
+        failure = error
     except TRANSIENT:
         raise
     except Exception as error:  # noqa: BLE001 - it is noted, and raised or set aside below
-        befell = unforeseen(error)
+        failure = unforeseen(error)
     else:
         crash_point("boundary.accepted")
         return Outcome(record, submitted=submitted)
     if (
-        befell.error_class is not ErrorClass.INVALID
+        failure.error_class is not ErrorClass.INVALID
         and len(submitter.messages.errors(message_id=record.message_id)) + 1 < _TRIES
     ):
-        submitter.messages.note(befell, severity="warning", message_id=record.message_id)
-        raise befell
-    reject(submitter, record, raw.body, befell)
-    return Outcome(record, error=befell)
+        submitter.messages.note(failure, severity="warning", message_id=record.message_id)
+        raise failure
+    reject(submitter, record, raw.body, failure)
+    return Outcome(record, error=failure)
 
 
 def _submit(
@@ -111,8 +112,8 @@ class PoisonAction(StrEnum):
     EXPECTED = "expected"  # the job had failed
     KEEP_RESULT = "keep_result"  # the job is done
     LEAVE = "leave"  # the job is at work
-    FAIL = "fail"  # nobody works on it
-    ORPHAN = "orphan"  # nobody knows it
+    FAIL = "fail"  # no run works on it
+    ORPHAN = "orphan"  # no such job
 
 
 def poison_action(job_id: str | None, life: JobLife | None) -> PoisonAction:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger.models import MessageState
 from geo_assets.submissions.messages import read_message
 from geo_assets.submissions.submit import Submitter
 
@@ -30,9 +31,9 @@ def replay(submitter: Submitter, message_id: str) -> dict[str, Any]:
     except GeoAssetsError as error:
         return {
             "message_id": record.message_id,
-            "state": "poison",
+            "state": MessageState.POISON,
             "error_code": error.code,
             "error_message": error.message,
         }
-    submitter.messages.set_state(record.message_id, "replayed")
-    return {"message_id": record.message_id, "state": "replayed", "job_id": submitted.job_id}
+    submitter.messages.set_state(record.message_id, MessageState.REPLAYED)
+    return {"message_id": record.message_id, "state": MessageState.REPLAYED, "job_id": submitted.job_id}

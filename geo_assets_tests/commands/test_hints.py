@@ -165,7 +165,7 @@ def test_ctrl_c_while_waiting_says_that_the_job_goes_on_and_how_to_see_it(cli):
             printed = process.stderr.read()
     assert process.returncode == 130
     assert f"job {row[0][:12]} is " in printed
-    assert "goes on without this terminal" in printed
+    assert "continues without this terminal" in printed
     commands = commands_in(printed)
     assert any(command.endswith(f"cancel {row[0][:12]}") for command in commands)
     assert (
