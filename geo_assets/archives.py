@@ -34,7 +34,7 @@ MAX_RATIO = 100
 _RATIO_FROM_BYTES = 16 * 1024**2
 
 _MAX_PATH = 512
-_MAX_NAME_BYTES = 255  #: of each part of a path, as file systems have it; a longer one has no file to be written to
+_MAX_NAME_BYTES = 255  #: of each part of a path, the limit of file systems; a longer one cannot be written
 _COPY_BYTES = 1024**2
 _ENCRYPTED = 0x1
 
@@ -139,7 +139,7 @@ def check(archive: Path, *, max_bytes: int, name: str) -> None:
     with _reading(name), zipfile.ZipFile(archive) as zipped:
         entries = [_entry(info, name) for info in zipped.infolist()]
         _check_sizes(entries, max_bytes, name)
-        for entry in entries:  # a size that lies is found out by counting
+        for entry in entries:  # a wrong size is found out by counting
             left = entry.info.file_size
             with zipped.open(entry.info) as source:
                 while part := source.read(_COPY_BYTES):

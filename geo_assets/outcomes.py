@@ -232,7 +232,7 @@ class TableReceipt(Receipt):
         return self.model_dump(mode="json", exclude={"layers": {"__all__": {"changed"}}})
 
 
-#: Stage -> what its tasks put out.
+#: Stage -> the outputs of its tasks.
 _OUTPUTS: dict[str, type[Outputs]] = {
     INVENTORY: ListingOutputs,
     COGS: CogOutputs,
@@ -242,10 +242,10 @@ _OUTPUTS: dict[str, type[Outputs]] = {
     CATALOGUE: CatalogueOutputs,
 }
 
-#: Stage -> its receipts. The other stages leave none: their tasks are done at once.
+#: Stage -> the receipts of its tasks. The other stages have none: their tasks are done at once.
 _RECEIPTS: dict[str, type[Receipt]] = {COGS: CogReceipt, TABLES: TableReceipt}
 
-#: Outputs of whichever stage, written with all their fields.
+#: Outputs of any stage, written with all their fields.
 AnyOutputs = Annotated[SerializeAsAny[Outputs], Field(description="what was made, by stage")]
 
 

@@ -127,7 +127,7 @@ class Parameters(BaseModel):
     job_type: ClassVar[str]
     #: One line for `--help` and the Dagster UI.
     summary: ClassVar[str]
-    #: Whether the same request can have more to do later: a container may have changed since.
+    #: Whether the same request may have more to do later, because its container may have changed.
     reads_container: ClassVar[bool] = False
 
     def slug(self) -> str:

@@ -31,13 +31,13 @@ from geo_assets.patterns import ACCOUNT_ALIAS
 
 PACKAGE_ROOT = Path(__file__).resolve().parent
 
-#: What an installed package carries of the project's top level (see pyproject.toml, force-include).
+#: The part of the project's top level in an installed package (see pyproject.toml, force-include).
 _BUNDLED = PACKAGE_ROOT / "_project"
 
 #: Written by `geo-assets up`, 0600: ports and passwords of the local stack.
 STACK_ENV_FILE = "stack.env"
 
-#: What every connection says to the server.
+#: Session settings of every connection.
 _UTC = "-ctimezone=UTC"
 
 #: Secrets in a query would be shown with the address.

@@ -18,7 +18,7 @@ Limit = Annotated[int, Query(ge=1, le=1000, description="rows of one page")]
 JobIdPath = Annotated[
     str, Path(min_length=6, max_length=64, pattern=r"^[0-9a-f]+$", description="a job's id, or its first characters")
 ]
-#: A filter by error code. Of a retry it is only one of the codes with which tasks of that job ended (`retries.py`).
+#: A filter by error code. A retry accepts only the codes with which tasks of that job ended (`retries.py`).
 AnyCode = Annotated[str | None, Query(max_length=64, pattern=r"^[A-Z_]+$")]
 Code = Annotated[AnyCode, BeforeValidator(known_code)]
 

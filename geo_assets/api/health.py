@@ -16,7 +16,7 @@ from geo_assets.settings import Settings
 from geo_assets.storage.containers import open_container
 from geo_assets.submissions.submit import Submitter
 
-#: A component that takes longer is as good as away.
+#: A component that takes longer counts as not answering.
 _SECONDS = 2.0
 
 
@@ -58,7 +58,7 @@ def _ask(question: Callable[[], object], *, critical: bool) -> dict[str, Any]:
     try:
         question()
         status = "ok"
-    except Exception as error:  # noqa: BLE001 - whatever it is, the component is away
+    except Exception as error:  # noqa: BLE001 - whatever it is, the component does not answer
         status = f"away: {type(error).__name__}"
     return {"status": status, "latency_ms": round(1000 * (time.monotonic() - started), 1), "critical": critical}
 

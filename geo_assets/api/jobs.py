@@ -30,7 +30,7 @@ def job_status(submitter: TheSubmitter, job_id: JobIdPath) -> JobRecord:
 
 @router.post("/api/jobs/{job_id}/cancel", status_code=202, tags=["jobs"], dependencies=[scope("submit")])
 def cancel(submitter: TheSubmitter, job_id: JobIdPath) -> JobRecord:
-    """End a job; nothing of it is half published."""
+    """Cancel a job; no output is left half published."""
     found = submitter.jobs.find(job_id)
     submitter.cancel(found.job_id)
     return submitter.jobs.find(found.job_id)
@@ -43,7 +43,7 @@ def retry(
     only: Annotated[list[str] | None, Query(description="failed, quarantined")] = None,
     error_code: AnyCode = None,
 ) -> JobRecord:
-    """Run a job again that has ended; what is done stays."""
+    """Start a new attempt of a job that has ended; finished tasks stay as they are."""
     found = submitter.jobs.find(job_id)
     submitter.retry(found.job_id, requested_by="api", only=only or (), error_code=error_code)
     return submitter.jobs.find(found.job_id)

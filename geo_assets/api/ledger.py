@@ -75,9 +75,7 @@ def files(
     role: Annotated[Role | None, Query()] = None,
     offset: Annotated[int, Query(ge=0)] = 0,
 ) -> FilePage:
-    """Every blob that the job's newest listing found: a source, a part of one, a companion, or left
-    alone, and why.
-    """
+    """List every blob that the job's newest listing found: source, part of one, companion, or ignored, and why."""
     job = submitter.jobs.find(job_id)
     wanted = (file for file in listed_files(submitter.inventory, job) if role is None or file.role is role)
     found = list(islice(wanted, offset, offset + limit))

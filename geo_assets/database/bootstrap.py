@@ -21,10 +21,10 @@ ROLES: tuple[Role, ...] = ("migrator", "pipeline", "reader")
 #: pgstac's roles are cluster-wide and must exist before a migrator without superuser rights can migrate it.
 _PGSTAC_ROLES = ("pgstac_admin", "pgstac_read", "pgstac_ingest")
 
-#: Sessions of the reader: of PostgreSQL's hundred, the pipeline needs the others.
+#: Sessions of the reader; the pipeline needs the rest of PostgreSQL's hundred.
 _READER_CONNECTIONS = 20
 
-#: Of sorts and joins that do not fit into memory, for each session of the reader.
+#: Temporary files of each session of the reader, for sorts and joins that do not fit into memory.
 _READER_TEMPORARY_FILES = "1GB"
 
 EXTENSIONS = ("postgis", "btree_gist", "unaccent")
@@ -57,7 +57,7 @@ def bootstrap(admin_dsn: str, settings: Settings) -> None:
             conn.execute(sql.SQL("create extension if not exists {}").format(sql.Identifier(extension)))
         with suppress(
             psycopg.errors.InsufficientPrivilege
-        ):  # not every host lets its administrator: then a missing CRS is refused by name
+        ):  # not every host allows this: then a missing CRS is refused by name
             conn.execute(
                 sql.SQL("grant insert on spatial_ref_sys to {}").format(sql.Identifier(settings.migrator_user))
             )

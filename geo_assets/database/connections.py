@@ -23,7 +23,7 @@ from geo_assets.settings import Role, Settings
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: Its warnings repeat, on standard error, what we say once and better.
+#: Its warnings would repeat our own message on standard error.
 logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
 logging.getLogger("psycopg.pool").propagate = False
 
@@ -38,7 +38,7 @@ _KEEPALIVE = {
     "connect_timeout": 10,
 }
 
-#: What a restart, a fail-over or a lost lock raises: safe to try again because each call is one transaction.
+#: Errors of a restart, a fail-over or a lost lock: safe to try again because each call is one transaction.
 TRANSIENT = (
     psycopg.OperationalError,
     psycopg.InterfaceError,

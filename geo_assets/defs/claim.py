@@ -11,7 +11,7 @@ from geo_assets.stages.claim import claim_job
 from geo_assets.stages.contracts import JobRef
 from geo_assets.submissions.launch import ATTEMPT_TAG
 
-#: Before the name of each tag of ours.
+#: The prefix of our tags.
 _PREFIX = "geo_assets/"
 
 

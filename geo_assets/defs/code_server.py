@@ -14,8 +14,8 @@ import runpy
 import sys
 from multiprocessing import forkserver
 
-#: What a run worker needs and what may be imported before a fork: nothing that starts a thread or opens a connection
-#: when it is imported. A module that is missing from this list costs its import in each run, no more.
+#: The modules that a run worker needs and that may be imported before a fork: nothing that starts a thread or opens a
+#: connection when it is imported. A module that is missing from this list costs its import in each run, no more.
 PRELOADED = (
     "geo_assets.definitions",
     "dagster_postgres",

@@ -18,7 +18,7 @@ from geo_assets.stages.contracts import StageReport
 from geo_assets.stages.progress_log import LogLine
 from geo_assets.storage.containers import BlobRef
 
-#: Files of a stage that are looked at for what the UI shows of them.
+#: The most files of a stage that the metadata in the UI shows.
 _LOOKED_AT = 20
 
 

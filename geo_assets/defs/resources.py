@@ -15,8 +15,8 @@ from geo_assets.settings import Settings
 from geo_assets.stages.chunks import INFRASTRUCTURE
 from geo_assets.stages.context import StageContext
 
-#: For a step that found a dependency away; a bad file never gets here. Not a `RetryPolicy` of the ops: Dagster applies
-#: that to interrupts too, and a run that somebody terminates would go on (seen in its 1.13).
+#: For a step whose dependency did not answer; a bad file never gets here. Not a `RetryPolicy` of the ops: Dagster
+#: applies that to interrupts too, and a run that somebody terminates would continue (seen in its 1.13).
 _RETRIES, _RETRY_SECONDS = 2, 2
 
 #: Re-execution from failure can drop mapped steps silently; a run of a partition skips what is done by itself.

@@ -15,7 +15,7 @@ from dagster_postgres.utils import create_pg_engine, get_token_provider_from_con
 if TYPE_CHECKING:
     from dagster_postgres.auth import PgTokenProvider
 
-#: Connections that a process keeps, and that it may have beside them for as long as a statement lasts.
+#: Connections that a process keeps, and how many more it may open, each for as long as a statement lasts.
 _KEPT, _BESIDE = 2, 30
 
 #: Seconds; firewalls forget a connection that is much older.
@@ -48,7 +48,7 @@ class PooledPostgresStorage(DagsterPostgresStorage):
             storage._engine = engine  # noqa: SLF001  (no public way; a test holds it)
 
     @classmethod
-    def from_config_value(  # type: ignore[override]  # the config is a mapping; the type of its entries is not told
+    def from_config_value(  # type: ignore[override]  # the config is a mapping; its entries have no declared type
         cls, inst_data: ConfigurableClassData | None, config_value: PostgresStorageConfig
     ) -> "PooledPostgresStorage":
         """Called by Dagster with the `storage` block of `dagster.yaml`."""

@@ -18,16 +18,16 @@ from geo_assets.ledger import lease
 from geo_assets.ledger.models import Attempt, JobStatus, StalledJob, Submitted
 from geo_assets.parameters import Job
 
-#: Whoever said it would launch an attempt and did not within this time has died; the sensor launches it instead.
+#: A process that took the launch of an attempt and did not launch it within this time has died; the sensor does it.
 LAUNCH_GRACE_SECONDS = 20
 
-#: What is said of a run that is not in Dagster any more.
+#: The status of a run that is not in Dagster any more.
 DELETED = "DELETED"
 
-#: Who asks for the attempts that follow a death.
+#: The name under which the janitor requests attempts.
 JANITOR = "janitor"
 
-#: What may be asked of one attempt, beside the parameters of its job.
+#: The options of one attempt, which are not parameters of its job.
 OPTIONS = ("force", "allow_mass_retire", "verify_sources")
 
 #: A job `j`, its newest attempt `a`, and the run `r` in Dagster that belongs to it or is newer, if there is one.

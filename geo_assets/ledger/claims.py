@@ -17,8 +17,8 @@ from geo_assets.ledger.attempts import OPTIONS, add_attempt, status_of
 from geo_assets.ledger.models import Claim, JobLife, JobStatus
 from geo_assets.parameters import validate_parameters
 
-#: Run states in which an owner is at work no more. A run that Dagster does not know was deleted there; its worker may
-#: still be at it.
+#: Run states in which an owner has stopped working. A run that Dagster does not know was deleted there; its worker may
+#: still be working.
 _OVER = ["SUCCESS", "FAILURE", "CANCELED"]
 
 
@@ -85,7 +85,7 @@ class Claims:
             flags = _bind_attempt(conn, str(job["job_id"]), run_id, attempt, requested_by, options or {})
             try:
                 return _claim_of(job, run_id, owner=run_id, flags=flags)
-            except GeoAssetsError as error:  # another release took the submission, and this one would not
+            except GeoAssetsError as error:  # another release accepted the submission, and this one would not
                 _end(conn, str(job["job_id"]), JobStatus.FAILED, error, run_id)
                 refused = error
         raise refused

@@ -43,7 +43,7 @@ class Jobs(Attempts, Claims):
                 (rows[0]["job_id"],),
             ).fetchall()
             record = _record(rows[0], stages)
-            if record.status.is_final:  # who waits for the end asks every second
+            if record.status.is_final:  # a caller that waits for the end asks every second
                 record = record.model_copy(
                     update={"warnings": counted(said for _, said in of_tasks(conn, record.job_id))}
                 )

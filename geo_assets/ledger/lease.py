@@ -12,7 +12,7 @@ import psycopg
 
 from geo_assets.errors import GeoAssetsError
 
-#: A run that has not renewed its lease for this long is taken for dead, whatever Dagster says of it.
+#: A run that has not renewed its lease for this long counts as dead, whatever Dagster says about it.
 LEASE_SECONDS = 30
 
 #: SQLSTATE of `geo.assert_lease` (sql/0002_ledger.sql).

@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import class_row, scalar_row
 
-#: Its item names it, a task will register it, or its source is being loaded and may have it again.
+#: Whether its item names it, a task will register it, or its source is being loaded and may need it again.
 _STANDING = """
 with source as (select account, container, path, collection from geo.table_names where table_name = %(name)s),
      jobs as (select j.job_id, s.path from source s join geo.jobs j on

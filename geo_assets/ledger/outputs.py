@@ -10,7 +10,7 @@ from geo_assets.outcomes import Outputs, TableEntry
 #: Results named in one sentence.
 _NAMED = 3
 
-#: What became of features, as `warnings` puts it.
+#: The words of `warnings` for what happened to features.
 _REJECTED = ("1 feature was rejected", "{:,} features were rejected")
 _REPAIRED = ("1 geometry was repaired", "{:,} geometries were repaired")
 

@@ -18,7 +18,7 @@ from geo_assets.ledger.models import PublishedSource, PublishedTask
 from geo_assets.ledger.tasks import succeed_many
 from geo_assets.outcomes import Outputs
 
-#: What is published of the sources of a container in a collection, and what a job's listing says of each now.
+#: The published sources of a container in a collection, each with its state in a job's listing.
 _OF_CONTAINER = """
 select p.stac_item, p.job_id, p.stage, p.task_key, p.outputs, p.at, i.holds, i.etag,
        coalesce(t.input #>> '{members,0,path}' <> p.task_key, false) as is_folder,
@@ -84,7 +84,7 @@ class Published:
                 (job_id, run_id, items),
             )
             replaced = [PublishedTask.model_validate(row) for row in before]
-            cursor.execute(  # what a crash leaves of them, or what depends on them, is the janitor's
+            cursor.execute(  # the janitor drops those that a crash or a dependent object leaves
                 """insert into geo.loose_tables (table_name)
                    select distinct name from unnest(%s::text[]) name
                     where not exists (select from geo.published p where p.stac_item = any(%s)

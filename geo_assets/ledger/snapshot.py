@@ -27,7 +27,7 @@ class JobNow:
 
     job_id: str
     job_type: str
-    asked: IngestContainer | None  # None: a release before this one took it, and would not be asked for it now
+    asked: IngestContainer | None  # None: an earlier release accepted these parameters, and this one does not
     status: JobStatus
     run_id: str | None
     is_live: bool  # its lease was renewed in time

@@ -8,7 +8,7 @@ from psycopg_pool import ConnectionPool
 
 from geo_assets.database.connections import DictConnection
 
-#: What is counted, by its state or code; all of the last 24 hours.
+#: Rows of the last 24 hours, counted by their state or code.
 _COUNTED: dict[str, LiteralString] = {
     "jobs": "select status as what, count(*) as n from geo.job_status where created_at > now() - interval '24 hours'"
     " group by 1",

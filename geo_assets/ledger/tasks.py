@@ -39,10 +39,10 @@ _PLAN_BATCH = 1000
 #: Tasks that are read at once.
 _PAGE = 100
 
-#: Of receipts as PostgreSQL stores them, compressed; read, they are some ten times as large.
+#: The size of receipts as PostgreSQL stores them, compressed; in memory they are some ten times as large.
 _PAGE_BYTES = 8 * 1024**2
 
-#: What an earlier run left decides: done stays done, bad stays bad, converted goes on to be registered, the rest is
+#: The state left by an earlier run decides: done stays done, bad stays bad, converted will be registered, the rest is
 #: redone.
 _PLAN = """
 with planned as (
@@ -80,8 +80,8 @@ on conflict (job_id, stage, task_key) do update set
         when old.status = 'quarantined' and old.fingerprint = excluded.fingerprint and not %(force)s then old.remedy end
 """
 
-#: What was converted, was never registered, and has no source any more: its blobs and tables lose their name, and are
-#: swept.
+#: Tasks that were converted, never registered, and have no source any more: nothing refers to their blobs and tables
+#: then, and the janitor deletes them.
 _GIVE_UP = """
 with given_up as (
     select task_key, outputs from geo.tasks
@@ -97,7 +97,7 @@ update geo.tasks t set outputs = '{}', receipt = null from given_up g
 """
 
 
-#: What was done or converted, and cannot be gone on with, is done again.
+#: A done or converted task whose outputs or receipt cannot be used is done again.
 _REDO = """
 with noted as (
     insert into geo.loose_tables (table_name)

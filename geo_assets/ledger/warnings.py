@@ -20,7 +20,7 @@ from geo_assets.outcomes import read_outputs
 
 OTHER = "other"
 
-#: The first that fits. Beneath each: what is said of a file of that kind.
+#: The first that fits. Below each: patterns of its sentences.
 _KINDS: tuple[tuple[str, str], ...] = (
     ("features rejected", r"features? (?:was|were) rejected"),
     ("geometries repaired", r"geometr(?:y|ies) (?:was|were) repaired|^the repair of "),

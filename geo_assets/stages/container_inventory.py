@@ -38,7 +38,7 @@ from geo_assets.text import batched
 
 STAGE = INVENTORY
 
-#: Archives and GeoPackages that are looked into before the ledger hears of them.
+#: Archives and GeoPackages that are looked into before their contents are recorded.
 _LOOKED_INTO = 500
 
 #: Kinds that no stage works on: they end here, in quarantine, so that every file is accounted for.
@@ -110,7 +110,7 @@ def _list(context: StageContext, job: JobRef) -> int:
     def listed() -> int:
         try:
             return replace()
-        except psycopg.errors.UniqueViolation:  # `/a` and `a`, told alike
+        except psycopg.errors.UniqueViolation:  # `/a` and `a`, listed under one name
             return replace(exact=True)
 
     if not container.exists():

@@ -213,9 +213,8 @@ class StageContext:
 
         def beat() -> None:
             while not stop.wait(HEARTBEAT_SECONDS):
-                with suppress(
-                    *TRANSIENT
-                ):  # the database is away: whoever works finds out by itself, and the lease outlives its return
+                # if the database does not answer, the work under way finds out by itself; the lease may survive it
+                with suppress(*TRANSIENT):
                     if not self.jobs.heartbeat(job.job_id, job.run_id):
                         return
 

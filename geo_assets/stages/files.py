@@ -26,8 +26,8 @@ from geo_assets.storage.containers import BlobRef, blob_path
 from geo_assets.storage.sources import Kind, Source, name_key, path_within
 from geo_assets.text import plain_name
 
-#: Raised when an engine's output for plain files changes: everything is then redone. What a mended fault changes of odd
-#: ones, `--force` redoes.
+#: Raised when an engine's output for plain files changes: everything is then redone. Where a corrected fault
+#: changes the output for odd ones, `--force` redoes them.
 RECIPE = 3
 
 _TIFF_MAGIC = (b"II", b"MM")

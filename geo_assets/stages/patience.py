@@ -24,7 +24,7 @@ T = TypeVar("T")
 #: Seconds between two looks, more or less: the breaker decides whether the store is asked.
 _PAUSE = 2.0
 
-#: What is waited for.
+#: The codes of errors that are waited for.
 _AWAY = frozenset({"STORAGE_UNAVAILABLE", "CIRCUIT_OPEN"})
 
 

@@ -135,7 +135,7 @@ def _action(source: Source, stage: str, now: str, known: tuple[str, TaskStatus] 
     if source.kind in REFUSALS:
         return "unsupported", "quarantined by its name"
     if source.kind is Kind.COMPANION:
-        return "companion", "lies beside the data, and stays where it is"
+        return "companion", "belongs to the data, and stays where it is"
     if not stage or known is None:
         return "create", ""
     before, status = known

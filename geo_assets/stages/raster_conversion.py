@@ -41,7 +41,7 @@ from geo_assets.text import without_name
 if TYPE_CHECKING:
     from geo_assets.sandbox.pool import SandboxPool
 
-#: The directory in a workspace in which the metadata of a source's product lie, where GDAL does not look.
+#: The directory of a workspace with the metadata of a source's product; GDAL does not look there.
 PRODUCT = "product"
 
 T = TypeVar("T")
@@ -131,14 +131,10 @@ class Converter:
     max_unpacked_bytes: int = MAX_UNPACKED_BYTES
     wanted: str | None = None  # the name of the only part that is asked for
     single: bool = False  # refuse a source that holds several
-    kept: str | None = None  # the name under which what is done of large ones is kept, for a later attempt
-    outer: Path | None = (
-        None  # where a part is converted beside others: the workspace of all, in which what is made is found
-    )
+    kept: str | None = None  # the name of the checkpoint of large ones, for a later attempt
+    outer: Path | None = None  # for one of several parts: the workspace of all, where the results are looked for
     known_as: str = ""  # the path of the source where it comes from
-    product: Path | None = (
-        None  # where the metadata of the product that it is a part of lie, if there are any; in the workspace
-    )
+    product: Path | None = None  # in the workspace: the metadata of the product that it is part of, if any
 
     def source(self, path: Path) -> ConvertedSource:
         """Convert a file, or the variables that it holds.
@@ -214,7 +210,7 @@ class Converter:
     def _variable(self, part: Part, variable: Variable, of: Path) -> Part:
         if variable.path is None:
             return replace(part, error=_of_the_part(GeoAssetsError.from_reader(variable.error or {})))
-        staged = self._private() / f"{_plain(part)}.tif"  # alone: GDAL looks at what lies beside a file
+        staged = self._private() / f"{_plain(part)}.tif"  # alone: GDAL looks at files beside it
         try:
             self.pool.move(Path(variable.path), staged, of=of)
             return self._converted(part, staged)
@@ -333,7 +329,7 @@ def _plain(part: Part) -> str:
     member = safe.plain_name(part.member) or (str(PurePosixPath(part.member).with_suffix("")) if part.member else "")
     folded = unicodedata.normalize("NFKD", f"{member} {part.variable}").encode("ascii", "ignore").decode()
     plain = re.sub(r"[^A-Za-z0-9]+", "_", folded).strip("_")
-    return plain[-_LONGEST_NAME:].strip("_") or "raster"  # its end: what tells it from its siblings
+    return plain[-_LONGEST_NAME:].strip("_") or "raster"  # its end, which distinguishes it from its siblings
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -38,25 +38,25 @@ GRACE = timedelta(hours=24)
 class Class(StrEnum):
     """The kinds of difference."""
 
-    NOT_INGESTED = "not_ingested"  # a source that its job's newest listing has not, or has otherwise: it came later
+    NOT_INGESTED = "not_ingested"  # a source that its job's newest listing lacks, or has in another version
     MISSING_SOURCE = "missing_source"  # published, and its source is no longer there: kept until a job retires it
-    LOOSE_TABLE = "loose_table"  # its source has it no longer; the janitor drops it as soon as nothing depends on it
-    STAGING_LEFTOVER = "staging_leftover"  # a staged table that nobody is at work on; the next load sweeps it
-    UNACCOUNTED = (  # a completed job listed a source and has no task of it, or one that has not come to an end
+    LOOSE_TABLE = "loose_table"  # its source no longer has it; the janitor drops it as soon as nothing depends on it
+    STAGING_LEFTOVER = "staging_leftover"  # a staged table that no process works on; the next load sweeps it
+    UNACCOUNTED = (  # a completed job listed a source and has no task for it, or one that has not ended
         "unaccounted"
     )
-    UNPUBLISHED = "unpublished"  # a task says that it is done, and its item is published by nobody
+    UNPUBLISHED = "unpublished"  # a task is done, and its item is not published
     MISSING_ITEM = "missing_item"
-    ORPHAN_ITEM = "orphan_item"  # searchable, and no row of the ledger knows it
-    DANGLING_HREF = "dangling_href"  # an item leads elsewhere than the ledger says
+    ORPHAN_ITEM = "orphan_item"  # searchable, and in no row of the ledger
+    DANGLING_HREF = "dangling_href"  # an href of an item differs from the ledger
     MISSING_COG = "missing_cog"  # or its thumbnail
     ORPHAN_COG = "orphan_cog"  # or a thumbnail: no published item refers to it
     CHECKSUM_MISMATCH = "checksum_mismatch"
     MISSING_TABLE = "missing_table"
     ROWCOUNT_MISMATCH = "rowcount_mismatch"
     ORPHAN_TABLE = "orphan_table"
-    STUCK_JOB = "stuck_job"  # at work, and no run renews its lease
-    RUN_STATE_DRIFT = "run_state_drift"  # of a job that has ended Dagster says that it runs
+    STUCK_JOB = "stuck_job"  # processing, and no run renews its lease
+    RUN_STATE_DRIFT = "run_state_drift"  # the job has ended, and Dagster says that its run is active
     POISON_WITHOUT_RECORD = "poison_without_record"
 
     @property

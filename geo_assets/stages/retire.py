@@ -103,7 +103,7 @@ def _gone(context: StageContext, job: JobRef) -> list[PublishedSource]:
         raise GeoAssetsError(
             "MASS_RETIRE",
             f"{len(gone):,} of the {len(within):,} sources that are published from {p.account}/{p.container} are"
-            f" no longer listed, more than {p.max_retire_percent:g} %; nothing was taken back",
+            f" no longer listed, more than {p.max_retire_percent:g} %; nothing was withdrawn",
         )
     return gone
 

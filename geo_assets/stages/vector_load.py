@@ -42,9 +42,7 @@ class LoadOptions:
     schema_drift: Literal["allow", "refuse"] = "refuse"
     keep_versions: int = 0
     stage: StageOptions = field(default_factory=StageOptions)
-    accept_superseded: bool = (
-        False  # a later load has replaced the table already: as if this one had come first, and all is well
-    )
+    accept_superseded: bool = False  # treat a table that a later load has replaced as success, not as SUPERSEDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +142,8 @@ def staged_source(
     names = names_of(report.layers)
     with connect(settings) as conn:
         sweep(conn)
-    with (
-        open_session(settings.dsn("pipeline")) as session,
-        ExitStack() as undo,
-    ):  # the session keeps what is staged from being swept
+    # the session keeps what is staged from being swept
+    with open_session(settings.dsn("pipeline")) as session, ExitStack() as undo:
         staged = []
         for plan, name in zip(report.layers, names, strict=True):
             with sandbox.stream(

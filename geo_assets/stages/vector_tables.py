@@ -55,7 +55,7 @@ def _load(context: StageContext, job: JobRef, work: Work) -> TableOutputs:
         request = InspectRequest(source=str(source), **asked_of(job.parameters, Engine.VECTOR))
         origin, options = _origin(context, job, work), _options(job)
         names = partial(_names, context, job, work)
-        # nothing is seen before the gate; what would stop a publication is known before it
+        # nothing is visible before the gate; a publication that cannot work is refused before it
         waits = job.parameters_as(IngestContainer).on_error == "fail"
         with staged_source(context.settings, context.sandbox, request, origin, options, names) as (inspected, parts):
             do = rehearse_part if waits else publish_part

@@ -18,14 +18,14 @@ from geo_assets.errors import GeoAssetsError, faults
 from geo_assets.ledger.messages import MAX_MESSAGE_BYTES
 from geo_assets.parameters import JOB_TYPES, Parameters, parameters_type
 
-#: Parameters are flat with short lists; anything deeper or wider is not one of ours.
+#: Parameters are flat with short lists; anything deeper or wider is no message for us.
 _MAX_DEPTH, _MAX_KEYS = 16, 200
 
 #: Bounded on purpose: `(…+)+` over hostile bytes takes hours.
 _JOB_ID = re.compile(rb'"job_id"\s{0,8}:\s{0,8}"([0-9a-f]{64})"')
 
-#: A string, closed or running to the end: were the end not allowed, each quote of a broken message would be searched
-#: from anew.
+#: A string, closed or running to the end: without the end, the search would start again at each quote of a broken
+#: message.
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)
 
 
@@ -37,12 +37,12 @@ class Message(BaseModel):
     job_type: str
     parameters: Parameters
     job_id: str | None = Field(
-        None, pattern=r"^[0-9a-f]{64}$", description="if given, it must be the id of this very request"
+        None, pattern=r"^[0-9a-f]{64}$", description="if given, it must be the id of this request"
     )
     correlation_id: str | None = Field(None, max_length=128, pattern=r"^[A-Za-z0-9._:-]+$")
-    force: bool = Field(False, description="redo what is done already")
+    force: bool = Field(False, description="redo finished work too")
     allow_mass_retire: bool = Field(
-        False, description="with deleted=retire: take back also more than max_retire_percent"
+        False, description="with deleted=retire: withdraw even more than max_retire_percent"
     )
 
 

@@ -57,7 +57,7 @@ class Guard:
                 return
         try:
             await self._app(scope, receive, send)
-        except ClientDisconnect:  # gone, or shown the door for being too slow: nobody to answer, nothing to report
+        except ClientDisconnect:  # the client left, or was too slow: there is nobody to answer and nothing to report
             if scope["type"] != "http":
                 raise
 

@@ -21,7 +21,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 #: 64 KiB at most.
 REQUEST_SECONDS = 20.0
 
-#: For a client that takes no more of its answer.
+#: For a client that stops reading its answer.
 _WRITE_SECONDS = 30.0
 
 #: For answers and WebSockets that are open when we are told to stop; uvicorn would wait indefinitely.

@@ -27,7 +27,7 @@ from geo_assets.text import escaped
 
 INBOX, CLAIMED, DONE, POISON = "inbox/", "claimed/", "done/", "poison/"
 
-#: Handling a message takes milliseconds; who claimed one this long ago is dead.
+#: Handling a message takes milliseconds; a process that claimed one this long ago is dead.
 _CLAIM_SECONDS = 60
 
 #: Bytes of a name in `claimed/`, `done/` and `poison/`: with a time or a record's id before it, it is a file name of at
@@ -38,8 +38,8 @@ _LONGEST_NAME = 200
 #: files (`x#1`).
 _NOT_PLAIN = re.compile(r"[/\\\x00-\x1f\x7f#]")
 
-#: Names that obstore cannot ask for, or not as they are: parts that are empty or dots, control characters, `x#1`, and
-#: the backslashes by which a local name that is not UTF-8 is told.
+#: Names that obstore cannot request, or not unchanged: parts that are empty or dots, control characters, `x#1`, and
+#: the backslashes with which it writes a local name that is not UTF-8.
 _UNREACHABLE = re.compile(r"[\\\x00-\x1f\x7f]|#\d+$|(?:^|/)\.{0,2}(?:/|$)")
 
 

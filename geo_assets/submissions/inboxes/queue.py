@@ -27,7 +27,7 @@ from geo_assets.submissions.messages import Message, read_message
 #: turn: a message that has waited for half of the time is requested again before it is handled.
 _VISIBILITY_SECONDS = 300
 
-#: After a fault that will pass.
+#: Seconds until a message is delivered again after a transient fault.
 _RELEASE_SECONDS = 5
 
 #: Azure's most for one call.
