@@ -53,7 +53,7 @@ def drop_tables(conn: psycopg.Connection, labels: Sequence[str], *, then: str = 
         except psycopg.errors.DependentObjectsStillExist as error:
             raise GeoAssetsError(
                 "SCHEMA_MISMATCH",
-                f"{label} is kept though its source has it no longer:"
+                f"{label} is kept although its source no longer has it:"
                 f" {' '.join((error.diag.message_detail or '').split())}",
                 remedy=f"drop what depends on it, {then}",
             ) from error
@@ -103,6 +103,6 @@ def _drop_abandoned(conn: psycopg.Connection[Any], label: str) -> bool:
         return False
     drops = standing.is_known and not standing.is_published
     if drops:
-        drop_tables(conn, [label], then="and it goes by itself")
+        drop_tables(conn, [label], then="and it is dropped automatically")
     loose_tables.forget(conn, label)
     return drops

@@ -202,8 +202,8 @@ def test_a_view_over_a_table_that_its_file_has_no_longer_keeps_it_until_the_view
             (said,) = db.execute(
                 "select message || ': ' || remedy from geo.errors where job_id = %s", (job["job_id"],)
             ).fetchone()
-            assert f"{gone} is kept though its source has it no longer: view over_a_layer depends" in said
-            assert said.endswith("drop what depends on it, and it goes by itself")
+            assert f"{gone} is kept although its source no longer has it: view over_a_layer depends" in said
+            assert said.endswith("drop what depends on it, and it is dropped automatically")
             assert differences(cli, "layer-gone") == {Class.LOOSE_TABLE: 1}
             sweep_orphans(settings_of(cli))
             assert differences(cli, "layer-gone") == {Class.LOOSE_TABLE: 1}

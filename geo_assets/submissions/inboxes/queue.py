@@ -54,7 +54,7 @@ class QueueDelivery:
         """
         if time.monotonic() - self._since < _VISIBILITY_SECONDS / 2:
             return
-        with _told("a message could not be kept in hand"):
+        with _told("the claim of a message could not be renewed"):
             self._message = self._queue.update_message(self._message, visibility_timeout=_VISIBILITY_SECONDS)
         self._since = time.monotonic()
 
