@@ -76,8 +76,9 @@ def _condition(value: str) -> str:
 
 
 def _numbers(value: Any) -> Any:
-    """Read `west,south,east,north`, as a person types it."""
-    return value.split(",") if isinstance(value, str) else value
+    """Read `west,south,east,north`, as a person types it, or a list of JSON; strict validation takes only a tuple."""
+    numbers = value.split(",") if isinstance(value, str) else value
+    return tuple(numbers) if isinstance(numbers, list) else numbers
 
 
 def _is_box(value: tuple[float, float, float, float]) -> tuple[float, float, float, float]:

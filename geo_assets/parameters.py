@@ -21,6 +21,7 @@ from pydantic import (
     PlainSerializer,
     ValidationError,
     ValidationInfo,
+    ValidatorFunctionWrapHandler,
     field_validator,
     model_validator,
 )
@@ -187,7 +188,7 @@ class IngestContainer(ListContainer):
     stages: ClassVar[tuple[str, ...]] = (COGS, TABLES)
 
     collection: CollectionId = Field(
-        "", validate_default=False, description="STAC collection (default: the container's name)"
+        "", validate_default=True, description="STAC collection (default: the container's name)"
     )
     source_crs: Annotated[Crs | None, _BOTH] = Field(
         None, description="CRS of files that do not name one, as EPSG:code"
@@ -311,13 +312,14 @@ class IngestContainer(ListContainer):
             raise ValueError(msg)
         return self
 
-    @model_validator(mode="before")
+    @field_validator("collection", mode="wrap")
     @classmethod
-    def _default_collection(cls, data: Any) -> Any:
-        """The default is filled in before the identity is computed: an explicit default is the same job."""
-        if isinstance(data, dict) and not data.get("collection") and isinstance(data.get("container"), str):
-            return {**data, "collection": data["container"]}
-        return data
+    def _default_collection(cls, value: Any, validate: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        """The default is filled in before the identity is computed: an explicit default is the same job.
+
+        By field: a validator of the whole model would turn JSON into Python, where strict validation takes no list.
+        """
+        return validate(value) if value else info.data.get("container", "")
 
 
 class StageRaster(IngestContainer):

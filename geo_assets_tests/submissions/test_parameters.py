@@ -1,3 +1,4 @@
+import json
 from typing import get_args
 
 import pytest
@@ -8,6 +9,7 @@ from rasterio.enums import Resampling
 from geo_assets.errors import GeoAssetsError
 from geo_assets.parameters import ADDED_LATER, IngestContainer, Job, validate_parameters
 from geo_assets.storage.containers import BlobRef
+from geo_assets.submissions.messages import read_message, read_parameters_of
 
 
 def test_an_explicit_default_is_the_same_job():
@@ -53,6 +55,38 @@ def test_a_request_that_was_made_before_parameters_were_added_is_still_the_same_
 def test_a_parameter_that_was_added_later_says_its_default_in_one_voice():
     fields = IngestContainer.model_validate({"container": "landing"}).model_dump(mode="json")
     assert {name: fields[name] for name in ADDED_LATER} == ADDED_LATER
+
+
+@pytest.mark.parametrize("job_type", ["ingest_container", "stage_vector"])
+def test_lists_in_a_message_or_an_http_body_are_read_as_on_the_command_line(job_type):
+    parameters = {
+        "container": "landing",
+        "include": ["*.gpkg", "a/*"],
+        "exclude": ["b/*"],
+        "columns": ["id", "name"],
+        "bbox": [7, 51, 8.5, 52],
+        "mode": "upsert",
+        "key": ["id"],
+    }
+    expected = validate_parameters(job_type, {**parameters, "bbox": "7,51,8.5,52"})
+    assert (expected.include, expected.bbox) == (("*.gpkg", "a/*"), (7, 51, 8.5, 52))
+    assert read_parameters_of(job_type, json.dumps(parameters).encode()) == expected
+    message = {"job_type": job_type, "parameters": parameters}
+    assert read_message(json.dumps(message).encode()).parameters == expected
+
+
+@pytest.mark.parametrize("collection", [None, "", "landing"])
+def test_a_collection_that_is_left_out_or_empty_is_the_containers(collection):
+    body = json.dumps({"container": "landing", "collection": collection}).encode()
+    assert read_parameters_of("ingest_container", body) == validate_parameters(
+        "ingest_container", {"container": "landing"}
+    )
+
+
+@pytest.mark.parametrize("container", [5, "BAD!", None])
+def test_a_wrong_container_is_named_as_such(container):
+    with pytest.raises(GeoAssetsError, match=r"^ingest_container: container: [^;]*$"):
+        read_parameters_of("ingest_container", json.dumps({"container": container}).encode())
 
 
 def test_another_parameter_is_another_job():
