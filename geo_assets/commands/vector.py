@@ -158,6 +158,7 @@ def _load(
     from geo_assets.vector.names import table_names
 
     leave_out("pandas")
+    # not by `Ledger`: its pool waits 10 s for a database that does not answer, and importing it takes 0.1 s
     with connect(settings, autocommit=True) as conn:
         origin = Origin(source=str(source), suffix=secrets.token_hex(4), submitted_at=now(conn))
 
