@@ -69,6 +69,7 @@ def test_lists_in_a_message_or_an_http_body_are_read_as_on_the_command_line(job_
         "key": ["id"],
     }
     expected = validate_parameters(job_type, {**parameters, "bbox": "7,51,8.5,52"})
+    assert isinstance(expected, IngestContainer)
     assert (expected.include, expected.bbox) == (("*.gpkg", "a/*"), (7, 51, 8.5, 52))
     assert read_parameters_of(job_type, json.dumps(parameters).encode()) == expected
     message = {"job_type": job_type, "parameters": parameters}
