@@ -77,7 +77,7 @@ def test_a_variable_with_a_time_axis_becomes_a_band_a_day_with_its_date(take_apa
         assert staged.transform == from_origin(9.5, 50.5, 1, 1)
         assert staged.tags(2)["DATETIME"] == "2000-01-02T00:00:00Z"
         assert staged.units == ("K", "K", "K")
-        assert staged.is_tiled
+        assert staged.block_shapes == [(512, 512)] * 3
 
 
 def test_rows_from_south_to_north_are_turned_over_and_not_resampled(take_apart):
