@@ -1,4 +1,4 @@
-"""The composition root: everything Dagster is told, put together once.
+"""The composition root: everything that Dagster loads, put together once.
 
 The assets of a module of `defs/` are found by themselves; the job of a job type is made of the assets of its group.
 """
@@ -28,7 +28,7 @@ _NO_ASSETS = frozenset({"code_server", "storage", "webserver"})
 
 
 def build_defs(settings: Settings, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
-    """All definitions, of one stack: what runs of them uses these settings, whatever those of the process are.
+    """All definitions of one stack: their runs use these settings, whatever those of the process are.
 
     Args:
         settings: of the stack.
@@ -59,8 +59,8 @@ def _modules() -> Iterator[ModuleType]:
 
 
 def _signed(assets: dg.AssetsDefinition, owners: list[str]) -> dg.AssetsDefinition:
-    """With their owners, and with the release that makes them, which each partition keeps. Owners of jobs and sensors
-    are in beta (Dagster 1.13), and each load would warn of it.
+    """Add owners, and the release as code version, which each partition keeps. Owners of jobs and sensors are in beta
+    (Dagster 1.13), and each load would warn of it.
     """
     return assets.map_asset_specs(lambda spec: spec.replace_attributes(owners=owners, code_version=__version__))
 

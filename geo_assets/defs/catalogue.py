@@ -27,7 +27,7 @@ _COMPLETE, _GOOD = _REPORT_CHECKS
 
 @dg.op(out=outputs(CatalogueReport, ITEM_CHECKS))
 def register_items(stages: Stages, done: list[StageReport]) -> Iterator[Any]:
-    """Load the items of what was converted, in batches; each is read back."""
+    """Load the items of converted files, in batches; each is read back."""
     context, job = stages.get(), done[0].job
     if any(report.job != job for report in done):
         runs = ", ".join(f"{report.stage} are of run {report.job.run_id}" for report in done)

@@ -1,4 +1,4 @@
-"""What the assets show in the UI: counts, the table of bad files, the outputs.
+"""Metadata of the assets in the UI: counts, the table of bad files, the outputs.
 
 Here: metadata of a stage, and its lines in the run's log. Not here: results of checks (`assets.py`), the text of
 tables and lists (`stages/report.py`).
@@ -23,7 +23,7 @@ _LOOKED_AT = 20
 
 
 def markdown(context: StageContext, name: str, text: str) -> dict[str, Any]:
-    """A markdown entry, left out where there is nothing to say."""
+    """A markdown entry; none if there is nothing to say."""
     return {name: dg.MetadataValue.md(runnable(text, context.settings.home))} if text else {}
 
 
@@ -34,8 +34,8 @@ def step_logger(context: dg.OpExecutionContext, stages: StageContext) -> LogLine
 
 
 def _places(context: StageContext, made: Sequence[TaskRecord]) -> dict[str, Any]:
-    """Where everything is that was made, by the names that Dagster has for it: the address of the file, or of the
-    folder of all; rows; name and columns where there is one table.
+    """The places of all outputs, by Dagster's names for them: the address of the COG, or of the folder of all; rows;
+    name and columns of the table if there is one.
     """
     files = [blob for task in made for blob in (*(cog.cog for cog in task.outputs.all_cogs), *task.outputs.all_files)]
     refs = [BlobRef.parse(blob) for blob in files]
@@ -58,7 +58,7 @@ def _places(context: StageContext, made: Sequence[TaskRecord]) -> dict[str, Any]
 
 
 def stage_metadata(context: StageContext, report: StageReport) -> dict[str, Any]:
-    """The account of a stage, its bad files, and what was made of the first files."""
+    """The account of a stage, its bad files, and its first outputs."""
     counts = report.counts
     made = context.tasks.records(report.job.job_id, stage=report.stage, statuses=MADE, limit=_LOOKED_AT)
     return {

@@ -33,9 +33,9 @@ _BATCH = 500
 
 
 def gate(context: StageContext, job: JobRef) -> None:
-    """With `on_error: fail`, one bad file stops the job before anything of it can be seen.
+    """With `on_error: fail`, stop the job before anything of it can be seen if one file is bad.
 
-    Bad is what the account says: also a file of a kind that no stage takes, wherever it was refused.
+    A file is bad if the account says so: also one of a kind that no stage takes.
 
     Raises:
         GeoAssetsError: BAD_FILES.
@@ -51,7 +51,7 @@ def gate(context: StageContext, job: JobRef) -> None:
 
 
 def refresh_collections(context: StageContext, report: CatalogueReport) -> dict[str, dict[str, Any]]:
-    """Title and extents of the collections that got items; collection id -> extent."""
+    """Update title and extents of the collections that got items; collection id -> extent."""
     job = report.job
     asked = job.parameters_as(IngestContainer)
     title = f"{asked.account}/{asked.container}"
@@ -72,8 +72,8 @@ def refresh_collections(context: StageContext, report: CatalogueReport) -> dict[
 def _clear_superseded(
     context: StageContext, job: JobRef, before: Sequence[PublishedTask], now: Sequence[Outputs]
 ) -> None:
-    """Files and tables that the item pointed at before and does not any more. What a crash leaves here is swept by the
-    janitor, and so is a table that somebody's view depends on, once that is gone.
+    """Delete the files and tables that the item referred to before and no longer does. After a crash the janitor
+    deletes them, and also a table on which a view depends, once the view is gone.
     """
     current = {o.stac_item: o for o in now}
     sweep_blobs(
@@ -90,7 +90,7 @@ def _clear_superseded(
 
 
 def register(context: StageContext, job: JobRef) -> CatalogueReport:
-    """Register every converted task of the job; a task that cannot be is failed, the rest goes on."""
+    """Register every converted task of the job; a task that cannot be registered fails, the others go on."""
     p = job.parameters_as(IngestContainer)
     stages = () if job.stood_aside else p.stages
     done = [_register_stage(context, job, stage, FILE_STAGES[stage].collection(p.collection)) for stage in stages]
@@ -174,7 +174,7 @@ def _file(context: StageContext, source: str, blob: str) -> str:
 
 
 def _cogs(context: StageContext, source: str, outputs: Outputs, receipt: CogReceipt) -> list[CogAsset]:
-    """The COGs of a task, each of which can be read where it lies.
+    """The COGs of a task, each checked to be readable where it is.
 
     Raises:
         GeoAssetsError: OUTPUT_GONE.

@@ -89,7 +89,7 @@ def _thumbnail_ref(context: StageContext, cog: BlobRef) -> BlobRef:
 
 
 def _uploaded(context: StageContext, part: Part, ref: BlobRef) -> Cog:
-    """Put a COG and its thumbnail under their final names; what is said of them to people."""
+    """Put a COG and its thumbnail under their final names; returns what is shown to people."""
     if part.report is None or part.cog is None or part.thumbnail is None:
         raise GeoAssetsError("CONTRACT_VIOLATION", f"{part.name} was not converted")
     thumbnail = _thumbnail_ref(context, ref)
@@ -107,7 +107,9 @@ def _unread(converted: ConvertedSource) -> list[str]:
 
 
 def _receipt(converted: ConvertedSource, members: tuple[FetchedFile, ...]) -> CogReceipt:
-    """What the conversion found; of each part where the source holds several, in the order of the outputs."""
+    """The receipt of a conversion; if the source holds several rasters, with a report for each part in the order of the
+    outputs.
+    """
     reports = [part.report for part in converted.made if part.report]
     if converted.is_single:
         return CogReceipt(input=members, report=reports[0])

@@ -55,8 +55,8 @@ def plan_files(
         context: of the stage.
         inventory: the sources.
         stage: that is planned.
-        refuse: says why a source is not worked on at all.
-        unusable: finds the tasks of which an earlier run left what cannot be gone on with, beside their receipts.
+        refuse: tells why a source is not worked on at all.
+        unusable: finds the tasks whose remains of an earlier run, other than their receipts, cannot be used.
     """
     job = inventory.job
     if job.stood_aside:
@@ -84,8 +84,8 @@ def plan_files(
 
 
 def stages_of(source: Source, stages: Iterable[str]) -> tuple[str, ...]:
-    """Those of these stages that take a source. What holds rasters and vectors, as a zip or a GeoPackage may, is a task
-    of two.
+    """The stages that take a source, in a job type of these kinds. A zip or a GeoPackage that holds rasters and vectors
+    is a task of two stages.
 
     A zip that holds neither, or that could not be looked into, goes where vectors go: there it is explained what is
     wrong with it.
@@ -95,7 +95,7 @@ def stages_of(source: Source, stages: Iterable[str]) -> tuple[str, ...]:
 
 
 def fingerprint(job: OfJobType, source: Source, stage: str) -> str:
-    """Equal where nothing is to be redone: the same bytes (by etag and size), the same parameters that shape the
+    """Equal if nothing needs to be redone: the same bytes (by etag and size), the same parameters that shape the
     output.
     """
     parameters = job.parameters_as(IngestContainer)
@@ -109,7 +109,7 @@ def fingerprint(job: OfJobType, source: Source, stage: str) -> str:
 
 
 def fingerprint_of_members(task_input: TaskInput) -> str:
-    """Of a planned task's bytes alone."""
+    """The fingerprint of a planned task's bytes alone."""
     body = [[m.path, m.size, m.etag] for m in task_input.members]
     return hashlib.sha256(json.dumps(body).encode()).hexdigest()[:16]
 
@@ -132,7 +132,7 @@ def refuse_source(context: StageContext, source: Source) -> GeoAssetsError | Non
 
 
 def _refuse_folder(source: Source) -> GeoAssetsError | None:
-    """What cannot lie in a directory as it lies in the container, or is too much for one table."""
+    """Refuse a folder that cannot be copied to a directory as it is, or is too much for one table."""
     if len(source.members) > MAX_MEMBERS:
         return GeoAssetsError(
             "TOO_LARGE", f"{source.path} holds {len(source.members):,} files; {MAX_MEMBERS:,} are allowed in one table"
@@ -174,7 +174,7 @@ def output_ref(
 
 
 def size_of_cog(context: StageContext, ref: BlobRef) -> int | None:
-    """Bytes of a COG that lies where it should and begins like a TIFF; None where it does not."""
+    """The bytes of a COG that is in its place and begins like a TIFF; None otherwise."""
     container = context.output_container(ref.container)
     blob = container.head(ref.path)
     begins = blob is not None and bool(blob.size) and container.read_range(ref.path, 0, 2) in _TIFF_MAGIC
@@ -196,7 +196,7 @@ def fetch(context: StageContext, job: JobRef, work: Work, folder: Path) -> tuple
 
 
 def _places(work: Work, folder: Path) -> tuple[list[Path], Path]:
-    """Where the members of a source lie in a private directory, and the source."""
+    """The places of the members of a source in a private directory, and that of the source."""
     paths = [m.path for m in work.input.members]
     names = [path.rpartition("/")[2] for path in paths]
     if work.task_key not in paths:

@@ -1,10 +1,10 @@
 """Reconcile: do containers, ledger, COGs, items, tables and runs agree?
 
-Here: every difference between what the ledger says is published and what is there, by class; looking only.
-Not here: mending anything, the proof of one stage (`checks.py`).
+Here: every difference between what the ledger says is published and what exists, by class; it only reads. Not here:
+repairs, the checks of one stage (`checks.py`).
 
 Containers are listed first and the ledger is read after them, in one snapshot; what then seems to be missing is looked
-for once more. So a job that publishes meanwhile is no difference.
+for once more. So a job that publishes meanwhile is not reported.
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ class Class(StrEnum):
 
     @property
     def is_fault(self) -> bool:
-        """Whether it must never be; the others come and go in the life of a healthy job."""
+        """Whether it must never occur; the others come and go in the life of a healthy job."""
         return self not in {Class.NOT_INGESTED, Class.MISSING_SOURCE, Class.LOOSE_TABLE, Class.STAGING_LEFTOVER}
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Difference:
-    """One thing of which two parts of the system say different things."""
+    """One thing about which two parts of the system disagree."""
 
     kind: Class
     what: str  # the source, item, blob, table or job
@@ -79,13 +79,13 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
-    """What was found."""
+    """The differences that were found."""
 
     differences: tuple[Difference, ...]
 
     @property
     def faults(self) -> tuple[Difference, ...]:
-        """The differences that must never be."""
+        """The differences that must never occur."""
         return tuple(d for d in self.differences if d.kind.is_fault)
 
     @property
@@ -98,12 +98,12 @@ class Reconciliation:
 def reconcile(
     settings: Settings, *, collections: Sequence[str] | None = None, grace: timedelta = GRACE, deep: bool = False
 ) -> Reconciliation:
-    """Compare everything that jobs of these collections have put out.
+    """Compare everything that jobs of these collections have made.
 
     Args:
         settings: the database and the accounts.
         collections: as jobs name them, without the suffix of those of tables; None: of all jobs.
-        grace: a blob without a name is an orphan only if it is older; zero where nothing is at work.
+        grace: an unreferenced blob is an orphan only if it is older; zero if nothing is at work.
         deep: also read every COG and compare its SHA-256.
 
     Raises:
@@ -146,7 +146,7 @@ class _Look:
         return found
 
     def collection(self, conn: psycopg.Connection, collection: str, listed: dict[str, Blob]) -> Iterator[Difference]:
-        """Everything of the jobs of one collection."""
+        """Compare everything of the jobs of one collection."""
         snapshot = Snapshot(conn)
         jobs = snapshot.jobs(collection)
         job_ids = [job.job_id for job in jobs]
@@ -163,7 +163,7 @@ class _Look:
     def blobs(
         self, published: list[PublishedTask], waiting: list[Unregistered], listed: dict[str, Blob]
     ) -> Iterator[Difference]:
-        """COGs, thumbnails and other files: those that the ledger names, and no other."""
+        """Compare COGs and thumbnails with those that the ledger names."""
         named: dict[str, tuple[str, str | None]] = {}
         rows: list[Unregistered | PublishedTask] = [*waiting, *published]
         for row in rows:
@@ -182,14 +182,14 @@ class _Look:
                 yield Difference(Class.ORPHAN_COG, reference)
 
     def sha256(self, ref: BlobRef, blob: Blob) -> str:
-        """Of a blob's bytes, read a piece at a time."""
+        """The SHA-256 of a blob, read a piece at a time."""
         digest, step = hashlib.sha256(), 8 * 1024**2
         for start in range(0, blob.size, step):
             digest.update(self.output(ref.container).read_range(ref.path, start, min(step, blob.size - start)))
         return digest.hexdigest()
 
     def items(self, conn: psycopg.Connection, collection: str, published: list[PublishedTask]) -> Iterator[Difference]:
-        """Items: those that the ledger knows, and no other, each leading where it says."""
+        """Compare items with those that the ledger knows, and each item's hrefs with its outputs."""
         query = (
             "select collection || '/' || id, array(select jsonb_path_query(content, '$.assets.*.href') #>> '{}') from"
             " pgstac.items where collection = any(%s)"
@@ -214,14 +214,14 @@ class _Look:
             yield Difference(Class.ORPHAN_ITEM, item)
 
     def hrefs(self, outputs: Outputs) -> set[str]:
-        """Where the item of these outputs leads."""
+        """The hrefs that the item of these outputs should have."""
         refs = [BlobRef.parse(blob) for blob in outputs.all_blobs]
         return {self.output(ref.container).href(ref.path) for ref in refs}
 
     def tables(
         self, conn: psycopg.Connection, collection: str, published: list[PublishedTask], waiting: list[Unregistered]
     ) -> Iterator[Difference]:
-        """Tables: those that the ledger names, and no other, each with the rows that its newest load left."""
+        """Compare tables with those that the ledger names, and their rows with those of their newest loads."""
         snapshot = Snapshot(conn)
         made: list[Unregistered | PublishedTask] = [*waiting, *published]
         owners = {table.table: row.task_key for row in made for table in row.outputs.all_tables}
@@ -250,7 +250,7 @@ class _Look:
         yield from _waiting(conn, names)
 
     def sources(self, snapshot: Snapshot, jobs: list[JobNow], published: list[PublishedTask]) -> Iterator[Difference]:
-        """What the containers hold now, beside what was listed and what was published."""
+        """Compare what the containers hold now with what was listed and what was published."""
         last = {(j.asked.account, j.asked.container): (j, j.asked) for j in jobs if j.is_over and j.asked}
         for (account, name), (job, asked) in last.items():
             container = open_container(self.settings, account, name)
@@ -283,7 +283,7 @@ def _staged(conn: psycopg.Connection, names: set[str]) -> Iterator[Difference]:
 
 
 def _waiting(conn: psycopg.Connection, names: set[str]) -> Iterator[Difference]:
-    """Tables before their job's gate: each is known, and is there."""
+    """Compare the tables that wait for their job's gate with those that the ledger knows."""
     there = {
         str(n)
         for (n,) in conn.execute("select tablename from pg_tables where schemaname = 'vector_waiting'").fetchall()
@@ -301,7 +301,9 @@ def _waiting(conn: psycopg.Connection, names: set[str]) -> Iterator[Difference]:
 
 
 def _tasks(snapshot: Snapshot, jobs: list[JobNow]) -> Iterator[Difference]:
-    """Every source that a completed job listed came to an end, and what is said to be done is published."""
+    """Check that every source that a completed job listed came to an end, and that what is said to be done is
+    published.
+    """
     for job in jobs:
         tasks = snapshot.tasks(job.job_id)
         items = {task.stac_item for task in tasks if task.stac_item and task.listed and task.status in DONE}
