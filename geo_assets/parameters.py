@@ -39,7 +39,8 @@ from geo_assets.parameter_types import (
     TimePattern,
     Where,
 )
-from geo_assets.raster.models import ProfileName, ResamplingName
+from geo_assets.raster.models import ResamplingName
+from geo_assets.raster.profiles import DEFAULT, ProfileName
 
 #: Dagster tags and URLs carry the partition key; 63 is the strictest limit among them.
 PARTITION_KEY_LENGTH = 63
@@ -200,7 +201,7 @@ class IngestContainer(ListContainer):
         None, description="reproject to this CRS, as EPSG:code (default: keep the source's)"
     )
     profile: Annotated[ProfileName | None, _RASTER] = Field(
-        None, description="how COGs are written (default: web; docs/formats.md)"
+        None, description=f"how COGs are written (default: {DEFAULT}; docs/formats.md)"
     )
     resolution: Annotated[float | None, _RASTER] = Field(
         None, gt=0, allow_inf_nan=False, description="size of a raster's pixel in units of target_crs"

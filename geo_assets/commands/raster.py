@@ -21,6 +21,7 @@ from geo_assets.commands.console import JsonFlag, err, human_bytes, out, print_j
 from geo_assets.commands.place import put_in_place
 from geo_assets.commands.source import lay_out, members_of
 from geo_assets.errors import GeoAssetsError
+from geo_assets.raster.profiles import DEFAULT, PROFILES
 from geo_assets.storage.sources import Kind, kind_of
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ _CONVERT_EXAMPLES = """Examples:
 
 
 _VARIABLE = "One variable of a container, one member of a zip, or member:variable."
+_FIRST, *_REST = (f"{name} (default)" if name == DEFAULT else name for name in PROFILES)
+_PROFILES = f"{', '.join([_FIRST, *_REST[:-1]])} or {_REST[-1]}."
 _TAKEN = "Time of capture: ISO 8601, a date, a month, or START/END."
 
 
@@ -87,7 +90,7 @@ def convert(
             help="The COG; replaced only after the new one is verified. A directory if SRC holds several.",
         ),
     ],
-    profile: Annotated[str | None, typer.Option(help="web (default), analysis, visual, dem or archive.")] = None,
+    profile: Annotated[str | None, typer.Option(help=_PROFILES)] = None,
     source_crs: Annotated[str | None, typer.Option(help="For a file without a CRS: EPSG:code.")] = None,
     override_crs: Annotated[
         bool, typer.Option("--override-crs", help="Use --source-crs even if the file names another CRS.")

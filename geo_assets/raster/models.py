@@ -14,9 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field
 #: A nodata value in strict JSON, which has no NaN and no infinity.
 NoData = int | float | Literal["nan", "inf", "-inf"]
 
-#: How a COG is written; `profiles.py` says what each means.
-ProfileName = Literal["web", "analysis", "archive", "visual", "dem"]
-
 #: How a reprojected raster may be resampled.
 ResamplingName = Literal[
     "nearest", "bilinear", "cubic", "cubic_spline", "lanczos", "average", "mode", "min", "max", "med"
@@ -75,7 +72,7 @@ class ConvertRequest(Model):
     )
     override_crs: bool = Field(False, description="source_crs counts also where the source says something else")
     target_crs: str | None = Field(None, description="authority:code; the COG is reprojected to it")
-    profile: str | None = Field(None, description="one of `ProfileName`; None is the default one")
+    profile: str | None = Field(None, description="one of `PROFILES`; None is the default one")
     resolution: float | None = Field(
         None, gt=0, allow_inf_nan=False, description="size of a pixel in units of target_crs"
     )

@@ -1,16 +1,21 @@
 """COG profiles: the codec, level, predictor and overview method that suit a purpose and a kind of pixels.
 
 Here: plain data, and the one function that picks a profile. Lossless unless a profile says how far it may deviate.
+The parameter `profile`, its JSON schema and the command line offer what `PROFILES` holds; importing this costs pydantic
+and nothing else.
 Not here: looking at pixels (`inspect.py`), writing files (`cog.py`), the level by trial (`codecs.py`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.raster.inspect import RasterInfo, numpy_dtype
 from geo_assets.raster.models import PixelKind
+
+if TYPE_CHECKING:
+    from geo_assets.raster.inspect import RasterInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,12 @@ PROFILES: dict[str, Profile] = {
     )
 }
 
+if TYPE_CHECKING:
+    ProfileName = str
+else:
+    #: One of `PROFILES`, for pydantic.
+    ProfileName = Literal[tuple(PROFILES)]
+
 #: Any other method invents values: classes that do not exist, half a mask, a phase that cancels out.
 _OVERVIEW_RESAMPLING: dict[PixelKind, str] = {
     PixelKind.IMAGERY: "AVERAGE",
@@ -120,6 +131,8 @@ def _suits(profile: Profile, info: RasterInfo) -> bool:
 
 
 def _predictor(info: RasterInfo) -> str:
+    from geo_assets.raster.inspect import numpy_dtype
+
     dtype = numpy_dtype(info.dtype)
     if info.kind in _UNPREDICTABLE or info.nbits is not None:  # GDAL refuses predictors for odd numbers of bits
         return "NO"
@@ -129,6 +142,8 @@ def _predictor(info: RasterInfo) -> str:
 
 
 def _overview_resampling(info: RasterInfo) -> str:
+    from geo_assets.raster.inspect import numpy_dtype
+
     dtype = numpy_dtype(info.dtype)
     if info.palette or (
         dtype.kind in "iu" and dtype.itemsize == 8

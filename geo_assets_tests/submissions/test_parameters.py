@@ -165,12 +165,13 @@ def test_rasters_alone_take_nothing_for_vectors():
 
 
 def test_every_profile_and_resampling_that_may_be_asked_for_is_one_that_the_engine_has():
-    from geo_assets.raster.models import ProfileName, ResamplingName
+    from geo_assets.raster.models import ResamplingName
     from geo_assets.raster.profiles import DEFAULT, PROFILES
     from geo_assets.raster.reproject import RESAMPLING
 
-    assert set(PROFILES) == set(get_args(ProfileName))
+    asked = IngestContainer.model_json_schema()["properties"]["profile"]["anyOf"][0]["enum"]
     assert DEFAULT in PROFILES
+    assert asked == list(PROFILES)
     assert set(RESAMPLING) == set(get_args(ResamplingName)) <= set(Resampling.__members__)
 
 
