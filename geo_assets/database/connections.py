@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -118,13 +119,31 @@ def _worth_another_try(error: Exception) -> bool:
     return isinstance(error, TRANSIENT) and not isinstance(error, psycopg.errors.QueryCanceled | PoolClosed)
 
 
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How often a statement is tried, and how long: each wait about twice as long as the one before, with jitter."""
+
+    attempts: int = 5  # the first included
+    total_seconds: float = 20.0  # once they have passed, no other try is made
+    first_wait_seconds: float = 0.2
+    longest_wait_seconds: float = 5.0
+
+
 def retrying(function: Callable[P, T]) -> Callable[P, T]:
-    """Retry a function that is one transaction: 5 tries within 20 s, exponential with jitter."""
+    """Retry a function that is one transaction, as often as `Backoff` says."""
     return retrying_also_on()(function)
 
 
-def retrying_also_on(*errors: type[Exception]) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """As `retrying`, also after these errors: those that a dependency is known to raise when others work beside it."""
+def retrying_also_on(
+    *errors: type[Exception], backoff: Backoff | None = None
+) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """As `retrying`, also after these errors: those that a dependency is known to raise when others work beside it.
+
+    Args:
+        errors: that are worth another try.
+        backoff: how often; as any other statement where not given.
+    """
+    times = backoff or Backoff()
 
     def worth_it(error: Exception) -> bool:
         return isinstance(error, errors) or _worth_another_try(error)
@@ -132,7 +151,13 @@ def retrying_also_on(*errors: type[Exception]) -> Callable[[Callable[P, T]], Cal
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
         import stamina
 
-        attempt = stamina.retry(on=worth_it, attempts=5, timeout=20, wait_initial=0.2, wait_max=5)(function)
+        attempt = stamina.retry(
+            on=worth_it,
+            attempts=times.attempts,
+            timeout=times.total_seconds,
+            wait_initial=times.first_wait_seconds,
+            wait_max=times.longest_wait_seconds,
+        )(function)
 
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> T:

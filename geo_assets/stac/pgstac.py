@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import psycopg
 from psycopg.types.json import Jsonb
 
-from geo_assets.database.connections import connect, retrying_also_on
+from geo_assets.database.connections import Backoff, connect, retrying_also_on
 from geo_assets.errors import GeoAssetsError
 from geo_assets.settings import Settings
 from geo_assets.stac.item import UNKNOWN_TIME
@@ -28,6 +28,9 @@ T = TypeVar("T")
 #: Called at the beginning of a transaction that changes a collection; an exception undoes the change.
 Guard = Callable[[psycopg.Connection[Any]], None]
 
+#: How often, and how long, a load is tried.
+BACKOFF = Backoff(attempts=5, total_seconds=20.0, first_wait_seconds=0.2, longest_wait_seconds=5.0)
+
 #: Errors that pgstac raises, in addition to those of any statement, when others load or search at the same time: two
 #: create the same partition, a constraint is narrower than the items, a range ends at a month's end (measured with
 #: 0.10).
@@ -38,6 +41,7 @@ _retrying = retrying_also_on(
     psycopg.errors.DuplicateObject,
     psycopg.errors.ObjectInUse,
     psycopg.errors.RaiseException,
+    backoff=BACKOFF,
 )
 
 

@@ -3,10 +3,12 @@
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 
 import psycopg
 import pytest
 
+from geo_assets.database.connections import Backoff, retrying_also_on
 from geo_assets.stac.pgstac import count_found, load_items
 from geo_assets_tests.intake.conftest import cluster, settings  # noqa: F401 - the fixtures
 
@@ -112,3 +114,20 @@ def test_a_load_that_somebody_cancelled_is_not_tried_again_and_leaves_nothing(se
         load_items(settings, "cancelled-load", [item("i", "cancelled-load")], guard=lambda conn: None, record=record)
     assert len(tries) == 1
     assert count_found(settings, "cancelled-load", ["i"]) == 0
+
+
+BRIEF = Backoff(attempts=3, first_wait_seconds=0.01, longest_wait_seconds=0.02)
+
+
+@pytest.mark.parametrize(("backoff", "tries"), [(BRIEF, 3), (replace(BRIEF, total_seconds=0.005), 2)])
+def test_a_backoff_says_how_often_and_how_long_a_statement_is_tried(backoff, tries):
+    tried = []
+
+    @retrying_also_on(ZeroDivisionError, backoff=backoff)
+    def statement():
+        tried.append("once more")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        statement()
+    assert len(tried) == tries
