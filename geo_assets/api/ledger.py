@@ -1,6 +1,7 @@
-"""Routes of the account: tasks and files of a job, messages, errors, counts. All of them only read.
+"""Routes of the account: files of a job, messages, errors, counts. All of them only read.
 
-Here: HTTP and pages. Not here: statements (`geo_assets/ledger/`), jobs (`jobs.py`).
+Here: HTTP and pages. Not here: statements (`geo_assets/ledger/`), jobs (`jobs.py`), their
+tasks (`tasks.py`).
 """
 
 from datetime import datetime
@@ -12,7 +13,6 @@ from pydantic import BaseModel
 
 from geo_assets.api.dependencies import Code, JobIdPath, Limit, TheSubmitter, next_page, scope
 from geo_assets.ledger.messages import ErrorRecord, MessageRecord
-from geo_assets.ledger.models import TaskRecord
 from geo_assets.stages.accounting import ListedFile, Role, listed_files
 
 router = APIRouter(tags=["ledger"], dependencies=[scope("read")])
@@ -23,13 +23,6 @@ class FilePage(BaseModel):
 
     files: list[ListedFile]
     next: str | None = None
-
-
-class TaskPage(BaseModel):
-    """A page of tasks."""
-
-    tasks: list[TaskRecord]
-    next: str | None
 
 
 class MessagePage(BaseModel):
@@ -44,26 +37,6 @@ class ErrorPage(BaseModel):
 
     errors: list[ErrorRecord]
     next: str | None
-
-
-@router.get("/api/db/tasks/{job_id}")
-def tasks(
-    request: Request,
-    submitter: TheSubmitter,
-    job_id: JobIdPath,
-    limit: Limit = 100,
-    stage: Annotated[str | None, Query(max_length=64)] = None,
-    status: Annotated[list[str] | None, Query()] = None,
-    after_stage: str = "",
-    after: str = "",
-) -> TaskPage:
-    """Tasks of a job, in (stage, key) order."""
-    job = submitter.jobs.find(job_id)
-    found = submitter.tasks.records(
-        job.job_id, stage=stage, statuses=status or (), after=(after_stage, after), limit=limit
-    )
-    more = next_page(request, after_stage=found[-1].stage, after=found[-1].task_key) if len(found) == limit else None
-    return TaskPage(tasks=found, next=more)
 
 
 @router.get("/api/db/files/{job_id}")
