@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
+from geo_assets.task_status import BAD_INPUT, LIST_BAD, RETRY_OPTIONS
+
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
@@ -83,8 +85,7 @@ ERRORS: dict[str, ErrorKind] = {
     "PARTITION_MISMATCH": ErrorKind(_I, "launch the job whose type the partition belongs to"),
     "BAD_FILES": ErrorKind(
         _I,
-        "correct them, or submit with on_error=continue; to list them: geo-assets tasks JOB_ID --status quarantined"
-        " --status failed",
+        f"correct them, or submit with on_error=continue; to list them: geo-assets tasks JOB_ID {LIST_BAD}",
     ),
     "MASS_RETIRE": ErrorKind(
         _I,
@@ -103,7 +104,7 @@ ERRORS: dict[str, ErrorKind] = {
     "SOURCE_ARCHIVED": ErrorKind(
         _I,
         "rehydrate it (az storage blob set-tier --tier Hot), wait until that is done, then: geo-assets retry JOB_ID"
-        " --quarantined",
+        f" {RETRY_OPTIONS[BAD_INPUT]}",
     ),
     "TOO_LARGE": ErrorKind(_I, "split it, or raise the limit that the message names"),
     "UNSAFE_ARCHIVE": ErrorKind(_I, "make a plain zip of the data files alone, and upload that"),

@@ -28,6 +28,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.patterns import ACCOUNT_ALIAS
+from geo_assets.task_status import BAD_INPUT
 
 PACKAGE_ROOT = Path(__file__).resolve().parent
 
@@ -231,7 +232,7 @@ class Settings(BaseSettings):
     orphan_grace_hours: float = Field(
         6, gt=0, description="how long an orphaned output is kept; must be longer than any upload takes"
     )
-    max_source_bytes: int = Field(20 * 1024**3, ge=1, description="larger sources are quarantined")
+    max_source_bytes: int = Field(20 * 1024**3, ge=1, description=f"larger sources are {BAD_INPUT}")
 
     @field_validator("home")
     @classmethod

@@ -1,6 +1,6 @@
 """Routes of jobs: one, all, and the requests about a known job.
 
-Here: HTTP. Not here: how a job comes to be (`submissions.py`), what it did to each file (`ledger.py`).
+Here: HTTP. Not here: how a job comes to be (`submissions.py`), what it did to each file (`tasks.py`).
 """
 
 from datetime import datetime
@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from geo_assets.api.dependencies import AnyCode, JobIdPath, Limit, TheSubmitter, next_page, scope
 from geo_assets.ledger.models import JobRecord, JobStatus
+from geo_assets.task_status import BAD
 
 router = APIRouter()
 
@@ -40,7 +41,7 @@ def cancel(submitter: TheSubmitter, job_id: JobIdPath) -> JobRecord:
 def retry(
     submitter: TheSubmitter,
     job_id: JobIdPath,
-    only: Annotated[list[str] | None, Query(description="failed, quarantined")] = None,
+    only: Annotated[list[str] | None, Query(description=", ".join(BAD))] = None,
     error_code: AnyCode = None,
 ) -> JobRecord:
     """Start a new attempt of a job that has ended; finished tasks stay as they are."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from geo_assets.ledger.models import ENDED, JobRecord, TaskRecord, TaskStatus
+from geo_assets.ledger.models import JobRecord, TaskRecord
 from geo_assets.ledger.outputs import told
 from geo_assets.settings import PACKAGE_ROOT, Settings
 from geo_assets.storage.containers import open_container, place
 from geo_assets.storage.uploads import upload_tree
+from geo_assets.task_status import BAD_INPUT, ENDED
 
 CONTAINER = "demo"
 
@@ -89,5 +90,5 @@ def hints(settings: Settings, job: JobRecord, tasks: list[TaskRecord]) -> dict[s
             f'''select search('{{\\"ids\\": [\\"{items[0].partition("/")[2]}\\"]}}')"'''
         )
     looks["where files went"] = f"geo-assets tasks {job.job_id[:12]}"
-    looks["why a file is bad"] = f"geo-assets tasks {job.job_id[:12]} --status {TaskStatus.QUARANTINED}"
+    looks["why a file is bad"] = f"geo-assets tasks {job.job_id[:12]} --status {BAD_INPUT}"
     return looks

@@ -6,7 +6,7 @@ Here: arguments, what is printed. Not here: how a job is shown (`shared.py`), th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,7 @@ from geo_assets.commands.console import JsonFlag, log, out, print_json, print_ta
 from geo_assets.commands.shared import JobId, follow_job, open_submitter, show_job
 from geo_assets.errors import GeoAssetsError
 from geo_assets.hints import runnable
+from geo_assets.task_status import BAD_INPUT, RETRY_OPTIONS, TaskStatus
 from geo_assets.text import one_line
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ def jobs(
         return
     rows = []
     for r in records:
-        done, total = sum(s.succeeded + s.skipped for s in r.stages), sum(s.total for s in r.stages)
-        bad = sum(s.quarantined + s.failed for s in r.stages)
+        done, total = sum(s.good for s in r.stages), sum(s.total for s in r.stages)
+        bad = sum(s.bad for s in r.stages)
         rows.append(
             (
                 r.job_id[:12],
@@ -79,7 +80,6 @@ def tasks(
     as_json: JsonFlag = False,
 ) -> None:
     """List the tasks of a job: one line per file, then its outputs and warnings, or its error and the remedy."""
-    from geo_assets.ledger.models import TaskStatus
     from geo_assets.ledger.outputs import warnings
     from geo_assets.settings import load_settings
 
@@ -103,7 +103,7 @@ def tasks(
     styles = {
         TaskStatus.SUCCEEDED: "green",
         TaskStatus.SKIPPED: "dim",
-        TaskStatus.QUARANTINED: "yellow",
+        BAD_INPUT: "yellow",
         TaskStatus.FAILED: "red",
     }
     for r in records:
@@ -162,10 +162,14 @@ def cancel(job_id: JobId, as_json: JsonFlag = False) -> None:
         show_job(submitter.jobs.find(record.job_id), as_json=as_json)
 
 
+def _redo(status: TaskStatus) -> Any:
+    return typer.Option(RETRY_OPTIONS[status], help=f"Redo the {status} tasks.")
+
+
 def retry(
     job_id: JobId,
-    only_failed: Annotated[bool, typer.Option("--only-failed", help="Redo the failed tasks.")] = False,
-    quarantined: Annotated[bool, typer.Option("--quarantined", help="Redo the quarantined tasks.")] = False,
+    only_failed: Annotated[bool, _redo(TaskStatus.FAILED)] = False,
+    bad_input: Annotated[bool, _redo(BAD_INPUT)] = False,
     error_code: Annotated[
         str | None, typer.Option("--error-code", help="Redo the tasks that ended with this error code.")
     ] = None,
@@ -173,9 +177,9 @@ def retry(
     as_json: JsonFlag = False,
 ) -> None:
     """Start a new attempt of a job that has ended. Redoes failed tasks by default; finished tasks stay as they are."""
-    from geo_assets.ledger.models import JobStatus, TaskStatus
+    from geo_assets.ledger.models import JobStatus
 
-    wanted = ((TaskStatus.FAILED, only_failed), (TaskStatus.QUARANTINED, quarantined))
+    wanted = ((TaskStatus.FAILED, only_failed), (BAD_INPUT, bad_input))
     only = [status for status, chosen in wanted if chosen]
     with open_submitter() as submitter:
         record = submitter.jobs.find(job_id)

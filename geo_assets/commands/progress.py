@@ -49,10 +49,8 @@ def follow(jobs: Jobs, job_id: str, console: Console) -> JobRecord:
             for stage in record.stages:
                 if stage.stage not in bars:
                     bars[stage.stage] = progress.add_task(stage.stage, total=stage.total, note="")
-                bad = stage.quarantined + stage.failed
-                progress.update(
-                    bars[stage.stage], total=stage.total, completed=stage.done, note=f"{bad} bad" if bad else ""
-                )
+                note = f"{stage.bad} bad" if stage.bad else ""
+                progress.update(bars[stage.stage], total=stage.total, completed=stage.done, note=note)
             if record.status.is_final:
                 progress.update(overall, total=1, completed=1)
                 return record

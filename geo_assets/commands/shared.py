@@ -13,6 +13,7 @@ from geo_assets.commands.console import err, log, out, print_json, print_table
 from geo_assets.commands.failures import INTERRUPTED, die
 from geo_assets.errors import ERRORS, GeoAssetsError
 from geo_assets.hints import program, runnable
+from geo_assets.task_status import ENDED, LIST_BAD
 from geo_assets.text import one_line
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def follow_job(submitter: Submitter, job_id: str) -> JobRecord:
 
 def show_job(record: JobRecord, *, as_json: bool) -> None:
     """Show a job: its status, the counts of each stage, what to look at next."""
-    from geo_assets.ledger.models import JobStatus, TaskStatus
+    from geo_assets.ledger.models import JobStatus
 
     if as_json:
         print_json(record.model_dump(mode="json"))
@@ -75,20 +76,16 @@ def show_job(record: JobRecord, *, as_json: bool) -> None:
 
         out.print(f"run        {load_settings().webserver_url}/runs/{record.run_id}", soft_wrap=True)
     if record.stages:
-        rows = [
-            (s.stage, str(s.total), str(s.succeeded), str(s.skipped), str(s.quarantined), str(s.failed))
-            for s in record.stages
-        ]
-        print_table(("stage", "total", "succeeded", "skipped", "quarantined", "failed"), rows)
+        rows = [(s.stage, str(s.total), *(str(s[status]) for status in ENDED)) for s in record.stages]
+        print_table(("stage", "total", *ENDED), rows)
     if record.warnings:
         print_table(("warning", "files"), [(kind, f"{count:,}") for kind, count in record.warnings.items()])
         out.print(
             f"the warnings of each file: {program()} tasks {record.job_id[:12]} --warned", markup=False, soft_wrap=True
         )
-    if any(s.quarantined or s.failed for s in record.stages):
-        bad = (TaskStatus.QUARANTINED, TaskStatus.FAILED)
+    if any(s.bad for s in record.stages):
         out.print(
-            f"why: {program()} tasks {record.job_id[:12]}{''.join(f' --status {status}' for status in bad)}",
+            f"why: {program()} tasks {record.job_id[:12]} {LIST_BAD}",
             markup=False,
             soft_wrap=True,
         )

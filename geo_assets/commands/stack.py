@@ -15,6 +15,7 @@ from geo_assets.commands.console import JsonFlag, log, out, print_json
 from geo_assets.commands.shared import follow_job
 from geo_assets.errors import GeoAssetsError
 from geo_assets.hints import program, runnable
+from geo_assets.task_status import BAD_INPUT
 
 
 def up(
@@ -150,7 +151,7 @@ def _print_demo(rows: list[tuple[str, str, str]], looks: dict[str, str], *, as_m
         style = "yellow" if ":" in became else "green"
         out.print(f"[{style}]{became:<32}[/]{escape(f'{file:<{width}}{where}')}", soft_wrap=True)
     if as_meant:
-        out.print("\nTwo of the files are bad on purpose: they are quarantined with a reason, and the rest goes on.")
+        out.print(f"\nTwo of the files are bad on purpose: they are {BAD_INPUT} with a reason, and the rest goes on.")
     out.print("\nLook at it:")
     for tool, how in looks.items():
         out.print(f"  {tool:<18} {how}", markup=False, soft_wrap=True)

@@ -18,6 +18,10 @@ from geo_assets.hints import runnable
 from geo_assets.stages.checks import Verdict, nothing_looked_at
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef
+from geo_assets.task_status import BAD_INPUT, TaskStatus
+
+#: How a file ends of which nothing new is made, for the questions of checks.
+OTHERWISE = f"{TaskStatus.SKIPPED}, {BAD_INPUT} or {TaskStatus.FAILED}"
 
 #: The check of every stage that files go through, and of the job.
 NO_BAD_FILES = {

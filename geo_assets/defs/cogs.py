@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from geo_assets.defs.assets import NO_BAD_FILES, check_results, outputs, pipeline_asset
+from geo_assets.defs.assets import NO_BAD_FILES, OTHERWISE, check_results, outputs, pipeline_asset
 from geo_assets.defs.metadata import stage_metadata, step_logger
 from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.stages import checks
@@ -15,9 +15,7 @@ from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, StageP
 
 #: The checks of the asset, each with the question that it answers.
 _CHECKS = {
-    "every_raster_accounted_for": (
-        "Does every listed raster have a final status: converted, skipped, quarantined or failed?"
-    ),
+    "every_raster_accounted_for": (f"Does every listed raster have a final status: converted, {OTHERWISE}?"),
     "cogs_readable": "Is every COG at the place recorded in the ledger, with a TIFF header?",
     **NO_BAD_FILES,
 }

@@ -44,8 +44,6 @@ def greet(stages: Stages, chunk: Chunk) -> ChunkReport:
             stage=chunk.stage,
             index=chunk.index,
             done=stage.greet(stages.get(), chunk),
-            quarantined=0,
-            failed=0,
             seconds=0,
         )
 
@@ -68,8 +66,6 @@ def reply(stages: Stages, chunk: Chunk) -> ChunkReport:
             stage=chunk.stage,
             index=chunk.index,
             done=stage.reply(stages.get(), chunk),
-            quarantined=0,
-            failed=0,
             seconds=0,
         )
 

@@ -11,12 +11,13 @@ from typing import Any
 import dagster as dg
 
 from geo_assets.hints import runnable
-from geo_assets.ledger.models import MADE, TaskRecord
+from geo_assets.ledger.models import TaskRecord
 from geo_assets.stages import report as reports
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import StageReport
 from geo_assets.stages.progress_log import LogLine
 from geo_assets.storage.containers import BlobRef
+from geo_assets.task_status import BAD_INPUT, MADE, TaskStatus
 
 #: The most files of a stage that the metadata in the UI shows.
 _LOOKED_AT = 20
@@ -64,10 +65,8 @@ def stage_metadata(context: StageContext, report: StageReport) -> dict[str, Any]
     return {
         "total": counts.total,
         "converted now": report.awaiting,
-        "skipped": counts.skipped,
-        "quarantined": counts.quarantined,
-        "failed": counts.failed,
-        **(_places(context, made) if counts.succeeded + counts.skipped + counts.running <= _LOOKED_AT else {}),
+        **{str(status): counts[status] for status in (TaskStatus.SKIPPED, BAD_INPUT, TaskStatus.FAILED)},
+        **(_places(context, made) if counts.sum_of(MADE) <= _LOOKED_AT else {}),
         **markdown(context, "bad files", reports.failure_table(context, report.job, report.stage)),
         **markdown(context, "warnings", reports.warning_table(context, report.job, report.stage)),
         **markdown(context, "made", reports.output_list(made) if made else ""),

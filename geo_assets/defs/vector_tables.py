@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from geo_assets.defs.assets import NO_BAD_FILES, check_results, outputs, pipeline_asset
+from geo_assets.defs.assets import NO_BAD_FILES, OTHERWISE, check_results, outputs, pipeline_asset
 from geo_assets.defs.metadata import stage_metadata, step_logger
 from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.stages import checks
@@ -17,9 +17,7 @@ from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, StageP
 
 #: The checks of the asset, each with the question that it answers.
 _CHECKS = {
-    "every_vector_accounted_for": (
-        "Does every listed vector have a final status: loaded, skipped, quarantined or failed?"
-    ),
+    "every_vector_accounted_for": (f"Does every listed vector have a final status: loaded, {OTHERWISE}?"),
     "tables_sound": (
         "Does every table have the number of rows recorded in the ledger, a primary key, a declared type, an SRID and a"
         " GiST index?"

@@ -1,47 +1,24 @@
-"""Typed rows of the ledger. Not here: statements."""
+"""Typed rows of the ledger. Not here: statements, the statuses of a task (`geo_assets/task_status.py`)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
-from geo_assets.errors import ErrorClass
+from geo_assets.errors import ErrorClass, GeoAssetsError
 from geo_assets.outcomes import AnyOutputs, CogReceipt, Outputs, TableReceipt, TaskInput, read_outputs, read_receipt
 from geo_assets.parameters import OfJobType
+from geo_assets.task_status import BAD, BAD_INPUT, DONE, ENDED, TaskStatus
 
+M = TypeVar("M", bound=BaseModel)
 
-class TaskStatus(StrEnum):
-    """The states of a task; `geo.task_status` in SQL."""
-
-    PENDING = "pending"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    SKIPPED = "skipped"  # already done for the same input and parameters; carries the earlier outputs
-    QUARANTINED = "quarantined"  # the input is bad: reason and remedy recorded, never retried by itself
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @classmethod
-    def of_error(cls, kind: ErrorClass) -> TaskStatus:
-        """The status of a task that ended with an error: quarantined if its input is at fault."""
-        return cls.QUARANTINED if kind is ErrorClass.INVALID else cls.FAILED
-
-
-#: How a task of a good file ends.
-DONE = (TaskStatus.SUCCEEDED, TaskStatus.SKIPPED)
-
-#: The tasks that have outputs; one that is converted and waits for the catalogue still counts as running.
-MADE = (*DONE, TaskStatus.RUNNING)
-
-#: How a task of a bad file ends.
-BAD = (TaskStatus.FAILED, TaskStatus.QUARANTINED)
-
-#: How a task ends that was worked on.
-ENDED = (*DONE, *BAD)
+#: The statuses of tasks that have not been worked on to their end.
+_UNENDED = (TaskStatus.RUNNING, TaskStatus.PENDING, TaskStatus.CANCELLED)
 
 
 class JobStatus(StrEnum):
@@ -72,24 +49,63 @@ class MessageState(StrEnum):
     DISCARDED = "discarded"  # out of poison for good
 
 
+def status_of(error: GeoAssetsError) -> TaskStatus:
+    """How a task ends that met this error."""
+    return BAD_INPUT if error.error_class is ErrorClass.INVALID else TaskStatus.FAILED
+
+
+def with_counts(*statuses: TaskStatus, optional: Collection[TaskStatus] = ()) -> Callable[[type[M]], type[M]]:
+    """A decorator: the model below it gets a field for each status, with its name: how many tasks have it.
+
+    Args:
+        statuses: the fields, in their order.
+        optional: those that are 0 where not given.
+    """
+
+    def decorate(model: type[M]) -> type[M]:
+        fields: dict[str, Any] = {str(status): (int, 0 if status in optional else ...) for status in statuses}
+        return create_model(
+            model.__name__, __base__=model, __module__=model.__module__, __doc__=model.__doc__, **fields
+        )
+
+    return decorate
+
+
+@with_counts(*ENDED, *_UNENDED, optional=_UNENDED)
 class StageCounts(BaseModel):
     """The account of one stage: total = the sum of the rest."""
 
     model_config = ConfigDict(frozen=True)
     stage: str
     total: int
-    succeeded: int
-    skipped: int
-    quarantined: int
-    failed: int
-    running: int = 0
-    pending: int = 0
-    cancelled: int = 0
+
+    @classmethod
+    def none(cls, stage: str) -> Self:
+        """The account of a stage without a task."""
+        return cls.model_validate({"stage": stage, "total": 0, **dict.fromkeys(ENDED, 0)})
+
+    def __getitem__(self, status: TaskStatus) -> int:
+        """How many tasks have this status."""
+        return int(getattr(self, status))
+
+    def sum_of(self, statuses: Iterable[TaskStatus]) -> int:
+        """How many tasks have one of these statuses."""
+        return sum(self[status] for status in statuses)
+
+    @property
+    def good(self) -> int:
+        """Tasks that have come to a good end."""
+        return self.sum_of(DONE)
+
+    @property
+    def bad(self) -> int:
+        """Tasks of bad files."""
+        return self.sum_of(BAD)
 
     @property
     def done(self) -> int:
         """Tasks that have come to an end."""
-        return self.total - self.running - self.pending
+        return self.total - self[TaskStatus.RUNNING] - self[TaskStatus.PENDING]
 
 
 class JobRecord(BaseModel):

@@ -15,10 +15,11 @@ from psycopg.rows import dict_row, scalar_row, tuple_row
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.lease import LEASE_SECONDS
-from geo_assets.ledger.models import JobStatus, PublishedTask, TaskStatus
+from geo_assets.ledger.models import JobStatus, PublishedTask
 from geo_assets.outcomes import Outputs, read_outputs
 from geo_assets.parameters import IngestContainer, validate_parameters
 from geo_assets.storage.sources import Member
+from geo_assets.task_status import TaskStatus
 
 
 @dataclass(frozen=True, slots=True)

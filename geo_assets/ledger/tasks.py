@@ -1,6 +1,7 @@
 """Tasks: planning a stage against finished work, executing it, and counting the results.
 
-Here: the statements that keep `listed = succeeded + skipped + quarantined + failed` true. Not here: doing the work.
+Here: the statements that keep the account true: each task that is listed ends with one of the statuses `ENDED`.
+Not here: doing the work.
 
 A run may only touch tasks that it planned itself (`run_id`) of a job that it still owns; a run that lost its job finds
 no row to change and stops.
@@ -27,11 +28,12 @@ from geo_assets.ledger.models import (
     PlannedTask,
     StageCounts,
     TaskRecord,
-    TaskStatus,
     Work,
+    status_of,
 )
 from geo_assets.ledger.warnings import of_tasks as warned_tasks
 from geo_assets.outcomes import Outputs, Receipt, is_readable, read_outputs
+from geo_assets.task_status import BAD_INPUT, TaskStatus
 from geo_assets.text import batched
 
 _PLAN_BATCH = 1000
@@ -52,32 +54,32 @@ with planned as (
 insert into geo.tasks as old (job_id, stage, task_key, kind, fingerprint, input, run_id, status, error_code,
   error_message, remedy, finished_at)
 select %(job)s, %(stage)s, task_key, kind, fingerprint, input, %(run)s,
-       case when error is null then 'pending' else 'quarantined' end::geo.task_status,
+       case when error is null then 'pending'::geo.task_status else %(bad_input)s::geo.task_status end,
        error->>'code', error->>'message', error->>'remedy', case when error is not null then now() end
   from planned
 on conflict (job_id, stage, task_key) do update set
     kind = excluded.kind, input = excluded.input, run_id = excluded.run_id, listed = true,
       fingerprint = excluded.fingerprint,
     status = case
-        when excluded.status = 'quarantined' then excluded.status
+        when excluded.status = %(bad_input)s then excluded.status
         when old.fingerprint <> excluded.fingerprint or %(force)s then 'pending'
         when old.status in ('succeeded', 'skipped') and geo.still_published(old.outputs, old.fingerprint) then 'skipped'
         when old.status in ('succeeded', 'skipped') then 'pending'                    -- another job replaced it
-        when old.status = 'quarantined' then 'quarantined'
+        when old.status = %(bad_input)s then old.status
         when old.receipt is not null then 'running'
         else 'pending' end,
     outputs = case when old.fingerprint = excluded.fingerprint and not %(force)s
         and geo.still_published(old.outputs, old.fingerprint) then old.outputs else '{}' end,
     receipt = case when old.fingerprint = excluded.fingerprint and not %(force)s
         and geo.still_published(old.outputs, old.fingerprint) then old.receipt end,
-    error_code = case when excluded.status = 'quarantined' then excluded.error_code
-        when old.status = 'quarantined' and old.fingerprint = excluded.fingerprint and not %(force)s
+    error_code = case when excluded.status = %(bad_input)s then excluded.error_code
+        when old.status = %(bad_input)s and old.fingerprint = excluded.fingerprint and not %(force)s
           then old.error_code end,
-    error_message = case when excluded.status = 'quarantined' then excluded.error_message
-        when old.status = 'quarantined' and old.fingerprint = excluded.fingerprint and not %(force)s
+    error_message = case when excluded.status = %(bad_input)s then excluded.error_message
+        when old.status = %(bad_input)s and old.fingerprint = excluded.fingerprint and not %(force)s
           then old.error_message end,
-    remedy = case when excluded.status = 'quarantined' then excluded.remedy
-        when old.status = 'quarantined' and old.fingerprint = excluded.fingerprint and not %(force)s then old.remedy end
+    remedy = case when excluded.status = %(bad_input)s then excluded.remedy
+        when old.status = %(bad_input)s and old.fingerprint = excluded.fingerprint and not %(force)s then old.remedy end
 """
 
 #: Tasks that were converted, never registered, and have no source any more: nothing refers to their blobs and tables
@@ -123,7 +125,8 @@ class Tasks:
             conn.execute("update geo.tasks set listed = false where job_id = %s and stage = %s", (job_id, stage))
             for batch in batched(tasks, _PLAN_BATCH):
                 rows = Jsonb([t.model_dump(mode="json") for t in batch])
-                conn.execute(_PLAN, {"tasks": rows, "job": job_id, "stage": stage, "run": run_id, "force": force})
+                values = {"tasks": rows, "job": job_id, "stage": stage, "run": run_id, "force": force}
+                conn.execute(_PLAN, {**values, "bad_input": BAD_INPUT})
                 count += len(batch)
             conn.execute(_GIVE_UP, {"job": job_id, "stage": stage})
             _redo(conn, job_id, stage, _unreadable(conn, job_id, stage))
@@ -295,10 +298,7 @@ class Tasks:
 
     @retrying
     def fail(self, job_id: str, run_id: str, stage: str, task_key: str, error: GeoAssetsError) -> None:
-        """End a task: quarantined if its input is at fault, failed otherwise. Its receipt is deleted, so that it is
-        redone.
-        """
-        status = TaskStatus.of_error(error.error_class)
+        """End a task as `status_of` says of the error. Its receipt is deleted, so that it is redone."""
         self._change(
             job_id,
             run_id,
@@ -307,7 +307,7 @@ class Tasks:
             """status = %(status)s::geo.task_status, error_code = %(code)s, error_message = %(message)s,
               remedy = %(remedy)s,
                outputs = '{}', receipt = null, finished_at = now()""",
-            status=status,
+            status=status_of(error),
             code=error.code,
             message=storable(error.message)[:2000],
             remedy=error.remedy,
@@ -345,11 +345,7 @@ class Tasks:
             row = conn.execute(
                 "select * from geo.stage_counts where job_id = %s and stage = %s", (job_id, stage)
             ).fetchone()
-        return (
-            StageCounts.model_validate(row)
-            if row
-            else StageCounts(stage=stage, total=0, succeeded=0, skipped=0, quarantined=0, failed=0)
-        )
+        return StageCounts.model_validate(row) if row else StageCounts.none(stage)
 
     @retrying
     def records(

@@ -22,6 +22,7 @@ from geo_assets.raster.models import ConvertReport
 from geo_assets.stac.item import CogAsset, cog_item, file_item, item_id, table_item
 from geo_assets.stac.pgstac import load_items, refresh_collection
 from geo_assets.stages.abandoned_tables import drop_abandoned
+from geo_assets.stages.bad_files import end_badly
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import CatalogueReport, JobRef
 from geo_assets.stages.files import size_of_cog
@@ -42,7 +43,7 @@ def gate(context: StageContext, job: JobRef) -> None:
     """
     if job.stood_aside or job.parameters_as(IngestContainer).on_error != "fail":
         return
-    bad = sum(stage.quarantined + stage.failed for stage in context.jobs.find(job.job_id).stages)
+    bad = sum(stage.bad for stage in context.jobs.find(job.job_id).stages)
     if bad:
         context.tasks.cancel_rest(job.job_id, job.run_id)
         raise GeoAssetsError(
@@ -114,7 +115,7 @@ def _register_stage(context: StageContext, job: JobRef, stage: str, collection: 
             except GeoAssetsError as error:
                 if error.code == "STORAGE_UNAVAILABLE":
                     raise
-                context.tasks.fail(job.job_id, job.run_id, task.stage, task.task_key, error)
+                end_badly(context, job, task.stage, task.task_key, error)
                 failed += 1
         if built:
             done = [(t.stage, t.task_key, Outputs(stac_item=f"{collection}/{item['id']}")) for t, item in built]

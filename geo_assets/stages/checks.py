@@ -14,7 +14,7 @@ from psycopg import sql
 from pydantic import BaseModel, ConfigDict
 
 from geo_assets.database.connections import connect
-from geo_assets.ledger.models import BAD, DONE, MADE, StageCounts
+from geo_assets.ledger.models import StageCounts
 from geo_assets.ledger.vector_loads import account
 from geo_assets.outcomes import TableEntry
 from geo_assets.parameters import ListContainer
@@ -23,6 +23,7 @@ from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef
 from geo_assets.stages.files import size_of_cog
 from geo_assets.storage.containers import BlobRef
+from geo_assets.task_status import BAD, DONE, ENDED, LIST_BAD, MADE, TaskStatus
 from geo_assets.text import one_line
 
 #: Number of problems that are shown; the count includes all.
@@ -44,8 +45,8 @@ class Verdict(BaseModel):
 
 def accounted_for(counts: StageCounts) -> Verdict:
     """Every listed task has a final status, or waits only for the catalogue."""
-    parts = counts.succeeded + counts.skipped + counts.quarantined + counts.failed + counts.running
-    passed = counts.total == parts and not counts.pending
+    parts = counts.sum_of((*ENDED, TaskStatus.RUNNING))
+    passed = counts.total == parts and not counts[TaskStatus.PENDING]
     return Verdict(
         passed=passed, metadata=counts.model_dump(), description=f"{parts:,} of {counts.total:,} files came to an end"
     )
@@ -67,7 +68,7 @@ def no_bad_files(context: StageContext, job: JobRef, stage: str | None = None) -
     first = context.tasks.records(job.job_id, stage=stage, statuses=BAD, limit=_NAMED)
     names = ", ".join(f"{one_line(task.task_key)} ({task.error_code})" for task in first)
     more = f" and {bad - len(first):,} more" if bad > len(first) else ""
-    command = f"geo-assets tasks {job.job_id[:12]} --status quarantined --status failed"
+    command = f"geo-assets tasks {job.job_id[:12]} {LIST_BAD}"
     return Verdict(
         passed=False,
         metadata={"bad files": bad, "first": names, **codes},

@@ -16,11 +16,13 @@ import psycopg
 from psycopg_pool import PoolTimeout
 
 from geo_assets.errors import GeoAssetsError, unforeseen
-from geo_assets.ledger.models import BAD, TaskStatus, Work
+from geo_assets.ledger.models import Work
 from geo_assets.outcomes import Outputs
+from geo_assets.stages.bad_files import end_badly
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, ChunkReport, JobRef, StagePlan, StageReport
 from geo_assets.stages.progress_log import MAX_LINES, LogLine, ProgressLog, max_lines, no_log
+from geo_assets.task_status import BAD, BAD_INPUT, TaskStatus
 
 #: Executes one task: returns its outputs, or raises its error.
 DoTask = Callable[[Work], Outputs]
@@ -81,7 +83,7 @@ def work_through(
             if context.stopped:
                 raise
             failure = unforeseen(error)
-        context.tasks.fail(job.job_id, job.run_id, stage, work.task_key, failure)
+        end_badly(context, job, stage, work.task_key, failure)
         return work, failure
 
     with ProgressLog(job, log, limit=max_lines(chunk)) as progress, context.lease(job):
@@ -130,16 +132,10 @@ def log_known(context: StageContext, job: JobRef, stage: str, log: LogLine) -> N
     if not job.stood_aside:
         counts = context.tasks.counts(job.job_id, stage)
         with ProgressLog(job, log) as progress:
-            for status, count in (
-                (TaskStatus.SKIPPED, counts.skipped),
-                (TaskStatus.QUARANTINED, counts.quarantined),
-            ):
-                if count:
-                    progress.known(
-                        context.tasks.records(job.job_id, stage=stage, statuses=(status,), limit=MAX_LINES),
-                        status,
-                        count,
-                    )
+            for status in (TaskStatus.SKIPPED, BAD_INPUT):
+                if counts[status]:
+                    some = context.tasks.records(job.job_id, stage=stage, statuses=(status,), limit=MAX_LINES)
+                    progress.known(some, status, counts[status])
 
 
 def close_stage(context: StageContext, plan: StagePlan, reports: Sequence[ChunkReport]) -> StageReport:
@@ -152,10 +148,10 @@ def close_stage(context: StageContext, plan: StagePlan, reports: Sequence[ChunkR
     if len(reports) != plan.chunks:
         raise GeoAssetsError("INTERNAL", f"{plan.stage}: {len(reports)} of {plan.chunks} chunks reported")
     counts = context.tasks.counts(plan.job.job_id, plan.stage)
-    if not plan.job.stood_aside and (counts.pending or counts.total != plan.tasks):
+    pending = counts[TaskStatus.PENDING]
+    if not plan.job.stood_aside and (pending or counts.total != plan.tasks):
         raise GeoAssetsError(
             "INTERNAL",
-            f"{plan.stage}: of {plan.tasks} planned tasks {counts.total} are listed and {counts.pending} were never"
-            " worked on",
+            f"{plan.stage}: of {plan.tasks} planned tasks {counts.total} are listed and {pending} were never worked on",
         )
-    return StageReport(job=plan.job, stage=plan.stage, counts=counts, awaiting=counts.running)
+    return StageReport(job=plan.job, stage=plan.stage, counts=counts, awaiting=counts[TaskStatus.RUNNING])

@@ -18,6 +18,7 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.models import PlannedTask
 from geo_assets.outcomes import INVENTORY, InputFile, ListingOutputs, TaskInput
 from geo_assets.parameters import IngestContainer, ListContainer
+from geo_assets.stages.bad_files import plan_tasks
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import InventoryRef, JobRef
 from geo_assets.stages.stac_setup import record_single_task
@@ -76,7 +77,7 @@ def take_inventory(context: StageContext, job: JobRef) -> InventoryRef:
                 yield refused_by_name(source)
 
     if ingests:
-        context.tasks.plan(job.job_id, job.run_id, STAGE, refused())
+        plan_tasks(context, job, STAGE, refused())
     else:
         kinds.update(source.kind for source in sources_of(context, job))
         listed = ListingOutputs(files=files, bytes=size, sources=dict(kinds), ignored=ignored)

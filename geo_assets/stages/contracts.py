@@ -10,8 +10,9 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from geo_assets.ledger.models import StageCounts
+from geo_assets.ledger.models import StageCounts, with_counts
 from geo_assets.parameters import OfJobType
+from geo_assets.task_status import BAD, TaskStatus
 
 
 class Contract(BaseModel):
@@ -64,14 +65,13 @@ class Chunk(Contract):
         return f"chunk_{self.index:04d}"
 
 
+@with_counts(*BAD, optional=BAD)
 class ChunkReport(Contract):
     """The result of one mapped step. It is returned also when files failed; only infrastructure faults raise."""
 
     stage: str
     index: int = Field(ge=0)
     done: int = Field(ge=0)
-    quarantined: int = Field(ge=0)
-    failed: int = Field(ge=0)
     seconds: float = Field(ge=0)
 
 
@@ -94,10 +94,9 @@ class StageReport(Contract):
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
-        c = self.counts
-        parts = c.succeeded + c.skipped + c.quarantined + c.failed + c.running + c.pending + c.cancelled
-        if c.total != parts:
-            msg = f"{self.stage}: {c.total} tasks are listed, {parts} are accounted for"
+        parts = self.counts.sum_of(TaskStatus)
+        if self.counts.total != parts:
+            msg = f"{self.stage}: {self.counts.total} tasks are listed, {parts} are accounted for"
             raise ValueError(msg)
         return self
 

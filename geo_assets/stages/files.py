@@ -17,6 +17,7 @@ from geo_assets.ledger.inventory import stored_etag
 from geo_assets.ledger.models import PlannedTask, Work
 from geo_assets.outcomes import FetchedFile, TaskInput
 from geo_assets.parameters import FILE_STAGES, IngestContainer, OfJobType, shaping_values
+from geo_assets.stages.bad_files import plan_tasks
 from geo_assets.stages.chunks import cut_chunks, plan_of
 from geo_assets.stages.container_inventory import sources_of, task_input
 from geo_assets.stages.context import StageContext
@@ -75,7 +76,7 @@ def plan_files(
                     error=error.to_dict() if error else None,
                 )
 
-    count = context.tasks.plan(job.job_id, job.run_id, stage, tasks(), force=job.force)
+    count = plan_tasks(context, job, stage, tasks(), force=job.force)
     context.tasks.redo(job.job_id, job.run_id, stage, unusable())
     keys = context.tasks.pending_keys(job.job_id, job.run_id, stage)
     settings = context.settings

@@ -14,7 +14,6 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.ledger.models import DONE, TaskStatus
 from geo_assets.ledger.tasks import Tasks
 from geo_assets.parameters import HelloWorld, IngestContainer, Job, ListContainer, Parameters
 from geo_assets.settings import Settings
@@ -23,6 +22,7 @@ from geo_assets.stages.files import fingerprint, stages_of
 from geo_assets.storage.containers import existing_container
 from geo_assets.storage.sources import Kind, Member, Source, is_taken
 from geo_assets.storage.zips import look_into
+from geo_assets.task_status import BAD_INPUT, DONE, TaskStatus
 
 Action = Literal["create", "change", "skip", "collide", "unsupported", "companion"]
 
@@ -133,7 +133,7 @@ def _stages(parameters: ListContainer, source: Source) -> tuple[str, ...]:
 
 def _action(source: Source, stage: str, now: str, known: tuple[str, TaskStatus] | None) -> tuple[Action, str]:
     if source.kind in REFUSALS:
-        return "unsupported", "quarantined by its name"
+        return "unsupported", f"{BAD_INPUT} by its name"
     if source.kind is Kind.COMPANION:
         return "companion", "belongs to the data, and stays where it is"
     if not stage or known is None:
@@ -141,6 +141,6 @@ def _action(source: Source, stage: str, now: str, known: tuple[str, TaskStatus] 
     before, status = known
     if before != now:
         return "change", "its bytes changed since"
-    if status is TaskStatus.QUARANTINED:
-        return "skip", "quarantined before, unchanged"
+    if status is BAD_INPUT:
+        return "skip", f"{BAD_INPUT} before, unchanged"
     return ("skip", "done, unchanged") if status in DONE else ("create", f"was {status}")

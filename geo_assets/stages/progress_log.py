@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Self
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.ledger.models import TaskRecord, TaskStatus
+from geo_assets.ledger.models import TaskRecord, status_of
 from geo_assets.ledger.outputs import sentence, warnings
 from geo_assets.outcomes import Outputs
 from geo_assets.stages.contracts import Chunk, JobRef
@@ -71,8 +71,8 @@ class ProgressLog:
         return self._line(how, f"{file}: {how}, {sentence(outputs)}{notes}")
 
     def bad(self, file: str, error: GeoAssetsError) -> str:
-        """Log a file that has no outputs; returns `quarantined` or `failed`."""
-        how = TaskStatus.of_error(error.error_class)
+        """Log a file that has no outputs; returns how its task ended."""
+        how = status_of(error)
         return self._line(how, f"{file}: {how}, {error.code}: {error.message} → {error.remedy}", bad=True)
 
     def known(self, tasks: Sequence[TaskRecord], how: str, count: int) -> None:

@@ -20,7 +20,7 @@ import psycopg
 from psycopg import sql
 
 from geo_assets.database.connections import connect
-from geo_assets.ledger.models import DONE, ENDED, JobStatus, PublishedTask
+from geo_assets.ledger.models import JobStatus, PublishedTask
 from geo_assets.ledger.snapshot import JobNow, Snapshot, Unregistered
 from geo_assets.outcomes import INVENTORY, Outputs
 from geo_assets.parameters import FILE_STAGES
@@ -29,6 +29,7 @@ from geo_assets.stages.container_inventory import REFUSALS, within
 from geo_assets.stages.files import stages_of
 from geo_assets.storage.containers import Blob, BlobRef, Container, open_container
 from geo_assets.storage.sources import Kind, group_sources, is_taken, whole_folder
+from geo_assets.task_status import DONE, ENDED
 from geo_assets.vector.tables.staging import staging_lock
 
 #: A blob that is younger may be of a conversion under way: it is uploaded before the ledger names it.

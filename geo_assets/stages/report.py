@@ -12,13 +12,14 @@ from typing import Any
 
 from geo_assets.database.connections import connect
 from geo_assets.errors import GeoAssetsError
-from geo_assets.ledger.models import BAD, StageCounts, TaskRecord
+from geo_assets.ledger.models import StageCounts, TaskRecord
 from geo_assets.ledger.outputs import sentence
 from geo_assets.ledger.warnings import counted, kind_of
 from geo_assets.raster.models import StripReport, StripRequest
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef, JobReport
 from geo_assets.storage.containers import BlobRef
+from geo_assets.task_status import BAD, ENDED, LIST_BAD
 from geo_assets.vector.tables.introspection import columns, find
 
 #: Failures shown in the UI; all are in `geo-assets tasks`.
@@ -41,10 +42,9 @@ def report_job(context: StageContext, job: JobRef) -> JobReport:
 
 def stage_table(stages: Sequence[StageCounts]) -> str:
     """Markdown: one row per stage."""
-    head = "| stage | total | succeeded | skipped | quarantined | failed |\n|---|--:|--:|--:|--:|--:|\n"
-    return head + "".join(
-        f"| {s.stage} | {s.total} | {s.succeeded} | {s.skipped} | {s.quarantined} | {s.failed} |\n" for s in stages
-    )
+    head = f"| stage | total | {' | '.join(ENDED)} |\n|---|--:|{'--:|' * len(ENDED)}\n"
+    rows = (f"| {s.stage} | {s.total} | {' | '.join(str(s[status]) for status in ENDED)} |\n" for s in stages)
+    return head + "".join(rows)
 
 
 def failure_table(context: StageContext, job: JobRef, stage: str | None = None) -> str:
@@ -59,11 +59,7 @@ def failure_table(context: StageContext, job: JobRef, stage: str | None = None) 
         f" {_cell(t.remedy or '')} |\n"
         for t in bad[:_SHOWN]
     )
-    more = (
-        f"\n… and more: `geo-assets tasks {job.job_id[:12]} --status quarantined --status failed`\n"
-        if len(bad) > _SHOWN
-        else ""
-    )
+    more = f"\n… and more: `geo-assets tasks {job.job_id[:12]} {LIST_BAD}`\n" if len(bad) > _SHOWN else ""
     return f"| file | why | what to do |\n|---|---|---|\n{rows}{more}"
 
 

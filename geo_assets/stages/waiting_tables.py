@@ -24,6 +24,7 @@ from geo_assets.ledger import waiting_tables
 from geo_assets.ledger.models import Work
 from geo_assets.outcomes import Outputs, Receipt
 from geo_assets.parameters import TABLES
+from geo_assets.stages.bad_files import end_badly
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef
 from geo_assets.stages.vector_load import Loaded, LoadOptions, Origin, Part, publish_part
@@ -120,7 +121,7 @@ def publish_waiting_tables(
             publish_part(context.settings, origin_of(context, job, work), options, part, settle=settle)
         except GeoAssetsError as error:
             if error.error_class is not ErrorClass.TRANSIENT and error.code != "LEASE_LOST":
-                context.tasks.fail(job.job_id, job.run_id, TABLES, work.task_key, error)
+                end_badly(context, job, TABLES, work.task_key, error)
             raise
     return len(rows)
 

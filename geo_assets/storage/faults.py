@@ -21,6 +21,7 @@ from obstore.exceptions import (
 )
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.task_status import BAD_INPUT, RETRY_OPTIONS
 
 #: The status of the service's answer, in obstore's error text.
 _STATUS = re.compile(r"status code: (\d{3})")
@@ -126,7 +127,7 @@ def _answered(error: Exception, what: str, place: str, text: str) -> GeoAssetsEr
 
 
 def _forbidden(what: str, place: str, why: str) -> GeoAssetsError:
-    again = "then submit again" if what == place else "then: geo-assets retry JOB_ID --quarantined"
+    again = "then submit again" if what == place else f"then: geo-assets retry JOB_ID {RETRY_OPTIONS[BAD_INPUT]}"
     return GeoAssetsError("STORAGE_FORBIDDEN", f"access to {what} is refused: {why}", remedy=f"{_RIGHTS}; {again}")
 
 

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from geo_assets.errors import ERRORS, GeoAssetsError, closest_first
-from geo_assets.ledger.models import BAD, TaskStatus
+from geo_assets.task_status import BAD, TaskStatus
 
 
 @dataclass(frozen=True, slots=True)

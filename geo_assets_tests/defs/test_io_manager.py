@@ -5,6 +5,7 @@ from upath import UPath
 from geo_assets.defs.io_manager import JsonContractIOManager
 from geo_assets.ledger.models import StageCounts
 from geo_assets.stages.contracts import ChunkReport
+from geo_assets.task_status import BAD_INPUT, ENDED
 
 
 def run(tmp_path, produce, *, tamper=None):
@@ -39,7 +40,7 @@ def run(tmp_path, produce, *, tamper=None):
 
 
 def report():
-    return ChunkReport(stage="cogs", index=7, done=1, quarantined=0, failed=0, seconds=1.5)
+    return ChunkReport(stage="cogs", index=7, done=1, seconds=1.5)
 
 
 def test_a_contract_crosses_a_step_as_json(tmp_path):
@@ -62,6 +63,6 @@ def test_a_stage_report_that_does_not_add_up_is_refused():
     job = JobRef(
         job_id="a" * 64, job_type="hello_world", partition_key="k", run_id="r", owner_run_id="r", parameters={}
     )
-    counts = StageCounts(stage="cogs", total=3, succeeded=1, skipped=0, quarantined=1, failed=0)
+    counts = StageCounts.model_validate({**dict.fromkeys(ENDED, 0), "stage": "cogs", "total": 3, BAD_INPUT: 2})
     with pytest.raises(ValueError, match="3 tasks are listed, 2 are accounted for"):
         StageReport(job=job, stage="cogs", counts=counts)
