@@ -1,7 +1,7 @@
 """Coordinate reference systems of a layer: its EPSG code, and the transformation to the CRS of its table.
 
 Here: pyproj alone. Coordinates are x/longitude first everywhere (`always_xy`), as OGR, WKB and PostGIS have them.
-Not here: reading a CRS from a file (`reader/layers.py`), moving geometries (`reader/geometry.py`).
+Not here: reading a CRS from a file (`reader/ogr.py`, …), moving geometries (`reader/geometry.py`).
 
 PROJ's search for a similar CRS is trusted at a confidence of 70 or more; at 25 it identifies the British National Grid
 with one shortened parameter as a grid of Cyprus.

@@ -16,7 +16,7 @@ import shapely
 from rasterio.transform import from_origin
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.vector.reader.layers import BATCH_ROWS
+from geo_assets.vector.reader.batches import BATCH_ROWS
 from geo_assets_tests.vector.builders import (
     BOWTIE,
     NATURAL_EARTH,

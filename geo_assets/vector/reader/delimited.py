@@ -18,8 +18,8 @@ import numpy as np
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.encodings import FALLBACK, encoding_of_text, find_codec
+from geo_assets.vector.reader.batches import BATCH_ROWS, Batch, LayerRef, OpenLayer
 from geo_assets.vector.reader.findings import Findings
-from geo_assets.vector.reader.layers import BATCH_ROWS, Batch, LayerRef, OpenLayer
 from geo_assets.vector.reader.placing import Placing, find_placing
 from geo_assets.vector.reader.text_values import TypeGuess
 

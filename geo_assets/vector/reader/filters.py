@@ -21,9 +21,10 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.crs import box_in, domain_of, parse_file_crs
 from geo_assets.vector.models import LayerOptions
 from geo_assets.vector.reader import geometry
+from geo_assets.vector.reader.batches import Batch, LayerRef, OpenLayer
 from geo_assets.vector.reader.conditions import evaluate
 from geo_assets.vector.reader.conversion import convert, wire_type
-from geo_assets.vector.reader.layers import Batch, LayerRef, OpenLayer, open_layer
+from geo_assets.vector.reader.layers import open_layer
 from geo_assets.vector.reader.wkb import COLLECTION
 from geo_assets.vector.where import columns_of, find_column, parse
 

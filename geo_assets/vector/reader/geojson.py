@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.encodings import encoding_of_text, find_codec
+from geo_assets.vector.reader.batches import BATCH_ROWS, Batch, LayerRef, OpenLayer, places
 from geo_assets.vector.reader.findings import Findings
 from geo_assets.vector.reader.geojson_columns import Column, Schema, array_of, properties_of, scalar
 from geo_assets.vector.reader.geojson_wkb import COLLECTION, DEPTHS, BadGeometryError, to_wkb
 from geo_assets.vector.reader.json_text import Window
-from geo_assets.vector.reader.layers import BATCH_ROWS, Batch, LayerRef, OpenLayer, places
 from geo_assets.vector.types import arrow_type
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.vector.reader.batches import BATCH_ROWS
 from geo_assets.vector.reader.findings import Findings
-from geo_assets.vector.reader.layers import BATCH_ROWS
 from geo_assets.vector.reader.text_values import NAIVE, ZONED, TypeGuess, to_moments, to_times
 from geo_assets.vector.types import MAX_PRECISION, arrow_type
 

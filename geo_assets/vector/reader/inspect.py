@@ -26,17 +26,10 @@ from geo_assets.vector.models import (
 )
 from geo_assets.vector.names import column_names
 from geo_assets.vector.reader import geometry
+from geo_assets.vector.reader.batches import Batch, LayerRef, OpenLayer
 from geo_assets.vector.reader.conversion import wire_type
 from geo_assets.vector.reader.filters import LayerFilter, Selection, chosen_columns, crs_of, filter_of
-from geo_assets.vector.reader.layers import (
-    Batch,
-    LayerRef,
-    OpenLayer,
-    foreign_layers,
-    list_layers,
-    open_layer,
-    tile_tables,
-)
+from geo_assets.vector.reader.layers import foreign_layers, list_layers, open_layer, tile_tables
 from geo_assets.vector.reader.sources import Dataset, prepare
 from geo_assets.vector.reader.survey import PARTS, Survey, Tally, check_kept, kind_of_most, table_type
 from geo_assets.vector.reader.threads import THREADS, in_order

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.vector.reader.batches import BATCH_ROWS, Batch, LayerRef, OpenLayer, geometry_position, storage
 from geo_assets.vector.reader.findings import Findings
 from geo_assets.vector.reader.formats import Format
 from geo_assets.vector.reader.geometry import ARC_STEP_DEGREES
-from geo_assets.vector.reader.layers import BATCH_ROWS, Batch, LayerRef, OpenLayer, geometry_position, storage
 from geo_assets.vector.reader.text_values import NAIVE, ZONED, TypeGuess, to_moments, to_times
 from geo_assets.vector.reader.wkb import Headers
 from geo_assets.vector.types import arrow_type

@@ -20,8 +20,7 @@ from urllib.parse import unquote
 import numpy as np
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.vector.reader.findings import Findings
-from geo_assets.vector.reader.layers import (
+from geo_assets.vector.reader.batches import (
     BATCH_ROWS,
     WKB_EXTENSIONS,
     Batch,
@@ -32,6 +31,7 @@ from geo_assets.vector.reader.layers import (
     places,
     storage,
 )
+from geo_assets.vector.reader.findings import Findings
 from geo_assets.vector.reader.placing import Placing, find_placing
 from geo_assets.vector.reader.text_values import TypeGuess
 

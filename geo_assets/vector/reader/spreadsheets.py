@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from geo_assets.vector.reader.layers import Batch, LayerRef, OpenLayer
+from geo_assets.vector.reader.batches import Batch, LayerRef, OpenLayer
 from geo_assets.vector.reader.ogr import open_ogr
 from geo_assets.vector.reader.placing import Placing, find_placing
 

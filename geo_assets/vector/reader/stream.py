@@ -31,14 +31,11 @@ from geo_assets.vector.models import (
     StreamRequest,
 )
 from geo_assets.vector.reader import geometry
+from geo_assets.vector.reader.batches import Batch, LayerRef
 from geo_assets.vector.reader.conversion import as_json, convert
 from geo_assets.vector.reader.filters import LayerFilter, Selection, filter_of
 from geo_assets.vector.reader.findings import Findings
-from geo_assets.vector.reader.layers import (
-    Batch,
-    LayerRef,
-    open_layer,
-)
+from geo_assets.vector.reader.layers import open_layer
 from geo_assets.vector.reader.sources import prepare
 from geo_assets.vector.reader.survey import check_kept, is_of
 from geo_assets.vector.reader.threads import BATCH_BYTES, THREADS, in_order

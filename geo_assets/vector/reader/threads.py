@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from geo_assets.vector.reader.layers import Batch
+from geo_assets.vector.reader.batches import Batch
 
 T = TypeVar("T")
 

@@ -1,0 +1,120 @@
+"""What readers of layers have in common: a layer of a dataset, and batches of its features as Arrow.
+
+Here: what each reader takes and gives, whatever library reads the format. Not here: which reader reads which format
+(`layers.py`), the readers (`ogr.py`, `geojson.py`, `parquet.py`, `delimited.py`, `spreadsheets.py`), repair of
+geometries (`geometry.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geo_assets.vector.reader.findings import Findings
+from geo_assets.vector.reader.formats import forbid_drivers
+from geo_assets.vector.reader.sources import Dataset
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from geo_assets.vector.reader.sqlite_values import Scan
+
+forbid_drivers()  # before anything imports pyogrio
+
+#: Rows that are read, processed and sent at once: 65,536 cost twice the memory and save no time.
+BATCH_ROWS = 8192
+
+WKB_EXTENSIONS = frozenset({b"geoarrow.wkb", b"ogc.wkb"})
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRef:
+    """One layer of a dataset."""
+
+    dataset: Dataset
+    index: int = 0
+    layer: str | None = None  # None where the file is one layer
+    sound_values: bool = False  # an earlier scan found that each value has its column's type
+
+    @property
+    def title(self) -> str:
+        """Return its name in messages."""
+        return f"layer {self.layer!r} of {self.dataset.name}" if self.layer else self.dataset.name
+
+
+@dataclass(slots=True)
+class Batch:
+    """Some features: one array per attribute, WKB (null: none), and the rows whose geometry the reader could
+    not read.
+    """
+
+    columns: list[pa.Array | None]  # by position; None where it was not requested
+    wkb: pa.Array
+    faults: dict[int, str]
+    fids: pa.Array  # each feature's id in the source, else its position in the file, from 1
+    linearised: int = 0
+
+    def keep(self, mask: NDArray[np.bool_]) -> Batch:
+        """Return the rows of a mask."""
+        import pyarrow as pa
+
+        chosen = pa.array(mask)
+        places = np.cumsum(mask) - 1
+        faults = {int(places[row]): reason for row, reason in self.faults.items() if mask[row]}
+        columns = [None if column is None else column.filter(chosen) for column in self.columns]
+        return Batch(columns, self.wkb.filter(chosen), faults, self.fids.filter(chosen), self.linearised)
+
+
+@dataclass(slots=True)
+class OpenLayer:
+    """A layer that is being read. `types` is final once the batches are used up: text is typed by its values.
+
+    `read` returns the batches, once. Its argument is the columns that are needed, by position (None: all); others may
+    be left out.
+    """
+
+    names: list[str]
+    arrow_types: list[pa.DataType]
+    crs: str | None
+    read: Callable[[Collection[int] | None], Iterator[Batch]]
+    declared: int | None = None  # number of features, where the file states it and truncation would go unnoticed
+    types: Callable[[], list[str]] | None = None  # wire types, where the reader decides them
+    bounds: tuple[float, float, float, float] | None = None  # where the file states them in its header
+    scan: Callable[[], Scan | None] = lambda: (
+        None
+    )  # checks values and headers of geometries at once, where that is quicker than `read`
+    encoding: str | None = None  # of its text, where the format does not define it
+    unused: Callable[[], set[int]] = set  # columns that the file itself does not have
+    warnings: Sequence[str] = ()
+    findings: Findings = field(
+        default_factory=Findings
+    )  # values that could not be used as written; complete once the batches are consumed
+
+
+def geometry_position(schema: pa.Schema) -> int | None:
+    """Return the position of the first WKB column."""
+    return next((i for i, column in enumerate(schema) if extension_name(column) in WKB_EXTENSIONS), None)
+
+
+def extension_name(column: pa.Field) -> bytes:
+    """Return the name of an Arrow extension type, whether pyarrow knows it or not; empty where there is none."""
+    name = (column.metadata or {}).get(b"ARROW:extension:name") or getattr(column.type, "extension_name", "").encode()
+    return bytes(name)
+
+
+def storage(array: pa.Array) -> pa.Array:
+    """Return the storage array of an extension type."""
+    import pyarrow as pa
+
+    return array.storage if isinstance(array, pa.ExtensionArray) else array
+
+
+def places(first: int, count: int) -> pa.Array:
+    """Return feature ids where the source has none: the position in the file, from 1."""
+    import pyarrow as pa
+
+    return pa.array(np.arange(first, first + count, dtype=np.int64))
