@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
 
-from geo_assets.parameters import COGS, TABLES
+from geo_assets.parameters import COGS, FILE_STAGES, TABLES
 from geo_assets.raster.models import ConvertReport
 from geo_assets.vector.models import LayerPlan
 
@@ -234,6 +234,7 @@ class TableReceipt(Receipt):
 
 #: Stage -> the outputs of its tasks.
 _OUTPUTS: dict[str, type[Outputs]] = {
+    **dict.fromkeys(FILE_STAGES, FileOutputs),  # unless it has a model of its own below
     INVENTORY: ListingOutputs,
     COGS: CogOutputs,
     TABLES: TableOutputs,
@@ -243,7 +244,7 @@ _OUTPUTS: dict[str, type[Outputs]] = {
 }
 
 #: Stage -> the receipts of its tasks. The other stages have none: their tasks are done at once.
-_RECEIPTS: dict[str, type[Receipt]] = {COGS: CogReceipt, TABLES: TableReceipt}
+_RECEIPTS: dict[str, type[Receipt]] = {**dict.fromkeys(FILE_STAGES, TableReceipt), COGS: CogReceipt}
 
 #: Outputs of any stage, written with all their fields.
 AnyOutputs = Annotated[SerializeAsAny[Outputs], Field(description="what was made, by stage")]
