@@ -35,6 +35,14 @@ class Cli:
         return json.loads(done.stdout)
 
 
+@pytest.hookimpl(tryfirst=True)  # before those that are not asked for are left out
+def pytest_collection_modifyitems(items):
+    """Mark the tests that start a stack: those that use one of its fixtures."""
+    for item in items:
+        if {"cli", "azure_cli"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.stack)
+
+
 @pytest.fixture(scope="session")
 def open_folder():
     """Makes temporary folders that PostgreSQL's user can reach; pytest keeps its own for their owner alone."""

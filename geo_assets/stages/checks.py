@@ -198,7 +198,9 @@ def verdict_of(what: str, count: int, problems: list[str]) -> Verdict:
         if problems
         else f"{count:,} {what}, all as they should be"
     )
-    metadata = {what: count, "problems": len(problems), "first": "\n".join(problems[:_SHOWN])}
+    metadata: dict[str, Any] = {what: count, "problems": len(problems)}
+    if problems:
+        metadata["first"] = "\n".join(problems[:_SHOWN])
     return Verdict(
         passed=not problems, metadata=metadata, description=said if count else f"there are no {what} to look at"
     )

@@ -77,7 +77,7 @@ def warning_table(context: StageContext, job: JobRef, stage: str | None = None) 
     if not rows:
         return ""
     return (
-        f"| warning | files | the first |\n|---|--:|---|\n{''.join(rows)}\nOf each file: `geo-assets tasks"
+        f"| warning | files | the first |\n|---|--:|---|\n{''.join(rows)}\nFor each file: `geo-assets tasks"
         f" {job.job_id[:12]} --warned`\n"
     )
 

@@ -6,6 +6,8 @@ import pytest
 from geo_assets_tests.faults.test_killed_run import connect, converted, until
 from geo_assets_tests.raster.test_cog import write
 
+pytestmark = pytest.mark.faults
+
 
 @pytest.fixture
 def many(cli, tmp_path):

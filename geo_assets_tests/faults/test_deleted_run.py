@@ -1,7 +1,11 @@
 """A run is deleted in Dagster: what became of its job is the ledger's own knowledge."""
 
+import pytest
+
 from geo_assets_tests.faults.test_killed_run import connect, until
 from geo_assets_tests.faults.test_terminate import STAGES, barrier, delivery, graphql, run_of, somebody_waits, visible
+
+pytestmark = pytest.mark.faults
 
 _DELETE = "mutation ($id: String!) { deletePipelineRun(runId: $id) { __typename } }"
 

@@ -4,9 +4,12 @@ import os
 import signal
 
 import numpy as np
+import pytest
 
 from geo_assets_tests.faults.test_killed_run import connect, converted, run_workers, until
 from geo_assets_tests.raster.test_several import climate, write_bytes
+
+pytestmark = pytest.mark.faults
 
 _FILES = 20
 _VARIABLES = ("tas", "pr", "huss")

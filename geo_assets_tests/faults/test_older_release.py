@@ -2,11 +2,14 @@
 
 import geopandas as gpd
 import numpy as np
+import pytest
 from shapely.geometry import box
 
 from geo_assets_tests.faults.test_killed_run import connect
 from geo_assets_tests.integration.test_publication import ingest, items, upload
 from geo_assets_tests.raster.test_cog import write
+
+pytestmark = pytest.mark.faults
 
 #: File -> what another release would have written otherwise.
 RECEIPTS = {

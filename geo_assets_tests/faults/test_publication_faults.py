@@ -20,6 +20,8 @@ from geo_assets_tests.integration.test_publication import ingest, items, upload
 from geo_assets_tests.oracle import assert_reconciled, differences, settings_of
 from geo_assets_tests.raster.test_cog import write
 
+pytestmark = pytest.mark.faults
+
 
 @pytest.mark.parametrize("how", ["cancelled", "killed"])
 def test_a_run_that_ends_between_item_load_and_ledger_commit_leaves_no_item_that_the_ledger_does_not_know(

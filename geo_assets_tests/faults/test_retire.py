@@ -20,6 +20,8 @@ from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.vector.builders import hive, points
 from geo_assets_tests.vector.builders import write as write_vector
 
+pytestmark = pytest.mark.faults
+
 
 @pytest.fixture
 def container(cli, tmp_path, request):

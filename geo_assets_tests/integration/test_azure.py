@@ -13,8 +13,6 @@ from geo_assets_tests.azurite import ACCOUNTS
 from geo_assets_tests.faults.test_killed_run import connect, until
 from geo_assets_tests.raster.test_cog import write
 
-pytestmark = pytest.mark.stack
-
 
 @pytest.fixture(scope="module")
 def service(azurite):

@@ -245,7 +245,6 @@ def test_a_second_bootstrap_changes_nothing(settings):  # noqa: F811
         assert all_of(db, "select oid, proacl::text from pg_proc where proacl is not null") == before
 
 
-@pytest.mark.stack
 def test_the_exports_of_the_reader_are_the_readers(cli):
     exports = cli.json("env", "--reader")
     assert exports.keys() == {"PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE"}
@@ -258,7 +257,6 @@ def test_the_exports_of_the_reader_are_the_readers(cli):
         db.execute("select * from geo.job_status")
 
 
-@pytest.mark.stack
 def test_the_reader_sees_the_status_of_jobs(cli):
     cli.json("submit", "hello_world", "--param", "message=seen by the reader", "--wait")
     exports = cli.json("env", "--reader")

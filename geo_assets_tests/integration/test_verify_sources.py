@@ -3,11 +3,8 @@
 import os
 
 import numpy as np
-import pytest
 
 from geo_assets_tests.raster.test_cog import write
-
-pytestmark = pytest.mark.stack
 
 
 def submit(cli, *options):

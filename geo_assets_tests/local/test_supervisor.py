@@ -38,7 +38,6 @@ def process_findings(cli):
     return {f["what"]: f for f in cli.json("doctor") if "not" not in f["what"]}
 
 
-@pytest.mark.stack
 def test_every_part_that_is_killed_comes_back_and_the_stack_works(cli):
     before = pids(cli)
     for name in PARTS:
@@ -49,7 +48,6 @@ def test_every_part_that_is_killed_comes_back_and_the_stack_works(cli):
 
 
 @pytest.mark.slow
-@pytest.mark.stack
 def test_postgresql_that_is_killed_comes_back(cli):
     before = postgresql(cli)
     os.kill(before, signal.SIGQUIT)
@@ -57,7 +55,6 @@ def test_postgresql_that_is_killed_comes_back(cli):
     until(lambda: cli.run("jobs").returncode == 0)
 
 
-@pytest.mark.stack
 def test_up_waits_for_a_postgresql_that_is_still_recovering(cli):
     stack = Stack(cli.home)
     crash(stack.cluster(stack.state(), find_binaries(cli.home)))
@@ -68,7 +65,6 @@ def test_up_waits_for_a_postgresql_that_is_still_recovering(cli):
 
 
 @pytest.mark.slow
-@pytest.mark.stack
 def test_a_killed_supervisor_is_named_by_doctor_and_noticed_by_up(cli):
     before = pids(cli)["supervisor"]
     os.kill(before, signal.SIGKILL)

@@ -13,8 +13,6 @@ from geo_assets_tests.integration.test_ingest_container import connect
 from geo_assets_tests.vector.builders import NATURAL_EARTH
 from geo_assets_tests.vector.test_commands import load
 
-pytestmark = pytest.mark.stack
-
 
 def get(url):
     with urllib.request.urlopen(url, timeout=20) as answer:

@@ -16,8 +16,6 @@ from pyproj.enums import PJType
 from geo_assets_tests.integration.test_ingest_container import connect
 from geo_assets_tests.vector.builders import NATURAL_EARTH, frame, hive, points, shapefile_parts, write, zipped
 
-pytestmark = pytest.mark.stack
-
 
 def load(cli, path, table, *options):
     done = cli.run("load", str(path), "--table", table, "--json", *options)

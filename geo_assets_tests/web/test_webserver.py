@@ -12,8 +12,6 @@ from websockets.exceptions import InvalidStatus
 
 from geo_assets.web.serve import MAX_CONNECTIONS
 
-pytestmark = pytest.mark.stack
-
 SHUTDOWN = 'mutation { shutdownRepositoryLocation(repositoryLocationName: "geo_assets") { __typename } }'
 LOGS = """subscription ($id: ID!) { pipelineRunLogs(runId: $id) {
     __typename ... on PipelineRunLogsSubscriptionSuccess { messages { __typename } } } }"""
