@@ -40,7 +40,7 @@ coverage: ## branches taken by the tests that need no stack; fails below the fig
 	echo "coverage: $$((SECONDS - step)) s"
 
 test-faults: ## whole jobs in rarer misfortunes: files that vanish, full disks, runs that are deleted; about 5 minutes
-	@$(RUN) pytest -m faults --numprocesses auto --maxprocesses 4 --dist loadfile
+	@$(RUN) pytest -m "faults and not slow" --numprocesses auto --maxprocesses 4 --dist loadfile
 	echo "test-faults: $$((SECONDS - step)) s"
 
 test-slow: ## faults that take minutes
