@@ -35,7 +35,7 @@ def plan_rasters(context: dg.OpExecutionContext, stages: Stages, inventory: Inve
 
 @dg.op(out=dg.Out(ChunkReport))
 def convert_rasters(context: dg.OpExecutionContext, stages: Stages, chunk: Chunk) -> ChunkReport:
-    """Convert a chunk; a bad file is quarantined, the rest goes on."""
+    """Convert a chunk; a bad file ends its own task, the rest goes on."""
     with plain_failures(stages):
         return stage.convert_chunk(stages.get(), chunk, step_logger(context, stages.get()))
 

@@ -43,7 +43,7 @@ def plan_vectors(context: dg.OpExecutionContext, stages: Stages, inventory: Inve
 
 @dg.op(out=dg.Out(ChunkReport))
 def load_vectors(context: dg.OpExecutionContext, stages: Stages, chunk: Chunk) -> ChunkReport:
-    """Load a chunk; a bad file is quarantined, the rest goes on."""
+    """Load a chunk; a bad file ends its own task, the rest goes on."""
     with plain_failures(stages):
         return stage.load_chunk(stages.get(), chunk, step_logger(context, stages.get()))
 
