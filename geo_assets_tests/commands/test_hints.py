@@ -142,9 +142,14 @@ def test_ctrl_c_while_waiting_says_that_the_job_goes_on_and_how_to_see_it(cli):
         query = "select job_id from geo.jobs where parameters->>'message' = 'interrupted'"
         while (row := db.execute(query).fetchone()) is None and time.monotonic() < deadline:
             time.sleep(0.02)
-        time.sleep(0.3)  # it has been recorded; now it is being followed
-        process.send_signal(signal.SIGINT)
-        printed = process.stderr.read()
+        with db.transaction():  # however slow this machine is, its run cannot claim it meanwhile
+            db.execute("select from geo.jobs where job_id = %s for update", row)
+            launched = "select from geo.attempts where job_id = %s and launched_at is not null"
+            while db.execute(launched, row).fetchone() is None and time.monotonic() < deadline:
+                time.sleep(0.02)
+            time.sleep(2)  # it has been launched; now it is being followed
+            process.send_signal(signal.SIGINT)
+            printed = process.stderr.read()
     assert process.returncode == 130
     assert f"job {row[0][:12]} is " in printed
     assert "goes on without this terminal" in printed
