@@ -136,7 +136,9 @@ def _read(descriptor):
 def test_ctrl_c_while_waiting_says_that_the_job_goes_on_and_how_to_see_it(cli):
     program = str(Path(sys.executable).with_name("geo-assets"))
     command = [program, "submit", "hello_world", "--param", "n=999", "--param", "message=interrupted", "--wait"]
-    with subprocess.Popen(command, env=cli.env, stderr=subprocess.PIPE, text=True) as process, connect(cli) as db:
+    # what is started in the background of a shell ignores it
+    interruptible = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    with subprocess.Popen(command, env=cli.env, stderr=subprocess.PIPE, text=True, **interruptible) as process, connect(cli) as db:
         db.autocommit = True
         deadline = time.monotonic() + 60
         query = "select job_id from geo.jobs where parameters->>'message' = 'interrupted'"
