@@ -87,10 +87,12 @@ def test_a_table_that_is_gone_unknown_or_of_other_rows_is_told(cli, tasks):
     with executed(cli, stranger, "drop table vector.stranger; delete from geo.table_names where table_name = 'stranger'"):
         assert differences(cli, NAME) == {Class.ORPHAN_TABLE: 1}
     leftover = f"create table vector_staging.{name}__deadbeef ()"
-    with executed(cli, leftover, f"drop table if exists vector_staging.{name}__deadbeef"), connect(cli) as db:
-        db.execute(f"select from vector_staging.{name}__deadbeef")  # and so the janitor cannot sweep it meanwhile
-        assert differences(cli, NAME) == {Class.STAGING_LEFTOVER: 1}
-        db.rollback()
+    for _ in range(10):  # the janitor may sweep it before it is looked at
+        with executed(cli, leftover, f"drop table if exists vector_staging.{name}__deadbeef"):
+            found = differences(cli, NAME)
+        if found:
+            break
+    assert found == {Class.STAGING_LEFTOVER: 1}
 
 
 def test_a_source_that_has_no_task_or_is_gone_or_came_later_is_told(cli, tasks):
