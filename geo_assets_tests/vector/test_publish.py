@@ -266,9 +266,17 @@ def test_what_a_killed_process_left_is_swept_and_what_is_at_work_is_not(staged, 
     left = staged("swept")  # its session is over
     with open_session(dsn) as session:
         mine = stage_rows(session, "kept_at_work", "k1")
-        assert sweep(db.conn) == [left.staging_name]
+        assert first_swept(db.conn) == [left.staging_name]
         assert db.staged() == [mine.staging_name]
-    assert sweep(db.conn) == [mine.staging_name]
+    assert first_swept(db.conn) == [mine.staging_name]
+
+
+def first_swept(conn) -> list[str]:
+    """What is swept first: the server lets go of a session's locks a moment after its client has left."""
+    deadline = time.monotonic() + 15
+    while not (names := sweep(conn)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return names
 
 
 def replaced_under_load(db, dsn, seconds):
