@@ -320,7 +320,8 @@ class IngestContainer(ListContainer):
 
         By field: a validator of the whole model would turn JSON into Python, where strict validation takes no list.
         """
-        return validate(value) if value else info.data.get("container", "")
+        asked = value or info.data.get("container")
+        return validate(asked) if asked else ""  # without a valid container there is one error, of the container
 
 
 class StageRaster(IngestContainer):

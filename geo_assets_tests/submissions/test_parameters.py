@@ -76,6 +76,15 @@ def test_lists_in_a_message_or_an_http_body_are_read_as_on_the_command_line(job_
     assert read_message(json.dumps(message).encode()).parameters == expected
 
 
+def test_a_container_whose_name_is_no_id_of_a_collection_needs_one_to_be_named():
+    long = "a-" * 40 + "b"  # 81 characters; an id has at most 63
+    with pytest.raises(GeoAssetsError) as caught:
+        validate_parameters("ingest_container", {"container": long})
+    assert caught.value.code == "INVALID_PARAMETERS"
+    assert "collection" in caught.value.message
+    assert IngestContainer(container=long, collection="named").collection == "named"
+
+
 @pytest.mark.parametrize("collection", [None, "", "landing"])
 def test_a_collection_that_is_left_out_or_empty_is_the_containers(collection):
     body = json.dumps({"container": "landing", "collection": collection}).encode()
