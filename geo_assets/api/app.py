@@ -30,9 +30,9 @@ class _Application(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         """The document, made at its first use."""
-        document = super().openapi()
-        document["components"]["schemas"].update(submissions.parameter_schemas())
-        return document
+        if not self.openapi_schema:
+            super().openapi()["components"]["schemas"].update(submissions.parameter_schemas())
+        return self.openapi_schema or {}
 
 
 def create_app(settings: Settings, *, require_auth: bool = False) -> FastAPI:

@@ -117,7 +117,7 @@ def cog_item(
         if cog.thumbnail:
             asset = pystac.Asset(cog.thumbnail, title=cog.title, media_type=pystac.MediaType.PNG, roles=["thumbnail"])
             item.add_asset(f"{cog.key}-thumbnail" if number else "thumbnail", asset)
-    return _validated(item.to_dict(include_self_link=False, transform_hrefs=False))
+    return _validated(item)
 
 
 def _cog_asset(cog: CogAsset, grid: dict[str, Any]) -> Any:
@@ -302,7 +302,7 @@ def table_item(
             asset.extra_fields["table:columns"].append({"name": "geom", "type": layer.geometry_type})
             asset.extra_fields |= {"table:primary_geometry": "geom", "proj:code": layer.crs_code}
         item.add_asset(table.partition(".")[2], asset)
-    return _validated(item.to_dict(include_self_link=False, transform_hrefs=False))
+    return _validated(item)
 
 
 def file_item(
@@ -316,17 +316,9 @@ def file_item(
     when: str | None = None,
     warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The validated item of a vector source that became files: one asset per file, the extent of all layers.
+    """Return the validated item of a vector source that became files: one asset per file, the extent of all layers.
 
-    Args:
-        identity: the item's id.
-        collection: the collection's id.
-        title: the source's path.
-        modified: when it was registered: its `created`, never its datetime.
-        hrefs: of the files, without credentials; their names differ.
-        layers: that the files hold.
-        when: the time or span of what they tell, where it was given with the request.
-        warnings: what is worth knowing of them.
+    Args are those of `table_item`; `hrefs` are the files', without credentials, and their names differ.
 
     Raises:
         GeoAssetsError: STAC_INVALID.
@@ -337,7 +329,7 @@ def file_item(
     for href in hrefs:
         name = href.rpartition("/")[2]
         item.add_asset(name, pystac.Asset(href, title=name, roles=["data"]))
-    return _validated(item.to_dict(include_self_link=False, transform_hrefs=False))
+    return _validated(item)
 
 
 def _of_layers(
@@ -370,13 +362,14 @@ def _of_layers(
     return pystac.Item(identity, mapping(footprint), bounds, _moment(times), properties, collection=collection)
 
 
-def _validated(item: dict[str, Any]) -> dict[str, Any]:
-    """Validate an item against the core schemas that pystac contains. The schemas of extensions are only online, so
-    their fields are not validated.
+def _validated(built: Any) -> dict[str, Any]:
+    """Return a `pystac.Item` as JSON, validated against the core schemas that pystac contains. The schemas of
+    extensions are only online, so their fields are not validated.
     """
     from pystac.errors import STACValidationError
     from pystac.validation import validate_dict
 
+    item: dict[str, Any] = built.to_dict(include_self_link=False, transform_hrefs=False)
     if not all(isinstance(x, int | float) and math.isfinite(x) for x in item["bbox"]):
         raise GeoAssetsError("STAC_INVALID", f"{item['id']}: its extent is not finite: {item['bbox']}")
     try:
