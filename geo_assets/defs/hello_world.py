@@ -12,6 +12,10 @@ from geo_assets.outcomes import GREETINGS, REPLIES
 from geo_assets.stages import hello_world as stage
 from geo_assets.stages.chunks import close_stage
 from geo_assets.stages.contracts import Chunk, ChunkReport, JobRef, StagePlan, StageReport
+from geo_assets.task_status import BAD
+
+#: A greeting cannot be bad.
+_NONE_BAD = dict.fromkeys(BAD, 0)
 
 _PLAN_AND_CHUNKS = {"plan": dg.Out(StagePlan), "chunks": dg.DynamicOut(Chunk)}
 
@@ -45,6 +49,7 @@ def greet(stages: Stages, chunk: Chunk) -> ChunkReport:
             index=chunk.index,
             done=stage.greet(stages.get(), chunk),
             seconds=0,
+            **_NONE_BAD,
         )
 
 
@@ -67,6 +72,7 @@ def reply(stages: Stages, chunk: Chunk) -> ChunkReport:
             index=chunk.index,
             done=stage.reply(stages.get(), chunk),
             seconds=0,
+            **_NONE_BAD,
         )
 
 

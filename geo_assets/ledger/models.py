@@ -55,7 +55,7 @@ def status_of(error: GeoAssetsError) -> TaskStatus:
 
 
 def with_counts(*statuses: TaskStatus, optional: Collection[TaskStatus] = ()) -> Callable[[type[M]], type[M]]:
-    """A decorator: the model below it gets a field for each status, with its name: how many tasks have it.
+    """A decorator: the model below it gets a field for each status, with its name: how many tasks have it, 0 or more.
 
     Args:
         statuses: the fields, in their order.
@@ -63,7 +63,9 @@ def with_counts(*statuses: TaskStatus, optional: Collection[TaskStatus] = ()) ->
     """
 
     def decorate(model: type[M]) -> type[M]:
-        fields: dict[str, Any] = {str(status): (int, 0 if status in optional else ...) for status in statuses}
+        fields: dict[str, Any] = {
+            str(status): (int, Field(0 if status in optional else ..., ge=0)) for status in statuses
+        }
         return create_model(
             model.__name__, __base__=model, __module__=model.__module__, __doc__=model.__doc__, **fields
         )

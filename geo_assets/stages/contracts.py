@@ -65,7 +65,7 @@ class Chunk(Contract):
         return f"chunk_{self.index:04d}"
 
 
-@with_counts(*BAD, optional=BAD)
+@with_counts(*BAD)
 class ChunkReport(Contract):
     """The result of one mapped step. It is returned also when files failed; only infrastructure faults raise."""
 

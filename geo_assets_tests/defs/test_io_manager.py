@@ -1,11 +1,12 @@
 import dagster as dg
 import pytest
+from pydantic import ValidationError
 from upath import UPath
 
 from geo_assets.defs.io_manager import JsonContractIOManager
 from geo_assets.ledger.models import StageCounts
 from geo_assets.stages.contracts import ChunkReport
-from geo_assets.task_status import BAD_INPUT, ENDED
+from geo_assets.task_status import BAD, BAD_INPUT, ENDED
 
 
 def run(tmp_path, produce, *, tamper=None):
@@ -40,7 +41,16 @@ def run(tmp_path, produce, *, tamper=None):
 
 
 def report():
-    return ChunkReport(stage="cogs", index=7, done=1, seconds=1.5)
+    return ChunkReport(stage="cogs", index=7, done=1, seconds=1.5, **dict.fromkeys(BAD, 0))
+
+
+@pytest.mark.parametrize("status", BAD)
+@pytest.mark.parametrize("count", [-1, None])
+def test_a_report_of_a_chunk_says_how_many_files_were_bad_and_not_less_than_none(status, count):
+    counts = {**dict.fromkeys(BAD, 0), status: count}
+    given = {name: number for name, number in counts.items() if number is not None}
+    with pytest.raises(ValidationError, match=status):
+        ChunkReport(stage="cogs", index=7, done=1, seconds=1.5, **given)
 
 
 def test_a_contract_crosses_a_step_as_json(tmp_path):
