@@ -146,7 +146,7 @@ ERRORS: dict[str, ErrorKind] = {
     "NO_VERSION": ErrorKind(_I, "load with --keep-versions N: earlier versions are kept from then on"),
     "SCHEMA_MISMATCH": ErrorKind(_X, "nothing was published; report this with the file's name"),
     # STAC
-    "STAC_INVALID": ErrorKind(_X, "nothing was published; report this with the file's name"),
+    "STAC_INVALID": ErrorKind(_I, "nothing of it was published; report this with the file's name"),
     "STAC_NOT_FOUND_AFTER_LOAD": ErrorKind(_T, "submit again"),
     # the sandbox
     "SANDBOX_CRASHED": ErrorKind(_I, "the reader crashed on this file twice; check the file with gdalinfo or ogrinfo"),

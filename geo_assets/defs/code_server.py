@@ -22,7 +22,8 @@ PRELOADED = (
     "dagster._grpc.impl",
     "sqlalchemy.dialects.postgresql.psycopg2",
     "pypgstac.load",
-    "pystac.validation",
+    "jsonschema_rs",
+    "pystac",
     "shapely.ops",
     "stamina",
 )

@@ -6,16 +6,15 @@ Here: building and validating one item. Not here: loading it (`pgstac.py`).
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from geo_assets.capture import taken
-from geo_assets.errors import GeoAssetsError
 from geo_assets.raster.models import ConvertReport
 from geo_assets.stac.extent import union
+from geo_assets.stac.validation import validated
 from geo_assets.text import slug
 from geo_assets.vector.models import LayerPlan
 
@@ -117,7 +116,7 @@ def cog_item(
         if cog.thumbnail:
             asset = pystac.Asset(cog.thumbnail, title=cog.title, media_type=pystac.MediaType.PNG, roles=["thumbnail"])
             item.add_asset(f"{cog.key}-thumbnail" if number else "thumbnail", asset)
-    return _validated(item)
+    return validated(item.to_dict(include_self_link=False, transform_hrefs=False))
 
 
 def _cog_asset(cog: CogAsset, grid: dict[str, Any]) -> Any:
@@ -302,7 +301,7 @@ def table_item(
             asset.extra_fields["table:columns"].append({"name": "geom", "type": layer.geometry_type})
             asset.extra_fields |= {"table:primary_geometry": "geom", "proj:code": layer.crs_code}
         item.add_asset(table.partition(".")[2], asset)
-    return _validated(item)
+    return validated(item.to_dict(include_self_link=False, transform_hrefs=False))
 
 
 def file_item(
@@ -329,7 +328,7 @@ def file_item(
     for href in hrefs:
         name = href.rpartition("/")[2]
         item.add_asset(name, pystac.Asset(href, title=name, roles=["data"]))
-    return _validated(item)
+    return validated(item.to_dict(include_self_link=False, transform_hrefs=False))
 
 
 def _of_layers(
@@ -360,33 +359,3 @@ def _of_layers(
     times = _span_of([(told.start, told.end or told.start)], told.by) if told else unknown_time()
     properties = {"title": title, "created": _iso(modified), **times, **_said(warnings)}
     return pystac.Item(identity, mapping(footprint), bounds, _moment(times), properties, collection=collection)
-
-
-def _validated(built: Any) -> dict[str, Any]:
-    """Return a `pystac.Item` as JSON, validated against the core schemas that pystac contains. The schemas of
-    extensions are only online, so their fields are not validated.
-    """
-    from pystac.errors import STACValidationError
-    from pystac.validation import validate_dict
-
-    item: dict[str, Any] = built.to_dict(include_self_link=False, transform_hrefs=False)
-    if not all(isinstance(x, int | float) and math.isfinite(x) for x in item["bbox"]):
-        raise GeoAssetsError("STAC_INVALID", f"{item['id']}: its extent is not finite: {item['bbox']}")
-    try:
-        link = {"rel": "collection", "href": f"./{item['collection']}.json"}  # the API adds it; pgstac stores none
-        validate_dict({**item, "stac_extensions": [], "links": [link]})
-    except STACValidationError as error:
-        raise GeoAssetsError("STAC_INVALID", f"{item['id']}: {str(error).splitlines()[0]}") from error
-    whole: dict[str, Any] = _in_64_bits(item)
-    return whole
-
-
-def _in_64_bits(value: Any) -> Any:
-    """Make large integers floats: a nodata value of 1e37 returns from the ledger's jsonb as an integer of 38 digits,
-    which pypgstac cannot write.
-    """
-    if isinstance(value, int) and not -(2**63) <= value < 2**64:
-        return float(value)
-    if isinstance(value, list | tuple):
-        return [_in_64_bits(v) for v in value]
-    return {k: _in_64_bits(v) for k, v in value.items()} if isinstance(value, dict) else value

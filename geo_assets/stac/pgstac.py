@@ -19,6 +19,7 @@ from geo_assets.database.connections import Backoff, connect, retrying_also_on
 from geo_assets.errors import GeoAssetsError
 from geo_assets.settings import Settings
 from geo_assets.stac.item import UNKNOWN_TIME
+from geo_assets.stac.validation import validated
 
 if TYPE_CHECKING:
     from pypgstac.db import PgstacDB
@@ -78,7 +79,7 @@ def load_items(
         with conn.transaction():
             _begin(conn, collection, guard)
             if conn.execute("select from collections where id = %s", (collection,)).fetchone() is None:
-                loader.load_collections(iter([new_collection(collection)]), insert_mode=Methods.ignore)
+                loader.load_collections(iter([validated(new_collection(collection))]), insert_mode=Methods.ignore)
             _make_room(conn, loader, items)
         with conn.transaction():
             _begin(conn, collection, guard)
@@ -173,7 +174,7 @@ def refresh_collection(settings: Settings, collection: str, *, title: str, guard
     in the temporal extent.
 
     Raises:
-        GeoAssetsError: what `guard` raises.
+        GeoAssetsError: STAC_INVALID, nothing was changed; what `guard` raises.
         psycopg.Error: the database was lost.
     """
     with connect(settings) as conn, conn.transaction():
@@ -189,7 +190,7 @@ def refresh_collection(settings: Settings, collection: str, *, title: str, guard
                 where id = %s returning content""",
             (title, UNKNOWN_TIME, collection),
         ).fetchone()
-    return dict(row[0]) if row else {}
+        return validated(row[0]) if row else {}
 
 
 def count_found(settings: Settings, collection: str, ids: Sequence[str]) -> int:

@@ -1,0 +1,103 @@
+"""From converted files to items, by the stages themselves: a real ledger, real COGs, pgstac; no Dagster."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import psycopg
+import pytest
+from rasterio.transform import from_origin
+
+from geo_assets.parameters import Job, validate_parameters
+from geo_assets.stages import catalogue, cogs
+from geo_assets.stages.claim import claim_job
+from geo_assets.stages.container_inventory import take_inventory
+from geo_assets.stages.context import StageContext
+from geo_assets.stages.contracts import CatalogueReport, JobRef
+from geo_assets.submissions.boundary import handle
+from geo_assets_tests.intake.conftest import cluster, dagster, raw, settings, submitter  # noqa: F401 - the fixtures
+from geo_assets_tests.raster.test_cog import write
+
+
+class World:
+    """A container, and the job that ingests it."""
+
+    def __init__(self, context: StageContext, submitter, dagster) -> None:  # noqa: F811
+        self.context, self.submitter, self.dagster = context, submitter, dagster
+        self.name = f"c{time.monotonic_ns()}"
+        self.folder = context.settings.home / "containers" / self.name
+        self.folder.mkdir(parents=True)
+
+    def ingest(
+        self, before: Callable[[JobRef], None] = lambda job: None, **parameters
+    ) -> tuple[JobRef, CatalogueReport]:
+        """Convert the rasters of the container and register them; `before` is called between the two."""
+        body = {"job_type": "stage_raster", "parameters": {"container": self.name, **parameters}}
+        assert handle(self.submitter, raw(body)).submitted
+        asked = Job.of(validate_parameters(body["job_type"], body["parameters"]))
+        run_id = self.dagster.run(asked, "STARTED")
+        job = claim_job(
+            self.context,
+            partition_key=asked.partition_key,
+            run_id=run_id,
+            attempt=1,
+            job_types=frozenset({asked.job_type}),
+        )
+        _, chunks = cogs.plan(self.context, take_inventory(self.context, job))
+        for chunk in chunks:
+            cogs.convert_chunk(self.context, chunk)
+        before(job)
+        registered = catalogue.register(self.context, job)
+        catalogue.refresh_collections(self.context, registered)
+        return job, registered
+
+    def rows(self, query: str, *values) -> list[tuple]:
+        with psycopg.connect(self.context.settings.dsn("pipeline"), autocommit=True) as conn:
+            conn.execute("set search_path to pgstac, public")
+            found = conn.execute(query, values)
+            return found.fetchall() if found.description else []
+
+    def tasks(self, job: JobRef) -> dict[str, tuple]:
+        """Task key -> status, error code, message."""
+        query = "select task_key, status::text, error_code, error_message from geo.tasks where job_id = %s and listed"
+        return {key: rest for key, *rest in self.rows(query, job.job_id)}
+
+    def items(self) -> dict[str, dict]:
+        """Title -> item, as clients get it."""
+        query = "select get_item(id, collection) from items where collection = %s"
+        found = [row[0] for row in self.rows(query, self.name)]
+        return {item["properties"]["title"]: item for item in found}
+
+
+@pytest.fixture
+def world(settings, submitter, dagster):  # noqa: F811
+    with StageContext(settings) as context:
+        yield World(context, submitter, dagster)
+
+
+def raster(world: World, name: str, value: int = 1, **profile):
+    west = 5e5 + 500 * len(list(world.folder.iterdir()))
+    return write(
+        world.folder / name,
+        np.full((1, 40, 50), value, "uint8"),
+        **{"transform": from_origin(west, 4e6, 10, 10), **profile},
+    )
+
+
+def test_a_file_whose_item_is_not_valid_is_quarantined_with_the_place_of_the_fault_and_the_others_are_published(world):
+    for name in ("a.tif", "b.tif", "c.tif"):
+        raster(world, name)
+
+    def spoil(job):
+        world.rows(
+            "update geo.tasks set receipt = jsonb_set(receipt, '{report,bands,0,valid_percent}', '250')"
+            " where job_id = %s and task_key = 'b.tif'",
+            job.job_id,
+        )
+
+    job, report = world.ingest(before=spoil)
+    assert (report.items, report.failed) == (2, 1)
+    assert world.items().keys() == {"a.tif", "c.tif"}
+    status, code, message = world.tasks(job)["b.tif"]
+    assert (status, code) == ("quarantined", "STAC_INVALID")
+    assert "/assets/data/bands/0/statistics/valid_percent" in message
