@@ -88,7 +88,7 @@ def cog_item(
         identity: the item's id.
         collection: the collection's id.
         title: the source's path.
-        modified: when it was registered: its `created`, never its datetime.
+        modified: when it is registered: its `updated`, and `created` if it is new; never its datetime.
         cogs: at least one.
         warnings: the warnings about them.
 
@@ -100,7 +100,7 @@ def cog_item(
     reports = [cog.report for cog in cogs]
     geometry, bbox = union([(report.footprint or {}, report.bbox_4326 or ()) for report in reports])
     times = _times(reports)
-    properties = {"title": title, "created": _iso(modified), **times, **_said(warnings)}
+    properties = {"title": title, "created": _iso(modified), "updated": _iso(modified), **times, **_said(warnings)}
     properties |= _grid(reports[0]) if len(cogs) == 1 else _common(reports)
     item = pystac.Item(identity, geometry, list(bbox), _moment(times), properties, collection=collection)
     item.stac_extensions = [
@@ -278,7 +278,7 @@ def table_item(
         collection: the collection's id.
         title: the source's path.
         href: the database, without credentials: `postgresql://host/name`.
-        modified: when it was registered: its `created`, never its datetime.
+        modified: when it is registered: its `updated`, and `created` if it is new; never its datetime.
         tables: (schema.name, rows) of each layer.
         layers: their plans, in the same order.
         when: the time or span of the data, where it was given with the request.
@@ -317,7 +317,15 @@ def file_item(
 ) -> dict[str, Any]:
     """Return the validated item of a vector source that became files: one asset per file, the extent of all layers.
 
-    Args are those of `table_item`; `hrefs` are the files', without credentials, and their names differ.
+    Args:
+        identity: the item's id.
+        collection: the collection's id.
+        title: the source's path.
+        modified: when it is registered: its `updated`, and `created` if it is new; never its datetime.
+        hrefs: of the files, without credentials; their names differ.
+        layers: that the files hold.
+        when: the time or span of what they tell, where it was given with the request.
+        warnings: what is worth knowing of them.
 
     Raises:
         GeoAssetsError: STAC_INVALID.
@@ -357,5 +365,5 @@ def _of_layers(
         )
     told = taken(when, "datetime") if when else None
     times = _span_of([(told.start, told.end or told.start)], told.by) if told else unknown_time()
-    properties = {"title": title, "created": _iso(modified), **times, **_said(warnings)}
+    properties = {"title": title, "created": _iso(modified), "updated": _iso(modified), **times, **_said(warnings)}
     return pystac.Item(identity, mapping(footprint), bounds, _moment(times), properties, collection=collection)

@@ -58,6 +58,8 @@ def load_items(
     """Insert or replace items, verify that each can be found, and record that: all or nothing. Retried as a whole after
     errors that concurrent work can cause.
 
+    An item that is there already keeps its `created`; one whose content is the same is not touched.
+
     Args:
         settings: where the database is.
         collection: the collection of all of them; created if it does not exist.
@@ -85,7 +87,8 @@ def load_items(
             _begin(conn, collection, guard)
             # a load ends with what takes an exclusive lock and is logged where it fails: after the commit, not within
             conn.execute("set local pgstac.use_queue to true")
-            loader.load_items(iter(items), insert_mode=Methods.upsert)
+            if changed := _changed(conn, collection, items):
+                loader.load_items(iter(changed), insert_mode=Methods.upsert)
             _prove_found(conn, collection, [item["id"] for item in items])
             done = record(conn)
         _refresh_statistics(conn)
@@ -103,6 +106,30 @@ def _begin(conn: psycopg.Connection[Any], collection: str, guard: Guard) -> None
     conn.execute("set local search_path to pgstac, public")
     queue_up(conn, collection)
     guard(conn)
+
+
+def _changed(conn: psycopg.Connection[Any], collection: str, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The items that differ from what is stored under their ids, with the `created` that is stored."""
+    rows = conn.execute(
+        "select id, content_hydrate(items) from items where collection = %s and id = any(%s)",
+        (collection, [item["id"] for item in items]),
+    ).fetchall()
+    stored: dict[str, dict[str, Any]] = dict(rows)
+    changed = []
+    for item in items:
+        known = stored.get(item["id"])
+        if known is None:
+            changed.append(item)
+        elif _content(known) != _content(item):
+            created = known["properties"].get("created", item["properties"].get("created"))
+            changed.append({**item, "properties": {**item["properties"], "created": created}} if created else item)
+    return changed
+
+
+def _content(item: dict[str, Any]) -> dict[str, Any]:
+    """An item without the times of its registration."""
+    properties = {k: v for k, v in item["properties"].items() if k not in {"created", "updated"}}
+    return {**item, "properties": properties}
 
 
 def _make_room(conn: psycopg.Connection[Any], loader: Any, items: Sequence[dict[str, Any]]) -> None:
@@ -180,17 +207,22 @@ def refresh_collection(settings: Settings, collection: str, *, title: str, guard
     with connect(settings) as conn, conn.transaction():
         _begin(conn, collection, guard)
         row = conn.execute(
-            """update pgstac.collections
-                  set content = content || jsonb_build_object('title', %s::text, 'extent',
+            """select content, content || jsonb_build_object('title', %s::text, 'extent',
                           coalesce(pgstac.collection_extent(id, true), content->'extent')
                           || jsonb_build_object('temporal',
                               (select jsonb_build_object('interval',
                                 jsonb_build_array(jsonb_build_array(min(i.datetime), max(i.end_datetime))))
                                  from pgstac.items i where i.collection = collections.id and i.end_datetime > %s)))
-                where id = %s returning content""",
+                from pgstac.collections where id = %s""",
             (title, UNKNOWN_TIME, collection),
         ).fetchone()
-        return validated(row[0]) if row else {}
+        if row is None:
+            return {}
+        before, now = row
+        content = validated(now)
+        if now != before:
+            conn.execute("update pgstac.collections set content = %s where id = %s", (Jsonb(now), collection))
+        return content
 
 
 def count_found(settings: Settings, collection: str, ids: Sequence[str]) -> int:

@@ -94,14 +94,19 @@ def register(context: StageContext, job: JobRef) -> CatalogueReport:
     """Register every converted task of the job; a task that cannot be registered fails, the others go on."""
     p = job.parameters_as(IngestContainer)
     stages = () if job.stood_aside else p.stages
-    done = [_register_stage(context, job, stage, FILE_STAGES[stage].collection(p.collection)) for stage in stages]
+    now = _now()
+    done = [_register_stage(context, job, stage, FILE_STAGES[stage].collection(p.collection), now) for stage in stages]
     collections = tuple(r.collections[0] for r in done if r.collections)
     return CatalogueReport(
         job=job, items=sum(r.items for r in done), collections=collections, failed=sum(r.failed for r in done)
     )
 
 
-def _register_stage(context: StageContext, job: JobRef, stage: str, collection: str) -> CatalogueReport:
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def _register_stage(context: StageContext, job: JobRef, stage: str, collection: str, now: datetime) -> CatalogueReport:
     items, failed, after = 0, 0, ("", "")
     while True:
         page = context.tasks.awaiting_registration(job.job_id, job.run_id, [stage], after=after, limit=_BATCH)
@@ -111,7 +116,7 @@ def _register_stage(context: StageContext, job: JobRef, stage: str, collection: 
         built: list[tuple[Converted, dict[str, Any]]] = []
         for task in page:
             try:
-                built.append((task, _item(context, job, task, collection)))
+                built.append((task, _item(context, job, task, collection, now)))
             except GeoAssetsError as error:
                 if error.code == "STORAGE_UNAVAILABLE":
                     raise
@@ -139,13 +144,13 @@ def _register_stage(context: StageContext, job: JobRef, stage: str, collection: 
     return CatalogueReport(job=job, items=items, collections=(collection,) if items else (), failed=failed)
 
 
-def _item(context: StageContext, job: JobRef, task: Converted, collection: str) -> dict[str, Any]:
+def _item(context: StageContext, job: JobRef, task: Converted, collection: str, now: datetime) -> dict[str, Any]:
     p = job.parameters_as(IngestContainer)
     common: dict[str, Any] = {
         "identity": item_id(p.account, p.container, task.task_key),
         "collection": collection,
         "title": task.task_key,
-        "modified": datetime.now(UTC).replace(microsecond=0),
+        "modified": now,
         "warnings": warnings(task.outputs),
     }
     if isinstance(task.receipt, CogReceipt):

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import numpy as np
 import psycopg
@@ -29,10 +30,10 @@ class World:
         self.folder.mkdir(parents=True)
 
     def ingest(
-        self, before: Callable[[JobRef], None] = lambda job: None, **parameters
+        self, before: Callable[[JobRef], None] = lambda job: None, *, force: bool = False, **parameters
     ) -> tuple[JobRef, CatalogueReport]:
         """Convert the rasters of the container and register them; `before` is called between the two."""
-        body = {"job_type": "stage_raster", "parameters": {"container": self.name, **parameters}}
+        body = {"job_type": "stage_raster", "parameters": {"container": self.name, **parameters}, "force": force}
         assert handle(self.submitter, raw(body)).submitted
         asked = Job.of(validate_parameters(body["job_type"], body["parameters"]))
         run_id = self.dagster.run(asked, "STARTED")
@@ -49,6 +50,8 @@ class World:
         before(job)
         registered = catalogue.register(self.context, job)
         catalogue.refresh_collections(self.context, registered)
+        self.context.complete(job)
+        self.dagster.set(run_id, "SUCCESS")
         return job, registered
 
     def rows(self, query: str, *values) -> list[tuple]:
@@ -101,3 +104,37 @@ def test_a_file_whose_item_is_not_valid_is_quarantined_with_the_place_of_the_fau
     status, code, message = world.tasks(job)["b.tif"]
     assert (status, code) == ("quarantined", "STAC_INVALID")
     assert "/assets/data/bands/0/statistics/valid_percent" in message
+
+
+def versions(world: World) -> dict[str, str]:
+    """The row version of each item and of the collection."""
+    return dict(
+        world.rows(
+            "select id, xmin::text from items where collection = %s union all"
+            " select 'of ' || id, xmin::text from collections where id = %s",
+            world.name,
+            world.name,
+        )
+    )
+
+
+def test_a_second_registration_of_the_same_content_touches_no_row_and_of_other_content_only_updated(world, monkeypatch):
+    for name in ("a.tif", "b.tif"):
+        raster(world, name)
+    moments = iter(datetime(2026, 1, day, tzinfo=UTC) for day in (1, 2, 3))
+    monkeypatch.setattr(catalogue, "_now", lambda: next(moments))
+
+    world.ingest()
+    first, rows = world.items(), versions(world)
+    world.ingest(force=True)
+    assert versions(world) == rows
+    assert world.items() == first
+
+    raster(world, "b.tif", value=7)
+    world.ingest()
+    second = world.items()
+    assert second["a.tif"] == first["a.tif"]
+    assert {key: second["b.tif"]["properties"][key] for key in ("created", "updated")} == {
+        "created": "2026-01-01T00:00:00Z",
+        "updated": "2026-01-03T00:00:00Z",
+    }
