@@ -100,7 +100,7 @@ class LocalAccount(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["local"] = "local"
     root: Path | None = Field(None, description="the directory (default: containers of the home)")
-    public_url: str | None = Field(
+    public_url: WebAddress | None = Field(
         None, description="what hrefs in STAC items start with (default: file:// of the root)"
     )
     _ours: bool = PrivateAttr(default=False)
@@ -122,7 +122,9 @@ class AzureAccount(BaseModel):
     endpoint: WebAddress | None = Field(
         None, description="its address, where that is not Azure's (Azurite: http://127.0.0.1:10000/devstoreaccount1)"
     )
-    public_url: str | None = Field(None, description="what hrefs in STAC items start with (default: its address)")
+    public_url: WebAddress | None = Field(
+        None, description="what hrefs in STAC items start with (default: its address)"
+    )
 
     @field_validator("account_key")
     @classmethod

@@ -56,6 +56,11 @@ def said(monkeypatch, tmp_path, **variables: str) -> str:
             ({"kind": "azure", "account_name": "surveydata", "endpoint": address}, "survey.endpoint")
             for address in NO_ADDRESSES
         ),
+        *(({"kind": "local", "public_url": address}, "survey.public_url") for address in NO_ADDRESSES),
+        *(
+            ({"kind": "azure", "account_name": "surveydata", "public_url": address}, "survey.public_url")
+            for address in NO_ADDRESSES
+        ),
         ({"kind": "s3"}, "survey"),
         ("hush-hush", "survey"),
     ],

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -77,8 +77,8 @@ _LONGEST = 300
 
 
 def validated(document: dict[str, Any]) -> dict[str, Any]:
-    """Return an item or collection that conforms to STAC 1.1.0 and to each extension that it names, as it is stored: a
-    number of more than 64 bits becomes a float.
+    """Return an item or collection that conforms to STAC 1.1.0 and to each extension that it names, and whose hrefs
+    carry no secret, as it is stored: a number of more than 64 bits becomes a float.
 
     An item as pgstac stores it has no link to its collection; the schema asks for one only where the API adds it.
 
@@ -93,11 +93,40 @@ def validated(document: dict[str, Any]) -> dict[str, Any]:
     if whole.get("type") not in _CORES:
         raise _invalid(name, "/type", f"{whole.get('type')!r} is neither an item nor a collection")
     validator = _validator(_CORES[whole["type"]], tuple(extensions))
+    for pointer, href in _hrefs(whole, ""):
+        _refuse_secrets(name, pointer, href)
     completed = _with_link(whole) if whole["type"] == "Feature" else whole
     if not validator.is_valid(completed):
         fault = _fault(validator.iter_errors(completed))
         raise _invalid(name, _pointer(fault.instance_path), fault.message)
     return whole
+
+
+def _hrefs(value: Any, pointer: str) -> Iterator[tuple[str, str]]:
+    """Every `href` of a document, with its JSON pointer."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key == "href" and isinstance(inner, str):
+                yield f"{pointer}/href", inner
+            else:
+                yield from _hrefs(inner, f"{pointer}{_pointer([key])}")
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _hrefs(inner, f"{pointer}/{number}")
+
+
+def _refuse_secrets(name: str, pointer: str, href: str) -> None:
+    """Refuse an href that may carry a secret: a user, a password or a query string, as a SAS is. That of a table names
+    it in a query string, and nothing else. The sentence does not repeat the href.
+    """
+    scheme, _, rest = href.partition("://")
+    if scheme == "file" or not rest:
+        return
+    place, _, query = rest.partition("?")
+    if "@" in place.partition("/")[0]:
+        raise _invalid(name, pointer, "an href may not name a user or a password")
+    if query and not (scheme == "postgresql" and query.startswith("table=") and "&" not in query):
+        raise _invalid(name, pointer, "an href may not have a query string: a secret would be in it")
 
 
 def _invalid(name: str, pointer: str, sentence: str) -> GeoAssetsError:
@@ -127,7 +156,13 @@ def _validator(core: str, extensions: tuple[str, ...]) -> Validator:
         "$schema": "http://json-schema.org/draft-07/schema#",
         "allOf": [{"$ref": url} for url in (core, *extensions)],
     }
-    return validator_for(schema, registry=_registry(), validate_formats=True, offline=True)
+    formats = {"iri-reference": _is_href}
+    return validator_for(schema, registry=_registry(), validate_formats=True, formats=formats, offline=True)
+
+
+def _is_href(text: str) -> bool:
+    """Whether a client can open it: a URL; the path of a local file stands in it as it is, since GDAL decodes none."""
+    return text.isprintable() and (text.startswith("file://") or " " not in text)
 
 
 def _fault(errors: Iterable[ValidationError]) -> ValidationError:

@@ -109,3 +109,25 @@ def test_a_collection_is_complete(missing):
 def test_a_number_of_more_than_64_bits_is_stored_as_a_float():
     item = put(ITEMS["cog"], "/assets/data/bands/0/nodata", 10**37)
     assert isinstance(validated(item)["assets"]["data"]["bands"][0]["nodata"], float)
+
+
+@pytest.mark.parametrize("href", ["file:///My Stuff/Höhe (Süd)/100%/a#b?c.tif", "https://example.org/a%20b.tif"])
+def test_an_href_is_as_clients_open_it(href):
+    assert validated(put(ITEMS["cog"], "/assets/data/href", href))
+
+
+@pytest.mark.parametrize(
+    "href",
+    [
+        "https://example.org/a.tif?sv=2024&sig=canary",
+        "https://me:canary@example.org/a.tif",
+        "postgresql://geo:canary@host/db?table=vector.a",
+        "postgresql://host/db?table=vector.a&password=canary",
+    ],
+)
+def test_an_href_that_may_carry_a_secret_is_refused_and_not_repeated(href):
+    for pointer in ("/assets/data/href", "/assets/data/alternate"):
+        value = href if pointer.endswith("href") else {"az": {"href": href}}
+        with pytest.raises(GeoAssetsError, match=f"at {pointer}(/az/href)?: ") as refused:
+            validated(put(ITEMS["cog"], pointer, value))
+        assert "canary" not in refused.value.message
