@@ -1,6 +1,7 @@
 """STAC 1.1 items of COGs, of tables and of other files.
 
-Here: building and validating one item. Not here: loading it (`pgstac.py`).
+Here: building one item. Not here: where it comes from (`provenance.py`), where its assets lie (`places.py`), validation
+(`validation.py`), loading it (`pgstac.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from typing import Any
 from geo_assets.capture import taken
 from geo_assets.raster.models import ConvertReport
 from geo_assets.stac.extent import union
-from geo_assets.stac.validation import validated
 from geo_assets.text import slug
 from geo_assets.vector.models import LayerPlan
 
@@ -82,7 +82,7 @@ def cog_item(
     cogs: Sequence[CogAsset],
     warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return the validated item of a source: a single COG is the asset `data`; several are assets under their own keys.
+    """Return the item of a source: a single COG is the asset `data`; several are assets under their own keys.
 
     Args:
         identity: the item's id.
@@ -91,9 +91,6 @@ def cog_item(
         modified: when it is registered: its `updated`, and `created` if it is new; never its datetime.
         cogs: at least one.
         warnings: the warnings about them.
-
-    Raises:
-        GeoAssetsError: STAC_INVALID.
     """
     import pystac
 
@@ -116,7 +113,8 @@ def cog_item(
         if cog.thumbnail:
             asset = pystac.Asset(cog.thumbnail, title=cog.title, media_type=pystac.MediaType.PNG, roles=["thumbnail"])
             item.add_asset(f"{cog.key}-thumbnail" if number else "thumbnail", asset)
-    return validated(item.to_dict(include_self_link=False, transform_hrefs=False))
+    whole: dict[str, Any] = item.to_dict(include_self_link=False, transform_hrefs=False)
+    return whole
 
 
 def _cog_asset(cog: CogAsset, grid: dict[str, Any]) -> Any:
@@ -271,7 +269,7 @@ def table_item(
     when: str | None = None,
     warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return the validated item of a vector source: one asset per table, the extent of all.
+    """Return the item of a vector source: one asset per table, the extent of all.
 
     Args:
         identity: the item's id.
@@ -283,9 +281,6 @@ def table_item(
         layers: their plans, in the same order.
         when: the time or span of the data, where it was given with the request.
         warnings: the warnings about them.
-
-    Raises:
-        GeoAssetsError: STAC_INVALID.
     """
     import pystac
 
@@ -301,7 +296,8 @@ def table_item(
             asset.extra_fields["table:columns"].append({"name": "geom", "type": layer.geometry_type})
             asset.extra_fields |= {"table:primary_geometry": "geom", "proj:code": layer.crs_code}
         item.add_asset(table.partition(".")[2], asset)
-    return validated(item.to_dict(include_self_link=False, transform_hrefs=False))
+    whole: dict[str, Any] = item.to_dict(include_self_link=False, transform_hrefs=False)
+    return whole
 
 
 def file_item(
@@ -315,7 +311,7 @@ def file_item(
     when: str | None = None,
     warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return the validated item of a vector source that became files: one asset per file, the extent of all layers.
+    """Return the item of a vector source that became files: one asset per file, the extent of all layers.
 
     Args:
         identity: the item's id.
@@ -326,9 +322,6 @@ def file_item(
         layers: that the files hold.
         when: the time or span of what they tell, where it was given with the request.
         warnings: what is worth knowing of them.
-
-    Raises:
-        GeoAssetsError: STAC_INVALID.
     """
     import pystac
 
@@ -336,7 +329,8 @@ def file_item(
     for href in hrefs:
         name = href.rpartition("/")[2]
         item.add_asset(name, pystac.Asset(href, title=name, roles=["data"]))
-    return validated(item.to_dict(include_self_link=False, transform_hrefs=False))
+    whole: dict[str, Any] = item.to_dict(include_self_link=False, transform_hrefs=False)
+    return whole
 
 
 def _of_layers(

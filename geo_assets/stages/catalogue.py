@@ -10,17 +10,21 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 from geo_assets.database.connections import connect
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.lease import assert_lease
 from geo_assets.ledger.models import Converted, PublishedTask
 from geo_assets.ledger.outputs import warnings
-from geo_assets.outcomes import Cog, CogReceipt, Outputs
+from geo_assets.outcomes import Cog, CogReceipt, FetchedFile, Outputs
 from geo_assets.parameters import FILE_STAGES, IngestContainer
 from geo_assets.raster.models import ConvertReport
 from geo_assets.stac.item import CogAsset, cog_item, file_item, item_id, table_item
 from geo_assets.stac.pgstac import load_items, refresh_collection
+from geo_assets.stac.places import AzurePlace, with_places
+from geo_assets.stac.provenance import SourceFile, cog_steps, file_steps, table_steps, with_provenance
+from geo_assets.stac.validation import validated
 from geo_assets.stages.abandoned_tables import drop_abandoned
 from geo_assets.stages.bad_files import end_badly
 from geo_assets.stages.context import StageContext
@@ -153,17 +157,53 @@ def _item(context: StageContext, job: JobRef, task: Converted, collection: str, 
         "modified": now,
         "warnings": warnings(task.outputs),
     }
-    if isinstance(task.receipt, CogReceipt):
-        return cog_item(**common, cogs=_cogs(context, task.task_key, task.outputs, task.receipt))
-    common |= {"layers": task.receipt.layers, "when": p.datetime}
-    if task.outputs.all_files:
-        return file_item(**common, hrefs=[_file(context, task.task_key, blob) for blob in task.outputs.all_files])
+    item, steps, software = _built(context, p, task, common)
+    item = with_provenance(item, sources=_sources(context, job, task.receipt.input), steps=steps, software=software)
+    return validated(with_places(item, _places(context, task.outputs)))
+
+
+def _built(
+    context: StageContext, p: IngestContainer, task: Converted, common: dict[str, Any]
+) -> tuple[dict[str, Any], str, dict[str, str]]:
+    """The item of what was made of a source, how it was made, and the software."""
+    outputs, receipt = task.outputs, task.receipt
+    if isinstance(receipt, CogReceipt):
+        cogs = _cogs(context, task.task_key, outputs, receipt)
+        reports = [cog.report for cog in cogs]
+        steps = cog_steps(reports, reprojected=bool(p.target_crs or p.web_tiles))
+        return cog_item(**common, cogs=cogs), steps, reports[0].software
+    common = {**common, "layers": receipt.layers, "when": p.datetime}
+    if outputs.all_files:
+        hrefs = [_file(context, task.task_key, blob) for blob in outputs.all_files]
+        return file_item(**common, hrefs=hrefs), file_steps(len(hrefs)), receipt.software
     s = context.settings
-    return table_item(
-        **common,
-        href=f"postgresql://{s.pg_host}:{s.pg_port}/{s.pg_database}",
-        tables=[(table.table, table.rows) for table in task.outputs.all_tables],
-    )
+    href, tables = f"postgresql://{s.pg_host}:{s.pg_port}/{s.pg_database}", outputs.all_tables
+    item = table_item(**common, href=href, tables=[(table.table, table.rows) for table in tables])
+    return item, table_steps(len(tables)), receipt.software
+
+
+def _sources(context: StageContext, job: JobRef, files: Sequence[FetchedFile]) -> list[SourceFile]:
+    container = context.source_container(job)
+    return [
+        SourceFile(path=file.path, href=_link(container.href(file.path)), size=file.size, sha256=file.sha256)
+        for file in files
+    ]
+
+
+def _link(href: str) -> str:
+    """An href of a local file as a link: percent-encoded, because it is followed, not given to GDAL."""
+    return f"file://{quote(href.removeprefix('file://'))}" if href.startswith("file://") else href
+
+
+def _places(context: StageContext, outputs: Outputs) -> dict[str, AzurePlace]:
+    """Href -> blob, of the outputs that are in Azure Storage."""
+    places = {}
+    for blob in outputs.all_blobs:
+        ref = BlobRef.parse(blob)
+        container = context.output_container(ref.container)
+        if account := container.azure_account:
+            places[container.href(ref.path)] = AzurePlace(account, ref.container, ref.path)
+    return places
 
 
 def _file(context: StageContext, source: str, blob: str) -> str:

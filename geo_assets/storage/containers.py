@@ -404,6 +404,11 @@ class Container:
             if error.code != "SOURCE_GONE":
                 raise
 
+    @property
+    def azure_account(self) -> str | None:
+        """The name of its account in Azure; None for a directory."""
+        return self._account.account_name if isinstance(self._account, AzureAccount) else None
+
     def href(self, path: str) -> str:
         """Return the href of a STAC asset, always without credentials. A local path is not percent-encoded: GDAL,
         titiler and odc-stac use it unchanged.

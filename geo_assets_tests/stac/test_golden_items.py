@@ -13,6 +13,9 @@ from rasterio.transform import from_origin
 from geo_assets.raster.cog import convert
 from geo_assets.raster.models import ConvertRequest
 from geo_assets.stac.item import CogAsset, cog_item, file_item, item_id, table_item
+from geo_assets.stac.places import AzurePlace, with_places
+from geo_assets.stac.provenance import SourceFile, cog_steps, file_steps, table_steps, with_provenance
+from geo_assets.stac.validation import validated
 from geo_assets.vector.models import InspectRequest
 from geo_assets.vector.reader.inspect import inspect
 from geo_assets_tests.golden import assert_golden
@@ -33,7 +36,16 @@ DELIVERY = {
 }
 
 
-def golden(name: str, item: dict) -> None:
+SOURCES = [
+    SourceFile(path="a/b 1.tif", href="https://example.org/landing/a/b%201.tif", size=4412, sha256="cd" * 32),
+    SourceFile(path="a/b 1.tfw", href="https://example.org/landing/a/b%201.tfw", size=88, sha256="ef" * 32),
+]
+SOFTWARE = {"geo_assets": "1.2.3", "gdal": "3.9.3"}
+
+
+def golden(name: str, item: dict, steps: str) -> None:
+    """As it is stored."""
+    item = validated(with_provenance(item, sources=SOURCES, steps=steps, software=SOFTWARE))
     text = json.dumps(item, indent=2, ensure_ascii=False, sort_keys=True)
     assert_golden(Path(__file__).parent / "items" / f"{name}.json", f"{text}\n")
 
@@ -59,12 +71,19 @@ def item_of(path: str, cogs: list[CogAsset], **more) -> dict:
 
 def test_the_item_of_a_cog(tmp_path):
     made = cog(tmp_path, "height_20240131", ramp("float32"), nodata=0, transform=from_origin(5e5, 4e6, 10, 10))
-    golden("cog", item_of("a/height_20240131.tif", [made], warnings=["the nodata value is also a height"]))
+    item = item_of("a/height_20240131.tif", [made], warnings=["the nodata value is also a height"])
+    golden("cog", item, cog_steps([made.report], reprojected=False))
 
 
 def test_the_item_of_a_cog_in_three_colours_without_a_time(tmp_path):
     made = cog(tmp_path, "scan", ramp("uint8", 3), photometric="rgb", crs="EPSG:3857")
-    golden("cog_rgb", item_of("scan.tif", [made]))
+    golden("cog_rgb", item_of("scan.tif", [made]), cog_steps([made.report], reprojected=True))
+
+
+def test_the_item_of_a_cog_in_azure_storage(tmp_path):
+    made = cog(tmp_path, "scan", ramp("uint8"), crs="EPSG:3857")
+    places = {made.href: AzurePlace("surveydata", "cogs", "a/scan.tif")}
+    golden("cog_azure", with_places(item_of("scan.tif", [made]), places), cog_steps([made.report], reprojected=False))
 
 
 def test_the_item_of_several_cogs(tmp_path):
@@ -72,7 +91,7 @@ def test_the_item_of_several_cogs(tmp_path):
         cog(tmp_path, "rain_20240131", ramp("int16"), key="rain", title="rain"),
         cog(tmp_path, "wind_20240201", ramp("float64"), key="wind", title="wind"),
     ]
-    golden("several_cogs", item_of("weather.nc", cogs))
+    golden("several_cogs", item_of("weather.nc", cogs), cog_steps([c.report for c in cogs], reprojected=False))
 
 
 def test_the_item_of_tables(tmp_path):
@@ -90,7 +109,7 @@ def test_the_item_of_tables(tmp_path):
         layers=layers,
         when="2024-01/2024-03",
     )
-    golden("tables", item)
+    golden("tables", item, table_steps(len(tables)))
 
 
 def test_the_item_of_files_that_were_made_of_layers(tmp_path):
@@ -105,4 +124,4 @@ def test_the_item_of_files_that_were_made_of_layers(tmp_path):
         layers=list(inspect(InspectRequest(source=str(file))).layers),
         warnings=["odd axis"],
     )
-    golden("files", item)
+    golden("files", item, file_steps(2))

@@ -1,21 +1,29 @@
 """From converted files to items, by the stages themselves: a real ledger, real COGs, pgstac; no Dagster."""
 
+import hashlib
+import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import numpy as np
 import psycopg
 import pytest
+import rasterio
 from rasterio.transform import from_origin
 
 from geo_assets.parameters import Job, validate_parameters
+from geo_assets.settings import AzureAccount, LocalAccount, Settings
 from geo_assets.stages import catalogue, cogs
 from geo_assets.stages.claim import claim_job
 from geo_assets.stages.container_inventory import take_inventory
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import CatalogueReport, JobRef
 from geo_assets.submissions.boundary import handle
+from geo_assets_tests.azurite import ACCOUNTS
 from geo_assets_tests.intake.conftest import cluster, dagster, raw, settings, submitter  # noqa: F401 - the fixtures
 from geo_assets_tests.raster.test_cog import write
 
@@ -138,3 +146,33 @@ def test_a_second_registration_of_the_same_content_touches_no_row_and_of_other_c
         "created": "2026-01-01T00:00:00Z",
         "updated": "2026-01-03T00:00:00Z",
     }
+
+
+def test_an_item_tells_its_source_file_and_the_software_and_the_link_leads_to_the_bytes(world):
+    source = raster(world, "Höhe 1.tif")
+    world.ingest()
+    item = world.items()["Höhe 1.tif"]
+    (link,) = [link for link in item["links"] if link["rel"] == "derived_from"]
+    assert Path(url2pathname(urlsplit(link["href"]).path)) == source
+    assert link["file:checksum"] == "1220" + hashlib.sha256(source.read_bytes()).hexdigest()
+    assert item["properties"]["processing:software"].keys() >= {"geo_assets", "gdal", "proj"}
+    assert item["properties"]["processing:lineage"].endswith("compressed without loss (profile web)")
+
+
+def test_on_azure_an_item_names_the_account_and_the_path_that_gdal_opens_and_no_key(world, azurite, monkeypatch):
+    account = azurite.account(ACCOUNTS[1])
+    given = world.context.settings.model_dump()
+    accounts = {"default": LocalAccount(), "azure": AzureAccount.model_validate(account.settings)}
+    with StageContext(Settings(**{**given, "accounts": accounts, "output_account": "azure"})) as context:
+        world.context = context
+        raster(world, "a.tif")
+        world.ingest()
+    item = world.items()["a.tif"]
+    data = item["assets"]["data"]
+    assert account.key not in json.dumps(item)
+    assert item["properties"]["storage:schemes"]["az"]["account"] == account.name
+    assert data["storage:refs"] == ["az"]
+    assert data["href"].startswith(f"{account.blob_endpoint}/cogs/")
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", account.connection)
+    with rasterio.open(data["alternate"]["az"]["href"]) as cog:
+        assert list(cog.shape) == item["properties"]["proj:shape"]
