@@ -85,7 +85,7 @@ def test_a_field_with_a_slash_in_its_name_is_escaped_in_the_pointer():
     ],
 )
 def test_an_extension_that_an_item_names_is_checked_and_one_that_it_does_not_name_is_not(extension, fields, place):
-    item = copy.deepcopy(ITEMS["files"])
+    item = {**copy.deepcopy(ITEMS["files"]), "stac_extensions": []}
     item["properties"] |= fields
     validated(item)
     with pytest.raises(GeoAssetsError, match=f"at {place}: "):
