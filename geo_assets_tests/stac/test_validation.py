@@ -93,8 +93,8 @@ def test_an_extension_that_an_item_names_is_checked_and_one_that_it_does_not_nam
 
 
 def test_an_extension_without_a_schema_here_is_refused():
-    more = [*ITEMS["cog"]["stac_extensions"], f"{EXTENSIONS}/eo/v9.0.0/schema.json"]
-    with pytest.raises(GeoAssetsError, match=r"at /stac_extensions/3: the schema of .*eo/v9\.0\.0"):
+    more = [f"{EXTENSIONS}/file/v2.1.0/schema.json", f"{EXTENSIONS}/eo/v9.0.0/schema.json"]
+    with pytest.raises(GeoAssetsError, match=r"at /stac_extensions/1: the schema of .*eo/v9\.0\.0"):
         validated({**ITEMS["cog"], "stac_extensions": more})
 
 
