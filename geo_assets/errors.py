@@ -147,6 +147,9 @@ ERRORS: dict[str, ErrorKind] = {
     "SCHEMA_MISMATCH": ErrorKind(_X, "nothing was published; report this with the file's name"),
     # STAC
     "STAC_INVALID": ErrorKind(_I, "nothing of it was published; report this with the file's name"),
+    "STAC_CONTRADICTS_ASSET": ErrorKind(
+        _I, "nothing of it was published; convert it again: geo-assets submit … --force; if it persists, report this"
+    ),
     "STAC_NOT_FOUND_AFTER_LOAD": ErrorKind(_T, "submit again"),
     # the sandbox
     "SANDBOX_CRASHED": ErrorKind(_I, "the reader crashed on this file twice; check the file with gdalinfo or ogrinfo"),

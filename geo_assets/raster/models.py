@@ -195,3 +195,28 @@ class StripReport(Model):
 
     width: int
     height: int
+
+
+class HeaderRequest(Model):
+    """Read the header of a COG."""
+
+    source: str = Field(description="the first bytes of the COG, or all of it")
+
+
+class CogHeader(Model):
+    """The grid and the samples of a COG, as its header has them; fields as in `ConvertReport`."""
+
+    width: int
+    height: int
+    dtypes: tuple[str, ...]
+    nodata: NoData | None
+    epsg: int | None
+    crs_wkt2: str | None
+    projjson: dict[str, Any] | None
+    transform: tuple[Finite, Finite, Finite, Finite, Finite, Finite]
+
+
+class HeaderReport(Model):
+    """The header, if it could be read."""
+
+    header: CogHeader | None

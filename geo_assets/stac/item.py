@@ -57,6 +57,11 @@ _MOST_WARNINGS = 20
 _WORLD = (-180.0, -90.0, 180.0, 90.0)
 
 
+def data_type(dtype: str) -> str:
+    """STAC's name of GDAL's data type."""
+    return _STAC_TYPES.get(dtype, "other")
+
+
 def item_id(account: str, container: str, path: str) -> str:
     """Return a deterministic, readable, unique id: a slug of the path and a hash of account, container and path."""
     return f"{slug(path, length=60)}-{hashlib.sha256(f'{account}/{container}/{path}'.encode()).hexdigest()[:8]}"
@@ -240,7 +245,7 @@ def _band(report: ConvertReport, index: int) -> dict[str, Any]:
         "stddev": band.stddev,
         "valid_percent": band.valid_percent,
     }
-    entry: dict[str, Any] = {"name": band.name, "data_type": _STAC_TYPES.get(report.dtypes[index], "other")}
+    entry: dict[str, Any] = {"name": band.name, "data_type": data_type(report.dtypes[index])}
     entry["statistics"] = {key: value for key, value in numbers.items() if value is not None}
     if report.nodata is not None:
         entry["nodata"] = report.nodata

@@ -31,6 +31,7 @@ from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import CatalogueReport, JobRef
 from geo_assets.stages.files import size_of_cog
 from geo_assets.stages.orphans import sweep_blobs
+from geo_assets.stages.read_back import insist_on_agreement
 from geo_assets.storage.containers import BlobRef
 
 #: Large enough to load fast, small enough that a killed run loses little.
@@ -171,7 +172,10 @@ def _built(
         cogs = _cogs(context, task.task_key, outputs, receipt)
         reports = [cog.report for cog in cogs]
         steps = cog_steps(reports, reprojected=bool(p.target_crs or p.web_tiles))
-        return cog_item(**common, cogs=cogs), steps, reports[0].software
+        item = cog_item(**common, cogs=cogs)
+        refs = [BlobRef.parse(made.cog) for made in outputs.all_cogs]
+        insist_on_agreement(context, item, {cog.href: ref for cog, ref in zip(cogs, refs, strict=True)})
+        return item, steps, reports[0].software
     common = {**common, "layers": receipt.layers, "when": p.datetime}
     if outputs.all_files:
         hrefs = [_file(context, task.task_key, blob) for blob in outputs.all_files]

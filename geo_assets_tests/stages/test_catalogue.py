@@ -17,7 +17,7 @@ from rasterio.transform import from_origin
 
 from geo_assets.parameters import Job, validate_parameters
 from geo_assets.settings import AzureAccount, LocalAccount, Settings
-from geo_assets.stages import catalogue, cogs
+from geo_assets.stages import catalogue, cogs, read_back
 from geo_assets.stages.claim import claim_job
 from geo_assets.stages.container_inventory import take_inventory
 from geo_assets.stages.context import StageContext
@@ -176,3 +176,29 @@ def test_on_azure_an_item_names_the_account_and_the_path_that_gdal_opens_and_no_
     monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", account.connection)
     with rasterio.open(data["alternate"]["az"]["href"]) as cog:
         assert list(cog.shape) == item["properties"]["proj:shape"]
+
+
+def test_a_cog_that_its_item_contradicts_is_not_published_and_the_others_are(world):
+    for name in ("a.tif", "b.tif"):
+        raster(world, name)
+
+    def spoil(job):
+        world.rows(
+            "update geo.tasks set receipt = jsonb_set(receipt, '{report,epsg}', '32631')"
+            " where job_id = %s and task_key = 'a.tif'",
+            job.job_id,
+        )
+
+    job, _ = world.ingest(before=spoil)
+    assert world.items().keys() == {"b.tif"}
+    status, code, message = world.tasks(job)["a.tif"]
+    assert (status, code) == ("quarantined", "STAC_CONTRADICTS_ASSET")
+    assert message.endswith("proj:code is EPSG:32631, in the file EPSG:32618")
+
+
+@pytest.mark.parametrize("fetched", [(100, 1 << 20), (700, 1 << 20), (1, 50, 300, 1 << 20)])
+def test_a_header_that_is_longer_than_what_was_fetched_first_is_fetched_whole(world, monkeypatch, fetched):
+    monkeypatch.setattr(read_back, "_FETCHED", fetched)
+    raster(world, "a.tif")
+    world.ingest()
+    assert world.items().keys() == {"a.tif"}

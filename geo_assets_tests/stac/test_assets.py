@@ -1,0 +1,93 @@
+"""An item that says something else than the file is found out, field by field."""
+
+import copy
+
+import numpy as np
+import pytest
+from rasterio.crs import CRS
+from rasterio.transform import from_origin
+
+from geo_assets.raster.cog import convert
+from geo_assets.raster.header import header
+from geo_assets.raster.models import ConvertRequest, HeaderRequest
+from geo_assets.stac.assets import contradictions
+from geo_assets.stac.item import CogAsset, cog_item
+from geo_assets_tests.raster.test_cog import write
+from geo_assets_tests.stac.test_golden_items import REGISTERED
+
+ODD_CRS = CRS.from_proj4("+proj=laea +lat_0=12.3 +lon_0=4.5 +datum=WGS84")
+
+
+def made(folder, *, name="data", **profile):
+    """A COG, and its asset."""
+    source = write(folder / f"{name}.tif", np.arange(4000, dtype="float32").reshape(2, 40, 50), **profile)
+    file = folder / f"{name}.cog.tif"
+    report = convert(ConvertRequest(source=str(source), destination=str(file)))
+    return file, CogAsset(key=name, title=None, href=f"https://example.org/{name}", thumbnail=None, report=report)
+
+
+def item_of(*cogs: CogAsset) -> dict:
+    return cog_item(identity="i", collection="c", title="a.tif", modified=REGISTERED, cogs=cogs)
+
+
+def read(file):
+    return header(HeaderRequest(source=str(file))).header
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        {},
+        {"nodata": float("nan")},
+        {"nodata": 7},
+        {"crs": ODD_CRS},
+        {"transform": from_origin(5e5 + 1 / 3, 4e6, 0.1, 0.1)},
+    ],
+    ids=["plain", "nan", "nodata", "a CRS without a code", "an odd grid"],
+)
+def test_the_item_of_a_cog_agrees_with_it(tmp_path, profile):
+    file, asset = made(tmp_path, **profile)
+    assert contradictions(item_of(asset), "data", read(file)) == []
+
+
+def test_each_of_several_cogs_is_compared_with_its_own_asset(tmp_path):
+    (a, asset_a), (b, asset_b) = made(tmp_path, name="a"), made(tmp_path, name="b", crs="EPSG:3857")
+    item = item_of(asset_a, asset_b)
+    assert contradictions(item, "a", read(a)) == contradictions(item, "b", read(b)) == []
+    assert contradictions(item, "a", read(b)) == ["proj:code is EPSG:32618, in the file EPSG:3857"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda item: item["properties"].update({"proj:code": "EPSG:4326"}), "proj:code is EPSG:4326"),
+        (
+            lambda item: item["properties"].update({"proj:shape": [50, 40]}),
+            "proj:shape is [50, 40], in the file [40, 50]",
+        ),
+        (
+            lambda item: item["properties"]["proj:transform"].__setitem__(2, 500000.5),
+            "proj:transform is [10.0, 0.0, 500000.5",
+        ),
+        (lambda item: item["assets"]["data"]["bands"].pop(), "the number of bands is 1, in the file 2"),
+        (lambda item: item["assets"]["data"]["bands"][1].update(data_type="uint8"), "data_type of band 2 is uint8"),
+        (lambda item: item["assets"]["data"]["bands"][0].update(nodata=3), "nodata of band 1 is 3, in the file None"),
+    ],
+)
+def test_each_field_that_the_header_contradicts_is_named(tmp_path, change, said):
+    file, asset = made(tmp_path, transform=from_origin(5e5, 4e6, 10, 10))
+    item = copy.deepcopy(item_of(asset))
+    change(item)
+    (wrong,) = contradictions(item, "data", read(file))
+    assert wrong.startswith(said)
+
+
+def test_a_crs_without_a_code_is_compared_too(tmp_path):
+    file, _ = made(tmp_path, name="a", crs=ODD_CRS)
+    _, other = made(tmp_path, name="b", crs=CRS.from_proj4("+proj=laea +lat_0=12.3 +lon_0=4.6 +datum=WGS84"))
+    assert any(w.startswith("proj:projjson is") for w in contradictions(item_of(other), "data", read(file)))
+
+
+def test_bytes_that_are_no_tiff_have_no_header(tmp_path):
+    (tmp_path / "a.tif").write_bytes(b"II*\0" + bytes(60))
+    assert read(tmp_path / "a.tif") is None
