@@ -13,10 +13,12 @@ from datetime import datetime
 from typing import Any
 
 from geo_assets.capture import taken
+from geo_assets.longitudes import shortest_stretch
 from geo_assets.raster.models import ConvertReport
 from geo_assets.stac.extent import union
 from geo_assets.text import slug
-from geo_assets.vector.models import LayerPlan
+from geo_assets.vector.crs import footprint
+from geo_assets.vector.models import BoundingBox, LayerPlan
 
 #: GDAL's names of data types that are the same in STAC, and those that differ.
 _STAC_TYPES = {
@@ -350,19 +352,23 @@ def _of_layers(
 ) -> Any:
     """An item without assets: the extent of vector layers, and the time that was given with the request."""
     import pystac
-    from shapely.geometry import box, mapping, shape
-    from shapely.ops import unary_union
 
-    boxes = [layer.bbox_4326 for layer in layers if layer.bbox_4326] or [
-        _WORLD
-    ]  # a table without geometry has no extent
-    bounds = [*(min(b[i] for b in boxes) for i in (0, 1)), *(max(b[i] for b in boxes) for i in (2, 3))]
-    footprint = unary_union([shape(layer.footprint) for layer in layers if layer.footprint])
-    if footprint.is_empty or footprint.geom_type not in {"Polygon", "MultiPolygon"}:  # points in one place have no area
-        footprint = box(
-            bounds[0] - _POINT_SIZE, bounds[1] - _POINT_SIZE, bounds[2] + _POINT_SIZE, bounds[3] + _POINT_SIZE
-        )
+    # a table without geometry has no extent
+    boxes = [layer.bbox_4326 for layer in layers if layer.bbox_4326] or [_WORLD]
+    geometry, _ = union([(footprint(area), area) for area in map(_with_area, boxes)])
+    west, east = shortest_stretch([(box[0], box[2]) for box in boxes])
+    bounds = [west, min(box[1] for box in boxes), east, max(box[3] for box in boxes)]
     told = taken(when, "datetime") if when else None
     times = _span_of([(told.start, told.end or told.start)], told.by) if told else unknown_time()
     properties = {"title": title, "created": _iso(modified), "updated": _iso(modified), **times, **_said(warnings)}
-    return pystac.Item(identity, mapping(footprint), bounds, _moment(times), properties, collection=collection)
+    return pystac.Item(identity, geometry, bounds, _moment(times), properties, collection=collection)
+
+
+def _with_area(box: BoundingBox) -> BoundingBox:
+    """A box with an area, also around points in one place or on a line, within longitudes and latitudes."""
+    west, south, east, north = box
+    if west == east:
+        west, east = max(-180.0, west - _POINT_SIZE), min(180.0, east + _POINT_SIZE)
+    if south == north:
+        south, north = max(-90.0, south - _POINT_SIZE), min(90.0, north + _POINT_SIZE)
+    return west, south, east, north

@@ -127,9 +127,16 @@ def _changed(conn: psycopg.Connection[Any], collection: str, items: Sequence[dic
 
 
 def _content(item: dict[str, Any]) -> dict[str, Any]:
-    """An item without the times of its registration."""
+    """An item without the times of its registration, and without nulls: pgstac's functions leave them out."""
     properties = {k: v for k, v in item["properties"].items() if k not in {"created", "updated"}}
-    return {**item, "properties": properties}
+    content: dict[str, Any] = _without_nulls({**item, "properties": properties})
+    return content
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+    return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _make_room(conn: psycopg.Connection[Any], loader: Any, items: Sequence[dict[str, Any]]) -> None:

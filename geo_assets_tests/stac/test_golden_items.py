@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pytest
 from rasterio.transform import from_origin
+from shapely.geometry import shape
 
 from geo_assets.raster.cog import convert
 from geo_assets.raster.models import ConvertRequest
@@ -16,6 +18,7 @@ from geo_assets.stac.item import CogAsset, cog_item, file_item, item_id, table_i
 from geo_assets.stac.places import AzurePlace, with_places
 from geo_assets.stac.provenance import SourceFile, cog_steps, file_steps, table_steps, with_provenance
 from geo_assets.stac.validation import validated
+from geo_assets.vector.crs import footprint
 from geo_assets.vector.models import InspectRequest
 from geo_assets.vector.reader.inspect import inspect
 from geo_assets_tests.golden import assert_golden
@@ -125,3 +128,28 @@ def test_the_item_of_files_that_were_made_of_layers(tmp_path):
         warnings=["odd axis"],
     )
     golden("files", item, file_steps(2))
+
+
+@pytest.mark.parametrize(
+    ("boxes", "bbox", "bounds"),
+    [
+        ([(5, 50, 7, 52), (8, 49, 8, 49)], [5, 49, 8, 52], (5, 48.999999, 8.000001, 52)),
+        ([(170, -20, -170, -10), (175, -5, 179, 0)], [170, -20, -170, 0], (-180, -20, 180, 0)),
+        ([(178, -20, 179, -10), (-179, -20, -178, -10)], [178, -20, -178, -10], (-179, -20, 179, -10)),
+        ([(180, 90, 180, 90)], [180, 90, 180, 90], (179.999999, 89.999999, 180, 90)),
+        ([(5, 50, 5, 52)], [5, 50, 5, 52], (4.999999, 50, 5.000001, 52)),
+    ],
+)
+def test_the_extent_of_tables_is_the_smallest_one_around_all_layers_also_across_the_antimeridian(
+    tmp_path, boxes, bbox, bounds
+):
+    file = tmp_path / "places.geojson"
+    file.write_text(json.dumps(DELIVERY))
+    layer = inspect(InspectRequest(source=str(file))).layers[0]
+    layers = [layer.model_copy(update={"bbox_4326": box, "footprint": footprint(box)}) for box in boxes]
+    item = validated(file_item(identity="i", collection="c", title="t", modified=REGISTERED, hrefs=[], layers=layers))
+    outline = shape(item["geometry"])
+    assert item["bbox"] == bbox
+    assert outline.bounds == pytest.approx(bounds, abs=1e-9)
+    assert outline.is_valid
+    assert all(part.exterior.is_ccw for part in getattr(outline, "geoms", [outline]))

@@ -13,6 +13,9 @@ import numpy as np
 import psycopg
 import pytest
 import rasterio
+from psycopg.types.json import Jsonb
+from pypgstac.hydration import hydrate
+from rasterio.crs import CRS
 from rasterio.transform import from_origin
 
 from geo_assets.parameters import Job, validate_parameters
@@ -51,6 +54,7 @@ class World:
             run_id=run_id,
             attempt=1,
             job_types=frozenset({asked.job_type}),
+            options={"force": force},
         )
         _, chunks = cogs.plan(self.context, take_inventory(self.context, job))
         for chunk in chunks:
@@ -73,10 +77,16 @@ class World:
         query = "select task_key, status::text, error_code, error_message from geo.tasks where job_id = %s and listed"
         return {key: rest for key, *rest in self.rows(query, job.job_id)}
 
-    def items(self) -> dict[str, dict]:
-        """Title -> item, as clients get it."""
-        query = "select get_item(id, collection) from items where collection = %s"
-        found = [row[0] for row in self.rows(query, self.name)]
+    def items(self, *, hydrate_here: bool = False) -> dict[str, dict]:
+        """Title -> item, as clients get it; from SQL without nulls, which pgstac's own functions leave out."""
+        if hydrate_here:
+            ((base,),) = self.rows("select base_item from collections where id = %s", self.name)
+            body = {"collections": [self.name], "conf": {"nohydrate": True}}
+            ((page,),) = self.rows("select search(%s)", Jsonb(body))
+            found = [hydrate(base, item) for item in page["features"]]
+        else:
+            query = "select get_item(id, collection) from items where collection = %s"
+            found = [row[0] for row in self.rows(query, self.name)]
         return {item["properties"]["title"]: item for item in found}
 
 
@@ -129,19 +139,24 @@ def versions(world: World) -> dict[str, str]:
 def test_a_second_registration_of_the_same_content_touches_no_row_and_of_other_content_only_updated(world, monkeypatch):
     for name in ("a.tif", "b.tif"):
         raster(world, name)
+    wedge = np.triu(np.full((40, 50), 1 / 3, "float32"))[None]  # an outline with many digits, in a CRS without a code
+    crs = CRS.from_proj4("+proj=laea +lat_0=12.3 +lon_0=4.5 +datum=WGS84")
+    write(world.folder / "2024-03-01.tif", wedge, nodata=0, crs=crs, transform=from_origin(1 / 3, 2 / 3, 0.7, 0.7))
     moments = iter(datetime(2026, 1, day, tzinfo=UTC) for day in (1, 2, 3))
     monkeypatch.setattr(catalogue, "_now", lambda: next(moments))
 
-    world.ingest()
+    asked = {"datetime_regex": "%Y-%m-%d"}
+    world.ingest(**asked)
     first, rows = world.items(), versions(world)
-    world.ingest(force=True)
+    _, again = world.ingest(force=True, **asked)
+    assert again.items == 3
     assert versions(world) == rows
     assert world.items() == first
 
     raster(world, "b.tif", value=7)
-    world.ingest()
+    world.ingest(**asked)
     second = world.items()
-    assert second["a.tif"] == first["a.tif"]
+    assert all(second[name] == first[name] for name in ("a.tif", "2024-03-01.tif"))
     assert {key: second["b.tif"]["properties"][key] for key in ("created", "updated")} == {
         "created": "2026-01-01T00:00:00Z",
         "updated": "2026-01-03T00:00:00Z",
@@ -202,3 +217,29 @@ def test_a_header_that_is_longer_than_what_was_fetched_first_is_fetched_whole(wo
     raster(world, "a.tif")
     world.ingest()
     assert world.items().keys() == {"a.tif"}
+
+
+def found(world: World, **asked) -> set[str]:
+    """The titles of the items that a search finds."""
+    body = {"collections": [world.name], **asked}
+    ((page,),) = world.rows("select search(%s)", Jsonb(body))
+    return {item["properties"]["title"] for item in page["features"]}
+
+
+def test_an_item_of_unknown_time_is_found_by_place_and_id_and_one_of_a_span_by_any_time_within_it(world):
+    raster(world, "undated.tif")
+    raster(world, "month_2024-03.tif")
+    world.ingest(datetime_regex=r"(?P<year>\d{4})-(?P<month>\d\d)")
+    items = world.items(hydrate_here=True)
+    undated, month = items["undated.tif"]["properties"], items["month_2024-03.tif"]["properties"]
+    assert undated["datetime"] is None
+    assert {"start_datetime", "end_datetime"} <= undated.keys()
+    assert (month["start_datetime"], month["end_datetime"]) == ("2024-03-01T00:00:00Z", "2024-03-31T23:59:59Z")
+
+    assert found(world) == found(world, bbox=[-76, 35, -74, 37]) == {"undated.tif", "month_2024-03.tif"}
+    assert found(world, ids=[items["undated.tif"]["id"]]) == {"undated.tif"}
+    for moment in ("2024-03-15T12:00:00Z", "2024-03-31T00:00:00Z/2024-04-02T00:00:00Z", "../2024-03-02T00:00:00Z"):
+        assert "month_2024-03.tif" in found(world, datetime=moment)
+    for moment in ("2024-03-15T12:00:00Z", "2024-01-01T00:00:00Z/..", datetime.now(UTC).isoformat()):
+        assert "undated.tif" not in found(world, datetime=moment)
+    assert found(world, datetime="2024-04-01T00:00:00Z/..") == set()
