@@ -243,3 +243,13 @@ def test_an_item_of_unknown_time_is_found_by_place_and_id_and_one_of_a_span_by_a
     for moment in ("2024-03-15T12:00:00Z", "2024-01-01T00:00:00Z/..", datetime.now(UTC).isoformat()):
         assert "undated.tif" not in found(world, datetime=moment)
     assert found(world, datetime="2024-04-01T00:00:00Z/..") == set()
+
+
+def test_an_item_across_the_antimeridian_is_found_from_both_sides_and_not_between_them(world):
+    raster(world, "fiji.tif", crs="EPSG:3832", transform=from_origin(3.2e6, 1e6, 1e4, 1e4))
+    world.ingest()
+    west, south, east, north = world.items()["fiji.tif"]["bbox"]
+    assert west > east
+    for inside in ([179, south, 180, north], [-180, south, -179, north], [west, south, east, north]):
+        assert found(world, bbox=inside) == {"fiji.tif"}
+    assert found(world, bbox=[-170, south, 170, north]) == set()
