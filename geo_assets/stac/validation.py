@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -85,7 +85,11 @@ def validated(document: dict[str, Any]) -> dict[str, Any]:
     Raises:
         GeoAssetsError: STAC_INVALID, with the JSON pointer of the fault.
     """
-    whole: dict[str, Any] = _storable(document, "", name := str(document.get("id")))
+    name = str(document.get("id"))
+    try:
+        whole: dict[str, Any] = _storable(document)
+    except _UnfitError as fault:
+        raise _invalid(name, _pointer(fault.path), fault.sentence) from None
     extensions = whole.get("stac_extensions") or []
     for number, url in enumerate(extensions):
         if url not in _NAMED:
@@ -93,40 +97,11 @@ def validated(document: dict[str, Any]) -> dict[str, Any]:
     if whole.get("type") not in _CORES:
         raise _invalid(name, "/type", f"{whole.get('type')!r} is neither an item nor a collection")
     validator = _validator(_CORES[whole["type"]], tuple(extensions))
-    for pointer, href in _hrefs(whole, ""):
-        _refuse_secrets(name, pointer, href)
     completed = _with_link(whole) if whole["type"] == "Feature" else whole
     if not validator.is_valid(completed):
         fault = _fault(validator.iter_errors(completed))
         raise _invalid(name, _pointer(fault.instance_path), fault.message)
     return whole
-
-
-def _hrefs(value: Any, pointer: str) -> Iterator[tuple[str, str]]:
-    """Every `href` of a document, with its JSON pointer."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            if key == "href" and isinstance(inner, str):
-                yield f"{pointer}/href", inner
-            else:
-                yield from _hrefs(inner, f"{pointer}{_pointer([key])}")
-    elif isinstance(value, list):
-        for number, inner in enumerate(value):
-            yield from _hrefs(inner, f"{pointer}/{number}")
-
-
-def _refuse_secrets(name: str, pointer: str, href: str) -> None:
-    """Refuse an href that may carry a secret: a user, a password or a query string, as a SAS is. That of a table names
-    it in a query string, and nothing else. The sentence does not repeat the href.
-    """
-    scheme, _, rest = href.partition("://")
-    if scheme == "file" or not rest:
-        return
-    place, _, query = rest.partition("?")
-    if "@" in place.partition("/")[0]:
-        raise _invalid(name, pointer, "an href may not name a user or a password")
-    if query and not (scheme == "postgresql" and query.startswith("table=") and "&" not in query):
-        raise _invalid(name, pointer, "an href may not have a query string: a secret would be in it")
 
 
 def _invalid(name: str, pointer: str, sentence: str) -> GeoAssetsError:
@@ -185,19 +160,55 @@ def _pointer(path: Iterable[str | int]) -> str:
     return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in path)
 
 
-def _storable(value: Any, pointer: str, name: str) -> Any:
+class _UnfitError(Exception):
+    """What no schema refuses; its path is known when it has left the document, so that good ones cost no pointers."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.path: list[str | int] = []
+
+
+def _storable(value: Any, key: str | int = "") -> Any:
     """Make large integers floats: a nodata value of 1e37 returns from the ledger's jsonb as an integer of 38 digits,
     which pypgstac cannot write.
 
     Raises:
-        GeoAssetsError: STAC_INVALID, a number is not finite.
+        _UnfitError: a number is not finite; an href may carry a secret.
     """
+    if isinstance(value, str):
+        return _plain(value) if key == "href" else value
     if isinstance(value, dict):
-        return {k: _storable(v, f"{pointer}{_pointer([k])}", name) for k, v in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_storable(v, f"{pointer}/{i}", name) for i, v in enumerate(value)]
+        return {inner: _at(inner, value[inner]) for inner in value}
+    if isinstance(value, Sequence):
+        return [_at(number, inner) for number, inner in enumerate(value)]
     if isinstance(value, float) and not math.isfinite(value):
-        raise _invalid(name, pointer, f"{value} is not finite")
+        raise _UnfitError(f"{value} is not finite")
     if isinstance(value, int) and not -(2**63) <= value < 2**64:
         return float(value)
     return value
+
+
+def _at(key: str | int, value: Any) -> Any:
+    try:
+        return _storable(value, key)
+    except _UnfitError as fault:
+        fault.path.insert(0, key)
+        raise
+
+
+def _plain(href: str) -> str:
+    """An href that carries no secret: no user, no password, no query string, as a SAS is. That of a table names it in a
+    query string, and nothing else. The sentence does not repeat the href.
+
+    Raises:
+        _UnfitError: it may carry one.
+    """
+    scheme, _, rest = href.partition("://")
+    if scheme != "file" and rest:
+        place, _, query = rest.partition("?")
+        if "@" in place.partition("/")[0]:
+            raise _UnfitError("an href may not name a user or a password")
+        if query and not (scheme == "postgresql" and query.startswith("table=") and "&" not in query):
+            raise _UnfitError("an href may not have a query string: a secret would be in it")
+    return href
