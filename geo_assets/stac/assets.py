@@ -35,4 +35,16 @@ def contradictions(item: dict[str, Any], key: str, header: CogHeader) -> list[st
     for number, (band, dtype) in enumerate(zip(asset["bands"], header.dtypes, strict=False), 1):
         pairs[f"data_type of band {number}"] = band.get("data_type"), data_type(dtype)
         pairs[f"nodata of band {number}"] = band.get("nodata"), header.nodata
-    return [f"{name} is {ours}, in the file {theirs}" for name, (ours, theirs) in pairs.items() if ours != theirs]
+    return [
+        f"{name} is {ours}, in the file {theirs}" for name, (ours, theirs) in pairs.items() if not _same(ours, theirs)
+    ]
+
+
+def _same(ours: Any, theirs: Any) -> bool:
+    """Whether two values are the same; numbers as floats, since one that was stored as JSON may have become an integer
+    of forty digits on the way.
+    """
+    if isinstance(ours, list) and isinstance(theirs, list):
+        return len(ours) == len(theirs) and all(map(_same, ours, theirs))
+    numbers = isinstance(ours, int | float) and isinstance(theirs, int | float)
+    return bool(ours == theirs or (numbers and float(ours) == float(theirs)))

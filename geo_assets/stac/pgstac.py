@@ -146,16 +146,19 @@ def _stored(conn: psycopg.Connection[Any], collection: str, ids: list[str]) -> d
 
 
 def _content(item: dict[str, Any]) -> dict[str, Any]:
-    """An item without the times of its registration, and without nulls: pgstac's functions leave them out."""
+    """An item without the times of its registration."""
     properties = {k: v for k, v in item["properties"].items() if k not in {"created", "updated"}}
-    content: dict[str, Any] = _without_nulls({**item, "properties": properties})
+    content: dict[str, Any] = _comparable({**item, "properties": properties})
     return content
 
 
-def _without_nulls(value: Any) -> Any:
+def _comparable(value: Any) -> Any:
+    """A value without what the database may change: nulls get lost, and a float of 1e37 returns as an integer."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return float(value)
     if isinstance(value, dict):
-        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
-    return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
+        return {key: _comparable(inner) for key, inner in value.items() if inner is not None}
+    return [_comparable(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _make_room(conn: psycopg.Connection[Any], loader: Any, items: Sequence[dict[str, Any]]) -> None:

@@ -18,7 +18,7 @@ from geo_assets.stages.context import StageContext
 from geo_assets.storage.containers import BlobRef
 
 #: Bytes that are fetched, first few: most headers are shorter. One with the offsets of a million tiles has 12 MB.
-_FETCHED = (64 << 10, 1 << 20, 32 << 20)
+_FETCHED = (64 << 10, 1 << 20, 32 << 20, 256 << 20)
 
 #: Contradictions that a message names.
 _NAMED = 5

@@ -10,6 +10,7 @@ from rasterio.transform import from_origin
 from geo_assets.raster.cog import convert
 from geo_assets.raster.header import header
 from geo_assets.raster.models import ConvertRequest, HeaderRequest
+from geo_assets.raster.profiles import PROFILES
 from geo_assets.stac.assets import contradictions
 from geo_assets.stac.item import CogAsset, cog_item
 from geo_assets_tests.raster.test_cog import write
@@ -91,3 +92,16 @@ def test_a_crs_without_a_code_is_compared_too(tmp_path):
 def test_bytes_that_are_no_tiff_have_no_header(tmp_path):
     (tmp_path / "a.tif").write_bytes(b"II*\0" + bytes(60))
     assert read(tmp_path / "a.tif") is None
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_the_first_half_of_a_cog_tells_its_header_whatever_its_codec(tmp_path, profile, dtype):
+    grain = np.random.default_rng(0).integers(0, 8, (3, 600, 600))
+    pixels = (grain + np.linspace(20, 200, 600)).astype(dtype)
+    source = write(tmp_path / "a.tif", pixels, photometric="rgb" if dtype == "uint8" else "minisblack")
+    file = tmp_path / "a.cog.tif"
+    report = convert(ConvertRequest(source=str(source), destination=str(file), profile=profile))
+    (tmp_path / "b.tif").write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    asset = CogAsset(key="", title=None, href="https://example.org/a", thumbnail=None, report=report)
+    assert contradictions(item_of(asset), "data", read(tmp_path / "b.tif")) == []

@@ -142,6 +142,9 @@ def test_a_second_registration_of_the_same_content_touches_no_row_and_of_other_c
     wedge = np.triu(np.full((40, 50), 1 / 3, "float32"))[None]  # an outline with many digits, in a CRS without a code
     crs = CRS.from_proj4("+proj=laea +lat_0=12.3 +lon_0=4.5 +datum=WGS84")
     write(world.folder / "2024-03-01.tif", wedge, nodata=0, crs=crs, transform=from_origin(1 / 3, 2 / 3, 0.7, 0.7))
+    lowest = float(np.finfo("float32").min)
+    far = np.where(np.eye(40, 50) > 0, lowest, 1.5).astype("float32")[None]
+    write(world.folder / "far.tif", far, nodata=lowest)  # of 39 digits, which JSON numbers come back from as integers
     moments = iter(datetime(2026, 1, day, tzinfo=UTC) for day in (1, 2, 3))
     monkeypatch.setattr(catalogue, "_now", lambda: next(moments))
 
@@ -149,14 +152,14 @@ def test_a_second_registration_of_the_same_content_touches_no_row_and_of_other_c
     world.ingest(**asked)
     first, rows = world.items(), versions(world)
     _, again = world.ingest(force=True, **asked)
-    assert again.items == 3
+    assert again.items == 4
     assert versions(world) == rows
     assert world.items() == first
 
     raster(world, "b.tif", value=7)
     world.ingest(**asked)
     second = world.items()
-    assert all(second[name] == first[name] for name in ("a.tif", "2024-03-01.tif"))
+    assert all(second[name] == first[name] for name in ("a.tif", "2024-03-01.tif", "far.tif"))
     assert {key: second["b.tif"]["properties"][key] for key in ("created", "updated")} == {
         "created": "2026-01-01T00:00:00Z",
         "updated": "2026-01-03T00:00:00Z",
