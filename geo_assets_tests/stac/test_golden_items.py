@@ -153,3 +153,21 @@ def test_the_extent_of_tables_is_the_smallest_one_around_all_layers_also_across_
     assert outline.bounds == pytest.approx(bounds, abs=1e-9)
     assert outline.is_valid
     assert all(part.exterior.is_ccw for part in getattr(outline, "geoms", [outline]))
+
+
+def test_the_item_of_a_table_without_geometry_is_valid(tmp_path):
+    file = tmp_path / "places.geojson"
+    file.write_text(json.dumps(DELIVERY))
+    layer = inspect(InspectRequest(source=str(file))).layers[0]
+    plain = layer.model_copy(update={"geometry_type": None, "bbox_4326": None, "footprint": None})
+    item = table_item(
+        identity="i",
+        collection="c",
+        title="t",
+        href="postgresql://db.example.org:5432/geo_assets",
+        modified=REGISTERED,
+        tables=[("vector.plain", 0)],
+        layers=[plain],
+    )
+    assert validated(item)["bbox"] == [-180, -90, 180, 90]
+    assert "proj:code" not in item["assets"]["plain"]
