@@ -88,8 +88,8 @@ def validated(document: dict[str, Any]) -> dict[str, Any]:
     name = str(document.get("id"))
     try:
         whole: dict[str, Any] = _storable(document)
-    except _UnfitError as fault:
-        raise _invalid(name, _pointer(fault.path), fault.sentence) from None
+    except _UnfitError as unfit:
+        raise _invalid(name, _pointer(unfit.path), unfit.sentence) from None
     extensions = whole.get("stac_extensions") or []
     for number, url in enumerate(extensions):
         if url not in _NAMED:
