@@ -151,6 +151,15 @@ ERRORS: dict[str, ErrorKind] = {
         _I, "nothing of it was published; convert it again: geo-assets submit … --force; if it persists, report this"
     ),
     "STAC_NOT_FOUND_AFTER_LOAD": ErrorKind(_T, "submit again"),
+    "COLLECTION_NOT_FOUND": ErrorKind(_I, "list the collections with: geo-assets collection list"),
+    "COLLECTION_EXISTS": ErrorKind(_I, "change it with: geo-assets collection update"),
+    "COLLECTION_NOT_EMPTY": ErrorKind(
+        _I, "to delete its items and their data too: geo-assets collection delete COLLECTION --cascade"
+    ),
+    "ITEM_NOT_FOUND": ErrorKind(_I, "name it as COLLECTION/ITEM, as geo-assets tasks prints it"),
+    "CURSOR_TOO_OLD": ErrorKind(
+        _I, "copy the catalogue anew: GET /api/stac/changes?since=now first, then all items, then follow that cursor"
+    ),
     # the sandbox
     "SANDBOX_CRASHED": ErrorKind(_I, "the reader crashed on this file twice; check the file with gdalinfo or ogrinfo"),
     "SANDBOX_TIMEOUT": ErrorKind(_R, "raise GEO_ASSETS_SANDBOX_TIMEOUT_SECONDS, or split the file"),

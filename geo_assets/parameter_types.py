@@ -6,6 +6,7 @@ together (`parameters.py`).
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from functools import lru_cache
 from typing import Annotated, Any
@@ -102,6 +103,51 @@ def _time_pattern(value: str) -> str:
     return value
 
 
+#: STAC's word for a license that SPDX does not know.
+OTHER_LICENSE = "other"
+
+#: What a provider may be of a collection, as STAC has it.
+_PROVIDER_ROLES = ("licensor", "producer", "processor", "host")
+
+_PROVIDER = re.compile(r"\s*(?P<name>[^()<>]+?)\s*(?:\((?P<roles>[^()]*)\))?\s*(?P<url>https?://\S+)?\s*")
+
+
+def _license(value: str) -> str:
+    """An SPDX identifier or expression in SPDX's spelling, or `other`."""
+    from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+
+    if value.strip().lower() == OTHER_LICENSE:
+        return OTHER_LICENSE
+    try:
+        return canonicalize_license_expression(_plain_text(value))
+    except InvalidLicenseExpression:
+        msg = f"{value!r} is no SPDX identifier (https://spdx.org/licenses), for example CC-BY-4.0; or: other"
+        raise ValueError(msg) from None
+
+
+def _provider(value: str) -> str:
+    provider_fields(_plain_text(value))
+    return value
+
+
+def provider_fields(text: str) -> dict[str, Any]:
+    """The provider that a text names, as STAC has it: `Example Agency (producer, licensor) https://agency.example`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = _PROVIDER.fullmatch(text)
+    roles = [role.strip() for role in (found["roles"] or "").split(",") if role.strip()] if found else []
+    if found is None or not set(roles) <= set(_PROVIDER_ROLES) or "@" in (found["url"] or ""):
+        msg = (
+            "must be NAME (ROLE, …) URL without credentials; roles and URL may be left out, the roles are"
+            f" {', '.join(_PROVIDER_ROLES)}"
+        )
+        raise ValueError(msg)
+    fields = {"name": found["name"], "roles": roles, "url": found["url"]}
+    return {name: value for name, value in fields.items() if value}
+
+
 Text = Annotated[str, AfterValidator(_plain_text)]
 BlobPath = Annotated[str, Field(max_length=1024), AfterValidator(_safe_path)]
 Crs = Annotated[str, AfterValidator(_known_crs)]
@@ -118,4 +164,6 @@ Time = Annotated[str, AfterValidator(_time)]
 TimePattern = Annotated[str, AfterValidator(_time_pattern)]
 Box = Annotated[tuple[_Finite, _Finite, _Finite, _Finite], BeforeValidator(_numbers), AfterValidator(_is_box)]
 Alias = Annotated[str, Field(pattern=whole(ACCOUNT_ALIAS))]
+License = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_license)]
+Provider = Annotated[str, Field(max_length=1000), AfterValidator(_provider)]
 CollectionId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]

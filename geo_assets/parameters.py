@@ -34,6 +34,8 @@ from geo_assets.parameter_types import (
     CollectionId,
     ContainerName,
     Crs,
+    License,
+    Provider,
     Text,
     Time,
     TimePattern,
@@ -106,6 +108,9 @@ ADDED_LATER: dict[str, Any] = {
     **dict.fromkeys(
         ("datetime", "datetime_regex", "encoding", "geometry_column", "x", "y", "wkt", "delimiter", "decimal")
     ),
+    **dict.fromkeys(("title", "description", "license")),
+    "providers": [],
+    "keywords": [],
 }
 
 #: Parameters that say how thoroughly to look, not what is wanted: with or without them a request is the same job.
@@ -191,6 +196,17 @@ class IngestContainer(ListContainer):
     collection: CollectionId = Field(
         "", validate_default=True, description="STAC collection (default: the container's name)"
     )
+    title: Text | None = Field(None, min_length=1, max_length=300, description="the collection's title")
+    description: Text | None = Field(
+        None, min_length=1, max_length=10_000, description="the collection's description, as Markdown"
+    )
+    license: License | None = Field(
+        None, description="the collection's license: an SPDX identifier such as CC-BY-4.0, or other"
+    )
+    providers: tuple[Provider, ...] = Field(
+        (), max_length=50, description="the collection's providers, each as NAME (ROLE, …) URL"
+    )
+    keywords: tuple[Text, ...] = Field((), max_length=100, description="the collection's keywords")
     source_crs: Annotated[Crs | None, _BOTH] = Field(
         None, description="CRS of files that do not name one, as EPSG:code"
     )

@@ -66,7 +66,7 @@ def stac_items(job_type: str) -> dg.AssetsDefinition:
 
 @dg.op(out=dg.Out(CatalogueReport))
 def refresh_collections(stages: Stages, items: CatalogueReport) -> dg.Output[CatalogueReport]:
-    """Title and extents of the collections, from their items."""
+    """The collections: what was submitted of them, and what their items say."""
     context = stages.get()
     with plain_failures(stages), context.lease_or_nothing(items.job):
         extents = catalogue.refresh_collections(context, items)

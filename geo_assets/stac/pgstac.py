@@ -1,7 +1,8 @@
-"""Loading items into pgstac in batches, under a lock per collection, and reading them back.
+"""The adapter of pgstac: items are loaded in batches, under a lock per collection, and read back; collections are made,
+renewed, read and deleted.
 
-Here: pypgstac's loader, adapted to work inside our transaction, and the queries around it. Not here: building items
-(`item.py`).
+Here: pypgstac's loader, adapted to work inside our transaction, and every other statement on schema pgstac that changes
+something. Not here: building items (`item.py`) and collections (`collection.py`).
 
 Without a lock, concurrent loaders of one collection have lost writes; in batches, 20,000 items load in seconds.
 """
@@ -9,7 +10,7 @@ Without a lock, concurrent loaders of one collection have lost writes; in batche
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
@@ -18,8 +19,10 @@ from psycopg.types.json import Jsonb
 from geo_assets.database.connections import Backoff, connect, retrying_also_on
 from geo_assets.errors import GeoAssetsError
 from geo_assets.settings import Settings
+from geo_assets.stac.collection import Described, Holdings, new_collection, renewed
 from geo_assets.stac.item import UNKNOWN_TIME
 from geo_assets.stac.validation import validated
+from geo_assets.text import batched
 
 if TYPE_CHECKING:
     from pypgstac.db import PgstacDB
@@ -31,6 +34,39 @@ Guard = Callable[[psycopg.Connection[Any]], None]
 
 #: How often, and how long, a load is tried.
 BACKOFF = Backoff(attempts=5, total_seconds=20.0, first_wait_seconds=0.2, longest_wait_seconds=5.0)
+
+#: Items that describe the assets of a collection; also how many are read at a time.
+_SAMPLE = 500
+
+#: Longitudes as disjoint stretches, so that the gap across the antimeridian can be told; the least and most latitude.
+_SPACE = """
+with boxes as (select content->'bbox' as b, jsonb_array_length(content->'bbox') / 2 as half
+                 from pgstac.items where collection = %(collection)s and jsonb_typeof(content->'bbox') = 'array'),
+     sides as (select (b->>0)::numeric as west, (b->>half)::numeric as east,
+                      (b->>1)::numeric as south, (b->>(half + 1))::numeric as north from boxes)
+select range_agg(numrange(stretch.west, stretch.east, '[]')), min(south), max(north)
+  from sides, lateral (values (sides.west, case when sides.west <= sides.east then sides.east else 180 end),
+                              (case when sides.west > sides.east then -180 end, sides.east)) as stretch (west, east)
+ where stretch.west is not null
+"""
+
+_FACTS = """
+with of_items as (
+    select i.datetime, i.end_datetime, content->'properties'->>'gsd' as gsd,
+           array(select content->'properties'->>'proj:code'
+                 union select jsonb_path_query(content, '$.assets.*."proj:code"') #>> '{}') as codes
+      from pgstac.items i where collection = %(collection)s)
+select count(*), min(datetime) filter (where end_datetime > %(unknown)s) at time zone 'UTC',
+       max(end_datetime) filter (where end_datetime > %(unknown)s) at time zone 'UTC',
+       (select array_agg(distinct code order by code) from of_items, unnest(codes) as code where code is not null),
+       min(gsd::numeric), max(gsd::numeric)
+  from of_items
+"""
+
+#: Some items, the same ones each time, and not those of one folder alone.
+_SAMPLED = """
+select id from pgstac.items where collection = %(collection)s order by md5(id) limit %(most)s
+"""
 
 #: Errors that pgstac raises, in addition to those of any statement, when others load or search at the same time: two
 #: create the same partition, a constraint is narrower than the items, a range ends at a month's end (measured with
@@ -200,19 +236,6 @@ def _inside(conn: psycopg.Connection[Any]) -> PgstacDB:
     return Inside(connection=conn)
 
 
-def new_collection(identity: str) -> dict[str, Any]:
-    """Return an empty collection; its extents come from its items."""
-    return {
-        "type": "Collection",
-        "stac_version": "1.1.0",
-        "id": identity,
-        "description": f"Files ingested from {identity}.",
-        "license": "other",
-        "links": [],
-        "extent": {"spatial": {"bbox": [[-180, -90, 180, 90]]}, "temporal": {"interval": [[None, None]]}},
-    }
-
-
 def _prove_found(conn: psycopg.Connection, collection: str, ids: list[str]) -> None:
     row = conn.execute(
         "select count(*) from pgstac.items where collection = %s and id = any(%s)", (collection, ids)
@@ -224,34 +247,148 @@ def _prove_found(conn: psycopg.Connection, collection: str, ids: list[str]) -> N
         )
 
 
+def anybody(conn: psycopg.Connection[Any]) -> None:
+    """The guard of changes that no job makes."""
+
+
 @_retrying
-def refresh_collection(settings: Settings, collection: str, *, title: str, guard: Guard) -> dict[str, Any]:
-    """Update a collection's title and extents from its items; return it as stored. Items of unknown time do not count
-    in the temporal extent.
+def create_collection(settings: Settings, identity: str, said: Described) -> dict[str, Any]:
+    """Create an empty collection; return it as stored.
 
     Raises:
-        GeoAssetsError: STAC_INVALID, nothing was changed; what `guard` raises.
+        GeoAssetsError: COLLECTION_EXISTS, STAC_INVALID.
+        psycopg.Error: the database was lost.
+    """
+    collection = renewed(new_collection(identity), said, Holdings(0), title=None)
+    with connect(settings) as conn, conn.transaction():
+        _begin(conn, identity, anybody)
+        if _collection(conn, identity) is not None:
+            raise GeoAssetsError("COLLECTION_EXISTS", f"there is a collection {identity} already")
+        conn.execute("select create_collection(%s)", (Jsonb(collection),))
+    return collection
+
+
+@_retrying
+def refresh_collection(
+    settings: Settings,
+    collection: str,
+    said: Described | None = None,
+    *,
+    title: str | None = None,
+    guard: Guard = anybody,
+) -> dict[str, Any]:
+    """Update a collection with what is said of it and what its items say; return it as stored. One that would be the
+    same is not written.
+
+    Args:
+        settings: where the database is.
+        collection: its id.
+        said: by whoever changes it.
+        title: where it has none, and none is said.
+        guard: called in each transaction, under the collection's lock.
+
+    Raises:
+        GeoAssetsError: COLLECTION_NOT_FOUND, STAC_INVALID; what `guard` raises.
         psycopg.Error: the database was lost.
     """
     with connect(settings) as conn, conn.transaction():
         _begin(conn, collection, guard)
-        row = conn.execute(
-            """select content, content || jsonb_build_object('title', %s::text, 'extent',
-                          coalesce(pgstac.collection_extent(id, true), content->'extent')
-                          || jsonb_build_object('temporal',
-                              (select jsonb_build_object('interval',
-                                jsonb_build_array(jsonb_build_array(min(i.datetime), max(i.end_datetime))))
-                                 from pgstac.items i where i.collection = collections.id and i.end_datetime > %s)))
-                from pgstac.collections where id = %s""",
-            (title, UNKNOWN_TIME, collection),
-        ).fetchone()
-        if row is None:
-            return {}
-        before, now = row
-        content = validated(now)
-        if now != before:
-            conn.execute("update pgstac.collections set content = %s where id = %s", (Jsonb(now), collection))
-        return content
+        stored = _collection(conn, collection)
+        if stored is None:
+            raise _not_found(collection)
+        new = renewed(stored, said or Described(), _holdings(conn, collection), title=title)
+        if new != stored:
+            conn.execute("select update_collection(%s)", (Jsonb(new),))
+    return new
+
+
+def read_collection(settings: Settings, collection: str) -> dict[str, Any]:
+    """Return a collection as stored.
+
+    Raises:
+        GeoAssetsError: COLLECTION_NOT_FOUND.
+    """
+    with connect(settings, autocommit=True) as conn:
+        stored = _collection(conn, collection)
+    if stored is None:
+        raise _not_found(collection)
+    return stored
+
+
+def list_collections(settings: Settings) -> list[tuple[dict[str, Any], int]]:
+    """Return every collection as stored, with the number of its items, by id."""
+    with connect(settings, autocommit=True) as conn:
+        return conn.execute(
+            """select c.content, (select count(*) from pgstac.items i where i.collection = c.id)
+                 from pgstac.collections c order by c.id"""
+        ).fetchall()
+
+
+def read_items(settings: Settings, collection: str) -> Iterator[dict[str, Any]]:
+    """Yield every item of a collection as it was loaded, by id, all as of one moment. (`search` leaves nulls out.)"""
+    with connect(settings) as conn:
+        conn.execute("set transaction isolation level repeatable read read only")
+        conn.execute("set local search_path to pgstac, public")
+        ids = [row[0] for row in conn.execute("select id from items where collection = %s order by id", (collection,))]
+        for batch in batched(ids, _SAMPLE):
+            found = _stored(conn, collection, batch)
+            yield from (found[identity] for identity in batch)
+
+
+def item_ids(conn: psycopg.Connection[Any], collection: str, *, limit: int) -> list[str]:
+    """Return ids of the first items of a collection."""
+    rows = conn.execute("select id from pgstac.items where collection = %s order by id limit %s", (collection, limit))
+    return [row[0] for row in rows.fetchall()]
+
+
+def delete_items(conn: psycopg.Connection[Any], collection: str, ids: Sequence[str]) -> list[str]:
+    """Delete items, in the caller's transaction, in which it has called `queue_up`; return the ids that were there."""
+    rows = conn.execute(
+        "delete from pgstac.items where collection = %s and id = any(%s) returning id", (collection, list(ids))
+    )
+    return [row[0] for row in rows.fetchall()]
+
+
+def delete_collection(conn: psycopg.Connection[Any], collection: str) -> None:
+    """Delete a collection without items, in the caller's transaction, in which it has called `queue_up`.
+
+    Raises:
+        GeoAssetsError: COLLECTION_NOT_FOUND, COLLECTION_NOT_EMPTY.
+    """
+    if _collection(conn, collection) is None:
+        raise _not_found(collection)
+    if item_ids(conn, collection, limit=1):
+        raise GeoAssetsError("COLLECTION_NOT_EMPTY", f"{collection} has items")
+    conn.execute("select pgstac.delete_collection(%s)", (collection,))
+
+
+def _collection(conn: psycopg.Connection[Any], collection: str) -> dict[str, Any] | None:
+    row = conn.execute("select content from pgstac.collections where id = %s", (collection,)).fetchone()
+    return dict(row[0]) if row else None
+
+
+def _not_found(collection: str) -> GeoAssetsError:
+    return GeoAssetsError("COLLECTION_NOT_FOUND", f"there is no collection {collection}")
+
+
+def _holdings(conn: psycopg.Connection[Any], collection: str) -> Holdings:
+    """What the items of a collection say together. Those of unknown time do not count in the temporal extent."""
+    values = {"collection": collection, "unknown": UNKNOWN_TIME, "most": _SAMPLE}
+    space = conn.execute(_SPACE, values).fetchone()
+    facts = conn.execute(_FACTS, values).fetchone()
+    sample = _stored(conn, collection, [row[0] for row in conn.execute(_SAMPLED, values).fetchall()])
+    if space is None or facts is None:
+        return Holdings(0)
+    items, start, end, codes, least, most = facts
+    return Holdings(
+        items=items,
+        stretches=tuple((float(part.lower), float(part.upper)) for part in space[0] or ()),
+        latitudes=(float(space[1]), float(space[2])) if space[0] else None,
+        times=(start, end) if start else None,
+        codes=tuple(codes or ()),
+        gsd=(float(least), float(most)) if least is not None else None,
+        sample=tuple(sample[identity] for identity in sorted(sample)),
+    )
 
 
 def count_found(settings: Settings, collection: str, ids: Sequence[str]) -> int:

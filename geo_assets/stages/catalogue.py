@@ -20,6 +20,7 @@ from geo_assets.ledger.outputs import warnings
 from geo_assets.outcomes import Cog, CogReceipt, FetchedFile, Outputs
 from geo_assets.parameters import FILE_STAGES, IngestContainer
 from geo_assets.raster.models import ConvertReport
+from geo_assets.stac.collection import Described
 from geo_assets.stac.item import CogAsset, cog_item, file_item, item_id, table_item
 from geo_assets.stac.pgstac import load_items, refresh_collection
 from geo_assets.stac.places import AzurePlace, with_places
@@ -57,21 +58,30 @@ def gate(context: StageContext, job: JobRef) -> None:
 
 
 def refresh_collections(context: StageContext, report: CatalogueReport) -> dict[str, dict[str, Any]]:
-    """Update title and extents of the collections that got items; collection id -> extent."""
+    """Update the job's collections, also those from which it only withdrew items: what was submitted of them, and what
+    their items say; collection id -> extent.
+    """
     job = report.job
+    if job.stood_aside:
+        return {}
     asked = job.parameters_as(IngestContainer)
-    title = f"{asked.account}/{asked.container}"
-    stages = [FILE_STAGES[stage] for stage in asked.stages]
-    made = {stage.collection(asked.collection): stage.made for stage in stages}
-    extents = {}
-    for collection in report.collections:
-        stored = refresh_collection(
-            context.settings,
-            collection,
-            title=f"{title}: {made[collection]}",
-            guard=partial(assert_lease, job_id=job.job_id, run_id=job.run_id),
-        )
-        extents[collection] = stored.get("extent", {})
+    said, extents = Described.of(asked), {}
+    for stage in (FILE_STAGES[name] for name in asked.stages):
+        collection = stage.collection(asked.collection)
+        title = f"{said.title}: {stage.made}" if said.title and stage.suffix else said.title
+        try:
+            stored = refresh_collection(
+                context.settings,
+                collection,
+                said.model_copy(update={"title": title}),
+                title=f"{asked.account}/{asked.container}: {stage.made}",
+                guard=partial(assert_lease, job_id=job.job_id, run_id=job.run_id),
+            )
+        except GeoAssetsError as error:
+            if error.code != "COLLECTION_NOT_FOUND":
+                raise
+            continue  # nothing was ever made for it
+        extents[collection] = stored["extent"]
     return extents
 
 

@@ -22,7 +22,7 @@ from geo_assets.ledger.lease import assert_lease
 from geo_assets.ledger.models import PublishedSource
 from geo_assets.ledger.published import Published
 from geo_assets.parameters import FILE_STAGES, IngestContainer
-from geo_assets.stac.pgstac import queue_up
+from geo_assets.stac.pgstac import delete_items, queue_up
 from geo_assets.stages.abandoned_tables import drop_tables, names_of
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef
@@ -144,7 +144,7 @@ def _take_back(conn: psycopg.Connection, job: JobRef, entry: PublishedSource, ot
     assert_lease(conn, job.job_id, job.run_id)
     if not Published.take_back(conn, entry):
         return False
-    conn.execute("delete from pgstac.items where collection = %s and id = %s", (collection, identity))
+    delete_items(conn, collection, [identity])
     drop_tables(conn, entry.tables)
     Published.forget_source(conn, job.job_id, entry, others=others)
     return True

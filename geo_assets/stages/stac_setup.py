@@ -12,7 +12,7 @@ from geo_assets.database.migrate import PGSTAC_VERSION, pgstac_version
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.models import PlannedTask
 from geo_assets.outcomes import CATALOGUE, CatalogueOutputs, Outputs
-from geo_assets.stac.pgstac import new_collection
+from geo_assets.stac.collection import new_collection
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef
 

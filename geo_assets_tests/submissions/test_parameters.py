@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from rasterio.enums import Resampling
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.parameter_types import provider_fields
 from geo_assets.parameters import ADDED_LATER, IngestContainer, Job, validate_parameters
 from geo_assets.storage.containers import BlobRef
 from geo_assets.submissions.messages import read_message, read_parameters_of
@@ -197,3 +198,40 @@ def test_a_container_is_called_alike_wherever_it_is_named(name, is_one):
 
     by_parameter = taken(validate_parameters, "list_container", {"container": name})
     assert (by_parameter, taken(BlobRef.parse, f"default/{name}/a.tif")) == (is_one, is_one)
+
+
+@pytest.mark.parametrize(
+    ("said", "means"),
+    [
+        ("cc-by-4.0", "CC-BY-4.0"),
+        ("mit or apache-2.0", "MIT OR Apache-2.0"),
+        ("Other", "other"),
+    ],
+)
+def test_a_license_is_kept_in_the_spelling_of_spdx(said, means):
+    assert validate_parameters("ingest_container", {"container": "landing", "license": said}).license == means
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({"license": "proprietary"}, "'proprietary' is no SPDX identifier"),
+        ({"license": "CC-BY-5.0"}, "'CC-BY-5.0' is no SPDX identifier"),
+        ({"providers": ["Agency (owner)"]}, "the roles are licensor, producer, processor, host"),
+        ({"providers": ["Agency https://me:secret@agency.example"]}, "must be NAME (ROLE, …) URL without credentials"),
+        ({"title": ""}, "title: "),
+    ],
+)
+def test_what_cannot_be_said_of_a_collection_is_refused_by_name(said, reason):
+    with pytest.raises(GeoAssetsError) as refused:
+        validate_parameters("ingest_container", {"container": "landing", **said})
+    assert reason in refused.value.message
+
+
+def test_a_provider_has_a_name_roles_and_an_address():
+    assert provider_fields("Example Agency (producer, licensor) https://agency.example/a") == {
+        "name": "Example Agency",
+        "roles": ["producer", "licensor"],
+        "url": "https://agency.example/a",
+    }
+    assert provider_fields("Somebody") == {"name": "Somebody"}
