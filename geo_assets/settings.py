@@ -234,6 +234,9 @@ class Settings(BaseSettings):
     orphan_grace_hours: float = Field(
         6, gt=0, description="how long an orphaned output is kept; must be longer than any upload takes"
     )
+    change_feed_days: float = Field(
+        90, gt=0, description="how long the feed of changes of the catalogue keeps a change"
+    )
     max_source_bytes: int = Field(20 * 1024**3, ge=1, description=f"larger sources are {BAD_INPUT}")
 
     @field_validator("home")

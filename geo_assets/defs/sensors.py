@@ -4,6 +4,7 @@ A submission over the CLI or HTTP is launched at once by the process that accept
 and those whose launcher died. The ledger lets exactly one process launch an attempt.
 """
 
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -89,6 +90,7 @@ def build_janitor(settings: Settings) -> dg.SensorDefinition:
 
         with Ledger(settings, connections=1) as ledger:
             done = run_janitor(ledger.jobs, ledger.messages, report_dead)
+            ledger.changes.forget(timedelta(days=settings.change_feed_days))
         swept = sweep_orphans(settings)
         said = [*(f"{p.partition_key}: {a}" for p, a in done), *([f"{swept} orphans deleted"] if swept else [])]
         return dg.SkipReason("; ".join(said) or "all jobs are in order")

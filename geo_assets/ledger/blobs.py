@@ -84,6 +84,12 @@ def sweep_these(conn: psycopg.Connection[Any], delete: Delete, names: Iterable[s
     return deleted
 
 
+def loose_among(conn: psycopg.Connection[Any], names: Sequence[str]) -> list[str]:
+    """Those of these blobs that are yet to be deleted, or found to be named."""
+    rows = conn.execute("select blob from geo.loose_blobs where blob = any(%s) order by blob", (list(names),))
+    return [row[0] for row in rows.fetchall()]
+
+
 def _settle(conn: psycopg.Connection[Any], delete: Delete, rows: Sequence[tuple[str, bool]]) -> tuple[int, bool]:
     """Delete the blobs of locked rows; returns (how many were deleted, whether their store does not answer)."""
     settled, deleted, away = [], 0, False

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Self
 
 from geo_assets.database.connections import open_pool
+from geo_assets.ledger.changes import Changes
 from geo_assets.ledger.circuits import Circuits
 from geo_assets.ledger.inventory import Inventory
 from geo_assets.ledger.jobs import Jobs
@@ -40,6 +41,7 @@ class Ledger:
         self.inventory = Inventory(self._pool)
         self.table_names = TableNames(self._pool)
         self.published = Published(self._pool)
+        self.changes = Changes(self._pool)
         self.messages = Messages(self._pool)
         self.tokens = Tokens(self._pool)
         self.circuits = Circuits(self._pool)

@@ -341,6 +341,17 @@ def item_ids(conn: psycopg.Connection[Any], collection: str, *, limit: int) -> l
     return [row[0] for row in rows.fetchall()]
 
 
+def has_item(conn: psycopg.Connection[Any], collection: str, identity: str) -> bool:
+    """Whether the catalogue has an item."""
+    row = conn.execute("select from pgstac.items where collection = %s and id = %s", (collection, identity)).fetchone()
+    return row is not None
+
+
+def has_collection(conn: psycopg.Connection[Any], collection: str) -> bool:
+    """Whether the catalogue has a collection."""
+    return _stored(conn, collection) is not None
+
+
 def delete_items(conn: psycopg.Connection[Any], collection: str, ids: Sequence[str]) -> list[str]:
     """Delete items, in the caller's transaction, in which it has called `queue_up`; return the ids that were there."""
     rows = conn.execute(

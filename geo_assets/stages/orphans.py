@@ -17,7 +17,7 @@ from obstore.exceptions import BaseError
 
 from geo_assets.database.connections import connect
 from geo_assets.errors import GeoAssetsError
-from geo_assets.ledger import blobs
+from geo_assets.ledger import blobs, tombstones
 from geo_assets.settings import Settings
 from geo_assets.stages.abandoned_tables import sweep_abandoned_tables
 from geo_assets.stages.waiting_tables import sweep_waiting_tables
@@ -38,7 +38,7 @@ def sweep_orphans(settings: Settings, *, grace: timedelta | None = None) -> int:
     """
     patience = timedelta(hours=settings.orphan_grace_hours) if grace is None else grace
     with connect(settings) as conn:
-        return (
+        swept = (
             _tried(conn, lambda: len(sweep_staged(conn)))
             + _tried(conn, lambda: len(sweep_waiting_tables(conn)))
             + _tried(conn, lambda: sweep_abandoned_tables(conn))
@@ -46,6 +46,9 @@ def sweep_orphans(settings: Settings, *, grace: timedelta | None = None) -> int:
                 conn, lambda: blobs.sweep(conn, lambda blob: _delete(settings, blob), grace=patience, seconds=_SECONDS)
             )
         )
+        with conn.transaction():
+            tombstones.settle(conn)
+    return swept
 
 
 def _tried(conn: psycopg.Connection[Any], sweep: Callable[[], int]) -> int:
