@@ -23,7 +23,8 @@ with gone as (
     delete from geo.published where stac_item = any(%(names)s) returning stac_item, job_id, stage, task_key, outputs),
 buried as (
     insert into geo.tombstones (collection, item, withdrawn_by, job_id, stage, task_key, outputs)
-    select split_part(name, '/', 1), substr(name, strpos(name, '/') + 1), %(by)s, job_id, stage, task_key, coalesce(outputs, '{}')
+    select split_part(name, '/', 1), substr(name, strpos(name, '/') + 1), %(by)s, job_id, stage, task_key,
+           coalesce(outputs, '{}')
       from unnest(%(names)s::text[]) as name left join gone on stac_item = name),
 noted as (
     insert into geo.loose_tables (table_name)

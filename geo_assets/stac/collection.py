@@ -121,7 +121,8 @@ def renewed(stored: Mapping[str, Any], said: Described, holdings: Holdings, *, t
 
 def _extent(holdings: Holdings) -> dict[str, Any]:
     """The extents in space (west > east across the antimeridian, RFC 7946) and time; without items they are open."""
-    bbox, interval = _WORLD, [None, None]
+    bbox = _WORLD
+    interval: list[str | None] = [None, None]
     if holdings.stretches and holdings.latitudes:
         west, east = shortest_stretch(holdings.stretches)
         south, north = holdings.latitudes

@@ -1,4 +1,4 @@
-"""A collection as files: its JSON, and its items as `search` returns them, a line each.
+"""A collection as files: its JSON, and its items as they were loaded, a line each.
 
 Here: writing the folder, whole or not at all. Not here: reading the catalogue (`pgstac.py`).
 """

@@ -325,7 +325,7 @@ def list_collections(settings: Settings) -> list[tuple[dict[str, Any], int]]:
 
 
 def read_items(settings: Settings, collection: str) -> Iterator[dict[str, Any]]:
-    """Yield every item of a collection as it was loaded, by id, all as of one moment. (`search` leaves nulls out.)"""
+    """Yield every item of a collection as it was loaded, by id, all as of one moment. `search` drops nulls."""
     with connect(settings) as conn:
         conn.execute("set transaction isolation level repeatable read read only")
         conn.execute("set local search_path to pgstac, public")
@@ -349,7 +349,7 @@ def has_item(conn: psycopg.Connection[Any], collection: str, identity: str) -> b
 
 def has_collection(conn: psycopg.Connection[Any], collection: str) -> bool:
     """Whether the catalogue has a collection."""
-    return _stored(conn, collection) is not None
+    return _collection(conn, collection) is not None
 
 
 def delete_items(conn: psycopg.Connection[Any], collection: str, ids: Sequence[str]) -> list[str]:

@@ -187,7 +187,7 @@ def test_unpublishing_by_command_says_what_was_withdrawn(cli, settings):
     assert "withdrawn: 1 items, the collection said-so" in cli("unpublish", "--collection", "said-so").stdout
 
 
-def test_an_exported_collection_holds_what_search_returns_and_twice_the_same_bytes(cli, settings, tmp_path):
+def test_an_exported_collection_holds_every_item_and_twice_the_same_bytes(cli, settings, tmp_path):
     load(settings, "taken", "b", "a")
     cli("collection", "update", "taken", "--title", "Taken")
     load(settings, "taken", "c")

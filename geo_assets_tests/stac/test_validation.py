@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.stac.pgstac import new_collection
+from geo_assets.stac.collection import new_collection
 from geo_assets.stac.validation import validated
 
 ITEMS = {file.stem: json.loads(file.read_text("utf-8")) for file in (Path(__file__).parent / "items").glob("*.json")}

@@ -209,7 +209,7 @@ def test_a_container_is_called_alike_wherever_it_is_named(name, is_one):
     ],
 )
 def test_a_license_is_kept_in_the_spelling_of_spdx(said, means):
-    assert validate_parameters("ingest_container", {"container": "landing", "license": said}).license == means
+    assert IngestContainer(container="landing", license=said).license == means
 
 
 @pytest.mark.parametrize(
