@@ -299,6 +299,7 @@ def test_nul_is_refused_in_every_parameter_of_every_route(api):
                     "job_type": "hello_world",
                     "job_id": job,
                     "code": "INTERNAL",
+                    "collection": "any",
                     **({name: "%00"} if place == "path" else {}),
                 }
                 query = {name: "\0"} if place == "query" else {}
