@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+import geopandas as gpd
 import numpy as np
 import psycopg
 import pytest
@@ -17,10 +18,11 @@ from psycopg.types.json import Jsonb
 from pypgstac.hydration import hydrate
 from rasterio.crs import CRS
 from rasterio.transform import from_origin
+from shapely.geometry import box
 
 from geo_assets.parameters import Job, validate_parameters
 from geo_assets.settings import AzureAccount, LocalAccount, Settings
-from geo_assets.stages import catalogue, cogs, read_back
+from geo_assets.stages import catalogue, cogs, read_back, vector_tables
 from geo_assets.stages.claim import claim_job
 from geo_assets.stages.container_inventory import take_inventory
 from geo_assets.stages.context import StageContext
@@ -43,8 +45,8 @@ class World:
     def ingest(
         self, before: Callable[[JobRef], None] = lambda job: None, *, force: bool = False, **parameters
     ) -> tuple[JobRef, CatalogueReport]:
-        """Convert the rasters of the container and register them; `before` is called between the two."""
-        body = {"job_type": "stage_raster", "parameters": {"container": self.name, **parameters}, "force": force}
+        """Convert the files of the container and register them; `before` is called between the two."""
+        body = {"job_type": "ingest_container", "parameters": {"container": self.name, **parameters}, "force": force}
         assert handle(self.submitter, raw(body)).submitted
         asked = Job.of(validate_parameters(body["job_type"], body["parameters"]))
         run_id = self.dagster.run(asked, "STARTED")
@@ -56,9 +58,11 @@ class World:
             job_types=frozenset({asked.job_type}),
             options={"force": force},
         )
-        _, chunks = cogs.plan(self.context, take_inventory(self.context, job))
-        for chunk in chunks:
+        inventory = take_inventory(self.context, job)
+        for chunk in cogs.plan(self.context, inventory)[1]:
             cogs.convert_chunk(self.context, chunk)
+        for chunk in vector_tables.plan(self.context, inventory)[1]:
+            vector_tables.load_chunk(self.context, chunk)
         before(job)
         registered = catalogue.register(self.context, job)
         catalogue.refresh_collections(self.context, registered)
@@ -85,8 +89,8 @@ class World:
             ((page,),) = self.rows("select search(%s)", Jsonb(body))
             found = [hydrate(base, item) for item in page["features"]]
         else:
-            query = "select get_item(id, collection) from items where collection = %s"
-            found = [row[0] for row in self.rows(query, self.name)]
+            query = "select get_item(id, collection) from items where collection in (%s, %s)"
+            found = [row[0] for row in self.rows(query, self.name, f"{self.name}-vector")]
         return {item["properties"]["title"]: item for item in found}
 
 
@@ -125,11 +129,11 @@ def test_a_file_whose_item_is_not_valid_is_quarantined_with_the_place_of_the_fau
 
 
 def versions(world: World) -> dict[str, str]:
-    """The row version of each item and of the collection."""
+    """The row version of each item and of each collection."""
     return dict(
         world.rows(
-            "select id, xmin::text from items where collection = %s union all"
-            " select 'of ' || id, xmin::text from collections where id = %s",
+            "select id, xmin::text from items where collection ^@ %s union all"
+            " select 'of ' || id, xmin::text from collections where id ^@ %s",
             world.name,
             world.name,
         )
@@ -256,3 +260,22 @@ def test_an_item_across_the_antimeridian_is_found_from_both_sides_and_not_betwee
     for inside in ([179, south, 180, north], [-180, south, -179, north], [west, south, east, north]):
         assert found(world, bbox=inside) == {"fiji.tif"}
     assert found(world, bbox=[-170, south, 170, north]) == set()
+
+
+def test_the_item_of_a_table_tells_its_source_and_is_not_touched_when_nothing_changed(world):
+    places = gpd.GeoDataFrame({"name": ["a", "b"]}, geometry=[box(179, 0, 180, 1), box(-180, 0, -179, 1)], crs=4326)
+    places.to_file(world.folder / "places.gpkg")
+    world.ingest()
+    item = world.items()["places.gpkg"]
+    (link,) = [link for link in item["links"] if link["rel"] == "derived_from"]
+    assert link["file:size"] == (world.folder / "places.gpkg").stat().st_size
+    assert item["properties"]["processing:lineage"].endswith("): loaded into 1 table")
+    assert item["properties"]["processing:software"].keys() >= {"gdal", "geos"}
+    ((asset, table),) = item["assets"].items()
+    assert (table["table:row_count"], table["proj:code"]) == (2, "EPSG:4326")
+    assert table["href"].endswith(f"?table=vector.{asset}")
+
+    rows = versions(world)
+    _, again = world.ingest(force=True)
+    assert again.items == 1
+    assert versions(world) == rows
