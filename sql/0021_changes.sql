@@ -1,18 +1,24 @@
 -- 0021_changes.sql: what changed in the catalogue, in the order of the commits, so that a mirror can follow it.
 
 create type geo.change_op as enum ('create', 'update', 'delete');
-create sequence geo.change_numbers;
 
 -- Append only; old rows are deleted from the beginning.
 create table geo.changes (
-    note        bigint        generated always as identity primary key,
-    number      bigint        unique,                          -- given as the transaction commits; null meanwhile: nobody else sees it
+    number      bigint        generated always as identity primary key,
     op          geo.change_op not null,
     collection  text          not null,
     item        text,                                          -- null: the collection itself; if it is deleted, so are its items
-    at          timestamptz   not null default clock_timestamp()
+    at          timestamptz   not null
 );
-create index on geo.changes (at);
+create index on geo.changes using brin (at);
+
+-- What the transactions under way have changed. Each empties it of its own notes as it commits, so nobody sees another's.
+create unlogged table geo.change_notes (
+    note        bigint        generated always as identity primary key,
+    op          geo.change_op not null,
+    collection  text          not null,
+    item        text
+);
 
 create table geo.change_feed (
     is_one      boolean       primary key default true check (is_one),
@@ -21,6 +27,7 @@ create table geo.change_feed (
 );
 insert into geo.change_feed default values;
 revoke insert, update on geo.changes from geo_pipeline;        -- only the triggers write
+revoke all on geo.change_notes from geo_pipeline, geo_reader;
 revoke insert, delete on geo.change_feed from geo_pipeline;
 
 -- Notes a changed row of pgstac at once: an event that waited for the commit would keep pgstac from changing its partitions.
@@ -35,26 +42,30 @@ begin
         changed := new;
     end if;
     if tg_argv[0] = 'item' then
-        insert into geo.changes (op, collection, item) values (op, changed.collection, changed.id);
+        insert into geo.change_notes (op, collection, item) values (op, changed.collection, changed.id);
     else
-        insert into geo.changes (op, collection) values (op, changed.id);
+        insert into geo.change_notes (op, collection) values (op, changed.id);
     end if;
     return null;
 end $$;
 
 -- Numbers the notes of a transaction as it commits. A number is taken and becomes visible while the lock is held: so whoever
 -- sees a number sees every smaller one, and nobody misses what commits later. Nothing else is waited for with the lock.
-create function geo.number_change() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+create function geo.number_changes() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-    perform pg_advisory_xact_lock(hashtextextended('geo_assets:changes', 0));
-    update geo.changes set number = nextval('geo.change_numbers'), at = clock_timestamp() where note = new.note;
+    if exists (select from geo.change_notes where note = new.note) then                        -- the first note numbers them all
+        perform pg_advisory_xact_lock(hashtextextended('geo_assets:changes', 0));
+        with mine as (delete from geo.change_notes returning *)
+        insert into geo.changes (op, collection, item, at)
+            select mine.op, mine.collection, mine.item, clock_timestamp() from mine order by note;
+    end if;
     return null;
 end $$;
-revoke all on function geo.note_change(), geo.number_change() from public;
+revoke all on function geo.note_change(), geo.number_changes() from public;
 grant execute on function geo.note_change() to pgstac_admin;   -- who creates a partition gives it the triggers of the whole
 
-create constraint trigger numbered after insert on geo.changes
-    deferrable initially deferred for each row execute function geo.number_change();
+create constraint trigger numbered after insert on geo.change_notes
+    deferrable initially deferred for each row execute function geo.number_changes();
 create trigger geo_changes after insert or delete on pgstac.items
     for each row execute function geo.note_change('item');
 create trigger geo_changes_of_content after update on pgstac.items for each row
@@ -67,5 +78,6 @@ create trigger geo_changes_of_content after update on pgstac.collections
     for each row when (old.content is distinct from new.content) execute function geo.note_change('collection');
 
 -- What is there already is what came first.
-insert into geo.changes (op, collection) select 'create', id from pgstac.collections order by id;
-insert into geo.changes (op, collection, item) select 'create', collection, id from pgstac.items order by collection, id;
+insert into geo.changes (op, collection, at) select 'create', id, now() from pgstac.collections order by id;
+insert into geo.changes (op, collection, item, at)
+    select 'create', collection, id, now() from pgstac.items order by collection, id;
