@@ -146,9 +146,15 @@ ERRORS: dict[str, ErrorKind] = {
     "NO_VERSION": ErrorKind(_I, "load with --keep-versions N: earlier versions are kept from then on"),
     "SCHEMA_MISMATCH": ErrorKind(_X, "nothing was published; report this with the file's name"),
     # STAC
-    "STAC_INVALID": ErrorKind(_I, "nothing of it was published; report this with the file's name"),
+    "STAC_INVALID": ErrorKind(
+        _I,
+        "nothing of it was published; report this with the file's name; once that is corrected: geo-assets retry"
+        f" JOB_ID {RETRY_OPTIONS[BAD_INPUT]}",
+    ),
     "STAC_CONTRADICTS_ASSET": ErrorKind(
-        _I, "nothing of it was published; convert it again: geo-assets submit … --force; if it persists, report this"
+        _I,
+        f"nothing of it was published; convert it again: geo-assets retry JOB_ID {RETRY_OPTIONS[BAD_INPUT]}; if that"
+        " does not help, report this with the file's name",
     ),
     "STAC_NOT_FOUND_AFTER_LOAD": ErrorKind(_T, "submit again"),
     "COLLECTION_NOT_FOUND": ErrorKind(_I, "list the collections with: geo-assets collection list"),

@@ -48,7 +48,12 @@ class World:
         """Convert the files of the container and register them; `before` is called between the two."""
         body = {"job_type": "ingest_container", "parameters": {"container": self.name, **parameters}, "force": force}
         assert handle(self.submitter, raw(body)).submitted
-        asked = Job.of(validate_parameters(body["job_type"], body["parameters"]))
+        return self.work(Job.of(validate_parameters(body["job_type"], body["parameters"])), before, force=force)
+
+    def work(
+        self, asked: Job, before: Callable[[JobRef], None] = lambda job: None, *, force: bool = False
+    ) -> tuple[JobRef, CatalogueReport]:
+        """Run an attempt of a submitted job."""
         run_id = self.dagster.run(asked, "STARTED")
         job = claim_job(
             self.context,
@@ -216,6 +221,10 @@ def test_a_cog_that_its_item_contradicts_is_not_published_and_the_others_are(wor
     status, code, message = world.tasks(job)["a.tif"]
     assert (status, code) == ("quarantined", "STAC_CONTRADICTS_ASSET")
     assert message.endswith("proj:code is EPSG:32631, in the file EPSG:32618")
+
+    world.submitter.retry(job.job_id, requested_by="somebody", only=["quarantined"])
+    world.work(Job.of(job.parameters))
+    assert world.items().keys() == {"a.tif", "b.tif"}
 
 
 @pytest.mark.parametrize("fetched", [(100, 1 << 20), (700, 1 << 20), (1, 50, 300, 1 << 20)])
