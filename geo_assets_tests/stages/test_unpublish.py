@@ -1,5 +1,9 @@
 """What is unpublished is found by nobody first, then deleted, then accounted for; a kill in between leaves no rest."""
 
+import os
+import signal
+import subprocess
+import sys
 from contextlib import suppress
 from datetime import timedelta
 from itertools import count
@@ -223,6 +227,29 @@ def test_after_a_kill_nobody_finds_an_item_and_the_next_call_deletes_the_rest(se
     assert job.rows("select count(*) from geo.tombstones where data_gone_at is null and collection ^@ %(name)s") == [
         (0,)
     ]
+
+
+#: A process that is killed where the files of an item are to be deleted.
+_KILLED = """
+import os, signal, sys
+from geo_assets.settings import load_settings
+from geo_assets.stages import unpublish
+unpublish.sweep_blobs = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+unpublish.unpublish_item(load_settings(), sys.argv[1], by="cli")
+"""
+
+
+def test_a_process_that_is_killed_leaves_nothing_that_the_next_call_does_not_delete(settings, published):  # noqa: F811
+    job = published()
+    job.cogs("a", "b")
+    place = {"HOME": settings.home, "PG_PORT": settings.pg_port, "PIPELINE_PASSWORD": "p", "READER_PASSWORD": "r"}
+    env = {**os.environ, **{f"GEO_ASSETS_{name}": str(value) for name, value in place.items()}}
+    command = [sys.executable, "-c", _KILLED, f"{job.name}/a"]
+    killed = subprocess.run(command, env={**env, "GEO_ASSETS_MIGRATOR_PASSWORD": "m"}, timeout=60, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert (job.items(), job.files(), job.graves()) == ({"b"}, {"a", "b"}, [("a", False)])
+    assert unpublish_item(settings, f"{job.name}/a", by="cli").files == 1
+    assert (job.items(), job.files(), job.graves()) == ({"b"}, {"b"}, [("a", True)])
 
 
 def test_after_a_kill_the_janitor_deletes_what_is_left_and_accounts_for_it(settings, published, monkeypatch):  # noqa: F811
