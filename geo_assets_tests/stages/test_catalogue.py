@@ -154,7 +154,7 @@ def test_a_second_registration_of_the_same_content_touches_no_row_and_of_other_c
     lowest = float(np.finfo("float32").min)
     far = np.where(np.eye(40, 50) > 0, lowest, 1.5).astype("float32")[None]
     write(world.folder / "far.tif", far, nodata=lowest)  # of 39 digits, which JSON numbers come back from as integers
-    moments = iter(datetime(2026, 1, day, tzinfo=UTC) for day in (1, 2, 3))
+    moments = iter(datetime(2026, 1, day, tzinfo=UTC) for day in (1, 2, 3, 4))
     monkeypatch.setattr(catalogue, "_now", lambda: next(moments))
 
     asked = {"datetime_regex": "%Y-%m-%d"}
@@ -173,6 +173,10 @@ def test_a_second_registration_of_the_same_content_touches_no_row_and_of_other_c
         "created": "2026-01-01T00:00:00Z",
         "updated": "2026-01-03T00:00:00Z",
     }
+
+    rows = versions(world)  # now b.tif is stored as what differs from the assets that its collection tells of
+    world.ingest(force=True, **asked)
+    assert versions(world) == rows
 
 
 def test_an_item_tells_its_source_file_and_the_software_and_the_link_leads_to_the_bytes(world):
