@@ -22,9 +22,13 @@ from geo_assets.local.stack import Stack, listens
 from geo_assets.local.storage_checks import StorageCheck, storage_checks
 from geo_assets.local.supervisor import CRASH_LOOP, WELL_SECONDS, Account, Deaths
 from geo_assets.settings import Settings, load_settings
+from geo_assets.stac.pgstac import count_collections
 
 #: With less free space a single drone mosaic can fill the disk.
 _LOW_DISK_BYTES = 5 * 1024**3
+
+#: Each collection of pgstac is a partition, which every search plans for; users report trouble at tens of thousands.
+_MOST_COLLECTIONS = 1000
 
 
 class Finding(BaseModel):
@@ -43,6 +47,7 @@ def examine() -> list[Finding]:
     checks: list[tuple[str, Callable[[], Finding]]] = [
         ("PostgreSQL", lambda: _binaries(stack)),
         ("database", lambda: _database(settings)),
+        ("catalogue", lambda: _catalogue(settings)),
         ("time zone", lambda: _time_zone(settings)),
         ("migrations", lambda: _migrations(settings)),
         ("GDAL", lambda: _gdal(settings)),
@@ -88,6 +93,19 @@ def _database(settings: Settings) -> Finding:
             what="database", level="failure", found=found, remedy=f"geo-assets up (pgstac {PGSTAC_VERSION} is expected)"
         )
     return Finding(what="database", level="ok", found=found)
+
+
+def _catalogue(settings: Settings) -> Finding:
+    with psycopg.connect(settings.dsn("pipeline"), connect_timeout=5) as conn:
+        count = count_collections(conn)
+    if count > _MOST_COLLECTIONS:
+        return Finding(
+            what="catalogue",
+            level="warning",
+            found=f"{count:,} collections; more than {_MOST_COLLECTIONS:,} make every search slower",
+            remedy="submit to fewer (--param collection=NAME), and delete some: geo-assets collection delete",
+        )
+    return Finding(what="catalogue", level="ok", found=f"{count:,} collections")
 
 
 def _time_zone(settings: Settings) -> Finding:

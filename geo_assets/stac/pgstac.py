@@ -264,8 +264,29 @@ def create_collection(settings: Settings, identity: str, said: Described) -> dic
         _begin(conn, identity, anybody)
         if _collection(conn, identity) is not None:
             raise GeoAssetsError("COLLECTION_EXISTS", f"there is a collection {identity} already")
-        conn.execute("select create_collection(%s)", (Jsonb(collection),))
+        insert_collection(conn, collection)
     return collection
+
+
+def insert_collection(conn: psycopg.Connection[Any], collection: dict[str, Any]) -> None:
+    """Insert a collection, in the caller's transaction."""
+    conn.execute("select pgstac.create_collection(%s)", (Jsonb(collection),))
+
+
+def count_collections(conn: psycopg.Connection[Any]) -> int:
+    """Return how many collections there are; each has a partition."""
+    ((count,),) = conn.execute("select count(*) from pgstac.collections").fetchall()
+    return int(count)
+
+
+def hrefs(conn: psycopg.Connection[Any], collections: Sequence[str]) -> dict[str, list[str]]:
+    """Return collection/id -> where its assets are, for each item of collections."""
+    rows = conn.execute(
+        """select collection || '/' || id, array(select jsonb_path_query(content, '$.assets.*.href') #>> '{}')
+             from pgstac.items where collection = any(%s)""",
+        (list(collections),),
+    )
+    return dict(rows.fetchall())
 
 
 @_retrying

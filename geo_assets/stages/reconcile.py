@@ -25,6 +25,7 @@ from geo_assets.ledger.snapshot import JobNow, Snapshot, Unregistered
 from geo_assets.outcomes import INVENTORY, Outputs
 from geo_assets.parameters import FILE_STAGES
 from geo_assets.settings import Settings
+from geo_assets.stac.pgstac import hrefs
 from geo_assets.stages.container_inventory import REFUSALS, within
 from geo_assets.stages.files import stages_of
 from geo_assets.storage.containers import Blob, BlobRef, Container, open_container
@@ -191,25 +192,21 @@ class _Look:
 
     def items(self, conn: psycopg.Connection, collection: str, published: list[PublishedTask]) -> Iterator[Difference]:
         """Compare items with those that the ledger knows, and each item's hrefs with its outputs."""
-        query = (
-            "select collection || '/' || id, array(select jsonb_path_query(content, '$.assets.*.href') #>> '{}') from"
-            " pgstac.items where collection = any(%s)"
-        )
-        found: dict[str, list[str]] = dict(conn.execute(query, (_collections(collection),)).fetchall())
+        found = hrefs(conn, _collections(collection))
         for row in published:
-            hrefs = found.get(row.stac_item)
-            if hrefs is None:
+            led = found.get(row.stac_item)
+            if led is None:
                 yield Difference(Class.MISSING_ITEM, row.stac_item, f"of {row.task_key}")
-            elif row.outputs.all_blobs and set(hrefs) != (said := self.hrefs(row.outputs)):
+            elif row.outputs.all_blobs and set(led) != (said := self.hrefs(row.outputs)):
                 yield Difference(
                     Class.DANGLING_HREF,
                     row.stac_item,
-                    f"leads to {sorted(set(hrefs) - said)}, not to {sorted(said - set(hrefs))}",
+                    f"leads to {sorted(set(led) - said)}, not to {sorted(said - set(led))}",
                 )
-            elif not row.outputs.all_blobs and {h.rpartition("?table=")[2] for h in hrefs} != {
+            elif not row.outputs.all_blobs and {h.rpartition("?table=")[2] for h in led} != {
                 table.table for table in row.outputs.all_tables
             }:
-                yield Difference(Class.DANGLING_HREF, row.stac_item, f"leads to {hrefs}")
+                yield Difference(Class.DANGLING_HREF, row.stac_item, f"leads to {led}")
         unknown = found.keys() - {row.stac_item for row in published}
         for item in unknown - Snapshot(conn).published_among(list(unknown)):
             yield Difference(Class.ORPHAN_ITEM, item)

@@ -5,14 +5,13 @@ Here: `list_container`'s one task and `stac_setup`'s. Not here: the inventory it
 
 from __future__ import annotations
 
-from psycopg.types.json import Jsonb
-
 from geo_assets.database.connections import connect
 from geo_assets.database.migrate import PGSTAC_VERSION, pgstac_version
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.models import PlannedTask
 from geo_assets.outcomes import CATALOGUE, CatalogueOutputs, Outputs
 from geo_assets.stac.collection import new_collection
+from geo_assets.stac.pgstac import count_collections, insert_collection
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef
 
@@ -38,10 +37,9 @@ def check_catalogue(context: StageContext, job: JobRef) -> CatalogueOutputs:
                 f"pgstac is {version or 'not there'}; {PGSTAC_VERSION} is expected",
                 remedy="geo-assets up",
             )
-        conn.execute("set local search_path to pgstac, public")
-        conn.execute("select create_collection(%s)", (Jsonb(new_collection("geo-assets-setup-check")),))
-        row = conn.execute("select count(*) from collections").fetchone()
+        count = count_collections(conn)
+        insert_collection(conn, new_collection("geo-assets-setup-check"))
         conn.rollback()
-    outputs = CatalogueOutputs(pgstac_version=version, collections=(row[0] - 1) if row else 0)
+    outputs = CatalogueOutputs(pgstac_version=version, collections=count)
     record_single_task(context, job, CATALOGUE, outputs)
     return outputs

@@ -12,7 +12,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from geo_assets.database.bootstrap import bootstrap
-from geo_assets.database.migrate import migrate
+from geo_assets.database.migrate import migrate, redeploy
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.changes import NOW
 from geo_assets.ledger.ledger import Ledger
@@ -314,6 +314,23 @@ def test_what_was_there_before_there_was_a_feed_is_what_it_begins_with(settings,
         ("create", "item", "a"),
         ("create", "item", "b"),
     ]
+
+
+def test_a_cursor_from_before_the_ledger_was_made_anew_is_too_old_and_the_feed_goes_on(settings, cluster):  # noqa: F811
+    anew = settings.model_copy(update={"pg_database": "made_anew"})
+    bootstrap(cluster.dsn(), anew)
+    migrate(anew)
+    load(anew, item("a", "stays"))
+    with Ledger(anew) as ledger:
+        _, old = ledger.changes.since(None, limit=FAR)
+    redeploy(anew)
+    load(anew, item("b", "stays"))
+    with Ledger(anew) as ledger:
+        with pytest.raises(GeoAssetsError, match="was made anew") as refused:
+            ledger.changes.since(old, limit=FAR)
+        found, _ = ledger.changes.since(None, limit=FAR)
+    assert refused.value.code == "CURSOR_TOO_OLD"
+    assert told(found) == [("create", "stays", "stays"), ("create", "stays", "a"), ("create", "stays", "b")]
 
 
 def test_only_the_catalogue_writes_the_feed(connect):

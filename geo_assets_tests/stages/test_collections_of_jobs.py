@@ -4,11 +4,15 @@ from datetime import timedelta
 
 import numpy as np
 
+from geo_assets.parameters import Job, validate_parameters
 from geo_assets.stac.pgstac import read_collection
+from geo_assets.stages.claim import claim_job
 from geo_assets.stages.reconcile import reconcile
 from geo_assets.stages.retire import retire
+from geo_assets.stages.stac_setup import check_catalogue
 from geo_assets.stages.unpublish import unpublish_item, unpublish_job
-from geo_assets_tests.intake.conftest import cluster, dagster, settings, submitter  # noqa: F401 - the fixtures
+from geo_assets.submissions.boundary import handle
+from geo_assets_tests.intake.conftest import cluster, dagster, raw, settings, submitter  # noqa: F401 - the fixtures
 from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.stages.test_catalogue import raster, world  # noqa: F401 - the fixture
 
@@ -106,3 +110,22 @@ def test_one_item_that_was_unpublished_leaves_the_others_of_its_job_as_they_are(
     unpublish_item(world.context.settings, f"{world.name}/{gone['id']}", by="cli")
     assert world.items().keys() == world.tasks(job).keys() == {"b.tif"}
     assert differences(world) == set()
+
+
+def test_the_check_of_the_catalogue_counts_collections_and_leaves_none(world):  # noqa: F811
+    raster(world, "a.tif")
+    world.ingest()
+    submitted = handle(world.submitter, raw({"job_type": "stac_setup", "parameters": {}})).submitted
+    asked = Job.of(validate_parameters("stac_setup", {}))
+    run_id = world.dagster.run(asked, "STARTED")
+    job = claim_job(
+        world.context,
+        partition_key=submitted.partition_key,
+        run_id=run_id,
+        attempt=1,
+        job_types=frozenset({"stac_setup"}),
+        options={},
+    )
+    ((before,),) = world.rows("select count(*) from collections")
+    assert check_catalogue(world.context, job).collections == before > 0
+    assert world.rows("select count(*) from collections") == [(before,)]
