@@ -124,7 +124,9 @@ def load_items(
             # a load ends with what takes an exclusive lock and is logged where it fails: after the commit, not within
             conn.execute("set local pgstac.use_queue to true")
             if changed := _changed(conn, collection, items):
-                loader.load_items(iter(changed), insert_mode=Methods.upsert)
+                # an upsert looks for an id in one partition: an item that moves to another month would be there twice
+                mode = Methods.delsert if _is_partitioned(conn, collection) else Methods.upsert
+                loader.load_items(iter(changed), insert_mode=mode)
             _prove_found(conn, collection, [item["id"] for item in items])
             done = record(conn)
         _refresh_statistics(conn)
@@ -142,6 +144,12 @@ def _begin(conn: psycopg.Connection[Any], collection: str, guard: Guard) -> None
     conn.execute("set local search_path to pgstac, public")
     queue_up(conn, collection)
     guard(conn)
+
+
+def _is_partitioned(conn: psycopg.Connection[Any], collection: str) -> bool:
+    """Whether the collection has a partition for each month or year."""
+    row = conn.execute("select partition_trunc is not null from collections where id = %s", (collection,)).fetchone()
+    return bool(row and row[0])
 
 
 def _changed(conn: psycopg.Connection[Any], collection: str, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
