@@ -7,7 +7,7 @@ Here: HTTP. Not here: what a collection says (`stac/collection.py`), statements 
 from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Path, Query
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from geo_assets.api.dependencies import Limit, TheSettings, TheSubmitter, scope
 from geo_assets.ledger.changes import NOW, Change
@@ -27,6 +27,11 @@ router = APIRouter(tags=["catalogue"])
 #: The id of a collection that is there, whoever made it.
 _Collection = Annotated[str, Path(max_length=255)]
 _BY = "api"
+
+
+def _named(value: Any) -> Any:
+    """A switch that is named without a value, `?cascade`, is on."""
+    return value if value != "" else True
 
 
 class NewCollection(Described):
@@ -101,7 +106,7 @@ def update(settings: TheSettings, collection: _Collection, body: Described) -> d
 def delete(
     settings: TheSettings,
     collection: _Collection,
-    cascade: Annotated[bool, Query(description="with its items, files and tables")] = False,
+    cascade: Annotated[bool, BeforeValidator(_named), Query(description="with its items, files and tables")] = False,
 ) -> Unpublished:
     """Delete a collection."""
     return remove_collection(settings, collection, cascade=cascade, by=_BY)

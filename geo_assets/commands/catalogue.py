@@ -139,7 +139,9 @@ def unpublish(
 
     if [job, item, collection].count(None) != 2:
         raise GeoAssetsError(
-            "INVALID_PARAMETERS", "unpublish takes one of --job, --item and --collection", remedy=UNPUBLISH_EXAMPLE
+            "INVALID_PARAMETERS",
+            "unpublish takes one of --job, --item and --collection",
+            remedy="for example: geo-assets unpublish --item COLLECTION/ITEM",
         )
     settings = load_settings()
     if job is not None:

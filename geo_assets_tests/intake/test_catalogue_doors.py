@@ -80,6 +80,12 @@ def test_a_collection_is_made_read_changed_and_deleted_over_http(api, settings):
     problem(api.patch("/api/stac/collections/over-http", json={}), 404, "COLLECTION_NOT_FOUND")
 
 
+@pytest.mark.parametrize(("query", "status"), [("cascade", 200), ("cascade=1", 200), ("cascade=false", 409), ("", 409)])
+def test_a_collection_with_items_is_deleted_only_with_cascade_however_that_is_written(api, settings, query, status):
+    load(settings, "cascades", "i")
+    assert api.delete(f"/api/stac/collections/cascades?{query}").status_code == status
+
+
 @pytest.mark.parametrize(
     ("body", "named"),
     [
