@@ -1,0 +1,93 @@
+/**
+ * Talking to the server this page came from, and to no other.
+ * Here: requests, errors as sentences, the token where one is needed, the addresses of services. Not here: what is done with answers.
+ */
+
+/** Where things are, as seen from outside: for people to copy. */
+export const ORIGIN = location.origin;
+export const STAC = "/stac";
+export const TILES = "/tiles";
+export const FEATURES = "/features";
+export const API = "/api";
+
+const TOKEN = "geo_assets.token";
+
+/** For this tab only: gone when it is closed. */
+export const token = () => sessionStorage.getItem(TOKEN);
+export const keepToken = (text) => (text ? sessionStorage.setItem(TOKEN, text) : sessionStorage.removeItem(TOKEN));
+
+export const headers = () => (token() ? { Authorization: `Bearer ${token()}` } : {});
+
+/** What went wrong: a sentence for people, the remedy if the server knows one, the HTTP status (0: no answer). */
+export class Fault extends Error {
+  constructor(message, { status = 0, remedy = null } = {}) {
+    super(message);
+    this.status = status;
+    this.remedy = remedy;
+  }
+}
+
+/** JSON of a path of this origin. */
+export async function json(path, { body, signal } = {}) {
+  const init = { headers: { Accept: "application/json", ...headers() }, signal };
+  if (body !== undefined) {
+    init.method = "POST";
+    init.headers["Content-Type"] = "application/json";
+    init.body = JSON.stringify(body);
+  }
+  let response;
+  try {
+    response = await fetch(path, init);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Fault("The server does not answer.", {
+      remedy: "geo-assets status shows whether it runs; geo-assets up starts it.",
+    });
+  }
+  if (!response.ok) throw await faultOf(response);
+  return response.json();
+}
+
+async function faultOf(response) {
+  let said = {};
+  try {
+    said = await response.json();
+  } catch {
+    /* not JSON: the status has to do */
+  }
+  const detail = typeof said.detail === "string" ? said.detail : (said.description ?? said.title);
+  return new Fault(detail || `The server answered ${response.status} ${response.statusText}`.trim(), {
+    status: response.status,
+    remedy: typeof said.remedy === "string" ? said.remedy : null,
+  });
+}
+
+/** The address for <img>: as it is, or, where a token is needed, of bytes that were fetched with it. Of this origin only. */
+export async function picture(href) {
+  const url = new URL(href, location.href);
+  if (url.origin !== ORIGIN) throw new Fault("a picture of another origin");
+  if (!token()) return url.href;
+  const response = await fetch(url, { headers: headers() });
+  if (!response.ok) throw await faultOf(response);
+  return URL.createObjectURL(await response.blob());
+}
+
+/** Path segments, each encoded. */
+export const path = (...segments) => segments.map((segment) => encodeURIComponent(segment)).join("/");
+
+export const collectionPath = (collection) => `${STAC}/collections/${path(collection)}`;
+export const itemPath = (collection, item) => `${collectionPath(collection)}/items/${path(item)}`;
+
+/** Addresses of the tiles of an item, or of a collection if no item is named. */
+export function tilePaths(collection, item, parameters) {
+  const base = `${TILES}/collections/${path(collection)}${item ? `/items/${path(item)}` : ""}`;
+  const query = new URLSearchParams(parameters).toString();
+  return {
+    tiles: `${base}/tiles/WebMercatorQuad/{z}/{x}/{y}.png?${query}`,
+    wmts: `${base}/WMTSCapabilities.xml?${query}`,
+    preview: `${base}/preview.png?${query}`,
+  };
+}
+
+export const tablePath = (table) => `${FEATURES}/collections/${path(table)}`;
+export const tableTiles = (table) => `${tablePath(table)}/tiles/WebMercatorQuad/{z}/{x}/{y}`;

@@ -1,0 +1,340 @@
+/**
+ * The page of an item: what it looks like, what it is, where it came from, how else it is opened.
+ * Here: details. Not here: how rasters are drawn (`pictures.js`), tables (`tables.js`).
+ */
+
+import { collectionPath, itemPath, json, picture, tilePaths } from "./api.js";
+import { link } from "./address.js";
+import { copyButton, facts, fill, h, isAddress } from "./dom.js";
+import { bytes, captured, count, counted, moment, place, sha256, value } from "./format.js";
+import { boxOf, flat, middle } from "./geometry.js";
+import { rasterPrograms } from "./openwith.js";
+import { isSingle, parameters, RAMPS, rasters } from "./pictures.js";
+import { tableOf } from "./tables.js";
+
+export async function showItem(panel, { parts: [, collection, id], signal, map, view }) {
+  const [item, owner] = await Promise.all([
+    json(itemPath(collection, id), { signal }),
+    json(collectionPath(collection), { signal }).catch(() => null),
+  ]);
+  const title = item.properties.title ?? item.id;
+  document.title = `${title} – Catalogue`;
+  const box = boxOf(item.geometry) ?? flat(item.bbox);
+  fill(
+    panel,
+    h(
+      "p",
+      { class: "crumbs" },
+      h("a", { href: link([]) }, "Catalogue"),
+      " › ",
+      h("a", { href: link([], { in: collection }) }, owner?.title ?? collection),
+    ),
+    h("h1", {}, title),
+    h("p", { class: "lead" }, captured(item.properties), box && ` · ${place(...middle(box), 2)}`),
+    warnings(item),
+    rasterPart(item, owner, map, box),
+    tablesPart(item),
+    h("h2", {}, "About"),
+    about(item),
+    bandsPart(item),
+    filesPart(item),
+    lineage(item),
+    h("p", { class: "quiet" }, h("a", { href: itemPath(collection, id) }, "This item as JSON")),
+  );
+  map.showChosen(item.geometry);
+  if (box && !view) map.fit([box]);
+}
+
+function warnings(item) {
+  const said = item.properties["geo_assets:warnings"] ?? [];
+  if (!said.length) return null;
+  return h(
+    "div",
+    { class: "note warn" },
+    h("strong", {}, counted(said.length, "remark")),
+    h(
+      "ul",
+      {},
+      said.map((text) => h("li", {}, text)),
+    ),
+  );
+}
+
+/** The picture, whether and how it is on the map, and other programs. */
+function rasterPart(item, owner, map, box) {
+  const all = rasters(item);
+  if (!all.length) return thumbnail(item, null);
+  let [[key, asset]] = all;
+  let ramp = "";
+  const programs = h("div", { class: "programs" });
+  const shown = h("input", { type: "checkbox", checked: true });
+  const opacity = h("input", { type: "range", min: 0, max: 100, value: 100 });
+  const ramps = h(
+    "select",
+    {},
+    RAMPS.map((name) => h("option", { value: name }, name || "as it is")),
+  );
+  const rampField = h("label", {}, "Colours ", ramps);
+  const assets = h(
+    "select",
+    {},
+    all.map(([name, { title }]) => h("option", { value: name }, title ?? name)),
+  );
+  const draw = () => {
+    const asked = parameters(key, asset, owner, ramp);
+    rampField.hidden = !isSingle(asset);
+    if (box)
+      map.showRaster(shown.checked ? tilePaths(item.collection, item.id, asked).tiles : null, box, opacity.value / 100);
+    fill(programs, rasterPrograms(item, key, asked));
+  };
+  shown.addEventListener("change", draw);
+  opacity.addEventListener("input", () => map.setOpacity(opacity.value / 100));
+  ramps.addEventListener("change", () => {
+    ramp = ramps.value;
+    draw();
+  });
+  assets.addEventListener("change", () => {
+    [key, asset] = all.find(([name]) => name === assets.value);
+    draw();
+  });
+  draw();
+  return [
+    thumbnail(item, tilePaths(item.collection, item.id, [...parameters(key, asset, owner), ["max_size", 512]]).preview),
+    h(
+      "fieldset",
+      { class: "controls" },
+      h("legend", { class: "unseen" }, "On the map"),
+      h("label", { class: "check" }, shown, " Show on the map"),
+      h("label", {}, "Opacity ", opacity),
+      all.length > 1 && h("label", {}, "Raster ", assets),
+      rampField,
+    ),
+    h("h2", {}, "Open with"),
+    programs,
+  ];
+}
+
+/** The thumbnail; if it cannot be shown, or there is none, what the tile server draws. */
+export function thumbnail(item, preview) {
+  const own = Object.values(item.assets ?? {}).find((asset) => asset.roles?.includes("thumbnail"));
+  const candidates = [own?.href, preview].filter(Boolean);
+  if (!candidates.length) return null;
+  const image = h("img", { alt: `Picture of ${item.properties.title ?? item.id}`, class: "thumbnail", hidden: true });
+  const next = () => {
+    const href = candidates.shift();
+    if (!href) return image.remove();
+    picture(href).then((source) => {
+      image.src = source;
+      image.hidden = false;
+    }, next);
+  };
+  image.addEventListener("error", next);
+  next();
+  return image;
+}
+
+function tablesPart(item) {
+  const tables = Object.entries(item.assets ?? {}).filter(([, asset]) => tableOf(asset));
+  if (!tables.length) return null;
+  return [
+    h("h2", {}, "Tables"),
+    h(
+      "ul",
+      { class: "cards" },
+      tables.map(([, asset]) =>
+        h(
+          "li",
+          {},
+          h(
+            "a",
+            { class: "card", href: link(["tables", tableOf(asset)]) },
+            h("strong", {}, tableOf(asset)),
+            h(
+              "span",
+              { class: "quiet" },
+              [
+                Number.isFinite(asset["table:row_count"]) && counted(asset["table:row_count"], "row"),
+                asset["table:columns"] && counted(asset["table:columns"].length, "column"),
+              ]
+                .filter(Boolean)
+                .join(" · "),
+            ),
+          ),
+        ),
+      ),
+    ),
+  ];
+}
+
+function about({ id, collection, properties, assets }) {
+  const of = (name) => properties[name] ?? Object.values(assets ?? {}).find((asset) => asset[name])?.[name];
+  const shape = of("proj:shape");
+  const from = properties["geo_assets:datetime_from"];
+  return facts([
+    [
+      "Captured",
+      [captured(properties), from && from !== "unknown" && h("span", { class: "quiet" }, ` (told by: ${from})`)],
+    ],
+    ["Coordinate system", of("proj:code") ?? (of("proj:projjson")?.name || null)],
+    ["Resolution", properties.gsd && `${value(properties.gsd)} m`],
+    ["Pixels", shape && `${count(shape[1])} × ${count(shape[0])}`],
+    ["Registered", moment(properties.created)],
+    ["Last changed", moment(properties.updated)],
+    ["Collection", collection],
+    ["Id", [h("code", {}, id), " ", copyButton(id, "id")]],
+  ]);
+}
+
+function bandsPart(item) {
+  const all = Object.entries(item.assets ?? {}).filter(([, asset]) => asset.bands?.length);
+  if (!all.length) return null;
+  const cells = ["minimum", "maximum", "mean", "stddev"];
+  return [
+    h("h2", {}, "Bands"),
+    all.map(([key, asset]) =>
+      h(
+        "div",
+        { class: "scroll", tabindex: "0", role: "region", "aria-label": `Bands of ${key}` },
+        h(
+          "table",
+          {},
+          all.length > 1 && h("caption", {}, asset.title ?? key),
+          h(
+            "thead",
+            {},
+            h(
+              "tr",
+              {},
+              ["Band", "Type", "Minimum", "Maximum", "Mean", "Std. dev.", "Valid"].map((name, index) =>
+                h("th", { scope: "col", class: index > 1 && "number" }, name),
+              ),
+            ),
+          ),
+          h(
+            "tbody",
+            {},
+            asset.bands.map((band) =>
+              h(
+                "tr",
+                {},
+                h(
+                  "th",
+                  { scope: "row" },
+                  band.name ?? "–",
+                  band.description && h("span", { class: "quiet" }, ` ${band.description}`),
+                ),
+                h(
+                  "td",
+                  {},
+                  band.data_type ?? asset.data_type ?? "–",
+                  band.unit && ` (${band.unit})`,
+                  band.nodata !== undefined &&
+                    band.nodata !== null &&
+                    h("span", { class: "quiet" }, ` nodata ${value(band.nodata)}`),
+                ),
+                cells.map((name) => h("td", { class: "number" }, value(band.statistics?.[name]))),
+                h(
+                  "td",
+                  { class: "number" },
+                  Number.isFinite(band.statistics?.valid_percent) ? `${value(band.statistics.valid_percent)} %` : "–",
+                ),
+              ),
+            ),
+          ),
+        ),
+      ),
+    ),
+  ];
+}
+
+/** A hash, with a button to copy it. */
+function hash(checksum) {
+  if (!checksum) return null;
+  const text = sha256(checksum);
+  return h(
+    "div",
+    { class: "hash" },
+    h("span", { class: "quiet" }, text === checksum ? "multihash " : "SHA-256 "),
+    h("code", {}, text),
+    " ",
+    copyButton(text, "hash"),
+  );
+}
+
+/** A link where it can be followed; a table's or another address of a database as text. */
+const anchor = (href, text) =>
+  isAddress(href) ? h("a", { href }, text) : h("span", {}, text, " ", h("code", {}, href));
+
+function filesPart(item) {
+  const files = Object.entries(item.assets ?? {}).filter(([, asset]) => !tableOf(asset));
+  if (!files.length) return null;
+  return [
+    h("h2", {}, "Files"),
+    h(
+      "ul",
+      { class: "files" },
+      files.map(([key, asset]) =>
+        h(
+          "li",
+          {},
+          h(
+            "div",
+            {},
+            anchor(asset.href, asset.title ?? key),
+            h(
+              "span",
+              { class: "quiet" },
+              ` ${[bytes(asset["file:size"]), kind(asset.type)].filter(Boolean).join(" · ")}`,
+            ),
+          ),
+          hash(asset["file:checksum"]),
+        ),
+      ),
+    ),
+  ];
+}
+
+/** A media type in words. */
+function kind(type = "") {
+  if (type.includes("cloud-optimized")) return "cloud-optimised GeoTIFF";
+  return (
+    {
+      "image/png": "PNG",
+      "image/tiff; application=geotiff": "GeoTIFF",
+      "application/vnd.apache.parquet": "GeoParquet",
+      "application/geo+json": "GeoJSON",
+    }[type] ?? type
+  );
+}
+
+function lineage(item) {
+  const sources = (item.links ?? []).filter((found) => found.rel === "derived_from");
+  const said = item.properties["processing:lineage"];
+  const software = Object.entries(item.properties["processing:software"] ?? {}).map(
+    ([name, version]) => `${name} ${version}`,
+  );
+  if (!said && !sources.length) return null;
+  return [
+    h("h2", {}, "Lineage"),
+    said && h("p", { class: "lineage" }, said),
+    sources.length > 0 &&
+      h(
+        "ul",
+        { class: "files" },
+        sources.map((source) =>
+          h(
+            "li",
+            {},
+            h(
+              "div",
+              {},
+              anchor(source.href, source.title ?? source.href),
+              h("span", { class: "quiet" }, ` source ${bytes(source["file:size"]) ?? ""}`),
+            ),
+            hash(source["file:checksum"]),
+          ),
+        ),
+      ),
+    software.length > 0 && h("p", { class: "quiet" }, `Made with ${software.join(", ")}.`),
+  ];
+}

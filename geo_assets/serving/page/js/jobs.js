@@ -1,0 +1,279 @@
+/**
+ * The pages of jobs: which there are, how far one is, which files were bad and what to do, what a re-delivery changed.
+ * Here: what the API tells of jobs. Not here: starting or stopping them: this page changes nothing.
+ */
+
+import { API, json } from "./api.js";
+import { link } from "./address.js";
+import { facts, fill, h, say } from "./dom.js";
+import { count, counted, lasted, moment, words } from "./format.js";
+
+/** Milliseconds between two looks at a job that is at work. */
+const AGAIN = 2000;
+
+const FINAL = new Set(["completed", "completed_with_errors", "failed", "cancelled", "invalid"]);
+
+/** A sign and a word for each status: colour alone tells nothing to those who do not see it. */
+const SIGNS = {
+  queued: ["…", "wait"],
+  processing: ["▸", "work"],
+  completed: ["✓", "good"],
+  completed_with_errors: ["!", "warn"],
+  failed: ["✕", "bad"],
+  cancelled: ["–", "wait"],
+  invalid: ["✕", "bad"],
+  succeeded: ["✓", "good"],
+  skipped: ["✓", "good"],
+  quarantined: ["!", "warn"],
+  running: ["▸", "work"],
+  pending: ["…", "wait"],
+};
+
+function badge(status) {
+  const [sign, kind] = SIGNS[status] ?? ["·", "wait"];
+  return h("span", { class: `badge ${kind}` }, h("span", { "aria-hidden": "true" }, `${sign} `), words(status));
+}
+
+/** What a job is about, in a few words. */
+const subject = (job) => job.parameters?.container ?? job.parameters?.collection ?? job.partition_key;
+
+export async function showJobs(panel, { signal, query }) {
+  document.title = "Jobs – Catalogue";
+  const before = query.get("before");
+  const page = await json(`${API}/jobs?limit=50${before ? `&before=${encodeURIComponent(before)}` : ""}`, { signal });
+  fill(
+    panel,
+    h("h1", {}, "Jobs"),
+    page.jobs.length
+      ? h("ul", { class: "cards" }, page.jobs.map(jobCard))
+      : h("p", { class: "quiet" }, "No job has been submitted yet."),
+    page.next &&
+      h(
+        "p",
+        {},
+        h("a", { class: "button", href: link(["jobs"], { before: page.jobs.at(-1).created_at }) }, "Earlier jobs"),
+      ),
+  );
+}
+
+function jobCard(job) {
+  return h(
+    "li",
+    {},
+    h(
+      "a",
+      { class: "card", href: link(["jobs", job.job_id]) },
+      h("span", { class: "between" }, h("strong", {}, subject(job)), badge(job.status)),
+      h(
+        "span",
+        { class: "quiet meta" },
+        h("span", {}, words(job.job_type)),
+        h("span", {}, moment(job.created_at)),
+        job.started_at && h("span", {}, lasted(job.started_at, job.ended_at)),
+      ),
+    ),
+  );
+}
+
+export async function showJob(panel, { parts: [, id], signal }) {
+  const read = () => json(`${API}/jobs/status/${encodeURIComponent(id)}`, { signal });
+  let job = await read();
+  document.title = `${subject(job)} – Jobs`;
+  const top = h("section", { "aria-label": "Progress" });
+  const bad = h("section", { "aria-label": "Bad files" });
+  const files = h("section", { "aria-label": "Files" });
+  fill(
+    panel,
+    h("p", { class: "crumbs" }, h("a", { href: link(["jobs"]) }, "Jobs")),
+    h("h1", {}, subject(job)),
+    top,
+    bad,
+    files,
+  );
+  let told = "";
+  for (;;) {
+    fill(top, progress(job));
+    await badFiles(bad, job, signal);
+    const now = announcement(job);
+    if (told && now !== told) say(now);
+    told = now;
+    if (FINAL.has(job.status)) break;
+    await pause(AGAIN, signal);
+    job = await read();
+  }
+  await listFiles(files, job, signal);
+}
+
+function pause(milliseconds, signal) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, milliseconds);
+    signal.addEventListener("abort", () => {
+      clearTimeout(timer);
+      reject(new DOMException("gone", "AbortError"));
+    });
+  });
+}
+
+const done = (stage) => stage.total - (stage.running ?? 0) - (stage.pending ?? 0);
+
+/** What is said aloud of a job: the status, and quarters of the way. */
+function announcement(job) {
+  const total = job.stages.reduce((sum, stage) => sum + stage.total, 0);
+  const quarter = total ? Math.floor((4 * job.stages.reduce((sum, stage) => sum + done(stage), 0)) / total) : 0;
+  return `${words(job.status)}${FINAL.has(job.status) ? "" : `, ${quarter * 25} %`}`;
+}
+
+function progress(job) {
+  const collection = job.parameters?.collection ?? job.parameters?.container;
+  return [
+    h("p", { class: "lead" }, badge(job.status), ` ${lasted(job.started_at, job.ended_at) ?? ""}`),
+    job.error_message &&
+      h("div", { class: "note bad" }, h("strong", {}, words(job.error_code)), h("p", {}, job.error_message)),
+    deltaPart(job.delta),
+    job.stages.length > 0 && h("h2", {}, "Stages"),
+    job.stages.map((stage) => {
+      const parts = ["succeeded", "skipped", "quarantined", "failed", "cancelled"]
+        .filter((status) => stage[status] > 0)
+        .map((status) => `${count(stage[status])} ${words(status)}`);
+      const name = words(stage.stage);
+      return h(
+        "div",
+        { class: "stage" },
+        h(
+          "span",
+          { class: "between" },
+          h("span", {}, name),
+          h("span", { class: "quiet" }, `${count(done(stage))} of ${count(stage.total)}`),
+        ),
+        h("progress", { max: Math.max(1, stage.total), value: stage.total ? done(stage) : 1, "aria-label": name }),
+        h("span", { class: "quiet" }, parts.join(" · ")),
+      );
+    }),
+    warningsPart(job.warnings),
+    h("h2", {}, "Request"),
+    facts([
+      ["Job type", words(job.job_type)],
+      ["Collection", collection && h("a", { href: link([], { in: `${collection}` }) }, collection)],
+      ["Submitted", `${moment(job.created_at)} by ${job.submitted_by}`],
+      ["Attempt", job.attempt],
+      ["Id", h("code", {}, job.job_id)],
+      ...Object.entries(job.parameters ?? {})
+        .filter(([name, found]) => found !== null && name !== "collection")
+        .map(([name, found]) => [words(name), typeof found === "object" ? JSON.stringify(found) : String(found)]),
+    ]),
+  ];
+}
+
+/** What a re-delivery changed: numbers, or lists of files. */
+function deltaPart(delta) {
+  if (!delta) return null;
+  const kinds = ["new", "changed", "gone", "unchanged"].filter((kind) => delta[kind] !== undefined);
+  const size = (found) => (Array.isArray(found) ? found.length : found);
+  return [
+    h("h2", {}, "Since the delivery before"),
+    h(
+      "ul",
+      { class: "figures" },
+      kinds.map((kind) => h("li", {}, h("strong", {}, count(size(delta[kind]))), h("span", { class: "quiet" }, kind))),
+    ),
+    kinds
+      .filter((kind) => Array.isArray(delta[kind]) && delta[kind].length > 0 && kind !== "unchanged")
+      .map((kind) =>
+        h(
+          "details",
+          {},
+          h("summary", {}, `${words(kind)}: ${counted(delta[kind].length, "file")}`),
+          h(
+            "ul",
+            { class: "paths" },
+            delta[kind]
+              .slice(0, 500)
+              .map((file) =>
+                h("li", {}, typeof file === "string" ? file : (file.path ?? file.file ?? JSON.stringify(file))),
+              ),
+          ),
+        ),
+      ),
+  ];
+}
+
+function warningsPart(warnings) {
+  const kinds = Object.entries(warnings ?? {});
+  if (!kinds.length) return null;
+  return [
+    h("h2", {}, "Remarks"),
+    h(
+      "ul",
+      { class: "plain" },
+      kinds.map(([kind, number]) => h("li", {}, `${words(kind)}: ${counted(number, "file")}`)),
+    ),
+  ];
+}
+
+async function tasksOf(job, query, signal) {
+  return json(`${API}/db/tasks/${encodeURIComponent(job.job_id)}?${query}`, { signal });
+}
+
+async function badFiles(section, job, signal) {
+  const number = job.stages.reduce((sum, stage) => sum + (stage.quarantined ?? 0) + (stage.failed ?? 0), 0);
+  if (section.dataset.number === String(number)) return;
+  section.dataset.number = String(number);
+  if (!number) return fill(section);
+  const { tasks } = await tasksOf(job, "status=quarantined&status=failed&limit=200", signal);
+  fill(
+    section,
+    h("h2", {}, counted(number, "bad file")),
+    h(
+      "ul",
+      { class: "bad-files" },
+      tasks.map((task) =>
+        h(
+          "li",
+          { class: "note warn" },
+          h("div", { class: "between" }, h("strong", { class: "path" }, task.task_key), badge(task.status)),
+          h("p", {}, task.error_message),
+          task.remedy && h("p", {}, h("span", { class: "label" }, "What to do: "), task.remedy),
+          h("p", { class: "quiet" }, h("code", {}, task.error_code)),
+        ),
+      ),
+    ),
+    number > tasks.length &&
+      h(
+        "p",
+        { class: "quiet" },
+        `The first ${count(tasks.length)}; all: geo-assets tasks ${job.job_id.slice(0, 12)} --status quarantined`,
+      ),
+  );
+}
+
+/** Every good file, page by page, with a link to its item. */
+async function listFiles(section, job, signal) {
+  let after = "";
+  const list = h("ul", { class: "paths" });
+  const more = h("button", { type: "button" }, "Show more");
+  const add = async () => {
+    const page = await tasksOf(job, `status=succeeded&status=skipped&limit=100${after}`, signal);
+    list.append(...page.tasks.map(fileLine));
+    const tail = page.tasks.at(-1);
+    after = tail ? `&${new URLSearchParams({ after_stage: tail.stage, after: tail.task_key })}` : "";
+    more.hidden = !page.next;
+  };
+  await add();
+  if (!list.children.length) return;
+  more.addEventListener("click", add);
+  fill(section, h("h2", {}, "Good files"), list, more);
+}
+
+function fileLine(task) {
+  const [collection, ...item] = (task.outputs?.stac_item ?? "").split("/");
+  const name = item.length
+    ? h("a", { href: link(["items", collection, item.join("/")]) }, task.task_key)
+    : task.task_key;
+  const remarks = task.outputs?.warnings ?? [];
+  return h(
+    "li",
+    {},
+    name,
+    remarks.length > 0 && h("span", { class: "quiet" }, ` ${counted(remarks.length, "remark")}: ${remarks[0]}`),
+  );
+}

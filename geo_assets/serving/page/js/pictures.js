@@ -1,0 +1,64 @@
+/**
+ * How a raster is drawn: which bands, between which values.
+ * Here: parameters of the tile server. Not here: the map.
+ */
+
+/** Standard deviations on both sides of the mean between which 96 % of normally distributed values lie. */
+const SPREAD = 2.05;
+
+const isRaster = (asset) =>
+  /geotiff|image\/tiff|jp2/.test(asset.type ?? "") && !(asset.roles ?? []).includes("thumbnail");
+
+/** The rasters of an item: [[key, asset]]. */
+export const rasters = (item) => Object.entries(item.assets ?? {}).filter(([, asset]) => isRaster(asset));
+
+/** Colour ramps to choose from; the first is what the data are without one. */
+export const RAMPS = ["", "viridis", "terrain", "magma", "blues", "rdylgn"];
+
+/** Whether the values are not a picture already, and can be shown in another ramp. */
+export const isSingle = (asset) => (asset.bands ?? []).length > 0 && asset.bands.length < 3;
+
+/** The parameters for one asset of an item; the collection may say how (`renders`). */
+export function parameters(key, asset, collection, ramp = "") {
+  const said = ramp
+    ? null
+    : Object.values(collection?.renders ?? {}).find(
+        (render) => render.assets?.includes(key) && render.assets.length === 1,
+      );
+  if (said) return ofRender(key, said);
+  const bands = asset.bands ?? [];
+  const shown = bands.length >= 3 ? [0, 1, 2] : [0];
+  const pairs = [["assets", bands.length > 1 ? `${key}|bidx=${shown.map((band) => band + 1)}` : key]];
+  if (!shown.every((band) => bands[band]?.data_type === "uint8")) {
+    for (const band of shown) {
+      const range = stretch(bands[band]?.statistics);
+      if (range) pairs.push(["rescale", range.join(",")]);
+    }
+  }
+  if (ramp && isSingle(asset)) {
+    if (!pairs.some(([name]) => name === "rescale"))
+      pairs.push(["rescale", (stretch(bands[0]?.statistics) ?? [0, 255]).join(",")]);
+    pairs.push(["colormap_name", ramp]);
+  }
+  return pairs;
+}
+
+/** What a `renders` of a collection says, as parameters. */
+function ofRender(key, render) {
+  const bands = render.bidx ?? render.expression?.bidx;
+  const pairs = [["assets", bands?.length ? `${key}|bidx=${bands}` : key]];
+  for (const range of render.rescale ?? []) pairs.push(["rescale", range.join(",")]);
+  if (render.colormap_name) pairs.push(["colormap_name", render.colormap_name]);
+  if (render.colormap) pairs.push(["colormap", JSON.stringify(render.colormap)]);
+  if (render.nodata !== undefined && render.nodata !== null) pairs.push(["nodata", render.nodata]);
+  return pairs;
+}
+
+/** From where to where most values lie. */
+function stretch(statistics) {
+  const { minimum, maximum, mean, stddev } = statistics ?? {};
+  if (![minimum, maximum].every(Number.isFinite)) return null;
+  if (![mean, stddev].every(Number.isFinite) || stddev === 0)
+    return [minimum, maximum > minimum ? maximum : minimum + 1];
+  return [Math.max(minimum, mean - SPREAD * stddev), Math.min(maximum, mean + SPREAD * stddev)];
+}

@@ -1,0 +1,133 @@
+/**
+ * The page of a table: its features on the map as vector tiles, the attributes of the one that is chosen, its first rows.
+ * Here: tables of the feature service. Not here: items that lead to them (`item.js`).
+ */
+
+import { json, tablePath, tableTiles } from "./api.js";
+import { link } from "./address.js";
+import { facts, fill, h, say } from "./dom.js";
+import { count, value } from "./format.js";
+import { boxOf, flat } from "./geometry.js";
+import { tablePrograms } from "./openwith.js";
+
+/** Rows that are listed; the rest is on the map and in other programs. */
+const ROWS = 20;
+
+/** schema.name of the table that an asset is, or null. Its address has `?table=`, or is one of the feature service. */
+export function tableOf(asset) {
+  const found =
+    /[?&]table=([^&]+)/.exec(asset.href ?? "") ?? /\/features\/collections\/([^/?]+)/.exec(asset.href ?? "");
+  return found ? decodeURIComponent(found[1]) : null;
+}
+
+export async function showTable(panel, { parts: [, table], signal, map, view }) {
+  document.title = `${table} – Catalogue`;
+  const [about, rows] = await Promise.all([
+    json(`${tablePath(table)}?f=json`, { signal }),
+    json(`${tablePath(table)}/items?f=geojson&limit=${ROWS}`, { signal }),
+  ]);
+  const chosen = h(
+    "section",
+    { id: "feature", "aria-live": "polite", "aria-label": "Chosen feature" },
+    h("p", { class: "quiet" }, "Choose a feature on the map, or a row below, to see its attributes."),
+  );
+  const total = rows.numberMatched;
+  fill(
+    panel,
+    h("p", { class: "crumbs" }, h("a", { href: link([]) }, "Catalogue"), " › Tables"),
+    h("h1", {}, table),
+    h("p", { class: "lead" }, Number.isFinite(total) ? `${count(total)} ${total === 1 ? "row" : "rows"}` : null),
+    about.description && about.description !== table && h("p", {}, about.description),
+    h("h2", {}, "Feature"),
+    chosen,
+    h("h2", {}, Number.isFinite(total) && total > ROWS ? `First ${ROWS} rows` : "Rows"),
+    rowsPart(rows.features ?? [], (feature) => {
+      map.showChosen(feature.geometry);
+      const box = boxOf(feature.geometry);
+      if (box) map.fit([box], { most: 12 });
+      showFeature(chosen, feature.properties);
+    }),
+    h("h2", {}, "Open with"),
+    h("div", { class: "programs" }, tablePrograms(table)),
+  );
+  map.showTable(tableTiles(table));
+  const box = flat(about.extent?.spatial?.bbox?.[0]);
+  if (box && !view) map.fit([box]);
+  return { feature: (properties) => showFeature(chosen, properties) };
+}
+
+function showFeature(chosen, properties) {
+  const pairs = Object.entries(properties).map(([name, found]) => [name, cell(found)]);
+  fill(chosen, facts(pairs) ?? h("p", { class: "quiet" }, "It has no attributes."));
+  say(
+    `Feature: ${pairs
+      .map(([name, found]) => `${name} ${found}`)
+      .slice(0, 3)
+      .join(", ")}`,
+  );
+}
+
+const cell = (found) =>
+  found === null || found === undefined
+    ? "–"
+    : typeof found === "object"
+      ? JSON.stringify(found)
+      : typeof found === "number"
+        ? Number.isInteger(found)
+          ? String(found)
+          : value(found)
+        : String(found);
+
+function rowsPart(features, choose) {
+  if (!features.length) return h("p", { class: "quiet" }, "There is no row.");
+  const columns = [...new Set(features.flatMap((feature) => Object.keys(feature.properties)))];
+  return h(
+    "div",
+    { class: "scroll", tabindex: "0", role: "region", "aria-label": "Rows" },
+    h(
+      "table",
+      {},
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          h("th", { scope: "col" }, h("span", { class: "unseen" }, "Choose")),
+          columns.map((name) => h("th", { scope: "col" }, name)),
+        ),
+      ),
+      h(
+        "tbody",
+        {},
+        features.map((feature, index) =>
+          h(
+            "tr",
+            {},
+            h(
+              "td",
+              {},
+              h(
+                "button",
+                {
+                  type: "button",
+                  class: "small",
+                  "aria-label": `Show row ${index + 1} on the map`,
+                  onclick: () => choose(feature),
+                },
+                "Show",
+              ),
+            ),
+            columns.map((name) =>
+              h(
+                "td",
+                { class: typeof feature.properties[name] === "number" && "number" },
+                cell(feature.properties[name]),
+              ),
+            ),
+          ),
+        ),
+      ),
+    ),
+  );
+}
