@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from geo_assets import __version__
-from geo_assets.commands import api, catalogue, containers, jobs, messages, raster, stack, submissions, vector
+from geo_assets.commands import api, catalogue, containers, jobs, messages, raster, serving, stack, submissions, vector
 from geo_assets.commands.failures import INTERRUPTED, as_ours, die, refuse_usage
 from geo_assets.errors import GeoAssetsError
 
@@ -77,6 +77,7 @@ app.command()(jobs.retry)
 app.command(epilog=catalogue.UNPUBLISH_EXAMPLE)(catalogue.unpublish)
 app.command(epilog=vector.LOAD_EXAMPLE)(vector.load)
 app.command()(api.api)
+app.command(epilog=serving.SERVE_EXAMPLE)(serving.serve)
 app.add_typer(raster.app, name="cog")
 app.add_typer(catalogue.collections, name="collection")
 app.add_typer(messages.app, name="poison")

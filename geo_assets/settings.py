@@ -194,6 +194,13 @@ class Settings(BaseSettings):
         (), description="JSON list: host names of API and webserver, in addition to loopback"
     )
     api_port: int = Field(8000, description="port of the HTTP API")
+    serve_port: int = Field(8080, description="port of the server of catalogue, tiles, features, files and page")
+    public_url: WebAddress | None = Field(
+        None, description="address of that server for its clients, behind a proxy (default: what the request names)"
+    )
+    read_origins: tuple[str, ...] = Field(
+        (), description="JSON list: origins of other pages that may read from that server, as https://HOST; * is any"
+    )
     api_require_auth: bool = Field(False, description="require a bearer token on loopback too")
     oidc_issuer: str | None = Field(None, description="issuer of the OpenID Connect tokens that the API accepts")
     oidc_audience: str | None = Field(None, description="their audience")
@@ -337,6 +344,17 @@ class Settings(BaseSettings):
     def api_url(self) -> str:
         """The HTTP API of the local stack."""
         return f"http://127.0.0.1:{self.api_port}"
+
+    @property
+    def serve_url(self) -> str:
+        """The server of the local stack, for its clients."""
+        return (self.public_url or f"http://127.0.0.1:{self.serve_port}").rstrip("/")
+
+    @property
+    def served(self) -> dict[str, str]:
+        """What that server has, each with its address."""
+        services = {name: f"{self.serve_url}/{name}" for name in ("stac", "tiles", "features", "files")}
+        return {**services, "page": f"{self.serve_url}/"}
 
     @property
     def webserver_url(self) -> str:

@@ -31,7 +31,11 @@ def up(
 
     stack = Stack()
     settings = stack.up(log, database_only=database_only)
-    pages = {"webserver": ("dagster", settings.webserver_url), "api": ("api", f"{settings.api_url}/docs")}
+    pages = {
+        "webserver": ("dagster", settings.webserver_url),
+        "api": ("api", f"{settings.api_url}/docs"),
+        "serve": ("page", f"{settings.serve_url}/"),
+    }
     running = {name for name, process in stack.state().processes.items() if process.alive}
     facts = {
         "home": str(stack.home),

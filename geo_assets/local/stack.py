@@ -22,6 +22,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
@@ -40,7 +41,7 @@ Log = Callable[[str], None]
 STATE_FILE = "stack.json"
 
 #: Preferred ports; a port that is taken is replaced by a free one, which is then remembered.
-_PREFERRED_PORTS = {"postgres": 54320, "webserver": 3000, "code_server": 4266, "api": 8000}
+_PREFERRED_PORTS = {"postgres": 54320, "webserver": 3000, "code_server": 4266, "api": 8000, "serve": 8080}
 
 #: A cold start compiles nothing but imports a lot; on a loaded two-core machine this has taken 40 s.
 _ANSWER_SECONDS = 120
@@ -111,6 +112,23 @@ class Stack:
         _see_to_storage(settings, log)
         return settings
 
+    def serve(self, log: Log) -> Settings:
+        """Start the server of what was published as a part of the running stack, unless it runs already.
+
+        Raises:
+            GeoAssetsError: STACK_NOT_RUNNING, START_FAILED.
+        """
+        with self._exclusively():
+            state = self.state()
+            if (supervisor := state.processes.get("supervisor")) is None or not supervisor.alive:
+                raise GeoAssetsError("STACK_NOT_RUNNING", f"the stack of {self.home} is not running")
+            with _alone_on_this_machine():
+                settings = self._write_settings(state)
+                with _timed(log, "server"):
+                    self._ensure(state, "serve", self._commands(settings)["serve"], self.environment(settings))
+                    self._wait("serve", state, lambda: listens(settings.serve_port))
+        return settings
+
     # -- what the supervisor does --------------------------------------------------------------------------------------
 
     def dead_parts(self) -> list[str]:
@@ -154,7 +172,7 @@ class Stack:
     def _commands(self, settings: Settings) -> dict[str, list[str]]:
         """Return the command for each part, in the order in which they depend on each other."""
         workspace = str(project_file("workspace.yaml"))
-        return {
+        commands = {
             "code_server": ["-m", "geo_assets.defs.code_server", "--port", str(settings.code_server_port)],
             "webserver": [
                 "-m",
@@ -167,6 +185,9 @@ class Stack:
             "api": ["-m", "geo_assets.api.serve", str(settings.api_port)],
             "daemon": ["-m", "dagster._daemon", "run", "-w", workspace],
         }
+        if can_serve():
+            commands["serve"] = ["-m", "geo_assets.serving.serve", str(settings.serve_port)]
+        return commands
 
     def _start_postgres(self, state: StackState, binaries: Binaries, log: Log) -> None:
         for name in ("superuser", "migrator", "pipeline", "reader"):
@@ -195,7 +216,7 @@ class Stack:
         )
 
     def _write_settings(self, state: StackState) -> Settings:
-        for name in ("webserver", "code_server", "api"):
+        for name in ("webserver", "code_server", "api", "serve"):
             process = state.processes.get(name)
             if process is None or not process.alive:
                 state.ports[name] = free_port(state.ports.get(name, _PREFERRED_PORTS[name]))
@@ -205,6 +226,7 @@ class Stack:
             "WEBSERVER_PORT": state.ports["webserver"],
             "CODE_SERVER_PORT": state.ports["code_server"],
             "API_PORT": state.ports["api"],
+            "SERVE_PORT": state.ports["serve"],
             **{f"{role.upper()}_PASSWORD": state.passwords[role] for role in ("migrator", "pipeline", "reader")},
         }
         _write_private(
@@ -244,11 +266,14 @@ class Stack:
             self._wait("code_server", state, lambda: listens(settings.code_server_port))
             if fresh:  # they are connected to the old code location
                 processes.stop([p for name, p in state.processes.items() if name in {"webserver", "daemon"}])
-            for name in ("webserver", "api", "daemon"):
-                self._ensure(state, name, commands[name], env)
+            for name in ("webserver", "api", "daemon", "serve"):
+                if name in commands:
+                    self._ensure(state, name, commands[name], env)
             self._wait("webserver", state, lambda: _location_is_loaded(settings))
             self._wait("api", state, lambda: listens(settings.api_port))
             self._wait("daemon", state, lambda: _daemon_beats(settings, state.processes["daemon"]))
+            if "serve" in commands:
+                self._wait("serve", state, lambda: listens(settings.serve_port))
 
     def _ensure(self, state: StackState, name: str, arguments: list[str], env: dict[str, str]) -> bool:
         process = state.processes.get(name)
@@ -353,6 +378,21 @@ class Stack:
         if (found := shutil.which("psql")) is None:
             raise GeoAssetsError("POSTGRES_NOT_FOUND", "psql is not on this machine")
         return found, {**os.environ, **own}
+
+
+def can_serve() -> bool:
+    """Whether the packages of the extra `serve` are installed."""
+    return all(find_spec(name) for name in ("stac_fastapi", "titiler", "tipg"))
+
+
+def insist_on_serving() -> None:
+    """Raise unless the packages of the extra `serve` are installed.
+
+    Raises:
+        GeoAssetsError: SERVING_NOT_INSTALLED.
+    """
+    if not can_serve():
+        raise GeoAssetsError("SERVING_NOT_INSTALLED", "the packages that serve the catalogue are not installed")
 
 
 def export_lines(exports: dict[str, str]) -> str:

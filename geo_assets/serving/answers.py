@@ -1,0 +1,103 @@
+"""Errors of the server as problem details, and what no answer may tell.
+
+Here: the shape of errors, and an ASGI wrapper that takes statements, traces and paths of this machine out of the errors
+of the libraries that answer. Not here: errors of the HTTP API (`api/problems.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_log = logging.getLogger(__name__)
+
+_MEDIA_TYPE = "application/problem+json"
+
+#: Longest text of an error that a library may tell.
+_LONGEST = 600
+
+#: A path of this machine, with or without its scheme; and what names the database.
+_PRIVATE = re.compile(r"(?:file:/|/vsi)[^\s'\"]*|(?<![\w:/.])/(?:[\w.@%+-]+/)+[^\s'\"]*|postgres(?:ql)?://[^\s'\"]*")
+
+_TITLES = {400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 416: "Range Not Satisfiable"}
+
+
+def problem(
+    status: int, detail: str, *, title: str | None = None, remedy: str = "", headers: Mapping[str, str] | None = None
+) -> Response:
+    """An error as RFC 9457 problem details."""
+    body = {"type": "about:blank", "title": title or _TITLES.get(status, "Error"), "status": status, "detail": detail}
+    if remedy:
+        body["remedy"] = remedy
+    return Response(json.dumps(body), status_code=status, media_type=_MEDIA_TYPE, headers=dict(headers or {}))
+
+
+class Discreet:
+    """Lets the answers of an application through, but replaces its errors: of the server's own faults nothing is told,
+    of the client's what is no path, address or statement. The log keeps all of it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        held: list[Message] = []
+        started = False
+
+        async def watch(message: Message) -> None:
+            nonlocal started
+            if (message["type"] == "http.response.start" and message["status"] >= 400) or held:
+                held.append(message)
+            else:
+                started = True
+                await send(message)
+
+        try:
+            await self._app(scope, receive, watch)
+        except ClientDisconnect:
+            raise
+        except Exception:
+            if started:
+                raise
+            _log.exception("%s %s failed", scope["method"], scope["path"])
+            await problem(500, "the server could not answer; its log says why")(scope, receive, send)
+            return
+        if held:
+            await _told(held)(scope, receive, send)
+
+
+def _told(held: list[Message]) -> Response:
+    status: int = held[0]["status"]
+    if status >= 500:
+        return problem(status, "the server could not answer; its log says why")
+    kept = {
+        name.decode("latin-1"): value.decode("latin-1")
+        for name, value in held[0]["headers"]
+        if name.lower() in {b"allow", b"retry-after", b"www-authenticate"}
+    }
+    body = b"".join(message.get("body", b"") for message in held[1:])
+    return problem(status, _text(body), headers=kept)
+
+
+def _text(body: bytes) -> str:
+    try:
+        content: Any = json.loads(body)
+    except ValueError:
+        return "the request could not be answered"
+    told = content.get("detail") or content.get("description") or content if isinstance(content, dict) else content
+    if isinstance(told, list):  # of a request that a schema refuses
+        told = "; ".join(
+            f"{'.'.join(str(part) for part in fault.get('loc', ()))}: {fault.get('msg', '')}"
+            for fault in told
+            if isinstance(fault, dict)
+        )
+    text = told if isinstance(told, str) else json.dumps(told)
+    return _PRIVATE.sub("…", text)[:_LONGEST]

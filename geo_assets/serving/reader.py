@@ -1,0 +1,56 @@
+"""Connections of the server to the database: of the read-only role, few enough to leave it some for others.
+
+Here: pools. Not here: statements.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import asyncpg
+import orjson
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.settings import Settings
+
+#: Of the reader's twenty sessions; with those of the tiles (`tiles.py`) fifteen.
+CONNECTIONS = 5
+
+
+async def open_reader(settings: Settings) -> asyncpg.Pool[Any]:
+    """A pool of connections as the reader, which find pgstac's functions. Close it.
+
+    Raises:
+        GeoAssetsError: DATABASE_UNAVAILABLE.
+    """
+    user, password = settings.credentials("reader")
+    try:
+        return await asyncpg.create_pool(
+            host=settings.pg_host,
+            port=settings.pg_port,
+            user=user,
+            password=password,
+            database=settings.pg_database,
+            min_size=1,
+            max_size=CONNECTIONS,
+            timeout=10,
+            init=_with_json,
+            server_settings={
+                "search_path": "pgstac,public",
+                "application_name": "geo_assets serve",
+                "timezone": "UTC",
+            },
+        )
+    except (TimeoutError, OSError, asyncpg.PostgresError) as error:
+        raise GeoAssetsError(
+            "DATABASE_UNAVAILABLE", f"PostgreSQL at {settings.pg_host}:{settings.pg_port} does not answer"
+        ) from error
+
+
+async def _with_json(connection: asyncpg.Connection[Any]) -> None:
+    for kind in ("json", "jsonb"):
+        await connection.set_type_codec(kind, encoder=_dumps, decoder=orjson.loads, schema="pg_catalog")
+
+
+def _dumps(value: Any) -> str:
+    return orjson.dumps(value).decode()

@@ -1,0 +1,48 @@
+"""Serving the server with uvicorn.
+
+Here: the refusal of an open door, GDAL's options, the port. Not here: the application (`app.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from geo_assets.api.auth import refuse_open_door
+from geo_assets.settings import load_settings
+from geo_assets.submissions.submit import Submitter
+
+#: GDAL opens one file at a time, asks nobody for its neighbours, and reads over HTTP nothing but rasters.
+_GDAL = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".tif,.tiff",
+    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
+    "GDAL_HTTP_MULTIPLEX": "YES",
+    "GDAL_HTTP_TIMEOUT": "30",
+    "GDAL_HTTP_CONNECTTIMEOUT": "5",
+    "GDAL_CACHEMAX": "200",
+    "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
+    "VSI_CACHE": "TRUE",
+    "VSI_CACHE_SIZE": "5000000",
+    "GDAL_NUM_THREADS": "1",
+}
+
+
+def serve(host: str, port: int) -> None:
+    """Serve until told to stop.
+
+    Raises:
+        GeoAssetsError: INVALID_PARAMETERS, it would be open to the network; STACK_NOT_RUNNING.
+    """
+    settings = load_settings()
+    with Submitter(settings) as submitter:
+        required = refuse_open_door(settings, submitter.tokens, host)
+    os.environ.update(_GDAL)
+    from geo_assets.serving.app import serving_app
+    from geo_assets.web.serve import serve as serve_with_uvicorn
+
+    serve_with_uvicorn(serving_app(settings, require_auth=required), host, port)
+
+
+if __name__ == "__main__":
+    serve("127.0.0.1", int(sys.argv[1]))

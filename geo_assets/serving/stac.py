@@ -1,0 +1,75 @@
+"""The STAC API: stac-fastapi over pgstac, with hrefs that a client can open.
+
+Here: the application, and what is changed in its answers. Not here: what is published where (`published.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attr
+from fastapi import FastAPI, Request
+from stac_fastapi.pgstac.app import instantiate_api
+from stac_fastapi.pgstac.config import Settings as StacSettings
+from stac_fastapi.pgstac.core import CoreCrudClient
+from stac_fastapi.pgstac.db import get_connection
+from stac_fastapi.pgstac.models.extensions import Extensions
+
+from geo_assets import __version__
+from geo_assets.serving.links import for_clients
+from geo_assets.serving.origin import origin_of
+from geo_assets.serving.published import Published
+from geo_assets.serving.reader import open_reader
+from geo_assets.settings import Settings
+
+
+def stac_app(settings: Settings, published: Published) -> FastAPI:
+    """The application, to be served below /stac."""
+
+    @attr.s
+    class Client(CoreCrudClient):  # type: ignore[misc]
+        """pgstac's, with hrefs as `links.py` has them."""
+
+        async def _search_base(self, search_request: Any, request: Request) -> Any:
+            found = await super()._search_base(search_request, request=request)
+            origin = origin_of(request.scope)
+            found["features"] = [for_clients(item, published, origin) for item in found["features"]]
+            return found
+
+        async def get_collection(self, collection_id: str, request: Request, **kwargs: Any) -> Any:
+            found = await super().get_collection(collection_id, request=request, **kwargs)
+            return for_clients(found, published, origin_of(request.scope))
+
+        async def all_collections(self, request: Request, **kwargs: Any) -> Any:
+            found = await super().all_collections(request, **kwargs)
+            if isinstance(found, dict):
+                origin = origin_of(request.scope)
+                found["collections"] = [for_clients(c, published, origin) for c in found["collections"]]
+            return found
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.readpool = await open_reader(settings)
+        app.state.get_connection = get_connection
+        yield
+        await app.state.readpool.close()
+
+    own = StacSettings(
+        _env_file=None,
+        stac_fastapi_title="geo_assets",
+        stac_fastapi_description="What was published: COGs and tables as STAC items.",
+        stac_fastapi_landing_id="geo_assets",
+        stac_fastapi_version=__version__,
+        use_api_hydrate=True,  # the database's own hydration loses what is null
+        enable_transactions_extensions=False,
+        enable_catalogs_extension=False,
+        docs_url="/api.html",
+        openapi_url="/api",
+    )
+    api = instantiate_api(client=Client, extensions=Extensions(settings=own), lifespan=lifespan, settings=own)
+    # compression, CORS and where we are behind a proxy are decided once for all (`app.py`)
+    api.app.user_middleware.clear()
+    app: FastAPI = api.app
+    return app

@@ -1,0 +1,296 @@
+"""Map tiles and pictures of rasters: titiler over pgstac as the reader, for items and for collections as mosaics.
+
+titiler keeps each mosaic as a search in the database, which the reader may not write, and its search for a tile makes
+a temporary table, for which the reader has no right (`sql/0011_reader.sql`). Here a collection is searched as any
+client would. There are no routes that open an address which the client gives.
+Here: the application. Not here: what is drawn where the client does not say (`drawing.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from threading import Lock
+from typing import Annotated, Any
+from urllib.parse import parse_qsl, unquote, urlencode
+
+import attr
+import pystac
+from cachetools import TTLCache
+from fastapi import FastAPI, HTTPException, Path, Request
+from psycopg_pool import ConnectionPool
+from rio_tiler.errors import InvalidAssetName
+from starlette.types import ASGIApp, Receive, Scope, Send
+from titiler.core.errors import DEFAULT_STATUS_CODES, add_exception_handlers
+from titiler.core.factory import ColorMapFactory, MultiBaseTilerFactory, TMSFactory
+from titiler.core.middleware import CacheControlMiddleware
+from titiler.extensions import wmtsExtension
+from titiler.mosaic.errors import MOSAIC_STATUS_CODES
+from titiler.mosaic.extensions.wmts import wmtsExtension as wmtsExtensionMosaic
+from titiler.pgstac.backend import PGSTACBackend
+from titiler.pgstac.errors import PGSTAC_STATUS_CODES
+from titiler.pgstac.factory import MosaicTilerFactory
+from titiler.pgstac.model import Search
+from titiler.pgstac.reader import PgSTACReader, SimpleSTACReader
+
+from geo_assets import __version__
+from geo_assets.database.connections import DictConnection, open_pool
+from geo_assets.serving.drawing import Limits, completed
+from geo_assets.serving.published import Published
+from geo_assets.settings import Settings
+
+_CONNECTIONS = 5
+
+#: Seconds for which an item or a collection is taken as it was: a map asks for many tiles at once, and what was
+#: published again has another file.
+_KNOWN_SECONDS = 5.0
+
+#: Most items that are drawn into one picture of a collection.
+_MOST_ITEMS = 100
+
+#: Items of a collection that describe how it is drawn.
+_SAMPLE = 20
+
+_DRAWN = re.compile(
+    r"/collections/(?P<collection>[^/]+)(?:/items/(?P<item>[^/]+))?/(?:tiles/[^/]+/\d+/|preview|bbox/|feature|map$)"
+)
+_NO_STORE = {r"/healthz$"}
+
+
+class Catalogue:
+    """Items and collections as the reader finds them, each known for some seconds."""
+
+    def __init__(self) -> None:
+        self.pool: ConnectionPool[DictConnection] | None = None
+        self._known: TTLCache[Any, Any] = TTLCache(maxsize=2000, ttl=_KNOWN_SECONDS)
+        self._lock = Lock()
+
+    def item(self, collection: str, item: str) -> dict[str, Any]:
+        """Return an item.
+
+        Raises:
+            HTTPException: 404.
+        """
+        return self._kept(("item", collection, item), lambda: self._item(collection, item))
+
+    def collection(self, collection: str) -> dict[str, Any]:
+        """Return a collection.
+
+        Raises:
+            HTTPException: 404.
+        """
+        return self._kept(("collection", collection), lambda: self._collection(collection))
+
+    def sample(self, collection: str) -> list[dict[str, Any]]:
+        """Return some items of a collection, as far as they have rasters."""
+        wanted = {"collections": [collection], "limit": _SAMPLE}
+        return self._kept(("sample", collection), lambda: [i for i in self.search(wanted) if _rasters(i)])
+
+    def search(self, wanted: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return what a search finds."""
+        found = self._ask("select pgstac.search(%s) as found", json.dumps(wanted))
+        features: list[dict[str, Any]] = (found or {}).get("features") or []
+        return features
+
+    def _item(self, collection: str, item: str) -> dict[str, Any]:
+        found = self.search({"ids": [item], "collections": [collection], "limit": 1})
+        if not found:
+            raise HTTPException(404, f"there is no item {item} in collection {collection}")
+        return found[0]
+
+    def _collection(self, collection: str) -> dict[str, Any]:
+        found: dict[str, Any] | None = self._ask("select pgstac.get_collection(%s) as found", collection)
+        if found is None:
+            raise HTTPException(404, f"there is no collection {collection}")
+        return found
+
+    def _ask(self, query: str, parameter: str) -> Any:
+        if self.pool is None:
+            raise HTTPException(503, "the server is not ready")
+        with self.pool.connection() as connection:
+            row = connection.execute(query, (parameter,)).fetchone()
+        return row["found"] if row else None
+
+    def _kept(self, key: Any, ask: Any) -> Any:
+        with self._lock:
+            if key in self._known:
+                return self._known[key]
+        found = ask()
+        with self._lock:
+            self._known[key] = found
+        return found
+
+
+def _rasters(item: dict[str, Any]) -> dict[str, Any]:
+    """The assets of an item that are drawn."""
+    return {k: a for k, a in item["assets"].items() if str(a.get("type", "")).startswith("image/tiff")}
+
+
+def _readers(published: Published) -> tuple[type[PgSTACReader], type[SimpleSTACReader]]:
+    """Readers for titiler of an item and of one in a mosaic; they open nothing but what is published."""
+
+    def opened(info: Any, alternate: str | None) -> Any:
+        found = published.opened(info["url"], alternate)
+        if found is None:
+            raise InvalidAssetName(f"asset {info['name']} is not in a place that is served")
+        url, options = found
+        return {**info, "url": url, "env": {**info.get("env", {}), **options}}
+
+    @attr.s
+    class ItemReader(PgSTACReader):  # type: ignore[misc]
+        def _get_asset_info(self, asset: Any) -> Any:
+            info = super()._get_asset_info(asset)
+            extra = self.item.assets[info["name"]].extra_fields
+            return opened(info, extra.get("alternate", {}).get("az", {}).get("href"))
+
+    @attr.s
+    class MosaicReader(SimpleSTACReader):  # type: ignore[misc]
+        def _get_asset_info(self, asset: Any) -> Any:
+            info = super()._get_asset_info(asset)
+            told = self.input["assets"][info["name"]]
+            return opened(info, told.get("alternate", {}).get("az", {}).get("href"))
+
+    return ItemReader, MosaicReader
+
+
+def _mosaic_of(catalogue: Catalogue) -> type[PGSTACBackend]:
+    """Titiler's mosaic of a collection, searched without a trace in the database."""
+
+    @attr.s
+    class Mosaic(PGSTACBackend):  # type: ignore[misc]
+        def info(self) -> Search:
+            """What the mosaic is; its extent is the collection's."""
+            extent = catalogue.collection(self.input)["extent"]["spatial"]["bbox"][0]
+            west, south, east, north = extent if len(extent) == 4 else (*extent[:2], *extent[3:5])
+            bounds = (west, south, east, north) if west <= east else (-180.0, south, 180.0, north)
+            now = datetime.now(UTC)
+            metadata = {"type": "mosaic", "bounds": bounds}
+            wanted = {"collections": [self.input]}
+            return Search(hash=self.input, search=wanted, lastused=now, usecount=0, metadata=metadata)
+
+        def get_assets(self, geom: Any, **options: Any) -> list[Any]:  # noqa: ARG002 - how titiler would stop early
+            """The items that a picture may show, the newest first."""
+            found = catalogue.search(
+                {
+                    "collections": [self.input],
+                    "intersects": json.loads(geom.model_dump_json(exclude_none=True)),
+                    "limit": _MOST_ITEMS,
+                    "fields": {"include": ["assets", "id", "bbox", "collection"]},
+                }
+            )
+            return [{**item, "assets": _rasters(item)} for item in found if _rasters(item)]
+
+    return Mosaic
+
+
+class _Completed:
+    """Completes what a client asks for: see `drawing.py`."""
+
+    def __init__(self, app: ASGIApp, catalogue: Catalogue) -> None:
+        self._app = app
+        self._catalogue = catalogue
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            match = _DRAWN.match(scope["path"].removeprefix(scope["root_path"]))
+            if match:
+                query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+                query = await asyncio.to_thread(self._query, query, match["collection"], match["item"])
+                scope = {**scope, "query_string": urlencode(query).encode()}
+        await self._app(scope, receive, send)
+
+    def _query(self, query: list[tuple[str, str]], collection: str, item: str | None) -> list[tuple[str, str]]:
+        try:
+            if item is not None:
+                return completed(query, [_described(self._catalogue.item(collection, item))], {})
+            drawn = _drawn(self._catalogue.collection(collection))
+            return completed(query, [_described(i) for i in self._catalogue.sample(collection)], drawn)
+        except HTTPException:
+            return query  # the application says what is not there
+
+
+def _described(item: dict[str, Any]) -> dict[str, Any]:
+    return _rasters(item)
+
+
+def _drawn(collection: dict[str, Any]) -> dict[str, Limits]:
+    """Asset -> limits of its first band, as the collection says that it is drawn."""
+    return {
+        render["assets"][0]: (float(render["rescale"][0][0]), float(render["rescale"][0][1]))
+        for render in collection.get("renders", {}).values()
+        if len(render.get("assets", ())) == 1 and render.get("rescale")
+    }
+
+
+def tiles_app(settings: Settings, published: Published) -> FastAPI:
+    """The application, to be served below /tiles."""
+    catalogue = Catalogue()
+    item_reader, mosaic_reader = _readers(published)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        catalogue.pool = await asyncio.to_thread(open_pool, settings, "reader", max_size=_CONNECTIONS)
+        app.state.dbpool = catalogue.pool
+        yield
+        await asyncio.to_thread(catalogue.pool.close)
+
+    def the_item(collection_id: Annotated[str, Path()], item_id: Annotated[str, Path()]) -> pystac.Item:
+        return pystac.Item.from_dict(catalogue.item(collection_id, item_id))
+
+    def the_collection(collection_id: Annotated[str, Path()]) -> str:
+        catalogue.collection(collection_id)
+        return collection_id
+
+    app = FastAPI(
+        title="geo_assets tiles",
+        version=__version__,
+        openapi_url="/api",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    mosaics = MosaicTilerFactory(
+        path_dependency=the_collection,
+        router_prefix="/collections/{collection_id}",
+        backend=_mosaic_of(catalogue),
+        dataset_reader=mosaic_reader,
+        add_viewer=False,
+        add_statistics=False,
+        add_part=True,
+        add_ogc_maps=False,
+        extensions=[wmtsExtensionMosaic()],
+    )
+    items = MultiBaseTilerFactory(
+        reader=item_reader,
+        path_dependency=the_item,
+        router_prefix="/collections/{collection_id}/items/{item_id}",
+        add_viewer=False,
+        extensions=[wmtsExtension()],
+    )
+    app.include_router(mosaics.router, prefix="/collections/{collection_id}", tags=["collections"])
+    app.include_router(items.router, prefix="/collections/{collection_id}/items/{item_id}", tags=["items"])
+    app.include_router(TMSFactory().router, tags=["tiling schemes"])
+    app.include_router(ColorMapFactory().router, tags=["colours"])
+
+    @app.get("/", tags=["landing"])
+    def landing(request: Request) -> dict[str, Any]:
+        """Say where things are."""
+        base = unquote(str(request.base_url)).rstrip("/")
+        of_item, of_collection = "collections/{collection}/items/{item}", "collections/{collection}"
+        tile = "tiles/WebMercatorQuad/{z}/{x}/{y}.png"
+        return {
+            "title": "geo_assets tiles",
+            "item": f"{base}/{of_item}/{tile}",
+            "preview": f"{base}/{of_item}/preview.png",
+            "mosaic": f"{base}/{of_collection}/{tile}",
+            "api": f"{base}/api",
+        }
+
+    add_exception_handlers(app, {**DEFAULT_STATUS_CODES, **MOSAIC_STATUS_CODES, **PGSTAC_STATUS_CODES})
+    app.add_middleware(CacheControlMiddleware, cachecontrol="private, max-age=60", exclude_path=_NO_STORE)
+    app.add_middleware(_Completed, catalogue=catalogue)
+    return app
