@@ -51,7 +51,7 @@ def _default(assets: Mapping[str, Any]) -> list[str]:
 
 
 def _bands(name: str, asset: Mapping[str, Any]) -> list[int]:
-    """The numbers of the bands that are drawn, from 1: those that are named, else three of a picture, else the first."""
+    """The numbers of the bands that are drawn, from 1: those that are named, else three of a picture, else one."""
     _, _, options = name.partition("|")
     for option in options.split("|"):
         key, _, value = option.partition("=")

@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl, unquote, urlencode
 import attr
 import pystac
 from cachetools import TTLCache
-from fastapi import FastAPI, HTTPException, Path, Request
+from fastapi import APIRouter, FastAPI, HTTPException, Path, Request
 from psycopg_pool import ConnectionPool
 from rio_tiler.errors import InvalidAssetName
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -229,7 +229,6 @@ def _drawn(collection: dict[str, Any]) -> dict[str, Limits]:
 def tiles_app(settings: Settings, published: Published) -> FastAPI:
     """The application, to be served below /tiles."""
     catalogue = Catalogue()
-    item_reader, mosaic_reader = _readers(published)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -237,13 +236,6 @@ def tiles_app(settings: Settings, published: Published) -> FastAPI:
         app.state.dbpool = catalogue.pool
         yield
         await asyncio.to_thread(catalogue.pool.close)
-
-    def the_item(collection_id: Annotated[str, Path()], item_id: Annotated[str, Path()]) -> pystac.Item:
-        return pystac.Item.from_dict(catalogue.item(collection_id, item_id))
-
-    def the_collection(collection_id: Annotated[str, Path()]) -> str:
-        catalogue.collection(collection_id)
-        return collection_id
 
     app = FastAPI(
         title="geo_assets tiles",
@@ -253,6 +245,23 @@ def tiles_app(settings: Settings, published: Published) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
     )
+    _add_routes(app, catalogue, published)
+    add_exception_handlers(app, {**DEFAULT_STATUS_CODES, **MOSAIC_STATUS_CODES, **PGSTAC_STATUS_CODES})
+    app.add_middleware(CacheControlMiddleware, cachecontrol="private, max-age=60", exclude_path=_NO_STORE)
+    app.add_middleware(_Completed, catalogue=catalogue)
+    return app
+
+
+def _add_routes(app: FastAPI, catalogue: Catalogue, published: Published) -> None:
+    item_reader, mosaic_reader = _readers(published)
+
+    def the_item(collection_id: Annotated[str, Path()], item_id: Annotated[str, Path()]) -> pystac.Item:
+        return pystac.Item.from_dict(catalogue.item(collection_id, item_id))
+
+    def the_collection(collection_id: Annotated[str, Path()]) -> str:
+        catalogue.collection(collection_id)
+        return collection_id
+
     mosaics = MosaicTilerFactory(
         path_dependency=the_collection,
         router_prefix="/collections/{collection_id}",
@@ -276,21 +285,22 @@ def tiles_app(settings: Settings, published: Published) -> FastAPI:
     app.include_router(TMSFactory().router, tags=["tiling schemes"])
     app.include_router(ColorMapFactory().router, tags=["colours"])
 
-    @app.get("/", tags=["landing"])
-    def landing(request: Request) -> dict[str, Any]:
-        """Say where things are."""
-        base = unquote(str(request.base_url)).rstrip("/")
-        of_item, of_collection = "collections/{collection}/items/{item}", "collections/{collection}"
-        tile = "tiles/WebMercatorQuad/{z}/{x}/{y}.png"
-        return {
-            "title": "geo_assets tiles",
-            "item": f"{base}/{of_item}/{tile}",
-            "preview": f"{base}/{of_item}/preview.png",
-            "mosaic": f"{base}/{of_collection}/{tile}",
-            "api": f"{base}/api",
-        }
+    app.include_router(_landing)
 
-    add_exception_handlers(app, {**DEFAULT_STATUS_CODES, **MOSAIC_STATUS_CODES, **PGSTAC_STATUS_CODES})
-    app.add_middleware(CacheControlMiddleware, cachecontrol="private, max-age=60", exclude_path=_NO_STORE)
-    app.add_middleware(_Completed, catalogue=catalogue)
-    return app
+
+_landing = APIRouter(tags=["landing"])
+
+
+@_landing.get("/")
+def landing(request: Request) -> dict[str, Any]:
+    """Say where things are."""
+    base = unquote(str(request.base_url)).rstrip("/")
+    of_item, of_collection = "collections/{collection}/items/{item}", "collections/{collection}"
+    tile = "tiles/WebMercatorQuad/{z}/{x}/{y}.png"
+    return {
+        "title": "geo_assets tiles",
+        "item": f"{base}/{of_item}/{tile}",
+        "preview": f"{base}/{of_item}/preview.png",
+        "mosaic": f"{base}/{of_collection}/{tile}",
+        "api": f"{base}/api",
+    }
