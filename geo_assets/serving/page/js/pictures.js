@@ -18,14 +18,15 @@ export const RAMPS = ["", "viridis", "terrain", "magma", "blues", "rdylgn"];
 /** Whether the values are not a picture already, and can be shown in another ramp. */
 export const isSingle = (asset) => (asset.bands ?? []).length > 0 && asset.bands.length < 3;
 
-/** The parameters for one asset of an item; the collection may say how (`renders`). */
+/**
+ * The parameters for one asset of an item. What the collection says (`renders`) counts where it has colours of its own, or where
+ * there is no item: what lies between the values of one item is seen best between its own limits.
+ */
 export function parameters(key, asset, collection, ramp = "") {
-  const said = ramp
-    ? null
-    : Object.values(collection?.renders ?? {}).find(
-        (render) => render.assets?.includes(key) && render.assets.length === 1,
-      );
-  if (said) return ofRender(key, said);
+  const said = Object.values(collection?.renders ?? {}).find(
+    ({ assets }) => assets?.length === 1 && assets[0] === key,
+  );
+  if (said && !ramp && (!asset.bands?.length || said.colormap || said.colormap_name)) return ofRender(key, said);
   const bands = asset.bands ?? [];
   const shown = bands.length >= 3 ? [0, 1, 2] : [0];
   const pairs = [["assets", bands.length > 1 ? `${key}|bidx=${shown.map((band) => band + 1)}` : key]];
@@ -45,8 +46,7 @@ export function parameters(key, asset, collection, ramp = "") {
 
 /** What a `renders` of a collection says, as parameters. */
 function ofRender(key, render) {
-  const bands = render.bidx ?? render.expression?.bidx;
-  const pairs = [["assets", bands?.length ? `${key}|bidx=${bands}` : key]];
+  const pairs = [["assets", render.bidx?.length ? `${key}|bidx=${render.bidx}` : key]];
   for (const range of render.rescale ?? []) pairs.push(["rescale", range.join(",")]);
   if (render.colormap_name) pairs.push(["colormap_name", render.colormap_name]);
   if (render.colormap) pairs.push(["colormap", JSON.stringify(render.colormap)]);

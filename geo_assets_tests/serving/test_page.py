@@ -1,0 +1,296 @@
+"""The page of the catalogue, in a browser, on what a real job published."""
+
+import json
+from urllib.parse import urlsplit
+
+import pytest
+
+from geo_assets_tests.serving.conftest import EVIL
+
+DESKTOP, PHONE = (1280, 800), (360, 740)
+
+
+@pytest.fixture
+def page(browser, served):
+    """Open a part of the page; afterwards it must have asked no other server, and nothing may have gone wrong in it."""
+    browser.requests.clear()
+    browser.errors.clear()
+    origin = "{0.scheme}://{0.netloc}".format(urlsplit(served["page"]))
+
+    def show(address, size=DESKTOP, **wishes):
+        browser.size(*size, **wishes)
+        browser.goto(f"{served['page'].rstrip('/')}/{address}")
+        browser.wait("document.querySelector('#panel h1')")
+        return browser
+
+    yield show
+    elsewhere = [
+        url for url in browser.requests if not url.startswith((f"{origin}/", f"blob:{origin}", "data:", "about:"))
+    ]
+    assert elsewhere == []
+    assert browser.errors == []
+
+
+def cards(browser, where="#results"):
+    """The titles that are listed."""
+    return browser.eval(f"[...document.querySelectorAll('{where} .card strong')].map(e => e.textContent)")
+
+
+def item(served, title):
+    """The address of the item of a file."""
+    import httpx
+
+    found = httpx.get(f"{served['stac']}/search", params={"limit": 100}).json()["features"]
+    named = next(f for f in found if f["properties"]["title"] == title)
+    return f"#/items/{named['collection']}/{named['id']}"
+
+
+def drawn(browser, source):
+    """The outlines of a source of the map, each as (west, east) of its parts."""
+    browser.until_idle()
+    shapes = browser.eval(f"catalogueMap.getSource('{source}').getData().then(d => d.features.map(f => f.geometry))")
+    return [
+        sorted((min(x for x, _ in part[0]), max(x for x, _ in part[0])) for part in shape["coordinates"])
+        for shape in shapes
+        if shape["type"] == "MultiPolygon"
+    ]
+
+
+def test_collections_appear_with_their_titles_and_the_number_of_their_items(page):
+    browser = page("")
+    browser.wait("document.querySelectorAll('#panel .card').length >= 3")
+    assert {"Survey", "Survey: tables", "pacific"} <= set(cards(browser, "#panel"))
+    browser.wait_for_text("3 items", "a[href='#/?in=delivery']")
+    browser.until_idle()
+    browser.wait_for_text("items", "#map-note")
+
+
+def test_a_text_finds_the_file_and_the_address_says_so(page):
+    browser = page("")
+    browser.wait("!!document.querySelector('#q')")
+    browser.click("#q")
+    browser.type("PHOTO")
+    browser.key("Enter", 13)
+    browser.wait("location.hash.includes('q=PHOTO')")
+    browser.wait_for_text("1 item", "#results h2")
+    assert cards(browser) == ["photo_20240131.tif"]
+
+
+def test_a_box_that_is_drawn_on_the_map_finds_what_lies_in_it(page):
+    browser = page("#/?map=6/36/-75")
+    browser.until_idle()
+    browser.wait("!!document.querySelector('.box button')")
+    browser.eval("document.querySelector('.search details').open = true")
+    browser.click(".box button")
+    corners = browser.eval(
+        "(() => { const r = catalogueMap.getCanvas().getBoundingClientRect();"
+        " const at = (x, y) => { const p = catalogueMap.project([x, y]); return [r.x + p.x, r.y + p.y]; };"
+        " return [at(-75.2, 36.3), at(-74.85, 35.9)]; })()"
+    )
+    browser.drag(*corners)
+    box = browser.wait("new URLSearchParams(location.hash.split('?')[1]).get('bbox')")
+    assert [float(x) for x in box.split(",")] == pytest.approx([-75.2, 35.9, -74.85, 36.3], abs=0.05)
+    browser.wait_for_text("2 items", "#results h2")
+    assert set(cards(browser)) == {"heights.tif", "parcels.gpkg"}
+
+
+def test_the_time_filters_and_going_back_shows_what_was_there(page):
+    browser = page("#/?from=2024-01-01&to=2024-02-01")
+    browser.wait_for_text("1 item", "#results h2")
+    browser.click("#results .card")
+    browser.wait_for_text("Lineage")
+    browser.eval("history.back()")
+    browser.wait_for_text("1 item", "#results h2")
+    assert cards(browser) == ["photo_20240131.tif"]
+    browser.goto(browser.eval("location.href").replace("2024-02-01", "2024-01-15"))
+    browser.wait_for_text("Nothing was found", "#results")
+
+
+def test_an_item_shows_its_bands_hash_lineage_and_picture_and_how_to_open_it(page, served):
+    browser = page(item(served, "heights.tif"))
+    browser.wait_for_text("Lineage".upper())
+    bands = browser.eval("[...document.querySelectorAll('#panel tbody tr td')].map(e => e.textContent)")
+    assert bands[0].startswith("float32")
+    assert bands[1:3] == ["0", "1,386"]
+    hashes = browser.eval("[...document.querySelectorAll('.hash code')].map(e => e.textContent)")
+    assert len(hashes) >= 2
+    assert all(len(text) == 64 for text in hashes)
+    browser.wait("document.querySelector('img.thumbnail')?.naturalWidth > 0")
+    programs = browser.eval("[...document.querySelectorAll('.program summary')].map(e => e.textContent)")
+    assert {"QGIS", "OpenStreetMap editors", "XYZ and WMTS", "Python"} <= set(programs)
+    texts = browser.eval("[...document.querySelectorAll('.program pre')].map(e => e.textContent)")
+    assert any("{z}/{x}/{y}" in text for text in texts)
+
+
+def test_a_raster_is_drawn_on_the_map(page, served):
+    browser = page(item(served, "photo_20240131.tif"))
+    browser.wait("globalThis.catalogueMap?.getLayer('raster-0')")
+    browser.until_idle()
+    browser.wait("performance.getEntriesByType('resource').some(e => e.name.includes('/tiles/WebMercatorQuad/'))")
+    assert [url for url in browser.requests if "/tiles/WebMercatorQuad/" in url]
+
+
+def test_a_click_on_a_feature_shows_its_attributes_as_text(page):
+    browser = page("#/tables/vector.delivery_parcels")
+    browser.wait("globalThis.catalogueMap?.getLayer('table-fill')")
+    browser.until_idle()
+    x, y = browser.wait(
+        "(() => { const r = catalogueMap.getCanvas().getBoundingClientRect();"
+        " const p = catalogueMap.project([-74.5, 36.6]);"
+        " return catalogueMap.queryRenderedFeatures(p, {layers: ['table-fill']}).length && [r.x + p.x, r.y + p.y]; })()"
+    )
+    browser.click_at(x, y)
+    browser.wait_for_text("<b onclick=alert(1)>north</b>", "#feature")
+    assert "12" in browser.eval("document.querySelector('#feature').innerText")
+    assert browser.eval("document.querySelectorAll('#panel b').length") == 0
+
+
+def test_a_row_of_a_table_is_chosen_by_the_keyboard(page):
+    browser = page("#/tables/vector.delivery_parcels")
+    browser.wait("!!document.querySelector('td button')")
+    browser.eval("[...document.querySelectorAll('td button')].at(-1).focus()")
+    browser.key("Enter", 13)
+    browser.wait("document.querySelector('#feature dl')")
+    browser.wait("document.querySelector('#live').textContent.startsWith('Feature')")
+
+
+def test_a_job_shows_its_bad_file_the_reason_and_the_remedy(page, served):
+    browser = page("#/jobs")
+    browser.wait_for_text("delivery", "#panel")
+    browser.click(f"a[href='#/jobs/{served['job']}']")
+    browser.wait_for_text("1 bad file".upper(), "#panel")
+    said = browser.eval("document.querySelector('.bad-files li').innerText")
+    assert "broken.tif" in said
+    assert "UNREADABLE" in said
+    assert "What to do" in said
+    browser.wait_for_text("heights.tif", "#panel")
+    browser.eval("[...document.querySelectorAll('.paths a')].find(e => e.textContent === 'heights.tif').click()")
+    browser.wait_for_text("heights.tif", "h1")
+
+
+def test_what_crosses_180_degrees_is_drawn_in_two_halves(page, served):
+    browser = page("#/?in=pacific")
+    (halves,) = drawn(browser, "extents")
+    assert [round(x, 3) for part in halves for x in part][::3] == [-180, 180]
+    assert len(halves) == 2
+    browser.wait_for_text("1 item", "#results h2")
+    (halves,) = drawn(browser, "footprints")
+    assert (halves[0][0], halves[1][1]) == (-180, 180)
+    box = "(() => { const b = catalogueMap.getBounds(); return [b.getWest(), b.getEast()]; })()"
+    west, east = browser.eval(box)
+    assert west < halves[1][0] < 180 < halves[0][1] + 360 < east  # seen in one piece, not around the world
+    assert east - west < 90
+    browser.goto(f"{served['page'].rstrip('/')}/{item(served, 'lagoon.tif')}")
+    browser.wait("globalThis.catalogueMap?.getLayer('raster-1')")  # the picture, too
+    browser.until_idle()
+
+
+def test_the_name_of_a_file_is_text(page, served):
+    browser = page(item(served, EVIL))
+    assert browser.eval("document.querySelector('h1').textContent") == EVIL
+    page("#/?q=onerror")
+    browser.wait_for_text("1 item", "#results h2")
+    assert cards(browser) == [EVIL]
+    assert browser.eval("document.querySelectorAll('img[onerror], img[src=x]').length") == 0
+
+
+def test_an_address_that_is_no_page_is_no_link(page):
+    browser = page("")
+    made = browser.eval(
+        "import('./js/dom.js').then(({h}) => ['javascript:alert(1)', 'data:text/html,x', 'postgresql://a/b', 'https://a.example/b']"
+        ".map(href => h('a', {href}).getAttribute('href')))"
+    )
+    assert made == [None, None, None, "https://a.example/b"]
+
+
+def test_the_keyboard_reaches_everything_that_can_be_clicked(page):
+    browser = page("#/?in=delivery")
+    browser.wait_for_text("3 items", "#results h2")
+    browser.until_idle()
+    clickable = browser.eval(
+        "[...document.querySelectorAll('a[href], button, input, select, summary, canvas')]"
+        ".filter(e => e.checkVisibility() && e.tabIndex >= 0).length"
+    )
+    reached = set()
+    browser.eval("document.activeElement.blur()")
+    for _ in range(clickable + 12):
+        browser.key("Tab", 9)
+        reached.add(
+            browser.eval(
+                "(() => { const e = document.activeElement; window.marks ??= new Map();"
+                " if (!marks.has(e)) marks.set(e, marks.size); return marks.get(e); })()"
+            )
+        )
+    assert len(reached) >= clickable
+    unnamed = [
+        node["role"]["value"]
+        for node in browser.send("Accessibility.getFullAXTree")["nodes"]
+        if node.get("role", {}).get("value") in {"button", "link", "textbox", "searchbox", "combobox", "checkbox"}
+        and not node.get("name", {}).get("value")
+    ]
+    assert unnamed == []
+
+
+@pytest.mark.parametrize("address", ["", "#/?q=photo", "#/jobs", "#/tables/vector.delivery_parcels", "item", "job"])
+def test_on_a_phone_nothing_is_wider_than_the_screen(page, served, address):
+    address = {"item": item(served, "heights.tif"), "job": f"#/jobs/{served['job']}"}.get(address, address)
+    browser = page(address, PHONE)
+    browser.wait("!document.body.innerText.includes('Looking …')")
+    browser.eval("document.querySelectorAll('details').forEach(e => e.open = true)")
+    assert browser.eval("document.documentElement.scrollWidth") <= PHONE[0]
+    assert (
+        browser.eval(
+            "Math.max(...[...document.querySelectorAll('#panel > *')].map(e => e.getBoundingClientRect().right))"
+        )
+        <= PHONE[0]
+    )
+
+
+#: Relative luminance and contrast, as WCAG 2 defines them.
+CONTRAST = """(() => {
+  const rgb = (text) => { const c = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+    c.fillStyle = text; c.fillRect(0, 0, 1, 1); return [...c.getImageData(0, 0, 1, 1).data].slice(0, 3); };
+  const light = (text) => { const [r, g, b] = rgb(text).map(v => v / 255).map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
+    return .2126 * r + .7152 * g + .0722 * b; };
+  const of = (name) => getComputedStyle(document.documentElement).getPropertyValue('--' + name);
+  const ratio = (a, b) => { const [x, y] = [light(of(a)), light(of(b))].sort((p, q) => q - p); return (x + .05) / (y + .05); };
+  return PAIRS.map(([a, b]) => [a, b, ratio(a, b)]);
+})()"""
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_texts_stand_out_from_what_is_behind_them(page, dark):
+    browser = page("", dark=dark)
+    texts = ["ink", "soft", "accent", "good", "warn", "bad"]
+    pairs = [(text, ground) for text in texts for ground in ("paper", "ground")]
+    pairs += [
+        ("accent-ink", "accent"),
+        ("ink", "warn-ground"),
+        ("soft", "warn-ground"),
+        ("ink", "bad-ground"),
+        ("ink", "hover"),
+        ("soft", "hover"),
+    ]
+    found = browser.eval(CONTRAST.replace("PAIRS", json.dumps(pairs)))
+    assert [(a, b, round(ratio, 2)) for a, b, ratio in found if ratio < 4.5] == []
+
+
+def test_without_webgl_everything_but_the_map_is_there(page, browser):
+    script = browser.send(
+        "Page.addScriptToEvaluateOnNewDocument",
+        source="HTMLCanvasElement.prototype.getContext = function () { return null; };",
+    )["identifier"]
+    try:
+        page("#/?in=delivery")
+        browser.wait_for_text("3 items", "#results h2")
+        browser.wait("document.body.classList.contains('no-map')")
+    finally:
+        browser.send("Page.removeScriptToEvaluateOnNewDocument", identifier=script)
+    browser.errors.clear()  # MapLibre says why it did not start
+
+
+def test_the_first_paint_comes_soon(page):
+    browser = page("")
+    browser.wait_for_text("Survey", "#panel")
+    painted = browser.eval("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+    assert painted < 1500
