@@ -9,14 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.routing import Router
-from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette_cramjam.middleware import CompressionMiddleware
 
@@ -28,11 +26,10 @@ from geo_assets.serving.files import Files
 from geo_assets.serving.origin import AtOrigin
 from geo_assets.serving.published import Published
 from geo_assets.serving.stac import stac_app
+from geo_assets.serving.static import Page
 from geo_assets.serving.tiles import tiles_app
 from geo_assets.settings import Settings
 from geo_assets.web.guard import Guard
-
-_PAGE = Path(__file__).with_name("page")
 
 #: Paths of the HTTP API besides /api/….
 _OF_API = frozenset({"/docs", "/openapi.json", "/livez", "/readyz"})
@@ -76,7 +73,7 @@ class _House:
     def __init__(self, services: dict[str, Any], api: FastAPI, with_lifespan: Iterable[FastAPI]) -> None:
         self._services = services
         self._api = api
-        self._page = StaticFiles(directory=_PAGE, html=True)
+        self._page = Page()
         self._lifespan = Router(lifespan=_together(with_lifespan)).lifespan
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from geo_assets.settings import PACKAGE_ROOT
+from geo_assets_tests.serving.asking import ask
 
 ROOT = Path(__file__).parents[2]
 PAGE = PACKAGE_ROOT / "serving" / "page"
@@ -54,22 +55,29 @@ def test_nothing_is_loaded_from_elsewhere_and_nothing_is_inline(path):
         assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\bstyle=|\son\w+=", text)
 
 
-def test_the_policy_of_the_page_allows_this_server_and_no_other():
-    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', (PAGE / "index.html").read_text())[1]
-    rules = {name: allowed for name, *allowed in (rule.split() for rule in policy.split(";"))}
-    assert rules.pop("default-src") == ["'none'"]
-    assert rules.keys() == {
-        "script-src",
-        "worker-src",
-        "style-src",
-        "img-src",
-        "connect-src",
-        "base-uri",
-        "form-action",
+def test_the_page_comes_with_a_policy_that_allows_this_server_and_no_other():
+    static = pytest.importorskip("geo_assets.serving.static")
+    answer = ask(static.Page(), "/")
+    assert answer.status == 200
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    rules = dict(rule.split(" ", 1) for rule in answer.headers["content-security-policy"].split("; "))
+    assert rules.pop("default-src") == rules.pop("frame-ancestors") == "'none'"
+    assert {source for sources in rules.values() for source in sources.split()} == {
+        "'self'",
+        "'none'",
+        "blob:",
+        "data:",
     }
-    allowed = {source for sources in rules.values() for source in sources}
-    assert allowed == {"'self'", "'none'", "blob:", "data:"}
-    assert rules["script-src"] == rules["worker-src"] == rules["connect-src"] == ["'self'"]
+    assert rules["script-src"] == rules["worker-src"] == rules["connect-src"] == "'self'"
+
+
+def test_a_file_that_is_the_same_is_not_sent_again():
+    static = pytest.importorskip("geo_assets.serving.static")
+    first = ask(static.Page(), "/vendor/maplibre-gl.mjs")
+    assert first.headers["content-type"].startswith(("text/javascript", "application/javascript"))
+    again = ask(static.Page(), "/vendor/maplibre-gl.mjs", if_none_match=first.headers["etag"])
+    assert (again.status, again.body) == (304, b"")
+    assert again.headers["content-security-policy"] == first.headers["content-security-policy"]
 
 
 def test_every_file_that_a_module_imports_is_there():

@@ -3,12 +3,13 @@
  * Here: requests, errors as sentences, the token where one is needed, the addresses of services. Not here: what is done with answers.
  */
 
-/** Where things are, as seen from outside: for people to copy. */
+/** Where things are; behind a proxy the page may lie below a path, and everything else beside it. */
 export const ORIGIN = location.origin;
-export const STAC = "/stac";
-export const TILES = "/tiles";
-export const FEATURES = "/features";
-export const API = "/api";
+const ROOT = new URL("..", import.meta.url).pathname.replace(/\/$/, "");
+export const STAC = `${ROOT}/stac`;
+export const TILES = `${ROOT}/tiles`;
+export const FEATURES = `${ROOT}/features`;
+export const API = `${ROOT}/api`;
 
 const TOKEN = "geo_assets.token";
 
