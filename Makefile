@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN = started=$$SECONDS; uv=$$(scripts/bootstrap); echo "environment: $$((SECONDS - started)) s"; step=$$SECONDS; $$uv run --frozen
 
 
-.PHONY: help setup demo lint test coverage test-faults test-slow renew bench-raster bench-many bench-vector up down
+.PHONY: help setup demo lint test coverage test-faults test-slow renew bench-raster bench-many bench-vector bench-page up down
 help:   ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -57,6 +57,10 @@ bench-raster: ## COGs against rio-cogeo, GDAL and gdalwarp
 bench-many: ## a thousand small rasters against a shell loop; starts the stack
 	@$(RUN) geo-assets up
 	$$uv run --frozen python -m benchmarks.many
+
+bench-page: ## the page of the catalogue with 20,000 items, in Chromium; starts the stack
+	@$(RUN) --extra serve geo-assets up
+	$$uv run --frozen --extra serve python -m benchmarks.page
 
 up:     ## start the local stack
 	@$(RUN) geo-assets up

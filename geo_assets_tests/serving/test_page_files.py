@@ -5,6 +5,7 @@ import json
 import re
 import runpy
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -102,4 +103,8 @@ def test_outlines_are_light_and_within_the_world():
     points = [point for polygon in land["coordinates"] for ring in polygon for point in ring]
     assert min(x for x, _ in points) >= -180 <= max(x for x, _ in points) <= 180
     assert 10_000 < len(points) < 100_000
-    assert all(ring[0] == ring[-1] for polygon in land["coordinates"] for ring in polygon)
+    rings = [ring for polygon in land["coordinates"] for ring in polygon]
+    assert all(ring[0] == ring[-1] for ring in rings)
+    # nothing is drawn across the world: only Antarctica goes from side to side, at its pole
+    wide = {y for ring in rings for (x, y), (x1, _) in pairwise(ring) if abs(x - x1) > 90}
+    assert wide == {-90}

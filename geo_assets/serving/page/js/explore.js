@@ -34,8 +34,9 @@ export async function showExplore(panel, { query, signal, map, view }) {
   fill(
     panel,
     h("h1", { class: home && "unseen" }, heading),
+    chosen && chosen.map((collection) => aboutCollection(collection, map)),
     form(wanted, map),
-    home ? collectionsPart() : chosen?.map((collection) => aboutCollection(collection, map)),
+    home && collectionsPart(),
     results,
   );
   results.hidden = home;

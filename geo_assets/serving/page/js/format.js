@@ -76,5 +76,9 @@ export function place(longitude, latitude, digits = 4) {
 /** The SHA-256 of a multihash, or the hash as it is. */
 export const sha256 = (checksum) => (/^1220[0-9a-f]{64}$/.test(checksum ?? "") ? checksum.slice(4) : checksum);
 
-/** `completed_with_errors` → `completed with errors`. */
-export const words = (name) => String(name ?? "").replaceAll("_", " ");
+/** `completed_with_errors` → `completed with errors`, `stac_items` → `STAC items`. */
+export const words = (name) =>
+  String(name ?? "")
+    .replaceAll("_", " ")
+    .replace(/\bcogs\b/, "COGs")
+    .replace(/\bstac\b/, "STAC");

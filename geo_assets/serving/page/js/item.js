@@ -20,6 +20,7 @@ export async function showItem(panel, { parts: [, collection, id], signal, map, 
   const title = item.properties.title ?? item.id;
   document.title = `${title} – Catalogue`;
   const box = boxOf(item.geometry) ?? flat(item.bbox);
+  const raster = rasterPart(item, owner, map, box);
   fill(
     panel,
     h(
@@ -32,11 +33,12 @@ export async function showItem(panel, { parts: [, collection, id], signal, map, 
     h("h1", {}, title),
     h("p", { class: "lead" }, captured(item.properties), box && ` · ${place(...middle(box), 2)}`),
     warnings(item),
-    rasterPart(item, owner, map, box),
+    raster.picture,
     tablesPart(item),
     h("h2", {}, "About"),
     about(item),
     bandsPart(item),
+    raster.programs,
     filesPart(item),
     lineage(item),
     h("p", { class: "quiet" }, h("a", { href: itemPath(collection, id) }, "This item as JSON")),
@@ -63,7 +65,7 @@ function warnings(item) {
 /** The picture, whether and how it is on the map, and other programs. */
 function rasterPart(item, owner, map, box) {
   const all = rasters(item);
-  if (!all.length) return thumbnail(item, null);
+  if (!all.length) return { picture: thumbnail(item, null) };
   let [[key, asset]] = all;
   let ramp = "";
   const programs = h("div", { class: "programs" });
@@ -98,20 +100,24 @@ function rasterPart(item, owner, map, box) {
     draw();
   });
   draw();
-  return [
-    thumbnail(item, tilePaths(item.collection, item.id, [...parameters(key, asset, owner), ["max_size", 512]]).preview),
-    h(
-      "fieldset",
-      { class: "controls" },
-      h("legend", { class: "unseen" }, "On the map"),
-      h("label", { class: "check" }, shown, " Show on the map"),
-      h("label", {}, "Opacity ", opacity),
-      all.length > 1 && h("label", {}, "Raster ", assets),
-      rampField,
-    ),
-    h("h2", {}, "Open with"),
-    programs,
-  ];
+  return {
+    picture: [
+      thumbnail(
+        item,
+        tilePaths(item.collection, item.id, [...parameters(key, asset, owner), ["max_size", 512]]).preview,
+      ),
+      h(
+        "fieldset",
+        { class: "controls" },
+        h("legend", { class: "unseen" }, "On the map"),
+        h("label", { class: "check" }, shown, " Show on the map"),
+        h("label", {}, "Opacity ", opacity),
+        all.length > 1 && h("label", {}, "Raster ", assets),
+        rampField,
+      ),
+    ],
+    programs: [h("h2", {}, "Open with"), programs],
+  };
 }
 
 /** The thumbnail; if it cannot be shown, or there is none, what the tile server draws. */
@@ -188,7 +194,7 @@ function about({ id, collection, properties, assets }) {
 function bandsPart(item) {
   const all = Object.entries(item.assets ?? {}).filter(([, asset]) => asset.bands?.length);
   if (!all.length) return null;
-  const cells = ["minimum", "maximum", "mean", "stddev"];
+  const heads = ["Band", "Type", "Range", "Mean ± std. dev.", "Valid"];
   return [
     h("h2", {}, "Bands"),
     all.map(([key, asset]) =>
@@ -205,46 +211,38 @@ function bandsPart(item) {
             h(
               "tr",
               {},
-              ["Band", "Type", "Minimum", "Maximum", "Mean", "Std. dev.", "Valid"].map((name, index) =>
-                h("th", { scope: "col", class: index > 1 && "number" }, name),
-              ),
+              heads.map((name) => h("th", { scope: "col" }, name)),
             ),
           ),
           h(
             "tbody",
             {},
-            asset.bands.map((band) =>
-              h(
-                "tr",
-                {},
-                h(
-                  "th",
-                  { scope: "row" },
-                  band.name ?? "–",
-                  band.description && h("span", { class: "quiet" }, ` ${band.description}`),
-                ),
-                h(
-                  "td",
-                  {},
-                  band.data_type ?? asset.data_type ?? "–",
-                  band.unit && ` (${band.unit})`,
-                  band.nodata !== undefined &&
-                    band.nodata !== null &&
-                    h("span", { class: "quiet" }, ` nodata ${value(band.nodata)}`),
-                ),
-                cells.map((name) => h("td", { class: "number" }, value(band.statistics?.[name]))),
-                h(
-                  "td",
-                  { class: "number" },
-                  Number.isFinite(band.statistics?.valid_percent) ? `${value(band.statistics.valid_percent)} %` : "–",
-                ),
-              ),
-            ),
+            asset.bands.map((band) => bandRow(band, asset)),
           ),
         ),
       ),
     ),
   ];
+}
+
+function bandRow({ name, description, data_type: type, unit, nodata, statistics = {} }, asset) {
+  const { minimum, maximum, mean, stddev, valid_percent: valid } = statistics;
+  const known = (number) => Number.isFinite(number);
+  return h(
+    "tr",
+    {},
+    h("th", { scope: "row" }, name ?? "–", description && h("span", { class: "quiet" }, ` ${description}`)),
+    h(
+      "td",
+      {},
+      type ?? asset.data_type ?? "–",
+      unit && ` (${unit})`,
+      nodata !== undefined && nodata !== null && h("div", { class: "quiet" }, `nodata ${value(nodata)}`),
+    ),
+    h("td", {}, known(minimum) ? `${value(minimum)} – ${value(maximum)}` : "–"),
+    h("td", {}, known(mean) ? `${value(mean)} ± ${value(stddev)}` : "–"),
+    h("td", {}, known(valid) ? `${value(valid)} %` : "–"),
+  );
 }
 
 /** A hash, with a button to copy it. */

@@ -23,9 +23,7 @@ export const isSingle = (asset) => (asset.bands ?? []).length > 0 && asset.bands
  * there is no item: what lies between the values of one item is seen best between its own limits.
  */
 export function parameters(key, asset, collection, ramp = "") {
-  const said = Object.values(collection?.renders ?? {}).find(
-    ({ assets }) => assets?.length === 1 && assets[0] === key,
-  );
+  const said = Object.values(collection?.renders ?? {}).find(({ assets }) => assets?.length === 1 && assets[0] === key);
   if (said && !ramp && (!asset.bands?.length || said.colormap || said.colormap_name)) return ofRender(key, said);
   const bands = asset.bands ?? [];
   const shown = bands.length >= 3 ? [0, 1, 2] : [0];
