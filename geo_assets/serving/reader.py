@@ -17,6 +17,14 @@ from geo_assets.settings import Settings
 CONNECTIONS = 5
 
 
+class _Connection(asyncpg.Connection):  # type: ignore[misc]
+    """A connection that is given back without releasing advisory locks, for which the reader has no right."""
+
+    def get_reset_query(self) -> str:
+        """The statements after each use."""
+        return "close all; unlisten *; reset all;"
+
+
 async def open_reader(settings: Settings) -> asyncpg.Pool[Any]:
     """A pool of connections as the reader, which find pgstac's functions. Close it.
 
@@ -35,6 +43,7 @@ async def open_reader(settings: Settings) -> asyncpg.Pool[Any]:
             max_size=CONNECTIONS,
             timeout=10,
             init=_with_json,
+            connection_class=_Connection,
             server_settings={
                 "search_path": "pgstac,public",
                 "application_name": "geo_assets serve",
