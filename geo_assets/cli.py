@@ -16,7 +16,19 @@ from typing import Annotated, NoReturn
 import typer
 
 from geo_assets import __version__
-from geo_assets.commands import api, catalogue, containers, jobs, messages, raster, serving, stack, submissions, vector
+from geo_assets.commands import (
+    api,
+    catalogue,
+    containers,
+    export,
+    jobs,
+    messages,
+    raster,
+    serving,
+    stack,
+    submissions,
+    vector,
+)
 from geo_assets.commands.failures import INTERRUPTED, as_ours, die, refuse_usage
 from geo_assets.errors import GeoAssetsError
 
@@ -74,6 +86,8 @@ app.command(epilog=jobs.FILES_EXAMPLE)(jobs.files)
 app.command()(submissions.plan)
 app.command()(jobs.cancel)
 app.command()(jobs.retry)
+app.command(epilog=export.EXPORT_EXAMPLE)(export.export)
+catalogue.collections.command(epilog=export.EXPORT_EXAMPLE)(export.export)
 app.command(epilog=catalogue.UNPUBLISH_EXAMPLE)(catalogue.unpublish)
 app.command(epilog=vector.LOAD_EXAMPLE)(vector.load)
 app.command()(api.api)

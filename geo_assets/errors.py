@@ -203,6 +203,7 @@ ERRORS: dict[str, ErrorKind] = {
         _T, "the submission is recorded and the sensor will launch it; check with: geo-assets doctor"
     ),
     "DISK_FULL": ErrorKind(_R, "free disk space, then submit again"),
+    "OUTPUT_DAMAGED": ErrorKind(_X, "make it again: submit its job with --force"),
     "OUTPUT_GONE": ErrorKind(_T, "submit again: it is created again"),
     "CONTRACT_VIOLATION": ErrorKind(_X, "a stage received unexpected input; report this with the run's id"),
     "INTERNAL": ErrorKind(_X, "run again with --debug and report what it prints"),

@@ -147,15 +147,30 @@ class TableEntry(_Model):
     version: str | None = Field(None, exclude_if=_is_nothing, description="what that one is called now")
 
 
+class TableFile(_Model):
+    """A table as a GeoParquet file."""
+
+    table: str = Field(description="schema.name")
+    blob: str = Field(description="account/container/path")
+    sha256: str = Field(description="of its bytes")
+    bytes: int
+
+
 class TableOutputs(Outputs):
     """Outputs of a vector source: its tables; none while they wait for their job's gate."""
 
     tables: tuple[TableEntry, ...] = Field((), exclude_if=_is_nothing)
+    geoparquet: tuple[TableFile, ...] = Field((), exclude_if=_is_nothing, description="where export_tables asks for it")
 
     @property
     def all_tables(self) -> tuple[TableEntry, ...]:
         """Every table that was published."""
         return self.tables
+
+    @property
+    def all_files(self) -> tuple[str, ...]:
+        """The files of its tables."""
+        return tuple(file.blob for file in self.geoparquet)
 
 
 class ListingOutputs(Outputs):

@@ -108,7 +108,7 @@ ADDED_LATER: dict[str, Any] = {
     **dict.fromkeys(
         ("datetime", "datetime_regex", "encoding", "geometry_column", "x", "y", "wkt", "delimiter", "decimal")
     ),
-    **dict.fromkeys(("title", "description", "license")),
+    **dict.fromkeys(("title", "description", "license", "export_tables")),
     "providers": [],
     "keywords": [],
 }
@@ -306,6 +306,9 @@ class IngestContainer(ListContainer):
         "allow", description="vectors: allow or refuse a load that changes a table's columns"
     )
     keep_versions: int = Field(0, ge=0, le=100, description="vectors: how many replaced tables are kept")
+    export_tables: Annotated[Literal["geoparquet"] | None, Shapes(Engine.VECTOR, asked=False)] = Field(
+        None, description="vectors: also put each table into the output account, as a GeoParquet file"
+    )
 
     @model_validator(mode="after")
     def _upsert_has_a_key(self) -> Self:

@@ -6,7 +6,6 @@ Here: arguments, what is printed. Not here: what a collection says (`stac/collec
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -105,23 +104,6 @@ def collection_delete(
     from geo_assets.stages.unpublish import remove_collection
 
     _show(remove_collection(load_settings(), collection, cascade=cascade, by=_BY), as_json=as_json)
-
-
-@collections.command("export")
-def collection_export(
-    collection: Collection,
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Must be empty, or is made.")],
-    as_json: JsonFlag = False,
-) -> None:
-    """Write a collection (collection.json) and its items (items.ndjson, one a line) into a folder."""
-    from geo_assets.settings import load_settings
-    from geo_assets.stac.export import export_collection
-
-    count = export_collection(load_settings(), collection, folder)
-    if as_json:
-        print_json({"collection": collection, "items": count, "folder": str(folder)})
-    else:
-        out.print(f"{count:,} items of {collection}, in {folder}", markup=False, soft_wrap=True)
 
 
 def unpublish(

@@ -15,7 +15,6 @@ from typing import Any
 
 import psycopg
 
-from geo_assets.database.connections import DictConnection
 from geo_assets.errors import GeoAssetsError
 from geo_assets.text import batched
 
@@ -26,7 +25,7 @@ _BATCH = 10
 Delete = Callable[[str], None]
 
 
-def announce(conn: DictConnection, blobs: Sequence[str], run_id: str) -> None:
+def announce(conn: psycopg.Connection[Any], blobs: Sequence[str], run_id: str) -> None:
     """Record blobs that are about to be uploaded; waits while another process deletes one of them."""
     conn.execute(
         """insert into geo.loose_blobs (blob, run_id) select unnest(%s::text[]), %s

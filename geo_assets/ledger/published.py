@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import psycopg
-from psycopg.rows import dict_row
+from psycopg.rows import dict_row, scalar_row
 from psycopg_pool import ConnectionPool
 
 from geo_assets.database.connections import DictConnection, retrying
 from geo_assets.ledger.models import PublishedSource, PublishedTask
 from geo_assets.ledger.tasks import succeed_many
-from geo_assets.outcomes import Outputs
+from geo_assets.outcomes import Outputs, read_outputs
 
 #: The published sources of a container in a collection, each with its state in a job's listing.
 _OF_CONTAINER = """
@@ -74,6 +74,10 @@ class Published:
                 (items,),
             ).fetchall()
             succeed_many(cursor, job_id, run_id, done)
+            cursor.execute(  # what was announced for the item alone has a name now
+                "delete from geo.loose_blobs where blob = any(%s)",
+                (sorted(blob for _, _, outputs in done for blob in outputs.all_blobs),),
+            )
             cursor.execute(
                 """insert into geo.published (stac_item, job_id, stage, task_key, fingerprint, outputs)
                    select outputs->>'stac_item', job_id, stage, task_key, fingerprint, outputs from geo.tasks
@@ -139,6 +143,26 @@ class Published:
                 (job_id, account, container, collection),
             ).fetchall()
         return [str(row["job_id"]) for row in rows]
+
+    @staticmethod
+    def outputs_of(conn: psycopg.Connection[Any], names: Sequence[str]) -> dict[str, Outputs]:
+        """The outputs of published items, by their names; in the caller's transaction."""
+        with conn.cursor(row_factory=dict_row) as cursor:
+            rows = cursor.execute(
+                "select stac_item, stage, outputs from geo.published where stac_item = any(%s)", (list(names),)
+            ).fetchall()
+        return {row["stac_item"]: read_outputs(row["stage"], row["outputs"]) for row in rows}
+
+    @staticmethod
+    def collections_of(conn: psycopg.Connection[Any], asked: str) -> list[str]:
+        """The collections of what jobs published that were asked for this one; in the caller's transaction."""
+        with conn.cursor(row_factory=scalar_row) as cursor:
+            return cursor.execute(
+                """select distinct split_part(p.stac_item, '/', 1) as name
+                     from geo.jobs j join geo.published p using (job_id)
+                    where j.parameters->>'collection' = %s order by name""",
+                (asked,),
+            ).fetchall()
 
     @staticmethod
     def take_back(conn: psycopg.Connection[Any], entry: PublishedTask) -> bool:

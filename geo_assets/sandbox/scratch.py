@@ -61,6 +61,19 @@ def make_and_hold(scratch: Path) -> tuple[Path, IO[bytes]]:
     return folder, held
 
 
+@contextmanager
+def held_folder(scratch: Path) -> Iterator[Path]:
+    """Yield a directory in `scratch` for files of this process, removed afterwards; where it is killed, by the next
+    pool.
+    """
+    folder, held = make_and_hold(scratch)
+    try:
+        yield folder
+    finally:
+        remove(folder)
+        held.close()
+
+
 def _made_in(scratch: Path, tries: int = 100) -> Path:
     for _ in range(tries):
         with contextlib.suppress(FileNotFoundError, FileExistsError):  # another process has just removed it (`leave`)

@@ -18,6 +18,7 @@ from geo_assets.raster.models import ConvertReport
 from geo_assets.stac.extent import union
 from geo_assets.text import slug
 from geo_assets.vector.crs import footprint
+from geo_assets.vector.geoparquet import PARQUET
 from geo_assets.vector.models import BoundingBox, LayerPlan
 
 #: GDAL's names of data types that are the same in STAC, and those that differ.
@@ -264,6 +265,16 @@ def _band(report: ConvertReport, index: int) -> dict[str, Any]:
     return entry
 
 
+@dataclass(frozen=True, slots=True)
+class TableAsset:
+    """A table as a GeoParquet file, as an item names it."""
+
+    table: str  # schema.name
+    href: str  # without credentials
+    size: int  # bytes
+    sha256: str
+
+
 def table_item(
     *,
     identity: str,
@@ -273,10 +284,11 @@ def table_item(
     modified: datetime,
     tables: Sequence[tuple[str, int]],
     layers: Sequence[LayerPlan],
+    files: Sequence[TableAsset] = (),
     when: str | None = None,
     warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return the item of a vector source: one asset per table, the extent of all.
+    """Return the item of a vector source: one asset per table, and per file of a table; the extent of all.
 
     Args:
         identity: the item's id.
@@ -286,6 +298,7 @@ def table_item(
         modified: when it is registered: its `updated`, and `created` if it is new; never its datetime.
         tables: (schema.name, rows) of each layer.
         layers: their plans, in the same order.
+        files: of these tables, or of none.
         when: the time or span of the data, where it was given with the request.
         warnings: the warnings about them.
     """
@@ -303,6 +316,14 @@ def table_item(
             asset.extra_fields["table:columns"].append({"name": "geom", "type": layer.geometry_type})
             asset.extra_fields |= {"table:primary_geometry": "geom", "proj:code": layer.crs_code}
         item.add_asset(table.partition(".")[2], asset)
+    if files:
+        item.stac_extensions.append(_extension("file", "v2.1.0"))
+    for file in files:
+        key = file.table.partition(".")[2]
+        asset = pystac.Asset(file.href, title=f"{file.table} as GeoParquet", media_type=PARQUET, roles=["data"])
+        about = {"file:size": file.size, "file:checksum": f"1220{file.sha256}"}  # multihash: sha2-256, 32 bytes
+        asset.extra_fields = {**item.assets[key].extra_fields, **about}
+        item.add_asset(f"{key}-geoparquet", asset)
     whole: dict[str, Any] = item.to_dict(include_self_link=False, transform_hrefs=False)
     return whole
 

@@ -21,8 +21,8 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.settings import Settings
 from geo_assets.stac.collection import Described, Holdings, new_collection, renewed
 from geo_assets.stac.item import UNKNOWN_TIME
+from geo_assets.stac.reading import at_one_moment, items_of, stored_items
 from geo_assets.stac.validation import validated
-from geo_assets.text import batched
 
 if TYPE_CHECKING:
     from pypgstac.db import PgstacDB
@@ -35,7 +35,7 @@ Guard = Callable[[psycopg.Connection[Any]], None]
 #: How often, and how long, a load is tried.
 BACKOFF = Backoff(attempts=5, total_seconds=20.0, first_wait_seconds=0.2, longest_wait_seconds=5.0)
 
-#: Items that describe the assets of a collection; also how many are read at a time.
+#: Items that describe the assets of a collection.
 _SAMPLE = 500
 
 #: Longitudes as disjoint stretches, so that the gap across the antimeridian can be told; the least and most latitude.
@@ -154,7 +154,7 @@ def _is_partitioned(conn: psycopg.Connection[Any], collection: str) -> bool:
 
 def _changed(conn: psycopg.Connection[Any], collection: str, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The items that differ from what is stored under their ids, with the `created` that is stored."""
-    stored = _stored(conn, collection, [item["id"] for item in items])
+    stored = stored_items(conn, collection, [item["id"] for item in items])
     changed = []
     for item in items:
         known = stored.get(item["id"])
@@ -164,29 +164,6 @@ def _changed(conn: psycopg.Connection[Any], collection: str, items: Sequence[dic
             created = known["properties"].get("created", item["properties"].get("created"))
             changed.append({**item, "properties": {**item["properties"], "created": created}} if created else item)
     return changed
-
-
-def _stored(conn: psycopg.Connection[Any], collection: str, ids: list[str]) -> dict[str, dict[str, Any]]:
-    """Id -> item. pgstac keeps of an item what differs from its collection's base item, in the version of its load; its
-    own function for putting it together takes a millisecond an item.
-    """
-    from pypgstac.hydration import hydrate
-
-    rows = conn.execute(
-        """select content || jsonb_build_object('type', 'Feature', 'id', id, 'collection', collection,
-                                                'geometry', st_asgeojson(geometry, 20)::jsonb)
-             from items where collection = %s and id = any(%s)""",
-        (collection, ids),
-    ).fetchall()
-    bases: dict[str | None, dict[str, Any]] = {}
-    found = {}
-    for (item,) in rows:
-        version = item.pop("pgstac:base_item", None)
-        if version not in bases:
-            row = conn.execute("select collection_base_item(%s, %s::int)", (collection, version)).fetchone()
-            bases[version] = row[0] if row and row[0] else {}
-        found[item["id"]] = hydrate(bases[version], item)
-    return found
 
 
 def _content(item: dict[str, Any]) -> dict[str, Any]:
@@ -297,7 +274,6 @@ def hrefs(conn: psycopg.Connection[Any], collections: Sequence[str]) -> dict[str
     return dict(rows.fetchall())
 
 
-@_retrying
 def refresh_collection(
     settings: Settings,
     collection: str,
@@ -320,12 +296,33 @@ def refresh_collection(
         GeoAssetsError: COLLECTION_NOT_FOUND, STAC_INVALID; what `guard` raises.
         psycopg.Error: the database was lost.
     """
+    return change_collection(
+        settings,
+        collection,
+        lambda conn, stored: renewed(stored, said or Described(), _holdings(conn, collection), title=title),
+        guard=guard,
+    )
+
+
+@_retrying
+def change_collection(
+    settings: Settings,
+    collection: str,
+    change: Callable[[psycopg.Connection[Any], dict[str, Any]], dict[str, Any]],
+    *,
+    guard: Guard = anybody,
+) -> dict[str, Any]:
+    """Replace a collection by what `change` makes of it, valid and in the same transaction; return it as stored. One
+    that would be the same is not written.
+
+    Raises:
+        GeoAssetsError: COLLECTION_NOT_FOUND; what `change` and `guard` raise.
+        psycopg.Error: the database was lost.
+    """
     with connect(settings) as conn, conn.transaction():
         _begin(conn, collection, guard)
-        stored = _collection(conn, collection)
-        if stored is None:
-            raise _not_found(collection)
-        new = renewed(stored, said or Described(), _holdings(conn, collection), title=title)
+        stored = collection_of(conn, collection)
+        new = change(conn, stored)
         if new != stored:
             conn.execute("select update_collection(%s)", (Jsonb(new),))
     return new
@@ -338,10 +335,7 @@ def read_collection(settings: Settings, collection: str) -> dict[str, Any]:
         GeoAssetsError: COLLECTION_NOT_FOUND.
     """
     with connect(settings, autocommit=True) as conn:
-        stored = _collection(conn, collection)
-    if stored is None:
-        raise _not_found(collection)
-    return stored
+        return collection_of(conn, collection)
 
 
 def list_collections(settings: Settings) -> list[tuple[dict[str, Any], int]]:
@@ -355,13 +349,20 @@ def list_collections(settings: Settings) -> list[tuple[dict[str, Any], int]]:
 
 def read_items(settings: Settings, collection: str) -> Iterator[dict[str, Any]]:
     """Yield every item of a collection as it was loaded, by id, all as of one moment. `search` drops nulls."""
-    with connect(settings) as conn:
-        conn.execute("set transaction isolation level repeatable read read only")
-        conn.execute("set local search_path to pgstac, public")
-        ids = [row[0] for row in conn.execute("select id from items where collection = %s order by id", (collection,))]
-        for batch in batched(ids, _SAMPLE):
-            found = _stored(conn, collection, batch)
-            yield from (found[identity] for identity in batch)
+    with at_one_moment(settings) as conn:
+        yield from items_of(conn, collection)
+
+
+def collection_of(conn: psycopg.Connection[Any], collection: str) -> dict[str, Any]:
+    """Return a collection as stored, in a transaction of the caller's.
+
+    Raises:
+        GeoAssetsError: COLLECTION_NOT_FOUND.
+    """
+    stored = _collection(conn, collection)
+    if stored is None:
+        raise _not_found(collection)
+    return stored
 
 
 def item_ids(conn: psycopg.Connection[Any], collection: str, *, limit: int) -> list[str]:
@@ -416,7 +417,7 @@ def _holdings(conn: psycopg.Connection[Any], collection: str) -> Holdings:
     values = {"collection": collection, "unknown": UNKNOWN_TIME, "most": _SAMPLE}
     space = conn.execute(_SPACE, values).fetchone()
     facts = conn.execute(_FACTS, values).fetchone()
-    sample = _stored(conn, collection, [row[0] for row in conn.execute(_SAMPLED, values).fetchall()])
+    sample = stored_items(conn, collection, [row[0] for row in conn.execute(_SAMPLED, values).fetchall()])
     if space is None or facts is None:
         return Holdings(0)
     items, start, end, codes, least, most = facts

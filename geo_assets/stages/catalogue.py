@@ -13,15 +13,15 @@ from typing import Any
 from urllib.parse import quote
 
 from geo_assets.database.connections import connect
-from geo_assets.errors import GeoAssetsError
+from geo_assets.errors import GeoAssetsError, unforeseen
 from geo_assets.ledger.lease import assert_lease
 from geo_assets.ledger.models import Converted, PublishedTask
 from geo_assets.ledger.outputs import warnings
-from geo_assets.outcomes import Cog, CogReceipt, FetchedFile, Outputs
+from geo_assets.outcomes import Cog, CogReceipt, FetchedFile, Outputs, TableOutputs
 from geo_assets.parameters import FILE_STAGES, IngestContainer
 from geo_assets.raster.models import ConvertReport
 from geo_assets.stac.collection import Described
-from geo_assets.stac.item import CogAsset, cog_item, file_item, item_id, table_item
+from geo_assets.stac.item import CogAsset, TableAsset, cog_item, file_item, item_id, table_item
 from geo_assets.stac.pgstac import load_items, refresh_collection
 from geo_assets.stac.places import AzurePlace, with_places
 from geo_assets.stac.provenance import SourceFile, cog_steps, file_steps, table_steps, with_provenance
@@ -31,8 +31,10 @@ from geo_assets.stages.bad_files import end_badly
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import CatalogueReport, JobRef
 from geo_assets.stages.files import size_of_cog
+from geo_assets.stages.items_file import refresh_items_file
 from geo_assets.stages.orphans import sweep_blobs
 from geo_assets.stages.read_back import insist_on_agreement
+from geo_assets.stages.table_files import with_table_files
 from geo_assets.storage.containers import BlobRef
 
 #: Large enough to load fast, small enough that a killed run loses little.
@@ -82,7 +84,20 @@ def refresh_collections(context: StageContext, report: CatalogueReport) -> dict[
                 raise
             continue  # nothing was ever made for it
         extents[collection] = stored["extent"]
+        _refresh_items_file(context, job, collection)
     return extents
+
+
+def _refresh_items_file(context: StageContext, job: JobRef, collection: str) -> None:
+    """Make the file of the collection's items again; if that fails, the job goes on, and the next one does it."""
+    guard = partial(assert_lease, job_id=job.job_id, run_id=job.run_id)
+    try:
+        refresh_items_file(context.settings, collection, run=job.run_id, guard=guard)
+    except Exception as error:  # whatever it is: the job's own files are published
+        ours = error if isinstance(error, GeoAssetsError) else unforeseen(error)
+        if ours.code == "LEASE_LOST":
+            raise
+        context.warn(job, ours)
 
 
 def _clear_superseded(
@@ -131,14 +146,18 @@ def _register_stage(context: StageContext, job: JobRef, stage: str, collection: 
         built: list[tuple[Converted, dict[str, Any]]] = []
         for task in page:
             try:
-                built.append((task, _item(context, job, task, collection, now)))
+                whole = with_table_files(context, job, task)
+                built.append((whole, _item(context, job, whole, collection, now)))
             except GeoAssetsError as error:
                 if error.code == "STORAGE_UNAVAILABLE":
                     raise
                 end_badly(context, job, task.stage, task.task_key, error)
                 failed += 1
         if built:
-            done = [(t.stage, t.task_key, Outputs(stac_item=f"{collection}/{item['id']}")) for t, item in built]
+            done = [
+                (t.stage, t.task_key, t.outputs.model_copy(update={"stac_item": f"{collection}/{item['id']}"}))
+                for t, item in built
+            ]
             before = load_items(
                 context.settings,
                 collection,
@@ -146,15 +165,7 @@ def _register_stage(context: StageContext, job: JobRef, stage: str, collection: 
                 guard=partial(assert_lease, job_id=job.job_id, run_id=job.run_id),
                 record=partial(context.ledger.published.publish_many, job_id=job.job_id, run_id=job.run_id, done=done),
             )
-            _clear_superseded(
-                context,
-                job,
-                before,
-                [
-                    t.outputs.model_copy(update={"stac_item": outputs.stac_item})
-                    for (t, _), (_, _, outputs) in zip(built, done, strict=True)
-                ],
-            )
+            _clear_superseded(context, job, before, [outputs for _, _, outputs in done])
             items += len(built)
     return CatalogueReport(job=job, items=items, collections=(collection,) if items else (), failed=failed)
 
@@ -187,12 +198,20 @@ def _built(
         insist_on_agreement(context, item, {cog.href: ref for cog, ref in zip(cogs, refs, strict=True)})
         return item, steps, reports[0].software
     common = {**common, "layers": receipt.layers, "when": p.datetime}
-    if outputs.all_files:
+    if outputs.all_files and not outputs.all_tables:
         hrefs = [_file(context, task.task_key, blob) for blob in outputs.all_files]
         return file_item(**common, hrefs=hrefs), file_steps(len(hrefs)), receipt.software
     s = context.settings
     href, tables = f"postgresql://{s.pg_host}:{s.pg_port}/{s.pg_database}", outputs.all_tables
-    item = table_item(**common, href=href, tables=[(table.table, table.rows) for table in tables])
+    item = table_item(
+        **common,
+        href=href,
+        tables=[(table.table, table.rows) for table in tables],
+        files=[
+            TableAsset(file.table, _file(context, task.task_key, file.blob), file.bytes, file.sha256)
+            for file in (outputs.geoparquet if isinstance(outputs, TableOutputs) else ())
+        ],
+    )
     return item, table_steps(len(tables)), receipt.software
 
 

@@ -20,9 +20,10 @@ import psycopg
 from psycopg import sql
 
 from geo_assets.database.connections import connect
+from geo_assets.ledger import collection_files
 from geo_assets.ledger.models import JobStatus, PublishedTask
 from geo_assets.ledger.snapshot import JobNow, Snapshot, Unregistered
-from geo_assets.outcomes import INVENTORY, Outputs
+from geo_assets.outcomes import INVENTORY, Outputs, TableOutputs
 from geo_assets.parameters import FILE_STAGES
 from geo_assets.settings import Settings
 from geo_assets.stac.pgstac import hrefs
@@ -51,7 +52,7 @@ class Class(StrEnum):
     MISSING_ITEM = "missing_item"
     ORPHAN_ITEM = "orphan_item"  # searchable, and in no row of the ledger
     DANGLING_HREF = "dangling_href"  # an href of an item differs from the ledger
-    MISSING_COG = "missing_cog"  # or its thumbnail
+    MISSING_COG = "missing_cog"  # or its thumbnail, the file of a table, that of a collection's items
     ORPHAN_COG = "orphan_cog"  # or a thumbnail: no published item refers to it
     CHECKSUM_MISMATCH = "checksum_mismatch"
     MISSING_TABLE = "missing_table"
@@ -155,6 +156,7 @@ class _Look:
         published = snapshot.published(job_ids, _collections(collection))
         waiting = snapshot.unregistered(job_ids)
         yield from self.blobs(published, waiting, listed)
+        yield from self.items_files(conn, collection)
         yield from self.items(conn, collection, published)
         yield from self.tables(conn, collection, published, waiting)
         yield from self.sources(snapshot, jobs, published)
@@ -171,6 +173,8 @@ class _Look:
         for row in rows:
             named |= dict.fromkeys(row.outputs.all_blobs, (row.task_key, None))
             named |= {cog.cog: (row.task_key, cog.sha256) for cog in row.outputs.all_cogs}
+            if isinstance(row.outputs, TableOutputs):
+                named |= {file.blob: (row.task_key, file.sha256) for file in row.outputs.geoparquet}
         for reference, (source, sha256) in sorted(named.items()):
             ref = BlobRef.parse(reference)
             blob = listed.get(reference) or self.output(ref.container).head(ref.path)
@@ -182,6 +186,14 @@ class _Look:
         for reference, blob in listed.items():
             if reference not in named and blob.last_modified <= newest:
                 yield Difference(Class.ORPHAN_COG, reference)
+
+    def items_files(self, conn: psycopg.Connection, collection: str) -> Iterator[Difference]:
+        """Check that the files of the collections' items are there."""
+        for name in _collections(collection):
+            file = collection_files.find(conn, name)
+            ref = BlobRef.parse(file.blob) if file else None
+            if ref is not None and self.output(ref.container).head(ref.path) is None:
+                yield Difference(Class.MISSING_COG, str(ref), f"the items of {name}")
 
     def sha256(self, ref: BlobRef, blob: Blob) -> str:
         """The SHA-256 of a blob, read a piece at a time."""
@@ -197,16 +209,15 @@ class _Look:
             led = found.get(row.stac_item)
             if led is None:
                 yield Difference(Class.MISSING_ITEM, row.stac_item, f"of {row.task_key}")
-            elif row.outputs.all_blobs and set(led) != (said := self.hrefs(row.outputs)):
+                continue
+            there = {href.rpartition("?table=")[2] for href in led}
+            said = self.hrefs(row.outputs) | {table.table for table in row.outputs.all_tables}
+            if there != said:
                 yield Difference(
                     Class.DANGLING_HREF,
                     row.stac_item,
-                    f"leads to {sorted(set(led) - said)}, not to {sorted(said - set(led))}",
+                    f"leads to {sorted(there - said)}, not to {sorted(said - there)}",
                 )
-            elif not row.outputs.all_blobs and {h.rpartition("?table=")[2] for h in led} != {
-                table.table for table in row.outputs.all_tables
-            }:
-                yield Difference(Class.DANGLING_HREF, row.stac_item, f"leads to {led}")
         unknown = found.keys() - {row.stac_item for row in published}
         for item in unknown - Snapshot(conn).published_among(list(unknown)):
             yield Difference(Class.ORPHAN_ITEM, item)

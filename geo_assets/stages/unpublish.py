@@ -19,12 +19,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from geo_assets.database.connections import connect, retrying
 from geo_assets.errors import GeoAssetsError
-from geo_assets.ledger import blobs, tombstones
+from geo_assets.ledger import blobs, collection_files, tombstones
 from geo_assets.ledger.jobs import Jobs
 from geo_assets.ledger.tombstones import Tombstone
 from geo_assets.settings import Settings
 from geo_assets.stac import pgstac
 from geo_assets.stages.abandoned_tables import drop_abandoned
+from geo_assets.stages.items_file import refresh_items_file
 from geo_assets.stages.orphans import sweep_blobs
 from geo_assets.text import batched
 
@@ -110,6 +111,11 @@ class _Work:
             except GeoAssetsError as error:
                 if error.code != "COLLECTION_NOT_FOUND":
                     raise
+                continue
+            try:
+                refresh_items_file(self.settings, collection, run=f"unpublish by {self.by}")
+            except GeoAssetsError as error:
+                self.left.append(f"the items of {collection} as a file, which the next job renews: {error.message}")
         return Unpublished(
             items=self.items,
             collections=tuple(collections),
@@ -215,7 +221,11 @@ def delete_collection(settings: Settings, collection: str, *, by: str) -> None:
     with connect(settings) as conn, conn.transaction():
         pgstac.queue_up(conn, collection)
         pgstac.delete_collection(conn, collection)
+        file = collection_files.find(conn, collection)
+        collection_files.withdraw(conn, collection)
         tombstones.bury_collection(conn, collection, by)
+    if file is not None:
+        sweep_blobs(settings, [file.blob])
 
 
 def _blobs(stones: Sequence[Tombstone]) -> set[str]:

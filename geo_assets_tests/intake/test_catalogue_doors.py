@@ -197,16 +197,24 @@ def test_an_exported_collection_holds_every_item_and_twice_the_same_bytes(cli, s
     load(settings, "taken", "b", "a")
     cli("collection", "update", "taken", "--title", "Taken")
     load(settings, "taken", "c")
-    for name in ("one", "two"):
-        told = json.loads(cli("collection", "export", "taken", str(tmp_path / name), "--json").stdout)
-        assert told["items"] == 3
-    lines = (tmp_path / "one" / "items.ndjson").read_text().splitlines()
-    assert [json.loads(line) for line in lines] == list(read_items(settings, "taken"))
-    assert json.loads((tmp_path / "one" / "collection.json").read_text())["title"] == "Taken"
-    for file in ("items.ndjson", "collection.json"):
+    for name, words in (("one", ["collection", "export"]), ("two", ["export"])):
+        told = json.loads(cli(*words, "taken", str(tmp_path / name), "--json").stdout)
+        assert (told["items"], told["collections"]) == (3, {"taken": 3})
+    stored = {item["id"]: item for item in read_items(settings, "taken")}
+    for identity, whole in stored.items():
+        exported = json.loads((tmp_path / "one" / "taken" / identity / f"{identity}.json").read_text())
+        assert {**exported, "links": whole["links"]} == whole
+    assert json.loads((tmp_path / "one" / "taken" / "collection.json").read_text())["title"] == "Taken"
+    files = {path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*") if path.is_file()}
+    assert {path.name for path in files} >= {"items.parquet", "footprints.pmtiles", "catalog.json"}
+    for file in files:
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
-    with pytest.raises(GeoAssetsError, match="is no empty folder"):
-        cli("collection", "export", "taken", str(tmp_path / "one"))
-    with pytest.raises(GeoAssetsError, match="there is no collection"):
-        cli("collection", "export", "never-made", str(tmp_path / "three"))
+    for words, said in (
+        (["taken", str(tmp_path / "one")], "is no empty folder"),
+        (["never-made", str(tmp_path / "three")], "there is no collection"),
+        (["taken", str(tmp_path / "three"), "--copy", "--link"], "exclude each other"),
+    ):
+        with pytest.raises(GeoAssetsError, match=said):
+            cli("export", *words)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"], "nothing half made"
+    assert "3 items of taken" in cli("export", "taken", "default/taken-along").stdout

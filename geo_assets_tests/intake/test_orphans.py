@@ -8,7 +8,7 @@ from psycopg.types.json import Jsonb
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger import blobs
-from geo_assets.outcomes import Cog, CogOutputs, FileOutputs, ListingOutputs, Outputs
+from geo_assets.outcomes import Cog, CogOutputs, FileOutputs, ListingOutputs, Outputs, TableFile, TableOutputs
 from geo_assets.settings import LocalAccount
 from geo_assets.stages.orphans import sweep_blobs, sweep_orphans
 from geo_assets.stages.waiting_tables import sweep_waiting_tables
@@ -45,6 +45,7 @@ COG = Cog(name="tas", cog="default/cogs/a.tif", sha256="ab", thumbnail="default/
         CogOutputs(cog=COG.cog, sha256="ab"),
         CogOutputs(cog=COG.cog, sha256="ab", cogs=(COG, COG.model_copy(update={"cog": "default/cogs/b.tif"}))),
         FileOutputs(blobs=("default/cogs/b.x", "default/cogs/a.x")),
+        TableOutputs(geoparquet=(TableFile(table="vector.t", blob="default/cogs/t.parquet", sha256="ab", bytes=1),)),
     ],
 )
 def test_the_ledger_and_the_outputs_name_the_same_blobs(db, outputs):

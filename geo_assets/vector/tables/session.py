@@ -30,6 +30,14 @@ class Session:
             cursor.execute(statement.as_string(None))
             return cursor.fetchall() if cursor.description else []
 
+    @contextlib.contextmanager
+    def batches(self, query: sql.Composable) -> Iterator[pa.RecordBatchReader]:
+        """Yield the rows of a query as a stream of Arrow batches, of some megabytes each."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(query.as_string(None))
+            with cursor.fetch_record_batch() as reader:
+                yield reader
+
     def ingest(self, name: str, reader: pa.RecordBatchReader) -> None:
         """Append batches to a table of `vector_staging` by binary COPY."""
         with self._connection.cursor() as cursor:

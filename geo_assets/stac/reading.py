@@ -1,0 +1,71 @@
+"""Reading the items of pgstac as they were loaded, as of one moment.
+
+Here: that, for the adapter of pgstac and for what takes whole collections along. Not here: collections, and whatever
+changes something (`pgstac.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+
+from geo_assets.database.connections import connect
+from geo_assets.settings import Settings
+from geo_assets.text import batched
+
+#: Items that are read at a time.
+_BATCH = 500
+
+
+@contextmanager
+def at_one_moment(settings: Settings) -> Iterator[psycopg.Connection[Any]]:
+    """Yield a transaction in which all reading is as of one moment."""
+    with connect(settings) as conn:
+        conn.execute("set transaction isolation level repeatable read read only")
+        conn.execute("set local search_path to pgstac, public")
+        yield conn
+
+
+def items_of(conn: psycopg.Connection[Any], collection: str) -> Iterator[dict[str, Any]]:
+    """Yield every item of a collection, by id, in such a transaction. `search` drops nulls."""
+    query = """select id from items where collection = %s order by id collate "C" """
+    ids = [row[0] for row in conn.execute(query, (collection,))]
+    for batch in batched(ids, _BATCH):
+        found = stored_items(conn, collection, batch)
+        yield from (found[identity] for identity in batch)
+
+
+def stored_items(conn: psycopg.Connection[Any], collection: str, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Id -> item. pgstac keeps of an item what differs from its collection's base item, in the version of its load; its
+    own function for putting it together takes a millisecond an item.
+    """
+    from pypgstac.hydration import hydrate
+
+    rows = conn.execute(
+        """select content || jsonb_build_object('type', 'Feature', 'id', id, 'collection', collection,
+                                                'geometry', st_asgeojson(geometry, 20)::jsonb)
+             from items where collection = %s and id = any(%s)""",
+        (collection, list(ids)),
+    ).fetchall()
+    bases: dict[str | None, dict[str, Any]] = {}
+    found = {}
+    for (item,) in rows:
+        version = item.pop("pgstac:base_item", None)
+        if version not in bases:
+            row = conn.execute("select collection_base_item(%s, %s::int)", (collection, version)).fetchone()
+            bases[version] = row[0] if row and row[0] else {}
+        found[item["id"]] = hydrate(bases[version], item)
+    return found
+
+
+def state_of_items(conn: psycopg.Connection[Any], collection: str) -> str | None:
+    """Return a hash of all items of a collection; None without any."""
+    row = conn.execute(
+        """select md5(string_agg(md5(concat(id, content::text, geometry::text)), '' order by id collate "C"))
+             from pgstac.items where collection = %s""",
+        (collection,),
+    ).fetchone()
+    return row[0] if row else None
