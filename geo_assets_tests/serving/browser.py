@@ -14,7 +14,6 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -129,10 +128,11 @@ class Browser:
             raise RuntimeError(thrown.get("exception", {}).get("description") or thrown["text"])
         return done["result"].get("value")
 
-    def wait(self, script: str, seconds: float = 30) -> Any:
-        """The value of an expression as soon as it is true."""
+    def wait(self, script: str, seconds: float = 20) -> Any:
+        """The value of an expression as soon as it is true; of an element, that it is there."""
         deadline = time.monotonic() + seconds
-        while not (value := self.eval(script)):
+        true = f"Promise.resolve({script}).then((found) => (found instanceof Node ? true : found))"
+        while not (value := self.eval(true)):
             if time.monotonic() > deadline:
                 shown = self.eval("document.body.innerText.slice(0, 1500)")
                 raise TimeoutError(f"not within {seconds} s: {script}\n{shown}\n{self.errors}")
@@ -140,8 +140,9 @@ class Browser:
         return value
 
     def wait_for_text(self, text: str, where: str = "body", seconds: float = 30) -> None:
-        """Until it is read there."""
-        self.wait(f"document.querySelector({json.dumps(where)})?.innerText.includes({json.dumps(text)})", seconds)
+        """Until it is read there, in whatever case the style shows it."""
+        shown = f"document.querySelector({json.dumps(where)})?.innerText?.toLowerCase()"
+        self.wait(f"{shown}?.includes({json.dumps(text.lower())})", seconds)
 
     def goto(self, url: str) -> None:
         """Load a page anew, whatever was there."""
@@ -215,13 +216,3 @@ class Browser:
         self.wait(
             "globalThis.catalogueMap?.loaded() && catalogueMap.areTilesLoaded() && !catalogueMap.isMoving()", seconds
         )
-
-
-def retried(question: Callable[[], Any], seconds: float = 30) -> Any:
-    """The answer to a question as soon as it is true."""
-    deadline = time.monotonic() + seconds
-    while not (answer := question()):
-        if time.monotonic() > deadline:
-            raise TimeoutError
-        time.sleep(0.1)
-    return answer

@@ -23,7 +23,7 @@ const FRESH = 60_000;
 
 let collections = null;
 
-export async function showExplore(panel, { query, signal, map, view }) {
+export async function showExplore(panel, { query, signal, map, view, later }) {
   document.title = "Catalogue";
   const wanted = filters(query);
   const results = h("section", { id: "results", "aria-label": "Results" }, h("p", { class: "quiet" }, "Looking …"));
@@ -44,7 +44,7 @@ export async function showExplore(panel, { query, signal, map, view }) {
   const boxes = (chosen ?? collections).map(boxOfCollection).filter(Boolean);
   map.showExtents(chosen ? boxes : []);
   if (!view) map.fit(parseBox(wanted.bbox) ? [parseBox(wanted.bbox)] : boxes, { animate: !home, most: 12 });
-  await find(wanted, { results, home, signal, map });
+  later(find(wanted, { results, home, signal, map }));
 }
 
 /** Whole world or null: of a collection without items. */

@@ -33,31 +33,38 @@ export function boxShape(box) {
   };
 }
 
-/** How deep the points of a geometry lie in its arrays. */
-const DEPTH = { Point: 0, MultiPoint: 1, LineString: 1, MultiLineString: 2, Polygon: 2, MultiPolygon: 3 };
-
-/** Every point of a geometry. */
-function points(geometry) {
-  if (geometry?.type === "GeometryCollection") return geometry.geometries.flatMap(points);
-  const depth = DEPTH[geometry?.type];
-  if (depth === undefined) return [];
-  return depth ? geometry.coordinates.flat(depth - 1) : [geometry.coordinates];
+/** What a geometry consists of, each as a list of points. */
+function parts({ type, coordinates, geometries = [] }) {
+  switch (type) {
+    case "Point":
+      return [[coordinates]];
+    case "MultiPoint":
+      return coordinates.map((point) => [point]);
+    case "LineString":
+      return [coordinates];
+    case "MultiLineString":
+      return coordinates;
+    case "Polygon":
+      return [coordinates[0]];
+    case "MultiPolygon":
+      return coordinates.map(([outer]) => outer);
+    default:
+      return geometries.flatMap(parts);
+  }
 }
 
-/** The box of a geometry; of one that touches 180° on both sides the box across it. */
+/** The smallest box around a geometry, which may be one across 180°; null of one that is empty. */
 export function boxOf(geometry) {
-  const all = points(geometry);
-  if (!all.length) return null;
-  let [south, north] = [Infinity, -Infinity];
-  let [west, east, westOfDateLine, eastOfDateLine] = [Infinity, -Infinity, Infinity, -Infinity];
-  for (const [x, y] of all) {
-    [south, north] = [Math.min(south, y), Math.max(north, y)];
-    [west, east] = [Math.min(west, x), Math.max(east, x)];
-    if (x >= 0) westOfDateLine = Math.min(westOfDateLine, x);
-    else eastOfDateLine = Math.max(eastOfDateLine, x);
-  }
-  const crosses = west <= -179.999999 && east >= 179.999999 && westOfDateLine - eastOfDateLine > 1;
-  return crosses ? [westOfDateLine, south, eastOfDateLine, north] : [west, south, east, north];
+  if (!geometry) return null;
+  const boxes = parts(geometry)
+    .filter((points) => points?.length)
+    .map((points) =>
+      points.reduce(
+        ([w, s, e, n], [x, y]) => [Math.min(w, x), Math.min(s, y), Math.max(e, x), Math.max(n, y)],
+        [180, 90, -180, -90],
+      ),
+    );
+  return around(boxes);
 }
 
 /** Degrees from west to east. */

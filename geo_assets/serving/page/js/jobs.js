@@ -5,7 +5,7 @@
 
 import { API, json } from "./api.js";
 import { link } from "./address.js";
-import { facts, fill, h, say } from "./dom.js";
+import { copyButton, facts, fill, h, say } from "./dom.js";
 import { count, counted, lasted, moment, words } from "./format.js";
 
 /** Milliseconds between two looks at a job that is at work. */
@@ -75,12 +75,13 @@ function jobCard(job) {
   );
 }
 
-export async function showJob(panel, { parts: [, id], signal }) {
+export async function showJob(panel, { parts: [, id], signal, later }) {
   const read = () => json(`${API}/jobs/status/${encodeURIComponent(id)}`, { signal });
-  let job = await read();
+  const job = await read();
   document.title = `${subject(job)} – Jobs`;
   const top = h("section", { "aria-label": "Progress" });
   const bad = h("section", { "aria-label": "Bad files" });
+  const request = h("section", { "aria-label": "Request" }, requestPart(job));
   const files = h("section", { "aria-label": "Files" });
   fill(
     panel,
@@ -88,15 +89,24 @@ export async function showJob(panel, { parts: [, id], signal }) {
     h("h1", {}, subject(job)),
     top,
     bad,
+    request,
     files,
   );
-  let told = "";
+  later(follow(job, read, { top, bad, files }, signal));
+}
+
+/** Show the job again and again until it has ended. What is the same stays, with what is open or has the focus. */
+async function follow(job, read, { top, bad, files }, signal) {
+  let [shown, told] = ["", ""];
   for (;;) {
-    fill(top, progress(job));
+    const now = JSON.stringify(job);
+    if (now !== shown) fill(top, progress(job));
+    shown = now;
+    top.querySelector(".clock").textContent = lasted(job.started_at, job.ended_at) ?? "";
     await badFiles(bad, job, signal);
-    const now = announcement(job);
-    if (told && now !== told) say(now);
-    told = now;
+    const news = announcement(job);
+    if (told && news !== told) say(news);
+    told = news;
     if (FINAL.has(job.status)) break;
     await pause(AGAIN, signal);
     job = await read();
@@ -124,9 +134,8 @@ function announcement(job) {
 }
 
 function progress(job) {
-  const collection = job.parameters?.collection ?? job.parameters?.container;
   return [
-    h("p", { class: "lead" }, badge(job.status), ` ${lasted(job.started_at, job.ended_at) ?? ""}`),
+    h("p", { class: "lead" }, badge(job.status), " ", h("span", { class: "clock" })),
     job.error_message &&
       h("div", { class: "note bad" }, h("strong", {}, words(job.error_code)), h("p", {}, job.error_message)),
     deltaPart(job.delta),
@@ -150,16 +159,24 @@ function progress(job) {
       );
     }),
     warningsPart(job.warnings),
+  ];
+}
+
+/** A parameter that says nothing: it was left out. */
+const isEmpty = (found) => found === null || found === false || found === "" || (Array.isArray(found) && !found.length);
+
+function requestPart(job) {
+  const collection = job.parameters?.collection ?? job.parameters?.container;
+  const said = Object.entries(job.parameters ?? {}).filter(([name, found]) => !isEmpty(found) && name !== "collection");
+  return [
     h("h2", {}, "Request"),
     facts([
       ["Job type", words(job.job_type)],
       ["Collection", collection && h("a", { href: link([], { in: `${collection}` }) }, collection)],
       ["Submitted", `${moment(job.created_at)} by ${job.submitted_by}`],
       ["Attempt", job.attempt],
-      ["Id", h("code", {}, job.job_id)],
-      ...Object.entries(job.parameters ?? {})
-        .filter(([name, found]) => found !== null && name !== "collection")
-        .map(([name, found]) => [words(name), typeof found === "object" ? JSON.stringify(found) : String(found)]),
+      ["Id", [h("code", {}, job.job_id), " ", copyButton(job.job_id, "id")]],
+      ...said.map(([name, found]) => [words(name), typeof found === "object" ? JSON.stringify(found) : String(found)]),
     ]),
   ];
 }

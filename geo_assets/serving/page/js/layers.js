@@ -49,6 +49,9 @@ export function sources() {
 /** A footprint is drawn as an outline from the zoom at which one can see its form, below as a dot. */
 const HAS_FORM = [">=", ["zoom"], ["get", "zoom"]];
 
+/** What covers half the world would tint all that lies in it. */
+const FAINT_IF_LARGE = ["interpolate", ["linear"], ["get", "width"], 20, 0.07, 60, 0];
+
 /** Every layer: id, what it draws, and its colours as a function, because they change with dark and light. */
 export const LAYERS = [
   { id: "sea", type: "background", paint: () => ({ "background-color": colour("sea") }) },
@@ -82,7 +85,7 @@ export const LAYERS = [
     type: "fill",
     source: "footprints",
     filter: HAS_FORM,
-    paint: () => ({ "fill-color": colour("mark"), "fill-opacity": 0.1 }),
+    paint: () => ({ "fill-color": colour("mark"), "fill-opacity": FAINT_IF_LARGE }),
   },
   {
     id: "footprints-line",

@@ -53,12 +53,14 @@ async function route() {
   clearMap();
   const place = view(query);
   if (place) map.jump(place);
+  const trouble = (error) => error.name !== "AbortError" && explain(error);
+  const later = (work) => void work.catch(trouble); // goes on after the page is there
   try {
     if (!page) throw new Error("There is no such page.");
-    controls = (await page(panel, { parts, query, signal, map, view: place })) ?? {};
+    controls = (await page(panel, { parts, query, signal, map, view: place, later })) ?? {};
     if (moved && !signal.aborted) arrive();
   } catch (error) {
-    if (error.name !== "AbortError") explain(error);
+    trouble(error);
   }
 }
 

@@ -75,14 +75,15 @@ export class CatalogueMap {
     if (this.table) this.showTable(this.table);
   }
 
+  /** What is drawn at a place: features of the table, or if there are none, items. */
   #under({ x, y }) {
     const near = [
       [x - 4, y - 4],
       [x + 4, y + 4],
     ];
-    const layers = ["points-clusters", "points-dots", "footprints-fill"];
-    if (this.table) layers.unshift("table-fill", "table-line", "table-dot");
-    return this.view.queryRenderedFeatures(near, { layers: layers.filter((id) => this.view.getLayer(id)) });
+    const at = (...layers) => this.view.queryRenderedFeatures(near, { layers });
+    const features = this.table ? at("table-fill", "table-line", "table-dot") : [];
+    return features.length ? features : at("points-clusters", "points-dots", "footprints-fill");
   }
 
   async #clicked({ point, lngLat }) {
@@ -116,7 +117,8 @@ export class CatalogueMap {
     for (const { id, collection, geometry } of items) {
       const box = boxOf(geometry);
       if (!box) continue;
-      const properties = { item: id, collection, zoom: Math.round(zoomFor(box, FORM) * 10) / 10 };
+      const zoom = Math.round(zoomFor(box, FORM) * 10) / 10;
+      const properties = { item: id, collection, zoom, width: Math.round(width(box)) };
       shapes.push(feature(geometry, properties));
       if (properties.zoom > 0) dots.push(feature({ type: "Point", coordinates: middle(box) }, properties));
     }
