@@ -3,7 +3,7 @@
  * Here: tables of the feature service. Not here: items that lead to them (`item.js`).
  */
 
-import { json, tablePath, tableTiles } from "./api.js";
+import { json, path, tablePath, tableTiles } from "./api.js";
 import { link } from "./address.js";
 import { facts, fill, h, say } from "./dom.js";
 import { count, value } from "./format.js";
@@ -53,7 +53,27 @@ export async function showTable(panel, { parts: [, table], signal, map, view }) 
   map.showTable(tableTiles(table));
   const box = flat(about.extent?.spatial?.bbox?.[0]);
   if (box && !view) map.fit([box]);
-  return { feature: (properties) => showFeature(chosen, properties) };
+  const key = keyOf(rows.features ?? []);
+  return {
+    feature: (properties) => {
+      showFeature(chosen, properties);
+      if (key) outline(`${tablePath(table)}/items/${path(String(properties[key]))}?f=geojson`, signal, map);
+    },
+  };
+}
+
+/** The column that holds the ids of features, if there is one. */
+function keyOf(features) {
+  const [first] = features;
+  if (first?.id === undefined) return null;
+  const isKey = (name) => features.every(({ id, properties }) => String(properties[name]) === String(id));
+  return Object.keys(first.properties).find(isKey) ?? null;
+}
+
+/** Draw the whole of a feature; a tile has only what lies in it, which is better than nothing. */
+async function outline(address, signal, map) {
+  const feature = await json(address, { signal }).catch(() => null);
+  if (feature && !signal.aborted) map.showChosen(feature.geometry);
 }
 
 function showFeature(chosen, properties) {
