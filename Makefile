@@ -15,7 +15,7 @@ setup:  ## uv, Python packages
 	@$(RUN) python -c ''
 
 demo:   ## the main job on bundled data; starts the stack
-	@$(RUN) geo-assets demo
+	@$(RUN) --extra serve geo-assets demo
 	echo "demo: $$((SECONDS - step)) s"
 
 lint:   ## ruff, mypy, import contracts, definitions
@@ -29,7 +29,7 @@ lint:   ## ruff, mypy, import contracts, definitions
 	echo "lint: $$((SECONDS - step)) s"
 
 test:   ## the tests, a stack for each of up to four cores; some of them with TESTS=…
-	@$(RUN) pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(TESTS)
+	@$(RUN) --extra serve pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(TESTS)
 	echo "test: $$((SECONDS - step)) s"
 
 coverage: ## branches taken by the tests that need no stack; fails below the figure in pyproject.toml, not with TESTS=…
@@ -63,7 +63,7 @@ bench-page: ## the page of the catalogue with 20,000 items, in Chromium; starts 
 	$$uv run --frozen --extra serve python -m benchmarks.page
 
 up:     ## start the local stack
-	@$(RUN) geo-assets up
+	@$(RUN) --extra serve geo-assets up
 
 down:   ## stop it
 	@$(RUN) geo-assets down

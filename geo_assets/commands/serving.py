@@ -31,9 +31,7 @@ def serve(
 
     insist_on_serving()
     if not detach:
-        from geo_assets.serving.serve import serve as serve_here
-
-        serve_here(host, port)
+        _serve_here(host, port, as_json=as_json)
         return
     if host != "127.0.0.1":
         raise GeoAssetsError(
@@ -41,8 +39,22 @@ def serve(
             "--detach serves on loopback alone",
             remedy=f"serve in the foreground: geo-assets serve --host {host}",
         )
-    settings = Stack().serve(log)
-    addresses = settings.served
+    _tell(Stack().serve(log).served, as_json=as_json)
+
+
+def _serve_here(host: str, port: int, *, as_json: bool) -> None:
+    from geo_assets.local.postgresql import free_port
+    from geo_assets.serving.serve import serve as serve_until_stopped
+    from geo_assets.settings import load_settings
+
+    port = port or free_port()
+    name = f"[{host}]" if ":" in host else host
+    settings = load_settings()
+    served = settings if settings.public_url else settings.model_copy(update={"public_url": f"http://{name}:{port}"})
+    serve_until_stopped(host, port, lambda: _tell(served.served, as_json=as_json))
+
+
+def _tell(addresses: dict[str, str], *, as_json: bool) -> None:
     if as_json:
         print_json(addresses)
     else:

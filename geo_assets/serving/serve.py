@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 
 from geo_assets.api.auth import refuse_open_door
 from geo_assets.settings import load_settings
@@ -28,8 +29,13 @@ _GDAL = {
 }
 
 
-def serve(host: str, port: int) -> None:
+def serve(host: str, port: int, ready: Callable[[], None] = lambda: None) -> None:
     """Serve until told to stop.
+
+    Args:
+        host: the address to listen on.
+        port: a free one.
+        ready: called before it listens, once nothing speaks against it.
 
     Raises:
         GeoAssetsError: INVALID_PARAMETERS, it would be open to the network; STACK_NOT_RUNNING.
@@ -41,6 +47,7 @@ def serve(host: str, port: int) -> None:
     from geo_assets.serving.app import serving_app
     from geo_assets.web.serve import serve as serve_with_uvicorn
 
+    ready()
     serve_with_uvicorn(serving_app(settings, require_auth=required), host, port)
 
 

@@ -24,6 +24,9 @@ from geo_assets.serving.published import Published
 from geo_assets.serving.reader import open_reader
 from geo_assets.settings import Settings
 
+_TITLE = "geo_assets"
+_DESCRIPTION = "What was published: COGs and tables as STAC items."
+
 
 def stac_app(settings: Settings, published: Published) -> FastAPI:
     """The application, to be served below /stac."""
@@ -31,6 +34,10 @@ def stac_app(settings: Settings, published: Published) -> FastAPI:
     @attr.s
     class Client(CoreCrudClient):  # type: ignore[misc]
         """pgstac's, with hrefs as `links.py` has them."""
+
+        landing_page_id: str = attr.ib(default="geo_assets")
+        title: str = attr.ib(default=_TITLE)
+        description: str = attr.ib(default=_DESCRIPTION)
 
         async def _search_base(self, search_request: Any, request: Request) -> Any:
             found = await super()._search_base(search_request, request=request)
@@ -58,8 +65,8 @@ def stac_app(settings: Settings, published: Published) -> FastAPI:
 
     own = StacSettings(
         _env_file=None,
-        stac_fastapi_title="geo_assets",
-        stac_fastapi_description="What was published: COGs and tables as STAC items.",
+        stac_fastapi_title=_TITLE,
+        stac_fastapi_description=_DESCRIPTION,
         stac_fastapi_landing_id="geo_assets",
         stac_fastapi_version=__version__,
         use_api_hydrate=True,  # the database's own hydration loses what is null

@@ -39,6 +39,7 @@ from titiler.pgstac.reader import PgSTACReader, SimpleSTACReader
 
 from geo_assets import __version__
 from geo_assets.database.connections import DictConnection, open_pool
+from geo_assets.serving.answers import problem
 from geo_assets.serving.drawing import Limits, completed
 from geo_assets.serving.published import Published
 from geo_assets.settings import Settings
@@ -56,9 +57,16 @@ _MOST_ITEMS = 100
 _SAMPLE = 20
 
 _DRAWN = re.compile(
-    r"/collections/(?P<collection>[^/]+)(?:/items/(?P<item>[^/]+))?/(?:tiles/[^/]+/\d+/|preview|bbox/|feature|map$)"
+    r"/collections/(?P<collection>[^/]+)(?:/items/(?P<item>[^/]+))?"
+    r"/(?:tiles/[^/]+/\d+/|preview|(?P<part>bbox/)|map$)[^/]*(?:/(?P<width>\d+)x(?P<height>\d+)\.)?"
 )
-_NO_STORE = {r"/healthz$"}
+
+#: Parameters that are a number of pixels on a side.
+_SIZES = frozenset({"width", "height", "max_size", "tilesize", "buffer", "padding"})
+_MOST_PIXELS = 4096
+
+#: On the longer side of a part for which no size is asked: titiler would read it as it is.
+_PART_PIXELS = 1024
 
 
 class Catalogue:
@@ -189,7 +197,7 @@ def _mosaic_of(catalogue: Catalogue) -> type[PGSTACBackend]:
 
 
 class _Completed:
-    """Completes what a client asks for: see `drawing.py`."""
+    """Completes what a client asks for (`drawing.py`), and refuses what would take all memory."""
 
     def __init__(self, app: ASGIApp, catalogue: Catalogue) -> None:
         self._app = app
@@ -197,10 +205,19 @@ class _Completed:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
+            if scope["method"] not in {"GET", "HEAD"}:
+                refusal = problem(405, "pictures are asked for by GET", headers={"Allow": "GET, HEAD"})
+                await refusal(scope, receive, send)
+                return
             match = _DRAWN.match(scope["path"].removeprefix(scope["root_path"]))
+            query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+            if _is_too_large(query, match):
+                await problem(400, f"a picture has at most {_MOST_PIXELS} pixels on a side")(scope, receive, send)
+                return
             if match:
-                query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
                 query = await asyncio.to_thread(self._query, query, match["collection"], match["item"])
+                if match["part"] and not match["width"] and not _SIZES & {name for name, _ in query}:
+                    query.append(("max_size", str(_PART_PIXELS)))
                 scope = {**scope, "query_string": urlencode(query).encode()}
         await self._app(scope, receive, send)
 
@@ -212,6 +229,15 @@ class _Completed:
             return completed(query, [_described(i) for i in self._catalogue.sample(collection)], drawn)
         except HTTPException:
             return query  # the application says what is not there
+
+
+def _is_too_large(query: list[tuple[str, str]], match: re.Match[str] | None) -> bool:
+    sides = [value for name, value in query if name in _SIZES]
+    sides += [match["width"] or "0", match["height"] or "0"] if match else []
+    try:
+        return not all(0 <= float(side) <= _MOST_PIXELS for side in sides)
+    except ValueError:
+        return False  # titiler says what is wrong with it
 
 
 def _described(item: dict[str, Any]) -> dict[str, Any]:
@@ -248,7 +274,7 @@ def tiles_app(settings: Settings, published: Published) -> FastAPI:
     )
     _add_routes(app, catalogue, published)
     add_exception_handlers(app, {**DEFAULT_STATUS_CODES, **MOSAIC_STATUS_CODES, **PGSTAC_STATUS_CODES})
-    app.add_middleware(CacheControlMiddleware, cachecontrol="private, max-age=60", exclude_path=_NO_STORE)
+    app.add_middleware(CacheControlMiddleware, cachecontrol="private, max-age=60", exclude_path={r"/healthz$"})
     app.add_middleware(_Completed, catalogue=catalogue)
     return app
 

@@ -9,11 +9,11 @@ import pytest
 
 from geo_assets.local.postgresql import find_binaries
 from geo_assets.local.processes import start_ticks
-from geo_assets.local.stack import Stack
+from geo_assets.local.stack import Stack, can_serve
 from geo_assets.local.supervisor import CRASH_LOOP, Deaths
 from geo_assets_tests.local.test_postgresql import crash
 
-PARTS = ("code_server", "webserver", "daemon", "api")
+PARTS = ("code_server", "webserver", "daemon", "api", *(["serve"] if can_serve() else []))
 
 
 def pids(cli):

@@ -10,6 +10,7 @@ from shapely.geometry import box
 
 from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.serving.browser import Browser, find_chromium
+from geo_assets_tests.serving.ingested import ingested  # noqa: F401 - a fixture
 
 #: A file whose name would do harm if it became HTML.
 EVIL = "<img src=x onerror=alert(1)>.tif"
