@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import parse_qsl
 
 import asyncpg
+from cql2 import Expr
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tipg.collections import Catalog, Column, PgCollection
@@ -23,6 +26,7 @@ from tipg.errors import DEFAULT_STATUS_CODES, add_exception_handlers
 from tipg.factory import Endpoints
 
 from geo_assets import __version__
+from geo_assets.serving.answers import problem
 from geo_assets.serving.reader import open_reader
 from geo_assets.settings import Settings
 
@@ -149,7 +153,7 @@ def _literal(text: str) -> str:
 
 
 class _WithFreshTables:
-    """Asks for the catalogue before each answer."""
+    """Asks for the catalogue before each answer; and whether a filter is one, for which tipg has no error."""
 
     def __init__(self, app: ASGIApp, state: Any) -> None:
         self._app = app
@@ -157,8 +161,23 @@ class _WithFreshTables:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
+            if fault := _fault_of_filter(scope):
+                await problem(400, fault)(scope, receive, send)
+                return
             self._state.collection_catalog = await self._state.tables.refresh()
         await self._app(scope, receive, send)
+
+
+def _fault_of_filter(scope: Scope) -> str | None:
+    query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
+    if "filter" not in query:
+        return None
+    try:
+        given = query["filter"]
+        Expr(json.loads(given) if query.get("filter-lang") == "cql2-json" else given).validate()
+    except Exception as error:  # noqa: BLE001 - the parser has no other
+        return f"invalid filter: {error}"[:300]
+    return None
 
 
 def features_app(settings: Settings) -> FastAPI:
@@ -181,6 +200,6 @@ def features_app(settings: Settings) -> FastAPI:
     )
     endpoints = Endpoints(title="geo_assets features and vector tiles", with_tiles_viewer=False)
     app.include_router(endpoints.router)
-    add_exception_handlers(app, DEFAULT_STATUS_CODES)
+    add_exception_handlers(app, {**DEFAULT_STATUS_CODES, ValueError: 422, asyncpg.DataError: 422})
     app.add_middleware(_WithFreshTables, state=app.state)
     return app

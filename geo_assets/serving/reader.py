@@ -9,12 +9,17 @@ from typing import Any
 
 import asyncpg
 import orjson
+from psycopg.rows import dict_row
+from psycopg_pool import ConnectionPool, PoolTimeout
 
+from geo_assets.database.connections import DictConnection
 from geo_assets.errors import GeoAssetsError
 from geo_assets.settings import Settings
 
-#: Of the reader's twenty sessions; with those of the tiles (`tiles.py`) fifteen.
+#: Of the reader's twenty sessions, for each of the three services.
 CONNECTIONS = 5
+
+_NAME = "geo_assets serve"
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc]
@@ -23,6 +28,40 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]
     def get_reset_query(self) -> str:
         """The statements after each use."""
         return "close all; unlisten *; reset all;"
+
+
+def open_reader_for_threads(settings: Settings) -> ConnectionPool[DictConnection]:
+    """The same for what runs in threads. Close it.
+
+    Raises:
+        GeoAssetsError: DATABASE_UNAVAILABLE.
+    """
+    pool: ConnectionPool[DictConnection] = ConnectionPool(
+        settings.dsn("reader"),
+        min_size=1,
+        max_size=CONNECTIONS,
+        timeout=10,
+        open=False,
+        check=ConnectionPool.check_connection,
+        kwargs={
+            "row_factory": dict_row,
+            "autocommit": True,
+            "options": "-c search_path=pgstac,public -c timezone=UTC",
+            "application_name": _NAME,
+        },
+    )
+    try:
+        pool.open(wait=True, timeout=10)
+    except PoolTimeout as error:
+        pool.close()
+        raise _unavailable(settings) from error
+    return pool
+
+
+def _unavailable(settings: Settings) -> GeoAssetsError:
+    return GeoAssetsError(
+        "DATABASE_UNAVAILABLE", f"PostgreSQL at {settings.pg_host}:{settings.pg_port} does not answer"
+    )
 
 
 async def open_reader(settings: Settings) -> asyncpg.Pool[Any]:
@@ -46,14 +85,12 @@ async def open_reader(settings: Settings) -> asyncpg.Pool[Any]:
             connection_class=_Connection,
             server_settings={
                 "search_path": "pgstac,public",
-                "application_name": "geo_assets serve",
+                "application_name": _NAME,
                 "timezone": "UTC",
             },
         )
     except (TimeoutError, OSError, asyncpg.PostgresError) as error:
-        raise GeoAssetsError(
-            "DATABASE_UNAVAILABLE", f"PostgreSQL at {settings.pg_host}:{settings.pg_port} does not answer"
-        ) from error
+        raise _unavailable(settings) from error
 
 
 async def _with_json(connection: asyncpg.Connection[Any]) -> None:

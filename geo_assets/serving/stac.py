@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import asyncpg
 import attr
 from fastapi import FastAPI, Request
+from stac_fastapi.api.errors import add_exception_handlers
 from stac_fastapi.pgstac.app import instantiate_api
 from stac_fastapi.pgstac.config import Settings as StacSettings
 from stac_fastapi.pgstac.core import CoreCrudClient
@@ -79,4 +81,6 @@ def stac_app(settings: Settings, published: Published) -> FastAPI:
     # compression, CORS and where we are behind a proxy are decided once for all (`app.py`)
     api.app.user_middleware.clear()
     app: FastAPI = api.app
+    # what pgstac and PostgreSQL say of a value that a client gave
+    add_exception_handlers(app, {asyncpg.RaiseError: 400, asyncpg.DataError: 400})
     return app

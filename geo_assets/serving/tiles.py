@@ -38,13 +38,12 @@ from titiler.pgstac.model import Search
 from titiler.pgstac.reader import PgSTACReader, SimpleSTACReader
 
 from geo_assets import __version__
-from geo_assets.database.connections import DictConnection, open_pool
+from geo_assets.database.connections import DictConnection
 from geo_assets.serving.answers import problem
 from geo_assets.serving.drawing import Limits, completed
 from geo_assets.serving.published import Published
+from geo_assets.serving.reader import open_reader_for_threads
 from geo_assets.settings import Settings
-
-_CONNECTIONS = 5
 
 #: Seconds for which an item or a collection is taken as it was: a map asks for many tiles at once, and what was
 #: published again has another file.
@@ -259,7 +258,7 @@ def tiles_app(settings: Settings, published: Published) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        catalogue.pool = await asyncio.to_thread(open_pool, settings, "reader", max_size=_CONNECTIONS)
+        catalogue.pool = await asyncio.to_thread(open_reader_for_threads, settings)
         app.state.dbpool = catalogue.pool
         yield
         await asyncio.to_thread(catalogue.pool.close)

@@ -45,7 +45,6 @@ WRONG = (
     "/tiles/collections/none/items/none/preview.png",
     f"/tiles/collections/{COLLECTION}/items/none/preview.png",
     f"/tiles/collections/{COLLECTION}/tiles/WebMercatorQuad/0/0/0.png?assets=none",
-    f"/tiles/collections/{COLLECTION}/tiles/WebMercatorQuad/40/0/0.png",
     "/tiles/external/preview.png?url=file:///etc/passwd",
     "/tiles/cog/preview.png?url=http://127.0.0.1:1/x.tif",
     "/tiles/searches/abc/tiles/WebMercatorQuad/0/0/0.png?assets=data",
