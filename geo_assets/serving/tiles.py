@@ -119,7 +119,6 @@ class Catalogue:
         if self.pool is None:
             raise HTTPException(503, "the server is not ready")
         with self.pool.connection() as connection:
-            connection.execute("set search_path to pgstac, public")
             row = connection.execute(query, (parameter,)).fetchone()
         return row["found"] if row else None
 
