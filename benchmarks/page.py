@@ -80,7 +80,7 @@ def first_paint(browser: Browser, page: str) -> float:
     browser.send("Network.clearBrowserCache")
     browser.goto(page)
     browser.wait_for_text("Many scans", "#panel")
-    return float(browser.eval("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
+    return float(browser.wait("performance.getEntriesByName('first-contentful-paint')[0]?.startTime"))
 
 
 def measured(page: str, count: int) -> dict[str, Any]:

@@ -61,6 +61,7 @@ def served(cli, tmp_path_factory):
     deliver(folder, far)
     for source, container in ((folder, "delivery"), (far, "pacific")):
         assert cli.run("upload", str(source), f"default/{container}").returncode == 0
-    job = cli.json("submit", "ingest_container", "--param", "container=delivery", "--param", "title=Survey", "--wait")
-    cli.json("submit", "ingest_container", "--param", "container=pacific", "--wait")
+    ingest = ("submit", "ingest_container", "--wait", "--param")
+    job = cli.json(*ingest, "container=delivery", "--param", "title=Survey", "--param", "datetime_regex=_%Y%m%d")
+    cli.json(*ingest, "container=pacific")
     return {**cli.json("serve", "--detach"), "job": job["job_id"]}
