@@ -97,6 +97,12 @@ ERRORS: dict[str, ErrorKind] = {
     # sources
     "UNSUPPORTED_FORMAT": ErrorKind(_I, "convert it to a supported format (docs/formats.md) and upload that"),
     "ORPHAN_SIDECAR": ErrorKind(_I, "upload the file that it belongs to, beside it"),
+    "SCENE_INCOMPLETE": ErrorKind(
+        _I, "upload what is missing, then submit again; or submit without missing_assets=refuse"
+    ),
+    "SCENE_AMBIGUOUS": ErrorKind(
+        _I, "make id_regex and the globs of assets more exact, so that each asset of a scene has one file"
+    ),
     "INCOMPLETE_SHAPEFILE": ErrorKind(_I, "upload the .shp, .shx and .dbf parts together (and .prj, .cpg)"),
     "UNREADABLE": ErrorKind(_I, "check that the upload is complete, upload it again, then submit again"),
     "INPUT_CHANGED": ErrorKind(_T, "the blob was replaced while it was read; submit again"),

@@ -187,6 +187,8 @@ class CatalogueOutputs(Outputs):
 
     pgstac_version: str
     collections: int
+    queryables: tuple[str, ...] = Field((), description="what clients may filter by")
+    indexed: tuple[str, ...] = Field((), description="those of them that have an index")
 
 
 class GreetingOutputs(Outputs):
@@ -219,6 +221,7 @@ class CogPart(_Model):
 
     title: str
     stem: str = Field(description="of the names of its files, and the key of its asset")
+    named: bool = Field(False, exclude_if=_is_nothing, description="the key was asked for: a scene's")
     report: ConvertReport
 
 

@@ -6,10 +6,11 @@ together (`parameters.py`).
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -103,6 +104,42 @@ def _time_pattern(value: str) -> str:
     return value
 
 
+def _scene_pattern(value: str) -> str:
+    from geo_assets.storage.scenes import check
+
+    check(_plain_text(value))
+    return value
+
+
+def _pairs(value: Any) -> Any:
+    """Read `KEY=GLOB`, as a person types each, a JSON object, or its text."""
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list | tuple):
+        return value
+    if len(value) == 1 and isinstance(value[0], str) and value[0].lstrip().startswith("{"):
+        return json.loads(value[0])
+    pairs: dict[str, str] = {}
+    for text in value:
+        key, equals, glob = text.partition("=") if isinstance(text, str) else ("", "", "")
+        if not equals or key in pairs:
+            msg = f"must be KEY=GLOB, each key once, for example B04=*_B04.tif; not {text!r}"
+            raise ValueError(msg)
+        pairs[key] = glob
+    return pairs
+
+
+def _asset_globs(value: dict[str, str]) -> dict[str, str]:
+    from geo_assets.storage.scenes import check_key
+
+    for key in value:
+        check_key(key)
+    if len({key.lower() for key in value}) < len(value):
+        msg = "has two keys that differ in upper and lower case only"
+        raise ValueError(msg)
+    return value
+
+
 #: STAC's word for a license that SPDX does not know.
 OTHER_LICENSE = "other"
 
@@ -148,6 +185,18 @@ def provider_fields(text: str) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value}
 
 
+#: Properties of items that clients filter by; their schemas are in `stac/queryables.py`.
+Searched = Literal[
+    "title",
+    "proj:code",
+    "gsd",
+    "eo:cloud_cover",
+    "start_datetime",
+    "created",
+    "updated",
+    "processing:lineage",
+    "geo_assets:datetime_from",
+]
 Text = Annotated[str, AfterValidator(_plain_text)]
 BlobPath = Annotated[str, Field(max_length=1024), AfterValidator(_safe_path)]
 Crs = Annotated[str, AfterValidator(_known_crs)]
@@ -162,6 +211,13 @@ Where = Annotated[str, Field(min_length=1), AfterValidator(_condition)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 Time = Annotated[str, AfterValidator(_time)]
 TimePattern = Annotated[str, AfterValidator(_time_pattern)]
+ScenePattern = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_scene_pattern)]
+AssetGlobs = Annotated[
+    dict[str, Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_plain_text)]],
+    Field(max_length=100),
+    BeforeValidator(_pairs),
+    AfterValidator(_asset_globs),
+]
 Box = Annotated[tuple[_Finite, _Finite, _Finite, _Finite], BeforeValidator(_numbers), AfterValidator(_is_box)]
 Alias = Annotated[str, Field(pattern=whole(ACCOUNT_ALIAS))]
 License = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_license)]

@@ -29,6 +29,7 @@ from pydantic import (
 from geo_assets.errors import GeoAssetsError, faults
 from geo_assets.parameter_types import (
     Alias,
+    AssetGlobs,
     BlobPath,
     Box,
     CollectionId,
@@ -36,6 +37,8 @@ from geo_assets.parameter_types import (
     Crs,
     License,
     Provider,
+    ScenePattern,
+    Searched,
     Text,
     Time,
     TimePattern,
@@ -96,6 +99,7 @@ class Shapes:
 
 
 _BOTH = Shapes(Engine.RASTER, Engine.VECTOR)
+_GROUPING = Shapes(Engine.RASTER, asked=False)
 _RASTER, _VECTOR = Shapes(Engine.RASTER), Shapes(Engine.VECTOR)
 
 #: Parameters that were added when there were jobs already, and their defaults as JSON. With its default such a
@@ -105,12 +109,17 @@ ADDED_LATER: dict[str, Any] = {
     "allow_empty": False,
     "max_retire_percent": 20,
     "override_crs": False,
+    "one_collection": False,
+    "id_regex": None,
+    "assets": {},
+    "missing_assets": "allow",
     **dict.fromkeys(
         ("datetime", "datetime_regex", "encoding", "geometry_column", "x", "y", "wkt", "delimiter", "decimal")
     ),
     **dict.fromkeys(("title", "description", "license", "export_tables")),
     "providers": [],
     "keywords": [],
+    "indexed": [],
 }
 
 #: Parameters that say how thoroughly to look, not what is wanted: with or without them a request is the same job.
@@ -157,10 +166,16 @@ class HelloWorld(Parameters):
 
 
 class StacSetup(Parameters):
-    """Checks that the catalogue is there and current, and that the pipeline may write to it."""
+    """Checks that the catalogue is there and current, that the pipeline may write to it and readers may search it, and
+    installs what they may filter by.
+    """
 
     job_type: ClassVar[str] = "stac_setup"
-    summary: ClassVar[str] = "checks pgstac: version, roles, a written and removed item"
+    summary: ClassVar[str] = "checks pgstac: version, roles, a write that is undone; installs its queryables"
+
+    indexed: tuple[Searched, ...] = Field(
+        (), max_length=20, description="properties that are searched so often that they get an index"
+    )
 
 
 class ListContainer(Parameters):
@@ -195,6 +210,10 @@ class IngestContainer(ListContainer):
 
     collection: CollectionId = Field(
         "", validate_default=True, description="STAC collection (default: the container's name)"
+    )
+    one_collection: bool = Field(
+        default=False,
+        description="rasters that differ in bands go to one collection too; no mosaic can be drawn of it",
     )
     title: Text | None = Field(None, min_length=1, max_length=300, description="the collection's title")
     description: Text | None = Field(
@@ -236,6 +255,16 @@ class IngestContainer(ListContainer):
         None,
         max_length=300,
         description="finds the time of capture in a file's path: named groups (?P<year>…), …, or %Y%m%d instead",
+    )
+    id_regex: Annotated[ScenePattern | None, _GROUPING] = Field(
+        None,
+        description="rasters in whose paths it finds the same id are one item: a group (?P<id>…), or all that it finds",
+    )
+    assets: Annotated[AssetGlobs, _GROUPING] = Field(
+        {}, description="id_regex: the asset of each file, as KEY=GLOB; without it of the group (?P<asset>…)"
+    )
+    missing_assets: Annotated[Literal["allow", "refuse"], _GROUPING] = Field(
+        "allow", description="id_regex: take or refuse a scene without a good file for each of assets"
     )
     deleted: Literal["keep", "retire"] = Field(
         "keep", description="keep or retire the outputs of files that were deleted"
@@ -311,9 +340,13 @@ class IngestContainer(ListContainer):
     )
 
     @model_validator(mode="after")
-    def _upsert_has_a_key(self) -> Self:
-        if (self.mode == "upsert") != bool(self.key):
-            msg = "key and mode=upsert go together"
+    def _goes_together(self) -> Self:
+        wrong = {
+            "key and mode=upsert go together": (self.mode == "upsert") != bool(self.key),
+            "assets needs id_regex, which tells the files of a scene": self.assets and self.id_regex is None,
+            "missing_assets=refuse needs assets": self.missing_assets == "refuse" and not self.assets,
+        }
+        if msg := next((msg for msg, is_wrong in wrong.items() if is_wrong), None):
             raise ValueError(msg)
         return self
 

@@ -56,6 +56,7 @@ def main() -> None:
         5: (240, 240, 240, 255),
     }
     write("jacksboro/height_classes.tif", classes, CRS.from_epsg(4326), transform, palette=palette)
+    scan("jacksboro/relief_scan.jpg", relief[::2, ::2], transform)
     whole = (OUT / "jacksboro/elevation.tif").read_bytes()
     (OUT / "damaged_upload.tif").write_bytes(whole[: len(whole) // 2])
     vectors()
@@ -80,6 +81,21 @@ def to_utm(pixels: np.ndarray, transform: object) -> tuple[np.ndarray, object]:
             resampling=Resampling.bilinear,
         )
     return out, grid
+
+
+def scan(name: str, picture: np.ndarray, transform: object) -> None:
+    """Half as many pixels as a JPEG, which a world file places and an `.aux.xml` gives its CRS."""
+    path = OUT / name
+    height, width, _ = picture.shape
+    with rasterio.open(
+        path, "w", driver="JPEG", count=3, height=height, width=width, dtype="uint8", quality=70
+    ) as jpeg:
+        jpeg.write(np.moveaxis(picture, 2, 0))
+    size = 2 * transform.a
+    world = (size, 0.0, 0.0, -size, transform.c + size / 2, transform.f - size / 2)
+    path.with_suffix(".jgw").write_text("".join(f"{number:.12f}\n" for number in world), encoding="ascii")
+    xml = '<PAMDataset>\n  <SRS dataAxisToSRSAxisMapping="2,1">EPSG:4326</SRS>\n</PAMDataset>\n'
+    path.with_name(f"{path.name}.aux.xml").write_text(xml, encoding="ascii")
 
 
 def write(

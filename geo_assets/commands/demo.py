@@ -13,6 +13,7 @@ from geo_assets.ledger.outputs import told
 from geo_assets.local.stack import can_serve
 from geo_assets.settings import PACKAGE_ROOT, Settings
 from geo_assets.storage.containers import open_container, place
+from geo_assets.storage.sources import Member, sorted_sources
 from geo_assets.storage.uploads import upload_tree
 from geo_assets.task_status import BAD_INPUT, ENDED
 
@@ -57,7 +58,8 @@ def unexpected(tasks: list[TaskRecord]) -> list[str]:
     """The demo's files that did not end as intended; a sentence each."""
     became = {(task.task_key, task.error_code) for task in tasks if task.status in ENDED}
     wrong = []
-    for file in (path.relative_to(DATA).as_posix() for path in _files()):
+    paths = [path.relative_to(DATA).as_posix() for path in _files()]
+    for file in (source.path for source in sorted_sources(Member(path=path, size=0, etag="") for path in paths)):
         codes = {code for key, code in became if key == file}
         if codes != {BAD.get(file)}:
             found = " and ".join(sorted(code or "well" for code in codes)) or "not at all"

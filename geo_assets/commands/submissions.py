@@ -138,6 +138,6 @@ def _described(schema: dict[str, Any], *, required: bool) -> str:
     default = schema.get("default")
     if required:
         return f"{text} (required)"
-    if isinstance(default, list) and "prefixItems" not in schema:
+    if isinstance(default, list | dict) and "prefixItems" not in schema:
         return f"{text} (may be repeated)"
     return text if default in (None, "") else f"{text} (default {json.dumps(default).strip(chr(34))})"

@@ -15,6 +15,7 @@ from geo_assets.ledger.inventory import Inventory
 from geo_assets.ledger.jobs import Jobs
 from geo_assets.ledger.messages import Messages
 from geo_assets.ledger.published import Published
+from geo_assets.ledger.raster_collections import RasterCollections
 from geo_assets.ledger.statistics import last_day
 from geo_assets.ledger.table_names import TableNames
 from geo_assets.ledger.tasks import Tasks
@@ -41,6 +42,7 @@ class Ledger:
         self.inventory = Inventory(self._pool)
         self.table_names = TableNames(self._pool)
         self.published = Published(self._pool)
+        self.raster_collections = RasterCollections(self._pool)
         self.changes = Changes(self._pool)
         self.messages = Messages(self._pool)
         self.tokens = Tokens(self._pool)

@@ -195,6 +195,7 @@ class PublishedSource(PublishedTask):
     is_folder: bool
     holds: tuple[str, ...] | None
     etag: str | None
+    members: tuple[str, ...] = ()  # of a scene: the paths of its files
 
     @property
     def tables(self) -> list[str]:

@@ -7,22 +7,30 @@ that something is withdrawn (`stages/retire.py`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row, scalar_row
 from psycopg_pool import ConnectionPool
+from pydantic import ValidationError
 
 from geo_assets.database.connections import DictConnection, retrying
 from geo_assets.ledger.models import PublishedSource, PublishedTask
 from geo_assets.ledger.tasks import succeed_many
-from geo_assets.outcomes import Outputs, read_outputs
+from geo_assets.outcomes import CogReceipt, Outputs, read_outputs
+from geo_assets.parameters import COGS
 
 #: The published sources of a container in a collection, each with its state in a job's listing.
 _OF_CONTAINER = """
 select p.stac_item, p.job_id, p.stage, p.task_key, p.outputs, p.at, i.holds, i.etag,
        coalesce(t.input #>> '{members,0,path}' <> p.task_key, false) as is_folder,
+       case when t.kind = 'scene'
+            then array(select m->>'path' from jsonb_array_elements(t.input->'members') m) else '{}' end as members,
        i.path is not null
+           or t.kind = 'scene' and exists (
+               select from jsonb_array_elements(t.input->'members') m
+                 join geo.inventory f on f.job_id = %(job)s and f.path = m->>'path')
            -- a folder that is one source; `year=` stands for all folders of that partition
            or exists (select from geo.inventory f
                        where f.job_id = %(job)s and f.path ^@ regexp_replace(p.task_key, '/?$', '/'))
@@ -98,6 +106,61 @@ class Published:
                 ([table.table for old in replaced for table in old.outputs.all_tables], items),
             )
         return replaced
+
+    @staticmethod
+    def taken_elsewhere(
+        conn: psycopg.Connection[Any],
+        names: Sequence[str],
+        stage: str,
+        *,
+        account: str,
+        container: str,
+        collection: str,
+    ) -> list[PublishedTask]:
+        """Delete the rows of those of these items, collection/id, that jobs of a container and a collection published
+        in a stage; returns them. Other jobs that made them no longer list their sources, and do them again when they
+        are submitted again.
+        """
+        place = {"account": account, "container": container, "collection": collection}
+        with conn.cursor(row_factory=dict_row) as cursor:
+            rows = cursor.execute(
+                """delete from geo.published p using geo.jobs j
+                    where p.stac_item = any(%(names)s) and p.stage = %(stage)s and j.job_id = p.job_id
+                      and j.parameters->>'account' = %(account)s and j.parameters->>'container' = %(container)s
+                      and j.parameters->>'collection' = %(collection)s
+                   returning p.stac_item, p.job_id, p.stage, p.task_key, p.outputs, p.at""",
+                {"names": list(names), "stage": stage, **place},
+            ).fetchall()
+            cursor.execute(
+                """update geo.tasks t set listed = false from geo.jobs j
+                    where t.job_id = j.job_id and j.parameters->>'account' = %(account)s
+                      and j.parameters->>'container' = %(container)s and j.parameters->>'collection' = %(collection)s
+                      and t.stage = %(stage)s and t.task_key = any(%(keys)s) and t.status in ('succeeded', 'skipped')
+                      and t.outputs->>'stac_item' = any(%(gone)s)""",
+                {
+                    "keys": [row["task_key"] for row in rows],
+                    "gone": [row["stac_item"] for row in rows],
+                    "stage": stage,
+                    **place,
+                },
+            )
+        return [PublishedTask.model_validate(row) for row in rows]
+
+    @retrying
+    def cog_receipts(self, collection: str, *, limit: int = 100) -> list[CogReceipt]:
+        """The receipts of some rasters that are published in a collection, as far as this release can read them."""
+        with self._pool.connection() as conn:
+            rows = conn.execute(
+                """select t.receipt from geo.published p join geo.tasks t using (job_id, stage, task_key)
+                    where p.stac_item ^@ %s and p.stage = %s and t.receipt is not null
+                    order by p.stac_item limit %s""",
+                (f"{collection}/", COGS, limit),
+            ).fetchall()
+        found = []
+        for row in rows:
+            with suppress(ValidationError):
+                found.append(CogReceipt.model_validate(row["receipt"]))
+        return found
 
     @retrying
     def stale(self, job_id: str) -> list[str]:

@@ -117,6 +117,9 @@ class BandReport(Model):
     stddev: Finite | None = Field(description="of the population")
     valid_percent: Finite
     datetime: str | None = Field(None, description="when it is of, where the band says so; ISO 8601 UTC")
+    colours: dict[int, str] = Field(
+        {}, exclude_if=lambda value: not value, description="value -> RRGGBB, of a table of colours; valid values only"
+    )
 
 
 class ConvertReport(Model):

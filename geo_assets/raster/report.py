@@ -35,6 +35,9 @@ from geo_assets.raster.profiles import Profile
 #: How far a STATISTICS_ item of the source may deviate, in parts of the range, before it is called stale.
 _STALE = 1e-3
 
+#: Values of a band whose colours are reported: those of a byte.
+_MOST_COLOURS = 256
+
 
 def describe(info: RasterInfo, cog: Any, profile: Profile, measurement: Measurement) -> ConvertReport:
     """Return the report of an open COG that was made from `info` and whose pixels were measured."""
@@ -90,7 +93,17 @@ def _band(cog: Any, band: int, statistics: BandStatistics) -> BandReport:
         stddev=statistics.stddev,
         valid_percent=statistics.valid_percent,
         datetime=moment(cog.tags(band).get("DATETIME", ""), earliest=1),
+        colours=_colours(cog, band, statistics),
     )
+
+
+def _colours(cog: Any, band: int, statistics: BandStatistics) -> dict[int, str]:
+    """Return the colours of a table of colours for the values between the least and the greatest valid one."""
+    low, high = statistics.minimum, statistics.maximum
+    if cog.colorinterp[band - 1].name != "palette" or low is None or high is None or high - low >= _MOST_COLOURS:
+        return {}
+    found = {value: f"{red:02X}{green:02X}{blue:02X}" for value, (red, green, blue, _) in cog.colormap(band).items()}
+    return {value: colour for value, colour in sorted(found.items()) if low <= value <= high and value != cog.nodata}
 
 
 def _stale_statistics(cog: Any, statistics: Sequence[BandStatistics]) -> list[str]:

@@ -161,20 +161,36 @@ def _same(values: Iterable[Any]) -> bool:
 
 
 def _renders(sample: Sequence[dict[str, Any]], assets: Mapping[str, Any]) -> dict[str, Any]:
-    """How to draw the assets that are rasters with the same bands everywhere: a picture as it is, its colours; of
-    anything else the first band, between where 2 and 98 % of normally distributed values would lie.
+    """How to draw the assets that are rasters with the same bands everywhere: a picture as it is, what has a table of
+    colours by that; of anything else the first band, between where 2 and 98 % of normally distributed values would lie.
     """
-    drawn = {}
+    drawn: dict[str, dict[str, Any]] = {}
     for key, asset in assets.items():
         bands = asset.get("bands", [])
         if "visual" in asset.get("roles", ()) and len(bands) >= 3:
             drawn[key] = {"title": "as it looks", "assets": [key], "bidx": [1, 2, 3]}
+        elif bands and (colours := _colours([i["assets"][key] for i in sample if key in i["assets"]])):
+            drawn[key] = {"title": "its table of colours", "assets": [key], "bidx": [1], "colormap": colours}
         elif bands:
             limits = _stretch([i["assets"][key] | _shape(i, key) for i in sample if key in i["assets"]])
             if limits:
                 title = bands[0].get("description") or bands[0].get("name") or key
                 drawn[key] = {"title": title, "assets": [key], "bidx": [1], "rescale": [limits]}
     return drawn
+
+
+def _colours(assets: Sequence[dict[str, Any]]) -> dict[str, list[int]]:
+    """Value -> red, green, blue, alpha of the first bands' tables of colours; empty where one has none, or two
+    contradict each other.
+    """
+    colours: dict[str, list[int]] = {}
+    for asset in assets:
+        classes = asset["bands"][0].get("classification:classes", []) if asset.get("bands") else []
+        found = {str(c["value"]): [*bytes.fromhex(c["color_hint"]), 255] for c in classes if "color_hint" in c}
+        if not found or any(colours.get(value, colour) != colour for value, colour in found.items()):
+            return {}
+        colours |= found
+    return dict(sorted(colours.items(), key=lambda pair: int(pair[0])))
 
 
 def _shape(item: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from typing import Any
 from geo_assets.capture import taken
 from geo_assets.longitudes import shortest_stretch
 from geo_assets.raster.models import ConvertReport
+from geo_assets.stac.bands import asset_key
+from geo_assets.stac.eo import EXTENSION, common_name
 from geo_assets.stac.extent import union
 from geo_assets.text import slug
 from geo_assets.vector.crs import footprint
@@ -50,12 +52,17 @@ _POINT_SIZE = 1e-6
 #: The earliest time that ISO 8601, PostgreSQL and Python can all represent.
 UNKNOWN_TIME = "0001-01-01T00:00:00Z"
 
+_CLASSIFICATION = "https://stac-extensions.github.io/classification/v2.0.0/schema.json"
+
 #: The property that names the source of the time of capture.
 _TOLD_BY = "geo_assets:datetime_from"
 
 #: The property for the warnings about how the item's data were made; the most that it holds.
 _WARNINGS = "geo_assets:warnings"
 _MOST_WARNINGS = 20
+
+#: Fields of bands -> the extension that has them.
+_OF_BANDS = {"eo:common_name": EXTENSION, "classification:classes": _CLASSIFICATION}
 
 _WORLD = (-180.0, -90.0, 180.0, 90.0)
 
@@ -79,6 +86,7 @@ class CogAsset:
     href: str  # without credentials
     thumbnail: str | None  # of its PNG, without credentials
     report: ConvertReport
+    named: bool = False  # the key was asked for, and counts also where it is the only one
 
 
 def cog_item(
@@ -90,7 +98,7 @@ def cog_item(
     cogs: Sequence[CogAsset],
     warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return the item of a source: a single COG is the asset `data`; several are assets under their own keys.
+    """Return the item of a source: the key of a single COG tells of its bands; several have keys of their own.
 
     Args:
         identity: the item's id.
@@ -113,10 +121,12 @@ def cog_item(
         _extension("file", "v2.1.0"),
         _extension("raster", "v2.0.0"),
     ]
+    alone = len(cogs) == 1
     for cog in cogs:
-        item.add_asset(
-            "data" if len(cogs) == 1 else cog.key, _cog_asset(cog, {} if len(cogs) == 1 else _grid(cog.report))
-        )
+        key = asset_key(cog.report) if alone and not cog.named else cog.key
+        item.add_asset(key, _cog_asset(cog, {} if alone else _grid(cog.report)))
+    bands = [band for asset in item.assets.values() for band in asset.extra_fields["bands"]]
+    item.stac_extensions += [url for field, url in _OF_BANDS.items() if any(field in band for band in bands)]
     for number, cog in enumerate(cogs):
         if cog.thumbnail:
             asset = pystac.Asset(cog.thumbnail, title=cog.title, media_type=pystac.MediaType.PNG, roles=["thumbnail"])
@@ -135,10 +145,13 @@ def _cog_asset(cog: CogAsset, grid: dict[str, Any]) -> Any:
         media_type=pystac.MediaType.COG,
         roles=["data", "visual"] if _is_visual(report) else ["data"],
     )
+    bands = [_band(report, i) for i in range(report.count)]
+    if cog.named and report.count == 1 and (name := common_name(cog.key, cog.title or "")):
+        bands[0]["eo:common_name"] = name
     asset.extra_fields = {
         "file:size": report.bytes,
         "file:checksum": f"1220{report.sha256}",  # multihash: sha2-256, 32 bytes
-        "bands": [_band(report, i) for i in range(report.count)],
+        "bands": bands,
         "raster:spatial_resolution": report.gsd or report.resolution[0],
         **grid,
     }
@@ -262,6 +275,10 @@ def _band(report: ConvertReport, index: int) -> dict[str, Any]:
         entry["raster:scale"] = band.scale
     if band.offset != 0:
         entry["raster:offset"] = band.offset
+    if band.colours:
+        entry["classification:classes"] = [
+            {"value": value, "name": f"value-{value}", "color_hint": colour} for value, colour in band.colours.items()
+        ]
     return entry
 
 

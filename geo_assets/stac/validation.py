@@ -36,6 +36,8 @@ _NAMED = {
     f"{_EXTENSIONS}/storage/v2.0.0/schema.json": "extensions/storage-2.0.0.json",
     f"{_EXTENSIONS}/table/v1.2.0/schema.json": "extensions/table-1.2.0.json",
     f"{_EXTENSIONS}/render/v2.0.0/schema.json": "extensions/render-2.0.0.json",
+    f"{_EXTENSIONS}/classification/v2.0.0/schema.json": "extensions/classification-2.0.0.json",
+    f"{_EXTENSIONS}/eo/v2.0.0/schema.json": "ours/eo-2.0.0.json",
     f"{_EXTENSIONS}/raster/v2.0.0/schema.json": "ours/raster-2.0.0.json",
     f"{_EXTENSIONS}/processing/v1.2.0/schema.json": "ours/processing-1.2.0.json",
     f"{_EXTENSIONS}/alternate-assets/v1.2.0/schema.json": "ours/alternate-assets-1.2.0.json",

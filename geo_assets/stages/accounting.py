@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict
 from geo_assets.ledger.inventory import Inventory
 from geo_assets.ledger.models import JobRecord
 from geo_assets.parameters import ListContainer, validate_parameters
-from geo_assets.storage.sources import Kind, Member, Source, group_sources, name_key
+from geo_assets.stages.scenes import scenes_of, sources_in
+from geo_assets.storage.sources import Kind, Member, Source, name_key
 
 
 class Role(StrEnum):
@@ -48,8 +49,9 @@ def listed_files(inventory: Inventory, job: JobRecord) -> Iterator[ListedFile]:
     asked = validate_parameters(job.job_type, job.parameters)
     limit = asked.limit if isinstance(asked, ListContainer) else None
     sources, group, told = 0, None, set[str]()
-    for source in group_sources(inventory.members(job.job_id)):
-        if (key := name_key(source.members[0].path)) != group:
+    grouped = scenes_of(asked) is not None
+    for source in sources_in(inventory.members(job.job_id), asked):
+        if not grouped and (key := name_key(source.members[0].path)) != group:
             group, told = key, set()
         sources += source.kind is not Kind.COMPANION
         beyond = limit is not None and sources > limit

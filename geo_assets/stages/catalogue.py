@@ -6,20 +6,26 @@ Here: items of converted tasks, in batches; the check that each COG can be read 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from urllib.parse import quote
+
+import psycopg
 
 from geo_assets.database.connections import connect
 from geo_assets.errors import GeoAssetsError, unforeseen
 from geo_assets.ledger.lease import assert_lease
 from geo_assets.ledger.models import Converted, PublishedTask
 from geo_assets.ledger.outputs import warnings
+from geo_assets.ledger.published import Published
 from geo_assets.outcomes import Cog, CogReceipt, FetchedFile, Outputs, TableOutputs
-from geo_assets.parameters import FILE_STAGES, IngestContainer
+from geo_assets.parameters import COGS, FILE_STAGES, IngestContainer
 from geo_assets.raster.models import ConvertReport
+from geo_assets.stac.bands import in_words
 from geo_assets.stac.collection import Described
 from geo_assets.stac.item import CogAsset, TableAsset, cog_item, file_item, item_id, table_item
 from geo_assets.stac.pgstac import load_items, refresh_collection
@@ -33,6 +39,7 @@ from geo_assets.stages.contracts import CatalogueReport, JobRef
 from geo_assets.stages.files import size_of_cog
 from geo_assets.stages.items_file import refresh_items_file
 from geo_assets.stages.orphans import sweep_blobs
+from geo_assets.stages.raster_collections import collections_for, withdraw_elsewhere
 from geo_assets.stages.read_back import insist_on_agreement
 from geo_assets.stages.table_files import with_table_files
 from geo_assets.storage.containers import BlobRef
@@ -68,15 +75,14 @@ def refresh_collections(context: StageContext, report: CatalogueReport) -> dict[
         return {}
     asked = job.parameters_as(IngestContainer)
     said, extents = Described.of(asked), {}
-    for stage in (FILE_STAGES[name] for name in asked.stages):
-        collection = stage.collection(asked.collection)
-        title = f"{said.title}: {stage.made}" if said.title and stage.suffix else said.title
+    for collection, holds in _collections(context, asked):
+        title = f"{said.title}: {holds}" if said.title and collection != asked.collection else said.title
         try:
             stored = refresh_collection(
                 context.settings,
                 collection,
                 said.model_copy(update={"title": title}),
-                title=f"{asked.account}/{asked.container}: {stage.made}",
+                title=f"{asked.account}/{asked.container}: {holds}",
                 guard=partial(assert_lease, job_id=job.job_id, run_id=job.run_id),
             )
         except GeoAssetsError as error:
@@ -100,18 +106,27 @@ def _refresh_items_file(context: StageContext, job: JobRef, collection: str) -> 
         context.warn(job, ours)
 
 
+def _collections(context: StageContext, asked: IngestContainer) -> list[tuple[str, str]]:
+    """The collections of a job's items, each with what it holds, in words."""
+    found = [(FILE_STAGES[name].collection(asked.collection), FILE_STAGES[name].made) for name in asked.stages]
+    if COGS in asked.stages:
+        by_bands = context.ledger.raster_collections.of(asked.collection)
+        found += [(name, in_words(bands)) for bands, name in by_bands.items() if name != asked.collection]
+    return found
+
+
 def _clear_superseded(
-    context: StageContext, job: JobRef, before: Sequence[PublishedTask], now: Sequence[Outputs]
+    context: StageContext, job: JobRef, before: Sequence[PublishedTask], now: Sequence[tuple[str, Outputs]]
 ) -> None:
-    """Delete the files and tables that the item referred to before and no longer does. After a crash the janitor
-    deletes them, and also a table on which a view depends, once the view is gone.
+    """Delete the files and tables that the item of a source (task key, outputs) referred to before and no longer does.
+    After a crash the janitor deletes them, and also a table on which a view depends, once the view is gone.
     """
-    current = {o.stac_item: o for o in now}
+    current = dict(now)
     sweep_blobs(
-        context.settings, (blob for old in before for blob in old.outputs.all_blobs - current[old.stac_item].all_blobs)
+        context.settings, (blob for old in before for blob in old.outputs.all_blobs - current[old.task_key].all_blobs)
     )
     for old in before:
-        kept = {table.table for table in current[old.stac_item].all_tables}
+        kept = {table.table for table in current[old.task_key].all_tables}
         for label in sorted({table.table for table in old.outputs.all_tables} - kept):
             with connect(context.settings) as conn:
                 try:
@@ -122,13 +137,14 @@ def _clear_superseded(
 
 def register(context: StageContext, job: JobRef) -> CatalogueReport:
     """Register every converted task of the job; a task that cannot be registered fails, the others go on."""
-    p = job.parameters_as(IngestContainer)
-    stages = () if job.stood_aside else p.stages
+    stages = () if job.stood_aside else job.parameters_as(IngestContainer).stages
     now = _now()
-    done = [_register_stage(context, job, stage, FILE_STAGES[stage].collection(p.collection), now) for stage in stages]
-    collections = tuple(r.collections[0] for r in done if r.collections)
+    done = [_register_stage(context, job, stage, now) for stage in stages]
     return CatalogueReport(
-        job=job, items=sum(r.items for r in done), collections=collections, failed=sum(r.failed for r in done)
+        job=job,
+        items=sum(r.items for r in done),
+        collections=tuple(dict.fromkeys(name for r in done for name in r.collections)),
+        failed=sum(r.failed for r in done),
     )
 
 
@@ -136,38 +152,57 @@ def _now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
 
-def _register_stage(context: StageContext, job: JobRef, stage: str, collection: str, now: datetime) -> CatalogueReport:
-    items, failed, after = 0, 0, ("", "")
+def _register_stage(context: StageContext, job: JobRef, stage: str, now: datetime) -> CatalogueReport:
+    counts: Counter[str] = Counter()
+    failed, after = 0, ("", "")
     while True:
         page = context.tasks.awaiting_registration(job.job_id, job.run_id, [stage], after=after, limit=_BATCH)
         if not page:
             break
         after = (page[-1].stage, page[-1].task_key)
-        built: list[tuple[Converted, dict[str, Any]]] = []
-        for task in page:
+        places = collections_for(context, job, stage, page)
+        built: dict[str, list[tuple[Converted, dict[str, Any]]]] = {}
+        for task, collection in zip(page, places, strict=True):
             try:
                 whole = with_table_files(context, job, task)
-                built.append((whole, _item(context, job, whole, collection, now)))
+                item = _item(context, job, whole, collection, now)
             except GeoAssetsError as error:
                 if error.code == "STORAGE_UNAVAILABLE":
                     raise
                 end_badly(context, job, task.stage, task.task_key, error)
                 failed += 1
-        if built:
-            done = [
-                (t.stage, t.task_key, t.outputs.model_copy(update={"stac_item": f"{collection}/{item['id']}"}))
-                for t, item in built
-            ]
-            before = load_items(
-                context.settings,
-                collection,
-                [item for _, item in built],
-                guard=partial(assert_lease, job_id=job.job_id, run_id=job.run_id),
-                record=partial(context.ledger.published.publish_many, job_id=job.job_id, run_id=job.run_id, done=done),
-            )
-            _clear_superseded(context, job, before, [outputs for _, _, outputs in done])
-            items += len(built)
-    return CatalogueReport(job=job, items=items, collections=(collection,) if items else (), failed=failed)
+            else:
+                built.setdefault(collection, []).append((whole, item))
+        for collection, found in built.items():
+            _load(context, job, collection, found)
+            counts[collection] += len(found)
+    return CatalogueReport(job=job, items=counts.total(), collections=tuple(counts), failed=failed)
+
+
+def _load(
+    context: StageContext, job: JobRef, collection: str, built: Sequence[tuple[Converted, dict[str, Any]]]
+) -> None:
+    """Load the items of tasks into one collection, and withdraw in the same commit what these sources had in another
+    collection of rasters of the same name.
+    """
+    asked = job.parameters_as(IngestContainer)
+    done = [
+        (t.stage, t.task_key, t.outputs.model_copy(update={"stac_item": f"{collection}/{item['id']}"}))
+        for t, item in built
+    ]
+
+    def record(conn: psycopg.Connection[Any]) -> list[PublishedTask]:
+        before = Published.publish_many(conn, job.job_id, job.run_id, done)
+        return before + withdraw_elsewhere(conn, asked, collection, [item["id"] for _, item in built])
+
+    before = load_items(
+        context.settings,
+        collection,
+        [item for _, item in built],
+        guard=partial(assert_lease, job_id=job.job_id, run_id=job.run_id),
+        record=record,
+    )
+    _clear_superseded(context, job, before, [(key, outputs) for _, key, outputs in done])
 
 
 def _item(context: StageContext, job: JobRef, task: Converted, collection: str, now: datetime) -> dict[str, Any]:
@@ -262,7 +297,7 @@ def _cogs(context: StageContext, source: str, outputs: Outputs, receipt: CogRece
         (made,) = outputs.all_cogs
         return [_cog(context, source, made, receipt.report)]
     return [
-        _cog(context, source, made, part.report, key=part.stem, title=part.title)
+        replace(_cog(context, source, made, part.report, key=part.stem, title=part.title), named=part.named)
         for made, part in zip(outputs.all_cogs, receipt.parts, strict=True)
     ]
 

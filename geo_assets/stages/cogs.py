@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from geo_assets.errors import GeoAssetsError
@@ -20,6 +21,7 @@ from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, JobRef
 from geo_assets.stages.files import fetch, output_ref, plan_files, refuse_source
 from geo_assets.stages.progress_log import LogLine, no_log
 from geo_assets.stages.raster_conversion import PRODUCT, ConvertedSource, Converter, Part
+from geo_assets.stages.scenes import refuse_incomplete, scene_fault, scene_members
 from geo_assets.storage.containers import FOR_EVER, BlobRef
 from geo_assets.storage.sources import Kind
 from geo_assets.storage.zips import contents
@@ -35,7 +37,8 @@ _SHOWN = 5
 
 def plan(context: StageContext, inventory: InventoryRef) -> tuple[StagePlan, list[Chunk]]:
     """The rasters of the inventory and the zips that hold some, as tasks and chunks."""
-    return plan_files(context, inventory, STAGE, lambda s: refuse_source(context, s))
+    asked = inventory.job.parameters
+    return plan_files(context, inventory, STAGE, lambda s: refuse_source(context, s) or scene_fault(asked, s))
 
 
 def convert_chunk(context: StageContext, chunk: Chunk, log: LogLine = no_log) -> ChunkReport:
@@ -57,7 +60,7 @@ def _convert(context: StageContext, job: JobRef, work: Work) -> CogOutputs:
             kept=_name_of(job, work),
             product=source.parent / PRODUCT,
         )
-        converted = converter.archive(source) if work.kind == Kind.ZIP else converter.source(source)
+        converted, remarks = _converted(job, work, converter, source)
         # all are converted before the first is seen
         names = ["" if converted.is_single else part.stem for part in converted.made]
         cog_container = context.settings.cog_container
@@ -66,17 +69,33 @@ def _convert(context: StageContext, job: JobRef, work: Work) -> CogOutputs:
             job.run_id, [str(ref) for place in places for ref in (place, _thumbnail_ref(context, place))]
         )
         cogs = [_uploaded(context, part, place) for part, place in zip(converted.made, places, strict=True)]
+    is_scene = work.kind == Kind.SCENE
     outputs = CogOutputs(
         cog=cogs[0].cog,
         sha256=cogs[0].sha256,
         thumbnail=cogs[0].thumbnail,
         cogs=() if converted.is_single else tuple(cogs),
-        warnings=(*converted.warnings(), *_unread(converted)),
+        warnings=(*converted.warnings(), *_unread(converted), *remarks),
     )
     context.tasks.converted(
-        job.job_id, job.run_id, STAGE, work.task_key, outputs=outputs, receipt=_receipt(converted, members)
+        job.job_id,
+        job.run_id,
+        STAGE,
+        work.task_key,
+        outputs=outputs,
+        receipt=_receipt(converted, members, named=is_scene),
     )
     return outputs
+
+
+def _converted(job: JobRef, work: Work, converter: Converter, source: Path) -> tuple[ConvertedSource, tuple[str, ...]]:
+    """Convert what was fetched; returns also what is to be said of the whole."""
+    if work.kind != Kind.SCENE:
+        return converter.archive(source) if work.kind == Kind.ZIP else converter.source(source), ()
+    rasters, aside, missing = scene_members(job.parameters, work, source)
+    converted = replace(converter, product=source / PRODUCT).scene(work.task_key, rasters, aside)
+    refuse_incomplete(job.parameters, work, [(part.name, part.error) for part in converted.parts if part.error])
+    return converted, (f"the scene has no file for {', '.join(missing)}",) if missing else ()
 
 
 def _name_of(job: JobRef, work: Work) -> str:
@@ -106,7 +125,7 @@ def _unread(converted: ConvertedSource) -> list[str]:
     return [f"it also holds what is neither raster nor vector: {', '.join(others[:_SHOWN])}{more}"] if others else []
 
 
-def _receipt(converted: ConvertedSource, members: tuple[FetchedFile, ...]) -> CogReceipt:
+def _receipt(converted: ConvertedSource, members: tuple[FetchedFile, ...], *, named: bool) -> CogReceipt:
     """The receipt of a conversion; if the source holds several rasters, with a report for each part in the order of the
     outputs.
     """
@@ -115,5 +134,6 @@ def _receipt(converted: ConvertedSource, members: tuple[FetchedFile, ...]) -> Co
         return CogReceipt(input=members, report=reports[0])
     parts = zip(converted.made, reports, strict=True)
     return CogReceipt(
-        input=members, parts=tuple(CogPart(title=p.title or p.name, stem=p.stem, report=r) for p, r in parts)
+        input=members,
+        parts=tuple(CogPart(title=p.title or p.name, stem=p.stem, named=named, report=r) for p, r in parts),
     )

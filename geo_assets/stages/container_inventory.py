@@ -21,6 +21,7 @@ from geo_assets.parameters import IngestContainer, ListContainer
 from geo_assets.stages.bad_files import plan_tasks
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import InventoryRef, JobRef
+from geo_assets.stages.scenes import scenes_of, sources_in
 from geo_assets.stages.stac_setup import record_single_task
 from geo_assets.storage.containers import Blob
 from geo_assets.storage.products import is_product_metadata, with_metadata
@@ -84,7 +85,8 @@ def take_inventory(context: StageContext, job: JobRef) -> InventoryRef:
         record_single_task(context, job, STAGE, listed)
         context.complete(job)  # the listing is all that it was asked for
     limit = job.parameters_as(ListContainer).limit
-    worked_on = (s for s in group_sources(context.inventory.members(job.job_id)) if s.kind is not Kind.COMPANION)
+    every = sources_in(context.inventory.members(job.job_id), job.parameters)
+    worked_on = (s for s in every if s.kind is not Kind.COMPANION)
     truncated = limit is not None and len(list(islice(worked_on, limit + 1))) > limit
     return InventoryRef(job=job, files=files, bytes=size, ignored=ignored, sources=dict(kinds), truncated=truncated)
 
@@ -227,7 +229,10 @@ def _worked_on(sources: Iterable[Source], metadata: Iterable[Member], asked: Lis
     """As many sources as the limit allows, each with the other files that it is read with as its last members: they are
     fetched with it, and it is made again where one of them changes.
     """
-    return with_metadata(within(sources, asked.limit), metadata)
+    scenes = scenes_of(asked)
+    if scenes is None:
+        return with_metadata(within(sources, asked.limit), metadata)
+    return within(scenes.grouped(with_metadata(sources, metadata)), asked.limit)
 
 
 def within(sources: Iterable[Source], limit: int | None) -> Iterator[Source]:

@@ -23,6 +23,7 @@ from geo_assets.stages.container_inventory import sources_of, task_input
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, InventoryRef, JobRef, StagePlan
 from geo_assets.stages.raster_conversion import PRODUCT
+from geo_assets.stages.scenes import scene_places
 from geo_assets.storage.containers import BlobRef, blob_path
 from geo_assets.storage.sources import Kind, Source, name_key, path_within
 from geo_assets.text import plain_name
@@ -91,7 +92,8 @@ def stages_of(source: Source, stages: Iterable[str]) -> tuple[str, ...]:
     A zip that holds neither, or that could not be looked into, goes where vectors go: there it is explained what is
     wrong with it.
     """
-    kinds = source.holds or ((Kind.VECTOR,) if source.kind is Kind.ZIP else (source.kind,))
+    alone = {Kind.ZIP: Kind.VECTOR, Kind.SCENE: Kind.RASTER}.get(source.kind, source.kind)
+    kinds = (alone,) if source.kind is Kind.SCENE else source.holds or (alone,)
     return tuple(stage for stage in stages if Kind(FILE_STAGES[stage].engine) in kinds)
 
 
@@ -198,6 +200,8 @@ def fetch(context: StageContext, job: JobRef, work: Work, folder: Path) -> tuple
 
 def _places(work: Work, folder: Path) -> tuple[list[Path], Path]:
     """The places of the members of a source in a private directory, and that of the source."""
+    if work.kind == Kind.SCENE:
+        return scene_places(work, folder), folder
     paths = [m.path for m in work.input.members]
     names = [path.rpartition("/")[2] for path in paths]
     if work.task_key not in paths:

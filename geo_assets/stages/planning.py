@@ -19,6 +19,7 @@ from geo_assets.parameters import HelloWorld, IngestContainer, Job, ListContaine
 from geo_assets.settings import Settings
 from geo_assets.stages.container_inventory import REFUSALS, sources_among
 from geo_assets.stages.files import fingerprint, stages_of
+from geo_assets.stages.scenes import scene_fault
 from geo_assets.storage.containers import existing_container
 from geo_assets.storage.sources import Kind, Member, Source, is_taken
 from geo_assets.storage.zips import look_into
@@ -113,6 +114,11 @@ def _plan_sources(
     parameters: ListContainer, sources: Iterable[Source], job: Job, known: dict[tuple[str, str], tuple[str, TaskStatus]]
 ) -> Iterable[PlannedSource]:
     for source in sources:
+        if fault := scene_fault(parameters, source):
+            yield PlannedSource(
+                path=source.path, kind=source.kind, action="unsupported", bytes=source.size, reason=fault.message
+            )
+            continue
         for stage in _stages(parameters, source):
             action, reason = _action(
                 source, stage, fingerprint(job, source, stage) if stage else "", known.get((stage, source.path))

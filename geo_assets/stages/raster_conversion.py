@@ -87,6 +87,15 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class SceneMember:
+    """One raster of a scene: the key of its asset, its path in the container, and where it lies."""
+
+    key: str
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
 class ConvertedSource:
     """The result of converting a source: its parts, each with a COG or an error."""
 
@@ -179,6 +188,34 @@ class Converter:
             path.name,
             ConvertedSource(_named([part for group in parts for part in group]), unpacked.others, unpacked.aside),
         )
+
+    def scene(self, name: str, members: Sequence[SceneMember], aside: Sequence[str] = ()) -> ConvertedSource:
+        """Convert the rasters of a scene, each alone in a directory, and the variables that they hold.
+
+        Args:
+            name: of the scene.
+            members: its rasters.
+            aside: names of those that are no data.
+
+        Raises:
+            GeoAssetsError: as `source`.
+        """
+        of_product = self._of_product()
+        parts = of_product._each(lambda there, member: there._of_scene(member), members)  # noqa: SLF001 - its own class
+        return _sound(name, ConvertedSource(_named([part for group in parts for part in group]), aside=tuple(aside)))
+
+    def _of_scene(self, member: SceneMember) -> list[Part]:
+        kept = hashlib.sha256(f"{self.kept} {member.name}".encode()).hexdigest()[:32] if self.kept else None
+        alone = replace(self, known_as=member.name, kept=kept)
+        try:
+            folder = self._brought(member.path.parent, member.path.parent.parent)
+            found = alone._file(folder / member.path.name, "")  # noqa: SLF001 - of its own class
+        except GeoAssetsError as error:
+            return [Part(member.name, stem=member.key, error=_of_the_part(error))]
+        return [
+            replace(part, member=member.name, stem=f"{member.key}_{_plain(part)}" if part.variable else member.key)
+            for part in found
+        ]
 
     def _member(self, member: str, path: Path, of: Path) -> list[Part]:
         try:
@@ -304,12 +341,12 @@ def _sound(source: str, converted: ConvertedSource) -> ConvertedSource:
 
 
 def _named(parts: Sequence[Part]) -> tuple[Part, ...]:
-    """Give each part the stem of its files: its name as far as it is plain, with a number where another has
-    the same.
+    """Give each part the stem of its files: its name as far as it is plain, unless it has one; with a number where
+    another has the same.
     """
     taken, named = set(_RESERVED), []
     for part in parts:
-        plain = _plain(part)
+        plain = part.stem or _plain(part)
         stem = next(s for s in _candidates(plain) if s.lower() not in taken)
         taken.add(stem.lower())
         named.append(replace(part, stem=stem))

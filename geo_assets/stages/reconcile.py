@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -22,15 +22,17 @@ from psycopg import sql
 from geo_assets.database.connections import connect
 from geo_assets.ledger import collection_files
 from geo_assets.ledger.models import JobStatus, PublishedTask
+from geo_assets.ledger.raster_collections import collections_of
 from geo_assets.ledger.snapshot import JobNow, Snapshot, Unregistered
 from geo_assets.outcomes import INVENTORY, Outputs, TableOutputs
-from geo_assets.parameters import FILE_STAGES
+from geo_assets.parameters import FILE_STAGES, IngestContainer
 from geo_assets.settings import Settings
 from geo_assets.stac.pgstac import hrefs
 from geo_assets.stages.container_inventory import REFUSALS, within
 from geo_assets.stages.files import stages_of
+from geo_assets.stages.scenes import scenes_of, sources_in
 from geo_assets.storage.containers import Blob, BlobRef, Container, open_container
-from geo_assets.storage.sources import Kind, group_sources, is_taken, whole_folder
+from geo_assets.storage.sources import Kind, Member, is_taken, name_key, whole_folder
 from geo_assets.task_status import DONE, ENDED
 from geo_assets.vector.tables.staging import staging_lock
 
@@ -153,7 +155,7 @@ class _Look:
         snapshot = Snapshot(conn)
         jobs = snapshot.jobs(collection)
         job_ids = [job.job_id for job in jobs]
-        published = snapshot.published(job_ids, _collections(collection))
+        published = snapshot.published(job_ids, _collections(conn, collection))
         waiting = snapshot.unregistered(job_ids)
         yield from self.blobs(published, waiting, listed)
         yield from self.items_files(conn, collection)
@@ -189,7 +191,7 @@ class _Look:
 
     def items_files(self, conn: psycopg.Connection, collection: str) -> Iterator[Difference]:
         """Check that the files of the collections' items are there."""
-        for name in _collections(collection):
+        for name in _collections(conn, collection):
             file = collection_files.find(conn, name)
             ref = BlobRef.parse(file.blob) if file else None
             if ref is not None and self.output(ref.container).head(ref.path) is None:
@@ -204,7 +206,7 @@ class _Look:
 
     def items(self, conn: psycopg.Connection, collection: str, published: list[PublishedTask]) -> Iterator[Difference]:
         """Compare items with those that the ledger knows, and each item's hrefs with its outputs."""
-        found = hrefs(conn, _collections(collection))
+        found = hrefs(conn, _collections(conn, collection))
         for row in published:
             led = found.get(row.stac_item)
             if led is None:
@@ -270,15 +272,24 @@ class _Look:
             for path, etag in there.items():
                 if is_taken(path, asked.include, asked.exclude) and known.get(path) != etag:
                     yield Difference(Class.NOT_INGESTED, f"{account}/{name}/{path}")
-            sources = {(whole_folder(path) or path) for path in there}
+            sources = {(whole_folder(path) or path) for path in there} | _scenes(there, asked)
             for row in published:
                 if row.job_id == job.job_id and row.task_key.rstrip("/") not in sources:
                     yield Difference(Class.MISSING_SOURCE, f"{account}/{name}/{row.task_key}", row.stac_item)
 
 
-def _collections(collection: str) -> list[str]:
+def _scenes(paths: Iterable[str], asked: IngestContainer) -> set[str]:
+    """The scenes that the files of a container make now."""
+    if scenes_of(asked) is None:
+        return set()
+    members = [Member(path=path, size=0, etag="") for path in sorted(paths, key=lambda path: (*name_key(path), path))]
+    return {source.path.rstrip("/") for source in sources_in(members, asked) if source.kind is Kind.SCENE}
+
+
+def _collections(conn: psycopg.Connection, collection: str) -> list[str]:
     """The collections of pgstac that hold what jobs of a collection put out."""
-    return sorted({stage.collection(collection) for stage in FILE_STAGES.values()})
+    stages = {stage.collection(collection) for stage in FILE_STAGES.values()}
+    return sorted(stages.union(collections_of(conn, collection)))
 
 
 def _staged(conn: psycopg.Connection, names: set[str]) -> Iterator[Difference]:
@@ -330,7 +341,7 @@ def _expected(snapshot: Snapshot, job: JobNow) -> set[tuple[str, str]]:
     asked = job.asked
     if asked is None:
         return set()
-    found = within(group_sources(snapshot.members(job.job_id)), asked.limit)
+    found = within(sources_in(snapshot.members(job.job_id), asked), asked.limit)
     return {
         (stage, source.path)
         for source in found

@@ -29,7 +29,7 @@ from geo_assets.stages.contracts import JobRef
 from geo_assets.stages.files import stages_of
 from geo_assets.stages.orphans import sweep_blobs
 from geo_assets.storage.containers import Container
-from geo_assets.storage.sources import Kind, Member, Source, is_source_taken, kind_of
+from geo_assets.storage.sources import Kind, Member, Source, is_source_taken, is_taken, kind_of
 from geo_assets.vector.tables.locks import retry_while_locked
 
 #: Questions to the store at a time: each is a round trip.
@@ -93,11 +93,7 @@ def _place(asked: IngestContainer) -> dict[str, str]:
 def _gone(context: StageContext, job: JobRef) -> list[PublishedSource]:
     p = job.parameters_as(IngestContainer)
     published = context.ledger.published.of_container(job.job_id, stages=p.stages, **_place(p))
-    within = [
-        entry
-        for entry in published
-        if entry.task_key.startswith(p.prefix) and is_source_taken(entry.task_key, p.include, p.exclude)
-    ]
+    within = [entry for entry in published if _is_within(entry, p)]
     gone = list(_proved(within))
     if len(gone) * 100 > p.max_retire_percent * len(within) and not job.allow_mass_retire:
         raise GeoAssetsError(
@@ -106,6 +102,14 @@ def _gone(context: StageContext, job: JobRef) -> list[PublishedSource]:
             f" no longer listed, more than {p.max_retire_percent:g} %; nothing was withdrawn",
         )
     return gone
+
+
+def _is_within(entry: PublishedSource, asked: IngestContainer) -> bool:
+    """Whether the job's listing should have a source; of a scene whose files it lists all, some of which it takes."""
+    if entry.members:
+        taken = any(is_taken(path, asked.include, asked.exclude) for path in entry.members)
+        return taken and all(path.startswith(asked.prefix) for path in entry.members)
+    return entry.task_key.startswith(asked.prefix) and is_source_taken(entry.task_key, asked.include, asked.exclude)
 
 
 def _proved(published: Sequence[PublishedSource]) -> Iterator[PublishedSource]:
@@ -129,6 +133,8 @@ def _without_those_that_came(container: Container, gone: Sequence[PublishedSourc
 
 def _came(container: Container, entry: PublishedSource) -> bool:
     key = entry.task_key
+    if entry.members:
+        return any(container.head(path) is not None for path in entry.members)
     if entry.is_folder:
         return any(container.list(key if key.endswith("=") else f"{key.rstrip('/')}/"))
     blob = container.head(key)

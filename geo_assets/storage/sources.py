@@ -25,6 +25,7 @@ class Kind(StrEnum):
     RASTER = "raster"
     VECTOR = "vector"
     ZIP = "zip"
+    SCENE = "scene"  # several rasters that are one item (`scenes.py`)
     SIDECAR = "sidecar"  # without the file that it belongs to
     COMPANION = "companion"  # accompanies the data for people or other programs: a README, a style, a checksum
     UNSUPPORTED = "unsupported"
@@ -255,7 +256,7 @@ class Source(BaseModel):
     @property
     def is_folder(self) -> bool:
         """Whether it is a folder with all its files."""
-        return all(m.path != self.path for m in self.members)
+        return self.kind is not Kind.SCENE and all(m.path != self.path for m in self.members)
 
     @property
     def holds(self) -> tuple[Kind, ...]:

@@ -30,7 +30,7 @@ def read_parameters(job_type: str, pairs: Sequence[str], file: Path | None) -> P
                 "INVALID_PARAMETERS", f"{pair!r} is not KEY=VALUE", remedy="for example --param container=landing"
             )
         field = model.model_fields.get(key)
-        if field is not None and get_origin(field.annotation) is tuple:
+        if field is not None and get_origin(field.annotation) in {tuple, dict}:
             typed.setdefault(key, []).append(value)
         elif key in typed:
             raise GeoAssetsError(

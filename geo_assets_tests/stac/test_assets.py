@@ -24,7 +24,9 @@ def made(folder, *, name="data", **profile):
     source = write(folder / f"{name}.tif", np.arange(4000, dtype="float32").reshape(2, 40, 50), **profile)
     file = folder / f"{name}.cog.tif"
     report = convert(ConvertRequest(source=str(source), destination=str(file)))
-    return file, CogAsset(key=name, title=None, href=f"https://example.org/{name}", thumbnail=None, report=report)
+    return file, CogAsset(
+        key=name, title=None, href=f"https://example.org/{name}", thumbnail=None, report=report, named=True
+    )
 
 
 def item_of(*cogs: CogAsset) -> dict:
@@ -86,7 +88,7 @@ def test_each_field_that_the_header_contradicts_is_named(tmp_path, change, said)
 def test_a_crs_without_a_code_is_compared_too(tmp_path):
     file, _ = made(tmp_path, name="a", crs=ODD_CRS)
     _, other = made(tmp_path, name="b", crs=CRS.from_proj4("+proj=laea +lat_0=12.3 +lon_0=4.6 +datum=WGS84"))
-    assert any(w.startswith("proj:projjson is") for w in contradictions(item_of(other), "data", read(file)))
+    assert any(w.startswith("proj:projjson is") for w in contradictions(item_of(other), "b", read(file)))
 
 
 def test_bytes_that_are_no_tiff_have_no_header(tmp_path):
@@ -103,5 +105,5 @@ def test_the_first_half_of_a_cog_tells_its_header_whatever_its_codec(tmp_path, p
     file = tmp_path / "a.cog.tif"
     report = convert(ConvertRequest(source=str(source), destination=str(file), profile=profile))
     (tmp_path / "b.tif").write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    asset = CogAsset(key="", title=None, href="https://example.org/a", thumbnail=None, report=report)
+    asset = CogAsset(key="data", title=None, href="https://example.org/a", thumbnail=None, report=report, named=True)
     assert contradictions(item_of(asset), "data", read(tmp_path / "b.tif")) == []

@@ -94,8 +94,8 @@ class World:
             ((page,),) = self.rows("select search(%s)", Jsonb(body))
             found = [hydrate(base, item) for item in page["features"]]
         else:
-            query = "select get_item(id, collection) from items where collection in (%s, %s)"
-            found = [row[0] for row in self.rows(query, self.name, f"{self.name}-vector")]
+            query = "select get_item(id, collection) from items where collection ^@ %s"
+            found = [row[0] for row in self.rows(query, self.name)]
         return {item["properties"]["title"]: item for item in found}
 
 

@@ -1,0 +1,64 @@
+"""The collection of each item: rasters that differ in bands go to collections of their own.
+
+Here: which collection takes what a task made, and the withdrawal of what a source had in another one. Not here: what
+bands have in common (`stac/bands.py`), loading items (`catalogue.py`). The reasons are in
+docs/decisions/0033-a-collection-for-each-kind-of-bands.md.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+
+from geo_assets.ledger.models import Converted, PublishedTask
+from geo_assets.ledger.published import Published
+from geo_assets.ledger.raster_collections import collections_of
+from geo_assets.outcomes import CogReceipt
+from geo_assets.parameters import COGS, FILE_STAGES, IngestContainer
+from geo_assets.stac.bands import SEVERAL, bands_of
+from geo_assets.stac.pgstac import delete_items, queue_up
+from geo_assets.stages.context import StageContext
+from geo_assets.stages.contracts import JobRef
+
+
+def collections_for(context: StageContext, job: JobRef, stage: str, tasks: Sequence[Converted]) -> list[str]:
+    """The collection of each task's item. The collection that was asked for takes the bands that are most frequent,
+    among what it holds already and these tasks; that is decided once.
+    """
+    asked = job.parameters_as(IngestContainer)
+    wanted = FILE_STAGES[stage].collection(asked.collection)
+    if stage != COGS or asked.one_collection:
+        return [wanted for _ in tasks]
+    bands = [_bands(task.receipt) if isinstance(task.receipt, CogReceipt) else "" for task in tasks]
+    counts = Counter(bands)
+    if not context.ledger.raster_collections.of(asked.collection):
+        counts.update(_bands(receipt) for receipt in context.ledger.published.cog_receipts(asked.collection))
+    ranked = sorted(counts, key=lambda each: (-counts[each], each))
+    places = context.ledger.raster_collections.decided(asked.collection, ranked)
+    return [places[each] for each in bands]
+
+
+def _bands(receipt: CogReceipt) -> str:
+    if any(part.named for part in receipt.parts):
+        return SEVERAL  # a scene, of however many files
+    return bands_of([receipt.report] if receipt.report else [part.report for part in receipt.parts])
+
+
+def withdraw_elsewhere(
+    conn: psycopg.Connection[Any], asked: IngestContainer, collection: str, ids: Sequence[str]
+) -> list[PublishedTask]:
+    """Withdraw the items of the same sources in the other collections of rasters, in the caller's transaction: what was
+    published before its bands were told apart, or before they changed. Returns what they led to.
+    """
+    others = [name for name in collections_of(conn, asked.collection) if name != collection]
+    place = {"account": asked.account, "container": asked.container, "collection": asked.collection}
+    gone = Published.taken_elsewhere(conn, [f"{name}/{each}" for name in others for each in ids], COGS, **place)
+    for name in others:
+        leaving = [old.stac_item.partition("/")[2] for old in gone if old.stac_item.partition("/")[0] == name]
+        if leaving:
+            queue_up(conn, name)
+            delete_items(conn, name, leaving)
+    return gone
