@@ -62,6 +62,7 @@ def served(cli, tmp_path_factory):
     for source, container in ((folder, "delivery"), (far, "pacific")):
         assert cli.run("upload", str(source), f"default/{container}").returncode == 0
     ingest = ("submit", "ingest_container", "--wait", "--param")
-    job = cli.json(*ingest, "container=delivery", "--param", "title=Survey", "--param", "datetime_regex=_%Y%m%d")
+    said = [f for p in ("title=Survey", "datetime_regex=_%Y%m%d", "one_collection=true") for f in ("--param", p)]
+    job = cli.json(*ingest, "container=delivery", *said)
     cli.json(*ingest, "container=pacific")
     return {**cli.json("serve", "--detach"), "job": job["job_id"]}
