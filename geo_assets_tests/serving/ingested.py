@@ -61,7 +61,7 @@ def hills(rows: int, columns: int, base: float = 0.0) -> np.ndarray:
 def ingested(cli):
     pytest.importorskip("tipg")
     folder = cli.home / "containers" / "to-be-served"
-    (folder / "Blatt 3").mkdir(parents=True)
+    (folder / "Blatt 3").mkdir(parents=True, exist_ok=True)
     utm = {"crs": "EPSG:32632", "nodata": -9999}
     write(folder / "dem_west.tif", hills(256, 256), **utm, transform=_at(500_000, 5_540_000))
     write(folder / "dem_ost.tif", hills(256, 256, 64), **utm, transform=_at(502_560, 5_540_000))

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 
 from geo_assets.serving.app import serving_app
 from geo_assets.serving.published import Published
-from geo_assets.settings import AzureAccount, Settings
+from geo_assets.settings import STACK_ENV_FILE, AzureAccount, Settings
 from geo_assets_tests.conftest import Cli
 from geo_assets_tests.serving.ingested import COLLECTION
 
@@ -65,6 +65,13 @@ def at(settings: Settings, *, base="http://127.0.0.1:8080", **options):
         yield client
 
 
+def with_account(ingested, name: str) -> Settings:
+    """The settings of the stack and an account in Azure with a key."""
+    account = AzureAccount(kind="azure", account_name=name, account_key=CANARY)
+    with ingested.env:
+        return Settings(_env_file=ingested.cli.home / STACK_ENV_FILE, accounts={name: account})
+
+
 @pytest.fixture(scope="module")
 def settings(ingested):
     return ingested.settings
@@ -76,9 +83,8 @@ def client(settings):
         yield client
 
 
-def test_no_secret_of_the_configuration_is_in_any_answer(settings, caplog):
-    account = AzureAccount(kind="azure", account_name="canary", account_key=CANARY)
-    with_secret = settings.model_copy(update={"accounts": {"canary": account}})
+def test_no_secret_of_the_configuration_is_in_any_answer(ingested, settings, caplog):
+    with_secret = with_account(ingested, "canary")
     passwords = [settings.credentials(role)[1] for role in ("migrator", "pipeline", "reader")]
     with at(with_secret) as client:
         for path in (*PATHS, *WRONG):
@@ -110,9 +116,8 @@ def test_a_fault_of_the_database_is_an_error_without_its_words(client, settings)
             db.execute("grant usage on schema pgstac to pgstac_read")
 
 
-def test_nothing_is_opened_that_an_item_says_lies_elsewhere(settings, tmp_path):
-    account = AzureAccount(kind="azure", account_name="survey", account_key=CANARY)
-    published = Published(settings.model_copy(update={"accounts": {"survey": account}}))
+def test_nothing_is_opened_that_an_item_says_lies_elsewhere(ingested, settings):
+    published = Published(with_account(ingested, "survey"))
     inside = f"file://{settings.home}/containers/cogs/a b.tif"
     assert published.opened(inside, None) == (inside.removeprefix("file://"), {})
     azure = "https://survey.blob.core.windows.net/cogs/a%20b.tif"
