@@ -7,6 +7,7 @@ the page should do.
 from __future__ import annotations
 
 import base64
+import contextlib
 import itertools
 import json
 import os
@@ -57,6 +58,7 @@ class Browser:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+        self._closing = contextlib.ExitStack()
         self._numbers = itertools.count(1)
         self.requests: list[str] = []
         self.errors: list[str] = []
@@ -76,7 +78,7 @@ class Browser:
                 raise TimeoutError("Chromium did not open its DevTools port")
             time.sleep(0.05)
         port, path = port_file.read_text().splitlines()[:2]
-        self._socket = connect(f"ws://127.0.0.1:{port}{path}", max_size=None, proxy=None)
+        self._socket = self._closing.enter_context(connect(f"ws://127.0.0.1:{port}{path}", max_size=None, proxy=None))
         self._session = None
         targets = self.send("Target.getTargets")["targetInfos"]
         page = next(target["targetId"] for target in targets if target["type"] == "page")
@@ -86,6 +88,7 @@ class Browser:
 
     def close(self) -> None:
         """End it and forget its profile."""
+        self._closing.close()
         if self._process.poll() is None:
             self._process.terminate()
             try:
