@@ -93,7 +93,7 @@ def measured(page: str, count: int) -> dict[str, Any]:
         browser.size(1280, 800)
         paints = [first_paint(browser, page) for _ in range(3)]
         browser.send("Network.clearBrowserCache")
-        browser.goto(f"{page}#/?map=3/45/10")
+        browser.goto(f"{page}#/?in={COLLECTION}&map=3/45/10")
         browser.wait("globalThis.catalogueMap?.loaded()", 60)
         start = time.perf_counter()
         while_loading = browser.eval(PAN)

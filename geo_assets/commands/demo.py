@@ -95,5 +95,5 @@ def hints(settings: Settings, job: JobRecord, tasks: list[TaskRecord]) -> dict[s
     looks["where files went"] = f"geo-assets tasks {job.job_id[:12]}"
     looks["why a file is bad"] = f"geo-assets tasks {job.job_id[:12]} --status {BAD_INPUT}"
     if can_serve():
-        looks["the page"] = f"{settings.serve_url}/#/?in={CONTAINER}"
+        looks["the page"] = settings.served["page"]
     return looks

@@ -70,18 +70,18 @@ async function find(wanted, { results, home, signal, map }) {
       map.showItems(items);
     }
     if (!home && (items.length <= 1100 || complete || enough)) listResults(results, last, wanted);
-    note(items.length, complete || enough);
+    note(items.length, complete || enough, !complete);
   }
   if (!home) say(last.items.length ? `${counted(last.items.length, "item")} found` : "Nothing was found");
   last.complete = true;
 }
 
 /** What the map shows, over the map. */
-function note(number, done) {
+function note(number, done, more = false) {
   const element = document.getElementById("map-note");
   element.hidden = !number;
   element.textContent = done
-    ? `${counted(number, "item")}${number >= MOST ? " – the first of more: narrow the search" : ""}`
+    ? `${counted(number, "item")}${more ? " – the first of more: narrow the search" : ""}`
     : `${counted(number, "item")} …`;
 }
 

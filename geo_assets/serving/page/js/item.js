@@ -197,7 +197,7 @@ function bandsPart(item) {
   const heads = ["Band", "Type", "Range", "Mean ± std. dev.", "Valid"];
   return [
     h("h2", {}, "Bands"),
-    all.map(([key, asset]) =>
+    all.map(([key, asset]) => [
       h(
         "div",
         { class: "scroll", tabindex: "0", role: "region", "aria-label": `Bands of ${key}` },
@@ -221,8 +221,24 @@ function bandsPart(item) {
           ),
         ),
       ),
-    ),
+      asset.bands.map((band) => legend(band["classification:classes"] ?? [])),
+    ]),
   ];
+}
+
+/** Classes with the colours that they are drawn in. */
+function legend(classes) {
+  if (!classes.length) return null;
+  return h(
+    "ul",
+    { class: "legend" },
+    classes.slice(0, 64).map(({ value: number, name, title, description, color_hint: colour }) => {
+      const swatch = h("span", { class: "swatch", "aria-hidden": "true" });
+      if (/^[0-9a-f]{6}$/i.test(colour ?? "")) swatch.style.background = `#${colour}`;
+      const said = title ?? description ?? (name === `value-${number}` ? null : name);
+      return h("li", {}, swatch, number, said && h("span", { class: "quiet" }, ` ${said}`));
+    }),
+  );
 }
 
 function bandRow({ name, description, data_type: type, unit, nodata, statistics = {} }, asset) {
