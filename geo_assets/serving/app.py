@@ -64,7 +64,8 @@ def serving_app(settings: Settings, *, require_auth: bool = False) -> ASGIApp:
 
 
 def _embedded(app: FastAPI) -> ASGIApp:
-    return CompressionMiddleware(_AsData(Discreet(app)), exclude_mediatype=_IMAGES)
+    embedded: ASGIApp = CompressionMiddleware(_AsData(Discreet(app)), exclude_mediatype=_IMAGES)
+    return embedded
 
 
 class _House:

@@ -11,11 +11,11 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from threading import Lock
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl, unquote, urlencode
 
 import attr
@@ -44,6 +44,8 @@ from geo_assets.serving.drawing import Limits, completed
 from geo_assets.serving.published import Published
 from geo_assets.serving.reader import open_reader_for_threads
 from geo_assets.settings import Settings
+
+T = TypeVar("T")
 
 #: Seconds for which an item or a collection is taken as it was: a map asks for many tiles at once, and what was
 #: published again has another file.
@@ -122,10 +124,11 @@ class Catalogue:
             row = connection.execute(query, (parameter,)).fetchone()
         return row["found"] if row else None
 
-    def _kept(self, key: Any, ask: Any) -> Any:
+    def _kept(self, key: Any, ask: Callable[[], T]) -> T:
         with self._lock:
             if key in self._known:
-                return self._known[key]
+                known: T = self._known[key]
+                return known
         found = ask()
         with self._lock:
             self._known[key] = found

@@ -8,6 +8,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
+from geo_assets_tests.conftest import Cli
 from geo_assets_tests.oracle import settings_of
 from geo_assets_tests.raster.test_cog import write
 
@@ -30,7 +31,7 @@ PLACES = {
 class Served:
     """What was ingested, and where it is served."""
 
-    cli: object
+    cli: Cli
     urls: dict[str, str]
     tasks: list[dict]
 
