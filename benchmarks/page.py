@@ -118,7 +118,7 @@ def measured(page: str, count: int) -> dict[str, Any]:
 
 
 def _at(browser: Browser, zoom: float) -> dict[str, Any]:
-    browser.eval(f"catalogueMap.jumpTo({{zoom: {zoom}, center: [10, 50]}})")
+    browser.eval(f"void catalogueMap.jumpTo({{zoom: {zoom}, center: [10, 50]}})")
     browser.until_idle(120)
     found: dict[str, Any] = browser.eval(PAN)
     return found
