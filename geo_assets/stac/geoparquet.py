@@ -28,7 +28,7 @@ from geo_assets.text import batched
 from geo_assets.vector.geoparquet import SIDES, Bounds, metadata
 
 #: Items of a row group, and that are held in memory at a time.
-_GROUP = 5_000
+_GROUP = 2_000
 
 #: Assets under more keys than this become a map from key to asset: columns for the fields of each would be too many.
 _MOST_KEYS = 100

@@ -349,7 +349,7 @@ def list_collections(settings: Settings) -> list[tuple[dict[str, Any], int]]:
 
 def read_items(settings: Settings, collection: str) -> Iterator[dict[str, Any]]:
     """Yield every item of a collection as it was loaded, by id, all as of one moment. `search` drops nulls."""
-    with at_one_moment(settings) as conn:
+    with connect(settings) as conn, at_one_moment(conn):
         yield from items_of(conn, collection)
 
 

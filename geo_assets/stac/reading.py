@@ -1,4 +1,4 @@
-"""Reading the items of pgstac as they were loaded, as of one moment.
+"""Reading the items of pgstac as they were loaded.
 
 Here: that, for the adapter of pgstac and for what takes whole collections along. Not here: collections, and whatever
 changes something (`pgstac.py`).
@@ -21,21 +21,31 @@ _BATCH = 500
 
 
 @contextmanager
-def at_one_moment(settings: Settings) -> Iterator[psycopg.Connection[Any]]:
-    """Yield a transaction in which all reading is as of one moment."""
-    with connect(settings) as conn:
-        conn.execute("set transaction isolation level repeatable read read only")
+def at_one_moment(conn: psycopg.Connection[Any]) -> Iterator[None]:
+    """A transaction in which all reading is as of one moment. Keep it short: whoever adds a partition waits for its
+    end, and all others then wait for that.
+    """
+    with conn.transaction():
+        conn.execute("set transaction isolation level repeatable read")
         conn.execute("set local search_path to pgstac, public")
+        yield
+
+
+@contextmanager
+def at_any_moment(settings: Settings) -> Iterator[psycopg.Connection[Any]]:
+    """Yield a connection that nobody waits for: each statement reads what is there then."""
+    with connect(settings, autocommit=True) as conn:
+        conn.execute("set search_path to pgstac, public")
         yield conn
 
 
 def items_of(conn: psycopg.Connection[Any], collection: str) -> Iterator[dict[str, Any]]:
-    """Yield every item of a collection, by id, in such a transaction. `search` drops nulls."""
+    """Yield every item of a collection, by id; `search` drops nulls. What is deleted meanwhile is left out."""
     query = """select id from items where collection = %s order by id collate "C" """
     ids = [row[0] for row in conn.execute(query, (collection,))]
     for batch in batched(ids, _BATCH):
         found = stored_items(conn, collection, batch)
-        yield from (found[identity] for identity in batch)
+        yield from (found[identity] for identity in batch if identity in found)
 
 
 def stored_items(conn: psycopg.Connection[Any], collection: str, ids: Sequence[str]) -> dict[str, dict[str, Any]]:

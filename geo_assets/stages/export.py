@@ -19,20 +19,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 from urllib.parse import quote
 
 import psycopg
 from pydantic import BaseModel, Field
 
+from geo_assets.database.connections import connect
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.published import Published
 from geo_assets.once import made_once
 from geo_assets.outcomes import Outputs
 from geo_assets.settings import Settings
 from geo_assets.stac import pgstac, reading
-from geo_assets.stac.footprints import PMTILES, write_footprints
+from geo_assets.stac.footprints import PMTILES, gather_footprints, write_footprints
 from geo_assets.stac.geoparquet import write_items
 from geo_assets.stages.export_target import Target, open_target, safe_name, sha256_of
 from geo_assets.stages.items_file import KEY as ITEMS_FILE
@@ -104,15 +105,15 @@ def export(
             OUTPUT_DAMAGED; what an account answers. Nothing is left of what was begun.
     """
     with ExitStack() as stack:
-        # no longer than this: whoever adds a partition waits for all who read, and all others then wait for that
-        with reading.at_one_moment(settings) as conn:
+        conn = stack.enter_context(connect(settings))
+        with reading.at_one_moment(conn):
             others = [] if alone else Published.collections_of(conn, collection)
             found = [name for name in dict.fromkeys([collection, *others]) if pgstac.has_collection(conn, name)]
             if not found:
                 raise GeoAssetsError("COLLECTION_NOT_FOUND", f"there is no collection {collection[:200]}")
             target = stack.enter_context(open_target(settings, to))
             held = [_read(conn, name, target, stack) for name in found]
-        work = _Work(settings, target, data, told, stack)
+        work = _Work(settings, conn, target, data, told, stack)
         counts = {one.name: work.collection(one) for one in held}
         work.catalog(collection, held)
         return Exported(
@@ -126,7 +127,7 @@ class _Held:
 
     stored: dict[str, Any]
     items: IO[str]  # a line for each: the item, and the blobs that were put out for it
-    has_footprints: bool  # as a file in its folder
+    footprints: str  # the temporary table that has them
 
     @property
     def name(self) -> str:
@@ -139,8 +140,8 @@ class _Held:
 
 def _read(conn: psycopg.Connection[Any], name: str, target: Target, stack: ExitStack) -> _Held:
     """Read all of a collection."""
-    footprints = target.path(f"{safe_name(name)}/{_FOOTPRINTS}")
-    spool = tempfile.TemporaryFile("w+", encoding="utf-8", dir=footprints.parent)  # noqa: SIM115 - the stack closes it
+    folder = target.path(f"{safe_name(name)}/{_FOOTPRINTS}").parent
+    spool = tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder)  # noqa: SIM115 - the stack closes it
     items = stack.enter_context(spool)
     for batch in batched(reading.items_of(conn, name), _BATCH):
         known = Published.outputs_of(conn, [f"{name}/{item['id']}" for item in batch])
@@ -148,12 +149,13 @@ def _read(conn: psycopg.Connection[Any], name: str, target: Target, stack: ExitS
             blobs = sorted(known.get(f"{name}/{item['id']}", Outputs()).all_blobs)
             items.write(f"{json.dumps([item, blobs])}\n")
     items.seek(0)
-    return _Held(pgstac.collection_of(conn, name), items, write_footprints(conn, name, footprints) > 0)
+    return _Held(pgstac.collection_of(conn, name), items, gather_footprints(conn, name))
 
 
 @dataclass
 class _Work:
     settings: Settings
+    conn: psycopg.Connection[Any]
     target: Target
     data: Data
     told: Callable[[str], None]
@@ -193,14 +195,19 @@ class _Work:
             *(link for link in stored.get("links", ()) if link.get("rel") not in _OWN_LINKS),
         ]
         assets = {key: asset for key, asset in stored.get("assets", {}).items() if key != ITEMS_FILE}
-        count = write_items(self._items(held, folder, links), self.target.path(f"{folder}/items.parquet"))
-        if count:
-            self.target.put(f"{folder}/items.parquet", PARQUET)
-            assets[ITEMS_FILE] = {"href": "./items.parquet", "type": PARQUET, "roles": ["stac-items"]}
-        if held.has_footprints:
+        footprints = self.target.path(f"{folder}/{_FOOTPRINTS}")
+        if write_footprints(self.conn, held.footprints, held.title, footprints):
             self.target.put(f"{folder}/{_FOOTPRINTS}", PMTILES)
             assets["footprints"] = {"href": f"./{_FOOTPRINTS}", "type": PMTILES, "roles": ["overview"]}
-        whole = {**stored, "links": links} | ({"assets": assets} if assets else {})
+        count = write_items(self._items(held, folder, links), self.target.path(f"{folder}/items.parquet"))
+        if count:
+            about = _about(self.target.path(f"{folder}/items.parquet"))
+            self.target.put(f"{folder}/items.parquet", PARQUET)
+            assets[ITEMS_FILE] = {"href": "./items.parquet", "type": PARQUET, "roles": ["stac-items"], **about}
+        whole = {name: value for name, value in stored.items() if name not in {"assets", "stac_extensions"}}
+        extensions = [*stored.get("stac_extensions", ()), *([_FILE] if count else [])]
+        told = {"assets": assets, "stac_extensions": list(dict.fromkeys(extensions))}
+        whole |= {"links": links, **{name: value for name, value in told.items() if value}}
         self._write(f"{folder}/collection.json", whole, _JSON)
         return count
 
@@ -248,13 +255,14 @@ class _Work:
     def _table(self, asset: dict[str, Any], table: str, folder: str, name: str) -> dict[str, Any]:
         path = f"{folder}/{name}"
         file = self.target.path(path)
-        rows = write_table(self.session, table, file)
-        about = {"file:size": file.stat().st_size, "file:checksum": f"1220{sha256_of(file)}", "table:row_count": rows}
+        about = {"table:row_count": write_table(self.session, table, file), **_about(file)}
         self.target.put(path, PARQUET)
         return {**asset, "href": _Beside(name), "type": PARQUET, **about}
 
     def _write(self, path: str, document: dict[str, Any], media_type: str) -> None:
-        text = json.dumps(document, ensure_ascii=False, sort_keys=True, indent=2)
+        # items on one line: with an indent the encoder of the standard library takes ten times as long
+        indent = None if media_type == _GEOJSON else 2
+        text = json.dumps(document, ensure_ascii=False, sort_keys=True, indent=indent)
         self.target.path(path).write_text(f"{text}\n", encoding="utf-8")
         self.target.put(path, media_type)
 
@@ -263,6 +271,11 @@ class _Beside(str):
     """The name of a file beside its item."""
 
     __slots__ = ()
+
+
+def _about(file: Path) -> dict[str, Any]:
+    """The file extension's fields of a file."""
+    return {"file:size": file.stat().st_size, "file:checksum": f"1220{sha256_of(file)}"}  # multihash: sha2-256
 
 
 def _free(name: str, key: str, taken: set[str]) -> str:

@@ -69,8 +69,7 @@ def refresh_items_file(settings: Settings, collection: str, *, run: str, guard: 
 def _refreshed(settings: Settings, collection: str, run: str, guard: Guard) -> bool:
     with held_folder(settings.home / "scratch") as folder:
         file = folder / "items.parquet"
-        # no longer than this: whoever adds a partition waits for all who read, and all others then wait for that
-        with reading.at_one_moment(settings) as conn:
+        with reading.at_any_moment(settings) as conn:  # whether it all is of one moment is asked before it is shown
             before = collection_files.find(conn, collection)
             state = _state(conn, collection)
             if state == (before.state if before else None) and (before is None or _is_there(settings, before)):

@@ -10,12 +10,15 @@ import pytest
 import rustac
 from psycopg.types.json import Jsonb
 
+from geo_assets.settings import AzureAccount, Settings
 from geo_assets.stac.pgstac import load_items, read_collection, read_items
 from geo_assets.stages import items_file
 from geo_assets.stages.items_file import refresh_items_file
 from geo_assets.stages.orphans import sweep_orphans
 from geo_assets.stages.reconcile import reconcile
 from geo_assets.stages.unpublish import unpublish_collection, unpublish_item
+from geo_assets.storage.containers import open_container
+from geo_assets_tests.azurite import ACCOUNTS
 from geo_assets_tests.intake.conftest import cluster, dagster, settings, submitter  # noqa: F401 - the fixtures
 from geo_assets_tests.stac.test_geoparquet import plain
 from geo_assets_tests.stac.test_retries import item
@@ -132,6 +135,21 @@ def test_what_is_unpublished_leaves_the_file_too_and_an_empty_collection_has_non
     unpublish_item(settings, "shrinking/b", by="cli")
     assert (asset(settings, "shrinking"), files(settings, "shrinking")) == (None, [])
     assert "stac_extensions" not in read_collection(settings, "shrinking")
+
+
+def test_in_azure_the_file_is_where_the_collection_says_and_names_no_key(settings, azurite):  # noqa: F811
+    account = azurite.account(ACCOUNTS[1])
+    accounts = {"azure": AzureAccount.model_validate(account.settings)}
+    in_azure = Settings(**{**settings.model_dump(), "accounts": accounts, "output_account": "azure"})
+    load(settings, "in-azure", "a")
+    assert refresh_items_file(in_azure, "in-azure", run="test")
+    told = asset(settings, "in-azure")
+    assert told["href"].startswith(f"{account.blob_endpoint}/cogs/_collections/in-azure/")
+    assert account.key not in json.dumps(told)
+    path = told["href"].removeprefix(f"{account.blob_endpoint}/cogs/")
+    found = open_container(in_azure, "azure", "cogs").head(path)
+    assert found.size == told["file:size"]
+    assert not refresh_items_file(in_azure, "in-azure", run="test")
 
 
 def test_a_collection_that_is_deleted_takes_its_file_along(settings):  # noqa: F811
