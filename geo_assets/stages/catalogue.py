@@ -193,7 +193,8 @@ def _load(
 
     def record(conn: psycopg.Connection[Any]) -> list[PublishedTask]:
         before = Published.publish_many(conn, job.job_id, job.run_id, done)
-        return before + withdraw_elsewhere(conn, asked, collection, [item["id"] for _, item in built])
+        rasters = [item["id"] for task, item in built if task.stage == COGS]  # tables of the same zip have the same id
+        return before + withdraw_elsewhere(conn, asked, collection, rasters)
 
     before = load_items(
         context.settings,

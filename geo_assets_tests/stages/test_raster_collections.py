@@ -190,3 +190,18 @@ def test_the_setup_of_the_catalogue_installs_queryables_and_indexes_only_where_i
         assert install(conn, ()) == ["gsd"]
         conn.commit()
         assert indexes() == 0
+
+
+def test_tables_of_a_file_that_holds_a_raster_too_leave_the_rasters_item_where_it_is(world):  # noqa: F811
+    import geopandas as gpd
+    from shapely.geometry import Point
+
+    grid = {"driver": "GPKG", "crs": "EPSG:25833", "TILE_FORMAT": "PNG"}
+    write(world.folder / "both.gpkg", np.full((3, 60, 80), 7, "uint8"), **grid)
+    table = gpd.GeoDataFrame({"n": [1]}, geometry=[Point(3e5, 5.9e6)], crs=25833)
+    table.to_file(world.folder / "both.gpkg", layer="points", mode="a")
+    _, registered = world.ingest()
+    assert registered.items == 2
+    rows = dict(world.rows("select collection, count(*) from items where collection ^@ %s group by 1", world.name))
+    assert rows == {world.name: 1, f"{world.name}-vector": 1}
+    assert differences(world) == ()
