@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN = started=$$SECONDS; uv=$$(scripts/bootstrap); echo "environment: $$((SECONDS - started)) s"; step=$$SECONDS; $$uv run --frozen
 
 
-.PHONY: help setup demo lint test coverage test-faults test-slow renew bench-raster bench-many bench-vector bench-page up down
+.PHONY: help setup demo lint test coverage test-faults test-slow renew bench-raster bench-many bench-vector bench-page bench-stac up down
 help:   ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -67,6 +67,10 @@ up:     ## start the local stack
 
 down:   ## stop it
 	@$(RUN) geo-assets down
+
+bench-stac: ## the catalogue against pypgstac and what it is built on
+	@$(RUN) python -m benchmarks.stac
+	echo "bench-stac: $$((SECONDS - step)) s"
 
 bench-vector: ## vector load against ogr2ogr, geopandas and the COPY floor; about 15 minutes
 	@$(RUN) python -m benchmarks.vector

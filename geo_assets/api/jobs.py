@@ -10,7 +10,8 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
 from geo_assets.api.dependencies import AnyCode, JobIdPath, Limit, TheSubmitter, next_page, scope
-from geo_assets.ledger.models import JobRecord, JobStatus
+from geo_assets.ledger.deltas import Delta, FileDelta
+from geo_assets.ledger.models import DeltaCounts, JobRecord, JobStatus
 from geo_assets.task_status import BAD
 
 router = APIRouter()
@@ -23,10 +24,36 @@ class JobPage(BaseModel):
     next: str | None = Field(description="URL of the next page")
 
 
+class DeltaPage(BaseModel):
+    """A page of what a delivery changed."""
+
+    delta: DeltaCounts | None = Field(description="of all files; null for a job that has no such account")
+    files: list[FileDelta]
+    next: str | None = Field(description="URL of the next page")
+
+
+@router.get("/api/jobs/{job_id}", tags=["jobs"], dependencies=[scope("read")])
 @router.get("/api/jobs/status/{job_id}", tags=["jobs"], dependencies=[scope("read")], name="job_status")
 def job_status(submitter: TheSubmitter, job_id: JobIdPath) -> JobRecord:
-    """One job: its status and the account of each stage."""
+    """One job: its status, the account of each stage, and how many files its newest delivery changed."""
     return submitter.jobs.find(job_id)
+
+
+@router.get("/api/jobs/{job_id}/delta", tags=["jobs"], dependencies=[scope("read")])
+def delta(
+    request: Request,
+    submitter: TheSubmitter,
+    job_id: JobIdPath,
+    limit: Limit = 100,
+    only: Annotated[list[Delta] | None, Query()] = None,
+    after_stage: Annotated[str, Query(max_length=64)] = "",
+    after: str = "",
+) -> DeltaPage:
+    """What the newest delivery of a job changed, file by file, in (stage, file) order."""
+    job = submitter.jobs.find(job_id)
+    found = submitter.ledger.deltas.files(job.job_id, only=only or (), after=(after_stage, after), limit=limit)
+    more = next_page(request, after_stage=found[-1].stage, after=found[-1].file) if len(found) == limit else None
+    return DeltaPage(delta=job.delta, files=found, next=more)
 
 
 @router.post("/api/jobs/{job_id}/cancel", status_code=202, tags=["jobs"], dependencies=[scope("submit")])

@@ -1,4 +1,4 @@
-"""`geo-assets jobs`, `job`, `tasks`, `files`, `cancel` and `retry`: the state of a job, and another attempt.
+"""`geo-assets jobs`, `job`, `tasks`, `files`, `delta`, `cancel` and `retry`: the state of a job, and another attempt.
 
 Here: arguments, what is printed. Not here: how a job is shown (`shared.py`), the ledger, which tasks a retry takes
 (`submissions/`).
@@ -18,8 +18,11 @@ from geo_assets.task_status import BAD_INPUT, RETRY_OPTIONS, TaskStatus
 from geo_assets.text import one_line
 
 if TYPE_CHECKING:
+    from geo_assets.ledger.deltas import FileDelta
     from geo_assets.ledger.models import JobStatus, TaskRecord
     from geo_assets.settings import Settings
+
+DELTA_EXAMPLE = "Example: `geo-assets delta 3fa9c1d2 --only changed --only gone`"
 
 FILES_EXAMPLE = "Example: `geo-assets files 3fa9c1d2 --role ignored`"
 
@@ -147,6 +150,39 @@ def files(
     for file in found:
         more = f"  of {file.of}" if file.of else f"  {file.reason}" if file.reason else ""
         out.print(f"{file.role:<13}{file.path}{more}", markup=False, soft_wrap=True)
+
+
+def delta(
+    job_id: JobId,
+    only: Annotated[list[str] | None, typer.Option(help="new, changed, gone or unchanged; may be repeated.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """List what the newest delivery of a job changed, file by file: new, changed, gone or unchanged, compared with what
+    was published before. Files that could not be processed are in `geo-assets tasks`.
+    """
+    from geo_assets.ledger.deltas import Delta
+
+    if unknown := set(only or ()) - set(Delta):
+        raise GeoAssetsError(
+            "INVALID_PARAMETERS", f"there is no {min(unknown)!r}", remedy=f"one of: {', '.join(Delta)}"
+        )
+    with open_submitter() as submitter:
+        record = submitter.jobs.find(job_id)
+        found = submitter.ledger.deltas.files(record.job_id, only=only or ())
+    if as_json:
+        print_json([file.model_dump(mode="json", exclude_none=True) for file in found])
+        return
+    for file in found:
+        print_delta(file)
+    log(str(record.delta) if record.delta else f"a job of this type or release has no such account: {record.job_type}")
+
+
+def print_delta(file: FileDelta) -> None:
+    """Print what a delivery changed of one file."""
+    kept = {True: " (withdrawn)", False: " (kept)", None: ""}[file.withdrawn]
+    styles = {"new": "green", "changed": "cyan", "gone": "yellow", "unchanged": "dim"}
+    line = f"{file.delta + kept:<18}{file.stage:<15}{one_line(file.file)}"
+    out.print(line, style=styles[file.delta], markup=False, soft_wrap=True)
 
 
 def cancel(job_id: JobId, as_json: JsonFlag = False) -> None:

@@ -56,8 +56,6 @@ def follow_job(submitter: Submitter, job_id: str) -> JobRecord:
 
 def show_job(record: JobRecord, *, as_json: bool) -> None:
     """Show a job: its status, the counts of each stage, what to look at next."""
-    from geo_assets.ledger.models import JobStatus
-
     if as_json:
         print_json(record.model_dump(mode="json"))
         return
@@ -78,23 +76,29 @@ def show_job(record: JobRecord, *, as_json: bool) -> None:
     if record.stages:
         rows = [(s.stage, str(s.total), *(str(s[status]) for status in ENDED)) for s in record.stages]
         print_table(("stage", "total", *ENDED), rows)
+    if record.delta:
+        out.print(f"delivery   {record.delta}", markup=False, soft_wrap=True)
+        out.print(f"           each file: {program()} delta {record.job_id[:12]}", markup=False, soft_wrap=True)
     if record.warnings:
         print_table(("warning", "files"), [(kind, f"{count:,}") for kind, count in record.warnings.items()])
         out.print(
             f"the warnings of each file: {program()} tasks {record.job_id[:12]} --warned", markup=False, soft_wrap=True
         )
+    if next_step := _next_step(record):
+        out.print(next_step, markup=False, soft_wrap=True)
+
+
+def _next_step(record: JobRecord) -> str:
+    """What to look at next, in one line."""
+    from geo_assets.ledger.models import JobStatus
+
     if any(s.bad for s in record.stages):
-        out.print(
-            f"why: {program()} tasks {record.job_id[:12]} {LIST_BAD}",
-            markup=False,
-            soft_wrap=True,
-        )
-    elif record.status is JobStatus.COMPLETED and not sum(s.total for s in record.stages):
-        out.print(
-            f"nothing was found to work on; what the container holds: {_listing(record)}", markup=False, soft_wrap=True
-        )
-    elif record.status is JobStatus.COMPLETED:
-        out.print(f"what was made: {program()} tasks {record.job_id[:12]}", markup=False, soft_wrap=True)
+        return f"why: {program()} tasks {record.job_id[:12]} {LIST_BAD}"
+    if record.status is not JobStatus.COMPLETED:
+        return ""
+    if not sum(s.total for s in record.stages):
+        return f"nothing was found to work on; what the container holds: {_listing(record)}"
+    return f"what was made: {program()} tasks {record.job_id[:12]}"
 
 
 def _listing(record: JobRecord) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from geo_assets.defs.assets import NO_BAD_FILES, check_results, outputs, pipeline_asset
-from geo_assets.defs.metadata import markdown
+from geo_assets.defs.metadata import delta_metadata, markdown
 from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.parameters import IngestContainer
 from geo_assets.stac.pgstac import footprints
@@ -48,6 +48,7 @@ def register_items(stages: Stages, done: list[StageReport]) -> Iterator[Any]:
             "kept though their source is gone or bad": stale,
             "failed": registered.failed,
             "collections": ", ".join(registered.collections),
+            **delta_metadata(context, job),
         },
     )
     yield from results
@@ -107,6 +108,8 @@ def write_report(stages: Stages, collection: CatalogueReport) -> Iterator[Any]:
         "stages": dg.MetadataValue.md(report.stage_table(account.stages)),
         "owner run": job.owner_run_id,
         "parameters": dg.MetadataValue.json(job.parameters.stored()),
+        **delta_metadata(context, job),
+        **markdown(context, "delta", report.delta_table(context, job)),
         **markdown(context, "bad files", bad),
         **markdown(context, "warnings", warned),
     }

@@ -14,7 +14,7 @@ from geo_assets.hints import runnable
 from geo_assets.ledger.models import TaskRecord
 from geo_assets.stages import report as reports
 from geo_assets.stages.context import StageContext
-from geo_assets.stages.contracts import StageReport
+from geo_assets.stages.contracts import JobRef, StageReport
 from geo_assets.stages.progress_log import LogLine
 from geo_assets.storage.containers import BlobRef
 from geo_assets.task_status import BAD_INPUT, MADE, TaskStatus
@@ -26,6 +26,12 @@ _LOOKED_AT = 20
 def markdown(context: StageContext, name: str, text: str) -> dict[str, Any]:
     """A markdown entry; none if there is nothing to say."""
     return {name: dg.MetadataValue.md(runnable(text, context.settings.home))} if text else {}
+
+
+def delta_metadata(context: StageContext, job: JobRef) -> dict[str, Any]:
+    """How many files the delivery changed: numbers, which Dagster plots."""
+    counts = context.jobs.find(job.job_id).delta
+    return counts.model_dump() if counts else {}
 
 
 def step_logger(context: dg.OpExecutionContext, stages: StageContext) -> LogLine:

@@ -146,7 +146,7 @@ class Attempts:
                       and (%(code)s::text is null or error_code = %(code)s)""",
                 {"job": job_id, "statuses": list(map(str, statuses)), "code": error_code},
             )
-            attempt = add_attempt(conn, job_id, requested_by)
+            attempt = add_attempt(conn, job_id, requested_by, goes_on=True)
         return Submitted(
             job_id=job_id,
             job_type=str(job["job_type"]),
@@ -179,7 +179,7 @@ class Attempts:
             if row is None or row["attempt"] != attempt:
                 return False
             flags = {name: bool(row[name]) for name in OPTIONS}
-            add_attempt(conn, job_id, JANITOR, **flags)
+            add_attempt(conn, job_id, JANITOR, goes_on=True, **flags)
         return True
 
     @retrying
@@ -252,14 +252,24 @@ def add_attempt(
     force: bool = False,
     allow_mass_retire: bool = False,
     verify_sources: bool = False,
+    goes_on: bool = False,
 ) -> int:
-    """Request one more attempt, while the job's row is locked; returns its number."""
+    """Request one more attempt, while the job's row is locked; returns its number.
+
+    It begins a new delivery (`deltas.py`) if the one before it is completed, unless it goes on with that one.
+    """
+    flags = {"force": force, "mass": allow_mass_retire, "verify": verify_sources}
     row = conn.execute(
-        """insert into geo.attempts (job_id, attempt, requested_by, force, allow_mass_retire, verify_sources)
-           select %(job)s, coalesce(max(attempt), 0) + 1, %(by)s, %(force)s, %(mass)s, %(verify)s
-             from geo.attempts where job_id = %(job)s
+        """with last as (select attempt, delivery, outcome from geo.attempts where job_id = %(job)s
+                        order by attempt desc limit 1)
+           insert into geo.attempts
+             (job_id, attempt, requested_by, force, allow_mass_retire, verify_sources, delivery)
+           select %(job)s, coalesce(attempt, 0) + 1, %(by)s, %(force)s, %(mass)s, %(verify)s,
+                  case when outcome = 'completed' and not %(goes_on)s then coalesce(delivery, 0) + 1
+                       else coalesce(delivery, 1) end
+             from (select) as one left join last on true
            returning attempt""",
-        {"job": job_id, "by": requested_by, "force": force, "mass": allow_mass_retire, "verify": verify_sources},
+        {"job": job_id, "by": requested_by, "goes_on": goes_on, **flags},
     ).fetchone()
     return int(str(row["attempt"])) if row else 1
 

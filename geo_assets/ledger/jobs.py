@@ -13,8 +13,10 @@ from geo_assets.database.connections import retrying
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.attempts import Attempts
 from geo_assets.ledger.claims import Claims
+from geo_assets.ledger.deltas import counts as delta_counts
 from geo_assets.ledger.models import JobRecord, JobStatus, StageCounts
 from geo_assets.ledger.warnings import counted, of_tasks
+from geo_assets.parameters import JOB_TYPES, IngestContainer, Parameters
 
 
 class Jobs(Attempts, Claims):
@@ -43,6 +45,8 @@ class Jobs(Attempts, Claims):
                 (rows[0]["job_id"],),
             ).fetchall()
             record = _record(rows[0], stages)
+            if issubclass(JOB_TYPES.get(record.job_type, Parameters), IngestContainer):
+                record = record.model_copy(update={"delta": delta_counts(conn, record.job_id)})
             if record.status.is_final:  # a caller that waits for the end asks every second
                 record = record.model_copy(
                     update={"warnings": counted(said for _, said in of_tasks(conn, record.job_id))}

@@ -11,6 +11,7 @@ from typing import Self
 from geo_assets.database.connections import open_pool
 from geo_assets.ledger.changes import Changes
 from geo_assets.ledger.circuits import Circuits
+from geo_assets.ledger.deltas import Deltas
 from geo_assets.ledger.inventory import Inventory
 from geo_assets.ledger.jobs import Jobs
 from geo_assets.ledger.messages import Messages
@@ -44,6 +45,7 @@ class Ledger:
         self.published = Published(self._pool)
         self.raster_collections = RasterCollections(self._pool)
         self.changes = Changes(self._pool)
+        self.deltas = Deltas(self._pool)
         self.messages = Messages(self._pool)
         self.tokens = Tokens(self._pool)
         self.circuits = Circuits(self._pool)

@@ -110,6 +110,20 @@ class StageCounts(BaseModel):
         return self.total - self[TaskStatus.RUNNING] - self[TaskStatus.PENDING]
 
 
+class DeltaCounts(BaseModel):
+    """How many files a delivery changed (`deltas.py`)."""
+
+    model_config = ConfigDict(frozen=True)
+    new: int = Field(0, ge=0, description="of which nothing was published before")
+    changed: int = Field(0, ge=0, description="with other bytes, other parameters or another output than before")
+    gone: int = Field(0, ge=0, description="published before, and not in the container any more")
+    unchanged: int = Field(0, ge=0, description="skipped, or made again with the same result")
+
+    def __str__(self) -> str:
+        """In one line."""
+        return f"{self.new:,} new, {self.changed:,} changed, {self.gone:,} gone, {self.unchanged:,} unchanged"
+
+
 class JobRecord(BaseModel):
     """A job as people see it."""
 
@@ -131,6 +145,8 @@ class JobRecord(BaseModel):
     #: How many files have a warning of each kind (`warnings.py`), once the job has ended; None before, and in lists of
     #: jobs.
     warnings: dict[str, int] | None = None
+    #: What its newest delivery changed so far; None in lists of jobs, and of jobs that publish no files.
+    delta: DeltaCounts | None = None
 
 
 class _OfStage(BaseModel):
@@ -195,6 +211,7 @@ class PublishedSource(PublishedTask):
     is_folder: bool
     holds: tuple[str, ...] | None
     etag: str | None
+    content: str  # as `deltas.py` compares it
     members: tuple[str, ...] = ()  # of a scene: the paths of its files
 
     @property

@@ -6,16 +6,18 @@ that something is withdrawn (`stages/retire.py`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row, scalar_row
+from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
 from pydantic import ValidationError
 
 from geo_assets.database.connections import DictConnection, retrying
+from geo_assets.ledger.deltas import note_published, note_withdrawn
 from geo_assets.ledger.models import PublishedSource, PublishedTask
 from geo_assets.ledger.tasks import succeed_many
 from geo_assets.outcomes import CogReceipt, Outputs, read_outputs
@@ -23,7 +25,7 @@ from geo_assets.parameters import COGS
 
 #: The published sources of a container in a collection, each with its state in a job's listing.
 _OF_CONTAINER = """
-select p.stac_item, p.job_id, p.stage, p.task_key, p.outputs, p.at, i.holds, i.etag,
+select p.stac_item, p.job_id, p.stage, p.task_key, p.outputs, p.at, geo.content_of(p) as content, i.holds, i.etag,
        coalesce(t.input #>> '{members,0,path}' <> p.task_key, false) as is_folder,
        case when t.kind = 'scene'
             then array(select m->>'path' from jsonb_array_elements(t.input->'members') m) else '{}' end as members,
@@ -40,7 +42,8 @@ select p.stac_item, p.job_id, p.stage, p.task_key, p.outputs, p.at, i.holds, i.e
   join geo.jobs j using (job_id)
   left join geo.tasks t on (t.job_id, t.stage, t.task_key) = (p.job_id, p.stage, p.task_key)
   left join geo.inventory i on i.job_id = %(job)s and i.path = p.task_key
- where p.stage = any(%(stages)s) and j.parameters->>'account' = %(account)s
+ where (i.path is null or i.holds is not null or not %(doubtful_only)s)
+   and p.stage = any(%(stages)s) and j.parameters->>'account' = %(account)s
    and j.parameters->>'container' = %(container)s and j.parameters->>'collection' = %(collection)s
  order by p.stac_item
 """
@@ -56,7 +59,11 @@ class Published:
 
     @staticmethod
     def publish_many(
-        conn: psycopg.Connection[Any], job_id: str, run_id: str, done: Sequence[tuple[str, str, Outputs]]
+        conn: psycopg.Connection[Any],
+        job_id: str,
+        run_id: str,
+        done: Sequence[tuple[str, str, Outputs]],
+        contents: Mapping[str, str],
     ) -> list[PublishedTask]:
         """Mark tasks with a STAC item as succeeded, in the transaction that loads the items: no item is searchable that
         the ledger does not know.
@@ -66,6 +73,7 @@ class Published:
             job_id: whose tasks.
             run_id: who has done them.
             done: (stage, task key, outputs) of each.
+            contents: item -> hash of its content.
 
         Returns:
             What these replace, of whichever job; tables among them that no item names any more are noted as
@@ -86,14 +94,16 @@ class Published:
                 "delete from geo.loose_blobs where blob = any(%s)",
                 (sorted(blob for _, _, outputs in done for blob in outputs.all_blobs),),
             )
+            note_published(cursor, job_id, run_id, done, contents)
             cursor.execute(
-                """insert into geo.published (stac_item, job_id, stage, task_key, fingerprint, outputs)
-                   select outputs->>'stac_item', job_id, stage, task_key, fingerprint, outputs from geo.tasks
+                """insert into geo.published (stac_item, job_id, stage, task_key, fingerprint, outputs, content)
+                   select outputs->>'stac_item', job_id, stage, task_key, fingerprint, outputs,
+                          %s::jsonb->>(outputs->>'stac_item') from geo.tasks
                     where job_id = %s and run_id = %s and outputs->>'stac_item' = any(%s)
                    on conflict (stac_item) do update set job_id = excluded.job_id, stage = excluded.stage,
                        task_key = excluded.task_key, fingerprint = excluded.fingerprint, outputs = excluded.outputs,
-                       at = now()""",
-                (job_id, run_id, items),
+                       content = excluded.content, at = now()""",
+                (Jsonb(dict(contents)), job_id, run_id, items),
             )
             replaced = [PublishedTask.model_validate(row) for row in before]
             cursor.execute(  # the janitor drops those that a crash or a dependent object leaves
@@ -179,7 +189,14 @@ class Published:
 
     @retrying
     def of_container(
-        self, job_id: str, *, stages: Sequence[str], account: str, container: str, collection: str
+        self,
+        job_id: str,
+        *,
+        stages: Sequence[str],
+        account: str,
+        container: str,
+        collection: str,
+        doubtful_only: bool = False,
     ) -> list[PublishedSource]:
         """The published outputs of a container's sources in a collection, each with its state in a job's newest
         listing.
@@ -190,8 +207,9 @@ class Published:
             account: of the container.
             container: its name.
             collection: as jobs name it.
+            doubtful_only: without those that are plainly there.
         """
-        values = {"account": account, "container": container, "collection": collection}
+        values = {"account": account, "container": container, "collection": collection, "doubtful_only": doubtful_only}
         with self._pool.connection() as conn:
             rows = conn.execute(_OF_CONTAINER, {"job": job_id, "stages": list(stages), **values}).fetchall()
         return [PublishedSource.model_validate(row) for row in rows]
@@ -228,13 +246,16 @@ class Published:
             ).fetchall()
 
     @staticmethod
-    def take_back(conn: psycopg.Connection[Any], entry: PublishedTask) -> bool:
-        """Delete the row of a published source as `of_container` returned; false if it was published again since."""
-        return bool(
-            conn.execute(
-                "delete from geo.published where stac_item = %s and at = %s", (entry.stac_item, entry.at)
-            ).rowcount
-        )
+    def take_back(conn: psycopg.Connection[Any], job_id: str, run_id: str, entry: PublishedSource) -> bool:
+        """Delete the row of a published source as `of_container` returned, for a run of a job; false if it was
+        published again since.
+        """
+        deleted = conn.execute(
+            "delete from geo.published where stac_item = %s and at = %s", (entry.stac_item, entry.at)
+        ).rowcount
+        if deleted:
+            note_withdrawn(conn, job_id, run_id, entry)
+        return bool(deleted)
 
     @staticmethod
     def forget_source(

@@ -20,6 +20,7 @@ from psycopg_pool import ConnectionPool
 from geo_assets.database.connections import DictConnection, retrying
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger import blobs
+from geo_assets.ledger.deltas import forget_earlier
 from geo_assets.ledger.lease import assert_lease, lease_lost
 from geo_assets.ledger.messages import storable
 from geo_assets.ledger.models import (
@@ -122,6 +123,7 @@ class Tasks:
         count = 0
         with self._pool.connection() as conn:
             assert_lease(conn, job_id, run_id)
+            forget_earlier(conn, job_id, run_id)
             conn.execute("update geo.tasks set listed = false where job_id = %s and stage = %s", (job_id, stage))
             for batch in batched(tasks, _PLAN_BATCH):
                 rows = Jsonb([t.model_dump(mode="json") for t in batch])

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
@@ -112,13 +114,17 @@ def load_items(
     """
     from pypgstac.load import Loader, Methods
 
-    with connect(settings) as conn:
+    with connect(settings) as conn, _alone(conn, collection):
         loader = Loader(db=_inside(conn))
         with conn.transaction():
             _begin(conn, collection, guard)
             if conn.execute("select from collections where id = %s", (collection,)).fetchone() is None:
                 loader.load_collections(iter([validated(new_collection(collection))]), insert_mode=Methods.ignore)
-            _make_room(conn, loader, items)
+            narrow = _too_narrow(loader, items)
+        for partition in narrow:
+            with conn.transaction():
+                _begin(conn, collection, guard)
+                _widen(conn, partition)
         with conn.transaction():
             _begin(conn, collection, guard)
             # a load ends with what takes an exclusive lock and is logged where it fails: after the commit, not within
@@ -138,6 +144,14 @@ def queue_up(conn: psycopg.Connection[Any], collection: str) -> None:
     another's rows.
     """
     conn.execute("select pg_advisory_xact_lock(hashtextextended('geo_assets:stac:' || %s, 0))", (collection,))
+
+
+@contextmanager
+def _alone(conn: psycopg.Connection[Any], collection: str) -> Iterator[None]:
+    """Hold the collection's lock over several transactions: what one of them made room for stays until the last."""
+    conn.execute("select pg_advisory_lock(hashtextextended('geo_assets:stac:' || %s, 0))", (collection,))
+    conn.commit()
+    yield  # however it ends, so does the connection, and the lock with it
 
 
 def _begin(conn: psycopg.Connection[Any], collection: str, guard: Guard) -> None:
@@ -182,27 +196,33 @@ def _comparable(value: Any) -> Any:
     return [_comparable(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _make_room(conn: psycopg.Connection[Any], loader: Any, items: Sequence[dict[str, Any]]) -> None:
-    """Create the partition, and widen its constraints, in a commit of its own: this locks out every reader of the
-    catalogue.
-    """
-    times = [item["properties"] for item in items]
-    first = min(range(len(items)), key=lambda i: times[i].get("start_datetime") or times[i]["datetime"])
-    last = max(range(len(items)), key=lambda i: times[i].get("end_datetime") or times[i]["datetime"])
-    for _ in loader.read_hydrated(iter([items[first], items[last]])):
+def _too_narrow(loader: Any, items: Sequence[dict[str, Any]]) -> list[Any]:
+    """The partitions that do not exist, or whose constraints do not admit the items, with the ranges that do."""
+    spans: dict[str, list[tuple[str, str, int]]] = {}
+    for number, item in enumerate(items):
+        times = item["properties"]
+        start, end = (times.get(f"{edge}_datetime") or times["datetime"] for edge in ("start", "end"))
+        spans.setdefault(start[:7], []).append((start, end, number))  # no partition is shorter than a month
+    edges = {edge[2] for span in spans.values() for edge in (min(span), max(span), max(span, key=itemgetter(1)))}
+    for _ in loader.read_hydrated(iter([items[number] for number in sorted(edges)])):
         pass
-    for partition in loader._partition_cache.values():  # noqa: SLF001 - as its own `load_partition` would
-        if partition.requires_update:
-            conn.execute(
-                "select check_partition(%s, tstzrange(%s, %s, '[]'), tstzrange(%s, %s, '[]'))",
-                (
-                    partition.collection,
-                    partition.datetime_range_min,
-                    partition.datetime_range_max,
-                    partition.end_datetime_range_min,
-                    partition.end_datetime_range_max,
-                ),
-            )
+    return [p for p in loader._partition_cache.values() if p.requires_update]  # noqa: SLF001 - as its `load_items`
+
+
+def _widen(conn: psycopg.Connection[Any], partition: Any) -> None:
+    """Create a partition, or widen its constraints, in a commit of its own. This locks out every reader: with two at
+    once, a search that has the one and waits for the other would be a deadlock.
+    """
+    conn.execute(
+        "select check_partition(%s, tstzrange(%s, %s, '[]'), tstzrange(%s, %s, '[]'))",
+        (
+            partition.collection,
+            partition.datetime_range_min,
+            partition.datetime_range_max,
+            partition.end_datetime_range_min,
+            partition.end_datetime_range_max,
+        ),
+    )
 
 
 def _inside(conn: psycopg.Connection[Any]) -> PgstacDB:

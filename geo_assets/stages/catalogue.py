@@ -36,7 +36,7 @@ from geo_assets.stages.abandoned_tables import drop_abandoned
 from geo_assets.stages.bad_files import end_badly
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import CatalogueReport, JobRef
-from geo_assets.stages.files import size_of_cog
+from geo_assets.stages.files import content_hash, size_of_cog
 from geo_assets.stages.items_file import refresh_items_file
 from geo_assets.stages.orphans import sweep_blobs
 from geo_assets.stages.raster_collections import collections_for, withdraw_elsewhere
@@ -191,8 +191,10 @@ def _load(
         for t, item in built
     ]
 
+    contents = {f"{collection}/{item['id']}": content_hash(job, t) for t, item in built}
+
     def record(conn: psycopg.Connection[Any]) -> list[PublishedTask]:
-        before = Published.publish_many(conn, job.job_id, job.run_id, done)
+        before = Published.publish_many(conn, job.job_id, job.run_id, done, contents)
         rasters = [item["id"] for task, item in built if task.stage == COGS]  # tables of the same zip have the same id
         return before + withdraw_elsewhere(conn, asked, collection, rasters)
 

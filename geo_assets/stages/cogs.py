@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from geo_assets.errors import GeoAssetsError
@@ -18,7 +19,7 @@ from geo_assets.parameters import COGS, Engine, asked_of
 from geo_assets.stages.chunks import work_through
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, JobRef, StagePlan
-from geo_assets.stages.files import fetch, output_ref, plan_files, refuse_source
+from geo_assets.stages.files import fetch, made_from, output_ref, plan_files, refuse_source
 from geo_assets.stages.progress_log import LogLine, no_log
 from geo_assets.stages.raster_conversion import PRODUCT, ConvertedSource, Converter, Part
 from geo_assets.stages.scenes import refuse_incomplete, scene_fault, scene_members
@@ -64,7 +65,10 @@ def _convert(context: StageContext, job: JobRef, work: Work) -> CogOutputs:
         # all are converted before the first is seen
         names = ["" if converted.is_single else part.stem for part in converted.made]
         cog_container = context.settings.cog_container
-        places = [output_ref(context, job, work, cog_container, ending=".tif", part=name) for name in names]
+        place = partial(
+            output_ref, context, job, work, cog_container, made_from=made_from(job, STAGE, members), ending=".tif"
+        )
+        places = [place(part=name) for name in names]
         context.tasks.uploading(
             job.run_id, [str(ref) for place in places for ref in (place, _thumbnail_ref(context, place))]
         )

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from geo_assets.archives import MAX_MEMBERS
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.inventory import stored_etag
-from geo_assets.ledger.models import PlannedTask, Work
+from geo_assets.ledger.models import Converted, PlannedTask, Work
 from geo_assets.outcomes import FetchedFile, TaskInput
 from geo_assets.parameters import FILE_STAGES, IngestContainer, OfJobType, shaping_values
 from geo_assets.stages.bad_files import plan_tasks
@@ -34,7 +34,7 @@ RECIPE = 3
 
 _TIFF_MAGIC = (b"II", b"MM")
 
-#: Of an output's name, in bytes; with the fingerprint and the ending it stays below what file systems allow (255).
+#: Of an output's name, in bytes; with the hash and the ending it stays below what file systems allow (255).
 _LONGEST_STEM = 200
 
 #: A file name longer than this is shortened in the private directory; the file systems that we meet allow 255 bytes.
@@ -111,6 +111,27 @@ def fingerprint(job: OfJobType, source: Source, stage: str) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
+def made_from(job: OfJobType, stage: str, members: Sequence[FetchedFile]) -> str:
+    """As `fingerprint`, of files that were fetched: by the hashes of their bytes, not by etag."""
+    parameters = job.parameters_as(IngestContainer)
+    body = {
+        "recipe": RECIPE,
+        "members": [[file.path, file.sha256] for file in members],
+        "collection": parameters.collection,
+        **shaping_values(parameters, FILE_STAGES[stage].engine),
+    }
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def content_hash(job: OfJobType, task: Converted) -> str:
+    """Equal if the same bytes became the same output with the same parameters: what was only delivered again is
+    unchanged.
+    """
+    made = [*(cog.sha256 for cog in task.outputs.all_cogs), *([t.table, t.rows] for t in task.outputs.all_tables)]
+    body = [made_from(job, task.stage, task.receipt.input), made]
+    return hashlib.sha256(json.dumps(body).encode()).hexdigest()
+
+
 def fingerprint_of_members(task_input: TaskInput) -> str:
     """The fingerprint of a planned task's bytes alone."""
     body = [[m.path, m.size, m.etag] for m in task_input.members]
@@ -155,19 +176,20 @@ def _refuse_folder(source: Source) -> GeoAssetsError | None:
 
 
 def output_ref(
-    context: StageContext, job: JobRef, work: Work, container: str, *, ending: str, part: str = ""
+    context: StageContext, job: JobRef, work: Work, container: str, *, made_from: str, ending: str, part: str = ""
 ) -> BlobRef:
-    """Where a file that is made of a source, or of a part of it, lies in an output container. The name carries the
-    fingerprint: a published file is never overwritten.
+    """Where a file that is made of a source, or of a part of it, lies in an output container. The name carries a hash
+    of the bytes and parameters (`made_from`): a published file is never overwritten with another, and what was only
+    delivered again keeps its name, and with it its item.
 
     It carries the source's account and container too: of one collection several containers may hold the same path and
     bytes. It is made of plain names: GDAL and the clients of a catalogue do not open a `file://` URL with `%20` in it.
     The source's own name is the title of its item and stands in its receipt; two names that look alike when plain
-    differ in their fingerprints.
+    differ in their hashes.
     """
     path, p = PurePosixPath(work.task_key), job.parameters_as(IngestContainer)
     folders = [plain_name(folder) for folder in path.parent.parts]
-    name = f"{plain_name(path.stem, length=_LONGEST_STEM)}_{work.fingerprint[:8]}"
+    name = f"{plain_name(path.stem, length=_LONGEST_STEM)}_{made_from[:8]}"
     file = f"{name}/{part}{ending}" if part else f"{name}{ending}"
     return BlobRef(
         context.settings.output_account,

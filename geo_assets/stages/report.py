@@ -12,6 +12,7 @@ from typing import Any
 
 from geo_assets.database.connections import connect
 from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger.deltas import Delta, FileDelta
 from geo_assets.ledger.models import StageCounts, TaskRecord
 from geo_assets.ledger.outputs import sentence
 from geo_assets.ledger.warnings import counted, kind_of
@@ -61,6 +62,20 @@ def failure_table(context: StageContext, job: JobRef, stage: str | None = None) 
     )
     more = f"\n… and more: `geo-assets tasks {job.job_id[:12]} {LIST_BAD}`\n" if len(bad) > _SHOWN else ""
     return f"| file | why | what to do |\n|---|---|---|\n{rows}{more}"
+
+
+def delta_table(context: StageContext, job: JobRef) -> str:
+    """Markdown: what the delivery changed, and the first files that it did not leave as they were."""
+    counts = context.jobs.find(job.job_id).delta
+    files = context.ledger.deltas.files(job.job_id, only=[Delta.NEW, Delta.CHANGED, Delta.GONE], limit=_SHOWN + 1)
+    rows = "".join(f"| {_cell(f.file)} | {f.delta}{_fate(f)} |\n" for f in files[:_SHOWN])
+    more = f"\n… and more: `geo-assets delta {job.job_id[:12]}`\n" if len(files) > _SHOWN else ""
+    table = f"\n| file | delta |\n|---|---|\n{rows}{more}" if rows else ""
+    return f"{counts}\n{table}" if counts else ""
+
+
+def _fate(file: FileDelta) -> str:
+    return "" if file.withdrawn is None else ", withdrawn" if file.withdrawn else ", its results kept"
 
 
 def warning_table(context: StageContext, job: JobRef, stage: str | None = None) -> str:

@@ -55,6 +55,8 @@ def retires(job: JobRef) -> bool:
 def retire(context: StageContext, job: JobRef) -> tuple[int, int]:
     """With `deleted: retire`, withdraw what is gone; returns (retired, kept although their source is gone or bad).
 
+    What is gone is recorded as such in any case (`ledger/deltas.py`).
+
     Items are published last and withdrawn first: so no search result refers to a deleted file.
 
     Raises:
@@ -62,12 +64,13 @@ def retire(context: StageContext, job: JobRef) -> tuple[int, int]:
     """
     if job.stood_aside:
         return 0, 0
+    p = job.parameters_as(IngestContainer)
     taken: list[PublishedSource] = []
-    kept: set[str] = set()
+    kept: list[PublishedSource] = []
     if retires(job):
         gone, others = (
             _gone(context, job),
-            context.ledger.published.other_jobs(job.job_id, **_place(job.parameters_as(IngestContainer))),
+            context.ledger.published.other_jobs(job.job_id, **_place(p)),
         )
         with connect(context.settings) as conn:
             for entry in _without_those_that_came(context.source_container(job), gone):
@@ -80,9 +83,13 @@ def retire(context: StageContext, job: JobRef) -> tuple[int, int]:
                         taken.append(entry)
                 except GeoAssetsError as error:
                     context.warn(job, error)
-                    kept.add(entry.stac_item)
+                    kept.append(entry)
         sweep_blobs(context.settings, (blob for entry in taken for blob in entry.outputs.all_blobs))
-    return len(taken), len(kept.union(context.ledger.published.stale(job.job_id)))
+    else:
+        kept = list(_proved(_published(context, job, doubtful_only=True)))
+    context.ledger.deltas.settle(job.job_id, job.run_id, p.stages, kept)
+    unwithdrawn = {entry.stac_item for entry in kept} if retires(job) else set()
+    return len(taken), len(unwithdrawn.union(context.ledger.published.stale(job.job_id)))
 
 
 def _place(asked: IngestContainer) -> dict[str, str]:
@@ -91,9 +98,7 @@ def _place(asked: IngestContainer) -> dict[str, str]:
 
 
 def _gone(context: StageContext, job: JobRef) -> list[PublishedSource]:
-    p = job.parameters_as(IngestContainer)
-    published = context.ledger.published.of_container(job.job_id, stages=p.stages, **_place(p))
-    within = [entry for entry in published if _is_within(entry, p)]
+    p, within = job.parameters_as(IngestContainer), _published(context, job)
     gone = list(_proved(within))
     if len(gone) * 100 > p.max_retire_percent * len(within) and not job.allow_mass_retire:
         raise GeoAssetsError(
@@ -110,6 +115,15 @@ def _is_within(entry: PublishedSource, asked: IngestContainer) -> bool:
         taken = any(is_taken(path, asked.include, asked.exclude) for path in entry.members)
         return taken and all(path.startswith(asked.prefix) for path in entry.members)
     return entry.task_key.startswith(asked.prefix) and is_source_taken(entry.task_key, asked.include, asked.exclude)
+
+
+def _published(context: StageContext, job: JobRef, *, doubtful_only: bool = False) -> list[PublishedSource]:
+    """What is published of the sources that the job's listing should have, if they are there."""
+    p = job.parameters_as(IngestContainer)
+    published = context.ledger.published.of_container(
+        job.job_id, stages=p.stages, doubtful_only=doubtful_only, **_place(p)
+    )
+    return [entry for entry in published if _is_within(entry, p)]
 
 
 def _proved(published: Sequence[PublishedSource]) -> Iterator[PublishedSource]:
@@ -148,7 +162,7 @@ def _take_back(conn: psycopg.Connection, job: JobRef, entry: PublishedSource, ot
     collection, _, identity = entry.stac_item.partition("/")
     queue_up(conn, collection)
     assert_lease(conn, job.job_id, job.run_id)
-    if not Published.take_back(conn, entry):
+    if not Published.take_back(conn, job.job_id, job.run_id, entry):
         return False
     delete_items(conn, collection, [identity])
     drop_tables(conn, entry.tables)

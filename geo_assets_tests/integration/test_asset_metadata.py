@@ -37,6 +37,13 @@ def test_an_asset_page_tells_where_a_partition_is_how_many_rows_it_has_and_which
     assert rasters["dagster/uri"]["url"].startswith("file:///")
     assert rasters["dagster/uri"]["url"].endswith("cogs/asset-pages/default/asset-pages")
 
+    told, _ = entries(cli, job, "submission_report")
+    assert {what: told[what]["value"] for what in ("new", "changed", "gone", "unchanged")} == {
+        **job["delta"],
+        "new": 3,
+    }
+    assert "| two.tif | new |" in told["delta"]["md_str"]
+
     tables, _ = entries(cli, job, "vector_tables")
     (table,) = (
         t["outputs"]["tables"][0]["table"] for t in cli.json("tasks", job["job_id"]) if "tables" in t["outputs"]

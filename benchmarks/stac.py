@@ -1,0 +1,236 @@
+"""The catalogue, side by side with what it is built on: `make bench-stac`.
+
+Here: 20,000 items as ours are, the commands, the report (`docs/benchmarks/stac.md`). Not here: measuring
+(`with_server.py`).
+
+    make bench-stac                    # three rounds; some minutes
+    python -m benchmarks.stac --rounds 1 --items 2000
+
+A PostgreSQL of its own is started. Competitors take turns, so that a noisy neighbour harms all alike; of the rounds the
+median counts. The command `register` of this module is what a job does with files that are converted: batches under the
+job's lease, each in one commit with the account of its tasks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import secrets
+import shutil
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import machine
+from benchmarks.raster import BIN
+from benchmarks.with_server import Run, measure, median
+from geo_assets.local.postgresql import Cluster, ensure_binaries, free_port
+from geo_assets.settings import Settings
+from geo_assets_tests.stac.workers import like_ours
+
+REPORT = Path(__file__).parent.parent / "docs" / "benchmarks" / "stac.md"
+ITEMS = 20_000
+
+#: Items in a commit, as the stage has it.
+_BATCH = 500
+
+_SERVER = {"shared_buffers": "512MB", "max_wal_size": "8GB", "synchronous_commit": "off", "autovacuum": "off"}
+
+#: Ours -> most of what it may cost, as a multiple of `pypgstac load`.
+BUDGETS = {"register": 1.3, "register, validated": 3.0, "register, validated, with the account of its job": None}
+
+
+class Database:
+    """A server of the benchmark's own, with the project's schemas."""
+
+    def __init__(self, home: Path) -> None:
+        from geo_assets.database.bootstrap import bootstrap
+        from geo_assets.database.migrate import migrate
+
+        folder = home / "postgres"
+        self.cluster = Cluster(
+            ensure_binaries(home, print),
+            folder / "data",
+            home / "postgres.log",
+            free_port(),
+            secrets.token_hex(8),
+            _SERVER,
+        )
+        self.cluster.init()
+        self.cluster.start()
+        password = secrets.token_hex(8)
+        ours = {"HOME": home, "PG_PORT": self.cluster.port}
+        roles = dict.fromkeys(("MIGRATOR_PASSWORD", "PIPELINE_PASSWORD", "READER_PASSWORD"), password)
+        theirs = {"PGHOST": "127.0.0.1", "PGPORT": self.cluster.port, "PGUSER": "geo_pipeline"}
+        self.env = {
+            **os.environ,
+            **{f"GEO_ASSETS_{name}": str(value) for name, value in {**ours, **roles}.items()},
+            **{name: str(value) for name, value in theirs.items()},
+            "PGPASSWORD": password,
+            "PGDATABASE": "geo_assets",
+        }
+        os.environ.update(self.env)
+        self.settings = Settings()
+        bootstrap(self.cluster.dsn(), self.settings)
+        migrate(self.settings)
+        self.postmaster = self.cluster.pid() or 0
+
+
+def main() -> None:
+    """Measure and report, or be one of the commands that are measured."""
+    if sys.argv[1:2] == ["register"]:
+        register(Path(sys.argv[2]), *sys.argv[3:5], validate="--validate" in sys.argv, account="--account" in sys.argv)
+        return
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--items", type=int, default=ITEMS)
+    chosen = arguments.parse_args()
+    before = machine()
+    home = Path(tempfile.mkdtemp(prefix="geo_bench_"))
+    home.chmod(0o755)
+    db = Database(home)
+    try:
+        loads = load_rounds(db, home, chosen.rounds, chosen.items)
+    finally:
+        db.cluster.stop("immediate")
+        shutil.rmtree(home, ignore_errors=True)
+    text = report(before, loads, chosen)
+    print(text)
+    if chosen.items == ITEMS:
+        REPORT.write_text(text, encoding="utf-8")
+
+
+def load_rounds(db: Database, home: Path, rounds: int, count: int) -> dict[str, list[Run]]:
+    """Each round loads the same items into new collections, one after the other."""
+    from geo_assets.stac.collection import Described
+    from geo_assets.stac.pgstac import create_collection
+
+    results: dict[str, list[Run]] = {}
+    for number in range(rounds):
+        for name in ("pypgstac load", *BUDGETS):
+            collection = f"{name.replace(', ', '-').replace(' ', '-')}-{number}"
+            create_collection(db.settings, collection, Described())
+            file = home / f"{collection}.ndjson"
+            file.write_text("".join(json.dumps(i) + "\n" for i in items(collection, count)), encoding="utf-8")
+            command = [str(BIN / "pypgstac"), "load", "items", str(file), "--method", "upsert"]
+            if name in BUDGETS:
+                command = [sys.executable, "-m", "benchmarks.stac", "register", str(file), collection]
+                command += [prepared(db.settings, collection, count)]
+                command += [f"--{what}" for what in ("validate", "account") if what in name]
+            results.setdefault(name, []).append(measure([command], db.env, db.postmaster))
+            insist_on_all(db.settings, collection, count)
+            file.unlink()
+    return results
+
+
+def items(collection: str, count: int) -> Iterator[dict[str, Any]]:
+    """Items as ours are, over two years."""
+    return (like_ours(collection, f"i{n}", n % 9000) for n in range(count))
+
+
+def prepared(settings: Settings, collection: str, count: int) -> str:
+    """Submit a job, claim it and plan its tasks, as the stages before do; returns its id and run."""
+    from geo_assets.ledger.models import PlannedTask
+    from geo_assets.parameters import COGS, validate_parameters
+    from geo_assets.submissions.submit import Submitter
+
+    (settings.home / "containers" / collection).mkdir(parents=True)
+    with Submitter(settings, launches=False) as submitter:
+        job = submitter.submit(
+            validate_parameters("ingest_container", {"container": collection}), submitted_by="benchmark"
+        )
+        submitter.jobs.claim(job.partition_key, collection, job.attempt)
+        tasks = (PlannedTask(task_key=f"i{n}", kind="raster", fingerprint="f") for n in range(count))
+        submitter.tasks.plan(job.job_id, collection, COGS, tasks)
+    return job.job_id
+
+
+def insist_on_all(settings: Settings, collection: str, count: int) -> None:
+    """A competitor that loses items does not count."""
+    from geo_assets.database.connections import connect
+
+    with connect(settings) as conn:
+        ((found,),) = conn.execute("select count(*) from pgstac.items where collection = %s", (collection,)).fetchall()
+    if found != count:
+        raise RuntimeError(f"{collection}: {found:,} of {count:,} items")
+
+
+def register(file: Path, collection: str, job_id: str, *, validate: bool, account: bool) -> None:
+    """Read items and register them as the stage does; the run of the job is named as the collection."""
+    from geo_assets.ledger.lease import assert_lease
+    from geo_assets.ledger.ledger import Ledger
+    from geo_assets.outcomes import Outputs
+    from geo_assets.parameters import COGS
+    from geo_assets.stac.pgstac import load_items
+    from geo_assets.stac.validation import validated
+    from geo_assets.text import batched
+
+    settings = Settings()
+    with Ledger(settings) as ledger, file.open(encoding="utf-8") as lines:
+        for batch in batched(map(json.loads, lines), _BATCH):
+            made = [validated(item) for item in batch] if validate else list(batch)
+            publish = partial(
+                ledger.published.publish_many,
+                job_id=job_id,
+                run_id=collection,
+                done=[(COGS, item["id"], Outputs(stac_item=f"{collection}/{item['id']}")) for item in made],
+                contents={f"{collection}/{item['id']}": "content" for item in made},
+            )
+            load_items(
+                settings,
+                collection,
+                made,
+                guard=partial(assert_lease, job_id=job_id, run_id=collection),
+                record=publish if account else _nothing,
+            )
+
+
+def _nothing(conn: object) -> None:
+    """Record nothing."""
+
+
+def report(before: str, loads: dict[str, list[Run]], chosen: argparse.Namespace) -> str:
+    """The page."""
+    return f"""# The catalogue
+
+`make bench-stac` wrote this. {before}. {chosen.items:,} items as ours are (2.6 KB each), {chosen.rounds} rounds in turns, medians. CPU seconds of the command
+and of PostgreSQL together are what counts: the wall clock of a shared machine is noise.
+
+## Registering
+
+`pypgstac load items` of a file in one piece, and what a job does: commits of {_BATCH} items, each under the lease of the job, with the read-back of what was loaded;
+the account is that of its tasks, publications and deltas.
+
+| | CPU, s | of PostgreSQL | wall, s | MB | CPU, ratio | budget |
+|---|---|---|---|---|---|---|
+{rows(loads)}
+"""
+
+
+def rows(loads: dict[str, list[Run]]) -> str:
+    """A line each; the ratio is the median of the ratios of the rounds."""
+    base = loads["pypgstac load"]
+    lines = []
+    for name, runs in loads.items():
+        one = median(runs)
+        ratio = statistics.median(run.cpu / other.cpu for run, other in zip(runs, base, strict=True))
+        budget = f"{most:.1f}" if (most := BUDGETS.get(name)) else ""
+        lines.append(
+            f"| {name} | {one.cpu:.1f} | {one.server_cpu:.1f} | {one.wall:.1f} | {one.peak_mb:.0f} |"
+            f" {ratio:.2f} | {budget} |"
+        )
+    return "\n".join(lines)
+
+
+def percentile(seconds: Sequence[float], share: float) -> float:
+    """The value below which this share lies."""
+    return sorted(seconds)[min(len(seconds) - 1, int(len(seconds) * share))]
+
+
+if __name__ == "__main__":
+    main()
