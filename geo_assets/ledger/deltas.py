@@ -209,7 +209,8 @@ def note_published(
         {"stage": stage, "task_key": key, "content": contents[str(outputs.stac_item)]} for stage, key, outputs in done
     ]
     keys = [key for _, key, _ in done]
-    conn.execute(_PUBLISHED, {"job": job_id, "run": run_id, "rows": Jsonb(rows), "keys": keys})
+    values = {"job": job_id, "run": run_id, "rows": Jsonb(rows), "keys": keys}
+    conn.execute(_PUBLISHED, values, prepare=False)  # planned anew, `any` of known keys is a hash, not a list
 
 
 def note_withdrawn(conn: psycopg.Connection[Any], job_id: str, run_id: str, entry: PublishedSource) -> None:
