@@ -24,6 +24,7 @@ from geo_assets.commands import (
     jobs,
     messages,
     raster,
+    receipts,
     serving,
     stack,
     submissions,
@@ -89,6 +90,9 @@ app.command()(jobs.cancel)
 app.command()(jobs.retry)
 app.command(epilog=export.EXPORT_EXAMPLE)(export.export)
 catalogue.collections.command(epilog=export.EXPORT_EXAMPLE)(export.export)
+app.command(epilog=receipts.RECEIPT_EXAMPLE)(receipts.receipt)
+app.command(epilog=receipts.VERIFY_EXAMPLE)(receipts.verify)
+app.command(epilog=receipts.REBUILD_EXAMPLE)(receipts.rebuild)
 app.command(epilog=catalogue.UNPUBLISH_EXAMPLE)(catalogue.unpublish)
 app.command(epilog=vector.LOAD_EXAMPLE)(vector.load)
 app.command()(api.api)

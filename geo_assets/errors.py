@@ -202,6 +202,26 @@ ERRORS: dict[str, ErrorKind] = {
         _T, "nothing to do: it is retried until the store answers; to see what does not answer: geo-assets doctor"
     ),
     "STORAGE_FORBIDDEN": ErrorKind(_I, "give the account of GEO_ASSETS_ACCOUNTS the right to do it, then submit again"),
+    # receipts: what verify finds, what rebuild cannot make again
+    "BLOB_GONE": ErrorKind(_I, "restore it from a backup, or make it again: geo-assets submit … --force"),
+    "BLOB_CHANGED": ErrorKind(_I, "restore it from a backup, or make it again: geo-assets submit … --force"),
+    "ITEM_GONE": ErrorKind(_I, "make it again: geo-assets submit … --force; if it is not wanted: geo-assets unpublish"),
+    "ITEM_CHANGED": ErrorKind(_I, "load it again: geo-assets submit … --force"),
+    "ITEM_NOT_PUBLISHED": ErrorKind(_I, "submit again: it is published again"),
+    "TABLE_GONE": ErrorKind(_I, "load it again: geo-assets submit … --force"),
+    "ROWS_CHANGED": ErrorKind(
+        _I, "if nobody was meant to change the table, load it again: geo-assets submit … --force"
+    ),
+    "ACCOUNT_CHANGED": ErrorKind(
+        _I, "somebody changed the ledger: compare `geo-assets receipt JOB_ID` with the receipt that the message names"
+    ),
+    "RECEIPT_GONE": ErrorKind(_I, "write it again: geo-assets receipt JOB_ID --write"),
+    "RECEIPT_UNREADABLE": ErrorKind(
+        _I, "restore it from a backup, or, if the database is there, write another: geo-assets receipt JOB_ID --write"
+    ),
+    "NO_RECEIPTS": ErrorKind(_I, "name the container of the COGs as ALIAS/CONTAINER, for example default/cogs"),
+    "REBUILD_CONFLICT": ErrorKind(_I, "rebuild into an empty database: geo-assets up in another GEO_ASSETS_HOME"),
+    "SOURCE_CHANGED": ErrorKind(_I, "restore the file as it was, then rebuild again; or submit it as it is now"),
     "INVALID_SETTINGS": ErrorKind(
         _I, "correct the named variable; README.md, section Azure, shows an example of GEO_ASSETS_ACCOUNTS"
     ),

@@ -63,6 +63,9 @@ class Outputs(BaseModel):
 
     warnings: tuple[str, ...] = Field((), exclude_if=_is_nothing)
     stac_item: str | None = Field(None, exclude_if=_is_nothing, description="collection/id, once it is registered")
+    checksums: dict[str, str] = Field(
+        default_factory=dict, exclude_if=_is_nothing, description="blob -> SHA-256, of blobs other than COGs"
+    )
 
     @property
     def all_cogs(self) -> tuple[Cog, ...]:
@@ -88,6 +91,11 @@ class Outputs(BaseModel):
     def all_blobs(self) -> frozenset[str]:
         """Every blob that was put out, as account/container/path; `geo.blobs_of` says the same in SQL."""
         return frozenset((*self.all_files, *(cog.cog for cog in self.all_cogs), *self.thumbnails))
+
+    @property
+    def all_checksums(self) -> dict[str, str]:
+        """Blob -> SHA-256 of its bytes, of all blobs for which it is known."""
+        return {**self.checksums, **{cog.cog: cog.sha256 for cog in self.all_cogs}}
 
     def stored(self) -> dict[str, Any]:
         """As JSON, for the ledger."""
@@ -171,6 +179,11 @@ class TableOutputs(Outputs):
     def all_files(self) -> tuple[str, ...]:
         """The files of its tables."""
         return tuple(file.blob for file in self.geoparquet)
+
+    @property
+    def all_checksums(self) -> dict[str, str]:
+        """Blob -> SHA-256 of the files of its tables."""
+        return {**super().all_checksums, **{file.blob: file.sha256 for file in self.geoparquet}}
 
 
 class ListingOutputs(Outputs):

@@ -7,11 +7,13 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from geo_assets.api.dependencies import AnyCode, JobIdPath, Limit, TheSubmitter, next_page, scope
+from geo_assets.api.dependencies import AnyCode, JobIdPath, Limit, TheSettings, TheSubmitter, next_page, scope
 from geo_assets.ledger.deltas import Delta, FileDelta
 from geo_assets.ledger.models import DeltaCounts, JobRecord, JobStatus
+from geo_assets.receipts.write import print_receipt
 from geo_assets.task_status import BAD
 
 router = APIRouter()
@@ -54,6 +56,13 @@ def delta(
     found = submitter.ledger.deltas.files(job.job_id, only=only or (), after=(after_stage, after), limit=limit)
     more = next_page(request, after_stage=found[-1].stage, after=found[-1].file) if len(found) == limit else None
     return DeltaPage(delta=job.delta, files=found, next=more)
+
+
+@router.get("/api/jobs/{job_id}/receipt", tags=["jobs"], dependencies=[scope("read")], response_class=StreamingResponse)
+def receipt(settings: TheSettings, submitter: TheSubmitter, job_id: JobIdPath) -> StreamingResponse:
+    """What a job did, as it is now: its parameters, attempts and tasks, and the items that it has in the catalogue."""
+    found = submitter.jobs.find(job_id)
+    return StreamingResponse(print_receipt(settings, found.job_id), media_type="application/json")
 
 
 @router.post("/api/jobs/{job_id}/cancel", status_code=202, tags=["jobs"], dependencies=[scope("submit")])

@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from geo_assets.api.dependencies import Limit, TheSettings, TheSubmitter, scope
 from geo_assets.ledger.changes import NOW, Change
 from geo_assets.parameter_types import CollectionId
+from geo_assets.receipts.write import write_due
 from geo_assets.stac import pgstac
 from geo_assets.stac.collection import Described
 from geo_assets.stages.unpublish import (
@@ -109,17 +110,22 @@ def delete(
     cascade: Annotated[bool, BeforeValidator(_named), Query(description="with its items, files and tables")] = False,
 ) -> Unpublished:
     """Delete a collection."""
-    return remove_collection(settings, collection, cascade=cascade, by=_BY)
+    done = remove_collection(settings, collection, cascade=cascade, by=_BY)
+    write_due(settings)
+    return done
 
 
 @router.post("/api/stac/unpublish", dependencies=[scope("admin")])
 def unpublish(settings: TheSettings, submitter: TheSubmitter, body: Target) -> Unpublished:
     """Withdraw items, then delete the files and tables that they led to. May be repeated."""
     if body.job is not None:
-        return unpublish_job(settings, submitter.jobs, body.job, by=_BY)
-    if body.item is not None:
-        return unpublish_item(settings, body.item, by=_BY)
-    return unpublish_collection(settings, body.collection or "", by=_BY)
+        done = unpublish_job(settings, submitter.jobs, body.job, by=_BY)
+    elif body.item is not None:
+        done = unpublish_item(settings, body.item, by=_BY)
+    else:
+        done = unpublish_collection(settings, body.collection or "", by=_BY)
+    write_due(settings)
+    return done
 
 
 @router.get("/api/stac/changes", dependencies=[scope("read")])

@@ -100,10 +100,13 @@ def collection_delete(
     as_json: JsonFlag = False,
 ) -> None:
     """Delete a collection. Exit code 1 if something of it could not be deleted yet."""
+    from geo_assets.receipts.write import write_due
     from geo_assets.settings import load_settings
     from geo_assets.stages.unpublish import remove_collection
 
-    _show(remove_collection(load_settings(), collection, cascade=cascade, by=_BY), as_json=as_json)
+    done = remove_collection(load_settings(), collection, cascade=cascade, by=_BY)
+    write_due(load_settings())
+    _show(done, as_json=as_json)
 
 
 def unpublish(
@@ -116,6 +119,7 @@ def unpublish(
 
     May be repeated: what is withdrawn already stays so. The sources stay; the next submission publishes them again.
     """
+    from geo_assets.receipts.write import write_due
     from geo_assets.settings import load_settings
     from geo_assets.stages.unpublish import unpublish_collection, unpublish_item, unpublish_job
 
@@ -133,6 +137,7 @@ def unpublish(
         done = unpublish_item(settings, item, by=_BY)
     else:
         done = unpublish_collection(settings, collection or "", by=_BY)
+    write_due(settings)
     _show(done, as_json=as_json)
 
 

@@ -11,6 +11,7 @@ from geo_assets.defs.assets import NO_BAD_FILES, check_results, outputs, pipelin
 from geo_assets.defs.metadata import delta_metadata, markdown
 from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.parameters import IngestContainer
+from geo_assets.receipts.write import write_due
 from geo_assets.stac.pgstac import footprints
 from geo_assets.stages import catalogue, checks, report, retire, vector_tables
 from geo_assets.stages.contracts import CatalogueReport, JobReport, StageReport
@@ -101,6 +102,8 @@ def write_report(stages: Stages, collection: CatalogueReport) -> Iterator[Any]:
         bad, warned = report.failure_table(context, job), report.warning_table(context, job)
         verdicts = {_COMPLETE: checks.whole_account(account.stages), _GOOD: checks.no_bad_files(context, job)}
         results = check_results(context, job, "submission_report", verdicts)
+        if not job.stood_aside:
+            write_due(context.settings, only=[job.job_id])
     metadata = {
         "job": job.job_id,
         "status": dg.MetadataValue.url(f"{context.settings.api_url}/api/jobs/status/{job.job_id}"),

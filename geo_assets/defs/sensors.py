@@ -12,6 +12,7 @@ import dagster as dg
 from geo_assets.defs.partitions import PARTITIONS
 from geo_assets.ledger.ledger import Ledger
 from geo_assets.ledger.models import Attempt
+from geo_assets.receipts.write import write_due
 from geo_assets.settings import Settings
 from geo_assets.stages.janitor import run_janitor
 from geo_assets.stages.orphans import sweep_orphans
@@ -25,6 +26,9 @@ LAUNCHES_PER_TICK = 50
 
 #: A tick must end well within Dagster's 60 seconds; what is left comes with the next.
 MESSAGES_PER_TICK, SECONDS_PER_TICK = 100, 15.0
+
+#: After this time the janitor begins no other receipt.
+_RECEIPT_SECONDS = 10.0
 
 
 def requests_of(attempts: list[Attempt]) -> dg.SensorResult:
@@ -92,7 +96,9 @@ def build_janitor(settings: Settings) -> dg.SensorDefinition:
             done = run_janitor(ledger.jobs, ledger.messages, report_dead)
             ledger.changes.forget(timedelta(days=settings.change_feed_days))
         swept = sweep_orphans(settings)
+        receipts = write_due(settings, seconds=_RECEIPT_SECONDS)
         said = [*(f"{p.partition_key}: {a}" for p, a in done), *([f"{swept} orphans deleted"] if swept else [])]
+        said += [f"{receipts} receipts written"] if receipts else []
         return dg.SkipReason("; ".join(said) or "all jobs are in order")
 
     return janitor

@@ -83,6 +83,7 @@ class Published:
             GeoAssetsError: LEASE_LOST.
         """
         items = [outputs.stac_item for _, _, outputs in done]
+        names = [str(item).partition("/") for item in items]
         with conn.cursor(row_factory=dict_row) as cursor:
             before = cursor.execute(
                 """select stac_item, job_id, stage, task_key, outputs, at
@@ -96,14 +97,22 @@ class Published:
             )
             note_published(cursor, job_id, run_id, done, contents)
             cursor.execute(
-                """insert into geo.published (stac_item, job_id, stage, task_key, fingerprint, outputs, content)
+                """insert into geo.published (stac_item, job_id, stage, task_key, fingerprint, outputs, content, item_hash)
                    select outputs->>'stac_item', job_id, stage, task_key, fingerprint, outputs,
-                          %s::jsonb->>(outputs->>'stac_item') from geo.tasks
+                          %s::jsonb->>(outputs->>'stac_item'), h.item_hash
+                     from geo.tasks t left join geo.item_hashes(%s, %s) h on h.stac_item = t.outputs->>'stac_item'
                     where job_id = %s and run_id = %s and outputs->>'stac_item' = any(%s)
                    on conflict (stac_item) do update set job_id = excluded.job_id, stage = excluded.stage,
                        task_key = excluded.task_key, fingerprint = excluded.fingerprint, outputs = excluded.outputs,
-                       content = excluded.content, at = now()""",
-                (Jsonb(dict(contents)), job_id, run_id, items),
+                       content = excluded.content, item_hash = excluded.item_hash, at = now()""",
+                (
+                    Jsonb(dict(contents)),
+                    sorted({name[0] for name in names}),
+                    [name[2] for name in names],
+                    job_id,
+                    run_id,
+                    items,
+                ),
             )
             replaced = [PublishedTask.model_validate(row) for row in before]
             cursor.execute(  # the janitor drops those that a crash or a dependent object leaves

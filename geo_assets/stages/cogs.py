@@ -73,12 +73,18 @@ def _convert(context: StageContext, job: JobRef, work: Work) -> CogOutputs:
             job.run_id, [str(ref) for place in places for ref in (place, _thumbnail_ref(context, place))]
         )
         cogs = [_uploaded(context, part, place) for part, place in zip(converted.made, places, strict=True)]
+        checksums = {
+            cog.thumbnail: _sha256_of(part.thumbnail)
+            for cog, part in zip(cogs, converted.made, strict=True)
+            if cog.thumbnail and part.thumbnail
+        }
     is_scene = work.kind == Kind.SCENE
     outputs = CogOutputs(
         cog=cogs[0].cog,
         sha256=cogs[0].sha256,
         thumbnail=cogs[0].thumbnail,
         cogs=() if converted.is_single else tuple(cogs),
+        checksums=checksums,
         warnings=(*converted.warnings(), *_unread(converted), *remarks),
     )
     context.tasks.converted(
@@ -119,6 +125,12 @@ def _uploaded(context: StageContext, part: Part, ref: BlobRef) -> Cog:
     for file, at, media_type in ((part.thumbnail, thumbnail, PNG), (part.cog, ref, COG)):
         context.output_container(at.container).upload(file, at.path, media_type=media_type, cache_control=FOR_EVER)
     return Cog(name=part.name, cog=str(ref), sha256=part.report.sha256, thumbnail=str(thumbnail))
+
+
+def _sha256_of(file: Path) -> str:
+    """The SHA-256 of a file's bytes (hex)."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _unread(converted: ConvertedSource) -> list[str]:

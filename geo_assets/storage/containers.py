@@ -25,7 +25,7 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.patterns import CONTAINER_NAME, CONTAINER_NAME_IN_WORDS
 from geo_assets.settings import AzureAccount, LocalAccount, Settings
 from geo_assets.storage.faults import made_unless_it_exists, understood
-from geo_assets.storage.local import LocalPlace, account_root, entries_below
+from geo_assets.storage.local import LocalPlace, account_root, entries_below, pieces_of
 from geo_assets.text import batched
 
 T = TypeVar("T")
@@ -269,7 +269,8 @@ class Container:
                 yield blobs
 
     def _local_pages(self, place: LocalPlace, prefix: str) -> Iterator[Any]:
-        pages = batched((e for e in entries_below(place.path) if e["path"].startswith(prefix)), LIST_PAGE)
+        below = entries_below(place.path, prefix.rpartition("/")[0])
+        pages = batched((entry for entry in below if entry["path"].startswith(prefix)), LIST_PAGE)
         while page := self._once(lambda: next(pages, None), ""):
             yield page
 
@@ -337,8 +338,8 @@ class Container:
 
         return self._patience(self.alias, copy)
 
-    def sha256(self, path: str) -> str:
-        """Return the SHA-256 of a blob's bytes (hex).
+    def sha256(self, path: str, tell: Callable[[int], None] | None = None) -> str:
+        """Return the SHA-256 of a blob's bytes (hex). `tell` is called with the number of bytes of each piece.
 
         Raises:
             GeoAssetsError: SOURCE_GONE.
@@ -346,17 +347,24 @@ class Container:
 
         def read() -> str:
             digest = hashlib.sha256()
-            for chunk in self._chunks(path, None):
+            for chunk in self._chunks(path, None, reused=True):
                 digest.update(chunk)
+                if tell is not None:
+                    tell(len(chunk))
             return digest.hexdigest()
 
         return self._patience(self.alias, read)
 
-    def _chunks(self, path: str, etag: str | None) -> Iterator[Any]:
-        options: Any = {"if_match": etag} if etag else {}
-        chunks = self._once(
-            lambda: iter(obstore.get(self._store, path, options=options).stream(min_chunk_size=_READ_CHUNK)), path
-        )
+    def _chunks(self, path: str, etag: str | None, *, reused: bool = False) -> Iterator[Any]:
+        """Yield a blob's bytes; with `reused`, each piece is gone when the next one comes, if that is faster."""
+
+        def begin() -> Iterator[Any]:
+            if reused and self._local is not None:
+                return pieces_of(self._local.path / safe_path(path))
+            options: Any = {"if_match": etag} if etag else {}
+            return iter(obstore.get(self._store, path, options=options).stream(min_chunk_size=_READ_CHUNK))
+
+        chunks = self._once(begin, path)
         while (chunk := self._once(lambda: next(chunks, None), path)) is not None:
             yield chunk
 

@@ -21,6 +21,10 @@ from geo_assets.settings import LocalAccount
 _UPLOAD_SECONDS = 60
 
 
+#: Bytes that are read at once: they stay in the processor's cache until they are hashed.
+_BUFFER = 256 * 1024
+
+
 class LocalPlace:
     """The directory of a local container, and whether it is still the same: an unmounted share leaves an empty
     directory, or none, which must not be mistaken for a container whose files are all gone.
@@ -99,13 +103,17 @@ def account_root(account: LocalAccount) -> Path:
     return account.root
 
 
-def entries_below(root: Path) -> Iterator[dict[str, Any]]:
-    """Yield the files below `root` in the form of obstore's listing, without links.
+def entries_below(root: Path, folder: str = "") -> Iterator[dict[str, Any]]:
+    """Yield the files below `root`, or a folder in it, in the form of obstore's listing, without links.
 
     obstore's own listing is not used: a single file name that it refuses (with a newline) would end it, and every other
     file of the job would be missing. The etag is spelt as obstore spells it, so that a conditional read compares equal.
     """
-    for file in files_below(root):
+    top = root / folder
+    if folder and (not top.is_dir() or top.resolve() != root.resolve() / folder):
+        root.stat()  # a root that is not there is another matter
+        return
+    for file in files_below(top):
         try:
             stat = file.stat()
         except FileNotFoundError:
@@ -120,6 +128,14 @@ def entries_below(root: Path) -> Iterator[dict[str, Any]]:
             "e_tag": etag,
             "last_modified": datetime.fromtimestamp(stat.st_mtime, UTC),
         }
+
+
+def pieces_of(file: Path) -> Iterator[memoryview]:
+    """Yield the bytes of a file in one buffer, which each piece overwrites: at half the cost of obstore's stream."""
+    buffer = memoryview(bytearray(_BUFFER))
+    with file.open("rb", buffering=0) as opened:
+        while length := opened.readinto(buffer):
+            yield buffer[:length]
 
 
 def files_below(folder: Path) -> Iterator[Path]:

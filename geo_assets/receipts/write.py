@@ -1,0 +1,240 @@
+"""Writing receipts: the state of a job as one document, for a person or into the container of COGs.
+
+Here: the document of one moment, its file in a store, which jobs need a new one. Not here: its form (`model.py`),
+checking and reading it (`verify.py`, `rebuild.py`).
+
+A receipt is never overwritten: one that is newer has a higher number, and the last few are kept. If it cannot be
+written now, its job stays due, and the janitor writes it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import logging
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from geo_assets import __version__
+from geo_assets.database.connections import TRANSIENT, connect
+from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger import receipts as ledger
+from geo_assets.receipts.model import (
+    COLLECTIONS,
+    FOLDER,
+    LOADS,
+    NAMES,
+    PUBLISHED,
+    TASKS,
+    TOMBSTONES,
+    Head,
+    Stored,
+    lines_of,
+    number_of,
+)
+from geo_assets.settings import Settings
+from geo_assets.stac import pgstac
+from geo_assets.storage.containers import BlobRef, Container, open_container
+
+#: Receipts of a job that stay.
+_KEPT = 3
+
+#: Tasks from which on a receipt is compressed.
+_LARGE = 500
+
+
+def receipt_lines(conn: psycopg.Connection[Any], job_id: str, *, number: int = 0) -> Iterator[str]:
+    """The receipt of a job as it is in the caller's transaction, line by line; memory does not grow with the job.
+
+    Args:
+        conn: in a transaction that sees one moment.
+        job_id: the whole id.
+        number: of the receipt.
+    """
+    yield from lines_of(_head(conn, job_id, number), _lists(conn, job_id))
+
+
+def _head(conn: psycopg.Connection[Any], job_id: str, number: int) -> Head:
+    return Head.model_validate(
+        {**ledger.head_of(conn, job_id), "number": number, "software": {"geo_assets": __version__}}
+    )
+
+
+def _lists(conn: psycopg.Connection[Any], job_id: str) -> Iterator[tuple[str, Iterator[str]]]:
+    for kind in (TASKS, NAMES, LOADS, TOMBSTONES):
+        yield kind, ledger.records(conn, kind, job_id)
+    yield COLLECTIONS, _collections(conn, job_id)
+    yield PUBLISHED, _published(conn, job_id)
+
+
+def _collections(conn: psycopg.Connection[Any], job_id: str) -> Iterator[str]:
+    for collection in ledger.collections_of(conn, job_id):
+        if row := pgstac.collection_row(conn, collection):
+            yield _json(row)
+
+
+def _published(conn: psycopg.Connection[Any], job_id: str) -> Iterator[str]:
+    """Each published row of the ledger with its item; without one that somebody else deleted."""
+    for page in ledger.published(conn, job_id=job_id):
+        by_collection: dict[str, list[str]] = {}
+        for row in page:
+            collection, _, identity = row["stac_item"].partition("/")
+            by_collection.setdefault(collection, []).append(identity)
+        items = {
+            f"{collection}/{identity}": item
+            for collection, ids in by_collection.items()
+            for identity, item in pgstac.items_by_id(conn, collection, ids).items()
+        }
+        for row in page:
+            yield _json({**row, "item": items.get(row["stac_item"])})
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+@contextmanager
+def one_moment(settings: Settings) -> Iterator[psycopg.Connection[Any]]:
+    """A connection in a transaction that sees the database as it is now, whatever others commit meanwhile."""
+    with connect(settings) as conn:
+        _begin(conn)
+        yield conn
+
+
+def _begin(conn: psycopg.Connection[Any]) -> None:
+    conn.execute("set transaction isolation level repeatable read read only")
+    conn.execute("set local statement_timeout = 0")
+
+
+def print_receipt(settings: Settings, job_id: str) -> Iterator[str]:
+    """The receipt of a job as it is now."""
+    with one_moment(settings) as conn:
+        yield from receipt_lines(conn, job_id)
+
+
+def write_due(
+    settings: Settings, *, only: Sequence[str] | None = None, limit: int | None = None, seconds: float | None = None
+) -> int:
+    """Write the receipts of ended jobs that changed since their last one; returns how many. What cannot be written now
+    stays due: this raises nothing that a store or a restarting database causes.
+
+    Args:
+        settings: the database and the accounts.
+        only: these jobs.
+        limit: most jobs.
+        seconds: no other is begun after this time.
+    """
+    until, written = time.monotonic() + seconds if seconds is not None else None, 0
+    try:
+        with connect(settings) as conn:
+            waiting = ledger.due(conn, only=only, limit=limit)
+        for job_id in waiting:
+            if until is not None and time.monotonic() > until:
+                break
+            written += _write(settings, job_id) is not None
+    except (GeoAssetsError, OSError, *TRANSIENT) as error:
+        logging.getLogger(__name__).warning("receipts are written later: %s", error)
+    return written
+
+
+def write_now(settings: Settings, job_id: str) -> str:
+    """Write the receipt of an ended job; returns where it is.
+
+    Raises:
+        GeoAssetsError: what the store answers; STILL_AT_WORK, another process writes it now.
+    """
+    ref = _write(settings, job_id)
+    if ref is None:
+        raise GeoAssetsError("STILL_AT_WORK", f"the receipt of job {job_id[:12]} is being written", remedy="try again")
+    return str(ref)
+
+
+def _write(settings: Settings, job_id: str) -> BlobRef | None:
+    """Write a receipt; None where another process writes it now.
+
+    Raises:
+        GeoAssetsError: what the store answers.
+    """
+    container = open_container(settings, settings.output_account, settings.cog_container, hasty=True)
+    with connect(settings) as conn, tempfile.TemporaryDirectory(prefix="geo_assets_receipt_") as folder:
+        if not ledger.lock(conn, job_id):
+            return None
+        conn.commit()  # the lock is the session's
+        container.ensure()
+        earlier = _there(container, job_id)
+        number = max(earlier, default=0) + 1
+        _begin(conn)
+        changes = ledger.pending_changes(conn, job_id)
+        file, digest = _document(conn, job_id, number, Path(folder))
+        conn.rollback()
+        ref = BlobRef(
+            container.alias, container.name, f"{FOLDER}/{job_id}/{number:06d}-{digest[:12]}.json{file.suffix}"
+        )
+        container.upload(file, ref.path, media_type="application/gzip" if file.suffix else "application/json")
+        ledger.told(conn, changes)
+        conn.commit()
+        for old in sorted(earlier, reverse=True)[_KEPT - 1 :]:
+            container.delete(earlier[old])
+    return ref
+
+
+def _document(conn: psycopg.Connection[Any], job_id: str, number: int, folder: Path) -> tuple[Path, str]:
+    """Write a receipt into a folder; returns its file, whose suffix is `.gz` or empty, and its SHA-256."""
+    head = _head(conn, job_id, number)
+    large = sum(sum(stage.values()) for stage in head.counts.values()) > _LARGE
+    file, digest = folder / ("receipt.gz" if large else "receipt"), hashlib.sha256()
+    with gzip.GzipFile(file, "wb", compresslevel=1, mtime=0) if large else file.open("wb") as out:
+        for line in lines_of(head, _lists(conn, job_id)):
+            data = line.encode()
+            digest.update(data)
+            out.write(data)
+    return file, digest.hexdigest()
+
+
+def _there(container: Container, job_id: str | None = None) -> dict[int, str]:
+    """Number -> path of the receipts of a job in a container."""
+    found = {}
+    for page in container.list(f"{FOLDER}/{job_id}/"):
+        for blob in page:
+            number = number_of(blob.path.rpartition("/")[2])
+            if number is not None:
+                found[number] = blob.path
+    return found
+
+
+def newest_receipts(container: Container) -> dict[str, str]:
+    """Job -> path of its newest receipt in a container."""
+    newest: dict[str, tuple[int, str]] = {}
+    for page in container.list(f"{FOLDER}/"):
+        for blob in page:
+            parts = blob.path.split("/")
+            number = number_of(parts[-1])
+            if len(parts) == 3 and number is not None:
+                newest[parts[1]] = max(newest.get(parts[1], (0, "")), (number, blob.path))
+    return {job_id: path for job_id, (_, path) in newest.items()}
+
+
+def newest_receipt(container: Container, job_id: str) -> str | None:
+    """The path of a job's newest receipt in a container; None if it has none."""
+    found = _there(container, job_id)
+    return found[max(found)] if found else None
+
+
+@contextmanager
+def fetched(container: Container, path: str) -> Iterator[Stored]:
+    """A receipt of a store, as a file of our own.
+
+    Raises:
+        GeoAssetsError: RECEIPT_UNREADABLE; SOURCE_GONE.
+    """
+    with tempfile.TemporaryDirectory(prefix="geo_assets_receipt_") as folder:
+        copy = Path(folder) / "receipt"
+        container.download(path, copy)
+        yield Stored(copy, f"{container}/{path}")

@@ -1,0 +1,390 @@
+"""Whatever was published, replaced and withdrawn: from the receipts alone comes the same ledger and the same catalogue."""
+
+import hashlib
+from datetime import timedelta
+from itertools import count
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as options
+from hypothesis import strategies as st
+from psycopg.types.json import Jsonb
+
+from geo_assets.database.bootstrap import bootstrap
+from geo_assets.database.migrate import migrate
+from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger import receipts as ledger
+from geo_assets.ledger.published import Published
+from geo_assets.outcomes import CogOutputs, Outputs
+from geo_assets.parameters import COGS, validate_parameters
+from geo_assets.receipts import rebuild as module
+from geo_assets.receipts.rebuild import rebuild
+from geo_assets.receipts.verify import Scope, verify
+from geo_assets.receipts.write import newest_receipts, write_due
+from geo_assets.stac import pgstac
+from geo_assets.stac.collection import Described
+from geo_assets.stages.orphans import sweep_blobs
+from geo_assets.stages.unpublish import unpublish_collection, unpublish_item, unpublish_job
+from geo_assets.storage.containers import BlobRef, open_container
+from geo_assets_tests.intake.conftest import DAGSTER_TABLES
+from geo_assets_tests.stac.test_retries import item
+
+_NUMBERS = count()
+
+
+class Job:
+    """A job whose sources are published in the way of the stages, without converting anything."""
+
+    def __init__(self, settings, submitter, name, number=0):
+        self.settings, self.name = settings, name
+        (settings.home / "containers" / name).mkdir(parents=True, exist_ok=True)
+        asked = validate_parameters("ingest_container", {"container": name, "limit": 1000 + number})
+        self.job_id = submitter.submit(asked, submitted_by="test").job_id
+        self.run = f"run-{self.job_id[:8]}"
+        self.execute(
+            "update geo.jobs set lease_run_id = %(run)s, lease_heartbeat = now() where job_id = %(job)s",
+            "update geo.attempts set run_id = %(run)s where job_id = %(job)s",
+        )
+
+    def execute(self, *statements, **values):
+        with psycopg.connect(self.settings.dsn("pipeline")) as conn:
+            for statement in statements:
+                conn.execute(statement, {"job": self.job_id, "run": self.run, **values})
+
+    def publish(self, key, content="a COG"):
+        digest = hashlib.sha256(content.encode()).hexdigest()
+        ref = BlobRef.parse(f"default/cogs/{self.name}/{key}_{digest[:8]}.tif")
+        file = self.settings.home / "containers" / "cogs" / ref.path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content)
+        outputs = CogOutputs(cog=str(ref), sha256=digest)
+        self.execute(
+            """insert into geo.tasks (job_id, stage, task_key, kind, status, fingerprint, outputs, run_id)
+               values (%(job)s, %(stage)s, %(key)s, 'raster', 'running', %(print)s, %(outputs)s, %(run)s)
+               on conflict (job_id, stage, task_key) do update set outputs = excluded.outputs, listed = true,
+                   fingerprint = excluded.fingerprint""",
+            stage=COGS,
+            key=key,
+            print=digest,
+            outputs=Jsonb(outputs.stored()),
+        )
+        made = item(key, self.name)
+        made["properties"] |= {"created": "2026-01-02T03:04:05Z", "updated": "2026-01-02T03:04:05Z", "said": content}
+        made["assets"] = {"data": {"href": open_container(self.settings, "default", "cogs").href(ref.path)}}
+        before = pgstac.load_items(
+            self.settings,
+            self.name,
+            [made],
+            guard=lambda conn: None,
+            record=lambda conn: Published.publish_many(
+                conn, self.job_id, self.run, [(COGS, key, Outputs(stac_item=f"{self.name}/{key}"))]
+            ),
+        )
+        sweep_blobs(self.settings, {blob for old in before for blob in old.outputs.all_blobs} - {str(ref)})
+        return file
+
+    def end(self):
+        self.execute(
+            "update geo.jobs set lease_run_id = null, lease_heartbeat = null where job_id = %(job)s",
+            "update geo.attempts set outcome = 'completed', ended_at = now()"
+            " where job_id = %(job)s and outcome is null",
+        )
+
+
+@pytest.fixture(scope="module")
+def empty(cluster, settings):
+    """Makes settings of a new database, in which nothing is, for the same containers."""
+
+    def make():
+        made = settings.model_copy(update={"pg_database": f"lost_{next(_NUMBERS)}"})
+        bootstrap(cluster.dsn(), made)
+        migrate(made)
+        with psycopg.connect(made.dsn("pipeline")) as conn:
+            conn.execute(DAGSTER_TABLES)
+        return made
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def _nothing_before(settings):
+    _clear(settings)
+
+
+def _clear(settings):
+    """Begin with no job, so that the receipts of this test are the only ones."""
+    _forget(settings)
+    for file in (settings.home / "containers" / "cogs").rglob("*.*"):
+        if file.is_file():
+            file.unlink()
+
+
+def _forget(settings):
+    """As if the database were new."""
+    with psycopg.connect(settings.dsn("pipeline")) as conn:
+        conn.execute("delete from geo.jobs; delete from geo.tombstones; delete from geo.receipt_changes")
+        for collection, _ in pgstac.list_collections(settings):
+            conn.execute("delete from pgstac.items where collection = %s", (collection["id"],))
+            conn.execute("select pgstac.delete_collection(%s)", (collection["id"],))
+
+
+def state(settings):
+    """All that a receipt promises to bring back."""
+    tables = {
+        "jobs": "to_jsonb(t) - 'lease_run_id' - 'lease_heartbeat'",
+        "attempts": "to_jsonb(t)",
+        "tasks": "to_jsonb(t)",
+        "published": "to_jsonb(t) - 'item_hash'",
+        "table_names": "to_jsonb(t)",
+        "tombstones": "to_jsonb(t) - 'tombstone_id'",  # those of items that the ledger knew
+    }
+    with psycopg.connect(settings.dsn("pipeline")) as conn:
+        found = {
+            name: sorted(
+                (
+                    row
+                    for (row,) in conn.execute(f"select {what} from geo.{name} t").fetchall()
+                    if row.get("job_id", "") is not None
+                ),
+                key=str,
+            )
+            for name, what in tables.items()
+        }
+    for collection, number in pgstac.list_collections(settings):
+        if number:
+            found[collection["id"]] = [collection, list(pgstac.read_items(settings, collection["id"]))]
+    return found
+
+
+def green(settings):
+    done = verify(settings, Scope(), deep=False)
+    assert done.faults == ()
+    return done
+
+
+def test_the_lost_database_is_made_again_and_verifies(settings, submitter, empty):
+    job = Job(settings, submitter, "lost")
+    job.publish("a")
+    job.publish("b")
+    job.end()
+    assert write_due(settings) == 1
+    lost = empty()
+    done = rebuild(lost, "default/cogs")
+    assert (done.jobs, done.items, done.missing) == (1, 2, ())
+    assert state(lost) == state(settings)
+    assert green(lost).items == 2
+    again = rebuild(lost, "default/cogs")
+    assert (again.jobs, again.left_alone, again.items) == (0, 1, 0)
+
+
+def test_of_two_jobs_that_published_one_item_the_later_has_it(settings, submitter, empty):
+    first, second = Job(settings, submitter, "taken"), Job(settings, submitter, "taken", 1)
+    first.publish("a", "one")
+    first.publish("b", "two")
+    first.end()
+    second.publish("a", "three")
+    second.end()
+    write_due(settings)
+    assert verify(settings, Scope(job_id=first.job_id)).superseded == 1
+    lost = empty()
+    rebuild(lost, "default/cogs")
+    assert state(lost) == state(settings)
+    assert green(lost).items == 2
+
+
+def test_a_receipt_that_was_written_before_the_item_was_replaced_does_not_bring_the_old_one_back(
+    settings,
+    submitter,
+    empty,
+):
+    first, second = Job(settings, submitter, "stale"), Job(settings, submitter, "stale", 1)
+    first.publish("a", "one")
+    first.end()
+    write_due(settings)
+    second.publish("a", "two")
+    second.end()
+    assert write_due(settings, only=[second.job_id]) == 1
+    lost = empty()
+    done = rebuild(lost, "default/cogs")
+    assert state(lost)["published"] == state(settings)["published"]
+    assert {fault.code for fault in done.missing} <= {"BLOB_GONE"}  # the first one's file is not there any more
+
+
+def test_what_was_unpublished_does_not_come_back(settings, submitter, empty):
+    job = Job(settings, submitter, "buried")
+    job.publish("a")
+    job.publish("b")
+    job.end()
+    write_due(settings)
+    unpublish_item(settings, "buried/a", by="test")
+    assert write_due(settings) == 1
+    lost = empty()
+    assert rebuild(lost, "default/cogs").items == 1
+    assert state(lost) == state(settings)
+    assert green(lost).withdrawn == 1
+
+
+def test_an_item_whose_file_is_gone_is_left_out_and_named(settings, submitter, empty):
+    job = Job(settings, submitter, "gone")
+    job.publish("a").unlink()
+    job.publish("b", "another")
+    job.end()
+    write_due(settings)
+    lost = empty()
+    done = rebuild(lost, "default/cogs")
+    assert [(fault.code, fault.what) for fault in done.missing] == [("BLOB_GONE", "gone/a")]
+    assert [i["id"] for i in pgstac.read_items(lost, "gone")] == ["b"]
+    assert [fault.code for fault in verify(lost, Scope()).faults] == ["ITEM_NOT_PUBLISHED"]
+
+
+def test_a_rebuild_that_is_killed_goes_on_where_it_was(settings, submitter, empty, monkeypatch):
+    monkeypatch.setattr(module, "_ITEMS", 2)
+    jobs = [Job(settings, submitter, "killed", number) for number in range(2)]
+    for number, job in enumerate(jobs):
+        for key in "abc":
+            job.publish(f"{key}{number}", f"{key}{number}")
+        job.end()
+    write_due(settings)
+    lost = empty()
+    for dies_at in (1, 2):
+        calls, real = count(1), ledger.publish_again
+
+        def publish_again(conn, rows, calls=calls, real=real, dies_at=dies_at):
+            if next(calls) == dies_at:
+                raise KeyboardInterrupt
+            real(conn, rows)
+
+        monkeypatch.setattr(ledger, "publish_again", publish_again)
+        with pytest.raises(KeyboardInterrupt):
+            rebuild(lost, "default/cogs")
+        monkeypatch.setattr(ledger, "publish_again", real)
+        assert write_due(lost) == 0  # a job that is being made again gets no receipt of the half
+    rebuild(lost, "default/cogs")
+    assert state(lost) == state(settings)
+    assert green(lost).items == 6
+
+
+def test_jobs_of_this_database_are_left_alone(settings, submitter, empty):
+    job = Job(settings, submitter, "merged")
+    job.publish("a")
+    job.end()
+    write_due(settings)
+    unpublish_item(settings, "merged/a", by="test")
+    before = state(settings)
+    done = rebuild(settings, "default/cogs")  # its newest receipt still has the item
+    assert (done.jobs, done.left_alone, done.items) == (0, 1, 0)
+    assert state(settings) == before
+
+
+def test_receipts_are_numbered_and_the_last_three_are_kept(settings, submitter):
+    job = Job(settings, submitter, "numbered")
+    job.publish("x")
+    job.end()
+    folder = settings.home / "containers" / "cogs" / "_receipts" / job.job_id
+    for number in range(1, 6):
+        job.execute("insert into geo.receipt_changes (job_id) values (%(job)s)")
+        assert write_due(settings) == 1
+        assert sorted(int(f.name[:6]) for f in folder.iterdir()) == list(range(max(1, number - 2), number + 1))
+    assert write_due(settings) == 0  # nothing has changed
+    assert list(newest_receipts(open_container(settings, "default", "cogs"))) == [job.job_id]
+
+
+def test_an_outage_leaves_the_receipt_due(settings, submitter):
+    job = Job(settings, submitter, "outage")
+    job.publish("a")
+    job.end()
+    folder = settings.home / "containers" / "cogs"
+    away = folder.with_name("away")
+    folder.rename(away)
+    folder.write_text("in its place")
+    try:
+        assert write_due(settings) == 0
+    finally:
+        folder.unlink()
+        away.rename(folder)
+    assert verify(settings, Scope(job_id=job.job_id)).faults == ()  # it is due, not missing
+    assert write_due(settings) == 1
+
+
+def test_a_container_without_receipts_is_refused(settings):
+    (settings.home / "containers" / "nothing").mkdir(exist_ok=True)
+    with pytest.raises(GeoAssetsError) as refused:
+        rebuild(settings, "default/nothing")
+    assert refused.value.code == "NO_RECEIPTS"
+
+
+def test_what_is_said_of_a_collection_later_is_in_the_next_receipt(settings, submitter, empty):
+    job = Job(settings, submitter, "described")
+    job.publish("a")
+    job.end()
+    write_due(settings)
+    pgstac.refresh_collection(settings, "described", Described(title="Said later", license="CC0-1.0"))
+    assert write_due(settings) == 1
+    lost = empty()
+    rebuild(lost, "default/cogs")
+    assert pgstac.read_collection(lost, "described")["title"] == "Said later"
+    assert state(lost) == state(settings)
+
+
+@pytest.fixture(scope="module")
+def lost(empty):
+    return empty()
+
+
+ACTS = st.lists(
+    st.one_of(
+        st.tuples(st.just("publish"), st.integers(0, 2), st.sampled_from("abcd"), st.sampled_from(["one", "two"])),
+        st.tuples(st.just("unpublish item"), st.sampled_from("abcd")),
+        st.tuples(st.just("unpublish job"), st.integers(0, 2)),
+        st.tuples(st.just("unpublish collection")),
+        st.tuples(st.just("write")),
+    ),
+    max_size=25,
+)
+
+
+def act(settings, submitter, jobs, what, *of):
+    if what == "publish":
+        jobs[of[0]].publish(of[1], of[2])
+    elif what == "write":
+        write_due(settings)
+    else:
+        try:
+            if what == "unpublish item":
+                unpublish_item(settings, f"random/{of[0]}", by="test")
+            elif what == "unpublish job":
+                jobs[of[0]].end()
+                unpublish_job(settings, submitter.jobs, jobs[of[0]].job_id, by="test")
+            else:
+                unpublish_collection(settings, "random", by="test")
+        except GeoAssetsError as error:
+            assert error.code in {"ITEM_NOT_FOUND", "COLLECTION_NOT_FOUND", "STILL_AT_WORK"}  # noqa: PT017
+
+
+@options(max_examples=20, deadline=timedelta(seconds=60), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(acts=ACTS)
+def test_the_state_that_random_acts_lead_to_is_what_the_receipts_bring_back(
+    settings,
+    submitter,
+    lost,
+    acts,
+):
+    _clear(settings)
+    _forget(lost)
+    jobs = [Job(settings, submitter, "random", number) for number in range(3)]
+    for job in jobs:
+        job.publish("z", "first")
+        job.end()
+    for what, *of in acts:
+        if what == "publish":
+            jobs[of[0]].execute(
+                "update geo.jobs set lease_run_id = %(run)s, lease_heartbeat = now() where job_id = %(job)s"
+            )
+        act(settings, submitter, jobs, what, *of)
+        for job in jobs:
+            job.end()
+    write_due(settings)
+    rebuild(lost, "default/cogs")
+    assert state(lost) == state(settings)
+    green(lost)
