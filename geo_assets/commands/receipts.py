@@ -53,7 +53,9 @@ def receipt(
 
 def verify(
     job_id: Annotated[str | None, typer.Argument(metavar="JOB_ID", help="What this job has in the catalogue.")] = None,
-    collection: Annotated[str | None, typer.Option("--collection", help="This collection and its tables.")] = None,
+    collection: Annotated[
+        str | None, typer.Option("--collection", help="This collection, its tables, and those of other bands.")
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="Everything.")] = False,
     deep: Annotated[
         bool, typer.Option("--deep", help="Also compare items with receipts and with the headers of COGs.")
@@ -79,7 +81,7 @@ def verify(
         with open_submitter() as submitter:
             scope = Scope(job_id=submitter.jobs.find(job_id).job_id)
     elif collection is not None:
-        scope = Scope.of_collection(collection)
+        scope = Scope.of_collection(settings, collection)
     with _progress("verified", count(settings, scope)) as tell:
         done = run(settings, scope, deep=deep, tell=tell)
     if as_json:

@@ -180,6 +180,16 @@ def count_published(
     return int(count)
 
 
+def family(conn: psycopg.Connection[Any], collection: str) -> list[str]:
+    """The collections in which the jobs that were submitted for a collection have published."""
+    rows = conn.execute(
+        """select distinct split_part(stac_item, '/', 1) from geo.published join geo.jobs using (job_id)
+            where parameters->>'collection' = %s order by 1""",
+        (collection,),
+    )
+    return [row[0] for row in rows.fetchall()]
+
+
 def jobs_of(conn: psycopg.Connection[Any], collections: Sequence[str] | None = None) -> list[str]:
     """The jobs that process files, the oldest first: all, or those that published in some collections."""
     rows = conn.execute(

@@ -29,7 +29,6 @@ from geo_assets.database.connections import connect
 from geo_assets.errors import ERRORS, GeoAssetsError
 from geo_assets.ledger import receipts as ledger
 from geo_assets.outcomes import Outputs, read_outputs
-from geo_assets.parameters import FILE_STAGES
 from geo_assets.raster.models import ValidateReport, ValidateRequest
 from geo_assets.receipts.model import PUBLISHED
 from geo_assets.receipts.write import fetched, newest_receipt
@@ -81,9 +80,17 @@ class Scope:
     collections: tuple[str, ...] | None = None
 
     @classmethod
-    def of_collection(cls, name: str) -> Scope:
-        """A collection, with that of its tables."""
-        return cls(collections=tuple(sorted({name, *(stage.collection(name) for stage in FILE_STAGES.values())})))
+    def of_collection(cls, settings: Settings, name: str) -> Scope:
+        """A collection, with the others of the jobs that were submitted for it: those of its tables and of other bands.
+
+        Raises:
+            GeoAssetsError: COLLECTION_NOT_FOUND.
+        """
+        with connect(settings) as conn:
+            family = ledger.family(conn, name)
+            if not family and not pgstac.has_collection(conn, name):
+                raise GeoAssetsError("COLLECTION_NOT_FOUND", f"there is no collection {name[:200]}")
+        return cls(collections=tuple(sorted({name, *family})))
 
 
 @dataclass
@@ -127,13 +134,11 @@ def verify(settings: Settings, scope: Scope, *, deep: bool = False, tell: Tell =
         tell: is told of the progress.
 
     Raises:
-        GeoAssetsError: a store does not answer, COLLECTION_NOT_FOUND.
+        GeoAssetsError: a store does not answer.
     """
     found = _Findings(tell)
     with connect(settings, autocommit=True) as conn, StageContext(settings) as context:
         jobs = [scope.job_id] if scope.job_id else ledger.jobs_of(conn, _listed(scope))
-        if scope.collections is not None and not jobs and not _any_collection(conn, scope.collections):
-            raise GeoAssetsError("COLLECTION_NOT_FOUND", f"there is no collection {scope.collections[0][:200]}")
         work = _Work(settings, conn, context, found, deep=deep)
         work.published(scope)
         for job_id in jobs:
@@ -153,10 +158,6 @@ def verify(settings: Settings, scope: Scope, *, deep: bool = False, tell: Tell =
 
 def _listed(scope: Scope) -> list[str] | None:
     return None if scope.collections is None else list(scope.collections)
-
-
-def _any_collection(conn: psycopg.Connection[Any], names: Sequence[str]) -> bool:
-    return any(pgstac.has_collection(conn, name) for name in names)
 
 
 @dataclass
