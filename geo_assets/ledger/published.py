@@ -49,6 +49,17 @@ select p.stac_item, p.job_id, p.stage, p.task_key, p.outputs, p.at, geo.content_
 """
 
 
+#: Enters the tasks that have these items, with a hash of each item as it was loaded.
+_PUBLISH = """insert into geo.published (stac_item, job_id, stage, task_key, fingerprint, outputs, content, item_hash)
+   select outputs->>'stac_item', job_id, stage, task_key, fingerprint, outputs,
+          %s::jsonb->>(outputs->>'stac_item'), h.item_hash
+     from geo.tasks t left join geo.item_hashes(%s, %s) h on h.stac_item = t.outputs->>'stac_item'
+    where job_id = %s and run_id = %s and outputs->>'stac_item' = any(%s)
+   on conflict (stac_item) do update set job_id = excluded.job_id, stage = excluded.stage,
+       task_key = excluded.task_key, fingerprint = excluded.fingerprint, outputs = excluded.outputs,
+       content = excluded.content, item_hash = excluded.item_hash, at = now()"""
+
+
 class Published:
     """Statements on `geo.published`; those that publish or withdraw run in the caller's transaction, together with the
     changes to items and tables.
@@ -97,14 +108,7 @@ class Published:
             )
             note_published(cursor, job_id, run_id, done, contents)
             cursor.execute(
-                """insert into geo.published (stac_item, job_id, stage, task_key, fingerprint, outputs, content, item_hash)
-                   select outputs->>'stac_item', job_id, stage, task_key, fingerprint, outputs,
-                          %s::jsonb->>(outputs->>'stac_item'), h.item_hash
-                     from geo.tasks t left join geo.item_hashes(%s, %s) h on h.stac_item = t.outputs->>'stac_item'
-                    where job_id = %s and run_id = %s and outputs->>'stac_item' = any(%s)
-                   on conflict (stac_item) do update set job_id = excluded.job_id, stage = excluded.stage,
-                       task_key = excluded.task_key, fingerprint = excluded.fingerprint, outputs = excluded.outputs,
-                       content = excluded.content, item_hash = excluded.item_hash, at = now()""",
+                _PUBLISH,
                 (
                     Jsonb(dict(contents)),
                     sorted({name[0] for name in names}),

@@ -33,7 +33,7 @@ from geo_assets.raster.models import ValidateReport, ValidateRequest
 from geo_assets.receipts.model import PUBLISHED
 from geo_assets.receipts.write import fetched, newest_receipt
 from geo_assets.settings import Settings
-from geo_assets.stac import pgstac
+from geo_assets.stac import pgstac, reading
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.read_back import insist_on_agreement
 from geo_assets.storage.containers import BlobRef, Container, open_container
@@ -311,7 +311,7 @@ class _Work:
             for collection in sorted({record["stac_item"].partition("/")[0] for record in batch}):
                 own = [record for record in batch if record["stac_item"].partition("/")[0] == collection]
                 with self.conn.transaction():
-                    items = pgstac.items_by_id(self.conn, collection, [record["item"]["id"] for record in own])
+                    items = reading.items_by_id(self.conn, collection, [record["item"]["id"] for record in own])
                 current = ledger.still_published(self.conn, own)
                 for record in own:
                     item = items.get(record["item"]["id"])

@@ -40,7 +40,7 @@ from geo_assets.receipts.model import (
     number_of,
 )
 from geo_assets.settings import Settings
-from geo_assets.stac import pgstac
+from geo_assets.stac import reading
 from geo_assets.storage.containers import BlobRef, Container, open_container
 
 #: Receipts of a job that stay.
@@ -76,7 +76,7 @@ def _lists(conn: psycopg.Connection[Any], job_id: str) -> Iterator[tuple[str, It
 
 def _collections(conn: psycopg.Connection[Any], job_id: str) -> Iterator[str]:
     for collection in ledger.collections_of(conn, job_id):
-        if row := pgstac.collection_row(conn, collection):
+        if row := reading.collection_row(conn, collection):
             yield _json(row)
 
 
@@ -90,7 +90,7 @@ def _published(conn: psycopg.Connection[Any], job_id: str) -> Iterator[str]:
         items = {
             f"{collection}/{identity}": item
             for collection, ids in by_collection.items()
-            for identity, item in pgstac.items_by_id(conn, collection, ids).items()
+            for identity, item in reading.items_by_id(conn, collection, ids).items()
         }
         for row in page:
             yield _json({**row, "item": items.get(row["stac_item"])})

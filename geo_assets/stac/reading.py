@@ -79,3 +79,17 @@ def state_of_items(conn: psycopg.Connection[Any], collection: str) -> str | None
         (collection,),
     ).fetchone()
     return row[0] if row else None
+
+
+def items_by_id(conn: psycopg.Connection[Any], collection: str, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return id -> item as it was loaded, within the caller's transaction; those that are gone are left out."""
+    conn.execute("set local search_path to pgstac, public")
+    return stored_items(conn, collection, ids)
+
+
+def collection_row(conn: psycopg.Connection[Any], collection: str) -> dict[str, Any] | None:
+    """Return a collection as stored, and how its items are partitioned."""
+    row = conn.execute(
+        "select content, partition_trunc from pgstac.collections where id = %s", (collection,)
+    ).fetchone()
+    return {"content": row[0], "partition_trunc": row[1]} if row else None
