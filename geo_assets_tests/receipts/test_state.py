@@ -78,7 +78,11 @@ class Job:
             [made],
             guard=lambda conn: None,
             record=lambda conn: Published.publish_many(
-                conn, self.job_id, self.run, [(COGS, key, Outputs(stac_item=f"{self.name}/{key}"))], {}
+                conn,
+                self.job_id,
+                self.run,
+                [(COGS, key, Outputs(stac_item=f"{self.name}/{key}"))],
+                {f"{self.name}/{key}": digest},
             ),
         )
         sweep_blobs(self.settings, {blob for old in before for blob in old.outputs.all_blobs} - {str(ref)})
