@@ -1,5 +1,5 @@
-"""Longitudes on the circle. Here: the shortest stretch around several spans, as RFC 7946 bounds boxes have it. Not
-here: latitudes, geometry.
+"""Longitudes on the circle. Here: the stretch around several spans, as RFC 7946 bounds boxes have it. Not here:
+latitudes, geometry.
 """
 
 from __future__ import annotations
@@ -8,6 +8,9 @@ from collections.abc import Iterable
 
 #: Degrees; a gap below it is rounding.
 _GRAIN = 1e-6
+
+#: Degrees; what lies within so many is of one region, also across the antimeridian.
+_REGION = 90.0
 
 
 def shortest_stretch(spans: Iterable[tuple[float, float]]) -> tuple[float, float]:
@@ -30,3 +33,18 @@ def shortest_stretch(spans: Iterable[tuple[float, float]]) -> tuple[float, float
         reach = max(reach, east)
     width, west, east = max(gaps, default=(0.0, first, reach))
     return (west, east) if width > first + 360 - reach else (first, reach)
+
+
+def stretch_of_many(spans: Iterable[tuple[float, float]]) -> tuple[float, float]:
+    """West and east of a stretch that covers every span, for places that need not belong together: as
+    `shortest_stretch`, but across the antimeridian only where one of the spans reaches it from each side, or all are of
+    one region. New Zealand and Indiana are not, and a box around both goes the way that maps are drawn.
+    """
+    known = list(spans)
+    west, east = shortest_stretch(known)
+    if west <= east or east + 360 - west <= _REGION:
+        return west, east
+    is_there = any(w > e for w, e in known) or (
+        min(w for w, _ in known) <= -180 + _GRAIN and max(e for _, e in known) >= 180 - _GRAIN
+    )
+    return (west, east) if is_there else (min(w for w, _ in known), max(e for _, e in known))

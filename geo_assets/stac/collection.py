@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from geo_assets.longitudes import shortest_stretch
+from geo_assets.longitudes import stretch_of_many
 from geo_assets.parameter_types import OTHER_LICENSE, License, Provider, Text, provider_fields
 from geo_assets.parameters import IngestContainer
 from geo_assets.stac.validation import validated
@@ -124,7 +124,7 @@ def _extent(holdings: Holdings) -> dict[str, Any]:
     bbox = _WORLD
     interval: list[str | None] = [None, None]
     if holdings.stretches and holdings.latitudes:
-        west, east = shortest_stretch(holdings.stretches)
+        west, east = stretch_of_many(holdings.stretches)
         south, north = holdings.latitudes
         bbox = [west, south, east, north]
     if holdings.times:

@@ -95,6 +95,8 @@ def test_the_extents_of_a_collection_are_exact_also_after_items_are_deleted(sett
         ([(170, -10, -170, 10), (0, 0, 10, 10)], [0, -10, -170, 10]),
         ([(-180, -10, -90, 10), (90, -10, 180, 10)], [90, -10, -90, 10]),
         ([(-180, -90, 180, 90), (170, -10, -170, 10)], [-180, -90, 180, 90]),
+        ([(177, -20, 178, -16), (-179, -20, -178, -16)], [177, -20, -178, -16]),  # Fiji
+        ([(172, -44, 174, -41), (-88, 39, -87, 40)], [-88, -44, 174, 40]),  # New Zealand and Indiana
     ],
 )
 def test_the_extent_across_180_degrees_is_the_shortest_box_west_of_its_east(settings, boxes, expected):  # noqa: F811

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -292,3 +293,25 @@ def test_the_item_of_a_table_tells_its_source_and_is_not_touched_when_nothing_ch
     _, again = world.ingest(force=True)
     assert again.items == 1
     assert versions(world) == rows
+
+
+def test_files_that_are_delivered_again_unchanged_lead_to_the_same_blobs_and_touch_no_row(world):
+    raster(world, "a.tif")
+    raster(world, "b.tif", value=2)
+    gpd.GeoDataFrame({"name": ["a"]}, geometry=[box(1, 0, 2, 1)], crs=4326).to_file(world.folder / "places.gpkg")
+    world.ingest()
+    first, rows = world.items(), versions(world)
+    for file in world.folder.iterdir():
+        content = file.read_bytes()
+        file.unlink()
+        file.write_bytes(content)  # another inode, another time: another etag
+        os.utime(file, (1, 1))
+    _, again = world.ingest()
+    assert again.items == 3
+    assert world.items() == first
+    assert versions(world) == rows
+    cogs_of = "select outputs->>'cog' from geo.published where stac_item ^@ %s and outputs ? 'cog' order by 1"
+    made = [row[0] for row in world.rows(cogs_of, world.name)]
+    assert len(made) == 2
+    assert all((world.folder.parent / cog.partition("/")[2]).is_file() for cog in made)
+    assert world.rows("select blob from geo.loose_blobs where blob = any(%s)", made) == []
