@@ -9,8 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
+
+from geo_assets.serving.answers import problem
 
 PAGE = Path(__file__).with_name("page")
 
@@ -41,6 +45,14 @@ class Page(StaticFiles):
 
     def __init__(self) -> None:
         super().__init__(directory=PAGE, html=True)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request. What is no file of the page, or may not be done with one, is told as elsewhere."""
+        try:
+            await super().__call__(scope, receive, send)
+        except HTTPException as error:
+            told = "there is nothing at this address" if error.status_code == 404 else error.detail
+            await problem(error.status_code, told, headers=error.headers)(scope, receive, send)
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         """One file, or that it is still the same."""

@@ -81,6 +81,29 @@ def test_a_file_that_is_the_same_is_not_sent_again():
     assert again.headers["content-security-policy"] == first.headers["content-security-policy"]
 
 
+@pytest.mark.parametrize(
+    ("path", "method", "status"),
+    [
+        ("/stack.env", "GET", 404),
+        ("/../app.py", "GET", 404),
+        ("/%2e%2e/app.py", "GET", 404),
+        ("//etc/passwd", "GET", 404),
+        ("/js", "GET", 404),
+        ("/a%00b", "GET", 404),
+        ("/" + 300 * "a", "GET", 404),
+        ("/index.html", "POST", 405),
+    ],
+)
+def test_what_is_no_file_of_the_page_is_said_as_a_problem_and_never_a_fault_of_the_server(path, method, status):
+    static = pytest.importorskip("geo_assets.serving.static")
+    answer = ask(static.Page(), path, method=method)
+    assert answer.status == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json["status"] == status
+    assert b"/home" not in answer.body
+    assert str(PACKAGE_ROOT).encode() not in answer.body
+
+
 def test_every_file_that_a_module_imports_is_there():
     for path in PAGE.glob("js/*.js"):
         for named in re.findall(r"""(?:from|import\()\s*["'](\.[^"']+)["']""", path.read_text(encoding="utf-8")):
