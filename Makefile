@@ -19,7 +19,7 @@ demo:   ## the main job on bundled data; starts the stack
 	echo "demo: $$((SECONDS - step)) s"
 
 lint:   ## ruff, mypy, import contracts, definitions
-	@$(RUN) ruff check
+	@$(RUN) --extra serve ruff check
 	$$uv run --frozen ruff format --check --quiet
 	$$uv run --frozen mypy
 	$$uv run --frozen lint-imports --no-cache

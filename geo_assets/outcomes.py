@@ -200,8 +200,8 @@ class CatalogueOutputs(Outputs):
 
     pgstac_version: str
     collections: int
-    queryables: tuple[str, ...] = Field((), description="what clients may filter by")
-    indexed: tuple[str, ...] = Field((), description="those of them that have an index")
+    queryables: tuple[str, ...] = Field((), exclude_if=_is_nothing, description="what clients may filter by")
+    indexed: tuple[str, ...] = Field((), exclude_if=_is_nothing, description="those of them that have an index")
 
 
 class GreetingOutputs(Outputs):
