@@ -155,11 +155,15 @@ class Published:
                 {"names": list(names), "stage": stage, **place},
             ).fetchall()
             cursor.execute(
-                """update geo.tasks t set listed = false from geo.jobs j
-                    where t.job_id = j.job_id and j.parameters->>'account' = %(account)s
-                      and j.parameters->>'container' = %(container)s and j.parameters->>'collection' = %(collection)s
-                      and t.stage = %(stage)s and t.task_key = any(%(keys)s) and t.status in ('succeeded', 'skipped')
-                      and t.outputs->>'stac_item' = any(%(gone)s)""",
+                """with unlisted as (
+                       update geo.tasks t set listed = false from geo.jobs j
+                        where t.job_id = j.job_id and j.parameters->>'account' = %(account)s
+                          and j.parameters->>'container' = %(container)s
+                          and j.parameters->>'collection' = %(collection)s
+                          and t.stage = %(stage)s and t.task_key = any(%(keys)s)
+                          and t.status in ('succeeded', 'skipped') and t.outputs->>'stac_item' = any(%(gone)s)
+                       returning t.job_id)
+                   insert into geo.receipt_changes (job_id) select distinct job_id from unlisted""",
                 {
                     "keys": [row["task_key"] for row in rows],
                     "gone": [row["stac_item"] for row in rows],
@@ -280,8 +284,10 @@ class Published:
             (job_id, entry.stage, entry.task_key),
         )
         conn.execute(
-            """update geo.tasks set listed = false
-                where job_id = any(%s) and stage = %s and task_key = %s and status in ('succeeded', 'skipped')
-                  and outputs->>'stac_item' = %s""",
+            """with unlisted as (
+                   update geo.tasks set listed = false
+                    where job_id = any(%s) and stage = %s and task_key = %s and status in ('succeeded', 'skipped')
+                      and outputs->>'stac_item' = %s returning job_id)
+               insert into geo.receipt_changes (job_id) select distinct job_id from unlisted""",
             (list(others), entry.stage, entry.task_key, entry.stac_item),
         )

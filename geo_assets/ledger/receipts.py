@@ -49,6 +49,12 @@ _RECORDS: dict[str, LiteralString] = {
     "tombstones": """
         select (to_jsonb(s) - 'tombstone_id')::text from geo.tombstones s where s.job_id = %(job)s
          order by s.tombstone_id""",
+    "raster_collections": """
+        select to_jsonb(r)::text from geo.raster_collections r join geo.jobs j on j.parameters->>'collection' = r.asked
+         where j.job_id = %(job)s order by r.collection""",
+    "deltas": """
+        select (to_jsonb(d) - 'job_id')::text from geo.deltas d where d.job_id = %(job)s
+         order by d.delivery, d.stage, d.task_key""",
 }
 
 _SUPERSEDED = """

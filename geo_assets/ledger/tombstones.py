@@ -29,14 +29,17 @@ buried as (
 noted as (
     insert into geo.loose_tables (table_name)
     select distinct made->>'table' from gone, jsonb_path_query(outputs, '$.tables[*]') as made where made ? 'table'
-        on conflict do nothing)
-update geo.tasks t set listed = false
-  from gone join geo.jobs mine using (job_id)
-  join geo.jobs other
-    on (other.parameters->>'account', other.parameters->>'container', other.parameters->>'collection')
-     = (mine.parameters->>'account', mine.parameters->>'container', mine.parameters->>'collection')
- where t.job_id = other.job_id and t.stage = gone.stage and t.task_key = gone.task_key
-   and t.status in ('succeeded', 'skipped') and t.outputs->>'stac_item' = gone.stac_item
+        on conflict do nothing),
+unlisted as (
+    update geo.tasks t set listed = false
+      from gone join geo.jobs mine using (job_id)
+      join geo.jobs other
+        on (other.parameters->>'account', other.parameters->>'container', other.parameters->>'collection')
+         = (mine.parameters->>'account', mine.parameters->>'container', mine.parameters->>'collection')
+     where t.job_id = other.job_id and t.stage = gone.stage and t.task_key = gone.task_key
+       and t.status in ('succeeded', 'skipped') and t.outputs->>'stac_item' = gone.stac_item
+    returning t.job_id)
+insert into geo.receipt_changes (job_id) select distinct job_id from unlisted
 """
 
 #: A tombstone whose files and tables nobody has to delete any more.

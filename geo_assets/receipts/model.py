@@ -24,15 +24,18 @@ from geo_assets.errors import GeoAssetsError
 #: The folder of receipts in the container of COGs. No collection is called so (`parameter_types.CollectionId`).
 FOLDER = "_receipts"
 
-#: The lists, in their order. `published` has each item with its row of the ledger.
-TASKS, NAMES, LOADS, TOMBSTONES, COLLECTIONS, PUBLISHED = LISTS = (
+#: The lists that are rows of the ledger, each called as its table.
+TASKS, NAMES, LOADS, TOMBSTONES, RASTER_COLLECTIONS, DELTAS = ROWS = (
     "tasks",
     "table_names",
     "vector_loads",
     "tombstones",
-    "collections",
-    "published",
+    "raster_collections",
+    "deltas",
 )
+
+#: The lists from the catalogue, which come after them. `published` has each item with its row of the ledger.
+COLLECTIONS, PUBLISHED = "collections", "published"
 
 #: Most bytes of a line: a record of a source with some hundred rasters has one or two MB.
 _LONGEST_LINE = 256 << 20

@@ -30,7 +30,17 @@ from geo_assets.ledger import receipts as ledger
 from geo_assets.ledger.models import Work
 from geo_assets.outcomes import Outputs, TableEntry, TaskInput, read_outputs, read_receipt
 from geo_assets.parameters import TABLES, Engine, IngestContainer, Parameters, asked_of, validate_parameters
-from geo_assets.receipts.model import COLLECTIONS, LOADS, NAMES, PUBLISHED, TASKS, TOMBSTONES, Stored
+from geo_assets.receipts.model import (
+    COLLECTIONS,
+    DELTAS,
+    LOADS,
+    NAMES,
+    PUBLISHED,
+    RASTER_COLLECTIONS,
+    TASKS,
+    TOMBSTONES,
+    Stored,
+)
 from geo_assets.receipts.verify import Fault
 from geo_assets.receipts.write import fetched, newest_receipts, write_due
 from geo_assets.settings import Settings
@@ -101,8 +111,11 @@ class _Work:
                         "REBUILD_CONFLICT",
                         f"in this database other sources have the tables {', '.join(taken[:5])} of job {job[:12]}",
                     )
-            for batch in batched(receipt.records(TOMBSTONES), _ROWS):
-                ledger.put_back(conn, "tombstones", batch)
+            for kind in (TOMBSTONES, RASTER_COLLECTIONS):
+                for batch in batched(receipt.records(kind), _ROWS):
+                    ledger.put_back(conn, kind, batch)
+            for batch in batched(receipt.records(DELTAS), _ROWS):
+                ledger.put_back(conn, DELTAS, [{**row, "job_id": job} for row in batch])
 
     def note_collections(self, receipt: Stored) -> None:
         """Of each collection, what the receipt tells that was written last."""

@@ -26,19 +26,7 @@ from geo_assets import __version__
 from geo_assets.database.connections import TRANSIENT, connect
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger import receipts as ledger
-from geo_assets.receipts.model import (
-    COLLECTIONS,
-    FOLDER,
-    LOADS,
-    NAMES,
-    PUBLISHED,
-    TASKS,
-    TOMBSTONES,
-    Head,
-    Stored,
-    lines_of,
-    number_of,
-)
+from geo_assets.receipts.model import COLLECTIONS, FOLDER, PUBLISHED, ROWS, Head, Stored, lines_of, number_of
 from geo_assets.settings import Settings
 from geo_assets.stac import reading
 from geo_assets.storage.containers import BlobRef, Container, open_container
@@ -68,7 +56,7 @@ def _head(conn: psycopg.Connection[Any], job_id: str, number: int) -> Head:
 
 
 def _lists(conn: psycopg.Connection[Any], job_id: str) -> Iterator[tuple[str, Iterator[str]]]:
-    for kind in (TASKS, NAMES, LOADS, TOMBSTONES):
+    for kind in ROWS:
         yield kind, ledger.records(conn, kind, job_id)
     yield COLLECTIONS, _collections(conn, job_id)
     yield PUBLISHED, _published(conn, job_id)

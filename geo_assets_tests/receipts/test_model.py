@@ -7,7 +7,7 @@ import tracemalloc
 import pytest
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.receipts.model import LISTS, Head, Stored, lines_of, number_of
+from geo_assets.receipts.model import ROWS, Head, Stored, lines_of, number_of
 
 
 def head(**changes):
@@ -71,7 +71,7 @@ def test_what_is_no_receipt_of_this_version_is_refused(tmp_path, text):
 def test_a_receipt_of_100_000_tasks_is_written_and_read_in_little_memory(tmp_path):
     record = json.dumps({"task_key": "x" * 40, "outputs": {"cog": "y" * 100}})
     tracemalloc.start()
-    path = written(tmp_path, [(name, (record for _ in range(100_000))) for name in LISTS[:1]], gzip.open)
+    path = written(tmp_path, [(name, (record for _ in range(100_000))) for name in ROWS[:1]], gzip.open)
     assert sum(1 for _ in Stored(path, "x").records("tasks")) == 100_000
     assert tracemalloc.get_traced_memory()[1] < 10e6
     tracemalloc.stop()

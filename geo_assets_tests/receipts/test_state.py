@@ -9,12 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as options
 from hypothesis import strategies as st
+from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from geo_assets.database.bootstrap import bootstrap
 from geo_assets.database.migrate import migrate
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger import receipts as ledger
+from geo_assets.ledger.models import PublishedTask
 from geo_assets.ledger.published import Published
 from geo_assets.outcomes import CogOutputs, Outputs
 from geo_assets.parameters import COGS, validate_parameters
@@ -45,6 +47,10 @@ class Job:
         self.execute(
             "update geo.jobs set lease_run_id = %(run)s, lease_heartbeat = now() where job_id = %(job)s",
             "update geo.attempts set run_id = %(run)s where job_id = %(job)s",
+            "insert into geo.raster_collections values (%(name)s, 'uint8', %(name)s), (%(name)s, 'visual', %(other)s)"
+            " on conflict do nothing",
+            name=name,
+            other=f"{name}-visual",
         )
 
     def execute(self, *statements, **values):
@@ -127,7 +133,10 @@ def _clear(settings):
 def _forget(settings):
     """As if the database were new."""
     with psycopg.connect(settings.dsn("pipeline")) as conn:
-        conn.execute("delete from geo.jobs; delete from geo.tombstones; delete from geo.receipt_changes")
+        conn.execute(
+            "delete from geo.jobs; delete from geo.tombstones; delete from geo.receipt_changes;"
+            " delete from geo.raster_collections"
+        )
         for collection, _ in pgstac.list_collections(settings):
             conn.execute("delete from pgstac.items where collection = %s", (collection["id"],))
             conn.execute("select pgstac.delete_collection(%s)", (collection["id"],))
@@ -142,6 +151,8 @@ def state(settings):
         "published": "to_jsonb(t) - 'item_hash'",
         "table_names": "to_jsonb(t)",
         "tombstones": "to_jsonb(t) - 'tombstone_id'",  # those of items that the ledger knew
+        "raster_collections": "to_jsonb(t)",
+        "deltas": "to_jsonb(t)",
     }
     with psycopg.connect(settings.dsn("pipeline")) as conn:
         found = {
@@ -227,6 +238,45 @@ def test_what_was_unpublished_does_not_come_back(settings, submitter, empty):
     assert rebuild(lost, "default/cogs").items == 1
     assert state(lost) == state(settings)
     assert green(lost).withdrawn == 1
+
+
+def test_the_receipts_of_all_jobs_tell_what_one_withdrawal_changes_in_their_accounts(settings, submitter, empty):
+    first, second = Job(settings, submitter, "both"), Job(settings, submitter, "both", 1)
+    for job in (first, second):
+        job.publish("a")
+        job.publish("b")
+        job.end()
+    write_due(settings)
+    unpublish_item(settings, "both/a", by="test")
+    assert write_due(settings) == 2
+    green(settings)
+    lost = empty()
+    rebuild(lost, "default/cogs")
+    assert state(lost) == state(settings)
+    assert green(lost).items == 1
+
+
+@pytest.mark.parametrize("way", ["retired", "taken to another collection"])
+def test_a_job_whose_account_another_job_changes_gets_a_new_receipt(settings, submitter, way):
+    first, second = Job(settings, submitter, "left"), Job(settings, submitter, "left", 1)
+    for job in (first, second):
+        job.publish("a")
+        job.end()
+    write_due(settings)
+    place = {"account": "default", "container": "left", "collection": "left"}
+    with psycopg.connect(settings.dsn("pipeline")) as conn:
+        (row,) = conn.cursor(row_factory=dict_row).execute("select * from geo.published").fetchall()
+        if way == "retired":
+            entry = PublishedTask.model_validate({key: row[key] for key in PublishedTask.model_fields})
+            Published.forget_source(conn, second.job_id, entry, others=[first.job_id])
+        else:
+            Published.taken_elsewhere(conn, ["left/a"], COGS, **place)
+    assert first.job_id in ledger_due(settings)
+
+
+def ledger_due(settings):
+    with psycopg.connect(settings.dsn("pipeline")) as conn:
+        return ledger.due(conn)
 
 
 def test_an_item_whose_file_is_gone_is_left_out_and_named(settings, submitter, empty):
