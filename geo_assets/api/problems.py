@@ -90,7 +90,7 @@ def install(app: FastAPI) -> None:
         return problem(
             request,
             GeoAssetsError(
-                "INVALID_PARAMETERS", "; ".join(sentences)[:1000], remedy="see /docs for what each route takes"
+                "INVALID_PARAMETERS", "; ".join(sentences)[:1000], remedy="see /openapi.json for what each route takes"
             ),
         )
 
@@ -101,7 +101,7 @@ def install(app: FastAPI) -> None:
             title=str(error.detail),
             status=error.status_code,
             detail=f"{request.method} {request.url.path}: {error.detail}",
-            remedy="see /docs for the routes",
+            remedy="see /openapi.json for the routes",
         )
         return JSONResponse(
             body.model_dump(), status_code=error.status_code, media_type=MEDIA_TYPE, headers=dict(error.headers or {})
@@ -112,7 +112,8 @@ def install(app: FastAPI) -> None:
         """A value that the database cannot hold comes from a parameter: what is in the database fits in it."""
         sentence = error.diag.message_primary or str(error)
         return problem(
-            request, GeoAssetsError("INVALID_PARAMETERS", sentence[:300], remedy="see /docs for what each route takes")
+            request,
+            GeoAssetsError("INVALID_PARAMETERS", sentence[:300], remedy="see /openapi.json for what each route takes"),
         )
 
     @app.exception_handler(psycopg.Error)

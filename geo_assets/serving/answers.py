@@ -20,6 +20,8 @@ _log = logging.getLogger(__name__)
 
 _MEDIA_TYPE = "application/problem+json"
 
+_OWN_FAULT = "the server could not answer; its log says why"
+
 #: Longest text of an error that a library may tell.
 _LONGEST = 600
 
@@ -39,6 +41,53 @@ def problem(
     return Response(json.dumps(body), status_code=status, media_type=_MEDIA_TYPE, headers=dict(headers or {}))
 
 
+class WithHead:
+    """Answers HEAD as GET without the body, for applications that know GET alone (RFC 9110, 9.3.2)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def without_body(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        await self._app({**scope, "method": "GET"}, receive, without_body)
+
+
+class Unfailing:
+    """Answers what an application fails to answer: by 500, with the reason in the log."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def watch(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watch)
+        except ClientDisconnect:
+            raise
+        except Exception:
+            if started:
+                raise
+            _log.exception("%s %s failed", scope["method"], scope["path"])
+            await problem(500, _OWN_FAULT)(scope, receive, send)
+
+
 class Discreet:
     """Lets the answers of an application through, but replaces its errors: of the server's own faults nothing is told,
     of the client's what is no path, address or statement. The log keeps all of it.
@@ -50,26 +99,14 @@ class Discreet:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         held: list[Message] = []
-        started = False
 
         async def watch(message: Message) -> None:
-            nonlocal started
             if (message["type"] == "http.response.start" and message["status"] >= 400) or held:
                 held.append(message)
             else:
-                started = True
                 await send(message)
 
-        try:
-            await self._app(scope, receive, watch)
-        except ClientDisconnect:
-            raise
-        except Exception:
-            if started:
-                raise
-            _log.exception("%s %s failed", scope["method"], scope["path"])
-            await problem(500, "the server could not answer; its log says why")(scope, receive, send)
-            return
+        await self._app(scope, receive, watch)
         if held:
             await _told(held)(scope, receive, send)
 
@@ -77,7 +114,7 @@ class Discreet:
 def _told(held: list[Message]) -> Response:
     status: int = held[0]["status"]
     if status >= 500:
-        return problem(status, "the server could not answer; its log says why")
+        return problem(status, _OWN_FAULT)
     kept = {
         name.decode("latin-1"): value.decode("latin-1")
         for name, value in held[0]["headers"]

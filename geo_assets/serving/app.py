@@ -7,11 +7,13 @@ errors tell. Not here: the applications (a module for each).
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+import psycopg
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.routing import Router
@@ -20,7 +22,7 @@ from starlette_cramjam.middleware import CompressionMiddleware
 
 from geo_assets.api.app import create_app
 from geo_assets.errors import GeoAssetsError
-from geo_assets.serving.answers import Discreet, problem
+from geo_assets.serving.answers import Discreet, Unfailing, WithHead, problem
 from geo_assets.serving.features import features_app
 from geo_assets.serving.files import Files
 from geo_assets.serving.origin import AtOrigin
@@ -31,8 +33,10 @@ from geo_assets.serving.tiles import tiles_app
 from geo_assets.settings import Settings
 from geo_assets.web.guard import Guard
 
-#: Paths of the HTTP API besides /api/….
-_OF_API = frozenset({"/docs", "/openapi.json", "/livez", "/readyz"})
+_log = logging.getLogger(__name__)
+
+#: Paths of the HTTP API besides /api/…. Its page /docs loads programs from elsewhere; `geo-assets api` has it.
+_OF_API = frozenset({"/openapi.json", "/livez", "/readyz"})
 
 _IMAGES = {"image/png", "image/jpeg", "image/jpg", "image/webp", "image/tiff", "image/jp2"}
 
@@ -46,7 +50,7 @@ def serving_app(settings: Settings, *, require_auth: bool = False) -> ASGIApp:
             everybody's.
     """
     published = Published(settings)
-    api = create_app(settings, require_auth=require_auth)
+    api = create_app(settings, require_auth=require_auth, guarded=False)
     libraries = {
         "/stac": stac_app(settings, published),
         "/tiles": tiles_app(settings, published),
@@ -60,12 +64,11 @@ def serving_app(settings: Settings, *, require_auth: bool = False) -> ASGIApp:
     if settings.public_url and (name := urlsplit(settings.public_url).hostname):
         hosts.append(name)
     inside = Guard(AtOrigin(house, settings.public_url), hosts=hosts, probes=("/livez", "/readyz"))
-    return CrossOrigin(inside, settings.read_origins)
+    return CrossOrigin(Unfailing(inside), settings.read_origins)
 
 
 def _embedded(app: FastAPI) -> ASGIApp:
-    embedded: ASGIApp = CompressionMiddleware(_AsData(Discreet(app)), exclude_mediatype=_IMAGES)
-    return embedded
+    return WithHead(CompressionMiddleware(_AsData(Discreet(app)), exclude_mediatype=_IMAGES))
 
 
 class _House:
@@ -100,7 +103,7 @@ class _House:
 
     async def _ask_api(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] in {"GET", "HEAD"}:
-            await self._api(scope, receive, send)
+            await WithHead(self._api)(scope, receive, send)
         else:
             remedy = "ask the HTTP API itself: geo-assets api"
             answer = problem(405, "this server changes nothing", remedy=remedy, headers={"Allow": "GET, HEAD"})
@@ -135,6 +138,10 @@ class _Authenticated:
             status, headers = (401, {"WWW-Authenticate": "Bearer"}) if error.code == "UNAUTHORIZED" else (403, {})
             answer = problem(status, error.message, title=error.code, remedy=error.remedy or "", headers=headers)
             await answer(scope, receive, send)
+            return
+        except psycopg.Error:  # its text may tell statements and names
+            _log.exception("the caller of %s could not be identified", scope["path"])
+            await problem(503, "the database does not answer", headers={"Retry-After": "5"})(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
