@@ -19,7 +19,6 @@ from geo_assets.ledger.collection_files import CollectionFile
 from geo_assets.sandbox.scratch import held_folder
 from geo_assets.settings import Settings
 from geo_assets.stac import pgstac, reading
-from geo_assets.stac.geoparquet import write_items
 from geo_assets.stac.pgstac import Guard, anybody
 from geo_assets.stac.validation import validated
 from geo_assets.stages.export_target import sha256_of
@@ -67,6 +66,8 @@ def refresh_items_file(settings: Settings, collection: str, *, run: str, guard: 
 
 
 def _refreshed(settings: Settings, collection: str, run: str, guard: Guard) -> bool:
+    from geo_assets.stac.geoparquet import write_items  # Arrow starts a thread; run workers are forks of what has none
+
     with held_folder(settings.home / "scratch") as folder:
         file = folder / "items.parquet"
         with reading.at_any_moment(settings) as conn:  # whether it all is of one moment is asked before it is shown
