@@ -1,23 +1,34 @@
 -- 0025_receipts.sql: receipts of jobs lie beside the COGs. Here: which jobs have none yet that says how they are now, and what an
 -- item was when it was loaded, so that a change of it by others is noticed.
 
--- Of the item's row as it was loaded; null: by an earlier release.
+-- Of the item's row as it was loaded; null: it is not in the catalogue.
 alter table geo.published add column item_hash text;
 
--- Hashes of items as they are now. Times as numbers: their text depends on the session.
-create function geo.item_hashes(p_collections text[], p_ids text[]) returns table (stac_item text, item_hash text) language sql stable as $$
-    select i.collection || '/' || i.id,
-           encode(sha256(convert_to(concat_ws(' ', i.geometry::text, extract(epoch from i.datetime), extract(epoch from i.end_datetime),
+-- Pages of what is published, by name.
+create index on geo.published (stac_item collate "C");
+create index on geo.published (job_id, stac_item collate "C");
+
+-- A hash of an item's row. Times as numbers: their text depends on the session.
+create function geo.item_hash(i pgstac.items) returns text language sql stable as $$
+    select encode(sha256(convert_to(concat_ws(' ', i.geometry::text, extract(epoch from i.datetime), extract(epoch from i.end_datetime),
                                               i.content::text), 'UTF8')), 'hex')
+$$;
+create function geo.item_hashes(p_collections text[], p_ids text[]) returns table (stac_item text, item_hash text) language sql stable as $$
+    select i.collection || '/' || i.id, geo.item_hash(i)
       from pgstac.items i
      where i.collection = any(p_collections) and i.id = any(p_ids)
 $$;
 
+-- An earlier release kept none: changes are noticed that come after this.
+update geo.published p set item_hash = geo.item_hash(i) from pgstac.items i
+ where i.collection = split_part(p.stac_item, '/', 1) and i.id = substr(p.stac_item, strpos(p.stac_item, '/') + 1);
+
 -- Changes that no receipt tells yet. Whoever writes one deletes those that it has seen. Append only: two that change the same job do
 -- not wait for each other.
 create table geo.receipt_changes (
-    change  bigint  generated always as identity primary key,
-    job_id  text    not null
+    change  bigint       generated always as identity primary key,
+    job_id  text         not null,
+    at      timestamptz  not null default now()
 );
 create index on geo.receipt_changes (job_id);
 
@@ -58,7 +69,9 @@ create trigger receipt_of_ended after update on geo.attempts for each row
 create function geo.note_receipt_of_collection() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     insert into geo.receipt_changes (job_id)
-        select p.job_id from geo.published p where starts_with(p.stac_item, new.id || '/') order by p.at desc limit 1;
+        select p.job_id from geo.published p
+         where p.stac_item collate "C" >= new.id || '/' and p.stac_item collate "C" < new.id || '0'   -- '0' follows '/'
+         order by p.at desc limit 1;
     return null;
 end $$;
 revoke all on function geo.note_receipt_of_collection() from public;

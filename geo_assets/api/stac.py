@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from geo_assets.api.dependencies import Limit, TheSettings, TheSubmitter, scope
 from geo_assets.ledger.changes import NOW, Change
 from geo_assets.parameter_types import CollectionId
-from geo_assets.receipts.write import write_due
+from geo_assets.receipts.write import AT_A_DOOR, write_due
 from geo_assets.stac import pgstac
 from geo_assets.stac.collection import Described
 from geo_assets.stages.unpublish import (
@@ -111,7 +111,7 @@ def delete(
 ) -> Unpublished:
     """Delete a collection."""
     done = remove_collection(settings, collection, cascade=cascade, by=_BY)
-    write_due(settings)
+    write_due(settings, seconds=AT_A_DOOR)
     return done
 
 
@@ -124,7 +124,7 @@ def unpublish(settings: TheSettings, submitter: TheSubmitter, body: Target) -> U
         done = unpublish_item(settings, body.item, by=_BY)
     else:
         done = unpublish_collection(settings, body.collection or "", by=_BY)
-    write_due(settings)
+    write_due(settings, seconds=AT_A_DOOR)
     return done
 
 

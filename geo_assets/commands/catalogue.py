@@ -100,12 +100,12 @@ def collection_delete(
     as_json: JsonFlag = False,
 ) -> None:
     """Delete a collection. Exit code 1 if something of it could not be deleted yet."""
-    from geo_assets.receipts.write import write_due
+    from geo_assets.receipts.write import AT_A_DOOR, write_due
     from geo_assets.settings import load_settings
     from geo_assets.stages.unpublish import remove_collection
 
     done = remove_collection(load_settings(), collection, cascade=cascade, by=_BY)
-    write_due(load_settings())
+    write_due(load_settings(), seconds=AT_A_DOOR)
     _show(done, as_json=as_json)
 
 
@@ -119,7 +119,7 @@ def unpublish(
 
     May be repeated: what is withdrawn already stays so. The sources stay; the next submission publishes them again.
     """
-    from geo_assets.receipts.write import write_due
+    from geo_assets.receipts.write import AT_A_DOOR, write_due
     from geo_assets.settings import load_settings
     from geo_assets.stages.unpublish import unpublish_collection, unpublish_item, unpublish_job
 
@@ -137,7 +137,7 @@ def unpublish(
         done = unpublish_item(settings, item, by=_BY)
     else:
         done = unpublish_collection(settings, collection or "", by=_BY)
-    write_due(settings)
+    write_due(settings, seconds=AT_A_DOOR)
     _show(done, as_json=as_json)
 
 

@@ -16,19 +16,36 @@ from psycopg import sql
 from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
 
+from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger.lease import LEASE_SECONDS
+
 #: Rows that are fetched at a time.
 _PAGE = 500
 
-#: A job that has ended, and that nobody is making again.
+#: Jobs that have ended, and that nobody is making again. While another job of its place is at work, which may replace
+#: an item of it every second, a job waits: it would get a receipt of each moment.
 _DUE = """
+with at_work as (
+    select job_id, parameters->>'account' as account, parameters->>'container' as container,
+           parameters->>'collection' as collection
+      from geo.jobs where lease_heartbeat > now() - make_interval(secs => %(lease)s))
 select c.job_id from geo.receipt_changes c
+  join geo.jobs j using (job_id)
   join lateral (select outcome from geo.attempts a where a.job_id = c.job_id
                  order by attempt desc limit 1) newest on true
  where newest.outcome is not null
    and not exists (select from geo.rebuilds r where r.job_id = c.job_id and r.done_at is null)
    and (%(only)s::text[] is null or c.job_id = any(%(only)s))
- group by c.job_id order by min(c.change) limit %(limit)s
+ group by c.job_id, j.parameters
+having %(only)s::text[] is not null or min(c.at) < now() - make_interval(secs => %(longest)s)
+    or not exists (select from at_work w where w.job_id <> c.job_id
+                      and (w.account, w.container, w.collection) = (j.parameters->>'account',
+                           j.parameters->>'container', j.parameters->>'collection'))
+ order by min(c.change) limit %(limit)s
 """
+
+#: Seconds that a job waits at most for the end of the others of its place.
+_LONGEST_WAIT = 600
 
 #: List of a receipt -> its records, each with all columns.
 _RECORDS: dict[str, LiteralString] = {
@@ -75,8 +92,10 @@ select t.task_key, t.outputs->>'stac_item' from geo.tasks t
 
 
 def due(conn: psycopg.Connection[Any], *, only: Sequence[str] | None = None, limit: int | None = None) -> list[str]:
-    """The ended jobs whose receipt does not tell what they are now, those first that wait for longest."""
-    values = {"only": None if only is None else list(only), "limit": limit}
+    """The ended jobs whose receipt does not tell what they are now, those first that wait for longest. Of jobs that are
+    named, also those whose items another job may be replacing now.
+    """
+    values = {"lease": LEASE_SECONDS, "longest": _LONGEST_WAIT, "only": only and list(only), "limit": limit}
     return [row[0] for row in conn.execute(_DUE, values).fetchall()]
 
 
@@ -118,9 +137,14 @@ def head_of(conn: psycopg.Connection[Any], job_id: str) -> dict[str, Any]:
             (job_id,),
         ).fetchone()
     if row is None:
-        msg = f"there is no job {job_id}"
-        raise LookupError(msg)
+        raise GeoAssetsError("JOB_NOT_FOUND", f"there is no job {job_id}")
     return {**row, "counts": counts(conn, job_id)}
+
+
+def count_tasks(conn: psycopg.Connection[Any], job_id: str) -> int:
+    """How many tasks a job has, also those that are not listed any more."""
+    ((count,),) = conn.execute("select count(*) from geo.tasks where job_id = %s", (job_id,)).fetchall()
+    return int(count)
 
 
 def counts(conn: psycopg.Connection[Any], job_id: str) -> dict[str, dict[str, int]]:
@@ -155,23 +179,24 @@ def collections_of(conn: psycopg.Connection[Any], job_id: str) -> list[str]:
 def published(
     conn: psycopg.Connection[Any], *, job_id: str | None = None, collections: Sequence[str] | None = None
 ) -> Iterator[list[dict[str, Any]]]:
-    """Pages of rows of what is published, by name: of a job, of collections, or all. Between two pages no cursor is
-    open.
+    """Pages of rows of what is published, by name: of a job, of one collection after the other, or all. Between two
+    pages no cursor is open.
     """
-    after = ""
-    while True:
-        with conn.cursor(row_factory=dict_row) as cursor:
-            rows = cursor.execute(
-                """select to_jsonb(p) as row from geo.published p
-                    where stac_item collate "C" > %(after)s and (%(job)s::text is null or job_id = %(job)s)
-                      and (%(of)s::text[] is null or split_part(stac_item, '/', 1) = any(%(of)s))
-                    order by stac_item collate "C" limit %(page)s""",
-                {"after": after, "job": job_id, "of": collections, "page": _PAGE},
-            ).fetchall()
-        if not rows:
-            return
-        yield [row["row"] for row in rows]
-        after = rows[-1]["row"]["stac_item"]
+    ranges = [("", None)] if collections is None else [(f"{name}/", f"{name}0") for name in collections]  # "0" is next
+    of_job = sql.SQL("and job_id = %(job)s" if job_id is not None else "")
+    until = sql.SQL('and stac_item collate "C" < %(end)s' if collections is not None else "")
+    query = sql.SQL(
+        """select to_jsonb(p) as row from geo.published p where stac_item collate "C" > %(after)s {} {}
+            order by stac_item collate "C" limit %(page)s"""
+    ).format(until, of_job)
+    for after, end in ranges:
+        while True:
+            with conn.cursor(row_factory=dict_row) as cursor:
+                rows = cursor.execute(query, {"after": after, "end": end, "job": job_id, "page": _PAGE}).fetchall()
+            if not rows:
+                break
+            yield [row["row"] for row in rows]
+            after = rows[-1]["row"]["stac_item"]  # noqa: PLW2901
 
 
 def count_published(

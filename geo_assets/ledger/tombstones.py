@@ -17,7 +17,8 @@ from psycopg.rows import dict_row
 from geo_assets.outcomes import Outputs, read_outputs
 
 #: The ledger's row leaves together with the item. Its task is no longer listed, in whichever job of the container and
-#: the collection did it: the next submission does it again. Its tables are loose until they are dropped.
+#: the collection did it: the next submission does it again, and these jobs get new receipts. Its tables are loose until
+#: they are dropped.
 _BURY = """
 with gone as (
     delete from geo.published where stac_item = any(%(names)s) returning stac_item, job_id, stage, task_key, outputs),

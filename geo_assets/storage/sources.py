@@ -306,7 +306,7 @@ def matches(path: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
 
 
 def is_taken(path: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
-    """Whether a listed file is processed: it is not litter, and it passes the globs."""
+    """Whether a listed file is processed: it is not litter, nor of our own account, and it passes the globs."""
     return why_ignored(path, include, exclude) is None
 
 
@@ -320,10 +320,18 @@ def is_source_taken(source: str, include: Sequence[str], exclude: Sequence[str])
     return is_taken(inside, include, exclude)
 
 
+#: In a container of COGs: receipts (`receipts/model.py`), and the items of collections (`stages/items_file.py`).
+_ACCOUNT = re.compile(
+    r"_receipts/[^/]+/\d{6,}-[0-9a-f]{12}\.json(\.gz)?|_collections/[^/]+/[0-9a-f]{16}/items\.parquet"
+)
+
+
 def why_ignored(path: str, include: Sequence[str], exclude: Sequence[str]) -> str | None:
     """Return why a listed file is ignored; None for one that is processed."""
     if is_litter(path):
         return "left behind by an operating system or a program"
+    if _ACCOUNT.fullmatch(path):
+        return "a receipt or a list of items that this pipeline keeps beside its COGs"
     return None if matches(path, include, exclude) else "left out by include or exclude"
 
 

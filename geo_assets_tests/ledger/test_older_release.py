@@ -15,6 +15,7 @@ import pytest
 from geo_assets.database.bootstrap import bootstrap
 from geo_assets.database.migrate import migrate, migrations
 from geo_assets.definitions import build_defs
+from geo_assets.ledger import receipts
 from geo_assets.ledger.ledger import Ledger
 from geo_assets.parameters import Job, validate_parameters
 from geo_assets.settings import project_file
@@ -120,3 +121,10 @@ def test_what_an_older_release_converted_is_published_without_being_converted_ag
         assert conn.execute("select count(*) from vector.stopped_kept").fetchone() == (3,)
         found = conn.execute("select collection, id from pgstac.items where collection like 'stopped%'").fetchall()
     assert sorted(collection for collection, _ in found) == ["stopped", "stopped-vector"]
+
+
+def test_items_of_an_older_release_are_known_by_a_hash_so_that_a_change_is_noticed(older):
+    with psycopg.connect(older.dsn("pipeline")) as conn:
+        rows = dict(conn.execute("select stac_item, item_hash from geo.published").fetchall())
+        assert rows
+        assert rows == receipts.item_hashes(conn, list(rows))

@@ -6,7 +6,7 @@ from itertools import count
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, example, given
 from hypothesis import settings as options
 from hypothesis import strategies as st
 from psycopg.rows import dict_row
@@ -45,18 +45,21 @@ class Job:
         self.job_id = submitter.submit(asked, submitted_by="test").job_id
         self.run = f"run-{self.job_id[:8]}"
         self.execute(
-            "update geo.jobs set lease_run_id = %(run)s, lease_heartbeat = now() where job_id = %(job)s",
             "update geo.attempts set run_id = %(run)s where job_id = %(job)s",
             "insert into geo.raster_collections values (%(name)s, 'uint8', %(name)s), (%(name)s, 'visual', %(other)s)"
             " on conflict do nothing",
             name=name,
             other=f"{name}-visual",
         )
+        self.begin()
 
     def execute(self, *statements, **values):
         with psycopg.connect(self.settings.dsn("pipeline")) as conn:
             for statement in statements:
                 conn.execute(statement, {"job": self.job_id, "run": self.run, **values})
+
+    def begin(self):
+        self.execute("update geo.jobs set lease_run_id = %(run)s, lease_heartbeat = now() where job_id = %(job)s")
 
     def publish(self, key, content="a COG"):
         digest = hashlib.sha256(content.encode()).hexdigest()
@@ -386,16 +389,17 @@ def lost(empty):
     return empty()
 
 
-ACTS = st.lists(
-    st.one_of(
-        st.tuples(st.just("publish"), st.integers(0, 2), st.sampled_from("abcd"), st.sampled_from(["one", "two"])),
-        st.tuples(st.just("unpublish item"), st.sampled_from("abcd")),
-        st.tuples(st.just("unpublish job"), st.integers(0, 2)),
-        st.tuples(st.just("unpublish collection")),
-        st.tuples(st.just("write")),
-    ),
-    max_size=25,
-)
+def acts(most):
+    return st.lists(
+        st.one_of(
+            st.tuples(st.just("publish"), st.integers(0, 2), st.sampled_from("abcd"), st.sampled_from(["one", "two"])),
+            st.tuples(st.just("unpublish item"), st.sampled_from("abcd")),
+            st.tuples(st.just("unpublish job"), st.integers(0, 2)),
+            st.tuples(st.just("unpublish collection")),
+            st.tuples(st.just("write")),
+        ),
+        max_size=most,
+    )
 
 
 def act(settings, submitter, jobs, what, *of):
@@ -416,14 +420,7 @@ def act(settings, submitter, jobs, what, *of):
             assert error.code in {"ITEM_NOT_FOUND", "COLLECTION_NOT_FOUND", "STILL_AT_WORK"}  # noqa: PT017
 
 
-@options(max_examples=20, deadline=timedelta(seconds=60), suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(acts=ACTS)
-def test_the_state_that_random_acts_lead_to_is_what_the_receipts_bring_back(
-    settings,
-    submitter,
-    lost,
-    acts,
-):
+def comes_back(settings, submitter, lost, acts):
     _clear(settings)
     _forget(lost)
     jobs = [Job(settings, submitter, "random", number) for number in range(3)]
@@ -432,13 +429,34 @@ def test_the_state_that_random_acts_lead_to_is_what_the_receipts_bring_back(
         job.end()
     for what, *of in acts:
         if what == "publish":
-            jobs[of[0]].execute(
-                "update geo.jobs set lease_run_id = %(run)s, lease_heartbeat = now() where job_id = %(job)s"
-            )
+            jobs[of[0]].begin()
         act(settings, submitter, jobs, what, *of)
         for job in jobs:
             job.end()
     write_due(settings)
     rebuild(lost, "default/cogs")
     assert state(lost) == state(settings)
+    green(settings)
     green(lost)
+
+
+def few(examples):
+    return options(
+        max_examples=examples,
+        deadline=timedelta(seconds=60),
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
+
+
+@few(4)
+@example(acts=[("publish", 0, "a", "one"), ("publish", 1, "a", "two"), ("write",), ("unpublish item", "a")])
+@given(acts=acts(8))
+def test_the_state_that_random_acts_lead_to_is_what_the_receipts_bring_back(settings, submitter, lost, acts):
+    comes_back(settings, submitter, lost, acts)
+
+
+@pytest.mark.slow
+@few(40)
+@given(acts=acts(25))
+def test_the_state_that_many_random_acts_lead_to_is_what_the_receipts_bring_back(settings, submitter, lost, acts):
+    comes_back(settings, submitter, lost, acts)
