@@ -23,6 +23,7 @@ from starlette_cramjam.middleware import CompressionMiddleware
 from geo_assets.api.app import create_app
 from geo_assets.errors import GeoAssetsError
 from geo_assets.serving.answers import Discreet, Unfailing, WithHead, problem
+from geo_assets.serving.boxes import OrderedBoxes
 from geo_assets.serving.features import features_app
 from geo_assets.serving.files import Files
 from geo_assets.serving.origin import AtOrigin
@@ -57,6 +58,8 @@ def serving_app(settings: Settings, *, require_auth: bool = False) -> ASGIApp:
         "/features": features_app(settings),
     }
     services: dict[str, ASGIApp] = {path: _embedded(app) for path, app in libraries.items()}
+    for path in ("/tiles", "/features"):
+        services[path] = OrderedBoxes(services[path])
     services["/files"] = Files(published)
     guarded = {path: _Authenticated(app, api) for path, app in services.items()}
     house = _House(guarded, api, [api, *libraries.values()])

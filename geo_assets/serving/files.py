@@ -22,8 +22,10 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from geo_assets.receipts.model import FOLDER as RECEIPTS
 from geo_assets.serving.answers import problem
 from geo_assets.serving.published import Published
+from geo_assets.storage.local import IN_PROGRESS
 
 #: Bytes of one read.
 _CHUNK = 256 * 1024
@@ -83,7 +85,7 @@ class Files:
         prefix = scope["root_path"].count("/") + 1
         alias, name, *path = [*parts[prefix:], "", ""] if len(parts) < prefix + 2 else parts[prefix:]
         container = self._published.container(alias, name)
-        if container is None or not path or any(not _is_plain(part) for part in path):
+        if container is None or not path or any(not _is_plain(part) for part in path) or _is_internal(path):
             return None
         try:
             return _opened(container.path, path)
@@ -93,6 +95,11 @@ class Files:
 
 def _is_plain(name: str) -> bool:
     return name not in {"", ".", ".."} and not {"/", "\\", "\0"} & set(name)
+
+
+def _is_internal(path: list[str]) -> bool:
+    """Whether a file is for this system alone: a receipt, which tells of sources, or an upload in progress."""
+    return path[0] == RECEIPTS or IN_PROGRESS.search(path[-1]) is not None
 
 
 def _opened(folder: Path, path: list[str]) -> _File:

@@ -11,7 +11,9 @@ from typing import Any
 
 import asyncpg
 import attr
+import orjson
 from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
 from stac_fastapi.api.errors import add_exception_handlers
 from stac_fastapi.pgstac.app import instantiate_api
 from stac_fastapi.pgstac.config import Settings as StacSettings
@@ -20,6 +22,7 @@ from stac_fastapi.pgstac.db import get_connection
 from stac_fastapi.pgstac.models.extensions import Extensions
 
 from geo_assets import __version__
+from geo_assets.serving.boxes import halves
 from geo_assets.serving.links import for_clients
 from geo_assets.serving.origin import origin_of
 from geo_assets.serving.published import Published
@@ -30,11 +33,28 @@ _TITLE = "geo_assets"
 _DESCRIPTION = "What was published: COGs and tables as STAC items."
 
 
+@attr.s
+class _Searches(CoreCrudClient):  # type: ignore[misc]
+    """pgstac's, which takes a box across 180° for all that is outside of it."""
+
+    async def _search_base(self, search_request: Any, request: Request) -> Any:
+        if search_request.bbox and (both := halves(search_request.bbox)):
+            search_request.bbox, search_request.intersects = None, both
+        return await super()._search_base(search_request, request=request)
+
+    def _clean_search_args(self, *args: Any, **kwargs: Any) -> Any:
+        cleaned = super()._clean_search_args(*args, **kwargs)
+        if cleaned.get("bbox") and (both := halves(cleaned["bbox"])):
+            del cleaned["bbox"]
+            cleaned["intersects"] = both.model_dump(exclude_none=True)
+        return cleaned
+
+
 def stac_app(settings: Settings, published: Published) -> FastAPI:
     """The application, to be served below /stac."""
 
     @attr.s
-    class Client(CoreCrudClient):  # type: ignore[misc]
+    class Client(_Searches):
         """pgstac's, with hrefs as `links.py` has them."""
 
         landing_page_id: str = attr.ib(default="geo_assets")
@@ -53,9 +73,12 @@ def stac_app(settings: Settings, published: Published) -> FastAPI:
 
         async def all_collections(self, request: Request, **kwargs: Any) -> Any:
             found = await super().all_collections(request, **kwargs)
-            if isinstance(found, dict):
-                origin = origin_of(request.scope)
-                found["collections"] = [for_clients(c, published, origin) for c in found["collections"]]
+            origin = origin_of(request.scope)
+            if isinstance(found, Response):  # so, if fields were chosen
+                content = orjson.loads(found.body)
+                content["collections"] = [for_clients(c, published, origin) for c in content["collections"]]
+                return JSONResponse(content)
+            found["collections"] = [for_clients(c, published, origin) for c in found["collections"]]
             return found
 
     @asynccontextmanager

@@ -17,6 +17,9 @@ from typing import Any
 from geo_assets.errors import GeoAssetsError
 from geo_assets.settings import LocalAccount
 
+#: obstore's own name for an upload in progress.
+IN_PROGRESS = re.compile(r"#\d+$")
+
 #: Seconds. A file named `x#1` that is younger may be an upload in progress.
 _UPLOAD_SECONDS = 60
 
@@ -118,8 +121,8 @@ def entries_below(root: Path, folder: str = "") -> Iterator[dict[str, Any]]:
             stat = file.stat()
         except FileNotFoundError:
             continue  # it was removed meanwhile
-        if re.search(r"#\d+$", file.name) and time.time() - stat.st_mtime < _UPLOAD_SECONDS:
-            continue  # obstore's own name for an upload in progress
+        if IN_PROGRESS.search(file.name) and time.time() - stat.st_mtime < _UPLOAD_SECONDS:
+            continue
         path = os.fsencode(file.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
         etag = f'"{stat.st_ino:x}-{stat.st_mtime_ns // 1000:x}-{stat.st_size:x}"'
         yield {

@@ -137,6 +137,16 @@ def test_nothing_outside_the_published_containers_is_answered(get, path):
     assert b"containers" not in answer.body.replace(b"published container", b"")
 
 
+def test_receipts_and_uploads_in_progress_are_not_published(get, home):
+    cogs = home / "containers/cogs"
+    for path in ("_receipts/job/receipt.json", "a b/new.tif#1", "a b/new.tif#23", "a b/_receipts/x.tif"):
+        (cogs / path).parent.mkdir(parents=True, exist_ok=True)
+        (cogs / path).write_bytes(BYTES)
+    for path in ("_receipts/job/receipt.json", "a b/new.tif#1", "a b/new.tif#23"):
+        assert get(f"default/cogs/{quote(path)}").status == 404, path
+    assert get("default/cogs/a%20b/_receipts/x.tif").status == 200
+
+
 def test_no_link_is_followed(get, home):
     cogs = home / "containers/cogs"
     (cogs / "link.tif").symlink_to(home / "stack.env")
