@@ -195,6 +195,9 @@ class Settings(BaseSettings):
     )
     api_port: int = Field(8000, description="port of the HTTP API")
     serve_port: int = Field(8080, description="port of the server of catalogue, tiles, features, files and page")
+    up_serves: bool = Field(
+        True, description="`geo-assets up` starts that server too, where its packages are; else `geo-assets serve` does"
+    )
     public_url: WebAddress | None = Field(
         None, description="address of that server for its clients, behind a proxy (default: what the request names)"
     )

@@ -22,8 +22,10 @@ class Cli:
 
     def __init__(self, home: Path, **settings: str) -> None:
         self.home = home
-        # rasters of some millions of pixels are large here: what is done of them is kept
-        self.env = {**os.environ, "GEO_ASSETS_HOME": str(home), "GEO_ASSETS_CHUNK_PIXELS": "2000000", **settings}
+        # rasters of some millions of pixels are large here: what is done of them is kept; the server of what was
+        # published is started by the tests that ask for it
+        own = {"GEO_ASSETS_HOME": str(home), "GEO_ASSETS_CHUNK_PIXELS": "2000000", "GEO_ASSETS_UP_SERVES": "false"}
+        self.env = {**os.environ, **own, **settings}
 
     def run(self, *args: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
         command = [str(Path(sys.executable).with_name("geo-assets")), *args]

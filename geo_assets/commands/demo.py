@@ -10,7 +10,7 @@ from pathlib import Path
 
 from geo_assets.ledger.models import JobRecord, TaskRecord
 from geo_assets.ledger.outputs import told
-from geo_assets.local.stack import can_serve
+from geo_assets.local.stack import Stack
 from geo_assets.settings import PACKAGE_ROOT, Settings
 from geo_assets.storage.containers import open_container, place
 from geo_assets.storage.sources import Member, sorted_sources
@@ -94,6 +94,6 @@ def hints(settings: Settings, job: JobRecord, tasks: list[TaskRecord]) -> dict[s
         )
     looks["where files went"] = f"geo-assets tasks {job.job_id[:12]}"
     looks["why a file is bad"] = f"geo-assets tasks {job.job_id[:12]} --status {BAD_INPUT}"
-    if can_serve():
+    if Stack().serves(settings):
         looks["the page"] = settings.served["page"]
     return looks

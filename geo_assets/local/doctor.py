@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from geo_assets.database.migrate import PGSTAC_VERSION, pgstac_version, up_to_date
 from geo_assets.errors import GeoAssetsError
 from geo_assets.local.postgresql import find_binaries
-from geo_assets.local.stack import Stack, can_serve, listens
+from geo_assets.local.stack import Stack, listens
 from geo_assets.local.storage_checks import StorageCheck, storage_checks
 from geo_assets.local.supervisor import CRASH_LOOP, WELL_SECONDS, Account, Deaths
 from geo_assets.settings import Settings, load_settings
@@ -56,7 +56,14 @@ def examine() -> list[Finding]:
         *((check.what, lambda check=check: _storage(check)) for check in storage_checks(settings, make=False)),
         *(
             (f"process {name}", lambda name=name: _process(stack, name))
-            for name in ("code_server", "webserver", "daemon", "api", *(["serve"] if can_serve() else []), "supervisor")
+            for name in (
+                "code_server",
+                "webserver",
+                "daemon",
+                "api",
+                *(["serve"] if stack.serves(settings) else []),
+                "supervisor",
+            )
         ),
     ]
     return [_safely(what, check) for what, check in checks]

@@ -129,6 +129,10 @@ class Stack:
                     self._wait("serve", state, lambda: listens(settings.serve_port))
         return settings
 
+    def serves(self, settings: Settings) -> bool:
+        """Whether the server of what was published is a part of this stack: `up` starts it, or `serve` has."""
+        return can_serve() and (settings.up_serves or "serve" in self.state().processes)
+
     # -- what the supervisor does --------------------------------------------------------------------------------------
 
     def dead_parts(self) -> list[str]:
@@ -266,13 +270,13 @@ class Stack:
             self._wait("code_server", state, lambda: listens(settings.code_server_port))
             if fresh:  # they are connected to the old code location
                 processes.stop([p for name, p in state.processes.items() if name in {"webserver", "daemon"}])
-            for name in ("webserver", "api", "daemon", "serve"):
-                if name in commands:
-                    self._ensure(state, name, commands[name], env)
+            serves = self.serves(settings)
+            for name in ("webserver", "api", "daemon", *(["serve"] if serves else [])):
+                self._ensure(state, name, commands[name], env)
             self._wait("webserver", state, lambda: _location_is_loaded(settings))
             self._wait("api", state, lambda: listens(settings.api_port))
             self._wait("daemon", state, lambda: _daemon_beats(settings, state.processes["daemon"]))
-            if "serve" in commands:
+            if serves:
                 self._wait("serve", state, lambda: listens(settings.serve_port))
 
     def _ensure(self, state: StackState, name: str, arguments: list[str], env: dict[str, str]) -> bool:

@@ -118,7 +118,7 @@ def structure(path: Path) -> list[str]:
     layout = tiff.read_layout(path)
     if not layout.directories:
         return ["it has no image"]
-    return tiff.cut_off(layout) or [
+    return [*tiff.bad_tables(layout), *tiff.cut_off(layout)] or [
         *_pyramid_problems(layout.pyramid()),
         *_order_problems(layout),
         *tiff.bad_frames(path, layout),

@@ -29,6 +29,7 @@ def test_with_the_database_alone_only_its_address_is_printed(new_cli):
 
 @pytest.mark.stack
 def test_with_the_whole_stack_the_addresses_of_dagster_and_the_api_are_printed(cli):
-    for told in (cli.json("up"), cli.json("up", "--database-only")):
+    all_of_it = Cli(cli.home, GEO_ASSETS_UP_SERVES="true")
+    for told in (all_of_it.json("up"), cli.json("up", "--database-only")):
         pages = {"page"} if can_serve() else set()
         assert told.keys() == {"home", "dagster", "api", "postgres", "containers"} | pages

@@ -1,6 +1,7 @@
 """Damage and changes in a COG are detected and reported."""
 
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from rio_cogeo.cogeo import cog_validate
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.raster import tiff
 from geo_assets.raster.validate import structure, validate_cog
 from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.raster.test_profiles import field, made
@@ -76,6 +78,21 @@ def test_any_flipped_bit_that_a_reader_sees_is_found_out(tmp_path_factory, profi
     check()
 
 
+@pytest.mark.parametrize("field_tag", [256, 257, 322, 323], ids=["width", "height", "tile width", "tile height"])
+def test_a_flipped_bit_of_a_size_is_found_out_without_reading_what_is_not_there(cog, field_tag):
+    good, began = cog.read_bytes(), time.process_time()
+    (at, *_) = (directory.at for directory in tiff.read_layout(cog).directories)
+    entries = range(at + 2, at + 2 + 12 * struct.unpack_from("<H", good, at)[0], 12)
+    (entry,) = (e for e in entries if struct.unpack_from("<H", good, e)[0] == field_tag)
+    bits = {3: 16, 4: 32}[struct.unpack_from("<H", good, entry + 2)[0]]
+    for bit in range(bits):
+        data = bytearray(good)
+        data[entry + 8 + bit // 8] ^= 1 << bit % 8
+        cog.write_bytes(data)
+        assert validate_cog(cog), bit
+    assert time.process_time() - began < 10
+
+
 def test_a_moved_grid_is_found_out_by_the_seal(cog):
     with rasterio.open(cog) as dataset:
         corner = struct.pack("<d", dataset.transform.c)
@@ -91,8 +108,6 @@ def test_swapped_blocks_are_found_out(cog):
     """Two tiles change places: every block decodes, every frame and checksum is right."""
 
     def swap(data):
-        from geo_assets.raster import tiff
-
         directory = tiff.read_layout(cog).directories[0]
         (a, b), (ca, cb) = directory.offsets[:2], directory.counts[:2]
         for old, new in (((a, ca), (b, cb)),):
