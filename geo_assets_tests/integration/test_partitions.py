@@ -85,6 +85,7 @@ def test_what_may_be_asked_of_one_attempt_is_asked_in_the_launchpad(cli, job_typ
     assert done in {(True,), (None,)}, "what was done is done again"
 
 
+@pytest.mark.faults
 def test_a_launch_of_another_job_type_is_refused_and_leaves_a_finished_job_as_it_was(cli):
     job = cli.json("submit", "hello_world", "--param", "message=a stranger's", "--wait")
     command = [

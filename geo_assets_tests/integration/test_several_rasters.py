@@ -129,6 +129,7 @@ def test_a_replaced_container_leaves_nothing_of_the_variables_that_it_had(cli, t
     assert item_of(cli, after["a.nc"])["assets"].keys() == {"tas", "ps", "thumbnail", "ps-thumbnail"}
 
 
+@pytest.mark.faults
 def test_a_removed_container_is_retired_with_all_its_cogs(cli, tmp_path):
     upload(cli, write_bytes(tmp_path / "a.nc", climate(tas=numbers(4, 5), pr=numbers(4, 5))), "retired")
     upload(cli, write_bytes(tmp_path / "b.nc", climate(tas=numbers(4, 5), pr=numbers(4, 5))), "retired")

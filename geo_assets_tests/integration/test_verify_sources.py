@@ -3,6 +3,7 @@
 import os
 
 import numpy as np
+import pytest
 
 from geo_assets_tests.raster.test_cog import write
 
@@ -14,6 +15,7 @@ def submit(cli, *options):
     return job["job_id"], task["status"], task["outputs"]["sha256"]
 
 
+@pytest.mark.faults
 def test_a_file_rewritten_behind_its_etag_is_found_by_its_hash_and_the_job_is_the_same(cli, tmp_path):
     folder = cli.home / "containers" / "rewritten"
     folder.mkdir(parents=True)

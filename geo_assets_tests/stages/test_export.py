@@ -16,14 +16,15 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.settings import AzureAccount, Settings
 from geo_assets.stac.pgstac import load_items, read_items
 from geo_assets.stac.validation import _CORE, _validator, validated
+from geo_assets.stages.context import StageContext
 from geo_assets.stages.export import Data, export
-from geo_assets_tests.intake.conftest import cluster, dagster, settings, submitter  # noqa: F401 - the fixtures
+from geo_assets.submissions.submit import Submitter
+from geo_assets_tests.intake.conftest import Dagster, cluster, dagster, settings, submitter  # noqa: F401 - the fixtures
 from geo_assets_tests.stac.test_collections import box_item
-from geo_assets_tests.stages.test_catalogue import raster, world  # noqa: F401 - the fixture
+from geo_assets_tests.stages.test_catalogue import World, raster, world  # noqa: F401 - the fixture
 
 
-@pytest.fixture
-def made(world):  # noqa: F811
+def deliver(world):  # noqa: F811
     """Two rasters and a table, published."""
     for name in ("a.tif", "über dem Fluß.tif"):
         raster(world, name)
@@ -32,6 +33,15 @@ def made(world):  # noqa: F811
     frame.to_file(world.folder / "places.gpkg")
     world.ingest(license="CC-BY-4.0")
     return world
+
+
+@pytest.fixture(scope="module")
+def made(settings):  # noqa: F811
+    """For tests that only export it."""
+    dagster = Dagster(settings)  # noqa: F811
+    with Submitter(settings, launches=False) as submitter, StageContext(settings) as context:  # noqa: F811
+        yield deliver(World(context, submitter, dagster))
+    dagster.conn.close()
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -130,7 +140,8 @@ def test_alone_leaves_out_the_collection_of_the_tables(made, tmp_path):
     }
 
 
-def test_a_cog_that_was_damaged_is_named_and_nothing_is_left_of_the_export(made, tmp_path):
+def test_a_cog_that_was_damaged_is_named_and_nothing_is_left_of_the_export(world, tmp_path):  # noqa: F811
+    made = deliver(world)
     (cog, *_) = sorted((made.context.settings.home / "containers" / "cogs" / made.name).rglob("*.tif"))
     data = bytearray(cog.read_bytes())
     data[len(data) // 2] ^= 1
