@@ -3,6 +3,7 @@
 import json
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from geo_assets_tests.serving.conftest import EVIL
@@ -38,8 +39,6 @@ def cards(browser, where="#results"):
 
 def item(served, title):
     """The address of the item of a file."""
-    import httpx
-
     found = httpx.get(f"{served['stac']}/search", params={"limit": 100}).json()["features"]
     named = next(f for f in found if f["properties"]["title"] == title)
     return f"#/items/{named['collection']}/{named['id']}"
@@ -230,6 +229,39 @@ def test_the_keyboard_reaches_everything_that_can_be_clicked(page):
         and not node.get("name", {}).get("value")
     ]
     assert unnamed == []
+
+
+def test_with_a_token_the_links_of_the_page_save_what_they_lead_to(page, served, cli):
+    secret = cli.json("token", "create", "page-links", "--scope", "read")["token"]
+    address = item(served, "heights.tif")
+    browser = page(address)
+    saved = (
+        "(() => { globalThis.kept = []; const make = URL.createObjectURL;"
+        " URL.createObjectURL = (blob) => { kept.push(blob.size); return make(blob); };"
+        " HTMLAnchorElement.prototype.click = function () { kept.push(this.download); }; })()"
+    )
+    link = "[...document.querySelectorAll('.files a')].find(a => a.href.endsWith('.tif'))"
+    try:
+        browser.eval(f"sessionStorage.setItem('geo_assets.token', {json.dumps(secret)})")
+        browser.goto(f"{served['page'].rstrip('/')}/{address}")
+        browser.wait_for_text("Lineage")
+        href = browser.wait(f"{link}?.href")
+        browser.eval(saved)
+        browser.eval(f"{link}.dispatchEvent(new MouseEvent('click', {{bubbles: true, cancelable: true}}))")
+        browser.wait("kept.length >= 2")
+        size, name = browser.eval("kept.slice(-2)")
+        assert (size, name) == (int(httpx.head(href).headers["content-length"]), href.rpartition("/")[2])
+        assert browser.eval("location.hash").startswith("#/items/")
+        programs = browser.eval("[...document.querySelectorAll('.program pre')].map(e => e.textContent)")
+        assert "export GDAL_HTTP_BEARER=TOKEN" in programs
+        assert not any(secret in text for text in programs)
+        cli.run("token", "revoke", "page-links")
+        browser.eval(f"{link}.dispatchEvent(new MouseEvent('click', {{bubbles: true, cancelable: true}}))")
+        browser.wait_for_text("the token is not valid", ".files")
+    finally:
+        cli.run("token", "revoke", "page-links")
+        browser.eval("sessionStorage.removeItem('geo_assets.token')")
+    browser.errors.clear()  # the refusal is noted there
 
 
 @pytest.mark.parametrize("address", ["", "#/?q=photo", "#/jobs", "#/tables/vector.delivery_parcels", "item", "job"])

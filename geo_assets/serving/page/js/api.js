@@ -63,14 +63,21 @@ async function faultOf(response) {
   });
 }
 
+/** Whether an address is of this server, which alone gets the token. */
+export const isOurs = (href) => new URL(href, location.href).origin === ORIGIN;
+
+/** The bytes of an address of this server, fetched with the token if there is one. */
+export async function blob(href) {
+  const response = await fetch(new URL(href, location.href), { headers: headers() });
+  if (!response.ok) throw await faultOf(response);
+  return response.blob();
+}
+
 /** The address for <img>: as it is, or, where a token is needed, of bytes that were fetched with it. Of this origin only. */
 export async function picture(href) {
-  const url = new URL(href, location.href);
-  if (url.origin !== ORIGIN) throw new Fault("a picture of another origin");
-  if (!token()) return url.href;
-  const response = await fetch(url, { headers: headers() });
-  if (!response.ok) throw await faultOf(response);
-  return URL.createObjectURL(await response.blob());
+  if (!isOurs(href)) throw new Fault("a picture of another origin");
+  if (!token()) return new URL(href, location.href).href;
+  return URL.createObjectURL(await blob(href));
 }
 
 /** Path segments, each encoded. */

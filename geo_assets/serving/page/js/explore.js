@@ -5,7 +5,8 @@
 
 import { API, json, STAC, tilePaths } from "./api.js";
 import { go, link } from "./address.js";
-import { fill, h, say } from "./dom.js";
+import { fill, h, isAddress, say } from "./dom.js";
+import { fileLink } from "./files.js";
 import { captured, count, counted, place, span, words } from "./format.js";
 import { flat, parseBox } from "./geometry.js";
 import { thumbnail } from "./item.js";
@@ -265,10 +266,10 @@ function aboutCollection(collection, map) {
     h(
       "p",
       { class: "quiet links" },
-      h("a", { href: `${STAC}/collections/${encodeURIComponent(collection.id)}` }, "JSON"),
-      Object.entries(collection.assets ?? {}).map(([key, asset]) =>
-        h("a", { href: asset.href }, asset.title ?? words(key)),
-      ),
+      fileLink(`${STAC}/collections/${encodeURIComponent(collection.id)}`, "JSON"),
+      Object.entries(collection.assets ?? {})
+        .filter(([, asset]) => isAddress(asset.href))
+        .map(([key, asset]) => fileLink(asset.href, asset.title ?? words(key))),
     ),
     render?.assets?.length && box && h("label", { class: "check" }, mosaic, " Show its rasters on the map"),
   );

@@ -6,6 +6,7 @@
 import { collectionPath, itemPath, json, picture, tilePaths } from "./api.js";
 import { link } from "./address.js";
 import { copyButton, facts, fill, h, isAddress } from "./dom.js";
+import { fileLink } from "./files.js";
 import { bytes, captured, count, counted, moment, place, sha256, value } from "./format.js";
 import { boxOf, flat, middle } from "./geometry.js";
 import { rasterPrograms } from "./openwith.js";
@@ -41,7 +42,7 @@ export async function showItem(panel, { parts: [, collection, id], signal, map, 
     raster.programs,
     filesPart(item),
     lineage(item),
-    h("p", { class: "quiet" }, h("a", { href: itemPath(collection, id) }, "This item as JSON")),
+    h("p", { class: "quiet" }, fileLink(itemPath(collection, id), "This item as JSON")),
   );
   map.showChosen(item.geometry);
   if (box && !view) map.fit([box]);
@@ -277,7 +278,7 @@ function hash(checksum) {
 
 /** A link where it can be followed; a table's or another address of a database as text. */
 const anchor = (href, text) =>
-  isAddress(href) ? h("a", { href }, text) : h("span", {}, text, " ", h("code", {}, href));
+  isAddress(href) ? fileLink(href, text) : h("span", {}, text, " ", h("code", {}, href));
 
 function filesPart(item) {
   const files = Object.entries(item.assets ?? {}).filter(([, asset]) => !tableOf(asset));

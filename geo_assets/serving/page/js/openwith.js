@@ -3,7 +3,7 @@
  * Here: texts to copy and links. Not here: running anything.
  */
 
-import { FEATURES, ORIGIN, STAC, tablePath, tableTiles, tilePaths } from "./api.js";
+import { FEATURES, ORIGIN, STAC, tablePath, tableTiles, tilePaths, token } from "./api.js";
 import { copyable, h } from "./dom.js";
 
 /** A quoted string of Python, SQL identifiers, a word of a shell. */
@@ -16,6 +16,9 @@ const identifier = (name) =>
 const shell = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 const section = (title, ...children) => h("details", { class: "program" }, h("summary", {}, title), children);
+
+/** What GDAL, and QGIS started after it, needs where callers show a token. The token itself is not shown. */
+const bearer = () => token() && copyable("First, your token", "export GDAL_HTTP_BEARER=TOKEN", "For QGIS, too: start it there.");
 
 /** Another site, in a tab of its own that knows nothing of this one. */
 const elsewhere = (href, ...children) => h("a", { href, target: "_blank", rel: "noopener noreferrer" }, children);
@@ -77,7 +80,7 @@ export function rasterPrograms(item, key, parameters) {
         ].join("\n"),
       ),
     ),
-    section("GDAL", copyable("Command", `gdalinfo ${shell(`/vsicurl/${place}`)}`)),
+    section("GDAL", bearer(), copyable("Command", `gdalinfo ${shell(`/vsicurl/${place}`)}`)),
   ];
 }
 
@@ -113,6 +116,7 @@ export function tablePrograms(table) {
     ),
     section(
       "GDAL",
+      bearer(),
       copyable("Command", `ogrinfo -so ${shell(`OAPIF:${ORIGIN}${FEATURES}`)} ${shell(table)}`),
       copyable("Addresses", `${features}?f=geojson`),
     ),
