@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
+from itertools import count as numbers
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 from urllib.parse import quote
@@ -192,7 +194,7 @@ class _Work:
         links: list[dict[str, Any]] = [
             {"rel": "root", "href": "../catalog.json", "type": _JSON},
             {"rel": "parent", "href": "../catalog.json", "type": _JSON},
-            *(link for link in stored.get("links", ()) if link.get("rel") not in _OWN_LINKS),
+            *_links_elsewhere(stored),
         ]
         assets = {key: asset for key, asset in stored.get("assets", {}).items() if key != ITEMS_FILE}
         footprints = self.target.path(f"{folder}/{_FOOTPRINTS}")
@@ -233,7 +235,7 @@ class _Work:
             return item
         refs = [BlobRef.parse(name) for name in names]
         blobs = {open_container(self.settings, ref.alias, ref.container).href(ref.path): ref for ref in refs}
-        taken: set[str] = set()
+        taken = {f"{safe_name(item['id'])}.json".lower()}
         assets = {}
         for key, asset in sorted(item["assets"].items()):
             if ref := blobs.get(asset["href"]):
@@ -247,14 +249,14 @@ class _Work:
 
     def _file(self, asset: dict[str, Any], ref: BlobRef, folder: str, name: str) -> dict[str, Any]:
         path, checksum = f"{folder}/{name}", asset.get("file:checksum", "")
-        if self.data is not Data.LINK or not self.target.link(self.settings, ref, path):
-            sha256 = checksum.removeprefix("1220") if checksum.startswith("1220") else None
+        sha256 = checksum.removeprefix("1220") if checksum.startswith("1220") else None
+        if self.data is not Data.LINK or not self.target.link(self.settings, ref, path, sha256=sha256):
             self.target.copy(self.settings, ref, path, media_type=asset.get("type", ""), sha256=sha256)
         return {**asset, "href": _Beside(name)}
 
     def _table(self, asset: dict[str, Any], table: str, folder: str, name: str) -> dict[str, Any]:
         path = f"{folder}/{name}"
-        file = self.target.path(path)
+        file = self.target.fresh(path)
         about = {"table:row_count": write_table(self.session, table, file), **_about(file)}
         self.target.put(path, PARQUET)
         return {**asset, "href": _Beside(name), "type": PARQUET, **about}
@@ -263,7 +265,7 @@ class _Work:
         # items on one line: with an indent the encoder of the standard library takes ten times as long
         indent = None if media_type == _GEOJSON else 2
         text = json.dumps(document, ensure_ascii=False, sort_keys=True, indent=indent)
-        self.target.path(path).write_text(f"{text}\n", encoding="utf-8")
+        self.target.fresh(path).write_text(f"{text}\n", encoding="utf-8")
         self.target.put(path, media_type)
 
 
@@ -280,7 +282,8 @@ def _about(file: Path) -> dict[str, Any]:
 
 def _free(name: str, key: str, taken: set[str]) -> str:
     """A name for a file that no other asset of its item has, whatever a file system holds for the same."""
-    free = name if name.lower() not in taken else f"{safe_name(key)}-{name}"
+    others = (f"{n}-{name}" for n in numbers(2))
+    free = next(n for n in chain((name, f"{safe_name(key)}-{name}"), others) if n.lower() not in taken)
     taken.add(free.lower())
     return free
 
@@ -291,8 +294,18 @@ def _seen_from(item: dict[str, Any], before: str, links: list[dict[str, Any]]) -
         key: {**asset, "href": f"{before}{quote(asset['href'])}"} if isinstance(asset["href"], _Beside) else asset
         for key, asset in item["assets"].items()
     }
-    others = [link for link in item.get("links", ()) if link.get("rel") not in _OWN_LINKS]
-    return {**item, "assets": assets, "links": [*links, *others]}
+    return {**item, "assets": assets, "links": [*links, *_links_elsewhere(item)]}
+
+
+def _links_elsewhere(thing: dict[str, Any]) -> list[dict[str, Any]]:
+    """Links that an export keeps: none to files of this machine, which tell its paths and lead nobody anywhere. What an
+    item was made of is in its `processing:lineage`, too.
+    """
+    return [
+        link
+        for link in thing.get("links", ())
+        if link.get("rel") not in _OWN_LINKS and not str(link.get("href", "")).startswith("file:")
+    ]
 
 
 def _without_accounts(item: dict[str, Any]) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 Here: making the place, putting files there, taking them back. Not here: what is exported (`export.py`).
 
-A folder is made beside its place and renamed when it is whole. In a container the catalogue's own file, which leads to
-all others, comes last; what was put there before a failure is deleted.
+A new folder is made beside its place and renamed when it is whole. In an empty one that is there already, and in a
+container, the catalogue's own file, which leads to all others, comes last; what was put there before a failure is
+deleted.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import secrets
 import shutil
-import tempfile
 from abc import ABC, abstractmethod
 from contextlib import ExitStack
 from pathlib import Path
@@ -56,6 +57,12 @@ class Target(ABC):
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
+    def fresh(self, relative: str) -> Path:
+        """The same, with nothing there that writing could change: a link shares its bytes with the file that it is of."""
+        path = self.path(relative)
+        path.unlink(missing_ok=True)
+        return path
+
     def put(self, relative: str, media_type: str) -> None:
         """Take a file that was written."""
         self.files += 1
@@ -68,7 +75,7 @@ class Target(ABC):
         Raises:
             GeoAssetsError: OUTPUT_GONE; OUTPUT_DAMAGED, its bytes are not those of the checksum; what the store says.
         """
-        path = self.path(relative)
+        path = self.fresh(relative)
         try:
             found = open_container(settings, ref.alias, ref.container).download(ref.path, path)
         except GeoAssetsError as error:
@@ -77,13 +84,16 @@ class Target(ABC):
             raise GeoAssetsError(
                 "OUTPUT_GONE", f"{ref} is gone", remedy="if it was replaced just now: export again"
             ) from error
-        if sha256 is not None and found != sha256:
-            raise GeoAssetsError("OUTPUT_DAMAGED", f"{ref} has the SHA-256 {found}, and its item says {sha256}")
+        _check(ref, found, sha256)
         self.put(relative, media_type)
 
     @abstractmethod
-    def link(self, settings: Settings, ref: BlobRef, relative: str) -> bool:
-        """Take a hard link to a blob's file; false where that is not possible."""
+    def link(self, settings: Settings, ref: BlobRef, relative: str, *, sha256: str | None) -> bool:
+        """Take a hard link to a blob's file; false where that is not possible.
+
+        Raises:
+            GeoAssetsError: OUTPUT_DAMAGED, its bytes are not those of the checksum.
+        """
 
     @abstractmethod
     def _put(self, relative: str, media_type: str) -> None: ...
@@ -95,30 +105,44 @@ class Target(ABC):
     def _undo(self) -> None: ...
 
 
+def _check(ref: BlobRef, found: str, said: str | None) -> None:
+    if said is not None and found != said:
+        raise GeoAssetsError("OUTPUT_DAMAGED", f"{ref} has the SHA-256 {found}, and its item says {said}")
+
+
 class _Folder(Target):
     def __init__(self, folder: Path) -> None:
         try:
-            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            self._is_new = not folder.exists()
+            if folder.is_symlink() and self._is_new:
+                raise GeoAssetsError("INVALID_PARAMETERS", f"{folder} is a link to nothing", remedy=_ANOTHER)
+            if not self._is_new and (not folder.is_dir() or any(folder.iterdir())):
                 raise GeoAssetsError("INVALID_PARAMETERS", f"{folder} is no empty folder", remedy=_ANOTHER)
             folder.parent.mkdir(parents=True, exist_ok=True)
-            super().__init__(Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-")))
+            # in a folder that is there: it may be a link, another file system, or where somebody stands
+            root = (folder.parent if self._is_new else folder) / f".{folder.name}-{secrets.token_hex(4)}"
+            root.mkdir()
         except OSError as error:
             raise GeoAssetsError(
                 "INVALID_PARAMETERS", f"{folder} cannot be written: {error.strerror}", remedy="name another folder"
             ) from error
+        super().__init__(root)
         self._folder = folder
+        self._moved: list[Path] = []
 
     def __str__(self) -> str:
         return str(self._folder)
 
-    def link(self, settings: Settings, ref: BlobRef, relative: str) -> bool:
+    def link(self, settings: Settings, ref: BlobRef, relative: str, *, sha256: str | None) -> bool:
         if not isinstance(settings.storage_accounts.get(ref.alias), LocalAccount):
             return False
-        path = self.path(relative)
+        path = self.fresh(relative)
         try:
             os.link(place(settings, str(ref)), path)
         except OSError:  # another file system, or one without links
             return False
+        if sha256 is not None:
+            _check(ref, sha256_of(path), sha256)
         self.put(relative, "")
         return True
 
@@ -126,14 +150,26 @@ class _Folder(Target):
         """It is in its place."""
 
     def _finish(self) -> None:
-        self._root.chmod(0o755)
         try:
-            self._root.rename(self._folder)  # over an empty folder, too
+            if self._is_new:
+                self._root.rename(self._folder)
+            else:
+                self._move()
         except OSError as error:
             raise GeoAssetsError("INVALID_PARAMETERS", f"{self._folder} is no empty folder", remedy=_ANOTHER) from error
 
+    def _move(self) -> None:
+        """Move what was made into the folder, the catalogue's own file last."""
+        if list(self._folder.iterdir()) != [self._root]:
+            raise FileExistsError(self._folder)
+        for made in sorted(self._root.iterdir(), key=lambda path: path.is_file()):
+            self._moved.append(self._folder / made.name)
+            made.rename(self._moved[-1])
+        self._root.rmdir()
+
     def _undo(self) -> None:
-        shutil.rmtree(self._root, ignore_errors=True)
+        for path in (self._root, *self._moved):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 class _Container(Target):
@@ -153,7 +189,7 @@ class _Container(Target):
     def __str__(self) -> str:
         return f"{self._container}/{self._prefix}".rstrip("/")
 
-    def link(self, *_: object) -> bool:
+    def link(self, *_: object, **__: object) -> bool:
         return False
 
     def _put(self, relative: str, media_type: str) -> None:
@@ -187,7 +223,7 @@ def open_target(settings: Settings, asked: str) -> Target:
             f"there is no storage account {first!r}; there are: {', '.join(sorted(settings.storage_accounts))}",
             remedy=f"correct it; for a folder: ./{asked}",
         )
-    return _Folder(Path(asked))
+    return _Folder(Path(asked).absolute())
 
 
 def sha256_of(file: Path) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import geopandas as gpd
@@ -9,6 +10,7 @@ import psycopg
 import pystac
 import pytest
 import rasterio
+import rustac
 from pmtiles.reader import MemorySource, Reader
 from shapely.geometry import Point
 
@@ -17,7 +19,9 @@ from geo_assets.settings import AzureAccount, Settings
 from geo_assets.stac.pgstac import load_items, read_items
 from geo_assets.stac.validation import _CORE, _validator, validated
 from geo_assets.stages.context import StageContext
-from geo_assets.stages.export import Data, export
+from geo_assets.stages.export import Data, _free, export
+from geo_assets.stages.export_target import open_target
+from geo_assets.storage.containers import BlobRef
 from geo_assets.submissions.submit import Submitter
 from geo_assets_tests.intake.conftest import Dagster, cluster, dagster, settings, submitter  # noqa: F401 - the fixtures
 from geo_assets_tests.stac.test_collections import box_item
@@ -131,6 +135,95 @@ def test_without_data_the_hrefs_lead_to_where_the_files_are(made, tmp_path):
     for item in documents(tmp_path / "out", "Feature"):
         if item["id"] in stored:
             assert item["assets"] == stored[item["id"]]["assets"]
+
+
+def test_an_export_tells_no_path_of_this_machine(made, tmp_path):
+    export(made.context.settings, made.name, str(tmp_path / "out"))
+    for path in (tmp_path / "out").rglob("*.json"):
+        assert "file:/" not in path.read_text("utf-8"), path
+    for path in (tmp_path / "out").rglob("items.parquet"):
+        read = json.dumps(rustac.read_sync(str(path)))
+        assert "./collection.json" in read
+        assert "file:/" not in read
+        assert str(made.context.settings.home) not in read
+    lineages = [item["properties"]["processing:lineage"] for item in documents(tmp_path / "out", "Feature")]
+    assert any("a.tif" in lineage for lineage in lineages)
+
+
+def test_a_file_that_is_linked_is_looked_at_as_one_that_is_copied(world, tmp_path):  # noqa: F811
+    made = deliver(world)
+    (cog, *_) = sorted((made.context.settings.home / "containers" / "cogs" / made.name).rglob("*.tif"))
+    data = bytearray(cog.read_bytes())
+    data[len(data) // 2] ^= 1
+    cog.chmod(0o644)
+    cog.write_bytes(data)
+    with pytest.raises(GeoAssetsError, match=cog.name) as refused:
+        export(made.context.settings, made.name, str(tmp_path / "out"), data=Data.LINK)
+    assert refused.value.code == "OUTPUT_DAMAGED"
+    assert list(tmp_path.iterdir()) == []
+    assert cog.read_bytes() == data
+
+
+def test_no_two_files_of_an_item_have_one_name():
+    taken = {"item.json"}
+    wanted = [("ITEM.json", "a"), ("x.tif", "b"), ("c-x.tif", "c"), ("x.tif", "c"), ("X.tif", "c"), ("x.tif", "c")]
+    names = [_free(name, key, taken) for name, key in wanted]
+    assert len({"item.json", *(name.lower() for name in names)}) == len(wanted) + 1
+    assert names[1] == "x.tif"
+
+
+def test_what_is_written_where_a_link_lies_leaves_the_linked_file_alone(settings, tmp_path):  # noqa: F811
+    cogs = settings.home / "containers" / "cogs"
+    cogs.mkdir(parents=True, exist_ok=True)
+    (cogs / "linked.tif").write_bytes(b"one")
+    (cogs / "copied.tif").write_bytes(b"two")
+    one, two = (BlobRef("default", "cogs", f"{name}.tif") for name in ("linked", "copied"))
+    with open_target(settings, str(tmp_path / "out")) as target:
+        assert target.link(settings, one, "x.tif", sha256=None)
+        target.copy(settings, two, "x.tif", media_type="", sha256=None)
+    assert (tmp_path / "out" / "x.tif").read_bytes() == b"two"
+    assert (cogs / "linked.tif").read_bytes() == b"one"
+
+
+@pytest.mark.parametrize("place", [".", "linked", "made/here"])
+def test_an_empty_folder_takes_an_export_whatever_it_is_called(settings, tmp_path, monkeypatch, place):  # noqa: F811
+    items = [box_item("one", "any-place", 5.0, 50.0, 6.0, 51.0)]
+    load_items(settings, "any-place", items, guard=lambda conn: None, record=lambda conn: None)
+    for name in ("empty", "made/here"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "linked").symlink_to("empty")
+    monkeypatch.chdir(tmp_path / "empty" if place == "." else tmp_path)
+    export(settings, "any-place", place)
+    assert (Path(place) / "catalog.json").is_file(), "it is seen from where one stands"
+    assert sorted(path.name for path in Path(place).iterdir()) == ["any-place", "catalog.json"]
+    assert (tmp_path / "linked").is_symlink()
+
+
+def test_a_link_to_nothing_is_refused_before_the_work(settings, tmp_path):  # noqa: F811
+    load_items(
+        settings,
+        "any-place",
+        [box_item("one", "any-place", 5.0, 50.0, 6.0, 51.0)],
+        guard=lambda conn: None,
+        record=lambda conn: None,
+    )
+    (tmp_path / "link").symlink_to("nowhere")
+    told = []
+    with pytest.raises(GeoAssetsError, match="is a link to nothing"):
+        export(settings, "any-place", str(tmp_path / "link"), told=told.append)
+    assert told == []
+    assert [path.name for path in tmp_path.iterdir()] == ["link"]
+
+
+def test_the_rights_of_an_export_are_those_that_its_user_gives_to_files(settings, tmp_path):  # noqa: F811
+    items = [box_item("one", "any-place", 5.0, 50.0, 6.0, 51.0)]
+    load_items(settings, "any-place", items, guard=lambda conn: None, record=lambda conn: None)
+    before = os.umask(0o077)
+    try:
+        export(settings, "any-place", str(tmp_path / "out"))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o700
 
 
 def test_alone_leaves_out_the_collection_of_the_tables(made, tmp_path):
