@@ -58,7 +58,7 @@ class Target(ABC):
         return path
 
     def fresh(self, relative: str) -> Path:
-        """The same, with nothing there that writing could change: a link shares its bytes with the file that it is of."""
+        """The same, with nothing there that writing could change: a link shares its bytes with a published file."""
         path = self.path(relative)
         path.unlink(missing_ok=True)
         return path
