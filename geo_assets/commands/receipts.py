@@ -121,8 +121,9 @@ def rebuild(
     else:
         _show(done.missing)
         alone = f"; {done.left_alone:,} jobs were there and are left alone" if done.left_alone else ""
+        rest = f"; of {done.incomplete:,} jobs something is missing: mend it and repeat" if done.incomplete else ""
         out.print(
-            f"made again: {done.jobs:,} jobs, {done.items:,} items, {done.tables:,} tables{alone}",
+            f"made again: {done.jobs:,} jobs, {done.items:,} items, {done.tables:,} tables{alone}{rest}",
             markup=False,
             soft_wrap=True,
         )

@@ -15,6 +15,7 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger import lease
 from geo_assets.ledger.attempts import OPTIONS, add_attempt, status_of
 from geo_assets.ledger.models import Claim, JobLife, JobStatus
+from geo_assets.ledger.receipts import give_up_rebuild
 from geo_assets.parameters import validate_parameters
 
 #: Run states in which an owner has stopped working. A run that Dagster does not know was deleted there; its worker may
@@ -47,8 +48,7 @@ class Claims:
             attempt: the one that the run was launched for; None: somebody launched it by hand.
             job_types: those that the run can execute; nothing is written for a job of another type.
             requested_by: who asked, where the run is an attempt that nobody recorded.
-            options: force, allow_mass_retire, verify_sources: what the run itself asks for, beside what was recorded of
-                its attempt.
+            options: force, allow_mass_retire, verify_sources: what the run itself asks for, beside its attempt.
 
         Raises:
             GeoAssetsError: JOB_NOT_FOUND, nobody submitted a job with this partition key; PARTITION_MISMATCH;
@@ -82,6 +82,7 @@ class Claims:
                 "update geo.jobs set lease_run_id = %s, lease_heartbeat = now() where job_id = %s",
                 (run_id, job["job_id"]),
             )
+            give_up_rebuild(conn, str(job["job_id"]))
             flags = _bind_attempt(conn, str(job["job_id"]), run_id, attempt, requested_by, options or {})
             try:
                 return _claim_of(job, run_id, owner=run_id, flags=flags)

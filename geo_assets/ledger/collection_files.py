@@ -6,6 +6,7 @@ of the caller's, within its transaction.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,16 @@ def find(conn: psycopg.Connection[Any], collection: str) -> CollectionFile | Non
         return cursor.execute(
             "select blob, state from geo.collection_files where collection = %s", (collection,)
         ).fetchone()
+
+
+def listed(conn: psycopg.Connection[Any], collections: Sequence[str] | None) -> dict[str, CollectionFile]:
+    """Collection -> its file, of these collections or of all."""
+    rows = conn.execute(
+        """select collection, blob, state from geo.collection_files
+            where %(of)s::text[] is null or collection = any(%(of)s) order by collection""",
+        {"of": collections},
+    )
+    return {collection: CollectionFile(blob, state) for collection, blob, state in rows.fetchall()}
 
 
 def publish(conn: psycopg.Connection[Any], collection: str, file: CollectionFile) -> None:

@@ -99,6 +99,14 @@ def due(conn: psycopg.Connection[Any], *, only: Sequence[str] | None = None, lim
     return [row[0] for row in conn.execute(_DUE, values).fetchall()]
 
 
+def is_at_work(conn: psycopg.Connection[Any], job_id: str) -> bool:
+    """Whether the newest attempt of a job has not ended."""
+    row = conn.execute(
+        "select outcome is null from geo.attempts where job_id = %s order by attempt desc limit 1", (job_id,)
+    ).fetchone()
+    return bool(row and row[0])
+
+
 def pending_changes(conn: psycopg.Connection[Any], job_id: str) -> list[int]:
     """The changes of a job that no receipt tells yet."""
     rows = conn.execute("select change from geo.receipt_changes where job_id = %s", (job_id,))
@@ -294,6 +302,11 @@ def end_rebuild(conn: psycopg.Connection[Any], job_id: str) -> None:
     """Record that all of a job is there again that can be."""
     conn.execute("update geo.rebuilds set done_at = now() where job_id = %s", (job_id,))
     conn.execute("insert into geo.receipt_changes (job_id) values (%s)", (job_id,))
+
+
+def give_up_rebuild(conn: psycopg.Connection[Any], job_id: str) -> None:
+    """Record that a job is a run's now, whatever of its receipt was not made again: the run does what is missing."""
+    conn.execute("update geo.rebuilds set done_at = now() where job_id = %s and done_at is null", (job_id,))
 
 
 def put_back(conn: psycopg.Connection[Any], table: str, rows: Sequence[dict[str, Any]]) -> None:

@@ -249,6 +249,7 @@ class Stack:
         with _timed(log, "roles, extensions, pgstac, migrations"):
             bootstrap(self.cluster(state, binaries).dsn(), settings)
             migrate(settings)
+        state.dagster_version = ""  # the database may be a new one, for which Dagster's schema has to be made, too
 
     def _prepare_dagster(self, state: StackState, settings: Settings) -> None:
         """Prepare Dagster's home and its schema in the database."""

@@ -11,8 +11,10 @@ wrongly raises the version; a key or a list may be added without.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import re
+import zlib
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -41,7 +43,7 @@ COLLECTIONS, PUBLISHED = "collections", "published"
 _LONGEST_LINE = 256 << 20
 
 _LIST_BEGINS = re.compile(r'"([a-z_]+)": \[')
-_NAME = re.compile(r"(\d{6,})-[0-9a-f]{12}\.json(\.gz)?")
+_NAME = re.compile(r"(\d{6,})-(?P<hash>[0-9a-f]{12})\.json(\.gz)?")
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -116,7 +118,7 @@ class Stored:
             with gzip.open(self._path, "rb") if is_gzip else self._path.open("rb") as file:
                 while line := file.readline(_LONGEST_LINE):
                     yield line.decode()
-        except (OSError, EOFError, ValueError) as error:
+        except (OSError, EOFError, ValueError, zlib.error) as error:
             raise self._unreadable(f"it is damaged ({type(error).__name__})") from error
 
     def records(self, wanted: str) -> Iterator[dict[str, Any]]:
@@ -139,6 +141,19 @@ class Stored:
                     raise self._unreadable(f"a record of {wanted} is damaged") from error
         if not ended:
             raise self._unreadable("its end is missing")
+
+    def check(self) -> None:
+        """Read it to its end, and compare its bytes with the hash in its name, if it has one.
+
+        Raises:
+            GeoAssetsError: RECEIPT_UNREADABLE, it is not what was written.
+        """
+        digest = hashlib.sha256()
+        for line in self._lines():
+            digest.update(line.encode())
+        named = _NAME.fullmatch(self.label.rpartition("/")[2])
+        if named and not digest.hexdigest().startswith(named["hash"]):
+            raise self._unreadable("its bytes are not those of its name")
 
 
 def number_of(name: str) -> int | None:

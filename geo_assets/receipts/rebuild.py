@@ -6,26 +6,27 @@ Here: in which order, what is left alone, what cannot be made again and why. Not
 First, in one transaction a job, its rows of the ledger; then, a batch at a time, its tables, and its items together
 with what makes them published. A job that was submitted to this database itself is newer than its receipts and is left
 alone. Of two jobs that published one item the later has it; what was withdrawn later does not come back; an item whose
-blobs are gone is left out and named. All may be repeated, also after a kill: what is there stays.
+blobs are gone is left out and named. All may be repeated, also after a kill: what is there stays. A job of which
+something is missing stays open: no receipt replaces the one that tells it, and a repeat tries again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
+import psycopg
 from pydantic import BaseModel, ConfigDict, Field
 
 from geo_assets.database.connections import connect
-from geo_assets.errors import GeoAssetsError
+from geo_assets.errors import ErrorClass, GeoAssetsError
 from geo_assets.ledger import receipts as ledger
 from geo_assets.ledger.models import Work
 from geo_assets.outcomes import Outputs, TableEntry, TaskInput, read_outputs, read_receipt
@@ -41,13 +42,16 @@ from geo_assets.receipts.model import (
     TOMBSTONES,
     Stored,
 )
+from geo_assets.receipts.places import in_its_place
 from geo_assets.receipts.verify import Fault
-from geo_assets.receipts.write import fetched, newest_receipts, write_due
+from geo_assets.receipts.write import all_receipts, fetched, write_due
 from geo_assets.settings import Settings
 from geo_assets.stac import pgstac
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef
 from geo_assets.stages.files import fetch
+from geo_assets.stages.items_file import KEY as ITEMS_FILE
+from geo_assets.stages.items_file import refresh_items_file
 from geo_assets.stages.vector_load import LoadOptions, Origin, load_source
 from geo_assets.storage.containers import BlobRef, Container, existing_container, open_container
 from geo_assets.text import batched
@@ -62,8 +66,15 @@ _HEADS = 16
 #: The run by which restored rows are entered anew where they need one.
 _RUN = "rebuild"
 
+#: What to do where a newer receipt cannot be read.
+_OTHERWISE = "restore it as it was and rebuild into an empty database, or submit the job again"
+
 #: Called with (jobs, items) that are done since the last call.
 Tell = Callable[[int, int], None]
+
+
+class _OvertakenError(Exception):
+    """Something was published or withdrawn since it was asked what is wanted."""
 
 
 class Rebuilt(BaseModel):
@@ -71,6 +82,7 @@ class Rebuilt(BaseModel):
 
     model_config = ConfigDict(frozen=True)
     jobs: int
+    incomplete: int = Field(description="jobs of which something is missing; a repeat tries again")
     left_alone: int = Field(description="jobs that were submitted to this database itself, or were complete already")
     items: int
     tables: int
@@ -87,11 +99,60 @@ class _Work:
     missing: list[Fault] = field(default_factory=list)
     collections: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
     _containers: dict[tuple[str, str], Container] = field(default_factory=dict)
-    _incomplete: set[str] = field(default_factory=set)
+    _made: set[str] = field(default_factory=set)
+    _changed: set[str] = field(default_factory=set)
+    _open: set[str] = field(default_factory=set)
 
     # -- the ledger ----------------------------------------------------------------------------------------------------
 
-    def ledger_of(self, receipt: Stored) -> None:
+    def newest(
+        self, container: Container, paths: Sequence[str], begun: ledger.Rebuild | None, files: ExitStack
+    ) -> Stored | None:
+        """The newest receipt of a job that is whole, or the one that its rebuild has begun with; those that are newer
+        are named.
+
+        Args:
+            container: of the receipts.
+            paths: of the job's, the newest first.
+            begun: an earlier try.
+            files: keeps the file.
+        """
+        first = BlobRef.parse(begun.receipt).path if begun else None
+        passed = paths.index(first) if first in paths else 0
+        for path in paths[:passed]:
+            self._pass_over(container, path, f"the rebuild was begun with an older one, {first}")
+        for path in paths[passed:]:
+            try:
+                receipt = files.enter_context(fetched(container, path))
+                receipt.check()
+                _parameters(receipt)
+            except GeoAssetsError as error:
+                if error.code not in {"RECEIPT_UNREADABLE", "SOURCE_GONE"}:
+                    raise
+                self._pass_over(container, path, error.message)
+            else:
+                return receipt
+        return None
+
+    def _pass_over(self, container: Container, path: str, why: str) -> None:
+        self._open.add(path.split("/")[1])
+        self._name("RECEIPT_UNREADABLE", f"{container}/{path}", why, _OTHERWISE)
+
+    def enter(self, receipt: Stored) -> bool:
+        """Enter the rows of a job; false after naming why that cannot be."""
+        try:
+            self._ledger_of(receipt)
+        except GeoAssetsError as error:
+            if error.code != "REBUILD_CONFLICT":
+                raise
+            self._name(error.code, receipt.head.job_id, error.message, error.remedy)
+            return False
+        return True
+
+    def _name(self, code: str, what: str, detail: str, remedy: str) -> None:
+        self.missing.append(Fault(code=code, what=what, detail=detail, remedy=remedy))
+
+    def _ledger_of(self, receipt: Stored) -> None:
         """The rows of a job, all or none.
 
         Raises:
@@ -136,9 +197,8 @@ class _Work:
             rows = self._readable([row for row in batch if row["stac_item"] in wanted])
             rows = [row for row in rows if self._has_tables(receipt, parameters, row, loads)]
             for collection in sorted({str(row["stac_item"]).partition("/")[0] for row in rows}):
-                self._load(collection, [r for r in rows if str(r["stac_item"]).partition("/")[0] == collection])
-        with connect(self.settings) as conn, conn.transaction():
-            ledger.end_rebuild(conn, receipt.head.job_id)
+                own = [row for row in rows if str(row["stac_item"]).partition("/")[0] == collection]
+                self._load(collection, own, receipt.head.job["parameters"])
         self.tell(1, 0)
 
     def _readable(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -176,51 +236,66 @@ class _Work:
     def _miss(self, code: str, row: dict[str, Any], detail: str) -> None:
         error = GeoAssetsError(code, detail)
         name = str(row["stac_item"])
-        self._incomplete.add(name.partition("/")[0])
-        self.missing.append(Fault(code=code, what=name, detail=f"of {row['task_key']}: {detail}", remedy=error.remedy))
+        self._changed.add(name.partition("/")[0])
+        if code != "ITEM_GONE":  # no repeat can change that
+            self._open.add(str(row["job_id"]))
+        self._name(code, name, f"of {row['task_key']}: {detail}", error.remedy)
 
-    def _load(self, collection: str, rows: list[dict[str, Any]]) -> None:
-        if collection in self.collections:
-            pgstac.restore_collection(self.settings, self.collections[collection][1])
-        items = [self._in_its_place(row) for row in rows]
-        published = [{key: value for key, value in row.items() if key != "item"} for row in rows]
-        pgstac.load_items(
-            self.settings,
-            collection,
-            items,
-            guard=pgstac.anybody,
-            record=lambda conn: ledger.publish_again(conn, published),
-        )
-        self.items += len(items)
-        self.tell(0, len(items))
+    def _load(self, collection: str, rows: list[dict[str, Any]], parameters: dict[str, Any]) -> None:
+        if collection in self.collections and pgstac.restore_collection(self.settings, self.collections[collection][1]):
+            self._made.add(collection)
+        if collection not in self._made:  # what it says of its items is without these
+            self._changed.add(collection)
+        loaded = []
+        for row in rows:
+            try:
+                loaded.append((row, in_its_place(self.settings, row["item"], _outputs(row), parameters)))
+            except GeoAssetsError as error:
+                _insist_on_bad(error)
+                self._miss(error.code, row, error.message)
+        published = [{key: value for key, value in row.items() if key != "item"} for row, _ in loaded]
+        if not loaded:
+            return
 
-    def _in_its_place(self, row: dict[str, Any]) -> dict[str, Any]:
-        """The item, with the hrefs that its blobs and tables have here: containers may have been moved."""
-        item, made = row["item"], _outputs(row)
-        refs = [BlobRef.parse(blob) for blob in made.all_blobs]
-        ends = {
-            f"/{ref.container}/{path}": self._container(ref).href(ref.path)
-            for ref in refs
-            for path in (ref.path, quote(ref.path))
-        }
-        s = self.settings
-        database = f"postgresql://{s.pg_host}:{s.pg_port}/{s.pg_database}"
-        for asset in item["assets"].values():
-            href = str(asset["href"])
-            here = next((now for end, now in ends.items() if href.endswith(end)), href)
-            if made.all_tables and href.startswith("postgresql://") and "?table=" in href:
-                here = f"{database}?table={href.partition('?table=')[2]}"
-            asset["href"] = here
-        return dict(item)
+        def unless_overtaken(conn: psycopg.Connection[Any]) -> None:
+            if len(ledger.still_wanted(conn, published)) < len(published):
+                raise _OvertakenError
+
+        try:
+            pgstac.load_items(
+                self.settings,
+                collection,
+                [item for _, item in loaded],
+                guard=unless_overtaken,
+                record=lambda conn: ledger.publish_again(conn, published),
+            )
+        except _OvertakenError:  # a run of the job, or of another, has published one of them since
+            with connect(self.settings) as conn:
+                wanted = ledger.still_wanted(conn, published)
+            self._load(collection, [row for row, _ in loaded if row["stac_item"] in wanted], parameters)
+            return
+        self.items += len(loaded)
+        self.tell(0, len(loaded))
 
     def close(self) -> None:
-        """Collections whose items are not all there say what they hold now."""
-        for collection in sorted(self._incomplete):
-            try:
+        """Collections that hold other items than their receipt tells say what they hold now; those that named a file of
+        their items have one of those that are there.
+        """
+        for collection in sorted(self._changed):
+            with _passing("COLLECTION_NOT_FOUND"):
                 pgstac.refresh_collection(self.settings, collection)
-            except GeoAssetsError as error:
-                if error.code != "COLLECTION_NOT_FOUND":
-                    raise
+        for collection, (_, row) in sorted(self.collections.items()):
+            if ITEMS_FILE in row["content"].get("assets", {}):
+                with _passing("COLLECTION_NOT_FOUND"):
+                    refresh_items_file(self.settings, collection, run=_RUN)
+
+    def end(self, receipts: Sequence[Stored]) -> list[str]:
+        """Record which jobs are there as a whole; returns them."""
+        whole = [receipt.head.job_id for receipt in receipts if receipt.head.job_id not in self._open]
+        with connect(self.settings) as conn, conn.transaction():
+            for job_id in whole:
+                ledger.end_rebuild(conn, job_id)
+        return whole
 
     # -- tables --------------------------------------------------------------------------------------------------------
 
@@ -230,11 +305,15 @@ class _Work:
         """Whether the tables of a row are there, after loading those that are not; false after naming what is wrong."""
         tables = _outputs(row).all_tables
         with connect(self.settings) as conn:
-            if all(ledger.loaded(conn, table.table) is not None for table in tables):
-                return True
+            there = {table.table: ledger.loaded(conn, table.table) for table in tables}
         try:
+            if None not in there.values():  # of an earlier try
+                for table in tables:
+                    _insist_on_rows(table, there[table.table] or 0, loads)
+                return True
             self._load_tables(receipt, parameters, row, {table.table: table for table in tables}, loads)
         except GeoAssetsError as error:
+            _insist_on_bad(error)
             self._miss(error.code, row, error.message)
             return False
         self.tables += len(tables)
@@ -278,14 +357,7 @@ class _Work:
                 lambda layers: _names(layers, tables, str(row["task_key"])),
             )[1]
         for made in loaded:
-            name = made.published.table
-            expected = int(loads[name]["table_rows"]) if name in loads else tables[name].rows
-            if made.published.rows != expected:
-                raise GeoAssetsError(
-                    "ROWS_CHANGED",
-                    f"{name} has {made.published.rows:,} rows after loading it again, and had {expected:,}: it held"
-                    " earlier loads too",
-                )
+            _insist_on_rows(tables[made.published.table], made.published.rows, loads)
 
     def _same_source(self, job: JobRef, row: dict[str, Any], folder: Path) -> Path:
         """Fetch a source and compare its bytes with those that were loaded."""
@@ -314,42 +386,68 @@ def rebuild(settings: Settings, place: str, *, tell: Tell = lambda *_: None) -> 
         tell: is told of the progress.
 
     Raises:
-        GeoAssetsError: NO_RECEIPTS, REBUILD_CONFLICT, RECEIPT_UNREADABLE; CONTAINER_NOT_FOUND, UNKNOWN_ACCOUNT.
+        GeoAssetsError: NO_RECEIPTS; CONTAINER_NOT_FOUND, UNKNOWN_ACCOUNT; what does not answer now: to be repeated.
     """
     ref = BlobRef.parse(place.rstrip("/"), path_required=False)
     container = existing_container(settings, ref.alias, ref.container)
-    newest = newest_receipts(container)
-    if not newest:
+    stored = all_receipts(container)
+    if not stored:
         raise GeoAssetsError("NO_RECEIPTS", f"there are no receipts in {container}")
     with connect(settings) as conn:
         known = ledger.known_jobs(conn)
+    unfinished = {job_id for job_id, begun in known.items() if begun is not None and not begun.is_done}
+    todo = sorted(job_id for job_id in stored if job_id not in known or job_id in unfinished)
     with StageContext(settings) as context, ExitStack() as files:
         work = _Work(settings, context, tell)
-        wanted = []
-        for job_id, path in sorted(newest.items()):
-            if job_id not in known:
-                wanted.append(files.enter_context(fetched(container, path)))
-            elif (begun := known[job_id]) is not None and not begun.is_done:
-                begun_with = BlobRef.parse(begun.receipt)
-                wanted.append(files.enter_context(fetched(container, begun_with.path)))
-        wanted.sort(key=lambda receipt: (str(receipt.head.job.get("created_at")), receipt.head.job_id))
+        found = [work.newest(container, stored[job_id], known.get(job_id), files) for job_id in todo]
+        whole = [receipt for receipt in found if receipt is not None]
+        whole.sort(key=lambda receipt: (str(receipt.head.job.get("created_at")), receipt.head.job_id))
+        wanted = [receipt for receipt in whole if receipt.head.job_id in known or work.enter(receipt)]
         for receipt in wanted:
-            _parameters(receipt)  # before the first is entered
-        for receipt in wanted:
-            if receipt.head.job_id not in known:
-                work.ledger_of(receipt)
             work.note_collections(receipt)
         for receipt in wanted:
             work.publish(receipt)
         work.close()
-    write_due(settings, only=[receipt.head.job_id for receipt in wanted])
+        ended = work.end(wanted)
+    write_due(settings, only=ended)
     return Rebuilt(
-        jobs=len(wanted),
-        left_alone=len(newest) - len(wanted),
+        jobs=len(ended),
+        incomplete=len(todo) - len(ended),
+        left_alone=len(stored) - len(todo),
         items=work.items,
         tables=work.tables,
         missing=tuple(work.missing),
     )
+
+
+def _insist_on_rows(table: TableEntry, rows: int, loads: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse a table that has not the rows that it had.
+
+    Raises:
+        GeoAssetsError: ROWS_CHANGED.
+    """
+    expected = int(loads[table.table]["table_rows"]) if table.table in loads else table.rows
+    if rows != expected:
+        raise GeoAssetsError(
+            "ROWS_CHANGED",
+            f"{table.table} has {rows:,} rows after loading it again, and had {expected:,}: it held earlier loads too",
+        )
+
+
+def _insist_on_bad(error: GeoAssetsError) -> None:
+    """Raise the error again unless it is of this one item: what does not answer may answer later."""
+    if error.error_class is ErrorClass.TRANSIENT:
+        raise error
+
+
+@contextmanager
+def _passing(code: str) -> Iterator[None]:
+    """Pass over an error."""
+    try:
+        yield
+    except GeoAssetsError as error:
+        if error.code != code:
+            raise
 
 
 def _parameters(receipt: Stored) -> Parameters:

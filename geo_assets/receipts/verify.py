@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from geo_assets.database.connections import connect
 from geo_assets.errors import ERRORS, GeoAssetsError
+from geo_assets.ledger import collection_files
 from geo_assets.ledger import receipts as ledger
 from geo_assets.outcomes import Outputs, read_outputs
 from geo_assets.raster.models import ValidateReport, ValidateRequest
@@ -43,6 +44,12 @@ from geo_assets.text import batched
 Tell = Callable[[int, int], None]
 
 _BATCH = 500
+
+#: How often two counts that differ are asked for again.
+_TRIES = 3
+
+#: What a store says of a blob that is not there.
+_GONE = {"SOURCE_GONE", "CONTAINER_NOT_FOUND"}
 
 
 class Fault(BaseModel):
@@ -141,6 +148,8 @@ def verify(settings: Settings, scope: Scope, *, deep: bool = False, tell: Tell =
         jobs = [scope.job_id] if scope.job_id else ledger.jobs_of(conn, _listed(scope))
         work = _Work(settings, conn, context, found, deep=deep)
         work.published(scope)
+        if scope.job_id is None:
+            work.items_files(scope)
         for job_id in jobs:
             work.account(job_id, whole=scope.collections is None)
     faults = sorted(found.faults, key=lambda fault: (fault.code, fault.what))
@@ -180,7 +189,7 @@ class _Work:
             for page in pages:
                 outputs = [(row, read_outputs(row["stage"], row["outputs"])) for row in page]
                 pending += [
-                    threads.submit(self.blob, blob, made.all_checksums.get(blob), row["stac_item"])
+                    threads.submit(self.blob, blob, made.all_checksums.get(blob), row)
                     for row, made in outputs
                     for blob in sorted(made.all_blobs)
                 ]
@@ -194,57 +203,85 @@ class _Work:
             for future in pending:
                 future.result()
 
+    def fault(self, row: dict[str, Any], code: str, what: str, detail: str) -> None:
+        """Note a fault of a published row, unless it was published again, or withdrawn, since it was read."""
+        with connect(self.settings) as conn:  # of its own: threads note faults, too
+            if ledger.still_published(conn, [row]):
+                self.found.fault(code, what, detail)
+
     def items(self, rows: Sequence[dict[str, Any]]) -> None:
         """Each item is there, and its row is the one that was loaded."""
         now = ledger.item_hashes(self.conn, [row["stac_item"] for row in rows])
         for row in rows:
             name = row["stac_item"]
             if name not in now:
-                self.found.fault("ITEM_GONE", name, f"of {row['task_key']}: it is not in the catalogue")
+                self.fault(row, "ITEM_GONE", name, f"of {row['task_key']}: it is not in the catalogue")
             elif row.get("item_hash") not in {None, now[name]}:
-                self.found.fault("ITEM_CHANGED", name, f"of {row['task_key']}: it is not as it was loaded")
+                self.fault(row, "ITEM_CHANGED", name, f"of {row['task_key']}: it is not as it was loaded")
 
     def tables(self, row: dict[str, Any], made: Outputs) -> None:
         """Each table is there, with as many rows as its newest load left."""
         for entry in made.all_tables:
             self.found.tables += 1
-            schema, _, name = entry.table.partition(".")
-            there = self.conn.execute(
-                "select to_regclass(format('%%I.%%I', %s::text, %s::text)) is not null", (schema, name)
-            ).fetchone()
-            if there != (True,):
-                self.found.fault("TABLE_GONE", entry.table, f"of {row['task_key']}: there is no such table")
+            try:
+                for _ in range(_TRIES):  # a load may have come between the two counts
+                    expected, rows = ledger.loaded(self.conn, entry.table), self.rows_of(entry.table)
+                    expected = entry.rows if expected is None else expected
+                    if rows == expected:
+                        break
+            except psycopg.errors.UndefinedTable:
+                self.fault(row, "TABLE_GONE", entry.table, f"of {row['task_key']}: there is no such table")
                 continue
-            ((rows,),) = self.conn.execute(
-                sql.SQL("select count(*) from {}").format(sql.Identifier(schema, name))
-            ).fetchall()
-            loaded = ledger.loaded(self.conn, entry.table)
-            expected = entry.rows if loaded is None else loaded
             if rows != expected:
-                self.found.fault(
-                    "ROWS_CHANGED", entry.table, f"of {row['task_key']}: {rows:,} rows, and {expected:,} were loaded"
-                )
+                detail = f"of {row['task_key']}: {rows:,} rows, and {expected:,} were loaded"
+                self.fault(row, "ROWS_CHANGED", entry.table, detail)
 
-    def blob(self, blob: str, sha256: str | None, item: str) -> None:
+    def rows_of(self, table: str) -> int:
+        """How many rows a table has.
+
+        Raises:
+            psycopg.errors.UndefinedTable: there is none.
+        """
+        name = sql.Identifier(*table.split(".", 1))
+        ((rows,),) = self.conn.execute(sql.SQL("select count(*) from {}").format(name)).fetchall()
+        return int(rows)
+
+    def blob(self, blob: str, sha256: str | None, row: dict[str, Any]) -> None:
         """A blob is there, and its bytes are those that were put out; one without a recorded hash is not empty."""
         ref = BlobRef.parse(blob)
-        container = self.container(ref)
+        container, item = self.container(ref), row["stac_item"]
         self.found.files += 1
         try:
             if sha256 is None:
                 head = container.head(ref.path)
                 if head is None or not head.size:
-                    self.found.fault("BLOB_GONE", blob, f"of {item}: it is not there, or empty")
+                    self.fault(row, "BLOB_GONE", blob, f"of {item}: it is not there, or empty")
                 return
             now = container.sha256(ref.path, self.found.read)
         except GeoAssetsError as error:
-            if error.code not in {"SOURCE_GONE", "CONTAINER_NOT_FOUND"}:
+            if error.code not in _GONE:
                 raise
-            self.found.fault("BLOB_GONE", blob, f"of {item}: it is not there")
+            self.fault(row, "BLOB_GONE", blob, f"of {item}: it is not there")
             return
         if now != sha256:
             more = f"; {self.damage(container, ref)}" if self.deep and ref.path.endswith(".tif") else ""
-            self.found.fault("BLOB_CHANGED", blob, f"of {item}: its SHA-256 is {now}, not {sha256}{more}")
+            self.fault(row, "BLOB_CHANGED", blob, f"of {item}: its SHA-256 is {now}, not {sha256}{more}")
+
+    def items_files(self, scope: Scope) -> None:
+        """The files of collections' items are those that were written: each is named after its bytes."""
+        for collection, file in collection_files.listed(self.conn, _listed(scope)).items():
+            ref = BlobRef.parse(file.blob)
+            self.found.files += 1
+            try:
+                now = self.container(ref).sha256(ref.path, self.found.read)
+                code, why = "BLOB_CHANGED", f"its SHA-256 is {now}"
+            except GeoAssetsError as error:
+                if error.code not in _GONE:
+                    raise
+                code, why, now = "BLOB_GONE", "it is not there", ""
+            named = ref.path.split("/")[-2]
+            if not now.startswith(named) and collection_files.find(self.conn, collection) == file:
+                self.found.fault(code, file.blob, f"the items of collection {collection}: {why}")
 
     def damage(self, container: Container, ref: BlobRef) -> str:
         """What is wrong with a COG, by its stamp and by decoding every block."""
@@ -269,39 +306,60 @@ class _Work:
     # -- the account ---------------------------------------------------------------------------------------------------
 
     def account(self, job_id: str, *, whole: bool) -> None:
-        """What the job counts as done is published, or somebody else's now; its receipt is there and tells the same."""
+        """What the job counts as done is published, or somebody else's now; its receipt is there and tells the same.
+        Of a job that is at work nothing is asked: its account changes, and its receipt comes when it ends.
+        """
         superseded, withdrawn = ledger.elsewhere(self.conn, job_id)
         self.found.superseded += superseded
         self.found.withdrawn += withdrawn
-        if whole:
-            for task, item in ledger.unpublished(self.conn, job_id):
-                self.found.fault("ITEM_NOT_PUBLISHED", item, f"of {task}: the job counts it as done")
+        if ledger.is_at_work(self.conn, job_id):
+            return
+        faults = [
+            *(self.unpublished(job_id) if whole else ()),
+            *self.against_account(job_id),
+        ]
+        if faults and not ledger.is_at_work(self.conn, job_id):  # it may have begun since
+            for code, what, detail in faults:
+                self.found.fault(code, what, detail, job=job_id)
+
+    def unpublished(self, job_id: str) -> Iterator[tuple[str, str, str]]:
+        """Faults: what the job counts as done, and nobody has published."""
+        for task, item in ledger.unpublished(self.conn, job_id):
+            yield "ITEM_NOT_PUBLISHED", item, f"of {task}: the job counts it as done"
+
+    def against_account(self, job_id: str) -> Iterator[tuple[str, str, str]]:
+        """Faults: the job's receipt is not there, is damaged, or tells another account."""
         changes = ledger.pending_changes(self.conn, job_id)
         settings = self.settings
         container = open_container(settings, settings.output_account, settings.cog_container)
         path = newest_receipt(container, job_id) if container.exists() else None
         if path is None:
             if not changes:
-                self.found.fault("RECEIPT_GONE", job_id, f"it has no receipt in {container}", job=job_id)
+                yield "RECEIPT_GONE", job_id, f"it has no receipt in {container}"
             return
         try:
             with fetched(container, path) as receipt:
+                receipt.check()
                 if not changes:
-                    self.counts(job_id, receipt.head.counts, receipt.label)
+                    yield from self.counts(job_id, receipt.head.counts, receipt.label)
                 if self.deep:
                     self.as_loaded(receipt.records(PUBLISHED))
         except GeoAssetsError as error:
-            if error.code != "RECEIPT_UNREADABLE":
+            # SOURCE_GONE: another was written since it was listed
+            if error.code not in {"RECEIPT_UNREADABLE", "SOURCE_GONE"}:
                 raise
-            self.found.fault(error.code, f"{container}/{path}", error.message, job=job_id)
+            if error.code == "RECEIPT_UNREADABLE":
+                yield error.code, f"{container}/{path}", error.message
 
-    def counts(self, job_id: str, told: dict[str, dict[str, int]], label: str) -> None:
-        """The ledger counts as the receipt does."""
+    def counts(self, job_id: str, told: dict[str, dict[str, int]], label: str) -> Iterator[tuple[str, str, str]]:
+        """Faults: the ledger counts otherwise than the receipt, and no change waits to be told."""
         now = ledger.counts(self.conn, job_id)
+        if now == told or ledger.pending_changes(self.conn, job_id):
+            return
         for stage in sorted({*told, *now}):
             if told.get(stage) != now.get(stage):
                 detail = f"{stage}: the ledger has {_said(now.get(stage))}, {label} tells {_said(told.get(stage))}"
-                self.found.fault("ACCOUNT_CHANGED", job_id, detail, job=job_id)
+                yield "ACCOUNT_CHANGED", job_id, detail
 
     def as_loaded(self, records: Iterator[dict[str, Any]]) -> None:
         """Each item is the one in the receipt, unless it was published again since; and it says of its COGs what their
@@ -323,7 +381,7 @@ class _Work:
         name = record["stac_item"]
         known = {fault.what for fault in self.found.faults if fault.code == "ITEM_CHANGED"}
         if name not in known and not pgstac.is_same(item, record["item"]):
-            self.found.fault("ITEM_CHANGED", name, f"of {record['task_key']}: it is not the one in the receipt")
+            self.fault(record, "ITEM_CHANGED", name, f"of {record['task_key']}: it is not the one in the receipt")
         made = read_outputs(record["stage"], record["outputs"])
         refs = [BlobRef.parse(cog.cog) for cog in made.all_cogs]
         changed = {fault.what for fault in self.found.faults if fault.code in {"BLOB_CHANGED", "BLOB_GONE"}}
@@ -333,7 +391,7 @@ class _Work:
         except GeoAssetsError as error:
             if error.code != "STAC_CONTRADICTS_ASSET":
                 raise
-            self.found.fault("ITEM_CHANGED", name, error.message)
+            self.fault(record, "ITEM_CHANGED", name, error.message)
 
 
 def _said(counts: dict[str, int] | None) -> str:

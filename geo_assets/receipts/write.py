@@ -176,8 +176,17 @@ def write_now(settings: Settings, job_id: str) -> str:
     """Write the receipt of an ended job; returns where it is.
 
     Raises:
-        GeoAssetsError: what the store answers; STILL_AT_WORK, another process writes it now.
+        GeoAssetsError: what the store answers; STILL_AT_WORK, another process writes it now, or a rebuild has not
+            made again all that the one before it tells.
     """
+    with connect(settings) as conn:
+        rebuild = ledger.known_jobs(conn).get(job_id)
+    if rebuild is not None and not rebuild.is_done:
+        raise GeoAssetsError(
+            "STILL_AT_WORK",
+            f"not all of job {job_id[:12]} is made again from {rebuild.receipt}: another receipt would lose the rest",
+            remedy="mend what rebuild names and repeat it, or submit the job again",
+        )
     ref = _write(settings, job_id)
     if ref is None:
         raise GeoAssetsError("STILL_AT_WORK", f"the receipt of job {job_id[:12]} is being written", remedy="try again")
@@ -236,16 +245,16 @@ def _there(container: Container, job_id: str | None = None) -> dict[int, str]:
     return found
 
 
-def newest_receipts(container: Container) -> dict[str, str]:
-    """Job -> path of its newest receipt in a container."""
-    newest: dict[str, tuple[int, str]] = {}
+def all_receipts(container: Container) -> dict[str, list[str]]:
+    """Job -> paths of its receipts in a container, the newest first."""
+    found: dict[str, dict[int, str]] = {}
     for page in container.list(f"{FOLDER}/"):
         for blob in page:
             parts = blob.path.split("/")
             number = number_of(parts[-1])
             if len(parts) == 3 and number is not None:
-                newest[parts[1]] = max(newest.get(parts[1], (0, "")), (number, blob.path))
-    return {job_id: path for job_id, (_, path) in newest.items()}
+                found.setdefault(parts[1], {})[number] = blob.path
+    return {job_id: [paths[number] for number in sorted(paths, reverse=True)] for job_id, paths in found.items()}
 
 
 def newest_receipt(container: Container, job_id: str) -> str | None:

@@ -1,7 +1,7 @@
 """Where the assets of an item lie in Azure Storage: the storage extension, and a path that GDAL opens with an identity
 of its own.
 
-Here: adding this to an item. Not here: the hrefs themselves (`storage/containers.py`).
+Here: adding this to an item, and taking it away. Not here: the hrefs themselves (`storage/containers.py`).
 """
 
 from __future__ import annotations
@@ -40,9 +40,24 @@ def with_places(item: dict[str, Any], places: Mapping[str, AzurePlace]) -> dict[
     schemes = {names[a]: {"type": "ms-azure", "platform": _PLATFORM, "account": a} for a in accounts}
     return {
         **item,
-        "stac_extensions": [*item["stac_extensions"], _STORAGE, _ALTERNATE],
+        "stac_extensions": [*item.get("stac_extensions", []), _STORAGE, _ALTERNATE],
         "properties": {**item["properties"], "storage:schemes": schemes},
         "assets": {key: _placed(asset, places.get(asset["href"]), names) for key, asset in item["assets"].items()},
+    }
+
+
+def without_places(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the item without where its assets lie: the inverse of `with_places`."""
+    told = {"storage:refs", "alternate"}
+    extensions = [url for url in item.get("stac_extensions", []) if url not in {_STORAGE, _ALTERNATE}]
+    return {
+        **item,
+        **({"stac_extensions": extensions} if "stac_extensions" in item else {}),
+        "properties": {key: value for key, value in item["properties"].items() if key != "storage:schemes"},
+        "assets": {
+            key: {name: value for name, value in asset.items() if name not in told}
+            for key, asset in item["assets"].items()
+        },
     }
 
 

@@ -256,12 +256,12 @@ def _built(
 def _sources(context: StageContext, job: JobRef, files: Sequence[FetchedFile]) -> list[SourceFile]:
     container = context.source_container(job)
     return [
-        SourceFile(path=file.path, href=_link(container.href(file.path)), size=file.size, sha256=file.sha256)
+        SourceFile(path=file.path, href=as_link(container.href(file.path)), size=file.size, sha256=file.sha256)
         for file in files
     ]
 
 
-def _link(href: str) -> str:
+def as_link(href: str) -> str:
     """An href of a local file as a link: percent-encoded, because it is followed, not given to GDAL."""
     return f"file://{quote(href.removeprefix('file://'))}" if href.startswith("file://") else href
 

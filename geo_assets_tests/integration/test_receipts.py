@@ -89,10 +89,15 @@ def test_the_receipt_of_a_job_is_beside_its_cogs_when_the_job_ends_and_is_what_i
 
 def test_what_was_not_touched_verifies_deeply(cli, job):
     record, _ = job
-    for words in ((record["job_id"][:12],), (record["job_id"], "--deep"), ("--collection", NAME, "--deep")):
+    of_job, of_collections = "4 items, 4 files", "4 items, 7 files"  # with the files of all items of a collection
+    for words, told in (
+        ((record["job_id"][:12],), of_job),
+        ((record["job_id"], "--deep"), of_job),
+        (("--collection", NAME, "--deep"), of_collections),
+    ):
         done = cli.run("verify", *words)
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "all is as it was published: 4 items, 4 files" in done.stdout
+        assert f"all is as it was published: {told}" in done.stdout
         assert "3 tables" in done.stdout
 
 
@@ -246,3 +251,22 @@ def test_a_table_whose_source_has_changed_is_named_and_the_rest_is_there(cli, jo
     assert named[name] == "SOURCE_CHANGED"
     assert items(lost, record).keys() == items(cli, record).keys() - {name}
     assert {what for what in named if what.startswith(NAME)} == {name}
+
+
+def test_sources_that_are_not_mounted_yet_are_no_loss(cli, job, lost):
+    record, tasks = job
+    sources = cli.home / "containers" / NAME
+    away = sources.rename(sources.with_name(f"{NAME}-away"))
+    before = [file.name for file in receipts_of(cli, record)]
+    try:
+        done = lost.json("rebuild", "--from", "default/cogs")
+    finally:
+        away.rename(sources)
+    named = {fault["what"] for fault in done["missing"]}
+    assert {tasks[key]["outputs"]["stac_item"] for key in ("c.gpkg", "d.gpkg")} <= named
+    assert lost.run("receipt", record["job_id"], "--write").returncode == 1
+    assert [file.name for file in receipts_of(cli, record)] == before
+    lost.run("rebuild", "--from", "default/cogs")
+    assert normal(items(lost, record)) == items(cli, record)
+    assert verified(lost, record["job_id"], "--deep", code=0) == []
+    assert [file.name for file in receipts_of(cli, record)] != before

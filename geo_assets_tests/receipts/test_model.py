@@ -1,6 +1,7 @@
 """A receipt is one JSON document to everybody, and lines to us; one that is not whole is noticed."""
 
 import gzip
+import hashlib
 import json
 import tracemalloc
 
@@ -81,3 +82,19 @@ def test_the_number_of_a_receipt_is_in_its_name():
     assert number_of("000012-0123456789ab.json") == 12
     assert number_of("1000000-0123456789ab.json.gz") == 1_000_000
     assert [number_of(name) for name in ("12.json", "000012-0123456789ab.json#1", "x")] == [None, None, None]
+
+
+@pytest.mark.parametrize("opener", [open, gzip.open])
+def test_a_receipt_with_one_flipped_bit_is_not_what_was_written(tmp_path, opener):
+    lists = [("tasks", (json.dumps({"task_key": str(n), "more": "x" * 200}) for n in range(300)))]
+    path = written(tmp_path, lists, opener)
+    data = path.read_bytes()
+    with opener(path, "rb") as file:
+        digest = hashlib.sha256(file.read()).hexdigest()
+    label = f"default/cogs/_receipts/a/000001-{digest[:12]}.json"
+    Stored(path, label).check()
+    for at in range(40, len(data), max(1, len(data) // 40)):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        with pytest.raises(GeoAssetsError) as refused:
+            Stored(path, label).check()
+        assert refused.value.code == "RECEIPT_UNREADABLE"

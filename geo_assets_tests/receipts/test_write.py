@@ -19,7 +19,9 @@ from geo_assets.stac import pgstac
 from geo_assets.stages.items_file import refresh_items_file
 from geo_assets.stages.unpublish import unpublish_item
 from geo_assets.storage.sources import is_taken
-from geo_assets_tests.receipts.test_state import Job, _nothing_before, green  # noqa: F401 - one is a fixture
+from geo_assets_tests.receipts.builders import Job, green
+
+pytestmark = pytest.mark.usefixtures("nothing_before")
 
 
 def two_of_one_item(settings, submitter, name):
