@@ -4,8 +4,11 @@ import json
 from urllib.parse import urlsplit
 
 import httpx
+import numpy as np
 import pytest
+from rasterio.transform import from_origin
 
+from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.serving.conftest import EVIL
 
 DESKTOP, PHONE = (1280, 800), (360, 740)
@@ -166,6 +169,34 @@ def test_a_job_shows_its_bad_file_the_reason_and_the_remedy(page, served):
     browser.wait_for_text("heights.tif", "#panel")
     browser.eval("[...document.querySelectorAll('.paths a')].find(e => e.textContent === 'heights.tif').click()")
     browser.wait_for_text("heights.tif", "h1")
+
+
+def test_a_job_shows_which_files_its_newest_delivery_changed(page, served, cli, tmp_path):
+    ramp = np.add.outer(np.arange(32), np.arange(32))[None].astype("uint16")
+    for name in ("stays", "changes", "goes"):
+        write(tmp_path / f"{name}.tif", ramp, transform=from_origin(5e5, 4e6, 100, 100))
+    ingest = ("submit", "ingest_container", "--wait", "--param", "container=redelivery")
+    assert cli.run("upload", str(tmp_path), "default/redelivery").returncode == 0
+    cli.json(*ingest)
+    container = cli.home / "containers" / "redelivery"
+    (container / "goes.tif").unlink()
+    for name, pixels in (("changes", ramp + 1), ("comes", ramp)):
+        write(container / f"{name}.tif", pixels, transform=from_origin(5e5, 4e6, 100, 100))
+    job = cli.json(*ingest, "--force")["job_id"]
+    browser = page(f"#/jobs/{job}")
+    browser.wait_for_text("Since the delivery before", "#panel")
+    figures = browser.eval("[...document.querySelectorAll('.figures li')].map(e => e.textContent)")
+    assert figures == ["1new", "1changed", "1gone", "1unchanged"]
+    browser.eval("document.querySelectorAll('#panel details').forEach(e => e.open = true)")
+    for name in ("comes.tif", "changes.tif", "goes.tif"):
+        browser.wait_for_text(name, "[aria-label=Progress]")
+    said = browser.eval("[...document.querySelectorAll('[aria-label=Progress] details')].map(e => e.innerText)")
+    assert [("comes.tif" in text, "changes.tif" in text, "goes.tif" in text) for text in said] == [
+        (True, False, False),
+        (False, True, False),
+        (False, False, True),
+    ]
+    assert "its results were kept" in said[2]
 
 
 def test_what_crosses_180_degrees_is_drawn_in_two_halves(page, served):

@@ -100,7 +100,7 @@ async function follow(job, read, { top, bad, files }, signal) {
   let [shown, told] = ["", ""];
   for (;;) {
     const now = JSON.stringify(job);
-    if (now !== shown) fill(top, progress(job));
+    if (now !== shown) fill(top, progress(job, signal));
     shown = now;
     top.querySelector(".clock").textContent = lasted(job.started_at, job.ended_at) ?? "";
     await badFiles(bad, job, signal);
@@ -133,12 +133,12 @@ function announcement(job) {
   return `${words(job.status)}${FINAL.has(job.status) ? "" : `, ${quarter * 25} %`}`;
 }
 
-function progress(job) {
+function progress(job, signal) {
   return [
     h("p", { class: "lead" }, badge(job.status), " ", h("span", { class: "clock" })),
     job.error_message &&
       h("div", { class: "note bad" }, h("strong", {}, words(job.error_code)), h("p", {}, job.error_message)),
-    deltaPart(job.delta),
+    deltaPart(job, signal),
     job.stages.length > 0 && h("h2", {}, "Stages"),
     job.stages.map((stage) => {
       const parts = ["succeeded", "skipped", "quarantined", "failed", "cancelled"]
@@ -181,37 +181,55 @@ function requestPart(job) {
   ];
 }
 
-/** What a re-delivery changed: numbers, or lists of files. */
-function deltaPart(delta) {
-  if (!delta) return null;
-  const kinds = ["new", "changed", "gone", "unchanged"].filter((kind) => delta[kind] !== undefined);
-  const size = (found) => (Array.isArray(found) ? found.length : found);
+/** What a re-delivery changed: how many files, and which as soon as somebody asks. */
+function deltaPart(job, signal) {
+  const kinds = ["new", "changed", "gone", "unchanged"].filter((kind) => job.delta?.[kind] !== undefined);
+  if (!kinds.length) return null;
   return [
     h("h2", {}, "Since the delivery before"),
     h(
       "ul",
       { class: "figures" },
-      kinds.map((kind) => h("li", {}, h("strong", {}, count(size(delta[kind]))), h("span", { class: "quiet" }, kind))),
+      kinds.map((kind) => h("li", {}, h("strong", {}, count(job.delta[kind])), h("span", { class: "quiet" }, kind))),
     ),
     kinds
-      .filter((kind) => Array.isArray(delta[kind]) && delta[kind].length > 0 && kind !== "unchanged")
-      .map((kind) =>
-        h(
+      .filter((kind) => job.delta[kind] > 0 && kind !== "unchanged")
+      .map((kind) => {
+        const files = h("ul", { class: "paths" });
+        const more = h("button", { type: "button", hidden: true }, "Show more");
+        const said = h("p", { role: "alert", hidden: true });
+        let query = `?only=${kind}`;
+        const add = async () => {
+          try {
+            const page = await json(`${API}/jobs/${encodeURIComponent(job.job_id)}/delta${query}`, { signal });
+            files.append(...page.files.map(deltaLine));
+            query = page.next && new URL(page.next).search;
+            more.hidden = !query;
+            said.hidden = true;
+          } catch (error) {
+            if (error.name === "AbortError") return;
+            said.textContent = error.message;
+            [said.hidden, more.hidden] = [false, false];
+          }
+        };
+        more.addEventListener("click", add);
+        const part = h(
           "details",
           {},
-          h("summary", {}, `${words(kind)}: ${counted(delta[kind].length, "file")}`),
-          h(
-            "ul",
-            { class: "paths" },
-            delta[kind]
-              .slice(0, 500)
-              .map((file) =>
-                h("li", {}, typeof file === "string" ? file : (file.path ?? file.file ?? JSON.stringify(file))),
-              ),
-          ),
-        ),
-      ),
+          h("summary", {}, `${words(kind)}: ${counted(job.delta[kind], "file")}`),
+          files,
+          said,
+          more,
+        );
+        part.addEventListener("toggle", add, { once: true });
+        return part;
+      }),
   ];
+}
+
+function deltaLine({ file, withdrawn }) {
+  const fate = { true: "its results were withdrawn", false: "its results were kept" }[withdrawn];
+  return h("li", {}, file, fate && h("span", { class: "quiet" }, ` ${fate}`));
 }
 
 function warningsPart(warnings) {
