@@ -1,6 +1,8 @@
 """Which jobs get a new receipt, and when; nobody waits for one that is made or read."""
 
 import json
+import threading
+import time
 
 import psycopg
 import pytest
@@ -14,10 +16,12 @@ from geo_assets.ledger import receipts as ledger
 from geo_assets.ledger.models import PublishedTask
 from geo_assets.ledger.published import Published
 from geo_assets.parameters import COGS
-from geo_assets.receipts.write import print_receipt, receipt_lines, write_due
+from geo_assets.receipts.write import newest_receipt, print_receipt, receipt_lines, write_due
+from geo_assets.settings import AzureAccount
 from geo_assets.stac import pgstac
 from geo_assets.stages.items_file import refresh_items_file
 from geo_assets.stages.unpublish import unpublish_item
+from geo_assets.storage.containers import open_container
 from geo_assets.storage.sources import is_taken
 from geo_assets_tests.receipts.builders import Job, green
 
@@ -200,3 +204,25 @@ def test_whoever_unpublishes_waits_only_some_seconds_for_the_receipts_of_others(
         assert CliRunner().invoke(command_line, ["unpublish", "--item", f"due-{door}/a0"]).exit_code == 0
     assert write_due(settings, seconds=0.0) == 0
     assert write_due(settings) == 3  # what the janitor does
+
+
+@pytest.mark.faults
+def test_a_receipt_that_takes_longer_to_send_than_a_person_waits_is_written(settings, submitter, azurite, monkeypatch):
+    given = {name: getattr(settings, name) for name in settings.model_fields_set}
+    accounts = {"azure": AzureAccount.model_validate(azurite.account().settings)}
+    azure = type(settings)(
+        **{**given, "accounts": accounts, "output_account": "azure", "cog_container": f"slow-{time.monotonic_ns()}"}
+    )
+    job = Job(settings, submitter, "sent-slowly")
+    job.publish("a")
+    job.end()
+    pending_changes = ledger.pending_changes
+
+    def slow_from_here(conn, job_id):
+        azurite.freeze()
+        threading.Timer(10, azurite.thaw).start()
+        return pending_changes(conn, job_id)
+
+    monkeypatch.setattr(ledger, "pending_changes", slow_from_here)
+    assert write_due(azure) == 1
+    assert newest_receipt(open_container(azure, "azure", azure.cog_container), job.job_id)
