@@ -1,5 +1,6 @@
 """The page of the catalogue, in a browser, on what a real job published."""
 
+import hashlib
 import json
 from urllib.parse import urlsplit
 
@@ -106,6 +107,15 @@ def test_the_time_filters_and_going_back_shows_what_was_there(page):
     assert cards(browser) == ["photo_20240131.tif"]
     browser.goto(browser.eval("location.href").replace("2024-02-01", "2024-01-15"))
     browser.wait_for_text("Nothing was found", "#results")
+
+
+def test_an_item_of_a_local_file_shows_the_hash_of_its_source(page, served, cli):
+    browser = page(item(served, "heights.tif"))
+    browser.wait_for_text("Lineage")
+    source = cli.home / "containers" / "delivery" / "heights.tif"
+    hashes = browser.eval("[...document.querySelectorAll('.hash code')].map(e => e.textContent)")
+    assert hashes[-1] == hashlib.sha256(source.read_bytes()).hexdigest()
+    assert browser.eval("[...document.querySelectorAll('.lineage ~ .hash button')].length") == 1
 
 
 def test_an_item_shows_its_bands_hash_lineage_and_picture_and_how_to_open_it(page, served):

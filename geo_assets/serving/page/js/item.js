@@ -332,6 +332,7 @@ function lineage(item) {
   return [
     h("h2", {}, "Lineage"),
     said && h("p", { class: "lineage" }, said),
+    !sources.length && hash(said?.match(/\(SHA-256 ([0-9a-f]{64})\)/)?.[1].replace(/^/, "1220")), // as a multihash
     sources.length > 0 &&
       h(
         "ul",
