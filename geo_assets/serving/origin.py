@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 _KEY = "geo_assets.origin"
@@ -36,6 +37,11 @@ class AtOrigin:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
         if scope["type"] == "http":
+            if (
+                self._public and scope["path"] == self._public.path != ""
+            ):  # from here relative links would lead beside it
+                await RedirectResponse(f"{self._public.geturl()}/", 308)(scope, receive, send)
+                return
             scope = self._placed(scope)
         await self._app(scope, receive, send)
 

@@ -48,7 +48,8 @@ def serve(host: str, port: int, ready: Callable[[], None] = lambda: None) -> Non
     from geo_assets.web.serve import serve as serve_with_uvicorn
 
     ready()
-    serve_with_uvicorn(serving_app(settings, require_auth=required), host, port)
+    # whoever connects from loopback, as a proxy does for others, would be believed in X-Forwarded-Proto
+    serve_with_uvicorn(serving_app(settings, require_auth=required), host, port, proxy_headers=False)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What the server answers under a public address, to HEAD, and when the database is away."""
 
+import httpx
 import psycopg
 import pytest
 
@@ -31,6 +32,19 @@ def test_the_http_api_and_the_probes_answer_under_the_public_address(settings, p
         assert client.get(f"{prefix}/api/jobs", headers={"Origin": "https://maps.example.org"}).status_code == 200
         assert client.get(f"{prefix}/api/jobs", headers={"Host": "evil.example"}).status_code == 421
         assert client.get("/livez", headers={"Host": "10.0.0.7"}).status_code == 200, "probes ask by number"
+
+
+def test_the_public_address_without_its_slash_leads_to_the_page(settings):
+    with at(settings.model_copy(update={"public_url": PUBLIC}), base="https://maps.example.org") as client:
+        answer = client.get("/geo", follow_redirects=False)
+        assert (answer.status_code, answer.headers["location"]) == (308, f"{PUBLIC}/")
+        assert "<html" in client.get("/geo").text
+
+
+def test_what_loopback_claims_of_a_proxy_is_not_believed(ingested):
+    answer = httpx.get(f"{ingested.urls['stac']}/collections", headers={"X-Forwarded-Proto": "https"})
+    assert answer.status_code == 200
+    assert "https://127.0.0.1" not in answer.text
 
 
 def test_no_page_of_the_http_api_loads_programs_from_elsewhere(client):
