@@ -31,13 +31,11 @@ from benchmarks.raster import BIN
 from benchmarks.with_server import Run, measure, median
 from geo_assets.local.postgresql import Cluster, ensure_binaries, free_port
 from geo_assets.settings import Settings
+from geo_assets.stages.catalogue import BATCH
 from geo_assets_tests.stac.workers import like_ours
 
 REPORT = Path(__file__).parent.parent / "docs" / "benchmarks" / "stac.md"
 ITEMS = 20_000
-
-#: Items in a commit, as the stage has it.
-_BATCH = 500
 
 _SERVER = {"shared_buffers": "512MB", "max_wal_size": "8GB", "synchronous_commit": "off", "autovacuum": "off"}
 
@@ -172,7 +170,7 @@ def register(file: Path, collection: str, job_id: str, *, validate: bool, accoun
 
     settings = Settings()
     with Ledger(settings) as ledger, file.open(encoding="utf-8") as lines:
-        for batch in batched(map(json.loads, lines), _BATCH):
+        for batch in batched(map(json.loads, lines), BATCH):
             made = [validated(item) for item in batch] if validate else list(batch)
             publish = partial(
                 ledger.published.publish_many,
@@ -203,7 +201,7 @@ and of PostgreSQL together are what counts: the wall clock of a shared machine i
 
 ## Registering
 
-`pypgstac load items` of a file in one piece, and what a job does: commits of {_BATCH} items, each under the lease of the job, with the read-back of what was loaded;
+`pypgstac load items` of a file in one piece, and what a job does: commits of {BATCH} items, each under the lease of the job, with the read-back of what was loaded;
 the account is that of its tasks, publications and deltas.
 
 | | CPU, s | of PostgreSQL | wall, s | MB | CPU, ratio | budget |

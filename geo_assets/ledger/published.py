@@ -49,11 +49,13 @@ select p.stac_item, p.job_id, p.stage, p.task_key, p.outputs, p.at, geo.content_
 """
 
 
-#: Enters the tasks that have these items, with a hash of each item as it was loaded.
+#: Enters the tasks that have these items, with a hash of each item as it was loaded. The hashes are one value, not rows
+#: to join: without statistics the planner takes both sides for few, and hashes every item anew for every task.
 _PUBLISH = """insert into geo.published (stac_item, job_id, stage, task_key, fingerprint, outputs, content, item_hash)
    select outputs->>'stac_item', job_id, stage, task_key, fingerprint, outputs,
-          %s::jsonb->>(outputs->>'stac_item'), h.item_hash
-     from geo.tasks t left join geo.item_hashes(%s, %s) h on h.stac_item = t.outputs->>'stac_item'
+          %s::jsonb->>(outputs->>'stac_item'),
+          (select jsonb_object_agg(stac_item, item_hash) from geo.item_hashes(%s, %s))->>(outputs->>'stac_item')
+     from geo.tasks
     where job_id = %s and run_id = %s and outputs->>'stac_item' = any(%s)
    on conflict (stac_item) do update set job_id = excluded.job_id, stage = excluded.stage,
        task_key = excluded.task_key, fingerprint = excluded.fingerprint, outputs = excluded.outputs,

@@ -72,3 +72,8 @@ def collections_of(conn: psycopg.Connection[Any], asked: str) -> list[str]:
         (asked,),
     )
     return [asked, *(row[0] for row in rows.fetchall())]
+
+
+def forget(conn: psycopg.Connection[Any], collection: str) -> None:
+    """Forget which bands a collection took, in the transaction that deletes it: the next ones decide anew."""
+    conn.execute("delete from geo.raster_collections where collection = %s", (collection,))

@@ -465,14 +465,16 @@ def succeed_many(
     Raises:
         GeoAssetsError: LEASE_LOST.
     """
-    rows = [{"stage": stage, "task_key": key, "outputs": outputs.stored()} for stage, key, outputs in done]
+    rows: dict[str, dict[str, Any]] = {}
+    for stage, key, outputs in done:
+        rows.setdefault(stage, {})[key] = outputs.stored()
     assert_lease(conn, job_id, run_id)
-    changed = conn.execute(
-        """update geo.tasks t set status = 'succeeded', outputs = t.outputs || d.outputs,
+    changed = conn.execute(  # looked up in one value: a planner without statistics compares each row with every other
+        """update geo.tasks t set status = 'succeeded', outputs = t.outputs || (%(rows)s::jsonb #> array[stage, task_key]),
                   started_at = coalesce(t.started_at, now()), finished_at = now()
-             from jsonb_to_recordset(%s) as d (stage text, task_key text, outputs jsonb)
-            where t.job_id = %s and t.run_id = %s and t.stage = d.stage and t.task_key = d.task_key""",
-        (Jsonb(rows), job_id, run_id),
+            where t.job_id = %(job)s and t.run_id = %(run)s and t.task_key = any(%(keys)s)
+              and %(rows)s::jsonb #> array[stage, task_key] is not null""",
+        {"rows": Jsonb(rows), "job": job_id, "run": run_id, "keys": [key for _, key, _ in done]},
     ).rowcount
-    if changed != len(rows):
+    if changed != len(done):
         raise lease_lost(job_id, run_id)

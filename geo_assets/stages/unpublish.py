@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from geo_assets.database.connections import connect, retrying
 from geo_assets.errors import GeoAssetsError
-from geo_assets.ledger import blobs, collection_files, tombstones
+from geo_assets.ledger import blobs, collection_files, raster_collections, tombstones
 from geo_assets.ledger.jobs import Jobs
 from geo_assets.ledger.tombstones import Tombstone
 from geo_assets.settings import Settings
@@ -223,6 +223,7 @@ def delete_collection(settings: Settings, collection: str, *, by: str) -> None:
         pgstac.delete_collection(conn, collection)
         file = collection_files.find(conn, collection)
         collection_files.withdraw(conn, collection)
+        raster_collections.forget(conn, collection)
         tombstones.bury_collection(conn, collection, by)
     if file is not None:
         sweep_blobs(settings, [file.blob])

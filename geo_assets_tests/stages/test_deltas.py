@@ -90,7 +90,7 @@ class Deliveries(World):
 
             return call
 
-        patch.setattr(catalogue, "_BATCH", 2)
+        patch.setattr(catalogue, "BATCH", 2)
         patch.setattr(catalogue, "load_items", twice("half registered", load_items))
         patch.setattr(retire, "_take_back", twice("half retired", retire._take_back))
         inventory = take_inventory(self.context, job)

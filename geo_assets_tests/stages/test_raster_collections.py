@@ -7,7 +7,7 @@ from psycopg.types.json import Jsonb
 
 from geo_assets.stac.pgstac import read_collection
 from geo_assets.stages.reconcile import reconcile
-from geo_assets.stages.unpublish import unpublish_job
+from geo_assets.stages.unpublish import unpublish_collection, unpublish_job
 from geo_assets_tests.intake.conftest import cluster, dagster, settings, submitter  # noqa: F401 - the fixtures
 from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.stages.test_catalogue import world  # noqa: F401 - the fixture
@@ -80,6 +80,20 @@ def test_heights_alone_are_in_the_collection_that_was_asked_for_and_stay_there_w
         "a.tif": ("s", "data"),
         **dict.fromkeys(("b.tif", "c.tif", "d.tif"), ("s-visual", "visual")),
     }
+
+
+def test_a_collection_that_was_deleted_takes_whatever_comes_next(world):  # noqa: F811
+    height(world, "a.tif")
+    for name in ("b.tif", "c.tif"):
+        picture(world, name)
+    world.ingest()
+    assert places(world)["a.tif"] == ("-float32", "data")
+    for name in (world.name, f"{world.name}-float32"):
+        unpublish_collection(world.context.settings, name, by="cli")
+    for name in ("b.tif", "c.tif"):
+        (world.folder / name).unlink()
+    world.ingest(title="heights alone")
+    assert places(world) == {"a.tif": ("", "data")}
 
 
 def test_who_asks_for_one_collection_gets_one(world):  # noqa: F811
