@@ -469,10 +469,11 @@ def succeed_many(
     for stage, key, outputs in done:
         rows.setdefault(stage, {})[key] = outputs.stored()
     assert_lease(conn, job_id, run_id)
-    changed = conn.execute(  # looked up in one value: a planner without statistics compares each row with every other
-        """update geo.tasks t set status = 'succeeded', outputs = t.outputs || (%(rows)s::jsonb #> array[stage, task_key]),
-                  started_at = coalesce(t.started_at, now()), finished_at = now()
-            where t.job_id = %(job)s and t.run_id = %(run)s and t.task_key = any(%(keys)s)
+    changed = conn.execute(  # one value: a planner without statistics compares each row with every other
+        """update geo.tasks set status = 'succeeded',
+                  outputs = outputs || (%(rows)s::jsonb #> array[stage, task_key]),
+                  started_at = coalesce(started_at, now()), finished_at = now()
+            where job_id = %(job)s and run_id = %(run)s and task_key = any(%(keys)s)
               and %(rows)s::jsonb #> array[stage, task_key] is not null""",
         {"rows": Jsonb(rows), "job": job_id, "run": run_id, "keys": [key for _, key, _ in done]},
     ).rowcount
