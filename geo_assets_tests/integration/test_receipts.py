@@ -235,6 +235,9 @@ def test_ledger_catalogue_and_tables_of_a_lost_database_are_made_again(cli, job,
         ]
         for row in document["published"]:
             row.pop("item_hash")
+        for row in document["collections"]:
+            if row["content"]["id"] == f"{NAME}-vector":  # the file of items that name their database
+                del row["content"]["assets"]["geoparquet-items"]
     assert normal(after) == before
     assert verified(lost, record["job_id"], "--deep", code=0) == []
     assert verified(lost, "--collection", NAME, "--deep", code=0) == []
