@@ -12,6 +12,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import asyncpg
+import psycopg
+from psycopg_pool import PoolTimeout
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,6 +24,10 @@ _log = logging.getLogger(__name__)
 _MEDIA_TYPE = "application/problem+json"
 
 _OWN_FAULT = "the server could not answer; its log says why"
+_OTHERS = "the server has too much to do; ask again, for less if the question is large"
+
+#: No connection was free in time, or a question took the database too long.
+_BUSY = (TimeoutError, PoolTimeout, asyncpg.QueryCanceledError, psycopg.errors.QueryCanceled)
 
 #: Longest text of an error that a library may tell.
 _LONGEST = 600
@@ -28,7 +35,13 @@ _LONGEST = 600
 #: A path of this machine, with or without its scheme; and what names the database.
 _PRIVATE = re.compile(r"(?:file:/|/vsi)[^\s'\"]*|(?<![\w:/.])/(?:[\w.@%+-]+/)+[^\s'\"]*|postgres(?:ql)?://[^\s'\"]*")
 
-_TITLES = {400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 416: "Range Not Satisfiable"}
+_TITLES = {
+    400: "Bad Request",
+    503: "Service Unavailable",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    416: "Range Not Satisfiable",
+}
 
 
 def problem(
@@ -39,6 +52,10 @@ def problem(
     if remedy:
         body["remedy"] = remedy
     return Response(json.dumps(body), status_code=status, media_type=_MEDIA_TYPE, headers=dict(headers or {}))
+
+
+def _later() -> Response:
+    return problem(503, _OTHERS, headers={"Retry-After": "5"})
 
 
 class WithHead:
@@ -60,7 +77,9 @@ class WithHead:
 
 
 class Unfailing:
-    """Answers what an application fails to answer: by 500, with the reason in the log."""
+    """Answers what an application fails to answer: by 503 what it had no time for, else by 500, with the reason in the
+    log.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -81,6 +100,11 @@ class Unfailing:
             await self._app(scope, receive, watch)
         except ClientDisconnect:
             raise
+        except _BUSY as error:
+            if started:
+                raise
+            _log.warning("%s %s was not answered in time: %r", scope["method"], scope["path"], error)
+            await _later()(scope, receive, send)
         except Exception:
             if started:
                 raise
@@ -113,6 +137,8 @@ class Discreet:
 
 def _told(held: list[Message]) -> Response:
     status: int = held[0]["status"]
+    if status == 503:
+        return _later()
     if status >= 500:
         return problem(status, _OWN_FAULT)
     kept = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -38,6 +39,9 @@ _log = logging.getLogger(__name__)
 
 #: Paths of the HTTP API besides /api/…. Its page /docs loads programs from elsewhere; `geo-assets api` has it.
 _OF_API = frozenset({"/openapi.json", "/livez", "/readyz"})
+
+#: Callers are identified while pictures and files take all the others.
+_THREADS = ThreadPoolExecutor(4, thread_name_prefix="callers")
 
 _IMAGES = {"image/png", "image/jpeg", "image/jpg", "image/webp", "image/tiff", "image/jp2"}
 
@@ -136,7 +140,8 @@ class _Authenticated:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await asyncio.to_thread(self._api.state.authenticate, Request(scope), "read")
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(_THREADS, self._api.state.authenticate, Request(scope), "read")
         except GeoAssetsError as error:
             status, headers = (401, {"WWW-Authenticate": "Bearer"}) if error.code == "UNAUTHORIZED" else (403, {})
             answer = problem(status, error.message, title=error.code, remedy=error.remedy or "", headers=headers)
@@ -182,6 +187,8 @@ class CrossOrigin:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        if scope["type"] == "http":
+            send = _for_own_pages(send)
         origin = _origin(scope) if scope["type"] == "http" else None
         if origin is None or not {origin.decode("latin-1"), "*"} & self._origins:
             await self._app(scope, receive, send)
@@ -198,8 +205,21 @@ class CrossOrigin:
                 message = {**message, "headers": [*message["headers"], *_cors(origin)]}
             await send(message)
 
-        headers = [(name, value) for name, value in scope["headers"] if name != b"origin"]
+        told = {b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest"}
+        headers = [(name, value) for name, value in scope["headers"] if name not in told]
         await self._app({**scope, "headers": headers}, receive, with_origin)
+
+
+def _for_own_pages(send: Send) -> Send:
+    """Tells browsers to give no answer to another page as a picture or a program of it."""
+
+    async def with_policy(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            policy = (b"cross-origin-resource-policy", b"same-origin")
+            message = {**message, "headers": [*message.get("headers", ()), policy]}
+        await send(message)
+
+    return with_policy
 
 
 def _origin(scope: Scope) -> bytes | None:

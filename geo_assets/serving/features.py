@@ -10,23 +10,36 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import json
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import parse_qsl
 
 import asyncpg
-from cql2 import Expr
 from fastapi import FastAPI
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tipg.collections import Catalog, Column, PgCollection
 from tipg.errors import DEFAULT_STATUS_CODES, add_exception_handlers
 from tipg.factory import Endpoints
 
 from geo_assets import __version__
 from geo_assets.serving.answers import problem
+from geo_assets.serving.filters import fault_of_filter
+from geo_assets.serving.questions import (
+    COORDINATES,
+    YES_OR_NO,
+    ZOOM,
+    checked,
+    fault_of_path,
+    numbers,
+    one_of,
+    query_of,
+    real,
+    text,
+    whole,
+    with_query,
+)
 from geo_assets.serving.reader import open_reader
 from geo_assets.settings import Settings
 
@@ -36,6 +49,49 @@ _SCHEMA = "vector"
 #: Age of the catalogue from which on it is asked for again before an answer. A table is listed this long after its
 #: publication at the latest.
 _FRESH_SECONDS = 2.0
+
+_OF_TABLE = re.compile(r"/collections/(?P<table>[^/]+)(?:/items(?P<item>/[^/]+)?)?")
+
+#: Coordinate systems that a client may name; tipg answers in one only.
+_CRS = frozenset({"crs", "bbox-crs"})
+
+#: All that is asked of tables; beside them the columns of each.
+_PARAMETERS = {
+    "bbox": numbers(6, -1e9, 1e9),
+    "bbox-crs": COORDINATES,
+    "bbox-only": YES_OR_NO,
+    "crs": COORDINATES,
+    "datetime": text(100),
+    "datetime-column": text(100),
+    "f": text(40),
+    "filter": text(16_000),
+    "filter-crs": COORDINATES,
+    "filter-lang": one_of("cql2-text", "cql2-json"),
+    "geom-column": text(100),
+    "ids": text(4000),
+    "limit": whole(0, 10_000),
+    "maxzoom": ZOOM,
+    "minzoom": ZOOM,
+    "offset": whole(0, 10**12),
+    "properties": text(4000),
+    "simplify": real(0, 1e7),
+    "sortby": text(1000),
+    "type": one_of("Function", "Table"),
+}
+
+#: Of a whole number that fits into eight bytes.
+_MOST_DIGITS = 18
+
+#: What PostgreSQL says of a filter that does not suit the columns.
+_OF_FILTERS = (
+    asyncpg.AmbiguousFunctionError,
+    asyncpg.CannotCoerceError,
+    asyncpg.DatatypeMismatchError,
+    asyncpg.IndeterminateDatatypeError,
+    asyncpg.InternalServerError,
+    asyncpg.UndefinedColumnError,
+    asyncpg.UndefinedFunctionError,
+)
 
 #: The names of tipg for types whose values it treats in a way of their own.
 _TABLES = """
@@ -86,12 +142,19 @@ class Tables:
         self.catalogue = Catalog(collections={}, last_updated=dt.datetime.now(dt.UTC))
 
     async def refresh(self) -> Catalog:
-        """Return the catalogue; it is at most `_FRESH_SECONDS` old."""
+        """Return the catalogue; it is at most `_FRESH_SECONDS` old, unless the database has no time for us."""
         async with self._lock:
             if time.monotonic() - self._asked > _FRESH_SECONDS:
-                async with self._pool.acquire() as connection:
-                    rows = await connection.fetch(_TABLES, _SCHEMA)
-                    found = [await self._collection(connection, row) for row in rows]
+                try:
+                    async with self._pool.acquire() as connection:
+                        rows = await connection.fetch(_TABLES, _SCHEMA)
+                        found = [await self._collection(connection, row) for row in rows]
+                except (TimeoutError, asyncpg.QueryCanceledError):
+                    if not self._asked:
+                        raise
+                    # others took all connections: the old one serves, and those behind us do not wait in vain too
+                    self._asked = time.monotonic()
+                    return self.catalogue
                 now = dt.datetime.now(dt.UTC)
                 self.catalogue = Catalog(collections={c.id: c for c in found}, last_updated=now)
                 self._asked = time.monotonic()
@@ -153,31 +216,78 @@ def _literal(text: str) -> str:
 
 
 class _WithFreshTables:
-    """Asks for the catalogue before each answer; and whether a filter is one, for which tipg has no error."""
+    """Asks for the catalogue before each answer, and refuses what tipg has no answer for."""
 
     def __init__(self, app: ASGIApp, state: Any) -> None:
         self._app = app
         self._state = state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            if fault := _fault_of_filter(scope):
-                await problem(400, fault)(scope, receive, send)
-                return
-            self._state.collection_catalog = await self._state.tables.refresh()
-        await self._app(scope, receive, send)
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        catalogue = self._state.collection_catalog = await self._state.tables.refresh()
+        path = scope["path"].removeprefix(scope["root_path"])
+        found = _OF_TABLE.match(path)
+        table = catalogue["collections"].get(found["table"]) if found else None
+        given = query_of(scope)
+        query, fault = checked(given, _PARAMETERS, {c.name for c in table.properties} if table else ())
+        if fault := fault_of_path(path) or fault or _fault(dict(query), table, found and found["item"]):
+            await problem(400, fault)(scope, receive, send)
+        elif table and found and found["item"] and table.id_column is None:
+            await problem(404, f"the rows of {table.id} have no key")(scope, receive, send)
+        else:
+            await _with_empty_csv(self._app, with_query(scope, [q for q in query if q[0] not in _CRS]), receive, send)
 
 
-def _fault_of_filter(scope: Scope) -> str | None:
-    query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
-    if "filter" not in query:
-        return None
-    try:
-        given = query["filter"]
-        Expr(json.loads(given) if query.get("filter-lang") == "cql2-json" else given).validate()
-    except Exception as error:  # noqa: BLE001 - the parser has no other
-        return f"invalid filter: {error}"[:300]
+def _fault(query: dict[str, str], table: PgCollection | None, item: str | None) -> str | None:
+    if table and (fault := _fault_of_values(query, table, item)):
+        return fault
+    if "filter" in query and (fault := fault_of_filter(query["filter"], query.get("filter-lang"))):
+        return fault
+    if "ids" in query and table is not None and table.id_column is None:
+        return f"the rows of {table.id} have no key, so there are no ids"
+    if any(query.get(name, "OGC:CRS84") not in {"OGC:CRS84", "EPSG:4326"} for name in _CRS):
+        return "features are answered in OGC:CRS84"
+    if box := query.get("bbox"):
+        sides = [float(side) for side in box.split(",")]
+        half = len(sides) // 2
+        if len(sides) not in {4, 6} or sides[0] > sides[half] or sides[1] > sides[half + 1]:
+            return "bbox is west,south,east,north, with west <= east; ask for each side of 180 degrees"
     return None
+
+
+def _fault_of_values(query: dict[str, str], table: PgCollection, item: str | None) -> str | None:
+    """Tipg makes whole numbers of what is compared with such; a number that is none for PostgreSQL ends in a fault."""
+    key = table.id_column.name if table.id_column else None
+    given = [(key, value) for value in [*query.get("ids", "").split(","), (item or "/")[1:]]]
+    whole_columns = {column.name for column in table.properties if "int" in column.type}
+    for name, value in [*given, *query.items()]:
+        if name in whole_columns and value.lstrip("+-").isdigit() and len(value) > _MOST_DIGITS:
+            return f"{name} is a whole number of at most {_MOST_DIGITS} digits"
+    return None
+
+
+async def _with_empty_csv(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Let tipg answer; where it finds no row for a CSV, it fails after the beginning of its answer."""
+    held: list[Message] = []
+
+    async def after_start(message: Message) -> None:
+        headers = dict(message.get("headers", ()))
+        if message["type"] == "http.response.start" and headers.get(b"content-type", b"").startswith(b"text/csv"):
+            held.append(message)
+            return
+        while held:
+            await send(held.pop())
+        await send(message)
+
+    try:
+        await app(scope, receive, after_start)
+    except (RuntimeError, ExceptionGroup):
+        if not held:
+            raise
+        await send(held.pop())
+        await send({"type": "http.response.body", "body": b""})
 
 
 def features_app(settings: Settings) -> FastAPI:
@@ -200,6 +310,8 @@ def features_app(settings: Settings) -> FastAPI:
     )
     endpoints = Endpoints(title="geo_assets features and vector tiles", with_tiles_viewer=False)
     app.include_router(endpoints.router)
-    add_exception_handlers(app, {**DEFAULT_STATUS_CODES, ValueError: 422, asyncpg.DataError: 422})
+    add_exception_handlers(
+        app, {**DEFAULT_STATUS_CODES, ValueError: 422, asyncpg.DataError: 422, **dict.fromkeys(_OF_FILTERS, 400)}
+    )
     app.add_middleware(_WithFreshTables, state=app.state)
     return app

@@ -11,11 +11,13 @@ import asyncio
 import os
 import secrets
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from email.utils import formatdate, parsedate_to_datetime
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from starlette.requests import Request
@@ -26,6 +28,8 @@ from geo_assets.receipts.model import FOLDER as RECEIPTS
 from geo_assets.serving.answers import problem
 from geo_assets.serving.published import Published
 from geo_assets.storage.local import IN_PROGRESS
+
+T = TypeVar("T")
 
 #: Bytes of one read.
 _CHUNK = 256 * 1024
@@ -43,6 +47,14 @@ _TYPES = {
     ".parquet": "application/vnd.apache.parquet",
     ".pmtiles": "application/vnd.pmtiles",
 }
+
+
+#: Disks are slow, and what waits for one keeps none of the other services waiting.
+_THREADS = ThreadPoolExecutor(8, thread_name_prefix="files")
+
+
+async def _in_thread(function: Callable[..., T], *arguments: Any) -> T:
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, function, *arguments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +80,7 @@ class Files:
         if scope["method"] not in {"GET", "HEAD"}:
             answer: Response = problem(405, "files are read, by GET and HEAD", headers={"Allow": "GET, HEAD"})
         else:
-            file = await asyncio.to_thread(self._open, scope)
+            file = await _in_thread(self._open, scope)
             if file:
                 try:
                     await _answer(request, file)(scope, receive, send)
@@ -177,7 +189,7 @@ async def _bytes(file: _File, parts: list[tuple[bytes, int, int]]) -> AsyncItera
             yield head
         at = start
         while at < end:
-            chunk = await asyncio.to_thread(os.pread, file.descriptor, min(_CHUNK, end - at), at)
+            chunk = await _in_thread(os.pread, file.descriptor, min(_CHUNK, end - at), at)
             if not chunk:
                 return  # it was cut off meanwhile; the client sees that bytes are missing
             yield chunk

@@ -30,12 +30,12 @@ class Published:
     """The published containers: those that outputs are written to. Sources and inboxes are not among them."""
 
     def __init__(self, settings: Settings) -> None:
-        self._accounts = settings.storage_accounts
+        self._output = settings.storage_accounts.get(settings.output_account)
+        self._names = frozenset({settings.cog_container, settings.thumbnail_container})
         self._containers: dict[tuple[str, str], Container] = {}
-        account = self._accounts.get(settings.output_account)
-        if isinstance(account, LocalAccount):
-            for name in (settings.cog_container, settings.thumbnail_container):
-                container = Container(settings.output_account, name, account_root(account).absolute() / name)
+        if isinstance(self._output, LocalAccount):
+            for name in sorted(self._names):
+                container = Container(settings.output_account, name, account_root(self._output).absolute() / name)
                 self._containers[container.alias, name] = container
         self._below = {f"{container.path}/": container for container in self._containers.values()}
 
@@ -67,14 +67,18 @@ class Published:
         if href.startswith("file://"):
             found = self._located(href.removeprefix("file://"))
             return (str(found[0].path / found[1]), {}) if found else None
-        for account in self._accounts.values():
-            base = _base(account)
-            if base is None or not href.startswith(f"{base}/") or {"", ".", ".."} & set(_segments(href, base)):
-                continue
-            if isinstance(account, AzureAccount) and not account.public_url:
-                return alternate or f"/vsiaz/{unquote(href[len(base) + 1 :])}", _azure_options(account)
-            return f"/vsicurl/{href}", {}
-        return None
+        account = self._output
+        base = _base(account) if account else None
+        if account is None or base is None or not href.startswith(f"{base}/"):
+            return None
+        inside = unquote(href[len(base) + 1 :])
+        container, *path = inside.split("/")
+        if container not in self._names or not path or {"", ".", ".."} & set(path) or {"?", "#"} & set(href):
+            return None
+        if isinstance(account, AzureAccount) and not account.public_url:
+            ours = f"/vsiaz/{inside}"
+            return (ours, _azure_options(account)) if alternate in {None, ours} else None
+        return f"/vsicurl/{href}", {}
 
     def _located(self, path: str) -> tuple[Container, str] | None:
         for base, container in self._below.items():
@@ -91,10 +95,6 @@ def _base(account: LocalAccount | AzureAccount) -> str | None:
     if isinstance(account, LocalAccount):
         return None
     return (account.endpoint or f"https://{account.account_name}.blob.core.windows.net").rstrip("/")
-
-
-def _segments(href: str, base: str) -> list[str]:
-    return unquote(href[len(base) + 1 :]).split("/")
 
 
 def _azure_options(account: AzureAccount) -> dict[str, Any]:

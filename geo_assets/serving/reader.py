@@ -21,6 +21,12 @@ CONNECTIONS = 5
 
 _NAME = "geo_assets serve"
 
+#: Seconds that a request waits for a connection before it is told to come again.
+_PATIENCE = 5.0
+
+#: Of one statement; clients give up sooner.
+_STATEMENT = "10s"
+
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc]
     """A connection that is given back without releasing advisory locks, for which the reader has no right."""
@@ -28,6 +34,14 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]
     def get_reset_query(self) -> str:
         """The statements after each use."""
         return "close all; unlisten *; reset all;"
+
+
+class _Pool(asyncpg.Pool):  # type: ignore[misc]
+    """A pool for which nobody waits without end."""
+
+    def acquire(self, *, timeout: float | None = None) -> Any:
+        """A connection, or TimeoutError."""
+        return super().acquire(timeout=_PATIENCE if timeout is None else timeout)
 
 
 def open_reader_for_threads(settings: Settings) -> ConnectionPool[DictConnection]:
@@ -40,13 +54,13 @@ def open_reader_for_threads(settings: Settings) -> ConnectionPool[DictConnection
         settings.dsn("reader"),
         min_size=1,
         max_size=CONNECTIONS,
-        timeout=10,
+        timeout=_PATIENCE,
         open=False,
         check=ConnectionPool.check_connection,
         kwargs={
             "row_factory": dict_row,
             "autocommit": True,
-            "options": "-c search_path=pgstac,public -c timezone=UTC",
+            "options": f"-c search_path=pgstac,public -c timezone=UTC -c statement_timeout={_STATEMENT}",
             "application_name": _NAME,
         },
     )
@@ -72,7 +86,7 @@ async def open_reader(settings: Settings) -> asyncpg.Pool[Any]:
     """
     user, password = settings.credentials("reader")
     try:
-        return await asyncpg.create_pool(
+        pool = _Pool(
             host=settings.pg_host,
             port=settings.pg_port,
             user=user,
@@ -80,17 +94,24 @@ async def open_reader(settings: Settings) -> asyncpg.Pool[Any]:
             database=settings.pg_database,
             min_size=1,
             max_size=CONNECTIONS,
+            max_queries=50_000,
+            max_inactive_connection_lifetime=300.0,
             timeout=10,
             init=_with_json,
+            loop=None,
             connection_class=_Connection,
+            record_class=asyncpg.Record,
             server_settings={
                 "search_path": "pgstac,public",
                 "application_name": _NAME,
                 "timezone": "UTC",
+                "statement_timeout": _STATEMENT,
             },
         )
+        await pool
     except (TimeoutError, OSError, asyncpg.PostgresError) as error:
         raise _unavailable(settings) from error
+    return pool
 
 
 async def _with_json(connection: asyncpg.Connection[Any]) -> None:

@@ -26,6 +26,9 @@ _GDAL = {
     "VSI_CACHE": "TRUE",
     "VSI_CACHE_SIZE": "5000000",
     "GDAL_NUM_THREADS": "1",
+    # rasters that are read at once for one picture, each into memory
+    "MOSAIC_CONCURRENCY": "2",
+    "RIO_TILER_MAX_THREADS": "2",
 }
 
 

@@ -27,6 +27,7 @@ from geo_assets.serving.links import for_clients
 from geo_assets.serving.origin import origin_of
 from geo_assets.serving.published import Published
 from geo_assets.serving.reader import open_reader
+from geo_assets.serving.searches import Searches
 from geo_assets.settings import Settings
 
 _TITLE = "geo_assets"
@@ -104,6 +105,7 @@ def stac_app(settings: Settings, published: Published) -> FastAPI:
     # compression, CORS and where we are behind a proxy are decided once for all (`app.py`)
     api.app.user_middleware.clear()
     app: FastAPI = api.app
+    app.add_middleware(Searches)
     # what pgstac and PostgreSQL say of a value that a client gave
     add_exception_handlers(app, {asyncpg.RaiseError: 400, asyncpg.DataError: 400})
     return app

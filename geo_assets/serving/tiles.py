@@ -3,7 +3,8 @@
 titiler keeps each mosaic as a search in the database, which the reader may not write, and its search for a tile makes
 a temporary table, for which the reader has no right (`sql/0011_reader.sql`). Here a collection is searched as any
 client would. There are no routes that open an address which the client gives.
-Here: the application. Not here: what is drawn where the client does not say (`drawing.py`).
+Here: the application. Not here: what is drawn where the client does not say (`drawing.py`), what a picture may cost
+(`pictures.py`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from threading import Lock
 from typing import Annotated, Any, TypeVar
-from urllib.parse import parse_qsl, unquote, urlencode
+from urllib.parse import unquote
 
 import attr
 import pystac
@@ -41,7 +42,9 @@ from geo_assets import __version__
 from geo_assets.database.connections import DictConnection
 from geo_assets.serving.answers import problem
 from geo_assets.serving.drawing import Limits, completed
+from geo_assets.serving.pictures import PARAMETERS, Queue, bands_of, is_drawn, sized
 from geo_assets.serving.published import Published
+from geo_assets.serving.questions import Asked, Query, query_of, with_query
 from geo_assets.serving.reader import open_reader_for_threads
 from geo_assets.settings import Settings
 
@@ -57,17 +60,7 @@ _MOST_ITEMS = 100
 #: Items of a collection that describe how it is drawn.
 _SAMPLE = 20
 
-_DRAWN = re.compile(
-    r"/collections/(?P<collection>[^/]+)(?:/items/(?P<item>[^/]+))?"
-    r"/(?:tiles/[^/]+/\d+/|preview|(?P<part>bbox/)|map$)[^/]*(?:/(?P<width>\d+)x(?P<height>\d+)\.)?"
-)
-
-#: Parameters that are a number of pixels on a side.
-_SIZES = frozenset({"width", "height", "max_size", "tilesize", "buffer", "padding"})
-_MOST_PIXELS = 4096
-
-#: On the longer side of a part for which no size is asked: titiler would read it as it is.
-_PART_PIXELS = 1024
+_OF = re.compile(r"/collections/(?P<collection>[^/]+)(?:/items/(?P<item>[^/]+))?/")
 
 
 class Catalogue:
@@ -198,51 +191,44 @@ def _mosaic_of(catalogue: Catalogue) -> type[PGSTACBackend]:
 
 
 class _Completed:
-    """Completes what a client asks for (`drawing.py`), and refuses what would take all memory."""
+    """Completes what a client asks for (`drawing.py`), and refuses what would take all memory (`pictures.py`)."""
 
     def __init__(self, app: ASGIApp, catalogue: Catalogue) -> None:
         self._app = app
         self._catalogue = catalogue
+        self._queue = Queue(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            if scope["method"] not in {"GET", "HEAD"}:
-                refusal = problem(405, "pictures are asked for by GET", headers={"Allow": "GET, HEAD"})
-                await refusal(scope, receive, send)
-                return
-            match = _DRAWN.match(scope["path"].removeprefix(scope["root_path"]))
-            query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-            if _is_too_large(query, match):
-                await problem(400, f"a picture has at most {_MOST_PIXELS} pixels on a side")(scope, receive, send)
-                return
-            if match:
-                query = await asyncio.to_thread(self._query, query, match["collection"], match["item"])
-                if match["part"] and not match["width"] and not _SIZES & {name for name, _ in query}:
-                    query.append(("max_size", str(_PART_PIXELS)))
-                scope = {**scope, "query_string": urlencode(query).encode()}
-        await self._app(scope, receive, send)
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if scope["method"] not in {"GET", "HEAD"}:
+            refusal = problem(405, "pictures are asked for by GET", headers={"Allow": "GET, HEAD"})
+            await refusal(scope, receive, send)
+            return
+        path = scope["path"].removeprefix(scope["root_path"])
+        match = _OF.match(path)
+        if match is None or not is_drawn(path):
+            await self._app(scope, receive, send)
+            return
+        query, assets = await asyncio.to_thread(self._query, query_of(scope), match["collection"], match["item"])
+        bands, too_many = bands_of(query, assets)
+        query, values, too_large = sized(query, path, bands, mosaic=match["item"] is None)
+        if fault := too_many or too_large:
+            await problem(400, fault)(scope, receive, send)
+            return
+        await self._queue.answer(values, with_query(scope, query), receive, send)
 
-    def _query(self, query: list[tuple[str, str]], collection: str, item: str | None) -> list[tuple[str, str]]:
+    def _query(self, query: Query, collection: str, item: str | None) -> tuple[Query, list[dict[str, Any]]]:
         try:
             if item is not None:
-                return completed(query, [_described(self._catalogue.item(collection, item))], {})
+                assets = [_rasters(self._catalogue.item(collection, item))]
+                return completed(query, assets, {}), assets
             drawn = _drawn(self._catalogue.collection(collection))
-            return completed(query, [_described(i) for i in self._catalogue.sample(collection)], drawn)
+            assets = [_rasters(item) for item in self._catalogue.sample(collection)]
+            return completed(query, assets, drawn), assets
         except HTTPException:
-            return query  # the application says what is not there
-
-
-def _is_too_large(query: list[tuple[str, str]], match: re.Match[str] | None) -> bool:
-    sides = [value for name, value in query if name in _SIZES]
-    sides += [match["width"] or "0", match["height"] or "0"] if match else []
-    try:
-        return not all(0 <= float(side) <= _MOST_PIXELS for side in sides)
-    except ValueError:
-        return False  # titiler says what is wrong with it
-
-
-def _described(item: dict[str, Any]) -> dict[str, Any]:
-    return _rasters(item)
+            return query, []  # the application says what is not there
 
 
 def _drawn(collection: dict[str, Any]) -> dict[str, Limits]:
@@ -277,6 +263,7 @@ def tiles_app(settings: Settings, published: Published) -> FastAPI:
     add_exception_handlers(app, {**DEFAULT_STATUS_CODES, **MOSAIC_STATUS_CODES, **PGSTAC_STATUS_CODES})
     app.add_middleware(CacheControlMiddleware, cachecontrol="private, max-age=60", exclude_path={r"/healthz$"})
     app.add_middleware(_Completed, catalogue=catalogue)
+    app.add_middleware(Asked, parameters=PARAMETERS)
     return app
 
 

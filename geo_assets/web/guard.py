@@ -2,7 +2,8 @@
 
 Every page that is open in the user's browser can reach a server on loopback: by a form or an image (the page cannot
 read the answer, but the harm is done), or by a host name of its own that points at 127.0.0.1. Such a page cannot choose
-the Host or the Origin, and cannot send JSON without a CORS preflight. Programs send no Origin and are not affected.
+the Host, the Origin or what its browser says in Sec-Fetch-Site, and cannot send JSON without a CORS preflight. Programs
+send none of the latter two and are not affected.
 Here: ASGI middleware. Not here: tokens (`api/auth.py`), connections that never end (`serve.py`).
 """
 
@@ -20,6 +21,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from geo_assets.errors import GeoAssetsError
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+#: What browsers say of requests from pages of other origins (Sec-Fetch-Site); links that are followed are welcome.
+_ELSEWHERE = frozenset({"cross-site", "same-site"})
 
 _STATUS = {"FOREIGN_HOST": 421, "FOREIGN_ORIGIN": 403, "NOT_JSON": 415, "METHOD_NOT_ALLOWED": 405}
 
@@ -67,6 +71,7 @@ class Guard:
         request = HTTPConnection(scope)
         self._check_host(request.headers.getlist("host"))
         self._check_origin(request.headers.getlist("origin"), request.headers["host"])
+        self._check_site(request)
         if scope["type"] == "http":
             self._check_form(request, scope["method"])
 
@@ -84,6 +89,14 @@ class Guard:
             scheme, _, netloc = origin.partition("://")
             if _address(netloc, scheme) not in ours and _name(netloc) not in self._hosts:
                 raise GeoAssetsError("FOREIGN_ORIGIN", f"a page of {origin[:200]!r} may not talk to this server")
+
+    def _check_site(self, request: HTTPConnection) -> None:
+        """A page's pictures, scripts and frames ask without an Origin, but a browser says that they are of another."""
+        if "origin" in request.headers or not _ELSEWHERE & set(request.headers.getlist("sec-fetch-site")):
+            return
+        how = (request.headers.get("sec-fetch-mode"), request.headers.get("sec-fetch-dest", "document"))
+        if how != ("navigate", "document"):
+            raise GeoAssetsError("FOREIGN_ORIGIN", "another page may not take anything of this server into itself")
 
     def _check_form(self, request: HTTPConnection, method: str) -> None:
         is_graphql = self._graphql is not None and request.scope["path"] == self._graphql

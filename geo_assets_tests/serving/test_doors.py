@@ -65,11 +65,11 @@ def at(settings: Settings, *, base="http://127.0.0.1:8080", **options):
         yield client
 
 
-def with_account(ingested, name: str) -> Settings:
+def with_account(ingested, name: str, **more) -> Settings:
     """The settings of the stack and an account in Azure with a key."""
     account = AzureAccount(kind="azure", account_name=name, account_key=CANARY)
     with ingested.env:
-        return Settings(_env_file=ingested.cli.home / STACK_ENV_FILE, accounts={name: account})
+        return Settings(_env_file=ingested.cli.home / STACK_ENV_FILE, accounts={name: account}, **more)
 
 
 @pytest.fixture(scope="module")
@@ -120,8 +120,10 @@ def test_nothing_is_opened_that_an_item_says_lies_elsewhere(ingested, settings):
     published = Published(with_account(ingested, "survey"))
     inside = f"file://{settings.home}/containers/cogs/a b.tif"
     assert published.opened(inside, None) == (inside.removeprefix("file://"), {})
+    there = Published(with_account(ingested, "survey", output_account="survey"))
     azure = "https://survey.blob.core.windows.net/cogs/a%20b.tif"
-    url, options = published.opened(azure, "/vsiaz/cogs/a b.tif")
+    assert published.opened(azure, None) is None
+    url, options = there.opened(azure, "/vsiaz/cogs/a b.tif")
     assert url == "/vsiaz/cogs/a b.tif"
     assert options["AZURE_STORAGE_ACCESS_KEY"] == CANARY
     for outside in (
@@ -134,8 +136,12 @@ def test_nothing_is_opened_that_an_item_says_lies_elsewhere(ingested, settings):
         "http://169.254.169.254/latest",
         "https://survey.blob.core.windows.net.evil.example/cogs/a.tif",
         "https://survey.blob.core.windows.net/cogs/../x.tif",
+        "https://survey.blob.core.windows.net/private/a.tif",
+        "https://survey.blob.core.windows.net/cogs/a.tif?sig=1",
     ):
         assert published.opened(outside, "/vsiaz/cogs/a.tif") is None, outside
+        assert there.opened(outside, "/vsiaz/cogs/a.tif") is None, outside
+    assert there.opened(azure, "/vsiaz/private/secrets.tif") is None
 
 
 def test_beyond_loopback_every_service_asks_for_a_token_that_may_read(ingested, settings):

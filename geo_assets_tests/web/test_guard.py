@@ -164,3 +164,14 @@ def test_a_websocket_of_our_own_page_is_opened(graphql):
 def test_names_of_hosts_come_from_the_environment(monkeypatch):
     monkeypatch.setenv("GEO_ASSETS_ALLOWED_HOSTS", '["geo.example"]')
     assert Settings().allowed_hosts == ("geo.example",)
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_a_page_of_another_origin_gets_no_picture_script_or_frame(api, site):
+    for mode, kind in (("no-cors", "image"), ("no-cors", "script"), ("navigate", "iframe"), ("no-cors", "empty")):
+        told = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": kind}
+        refused(api.get("/api/jobs", headers=told), 403, "FOREIGN_ORIGIN")
+    link = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    assert api.get("/api/jobs", headers=link).status_code == 200
+    for own in ("same-origin", "none"):
+        assert api.get("/api/jobs", headers={"Sec-Fetch-Site": own, "Sec-Fetch-Mode": "cors"}).status_code == 200
