@@ -11,6 +11,7 @@ cannot be detected.
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 import sys
@@ -117,13 +118,24 @@ class Directory:
             return 0, sys.maxsize
         if self.tiled:
             return self.block_bytes, self.block_bytes
-        rest = self.height - (block % -(-self.height // self.block_height)) * self.block_height
+        _, down = self._grid
+        rest = self.height - (block % down) * self.block_height
         return self._row_bytes * min(rest, self.block_height), self.block_bytes
+
+    @property
+    def _grid(self) -> tuple[int, int]:
+        """Return how many blocks lie side by side, and how many below each other."""
+        return -(-self.width // self.block_width), -(-self.height // self.block_height)
 
     @property
     def grid_blocks(self) -> int:
         """Return how many blocks an image of this size has; its tables may name more or fewer."""
-        return -(-self.width // self.block_width) * -(-self.height // self.block_height) * self.planes
+        return math.prod(self._grid) * self.planes
+
+    @property
+    def title(self) -> str:
+        """Return a readable name of the image."""
+        return "the image" if self.index == 0 else f"{'mask' if self.mask else 'image'} {self.index}"
 
     def blocks(self, which: NDArray[np.bool_]) -> Iterator[Block]:
         """Yield the blocks for which `which` is true."""
@@ -132,11 +144,11 @@ class Directory:
 
     def name(self, block: int) -> str:
         """Return a readable name of a block: `tile (column, row)` or `strip n`, of which image."""
-        across, down = -(-self.width // self.block_width), -(-self.height // self.block_height)
+        across, down = self._grid
         plane, rest = divmod(block, across * down)
         place = f"tile ({rest % across}, {rest // across})" if self.tiled else f"strip {rest}"
         band = f" of band {plane + 1}" if self.planes > 1 else ""
-        image = "" if self.index == 0 else f" of {'mask' if self.mask else 'image'} {self.index}"
+        image = "" if self.index == 0 else f" of {self.title}"
         return place + band + image
 
 
@@ -190,12 +202,12 @@ def bad_tables(layout: Layout) -> list[str]:
     """Name the images whose tables do not have a place for each block of their size: libtiff takes those that lack one
     for empty, and reads them one by one, a hundred million where a bit of the width is wrong.
     """
-    return [
-        f"{'the image' if d.index == 0 else f'image {d.index}'} of {d.width:,} x {d.height:,} pixels has"
-        f" {d.grid_blocks:,} blocks, but its tables name {len(d.counts):,}"
+    return _few(
+        f"{d.title} of {d.width:,} x {d.height:,} pixels has {d.grid_blocks:,} blocks, but its tables name"
+        f" {len(d.counts):,}"
         for d in layout.directories
         if len(d.counts) != d.grid_blocks
-    ][:_MAX_PROBLEMS]
+    )
 
 
 def bad_checksums(path: Path, layout: Layout, threads: int = 1) -> list[str]:
