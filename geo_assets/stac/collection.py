@@ -78,7 +78,7 @@ def new_collection(identity: str) -> dict[str, Any]:
         "type": "Collection",
         "stac_version": "1.1.0",
         "id": identity,
-        "description": f"Files ingested from {identity}.",
+        "description": "Made from ingested files.",
         "license": OTHER_LICENSE,
         "links": [],
         "extent": _extent(Holdings(0)),
