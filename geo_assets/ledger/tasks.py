@@ -300,7 +300,9 @@ class Tasks:
 
     @retrying
     def fail(self, job_id: str, run_id: str, stage: str, task_key: str, error: GeoAssetsError) -> None:
-        """End a task as `status_of` says of the error. Its receipt is deleted, so that it is redone."""
+        """End a task as `status_of` says of the error. Its receipt is deleted, so that it is redone; the janitor
+        deletes the blobs and tables to which nothing refers then.
+        """
         self._change(
             job_id,
             run_id,
@@ -313,6 +315,7 @@ class Tasks:
             code=error.code,
             message=storable(error.message)[:2000],
             remedy=error.remedy,
+            gives_up=True,
         )
 
     @retrying
@@ -325,17 +328,34 @@ class Tasks:
                 (job_id, run_id),
             ).rowcount
 
-    def _change(self, job_id: str, run_id: str, stage: str, task_key: str, assignments: Any, **values: Any) -> None:
+    def _change(
+        self,
+        job_id: str,
+        run_id: str,
+        stage: str,
+        task_key: str,
+        assignments: Any,
+        *,
+        gives_up: bool = False,
+        **values: Any,
+    ) -> None:
         query = sql.SQL(
             """with owned as materialized (  -- waits for whoever takes the job away, then sees that it is gone
-                   select from geo.jobs where job_id = %(job)s and lease_run_id = %(run)s for key share)
+                   select from geo.jobs where job_id = %(job)s and lease_run_id = %(run)s for key share),
+               noted as (
+                   insert into geo.loose_tables (table_name)
+                   select distinct made->>'table' from geo.tasks, jsonb_path_query(outputs, '$.tables[*]') made
+                    where %(gives_up)s and exists (select from owned) and made ? 'table'
+                      and job_id = %(job)s and run_id = %(run)s and stage = %(stage)s and task_key = %(key)s
+                       on conflict do nothing)
                update geo.tasks set {} where exists (select from owned)
                   and job_id = %(job)s and run_id = %(run)s and stage = %(stage)s and task_key = %(key)s"""
         )
         query_of_change = query.format(sql.SQL(assignments))
         with self._pool.connection() as conn:
             changed = conn.execute(
-                query_of_change, {"job": job_id, "run": run_id, "stage": stage, "key": task_key, **values}
+                query_of_change,
+                {"job": job_id, "run": run_id, "stage": stage, "key": task_key, "gives_up": gives_up, **values},
             ).rowcount
         if changed != 1:
             raise lease_lost(job_id, run_id)

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import psycopg
 
 from geo_assets.database.connections import connect
-from geo_assets.errors import GeoAssetsError, unforeseen
+from geo_assets.errors import ErrorClass, GeoAssetsError, unforeseen
 from geo_assets.ledger.lease import assert_lease
 from geo_assets.ledger.models import Converted, PublishedTask
 from geo_assets.ledger.outputs import warnings
@@ -168,7 +168,7 @@ def _register_stage(context: StageContext, job: JobRef, stage: str, now: datetim
                 whole = with_table_files(context, job, task)
                 item = _item(context, job, whole, collection, now)
             except GeoAssetsError as error:
-                if error.code == "STORAGE_UNAVAILABLE":
+                if error.error_class is ErrorClass.TRANSIENT and error.code != "OUTPUT_GONE":  # not this file's fault
                     raise
                 end_badly(context, job, task.stage, task.task_key, error)
                 failed += 1

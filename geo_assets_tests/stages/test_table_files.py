@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import threading
+import time
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -10,9 +12,11 @@ import geopandas as gpd
 import psycopg
 import pyarrow.parquet as pq
 import pytest
+from psycopg import sql
 from shapely.geometry import Point
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.stages.abandoned_tables import sweep_abandoned_tables
 from geo_assets.stages.export import export
 from geo_assets.stages.reconcile import reconcile
 from geo_assets.stages.unpublish import unpublish_job
@@ -107,6 +111,84 @@ def test_an_export_takes_the_file_that_is_there(world, tmp_path):  # noqa: F811
     (item,) = (json.loads(path.read_text()) for path in (tmp_path / "out").glob("*/*/*.json"))
     (asset,) = item["assets"].values()
     assert (asset["href"], asset["type"]) == (f"./{there.name}", "application/vnd.apache.parquet")
+
+
+def test_a_database_that_takes_no_connection_stops_the_job_and_makes_no_file_bad(world, cluster):  # noqa: F811
+    places(world, "x")
+    begun = []
+
+    def no_more_connections(job):
+        begun.append(job)
+        with psycopg.connect(cluster.dsn(), autocommit=True) as conn:
+            conn.execute("alter role geo_pipeline connection limit 0")
+
+    try:
+        with pytest.raises(GeoAssetsError) as away:
+            world.ingest(before=no_more_connections, export_tables="geoparquet")
+    finally:
+        with psycopg.connect(cluster.dsn(), autocommit=True) as conn:
+            conn.execute("alter role geo_pipeline connection limit -1")
+    assert away.value.code == "DATABASE_UNAVAILABLE"
+    assert world.tasks(begun[0])["places.gpkg"][0] == "running", "whoever goes on with the job registers it"
+
+
+def test_a_connection_that_is_lost_while_a_table_is_read_is_not_the_tables_fault(settings, cluster, tmp_path):  # noqa: F811
+    with psycopg.connect(settings.dsn("pipeline"), autocommit=True) as conn:
+        conn.execute("create table vector.cut_off (gid bigint primary key, t text)")
+        conn.execute("insert into vector.cut_off select n, repeat('x', 500) from generate_series(1, 100000) n")
+    with open_session(settings.dsn("pipeline")) as session:
+        ((pid,),) = session(sql.SQL("select pg_backend_pid()"))
+        threading.Thread(target=end_while_it_reads, args=(cluster, pid)).start()
+        with pytest.raises(GeoAssetsError) as lost:
+            write_table(session, "cut_off", tmp_path / "x.parquet")
+    assert lost.value.code == "DATABASE_UNAVAILABLE"
+    with psycopg.connect(settings.dsn("pipeline"), autocommit=True) as conn:
+        conn.execute("drop table vector.cut_off")
+
+
+def end_while_it_reads(cluster, pid):  # noqa: F811
+    query = "select 1 from pg_stat_activity where pid = %s and state = 'active' and query ~* 'copy|cut_off'"
+    with psycopg.connect(cluster.dsn(), autocommit=True) as conn:
+        while not conn.execute(query, (pid,)).fetchone():
+            time.sleep(0.001)
+        conn.execute("select pg_terminate_backend(%s)", (pid,))
+
+
+def test_a_table_that_can_never_be_read_is_its_own_fault(settings, tmp_path):  # noqa: F811
+    with psycopg.connect(settings.dsn("pipeline"), autocommit=True) as conn:
+        conn.execute("create table vector.refuses (gid bigint primary key, t int generated always as (7) stored)")
+        conn.execute("insert into vector.refuses values (1)")
+        conn.execute("revoke select on vector.refuses from current_user")
+    try:
+        with (
+            open_session(settings.dsn("pipeline")) as session,
+            pytest.raises(GeoAssetsError, match="permission denied") as refused,
+        ):
+            write_table(session, "refuses", tmp_path / "x.parquet")
+    finally:
+        with psycopg.connect(settings.dsn("pipeline"), autocommit=True) as conn:
+            conn.execute("drop table vector.refuses")
+    assert refused.value.code == "INTERNAL"
+
+
+def test_the_tables_of_a_file_whose_export_fails_are_dropped(world):  # noqa: F811
+    for layer in ("east", "west"):
+        frame = gpd.GeoDataFrame({"n": [1]}, geometry=[Point(170, -40)], crs=4326)
+        frame.to_file(world.folder / "two.gpkg", layer=layer)
+
+    def lose_one(job):
+        (self_made,) = world.rows("select outputs->'tables'->0->>'table' from geo.tasks where job_id = %s", job.job_id)
+        world.rows(f"drop table {self_made[0]}")
+
+    job, registered = world.ingest(before=lose_one, export_tables="geoparquet")
+    assert (registered.items, registered.failed) == (0, 1)
+    assert world.tasks(job)["two.gpkg"][:2] == ["failed", "OUTPUT_GONE"]
+    kept = "select tablename from pg_tables where schemaname = 'vector' and tablename ^@ %s"
+    assert len(world.rows(kept, world.name)) == 1
+    with psycopg.connect(world.context.settings.dsn("pipeline")) as conn:
+        conn.commit()
+        sweep_abandoned_tables(conn)
+    assert world.rows(kept, world.name) == []
 
 
 ODD = """

@@ -37,6 +37,9 @@ _ARRAYS = frozenset(f"{name}[]" for name in ("smallint", "integer", "bigint", "r
 _DECIMAL = re.compile(r"numeric\((\d+),(\d+)\)")
 _GEOMETRY = re.compile(r"(?:public\.)?geometry(?:\((\w+)(?:,\d+)?\))?")
 
+#: SQLSTATE classes of what passes: a deadlock, a lock that was not had, a statement that somebody ended.
+_PASSING = ("40", "55P03", "57014")
+
 #: Digits of the widest decimal that readers of Parquet know.
 _MOST_DIGITS = 38
 
@@ -104,7 +107,8 @@ def write_table(session: Session, table: str, path: Path) -> int:
         How many rows it has.
 
     Raises:
-        GeoAssetsError: OUTPUT_GONE, there is no such table; DATABASE_UNAVAILABLE.
+        GeoAssetsError: OUTPUT_GONE, there is no such table; DATABASE_UNAVAILABLE; INTERNAL, the database or its driver
+            refuses to read it.
     """
     from adbc_driver_manager import Error
 
@@ -114,13 +118,15 @@ def write_table(session: Session, table: str, path: Path) -> int:
             return _written(session, table, path)
         finally:
             session.rollback()
-    except Error as error:
+    except (Error, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the file; what ends the stream of batches has no number
         session.rollback()
-        if error.sqlstate == "42P01":  # undefined_table
+        state = getattr(error, "sqlstate", None) or ""
+        if state == "42P01":  # undefined_table
             raise GeoAssetsError("OUTPUT_GONE", f"there is no table {SCHEMA}.{table}") from error
-        raise GeoAssetsError(
-            "DATABASE_UNAVAILABLE", f"{SCHEMA}.{table} could not be read: {message_of(error)}"
-        ) from error
+        code = "DATABASE_UNAVAILABLE" if state.startswith(_PASSING) or not session.answers() else "INTERNAL"
+        raise GeoAssetsError(code, f"{SCHEMA}.{table} could not be read: {message_of(error)}") from error
 
 
 def _written(session: Session, table: str, path: Path) -> int:

@@ -47,6 +47,17 @@ class Session:
         """Commit the transaction."""
         self._connection.commit()
 
+    def answers(self) -> bool:
+        """Whether the connection is still there."""
+        from adbc_driver_manager import Error
+
+        try:
+            self(sql.SQL("select 1"))
+            self._connection.rollback()
+        except Error:
+            return False
+        return True
+
     def rollback(self) -> None:
         """Undo the transaction; harmless if the connection is lost."""
         from adbc_driver_manager import Error
