@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.models import Work
@@ -19,9 +20,9 @@ from geo_assets.parameters import COGS, Engine, asked_of
 from geo_assets.stages.chunks import work_through
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, JobRef, StagePlan
-from geo_assets.stages.files import fetch, made_from, output_ref, plan_files, refuse_source
+from geo_assets.stages.files import fetch, output_ref, plan_files, refuse_source
 from geo_assets.stages.progress_log import LogLine, no_log
-from geo_assets.stages.raster_conversion import PRODUCT, ConvertedSource, Converter, Part
+from geo_assets.stages.raster_conversion import PRODUCT, ConvertedSource, Converter
 from geo_assets.stages.scenes import refuse_incomplete, scene_fault, scene_members
 from geo_assets.storage.containers import FOR_EVER, BlobRef
 from geo_assets.storage.sources import Kind
@@ -62,22 +63,7 @@ def _convert(context: StageContext, job: JobRef, work: Work) -> CogOutputs:
             product=source.parent / PRODUCT,
         )
         converted, remarks = _converted(job, work, converter, source)
-        # all are converted before the first is seen
-        names = ["" if converted.is_single else part.stem for part in converted.made]
-        cog_container = context.settings.cog_container
-        place = partial(
-            output_ref, context, job, work, cog_container, made_from=made_from(job, STAGE, members), ending=".tif"
-        )
-        places = [place(part=name) for name in names]
-        context.tasks.uploading(
-            job.run_id, [str(ref) for place in places for ref in (place, _thumbnail_ref(context, place))]
-        )
-        cogs = [_uploaded(context, part, place) for part, place in zip(converted.made, places, strict=True)]
-        checksums = {
-            cog.thumbnail: _sha256_of(part.thumbnail)
-            for cog, part in zip(cogs, converted.made, strict=True)
-            if cog.thumbnail and part.thumbnail
-        }
+        cogs, checksums = _put(context, job, work, converted)  # all are converted before the first is seen
     is_scene = work.kind == Kind.SCENE
     outputs = CogOutputs(
         cog=cogs[0].cog,
@@ -113,18 +99,67 @@ def _name_of(job: JobRef, work: Work) -> str:
     return hashlib.sha256(f"{job.job_id} {work.task_key} {work.fingerprint}".encode()).hexdigest()[:32]
 
 
-def _thumbnail_ref(context: StageContext, cog: BlobRef) -> BlobRef:
-    return BlobRef(cog.alias, context.settings.thumbnail_container, str(PurePosixPath(cog.path).with_suffix(".png")))
+@dataclass(frozen=True, slots=True)
+class _Output:
+    """A file that was made, and where it goes."""
+
+    file: Path
+    sha256: str
+    ref: BlobRef
 
 
-def _uploaded(context: StageContext, part: Part, ref: BlobRef) -> Cog:
-    """Put a COG and its thumbnail under their final names; returns what is shown to people."""
-    if part.report is None or part.cog is None or part.thumbnail is None:
-        raise GeoAssetsError("CONTRACT_VIOLATION", f"{part.name} was not converted")
-    thumbnail = _thumbnail_ref(context, ref)
-    for file, at, media_type in ((part.thumbnail, thumbnail, PNG), (part.cog, ref, COG)):
-        context.output_container(at.container).upload(file, at.path, media_type=media_type, cache_control=FOR_EVER)
-    return Cog(name=part.name, cog=str(ref), sha256=part.report.sha256, thumbnail=str(thumbnail))
+def _put(
+    context: StageContext, job: JobRef, work: Work, converted: ConvertedSource
+) -> tuple[list[Cog], dict[str, str]]:
+    """Put the COGs of a source and their thumbnails under their final names; returns what is shown to people, and the
+    hashes of the thumbnails.
+    """
+    made: list[tuple[Path, str]] = []
+    pictures: list[tuple[Path, str]] = []
+    for part in converted.made:
+        if part.report is None or part.cog is None or part.thumbnail is None:
+            raise GeoAssetsError("CONTRACT_VIOLATION", f"{part.name} was not converted")
+        made.append((part.cog, part.report.sha256))
+        pictures.append((part.thumbnail, _sha256_of(part.thumbnail)))
+    names = ["" if converted.is_single else part.stem for part in converted.made]
+    placed = partial(_placed, context, job, work, names)
+    cogs = placed(made, container=context.settings.cog_container, ending=".tif")
+    thumbnails = placed(pictures, container=context.settings.thumbnail_container, ending=".png")
+    context.tasks.uploading(job.run_id, [str(output.ref) for output in (*cogs, *thumbnails)])
+    for cog, thumbnail in zip(cogs, thumbnails, strict=True):
+        _upload(context, thumbnail, PNG)
+        _upload(context, cog, COG)
+    shown = [
+        Cog(name=part.name, cog=str(cog.ref), sha256=cog.sha256, thumbnail=str(thumbnail.ref))
+        for part, cog, thumbnail in zip(converted.made, cogs, thumbnails, strict=True)
+    ]
+    return shown, {str(thumbnail.ref): thumbnail.sha256 for thumbnail in thumbnails}
+
+
+def _placed(
+    context: StageContext,
+    job: JobRef,
+    work: Work,
+    names: Sequence[str],
+    files: Sequence[tuple[Path, str]],
+    *,
+    container: str,
+    ending: str,
+) -> list[_Output]:
+    """The files of one kind, each with its hash, and where they go: named after the bytes of all, and after which of
+    them has which.
+    """
+    content = " ".join(f"{name} {sha256}".strip() for name, (_, sha256) in zip(names, files, strict=True))
+    place = partial(output_ref, context, job, work, container, content=content, ending=ending)
+    return [_Output(file, sha256, place(part=name)) for name, (file, sha256) in zip(names, files, strict=True)]
+
+
+def _upload(context: StageContext, output: _Output, media_type: str) -> None:
+    """Upload a file, unless it is in its place already: as it was announced, it is not swept meanwhile."""
+    container, path = context.output_container(output.ref.container), output.ref.path
+    there = container.head(path)
+    if there is None or there.size != output.file.stat().st_size or container.sha256(path) != output.sha256:
+        container.upload(output.file, path, media_type=media_type, cache_control=FOR_EVER)
 
 
 def _sha256_of(file: Path) -> str:

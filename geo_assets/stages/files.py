@@ -176,20 +176,30 @@ def _refuse_folder(source: Source) -> GeoAssetsError | None:
 
 
 def output_ref(
-    context: StageContext, job: JobRef, work: Work, container: str, *, made_from: str, ending: str, part: str = ""
+    context: StageContext, job: JobRef, work: Work, container: str, *, content: str, ending: str, part: str = ""
 ) -> BlobRef:
-    """Where a file that is made of a source, or of a part of it, lies in an output container. The name carries a hash
-    of the bytes and parameters (`made_from`): a published file is never overwritten with another, and what was only
-    delivered again keeps its name, and with it its item.
+    """Where a file that was made of a source, or of a part of it, lies in an output container. The name carries a hash
+    of what was made: a published file is never overwritten with other bytes, whether the source, the parameters or the
+    software are others, and what became the same again keeps its name, and with it its item.
 
     It carries the source's account and container too: of one collection several containers may hold the same path and
     bytes. It is made of plain names: GDAL and the clients of a catalogue do not open a `file://` URL with `%20` in it.
     The source's own name is the title of its item and stands in its receipt; two names that look alike when plain
-    differ in their hashes.
+    differ in their hashes, which are also of the source's path.
+
+    Args:
+        context: of the stage.
+        job: whose output it is.
+        work: the task, named after its source.
+        container: of the output account.
+        content: the hashes of all files of this kind that the task made.
+        ending: of the file's name.
+        part: the file's own name, if the task made several.
     """
     path, p = PurePosixPath(work.task_key), job.parameters_as(IngestContainer)
     folders = [plain_name(folder) for folder in path.parent.parts]
-    name = f"{plain_name(path.stem, length=_LONGEST_STEM)}_{made_from[:8]}"
+    digest = hashlib.sha256(f"{work.task_key} {content}".encode()).hexdigest()
+    name = f"{plain_name(path.stem, length=_LONGEST_STEM)}_{digest[:8]}"
     file = f"{name}/{part}{ending}" if part else f"{name}{ending}"
     return BlobRef(
         context.settings.output_account,

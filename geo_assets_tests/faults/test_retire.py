@@ -236,7 +236,7 @@ def test_a_source_of_an_append_job_that_was_retired_and_comes_back_has_its_table
 def test_a_store_without_room_is_disk_full_retires_nothing_and_leaves_no_thumbnail_behind(cli, container):
     _, before = ingest(cli, container, "deleted=retire")
     published = items(cli, container)
-    write(cli.home / "containers" / container / "t0.tif", np.full((1, 20, 20), 99, "uint8"))
+    write(cli.home / "containers" / container / "t0.tif", np.arange(400).reshape(1, 20, 20).astype("uint8"))
     folder = cli.home / "containers" / "cogs" / container / "default" / container
     with full(folder):
         job, tasks = ingest(cli, container, "deleted=retire")
