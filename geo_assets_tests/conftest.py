@@ -15,21 +15,27 @@ from geo_assets.local.debian_packages import UNPACKED
 from geo_assets.local.postgresql import ensure_binaries
 from geo_assets.settings import default_home
 from geo_assets_tests.azurite import ACCOUNTS, Azurite, find_azurite
+from geo_assets_tests.databases import cluster, dagster, databases, settings, submitter  # noqa: F401 - fixtures for all
 
 
 class Cli:
     """`geo-assets` as a user calls it."""
 
-    def __init__(self, home: Path, **settings: str) -> None:
+    def __init__(self, home: Path, **environment: str) -> None:
         self.home = home
         # rasters of some millions of pixels are large here: what is done of them is kept; the server of what was
         # published is started by the tests that ask for it
         own = {"GEO_ASSETS_HOME": str(home), "GEO_ASSETS_CHUNK_PIXELS": "2000000", "GEO_ASSETS_UP_SERVES": "false"}
-        self.env = {**os.environ, **own, **settings}
+        self.env = {**os.environ, **own, **environment}
+
+    @staticmethod
+    def command(*args: str) -> list[str]:
+        return [str(Path(sys.executable).with_name("geo-assets")), *args]
 
     def run(self, *args: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
-        command = [str(Path(sys.executable).with_name("geo-assets")), *args]
-        return subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=timeout, check=False)
+        return subprocess.run(
+            self.command(*args), env=self.env, capture_output=True, text=True, timeout=timeout, check=False
+        )
 
     def json(self, *args: str):
         done = self.run(*args, "--json")
@@ -94,13 +100,13 @@ def azure_cli(open_folder, postgres_home, azurite):
     is `azure`.
     """
     account = azurite.account(ACCOUNTS[1])
-    settings = {
+    environment = {
         "GEO_ASSETS_ACCOUNTS": json.dumps({"azure": account.settings}),
         "GEO_ASSETS_OUTPUT_ACCOUNT": "azure",
         "GEO_ASSETS_INBOX_ACCOUNT": "azure",
         "GEO_ASSETS_QUEUE_CONNECTION_STRING": account.connection,
     }
-    yield from a_stack(Cli(open_folder(), **settings), postgres_home)
+    yield from a_stack(Cli(open_folder(), **environment), postgres_home)
 
 
 def a_stack(cli: Cli, postgres_home: Path):

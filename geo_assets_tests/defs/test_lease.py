@@ -19,13 +19,13 @@ from geo_assets.stages.claim import claim_job
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import StagePlan
 from geo_assets.submissions.boundary import handle
-from geo_assets_tests.intake.conftest import cluster, dagster, raw, settings, submitter  # noqa: F401 - the fixtures
+from geo_assets_tests.intake.messages import raw
 
 LEASE, BEAT = 1, 0.2  # seconds
 
 
 @pytest.fixture
-def context(settings, monkeypatch):  # noqa: F811
+def context(settings, monkeypatch):
     monkeypatch.setattr(ledger, "LEASE_SECONDS", LEASE)
     monkeypatch.setattr(contexts, "HEARTBEAT_SECONDS", BEAT)
     with StageContext(settings) as context:
@@ -33,7 +33,7 @@ def context(settings, monkeypatch):  # noqa: F811
 
 
 @pytest.fixture
-def job(settings, context, submitter, dagster):  # noqa: F811
+def job(settings, context, submitter, dagster):
     """A job that is at work."""
     name = f"c{time.monotonic_ns()}"
     (settings.home / "containers" / name).mkdir(parents=True)

@@ -4,26 +4,19 @@ import dagster as dg
 import psycopg
 import pytest
 
-from geo_assets.database.bootstrap import bootstrap
-from geo_assets.database.migrate import migrate
 from geo_assets.definitions import build_defs
 from geo_assets.ledger.ledger import Ledger
 from geo_assets.parameters import Job, validate_parameters
 from geo_assets.settings import Settings
 from geo_assets.submissions.boundary import handle
 from geo_assets.submissions.submit import Submitter
-from geo_assets_tests.intake.conftest import DAGSTER_TABLES, cluster, hello, raw, settings  # noqa: F401 - the fixtures
+from geo_assets_tests.intake.messages import hello, raw
 
 
 @pytest.fixture(scope="module")
-def two(settings, cluster, open_folder):  # noqa: F811
+def two(settings, databases, open_folder):
     """The settings of two stacks, each with a home and a database of its own."""
-    other = settings.model_copy(update={"home": open_folder(), "pg_database": "other"})
-    bootstrap(cluster.dsn(), other)
-    migrate(other)
-    with psycopg.connect(other.dsn("pipeline")) as conn:
-        conn.execute(DAGSTER_TABLES)
-    return settings, other
+    return settings, databases.make(open_folder())
 
 
 def run(of: Settings, job_type: str, parameters: dict) -> str:

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from geo_assets_tests.faults.test_killed_run import begun, connect, converted, run_workers, started, until
-from geo_assets_tests.intake.conftest import cluster, settings  # noqa: F401 - the fixtures
 from geo_assets_tests.intake.test_boundary import CORPUS
 from geo_assets_tests.raster.test_cog import write
 
@@ -25,10 +24,10 @@ def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-def test_2000_hostile_messages_each_have_a_record_and_none_takes_longer_than_50_ms(settings):  # noqa: F811
+def test_2000_hostile_messages_each_have_a_record_and_none_takes_longer_than_50_ms(settings):
     from geo_assets.submissions.boundary import handle
     from geo_assets.submissions.submit import Submitter
-    from geo_assets_tests.intake.conftest import raw
+    from geo_assets_tests.intake.messages import raw
 
     generator = random.Random(1)
     corpus = list(CORPUS.values())
@@ -50,14 +49,15 @@ def test_2000_hostile_messages_each_have_a_record_and_none_takes_longer_than_50_
     assert times[-21] < 0.05, f"99 of 100 within {1000 * times[-21]:.0f} ms, the slowest {1000 * times[-1]:.0f} ms"
 
 
-def test_20_processes_deliver_one_message_and_there_is_one_job_with_one_attempt(settings):  # noqa: F811
+def test_20_processes_deliver_one_message_and_there_is_one_job_with_one_attempt(settings):
     program = f"""
 from geo_assets.settings import Settings
 from geo_assets.submissions.submit import Submitter
 from geo_assets.submissions.boundary import handle
 from geo_assets.ledger.messages import RawMessage
 import uuid
-settings = Settings(home={str(settings.home)!r}, pg_port={settings.pg_port}, pipeline_password="p")
+settings = Settings(home={str(settings.home)!r}, pg_port={settings.pg_port}, pg_database={settings.pg_database!r},
+                    pipeline_password="p")
 body = b'{{"job_type": "hello_world", "parameters": {{"message": "twenty"}}}}'
 with Submitter(settings, launches=False) as s:
     o = handle(s, RawMessage(source="twenty", source_id=str(uuid.uuid4()), body=body, size_bytes=len(body), correlation_id="c"))

@@ -14,7 +14,7 @@ from geo_assets.parameters import JOB_TYPES
 from geo_assets.submissions.boundary import handle
 from geo_assets.submissions.submit import Submitter
 from geo_assets.web.guard import is_loopback
-from geo_assets_tests.intake.conftest import raw
+from geo_assets_tests.intake.messages import raw
 from geo_assets_tests.intake.test_boundary import CORPUS
 
 

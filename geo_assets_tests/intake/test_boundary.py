@@ -17,7 +17,7 @@ from geo_assets.submissions.boundary import PoisonAction, handle, poison_action,
 from geo_assets.submissions.messages import read_message, recover_job_id
 from geo_assets.submissions.submit import Submitter
 from geo_assets.text import escaped
-from geo_assets_tests.intake.conftest import hello, raw
+from geo_assets_tests.intake.messages import hello, raw
 
 CORPUS = {
     "empty": b"",
@@ -173,7 +173,8 @@ from geo_assets.settings import Settings
 from geo_assets.submissions.submit import Submitter
 from geo_assets.submissions.boundary import handle
 from geo_assets.ledger.messages import RawMessage
-settings = Settings(home={str(settings.home)!r}, pg_port={settings.pg_port}, pipeline_password="p")
+settings = Settings(home={str(settings.home)!r}, pg_port={settings.pg_port}, pg_database={settings.pg_database!r},
+                    pipeline_password="p")
 body = {body!r}
 with Submitter(settings, launches=False) as s:
     handle(s, RawMessage(source="crash", source_id={point!r}, body=body, size_bytes=len(body), correlation_id="c"))

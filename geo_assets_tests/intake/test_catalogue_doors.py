@@ -27,6 +27,7 @@ def cli(settings, monkeypatch):
     for name, value in {
         "HOME": settings.home,
         "PG_PORT": settings.pg_port,
+        "PG_DATABASE": settings.pg_database,
         "MIGRATOR_PASSWORD": "m",
         "PIPELINE_PASSWORD": "p",
         "READER_PASSWORD": "r",

@@ -16,7 +16,7 @@ from geo_assets.submissions.inboxes.blobs import BlobInbox
 from geo_assets.submissions.inboxes.intake import drain_inboxes
 from geo_assets.submissions.inboxes.queue import QueueInbox
 from geo_assets.submissions.submit import Submitter
-from geo_assets_tests.intake.conftest import hello
+from geo_assets_tests.intake.messages import hello
 
 
 @pytest.fixture
@@ -306,7 +306,8 @@ from geo_assets.submissions.inboxes import queue
 from geo_assets.submissions.inboxes.base import drain
 from geo_assets.submissions.submit import Submitter
 queue._VISIBILITY_SECONDS = 2
-settings = Settings(home={str(settings.home)!r}, pg_port={settings.pg_port}, pipeline_password="p",
+settings = Settings(home={str(settings.home)!r}, pg_port={settings.pg_port}, pg_database={settings.pg_database!r},
+                    pipeline_password="p",
                     queue_connection_string={settings.queue_connection_string.get_secret_value()!r}, queue_name={settings.queue_name!r})
 with Submitter(settings, launches=False) as submitter:
     drain(queue.QueueInbox(settings), submitter, limit=1, seconds=10)

@@ -7,7 +7,7 @@ from geo_assets.ledger.models import PlannedTask, StalledJob
 from geo_assets.outcomes import GreetingOutputs
 from geo_assets.parameters import Job, validate_parameters
 from geo_assets.stages.janitor import MAX_RESCUES, Action, decide, run_janitor
-from geo_assets_tests.intake.conftest import hello
+from geo_assets_tests.intake.messages import hello
 
 
 def submitted(submitter, body=None):

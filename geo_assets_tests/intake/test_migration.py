@@ -10,7 +10,7 @@ from geo_assets.database.bootstrap import bootstrap
 from geo_assets.database.migrate import migrate, migrations
 from geo_assets.settings import project_file
 from geo_assets.submissions.submit import Submitter
-from geo_assets_tests.intake.conftest import DAGSTER_TABLES
+from geo_assets_tests.databases import DAGSTER_TABLES
 
 #: job -> its run in Dagster, or none, and the status of its one task.
 JOBS = {

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from geo_assets.api.app import create_app
 from geo_assets.cli import app
 from geo_assets.errors import GeoAssetsError
-from geo_assets_tests.intake.conftest import Dagster
+from geo_assets_tests.databases import Dagster
 from geo_assets_tests.intake.test_lifecycle import at_work
 
 #: key -> (state, code)
@@ -54,7 +54,7 @@ def ended(submitter, dagster):
 
 @pytest.fixture
 def by_command_line(settings, monkeypatch):
-    for name in ("home", "pg_port", "webserver_port"):
+    for name in ("home", "pg_port", "pg_database", "webserver_port"):
         monkeypatch.setenv(f"GEO_ASSETS_{name.upper()}", str(getattr(settings, name)))
     monkeypatch.setenv("GEO_ASSETS_PIPELINE_PASSWORD", settings.pipeline_password.get_secret_value())
     option = {"failed": "--only-failed", "quarantined": "--quarantined"}

@@ -7,13 +7,12 @@ from psycopg.types.json import Jsonb
 
 from geo_assets.database.connections import connect, open_pool
 from geo_assets.storage.sources import Kind
-from geo_assets_tests.intake.conftest import cluster, settings  # noqa: F401 - the fixtures
 
 ODD = {Kind.RASTER: 1, "large": 2**70}
 
 
 @pytest.mark.parametrize("imported", ["json", "pypgstac.db"])
-def test_json_is_written_alike_before_and_after_pypgstac_is_imported(settings, imported):  # noqa: F811
+def test_json_is_written_alike_before_and_after_pypgstac_is_imported(settings, imported):
     importlib.import_module(imported)
     with connect(settings) as conn:
         assert conn.execute("select %s", (Jsonb(ODD),)).fetchone() == ({"raster": 1, "large": 2**70},)

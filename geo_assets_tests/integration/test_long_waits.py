@@ -15,13 +15,13 @@ from geo_assets.stages import container_inventory as stage
 from geo_assets.stages.claim import claim_job
 from geo_assets.stages.context import StageContext
 from geo_assets.submissions.boundary import handle
-from geo_assets_tests.intake.conftest import cluster, dagster, raw, settings, submitter  # noqa: F401 - the fixtures
+from geo_assets_tests.intake.messages import raw
 
 IDLE, STATEMENT, WAIT = "300ms", "1s", 0.8
 
 
 @pytest.fixture
-def job(settings, submitter, dagster, monkeypatch):  # noqa: F811
+def job(settings, submitter, dagster, monkeypatch):
     """A job at work on two zips and a raster, and the context of its run, whose connections have no patience."""
     name = f"w{time.monotonic_ns()}"
     folder = settings.home / "containers" / name

@@ -10,7 +10,6 @@ from psycopg.types.json import Jsonb
 from geo_assets.database.bootstrap import _limit_reader, bootstrap
 from geo_assets.database.connections import connect
 from geo_assets.parameters import validate_parameters
-from geo_assets_tests.intake.conftest import cluster, dagster, settings, submitter  # noqa: F401 - the fixtures
 
 TABLE_RIGHTS = """
     select c.oid::regclass::text, p.kind
@@ -40,7 +39,7 @@ def all_of(db, query):
 
 
 @pytest.fixture
-def reader(settings):  # noqa: F811
+def reader(settings):
     with connect(settings, "reader", autocommit=True) as db:
         yield db
 
@@ -117,7 +116,7 @@ def test_the_reader_fills_no_disk_with_temporary_files_and_cannot_lift_the_limit
         )
 
 
-def test_the_reader_has_twenty_sessions_and_the_pipeline_is_served_while_they_last(settings):  # noqa: F811
+def test_the_reader_has_twenty_sessions_and_the_pipeline_is_served_while_they_last(settings):
     with ExitStack() as stack:
         for _ in range(20):
             stack.enter_context(psycopg.connect(settings.dsn("reader")))
@@ -127,7 +126,7 @@ def test_the_reader_has_twenty_sessions_and_the_pipeline_is_served_while_they_la
             assert db.execute("select 1").fetchone() == (1,)
 
 
-def test_a_host_that_keeps_the_limit_of_files_to_itself_is_warned_of_and_bootstrapped(settings, caplog):  # noqa: F811
+def test_a_host_that_keeps_the_limit_of_files_to_itself_is_warned_of_and_bootstrapped(settings, caplog):
     admin = f"postgresql://postgres:secret@127.0.0.1:{settings.pg_port}/postgres"
     with psycopg.connect(admin, autocommit=True) as db:
         db.execute("create role host_admin createrole")
@@ -155,7 +154,7 @@ def test_the_reader_calls_nothing_with_the_rights_of_another(reader):
     assert "execute" not in reader.execute(look).fetchone()[0].lower()  # nothing that a caller could fill in
 
 
-def test_the_reader_reads_every_relation_of_the_ledger_that_it_is_given(settings, reader, submitter, dagster):  # noqa: F811
+def test_the_reader_reads_every_relation_of_the_ledger_that_it_is_given(settings, reader, submitter, dagster):
     """With jobs and runs in them: what a view calls is first called for a row."""
     submitted = submitter.submit(validate_parameters("hello_world", {"message": "for the reader"}), submitted_by="test")
     run_id = dagster.run(submitter.jobs.find(submitted.job_id), "STARTED")
@@ -165,7 +164,7 @@ def test_the_reader_reads_every_relation_of_the_ledger_that_it_is_given(settings
     assert seen == ("processing", run_id)
 
 
-def test_the_reader_looks_at_dagsters_storage_by_no_other_way(settings, reader, dagster):  # noqa: F811
+def test_the_reader_looks_at_dagsters_storage_by_no_other_way(settings, reader, dagster):
     for query in ("select * from dagster.runs", "select * from dagster.run_tags", "select geo.was_terminated('x')"):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             reader.execute(query)
@@ -186,7 +185,7 @@ def test_the_reader_is_a_member_of_pgstacs_readers_alone(reader):
     assert reader.execute(flags).fetchone() == (False,)
 
 
-def test_the_reader_searches_the_catalogue_counts_and_finds_a_search_that_was_registered(settings, reader):  # noqa: F811
+def test_the_reader_searches_the_catalogue_counts_and_finds_a_search_that_was_registered(settings, reader):
     item = {
         "id": "i",
         "collection": "of_the_reader",
@@ -229,14 +228,14 @@ def test_the_reader_searches_the_catalogue_counts_and_finds_a_search_that_was_re
         db.execute("select delete_collection('of_the_reader')")
 
 
-def test_pipeline_and_migrator_keep_their_locks_and_the_pipeline_its_temporary_tables(settings):  # noqa: F811
+def test_pipeline_and_migrator_keep_their_locks_and_the_pipeline_its_temporary_tables(settings):
     for role in ("pipeline", "migrator"):
         with connect(settings, role) as db:
             db.execute("select pg_advisory_xact_lock(1), pg_try_advisory_lock_shared(2), pg_advisory_unlock_shared(2)")
             db.execute("create temp table t (n int)")
 
 
-def test_a_second_bootstrap_changes_nothing(settings):  # noqa: F811
+def test_a_second_bootstrap_changes_nothing(settings):
     admin = f"postgresql://postgres:secret@127.0.0.1:{settings.pg_port}/postgres"
     with connect(settings) as db:
         before = all_of(db, "select oid, proacl::text from pg_proc where proacl is not null")

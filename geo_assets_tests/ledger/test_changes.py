@@ -28,20 +28,19 @@ from geo_assets.stac.pgstac import (
     read_items,
     refresh_collection,
 )
-from geo_assets_tests.intake.conftest import cluster, settings  # noqa: F401 - the fixtures
 from geo_assets_tests.stac.test_retries import item
 
 FAR = 1000
 
 
 @pytest.fixture
-def changes(settings):  # noqa: F811
+def changes(settings):
     with Ledger(settings) as ledger:
         yield ledger.changes
 
 
 @pytest.fixture
-def connect(settings):  # noqa: F811
+def connect(settings):
     """Opens connections of the pipeline's that end with the test."""
     opened = []
 
@@ -54,7 +53,7 @@ def connect(settings):  # noqa: F811
         conn.close()
 
 
-def load(settings, *items):  # noqa: F811
+def load(settings, *items):
     load_items(settings, items[0]["collection"], items, guard=lambda conn: None, record=lambda conn: None)
 
 
@@ -68,7 +67,7 @@ def insert(conn, collection, identity):
     conn.execute("select create_item(%s)", (Jsonb(item(identity, collection)),))
 
 
-def test_creations_updates_and_deletions_are_told_once_and_what_stays_the_same_is_not(settings, changes, connect):  # noqa: F811
+def test_creations_updates_and_deletions_are_told_once_and_what_stays_the_same_is_not(settings, changes, connect):
     _, start = changes.since(NOW, limit=FAR)
     load(settings, item("a", "told"), item("b", "told"))
     load(settings, item("a", "told"), item("b", "told"))
@@ -92,7 +91,7 @@ def test_creations_updates_and_deletions_are_told_once_and_what_stays_the_same_i
     assert [*page, *changes.since(then, limit=FAR)[0]] == found
 
 
-def test_what_is_rolled_back_is_not_told(settings, changes, connect):  # noqa: F811
+def test_what_is_rolled_back_is_not_told(settings, changes, connect):
     load(settings, item("kept", "undone"))
     _, start = changes.since(NOW, limit=FAR)
 
@@ -107,7 +106,7 @@ def test_what_is_rolled_back_is_not_told(settings, changes, connect):  # noqa: F
     assert changes.since(start, limit=FAR)[0] == []
 
 
-def test_who_began_first_and_commits_last_is_told_last(settings, changes, connect):  # noqa: F811
+def test_who_began_first_and_commits_last_is_told_last(settings, changes, connect):
     for name in ("slow", "fast"):
         load(settings, item("there", name))
     _, cursor = changes.since(NOW, limit=FAR)
@@ -121,7 +120,7 @@ def test_who_began_first_and_commits_last_is_told_last(settings, changes, connec
     assert told(changes.since(cursor, limit=FAR)[0]) == [("create", "slow", "first")]
 
 
-def test_nobody_overtakes_a_change_that_has_its_number_and_is_not_committed(settings, changes, connect):  # noqa: F811
+def test_nobody_overtakes_a_change_that_has_its_number_and_is_not_committed(settings, changes, connect):
     for name in ("held", "waits"):
         load(settings, item("there", name))
     _, cursor = changes.since(NOW, limit=FAR)
@@ -139,7 +138,7 @@ def test_nobody_overtakes_a_change_that_has_its_number_and_is_not_committed(sett
     assert told(changes.since(cursor, limit=FAR)[0]) == [("create", "held", "first"), ("create", "waits", "second")]
 
 
-def test_a_reader_that_never_stops_reading_misses_no_writer(settings, changes, connect):  # noqa: F811
+def test_a_reader_that_never_stops_reading_misses_no_writer(settings, changes, connect):
     names = [f"many{n}" for n in range(4)]
     for name in names:
         load(settings, item("there", name))
@@ -172,7 +171,7 @@ def test_a_reader_that_never_stops_reading_misses_no_writer(settings, changes, c
 class Mirror:
     """A copy of the catalogue that knows nothing but the feed, and reads what the feed says was changed."""
 
-    def __init__(self, settings, changes, names):  # noqa: F811
+    def __init__(self, settings, changes, names):
         self.settings, self.changes, self.names = settings, changes, names
         self.items, self.collections, self.cursor = {}, {}, changes.since(NOW, limit=1)[1]
 
@@ -201,7 +200,7 @@ class Mirror:
 class Deeds:
     """What may happen to a catalogue of two small collections."""
 
-    def __init__(self, settings, connect, chance):  # noqa: F811
+    def __init__(self, settings, connect, chance):
         self.settings, self.connect, self.chance = settings, connect, chance
         self.names = ["mirrored-a", "mirrored-b"]
 
@@ -245,7 +244,7 @@ class Deeds:
 
 
 def test_a_mirror_that_only_follows_the_feed_equals_the_catalogue_whatever_was_done_and_killed(
-    settings,  # noqa: F811
+    settings,
     changes,
     connect,
 ):
@@ -263,7 +262,7 @@ def test_a_mirror_that_only_follows_the_feed_equals_the_catalogue_whatever_was_d
     assert mirror.collections == deeds.stored()
 
 
-def test_a_cursor_of_changes_that_are_gone_is_one_clear_error(settings, changes):  # noqa: F811
+def test_a_cursor_of_changes_that_are_gone_is_one_clear_error(settings, changes):
     _, old = changes.since(NOW, limit=FAR)
     load(settings, item("a", "pruned"), item("b", "pruned"))
     assert changes.forget(timedelta(hours=1)) == 0
@@ -298,7 +297,7 @@ def test_what_is_no_cursor_of_this_catalogue_is_refused(changes, cursor, code):
     assert refused.value.code == code
 
 
-def test_what_was_there_before_there_was_a_feed_is_what_it_begins_with(settings, cluster, tmp_path):  # noqa: F811
+def test_what_was_there_before_there_was_a_feed_is_what_it_begins_with(settings, cluster, tmp_path):
     older = settings.model_copy(update={"pg_database": "before_the_feed"})
     bootstrap(cluster.dsn(), older)
     for path in project_file("sql").glob("*.sql"):
@@ -316,10 +315,8 @@ def test_what_was_there_before_there_was_a_feed_is_what_it_begins_with(settings,
     ]
 
 
-def test_a_cursor_from_before_the_ledger_was_made_anew_is_too_old_and_the_feed_goes_on(settings, cluster):  # noqa: F811
-    anew = settings.model_copy(update={"pg_database": "made_anew"})
-    bootstrap(cluster.dsn(), anew)
-    migrate(anew)
+def test_a_cursor_from_before_the_ledger_was_made_anew_is_too_old_and_the_feed_goes_on(settings, databases):
+    anew = databases.make(settings.home)
     load(anew, item("a", "stays"))
     with Ledger(anew) as ledger:
         _, old = ledger.changes.since(None, limit=FAR)

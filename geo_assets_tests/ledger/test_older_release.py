@@ -21,7 +21,7 @@ from geo_assets.parameters import Job, validate_parameters
 from geo_assets.settings import project_file
 from geo_assets.storage import containers, local
 from geo_assets.submissions.submit import Submitter
-from geo_assets_tests.intake.conftest import DAGSTER_TABLES, cluster, settings  # noqa: F401 - the fixtures
+from geo_assets_tests.databases import DAGSTER_TABLES
 
 LEFT = Path(__file__).with_name("older_release")
 
@@ -36,7 +36,7 @@ STOPPED_ID = "498ab1b98a90ba375cd6a61aedb4f6f59d996cc92a90b757601b86caa2129082"
 
 
 @pytest.fixture(scope="module")
-def older(settings, cluster, open_folder):  # noqa: F811
+def older(settings, cluster, open_folder):
     """The settings of a stack of that release, migrated to this one."""
     older = settings.model_copy(update={"home": open_folder(), "pg_database": "older_release"})
     bootstrap(cluster.dsn(), older)

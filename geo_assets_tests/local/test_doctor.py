@@ -3,10 +3,9 @@
 from geo_assets.local import doctor
 from geo_assets.stac.collection import Described
 from geo_assets.stac.pgstac import create_collection
-from geo_assets_tests.intake.conftest import cluster, settings  # noqa: F401 - the fixtures
 
 
-def test_so_many_collections_that_searches_become_slow_are_a_warning_with_a_remedy(settings, monkeypatch):  # noqa: F811
+def test_so_many_collections_that_searches_become_slow_are_a_warning_with_a_remedy(settings, monkeypatch):
     monkeypatch.setattr(doctor, "_MOST_COLLECTIONS", 2)
     for number in range(2):
         create_collection(settings, f"few-{number}", Described())

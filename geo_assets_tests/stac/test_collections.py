@@ -19,7 +19,6 @@ from geo_assets.stac.pgstac import (
     read_items,
     refresh_collection,
 )
-from geo_assets_tests.intake.conftest import cluster, settings  # noqa: F401 - the fixtures
 from geo_assets_tests.stac.test_retries import item
 
 
@@ -56,22 +55,22 @@ def statistics(mean, stddev, minimum, maximum):
     return {"mean": mean, "stddev": stddev, "minimum": minimum, "maximum": maximum, "valid_percent": 100.0}
 
 
-def load(settings, *items):  # noqa: F811
+def load(settings, *items):
     load_items(settings, items[0]["collection"], items, guard=lambda conn: None, record=lambda conn: None)
 
 
-def delete(settings, collection, *ids):  # noqa: F811
+def delete(settings, collection, *ids):
     with psycopg.connect(settings.dsn("pipeline")) as conn:
         queue_up(conn, collection)
         assert sorted(delete_items(conn, collection, ids)) == sorted(ids)
 
 
-def extent(settings, collection):  # noqa: F811
+def extent(settings, collection):
     whole = refresh_collection(settings, collection)["extent"]
     return whole["spatial"]["bbox"], whole["temporal"]["interval"]
 
 
-def test_the_extents_of_a_collection_are_exact_also_after_items_are_deleted(settings):  # noqa: F811
+def test_the_extents_of_a_collection_are_exact_also_after_items_are_deleted(settings):
     load(
         settings,
         box_item("near", "shrinks", 5.0, 50.0, 6.0, 51.0, "2026-01-02T03:04:05Z"),
@@ -99,13 +98,13 @@ def test_the_extents_of_a_collection_are_exact_also_after_items_are_deleted(sett
         ([(172, -44, 174, -41), (-88, 39, -87, 40)], [-88, -44, 174, 40]),  # New Zealand and Indiana
     ],
 )
-def test_the_extent_across_180_degrees_is_the_shortest_box_west_of_its_east(settings, boxes, expected):  # noqa: F811
+def test_the_extent_across_180_degrees_is_the_shortest_box_west_of_its_east(settings, boxes, expected):
     name = f"dateline-{abs(hash(str(boxes)))}"
     load(settings, *(box_item(f"i{n}", name, *map(float, box)) for n, box in enumerate(boxes)))
     assert extent(settings, name)[0] == [expected]
 
 
-def test_items_of_unknown_time_leave_the_time_of_a_collection_to_the_others(settings):  # noqa: F811
+def test_items_of_unknown_time_leave_the_time_of_a_collection_to_the_others(settings):
     unknown = {"start_datetime": "0001-01-01T00:00:00Z", "end_datetime": "0001-01-01T00:00:00Z"}
     load(settings, box_item("u", "when", 0.0, 0.0, 1.0, 1.0, None, **unknown))
     assert extent(settings, "when")[1] == [[None, None]]
@@ -113,7 +112,7 @@ def test_items_of_unknown_time_leave_the_time_of_a_collection_to_the_others(sett
     assert extent(settings, "when")[1] == [["2020-02-03T04:05:06Z"] * 2]
 
 
-def test_what_was_said_of_a_collection_stays_until_something_else_is_said(settings):  # noqa: F811
+def test_what_was_said_of_a_collection_stays_until_something_else_is_said(settings):
     load(settings, item("i", "said"))
     said = Described(
         title="Elevation",
@@ -130,13 +129,13 @@ def test_what_was_said_of_a_collection_stays_until_something_else_is_said(settin
     assert read_collection(settings, "said") == stored
 
 
-def test_a_collection_of_which_nothing_was_said_is_named_after_where_its_files_are_from(settings):  # noqa: F811
+def test_a_collection_of_which_nothing_was_said_is_named_after_where_its_files_are_from(settings):
     load(settings, item("i", "unsaid"))
     stored = refresh_collection(settings, "unsaid", title="default/landing: rasters")
     assert (stored["title"], stored["license"]) == ("default/landing: rasters", "other")
 
 
-def test_summaries_are_of_all_items_and_what_others_wrote_stays(settings):  # noqa: F811
+def test_summaries_are_of_all_items_and_what_others_wrote_stays(settings):
     load(
         settings,
         box_item("a", "summed", 0.0, 0.0, 1.0, 1.0, gsd=10.0, **{"proj:code": "EPSG:32633"}),
@@ -159,7 +158,7 @@ def test_summaries_are_of_all_items_and_what_others_wrote_stays(settings):  # no
     assert refresh_collection(settings, "summed")["summaries"]["proj:code"] == ["EPSG:3857"]
 
 
-def test_a_raster_is_drawn_between_2_and_98_percent_of_all_its_items_values(settings):  # noqa: F811
+def test_a_raster_is_drawn_between_2_and_98_percent_of_all_its_items_values(settings):
     load(
         settings,
         raster_item("low", "drawn", [statistics(0.0, 1.0, -10.0, 10.0)], shape=(10, 30)),
@@ -173,14 +172,14 @@ def test_a_raster_is_drawn_between_2_and_98_percent_of_all_its_items_values(sett
     assert "https://stac-extensions.github.io/render/v2.0.0/schema.json" in stored["stac_extensions"]
 
 
-def test_a_picture_is_drawn_as_it_looks_and_one_of_a_single_value_not_at_all(settings):  # noqa: F811
+def test_a_picture_is_drawn_as_it_looks_and_one_of_a_single_value_not_at_all(settings):
     load(settings, raster_item("rgb", "picture", [statistics(100.0, 40.0, 0, 255)] * 3, roles=("data", "visual")))
     assert refresh_collection(settings, "picture")["renders"]["data"]["bidx"] == [1, 2, 3]
     load(settings, raster_item("flat", "flat", [statistics(7.0, 0.0, 7.0, 7.0)]))
     assert "renders" not in refresh_collection(settings, "flat")
 
 
-def test_assets_that_differ_in_bands_are_described_by_what_they_share(settings):  # noqa: F811
+def test_assets_that_differ_in_bands_are_described_by_what_they_share(settings):
     load(
         settings,
         raster_item("rgb", "mixed", [statistics(100.0, 40.0, 0, 255)] * 3, roles=("data", "visual")),
@@ -192,7 +191,7 @@ def test_assets_that_differ_in_bands_are_described_by_what_they_share(settings):
     assert "renders" not in stored
 
 
-def test_items_are_the_same_before_and_after_their_collection_is_described(settings):  # noqa: F811
+def test_items_are_the_same_before_and_after_their_collection_is_described(settings):
     items = [raster_item(f"i{n}", "whole", [statistics(float(n), 1.0, -10.0, 10.0)]) for n in range(3)]
     load(settings, *deepcopy(items[:2]))
     refresh_collection(settings, "whole", Described(title="Whole"))
@@ -205,7 +204,7 @@ def test_items_are_the_same_before_and_after_their_collection_is_described(setti
     assert count_found(settings, "whole", ["i0", "i1", "i2", "j"]) == 4
 
 
-def test_a_collection_that_would_be_the_same_is_not_written(settings):  # noqa: F811
+def test_a_collection_that_would_be_the_same_is_not_written(settings):
     load(settings, raster_item("i", "idle", [statistics(0.0, 1.0, -10.0, 10.0)]))
     version = "select xmin::text from pgstac.collections where id = 'idle'"
     with psycopg.connect(settings.dsn("pipeline"), autocommit=True) as conn:
@@ -218,7 +217,7 @@ def test_a_collection_that_would_be_the_same_is_not_written(settings):  # noqa: 
         assert conn.execute(version).fetchone() != before
 
 
-def test_a_collection_is_made_once(settings):  # noqa: F811
+def test_a_collection_is_made_once(settings):
     create_collection(settings, "made", Described(title="Made", license="MIT"))
     with pytest.raises(GeoAssetsError, match="there is a collection made already"):
         create_collection(settings, "made", Described())
@@ -230,7 +229,7 @@ def test_a_collection_is_made_once(settings):  # noqa: F811
         assert refused.value.code == "COLLECTION_NOT_FOUND"
 
 
-def test_writers_of_one_collection_lose_nothing_while_it_is_renewed_and_searched(settings):  # noqa: F811
+def test_writers_of_one_collection_lose_nothing_while_it_is_renewed_and_searched(settings):
     faults = []
 
     def write(number):

@@ -18,7 +18,6 @@ from psycopg.types.json import Jsonb
 from geo_assets.api.app import create_app
 from geo_assets.stac.collection import Described
 from geo_assets.stac.pgstac import create_collection, read_collection, read_items, refresh_collection
-from geo_assets_tests.intake.conftest import cluster, dagster, settings, submitter  # noqa: F401 - the fixtures
 from geo_assets_tests.stac.test_collections import load
 from geo_assets_tests.stac.test_partitioned import monthly  # noqa: F401 - the fixture
 from geo_assets_tests.stac.workers import items_of_writer, like_ours
@@ -26,14 +25,14 @@ from geo_assets_tests.stac.workers import items_of_writer, like_ours
 WRITERS, EACH = 4, 2000
 
 
-def environment(settings):  # noqa: F811
+def environment(settings):
     """What leads a process to the database of these tests."""
-    place = {"HOME": settings.home, "PG_PORT": settings.pg_port}
+    place = {"HOME": settings.home, "PG_PORT": settings.pg_port, "PG_DATABASE": settings.pg_database}
     passwords = {"MIGRATOR_PASSWORD": "m", "PIPELINE_PASSWORD": "p", "READER_PASSWORD": "r"}
     return {f"GEO_ASSETS_{name}": str(value) for name, value in {**place, **passwords}.items()}
 
 
-def start(settings, *words):  # noqa: F811
+def start(settings, *words):
     env = {**os.environ, **environment(settings)}
     command = [sys.executable, "-m", "geo_assets_tests.stac.workers", *map(str, words)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -43,7 +42,7 @@ def start(settings, *words):  # noqa: F811
 class Searcher(threading.Thread):
     """Somebody who searches as clients do, until told to stop."""
 
-    def __init__(self, settings, collection):  # noqa: F811
+    def __init__(self, settings, collection):
         super().__init__(daemon=True)
         self.settings, self.collection = settings, collection
         self.over, self.seconds, self.fault = threading.Event(), [], None
@@ -61,7 +60,7 @@ class Searcher(threading.Thread):
             self.fault = error
 
 
-def write_at_once(settings, collection):  # noqa: F811
+def write_at_once(settings, collection):
     """All writers begin at the same moment; returns what each delivered, and the seconds that it took."""
     writers = [start(settings, "write", collection, writer, EACH) for writer in range(WRITERS)]
     for writer in writers:
@@ -75,7 +74,7 @@ def write_at_once(settings, collection):  # noqa: F811
     return [json.loads(out) for out, _ in said], time.monotonic() - began
 
 
-def versions(settings, collection):  # noqa: F811
+def versions(settings, collection):
     """Every row of a collection and its version."""
     with psycopg.connect(settings.dsn("pipeline")) as conn:
         return dict(
@@ -169,7 +168,7 @@ def catalogue_now(conn, names):
 
 
 @contextmanager
-def doer(settings):  # noqa: F811
+def doer(settings):
     """Has deeds done by processes; a deed is told how long its process may live."""
     process = start(settings, "obey")
 
@@ -233,7 +232,7 @@ def test_a_mirror_equals_the_catalogue_after_1000_deeds_and_a_hundred_kills(sett
         print(f"\n1000 deeds, {killed} of them killed; {mirror.seen} changes followed, {len(mirror.items)} items there")
 
 
-def until_nobody_writes(settings):  # noqa: F811
+def until_nobody_writes(settings):
     """The server goes on with the last statement of a client that was killed."""
     deadline = time.monotonic() + 30
     with psycopg.connect(settings.dsn("pipeline"), autocommit=True) as conn:
@@ -245,7 +244,7 @@ def until_nobody_writes(settings):  # noqa: F811
 
 
 def test_a_collection_that_was_edited_between_two_loads_exports_the_items_that_a_search_finds(
-    settings,  # noqa: F811
+    settings,
 ):
     name = "edited-between"
     create_collection(settings, name, Described())

@@ -8,12 +8,11 @@ from psycopg.types.json import Jsonb
 
 from geo_assets.stac.collection import Described
 from geo_assets.stac.pgstac import count_found, create_collection, load_items, refresh_collection
-from geo_assets_tests.intake.conftest import cluster, settings  # noqa: F401 - the fixtures
 from geo_assets_tests.stac.test_collections import box_item
 
 
 @pytest.fixture
-def monthly(settings):  # noqa: F811
+def monthly(settings):
     """Makes a collection that is partitioned by month."""
 
     def make(name):
@@ -26,11 +25,11 @@ def monthly(settings):  # noqa: F811
     return make
 
 
-def load(settings, *items):  # noqa: F811
+def load(settings, *items):
     load_items(settings, items[0]["collection"], items, guard=lambda conn: None, record=lambda conn: None)
 
 
-def test_an_item_that_moves_to_another_month_is_there_once(settings, monthly):  # noqa: F811
+def test_an_item_that_moves_to_another_month_is_there_once(settings, monthly):
     name = monthly("moves")
     place = (name, 0.0, 0.0, 1.0, 1.0)
     load(settings, box_item("i", *place, "2020-01-31T23:59:59Z"), box_item("j", *place, "2020-02-01T00:00:00Z"))
@@ -44,7 +43,7 @@ def test_an_item_that_moves_to_another_month_is_there_once(settings, monthly):  
     assert interval == [["2020-02-01T00:00:00Z", "2021-07-01T00:00:00Z"]]
 
 
-def test_four_writers_lose_nothing_while_two_search(settings, monthly):  # noqa: F811
+def test_four_writers_lose_nothing_while_two_search(settings, monthly):
     name, faults, done, searches = monthly("crowded"), [], threading.Event(), []
 
     def guarded(work):

@@ -10,7 +10,6 @@ import pytest
 
 from geo_assets.database.connections import Backoff, retrying_also_on
 from geo_assets.stac.pgstac import count_found, load_items
-from geo_assets_tests.intake.conftest import cluster, settings  # noqa: F401 - the fixtures
 
 
 def item(identity: str, collection: str) -> dict:
@@ -28,7 +27,7 @@ def item(identity: str, collection: str) -> dict:
 
 
 @pytest.fixture
-def other(settings):  # noqa: F811
+def other(settings):
     """Somebody else, at work beside the load, on a table that both need."""
     with psycopg.connect(settings.dsn("pipeline"), autocommit=True) as conn:
         conn.execute("create table vector_staging.shared (k int primary key check (k > 0))")
@@ -86,7 +85,7 @@ def range_of_a_month(ours, other):
 @pytest.mark.parametrize(
     "trouble", [deadlock, lock_timeout, taken_key, narrow_constraint, table_made_by_another, range_of_a_month]
 )
-def test_a_load_that_others_disturbed_is_done_by_the_next_try(settings, other, trouble):  # noqa: F811
+def test_a_load_that_others_disturbed_is_done_by_the_next_try(settings, other, trouble):
     tries = []
 
     def record(conn):
@@ -102,7 +101,7 @@ def test_a_load_that_others_disturbed_is_done_by_the_next_try(settings, other, t
     assert count_found(settings, name, [i["id"] for i in items]) == 3
 
 
-def test_a_load_that_somebody_cancelled_is_not_tried_again_and_leaves_nothing(settings):  # noqa: F811
+def test_a_load_that_somebody_cancelled_is_not_tried_again_and_leaves_nothing(settings):
     tries = []
 
     def record(conn):

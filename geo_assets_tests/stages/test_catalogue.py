@@ -30,14 +30,14 @@ from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import CatalogueReport, JobRef
 from geo_assets.submissions.boundary import handle
 from geo_assets_tests.azurite import ACCOUNTS
-from geo_assets_tests.intake.conftest import cluster, dagster, raw, settings, submitter  # noqa: F401 - the fixtures
+from geo_assets_tests.intake.messages import raw
 from geo_assets_tests.raster.test_cog import write
 
 
 class World:
     """A container, and the job that ingests it."""
 
-    def __init__(self, context: StageContext, submitter, dagster) -> None:  # noqa: F811
+    def __init__(self, context: StageContext, submitter, dagster) -> None:
         self.context, self.submitter, self.dagster = context, submitter, dagster
         self.name = f"c{time.monotonic_ns()}"
         self.folder = context.settings.home / "containers" / self.name
@@ -101,9 +101,8 @@ class World:
 
 
 @pytest.fixture
-def world(settings, submitter, dagster):  # noqa: F811
-    with StageContext(settings) as context:
-        yield World(context, submitter, dagster)
+def world(context, submitter, dagster):
+    return World(context, submitter, dagster)
 
 
 def raster(world: World, name: str, value: int = 1, **profile):

@@ -12,7 +12,7 @@ from geo_assets.stages.retire import retire
 from geo_assets.stages.stac_setup import check_catalogue
 from geo_assets.stages.unpublish import unpublish_item, unpublish_job
 from geo_assets.submissions.boundary import handle
-from geo_assets_tests.intake.conftest import cluster, dagster, raw, settings, submitter  # noqa: F401 - the fixtures
+from geo_assets_tests.intake.messages import raw
 from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.stages.test_catalogue import raster, world  # noqa: F401 - the fixture
 

@@ -15,11 +15,10 @@ from geo_assets.stac.pgstac import load_items
 from geo_assets.stages import catalogue, cogs, retire, vector_tables
 from geo_assets.stages.claim import claim_job
 from geo_assets.stages.container_inventory import take_inventory
-from geo_assets.stages.context import StageContext
 from geo_assets.stages.janitor import run_janitor
 from geo_assets.stages.unpublish import unpublish_item
 from geo_assets.submissions.boundary import handle
-from geo_assets_tests.intake.conftest import cluster, dagster, raw, settings, submitter  # noqa: F401 - the fixtures
+from geo_assets_tests.intake.messages import raw
 from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.stac.test_full_size import environment
 from geo_assets_tests.stages.test_catalogue import World
@@ -122,9 +121,8 @@ class Deliveries(World):
 
 
 @pytest.fixture
-def world(settings, submitter, dagster):  # noqa: F811
-    with StageContext(settings) as context:
-        yield Deliveries(context, submitter, dagster)
+def world(context, submitter, dagster):
+    return Deliveries(context, submitter, dagster)
 
 
 def test_a_delivery_again_tells_what_is_new_changed_gone_and_unchanged(world):
@@ -245,7 +243,7 @@ def test_what_was_unpublished_is_new_when_it_is_published_again(world):
     assert world.told(job) == {"a.tif": "new", "b.tif": "unchanged"}
 
 
-def test_a_delta_is_told_over_http_in_pages_and_on_the_command_line(world, settings, monkeypatch):  # noqa: F811
+def test_a_delta_is_told_over_http_in_pages_and_on_the_command_line(world, settings, monkeypatch):
     for name in ("a.tif", "b.tif", "c d.tif"):
         world.put(name)
     world.deliver()

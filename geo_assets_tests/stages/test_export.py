@@ -23,7 +23,7 @@ from geo_assets.stages.export import Data, _free, export
 from geo_assets.stages.export_target import open_target
 from geo_assets.storage.containers import BlobRef
 from geo_assets.submissions.submit import Submitter
-from geo_assets_tests.intake.conftest import Dagster, cluster, dagster, settings, submitter  # noqa: F401 - the fixtures
+from geo_assets_tests.databases import Dagster
 from geo_assets_tests.stac.test_collections import box_item
 from geo_assets_tests.stages.test_catalogue import World, raster, world  # noqa: F401 - the fixture
 
@@ -40,10 +40,10 @@ def deliver(world):  # noqa: F811
 
 
 @pytest.fixture(scope="module")
-def made(settings):  # noqa: F811
+def made(settings):
     """For tests that only export it."""
-    dagster = Dagster(settings)  # noqa: F811
-    with Submitter(settings, launches=False) as submitter, StageContext(settings) as context:  # noqa: F811
+    dagster = Dagster(settings)
+    with Submitter(settings, launches=False) as submitter, StageContext(settings) as context:
         yield deliver(World(context, submitter, dagster))
     dagster.conn.close()
 
@@ -172,7 +172,7 @@ def test_no_two_files_of_an_item_have_one_name():
     assert names[1] == "x.tif"
 
 
-def test_what_is_written_where_a_link_lies_leaves_the_linked_file_alone(settings, tmp_path):  # noqa: F811
+def test_what_is_written_where_a_link_lies_leaves_the_linked_file_alone(settings, tmp_path):
     cogs = settings.home / "containers" / "cogs"
     cogs.mkdir(parents=True, exist_ok=True)
     (cogs / "linked.tif").write_bytes(b"one")
@@ -186,7 +186,7 @@ def test_what_is_written_where_a_link_lies_leaves_the_linked_file_alone(settings
 
 
 @pytest.mark.parametrize("place", [".", "linked", "made/here"])
-def test_an_empty_folder_takes_an_export_whatever_it_is_called(settings, tmp_path, monkeypatch, place):  # noqa: F811
+def test_an_empty_folder_takes_an_export_whatever_it_is_called(settings, tmp_path, monkeypatch, place):
     items = [box_item("one", "any-place", 5.0, 50.0, 6.0, 51.0)]
     load_items(settings, "any-place", items, guard=lambda conn: None, record=lambda conn: None)
     for name in ("empty", "made/here"):
@@ -199,7 +199,7 @@ def test_an_empty_folder_takes_an_export_whatever_it_is_called(settings, tmp_pat
     assert (tmp_path / "linked").is_symlink()
 
 
-def test_a_link_to_nothing_is_refused_before_the_work(settings, tmp_path):  # noqa: F811
+def test_a_link_to_nothing_is_refused_before_the_work(settings, tmp_path):
     load_items(
         settings,
         "any-place",
@@ -215,7 +215,7 @@ def test_a_link_to_nothing_is_refused_before_the_work(settings, tmp_path):  # no
     assert [path.name for path in tmp_path.iterdir()] == ["link"]
 
 
-def test_the_rights_of_an_export_are_those_that_its_user_gives_to_files(settings, tmp_path):  # noqa: F811
+def test_the_rights_of_an_export_are_those_that_its_user_gives_to_files(settings, tmp_path):
     items = [box_item("one", "any-place", 5.0, 50.0, 6.0, 51.0)]
     load_items(settings, "any-place", items, guard=lambda conn: None, record=lambda conn: None)
     before = os.umask(0o077)
@@ -266,7 +266,7 @@ def test_what_cannot_be_exported_is_refused_in_one_line_and_nothing_is_made(made
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").write_text("x")
     away = AzureAccount(kind="azure", account_name="away", endpoint="http://127.0.0.1:9", account_key="a2V5")
-    settings: Settings = made.context.settings.model_copy(  # noqa: F811
+    settings: Settings = made.context.settings.model_copy(
         update={"accounts": {**made.context.settings.accounts, "away": away}}
     )
     vars(settings).pop("storage_accounts", None)  # computed once
@@ -286,7 +286,7 @@ def test_what_cannot_be_exported_is_refused_in_one_line_and_nothing_is_made(made
     assert not (settings.home / "containers" / "never-made").exists()
 
 
-def test_footprints_are_drawn_on_both_sides_of_the_antimeridian(settings, tmp_path):  # noqa: F811
+def test_footprints_are_drawn_on_both_sides_of_the_antimeridian(settings, tmp_path):
     items = [
         box_item("fiji", "both-sides", 179.0, -17.0, -179.0, -16.0),
         box_item("here", "both-sides", 5.0, 50.0, 6.0, 51.0),
@@ -304,7 +304,7 @@ def test_footprints_are_drawn_on_both_sides_of_the_antimeridian(settings, tmp_pa
     assert collection["assets"]["footprints"]["href"] == "./footprints.pmtiles"
 
 
-def test_an_item_of_a_foreign_id_has_a_folder_that_every_file_system_takes(settings, tmp_path):  # noqa: F811
+def test_an_item_of_a_foreign_id_has_a_folder_that_every_file_system_takes(settings, tmp_path):
     ids = ["..", "a/b", "ä", "x" * 250, "CON:", "plain"]
     items = [box_item(identity, "foreign-ids", 5.0, 50.0, 6.0, 51.0) for identity in ids]
     load_items(settings, "foreign-ids", items, guard=lambda conn: None, record=lambda conn: None)
@@ -315,7 +315,7 @@ def test_an_item_of_a_foreign_id_has_a_folder_that_every_file_system_takes(setti
 
 
 def test_items_that_were_loaded_before_and_after_the_collection_changed_are_exported_as_they_are(
-    settings,  # noqa: F811
+    settings,
     tmp_path,
 ):
     def load(identity):

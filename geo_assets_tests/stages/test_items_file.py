@@ -11,6 +11,7 @@ import rustac
 from psycopg.types.json import Jsonb
 
 from geo_assets.settings import AzureAccount, Settings
+from geo_assets.stac import geoparquet
 from geo_assets.stac.pgstac import load_items, read_collection, read_items
 from geo_assets.stages import items_file
 from geo_assets.stages.items_file import refresh_items_file
@@ -19,21 +20,20 @@ from geo_assets.stages.reconcile import reconcile
 from geo_assets.stages.unpublish import unpublish_collection, unpublish_item
 from geo_assets.storage.containers import open_container
 from geo_assets_tests.azurite import ACCOUNTS
-from geo_assets_tests.intake.conftest import cluster, dagster, settings, submitter  # noqa: F401 - the fixtures
 from geo_assets_tests.stac.test_geoparquet import plain
 from geo_assets_tests.stac.test_retries import item
 from geo_assets_tests.stages.test_catalogue import raster, world  # noqa: F401 - the fixture
 
 
-def asset(settings, collection):  # noqa: F811
+def asset(settings, collection):
     return read_collection(settings, collection).get("assets", {}).get("geoparquet-items")
 
 
-def file_of(settings, collection) -> Path:  # noqa: F811
+def file_of(settings, collection) -> Path:
     return Path(asset(settings, collection)["href"].removeprefix("file://"))
 
 
-def files(settings, collection) -> list[Path]:  # noqa: F811
+def files(settings, collection) -> list[Path]:
     folder = settings.home / "containers" / "cogs" / "_collections" / collection
     return [path for path in folder.rglob("*") if path.is_file()]
 
@@ -42,12 +42,12 @@ def ids(path: Path) -> list[str]:
     return [found["id"] for found in rustac.read_sync(str(path))["features"]]
 
 
-def load(settings, collection, *names):  # noqa: F811
+def load(settings, collection, *names):
     items = [item(name, collection) for name in names]
     load_items(settings, collection, items, guard=lambda conn: None, record=lambda conn: None)
 
 
-def row_version(settings, collection):  # noqa: F811
+def row_version(settings, collection):
     with psycopg.connect(settings.dsn("pipeline")) as conn:
         return conn.execute("select xmin::text from pgstac.collections where id = %s", (collection,)).fetchone()
 
@@ -101,7 +101,7 @@ def test_a_file_that_cannot_be_made_fails_no_file_of_the_job_and_the_next_one_ma
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as broken:
-        broken.setattr(items_file, "write_items", fail)
+        broken.setattr(geoparquet, "write_items", fail)
         job, registered = world.ingest()
     assert registered.items == 1
     assert world.tasks(job)["a.tif"][0] == "succeeded"
@@ -127,7 +127,7 @@ def test_a_file_that_was_lost_is_named_by_reconcile_and_made_again_by_the_next_j
     assert row_version(s, world.name) == version
 
 
-def test_what_is_unpublished_leaves_the_file_too_and_an_empty_collection_has_none(settings):  # noqa: F811
+def test_what_is_unpublished_leaves_the_file_too_and_an_empty_collection_has_none(settings):
     load(settings, "shrinking", "a", "b")
     assert refresh_items_file(settings, "shrinking", run="test")
     unpublish_item(settings, "shrinking/a", by="cli")
@@ -137,7 +137,7 @@ def test_what_is_unpublished_leaves_the_file_too_and_an_empty_collection_has_non
     assert "stac_extensions" not in read_collection(settings, "shrinking")
 
 
-def test_in_azure_the_file_is_where_the_collection_says_and_names_no_key(settings, azurite):  # noqa: F811
+def test_in_azure_the_file_is_where_the_collection_says_and_names_no_key(settings, azurite):
     account = azurite.account(ACCOUNTS[1])
     accounts = {"azure": AzureAccount.model_validate(account.settings)}
     in_azure = Settings(**{**settings.model_dump(), "accounts": accounts, "output_account": "azure"})
@@ -152,7 +152,7 @@ def test_in_azure_the_file_is_where_the_collection_says_and_names_no_key(setting
     assert not refresh_items_file(in_azure, "in-azure", run="test")
 
 
-def test_a_collection_that_is_deleted_takes_its_file_along(settings):  # noqa: F811
+def test_a_collection_that_is_deleted_takes_its_file_along(settings):
     load(settings, "deleted-with-file", "a")
     refresh_items_file(settings, "deleted-with-file", run="test")
     assert len(files(settings, "deleted-with-file")) == 1
@@ -160,7 +160,7 @@ def test_a_collection_that_is_deleted_takes_its_file_along(settings):  # noqa: F
     assert files(settings, "deleted-with-file") == []
 
 
-def test_what_others_write_while_the_file_is_made_is_in_it(settings, monkeypatch):  # noqa: F811
+def test_what_others_write_while_the_file_is_made_is_in_it(settings, monkeypatch):
     load(settings, "meanwhile", "a")
     upload, late = items_file._uploaded, ["b", "c"]
 
@@ -174,7 +174,7 @@ def test_what_others_write_while_the_file_is_made_is_in_it(settings, monkeypatch
     assert ids(file_of(settings, "meanwhile")) == ["a", "b", "c"]
 
 
-def test_the_janitor_sweeps_a_file_that_no_collection_names_and_no_other(settings):  # noqa: F811
+def test_the_janitor_sweeps_a_file_that_no_collection_names_and_no_other(settings):
     load(settings, "swept", "a")
     refresh_items_file(settings, "swept", run="test")
     named = file_of(settings, "swept")
@@ -192,7 +192,7 @@ def test_the_janitor_sweeps_a_file_that_no_collection_names_and_no_other(setting
     assert (named.exists(), lost.exists()) == (True, False)
 
 
-def test_an_edited_collection_keeps_the_asset_and_its_other_assets(settings):  # noqa: F811
+def test_an_edited_collection_keeps_the_asset_and_its_other_assets(settings):
     load(settings, "has-others", "a")
     other = {"href": "https://x.example/report.pdf", "roles": ["metadata"]}
     with psycopg.connect(settings.dsn("pipeline")) as conn:
@@ -208,6 +208,6 @@ def test_an_edited_collection_keeps_the_asset_and_its_other_assets(settings):  #
 
 
 @pytest.mark.parametrize("collection", ["never-made"])
-def test_a_collection_that_is_not_there_has_no_file(settings, collection):  # noqa: F811
+def test_a_collection_that_is_not_there_has_no_file(settings, collection):
     assert not refresh_items_file(settings, collection, run="test")
     assert files(settings, collection) == []

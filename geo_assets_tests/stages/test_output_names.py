@@ -17,7 +17,6 @@ from geo_assets.stages import catalogue, cogs
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.orphans import sweep_orphans
 from geo_assets.stages.reconcile import reconcile
-from geo_assets_tests.intake.conftest import cluster, dagster, settings, submitter  # noqa: F401 - the fixtures
 from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.stages.test_deltas import Deliveries, Killed
 
@@ -57,7 +56,7 @@ class Readers(Deliveries):
 
 
 @pytest.fixture
-def world(settings, submitter, dagster):  # noqa: F811
+def world(settings, submitter, dagster):
     with StageContext(settings) as context:
         yield Readers(context, submitter, dagster)
 

@@ -8,7 +8,6 @@ from psycopg.types.json import Jsonb
 from geo_assets.stac.pgstac import read_collection
 from geo_assets.stages.reconcile import reconcile
 from geo_assets.stages.unpublish import unpublish_collection, unpublish_job
-from geo_assets_tests.intake.conftest import cluster, dagster, settings, submitter  # noqa: F401 - the fixtures
 from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.stages.test_catalogue import world  # noqa: F401 - the fixture
 

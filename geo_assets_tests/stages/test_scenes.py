@@ -8,7 +8,6 @@ from geo_assets.stages.accounting import listed_files
 from geo_assets.stages.planning import make_plan
 from geo_assets.stages.reconcile import reconcile
 from geo_assets.stages.retire import retire
-from geo_assets_tests.intake.conftest import cluster, dagster, settings, submitter  # noqa: F401 - the fixtures
 from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.stages.test_catalogue import world  # noqa: F401 - the fixture
 

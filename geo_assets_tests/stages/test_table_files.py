@@ -22,7 +22,6 @@ from geo_assets.stages.reconcile import reconcile
 from geo_assets.stages.unpublish import unpublish_job
 from geo_assets.vector.tables.export import write_table
 from geo_assets.vector.tables.session import open_session
-from geo_assets_tests.intake.conftest import cluster, dagster, settings, submitter  # noqa: F401 - the fixtures
 from geo_assets_tests.stages.test_catalogue import world  # noqa: F401 - the fixture
 
 
@@ -132,7 +131,7 @@ def test_a_database_that_takes_no_connection_stops_the_job_and_makes_no_file_bad
     assert world.tasks(begun[0])["places.gpkg"][0] == "running", "whoever goes on with the job registers it"
 
 
-def test_a_connection_that_is_lost_while_a_table_is_read_is_not_the_tables_fault(settings, cluster, tmp_path):  # noqa: F811
+def test_a_connection_that_is_lost_while_a_table_is_read_is_not_the_tables_fault(settings, cluster, tmp_path):
     with psycopg.connect(settings.dsn("pipeline"), autocommit=True) as conn:
         conn.execute("create table vector.cut_off (gid bigint primary key, t text)")
         conn.execute("insert into vector.cut_off select n, repeat('x', 500) from generate_series(1, 100000) n")
@@ -146,7 +145,7 @@ def test_a_connection_that_is_lost_while_a_table_is_read_is_not_the_tables_fault
         conn.execute("drop table vector.cut_off")
 
 
-def end_while_it_reads(cluster, pid):  # noqa: F811
+def end_while_it_reads(cluster, pid):
     query = "select 1 from pg_stat_activity where pid = %s and state = 'active' and query ~* 'copy|cut_off'"
     with psycopg.connect(cluster.dsn(), autocommit=True) as conn:
         while not conn.execute(query, (pid,)).fetchone():
@@ -154,7 +153,7 @@ def end_while_it_reads(cluster, pid):  # noqa: F811
         conn.execute("select pg_terminate_backend(%s)", (pid,))
 
 
-def test_a_table_that_can_never_be_read_is_its_own_fault(settings, tmp_path):  # noqa: F811
+def test_a_table_that_can_never_be_read_is_its_own_fault(settings, tmp_path):
     with psycopg.connect(settings.dsn("pipeline"), autocommit=True) as conn:
         conn.execute("create table vector.refuses (gid bigint primary key, t int generated always as (7) stored)")
         conn.execute("insert into vector.refuses values (1)")
@@ -205,7 +204,7 @@ ODD = """
 
 
 @pytest.fixture
-def odd(settings):  # noqa: F811
+def odd(settings):
     with psycopg.connect(settings.dsn("pipeline"), autocommit=True) as conn:
         conn.execute("set search_path to public")
         conn.execute(ODD)
@@ -213,7 +212,7 @@ def odd(settings):  # noqa: F811
         conn.execute("drop table vector.all_kinds")
 
 
-def test_every_type_of_column_is_kept_and_the_rows_are_in_the_order_of_the_key(settings, odd, tmp_path):  # noqa: F811
+def test_every_type_of_column_is_kept_and_the_rows_are_in_the_order_of_the_key(settings, odd, tmp_path):
     paths = [tmp_path / "one.parquet", tmp_path / "two.parquet"]
     for path in paths:
         with open_session(settings.dsn("pipeline")) as session:
@@ -250,7 +249,7 @@ def test_every_type_of_column_is_kept_and_the_rows_are_in_the_order_of_the_key(s
     assert (frame.crs.to_epsg(), frame.geometry.iloc[1].has_z) == (2193, True)
 
 
-def test_a_table_that_is_not_there_is_named(settings, tmp_path):  # noqa: F811
+def test_a_table_that_is_not_there_is_named(settings, tmp_path):
     with (
         open_session(settings.dsn("pipeline")) as session,
         pytest.raises(GeoAssetsError, match=r"there is no table vector\.never_made") as refused,
@@ -259,7 +258,7 @@ def test_a_table_that_is_not_there_is_named(settings, tmp_path):  # noqa: F811
     assert refused.value.code == "OUTPUT_GONE"
 
 
-def test_many_rows_come_in_batches_and_all_of_them_come(settings, tmp_path):  # noqa: F811
+def test_many_rows_come_in_batches_and_all_of_them_come(settings, tmp_path):
     with psycopg.connect(settings.dsn("pipeline"), autocommit=True) as conn:
         conn.execute("create table vector.many_rows (gid bigint primary key, t text)")
         conn.execute("insert into vector.many_rows select n, repeat('x', 500) from generate_series(50000, 1, -1) n")

@@ -27,14 +27,13 @@ from geo_assets.stages.unpublish import (
     unpublish_job,
 )
 from geo_assets.storage.containers import BlobRef, open_container
-from geo_assets_tests.intake.conftest import cluster, settings, submitter  # noqa: F401 - the fixtures
 from geo_assets_tests.stac.test_retries import item
 
 
 class Published:
     """A job whose sources were published: a COG each, or a table each, with item, ledger and data."""
 
-    def __init__(self, settings, submitter, name):  # noqa: F811
+    def __init__(self, settings, submitter, name):
         self.settings, self.submitter, self.name = settings, submitter, name
         (settings.home / "containers" / name).mkdir(parents=True, exist_ok=True)
         asked = validate_parameters("ingest_container", {"container": name})
@@ -110,11 +109,11 @@ _NUMBERS = count()
 
 
 @pytest.fixture
-def published(settings, submitter):  # noqa: F811
+def published(settings, submitter):
     return lambda: Published(settings, submitter, f"unpublished{next(_NUMBERS)}")
 
 
-def test_an_item_is_withdrawn_with_its_file_and_leaves_a_tombstone(settings, published):  # noqa: F811
+def test_an_item_is_withdrawn_with_its_file_and_leaves_a_tombstone(settings, published):
     job = published()
     job.cogs("a", "b")
     done = unpublish_item(settings, f"{job.name}/a", by="cli")
@@ -125,7 +124,7 @@ def test_an_item_is_withdrawn_with_its_file_and_leaves_a_tombstone(settings, pub
     assert job.graves() == [("a", True)]
 
 
-def test_unpublishing_again_changes_nothing_and_what_never_was_is_refused(settings, published):  # noqa: F811
+def test_unpublishing_again_changes_nothing_and_what_never_was_is_refused(settings, published):
     job = published()
     job.cogs("a")
     unpublish_item(settings, f"{job.name}/a", by="cli")
@@ -138,7 +137,7 @@ def test_unpublishing_again_changes_nothing_and_what_never_was_is_refused(settin
         assert refused.value.code == "ITEM_NOT_FOUND"
 
 
-def test_a_job_is_withdrawn_with_its_tables_and_files(settings, submitter, published):  # noqa: F811
+def test_a_job_is_withdrawn_with_its_tables_and_files(settings, submitter, published):
     job = published()
     job.cogs("a", "b")
     job.tables("t")
@@ -152,7 +151,7 @@ def test_a_job_is_withdrawn_with_its_tables_and_files(settings, submitter, publi
     assert bbox == [[-180, -90, 180, 90]], "the collection is renewed"
 
 
-def test_a_job_at_work_is_not_unpublished(settings, submitter, published):  # noqa: F811
+def test_a_job_at_work_is_not_unpublished(settings, submitter, published):
     job = published()
     job.cogs("a")
     job.end(None)
@@ -162,7 +161,7 @@ def test_a_job_at_work_is_not_unpublished(settings, submitter, published):  # no
     assert job.items() == {"a"}
 
 
-def test_what_a_later_job_published_again_stays(settings, submitter, published):  # noqa: F811
+def test_what_a_later_job_published_again_stays(settings, submitter, published):
     job = published()
     job.cogs("a", "b")
     (settings.home / "containers" / "later").mkdir(parents=True, exist_ok=True)
@@ -172,7 +171,7 @@ def test_what_a_later_job_published_again_stays(settings, submitter, published):
     assert (job.items(), job.files()) == ({"b"}, {"b"})
 
 
-def test_a_collection_is_deleted_with_all_of_its_items_only_if_that_is_asked(settings, published):  # noqa: F811
+def test_a_collection_is_deleted_with_all_of_its_items_only_if_that_is_asked(settings, published):
     job = published()
     job.cogs("a", "b")
     pgstac.load_items(  # by somebody else: the ledger does not know it
@@ -193,7 +192,7 @@ def test_a_collection_is_deleted_with_all_of_its_items_only_if_that_is_asked(set
     assert refused.value.code == "COLLECTION_NOT_FOUND"
 
 
-def test_an_empty_collection_is_deleted_without_more(settings):  # noqa: F811
+def test_an_empty_collection_is_deleted_without_more(settings):
     pgstac.create_collection(settings, "empty-one", Described())
     assert remove_collection(settings, "empty-one", cascade=False, by="cli").collections == ("empty-one",)
     with pytest.raises(GeoAssetsError) as refused:
@@ -206,7 +205,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("step", ["sweep_blobs", "drop_abandoned", "settle"])
-def test_after_a_kill_nobody_finds_an_item_and_the_next_call_deletes_the_rest(settings, published, monkeypatch, step):  # noqa: F811
+def test_after_a_kill_nobody_finds_an_item_and_the_next_call_deletes_the_rest(settings, published, monkeypatch, step):
     job = published()
     job.cogs("a")
     job.tables("t")
@@ -239,10 +238,16 @@ unpublish.unpublish_item(load_settings(), sys.argv[1], by="cli")
 """
 
 
-def test_a_process_that_is_killed_leaves_nothing_that_the_next_call_does_not_delete(settings, published):  # noqa: F811
+def test_a_process_that_is_killed_leaves_nothing_that_the_next_call_does_not_delete(settings, published):
     job = published()
     job.cogs("a", "b")
-    place = {"HOME": settings.home, "PG_PORT": settings.pg_port, "PIPELINE_PASSWORD": "p", "READER_PASSWORD": "r"}
+    place = {
+        "HOME": settings.home,
+        "PG_PORT": settings.pg_port,
+        "PG_DATABASE": settings.pg_database,
+        "PIPELINE_PASSWORD": "p",
+        "READER_PASSWORD": "r",
+    }
     env = {**os.environ, **{f"GEO_ASSETS_{name}": str(value) for name, value in place.items()}}
     command = [sys.executable, "-c", _KILLED, f"{job.name}/a"]
     killed = subprocess.run(command, env={**env, "GEO_ASSETS_MIGRATOR_PASSWORD": "m"}, timeout=60, check=False)
@@ -252,7 +257,7 @@ def test_a_process_that_is_killed_leaves_nothing_that_the_next_call_does_not_del
     assert (job.items(), job.files(), job.graves()) == ({"b"}, {"b"}, [("a", True)])
 
 
-def test_after_a_kill_the_janitor_deletes_what_is_left_and_accounts_for_it(settings, published, monkeypatch):  # noqa: F811
+def test_after_a_kill_the_janitor_deletes_what_is_left_and_accounts_for_it(settings, published, monkeypatch):
     job = published()
     job.cogs("a")
 
@@ -268,7 +273,7 @@ def test_after_a_kill_the_janitor_deletes_what_is_left_and_accounts_for_it(setti
     assert (job.files(), job.graves()) == (set(), [("a", True)])
 
 
-def test_a_table_on_which_something_depends_is_left_and_said(settings, published):  # noqa: F811
+def test_a_table_on_which_something_depends_is_left_and_said(settings, published):
     job = published()
     job.tables("t")
     label = f"vector.{job.name.replace('-', '_')}_t"
@@ -285,7 +290,7 @@ def test_a_table_on_which_something_depends_is_left_and_said(settings, published
     assert unpublish_item(settings, f"{job.name}-vector/t", by="cli").tables == 1
 
 
-def test_an_item_whose_file_another_one_leads_to_takes_nothing_with_it(settings, published):  # noqa: F811
+def test_an_item_whose_file_another_one_leads_to_takes_nothing_with_it(settings, published):
     job = published()
     job.cogs("a", "b")
     job.rows(
@@ -298,7 +303,7 @@ def test_an_item_whose_file_another_one_leads_to_takes_nothing_with_it(settings,
     assert open_container(settings, "default", "cogs").head(f"{job.name}/a.tif") is not None
 
 
-def test_a_name_with_a_percent_sign_and_an_apostrophe_is_a_name(settings, published):  # noqa: F811
+def test_a_name_with_a_percent_sign_and_an_apostrophe_is_a_name(settings, published):
     job = published()
     job.cogs("a'%s")
     assert unpublish_item(settings, f"{job.name}/a'%s", by="cli").items == 1

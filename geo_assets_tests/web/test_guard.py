@@ -8,11 +8,10 @@ from fastapi.testclient import TestClient
 from geo_assets.api.app import create_app
 from geo_assets.settings import Settings
 from geo_assets.web.guard import Guard
-from geo_assets_tests.intake.conftest import cluster, settings  # noqa: F401 - the fixtures
 
 
 @pytest.fixture(scope="module")
-def api(settings):  # noqa: F811
+def api(settings):
     with TestClient(create_app(settings), base_url="http://127.0.0.1:8000", raise_server_exceptions=False) as client:
         yield client
 
