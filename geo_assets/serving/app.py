@@ -140,8 +140,7 @@ class _Authenticated:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(_THREADS, self._api.state.authenticate, Request(scope), "read")
+            await self._identify(Request(scope))
         except GeoAssetsError as error:
             status, headers = (401, {"WWW-Authenticate": "Bearer"}) if error.code == "UNAUTHORIZED" else (403, {})
             answer = problem(status, error.message, title=error.code, remedy=error.remedy or "", headers=headers)
@@ -152,6 +151,13 @@ class _Authenticated:
             await problem(503, "the database does not answer", headers={"Retry-After": "5"})(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+    async def _identify(self, request: Request) -> None:
+        authenticate = self._api.state.authenticate
+        if "authorization" not in request.headers:  # nothing to look up, so nothing to wait for in a thread
+            authenticate(request, "read")
+        else:
+            await asyncio.get_running_loop().run_in_executor(_THREADS, authenticate, request, "read")
 
 
 class _AsData:

@@ -24,7 +24,6 @@ import pystac
 from cachetools import TTLCache
 from fastapi import APIRouter, FastAPI, HTTPException, Path, Request
 from psycopg_pool import ConnectionPool
-from rio_tiler.errors import InvalidAssetName
 from starlette.types import ASGIApp, Receive, Scope, Send
 from titiler.core.errors import DEFAULT_STATUS_CODES, add_exception_handlers
 from titiler.core.factory import ColorMapFactory, MultiBaseTilerFactory, TMSFactory
@@ -36,11 +35,11 @@ from titiler.pgstac.backend import PGSTACBackend
 from titiler.pgstac.errors import PGSTAC_STATUS_CODES
 from titiler.pgstac.factory import MosaicTilerFactory
 from titiler.pgstac.model import Search
-from titiler.pgstac.reader import PgSTACReader, SimpleSTACReader
 
 from geo_assets import __version__
 from geo_assets.database.connections import DictConnection
 from geo_assets.serving.answers import problem
+from geo_assets.serving.assets import readers_of
 from geo_assets.serving.drawing import Limits, completed
 from geo_assets.serving.pictures import PARAMETERS, Queue, bands_of, is_drawn, sized
 from geo_assets.serving.published import Published
@@ -78,6 +77,14 @@ class Catalogue:
             HTTPException: 404.
         """
         return self._kept(("item", collection, item), lambda: self._item(collection, item))
+
+    def parsed(self, collection: str, item: str) -> pystac.Item:
+        """Return an item as readers take it, which they do not change.
+
+        Raises:
+            HTTPException: 404.
+        """
+        return self._kept(("parsed", collection, item), lambda: pystac.Item.from_dict(self.item(collection, item)))
 
     def collection(self, collection: str) -> dict[str, Any]:
         """Return a collection.
@@ -131,33 +138,6 @@ class Catalogue:
 def _rasters(item: dict[str, Any]) -> dict[str, Any]:
     """The assets of an item that are drawn."""
     return {k: a for k, a in item["assets"].items() if str(a.get("type", "")).startswith("image/tiff")}
-
-
-def _readers(published: Published) -> tuple[type[PgSTACReader], type[SimpleSTACReader]]:
-    """Readers for titiler of an item and of one in a mosaic; they open nothing but what is published."""
-
-    def opened(info: Any, alternate: str | None) -> Any:
-        found = published.opened(info["url"], alternate)
-        if found is None:
-            raise InvalidAssetName(f"asset {info['name']} is not in a place that is served")
-        url, options = found
-        return {**info, "url": url, "env": {**info.get("env", {}), **options}}
-
-    @attr.s
-    class ItemReader(PgSTACReader):  # type: ignore[misc]
-        def _get_asset_info(self, asset: Any) -> Any:
-            info = super()._get_asset_info(asset)
-            extra = self.item.assets[info["name"]].extra_fields
-            return opened(info, extra.get("alternate", {}).get("az", {}).get("href"))
-
-    @attr.s
-    class MosaicReader(SimpleSTACReader):  # type: ignore[misc]
-        def _get_asset_info(self, asset: Any) -> Any:
-            info = super()._get_asset_info(asset)
-            told = self.input["assets"][info["name"]]
-            return opened(info, told.get("alternate", {}).get("az", {}).get("href"))
-
-    return ItemReader, MosaicReader
 
 
 def _mosaic_of(catalogue: Catalogue) -> type[PGSTACBackend]:
@@ -268,10 +248,10 @@ def tiles_app(settings: Settings, published: Published) -> FastAPI:
 
 
 def _add_routes(app: FastAPI, catalogue: Catalogue, published: Published) -> None:
-    item_reader, mosaic_reader = _readers(published)
+    item_reader, mosaic_reader = readers_of(published)
 
     def the_item(collection_id: Annotated[str, Path()], item_id: Annotated[str, Path()]) -> pystac.Item:
-        return pystac.Item.from_dict(catalogue.item(collection_id, item_id))
+        return catalogue.parsed(collection_id, item_id)
 
     def the_collection(collection_id: Annotated[str, Path()]) -> str:
         catalogue.collection(collection_id)
