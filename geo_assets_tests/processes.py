@@ -28,6 +28,21 @@ def command(pid: int) -> str:
         return ""
 
 
+def connections(pid: int, port: int) -> set[str]:
+    """The sockets by which a process is connected to a TCP port of this machine."""
+    found = set()
+    try:
+        own = {str(name.readlink()) for name in Path(f"/proc/{pid}/fd").iterdir()}
+        lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
+    except OSError:
+        return found
+    for _, _, remote, _, *rest in map(str.split, lines):
+        socket = f"socket:[{rest[5]}]"
+        if int(remote.rpartition(":")[2], 16) == port and socket in own:
+            found.add(socket)
+    return found
+
+
 def is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import time
 
 import pytest
@@ -12,6 +13,7 @@ from geo_assets.local.processes import start_ticks
 from geo_assets.local.stack import Stack, can_serve
 from geo_assets.local.supervisor import CRASH_LOOP, Deaths
 from geo_assets_tests.local.test_postgresql import crash
+from geo_assets_tests.processes import connections
 
 PARTS = ("code_server", "webserver", "daemon", "api", *(["serve"] if can_serve() else []))
 
@@ -59,10 +61,23 @@ def test_postgresql_that_is_killed_comes_back(cli):
 
 def test_up_waits_for_a_postgresql_that_is_still_recovering(cli):
     stack = Stack(cli.home)
-    crash(stack.cluster(stack.state(), find_binaries(cli.home)))
-    up = cli.run("up")
-    assert up.returncode == 0, up.stderr
-    assert "PostgreSQL was starting or recovering: " in up.stderr
+    cluster = stack.cluster(stack.state(), find_binaries(cli.home))
+    crash(cluster)
+    os.kill(cluster.pid(), signal.SIGSTOP)  # or it might have recovered before anybody looks
+    looks = set()
+    with subprocess.Popen(cli.command("up"), env=cli.env, stderr=subprocess.PIPE, text=True) as up:
+
+        def has_looked_again():
+            looks.update(connections(up.pid, cluster.port))
+            return len(looks) > 1
+
+        try:
+            until(has_looked_again)
+        finally:
+            os.kill(cluster.pid(), signal.SIGCONT)
+        said = up.stderr.read()
+    assert up.returncode == 0, said
+    assert "PostgreSQL was starting or recovering: " in said
     assert cli.json("submit", "hello_world", "--param", "message=after the recovery", "--wait")["status"] == "completed"
 
 
