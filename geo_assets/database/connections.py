@@ -49,25 +49,28 @@ TRANSIENT = (
     PoolTimeout,
 )
 
+#: How long a pool waits for a database that does not answer.
+_ANSWER_SECONDS = 10
+
 
 def open_pool(settings: Settings, role: Role = "pipeline", *, max_size: int = 8) -> ConnectionPool[DictConnection]:
     """A pool of connections whose rows are dicts. Close it.
 
     Raises:
-        GeoAssetsError: DATABASE_UNAVAILABLE after 10 s without an answer.
+        GeoAssetsError: DATABASE_UNAVAILABLE after `_ANSWER_SECONDS` without an answer.
     """
     pool: ConnectionPool[DictConnection] = ConnectionPool(
         settings.dsn(role),
         min_size=1,
         max_size=max_size,
-        timeout=10,
+        timeout=_ANSWER_SECONDS,
         open=False,
         check=ConnectionPool.check_connection,
         configure=_python_json,
         kwargs={**_KEEPALIVE, "row_factory": dict_row},
     )
     try:
-        pool.open(wait=True, timeout=10)
+        pool.open(wait=True, timeout=_ANSWER_SECONDS)
     except PoolTimeout as error:
         pool.close()
         raise GeoAssetsError(

@@ -113,7 +113,17 @@ def assert_as_it_should_be(cli, job, expected):
     assert {path for path, role in roles.items() if role == "companion"} == messy.BESIDE
 
 
-@pytest.mark.parametrize("way_in", [by_command_line, by_http, by_dagsters_page])
+@pytest.fixture(scope="module")
+def submitted(cli, delivery):
+    """The job of the delivery, by command line."""
+    return by_command_line(cli, delivery, "by-command-line")
+
+
+def test_what_should_be_becomes_of_every_file(cli, submitted, as_it_should_be):
+    assert_as_it_should_be(cli, submitted, as_it_should_be)
+
+
+@pytest.mark.parametrize("way_in", [by_http, by_dagsters_page])
 def test_the_same_becomes_of_every_file_by_every_way_in(cli, delivery, as_it_should_be, way_in):
     job = way_in(cli, delivery, way_in.__name__.replace("_", "-"))
     assert_as_it_should_be(cli, job, as_it_should_be)
@@ -127,10 +137,10 @@ def test_the_same_becomes_of_every_file_in_an_azure_account_in_which_nothing_was
     assert_as_it_should_be(azure_cli, job, as_it_should_be)
 
 
-def test_no_message_of_a_bad_file_names_a_path_of_the_machine_and_each_says_what_to_do(cli, delivery):
-    by_command_line(cli, delivery, "by-command-line")
-    (job,) = [j for j in cli.json("jobs") if j["parameters"].get("container") == "by-command-line"]
-    for task in cli.json("tasks", job["job_id"], "--status", "quarantined"):
+def test_no_message_of_a_bad_file_names_a_path_of_the_machine_and_each_says_what_to_do(cli, submitted):
+    tasks = cli.json("tasks", submitted["job_id"], "--status", "quarantined")
+    assert {task["task_key"] for task in tasks} == messy.BAD.keys()
+    for task in tasks:
         name = task["task_key"].rpartition("/")[2]
         assert name in task["error_message"] or task["task_key"] in task["error_message"], task
         assert str(cli.home) not in task["error_message"] + task["remedy"], task

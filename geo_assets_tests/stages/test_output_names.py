@@ -56,9 +56,8 @@ class Readers(Deliveries):
 
 
 @pytest.fixture
-def world(settings, submitter, dagster):
-    with StageContext(settings) as context:
-        yield Readers(context, submitter, dagster)
+def world(context, submitter, dagster):
+    return Readers(context, submitter, dagster)
 
 
 @pytest.fixture
