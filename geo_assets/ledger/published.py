@@ -133,6 +133,16 @@ class Published:
         return replaced
 
     @staticmethod
+    def collections_among(conn: psycopg.Connection[Any], names: Sequence[str], stage: str) -> list[str]:
+        """The collections of those of these items, collection/id, that are published in a stage, in order."""
+        with conn.cursor(row_factory=scalar_row) as cursor:
+            return cursor.execute(
+                """select distinct split_part(stac_item, '/', 1) from geo.published
+                    where stac_item = any(%s) and stage = %s order by 1""",
+                (list(names), stage),
+            ).fetchall()
+
+    @staticmethod
     def taken_elsewhere(
         conn: psycopg.Connection[Any],
         names: Sequence[str],

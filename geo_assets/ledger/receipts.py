@@ -358,18 +358,21 @@ def still_wanted(conn: psycopg.Connection[Any], rows: Sequence[dict[str, Any]]) 
 
 
 def publish_again(conn: psycopg.Connection[Any], rows: Sequence[dict[str, Any]]) -> None:
-    """Enter published rows again, in the transaction that loads their items; one that is newer here stays."""
+    """Enter published rows again, in the transaction that loads their items; one that is newer here stays.
+
+    The hashes are one value, not rows to join: a planner without statistics hashes every item anew for every row.
+    """
     names = [str(row["stac_item"]).partition("/") for row in rows]
     conn.execute(
         """insert into geo.published (stac_item, job_id, stage, task_key, fingerprint, outputs, at, content, item_hash)
-           select p.stac_item, p.job_id, p.stage, p.task_key, p.fingerprint, p.outputs, p.at, p.content, h.item_hash
+           select p.stac_item, p.job_id, p.stage, p.task_key, p.fingerprint, p.outputs, p.at, p.content,
+                  (select jsonb_object_agg(stac_item, item_hash) from geo.item_hashes(%s, %s))->>p.stac_item
              from jsonb_populate_recordset(null::geo.published, %s) p
-             left join geo.item_hashes(%s, %s) h using (stac_item)
            on conflict (stac_item) do update set job_id = excluded.job_id, stage = excluded.stage,
                task_key = excluded.task_key, fingerprint = excluded.fingerprint, outputs = excluded.outputs,
                at = excluded.at, content = excluded.content, item_hash = excluded.item_hash
             where published.at < excluded.at""",
-        (Jsonb(list(rows)), sorted({name[0] for name in names}), [name[2] for name in names]),
+        (sorted({name[0] for name in names}), [name[2] for name in names], Jsonb(list(rows))),
     )
 
 

@@ -10,8 +10,7 @@ Without a lock, concurrent loaders of one collection have lost writes; in batche
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,6 +22,7 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.settings import Settings
 from geo_assets.stac.collection import Described, Holdings, new_collection, renewed
 from geo_assets.stac.item import UNKNOWN_TIME
+from geo_assets.stac.locks import alone, queue_up
 from geo_assets.stac.reading import at_one_moment, items_of, stored_items
 from geo_assets.stac.validation import validated
 
@@ -92,6 +92,7 @@ def load_items(
     *,
     guard: Guard,
     record: Callable[[psycopg.Connection[Any]], T],
+    beside: Callable[[psycopg.Connection[Any]], Iterable[str]] = lambda _: (),
 ) -> T:
     """Insert or replace items, verify that each can be found, and record that: all or nothing. Retried as a whole after
     errors that concurrent work can cause.
@@ -104,6 +105,7 @@ def load_items(
         items: validated items.
         guard: called in each transaction, under the collection's lock; if it raises, nothing is loaded.
         record: called last in the transaction of each try; an exception undoes the load.
+        beside: called first in each try; the other collections that `record` changes, whose locks are held too.
 
     Returns:
         What `record` returned.
@@ -114,7 +116,7 @@ def load_items(
     """
     from pypgstac.load import Loader, Methods
 
-    with connect(settings) as conn, _alone(conn, collection):
+    with connect(settings) as conn, alone(conn, {collection, *beside(conn)}):
         loader = Loader(db=_inside(conn))
         with conn.transaction():
             _begin(conn, collection, guard)
@@ -137,21 +139,6 @@ def load_items(
             done = record(conn)
         _refresh_statistics(conn)
     return done
-
-
-def queue_up(conn: psycopg.Connection[Any], collection: str) -> None:
-    """Lock the collection's items against changes by others until the transaction ends; so no writer waits for
-    another's rows.
-    """
-    conn.execute("select pg_advisory_xact_lock(hashtextextended('geo_assets:stac:' || %s, 0))", (collection,))
-
-
-@contextmanager
-def _alone(conn: psycopg.Connection[Any], collection: str) -> Iterator[None]:
-    """Hold the collection's lock over several transactions: what one of them made room for stays until the last."""
-    conn.execute("select pg_advisory_lock(hashtextextended('geo_assets:stac:' || %s, 0))", (collection,))
-    conn.commit()
-    yield  # however it ends, so does the connection, and the lock with it
 
 
 def _begin(conn: psycopg.Connection[Any], collection: str, guard: Guard) -> None:

@@ -39,7 +39,7 @@ from geo_assets.stages.contracts import CatalogueReport, JobRef
 from geo_assets.stages.files import content_hash, size_of_cog
 from geo_assets.stages.items_file import refresh_items_file
 from geo_assets.stages.orphans import sweep_blobs
-from geo_assets.stages.raster_collections import collections_for, withdraw_elsewhere
+from geo_assets.stages.raster_collections import collections_for, holding_elsewhere, withdraw_elsewhere
 from geo_assets.stages.read_back import insist_on_agreement
 from geo_assets.stages.table_files import with_table_files
 from geo_assets.storage.containers import BlobRef
@@ -194,9 +194,10 @@ def _load(
 
     contents = {f"{collection}/{item['id']}": content_hash(job, t) for t, item in built}
 
+    rasters = [item["id"] for task, item in built if task.stage == COGS]  # tables of the same zip have the same id
+
     def record(conn: psycopg.Connection[Any]) -> list[PublishedTask]:
         before = Published.publish_many(conn, job.job_id, job.run_id, done, contents)
-        rasters = [item["id"] for task, item in built if task.stage == COGS]  # tables of the same zip have the same id
         return before + withdraw_elsewhere(conn, asked, collection, rasters)
 
     before = load_items(
@@ -205,6 +206,7 @@ def _load(
         [item for _, item in built],
         guard=partial(assert_lease, job_id=job.job_id, run_id=job.run_id),
         record=record,
+        beside=lambda conn: holding_elsewhere(conn, asked, collection, rasters),
     )
     _clear_superseded(context, job, before, [(key, outputs) for _, key, outputs in done])
 

@@ -19,7 +19,8 @@ from geo_assets.ledger.raster_collections import collections_of
 from geo_assets.outcomes import CogReceipt
 from geo_assets.parameters import COGS, FILE_STAGES, IngestContainer
 from geo_assets.stac.bands import SEVERAL, bands_of
-from geo_assets.stac.pgstac import delete_items, queue_up
+from geo_assets.stac.locks import queue_up_now
+from geo_assets.stac.pgstac import delete_items
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef
 
@@ -47,18 +48,39 @@ def _bands(receipt: CogReceipt) -> str:
     return bands_of([receipt.report] if receipt.report else [part.report for part in receipt.parts])
 
 
+def holding_elsewhere(
+    conn: psycopg.Connection[Any], asked: IngestContainer, collection: str, ids: Sequence[str]
+) -> list[str]:
+    """The other collections of rasters in which items of these ids are published now."""
+    return Published.collections_among(conn, _elsewhere(conn, asked, collection, ids), COGS)
+
+
+def _elsewhere(conn: psycopg.Connection[Any], asked: IngestContainer, collection: str, ids: Sequence[str]) -> list[str]:
+    others = [name for name in collections_of(conn, asked.collection) if name != collection]
+    return [f"{name}/{each}" for name in others for each in ids]
+
+
 def withdraw_elsewhere(
     conn: psycopg.Connection[Any], asked: IngestContainer, collection: str, ids: Sequence[str]
 ) -> list[PublishedTask]:
     """Withdraw the items of the same sources in the other collections of rasters, in the caller's transaction: what was
     published before its bands were told apart, or before they changed. Returns what they led to.
+
+    The caller holds the locks of the collections that `holding_elsewhere` tells. That of one to which an item came
+    since is not waited for, because whoever holds it may wait for ours.
+
+    Raises:
+        psycopg.errors.LockNotAvailable: of such a one; try again.
     """
-    others = [name for name in collections_of(conn, asked.collection) if name != collection]
+    names = _elsewhere(conn, asked, collection, ids)
+    for name in Published.collections_among(conn, names, COGS):
+        queue_up_now(conn, name)
     place = {"account": asked.account, "container": asked.container, "collection": asked.collection}
-    gone = Published.taken_elsewhere(conn, [f"{name}/{each}" for name in others for each in ids], COGS, **place)
-    for name in others:
-        leaving = [old.stac_item.partition("/")[2] for old in gone if old.stac_item.partition("/")[0] == name]
-        if leaving:
-            queue_up(conn, name)
-            delete_items(conn, name, leaving)
+    gone = Published.taken_elsewhere(conn, names, COGS, **place)
+    leaving: dict[str, list[str]] = {}
+    for old in gone:
+        name, _, identity = old.stac_item.partition("/")
+        leaving.setdefault(name, []).append(identity)
+    for name, identities in sorted(leaving.items()):
+        delete_items(conn, name, identities)
     return gone

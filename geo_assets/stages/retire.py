@@ -22,7 +22,8 @@ from geo_assets.ledger.lease import assert_lease
 from geo_assets.ledger.models import PublishedSource
 from geo_assets.ledger.published import Published
 from geo_assets.parameters import FILE_STAGES, IngestContainer
-from geo_assets.stac.pgstac import delete_items, queue_up
+from geo_assets.stac.locks import queue_up
+from geo_assets.stac.pgstac import delete_items
 from geo_assets.stages.abandoned_tables import drop_tables, names_of
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef

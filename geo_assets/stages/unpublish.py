@@ -24,6 +24,7 @@ from geo_assets.ledger.jobs import Jobs
 from geo_assets.ledger.tombstones import Tombstone
 from geo_assets.settings import Settings
 from geo_assets.stac import pgstac
+from geo_assets.stac.locks import queue_up
 from geo_assets.stages.abandoned_tables import drop_abandoned
 from geo_assets.stages.items_file import refresh_items_file
 from geo_assets.stages.orphans import sweep_blobs
@@ -78,7 +79,7 @@ class _Work:
     def _withdraw(self, names: Sequence[str], still: Still) -> None:
         collection = names[0].partition("/")[0]
         with connect(self.settings) as conn, conn.transaction():
-            pgstac.queue_up(conn, collection)
+            queue_up(conn, collection)
             names = still(conn, names)
             pgstac.delete_items(conn, collection, [name.partition("/")[2] for name in names])
             tombstones.bury_items(conn, names, self.by)
@@ -219,7 +220,7 @@ def delete_collection(settings: Settings, collection: str, *, by: str) -> None:
         GeoAssetsError: COLLECTION_NOT_FOUND, COLLECTION_NOT_EMPTY.
     """
     with connect(settings) as conn, conn.transaction():
-        pgstac.queue_up(conn, collection)
+        queue_up(conn, collection)
         pgstac.delete_collection(conn, collection)
         file = collection_files.find(conn, collection)
         collection_files.withdraw(conn, collection)

@@ -18,12 +18,12 @@ from geo_assets.ledger.changes import NOW
 from geo_assets.ledger.ledger import Ledger
 from geo_assets.settings import project_file
 from geo_assets.stac.collection import Described
+from geo_assets.stac.locks import queue_up
 from geo_assets.stac.pgstac import (
     create_collection,
     delete_collection,
     delete_items,
     load_items,
-    queue_up,
     read_collection,
     read_items,
     refresh_collection,

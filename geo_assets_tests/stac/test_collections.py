@@ -8,13 +8,13 @@ import pytest
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.stac.collection import Described
+from geo_assets.stac.locks import queue_up
 from geo_assets.stac.pgstac import (
     count_found,
     create_collection,
     delete_items,
     list_collections,
     load_items,
-    queue_up,
     read_collection,
     read_items,
     refresh_collection,

@@ -21,6 +21,7 @@ from geo_assets.parameters import COGS, validate_parameters
 from geo_assets.settings import load_settings
 from geo_assets.stac import pgstac
 from geo_assets.stac.collection import Described
+from geo_assets.stac.locks import queue_up
 from geo_assets.stac.validation import validated
 from geo_assets.stages.unpublish import remove_collection, unpublish_item
 from geo_assets.submissions.submit import Submitter
@@ -92,7 +93,7 @@ def put(settings, collection, numbers, version):
 def remove(settings, collection, numbers):
     """Items, as a job retires them."""
     with connect(settings) as conn, conn.transaction():
-        pgstac.queue_up(conn, collection)
+        queue_up(conn, collection)
         pgstac.delete_items(conn, collection, [f"i{n}" for n in numbers])
 
 

@@ -1,11 +1,20 @@
 """Rasters that differ in bands go to collections of their own, once and for all; by the stages themselves."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import numpy as np
+import psycopg
+import pytest
 from psycopg.types.json import Jsonb
 
-from geo_assets.stac.pgstac import read_collection
+from geo_assets.database.connections import connect
+from geo_assets.ledger import tombstones
+from geo_assets.parameters import validate_parameters
+from geo_assets.stac.locks import queue_up
+from geo_assets.stac.pgstac import delete_items, read_collection
+from geo_assets.stages.raster_collections import holding_elsewhere, withdraw_elsewhere
 from geo_assets.stages.reconcile import reconcile
 from geo_assets.stages.unpublish import unpublish_collection, unpublish_job
 from geo_assets_tests.raster.test_cog import write
@@ -115,6 +124,54 @@ def test_a_source_whose_bands_change_moves_and_leaves_nothing_behind(world):  # 
     )
 
 
+def moving(world):  # noqa: F811
+    """Two heights are published, then one of them is a picture; returns the item of that one as it was, and a
+    connection.
+    """
+    for name in ("a.tif", "b.tif"):
+        height(world, name)
+    world.ingest()
+    ((identity,),) = world.rows(
+        "select id from items where collection = %s and content->'properties'->>'title' = 'b.tif'", world.name
+    )
+    picture(world, "b.tif")
+    return identity, connect(world.context.settings)
+
+
+def test_who_withdraws_an_item_that_moves_is_not_stopped_by_its_move_nor_stops_it(world):  # noqa: F811
+    identity, conn = moving(world)
+    with conn, ThreadPoolExecutor() as pool:
+        conn.execute("set local lock_timeout = '500ms'")  # sooner than a deadlock is found
+        queue_up(conn, world.name)  # as whoever retires or unpublishes begins
+        moved = pool.submit(world.ingest)
+        waiting = "select 1 from pg_locks where locktype = 'advisory' and not granted"
+        while not world.rows(waiting):
+            assert not moved.done(), moved.result()
+            time.sleep(0.02)
+        tombstones.bury_items(conn, [f"{world.name}/{identity}"], "cli")
+        delete_items(conn, world.name, [identity])
+        conn.commit()
+        moved.result()
+    assert places(world) == {"a.tif": ("", "data"), "b.tif": ("-visual", "visual")}
+
+
+def test_the_lock_of_a_collection_that_nobody_expected_is_not_waited_for(world):  # noqa: F811
+    identity, conn = moving(world)
+    parameters = validate_parameters("ingest_container", {"container": world.name})
+    world.context.ledger.raster_collections.decided(world.name, ["float32", "visual"])
+    with conn, connect(world.context.settings) as other:
+        assert holding_elsewhere(conn, parameters, f"{world.name}-visual", [identity]) == [world.name]
+        queue_up(other, world.name)
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            withdraw_elsewhere(conn, parameters, f"{world.name}-visual", [identity])
+        conn.rollback()
+        other.rollback()
+        assert [old.stac_item for old in withdraw_elsewhere(conn, parameters, f"{world.name}-visual", [identity])] == [
+            f"{world.name}/{identity}"
+        ]
+        conn.rollback()
+
+
 def test_what_an_older_release_put_into_one_collection_stays_until_it_is_made_again_and_is_never_there_twice(world):  # noqa: F811
     for name in ("a.tif", "b.tif"):
         picture(world, name)
@@ -168,7 +225,6 @@ def test_the_colours_of_classes_are_in_the_item_and_draw_the_collection(world): 
 
 
 def test_the_setup_of_the_catalogue_installs_queryables_and_indexes_only_where_it_is_asked_to(world):  # noqa: F811
-    from geo_assets.database.connections import connect
     from geo_assets.stac.queryables import QUERYABLES, install
 
     height(world, "a.tif")
