@@ -12,7 +12,6 @@ from geo_assets.ledger.models import PlannedTask
 from geo_assets.outcomes import Outputs
 from geo_assets.parameters import COGS, validate_parameters
 from geo_assets.stac.pgstac import anybody, load_items
-from geo_assets_tests.intake.conftest import cluster, dagster, settings, submitter  # noqa: F401 - the fixtures
 from geo_assets_tests.stac.workers import like_ours
 
 #: Items of a small batch, and of one four times as large.
@@ -35,7 +34,7 @@ def measured(conn, work):
     return cpu_of(conn) - before
 
 
-def batch(settings, submitter, name, count):  # noqa: F811
+def batch(settings, submitter, name, count):
     """Publish a batch as a job does, then again as a rebuild does; returns the seconds of both."""
     (settings.home / "containers" / name).mkdir(parents=True)
     job = submitter.submit(validate_parameters("ingest_container", {"container": name}), submitted_by="test")
@@ -73,7 +72,7 @@ def batch(settings, submitter, name, count):  # noqa: F811
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="CPU time of other processes is read from /proc")
-def test_a_batch_four_times_as_large_costs_four_times_as_much_not_sixteen_times(settings, submitter):  # noqa: F811
+def test_a_batch_four_times_as_large_costs_four_times_as_much_not_sixteen_times(settings, submitter):
     few = batch(settings, submitter, "growth-few", FEW)
     many = batch(settings, submitter, "growth-many", MANY)
     print(f"\n{FEW} items: {few}, {MANY} items: {many} s")
