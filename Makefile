@@ -68,8 +68,8 @@ up:     ## start the local stack
 down:   ## stop it
 	@$(RUN) geo-assets down
 
-bench-stac: ## the catalogue against pypgstac and what it is built on
-	@$(RUN) python -m benchmarks.stac
+bench-stac: ## the catalogue against pypgstac, stac-fastapi, titiler and sha256sum; about ten minutes
+	@$(RUN) --extra serve python -m benchmarks.stac
 	echo "bench-stac: $$((SECONDS - step)) s"
 
 bench-vector: ## vector load against ogr2ogr, geopandas and the COPY floor; about 15 minutes

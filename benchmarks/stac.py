@@ -1,13 +1,14 @@
 """The catalogue, side by side with what it is built on: `make bench-stac`.
 
-Here: 20,000 items as ours are, the commands, the report (`docs/benchmarks/stac.md`). Not here: measuring
-(`with_server.py`).
+Here: 20,000 items as ours are, registering them, the report. Not here: measuring (`with_server.py`), what is served
+(`served.py`), verified (`verified.py`) and written as a file (`exports.py`).
 
-    make bench-stac                    # three rounds; some minutes
-    python -m benchmarks.stac --rounds 1 --items 2000
+    make bench-stac                    # three rounds; about ten minutes
+    python -m benchmarks.stac --rounds 1 --items 2000 --rasters 2
+    python -m benchmarks.stac --out docs/benchmarks/stac.md
 
-A PostgreSQL of its own is started. Competitors take turns, so that a noisy neighbour harms all alike; of the rounds the
-median counts. The command `register` of this module is what a job does with files that are converted: batches under the
+A stack and then a PostgreSQL of its own are started. Competitors take turns, so that a noisy neighbour harms all alike;
+of the rounds the median counts. The command `register` of this module is what a job does with files that are converted: batches under the
 job's lease, each in one commit with the account of its tasks.
 """
 
@@ -21,20 +22,28 @@ import shutil
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.exports import BUDGET_SECONDS as PARQUET_SECONDS
+from benchmarks.exports import items_file, static_catalogue
 from benchmarks.measure import machine
 from benchmarks.raster import BIN
+from benchmarks.served import BUDGET as ANSWER_RATIO
+from benchmarks.served import Compared, places_of, searches, servers, tiles
+from benchmarks.stack import delivered, fill, postmaster, stack
+from benchmarks.verified import BUDGET as VERIFY_RATIO
+from benchmarks.verified import verified
 from benchmarks.with_server import Run, measure, median
 from geo_assets.local.postgresql import Cluster, ensure_binaries, free_port
-from geo_assets.settings import Settings
+from geo_assets.settings import Settings, load_settings
 from geo_assets.stages.catalogue import BATCH
 from geo_assets_tests.stac.workers import like_ours
 
-REPORT = Path(__file__).parent.parent / "docs" / "benchmarks" / "stac.md"
 ITEMS = 20_000
 
 _SERVER = {"shared_buffers": "512MB", "max_wal_size": "8GB", "synchronous_commit": "off", "autovacuum": "off"}
@@ -87,8 +96,13 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--items", type=int, default=ITEMS)
+    arguments.add_argument("--rasters", type=int, default=12, help="of 85 MB each, that are verified")
+    arguments.add_argument("--questions", type=int, default=100, help="of each kind and round")
+    arguments.add_argument("--out", type=Path, help="where the report is written, besides being printed")
     chosen = arguments.parse_args()
-    before = machine()
+    before, began = machine(), time.monotonic()
+    with stack() as home:
+        published = measured(home, chosen)
     home = Path(tempfile.mkdtemp(prefix="geo_bench_"))
     home.chmod(0o755)
     db = Database(home)
@@ -97,10 +111,35 @@ def main() -> None:
     finally:
         db.cluster.stop("immediate")
         shutil.rmtree(home, ignore_errors=True)
-    text = report(before, loads, chosen)
+    text = report(before, loads, published, chosen, (time.monotonic() - began) / 60)
     print(text)
-    if chosen.items == ITEMS:
-        REPORT.write_text(text, encoding="utf-8")
+    if chosen.out:
+        chosen.out.write_text(text, encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What was measured of what is published."""
+
+    answers: list[Compared]
+    verified: dict[str, list[Run]]
+    megabytes: float  # that were verified
+    file: dict[str, float]  # of the items
+    export: dict[str, float]
+
+
+def measured(home: Path, chosen: argparse.Namespace) -> Published:
+    """Verify a delivery; then a collection with many items: as a file, as a static catalogue, searched."""
+    delivery, settings = delivered(home, chosen.rasters), load_settings()
+    verifications = verified(delivery.job_id, delivery.files, postmaster(home), chosen.rounds)
+    fill(settings, home, "many", chosen.items)
+    file = items_file(settings, "many")
+    export = static_catalogue(settings, "many", home / "exported")
+    with servers(settings, home) as ports:
+        answers = searches(ports, "many", chosen.rounds, chosen.questions)
+        answers.append(tiles(ports, delivery.picture, delivery.cog, places_of(delivery.cog), chosen.rounds))
+    megabytes = sum(Path(name).stat().st_size for name in delivery.files) / 1e6
+    return Published(answers, verifications, megabytes, file, export)
 
 
 def load_rounds(db: Database, home: Path, rounds: int, count: int) -> dict[str, list[Run]]:
@@ -192,22 +231,77 @@ def _nothing(conn: object) -> None:
     """Record nothing."""
 
 
-def report(before: str, loads: dict[str, list[Run]], chosen: argparse.Namespace) -> str:
+def report(
+    before: str, loads: dict[str, list[Run]], published: Published, chosen: argparse.Namespace, minutes: float
+) -> str:
     """The page."""
+    file, export = published.file, published.export
     return f"""# The catalogue
 
-`make bench-stac` wrote this. {before}. {chosen.items:,} items as ours are (2.6 KB each), {chosen.rounds} rounds in turns, medians. CPU seconds of the command
-and of PostgreSQL together are what counts: the wall clock of a shared machine is noise.
+Of `make bench-stac`, {minutes:.0f} minutes. {before}. {chosen.items:,} items as ours are (2.6 KB each), {chosen.rounds} rounds in turns, medians.
 
 ## Registering
 
 `pypgstac load items` of a file in one piece, and what a job does: commits of {BATCH} items, each under the lease of the job, with the read-back of what was loaded;
-the account is that of its tasks, publications and deltas.
+the account is that of its tasks, publications and deltas. CPU seconds of the command and of PostgreSQL together are what counts: the wall clock of a shared
+machine is noise.
 
 | | CPU, s | of PostgreSQL | wall, s | MB | CPU, ratio | budget |
 |---|---|---|---|---|---|---|
 {rows(loads)}
+
+## Answers
+
+`geo-assets serve` and the libraries that it is made of, each a process, asked the same in turns by one client that keeps its connection. Searches: boxes of 2 to 20
+degrees, in stac-fastapi-pgstac's own application with its defaults, as the same role on the same database; both find the same items. Tiles: of 512 pixels, of a COG in
+colour, in an application of titiler's `TilerFactory`; both draw the same bytes. Milliseconds; the ratio is the median of the ratios of the rounds.
+
+| | ours, median | 95 % | bare, median | 95 % | ratio, median | 95 % | budget |
+|---|---|---|---|---|---|---|---|
+{answers(published.answers)}
+
+## Verifying
+
+`geo-assets verify --deep` of a job, and `sha256sum` of the files that it published: {published.megabytes:.0f} MB. Besides hashing it starts Python, reads each COG's
+header in the sandbox, and compares items with catalogue and receipt.
+
+| | CPU, s | of PostgreSQL | wall, s | MB a CPU second | ratio | budget |
+|---|---|---|---|---|---|---|
+{verifications(published)}
+
+## Files of items
+
+| | seconds | budget | MB |
+|---|---|---|---|
+| `items.parquet` of {chosen.items:,} items | {file["seconds"]:.1f} | {PARQUET_SECONDS:.1f} | {file["bytes"] / 1e6:.1f} |
+| the same, nothing changed | {file["seconds_unchanged"]:.2f} |  |  |
+| `geo-assets export` without data, {export["files"]:,.0f} files | {export["seconds"]:.1f} |  | {export["bytes"] / 1e6:.1f} |
 """
+
+
+def answers(compared: Sequence[Compared]) -> str:
+    """A line each; the budget is of the median for tiles, of 95 % for searches."""
+    return "\n".join(
+        f"| {one.what} | {one.ours[0]:.1f} | {one.ours[1]:.1f} | {one.bare[0]:.1f} | {one.bare[1]:.1f} |"
+        f" {one.ratio[0]:.2f} | {one.ratio[1]:.2f} | {ANSWER_RATIO} |"
+        for one in compared
+    )
+
+
+def verifications(published: Published) -> str:
+    """A line each; the ratio is the median of the ratios of the rounds."""
+    lines = []
+    for name, runs in published.verified.items():
+        one = median(runs)
+        ratio = statistics.median(
+            other.cpu / run.cpu for run, other in zip(runs, published.verified["sha256sum"], strict=True)
+        )
+        budget = f"{VERIFY_RATIO} at least" if name != "sha256sum" else ""
+        lines.append(
+            f"| {name} | {one.cpu:.1f} | {one.server_cpu:.1f} | {one.wall:.1f} |"
+            f" {published.megabytes / one.cpu:.0f} | {ratio:.2f} | {budget} |"
+        )
+    return "\n".join(lines)
 
 
 def rows(loads: dict[str, list[Run]]) -> str:
@@ -223,11 +317,6 @@ def rows(loads: dict[str, list[Run]]) -> str:
             f" {ratio:.2f} | {budget} |"
         )
     return "\n".join(lines)
-
-
-def percentile(seconds: Sequence[float], share: float) -> float:
-    """The value below which this share lies."""
-    return sorted(seconds)[min(len(seconds) - 1, int(len(seconds) * share))]
 
 
 if __name__ == "__main__":
