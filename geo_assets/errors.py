@@ -39,6 +39,9 @@ class ErrorKind:
 
 _I, _T, _R, _X = ErrorClass.INVALID, ErrorClass.TRANSIENT, ErrorClass.RESOURCE, ErrorClass.INTERNAL
 
+#: What makes a lost or damaged output again; `for_job` names the job.
+_AGAIN = "make it again: geo-assets retry JOB_ID --force"
+
 ERRORS: dict[str, ErrorKind] = {
     # submissions
     "UNKNOWN_JOB_TYPE": ErrorKind(_I, "list the job types with: geo-assets job-types"),
@@ -61,7 +64,7 @@ ERRORS: dict[str, ErrorKind] = {
     "RUN_DIED": ErrorKind(
         _T, "nothing to do yet: a new attempt starts automatically; after the last attempt: geo-assets retry JOB_ID"
     ),
-    "CANCELLED": ErrorKind(_I, "submit it again"),
+    "CANCELLED": ErrorKind(_I, "submit it again, or: geo-assets retry JOB_ID"),
     "INTERRUPTED": ErrorKind(_T, "run it again"),
     "STILL_AT_WORK": ErrorKind(_I, "wait for its end, or cancel it first: geo-assets cancel JOB_ID"),
     "CIRCUIT_OPEN": ErrorKind(_T, "wait: it is retried automatically; to see what does not answer: geo-assets doctor"),
@@ -75,7 +78,9 @@ ERRORS: dict[str, ErrorKind] = {
     ),
     "NOT_JSON": ErrorKind(_I, "send JSON, with the header Content-Type: application/json"),
     "METHOD_NOT_ALLOWED": ErrorKind(_I, "send it by POST, with the header Content-Type: application/json"),
-    "CONTAINER_NOT_FOUND": ErrorKind(_I, "create it with: geo-assets upload PATH… ALIAS/CONTAINER"),
+    "CONTAINER_NOT_FOUND": ErrorKind(
+        _I, "create it with what is to be in it: geo-assets upload FOLDER ALIAS/CONTAINER"
+    ),
     "NOTHING_MATCHED": ErrorKind(_I, "correct the prefix or the globs; if matching nothing is fine: --allow-empty"),
     "UNKNOWN_ACCOUNT": ErrorKind(
         _I, "name an account alias that GEO_ASSETS_ACCOUNTS defines (`default` always exists)"
@@ -116,7 +121,7 @@ ERRORS: dict[str, ErrorKind] = {
     "UNSAFE_ARCHIVE": ErrorKind(_I, "make a plain zip of the data files alone, and upload that"),
     "EMPTY_ARCHIVE": ErrorKind(_I, "put the data files into the archive and upload it again"),
     # rasters
-    "RASTER_NO_CRS": ErrorKind(_I, "submit with --param source_crs=EPSG:…"),
+    "RASTER_NO_CRS": ErrorKind(_I, "name the CRS that it has, for example: --param source_crs=EPSG:25832"),
     "RASTER_UNSUPPORTED": ErrorKind(_I, "convert it to GeoTIFF and upload that"),
     "RASTER_SUBDATASETS": ErrorKind(
         _I, "name a directory for all of them, or one of them: geo-assets cog SRC DST --variable NAME"
@@ -125,7 +130,9 @@ ERRORS: dict[str, ErrorKind] = {
     "INVALID_CRS": ErrorKind(_I, "name the CRS as EPSG:code"),
     "COG_VALIDATION_FAILED": ErrorKind(_X, "nothing was published; report this with the file's name"),
     # vectors
-    "VECTOR_NO_CRS": ErrorKind(_I, "submit with --param source_crs=EPSG:…, or add the .prj"),
+    "VECTOR_NO_CRS": ErrorKind(
+        _I, "add the .prj, or name the CRS that it has, for example: --param source_crs=EPSG:25832"
+    ),
     "VECTOR_NO_LAYERS": ErrorKind(_I, "upload a file with at least one layer that has geometry"),
     "VECTOR_NO_GEOMETRY": ErrorKind(
         _I, "add longitude/latitude or WKT columns, or upload a format that carries geometry"
@@ -164,11 +171,13 @@ ERRORS: dict[str, ErrorKind] = {
     ),
     "STAC_NOT_FOUND_AFTER_LOAD": ErrorKind(_T, "submit again"),
     "COLLECTION_NOT_FOUND": ErrorKind(_I, "list the collections with: geo-assets collection list"),
-    "COLLECTION_EXISTS": ErrorKind(_I, "change it with: geo-assets collection update"),
+    "COLLECTION_EXISTS": ErrorKind(_I, "change it with: geo-assets collection update COLLECTION --title TITLE"),
     "COLLECTION_NOT_EMPTY": ErrorKind(
         _I, "to delete its items and their data too: geo-assets collection delete COLLECTION --cascade"
     ),
-    "ITEM_NOT_FOUND": ErrorKind(_I, "name it as COLLECTION/ITEM, as geo-assets tasks prints it"),
+    "ITEM_NOT_FOUND": ErrorKind(
+        _I, "name it as COLLECTION/ITEM; those of a job are listed by: geo-assets tasks JOB_ID"
+    ),
     "CURSOR_TOO_OLD": ErrorKind(
         _I, "copy the catalogue anew: GET /api/stac/changes?since=now first, then all items, then follow that cursor"
     ),
@@ -203,15 +212,13 @@ ERRORS: dict[str, ErrorKind] = {
     ),
     "STORAGE_FORBIDDEN": ErrorKind(_I, "give the account of GEO_ASSETS_ACCOUNTS the right to do it, then submit again"),
     # receipts: what verify finds, what rebuild cannot make again
-    "BLOB_GONE": ErrorKind(_I, "restore it from a backup, or make it again: geo-assets submit … --force"),
-    "BLOB_CHANGED": ErrorKind(_I, "restore it from a backup, or make it again: geo-assets submit … --force"),
-    "ITEM_GONE": ErrorKind(_I, "make it again: geo-assets submit … --force; if it is not wanted: geo-assets unpublish"),
-    "ITEM_CHANGED": ErrorKind(_I, "load it again: geo-assets submit … --force"),
+    "BLOB_GONE": ErrorKind(_I, f"restore it from a backup, or {_AGAIN}"),
+    "BLOB_CHANGED": ErrorKind(_I, f"restore it from a backup, or {_AGAIN}"),
+    "ITEM_GONE": ErrorKind(_I, f"{_AGAIN}; if it is not wanted: geo-assets unpublish --item COLLECTION/ITEM"),
+    "ITEM_CHANGED": ErrorKind(_I, _AGAIN),
     "ITEM_NOT_PUBLISHED": ErrorKind(_I, "submit again: it is published again"),
-    "TABLE_GONE": ErrorKind(_I, "load it again: geo-assets submit … --force"),
-    "ROWS_CHANGED": ErrorKind(
-        _I, "if nobody was meant to change the table, load it again: geo-assets submit … --force"
-    ),
+    "TABLE_GONE": ErrorKind(_I, _AGAIN),
+    "ROWS_CHANGED": ErrorKind(_I, f"if nobody was meant to change the table, {_AGAIN}"),
     "ACCOUNT_CHANGED": ErrorKind(
         _I, "somebody changed the ledger: compare `geo-assets receipt JOB_ID` with the receipt that the message names"
     ),
@@ -220,7 +227,9 @@ ERRORS: dict[str, ErrorKind] = {
         _I, "restore it from a backup, or, if the database is there, write another: geo-assets receipt JOB_ID --write"
     ),
     "NO_RECEIPTS": ErrorKind(_I, "name the container of the COGs as ALIAS/CONTAINER, for example default/cogs"),
-    "REBUILD_CONFLICT": ErrorKind(_I, "rebuild into an empty database: geo-assets up in another GEO_ASSETS_HOME"),
+    "REBUILD_CONFLICT": ErrorKind(
+        _I, "rebuild into an empty database, for example that of a stack with another GEO_ASSETS_HOME"
+    ),
     "SOURCE_CHANGED": ErrorKind(_I, "restore the file as it was, then rebuild again; or submit it as it is now"),
     "INVALID_SETTINGS": ErrorKind(
         _I, "correct the named variable; README.md, section Azure, shows an example of GEO_ASSETS_ACCOUNTS"
@@ -229,8 +238,8 @@ ERRORS: dict[str, ErrorKind] = {
         _T, "the submission is recorded and the sensor will launch it; check with: geo-assets doctor"
     ),
     "DISK_FULL": ErrorKind(_R, "free disk space, then submit again"),
-    "OUTPUT_DAMAGED": ErrorKind(_X, "make it again: submit its job with --force"),
-    "OUTPUT_GONE": ErrorKind(_T, "submit again: it is created again"),
+    "OUTPUT_DAMAGED": ErrorKind(_X, _AGAIN),
+    "OUTPUT_GONE": ErrorKind(_T, _AGAIN),
     "CONTRACT_VIOLATION": ErrorKind(_X, "a stage received unexpected input; report this with the run's id"),
     "INTERNAL": ErrorKind(_X, "run again with --debug and report what it prints"),
 }
@@ -294,6 +303,16 @@ class GeoAssetsError(Exception):
     def __reduce__(self) -> tuple[type[Self], tuple[str, str], dict[str, Any]]:
         """Keeps a custom remedy through pickle and copy."""
         return type(self), (self.code, self.message), self.__dict__
+
+
+def for_job(remedy: str, job_id: str) -> str:
+    """A remedy whose commands name this job, by the characters of its id that are shown."""
+    return remedy.replace("JOB_ID", job_id[:12])
+
+
+def for_collection(code: str, collection: str) -> str:
+    """The remedy of a code, with commands that name this collection."""
+    return ERRORS[code].remedy.replace("COLLECTION", collection)
 
 
 def known_code(code: str | None) -> str | None:

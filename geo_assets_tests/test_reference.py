@@ -4,9 +4,9 @@ import re
 import runpy
 from pathlib import Path
 
-import click
 import pytest
 import typer.main
+from typer.core import TyperOption
 from typer.testing import CliRunner
 
 from geo_assets.errors import ERRORS
@@ -83,7 +83,7 @@ def test_every_command_and_every_option_has_its_help():
         yield from (
             f"{path} {parameter.opts[0]}"
             for parameter in command.params
-            if isinstance(parameter, click.Option) and not parameter.hidden and not parameter.help
+            if isinstance(parameter, TyperOption) and not parameter.hidden and not parameter.help
         )
 
     assert list(silent(typer.main.get_command(app), "geo-assets")) == []

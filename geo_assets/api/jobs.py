@@ -79,10 +79,11 @@ def retry(
     job_id: JobIdPath,
     only: Annotated[list[str] | None, Query(description=", ".join(BAD))] = None,
     error_code: AnyCode = None,
+    force: Annotated[bool, Query(description="redo finished work too")] = False,
 ) -> JobRecord:
-    """Start a new attempt of a job that has ended; finished tasks stay as they are."""
+    """Start a new attempt of a job that has ended; finished tasks stay as they are, unless `force`."""
     found = submitter.jobs.find(job_id)
-    submitter.retry(found.job_id, requested_by="api", only=only or (), error_code=error_code)
+    submitter.retry(found.job_id, requested_by="api", only=only or (), error_code=error_code, force=force)
     return submitter.jobs.find(found.job_id)
 
 

@@ -25,7 +25,7 @@ UNPUBLISH_EXAMPLE = "Example: `geo-assets unpublish --item landing/scan-0042-1f2
 _BY = "cli"
 
 Collection = Annotated[str, typer.Argument(metavar="COLLECTION", help="A collection's id.")]
-Title = Annotated[str | None, typer.Option("--title")]
+Title = Annotated[str | None, typer.Option("--title", help="One line.")]
 Description = Annotated[str | None, typer.Option("--description", help="As Markdown.")]
 License = Annotated[str | None, typer.Option("--license", help="An SPDX identifier such as CC-BY-4.0, or other.")]
 Providers = Annotated[
@@ -111,7 +111,7 @@ def collection_delete(
 
 def unpublish(
     job: Annotated[str | None, typer.Option("--job", help="What a job published and no later one replaced.")] = None,
-    item: Annotated[str | None, typer.Option("--item", metavar="COLLECTION/ITEM")] = None,
+    item: Annotated[str | None, typer.Option("--item", metavar="COLLECTION/ITEM", help="One item.")] = None,
     collection: Annotated[str | None, typer.Option("--collection", help="With all its items.")] = None,
     as_json: JsonFlag = False,
 ) -> None:

@@ -28,7 +28,7 @@ FILES_EXAMPLE = "Example: `geo-assets files 3fa9c1d2 --role ignored`"
 
 
 def jobs(
-    limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, of the newest.")] = 50,
     status: Annotated[str | None, typer.Option(help="Only jobs in this status.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -209,6 +209,7 @@ def retry(
     error_code: Annotated[
         str | None, typer.Option("--error-code", help="Redo the tasks that ended with this error code.")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Redo finished work too.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Follow to the end.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -219,7 +220,7 @@ def retry(
     only = [status for status, chosen in wanted if chosen]
     with open_submitter() as submitter:
         record = submitter.jobs.find(job_id)
-        submitter.retry(record.job_id, requested_by="cli", only=only, error_code=error_code)
+        submitter.retry(record.job_id, requested_by="cli", only=only, error_code=error_code, force=force)
         record = follow_job(submitter, record.job_id) if wait else submitter.jobs.find(record.job_id)
         show_job(record, as_json=as_json)
     if wait and record.status is not JobStatus.COMPLETED:

@@ -26,7 +26,7 @@ app = typer.Typer(no_args_is_help=True, help="Messages that could not be accepte
 @app.command("list")
 def poison_list(
     error_code: Annotated[str | None, typer.Option("--error-code", help="Only messages with this code.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 1000,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 1000,
     as_json: JsonFlag = False,
 ) -> None:
     """List the messages in poison, newest first."""

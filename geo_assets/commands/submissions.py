@@ -85,8 +85,10 @@ def submit(
 
 def plan(
     job_type: Annotated[str, typer.Argument(help="as for `submit`")],
-    param: Annotated[list[str] | None, typer.Option("--param", "-p", metavar="KEY=VALUE")] = None,
-    params_file: Annotated[Path | None, typer.Option("--params-file")] = None,
+    param: Annotated[
+        list[str] | None, typer.Option("--param", "-p", metavar="KEY=VALUE", help="As for `submit`.")
+    ] = None,
+    params_file: Annotated[Path | None, typer.Option("--params-file", help="As for `submit`.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Show what a submission would create, change and skip, and the plan's hash for `submit --plan-hash`."""

@@ -116,7 +116,13 @@ class Attempts:
 
     @retrying
     def retry(
-        self, job_id: str, *, requested_by: str, statuses: Sequence[str] = (), error_code: str | None = None
+        self,
+        job_id: str,
+        *,
+        requested_by: str,
+        statuses: Sequence[str] = (),
+        error_code: str | None = None,
+        force: bool = False,
     ) -> Submitted:
         """Request another attempt of a job that has ended; the chosen tasks are redone.
 
@@ -125,6 +131,7 @@ class Attempts:
             requested_by: who asks.
             statuses: tasks in these states are redone; unfinished tasks always are.
             error_code: only tasks that ended with this code.
+            force: all tasks are redone.
 
         Raises:
             GeoAssetsError: STILL_AT_WORK where the job is still at work.
@@ -146,7 +153,7 @@ class Attempts:
                       and (%(code)s::text is null or error_code = %(code)s)""",
                 {"job": job_id, "statuses": list(map(str, statuses)), "code": error_code},
             )
-            attempt = add_attempt(conn, job_id, requested_by, goes_on=True)
+            attempt = add_attempt(conn, job_id, requested_by, force=force, goes_on=True)
         return Submitted(
             job_id=job_id,
             job_type=str(job["job_type"]),

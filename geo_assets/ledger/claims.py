@@ -63,7 +63,7 @@ class Claims:
                 raise GeoAssetsError(
                     "JOB_NOT_FOUND",
                     f"no submission is recorded for partition {partition_key!r}",
-                    remedy="submit it: geo-assets submit JOB_TYPE …",
+                    remedy="submit it; an example of each way: geo-assets submit --help",
                 )
             if job_types and job["job_type"] not in job_types:
                 raise GeoAssetsError(

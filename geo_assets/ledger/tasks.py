@@ -18,7 +18,7 @@ from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
 
 from geo_assets.database.connections import DictConnection, retrying
-from geo_assets.errors import GeoAssetsError
+from geo_assets.errors import GeoAssetsError, for_job
 from geo_assets.ledger import blobs
 from geo_assets.ledger.deltas import forget_earlier
 from geo_assets.ledger.lease import assert_lease, lease_lost
@@ -56,7 +56,8 @@ insert into geo.tasks as old (job_id, stage, task_key, kind, fingerprint, input,
   error_message, remedy, finished_at)
 select %(job)s, %(stage)s, task_key, kind, fingerprint, input, %(run)s,
        case when error is null then 'pending'::geo.task_status else %(bad_input)s::geo.task_status end,
-       error->>'code', error->>'message', error->>'remedy', case when error is not null then now() end
+       error->>'code', error->>'message', replace(error->>'remedy', 'JOB_ID', left(%(job)s, 12)),
+       case when error is not null then now() end
   from planned
 on conflict (job_id, stage, task_key) do update set
     kind = excluded.kind, input = excluded.input, run_id = excluded.run_id, listed = true,
@@ -314,7 +315,7 @@ class Tasks:
             status=status_of(error),
             code=error.code,
             message=storable(error.message)[:2000],
-            remedy=error.remedy,
+            remedy=for_job(error.remedy, job_id),
             gives_up=True,
         )
 

@@ -85,7 +85,7 @@ def _binaries(stack: Stack) -> Finding:
     found = find_binaries(stack.home)
     if found is None:
         return Finding(
-            what="PostgreSQL", level="failure", found="not found with PostGIS", remedy="geo-assets up brings it"
+            what="PostgreSQL", level="failure", found="not found with PostGIS", remedy="bring it: geo-assets up"
         )
     return Finding(what="PostgreSQL", level="ok", found=f"{found.version} at {found.bin}")
 
@@ -97,7 +97,7 @@ def _database(settings: Settings) -> Finding:
     found = f"PostGIS {postgis[0] if postgis else 'missing'}, pgstac {pgstac or 'missing'}"
     if postgis is None or pgstac != PGSTAC_VERSION:
         return Finding(
-            what="database", level="failure", found=found, remedy=f"geo-assets up (pgstac {PGSTAC_VERSION} is expected)"
+            what="database", level="failure", found=found, remedy=f"bring pgstac {PGSTAC_VERSION}: geo-assets up"
         )
     return Finding(what="database", level="ok", found=found)
 
@@ -110,7 +110,7 @@ def _catalogue(settings: Settings) -> Finding:
             what="catalogue",
             level="warning",
             found=f"{count:,} collections; more than {_MOST_COLLECTIONS:,} make every search slower",
-            remedy="submit to fewer (--param collection=NAME), and delete some: geo-assets collection delete",
+            remedy="submit to fewer (--param collection=NAME), delete some; to list them: geo-assets collection list",
         )
     return Finding(what="catalogue", level="ok", found=f"{count:,} collections")
 
@@ -227,6 +227,6 @@ def _process(stack: Stack, name: str) -> Finding:
             what=what,
             level="failure",
             found=f"pid {process.pid} runs, port {port} does not answer",
-            remedy="geo-assets down, then up",
+            remedy="end and start it: geo-assets down && geo-assets up",
         )
     return Finding(what=what, level="ok", found=f"pid {process.pid}" + (f", port {port}" if port else ""))

@@ -345,7 +345,7 @@ class Cluster:
         return GeoAssetsError(
             "POSTGRES_START_FAILED",
             f"PostgreSQL runs, but has taken no connection within {_START_SECONDS} s",
-            remedy=f"it may be recovering still, which {self.log_file} says: then wait, and call geo-assets up again",
+            remedy=f"it may be recovering still, which {self.log_file} says: wait, then: geo-assets up",
         )
 
     def _forget_dead_server(self) -> None:

@@ -167,7 +167,7 @@ class Stack:
                 port = state.ports.get(name)
                 if port and free_port(port) != port:
                     raise GeoAssetsError(
-                        "START_FAILED", f"another program has port {port}", remedy="geo-assets up chooses another"
+                        "START_FAILED", f"another program has port {port}", remedy="choose another: geo-assets up"
                     )
                 self._ensure(state, name, commands[name], self.environment(settings))
             return True

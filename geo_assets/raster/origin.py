@@ -121,7 +121,7 @@ def origin_of(task: Task) -> Origin:
     if body := other_body(origin.crs):
         told = f"its CRS is not of the Earth ({body})"
         if request.require_crs:
-            remedy = "a catalogue of the Earth has no place for it; a COG of it is made by: geo-assets cog"
+            remedy = "a catalogue of the Earth has no place for it; a COG of it is made by: geo-assets cog SRC DST"
             raise GeoAssetsError("INVALID_CRS", f"{task.name} cannot be placed: {told}", remedy=remedy)
         task.notes.append(f"{told}: it has no longitude and latitude there")
     if target and (request.resolution or request.web_tiles or not same_crs(target, origin.crs)):

@@ -26,7 +26,7 @@ from psycopg import sql
 from pydantic import BaseModel, ConfigDict, Field
 
 from geo_assets.database.connections import connect
-from geo_assets.errors import ERRORS, GeoAssetsError
+from geo_assets.errors import ERRORS, GeoAssetsError, for_job
 from geo_assets.ledger import collection_files
 from geo_assets.ledger import receipts as ledger
 from geo_assets.outcomes import Outputs, read_outputs
@@ -47,6 +47,9 @@ _BATCH = 500
 
 #: How often two counts that differ are asked for again.
 _TRIES = 3
+
+#: What makes the file of a collection's items again.
+_ITEMS_FILE = "delete it where it is still there: it is made again when the next job of its collection ends"
 
 #: What a store says of a blob that is not there.
 _GONE = {"SOURCE_GONE", "CONTAINER_NOT_FOUND"}
@@ -119,8 +122,8 @@ class _Findings:
             self.bytes += count
         self.tell(0, count)
 
-    def fault(self, code: str, what: str, detail: str, *, job: str = "") -> None:
-        remedy = ERRORS[code].remedy.replace("JOB_ID", job[:12] or "JOB_ID")
+    def fault(self, code: str, what: str, detail: str, *, job: str = "", remedy: str = "") -> None:
+        remedy = for_job(remedy or ERRORS[code].remedy.replace("COLLECTION/ITEM", what), job)
         with self._lock:
             self.faults.append(Fault(code=code, what=what, detail=detail, remedy=remedy))
 
@@ -207,7 +210,7 @@ class _Work:
         """Note a fault of a published row, unless it was published again, or withdrawn, since it was read."""
         with connect(self.settings) as conn:  # of its own: threads note faults, too
             if ledger.still_published(conn, [row]):
-                self.found.fault(code, what, detail)
+                self.found.fault(code, what, detail, job=row["job_id"])
 
     def items(self, rows: Sequence[dict[str, Any]]) -> None:
         """Each item is there, and its row is the one that was loaded."""
@@ -281,7 +284,7 @@ class _Work:
                 code, why, now = "BLOB_GONE", "it is not there", ""
             named = ref.path.split("/")[-2]
             if not now.startswith(named) and collection_files.find(self.conn, collection) == file:
-                self.found.fault(code, file.blob, f"the items of collection {collection}: {why}")
+                self.found.fault(code, file.blob, f"the items of collection {collection}: {why}", remedy=_ITEMS_FILE)
 
     def damage(self, container: Container, ref: BlobRef) -> str:
         """What is wrong with a COG, by its stamp and by decoding every block."""

@@ -18,7 +18,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from geo_assets.database.connections import Backoff, connect, retrying_also_on
-from geo_assets.errors import GeoAssetsError
+from geo_assets.errors import GeoAssetsError, for_collection
 from geo_assets.settings import Settings
 from geo_assets.stac.collection import Described, Holdings, new_collection, renewed
 from geo_assets.stac.item import UNKNOWN_TIME
@@ -255,7 +255,11 @@ def create_collection(settings: Settings, identity: str, said: Described) -> dic
     with connect(settings) as conn, conn.transaction():
         _begin(conn, identity, anybody)
         if _collection(conn, identity) is not None:
-            raise GeoAssetsError("COLLECTION_EXISTS", f"there is a collection {identity} already")
+            raise GeoAssetsError(
+                "COLLECTION_EXISTS",
+                f"there is a collection {identity} already",
+                remedy=for_collection("COLLECTION_EXISTS", identity),
+            )
         insert_collection(conn, collection)
     return collection
 
@@ -426,7 +430,8 @@ def delete_collection(conn: psycopg.Connection[Any], collection: str) -> None:
     if _collection(conn, collection) is None:
         raise _not_found(collection)
     if item_ids(conn, collection, limit=1):
-        raise GeoAssetsError("COLLECTION_NOT_EMPTY", f"{collection} has items")
+        remedy = for_collection("COLLECTION_NOT_EMPTY", collection)
+        raise GeoAssetsError("COLLECTION_NOT_EMPTY", f"{collection} has items", remedy=remedy)
     conn.execute("select pgstac.delete_collection(%s)", (collection,))
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Self
 
-from geo_assets.errors import GeoAssetsError
+from geo_assets.errors import GeoAssetsError, for_job
 from geo_assets.ledger.models import TaskRecord, status_of
 from geo_assets.ledger.outputs import sentence, warnings
 from geo_assets.outcomes import Outputs
@@ -72,8 +72,8 @@ class ProgressLog:
 
     def bad(self, file: str, error: GeoAssetsError) -> str:
         """Log a file that has no outputs; returns how its task ended."""
-        how = status_of(error)
-        return self._line(how, f"{file}: {how}, {error.code}: {error.message} → {error.remedy}", bad=True)
+        how, remedy = status_of(error), for_job(error.remedy, self._job.job_id)
+        return self._line(how, f"{file}: {how}, {error.code}: {error.message} → {remedy}", bad=True)
 
     def known(self, tasks: Sequence[TaskRecord], how: str, count: int) -> None:
         """Log files from their ledger records, done before or bad: a sample of the `count` files with status `how`."""

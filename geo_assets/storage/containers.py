@@ -462,7 +462,7 @@ def existing_container(
         raise GeoAssetsError(
             "CONTAINER_NOT_FOUND",
             f"there is no container {alias}/{name}",
-            remedy=f"correct its name, or create it with: geo-assets upload PATH… {alias}/{name}",
+            remedy=f"correct its name, or create it with what is to be in it: geo-assets upload FOLDER {alias}/{name}",
         )
     return container
 

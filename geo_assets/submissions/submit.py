@@ -135,19 +135,31 @@ class Submitter:
         return True
 
     def retry(
-        self, job_id: str, *, requested_by: str, only: Collection[str] = (), error_code: str | None = None
+        self,
+        job_id: str,
+        *,
+        requested_by: str,
+        only: Collection[str] = (),
+        error_code: str | None = None,
+        force: bool = False,
     ) -> Submitted:
-        """Run a job again; redoes the tasks that the filters choose (`retries.py`); finished tasks stay.
+        """Run a job again; redoes the tasks that the filters choose (`retries.py`); finished ones stay, unless `force`.
 
         Raises:
-            GeoAssetsError: JOB_NOT_FOUND; STILL_AT_WORK; INVALID_PARAMETERS, no such state, or no task of the job ended
-                with this code.
+            GeoAssetsError: JOB_NOT_FOUND; STILL_AT_WORK; INVALID_PARAMETERS, no such state, no task of the job ended
+                with this code, or `force` with a filter.
         """
+        if force and (only or error_code):
+            raise GeoAssetsError(
+                "INVALID_PARAMETERS",
+                "all tasks, or those of a filter: not both",
+                remedy="leave force out, or the filter",
+            )
         choice = choose(only, error_code)
         if error_code is not None:
             insist_on_some(choice, job_id, self.tasks.bad_by_code(job_id, statuses=choice.statuses))
         submitted = self.jobs.retry(
-            job_id, requested_by=requested_by, statuses=choice.statuses, error_code=choice.error_code
+            job_id, requested_by=requested_by, statuses=choice.statuses, error_code=choice.error_code, force=force
         )
         self._launch(submitted)
         return submitted

@@ -13,4 +13,4 @@ def test_so_many_collections_that_searches_become_slow_are_a_warning_with_a_reme
     create_collection(settings, "one-too-many", Described())
     found = doctor._catalogue(settings)
     assert (found.level, found.found.partition(";")[0]) == ("warning", "3 collections")
-    assert "geo-assets collection delete" in found.remedy
+    assert "geo-assets collection list" in found.remedy
