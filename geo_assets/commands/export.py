@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from geo_assets.commands.console import JsonFlag, err, human_bytes, out, print_json
+from geo_assets.commands.console import JsonFlag, err, human_bytes, out, print_json, warn
 from geo_assets.errors import GeoAssetsError
+from geo_assets.hints import runnable
 
 EXPORT_EXAMPLE = "Example: `geo-assets export landing /media/disk/landing`"
 
@@ -22,11 +23,15 @@ def export(
     copy: Annotated[bool, typer.Option("--copy", help="Copy files, and compare their hashes (default).")] = False,
     link: Annotated[bool, typer.Option("--link", help="Hard links to files, where possible.")] = False,
     no_data: Annotated[bool, typer.Option("--no-data", help="Leave files and tables where they are.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="End with an error, and leave nothing, if a file would be left out.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Write a static STAC catalogue that opens without a network: items, COGs, tables as GeoParquet, a map.
 
-    What else the same submissions published, such as COLLECTION-vector with their tables, comes along.
+    What else the same submissions published, such as COLLECTION-vector with their tables, comes along. A file that is
+    gone, or is not the one that was published, is left out and named on standard error: its item is there without it.
     """
     from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -43,10 +48,24 @@ def export(
     with Progress(*columns, console=err, transient=True) as progress:
         bar = progress.add_task("export", total=None)
         made = export_collections(
-            load_settings(), collection, to, alone=alone, data=data, told=lambda _: progress.advance(bar)
+            load_settings(),
+            collection,
+            to,
+            alone=alone,
+            data=data,
+            strict=strict,
+            told=lambda _: progress.advance(bar),
         )
+    for left in made.left_out:
+        warn([str(left)], before="left out: ")
+        warn([runnable(left.remedy)], before="  → ")
     if as_json:
         print_json(made.model_dump(mode="json"))
         return
     held = ", ".join(f"{count:,} items of {name}" for name, count in made.collections.items())
-    out.print(f"{held}: {made.files:,} files, {human_bytes(made.bytes)}, in {made.to}", markup=False, soft_wrap=True)
+    left_out = f"; left out: {len(made.left_out):,}" if made.left_out else ""
+    out.print(
+        f"{held}: {made.files:,} files, {human_bytes(made.bytes)}, in {made.to}{left_out}",
+        markup=False,
+        soft_wrap=True,
+    )

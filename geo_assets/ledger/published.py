@@ -264,6 +264,12 @@ class Published:
         return {row["stac_item"]: read_outputs(row["stage"], row["outputs"]) for row in rows}
 
     @staticmethod
+    def job_of(conn: psycopg.Connection[Any], name: str) -> str | None:
+        """The job that published an item."""
+        with conn.cursor(row_factory=scalar_row) as cursor:
+            return cursor.execute("select job_id from geo.published where stac_item = %s", (name,)).fetchone()
+
+    @staticmethod
     def collections_of(conn: psycopg.Connection[Any], asked: str) -> list[str]:
         """The collections of what jobs published that were asked for this one; in the caller's transaction."""
         with conn.cursor(row_factory=scalar_row) as cursor:

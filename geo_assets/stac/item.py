@@ -58,7 +58,7 @@ _CLASSIFICATION = "https://stac-extensions.github.io/classification/v2.0.0/schem
 _TOLD_BY = "geo_assets:datetime_from"
 
 #: The property for the warnings about how the item's data were made; the most that it holds.
-_WARNINGS = "geo_assets:warnings"
+WARNINGS = "geo_assets:warnings"
 _MOST_WARNINGS = 20
 
 #: Fields of bands -> the extension that has them.
@@ -164,7 +164,7 @@ def _said(warnings: Sequence[str]) -> dict[str, Any]:
         if len(warnings) > _MOST_WARNINGS
         else []
     )
-    return {_WARNINGS: [*warnings[:_MOST_WARNINGS], *more]} if warnings else {}
+    return {WARNINGS: [*warnings[:_MOST_WARNINGS], *more]} if warnings else {}
 
 
 def _extension(name: str, version: str) -> str:

@@ -7,7 +7,8 @@ Here: what is in it, and its links. Not here: where it goes (`export_target.py`)
     COLLECTION/collection.json, items.parquet, footprints.pmtiles
     COLLECTION/ITEM/ITEM.json, its COGs and thumbnails, its tables as GeoParquet
 
-All hrefs between these files are relative. The same catalogue gives the same bytes.
+All hrefs between these files are relative. The same catalogue gives the same bytes. A file that is gone, or is not the
+one that was published, is left out: its item stays, without that asset, and says so.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import chain
 from itertools import count as numbers
@@ -29,7 +30,7 @@ import psycopg
 from pydantic import BaseModel, Field
 
 from geo_assets.database.connections import connect
-from geo_assets.errors import GeoAssetsError
+from geo_assets.errors import GeoAssetsError, for_job
 from geo_assets.ledger.published import Published
 from geo_assets.once import made_once
 from geo_assets.outcomes import Outputs
@@ -37,7 +38,8 @@ from geo_assets.settings import Settings
 from geo_assets.stac import pgstac, reading
 from geo_assets.stac.footprints import PMTILES, gather_footprints, write_footprints
 from geo_assets.stac.geoparquet import write_items
-from geo_assets.stages.export_target import Target, open_target, safe_name, sha256_of
+from geo_assets.stac.item import WARNINGS
+from geo_assets.stages.export_target import CATALOG, Target, open_target, safe_name, sha256_of
 from geo_assets.stages.items_file import KEY as ITEMS_FILE
 from geo_assets.storage.containers import BlobRef, open_container
 from geo_assets.text import batched
@@ -73,6 +75,19 @@ class Data(StrEnum):
     NONE = "none"  # hrefs stay as they are
 
 
+class LeftOut(BaseModel):
+    """A file or table that its item leads to, and that is not in the export."""
+
+    item: str = Field(description="COLLECTION/ITEM")
+    asset: str = Field(description="its key")
+    code: str = Field(description="OUTPUT_DAMAGED, OUTPUT_GONE")
+    message: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.item}, asset {self.asset}: {self.code}: {self.message}"
+
+
 class Exported(BaseModel):
     """What was exported."""
 
@@ -81,6 +96,7 @@ class Exported(BaseModel):
     items: int
     files: int
     bytes: int
+    left_out: tuple[LeftOut, ...] = Field((), description="what could not be taken along")
 
 
 def export(
@@ -90,6 +106,7 @@ def export(
     *,
     alone: bool = False,
     data: Data = Data.COPY,
+    strict: bool = False,
     told: Callable[[str], None] = lambda _: None,
 ) -> Exported:
     """Export a collection, and what else the submissions published that were asked for it.
@@ -100,11 +117,13 @@ def export(
         to: a folder, or ALIAS/CONTAINER[/PATH]; empty, or not there.
         alone: this collection and no other.
         data: what becomes of files and tables.
+        strict: an error for what is left out otherwise.
         told: called with the name of each item.
 
     Raises:
         GeoAssetsError: COLLECTION_NOT_FOUND; INVALID_PARAMETERS, the place is not empty; UNKNOWN_ACCOUNT;
-            OUTPUT_DAMAGED; what an account answers. Nothing is left of what was begun.
+            STILL_AT_WORK, another export to it; if strict, OUTPUT_DAMAGED and OUTPUT_GONE; what an account answers.
+            Nothing is left of what was begun.
     """
     with ExitStack() as stack:
         conn = stack.enter_context(connect(settings))
@@ -115,11 +134,17 @@ def export(
                 raise GeoAssetsError("COLLECTION_NOT_FOUND", f"there is no collection {collection[:200]}")
             target = stack.enter_context(open_target(settings, to))
             held = [_read(conn, name, target, stack) for name in found]
-        work = _Work(settings, conn, target, data, told, stack)
+        target.begin([safe_name(name) for name in found])
+        work = _Work(settings, conn, target, data, told, stack, strict=strict)
         counts = {one.name: work.collection(one) for one in held}
         work.catalog(collection, held)
         return Exported(
-            to=str(target), collections=counts, items=sum(counts.values()), files=target.files, bytes=target.bytes
+            to=str(target),
+            collections=counts,
+            items=sum(counts.values()),
+            files=target.files,
+            bytes=target.bytes,
+            left_out=tuple(work.left_out),
         )
 
 
@@ -128,7 +153,7 @@ class _Held:
     """A collection as it was read."""
 
     stored: dict[str, Any]
-    items: IO[str]  # a line for each: the item, and the blobs that were put out for it
+    items: IO[str]  # a line for each: the item, and the blobs that were put out for it, each with its SHA-256
     footprints: str  # the temporary table that has them
 
     @property
@@ -148,7 +173,8 @@ def _read(conn: psycopg.Connection[Any], name: str, target: Target, stack: ExitS
     for batch in batched(reading.items_of(conn, name), _BATCH):
         known = Published.outputs_of(conn, [f"{name}/{item['id']}" for item in batch])
         for item in batch:
-            blobs = sorted(known.get(f"{name}/{item['id']}", Outputs()).all_blobs)
+            made = known.get(f"{name}/{item['id']}", Outputs())
+            blobs = {blob: made.all_checksums.get(blob) for blob in sorted(made.all_blobs)}
             items.write(f"{json.dumps([item, blobs])}\n")
     items.seek(0)
     return _Held(pgstac.collection_of(conn, name), items, gather_footprints(conn, name))
@@ -162,6 +188,8 @@ class _Work:
     data: Data
     told: Callable[[str], None]
     stack: ExitStack
+    strict: bool
+    left_out: list[LeftOut] = field(default_factory=list)
 
     @made_once
     def session(self) -> Session:
@@ -176,7 +204,7 @@ class _Work:
             for c in collections
         ]
         self._write(
-            "catalog.json",
+            CATALOG,
             {
                 "type": "Catalog",
                 "stac_version": "1.1.0",
@@ -229,30 +257,51 @@ class _Work:
             yield _seen_from(carried, f"./{place}/", beside)
             self.told(item["id"])
 
-    def _carried(self, item: dict[str, Any], folder: str, names: Sequence[str]) -> dict[str, Any]:
+    def _carried(self, item: dict[str, Any], folder: str, made: dict[str, str | None]) -> dict[str, Any]:
         """The item, with the names of files beside it as the hrefs of what came along."""
         if self.data is Data.NONE:
             return item
-        refs = [BlobRef.parse(name) for name in names]
+        refs = [BlobRef.parse(name) for name in made]
         blobs = {open_container(self.settings, ref.alias, ref.container).href(ref.path): ref for ref in refs}
         taken = {f"{safe_name(item['id'])}.json".lower()}
-        assets = {}
+        assets, warnings = {}, []
         for key, asset in sorted(item["assets"].items()):
-            if ref := blobs.get(asset["href"]):
-                assets[key] = self._file(asset, ref, folder, _free(PurePosixPath(ref.path).name, key, taken))
-            elif match := _TABLE.fullmatch(asset["href"]):
-                if f"{key}-geoparquet" not in item["assets"]:
-                    assets[key] = self._table(asset, match["name"], folder, _free(f"{key}.parquet", key, taken))
-            else:
-                assets[key] = asset
-        return _without_accounts({**item, "assets": assets})
+            try:
+                if ref := blobs.get(asset["href"]):
+                    name = _free(PurePosixPath(ref.path).name, key, taken)
+                    assets[key] = self._file(asset, ref, f"{folder}/{name}", made[str(ref)])
+                elif match := _TABLE.fullmatch(asset["href"]):
+                    if f"{key}-geoparquet" not in item["assets"]:
+                        assets[key] = self._table(asset, match["name"], folder, _free(f"{key}.parquet", key, taken))
+                else:
+                    assets[key] = asset
+            except GeoAssetsError as error:
+                warnings.append(self._without(item, key, error))
+        told = [*item["properties"].get(WARNINGS, ()), *warnings]
+        properties = {**item["properties"], **({WARNINGS: told} if told else {})}
+        return _without_accounts({**item, "assets": assets, "properties": properties})
 
-    def _file(self, asset: dict[str, Any], ref: BlobRef, folder: str, name: str) -> dict[str, Any]:
-        path, checksum = f"{folder}/{name}", asset.get("file:checksum", "")
-        sha256 = checksum.removeprefix("1220") if checksum.startswith("1220") else None
+    def _without(self, item: dict[str, Any], key: str, error: GeoAssetsError) -> str:
+        """Note an asset that is left out; returns how the item says so.
+
+        Raises:
+            GeoAssetsError: `error`, where nothing may be left out, or it says nothing of this asset.
+        """
+        if self.strict or error.code not in {"OUTPUT_DAMAGED", "OUTPUT_GONE"}:
+            raise error
+        name = f"{item['collection']}/{item['id']}"
+        job_id = Published.job_of(self.conn, name)
+        remedy = for_job(error.remedy, job_id) if job_id else error.remedy
+        self.left_out.append(LeftOut(item=name, asset=key, code=error.code, message=error.message, remedy=remedy))
+        why = "is gone" if error.code == "OUTPUT_GONE" else "is not the one that was published"
+        return f"asset {key} is not in this export: its file {why} ({error.code})"
+
+    def _file(self, asset: dict[str, Any], ref: BlobRef, path: str, recorded: str | None) -> dict[str, Any]:
+        checksum = asset.get("file:checksum", "")
+        sha256 = checksum.removeprefix("1220") if checksum.startswith("1220") else recorded
         if self.data is not Data.LINK or not self.target.link(self.settings, ref, path, sha256=sha256):
             self.target.copy(self.settings, ref, path, media_type=asset.get("type", ""), sha256=sha256)
-        return {**asset, "href": _Beside(name)}
+        return {**asset, "href": _Beside(PurePosixPath(path).name)}
 
     def _table(self, asset: dict[str, Any], table: str, folder: str, name: str) -> dict[str, Any]:
         path = f"{folder}/{name}"

@@ -4,28 +4,59 @@ Here: making the place, putting files there, taking them back. Not here: what is
 
 A new folder is made beside its place and renamed when it is whole. In an empty one that is there already, and in a
 container, the catalogue's own file, which leads to all others, comes last; what was put there before a failure is
-deleted.
+deleted. A process that is killed deletes nothing: a marker, made first and removed last, says which of the files there
+are an export's, and the next export to that place removes these. What else is there is never touched.
 """
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import hashlib
+import json
 import os
 import re
 import secrets
 import shutil
 from abc import ABC, abstractmethod
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
-from geo_assets.errors import GeoAssetsError
+from geo_assets.database.connections import connect
+from geo_assets.errors import ERRORS, GeoAssetsError
 from geo_assets.patterns import ACCOUNT_ALIAS, CONTAINER_NAME
 from geo_assets.sandbox.scratch import held_folder
 from geo_assets.settings import LocalAccount, Settings
-from geo_assets.storage.containers import BlobRef, open_container, place
+from geo_assets.storage.containers import BlobRef, Container, open_container, place
 
 _ANOTHER = "name another one, or empty it"
+
+#: What leads to all else in an export.
+CATALOG = "catalog.json"
+
+#: Says that an export is under way, or was killed, and which names at the top of its place are its.
+_MARKER = ".geo-assets-export"
+
+#: The most bytes of a marker that is read.
+_LONGEST_MARKER = 1_000_000
+
+
+def _marker_of(names: Iterable[str]) -> str:
+    about = "an export of geo_assets that is not whole: the next one to this place removes what is named here"
+    return json.dumps({"about": about, "names": sorted(names)}, indent=2)
+
+
+def _names_of(marker: str | bytes) -> set[str] | None:
+    """The names that a marker lists; None if it is none of ours."""
+    try:
+        names = json.loads(marker)["names"]
+    except (ValueError, LookupError, TypeError):
+        return None
+    if not isinstance(names, list) or not all(isinstance(name, str) and Path(name).name == name for name in names):
+        return None
+    return set(names)
 
 
 class Target(ABC):
@@ -50,6 +81,10 @@ class Target(ABC):
         except BaseException:
             self._undo()
             raise
+
+    @abstractmethod
+    def begin(self, folders: Sequence[str]) -> None:
+        """Remove what a killed export left there, and mark the place as one's own: these folders, and the catalogue."""
 
     def path(self, relative: str) -> Path:
         """Where a file is to be written before it is `put`; its folder is made."""
@@ -82,9 +117,11 @@ class Target(ABC):
             if error.code != "SOURCE_GONE":
                 raise
             raise GeoAssetsError(
-                "OUTPUT_GONE", f"{ref} is gone", remedy="if it was replaced just now: export again"
+                "OUTPUT_GONE",
+                f"{ref} is gone",
+                remedy=f"if it was replaced just now, export again; otherwise {ERRORS['OUTPUT_GONE'].remedy}",
             ) from error
-        _check(ref, found, sha256)
+        _check(ref, found, sha256, path)
         self.put(relative, media_type)
 
     @abstractmethod
@@ -105,9 +142,11 @@ class Target(ABC):
     def _undo(self) -> None: ...
 
 
-def _check(ref: BlobRef, found: str, said: str | None) -> None:
+def _check(ref: BlobRef, found: str, said: str | None, taken: Path) -> None:
+    """Remove what was taken of a blob unless its bytes are those of the checksum."""
     if said is not None and found != said:
-        raise GeoAssetsError("OUTPUT_DAMAGED", f"{ref} has the SHA-256 {found}, and its item says {said}")
+        taken.unlink()
+        raise GeoAssetsError("OUTPUT_DAMAGED", f"{ref} has the SHA-256 {found}, and was published with {said}")
 
 
 class _Folder(Target):
@@ -116,12 +155,14 @@ class _Folder(Target):
             self._is_new = not folder.exists()
             if folder.is_symlink() and self._is_new:
                 raise GeoAssetsError("INVALID_PARAMETERS", f"{folder} is a link to nothing", remedy=_ANOTHER)
-            if not self._is_new and (not folder.is_dir() or any(folder.iterdir())):
+            if not self._is_new and (not folder.is_dir() or not _is_free(folder)):
                 raise GeoAssetsError("INVALID_PARAMETERS", f"{folder} is no empty folder", remedy=_ANOTHER)
             folder.parent.mkdir(parents=True, exist_ok=True)
             # in a folder that is there: it may be a link, another file system, or where somebody stands
-            root = (folder.parent if self._is_new else folder) / f".{folder.name}-{secrets.token_hex(4)}"
+            self._around = folder.parent if self._is_new else folder
+            root = self._around / f".{folder.name}-{secrets.token_hex(4)}"
             root.mkdir()
+            self._held = _hold(root)
         except OSError as error:
             raise GeoAssetsError(
                 "INVALID_PARAMETERS", f"{folder} cannot be written: {error.strerror}", remedy="name another folder"
@@ -129,6 +170,13 @@ class _Folder(Target):
         super().__init__(root)
         self._folder = folder
         self._moved: list[Path] = []
+
+    def begin(self, folders: Sequence[str]) -> None:  # noqa: ARG002 - what is moved is noted when it is moved
+        for left, moved in _left_in(self._around, self._folder.name):
+            for path in (*([] if self._is_new else moved), left):
+                _remove(path)
+        if not self._is_new:
+            self._insist_on_nothing_else()
 
     def __str__(self) -> str:
         return str(self._folder)
@@ -142,7 +190,7 @@ class _Folder(Target):
         except OSError:  # another file system, or one without links
             return False
         if sha256 is not None:
-            _check(ref, sha256_of(path), sha256)
+            _check(ref, sha256_of(path), sha256, path)
         self.put(relative, "")
         return True
 
@@ -152,42 +200,114 @@ class _Folder(Target):
     def _finish(self) -> None:
         try:
             if self._is_new:
+                (self._root / _MARKER).unlink()
                 self._root.rename(self._folder)
             else:
                 self._move()
         except OSError as error:
             raise GeoAssetsError("INVALID_PARAMETERS", f"{self._folder} is no empty folder", remedy=_ANOTHER) from error
+        self._held.close()
 
     def _move(self) -> None:
         """Move what was made into the folder, the catalogue's own file last."""
-        if list(self._folder.iterdir()) != [self._root]:
-            raise FileExistsError(self._folder)
-        for made in sorted(self._root.iterdir(), key=lambda path: path.is_file()):
-            self._moved.append(self._folder / made.name)
-            made.rename(self._moved[-1])
+        self._insist_on_nothing_else()
+        made = sorted((path for path in self._root.iterdir() if path.name != _MARKER), key=lambda path: path.is_file())
+        (self._root / _MARKER).write_text(_marker_of(path.name for path in made), encoding="utf-8")
+        for path in made:
+            self._moved.append(self._folder / path.name)
+            path.rename(self._moved[-1])
+        (self._root / _MARKER).unlink()
         self._root.rmdir()
 
+    def _insist_on_nothing_else(self) -> None:
+        if list(self._folder.iterdir()) != [self._root]:
+            raise GeoAssetsError("INVALID_PARAMETERS", f"{self._folder} is no empty folder", remedy=_ANOTHER)
+
     def _undo(self) -> None:
-        for path in (self._root, *self._moved):
-            shutil.rmtree(path, ignore_errors=True)
+        for path in (*self._moved, self._root):
+            _remove(path)
+        self._held.close()
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it, as far as that is allowed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with suppress(OSError):
+        path.unlink()
+
+
+def _hold(root: Path) -> IO[str]:
+    """Mark a folder as that of an export under way, until the file that is returned is closed or its process dies."""
+    private = root / f"{_MARKER}-new"
+    private.write_text(_marker_of(()), encoding="utf-8")
+    held = private.open("r+", encoding="utf-8")
+    with suppress(OSError):  # a file system without locks: what a killed export leaves there stays
+        fcntl.flock(held, fcntl.LOCK_EX)
+    private.rename(root / _MARKER)
+    return held
+
+
+def _left_in(folder: Path, name: str) -> Iterator[tuple[Path, list[Path]]]:
+    """Yield what killed exports to a folder with this name left in `folder`: where each worked, and what it had moved
+    from there.
+    """
+    for left in sorted(folder.glob(f".{glob.escape(name)}-{'[0-9a-f]' * 8}")):
+        with suppress(OSError), (left / _MARKER).open("r+", encoding="utf-8") as marker:
+            fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)  # else it is at work
+            names = _names_of(marker.read(_LONGEST_MARKER))
+            if names is not None:
+                yield left, [folder / moved for moved in sorted(names) if not (left / moved).exists()]
+
+
+def _is_free(folder: Path) -> bool:
+    """Whether a folder holds nothing but what a killed export left."""
+    ours = {path for left, moved in _left_in(folder, folder.name) for path in (left, *moved)}
+    return ours >= set(folder.iterdir())
 
 
 class _Container(Target):
     def __init__(self, settings: Settings, ref: BlobRef) -> None:
         self._container = open_container(settings, ref.alias, ref.container)
         self._prefix = f"{ref.path.rstrip('/')}/" if ref.path else ""
-        asked = open_container(settings, ref.alias, ref.container, hasty=True)  # somebody waits
-        asked.ensure()
-        if any(asked.list(self._prefix)):
-            raise GeoAssetsError(
-                "INVALID_PARAMETERS", f"{self._container}/{self._prefix} is not empty", remedy=_ANOTHER
-            )
         self._there: list[str] = []
         self._held = ExitStack()
-        super().__init__(self._held.enter_context(held_folder(settings.home / "scratch")))
+        asked = open_container(settings, ref.alias, ref.container, hasty=True)  # somebody waits
+        asked.ensure()
+        with ExitStack() as held:
+            held.enter_context(_alone_at(settings, str(self)))
+            self._left = self._left_there(asked)
+            super().__init__(held.enter_context(held_folder(settings.home / "scratch")))
+            self._held = held.pop_all()
 
     def __str__(self) -> str:
         return f"{self._container}/{self._prefix}".rstrip("/")
+
+    def _left_there(self, asked: Container) -> list[str]:
+        """What a killed export left.
+
+        Raises:
+            GeoAssetsError: INVALID_PARAMETERS, there is something else.
+        """
+        marker = f"{self._prefix}{_MARKER}"
+        there = [blob.path for page in asked.list(self._prefix) for blob in page if blob.path != marker]
+        head = asked.head(marker)
+        names = _names_of(asked.read_range(marker, 0, min(head.size, _LONGEST_MARKER))) if head and head.size else set()
+        foreign = [path for path in there if path.removeprefix(self._prefix).partition("/")[0] not in (names or ())]
+        if foreign or names is None:
+            raise GeoAssetsError(
+                "INVALID_PARAMETERS", f"{self._container}/{self._prefix} is not empty", remedy=_ANOTHER
+            )
+        return there
+
+    def begin(self, folders: Sequence[str]) -> None:
+        for path in self._left:
+            self._container.delete(path)
+        marker = self.path(_MARKER)
+        marker.write_text(_marker_of((*folders, CATALOG)), encoding="utf-8")
+        self._there.append(f"{self._prefix}{_MARKER}")
+        self._container.upload(marker, self._there[-1], media_type="application/json")
 
     def link(self, *_: object, **__: object) -> bool:
         return False
@@ -199,12 +319,31 @@ class _Container(Target):
         file.unlink()
 
     def _finish(self) -> None:
+        self._container.delete(f"{self._prefix}{_MARKER}")
         self._held.close()
 
     def _undo(self) -> None:
         with self._held:
-            for path in reversed(self._there):
+            for path in reversed(self._there):  # the marker last
                 self._container.delete(path)
+
+
+@contextmanager
+def _alone_at(settings: Settings, place: str) -> Iterator[None]:
+    """Hold a place in a container against other exports of this database; the lock ends with this process.
+
+    Raises:
+        GeoAssetsError: STILL_AT_WORK.
+    """
+    with closing(connect(settings, autocommit=True)) as conn:
+        key = f"geo_assets:export:{place}"
+        if conn.execute("select pg_try_advisory_lock(hashtextextended(%s, 0))", (key,)).fetchone() != (True,):
+            raise GeoAssetsError(
+                "STILL_AT_WORK",
+                f"another export to {place} is at work",
+                remedy="wait for its end, or name another place",
+            )
+        yield
 
 
 def open_target(settings: Settings, asked: str) -> Target:

@@ -39,13 +39,18 @@ def deliver(world):  # noqa: F811
     return world
 
 
-@pytest.fixture(scope="module")
-def made(settings):
-    """For tests that only export it."""
+def delivered(settings):
+    """Yield a delivery; for fixtures."""
     dagster = Dagster(settings)
     with Submitter(settings, launches=False) as submitter, StageContext(settings) as context:
         yield deliver(World(context, submitter, dagster))
     dagster.conn.close()
+
+
+@pytest.fixture(scope="module")
+def made(settings):
+    """For tests that only export it."""
+    yield from delivered(settings)
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -150,20 +155,6 @@ def test_an_export_tells_no_path_of_this_machine(made, tmp_path):
     assert any("a.tif" in lineage for lineage in lineages)
 
 
-def test_a_file_that_is_linked_is_looked_at_as_one_that_is_copied(world, tmp_path):  # noqa: F811
-    made = deliver(world)
-    (cog, *_) = sorted((made.context.settings.home / "containers" / "cogs" / made.name).rglob("*.tif"))
-    data = bytearray(cog.read_bytes())
-    data[len(data) // 2] ^= 1
-    cog.chmod(0o644)
-    cog.write_bytes(data)
-    with pytest.raises(GeoAssetsError, match=cog.name) as refused:
-        export(made.context.settings, made.name, str(tmp_path / "out"), data=Data.LINK)
-    assert refused.value.code == "OUTPUT_DAMAGED"
-    assert list(tmp_path.iterdir()) == []
-    assert cog.read_bytes() == data
-
-
 def test_no_two_files_of_an_item_have_one_name():
     taken = {"item.json"}
     wanted = [("ITEM.json", "a"), ("x.tif", "b"), ("c-x.tif", "c"), ("x.tif", "c"), ("X.tif", "c"), ("x.tif", "c")]
@@ -231,22 +222,6 @@ def test_alone_leaves_out_the_collection_of_the_tables(made, tmp_path):
     assert export(made.context.settings, f"{made.name}-vector", str(tmp_path / "t")).collections == {
         f"{made.name}-vector": 1
     }
-
-
-def test_a_cog_that_was_damaged_is_named_and_nothing_is_left_of_the_export(world, tmp_path):  # noqa: F811
-    made = deliver(world)
-    (cog, *_) = sorted((made.context.settings.home / "containers" / "cogs" / made.name).rglob("*.tif"))
-    data = bytearray(cog.read_bytes())
-    data[len(data) // 2] ^= 1
-    cog.chmod(0o644)
-    cog.write_bytes(data)
-    with pytest.raises(GeoAssetsError, match=cog.name) as refused:
-        export(made.context.settings, made.name, str(tmp_path / "out"))
-    assert refused.value.code == "OUTPUT_DAMAGED"
-    assert list(tmp_path.iterdir()) == []
-    with pytest.raises(GeoAssetsError, match=cog.name):
-        export(made.context.settings, made.name, "default/damaged-export/x")
-    assert hashes(made.context.settings.home / "containers" / "damaged-export") == {}
 
 
 def test_an_export_into_a_container_is_the_same_as_into_a_folder(made, tmp_path):
