@@ -29,7 +29,7 @@ lint:   ## ruff, mypy, import contracts, definitions
 	echo "lint: $$((SECONDS - step)) s"
 
 test:   ## the tests, a stack for each of up to four cores; some of them with TESTS=…
-	@$(RUN) --extra serve pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(TESTS)
+	@$(RUN) --extra serve pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(TESTS)
 	echo "test: $$((SECONDS - step)) s"
 
 coverage: ## branches taken by the tests that need no stack; fails below the figure in pyproject.toml, not with TESTS=…
@@ -40,7 +40,7 @@ coverage: ## branches taken by the tests that need no stack; fails below the fig
 	echo "coverage: $$((SECONDS - step)) s"
 
 test-faults: ## whole jobs in rarer misfortunes: files that vanish, full disks, runs that are deleted; about 5 minutes
-	@$(RUN) pytest -m "faults and not slow" --numprocesses auto --maxprocesses 4 --dist loadfile
+	@$(RUN) pytest -m "faults and not slow" --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 	echo "test-faults: $$((SECONDS - step)) s"
 
 test-slow: ## faults that take minutes

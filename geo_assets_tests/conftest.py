@@ -17,6 +17,40 @@ from geo_assets.settings import default_home
 from geo_assets_tests.azurite import ACCOUNTS, Azurite, find_azurite
 from geo_assets_tests.databases import cluster, dagster, databases, settings, submitter  # noqa: F401 - fixtures for all
 
+HERE = Path(__file__).parent
+
+#: Files whose tests take longest, each half a minute or more, the longest first.
+LONGEST = (
+    "vector/test_commands.py",
+    "integration/test_receipts.py",
+    "commands/test_hints.py",
+    "integration/test_several_rasters.py",
+    "integration/test_publication.py",
+    "integration/test_list_container.py",
+    "serving/test_page.py",
+    "integration/test_time_of_capture.py",
+    "faults/test_killed_run.py",
+    "raster/test_checkpoint.py",
+    "faults/test_terminate.py",
+    "stages/test_deltas.py",
+    "commands/test_cog.py",
+    "integration/test_ingest_container.py",
+    "serving/test_doors.py",
+    "integration/test_azure.py",
+    "integration/test_every_file.py",
+    "integration/test_hello_world.py",
+    "receipts/test_state.py",
+    "integration/test_reconcile.py",
+    "integration/test_partitions.py",
+    "stages/test_catalogue.py",
+    "stages/test_raster_collections.py",
+    "receipts/test_incomplete.py",
+    "integration/test_hrefs.py",
+    "vector/test_adversarial.py",
+    "commands/test_up.py",
+    "integration/test_messy_delivery.py",
+)
+
 
 class Cli:
     """`geo-assets` as a user calls it."""
@@ -45,7 +79,11 @@ class Cli:
 
 @pytest.hookimpl(tryfirst=True)  # before those that are not asked for are left out
 def pytest_collection_modifyitems(items):
-    """Mark the tests that start a stack: those that use one of its fixtures."""
+    """Mark the tests that start a stack: those that use one of its fixtures. What takes longest begins first, or a
+    worker would be left alone with it in the end.
+    """
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.relative_to(HERE).as_posix(), len(LONGEST)))
     for item in items:
         if {"cli", "azure_cli"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.stack)

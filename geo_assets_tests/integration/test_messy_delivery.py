@@ -123,6 +123,7 @@ def test_what_should_be_becomes_of_every_file(cli, submitted, as_it_should_be):
     assert_as_it_should_be(cli, submitted, as_it_should_be)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("way_in", [by_http, by_dagsters_page])
 def test_the_same_becomes_of_every_file_by_every_way_in(cli, delivery, as_it_should_be, way_in):
     job = way_in(cli, delivery, way_in.__name__.replace("_", "-"))

@@ -245,6 +245,7 @@ def test_ledger_catalogue_and_tables_of_a_lost_database_are_made_again(cli, job,
     assert (again["jobs"], again["items"]) == (0, 0)
 
 
+@pytest.mark.faults
 def test_a_table_whose_source_has_changed_is_named_and_the_rest_is_there(cli, job, lost):
     record, tasks = job
     with changed(cli.home / "containers" / NAME / "c.gpkg", flipped):
@@ -256,6 +257,7 @@ def test_a_table_whose_source_has_changed_is_named_and_the_rest_is_there(cli, jo
     assert {what for what in named if what.startswith(NAME)} == {name}
 
 
+@pytest.mark.faults
 def test_sources_that_are_not_mounted_yet_are_no_loss(cli, job, lost):
     record, tasks = job
     sources = cli.home / "containers" / NAME
