@@ -78,7 +78,10 @@ class Browser:
                 raise TimeoutError("Chromium did not open its DevTools port")
             time.sleep(0.05)
         port, path = port_file.read_text().splitlines()[:2]
-        self._socket = self._closing.enter_context(connect(f"ws://127.0.0.1:{port}{path}", max_size=None, proxy=None))
+        # no pings: nobody reads their answers while a test waits for something else than the browser
+        self._socket = self._closing.enter_context(
+            connect(f"ws://127.0.0.1:{port}{path}", max_size=None, proxy=None, ping_interval=None)
+        )
         self._session = None
         targets = self.send("Target.getTargets")["targetInfos"]
         page = next(target["targetId"] for target in targets if target["type"] == "page")
