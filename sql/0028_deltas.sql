@@ -6,6 +6,7 @@ alter table geo.attempts add column delivery int;              -- null: an older
 -- A hash of the input's bytes, of the parameters that shape the output, and of the output. The fingerprint knows etags only.
 alter table geo.published add column content text;             -- null: an older release published it
 create index on geo.published (task_key);
+create index on geo.inventory (job_id, path collate "C");      -- whether anything lies in a folder
 
 create type geo.delta as enum ('new', 'changed', 'gone', 'unchanged');
 

@@ -6,8 +6,8 @@ that something is withdrawn (`stages/retire.py`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -25,26 +25,35 @@ from geo_assets.parameters import COGS
 
 #: The published sources of a container in a collection, each with its state in a job's listing.
 _OF_CONTAINER = """
+with mine as materialized (
+    select array_agg(job_id) as ids from geo.jobs
+     where parameters->>'account' = %(account)s and parameters->>'container' = %(container)s
+       and parameters->>'collection' = %(collection)s)
 select p.stac_item, p.job_id, p.stage, p.task_key, p.outputs, p.at, geo.content_of(p) as content, i.holds, i.etag,
        coalesce(t.input #>> '{members,0,path}' <> p.task_key, false) as is_folder,
        case when t.kind = 'scene'
             then array(select m->>'path' from jsonb_array_elements(t.input->'members') m) else '{}' end as members,
        i.path is not null
            or t.kind = 'scene' and exists (
-               select from jsonb_array_elements(t.input->'members') m
-                 join geo.inventory f on f.job_id = %(job)s and f.path = m->>'path')
-           -- a folder that is one source; `year=` stands for all folders of that partition
-           or exists (select from geo.inventory f
-                       where f.job_id = %(job)s and f.path ^@ regexp_replace(p.task_key, '/?$', '/'))
-           or p.task_key ~ '^[^/]*=$' and exists (select from geo.inventory f
-                       where f.job_id = %(job)s and f.path ^@ p.task_key) as is_there
+               select from geo.inventory f where f.job_id = %(job)s
+                  and f.path = any(array(select m->>'path' from jsonb_array_elements(t.input->'members') m)))
+           -- a folder that is one source; `year=` stands for all folders of that partition. What lies in it is a
+           -- range of an index: in byte order '0' follows '/', and '>' follows '='
+           or coalesce(t.input #>> '{members,0,path}' <> p.task_key, true) and exists (
+               select from geo.inventory f
+                where f.job_id = %(job)s and f.path collate "C" >= rtrim(p.task_key, '/') || '/'
+                  and f.path collate "C" < rtrim(p.task_key, '/') || '0')
+           or p.task_key ~ '^[^/]*=$' and exists (
+               select from geo.inventory f
+                where f.job_id = %(job)s and f.path collate "C" >= p.task_key
+                  and f.path collate "C" < rtrim(p.task_key, '=') || '>') as is_there
   from geo.published p
-  join geo.jobs j using (job_id)
   left join geo.tasks t on (t.job_id, t.stage, t.task_key) = (p.job_id, p.stage, p.task_key)
+                       and t.job_id = any((select ids from mine)::text[])
   left join geo.inventory i on i.job_id = %(job)s and i.path = p.task_key
  where (i.path is null or i.holds is not null or not %(doubtful_only)s)
-   and p.stage = any(%(stages)s) and j.parameters->>'account' = %(account)s
-   and j.parameters->>'container' = %(container)s and j.parameters->>'collection' = %(collection)s
+   and (t.kind = 'scene' or p.task_key ^@ %(prefix)s)
+   and p.stage = any(%(stages)s) and p.job_id = any((select ids from mine)::text[])
  order by p.stac_item
 """
 
@@ -185,6 +194,15 @@ class Published:
             )
         return [PublishedTask.model_validate(row) for row in rows]
 
+    @contextmanager
+    def _hashing(self) -> Iterator[DictConnection]:
+        """Open a transaction in which whole tables of a job are joined by hashes. Without statistics, as after the
+        first job of many files, the planner takes all for few rows, and walks over every task for every item.
+        """
+        with self._pool.connection() as conn, conn.transaction():
+            conn.execute("set local enable_nestloop = off")
+            yield conn
+
     @retrying
     def cog_receipts(self, collection: str, *, limit: int = 100) -> list[CogReceipt]:
         """The receipts of some rasters that are published in a collection, as far as this release can read them."""
@@ -204,7 +222,7 @@ class Published:
     @retrying
     def stale(self, job_id: str) -> list[str]:
         """Items that this job published and whose source is gone or bad now."""
-        with self._pool.connection() as conn:
+        with self._hashing() as conn:
             rows = conn.execute(
                 """select p.stac_item from geo.published p
                     where p.job_id = %s and not exists (
@@ -225,6 +243,7 @@ class Published:
         account: str,
         container: str,
         collection: str,
+        prefix: str = "",
         doubtful_only: bool = False,
     ) -> list[PublishedSource]:
         """The published outputs of a container's sources in a collection, each with its state in a job's newest
@@ -236,11 +255,13 @@ class Published:
             account: of the container.
             container: its name.
             collection: as jobs name it.
+            prefix: of the sources; scenes are returned in any case, because their files tell where they are.
             doubtful_only: without those that are plainly there.
         """
-        values = {"account": account, "container": container, "collection": collection, "doubtful_only": doubtful_only}
-        with self._pool.connection() as conn:
-            rows = conn.execute(_OF_CONTAINER, {"job": job_id, "stages": list(stages), **values}).fetchall()
+        place = {"account": account, "container": container, "collection": collection, "prefix": prefix}
+        values = {"job": job_id, "stages": list(stages), "doubtful_only": doubtful_only, **place}
+        with self._hashing() as conn:
+            rows = conn.execute(_OF_CONTAINER, values).fetchall()
         return [PublishedSource.model_validate(row) for row in rows]
 
     @retrying

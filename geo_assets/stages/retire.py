@@ -122,7 +122,7 @@ def _published(context: StageContext, job: JobRef, *, doubtful_only: bool = Fals
     """What is published of the sources that the job's listing should have, if they are there."""
     p = job.parameters_as(IngestContainer)
     published = context.ledger.published.of_container(
-        job.job_id, stages=p.stages, doubtful_only=doubtful_only, **_place(p)
+        job.job_id, stages=p.stages, prefix=p.prefix, doubtful_only=doubtful_only, **_place(p)
     )
     return [entry for entry in published if _is_within(entry, p)]
 
