@@ -8,7 +8,6 @@ import pytest
 
 from geo_assets.stages import retire
 from geo_assets.stages.context import StageContext
-from geo_assets_tests.intake.conftest import cluster, dagster, settings, submitter  # noqa: F401 - the fixtures
 from geo_assets_tests.stages.test_deltas import Deliveries
 from geo_assets_tests.vector.builders import hive
 
@@ -36,7 +35,7 @@ insert into geo.inventory select made.*
 
 
 @pytest.fixture
-def world(settings, submitter, dagster):  # noqa: F811
+def world(settings, submitter, dagster):
     with StageContext(settings) as context:
         yield Deliveries(context, submitter, dagster)
 
