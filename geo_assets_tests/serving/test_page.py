@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from urllib.parse import urlsplit
 
 import httpx
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from rasterio.transform import from_origin
 
+from geo_assets_tests.integration.test_ingest_container import connect
 from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.serving.conftest import EVIL
 
@@ -209,6 +211,37 @@ def test_a_job_shows_which_files_its_newest_delivery_changed(page, served, cli, 
         (False, False, True),
     ]
     assert "its results were kept" in said[2]
+
+
+def test_a_job_that_is_at_work_is_followed_to_its_end_without_a_reload(page, cli, tmp_path):
+    (tmp_path / "a-broken.tif").write_bytes(b"II*\x00\x08\x00\x00\x00")
+    noise = np.random.default_rng(1).integers(0, 255, (1, 4000, 4000), "uint8")
+    write(tmp_path / "slow.tif", noise, transform=from_origin(7e5, 5e6, 10, 10))
+    assert cli.run("upload", str(tmp_path), "default/followed").returncode == 0
+    job = cli.json("submit", "ingest_container", "--param", "container=followed")["job_id"]
+    browser = page(f"#/jobs/{job}")
+    badge = browser.wait("document.querySelector('.badge')?.innerText")
+    assert badge.split()[-1].lower() in {"queued", "processing"}
+    browser.eval("globalThis.neverReloaded = true")
+    with connect(cli) as conn:
+        bad = "select exists (select from geo.tasks where job_id = %s and status = 'quarantined')"
+        while not conn.execute(bad, (job,)).fetchone()[0]:
+            conn.rollback()
+            time.sleep(0.02)
+        conn.execute("lock table geo.tasks in share mode")  # it is read, and no other task ends meanwhile
+        browser.wait_for_text("1 of 2", "[aria-label=Progress]")
+        browser.wait_for_text("1 bad file", "[aria-label='Bad files']")
+        assert browser.eval("document.querySelector('[aria-label=Progress] .badge').innerText").endswith("rocessing")
+        assert browser.eval("document.querySelector('progress').value / document.querySelector('progress').max") == 0.5
+    said = browser.eval("document.querySelector('.bad-files li').innerText")
+    assert "a-broken.tif" in said
+    assert "What to do: " in said
+    browser.wait_for_text("completed with errors", "[aria-label=Progress]", 90)
+    browser.wait_for_text("2 of 2", "[aria-label=Progress]")
+    browser.wait_for_text("slow.tif", "[aria-label=Files]")
+    assert browser.eval("[...document.querySelectorAll('progress')].every(e => e.value === e.max)")
+    assert browser.eval("document.querySelector('#live').textContent").lower().startswith("completed with errors")
+    assert browser.eval("globalThis.neverReloaded") is True
 
 
 def test_what_crosses_180_degrees_is_drawn_in_two_halves(page, served):
