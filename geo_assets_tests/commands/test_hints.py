@@ -64,23 +64,23 @@ def demo(cli):
 
 def test_every_hint_that_is_printed_runs_as_printed_from_any_directory(cli, half_good, demo):
     job = half_good["job_id"]
-    printed = [
-        said(cli, "up"),
-        said(cli, "doctor"),
-        demo,
-        said(cli, "job", job),
-        said(cli, "tasks", job),
-        said(cli, "job", "abcdef"),
-        said(cli, "submit", "hello_world", "--param", "n=none"),
-        said(cli, "submit", "hello"),
-        said(cli, "submit", "hello_world", "--colour"),
-        said(
-            cli, "submit", "ingest_container", "--param", "container=half-good", "--param", "prefix=nothing/", "--wait"
-        ),
-        said(cli, "submit", "ingest_container", "--param", "container=half-good", "--param", "on_error=fail", "--wait"),
-        said(cli, "poison", "show", "abcdef"),
-        said(cli, "poison", "replay"),
+    ingest = ("submit", "ingest_container", "--param", "container=half-good", "--wait", "--param")
+    asked = [
+        ("up",),
+        ("doctor",),
+        ("job", job),
+        ("tasks", job),
+        ("job", "abcdef"),
+        ("submit", "hello_world", "--param", "n=none"),
+        ("submit", "hello"),
+        ("submit", "hello_world", "--colour"),
+        (*ingest, "prefix=nothing/"),
+        (*ingest, "on_error=fail"),
+        ("poison", "show", "abcdef"),
+        ("poison", "replay"),
     ]
+    with ThreadPoolExecutor(4) as pool:
+        printed = [demo, *pool.map(lambda words: said(cli, *words), asked)]
     assert all("geo-assets" not in re.sub(r"\S*/geo-assets", "", text) for text in printed), (
         "a program that is not found from here"
     )
