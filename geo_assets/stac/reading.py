@@ -6,7 +6,8 @@ changes something (`pgstac.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,30 +40,41 @@ def at_any_moment(settings: Settings) -> Iterator[psycopg.Connection[Any]]:
         yield conn
 
 
-def items_of(conn: psycopg.Connection[Any], collection: str) -> Iterator[dict[str, Any]]:
-    """Yield every item of a collection, by id; `search` drops nulls. What is deleted meanwhile is left out."""
+def items_of(
+    conn: psycopg.Connection[Any], collection: str, loads: Callable[[str], Any] = json.loads
+) -> Iterator[dict[str, Any]]:
+    """Yield every item of a collection, by id; `search` drops nulls. What is deleted meanwhile is left out.
+
+    Args:
+        conn: a connection that finds pgstac's functions.
+        collection: its id.
+        loads: reads the JSON of an item.
+    """
     query = """select id from items where collection = %s order by id collate "C" """
     ids = [row[0] for row in conn.execute(query, (collection,))]
     for batch in batched(ids, _BATCH):
-        found = stored_items(conn, collection, batch)
+        found = stored_items(conn, collection, batch, loads)
         yield from (found[identity] for identity in batch if identity in found)
 
 
-def stored_items(conn: psycopg.Connection[Any], collection: str, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+def stored_items(
+    conn: psycopg.Connection[Any], collection: str, ids: Sequence[str], loads: Callable[[str], Any] = json.loads
+) -> dict[str, dict[str, Any]]:
     """Id -> item. pgstac keeps of an item what differs from its collection's base item, in the version of its load; its
     own function for putting it together takes a millisecond an item.
     """
     from pypgstac.hydration import hydrate
 
     rows = conn.execute(
-        """select content || jsonb_build_object('type', 'Feature', 'id', id, 'collection', collection,
-                                                'geometry', st_asgeojson(geometry, 20)::jsonb)
+        """select (content || jsonb_build_object('type', 'Feature', 'id', id, 'collection', collection,
+                                                 'geometry', st_asgeojson(geometry, 20)::jsonb))::text
              from items where collection = %s and id = any(%s)""",
         (collection, list(ids)),
     ).fetchall()
     bases: dict[str | None, dict[str, Any]] = {}
     found = {}
-    for (item,) in rows:
+    for (text,) in rows:
+        item = loads(text)
         version = item.pop("pgstac:base_item", None)
         if version not in bases:
             row = conn.execute("select collection_base_item(%s, %s::int)", (collection, version)).fetchone()

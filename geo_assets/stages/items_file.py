@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import orjson
 import psycopg
 
 from geo_assets.database.connections import connect
@@ -75,7 +76,8 @@ def _refreshed(settings: Settings, collection: str, run: str, guard: Guard) -> b
             state = _state(conn, collection)
             if state == (before.state if before else None) and (before is None or _is_there(settings, before)):
                 return False
-            write_items(reading.items_of(conn, collection), file)
+            # orjson makes floats of integers beyond 64 bits, as a column of numbers does
+            write_items(reading.items_of(conn, collection, orjson.loads), file)
         if state is None:
             _show(settings, collection, None, {}, guard)
         else:
