@@ -8,8 +8,7 @@ Here: 20,000 items as ours are, registering them, the report. Not here: measurin
     python -m benchmarks.stac --out docs/benchmarks/stac.md
 
 A stack and then a PostgreSQL of its own are started. Competitors take turns, so that a noisy neighbour harms all alike;
-of the rounds the median counts. The command `register` of this module is what a job does with files that are converted: batches under the
-job's lease, each in one commit with the account of its tasks.
+of the rounds the median counts. What a job does with files that are converted is the command of `registration.py`.
 """
 
 from __future__ import annotations
@@ -25,7 +24,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +87,7 @@ class Database:
 
 
 def main() -> None:
-    """Measure and report, or be one of the commands that are measured."""
-    if sys.argv[1:2] == ["register"]:
-        register(Path(sys.argv[2]), *sys.argv[3:5], validate="--validate" in sys.argv, account="--account" in sys.argv)
-        return
+    """Measure and report."""
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--items", type=int, default=ITEMS)
@@ -156,8 +151,8 @@ def load_rounds(db: Database, home: Path, rounds: int, count: int) -> dict[str, 
             file.write_text("".join(json.dumps(i) + "\n" for i in items(collection, count)), encoding="utf-8")
             command = [str(BIN / "pypgstac"), "load", "items", str(file), "--method", "upsert"]
             if name in BUDGETS:
-                command = [sys.executable, "-m", "benchmarks.stac", "register", str(file), collection]
-                command += [prepared(db.settings, collection, count)]
+                command = [sys.executable, "-m", "benchmarks.registration", str(file), collection]
+                command += [prepared(db.settings, collection, count), str(BATCH)]
                 command += [f"--{what}" for what in ("validate", "account") if what in name]
             results.setdefault(name, []).append(measure([command], db.env, db.postmaster))
             insist_on_all(db.settings, collection, count)
@@ -195,40 +190,6 @@ def insist_on_all(settings: Settings, collection: str, count: int) -> None:
         ((found,),) = conn.execute("select count(*) from pgstac.items where collection = %s", (collection,)).fetchall()
     if found != count:
         raise RuntimeError(f"{collection}: {found:,} of {count:,} items")
-
-
-def register(file: Path, collection: str, job_id: str, *, validate: bool, account: bool) -> None:
-    """Read items and register them as the stage does; the run of the job is named as the collection."""
-    from geo_assets.ledger.lease import assert_lease
-    from geo_assets.ledger.ledger import Ledger
-    from geo_assets.outcomes import Outputs
-    from geo_assets.parameters import COGS
-    from geo_assets.stac.pgstac import load_items
-    from geo_assets.stac.validation import validated
-    from geo_assets.text import batched
-
-    settings = Settings()
-    with Ledger(settings) as ledger, file.open(encoding="utf-8") as lines:
-        for batch in batched(map(json.loads, lines), BATCH):
-            made = [validated(item) for item in batch] if validate else list(batch)
-            publish = partial(
-                ledger.published.publish_many,
-                job_id=job_id,
-                run_id=collection,
-                done=[(COGS, item["id"], Outputs(stac_item=f"{collection}/{item['id']}")) for item in made],
-                contents={f"{collection}/{item['id']}": "content" for item in made},
-            )
-            load_items(
-                settings,
-                collection,
-                made,
-                guard=partial(assert_lease, job_id=job_id, run_id=collection),
-                record=publish if account else _nothing,
-            )
-
-
-def _nothing(conn: object) -> None:
-    """Record nothing."""
 
 
 def report(

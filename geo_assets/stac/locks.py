@@ -43,4 +43,9 @@ def alone(conn: psycopg.Connection[Any], collections: Iterable[str]) -> Iterator
     for collection in sorted(collections):
         conn.execute("select pg_advisory_lock(hashtextextended('geo_assets:stac:' || %s, 0))", (collection,))
     conn.commit()
-    yield  # however it ends, so does the connection, and the lock with it
+    yield  # if it fails, the connection is closed, and the locks end with it
+    try:
+        conn.execute("select pg_advisory_unlock_all()")
+        conn.commit()
+    except psycopg.Error:  # all is committed already
+        conn.close()

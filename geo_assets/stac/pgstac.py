@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 from psycopg.types.json import Jsonb
 
-from geo_assets.database.connections import Backoff, connect, retrying_also_on
+from geo_assets.database.connections import Backoff, KeptConnection, connect, retrying_also_on
 from geo_assets.errors import GeoAssetsError, for_collection
 from geo_assets.settings import Settings
 from geo_assets.stac.collection import Described, Holdings, new_collection, renewed
@@ -93,6 +94,7 @@ def load_items(
     guard: Guard,
     record: Callable[[psycopg.Connection[Any]], T],
     beside: Callable[[psycopg.Connection[Any]], Iterable[str]] = lambda _: (),
+    kept: KeptConnection | None = None,
 ) -> T:
     """Insert or replace items, verify that each can be found, and record that: all or nothing. Retried as a whole after
     errors that concurrent work can cause.
@@ -106,6 +108,7 @@ def load_items(
         guard: called in each transaction, under the collection's lock; if it raises, nothing is loaded.
         record: called last in the transaction of each try; an exception undoes the load.
         beside: called first in each try; the other collections that `record` changes, whose locks are held too.
+        kept: the connection, where several loads follow each other; each load has one of its own without it.
 
     Returns:
         What `record` returned.
@@ -116,7 +119,7 @@ def load_items(
     """
     from pypgstac.load import Loader, Methods
 
-    with connect(settings) as conn, alone(conn, {collection, *beside(conn)}):
+    with (kept or partial(connect, settings))() as conn, alone(conn, {collection, *beside(conn)}):
         loader = Loader(db=_inside(conn))
         with conn.transaction():
             _begin(conn, collection, guard)

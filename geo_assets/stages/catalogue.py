@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import psycopg
 
-from geo_assets.database.connections import connect
+from geo_assets.database.connections import KeptConnection, connect
 from geo_assets.errors import ErrorClass, GeoAssetsError, unforeseen
 from geo_assets.ledger.lease import assert_lease
 from geo_assets.ledger.models import Converted, PublishedTask
@@ -156,32 +156,42 @@ def _now() -> datetime:
 def _register_stage(context: StageContext, job: JobRef, stage: str, now: datetime) -> CatalogueReport:
     counts: Counter[str] = Counter()
     failed, after = 0, ("", "")
-    while True:
-        page = context.tasks.awaiting_registration(job.job_id, job.run_id, [stage], after=after, limit=BATCH)
-        if not page:
-            break
-        after = (page[-1].stage, page[-1].task_key)
-        places = collections_for(context, job, stage, page)
-        built: dict[str, list[tuple[Converted, dict[str, Any]]]] = {}
-        for task, collection in zip(page, places, strict=True):
-            try:
-                whole = with_table_files(context, job, task)
-                item = _item(context, job, whole, collection, now)
-            except GeoAssetsError as error:
-                if error.error_class is ErrorClass.TRANSIENT and error.code != "OUTPUT_GONE":  # not this file's fault
-                    raise
-                end_badly(context, job, task.stage, task.task_key, error)
-                failed += 1
-            else:
-                built.setdefault(collection, []).append((whole, item))
-        for collection, found in built.items():
-            _load(context, job, collection, found)
-            counts[collection] += len(found)
+    with KeptConnection(context.settings) as kept:
+        while True:
+            page = context.tasks.awaiting_registration(job.job_id, job.run_id, [stage], after=after, limit=BATCH)
+            if not page:
+                break
+            after = (page[-1].stage, page[-1].task_key)
+            places = collections_for(context, job, stage, page)
+            built: dict[str, list[tuple[Converted, dict[str, Any]]]] = {}
+            for task, collection in zip(page, places, strict=True):
+                try:
+                    whole = with_table_files(context, job, task)
+                    item = _item(context, job, whole, collection, now)
+                except GeoAssetsError as error:
+                    if not _is_of_the_file(error):
+                        raise
+                    end_badly(context, job, task.stage, task.task_key, error)
+                    failed += 1
+                else:
+                    built.setdefault(collection, []).append((whole, item))
+            for collection, found in built.items():
+                _load(context, job, collection, found, kept)
+                counts[collection] += len(found)
     return CatalogueReport(job=job, items=counts.total(), collections=tuple(counts), failed=failed)
 
 
+def _is_of_the_file(error: GeoAssetsError) -> bool:
+    """Whether another file may do better: not where a store or the database does not answer."""
+    return error.error_class is not ErrorClass.TRANSIENT or error.code == "OUTPUT_GONE"
+
+
 def _load(
-    context: StageContext, job: JobRef, collection: str, built: Sequence[tuple[Converted, dict[str, Any]]]
+    context: StageContext,
+    job: JobRef,
+    collection: str,
+    built: Sequence[tuple[Converted, dict[str, Any]]],
+    kept: KeptConnection,
 ) -> None:
     """Load the items of tasks into one collection, and withdraw in the same commit what these sources had in another
     collection of rasters of the same name.
@@ -207,6 +217,7 @@ def _load(
         guard=partial(assert_lease, job_id=job.job_id, run_id=job.run_id),
         record=record,
         beside=lambda conn: holding_elsewhere(conn, asked, collection, rasters),
+        kept=kept,
     )
     _clear_superseded(context, job, before, [(key, outputs) for _, key, outputs in done])
 

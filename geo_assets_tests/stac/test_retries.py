@@ -8,7 +8,7 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from geo_assets.database.connections import Backoff, retrying_also_on
+from geo_assets.database.connections import Backoff, KeptConnection, retrying_also_on
 from geo_assets.stac.pgstac import count_found, load_items
 
 
@@ -130,3 +130,31 @@ def test_a_backoff_says_how_often_and_how_long_a_statement_is_tried(backoff, tri
     with pytest.raises(ZeroDivisionError):
         statement()
     assert len(tried) == tries
+
+
+def test_a_connection_is_kept_from_load_to_load_holds_no_lock_between_them_and_may_be_lost(settings):
+    served = []
+
+    def load(identity, kept):
+        load_items(
+            settings,
+            "kept",
+            [item(identity, "kept")],
+            guard=lambda conn: None,
+            record=lambda conn: served.append(conn.info.backend_pid),
+            kept=kept,
+        )
+
+    with KeptConnection(settings) as kept, psycopg.connect(settings.dsn("pipeline"), autocommit=True) as other:
+        load("a", kept)
+        load("b", kept)
+        assert len(set(served)) == 1
+        assert other.execute(
+            "select count(*) filter (where l.locktype = 'advisory'), count(distinct a.pid) filter (where a.state <> 'idle')"
+            " from pg_stat_activity a left join pg_locks l using (pid) where a.pid = %s",
+            (served[0],),
+        ).fetchone() == (0, 0)
+        other.execute("select pg_terminate_backend(%s)", (served[0],))
+        load("c", kept)
+    assert len(set(served)) == 2
+    assert count_found(settings, "kept", ["a", "b", "c"]) == 3

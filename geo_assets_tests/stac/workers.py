@@ -23,10 +23,9 @@ from geo_assets.stac import pgstac
 from geo_assets.stac.collection import Described
 from geo_assets.stac.locks import queue_up
 from geo_assets.stac.validation import validated
+from geo_assets.stages.catalogue import BATCH
 from geo_assets.stages.unpublish import remove_collection, unpublish_item
 from geo_assets.submissions.submit import Submitter
-
-BATCH = 500
 
 #: What ours look like: an item of a COG, as the golden one.
 _LIKE = json.loads((Path(__file__).parent / "items" / "cog.json").read_text())
