@@ -150,16 +150,19 @@ _PROVIDER = re.compile(r"\s*(?P<name>[^()<>]+?)\s*(?:\((?P<roles>[^()]*)\))?\s*(
 
 
 def _license(value: str) -> str:
-    """An SPDX identifier or expression in SPDX's spelling, or `other`."""
+    """An SPDX identifier in SPDX's spelling, or `other`: STAC's schema of collections takes no expression."""
     from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
     if value.strip().lower() == OTHER_LICENSE:
         return OTHER_LICENSE
     try:
-        return canonicalize_license_expression(_plain_text(value))
+        license_ = canonicalize_license_expression(_plain_text(value))
     except InvalidLicenseExpression:
+        license_ = ""
+    if not license_ or {" ", "("} & set(license_):
         msg = f"{value!r} is no SPDX identifier (https://spdx.org/licenses), for example CC-BY-4.0; or: other"
-        raise ValueError(msg) from None
+        raise ValueError(msg)
+    return license_
 
 
 def _provider(value: str) -> str:

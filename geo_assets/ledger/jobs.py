@@ -36,10 +36,9 @@ class Jobs(Attempts, Claims):
                 else []
             )
             if len(rows) != 1:
-                raise GeoAssetsError(
-                    "JOB_NOT_FOUND",
-                    f"{'no job' if not rows else 'more than one job'} has an id that starts with {job_id!r}",
-                )
+                found = "more than one job" if rows else "no job"
+                short = "" if len(job_id) >= 6 else "; give six characters of it at least"
+                raise GeoAssetsError("JOB_NOT_FOUND", f"{found} has an id that starts with {job_id!r}{short}")
             stages = conn.execute(
                 "select * from geo.stage_counts where job_id = %s order by first_started_at nulls last, stage",
                 (rows[0]["job_id"],),

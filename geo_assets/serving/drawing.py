@@ -1,13 +1,17 @@
 """How a raster is drawn where the client does not say: which asset, which bands, between which values.
 
-Without limits a library stretches a float raster over the whole range of its type, which is flat grey.
+Without limits a library stretches a float raster over the whole range of its type, which is flat grey, and draws the
+numbers of classes as greys that nobody can tell from black.
 Here: from a query and the metadata to a complete query. Not here: where the metadata come from (`tiles.py`).
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from geo_assets.stac.collection import colours_of
 
 Query = list[tuple[str, str]]
 Limits = tuple[float, float]
@@ -20,7 +24,7 @@ _SIGMAS = 2.05
 
 
 def completed(query: Query, assets: Sequence[Mapping[str, Any]], drawn: Mapping[str, Limits]) -> Query:
-    """Return a query with assets, bands and limits.
+    """Return a query with assets, bands, and limits or colours.
 
     Args:
         query: as the client gave it.
@@ -43,6 +47,10 @@ def completed(query: Query, assets: Sequence[Mapping[str, Any]], drawn: Mapping[
         query = [(n, f"{v}|bidx={numbers}" if n == "assets" else v) for n, v in query]
     if _OWN_WAYS & given:
         return query
+    if bands == [[1]] and "colormap_name" not in given:
+        name = names[0].partition("|")[0]
+        if colours := colours_of([a[name] for a in assets if name in a]):
+            return [*query, ("colormap", json.dumps(colours, separators=(",", ":")))]
     return query + _rescale([n.partition("|")[0] for n in names], bands, assets, drawn)
 
 

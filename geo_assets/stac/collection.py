@@ -44,7 +44,7 @@ class Described(BaseModel):
 
     title: Text | None = Field(None, min_length=1, max_length=300)
     description: Text | None = Field(None, min_length=1, max_length=10_000, description="Markdown")
-    license: License | None = Field(None, description="an SPDX identifier or expression, or other")
+    license: License | None = Field(None, description="an SPDX identifier, or other")
     providers: tuple[Provider, ...] = Field((), max_length=50, description="each as NAME (ROLE, …) URL")
     keywords: tuple[Text, ...] = Field((), max_length=100)
 
@@ -169,7 +169,7 @@ def _renders(sample: Sequence[dict[str, Any]], assets: Mapping[str, Any]) -> dic
         bands = asset.get("bands", [])
         if "visual" in asset.get("roles", ()) and len(bands) >= 3:
             drawn[key] = {"title": "as it looks", "assets": [key], "bidx": [1, 2, 3]}
-        elif bands and (colours := _colours([i["assets"][key] for i in sample if key in i["assets"]])):
+        elif bands and (colours := colours_of([i["assets"][key] for i in sample if key in i["assets"]])):
             drawn[key] = {"title": "its table of colours", "assets": [key], "bidx": [1], "colormap": colours}
         elif bands:
             limits = _stretch([i["assets"][key] | _shape(i, key) for i in sample if key in i["assets"]])
@@ -179,7 +179,7 @@ def _renders(sample: Sequence[dict[str, Any]], assets: Mapping[str, Any]) -> dic
     return drawn
 
 
-def _colours(assets: Sequence[dict[str, Any]]) -> dict[str, list[int]]:
+def colours_of(assets: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
     """Value -> red, green, blue, alpha of the first bands' tables of colours; empty where one has none, or two
     contradict each other.
     """

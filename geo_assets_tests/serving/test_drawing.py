@@ -32,6 +32,29 @@ def test_a_picture_of_bytes_is_drawn_as_it_is():
     assert completed([("assets", "data")], [PHOTO], {}) == [("assets", "data")]
 
 
+def classes(colours):
+    told = [{"value": value, "color_hint": colour} for value, colour in colours.items()]
+    return {"data": asset({**band("uint8"), "classification:classes": told})}
+
+
+LAND = classes({1: "ff0000", 5: "0000ff"})
+
+
+def test_classes_have_the_colours_of_their_table():
+    assert completed([], [LAND], {"data": (1, 5)}) == [
+        ("assets", "data"),
+        ("colormap", '{"1":[255,0,0,255],"5":[0,0,255,255]}'),
+    ]
+    assert completed([("assets", "data"), ("colormap_name", "terrain")], [LAND], {})[2:] == []
+
+
+def test_classes_of_a_mosaic_have_colours_if_its_tables_agree():
+    more, other = classes({7: "00ff00"}), classes({1: "00ff00"})
+    ((_, colormap),) = completed([("assets", "data")], [LAND, more], {})[1:]
+    assert '"7":[0,255,0,255]' in colormap
+    assert completed([("assets", "data")], [LAND, other], {}) == [("assets", "data")]
+
+
 def test_three_bands_of_a_picture_are_drawn_each_with_its_limits():
     assert completed([("assets", "data")], [ORTHO], {}) == [
         ("assets", "data|bidx=1,2,3"),

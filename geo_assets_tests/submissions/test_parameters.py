@@ -207,7 +207,8 @@ def test_a_container_is_called_alike_wherever_it_is_named(name, is_one):
     ("said", "means"),
     [
         ("cc-by-4.0", "CC-BY-4.0"),
-        ("mit or apache-2.0", "MIT OR Apache-2.0"),
+        ("mit", "MIT"),
+        ("LicenseRef-Ours", "LicenseRef-Ours"),
         ("Other", "other"),
     ],
 )
@@ -220,6 +221,7 @@ def test_a_license_is_kept_in_the_spelling_of_spdx(said, means):
     [
         ({"license": "proprietary"}, "'proprietary' is no SPDX identifier"),
         ({"license": "CC-BY-5.0"}, "'CC-BY-5.0' is no SPDX identifier"),
+        ({"license": "MIT OR Apache-2.0"}, "'MIT OR Apache-2.0' is no SPDX identifier"),
         ({"providers": ["Agency (owner)"]}, "the roles are licensor, producer, processor, host"),
         ({"providers": ["Agency https://me:secret@agency.example"]}, "must be NAME (ROLE, …) URL without credentials"),
         ({"title": ""}, "title: "),
