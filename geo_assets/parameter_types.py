@@ -156,13 +156,13 @@ def _license(value: str) -> str:
     if value.strip().lower() == OTHER_LICENSE:
         return OTHER_LICENSE
     try:
-        license_ = canonicalize_license_expression(_plain_text(value))
+        known: str | None = canonicalize_license_expression(_plain_text(value))
     except InvalidLicenseExpression:
-        license_ = ""
-    if not license_ or {" ", "("} & set(license_):
+        known = None
+    if known is None or {" ", "("} & set(known):
         msg = f"{value!r} is no SPDX identifier (https://spdx.org/licenses), for example CC-BY-4.0; or: other"
         raise ValueError(msg)
-    return license_
+    return known
 
 
 def _provider(value: str) -> str:
