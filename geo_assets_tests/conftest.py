@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from functools import cached_property
 from pathlib import Path
 
 import psycopg
@@ -75,6 +76,11 @@ class Cli:
         done = self.run(*args, "--json")
         assert done.stdout, done.stderr
         return json.loads(done.stdout)
+
+    @cached_property
+    def exports(self) -> dict[str, str]:
+        """What `geo-assets env` exports: ports and passwords of a stack stay the same."""
+        return self.json("env")
 
 
 @pytest.hookimpl(tryfirst=True)  # before those that are not asked for are left out

@@ -5,14 +5,14 @@ import time
 import pytest
 
 from geo_assets.defs.storage import PooledPostgresStorage
-from geo_assets_tests.faults.test_killed_run import connect, environment
+from geo_assets_tests.faults.test_killed_run import connect
 
 _NAME = "a storage under test"
 
 
 @pytest.fixture
 def storage(cli):
-    url = environment(cli)["GEO_ASSETS_DAGSTER_POSTGRES_URL"]
+    url = cli.exports["GEO_ASSETS_DAGSTER_POSTGRES_URL"]
     return PooledPostgresStorage(f"{url}&application_name={_NAME.replace(' ', '%20')}", should_autocreate_tables=False)
 
 

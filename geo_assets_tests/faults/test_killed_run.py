@@ -1,6 +1,5 @@
 """The run worker is killed in the middle: what was finished is kept, nothing is doubled, the next run does the rest."""
 
-import functools
 import json
 import os
 import signal
@@ -15,14 +14,8 @@ from geo_assets_tests.processes import children, command
 from geo_assets_tests.raster.test_cog import write
 
 
-@functools.cache
-def environment(cli) -> dict[str, str]:
-    """Asked for once: ports are remembered, and each call is a process."""
-    return cli.json("env")
-
-
 def connect(cli):
-    env = environment(cli)
+    env = cli.exports
     return psycopg.connect(
         host=env["PGHOST"],
         port=env["PGPORT"],

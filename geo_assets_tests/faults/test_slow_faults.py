@@ -135,7 +135,7 @@ def test_whatever_is_killed_in_mid_ingest_the_job_is_completed_by_the_next_attem
 def test_hello_world_30_through_the_api_takes_at_most_4_seconds_in_the_median_of_5(cli):
     import httpx
 
-    url = cli.json("env")["GEO_ASSETS_API_URL"]
+    url = cli.exports["GEO_ASSETS_API_URL"]
 
     def timed(n: int, message: str) -> float:
         start = time.perf_counter()

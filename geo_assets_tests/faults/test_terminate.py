@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
-from geo_assets_tests.faults.test_killed_run import begun, connect, converted, environment, run_workers, until
+from geo_assets_tests.faults.test_killed_run import begun, connect, converted, run_workers, until
 from geo_assets_tests.processes import children
 from geo_assets_tests.raster.test_cog import write
 
@@ -22,7 +22,7 @@ SECONDS = 15
 
 def graphql(cli, query: str, **variables) -> dict:
     answer = httpx.post(
-        f"{environment(cli)['GEO_ASSETS_WEBSERVER_URL']}/graphql",
+        f"{cli.exports['GEO_ASSETS_WEBSERVER_URL']}/graphql",
         json={"query": query, "variables": variables},
         timeout=60,
         trust_env=False,

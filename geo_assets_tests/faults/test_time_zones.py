@@ -75,7 +75,7 @@ def test_a_run_that_waits_in_the_queue_for_long_is_launched_once_in_any_time_zon
 @pytest.mark.parametrize("zone", ["Europe/Berlin"], indirect=True)
 def test_doctor_names_a_connection_that_is_not_in_utc(cli, zone):
     assert cli.run("up").returncode == 0
-    plain = cli.json("env")["GEO_ASSETS_DAGSTER_POSTGRES_URL"].partition("?")[0]
+    plain = cli.exports["GEO_ASSETS_DAGSTER_POSTGRES_URL"].partition("?")[0]
     cli.env["GEO_ASSETS_DAGSTER_POSTGRES_URL"] = f"{plain}?options=-csearch_path%3Ddagster"
     try:
         finding = next(f for f in cli.json("doctor") if f["what"] == "time zone")

@@ -14,7 +14,7 @@ from geo_assets_tests.raster.test_cog import write
 
 
 def connect(cli):
-    env = cli.json("env")
+    env = cli.exports
     return psycopg.connect(
         host=env["PGHOST"], port=env["PGPORT"], user=env["PGUSER"], password=env["PGPASSWORD"], dbname=env["PGDATABASE"]
     )
@@ -76,7 +76,7 @@ def test_a_table_is_typed_indexed_and_keeps_null_apart_from_empty(cli, mixed):
 
 
 def test_the_reader_role_sees_tables_and_the_ledger_but_changes_nothing(cli, mixed):
-    env, passwords = cli.json("env"), json.loads((cli.home / "stack.json").read_text())["passwords"]
+    env, passwords = cli.exports, json.loads((cli.home / "stack.json").read_text())["passwords"]
     with psycopg.connect(
         host=env["PGHOST"],
         port=env["PGPORT"],
@@ -277,7 +277,7 @@ def test_a_backfill_of_a_finished_job_makes_a_new_run_that_skips_every_task(cli,
     workspace = Path(__file__).resolve().parents[2] / "workspace.yaml"
     done = subprocess.run(
         [*command, "-w", str(workspace)],
-        env={**os.environ, **cli.json("env")},
+        env={**os.environ, **cli.exports},
         capture_output=True,
         text=True,
         check=False,

@@ -152,7 +152,7 @@ def test_a_submission_that_nobody_launched_is_launched_by_the_sensor(cli):
 
     import psycopg
 
-    env = cli.json("env")
+    env = cli.exports
     job = cli.json("submit", "hello_world", "--param", "message=sensor", "--wait")
     with psycopg.connect(
         host=env["PGHOST"], port=env["PGPORT"], user=env["PGUSER"], password=env["PGPASSWORD"], dbname=env["PGDATABASE"]

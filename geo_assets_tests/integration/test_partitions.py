@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from geo_assets.parameters import JOB_TYPES
-from geo_assets_tests.faults.test_killed_run import connect, environment, until
+from geo_assets_tests.faults.test_killed_run import connect, until
 from geo_assets_tests.faults.test_terminate import graphql, run_status
 
 _SELECTOR = {"repositoryLocationName": "geo_assets", "repositoryName": "__repository__"}
@@ -102,7 +102,7 @@ def test_a_launch_of_another_job_type_is_refused_and_leaves_a_finished_job_as_it
     workspace = Path(__file__).parents[2] / "workspace.yaml"
     refused = subprocess.run(
         [sys.executable, *command, "-w", str(workspace)],
-        env={**os.environ, **environment(cli)},
+        env={**os.environ, **cli.exports},
         capture_output=True,
         text=True,
         timeout=120,

@@ -31,7 +31,7 @@ def test_good_rasters_are_published_a_bad_one_is_quarantined_and_a_rerun_skips_a
             cli.home / "containers" / tasks[f"tile_{i}.tif"]["outputs"]["cog"].removeprefix("default/"),
         )
 
-    env = cli.json("env")
+    env = cli.exports
     with psycopg.connect(
         host=env["PGHOST"], port=env["PGPORT"], user=env["PGUSER"], password=env["PGPASSWORD"], dbname=env["PGDATABASE"]
     ) as db:

@@ -14,7 +14,7 @@ from geo_assets_tests.raster.test_cog import write
 @pytest.fixture(scope="module")
 def search(cli):
     def run(**body):
-        env = cli.json("env")
+        env = cli.exports
         place = {
             "host": env["PGHOST"],
             "port": env["PGPORT"],
@@ -49,7 +49,7 @@ def test_an_unknown_time_is_null_and_not_found_under_today_and_does_not_stretch_
     assert set(search(collections=["times"], datetime="2023-08-21T12:00:00Z")) == {
         "LC08_L2SP_193024_20230821_20230826_02_T1_SR_B4.TIF"
     }
-    env = cli.json("env")
+    env = cli.exports
     place = {
         "host": env["PGHOST"],
         "port": env["PGPORT"],

@@ -49,7 +49,7 @@ def test_the_account_of_a_job_counts_the_warnings_of_its_files_by_kind(cli, job)
     shown = cli.run("job", job["job_id"]).stdout
     assert all(kind in shown for kind in COUNTS)
     assert f"tasks {job['job_id'][:12]} --warned" in shown
-    url = cli.json("env")["GEO_ASSETS_API_URL"]
+    url = cli.exports["GEO_ASSETS_API_URL"]
     assert httpx.get(f"{url}/api/jobs/status/{job['job_id']}", timeout=30).json()["warnings"] == COUNTS
 
 

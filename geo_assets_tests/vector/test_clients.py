@@ -23,7 +23,7 @@ def get(url):
 @pytest.fixture
 def tipg(cli):
     """tipg from the package index, in an environment of its own, as the reader."""
-    exports = cli.json("env")
+    exports = cli.exports
     port = free_port()
     env = {
         **cli.env,

@@ -19,7 +19,7 @@ LOGS = """subscription ($id: ID!) { pipelineRunLogs(runId: $id) {
 
 @pytest.fixture(scope="module")
 def exports(cli):
-    return cli.json("env")
+    return cli.exports
 
 
 @pytest.fixture(scope="module")
