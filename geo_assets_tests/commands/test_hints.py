@@ -62,6 +62,7 @@ def demo(cli):
     return said(cli, "demo")
 
 
+@pytest.mark.faults
 def test_every_hint_that_is_printed_runs_as_printed_from_any_directory(cli, half_good, demo):
     job = half_good["job_id"]
     ingest = ("submit", "ingest_container", "--param", "container=half-good", "--wait", "--param")
@@ -95,6 +96,7 @@ def test_every_hint_that_is_printed_runs_as_printed_from_any_directory(cli, half
     assert failed == {}
 
 
+@pytest.mark.faults
 def test_the_hints_of_the_demo_read_and_change_nothing(demo):
     looks = {
         line[2:20].strip(): line[20:].strip()

@@ -59,6 +59,7 @@ def test_a_nodata_value_beyond_64_bits_is_published(cli, tmp_path):
         assert float(found.fetchone()[0]) == float(np.finfo("float32").min)
 
 
+@pytest.mark.faults
 def test_removed_files_keep_their_outputs_unless_the_job_retires_them(cli, tmp_path):
     folder = tmp_path / "some"
     folder.mkdir()
@@ -81,6 +82,7 @@ def test_removed_files_keep_their_outputs_unless_the_job_retires_them(cli, tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.faults
 def test_two_jobs_on_one_collection_never_claim_what_the_other_replaced(cli, tmp_path):
     folder = tmp_path / "shared"
     folder.mkdir()
@@ -132,6 +134,7 @@ def test_rejected_rows_and_points_in_one_place_are_told_and_searchable(cli, tmp_
     assert len(items(cli, "points-vector")) == 2
 
 
+@pytest.mark.faults
 def test_odd_names_of_files_are_quarantined_or_published_never_a_failure(cli, tmp_path):
     folder = cli.home / "containers" / "odd-names"
     folder.mkdir()

@@ -116,6 +116,7 @@ def test_one_flipped_bit_is_named_with_its_file_and_what_to_do(cli, job):
         assert verified(cli, record["job_id"]) == [("BLOB_CHANGED", thumbnail)]
 
 
+@pytest.mark.faults
 def test_a_missing_file_and_a_missing_receipt_are_named(cli, job):
     record, tasks = job
     blob = tasks["b.tif"]["outputs"]["thumbnail"]
@@ -151,6 +152,7 @@ def test_a_changed_and_a_deleted_item_are_named(cli, job):
         assert ("ITEM_NOT_PUBLISHED", name) in verified(cli, record["job_id"])
 
 
+@pytest.mark.faults
 def test_a_changed_row_count_and_a_changed_account_are_named(cli, job):
     record, tasks = job
     (table,) = (t["table"] for t in tasks["c.gpkg"]["outputs"]["tables"])
@@ -172,6 +174,7 @@ def test_what_cannot_be_verified_is_one_line(cli, words):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.faults
 def test_an_item_that_a_later_job_replaced_is_superseded_for_the_earlier_one(cli, tmp_path):
     upload(cli, write(tmp_path / "a.tif", np.ones((1, 30, 30), "uint8")), "replacing")
     old, _ = ingest(cli, "replacing")

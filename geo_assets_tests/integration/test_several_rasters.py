@@ -101,6 +101,7 @@ def test_a_bad_variable_among_good_ones_is_left_out_and_told(cli, tmp_path):
     assert item_of(cli, tasks["some.nc"])["assets"]["data"]["href"] == local(cli, outputs["cog"]).as_uri()
 
 
+@pytest.mark.faults
 def test_where_no_variable_can_be_converted_the_file_is_quarantined_with_the_reasons(cli, tmp_path):
     content = netcdf({"a": (["y", "x"], {}, numbers(4, 5)), "b": (["y", "x"], {}, numbers(4, 5))})
     upload(cli, write_bytes(tmp_path / "none.nc", content), "none-good")
@@ -117,6 +118,7 @@ def test_where_no_variable_can_be_converted_the_file_is_quarantined_with_the_rea
 
 
 @pytest.mark.slow
+@pytest.mark.faults
 def test_a_replaced_container_leaves_nothing_of_the_variables_that_it_had(cli, tmp_path):
     source = write_bytes(tmp_path / "a.nc", climate(tas=numbers(4, 5), pr=numbers(4, 5), huss=numbers(4, 5)))
     upload(cli, source, "swapped")
@@ -129,6 +131,7 @@ def test_a_replaced_container_leaves_nothing_of_the_variables_that_it_had(cli, t
     assert item_of(cli, after["a.nc"])["assets"].keys() == {"tas", "ps", "thumbnail", "ps-thumbnail"}
 
 
+@pytest.mark.faults
 @pytest.mark.faults
 def test_a_removed_container_is_retired_with_all_its_cogs(cli, tmp_path):
     upload(cli, write_bytes(tmp_path / "a.nc", climate(tas=numbers(4, 5), pr=numbers(4, 5))), "retired")

@@ -79,6 +79,7 @@ def test_the_time_that_is_submitted_is_the_items(cli, tmp_path, search):
     assert cli.run(*submit, "--param", "datetime=yesterday").returncode != 0
 
 
+@pytest.mark.faults
 def test_bands_of_landsat_have_the_time_of_the_metadata_that_lie_beside_them_and_are_made_anew_where_it_changes(
     cli, tmp_path, search
 ):

@@ -240,7 +240,7 @@ def test_a_job_that_is_at_work_is_followed_to_its_end_without_a_reload(page, cli
     browser.wait_for_text("2 of 2", "[aria-label=Progress]")
     browser.wait_for_text("slow.tif", "[aria-label=Files]")
     assert browser.eval("[...document.querySelectorAll('progress')].every(e => e.value === e.max)")
-    assert browser.eval("document.querySelector('#live').textContent").lower().startswith("completed with errors")
+    browser.wait("document.querySelector('#live').textContent.toLowerCase().startsWith('completed with errors')")
     assert browser.eval("globalThis.neverReloaded") is True
 
 

@@ -81,9 +81,7 @@ def test_whichever_fields_are_asked_for_no_answer_names_a_file_of_this_machine(c
     for path in ("/stac/collections", "/stac/search", f"/stac/collections/{COLLECTION}/items"):
         answer = client.get(path, params=wanted)
         assert answer.status_code == 200
-        assert "file:" not in answer.text.replace("file:checksum", "").replace("file:size", "").replace(
-            "file:values", ""
-        )
+        assert "file:/" not in answer.text
         assert str(ingested.settings.home) not in answer.text
     found = client.get("/stac/collections", params=wanted).json()["collections"]
     (served,) = [c for c in found if c["id"] == COLLECTION]

@@ -234,6 +234,7 @@ def test_six_writers_and_two_readers_never_meet_for_a_minute(cli, tmp_path):
     )  # of a read, on a machine that six loads keep busy; the swap itself is measured in test_publish.py
 
 
+@pytest.mark.faults
 def test_a_job_appends_the_same_bytes_once_and_new_bytes_again(cli, tmp_path):
     parameters = [part for p in ("container=appended", "mode=append", "collection=app") for part in ("--param", p)]
 
@@ -284,6 +285,7 @@ def test_links_below_a_folder_lead_nowhere_else(cli, tmp_path):
     assert plan["feature_count"] == 2
 
 
+@pytest.mark.faults
 def test_a_zipped_geodatabase_under_its_usual_name_is_loaded_alone_and_from_a_container(cli, tmp_path):
     folder = write(points(2), tmp_path / "roads.gdb")
     zipped = Path(shutil.make_archive(str(tmp_path / "roads.gdb"), "zip", tmp_path, folder.name))
@@ -308,6 +310,7 @@ def test_hostile_uploads_are_refused_on_the_command_line_and_nothing_is_left(cli
         assert db.execute("select count(*) from pg_tables where tablename like 'evil%'").fetchone() == (0,)
 
 
+@pytest.mark.faults
 def test_a_shapefile_called_city_thumbs_brings_its_attributes_loose_zipped_in_a_folder_and_in_a_container(
     cli, tmp_path
 ):
