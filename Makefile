@@ -39,7 +39,7 @@ coverage: ## branches taken by the tests that need no stack; fails below the fig
 	$$uv run --frozen coverage report --skip-covered --sort=cover $(if $(TESTS),--fail-under=0)
 	echo "coverage: $$((SECONDS - step)) s"
 
-test-faults: ## whole jobs in rarer misfortunes: files that vanish, full disks, runs that are deleted; about 5 minutes
+test-faults: ## whole jobs in rarer misfortunes: files that vanish, full disks, runs that are deleted; about 10 minutes
 	@$(RUN) pytest -m "faults and not slow" --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 	echo "test-faults: $$((SECONDS - step)) s"
 
