@@ -104,6 +104,13 @@ def settings(databases, open_folder):
     databases.end_sessions(settings)
 
 
+def environment(settings: Settings) -> dict[str, str]:
+    """The variables by which a program finds the database and the files."""
+    place = {"HOME": settings.home, "PG_PORT": settings.pg_port, "PG_DATABASE": settings.pg_database}
+    secrets = {"MIGRATOR_PASSWORD": "m", "PIPELINE_PASSWORD": "p", "READER_PASSWORD": "r"}
+    return {f"GEO_ASSETS_{name}": str(value) for name, value in {**place, **secrets}.items()}
+
+
 @pytest.fixture
 def submitter(settings):
     with Submitter(settings, launches=False) as submitter:

@@ -56,8 +56,7 @@ insert into geo.tasks as old (job_id, stage, task_key, kind, fingerprint, input,
   error_message, remedy, finished_at)
 select %(job)s, %(stage)s, task_key, kind, fingerprint, input, %(run)s,
        case when error is null then 'pending'::geo.task_status else %(bad_input)s::geo.task_status end,
-       error->>'code', error->>'message', replace(error->>'remedy', 'JOB_ID', left(%(job)s, 12)),
-       case when error is not null then now() end
+       error->>'code', error->>'message', error->>'remedy', case when error is not null then now() end
   from planned
 on conflict (job_id, stage, task_key) do update set
     kind = excluded.kind, input = excluded.input, run_id = excluded.run_id, listed = true,
@@ -127,7 +126,7 @@ class Tasks:
             forget_earlier(conn, job_id, run_id)
             conn.execute("update geo.tasks set listed = false where job_id = %s and stage = %s", (job_id, stage))
             for batch in batched(tasks, _PLAN_BATCH):
-                rows = Jsonb([t.model_dump(mode="json") for t in batch])
+                rows = Jsonb([_planned(task, job_id) for task in batch])
                 values = {"tasks": rows, "job": job_id, "stage": stage, "run": run_id, "force": force}
                 conn.execute(_PLAN, {**values, "bad_input": BAD_INPUT})
                 count += len(batch)
@@ -463,6 +462,14 @@ def _unreadable(conn: DictConnection, job_id: str, stage: str) -> list[str]:
             for row in cursor
             if not is_readable(stage, row["outputs"], row["receipt"])  # type: ignore[arg-type]
         ]
+
+
+def _planned(task: PlannedTask, job_id: str) -> dict[str, Any]:
+    """A task as `_PLAN` reads it."""
+    row = task.model_dump(mode="json")
+    if task.error:
+        row["error"]["remedy"] = for_job(task.error["remedy"], job_id)
+    return row
 
 
 def _redo(conn: DictConnection, job_id: str, stage: str, keys: Sequence[str]) -> None:

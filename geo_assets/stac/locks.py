@@ -13,12 +13,15 @@ from typing import Any
 
 import psycopg
 
+#: The key of a collection's lock.
+_KEY = "hashtextextended('geo_assets:stac:' || %s, 0)"
+
 
 def queue_up(conn: psycopg.Connection[Any], collection: str) -> None:
     """Lock the collection's items against changes by others until the transaction ends; so no writer waits for
     another's rows.
     """
-    conn.execute("select pg_advisory_xact_lock(hashtextextended('geo_assets:stac:' || %s, 0))", (collection,))
+    conn.execute(f"select pg_advisory_xact_lock({_KEY})", (collection,))
 
 
 def queue_up_now(conn: psycopg.Connection[Any], collection: str) -> None:
@@ -27,9 +30,7 @@ def queue_up_now(conn: psycopg.Connection[Any], collection: str) -> None:
     Raises:
         psycopg.errors.LockNotAvailable: another holds the lock.
     """
-    row = conn.execute(
-        "select pg_try_advisory_xact_lock(hashtextextended('geo_assets:stac:' || %s, 0))", (collection,)
-    ).fetchone()
+    row = conn.execute(f"select pg_try_advisory_xact_lock({_KEY})", (collection,)).fetchone()
     if row != (True,):
         raise psycopg.errors.LockNotAvailable(f"{collection} is being changed by another")
 
@@ -41,7 +42,7 @@ def alone(conn: psycopg.Connection[Any], collections: Iterable[str]) -> Iterator
     """
     conn.commit()
     for collection in sorted(collections):
-        conn.execute("select pg_advisory_lock(hashtextextended('geo_assets:stac:' || %s, 0))", (collection,))
+        conn.execute(f"select pg_advisory_lock({_KEY})", (collection,))
     conn.commit()
     yield  # if it fails, the connection is closed, and the locks end with it
     try:

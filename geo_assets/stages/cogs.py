@@ -25,6 +25,7 @@ from geo_assets.stages.progress_log import LogLine, no_log
 from geo_assets.stages.raster_conversion import PRODUCT, ConvertedSource, Converter
 from geo_assets.stages.scenes import refuse_incomplete, scene_fault, scene_members
 from geo_assets.storage.containers import FOR_EVER, BlobRef
+from geo_assets.storage.local import sha256_of
 from geo_assets.storage.sources import Kind
 from geo_assets.storage.zips import contents
 
@@ -120,7 +121,7 @@ def _put(
         if part.report is None or part.cog is None or part.thumbnail is None:
             raise GeoAssetsError("CONTRACT_VIOLATION", f"{part.name} was not converted")
         made.append((part.cog, part.report.sha256))
-        pictures.append((part.thumbnail, _sha256_of(part.thumbnail)))
+        pictures.append((part.thumbnail, sha256_of(part.thumbnail)))
     names = ["" if converted.is_single else part.stem for part in converted.made]
     placed = partial(_placed, context, job, work, names)
     cogs = placed(made, container=context.settings.cog_container, ending=".tif")
@@ -160,12 +161,6 @@ def _upload(context: StageContext, output: _Output, media_type: str) -> None:
     there = container.head(path)
     if there is None or there.size != output.file.stat().st_size or container.sha256(path) != output.sha256:
         container.upload(output.file, path, media_type=media_type, cache_control=FOR_EVER)
-
-
-def _sha256_of(file: Path) -> str:
-    """The SHA-256 of a file's bytes (hex)."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _unread(converted: ConvertedSource) -> list[str]:

@@ -30,6 +30,7 @@ from geo_assets.patterns import ACCOUNT_ALIAS, CONTAINER_NAME
 from geo_assets.sandbox.scratch import held_folder
 from geo_assets.settings import LocalAccount, Settings
 from geo_assets.storage.containers import BlobRef, Container, open_container, place
+from geo_assets.storage.local import sha256_of
 
 _ANOTHER = "name another one, or empty it"
 
@@ -363,12 +364,6 @@ def open_target(settings: Settings, asked: str) -> Target:
             remedy=f"correct it; for a folder: ./{asked}",
         )
     return _Folder(Path(asked).absolute())
-
-
-def sha256_of(file: Path) -> str:
-    """Return the SHA-256 of a file (hex)."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def safe_name(identity: str) -> str:

@@ -111,7 +111,7 @@ def fingerprint(job: OfJobType, source: Source, stage: str) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
-def made_from(job: OfJobType, stage: str, members: Sequence[FetchedFile]) -> str:
+def _made_from(job: OfJobType, stage: str, members: Sequence[FetchedFile]) -> str:
     """As `fingerprint`, of files that were fetched: by the hashes of their bytes, not by etag."""
     parameters = job.parameters_as(IngestContainer)
     body = {
@@ -128,7 +128,7 @@ def content_hash(job: OfJobType, task: Converted) -> str:
     unchanged.
     """
     made = [*(cog.sha256 for cog in task.outputs.all_cogs), *([t.table, t.rows] for t in task.outputs.all_tables)]
-    body = [made_from(job, task.stage, task.receipt.input), made]
+    body = [_made_from(job, task.stage, task.receipt.input), made]
     return hashlib.sha256(json.dumps(body).encode()).hexdigest()
 
 

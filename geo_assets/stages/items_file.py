@@ -22,9 +22,9 @@ from geo_assets.settings import Settings
 from geo_assets.stac import pgstac, reading
 from geo_assets.stac.pgstac import Guard, anybody
 from geo_assets.stac.validation import validated
-from geo_assets.stages.export_target import sha256_of
 from geo_assets.stages.orphans import sweep_blobs
 from geo_assets.storage.containers import FOR_EVER, BlobRef, open_container
+from geo_assets.storage.local import sha256_of
 from geo_assets.vector.geoparquet import PARQUET
 
 #: The key of the collection's asset.

@@ -1,11 +1,13 @@
 """Local containers: directories, and whether their file system is still mounted.
 
-Here: what obstore does not report about a directory: a share that is not mounted, every file whatever its name.
+Here: what obstore does not report about a directory: a share that is not mounted, every file whatever its name; the
+hash of a file.
 Not here: reading and writing files (`containers.py`).
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import time
@@ -139,6 +141,12 @@ def pieces_of(file: Path) -> Iterator[memoryview]:
     with file.open("rb", buffering=0) as opened:
         while length := opened.readinto(buffer):
             yield buffer[:length]
+
+
+def sha256_of(file: Path) -> str:
+    """Return the SHA-256 of a file (hex)."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def files_below(folder: Path) -> Iterator[Path]:

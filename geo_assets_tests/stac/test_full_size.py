@@ -18,18 +18,12 @@ from psycopg.types.json import Jsonb
 from geo_assets.api.app import create_app
 from geo_assets.stac.collection import Described
 from geo_assets.stac.pgstac import create_collection, read_collection, read_items, refresh_collection
+from geo_assets_tests.databases import environment
 from geo_assets_tests.stac.test_collections import load
 from geo_assets_tests.stac.test_partitioned import monthly  # noqa: F401 - the fixture
 from geo_assets_tests.stac.workers import items_of_writer, like_ours
 
 WRITERS, EACH = 4, 2000
-
-
-def environment(settings):
-    """What leads a process to the database of these tests."""
-    place = {"HOME": settings.home, "PG_PORT": settings.pg_port, "PG_DATABASE": settings.pg_database}
-    passwords = {"MIGRATOR_PASSWORD": "m", "PIPELINE_PASSWORD": "p", "READER_PASSWORD": "r"}
-    return {f"GEO_ASSETS_{name}": str(value) for name, value in {**place, **passwords}.items()}
 
 
 def start(settings, *words):

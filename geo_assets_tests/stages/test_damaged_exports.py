@@ -15,6 +15,7 @@ from geo_assets.cli import app as command_line
 from geo_assets.errors import GeoAssetsError
 from geo_assets.stac.validation import validated
 from geo_assets.stages.export import Data, export
+from geo_assets_tests.databases import environment
 from geo_assets_tests.stages.test_catalogue import world  # noqa: F401 - the fixture
 from geo_assets_tests.stages.test_export import deliver, delivered, documents, hashes
 
@@ -26,17 +27,6 @@ def flip(file):
     file.chmod(0o644)
     file.write_bytes(data)
     return bytes(data)
-
-
-def environment(settings):
-    """The variables by which a program finds the database and the files."""
-    given = {
-        "HOME": settings.home,
-        "PG_PORT": settings.pg_port,
-        "PG_DATABASE": settings.pg_database,
-        "PIPELINE_PASSWORD": settings.pipeline_password.get_secret_value(),
-    }
-    return {f"GEO_ASSETS_{name}": str(value) for name, value in given.items()}
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from geo_assets.stages.container_inventory import take_inventory
 from geo_assets.stages.janitor import run_janitor
 from geo_assets.stages.unpublish import unpublish_item
 from geo_assets.submissions.boundary import handle
+from geo_assets_tests.databases import environment
 from geo_assets_tests.intake.messages import raw
 from geo_assets_tests.raster.test_cog import write
-from geo_assets_tests.stac.test_full_size import environment
 from geo_assets_tests.stages.test_catalogue import World
 
 #: Where a run may be killed.
