@@ -81,7 +81,7 @@ ERRORS: dict[str, ErrorKind] = {
     "CONTAINER_NOT_FOUND": ErrorKind(
         _I, "create it with what is to be in it: geo-assets upload FOLDER ALIAS/CONTAINER"
     ),
-    "NOTHING_MATCHED": ErrorKind(_I, "correct the prefix or the globs; if matching nothing is fine: --allow-empty"),
+    "NOTHING_MATCHED": ErrorKind(_I, "correct the prefix or the patterns; if matching nothing is fine: --allow-empty"),
     "UNKNOWN_ACCOUNT": ErrorKind(
         _I, "name an account alias that GEO_ASSETS_ACCOUNTS defines (`default` always exists)"
     ),

@@ -193,7 +193,7 @@ class ListContainer(Parameters):
     limit: int | None = Field(
         None, ge=1, le=10_000_000, description="at most this many sources, in path order, after the globs"
     )
-    allow_empty: bool = Field(default=False, description="accept a prefix or globs that match nothing")
+    allow_empty: bool = Field(default=False, description="accept a prefix or patterns that match nothing")
 
     def slug(self) -> str:
         """The container's name."""

@@ -204,9 +204,9 @@ def check(id_regex: str) -> None:
         pc.extract_regex(pa.array([""], pa.string()), expression)
     except pa.ArrowInvalid as error:
         reason = str(error).splitlines()[0].removeprefix("Invalid regular expression: ")
-        if "unnamed groups" in reason:
-            reason = "only one group may be without a name: write (?P<id>…), (?P<asset>…), and (?:…) for the others"
         msg = f"is no regular expression of RE2: {reason}"
+        if "unnamed groups" in reason:
+            msg = "has a group without a name beside others: write (?P<id>…), (?P<asset>…), and (?:…) for the others"
         raise ValueError(msg) from None
     if "id" not in groups_of(expression):
         msg = "has no group for the id: (?P<id>…)"
