@@ -12,7 +12,7 @@ import unicodedata
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
 from geo_assets.capture import pattern, taken
 from geo_assets.epsg import parse_code
@@ -140,6 +140,11 @@ def _asset_globs(value: dict[str, str]) -> dict[str, str]:
     return value
 
 
+def _as_typed(value: dict[str, str]) -> list[str]:
+    """Each as `KEY=GLOB`: their order counts, and an object of jsonb has none."""
+    return [f"{key}={glob}" for key, glob in value.items()]
+
+
 #: STAC's word for a license that SPDX does not know.
 OTHER_LICENSE = "other"
 
@@ -220,6 +225,7 @@ AssetGlobs = Annotated[
     Field(max_length=100),
     BeforeValidator(_pairs),
     AfterValidator(_asset_globs),
+    PlainSerializer(_as_typed, return_type=list[str], when_used="json"),
 ]
 Box = Annotated[tuple[_Finite, _Finite, _Finite, _Finite], BeforeValidator(_numbers), AfterValidator(_is_box)]
 Alias = Annotated[str, Field(pattern=whole(ACCOUNT_ALIAS))]

@@ -111,7 +111,7 @@ ADDED_LATER: dict[str, Any] = {
     "override_crs": False,
     "one_collection": False,
     "id_regex": None,
-    "assets": {},
+    "assets": [],
     "missing_assets": "allow",
     **dict.fromkeys(
         ("datetime", "datetime_regex", "encoding", "geometry_column", "x", "y", "wkt", "delimiter", "decimal")
@@ -261,7 +261,8 @@ class IngestContainer(ListContainer):
         description="rasters in whose paths it finds the same id are one item: a group (?P<id>…), or all that it finds",
     )
     assets: Annotated[AssetGlobs, _GROUPING] = Field(
-        {}, description="id_regex: the asset of each file, as KEY=GLOB; without it of the group (?P<asset>…)"
+        {},
+        description="id_regex: the asset of each file, as KEY=GLOB, that to be shown first; without it of the group (?P<asset>…)",
     )
     missing_assets: Annotated[Literal["allow", "refuse"], _GROUPING] = Field(
         "allow", description="id_regex: take or refuse a scene without a good file for each of assets"

@@ -59,6 +59,20 @@ def test_the_bands_of_a_scene_in_separate_files_are_one_item_with_an_asset_for_e
     assert differences(world) == ()
 
 
+@pytest.mark.parametrize("first", ["nir", "red"])
+def test_what_was_named_first_is_what_the_thumbnail_shows_and_what_has_the_role_overview(world, first):  # noqa: F811
+    scene(world)
+    globs = {"nir": "*_B08_10m.tif", "red": "*_B04_10m.tif"}
+    asked = {**SENTINEL, "assets": {key: globs[key] for key in sorted(globs, key=lambda key: key != first)}}
+    job, _ = world.ingest(**asked)
+    item = next(item for title, item in world.items().items() if title == "T32UMC_20240101")
+    shown = [key for key, asset in item["assets"].items() if "overview" in asset["roles"]]
+    assert shown == [first]
+    assert item["assets"]["thumbnail"]["title"] == item["assets"][first]["title"]
+    (kept,) = world.rows("select parameters->'assets' from geo.jobs where job_id = %s", job.job_id)
+    assert kept[0] == [f"{key}={glob}" for key, glob in asked["assets"].items()]
+
+
 def test_two_scenes_and_a_file_of_none_are_three_items_and_every_file_is_in_the_account_once(world):  # noqa: F811
     scene(world)
     scene(world, "20240111")

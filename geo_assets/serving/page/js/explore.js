@@ -10,7 +10,7 @@ import { fileLink } from "./files.js";
 import { captured, count, counted, place, span, words } from "./format.js";
 import { flat, parseBox } from "./geometry.js";
 import { thumbnail } from "./item.js";
-import { parameters } from "./pictures.js";
+import { parameters, renderOf } from "./pictures.js";
 import { filters, MOST, search } from "./search.js";
 
 /** Cards that are added at once to the list. */
@@ -239,7 +239,7 @@ function collectionsPart() {
 
 /** What a collection says of itself, and its mosaic. */
 function aboutCollection(collection, map) {
-  const render = Object.values(collection.renders ?? {})[0];
+  const render = renderOf(collection);
   const box = boxOfCollection(collection);
   const mosaic = h("input", { type: "checkbox" });
   mosaic.addEventListener("change", () => {
