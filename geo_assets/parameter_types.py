@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 from geo_assets.capture import pattern, taken
 from geo_assets.epsg import parse_code
 from geo_assets.errors import GeoAssetsError
-from geo_assets.patterns import ACCOUNT_ALIAS, CONTAINER_NAME, CONTAINER_NAME_IN_WORDS, EPSG_CODE, whole
+from geo_assets.patterns import ACCOUNT_ALIAS, COLLECTION_ID, CONTAINER_NAME, CONTAINER_NAME_IN_WORDS, EPSG_CODE, whole
 
 
 def _plain_text(value: str) -> str:
@@ -231,4 +231,4 @@ Box = Annotated[tuple[_Finite, _Finite, _Finite, _Finite], BeforeValidator(_numb
 Alias = Annotated[str, Field(pattern=whole(ACCOUNT_ALIAS))]
 License = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_license)]
 Provider = Annotated[str, Field(max_length=1000), AfterValidator(_provider)]
-CollectionId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+CollectionId = Annotated[str, Field(pattern=whole(COLLECTION_ID))]

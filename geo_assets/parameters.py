@@ -26,7 +26,7 @@ from pydantic import (
     model_validator,
 )
 
-from geo_assets.errors import GeoAssetsError, faults
+from geo_assets.errors import GeoAssetsError, wrong_parameters
 from geo_assets.parameter_types import (
     Alias,
     AssetGlobs,
@@ -261,8 +261,7 @@ class IngestContainer(ListContainer):
         description="rasters in whose paths it finds the same id are one item: a group (?P<id>…), or all that it finds",
     )
     assets: Annotated[AssetGlobs, _GROUPING] = Field(
-        {},
-        description="id_regex: the asset of each file, as KEY=GLOB, that to be shown first; without it of the group (?P<asset>…)",
+        {}, description="id_regex: the asset of each file as KEY=GLOB, the first is shown; or the group (?P<asset>…)"
     )
     missing_assets: Annotated[Literal["allow", "refuse"], _GROUPING] = Field(
         "allow", description="id_regex: take or refuse a scene without a good file for each of assets"
@@ -517,4 +516,4 @@ def validate_parameters(job_type: str, data: Mapping[str, Any]) -> Parameters:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise GeoAssetsError("INVALID_PARAMETERS", f"{job_type}: {'; '.join(faults(error))}") from error
+        raise wrong_parameters(job_type, error) from error
