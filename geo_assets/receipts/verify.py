@@ -51,6 +51,13 @@ _TRIES = 3
 #: What makes the file of a collection's items again.
 _ITEMS_FILE = "delete it where it is still there: it is made again when the next job of its collection ends"
 
+#: What is said of a COG whose bytes have changed.
+_PIXELS = {
+    True: "its pixels are still those of its stamp",
+    False: "its pixels are not those of its stamp",
+    None: "it cannot be told whether its pixels are those of its stamp",
+}
+
 #: What a store says of a blob that is not there.
 _GONE = {"SOURCE_GONE", "CONTAINER_NOT_FOUND"}
 
@@ -287,7 +294,7 @@ class _Work:
                 self.found.fault(code, file.blob, f"the items of collection {collection}: {why}", remedy=_ITEMS_FILE)
 
     def damage(self, container: Container, ref: BlobRef) -> str:
-        """What is wrong with a COG, by its stamp and by decoding every block."""
+        """Whether the pixels of a COG are still those of its stamp, and what is wrong with it."""
         with self.context.sandbox.workspace() as folder:
             copy = Path(tempfile.mkdtemp(dir=folder)) / "changed.tif"
             container.download(ref.path, copy)
@@ -297,7 +304,7 @@ class _Work:
                 )
             except GeoAssetsError as error:
                 return error.message
-        return "; ".join(told.problems) or "it is a valid COG with the pixels of its stamp"
+        return "; ".join((_PIXELS[told.pixels_kept], *told.problems))
 
     def container(self, ref: BlobRef) -> Container:
         """One object per container: it keeps its connections."""
