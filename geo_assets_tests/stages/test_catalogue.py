@@ -133,6 +133,20 @@ def test_a_file_whose_item_is_not_valid_is_quarantined_with_the_place_of_the_fau
     assert "/assets/data/bands/0/statistics/valid_percent" in message
 
 
+def test_warnings_of_a_kind_are_told_with_their_files_page_by_page(world):
+    for name in ("a.geojson", "b.geojson", "c.geojson"):
+        west = 0 if name == "b.geojson" else -170
+        gpd.GeoDataFrame(geometry=[box(west, 0, 170, 10)], crs=4326).to_file(world.folder / name)
+    job, _ = world.ingest()
+    tasks = world.submitter.tasks
+    (first,) = tasks.warned_of_kind(job.job_id, "geometry", limit=1)
+    (second,) = tasks.warned_of_kind(job.job_id, "geometry", after=(first.stage, first.task_key), limit=2)
+    assert (first.task_key, second.task_key) == ("a.geojson", "c.geojson")
+    assert ["1 geometry is wider than half the globe" in said for said in first.warnings] == [True]
+    assert first.stac_item.startswith(f"{world.name}-vector/")
+    assert tasks.warned_of_kind(job.job_id, "heights", limit=10) == []
+
+
 def versions(world: World) -> dict[str, str]:
     """The row version of each item and of each collection."""
     return dict(

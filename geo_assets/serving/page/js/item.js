@@ -154,7 +154,7 @@ function tablesPart(item) {
           {},
           h(
             "a",
-            { class: "card", href: link(["tables", tableOf(asset)]) },
+            { class: "card", href: link(["tables", tableOf(asset)], { item: `${item.collection}/${item.id}` }) },
             h("strong", {}, tableOf(asset)),
             h(
               "span",
@@ -166,6 +166,7 @@ function tablesPart(item) {
                 .filter(Boolean)
                 .join(" · "),
             ),
+            h("span", { class: "go" }, "Show its rows and its map"),
           ),
         ),
       ),

@@ -3,10 +3,10 @@
  * Here: tables of the feature service. Not here: items that lead to them (`item.js`).
  */
 
-import { json, path, tablePath, tableTiles } from "./api.js";
+import { itemPath, json, path, tablePath, tableTiles } from "./api.js";
 import { link } from "./address.js";
 import { facts, fill, h, say } from "./dom.js";
-import { count, value } from "./format.js";
+import { counted, value } from "./format.js";
 import { boxOf, flat } from "./geometry.js";
 import { tablePrograms } from "./openwith.js";
 
@@ -20,11 +20,36 @@ export function tableOf(asset) {
   return found ? decodeURIComponent(found[1]) : null;
 }
 
-export async function showTable(panel, { parts: [, table], signal, map, view }) {
+/** The item that the address names as the table's, if it is that; of another, or none, null. */
+async function itemOf(table, query, signal) {
+  const [collection, ...id] = (query.get("item") ?? "").split("/");
+  if (!id.length) return null;
+  const item = await json(itemPath(collection, id.join("/")), { signal }).catch(() => null);
+  return Object.values(item?.assets ?? {}).some((asset) => tableOf(asset) === table) ? item : null;
+}
+
+function crumbs(item) {
+  return h(
+    "p",
+    { class: "crumbs" },
+    h("a", { href: link([]) }, "Catalogue"),
+    item
+      ? [
+          " › ",
+          h("a", { href: link([], { in: item.collection }) }, item.collection),
+          " › ",
+          h("a", { href: link(["items", item.collection, item.id]) }, item.properties.title ?? item.id),
+        ]
+      : " › Tables",
+  );
+}
+
+export async function showTable(panel, { parts: [, table], query, signal, map, view }) {
   document.title = `${table} – Catalogue`;
-  const [about, rows] = await Promise.all([
+  const [about, rows, item] = await Promise.all([
     json(`${tablePath(table)}?f=json`, { signal }),
     json(`${tablePath(table)}/items?f=geojson&limit=${ROWS}`, { signal }),
+    itemOf(table, query, signal),
   ]);
   const chosen = h(
     "section",
@@ -34,9 +59,9 @@ export async function showTable(panel, { parts: [, table], signal, map, view }) 
   const total = rows.numberMatched;
   fill(
     panel,
-    h("p", { class: "crumbs" }, h("a", { href: link([]) }, "Catalogue"), " › Tables"),
+    crumbs(item),
     h("h1", {}, table),
-    h("p", { class: "lead" }, Number.isFinite(total) ? `${count(total)} ${total === 1 ? "row" : "rows"}` : null),
+    h("p", { class: "lead" }, Number.isFinite(total) ? counted(total, "row") : null),
     about.description && about.description !== table && h("p", {}, about.description),
     h("h2", {}, "Feature"),
     chosen,
