@@ -13,6 +13,7 @@ import typer
 from geo_assets.commands.console import JsonFlag, out, print_json, print_table, warn
 from geo_assets.commands.shared import open_submitter
 from geo_assets.errors import GeoAssetsError, faults
+from geo_assets.text import how_many
 
 if TYPE_CHECKING:
     from geo_assets.stac.collection import Described
@@ -189,7 +190,8 @@ def _show(done: Unpublished, *, as_json: bool) -> None:
     else:
         deleted = "".join(f", the collection {name}" for name in done.collections)
         out.print(
-            f"withdrawn: {done.items:,} items{deleted}; deleted: {done.files:,} files, {done.tables:,} tables",
+            f"withdrawn: {how_many(done.items, 'item')}{deleted}; deleted: {how_many(done.files, 'file')},"
+            f" {how_many(done.tables, 'table')}",
             markup=False,
             soft_wrap=True,
         )

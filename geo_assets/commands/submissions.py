@@ -14,6 +14,7 @@ import typer
 
 from geo_assets.commands.console import JsonFlag, human_bytes, log, out, print_json
 from geo_assets.commands.shared import follow_job, open_submitter, show_job
+from geo_assets.text import how_many
 
 SUBMIT_EXAMPLES = """Examples:
 
@@ -113,7 +114,8 @@ def plan(
         )
     counts = ", ".join(f"{n} {what}" for what, n in sorted(made.counts.items())) or "nothing to list"
     out.print(
-        f"{counts}; {made.expected_tasks} tasks, {human_bytes(made.bytes)} to work on\nplan hash {made.plan_hash}"
+        f"{counts}; {how_many(made.expected_tasks, 'task')}, {human_bytes(made.bytes)} to work on\n"
+        f"plan hash {made.plan_hash}"
     )
 
 

@@ -35,15 +35,15 @@ _KINDS: tuple[tuple[str, str], ...] = (
     (
         "left out",
         (
-            r"\bleft out\b|(?:are|is) not converted|also holds what is n|that are not followed|coordinates that are a"
-            r" single number"
+            r"\bleft out\b|(?:are|is) not converted|also holds what is n|that (?:are|is) not followed|coordinates that"
+            r" are a single number"
         ),
     ),
     ("heights", r"heights are |no height and got 0|M values, which were dropped"),
     (
         "geometry",
         (
-            r"curves became lines|wider than half the globe|is a second geometry|its edges are |beyond longitude and"
+            r"curves? became lines|wider than half the globe|is a second geometry|its edges are |beyond longitude and"
             r" latitude"
         ),
     ),

@@ -108,8 +108,8 @@ def validate_cog(path: Path, threads: int = 1) -> list[str]:
 
 
 def pixels_kept(path: Path, threads: int = 1) -> bool | None:
-    """Whether the pixels of full resolution of a damaged COG are those of its stamp; None if it has none, or if they are
-    not all read. Nothing is read where the order of the file is wrong: its directories may name what is not there.
+    """Whether the pixels of full resolution of a damaged COG are those of its stamp; None if it has none, or if they
+    are not all read. Nothing is read where the order of the file is wrong: its directories may name what is not there.
     """
     try:
         with gdal.session() as log:

@@ -38,7 +38,7 @@ from geo_assets.stac import pgstac, reading
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.read_back import insist_on_agreement
 from geo_assets.storage.containers import BlobRef, Container, open_container
-from geo_assets.text import batched
+from geo_assets.text import batched, how_many
 
 #: Called with (items, bytes) that were verified since the last call; from several threads.
 Tell = Callable[[int, int], None]
@@ -243,7 +243,7 @@ class _Work:
                 self.fault(row, "TABLE_GONE", entry.table, f"of {row['task_key']}: there is no such table")
                 continue
             if rows != expected:
-                detail = f"of {row['task_key']}: {rows:,} rows, and {expected:,} were loaded"
+                detail = f"of {row['task_key']}: {how_many(rows, 'row')}, loaded: {expected:,}"
                 self.fault(row, "ROWS_CHANGED", entry.table, detail)
 
     def rows_of(self, table: str) -> int:

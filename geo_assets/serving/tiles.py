@@ -204,7 +204,7 @@ class _Completed:
         await self._queue.answer(values, with_query(scope, query), receive, send)
 
     def _rasters(self, collection: str, item: str | None) -> tuple[list[dict[str, Any]], dict[str, Limits]]:
-        """The rasters of each item that describes what is drawn; asset -> limits, where they are known for all items."""
+        """The rasters of each item that describes what is drawn; asset -> limits, where these are known for all."""
         try:
             if item is not None:
                 return [_rasters(self._catalogue.item(collection, item))], {}

@@ -37,7 +37,7 @@ from geo_assets.storage.sources import (
     why_ignored,
 )
 from geo_assets.storage.zips import is_looked_into, look_into
-from geo_assets.text import batched
+from geo_assets.text import batched, how_many
 
 STAGE = INVENTORY
 
@@ -160,8 +160,8 @@ def described(inventory: InventoryRef) -> str:
         ", ".join(f"{count:,} {kind}" for kind, count in sorted(inventory.sources.items()))
         or "nothing that the submission asks for"
     )
-    more = f"; {inventory.ignored:,} files left alone" if inventory.ignored else ""
-    return f"{p.account}/{p.container}: {inventory.files:,} files, {inventory.bytes:,} bytes: {kinds}{more}"
+    more = f"; {how_many(inventory.ignored, 'file')} left alone" if inventory.ignored else ""
+    return f"{p.account}/{p.container}: {how_many(inventory.files, 'file')}, {inventory.bytes:,} bytes: {kinds}{more}"
 
 
 def _look_behind_etags(context: StageContext, job: JobRef) -> None:

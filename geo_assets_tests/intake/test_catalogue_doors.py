@@ -162,7 +162,7 @@ def test_a_collection_is_made_shown_changed_listed_and_deleted_by_command(cli, s
     with pytest.raises(GeoAssetsError, match="by-command has items"):
         cli("collection", "delete", "by-command")
     assert (
-        "withdrawn: 1 items, the collection by-command" in cli("collection", "delete", "by-command", "--cascade").stdout
+        "withdrawn: 1 item, the collection by-command" in cli("collection", "delete", "by-command", "--cascade").stdout
     )
     with pytest.raises(GeoAssetsError, match="there is no collection by-command"):
         cli("collection", "show", "by-command")
@@ -196,7 +196,7 @@ def test_unpublishing_by_command_says_what_was_withdrawn(cli, settings):
     load(settings, "said-so", "a", "b")
     assert json.loads(cli("unpublish", "--item", "said-so/a", "--json").stdout)["items"] == 1
     assert "withdrawn: 0 items" in cli("unpublish", "--item", "said-so/a").stdout
-    assert "withdrawn: 1 items, the collection said-so" in cli("unpublish", "--collection", "said-so").stdout
+    assert "withdrawn: 1 item, the collection said-so" in cli("unpublish", "--collection", "said-so").stdout
 
 
 def test_an_exported_collection_holds_every_item_and_twice_the_same_bytes(cli, settings, tmp_path):
