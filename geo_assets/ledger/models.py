@@ -188,6 +188,14 @@ class WarnedTask(BaseModel):
     warnings: tuple[str, ...]
 
 
+class TableItem(BaseModel):
+    """Whose a published table is; nothing of one that no job published."""
+
+    model_config = ConfigDict(frozen=True)
+    stac_item: str | None = Field(None, description="collection/id")
+    source: str | None = Field(None, description="the path of the file that it was loaded from")
+
+
 class Converted(_OfStage):
     """A task whose outputs exist and are not in the catalogue yet."""
 

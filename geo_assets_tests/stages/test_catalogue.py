@@ -147,6 +147,17 @@ def test_warnings_of_a_kind_are_told_with_their_files_page_by_page(world):
     assert tasks.warned_of_kind(job.job_id, "heights", limit=10) == []
 
 
+def test_whose_a_table_is_can_be_asked_by_its_name(world):
+    gpd.GeoDataFrame(geometry=[box(0, 0, 1, 1)], crs=4326).to_file(world.folder / "fields.geojson")
+    job, _ = world.ingest()
+    (task,) = world.context.ledger.tasks.records(job.job_id, stage="vector_tables")
+    (table,) = task.outputs.all_tables
+    named = world.context.ledger.table_names.published_as
+    found = named(table.table.removeprefix("vector."))
+    assert (found.stac_item, found.source) == (task.outputs.stac_item, "fields.geojson")
+    assert named("nobody_s").stac_item is None
+
+
 def versions(world: World) -> dict[str, str]:
     """The row version of each item and of each collection."""
     return dict(

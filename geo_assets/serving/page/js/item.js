@@ -154,7 +154,7 @@ function tablesPart(item) {
           {},
           h(
             "a",
-            { class: "card", href: link(["tables", tableOf(asset)], { item: `${item.collection}/${item.id}` }) },
+            { class: "card", href: link(["tables", tableOf(asset)]) },
             h("strong", {}, tableOf(asset)),
             h(
               "span",

@@ -3,7 +3,7 @@
  * Here: tables of the feature service. Not here: items that lead to them (`item.js`).
  */
 
-import { itemPath, json, path, tablePath, tableTiles } from "./api.js";
+import { API, json, path, tablePath, tableTiles } from "./api.js";
 import { link } from "./address.js";
 import { facts, fill, h, say } from "./dom.js";
 import { counted, value } from "./format.js";
@@ -20,36 +20,30 @@ export function tableOf(asset) {
   return found ? decodeURIComponent(found[1]) : null;
 }
 
-/** The item that the address names as the table's, if it is that; of another, or none, null. */
-async function itemOf(table, query, signal) {
-  const [collection, ...id] = (query.get("item") ?? "").split("/");
-  if (!id.length) return null;
-  const item = await json(itemPath(collection, id.join("/")), { signal }).catch(() => null);
-  return Object.values(item?.assets ?? {}).some((asset) => tableOf(asset) === table) ? item : null;
-}
-
-function crumbs(item) {
+/** The way back: over the item that the table belongs to, where a job published it. */
+function crumbs({ stac_item: item, source }) {
+  const [collection, ...id] = (item ?? "").split("/");
   return h(
     "p",
     { class: "crumbs" },
     h("a", { href: link([]) }, "Catalogue"),
-    item
+    id.length
       ? [
           " › ",
-          h("a", { href: link([], { in: item.collection }) }, item.collection),
+          h("a", { href: link([], { in: collection }) }, collection),
           " › ",
-          h("a", { href: link(["items", item.collection, item.id]) }, item.properties.title ?? item.id),
+          h("a", { href: link(["items", collection, id.join("/")]) }, source),
         ]
       : " › Tables",
   );
 }
 
-export async function showTable(panel, { parts: [, table], query, signal, map, view }) {
+export async function showTable(panel, { parts: [, table], signal, map, view }) {
   document.title = `${table} – Catalogue`;
-  const [about, rows, item] = await Promise.all([
+  const [about, rows, owner] = await Promise.all([
     json(`${tablePath(table)}?f=json`, { signal }),
     json(`${tablePath(table)}/items?f=geojson&limit=${ROWS}`, { signal }),
-    itemOf(table, query, signal),
+    json(`${API}/db/tables/${path(table)}`, { signal }).catch(() => ({})), // the way back is an extra
   ]);
   const chosen = h(
     "section",
@@ -59,7 +53,7 @@ export async function showTable(panel, { parts: [, table], query, signal, map, v
   const total = rows.numberMatched;
   fill(
     panel,
-    crumbs(item),
+    crumbs(owner),
     h("h1", {}, table),
     h("p", { class: "lead" }, Number.isFinite(total) ? counted(total, "row") : null),
     about.description && about.description !== table && h("p", {}, about.description),
