@@ -235,7 +235,7 @@ def test_an_item_leads_to_its_table_and_the_table_back_and_its_columns_are_in_th
     assert browser.eval("document.querySelector('.crumbs').innerText").endswith("parcels.gpkg")
     browser.click(".crumbs a:last-child")
     browser.wait_for_text("parcels.gpkg", "h1")
-    assert browser.eval("decodeURI(location.hash)") == item(served, "parcels.gpkg")
+    assert browser.eval("location.hash").startswith(item(served, "parcels.gpkg"))
 
 
 def test_a_job_shows_which_files_its_newest_delivery_changed(page, served, cli, tmp_path):
