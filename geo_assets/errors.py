@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
+from geo_assets.patterns import IN_WORDS
 from geo_assets.task_status import BAD_INPUT, LIST_BAD, RETRY_OPTIONS
 
 if TYPE_CHECKING:
@@ -45,9 +46,7 @@ _AGAIN = "make it again: geo-assets retry JOB_ID --force"
 ERRORS: dict[str, ErrorKind] = {
     # submissions
     "UNKNOWN_JOB_TYPE": ErrorKind(_I, "list the job types with: geo-assets job-types"),
-    "INVALID_PARAMETERS": ErrorKind(
-        _I, "correct it; --help lists a command's options; the parameters of each job type: geo-assets job-types"
-    ),
+    "INVALID_PARAMETERS": ErrorKind(_I, "correct it; --help lists a command's options"),
     "MESSAGE_NOT_FOUND": ErrorKind(_I, "list them with: geo-assets poison list"),
     "MESSAGE_TOO_LARGE": ErrorKind(_I, "send a reference to the files (container and prefix), not the files"),
     "INVALID_ENCODING": ErrorKind(_I, "send UTF-8"),
@@ -81,7 +80,7 @@ ERRORS: dict[str, ErrorKind] = {
     "CONTAINER_NOT_FOUND": ErrorKind(
         _I, "create it with what is to be in it: geo-assets upload FOLDER ALIAS/CONTAINER"
     ),
-    "NOTHING_MATCHED": ErrorKind(_I, "correct the prefix or the globs; if matching nothing is fine: --allow-empty"),
+    "NOTHING_MATCHED": ErrorKind(_I, "correct the prefix or the patterns; if matching nothing is fine: --allow-empty"),
     "UNKNOWN_ACCOUNT": ErrorKind(
         _I, "name an account alias that GEO_ASSETS_ACCOUNTS defines (`default` always exists)"
     ),
@@ -352,17 +351,38 @@ def unforeseen(error: Exception) -> GeoAssetsError:
     return GeoAssetsError("INTERNAL", f"{type(error).__name__}: {error}"[:1000])
 
 
-def faults(error: ValidationError) -> list[str]:
-    """Each fault that pydantic found, as `field: what is wrong (got value)`."""
+def wrong_parameters(what: str, error: ValidationError) -> GeoAssetsError:
+    """INVALID_PARAMETERS for a job type or a message: one sentence that names the fields at fault, 20 at most."""
+    return GeoAssetsError(
+        "INVALID_PARAMETERS",
+        f"{what}: {'; '.join(faults(error)[:20])}",
+        remedy="correct it; the parameters of each job type: geo-assets job-types",
+    )
+
+
+def faults(error: ValidationError, called: Mapping[str, str] | None = None) -> list[str]:
+    """Each fault that pydantic found, as `field: what is wrong (got value)`.
+
+    Args:
+        error: what pydantic says.
+        called: field -> what people call it, where that is another name: an option.
+    """
     sentences = []
-    for fault in error.errors(include_url=False, include_context=False):
+    for fault in error.errors(include_url=False):
         field = ".".join(str(part) for part in fault["loc"]) or "parameters"
+        field = (called or {}).get(field.partition(".")[0], field)
         got = "" if fault["type"] == "missing" else f" (got {_shown(fault['input'])})"
         message = {"missing": "is required", "extra_forbidden": "is not a parameter of this job type"}.get(
-            fault["type"], fault["msg"]
+            fault["type"], in_words(fault)
         )
         sentences.append(f"{field}: {message.removeprefix('Value error, ')}{got}")
     return sentences
+
+
+def in_words(fault: Mapping[str, Any]) -> str:
+    """What pydantic says of a field, with the form of a name in words instead of a regular expression."""
+    words = IN_WORDS.get(str(fault.get("ctx", {}).get("pattern")))
+    return f"must be {words}" if words else str(fault["msg"])
 
 
 def _shown(value: Any, limit: int = 80) -> str:

@@ -12,12 +12,12 @@ import unicodedata
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
 from geo_assets.capture import pattern, taken
 from geo_assets.epsg import parse_code
 from geo_assets.errors import GeoAssetsError
-from geo_assets.patterns import ACCOUNT_ALIAS, CONTAINER_NAME, CONTAINER_NAME_IN_WORDS, EPSG_CODE, whole
+from geo_assets.patterns import ACCOUNT_ALIAS, COLLECTION_ID, CONTAINER_NAME, CONTAINER_NAME_IN_WORDS, EPSG_CODE, whole
 
 
 def _plain_text(value: str) -> str:
@@ -140,6 +140,11 @@ def _asset_globs(value: dict[str, str]) -> dict[str, str]:
     return value
 
 
+def _as_typed(value: dict[str, str]) -> list[str]:
+    """Each as `KEY=GLOB`: their order counts, and an object of jsonb has none."""
+    return [f"{key}={glob}" for key, glob in value.items()]
+
+
 #: STAC's word for a license that SPDX does not know.
 OTHER_LICENSE = "other"
 
@@ -220,9 +225,10 @@ AssetGlobs = Annotated[
     Field(max_length=100),
     BeforeValidator(_pairs),
     AfterValidator(_asset_globs),
+    PlainSerializer(_as_typed, return_type=list[str], when_used="json"),
 ]
 Box = Annotated[tuple[_Finite, _Finite, _Finite, _Finite], BeforeValidator(_numbers), AfterValidator(_is_box)]
 Alias = Annotated[str, Field(pattern=whole(ACCOUNT_ALIAS))]
 License = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_license)]
 Provider = Annotated[str, Field(max_length=1000), AfterValidator(_provider)]
-CollectionId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+CollectionId = Annotated[str, Field(pattern=whole(COLLECTION_ID))]

@@ -26,7 +26,7 @@ from pydantic import (
     model_validator,
 )
 
-from geo_assets.errors import GeoAssetsError, faults
+from geo_assets.errors import GeoAssetsError, wrong_parameters
 from geo_assets.parameter_types import (
     Alias,
     AssetGlobs,
@@ -111,7 +111,7 @@ ADDED_LATER: dict[str, Any] = {
     "override_crs": False,
     "one_collection": False,
     "id_regex": None,
-    "assets": {},
+    "assets": [],
     "missing_assets": "allow",
     **dict.fromkeys(
         ("datetime", "datetime_regex", "encoding", "geometry_column", "x", "y", "wkt", "delimiter", "decimal")
@@ -193,7 +193,7 @@ class ListContainer(Parameters):
     limit: int | None = Field(
         None, ge=1, le=10_000_000, description="at most this many sources, in path order, after the globs"
     )
-    allow_empty: bool = Field(default=False, description="accept a prefix or globs that match nothing")
+    allow_empty: bool = Field(default=False, description="accept a prefix or patterns that match nothing")
 
     def slug(self) -> str:
         """The container's name."""
@@ -261,7 +261,7 @@ class IngestContainer(ListContainer):
         description="rasters in whose paths it finds the same id are one item: a group (?P<id>…), or all that it finds",
     )
     assets: Annotated[AssetGlobs, _GROUPING] = Field(
-        {}, description="id_regex: the asset of each file, as KEY=GLOB; without it of the group (?P<asset>…)"
+        {}, description="id_regex: the asset of each file as KEY=GLOB, the first is shown; or the group (?P<asset>…)"
     )
     missing_assets: Annotated[Literal["allow", "refuse"], _GROUPING] = Field(
         "allow", description="id_regex: take or refuse a scene without a good file for each of assets"
@@ -516,4 +516,4 @@ def validate_parameters(job_type: str, data: Mapping[str, Any]) -> Parameters:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise GeoAssetsError("INVALID_PARAMETERS", f"{job_type}: {'; '.join(faults(error))}") from error
+        raise wrong_parameters(job_type, error) from error

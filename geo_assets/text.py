@@ -21,6 +21,11 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
+def how_many(number: int, one: str, many: str = "") -> str:
+    """`1 file`, `2 files`; `many` where that is not the word and an s: `1 geometry is`, `2 geometries are`."""
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
 def one_line(text: str) -> str:
     """Text without anything that moves a cursor or begins another line."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())

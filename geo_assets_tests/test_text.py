@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geo_assets.text import plain_name, without_name
+from geo_assets.text import how_many, plain_name, without_name
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,20 @@ from geo_assets.text import plain_name, without_name
 )
 def test_a_plain_name_needs_no_encoding_and_is_still_readable(text, plain):
     assert plain_name(text).rstrip("_") == plain.rstrip("_")
+
+
+@pytest.mark.parametrize(
+    ("number", "words", "said"),
+    [
+        (0, ("file",), "0 files"),
+        (1, ("file",), "1 file"),
+        (1200, ("file",), "1,200 files"),
+        (1, ("geometry is", "geometries are"), "1 geometry is"),
+        (2, ("geometry is", "geometries are"), "2 geometries are"),
+    ],
+)
+def test_one_thing_is_said_of_one_and_several_of_several(number, words, said):
+    assert how_many(number, *words) == said
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Routes of the account: files of a job, messages, errors, counts. All of them only read.
+"""Routes of the account: files of a job, whose a table is, messages, errors, counts. All of them only read.
 
 Here: HTTP and pages. Not here: statements (`geo_assets/ledger/`), jobs (`jobs.py`), their
 tasks (`tasks.py`).
@@ -8,11 +8,12 @@ from datetime import datetime
 from itertools import islice
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel
 
 from geo_assets.api.dependencies import Code, JobIdPath, Limit, TheSubmitter, next_page, scope
 from geo_assets.ledger.messages import ErrorRecord, MessageRecord
+from geo_assets.ledger.models import TableItem
 from geo_assets.stages.accounting import ListedFile, Role, listed_files
 
 router = APIRouter(tags=["ledger"], dependencies=[scope("read")])
@@ -53,6 +54,12 @@ def files(
     wanted = (file for file in listed_files(submitter.inventory, job) if role is None or file.role is role)
     found = list(islice(wanted, offset, offset + limit))
     return FilePage(files=found, next=next_page(request, offset=str(offset + limit)) if len(found) == limit else None)
+
+
+@router.get("/api/db/tables/{table}")
+def table_item(submitter: TheSubmitter, table: Annotated[str, Path(max_length=100)]) -> TableItem:
+    """Whose a published table is: its item and its source; both null where no job published it."""
+    return submitter.ledger.table_names.published_as(table.removeprefix("vector."))
 
 
 @router.get("/api/db/messages")

@@ -15,7 +15,7 @@ from psycopg_pool import PoolTimeout
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from geo_assets.errors import ERRORS, ErrorClass, GeoAssetsError
+from geo_assets.errors import ERRORS, ErrorClass, GeoAssetsError, in_words
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -86,7 +86,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def _request(request: Request, error: RequestValidationError) -> JSONResponse:
-        sentences = [f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors()]
+        sentences = [f"{'.'.join(str(p) for p in e['loc'])}: {in_words(e)}" for e in error.errors()]
         return problem(
             request,
             GeoAssetsError(

@@ -11,10 +11,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from geo_assets.api.dependencies import Limit, TheSettings, TheSubmitter, scope
 from geo_assets.ledger.changes import NOW, Change
-from geo_assets.parameter_types import CollectionId
 from geo_assets.receipts.write import AT_A_DOOR, write_due
 from geo_assets.stac import pgstac
-from geo_assets.stac.collection import Described
+from geo_assets.stac.collection import Described, NewCollection
 from geo_assets.stages.unpublish import (
     Unpublished,
     remove_collection,
@@ -33,12 +32,6 @@ _BY = "api"
 def _named(value: Any) -> Any:
     """A switch that is named without a value, `?cascade`, is on."""
     return value if value != "" else True
-
-
-class NewCollection(Described):
-    """A collection to be made; its extents and summaries come with its items."""
-
-    id: CollectionId
 
 
 class Collections(BaseModel):
@@ -87,8 +80,7 @@ def collections(settings: TheSettings) -> Collections:
 @router.post("/api/stac/collections", status_code=201, dependencies=[scope("submit")])
 def create(settings: TheSettings, body: NewCollection) -> dict[str, Any]:
     """Make an empty collection."""
-    said = Described(**body.model_dump(exclude={"id"}))
-    return pgstac.create_collection(settings, body.id, said)
+    return pgstac.create_collection(settings, body.id, body.described())
 
 
 @router.get("/api/stac/collections/{collection}", dependencies=[scope("read")])

@@ -1,4 +1,4 @@
-"""The route of the tasks of a job: what it did to each file.
+"""The routes of the tasks of a job: what it did to each file.
 
 Here: HTTP and pages. Not here: the columns of a task (`geo_assets/ledger/models.py`), statements
 (`geo_assets/ledger/tasks.py`), jobs (`jobs.py`).
@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 
 from geo_assets.api.dependencies import JobIdPath, Limit, TheSubmitter, next_page, scope
-from geo_assets.ledger.models import TaskRecord
+from geo_assets.ledger.models import TaskRecord, WarnedTask
 
 router = APIRouter(tags=["ledger"], dependencies=[scope("read")])
 
@@ -19,6 +19,13 @@ class TaskPage(BaseModel):
     """A page of tasks."""
 
     tasks: list[TaskRecord]
+    next: str | None
+
+
+class WarnedPage(BaseModel):
+    """A page of tasks with their warnings of one kind."""
+
+    tasks: list[WarnedTask]
     next: str | None
 
 
@@ -40,3 +47,20 @@ def tasks(
     )
     more = next_page(request, after_stage=found[-1].stage, after=found[-1].task_key) if len(found) == limit else None
     return TaskPage(tasks=found, next=more)
+
+
+@router.get("/api/db/tasks/{job_id}/warned")
+def warned(
+    request: Request,
+    submitter: TheSubmitter,
+    job_id: JobIdPath,
+    kind: Annotated[str, Query(max_length=64, description="one of those that the job counts in `warnings`")],
+    limit: Limit = 100,
+    after_stage: Annotated[str, Query(max_length=64)] = "",
+    after: str = "",
+) -> WarnedPage:
+    """Tasks of a job that have a warning of a kind, in (stage, key) order, each with its warnings of that kind."""
+    job = submitter.jobs.find(job_id)
+    found = submitter.tasks.warned_of_kind(job.job_id, kind, after=(after_stage, after), limit=limit)
+    more = next_page(request, after_stage=found[-1].stage, after=found[-1].task_key) if len(found) == limit else None
+    return WarnedPage(tasks=found, next=more)

@@ -13,6 +13,7 @@ import typer
 from geo_assets.commands.console import JsonFlag, out, print_json, print_table, warn
 from geo_assets.commands.shared import open_submitter
 from geo_assets.errors import GeoAssetsError, faults
+from geo_assets.text import how_many
 
 if TYPE_CHECKING:
     from geo_assets.stac.collection import Described
@@ -23,6 +24,16 @@ collections = typer.Typer(no_args_is_help=True, help="The collections of the STA
 UNPUBLISH_EXAMPLE = "Example: `geo-assets unpublish --item landing/scan-0042-1f2e3d4c`"
 
 _BY = "cli"
+
+#: Field of a collection -> what the command line calls it.
+_CALLED = {
+    "id": "COLLECTION",
+    "title": "--title",
+    "description": "--description",
+    "license": "--license",
+    "providers": "--provider",
+    "keywords": "--keyword",
+}
 
 Collection = Annotated[str, typer.Argument(metavar="COLLECTION", help="A collection's id.")]
 Title = Annotated[str | None, typer.Option("--title", help="One line.")]
@@ -150,15 +161,14 @@ def _said(
     *,
     identity: str | None = None,
 ) -> Described:
-    """What the options say; the id is checked with them where it is new.
+    """What the options say; the id of a new collection is checked with them.
 
     Raises:
         GeoAssetsError: INVALID_PARAMETERS.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
-    from geo_assets.parameter_types import CollectionId
-    from geo_assets.stac.collection import Described
+    from geo_assets.stac.collection import Described, NewCollection
 
     said: dict[str, Any] = {
         "title": title,
@@ -168,11 +178,10 @@ def _said(
         "keywords": tuple(keywords or ()),
     }
     try:
-        if identity is not None:
-            TypeAdapter(CollectionId).validate_python(identity)
-        return Described(**said)
+        return Described(**said) if identity is None else NewCollection(**said, id=identity).described()
     except ValidationError as error:
-        raise GeoAssetsError("INVALID_PARAMETERS", "; ".join(faults(error))) from error
+        remedy = "geo-assets collection update --help" if identity is None else "geo-assets collection create --help"
+        raise GeoAssetsError("INVALID_PARAMETERS", "; ".join(faults(error, _CALLED)), remedy=remedy) from error
 
 
 def _show(done: Unpublished, *, as_json: bool) -> None:
@@ -181,7 +190,8 @@ def _show(done: Unpublished, *, as_json: bool) -> None:
     else:
         deleted = "".join(f", the collection {name}" for name in done.collections)
         out.print(
-            f"withdrawn: {done.items:,} items{deleted}; deleted: {done.files:,} files, {done.tables:,} tables",
+            f"withdrawn: {how_many(done.items, 'item')}{deleted}; deleted: {how_many(done.files, 'file')},"
+            f" {how_many(done.tables, 'table')}",
             markup=False,
             soft_wrap=True,
         )

@@ -13,6 +13,7 @@ import typer
 
 from geo_assets.commands.console import JsonFlag, err, human_bytes, out, print_json
 from geo_assets.errors import GeoAssetsError
+from geo_assets.text import how_many
 
 UPLOAD_EXAMPLE = "Example: `geo-assets upload scans/ survey.gpkg default/landing/2026`"
 
@@ -60,7 +61,7 @@ def upload(
         print_json({"container": f"{target.alias}/{target.container}", "files": files, "refused": refused})
     else:
         out.print(
-            f"{len(uploaded)} files, {human_bytes(sum(n for _, _, n in uploaded))}, in"
+            f"{how_many(len(uploaded), 'file')}, {human_bytes(sum(n for _, _, n in uploaded))}, in"
             f" {target.alias}/{target.container}"
         )
         for entry in refused:

@@ -12,6 +12,7 @@ import typer
 from geo_assets.commands.console import JsonFlag, err, human_bytes, out, print_json, warn
 from geo_assets.errors import GeoAssetsError
 from geo_assets.hints import runnable
+from geo_assets.text import how_many
 
 EXPORT_EXAMPLE = "Example: `geo-assets export landing /media/disk/landing`"
 
@@ -62,10 +63,10 @@ def export(
     if as_json:
         print_json(made.model_dump(mode="json"))
         return
-    held = ", ".join(f"{count:,} items of {name}" for name, count in made.collections.items())
+    held = ", ".join(f"{how_many(count, 'item')} of {name}" for name, count in made.collections.items())
     left_out = f"; left out: {len(made.left_out):,}" if made.left_out else ""
     out.print(
-        f"{held}: {made.files:,} files, {human_bytes(made.bytes)}, in {made.to}{left_out}",
+        f"{held}: {how_many(made.files, 'file')}, {human_bytes(made.bytes)}, in {made.to}{left_out}",
         markup=False,
         soft_wrap=True,
     )

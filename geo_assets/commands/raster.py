@@ -217,8 +217,33 @@ def validate(
         raise GeoAssetsError(
             "COG_VALIDATION_FAILED",
             f"{file.name} is not a valid COG: {'; '.join(report.problems)}",
-            remedy=f"make it again: geo-assets cog SOURCE {file}",
+            remedy=_how_it_is_made_again(file),
         )
+
+
+def _how_it_is_made_again(file: Path) -> str:
+    """By hand, unless a job published it: into its containers nobody writes but jobs, which know the bytes that lie
+    there.
+    """
+    if collection := _published_in(file):
+        return f"a job published it; which, and what makes it again: geo-assets verify --collection {collection}"
+    return f"make it again: geo-assets cog SOURCE {file}"
+
+
+def _published_in(file: Path) -> str | None:
+    """The collection of a file that lies where jobs of this stack publish COGs."""
+    from geo_assets.settings import LocalAccount, load_settings
+
+    try:
+        settings = load_settings()
+    except GeoAssetsError:
+        return None
+    account = settings.storage_accounts.get(settings.output_account)
+    if not isinstance(account, LocalAccount) or account.root is None:
+        return None
+    published, place = (account.root / settings.cog_container).resolve(), file.resolve()
+    folders = place.relative_to(published).parts[:-1] if place.is_relative_to(published) else ()
+    return folders[0] if folders else None
 
 
 @contextmanager

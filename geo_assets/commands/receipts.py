@@ -17,7 +17,7 @@ from geo_assets.commands.console import JsonFlag, err, human_bytes, log, out, pr
 from geo_assets.commands.shared import JobId, open_submitter
 from geo_assets.errors import GeoAssetsError
 from geo_assets.hints import runnable
-from geo_assets.text import one_line
+from geo_assets.text import how_many, one_line
 
 if TYPE_CHECKING:
     from geo_assets.receipts.verify import Fault
@@ -88,12 +88,16 @@ def verify(
         print_json(done.model_dump(mode="json"))
     else:
         _show(done.faults)
-        elsewhere = f"; {done.superseded:,} items are later jobs' now (superseded)" if done.superseded else ""
+        elsewhere = (
+            f"; {how_many(done.superseded, 'item is', 'items are')} later jobs' now (superseded)"
+            if done.superseded
+            else ""
+        )
         elsewhere += f"; {done.withdrawn:,} were withdrawn" if done.withdrawn else ""
         out.print(
             f"{'faults: ' + format(len(done.faults), ',') if done.faults else 'all is as it was published'}:"
-            f" {done.items:,} items, {done.files:,} files ({human_bytes(done.bytes)}), {done.tables:,} tables"
-            f" of {done.jobs:,} jobs{elsewhere}",
+            f" {how_many(done.items, 'item')}, {how_many(done.files, 'file')} ({human_bytes(done.bytes)}),"
+            f" {how_many(done.tables, 'table')} of {how_many(done.jobs, 'job')}{elsewhere}",
             markup=False,
             soft_wrap=True,
         )
@@ -120,10 +124,19 @@ def rebuild(
         print_json(done.model_dump(mode="json"))
     else:
         _show(done.missing)
-        alone = f"; {done.left_alone:,} jobs were there and are left alone" if done.left_alone else ""
-        rest = f"; of {done.incomplete:,} jobs something is missing: mend it and repeat" if done.incomplete else ""
+        alone = (
+            f"; {how_many(done.left_alone, 'job was there and is', 'jobs were there and are')} left alone"
+            if done.left_alone
+            else ""
+        )
+        rest = (
+            f"; of {how_many(done.incomplete, 'job')} something is missing: mend it and repeat"
+            if done.incomplete
+            else ""
+        )
         out.print(
-            f"made again: {done.jobs:,} jobs, {done.items:,} items, {done.tables:,} tables{alone}{rest}",
+            f"made again: {how_many(done.jobs, 'job')}, {how_many(done.items, 'item')},"
+            f" {how_many(done.tables, 'table')}{alone}{rest}",
             markup=False,
             soft_wrap=True,
         )
@@ -151,7 +164,7 @@ def _progress(done: str, total: int | None) -> Iterator[Callable[[int, int], Non
 
         def tell(items: int, more: int) -> None:
             counted[0] += more
-            note = human_bytes(counted[0]) if total is not None else f"jobs, {counted[0]:,} items"
+            note = human_bytes(counted[0]) if total is not None else f"jobs, {how_many(counted[0], 'item')}"
             bar.update(task, advance=items, note=note)
 
         yield tell

@@ -11,7 +11,7 @@ import typer
 
 from geo_assets.commands.console import err, log, out, print_json, print_table
 from geo_assets.commands.failures import INTERRUPTED, die
-from geo_assets.errors import ERRORS, GeoAssetsError, for_job
+from geo_assets.errors import GeoAssetsError
 from geo_assets.hints import program, runnable
 from geo_assets.task_status import ENDED, LIST_BAD
 from geo_assets.text import one_line
@@ -66,9 +66,8 @@ def show_job(record: JobRecord, *, as_json: bool) -> None:
     )
     if record.error_message:
         out.print(f"reason     {record.error_code}: {one_line(record.error_message)}", markup=False, soft_wrap=True)
-        if record.error_code in ERRORS:
-            remedy = for_job(ERRORS[record.error_code].remedy, record.job_id)
-            out.print(f"           → {runnable(remedy)}", markup=False, soft_wrap=True)
+        if record.remedy:
+            out.print(f"           → {runnable(record.remedy)}", markup=False, soft_wrap=True)
     if record.run_id:
         from geo_assets.settings import load_settings
 

@@ -14,6 +14,7 @@ import typer
 
 from geo_assets.commands.console import JsonFlag, human_bytes, log, out, print_json
 from geo_assets.commands.shared import follow_job, open_submitter, show_job
+from geo_assets.text import how_many
 
 SUBMIT_EXAMPLES = """Examples:
 
@@ -26,6 +27,9 @@ SUBMIT_EXAMPLES = """Examples:
 Parameters of each job type: `geo-assets job-types`"""
 
 
+AllowEmpty = Annotated[bool, typer.Option("--allow-empty", help="Accept a prefix or patterns that match nothing.")]
+
+
 def submit(
     job_type: Annotated[str, typer.Argument(help="one of those that `geo-assets job-types` lists")],
     param: Annotated[
@@ -34,9 +38,7 @@ def submit(
     params_file: Annotated[Path | None, typer.Option("--params-file", help="A JSON object of parameters.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow to the end; exit 0 only if completed.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Redo finished work too.")] = False,
-    allow_empty: Annotated[
-        bool, typer.Option("--allow-empty", help="Accept a prefix or globs that match nothing.")
-    ] = False,
+    allow_empty: AllowEmpty = False,
     allow_mass_retire: Annotated[
         bool,
         typer.Option("--allow-mass-retire", help="With deleted=retire: withdraw even more than max_retire_percent."),
@@ -89,6 +91,7 @@ def plan(
         list[str] | None, typer.Option("--param", "-p", metavar="KEY=VALUE", help="As for `submit`.")
     ] = None,
     params_file: Annotated[Path | None, typer.Option("--params-file", help="As for `submit`.")] = None,
+    allow_empty: AllowEmpty = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Show what a submission would create, change and skip, and the plan's hash for `submit --plan-hash`."""
@@ -96,7 +99,8 @@ def plan(
     from geo_assets.stages.planning import make_plan
     from geo_assets.submissions.cli_parameters import read_parameters
 
-    parameters = read_parameters(job_type, param or [], params_file)
+    asked = [*(param or []), *(["allow_empty=true"] if allow_empty else [])]
+    parameters = read_parameters(job_type, asked, params_file)
     with open_submitter() as submitter:
         made = make_plan(load_settings(), submitter.tasks, parameters)
     if as_json:
@@ -110,7 +114,8 @@ def plan(
         )
     counts = ", ".join(f"{n} {what}" for what, n in sorted(made.counts.items())) or "nothing to list"
     out.print(
-        f"{counts}; {made.expected_tasks} tasks, {human_bytes(made.bytes)} to work on\nplan hash {made.plan_hash}"
+        f"{counts}; {how_many(made.expected_tasks, 'task')}, {human_bytes(made.bytes)} to work on\n"
+        f"plan hash {made.plan_hash}"
     )
 
 

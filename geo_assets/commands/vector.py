@@ -28,7 +28,7 @@ from geo_assets.commands.vector_options import (
     table_name,
 )
 from geo_assets.lean import leave_out
-from geo_assets.text import one_line
+from geo_assets.text import how_many, one_line
 
 if TYPE_CHECKING:
     from geo_assets.sandbox.pool import SandboxPool
@@ -136,7 +136,7 @@ def rollback(
     if as_json:
         print_json({"table": done.table, "rows": done.rows, "drift": list(done.drift)})
         return
-    out.print(f"{done.table}  {done.rows:,} rows", markup=False)
+    out.print(f"{done.table}  {how_many(done.rows, 'row')}", markup=False)
     for difference in done.drift:
         out.print(f"  {difference}", markup=False, soft_wrap=True)
 
@@ -195,7 +195,9 @@ def _print_loaded(loaded: Sequence[Loaded]) -> None:
             f"{row[what]:,} {what}" for what in ("rejected", "filtered", "repaired", "updated") if row.get(what)
         )
         out.print(
-            f"{row['table']}  {row['rows']:,} rows" + (f" ({counts})" if counts else ""), markup=False, soft_wrap=True
+            f"{row['table']}  {how_many(row['rows'], 'row')}" + (f" ({counts})" if counts else ""),
+            markup=False,
+            soft_wrap=True,
         )
 
 
@@ -235,7 +237,7 @@ def _print_plan(plan: LayerPlan) -> None:
         else f"{plan.geometry_type}{' Z' if plan.has_z else ''}, {plan.crs_code}"
     )
     out.print(
-        f"{plan.label or plan.layer or 'one layer'}  {plan.driver}, {plan.feature_count:,} features, {kind}",
+        f"{plan.label or plan.layer or 'one layer'}  {plan.driver}, {how_many(plan.feature_count, 'feature')}, {kind}",
         markup=False,
         soft_wrap=True,
     )

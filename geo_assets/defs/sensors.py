@@ -19,6 +19,7 @@ from geo_assets.stages.orphans import sweep_orphans
 from geo_assets.submissions.inboxes.intake import drain_inboxes
 from geo_assets.submissions.launch import ATTEMPT_TAG
 from geo_assets.submissions.submit import Submitter
+from geo_assets.text import how_many
 
 #: Each costs the daemon a plan and a submit; a backlog drains over several ticks instead of one that times out.
 LAUNCHES_PER_TICK = 50
@@ -97,8 +98,11 @@ def build_janitor(settings: Settings) -> dg.SensorDefinition:
             ledger.changes.forget(timedelta(days=settings.change_feed_days))
         swept = sweep_orphans(settings)
         receipts = write_due(settings, seconds=_RECEIPT_SECONDS)
-        said = [*(f"{p.partition_key}: {a}" for p, a in done), *([f"{swept} orphans deleted"] if swept else [])]
-        said += [f"{receipts} receipts written"] if receipts else []
+        said = [
+            *(f"{p.partition_key}: {a}" for p, a in done),
+            *([f"{how_many(swept, 'orphan')} deleted"] if swept else []),
+        ]
+        said += [f"{how_many(receipts, 'receipt')} written"] if receipts else []
         return dg.SkipReason("; ".join(said) or "all jobs are in order")
 
     return janitor

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, LiteralString
 
 from geo_assets.database.connections import retrying
-from geo_assets.errors import GeoAssetsError
+from geo_assets.errors import ERRORS, GeoAssetsError, for_job
 from geo_assets.ledger.attempts import Attempts
 from geo_assets.ledger.claims import Claims
 from geo_assets.ledger.deltas import counts as delta_counts
@@ -83,4 +83,6 @@ class Jobs(Attempts, Claims):
 
 def _record(row: dict[str, Any], stages: list[dict[str, Any]]) -> JobRecord:
     counts = tuple(StageCounts.model_validate(stage) for stage in stages)
-    return JobRecord.model_validate({**row, "stages": counts})
+    kind = ERRORS.get(row.get("error_code") or "")
+    remedy = for_job(kind.remedy, row["job_id"]) if kind else None
+    return JobRecord.model_validate({**row, "stages": counts, "remedy": remedy})

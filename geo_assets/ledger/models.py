@@ -141,6 +141,7 @@ class JobRecord(BaseModel):
     ended_at: datetime | None
     error_code: str | None = None
     error_message: str | None = None
+    remedy: str | None = None
     stages: tuple[StageCounts, ...] = ()
     #: How many files have a warning of each kind (`warnings.py`), once the job has ended; None before, and in lists of
     #: jobs.
@@ -175,6 +176,24 @@ class TaskRecord(_OfStage):
     outputs: AnyOutputs = Outputs()
     started_at: datetime | None = None
     finished_at: datetime | None = None
+
+
+class WarnedTask(BaseModel):
+    """A task, and its warnings of one kind."""
+
+    model_config = ConfigDict(frozen=True)
+    stage: str
+    task_key: str
+    stac_item: str | None = Field(None, description="collection/id, once it is registered")
+    warnings: tuple[str, ...]
+
+
+class TableItem(BaseModel):
+    """Whose a published table is; nothing of one that no job published."""
+
+    model_config = ConfigDict(frozen=True)
+    stac_item: str | None = Field(None, description="collection/id")
+    source: str | None = Field(None, description="the path of the file that it was loaded from")
 
 
 class Converted(_OfStage):

@@ -6,13 +6,14 @@ Here: sentences about outputs. Not here: what outputs are (`outcomes.py`), writi
 from __future__ import annotations
 
 from geo_assets.outcomes import Outputs, TableEntry
+from geo_assets.text import how_many
 
 #: Results named in one sentence.
 _NAMED = 3
 
 #: The words of `warnings` for what happened to features.
-_REJECTED = ("1 feature was rejected", "{:,} features were rejected")
-_REPAIRED = ("1 geometry was repaired", "{:,} geometries were repaired")
+_REJECTED = ("feature was rejected", "features were rejected")
+_REPAIRED = ("geometry was repaired", "geometries were repaired")
 
 
 def results(outputs: Outputs) -> list[tuple[str, str]]:
@@ -27,7 +28,7 @@ def results(outputs: Outputs) -> list[tuple[str, str]]:
 
 def told(table: TableEntry) -> str:
     """A table and its number of rows."""
-    return f"{table.table} ({table.rows:,} rows)"
+    return f"{table.table} ({how_many(table.rows, 'row')})"
 
 
 def sentence(outputs: Outputs) -> str:
@@ -40,14 +41,12 @@ def warnings(outputs: Outputs) -> list[str]:
     """The warnings of a good file: those of the engines, and about features that could not be kept as they are."""
     said = list(outputs.warnings)
     for table in outputs.all_tables:
-        for counts, (of_one, of_several), where in (
+        for counts, words, where in (
             (table.rejected, _REJECTED, f"; they are in {table.table}__rejects"),
             (table.repaired, _REPAIRED, ""),
         ):
             if counts:
-                total = sum(counts.values())
-                many = of_one if total == 1 else of_several.format(total)
-                said.append(f"{table.table}: {many}: {_reasons(counts)}{where}")
+                said.append(f"{table.table}: {how_many(sum(counts.values()), *words)}: {_reasons(counts)}{where}")
     return said
 
 

@@ -11,6 +11,7 @@ import psycopg
 from psycopg_pool import ConnectionPool
 
 from geo_assets.database.connections import DictConnection, retrying
+from geo_assets.ledger.models import TableItem
 
 
 class TableNames:
@@ -44,6 +45,21 @@ class TableNames:
                     return name
         msg = f"no table name is free for {path}"
         raise RuntimeError(msg)
+
+    @retrying
+    def published_as(self, table: str) -> TableItem:
+        """Whose table it is, by its name without the schema: of a published source, or of nobody that is known here."""
+        with self._pool.connection() as conn:
+            row = conn.execute(
+                """select p.stac_item, p.task_key as source
+                     from geo.table_names n
+                     join geo.published p
+                       on p.task_key = n.path
+                      and p.outputs->'tables' @> jsonb_build_array(jsonb_build_object('table', %(published)s::text))
+                    where n.table_name = %(name)s""",
+                {"name": table, "published": f"vector.{table}"},
+            ).fetchone()
+        return TableItem.model_validate(row or {})
 
 
 def claim_name(conn: psycopg.Connection[Any], table: str, source: str) -> str | None:

@@ -29,9 +29,11 @@ from geo_assets.ledger.models import (
     PlannedTask,
     StageCounts,
     TaskRecord,
+    WarnedTask,
     Work,
     status_of,
 )
+from geo_assets.ledger.warnings import of_kind
 from geo_assets.ledger.warnings import of_tasks as warned_tasks
 from geo_assets.outcomes import Outputs, Receipt, is_readable, read_outputs
 from geo_assets.task_status import BAD_INPUT, TaskStatus
@@ -425,6 +427,14 @@ class Tasks:
         """(task key, warnings) of the tasks of a job, or of one of its stages, that have some."""
         with self._pool.connection() as conn:
             return list(warned_tasks(conn, job_id, stage))
+
+    @retrying
+    def warned_of_kind(
+        self, job_id: str, kind: str, *, after: tuple[str, str] = ("", ""), limit: int = 1_000_000
+    ) -> list[WarnedTask]:
+        """The tasks of a job with a warning of a kind, in (stage, key) order, each with its warnings of that kind."""
+        with self._pool.connection() as conn:
+            return of_kind(conn, job_id, kind, after=after, limit=limit)
 
     def iterate(self, job_id: str, stage: str) -> Iterator[TaskRecord]:
         """All tasks of a stage without holding them all. Between two pages no transaction is open: the caller may wait

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from functools import lru_cache
+from itertools import islice
 
 import psycopg
 
+from geo_assets.ledger.models import WarnedTask
 from geo_assets.ledger.outputs import warnings
-from geo_assets.outcomes import read_outputs
+from geo_assets.outcomes import Outputs, read_outputs
 
 OTHER = "other"
 
@@ -32,15 +35,15 @@ _KINDS: tuple[tuple[str, str], ...] = (
     (
         "left out",
         (
-            r"\bleft out\b|(?:are|is) not converted|also holds what is n|that are not followed|coordinates that are a"
-            r" single number"
+            r"\bleft out\b|(?:are|is) not converted|also holds what is n|that (?:are|is) not followed|coordinates that"
+            r" are a single number"
         ),
     ),
     ("heights", r"heights are |no height and got 0|M values, which were dropped"),
     (
         "geometry",
         (
-            r"curves became lines|wider than half the globe|is a second geometry|its edges are |beyond longitude and"
+            r"curves? became lines|wider than half the globe|is a second geometry|its edges are |beyond longitude and"
             r" latitude"
         ),
     ),
@@ -79,16 +82,42 @@ def of_tasks(
     conn: psycopg.Connection[dict[str, object]], job_id: str, stage: str | None = None
 ) -> Iterator[tuple[str, list[str]]]:
     """(task key, warnings) of the tasks of a job, or of one of its stages, that have some."""
+    for _, key, _, said in _warned(conn, job_id, stage=stage):
+        yield key, said
+
+
+def of_kind(
+    conn: psycopg.Connection[dict[str, object]], job_id: str, kind: str, *, after: tuple[str, str], limit: int
+) -> list[WarnedTask]:
+    """The tasks of a job that have a warning of a kind, each with those of that kind, in (stage, key) order."""
+    with closing(_warned(conn, job_id, after=after)) as tasks:
+        of_all = (
+            (stage, key, made, [text for text in said if kind_of(text) == kind]) for stage, key, made, said in tasks
+        )
+        return [
+            WarnedTask(stage=stage, task_key=key, stac_item=made.stac_item, warnings=tuple(said))
+            for stage, key, made, said in islice((task for task in of_all if task[-1]), limit)
+        ]
+
+
+def _warned(
+    conn: psycopg.Connection[dict[str, object]],
+    job_id: str,
+    *,
+    stage: str | None = None,
+    after: tuple[str, str] = ("", ""),
+) -> Generator[tuple[str, str, Outputs, list[str]], None, None]:
     with conn.cursor("warned") as cursor:
         cursor.itersize = 2000
         cursor.execute(
             """select stage, task_key, outputs
                  from geo.tasks
                 where job_id = %(job)s and listed and (%(stage)s::text is null or stage = %(stage)s)
-                  and outputs ?| array['warnings', 'tables']
+                  and outputs ?| array['warnings', 'tables'] and (stage, task_key) > (%(after_stage)s, %(after)s)
                 order by stage, task_key""",
-            {"job": job_id, "stage": stage},
+            {"job": job_id, "stage": stage, "after_stage": after[0], "after": after[1]},
         )
         for row in cursor:
-            if said := warnings(read_outputs(str(row["stage"]), row["outputs"])):  # type: ignore[arg-type]
-                yield str(row["task_key"]), said
+            made = read_outputs(str(row["stage"]), row["outputs"])  # type: ignore[arg-type]
+            if said := warnings(made):
+                yield str(row["stage"]), str(row["task_key"]), made, said

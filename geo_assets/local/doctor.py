@@ -23,6 +23,7 @@ from geo_assets.local.storage_checks import StorageCheck, storage_checks
 from geo_assets.local.supervisor import CRASH_LOOP, WELL_SECONDS, Account, Deaths
 from geo_assets.settings import Settings, load_settings
 from geo_assets.stac.pgstac import count_collections
+from geo_assets.text import how_many
 
 #: With less free space a single drone mosaic can fill the disk.
 _LOW_DISK_BYTES = 5 * 1024**3
@@ -112,7 +113,7 @@ def _catalogue(settings: Settings) -> Finding:
             found=f"{count:,} collections; more than {_MOST_COLLECTIONS:,} make every search slower",
             remedy="submit to fewer (--param collection=NAME), delete some; to list them: geo-assets collection list",
         )
-    return Finding(what="catalogue", level="ok", found=f"{count:,} collections")
+    return Finding(what="catalogue", level="ok", found=how_many(count, "collection"))
 
 
 def _time_zone(settings: Settings) -> Finding:

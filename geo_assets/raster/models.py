@@ -184,6 +184,10 @@ class ValidateReport(Model):
 
     problems: tuple[str, ...]
     stamped: bool = Field(description="it carries the hash of its pixels, which was compared")
+    pixels_kept: bool | None = Field(
+        None,
+        description="whether the pixels of full resolution are those of its stamp; null: no stamp, or not all are read",
+    )
 
 
 class StripRequest(Model):

@@ -69,7 +69,9 @@ def validate(request: ValidateRequest) -> ValidateReport:
     """
     path = Path(request.source)
     problems = validate_cog(path, request.threads)
-    return ValidateReport(problems=tuple(problems), stamped=not problems and cogfile.PIXELS_ITEM in _tags(path))
+    stamped = not problems and cogfile.PIXELS_ITEM in _tags(path)
+    kept = pixels_kept(path, request.threads) if problems else stamped or None
+    return ValidateReport(problems=tuple(problems), stamped=stamped, pixels_kept=kept)
 
 
 def _tags(path: Path) -> dict[str, str]:
@@ -103,6 +105,21 @@ def validate_cog(path: Path, threads: int = 1) -> list[str]:
             return [str(error)]
         damage = log.damage()
         return problems or ([damage] if damage else [])
+
+
+def pixels_kept(path: Path, threads: int = 1) -> bool | None:
+    """Whether the pixels of full resolution of a damaged COG are those of its stamp; None if it has none, or if they
+    are not all read. Nothing is read where the order of the file is wrong: its directories may name what is not there.
+    """
+    try:
+        with gdal.session() as log:
+            stamp = None if structure(path) else _tags(path).get(cogfile.PIXELS_ITEM)
+            if stamp is None:
+                return None
+            kept = _level_hash(path, 0, threads) == stamp
+            return None if log.damage() else kept
+    except (*gdal.GDAL_ERRORS, tiff.LayoutError, ValueError, struct.error):
+        return None
 
 
 def structure(path: Path) -> list[str]:

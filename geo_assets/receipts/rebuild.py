@@ -54,7 +54,7 @@ from geo_assets.stages.items_file import KEY as ITEMS_FILE
 from geo_assets.stages.items_file import refresh_items_file
 from geo_assets.stages.vector_load import LoadOptions, Origin, load_source
 from geo_assets.storage.containers import BlobRef, Container, existing_container, open_container
-from geo_assets.text import batched
+from geo_assets.text import batched, how_many
 from geo_assets.vector.models import InspectRequest, LayerPlan
 
 #: Rows of one insert; items of one load.
@@ -430,7 +430,8 @@ def _insist_on_rows(table: TableEntry, rows: int, loads: Mapping[str, Mapping[st
     if rows != expected:
         raise GeoAssetsError(
             "ROWS_CHANGED",
-            f"{table.table} has {rows:,} rows after loading it again, and had {expected:,}: it held earlier loads too",
+            f"{table.table} has {how_many(rows, 'row')} after loading it again, and had {expected:,}: it held earlier"
+            " loads too",
         )
 
 

@@ -38,7 +38,7 @@ from geo_assets.stac import pgstac, reading
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.read_back import insist_on_agreement
 from geo_assets.storage.containers import BlobRef, Container, open_container
-from geo_assets.text import batched
+from geo_assets.text import batched, how_many
 
 #: Called with (items, bytes) that were verified since the last call; from several threads.
 Tell = Callable[[int, int], None]
@@ -50,6 +50,13 @@ _TRIES = 3
 
 #: What makes the file of a collection's items again.
 _ITEMS_FILE = "delete it where it is still there: it is made again when the next job of its collection ends"
+
+#: What is said of a COG whose bytes have changed.
+_PIXELS = {
+    True: "its pixels are still those of its stamp",
+    False: "its pixels are not those of its stamp",
+    None: "it cannot be told whether its pixels are those of its stamp",
+}
 
 #: What a store says of a blob that is not there.
 _GONE = {"SOURCE_GONE", "CONTAINER_NOT_FOUND"}
@@ -236,7 +243,7 @@ class _Work:
                 self.fault(row, "TABLE_GONE", entry.table, f"of {row['task_key']}: there is no such table")
                 continue
             if rows != expected:
-                detail = f"of {row['task_key']}: {rows:,} rows, and {expected:,} were loaded"
+                detail = f"of {row['task_key']}: {how_many(rows, 'row')}, loaded: {expected:,}"
                 self.fault(row, "ROWS_CHANGED", entry.table, detail)
 
     def rows_of(self, table: str) -> int:
@@ -287,7 +294,7 @@ class _Work:
                 self.found.fault(code, file.blob, f"the items of collection {collection}: {why}", remedy=_ITEMS_FILE)
 
     def damage(self, container: Container, ref: BlobRef) -> str:
-        """What is wrong with a COG, by its stamp and by decoding every block."""
+        """Whether the pixels of a COG are still those of its stamp, and what is wrong with it."""
         with self.context.sandbox.workspace() as folder:
             copy = Path(tempfile.mkdtemp(dir=folder)) / "changed.tif"
             container.download(ref.path, copy)
@@ -297,7 +304,7 @@ class _Work:
                 )
             except GeoAssetsError as error:
                 return error.message
-        return "; ".join(told.problems) or "it is a valid COG with the pixels of its stamp"
+        return "; ".join((_PIXELS[told.pixels_kept], *told.problems))
 
     def container(self, ref: BlobRef) -> Container:
         """One object per container: it keeps its connections."""

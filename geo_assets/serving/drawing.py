@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from geo_assets.stac.collection import colours_of
+from geo_assets.stac.item import OVERVIEW
 
 Query = list[tuple[str, str]]
 Limits = tuple[float, float]
@@ -34,10 +35,8 @@ def completed(query: Query, assets: Sequence[Mapping[str, Any]], drawn: Mapping[
     given = {name for name, _ in query}
     if "expression" in given or not assets:
         return query
+    query = with_asset(query, assets)
     names = [value for name, value in query if name == "assets"]
-    if not names:
-        names = _default(assets[0])
-        query = [*query, *(("assets", name) for name in names)]
     rasters = [assets[0].get(name.partition("|")[0]) for name in names]
     if not names or any(asset is None or not asset.get("bands") for asset in rasters):
         return query
@@ -54,8 +53,15 @@ def completed(query: Query, assets: Sequence[Mapping[str, Any]], drawn: Mapping[
     return query + _rescale([n.partition("|")[0] for n in names], bands, assets, drawn)
 
 
-def _default(assets: Mapping[str, Any]) -> list[str]:
-    return [key for key, asset in assets.items() if "data" in asset.get("roles", ()) and asset.get("bands")][:1]
+def with_asset(query: Query, assets: Sequence[Mapping[str, Any]]) -> Query:
+    """Return a query that names an asset: where it does not, and computes nothing, the raster that the thumbnail of the
+    first item shows.
+    """
+    if {"assets", "expression"} & {name for name, _ in query} or not assets:
+        return query
+    rasters = {k: a["roles"] for k, a in assets[0].items() if "data" in a.get("roles", ()) and a.get("bands")}
+    shown = next((key for key, roles in rasters.items() if OVERVIEW in roles), next(iter(rasters), None))
+    return [*query, ("assets", shown)] if shown else query
 
 
 def _bands(name: str, asset: Mapping[str, Any]) -> list[int]:

@@ -113,7 +113,7 @@ select c.oid::bigint as oid, pg_relation_filenode(c.oid)::bigint as node, pg_rel
                                        then postgis_typmod_type(a.atttypmod) end,
                  'srid', case when t.typname in ('geometry', 'geography')
                               then coalesce(nullif(postgis_typmod_srid(a.atttypmod), 0), 4326) end)
-                 order by a.attname)
+                 order by a.attnum)
           from pg_attribute a join pg_type t on t.oid = a.atttypid
          where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
            and has_column_privilege(c.oid, a.attnum, 'SELECT')) as columns

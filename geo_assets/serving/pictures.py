@@ -155,11 +155,17 @@ _SIZED = re.compile(r"/(\d+)x(\d+)(?:\.\w+)?$")
 _DRAWN = re.compile(
     r"/(?:tiles/[^/]+/\d+/\d+/[^/]+|preview[^/]*|bbox/[^/]+|bbox/[^/]+/[^/]*x[^/]*|\w*statistics|point/[^/]+)$"
 )
+_DESCRIPTION = re.compile(r"/(?:WMTSCapabilities\.xml|[^/]+/tilejson\.json)$")
 
 
 def is_drawn(path: str) -> bool:
     """Whether pixels are read for an answer."""
     return _DRAWN.search(path) is not None
+
+
+def is_description(path: str) -> bool:
+    """Whether an answer says how tiles are asked for, with which assets among others."""
+    return _DESCRIPTION.search(path) is not None
 
 
 def sized(query: Query, path: str, bands: int, *, mosaic: bool) -> tuple[Query, int, str | None]:

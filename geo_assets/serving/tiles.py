@@ -40,10 +40,10 @@ from geo_assets import __version__
 from geo_assets.database.connections import DictConnection
 from geo_assets.serving.answers import problem
 from geo_assets.serving.assets import readers_of
-from geo_assets.serving.drawing import Limits, completed
-from geo_assets.serving.pictures import PARAMETERS, Queue, bands_of, is_drawn, sized
+from geo_assets.serving.drawing import Limits, completed, with_asset
+from geo_assets.serving.pictures import PARAMETERS, Queue, bands_of, is_description, is_drawn, sized
 from geo_assets.serving.published import Published
-from geo_assets.serving.questions import Asked, Query, query_of, with_query
+from geo_assets.serving.questions import Asked, query_of, with_query
 from geo_assets.serving.reader import open_reader_for_threads
 from geo_assets.settings import Settings
 
@@ -188,10 +188,14 @@ class _Completed:
             return
         path = scope["path"].removeprefix(scope["root_path"])
         match = _OF.match(path)
-        if match is None or not is_drawn(path):
+        if match is None or not (is_drawn(path) or is_description(path)):
             await self._app(scope, receive, send)
             return
-        query, assets = await asyncio.to_thread(self._query, query_of(scope), match["collection"], match["item"])
+        assets, drawn = await asyncio.to_thread(self._rasters, match["collection"], match["item"])
+        if is_description(path):
+            await self._app(with_query(scope, with_asset(query_of(scope), assets)), receive, send)
+            return
+        query = completed(query_of(scope), assets, drawn)
         bands, too_many = bands_of(query, assets)
         query, values, too_large = sized(query, path, bands, mosaic=match["item"] is None)
         if fault := too_many or too_large:
@@ -199,16 +203,15 @@ class _Completed:
             return
         await self._queue.answer(values, with_query(scope, query), receive, send)
 
-    def _query(self, query: Query, collection: str, item: str | None) -> tuple[Query, list[dict[str, Any]]]:
+    def _rasters(self, collection: str, item: str | None) -> tuple[list[dict[str, Any]], dict[str, Limits]]:
+        """The rasters of each item that describes what is drawn; asset -> limits, where these are known for all."""
         try:
             if item is not None:
-                assets = [_rasters(self._catalogue.item(collection, item))]
-                return completed(query, assets, {}), assets
+                return [_rasters(self._catalogue.item(collection, item))], {}
             drawn = _drawn(self._catalogue.collection(collection))
-            assets = [_rasters(item) for item in self._catalogue.sample(collection)]
-            return completed(query, assets, drawn), assets
+            return [_rasters(item) for item in self._catalogue.sample(collection)], drawn
         except HTTPException:
-            return query, []  # the application says what is not there
+            return [], {}  # the application says what is not there
 
 
 def _drawn(collection: dict[str, Any]) -> dict[str, Limits]:

@@ -18,7 +18,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from geo_assets.longitudes import stretch_of_many
-from geo_assets.parameter_types import OTHER_LICENSE, License, Provider, Text, provider_fields
+from geo_assets.parameter_types import OTHER_LICENSE, CollectionId, License, Provider, Text, provider_fields
 from geo_assets.parameters import IngestContainer
 from geo_assets.stac.validation import validated
 
@@ -57,6 +57,16 @@ class Described(BaseModel):
         """The fields of the collection that it names."""
         said = {**self.model_dump(), "providers": [provider_fields(text) for text in self.providers]}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in said.items() if value}
+
+
+class NewCollection(Described):
+    """A collection to be made; its extents and summaries come with its items."""
+
+    id: CollectionId
+
+    def described(self) -> Described:
+        """What is said of it."""
+        return Described(**self.model_dump(exclude={"id"}))
 
 
 @dataclass(frozen=True, slots=True)

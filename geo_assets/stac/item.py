@@ -61,6 +61,10 @@ _TOLD_BY = "geo_assets:datetime_from"
 WARNINGS = "geo_assets:warnings"
 _MOST_WARNINGS = 20
 
+#: The role of the COG that stands for an item with several: the thumbnail shows it, and pictures that name none. The
+#: order of assets does not say it: pgstac keeps none.
+OVERVIEW = "overview"
+
 #: Fields of bands -> the extension that has them.
 _OF_BANDS = {"eo:common_name": EXTENSION, "classification:classes": _CLASSIFICATION}
 
@@ -105,7 +109,7 @@ def cog_item(
         collection: the collection's id.
         title: the source's path.
         modified: when it is registered: its `updated`, and `created` if it is new; never its datetime.
-        cogs: at least one.
+        cogs: at least one; the first is what is shown of the item.
         warnings: the warnings about them.
     """
     import pystac
@@ -122,9 +126,12 @@ def cog_item(
         _extension("raster", "v2.0.0"),
     ]
     alone = len(cogs) == 1
-    for cog in cogs:
+    for number, cog in enumerate(cogs):
         key = asset_key(cog.report) if alone and not cog.named else cog.key
-        item.add_asset(key, _cog_asset(cog, {} if alone else _grid(cog.report)))
+        asset = _cog_asset(cog, {} if alone else _grid(cog.report))
+        if not alone and number == 0:
+            asset.roles.append(OVERVIEW)
+        item.add_asset(key, asset)
     bands = [band for asset in item.assets.values() for band in asset.extra_fields["bands"]]
     item.stac_extensions += [url for field, url in _OF_BANDS.items() if any(field in band for band in bands)]
     for number, cog in enumerate(cogs):

@@ -26,6 +26,7 @@ from geo_assets.stac.item import UNKNOWN_TIME
 from geo_assets.stac.locks import alone, queue_up
 from geo_assets.stac.reading import at_one_moment, items_of, stored_items
 from geo_assets.stac.validation import validated
+from geo_assets.text import how_many
 
 if TYPE_CHECKING:
     from pypgstac.db import PgstacDB
@@ -238,7 +239,7 @@ def _prove_found(conn: psycopg.Connection, collection: str, ids: list[str]) -> N
     if row is None or row[0] != len(set(ids)):
         raise GeoAssetsError(
             "STAC_NOT_FOUND_AFTER_LOAD",
-            f"{collection}: {row[0] if row else 0} of {len(set(ids))} items are found after the load",
+            f"{collection}: after the load {row[0] if row else 0} of {how_many(len(set(ids)), 'item')} can be found",
         )
 
 

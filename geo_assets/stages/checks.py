@@ -24,7 +24,7 @@ from geo_assets.stages.contracts import JobRef
 from geo_assets.stages.files import size_of_cog
 from geo_assets.storage.containers import BlobRef
 from geo_assets.task_status import BAD, DONE, ENDED, LIST_BAD, MADE, TaskStatus
-from geo_assets.text import one_line
+from geo_assets.text import how_many, one_line
 
 #: Number of problems that are shown; the count includes all.
 _SHOWN = 20
@@ -48,7 +48,9 @@ def accounted_for(counts: StageCounts) -> Verdict:
     parts = counts.sum_of((*ENDED, TaskStatus.RUNNING))
     passed = counts.total == parts and not counts[TaskStatus.PENDING]
     return Verdict(
-        passed=passed, metadata=counts.model_dump(), description=f"{parts:,} of {counts.total:,} files came to an end"
+        passed=passed,
+        metadata=counts.model_dump(),
+        description=f"{parts:,} of {how_many(counts.total, 'file')} came to an end",
     )
 
 
@@ -56,7 +58,9 @@ def whole_account(stages: Sequence[StageCounts]) -> Verdict:
     """Every file of the job has a final status."""
     done, total = sum(s.done for s in stages), sum(s.total for s in stages)
     counts = {s.stage: s.model_dump(exclude={"stage"}) for s in stages}
-    return Verdict(passed=done == total, metadata=counts, description=f"{done:,} of {total:,} files came to an end")
+    return Verdict(
+        passed=done == total, metadata=counts, description=f"{done:,} of {how_many(total, 'file')} came to an end"
+    )
 
 
 def no_bad_files(context: StageContext, job: JobRef, stage: str | None = None) -> Verdict:
@@ -98,7 +102,7 @@ def cogs_readable(context: StageContext, job: JobRef, stage: str) -> Verdict:
             ref = BlobRef.parse(made.cog)
             if size_of_cog(context, ref) is None:
                 problems.append(f"{task.task_key}: {ref} is not readable")
-    return verdict_of("COGs", count, problems)
+    return verdict_of("COG", count, problems)
 
 
 def tables_sound(context: StageContext, job: JobRef, stage: str) -> Verdict:
@@ -113,7 +117,7 @@ def tables_sound(context: StageContext, job: JobRef, stage: str) -> Verdict:
                 problem = _problem_of_table(conn, entry)
                 if problem is not None:
                     problems.append(f"{entry.table}: {problem}")
-    return verdict_of("tables", count, problems)
+    return verdict_of("table", count, problems)
 
 
 def _problem_of_table(conn: psycopg.Connection, entry: TableEntry) -> str | None:
@@ -136,7 +140,7 @@ def _problem_of_table(conn: psycopg.Connection, entry: TableEntry) -> str | None
     if not found[1]:
         return "has no primary key"
     rows = conn.execute(sql.SQL("select count(*) from {}").format(sql.Identifier(schema, name))).fetchone()
-    return None if rows and rows[0] == entry.rows else f"has {rows[0] if rows else 0} of {entry.rows} rows"
+    return None if rows and rows[0] == entry.rows else f"has {rows[0] if rows else 0} of {how_many(entry.rows, 'row')}"
 
 
 def features_accounted_for(context: StageContext, job: JobRef, stage: str) -> Verdict:
@@ -161,8 +165,8 @@ def features_accounted_for(context: StageContext, job: JobRef, stage: str) -> Ve
                 elif recorded is None or (recorded["table_rows"] == entry.rows and parts.items() - recorded.items()):
                     problems.append(f"{entry.table}: {parts}, but its load was recorded as {recorded}")
                 elif rejected and _stored_rejects(conn, entry.table) < rejected:
-                    problems.append(f"{entry.table}: {rejected} features were rejected; its rejects hold fewer")
-    return verdict_of("features", features, problems)
+                    problems.append(f"{entry.table}: rejected features: {rejected:,}; its rejects hold fewer")
+    return verdict_of("feature", features, problems)
 
 
 def _stored_rejects(conn: psycopg.Connection, table: str) -> int:
@@ -187,16 +191,16 @@ def items_found(context: StageContext, job: JobRef, stages: tuple[str, ...]) -> 
     for collection, ids in by_collection.items():
         found = count_found(context.settings, collection, ids)
         if found != len(ids):
-            problems.append(f"{collection}: search finds {found} of {len(ids)} items")
-    return verdict_of("items", sum(map(len, by_collection.values())), problems)
+            problems.append(f"{collection}: search finds {found} of {how_many(len(ids), 'item')}")
+    return verdict_of("item", sum(map(len, by_collection.values())), problems)
 
 
 def verdict_of(what: str, count: int, problems: list[str]) -> Verdict:
     """The verdict of a check that looked at each output and found these problems."""
     said = (
-        f"{len(problems):,} problems with {count:,} {what}; the first: {problems[0]}"
+        f"{how_many(len(problems), 'problem')} with {how_many(count, what)}; the first: {problems[0]}"
         if problems
-        else f"{count:,} {what}, all as they should be"
+        else f"{how_many(count, what)}, all as {'it' if count == 1 else 'they'} should be"
     )
     metadata: dict[str, Any] = {what: count, "problems": len(problems)}
     if problems:

@@ -23,8 +23,9 @@ from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import InventoryRef, JobRef
 from geo_assets.stages.scenes import scenes_of, sources_in
 from geo_assets.stages.stac_setup import record_single_task
-from geo_assets.storage.containers import Blob
+from geo_assets.storage.containers import Blob, Container
 from geo_assets.storage.products import is_product_metadata, with_metadata
+from geo_assets.storage.scenes import Scenes
 from geo_assets.storage.sources import (
     CONVERTERS,
     Kind,
@@ -36,7 +37,7 @@ from geo_assets.storage.sources import (
     why_ignored,
 )
 from geo_assets.storage.zips import is_looked_into, look_into
-from geo_assets.text import batched
+from geo_assets.text import batched, how_many
 
 STAGE = INVENTORY
 
@@ -55,7 +56,7 @@ def take_inventory(context: StageContext, job: JobRef) -> InventoryRef:
 
     Raises:
         GeoAssetsError: CONTAINER_NOT_FOUND, of the sources or the outputs; STORAGE_FORBIDDEN; STORAGE_UNAVAILABLE;
-            NOTHING_MATCHED, a container with files holds none that was asked for.
+            NOTHING_MATCHED, a container with files holds none that was asked for, or one with rasters no scene.
     """
     if job.stood_aside:
         return InventoryRef(job=job, files=0, bytes=0, sources={})
@@ -68,7 +69,7 @@ def take_inventory(context: StageContext, job: JobRef) -> InventoryRef:
         _look_inside(context, job)
     files, size = context.inventory.totals(job.job_id)
     if not files:
-        _insist_on_a_match(context, job)
+        insist_on_a_match(context.source_container(job), job.parameters_as(ListContainer))
     kinds: Counter[str] = Counter()
 
     def refused() -> Iterator[PlannedTask]:
@@ -121,15 +122,33 @@ def _list(context: StageContext, job: JobRef) -> int:
     return context.patience(container.alias, listed)
 
 
-def _insist_on_a_match(context: StageContext, job: JobRef) -> None:
+def insist_on_a_match(container: Container, asked: ListContainer) -> None:
     """Refuse a prefix or globs that match nothing: a misspelt prefix must not look like a finished delivery. A
     container without any file is a success.
+
+    Raises:
+        GeoAssetsError: NOTHING_MATCHED.
     """
-    p = job.parameters_as(ListContainer)
-    wanted = {"prefix": p.prefix, "include": list(p.include), "exclude": list(p.exclude)}
-    asked = [f"{name} {value!r}" for name, value in wanted.items() if value]
-    if asked and not p.allow_empty and any(page for page in context.source_container(job).list("")):
-        raise GeoAssetsError("NOTHING_MATCHED", f"nothing in {p.account}/{p.container} matches {', '.join(asked)}")
+    wanted = {"prefix": asked.prefix, "include": list(asked.include), "exclude": list(asked.exclude)}
+    named = [f"{name} {value!r}" for name, value in wanted.items() if value]
+    if named and not asked.allow_empty and any(page for page in container.list("")):
+        raise GeoAssetsError(
+            "NOTHING_MATCHED", f"nothing in {asked.account}/{asked.container} matches {', '.join(named)}"
+        )
+
+
+def _insist_on_a_scene(sources: Sequence[Source], scenes: Scenes, asked: ListContainer) -> None:
+    """Refuse an expression, or globs of assets, that make a scene of no raster: misspelt, it must not look as if each
+    file were meant to be an item of its own. A container without a raster is a success.
+    """
+    rasters = [s.path for s in sources if s.kind is Kind.RASTER and not s.is_folder]
+    if asked.allow_empty or not rasters or any(s.kind is Kind.SCENE for s in sources):
+        return
+    wanted = f"id_regex {scenes.id_regex!r}" + (" and a glob of assets" if scenes.assets else "")
+    raise GeoAssetsError(
+        "NOTHING_MATCHED",
+        f"no raster in {asked.account}/{asked.container} matches {wanted}; there is {rasters[0]}, for example",
+    )
 
 
 def described(inventory: InventoryRef) -> str:
@@ -141,8 +160,8 @@ def described(inventory: InventoryRef) -> str:
         ", ".join(f"{count:,} {kind}" for kind, count in sorted(inventory.sources.items()))
         or "nothing that the submission asks for"
     )
-    more = f"; {inventory.ignored:,} files left alone" if inventory.ignored else ""
-    return f"{p.account}/{p.container}: {inventory.files:,} files, {inventory.bytes:,} bytes: {kinds}{more}"
+    more = f"; {how_many(inventory.ignored, 'file')} left alone" if inventory.ignored else ""
+    return f"{p.account}/{p.container}: {how_many(inventory.files, 'file')}, {inventory.bytes:,} bytes: {kinds}{more}"
 
 
 def _look_behind_etags(context: StageContext, job: JobRef) -> None:
@@ -214,6 +233,9 @@ def task_input(source: Source) -> TaskInput:
 def sources_of(context: StageContext, job: JobRef) -> Iterator[Source]:
     """The sources that the job works on, in path order, within its limit; and the companions among them, which do not
     count.
+
+    Raises:
+        GeoAssetsError: NOTHING_MATCHED, as `take_inventory`.
     """
     sources = group_sources(context.inventory.members(job.job_id))
     return _worked_on(sources, context.inventory.product_metadata(job.job_id), job.parameters_as(ListContainer))
@@ -228,11 +250,16 @@ def sources_among(members: Sequence[Member], asked: ListContainer) -> Iterator[S
 def _worked_on(sources: Iterable[Source], metadata: Iterable[Member], asked: ListContainer) -> Iterator[Source]:
     """As many sources as the limit allows, each with the other files that it is read with as its last members: they are
     fetched with it, and it is made again where one of them changes.
+
+    Raises:
+        GeoAssetsError: NOTHING_MATCHED, scenes are asked for and there are rasters, but no scene.
     """
     scenes = scenes_of(asked)
     if scenes is None:
         return with_metadata(within(sources, asked.limit), metadata)
-    return within(scenes.grouped(with_metadata(sources, metadata)), asked.limit)
+    grouped = scenes.grouped(with_metadata(sources, metadata))
+    _insist_on_a_scene(grouped, scenes, asked)
+    return within(grouped, asked.limit)
 
 
 def within(sources: Iterable[Source], limit: int | None) -> Iterator[Source]:

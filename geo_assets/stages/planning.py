@@ -17,7 +17,7 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.tasks import Tasks
 from geo_assets.parameters import HelloWorld, IngestContainer, Job, ListContainer, Parameters
 from geo_assets.settings import Settings
-from geo_assets.stages.container_inventory import REFUSALS, sources_among
+from geo_assets.stages.container_inventory import REFUSALS, insist_on_a_match, sources_among
 from geo_assets.stages.files import fingerprint, stages_of
 from geo_assets.stages.scenes import scene_fault
 from geo_assets.storage.containers import existing_container
@@ -58,7 +58,7 @@ def make_plan(settings: Settings, tasks: Tasks, parameters: Parameters) -> Plan:
     """Compare the container with the ledger.
 
     Raises:
-        GeoAssetsError: CONTAINER_NOT_FOUND, UNKNOWN_ACCOUNT.
+        GeoAssetsError: CONTAINER_NOT_FOUND, UNKNOWN_ACCOUNT; NOTHING_MATCHED, as the job itself would end.
     """
     job = Job.of(parameters)
     sources: tuple[PlannedSource, ...] = ()
@@ -105,6 +105,8 @@ def _listed(settings: Settings, tasks: Tasks, parameters: ListContainer) -> list
         for b in page
         if is_taken(b.path, parameters.include, parameters.exclude)
     ]
+    if not members:
+        insist_on_a_match(container, parameters)
     if isinstance(parameters, IngestContainer):
         members = list(look_into(container, members))
     return list(sources_among(members, parameters))

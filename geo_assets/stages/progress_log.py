@@ -15,7 +15,7 @@ from geo_assets.ledger.models import TaskRecord, status_of
 from geo_assets.ledger.outputs import sentence, warnings
 from geo_assets.outcomes import Outputs
 from geo_assets.stages.contracts import Chunk, JobRef
-from geo_assets.text import one_line
+from geo_assets.text import how_many, one_line
 
 #: Writes one line.
 LogLine = Callable[[str], None]
@@ -63,7 +63,7 @@ class ProgressLog:
             if unlogged
             else ""
         )
-        self._log(f"{self._counts.total():,} files: {counts}{more}")
+        self._log(f"{how_many(self._counts.total(), 'file')}: {counts}{more}")
 
     def good(self, file: str, outputs: Outputs, *, how: str = "done") -> str:
         """Log a file that has outputs, from this run or an earlier one; returns `how`."""

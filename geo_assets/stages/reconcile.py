@@ -34,6 +34,7 @@ from geo_assets.stages.scenes import scenes_of, sources_in
 from geo_assets.storage.containers import Blob, BlobRef, Container, open_container
 from geo_assets.storage.sources import Kind, Member, is_taken, name_key, whole_folder
 from geo_assets.task_status import DONE, ENDED
+from geo_assets.text import how_many
 from geo_assets.vector.tables.staging import staging_lock
 
 #: A blob that is younger may be of a conversion under way: it is uploaded before the ledger names it.
@@ -248,7 +249,7 @@ class _Look:
             ).fetchall()
             loaded = snapshot.rows_loaded(table)
             if loaded is not None and rows != loaded:
-                yield Difference(Class.ROWCOUNT_MISMATCH, table, f"has {rows} rows, {loaded} were loaded")
+                yield Difference(Class.ROWCOUNT_MISMATCH, table, f"has {how_many(rows, 'row')}, loaded: {loaded:,}")
         names, loose = snapshot.table_names(collection), snapshot.loose_tables()
         there = conn.execute("select tablename from pg_tables where schemaname = 'vector'").fetchall()
         for (table,) in there:

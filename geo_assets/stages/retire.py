@@ -31,6 +31,7 @@ from geo_assets.stages.files import stages_of
 from geo_assets.stages.orphans import sweep_blobs
 from geo_assets.storage.containers import Container
 from geo_assets.storage.sources import Kind, Member, Source, is_source_taken, is_taken, kind_of
+from geo_assets.text import how_many
 from geo_assets.vector.tables.locks import retry_while_locked
 
 #: Questions to the store at a time: each is a round trip.
@@ -104,8 +105,8 @@ def _gone(context: StageContext, job: JobRef) -> list[PublishedSource]:
     if len(gone) * 100 > p.max_retire_percent * len(within) and not job.allow_mass_retire:
         raise GeoAssetsError(
             "MASS_RETIRE",
-            f"{len(gone):,} of the {len(within):,} sources that are published from {p.account}/{p.container} are"
-            f" no longer listed, more than {p.max_retire_percent:g} %; nothing was withdrawn",
+            f"{len(gone):,} of {how_many(len(within), 'source')} published from {p.account}/{p.container} no longer"
+            f" listed, more than {p.max_retire_percent:g} %; nothing was withdrawn",
         )
     return gone
 

@@ -48,7 +48,7 @@ class Scenes:
     """How files make scenes."""
 
     id_regex: str
-    assets: Mapping[str, str] = field(default_factory=dict)  # key -> glob
+    assets: Mapping[str, str] = field(default_factory=dict)  # key -> glob; the first is shown
     needs_all: bool = False  # of `assets`
 
     def grouped(self, sources: Iterable[Source], *, metadata: bool = True) -> list[Source]:
@@ -76,9 +76,13 @@ class Scenes:
         return sorted([*rest, *scenes], key=lambda source: source.path)
 
     def files(self, members: Sequence[Member]) -> list[SceneFile]:
-        """Return the rasters of a scene, of its members."""
+        """Return the rasters of a scene, of its members: in the order of `assets`, without these of their paths. The
+        first is what people are shown of the scene.
+        """
         rasters = [source.path for source in sorted_sources(members) if source.kind is Kind.RASTER]
-        return [SceneFile(path, self._keys(path)) for path in rasters]
+        files = [SceneFile(path, self._keys(path)) for path in rasters]
+        places = {key: place for place, key in enumerate(self.assets)}
+        return sorted(files, key=lambda file: places.get(file.key, 0))
 
     def missing(self, files: Iterable[SceneFile]) -> list[str]:
         """Return the keys of assets for which there is no file."""
@@ -204,9 +208,9 @@ def check(id_regex: str) -> None:
         pc.extract_regex(pa.array([""], pa.string()), expression)
     except pa.ArrowInvalid as error:
         reason = str(error).splitlines()[0].removeprefix("Invalid regular expression: ")
-        if "unnamed groups" in reason:
-            reason = "only one group may be without a name: write (?P<id>…), (?P<asset>…), and (?:…) for the others"
         msg = f"is no regular expression of RE2: {reason}"
+        if "unnamed groups" in reason:
+            msg = "has a group without a name beside others: write (?P<id>…), (?P<asset>…), and (?:…) for the others"
         raise ValueError(msg) from None
     if "id" not in groups_of(expression):
         msg = "has no group for the id: (?P<id>…)"

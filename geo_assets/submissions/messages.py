@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 
-from geo_assets.errors import GeoAssetsError, faults
+from geo_assets.errors import GeoAssetsError, wrong_parameters
 from geo_assets.ledger.messages import MAX_MESSAGE_BYTES
 from geo_assets.parameters import JOB_TYPES, Parameters, parameters_type
 
@@ -70,7 +70,7 @@ def read_message(body: bytes) -> Message:
     try:
         message: Message = MESSAGE.validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
-        raise GeoAssetsError("INVALID_PARAMETERS", f"the message: {'; '.join(faults(error)[:20])}") from error
+        raise wrong_parameters("the message", error) from error
     return message
 
 
@@ -85,7 +85,7 @@ def read_parameters_of(job_type: str, body: bytes) -> Parameters:
     try:
         return model.model_validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
-        raise GeoAssetsError("INVALID_PARAMETERS", f"{job_type}: {'; '.join(faults(error)[:20])}") from error
+        raise wrong_parameters(job_type, error) from error
 
 
 def recover_job_id(body: bytes) -> str | None:

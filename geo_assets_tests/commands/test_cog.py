@@ -18,9 +18,9 @@ from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.raster.test_profiles import field
 
 
-def cog(*arguments, home: Path) -> subprocess.CompletedProcess[str]:
+def cog(*arguments, home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [str(Path(sys.executable).with_name("geo-assets")), "cog", *map(str, arguments)]
-    environment = {**os.environ, "TMPDIR": str(home), "GEO_ASSETS_HOME": str(home / "nothing-here")}
+    environment = {**os.environ, "TMPDIR": str(home), "GEO_ASSETS_HOME": str(home / "nothing-here"), **variables}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
 
 
@@ -113,6 +113,18 @@ def test_the_validator_names_what_is_wrong_and_fails(tmp_path, home):
     assert done.returncode == 1
     assert json.loads(done.stdout)["problems"]
     assert "is not a valid COG" in done.stderr
+    assert f"geo-assets cog SOURCE {tmp_path / 'out.tif'}" in done.stderr
+
+
+def test_of_a_published_cog_that_is_damaged_its_collection_is_named_and_no_command_that_writes_there(tmp_path, home):
+    published = tmp_path / "stack" / "containers" / "cogs" / "landing" / "default" / "landing" / "a_1f2e3d4c.tif"
+    published.parent.mkdir(parents=True)
+    cog(rgb(tmp_path / "in.tif"), published, home=home)
+    published.write_bytes(published.read_bytes()[:-1000])
+    done = cog("validate", published, home=home, GEO_ASSETS_HOME=str(tmp_path / "stack"))
+    assert done.returncode == 1
+    assert "geo-assets verify --collection landing" in done.stderr
+    assert "cog SOURCE" not in done.stderr
 
 
 def test_help_has_examples(home):

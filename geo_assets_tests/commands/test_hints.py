@@ -115,8 +115,8 @@ def test_tasks_say_where_a_good_file_went_and_what_is_worth_knowing_of_it(cli, h
     place = re.search(r"COG: (/.*half-good/good_\w+\.tif)", printed)
     assert place
     assert Path(place[1]).is_file()
-    assert "table: vector.half_good_wide (1 rows)" in printed
-    assert "warning: 1 geometries are wider than half the globe" in printed
+    assert "table: vector.half_good_wide (1 row)" in printed
+    assert "warning: 1 geometry is wider than half the globe" in printed
     assert "UNREADABLE: bad.tif" in printed
 
 

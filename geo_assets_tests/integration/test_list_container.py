@@ -40,6 +40,12 @@ def test_what_matches_nothing_is_an_error_that_says_so(cli, container, asked):
     assert repr(asked.partition("=")[2]) in job["error_message"]
 
 
+def test_a_plan_of_what_matches_nothing_is_the_same_error_and_may_be_allowed_in_the_same_way(cli, container):
+    asked = ("plan", "list_container", "--param", f"container={container}", "--param", "prefix=nosuch/")
+    assert json.loads(cli.run(*asked, "--json").stdout)["error"]["code"] == "NOTHING_MATCHED"
+    assert cli.json(*asked, "--allow-empty")["sources"] == []
+
+
 def test_what_may_match_nothing_is_a_clean_success_when_it_does(cli, container):
     asked = ("--param", f"container={container}", "--param", "prefix=nosuch/", "--allow-empty")
     assert cli.json("submit", "list_container", *asked, "--wait")["status"] == "completed"

@@ -12,7 +12,8 @@ from rio_cogeo.cogeo import cog_validate
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster import tiff
-from geo_assets.raster.validate import structure, validate_cog
+from geo_assets.raster.models import ValidateRequest
+from geo_assets.raster.validate import structure, validate, validate_cog
 from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.raster.test_profiles import field, made
 
@@ -102,6 +103,35 @@ def test_a_moved_grid_is_found_out_by_the_seal(cog):
         data[place : place + 8] = struct.pack("<d", 499_990.0)
 
     assert any("header" in problem for problem in altered(cog, move))
+
+
+def test_of_a_damaged_cog_it_is_said_whether_its_pixels_are_those_that_it_was_made_with(cog):
+    good = cog.read_bytes()
+    assert told_of(cog) == (False, True)
+    with rasterio.open(cog) as dataset:
+        corner = struct.pack("<d", dataset.transform.c)
+    cog.write_bytes(good.replace(corner, struct.pack("<d", 499_990.0), 1))
+    assert told_of(cog) == (True, True), "its grid was moved, its pixels stay"
+    directory = tiff.read_layout(cog).directories[0]
+    middle = int(directory.offsets[0] + directory.counts[0] // 2)
+    cog.write_bytes(good[:middle] + bytes([good[middle] ^ 1]) + good[middle + 1 :])
+    damaged, kept = told_of(cog)
+    assert damaged
+    assert not kept
+    cog.write_bytes(good[: len(good) // 2])
+    assert told_of(cog) == (True, None)
+
+
+def told_of(cog):
+    """(whether it is damaged, whether its pixels are kept)."""
+    report = validate(ValidateRequest(source=str(cog)))
+    return bool(report.problems), report.pixels_kept
+
+
+def test_a_cog_without_a_stamp_does_not_tell_whether_its_pixels_are_kept(tmp_path):
+    source = write(tmp_path / "in.tif", (field(1) * 250).astype("uint8"))
+    rasterio.shutil.copy(source, tmp_path / "cog.tif", driver="COG")
+    assert told_of(tmp_path / "cog.tif") == (False, None)
 
 
 def test_swapped_blocks_are_found_out(cog):

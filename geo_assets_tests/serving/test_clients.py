@@ -140,6 +140,19 @@ def test_a_mosaic_of_a_collection_is_drawn_with_the_contrast_of_all(ingested, de
     assert box[2] >= east
 
 
+@pytest.mark.parametrize("description", ["WMTSCapabilities.xml", "WebMercatorQuad/tilejson.json"])
+def test_a_description_of_tiles_names_the_raster_that_the_client_leaves_out(ingested, dem, description):
+    key, _ = asset_of(dem)
+    collection = f"{ingested.urls['tiles']}/collections/{COLLECTION}"
+    for base in (collection, f"{collection}/items/{dem.id}"):
+        left_out = httpx.get(f"{base}/{description}", timeout=60)
+        named = httpx.get(f"{base}/{description}", params={"assets": key}, timeout=60)
+        assert left_out.status_code == 200, left_out.text
+        assert f"assets={key}" in left_out.text
+        assert left_out.text == named.text
+    assert httpx.get(f"{collection}/items/none/{description}").status_code == 404
+
+
 def test_a_tile_of_an_item_is_drawn(ingested, dem):
     tile = next(link.href for link in dem.links if link.rel == "tilejson")
     told = httpx.get(tile).json()

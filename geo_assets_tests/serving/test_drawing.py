@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("tipg")
 
-from geo_assets.serving.drawing import completed
+from geo_assets.serving.drawing import completed, with_asset
 
 
 def band(dtype="float32", low=0, high=100, **more):
@@ -26,6 +26,20 @@ def test_values_are_stretched_to_where_most_of_them_are():
 
 def test_the_first_raster_is_drawn_where_none_is_named():
     assert completed([], [DEM], {})[0] == ("assets", "data")
+
+
+def test_of_several_rasters_that_of_the_thumbnail_is_drawn_whatever_their_order():
+    scene = {"nir": asset(band()), "red": asset(band(high=50), roles=("data", "overview"))}
+    for assets in (scene, dict(reversed(scene.items()))):
+        assert completed([], [assets], {}) == [("assets", "red"), ("rescale", "0.0,50.0")]
+        assert with_asset([], [assets]) == [("assets", "red")]
+
+
+@pytest.mark.parametrize("query", [[("assets", "nir")], [("expression", "b1")]])
+def test_an_asset_is_named_only_where_the_client_says_nothing(query):
+    assert with_asset(query, [DEM]) == query
+    assert with_asset([("tile_format", "png")], [{}]) == [("tile_format", "png")]
+    assert with_asset([], []) == []
 
 
 def test_a_picture_of_bytes_is_drawn_as_it_is():

@@ -185,6 +185,59 @@ def test_a_job_shows_its_bad_file_the_reason_and_the_remedy(page, served):
     browser.wait_for_text("heights.tif", "h1")
 
 
+def test_a_job_that_failed_says_what_to_do(page, served, cli):
+    asked = ("--param", "container=delivery", "--param", "prefix=nosuch/")
+    failed = json.loads(cli.run("submit", "ingest_container", *asked, "--wait", "--json").stdout)
+    assert failed["remedy"].endswith("--allow-empty")
+    browser = page(f"#/jobs/{failed['job_id']}")
+    browser.wait_for_text(f"What to do: {failed['remedy']}", ".note.bad")
+
+
+def test_the_remarks_of_a_job_lead_to_the_files_that_they_are_about(page, served, cli, tmp_path):
+    wide = {"type": "Polygon", "coordinates": [[[-170, 0], [170, 0], [170, 10], [-170, 10], [-170, 0]]]}
+    (tmp_path / "wide.geojson").write_text(json.dumps({"type": "Feature", "properties": {}, "geometry": wide}))
+    assert cli.run("upload", str(tmp_path), "default/remarked").returncode == 0
+    job = cli.json("submit", "ingest_container", "--wait", "--param", "container=remarked")
+    assert job["warnings"]["geometry"] == 1
+    browser = page(f"#/jobs/{job['job_id']}")
+    browser.wait_for_text("geometry: 1 file", "[aria-label=Progress]")
+    summary = "[...document.querySelectorAll('summary')].find(e => e.textContent.startsWith('geometry'))"
+    browser.eval(f"{summary}.click()")
+    browser.wait_for_text("wide.geojson", "[aria-label=Progress] details[open]")
+    browser.wait_for_text("1 geometry is wider than half the globe", "[aria-label=Progress] details[open]")
+    browser.click("[aria-label=Progress] details[open] a")
+    browser.wait_for_text("wide.geojson", "h1")
+
+
+def test_a_collection_that_there_is_not_is_said_to_be_none(page, browser):
+    page("#/?in=nope")
+    browser.wait_for_text("That is not here", "#panel h1")
+    assert "Try a part of a file's name" not in browser.eval("document.querySelector('#panel').innerText")
+    browser.errors.clear()  # that it is not there is noted
+
+
+def test_a_collection_without_items_says_so(page, cli):
+    assert cli.run("collection", "create", "nothing-yet", "--title", "Nothing yet").returncode == 0
+    browser = page("#/?in=nothing-yet")
+    browser.wait_for_text("No items yet", "#results h2")
+    assert browser.eval("document.querySelector('h1').textContent") == "Nothing yet"
+    browser.goto(browser.eval("location.href") + "&q=photo")
+    browser.wait_for_text("Try a part of a file's name", "#results")
+
+
+def test_an_item_leads_to_its_table_and_the_table_back_and_its_columns_are_in_their_own_order(page, served):
+    browser = page(item(served, "parcels.gpkg"))
+    browser.wait_for_text("Show its rows and its map", "#panel .card")
+    browser.click("#panel .card")
+    browser.wait_for_text("vector.delivery_parcels", "h1")
+    columns = browser.eval("[...document.querySelectorAll('thead th')].map(e => e.textContent)")
+    assert columns.index("name") < columns.index("area")
+    assert browser.eval("document.querySelector('.crumbs').innerText").endswith("parcels.gpkg")
+    browser.click(".crumbs a:last-child")
+    browser.wait_for_text("parcels.gpkg", "h1")
+    assert browser.eval("location.hash").startswith(item(served, "parcels.gpkg"))
+
+
 def test_a_job_shows_which_files_its_newest_delivery_changed(page, served, cli, tmp_path):
     ramp = np.add.outer(np.arange(32), np.arange(32))[None].astype("uint16")
     for name in ("stays", "changes", "goes"):

@@ -133,6 +133,31 @@ def test_a_file_whose_item_is_not_valid_is_quarantined_with_the_place_of_the_fau
     assert "/assets/data/bands/0/statistics/valid_percent" in message
 
 
+def test_warnings_of_a_kind_are_told_with_their_files_page_by_page(world):
+    for name in ("a.geojson", "b.geojson", "c.geojson"):
+        west = 0 if name == "b.geojson" else -170
+        gpd.GeoDataFrame(geometry=[box(west, 0, 170, 10)], crs=4326).to_file(world.folder / name)
+    job, _ = world.ingest()
+    tasks = world.submitter.tasks
+    (first,) = tasks.warned_of_kind(job.job_id, "geometry", limit=1)
+    (second,) = tasks.warned_of_kind(job.job_id, "geometry", after=(first.stage, first.task_key), limit=2)
+    assert (first.task_key, second.task_key) == ("a.geojson", "c.geojson")
+    assert ["1 geometry is wider than half the globe" in said for said in first.warnings] == [True]
+    assert first.stac_item.startswith(f"{world.name}-vector/")
+    assert tasks.warned_of_kind(job.job_id, "heights", limit=10) == []
+
+
+def test_whose_a_table_is_can_be_asked_by_its_name(world):
+    gpd.GeoDataFrame(geometry=[box(0, 0, 1, 1)], crs=4326).to_file(world.folder / "fields.geojson")
+    job, _ = world.ingest()
+    (task,) = world.context.ledger.tasks.records(job.job_id, stage="vector_tables")
+    (table,) = task.outputs.all_tables
+    named = world.context.ledger.table_names.published_as
+    found = named(table.table.removeprefix("vector."))
+    assert (found.stac_item, found.source) == (task.outputs.stac_item, "fields.geojson")
+    assert named("nobody_s").stac_item is None
+
+
 def versions(world: World) -> dict[str, str]:
     """The row version of each item and of each collection."""
     return dict(

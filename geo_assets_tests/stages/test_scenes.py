@@ -3,7 +3,10 @@
 from datetime import timedelta
 
 import numpy as np
+import pytest
 
+from geo_assets.errors import GeoAssetsError
+from geo_assets.parameters import validate_parameters
 from geo_assets.stages.accounting import listed_files
 from geo_assets.stages.planning import make_plan
 from geo_assets.stages.reconcile import reconcile
@@ -54,6 +57,20 @@ def test_the_bands_of_a_scene_in_separate_files_are_one_item_with_an_asset_for_e
     }
     assert len(cogs_of(world)) == 4
     assert differences(world) == ()
+
+
+@pytest.mark.parametrize("first", ["nir", "red"])
+def test_what_was_named_first_is_what_the_thumbnail_shows_and_what_has_the_role_overview(world, first):  # noqa: F811
+    scene(world)
+    globs = {"nir": "*_B08_10m.tif", "red": "*_B04_10m.tif"}
+    asked = {**SENTINEL, "assets": {key: globs[key] for key in sorted(globs, key=lambda key: key != first)}}
+    job, _ = world.ingest(**asked)
+    item = next(item for title, item in world.items().items() if title == "T32UMC_20240101")
+    shown = [key for key, asset in item["assets"].items() if "overview" in asset["roles"]]
+    assert shown == [first]
+    assert item["assets"]["thumbnail"]["title"] == item["assets"][first]["title"]
+    (kept,) = world.rows("select parameters->'assets' from geo.jobs where job_id = %s", job.job_id)
+    assert kept[0] == [f"{key}={glob}" for key, glob in asked["assets"].items()]
 
 
 def test_two_scenes_and_a_file_of_none_are_three_items_and_every_file_is_in_the_account_once(world):  # noqa: F811
@@ -127,6 +144,51 @@ def test_two_files_for_one_asset_are_refused_when_planned_and_in_the_plan(world)
     )
     plan = make_plan(world.context.settings, world.submitter.tasks, job.parameters)
     assert [(s.kind, s.action) for s in plan.sources] == [("scene", "unsupported")]
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"id_regex": r"(?P<id>T33UUU_\d{8})T", "assets": {}}, r"id_regex '(?P<id>T33UUU_\\d{8})T'; there is"),
+        ({"assets": {"B02": "*_B2_*.tif"}}, r"id_regex '(?P<id>T32UMC_\\d{8})T' and a glob of assets; there is"),
+    ],
+)
+def test_patterns_that_make_a_scene_of_no_raster_are_an_error_that_says_so_in_the_plan_too(world, changed, named):  # noqa: F811
+    paths = scene(world, names=("B02",))
+    asked = {**SENTINEL, **changed}
+    parameters = validate_parameters("ingest_container", {"container": world.name, **asked})
+    said = f"no raster in default/{world.name} matches {named} {paths[0].relative_to(world.folder)}, for example"
+    for do in (
+        lambda: make_plan(world.context.settings, world.submitter.tasks, parameters),
+        lambda: world.ingest(**asked),
+    ):
+        with pytest.raises(GeoAssetsError) as refused:
+            do()
+        assert (refused.value.code, refused.value.message) == ("NOTHING_MATCHED", said)
+    assert world.items() == {}
+    world.ingest(**asked, allow_empty=True)
+    assert len(world.items()) == 1
+
+
+def test_patterns_for_scenes_that_match_only_beyond_the_limit_or_meet_no_raster_are_no_error(world):  # noqa: F811
+    (world.folder / "notes.txt").write_text("no raster")
+    _, registered = world.ingest(**SENTINEL)
+    assert registered.items == 0
+    band(world, "A_first.tif")
+    scene(world, names=("B02",))
+    world.ingest(**SENTINEL, limit=1)
+    assert world.items().keys() == {"A_first.tif"}
+
+
+@pytest.mark.parametrize("asked", [{"prefix": "nosuch/"}, {"include": ["*.gpkg"]}, {"exclude": ["*"]}])
+def test_the_plan_of_what_matches_nothing_is_the_error_that_the_job_would_end_with(world, asked):  # noqa: F811
+    band(world, "a.tif")
+    parameters = {"container": world.name, **asked}
+    with pytest.raises(GeoAssetsError, match=f"nothing in default/{world.name} matches") as refused:
+        make_plan(world.context.settings, world.submitter.tasks, validate_parameters("list_container", parameters))
+    assert refused.value.code == "NOTHING_MATCHED"
+    allowed = validate_parameters("list_container", {**parameters, "allow_empty": True})
+    assert make_plan(world.context.settings, world.submitter.tasks, allowed).sources == ()
 
 
 def test_a_scene_is_made_again_when_one_of_its_files_changes_and_only_then(world):  # noqa: F811

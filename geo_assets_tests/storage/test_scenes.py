@@ -101,7 +101,8 @@ def test_an_expression_may_leave_its_only_group_without_a_name(typed, meant):
     [
         ("(((", "missing )"),
         ("(?=x)y", "invalid perl operator"),
-        ("(a)(b)", "only one group may be without a name"),
+        (r"(S\d)_(\d+)", "has a group without a name beside others: write (?P<id>…)"),
+        ("(?P<id>a)(b)", "has a group without a name beside others: write (?P<id>…)"),
         ("(?P<id>a)(?P<band>b)", "has a group 'band'; there are id and asset"),
         ("(?P<asset>b)", "has no group for the id"),
         ("(?P<id>(?:a{900}){900})", "repetition"),

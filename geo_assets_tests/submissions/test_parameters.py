@@ -166,6 +166,17 @@ def test_what_is_asked_of_vectors_is_checked_at_the_boundary(wrong, said):
         validate_parameters("stage_vector", {"container": "abc", **wrong})
 
 
+def test_the_order_in_which_assets_are_named_is_part_of_the_request_and_kept():
+    def asked(assets):
+        return validate_parameters("ingest_container", {"container": "landing", "id_regex": r"S\d", "assets": assets})
+
+    first = asked({"red": "*_4.tif", "nir": "*_5.tif"})
+    assert first.stored()["assets"] == ["red=*_4.tif", "nir=*_5.tif"]
+    assert list(asked(first.stored()["assets"]).assets) == ["red", "nir"]
+    assert Job.of(first).job_id == Job.of(asked(["red=*_4.tif", "nir=*_5.tif"])).job_id
+    assert Job.of(first).job_id != Job.of(asked({"nir": "*_5.tif", "red": "*_4.tif"})).job_id
+
+
 def test_a_box_may_be_typed_as_text_and_is_the_same_job():
     one = validate_parameters("stage_vector", {"container": "abc", "bbox": "166,-48,179,-34", "where": "n > 1"})
     two = validate_parameters("stage_vector", {"container": "abc", "bbox": [166, -48, 179, -34], "where": "n > 1"})

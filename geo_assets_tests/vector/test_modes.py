@@ -83,7 +83,7 @@ def test_upsert_sees_that_only_the_geometry_changed(staged, db):
     ("columns", "key", "said"),
     [
         ({"id": [1, 1], "t": ["a", "b"]}, ["id"], "(id)=(1)"),
-        ({"id": [1, None], "t": ["a", "b"]}, ["id"], "1 rows"),
+        ({"id": [1, None], "t": ["a", "b"]}, ["id"], "1 row of the source has no id"),
         ({"id": [1], "t": ["a"]}, ["nope"], "'nope'"),
         ({"id": [1], "t": ["a"]}, [], "needs a key"),
     ],

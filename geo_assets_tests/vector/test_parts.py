@@ -114,7 +114,7 @@ def test_surplus_rows_of_a_shapefile_are_said(look, shapefile):
     grow(shapefile.with_suffix(".dbf"), 4)
     (plan,) = look(shapefile).layers
     assert plan.feature_count == 3
-    assert any("1 rows of its DBF have no shape" in warning for warning in plan.warnings)
+    assert any("1 row of its DBF has no shape" in warning for warning in plan.warnings)
 
 
 def test_a_mapinfo_table_whose_parts_do_not_fit_is_refused(look, table):

@@ -93,7 +93,7 @@ def test_columns_come_in_the_order_in_which_they_are_named(tmp_path, private, lo
 
 def test_a_filter_that_leaves_nothing_is_refused(tmp_path, look):
     path = write(points(3, n=[1, 2, 3]), tmp_path / "a.gpkg")
-    assert "none of the 3 features" in refusal(look, path, "VECTOR_ALL_FILTERED", where="n > 3")
+    assert "nothing of 3 features" in refusal(look, path, "VECTOR_ALL_FILTERED", where="n > 3")
     refusal(look, path, "VECTOR_ALL_FILTERED", bbox=(100, 0, 101, 1))
 
 

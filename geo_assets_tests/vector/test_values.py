@@ -407,8 +407,8 @@ def test_rows_of_a_dbf_that_have_no_shape_or_are_deleted_are_said(tmp_path, rows
     shx.write_bytes(shx.read_bytes()[:24] + struct.pack(">i", (100 + 8 * 3) // 2) + shx.read_bytes()[28 : 100 + 8 * 3])
     found, said, _, _ = rows(path)
     assert values(found, "n") == ["a", "c"]
-    assert "1 rows of its DBF have no shape" in said
-    assert "1 rows of its DBF are marked as deleted" in said
+    assert "1 row of its DBF has no shape" in said
+    assert "1 row of its DBF is marked as deleted" in said
 
 
 def test_a_vertical_crs_that_no_srid_says_is_named(tmp_path, rows):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geo_assets.text import how_many
 from geo_assets.vector.reader.findings import Findings
 from geo_assets.vector.reader.sqlite_values import NO_DATE, NO_INTEGER, NO_NUMBER
 from geo_assets.vector.types import arrow_type
@@ -276,7 +277,19 @@ def _notes(dbf: Dbf, shp: Path) -> list[str]:
     shapes = max(0, shp.with_suffix(".shx").stat().st_size - _SHX_HEADER) // _SHX_RECORD
     notes = []
     if len(dbf.records) > shapes:
-        notes.append(f"{len(dbf.records) - shapes:,} rows of its DBF have no shape and were left out")
+        notes.append(
+            how_many(
+                len(dbf.records) - shapes,
+                "row of its DBF has no shape and was left out",
+                "rows of its DBF have no shape and were left out",
+            )
+        )
     if deleted := dbf.deleted:
-        notes.append(f"{deleted:,} rows of its DBF are marked as deleted and were left out")
+        notes.append(
+            how_many(
+                deleted,
+                "row of its DBF is marked as deleted and was left out",
+                "rows of its DBF are marked as deleted and were left out",
+            )
+        )
     return notes

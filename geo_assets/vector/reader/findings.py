@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from geo_assets.text import how_many
+
 #: Originals that are shown of each fault, and characters of each.
 _SHOWN, _CHARACTERS = 5, 40
 
@@ -46,11 +48,7 @@ class Findings:
 
     def _sentence(self, column: str | None, fault: str) -> str:
         count, shown = self._counts[column, fault], list(self._originals[column, fault])
-        what = (
-            f"{column[:63]!r}: {count:,} {'value' if count == 1 else 'values'} {fault}"
-            if column is not None
-            else f"{count:,} {fault}"
-        )
+        what = f"{column[:63]!r}: {how_many(count, 'value')} {fault}" if column is not None else f"{count:,} {fault}"
         if not shown:
             return what
         return f"{what}: {', '.join(shown)}" + (", …" if len(shown) < count and len(shown) == _SHOWN else "")

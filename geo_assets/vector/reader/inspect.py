@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from geo_assets.epsg import parse_code
 from geo_assets.errors import GeoAssetsError
+from geo_assets.text import how_many
 from geo_assets.vector.crs import axes_look_swapped, footprint, geographic_box, heights_of, parse_file_crs, plan_crs
 from geo_assets.vector.models import (
     ColumnPlan,
@@ -183,7 +184,8 @@ class _Inspection:
             )
         if layer.declared and survey.features < layer.declared:
             raise GeoAssetsError(
-                "UNREADABLE", f"{ref.title} is cut off: it has {survey.features:,} of {layer.declared:,} features"
+                "UNREADABLE",
+                f"{ref.title} is cut off: it has {survey.features:,} of {how_many(layer.declared, 'feature')}",
             )
         lacks = self._lack(survey, ref.title)
         if lacks is not None:
@@ -208,10 +210,10 @@ class _Inspection:
             return GeoAssetsError("VECTOR_NO_LAYERS", f"{title} has no feature")
         if left == 0:
             return GeoAssetsError(
-                "VECTOR_ALL_FILTERED", f"the filter leaves none of the {survey.features:,} features of {title}"
+                "VECTOR_ALL_FILTERED", f"the filter leaves nothing of {how_many(survey.features, 'feature')} of {title}"
             )
         if survey.nulls == left and not self.options.attribute_tables:
-            return GeoAssetsError("VECTOR_NO_GEOMETRY", f"{title} has no geometry in its {left} features")
+            return GeoAssetsError("VECTOR_NO_GEOMETRY", f"{title} has no geometry in its {how_many(left, 'feature')}")
         return None
 
     def _common(self, ref: LayerRef, layer: OpenLayer) -> dict[str, Any]:
@@ -402,17 +404,20 @@ def _survey_warnings(survey: Survey) -> Iterator[str]:
     total = survey.total
     if survey.linearised:
         off = 100 * (1 - math.cos(math.radians(geometry.ARC_STEP_DEGREES / 2)))
-        yield f"{survey.linearised} curves became lines, whose chords are at most {off:.2f} % of the radius off"
+        curves = how_many(survey.linearised, "curve")
+        yield f"{curves} became lines, whose chords are at most {off:.2f} % of the radius off"
     if survey.with_m:
-        yield f"{survey.with_m} geometries have M values, which were dropped"
+        yield f"{how_many(survey.with_m, 'geometry has', 'geometries have')} M values, which were dropped"
     if 0 < total.with_z < survey.kept:
         yield f"{survey.kept - total.with_z} of {survey.kept} geometries have no height and got 0"
     if survey.area_changed:
-        yield f"the repair of {survey.area_changed} geometries changed their area by more than 1 %"
+        changed = how_many(survey.area_changed, "geometry changed its", "geometries changed their")
+        yield f"the repair of {changed} area by more than 1 %"
     if survey.wide:
         yield (
-            f"{survey.wide} geometries are wider than half the globe: if they cross the antimeridian, they must be cut"
-            " there"
+            f"{how_many(survey.wide, 'geometry is', 'geometries are')} wider than half the globe: what crosses the"
+            " antimeridian must be cut there"
         )
     if strays := survey.rejected[geometry.OFF_THE_GLOBE]:
-        yield f"{strays} geometries lie beyond longitude and latitude: is its CRS right, and longitude first?"
+        lie = how_many(strays, "geometry lies", "geometries lie")
+        yield f"{lie} beyond longitude and latitude: is its CRS right, and longitude first?"

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from geo_assets.errors import ErrorClass, GeoAssetsError
 from geo_assets.storage.sources import whole_folder
+from geo_assets.text import how_many
 from geo_assets.vector.encodings import encoding_of_dbf, find_codec, gdal_name
 from geo_assets.vector.models import LayerOptions
 from geo_assets.vector.reader.checks import MAPINFO_PARTS, SHAPEFILE_PARTS, check_file, parts_of
@@ -175,7 +176,7 @@ def _notes(path: Path, kind: Format, name: str) -> tuple[str, ...]:
     return (
         (
             (
-                f"{name} links to {len(outside)} files that are not followed:"
+                f"{name} links to {how_many(len(outside), 'file that is', 'files that are')} not followed:"
                 f" {listed([PurePosixPath(link) for link in outside])}"
             ),
         )

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.text import how_many
 from geo_assets.vector.crs import (
     transformer,
 )
@@ -244,7 +245,7 @@ class _Sender:
     def report(self, findings: Findings) -> StreamReport:
         """Return the counts of what was sent; findings about values are reported once, for the layer's main table."""
         notes = (
-            *(f"{count} values are {note}" for note, count in self._notes.items()),
+            *(f"{how_many(count, 'value is', 'values are')} {note}" for note, count in self._notes.items()),
             *(findings.warnings() if self._plan.main else ()),
         )
         return StreamReport(
@@ -262,7 +263,7 @@ class _Sender:
         if mine != plan.feature_count or mine + self._elsewhere != plan.feature_count + plan.elsewhere:
             raise GeoAssetsError(
                 "UNREADABLE",
-                f"{self._title} had {plan.feature_count} features when it was inspected and has {mine} now",
+                f"{self._title} had {how_many(plan.feature_count, 'feature')} when it was inspected and has {mine} now",
             )
         if plan.geometry_type is not None:
             check_kept(self._geometries, self._rejected, self._title)

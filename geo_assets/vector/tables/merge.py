@@ -14,6 +14,7 @@ import psycopg
 from psycopg import sql
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.text import how_many
 from geo_assets.vector.tables.introspection import SCHEMA, Drift, columns, drifts, find, first_line, refuse_drift, run
 from geo_assets.vector.tables.locks import lock_name, retry_while_locked
 from geo_assets.vector.tables.publish import BeforeCommit, PublishedTable, publish, rehearse
@@ -104,7 +105,10 @@ def _index_key(conn: psycopg.Connection[Any], staged: StagedTable, key: Sequence
     with conn.transaction():
         ((nulls,),) = run(conn, sql.SQL("select count(*) from {} where {}").format(table, missing))
         if nulls:
-            raise GeoAssetsError("INVALID_KEY", f"{nulls} rows of the source have no {', '.join(key)}")
+            raise GeoAssetsError(
+                "INVALID_KEY",
+                f"{how_many(nulls, 'row of the source has', 'rows of the source have')} no {', '.join(key)}",
+            )
         try:
             run(conn, sql.SQL("create unique index on {} ({})").format(table, names))
         except psycopg.errors.UniqueViolation as error:

@@ -3,14 +3,14 @@
  * Here: form and lists. Not here: asking the server (`search.js`), items (`item.js`).
  */
 
-import { API, json, STAC, tilePaths } from "./api.js";
+import { API, collectionPath, json, STAC, tilePaths } from "./api.js";
 import { go, link } from "./address.js";
 import { fill, h, isAddress, say } from "./dom.js";
 import { fileLink } from "./files.js";
 import { captured, count, counted, place, span, words } from "./format.js";
 import { flat, parseBox } from "./geometry.js";
 import { thumbnail } from "./item.js";
-import { parameters } from "./pictures.js";
+import { parameters, renderOf } from "./pictures.js";
 import { filters, MOST, search } from "./search.js";
 
 /** Cards that are added at once to the list. */
@@ -29,7 +29,10 @@ export async function showExplore(panel, { query, signal, map, view, later }) {
   const wanted = filters(query);
   const results = h("section", { id: "results", "aria-label": "Results" }, h("p", { class: "quiet" }, "Looking …"));
   collections = (await json(`${STAC}/collections?limit=1000`, { signal })).collections;
-  const chosen = wanted.in && collections.filter((collection) => wanted.in.split(",").includes(collection.id));
+  const named = wanted.in?.split(",").map((id) => collections.find((collection) => collection.id === id) ?? id);
+  // one that is not among them does not exist, which the server says, or is beyond those that it lists
+  const known = (found) => (found.id ? found : json(collectionPath(found), { signal }));
+  const chosen = named && (await Promise.all(named.map(known)));
   const home = Object.keys(wanted).length === 0;
   const heading = chosen?.length === 1 ? (chosen[0].title ?? chosen[0].id) : home ? "Catalogue" : "Search";
   fill(
@@ -73,7 +76,7 @@ async function find(wanted, { results, home, signal, map }) {
     if (!home && (items.length <= 1100 || complete || enough)) listResults(results, last, wanted);
     note(items.length, complete || enough, !complete);
   }
-  if (!home) say(last.items.length ? `${counted(last.items.length, "item")} found` : "Nothing was found");
+  if (!home) say(last.items.length ? `${counted(last.items.length, "item")} found` : nothing(wanted).said);
   last.complete = true;
 }
 
@@ -239,7 +242,7 @@ function collectionsPart() {
 
 /** What a collection says of itself, and its mosaic. */
 function aboutCollection(collection, map) {
-  const render = Object.values(collection.renders ?? {})[0];
+  const render = renderOf(collection);
   const box = boxOfCollection(collection);
   const mosaic = h("input", { type: "checkbox" });
   mosaic.addEventListener("change", () => {
@@ -290,16 +293,23 @@ function listResults(results, { items, complete }, wanted) {
   };
   add();
   more.addEventListener("click", add);
-  const said = items.length ? `${counted(items.length, "item")}${complete ? "" : " so far"}` : "Nothing was found";
-  const hint = items.length
-    ? null
-    : h(
-        "p",
-        { class: "quiet" },
-        wanted.bbox || wanted.from || wanted.to ? "Try a larger box or a longer time." : "Try a part of a file's name.",
-      );
-  fill(results, h("h2", {}, said), hint, list, more);
+  const { said, hint } = items.length
+    ? { said: `${counted(items.length, "item")}${complete ? "" : " so far"}` }
+    : nothing(wanted);
+  fill(results, h("h2", {}, said), hint && h("p", { class: "quiet" }, hint), list, more);
   results.hidden = false;
+}
+
+/** What is said where nothing was found, and what to try. */
+function nothing({ q, in: of, from, to, bbox, at }) {
+  const hints = [
+    (bbox || from || to) && "Try a larger box or a longer time.",
+    q && "Try a part of a file's name.",
+    at && "Nothing lies there.",
+  ];
+  return of && !hints.some(Boolean)
+    ? { said: "No items yet", hint: "What is submitted to this collection appears here." }
+    : { said: "Nothing was found", hint: hints.find(Boolean) };
 }
 
 function card(item, known) {

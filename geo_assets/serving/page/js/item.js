@@ -166,6 +166,7 @@ function tablesPart(item) {
                 .filter(Boolean)
                 .join(" · "),
             ),
+            h("span", { class: "go" }, "Show its rows and its map"),
           ),
         ),
       ),

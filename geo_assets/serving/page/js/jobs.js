@@ -137,7 +137,13 @@ function progress(job, signal) {
   return [
     h("p", { class: "lead" }, badge(job.status), " ", h("span", { class: "clock" })),
     job.error_message &&
-      h("div", { class: "note bad" }, h("strong", {}, words(job.error_code)), h("p", {}, job.error_message)),
+      h(
+        "div",
+        { class: "note bad" },
+        h("strong", {}, words(job.error_code)),
+        h("p", {}, job.error_message),
+        job.remedy && h("p", {}, h("span", { class: "label" }, "What to do: "), job.remedy),
+      ),
     deltaPart(job, signal),
     job.stages.length > 0 && h("h2", {}, "Stages"),
     job.stages.map((stage) => {
@@ -158,7 +164,7 @@ function progress(job, signal) {
         h("span", { class: "quiet" }, parts.join(" · ")),
       );
     }),
-    warningsPart(job.warnings),
+    warningsPart(job, signal),
   ];
 }
 
@@ -194,37 +200,40 @@ function deltaPart(job, signal) {
     ),
     kinds
       .filter((kind) => job.delta[kind] > 0 && kind !== "unchanged")
-      .map((kind) => {
-        const files = h("ul", { class: "paths" });
-        const more = h("button", { type: "button", hidden: true }, "Show more");
-        const said = h("p", { role: "alert", hidden: true });
-        let query = `?only=${kind}`;
-        const add = async () => {
-          try {
-            const page = await json(`${API}/jobs/${encodeURIComponent(job.job_id)}/delta${query}`, { signal });
-            files.append(...page.files.map(deltaLine));
-            query = page.next && new URL(page.next).search;
-            more.hidden = !query;
-            said.hidden = true;
-          } catch (error) {
-            if (error.name === "AbortError") return;
-            said.textContent = error.message;
-            [said.hidden, more.hidden] = [false, false];
-          }
-        };
-        more.addEventListener("click", add);
-        const part = h(
-          "details",
-          {},
-          h("summary", {}, `${words(kind)}: ${counted(job.delta[kind], "file")}`),
-          files,
-          said,
-          more,
-        );
-        part.addEventListener("toggle", add, { once: true });
-        return part;
-      }),
+      .map((kind) =>
+        whichFiles(`${words(kind)}: ${counted(job.delta[kind], "file")}`, {
+          path: `${API}/jobs/${encodeURIComponent(job.job_id)}/delta`,
+          query: `?only=${kind}`,
+          lines: (page) => page.files.map(deltaLine),
+          signal,
+        }),
+      ),
   ];
+}
+
+/** How many files, and which as soon as somebody asks: `lines` makes elements of each page that is fetched. */
+function whichFiles(summary, { path, query, lines, signal }) {
+  const files = h("ul", { class: "paths" });
+  const more = h("button", { type: "button", hidden: true }, "Show more");
+  const said = h("p", { role: "alert", hidden: true });
+  let left = query;
+  const add = async () => {
+    try {
+      const page = await json(`${path}${left}`, { signal });
+      files.append(...lines(page));
+      left = page.next && new URL(page.next).search;
+      more.hidden = !left;
+      said.hidden = true;
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      said.textContent = error.message;
+      [said.hidden, more.hidden] = [false, false];
+    }
+  };
+  more.addEventListener("click", add);
+  const part = h("details", {}, h("summary", {}, summary), files, said, more);
+  part.addEventListener("toggle", add, { once: true });
+  return part;
 }
 
 function deltaLine({ file, withdrawn }) {
@@ -232,17 +241,29 @@ function deltaLine({ file, withdrawn }) {
   return h("li", {}, file, fate && h("span", { class: "quiet" }, ` ${fate}`));
 }
 
-function warningsPart(warnings) {
-  const kinds = Object.entries(warnings ?? {});
+function warningsPart(job, signal) {
+  const kinds = Object.entries(job.warnings ?? {});
   if (!kinds.length) return null;
   return [
     h("h2", {}, "Remarks"),
-    h(
-      "ul",
-      { class: "plain" },
-      kinds.map(([kind, number]) => h("li", {}, `${words(kind)}: ${counted(number, "file")}`)),
+    kinds.map(([kind, number]) =>
+      whichFiles(`${words(kind)}: ${counted(number, "file")}`, {
+        path: `${API}/db/tasks/${encodeURIComponent(job.job_id)}/warned`,
+        query: `?${new URLSearchParams({ kind })}`,
+        lines: (page) => page.tasks.map(warnedLine),
+        signal,
+      }),
     ),
   ];
+}
+
+function warnedLine({ task_key: file, stac_item: item, warnings }) {
+  return h(
+    "li",
+    {},
+    fileName(file, item),
+    warnings.map((said) => h("p", { class: "quiet" }, said)),
+  );
 }
 
 async function tasksOf(job, query, signal) {
@@ -299,16 +320,18 @@ async function listFiles(section, job, signal) {
   fill(section, h("h2", {}, "Good files"), list, more);
 }
 
+/** The name of a file, which leads to its item where there is one: COLLECTION/ITEM. */
+function fileName(file, stacItem) {
+  const [collection, ...item] = (stacItem ?? "").split("/");
+  return item.length ? h("a", { href: link(["items", collection, item.join("/")]) }, file) : file;
+}
+
 function fileLine(task) {
-  const [collection, ...item] = (task.outputs?.stac_item ?? "").split("/");
-  const name = item.length
-    ? h("a", { href: link(["items", collection, item.join("/")]) }, task.task_key)
-    : task.task_key;
   const remarks = task.outputs?.warnings ?? [];
   return h(
     "li",
     {},
-    name,
+    fileName(task.task_key, task.outputs?.stac_item),
     remarks.length > 0 && h("span", { class: "quiet" }, ` ${counted(remarks.length, "remark")}: ${remarks[0]}`),
   );
 }

@@ -9,8 +9,19 @@ const SPREAD = 2.05;
 const isRaster = (asset) =>
   /geotiff|image\/tiff|jp2/.test(asset.type ?? "") && !(asset.roles ?? []).includes("thumbnail");
 
-/** The rasters of an item: [[key, asset]]. */
-export const rasters = (item) => Object.entries(item.assets ?? {}).filter(([, asset]) => isRaster(asset));
+const isShown = (asset) => asset?.roles?.includes("overview") ?? false;
+
+/** The rasters of an item: [[key, asset]]; the first is the one that its thumbnail shows. */
+export const rasters = (item) =>
+  Object.entries(item.assets ?? {})
+    .filter(([, asset]) => isRaster(asset))
+    .sort(([, one], [, other]) => isShown(other) - isShown(one));
+
+/** How the mosaic of a collection is drawn: that of its `renders` whose raster the thumbnails show, or the first. */
+export function renderOf({ renders, item_assets: assets }) {
+  const all = Object.values(renders ?? {});
+  return all.find((render) => isShown(assets?.[render.assets?.[0]])) ?? all[0];
+}
 
 /** Colour ramps to choose from; the first is what the data are without one. */
 export const RAMPS = ["", "viridis", "terrain", "magma", "blues", "rdylgn"];

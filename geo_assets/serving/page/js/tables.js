@@ -3,10 +3,10 @@
  * Here: tables of the feature service. Not here: items that lead to them (`item.js`).
  */
 
-import { json, path, tablePath, tableTiles } from "./api.js";
+import { API, json, path, tablePath, tableTiles } from "./api.js";
 import { link } from "./address.js";
 import { facts, fill, h, say } from "./dom.js";
-import { count, value } from "./format.js";
+import { counted, value } from "./format.js";
 import { boxOf, flat } from "./geometry.js";
 import { tablePrograms } from "./openwith.js";
 
@@ -20,11 +20,30 @@ export function tableOf(asset) {
   return found ? decodeURIComponent(found[1]) : null;
 }
 
+/** The way back: over the item that the table belongs to, where a job published it. */
+function crumbs({ stac_item: item, source }) {
+  const [collection, ...id] = (item ?? "").split("/");
+  return h(
+    "p",
+    { class: "crumbs" },
+    h("a", { href: link([]) }, "Catalogue"),
+    id.length
+      ? [
+          " › ",
+          h("a", { href: link([], { in: collection }) }, collection),
+          " › ",
+          h("a", { href: link(["items", collection, id.join("/")]) }, source),
+        ]
+      : " › Tables",
+  );
+}
+
 export async function showTable(panel, { parts: [, table], signal, map, view }) {
   document.title = `${table} – Catalogue`;
-  const [about, rows] = await Promise.all([
+  const [about, rows, owner] = await Promise.all([
     json(`${tablePath(table)}?f=json`, { signal }),
     json(`${tablePath(table)}/items?f=geojson&limit=${ROWS}`, { signal }),
+    json(`${API}/db/tables/${path(table)}`, { signal }).catch(() => ({})), // the way back is an extra
   ]);
   const chosen = h(
     "section",
@@ -34,9 +53,9 @@ export async function showTable(panel, { parts: [, table], signal, map, view }) 
   const total = rows.numberMatched;
   fill(
     panel,
-    h("p", { class: "crumbs" }, h("a", { href: link([]) }, "Catalogue"), " › Tables"),
+    crumbs(owner),
     h("h1", {}, table),
-    h("p", { class: "lead" }, Number.isFinite(total) ? `${count(total)} ${total === 1 ? "row" : "rows"}` : null),
+    h("p", { class: "lead" }, Number.isFinite(total) ? counted(total, "row") : null),
     about.description && about.description !== table && h("p", {}, about.description),
     h("h2", {}, "Feature"),
     chosen,
