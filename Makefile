@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN = started=$$SECONDS; uv=$$(scripts/bootstrap); echo "environment: $$((SECONDS - started)) s"; step=$$SECONDS; $$uv run --frozen
 
 
-.PHONY: help setup demo lint test coverage test-faults test-slow renew bench-raster bench-many bench-vector bench-page bench-stac up down
+.PHONY: help setup demo lint test coverage test-faults test-slow renew bench-raster bench-many bench-vector bench-page bench-stac bench-intake up down
 help:   ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -67,6 +67,10 @@ up:     ## start the local stack
 
 down:   ## stop it
 	@$(RUN) geo-assets down
+
+bench-intake: ## submissions over HTTP, plans of 20,000 files; starts a stack of its own
+	@$(RUN) python -m benchmarks.intake
+	echo "bench-intake: $$((SECONDS - step)) s"
 
 bench-stac: ## the catalogue against pypgstac, stac-fastapi, titiler and sha256sum; about ten minutes
 	@$(RUN) --extra serve python -m benchmarks.stac

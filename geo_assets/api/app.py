@@ -46,7 +46,7 @@ def create_app(settings: Settings, *, require_auth: bool = False, guarded: bool 
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with Submitter(settings, connections=8) as submitter:
+        with Submitter(settings, in_background=True, connections=8) as submitter:
             app.state.submitter = submitter
             app.state.authenticate = authenticator(settings, submitter.tokens, required=require_auth)
             yield

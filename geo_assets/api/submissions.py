@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from geo_assets.api.dependencies import TheSettings, TheSubmitter, scope
@@ -122,11 +123,14 @@ async def submit(
     )
 
 
-@router.post("/api/jobs/plan/{job_type}", dependencies=[scope("read")], openapi_extra=_BODY)
-async def plan(request: Request, submitter: TheSubmitter, settings: TheSettings, job_type: JobType) -> Plan:
-    """Show what a submission would do now, without doing it."""
+@router.post("/api/jobs/plan/{job_type}", response_model=Plan, dependencies=[scope("read")], openapi_extra=_BODY)
+async def plan(
+    request: Request, submitter: TheSubmitter, settings: TheSettings, job_type: JobType
+) -> StreamingResponse:
+    """Show what a submission would do now, without doing it. The answer is whole before it begins, and is streamed."""
     raw = await _raw_message(request)
-    return await run_in_threadpool(lambda: make_plan(settings, submitter.tasks, read_parameters_of(job_type, raw.body)))
+    made = await run_in_threadpool(lambda: make_plan(settings, submitter.tasks, read_parameters_of(job_type, raw.body)))
+    return StreamingResponse(made.document(), media_type="application/json")
 
 
 async def _raw_message(request: Request, job_type: str | None = None) -> RawMessage:

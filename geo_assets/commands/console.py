@@ -45,6 +45,14 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
+def write_json(pieces: Iterable[bytes]) -> None:
+    """As `print_json`, of a document that is made in pieces of UTF-8."""
+    _Printed.json = True
+    sys.stdout.flush()
+    for piece in pieces:
+        sys.stdout.buffer.write(piece)
+
+
 def print_json_error(error: dict[str, Any]) -> None:
     """The JSON document of a command that fails, unless it has printed its own."""
     if "--json" in sys.argv and not _Printed.json:

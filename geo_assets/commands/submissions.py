@@ -12,9 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
-from geo_assets.commands.console import JsonFlag, human_bytes, log, out, print_json
+from geo_assets.commands.console import JsonFlag, human_bytes, log, out, print_json, write_json
 from geo_assets.commands.shared import follow_job, open_submitter, show_job
-from geo_assets.text import how_many
+from geo_assets.text import how_many, one_line
 
 SUBMIT_EXAMPLES = """Examples:
 
@@ -104,18 +104,16 @@ def plan(
     with open_submitter() as submitter:
         made = make_plan(load_settings(), submitter.tasks, parameters)
     if as_json:
-        print_json(made.model_dump(mode="json"))
+        write_json(made.document())
         return
-    for source in made.sources:
-        out.print(
-            f"{source.action:<12}{source.kind:<12}{source.stage:<15}{source.path}  {source.reason}",
-            markup=False,
-            soft_wrap=True,
-        )
-    counts = ", ".join(f"{n} {what}" for what, n in sorted(made.counts.items())) or "nothing to list"
+    with made:
+        for s in made.sources:  # not by the console, which takes longer for a line than a plan does for a file
+            print(f"{s.action:<12}{s.kind:<12}{s.stage:<15}{one_line(s.path)}  {one_line(s.reason)}")
+    summary = made.summary
+    counts = ", ".join(f"{n} {what}" for what, n in sorted(summary.counts.items())) or "nothing to list"
     out.print(
-        f"{counts}; {how_many(made.expected_tasks, 'task')}, {human_bytes(made.bytes)} to work on\n"
-        f"plan hash {made.plan_hash}"
+        f"{counts}; {how_many(summary.expected_tasks, 'task')}, {human_bytes(summary.bytes)} to work on\n"
+        f"plan hash {summary.plan_hash}"
     )
 
 

@@ -198,12 +198,12 @@ class Attempts:
 
     @retrying
     def take_launch(self, job_id: str, attempt: int) -> bool:
-        """Whether the caller is the one to launch this attempt; true for exactly one."""
+        """Whether the caller is the one to launch this attempt; true for exactly one, and nobody once it was ended."""
         with self._pool.connection() as conn:
             return bool(
                 conn.execute(
                     "update geo.attempts set launched_at = now() where job_id = %s and attempt = %s and launched_at is"
-                    " null and run_id is null",
+                    " null and run_id is null and outcome is null",
                     (job_id, attempt),
                 ).rowcount
             )
@@ -219,13 +219,14 @@ class Attempts:
 
     @retrying
     def take_launches(self, limit: int, job_types: Sequence[str]) -> list[Attempt]:
-        """Attempts that nobody has launched, or whose launcher died; the caller launches them.
+        """Attempts that nobody has launched, or whose launcher died, the oldest first; the caller launches them.
 
         An attempt for whose partition Dagster already has a newer run was launched, whatever became of its launcher.
         """
         with self._pool.connection() as conn:
             rows = conn.execute(
-                """update geo.attempts a set launched_at = now()
+                """with taken as (
+                   update geo.attempts a set launched_at = now()
                      from geo.jobs j
                     where j.job_id = a.job_id and (a.job_id, a.attempt) in (
                         select c.job_id, c.attempt
@@ -239,7 +240,8 @@ class Attempts:
                          order by c.requested_at
                          limit %(limit)s
                            for update of c skip locked)
-                returning a.job_id, j.job_type, j.partition_key, a.attempt""",
+                returning a.job_id, j.job_type, j.partition_key, a.attempt, a.requested_at)
+                select job_id, job_type, partition_key, attempt from taken order by requested_at, job_id""",
                 {"grace": LAUNCH_GRACE_SECONDS, "limit": limit, "types": list(job_types)},
             ).fetchall()
         return [Attempt.model_validate(row) for row in rows]

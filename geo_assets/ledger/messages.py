@@ -92,14 +92,16 @@ class Messages:
         """Record a message before anything reads it; a redelivery is counted in the existing row."""
         body = raw.body[:_KEPT_BYTES]
         with self._pool.connection() as conn:
-            row = conn.execute(
+            record = conn.execute(
                 """insert into geo.messages as m (source, source_id, correlation_id, body, size_bytes, sha256, head,
                   dequeue_count, job_type)
                     values (%s, %s, %s, %s, %s, %s, %s, %s, %s)
                     on conflict (source, source_id) do update
                        set deliveries = m.deliveries + 1,
                          dequeue_count = greatest(m.dequeue_count, excluded.dequeue_count)
-                    returning message_id::text""",
+                    returning message_id::text, source, source_id, state::text, correlation_id, size_bytes, sha256,
+                      received_at, handled_at, deliveries, dequeue_count, head, job_type, job_id, error_code,
+                      error_message""",
                 (
                     raw.source,
                     raw.source_id,
@@ -111,9 +113,6 @@ class Messages:
                     raw.dequeue_count,
                     raw.job_type and storable(raw.job_type)[:64],
                 ),
-            ).fetchone()
-            record = conn.execute(
-                "select * from geo.message_heads where message_id = %s", (row and row["message_id"],)
             ).fetchone()
         return MessageRecord.model_validate(record)
 

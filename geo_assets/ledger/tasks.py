@@ -208,12 +208,15 @@ class Tasks:
         return [Converted.model_validate(row) for row in rows]
 
     @retrying
-    def fingerprints(self, job_id: str) -> dict[tuple[str, str], tuple[str, TaskStatus]]:
-        """(stage, task key) -> (fingerprint, status) of the tasks of a job."""
+    def fingerprints(
+        self, job_id: str, stages: Sequence[str], keys: Sequence[str]
+    ) -> dict[tuple[str, str], tuple[str, TaskStatus]]:
+        """(stage, task key) -> (fingerprint, status) of those of these tasks of a job that there are."""
         with self._pool.connection() as conn:
             rows = conn.execute(
-                "select stage, task_key, fingerprint, status::text from geo.tasks where job_id = %s and listed",
-                (job_id,),
+                """select stage, task_key, fingerprint, status::text from geo.tasks
+                    where job_id = %s and stage = any(%s) and task_key = any(%s) and listed""",
+                (job_id, list(stages), list(keys)),
             ).fetchall()
         return {
             (str(row["stage"]), str(row["task_key"])): (str(row["fingerprint"]), TaskStatus(str(row["status"])))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
@@ -24,7 +24,7 @@ from geo_assets.stages.contracts import InventoryRef, JobRef
 from geo_assets.stages.scenes import scenes_of, sources_in
 from geo_assets.stages.stac_setup import record_single_task
 from geo_assets.storage.containers import Blob, Container
-from geo_assets.storage.products import is_product_metadata, with_metadata
+from geo_assets.storage.products import with_metadata
 from geo_assets.storage.scenes import Scenes
 from geo_assets.storage.sources import (
     CONVERTERS,
@@ -33,7 +33,6 @@ from geo_assets.storage.sources import (
     Source,
     group_sources,
     not_read,
-    sorted_sources,
     why_ignored,
 )
 from geo_assets.storage.zips import is_looked_into, look_into
@@ -237,24 +236,23 @@ def sources_of(context: StageContext, job: JobRef) -> Iterator[Source]:
     Raises:
         GeoAssetsError: NOTHING_MATCHED, as `take_inventory`.
     """
-    sources = group_sources(context.inventory.members(job.job_id))
-    return _worked_on(sources, context.inventory.product_metadata(job.job_id), job.parameters_as(ListContainer))
+    members, metadata = context.inventory.members(job.job_id), context.inventory.product_metadata(job.job_id)
+    return sources_among(members, metadata, job.parameters_as(ListContainer))
 
 
-def sources_among(members: Sequence[Member], asked: ListContainer) -> Iterator[Source]:
-    """As `sources_of`, of a listing that is at hand and may not be in the ledger."""
-    metadata = (member for member in members if is_product_metadata(member.path))
-    return _worked_on(sorted_sources(members), metadata, asked)
+def sources_among(members: Iterable[Member], metadata: Iterable[Member], asked: ListContainer) -> Iterator[Source]:
+    """As `sources_of`, of any listing: as many sources as the limit allows, each with the other files that it is read
+    with as its last members: they are fetched with it, and it is made again where one of them changes.
 
-
-def _worked_on(sources: Iterable[Source], metadata: Iterable[Member], asked: ListContainer) -> Iterator[Source]:
-    """As many sources as the limit allows, each with the other files that it is read with as its last members: they are
-    fetched with it, and it is made again where one of them changes.
+    Args:
+        members: in the order of `name_key`, then of their paths.
+        metadata: those of them for which `is_product_metadata` is true.
+        asked: the parameters of the job.
 
     Raises:
         GeoAssetsError: NOTHING_MATCHED, scenes are asked for and there are rasters, but no scene.
     """
-    scenes = scenes_of(asked)
+    sources, scenes = group_sources(members), scenes_of(asked)
     if scenes is None:
         return with_metadata(within(sources, asked.limit), metadata)
     grouped = scenes.grouped(with_metadata(sources, metadata))

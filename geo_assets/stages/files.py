@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from geo_assets.archives import MAX_MEMBERS
 from geo_assets.errors import GeoAssetsError
@@ -63,7 +64,7 @@ def plan_files(
     job = inventory.job
     if job.stood_aside:
         return plan_of(job, stage, 0, []), []
-    stages = job.parameters_as(IngestContainer).stages
+    stages, fingerprint = job.parameters_as(IngestContainer).stages, fingerprints(job, stage)
 
     def tasks() -> Iterator[PlannedTask]:
         for source in sources_of(context, job):
@@ -72,7 +73,7 @@ def plan_files(
                 yield PlannedTask(
                     task_key=source.path,
                     kind=source.kind,
-                    fingerprint=fingerprint(job, source, stage),
+                    fingerprint=fingerprint(source),
                     input=task_input(source),
                     error=error.to_dict() if error else None,
                 )
@@ -97,30 +98,33 @@ def stages_of(source: Source, stages: Iterable[str]) -> tuple[str, ...]:
     return tuple(stage for stage in stages if Kind(FILE_STAGES[stage].engine) in kinds)
 
 
-def fingerprint(job: OfJobType, source: Source, stage: str) -> str:
-    """Equal if nothing needs to be redone: the same bytes (by etag and size), the same parameters that shape the
-    output.
+def fingerprints(job: OfJobType, stage: str) -> Callable[[Source], str]:
+    """The function that tells the fingerprint of a source. It is equal if nothing needs to be redone: the same bytes (by
+    etag and size), the same parameters that shape the output, which are looked up once.
     """
-    parameters = job.parameters_as(IngestContainer)
-    body = {
-        "recipe": RECIPE,
-        "members": [[m.path, m.size, m.etag] for m in source.members],
-        "collection": parameters.collection,
-        **shaping_values(parameters, FILE_STAGES[stage].engine),
-    }
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    shaping = _shaping(job, stage)
+
+    def of(source: Source) -> str:
+        body = {**shaping, "members": [[m.path, m.size, m.etag] for m in source.members]}
+        return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+    return of
 
 
 def _made_from(job: OfJobType, stage: str, members: Sequence[FetchedFile]) -> str:
-    """As `fingerprint`, of files that were fetched: by the hashes of their bytes, not by etag."""
+    """As `fingerprints`, of files that were fetched: by the hashes of their bytes, not by etag."""
+    body = {**_shaping(job, stage), "members": [[file.path, file.sha256] for file in members]}
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _shaping(job: OfJobType, stage: str) -> dict[str, Any]:
+    """What decides over the outputs of a stage besides the bytes of a source."""
     parameters = job.parameters_as(IngestContainer)
-    body = {
+    return {
         "recipe": RECIPE,
-        "members": [[file.path, file.sha256] for file in members],
         "collection": parameters.collection,
         **shaping_values(parameters, FILE_STAGES[stage].engine),
     }
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
 def content_hash(job: OfJobType, task: Converted) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -118,20 +119,15 @@ def entries_below(root: Path, folder: str = "") -> Iterator[dict[str, Any]]:
     if folder and (not top.is_dir() or top.resolve() != root.resolve() / folder):
         root.stat()  # a root that is not there is another matter
         return
-    for file in files_below(top):
-        try:
-            stat = file.stat()
-        except FileNotFoundError:
-            continue  # it was removed meanwhile
-        if IN_PROGRESS.search(file.name) and time.time() - stat.st_mtime < _UPLOAD_SECONDS:
+    above = len(os.fspath(root)) + 1
+    for file, status in files_below(top):
+        if IN_PROGRESS.search(file) and time.time() - status.st_mtime < _UPLOAD_SECONDS:
             continue
-        path = os.fsencode(file.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
-        etag = f'"{stat.st_ino:x}-{stat.st_mtime_ns // 1000:x}-{stat.st_size:x}"'
         yield {
-            "path": path,
-            "size": stat.st_size,
-            "e_tag": etag,
-            "last_modified": datetime.fromtimestamp(stat.st_mtime, UTC),
+            "path": os.fsencode(file[above:]).decode("utf-8", "backslashreplace"),
+            "size": status.st_size,
+            "e_tag": f'"{status.st_ino:x}-{status.st_mtime_ns // 1000:x}-{status.st_size:x}"',
+            "last_modified": datetime.fromtimestamp(status.st_mtime, UTC),
         }
 
 
@@ -149,8 +145,9 @@ def sha256_of(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def files_below(folder: Path) -> Iterator[Path]:
-    """Yield regular files; links are neither followed nor listed: what a link points at was not submitted.
+def files_below(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield the paths of regular files, and what the file system says of them; links are neither followed nor listed:
+    what a link points at was not submitted. A file that is removed meanwhile is not there.
 
     Raises:
         OSError: a folder cannot be read. If it were skipped, its files would be unaccounted for.
@@ -162,6 +159,10 @@ def files_below(folder: Path) -> Iterator[Path]:
 
     for base, _, names in os.walk(folder, onerror=refuse):
         for name in names:
-            path = Path(base) / name
-            if path.is_file() and not path.is_symlink():
-                yield path
+            file = os.path.join(base, name)  # noqa: PTH118 - with a `Path` for each, listing takes three times as long
+            try:
+                status = os.lstat(file)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            if stat.S_ISREG(status.st_mode):
+                yield file, status

@@ -18,7 +18,7 @@ def files_of(source: Path) -> Iterator[tuple[Path, str]]:
     if source.is_file():
         yield source, source.name
         return
-    for file in sorted(files_below(source)):
+    for file in sorted(Path(name) for name, _ in files_below(source)):
         yield file, file.relative_to(source).as_posix()
 
 

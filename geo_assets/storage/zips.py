@@ -84,14 +84,14 @@ def look_into(container: Container, members: Iterable[Member]) -> Iterator[Membe
     Raises:
         GeoAssetsError: STORAGE_UNAVAILABLE.
     """
-    waiting = list(members)
+    waiting = [(member, is_looked_into(member.path)) for member in members]
     with ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="zips") as threads:
-        yield from threads.map(lambda member: _looked_into(container, member), waiting)
+        seen = threads.map(lambda member: _looked_into(container, member), [m for m, inside in waiting if inside])
+        for member, inside in waiting:
+            yield next(seen) if inside else member
 
 
 def _looked_into(container: Container, member: Member) -> Member:
-    if not is_looked_into(member.path):
-        return member
     if member.path.lower().endswith(_GEOPACKAGE):
         return member.model_copy(update={"holds": _asked(lambda: _of_geopackage(container, member))})
     if not member.path.lower().endswith(

@@ -5,6 +5,7 @@ Here: three GraphQL calls. Not here: who may launch (`ledger/jobs.py` lets exact
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import httpx
@@ -97,11 +98,17 @@ def _start_run(webserver_url: str, attempt: Attempt) -> str:
     return str(launched["run"]["runId"])
 
 
+@cache
+def _client() -> httpx.Client:
+    """One for the process, which threads share: making one reads all certificates, and takes as long as an answer. A
+    connection is given up before the webserver closes it, five seconds after its last answer.
+    """
+    return httpx.Client(timeout=30, trust_env=False, limits=httpx.Limits(keepalive_expiry=2))
+
+
 def _ask(webserver_url: str, query: str, variables: dict[str, Any]) -> dict[str, Any]:
     try:
-        response = httpx.post(
-            f"{webserver_url}/graphql", json={"query": query, "variables": variables}, timeout=30, trust_env=False
-        )
+        response = _client().post(f"{webserver_url}/graphql", json={"query": query, "variables": variables})
         response.raise_for_status()
         body = response.json()
     except (httpx.HTTPError, ValueError) as error:

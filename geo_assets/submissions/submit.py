@@ -1,8 +1,7 @@
 """The single entry point for submissions: validate, record, launch.
 
 Here: the order of these three. Not here: validation of fields (`geo_assets/parameters.py`), statements (`ledger/`),
-GraphQL
-(`launch.py`).
+GraphQL (`launch.py`), launching later (`launcher.py`).
 """
 
 from __future__ import annotations
@@ -19,18 +18,22 @@ from geo_assets.parameters import IngestContainer, Job, ListContainer, Parameter
 from geo_assets.settings import Settings
 from geo_assets.storage.containers import existing_container
 from geo_assets.submissions.launch import launch, terminate
+from geo_assets.submissions.launcher import Launcher
 from geo_assets.submissions.retries import choose, insist_on_some
 
 
 class Submitter:
     """Takes submissions, and reads jobs and tasks back. A context manager."""
 
-    def __init__(self, settings: Settings, *, launches: bool = True, connections: int = 2) -> None:
+    def __init__(
+        self, settings: Settings, *, launches: bool = True, in_background: bool = False, connections: int = 2
+    ) -> None:
         """Connect.
 
         Args:
             settings: where the database and the webserver are.
             launches: start runs at once; otherwise the sensor does.
+            in_background: start them in a thread, one after the other: who submits does not wait for Dagster.
             connections: most at a time.
 
         Raises:
@@ -46,11 +49,14 @@ class Submitter:
         self.messages, self.tokens, self.circuits = self.ledger.messages, self.ledger.tokens, self.ledger.circuits
         self.circuit = self.circuits.guard
         self.warning = ""
+        self._launcher = Launcher(self.jobs, settings.webserver_url) if launches and in_background else None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._launcher:
+            self._launcher.stop()
         self.ledger.close()
 
     def submit(
@@ -64,8 +70,8 @@ class Submitter:
     ) -> Submitted:
         """Record a submission and launch it if it asks for something new.
 
-        If the launch fails, the submission stays recorded and the sensor launches it (`warning` says so). If an account
-        does not answer, the run waits for it.
+        If the launch fails, the submission stays recorded and the sensor launches it (`warning` says so, unless it
+        happens in the background). If an account does not answer, the run waits for it.
 
         Raises:
             GeoAssetsError: UNKNOWN_ACCOUNT, CONTAINER_NOT_FOUND; nothing is recorded then.
@@ -173,6 +179,9 @@ class Submitter:
             partition_key=submitted.partition_key,
             attempt=submitted.attempt,
         )
+        if self._launcher:
+            self._launcher.add(attempt)
+            return
         try:
             launch(self.jobs, self._settings.webserver_url, attempt)
         except GeoAssetsError as error:

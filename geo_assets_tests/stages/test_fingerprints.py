@@ -18,7 +18,7 @@ from geo_assets.parameters import (
 from geo_assets.raster.models import ConvertRequest
 from geo_assets.stages.container_inventory import task_input
 from geo_assets.stages.contracts import JobRef
-from geo_assets.stages.files import fingerprint, fingerprint_of_members
+from geo_assets.stages.files import fingerprint_of_members, fingerprints
 from geo_assets.storage.sources import Kind, Member, Source
 from geo_assets.vector.models import InspectRequest
 
@@ -118,7 +118,7 @@ def test_what_was_requested_and_made_before_is_the_same_request_and_is_not_redon
     assert job.job_id == job_id
     stored = ref(job, parameters=json.loads(json.dumps(job.parameters.stored())))
     for of in (job, stored, JobRef.model_validate_json(stored.model_dump_json())):
-        assert (fingerprint(of, SOURCE, COGS), fingerprint(of, SOURCE, TABLES)) == (as_cog, as_tables)
+        assert (fingerprints(of, COGS)(SOURCE), fingerprints(of, TABLES)(SOURCE)) == (as_cog, as_tables)
 
 
 def test_a_job_that_was_stored_before_parameters_were_added_gets_their_defaults_and_the_same_fingerprints():
@@ -126,7 +126,7 @@ def test_a_job_that_was_stored_before_parameters_were_added_gets_their_defaults_
     job = Job.of(validate_parameters(job_type, data))
     old = ref(job, parameters=without_later_defaults(job.parameters.stored()))
     assert old.parameters == job.parameters
-    assert (fingerprint(old, SOURCE, COGS), fingerprint(old, SOURCE, TABLES)) == (as_cog, as_tables)
+    assert (fingerprints(old, COGS)(SOURCE), fingerprints(old, TABLES)(SOURCE)) == (as_cog, as_tables)
 
 
 def test_the_fingerprint_of_bytes_alone_is_the_same():

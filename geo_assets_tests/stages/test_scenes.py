@@ -142,8 +142,8 @@ def test_two_files_for_one_asset_are_refused_when_planned_and_in_the_plan(world)
         "20240101/T32UMC_20240101T103421_B04_10m.tif, again/T32UMC_20240101T103421_B04_10m.tif are all B04 of the scene"
         " T32UMC_20240101"
     )
-    plan = make_plan(world.context.settings, world.submitter.tasks, job.parameters)
-    assert [(s.kind, s.action) for s in plan.sources] == [("scene", "unsupported")]
+    with make_plan(world.context.settings, world.submitter.tasks, job.parameters) as plan:
+        assert [(s.kind, s.action) for s in plan.sources] == [("scene", "unsupported")]
 
 
 @pytest.mark.parametrize(

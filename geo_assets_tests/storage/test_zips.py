@@ -94,3 +94,17 @@ def test_a_file_that_is_gone_or_has_a_name_that_no_store_takes_is_no_error(tmp_p
     container = Container("default", "some", LocalAccount(root=tmp_path))
     members = [Member(path=path, size=100, etag="") for path in ("gone.zip", "new\nline.zip", "../up.zip")]
     assert [m.holds for m in look_into(container, members)] == [None, None, None]
+
+
+def test_files_keep_their_order_whether_they_are_looked_into_or_not(tmp_path):
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some" / "b.zip").write_bytes(archive({"a.tif": b"1"}))
+    (tmp_path / "some" / "d.zip").write_bytes(archive({"a.gpkg": b"1"}))
+    members = [Member(path=p, size=0, etag="") for p in ("a.tif", "b.zip", "c.tif", "d.zip", "e.tar", "f.csv")]
+    members = [
+        m.model_copy(update={"size": file.stat().st_size}) if (file := tmp_path / "some" / m.path).exists() else m
+        for m in members
+    ]
+    seen = list(look_into(Container("default", "some", LocalAccount(root=tmp_path)), members))
+    assert [m.path for m in seen] == [m.path for m in members]
+    assert [m.holds for m in seen] == [None, (RASTER,), None, (VECTOR,), (RASTER,), None]
