@@ -103,6 +103,19 @@ class Claims:
             )
 
     @retrying
+    def keeps(self, run_id: str) -> bool:
+        """Renew the lease of the job that a run works on, as `lease.keep`; false if it was lost."""
+        with self._pool.connection() as conn:
+            return lease.keep(conn, run_id)
+
+    @retrying
+    def job_of(self, run_id: str) -> str | None:
+        """The id of the job that a run claimed; None if it claimed none, or stood aside."""
+        with self._pool.connection() as conn:
+            row = conn.execute("select job_id from geo.attempts where run_id = %s", (run_id,)).fetchone()
+        return str(row["job_id"]) if row else None
+
+    @retrying
     def life(self, job_id: str) -> JobLife | None:
         """Status and lease of a job, or None."""
         with self._pool.connection() as conn:
@@ -162,16 +175,17 @@ class Claims:
         return bool(done)
 
     @retrying
-    def let_go(self, job_id: str, run_id: str) -> None:
+    def let_go(self, run_id: str) -> None:
         """Give up the lease of a run that stops before its work is done: it can publish nothing afterwards.
 
         Where somebody asked Dagster to end it, its attempt is cancelled; otherwise (the machine shuts down) the janitor
         decides.
         """
         with self._pool.connection() as conn:
-            job = conn.execute("select lease_run_id from geo.jobs where job_id = %s for update", (job_id,)).fetchone()
-            if job is None or job["lease_run_id"] != run_id:
+            job = conn.execute("select job_id from geo.jobs where lease_run_id = %s for update", (run_id,)).fetchone()
+            if job is None:
                 return
+            job_id = str(job["job_id"])
             asked = conn.execute("select geo.was_terminated(%s) as asked", (run_id,)).fetchone()
             if asked and asked["asked"]:
                 _end(conn, job_id, JobStatus.CANCELLED, GeoAssetsError("CANCELLED", "its run was terminated"), run_id)

@@ -1,0 +1,45 @@
+"""The lease of a run's job, from the first step to the last: kept by whoever executes the plan.
+
+Here: renewing it between steps too, while a step waits for a process, a worker or a machine; letting it go if the plan
+does not come to its end. Not here: steps, which prove and renew it while they work (`context.py`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from geo_assets.database.connections import TRANSIENT, KeptConnection
+from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger import lease
+from geo_assets.ledger.ledger import Ledger
+from geo_assets.settings import Settings
+from geo_assets.stages.context import HEARTBEAT_SECONDS
+
+
+@contextmanager
+def kept_lease(settings: Settings, run_id: str) -> Iterator[None]:
+    """Keep the lease of the job that a run has claimed, or will claim. A plan that is shorter than a heartbeat opens no
+    connection for it.
+    """
+    over = threading.Event()
+    thread = threading.Thread(target=_renew, args=(settings, run_id, over), name="run-lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    except BaseException:  # interrupted between two steps, or the executor failed
+        with suppress(*TRANSIENT, GeoAssetsError), Ledger(settings, connections=1) as ledger:
+            ledger.jobs.let_go(run_id)
+        raise
+    finally:
+        over.set()
+        thread.join(timeout=1)  # a heartbeat that waits for the database ends with the process
+
+
+def _renew(settings: Settings, run_id: str, over: threading.Event) -> None:
+    """Renew the lease until the plan is over. A lease that is lost stays lost: the steps find out by themselves."""
+    with KeptConnection(settings) as connected:
+        while not over.wait(HEARTBEAT_SECONDS):
+            with suppress(*TRANSIENT, GeoAssetsError), connected() as conn, conn.transaction():
+                lease.keep(conn, run_id)
