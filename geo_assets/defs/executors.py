@@ -5,6 +5,8 @@ Here: the one executor of all jobs, whose configuration names one of Dagster's o
 runs (`dagster.yaml`).
 """
 
+import os
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -52,7 +54,8 @@ def build_executor(settings: Settings) -> dg.ExecutorDefinition:
         if create is None:
             msg = f"the executor {name} cannot be created"
             raise TypeError(msg)
-        return _keeping_the_lease(settings, create(context._replace(executor_def=chosen, executor_config=config)))
+        made = create(context._replace(executor_def=chosen, executor_config=config))
+        return _keeping_the_lease(settings, made, lost=_nothing if name == "in_process" else _interrupt)
 
     return executor
 
@@ -68,16 +71,25 @@ def _forked(settings: Settings, config: Any) -> dict[str, Any]:
     }
 
 
-def _keeping_the_lease(settings: Settings, executor: dg.Executor) -> dg.Executor:
+def _keeping_the_lease(settings: Settings, executor: dg.Executor, *, lost: Callable[[], None]) -> dg.Executor:
     """The same object, for Dagster's executors look at their own class; only what it does is put in a frame."""
     execute = executor.execute
 
     def framed(plan_context: Any, execution_plan: Any) -> Iterator[Any]:
-        with kept_lease(settings, plan_context.run_id):
+        with kept_lease(settings, plan_context.run_id, lost):
             yield from execute(plan_context, execution_plan)
 
     executor.execute = framed  # type: ignore[method-assign]
     return executor
+
+
+def _nothing() -> None:
+    """A step in this process stops by itself when the job is lost."""
+
+
+def _interrupt() -> None:
+    """End the plan as if somebody had terminated the run: it may wait for a step that nobody works on any more."""
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def _celery() -> dg.ExecutorDefinition:

@@ -1,6 +1,6 @@
 """Claims: taking a job, keeping it, giving it back, and recording how its attempt ended.
 
-Here: statements that change who holds the lease of a job, and outcomes. Not here: asking for attempts (`attempts.py`),
+Here: statements that change who holds the lease of a job, the steps that work under it, and outcomes. Not here: asking for attempts (`attempts.py`),
 the proof of a lease inside another transaction (`lease.py`).
 """
 
@@ -82,6 +82,7 @@ class Claims:
                 "update geo.jobs set lease_run_id = %s, lease_heartbeat = now() where job_id = %s",
                 (run_id, job["job_id"]),
             )
+            conn.execute("delete from geo.steps where job_id = %s and run_id <> %s", (job["job_id"], run_id))
             give_up_rebuild(conn, str(job["job_id"]))
             flags = _bind_attempt(conn, str(job["job_id"]), run_id, attempt, requested_by, options or {})
             try:
@@ -92,15 +93,34 @@ class Claims:
         raise refused
 
     @retrying
-    def heartbeat(self, job_id: str, run_id: str) -> bool:
-        """Renew the lease; false if it was lost."""
+    def heartbeat(self, job_id: str, run_id: str, step: int | None = None) -> bool:
+        """Renew the lease, and say that a step is alive; false if the lease was lost."""
         with self._pool.connection() as conn:
-            return bool(
-                conn.execute(
-                    "update geo.jobs set lease_heartbeat = now() where job_id = %s and lease_run_id = %s",
-                    (job_id, run_id),
-                ).rowcount
-            )
+            conn.execute("update geo.steps set heartbeat = now() where step = %s", (step,))
+            return _renew(conn, job_id, run_id)
+
+    @retrying
+    def begin_step(self, job_id: str, run_id: str, process: str) -> int | None:
+        """Renew the lease, and record that a process works on a step of the run; None if the lease was lost.
+
+        Returns:
+            The number of the step, for `heartbeat` and `end_step`. If its process falls silent, the run counts as dead.
+        """
+        with self._pool.connection() as conn:
+            if not _renew(conn, job_id, run_id):
+                return None
+            conn.execute("delete from geo.steps where job_id = %s and process = %s", (job_id, process))  # one at a time
+            row = conn.execute(
+                "insert into geo.steps (job_id, run_id, process) values (%s, %s, %s) returning step",
+                (job_id, run_id, process),
+            ).fetchone()
+        return int(str(row["step"])) if row else None
+
+    @retrying
+    def end_step(self, step: int) -> None:
+        """Record that a step is not worked on any more, whatever it came to."""
+        with self._pool.connection() as conn:
+            conn.execute("delete from geo.steps where step = %s", (step,))
 
     @retrying
     def keeps(self, run_id: str) -> bool:
@@ -199,6 +219,13 @@ class Claims:
             and not life.status.is_final
             and self.end_attempt(job_id, JobStatus.FAILED, error, unowned_only=True)
         )
+
+
+def _renew(conn: DictConnection, job_id: str, run_id: str) -> bool:
+    renewed = conn.execute(
+        "update geo.jobs set lease_heartbeat = now() where job_id = %s and lease_run_id = %s", (job_id, run_id)
+    )
+    return bool(renewed.rowcount)
 
 
 def _is_live(conn: DictConnection, job_id: str, run_id: str) -> bool:

@@ -9,6 +9,8 @@ the run's id.
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -193,14 +195,15 @@ class StageContext:
 
     @contextmanager
     def lease(self, job: JobRef) -> Iterator[None]:
-        """Keep the job's lease while working.
+        """Keep the job's lease while working, and let others know that this step is alive.
 
         Lost later, the work is stopped: nobody can interrupt a step on another machine. What then fails, fails for that.
 
         Raises:
             GeoAssetsError: LEASE_LOST, already at the start.
         """
-        if not self.jobs.heartbeat(job.job_id, job.run_id):
+        step = self.jobs.begin_step(job.job_id, job.run_id, f"{socket.gethostname()}/{os.getpid()}")
+        if step is None:
             raise lease_lost(job.job_id, job.run_id)
         stop = threading.Event()
 
@@ -208,7 +211,7 @@ class StageContext:
             while not stop.wait(HEARTBEAT_SECONDS):
                 # if the database does not answer, the work under way finds out by itself; the lease may survive it
                 with suppress(*TRANSIENT):
-                    if not self.jobs.heartbeat(job.job_id, job.run_id):
+                    if not self.jobs.heartbeat(job.job_id, job.run_id, step):
                         self.stop()
                         return
 
@@ -219,3 +222,5 @@ class StageContext:
         finally:
             stop.set()
             thread.join(timeout=HEARTBEAT_SECONDS)
+            with suppress(*TRANSIENT):
+                self.jobs.end_step(step)

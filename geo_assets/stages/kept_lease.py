@@ -7,7 +7,7 @@ does not come to its end. Not here: steps, which prove and renew it while they w
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from geo_assets.database.connections import TRANSIENT, KeptConnection
@@ -19,12 +19,17 @@ from geo_assets.stages.context import HEARTBEAT_SECONDS
 
 
 @contextmanager
-def kept_lease(settings: Settings, run_id: str) -> Iterator[None]:
+def kept_lease(settings: Settings, run_id: str, lost: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Keep the lease of the job that a run has claimed, or will claim. A plan that is shorter than a heartbeat opens no
     connection for it.
+
+    Args:
+        settings: where the ledger is.
+        run_id: whose job it is.
+        lost: called once, in a thread, if the lease is lost.
     """
     over = threading.Event()
-    thread = threading.Thread(target=_renew, args=(settings, run_id, over), name="run-lease", daemon=True)
+    thread = threading.Thread(target=_renew, args=(settings, run_id, lost, over), name="run-lease", daemon=True)
     thread.start()
     try:
         yield
@@ -37,9 +42,12 @@ def kept_lease(settings: Settings, run_id: str) -> Iterator[None]:
         thread.join(timeout=1)  # a heartbeat that waits for the database ends with the process
 
 
-def _renew(settings: Settings, run_id: str, over: threading.Event) -> None:
-    """Renew the lease until the plan is over. A lease that is lost stays lost: the steps find out by themselves."""
+def _renew(settings: Settings, run_id: str, lost: Callable[[], None], over: threading.Event) -> None:
+    """Renew the lease until the plan is over, or the lease is lost."""
+    kept = True
     with KeptConnection(settings) as connected:
-        while not over.wait(HEARTBEAT_SECONDS):
+        while kept and not over.wait(HEARTBEAT_SECONDS):
             with suppress(*TRANSIENT, GeoAssetsError), connected() as conn, conn.transaction():
-                lease.keep(conn, run_id)
+                kept = lease.keep(conn, run_id)
+    if not kept:
+        lost()
