@@ -8,7 +8,7 @@ runs (`dagster.yaml`).
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 
@@ -35,10 +35,12 @@ def build_executor(settings: Settings) -> dg.ExecutorDefinition:
     def requirements(config: Mapping[str, object]) -> Any:
         return [] if "in_process" in config else dg.multiple_process_executor_requirements()
 
+    fields = {name: executor.get_config_field() for name, executor in named.items()}
+
     @dg.executor(
         name="geo_assets",
         config_schema=dg.Field(
-            dg.Selector({name: executor.get_config_field() for name, executor in named.items()}),
+            dg.Selector(fields),  # type: ignore[no-untyped-call]
             default_value={settings.executor: {}},
             description="What the steps of this run run on.",
         ),
@@ -46,10 +48,8 @@ def build_executor(settings: Settings) -> dg.ExecutorDefinition:
     )
     def executor(context: dg.InitExecutorContext) -> dg.Executor:
         """One of Dagster's executors, which keeps the lease of the run's job while it executes the plan."""
-        ((name, config),) = context.executor_config.items()
-        chosen = named[name]
-        if name == "multiprocess":
-            config = _forked(settings, config)
+        ((name, asked),) = context.executor_config.items()
+        chosen, config = named[name], _forked(settings, asked) if name == "multiprocess" else cast("Any", asked)
         create = chosen.executor_creation_fn
         if create is None:
             msg = f"the executor {name} cannot be created"

@@ -51,7 +51,8 @@ _STALLED_JOBS: LiteralString = (
                          0))::int as rescues"""  # noqa: S608
     + _NEWEST_ATTEMPT
     + """
- left join lateral (select min(s.heartbeat) as heartbeat from geo.steps s where s.job_id = j.job_id and s.run_id = a.run_id) s on true
+ left join lateral (select min(w.heartbeat) as heartbeat from geo.steps w
+                     where w.job_id = j.job_id and w.run_id = a.run_id) s on true
         where a.outcome is null and a.requested_at > now() - interval '30 days'
           and case
               when r.run_id is null then a.run_id is not null

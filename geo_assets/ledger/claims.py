@@ -82,8 +82,7 @@ class Claims:
                 "update geo.jobs set lease_run_id = %s, lease_heartbeat = now() where job_id = %s",
                 (run_id, job["job_id"]),
             )
-            conn.execute("delete from geo.steps where job_id = %s and run_id <> %s", (job["job_id"], run_id))
-            give_up_rebuild(conn, str(job["job_id"]))
+            _clear(conn, str(job["job_id"]), run_id)
             flags = _bind_attempt(conn, str(job["job_id"]), run_id, attempt, requested_by, options or {})
             try:
                 return _claim_of(job, run_id, owner=run_id, flags=flags)
@@ -109,7 +108,8 @@ class Claims:
         with self._pool.connection() as conn:
             if not _renew(conn, job_id, run_id):
                 return None
-            conn.execute("delete from geo.steps where job_id = %s and process = %s", (job_id, process))  # one at a time
+            # a process works on one step at a time
+            conn.execute("delete from geo.steps where job_id = %s and process = %s", (job_id, process))
             row = conn.execute(
                 "insert into geo.steps (job_id, run_id, process) values (%s, %s, %s) returning step",
                 (job_id, run_id, process),
@@ -219,6 +219,12 @@ class Claims:
             and not life.status.is_final
             and self.end_attempt(job_id, JobStatus.FAILED, error, unowned_only=True)
         )
+
+
+def _clear(conn: DictConnection, job_id: str, run_id: str) -> None:
+    """Forget what others had begun for a job that a run has taken over."""
+    conn.execute("delete from geo.steps where job_id = %s and run_id <> %s", (job_id, run_id))
+    give_up_rebuild(conn, job_id)
 
 
 def _renew(conn: DictConnection, job_id: str, run_id: str) -> bool:

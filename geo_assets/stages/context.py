@@ -197,7 +197,8 @@ class StageContext:
     def lease(self, job: JobRef) -> Iterator[None]:
         """Keep the job's lease while working, and let others know that this step is alive.
 
-        Lost later, the work is stopped: nobody can interrupt a step on another machine. What then fails, fails for that.
+        Lost later, the work is stopped: nobody can interrupt a step on another machine. What then fails, fails for
+        that.
 
         Raises:
             GeoAssetsError: LEASE_LOST, already at the start.

@@ -20,7 +20,7 @@ def settings_with(**changes):
 def asked(run_config, **changes) -> dict:
     """The executor that a run gets, by its name, with its configuration."""
     job = build_defs(settings_with(**changes)).resolve_job_def("hello_world")
-    return dg.validate_run_config(job, run_config)["execution"]["config"]
+    return dg.validate_run_config(job, run_config)["execution"]["geo_assets"]
 
 
 def execution(name: str, **config) -> dict:

@@ -6,6 +6,7 @@ import psycopg
 import pytest
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger import lease as ledger
 from geo_assets.parameters import Job, validate_parameters
 from geo_assets.stages import context as contexts
 from geo_assets.stages import kept_lease as keeping
@@ -76,7 +77,7 @@ def test_a_plan_that_is_shorter_than_a_heartbeat_opens_no_connection(settings, m
 
 
 def test_a_database_that_is_away_for_a_while_does_not_end_the_renewing(settings, monkeypatch, dagster, job):
-    real, calls = keeping.lease.keep, []
+    real, calls = ledger.keep, []
 
     def restarting(conn, run_id):
         calls.append(run_id)
@@ -84,7 +85,7 @@ def test_a_database_that_is_away_for_a_while_does_not_end_the_renewing(settings,
             raise psycopg.OperationalError("the database system is starting up")
         return real(conn, run_id)
 
-    monkeypatch.setattr(keeping.lease, "keep", restarting)
+    monkeypatch.setattr(ledger, "keep", restarting)
     _, before = lease(dagster, job)
     with kept_lease(settings, job.run_id):
         until(lambda: lease(dagster, job)[1] > before, 10)
