@@ -1,7 +1,7 @@
 """Claims: taking a job, keeping it, giving it back, and recording how its attempt ended.
 
-Here: statements that change who holds the lease of a job, the steps that work under it, and outcomes. Not here: asking for attempts (`attempts.py`),
-the proof of a lease inside another transaction (`lease.py`).
+Here: statements that change who holds the lease of a job, the steps that work under it, and outcomes. Not here: asking
+for attempts (`attempts.py`), the proof of a lease inside another transaction (`lease.py`).
 """
 
 from __future__ import annotations
