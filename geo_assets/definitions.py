@@ -12,11 +12,11 @@ from types import ModuleType
 from typing import Any
 
 import dagster as dg
-from upath import UPath
 
 from geo_assets import __version__
 from geo_assets import defs as package
-from geo_assets.defs.io_manager import JsonContractIOManager
+from geo_assets.defs.executors import build_executor
+from geo_assets.defs.io_manager import contract_io_manager
 from geo_assets.defs.resources import JOB_TAGS, Stages
 from geo_assets.defs.sensors import build_janitor, build_submissions_sensor
 from geo_assets.parameters import JOB_TYPES
@@ -37,10 +37,11 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, Any] | None 
     owners = list(settings.owners)
     found = dg.load_assets_from_modules(_modules())
     assets = [_signed(asset, owners) for asset in found if isinstance(asset, dg.AssetsDefinition)]
-    jobs = [_asset_job(job_type) for job_type in JOB_TYPES]
+    executor = build_executor(settings)
+    jobs = [_asset_job(job_type, executor) for job_type in JOB_TYPES]
     resources = {
         "stages": Stages(settings=settings),
-        "io_manager": JsonContractIOManager(UPath(settings.dagster_home / "storage" / "contracts")),
+        "io_manager": contract_io_manager,
         **(resource_overrides or {}),
     }
     return dg.Definitions(
@@ -48,6 +49,7 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, Any] | None 
         jobs=jobs,
         sensors=[build_submissions_sensor(settings, jobs), build_janitor(settings)],
         resources=resources,
+        executor=executor,
     )
 
 
@@ -65,12 +67,12 @@ def _signed(assets: dg.AssetsDefinition, owners: list[str]) -> dg.AssetsDefiniti
     return assets.map_asset_specs(lambda spec: spec.replace_attributes(owners=owners, code_version=__version__))
 
 
-def _asset_job(job_type: str) -> Any:
-    """The job of a job type: its assets, in one process, for one partition."""
+def _asset_job(job_type: str, executor: dg.ExecutorDefinition) -> Any:
+    """The job of a job type: its assets, for one partition."""
     return dg.define_asset_job(
         job_type,
         selection=dg.AssetSelection.groups(job_type),
-        executor_def=dg.in_process_executor,
+        executor_def=executor,
         tags=JOB_TAGS,
         description=JOB_TYPES[job_type].summary,
     )

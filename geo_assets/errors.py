@@ -191,6 +191,7 @@ ERRORS: dict[str, ErrorKind] = {
     # the machine and the stack
     "STACK_NOT_RUNNING": ErrorKind(_T, "start it with: geo-assets up"),
     "SERVING_NOT_INSTALLED": ErrorKind(_R, "install them: uv sync --extra serve, or pip install 'geo_assets[serve]'"),
+    "EXTRA_NOT_INSTALLED": ErrorKind(_R, "install the extra that the message names"),
     "POSTGRES_NOT_FOUND": ErrorKind(
         _R, "install PostgreSQL with PostGIS, for example: sudo apt-get install postgresql-15-postgis-3"
     ),

@@ -22,6 +22,7 @@ from pydantic import (
     PrivateAttr,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
@@ -45,6 +46,10 @@ _UTC = "-ctimezone=UTC"
 _ADDRESS = "an address as https://HOST/PATH, without user, query or blanks"
 
 Role = Literal["migrator", "pipeline", "reader"]
+
+#: What the steps of a run run on, and what runs run on. Some need an extra (`extras.py`).
+EXECUTORS = ("in_process", "multiprocess", "celery", "k8s")
+RUN_LAUNCHERS = ("default", "celery")
 
 #: As Dagster takes it.
 Owner = Annotated[str, Field(pattern=r"^(team:.+|[^@\s]+@[^@\s]+\.[^@\s]+)$")]
@@ -218,10 +223,21 @@ class Settings(BaseSettings):
     )
     code_server_port: int = Field(4000, description="port of Dagster's code server")
 
+    executor: str = Field(
+        "in_process",
+        description="what the steps of a run run on: in_process, multiprocess, celery (extra celery), k8s (extra k8s)",
+    )
+    steps_at_once: int = Field(
+        2, ge=1, description="multiprocess: number of steps of a run at a time, each with children of its own"
+    )
+    run_launcher: str = Field(
+        "default",
+        description="what runs run on: default (processes of the code server), or workers of celery (extra celery)",
+    )
     workers: int = Field(
         default_factory=lambda: max(1, min(os.cpu_count() or 1, 8)),
         ge=1,
-        description="number of sandboxed child processes per run",
+        description="number of sandboxed child processes per run, or per step that is a process of its own",
     )
     sandbox_memory_mb: int = Field(4096, ge=512, description="address space of one sandboxed child")
     sandbox_disk_mb: int = Field(200 * 1024, ge=64, description="limit for all files of one sandboxed child together")
@@ -261,6 +277,15 @@ class Settings(BaseSettings):
             if not ACCOUNT_ALIAS.fullmatch(alias):
                 msg = f"account alias {alias!r} must match {ACCOUNT_ALIAS.pattern}"
                 raise ValueError(msg)
+        return value
+
+    @field_validator("executor", "run_launcher")
+    @classmethod
+    def _is_known(cls, value: str, info: ValidationInfo) -> str:
+        known = EXECUTORS if info.field_name == "executor" else RUN_LAUNCHERS
+        if value not in known:
+            msg = f"must be one of {', '.join(known)} (got {value[:40]!r})"
+            raise ValueError(msg)
         return value
 
     @field_validator("queue_connection_string")

@@ -31,6 +31,15 @@ NO_ADDRESSES = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("variable", "known"),
+    [("GEO_ASSETS_EXECUTOR", "in_process, multiprocess, celery, k8s"), ("GEO_ASSETS_RUN_LAUNCHER", "default, celery")],
+)
+def test_an_unknown_executor_or_launcher_is_one_line_with_those_that_are_known(monkeypatch, tmp_path, variable, known):
+    sentence = said(monkeypatch, tmp_path, **{variable: "nonsense"})
+    assert sentence == f"{variable}: must be one of {known} (got 'nonsense')"
+
+
 def said(monkeypatch, tmp_path, **variables: str) -> str:
     monkeypatch.setenv("GEO_ASSETS_HOME", str(tmp_path))
     for name, value in variables.items():

@@ -24,15 +24,15 @@ JOB_TAGS = {"dagster/retry_strategy": "ALL_STEPS"}
 
 
 class Stages(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The stage context of a process: opened when a run starts, closed when it ends."""
+    """The stage context of a process, which may execute a whole run or a single step of it."""
 
     settings: dg.ResourceDependency[Settings]
     _context: StageContext = PrivateAttr()
 
     @contextmanager
-    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Stages"]:  # noqa: ARG002
-        """Dagster's hook: the context lives as long as the run does in this process."""
-        with StageContext(self.settings) as stages:
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Stages"]:
+        """Dagster's hook: the context lives as long as the run, or its step, does in this process."""
+        with StageContext(self.settings, run_id=context.run.run_id if context.run else "") as stages:
             self._context = stages
             yield self
 
@@ -47,7 +47,8 @@ def plain_failures(stages: Stages) -> Iterator[None]:
 
     After a transient failure the step is retried; if that does not help, the run fails without an outcome and the
     janitor requests a new attempt. A store that did not answer was waited for already: no step is retried for it. Any
-    other failure is recorded as the attempt's outcome before the run fails. An interrupt stops all work under way.
+    other failure is recorded as the attempt's outcome before the run fails. An interrupt stops all work under way; so
+    does the loss of the job, and what fails then fails for that alone.
     """
     try:
         yield
@@ -63,6 +64,8 @@ def _translated(context: StageContext, error: BaseException) -> BaseException:
     if interrupt is not None:
         context.stop()
         return interrupt
+    if context.stopped:
+        error = GeoAssetsError("LEASE_LOST", f"run {context.run_id} no longer owns its job")
     if isinstance(error, INFRASTRUCTURE):
         return _again()
     if not isinstance(error, GeoAssetsError):

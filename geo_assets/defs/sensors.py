@@ -28,6 +28,9 @@ LAUNCHES_PER_TICK = 50
 #: A tick must end well within Dagster's 60 seconds; what is left comes with the next.
 MESSAGES_PER_TICK, SECONDS_PER_TICK = 100, 15.0
 
+#: How long the steps of a run, and a re-execution of some, find what the others passed to them.
+_CONTRACTS_KEPT = timedelta(days=30)
+
 #: After this time the janitor begins no other receipt.
 _RECEIPT_SECONDS = 10.0
 
@@ -96,6 +99,7 @@ def build_janitor(settings: Settings) -> dg.SensorDefinition:
         with Ledger(settings, connections=1) as ledger:
             done = run_janitor(ledger.jobs, ledger.messages, report_dead)
             ledger.changes.forget(timedelta(days=settings.change_feed_days))
+            ledger.contracts.forget(_CONTRACTS_KEPT)
         swept = sweep_orphans(settings)
         receipts = write_due(settings, seconds=_RECEIPT_SECONDS)
         said = [

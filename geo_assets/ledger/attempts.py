@@ -37,25 +37,30 @@ _NEWEST_ATTEMPT: LiteralString = """
  left join lateral (select n.* from geo.newest_run(j.partition_key) n
                      where n.run_id = a.run_id or n.created_at >= a.requested_at) r on true"""
 
-#: A job whose newest attempt has no outcome though its run is over, was deleted, or does not renew its lease.
+#: A job whose newest attempt has no outcome though its run is over, was deleted, or does not renew its lease; or though
+#: one of its steps is silent: an engine may call a task running whose worker is dead, and would wait for it for ever.
 _STALLED_JOBS: LiteralString = (
     """select j.job_id, j.job_type, j.partition_key, a.attempt, coalesce(r.run_id, a.run_id) as run_id,
               coalesce(r.run_status, %(deleted)s) as run_status,
               geo.was_terminated(coalesce(r.run_id, a.run_id)) as terminated,
-              extract(epoch from now() - greatest(j.lease_heartbeat, r.started_at))::float as silent_seconds,
+              extract(epoch from now() - least(greatest(j.lease_heartbeat, r.started_at), s.heartbeat))::float
+                as silent_seconds,
               (select count(*) from geo.attempts b where b.job_id = j.job_id and b.requested_by = %(janitor)s
                   and b.attempt > coalesce((select max(c.attempt) from geo.attempts c
                           where c.job_id = j.job_id and c.requested_by <> %(janitor)s),
                          0))::int as rescues"""  # noqa: S608
     + _NEWEST_ATTEMPT
-    + """ where a.outcome is null and a.requested_at > now() - interval '30 days'
+    + """
+ left join lateral (select min(w.heartbeat) as heartbeat from geo.steps w
+                     where w.job_id = j.job_id and w.run_id = a.run_id) s on true
+        where a.outcome is null and a.requested_at > now() - interval '30 days'
           and case
               when r.run_id is null then a.run_id is not null
                    and coalesce(j.lease_heartbeat, a.started_at, a.launched_at)
                        < now() - make_interval(secs => %(lease)s)
               when r.run_id <> a.run_id then false          -- launched again already
               when r.run_status in ('STARTED', 'CANCELING')
-                   then coalesce(greatest(j.lease_heartbeat, r.started_at), r.created_at)
+                   then coalesce(least(greatest(j.lease_heartbeat, r.started_at), s.heartbeat), r.created_at)
                         < now() - make_interval(secs => %(lease)s)
               else r.run_status in ('FAILURE', 'CANCELED')
                    or r.run_status = 'SUCCESS' and a.run_id is not null end"""

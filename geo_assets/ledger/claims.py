@@ -1,7 +1,7 @@
 """Claims: taking a job, keeping it, giving it back, and recording how its attempt ended.
 
-Here: statements that change who holds the lease of a job, and outcomes. Not here: asking for attempts (`attempts.py`),
-the proof of a lease inside another transaction (`lease.py`).
+Here: statements that change who holds the lease of a job, the steps that work under it, and outcomes. Not here: asking
+for attempts (`attempts.py`), the proof of a lease inside another transaction (`lease.py`).
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Claims:
                 "update geo.jobs set lease_run_id = %s, lease_heartbeat = now() where job_id = %s",
                 (run_id, job["job_id"]),
             )
-            give_up_rebuild(conn, str(job["job_id"]))
+            _clear(conn, str(job["job_id"]), run_id)
             flags = _bind_attempt(conn, str(job["job_id"]), run_id, attempt, requested_by, options or {})
             try:
                 return _claim_of(job, run_id, owner=run_id, flags=flags)
@@ -92,15 +92,48 @@ class Claims:
         raise refused
 
     @retrying
-    def heartbeat(self, job_id: str, run_id: str) -> bool:
-        """Renew the lease; false if it was lost."""
+    def heartbeat(self, job_id: str, run_id: str, step: int | None = None) -> bool:
+        """Renew the lease, and say that a step is alive; false if the lease was lost."""
         with self._pool.connection() as conn:
-            return bool(
-                conn.execute(
-                    "update geo.jobs set lease_heartbeat = now() where job_id = %s and lease_run_id = %s",
-                    (job_id, run_id),
-                ).rowcount
-            )
+            conn.execute("update geo.steps set heartbeat = now() where step = %s", (step,))
+            return _renew(conn, job_id, run_id)
+
+    @retrying
+    def begin_step(self, job_id: str, run_id: str, process: str) -> int | None:
+        """Renew the lease, and record that a process works on a step of the run; None if the lease was lost.
+
+        Returns:
+            The number of the step, for `heartbeat` and `end_step`. If its process falls silent, the run counts as dead.
+        """
+        with self._pool.connection() as conn:
+            if not _renew(conn, job_id, run_id):
+                return None
+            # a process works on one step at a time
+            conn.execute("delete from geo.steps where job_id = %s and process = %s", (job_id, process))
+            row = conn.execute(
+                "insert into geo.steps (job_id, run_id, process) values (%s, %s, %s) returning step",
+                (job_id, run_id, process),
+            ).fetchone()
+        return int(str(row["step"])) if row else None
+
+    @retrying
+    def end_step(self, step: int) -> None:
+        """Record that a step is not worked on any more, whatever it came to."""
+        with self._pool.connection() as conn:
+            conn.execute("delete from geo.steps where step = %s", (step,))
+
+    @retrying
+    def keeps(self, run_id: str) -> bool:
+        """Renew the lease of the job that a run works on, as `lease.keep`; false if it was lost."""
+        with self._pool.connection() as conn:
+            return lease.keep(conn, run_id)
+
+    @retrying
+    def job_of(self, run_id: str) -> str | None:
+        """The id of the job that a run claimed; None if it claimed none, or stood aside."""
+        with self._pool.connection() as conn:
+            row = conn.execute("select job_id from geo.attempts where run_id = %s", (run_id,)).fetchone()
+        return str(row["job_id"]) if row else None
 
     @retrying
     def life(self, job_id: str) -> JobLife | None:
@@ -162,16 +195,17 @@ class Claims:
         return bool(done)
 
     @retrying
-    def let_go(self, job_id: str, run_id: str) -> None:
+    def let_go(self, run_id: str) -> None:
         """Give up the lease of a run that stops before its work is done: it can publish nothing afterwards.
 
         Where somebody asked Dagster to end it, its attempt is cancelled; otherwise (the machine shuts down) the janitor
         decides.
         """
         with self._pool.connection() as conn:
-            job = conn.execute("select lease_run_id from geo.jobs where job_id = %s for update", (job_id,)).fetchone()
-            if job is None or job["lease_run_id"] != run_id:
+            job = conn.execute("select job_id from geo.jobs where lease_run_id = %s for update", (run_id,)).fetchone()
+            if job is None:
                 return
+            job_id = str(job["job_id"])
             asked = conn.execute("select geo.was_terminated(%s) as asked", (run_id,)).fetchone()
             if asked and asked["asked"]:
                 _end(conn, job_id, JobStatus.CANCELLED, GeoAssetsError("CANCELLED", "its run was terminated"), run_id)
@@ -185,6 +219,19 @@ class Claims:
             and not life.status.is_final
             and self.end_attempt(job_id, JobStatus.FAILED, error, unowned_only=True)
         )
+
+
+def _clear(conn: DictConnection, job_id: str, run_id: str) -> None:
+    """Forget what others had begun for a job that a run has taken over."""
+    conn.execute("delete from geo.steps where job_id = %s and run_id <> %s", (job_id, run_id))
+    give_up_rebuild(conn, job_id)
+
+
+def _renew(conn: DictConnection, job_id: str, run_id: str) -> bool:
+    renewed = conn.execute(
+        "update geo.jobs set lease_heartbeat = now() where job_id = %s and lease_run_id = %s", (job_id, run_id)
+    )
+    return bool(renewed.rowcount)
 
 
 def _is_live(conn: DictConnection, job_id: str, run_id: str) -> bool:

@@ -1,7 +1,7 @@
 """The lease of a job: one run at a time may publish in its name.
 
-Here: the proof, inside a transaction, that a run still owns its job, and the error where it does not. Not here: taking
-a job over and renewing its lease (`jobs.py`).
+Here: what is done on a connection of the caller's: the proof, inside a transaction, that a run still owns its job, the
+error where it does not, renewing the lease by the run alone. Not here: taking a job over, giving it back (`claims.py`).
 """
 
 from __future__ import annotations
@@ -31,6 +31,17 @@ def assert_lease(conn: psycopg.Connection[Any] | psycopg.Cursor[Any], job_id: st
         if error.sqlstate == _NOT_OWNED:
             raise lease_lost(job_id, run_id) from error
         raise
+
+
+def keep(conn: psycopg.Connection[Any], run_id: str) -> bool:
+    """Renew the lease of the job that a run works on; false if it was lost. A run that has claimed no job, or completed
+    it, loses none.
+    """
+    run = {"run": run_id}
+    if conn.execute("update geo.jobs set lease_heartbeat = now() where lease_run_id = %(run)s", run).rowcount:
+        return True
+    at_work = "select from geo.attempts where run_id = %(run)s and outcome is distinct from 'completed'"
+    return conn.execute(at_work, run).fetchone() is None
 
 
 def lease_lost(job_id: str, run_id: str) -> GeoAssetsError:

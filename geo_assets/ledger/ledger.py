@@ -11,6 +11,7 @@ from typing import Self
 from geo_assets.database.connections import open_pool
 from geo_assets.ledger.changes import Changes
 from geo_assets.ledger.circuits import Circuits
+from geo_assets.ledger.contracts import Contracts
 from geo_assets.ledger.deltas import Deltas
 from geo_assets.ledger.inventory import Inventory
 from geo_assets.ledger.jobs import Jobs
@@ -49,6 +50,7 @@ class Ledger:
         self.messages = Messages(self._pool)
         self.tokens = Tokens(self._pool)
         self.circuits = Circuits(self._pool)
+        self.contracts = Contracts(self._pool)
 
     def __enter__(self) -> Self:
         return self

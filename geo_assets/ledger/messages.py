@@ -161,6 +161,17 @@ class Messages:
             _add_error(conn, error, severity=severity, message_id=message_id, job_id=job_id, run_id=run_id)
 
     @retrying
+    def note_once(self, error: GeoAssetsError, *, severity: str, job_id: str, run_id: str) -> None:
+        """Add an error record unless the run has one with this code: its steps may be many processes."""
+        with self._pool.connection() as conn:
+            conn.execute("select from geo.jobs where job_id = %s for no key update", (job_id,))  # one at a time
+            known = conn.execute(
+                "select from geo.errors where job_id = %s and run_id = %s and code = %s", (job_id, run_id, error.code)
+            ).fetchone()
+            if known is None:
+                _add_error(conn, error, severity=severity, job_id=job_id, run_id=run_id)
+
+    @retrying
     def body(self, message_id: str) -> tuple[MessageRecord, bytes]:
         """One message with its bytes.
 

@@ -30,6 +30,7 @@ from pydantic import BaseModel, Field
 
 from geo_assets import __version__
 from geo_assets.errors import GeoAssetsError
+from geo_assets.extras import insist_on_extras
 from geo_assets.local import processes
 from geo_assets.local.postgresql import Binaries, Cluster, ensure_binaries, find_binaries, free_port, usable_data_dir
 from geo_assets.local.processes import Started
@@ -42,6 +43,12 @@ STATE_FILE = "stack.json"
 
 #: Preferred ports; a port that is taken is replaced by a free one, which is then remembered.
 _PREFERRED_PORTS = {"postgres": 54320, "webserver": 3000, "code_server": 4266, "api": 8000, "serve": 8080}
+
+#: What `dagster.yaml` says of launchers: nothing of Dagster's own.
+_RUN_LAUNCHERS = {
+    "default": "",
+    "celery": "\nrun_launcher:\n  module: dagster_celery.launcher\n  class: CeleryRunLauncher\n",
+}
 
 #: A cold start compiles nothing but imports a lot; on a loaded two-core machine this has taken 40 s.
 _ANSWER_SECONDS = 120
@@ -93,8 +100,10 @@ class Stack:
             database_only: all but Dagster's processes and the API, which `dagster dev` stands in for.
 
         Raises:
-            GeoAssetsError: POSTGRES_NOT_FOUND, POSTGRES_START_FAILED, START_FAILED, each with the log to read.
+            GeoAssetsError: POSTGRES_NOT_FOUND, POSTGRES_START_FAILED, START_FAILED, each with the log to read;
+                INVALID_SETTINGS, EXTRA_NOT_INSTALLED: nothing was started.
         """
+        insist_on_extras(load_settings())
         with self._exclusively():
             state = self.state()
             for name in self.dead_parts():
@@ -257,7 +266,8 @@ class Stack:
 
         home = settings.dagster_home
         home.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(project_file("dagster.yaml"), home / "dagster.yaml")
+        instance = project_file("dagster.yaml").read_text(encoding="utf-8") + _RUN_LAUNCHERS[settings.run_launcher]
+        (home / "dagster.yaml").write_text(instance, encoding="utf-8")
         if state.dagster_version != version("dagster"):
             self._run_to_end(["-m", "dagster", "instance", "migrate"], self.environment(settings), "dagster-migrate")
             state.dagster_version = version("dagster")

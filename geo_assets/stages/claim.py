@@ -1,6 +1,6 @@
 """The first step of every run: find the job of its partition, and claim it.
 
-Here: claiming. Not here: the rules of the lease (`ledger/jobs.py`).
+Here: claiming. Not here: the rules of the lease (`ledger/claims.py`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ def claim_job(
         GeoAssetsError: JOB_NOT_FOUND; PARTITION_MISMATCH, the partition belongs to another job type; CANCELLED.
     """
     claim = context.jobs.claim(partition_key, run_id, attempt, job_types=job_types, options=options)
-    context.claimed = JobRef(
+    context.run_id = run_id
+    return JobRef(
         job_id=claim.job_id,
         job_type=claim.job_type,
         partition_key=partition_key,
@@ -35,4 +36,3 @@ def claim_job(
         allow_mass_retire=claim.allow_mass_retire,
         parameters=claim.parameters,
     )
-    return context.claimed

@@ -1,10 +1,16 @@
 """The context of every stage: settings, ledger, containers, and a pool of sandboxed children that starts when needed.
 
-Here: opening and closing these once per process. Not here: any stage.
+Here: opening and closing these once per process. Not here: any stage; keeping the lease from the first step to the last
+(`kept_lease.py`).
+
+The steps of a run may be in one process or in many: what all of them must know of its job, they ask the ledger for, by
+the run's id.
 """
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -39,12 +45,12 @@ class StageContext:
     """Everything a stage works with. A context manager: leaving it ends the children and closes the connections."""
 
     settings: Settings
+    #: The run that this process works for; "" for work that is no run's.
+    run_id: str = ""
     _stack: ExitStack = field(default_factory=ExitStack, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     _containers: dict[tuple[str, str], Container] = field(default_factory=dict, repr=False)
     _told_of_waiting: bool = False
-    #: The job that this process owns, once it is claimed.
-    claimed: JobRef | None = None
     _sandbox: SandboxPool | None = field(default=None, repr=False)
     _stopped: threading.Event = field(default_factory=threading.Event, repr=False)
 
@@ -52,10 +58,7 @@ class StageContext:
         return self
 
     def __exit__(self, *_: object) -> None:
-        try:
-            self._let_go()
-        finally:
-            self._stack.close()
+        self._stack.close()
 
     @made_once
     def ledger(self) -> Ledger:
@@ -92,9 +95,9 @@ class StageContext:
         return self._sandbox
 
     def give_up(self, error: GeoAssetsError) -> None:
-        """Record that the claimed job's attempt failed for good: the janitor then leaves it alone."""
-        if self.claimed and not self.claimed.stood_aside and error.code != "LEASE_LOST":
-            self.jobs.end_attempt(self.claimed.job_id, JobStatus.FAILED, error, run_id=self.claimed.run_id)
+        """Record that the attempt of this run failed for good: the janitor then leaves it alone."""
+        if error.code != "LEASE_LOST" and (job_id := self.jobs.job_of(self.run_id)):
+            self.jobs.end_attempt(job_id, JobStatus.FAILED, error, run_id=self.run_id)
 
     def warn(self, job: JobRef, error: GeoAssetsError) -> None:
         """Record a problem that does not stop the job."""
@@ -104,11 +107,10 @@ class StageContext:
         """Record that the job is done, whatever happens to the run in Dagster afterwards."""
         if not job.stood_aside:
             self.jobs.complete(job.job_id, job.run_id)
-            self.claimed = None
 
     def stop(self) -> None:
-        """End this run on request: all work under way ends, and the job is let go, so that nothing can be published any
-        more.
+        """End the work of this process for its run, on request or because the run lost its job: all that is under way
+        ends, and the job is let go, so that nothing can be published any more.
 
         Statements end first: one that waits may hold the job's row.
         """
@@ -123,15 +125,14 @@ class StageContext:
 
     @property
     def stopped(self) -> bool:
-        """Whether this run was asked to end."""
+        """Whether the work of this process was ended."""
         return self._stopped.is_set()
 
     def _let_go(self) -> None:
         """Give up the lease. If the database does not answer, the lease expires."""
-        claimed, self.claimed = self.claimed, None
-        if claimed and not claimed.stood_aside:
+        if self.run_id:
             with suppress(*TRANSIENT):
-                self.jobs.let_go(claimed.job_id, claimed.run_id)
+                self.jobs.let_go(self.run_id)
 
     @made_once
     def patience(self) -> StoragePatience:
@@ -144,23 +145,15 @@ class StageContext:
         )
 
     def _keep_job(self) -> bool:
-        """Renew the lease of the claimed job; false if the job is no longer ours."""
-        if self.stopped:
-            return False
-        return (
-            self.claimed is None
-            or self.claimed.stood_aside
-            or self.jobs.heartbeat(self.claimed.job_id, self.claimed.run_id)
-        )
+        """Renew the lease of the run's job; false if the job is no longer ours."""
+        return not self.stopped and self.jobs.keeps(self.run_id)
 
     def _tell_of_waiting(self, error: GeoAssetsError) -> None:
         """Record, once a run, that it waits: `job` and the API then say why nothing happens."""
-        claimed = self.claimed
         with self._lock:
-            if self._told_of_waiting or claimed is None:
-                return
-            self._told_of_waiting = True
-        self.ledger.messages.note(error, severity="alert", job_id=claimed.job_id, run_id=claimed.run_id)
+            told, self._told_of_waiting = self._told_of_waiting, True
+        if not told and (job_id := self.jobs.job_of(self.run_id)):
+            self.ledger.messages.note_once(error, severity="alert", job_id=job_id, run_id=self.run_id)
 
     def _container(self, alias: str, name: str) -> Container:
         """One object per container and process: it keeps its connections, and knows what it saw before."""
@@ -202,12 +195,16 @@ class StageContext:
 
     @contextmanager
     def lease(self, job: JobRef) -> Iterator[None]:
-        """Keep the job's lease while working.
+        """Keep the job's lease while working, and let others know that this step is alive.
+
+        Lost later, the work is stopped: nobody can interrupt a step on another machine. What then fails, fails for
+        that.
 
         Raises:
-            GeoAssetsError: LEASE_LOST, already at the start. Lost later, the next statement on a task says so.
+            GeoAssetsError: LEASE_LOST, already at the start.
         """
-        if not self.jobs.heartbeat(job.job_id, job.run_id):
+        step = self.jobs.begin_step(job.job_id, job.run_id, f"{socket.gethostname()}/{os.getpid()}")
+        if step is None:
             raise lease_lost(job.job_id, job.run_id)
         stop = threading.Event()
 
@@ -215,7 +212,8 @@ class StageContext:
             while not stop.wait(HEARTBEAT_SECONDS):
                 # if the database does not answer, the work under way finds out by itself; the lease may survive it
                 with suppress(*TRANSIENT):
-                    if not self.jobs.heartbeat(job.job_id, job.run_id):
+                    if not self.jobs.heartbeat(job.job_id, job.run_id, step):
+                        self.stop()
                         return
 
         thread = threading.Thread(target=beat, name="lease-heartbeat", daemon=True)
@@ -225,3 +223,5 @@ class StageContext:
         finally:
             stop.set()
             thread.join(timeout=HEARTBEAT_SECONDS)
+            with suppress(*TRANSIENT):
+                self.jobs.end_step(step)

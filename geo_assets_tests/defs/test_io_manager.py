@@ -1,47 +1,54 @@
 import dagster as dg
+import psycopg
 import pytest
 from pydantic import ValidationError
-from upath import UPath
 
-from geo_assets.defs.io_manager import JsonContractIOManager
+from geo_assets.defs.io_manager import contract_io_manager
+from geo_assets.defs.resources import Stages
 from geo_assets.ledger.models import StageCounts
 from geo_assets.stages.contracts import ChunkReport
 from geo_assets.task_status import BAD, BAD_INPUT, ENDED
 
 
-def run(tmp_path, produce, *, tamper=None):
-    """A producer and a consumer, the file between them tampered with if asked."""
+@pytest.fixture
+def db(settings):
+    with psycopg.connect(settings.dsn("pipeline"), autocommit=True) as conn:
+        yield conn
+        conn.execute("delete from geo.contracts")
+
+
+def run(settings, produce, *, between=lambda: None):
+    """A producer and a consumer, and what happens between the two."""
 
     @dg.op(out=dg.Out(ChunkReport))
     def producer():
         return produce()
 
-    @dg.op(out=dg.Out(dg.Nothing))
+    @dg.op(out=dg.Out(ChunkReport), ins={"after": dg.In(dg.Nothing)})
+    def meddler():
+        between()
+        return report()
+
+    @dg.op(out=dg.Out(dg.Nothing), ins={"after": dg.In(dg.Nothing)})
     def consumer(report: ChunkReport):
         assert report.index == 7
 
-    @dg.op(out=dg.Out(ChunkReport))
-    def between(report: ChunkReport):
-        return report
+    resources = {"io_manager": contract_io_manager, "stages": Stages(settings=settings)}
 
-    @dg.job(resource_defs={"io_manager": JsonContractIOManager(UPath(tmp_path))}, executor_def=dg.in_process_executor)
+    @dg.job(resource_defs=resources, executor_def=dg.in_process_executor)
     def two():
-        consumer(between(producer()))
+        made = producer()
+        consumer(made, meddler(made))
 
-    if tamper:
-        original = JsonContractIOManager.dump_to_path
-
-        def write(self, context, obj, path):
-            original(self, context, obj, path)
-            path.write_text(tamper(path.read_text()))
-
-        manager = type("Tampering", (JsonContractIOManager,), {"dump_to_path": write})(UPath(tmp_path))
-        return two.execute_in_process(resources={"io_manager": manager}, raise_on_error=False)
     return two.execute_in_process(raise_on_error=False)
 
 
 def report():
     return ChunkReport(stage="cogs", index=7, done=1, seconds=1.5, **dict.fromkeys(BAD, 0))
+
+
+def faults(result) -> str:
+    return " ".join(str(e.event_specific_data.error) for e in result.all_events if e.is_step_failure)
 
 
 @pytest.mark.parametrize("status", BAD)
@@ -53,18 +60,35 @@ def test_a_report_of_a_chunk_says_how_many_files_were_bad_and_not_less_than_none
         ChunkReport(stage="cogs", index=7, done=1, seconds=1.5, **given)
 
 
-def test_a_contract_crosses_a_step_as_json(tmp_path):
-    assert run(tmp_path, report).success
-    written = [p.read_text() for p in tmp_path.rglob("*.json")]
-    assert '"index":7' in written[0]
+def test_a_contract_crosses_a_step_as_json_in_the_ledger(settings, db):
+    result = run(settings, report)
+    assert result.success, faults(result)
+    (contract, run_id) = db.execute(
+        "select contract, run_id from geo.contracts where place = %s", (f"{result.run_id}/producer/result",)
+    ).fetchone()
+    assert contract == report().model_dump()
+    assert run_id == result.run_id
 
 
-def test_a_violated_contract_names_the_stage_the_field_and_the_value(tmp_path):
-    result = run(tmp_path, report, tamper=lambda text: text.replace('"index":7', '"index":-1'))
+def test_a_violated_contract_names_the_stage_the_field_and_the_value(settings, db):
+    def tamper():
+        db.execute("update geo.contracts set contract = contract || '{\"index\": -1}'")
+
+    result = run(settings, report, between=tamper)
     assert not result.success
-    messages = " ".join(str(e.event_specific_data.error) for e in result.all_events if e.is_step_failure)
-    assert "producer: index:" in messages
-    assert "got -1" in messages
+    assert "producer/result: index:" in faults(result)
+    assert "got -1" in faults(result)
+
+
+def test_a_contract_that_is_gone_is_named_with_what_to_do(settings, db):
+    result = run(settings, report, between=lambda: db.execute("delete from geo.contracts"))
+    assert f"nothing is recorded of {result.run_id}/producer/result" in faults(result)
+
+
+def test_what_is_no_contract_is_not_passed_on(settings, db):
+    result = run(settings, lambda: {"index": 7})
+    assert not result.success
+    assert db.execute("select count(*) from geo.contracts").fetchone() == (0,)
 
 
 def test_a_stage_report_that_does_not_add_up_is_refused():

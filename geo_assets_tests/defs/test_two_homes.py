@@ -49,7 +49,9 @@ def test_two_stacks_in_one_process_each_run_their_own_jobs(two):
             assert ledger.jobs.find(greetings).status == "completed"
             (task,) = ledger.tasks.records(listing)
             assert task.outputs.files == number  # type: ignore[attr-defined]  # the outputs of that stage have it
-        assert (of.dagster_home / "storage" / "contracts").is_dir()
+        with psycopg.connect(of.dsn("pipeline")) as conn:
+            passed_on = conn.execute("select count(distinct run_id) from geo.contracts").fetchone()
+        assert passed_on == (1,), "of hello_world; a listing is an asset in one step"
 
 
 def test_the_sensor_of_a_stack_takes_the_submissions_of_that_stack_alone(two):

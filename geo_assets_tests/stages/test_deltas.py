@@ -66,7 +66,6 @@ class Deliveries(World):
             with pytest.MonkeyPatch.context() as patch:
                 self._work(job, killed, patch)
         except Killed:
-            self.context.claimed = None
             self.dagster.set(run_id, "FAILURE")
         else:
             self.context.complete(job)
