@@ -136,7 +136,7 @@ def insist_on_a_match(container: Container, asked: ListContainer) -> None:
         )
 
 
-def _insist_on_a_scene(sources: Sequence[Source], scenes: Scenes, asked: ListContainer) -> None:
+def _insist_on_a_scene(sources: list[Source], scenes: Scenes, asked: ListContainer) -> None:
     """Refuse an expression, or globs of assets, that make a scene of no raster: misspelt, it must not look as if each
     file were meant to be an item of its own. A container without a raster is a success.
     """

@@ -1,6 +1,7 @@
 """Scenes from the container to the catalogue, by the stages themselves: several files, one task, one item."""
 
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from geo_assets.stages.retire import retire
 from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.stages.test_catalogue import world  # noqa: F401 - the fixture
 
-SENTINEL = {
+SENTINEL: dict[str, Any] = {
     "id_regex": r"(?P<id>T32UMC_\d{8})T",
     "assets": {name: f"*_{name}_10m.tif" for name in ("B02", "B03", "B04", "B08")},
 }
