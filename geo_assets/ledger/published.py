@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from geo_assets.database.connections import DictConnection, retrying
 from geo_assets.ledger.deltas import note_published, note_withdrawn
 from geo_assets.ledger.models import PublishedSource, PublishedTask
-from geo_assets.ledger.tasks import succeed_many
+from geo_assets.ledger.successes import succeed_many
 from geo_assets.outcomes import CogReceipt, Outputs, read_outputs
 from geo_assets.parameters import COGS
 

@@ -33,6 +33,7 @@ from geo_assets.ledger.models import (
     Work,
     status_of,
 )
+from geo_assets.ledger.successes import succeed_many
 from geo_assets.ledger.warnings import of_kind
 from geo_assets.ledger.warnings import of_tasks as warned_tasks
 from geo_assets.outcomes import Outputs, Receipt, is_readable, read_outputs
@@ -493,30 +494,3 @@ def _redo(conn: DictConnection, job_id: str, stage: str, keys: Sequence[str]) ->
 def _record(row: dict[str, Any], *, ended: bool) -> TaskRecord:
     undone = row["status"] in {TaskStatus.PENDING, TaskStatus.RUNNING}
     return TaskRecord.model_validate({**row, "status": TaskStatus.CANCELLED if ended and undone else row["status"]})
-
-
-def succeed_many(
-    conn: psycopg.Connection[Any] | psycopg.Cursor[Any],
-    job_id: str,
-    run_id: str,
-    done: Sequence[tuple[str, str, Outputs]],
-) -> None:
-    """As `Tasks.succeed_many`, in the caller's transaction.
-
-    Raises:
-        GeoAssetsError: LEASE_LOST.
-    """
-    rows: dict[str, dict[str, Any]] = {}
-    for stage, key, outputs in done:
-        rows.setdefault(stage, {})[key] = outputs.stored()
-    assert_lease(conn, job_id, run_id)
-    changed = conn.execute(  # one value: a planner without statistics compares each row with every other
-        """update geo.tasks set status = 'succeeded',
-                  outputs = outputs || (%(rows)s::jsonb #> array[stage, task_key]),
-                  started_at = coalesce(started_at, now()), finished_at = now()
-            where job_id = %(job)s and run_id = %(run)s and task_key = any(%(keys)s)
-              and %(rows)s::jsonb #> array[stage, task_key] is not null""",
-        {"rows": Jsonb(rows), "job": job_id, "run": run_id, "keys": [key for _, key, _ in done]},
-    ).rowcount
-    if changed != len(done):
-        raise lease_lost(job_id, run_id)

@@ -99,8 +99,8 @@ def stages_of(source: Source, stages: Iterable[str]) -> tuple[str, ...]:
 
 
 def fingerprints(job: OfJobType, stage: str) -> Callable[[Source], str]:
-    """The function that tells the fingerprint of a source. It is equal if nothing needs to be redone: the same bytes (by
-    etag and size), the same parameters that shape the output, which are looked up once.
+    """The function that tells the fingerprint of a source. It is equal if nothing needs to be redone: the same bytes
+    (by etag and size), the same parameters that shape the output, which are looked up once.
     """
     shaping = _shaping(job, stage)
 

@@ -189,7 +189,8 @@ def test_the_plan_of_what_matches_nothing_is_the_error_that_the_job_would_end_wi
         make_plan(world.context.settings, world.submitter.tasks, validate_parameters("list_container", parameters))
     assert refused.value.code == "NOTHING_MATCHED"
     allowed = validate_parameters("list_container", {**parameters, "allow_empty": True})
-    assert make_plan(world.context.settings, world.submitter.tasks, allowed).sources == ()
+    with make_plan(world.context.settings, world.submitter.tasks, allowed) as plan:
+        assert list(plan.sources) == []
 
 
 def test_a_scene_is_made_again_when_one_of_its_files_changes_and_only_then(world):  # noqa: F811
