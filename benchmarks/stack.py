@@ -22,9 +22,10 @@ import rasterio
 from rasterio.transform import from_origin
 
 from benchmarks.raster import BIN, write_rgb
+from geo_assets.accounts import LocalAccount
 from geo_assets.local.debian_packages import UNPACKED
 from geo_assets.outcomes import read_outputs
-from geo_assets.settings import LocalAccount, Settings, default_home, load_settings
+from geo_assets.settings import Settings, default_home, load_settings
 from geo_assets.storage.containers import BlobRef
 from geo_assets.storage.local import account_root
 

@@ -5,28 +5,18 @@ Here: names, defaults, places. Not here: connecting to anything.
 
 from __future__ import annotations
 
-import base64
 import os
 import re
 import socket
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    SecretStr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from geo_assets.accounts import Account, LocalAccount, WebAddress
 from geo_assets.errors import GeoAssetsError
 from geo_assets.patterns import ACCOUNT_ALIAS
 from geo_assets.task_status import BAD_INPUT
@@ -41,9 +31,6 @@ STACK_ENV_FILE = "stack.env"
 
 #: Session settings of every connection.
 _UTC = "-ctimezone=UTC"
-
-#: Secrets in a query would be shown with the address.
-_ADDRESS = "an address as https://HOST/PATH, without user, query or blanks"
 
 Role = Literal["migrator", "pipeline", "reader"]
 
@@ -76,88 +63,6 @@ def default_home() -> Path:
 def checkout_home() -> Path | None:
     """The home of a checkout, which is found from any directory; None for an installed package."""
     return PACKAGE_ROOT.parent / ".geo" if (PACKAGE_ROOT.parent / "pyproject.toml").exists() else None
-
-
-def _is_web_address(value: str) -> str:
-    """Check a web address; empty counts as none, as in a variable that is set to nothing."""
-    try:
-        parts = urlsplit(value)
-        plain = (
-            parts.scheme in {"http", "https"}
-            and parts.hostname
-            and parts.port != 0
-            and not {"@", "?", "#"} & set(value)
-        )
-    except ValueError:
-        plain = False
-    if value and (not plain or not value.isprintable() or " " in value):
-        msg = f"must be {_ADDRESS}"
-        raise ValueError(msg)
-    return value
-
-
-WebAddress = Annotated[str, AfterValidator(_is_web_address)]
-
-
-class LocalAccount(BaseModel):
-    """A storage account that is a directory; its containers are the directories in it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    kind: Literal["local"] = "local"
-    root: Path | None = Field(None, description="the directory (default: containers of the home)")
-    public_url: WebAddress | None = Field(
-        None, description="what hrefs in STAC items start with (default: file:// of the root)"
-    )
-    _ours: bool = PrivateAttr(default=False)
-
-    @property
-    def ours(self) -> bool:
-        """Whether it is in our own home. Elsewhere it may be a share that is not mounted."""
-        return self._ours
-
-
-class AzureAccount(BaseModel):
-    """An Azure Storage account. Without key or SAS, obstore takes the identity of the environment."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    kind: Literal["azure"]
-    account_name: str = Field(pattern=r"^[a-z0-9]{3,24}$", description="its name in Azure")
-    account_key: SecretStr | None = Field(None, description="a key of the account, in base64")
-    sas_token: SecretStr | None = Field(None, description="a SAS token, sv=…&…&sig=…")
-    endpoint: WebAddress | None = Field(
-        None, description="its address, where that is not Azure's (Azurite: http://127.0.0.1:10000/devstoreaccount1)"
-    )
-    public_url: WebAddress | None = Field(
-        None, description="what hrefs in STAC items start with (default: its address)"
-    )
-
-    @field_validator("account_key")
-    @classmethod
-    def _key_is_base64(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            try:
-                base64.b64decode(value.get_secret_value(), validate=True)
-            except ValueError:
-                msg = "is not base64, as every account key is: was it copied whole?"
-                raise ValueError(msg) from None
-        return value
-
-    @field_validator("sas_token")
-    @classmethod
-    def _sas_is_whole(cls, value: SecretStr | None) -> SecretStr | None:
-        """Check a SAS: the store's client reports few of its faults, and the service reports only that access is
-        refused.
-        """
-        if value is not None and (token := value.get_secret_value()):
-            pairs = dict(pair.partition("=")[::2] for pair in token.removeprefix("?").split("&"))
-            is_plain = token.isascii() and token.isprintable() and " " not in token
-            if not is_plain or not all(pairs.values()) or not pairs.keys() >= {"sv", "sig"}:
-                msg = "is not a SAS token, which is sv=…&…&sig=… without the address before it: was it copied whole?"
-                raise ValueError(msg)
-        return value
-
-
-Account = Annotated[LocalAccount | AzureAccount, Field(discriminator="kind")]
 
 
 class Settings(BaseSettings):
@@ -306,19 +211,13 @@ class Settings(BaseSettings):
         return value
 
     @cached_property
-    def storage_accounts(self) -> dict[str, LocalAccount | AzureAccount]:
+    def storage_accounts(self) -> dict[str, Account]:
         """Alias -> account; `default` is the local directory unless it is configured."""
         accounts = {"default": LocalAccount(), **self.accounts}
         return {
-            alias: self._placed(account) if isinstance(account, LocalAccount) else account
+            alias: account.placed(self.home) if isinstance(account, LocalAccount) else account
             for alias, account in accounts.items()
         }
-
-    def _placed(self, account: LocalAccount) -> LocalAccount:
-        placed = account.model_copy(update={"root": account.root or self.home / "containers"})
-        ours = placed.root is not None and placed.root.absolute().is_relative_to(self.home)
-        placed._ours = ours  # noqa: SLF001 - its own module
-        return placed
 
     def dsn(self, role: Role) -> str:
         """A libpq URL of one of the three roles.

@@ -5,10 +5,10 @@ import zipfile
 
 import pytest
 
+from geo_assets.accounts import LocalAccount
 from geo_assets.archives import unpack
 from geo_assets.commands.source import members_of
 from geo_assets.litter import is_litter
-from geo_assets.settings import LocalAccount
 from geo_assets.storage.containers import Container
 from geo_assets.storage.sources import is_taken, sorted_sources
 from geo_assets.storage.zips import contents

@@ -9,9 +9,10 @@ import typer.main
 from typer.core import TyperOption
 from typer.testing import CliRunner
 
+from geo_assets.accounts import AzureAccount, LocalAccount
 from geo_assets.errors import ERRORS
 from geo_assets.parameters import JOB_TYPES
-from geo_assets.settings import AzureAccount, LocalAccount, Settings
+from geo_assets.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = runpy.run_path(str(ROOT / "scripts" / "reference.py"))

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from geo_assets.accounts import AzureAccount
 from geo_assets.errors import GeoAssetsError
-from geo_assets.settings import AzureAccount, Settings, load_settings
+from geo_assets.settings import Settings, load_settings
 from geo_assets.storage.containers import open_container
 
 NO_SAS_TOKENS = [

@@ -13,9 +13,10 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from geo_assets.accounts import AzureAccount, LocalAccount
 from geo_assets.errors import ERRORS, ErrorClass
 from geo_assets.parameters import JOB_TYPES, IngestContainer
-from geo_assets.settings import AzureAccount, LocalAccount, Settings
+from geo_assets.settings import Settings
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 

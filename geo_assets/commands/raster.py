@@ -232,7 +232,8 @@ def _how_it_is_made_again(file: Path) -> str:
 
 def _published_in(file: Path) -> str | None:
     """The collection of a file that lies where jobs of this stack publish COGs."""
-    from geo_assets.settings import LocalAccount, load_settings
+    from geo_assets.accounts import LocalAccount
+    from geo_assets.settings import load_settings
 
     try:
         settings = load_settings()

@@ -14,10 +14,11 @@ from urllib.parse import quote
 from geo_assets.errors import GeoAssetsError
 from geo_assets.outcomes import Outputs
 from geo_assets.settings import Settings
-from geo_assets.stac.places import AzurePlace, with_places, without_places
+from geo_assets.stac.places import with_places, without_places
 from geo_assets.stac.validation import validated
 from geo_assets.stages.catalogue import as_link
 from geo_assets.storage.containers import BlobRef, open_container
+from geo_assets.storage.places import BlobPlace
 
 
 def in_its_place(
@@ -35,14 +36,14 @@ def in_its_place(
         GeoAssetsError: STAC_INVALID; UNKNOWN_ACCOUNT, of an output.
     """
     ends: dict[str, str] = {}
-    places: dict[str, AzurePlace] = {}
+    places: dict[str, BlobPlace] = {}
     for blob in made.all_blobs:
         ref = BlobRef.parse(blob)
         container = open_container(settings, ref.alias, ref.container)
         href = container.href(ref.path)
         ends |= {f"/{ref.container}/{path}": href for path in (ref.path, quote(ref.path))}
-        if container.azure_account:
-            places[href] = AzurePlace(container.azure_account, ref.container, ref.path)
+        if place := container.place(ref.path):
+            places[href] = place
     assets = {
         key: {**asset, "href": _asset_href(settings, str(asset["href"]), ends)}
         for key, asset in without_places(item)["assets"].items()

@@ -15,6 +15,7 @@ from rio_tiler.errors import InvalidAssetName
 from titiler.pgstac.reader import PgSTACReader, SimpleSTACReader
 
 from geo_assets.serving.published import Published
+from geo_assets.stac.places import alternate_of
 
 T = TypeVar("T")
 
@@ -65,14 +66,14 @@ def readers_of(published: Published) -> tuple[type[PgSTACReader], type[SimpleSTA
         def _get_asset_info(self, asset: Any) -> Any:
             info = super()._get_asset_info(asset)
             extra = self.item.assets[info["name"]].extra_fields
-            return opened(info, extra.get("alternate", {}).get("az", {}).get("href"))
+            return opened(info, alternate_of(extra))
 
     @attr.s
     class MosaicReader(SimpleSTACReader):  # type: ignore[misc]
         def _get_asset_info(self, asset: Any) -> Any:
             info = super()._get_asset_info(asset)
             told = self.input["assets"][info["name"]]
-            return opened(info, told.get("alternate", {}).get("az", {}).get("href"))
+            return opened(info, alternate_of(told))
 
     for reader in (ItemReader, MosaicReader):
         for way in _WAYS:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from geo_assets.settings import AzureAccount, LocalAccount, Settings
+from geo_assets.accounts import Account, LocalAccount
+from geo_assets.settings import Settings
 from geo_assets.storage.local import account_root
+from geo_assets.storage.services import service_of
 
 #: Where the file service is, below the address of the server.
 FILES = "/files"
@@ -37,6 +39,8 @@ class Published:
             for name in sorted(self._names):
                 container = Container(settings.output_account, name, account_root(self._output).absolute() / name)
                 self._containers[container.alias, name] = container
+        told = [(_address(self._output, name), name) for name in sorted(self._names)] if self._output else []
+        self._addresses = {address: name for address, name in told if address}
         self._below = {f"{container.path}/": container for container in self._containers.values()}
 
     def container(self, alias: str, name: str) -> Container | None:
@@ -56,29 +60,33 @@ class Published:
         container, path = found
         return f"{origin}{FILES}/{container.alias}/{container.name}/{quote(path)}"
 
-    def opened(self, href: str, alternate: str | None) -> tuple[str, dict[str, str]] | None:
+    def opened(self, href: str, alternate: str | None) -> tuple[str, dict[str, Any]] | None:
         """Return how this process opens the asset of an item: a path for GDAL and the options that go with it; None if
         it lies nowhere that is ours.
 
         Args:
             href: as it is stored.
-            alternate: its path for GDAL in Azure Storage, `/vsiaz/CONTAINER/PATH`.
+            alternate: where it is in its service, as the item says (`storage/places.py`).
         """
         if href.startswith("file://"):
             found = self._located(href.removeprefix("file://"))
             return (str(found[0].path / found[1]), {}) if found else None
+        for address, name in self._addresses.items():
+            if href.startswith(f"{address}/"):
+                path = unquote(href[len(address) + 1 :])
+                plain = not {"", ".", ".."} & set(path.split("/")) and not {"?", "#"} & set(href)
+                return self._opened_there(name, href, path, alternate) if plain else None
+        return None
+
+    def _opened_there(
+        self, name: str, href: str, path: str, alternate: str | None
+    ) -> tuple[str, dict[str, Any]] | None:
         account = self._output
-        base = _base(account) if account else None
-        if account is None or base is None or not href.startswith(f"{base}/"):
-            return None
-        inside = unquote(href[len(base) + 1 :])
-        container, *path = inside.split("/")
-        if container not in self._names or not path or {"", ".", ".."} & set(path) or {"?", "#"} & set(href):
-            return None
-        if isinstance(account, AzureAccount) and not account.public_url:
-            ours = f"/vsiaz/{inside}"
-            return (ours, _azure_options(account)) if alternate in {None, ours} else None
-        return f"/vsicurl/{href}", {}
+        service = service_of(account) if account else None
+        if account is None or service is None or account.public_url:
+            return f"/vsicurl/{href}", {}
+        known = alternate in {None, service.place(account, name, path).href}
+        return service.gdal(account, name, path) if known else None
 
     def _located(self, path: str) -> tuple[Container, str] | None:
         for base, container in self._below.items():
@@ -88,29 +96,9 @@ class Published:
         return None
 
 
-def _base(account: LocalAccount | AzureAccount) -> str | None:
-    """What the hrefs of an account start with, if that is a web address."""
+def _address(account: Account, name: str) -> str | None:
+    """What the hrefs of a container start with, if that is a web address."""
     if account.public_url:
-        return account.public_url.rstrip("/")
-    if isinstance(account, LocalAccount):
-        return None
-    return (account.endpoint or f"https://{account.account_name}.blob.core.windows.net").rstrip("/")
-
-
-def _azure_options(account: AzureAccount) -> dict[str, Any]:
-    """GDAL's options for an account; without key and SAS it takes the identity of the environment."""
-    options = {"AZURE_STORAGE_ACCOUNT": account.account_name}
-    if account.account_key and account.endpoint:
-        key = account.account_key.get_secret_value()
-        scheme = account.endpoint.partition("://")[0]
-        return {
-            "AZURE_STORAGE_CONNECTION_STRING": (
-                f"DefaultEndpointsProtocol={scheme};AccountName={account.account_name};AccountKey={key};"
-                f"BlobEndpoint={account.endpoint}"
-            )
-        }
-    if account.account_key:
-        options["AZURE_STORAGE_ACCESS_KEY"] = account.account_key.get_secret_value()
-    elif account.sas_token:
-        options["AZURE_STORAGE_SAS_TOKEN"] = account.sas_token.get_secret_value().removeprefix("?")
-    return options
+        return f"{account.public_url.rstrip('/')}/{name}"
+    service = service_of(account)
+    return service.address(account, name) if service else None

@@ -1,4 +1,4 @@
-"""Where the assets of an item lie in Azure Storage: the storage extension, and a path that GDAL opens with an identity
+"""Where the assets of an item lie in a service: the storage extension, and a path that GDAL opens with an identity
 of its own.
 
 Here: adding this to an item, and taking it away. Not here: the hrefs themselves (`storage/containers.py`).
@@ -7,37 +7,29 @@ Here: adding this to an item, and taking it away. Not here: the hrefs themselves
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from geo_assets.storage.places import BlobPlace
 
 _STORAGE = "https://stac-extensions.github.io/storage/v2.0.0/schema.json"
 _ALTERNATE = "https://stac-extensions.github.io/alternate-assets/v1.2.0/schema.json"
 
-#: What the extension's schema asks of a scheme of the type `ms-azure`, letter by letter.
-_PLATFORM = "https://{account}.blob.core.windows.net"
+#: Of `BlobPlace`.
+_KINDS = ("az", "s3", "gs")
 
 
-@dataclass(frozen=True, slots=True)
-class AzurePlace:
-    """A blob."""
-
-    account: str  # its name in Azure
-    container: str
-    path: str
-
-
-def with_places(item: dict[str, Any], places: Mapping[str, AzurePlace]) -> dict[str, Any]:
+def with_places(item: dict[str, Any], places: Mapping[str, BlobPlace]) -> dict[str, Any]:
     """Return the item with where its assets lie; an asset whose href is not among `places` stays as it is.
 
     Args:
         item: with its assets.
         places: href -> the blob.
     """
-    accounts = sorted({places[asset["href"]].account for asset in item["assets"].values() if asset["href"] in places})
-    if not accounts:
+    found = {place.owner: place for asset in item["assets"].values() if (place := places.get(asset["href"]))}
+    if not found:
         return item
-    names = {account: "az" if len(accounts) == 1 else f"az-{account}" for account in accounts}
-    schemes = {names[a]: {"type": "ms-azure", "platform": _PLATFORM, "account": a} for a in accounts}
+    names = {owner: place.kind if len(found) == 1 else f"{place.kind}-{owner}" for owner, place in found.items()}
+    schemes = {names[owner]: dict(found[owner].scheme) for owner in sorted(found)}
     return {
         **item,
         "stac_extensions": [*item.get("stac_extensions", []), _STORAGE, _ALTERNATE],
@@ -61,11 +53,17 @@ def without_places(item: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _placed(asset: dict[str, Any], place: AzurePlace | None, names: Mapping[str, str]) -> dict[str, Any]:
+def alternate_of(asset: Mapping[str, Any]) -> str | None:
+    """Return where an asset is in its service; None where it says no place, or not of our kinds."""
+    told = asset.get("alternate", {})
+    return next((told[kind].get("href") for kind in _KINDS if kind in told), None)
+
+
+def _placed(asset: dict[str, Any], place: BlobPlace | None, names: Mapping[str, str]) -> dict[str, Any]:
     if place is None:
         return asset
     return {
         **asset,
-        "storage:refs": [names[place.account]],
-        "alternate": {"az": {"href": f"/vsiaz/{place.container}/{place.path}"}},
+        "storage:refs": [names[place.owner]],
+        "alternate": {place.kind: {"href": place.href}},
     }

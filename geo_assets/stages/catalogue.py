@@ -29,7 +29,7 @@ from geo_assets.stac.bands import in_words
 from geo_assets.stac.collection import Described
 from geo_assets.stac.item import CogAsset, TableAsset, cog_item, file_item, item_id, table_item
 from geo_assets.stac.pgstac import load_items, refresh_collection
-from geo_assets.stac.places import AzurePlace, with_places
+from geo_assets.stac.places import with_places
 from geo_assets.stac.provenance import SourceFile, cog_steps, file_steps, table_steps, with_provenance
 from geo_assets.stac.validation import validated
 from geo_assets.stages.abandoned_tables import drop_abandoned
@@ -43,6 +43,7 @@ from geo_assets.stages.raster_collections import collections_for, holding_elsewh
 from geo_assets.stages.read_back import insist_on_agreement
 from geo_assets.stages.table_files import with_table_files
 from geo_assets.storage.containers import BlobRef
+from geo_assets.storage.places import BlobPlace
 
 #: Tasks whose items are loaded in one commit: each costs a widening and a tightening of pgstac's partitions. A run that
 #: is killed loses no more than that.
@@ -280,14 +281,14 @@ def as_link(href: str) -> str:
     return f"file://{quote(href.removeprefix('file://'))}" if href.startswith("file://") else href
 
 
-def _places(context: StageContext, outputs: Outputs) -> dict[str, AzurePlace]:
-    """Href -> blob, of the outputs that are in Azure Storage."""
+def _places(context: StageContext, outputs: Outputs) -> dict[str, BlobPlace]:
+    """Href -> blob, of the outputs that are in a service."""
     places = {}
     for blob in outputs.all_blobs:
         ref = BlobRef.parse(blob)
         container = context.output_container(ref.container)
-        if account := container.azure_account:
-            places[container.href(ref.path)] = AzurePlace(account, ref.container, ref.path)
+        if place := container.place(ref.path):
+            places[container.href(ref.path)] = place
     return places
 
 

@@ -24,11 +24,12 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Self
 
+from geo_assets.accounts import LocalAccount
 from geo_assets.database.connections import connect
 from geo_assets.errors import ERRORS, GeoAssetsError
 from geo_assets.patterns import ACCOUNT_ALIAS, CONTAINER_NAME
 from geo_assets.sandbox.scratch import held_folder
-from geo_assets.settings import LocalAccount, Settings
+from geo_assets.settings import Settings
 from geo_assets.storage.containers import BlobRef, Container, open_container, place
 from geo_assets.storage.local import sha256_of
 

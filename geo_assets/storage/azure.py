@@ -1,8 +1,9 @@
-"""What obstore cannot do on Azure, done by Azure's own SDK: creating a container, and listing names that obstore
-refuses.
+"""Azure Storage: opening a container, its addresses, and what obstore cannot do there, done by Azure's own SDK:
+creating a container, and listing names that obstore refuses.
 
-Here: these two. Not here: all other operations on a container (`containers.py`). The SDK needs forty times the
-processor time of obstore for a listing, so it is used only where obstore failed.
+Here: what a service of `services.py` is asked for. Not here: all operations that are the same everywhere
+(`containers.py`). The SDK needs forty times the processor time of obstore for a listing, so it is used only where
+obstore failed.
 """
 
 from __future__ import annotations
@@ -10,11 +11,72 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from geo_assets.settings import AzureAccount
+from obstore.store import AzureStore
+
+from geo_assets.accounts import AzureAccount
 from geo_assets.storage.faults import made_unless_it_exists
+from geo_assets.storage.places import BlobPlace
 
 #: Seconds, and tries: a person or a sensor's tick is waiting.
 _CLIENT: dict[str, Any] = {"connection_timeout": 5, "read_timeout": 30, "retry_total": 2}
+
+
+#: What the storage extension's schema asks of a scheme of the type `ms-azure`, letter by letter.
+_PLATFORM = "https://{account}.blob.core.windows.net"
+
+
+def open_store(account: AzureAccount, name: str, **how: Any) -> AzureStore:
+    """Return obstore's store of a container, which is not called yet.
+
+    Raises:
+        obstore.exceptions.BaseError: it cannot read an option; its message contains the value.
+    """
+    options: dict[str, Any] = {"account_name": account.account_name, "container_name": name}
+    if account.account_key:
+        options["account_key"] = account.account_key.get_secret_value()
+    if account.sas_token:
+        options["sas_token"] = account.sas_token.get_secret_value()
+    if account.endpoint:
+        options["endpoint"] = account.endpoint
+    return AzureStore(**options, **how)
+
+
+def address(account: AzureAccount, name: str) -> str:
+    """Return the address of a container."""
+    return f"{(account.endpoint or f'https://{account.account_name}.blob.core.windows.net').rstrip('/')}/{name}"
+
+
+def place(account: AzureAccount, name: str, path: str) -> BlobPlace:
+    """Return where a blob is, for the storage extension and for GDAL."""
+    scheme = {"type": "ms-azure", "platform": _PLATFORM, "account": account.account_name}
+    return BlobPlace("az", account.account_name, scheme, f"/vsiaz/{name}/{path}")
+
+
+def gdal(account: AzureAccount, name: str, path: str) -> tuple[str, dict[str, Any]]:
+    """Return how GDAL opens a blob: its path, and options; without key and SAS it takes the identity of the
+    environment.
+    """
+    opened = f"/vsiaz/{name}/{path}"
+    options = {"AZURE_STORAGE_ACCOUNT": account.account_name}
+    if account.account_key and account.endpoint:
+        key = account.account_key.get_secret_value()
+        scheme = account.endpoint.partition("://")[0]
+        return opened, {
+            "AZURE_STORAGE_CONNECTION_STRING": (
+                f"DefaultEndpointsProtocol={scheme};AccountName={account.account_name};AccountKey={key};"
+                f"BlobEndpoint={account.endpoint}"
+            )
+        }
+    if account.account_key:
+        options["AZURE_STORAGE_ACCESS_KEY"] = account.account_key.get_secret_value()
+    elif account.sas_token:
+        options["AZURE_STORAGE_SAS_TOKEN"] = account.sas_token.get_secret_value().removeprefix("?")
+    return opened, options
+
+
+def creation(account: AzureAccount, name: str) -> str:
+    """Return the command by which a person creates a container."""
+    return f"az storage container create --account-name {account.account_name} --name {name}"
 
 
 def create_container(account: AzureAccount, name: str) -> None:
@@ -44,7 +106,7 @@ def exact_entries(account: AzureAccount, name: str, prefix: str) -> Iterator[dic
 def _client(account: AzureAccount, name: str) -> Any:
     from azure.storage.blob import ContainerClient
 
-    url = account.endpoint or f"https://{account.account_name}.blob.core.windows.net"
+    url, _, _ = address(account, name).rpartition("/")
     return ContainerClient(url, name, credential=_credential(account), **_CLIENT)
 
 

@@ -1,9 +1,9 @@
 """Containers of blobs behind account aliases: list, read, write, over obstore.
 
-Here: one interface for a local directory and Azure Blob. A user names alias + container + path, never a URL. Errors of
+Here: one interface for a local directory and a service. A user names alias + container + path, never a URL. Errors of
 a store are translated to our codes in the same way for all calls: a missing blob is SOURCE_GONE, a store that does not
 answer STORAGE_UNAVAILABLE.
-Not here: what the blobs are (`sources.py`), what an error means (`faults.py`), waiting for a store
+Not here: what a service does in its own way (`services.py`), what the blobs are (`sources.py`), what an error means (`faults.py`), waiting for a store
 (`stages/patience.py`).
 """
 
@@ -12,20 +12,23 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
 import obstore
-from obstore.exceptions import BaseError, InvalidPathError, NotFoundError
-from obstore.store import AzureStore, LocalStore
+from obstore.exceptions import InvalidPathError, NotFoundError
+from obstore.store import LocalStore
 
+from geo_assets.accounts import Account, LocalAccount
 from geo_assets.errors import GeoAssetsError
 from geo_assets.patterns import CONTAINER_NAME, CONTAINER_NAME_IN_WORDS
-from geo_assets.settings import AzureAccount, LocalAccount, Settings
+from geo_assets.settings import Settings
 from geo_assets.storage.faults import made_unless_it_exists, understood
 from geo_assets.storage.local import LocalPlace, account_root, entries_below, pieces_of
+from geo_assets.storage.places import BlobPlace
+from geo_assets.storage.services import Service, open_store, service_of
 from geo_assets.text import batched
 
 T = TypeVar("T")
@@ -38,14 +41,6 @@ _READ_CHUNK = 8 * 1024 * 1024
 
 #: Most bytes of a path. An entry of PostgreSQL's B-tree holds 2,704, and ours also contains the job and the stage.
 _LONGEST_PATH = 2000
-
-#: The transport's own retries, for short failures: waiting for a store that is away longer is the caller's decision
-#: (`stages/patience.py`).
-_TRIES: dict[str, Any] = {"max_retries": 5, "retry_timeout": timedelta(seconds=30)}
-
-#: The same where a person or a sensor's tick is waiting.
-_HASTY_TRIES: dict[str, Any] = {"max_retries": 1, "retry_timeout": timedelta(seconds=3)}
-_HASTY_CLIENT: dict[str, Any] = {"connect_timeout": "2s", "timeout": "5s"}
 
 #: The Cache-Control of an output. Its name contains its fingerprint: other bytes have another name.
 FOR_EVER = "max-age=31536000, immutable"
@@ -139,7 +134,7 @@ class Container:
         self,
         alias: str,
         name: str,
-        account: LocalAccount | AzureAccount,
+        account: Account,
         *,
         patience: Patience = impatient,
         hasty: bool = False,
@@ -161,9 +156,7 @@ class Container:
         self._account = account
         self._patience = patience
         self._local = LocalPlace(alias, name, account) if isinstance(account, LocalAccount) else None
-        self._store: Any = (
-            None if isinstance(account, LocalAccount) else _azure_store(alias, name, account, hasty=hasty)
-        )
+        self._store: Any = open_store(alias, name, account, hasty=hasty)
 
     def __str__(self) -> str:
         return f"{self.alias}/{self.name}"
@@ -237,20 +230,15 @@ class Container:
         if self._local is not None:
             self._local.make()
             return True
-        from geo_assets.storage.azure import create_container
-
         try:
-            self._once(lambda: create_container(self._account, self.name), "")  # type: ignore[arg-type]
+            self._once(lambda: self._service.create_container(self._account, self.name), "")
         except GeoAssetsError as error:
             if error.code != "STORAGE_FORBIDDEN":
                 raise
             raise GeoAssetsError(
                 "CONTAINER_NOT_FOUND",
                 f"there is no container {self}, and we may not create it",
-                remedy=(
-                    f"az storage container create --account-name {getattr(self._account, 'account_name', '')} --name"
-                    f" {self.name}"
-                ),
+                remedy=self._service.creation(self._account, self.name),
             ) from error
         return True
 
@@ -260,10 +248,10 @@ class Container:
 
         Args:
             prefix: of the paths.
-            exact: return each name exactly. Without it Azure's `/a` and `a/` may both be listed as `a`.
+            exact: return each name exactly. Without it `/a` and `a/` may both be listed as `a`.
             whole_names: also return names that are too long for the ledger in full; otherwise they are shortened.
         """
-        for page in self._local_pages(self._local, prefix) if self._local else self._azure_pages(prefix, exact=exact):
+        for page in self._local_pages(self._local, prefix) if self._local else self._service_pages(prefix, exact=exact):
             blobs = [_blob(entry, whole_name=whole_names) for entry in page if entry["path"].startswith(prefix)]
             if blobs:
                 yield blobs
@@ -274,7 +262,7 @@ class Container:
         while page := self._once(lambda: next(pages, None), ""):
             yield page
 
-    def _azure_pages(self, prefix: str, *, exact: bool) -> Iterator[Any]:
+    def _service_pages(self, prefix: str, *, exact: bool) -> Iterator[Any]:
         folder = (
             prefix.rpartition("/")[0] or None
         )  # obstore lists folders; the rest of the prefix is filtered by the caller
@@ -293,19 +281,17 @@ class Container:
         yield from self._exact_pages(prefix, last)
 
     def _exact_pages(self, prefix: str, after: str) -> Iterator[Any]:
-        """Yield pages by Azure's SDK, from the blob after `after` on, which was listed already.
+        """Yield pages by the service's own client, from the blob after `after` on, which was listed already.
 
         `after` is a name as obstore lists it: within the folder, not by the prefix alone. If it is not found again,
         everything is listed once more: a blob that is listed twice is noticed (`stages/container_inventory.py` then
         lists exactly), a missing one is not.
         """
-        from geo_assets.storage.azure import exact_entries
-
         folder, slash, _ = prefix.rpartition("/")
         names_from = f"{folder}{slash}" if after else prefix
-        entries = exact_entries(self._account, self.name, names_from)  # type: ignore[arg-type]
+        entries = self._service.exact_entries(self._account, self.name, names_from)
         if after and not self._once(lambda: any(entry["path"].strip("/") == after for entry in entries), ""):
-            entries = exact_entries(self._account, self.name, names_from)  # type: ignore[arg-type]
+            entries = self._service.exact_entries(self._account, self.name, names_from)
         pages = batched(entries, LIST_PAGE)
         while page := self._once(lambda: next(pages, None), ""):
             yield page
@@ -413,9 +399,16 @@ class Container:
                 raise
 
     @property
-    def azure_account(self) -> str | None:
-        """The name of its account in Azure; None for a directory."""
-        return self._account.account_name if isinstance(self._account, AzureAccount) else None
+    def _service(self) -> Service:
+        service = service_of(self._account)
+        if service is None:
+            msg = f"{self} is a directory"
+            raise ValueError(msg)
+        return service
+
+    def place(self, path: str) -> BlobPlace | None:
+        """Return where a blob is in its service; None for a directory."""
+        return None if self._local is not None else self._service.place(self._account, self.name, path)
 
     def href(self, path: str) -> str:
         """Return the href of a STAC asset, always without credentials. A local path is not percent-encoded: GDAL,
@@ -426,8 +419,7 @@ class Container:
             return f"{account.public_url.rstrip('/')}/{self.name}/{quote(path)}"
         if isinstance(account, LocalAccount):
             return f"file://{(account_root(account) / self.name / path).absolute()}"
-        base = account.endpoint or f"https://{account.account_name}.blob.core.windows.net"
-        return f"{base.rstrip('/')}/{self.name}/{quote(path)}"
+        return f"{self._service.address(account, self.name)}/{quote(path)}"
 
 
 def open_container(
@@ -476,27 +468,6 @@ def place(settings: Settings, ref: str) -> str:
     if isinstance(account, LocalAccount) and account.root is not None:
         return str(account.root / blob.container / blob.path)
     return ref if account is None else open_container(settings, blob.alias, blob.container).href(blob.path)
-
-
-def _azure_store(alias: str, name: str, account: AzureAccount, *, hasty: bool) -> Any:
-    options: dict[str, Any] = {"account_name": account.account_name, "container_name": name}
-    if account.account_key:
-        options["account_key"] = account.account_key.get_secret_value()
-    if account.sas_token:
-        options["sas_token"] = account.sas_token.get_secret_value()
-    if account.endpoint:
-        options["endpoint"] = account.endpoint
-    client: Any = {
-        "allow_http": bool(account.endpoint and account.endpoint.startswith("http://")),
-        **(_HASTY_CLIENT if hasty else {}),
-    }
-    try:
-        return AzureStore(**options, client_options=client, retry_config=_HASTY_TRIES if hasty else _TRIES)
-    except BaseError as error:  # its message contains the value
-        field = "sas_token" if "SAS" in str(error) else "endpoint"
-        raise GeoAssetsError(
-            "INVALID_SETTINGS", f"GEO_ASSETS_ACCOUNTS: {alias}.{field}: the store's client cannot read it"
-        ) from error
 
 
 def _blob(entry: Any, *, whole_name: bool = False) -> Blob:

@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from geo_assets.accounts import LocalAccount
 from geo_assets.errors import GeoAssetsError
-from geo_assets.settings import LocalAccount
 
 #: obstore's own name for an upload in progress.
 IN_PROGRESS = re.compile(r"#\d+$")

@@ -338,7 +338,7 @@ with Submitter(settings, launches=False) as submitter:
 def test_names_of_any_length_that_azure_takes_are_each_handled(settings, submitter, azurite):
     from azure.storage.blob import BlobServiceClient
 
-    from geo_assets.settings import AzureAccount
+    from geo_assets.accounts import AzureAccount
 
     account = azurite.account()
     client = BlobServiceClient.from_connection_string(account.connection).create_container(

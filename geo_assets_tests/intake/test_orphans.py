@@ -6,10 +6,10 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+from geo_assets.accounts import LocalAccount
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger import blobs
 from geo_assets.outcomes import Cog, CogOutputs, FileOutputs, ListingOutputs, Outputs, TableFile, TableOutputs
-from geo_assets.settings import LocalAccount
 from geo_assets.stages.orphans import sweep_blobs, sweep_orphans
 from geo_assets.stages.waiting_tables import sweep_waiting_tables
 

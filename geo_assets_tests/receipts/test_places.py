@@ -2,11 +2,13 @@
 
 import pytest
 
+from geo_assets.accounts import AzureAccount, LocalAccount
 from geo_assets.outcomes import CogOutputs
 from geo_assets.receipts.places import in_its_place
-from geo_assets.settings import AzureAccount, LocalAccount, Settings
-from geo_assets.stac.places import AzurePlace, with_places
+from geo_assets.settings import Settings
+from geo_assets.stac.places import with_places
 from geo_assets.stac.validation import validated
+from geo_assets.storage.azure import place
 from geo_assets_tests.stac.test_retries import item
 
 BLOB = "default/cogs/x/a b.tif"
@@ -32,7 +34,7 @@ def made_at(account):
         href = f"https://{account.account_name}.blob.core.windows.net/cogs/x/a%20b.tif"
         made["assets"] = {"data": {"href": href}}
         source = f"https://{account.account_name}.blob.core.windows.net/landing/a%20b.tif"
-        places = {href: AzurePlace(account.account_name, "cogs", "x/a b.tif")}
+        places = {href: place(account, "cogs", "x/a b.tif")}
     made["links"] = [{"rel": "derived_from", "href": source, "title": "a b.tif"}]
     return validated(with_places(made, places))
 

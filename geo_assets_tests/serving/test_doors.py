@@ -11,9 +11,10 @@ pytest.importorskip("tipg")
 
 from fastapi.testclient import TestClient
 
+from geo_assets.accounts import AzureAccount
 from geo_assets.serving.app import serving_app
 from geo_assets.serving.published import Published
-from geo_assets.settings import STACK_ENV_FILE, AzureAccount, Settings
+from geo_assets.settings import STACK_ENV_FILE, Settings
 from geo_assets_tests.conftest import Cli
 from geo_assets_tests.serving.ingested import COLLECTION
 

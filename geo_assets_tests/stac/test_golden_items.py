@@ -12,12 +12,14 @@ import pytest
 from rasterio.transform import from_origin
 from shapely.geometry import shape
 
+from geo_assets.accounts import AzureAccount
 from geo_assets.raster.cog import convert
 from geo_assets.raster.models import ConvertRequest
 from geo_assets.stac.item import CogAsset, cog_item, file_item, item_id, table_item
-from geo_assets.stac.places import AzurePlace, with_places
+from geo_assets.stac.places import with_places
 from geo_assets.stac.provenance import SourceFile, cog_steps, file_steps, table_steps, with_provenance
 from geo_assets.stac.validation import validated
+from geo_assets.storage import azure
 from geo_assets.vector.crs import footprint
 from geo_assets.vector.models import InspectRequest
 from geo_assets.vector.reader.inspect import inspect
@@ -85,7 +87,7 @@ def test_the_item_of_a_cog_in_three_colours_without_a_time(tmp_path):
 
 def test_the_item_of_a_cog_in_azure_storage(tmp_path):
     made = cog(tmp_path, "scan", ramp("uint8"), crs="EPSG:3857")
-    places = {made.href: AzurePlace("surveydata", "cogs", "a/scan.tif")}
+    places = {made.href: azure.place(AzureAccount(kind="azure", account_name="surveydata"), "cogs", "a/scan.tif")}
     golden("cog_azure", with_places(item_of("scan.tif", [made]), places), cog_steps([made.report], reprojected=False))
 
 

@@ -21,8 +21,9 @@ from rasterio.crs import CRS
 from rasterio.transform import from_origin
 from shapely.geometry import box
 
+from geo_assets.accounts import AzureAccount, LocalAccount
 from geo_assets.parameters import Job, validate_parameters
-from geo_assets.settings import AzureAccount, LocalAccount, Settings
+from geo_assets.settings import Settings
 from geo_assets.stages import catalogue, cogs, read_back, vector_tables
 from geo_assets.stages.claim import claim_job
 from geo_assets.stages.container_inventory import take_inventory

@@ -14,8 +14,9 @@ import rustac
 from pmtiles.reader import MemorySource, Reader
 from shapely.geometry import Point
 
+from geo_assets.accounts import AzureAccount
 from geo_assets.errors import GeoAssetsError
-from geo_assets.settings import AzureAccount, Settings
+from geo_assets.settings import Settings
 from geo_assets.stac.pgstac import load_items, read_items
 from geo_assets.stac.validation import _CORE, _validator, validated
 from geo_assets.stages.context import StageContext

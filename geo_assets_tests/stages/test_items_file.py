@@ -10,7 +10,8 @@ import pytest
 import rustac
 from psycopg.types.json import Jsonb
 
-from geo_assets.settings import AzureAccount, Settings
+from geo_assets.accounts import AzureAccount
+from geo_assets.settings import Settings
 from geo_assets.stac import geoparquet
 from geo_assets.stac.pgstac import load_items, read_collection, read_items
 from geo_assets.stages import items_file

@@ -8,8 +8,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
+from geo_assets.accounts import AzureAccount
 from geo_assets.errors import ErrorClass, GeoAssetsError
-from geo_assets.settings import AzureAccount, Settings
+from geo_assets.settings import Settings
 from geo_assets.storage import containers
 from geo_assets.storage.containers import Container
 from geo_assets.submissions.inboxes.queue import QueueInbox

@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
+from geo_assets.accounts import LocalAccount
 from geo_assets.errors import GeoAssetsError
-from geo_assets.settings import LocalAccount, Settings
+from geo_assets.settings import Settings
 from geo_assets.storage.containers import open_container
 
 
@@ -78,7 +79,8 @@ def test_a_folder_that_may_not_be_read_is_refused_access_and_not_passed_over(sha
     program = f"""
 import os
 from geo_assets.errors import GeoAssetsError
-from geo_assets.settings import LocalAccount, Settings
+from geo_assets.accounts import LocalAccount
+from geo_assets.settings import Settings
 from geo_assets.storage.containers import open_container
 from pathlib import Path
 settings = Settings(home=Path("/nonexistent"), accounts={{"nas": LocalAccount(root=Path({str(tmp_path / "nas")!r}))}})
@@ -100,7 +102,8 @@ def test_an_account_whose_directory_may_not_be_entered_is_refused_access(share, 
     program = f"""
 import os
 from geo_assets.errors import GeoAssetsError
-from geo_assets.settings import LocalAccount, Settings
+from geo_assets.accounts import LocalAccount
+from geo_assets.settings import Settings
 from geo_assets.storage.containers import open_container
 from pathlib import Path
 settings = Settings(home=Path("/nonexistent"), accounts={{"nas": LocalAccount(root=Path({str(tmp_path / "nas")!r}))}})

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
+from geo_assets.accounts import AzureAccount
 from geo_assets.errors import GeoAssetsError
-from geo_assets.settings import AzureAccount
 from geo_assets.storage.containers import Container, blob_path
 
 

@@ -5,7 +5,7 @@ import sqlite3
 
 import pytest
 
-from geo_assets.settings import LocalAccount
+from geo_assets.accounts import LocalAccount
 from geo_assets.storage.containers import Container
 from geo_assets.storage.geopackages import kinds_in
 from geo_assets.storage.sources import Kind, Member

@@ -3,7 +3,7 @@ import zipfile
 
 import pytest
 
-from geo_assets.settings import LocalAccount
+from geo_assets.accounts import LocalAccount
 from geo_assets.storage.containers import Container
 from geo_assets.storage.sources import Kind, Member
 from geo_assets.storage.zips import contents, look_into
