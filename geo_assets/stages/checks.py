@@ -202,9 +202,9 @@ def verdict_of(what: str, count: int, problems: list[str]) -> Verdict:
         if problems
         else f"{how_many(count, what)}, all as {'it' if count == 1 else 'they'} should be"
     )
-    metadata: dict[str, Any] = {what: count, "problems": len(problems)}
+    metadata: dict[str, Any] = {f"{what}s": count, "problems": len(problems)}
     if problems:
         metadata["first"] = "\n".join(problems[:_SHOWN])
     return Verdict(
-        passed=not problems, metadata=metadata, description=said if count else f"there are no {what} to look at"
+        passed=not problems, metadata=metadata, description=said if count else f"there are no {what}s to look at"
     )
