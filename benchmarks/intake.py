@@ -35,8 +35,12 @@ from benchmarks.stack import stack, superuser, told
 SUBMISSIONS_PER_SECOND, P99_SECONDS, HELLO_SECONDS = 100.0, 0.3, 1.6
 PLAN_SECONDS = 4.0
 
-#: A plan of many files may take this much more memory than one of a tenth of them.
+#: A plan of many files may take this much more memory than one of a fifth of them.
 _GROWTH = 1.1
+
+#: A burst from several clients is recorded in another order than it is answered in; of a hundred runs, so many may be
+#: made after that of a younger submission.
+_OVERTAKEN = 0.03
 
 _CLIENTS = 8
 
@@ -173,13 +177,13 @@ def main() -> None:
     print(f"{machine()}\n")
     with stack() as home:
         url = told("env")["GEO_ASSETS_API_URL"]
-        few, many = planned(home, asked.files // 10), planned(home, asked.files)
+        many, most = planned(home, asked.files), planned(home, 5 * asked.files)
         seconds, size = planned_over_http(url, asked.files)
         greeting = hello(url, asked.rounds)
         done = burst(url, home, asked.submissions)
     p99 = done.percentile(99)
     print(f"plan of {asked.files:,} files: {many.wall:.1f} s, CPU {many.cpu:.1f} s, {many.memory:.0f} MB in memory")
-    print(f"plan of {asked.files // 10:,} files: {few.wall:.1f} s, CPU {few.cpu:.1f} s, {few.memory:.0f} MB in memory")
+    print(f"plan of {5 * asked.files:,} files: {most.wall:.1f} s, CPU {most.cpu:.1f} s, {most.memory:.0f} MB in memory")
     print(f"plan of {asked.files:,} files over HTTP: {seconds:.1f} s, {size / 1e6:.1f} MB")
     print(f"hello_world n = 30 over HTTP, nothing else at work: {greeting:.2f} s in the median of {asked.rounds}")
     print(
@@ -197,7 +201,8 @@ def main() -> None:
             f"p99 of {P99_SECONDS * 1000:.0f} ms": p99 <= P99_SECONDS,
             f"hello_world in {HELLO_SECONDS} s": greeting <= HELLO_SECONDS,
             f"a plan in {PLAN_SECONDS:.0f} s": many.wall <= PLAN_SECONDS,
-            "a plan's memory that does not grow": many.memory <= _GROWTH * few.memory,
+            "a plan's memory that does not grow": most.memory <= _GROWTH * many.memory,
+            "launches in order": done.overtaken <= _OVERTAKEN * asked.submissions,
         }.items()
         if not met
     ]

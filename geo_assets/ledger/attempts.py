@@ -214,6 +214,24 @@ class Attempts:
             )
 
     @retrying
+    def launching_before(self, attempt: Attempt) -> tuple[str, int] | None:
+        """The youngest older attempt that somebody took to launch, if Dagster has no run of it yet: (job, attempt)."""
+        with self._pool.connection() as conn:
+            row = conn.execute(
+                """with older as (
+                     select a.job_id, a.attempt, a.requested_at from geo.attempts a, geo.attempts me
+                      where me.job_id = %(job)s and me.attempt = %(attempt)s and a.requested_at < me.requested_at
+                        and a.run_id is null and a.outcome is null
+                        and a.launched_at > now() - make_interval(secs => %(grace)s)
+                      order by a.requested_at desc limit 1)
+                   select o.job_id, o.attempt from older o join geo.jobs j using (job_id)
+                     left join lateral geo.newest_run(j.partition_key) r on true
+                    where r.run_id is null or r.created_at < o.requested_at""",
+                {"job": attempt.job_id, "attempt": attempt.attempt, "grace": LAUNCH_GRACE_SECONDS},
+            ).fetchone()
+        return (str(row["job_id"]), int(str(row["attempt"]))) if row else None
+
+    @retrying
     def give_back_launch(self, job_id: str, attempt: int) -> None:
         """Record that the launch did not happen, so that another process can try."""
         with self._pool.connection() as conn:

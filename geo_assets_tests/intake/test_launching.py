@@ -96,8 +96,10 @@ def api(reached):
 
 @pytest.fixture(autouse=True)
 def nothing_waits(dagster):
-    """What an earlier test left to the sensor counts as launched, tomorrow."""
-    dagster.conn.execute("update geo.attempts set launched_at = now() + interval '1 day' where run_id is null")
+    """What an earlier test left to the sensor was cancelled."""
+    dagster.conn.execute(
+        "update geo.attempts set outcome = 'cancelled', error_code = 'CANCELLED' where run_id is null and outcome is null"
+    )
 
 
 def submit(api, message: str) -> str:
@@ -180,6 +182,28 @@ def test_what_finds_no_room_in_the_line_is_left_to_the_sensor(reached, webserver
     assert webserver.launched == partitions(dagster, jobs[:3])
     waiting = dagster.conn.execute("select job_id from geo.attempts where launched_at is null order by requested_at")
     assert [job for (job,) in waiting] == jobs[3:]
+
+
+def test_while_the_sensor_is_at_older_ones_the_younger_are_left_to_it_too(reached, webserver, submitter, dagster):
+    webserver.answers.set()
+    jobs = [submitted(submitter) for _ in range(4)]
+    dagster.conn.execute("update geo.attempts set requested_at = requested_at - interval '3 seconds'")
+    taken = submitter.jobs.take_launches(2, ["hello_world"])
+    assert [attempt.job_id for attempt in taken] == [job.job_id for job, _, _ in jobs[:2]]
+    launcher = Launcher(submitter.jobs, reached.webserver_url)
+    for _, asked, _ in jobs[2:]:
+        launcher.add(as_attempt(asked))
+    until(lambda: launcher.waiting == 0)
+    launcher.stop()
+    assert webserver.asked == []
+    for attempt in taken:  # the daemon makes their runs
+        dagster.run(attempt, "QUEUED")
+    launcher = Launcher(submitter.jobs, reached.webserver_url)
+    for _, asked, _ in jobs[2:]:
+        launcher.add(as_attempt(asked))
+    until(lambda: len(webserver.launched) == 2)
+    launcher.stop()
+    assert webserver.launched == partitions(dagster, [job.job_id for job, _, _ in jobs[2:]])
 
 
 def as_attempt(asked) -> Attempt:
