@@ -214,22 +214,40 @@ class Attempts:
             )
 
     @retrying
-    def launching_before(self, attempt: Attempt) -> tuple[str, int] | None:
-        """The youngest older attempt that somebody took to launch, if Dagster has no run of it yet: (job, attempt)."""
+    def take_next_launch(self, last: Attempt | None = None) -> Attempt | None:
+        """The oldest attempt that nobody has launched, for the caller to launch; None if there is none, and while an
+        older one is being launched by somebody else: runs are made in the order of the submissions.
+
+        Args:
+            last: that the caller launched itself, before this one.
+        """
         with self._pool.connection() as conn:
             row = conn.execute(
-                """with older as (
-                     select a.job_id, a.attempt, a.requested_at from geo.attempts a, geo.attempts me
-                      where me.job_id = %(job)s and me.attempt = %(attempt)s and a.requested_at < me.requested_at
-                        and a.run_id is null and a.outcome is null
+                """with next as (
+                     select job_id, attempt, requested_at from geo.attempts
+                      where run_id is null and outcome is null and launched_at is null
+                      order by requested_at limit 1 for update skip locked),
+                   older as (
+                     select a.job_id, a.attempt, a.requested_at from geo.attempts a, next
+                      where a.requested_at < next.requested_at and a.run_id is null and a.outcome is null
                         and a.launched_at > now() - make_interval(secs => %(grace)s)
-                      order by a.requested_at desc limit 1)
-                   select o.job_id, o.attempt from older o join geo.jobs j using (job_id)
-                     left join lateral geo.newest_run(j.partition_key) r on true
-                    where r.run_id is null or r.created_at < o.requested_at""",
-                {"job": attempt.job_id, "attempt": attempt.attempt, "grace": LAUNCH_GRACE_SECONDS},
+                      order by a.requested_at desc limit 1),
+                   launching as (
+                     select from older o join geo.jobs j using (job_id)
+                       left join lateral geo.newest_run(j.partition_key) r on true
+                      where (r.run_id is null or r.created_at < o.requested_at)
+                        and (o.job_id, o.attempt) is distinct from (%(job)s, %(attempt)s))
+                   update geo.attempts a set launched_at = now() from geo.jobs j, next
+                    where (a.job_id, a.attempt) = (next.job_id, next.attempt) and j.job_id = a.job_id
+                      and not exists (select from launching)
+                returning a.job_id, j.job_type, j.partition_key, a.attempt""",
+                {
+                    "grace": LAUNCH_GRACE_SECONDS,
+                    "job": last.job_id if last else None,
+                    "attempt": last.attempt if last else None,
+                },
             ).fetchone()
-        return (str(row["job_id"]), int(str(row["attempt"]))) if row else None
+        return Attempt.model_validate(row) if row else None
 
     @retrying
     def give_back_launch(self, job_id: str, attempt: int) -> None:

@@ -50,8 +50,15 @@ def launch(jobs: Jobs, webserver_url: str, attempt: Attempt) -> str | None:
     Raises:
         GeoAssetsError: LAUNCH_FAILED; the attempt stays recorded, and the sensor launches it.
     """
-    if not jobs.take_launch(attempt.job_id, attempt.attempt):
-        return None
+    return launch_taken(jobs, webserver_url, attempt) if jobs.take_launch(attempt.job_id, attempt.attempt) else None
+
+
+def launch_taken(jobs: Jobs, webserver_url: str, attempt: Attempt) -> str:
+    """Launch an attempt that the caller took; returns the run id.
+
+    Raises:
+        GeoAssetsError: LAUNCH_FAILED; the attempt is given back, and the sensor launches it.
+    """
     try:
         return _start_run(webserver_url, attempt)
     except GeoAssetsError:

@@ -180,7 +180,7 @@ class Submitter:
             attempt=submitted.attempt,
         )
         if self._launcher:
-            self._launcher.add(attempt)
+            self._launcher.wake()
             return
         try:
             launch(self.jobs, self._settings.webserver_url, attempt)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -16,7 +17,6 @@ from fastapi.testclient import TestClient
 
 from geo_assets.api.app import create_app
 from geo_assets.errors import GeoAssetsError
-from geo_assets.ledger.models import Attempt
 from geo_assets.submissions.launcher import Launcher
 from geo_assets.submissions.submit import Submitter
 from geo_assets_tests.faults.test_killed_run import until
@@ -167,49 +167,21 @@ def test_what_cannot_be_launched_is_left_to_the_sensor_in_its_order(settings, su
     assert taken_by_the_sensor(submitter, dagster) == jobs
 
 
-def test_what_finds_no_room_in_the_line_is_left_to_the_sensor(reached, webserver, submitter, dagster):
-    launcher = Launcher(submitter.jobs, reached.webserver_url, longest=2)
-    jobs = []
-    for number in range(5):
-        job, asked, _ = submitted(submitter)
-        jobs.append(job.job_id)
-        launcher.add(as_attempt(asked))
-        if number == 0:
-            until(lambda: webserver.asked)  # it waits no more: two others do
+def test_while_the_sensor_is_at_older_ones_the_younger_wait_for_their_runs(reached, webserver, submitter, dagster):
     webserver.answers.set()
-    until(lambda: len(webserver.launched) == 3)
-    launcher.stop()
-    assert webserver.launched == partitions(dagster, jobs[:3])
-    waiting = dagster.conn.execute("select job_id from geo.attempts where launched_at is null order by requested_at")
-    assert [job for (job,) in waiting] == jobs[3:]
-
-
-def test_while_the_sensor_is_at_older_ones_the_younger_are_left_to_it_too(reached, webserver, submitter, dagster):
-    webserver.answers.set()
-    jobs = [submitted(submitter) for _ in range(4)]
+    jobs = [submitted(submitter)[0].job_id for _ in range(4)]
     dagster.conn.execute("update geo.attempts set requested_at = requested_at - interval '3 seconds'")
     taken = submitter.jobs.take_launches(2, ["hello_world"])
-    assert [attempt.job_id for attempt in taken] == [job.job_id for job, _, _ in jobs[:2]]
+    assert [attempt.job_id for attempt in taken] == jobs[:2]
     launcher = Launcher(submitter.jobs, reached.webserver_url)
-    for _, asked, _ in jobs[2:]:
-        launcher.add(as_attempt(asked))
-    until(lambda: launcher.waiting == 0)
-    launcher.stop()
+    launcher.wake()
+    time.sleep(0.5)
     assert webserver.asked == []
     for attempt in taken:  # the daemon makes their runs
         dagster.run(attempt, "QUEUED")
-    launcher = Launcher(submitter.jobs, reached.webserver_url)
-    for _, asked, _ in jobs[2:]:
-        launcher.add(as_attempt(asked))
     until(lambda: len(webserver.launched) == 2)
     launcher.stop()
-    assert webserver.launched == partitions(dagster, [job.job_id for job, _, _ in jobs[2:]])
-
-
-def as_attempt(asked) -> Attempt:
-    return Attempt(
-        job_id=asked.job_id, job_type=asked.job_type, partition_key=asked.partition_key, attempt=asked.attempt
-    )
+    assert webserver.launched == partitions(dagster, jobs[2:])
 
 
 def test_what_a_process_had_accepted_that_was_killed_is_launched_by_the_sensor_in_its_order(
