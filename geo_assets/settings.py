@@ -150,7 +150,9 @@ class Settings(BaseSettings):
         "strict", description="permissive: open untrusted files even if this machine lacks a part of the isolation"
     )
     sandbox_timeout_seconds: float = Field(600, gt=0, description="wall-clock limit per file in the sandbox")
-    chunk_files: int = Field(64, ge=1, description="maximum number of files per mapped step")
+    chunk_files: int = Field(
+        64, ge=1, description="maximum number of files per mapped step; large files get steps with fewer"
+    )
     max_chunks: int = Field(
         64, ge=1, description="maximum number of mapped steps per stage: Dagster's event log grows with each"
     )

@@ -75,6 +75,8 @@ def show_job(record: JobRecord, *, as_json: bool) -> None:
     if record.stages:
         rows = [(s.stage, str(s.total), *(str(s[status]) for status in ENDED)) for s in record.stages]
         print_table(("stage", "total", *ENDED), rows)
+    for line in _efficiency(record):
+        out.print(line, markup=False, soft_wrap=True)
     if record.delta:
         out.print(f"delivery   {record.delta}", markup=False, soft_wrap=True)
         out.print(f"           each file: {program()} delta {record.job_id[:12]}", markup=False, soft_wrap=True)
@@ -85,6 +87,16 @@ def show_job(record: JobRecord, *, as_json: bool) -> None:
         )
     if next_step := _next_step(record):
         out.print(next_step, markup=False, soft_wrap=True)
+
+
+def _efficiency(record: JobRecord) -> list[str]:
+    """How busy the children of each stage were."""
+    return [
+        f"efficiency {stage.efficiency:.0%} of {stage.stage}: children were busy for {stage.busy_seconds:,.1f} s,"
+        f" {stage.workers:,} at a time for {stage.wall_seconds:,.1f} s"
+        for stage in record.stages
+        if stage.efficiency is not None
+    ]
 
 
 def _next_step(record: JobRecord) -> str:

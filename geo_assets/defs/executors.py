@@ -8,6 +8,7 @@ runs (`dagster.yaml`).
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from typing import Any, cast
 
 import dagster as dg
@@ -15,6 +16,8 @@ import dagster as dg
 from geo_assets.defs.code_server import PRELOADED
 from geo_assets.extras import insist_on_extras
 from geo_assets.settings import Settings
+from geo_assets.stages.crew import steps_here
+from geo_assets.stages.cutting import Steps
 from geo_assets.stages.kept_lease import kept_lease
 
 
@@ -55,7 +58,7 @@ def build_executor(settings: Settings) -> dg.ExecutorDefinition:
             msg = f"the executor {name} cannot be created"
             raise TypeError(msg)
         made = create(context._replace(executor_def=chosen, executor_config=config))
-        return _keeping_the_lease(settings, made, lost=_nothing if name == "in_process" else _interrupt)
+        return _framed(settings, made, is_here=name == "in_process")
 
     return executor
 
@@ -71,12 +74,24 @@ def _forked(settings: Settings, config: Any) -> dict[str, Any]:
     }
 
 
-def _keeping_the_lease(settings: Settings, executor: dg.Executor, *, lost: Callable[[], None]) -> dg.Executor:
-    """The same object, for Dagster's executors look at their own class; only what it does is put in a frame."""
-    execute = executor.execute
+def steps_of(settings: Settings, run_config: Mapping[str, Any]) -> Steps:
+    """How the steps of a run are executed, by its configuration."""
+    asked = (run_config.get("execution") or {}).get("config") or {settings.executor: {}}
+    ((name, config),) = asked.items()
+    if name == "multiprocess":
+        return Steps(at_once=(config or {}).get("max_concurrent") or settings.steps_at_once)
+    return _STEPS.get(name, Steps())
+
+
+def _framed(settings: Settings, executor: dg.Executor, *, is_here: bool) -> dg.Executor:
+    """The same object, for Dagster's executors look at their own class; only what it does is put in a frame: the lease
+    of the run's job is kept, and the steps know if this process executes all of them.
+    """
+    execute, lost = executor.execute, _nothing if is_here else _interrupt
 
     def framed(plan_context: Any, execution_plan: Any) -> Iterator[Any]:
-        with kept_lease(settings, plan_context.run_id, lost):
+        run_id = plan_context.run_id
+        with kept_lease(settings, run_id, lost), steps_here(run_id) if is_here else nullcontext():
             yield from execute(plan_context, execution_plan)
 
     executor.execute = framed  # type: ignore[method-assign]
@@ -103,5 +118,8 @@ def _kubernetes() -> dg.ExecutorDefinition:
 
     return k8s_job_executor  # type: ignore[no-any-return]
 
+
+#: Nobody here knows how many workers there are; a step waits for a process that loads the code, or for a pod.
+_STEPS = {"celery": Steps(at_once=None), "k8s": Steps(at_once=None, least_seconds=30)}
 
 _OF_EXTRAS: dict[str, Callable[[], dg.ExecutorDefinition]] = {"celery": _celery, "k8s": _kubernetes}

@@ -64,6 +64,12 @@ def _places(context: StageContext, made: Sequence[TaskRecord]) -> dict[str, Any]
     return places
 
 
+def _work(context: StageContext, report: StageReport) -> dict[str, Any]:
+    """How busy the children of the stage were: numbers, which Dagster plots."""
+    done = context.ledger.work.of_job(report.job.job_id).get(report.stage)
+    return done.model_dump() if done else {}
+
+
 def stage_metadata(context: StageContext, report: StageReport) -> dict[str, Any]:
     """The account of a stage, its bad files, and its first outputs."""
     counts = report.counts
@@ -72,6 +78,7 @@ def stage_metadata(context: StageContext, report: StageReport) -> dict[str, Any]
         "total": counts.total,
         "converted now": report.awaiting,
         **{str(status): counts[status] for status in (TaskStatus.SKIPPED, BAD_INPUT, TaskStatus.FAILED)},
+        **_work(context, report),
         **(_places(context, made) if counts.sum_of(MADE) <= _LOOKED_AT else {}),
         **markdown(context, "bad files", reports.failure_table(context, report.job, report.stage)),
         **markdown(context, "warnings", reports.warning_table(context, report.job, report.stage)),

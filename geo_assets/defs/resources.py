@@ -9,11 +9,13 @@ from contextlib import contextmanager
 import dagster as dg
 from pydantic import PrivateAttr
 
+from geo_assets.defs.executors import steps_of
 from geo_assets.errors import ErrorClass, GeoAssetsError, unforeseen
 from geo_assets.hints import runnable
 from geo_assets.settings import Settings
 from geo_assets.stages.chunks import INFRASTRUCTURE
 from geo_assets.stages.context import StageContext
+from geo_assets.stages.cutting import Steps
 
 #: For a step whose dependency did not answer; a bad file never gets here. Not a `RetryPolicy` of the ops: Dagster
 #: applies that to interrupts too, and a run that somebody terminates would continue (seen in its 1.13).
@@ -32,7 +34,9 @@ class Stages(dg.ConfigurableResource):  # type: ignore[type-arg]
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Stages"]:
         """Dagster's hook: the context lives as long as the run, or its step, does in this process."""
-        with StageContext(self.settings, run_id=context.run.run_id if context.run else "") as stages:
+        run = context.run
+        steps = steps_of(self.settings, run.run_config) if run else Steps()
+        with StageContext(self.settings, run_id=run.run_id if run else "", steps=steps) as stages:
             self._context = stages
             yield self
 

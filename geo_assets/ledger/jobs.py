@@ -14,8 +14,9 @@ from geo_assets.errors import ERRORS, GeoAssetsError, for_job
 from geo_assets.ledger.attempts import Attempts
 from geo_assets.ledger.claims import Claims
 from geo_assets.ledger.deltas import counts as delta_counts
-from geo_assets.ledger.models import JobRecord, JobStatus, StageCounts
+from geo_assets.ledger.models import JobRecord, JobStatus, StageCounts, StageWork
 from geo_assets.ledger.warnings import counted, of_tasks
+from geo_assets.ledger.work import efficiency, stage_work
 from geo_assets.parameters import JOB_TYPES, IngestContainer, Parameters
 
 
@@ -43,7 +44,9 @@ class Jobs(Attempts, Claims):
                 "select * from geo.stage_counts where job_id = %s order by first_started_at nulls last, stage",
                 (rows[0]["job_id"],),
             ).fetchall()
-            record = _record(rows[0], stages)
+            works = stage_work(conn, str(rows[0]["job_id"]))
+            record = _record(rows[0], [{**stage, **_told(works.get(str(stage["stage"])))} for stage in stages])
+            record = record.model_copy(update={"efficiency": efficiency(works.values())})
             if issubclass(JOB_TYPES.get(record.job_type, Parameters), IngestContainer):
                 record = record.model_copy(update={"delta": delta_counts(conn, record.job_id)})
             if record.status.is_final:  # a caller that waits for the end asks every second
@@ -79,6 +82,10 @@ class Jobs(Attempts, Claims):
         for count in counts:
             by_job.setdefault(count["job_id"], []).append(count)
         return [_record(row, by_job.get(row["job_id"], [])) for row in rows]
+
+
+def _told(work: StageWork | None) -> dict[str, Any]:
+    return work.model_dump() if work else {}
 
 
 def _record(row: dict[str, Any], stages: list[dict[str, Any]]) -> JobRecord:

@@ -22,6 +22,7 @@ from geo_assets.ledger.statistics import last_day
 from geo_assets.ledger.table_names import TableNames
 from geo_assets.ledger.tasks import Tasks
 from geo_assets.ledger.tokens import Tokens
+from geo_assets.ledger.work import WorkRecords
 from geo_assets.settings import Settings
 
 
@@ -51,6 +52,7 @@ class Ledger:
         self.tokens = Tokens(self._pool)
         self.circuits = Circuits(self._pool)
         self.contracts = Contracts(self._pool)
+        self.work = WorkRecords(self._pool)
 
     def __enter__(self) -> Self:
         return self

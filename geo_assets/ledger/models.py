@@ -73,11 +73,20 @@ def with_counts(*statuses: TaskStatus, optional: Collection[TaskStatus] = ()) ->
     return decorate
 
 
-@with_counts(*ENDED, *_UNENDED, optional=_UNENDED)
-class StageCounts(BaseModel):
-    """The account of one stage: total = the sum of the rest."""
+class StageWork(BaseModel):
+    """How busy the children of a stage were in its newest run; None where none has worked for it."""
 
     model_config = ConfigDict(frozen=True)
+    busy_seconds: float | None = Field(None, description="of all children together")
+    wall_seconds: float | None = Field(None, description="from the begin of the first step to the end of the last")
+    workers: int | None = Field(None, description="the most children that its steps had at a time")
+    efficiency: float | None = Field(None, description="busy_seconds / (wall_seconds x workers)")
+
+
+@with_counts(*ENDED, *_UNENDED, optional=_UNENDED)
+class StageCounts(StageWork):
+    """The account of one stage: total = the sum of the counts. In lists of jobs it does not tell how busy it was."""
+
     stage: str
     total: int
 
@@ -146,6 +155,9 @@ class JobRecord(BaseModel):
     #: How many files have a warning of each kind (`warnings.py`), once the job has ended; None before, and in lists of
     #: jobs.
     warnings: dict[str, int] | None = None
+    #: The share of their time in which the children of all stages were busy; None where none has worked for it, and in
+    #: lists of jobs.
+    efficiency: float | None = None
     #: What its newest delivery changed so far; None in lists of jobs, and of jobs that publish no files.
     delta: DeltaCounts | None = None
 
@@ -247,6 +259,9 @@ class PlannedTask(BaseModel):
     kind: str
     fingerprint: str
     input: TaskInput = Field(default_factory=TaskInput)
+    #: How long it is expected to keep a child busy; 0: nobody asked.
+    cost_ms: int = 0
+    bytes: int = 0
     #: Set for a source that cannot be worked on at all: it is quarantined when it is planned.
     error: dict[str, str] | None = None
 

@@ -30,9 +30,9 @@ from geo_assets.ledger.models import (
     StageCounts,
     TaskRecord,
     WarnedTask,
-    Work,
     status_of,
 )
+from geo_assets.ledger.pending import PendingTasks
 from geo_assets.ledger.successes import succeed_many
 from geo_assets.ledger.warnings import of_kind
 from geo_assets.ledger.warnings import of_tasks as warned_tasks
@@ -53,17 +53,17 @@ _PAGE_BYTES = 8 * 1024**2
 _PLAN = """
 with planned as (
     select * from jsonb_to_recordset(%(tasks)s) as t (task_key text, kind text, fingerprint text, input jsonb,
-      error jsonb)
+      cost_ms int, bytes bigint, error jsonb)
 )
-insert into geo.tasks as old (job_id, stage, task_key, kind, fingerprint, input, run_id, status, error_code,
-  error_message, remedy, finished_at)
-select %(job)s, %(stage)s, task_key, kind, fingerprint, input, %(run)s,
+insert into geo.tasks as old (job_id, stage, task_key, kind, fingerprint, input, cost_ms, bytes, run_id, status,
+  error_code, error_message, remedy, finished_at)
+select %(job)s, %(stage)s, task_key, kind, fingerprint, input, cost_ms, bytes, %(run)s,
        case when error is null then 'pending'::geo.task_status else %(bad_input)s::geo.task_status end,
        error->>'code', error->>'message', error->>'remedy', case when error is not null then now() end
   from planned
 on conflict (job_id, stage, task_key) do update set
-    kind = excluded.kind, input = excluded.input, run_id = excluded.run_id, listed = true,
-      fingerprint = excluded.fingerprint,
+    kind = excluded.kind, input = excluded.input, cost_ms = excluded.cost_ms, bytes = excluded.bytes,
+      run_id = excluded.run_id, listed = true, fingerprint = excluded.fingerprint,
     status = case
         when excluded.status = %(bad_input)s then excluded.status
         when old.fingerprint <> excluded.fingerprint or %(force)s then 'pending'
@@ -115,8 +115,8 @@ update geo.tasks set status = 'pending', outputs = '{}', receipt = null
 """
 
 
-class Tasks:
-    """Statements on `geo.tasks`."""
+class Tasks(PendingTasks):
+    """Statements on `geo.tasks`; those on what is still to be done are inherited (`pending.py`)."""
 
     def __init__(self, pool: ConnectionPool[DictConnection]) -> None:
         self._pool = pool
@@ -144,32 +144,6 @@ class Tasks:
             with self._pool.connection() as conn:
                 assert_lease(conn, job_id, run_id)
                 _redo(conn, job_id, stage, keys)
-
-    @retrying
-    def pending_keys(self, job_id: str, run_id: str, stage: str) -> list[str]:
-        """The keys of pending tasks, in order."""
-        with self._pool.connection() as conn:
-            rows = conn.execute(
-                "select task_key from geo.tasks where job_id = %s and run_id = %s and stage = %s and listed and status"
-                " = 'pending' order by task_key",
-                (job_id, run_id, stage),
-            ).fetchall()
-        return [str(row["task_key"]) for row in rows]
-
-    @retrying
-    def work(self, job_id: str, run_id: str, stage: str, first: str, last: str) -> list[Work]:
-        """The unfinished tasks of a chunk: keys from `first` to `last`. A step that runs again finds only
-        what is left.
-        """
-        with self._pool.connection() as conn:
-            rows = conn.execute(
-                """select task_key, kind, fingerprint, input from geo.tasks
-                    where job_id = %s and run_id = %s and stage = %s and listed and task_key between %s and %s
-                      and status in ('pending', 'running') and receipt is null
-                    order by task_key""",
-                (job_id, run_id, stage, first, last),
-            ).fetchall()
-        return [Work.model_validate(row) for row in rows]
 
     @retrying
     def outputs(self, job_id: str, stage: str, first: str, last: str) -> dict[str, Outputs]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,6 +59,7 @@ class Lane:
         self.user = terms.user
         self._terms = terms
         self._start = start
+        self.busy_seconds = 0.0  # of calls that have ended
         self._child: Child | None = None
         self._one_call = threading.Lock()
         self._first: int | None = None  # bytes of the source that was named first in a workspace, which we wrote
@@ -130,6 +132,7 @@ class Lane:
         with self._one_call:
             child = self.ready()
             child.calls += 1
+            began = time.monotonic()
             try:
                 yield child
             except GeoAssetsError as error:
@@ -139,3 +142,5 @@ class Lane:
             except BaseException:
                 self.end()  # its state is unknown: an answer may still be on the way
                 raise
+            finally:
+                self.busy_seconds += time.monotonic() - began

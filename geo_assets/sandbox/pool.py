@@ -156,6 +156,11 @@ class SandboxPool:
             self._living.add(child)
         return child
 
+    @property
+    def busy_seconds(self) -> float:
+        """For how long its children have been busy with calls that have ended, all together."""
+        return sum(lane.busy_seconds for lane in self._lanes.values())
+
     def warm_up(self) -> None:
         """Start a child now, so that it is ready when the next workspace is opened."""
         lane = self._idle.get()

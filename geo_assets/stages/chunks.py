@@ -1,34 +1,33 @@
 """Plan, map, collect: the same three moves of every stage with a fan-out.
 
-Here: cutting a stage's pending tasks into chunks, working through a chunk in parallel, closing a stage's account.
-Not here: what one task is (`cogs.py`, `vector_tables.py`, `hello_world.py`).
+Here: working through a chunk, what its work cost, closing a stage's account. Not here: where a stage is cut into chunks
+(`cutting.py`), the threads (`crew.py`), what one task is (`cogs.py`, `vector_tables.py`, `hello_world.py`).
 """
 
 from __future__ import annotations
 
-import math
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import psycopg
 from psycopg_pool import PoolTimeout
 
 from geo_assets.errors import GeoAssetsError, unforeseen
 from geo_assets.ledger.models import Work
+from geo_assets.ledger.pending import Place
+from geo_assets.ledger.work import ChunkWork
 from geo_assets.outcomes import Outputs
 from geo_assets.stages.bad_files import end_badly
-from geo_assets.stages.context import StageContext
+from geo_assets.stages.context import STOP_SECONDS, StageContext
 from geo_assets.stages.contracts import Chunk, ChunkReport, JobRef, StagePlan, StageReport
-from geo_assets.stages.progress_log import MAX_LINES, LogLine, ProgressLog, max_lines, no_log
+from geo_assets.stages.crew import Crew, Result, Share, Stage, has_steps_here
+from geo_assets.stages.cutting import Bounds, cut_chunks
+from geo_assets.stages.progress_log import MAX_LINES, LogLine, ProgressLog, no_log
 from geo_assets.task_status import BAD, BAD_INPUT, TaskStatus
 
 #: Executes one task: returns its outputs, or raises its error.
 DoTask = Callable[[Work], Outputs]
-
-#: The result of a task: its outputs, or its error.
-Result = tuple[Work, Outputs | GeoAssetsError]
 
 #: Faults of the infrastructure, not of a file: they end the chunk, and its step is retried.
 INFRASTRUCTURE = (
@@ -38,18 +37,25 @@ INFRASTRUCTURE = (
     PoolTimeout,
 )
 
-#: Threads whose child is dead and whose statement is cancelled end at once; one that does not is abandoned.
-_STOP_SECONDS = 5.0
 
+def cut_stage(
+    context: StageContext, job: JobRef, stage: str, tasks: int, bounds: Bounds
+) -> tuple[StagePlan, list[Chunk]]:
+    """Cut what is pending of a planned stage into chunks; returns what the fan-in checks against, too.
 
-def cut_chunks(job: JobRef, stage: str, keys: Sequence[str], *, chunk_size: int, max_chunks: int) -> list[Chunk]:
-    """Cut the pending keys, in order, into at most `max_chunks` chunks of about `chunk_size`."""
-    size = max(chunk_size, math.ceil(len(keys) / max_chunks)) if keys else 1
-    parts = [keys[i : i + size] for i in range(0, len(keys), size)]
-    return [
-        Chunk(job=job, stage=stage, index=i, first=part[0], last=part[-1], size=len(part))
-        for i, part in enumerate(parts)
-    ]
+    Args:
+        context: of the stage.
+        job: whose stage it is.
+        stage: that is planned.
+        tasks: how many it has.
+        bounds: of its chunks.
+    """
+    chunks = context.tasks.cut(
+        job.job_id, job.run_id, stage, lambda total, rows: list(cut_chunks(job, stage, total, rows, bounds))
+    )
+    if has_steps_here(job.run_id):
+        context.ahead[stage] = Stage({chunk.index: Share(chunk) for chunk in chunks})
+    return plan_of(job, stage, tasks, chunks), chunks
 
 
 def plan_of(job: JobRef, stage: str, tasks: int, chunks: Sequence[Chunk]) -> StagePlan:
@@ -57,74 +63,104 @@ def plan_of(job: JobRef, stage: str, tasks: int, chunks: Sequence[Chunk]) -> Sta
     return StagePlan(job=job, stage=stage, tasks=tasks, chunks=len(chunks))
 
 
+def tasks_of(context: StageContext, chunk: Chunk) -> Iterator[Work]:
+    """The unfinished tasks of a chunk, the longest first."""
+    first, last = Place(chunk.first_cost_ms, chunk.first), Place(chunk.last_cost_ms, chunk.last)
+    return context.tasks.work(chunk.job.job_id, chunk.job.run_id, chunk.stage, first, last)
+
+
 def work_through(
     context: StageContext, chunk: Chunk, do: DoTask, *, threads: int, log: LogLine = no_log
 ) -> ChunkReport:
     """Execute the unfinished tasks of a chunk; the result of each, good or bad, goes to the ledger and to `log`.
 
+    If all steps of the run are executed by this process, tasks of later chunks begin meanwhile where a child is idle.
+
     Raises:
         GeoAssetsError: LEASE_LOST; STORAGE_UNAVAILABLE, a store did not answer for longer than we wait.
         psycopg.Error: the database did not answer: the step is retried and continues with the unfinished tasks.
     """
-    started = time.monotonic()
-    job, stage = chunk.job, chunk.stage
-
-    def one(work: Work) -> Result:
-        context.tasks.start(job.job_id, job.run_id, stage, work.task_key)
+    started, busy = time.monotonic(), context.busy_seconds
+    share = _share(context, chunk)
+    with context.lease(chunk.job):
+        crew = _crew(context, share, partial(_one, context, chunk.job, chunk.stage, do), threads)
         try:
-            return work, do(work)
-        except INFRASTRUCTURE:
+            for line in crew.lines(share):
+                log(line)
+        except Exception:
+            crew.end()
             raise
-        except GeoAssetsError as error:
-            if context.stopped or error.code in {"LEASE_LOST", "STORAGE_UNAVAILABLE"}:
-                raise
-            failure = error
-        except Exception as error:
-            if context.stopped:
-                raise
-            failure = unforeseen(error)
-        end_badly(context, job, stage, work.task_key, failure)
-        return work, failure
-
-    with ProgressLog(job, log, limit=max_lines(chunk)) as progress, context.lease(job):
-
-        def report(result: Result) -> str:
-            work, outcome = result
-            if isinstance(outcome, GeoAssetsError):
-                return progress.bad(work.task_key, outcome)
-            return progress.good(work.task_key, outcome)
-
-        outcomes = _in_threads(
-            context, one, report, context.tasks.work(job.job_id, job.run_id, stage, chunk.first, chunk.last), threads
-        )
-    counts = {str(name): outcomes[name] for name in ("done", *BAD)}
-    return ChunkReport(stage=stage, index=chunk.index, seconds=round(time.monotonic() - started, 3), **counts)
+        except BaseException:  # an interrupt, which reaches only this thread
+            context.stop()
+            crew.end(STOP_SECONDS)
+            raise
+        for line in share.summary():
+            log(line)
+        seconds = time.monotonic() - started
+        _note_work(context, share, seconds, context.busy_seconds - busy)
+    counts = {str(name): share.counts[name] for name in ("done", *BAD)}
+    return ChunkReport(stage=chunk.stage, index=chunk.index, seconds=round(seconds, 3), **counts)
 
 
-def _in_threads(
-    context: StageContext,
-    one: Callable[[Work], Result],
-    report: Callable[[Result], str],
-    works: Sequence[Work],
-    threads: int,
-) -> Counter[str]:
-    """Execute the tasks in threads, and report each as it ends. An interrupt, which reaches only this thread, ends
-    them: tasks that wait are dropped; those under way lose their child process and their statements.
-    """
-    pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="work")
-    futures: list[Future[Result]] = []
+def _one(context: StageContext, job: JobRef, stage: str, do: DoTask, work: Work) -> Result:
+    """Execute a task; a failure of its own ends it, any other is raised."""
+    context.tasks.start(job.job_id, job.run_id, stage, work.task_key)
     try:
-        futures += [pool.submit(one, work) for work in works]
-        return Counter(report(future.result()) for future in as_completed(futures))
-    except Exception:
+        return work, do(work)
+    except INFRASTRUCTURE:
         raise
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        context.stop()
-        wait(futures, timeout=_STOP_SECONDS)
-        raise
-    finally:
-        pool.shutdown(wait=not context.stopped, cancel_futures=True)
+    except GeoAssetsError as error:
+        if context.stopped or error.code in {"LEASE_LOST", "STORAGE_UNAVAILABLE"}:
+            raise
+        failure = error
+    except Exception as error:
+        if context.stopped:
+            raise
+        failure = unforeseen(error)
+    end_badly(context, job, stage, work.task_key, failure)
+    return work, failure
+
+
+def _share(context: StageContext, chunk: Chunk) -> Share:
+    """What has become of a chunk so far: of one of a stage whose steps are all executed here, others may have begun."""
+    ahead = context.ahead.get(chunk.stage)
+    known = ahead.shares.get(chunk.index) if ahead else None
+    return known if known and known.chunk == chunk else Share(chunk)
+
+
+def _crew(context: StageContext, share: Share, do: Callable[[Work], Result], threads: int) -> Crew:
+    """Those who work on a chunk: those of its stage, or some of its own."""
+    chunk = share.chunk
+
+    def begun(shares: Sequence[Share]) -> Crew:
+        return Crew(shares, partial(tasks_of, context), do, threads=threads, stopped=lambda: context.stopped)
+
+    ahead = context.ahead.get(chunk.stage)
+    if ahead is None or ahead.shares.get(chunk.index) is not share:
+        return begun([share])
+    if ahead.crew is None or ahead.crew.is_broken:
+        if ahead.crew:
+            ahead.crew.end()
+        ahead.crew = begun(ahead.after(chunk))
+    return ahead.crew if chunk.index in ahead.crew.shares else begun([share])
+
+
+def _note_work(context: StageContext, share: Share, seconds: float, busy_seconds: float) -> None:
+    """Record what a step did, for the account of the job and for the plans of later ones."""
+    chunk = share.chunk
+    done = ChunkWork(
+        job_id=chunk.job.job_id,
+        run_id=chunk.job.run_id,
+        stage=chunk.stage,
+        chunk=chunk.index,
+        files=chunk.size,
+        bytes=chunk.bytes,
+        cost_ms=round(1000 * chunk.cost_seconds),
+        busy_ms=round(1000 * busy_seconds),
+        wall_ms=round(1000 * seconds),
+        workers=context.settings.workers,
+    )
+    context.ledger.work.note(done, share.samples.costs())
 
 
 def log_known(context: StageContext, job: JobRef, stage: str, log: LogLine) -> None:

@@ -33,11 +33,16 @@ from geo_assets.parameters import ListContainer
 from geo_assets.sandbox.pool import SandboxPool
 from geo_assets.settings import Settings
 from geo_assets.stages.contracts import JobRef
+from geo_assets.stages.crew import Stage
+from geo_assets.stages.cutting import Bounds, Steps
 from geo_assets.stages.patience import StoragePatience
 from geo_assets.storage.containers import Container, impatient, open_container
 
 #: Renewed several times within the lease's life (ledger.lease.LEASE_SECONDS), so that one slow commit does not lose it.
 HEARTBEAT_SECONDS = 10.0
+
+#: Threads whose child is dead and whose statement is cancelled end at once; one that does not is abandoned.
+STOP_SECONDS = 5.0
 
 
 @dataclass
@@ -47,6 +52,10 @@ class StageContext:
     settings: Settings
     #: The run that this process works for; "" for work that is no run's.
     run_id: str = ""
+    #: How the steps of the run are executed.
+    steps: Steps = field(default_factory=Steps)
+    #: The stages whose steps are all executed by this process.
+    ahead: dict[str, Stage] = field(default_factory=dict, repr=False)
     _stack: ExitStack = field(default_factory=ExitStack, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     _containers: dict[tuple[str, str], Container] = field(default_factory=dict, repr=False)
@@ -58,6 +67,11 @@ class StageContext:
         return self
 
     def __exit__(self, *_: object) -> None:
+        crews = [stage.crew for stage in self.ahead.values() if stage.crew and stage.crew.is_at_work]
+        if crews:  # the run ends before its work does
+            self.stop()
+        for crew in crews:
+            crew.end(STOP_SECONDS)
         self._stack.close()
 
     @made_once
@@ -93,6 +107,23 @@ class StageContext:
             SandboxPool(s.home / "scratch", workers=s.workers, **s.sandbox_limits)
         )
         return self._sandbox
+
+    @property
+    def busy_seconds(self) -> float:
+        """For how long children of this process have been busy, all together."""
+        pool = vars(self).get("sandbox")  # not started to be asked
+        return pool.busy_seconds if isinstance(pool, SandboxPool) else 0.0
+
+    @property
+    def bounds(self) -> Bounds:
+        """How a stage of the run is cut into chunks."""
+        s = self.settings
+        return Bounds(
+            files=s.chunk_files,
+            chunks=s.max_chunks,
+            children=self.steps.at_once and self.steps.at_once * s.workers,
+            least_seconds=self.steps.least_seconds,
+        )
 
     def give_up(self, error: GeoAssetsError) -> None:
         """Record that the attempt of this run failed for good: the janitor then leaves it alone."""

@@ -50,14 +50,23 @@ class InventoryRef(Contract):
 
 
 class Chunk(Contract):
-    """The tasks that one mapped step works through: the pending ones from `first` to `last`."""
+    """The tasks that one mapped step works through: the pending ones from `first` to `last`, the longest first, those
+    of equal cost by their keys.
+
+    What it is expected to cost is 0 in the chunks of an older release, whose order is that of keys alone.
+    """
 
     job: JobRef
     stage: str
     index: int = Field(ge=0)
     first: str
+    first_cost_ms: int = Field(0, ge=0)
     last: str
+    last_cost_ms: int = Field(0, ge=0)
     size: int = Field(ge=1)
+    cost_seconds: float = Field(0, ge=0, description="for which its tasks are expected to keep a child busy, together")
+    bytes: int = Field(0, ge=0, description="of all its sources")
+    largest_bytes: int = Field(0, ge=0, description="of its largest source")
 
     @property
     def mapping_key(self) -> str:

@@ -19,10 +19,11 @@ from geo_assets.ledger.models import Converted, PlannedTask, Work
 from geo_assets.outcomes import FetchedFile, TaskInput
 from geo_assets.parameters import FILE_STAGES, IngestContainer, OfJobType, shaping_values
 from geo_assets.stages.bad_files import plan_tasks
-from geo_assets.stages.chunks import cut_chunks, plan_of
+from geo_assets.stages.chunks import cut_stage, plan_of
 from geo_assets.stages.container_inventory import sources_of, task_input
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, InventoryRef, JobRef, StagePlan
+from geo_assets.stages.costs import Costs
 from geo_assets.stages.raster_conversion import PRODUCT
 from geo_assets.stages.scenes import scene_places
 from geo_assets.storage.containers import BlobRef, blob_path
@@ -65,6 +66,7 @@ def plan_files(
     if job.stood_aside:
         return plan_of(job, stage, 0, []), []
     stages, fingerprint = job.parameters_as(IngestContainer).stages, fingerprints(job, stage)
+    costs = Costs.of(job, stage, context.ledger.work.costs(stage))
 
     def tasks() -> Iterator[PlannedTask]:
         for source in sources_of(context, job):
@@ -75,15 +77,14 @@ def plan_files(
                     kind=source.kind,
                     fingerprint=fingerprint(source),
                     input=task_input(source),
+                    cost_ms=costs.milliseconds(source),
+                    bytes=source.size,
                     error=error.to_dict() if error else None,
                 )
 
     count = plan_tasks(context, job, stage, tasks(), force=job.force)
     context.tasks.redo(job.job_id, job.run_id, stage, unusable())
-    keys = context.tasks.pending_keys(job.job_id, job.run_id, stage)
-    settings = context.settings
-    chunks = cut_chunks(job, stage, keys, chunk_size=settings.chunk_files, max_chunks=settings.max_chunks)
-    return plan_of(job, stage, count, chunks), chunks
+    return cut_stage(context, job, stage, count, context.bounds)
 
 
 def stages_of(source: Source, stages: Iterable[str]) -> tuple[str, ...]:

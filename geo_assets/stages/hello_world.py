@@ -6,17 +6,19 @@ Here: the two stages. Not here: anything that a file needs.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 
-from geo_assets.ledger.models import PlannedTask, Work
+from geo_assets.ledger.models import PlannedTask
 from geo_assets.outcomes import GREETINGS, GreetingOutputs, Outputs, ReplyOutputs, TaskInput
 from geo_assets.parameters import HelloWorld
-from geo_assets.stages.chunks import cut_chunks, plan_of
+from geo_assets.stages.chunks import cut_stage, plan_of, tasks_of
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, JobRef, StagePlan
+from geo_assets.stages.cutting import Bounds
 
 #: A greeting costs a millisecond, a mapped step between fifty and two hundred: few chunks, however large n is.
-_CHUNK, _MAX_CHUNKS = 16, 8
+_BOUNDS = Bounds(files=16, chunks=8, children=1, least_seconds=math.inf)
 
 
 def _key(index: int) -> str:
@@ -34,9 +36,7 @@ def plan(context: StageContext, job: JobRef, stage: str) -> tuple[StagePlan, lis
         for i in range(asked.n)
     ]
     count = context.tasks.plan(job.job_id, job.run_id, stage, tasks, force=job.force)
-    keys = context.tasks.pending_keys(job.job_id, job.run_id, stage)
-    chunks = cut_chunks(job, stage, keys, chunk_size=_CHUNK, max_chunks=_MAX_CHUNKS)
-    return plan_of(job, stage, count, chunks), chunks
+    return cut_stage(context, job, stage, count, _BOUNDS)
 
 
 def greet(context: StageContext, chunk: Chunk) -> int:
@@ -45,7 +45,10 @@ def greet(context: StageContext, chunk: Chunk) -> int:
     return _finish(
         context,
         chunk,
-        {w.task_key: GreetingOutputs(greeting=f"{message} (greeting {w.input.index})") for w in _work(context, chunk)},
+        {
+            w.task_key: GreetingOutputs(greeting=f"{message} (greeting {w.input.index})")
+            for w in tasks_of(context, chunk)
+        },
     )
 
 
@@ -56,12 +59,8 @@ def reply(context: StageContext, chunk: Chunk) -> int:
     return _finish(
         context,
         chunk,
-        {w.task_key: ReplyOutputs(reply=f"You said: {greetings[w.task_key]}") for w in _work(context, chunk)},
+        {w.task_key: ReplyOutputs(reply=f"You said: {greetings[w.task_key]}") for w in tasks_of(context, chunk)},
     )
-
-
-def _work(context: StageContext, chunk: Chunk) -> list[Work]:
-    return context.tasks.work(chunk.job.job_id, chunk.job.run_id, chunk.stage, chunk.first, chunk.last)
 
 
 def _finish(context: StageContext, chunk: Chunk, outputs: Mapping[str, Outputs]) -> int:

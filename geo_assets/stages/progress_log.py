@@ -54,7 +54,12 @@ class ProgressLog:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None or not self._counts:
+        if kind is None:
+            self.end()
+
+    def end(self) -> None:
+        """Write the summary, if there was any file."""
+        if not self._counts:
             return
         counts = ", ".join(f"{count:,} {how}" for how, count in self._counts.items())
         unlogged = self._counts.total() - self._logged.total()

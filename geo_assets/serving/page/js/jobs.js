@@ -150,6 +150,9 @@ function progress(job, signal) {
       const parts = ["succeeded", "skipped", "quarantined", "failed", "cancelled"]
         .filter((status) => stage[status] > 0)
         .map((status) => `${count(stage[status])} ${words(status)}`);
+      if (typeof stage.efficiency === "number") {
+        parts.push(`workers busy ${Math.round(stage.efficiency * 100)} % of the time`);
+      }
       const name = words(stage.stage);
       return h(
         "div",
