@@ -29,6 +29,7 @@ from geo_assets.commands import (
     stack,
     submissions,
     vector,
+    worker,
 )
 from geo_assets.commands.failures import INTERRUPTED, as_ours, die, refuse_usage
 from geo_assets.errors import GeoAssetsError
@@ -97,6 +98,7 @@ app.command(epilog=catalogue.UNPUBLISH_EXAMPLE)(catalogue.unpublish)
 app.command(epilog=vector.LOAD_EXAMPLE)(vector.load)
 app.command()(api.api)
 app.command(epilog=serving.SERVE_EXAMPLE)(serving.serve)
+app.command(epilog=worker.WORKER_EXAMPLE)(worker.worker)
 app.add_typer(raster.app, name="cog")
 app.add_typer(catalogue.collections, name="collection")
 app.add_typer(messages.app, name="poison")

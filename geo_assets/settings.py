@@ -139,6 +139,12 @@ class Settings(BaseSettings):
         "default",
         description="what runs run on: default (processes of the code server), or workers of celery (extra celery)",
     )
+    celery_broker: SecretStr | None = Field(
+        None, description="celery: URL of the broker, redis://:PASSWORD@HOST:PORT/0, or any other that Celery takes"
+    )
+    celery_backend: SecretStr | None = Field(
+        None, description="celery: URL of the result backend (default: that of the broker)"
+    )
     workers: int = Field(
         default_factory=lambda: max(1, min(os.cpu_count() or 1, 8)),
         ge=1,
@@ -253,6 +259,14 @@ class Settings(BaseSettings):
         """
         address = self._address("pipeline").replace("postgresql://", "postgresql+psycopg2://", 1)
         return f"{address}?options={quote(f'{_UTC} -csearch_path=dagster')}"
+
+    @property
+    def celery_urls(self) -> tuple[str, str]:
+        """Broker and result backend of Celery; empty if there are none."""
+        broker, backend = (
+            secret.get_secret_value() if secret else "" for secret in (self.celery_broker, self.celery_backend)
+        )
+        return broker, backend or broker
 
     @property
     def sandbox_limits(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import psycopg
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.settings import Settings, project_file
+from geo_assets.text import one_line
 
 PGSTAC_VERSION = "0.10.0"
 
@@ -114,6 +115,30 @@ def up_to_date(settings: Settings) -> bool:
             return pgstac_version(conn) == PGSTAC_VERSION and applied == {m.name: m.sha256 for m in migrations()}
     except psycopg.Error:
         return False
+
+
+def insist_on_release(settings: Settings) -> None:
+    """Raise unless the database has exactly the migrations of this release: a process of another one would fail in the
+    middle of its work, or write what the others cannot read.
+
+    Raises:
+        GeoAssetsError: DATABASE_UNAVAILABLE; RELEASE_DIFFERS.
+    """
+    try:
+        with psycopg.connect(settings.dsn("pipeline"), connect_timeout=10) as conn:
+            applied: dict[str, str] = dict(conn.execute("select name, sha256 from public.geo_migrations").fetchall())
+    except psycopg.OperationalError as error:
+        raise GeoAssetsError(
+            "DATABASE_UNAVAILABLE", f"the database does not answer: {one_line(str(error))[:300]}"
+        ) from None
+    except psycopg.Error:
+        applied = {}
+    ours = {m.name: m.sha256 for m in migrations()}
+    if applied != ours:
+        newest = max(applied, default="none")
+        raise GeoAssetsError(
+            "RELEASE_DIFFERS", f"the database has migrations up to {newest}, this release up to {max(ours)}"
+        )
 
 
 def redeploy(settings: Settings) -> list[str]:

@@ -7,6 +7,7 @@ runs (`dagster.yaml`).
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any, cast
@@ -19,6 +20,13 @@ from geo_assets.settings import Settings
 from geo_assets.stages.crew import steps_here
 from geo_assets.stages.cutting import Steps
 from geo_assets.stages.kept_lease import kept_lease
+
+#: How often Celery's executor looks for steps that have ended: a small job has ten of them, one after the other, and
+#: Dagster's second is most of its time.
+_TICK_SECONDS = 0.2
+
+#: How long a plan that is to end may wait for its steps: a step finds within a heartbeat that its job is gone.
+_LAST_SECONDS = 45.0
 
 
 def build_executor(settings: Settings) -> dg.ExecutorDefinition:
@@ -38,7 +46,7 @@ def build_executor(settings: Settings) -> dg.ExecutorDefinition:
     def requirements(config: Mapping[str, object]) -> Any:
         return [] if "in_process" in config else dg.multiple_process_executor_requirements()
 
-    fields = {name: executor.get_config_field() for name, executor in named.items()}
+    fields = {name: _config_of(name, executor) for name, executor in named.items()}
 
     @dg.executor(
         name="geo_assets",
@@ -52,15 +60,36 @@ def build_executor(settings: Settings) -> dg.ExecutorDefinition:
     def executor(context: dg.InitExecutorContext) -> dg.Executor:
         """One of Dagster's executors, which keeps the lease of the run's job while it executes the plan."""
         ((name, asked),) = context.executor_config.items()
-        chosen, config = named[name], _forked(settings, asked) if name == "multiprocess" else cast("Any", asked)
+        chosen, config = named[name], _COMPLETED[name](settings, cast("Any", asked))
         create = chosen.executor_creation_fn
         if create is None:
             msg = f"the executor {name} cannot be created"
             raise TypeError(msg)
         made = create(context._replace(executor_def=chosen, executor_config=config))
-        return _framed(settings, made, is_here=name == "in_process")
+        made = _framed(settings, made, is_here=name == "in_process")
+        return _watching_the_broker(settings, made) if name == "celery" else made
 
     return executor
+
+
+def _config_of(name: str, executor: dg.ExecutorDefinition) -> Any:
+    """What a run may say of an executor. Of Celery, retries alone: the URL of a broker holds a password, and the
+    configuration of a run is shown.
+    """
+    field = executor.get_config_field()
+    if name != "celery":
+        return field
+    return dg.Field({"retries": field.config_type.fields["retries"]})  # type: ignore[attr-defined]
+
+
+def _as_it_is(_: Settings, config: Any) -> Any:
+    return config
+
+
+def _with_broker(settings: Settings, config: Any) -> dict[str, Any]:
+    from geo_assets.defs.celery_app import app_args
+
+    return {**config, **app_args(settings)}
 
 
 def _forked(settings: Settings, config: Any) -> dict[str, Any]:
@@ -102,14 +131,45 @@ def _nothing() -> None:
     """A step in this process stops by itself when the job is lost."""
 
 
+def _watching_the_broker(settings: Settings, executor: dg.Executor) -> dg.Executor:
+    """The same object; what it does ends if the broker was restarted: steps that waited there may be gone, and the plan
+    would wait for them for ever.
+    """
+    from geo_assets.defs.broker import watched
+
+    execute = executor.execute
+
+    def framed(plan_context: Any, execution_plan: Any) -> Iterator[Any]:
+        def lost(reason: str) -> None:
+            plan_context.instance.report_run_failed(plan_context.dagster_run, reason)
+            end_process()
+
+        with watched(settings.celery_urls[0], lost):
+            yield from execute(plan_context, execution_plan)
+
+    executor.execute = framed  # type: ignore[method-assign]
+    return executor
+
+
 def _interrupt() -> None:
-    """End the plan as if somebody had terminated the run: it may wait for a step that nobody works on any more."""
+    """End the plan as if somebody had terminated the run, or else end its process: it may wait for a step that nobody
+    works on any more, and Celery's executor waits for each step that has begun.
+    """
+    timer = threading.Timer(_LAST_SECONDS, end_process)
+    timer.daemon = True
+    timer.start()
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def _celery() -> dg.ExecutorDefinition:
-    from dagster_celery import celery_executor
+def end_process() -> None:
+    """End this process, which executes a plan and nothing else, at once."""
+    os._exit(1)
 
+
+def _celery() -> dg.ExecutorDefinition:
+    from dagster_celery import celery_executor, core_execution_loop
+
+    core_execution_loop.TICK_SECONDS = _TICK_SECONDS
     return celery_executor  # type: ignore[no-any-return]
 
 
@@ -121,5 +181,12 @@ def _kubernetes() -> dg.ExecutorDefinition:
 
 #: Nobody here knows how many workers there are; a step waits for a process that loads the code, or for a pod.
 _STEPS = {"celery": Steps(at_once=None), "k8s": Steps(at_once=None, least_seconds=30)}
+
+_COMPLETED: dict[str, Callable[[Settings, Any], Any]] = {
+    "in_process": _as_it_is,
+    "multiprocess": _forked,
+    "celery": _with_broker,
+    "k8s": _as_it_is,
+}
 
 _OF_EXTRAS: dict[str, Callable[[], dg.ExecutorDefinition]] = {"celery": _celery, "k8s": _kubernetes}

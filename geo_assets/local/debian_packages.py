@@ -89,26 +89,44 @@ def _without_main_cluster() -> Iterator[None]:
 
 
 def _unpack_without_root(home: Path, log: Log, version: int | None) -> None:
-    """Unpack beside the final place and rename: a killed run leaves nothing that looks complete, and the next run
-    removes it.
-    """
     log("unpacking PostgreSQL and PostGIS (no root needed)")
-    target = home / UNPACKED
-    for left_by_a_killed_run in home.glob(f".{UNPACKED}.*"):
+
+    def finish(root: Path) -> None:
+        _finish_control_files(root)
+        if missing := missing_libraries(root):
+            raise GeoAssetsError("POSTGRES_NOT_FOUND", f"the unpacked PostgreSQL lacks {', '.join(missing)}")
+
+    unpack(home / UNPACKED, lambda apt: _packages(version or _newest_version(apt)), log, finish)
+
+
+def unpack(
+    target: Path, packages: Callable[[list[str]], list[str]], log: Log, finish: Callable[[Path], None] = lambda _: None
+) -> None:
+    """Unpack packages and what they depend on into a folder, which any user may. It is filled beside its place and
+    renamed: a killed run leaves nothing that looks complete, and the next run removes it.
+
+    Args:
+        target: the folder.
+        packages: from options of apt to the names of packages.
+        log: called with a line for each part.
+        finish: called with the folder before it is renamed.
+
+    Raises:
+        GeoAssetsError: POSTGRES_NOT_FOUND, apt or dpkg failed.
+    """
+    for left_by_a_killed_run in target.parent.glob(f".{target.name}.*"):
         shutil.rmtree(left_by_a_killed_run, ignore_errors=True)
-    work = home / f".{UNPACKED}.{os.getpid()}"
+    work = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         (work / "root").mkdir(parents=True)
         apt = _private_apt(work / "apt")
         _update(apt, log)
-        packages = _needed(apt, _packages(version or _newest_version(apt)))
-        log(f"downloading {len(packages)} packages: {' '.join(packages)}")
-        run(["apt-get", *apt, "download", "-qq", *packages], cwd=work / "apt")
+        needed = _needed(apt, packages(apt))
+        log(f"downloading {len(needed)} packages: {' '.join(needed)}")
+        run(["apt-get", *apt, "download", "-qq", *needed], cwd=work / "apt")
         for archive in sorted((work / "apt").glob("*.deb")):
             run(["dpkg-deb", "-x", str(archive), str(work / "root")])
-        _finish_control_files(work / "root")
-        if missing := missing_libraries(work / "root"):
-            raise GeoAssetsError("POSTGRES_NOT_FOUND", f"the unpacked PostgreSQL lacks {', '.join(missing)}")
+        finish(work / "root")
         shutil.rmtree(target, ignore_errors=True)
         (work / "root").rename(target)
     finally:

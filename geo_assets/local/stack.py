@@ -44,11 +44,8 @@ STATE_FILE = "stack.json"
 #: Preferred ports; a port that is taken is replaced by a free one, which is then remembered.
 _PREFERRED_PORTS = {"postgres": 54320, "webserver": 3000, "code_server": 4266, "api": 8000, "serve": 8080}
 
-#: What `dagster.yaml` says of launchers: nothing of Dagster's own.
-_RUN_LAUNCHERS = {
-    "default": "",
-    "celery": "\nrun_launcher:\n  module: dagster_celery.launcher\n  class: CeleryRunLauncher\n",
-}
+#: The file that says what `dagster.yaml` has more with a launcher that is not Dagster's own.
+_RUN_LAUNCHERS = {"celery": "deploy/celery/run_launcher.yaml"}
 
 #: A cold start compiles nothing but imports a lot; on a loaded two-core machine this has taken 40 s.
 _ANSWER_SECONDS = 120
@@ -266,7 +263,8 @@ class Stack:
 
         home = settings.dagster_home
         home.mkdir(parents=True, exist_ok=True)
-        instance = project_file("dagster.yaml").read_text(encoding="utf-8") + _RUN_LAUNCHERS[settings.run_launcher]
+        parts = ["dagster.yaml", *filter(None, [_RUN_LAUNCHERS.get(settings.run_launcher)])]
+        instance = "\n".join(project_file(part).read_text(encoding="utf-8") for part in parts)
         (home / "dagster.yaml").write_text(instance, encoding="utf-8")
         if state.dagster_version != version("dagster"):
             self._run_to_end(["-m", "dagster", "instance", "migrate"], self.environment(settings), "dagster-migrate")
@@ -378,6 +376,7 @@ class Stack:
             "GEO_ASSETS_API_URL": settings.api_url,
             "DAGSTER_DISABLE_TELEMETRY": "1",
             "GEO_ASSETS_VERSION": __version__,
+            **celery_exports(settings),
         }
 
     def psql(self, settings: Settings) -> tuple[str, dict[str, str]]:
@@ -495,3 +494,9 @@ def _daemon_beats(settings: Settings, daemon: Started) -> bool:
     except psycopg.Error:
         return False
     return row is not None and row[0] >= 3
+
+
+def celery_exports(settings: Settings) -> dict[str, str]:
+    """What `deploy/celery/run_launcher.yaml` reads; nothing without a broker."""
+    broker, backend = settings.celery_urls
+    return {"GEO_ASSETS_CELERY_BROKER": broker, "GEO_ASSETS_CELERY_BACKEND": backend} if broker else {}

@@ -1,0 +1,138 @@
+"""Steps on workers of Celery: what becomes of a job when workers, the broker or the plan die."""
+
+import json
+import os
+import signal
+import time
+
+import psycopg
+import pytest
+
+from geo_assets_tests.celery.conftest import CHUNK
+from geo_assets_tests.faults.test_killed_run import connect, converted, run_workers, until
+from geo_assets_tests.faults.test_steps_apart import FILES, assert_exact, begun
+from geo_assets_tests.faults.test_terminate import assert_cancelled, run_of, terminate, visible
+
+SETTINGS = {"GEO_ASSETS_EXECUTOR": "celery"}
+
+pytestmark = pytest.mark.celery
+
+
+def taken_by(cli, run_id: str) -> dict[str, str]:
+    """Step -> the worker that took it."""
+    with connect(cli) as db:
+        rows = db.execute(
+            "select step_key, event::jsonb->'dagster_event'->'event_specific_data'->'metadata_entries' from"
+            " dagster.event_logs where run_id = %s and event like '%%in celery worker%%'",
+            (run_id,),
+        ).fetchall()
+    return {
+        step: next(e["entry_data"]["text"] for e in entries if e["label"] == "Celery worker") for step, entries in rows
+    }
+
+
+def test_the_chunks_of_a_job_are_spread_over_the_workers(cli, workers, tmp_path):
+    job = begun(cli, tmp_path, "spread")
+    assert_exact(cli, "spread", job["job_id"], {})
+    taken = taken_by(cli, cli.json("job", job["job_id"])["run_id"])
+    chunks = {step: worker for step, worker in taken.items() if "chunk_" in step}
+    assert len(chunks) >= FILES // CHUNK
+    assert {worker.partition("@")[0] for worker in chunks.values()} == {"first", "second"}
+    assert cli.json("job", job["job_id"])["attempt"] == 1
+
+
+def test_with_one_worker_killed_and_the_other_frozen_for_a_minute_the_account_is_exact(cli, workers, tmp_path):
+    job = begun(cli, tmp_path, "killed-frozen")
+    both = until(lambda: len(workers.at_work()) == 2 and workers.at_work())
+    before = converted(cli, job["job_id"])
+    dead, alive = sorted(both)
+    workers.kill(dead)
+    killed_at = time.monotonic()
+    with workers.frozen(alive):
+        until(lambda: cli.json("job", job["job_id"])["attempt"] >= 2, 75)
+        found_after = time.monotonic() - killed_at
+        time.sleep(max(0.0, 60 - found_after))
+    assert found_after <= 60, f"dead work was found after {found_after:.0f} s"
+    print(f"dead work was found after {found_after:.0f} s")
+    assert_exact(cli, "killed-frozen", job["job_id"], before)
+
+
+def test_a_killed_worker_that_is_started_again_goes_on(cli, workers, tmp_path):
+    job = begun(cli, tmp_path, "both-killed")
+    before = converted(cli, job["job_id"])
+    for name in ("first", "second"):
+        workers.kill(name)
+    workers.start("first")
+    assert_exact(cli, "both-killed", job["job_id"], before)
+
+
+def test_a_broker_that_is_started_again_and_knows_nothing_any_more_costs_an_attempt(cli, workers, redis, tmp_path):
+    job = begun(cli, tmp_path, "broker")
+    before = converted(cli, job["job_id"])
+    redis.kill()
+    time.sleep(1)
+    redis.start()
+    assert_exact(cli, "broker", job["job_id"], before)
+
+
+def test_a_plan_that_is_killed_while_workers_are_at_its_steps_publishes_nothing_twice(cli, workers, tmp_path):
+    job = begun(cli, tmp_path, "plan-killed")
+    before = converted(cli, job["job_id"])
+    (plan,) = until(lambda: run_workers(cli))
+    os.kill(plan, signal.SIGKILL)
+    assert_exact(cli, "plan-killed", job["job_id"], before)
+
+
+def test_cancel_reaches_the_workers_and_the_next_submission_does_the_rest(cli, workers, tmp_path):
+    job = begun(cli, tmp_path, "cancelled", bad=0)
+    until(workers.at_work)
+    assert cli.run("cancel", job["job_id"]).returncode == 0
+    until(lambda: not workers.at_work(), 30)
+    assert cli.json("job", job["job_id"])["status"] == "cancelled"
+    assert visible(cli, "cancelled") == (0, 0, 0)
+    before = converted(cli, job["job_id"])
+    assert len(before) < FILES
+    cli.json("submit", "stage_raster", "--param", "container=cancelled")
+    assert_exact(cli, "cancelled", job["job_id"], before, bad=0)
+
+
+def test_dagsters_own_button_ends_the_steps_too_and_no_process_waits_for_ever(cli, workers, tmp_path):
+    job = begun(cli, tmp_path, "terminated", bad=0)
+    until(workers.at_work)
+    run_id = run_of(cli, job["job_id"])
+    terminate(cli, run_id)
+    assert_cancelled(cli, job["job_id"], run_id)
+    until(lambda: not workers.at_work(), 30)
+    until(lambda: not run_workers(cli), 60)
+
+
+def test_no_password_of_the_broker_is_in_the_database_or_in_a_log(cli, redis, workers):
+    cli.json("submit", "hello_world", "--param", "n=3", "--param", "message=secret", "--wait")
+    with connect(cli) as db:
+        for table, text in (
+            ("runs", "run_body"),
+            ("run_tags", "value"),
+            ("event_logs", "event"),
+            ("job_ticks", "tick_body"),
+        ):
+            (found,) = db.execute(
+                f"select count(*) from dagster.{table} where {text} like %s", (f"%{redis.password}%",)
+            ).fetchone()
+            assert found == 0, table
+    for log in (cli.home / "logs").glob("*.log"):
+        assert redis.password not in log.read_text(errors="replace"), log.name
+
+
+def test_a_worker_of_another_release_does_not_start_and_says_so_in_a_line(cli, workers):
+    state = json.loads((cli.home / "stack.json").read_text())
+    superuser = {"port": state["ports"]["postgres"], "password": state["passwords"]["superuser"]}
+    address = {"host": "127.0.0.1", "user": "postgres", "dbname": "geo_assets", **superuser}
+    with psycopg.connect(**address, autocommit=True) as db:
+        db.execute("insert into public.geo_migrations (name, sha256) values ('9999_newer.sql', '')")
+        try:
+            done = cli.run("worker", "--name", "third")
+        finally:
+            db.execute("delete from public.geo_migrations where name = '9999_newer.sql'")
+    assert done.returncode != 0
+    assert "the database has migrations up to 9999_newer.sql" in done.stderr
+    assert "Traceback" not in done.stderr
