@@ -18,6 +18,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from geo_assets.accounts import Account, LocalAccount, WebAddress
 from geo_assets.errors import GeoAssetsError
+from geo_assets.machine import (
+    cores,
+    default_child_mb,
+    default_host_children,
+    default_host_folder,
+    default_host_memory_mb,
+)
 from geo_assets.patterns import ACCOUNT_ALIAS
 from geo_assets.task_status import BAD_INPUT
 
@@ -146,11 +153,33 @@ class Settings(BaseSettings):
         None, description="celery: URL of the result backend (default: that of the broker)"
     )
     workers: int = Field(
-        default_factory=lambda: max(1, min(os.cpu_count() or 1, 8)),
+        default_factory=lambda: min(cores(), 8),
         ge=1,
-        description="number of sandboxed child processes per run, or per step that is a process of its own",
+        description="number of sandboxed child processes per run, or per step that is a process of its own, at most",
     )
-    sandbox_memory_mb: int = Field(4096, ge=512, description="address space of one sandboxed child")
+    host_children: int = Field(
+        default_factory=default_host_children,
+        ge=1,
+        description="number of sandboxed child processes of all runs, steps and workers of this host together (default:"
+        " its cores, two at least)",
+    )
+    host_memory_mb: int = Field(
+        default_factory=default_host_memory_mb,
+        ge=512,
+        description="address space of all these child processes together (default: 80 % of the memory of the host, or"
+        " of the control group)",
+    )
+    host_folder: Path = Field(
+        default_factory=default_host_folder,
+        description="where those meet who share these two limits (default: one for each user, in the directory for"
+        " temporary files)",
+    )
+    sandbox_memory_mb: int = Field(
+        default_factory=default_child_mb,
+        ge=512,
+        description="address space of one sandboxed child (default: 4096; less, but not below 2048, where the memory is"
+        " not enough for a child for each core)",
+    )
     sandbox_disk_mb: int = Field(200 * 1024, ge=64, description="limit for all files of one sandboxed child together")
     sandbox: Literal["strict", "permissive"] = Field(
         "strict", description="permissive: open untrusted files even if this machine lacks a part of the isolation"

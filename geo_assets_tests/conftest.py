@@ -61,6 +61,7 @@ class Cli:
         # rasters of some millions of pixels are large here: what is done of them is kept; the server of what was
         # published is started by the tests that ask for it
         own = {"GEO_ASSETS_HOME": str(home), "GEO_ASSETS_CHUNK_PIXELS": "2000000", "GEO_ASSETS_UP_SERVES": "false"}
+        own["GEO_ASSETS_HOST_FOLDER"] = str(Path(home) / "host")  # stacks of other tests are at work beside this one
         self.env = {**os.environ, **own, **environment}
 
     @staticmethod

@@ -21,6 +21,7 @@ from geo_assets.local.postgresql import find_binaries
 from geo_assets.local.stack import Stack, listens
 from geo_assets.local.storage_checks import StorageCheck, storage_checks
 from geo_assets.local.supervisor import CRASH_LOOP, WELL_SECONDS, Account, Deaths
+from geo_assets.machine import cores, memory_mb
 from geo_assets.settings import Settings, load_settings
 from geo_assets.stac.pgstac import count_collections
 from geo_assets.text import how_many
@@ -54,6 +55,7 @@ def examine() -> list[Finding]:
         ("GDAL", lambda: _gdal(settings)),
         ("sandbox", lambda: _sandbox(settings)),
         ("disk", lambda: _disk(stack.home)),
+        ("children", lambda: _children(settings)),
         *((check.what, lambda check=check: _storage(check)) for check in storage_checks(settings, make=False)),
         *(
             (f"process {name}", lambda name=name: _process(stack, name))
@@ -200,6 +202,23 @@ def _disk(home: Path) -> Finding:
     if free < _LOW_DISK_BYTES:
         return Finding(what="disk", level="warning", found=found, remedy="free some space, or move GEO_ASSETS_HOME")
     return Finding(what="disk", level="ok", found=found)
+
+
+def _children(settings: Settings) -> Finding:
+    """Check what sandboxed children may use together against what there is."""
+    found = (
+        f"at most {settings.host_children} at a time on this host, with {settings.host_memory_mb:,} MB together"
+        f" ({settings.sandbox_memory_mb:,} MB each); {cores()} cores, {memory_mb():,} MB;"
+        f" shared in {settings.host_folder}"
+    )
+    if settings.host_memory_mb > memory_mb() or settings.sandbox_memory_mb > settings.host_memory_mb:
+        return Finding(
+            what="children",
+            level="warning",
+            found=f"{found}: more than there is",
+            remedy="lower GEO_ASSETS_HOST_MEMORY_MB or GEO_ASSETS_SANDBOX_MEMORY_MB, or unset both",
+        )
+    return Finding(what="children", level="ok", found=found)
 
 
 def _process(stack: Stack, name: str) -> Finding:

@@ -61,6 +61,8 @@ class Lane:
         self._start = start
         self.busy_seconds = 0.0  # of calls that have ended
         self._child: Child | None = None
+        #: Whether it may have a child now, and since when nobody uses it (`idle.py`).
+        self.seated, self.idle_since = False, 0.0
         self._one_call = threading.Lock()
         self._first: int | None = None  # bytes of the source that was named first in a workspace, which we wrote
         self._seconds: dict[str, float] = {}

@@ -1,7 +1,7 @@
 """The pool of sandboxed children: starts them, hands out calls, kills what hangs, replaces what dies.
 
 Here: which call runs in which lane, deadlines, answers. Not here: a lane (`lane.py`), its process (`process.py`), the
-limits inside a child (`child.py`, `walls.py`), directories (`scratch.py`).
+limits inside a child (`child.py`, `walls.py`), directories (`scratch.py`), who waits for a lane (`idle.py`).
 
 A lane is a directory and the child that may write only in it. Where we are root, its files belong to us until a call
 names them: so a compromised child cannot replace a path where we are about to write. Whoever opens a workspace has a
@@ -16,8 +16,8 @@ import contextlib
 import fcntl
 import io
 import os
-import queue
 import random
+import secrets
 import stat
 import tempfile
 import threading
@@ -31,6 +31,8 @@ from typing import Any, BinaryIO, Self, TypeVar
 from pydantic import BaseModel
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.sandbox.host import HostLimits, HostShare
+from geo_assets.sandbox.idle import IdleLanes
 from geo_assets.sandbox.lane import Lane
 from geo_assets.sandbox.process import Child, PipeEnd
 from geo_assets.sandbox.protocol import Call, Terms, receive_reply, send
@@ -88,6 +90,8 @@ class SandboxPool:
         permissive: bool = False,
         preload: Sequence[str] = (),
         readable: Sequence[Path] = (),
+        host: HostLimits | None = None,
+        run: str = "",
     ) -> None:
         """Make the pool; no child is started yet.
 
@@ -101,6 +105,8 @@ class SandboxPool:
             permissive: work also on a machine that lacks a wall.
             preload: modules that a child imports while it waits for its first call.
             readable: files and directories outside of `scratch` that children may read, beside Python and its packages.
+            host: what all pools of this host share; None: this one is not counted.
+            run: for whom it works; the pools of one run share what the run gets of the host.
         """
         self._scratch, self._held = make_and_hold(scratch)
         sweep(scratch)
@@ -113,9 +119,8 @@ class SandboxPool:
             Terms(memory_mb, file_mb, user, permissive, tuple(preload), tuple(map(str, readable))) for user in users
         ]
         self._lanes = {str(n): Lane(self._scratch / str(n), each, self._start) for n, each in enumerate(terms)}
-        self._idle: queue.LifoQueue[Lane] = queue.LifoQueue()
-        for lane in reversed(self._lanes.values()):
-            self._idle.put(lane)
+        share = HostShare(host, run or secrets.token_hex(8), memory_mb) if host else None
+        self._idle = IdleLanes(self._lanes.values(), share)
         self.workers = workers
         self._living: weakref.WeakSet[Child] = weakref.WeakSet()
         self._aborted, self._starting = False, threading.Lock()
@@ -130,8 +135,7 @@ class SandboxPool:
 
     def close(self) -> None:
         """End every idle child and remove the scratch directory."""
-        while not self._idle.empty():
-            self._idle.get().end()
+        self._idle.close()
         self._starter.shutdown()
         self._watch.close()
         remove(self._scratch)
@@ -144,6 +148,7 @@ class SandboxPool:
         with self._starting:
             self._aborted = True
             living = list(self._living)
+        self._idle.stop()
         for child in living:
             with contextlib.suppress(ProcessLookupError):
                 child.process.kill()  # the thread that waits for its answer closes it
@@ -163,18 +168,23 @@ class SandboxPool:
 
     def warm_up(self) -> None:
         """Start a child now, so that it is ready when the next workspace is opened."""
-        lane = self._idle.get()
+        lane = self._idle.take()
         try:
             lane.ready()
         finally:
             self._idle.put(lane)
+
+    @property
+    def waits_for_host(self) -> bool:
+        """Whether a file waits because other runs of this host have all the children that it may have."""
+        return self._idle.wait_for_host
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:
         """Yield a private directory for one source and its results, removed afterwards. Until then its lane is
         reserved.
         """
-        lane = self._idle.get()
+        lane = self._idle.take()
         try:
             with self._workspace_of(lane) as folder:
                 yield folder
@@ -186,9 +196,8 @@ class SandboxPool:
         """Yield a workspace for a part of the work of another one: in an idle lane, so that parts run at the same time,
         or else in the same lane.
         """
-        try:
-            lane = self._idle.get_nowait()
-        except queue.Empty:
+        lane = self._idle.take_now()
+        if lane is None:
             yield Path(tempfile.mkdtemp(dir=workspace))
             return
         try:
@@ -319,7 +328,7 @@ class SandboxPool:
                 hand_over(paths, lane.folder, lane.user)
             yield lane
             return
-        lane = self._idle.get()
+        lane = self._idle.take()
         try:
             lane.workspace()
             yield lane

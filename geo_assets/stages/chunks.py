@@ -6,8 +6,10 @@ Here: working through a chunk, what its work cost, closing a stage's account. No
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import psycopg
@@ -36,6 +38,9 @@ INFRASTRUCTURE = (
     psycopg.errors.IdleInTransactionSessionTimeout,
     PoolTimeout,
 )
+
+#: Seconds between two looks whether a step waits for others on this host, and after which that is said.
+_LOOK_SECONDS, _TELL_SECONDS = 0.5, 3.0
 
 
 def cut_stage(
@@ -82,7 +87,7 @@ def work_through(
     """
     started, busy = time.monotonic(), context.busy_seconds
     share = _share(context, chunk)
-    with context.lease(chunk.job):
+    with context.lease(chunk.job), _telling(context, log):
         crew = _crew(context, share, partial(_one, context, chunk.job, chunk.stage, do), threads)
         try:
             for line in crew.lines(share):
@@ -100,6 +105,32 @@ def work_through(
         _note_work(context, share, seconds, context.busy_seconds - busy)
     counts = {str(name): share.counts[name] for name in ("done", *BAD)}
     return ChunkReport(stage=chunk.stage, index=chunk.index, seconds=round(seconds, 3), **counts)
+
+
+@contextmanager
+def _telling(context: StageContext, log: LogLine) -> Iterator[None]:
+    """Log once that the step waits for others on this host, if it does so for long."""
+    over = threading.Event()
+
+    def look() -> None:
+        waited = 0.0
+        while not over.wait(_LOOK_SECONDS):
+            waited = waited + _LOOK_SECONDS if context.waits_for_host else 0.0
+            if waited >= _TELL_SECONDS:
+                log(
+                    "waiting for a slot on this host: other runs have its child processes"
+                    f" (GEO_ASSETS_HOST_CHILDREN={context.settings.host_children},"
+                    f" GEO_ASSETS_HOST_MEMORY_MB={context.settings.host_memory_mb})"
+                )
+                return
+
+    thread = threading.Thread(target=look, name="waiting-for-host", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _one(context: StageContext, job: JobRef, stage: str, do: DoTask, work: Work) -> Result:

@@ -30,6 +30,7 @@ from geo_assets.ledger.table_names import TableNames
 from geo_assets.ledger.tasks import Tasks
 from geo_assets.once import made_once
 from geo_assets.parameters import ListContainer
+from geo_assets.sandbox.host import HostLimits
 from geo_assets.sandbox.pool import SandboxPool
 from geo_assets.settings import Settings
 from geo_assets.stages.contracts import JobRef
@@ -104,7 +105,13 @@ class StageContext:
         """The children that open untrusted files."""
         s = self.settings
         self._sandbox = self._stack.enter_context(
-            SandboxPool(s.home / "scratch", workers=s.workers, **s.sandbox_limits)
+            SandboxPool(
+                s.home / "scratch",
+                workers=s.workers,
+                host=HostLimits(s.host_folder, s.host_children, s.host_memory_mb),
+                run=self.run_id,
+                **s.sandbox_limits,
+            )
         )
         return self._sandbox
 
@@ -124,6 +131,11 @@ class StageContext:
             children=self.steps.at_once and self.steps.at_once * s.workers,
             least_seconds=self.steps.least_seconds,
         )
+
+    @property
+    def waits_for_host(self) -> bool:
+        """Whether a file waits because other runs of this host have all the children that it may have."""
+        return self._sandbox is not None and self._sandbox.waits_for_host
 
     def give_up(self, error: GeoAssetsError) -> None:
         """Record that the attempt of this run failed for good: the janitor then leaves it alone."""
