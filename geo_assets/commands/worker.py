@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from geo_assets.commands.console import log
+from geo_assets.settings import Settings
 
 WORKER_EXAMPLE = (
     "Example: `GEO_ASSETS_CELERY_BROKER=redis://:PASSWORD@broker:6379/0 geo-assets worker --steps 2`, with the database"
@@ -31,7 +33,6 @@ def worker(
     """
     from geo_assets.database.migrate import insist_on_release
     from geo_assets.extras import insist_on_celery
-    from geo_assets.local.stack import Stack
     from geo_assets.settings import load_settings
 
     settings = load_settings()
@@ -44,4 +45,16 @@ def worker(
         *("--without-gossip", "--without-mingle"),
     ]
     # signals of who started us are Celery's
-    os.execve(sys.executable, command, Stack().environment(settings))  # noqa: S606 - no shell is wanted
+    os.execve(sys.executable, command, _environment(settings))  # noqa: S606 - no shell is wanted
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """That of a stack's processes. A machine without a stack gets a `dagster.yaml`, for whole runs."""
+    from geo_assets.local.instance import instance_config
+    from geo_assets.local.stack import Stack
+
+    home = Path(os.environ.get("DAGSTER_HOME") or settings.dagster_home)
+    if not (home / "dagster.yaml").exists():
+        home.mkdir(parents=True, exist_ok=True)
+        (home / "dagster.yaml").write_text(instance_config(settings), encoding="utf-8")
+    return {**Stack().environment(settings), "DAGSTER_HOME": str(home)}

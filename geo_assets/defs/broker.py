@@ -41,7 +41,7 @@ def _watch(broker: str, lost: Callable[[str], None], over: threading.Event) -> N
         first = first or now
         if now and now != first:
             lost(
-                "Celery's broker was restarted: steps that waited there may be lost, so the run ends, and another one goes on"
+                "Celery's broker was restarted: steps that waited there may be lost. The run ends, another one goes on"
             )
             return
 

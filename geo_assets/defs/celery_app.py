@@ -1,4 +1,4 @@
-"""Celery: how tasks are sent and taken, and the application of the workers, `celery -A geo_assets.defs.celery_app worker`.
+"""Celery: how tasks are sent and taken, and the application of the workers (`celery -A geo_assets.defs.celery_app`).
 
 Here: settings of Celery, each with its reason, and Dagster's three tasks. Not here: what a step does, the executor
 (`executors.py`), the command that starts a worker (`commands/worker.py`).
@@ -62,6 +62,10 @@ def __getattr__(name: str) -> Celery:
     """`app`, for Celery's command line, made when a worker asks for it; others import what is above."""
     if name != "app":
         raise AttributeError(name)
-    import geo_assets.definitions  # noqa: F401 - before the worker forks its processes: each would import it again
+    from importlib import import_module
 
+    from geo_assets.defs.code_server import PRELOADED
+
+    for module in PRELOADED:  # before the worker forks its processes: each would import them again
+        import_module(module)
     return build_app(load_settings())

@@ -32,6 +32,7 @@ from geo_assets import __version__
 from geo_assets.errors import GeoAssetsError
 from geo_assets.extras import insist_on_extras
 from geo_assets.local import processes
+from geo_assets.local.instance import celery_exports, instance_config
 from geo_assets.local.postgresql import Binaries, Cluster, ensure_binaries, find_binaries, free_port, usable_data_dir
 from geo_assets.local.processes import Started
 from geo_assets.sandbox.scratch import sweep
@@ -43,9 +44,6 @@ STATE_FILE = "stack.json"
 
 #: Preferred ports; a port that is taken is replaced by a free one, which is then remembered.
 _PREFERRED_PORTS = {"postgres": 54320, "webserver": 3000, "code_server": 4266, "api": 8000, "serve": 8080}
-
-#: The file that says what `dagster.yaml` has more with a launcher that is not Dagster's own.
-_RUN_LAUNCHERS = {"celery": "deploy/celery/run_launcher.yaml"}
 
 #: A cold start compiles nothing but imports a lot; on a loaded two-core machine this has taken 40 s.
 _ANSWER_SECONDS = 120
@@ -263,9 +261,7 @@ class Stack:
 
         home = settings.dagster_home
         home.mkdir(parents=True, exist_ok=True)
-        parts = ["dagster.yaml", *filter(None, [_RUN_LAUNCHERS.get(settings.run_launcher)])]
-        instance = "\n".join(project_file(part).read_text(encoding="utf-8") for part in parts)
-        (home / "dagster.yaml").write_text(instance, encoding="utf-8")
+        (home / "dagster.yaml").write_text(instance_config(settings), encoding="utf-8")
         if state.dagster_version != version("dagster"):
             self._run_to_end(["-m", "dagster", "instance", "migrate"], self.environment(settings), "dagster-migrate")
             state.dagster_version = version("dagster")
@@ -494,9 +490,3 @@ def _daemon_beats(settings: Settings, daemon: Started) -> bool:
     except psycopg.Error:
         return False
     return row is not None and row[0] >= 3
-
-
-def celery_exports(settings: Settings) -> dict[str, str]:
-    """What `deploy/celery/run_launcher.yaml` reads; nothing without a broker."""
-    broker, backend = settings.celery_urls
-    return {"GEO_ASSETS_CELERY_BROKER": broker, "GEO_ASSETS_CELERY_BACKEND": backend} if broker else {}

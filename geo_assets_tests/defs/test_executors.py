@@ -6,6 +6,7 @@ import sys
 
 import dagster as dg
 import pytest
+from pydantic import SecretStr
 
 from geo_assets import extras
 from geo_assets.definitions import build_defs
@@ -69,7 +70,7 @@ def test_whole_runs_and_their_steps_are_not_both_put_on_workers_of_celery(monkey
     with pytest.raises(GeoAssetsError) as caught:
         extras.insist_on_extras(settings_with(executor="celery", run_launcher="celery"))
     assert caught.value.code == "INVALID_SETTINGS"
-    extras.insist_on_extras(settings_with(run_launcher="celery"))
+    extras.insist_on_extras(settings_with(run_launcher="celery", celery_broker=SecretStr("redis://broker")))
 
 
 def test_no_package_of_an_extra_is_imported_that_the_settings_do_not_name():
