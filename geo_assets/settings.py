@@ -146,6 +146,10 @@ class Settings(BaseSettings):
         "default",
         description="what runs run on: default (processes of the code server), or workers of celery (extra celery)",
     )
+    dagster_yaml: Path | None = Field(
+        None,
+        description="a file with more of dagster.yaml for the local stack: a launcher of Kubernetes or Container Apps, say",
+    )
     celery_broker: SecretStr | None = Field(
         None, description="celery: URL of the broker, redis://:PASSWORD@HOST:PORT/0, or any other that Celery takes"
     )

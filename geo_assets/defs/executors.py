@@ -67,7 +67,7 @@ def build_executor(settings: Settings) -> dg.ExecutorDefinition:
             raise TypeError(msg)
         made = create(context._replace(executor_def=chosen, executor_config=config))
         made = _framed(settings, made, is_here=name == "in_process")
-        return _watching_the_broker(settings, made) if name == "celery" else made
+        return _FINISHED.get(name, _as_made)(settings, made)
 
     return executor
 
@@ -84,6 +84,16 @@ def _config_of(name: str, executor: dg.ExecutorDefinition) -> Any:
 
 def _as_it_is(_: Settings, config: Any) -> Any:
     return config
+
+
+def _as_made(_: Settings, executor: dg.Executor) -> dg.Executor:
+    return executor
+
+
+def _with_sizes(settings: Settings, executor: dg.Executor) -> dg.Executor:
+    from geo_assets.defs.pods import with_sizes
+
+    return with_sizes(settings, executor)  # type: ignore[no-any-return]
 
 
 def _with_broker(settings: Settings, config: Any) -> dict[str, Any]:
@@ -187,6 +197,11 @@ _COMPLETED: dict[str, Callable[[Settings, Any], Any]] = {
     "multiprocess": _forked,
     "celery": _with_broker,
     "k8s": _as_it_is,
+}
+
+_FINISHED: dict[str, Callable[[Settings, dg.Executor], dg.Executor]] = {
+    "celery": _watching_the_broker,
+    "k8s": _with_sizes,
 }
 
 _OF_EXTRAS: dict[str, Callable[[], dg.ExecutorDefinition]] = {"celery": _celery, "k8s": _kubernetes}

@@ -1,4 +1,4 @@
-"""The `dagster.yaml` of a home: the project's, and what Celery needs more.
+"""The `dagster.yaml` of a home: the project's, what Celery needs more, and what its owner adds.
 
 Here: its text, and the variables that it reads beside the database's. Not here: who writes it (`stack.py`,
 `commands/worker.py`); that of an installation on several machines (`deploy/`).
@@ -31,6 +31,8 @@ def instance_config(settings: Settings) -> str:
             raise ValueError(msg)
         launcher = project_file("deploy/celery/run_launcher.yaml").read_text(encoding="utf-8")
         text = f"{text.replace(_STARTS_AT_ONCE, _STARTS_FROM_A_QUEUE)}\n{launcher}"
+    if settings.dagster_yaml:
+        text += f"\n{settings.dagster_yaml.read_text(encoding='utf-8')}"
     return text
 
 

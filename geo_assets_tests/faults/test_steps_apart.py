@@ -36,7 +36,7 @@ def begun(cli, tmp_path, container: str, *, bad: int = 1) -> dict:
         (folder / f"bad_{i}.tif").write_bytes(b"II*\0 nothing")
     assert cli.run("upload", str(folder), f"default/{container}").returncode == 0
     job = cli.json("submit", "stage_raster", "--param", f"container={container}")
-    until(lambda: len(converted(cli, job["job_id"])) >= 3)
+    until(lambda: len(converted(cli, job["job_id"])) >= 3, 180)
     return job
 
 
