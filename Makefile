@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN = started=$$SECONDS; uv=$$(scripts/bootstrap); echo "environment: $$((SECONDS - started)) s"; step=$$SECONDS; $$uv run --frozen
 
 
-.PHONY: help setup demo lint test coverage test-faults test-celery test-k8s test-slow renew bench-raster bench-many bench-vector bench-page bench-stac bench-intake up down
+.PHONY: help setup demo lint test coverage test-faults test-celery test-k8s test-slow renew bench-raster bench-many bench-mixed bench-vector bench-page bench-stac bench-intake up down
 help:   ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -65,6 +65,10 @@ bench-raster: ## COGs against rio-cogeo, GDAL and gdalwarp
 bench-many: ## a thousand small rasters against a shell loop; starts the stack
 	@$(RUN) geo-assets up
 	$$uv run --frozen python -m benchmarks.many
+
+bench-mixed: ## one raster of 2 GB among 500 small ones: does a child wait? starts a stack of its own; about five minutes
+	@$(RUN) python -m benchmarks.mixed
+	echo "bench-mixed: $$((SECONDS - step)) s"
 
 bench-page: ## the page of the catalogue with 20,000 items, in Chromium; starts the stack
 	@$(RUN) --extra serve geo-assets up

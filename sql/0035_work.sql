@@ -19,6 +19,8 @@ create table geo.chunks (
     bytes     bigint      not null,
     cost_ms   bigint      not null,                            -- that was expected
     busy_ms   bigint      not null,                            -- of its children together
+    files_ms  bigint      not null,                            -- that its files took together, with fetching them and putting outputs in place
+    longest_ms bigint     not null,                            -- that one of them took
     wall_ms   bigint      not null,
     workers   int         not null,                            -- children that it may have at a time
     ended_at  timestamptz not null default clock_timestamp(),

@@ -78,6 +78,10 @@ class StageWork(BaseModel):
 
     model_config = ConfigDict(frozen=True)
     busy_seconds: float | None = Field(None, description="of all children together")
+    files_seconds: float | None = Field(
+        None, description="that its files took together, with fetching them and putting outputs in place"
+    )
+    longest_seconds: float | None = Field(None, description="that one of them took")
     wall_seconds: float | None = Field(None, description="from the begin of the first step to the end of the last")
     workers: int | None = Field(None, description="the most children that its steps had at a time")
     efficiency: float | None = Field(None, description="busy_seconds / (wall_seconds x workers)")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import LiteralString, NamedTuple, TypeVar
 
+from psycopg.rows import tuple_row
 from psycopg_pool import ConnectionPool
 
 from geo_assets.database.connections import DictConnection, retrying
@@ -63,7 +64,7 @@ class PendingTasks:
                     where job_id = %s and run_id = %s and stage = %s and listed and status = 'pending'""",
                 values,
             ).fetchone()
-            with conn.cursor("pending") as cursor:
+            with conn.cursor("pending", row_factory=tuple_row) as cursor:
                 cursor.itersize = _ROWS
                 cursor.execute(
                     """select task_key, cost_ms, bytes from geo.tasks
@@ -71,9 +72,8 @@ class PendingTasks:
                         order by (- cost_ms), task_key""",
                     values,
                 )
-                rows = (Costed(str(r["task_key"]), int(str(r["cost_ms"])), int(str(r["bytes"]))) for r in cursor)
                 total = Total(int(str(sums["tasks"])), int(str(sums["cost_ms"]))) if sums else Total(0, 0)
-                return use(total, rows)
+                return use(total, map(Costed._make, cursor))
 
     def work(self, job_id: str, run_id: str, stage: str, first: Place, last: Place) -> Iterator[Work]:
         """The unfinished tasks of a chunk, from `first` to `last`, the longest first. A step that runs again finds only

@@ -22,11 +22,14 @@ from geo_assets.ledger.models import StageWork
 _REMEMBERED = 500
 
 _NOTE_CHUNK = """
-insert into geo.chunks as old (job_id, run_id, stage, chunk, files, bytes, cost_ms, busy_ms, wall_ms, workers)
-values (%(job_id)s, %(run_id)s, %(stage)s, %(chunk)s, %(files)s, %(bytes)s, %(cost_ms)s, %(busy_ms)s, %(wall_ms)s,
-        %(workers)s)
+insert into geo.chunks as old (job_id, run_id, stage, chunk, files, bytes, cost_ms, busy_ms, files_ms, longest_ms,
+  wall_ms, workers)
+values (%(job_id)s, %(run_id)s, %(stage)s, %(chunk)s, %(files)s, %(bytes)s, %(cost_ms)s, %(busy_ms)s, %(files_ms)s,
+        %(longest_ms)s, %(wall_ms)s, %(workers)s)
 on conflict (job_id, run_id, stage, chunk) do update set
-    busy_ms = old.busy_ms + excluded.busy_ms, wall_ms = old.wall_ms + excluded.wall_ms, ended_at = excluded.ended_at
+    busy_ms = old.busy_ms + excluded.busy_ms, files_ms = old.files_ms + excluded.files_ms,
+    longest_ms = greatest(old.longest_ms, excluded.longest_ms), wall_ms = old.wall_ms + excluded.wall_ms,
+    ended_at = excluded.ended_at
 """
 
 #: In the order of the key, so that two steps that end at the same time wait for each other and no more.
@@ -45,7 +48,7 @@ on conflict (stage, form, size) do update set
 
 #: Of the newest run of each stage.
 _CHUNKS = """
-select c.stage, c.busy_ms, c.wall_ms, c.workers, c.ended_at
+select c.stage, c.busy_ms, c.files_ms, c.longest_ms, c.wall_ms, c.workers, c.ended_at
   from geo.chunks c
   join (select distinct on (stage) stage, run_id from geo.chunks where job_id = %(job)s order by stage, ended_at desc)
        newest using (stage, run_id)
@@ -77,6 +80,8 @@ class ChunkWork(BaseModel):
     bytes: int
     cost_ms: int
     busy_ms: int
+    files_ms: int
+    longest_ms: int
     wall_ms: int
     workers: int
 
@@ -129,6 +134,8 @@ def _together(steps: Sequence[dict[str, Any]]) -> StageWork:
     )
     return StageWork(
         busy_seconds=round(busy, 3),
+        files_seconds=sum(step["files_ms"] for step in steps) / 1000,
+        longest_seconds=max(step["longest_ms"] for step in steps) / 1000,
         wall_seconds=round(wall, 3),
         workers=workers,
         efficiency=round(busy / max(wall * workers, 0.001), 3),

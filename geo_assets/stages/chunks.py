@@ -188,6 +188,8 @@ def _note_work(context: StageContext, share: Share, seconds: float, busy_seconds
         bytes=chunk.bytes,
         cost_ms=round(1000 * chunk.cost_seconds),
         busy_ms=round(1000 * busy_seconds),
+        files_ms=round(1000 * share.samples.seconds),
+        longest_ms=round(1000 * share.samples.longest),
         wall_ms=round(1000 * seconds),
         workers=context.settings.workers,
     )

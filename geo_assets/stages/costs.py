@@ -130,12 +130,16 @@ class Samples:
     """How long the sources of a chunk took, some of each form and size."""
 
     def __init__(self, costs: Costs) -> None:
+        self.seconds = self.longest = 0.0  # of all together, of one
         self._costs = costs
         self._seen: dict[tuple[str, int], int] = defaultdict(int)
         self._logs: dict[tuple[str, int], list[tuple[float, float]]] = defaultdict(list)
 
-    def add(self, work: Work, seconds: float) -> None:
-        """Note that a source took so long."""
+    def add(self, work: Work, seconds: float, *, is_good: bool = True) -> None:
+        """Note that a source took so long. How long a bad one takes says nothing of others."""
+        self.seconds, self.longest = self.seconds + seconds, max(self.longest, seconds)
+        if not is_good:
+            return
         size = sum(member.size for member in work.input.members)
         key = (self._costs.form(work), size.bit_length())
         self._seen[key] += 1

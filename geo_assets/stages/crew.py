@@ -63,10 +63,11 @@ class Share:
         """Take the result of a task."""
         work, outcome = result
         if isinstance(outcome, GeoAssetsError):
-            self.counts[self.log.bad(work.task_key, outcome)] += 1
+            how = self.log.bad(work.task_key, outcome)
         else:
-            self.counts[self.log.good(work.task_key, outcome)] += 1
-            self.samples.add(work, seconds)
+            how = self.log.good(work.task_key, outcome)
+        self.counts[how] += 1
+        self.samples.add(work, seconds, is_good=how == "done")
         self.ended += 1
 
     def summary(self) -> list[str]:

@@ -109,7 +109,16 @@ def test_a_chunk_tells_the_median_of_each_form_and_size():
 
 def note(submitter, name, *, chunk=0, costs=(), **more):
     done = submitter.submit(validate_parameters("ingest_container", {"container": name}), submitted_by="test")
-    figures = {"files": 10, "bytes": 100, "cost_ms": 1000, "busy_ms": 1500, "wall_ms": 1000, "workers": 2}
+    figures = {
+        "files": 10,
+        "bytes": 100,
+        "cost_ms": 1000,
+        "busy_ms": 1500,
+        "files_ms": 1800,
+        "longest_ms": 900,
+        "wall_ms": 1000,
+        "workers": 2,
+    }
     submitter.ledger.work.note(
         ChunkWork(job_id=done.job_id, run_id="r", stage="cogs", chunk=chunk, **{**figures, **more}), costs
     )
@@ -136,7 +145,7 @@ def test_efficiency_is_the_share_of_their_time_in_which_children_were_busy(submi
     record = submitter.jobs.find(job_id)
     assert record.efficiency == pytest.approx(0.75)
     (work,) = submitter.ledger.work.of_job(job_id).values()
-    assert (work.busy_seconds, work.workers) == (1.5, 2)
+    assert (work.busy_seconds, work.files_seconds, work.longest_seconds, work.workers) == (1.5, 1.8, 0.9, 2)
     assert work.wall_seconds == pytest.approx(1.0)
     note(submitter, "busy")  # the step again: what it did adds up
     assert submitter.ledger.work.of_job(job_id)["cogs"].busy_seconds == 3.0
