@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN = started=$$SECONDS; uv=$$(scripts/bootstrap); echo "environment: $$((SECONDS - started)) s"; step=$$SECONDS; $$uv run --frozen
 
 
-.PHONY: help setup demo lint test coverage test-faults test-celery test-k8s test-slow renew bench-raster bench-many bench-mixed bench-vector bench-page bench-stac bench-intake up down
+.PHONY: help setup demo lint test coverage test-faults test-celery test-k8s test-slow renew bench-raster bench-many bench-mixed bench-vector bench-page bench-stac bench-intake bench-celery up down
 help:   ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -83,6 +83,10 @@ down:   ## stop it
 bench-intake: ## submissions over HTTP, plans of 20,000 files; starts a stack of its own
 	@$(RUN) python -m benchmarks.intake
 	echo "bench-intake: $$((SECONDS - step)) s"
+
+bench-celery: ## small rasters by one process and by one and two workers of Celery; stacks of its own, about ten minutes
+	@$(RUN) --extra celery python -m benchmarks.celery
+	echo "bench-celery: $$((SECONDS - step)) s"
 
 bench-stac: ## the catalogue against pypgstac, stac-fastapi, titiler and sha256sum; about ten minutes
 	@$(RUN) --extra serve python -m benchmarks.stac

@@ -22,9 +22,9 @@ from geo_assets.defs.sensors import build_janitor, build_submissions_sensor
 from geo_assets.parameters import JOB_TYPES
 from geo_assets.settings import Settings, load_settings
 
-#: Modules of `defs/` that are processes of their own, of an extra, or loaded by Dagster's configuration: too heavy to import
-#: for assets that they do not have.
-_NO_ASSETS = frozenset({"broker", "celery_app", "code_server", "storage", "webserver"})
+#: Modules of `defs/` that are processes of their own, of an extra, or that Dagster loads by its configuration: too
+#: heavy to import for assets that they do not have.
+_NO_ASSETS = frozenset({"broker", "celery_app", "celery_launcher", "code_server", "storage", "webserver"})
 
 
 def build_defs(settings: Settings, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:

@@ -4,6 +4,7 @@ Here: bringing it (the machine's, or Debian's packages unpacked into the checkou
 killing. Not here: what is tested with it.
 """
 
+import fcntl
 import os
 import secrets
 import shutil
@@ -25,9 +26,15 @@ def find_redis() -> tuple[str, dict[str, str]]:
     if found := shutil.which("redis-server"):
         return found, {}
     root = default_home() / UNPACKED
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with root.with_name("redis.lock").open("w") as lock:  # sessions that run side by side unpack it once
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _unpacked(root)
+
+
+def _unpacked(root: Path) -> tuple[str, dict[str, str]]:
     program = root / "usr" / "bin" / "redis-check-rdb"  # redis-server is a link to it, by an absolute path
     if not program.exists():
-        root.parent.mkdir(parents=True, exist_ok=True)
         unpack(root, lambda _: ["redis-server", "redis-tools"], print)
     server = root / "usr" / "bin" / "redis-server"
     if not server.exists():
@@ -47,6 +54,11 @@ class Redis:
     @property
     def url(self) -> str:
         return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     def start(self) -> None:
         self._process = subprocess.Popen(

@@ -42,6 +42,14 @@ class Workers:
             assert self._started[name].poll() is None, self.log(name)
             time.sleep(0.1)
 
+    def complete(self) -> None:
+        """Start those that are not there."""
+        missing = [name for name in ("first", "second") if name not in self._started]
+        for name in missing:
+            self.start(name)
+        for name in missing:
+            self.wait(name)
+
     def at_work(self) -> dict[str, list[int]]:
         """The workers that have a sandboxed child, each with its processes."""
         found = {}
@@ -109,13 +117,15 @@ def cli(request, open_folder, postgres_home, redis):
     yield from a_stack(Cli(open_folder(), **own), postgres_home)
 
 
-@pytest.fixture
-def workers(cli):
-    """Two workers."""
+@pytest.fixture(scope="module")
+def _workers(cli):
     found = Workers(cli)
-    for name in ("first", "second"):
-        found.start(name)
-    for name in ("first", "second"):
-        found.wait(name)
     yield found
     found.stop()
+
+
+@pytest.fixture
+def workers(_workers):
+    """Two workers that have nothing to do."""
+    _workers.complete()
+    return _workers

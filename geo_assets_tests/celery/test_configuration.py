@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 import yaml
 from dagster._core.instance import InstanceRef
+from dagster_celery.launcher import CeleryRunLauncher
 from pydantic import SecretStr
 
 from geo_assets.commands import worker
@@ -45,7 +46,7 @@ def test_the_launcher_is_celerys_own_with_the_broker_of_the_environment(whose, t
     else:
         text = instance_config(SETTINGS.model_copy(update={"executor": "in_process", "run_launcher": "celery"}))
     launcher: Any = instance_of(text, tmp_path).run_launcher
-    assert type(launcher).__module__ == "dagster_celery.launcher"
+    assert isinstance(launcher, CeleryRunLauncher)
     assert launcher.celery.conf.broker_url == launcher.celery.conf.result_backend == URL
     assert launcher.celery.conf.result_expires > yaml.safe_load(text)["run_monitoring"]["max_runtime_seconds"]
     assert launcher.celery.conf.task_acks_late is False

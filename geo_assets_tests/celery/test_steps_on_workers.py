@@ -1,9 +1,6 @@
-"""Steps on workers of Celery: what becomes of a job when workers, the broker or the plan die."""
+"""Steps on workers of Celery: who does them, cancellation, secrets, releases."""
 
 import json
-import os
-import signal
-import time
 
 import psycopg
 import pytest
@@ -39,48 +36,6 @@ def test_the_chunks_of_a_job_are_spread_over_the_workers(cli, workers, tmp_path)
     assert len(chunks) >= FILES // CHUNK
     assert {worker.partition("@")[0] for worker in chunks.values()} == {"first", "second"}
     assert cli.json("job", job["job_id"])["attempt"] == 1
-
-
-def test_with_one_worker_killed_and_the_other_frozen_for_a_minute_the_account_is_exact(cli, workers, tmp_path):
-    job = begun(cli, tmp_path, "killed-frozen")
-    both = until(lambda: len(workers.at_work()) == 2 and workers.at_work())
-    before = converted(cli, job["job_id"])
-    dead, alive = sorted(both)
-    workers.kill(dead)
-    killed_at = time.monotonic()
-    with workers.frozen(alive):
-        until(lambda: cli.json("job", job["job_id"])["attempt"] >= 2, 75)
-        found_after = time.monotonic() - killed_at
-        time.sleep(max(0.0, 60 - found_after))
-    assert found_after <= 60, f"dead work was found after {found_after:.0f} s"
-    print(f"dead work was found after {found_after:.0f} s")
-    assert_exact(cli, "killed-frozen", job["job_id"], before)
-
-
-def test_a_killed_worker_that_is_started_again_goes_on(cli, workers, tmp_path):
-    job = begun(cli, tmp_path, "both-killed")
-    before = converted(cli, job["job_id"])
-    for name in ("first", "second"):
-        workers.kill(name)
-    workers.start("first")
-    assert_exact(cli, "both-killed", job["job_id"], before)
-
-
-def test_a_broker_that_is_started_again_and_knows_nothing_any_more_costs_an_attempt(cli, workers, redis, tmp_path):
-    job = begun(cli, tmp_path, "broker")
-    before = converted(cli, job["job_id"])
-    redis.kill()
-    time.sleep(1)
-    redis.start()
-    assert_exact(cli, "broker", job["job_id"], before)
-
-
-def test_a_plan_that_is_killed_while_workers_are_at_its_steps_publishes_nothing_twice(cli, workers, tmp_path):
-    job = begun(cli, tmp_path, "plan-killed")
-    before = converted(cli, job["job_id"])
-    (plan,) = until(lambda: run_workers(cli))
-    os.kill(plan, signal.SIGKILL)
-    assert_exact(cli, "plan-killed", job["job_id"], before)
 
 
 def test_cancel_reaches_the_workers_and_the_next_submission_does_the_rest(cli, workers, tmp_path):

@@ -18,7 +18,7 @@ def test_by_default_it_is_the_projects():
 def test_with_celerys_launcher_a_run_may_wait_and_the_password_is_in_variables_alone():
     settings = Settings(run_launcher="celery", celery_broker=SecretStr("redis://:parole@broker/0"))
     text = instance_config(settings)
-    assert yaml.safe_load(text)["run_launcher"]["class"] == "CeleryRunLauncher"
+    assert yaml.safe_load(text)["run_launcher"]["class"] == "RecordingCeleryRunLauncher"
     assert yaml.safe_load(text)["run_monitoring"]["start_timeout_seconds"] == 3600
     assert "parole" not in text
     assert set(celery_exports(settings).values()) == {"redis://:parole@broker/0"}
