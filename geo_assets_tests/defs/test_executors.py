@@ -10,8 +10,10 @@ from pydantic import SecretStr
 
 from geo_assets import extras
 from geo_assets.definitions import build_defs
+from geo_assets.defs.executors import steps_of
 from geo_assets.errors import GeoAssetsError
 from geo_assets.settings import EXECUTORS, load_settings
+from geo_assets.stages.context import StageContext
 
 
 def settings_with(**changes):
@@ -86,3 +88,23 @@ def test_no_package_of_an_extra_is_imported_that_the_settings_do_not_name():
         check=True,
     )
     assert not {"celery", "dagster_celery", "dagster_k8s", "kubernetes"} & set(told.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("of_all", "of_one", "at_once"),
+    [
+        ("in_process", {}, 1),
+        ("multiprocess", {}, 3),
+        ("in_process", execution("multiprocess"), 3),
+        ("multiprocess", execution("multiprocess", max_concurrent=7), 7),
+        ("multiprocess", execution("in_process"), 1),
+        ("celery", {}, None),  # nobody here knows how many workers there are
+        ("k8s", {}, None),
+    ],
+)
+def test_chunks_are_cut_for_as_many_children_as_the_steps_of_a_run_have_at_a_time(of_all, of_one, at_once):
+    settings = settings_with(executor=of_all, steps_at_once=3, workers=2)
+    assert steps_of(settings, of_one).at_once == at_once
+    with StageContext(settings, steps=steps_of(settings, of_one)) as context:
+        assert context.bounds.children == (2 * at_once if at_once else None)
+        assert (context.bounds.files, context.bounds.chunks) == (settings.chunk_files, settings.max_chunks)
