@@ -148,7 +148,7 @@ class Settings(BaseSettings):
     )
     dagster_yaml: Path | None = Field(
         None,
-        description="a file with more of dagster.yaml for the local stack: a launcher of Kubernetes or Container Apps, say",
+        description="a file with more of dagster.yaml for the local stack: a launcher of Kubernetes or Container Apps",
     )
     celery_broker: SecretStr | None = Field(
         None, description="celery: URL of the broker, redis://:PASSWORD@HOST:PORT/0, or any other that Celery takes"

@@ -124,5 +124,6 @@ class _Sized(StepHandlerContext):
 
 def with_sizes(settings: Settings, executor: Any) -> Any:
     """The same executor of dagster-k8s, each of whose pods is as large as its step needs."""
-    executor._step_handler = SizedSteps(settings, executor._step_handler)  # noqa: SLF001 - there is no other way in (Dagster 1.13)
+    # there is no other way in (Dagster 1.13)
+    executor._step_handler = SizedSteps(settings, executor._step_handler)  # noqa: SLF001
     return executor
