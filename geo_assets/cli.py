@@ -20,6 +20,7 @@ from geo_assets.commands import (
     api,
     catalogue,
     containers,
+    database,
     export,
     jobs,
     messages,
@@ -98,6 +99,7 @@ app.command(epilog=catalogue.UNPUBLISH_EXAMPLE)(catalogue.unpublish)
 app.command(epilog=vector.LOAD_EXAMPLE)(vector.load)
 app.command()(api.api)
 app.command(epilog=serving.SERVE_EXAMPLE)(serving.serve)
+app.command(epilog=database.MIGRATE_EXAMPLE)(database.migrate)
 app.command(epilog=worker.WORKER_EXAMPLE)(worker.worker)
 app.add_typer(raster.app, name="cog")
 app.add_typer(catalogue.collections, name="collection")

@@ -1,0 +1,118 @@
+"""The image without Docker: its steps are scripts, which are run here as a build would run them."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from geo_assets.settings import PACKAGE_ROOT
+
+pytestmark = pytest.mark.k8s
+
+CHECKOUT = PACKAGE_ROOT.parent
+IMAGE = CHECKOUT / "deploy" / "image"
+USER = 10001
+
+
+def instructions() -> list[tuple[str, str]]:
+    """The instructions of the Dockerfile, each with its arguments."""
+    text = (CHECKOUT / "deploy" / "Dockerfile").read_text().replace("\\\n", " ")
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    return [(word, rest) for word, _, rest in (line.partition(" ") for line in lines)]
+
+
+@pytest.fixture(scope="module")
+def image(open_folder):
+    """What the image has: the folder with the installation, and the root with user and folders."""
+    root = open_folder()
+    environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "PYTHON": sys.executable}
+    kept = {
+        key: value for key, value in os.environ.items() if key.startswith(("PIP_", "UV_INDEX", "SSL_", "HTTP", "http"))
+    }
+    command = [str(IMAGE / "install"), str(CHECKOUT), str(root / "opt"), "serve k8s"]
+    subprocess.run(command, env={**environment, **kept}, check=True)
+    subprocess.run([str(IMAGE / "prepare"), str(root)], check=True)
+    if os.geteuid() == 0:
+        (root / "var" / "lib" / "geo_assets").chmod(0o700)
+    (root / "tmp").mkdir(mode=0o777)
+    (root / "tmp").chmod(0o777)
+    return root
+
+
+def inside(image: Path, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of the installation as the user of the image, with the environment of the image alone."""
+    environment = {
+        "PATH": f"{image / 'opt' / 'bin'}:/usr/bin:/bin",
+        "GEO_ASSETS_HOME": str(image / "var" / "lib" / "geo_assets"),
+        "TMPDIR": str(image / "tmp"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        **more,
+    }
+    own = {"user": USER, "group": USER, "extra_groups": []} if os.geteuid() == 0 else {}
+    return subprocess.run(
+        command, env=environment, cwd=image / "tmp", capture_output=True, text=True, check=False, timeout=120, **own
+    )
+
+
+def test_every_step_of_the_image_is_a_script_of_its_folder():
+    runs = [rest.split()[0] for word, rest in instructions() if word == "RUN"]
+    assert runs == ["/source/deploy/image/install", "/opt/geo_assets/image/prepare"]
+    for run in runs:
+        assert os.access(IMAGE / Path(run).name, os.X_OK)
+
+
+def test_the_image_runs_as_a_user_with_a_number_and_checks_its_health():
+    said = dict(instructions())
+    assert re.fullmatch(r"(\d+):(\d+)", said["USER"])
+    assert said["USER"].split(":")[0] == str(USER)
+    assert said["HEALTHCHECK"].endswith('CMD ["/opt/geo_assets/image/healthy"]')
+    words = [word for word, _ in instructions()]
+    assert "USER" not in words[words.index("HEALTHCHECK") :]
+
+
+def test_the_installation_works_as_that_user_and_writes_nothing_into_itself(image):
+    def written() -> set[Path]:
+        return {path for path in (image / "opt").rglob("*") if path.stat().st_mtime_ns > before}
+
+    before = max(path.stat().st_mtime_ns for path in (image / "opt").rglob("*"))
+    assert inside(image, "geo-assets", "--version").returncode == 0
+    shutil.copy(PACKAGE_ROOT / "demo_data" / "jacksboro" / "elevation.tif", image / "tmp" / "in.tif")
+    (image / "tmp" / "in.tif").chmod(0o644)
+    done = inside(image, "geo-assets", "cog", "in.tif", "out.tif")
+    assert done.returncode == 0, done.stderr
+    loaded = inside(
+        image,
+        "python",
+        "-c",
+        "import dagster_k8s, geo_assets.definitions",
+        GEO_ASSETS_EXECUTOR="k8s",
+        DAGSTER_HOME=str(image / "tmp"),
+    )
+    assert loaded.returncode == 0, loaded.stderr
+    assert written() == set()
+
+
+def test_its_sandbox_is_whole_there_and_doctor_says_so(image):
+    found = {f["what"]: f for f in json.loads(inside(image, "geo-assets", "doctor", "--json").stdout)}
+    assert found["sandbox"]["level"] == "ok", found["sandbox"]
+
+
+def test_bytecode_is_there_for_every_module(image):
+    (packages,) = (image / "opt" / "lib").glob("python3*/site-packages")
+    for module in (packages / "geo_assets").rglob("*.py"):
+        compiled = list((module.parent / "__pycache__").glob(f"{module.stem}.*.pyc"))
+        assert compiled, f"{module} has no bytecode"
+
+
+def test_no_compiler_is_needed(image):
+    assert "CC=/bin/false CXX=/bin/false" in (IMAGE / "install").read_text()  # what would be compiled fails
+
+
+def test_the_health_of_a_part_is_whether_it_answers(image):
+    assert inside(image, str(IMAGE / "healthy"), GEO_ASSETS_HEALTH_PORT="1").returncode != 0
+    assert inside(image, str(IMAGE / "healthy"), GEO_ASSETS_HEALTH_PORT="none").returncode == 0
