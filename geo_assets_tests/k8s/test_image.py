@@ -19,6 +19,14 @@ IMAGE = CHECKOUT / "deploy" / "image"
 USER = 10001
 
 
+def interpreter() -> str:
+    """A Python that every user may run: that of this environment may be in the home of its owner."""
+    for candidate in (Path(sys._base_executable).resolve(), Path("/usr/local/bin/python3"), Path("/usr/bin/python3")):
+        if candidate.exists() and all(folder.stat().st_mode & 0o001 for folder in candidate.resolve().parents):
+            return str(candidate)
+    raise AssertionError("no Python that another user may run")
+
+
 def instructions() -> list[tuple[str, str]]:
     """The instructions of the Dockerfile, each with its arguments."""
     text = (CHECKOUT / "deploy" / "Dockerfile").read_text().replace("\\\n", " ")
@@ -30,7 +38,7 @@ def instructions() -> list[tuple[str, str]]:
 def image(open_folder):
     """What the image has: the folder with the installation, and the root with user and folders."""
     root = open_folder()
-    environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "PYTHON": sys.executable}
+    environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "PYTHON": interpreter()}
     kept = {
         key: value for key, value in os.environ.items() if key.startswith(("PIP_", "UV_INDEX", "SSL_", "HTTP", "http"))
     }

@@ -116,7 +116,7 @@ def chunk(size: int, total: int, largest: int) -> Chunk:
     job = JobRef(
         job_id="0" * 64,
         job_type="stage_raster",
-        parameters={"container": "c"},
+        parameters={"container": "delivery"},
         partition_key="p",
         run_id="r",
         owner_run_id="r",
