@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger import receipts
 from geo_assets.ledger.models import PlannedTask
 from geo_assets.parameters import Job, validate_parameters
 from geo_assets.stages import chunks as stage
@@ -170,6 +171,20 @@ def test_the_chunk_of_an_older_release_is_read_and_worked_through_in_the_order_o
     chunk = Chunk.model_validate(older)
     assert [work.task_key for work in stage.tasks_of(made.context, chunk)] == ["a.tif", "b.tif"]
     assert made.convert(chunk)[0]["done"] == 2
+
+
+def test_the_receipt_of_a_job_does_not_change_with_what_its_tasks_are_expected_to_cost(world):
+    made = world({"a.tif": 40}, here=False)
+
+    def told():
+        with psycopg.connect(made.context.settings.dsn("pipeline")) as conn:
+            return list(receipts.records(conn, "tasks", made.job.job_id))
+
+    before = told()
+    with psycopg.connect(made.context.settings.dsn("pipeline")) as conn:
+        changed = conn.execute("update geo.tasks set cost_ms = cost_ms + 1 where job_id = %s", (made.job.job_id,))
+        assert changed.rowcount == 1
+    assert told() == before
 
 
 def test_a_chunk_of_more_tasks_than_a_page_is_read_whole_and_in_its_order(world):
