@@ -30,15 +30,6 @@ def test_with_one_worker_killed_and_the_other_frozen_for_a_minute_the_account_is
     assert_exact(cli, "killed-frozen", job["job_id"], before)
 
 
-def test_a_killed_worker_that_is_started_again_goes_on(cli, workers, tmp_path):
-    job = begun(cli, tmp_path, "both-killed")
-    before = converted(cli, job["job_id"])
-    for name in ("first", "second"):
-        workers.kill(name)
-    workers.start("first")
-    assert_exact(cli, "both-killed", job["job_id"], before)
-
-
 def test_a_broker_that_is_started_again_and_knows_nothing_any_more_costs_an_attempt(cli, workers, redis, tmp_path):
     job = begun(cli, tmp_path, "broker")
     before = converted(cli, job["job_id"])
