@@ -110,6 +110,11 @@ ERRORS: dict[str, ErrorKind] = {
     "INCOMPLETE_SHAPEFILE": ErrorKind(_I, "upload the .shp, .shx and .dbf parts together (and .prj, .cpg)"),
     "UNREADABLE": ErrorKind(_I, "check that the upload is complete, upload it again, then submit again"),
     "INPUT_CHANGED": ErrorKind(_T, "the blob was replaced while it was read; submit again"),
+    "FATAL_FILE": ErrorKind(
+        _I,
+        "check the file with gdalinfo or ogrinfo, and the memory of the machine (geo-assets doctor); then: geo-assets"
+        f" retry JOB_ID {RETRY_OPTIONS[BAD_INPUT]}",
+    ),
     "SOURCE_GONE": ErrorKind(_I, "upload it again, then submit again"),
     "SOURCE_ARCHIVED": ErrorKind(
         _I,

@@ -15,8 +15,10 @@ from psycopg_pool import ConnectionPool
 from geo_assets.database.connections import DictConnection, retrying
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger import lease
+from geo_assets.ledger.fatal import MOST_DEATHS, forgive
 from geo_assets.ledger.models import Attempt, JobStatus, StalledJob, Submitted
 from geo_assets.parameters import Job
+from geo_assets.task_status import BAD_INPUT
 
 #: A process that took the launch of an attempt and did not launch it within this time has died; the sensor does it.
 LAUNCH_GRACE_SECONDS = 20
@@ -26,6 +28,9 @@ DELETED = "DELETED"
 
 #: The name under which the janitor requests attempts.
 JANITOR = "janitor"
+
+#: Files of a job that may kill the processes that work on it before the job is given up.
+MOST_FATAL_FILES = 5
 
 #: The options of one attempt, which are not parameters of its job.
 OPTIONS = ("force", "allow_mass_retire", "verify_sources")
@@ -48,7 +53,10 @@ _STALLED_JOBS: LiteralString = (
               (select count(*) from geo.attempts b where b.job_id = j.job_id and b.requested_by = %(janitor)s
                   and b.attempt > coalesce((select max(c.attempt) from geo.attempts c
                           where c.job_id = j.job_id and c.requested_by <> %(janitor)s),
-                         0))::int as rescues"""  # noqa: S608
+                         0))::int
+                -- two deaths that found a file that kills are no reason to give the others up
+                - 2 * (select least(count(*), %(files)s) from geo.fatal_files f
+                        where f.job_id = j.job_id and f.deaths >= %(deaths)s)::int as rescues"""  # noqa: S608
     + _NEWEST_ATTEMPT
     + """
  left join lateral (select min(w.heartbeat) as heartbeat from geo.steps w
@@ -107,6 +115,8 @@ class Attempts:
             open_again = status.is_final and (force or rerun_completed or not completed)
             wanted = bool(created) or open_again or _died(conn, job.job_id)
             flags = {"force": force, "allow_mass_retire": allow_mass_retire, "verify_sources": verify_sources}
+            if force:
+                forgive(conn, job.job_id)
             attempt = add_attempt(conn, job.job_id, submitted_by, **flags) if wanted else None
             if in_transaction:
                 in_transaction(conn)
@@ -152,6 +162,8 @@ class Attempts:
                     f"job {job_id[:12]} is {status}",
                     remedy=f"wait for its end, or cancel it first: geo-assets cancel {job_id[:12]}",
                 )
+            if force or BAD_INPUT in statuses:
+                forgive(conn, job_id)
             conn.execute(
                 """update geo.tasks set fingerprint = ''
                     where job_id = %(job)s and listed and status::text = any(%(statuses)s)
@@ -174,7 +186,13 @@ class Attempts:
         with self._pool.connection() as conn:
             rows = conn.execute(
                 _STALLED_JOBS,
-                {"lease": lease.LEASE_SECONDS, "janitor": JANITOR, "deleted": DELETED},
+                {
+                    "lease": lease.LEASE_SECONDS,
+                    "janitor": JANITOR,
+                    "deleted": DELETED,
+                    "files": MOST_FATAL_FILES,
+                    "deaths": MOST_DEATHS,
+                },
             ).fetchall()
         return [StalledJob(**row) for row in rows]  # type: ignore[arg-type]
 

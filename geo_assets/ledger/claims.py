@@ -14,6 +14,7 @@ from geo_assets.database.connections import DictConnection, retrying
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger import lease
 from geo_assets.ledger.attempts import OPTIONS, add_attempt, status_of
+from geo_assets.ledger.fatal import bury, note_in_work
 from geo_assets.ledger.models import Claim, JobLife, JobStatus
 from geo_assets.ledger.receipts import give_up_rebuild
 from geo_assets.parameters import validate_parameters
@@ -109,7 +110,9 @@ class Claims:
             if not _renew(conn, job_id, run_id):
                 return None
             # a process works on one step at a time
-            conn.execute("delete from geo.steps where job_id = %s and process = %s", (job_id, process))
+            conn.execute(
+                "delete from geo.steps where job_id = %s and process = %s and in_work is null", (job_id, process)
+            )
             row = conn.execute(
                 "insert into geo.steps (job_id, run_id, process) values (%s, %s, %s) returning step",
                 (job_id, run_id, process),
@@ -121,6 +124,12 @@ class Claims:
         """Record that a step is not worked on any more, whatever it came to."""
         with self._pool.connection() as conn:
             conn.execute("delete from geo.steps where step = %s", (step,))
+
+    @retrying
+    def bury(self, job_id: str) -> bool:
+        """Count what dead processes of earlier runs had in work (`fatal.py`); false if some may still end in order."""
+        with self._pool.connection() as conn:
+            return bury(conn, job_id)
 
     @retrying
     def keeps(self, run_id: str) -> bool:
@@ -182,6 +191,7 @@ class Claims:
         """Record that the work of a run is done, and give up its lease; false if its attempt has an outcome already."""
         with self._pool.connection() as conn:
             conn.execute("select from geo.jobs where job_id = %s for update", (job_id,))
+            conn.execute("delete from geo.steps where job_id = %s and in_work is not null", (job_id,))
             done = conn.execute(
                 "update geo.attempts set outcome = 'completed', ended_at = now() where job_id = %s and run_id = %s and"
                 " outcome is null",
@@ -222,8 +232,8 @@ class Claims:
 
 
 def _clear(conn: DictConnection, job_id: str, run_id: str) -> None:
-    """Forget what others had begun for a job that a run has taken over."""
-    conn.execute("delete from geo.steps where job_id = %s and run_id <> %s", (job_id, run_id))
+    """Note and forget what others had begun for a job that a run has taken over."""
+    note_in_work(conn, job_id, run_id)
     give_up_rebuild(conn, job_id)
 
 
@@ -303,6 +313,8 @@ def _end(
     attempt: int | None = None,
 ) -> bool:
     """As `end_attempt`, while the job's row is locked."""
+    if error.code == "RUN_DIED":
+        note_in_work(conn, job_id, None)
     ended = conn.execute(
         """update geo.attempts set outcome = %(outcome)s, error_code = %(code)s, error_message = %(message)s,
                   ended_at = now()

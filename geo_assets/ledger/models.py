@@ -278,6 +278,8 @@ class Work(BaseModel):
     kind: str
     fingerprint: str
     input: TaskInput
+    deaths: int = Field(0, description="processes that died while this file was in work")
+    died: str = Field("", description="the last of them, host/pid")
 
 
 class Attempt(BaseModel):

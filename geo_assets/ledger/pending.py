@@ -13,6 +13,7 @@ from psycopg.rows import tuple_row
 from psycopg_pool import ConnectionPool
 
 from geo_assets.database.connections import DictConnection, retrying
+from geo_assets.ledger.fatal import KEY, REMEMBERED
 from geo_assets.ledger.models import Work
 
 T = TypeVar("T")
@@ -97,8 +98,11 @@ class PendingTasks:
         begins: LiteralString = ">" if after else ">="
         with self._pool.connection() as conn:
             rows = conn.execute(
-                f"""select task_key, kind, fingerprint, input, cost_ms from geo.tasks
-                     where job_id = %s and run_id = %s and stage = %s and listed
+                f"""select task_key, kind, fingerprint, input, cost_ms, coalesce(f.deaths, 0) as deaths,
+                           coalesce(f.process, '') as died
+                      from geo.tasks t join geo.jobs j using (job_id)
+                      left join geo.fatal_files f on f.file = {KEY} and f.died_at > now() - {REMEMBERED}
+                     where t.job_id = %s and run_id = %s and stage = %s and listed
                        and status in ('pending', 'running') and receipt is null
                        and ((- cost_ms), task_key) {begins} (%s, %s) and ((- cost_ms), task_key) <= (%s, %s)
                      order by (- cost_ms), task_key limit %s""",  # noqa: S608

@@ -19,7 +19,7 @@ from psycopg_pool import ConnectionPool
 
 from geo_assets.database.connections import DictConnection, retrying
 from geo_assets.errors import GeoAssetsError, for_job
-from geo_assets.ledger import blobs
+from geo_assets.ledger import blobs, fatal
 from geo_assets.ledger.deltas import forget_earlier
 from geo_assets.ledger.lease import assert_lease, lease_lost
 from geo_assets.ledger.messages import storable
@@ -212,9 +212,22 @@ class Tasks(PendingTasks):
         return {(str(row["path"]), str(row["etag"])): str(row["marked"]) for row in rows}
 
     @retrying
-    def start(self, job_id: str, run_id: str, stage: str, task_key: str) -> None:
-        """Mark a task as running."""
-        self._change(job_id, run_id, stage, task_key, "status = 'running', started_at = now(), finished_at = null")
+    def start(self, job_id: str, run_id: str, stage: str, task_key: str, process: str | None = None) -> None:
+        """Mark a task as running: as in work of a process, if its death is to count."""
+        self._change(
+            job_id,
+            run_id,
+            stage,
+            task_key,
+            "status = 'running', started_at = now(), finished_at = null, process = %(process)s",
+            process=process,
+        )
+
+    @retrying
+    def survived(self, job_id: str, stage: str, task_key: str) -> None:
+        """Forget that processes died while this file was in work: one has finished it."""
+        with self._pool.connection() as conn:
+            fatal.survive(conn, job_id, stage, task_key)
 
     @retrying
     def uploading(self, run_id: str, names: Sequence[str]) -> None:

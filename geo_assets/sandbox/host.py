@@ -165,11 +165,16 @@ class HostShare:
             if self._claim.held <= self._leaving:
                 return False
             with self._exclusively():
-                parties = _parties([*self._others(), self._claim])
+                others = self._others()
+            parties = _parties([*others, self._claim])
             ours = parties.pop(self._claim.run).held - self._leaving
             least = min((party.held for party in parties.values() if party.waiting_since), default=ours)
             had_its_turn = time.monotonic() - self._since > TURN_SECONDS
-            owes = ours - least >= 2 or (ours > least == 0 and had_its_turn)
+            steps = [claim.held for claim in others if claim.run == self._claim.run and claim.waiting_since]
+            spare = (
+                self._claim.held - self._leaving - min(steps, default=self._claim.held)
+            )  # for another step of the run
+            owes = ours - least >= 2 or spare >= 2 or (ours > least == 0 and had_its_turn)
             self._leaving += owes
         return owes
 

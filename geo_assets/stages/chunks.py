@@ -16,6 +16,7 @@ import psycopg
 from psycopg_pool import PoolTimeout
 
 from geo_assets.errors import GeoAssetsError, unforeseen
+from geo_assets.ledger.fatal import MOST_DEATHS, SILENT_SECONDS
 from geo_assets.ledger.models import Work
 from geo_assets.ledger.pending import Place
 from geo_assets.ledger.work import ChunkWork
@@ -88,6 +89,7 @@ def work_through(
     started, busy = time.monotonic(), context.busy_seconds
     share = _share(context, chunk)
     with context.lease(chunk.job), _telling(context, log):
+        _bury(context, chunk.job)
         crew = _crew(context, share, partial(_one, context, chunk.job, chunk.stage, do), threads)
         try:
             for line in crew.lines(share):
@@ -105,6 +107,13 @@ def work_through(
         _note_work(context, share, seconds, context.busy_seconds - busy)
     counts = {str(name): share.counts[name] for name in ("done", *BAD)}
     return ChunkReport(stage=chunk.stage, index=chunk.index, seconds=round(seconds, 3), **counts)
+
+
+def _bury(context: StageContext, job: JobRef) -> None:
+    """Wait until it is known which processes of earlier runs of the job died, and with which files in work."""
+    until = time.monotonic() + 2 * SILENT_SECONDS
+    while not context.jobs.bury(job.job_id) and time.monotonic() < until and not context.stopped:
+        time.sleep(_LOOK_SECONDS)
 
 
 @contextmanager
@@ -134,8 +143,27 @@ def _telling(context: StageContext, log: LogLine) -> Iterator[None]:
 
 
 def _one(context: StageContext, job: JobRef, stage: str, do: DoTask, work: Work) -> Result:
-    """Execute a task; a failure of its own ends it, any other is raised."""
-    context.tasks.start(job.job_id, job.run_id, stage, work.task_key)
+    """Execute a task; a failure of its own ends it, any other is raised.
+
+    A file that a process did not survive is worked on alone, so that nobody else is suspected if that happens again:
+    then it is not tried a third time, by nobody.
+    """
+    if work.deaths >= MOST_DEATHS:
+        fatal = GeoAssetsError(
+            "FATAL_FILE",
+            f"{work.deaths} processes died while they worked on it, the last one ({work.died}) on it alone",
+        )
+        end_badly(context, job, stage, work.task_key, fatal)
+        return work, fatal
+    with context.turns.taken(alone=work.deaths > 0, stopped=lambda: context.stopped):
+        context.tasks.start(job.job_id, job.run_id, stage, work.task_key, context.process)
+        result = _tried(context, job, stage, do, work)
+    if work.deaths:
+        context.tasks.survived(job.job_id, stage, work.task_key)
+    return result
+
+
+def _tried(context: StageContext, job: JobRef, stage: str, do: DoTask, work: Work) -> Result:
     try:
         return work, do(work)
     except INFRASTRUCTURE:

@@ -37,6 +37,7 @@ from geo_assets.stages.contracts import JobRef
 from geo_assets.stages.crew import Stage
 from geo_assets.stages.cutting import Bounds, Steps
 from geo_assets.stages.patience import StoragePatience
+from geo_assets.stages.turns import Turns
 from geo_assets.storage.containers import Container, impatient, open_container
 
 #: Renewed several times within the lease's life (ledger.lease.LEASE_SECONDS), so that one slow commit does not lose it.
@@ -57,6 +58,8 @@ class StageContext:
     steps: Steps = field(default_factory=Steps)
     #: The stages whose steps are all executed by this process.
     ahead: dict[str, Stage] = field(default_factory=dict, repr=False)
+    #: Who may work on files at the same time, and who alone.
+    turns: Turns = field(default_factory=Turns, repr=False)
     _stack: ExitStack = field(default_factory=ExitStack, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     _containers: dict[tuple[str, str], Container] = field(default_factory=dict, repr=False)
@@ -120,6 +123,11 @@ class StageContext:
         """For how long children of this process have been busy, all together."""
         pool = vars(self).get("sandbox")  # not started to be asked
         return pool.busy_seconds if isinstance(pool, SandboxPool) else 0.0
+
+    @property
+    def process(self) -> str:
+        """This process, as others know it."""
+        return f"{socket.gethostname()}/{os.getpid()}"
 
     @property
     def bounds(self) -> Bounds:
@@ -246,7 +254,7 @@ class StageContext:
         Raises:
             GeoAssetsError: LEASE_LOST, already at the start.
         """
-        step = self.jobs.begin_step(job.job_id, job.run_id, f"{socket.gethostname()}/{os.getpid()}")
+        step = self.jobs.begin_step(job.job_id, job.run_id, self.process)
         if step is None:
             raise lease_lost(job.job_id, job.run_id)
         stop = threading.Event()

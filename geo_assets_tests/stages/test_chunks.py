@@ -124,10 +124,10 @@ def test_a_fault_of_the_database_while_working_ahead_leaves_the_rest_to_the_step
     made = world({f"{letter}.tif": 40 for letter in "abcdef"})
     fail, start = [True], made.context.tasks.start
 
-    def failing(job_id, run_id, name, key):
+    def failing(job_id, run_id, name, key, *more):
         if key in {"d.tif", "e.tif"} and fail:
             raise psycopg.OperationalError("gone")
-        start(job_id, run_id, name, key)
+        start(job_id, run_id, name, key, *more)
 
     monkeypatch.setattr(made.context.tasks, "start", failing)
     done = 0
