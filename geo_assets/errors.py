@@ -205,9 +205,7 @@ ERRORS: dict[str, ErrorKind] = {
     "MIGRATION_CHANGED": ErrorKind(
         _X, "restore the file as it was applied, and put the change in a new sql/NNNN_name.sql"
     ),
-    "RELEASE_DIFFERS": ErrorKind(
-        _R, "install the same release everywhere; geo-assets up, of the newer one, brings the database up to date"
-    ),
+    "RELEASE_DIFFERS": ErrorKind(_R, "install the same release everywhere, the newer one; then: geo-assets migrate"),
     "DATABASE_UNAVAILABLE": ErrorKind(_T, "check it with: geo-assets doctor"),
     "QUEUE_UNAVAILABLE": ErrorKind(
         _T, "nothing to do: it is retried automatically; if it persists, check the queue's address and identity"

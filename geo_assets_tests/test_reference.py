@@ -19,6 +19,7 @@ REFERENCE = runpy.run_path(str(ROOT / "scripts" / "reference.py"))
 
 #: Variables that are no settings: where the tools look first, what the stack tells its processes, what tests take.
 NO_SETTINGS = {
+    "ADMIN_URL",
     "CRASH",
     "DAGSTER_POSTGRES_URL",
     "API_URL",
