@@ -21,7 +21,8 @@ USER = 10001
 
 def interpreter() -> str:
     """A Python that every user may run: that of this environment may be in the home of its owner."""
-    for candidate in (Path(sys._base_executable).resolve(), Path("/usr/local/bin/python3"), Path("/usr/bin/python3")):
+    base = Path(sys._base_executable).resolve()  # type: ignore[attr-defined]
+    for candidate in (base, Path("/usr/local/bin/python3"), Path("/usr/bin/python3")):
         if candidate.exists() and all(folder.stat().st_mode & 0o001 for folder in candidate.resolve().parents):
             return str(candidate)
     raise AssertionError("no Python that another user may run")
