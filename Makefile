@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN = started=$$SECONDS; uv=$$(scripts/bootstrap); echo "environment: $$((SECONDS - started)) s"; step=$$SECONDS; $$uv run --frozen
 
 
-.PHONY: help setup demo lint test coverage test-faults test-celery test-k8s test-slow renew bench-raster bench-many bench-mixed bench-vector bench-page bench-stac bench-intake bench-celery up down
+.PHONY: help setup demo lint test coverage test-faults test-celery test-azure test-k8s test-slow renew bench-raster bench-many bench-mixed bench-vector bench-page bench-stac bench-intake bench-celery up down
 help:   ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -34,7 +34,7 @@ test:   ## the tests, a stack for each of up to four cores; some of them with TE
 
 coverage: ## branches taken by the tests that need no stack; fails below the figure in pyproject.toml, not with TESTS=…
 	@$(RUN) coverage erase
-	$$uv run --frozen coverage run -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile -m "not stack and not slow and not faults and not celery and not k8s" $(TESTS)
+	$$uv run --frozen coverage run -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile -m "not stack and not slow and not faults and not celery and not azure and not k8s" $(TESTS)
 	$$uv run --frozen coverage combine --quiet
 	$$uv run --frozen coverage report --skip-covered --sort=cover $(if $(TESTS),--fail-under=0)
 	echo "coverage: $$((SECONDS - step)) s"
@@ -50,6 +50,11 @@ test-celery: ## steps and runs on workers of Celery that are killed and frozen, 
 test-k8s: ## runs and steps as jobs of Kubernetes, some of which are killed and lost, on an API server of the tests; the image's steps
 	@$(RUN) --extra k8s pytest -m k8s geo_assets_tests/k8s --numprocesses 2 --dist loadfile --no-loadscope-reorder -s
 	echo "test-k8s: $$((SECONDS - step)) s"
+
+AZURE_TESTS = geo_assets_tests/azure geo_assets_tests/integration/test_azure.py geo_assets_tests/storage/test_azure.py
+test-azure: ## jobs of which everything is in Azure's Storage: on Azurite, which comes from npm, with a Node from PyPI
+	@$(RUN) --extra serve --extra azure --group azurite pytest -m "not slow" $(AZURE_TESTS) --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	echo "test-azure: $$((SECONDS - step)) s"
 
 test-slow: ## faults that take minutes
 	@$(RUN) pytest -m slow -s

@@ -27,6 +27,7 @@ from geo_assets.machine import (
 )
 from geo_assets.patterns import ACCOUNT_ALIAS
 from geo_assets.task_status import BAD_INPUT
+from geo_assets.tokens import Auth, database_token
 
 PACKAGE_ROOT = Path(__file__).resolve().parent
 
@@ -100,6 +101,14 @@ class Settings(BaseSettings):
     pg_host: str = Field("127.0.0.1", description="host of PostgreSQL")
     pg_port: int = Field(5432, description="its port")
     pg_database: str = Field("geo_assets", description="the one database that holds everything")
+    pg_auth: Auth = Field(
+        "password",
+        description="password; or tokens instead, of Azure's identity (azure) or of a program (command): each role is"
+        " then one that PostgreSQL knows by its token",
+    )
+    pg_token_command: str = Field(
+        "", description="command: the program with its arguments, which prints a token, or JSON as az does"
+    )
     migrator_user: str = Field("geo_migrator", description="role that owns the schema and applies sql/")
     migrator_password: SecretStr = Field(SecretStr(""), description="its password")
     pipeline_user: str = Field("geo_pipeline", description="role of runs, API and Dagster")
@@ -271,26 +280,39 @@ class Settings(BaseSettings):
 
     def _address(self, role: Role) -> str:
         user, password = self.credentials(role)
-        return f"postgresql://{quote(user)}:{quote(password)}@{self.pg_host}:{self.pg_port}/{quote(self.pg_database)}"
+        return f"postgresql://{quote(user)}:{quote(password, safe='')}@{self._database}"
+
+    @property
+    def _database(self) -> str:
+        return f"{self.pg_host}:{self.pg_port}/{quote(self.pg_database)}"
 
     def credentials(self, role: Role) -> tuple[str, str]:
-        """User name and password of a role."""
+        """User name and password of a role, or the token that it is known by now: ask for each connection.
+
+        Raises:
+            GeoAssetsError: DATABASE_UNAVAILABLE, no token is to be had.
+        """
         users = {
             "migrator": (self.migrator_user, self.migrator_password),
             "pipeline": (self.pipeline_user, self.pipeline_password),
             "reader": (self.reader_user, self.reader_password),
         }
         user, password = users[role]
-        return user, password.get_secret_value()
+        if self.pg_auth == "password":
+            return user, password.get_secret_value()
+        return user, database_token(self.pg_auth, self.pg_token_command)
 
     @property
     def dagster_postgres_url(self) -> str:
         """Dagster's storage: schema `dagster` of the one database.
 
         The driver is named: SQLAlchemy 2.1 takes psycopg 3 for a bare `postgresql://`, and every event write of
-        dagster-postgres fails.
+        dagster-postgres fails. It has no token: `defs/storage.py` asks for one at each connection.
         """
-        address = self._address("pipeline").replace("postgresql://", "postgresql+psycopg2://", 1)
+        user = quote(self.pipeline_user)
+        address = (
+            self._address("pipeline") if self.pg_auth == "password" else f"postgresql://{user}@{self._database}"
+        ).replace("postgresql://", "postgresql+psycopg2://", 1)
         return f"{address}?options={quote(f'{_UTC} -csearch_path=dagster')}"
 
     @property

@@ -117,7 +117,8 @@ def find_azurite() -> Path | None:
         folder = default_home() / "azurite"
         folder.mkdir(parents=True, exist_ok=True)
         command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), "azurite@3"]
-        subprocess.run(command, check=True, capture_output=True, timeout=280)
+        cache = ["--cache", str(folder / "cache")]  # the user's home may belong to somebody else
+        subprocess.run([*command, *cache], check=True, capture_output=True, timeout=280)
     return program
 
 

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, ParamSpec, Self, TypeVar
 
 import psycopg
@@ -58,10 +58,11 @@ def open_pool(settings: Settings, role: Role = "pipeline", *, max_size: int = 8)
     """A pool of connections whose rows are dicts. Close it.
 
     Raises:
-        GeoAssetsError: DATABASE_UNAVAILABLE after `_ANSWER_SECONDS` without an answer.
+        GeoAssetsError: DATABASE_UNAVAILABLE after `_ANSWER_SECONDS` without an answer, or without a token.
     """
+    settings.credentials(role)  # where there is no token, its reason is the error
     pool: ConnectionPool[DictConnection] = ConnectionPool(
-        settings.dsn(role),
+        partial(settings.dsn, role),  # for each connection: a token expires
         min_size=1,
         max_size=max_size,
         timeout=_ANSWER_SECONDS,

@@ -5,21 +5,34 @@ of an idle stack. Only its webserver has a pool, without a check that the connec
 runs, events and schedules of a process. Not here: what is stored, or where (`dagster.yaml`).
 """
 
-from typing import TYPE_CHECKING
-
 from dagster._core.storage.config import PostgresStorageConfig
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
+from dagster_postgres.auth import PgTokenProvider
 from dagster_postgres.utils import create_pg_engine, get_token_provider_from_config, pg_url_from_config
 
-if TYPE_CHECKING:
-    from dagster_postgres.auth import PgTokenProvider
+from geo_assets.settings import Settings, load_settings
 
 #: Connections that a process keeps, and how many more it may open, each for as long as a statement lasts.
 _KEPT, _BESIDE = 2, 30
 
 #: Seconds; firewalls forget a connection that is much older.
 _OLDEST = 1800
+
+
+class _Tokens(PgTokenProvider):
+    """The tokens that all other connections of the process have, kept in one place."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self._settings = settings
+
+    def get_token(self) -> str:
+        """Return a token that is valid now."""
+        return self._settings.credentials("pipeline")[1]
+
+    def _fetch_token(self) -> tuple[str, float]:
+        raise NotImplementedError  # `get_token` keeps none of its own
 
 
 class PooledPostgresStorage(DagsterPostgresStorage):
@@ -32,8 +45,11 @@ class PooledPostgresStorage(DagsterPostgresStorage):
         postgres_url: str,
         should_autocreate_tables: bool = True,
         inst_data: ConfigurableClassData | None = None,
-        token_provider: "PgTokenProvider | None" = None,
+        token_provider: PgTokenProvider | None = None,
     ) -> None:
+        settings = load_settings()
+        if settings.pg_auth != "password":
+            token_provider = _Tokens(settings)
         super().__init__(postgres_url, should_autocreate_tables, inst_data, token_provider)
         engine = create_pg_engine(
             postgres_url,

@@ -126,7 +126,8 @@ def _time_zone(settings: Settings) -> Finding:
     dagsters = os.environ.get("GEO_ASSETS_DAGSTER_POSTGRES_URL", settings.dagster_postgres_url)
     zones = {}
     for who, url in (("ours", ours), ("Dagster's", dagsters.replace("postgresql+psycopg2://", "postgresql://", 1))):
-        with psycopg.connect(url, connect_timeout=5) as conn:
+        token = {} if settings.pg_auth == "password" else {"password": settings.credentials("pipeline")[1]}
+        with psycopg.connect(url, connect_timeout=5, **token) as conn:  # type: ignore[arg-type]
             row = conn.execute("show timezone").fetchone()
             zones[who] = str(row[0]) if row else "unknown"
     found = ", ".join(f"{who} {zone}" for who, zone in zones.items())

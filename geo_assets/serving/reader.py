@@ -5,6 +5,7 @@ Here: pools. Not here: statements.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -50,8 +51,9 @@ def open_reader_for_threads(settings: Settings) -> ConnectionPool[DictConnection
     Raises:
         GeoAssetsError: DATABASE_UNAVAILABLE.
     """
+    settings.credentials("reader")  # where there is no token, its reason is the error
     pool: ConnectionPool[DictConnection] = ConnectionPool(
-        settings.dsn("reader"),
+        partial(settings.dsn, "reader"),  # for each connection: a token expires
         min_size=1,
         max_size=CONNECTIONS,
         timeout=_PATIENCE,
@@ -84,13 +86,12 @@ async def open_reader(settings: Settings) -> asyncpg.Pool[Any]:
     Raises:
         GeoAssetsError: DATABASE_UNAVAILABLE.
     """
-    user, password = settings.credentials("reader")
     try:
         pool = _Pool(
             host=settings.pg_host,
             port=settings.pg_port,
-            user=user,
-            password=password,
+            user=settings.reader_user,
+            password=lambda: settings.credentials("reader")[1],
             database=settings.pg_database,
             min_size=1,
             max_size=CONNECTIONS,
