@@ -4,6 +4,7 @@ first.
 Here: bringing it from npm, starting, stopping and freezing it. Not here: what is tested against it.
 """
 
+import fcntl
 import os
 import shutil
 import signal
@@ -111,11 +112,16 @@ def find_azurite() -> Path | None:
     either.
     """
     program = Path(shutil.which("azurite") or default_home() / "azurite/node_modules/.bin/azurite")
-    if not program.exists():
-        if not shutil.which("npm"):
-            return None
-        folder = default_home() / "azurite"
-        folder.mkdir(parents=True, exist_ok=True)
+    if program.exists():
+        return program
+    if not shutil.which("npm"):
+        return None
+    folder = default_home() / "azurite"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:  # several processes of tests begin at once
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if program.exists():
+            return program
         command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), "azurite@3"]
         cache = ["--cache", str(folder / "cache")]  # the user's home may belong to somebody else
         subprocess.run([*command, *cache], check=True, capture_output=True, timeout=280)

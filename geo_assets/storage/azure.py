@@ -1,5 +1,5 @@
 """Azure Storage: opening a container, its addresses, and what obstore cannot do there, done by Azure's own SDK:
-creating a container, and listing names that obstore refuses.
+creating a container, listing names that obstore refuses, and an upload that goes on after a cut.
 
 Here: what a service of `services.py` is asked for. Not here: all operations that are the same everywhere
 (`containers.py`). The SDK needs forty times the processor time of obstore for a listing, so it is used only where
@@ -8,12 +8,14 @@ obstore failed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from obstore.store import AzureStore
 
 from geo_assets.accounts import AzureAccount
+from geo_assets.storage.azure_blocks import upload_in_blocks
 from geo_assets.storage.faults import made_unless_it_exists
 from geo_assets.storage.places import BlobPlace
 
@@ -101,6 +103,15 @@ def exact_entries(account: AzureAccount, name: str, prefix: str) -> Iterator[dic
             "e_tag": f'"{blob.etag.strip(chr(34))}"',
             "last_modified": blob.last_modified,
         }
+
+
+def upload_large(account: AzureAccount, name: str, path: str, source: Path, attributes: Mapping[str, str]) -> None:
+    """Upload a file of `LARGE` bytes or more.
+
+    Raises:
+        azure.core.exceptions.AzureError: the store does not answer, or refuses; the next call goes on from there.
+    """
+    upload_in_blocks(_client(account, name).get_blob_client(path), source, attributes)
 
 
 def _client(account: AzureAccount, name: str) -> Any:

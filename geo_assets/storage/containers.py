@@ -21,10 +21,12 @@ import obstore
 from obstore.exceptions import InvalidPathError, NotFoundError
 from obstore.store import LocalStore
 
-from geo_assets.accounts import Account, LocalAccount
+from geo_assets.accounts import Account, AzureAccount, LocalAccount
 from geo_assets.errors import GeoAssetsError
 from geo_assets.patterns import CONTAINER_NAME, CONTAINER_NAME_IN_WORDS
 from geo_assets.settings import Settings
+from geo_assets.storage import azure
+from geo_assets.storage.azure_blocks import LARGE
 from geo_assets.storage.faults import made_unless_it_exists, understood
 from geo_assets.storage.local import LocalPlace, account_root, entries_below, pieces_of
 from geo_assets.storage.places import BlobPlace
@@ -364,6 +366,10 @@ class Container:
         attributes: Any = {k: v for k, v in told.items() if v} if self._local is None else None
 
         def put() -> None:
+            account = self._account
+            if isinstance(account, AzureAccount) and source.stat().st_size >= LARGE:
+                azure.upload_large(account, self.name, safe_path(path), source, attributes or {})
+                return
             with source.open("rb") as file:
                 obstore.put(self._store, safe_path(path), file, attributes=attributes or None)
 
