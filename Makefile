@@ -52,7 +52,7 @@ test-k8s: ## runs and steps as jobs of Kubernetes, some of which are killed and 
 	echo "test-k8s: $$((SECONDS - step)) s"
 
 AZURE_TESTS = geo_assets_tests/azure geo_assets_tests/integration/test_azure.py geo_assets_tests/storage/test_azure.py
-test-azure: ## jobs of which everything is in Azure's Storage: on Azurite, which comes from npm, with a Node from PyPI
+test-azure: ## jobs of which everything is in Azure's Storage, PostgreSQL by tokens: on Azurite, which comes from npm, with a Node from PyPI
 	@$(RUN) --extra serve --extra azure --group azurite pytest -m "not slow" $(AZURE_TESTS) --numprocesses 2 --dist loadfile --no-loadscope-reorder
 	echo "test-azure: $$((SECONDS - step)) s"
 
