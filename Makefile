@@ -97,6 +97,10 @@ bench-stac: ## the catalogue against pypgstac, stac-fastapi, titiler and sha256s
 	@$(RUN) --extra serve python -m benchmarks.stac
 	echo "bench-stac: $$((SECONDS - step)) s"
 
+bench-scale: ## a million files listed and planned, a hundred thousand through all stages without converting one; starts a stack of its own
+	@$(RUN) python -m benchmarks.scale
+	echo "bench-scale: $$((SECONDS - step)) s"
+
 bench-vector: ## vector load against ogr2ogr, geopandas and the COPY floor; about 15 minutes
 	@$(RUN) python -m benchmarks.vector
 	echo "bench-vector: $$((SECONDS - step)) s"
