@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN = started=$$SECONDS; uv=$$(scripts/bootstrap); echo "environment: $$((SECONDS - started)) s"; step=$$SECONDS; $$uv run --frozen
 
 
-.PHONY: help setup demo lint test coverage test-faults test-celery test-azure test-k8s test-slow renew bench-raster bench-many bench-mixed bench-vector bench-page bench-stac bench-intake bench-celery up down
+.PHONY: help setup demo lint test coverage test-faults test-celery test-azure test-k8s test-s3 test-slow renew bench-raster bench-many bench-mixed bench-vector bench-page bench-stac bench-intake bench-celery bench-scale up down
 help:   ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -55,6 +55,10 @@ AZURE_TESTS = geo_assets_tests/azure geo_assets_tests/integration/test_azure.py 
 test-azure: ## jobs of which everything is in Azure's Storage, PostgreSQL by tokens: on Azurite, which comes from npm, with a Node from PyPI
 	@$(RUN) --extra serve --extra azure --group azurite pytest -m "not slow" $(AZURE_TESTS) --numprocesses 2 --dist loadfile --no-loadscope-reorder
 	echo "test-azure: $$((SECONDS - step)) s"
+
+test-s3: ## jobs of which everything is in S3, on moto's server
+	@$(RUN) --extra s3 --group moto pytest -m s3 geo_assets_tests/s3
+	echo "test-s3: $$((SECONDS - step)) s"
 
 test-slow: ## faults that take minutes
 	@$(RUN) pytest -m slow -s

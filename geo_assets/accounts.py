@@ -8,10 +8,19 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 
 #: Secrets in a query would be shown with the address.
 _ADDRESS = "an address as https://HOST/PATH, without user, query or blanks"
@@ -102,4 +111,44 @@ class AzureAccount(BaseModel):
         return value
 
 
-Account = Annotated[LocalAccount | AzureAccount, Field(discriminator="kind")]
+class S3Account(BaseModel):
+    """Buckets of Amazon S3, or of a service that speaks as it does: each is a container. Without a key, obstore takes the
+    identity of the environment.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["s3"]
+    region: str = Field("us-east-1", pattern=r"^[a-z0-9-]{2,40}$", description="region of its buckets")
+    access_key_id: SecretStr | None = Field(None, description="an access key")
+    secret_access_key: SecretStr | None = Field(None, description="the secret of the access key")
+    session_token: SecretStr | None = Field(None, description="a session token, with a temporary key")
+    endpoint: WebAddress | None = Field(
+        None, description="its address, where that is not Amazon's (MinIO: http://127.0.0.1:9000)"
+    )
+    public_url: WebAddress | None = Field(
+        None, description="what hrefs in STAC items start with (default: its address)"
+    )
+
+    @model_validator(mode="after")
+    def _key_is_whole(self) -> Self:
+        if bool(self.access_key_id) != bool(self.secret_access_key):
+            msg = "access_key_id and secret_access_key go together"
+            raise ValueError(msg)
+        return self
+
+
+class GcsAccount(BaseModel):
+    """Buckets of Google Cloud Storage: each is a container. Without a key, obstore takes the identity of the
+    environment.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["gcs"]
+    service_account_key: SecretStr | None = Field(None, description="the JSON of a key of a service account")
+    endpoint: WebAddress | None = Field(None, description="its address, where that is not Google's")
+    public_url: WebAddress | None = Field(
+        None, description="what hrefs in STAC items start with (default: its address)"
+    )
+
+
+Account = Annotated[LocalAccount | AzureAccount | S3Account | GcsAccount, Field(discriminator="kind")]

@@ -79,7 +79,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="GEO_ASSETS_", extra="ignore", frozen=True)
 
     home: Path = Field(default_factory=default_home, description="where the local stack keeps everything")
-    accounts: dict[str, Account] = Field(default_factory=dict, description="JSON: alias -> {kind: local|azure, …}")
+    accounts: dict[str, Account] = Field(
+        default_factory=dict, description="JSON: alias -> {kind: local|azure|s3|gcs, …}"
+    )
     output_account: str = Field("default", description="alias of the account that COGs and thumbnails are written to")
     cog_container: str = Field("cogs", description="container for COGs in that account")
     thumbnail_container: str = Field("thumbnails", description="container for thumbnails in that account")
@@ -386,6 +388,8 @@ def _fault(loc: tuple[int | str, ...], message: str) -> str:
     """
     variable, *fields = [str(part) for part in loc]
     if variable == "accounts":
-        fields = [part for index, part in enumerate(fields) if index != 1 or part not in {"azure", "local"}]
+        fields = [
+            part for index, part in enumerate(fields) if index != 1 or part not in {"azure", "gcs", "local", "s3"}
+        ]
     where = f": {'.'.join(fields)}" if fields else ""
     return f"GEO_ASSETS_{variable.upper()}{where}: {message.removeprefix('Value error, ')}"

@@ -9,7 +9,7 @@ import typer.main
 from typer.core import TyperOption
 from typer.testing import CliRunner
 
-from geo_assets.accounts import AzureAccount, LocalAccount
+from geo_assets.accounts import AzureAccount, GcsAccount, LocalAccount, S3Account
 from geo_assets.errors import ERRORS
 from geo_assets.parameters import JOB_TYPES
 from geo_assets.settings import Settings
@@ -39,7 +39,7 @@ def test_a_page_of_the_reference_says_what_the_code_says(name):
     assert written == REFERENCE["pages"]()[name], "renew it with: make renew"
 
 
-@pytest.mark.parametrize("model", [Settings, AzureAccount, LocalAccount, *JOB_TYPES.values()])
+@pytest.mark.parametrize("model", [Settings, AzureAccount, GcsAccount, LocalAccount, S3Account, *JOB_TYPES.values()])
 def test_every_setting_and_every_parameter_says_what_it_is(model):
     assert [name for name, field in model.model_fields.items() if not field.description and name != "kind"] == []
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from geo_assets.accounts import AzureAccount, LocalAccount
+from geo_assets.accounts import AzureAccount, GcsAccount, LocalAccount, S3Account
 from geo_assets.errors import ERRORS, ErrorClass
 from geo_assets.parameters import JOB_TYPES, IngestContainer
 from geo_assets.settings import Settings
@@ -52,6 +52,8 @@ def settings_page() -> str:
             ),
             *_account("local", LocalAccount),
             *_account("azure", AzureAccount),
+            *_account("s3", S3Account),
+            *_account("gcs", GcsAccount),
             "",
         ]
     )

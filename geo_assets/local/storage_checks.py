@@ -50,7 +50,9 @@ def _account(settings: Settings, alias: str) -> str:
         if error.code == "STORAGE_FORBIDDEN" and account.kind == "azure" and account.sas_token:
             return f"{account.account_name} answers; its SAS does not open every container"
         raise
-    return f"{account.root} is there" if account.kind == "local" else f"{account.account_name} answers"
+    if account.kind == "local":
+        return f"{account.root} is there"
+    return f"{account.account_name if account.kind == 'azure' else account.endpoint or account.kind} answers"
 
 
 def _output(settings: Settings, name: str, *, make: bool) -> str:

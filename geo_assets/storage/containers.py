@@ -183,7 +183,7 @@ class Container:
         except (NotFoundError, FileNotFoundError) as error:
             if self._local is not None:
                 self._local.insist()  # it may have been unmounted during the call
-            if "ContainerNotFound" in str(error):
+            if "ContainerNotFound" in str(error) or "NoSuchBucket" in str(error):
                 raise GeoAssetsError("CONTAINER_NOT_FOUND", f"there is no container {self}") from error
             raise GeoAssetsError("SOURCE_GONE", f"{path} is no longer in {self}") from error
         except GeoAssetsError:

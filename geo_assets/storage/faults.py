@@ -10,6 +10,7 @@ import errno
 import os
 import re
 from collections.abc import Callable
+from typing import Any
 
 from obstore.exceptions import (
     AlreadyExistsError,
@@ -38,7 +39,10 @@ _PASSING_CONFLICTS = frozenset(
 )
 
 #: Conflicts that mean that something with this name exists already.
-_EXISTS = frozenset({"BlobAlreadyExists", "ContainerAlreadyExists", "QueueAlreadyExists"})
+_EXISTS = frozenset({"BlobAlreadyExists", "ContainerAlreadyExists", "QueueAlreadyExists", "PreconditionFailed"})
+
+#: The container, or bucket, is not there.
+_NO_CONTAINER = frozenset({"ContainerNotFound", "NoSuchBucket"})
 
 #: A conflict that lasts until the blob is rehydrated: no byte of it can be read before.
 _ARCHIVED = frozenset({"BlobArchived", "BlobBeingRehydrated"})
@@ -48,6 +52,9 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NAME = frozenset({errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.EILSEQ})
 _REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _ERRNO = re.compile(r"\(os error (\d+)\)")
+
+#: Whose errors are a store's: modules of other clients than obstore.
+_CLIENTS = ("azure.", "botocore.", "geo_assets.storage.s3")
 
 _RIGHTS = (
     "give the storage account a key, SAS or identity, or the directory the rights, to read sources and to write outputs"
@@ -72,7 +79,7 @@ def understood(error: Exception, place: str, path: str = "") -> GeoAssetsError |
         return GeoAssetsError("INPUT_CHANGED", f"{path} was replaced after it was listed")
     if isinstance(error, InvalidPathError) or "Could not parse path" in text:
         return GeoAssetsError("UNSAFE_PATH", f"{what!r} is a name that the store's client refuses")
-    if not (isinstance(error, (BaseError, OSError)) or type(error).__module__.startswith("azure.")):
+    if not (isinstance(error, (BaseError, OSError)) or type(error).__module__.startswith(_CLIENTS)):
         return None
     number = _errno(error, text)
     if number in _FULL:
@@ -110,7 +117,7 @@ def _says_it_exists(error: Exception) -> bool:
 def _answered(error: Exception, what: str, place: str, text: str) -> GeoAssetsError:
     """Translate by the service's answer; without one the store is unavailable."""
     status, code = _status(error, text), _service_code(error, text)
-    if code == "ContainerNotFound":
+    if code in _NO_CONTAINER:
         return GeoAssetsError("CONTAINER_NOT_FOUND", f"there is no container {place}")
     if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or status in {"401", "403"}:
         return _forbidden(what, place, code or status)
@@ -133,15 +140,21 @@ def _forbidden(what: str, place: str, why: str) -> GeoAssetsError:
 
 def _status(error: Exception, text: str) -> str:
     """Return the HTTP status of an answer; empty where there was none."""
-    from_sdk = getattr(error, "status_code", None)
+    from_sdk = getattr(error, "status_code", None) or _told(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
     found = _STATUS.search(text)
     return str(from_sdk) if from_sdk else found.group(1) if found else ""
 
 
 def _service_code(error: Exception, text: str) -> str:
-    from_sdk = getattr(error, "error_code", None)
+    from_sdk = getattr(error, "error_code", None) or _told(error).get("Error", {}).get("Code")
     found = _SERVICE_CODE.search(text)
     return str(getattr(from_sdk, "value", from_sdk)) if from_sdk else found.group(1) if found else ""
+
+
+def _told(error: Exception) -> dict[str, Any]:
+    """What the service answered, in an error of botocore's."""
+    told = getattr(error, "response", None)
+    return told if isinstance(told, dict) else {}
 
 
 def _errno(error: Exception, text: str) -> int:

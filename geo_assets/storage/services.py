@@ -14,7 +14,7 @@ from obstore.exceptions import BaseError
 
 from geo_assets.accounts import Account, LocalAccount
 from geo_assets.errors import GeoAssetsError
-from geo_assets.storage import azure
+from geo_assets.storage import azure, gcs, s3
 from geo_assets.storage.places import BlobPlace
 
 #: The transport's own retries, for short failures: waiting for a store that is away longer is the caller's decision
@@ -51,7 +51,7 @@ class Service(Protocol):
         """Yield every blob in the form of obstore's listing, with its exact name."""
 
 
-_SERVICES: dict[str, Service] = {"azure": azure}
+_SERVICES: dict[str, Service] = {"azure": azure, "s3": s3, "gcs": gcs}
 
 
 def service_of(account: Account) -> Service | None:
@@ -81,7 +81,8 @@ def open_store(alias: str, name: str, account: Account, *, hasty: bool) -> Any:
     try:
         return service.open_store(account, name, client_options=client, retry_config=_HASTY_TRIES if hasty else _TRIES)
     except BaseError as error:  # its message contains the value
-        field = "sas_token" if "SAS" in str(error) else "endpoint"
+        said = {"SAS": "sas_token", "service account": "service_account_key", "ServiceAccount": "service_account_key"}
+        field = next((field for word, field in said.items() if word in str(error)), "endpoint")
         raise GeoAssetsError(
             "INVALID_SETTINGS", f"GEO_ASSETS_ACCOUNTS: {alias}.{field}: the store's client cannot read it"
         ) from error
