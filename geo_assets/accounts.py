@@ -112,8 +112,8 @@ class AzureAccount(BaseModel):
 
 
 class S3Account(BaseModel):
-    """Buckets of Amazon S3, or of a service that speaks as it does: each is a container. Without a key, obstore takes the
-    identity of the environment.
+    """Buckets of Amazon S3, or of a service that speaks as it does: each is a container. Without a key, obstore takes
+    the identity of the environment.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -71,7 +71,7 @@ def said(monkeypatch, tmp_path, **variables: str) -> str:
             ({"kind": "azure", "account_name": "surveydata", "public_url": address}, "survey.public_url")
             for address in NO_ADDRESSES
         ),
-        ({"kind": "s3"}, "survey"),
+        ({"kind": "ftp"}, "survey"),
         ("hush-hush", "survey"),
     ],
 )

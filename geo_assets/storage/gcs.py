@@ -49,7 +49,7 @@ def gdal(account: GcsAccount, name: str, path: str) -> tuple[str, dict[str, Any]
     return f"/vsigs/{name}/{path}", options
 
 
-def creation(account: GcsAccount, name: str) -> str:  # noqa: ARG001 - a service's
+def creation(account: GcsAccount, name: str) -> str:  # noqa: ARG001
     """Return the command by which a person creates a bucket."""
     return f"gcloud storage buckets create gs://{name} --uniform-bucket-level-access --public-access-prevention"
 
@@ -63,7 +63,7 @@ def create_container(account: GcsAccount, name: str) -> None:
     raise GeoAssetsError("CONTAINER_NOT_FOUND", f"there is no bucket {name}", remedy=creation(account, name))
 
 
-def exact_entries(account: GcsAccount, name: str, prefix: str) -> Iterator[dict[str, Any]]:  # noqa: ARG001 - a service's
+def exact_entries(account: GcsAccount, name: str, prefix: str) -> Iterator[dict[str, Any]]:  # noqa: ARG001
     """Say that a name cannot be listed.
 
     Raises:
