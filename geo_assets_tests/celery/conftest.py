@@ -5,12 +5,16 @@ import signal
 import subprocess
 import time
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 
 import pytest
 
 from geo_assets_tests.conftest import Cli, a_stack
 from geo_assets_tests.processes import children
 from geo_assets_tests.redis_server import Redis
+
+#: What cannot be imported without the packages of the extra.
+collect_ignore = [] if find_spec("dagster_celery") else ["test_configuration.py"]
 
 CHUNK = 8
 

@@ -1,11 +1,15 @@
 """A stack whose runs and steps are jobs of a cluster."""
 
 import json
+from importlib.util import find_spec
 
 import pytest
 
 from geo_assets_tests.conftest import Cli, a_stack
 from geo_assets_tests.k8s.cluster import Cluster, served
+
+#: What cannot be imported without the packages of the extra.
+collect_ignore = [] if find_spec("dagster_k8s") else ["test_values.py"]
 
 CHUNK = 8
 

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
@@ -12,6 +13,9 @@ import pytest
 from geo_assets.accounts import S3Account
 from geo_assets.local.postgresql import free_port
 from geo_assets_tests.conftest import Cli, a_stack
+
+#: What cannot be imported without the packages of the extra.
+collect_ignore = [] if find_spec("boto3") else ["test_buckets.py"]
 
 #: Of the account; a test looks for the secret everywhere.
 KEY, SECRET = "AKIATESTOFGEOASSETS1", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYGEOASSETS1"
