@@ -4,6 +4,7 @@ first.
 Here: bringing it from npm, starting, stopping and freezing it. Not here: what is tested against it.
 """
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -20,8 +21,8 @@ from geo_assets.settings import default_home
 #: The key that Microsoft publishes for its emulator; every account here has it.
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
-#: One for tests that make what they need, one for a stack that finds nothing but the account.
-ACCOUNTS = ("devstoreaccount1", "freshaccount")
+#: One for tests that make what they need, two for stacks that find nothing but the account: a queue has one reader.
+ACCOUNTS = ("devstoreaccount1", "freshaccount", "jobsaccount")
 
 #: Seconds. It writes what it knows every five seconds, and when it is told to end.
 _SAVES_WITHIN = 8
@@ -76,6 +77,7 @@ class Azurite:
             cwd=self._folder,
             env={**os.environ, "NODE_OPTIONS": "", "AZURITE_ACCOUNTS": accounts},
             stdout=subprocess.DEVNULL,
+            start_new_session=True,  # the `node` of PyPI is a program that starts another
         )
         deadline = time.monotonic() + 60
         while not all(_listens(self.ports[name]) for name in ("blob", "queue")):
@@ -87,24 +89,28 @@ class Azurite:
         """End it: connections are refused from now on."""
         if self._process is None:
             return
-        self._process.send_signal(signal.SIGCONT)
-        self._process.terminate()
-        try:
-            self._process.wait(_SAVES_WITHIN)
-        except subprocess.TimeoutExpired:  # it waits for a client that keeps its connection
-            self._process.kill()
-            self._process.wait(10)
+        group = self._process.pid
+        os.killpg(group, signal.SIGCONT)
+        os.killpg(group, signal.SIGTERM)
+        deadline = time.monotonic() + _SAVES_WITHIN
+        with contextlib.suppress(ProcessLookupError):
+            while time.monotonic() < deadline:  # the first ends at once, the one that it started saves
+                self._process.poll()
+                os.killpg(group, 0)
+                time.sleep(0.1)
+            os.killpg(group, signal.SIGKILL)  # it waits for a client that keeps its connection
+        self._process.wait(10)
         self._process = None
 
     def freeze(self) -> None:
         """Connections are taken from now on, and nothing is answered."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        os.killpg(self._process.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
         """It answers again."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
+        os.killpg(self._process.pid, signal.SIGCONT)
 
 
 def find_azurite() -> Path | None:
