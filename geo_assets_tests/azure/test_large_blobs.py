@@ -1,5 +1,9 @@
-"""Large blobs on Azurite: a cut costs only what was not there yet."""
+"""Large blobs on Azurite: memory stays flat, a cut costs only what was not there yet."""
 
+import json
+import subprocess
+import sys
+import textwrap
 import time
 
 import pytest
@@ -14,6 +18,7 @@ from geo_assets.storage.containers import Container
 pytestmark = pytest.mark.azure
 
 MIB = 1024 * 1024
+BIG = 256 * MIB
 
 
 @pytest.fixture
@@ -89,3 +94,36 @@ def test_a_large_blob_that_was_written_anew_after_it_was_listed_is_said_to_have_
     with pytest.raises(GeoAssetsError) as caught:
         fresh.download("big", tmp_path / "back", etag=etag)
     assert caught.value.code == "INPUT_CHANGED"
+
+
+PROGRAM = """
+    import json, resource, sys
+    from pathlib import Path
+    from geo_assets.accounts import AzureAccount
+    from geo_assets.storage.containers import Container
+
+    container = Container("azure", sys.argv[1], AzureAccount.model_validate_json(sys.argv[2]))
+    folder = Path(sys.argv[3])
+    small, big = folder / "small", folder / "big"
+    used = []
+    for file in (small, big):
+        container.upload(file, file.name)
+        container.download(file.name, folder / "back")
+        used.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+    print(json.dumps(used))
+"""
+
+
+def test_memory_is_flat_for_a_large_blob_up_and_down(azurite, fresh, tmp_path):
+    patterned(tmp_path / "small", LARGE)
+    patterned(tmp_path / "big", BIG)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(PROGRAM), fresh.name, json.dumps(azurite.account().settings), tmp_path],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    small, big = json.loads(done.stdout)
+    print(f"most memory: {small} MB after 64 MB, {big} MB after {BIG // MIB} MB")
+    assert big - small < 64
+    assert (tmp_path / "back").stat().st_size == BIG
