@@ -7,6 +7,7 @@ opening one (`storage/`).
 from __future__ import annotations
 
 import base64
+import json
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -59,6 +60,11 @@ class LocalAccount(BaseModel):
     _ours: bool = PrivateAttr(default=False)
 
     @property
+    def names_are_global(self) -> bool:
+        """Whether the name of a container may be that of a stranger's."""
+        return False
+
+    @property
     def ours(self) -> bool:
         """Whether it is in our own home. Elsewhere it may be a share that is not mounted."""
         return self._ours
@@ -84,6 +90,11 @@ class AzureAccount(BaseModel):
     public_url: WebAddress | None = Field(
         None, description="what hrefs in STAC items start with (default: its address)"
     )
+
+    @property
+    def names_are_global(self) -> bool:
+        """Whether the name of a container may be that of a stranger's."""
+        return False
 
     @field_validator("account_key")
     @classmethod
@@ -129,6 +140,11 @@ class S3Account(BaseModel):
         None, description="what hrefs in STAC items start with (default: its address)"
     )
 
+    @property
+    def names_are_global(self) -> bool:
+        """Whether the name of a bucket may be that of a stranger's: Amazon has one space of names for everybody."""
+        return not self.endpoint
+
     @model_validator(mode="after")
     def _key_is_whole(self) -> Self:
         if bool(self.access_key_id) != bool(self.secret_access_key):
@@ -149,6 +165,24 @@ class GcsAccount(BaseModel):
     public_url: WebAddress | None = Field(
         None, description="what hrefs in STAC items start with (default: its address)"
     )
+
+    @property
+    def names_are_global(self) -> bool:
+        """Whether the name of a bucket may be that of a stranger's: Google has one space of names for everybody."""
+        return not self.endpoint
+
+    @field_validator("service_account_key")
+    @classmethod
+    def _key_is_whole(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and value.get_secret_value():
+            try:
+                there = json.loads(value.get_secret_value()).keys()
+            except (ValueError, AttributeError):
+                there = set[str]()
+            if not there >= {"client_email", "private_key"}:
+                msg = "is not the JSON of a service account's key, which has client_email and private_key"
+                raise ValueError(msg)
+        return value
 
 
 Account = Annotated[LocalAccount | AzureAccount | S3Account | GcsAccount, Field(discriminator="kind")]

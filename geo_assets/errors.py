@@ -118,8 +118,8 @@ ERRORS: dict[str, ErrorKind] = {
     "SOURCE_GONE": ErrorKind(_I, "upload it again, then submit again"),
     "SOURCE_ARCHIVED": ErrorKind(
         _I,
-        "rehydrate it (az storage blob set-tier --tier Hot), wait until that is done, then: geo-assets retry JOB_ID"
-        f" {RETRY_OPTIONS[BAD_INPUT]}",
+        "have it restored (az storage blob set-tier --tier Hot; aws s3api restore-object), wait until that is done,"
+        f" then: geo-assets retry JOB_ID {RETRY_OPTIONS[BAD_INPUT]}",
     ),
     "TOO_LARGE": ErrorKind(_I, "split it, or raise the limit that the message names"),
     "UNSAFE_ARCHIVE": ErrorKind(_I, "make a plain zip of the data files alone, and upload that"),
@@ -283,6 +283,8 @@ class GeoAssetsError(Exception):
         self.message = message
         self.error_class = kind.error_class
         self.remedy = remedy or kind.remedy
+        #: Seconds for which a dependency asked to be left alone; 0 if it did not say.
+        self.retry_after = 0.0
 
     def to_dict(self) -> dict[str, str]:
         """The error as JSON, for another process."""

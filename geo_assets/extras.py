@@ -1,7 +1,7 @@
-"""Extras: the packages that some settings need and that not every installation has.
+"""Extras: the packages that not every installation has.
 
-Here: which setting needs which package, and the error where it is missing. Not here: what these packages are used for
-(`defs/executors.py`, `local/stack.py`).
+Here: which extra brings which package, which setting needs which, and the error where it is missing. Not here: what
+these packages are used for (`defs/executors.py`, `local/stack.py`, `storage/s3.py`).
 """
 
 from importlib.util import find_spec
@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from geo_assets.errors import GeoAssetsError
 from geo_assets.settings import Settings
 
-#: The name of an executor or launcher, which is the name of its extra -> the module that it needs.
-_MODULES = {"celery": "dagster_celery", "k8s": "dagster_k8s"}
+#: The name of an extra, which is that of its executor or launcher or kind of account -> the module that it brings.
+_MODULES = {"celery": "dagster_celery", "k8s": "dagster_k8s", "s3": "boto3"}
 
 
 def insist_on_extras(settings: Settings) -> None:
@@ -22,7 +22,7 @@ def insist_on_extras(settings: Settings) -> None:
     for field in ("executor", "run_launcher"):
         named = getattr(settings, field)
         if named in _MODULES:
-            _insist_on(named, f"GEO_ASSETS_{field.upper()}={named}: ")
+            insist_on(named, f"GEO_ASSETS_{field.upper()}={named}: ")
     if settings.executor == settings.run_launcher == "celery":
         raise GeoAssetsError(
             "INVALID_SETTINGS",
@@ -39,7 +39,7 @@ def insist_on_celery(settings: Settings) -> None:
     Raises:
         GeoAssetsError: EXTRA_NOT_INSTALLED, INVALID_SETTINGS.
     """
-    _insist_on("celery")
+    insist_on("celery")
     if not settings.celery_urls[0]:
         raise GeoAssetsError(
             "INVALID_SETTINGS",
@@ -48,7 +48,16 @@ def insist_on_celery(settings: Settings) -> None:
         )
 
 
-def _insist_on(extra: str, whose: str = "") -> None:
+def insist_on(extra: str, whose: str = "") -> None:
+    """Raise unless the package of an extra is installed.
+
+    Args:
+        extra: its name.
+        whose: what needs it, before the sentence.
+
+    Raises:
+        GeoAssetsError: EXTRA_NOT_INSTALLED.
+    """
     module = _MODULES[extra]
     if find_spec(module) is None:
         raise GeoAssetsError(

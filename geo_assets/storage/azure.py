@@ -15,13 +15,22 @@ from typing import Any
 from obstore.store import AzureStore
 
 from geo_assets.accounts import AzureAccount
-from geo_assets.storage.azure_blocks import upload_in_blocks
+from geo_assets.storage.azure_blocks import LARGE, upload_in_blocks
 from geo_assets.storage.faults import made_unless_it_exists
 from geo_assets.storage.places import BlobPlace
+from geo_assets.storage.whole import upload_whole
 
 #: Seconds, and tries: a person or a sensor's tick is waiting.
 _CLIENT: dict[str, Any] = {"connection_timeout": 5, "read_timeout": 30, "retry_total": 2}
 
+
+#: What GDAL would prefer to our key or SAS if the environment has it.
+_NOTHING_ELSE = {
+    "AZURE_STORAGE_CONNECTION_STRING": "",
+    "AZURE_STORAGE_ACCESS_TOKEN": "",
+    "AZURE_STORAGE_ACCESS_KEY": "",
+    "AZURE_NO_SIGN_REQUEST": "NO",
+}
 
 #: What the storage extension's schema asks of a scheme of the type `ms-azure`, letter by letter.
 _PLATFORM = "https://{account}.blob.core.windows.net"
@@ -30,22 +39,39 @@ _PLATFORM = "https://{account}.blob.core.windows.net"
 def open_store(account: AzureAccount, name: str, **how: Any) -> AzureStore:
     """Return obstore's store of a container, which is not called yet.
 
+    Address and credentials are given whole: obstore takes from `AZURE_*` of the environment whatever it is not told,
+    and prefers a token from there to a key. So our credential has a provider of its own.
+
     Raises:
         obstore.exceptions.BaseError: it cannot read an option; its message contains the value.
     """
-    options: dict[str, Any] = {"account_name": account.account_name, "container_name": name}
-    if account.account_key:
-        options["account_key"] = account.account_key.get_secret_value()
-    if account.sas_token:
-        options["sas_token"] = account.sas_token.get_secret_value()
-    if account.endpoint:
-        options["endpoint"] = account.endpoint
+    options: dict[str, Any] = {
+        "account_name": account.account_name,
+        "container_name": name,
+        "endpoint": _endpoint(account),
+        "use_emulator": False,
+    }
+    if given := _given(account):
+        options |= {"credential_provider": lambda: {**given, "expires_at": None}, "skip_signature": False}
     return AzureStore(**options, **how)
+
+
+def _given(account: AzureAccount) -> dict[str, str]:
+    """The credential of an account, as obstore takes it; empty where the identity of the environment is meant."""
+    if account.account_key:
+        return {"access_key": account.account_key.get_secret_value()}
+    if account.sas_token:
+        return {"sas_token": account.sas_token.get_secret_value().removeprefix("?")}
+    return {}
+
+
+def _endpoint(account: AzureAccount) -> str:
+    return (account.endpoint or f"https://{account.account_name}.blob.core.windows.net").rstrip("/")
 
 
 def address(account: AzureAccount, name: str) -> str:
     """Return the address of a container."""
-    return f"{(account.endpoint or f'https://{account.account_name}.blob.core.windows.net').rstrip('/')}/{name}"
+    return f"{_endpoint(account)}/{name}"
 
 
 def place(account: AzureAccount, name: str, path: str) -> BlobPlace:
@@ -60,6 +86,8 @@ def gdal(account: AzureAccount, name: str, path: str) -> tuple[str, dict[str, An
     """
     opened = f"/vsiaz/{name}/{path}"
     options = {"AZURE_STORAGE_ACCOUNT": account.account_name}
+    if account.account_key or account.sas_token:
+        options |= _NOTHING_ELSE
     if account.account_key and account.endpoint:
         key = account.account_key.get_secret_value()
         scheme = account.endpoint.partition("://")[0]
@@ -105,20 +133,30 @@ def exact_entries(account: AzureAccount, name: str, prefix: str) -> Iterator[dic
         }
 
 
-def upload_large(account: AzureAccount, name: str, path: str, source: Path, attributes: Mapping[str, str]) -> None:
-    """Upload a file of `LARGE` bytes or more.
+def upload(
+    account: AzureAccount, name: str, store: AzureStore, path: str, source: Path, attributes: Mapping[str, str]
+) -> None:
+    """Upload a file, one of `LARGE` bytes or more in blocks: the next call goes on where one was cut.
 
     Raises:
-        azure.core.exceptions.AzureError: the store does not answer, or refuses; the next call goes on from there.
+        obstore.exceptions.BaseError, azure.core.exceptions.AzureError: the store does not answer, or refuses.
+        OSError: the file cannot be read.
     """
-    upload_in_blocks(_client(account, name).get_blob_client(path), source, attributes)
+    if source.stat().st_size >= LARGE:
+        upload_in_blocks(_client(account, name).get_blob_client(path), source, attributes)
+        return
+    upload_whole(store, path, source, attributes)
+
+
+def region(account: AzureAccount, name: str) -> str:  # noqa: ARG001
+    """Return nothing: an account is found wherever it is."""
+    return ""
 
 
 def _client(account: AzureAccount, name: str) -> Any:
     from azure.storage.blob import ContainerClient
 
-    url, _, _ = address(account, name).rpartition("/")
-    return ContainerClient(url, name, credential=_credential(account), **_CLIENT)
+    return ContainerClient(_endpoint(account), name, credential=_credential(account), **_CLIENT)
 
 
 def _credential(account: AzureAccount) -> Any:

@@ -21,16 +21,15 @@ import obstore
 from obstore.exceptions import InvalidPathError, NotFoundError
 from obstore.store import LocalStore
 
-from geo_assets.accounts import Account, AzureAccount, LocalAccount
+from geo_assets.accounts import Account, LocalAccount
 from geo_assets.errors import GeoAssetsError
 from geo_assets.patterns import CONTAINER_NAME, CONTAINER_NAME_IN_WORDS
 from geo_assets.settings import Settings
-from geo_assets.storage import azure
-from geo_assets.storage.azure_blocks import LARGE
 from geo_assets.storage.faults import made_unless_it_exists, understood
 from geo_assets.storage.local import LocalPlace, account_root, entries_below, pieces_of
 from geo_assets.storage.places import BlobPlace
 from geo_assets.storage.services import Service, open_store, service_of
+from geo_assets.storage.whole import upload_whole
 from geo_assets.text import batched
 
 T = TypeVar("T")
@@ -189,10 +188,13 @@ class Container:
         except GeoAssetsError:
             raise
         except Exception as error:
-            told = understood(error, str(self), path)
+            told = understood(error, str(self), path, region=self._region)
             if told is None:
                 raise
             raise told from error
+
+    def _region(self) -> str:
+        return "" if self._local is not None else self._service.region(self._account, self.name)
 
     # -- the container -------------------------------------------------------------------------------------------------
 
@@ -363,15 +365,13 @@ class Container:
         type.
         """
         told = {"Content-Type": media_type, "Cache-Control": cache_control}
-        attributes: Any = {k: v for k, v in told.items() if v} if self._local is None else None
+        attributes = {k: v for k, v in told.items() if v}
 
         def put() -> None:
-            account = self._account
-            if isinstance(account, AzureAccount) and source.stat().st_size >= LARGE:
-                azure.upload_large(account, self.name, safe_path(path), source, attributes or {})
+            if self._local is not None:
+                upload_whole(self._store, safe_path(path), source, {})
                 return
-            with source.open("rb") as file:
-                obstore.put(self._store, safe_path(path), file, attributes=attributes or None)
+            self._service.upload(self._account, self.name, self._store, safe_path(path), source, attributes)
 
         self._ask(put, path)
 

@@ -33,19 +33,62 @@ _SERVICE_CODE = re.compile(r"<Code>(\w+)</Code>")
 #: Statuses after which a retry may succeed: timeout, too many requests.
 _PASSING = frozenset({"408", "429"})
 
-#: Conflicts (409) that resolve by themselves; one without a code may.
-_PASSING_CONFLICTS = frozenset(
-    {"", "ContainerBeingDeleted", "OperationTimedOut", "AccountBeingCreated", "PendingCopyOperation"}
+#: Codes of refusals that resolve by themselves: of conflicts (409), of which one without a code may, too.
+_PASSING_CODES = frozenset(
+    {
+        "",
+        "ContainerBeingDeleted",
+        "OperationTimedOut",
+        "AccountBeingCreated",
+        "PendingCopyOperation",
+        "ConditionalRequestConflict",  # another request for this name is under way
+        "OperationAborted",
+    }
 )
+
+#: Codes of other refusals that do: S3 has a timeout with 400.
+_PASSING_ANYWHERE = frozenset({"RequestTimeout", "SlowDown", "ServerBusy", "Throttling", "RequestLimitExceeded"})
 
 #: Conflicts that mean that something with this name exists already.
 _EXISTS = frozenset({"BlobAlreadyExists", "ContainerAlreadyExists", "QueueAlreadyExists", "PreconditionFailed"})
 
-#: The container, or bucket, is not there.
-_NO_CONTAINER = frozenset({"ContainerNotFound", "NoSuchBucket"})
+#: The bucket is in another region: the answer tells which, or the service does when it is asked.
+_ELSEWHERE = frozenset({"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"})
 
-#: A conflict that lasts until the blob is rehydrated: no byte of it can be read before.
-_ARCHIVED = frozenset({"BlobArchived", "BlobBeingRehydrated"})
+#: The region in such an answer, and what obstore says of one that it takes for a redirection.
+_REGION = re.compile(r"<Region>([\w-]+)</Region>|expecting '([\w-]+)'")
+_BARE_REDIRECT = "redirect without LOCATION"
+
+#: What the services' codes mean, whatever status comes with them.
+_MEANINGS: dict[str, str] = {
+    **dict.fromkeys(("ContainerNotFound", "NoSuchBucket"), "CONTAINER_NOT_FOUND"),
+    # it lasts until somebody has the blob restored: no byte of it can be read before
+    **dict.fromkeys(("BlobArchived", "BlobBeingRehydrated", "InvalidObjectState"), "SOURCE_ARCHIVED"),
+    **dict.fromkeys(
+        (
+            "BlobImmutableDueToPolicy",
+            "ExpiredToken",
+            "InvalidToken",
+            "TokenRefreshRequired",
+            "InvalidAuthenticationInfo",
+            "BucketAlreadyExists",  # and is somebody else's
+        ),
+        "STORAGE_FORBIDDEN",
+    ),
+    **dict.fromkeys(
+        (
+            "KeyTooLongError",
+            "KeyTooLong",
+            "InvalidObjectName",
+            "XMinioInvalidObjectName",
+            "InvalidUri",
+            "InvalidURI",
+            "InvalidResourceName",
+        ),
+        "UNSAFE_PATH",
+    ),
+    **dict.fromkeys(_ELSEWHERE, "INVALID_SETTINGS"),
+}
 
 #: Errors of a file system, by their meaning. obstore gives their number in its text.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -61,17 +104,24 @@ _RIGHTS = (
 )
 
 
-def understood(error: Exception, place: str, path: str = "") -> GeoAssetsError | None:
+def _nowhere() -> str:
+    return ""
+
+
+def understood(
+    error: Exception, place: str, path: str = "", *, region: Callable[[], str] = _nowhere
+) -> GeoAssetsError | None:
     """Translate the error of a store to ours; None for one that is not a store's.
 
     Args:
         error: what obstore, Azure's SDK or the file system raised; a missing blob is handled by the caller.
         place: alias/container.
         path: the blob's, where the call was about one.
+        region: asks the service for the container's region, where its answer was that it is in another.
 
     Returns:
-        INPUT_CHANGED, UNSAFE_PATH, STORAGE_FORBIDDEN, SOURCE_ARCHIVED, CONTAINER_NOT_FOUND, DISK_FULL,
-        STORAGE_UNAVAILABLE or INTERNAL.
+        INPUT_CHANGED, UNSAFE_PATH, STORAGE_FORBIDDEN, SOURCE_ARCHIVED, CONTAINER_NOT_FOUND, INVALID_SETTINGS,
+        DISK_FULL, STORAGE_UNAVAILABLE or INTERNAL.
     """
     what = f"{place}/{path}" if path else place
     text = str(error)
@@ -90,7 +140,7 @@ def understood(error: Exception, place: str, path: str = "") -> GeoAssetsError |
         )
     if number in _REFUSED:
         return _forbidden(what, place, os.strerror(number))
-    return _answered(error, what, place, text)
+    return _answered(error, what, place, text, region)
 
 
 def made_unless_it_exists(make: Callable[[], object]) -> bool:
@@ -114,22 +164,48 @@ def _says_it_exists(error: Exception) -> bool:
     return isinstance(error, (AlreadyExistsError, FileExistsError))
 
 
-def _answered(error: Exception, what: str, place: str, text: str) -> GeoAssetsError:
+def _answered(error: Exception, what: str, place: str, text: str, region: Callable[[], str]) -> GeoAssetsError:
     """Translate by the service's answer; without one the store is unavailable."""
     status, code = _status(error, text), _service_code(error, text)
-    if code in _NO_CONTAINER:
-        return GeoAssetsError("CONTAINER_NOT_FOUND", f"there is no container {place}")
-    if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or status in {"401", "403"}:
+    meaning = "INVALID_SETTINGS" if _BARE_REDIRECT in text else _MEANINGS.get(code, "")
+    if meaning == "INVALID_SETTINGS":
+        return _elsewhere(place, text, code, region)
+    if meaning == "CONTAINER_NOT_FOUND":
+        return GeoAssetsError(meaning, f"there is no container {place}")
+    if meaning == "SOURCE_ARCHIVED":
+        return GeoAssetsError(meaning, f"{what} is in the archive tier and cannot be read: {code}")
+    if meaning == "UNSAFE_PATH":
+        return GeoAssetsError(meaning, f"{what!r} is a name that the store refuses: {code}")
+    refused = isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or status in {"401", "403"}
+    if meaning == "STORAGE_FORBIDDEN" or refused:
         return _forbidden(what, place, code or status)
-    if code in _ARCHIVED:
-        return GeoAssetsError("SOURCE_ARCHIVED", f"{what} is in the archive tier and cannot be read: {code}")
-    if code == "BlobImmutableDueToPolicy":
-        return _forbidden(what, place, code)
-    passing = code in _PASSING_CONFLICTS if status == "409" else status in _PASSING
+    passing = code in _PASSING_CODES if status == "409" else status in _PASSING or code in _PASSING_ANYWHERE
     if status.startswith("4") and not passing:
         return GeoAssetsError("INTERNAL", f"the store refuses a request for {what}: {status} {code or plain(error)}")
-    return GeoAssetsError(
+    away = GeoAssetsError(
         "STORAGE_UNAVAILABLE", f"the store of {what} does not answer as it should: {code or plain(error)}"
+    )
+    away.retry_after = _retry_after(error)
+    return away
+
+
+def _retry_after(error: Exception) -> float:
+    """Return the seconds for which the answer asks to be left alone. obstore's errors have no headers."""
+    from_boto = _told(error).get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    headers = from_boto or getattr(getattr(error, "response", None), "headers", {})
+    said = str(headers.get("Retry-After") or headers.get("retry-after") or "")
+    return float(said) if said.isdecimal() else 0.0
+
+
+def _elsewhere(place: str, text: str, code: str, region: Callable[[], str]) -> GeoAssetsError:
+    """The account says another region than the bucket's."""
+    alias, found = place.partition("/")[0], _REGION.search(text)
+    told = (found.group(1) or found.group(2)) if found else region()
+    where = f"the region {told}" if told else f"another region than the account says ({code or 'a redirection'})"
+    return GeoAssetsError(
+        "INVALID_SETTINGS",
+        f"GEO_ASSETS_ACCOUNTS: {alias}.region: the bucket of {place} is in {where}",
+        remedy=f'correct it: "region": "{told}"' if told else "correct it: the provider of the bucket shows its region",
     )
 
 

@@ -6,46 +6,89 @@ Here: what a service of `services.py` is asked for. Not here: all operations tha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import jwt
 from obstore.store import GCSStore
 
 from geo_assets.accounts import GcsAccount
 from geo_assets.errors import GeoAssetsError
 from geo_assets.storage.places import BlobPlace
+from geo_assets.storage.whole import upload_whole
 
 _ADDRESS = "https://storage.googleapis.com"
+
+#: What a token is for, and how long Google takes it at most.
+_SCOPE = "https://www.googleapis.com/auth/devstorage.full_control"
+_LIFE = timedelta(hours=1)
+
+#: What GDAL would prefer to our key if the environment has it.
+_NOTHING_ELSE = {
+    "GS_NO_SIGN_REQUEST": "NO",
+    "GS_SECRET_ACCESS_KEY": "",
+    "GS_ACCESS_KEY_ID": "",
+    "GDAL_HTTP_HEADERS": "",
+    "GDAL_HTTP_HEADER_FILE": "",
+    "GS_OAUTH2_REFRESH_TOKEN": "",
+    "GS_OAUTH2_PRIVATE_KEY_FILE": "",
+    "GOOGLE_APPLICATION_CREDENTIALS": "",
+}
 
 
 def open_store(account: GcsAccount, name: str, **how: Any) -> GCSStore:
     """Return obstore's store of a bucket, which is not called yet.
 
+    Address and key are given whole: obstore takes from `GOOGLE_*` of the environment whatever it is not told, and
+    refuses a key where the environment names another. So our key has a provider of its own.
+
     Raises:
         obstore.exceptions.BaseError: it cannot read an option; its message contains the value.
     """
-    options: dict[str, Any] = {}
-    if account.service_account_key:
-        options["service_account_key"] = account.service_account_key.get_secret_value()
-    if account.endpoint:
-        options["base_url"] = account.endpoint
+    options: dict[str, Any] = {"base_url": _endpoint(account)}
+    if key := _key(account):
+        options |= {"credential_provider": lambda: _token(key), "skip_signature": False}
     return GCSStore(name, **options, **how)
+
+
+def _key(account: GcsAccount) -> dict[str, str]:
+    """The key of an account, as Google wrote it; empty where the identity of the environment is meant."""
+    secret = account.service_account_key.get_secret_value() if account.service_account_key else ""
+    return dict(json.loads(secret)) if secret else {}
+
+
+def _token(key: Mapping[str, str]) -> Any:
+    """Sign a token with a key, which is what Google's own clients send: nobody has to be asked for one."""
+    now = datetime.now(UTC)
+    who = {"iss": key["client_email"], "sub": key["client_email"], "scope": _SCOPE, "iat": now, "exp": now + _LIFE}
+    token = jwt.encode(who, key["private_key"], "RS256", headers={"kid": key.get("private_key_id", "")})
+    return {"token": token, "expires_at": now + _LIFE}
+
+
+def _endpoint(account: GcsAccount) -> str:
+    return (account.endpoint or _ADDRESS).rstrip("/")
 
 
 def address(account: GcsAccount, name: str) -> str:
     """Return the address of a bucket."""
-    return f"{(account.endpoint or _ADDRESS).rstrip('/')}/{name}"
+    return f"{_endpoint(account)}/{name}"
 
 
 def place(account: GcsAccount, name: str, path: str) -> BlobPlace:
     """Return where a blob is, for the storage extension and for GDAL."""
-    scheme = {"type": "gcs", "platform": (account.endpoint or _ADDRESS).rstrip("/"), "bucket": name}
+    scheme = {"type": "gcs", "platform": _endpoint(account), "bucket": name}
     return BlobPlace("gs", name, scheme, f"/vsigs/{name}/{path}")
 
 
 def gdal(account: GcsAccount, name: str, path: str) -> tuple[str, dict[str, Any]]:
-    """Return how GDAL opens a blob: its path, and options; it takes the identity of the environment."""
+    """Return how GDAL opens a blob: its path, and options; without a key it takes the identity of the environment."""
     options = {"CPL_GS_ENDPOINT": f"{account.endpoint.rstrip('/')}/"} if account.endpoint else {}
+    if key := _key(account):
+        ours = {"GS_OAUTH2_PRIVATE_KEY": key["private_key"], "GS_OAUTH2_CLIENT_EMAIL": key["client_email"]}
+        options |= _NOTHING_ELSE | ours
     return f"/vsigs/{name}/{path}", options
 
 
@@ -72,3 +115,25 @@ def exact_entries(account: GcsAccount, name: str, prefix: str) -> Iterator[dict[
     raise GeoAssetsError(
         "UNSAFE_PATH", f"{name} holds names that the store's client refuses, as a//b, /a or a/: rename these objects"
     )
+
+
+def upload(
+    account: GcsAccount,  # noqa: ARG001
+    name: str,  # noqa: ARG001
+    store: GCSStore,
+    path: str,
+    source: Path,
+    attributes: Mapping[str, str],
+) -> None:
+    """Upload a file, a large one in parts.
+
+    Raises:
+        obstore.exceptions.BaseError: the service does not answer, or refuses.
+        OSError: the file cannot be read.
+    """
+    upload_whole(store, path, source, attributes)
+
+
+def region(account: GcsAccount, name: str) -> str:  # noqa: ARG001
+    """Return nothing: a bucket is found wherever it is."""
+    return ""

@@ -1,15 +1,14 @@
 """Amazon S3, and services that speak as it does: opening a bucket, its addresses, creating it.
 
 Here: what a service of `services.py` is asked for. Not here: all operations that are the same everywhere
-(`containers.py`). boto3 (extra `s3`) lists names that obstore refuses, and hands keys to rasterio; nothing else needs
-it.
+(`containers.py`). boto3 (extra `s3`) lists names that obstore refuses; nothing else needs it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,8 +17,9 @@ import obstore
 from obstore.store import S3Store
 
 from geo_assets.accounts import S3Account
-from geo_assets.errors import GeoAssetsError
+from geo_assets.extras import insist_on
 from geo_assets.storage.places import BlobPlace
+from geo_assets.storage.whole import upload_whole
 
 #: What the storage extension's schema asks of a scheme of the type `aws-s3`, letter by letter.
 _PLATFORM = "https://{bucket}.s3.{region}.amazonaws.com"
@@ -38,25 +38,50 @@ class RefusedError(Exception):
 def open_store(account: S3Account, name: str, **how: Any) -> S3Store:
     """Return obstore's store of a bucket, which is not called yet.
 
-    A rename that must not replace anything is done by a multipart copy, whose end is conditional.
+    A rename that must not replace anything is done by a multipart copy, whose end is conditional. Address and key are
+    given whole: obstore takes from `AWS_*` of the environment whatever it is not told, as the token of another key. So
+    our key has a provider of its own.
 
     Raises:
         obstore.exceptions.BaseError: it cannot read an option; its message contains the value.
     """
-    options: dict[str, Any] = {"region": account.region, "copy_if_not_exists": "multipart"}
-    for field in ("access_key_id", "secret_access_key", "session_token"):
-        if secret := getattr(account, field):
-            options[field] = secret.get_secret_value()
-    if account.endpoint:
-        options["endpoint"] = account.endpoint
+    options: dict[str, Any] = {
+        "region": account.region,
+        "endpoint": _endpoint(account),
+        "virtual_hosted_style_request": False,
+        "copy_if_not_exists": "multipart",
+    }
+    if key := _key(account):
+        given = {"token": None, "expires_at": None} | key
+        options |= {"credential_provider": lambda: given, "skip_signature": False}
     return S3Store(name, **options, **how)
+
+
+def _key(account: S3Account) -> dict[str, str]:
+    """The key of an account; empty where the identity of the environment is meant."""
+    fields = {"access_key_id": "access_key_id", "secret_access_key": "secret_access_key", "token": "session_token"}
+    told = {name: getattr(account, field) for name, field in fields.items() if account.access_key_id}
+    return {name: secret.get_secret_value() for name, secret in told.items() if secret}
+
+
+def _endpoint(account: S3Account) -> str:
+    return (account.endpoint or f"https://s3.{account.region}.amazonaws.com").rstrip("/")
 
 
 def address(account: S3Account, name: str) -> str:
     """Return the address of a bucket."""
     if account.endpoint:
-        return f"{account.endpoint.rstrip('/')}/{name}"
+        return f"{_endpoint(account)}/{name}"
     return f"https://{name}.s3.{account.region}.amazonaws.com"
+
+
+def region(account: S3Account, name: str) -> str:
+    """Return the region that the service tells for a bucket, to whoever asks; empty where it tells none."""
+    try:
+        answer = httpx.head(f"{_endpoint(account)}/{name}", timeout=5, trust_env=False)
+    except httpx.HTTPError:
+        return ""
+    return str(answer.headers.get("x-amz-bucket-region", ""))
 
 
 def place(account: S3Account, name: str, path: str) -> BlobPlace:
@@ -68,41 +93,30 @@ def place(account: S3Account, name: str, path: str) -> BlobPlace:
 
 
 def gdal(account: S3Account, name: str, path: str) -> tuple[str, dict[str, Any]]:
-    """Return how GDAL opens a blob: its path, and arguments of `rasterio.Env`, which takes keys as a session of boto3
-    and in no other way; without a key GDAL takes the identity of the environment.
-
-    Raises:
-        GeoAssetsError: EXTRA_NOT_INSTALLED.
+    """Return how GDAL opens a blob: its path, and arguments of `rasterio.Env`, which takes a key as a session and in no
+    other way; without a key GDAL takes the identity of the environment.
     """
-    options: dict[str, Any] = {"AWS_REGION": account.region}
-    if account.endpoint:
-        parts = urlsplit(account.endpoint)
-        options |= {
-            "AWS_S3_ENDPOINT": f"{parts.netloc}{parts.path.rstrip('/')}",
-            "AWS_HTTPS": "YES" if parts.scheme == "https" else "NO",
-            "AWS_VIRTUAL_HOSTING": "FALSE",
-        }
-    if account.access_key_id:
-        _insist_on_boto3("reading a raster with a key")
-        from rasterio.session import AWSSession
+    from rasterio.session import Session
 
-        options["session"] = AWSSession(region_name=account.region, **_keys(account))
-    return f"/vsis3/{name}/{path}", options
+    class Key(Session):  # type: ignore[misc]
+        """The key of one account, and nothing of the environment's."""
 
+        def get_credential_options(self) -> dict[str, str]:
+            return {
+                "AWS_ACCESS_KEY_ID": key["access_key_id"],
+                "AWS_SECRET_ACCESS_KEY": key["secret_access_key"],
+                "AWS_SESSION_TOKEN": key.get("token", ""),
+                "AWS_NO_SIGN_REQUEST": "NO",
+            }
 
-def _keys(account: S3Account) -> dict[str, str]:
-    """The key of an account, as boto3 takes it."""
-    fields = ("access_key_id", "secret_access_key", "session_token")
-    return {f"aws_{field}": secret.get_secret_value() for field in fields if (secret := getattr(account, field))}
-
-
-def _insist_on_boto3(what: str) -> None:
-    if find_spec("boto3") is None:
-        raise GeoAssetsError(
-            "EXTRA_NOT_INSTALLED",
-            f"{what} from S3 needs boto3, which is not installed",
-            remedy="install it: uv sync --extra s3, or pip install 'geo_assets[s3]'",
-        )
+    parts, key = urlsplit(_endpoint(account)), _key(account)
+    options: dict[str, Any] = {
+        "AWS_REGION": account.region,
+        "AWS_S3_ENDPOINT": f"{parts.netloc}{parts.path}",
+        "AWS_HTTPS": "YES" if parts.scheme == "https" else "NO",
+        "AWS_VIRTUAL_HOSTING": "FALSE",
+    }
+    return f"/vsis3/{name}/{path}", options | ({"session": Key()} if key else {})
 
 
 def creation(account: S3Account, name: str) -> str:
@@ -143,10 +157,16 @@ def exact_entries(account: S3Account, name: str, prefix: str) -> Iterator[dict[s
         GeoAssetsError: EXTRA_NOT_INSTALLED.
         botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError: the service does not answer, or refuses.
     """
-    _insist_on_boto3("listing names as a//b, /a or a/")
+    insist_on("s3", "listing names as a//b, /a or a/: ")
     import boto3
 
-    client = boto3.client("s3", region_name=account.region, endpoint_url=account.endpoint, **_keys(account))
+    names = {
+        "access_key_id": "aws_access_key_id",
+        "secret_access_key": "aws_secret_access_key",
+        "token": "aws_session_token",
+    }
+    key = {names[field]: secret for field, secret in _key(account).items()}
+    client = boto3.client("s3", region_name=account.region, endpoint_url=_endpoint(account), **key)
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=name, Prefix=prefix):
         for blob in page.get("Contents", ()):
             yield {
@@ -155,3 +175,20 @@ def exact_entries(account: S3Account, name: str, prefix: str) -> Iterator[dict[s
                 "e_tag": blob["ETag"],
                 "last_modified": blob["LastModified"],
             }
+
+
+def upload(
+    account: S3Account,  # noqa: ARG001
+    name: str,  # noqa: ARG001
+    store: S3Store,
+    path: str,
+    source: Path,
+    attributes: Mapping[str, str],
+) -> None:
+    """Upload a file, a large one in parts.
+
+    Raises:
+        obstore.exceptions.BaseError: the service does not answer, or refuses.
+        OSError: the file cannot be read.
+    """
+    upload_whole(store, path, source, attributes)

@@ -6,8 +6,9 @@ and its siblings), what is the same everywhere (`containers.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Protocol
 
 from obstore.exceptions import BaseError
@@ -50,6 +51,14 @@ class Service(Protocol):
     def exact_entries(self, account: Any, name: str, prefix: str) -> Iterator[dict[str, Any]]:
         """Yield every blob in the form of obstore's listing, with its exact name."""
 
+    def upload(
+        self, account: Any, name: str, store: Any, path: str, source: Path, attributes: Mapping[str, str]
+    ) -> None:
+        """Upload a file into `store`, which is the container's; it appears completely or not at all."""
+
+    def region(self, account: Any, name: str) -> str:
+        """Return the region of a container, where its service tells that to everybody; empty otherwise."""
+
 
 _SERVICES: dict[str, Service] = {"azure": azure, "s3": s3, "gcs": gcs}
 
@@ -81,8 +90,7 @@ def open_store(alias: str, name: str, account: Account, *, hasty: bool) -> Any:
     try:
         return service.open_store(account, name, client_options=client, retry_config=_HASTY_TRIES if hasty else _TRIES)
     except BaseError as error:  # its message contains the value
-        said = {"SAS": "sas_token", "service account": "service_account_key", "ServiceAccount": "service_account_key"}
-        field = next((field for word, field in said.items() if word in str(error)), "endpoint")
+        field = "sas_token" if "SAS" in str(error) else "endpoint"
         raise GeoAssetsError(
             "INVALID_SETTINGS", f"GEO_ASSETS_ACCOUNTS: {alias}.{field}: the store's client cannot read it"
         ) from error
