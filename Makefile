@@ -34,7 +34,7 @@ test:   ## the tests, a stack for each of up to four cores; some of them with TE
 
 coverage: ## branches taken by the tests that need no stack; fails below the figure in pyproject.toml, not with TESTS=…
 	@$(RUN) coverage erase
-	$$uv run --frozen coverage run -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile -m "not stack and not slow and not faults and not celery and not azure and not k8s" $(TESTS)
+	$$uv run --frozen coverage run -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile -m "not stack and not slow and not faults and not celery and not azure and not k8s and not s3" $(TESTS)
 	$$uv run --frozen coverage combine --quiet
 	$$uv run --frozen coverage report --skip-covered --sort=cover $(if $(TESTS),--fail-under=0)
 	echo "coverage: $$((SECONDS - step)) s"

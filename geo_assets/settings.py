@@ -83,11 +83,15 @@ class Settings(BaseSettings):
         default_factory=dict, description="JSON: alias -> {kind: local|azure|s3|gcs, …}"
     )
     output_account: str = Field("default", description="alias of the account that COGs and thumbnails are written to")
-    cog_container: str = Field("cogs", description="container for COGs in that account")
-    thumbnail_container: str = Field("thumbnails", description="container for thumbnails in that account")
+    cog_container: str = Field("cogs", validate_default=True, description="container for COGs in that account")
+    thumbnail_container: str = Field(
+        "thumbnails", validate_default=True, description="container for thumbnails in that account"
+    )
 
     inbox_account: str = Field("default", description="alias of the account with the blob inbox")
-    inbox_container: str = Field("submissions", description="its container with inbox/, done/ and poison/")
+    inbox_container: str = Field(
+        "submissions", validate_default=True, description="its container with inbox/, done/ and poison/"
+    )
     queue_name: str = Field(
         "geospatial-jobs",
         pattern=r"^[a-z0-9](?:-?[a-z0-9]){2,55}$",
@@ -234,6 +238,17 @@ class Settings(BaseSettings):
             if not ACCOUNT_ALIAS.fullmatch(alias):
                 msg = f"account alias {alias!r} must match {ACCOUNT_ALIAS.pattern}"
                 raise ValueError(msg)
+        return value
+
+    @field_validator("cog_container", "thumbnail_container", "inbox_container")
+    @classmethod
+    def _is_not_a_strangers(cls, value: str, info: ValidationInfo) -> str:
+        """Refuse a default as the name of a bucket that everybody may have: nothing of ours is written to it."""
+        of = "inbox_account" if info.field_name == "inbox_container" else "output_account"
+        account = info.data.get("accounts", {}).get(info.data.get(of))
+        if account and account.names_are_global and value == cls.model_fields[str(info.field_name)].default:
+            msg = f"{value} is in this account a name for everybody: name a bucket of your own"
+            raise ValueError(msg)
         return value
 
     @field_validator("executor", "run_launcher")

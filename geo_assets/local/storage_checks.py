@@ -14,7 +14,8 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.settings import Settings
 from geo_assets.storage.containers import open_container
 
-#: A container name that is never used: requesting it shows whether the account answers and gives us access.
+#: A container name that is never used: requesting it shows whether the account answers and gives us access. It is asked
+#: only where names are the account's own: elsewhere it may be a stranger's.
 _PROBE = "geo-assets-probe"
 
 
@@ -44,8 +45,11 @@ def storage_checks(settings: Settings, *, make: bool) -> Iterator[StorageCheck]:
 
 def _account(settings: Settings, alias: str) -> str:
     account = settings.storage_accounts[alias]
+    name = _ours(settings, alias) if account.names_are_global else _PROBE
+    if name is None:
+        return "no bucket of it is known: one is asked when a job names it"
     try:
-        open_container(settings, alias, _PROBE, hasty=True).exists()
+        open_container(settings, alias, name, hasty=True).exists()
     except GeoAssetsError as error:
         if error.code == "STORAGE_FORBIDDEN" and account.kind == "azure" and account.sas_token:
             return f"{account.account_name} answers; its SAS does not open every container"
@@ -53,6 +57,13 @@ def _account(settings: Settings, alias: str) -> str:
     if account.kind == "local":
         return f"{account.root} is there"
     return f"{account.account_name if account.kind == 'azure' else account.endpoint or account.kind} answers"
+
+
+def _ours(settings: Settings, alias: str) -> str | None:
+    """Return the name of a container that is certainly ours; None where no setting names one."""
+    if alias == settings.output_account:
+        return settings.cog_container
+    return settings.inbox_container if alias == settings.inbox_account else None
 
 
 def _output(settings: Settings, name: str, *, make: bool) -> str:

@@ -10,10 +10,13 @@ import rasterio
 
 from geo_assets.accounts import S3Account
 from geo_assets.errors import GeoAssetsError
+from geo_assets.local import storage_checks
 from geo_assets.settings import Settings
+from geo_assets.storage import s3
 from geo_assets.storage.containers import Container
 from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.s3.conftest import KEY, SECRET
+from geo_assets_tests.storms import before
 
 pytestmark = pytest.mark.s3
 
@@ -88,18 +91,66 @@ def test_of_several_who_take_a_message_one_gets_it(fresh, tmp_path):
     fresh.upload(tmp_path / "m.json", "inbox/m.json")
     with ThreadPoolExecutor(4) as threads:
         got = list(threads.map(lambda n: fresh.move("inbox/m.json", "done/m.json"), range(4)))
-    assert any(got)
+    assert got.count(True) == 1
     assert fresh.head("done/m.json") is not None
     assert fresh.head("inbox/m.json") is None
 
 
 def test_gdal_opens_what_is_there_with_our_key(fresh, account, tmp_path):
-    from geo_assets.storage import s3
-
     fresh.upload(write(tmp_path / "r.tif", np.ones((1, 8, 8), "uint8")), "r s.tif")
     path, options = s3.gdal(account, fresh.name, "r s.tif")
     with rasterio.Env(**options), rasterio.open(path) as opened:
         assert opened.width
+
+
+def test_what_the_environment_holds_for_gdal_is_not_mixed_with_a_key(fresh, account, tmp_path, monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.setenv(name, "FOREIGN")
+    monkeypatch.setenv("AWS_S3_ENDPOINT", "127.0.0.1:9")
+    with before(account.endpoint) as seen:
+        behind = account.model_copy(update={"endpoint": seen.endpoint})
+        fresh.upload(write(tmp_path / "r.tif", np.ones((1, 8, 8), "uint8")), "alone.tif")
+        path, options = s3.gdal(behind, fresh.name, "alone.tif")
+        with rasterio.Env(**options), rasterio.open(path) as opened:
+            assert opened.width == 8
+        names = [blob.path for page in Container("lake", fresh.name, behind).list(exact=True) for blob in page]
+        assert names == ["alone.tif"]
+        assert len(seen.said) > 1
+        for headers in seen.said:
+            assert KEY in headers["authorization"]
+            assert "FOREIGN" not in str(headers)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "told"),
+    [(503, "SlowDown", "STORAGE_UNAVAILABLE"), (403, "AccessDenied", "STORAGE_FORBIDDEN")],
+)
+def test_a_bucket_that_is_too_slow_is_waited_for_and_one_that_is_shut_is_not(
+    fresh, account, tmp_path, status, code, told
+):
+    (tmp_path / "a").write_bytes(b"x" * 7_000_000)  # in parts
+    with before(account.endpoint) as storms:
+        container = Container("lake", fresh.name, account.model_copy(update={"endpoint": storms.endpoint}), hasty=True)
+        storms.begin(status, code)
+        for ask in (
+            lambda: container.upload(tmp_path / "a", "a"),
+            lambda: container.download("a", tmp_path / "back"),
+            lambda: list(container.list()),
+            lambda: list(container.list(exact=True)),
+            container.exists,
+        ):
+            assert code_of(ask) == told
+        storms.end()
+        container.upload(tmp_path / "a", "a")
+        container.download("a", tmp_path / "back")
+        assert (tmp_path / "back").read_bytes() == b"x" * 7_000_000
+
+
+def test_a_bucket_of_somebody_else_is_not_taken_for_one_that_we_made(account):
+    with before(account.endpoint) as storms:
+        container = Container("lake", "cogs-of-others", account.model_copy(update={"endpoint": storms.endpoint}))
+        storms.begin(409, "BucketAlreadyExists", methods=("PUT",))
+        assert code_of(container.ensure) == "CONTAINER_NOT_FOUND"
 
 
 @pytest.mark.parametrize("given", [{"access_key_id": "a"}, {"secret_access_key": "b"}])
@@ -114,7 +165,40 @@ def test_the_href_of_amazon_and_of_others_names_no_key(account):
     assert Container("lake", "cogs", account).href("a b.tif") == f"{account.endpoint}/cogs/a%20b.tif"
 
 
-def test_settings_do_not_show_a_secret(s3):
-    settings = Settings(accounts={"lake": s3})
+AMAZON = {"kind": "s3", "region": "eu-west-1"}
+
+
+@pytest.mark.parametrize("account", [AMAZON, {"kind": "gcs"}])
+def test_no_default_is_taken_as_the_name_of_a_bucket_that_may_be_a_strangers(account):
+    for given in ({"output_account": "lake"}, {"inbox_account": "lake"}):
+        with pytest.raises(ValueError, match="name a bucket of your own"):
+            Settings(accounts={"lake": account}, **given)
+    ours = {"cog_container": "ours-cogs", "thumbnail_container": "ours-thumbs", "inbox_container": "ours-inbox"}
+    assert Settings(accounts={"lake": account}, output_account="lake", inbox_account="lake", **ours)
+    assert Settings(accounts={"lake": account})
+
+
+def test_doctor_asks_amazon_for_no_bucket_that_is_not_ours(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(storage_checks, "open_container", lambda _, alias, name, **how: asked.append(name) or Silent())
+    told = {"home": tmp_path, "accounts": {"lake": AMAZON}}
+    checks = {check.what: check.look for check in storage_checks.storage_checks(Settings(**told), make=False)}
+    assert "no bucket of it is known" in checks["account lake"]()
+    assert asked == []
+    ours = {"cog_container": "ours-cogs", "thumbnail_container": "ours-thumbs", "output_account": "lake"}
+    for check in storage_checks.storage_checks(Settings(**told, **ours), make=False):
+        check.look()
+    assert set(asked) == {"geo-assets-probe", "ours-cogs", "ours-thumbs"}  # the probe is of the local account
+
+
+class Silent:
+    """A container that is there."""
+
+    def exists(self) -> bool:
+        return True
+
+
+def test_settings_do_not_show_a_secret(account):
+    settings = Settings(accounts={"lake": account})
     assert SECRET not in repr(settings)
     assert SECRET not in str(settings.model_dump())

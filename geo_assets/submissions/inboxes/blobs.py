@@ -2,9 +2,10 @@
 
 Here: claiming by conditional rename, reading, moving. Not here: what a message means.
 
-A manifest is claimed by renaming it to `claimed/<time>_<etag>_<name>`: of several processes that try, one succeeds. An
-old claim belongs to a process that died, and is taken up again; the ledger finds its row by name and etag, which stay
-the same.
+A manifest is claimed by renaming it to `claimed/<time>_<etag>-<modified>_<name>`: of several processes that try, one
+succeeds. An old claim belongs to a process that died, and is taken up again; the ledger finds its row by what is after
+the time, which stays the same. The time of its last change is in it because some stores make the etag of the content
+alone: the same manifest that comes again is another message.
 
 A manifest may have any name. A long one is shortened, with a hash of the whole name; one that no store's client can
 request is left where it is, and its record says so. Neither delays other manifests.
@@ -71,8 +72,10 @@ class BlobDelivery:
         self._container.move(self._claimed, f"{CLAIMED}0_{self._claimed.removeprefix(CLAIMED).partition('_')[2]}")
 
     def _move(self, folder: str, identity: str | None = None) -> None:
+        """Move it; where it lies there already, it came twice within a tick of the store's clock, and one is kept."""
         name = self._claimed.removeprefix(CLAIMED).partition("_")[2]
-        self._container.move(self._claimed, f"{folder}{identity + '_' if identity else ''}{name}")
+        if not self._container.move(self._claimed, f"{folder}{identity + '_' if identity else ''}{name}"):
+            self._container.delete(self._claimed)
 
 
 class UnreachableDelivery:
@@ -159,14 +162,16 @@ class BlobInbox:
 
 
 def _claim_name(blob: Blob) -> str:
-    """The manifest's name, made unique by its etag: the same name may come again with other content. A name that is
-    long or not plain is changed, and distinguished from others by a hash of it.
+    """The manifest's name, made unique by its etag and the time of its last change: the same name may come again with
+    other content, or with the same. A name that is long or not plain is changed, and distinguished from others by a
+    hash of it.
     """
     etag = "".join(c for c in blob.etag if c.isalnum())[-24:] or "none"
+    version = f"{etag}-{int(blob.last_modified.timestamp() * 1000)}"
     name = blob.path.removeprefix(INBOX)
     plain = _NOT_PLAIN.sub("~", name)
-    room = _LONGEST_NAME - len(f"{etag}_")
+    room = _LONGEST_NAME - len(f"{version}_")
     if plain == name and len(name.encode()) <= room:
-        return f"{etag}_{name}"
+        return f"{version}_{name}"
     digest = hashlib.sha256(name.encode()).hexdigest()[:16]
-    return f"{etag}_{digest}_{plain.encode()[-(room - len(digest) - 1) :].decode('utf-8', 'ignore')}"
+    return f"{version}_{digest}_{plain.encode()[-(room - len(digest) - 1) :].decode('utf-8', 'ignore')}"
