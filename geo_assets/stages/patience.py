@@ -3,6 +3,9 @@
 Here: how long, how often, and what is reported meanwhile. Not here: short interruptions, which the transport retries
 (`storage/containers.py`); what an error means (`storage/faults.py`).
 
+Where the store says how long it wants to be left alone (Retry-After), it is. obstore passes no headers on: what it was
+refused is asked again as what is not answered at all, after the pauses of the transport, this module and the breaker.
+
 As long as the store answers, calls go to it directly. Once a call finds that it does not answer, the calls of this
 process go through the circuit breaker of the account, which all processes share: one of them asks, the others wait for
 its result.
@@ -63,10 +66,13 @@ class StoragePatience:
             away = error
         self._tell(away)
         deadline = time.monotonic() + self._seconds
+        again = time.monotonic() + away.retry_after
         while time.monotonic() < deadline:
             time.sleep(_PAUSE * random.uniform(0.5, 1.5))  # noqa: S311 - so that waiting threads do not ask in step
             if not self._keep():
                 raise GeoAssetsError("LEASE_LOST", f"the job was taken over while it waited for {alias}")
+            if time.monotonic() < again:
+                continue
             try:
                 with self._circuit(circuit_of(alias)):
                     return ask()
@@ -74,4 +80,5 @@ class StoragePatience:
                 if error.code not in _AWAY:
                     raise
                 away = error if error.code == "STORAGE_UNAVAILABLE" else away
+                again = time.monotonic() + error.retry_after
         raise away

@@ -7,6 +7,7 @@ import pytest
 
 from geo_assets_tests.azurite import ACCOUNTS, KEY
 from geo_assets_tests.conftest import Cli, a_stack
+from geo_assets_tests.storms import before
 
 
 def sas_token(account: str, *, hours: float = 8) -> str:
@@ -30,13 +31,23 @@ def sas() -> str:
 
 
 @pytest.fixture(scope="session")
-def azure_cli(open_folder, postgres_home, azurite, sas):
-    """A stack with the accounts `azure` (key), `shared` (SAS) and `expired` (a SAS of yesterday): one and the same."""
+def storms(azurite):
+    """A proxy before the account of the stack, for the alias `stormy`."""
+    with before(azurite.account(ACCOUNTS[2]).blob_endpoint) as storms:
+        yield storms
+
+
+@pytest.fixture(scope="session")
+def azure_cli(open_folder, postgres_home, azurite, sas, storms):
+    """A stack with the accounts `azure` (key), `shared` (SAS), `expired` (a SAS of yesterday) and `stormy` (through a
+    proxy): one and the same.
+    """
     account = azurite.account(ACCOUNTS[2])
     by_sas = {k: v for k, v in account.settings.items() if k != "account_key"}
     accounts = {
         "azure": account.settings,
         "shared": by_sas | {"sas_token": sas},
+        "stormy": account.settings | {"endpoint": storms.endpoint},
         "expired": by_sas | {"sas_token": sas_token(ACCOUNTS[2], hours=-24)},
     }
     environment = {

@@ -1,11 +1,14 @@
 """Whole jobs on Azurite: what is written where, what is refused, and that no secret is in anything that is kept."""
 
+import http.client
 import json
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
 from psycopg import sql
+from rasterio.io import MemoryFile
+from rasterio.transform import from_origin
 
 from geo_assets_tests.azurite import ACCOUNTS, KEY
 from geo_assets_tests.faults.test_killed_run import connect, until
@@ -27,10 +30,14 @@ ODD = (
     "caf\u00e9.tif",
     "cafe\u0301.tif",
     "tail ",
+    "slash.tif/",
     "p%2Fq.tif",
     "q?sig=1#x.tif",
     "long/" + "y" * 1019,
 )
+
+#: One that only a client of one's own can write: every other resolves it.
+UPWARDS = "up/../../cogs/x.tif"
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +73,33 @@ def raster(tmp_path_factory):
     return path.read_bytes()
 
 
+def raster_of(pixels) -> bytes:
+    with MemoryFile() as memory:
+        count, height, width = pixels.shape
+        with memory.open(
+            driver="GTiff",
+            count=count,
+            height=height,
+            width=width,
+            dtype=pixels.dtype,
+            crs="EPSG:32618",
+            transform=from_origin(5e5, 4e6, 10, 10),
+        ) as opened:
+            opened.write(pixels)
+        return bytes(memory.read())
+
+
+def put_upwards(endpoint: str, container: str, sas: str, content: bytes) -> None:
+    parts = urlsplit(endpoint)
+    connection = http.client.HTTPConnection(parts.hostname, parts.port)
+    path = f"{parts.path}/{container}/{UPWARDS.replace('..', '%2E%2E')}?{sas}"
+    connection.request("PUT", path, content, {"x-ms-blob-type": "BlockBlob", "x-ms-version": "2024-11-04"})
+    assert connection.getresponse().status == 201
+    connection.close()
+
+
 @pytest.fixture(scope="module")
-def delivered(azure_cli, azurite, service, raster):
+def delivered(azure_cli, azurite, service, raster, sas):
     """A job by a message: sources by a SAS, outputs, thumbnails and receipts by a key. Beside it a job whose SAS
     expired.
     """
@@ -75,6 +107,7 @@ def delivered(azure_cli, azurite, service, raster):
     container.upload_blob("good.tif", raster)
     for name in ODD:
         container.upload_blob(name, raster)
+    put_upwards(azurite.account(ACCOUNTS[2]).blob_endpoint, "delivery", sas, raster)
     box = queue(azurite)
     parameters = {"account": "shared", "container": "delivery", "collection": "delivered"}
     box.send_message(json.dumps({"job_type": "ingest_container", "parameters": parameters}))
@@ -86,12 +119,14 @@ def delivered(azure_cli, azurite, service, raster):
 def test_every_blob_is_accounted_for_under_its_exact_name(azure_cli, delivered, service):
     job, _ = delivered
     tasks = {t["task_key"]: t for t in azure_cli.json("tasks", job["job_id"])}
-    assert set(tasks) == {"good.tif", *ODD}
+    assert set(tasks) == {"good.tif", UPWARDS, *ODD}
     codes = {key: task["error_code"] for key, task in tasks.items()}
     assert {key for key, code in codes.items() if code == "UNSAFE_PATH"} == {
         "a//b.tif",
         "line\nbreak.tif",
+        UPWARDS,
     }
+    assert codes["slash.tif/"] == "UNSUPPORTED_FORMAT"  # a folder's name
     done = {key for key, code in codes.items() if code is None}
     assert done >= {"good.tif", "Case.tif", "case.tif", "caf\u00e9.tif", "cafe\u0301.tif", "p%2Fq.tif", "dot./c.tif"}
     cogs = {blob.name for blob in service.get_container_client("cogs").list_blobs()}
@@ -127,6 +162,28 @@ def test_a_deleted_blob_and_a_snapshot_are_no_sources(azure_cli, service, raster
     )
     assert plan["status"] == "completed"
     assert azure_cli.json("tasks", plan["job_id"])[0]["outputs"]["sources"] == {"raster": 1}
+
+
+def test_a_job_in_a_storm_goes_on_afterwards_and_its_account_is_exact(azure_cli, service, storms):
+    container = service.create_container("stormy")
+    for number in range(16):
+        pixels = np.random.default_rng(number).integers(0, 255, (3, 400, 400)).astype("uint8")
+        container.upload_blob(f"{number:02}.tif", raster_of(pixels))
+    job = azure_cli.json("submit", "ingest_container", "--param", "account=stormy", "--param", "container=stormy")
+    with connect(azure_cli) as db:
+        converted = "select count(*) from geo.tasks where job_id = %s and receipt is not null"
+        until(lambda: db.execute(converted, (job["job_id"],)).fetchone()[0] >= 2, 60)
+        storm = storms.begin(503, Retry_After="2")
+        until(lambda: db.execute("select max(failures) from geo.circuits").fetchone()[0], 120)
+        assert azure_cli.json("job", job["job_id"])["status"] == "processing"
+        storms.end()
+    until(lambda: azure_cli.json("job", job["job_id"])["status"] != "processing", 240)
+    told = azure_cli.json("job", job["job_id"])
+    assert (told["status"], told["attempt"]) == ("completed", 1)
+    assert len(storm.refused) < 16 * 20
+    tasks = azure_cli.json("tasks", job["job_id"])
+    assert {(task["status"], task["error_code"]) for task in tasks} == {("succeeded", None)}
+    assert len(tasks) == 16
 
 
 def test_no_key_and_no_sas_is_in_the_database_in_a_log_or_in_an_output(azure_cli, delivered, service, sas):
