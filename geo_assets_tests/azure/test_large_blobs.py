@@ -133,6 +133,7 @@ def test_memory_is_flat_for_a_large_blob_up_and_down(azurite, fresh, tmp_path, s
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # Azurite takes some minutes to be filled
 def test_20_000_blobs_are_listed_in_seconds_and_little_of_the_processor(fresh):
     count, at_once = 20_000, asyncio.Semaphore(32)
 
