@@ -10,10 +10,12 @@ Nothing of this makes sure that work is done once, or at all: the ledger does
 from typing import Any
 
 from celery import Celery
+from celery.signals import worker_process_shutdown
 from dagster_celery.make_app import make_app
 from dagster_celery.tasks import create_execute_job_task, create_resume_job_task, create_task
 
 from geo_assets.settings import Settings, load_settings
+from geo_assets.stages.kept_children import end_kept_children, keep_children
 
 CONFIG: dict[str, Any] = {
     # A worker takes a step when it has a process for it: a step that waits behind another one would wait although
@@ -58,6 +60,10 @@ def build_app(settings: Settings) -> Celery:
     return app
 
 
+def _end_children(**_: object) -> None:
+    end_kept_children()
+
+
 def __getattr__(name: str) -> Celery:
     """`app`, for Celery's command line, made when a worker asks for it; others import what is above."""
     if name != "app":
@@ -68,4 +74,6 @@ def __getattr__(name: str) -> Celery:
 
     for module in PRELOADED:  # before the worker forks its processes: each would import them again
         import_module(module)
+    keep_children()
+    worker_process_shutdown.connect(_end_children, weak=False)
     return build_app(load_settings())

@@ -204,10 +204,10 @@ class StripReport(Model):
     height: int
 
 
-class HeaderRequest(Model):
-    """Read the header of a COG."""
+class HeadersRequest(Model):
+    """What `headers` reads."""
 
-    source: str = Field(description="the first bytes of the COG, or all of it")
+    sources: tuple[str, ...] = Field(description="of each COG a file: its first bytes, or all of it")
 
 
 class CogHeader(Model):
@@ -223,7 +223,7 @@ class CogHeader(Model):
     transform: tuple[Finite, Finite, Finite, Finite, Finite, Finite]
 
 
-class HeaderReport(Model):
-    """The header, if it could be read."""
+class HeadersReport(Model):
+    """The header of each, if it could be read."""
 
-    header: CogHeader | None
+    headers: tuple[CogHeader | None, ...]

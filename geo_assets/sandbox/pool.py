@@ -153,6 +153,11 @@ class SandboxPool:
             with contextlib.suppress(ProcessLookupError):
                 child.process.kill()  # the thread that waits for its answer closes it
 
+    @property
+    def aborted(self) -> bool:
+        """Whether it was told to do nothing any more."""
+        return self._aborted
+
     def _start(self, folder: Path, terms: Terms) -> Child:
         with self._starting:
             if self._aborted:

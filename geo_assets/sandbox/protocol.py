@@ -23,7 +23,7 @@ FUNCTIONS = frozenset(
         "geo_assets.raster.archives:rasters",
         "geo_assets.raster.beside:product",
         "geo_assets.raster.cog:convert",
-        "geo_assets.raster.header:header",
+        "geo_assets.raster.header:headers",
         "geo_assets.raster.strip:strip",
         "geo_assets.raster.validate:validate",
         "geo_assets.raster.variables:variables",

@@ -1,6 +1,6 @@
 """A bad file: its task ends as quarantined or failed, with a reason and a remedy.
 
-Here: the two functions through which every such task ends, in whichever stage: as it is planned, or as it is worked on.
+Here: which errors are a file's, and the two functions through which every such task ends, in whichever stage: as it is planned, or as it is worked on.
 What else is to happen when a file is bad (a message to somebody, a metric) belongs here. Not here: the statements
 (`ledger/tasks.py`), which status an error means (`ledger/models.py`), the lines in a step's log (`progress_log.py`).
 """
@@ -9,10 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from geo_assets.errors import GeoAssetsError
+from geo_assets.errors import ErrorClass, GeoAssetsError
 from geo_assets.ledger.models import PlannedTask
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef
+
+
+def is_of_the_file(error: GeoAssetsError) -> bool:
+    """Whether another file may do better: not where a store or the database does not answer, or the run is stopped."""
+    if error.code in {"CANCELLED", "LEASE_LOST"}:
+        return False
+    return error.error_class is not ErrorClass.TRANSIENT or error.code == "OUTPUT_GONE"
 
 
 def plan_tasks(

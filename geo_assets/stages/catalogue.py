@@ -6,9 +6,10 @@ Here: items of converted tasks, in batches; the check that each COG can be read 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -17,7 +18,7 @@ from urllib.parse import quote
 import psycopg
 
 from geo_assets.database.connections import KeptConnection, connect
-from geo_assets.errors import ErrorClass, GeoAssetsError, unforeseen
+from geo_assets.errors import GeoAssetsError, unforeseen
 from geo_assets.ledger.lease import assert_lease
 from geo_assets.ledger.models import Converted, PublishedTask
 from geo_assets.ledger.outputs import warnings
@@ -33,21 +34,28 @@ from geo_assets.stac.places import with_places
 from geo_assets.stac.provenance import SourceFile, cog_steps, file_steps, table_steps, with_provenance
 from geo_assets.stac.validation import validated
 from geo_assets.stages.abandoned_tables import drop_abandoned
-from geo_assets.stages.bad_files import end_badly
+from geo_assets.stages.bad_files import end_badly, is_of_the_file
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import CatalogueReport, JobRef
 from geo_assets.stages.files import content_hash, size_of_cog
 from geo_assets.stages.items_file import refresh_items_file
 from geo_assets.stages.orphans import sweep_blobs
 from geo_assets.stages.raster_collections import collections_for, holding_elsewhere, withdraw_elsewhere
-from geo_assets.stages.read_back import insist_on_agreement
+from geo_assets.stages.read_back import Made, disagreements
 from geo_assets.stages.table_files import with_table_files
 from geo_assets.storage.containers import BlobRef
 from geo_assets.storage.places import BlobPlace
+from geo_assets.text import batched
 
 #: Tasks whose items are loaded in one commit: each costs a widening and a tightening of pgstac's partitions. A run that
 #: is killed loses no more than that.
 BATCH = 2_000
+
+#: Items that are compared with their COGs in one call of a child.
+_COMPARED = 64
+
+#: Of a task that has no item.
+_NOTHING = Made({}, {})
 
 
 def gate(context: StageContext, job: JobRef) -> None:
@@ -163,49 +171,77 @@ def _register_stage(context: StageContext, job: JobRef, stage: str, now: datetim
             if not page:
                 break
             after = (page[-1].stage, page[-1].task_key)
-            places = collections_for(context, job, stage, page)
-            built: dict[str, list[tuple[Converted, dict[str, Any]]]] = {}
-            for task, collection in zip(page, places, strict=True):
-                try:
-                    whole = with_table_files(context, job, task)
-                    item = _item(context, job, whole, collection, now)
-                except GeoAssetsError as error:
-                    if not _is_of_the_file(error):
-                        raise
-                    end_badly(context, job, task.stage, task.task_key, error)
+            good: dict[str, list[_Built]] = {}
+            for built in _built_of(context, job, page, now):
+                if built.error:
+                    end_badly(context, job, built.task.stage, built.task.task_key, built.error)
                     failed += 1
                 else:
-                    built.setdefault(collection, []).append((whole, item))
-            for collection, found in built.items():
+                    good.setdefault(built.collection, []).append(built)
+            for collection, found in good.items():
                 _load(context, job, collection, found, kept)
                 counts[collection] += len(found)
     return CatalogueReport(job=job, items=counts.total(), collections=tuple(counts), failed=failed)
 
 
-def _is_of_the_file(error: GeoAssetsError) -> bool:
-    """Whether another file may do better: not where a store or the database does not answer."""
-    return error.error_class is not ErrorClass.TRANSIENT or error.code == "OUTPUT_GONE"
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """The item of a task and where it goes, or what is wrong with it."""
+
+    task: Converted
+    collection: str
+    made: Made
+    error: GeoAssetsError | None = None
+
+
+def _built_of(context: StageContext, job: JobRef, page: Sequence[Converted], now: datetime) -> Iterator[_Built]:
+    """The items of tasks, compared with their COGs. While a child reads the headers of some, the next ones are built."""
+    placed = zip(page, collections_for(context, job, page[0].stage, page), strict=True)
+    with ThreadPoolExecutor(context.settings.workers, thread_name_prefix="read-back") as readers:
+        under_way = deque[Future[list[_Built]]]()
+        for some in batched(placed, _COMPARED):
+            built = [_build(context, job, task, collection, now) for task, collection in some]
+            under_way.append(readers.submit(_compared, context, built))
+            if len(under_way) > context.settings.workers:
+                yield from under_way.popleft().result()
+        for each in under_way:
+            yield from each.result()
+
+
+def _build(context: StageContext, job: JobRef, task: Converted, collection: str, now: datetime) -> _Built:
+    try:
+        whole = with_table_files(context, job, task)
+        return _Built(whole, collection, _item(context, job, whole, collection, now))
+    except GeoAssetsError as error:
+        if not is_of_the_file(error):
+            raise
+        return _Built(task, collection, _NOTHING, error)
+
+
+def _compared(context: StageContext, built: Sequence[_Built]) -> list[_Built]:
+    """The same, with what is wrong with items that contradict their COGs."""
+    wrong = iter(disagreements(context, [each.made for each in built if not each.error]))
+    return [each if each.error else replace(each, error=next(wrong)) for each in built]
 
 
 def _load(
     context: StageContext,
     job: JobRef,
     collection: str,
-    built: Sequence[tuple[Converted, dict[str, Any]]],
+    built: Sequence[_Built],
     kept: KeptConnection,
 ) -> None:
     """Load the items of tasks into one collection, and withdraw in the same commit what these sources had in another
     collection of rasters of the same name.
     """
     asked = job.parameters_as(IngestContainer)
+    items = [(each.task, each.made.item) for each in built]
     done = [
         (t.stage, t.task_key, t.outputs.model_copy(update={"stac_item": f"{collection}/{item['id']}"}))
-        for t, item in built
+        for t, item in items
     ]
-
-    contents = {f"{collection}/{item['id']}": content_hash(job, t) for t, item in built}
-
-    rasters = [item["id"] for task, item in built if task.stage == COGS]  # tables of the same zip have the same id
+    contents = {f"{collection}/{item['id']}": content_hash(job, t) for t, item in items}
+    rasters = [item["id"] for task, item in items if task.stage == COGS]  # tables of the same zip have the same id
 
     def record(conn: psycopg.Connection[Any]) -> list[PublishedTask]:
         before = Published.publish_many(conn, job.job_id, job.run_id, done, contents)
@@ -214,7 +250,7 @@ def _load(
     before = load_items(
         context.settings,
         collection,
-        [item for _, item in built],
+        [item for _, item in items],
         guard=partial(assert_lease, job_id=job.job_id, run_id=job.run_id),
         record=record,
         beside=lambda conn: holding_elsewhere(conn, asked, collection, rasters),
@@ -223,7 +259,7 @@ def _load(
     _clear_superseded(context, job, before, [(key, outputs) for _, key, outputs in done])
 
 
-def _item(context: StageContext, job: JobRef, task: Converted, collection: str, now: datetime) -> dict[str, Any]:
+def _item(context: StageContext, job: JobRef, task: Converted, collection: str, now: datetime) -> Made:
     p = job.parameters_as(IngestContainer)
     common: dict[str, Any] = {
         "identity": item_id(p.account, p.container, task.task_key),
@@ -232,28 +268,27 @@ def _item(context: StageContext, job: JobRef, task: Converted, collection: str, 
         "modified": now,
         "warnings": warnings(task.outputs),
     }
-    item, steps, software = _built(context, p, task, common)
-    item = with_provenance(item, sources=_sources(context, job, task.receipt.input), steps=steps, software=software)
-    return validated(with_places(item, _places(context, task.outputs)))
+    made, steps, software = _made(context, p, task, common)
+    sources = _sources(context, job, task.receipt.input)
+    item = with_provenance(made.item, sources=sources, steps=steps, software=software)
+    return replace(made, item=validated(with_places(item, _places(context, task.outputs))))
 
 
-def _built(
+def _made(
     context: StageContext, p: IngestContainer, task: Converted, common: dict[str, Any]
-) -> tuple[dict[str, Any], str, dict[str, str]]:
+) -> tuple[Made, str, dict[str, str]]:
     """The item of what was made of a source, how it was made, and the software."""
     outputs, receipt = task.outputs, task.receipt
     if isinstance(receipt, CogReceipt):
         cogs = _cogs(context, task.task_key, outputs, receipt)
         reports = [cog.report for cog in cogs]
         steps = cog_steps(reports, reprojected=bool(p.target_crs or p.web_tiles))
-        item = cog_item(**common, cogs=cogs)
-        refs = [BlobRef.parse(made.cog) for made in outputs.all_cogs]
-        insist_on_agreement(context, item, {cog.href: ref for cog, ref in zip(cogs, refs, strict=True)})
-        return item, steps, reports[0].software
+        refs = {cog.href: BlobRef.parse(made.cog) for cog, made in zip(cogs, outputs.all_cogs, strict=True)}
+        return Made(cog_item(**common, cogs=cogs), refs), steps, reports[0].software
     common = {**common, "layers": receipt.layers, "when": p.datetime}
     if outputs.all_files and not outputs.all_tables:
         hrefs = [_file(context, task.task_key, blob) for blob in outputs.all_files]
-        return file_item(**common, hrefs=hrefs), file_steps(len(hrefs)), receipt.software
+        return Made(file_item(**common, hrefs=hrefs), {}), file_steps(len(hrefs)), receipt.software
     s = context.settings
     href, tables = f"postgresql://{s.pg_host}:{s.pg_port}/{s.pg_database}", outputs.all_tables
     item = table_item(
@@ -265,7 +300,7 @@ def _built(
             for file in (outputs.geoparquet if isinstance(outputs, TableOutputs) else ())
         ],
     )
-    return item, table_steps(len(tables)), receipt.software
+    return Made(item, {}), table_steps(len(tables)), receipt.software
 
 
 def _sources(context: StageContext, job: JobRef, files: Sequence[FetchedFile]) -> list[SourceFile]:

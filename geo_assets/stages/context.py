@@ -36,6 +36,7 @@ from geo_assets.settings import Settings
 from geo_assets.stages.contracts import JobRef
 from geo_assets.stages.crew import Stage
 from geo_assets.stages.cutting import Bounds, Steps
+from geo_assets.stages.kept_children import children_of
 from geo_assets.stages.patience import StoragePatience
 from geo_assets.stages.turns import Turns
 from geo_assets.storage.containers import Container, impatient, open_container
@@ -107,15 +108,12 @@ class StageContext:
     def sandbox(self) -> SandboxPool:
         """The children that open untrusted files."""
         s = self.settings
-        self._sandbox = self._stack.enter_context(
-            SandboxPool(
-                s.home / "scratch",
-                workers=s.workers,
-                host=HostLimits(s.host_folder, s.host_children, s.host_memory_mb),
-                run=self.run_id,
-                **s.sandbox_limits,
-            )
-        )
+
+        def make() -> SandboxPool:
+            host = HostLimits(s.host_folder, s.host_children, s.host_memory_mb)
+            return SandboxPool(s.home / "scratch", workers=s.workers, host=host, run=self.run_id, **s.sandbox_limits)
+
+        self._sandbox = self._stack.enter_context(children_of(self.run_id, make))
         return self._sandbox
 
     @property

@@ -1,19 +1,21 @@
-"""The COGs of an item are read back from where they are, and the item is compared with them.
+"""The COGs of items are read back from where they are, and the items are compared with them.
 
-Here: fetching as many bytes as the header has. Not here: reading them (`raster/header.py`, in the sandboxed child), the
-comparison (`stac/assets.py`).
+Here: fetching as many bytes as a header has, many headers in one call. Not here: reading them (`raster/header.py`, in
+the sandboxed child), the comparison (`stac/assets.py`).
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.raster.models import CogHeader, HeaderReport, HeaderRequest
+from geo_assets.raster.models import CogHeader, HeadersReport, HeadersRequest
 from geo_assets.stac.assets import contradictions
+from geo_assets.stages.bad_files import is_of_the_file
 from geo_assets.stages.context import StageContext
 from geo_assets.storage.containers import BlobRef
 
@@ -24,41 +26,101 @@ _FETCHED = (64 << 10, 1 << 20, 32 << 20, 256 << 20)
 _NAMED = 5
 
 
-def insist_on_agreement(context: StageContext, item: dict[str, Any], cogs: Mapping[str, BlobRef]) -> None:
-    """Check that an item says of each COG what the COG's header says.
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An item that was made, and where its COGs are: href of an asset -> blob."""
 
-    Args:
-        context: of the stage.
-        item: the item.
-        cogs: href of an asset -> where it is.
+    item: dict[str, Any]
+    cogs: Mapping[str, BlobRef]
+
+    @property
+    def assets(self) -> list[tuple[str, BlobRef]]:
+        """The keys of its COGs, and where they are."""
+        return [(key, ref) for key, asset in self.item["assets"].items() if (ref := self.cogs.get(asset["href"]))]
+
+
+def disagreements(context: StageContext, made: Sequence[Made]) -> list[GeoAssetsError | None]:
+    """Check that items say of each COG what the COG's header says; what is wrong with each, if anything.
+
+    All are read in one call of a child. Only those that do not agree by their first bytes are looked at alone: some
+    headers are longer, and a file that kills a child must not speak for its neighbours.
+
+    Raises:
+        GeoAssetsError: what is no fault of one item: a store does not answer, the run was stopped.
+    """
+    doubtful = _doubtful(context, made)
+    return [_disagreement(context, each) if number in doubtful else None for number, each in enumerate(made)]
+
+
+def insist_on_agreement(context: StageContext, item: dict[str, Any], cogs: Mapping[str, BlobRef]) -> None:
+    """As `disagreements`, of one item.
 
     Raises:
         GeoAssetsError: STAC_CONTRADICTS_ASSET; what the store or the sandbox raises.
     """
-    with context.sandbox.workspace() as folder:
-        for key, asset in item["assets"].items():
-            if (ref := cogs.get(asset["href"])) and (wrong := _wrong(context, Path(folder), item, key, ref)):
+    (error,) = disagreements(context, [Made(item, cogs)])
+    if error:
+        raise error
+
+
+def _doubtful(context: StageContext, made: Sequence[Made]) -> set[int]:
+    """Those, by their places, whose items the first bytes of their COGs do not show to be right."""
+    cogs = [(number, key, ref) for number, each in enumerate(made) for key, ref in each.assets]
+    try:
+        headers = _headers(context, [_fetched(context, ref, _FETCHED[0]) for _, _, ref in cogs])
+    except GeoAssetsError as error:
+        if not is_of_the_file(error):
+            raise
+        return set(range(len(made)))
+    return {
+        number
+        for (number, key, _), header in zip(cogs, headers, strict=True)
+        if header is None or contradictions(made[number].item, key, header)
+    }
+
+
+def _disagreement(context: StageContext, made: Made) -> GeoAssetsError | None:
+    try:
+        for key, ref in made.assets:
+            if wrong := _wrong(context, made.item, key, ref):
                 more = f" and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
-                raise GeoAssetsError(
-                    "STAC_CONTRADICTS_ASSET",
-                    f"the item of {item['properties']['title']} contradicts {ref}: {'; '.join(wrong[:_NAMED])}{more}",
-                )
+                title = made.item["properties"]["title"]
+                said = f"the item of {title} contradicts {ref}: {'; '.join(wrong[:_NAMED])}{more}"
+                return GeoAssetsError("STAC_CONTRADICTS_ASSET", said)
+    except GeoAssetsError as error:
+        if not is_of_the_file(error):
+            raise
+        return error
+    return None
 
 
-def _wrong(context: StageContext, folder: Path, item: dict[str, Any], key: str, ref: BlobRef) -> list[str]:
+def _wrong(context: StageContext, item: dict[str, Any], key: str, ref: BlobRef) -> list[str]:
     """Without its last bytes a header may lack its CRS, or not be readable: only with the most bytes is it believed."""
-    container, wrong = context.output_container(ref.container), ["its header cannot be read"]
+    wrong = ["its header cannot be read"]
     for length in _FETCHED:
-        data = container.read_range(ref.path, 0, length)
-        if header := _header(context, folder, data):
+        data = _fetched(context, ref, length)
+        (header,) = _headers(context, [data])
+        if header:
             wrong = contradictions(item, key, header)
         if not wrong or len(data) < length:
             break
     return wrong
 
 
-def _header(context: StageContext, folder: Path, data: bytes) -> CogHeader | None:
-    file = Path(tempfile.mkdtemp(dir=folder)) / "header.tif"
-    file.write_bytes(data)
-    request = HeaderRequest(source=str(file))
-    return context.sandbox.call("geo_assets.raster.header:header", request, HeaderReport).header
+def _fetched(context: StageContext, ref: BlobRef, length: int) -> bytes:
+    return context.output_container(ref.container).read_range(ref.path, 0, length)
+
+
+def _headers(context: StageContext, data: Sequence[bytes]) -> Sequence[CogHeader | None]:
+    """The headers that some first bytes have, in their order."""
+    if not data:
+        return []
+    with context.sandbox.workspace() as folder:
+        files = [Path(tempfile.mkdtemp(dir=folder)) / "header.tif" for _ in data]
+        for file, each in zip(files, data, strict=True):
+            file.write_bytes(each)
+        request = HeadersRequest(sources=tuple(map(str, files)))
+        headers = context.sandbox.call("geo_assets.raster.header:headers", request, HeadersReport).headers
+        if len(headers) != len(data):
+            raise GeoAssetsError("SANDBOX_CRASHED", f"the reader told of {len(headers)} of {len(data)} files")
+        return headers

@@ -8,8 +8,8 @@ from rasterio.crs import CRS
 from rasterio.transform import from_origin
 
 from geo_assets.raster.cog import convert
-from geo_assets.raster.header import header
-from geo_assets.raster.models import ConvertRequest, HeaderRequest
+from geo_assets.raster.header import headers
+from geo_assets.raster.models import ConvertRequest, HeadersRequest
 from geo_assets.raster.profiles import PROFILES
 from geo_assets.stac.assets import contradictions
 from geo_assets.stac.item import CogAsset, cog_item
@@ -34,7 +34,8 @@ def item_of(*cogs: CogAsset) -> dict:
 
 
 def read(file):
-    return header(HeaderRequest(source=str(file))).header
+    (header,) = headers(HeadersRequest(sources=(str(file),))).headers
+    return header
 
 
 @pytest.mark.parametrize(
