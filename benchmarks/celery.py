@@ -18,7 +18,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -27,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.many import write_rasters
-from benchmarks.measure import machine, tree
+from benchmarks.measure import exit_if_missed, machine, tree
 from benchmarks.raster import BIN
 from benchmarks.stack import postmaster, stack, told
 from geo_assets_tests.redis_server import Redis
@@ -157,17 +156,13 @@ planner on the same machine.
 """
     options.out.write_text(report)
     print(report)
-    missed = [
-        what
-        for what, met in {
+    exit_if_missed(
+        {
             f"{SPEEDUP} times the files by two workers": speedup >= SPEEDUP,
             f"{OVERHEAD:.0%} of time": overhead <= OVERHEAD,
             f"{OVERHEAD:.0%} of processor time": more_cpu <= OVERHEAD,
-        }.items()
-        if not met
-    ]
-    if missed:
-        sys.exit(f"missed: {'; '.join(missed)}")
+        }
+    )
 
 
 if __name__ == "__main__":

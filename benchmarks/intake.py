@@ -17,7 +17,6 @@ import http.client
 import json
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -27,7 +26,7 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from benchmarks.measure import Run, machine, run
+from benchmarks.measure import Run, exit_if_missed, machine, run
 from benchmarks.raster import BIN
 from benchmarks.stack import stack, superuser, told
 
@@ -194,20 +193,16 @@ def main() -> None:
         f"runs launched meanwhile: {done.launched_meanwhile}, in {_AFTER_SECONDS:.0f} s after it:"
         f" {done.launched_after}; after one of a younger submission: {done.overtaken}"
     )
-    missed = [
-        what
-        for what, met in {
+    exit_if_missed(
+        {
             f"{SUBMISSIONS_PER_SECOND:.0f} submissions a second": done.rate >= SUBMISSIONS_PER_SECOND,
             f"p99 of {P99_SECONDS * 1000:.0f} ms": p99 <= P99_SECONDS,
             f"hello_world in {HELLO_SECONDS} s": greeting <= HELLO_SECONDS,
             f"a plan in {PLAN_SECONDS:.0f} s": many.wall <= PLAN_SECONDS,
             "a plan's memory that does not grow": most.memory <= _GROWTH * many.memory,
             "launches in order": done.overtaken <= _OVERTAKEN * asked.submissions,
-        }.items()
-        if not met
-    ]
-    if missed:
-        sys.exit(f"missed: {'; '.join(missed)}")
+        }
+    )
 
 
 if __name__ == "__main__":

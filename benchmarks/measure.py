@@ -9,6 +9,7 @@ import os
 import platform
 import statistics
 import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -132,3 +133,9 @@ def tree(pid: int) -> list[int]:
         except OSError:
             continue
     return found
+
+
+def exit_if_missed(wanted: dict[str, bool]) -> None:
+    """End with an error that names what is not as wanted: what -> whether it is met."""
+    if missed := [what for what, met in wanted.items() if not met]:
+        sys.exit(f"missed: {'; '.join(missed)}")

@@ -14,7 +14,6 @@ how long its files took together, and the longest of them: no plan of so many ch
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ import rasterio
 from rasterio.transform import from_origin
 
 from benchmarks.many import write_rasters
-from benchmarks.measure import machine
+from benchmarks.measure import exit_if_missed, machine
 from benchmarks.stack import stack, superuser, told
 
 #: What is wanted: wall seconds of the stage / the lower bound.
@@ -141,8 +140,7 @@ Files of each step, and what they were expected to cost:
     print(report)
     if (asked.gigabytes, asked.small) == (2.0, 500):
         asked.out.write_text(report)
-    if missed := [name for name, done in rounds.items() if done.ratio > MOST]:
-        sys.exit(f"missed: {'; '.join(missed)}")
+    exit_if_missed({name: done.ratio <= MOST for name, done in rounds.items()})
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import dagster as dg
@@ -39,9 +40,8 @@ def build_executor(settings: Settings) -> dg.ExecutorDefinition:
         GeoAssetsError: EXTRA_NOT_INSTALLED, INVALID_SETTINGS.
     """
     insist_on_extras(settings)
-    named = {"in_process": dg.in_process_executor, "multiprocess": dg.multiprocess_executor}
-    if settings.executor in _OF_EXTRAS:
-        named[settings.executor] = _OF_EXTRAS[settings.executor]()
+    kinds = {name: kind for name, kind in _KINDS.items() if not kind.of_extra or name == settings.executor}
+    named = {name: kind.definition() for name, kind in kinds.items()}
 
     def requirements(config: Mapping[str, object]) -> Any:
         return [] if "in_process" in config else dg.multiple_process_executor_requirements()
@@ -60,14 +60,13 @@ def build_executor(settings: Settings) -> dg.ExecutorDefinition:
     def executor(context: dg.InitExecutorContext) -> dg.Executor:
         """One of Dagster's executors, which keeps the lease of the run's job while it executes the plan."""
         ((name, asked),) = context.executor_config.items()
-        chosen, config = named[name], _COMPLETED[name](settings, cast("Any", asked))
+        chosen, config = named[name], kinds[name].completed(settings, cast("Any", asked))
         create = chosen.executor_creation_fn
         if create is None:
             msg = f"the executor {name} cannot be created"
             raise TypeError(msg)
         made = create(context._replace(executor_def=chosen, executor_config=config))
-        made = _framed(settings, made, is_here=name == "in_process")
-        return _FINISHED.get(name, _as_made)(settings, made)
+        return kinds[name].framed(settings, _with_lease(settings, made, is_here=name == "in_process"))
 
     return executor
 
@@ -119,22 +118,38 @@ def steps_of(settings: Settings, run_config: Mapping[str, Any]) -> Steps:
     ((name, config),) = asked.items()
     if name == "multiprocess":
         return Steps(at_once=(config or {}).get("max_concurrent") or settings.steps_at_once)
-    return _STEPS.get(name, Steps())
+    return _KINDS[name].steps if name in _KINDS else Steps()
 
 
-def _framed(settings: Settings, executor: dg.Executor, *, is_here: bool) -> dg.Executor:
-    """The same object, for Dagster's executors look at their own class; only what it does is put in a frame: the lease
-    of the run's job is kept, and the steps know if this process executes all of them.
+#: What surrounds the execution of a plan.
+_Frame = Callable[[Any], AbstractContextManager[object]]
+
+
+def _in_frame(executor: dg.Executor, frame: _Frame) -> dg.Executor:
+    """The same object, for Dagster's executors look at their own class; only what it does is put in a frame, which is
+    given the plan's context.
     """
-    execute, lost = executor.execute, _nothing if is_here else _interrupt
+    execute = executor.execute
 
     def framed(plan_context: Any, execution_plan: Any) -> Iterator[Any]:
-        run_id = plan_context.run_id
-        with kept_lease(settings, run_id, lost), steps_here(run_id) if is_here else nullcontext():
+        with frame(plan_context):
             yield from execute(plan_context, execution_plan)
 
     executor.execute = framed  # type: ignore[method-assign]
     return executor
+
+
+def _with_lease(settings: Settings, executor: dg.Executor, *, is_here: bool) -> dg.Executor:
+    """The lease of the run's job is kept meanwhile, and the steps know if this process executes all of them."""
+    lost = _nothing if is_here else _interrupt
+
+    @contextmanager
+    def frame(plan_context: Any) -> Iterator[None]:
+        run_id = plan_context.run_id
+        with kept_lease(settings, run_id, lost), steps_here(run_id) if is_here else nullcontext():
+            yield
+
+    return _in_frame(executor, frame)
 
 
 def _nothing() -> None:
@@ -142,23 +157,19 @@ def _nothing() -> None:
 
 
 def _watching_the_broker(settings: Settings, executor: dg.Executor) -> dg.Executor:
-    """The same object; what it does ends if the broker was restarted: steps that waited there may be gone, and the plan
-    would wait for them for ever.
+    """What it does ends if the broker was restarted: steps that waited there may be gone, and the plan would wait for
+    them for ever.
     """
     from geo_assets.defs.broker import watched
 
-    execute = executor.execute
-
-    def framed(plan_context: Any, execution_plan: Any) -> Iterator[Any]:
+    def frame(plan_context: Any) -> AbstractContextManager[object]:
         def lost(reason: str) -> None:
             plan_context.instance.report_run_failed(plan_context.dagster_run, reason)
             end_process()
 
-        with watched(settings.celery_urls[0], lost):
-            yield from execute(plan_context, execution_plan)
+        return watched(settings.celery_urls[0], lost)
 
-    executor.execute = framed  # type: ignore[method-assign]
-    return executor
+    return _in_frame(executor, frame)
 
 
 def _interrupt() -> None:
@@ -189,19 +200,32 @@ def _kubernetes() -> dg.ExecutorDefinition:
     return k8s_job_executor  # type: ignore[no-any-return]
 
 
-#: Nobody here knows how many workers there are; a step waits for a process that loads the code, or for a pod.
-_STEPS = {"celery": Steps(at_once=None), "k8s": Steps(at_once=None, least_seconds=30)}
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """One of Dagster's executors.
 
-_COMPLETED: dict[str, Callable[[Settings, Any], Any]] = {
-    "in_process": _as_it_is,
-    "multiprocess": _forked,
-    "celery": _with_broker,
-    "k8s": _as_it_is,
+    Attributes:
+        definition: of it.
+        completed: what a run says of it, with what it does not say.
+        framed: what surrounds the execution of a plan, beside the lease.
+        steps: how it executes the steps of a run.
+        of_extra: only where the settings name it: no other installation imports its packages.
+    """
+
+    definition: Callable[[], dg.ExecutorDefinition]
+    completed: Callable[[Settings, Any], Any] = _as_it_is
+    framed: Callable[[Settings, dg.Executor], dg.Executor] = _as_made
+    steps: Steps = field(default_factory=Steps)
+    of_extra: bool = False
+
+
+#: Nobody knows how many workers Celery has, or how many pods there may be; a step waits for a process that loads the
+#: code, or for a pod.
+_KINDS = {
+    "in_process": _Kind(lambda: dg.in_process_executor),
+    "multiprocess": _Kind(lambda: dg.multiprocess_executor, completed=_forked),
+    "celery": _Kind(
+        _celery, completed=_with_broker, framed=_watching_the_broker, steps=Steps(at_once=None), of_extra=True
+    ),
+    "k8s": _Kind(_kubernetes, framed=_with_sizes, steps=Steps(at_once=None, least_seconds=30), of_extra=True),
 }
-
-_FINISHED: dict[str, Callable[[Settings, dg.Executor], dg.Executor]] = {
-    "celery": _watching_the_broker,
-    "k8s": _with_sizes,
-}
-
-_OF_EXTRAS: dict[str, Callable[[], dg.ExecutorDefinition]] = {"celery": _celery, "k8s": _kubernetes}
