@@ -1,37 +1,54 @@
-"""Past what one machine has seen: a million files listed and planned, a hundred thousand through all stages.
+"""Past what one machine has seen: a million files listed and planned, a hundred thousand through all stages, and what
+more workers would do.
 
-Here: what each layer costs for a file, with the ledger, Dagster's event log and pgstac as they are, a store that lists
-files which are not there, and a conversion that takes a known time and converts nothing. Not here: conversions
-(`raster.py`), what follows from the figures (`docs/scaling.md`).
+Here: what each layer costs for a file, with the ledger, Dagster's event log and pgstac as they are, and the report. Not
+here: conversions (`raster.py`), what stands in their place (`stubbed.py`), the model (`queueing.py`), what follows from
+the figures (`docs/scaling.md`).
 
-    python -m benchmarks.scale                                    # 10,000, 100,000 and 1,000,000 listed; 100,000 worked on
-    python -m benchmarks.scale --listed 1000,10000 --worked 1000  # to try it
+    make bench-scale                                              # about forty minutes; writes the report
+    python -m benchmarks.scale --listed 1000,10000 --worked 1000 --shared 300   # to try it
+
+Three parts. Containers of growing size are planned and listed. One job goes through all stages in one process, with
+conversions that take no time: seconds of each stage, rows and bytes of each table. Then 1, 2 and 4 processes share jobs
+with conversions that take a known time; what the model says of 2 and 4 of them, given what one took, is compared with
+what they took.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import resource
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
-from benchmarks.measure import machine
-from benchmarks.stack import stack, superuser, told
+from benchmarks import stubbed
+from benchmarks.celery import cpu
+from benchmarks.curve import Series, write_curve
+from benchmarks.measure import exit_if_missed, machine
+from benchmarks.queueing import Station, files_a_second, job_seconds, processors_needed
+from benchmarks.stack import postmaster, stack, superuser, told
 
-#: Most memory of a process that lists or plans, MB, and how much the time for a file may differ between sizes.
-MEMORY_MB, EVENNESS = 300.0, 1.2
+#: Most memory of a process that lists or plans, MB; how much the time for a further file may differ between sizes; how
+#: far the model may be from what several processes did.
+MEMORY_MB, EVENNESS, ACCURACY = 300.0, 1.2, 0.2
 
-#: Files of a page of a store, as Azure's and S3's have at most.
-_PAGE = 5000
+#: Processes that share a job, and seconds of their conversions: those of a small raster.
+WORKERS, STUB_SECONDS = (1, 2, 4), 0.07
+
+#: Seconds between two looks at the processor time of the database.
+_LOOK_EVERY = 0.2
 
 _TABLES = (
     "geo.tasks",
@@ -48,63 +65,27 @@ _TABLES = (
 # -- in a process of its own -------------------------------------------------------------------------------------------
 
 
-class Listed:
-    """A container of files that are in no store."""
-
-    alias, etags_are_proof = "default", True
-
-    def __init__(self, name: str, files: int) -> None:
-        self._name, self._files = name, files
-
-    def __str__(self) -> str:
-        return f"{self.alias}/{self._name}"
-
-    def exists(self) -> bool:
-        """It does."""
-        return True
-
-    def list(self, prefix: str = "", *, exact: bool = False) -> Iterator[list[Any]]:  # noqa: ARG002 - a container's
-        """Pages of small rasters, in the order of their names."""
-        from geo_assets.storage.containers import Blob
-
-        modified = datetime(2026, 1, 1, tzinfo=UTC)
-        for first in range(0, self._files, _PAGE):
-            numbers = range(first, min(first + _PAGE, self._files))
-            yield [
-                Blob(path=f"{n // 1000:05}/tile_{n:07}.tif", size=20_000, etag=f"e{n}", last_modified=modified)
-                for n in numbers
-            ]
-
-    def href(self, path: str) -> str:
-        """An address."""
-        return f"https://example.org/{self._name}/{path}"
-
-
-def inside(deed: str, files: int, seconds: float) -> dict[str, Any]:
+def inside(deed: str, files: int, workers: int) -> dict[str, Any]:
     """Do one thing with so many files; what it took."""
     from geo_assets.parameters import validate_parameters
-    from geo_assets.stages import planning
-    from geo_assets.stages.context import StageContext
-    from geo_assets.submissions import submit
 
-    container = f"scale{files}"
-    listed = Listed(container, files)
-    StageContext.source_container = lambda *_: listed  # type: ignore[assignment,method-assign,return-value]
-    planning.existing_container = submit.existing_container = lambda *_, **__: listed  # type: ignore[assignment,attr-defined,return-value]
-    start, cpu = time.perf_counter(), time.process_time()
+    listed = stubbed.list_nothing(files)
+    start, used = time.perf_counter(), time.process_time()
     steps: dict[str, float] = {}
+    more: dict[str, float] = {}
     if deed == "plan":
-        _plan(validate_parameters("ingest_container", {"container": container}))
+        _plan(validate_parameters("ingest_container", {"container": listed.name}))
+    elif deed == "shared":
+        more = _share(files, workers)
     else:
-        job_type = "list_container" if deed == "list" else "ingest_container"
-        if deed == "ingest":
-            _convert_nothing(seconds)
-        steps = _run(validate_parameters(job_type, {"container": container}))
+        stubbed.convert_nothing(0.0) if deed == "ingest" else None
+        steps = _run("list_container" if deed == "list" else "ingest_container", files)
     return {
         "wall": time.perf_counter() - start,
-        "cpu": time.process_time() - cpu,
+        "cpu": time.process_time() - used,
         "memory": _peak_mb(),
         "steps": steps,
+        **more,
     }
 
 
@@ -125,60 +106,19 @@ def _plan(parameters: Any) -> None:
             pass
 
 
-def _convert_nothing(seconds: float) -> None:
-    """Replace the conversion by one that waits, and tells what a real one told of its raster."""
-    from geo_assets.outcomes import CogOutputs, CogReceipt, FetchedFile
-    from geo_assets.settings import load_settings
-    from geo_assets.stages import catalogue, checks, cogs
-
-    with psycopg.connect(load_settings().dsn("pipeline")) as conn:
-        row = conn.execute("select receipt from geo.tasks where receipt is not null limit 1").fetchone()
-    if row is None:
-        raise RuntimeError("no raster was converted before")
-    told = CogReceipt.model_validate(row[0])
-
-    def convert(context: Any, job: Any, work: Any) -> Any:
-        time.sleep(seconds)
-        name = work.task_key.replace("/", "_")
-        outputs = CogOutputs(
-            cog=f"default/cogs/{job.job_id[:8]}/{name}", sha256="0" * 64, thumbnail=f"default/thumbnails/{name}.png"
-        )
-        member = work.input.members[0]
-        fetched = FetchedFile(path=member.path, size=member.size, etag=member.etag, sha256="0" * 64)
-        context.tasks.uploading(job.run_id, [outputs.cog, outputs.thumbnail])
-        context.tasks.converted(
-            job.job_id,
-            job.run_id,
-            cogs.STAGE,
-            work.task_key,
-            outputs=outputs,
-            receipt=told.model_copy(update={"input": (fetched,)}),
-        )
-        return outputs
-
-    cogs._convert = convert  # noqa: SLF001 - the one place where files are read
-    checks.size_of_cog = catalogue.size_of_cog = lambda *_: told.report.bytes if told.report else 0
-    catalogue.disagreements = lambda _, made: [None] * len(made)  # of the child, too
-    catalogue._file = lambda _, source, blob: f"https://example.org/{blob}"  # noqa: ARG005, SLF001 - a thumbnail's
-
-
-def _run(parameters: Any) -> dict[str, float]:
+def _run(job_type: str, files: int) -> dict[str, float]:
     """Submit a job and execute it here, with Dagster's instance of the stack; seconds of each step, chunks together."""
     import dagster as dg
 
     from geo_assets.definitions import build_defs
-    from geo_assets.parameters import Job
     from geo_assets.settings import load_settings
-    from geo_assets.submissions.submit import Submitter
 
-    settings, job = load_settings(), Job.of(parameters)
-    with Submitter(settings, launches=False) as submitter:
-        submitter.submit(parameters, submitted_by="benchmark")
+    job = stubbed.submitted(job_type, files)
     with dg.DagsterInstance.get() as instance:
         instance.add_dynamic_partitions(job.job_type, [job.partition_key])
-        made = build_defs(settings).resolve_job_def(job.job_type)
+        made = build_defs(load_settings()).resolve_job_def(job.job_type)
         result = made.execute_in_process(instance=instance, partition_key=job.partition_key)
-        _insist_on_success(settings, job.job_id)
+        stubbed.insist_on_success(job.job_id)
         steps: dict[str, float] = {}
         for stats in instance.get_run_step_stats(result.run_id):
             name = stats.step_key.partition("[")[0]
@@ -186,24 +126,84 @@ def _run(parameters: Any) -> dict[str, float]:
     return steps
 
 
-def _insist_on_success(settings: Any, job_id: str) -> None:
-    query = "select status::text, error_message, count(*) from geo.tasks where job_id = %s group by 1, 2"
-    with psycopg.connect(settings.dsn("pipeline")) as conn:
-        bad = [row for row in conn.execute(query, (job_id,)).fetchall() if row[0] != "succeeded"]
-    if bad:
-        raise RuntimeError(f"not every file succeeded: {bad[:3]}")
+def _share(files: int, workers: int) -> dict[str, float]:
+    """Let some processes work on one job at a time each; seconds of the stage, and processor seconds of the database
+    and of all others meanwhile.
+    """
+    import dagster as dg
+
+    from geo_assets.settings import load_settings
+
+    os.environ |= {stubbed.FILES: str(files), stubbed.SECONDS: str(STUB_SECONDS)}
+    job = stubbed.submitted("ingest_container", files)
+    with dg.DagsterInstance.get() as instance, _watched(load_settings().home) as seen:
+        instance.add_dynamic_partitions(job.job_type, [job.partition_key])
+        config = {"execution": {"config": {"multiprocess": {"max_concurrent": workers}}}}
+        tags = {"dagster/partition": job.partition_key}
+        with dg.execute_job(dg.reconstructable(stubbed.job), instance=instance, run_config=config, tags=tags) as done:
+            stubbed.insist_on_success(job.job_id)
+            stats = [s for s in instance.get_run_step_stats(done.run_id) if "convert_rasters" in s.step_key]
+    first, last = min(s.start_time or 0 for s in stats), max(s.end_time or 0 for s in stats)
+    used = {"database": seen.database(first, last), "others": seen.others(first, last)}
+    return {"stage": last - first, **used, "connections": seen.connections}
+
+
+class _Seen:
+    """Processor time of the database and of this process with its own, and connections, again and again."""
+
+    def __init__(self) -> None:
+        self.samples: list[tuple[float, float, float]] = []
+        self.connections = 0  # the most at a time
+
+    def database(self, first: float, last: float) -> float:
+        """Processor seconds between two moments."""
+        return self._between(first, last, 1)
+
+    def others(self, first: float, last: float) -> float:
+        """As `database`, of this process and those below it."""
+        return self._between(first, last, 2)
+
+    def _between(self, first: float, last: float, column: int) -> float:
+        within = [sample for sample in self.samples if first <= sample[0] <= last]
+        return within[-1][column] - within[0][column]
+
+
+@contextmanager
+def _watched(home: Path) -> Iterator[_Seen]:
+    seen, over, root = _Seen(), threading.Event(), postmaster(home)
+    query = "select count(*) from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()"
+
+    def look() -> None:
+        with superuser(home) as conn:
+            while not over.wait(_LOOK_EVERY):
+                seen.samples.append((time.time(), cpu(root), cpu(os.getpid())))
+                (now,) = conn.execute(query).fetchone() or (0,)
+                seen.connections = max(seen.connections, now)
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        thread.join()
 
 
 # -- outside -----------------------------------------------------------------------------------------------------------
 
 
-def measured(home: Path, deed: str, files: int, seconds: float = 0.0) -> dict[str, Any]:
-    """One deed in a process of its own: seconds, memory, and what became of the database."""
+def measured(home: Path, deed: str, files: int, *, chunk_files: int = 0, workers: int = 1) -> dict[str, Any]:
+    """One deed in a process of its own: seconds, memory, and what became of the database.
+
+    Raises:
+        RuntimeError: it failed; with the end of what it said.
+    """
     before = _database(home)
     command = [sys.executable, "-m", "benchmarks.scale", "--inside", deed, "--files", str(files)]
-    environment = {**os.environ, **told("env"), "GEO_ASSETS_CHUNK_FILES": str(max(64, files // 64))}
+    own = {"GEO_ASSETS_CHUNK_FILES": str(chunk_files or max(64, files // 64)), "GEO_ASSETS_WORKERS": "1"}
+    environment = {**os.environ, **told("env"), **own}
     done = subprocess.run(
-        [*command, "--stub-seconds", str(seconds)], env=environment, capture_output=True, text=True, check=False
+        [*command, "--workers", str(workers)], env=environment, capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise RuntimeError(f"{deed} of {files} files failed: {done.stderr[-2000:]}")
@@ -232,41 +232,90 @@ def _database(home: Path) -> dict[str, Any]:
     return {"rows": rows, "bytes": sizes, "wal": wal}
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What some processes took for a stage of so many files. Seconds; of processors, all together."""
+
+    workers: int
+    files: int
+    stage: float
+    database: float
+    others: float
+    connections: int
+
+    @property
+    def rate(self) -> float:
+        """Files a second."""
+        return self.files / self.stage
+
+
 def main() -> None:
-    """Measure, print, and fail where something is not as wanted."""
+    """Measure, write the report, and fail where something is not as wanted."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--listed", default="10000,100000,1000000", help="files of each listing and plan")
     parser.add_argument("--worked", type=int, default=100_000, help="files that go through all stages")
-    parser.add_argument("--stub-seconds", type=float, default=0.0, help="that a conversion takes")
-    parser.add_argument("--inside", choices=["plan", "list", "ingest"], help=argparse.SUPPRESS)
+    parser.add_argument("--shared", type=int, default=1600, help="files that several processes share")
+    parser.add_argument("--out", type=Path, help="folder of the report; by default docs, if all is of full size")
+    parser.add_argument("--inside", choices=["plan", "list", "ingest", "shared"], help=argparse.SUPPRESS)
     parser.add_argument("--files", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--workers", type=int, default=1, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.inside:
-        print(json.dumps(inside(asked.inside, asked.files, asked.stub_seconds)))
+        print(json.dumps(inside(asked.inside, asked.files, asked.workers)))
         return
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    missed = _measure([int(number) for number in asked.listed.split(",")], asked.worked, asked.stub_seconds)
-    if missed:
-        sys.exit(f"missed: {'; '.join(missed)}")
+    is_full = all(getattr(asked, name) == parser.get_default(name) for name in ("listed", "worked", "shared"))
+    sizes = [int(number) for number in asked.listed.split(",")]
+    _measure(sizes, asked.worked, asked.shared, asked.out or (Path("docs") if is_full else None))
 
 
-def _measure(sizes: list[int], worked: int, seconds: float) -> list[str]:
-    print(f"{machine()}\n")
-    missed = []
+def _measure(sizes: list[int], worked: int, shared: int, out: Path | None) -> None:
+    before = machine()
     with stack() as home:
         _one_raster(home)
-        for deed in ("plan", "list"):
-            found = {files: measured(home, deed, files) for files in sizes}
-            for files, one in found.items():
-                print(
-                    f"{deed} of {files:>9,} files: {one['wall']:7.1f} s, {one['wall'] / files * 1e6:6.0f} µs a file,"
-                    f" CPU {one['cpu']:6.1f} s, {one['memory']:4.0f} MB"
-                )
-            each = [one["wall"] / files for files, one in found.items()]
-            missed += [f"memory of {deed}"] * (max(one["memory"] for one in found.values()) > MEMORY_MB)
-            missed += [f"time for a file of {deed}"] * (max(each[1:]) > EVENNESS * min(each[1:]))
-        _tell(worked, measured(home, "ingest", worked, seconds))
-    return missed
+        listed = {deed: {files: measured(home, deed, files) for files in sizes} for deed in ("plan", "list")}
+        several = [_shared(home, shared + number, workers) for number, workers in enumerate(WORKERS)]
+        one = measured(home, "ingest", worked)
+    text = "\n".join(
+        [
+            "# Past what one machine has seen",
+            "",
+            f"`make bench-scale` wrote this. {before}. What follows from it: [scaling](../scaling.md).",
+            "",
+            *_of_lists(listed),
+            *_of_stages(worked, one),
+            *_of_workers(several),
+        ]
+    )
+    print(text)
+    if out:
+        (out / "benchmarks" / "scale.md").write_text(text + "\n")
+        _draw(out / "images" / "scaling.svg", several, _one_by_one(worked, one))
+    exit_if_missed(
+        {
+            f"memory of {deed}": max(each["memory"] for each in found.values()) <= MEMORY_MB
+            for deed, found in listed.items()
+        }
+        | {f"time for a file of {deed}": _is_even(found) for deed, found in listed.items()}
+        | {f"the model of {each.workers} processes": _error(several[0], each) <= ACCURACY for each in several}
+    )
+
+
+def _further(found: dict[int, dict[str, Any]]) -> list[float]:
+    """Seconds for each file more, from each size to the next: the start of a process is not a file's."""
+    sizes = sorted(found)
+    pairs = itertools.pairwise(sizes)
+    return [(found[large]["wall"] - found[small]["wall"]) / (large - small) for small, large in pairs]
+
+
+def _is_even(found: dict[int, dict[str, Any]]) -> bool:
+    each = _further(found)
+    return max(each) <= EVENNESS * min(each) if each else True
+
+
+def _shared(home: Path, files: int, workers: int) -> Shared:
+    found = measured(home, "shared", files, chunk_files=64, workers=workers)
+    return Shared(workers, files, found["stage"], found["database"], found["others"], int(found["connections"]))
 
 
 def _one_raster(home: Path) -> None:
@@ -279,14 +328,96 @@ def _one_raster(home: Path) -> None:
     told("submit", "stage_raster", "--param", "container=template", "--wait")
 
 
-def _tell(files: int, one: dict[str, Any]) -> None:
-    print(f"\ningest of {files:,} files: {one['wall']:.1f} s, CPU {one['cpu']:.1f} s, {one['memory']:.0f} MB")
+# -- the model ---------------------------------------------------------------------------------------------------------
+
+
+def _here(one: Shared, workers: int) -> float:
+    """Files a second of so many processes that share this machine with the database, by what one of them took."""
+    used = (one.database + one.others) / one.files
+    return files_a_second(workers, one.stage / one.files - used, Station(used, os.cpu_count() or 1))
+
+
+def _elsewhere(one: Shared, workers: int, processors: int, seconds: float) -> float:
+    """As `_here`, of workers with processors of their own, a database with so many, conversions of so many seconds."""
+    alone = (one.stage - one.database) / one.files - STUB_SECONDS + seconds
+    return files_a_second(workers, alone, Station(one.database / one.files, processors))
+
+
+def _error(one: Shared, several: Shared) -> float:
+    return abs(_here(one, several.workers) / several.rate - 1)
+
+
+# -- the report --------------------------------------------------------------------------------------------------------
+
+
+def _of_lists(listed: dict[str, dict[int, dict[str, Any]]]) -> Iterator[str]:
+    yield from ("## Listed and planned", "")
+    yield "`plan` is what `geo-assets plan` does, `list` a job that lists a container into the ledger. A further file is one more than at the size before."
+    yield from ("", "| | files | s | processor, s | µs a further file | memory, MB |", "|---|---|---|---|---|---|")
+    for deed, found in listed.items():
+        further = ["", *(f"{seconds * 1e6:.0f}" for seconds in _further(found))]
+        for (files, one), more in zip(sorted(found.items()), further, strict=True):
+            yield f"| {deed} | {files:,} | {one['wall']:.1f} | {one['cpu']:.1f} | {more} | {one['memory']:.0f} |"
+    yield ""
+
+
+def _one_by_one(files: int, one: dict[str, Any]) -> float:
+    """Seconds of a file in the stages that one process does."""
+    return sum(seconds for step, seconds in one["steps"].items() if "convert_rasters" not in step) / files
+
+
+def _of_stages(files: int, one: dict[str, Any]) -> Iterator[str]:
+    yield from (f"## {files:,} files through all stages", "")
+    yield f"In one process with one thread, conversions that take no time: {one['wall']:.0f} s, of which the process was busy for {one['cpu']:.0f} s; its memory {one['memory']:.0f} MB."
+    yield from ("", "| step | s | µs a file |", "|---|---|---|")
     for step, seconds in sorted(one["steps"].items(), key=lambda found: -found[1]):
-        print(f"  {step:<60} {seconds:8.1f} s {seconds / files * 1e6:7.0f} µs a file")
-    print(f"  WAL {one['wal'] / files:,.0f} bytes a file")
+        yield f"| `{step.rpartition('__')[2]}` | {seconds:.1f} | {seconds / files * 1e6:.0f} |"
+    yield from ("", f"WAL: {one['wal'] / files:,.0f} bytes a file.", "")
+    yield from ("| table | rows a file | bytes a file, with indexes |", "|---|---|---|")
     for table, rows in one["rows"].items():
         if rows:
-            print(f"  {table:<20} {rows / files:6.3f} rows, {one['bytes'][table] / files:7,.0f} bytes a file")
+            yield f"| `{table}` | {rows / files:.3f} | {one['bytes'][table] / files:,.0f} |"
+    yield ""
+
+
+def _of_workers(several: list[Shared]) -> Iterator[str]:
+    one, files = several[0], several[0].files
+    yield from ("## More workers", "")
+    yield (
+        f"{files:,} files whose conversion takes {STUB_SECONDS} s, in chunks of 64, by 1, 2 and 4 processes that share this machine with the database. The model"
+        " knows what one process took, and says the rest."
+    )
+    yield from ("", "| processes | files a second | by the model | difference | connections |", "|---|---|---|---|---|")
+    for each in several:
+        model = _here(one, each.workers)
+        yield f"| {each.workers} | {each.rate:.1f} | {model:.1f} | {model / each.rate - 1:+.0%} | {each.connections} |"
+    yield ""
+    yield (
+        f"A file takes {1e3 * one.database / files:.1f} ms of processor time of the database and {1e3 * one.others / files:.1f} ms of its worker's,"
+        " the conversion apart."
+    )
+    yield from ("", "Workers with processors of their own, files a second by the model:", "")
+    yield "| workers | seconds of a conversion | database of 2 processors | of 8 | processors for 60 % busy |"
+    yield "|---|---|---|---|---|"
+    for workers in (10, 100):
+        for seconds in (STUB_SECONDS, 1.0, 10.0):
+            two, eight = (_elsewhere(one, workers, processors, seconds) for processors in (2, 8))
+            needed = processors_needed(_elsewhere(one, workers, 64, seconds), one.database / files)
+            yield f"| {workers} | {seconds:g} | {two:.0f} | {eight:.0f} | {needed} |"
+
+
+def _draw(place: Path, several: list[Shared], one_by_one: float) -> None:
+    """Minutes of a job of 100,000 files, by the number of workers."""
+    one, counts = several[0], [1, 2, 4, 8, 16, 32, 64, 100]
+    series = [
+        Series(
+            f"{seconds:g} s a file, database of {processors} processors",
+            [(n, job_seconds(100_000, _elsewhere(one, n, processors, seconds), one_by_one) / 60) for n in counts],
+        )
+        for seconds, processors in ((10.0, 2), (1.0, 2), (STUB_SECONDS, 2), (STUB_SECONDS, 8))
+    ]
+    floor = Series("what one process does for all files", [(n, 100_000 * one_by_one / 60) for n in (1, 100)])
+    write_curve(place, "Minutes for 100,000 files", "workers", "minutes", [*series, floor])
 
 
 if __name__ == "__main__":
