@@ -6,10 +6,8 @@ the sandboxed child), the comparison (`stac/assets.py`).
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from geo_assets.errors import GeoAssetsError
@@ -116,7 +114,7 @@ def _headers(context: StageContext, data: Sequence[bytes]) -> Sequence[CogHeader
     if not data:
         return []
     with context.sandbox.workspace() as folder:
-        files = [Path(tempfile.mkdtemp(dir=folder)) / "header.tif" for _ in data]
+        files = [folder / f"{number}.tif" for number in range(len(data))]
         for file, each in zip(files, data, strict=True):
             file.write_bytes(each)
         request = HeadersRequest(sources=tuple(map(str, files)))
