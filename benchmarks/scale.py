@@ -289,6 +289,8 @@ def _measure(sizes: list[int], worked: int, shared: int, out: Path | None) -> No
     )
     print(text)
     if out:
+        for folder in ("benchmarks", "images"):
+            (out / folder).mkdir(parents=True, exist_ok=True)
         (out / "benchmarks" / "scale.md").write_text(text + "\n")
         _draw(out / "images" / "scaling.svg", several, _one_by_one(worked, one))
     exit_if_missed(
