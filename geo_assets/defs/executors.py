@@ -24,7 +24,7 @@ from geo_assets.stages.kept_lease import kept_lease
 
 #: How often Celery's executor looks for steps that have ended: a small job has ten of them, one after the other, and
 #: Dagster's second is most of its time.
-_TICK_SECONDS = 0.1
+_TICK_SECONDS = 0.2
 
 #: How long a plan that is to end may wait for its steps: a step finds within a heartbeat that its job is gone.
 _LAST_SECONDS = 45.0
