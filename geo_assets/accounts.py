@@ -147,8 +147,9 @@ class S3Account(BaseModel):
 
     @model_validator(mode="after")
     def _key_is_whole(self) -> Self:
-        if bool(self.access_key_id) != bool(self.secret_access_key):
-            msg = "access_key_id and secret_access_key go together"
+        key = bool(self.access_key_id)
+        if key != bool(self.secret_access_key) or (self.session_token and not key):
+            msg = "access_key_id and secret_access_key go together, and a session_token with both"
             raise ValueError(msg)
         return self
 

@@ -90,7 +90,7 @@ class Storms(ThreadingHTTPServer):
         self.upstream = parts.hostname, parts.port
         self.endpoint = f"http://127.0.0.1:{self.server_port}{parts.path}"
         self.storm: Storm | None = None
-        #: Called with the path of an answer and the bytes of it that have just been sent.
+        #: Called with the path of an answer and the bytes of it that have just been sent; an error cuts the connection.
         self.sent = lambda _path, _bytes: None
         #: The headers of each request.
         self.said: list[dict[str, str]] = []
@@ -113,6 +113,9 @@ class Storms(ThreadingHTTPServer):
     def end(self) -> None:
         """Let everything through again."""
         self.storm = None
+
+    def handle_error(self, *_) -> None:
+        """Say nothing: that a client or we have cut a connection is what is tested."""
 
     def stop(self) -> None:
         """Close it."""

@@ -309,6 +309,8 @@ class Container:
         except GeoAssetsError as error:
             if error.code == "SOURCE_GONE":
                 return None
+            if error.code == "INTERNAL":
+                self.exists()  # the answer to a HEAD has no body: a listing is refused with the reason
             raise
 
     def download(self, path: str, destination: Path, *, etag: str | None = None) -> str:

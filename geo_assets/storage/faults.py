@@ -62,6 +62,9 @@ _BARE_REDIRECT = "redirect without LOCATION"
 #: What the services' codes mean, whatever status comes with them.
 _MEANINGS: dict[str, str] = {
     **dict.fromkeys(("ContainerNotFound", "NoSuchBucket"), "CONTAINER_NOT_FOUND"),
+    # obstore has errors of their own for these two, but not where a download was cut and goes on
+    **dict.fromkeys(("BlobNotFound", "NoSuchKey"), "SOURCE_GONE"),
+    **dict.fromkeys(("ConditionNotMet", "PreconditionFailed"), "INPUT_CHANGED"),
     # it lasts until somebody has the blob restored: no byte of it can be read before
     **dict.fromkeys(("BlobArchived", "BlobBeingRehydrated", "InvalidObjectState"), "SOURCE_ARCHIVED"),
     **dict.fromkeys(
@@ -88,6 +91,14 @@ _MEANINGS: dict[str, str] = {
         "UNSAFE_PATH",
     ),
     **dict.fromkeys(_ELSEWHERE, "INVALID_SETTINGS"),
+}
+
+_SENTENCES = {
+    "CONTAINER_NOT_FOUND": "there is no container {place}",
+    "SOURCE_GONE": "{what} is no longer there",
+    "INPUT_CHANGED": "{what} was replaced after it was listed",
+    "SOURCE_ARCHIVED": "{what} is in the archive tier and cannot be read: {code}",
+    "UNSAFE_PATH": "{what!r} is a name that the store refuses: {code}",
 }
 
 #: Errors of a file system, by their meaning. obstore gives their number in its text.
@@ -120,13 +131,13 @@ def understood(
         region: asks the service for the container's region, where its answer was that it is in another.
 
     Returns:
-        INPUT_CHANGED, UNSAFE_PATH, STORAGE_FORBIDDEN, SOURCE_ARCHIVED, CONTAINER_NOT_FOUND, INVALID_SETTINGS,
-        DISK_FULL, STORAGE_UNAVAILABLE or INTERNAL.
+        INPUT_CHANGED, SOURCE_GONE, UNSAFE_PATH, STORAGE_FORBIDDEN, SOURCE_ARCHIVED, CONTAINER_NOT_FOUND,
+        INVALID_SETTINGS, DISK_FULL, STORAGE_UNAVAILABLE or INTERNAL.
     """
     what = f"{place}/{path}" if path else place
     text = str(error)
     if isinstance(error, PreconditionError):
-        return GeoAssetsError("INPUT_CHANGED", f"{path} was replaced after it was listed")
+        return GeoAssetsError("INPUT_CHANGED", _SENTENCES["INPUT_CHANGED"].format(what=what))
     if isinstance(error, InvalidPathError) or "Could not parse path" in text:
         return GeoAssetsError("UNSAFE_PATH", f"{what!r} is a name that the store's client refuses")
     if not (isinstance(error, (BaseError, OSError)) or type(error).__module__.startswith(_CLIENTS)):
@@ -170,12 +181,8 @@ def _answered(error: Exception, what: str, place: str, text: str, region: Callab
     meaning = "INVALID_SETTINGS" if _BARE_REDIRECT in text else _MEANINGS.get(code, "")
     if meaning == "INVALID_SETTINGS":
         return _elsewhere(place, text, code, region)
-    if meaning == "CONTAINER_NOT_FOUND":
-        return GeoAssetsError(meaning, f"there is no container {place}")
-    if meaning == "SOURCE_ARCHIVED":
-        return GeoAssetsError(meaning, f"{what} is in the archive tier and cannot be read: {code}")
-    if meaning == "UNSAFE_PATH":
-        return GeoAssetsError(meaning, f"{what!r} is a name that the store refuses: {code}")
+    if meaning in _SENTENCES:
+        return GeoAssetsError(meaning, _SENTENCES[meaning].format(what=what, place=place, code=code))
     refused = isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or status in {"401", "403"}
     if meaning == "STORAGE_FORBIDDEN" or refused:
         return _forbidden(what, place, code or status)

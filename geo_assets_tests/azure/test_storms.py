@@ -122,3 +122,37 @@ def test_a_blob_that_is_written_anew_while_it_is_read_is_either_whole_or_said_to
     assert caught.value.code == "INPUT_CHANGED"
     fresh.download("big", tmp_path / "back")
     assert (tmp_path / "back").read_bytes() == second
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "told"), [("nothing", None), ("written anew", "INPUT_CHANGED"), ("deleted", "SOURCE_GONE")]
+)
+def test_a_download_that_was_cut_goes_on_with_the_same_blob_or_says_what_became_of_it(
+    fresh, storms, sdk, tmp_path, meanwhile, told
+):
+    first, left = patterned(tmp_path / "first", 48 * MIB), [16 * MIB]
+    fresh.upload(first, "big")
+    etag = fresh.head("big").etag
+    befall = {
+        "nothing": lambda: None,
+        "written anew": lambda: sdk.upload_blob("big", b"second" * 8 * MIB, overwrite=True),
+        "deleted": lambda: sdk.delete_blob("big"),
+    }[meanwhile]
+
+    def cut(path, count):
+        if "/big" in path and left:
+            left[0] -= count
+            if left[0] <= 0:
+                left.clear()
+                befall()
+                raise ConnectionAbortedError
+
+    storms.sent = cut
+    if told is None:
+        fresh.download("big", tmp_path / "back", etag=etag)
+        assert (tmp_path / "back").read_bytes() == first.read_bytes()
+    else:
+        with pytest.raises(GeoAssetsError) as caught:
+            fresh.download("big", tmp_path / "back", etag=etag)
+        assert caught.value.code == told
+    assert not left

@@ -13,6 +13,7 @@ import rasterio
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from geo_assets import extras
 from geo_assets.accounts import Account, AzureAccount, GcsAccount, S3Account
 from geo_assets.errors import ErrorClass, GeoAssetsError
 from geo_assets.settings import Settings
@@ -32,7 +33,9 @@ class Answers(BaseHTTPRequestHandler):
     server: "Store"
 
     def do_HEAD(self):
-        self._answer(403, b"", **{"x-amz-bucket-region": "eu-west-3"})
+        code = self.server.conflicts.get(unquote(urlsplit(self.path).path).rpartition("/")[2])
+        status = code[0] if isinstance(code, tuple) else 403
+        self._answer(status, b"", **{"x-amz-bucket-region": "eu-west-3"})
 
     def do_GET(self):
         self.server.asked.append((self.path, dict(self.headers)))
@@ -40,6 +43,8 @@ class Answers(BaseHTTPRequestHandler):
         query = parse_qs(url.query)
         if missing := self.server.missing.get(unquote(url.path).rpartition("/")[2]):
             return self._refuse(404, missing)
+        if isinstance(code := self.server.conflicts.get("list"), tuple) and "list" in url.query:
+            return self._answer(code[0], code[1].encode())
         if query.get("comp") == ["list"]:
             return self._answer(200, self._listing(query.get("prefix", [""])[0], int(query.get("marker", ["0"])[0])))
         code = self.server.conflicts.get(unquote(url.path).rpartition("/")[2])
@@ -322,6 +327,21 @@ def test_what_a_service_answers_has_the_same_meaning_wherever_it_is_asked(
         error = code_of(ask)
         assert error.code == told
         assert "landing/a.tif" in error.message
+
+
+@pytest.mark.parametrize("kind", ["azure", "s3", "gcs"])
+def test_the_reason_of_a_refusal_without_a_body_is_found(server, accounts, kind):
+    refused = (400, "<Error><Code>ExpiredToken</Code></Error>")
+    server.conflicts = {"a.tif": refused, "list": refused}
+    assert code_of(lambda: Container(kind, "landing", accounts[kind]).head("a.tif")).code == "STORAGE_FORBIDDEN"
+
+
+def test_without_the_extra_a_listing_that_needs_it_says_how_it_is_installed(accounts, monkeypatch):
+    monkeypatch.setattr(extras, "find_spec", lambda _: None)
+    error = code_of(lambda: list(Container("s3", "landing", accounts["s3"]).list(exact=True)))
+    assert error.code == "EXTRA_NOT_INSTALLED"
+    assert error.message == "listing names as a//b, /a or a/: the package boto3 is not installed"
+    assert "geo_assets[s3]" in error.remedy
 
 
 @pytest.mark.parametrize(
