@@ -21,6 +21,7 @@ from geo_assets.defs.resources import JOB_TAGS, Stages
 from geo_assets.defs.sensors import build_janitor, build_submissions_sensor
 from geo_assets.parameters import JOB_TYPES
 from geo_assets.settings import Settings, load_settings
+from geo_assets.submissions.size import may_be_large, size_tags
 
 #: Modules of `defs/` that are processes of their own, of an extra, or that Dagster loads by its configuration: too
 #: heavy to import for assets that they do not have.
@@ -38,7 +39,7 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, Any] | None 
     found = dg.load_assets_from_modules(_modules())
     assets = [_signed(asset, owners) for asset in found if isinstance(asset, dg.AssetsDefinition)]
     executor = build_executor(settings)
-    jobs = [_asset_job(job_type, executor) for job_type in JOB_TYPES]
+    jobs = [_asset_job(settings, job_type, executor) for job_type in JOB_TYPES]
     resources = {
         "stages": Stages(settings=settings),
         "io_manager": contract_io_manager,
@@ -67,13 +68,13 @@ def _signed(assets: dg.AssetsDefinition, owners: list[str]) -> dg.AssetsDefiniti
     return assets.map_asset_specs(lambda spec: spec.replace_attributes(owners=owners, code_version=__version__))
 
 
-def _asset_job(job_type: str, executor: dg.ExecutorDefinition) -> Any:
+def _asset_job(settings: Settings, job_type: str, executor: dg.ExecutorDefinition) -> Any:
     """The job of a job type: its assets, for one partition."""
     return dg.define_asset_job(
         job_type,
         selection=dg.AssetSelection.groups(job_type),
         executor_def=executor,
-        tags=JOB_TAGS,
+        tags={**JOB_TAGS, **size_tags(settings, large=may_be_large(job_type))},
         description=JOB_TYPES[job_type].summary,
     )
 

@@ -4,6 +4,7 @@ A submission over the CLI or HTTP is launched at once by the process that accept
 and those whose launcher died. The ledger lets exactly one process launch an attempt.
 """
 
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -18,6 +19,7 @@ from geo_assets.stages.janitor import run_janitor
 from geo_assets.stages.orphans import sweep_orphans
 from geo_assets.submissions.inboxes.intake import drain_inboxes
 from geo_assets.submissions.launch import ATTEMPT_TAG
+from geo_assets.submissions.size import Sizes
 from geo_assets.submissions.submit import Submitter
 from geo_assets.text import how_many
 
@@ -35,15 +37,17 @@ _CONTRACTS_KEPT = timedelta(days=30)
 _RECEIPT_SECONDS = 10.0
 
 
-def requests_of(attempts: list[Attempt]) -> dg.SensorResult:
-    """The tick's result: partitions first, then one run per attempt, with the attempt in its run key."""
+def requests_of(attempts: list[Attempt], size: Callable[[Attempt], Mapping[str, str]]) -> dg.SensorResult:
+    """The tick's result: partitions first, then one run per attempt, with the attempt in its run key and the tags of
+    its size.
+    """
     return dg.SensorResult(
         run_requests=[
             dg.RunRequest(
                 run_key=f"{a.partition_key}:{a.attempt}",
                 job_name=a.job_type,
                 partition_key=a.partition_key,
-                tags={ATTEMPT_TAG: str(a.attempt)},
+                tags={ATTEMPT_TAG: str(a.attempt), **size(a)},
             )
             for a in attempts
         ],
@@ -69,7 +73,9 @@ def build_submissions_sensor(settings: Settings, jobs: list[Any]) -> dg.SensorDe
         with Submitter(settings, launches=False) as submitter:
             said = drain_inboxes(settings, submitter, limit=MESSAGES_PER_TICK, seconds=SECONDS_PER_TICK)
             attempts = submitter.jobs.take_launches(LAUNCHES_PER_TICK, [job.name for job in jobs])
-        return requests_of(attempts) if attempts else dg.SkipReason("; ".join([*said, "every submission is launched"]))
+            if attempts:
+                return requests_of(attempts, Sizes(settings, submitter.ledger, seconds=SECONDS_PER_TICK).tags)
+        return dg.SkipReason("; ".join([*said, "every submission is launched"]))
 
     return submissions_sensor
 

@@ -17,7 +17,7 @@ from geo_assets.ledger.deltas import counts as delta_counts
 from geo_assets.ledger.models import JobRecord, JobStatus, StageCounts, StageWork
 from geo_assets.ledger.warnings import counted, of_tasks
 from geo_assets.ledger.work import efficiency, stage_work
-from geo_assets.parameters import JOB_TYPES, IngestContainer, Parameters
+from geo_assets.parameters import JOB_TYPES, IngestContainer, Parameters, validate_parameters
 
 
 class Jobs(Attempts, Claims):
@@ -54,6 +54,19 @@ class Jobs(Attempts, Claims):
                     update={"warnings": counted(said for _, said in of_tasks(conn, record.job_id))}
                 )
         return record
+
+    @retrying
+    def parameters(self, job_id: str) -> Parameters:
+        """What a job was asked to do.
+
+        Raises:
+            GeoAssetsError: JOB_NOT_FOUND; INVALID_PARAMETERS, this release does not take what another took.
+        """
+        with self._pool.connection() as conn:
+            row = conn.execute("select job_type, parameters from geo.jobs where job_id = %s", (job_id,)).fetchone()
+        if row is None:
+            raise GeoAssetsError("JOB_NOT_FOUND", f"there is no job {job_id}")
+        return validate_parameters(str(row["job_type"]), row["parameters"])  # type: ignore[arg-type]
 
     @retrying
     def newest(

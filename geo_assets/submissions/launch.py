@@ -5,6 +5,7 @@ Here: three GraphQL calls. Not here: who may launch (`ledger/jobs.py` lets exact
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -13,6 +14,7 @@ import httpx
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.jobs import Jobs
 from geo_assets.ledger.models import Attempt
+from geo_assets.submissions.size import Sizes
 
 ATTEMPT_TAG = "geo_assets/attempt"
 
@@ -44,23 +46,25 @@ def location_is_loaded(webserver_url: str) -> bool:
     )
 
 
-def launch(jobs: Jobs, webserver_url: str, attempt: Attempt) -> str | None:
+def launch(jobs: Jobs, webserver_url: str, attempt: Attempt, sizes: Sizes) -> str | None:
     """Launch an attempt unless somebody else does; returns the run id, or None.
 
     Raises:
         GeoAssetsError: LAUNCH_FAILED; the attempt stays recorded, and the sensor launches it.
     """
-    return launch_taken(jobs, webserver_url, attempt) if jobs.take_launch(attempt.job_id, attempt.attempt) else None
+    if not jobs.take_launch(attempt.job_id, attempt.attempt):
+        return None
+    return launch_taken(jobs, webserver_url, attempt, sizes)
 
 
-def launch_taken(jobs: Jobs, webserver_url: str, attempt: Attempt) -> str:
+def launch_taken(jobs: Jobs, webserver_url: str, attempt: Attempt, sizes: Sizes) -> str:
     """Launch an attempt that the caller took; returns the run id.
 
     Raises:
         GeoAssetsError: LAUNCH_FAILED; the attempt is given back, and the sensor launches it.
     """
     try:
-        return _start_run(webserver_url, attempt)
+        return _start_run(webserver_url, attempt, sizes.tags(attempt))
     except GeoAssetsError:
         jobs.give_back_launch(attempt.job_id, attempt.attempt)
         raise
@@ -79,7 +83,7 @@ def terminate(webserver_url: str, run_id: str) -> None:
         )
 
 
-def _start_run(webserver_url: str, attempt: Attempt) -> str:
+def _start_run(webserver_url: str, attempt: Attempt, size: Mapping[str, str]) -> str:
     partition = {
         "selector": _LOCATION,
         "def": attempt.job_type,
@@ -90,7 +94,7 @@ def _start_run(webserver_url: str, attempt: Attempt) -> str:
         raise GeoAssetsError(
             "LAUNCH_FAILED", f"Dagster refused the partition: {added.get('message', added['__typename'])}"
         )
-    tags = {"dagster/partition": attempt.partition_key, ATTEMPT_TAG: str(attempt.attempt)}
+    tags = {"dagster/partition": attempt.partition_key, ATTEMPT_TAG: str(attempt.attempt), **size}
     params = {
         "selector": {**_LOCATION, "pipelineName": attempt.job_type},
         "runConfigData": {},

@@ -15,6 +15,7 @@ from threading import Event, Thread
 from geo_assets.ledger.jobs import Jobs
 from geo_assets.ledger.models import Attempt
 from geo_assets.submissions.launch import launch_taken
+from geo_assets.submissions.size import Sizes
 
 #: How often, and how many times, the thread looks for more after the last one: somebody else may be launching an older.
 _EVERY_SECONDS, _TIMES = 0.1, 10
@@ -28,14 +29,15 @@ _log = logging.getLogger(__name__)
 class Launcher:
     """Launches recorded attempts, the oldest first, one at a time, in a thread of its own. Stop it."""
 
-    def __init__(self, jobs: Jobs, webserver_url: str) -> None:
+    def __init__(self, jobs: Jobs, webserver_url: str, sizes: Sizes) -> None:
         """Start the thread.
 
         Args:
             jobs: the ledger's; it decides who launches an attempt.
             webserver_url: of Dagster.
+            sizes: of jobs.
         """
-        self._jobs, self._webserver_url = jobs, webserver_url
+        self._jobs, self._webserver_url, self._sizes = jobs, webserver_url, sizes
         self._recorded, self._stopping = Event(), Event()
         self._last: Attempt | None = None  # that was launched from here
         self._thread = Thread(target=self._work, name="launcher", daemon=True)
@@ -68,4 +70,4 @@ class Launcher:
                 self._stopping.wait(_EVERY_SECONDS)
                 continue
             in_vain, self._last = 0, attempt
-            launch_taken(self._jobs, self._webserver_url, attempt)
+            launch_taken(self._jobs, self._webserver_url, attempt, self._sizes)

@@ -20,6 +20,7 @@ from geo_assets.storage.containers import existing_container
 from geo_assets.submissions.launch import launch, terminate
 from geo_assets.submissions.launcher import Launcher
 from geo_assets.submissions.retries import choose, insist_on_some
+from geo_assets.submissions.size import Sizes
 
 
 class Submitter:
@@ -49,7 +50,9 @@ class Submitter:
         self.messages, self.tokens, self.circuits = self.ledger.messages, self.ledger.tokens, self.ledger.circuits
         self.circuit = self.circuits.guard
         self.warning = ""
-        self._launcher = Launcher(self.jobs, settings.webserver_url) if launches and in_background else None
+        self._sizes = Sizes(settings, self.ledger)
+        in_line = launches and in_background
+        self._launcher = Launcher(self.jobs, settings.webserver_url, self._sizes) if in_line else None
 
     def __enter__(self) -> Self:
         return self
@@ -183,6 +186,6 @@ class Submitter:
             self._launcher.wake()
             return
         try:
-            launch(self.jobs, self._settings.webserver_url, attempt)
+            launch(self.jobs, self._settings.webserver_url, attempt, self._sizes)
         except GeoAssetsError as error:
             self.warning = "; ".join(filter(None, (self.warning, error.message, error.remedy)))

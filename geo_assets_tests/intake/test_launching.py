@@ -4,6 +4,7 @@ process that accepted them.
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,8 +17,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from geo_assets.api.app import create_app
+from geo_assets.definitions import defs
+from geo_assets.defs.sensors import requests_of
 from geo_assets.errors import GeoAssetsError
 from geo_assets.submissions.launcher import Launcher
+from geo_assets.submissions.size import SIZE_TAG, Sizes
 from geo_assets.submissions.submit import Submitter
 from geo_assets_tests.faults.test_killed_run import until
 from geo_assets_tests.intake.test_lifecycle import at_work, submitted
@@ -29,6 +33,7 @@ class Webserver:
     def __init__(self) -> None:
         self.asked: list[str] = []  # partition keys, in the order in which their launch was asked for
         self.launched: list[str] = []
+        self.tags: dict[str, dict[str, str]] = {}  # of the run of each partition
         self.most_at_once = 0
         self.answers = threading.Event()
         self._at_once, self._lock = 0, threading.Lock()
@@ -40,6 +45,7 @@ class Webserver:
         tags = {tag["key"]: tag["value"] for tag in variables["params"]["executionMetadata"]["tags"]}
         with self._lock:
             self.asked.append(tags["dagster/partition"])
+            self.tags[tags["dagster/partition"]] = tags
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
         assert self.answers.wait(30)
@@ -104,6 +110,19 @@ def nothing_waits(dagster):
 
 def submit(api, message: str) -> str:
     answer = api.post("/api/jobs/submit/hello_world", json={"n": 1, "message": message})
+    assert answer.status_code == 202, answer.text
+    return answer.json()["job_id"]
+
+
+def ingest(api, settings, *, files: int, size: int = 0) -> str:
+    """Submit a container of so many files, the first of which has so many bytes."""
+    container = f"sized{time.monotonic_ns()}"
+    folder = settings.home / "containers" / container
+    folder.mkdir(parents=True)
+    for number in range(files):
+        (folder / f"{number}.tif").touch()
+    os.truncate(folder / "0.tif", size)
+    answer = api.post("/api/jobs/submit/ingest_container", json={"container": container})
     assert answer.status_code == 202, answer.text
     return answer.json()["job_id"]
 
@@ -173,7 +192,7 @@ def test_while_the_sensor_is_at_older_ones_the_younger_wait_for_their_runs(reach
     dagster.conn.execute("update geo.attempts set requested_at = requested_at - interval '3 seconds'")
     taken = submitter.jobs.take_launches(2, ["hello_world"])
     assert [attempt.job_id for attempt in taken] == jobs[:2]
-    launcher = Launcher(submitter.jobs, reached.webserver_url)
+    launcher = Launcher(submitter.jobs, reached.webserver_url, Sizes(reached, submitter.ledger))
     launcher.wake()
     time.sleep(0.5)
     assert webserver.asked == []
@@ -229,3 +248,45 @@ def test_a_tick_of_the_sensor_takes_the_oldest_first(submitter, dagster):
             (minutes, job),
         )
     assert taken_by_the_sensor(submitter, dagster, limit=4) == jobs[:1:-1]
+
+
+def test_a_run_is_tagged_as_large_beyond_a_thousand_files_or_ten_gigabytes(api, reached, webserver, dagster):
+    webserver.answers.set()
+    jobs = [
+        ingest(api, reached, files=1000),
+        ingest(api, reached, files=1001),
+        ingest(api, reached, files=1, size=10**10 + 1),
+        submit(api, "reads no container"),
+    ]
+    until(lambda: len(webserver.launched) == 4)
+    sizes = [webserver.tags[key][SIZE_TAG] for key in partitions(dagster, jobs)]
+    assert sizes == ["small", "large", "large", "small"]
+
+
+def test_the_sensor_tags_runs_by_their_size_too_until_its_time_is_up(settings, submitter):
+    with TestClient(create_app(settings)) as api:  # nobody listens where its webserver should
+        ingest(api, settings, files=3)
+        ingest(api, settings, files=1001)
+    time.sleep(2.1)  # until then the sensor leaves it to whoever accepted it
+    taken = submitter.jobs.take_launches(50, ["ingest_container"])
+    asked = requests_of(taken, Sizes(settings, submitter.ledger, seconds=60).tags)
+    assert [request.tags[SIZE_TAG] for request in asked.run_requests] == ["small", "large"]
+    late = requests_of(taken, Sizes(settings, submitter.ledger, seconds=-1).tags)
+    assert [request.tags[SIZE_TAG] for request in late.run_requests] == ["large", "large"]
+
+
+def test_a_job_whose_container_cannot_be_looked_at_counts_as_large(settings, submitter):
+    with TestClient(create_app(settings)) as api:
+        ingest(api, settings, files=3)
+    time.sleep(2.1)
+    (attempt,) = submitter.jobs.take_launches(50, ["ingest_container"])
+    container = submitter.jobs.parameters(attempt.job_id).stored()["container"]
+    shutil.rmtree(settings.home / "containers" / container)
+    assert Sizes(settings, submitter.ledger).tags(attempt)[SIZE_TAG] == "large"
+
+
+def test_a_run_of_which_nothing_is_known_counts_as_large_if_it_reads_a_container():
+    jobs = {job.name: job for job in defs.get_repository_def().get_all_jobs()}
+    sizes = {name: job.tags.get(SIZE_TAG) for name, job in jobs.items() if name != "__ASSET_JOB"}
+    assert sizes.pop("hello_world") == sizes.pop("stac_setup") == "small"
+    assert set(sizes.values()) == {"large"}
