@@ -1,12 +1,13 @@
 """What this process may use of its machine: cores and memory, within the limits of its control groups.
 
-Here: reading them, and the defaults that follow. Not here: keeping to them (`sandbox/host.py`).
+Here: reading them, the defaults that follow, and giving way to others. Not here: keeping to them (`sandbox/host.py`).
 
 In a container `os.cpu_count` and `/proc/meminfo` tell what the whole machine has.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import tempfile
@@ -21,6 +22,9 @@ _SHARE_OF_MEMORY = 0.8
 
 #: MB of address space of a child: as much as any file has needed, less where the machine is small.
 _LARGEST_CHILD_MB, _SMALLEST_CHILD_MB = 4096, 2048
+
+#: What the kernel calls a niceness: a thread with it gets a tenth of what one without it gets, and all that is left.
+_NICENESS = 10
 
 
 def cores(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
@@ -65,6 +69,17 @@ def default_child_mb() -> int:
 def default_host_folder() -> Path:
     """Where all processes of this user on this host meet to share its children, whatever their homes are."""
     return Path(tempfile.gettempdir()) / f"geo-assets-{os.geteuid()}-host"
+
+
+def lower_priority(thread: int) -> None:
+    """Let a thread, or a process that has one, work when nobody else needs the processor; for ever, as only root may
+    take that back. Threads and processes that it starts afterwards do so, too.
+
+    Args:
+        thread: as the kernel knows it.
+    """
+    with contextlib.suppress(OSError):  # it has ended, or belongs to a user over whom we have no power
+        os.setpriority(os.PRIO_PROCESS, thread, _NICENESS)
 
 
 def _groups(proc: Path, cgroups: Path, controller: str) -> Iterator[Path]:

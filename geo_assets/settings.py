@@ -180,7 +180,7 @@ class Settings(BaseSettings):
         default_factory=default_host_children,
         ge=1,
         description="number of sandboxed child processes of all runs, steps and workers of this host together (default:"
-        " its cores, two at least)",
+        " its cores, two at least); one more while large runs have them and a small one has none",
     )
     host_memory_mb: int = Field(
         default_factory=default_host_memory_mb,

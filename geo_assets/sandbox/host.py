@@ -10,6 +10,9 @@ pool works (its run), what it holds, and since when it waits.
 Whoever holds least is next, and of those who hold the same, who has waited longest. A run that holds two more than one
 that waits gives one back between two files; one that holds a single seat gives it to a run that has none once it has
 had it for a while. So a run that begins does not wait for the end of another, and each gets its share.
+
+Large runs give way to small ones, except for one seat that they have among them: no stream of small runs stops them.
+As a file of a large run may take an hour, there is one seat more than the host has, for a small run that has none.
 """
 
 from __future__ import annotations
@@ -74,6 +77,7 @@ class _Claim:
     memory_mb: int = 0
     waiting_since: float = 0.0  # of CLOCK_MONOTONIC, one for the host; 0: it does not wait
     looked: float = 0.0
+    is_large: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +87,13 @@ class _Party:
     run: str
     held: int
     waiting_since: float
+    is_large: bool
+    gives_way: bool = False
 
     @property
-    def turn(self) -> tuple[int, float]:
+    def turn(self) -> tuple[bool, int, float]:
         """Smaller is earlier."""
-        return self.held, self.waiting_since
+        return self.gives_way, self.held, self.waiting_since
 
 
 class HostShare:
@@ -120,6 +126,12 @@ class HostShare:
             self._path.unlink()
         self._file.close()
         self._mutex.close()
+
+    def give_way(self) -> None:
+        """Say that the run of this pool is a large one."""
+        with self._lock, self._exclusively():
+            self._claim = replace(self._claim, is_large=True)
+            self._write()
 
     @property
     def waits(self) -> bool:
@@ -167,14 +179,16 @@ class HostShare:
             with self._exclusively():
                 others = self._others()
             parties = _parties([*others, self._claim])
-            ours = parties.pop(self._claim.run).held - self._leaving
-            least = min((party.held for party in parties.values() if party.waiting_since), default=ours)
+            mine = parties.pop(self._claim.run)
+            ours, before = mine.held - self._leaving, [p for p in parties.values() if p.gives_way <= mine.gives_way]
+            least = min((party.held for party in before if party.waiting_since), default=ours)
             had_its_turn = time.monotonic() - self._since > TURN_SECONDS
             steps = [claim.held for claim in others if claim.run == self._claim.run and claim.waiting_since]
             spare = (
                 self._claim.held - self._leaving - min(steps, default=self._claim.held)
             )  # for another step of the run
             owes = ours - least >= 2 or spare >= 2 or (ours > least == 0 and had_its_turn)
+            owes = owes or (mine.is_large and self._is_in_the_way([*parties.values(), replace(mine, held=ours)]))
             self._leaving += owes
         return owes
 
@@ -188,11 +202,23 @@ class HostShare:
             self._leaving += wanted
         return wanted
 
+    def _is_in_the_way(self, parties: list[_Party]) -> bool:
+        """Whether large runs have a second seat though a small one needs it: it has none, or has the one too many."""
+        large = sum(party.held for party in parties if party.is_large)
+        needed = any(party.waiting_since and not party.held and not party.is_large for party in parties)
+        return large >= 2 and (needed or sum(party.held for party in parties) > self._limits.children)
+
     def _is_free(self, others: list[_Claim]) -> bool:
         claims = [*others, self._claim]
         held, memory = sum(claim.held for claim in claims), sum(claim.memory_mb for claim in claims)
         fits = memory + self._child_mb <= self._limits.memory_mb
-        return not held or (held < self._limits.children and fits)
+        return not held or (held < self._limits.children + self._may_have_one_more(claims) and fits)
+
+    def _may_have_one_more(self, claims: list[_Claim]) -> bool:
+        """Whether our run is a small one without a seat, and a large one has some: its files may take hours."""
+        parties = _parties(claims)
+        ours = parties[self._claim.run]
+        return not ours.is_large and not ours.held and any(p.is_large and p.held for p in parties.values())
 
     def _is_next(self, others: list[_Claim]) -> bool:
         since = self._claim.waiting_since or time.monotonic()
@@ -207,7 +233,8 @@ class HostShare:
 
     def _set(self, held: int, waiting_since: float) -> None:
         looked = time.monotonic() if waiting_since else 0.0
-        self._claim = _Claim(self._claim.run, held, held * self._child_mb, waiting_since, looked)
+        memory = held * self._child_mb
+        self._claim = _Claim(self._claim.run, held, memory, waiting_since, looked, self._claim.is_large)
         self._write()
 
     def _write(self) -> None:
@@ -260,18 +287,24 @@ def _read(path: Path) -> _Claim | None:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 path.unlink()
                 return None
-            run, held, memory_mb, since, looked = json.loads(file.read(4096))
+            run, held, memory_mb, since, looked, *large = json.loads(file.read(4096))  # an older release says no more
             is_lost = time.monotonic() - float(looked) > _LOST_SECONDS
-            return _Claim(str(run), int(held), int(memory_mb), 0.0 if is_lost else float(since), float(looked))
+            waits = 0.0 if is_lost else float(since)
+            return _Claim(str(run), int(held), int(memory_mb), waits, float(looked), is_large=large == [True])
     except (OSError, ValueError):  # closed meanwhile
         return None
 
 
 def _parties(claims: list[_Claim]) -> dict[str, _Party]:
-    """The claims of each run together. It waits for as long as the first of its pools."""
+    """The claims of each run together. It waits for as long as the first of its pools.
+
+    Large runs give way while one of them has a seat.
+    """
     parties: dict[str, _Party] = {}
     for claim in claims:
-        known = parties.get(claim.run, _Party(claim.run, 0, 0.0))
+        known = parties.get(claim.run, _Party(claim.run, 0, 0.0, is_large=False))
         since = min((each for each in (known.waiting_since, claim.waiting_since) if each), default=0.0)
-        parties[claim.run] = _Party(claim.run, known.held + claim.held, since)
-    return parties
+        large = known.is_large or claim.is_large
+        parties[claim.run] = _Party(claim.run, known.held + claim.held, since, is_large=large)
+    give_way = any(party.is_large and party.held for party in parties.values())
+    return {run: replace(party, gives_way=give_way and party.is_large) for run, party in parties.items()}

@@ -50,6 +50,11 @@ class IdleLanes:
         """Whether somebody waits for a seat that others on this host hold."""
         return self._share is not None and self._share.waits
 
+    def give_way(self) -> None:
+        """Say that this pool works for a large run."""
+        if self._share:
+            self._share.give_way()
+
     def take(self) -> Lane:
         """Return a lane with a seat; wait for it.
 

@@ -31,6 +31,7 @@ from typing import Any, BinaryIO, Self, TypeVar
 from pydantic import BaseModel
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.machine import lower_priority
 from geo_assets.sandbox.host import HostLimits, HostShare
 from geo_assets.sandbox.idle import IdleLanes
 from geo_assets.sandbox.lane import Lane
@@ -123,7 +124,7 @@ class SandboxPool:
         self._idle = IdleLanes(self._lanes.values(), share)
         self.workers = workers
         self._living: weakref.WeakSet[Child] = weakref.WeakSet()
-        self._aborted, self._starting = False, threading.Lock()
+        self._aborted, self._gives_way, self._starting = False, False, threading.Lock()
         #: Children die with the thread that started them (PR_SET_PDEATHSIG); this one lives as long as the pool.
         self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sandbox-start")
 
@@ -164,12 +165,22 @@ class SandboxPool:
                 raise GeoAssetsError("CANCELLED", "the run was told to stop")
             child = self._starter.submit(Child, folder, terms).result()
             self._living.add(child)
+            if self._gives_way:
+                lower_priority(child.process.pid)
         return child
 
     @property
     def busy_seconds(self) -> float:
         """For how long its children have been busy with calls that have ended, all together."""
         return sum(lane.busy_seconds for lane in self._lanes.values())
+
+    def give_way(self) -> None:
+        """Say that this pool works for a large run: small ones get seats and processors of the host before it."""
+        with self._starting:
+            self._gives_way, living = True, list(self._living)
+        self._idle.give_way()
+        for child in living:
+            lower_priority(child.process.pid)
 
     def warm_up(self) -> None:
         """Start a child now, so that it is ready when the next workspace is opened."""

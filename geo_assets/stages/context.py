@@ -28,6 +28,7 @@ from geo_assets.ledger.ledger import Ledger
 from geo_assets.ledger.models import JobStatus
 from geo_assets.ledger.table_names import TableNames
 from geo_assets.ledger.tasks import Tasks
+from geo_assets.machine import lower_priority
 from geo_assets.once import made_once
 from geo_assets.parameters import ListContainer
 from geo_assets.sandbox.host import HostLimits
@@ -142,6 +143,11 @@ class StageContext:
     def waits_for_host(self) -> bool:
         """Whether a file waits because other runs of this host have all the children that it may have."""
         return self._sandbox is not None and self._sandbox.waits_for_host
+
+    def give_way(self) -> None:
+        """Let the runs of other jobs come before this one, which is large; for a thread that does its work."""
+        lower_priority(threading.get_native_id())
+        self.sandbox.give_way()
 
     def give_up(self, error: GeoAssetsError) -> None:
         """Record that the attempt of this run failed for good: the janitor then leaves it alone."""

@@ -14,6 +14,9 @@ from geo_assets.ledger.models import StageCounts, with_counts
 from geo_assets.parameters import OfJobType
 from geo_assets.task_status import BAD, TaskStatus
 
+#: Work of a child from which on a stage is a large one.
+_LARGE_SECONDS = 60.0
+
 
 class Contract(BaseModel):
     """Immutable, complete, nothing extra."""
@@ -65,8 +68,14 @@ class Chunk(Contract):
     last_cost_ms: int = Field(0, ge=0)
     size: int = Field(ge=1)
     cost_seconds: float = Field(0, ge=0, description="for which its tasks are expected to keep a child busy, together")
+    stage_seconds: float = Field(0, ge=0, description="cost_seconds of all chunks of the stage together")
     bytes: int = Field(0, ge=0, description="of all its sources")
     largest_bytes: int = Field(0, ge=0, description="of its largest source")
+
+    @property
+    def is_of_large_stage(self) -> bool:
+        """Whether its stage keeps children busy for so long that small runs come before it (decision 43)."""
+        return self.stage_seconds > _LARGE_SECONDS
 
     @property
     def mapping_key(self) -> str:

@@ -96,6 +96,7 @@ class Crew:
         *,
         threads: int,
         stopped: Callable[[], bool],
+        at_first: Callable[[], None] = lambda: None,
     ) -> None:
         """Begin to work.
 
@@ -105,10 +106,11 @@ class Crew:
             do: executes a task. What it raises is no fault of the task, and ends the crew.
             threads: how many tasks at a time.
             stopped: whether no other task may begin.
+            at_first: what each thread does before its first task.
         """
         self.shares = {share.chunk.index: share for share in shares}
         self._tasks = self._hand_out(shares, tasks_of)
-        self._do, self._stopped = do, stopped
+        self._do, self._stopped, self._at_first = do, stopped, at_first
         self._handing_out = threading.Lock()  # not the other: results do not wait for the ledger's next page
         self._changed = threading.Condition()
         self._error: BaseException | None = None
@@ -170,6 +172,7 @@ class Crew:
 
     def _work(self) -> None:
         try:
+            self._at_first()
             while task := self._next():
                 share, work = task
                 began = time.monotonic()

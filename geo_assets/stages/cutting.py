@@ -73,14 +73,14 @@ def cut_chunks(job: JobRef, stage: str, total: Total, tasks: Iterable[Costed], b
         cost = max(1, task.cost_ms)
         must_go_on = chunks_left == 1 or part.size < left.tasks - (chunks_left - 1) * most
         if part.size and not must_go_on and (part.size >= most or part.cost + cost / 2 > aim):
-            yield part.chunk(job, stage)
+            yield part.chunk(job, stage, total)
             left, chunks_left = Total(left.tasks - part.size, left.cost_ms - part.cost), chunks_left - 1
             part = _Part(part.index + 1)
             equal = min(bounds.needed(left, worth), max(needed - part.index, 1), chunks_left)
             aim = left.cost_ms / equal  # what is left is shared out equally
         part.take(task, cost)
     if part.size:
-        yield part.chunk(job, stage)
+        yield part.chunk(job, stage, total)
 
 
 class _Part:
@@ -96,7 +96,7 @@ class _Part:
         self.size, self.cost, self.bytes = self.size + 1, self.cost + cost, self.bytes + task.bytes
         self.largest = max(self.largest, task.bytes)
 
-    def chunk(self, job: JobRef, stage: str) -> Chunk:
+    def chunk(self, job: JobRef, stage: str, total: Total) -> Chunk:
         first, last = self.first, self.last
         if first is None or last is None:
             msg = "a chunk without a task"
@@ -111,6 +111,7 @@ class _Part:
             last_cost_ms=last.cost_ms,
             size=self.size,
             cost_seconds=round(self.cost / 1000, 3),
+            stage_seconds=round(total.cost_ms / 1000, 3),
             bytes=self.bytes,
             largest_bytes=self.largest,
         )

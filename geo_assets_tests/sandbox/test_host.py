@@ -29,9 +29,11 @@ from pathlib import Path
 from geo_assets.sandbox.host import HostLimits
 from geo_assets.sandbox.pool import SandboxPool
 from geo_assets.sandbox.selftest import ProbeReport, ProbeRequest
-home, folder, children, memory, child, workers, files, seconds, run, idle = json.loads(sys.argv[1])
+home, folder, children, memory, child, workers, files, seconds, run, idle, large = json.loads(sys.argv[1])
 limits = HostLimits(Path(folder), children, memory)
 with SandboxPool(Path(home), workers=workers, memory_mb=child, permissive=True, host=limits, run=run) as pool:
+    if large:
+        pool.give_way()
     def one(number):
         with pool.workspace() as place:
             pool.call("geo_assets.sandbox.selftest:probe", ProbeRequest(action="environment", path=str(place)), ProbeReport)
@@ -49,9 +51,9 @@ def run(tmp_path):
     """Start a run in a process of its own; all are killed at the end."""
     started = []
 
-    def start(name, *, children=2, memory=100_000, child=2048, workers=3, files=6, seconds=0.1, idle=0.0):
+    def start(name, *, children=2, memory=100_000, child=2048, workers=3, files=6, seconds=0.1, idle=0.0, large=False):
         home = tmp_path / f"{name}-{len(started)}"
-        told = [str(home), str(tmp_path / "host"), children, memory, child, workers, files, seconds, name, idle]
+        told = [str(home), str(tmp_path / "host"), children, memory, child, workers, files, seconds, name, idle, large]
         command = [sys.executable, "-c", _RUN, json.dumps(told)]
         started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
         return started[-1]
@@ -174,6 +176,65 @@ def test_a_frozen_run_that_waits_does_not_stop_the_line(run):
     assert len(lines(other)) == 2
     frozen.send_signal(signal.SIGCONT)
     assert len(lines(frozen)) == 1
+
+
+def test_a_small_run_begins_at_once_while_large_ones_have_all_seats_for_long_files(run):
+    large = [run(name, files=100, seconds=30, large=True) for name in "ab"]
+    until(lambda: living(large) == 2)
+    began = time.monotonic()
+    small = run("small", files=2)
+    assert lines(small)[-1] - began < 5  # its child has to start
+    assert living(large) == 2
+
+
+def test_there_is_one_seat_more_than_the_host_has_and_no_second_one(run):
+    large = run("large", files=100, seconds=30, large=True)
+    until(lambda: living([large]) == 2)
+    small = [run(name, files=2, seconds=0.3) for name in "abc"]
+    most = 0
+    while any(process.poll() is None for process in small):
+        most = max(most, living([large, *small]))
+        time.sleep(0.01)
+    assert most == 3
+    assert [len(lines(process)) for process in small] == [2] * 3
+
+
+@pytest.mark.faults
+def test_the_seat_for_a_small_run_needs_memory_as_any_other(run):
+    large = run("large", memory=5000, child=2048, files=3, seconds=2, large=True)
+    until(lambda: living([large]) == 2)
+    small = run("small", memory=5000, child=2048, files=2)
+    while small.poll() is None:
+        assert living([large, small]) <= 2
+        time.sleep(0.01)
+    assert large.poll() is None
+
+
+@pytest.mark.faults
+def test_a_large_run_gives_back_the_seat_too_many_between_two_files(run):
+    large = run("large", files=10_000, seconds=0.2, large=True)
+    until(lambda: living([large]) == 2)
+    small = run("small", workers=1, files=100, seconds=0.2)
+    first_line(small)
+    until(lambda: (living([large]), living([small])) == (1, 1), 5)
+
+
+@pytest.mark.faults
+def test_small_runs_without_end_do_not_stop_a_large_one(run):
+    small = [run(name, children=1, files=10_000, seconds=0.1) for name in "abc"]
+    until(lambda: living(small) == 1)
+    large = run("large", children=1, files=10_000, seconds=0.1, large=True)
+    for _ in range(3):
+        first_line(large)  # each turn of a seat is three seconds, for four runs
+        until(lambda: living([large]) == 0)
+    assert all(process.poll() is None for process in small)
+
+
+def test_children_of_large_runs_leave_the_processor_to_those_of_small_ones(run):
+    large, small = run("large", files=1000, large=True), run("small", files=1000)
+    until(lambda: living([large]) and living([small]))
+    assert {os.getpriority(os.PRIO_PROCESS, child) for child in children(large.pid)} == {10}
+    assert {os.getpriority(os.PRIO_PROCESS, child) for child in children(small.pid)} == {0}
 
 
 def claims(process) -> list[Path]:

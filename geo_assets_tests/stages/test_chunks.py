@@ -1,5 +1,6 @@
 """Chunks of a real stage: real files and children, the ledger; no Dagster."""
 
+import os
 import time
 from contextlib import nullcontext
 
@@ -18,6 +19,7 @@ from geo_assets.stages.container_inventory import take_inventory
 from geo_assets.stages.contracts import Chunk
 from geo_assets.stages.crew import steps_here
 from geo_assets.stages.cutting import Bounds
+from geo_assets_tests.processes import children
 from geo_assets_tests.raster.test_cog import write
 
 
@@ -102,6 +104,18 @@ def test_the_steps_of_one_process_find_done_what_was_done_ahead_those_of_several
     with made.executed():
         assert stage.close_stage(made.context, made.plan, [None] * len(made.chunks)).awaiting == 4
     assert not any(s.crew and s.crew.is_at_work for s in made.context.ahead.values())
+
+
+@pytest.mark.parametrize(("seconds", "niceness"), [(60, 0), (61, 10)])
+def test_the_children_of_a_large_stage_give_way_wherever_its_steps_are_and_their_process_does_not(
+    world, seconds, niceness
+):
+    made = world(SIDES, here=False)
+    before = set(children(os.getpid()))
+    made.convert(made.chunks[0].model_copy(update={"stage_seconds": seconds}))
+    started = set(children(os.getpid())) - before
+    assert {os.getpriority(os.PRIO_PROCESS, child) for child in started} == {niceness}
+    assert os.getpriority(os.PRIO_PROCESS, 0) == 0
 
 
 def test_a_step_tells_the_ledger_how_busy_its_children_were_and_what_its_files_took(world):

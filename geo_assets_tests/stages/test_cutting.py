@@ -64,6 +64,7 @@ def test_every_task_is_in_exactly_one_chunk_and_a_chunk_tells_of_its_tasks(costs
             (rows[-1].cost_ms, rows[-1].task_key),
         )
         assert chunk.cost_seconds == round(sum(row.cost_ms for row in rows) / 1000, 3)
+        assert chunk.stage_seconds == round(sum(row.cost_ms for row in tasks(costs)) / 1000, 3)
         assert chunk.bytes == sum(row.bytes for row in rows)
         assert chunk.largest_bytes == max(row.bytes for row in rows)
     assert seen == tasks(costs)
