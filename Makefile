@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN = started=$$SECONDS; uv=$$(scripts/bootstrap); echo "environment: $$((SECONDS - started)) s"; step=$$SECONDS; $$uv run --frozen
 
 
-.PHONY: help setup demo lint test coverage test-faults test-celery test-azure test-k8s test-s3 test-slow renew bench-raster bench-many bench-mixed bench-vector bench-page bench-stac bench-intake bench-celery bench-scale up down
+.PHONY: help setup demo lint test coverage test-faults test-celery test-azure test-k8s test-s3 test-slow renew bench-raster bench-many bench-mixed bench-fair bench-vector bench-page bench-stac bench-intake bench-celery bench-scale up down
 help:   ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -78,6 +78,10 @@ bench-many: ## a thousand small rasters against a shell loop; starts the stack
 bench-mixed: ## one raster of 2 GB among 500 small ones: does a child wait? starts a stack of its own; about five minutes
 	@$(RUN) python -m benchmarks.mixed
 	echo "bench-mixed: $$((SECONDS - step)) s"
+
+bench-fair: ## ten rasters alone, beside a job of 20,000 and beside four of these; starts a stack of its own; about six minutes
+	@$(RUN) python -m benchmarks.fair
+	echo "bench-fair: $$((SECONDS - step)) s"
 
 bench-page: ## the page of the catalogue with 20,000 items, in Chromium; starts the stack
 	@$(RUN) --extra serve geo-assets up

@@ -54,7 +54,8 @@ def stack() -> Iterator[Path]:
     if unpacked.is_dir():
         (home / UNPACKED).symlink_to(unpacked.resolve())
     before = dict(os.environ)
-    os.environ |= {"GEO_ASSETS_HOME": str(home), "GEO_ASSETS_UP_SERVES": "false"}
+    own = {"GEO_ASSETS_HOME": str(home), "GEO_ASSETS_HOST_FOLDER": str(home / "host"), "GEO_ASSETS_UP_SERVES": "false"}
+    os.environ |= own
     try:
         told("up")
         yield home
