@@ -1,9 +1,10 @@
 """The chunks of a large run are all in the queue at once: those of a small one are taken before them."""
 
 import pytest
+from celery import Celery
 from pydantic import SecretStr
 
-from geo_assets.defs.celery_app import build_app
+from geo_assets.defs.celery_app import CONFIG
 from geo_assets.settings import Settings
 from geo_assets.submissions.size import size_tags
 
@@ -15,8 +16,7 @@ TAG = "dagster-celery/run_priority"
 @pytest.mark.parametrize("usual", [0, 5], ids=["whole runs", "steps"])
 def test_of_redis_what_belongs_to_a_small_run_is_taken_first(redis, usual):
     settings = Settings(executor="celery", celery_broker=SecretStr(redis.url))
-    app = build_app(settings)
-    app.set_current()
+    app = Celery(broker=redis.url, config_source=CONFIG)
     for size in ("large", "large", "small"):
         priority = usual + int(size_tags(settings, large=size == "large")[TAG])  # as Dagster's executor adds them up
         app.send_task(size, priority=priority, queue="dagster")
