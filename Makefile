@@ -79,7 +79,7 @@ bench-mixed: ## one raster of 2 GB among 500 small ones: does a child wait? star
 	@$(RUN) python -m benchmarks.mixed
 	echo "bench-mixed: $$((SECONDS - step)) s"
 
-bench-fair: ## ten rasters alone, beside a job of 20,000 and beside four of these; starts a stack of its own; about six minutes
+bench-fair: ## ten rasters alone, beside a job of 20,000 and beside four of these; starts a stack of its own; about three minutes
 	@$(RUN) python -m benchmarks.fair
 	echo "bench-fair: $$((SECONDS - step)) s"
 

@@ -3,7 +3,7 @@
 Here: a stack, jobs of ten rasters with nothing else to do, beside one of 20,000 and beside four of these, the report.
 Not here: many files alone (`many.py`).
 
-    make bench-fair                                          # about six minutes
+    make bench-fair                                          # about three minutes
     python -m benchmarks.fair --files 2000 --times 1         # a look; writes no report
 
 A job is timed from its submission to its end, as the ledger has both. The files of the large jobs are names of some
@@ -132,7 +132,7 @@ def main() -> None:
     """Measure, write the report, and fail where a small job took too long."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--files", type=int, default=20_000)
-    parser.add_argument("--times", type=int, default=5)
+    parser.add_argument("--times", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks/fair.md"))
     asked = parser.parse_args()
     before = machine()
