@@ -22,6 +22,8 @@ HERE = Path(__file__).parent
 
 #: Files whose tests take longest, each half a minute or more, the longest first.
 LONGEST = (
+    "k8s/test_runs_in_pods.py",
+    "k8s/test_pods_that_end.py",
     "vector/test_commands.py",
     "integration/test_receipts.py",
     "commands/test_hints.py",

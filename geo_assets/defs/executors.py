@@ -26,6 +26,10 @@ from geo_assets.stages.kept_lease import kept_lease
 #: Dagster's second is most of its time.
 _TICK_SECONDS = 0.2
 
+#: What an API server of Kubernetes answers that has too much to do. Dagster asks again after 500, 503 and 504, three
+#: times and 10 s apart; this one, if it was the answer to a new step, ended the run and the steps at work.
+_TOO_MANY_REQUESTS = 429
+
 #: How long a plan that is to end may wait for its steps: a step finds within a heartbeat that its job is gone.
 _LAST_SECONDS = 45.0
 
@@ -195,8 +199,10 @@ def _celery() -> dg.ExecutorDefinition:
 
 
 def _kubernetes() -> dg.ExecutorDefinition:
-    from dagster_k8s import k8s_job_executor
+    from dagster_k8s import client, k8s_job_executor
 
+    passing = client.WHITELISTED_TRANSIENT_K8S_STATUS_CODES
+    passing += {_TOO_MANY_REQUESTS} - set(passing)
     return k8s_job_executor  # type: ignore[no-any-return]
 
 

@@ -1,27 +1,89 @@
 """As much of a Kubernetes cluster as dagster-k8s talks to: an API server on loopback, whose pods are processes.
 
-Here: jobs and pods by HTTP and JSON, as the client of Kubernetes asks for them; the command of a pod, executed here with
-the environment of its container and nothing of this process's; pods that are killed, jobs that are lost, a server that
-is unwell. Not here: images, nodes, scheduling, limits of resources: they are recorded, and a test looks at them.
+Here: jobs and pods by HTTP and JSON, as the client of Kubernetes asks for them; the command of a pod, executed here
+with the environment of its container and nothing of this process's; pods that are killed, jobs that are lost, a server
+that is unwell. Not here: what a container may (`contained.py`); images, nodes, scheduling, limits of resources: they
+are recorded, and a test looks at them.
+
+A pod is a process of its own, begun with the command of its container; or, where a test is about something else, a fork
+of a process that has imported the packages, not the definitions: most of what a small step costs is their import.
 """
 
 import json
+import multiprocessing
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+from geo_assets.defs.code_server import PRELOADED
+from geo_assets_tests.k8s import contained
+
 _JOBS = re.compile(r"/apis/batch/v1/namespaces/(?P<namespace>[^/]+)/jobs(?:/(?P<name>[^/]+)(?P<status>/status)?)?$")
 _PODS = re.compile(r"/api/v1/namespaces/(?P<namespace>[^/]+)/(?:pods(?:/(?P<name>[^/]+)(?P<log>/log)?)?|events)$")
+
+#: What a pod may write to: the home of the stack is below it.
+_WRITABLE = f"{tempfile.gettempdir()}:/dev/shm"
+
+#: What a step imports, but the definitions, which are made of the settings of its own environment.
+_IMPORTED = (
+    *(name for name in PRELOADED if name != "geo_assets.definitions"),
+    "dagster._cli",
+    "dagster_k8s.launcher",
+    "geo_assets.defs.pods",
+    "geo_assets.defs.ingest_container",
+    "geo_assets.defs.sensors",
+)
+
+
+class Forked:
+    """A pod that is a fork of a process which has imported the packages; to its cluster it is as a `Popen`."""
+
+    #: How a process ended can be read once, and `start` looks after those that ended before.
+    _one_at_a_time = threading.Lock()
+
+    def __init__(self, command: Sequence[str], environment: dict[str, str], folder: Path, log: Path, profile: str):
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(list(_IMPORTED))
+        self._process = context.Process(target=_begin, args=(command, environment, folder, log, profile))
+        with self._one_at_a_time:
+            self._process.start()
+        self.pid = self._process.pid
+
+    def poll(self) -> int | None:
+        with self._one_at_a_time:
+            return self._process.exitcode
+
+    def wait(self, timeout: float = 60) -> None:
+        deadline = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired("pod", timeout)
+            time.sleep(0.02)
+
+
+def _begin(command: Sequence[str], environment: dict[str, str], folder: Path, log: Path, profile: str) -> None:
+    os.setsid()
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    contained.contain(profile, "root", _WRITABLE)
+    sys.argv = list(command)
+    runpy.run_module(command[0], run_name="__main__")
 
 
 @dataclass
@@ -30,7 +92,7 @@ class Pod:
 
     name: str
     body: dict
-    process: subprocess.Popen[bytes] | None
+    process: subprocess.Popen[bytes] | Forked | None
     log: Path
     deleted: bool = False
 
@@ -83,7 +145,9 @@ class Cluster:
     environments: dict[str, dict[str, str]] = field(default_factory=dict)
     jobs: dict[str, Pod] = field(default_factory=dict)
     every: list[Pod] = field(default_factory=list)  # also those that were deleted
-    answers: list[int] = field(default_factory=list)  # that the next requests get, in place of an answer
+    answers: dict[str, list[int]] = field(default_factory=dict)  # method -> what the next requests get for an answer
+    forks: bool = True  # whether pods are forks
+    profile: str = "default"  # of seccomp
     port: int = 0
 
     @property
@@ -105,6 +169,10 @@ class Cluster:
     def running(self, *, steps: bool) -> list[Pod]:
         return [pod for pod in self.jobs.values() if pod.is_step == steps and "active" in pod.status]
 
+    def chunks(self) -> list[Pod]:
+        """Pods of chunks that are at work."""
+        return [pod for pod in self.running(steps=True) if "chunk_" in pod.labels["dagster/op"]]
+
     def create(self, body: dict) -> tuple[int, dict]:
         name = body["metadata"]["name"]
         if name in self.jobs:
@@ -116,18 +184,25 @@ class Cluster:
         for variable in pod.container.get("env") or ():
             environment[variable["name"]] = variable.get("value") or ""
         command: list[str] = [*(pod.container.get("command") or ()), *(pod.container.get("args") or ())]
-        with pod.log.open("wb") as log:
-            pod.process = subprocess.Popen(
-                [str(Path(sys.executable).with_name(command[0])), *command[1:]],
-                env=environment,
-                cwd=self.folder,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        pod.process = self._begun(command, environment, pod.log)
         self.jobs[name] = pod
         self.every.append(pod)
         return 201, job(pod)
+
+    def _begun(self, command: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes] | Forked:
+        if self.forks:
+            return Forked(command, environment, self.folder, log, self.profile)
+        program = [str(Path(sys.executable).with_name(command[0])), *command[1:]]
+        container = [sys.executable, "-S", contained.__file__, self.profile, "root", _WRITABLE, "--"]
+        with log.open("wb") as file:
+            return subprocess.Popen(
+                [*container, *program],
+                env=environment,
+                cwd=self.folder,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+            )
 
     def delete(self, name: str) -> tuple[int, dict]:
         pod = self.jobs.pop(name, None)
@@ -196,7 +271,8 @@ def served(cluster: Cluster) -> Iterator[Cluster]:
         def _handle(self) -> None:
             length = int(self.headers.get("content-length") or 0)
             body = json.loads(self.rfile.read(length)) if length else {}
-            if cluster.answers and (code := cluster.answers.pop(0)) != 200:
+            answers = cluster.answers.get(self.command)
+            if answers and (code := answers.pop(0)) != 200:
                 self._answer(code, status(code, "Unwell", "the server is unwell"))
                 return
             url = urlsplit(self.path)

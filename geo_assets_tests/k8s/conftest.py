@@ -40,6 +40,14 @@ def cluster(open_folder):
         yield found
 
 
+@pytest.fixture
+def whole_pods(cluster):
+    """Each pod of a test is begun by its command alone."""
+    cluster.forks = False
+    yield
+    cluster.forks = True
+
+
 @pytest.fixture(scope="module")
 def cli(open_folder, postgres_home, cluster):
     home = open_folder()

@@ -1,30 +1,26 @@
-"""Runs and steps as jobs of Kubernetes, by the real classes of dagster-k8s: what becomes of them when pods are evicted, jobs
-vanish and the server is unwell.
+"""Runs and steps as jobs of Kubernetes, by the real classes of dagster-k8s: how large pods are, what they may, and
+what becomes of a job when one is evicted and the server is unwell.
 """
 
-import time
-
+import numpy as np
 import pytest
 
 from geo_assets_tests.faults.test_killed_run import connect, converted, until
 from geo_assets_tests.faults.test_steps_apart import FILES, assert_exact, begun
 from geo_assets_tests.faults.test_terminate import visible
 from geo_assets_tests.k8s.conftest import CHUNK
+from geo_assets_tests.raster.test_cog import write
 
 pytestmark = pytest.mark.k8s
 
 
-def chunks(cluster):
-    """Pods of chunks that are at work."""
-    return [pod for pod in cluster.running(steps=True) if "chunk_" in pod.labels["dagster/op"]]
-
-
 def test_each_step_is_a_pod_as_large_as_its_chunk_needs_and_a_server_that_is_unwell_is_asked_again(
-    cli, cluster, tmp_path
+    cli, cluster, whole_pods, tmp_path
 ):
-    cluster.answers += [200, 500, 200, 429, 200, 503]
+    cluster.answers = {"POST": [200, 429, 500], "GET": [200, 503]}  # the job of the run; the first step, twice
     job = begun(cli, tmp_path, "in-pods")
     assert_exact(cli, "in-pods", job["job_id"], {})
+    assert cluster.answers["POST"] == []
     assert cli.json("job", job["job_id"])["attempt"] == 1
     pods = [pod for pod in cluster.every if pod.labels["dagster/run-id"] == cli.json("job", job["job_id"])["run_id"]]
     assert [pod.is_step for pod in pods].count(False) == 1
@@ -40,39 +36,22 @@ def test_each_step_is_a_pod_as_large_as_its_chunk_needs_and_a_server_that_is_unw
 def test_a_pod_that_is_evicted_costs_a_new_attempt_and_nothing_else(cli, cluster, tmp_path):
     job = begun(cli, tmp_path, "evicted")
     before = converted(cli, job["job_id"])
-    until(lambda: chunks(cluster))[0].kill()
+    until(cluster.chunks)[0].kill()
     assert_exact(cli, "evicted", job["job_id"], before)
 
 
-def test_the_pod_of_a_run_that_is_killed_is_found_within_a_minute(cli, cluster, tmp_path):
-    job = begun(cli, tmp_path, "run-evicted")
-    before = converted(cli, job["job_id"])
-    (run,) = cluster.running(steps=False)
-    run.kill()
-    killed_at = time.monotonic()
-    until(lambda: cli.json("job", job["job_id"])["attempt"] >= 2, 75)
-    found_after = time.monotonic() - killed_at
-    print(f"the dead run was found after {found_after:.0f} s")
-    assert found_after <= 60
-    assert_exact(cli, "run-evicted", job["job_id"], before)
-
-
-def test_a_job_that_the_cluster_loses_is_done_by_the_next_attempt(cli, cluster, tmp_path):
-    job = begun(cli, tmp_path, "lost")
-    before = converted(cli, job["job_id"])
-    pod = until(lambda: chunks(cluster))[0]
-    pod.kill()
-    del cluster.jobs[pod.name]
-    assert_exact(cli, "lost", job["job_id"], before)
-
-
-def test_cancel_deletes_the_jobs_and_publishes_nothing(cli, cluster, tmp_path):
-    job = begun(cli, tmp_path, "cancelled", bad=0)
-    until(lambda: chunks(cluster))
-    assert cli.run("cancel", job["job_id"]).returncode == 0
-    until(lambda: not cluster.running(steps=True) and not cluster.running(steps=False), 60)
-    assert cli.json("job", job["job_id"])["status"] == "cancelled"
-    assert visible(cli, "cancelled") == (0, 0, 0)
+def test_where_pods_lack_a_wall_no_file_is_opened_until_that_is_allowed(cli, cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "profile", "older")  # of a runtime that refuses Landlock
+    (tmp_path / "landing").mkdir()
+    write(tmp_path / "landing" / "tile.tif", np.ones((1, 600, 600), "uint8"))
+    assert cli.run("upload", str(tmp_path / "landing"), "default/walls").returncode == 0
+    job = cli.json("submit", "stage_raster", "--param", "container=walls", "--wait")
+    (task,) = cli.json("tasks", job["job_id"])
+    assert (task["status"], task["error_code"]) == ("failed", "SANDBOX_INCOMPLETE")
+    assert visible(cli, "walls") == (0, 0, 0)
+    monkeypatch.setitem(cluster.environments["geo-assets"], "GEO_ASSETS_SANDBOX", "permissive")
+    assert cli.json("retry", job["job_id"], "--only-failed", "--wait")["status"] == "completed"
+    assert visible(cli, "walls") == (1, 0, 1)
 
 
 def test_no_password_is_in_what_the_cluster_is_told_or_in_the_database_of_dagster(cli, cluster):
