@@ -1,9 +1,10 @@
-"""The image without Docker: its steps are scripts, which are run here as a build would run them."""
+"""The image without Docker: its steps are scripts, which are run here as a build would run them; what is installed runs
+as in a pod whose profile of seccomp is `RuntimeDefault`, without capabilities, and whose root is read-only.
+"""
 
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +12,14 @@ from pathlib import Path
 import pytest
 
 from geo_assets.settings import PACKAGE_ROOT
+from geo_assets_tests.k8s import contained
 
 pytestmark = pytest.mark.k8s
 
 CHECKOUT = PACKAGE_ROOT.parent
 IMAGE = CHECKOUT / "deploy" / "image"
 USER = 10001
+ELEVATION = PACKAGE_ROOT / "demo_data" / "jacksboro" / "elevation.tif"
 
 
 def interpreter() -> str:
@@ -53,19 +56,26 @@ def image(open_folder):
     return root
 
 
-def inside(image: Path, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of the installation as the user of the image, with the environment of the image alone."""
+def inside(image: Path, *command: str, profile: str = "default", **more: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of the installation in a container of the image, with the environment of the image alone."""
+    home, temporary = image / "var" / "lib" / "geo_assets", image / "tmp"
     environment = {
         "PATH": f"{image / 'opt' / 'bin'}:/usr/bin:/bin",
-        "GEO_ASSETS_HOME": str(image / "var" / "lib" / "geo_assets"),
-        "TMPDIR": str(image / "tmp"),
+        "GEO_ASSETS_HOME": str(home),
+        "TMPDIR": str(temporary),
         "PYTHONDONTWRITEBYTECODE": "1",
         **more,
     }
-    own = {"user": USER, "group": USER, "extra_groups": []} if os.geteuid() == 0 else {}
+    container = [sys.executable, "-S", contained.__file__, profile, str(USER), f"{home}:{temporary}", "--"]
     return subprocess.run(
-        command, env=environment, cwd=image / "tmp", capture_output=True, text=True, check=False, timeout=120, **own
+        [*container, *command], env=environment, cwd=temporary, capture_output=True, text=True, check=False, timeout=120
     )
+
+
+def sandbox(image: Path, **more: str) -> dict[str, str]:
+    """What `doctor` says of the sandbox in a container."""
+    findings = json.loads(inside(image, "geo-assets", "doctor", "--json", **more).stdout)
+    return next(finding for finding in findings if finding["what"] == "sandbox")
 
 
 def test_every_step_of_the_image_is_a_script_of_its_folder():
@@ -90,8 +100,7 @@ def test_the_installation_works_as_that_user_and_writes_nothing_into_itself(imag
 
     before = max(path.stat().st_mtime_ns for path in (image / "opt").rglob("*"))
     assert inside(image, "geo-assets", "--version").returncode == 0
-    shutil.copy(PACKAGE_ROOT / "demo_data" / "jacksboro" / "elevation.tif", image / "tmp" / "in.tif")
-    (image / "tmp" / "in.tif").chmod(0o644)
+    (image / "tmp" / "in.tif").write_bytes(ELEVATION.read_bytes())
     done = inside(image, "geo-assets", "cog", "in.tif", "out.tif")
     assert done.returncode == 0, done.stderr
     loaded = inside(
@@ -106,9 +115,37 @@ def test_the_installation_works_as_that_user_and_writes_nothing_into_itself(imag
     assert written() == set()
 
 
-def test_its_sandbox_is_whole_there_and_doctor_says_so(image):
-    found = {f["what"]: f for f in json.loads(inside(image, "geo-assets", "doctor", "--json").stdout)}
-    assert found["sandbox"]["level"] == "ok", found["sandbox"]
+def test_a_container_has_no_capability_no_namespaces_and_only_two_folders_to_write_to(image):
+    said = inside(
+        image, "sh", "-c", "cat /proc/self/status; unshare -U true; touch /usr/x; echo $GEO_ASSETS_TESTS_ROOT"
+    )
+    status = dict(line.split(":\t", 1) for line in said.stdout.splitlines() if ":\t" in line)
+    assert (int(status["CapEff"], 16), status["NoNewPrivs"], status["Seccomp"]) == (0, "1", "2")
+    assert "unshare failed: Operation not permitted" in said.stderr
+    if said.stdout.endswith("read-only\n"):  # not if this machine is a container itself
+        assert "Read-only file system" in said.stderr
+
+
+def test_the_sandbox_has_every_wall_in_a_container_but_no_namespaces_and_doctor_says_so(image):
+    found = sandbox(image)
+    assert found["level"] == "ok", found
+    for wall in ("files (Landlock", "sockets, processes and signals (seccomp)", "not root"):
+        assert wall in found["found"]
+    assert found["found"].endswith("without a namespace of network, IPC, host name")
+
+
+def test_where_a_container_may_not_use_landlock_no_file_is_opened_unless_that_is_allowed(image):
+    allowed = {"GEO_ASSETS_SANDBOX": "permissive"}
+    assert sandbox(image, profile="older")["level"] == "failure"
+    assert sandbox(image, profile="older", **allowed)["level"] == "warning"
+    (image / "tmp" / "walls.tif").write_bytes(ELEVATION.read_bytes())
+    refused = inside(image, "geo-assets", "cog", "walls.tif", "walls.cog.tif", profile="older")
+    assert refused.returncode != 0
+    assert "files (Landlock" in refused.stderr
+    assert "GEO_ASSETS_SANDBOX=permissive" in refused.stderr
+    assert not (image / "tmp" / "walls.cog.tif").exists()
+    done = inside(image, "geo-assets", "cog", "walls.tif", "walls.cog.tif", profile="older", **allowed)
+    assert done.returncode == 0, done.stderr
 
 
 def test_bytecode_is_there_for_every_module(image):
