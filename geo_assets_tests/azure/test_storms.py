@@ -125,10 +125,10 @@ def test_a_blob_that_is_written_anew_while_it_is_read_is_either_whole_or_said_to
 
 
 @pytest.mark.parametrize(
-    ("meanwhile", "told"), [("nothing", None), ("written anew", "INPUT_CHANGED"), ("deleted", "SOURCE_GONE")]
+    ("meanwhile", "code"), [("nothing", None), ("written anew", "INPUT_CHANGED"), ("deleted", "SOURCE_GONE")]
 )
 def test_a_download_that_was_cut_goes_on_with_the_same_blob_or_says_what_became_of_it(
-    fresh, storms, sdk, tmp_path, meanwhile, told
+    fresh, storms, sdk, tmp_path, meanwhile, code
 ):
     first, left = patterned(tmp_path / "first", 48 * MIB), [16 * MIB]
     fresh.upload(first, "big")
@@ -148,11 +148,11 @@ def test_a_download_that_was_cut_goes_on_with_the_same_blob_or_says_what_became_
                 raise ConnectionAbortedError
 
     storms.sent = cut
-    if told is None:
+    if code is None:
         fresh.download("big", tmp_path / "back", etag=etag)
         assert (tmp_path / "back").read_bytes() == first.read_bytes()
     else:
         with pytest.raises(GeoAssetsError) as caught:
             fresh.download("big", tmp_path / "back", etag=etag)
-        assert caught.value.code == told
+        assert caught.value.code == code
     assert not left
