@@ -195,7 +195,7 @@ class _Built:
 
 
 def _built_of(context: StageContext, job: JobRef, page: Sequence[Converted], now: datetime) -> Iterator[_Built]:
-    """The items of tasks, compared with their COGs. While a child reads the headers of some, the next ones are built."""
+    """The items of tasks, compared with their COGs. While a child reads some headers, the next items are built."""
     placed = zip(page, collections_for(context, job, page[0].stage, page), strict=True)
     with ThreadPoolExecutor(context.settings.workers, thread_name_prefix="read-back") as readers:
         under_way = deque[Future[list[_Built]]]()
