@@ -1,8 +1,9 @@
 """A bad file: its task ends as quarantined or failed, with a reason and a remedy.
 
 Here: which errors are a file's, and the two functions through which every such task ends, in whichever stage: as it is
-planned, or as it is worked on. What else is to happen when a file is bad (a message to somebody, a metric) belongs here. Not here: the statements
-(`ledger/tasks.py`), which status an error means (`ledger/models.py`), the lines in a step's log (`progress_log.py`).
+planned, or as it is worked on. What else is to happen when a file is bad (a message to somebody, a metric) belongs
+here. Not here: the statements (`ledger/tasks.py`), which status an error means (`ledger/models.py`), the lines in a
+step's log (`progress_log.py`).
 """
 
 from __future__ import annotations
