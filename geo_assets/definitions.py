@@ -25,7 +25,7 @@ from geo_assets.submissions.size import may_be_large, size_tags
 
 #: Modules of `defs/` that are processes of their own, of an extra, or that Dagster loads by its configuration: too
 #: heavy to import for assets that they do not have.
-_NO_ASSETS = frozenset({"broker", "celery_app", "celery_launcher", "code_server", "storage", "webserver"})
+_NO_ASSETS = frozenset({"broker", "celery_app", "celery_launcher", "code_server", "runs", "storage", "webserver"})
 
 
 def build_defs(settings: Settings, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:

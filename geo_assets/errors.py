@@ -237,9 +237,7 @@ ERRORS: dict[str, ErrorKind] = {
         _I, "rebuild into an empty database, for example that of a stack with another GEO_ASSETS_HOME"
     ),
     "SOURCE_CHANGED": ErrorKind(_I, "restore the file as it was, then rebuild again; or submit it as it is now"),
-    "INVALID_SETTINGS": ErrorKind(
-        _I, "correct the named variable; README.md, section Azure, shows an example of GEO_ASSETS_ACCOUNTS"
-    ),
+    "INVALID_SETTINGS": ErrorKind(_I, "correct the named variable; docs/reference/settings.md says what each takes"),
     "LAUNCH_FAILED": ErrorKind(
         _T, "the submission is recorded and the sensor will launch it; check with: geo-assets doctor"
     ),

@@ -46,6 +46,14 @@ Role = Literal["migrator", "pipeline", "reader"]
 EXECUTORS = ("in_process", "multiprocess", "celery", "k8s")
 RUN_LAUNCHERS = ("default", "celery")
 
+#: What to do about a setting that is wrong, where the table of errors says too little.
+ACCOUNTS_REMEDY = "correct it; README.md, section Azure, shows an example of GEO_ASSETS_ACCOUNTS"
+_REMEDIES = {
+    "GEO_ASSETS_ACCOUNTS": ACCOUNTS_REMEDY,
+    "GEO_ASSETS_EXECUTOR": "name one of these, or unset it: the steps of a run are then executed in its own process",
+    "GEO_ASSETS_RUN_LAUNCHER": "name one of these, or unset it: runs are then processes of the code server",
+}
+
 #: As Dagster takes it.
 Owner = Annotated[str, Field(pattern=r"^(team:.+|[^@\s]+@[^@\s]+\.[^@\s]+)$")]
 
@@ -144,6 +152,14 @@ class Settings(BaseSettings):
         False, description="let POST /api/db/schema/redeploy drop the ledger and the published tables"
     )
     webserver_port: int = Field(3000, description="port of Dagster's webserver")
+    webserver_url: WebAddress | None = Field(
+        None,
+        description="address of Dagster's webserver, where it is not the local stack's: submissions are launched there,"
+        " and links lead there",
+    )
+    code_location: str = Field(
+        "geo_assets", min_length=1, description="name that Dagster's workspace gives to our code location"
+    )
     owners: tuple[Owner, ...] = Field(
         ("team:geo_assets",),
         description="JSON list: owners of the assets in Dagster, each team:NAME or an e-mail address",
@@ -372,8 +388,13 @@ class Settings(BaseSettings):
         return {**services, "page": f"{self.serve_url}/"}
 
     @property
-    def webserver_url(self) -> str:
-        """The Dagster UI."""
+    def dagster_url(self) -> str:
+        """The Dagster UI, of the local stack or of somebody's own Dagster."""
+        return (self.webserver_url or self.stack_webserver_url).rstrip("/")
+
+    @property
+    def stack_webserver_url(self) -> str:
+        """The Dagster UI of the local stack."""
         return f"http://127.0.0.1:{self.webserver_port}"
 
 
@@ -390,11 +411,16 @@ def load_settings() -> Settings:
         faults = "; ".join(
             _fault(fault["loc"], fault["msg"]) for fault in error.errors(include_url=False, include_input=False)
         )
-        raise GeoAssetsError("INVALID_SETTINGS", faults) from None
+        raise _invalid(faults) from None
     except SettingsError as error:
         field = re.search(r'field "(\w+)"', str(error))
         variable = f"GEO_ASSETS_{field.group(1).upper()}" if field else "a GEO_ASSETS_ variable"
-        raise GeoAssetsError("INVALID_SETTINGS", f"{variable} is not JSON: {error.__cause__}") from None
+        raise _invalid(f"{variable} is not JSON: {error.__cause__}") from None
+
+
+def _invalid(faults: str) -> GeoAssetsError:
+    remedies = [remedy for variable, remedy in _REMEDIES.items() if faults.startswith(variable)]
+    return GeoAssetsError("INVALID_SETTINGS", faults, remedy=remedies[0] if remedies else None)
 
 
 def _fault(loc: tuple[int | str, ...], message: str) -> str:

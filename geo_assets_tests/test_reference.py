@@ -29,7 +29,6 @@ NO_SETTINGS = {
     "SAMPLES",
     "SEAL_SHA256",
     "VERSION",
-    "WEBSERVER_URL",
 }
 
 

@@ -37,18 +37,31 @@ NO_ADDRESSES = [
     [("GEO_ASSETS_EXECUTOR", "in_process, multiprocess, celery, k8s"), ("GEO_ASSETS_RUN_LAUNCHER", "default, celery")],
 )
 def test_an_unknown_executor_or_launcher_is_one_line_with_those_that_are_known(monkeypatch, tmp_path, variable, known):
-    sentence = said(monkeypatch, tmp_path, **{variable: "nonsense"})
-    assert sentence == f"{variable}: must be one of {known} (got 'nonsense')"
+    error = refused(monkeypatch, tmp_path, **{variable: "nonsense"})
+    assert error.message == f"{variable}: must be one of {known} (got 'nonsense')"
+    assert error.remedy.startswith("name one of these, or unset it: ")
+
+
+def test_a_wrong_account_has_an_example_in_its_hint_and_other_settings_have_the_page_of_all(monkeypatch, tmp_path):
+    assert "example of GEO_ASSETS_ACCOUNTS" in refused(monkeypatch, tmp_path, GEO_ASSETS_ACCOUNTS="[").remedy
+    monkeypatch.delenv("GEO_ASSETS_ACCOUNTS")
+    remedy = refused(monkeypatch, tmp_path, GEO_ASSETS_STEPS_AT_ONCE="0").remedy
+    assert "docs/reference/settings.md" in remedy
+    assert "ACCOUNTS" not in remedy
 
 
 def said(monkeypatch, tmp_path, **variables: str) -> str:
+    return refused(monkeypatch, tmp_path, **variables).message
+
+
+def refused(monkeypatch, tmp_path, **variables: str) -> GeoAssetsError:
     monkeypatch.setenv("GEO_ASSETS_HOME", str(tmp_path))
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(GeoAssetsError) as caught:
         load_settings()
     assert caught.value.code == "INVALID_SETTINGS"
-    return caught.value.message
+    return caught.value
 
 
 @pytest.mark.parametrize(

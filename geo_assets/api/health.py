@@ -64,4 +64,4 @@ def _ask(question: Callable[[], object], *, critical: bool) -> dict[str, Any]:
 
 
 def _dagster(settings: Settings) -> None:
-    httpx.get(f"{settings.webserver_url}/server_info", timeout=_SECONDS, trust_env=False).raise_for_status()
+    httpx.get(f"{settings.dagster_url}/server_info", timeout=_SECONDS, trust_env=False).raise_for_status()

@@ -30,6 +30,10 @@ def migrate(
             help="An administrator's URL of any database of the server: makes database, roles and extensions first.",
         ),
     ] = None,
+    dagster: Annotated[
+        bool,
+        typer.Option(help="Dagster's tables too, where DAGSTER_HOME is set; --no-dagster for a team's own Dagster."),
+    ] = True,
     as_json: JsonFlag = False,
 ) -> None:
     """Bring the database up to date: roles and extensions (with an administrator's URL), pgstac, the ledger, Dagster's
@@ -51,7 +55,8 @@ def migrate(
         applied = apply(settings)
     except Error as error:
         raise GeoAssetsError("DATABASE_UNAVAILABLE", one_line(str(error))[:500]) from None
-    _migrate_dagster()
+    if dagster:
+        _migrate_dagster()
     if as_json:
         print_json({"applied": applied})
     else:

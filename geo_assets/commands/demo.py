@@ -72,7 +72,7 @@ def hints(settings: Settings, job: JobRecord, tasks: list[TaskRecord]) -> dict[s
     tables = [table.table for task in tasks for table in task.outputs.all_tables]
     cogs = [cog.cog for task in tasks for cog in task.outputs.all_cogs]
     items = [task.outputs.stac_item for task in tasks if task.outputs.stac_item]
-    looks: dict[str, str] = {"Dagster": f"{settings.webserver_url}/runs/{job.run_id}"}
+    looks: dict[str, str] = {"Dagster": f"{settings.stack_webserver_url}/runs/{job.run_id}"}
     if cogs:
         looks["QGIS, COG"] = place(settings, cogs[0])
     if tables:

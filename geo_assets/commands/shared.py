@@ -71,7 +71,7 @@ def show_job(record: JobRecord, *, as_json: bool) -> None:
     if record.run_id:
         from geo_assets.settings import load_settings
 
-        out.print(f"run        {load_settings().webserver_url}/runs/{record.run_id}", soft_wrap=True)
+        out.print(f"run        {load_settings().dagster_url}/runs/{record.run_id}", soft_wrap=True)
     if record.stages:
         rows = [(s.stage, str(s.total), *(str(s[status]) for status in ENDED)) for s in record.stages]
         print_table(("stage", "total", *ENDED), rows)

@@ -32,7 +32,7 @@ def up(
     stack = Stack()
     settings = stack.up(log, database_only=database_only)
     pages = {
-        "webserver": ("dagster", settings.webserver_url),
+        "webserver": ("dagster", settings.stack_webserver_url),
         "api": ("api", f"{settings.api_url}/docs"),
         "serve": ("page", f"{settings.serve_url}/"),
     }

@@ -21,8 +21,9 @@ from geo_assets.stages.cutting import Steps
 #: applies that to interrupts too, and a run that somebody terminates would continue (seen in its 1.13).
 _RETRIES, _RETRY_SECONDS = 2, 2
 
-#: Re-execution from failure can drop mapped steps silently; a run of a partition skips what is done by itself.
-JOB_TAGS = {"dagster/retry_strategy": "ALL_STEPS"}
+#: Re-execution from failure can drop mapped steps silently; a run of a partition skips what is done by itself. New
+#: attempts are the janitor's, whatever the instance says of retries (docs/decisions/0005-resume-by-ledger.md).
+JOB_TAGS = {"dagster/retry_strategy": "ALL_STEPS", "dagster/max_retries": "0"}
 
 
 class Stages(dg.ConfigurableResource):  # type: ignore[type-arg]

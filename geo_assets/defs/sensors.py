@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 
 from geo_assets.defs.partitions import PARTITIONS
+from geo_assets.defs.runs import Runs
 from geo_assets.ledger.ledger import Ledger
 from geo_assets.ledger.models import Attempt
 from geo_assets.receipts.write import write_due
@@ -44,7 +45,7 @@ def requests_of(attempts: list[Attempt], size: Callable[[Attempt], Mapping[str, 
     return dg.SensorResult(
         run_requests=[
             dg.RunRequest(
-                run_key=f"{a.partition_key}:{a.attempt}",
+                run_key=_run_key(a),
                 job_name=a.job_type,
                 partition_key=a.partition_key,
                 tags={ATTEMPT_TAG: str(a.attempt), **size(a)},
@@ -58,6 +59,12 @@ def requests_of(attempts: list[Attempt], size: Callable[[Attempt], Mapping[str, 
     )
 
 
+def _run_key(attempt: Attempt) -> str:
+    """For Dagster, which makes one run of each key for ever: also of a database that was made again."""
+    when = f":{attempt.requested_at:%Y%m%dT%H%M%S}" if attempt.requested_at else ""
+    return f"{attempt.partition_key}:{attempt.attempt}{when}"
+
+
 def build_submissions_sensor(settings: Settings, jobs: list[Any]) -> dg.SensorDefinition:
     """The sensor over these jobs."""
 
@@ -68,11 +75,12 @@ def build_submissions_sensor(settings: Settings, jobs: list[Any]) -> dg.SensorDe
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="takes messages from the inboxes; launches recorded submissions that are not launched yet",
     )
-    def submissions_sensor() -> dg.SensorResult | dg.SkipReason:
+    def submissions_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         """Take messages from the inboxes; launch recorded submissions that nobody has launched."""
         with Submitter(settings, launches=False) as submitter:
             said = drain_inboxes(settings, submitter, limit=MESSAGES_PER_TICK, seconds=SECONDS_PER_TICK)
-            attempts = submitter.jobs.take_launches(LAUNCHES_PER_TICK, [job.name for job in jobs])
+            taken = submitter.jobs.take_launches(LAUNCHES_PER_TICK, [job.name for job in jobs])
+            attempts = Runs(context.instance).not_launched(taken)
             if attempts:
                 return requests_of(attempts, Sizes(settings, submitter.ledger, seconds=SECONDS_PER_TICK).tags)
         return dg.SkipReason("; ".join([*said, "every submission is launched"]))
@@ -91,19 +99,9 @@ def build_janitor(settings: Settings) -> dg.SensorDefinition:
     )
     def janitor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         """Find runs that died or hang, and ask for a new attempt of their jobs; the submissions sensor launches it."""
-        instance = context.instance
-
-        def report_dead(run_id: str, reason: str) -> None:
-            run = instance.get_run_by_id(run_id)
-            if run is None or run.is_finished:
-                return
-            if run.status is dg.DagsterRunStatus.CANCELING:
-                instance.report_run_canceled(run, reason)
-            else:
-                instance.report_run_failed(run, reason)
-
+        runs = Runs(context.instance)
         with Ledger(settings, connections=1) as ledger:
-            done = run_janitor(ledger.jobs, ledger.messages, report_dead)
+            done = run_janitor(ledger.jobs, ledger.messages, runs.report_dead, runs.look)
             ledger.changes.forget(timedelta(days=settings.change_feed_days))
             ledger.contracts.forget(_CONTRACTS_KEPT)
         swept = sweep_orphans(settings)

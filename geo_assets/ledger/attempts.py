@@ -42,10 +42,9 @@ _NEWEST_ATTEMPT: LiteralString = """
  left join lateral (select n.* from geo.newest_run(j.partition_key) n
                      where n.run_id = a.run_id or n.created_at >= a.requested_at) r on true"""
 
-#: A job whose newest attempt has no outcome though its run is over, was deleted, or does not renew its lease; or though
-#: one of its steps is silent: an engine may call a task running whose worker is dead, and would wait for it for ever.
-_STALLED_JOBS: LiteralString = (
-    """select j.job_id, j.job_type, j.partition_key, a.attempt, coalesce(r.run_id, a.run_id) as run_id,
+#: What is known of a job whose newest attempt has no outcome.
+_WITHOUT_OUTCOME: LiteralString = (
+    """select j.job_id, j.job_type, j.partition_key, a.attempt, a.requested_at, coalesce(r.run_id, a.run_id, '') as run_id,
               coalesce(r.run_status, %(deleted)s) as run_status,
               geo.was_terminated(coalesce(r.run_id, a.run_id)) as terminated,
               extract(epoch from now() - least(greatest(j.lease_heartbeat, r.started_at), s.heartbeat))::float
@@ -61,7 +60,14 @@ _STALLED_JOBS: LiteralString = (
     + """
  left join lateral (select min(w.heartbeat) as heartbeat from geo.steps w
                      where w.job_id = j.job_id and w.run_id = a.run_id) s on true
-        where a.outcome is null and a.requested_at > now() - interval '30 days'
+        where a.outcome is null and a.requested_at > now() - interval '30 days'"""
+)
+
+#: Its run is over, was deleted, or does not renew its lease; or one of its steps is silent: an engine may call a task
+#: running whose worker is dead, and would wait for it for ever.
+_STALLED_JOBS: LiteralString = (
+    _WITHOUT_OUTCOME
+    + """
           and case
               when r.run_id is null then a.run_id is not null
                    and coalesce(j.lease_heartbeat, a.started_at, a.launched_at)
@@ -72,6 +78,15 @@ _STALLED_JOBS: LiteralString = (
                         < now() - make_interval(secs => %(lease)s)
               else r.run_status in ('FAILURE', 'CANCELED')
                    or r.run_status = 'SUCCESS' and a.run_id is not null end"""
+)
+
+#: It was launched, and no run has claimed it, nor does our database know of one: Dagster keeps its runs elsewhere.
+_UNCLAIMED_JOBS: LiteralString = (
+    _WITHOUT_OUTCOME
+    + """
+          and r.run_id is null and a.run_id is null and a.launched_at is not null
+          and a.requested_at < now() - make_interval(secs => %(grace)s)
+          and coalesce(j.lease_heartbeat, '-infinity') < now() - make_interval(secs => %(lease)s)"""
 )
 
 
@@ -183,17 +198,24 @@ class Attempts:
     @retrying
     def stalled_jobs(self) -> list[StalledJob]:
         """Jobs whose attempt has no outcome though its run is over, was deleted, or does not renew its lease."""
+        return self._without_outcome(_STALLED_JOBS)
+
+    @retrying
+    def unclaimed_jobs(self) -> list[StalledJob]:
+        """Jobs whose attempt was launched some time ago and whose run our database does not know."""
+        return self._without_outcome(_UNCLAIMED_JOBS)
+
+    def _without_outcome(self, query: LiteralString) -> list[StalledJob]:
+        numbers = {
+            "lease": lease.LEASE_SECONDS,
+            "grace": LAUNCH_GRACE_SECONDS,
+            "janitor": JANITOR,
+            "deleted": DELETED,
+            "files": MOST_FATAL_FILES,
+            "deaths": MOST_DEATHS,
+        }
         with self._pool.connection() as conn:
-            rows = conn.execute(
-                _STALLED_JOBS,
-                {
-                    "lease": lease.LEASE_SECONDS,
-                    "janitor": JANITOR,
-                    "deleted": DELETED,
-                    "files": MOST_FATAL_FILES,
-                    "deaths": MOST_DEATHS,
-                },
-            ).fetchall()
+            rows = conn.execute(query, numbers).fetchall()
         return [StalledJob(**row) for row in rows]  # type: ignore[arg-type]
 
     @retrying
@@ -300,7 +322,7 @@ class Attempts:
                          limit %(limit)s
                            for update of c skip locked)
                 returning a.job_id, j.job_type, j.partition_key, a.attempt, a.requested_at)
-                select job_id, job_type, partition_key, attempt from taken order by requested_at, job_id""",
+                select * from taken order by requested_at, job_id""",
                 {"grace": LAUNCH_GRACE_SECONDS, "limit": limit, "types": list(job_types)},
             ).fetchall()
         return [Attempt.model_validate(row) for row in rows]

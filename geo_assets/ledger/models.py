@@ -290,6 +290,7 @@ class Attempt(BaseModel):
     job_type: str
     partition_key: str
     attempt: int
+    requested_at: datetime | None = None  # where it is taken from the ledger to be launched later
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,17 +306,20 @@ class JobLife:
 
 @dataclass(frozen=True, slots=True)
 class StalledJob:
-    """A job whose attempt has no outcome, though its run has ended, was deleted, or no longer renews its lease."""
+    """A job whose attempt has no outcome, though its run has ended, was deleted, or no longer renews its lease; or of
+    whose run nothing is known.
+    """
 
     job_id: str
     job_type: str
     partition_key: str
     attempt: int
-    run_id: str
+    run_id: str  # empty: none has claimed it, and our database knows of none
     run_status: str  # Dagster's, or DELETED (`attempts.py`)
     terminated: bool  # somebody asked Dagster to end it
     silent_seconds: float | None
     rescues: int
+    requested_at: datetime | None = None
 
 
 class Submitted(BaseModel):

@@ -9,6 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from geo_assets.database.migrate import PGSTAC_VERSION, pgstac_version, up_to_date
 from geo_assets.errors import GeoAssetsError
+from geo_assets.local.dagster_elsewhere import PAGE, DagsterElsewhere
 from geo_assets.local.postgresql import find_binaries
 from geo_assets.local.stack import Stack, listens
 from geo_assets.local.storage_checks import StorageCheck, storage_checks
@@ -33,6 +35,10 @@ _LOW_DISK_BYTES = 5 * 1024**3
 _MOST_COLLECTIONS = 1000
 
 
+#: What makes the database of an installation that `geo-assets up` does not look after.
+_MIGRATE = "geo-assets migrate --no-dagster"
+
+
 class Finding(BaseModel):
     """The result of one check; `remedy` says what to do if it failed."""
 
@@ -43,11 +49,21 @@ class Finding(BaseModel):
     remedy: str = ""
 
 
+Check = tuple[str, Callable[[], Finding]]
+
+
 def examine() -> list[Finding]:
     """Run every check; none raises."""
     settings, stack = load_settings(), Stack()
-    checks: list[tuple[str, Callable[[], Finding]]] = [
-        ("PostgreSQL", lambda: _binaries(stack)),
+    elsewhere = settings.webserver_url is not None and not stack.is_made
+    checks = [*_common_checks(settings, stack), *(_of_dagster(settings) if elsewhere else _of_stack(settings, stack))]
+    start = _MIGRATE if elsewhere else "geo-assets up"
+    found = [_safely(what, check, start) for what, check in checks]
+    return [each.model_copy(update={"remedy": each.remedy.replace("geo-assets up", start)}) for each in found]
+
+
+def _common_checks(settings: Settings, stack: Stack) -> list[Check]:
+    checks: list[Check] = [
         ("database", lambda: _database(settings)),
         ("catalogue", lambda: _catalogue(settings)),
         ("time zone", lambda: _time_zone(settings)),
@@ -56,23 +72,40 @@ def examine() -> list[Finding]:
         ("sandbox", lambda: _sandbox(settings)),
         ("disk", lambda: _disk(stack.home)),
         ("children", lambda: _children(settings)),
-        *((check.what, lambda check=check: _storage(check)) for check in storage_checks(settings, make=False)),
-        *(
-            (f"process {name}", lambda name=name: _process(stack, name))
-            for name in (
-                "code_server",
-                "webserver",
-                "daemon",
-                "api",
-                *(["serve"] if stack.serves(settings) else []),
-                "supervisor",
-            )
-        ),
+        *((check.what, partial(_storage, check)) for check in storage_checks(settings, make=False)),
     ]
-    return [_safely(what, check) for what, check in checks]
+    return checks
 
 
-def _safely(what: str, check: Callable[[], Finding]) -> Finding:
+def _of_stack(settings: Settings, stack: Stack) -> list[Check]:
+    """The programs and processes of the local stack."""
+    parts = ("code_server", "webserver", "daemon", "api", *(["serve"] if stack.serves(settings) else []), "supervisor")
+    processes: list[Check] = [(f"process {name}", partial(_process, stack, name)) for name in parts]
+    return [("PostgreSQL", lambda: _binaries(stack)), *processes]
+
+
+def _of_dagster(settings: Settings) -> list[Check]:
+    """Somebody's own Dagster."""
+    return [("Dagster", lambda: _dagster(settings)), ("dagster.yaml", lambda: _dagster_yaml(settings))]
+
+
+def _dagster(settings: Settings) -> Finding:
+    dagster = DagsterElsewhere.asked(settings)
+    faults = dagster.faults()
+    if faults:
+        return Finding(what="Dagster", level="failure", found="; ".join(faults), remedy="; ".join(faults.values()))
+    return Finding(what="Dagster", level="ok", found=dagster.found)
+
+
+def _dagster_yaml(settings: Settings) -> Finding:
+    lacks = DagsterElsewhere.asked(settings).advice()
+    if lacks:
+        found, remedy = f"without {'; without '.join(lacks)}", f"what each line is for: {PAGE}"
+        return Finding(what="dagster.yaml", level="warning", found=found, remedy=remedy)
+    return Finding(what="dagster.yaml", level="ok", found="as advised")
+
+
+def _safely(what: str, check: Callable[[], Finding], start: str) -> Finding:
     try:
         return check()
     except (GeoAssetsError, OSError, psycopg.Error) as error:
@@ -80,7 +113,7 @@ def _safely(what: str, check: Callable[[], Finding]) -> Finding:
             what=what,
             level="failure",
             found=str(error).splitlines()[0],
-            remedy=getattr(error, "remedy", "geo-assets up"),
+            remedy=getattr(error, "remedy", start),
         )
 
 

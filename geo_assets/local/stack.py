@@ -74,6 +74,11 @@ class Stack:
         except FileNotFoundError:
             return StackState()
 
+    @property
+    def is_made(self) -> bool:
+        """Whether `up` has made a stack in this home."""
+        return self._state_path.exists()
+
     def _save(self, state: StackState) -> None:
         _write_private(self._state_path, state.model_dump_json(indent=2))
 
@@ -368,7 +373,7 @@ class Stack:
             "DAGSTER_HOME": str(settings.dagster_home),
             "GEO_ASSETS_DAGSTER_POSTGRES_URL": settings.dagster_postgres_url,
             "GEO_ASSETS_CODE_SERVER_PORT": str(settings.code_server_port),
-            "GEO_ASSETS_WEBSERVER_URL": settings.webserver_url,
+            "GEO_ASSETS_WEBSERVER_URL": settings.stack_webserver_url,
             "GEO_ASSETS_API_URL": settings.api_url,
             "DAGSTER_DISABLE_TELEMETRY": "1",
             "GEO_ASSETS_VERSION": __version__,
@@ -471,7 +476,7 @@ def _location_is_loaded(settings: Settings) -> bool:
     from geo_assets.submissions.launch import location_is_loaded
 
     try:
-        return location_is_loaded(settings.webserver_url)
+        return location_is_loaded(settings.stack_webserver_url, "geo_assets")  # its name in our workspace.yaml
     except (GeoAssetsError, urllib.error.URLError, OSError):
         return False
 

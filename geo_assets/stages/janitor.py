@@ -5,10 +5,12 @@ Here: the decision, as a pure function, and its application. Not here: when it i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger.attempts import DELETED
 from geo_assets.ledger.jobs import Jobs
 from geo_assets.ledger.messages import Messages
 from geo_assets.ledger.models import JobStatus, StalledJob
@@ -16,11 +18,29 @@ from geo_assets.ledger.models import JobStatus, StalledJob
 #: Consecutive new attempts that the janitor starts before it gives a job up.
 MAX_RESCUES = 2
 
-#: Run states in which a run stays if its worker is dead.
-_LIVE = {"STARTED", "CANCELING"}
+#: Run states in which a run stays if its worker is dead, or never began.
+_LIVE = {"NOT_STARTED", "STARTING", "STARTED", "CANCELING"}
 
 #: Tells Dagster that a run is over.
 ReportDead = Callable[[str, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RunSeen:
+    """What Dagster itself says of a run that our database does not know: its storage may be elsewhere."""
+
+    run_id: str
+    status: str
+    terminated: bool  # somebody asked Dagster to end it
+    may_begin: bool  # it waits for its turn, or for its process
+
+
+#: Asks Dagster for the run of a stalled job; None: it knows of none.
+Look = Callable[[StalledJob], RunSeen | None]
+
+
+def _knows_no_more(_: StalledJob) -> RunSeen | None:
+    return None
 
 
 class Action(StrEnum):
@@ -46,14 +66,30 @@ def decide(job: StalledJob) -> Action:
     return Action.MARK_DEAD_AND_RESCUE if job.run_status == "STARTED" else Action.RESCUE
 
 
-def run_janitor(jobs: Jobs, messages: Messages, report_dead: ReportDead) -> list[tuple[StalledJob, Action]]:
+def run_janitor(
+    jobs: Jobs, messages: Messages, report_dead: ReportDead, look: Look = _knows_no_more
+) -> list[tuple[StalledJob, Action]]:
     """Handle every stalled job once; returns what was done."""
     done = []
-    for job in jobs.stalled_jobs():
+    for job in _stalled(jobs, look):
         action = decide(job)
         _apply(jobs, messages, report_dead, job, action)
         done.append((job, action))
     return done
+
+
+def _stalled(jobs: Jobs, look: Look) -> Iterator[StalledJob]:
+    """The stalled jobs, with what Dagster says of those whose runs our database does not know."""
+    for job in jobs.stalled_jobs():
+        seen = look(job) if job.run_status == DELETED else None
+        yield replace(job, run_status=seen.status, terminated=seen.terminated) if seen else job
+    for job in jobs.unclaimed_jobs():
+        seen = look(job)
+        if seen is None or seen.may_begin:  # launched again where Dagster knows of no run, or not yet late
+            continue
+        # a run that succeeded without the job stood aside for another
+        status = DELETED if seen.status == "SUCCESS" else seen.status
+        yield replace(job, run_id=seen.run_id, run_status=status, terminated=seen.terminated)
 
 
 def _apply(jobs: Jobs, messages: Messages, report_dead: ReportDead, job: StalledJob, action: Action) -> None:

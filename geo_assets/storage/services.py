@@ -15,6 +15,7 @@ from obstore.exceptions import BaseError
 
 from geo_assets.accounts import Account, LocalAccount
 from geo_assets.errors import GeoAssetsError
+from geo_assets.settings import ACCOUNTS_REMEDY
 from geo_assets.storage import azure, gcs, s3
 from geo_assets.storage.places import BlobPlace
 
@@ -92,5 +93,7 @@ def open_store(alias: str, name: str, account: Account, *, hasty: bool) -> Any:
     except BaseError as error:  # its message contains the value
         field = "sas_token" if "SAS" in str(error) else "endpoint"
         raise GeoAssetsError(
-            "INVALID_SETTINGS", f"GEO_ASSETS_ACCOUNTS: {alias}.{field}: the store's client cannot read it"
+            "INVALID_SETTINGS",
+            f"GEO_ASSETS_ACCOUNTS: {alias}.{field}: the store's client cannot read it",
+            remedy=ACCOUNTS_REMEDY,
         ) from error

@@ -14,11 +14,10 @@ import httpx
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.jobs import Jobs
 from geo_assets.ledger.models import Attempt
+from geo_assets.settings import Settings
 from geo_assets.submissions.size import Sizes
 
 ATTEMPT_TAG = "geo_assets/attempt"
-
-_LOCATION = {"repositoryLocationName": "geo_assets", "repositoryName": "__repository__"}
 
 _ADD_PARTITION = """mutation ($selector: RepositorySelector!, $def: String!, $key: String!) {
   addDynamicPartition(repositorySelector: $selector, partitionsDefName: $def, partitionKey: $key) {
@@ -39,14 +38,17 @@ _LOADED = (
 )
 
 
-def location_is_loaded(webserver_url: str) -> bool:
-    """Whether the webserver has loaded the code location."""
-    return bool(
-        _ask(webserver_url, _LOADED, {"selector": _LOCATION})["repositoryOrError"]["__typename"] == "Repository"
-    )
+def location_is_loaded(webserver_url: str, code_location: str) -> bool:
+    """Whether a webserver has loaded our code location.
+
+    Raises:
+        GeoAssetsError: LAUNCH_FAILED, it does not answer.
+    """
+    found = ask(webserver_url, _LOADED, {"selector": repository_of(code_location)})
+    return bool(found["repositoryOrError"]["__typename"] == "Repository")
 
 
-def launch(jobs: Jobs, webserver_url: str, attempt: Attempt, sizes: Sizes) -> str | None:
+def launch(jobs: Jobs, settings: Settings, attempt: Attempt, sizes: Sizes) -> str | None:
     """Launch an attempt unless somebody else does; returns the run id, or None.
 
     Raises:
@@ -54,17 +56,17 @@ def launch(jobs: Jobs, webserver_url: str, attempt: Attempt, sizes: Sizes) -> st
     """
     if not jobs.take_launch(attempt.job_id, attempt.attempt):
         return None
-    return launch_taken(jobs, webserver_url, attempt, sizes)
+    return launch_taken(jobs, settings, attempt, sizes)
 
 
-def launch_taken(jobs: Jobs, webserver_url: str, attempt: Attempt, sizes: Sizes) -> str:
+def launch_taken(jobs: Jobs, settings: Settings, attempt: Attempt, sizes: Sizes) -> str:
     """Launch an attempt that the caller took; returns the run id.
 
     Raises:
         GeoAssetsError: LAUNCH_FAILED; the attempt is given back, and the sensor launches it.
     """
     try:
-        return _start_run(webserver_url, attempt, sizes.tags(attempt))
+        return _start_run(settings, attempt, sizes.tags(attempt))
     except GeoAssetsError:
         jobs.give_back_launch(attempt.job_id, attempt.attempt)
         raise
@@ -76,37 +78,43 @@ def terminate(webserver_url: str, run_id: str) -> None:
     Raises:
         GeoAssetsError: LAUNCH_FAILED, the webserver does not answer or refuses.
     """
-    answer = _ask(webserver_url, _TERMINATE, {"id": run_id})["terminateRun"]
+    answer = ask(webserver_url, _TERMINATE, {"id": run_id})["terminateRun"]
     if answer["__typename"] != "TerminateRunSuccess":
         raise GeoAssetsError(
             "LAUNCH_FAILED", f"Dagster did not end the run: {answer.get('message', answer['__typename'])}"[:800]
         )
 
 
-def _start_run(webserver_url: str, attempt: Attempt, size: Mapping[str, str]) -> str:
+def _start_run(settings: Settings, attempt: Attempt, size: Mapping[str, str]) -> str:
+    location = repository_of(settings.code_location)
     partition = {
-        "selector": _LOCATION,
+        "selector": location,
         "def": attempt.job_type,
         "key": attempt.partition_key,
     }  # a set a job type (defs/partitions.py)
-    added = _ask(webserver_url, _ADD_PARTITION, partition)["addDynamicPartition"]
+    added = ask(settings.dagster_url, _ADD_PARTITION, partition)["addDynamicPartition"]
     if added["__typename"] not in {"AddDynamicPartitionSuccess", "DuplicateDynamicPartitionError"}:
         raise GeoAssetsError(
             "LAUNCH_FAILED", f"Dagster refused the partition: {added.get('message', added['__typename'])}"
         )
     tags = {"dagster/partition": attempt.partition_key, ATTEMPT_TAG: str(attempt.attempt), **size}
     params = {
-        "selector": {**_LOCATION, "pipelineName": attempt.job_type},
+        "selector": {**location, "pipelineName": attempt.job_type},
         "runConfigData": {},
         "mode": "default",
         "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
     }
-    launched = _ask(webserver_url, _LAUNCH, {"params": params})["launchRun"]
+    launched = ask(settings.dagster_url, _LAUNCH, {"params": params})["launchRun"]
     if launched["__typename"] != "LaunchRunSuccess":
         raise GeoAssetsError(
             "LAUNCH_FAILED", f"Dagster refused the run: {launched.get('message', launched['__typename'])}"[:800]
         )
     return str(launched["run"]["runId"])
+
+
+def repository_of(code_location: str) -> dict[str, str]:
+    """How GraphQL names what a code location has."""
+    return {"repositoryLocationName": code_location, "repositoryName": "__repository__"}
 
 
 @cache
@@ -117,9 +125,14 @@ def _client() -> httpx.Client:
     return httpx.Client(timeout=30, trust_env=False, limits=httpx.Limits(keepalive_expiry=2))
 
 
-def _ask(webserver_url: str, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+def ask(webserver_url: str, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Ask Dagster's GraphQL.
+
+    Raises:
+        GeoAssetsError: LAUNCH_FAILED, the webserver does not answer, or not this question.
+    """
     try:
-        response = _client().post(f"{webserver_url}/graphql", json={"query": query, "variables": variables})
+        response = _client().post(f"{webserver_url}/graphql", json={"query": query, "variables": variables or {}})
         response.raise_for_status()
         body = response.json()
     except (httpx.HTTPError, ValueError) as error:

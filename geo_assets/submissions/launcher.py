@@ -14,6 +14,7 @@ from threading import Event, Thread
 
 from geo_assets.ledger.jobs import Jobs
 from geo_assets.ledger.models import Attempt
+from geo_assets.settings import Settings
 from geo_assets.submissions.launch import launch_taken
 from geo_assets.submissions.size import Sizes
 
@@ -29,15 +30,15 @@ _log = logging.getLogger(__name__)
 class Launcher:
     """Launches recorded attempts, the oldest first, one at a time, in a thread of its own. Stop it."""
 
-    def __init__(self, jobs: Jobs, webserver_url: str, sizes: Sizes) -> None:
+    def __init__(self, jobs: Jobs, settings: Settings, sizes: Sizes) -> None:
         """Start the thread.
 
         Args:
             jobs: the ledger's; it decides who launches an attempt.
-            webserver_url: of Dagster.
+            settings: where Dagster is.
             sizes: of jobs.
         """
-        self._jobs, self._webserver_url, self._sizes = jobs, webserver_url, sizes
+        self._jobs, self._settings, self._sizes = jobs, settings, sizes
         self._recorded, self._stopping = Event(), Event()
         self._last: Attempt | None = None  # that was launched from here
         self._thread = Thread(target=self._work, name="launcher", daemon=True)
@@ -70,4 +71,4 @@ class Launcher:
                 self._stopping.wait(_EVERY_SECONDS)
                 continue
             in_vain, self._last = 0, attempt
-            launch_taken(self._jobs, self._webserver_url, attempt, self._sizes)
+            launch_taken(self._jobs, self._settings, attempt, self._sizes)

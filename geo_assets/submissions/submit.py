@@ -52,7 +52,7 @@ class Submitter:
         self.warning = ""
         self._sizes = Sizes(settings, self.ledger)
         in_line = launches and in_background
-        self._launcher = Launcher(self.jobs, settings.webserver_url, self._sizes) if in_line else None
+        self._launcher = Launcher(self.jobs, settings, self._sizes) if in_line else None
 
     def __enter__(self) -> Self:
         return self
@@ -138,7 +138,7 @@ class Submitter:
             return False
         if life.run_id:
             try:
-                terminate(self._settings.webserver_url, life.run_id)
+                terminate(self._settings.dagster_url, life.run_id)
             except GeoAssetsError as error:
                 self.warning = f"{error.message}; its run can publish nothing any more"
         return True
@@ -186,6 +186,6 @@ class Submitter:
             self._launcher.wake()
             return
         try:
-            launch(self.jobs, self._settings.webserver_url, attempt, self._sizes)
+            launch(self.jobs, self._settings, attempt, self._sizes)
         except GeoAssetsError as error:
             self.warning = "; ".join(filter(None, (self.warning, error.message, error.remedy)))

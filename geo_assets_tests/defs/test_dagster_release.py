@@ -3,9 +3,16 @@
 Where one of these fails, read the module that its message names and the decision beside it, before the version goes up.
 """
 
+import ast
 import inspect
 import multiprocessing
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 
+import dagster as dg
+import pytest
+from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._grpc import server
 from dagster_postgres import (
     DagsterPostgresStorage,
@@ -13,8 +20,48 @@ from dagster_postgres import (
     PostgresRunStorage,
     PostgresScheduleStorage,
 )
+from dagster_webserver.app import create_app_from_workspace_process_context
 
+import geo_assets
 from geo_assets.defs import code_server
+
+PACKAGE = Path(geo_assets.__file__).parent
+
+
+def private_imports():
+    """(our module, Dagster's, name) for everything that we import of a module of Dagster's that it calls private."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dagster") and "._" in node.module:
+                yield from ((path.relative_to(PACKAGE).as_posix(), node.module, each.name) for each in node.names)
+
+
+@pytest.mark.parametrize(("ours", "module", "name"), private_imports())
+def test_what_we_import_of_dagsters_private_modules_is_where_it_was(ours, module, name):
+    if find_spec(module.partition(".")[0]) is None:
+        pytest.skip("an extra that is not installed")
+    said = f"{ours} needs {name} of {module}, which this release of Dagster has moved or taken away"
+    try:
+        found = hasattr(import_module(module), name)
+    except ImportError:
+        found = False
+    assert found, said
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "names"),
+    [
+        ("defs/webserver.py", WorkspaceProcessContext.__init__, {"instance", "version", "workspace_load_target"}),
+        ("defs/webserver.py", create_app_from_workspace_process_context, {"live_data_poll_rate"}),
+        ("defs/webserver.py", dg.DagsterInstance.optimize_for_webserver, {"statement_timeout", "pool_recycle"}),
+        ("defs/executors.py", dg.InitExecutorContext, {"executor_def", "executor_config"}),
+        ("defs/runs.py", dg.DagsterInstance.get_records_for_run, {"of_type", "limit"}),
+        ("defs/runs.py", dg.RunsFilter, {"run_ids", "tags", "created_after"}),
+    ],
+)
+def test_what_we_call_of_dagster_still_takes_what_we_pass(ours, theirs, names):
+    lacking = names - set(inspect.signature(theirs).parameters)
+    assert not lacking, f"{ours} passes {', '.join(sorted(lacking))} to {theirs.__qualname__}, which takes it no more"
 
 
 def test_dagsters_server_still_starts_runs_with_the_start_method_spawn_asked_for_by_name():

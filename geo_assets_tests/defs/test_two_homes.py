@@ -68,5 +68,6 @@ def test_the_sensor_of_a_stack_takes_the_submissions_of_that_stack_alone(two):
 
 def launched_by_the_sensor(of: Settings) -> set[str]:
     """The partitions for which a tick of the sensor that was built for a stack asks for a run."""
-    told = build_defs(of).resolve_sensor_def("submissions")()
+    with dg.DagsterInstance.ephemeral() as instance:
+        told = build_defs(of).resolve_sensor_def("submissions")(dg.build_sensor_context(instance=instance))
     return set() if isinstance(told, dg.SkipReason) else {request.partition_key for request in told.run_requests}

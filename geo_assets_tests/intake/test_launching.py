@@ -192,7 +192,7 @@ def test_while_the_sensor_is_at_older_ones_the_younger_wait_for_their_runs(reach
     dagster.conn.execute("update geo.attempts set requested_at = requested_at - interval '3 seconds'")
     taken = submitter.jobs.take_launches(2, ["hello_world"])
     assert [attempt.job_id for attempt in taken] == jobs[:2]
-    launcher = Launcher(submitter.jobs, reached.webserver_url, Sizes(reached, submitter.ledger))
+    launcher = Launcher(submitter.jobs, reached, Sizes(reached, submitter.ledger))
     launcher.wake()
     time.sleep(0.5)
     assert webserver.asked == []

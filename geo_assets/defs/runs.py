@@ -1,0 +1,92 @@
+"""Dagster's own account of runs, wherever its storage is.
+
+The ledger reads run states from Dagster's tables in the same database, in one statement with its own. Somebody's own
+Dagster may keep them elsewhere (docs/bring-your-own-dagster.md): what is asked here, through the instance, is then all
+that is known of a run beside its lease. Not here: what follows from it (`stages/janitor.py`).
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta
+
+import dagster as dg
+from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, RunRecord, RunsFilter
+
+from geo_assets.ledger.lease import LEASE_SECONDS
+from geo_assets.ledger.models import Attempt, StalledJob
+from geo_assets.stages.janitor import RunSeen
+from geo_assets.submissions.launch import ATTEMPT_TAG
+
+_PARTITION_TAG = "dagster/partition"
+
+#: After this time a run whose process does not come never begins: Dagster's own monitoring of runs, where somebody has
+#: switched it on, says so earlier (its `start_timeout_seconds`).
+_START_SECONDS = 600.0
+
+#: How much the clocks of Dagster's storage and of our database may differ.
+_CLOCKS_DIFFER = timedelta(seconds=60)
+
+_TO_END = {DagsterEventType.PIPELINE_CANCELING, DagsterEventType.PIPELINE_CANCELED}
+
+
+class Runs:
+    """Runs of an instance of Dagster."""
+
+    def __init__(self, instance: DagsterInstance) -> None:
+        self._instance = instance
+
+    def look(self, job: StalledJob) -> RunSeen | None:
+        """What Dagster says of the run of a stalled job: of the one that claimed it, or the one that was launched."""
+        asked = (
+            RunsFilter(run_ids=[job.run_id])
+            if job.run_id
+            else RunsFilter(
+                tags={_PARTITION_TAG: job.partition_key, ATTEMPT_TAG: str(job.attempt)},
+                created_after=_just_before(job.requested_at),
+            )
+        )
+        records = self._instance.get_run_records(asked, limit=1)
+        return self._seen(records[0]) if records else None
+
+    def not_launched(self, attempts: list[Attempt]) -> list[Attempt]:
+        """Those of some attempts for which there is no run, whoever launched it and whatever became of it."""
+        if not attempts:
+            return []
+        asked = RunsFilter(
+            tags={_PARTITION_TAG: [attempt.partition_key for attempt in attempts]},
+            created_after=_just_before(min(filter(None, (each.requested_at for each in attempts)), default=None)),
+        )
+        tags = [record.dagster_run.tags for record in self._instance.get_run_records(asked)]
+        launched = {(each[_PARTITION_TAG], each.get(ATTEMPT_TAG)) for each in tags}
+        return [each for each in attempts if (each.partition_key, str(each.attempt)) not in launched]
+
+    def report_dead(self, run_id: str, reason: str) -> None:
+        """Tell Dagster that a run is over, unless it is."""
+        run = self._instance.get_run_by_id(run_id)
+        if run is None or run.is_finished:
+            return
+        if run.status is dg.DagsterRunStatus.CANCELING:
+            self._instance.report_run_canceled(run, reason)
+        else:
+            self._instance.report_run_failed(run, reason)
+
+    def _seen(self, record: RunRecord) -> RunSeen:
+        run = record.dagster_run
+        told = self._instance.get_records_for_run(run.run_id, of_type=_TO_END, limit=1).records
+        return RunSeen(run.run_id, run.status.value, terminated=bool(told), may_begin=_may_begin(record))
+
+
+def _just_before(requested: datetime | None) -> datetime | None:
+    """Runs of an older database of ours do not count, whose attempts had the same numbers; the clocks may differ."""
+    return requested - _CLOCKS_DIFFER if requested else None
+
+
+def _may_begin(record: RunRecord) -> bool:
+    """Whether a run that has claimed nothing may still do so."""
+    status, now = record.dagster_run.status, time.time()
+    if status is DagsterRunStatus.STARTED:
+        return now - (record.start_time or now) < LEASE_SECONDS
+    if status in {DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING}:
+        return now - record.update_timestamp.timestamp() < _START_SECONDS
+    return not record.dagster_run.is_finished
