@@ -1,5 +1,6 @@
 """The ledger beside somebody's own Dagster, which keeps its runs where no statement of ours sees them (here: SQLite)."""
 
+import sys
 import time
 from datetime import timedelta
 
@@ -7,6 +8,9 @@ import dagster as dg
 import psycopg
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus
+from dagster._core.code_pointer import ModuleCodePointer
+from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.test_utils import create_run_for_test
 
 from geo_assets.definitions import build_defs
@@ -60,7 +64,16 @@ def later(db, seconds=60):
 
 def run_of(instance, job, status=DagsterRunStatus.NOT_STARTED, attempt=1):
     tags = {"dagster/partition": job.partition_key, "geo_assets/attempt": str(attempt)}
-    return create_run_for_test(instance, job_name=job.job_type, tags=tags, status=status)
+    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("maps"), "__repository__")
+    code = RepositoryPythonOrigin(sys.executable, ModuleCodePointer("geo_assets.definitions", "defs"))
+    return create_run_for_test(
+        instance,
+        job_name=job.job_type,
+        tags=tags,
+        status=status,
+        remote_job_origin=RemoteJobOrigin(repository, job.job_type),
+        job_code_origin=JobPythonOrigin(job.job_type, code),
+    )
 
 
 def janitor(settings, instance):
