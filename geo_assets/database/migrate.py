@@ -108,9 +108,11 @@ def _migrate_pgstac(conn: psycopg.Connection, settings: Settings) -> None:
 
 
 def up_to_date(settings: Settings) -> bool:
-    """Whether nothing is to be migrated; false also if the database does not answer."""
+    """Whether nothing is to be migrated; false also if the database does not answer. Asked as the pipeline: whoever
+    does not migrate has no password of the migrator.
+    """
     try:
-        with psycopg.connect(settings.dsn("migrator"), connect_timeout=5) as conn:
+        with psycopg.connect(settings.dsn("pipeline"), connect_timeout=5) as conn:
             applied: dict[str, str] = dict(conn.execute("select name, sha256 from public.geo_migrations").fetchall())
             return pgstac_version(conn) == PGSTAC_VERSION and applied == {m.name: m.sha256 for m in migrations()}
     except psycopg.Error:
