@@ -14,7 +14,7 @@ from geo_assets_tests.processes import children
 from geo_assets_tests.redis_server import Redis
 
 #: What cannot be imported without the packages of the extra.
-collect_ignore = [] if find_spec("dagster_celery") else ["test_configuration.py"]
+collect_ignore = [] if find_spec("dagster_celery") else ["test_configuration.py", "test_priorities.py"]
 
 CHUNK = 8
 

@@ -12,6 +12,8 @@ from geo_assets_tests.faults.test_terminate import assert_cancelled, graphql, ru
 from geo_assets_tests.processes import children, is_alive
 from geo_assets_tests.raster.test_cog import write
 
+pytestmark = pytest.mark.faults
+
 FILES, CHUNK = 32, 8
 
 _LAUNCH = """mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) {

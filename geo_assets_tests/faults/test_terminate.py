@@ -13,6 +13,8 @@ from geo_assets_tests.faults.test_killed_run import begun, connect, converted, r
 from geo_assets_tests.processes import children
 from geo_assets_tests.raster.test_cog import write
 
+pytestmark = pytest.mark.faults
+
 _TERMINATE = """mutation ($id: String!, $policy: TerminateRunPolicy!) {
   terminateRun(runId: $id, terminatePolicy: $policy) { __typename ... on PythonError { message } } }"""
 

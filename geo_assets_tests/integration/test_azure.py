@@ -14,6 +14,8 @@ from geo_assets_tests.faults.test_killed_run import connect, until
 from geo_assets_tests.integration.test_take_along import delivery  # noqa: F401 - the fixture
 from geo_assets_tests.raster.test_cog import write
 
+pytestmark = pytest.mark.azure
+
 
 @pytest.fixture(scope="module")
 def service(azurite):

@@ -7,6 +7,8 @@ import pytest
 
 from benchmarks.many import write_rasters
 
+pytestmark = pytest.mark.faults
+
 #: One more than a small job may have.
 FILES = 1_001
 

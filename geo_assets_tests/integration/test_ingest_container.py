@@ -210,7 +210,7 @@ def tags_of(cli, run_id):
         return dict(db.execute("select key, value from dagster.run_tags where run_id = %s", (run_id,)).fetchall())
 
 
-def assert_found_by_its_tags(cli, run_id, job):
+def assert_found_by_its_tags(cli, run_id, job, size):
     tags = {
         key: value
         for key, value in tags_of(cli, run_id).items()
@@ -219,13 +219,14 @@ def assert_found_by_its_tags(cli, run_id, job):
     assert tags == {
         "geo_assets/job_id": job["job_id"],
         "geo_assets/container": "mixed",
+        "geo_assets/size": size,
         "geo_assets/collection": "mixed",
         "geo_assets/submitter": "cli",
     }
 
 
 def test_the_parameters_of_a_run_are_in_its_metadata_and_its_tags_name_its_job(cli, mixed):
-    assert_found_by_its_tags(cli, mixed["run_id"], mixed)
+    assert_found_by_its_tags(cli, mixed["run_id"], mixed, "small")
     with connect(cli) as db:
         event = db.execute(
             "select event from dagster.event_logs where run_id = %s and dagster_event_type = 'ASSET_MATERIALIZATION'"
@@ -293,7 +294,7 @@ def test_a_backfill_of_a_finished_job_makes_a_new_run_that_skips_every_task(cli,
     assert job["status"] == mixed["status"]
     assert sum(s["skipped"] for s in job["stages"]) == 5
     assert sum(s["succeeded"] for s in job["stages"]) == 0
-    assert_found_by_its_tags(cli, job["run_id"], mixed)
+    assert_found_by_its_tags(cli, job["run_id"], mixed, "large")  # nobody looked at its container
     assert any(
         line.startswith("scan.tif: skipped, COG default/cogs/mixed/default/mixed/scan_")
         for line in said_in_dagster(cli, job["run_id"])
