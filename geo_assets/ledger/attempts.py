@@ -44,7 +44,8 @@ _NEWEST_ATTEMPT: LiteralString = """
 
 #: What is known of a job whose newest attempt has no outcome.
 _WITHOUT_OUTCOME: LiteralString = (
-    """select j.job_id, j.job_type, j.partition_key, a.attempt, a.requested_at, coalesce(r.run_id, a.run_id, '') as run_id,
+    """select j.job_id, j.job_type, j.partition_key, a.attempt, a.requested_at,
+              coalesce(r.run_id, a.run_id, '') as run_id,
               coalesce(r.run_status, %(deleted)s) as run_status,
               geo.was_terminated(coalesce(r.run_id, a.run_id)) as terminated,
               extract(epoch from now() - least(greatest(j.lease_heartbeat, r.started_at), s.heartbeat))::float

@@ -70,9 +70,8 @@ class DagsterElsewhere:
     def faults(self) -> dict[str, str]:
         """What does not work, and what to do about it."""
         if self.sensors is None:
-            return {
-                f"{self.found} is not loaded": "look at Deployment in its UI; GEO_ASSETS_CODE_LOCATION is its name there"
-            }
+            remedy = "look at Deployment in its UI; GEO_ASSETS_CODE_LOCATION is its name there"
+            return {f"{self.found} is not loaded": remedy}
         stopped = [name for name in _SENSORS if self.sensors.get(name) != "RUNNING"]
         faults = (
             {f"the sensors {' and '.join(stopped)} are off": "switch them on: Automation in its UI"} if stopped else {}
