@@ -52,7 +52,7 @@ def write_curve(place: Path, title: str, across: str, up: str, series: Sequence[
         parts.append(_line(_LEFT, place_y, _WIDTH - _RIGHT, place_y))
         parts.append(_text(_LEFT - 8, place_y + 4, f"{10.0**power:g}", anchor="end"))
     parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 16, across, anchor="middle"))
-    parts.append(_text(14, _TOP - 4, up))
+    parts.append(_text(14, _TOP - 12, up))
     for number, each in enumerate(series):
         colour = _COLOURS[number % len(_COLOURS)]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(*point) for point in each.points))
