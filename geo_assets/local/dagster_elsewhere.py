@@ -11,15 +11,17 @@ from typing import Any
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.settings import Settings
-from geo_assets.submissions.launch import ask, repository_of
+from geo_assets.submissions.launch import ask, location_is_loaded, repository_of
 
 PAGE = "docs/bring-your-own-dagster.md"
 
-_ABOUT = """query ($selector: RepositorySelector!) {
+_ABOUT = """{
   version
   instance {
     runQueueConfig { tagConcurrencyLimitsYaml }
-    daemonHealth { allDaemonStatuses { daemonType required healthy } } }
+    daemonHealth { allDaemonStatuses { daemonType required healthy } } } }"""
+
+_SENSORS_OF = """query ($selector: RepositorySelector!) {
   sensorsOrError(repositorySelector: $selector) { ... on Sensors { results { name sensorState { status } } } } }"""
 
 #: Without them nothing is launched that was not launched at once, and nobody finds dead runs.
@@ -44,20 +46,19 @@ class DagsterElsewhere:
         Raises:
             GeoAssetsError: LAUNCH_FAILED, it does not answer.
         """
-        name = settings.code_location
+        url, name = settings.dagster_url, settings.code_location
         try:
-            told = ask(settings.dagster_url, _ABOUT, {"selector": repository_of(name)})
+            told, sensors = ask(url, _ABOUT), _sensors(url, name)
         except GeoAssetsError as error:
             raise GeoAssetsError(
                 error.code, error.message, remedy="start it, or correct GEO_ASSETS_WEBSERVER_URL"
             ) from None
         instance: dict[str, Any] = told["instance"]
-        sensors = told["sensorsOrError"].get("results")
         return cls(
-            settings.dagster_url,
+            url,
             name,
             str(told["version"]),
-            None if sensors is None else {each["name"]: each["sensorState"]["status"] for each in sensors},
+            sensors,
             {each["daemonType"]: each for each in instance["daemonHealth"]["allDaemonStatuses"]},
             (instance["runQueueConfig"] or {}).get("tagConcurrencyLimitsYaml") or "",
         )
@@ -90,3 +91,13 @@ class DagsterElsewhere:
                 "a limit of one run for each dagster/partition (a second run of a job starts, and stands aside)"
             )
         return lacks
+
+
+def _sensors(url: str, code_location: str) -> dict[str, str] | None:
+    """Name and status of the sensors of a code location; None if there is none that is loaded: GraphQL refuses a
+    question about it then.
+    """
+    if not location_is_loaded(url, code_location):
+        return None
+    told = ask(url, _SENSORS_OF, {"selector": repository_of(code_location)})["sensorsOrError"]
+    return {each["name"]: each["sensorState"]["status"] for each in told.get("results", ())}
