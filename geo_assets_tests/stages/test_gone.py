@@ -57,7 +57,7 @@ def test_the_end_of_a_job_takes_seconds_where_20_000_files_are_published_and_5_0
     job = world.deliver()
     delta = world.submitter.jobs.find(job).delta
     assert (delta.gone, delta.unchanged) == (15_000, 5_001)
-    assert seconds[0] < 10  # 2 on a busy machine; 115 where it grew with both
+    assert seconds[0] < 30  # 2 on a busy machine; 115 where it grew with both
 
 
 def test_a_folder_is_there_while_a_file_is_in_it_and_its_neighbours_in_the_listing_are_not_it(world):
