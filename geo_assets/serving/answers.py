@@ -26,8 +26,12 @@ _MEDIA_TYPE = "application/problem+json"
 _OWN_FAULT = "the server could not answer; its log says why"
 _OTHERS = "the server has too much to do; ask again, for less if the question is large"
 
-#: No connection was free in time, or a question took the database too long.
-_BUSY = (TimeoutError, PoolTimeout, asyncpg.QueryCanceledError, psycopg.errors.QueryCanceled)
+#: No connection was free in time, the role has as many as it may have, or a question took the database too long.
+_BUSY = (
+    *(TimeoutError, PoolTimeout),
+    *(asyncpg.TooManyConnectionsError, psycopg.errors.TooManyConnections),
+    *(asyncpg.QueryCanceledError, psycopg.errors.QueryCanceled),
+)
 
 #: Longest text of an error that a library may tell.
 _LONGEST = 600
