@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import jwt
@@ -18,7 +17,7 @@ from obstore.store import GCSStore
 from geo_assets.accounts import GcsAccount
 from geo_assets.errors import GeoAssetsError
 from geo_assets.storage.places import BlobPlace
-from geo_assets.storage.whole import upload_whole
+from geo_assets.storage.whole import upload_to_service
 
 _ADDRESS = "https://storage.googleapis.com"
 
@@ -117,21 +116,8 @@ def exact_entries(account: GcsAccount, name: str, prefix: str) -> Iterator[dict[
     )
 
 
-def upload(
-    account: GcsAccount,  # noqa: ARG001
-    name: str,  # noqa: ARG001
-    store: GCSStore,
-    path: str,
-    source: Path,
-    attributes: Mapping[str, str],
-) -> None:
-    """Upload a file, a large one in parts.
-
-    Raises:
-        obstore.exceptions.BaseError: the service does not answer, or refuses.
-        OSError: the file cannot be read.
-    """
-    upload_whole(store, path, source, attributes)
+#: Uploads a file, a large one in parts.
+upload = upload_to_service
 
 
 def region(account: GcsAccount, name: str) -> str:  # noqa: ARG001

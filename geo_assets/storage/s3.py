@@ -6,9 +6,8 @@ Here: what a service of `services.py` is asked for. Not here: all operations tha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,7 +18,7 @@ from obstore.store import S3Store
 from geo_assets.accounts import S3Account
 from geo_assets.extras import insist_on
 from geo_assets.storage.places import BlobPlace
-from geo_assets.storage.whole import upload_whole
+from geo_assets.storage.whole import upload_to_service
 
 #: What the storage extension's schema asks of a scheme of the type `aws-s3`, letter by letter.
 _PLATFORM = "https://{bucket}.s3.{region}.amazonaws.com"
@@ -177,18 +176,5 @@ def exact_entries(account: S3Account, name: str, prefix: str) -> Iterator[dict[s
             }
 
 
-def upload(
-    account: S3Account,  # noqa: ARG001
-    name: str,  # noqa: ARG001
-    store: S3Store,
-    path: str,
-    source: Path,
-    attributes: Mapping[str, str],
-) -> None:
-    """Upload a file, a large one in parts.
-
-    Raises:
-        obstore.exceptions.BaseError: the service does not answer, or refuses.
-        OSError: the file cannot be read.
-    """
-    upload_whole(store, path, source, attributes)
+#: Uploads a file, a large one in parts.
+upload = upload_to_service

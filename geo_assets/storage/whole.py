@@ -23,3 +23,19 @@ def upload_whole(store: Any, path: str, source: Path, attributes: Mapping[str, s
     told: Any = attributes or None
     with source.open("rb") as file:
         obstore.put(store, path, file, attributes=told)
+
+
+def upload_to_service(
+    account: Any,  # noqa: ARG001 - a service is told both (`services.py`)
+    name: str,  # noqa: ARG001
+    store: Any,
+    path: str,
+    source: Path,
+    attributes: Mapping[str, str],
+) -> None:
+    """As `upload_whole`, for a service that has no other way.
+
+    Raises:
+        As `upload_whole`.
+    """
+    upload_whole(store, path, source, attributes)
