@@ -26,7 +26,7 @@ from geo_assets.accounts import LocalAccount
 from geo_assets.local.debian_packages import UNPACKED
 from geo_assets.outcomes import read_outputs
 from geo_assets.settings import Settings, default_home, load_settings
-from geo_assets.storage.containers import BlobRef
+from geo_assets.storage.blobs import BlobRef
 from geo_assets.storage.local import account_root
 
 CONTAINER = "bench"

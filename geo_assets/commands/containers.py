@@ -27,7 +27,8 @@ def upload(
 ) -> None:
     """Upload files or folders to a container, which is created if needed. Exit code 1 if any file was left out."""
     from geo_assets.settings import load_settings
-    from geo_assets.storage.containers import BlobRef, open_container
+    from geo_assets.storage.blobs import BlobRef
+    from geo_assets.storage.containers import open_container
     from geo_assets.storage.uploads import upload_tree
 
     if len(arguments) < 2:

@@ -58,7 +58,6 @@ def submit(
     """Validate, record and start a job. The same request is the same job: finished work is not repeated."""
     from geo_assets.ledger.models import JobStatus
     from geo_assets.settings import load_settings
-    from geo_assets.stages.planning import insist_on_plan
     from geo_assets.submissions.cli_parameters import read_parameters
     from geo_assets.submissions.submit import Submitter
 
@@ -68,6 +67,8 @@ def submit(
     parameters = read_parameters(job_type, [*(param or []), *asked], params_file)
     with Submitter(load_settings()) as submitter:
         if plan_hash:
+            from geo_assets.stages.planning import insist_on_plan
+
             insist_on_plan(load_settings(), submitter.tasks, parameters, plan_hash)
         submitted = submitter.submit(parameters, submitted_by="cli", force=force, allow_mass_retire=allow_mass_retire)
         if submitter.warning:

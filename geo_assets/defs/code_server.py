@@ -21,6 +21,7 @@ PRELOADED = (
     "dagster_postgres",
     "dagster._grpc.impl",
     "sqlalchemy.dialects.postgresql.psycopg2",
+    "pybreaker",
     "pypgstac.load",
     "jsonschema_rs",
     "pystac",

@@ -16,7 +16,7 @@ from geo_assets.stages import report as reports
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef, StageReport
 from geo_assets.stages.progress_log import LogLine
-from geo_assets.storage.containers import BlobRef
+from geo_assets.storage.blobs import BlobRef
 from geo_assets.task_status import BAD_INPUT, MADE, TaskStatus
 
 #: The most files of a stage that the metadata in the UI shows.

@@ -1,17 +1,14 @@
 """Circuit breakers whose state is in PostgreSQL: every tick and every step may be a new process, and all must know it.
 
-Here: the storage for pybreaker and the wrapper that names the error. The breaker for PostgreSQL itself cannot live
-here: without the database nothing is received at all.
+Here: the wrapper that names the error. Not here: the state (`breaker.py`). The breaker for PostgreSQL itself cannot
+live here: without the database nothing is received at all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import Any
 
-import pybreaker
 from psycopg_pool import ConnectionPool
 
 from geo_assets.database.connections import DictConnection
@@ -24,69 +21,6 @@ FAILURES, OPEN_SECONDS = 3, 30
 def circuit_of(alias: str) -> str:
     """The name of a storage account's breaker."""
     return f"storage {alias}"
-
-
-class PostgresStorage(pybreaker.CircuitBreakerStorage):
-    """pybreaker's state, as a row of `geo.circuits`."""
-
-    def __init__(self, pool: ConnectionPool[DictConnection], name: str) -> None:
-        super().__init__(name)
-        self._pool = pool
-        self._dependency = name
-        self._write("insert into geo.circuits (name) values (%s) on conflict do nothing")
-
-    def _write(self, statement: Any, *values: Any) -> None:
-        with self._pool.connection() as conn:
-            conn.execute(statement, (*values, self._dependency))
-
-    def _row(self) -> dict[str, Any]:
-        with self._pool.connection() as conn:
-            return dict(
-                conn.execute("select * from geo.circuits where name = %s", (self._dependency,)).fetchone() or {}
-            )
-
-    @property
-    def state(self) -> str:
-        """closed, open or half-open."""
-        return str(self._row()["state"])
-
-    @state.setter
-    def state(self, state: str) -> None:
-        self._write("update geo.circuits set state = %s where name = %s", state)
-
-    def increment_counter(self) -> None:
-        """Count one more failure."""
-        self._write("update geo.circuits set failures = failures + 1 where name = %s")
-
-    def reset_counter(self) -> None:
-        """Record that it works again."""
-        self._write("update geo.circuits set failures = 0, reason = null where name = %s")
-
-    def increment_success_counter(self) -> None:
-        """Not counted: one success closes it."""
-
-    def reset_success_counter(self) -> None:
-        """Not counted."""
-
-    @property
-    def counter(self) -> int:
-        """Consecutive failures."""
-        return int(self._row()["failures"])
-
-    @property
-    def success_counter(self) -> int:
-        """Not counted."""
-        return 1
-
-    @property
-    def opened_at(self) -> datetime | None:
-        """When it opened."""
-        at = self._row()["opened_at"]
-        return at.astimezone(UTC) if at else None
-
-    @opened_at.setter
-    def opened_at(self, at: datetime) -> None:
-        self._write("update geo.circuits set opened_at = %s where name = %s", at.replace(tzinfo=at.tzinfo or UTC))
 
 
 class Circuits:
@@ -102,6 +36,10 @@ class Circuits:
         Raises:
             GeoAssetsError: CIRCUIT_OPEN.
         """
+        import pybreaker  # it takes longer to import than a submission takes to be recorded
+
+        from geo_assets.ledger.breaker import PostgresStorage
+
         breaker = pybreaker.CircuitBreaker(
             fail_max=FAILURES,
             reset_timeout=OPEN_SECONDS,

@@ -12,7 +12,7 @@ from psycopg_pool import ConnectionPool
 
 from geo_assets.capture import LANDSAT_METADATA
 from geo_assets.database.connections import DictConnection, retrying
-from geo_assets.storage.containers import Blob
+from geo_assets.storage.blobs import Blob
 from geo_assets.storage.sources import Member, name_key
 
 #: Members that are read at once.

@@ -102,15 +102,15 @@ class Log(logging.Handler):
 
 
 @contextmanager
-def session() -> Iterator[Log]:
-    """GDAL set up for one file; yields what it warns of. Nothing is printed."""
+def session(**more: str) -> Iterator[Log]:
+    """GDAL set up for one file, or for some with options of their own; yields what it warns of. Nothing is printed."""
     log, logger = Log(), logging.getLogger("rasterio")
     level, propagate = logger.level, logger.propagate
     logger.addHandler(log)
     logger.setLevel(logging.WARNING)
     logger.propagate = False
     try:
-        with warnings.catch_warnings(), rasterio.Env(**_OPTIONS):
+        with warnings.catch_warnings(), rasterio.Env(**_OPTIONS, **more):
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             yield log
     finally:

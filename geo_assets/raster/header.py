@@ -6,7 +6,7 @@ whether a file is a good COG (`validate.py`), what to compare its header with (`
 
 from __future__ import annotations
 
-from pathlib import Path
+from itertools import accumulate
 
 from geo_assets.raster import gdal
 from geo_assets.raster.georeference import dataset_crs, epsg, projjson, wkt2
@@ -15,12 +15,19 @@ from geo_assets.raster.models import CogHeader, HeadersReport, HeadersRequest, n
 
 
 def headers(request: HeadersRequest) -> HeadersReport:
-    """Read the headers; none where these bytes are too few, or not those of a TIFF."""
-    with gdal.session():
-        return HeadersReport(headers=tuple(_header(Path(source)) for source in request.sources))
+    """Read the headers; none where these bytes are too few, or not those of a TIFF. All are in one file: making one for
+    each takes longer than reading it.
+    """
+    starts = accumulate(request.lengths, initial=0)
+    parts = [
+        f"/vsisubfile/{start}_{length},{request.source}" if length else None
+        for start, length in zip(starts, request.lengths, strict=False)
+    ]
+    with gdal.session(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):  # these files have no sidecars
+        return HeadersReport(headers=tuple(part and _header(part) for part in parts))
 
 
-def _header(source: Path) -> CogHeader | None:
+def _header(source: str) -> CogHeader | None:
     try:
         with gdal.open_raster(source) as cog:
             crs, dtypes = dataset_crs(cog), dtype_names(cog)

@@ -207,7 +207,8 @@ class StripReport(Model):
 class HeadersRequest(Model):
     """What `headers` reads."""
 
-    sources: tuple[str, ...] = Field(description="of each COG a file: its first bytes, or all of it")
+    source: str = Field(description="a file: what COGs begin with, one after the other")
+    lengths: tuple[int, ...] = Field(description="the bytes of each; 0 for one of which there is nothing")
 
 
 class CogHeader(Model):

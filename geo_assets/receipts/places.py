@@ -17,7 +17,8 @@ from geo_assets.settings import Settings
 from geo_assets.stac.places import with_places, without_places
 from geo_assets.stac.validation import validated
 from geo_assets.stages.catalogue import as_link
-from geo_assets.storage.containers import BlobRef, open_container
+from geo_assets.storage.blobs import BlobRef
+from geo_assets.storage.containers import open_container
 from geo_assets.storage.places import BlobPlace
 
 

@@ -53,7 +53,8 @@ from geo_assets.stages.files import fetch
 from geo_assets.stages.items_file import KEY as ITEMS_FILE
 from geo_assets.stages.items_file import refresh_items_file
 from geo_assets.stages.vector_load import LoadOptions, Origin, load_source
-from geo_assets.storage.containers import BlobRef, Container, existing_container, open_container
+from geo_assets.storage.blobs import BlobRef
+from geo_assets.storage.containers import Container, existing_container, open_container
 from geo_assets.text import batched, how_many
 from geo_assets.vector.models import InspectRequest, LayerPlan
 

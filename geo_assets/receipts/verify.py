@@ -37,7 +37,8 @@ from geo_assets.settings import Settings
 from geo_assets.stac import pgstac, reading
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.read_back import insist_on_agreement
-from geo_assets.storage.containers import BlobRef, Container, open_container
+from geo_assets.storage.blobs import BlobRef
+from geo_assets.storage.containers import Container, open_container
 from geo_assets.text import batched, how_many
 
 #: Called with (items, bytes) that were verified since the last call; from several threads.
@@ -399,7 +400,7 @@ class _Work:
         try:
             insist_on_agreement(self.context, item, sound)
         except GeoAssetsError as error:
-            if error.code != "STAC_CONTRADICTS_ASSET":
+            if error.code not in {"STAC_CONTRADICTS_ASSET", "OUTPUT_GONE"}:
                 raise
             self.fault(record, "ITEM_CHANGED", name, error.message)
 

@@ -30,7 +30,8 @@ from geo_assets.ledger import receipts as ledger
 from geo_assets.receipts.model import COLLECTIONS, FOLDER, PUBLISHED, ROWS, Head, Stored, lines_of, number_of
 from geo_assets.settings import Settings
 from geo_assets.stac import reading
-from geo_assets.storage.containers import BlobRef, Container, open_container
+from geo_assets.storage.blobs import BlobRef
+from geo_assets.storage.containers import Container, open_container
 
 #: Seconds for `write_due` where a person waits for its end; the janitor writes the rest.
 AT_A_DOOR = 5.0

@@ -1,7 +1,7 @@
 """The `stac_items` stage: converted files become searchable; only then have their tasks succeeded.
 
-Here: items of converted tasks, in batches; the check that each COG can be read where it is. Not here: STAC itself
-(`stac/`).
+Here: items of converted tasks, in batches. Not here: STAC itself (`stac/`), the check that each COG is where its item
+says and what its item says (`read_back.py`).
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from geo_assets.stages.abandoned_tables import drop_abandoned
 from geo_assets.stages.bad_files import end_badly, is_of_the_file
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import CatalogueReport, JobRef
-from geo_assets.stages.files import content_hash, size_of_cog
+from geo_assets.stages.files import content_hash
 from geo_assets.stages.items_file import refresh_items_file
 from geo_assets.stages.orphans import sweep_blobs
 from geo_assets.stages.raster_collections import collections_for, holding_elsewhere, withdraw_elsewhere
-from geo_assets.stages.read_back import Made, disagreements
+from geo_assets.stages.read_back import Made, beginnings, disagreements
 from geo_assets.stages.table_files import with_table_files
-from geo_assets.storage.containers import BlobRef
+from geo_assets.storage.blobs import BlobRef
 from geo_assets.storage.places import BlobPlace
 from geo_assets.text import batched
 
@@ -195,13 +195,16 @@ class _Built:
 
 
 def _built_of(context: StageContext, job: JobRef, page: Sequence[Converted], now: datetime) -> Iterator[_Built]:
-    """The items of tasks, compared with their COGs. While a child reads some headers, the next items are built."""
+    """The items of tasks, compared with their COGs. While children read some headers, the next items are built and what
+    their COGs begin with is fetched: here, as a thread that only waits for a child takes nothing from this one.
+    """
     placed = zip(page, collections_for(context, job, page[0].stage, page), strict=True)
     with ThreadPoolExecutor(context.settings.workers, thread_name_prefix="read-back") as readers:
         under_way = deque[Future[list[_Built]]]()
         for some in batched(placed, _COMPARED):
             built = [_build(context, job, task, collection, now) for task, collection in some]
-            under_way.append(readers.submit(_compared, context, built))
+            begun = beginnings(context, [each.made for each in built if not each.error])
+            under_way.append(readers.submit(_compared, context, built, begun))
             if len(under_way) > context.settings.workers:
                 yield from under_way.popleft().result()
         for each in under_way:
@@ -218,9 +221,9 @@ def _build(context: StageContext, job: JobRef, task: Converted, collection: str,
         return _Built(task, collection, _NOTHING, error)
 
 
-def _compared(context: StageContext, built: Sequence[_Built]) -> list[_Built]:
+def _compared(context: StageContext, built: Sequence[_Built], begun: Sequence[bytes]) -> list[_Built]:
     """The same, with what is wrong with items that contradict their COGs."""
-    wrong = iter(disagreements(context, [each.made for each in built if not each.error]))
+    wrong = iter(disagreements(context, [each.made for each in built if not each.error], begun))
     return [each if each.error else replace(each, error=next(wrong)) for each in built]
 
 
@@ -280,7 +283,7 @@ def _made(
     """The item of what was made of a source, how it was made, and the software."""
     outputs, receipt = task.outputs, task.receipt
     if isinstance(receipt, CogReceipt):
-        cogs = _cogs(context, task.task_key, outputs, receipt)
+        cogs = _cogs(context, outputs, receipt)
         reports = [cog.report for cog in cogs]
         steps = cog_steps(reports, reprojected=bool(p.target_crs or p.web_tiles))
         refs = {cog.href: BlobRef.parse(made.cog) for cog, made in zip(cogs, outputs.all_cogs, strict=True)}
@@ -340,28 +343,22 @@ def _file(context: StageContext, source: str, blob: str) -> str:
     return container.href(ref.path)
 
 
-def _cogs(context: StageContext, source: str, outputs: Outputs, receipt: CogReceipt) -> list[CogAsset]:
-    """The COGs of a task, each checked to be readable where it is.
-
-    Raises:
-        GeoAssetsError: OUTPUT_GONE.
-    """
+def _cogs(context: StageContext, outputs: Outputs, receipt: CogReceipt) -> list[CogAsset]:
+    """The COGs of a task."""
     if receipt.report is not None:
         (made,) = outputs.all_cogs
-        return [_cog(context, source, made, receipt.report)]
+        return [_cog(context, made, receipt.report)]
     return [
-        replace(_cog(context, source, made, part.report, key=part.stem, title=part.title), named=part.named)
+        replace(_cog(context, made, part.report, key=part.stem, title=part.title), named=part.named)
         for made, part in zip(outputs.all_cogs, receipt.parts, strict=True)
     ]
 
 
 def _cog(
-    context: StageContext, source: str, made: Cog, report: ConvertReport, *, key: str = "", title: str | None = None
+    context: StageContext, made: Cog, report: ConvertReport, *, key: str = "", title: str | None = None
 ) -> CogAsset:
     ref, thumbnail = BlobRef.parse(made.cog), BlobRef.parse(made.thumbnail) if made.thumbnail else None
     container = context.output_container(ref.container)
-    if size_of_cog(context, ref) != report.bytes:
-        raise GeoAssetsError("OUTPUT_GONE", f"the COG of {source} is not readable at {ref}")
     return CogAsset(
         key=key,
         title=title,

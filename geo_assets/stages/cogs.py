@@ -24,7 +24,8 @@ from geo_assets.stages.files import fetch, output_ref, plan_files, refuse_source
 from geo_assets.stages.progress_log import LogLine, no_log
 from geo_assets.stages.raster_conversion import PRODUCT, ConvertedSource, Converter
 from geo_assets.stages.scenes import refuse_incomplete, scene_fault, scene_members
-from geo_assets.storage.containers import FOR_EVER, BlobRef
+from geo_assets.storage.blobs import BlobRef
+from geo_assets.storage.containers import FOR_EVER
 from geo_assets.storage.local import sha256_of
 from geo_assets.storage.sources import Kind
 from geo_assets.storage.zips import contents

@@ -23,7 +23,8 @@ from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import InventoryRef, JobRef
 from geo_assets.stages.scenes import scenes_of, sources_in
 from geo_assets.stages.stac_setup import record_single_task
-from geo_assets.storage.containers import Blob, Container
+from geo_assets.storage.blobs import Blob
+from geo_assets.storage.containers import Container
 from geo_assets.storage.products import with_metadata
 from geo_assets.storage.scenes import Scenes
 from geo_assets.storage.sources import (

@@ -41,7 +41,8 @@ from geo_assets.stac.geoparquet import write_items
 from geo_assets.stac.item import WARNINGS
 from geo_assets.stages.export_target import CATALOG, Target, open_target, safe_name
 from geo_assets.stages.items_file import KEY as ITEMS_FILE
-from geo_assets.storage.containers import BlobRef, open_container
+from geo_assets.storage.blobs import BlobRef
+from geo_assets.storage.containers import open_container
 from geo_assets.storage.local import sha256_of
 from geo_assets.text import batched
 from geo_assets.vector.geoparquet import PARQUET

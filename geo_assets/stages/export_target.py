@@ -30,7 +30,8 @@ from geo_assets.errors import ERRORS, GeoAssetsError
 from geo_assets.patterns import ACCOUNT_ALIAS, CONTAINER_NAME
 from geo_assets.sandbox.scratch import held_folder
 from geo_assets.settings import Settings
-from geo_assets.storage.containers import BlobRef, Container, open_container, place
+from geo_assets.storage.blobs import BlobRef
+from geo_assets.storage.containers import Container, open_container, place
 from geo_assets.storage.local import sha256_of
 
 _ANOTHER = "name another one, or empty it"

@@ -23,7 +23,8 @@ from geo_assets.stac import pgstac, reading
 from geo_assets.stac.pgstac import Guard, anybody
 from geo_assets.stac.validation import validated
 from geo_assets.stages.orphans import sweep_blobs
-from geo_assets.storage.containers import FOR_EVER, BlobRef, open_container
+from geo_assets.storage.blobs import BlobRef
+from geo_assets.storage.containers import FOR_EVER, open_container
 from geo_assets.storage.local import sha256_of
 from geo_assets.vector.geoparquet import PARQUET
 

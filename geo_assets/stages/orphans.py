@@ -21,7 +21,8 @@ from geo_assets.ledger import blobs, tombstones
 from geo_assets.settings import Settings
 from geo_assets.stages.abandoned_tables import sweep_abandoned_tables
 from geo_assets.stages.waiting_tables import sweep_waiting_tables
-from geo_assets.storage.containers import BlobRef, open_container
+from geo_assets.storage.blobs import BlobRef
+from geo_assets.storage.containers import open_container
 from geo_assets.vector.tables.staging import sweep as sweep_staged
 
 #: A tick of the janitor has a minute, and has other work to do.

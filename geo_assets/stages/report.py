@@ -19,7 +19,7 @@ from geo_assets.ledger.warnings import counted, kind_of
 from geo_assets.raster.models import StripReport, StripRequest
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef, JobReport
-from geo_assets.storage.containers import BlobRef
+from geo_assets.storage.blobs import BlobRef
 from geo_assets.task_status import BAD, ENDED, LIST_BAD
 from geo_assets.vector.tables.introspection import columns, find
 

@@ -17,7 +17,8 @@ from geo_assets.parameters import IngestContainer
 from geo_assets.sandbox.scratch import held_folder
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef
-from geo_assets.storage.containers import FOR_EVER, BlobRef
+from geo_assets.storage.blobs import BlobRef
+from geo_assets.storage.containers import FOR_EVER
 from geo_assets.storage.local import sha256_of
 from geo_assets.vector.geoparquet import PARQUET
 from geo_assets.vector.tables.export import write_table

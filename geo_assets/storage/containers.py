@@ -11,20 +11,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
 import obstore
-from obstore.exceptions import InvalidPathError, NotFoundError
+from obstore.exceptions import GenericError, InvalidPathError, NotFoundError
 from obstore.store import LocalStore
 
 from geo_assets.accounts import Account, LocalAccount
 from geo_assets.errors import GeoAssetsError
 from geo_assets.patterns import CONTAINER_NAME, CONTAINER_NAME_IN_WORDS
 from geo_assets.settings import Settings
+from geo_assets.storage.blobs import Blob, BlobRef, FirstBytes, safe_path
 from geo_assets.storage.faults import made_unless_it_exists, understood
 from geo_assets.storage.local import LocalPlace, account_root, entries_below, pieces_of
 from geo_assets.storage.places import BlobPlace
@@ -45,71 +44,6 @@ _LONGEST_PATH = 2000
 
 #: The Cache-Control of an output. Its name contains its fingerprint: other bytes have another name.
 FOR_EVER = "max-age=31536000, immutable"
-
-
-@dataclass(frozen=True, slots=True)
-class Blob:
-    """One entry of a listing. `path` is relative to the container; `size` in bytes."""
-
-    path: str
-    size: int
-    etag: str
-    last_modified: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class BlobRef:
-    """`alias/container/path`: the form in which outputs are named to users and in the ledger."""
-
-    alias: str
-    container: str
-    path: str
-
-    def __str__(self) -> str:
-        return f"{self.alias}/{self.container}/{self.path}"
-
-    @classmethod
-    def parse(cls, text: str, *, path_required: bool = True) -> BlobRef:
-        """Parse `alias/container[/path]`.
-
-        Raises:
-            GeoAssetsError: INVALID_PARAMETERS, it is not of that form; UNSAFE_PATH.
-        """
-        alias, _, rest = text.partition("/")
-        container, _, path = rest.partition("/")
-        if not alias or not CONTAINER_NAME.fullmatch(container) or (path_required and not path):
-            raise GeoAssetsError(
-                "INVALID_PARAMETERS",
-                f"{text!r} is not ALIAS/CONTAINER[/PATH]",
-                remedy=f"for example default/landing; a container's name is {CONTAINER_NAME_IN_WORDS}",
-            )
-        return cls(alias, container, safe_path(path))
-
-
-def safe_path(path: str) -> str:
-    """Return `path`, unless it could leave its container.
-
-    Raises:
-        GeoAssetsError: UNSAFE_PATH.
-    """
-    parts = path.split("/")
-    if path.startswith("/") or ".." in parts or "\\" in path or any(ord(c) < 32 or ord(c) == 127 for c in path):
-        raise GeoAssetsError("UNSAFE_PATH", f"{path!r} is not a plain blob path")
-    if any("\ud800" <= c <= "\udfff" for c in path):
-        raise GeoAssetsError("UNSAFE_PATH", f"{path!r} is not UTF-8")
-    return path
-
-
-def blob_path(path: str) -> str:
-    """Return `path`, unless it is a name that the stores' client cannot request: Azure accepts `a//b`, `/a` and
-    `a/./b`.
-
-    Raises:
-        GeoAssetsError: UNSAFE_PATH.
-    """
-    if {"", "."} & set(path.split("/")):
-        raise GeoAssetsError("UNSAFE_PATH", f"{path!r} has a part that is empty or a dot")
-    return safe_path(path)
 
 
 class Patience(Protocol):
@@ -384,6 +318,24 @@ class Container:
             GeoAssetsError: SOURCE_GONE.
         """
         return self._ask(lambda: bytes(obstore.get_range(self._store, path, start=start, length=length)), path)
+
+    def first_bytes(self, path: str, length: int) -> FirstBytes:
+        """Return at most so many first bytes of a blob, and its size, by one request.
+
+        Raises:
+            GeoAssetsError: SOURCE_GONE.
+        """
+
+        def begin() -> FirstBytes:
+            try:
+                found = obstore.get(self._store, path, options={"range": (0, length)})
+                return FirstBytes(bytes(found.bytes()), found.meta["size"])
+            except GenericError:
+                if obstore.head(self._store, path)["size"]:
+                    raise
+                return FirstBytes(b"", 0)  # no store has a range of an empty blob
+
+        return self._ask(begin, path)
 
     def move(self, source: str, destination: str) -> bool:
         """Rename a blob unless the destination exists; of several concurrent callers one gets true."""

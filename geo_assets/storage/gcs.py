@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import jwt
 from obstore.store import GCSStore
 
 from geo_assets.accounts import GcsAccount
@@ -61,6 +60,8 @@ def _key(account: GcsAccount) -> dict[str, str]:
 
 def _token(key: Mapping[str, str]) -> Any:
     """Sign a token with a key, which is what Google's own clients send: nobody has to be asked for one."""
+    import jwt  # with it comes cryptography, which only Google's storage needs
+
     now = datetime.now(UTC)
     who = {"iss": key["client_email"], "sub": key["client_email"], "scope": _SCOPE, "iat": now, "exp": now + _LIFE}
     token = jwt.encode(who, key["private_key"], "RS256", headers={"kid": key.get("private_key_id", "")})

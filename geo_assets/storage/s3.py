@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import httpx
 import obstore
 from obstore.store import S3Store
 
@@ -19,6 +18,9 @@ from geo_assets.accounts import S3Account
 from geo_assets.extras import insist_on
 from geo_assets.storage.places import BlobPlace
 from geo_assets.storage.whole import upload_to_service
+
+if TYPE_CHECKING:
+    import httpx
 
 #: What the storage extension's schema asks of a scheme of the type `aws-s3`, letter by letter.
 _PLATFORM = "https://{bucket}.s3.{region}.amazonaws.com"
@@ -76,6 +78,8 @@ def address(account: S3Account, name: str) -> str:
 
 def region(account: S3Account, name: str) -> str:
     """Return the region that the service tells for a bucket, to whoever asks; empty where it tells none."""
+    import httpx  # used for what obstore has not, which is rare
+
     try:
         answer = httpx.head(f"{_endpoint(account)}/{name}", timeout=5, trust_env=False)
     except httpx.HTTPError:
@@ -131,6 +135,8 @@ def create_container(account: S3Account, name: str) -> None:
         RefusedError: it could not be created.
         OSError: the service does not answer.
     """
+    import httpx
+
     allow_http = bool(account.endpoint and account.endpoint.startswith("http://"))
     url = obstore.sign(
         open_store(account, name, client_options={"allow_http": allow_http}), "PUT", "", timedelta(minutes=5)

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.storage.containers import Container, safe_path
+from geo_assets.storage.blobs import safe_path
+from geo_assets.storage.containers import Container
 from geo_assets.storage.local import files_below
 
 

@@ -19,7 +19,8 @@ from geo_assets.archives import MAX_MEMBERS
 from geo_assets.errors import ErrorClass, GeoAssetsError
 from geo_assets.litter import is_litter
 from geo_assets.storage import geopackages
-from geo_assets.storage.containers import Container, blob_path
+from geo_assets.storage.blobs import blob_path
+from geo_assets.storage.containers import Container
 from geo_assets.storage.sources import Kind, Member, Source, kind_of, sorted_sources
 
 T = TypeVar("T")

@@ -13,11 +13,11 @@ from geo_assets.ledger import lease as ledger
 from geo_assets.ledger.models import PlannedTask
 from geo_assets.outcomes import CogOutputs
 from geo_assets.parameters import Job, validate_parameters
-from geo_assets.stages import checks
 from geo_assets.stages import context as contexts
 from geo_assets.stages.claim import claim_job
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import StagePlan
+from geo_assets.storage.blobs import FirstBytes
 from geo_assets.submissions.boundary import handle
 from geo_assets_tests.intake.messages import raw
 
@@ -58,12 +58,12 @@ def test_a_check_that_takes_longer_than_the_lease_does_not_make_the_janitor_decl
     context.tasks.succeed(job.job_id, job.run_id, "cogs", "a.tif", outputs=made)
     seen = []
 
-    def slow(context, ref):
+    def slow(path, length):
         time.sleep(2 * LEASE)
         seen.append([p.job_id for p in context.jobs.stalled_jobs() if p.job_id == job.job_id])
-        return 1
+        return FirstBytes(b"II", 1)
 
-    monkeypatch.setattr(checks, "size_of_cog", slow)
+    monkeypatch.setattr(context.output_container("cogs"), "first_bytes", slow)
     stages = Stages(settings=context.settings)
     stages._context = context
     plan = StagePlan(job=job, stage="cogs", tasks=1, chunks=0)

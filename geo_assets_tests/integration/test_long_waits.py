@@ -14,6 +14,7 @@ from geo_assets.stages import checks, chunks
 from geo_assets.stages import container_inventory as stage
 from geo_assets.stages.claim import claim_job
 from geo_assets.stages.context import StageContext
+from geo_assets.storage.blobs import FirstBytes
 from geo_assets.submissions.boundary import handle
 from geo_assets_tests.intake.messages import raw
 
@@ -77,7 +78,8 @@ def test_a_store_that_is_waited_for_while_cogs_are_checked_ends_no_transaction(j
         made = CogOutputs(cog=f"default/cogs/{n}", sha256="", thumbnail="")
         context.tasks.succeed(ref.job_id, ref.run_id, "cogs", n, outputs=made)
     monkeypatch.setattr("geo_assets.ledger.tasks._PAGE", 2)
-    monkeypatch.setattr(checks, "size_of_cog", lambda *_: time.sleep(WAIT) or 1)
+    answer = FirstBytes(b"II", 1)
+    monkeypatch.setattr(context.output_container("cogs"), "first_bytes", lambda *_: time.sleep(WAIT) or answer)
     verdict = checks.cogs_readable(context, ref, "cogs")
     assert (verdict.passed, verdict.metadata["COGs"]) == (True, 3)
 

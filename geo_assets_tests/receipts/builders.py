@@ -11,7 +11,8 @@ from geo_assets.parameters import COGS, validate_parameters
 from geo_assets.receipts.verify import Scope, verify
 from geo_assets.stac import pgstac
 from geo_assets.stages.orphans import sweep_blobs
-from geo_assets.storage.containers import BlobRef, open_container
+from geo_assets.storage.blobs import BlobRef
+from geo_assets.storage.containers import open_container
 from geo_assets_tests.stac.test_retries import item
 
 

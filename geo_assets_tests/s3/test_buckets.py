@@ -16,6 +16,7 @@ from geo_assets.storage import s3
 from geo_assets.storage.containers import Container
 from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.s3.conftest import KEY, SECRET
+from geo_assets_tests.storage.test_first_bytes import insist_on_first_bytes
 from geo_assets_tests.storms import before
 
 pytestmark = pytest.mark.s3
@@ -46,6 +47,10 @@ def code_of(ask) -> str:
     with pytest.raises(GeoAssetsError) as caught:
         ask()
     return caught.value.code
+
+
+def test_the_first_bytes_of_an_object_come_with_its_size(fresh, tmp_path):
+    insist_on_first_bytes(fresh, tmp_path)
 
 
 def test_buckets_work_as_directories_do(fresh, tmp_path):

@@ -34,7 +34,7 @@ def item_of(*cogs: CogAsset) -> dict:
 
 
 def read(file):
-    (header,) = headers(HeadersRequest(sources=(str(file),))).headers
+    (header,) = headers(HeadersRequest(source=str(file), lengths=(file.stat().st_size,))).headers
     return header
 
 

@@ -257,6 +257,26 @@ def test_a_cog_that_its_item_contradicts_is_not_published_and_the_others_are(wor
     assert world.items().keys() == {"a.tif", "b.tif"}
 
 
+def test_a_cog_that_is_gone_or_shorter_than_it_was_made_is_not_published_and_the_others_are(world):
+    for name in ("cut.tif", "empty.tif", "gone.tif", "good.tif"):
+        raster(world, name)
+
+    def damage(job):
+        made = dict(world.rows("select task_key, outputs->>'cog' from geo.tasks where job_id = %s", job.job_id))
+        cut, empty, gone, _ = (world.folder.parent / made[name].partition("/")[2] for name in sorted(made))
+        cut.write_bytes(cut.read_bytes()[:-1])
+        empty.write_bytes(b"")
+        gone.unlink()
+
+    job, _ = world.ingest(before=damage)
+    assert world.items().keys() == {"good.tif"}
+    ended = world.tasks(job)
+    for name in ("cut.tif", "empty.tif", "gone.tif"):
+        assert ended[name][:2] == ["failed", "OUTPUT_GONE"]
+    assert "the COG that was made of gone.tif is gone at default/" in ended["gone.tif"][2]
+    assert "the COG that was made of empty.tif is one of 0 bytes at default/" in ended["empty.tif"][2]
+
+
 @pytest.mark.parametrize("fetched", [(100, 1 << 20), (700, 1 << 20), (1, 50, 300, 1 << 20)])
 def test_a_header_that_is_longer_than_what_was_fetched_first_is_fetched_whole(world, monkeypatch, fetched):
     monkeypatch.setattr(read_back, "_FETCHED", fetched)

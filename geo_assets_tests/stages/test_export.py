@@ -22,7 +22,7 @@ from geo_assets.stac.validation import _CORE, _validator, validated
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.export import Data, _free, export
 from geo_assets.stages.export_target import open_target
-from geo_assets.storage.containers import BlobRef
+from geo_assets.storage.blobs import BlobRef
 from geo_assets.submissions.submit import Submitter
 from geo_assets_tests.databases import Dagster
 from geo_assets_tests.stac.test_collections import box_item

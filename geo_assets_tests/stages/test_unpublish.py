@@ -26,7 +26,8 @@ from geo_assets.stages.unpublish import (
     unpublish_item,
     unpublish_job,
 )
-from geo_assets.storage.containers import BlobRef, open_container
+from geo_assets.storage.blobs import BlobRef
+from geo_assets.storage.containers import open_container
 from geo_assets_tests.stac.test_retries import item
 
 

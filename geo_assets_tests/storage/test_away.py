@@ -35,6 +35,7 @@ def asked(container, tmp_path):
         "head": lambda: container.head("a.tif"),
         "download": lambda: container.download("a.tif", tmp_path / "back"),
         "read_range": lambda: container.read_range("a.tif", 0, 1),
+        "first_bytes": lambda: container.first_bytes("a.tif", 1),
         "upload": lambda: container.upload(tmp_path / "local", "b.tif"),
         "move": lambda: container.move("a.tif", "c.tif"),
         "delete": lambda: container.delete("a.tif"),

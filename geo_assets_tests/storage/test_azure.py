@@ -6,7 +6,9 @@ import pytest
 
 from geo_assets.accounts import AzureAccount
 from geo_assets.errors import GeoAssetsError
-from geo_assets.storage.containers import Container, blob_path
+from geo_assets.storage.blobs import blob_path
+from geo_assets.storage.containers import Container
+from geo_assets_tests.storage.test_first_bytes import insist_on_first_bytes
 
 
 @pytest.fixture
@@ -35,6 +37,10 @@ def code_of(ask) -> str:
     with pytest.raises(GeoAssetsError) as caught:
         ask()
     return caught.value.code
+
+
+def test_the_first_bytes_of_a_blob_on_azure_come_with_its_size(fresh, tmp_path):
+    insist_on_first_bytes(fresh, tmp_path)
 
 
 def test_containers_on_azure_work_as_local_ones_do(fresh, tmp_path):
@@ -96,6 +102,7 @@ def test_an_account_that_does_not_answer_a_missing_container_and_a_refused_key_a
             "upload": lambda c=container: c.upload(tmp_path / "a", "a"),
             "delete": lambda c=container: c.delete("a"),
             "read_range": lambda c=container: c.read_range("a", 0, 1),
+            "first_bytes": lambda c=container: c.first_bytes("a", 1),
         }
         assert {
             what: code_of(ask) for what, ask in asked.items() if (what, code) != ("delete", "CONTAINER_NOT_FOUND")

@@ -9,7 +9,7 @@ from rasterio.enums import Resampling
 from geo_assets.errors import GeoAssetsError
 from geo_assets.parameter_types import provider_fields
 from geo_assets.parameters import ADDED_LATER, IngestContainer, Job, validate_parameters
-from geo_assets.storage.containers import BlobRef
+from geo_assets.storage.blobs import BlobRef
 from geo_assets.submissions.messages import read_message, read_parameters_of
 
 

@@ -22,7 +22,8 @@ from collections.abc import Iterator
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.messages import MAX_MESSAGE_BYTES, MessageRecord, RawMessage
 from geo_assets.settings import Settings
-from geo_assets.storage.containers import Blob, Container, open_container
+from geo_assets.storage.blobs import Blob
+from geo_assets.storage.containers import Container, open_container
 from geo_assets.submissions.messages import Message, read_message
 from geo_assets.text import escaped
 
