@@ -97,7 +97,7 @@ bench-intake: ## submissions over HTTP, plans of 20,000 files; starts a stack of
 	@$(RUN) python -m benchmarks.intake
 	echo "bench-intake: $$((SECONDS - step)) s"
 
-bench-celery: ## small rasters by one process and by one and two workers of Celery; stacks of its own, about ten minutes
+bench-celery: ## small rasters by one process and by one and two workers of Celery; stacks of its own, about fifteen minutes
 	@$(RUN) --extra celery python -m benchmarks.celery
 	echo "bench-celery: $$((SECONDS - step)) s"
 

@@ -3,7 +3,7 @@
 Here: a stack for each executor, the workers, seconds and processor time, the report. Not here: what becomes of the jobs
 when workers die (`geo_assets_tests/celery`).
 
-    make bench-celery                  # 2,000 rasters, each way; about ten minutes on two quiet cores
+    make bench-celery                  # 2,000 rasters, each way; about a quarter of an hour on two quiet cores
     python -m benchmarks.celery --count 200 --out /tmp/celery.md
 
 Each way is timed from the command to the job's end, with one sandboxed child for a process. Before it, a job of some
@@ -17,7 +17,9 @@ import argparse
 import json
 import os
 import shutil
+import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -33,6 +35,9 @@ from geo_assets_tests.redis_server import Redis
 
 #: What is wanted: of two workers against one, and of one against a process without Celery.
 SPEEDUP, OVERHEAD = 1.7, 0.15
+
+#: Workers of each measurement. A machine that becomes slower or faster meanwhile does so to all: each is in the middle.
+ORDER = (1, 2, 0, 2, 1)
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -114,6 +119,10 @@ def measure(folder: Path, warm: Path, workers: int, redis: Redis) -> Taken:
         return ingested(home, folder, "measured", [*pids, redis.pid] if workers else [])
 
 
+def _mean(taken: list[Taken]) -> Taken:
+    return Taken(statistics.mean(each.wall for each in taken), statistics.mean(each.cpu for each in taken))
+
+
 def main() -> None:
     """Measure, write the report, and fail where something is not as wanted."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -131,7 +140,11 @@ def main() -> None:
         redis = Redis(place)
         redis.start()
         running.callback(redis.kill)
-        alone, one, two = (measure(folder, warm, workers, redis) for workers in (0, 1, 2))
+        taken: dict[int, list[Taken]] = {0: [], 1: [], 2: []}
+        for workers in ORDER:
+            taken[workers].append(measure(folder, warm, workers, redis))
+            print(workers, taken[workers][-1], file=sys.stderr)
+    alone, one, two = (_mean(taken[workers]) for workers in (0, 1, 2))
     speedup, overhead, more_cpu = one.wall / two.wall, one.wall / alone.wall - 1, one.cpu / alone.cpu - 1
     rows = {
         "`in_process`, one child": alone,
@@ -145,7 +158,7 @@ def main() -> None:
     report = f"""# Small rasters by workers of Celery
 
 `make bench-celery` wrote this. {before}. {options.count:,} images of 300 x 300 x 3, uint8, in chunks of 64 at most; broker, workers, database and
-planner on the same machine.
+planner on the same machine. One worker and two are measured twice, before and after the process without Celery; the means.
 
 | | s | files a second | processor, s | processor, ms a file |
 |---|---|---|---|---|

@@ -23,8 +23,12 @@ from rich.table import Column
 from geo_assets.ledger.jobs import Jobs
 from geo_assets.ledger.models import JobRecord, JobStatus
 
-#: Often enough to feel live; each look is two small queries.
+#: Often enough to feel live.
 _POLL_SECONDS = 0.25
+
+#: A look counts all tasks of the job: of many, it is taken less often, so that whoever watches takes no processor from
+#: whoever works. So many times as long as it took, and at most so many seconds, nothing but the job's status is asked.
+_REST, _LONGEST_REST = 100, 5.0
 
 #: Characters; below it there is no room for bars.
 _WIDE = 80
@@ -44,7 +48,9 @@ def follow(jobs: Jobs, job_id: str, console: Console) -> JobRecord:
         overall = progress.add_task(job_id[:12], total=None, note=JobStatus.QUEUED)
         bars: dict[str, TaskID] = {}
         while True:
+            began = time.monotonic()
             record = jobs.find(job_id)
+            took = time.monotonic() - began
             progress.update(overall, note=record.status)
             for stage in record.stages:
                 if stage.stage not in bars:
@@ -54,7 +60,18 @@ def follow(jobs: Jobs, job_id: str, console: Console) -> JobRecord:
             if record.status.is_final:
                 progress.update(overall, total=1, completed=1)
                 return record
-            time.sleep(_POLL_SECONDS)
+            _rest(jobs, job_id, min(_REST * took, _LONGEST_REST))
+
+
+def _rest(jobs: Jobs, job_id: str, seconds: float) -> None:
+    """Wait for so long, or until the job ends; at least for a moment."""
+    until = time.monotonic() + seconds
+    time.sleep(_POLL_SECONDS)
+    while time.monotonic() < until:
+        life = jobs.life(job_id)
+        if life is None or life.status.is_final:
+            return
+        time.sleep(_POLL_SECONDS)
 
 
 def _whole(width: int | None = None) -> Column:

@@ -31,14 +31,15 @@ def _header(source: str) -> CogHeader | None:
     try:
         with gdal.open_raster(source) as cog:
             crs, dtypes = dataset_crs(cog), dtype_names(cog)
+            code = epsg(crs)
             return CogHeader(
                 width=cog.width,
                 height=cog.height,
                 dtypes=dtypes,
                 nodata=nodata_json(cog.nodata, dtypes[0]),
-                epsg=epsg(crs),
-                crs_wkt2=wkt2(crs),
-                projjson=projjson(crs),
+                epsg=code,
+                crs_wkt2=None if code else wkt2(crs),
+                projjson=None if code else projjson(crs),
                 transform=tuple(cog.transform)[:6],
             )
     except gdal.GDAL_ERRORS:

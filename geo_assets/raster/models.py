@@ -212,7 +212,9 @@ class HeadersRequest(Model):
 
 
 class CogHeader(Model):
-    """The grid and the samples of a COG, as its header has them; fields as in `ConvertReport`."""
+    """The grid and the samples of a COG, as its header has them; fields as in `ConvertReport`, but that a CRS with a code
+    is not told in words, too: an item has only its code.
+    """
 
     width: int
     height: int

@@ -192,8 +192,14 @@ def _crew(context: StageContext, share: Share, do: Callable[[Work], Result], thr
     chunk = share.chunk
 
     def begun(shares: Sequence[Share]) -> Crew:
-        large = {"at_first": context.give_way} if chunk.is_of_large_stage else {}
-        return Crew(shares, partial(tasks_of, context), do, threads=threads, stopped=lambda: context.stopped, **large)
+        return Crew(
+            shares,
+            partial(tasks_of, context),
+            do,
+            threads=threads,
+            stopped=lambda: context.stopped,
+            at_first=context.give_way if chunk.is_of_large_stage else None,
+        )
 
     ahead = context.ahead.get(chunk.stage)
     if ahead is None or ahead.shares.get(chunk.index) is not share:

@@ -96,7 +96,7 @@ class Crew:
         *,
         threads: int,
         stopped: Callable[[], bool],
-        at_first: Callable[[], None] = lambda: None,
+        at_first: Callable[[], None] | None = None,
     ) -> None:
         """Begin to work.
 
@@ -172,7 +172,8 @@ class Crew:
 
     def _work(self) -> None:
         try:
-            self._at_first()
+            if self._at_first:
+                self._at_first()
             while task := self._next():
                 share, work = task
                 began = time.monotonic()

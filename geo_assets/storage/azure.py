@@ -148,11 +148,6 @@ def upload(
     upload_whole(store, path, source, attributes)
 
 
-def region(account: AzureAccount, name: str) -> str:  # noqa: ARG001
-    """Return nothing: an account is found wherever it is."""
-    return ""
-
-
 def _client(account: AzureAccount, name: str) -> Any:
     from azure.storage.blob import ContainerClient
 

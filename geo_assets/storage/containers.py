@@ -27,7 +27,7 @@ from geo_assets.storage.blobs import Blob, BlobRef, FirstBytes, safe_path
 from geo_assets.storage.faults import made_unless_it_exists, understood
 from geo_assets.storage.local import LocalPlace, account_root, entries_below, pieces_of
 from geo_assets.storage.places import BlobPlace
-from geo_assets.storage.services import Service, open_store, service_of
+from geo_assets.storage.services import Service, open_store, region, service_of
 from geo_assets.storage.whole import upload_whole
 from geo_assets.text import batched
 
@@ -122,13 +122,10 @@ class Container:
         except GeoAssetsError:
             raise
         except Exception as error:
-            told = understood(error, str(self), path, region=self._region)
+            told = understood(error, str(self), path, region=lambda: region(self._account, self.name))
             if told is None:
                 raise
             raise told from error
-
-    def _region(self) -> str:
-        return "" if self._local is not None else self._service.region(self._account, self.name)
 
     # -- the container -------------------------------------------------------------------------------------------------
 

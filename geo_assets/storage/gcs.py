@@ -119,8 +119,3 @@ def exact_entries(account: GcsAccount, name: str, prefix: str) -> Iterator[dict[
 
 #: Uploads a file, a large one in parts.
 upload = upload_to_service
-
-
-def region(account: GcsAccount, name: str) -> str:  # noqa: ARG001
-    """Return nothing: a bucket is found wherever it is."""
-    return ""

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from obstore.exceptions import BaseError
 
-from geo_assets.accounts import Account, LocalAccount
+from geo_assets.accounts import Account, LocalAccount, S3Account
 from geo_assets.errors import GeoAssetsError
 from geo_assets.settings import ACCOUNTS_REMEDY
 from geo_assets.storage import azure, gcs, s3
@@ -57,9 +57,6 @@ class Service(Protocol):
     ) -> None:
         """Upload a file into `store`, which is the container's; it appears completely or not at all."""
 
-    def region(self, account: Any, name: str) -> str:
-        """Return the region of a container, where its service tells that to everybody; empty otherwise."""
-
 
 _SERVICES: dict[str, Service] = {"azure": azure, "s3": s3, "gcs": gcs}
 
@@ -67,6 +64,11 @@ _SERVICES: dict[str, Service] = {"azure": azure, "s3": s3, "gcs": gcs}
 def service_of(account: Account) -> Service | None:
     """Return what knows this kind of account; None for a directory."""
     return None if isinstance(account, LocalAccount) else _SERVICES[account.kind]
+
+
+def region(account: Account, name: str) -> str:
+    """Return the region of a container, where its service tells that to everybody, as S3 does; empty otherwise."""
+    return s3.region(account, name) if isinstance(account, S3Account) else ""
 
 
 def open_store(alias: str, name: str, account: Account, *, hasty: bool) -> Any:
