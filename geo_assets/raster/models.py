@@ -212,9 +212,7 @@ class HeadersRequest(Model):
 
 
 class CogHeader(Model):
-    """The grid and the samples of a COG, as its header has them; fields as in `ConvertReport`, but that a CRS with a code
-    is not told in words, too: an item has only its code.
-    """
+    """The grid and the samples of a COG, as its header has them; as in `ConvertReport`, but a CRS has a code or words."""
 
     width: int
     height: int
