@@ -212,7 +212,7 @@ class HeadersRequest(Model):
 
 
 class CogHeader(Model):
-    """The grid and the samples of a COG, as its header has them; as in `ConvertReport`, but a CRS has a code or words."""
+    """The grid and the samples of a COG, as its header has them; as in `ConvertReport`; a CRS has a code or words."""
 
     width: int
     height: int
