@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN = started=$$SECONDS; uv=$$(scripts/bootstrap); echo "environment: $$((SECONDS - started)) s"; step=$$SECONDS; $$uv run --frozen
 
 
-.PHONY: help setup demo lint test coverage test-faults test-celery test-azure test-k8s test-s3 test-slow renew bench-raster bench-many bench-mixed bench-fair bench-vector bench-page bench-stac bench-intake bench-celery bench-scale up down
+.PHONY: help setup demo lint test coverage test-faults test-celery test-azure test-k8s test-s3 test-slow faults faults-list renew bench-raster bench-many bench-mixed bench-fair bench-vector bench-page bench-stac bench-intake bench-celery bench-scale up down
 help:   ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -59,6 +59,13 @@ test-azure: ## jobs of which everything is in Azure's Storage, PostgreSQL by tok
 test-s3: ## jobs of which everything is in S3, on moto's server
 	@$(RUN) --extra s3 --group moto pytest -m s3 geo_assets_tests/s3
 	echo "test-s3: $$((SECONDS - step)) s"
+
+faults: ## the matrix of faults: runs the tests of every row and prints what became of it; about half an hour
+	@$(RUN) --all-extras python -m geo_assets_tests.faults.matrix --run
+	echo "faults: $$((SECONDS - step)) s"
+
+faults-list: ## the rows of the matrix of faults
+	@$(RUN) python -m geo_assets_tests.faults.matrix
 
 test-slow: ## faults that take minutes
 	@$(RUN) pytest -m slow -s
