@@ -153,6 +153,7 @@ class Attempts:
         requested_by: str,
         statuses: Sequence[str] = (),
         error_code: str | None = None,
+        tasks: Sequence[tuple[str, str]] = (),
         force: bool = False,
     ) -> Submitted:
         """Request another attempt of a job that has ended; the chosen tasks are redone.
@@ -162,6 +163,7 @@ class Attempts:
             requested_by: who asks.
             statuses: tasks in these states are redone; unfinished tasks always are.
             error_code: only tasks that ended with this code.
+            tasks: (stage, key) of others that are redone, whatever they came to.
             force: all tasks are redone.
 
         Raises:
@@ -182,9 +184,17 @@ class Attempts:
                 forgive(conn, job_id)
             conn.execute(
                 """update geo.tasks set fingerprint = ''
-                    where job_id = %(job)s and listed and status::text = any(%(statuses)s)
-                      and (%(code)s::text is null or error_code = %(code)s)""",
-                {"job": job_id, "statuses": list(map(str, statuses)), "code": error_code},
+                    where job_id = %(job)s
+                      and (listed and status::text = any(%(statuses)s)
+                           and (%(code)s::text is null or error_code = %(code)s)
+                           or (stage, task_key) in (select * from unnest(%(stages)s::text[], %(keys)s::text[])))""",
+                {
+                    "job": job_id,
+                    "statuses": list(map(str, statuses)),
+                    "code": error_code,
+                    "stages": [stage for stage, _ in tasks],
+                    "keys": [key for _, key in tasks],
+                },
             )
             attempt = add_attempt(conn, job_id, requested_by, force=force, goes_on=True)
         return Submitted(

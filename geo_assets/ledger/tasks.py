@@ -36,7 +36,7 @@ from geo_assets.ledger.pending import PendingTasks
 from geo_assets.ledger.successes import succeed_many
 from geo_assets.ledger.warnings import of_kind
 from geo_assets.ledger.warnings import of_tasks as warned_tasks
-from geo_assets.outcomes import Outputs, Receipt, is_readable, read_outputs
+from geo_assets.outcomes import Outputs, Receipt, TaskInput, is_readable, read_outputs
 from geo_assets.task_status import BAD_INPUT, TaskStatus
 from geo_assets.text import batched
 
@@ -197,6 +197,17 @@ class Tasks(PendingTasks):
             (str(row["stage"]), str(row["task_key"])): (str(row["fingerprint"]), TaskStatus(str(row["status"])))
             for row in rows
         }
+
+    @retrying
+    def inputs(self, job_id: str, tasks: Sequence[tuple[str, str]]) -> dict[tuple[str, str], TaskInput]:
+        """(stage, key) -> the input of those of these tasks of a job that there are."""
+        with self._pool.connection() as conn:
+            rows = conn.execute(
+                """select stage, task_key, input from geo.tasks
+                    where job_id = %s and (stage, task_key) in (select * from unnest(%s::text[], %s::text[]))""",
+                (job_id, [stage for stage, _ in tasks], [key for _, key in tasks]),
+            ).fetchall()
+        return {(str(row["stage"]), str(row["task_key"])): TaskInput.model_validate(row["input"]) for row in rows}
 
     @retrying
     def rewritten(self, account: str, container: str) -> dict[tuple[str, str], str]:

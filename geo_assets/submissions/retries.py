@@ -4,7 +4,8 @@ Here: from the filters of a request to states and a code. Not here: the statemen
 (`ledger/jobs.py`), the new attempt (`submit.py`).
 
 Filters narrow each other: of two that are given, a task must meet both. Without any, failed tasks are done again, which
-may end well without a change of their files. An error code alone means every task that ended with it.
+may end well without a change of their files. An error code alone means every task that ended with it. Tasks that are
+named, as a repair does, are done again whatever they came to, and no others.
 """
 
 from __future__ import annotations
@@ -18,22 +19,28 @@ from geo_assets.task_status import BAD, TaskStatus
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The tasks in one of these states, and only those that ended with the code where there is one."""
+    """The tasks in one of these states, and only those that ended with the code where there is one; or named tasks."""
 
     statuses: tuple[TaskStatus, ...]
     error_code: str | None = None
+    tasks: tuple[tuple[str, str], ...] = ()  # (stage, key) of those that are named
 
 
-def choose(only: Collection[str] = (), error_code: str | None = None) -> Choice:
-    """Turn the filters into a choice of tasks.
+def choose(
+    only: Collection[str] = (), error_code: str | None = None, tasks: Collection[tuple[str, str]] = ()
+) -> Choice:
+    """Turn the filters, or the names of tasks, into a choice of tasks.
 
     Args:
         only: names of states.
         error_code: of `ERRORS`.
+        tasks: (stage, key) of each; instead of filters.
 
     Raises:
         GeoAssetsError: INVALID_PARAMETERS, tasks in such a state are not done again.
     """
+    if tasks:
+        return Choice((), tasks=tuple(sorted(tasks)))
     if unknown := sorted(set(only) - set(BAD)):
         raise GeoAssetsError(
             "INVALID_PARAMETERS",

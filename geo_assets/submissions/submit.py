@@ -150,25 +150,32 @@ class Submitter:
         requested_by: str,
         only: Collection[str] = (),
         error_code: str | None = None,
+        tasks: Collection[tuple[str, str]] = (),
         force: bool = False,
     ) -> Submitted:
-        """Run a job again; redoes the tasks that the filters choose (`retries.py`); finished ones stay, unless `force`.
+        """Run a job again; redoes the tasks that the filters choose, or those that are named, (stage, key) of each
+        (`retries.py`); finished ones stay, unless `force`.
 
         Raises:
             GeoAssetsError: JOB_NOT_FOUND; STILL_AT_WORK; INVALID_PARAMETERS, no such state, no task of the job ended
                 with this code, or `force` with a filter.
         """
-        if force and (only or error_code):
+        if force and (only or error_code or tasks):
             raise GeoAssetsError(
                 "INVALID_PARAMETERS",
                 "all tasks, or those of a filter: not both",
                 remedy="leave force out, or the filter",
             )
-        choice = choose(only, error_code)
+        choice = choose(only, error_code, tasks)
         if error_code is not None:
             insist_on_some(choice, job_id, self.tasks.bad_by_code(job_id, statuses=choice.statuses))
         submitted = self.jobs.retry(
-            job_id, requested_by=requested_by, statuses=choice.statuses, error_code=choice.error_code, force=force
+            job_id,
+            requested_by=requested_by,
+            statuses=choice.statuses,
+            error_code=choice.error_code,
+            tasks=choice.tasks,
+            force=force,
         )
         self._launch(submitted)
         return submitted

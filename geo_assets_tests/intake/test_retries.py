@@ -99,3 +99,9 @@ def test_a_retry_takes_the_tasks_that_meet_every_filter_whichever_door_it_comes_
         there = {its for status, its in TASKS.values() if status in wanted}
         assert refused[0] == "INVALID_PARAMETERS"
         assert all(its in refused[1] for its in there)
+
+
+def test_a_retry_that_names_tasks_takes_these_whatever_they_came_to_and_no_others(ended, submitter):
+    named = [("cogs", "good"), ("cogs", "bad"), ("cogs", "unknown"), ("vector_tables", "bad otherwise")]
+    submitter.retry(ended.job_id, requested_by="test", tasks=named)
+    assert ended.chosen() == {"good", "bad"}
