@@ -26,6 +26,7 @@ from geo_assets.commands import (
     messages,
     raster,
     receipts,
+    reconcile,
     serving,
     stack,
     submissions,
@@ -94,6 +95,7 @@ app.command(epilog=export.EXPORT_EXAMPLE)(export.export)
 catalogue.collections.command(epilog=export.EXPORT_EXAMPLE)(export.export)
 app.command(epilog=receipts.RECEIPT_EXAMPLE)(receipts.receipt)
 app.command(epilog=receipts.VERIFY_EXAMPLE)(receipts.verify)
+app.command(epilog=reconcile.RECONCILE_EXAMPLE)(reconcile.reconcile)
 app.command(epilog=receipts.REBUILD_EXAMPLE)(receipts.rebuild)
 app.command(epilog=catalogue.UNPUBLISH_EXAMPLE)(catalogue.unpublish)
 app.command(epilog=vector.LOAD_EXAMPLE)(vector.load)

@@ -43,6 +43,9 @@ _I, _T, _R, _X = ErrorClass.INVALID, ErrorClass.TRANSIENT, ErrorClass.RESOURCE, 
 #: What makes a lost or damaged output again; `for_job` names the job.
 _AGAIN = "make it again: geo-assets retry JOB_ID --force"
 
+#: What mends a difference.
+_REPAIR = "have it mended: geo-assets reconcile --repair"
+
 ERRORS: dict[str, ErrorKind] = {
     # submissions
     "UNKNOWN_JOB_TYPE": ErrorKind(_I, "list the job types with: geo-assets job-types"),
@@ -237,6 +240,35 @@ ERRORS: dict[str, ErrorKind] = {
         _I, "rebuild into an empty database, for example that of a stack with another GEO_ASSETS_HOME"
     ),
     "SOURCE_CHANGED": ErrorKind(_I, "restore the file as it was, then rebuild again; or submit it as it is now"),
+    # reconcile: where containers, ledger, catalogue, tables and runs disagree; the first four are no faults
+    "NOT_INGESTED": ErrorKind(_I, "nothing is wrong; to take it in, submit its job again"),
+    "MISSING_SOURCE": ErrorKind(
+        _I, "nothing is wrong: what was made of it is kept; to withdraw that, submit again with deleted=retire"
+    ),
+    "LOOSE_TABLE": ErrorKind(_I, "nothing to do: it is dropped automatically as soon as nothing depends on it"),
+    "STAGING_LEFTOVER": ErrorKind(_I, "nothing to do: it is dropped automatically"),
+    "UNACCOUNTED": ErrorKind(_X, _REPAIR),
+    "UNPUBLISHED": ErrorKind(_X, _REPAIR),
+    "MISSING_ITEM": ErrorKind(_I, f"{_REPAIR}; if it is not wanted: geo-assets unpublish --item COLLECTION/ITEM"),
+    "ORPHAN_ITEM": ErrorKind(
+        _I,
+        "if others have put it there, let them move it to a collection of their own; to delete it: geo-assets"
+        " reconcile --repair",
+    ),
+    "DANGLING_HREF": ErrorKind(_I, _REPAIR),
+    "MISSING_COG": ErrorKind(_I, f"restore it from a backup, or {_REPAIR}"),
+    "ORPHAN_COG": ErrorKind(
+        _I,
+        "if others have put it there, let them move it to a container of their own; to delete it: geo-assets"
+        " reconcile --repair",
+    ),
+    "CHECKSUM_MISMATCH": ErrorKind(_I, f"restore it from a backup, or {_REPAIR}"),
+    "MISSING_TABLE": ErrorKind(_I, _REPAIR),
+    "ROWCOUNT_MISMATCH": ErrorKind(_I, f"if nobody was meant to change the table, {_REPAIR}"),
+    "ORPHAN_TABLE": ErrorKind(_I, "drop it, if nobody needs it"),
+    "STUCK_JOB": ErrorKind(_T, f"see that Dagster's daemon is there (geo-assets doctor), or {_REPAIR}"),
+    "RUN_STATE_DRIFT": ErrorKind(_T, f"terminate the run in Dagster, or {_REPAIR}"),
+    "POISON_WITHOUT_RECORD": ErrorKind(_X, "replay it or discard it; to see its content: geo-assets poison show ID"),
     "INVALID_SETTINGS": ErrorKind(_I, "correct the named variable; docs/reference/settings.md says what each takes"),
     "LAUNCH_FAILED": ErrorKind(
         _T, "the submission is recorded and the sensor will launch it; check with: geo-assets doctor"

@@ -9,7 +9,7 @@ is reconciled when they end (see `follow_with_reconcile`). Elsewhere, or in the 
     assert_reconciled(cli, "gone", allow={Class.ORPHAN_COG})    # where the test itself has broken this on purpose
     assert differences(cli, "gone")[Class.MISSING_SOURCE] == 1  # counts by class, also of those that are no faults
 
-A test that breaks something on purpose and does not mend it is marked `@pytest.mark.leaves("orphan_cog", …)`. For a
+A test that breaks something on purpose and does not mend it is marked `@pytest.mark.leaves("ORPHAN_COG", …)`. For a
 stack of one's own (another `Cli`), the same functions take that `Cli`. Where something is still at work it is waited
 for.
 """

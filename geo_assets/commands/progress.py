@@ -1,4 +1,4 @@
-"""Following a job to its end, with live progress for a person.
+"""Live progress for a person: a job that is followed to its end, and what a command has counted.
 
 Here: polling the ledger and drawing bars on a console. Not here: anything that changes a job.
 """
@@ -6,6 +6,8 @@ Here: polling the ledger and drawing bars on a console. Not here: anything that 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import (
@@ -20,8 +22,10 @@ from rich.progress import (
 )
 from rich.table import Column
 
+from geo_assets.commands.console import err, human_bytes
 from geo_assets.ledger.jobs import Jobs
 from geo_assets.ledger.models import JobRecord, JobStatus
+from geo_assets.text import how_many
 
 #: Often enough to feel live.
 _POLL_SECONDS = 0.25
@@ -76,3 +80,20 @@ def _rest(jobs: Jobs, job_id: str, seconds: float) -> None:
 
 def _whole(width: int | None = None) -> Column:
     return Column(min_width=width, no_wrap=True, overflow="ignore")
+
+
+@contextmanager
+def counting(done: str, total: int | None) -> Iterator[Callable[[int, int], None]]:
+    """A bar of items on standard error, with what else is counted: bytes, or items of jobs."""
+    note = TextColumn("{task.fields[note]}")
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), note, TimeElapsedColumn(), console=err
+    ) as bar:
+        task, counted = bar.add_task(done, total=total, note=""), [0]
+
+        def tell(items: int, more: int) -> None:
+            counted[0] += more
+            note = human_bytes(counted[0]) if total is not None else f"jobs, {how_many(counted[0], 'item')}"
+            bar.update(task, advance=items, note=note)
+
+        yield tell

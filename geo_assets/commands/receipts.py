@@ -7,13 +7,11 @@ Here: arguments, progress, what is printed. Not here: what is compared or made (
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from geo_assets.commands.console import JsonFlag, err, human_bytes, log, out, print_json
+from geo_assets.commands.console import JsonFlag, human_bytes, log, out, print_json
 from geo_assets.commands.shared import JobId, open_submitter
 from geo_assets.errors import GeoAssetsError
 from geo_assets.hints import runnable
@@ -65,6 +63,7 @@ def verify(
     """Verify that what was published is still as it was published: the bytes of every file, every item, the rows of
     every table, the account of tasks. Exit code 1 if something is not; each fault has a line.
     """
+    from geo_assets.commands.progress import counting
     from geo_assets.receipts.verify import Scope, count
     from geo_assets.receipts.verify import verify as run
     from geo_assets.settings import load_settings
@@ -82,7 +81,7 @@ def verify(
             scope = Scope(job_id=submitter.jobs.find(job_id).job_id)
     elif collection is not None:
         scope = Scope.of_collection(settings, collection)
-    with _progress("verified", count(settings, scope)) as tell:
+    with counting("verified", count(settings, scope)) as tell:
         done = run(settings, scope, deep=deep, tell=tell)
     if as_json:
         print_json(done.model_dump(mode="json"))
@@ -115,10 +114,11 @@ def rebuild(
     Tables are loaded again from their sources. May be repeated: what is there stays, and jobs that were submitted to
     this database are left alone.
     """
+    from geo_assets.commands.progress import counting
     from geo_assets.receipts.rebuild import rebuild as run
     from geo_assets.settings import load_settings
 
-    with _progress("made again", None) as tell:
+    with counting("made again", None) as tell:
         done = run(load_settings(), place, tell=tell)
     if as_json:
         print_json(done.model_dump(mode="json"))
@@ -149,22 +149,3 @@ def _show(faults: tuple[Fault, ...]) -> None:
     for fault in faults:
         out.print(one_line(str(fault)), style="red", markup=False, soft_wrap=True)
         out.print(f"  → {runnable(one_line(fault.remedy))}", markup=False, soft_wrap=True)
-
-
-@contextmanager
-def _progress(done: str, total: int | None) -> Iterator[Callable[[int, int], None]]:
-    """A bar of items on standard error, with what else is counted: bytes, or items of jobs."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    note = TextColumn("{task.fields[note]}")
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), note, TimeElapsedColumn(), console=err
-    ) as bar:
-        task, counted = bar.add_task(done, total=total, note=""), [0]
-
-        def tell(items: int, more: int) -> None:
-            counted[0] += more
-            note = human_bytes(counted[0]) if total is not None else f"jobs, {how_many(counted[0], 'item')}"
-            bar.update(task, advance=items, note=note)
-
-        yield tell

@@ -34,6 +34,13 @@ def announce(conn: psycopg.Connection[Any], blobs: Sequence[str], run_id: str) -
     )
 
 
+def note(conn: psycopg.Connection[Any], names: Sequence[str]) -> None:
+    """Record blobs of which the ledger never knew; those that a run has announced stay that run's."""
+    conn.execute(
+        "insert into geo.loose_blobs (blob) select unnest(%s::text[]) on conflict do nothing", (sorted(names),)
+    )
+
+
 def sweep(
     conn: psycopg.Connection[Any], delete: Delete, *, grace: timedelta, limit: int = 1000, seconds: float = math.inf
 ) -> int:

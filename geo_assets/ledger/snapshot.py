@@ -32,8 +32,9 @@ class JobNow:
     status: JobStatus
     run_id: str | None
     is_live: bool  # its lease was renewed in time
-    is_old: bool  # it was started several leases ago
-    run_status: str | None  # Dagster's
+    is_old: bool  # it was started, or has ended, several leases ago
+    newest_run_id: str | None  # of the run that Dagster has of it
+    run_status: str | None  # Dagster's, of that run
 
     @property
     def is_over(self) -> bool:
@@ -56,6 +57,8 @@ class TaskNow:
 class Unregistered:
     """The outputs that a task made and has not published yet."""
 
+    job_id: str
+    stage: str
     task_key: str
     outputs: Outputs
 
@@ -92,6 +95,16 @@ class Snapshot:
             "select distinct parameters->>'collection' from geo.jobs where parameters ? 'collection' order by 1"
         )
 
+    def count_published(self, collections: Sequence[str]) -> int:
+        """How many items jobs of these collections have published."""
+        return int(
+            self._scalars(
+                """select count(*) from geo.published join geo.jobs using (job_id)
+                    where parameters->>'collection' = any(%(names)s)""",
+                names=list(collections),
+            )[0]
+        )
+
     def poison_without_record(self) -> list[tuple[str, str]]:
         """(message id, state) of messages that were set aside and have no record of why."""
         rows = self._pairs(
@@ -105,7 +118,9 @@ class Snapshot:
         rows = self._dicts(
             """select s.job_id, s.job_type, s.parameters, s.status, s.run_id,
                           coalesce(j.lease_heartbeat > now() - make_interval(secs => %(lease)s), false) as is_live,
-                          coalesce(s.started_at < now() - make_interval(secs => %(old)s), false) as is_old, r.run_status
+                          coalesce(coalesce(s.ended_at, s.started_at) < now() - make_interval(secs => %(old)s), false)
+                            as is_old,
+                          r.run_id as newest_run_id, r.run_status
                      from geo.job_status s join geo.jobs j using (job_id)
                      left join lateral geo.newest_run(s.partition_key) r on true
                     where s.parameters->>'collection' = %(collection)s order by s.created_at""",
@@ -136,12 +151,12 @@ class Snapshot:
     def unregistered(self, job_ids: Sequence[str]) -> list[Unregistered]:
         """The outputs that these jobs made and have not published yet."""
         rows = self._dicts(
-            """select stage, task_key, outputs from geo.tasks
+            """select job_id, stage, task_key, outputs from geo.tasks
                 where job_id = any(%(jobs)s) and listed and receipt is not null
                   and status in ('pending', 'running', 'cancelled')""",
             jobs=list(job_ids),
         )
-        return [Unregistered(row["task_key"], read_outputs(row["stage"], row["outputs"])) for row in rows]
+        return [Unregistered(**{**row, "outputs": read_outputs(row["stage"], row["outputs"])}) for row in rows]
 
     def tasks(self, job_id: str) -> list[TaskNow]:
         """Every task of a job, listed or not."""

@@ -91,6 +91,16 @@ def still_of(conn: psycopg.Connection[Any], job_id: str, names: Sequence[str]) -
     return [row[0] for row in rows.fetchall()]
 
 
+def unnamed(conn: psycopg.Connection[Any], names: Sequence[str]) -> list[str]:
+    """Those of these items that no row of the ledger names."""
+    rows = conn.execute(
+        """select name from unnest(%s::text[]) as name
+            where not exists (select from geo.published where stac_item = name) order by name""",
+        (list(names),),
+    )
+    return [row[0] for row in rows.fetchall()]
+
+
 def is_published(conn: psycopg.Connection[Any], name: str) -> bool:
     """Whether the ledger knows the item, collection/id."""
     return conn.execute("select from geo.published where stac_item = %s", (name,)).fetchone() is not None

@@ -258,6 +258,16 @@ def all_receipts(container: Container) -> dict[str, list[str]]:
     return {job_id: [paths[number] for number in sorted(paths, reverse=True)] for job_id, paths in found.items()}
 
 
+def unknown_jobs(settings: Settings) -> list[str]:
+    """The jobs that have receipts beside the COGs and are not in this database: it was lost, or others write there."""
+    container = open_container(settings, settings.output_account, settings.cog_container)
+    if not container.exists():
+        return []
+    with connect(settings) as conn:
+        known = ledger.jobs_of(conn)
+    return sorted(all_receipts(container).keys() - set(known))
+
+
 def newest_receipt(container: Container, job_id: str) -> str | None:
     """The path of a job's newest receipt in a container; None if it has none."""
     found = _there(container, job_id)

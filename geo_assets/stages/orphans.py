@@ -2,7 +2,7 @@
 
 Here: deleting such blobs and tables; at once when an output was replaced or retired, otherwise by the janitor after a
 grace period.
-Not here: finding outputs that the ledger never knew of (`reconcile.py`).
+Not here: finding outputs that the ledger never knew of (`reconcile.py`), and when those are deleted (`repair.py`).
 """
 
 from __future__ import annotations
@@ -70,6 +70,18 @@ def sweep_blobs(settings: Settings, names: Iterable[str]) -> int:
         return 0
     with connect(settings) as conn:
         return blobs.sweep_these(conn, lambda blob: _delete(settings, blob), wanted)
+
+
+def delete_unknown(settings: Settings, names: Iterable[str]) -> set[str]:
+    """Delete blobs of which the ledger never knew, unless one is named by now; returns those that are left: a run is
+    about to publish one, or its store refuses. The janitor asks again after the grace period.
+    """
+    wanted = sorted(names)
+    with connect(settings) as conn, conn.transaction():
+        blobs.note(conn, wanted)
+    sweep_blobs(settings, wanted)
+    with connect(settings) as conn:
+        return set(blobs.loose_among(conn, wanted))
 
 
 def _delete(settings: Settings, blob: str) -> None:

@@ -1,31 +1,34 @@
 """Reconcile: do containers, ledger, COGs, items, tables and runs agree?
 
 Here: every difference between what the ledger says is published and what exists, by class; it only reads. Not here:
-repairs, the checks of one stage (`checks.py`).
+repairs (`repair.py`), the checks of one stage (`checks.py`).
 
 Containers are listed first and the ledger is read after them, in one snapshot; what then seems to be missing is looked
-for once more. So a job that publishes meanwhile is not reported.
+for once more. A collection in which something was found is compared twice, and what the second look does not find was
+a job's that publishes meanwhile: it is not reported.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 import psycopg
 from psycopg import sql
+from pydantic import BaseModel, ConfigDict, Field
 
 from geo_assets.database.connections import connect
-from geo_assets.ledger import collection_files
+from geo_assets.errors import ERRORS, GeoAssetsError, for_job
+from geo_assets.ledger import collection_files, loose_tables
 from geo_assets.ledger.models import JobStatus, PublishedTask
 from geo_assets.ledger.raster_collections import collections_of
 from geo_assets.ledger.snapshot import JobNow, Snapshot, Unregistered
-from geo_assets.outcomes import INVENTORY, Outputs, TableOutputs
-from geo_assets.parameters import FILE_STAGES, IngestContainer
+from geo_assets.outcomes import INVENTORY, Outputs
+from geo_assets.parameters import FILE_STAGES, TABLES, IngestContainer
 from geo_assets.settings import Settings
 from geo_assets.stac.pgstac import hrefs
 from geo_assets.stages.container_inventory import REFUSALS, within
@@ -43,33 +46,53 @@ GRACE = timedelta(hours=24)
 
 
 class Class(StrEnum):
-    """The kinds of difference."""
+    """The kinds of difference; each is an error code, with a remedy (`errors.py`)."""
 
-    NOT_INGESTED = "not_ingested"  # a source that its job's newest listing lacks, or has in another version
-    MISSING_SOURCE = "missing_source"  # published, and its source is no longer there: kept until a job retires it
-    LOOSE_TABLE = "loose_table"  # its source no longer has it; the janitor drops it as soon as nothing depends on it
-    STAGING_LEFTOVER = "staging_leftover"  # a staged table that no process works on; the next load sweeps it
+    NOT_INGESTED = "NOT_INGESTED"  # a source that its job's newest listing lacks, or has in another version
+    MISSING_SOURCE = "MISSING_SOURCE"  # published, and its source is no longer there: kept until a job retires it
+    LOOSE_TABLE = "LOOSE_TABLE"  # its source no longer has it; the janitor drops it as soon as nothing depends on it
+    STAGING_LEFTOVER = "STAGING_LEFTOVER"  # a staged table that no process works on; the next load sweeps it
     UNACCOUNTED = (  # a completed job listed a source and has no task for it, or one that has not ended
-        "unaccounted"
+        "UNACCOUNTED"
     )
-    UNPUBLISHED = "unpublished"  # a task is done, and its item is not published
-    MISSING_ITEM = "missing_item"
-    ORPHAN_ITEM = "orphan_item"  # searchable, and in no row of the ledger
-    DANGLING_HREF = "dangling_href"  # an href of an item differs from the ledger
-    MISSING_COG = "missing_cog"  # or its thumbnail, the file of a table, that of a collection's items
-    ORPHAN_COG = "orphan_cog"  # or a thumbnail: no published item refers to it
-    CHECKSUM_MISMATCH = "checksum_mismatch"
-    MISSING_TABLE = "missing_table"
-    ROWCOUNT_MISMATCH = "rowcount_mismatch"
-    ORPHAN_TABLE = "orphan_table"
-    STUCK_JOB = "stuck_job"  # processing, and no run renews its lease
-    RUN_STATE_DRIFT = "run_state_drift"  # the job has ended, and Dagster says that its run is active
-    POISON_WITHOUT_RECORD = "poison_without_record"
+    UNPUBLISHED = "UNPUBLISHED"  # a task is done, and its item is not published
+    MISSING_ITEM = "MISSING_ITEM"
+    ORPHAN_ITEM = "ORPHAN_ITEM"  # searchable, and in no row of the ledger
+    DANGLING_HREF = "DANGLING_HREF"  # an href of an item differs from the ledger
+    MISSING_COG = "MISSING_COG"  # or its thumbnail, the file of a table, that of a collection's items
+    ORPHAN_COG = "ORPHAN_COG"  # or a thumbnail: no published item refers to it
+    CHECKSUM_MISMATCH = "CHECKSUM_MISMATCH"
+    MISSING_TABLE = "MISSING_TABLE"
+    ROWCOUNT_MISMATCH = "ROWCOUNT_MISMATCH"
+    ORPHAN_TABLE = "ORPHAN_TABLE"
+    STUCK_JOB = "STUCK_JOB"  # processing, and no run renews its lease
+    RUN_STATE_DRIFT = "RUN_STATE_DRIFT"  # the job has ended, and Dagster says that its run is active
+    POISON_WITHOUT_RECORD = "POISON_WITHOUT_RECORD"
 
     @property
     def is_fault(self) -> bool:
         """Whether it must never occur; the others come and go in the life of a healthy job."""
         return self not in {Class.NOT_INGESTED, Class.MISSING_SOURCE, Class.LOOSE_TABLE, Class.STAGING_LEFTOVER}
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose a difference is: what a repair has to do with."""
+
+    job_id: str = ""
+    stage: str = ""  # and the key: of the task that made it
+    task_key: str = ""
+    run_id: str = ""  # Dagster's, of a job whose run goes on
+    collection: str = ""  # of the file of its items
+
+    @classmethod
+    def of(cls, row: Unregistered | PublishedTask) -> Owner:
+        """The task that made outputs."""
+        return cls(row.job_id, row.stage, row.task_key)
+
+
+#: Of what no job is known to have made.
+NOBODY = Owner()
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -79,9 +102,34 @@ class Difference:
     kind: Class
     what: str  # the source, item, blob, table or job
     detail: str = ""
+    owner: Owner = field(default=NOBODY, compare=False)
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.what}{f' ({self.detail})' if self.detail else ''}"
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it."""
+        return for_job(ERRORS[self.kind].remedy.replace("COLLECTION/ITEM", self.what), self.owner.job_id or "JOB_ID")
+
+
+class Finding(BaseModel):
+    """A difference as programs read it."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+    kind: Class = Field(alias="class")
+    what: str = Field(description="the source, item, blob, table or job")
+    detail: str
+    remedy: str
+
+
+class ReconcileReport(BaseModel):
+    """What was found, as programs read it."""
+
+    model_config = ConfigDict(frozen=True)
+    faults: int = Field(description="differences that must never occur; the others come and go in the life of a job")
+    counts: dict[Class, int] = Field(description="class -> differences; zero where there is none")
+    differences: tuple[Finding, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +144,53 @@ class Reconciliation:
         return tuple(d for d in self.differences if d.kind.is_fault)
 
     @property
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> dict[Class, int]:
         """Class -> number of differences; all classes, zero where there is none."""
         found = Counter(d.kind for d in self.differences)
-        return {kind.value: found[kind] for kind in Class}
+        return {kind: found[kind] for kind in Class}
+
+    def report(self) -> ReconcileReport:
+        """The same, as programs read it."""
+        found = [Finding(kind=d.kind, what=d.what, detail=d.detail, remedy=d.remedy) for d in self.differences]
+        return ReconcileReport(faults=len(self.faults), counts=self.counts, differences=tuple(found))
+
+
+#: Called with (published items, bytes) that were compared since the last call.
+Tell = Callable[[int, int], None]
+
+
+def collections_asked(settings: Settings, collection: str | None) -> list[str]:
+    """The collections that are compared: one, as jobs name it, or those of all jobs.
+
+    Raises:
+        GeoAssetsError: COLLECTION_NOT_FOUND, no job names it.
+    """
+    with connect(settings) as conn:
+        known = Snapshot(conn).collections()
+    if collection is None:
+        return known
+    if collection not in known:
+        raise GeoAssetsError(
+            "COLLECTION_NOT_FOUND",
+            f"no job was submitted for a collection {collection[:200]}",
+            remedy=f"name it as jobs do: {', '.join(known[:20]) or 'there is none yet'}",
+        )
+    return [collection]
+
+
+def count_published(settings: Settings, collections: Sequence[str]) -> int:
+    """How many items are to be compared."""
+    with connect(settings) as conn:
+        return Snapshot(conn).count_published(collections)
 
 
 def reconcile(
-    settings: Settings, *, collections: Sequence[str] | None = None, grace: timedelta = GRACE, deep: bool = False
+    settings: Settings,
+    *,
+    collections: Sequence[str] | None = None,
+    grace: timedelta = GRACE,
+    deep: bool = False,
+    tell: Tell = lambda *_: None,
 ) -> Reconciliation:
     """Compare everything that jobs of these collections have made.
 
@@ -112,21 +199,15 @@ def reconcile(
         collections: as jobs name them, without the suffix of those of tables; None: of all jobs.
         grace: an unreferenced blob is an orphan only if it is older; zero if nothing is at work.
         deep: also read every COG and compare its SHA-256.
+        tell: is told of the progress.
 
     Raises:
         GeoAssetsError: DATABASE_UNAVAILABLE, or what an account answers.
     """
-    look = _Look(settings, grace, deep)
+    wanted = list(collections) if collections is not None else collections_asked(settings, None)
+    look = _Look(settings, grace, deep, tell)
     with connect(settings) as conn:
-        conn.execute("set transaction isolation level repeatable read read only")
-        wanted = list(collections) if collections is not None else Snapshot(conn).collections()
-        conn.rollback()
-        found: list[Difference] = []
-        for collection in wanted:
-            listed = look.listed(collection)
-            conn.execute("set transaction isolation level repeatable read read only")
-            found += look.collection(conn, collection, listed)
-            conn.rollback()
+        found = [difference for collection in wanted for difference in look.twice(conn, collection)]
         if collections is None:
             found += [Difference(Class.POISON_WITHOUT_RECORD, *m) for m in Snapshot(conn).poison_without_record()]
     return Reconciliation(tuple(sorted(set(found))))
@@ -139,6 +220,35 @@ class _Look:
     settings: Settings
     grace: timedelta
     deep: bool
+    tell: Tell
+
+    def twice(self, conn: psycopg.Connection, collection: str) -> set[Difference]:
+        """The differences of a collection that are there at two moments. Bytes are read once: nobody changes those of
+        a COG.
+        """
+        found = self.once(conn, collection)
+        if not found:
+            return found
+        again = replace(self, deep=False, tell=lambda *_: None).once(conn, collection)
+        still = {(d.kind, d.what) for d in again}
+        return {d for d in found if (d.kind, d.what) in still or d.kind is Class.CHECKSUM_MISMATCH}
+
+    def once(self, conn: psycopg.Connection, collection: str) -> set[Difference]:
+        """The differences of a collection, the ledger and the catalogue being read at one moment. Blobs are read after
+        it: that may take hours, in which the database would keep all that was deleted since.
+        """
+        listed = self.listed(collection)
+        conn.execute("set transaction isolation level repeatable read read only")
+        try:
+            snapshot = Snapshot(conn)
+            jobs = snapshot.jobs(collection)
+            job_ids = [job.job_id for job in jobs]
+            published = snapshot.published(job_ids, _collections(conn, collection))
+            waiting = snapshot.unregistered(job_ids)
+            found = set(self.rows(conn, collection, jobs, published, waiting))
+        finally:
+            conn.rollback()
+        return found.union(self.blobs(published, waiting, listed))
 
     def output(self, name: str) -> Container:
         return open_container(self.settings, self.settings.output_account, name)
@@ -152,14 +262,16 @@ class _Look:
                 found |= {str(BlobRef(container.alias, name, blob.path)): blob for blob in page}
         return found
 
-    def collection(self, conn: psycopg.Connection, collection: str, listed: dict[str, Blob]) -> Iterator[Difference]:
-        """Compare everything of the jobs of one collection."""
+    def rows(
+        self,
+        conn: psycopg.Connection,
+        collection: str,
+        jobs: list[JobNow],
+        published: list[PublishedTask],
+        waiting: list[Unregistered],
+    ) -> Iterator[Difference]:
+        """Compare everything of the jobs of one collection, but the bytes that they put out."""
         snapshot = Snapshot(conn)
-        jobs = snapshot.jobs(collection)
-        job_ids = [job.job_id for job in jobs]
-        published = snapshot.published(job_ids, _collections(conn, collection))
-        waiting = snapshot.unregistered(job_ids)
-        yield from self.blobs(published, waiting, listed)
         yield from self.items_files(conn, collection)
         yield from self.items(conn, collection, published)
         yield from self.tables(conn, collection, published, waiting)
@@ -172,24 +284,35 @@ class _Look:
         self, published: list[PublishedTask], waiting: list[Unregistered], listed: dict[str, Blob]
     ) -> Iterator[Difference]:
         """Compare COGs and thumbnails with those that the ledger names."""
-        named: dict[str, tuple[str, str | None]] = {}
+        named: dict[str, Unregistered | PublishedTask] = {}
         rows: list[Unregistered | PublishedTask] = [*waiting, *published]
         for row in rows:
-            named |= dict.fromkeys(row.outputs.all_blobs, (row.task_key, None))
-            named |= {cog.cog: (row.task_key, cog.sha256) for cog in row.outputs.all_cogs}
-            if isinstance(row.outputs, TableOutputs):
-                named |= {file.blob: (row.task_key, file.sha256) for file in row.outputs.geoparquet}
-        for reference, (source, sha256) in sorted(named.items()):
-            ref = BlobRef.parse(reference)
-            blob = listed.get(reference) or self.output(ref.container).head(ref.path)
-            if blob is None or not blob.size:
-                yield Difference(Class.MISSING_COG, reference, f"of {source}")
-            elif self.deep and sha256 is not None and self.sha256(ref, blob) != sha256:
-                yield Difference(Class.CHECKSUM_MISMATCH, reference, f"of {source}")
+            named |= dict.fromkeys(row.outputs.all_blobs, row)
+        for row in rows:
+            for reference in sorted(row.outputs.all_blobs):
+                if named[reference] is row and (kind := self.blob(row, BlobRef.parse(reference), listed)):
+                    yield Difference(kind, reference, f"of {row.task_key}", Owner.of(row))
+            self.tell(int(isinstance(row, PublishedTask)), 0)
         newest = datetime.now(UTC) - self.grace
         for reference, blob in listed.items():
             if reference not in named and blob.last_modified <= newest:
                 yield Difference(Class.ORPHAN_COG, reference)
+
+    def blob(self, row: Unregistered | PublishedTask, ref: BlobRef, listed: dict[str, Blob]) -> Class | None:
+        """Compare one blob with what its task says of it."""
+        blob = listed.get(str(ref)) or self.output(ref.container).head(ref.path)
+        if blob is None or not blob.size:
+            return Class.MISSING_COG
+        sha256 = row.outputs.all_checksums.get(str(ref))
+        if not self.deep or sha256 is None:
+            return None
+        try:
+            now = self.output(ref.container).sha256(ref.path, lambda count: self.tell(0, count))
+        except GeoAssetsError as error:
+            if error.code != "SOURCE_GONE":
+                raise
+            return Class.MISSING_COG
+        return None if now == sha256 else Class.CHECKSUM_MISMATCH
 
     def items_files(self, conn: psycopg.Connection, collection: str) -> Iterator[Difference]:
         """Check that the files of the collections' items are there."""
@@ -197,14 +320,7 @@ class _Look:
             file = collection_files.find(conn, name)
             ref = BlobRef.parse(file.blob) if file else None
             if ref is not None and self.output(ref.container).head(ref.path) is None:
-                yield Difference(Class.MISSING_COG, str(ref), f"the items of {name}")
-
-    def sha256(self, ref: BlobRef, blob: Blob) -> str:
-        """The SHA-256 of a blob, read a piece at a time."""
-        digest, step = hashlib.sha256(), 8 * 1024**2
-        for start in range(0, blob.size, step):
-            digest.update(self.output(ref.container).read_range(ref.path, start, min(step, blob.size - start)))
-        return digest.hexdigest()
+                yield Difference(Class.MISSING_COG, str(ref), f"the items of {name}", Owner(collection=name))
 
     def items(self, conn: psycopg.Connection, collection: str, published: list[PublishedTask]) -> Iterator[Difference]:
         """Compare items with those that the ledger knows, and each item's hrefs with its outputs."""
@@ -212,7 +328,7 @@ class _Look:
         for row in published:
             led = found.get(row.stac_item)
             if led is None:
-                yield Difference(Class.MISSING_ITEM, row.stac_item, f"of {row.task_key}")
+                yield Difference(Class.MISSING_ITEM, row.stac_item, f"of {row.task_key}", Owner.of(row))
                 continue
             there = {href.rpartition("?table=")[2] for href in led}
             said = self.hrefs(row.outputs) | {table.table for table in row.outputs.all_tables}
@@ -221,6 +337,7 @@ class _Look:
                     Class.DANGLING_HREF,
                     row.stac_item,
                     f"leads to {sorted(there - said)}, not to {sorted(said - there)}",
+                    Owner.of(row),
                 )
         unknown = found.keys() - {row.stac_item for row in published}
         for item in unknown - Snapshot(conn).published_among(list(unknown)):
@@ -237,28 +354,23 @@ class _Look:
         """Compare tables with those that the ledger names, and their rows with those of their newest loads."""
         snapshot = Snapshot(conn)
         made: list[Unregistered | PublishedTask] = [*waiting, *published]
-        owners = {table.table: row.task_key for row in made for table in row.outputs.all_tables}
-        for table, source in sorted(owners.items()):
+        owners = {table.table: row for row in made for table in row.outputs.all_tables}
+        for table, row in sorted(owners.items()):
             schema, _, name = table.partition(".")
             if conn.execute("select to_regclass(format('%%I.%%I', %s::text, %s::text))", (schema, name)).fetchone() == (
                 None,
             ):
-                yield Difference(Class.MISSING_TABLE, table, f"of {source}")
+                yield Difference(Class.MISSING_TABLE, table, f"of {row.task_key}", Owner.of(row))
                 continue
             ((rows,),) = conn.execute(
                 sql.SQL("select count(*) from {}").format(sql.Identifier(schema, name))
             ).fetchall()
             loaded = snapshot.rows_loaded(table)
             if loaded is not None and rows != loaded:
-                yield Difference(Class.ROWCOUNT_MISMATCH, table, f"has {how_many(rows, 'row')}, loaded: {loaded:,}")
-        names, loose = snapshot.table_names(collection), snapshot.loose_tables()
-        there = conn.execute("select tablename from pg_tables where schemaname = 'vector'").fetchall()
-        for (table,) in there:
-            base = table.removesuffix("__rejects")
-            if base in names and f"vector.{base}" not in owners:
-                yield Difference(
-                    Class.LOOSE_TABLE if f"vector.{base}" in loose else Class.ORPHAN_TABLE, f"vector.{table}"
-                )
+                detail = f"has {how_many(rows, 'row')}, loaded: {loaded:,}"
+                yield Difference(Class.ROWCOUNT_MISMATCH, table, detail, Owner.of(row))
+        names = snapshot.table_names(collection)
+        yield from _unowned(conn, names, owners.keys())
         yield from _staged(conn, names)
         yield from _waiting(conn, names)
 
@@ -292,6 +404,19 @@ def _collections(conn: psycopg.Connection, collection: str) -> list[str]:
     """The collections of pgstac that hold what jobs of a collection put out."""
     stages = {stage.collection(collection) for stage in FILE_STAGES.values()}
     return sorted(stages.union(collections_of(conn, collection)))
+
+
+def _unowned(conn: psycopg.Connection, names: set[str], owned: AbstractSet[str]) -> Iterator[Difference]:
+    """The published tables that no task names, and none that is being loaded will."""
+    loose = Snapshot(conn).loose_tables()
+    for (table,) in conn.execute("select tablename from pg_tables where schemaname = 'vector'").fetchall():
+        label = f"vector.{table.removesuffix('__rejects')}"
+        if label.partition(".")[2] not in names or label in owned:
+            continue
+        if label in loose:
+            yield Difference(Class.LOOSE_TABLE, f"vector.{table}")
+        elif not loose_tables.standing(conn, label, stage=TABLES).is_unfinished:
+            yield Difference(Class.ORPHAN_TABLE, f"vector.{table}")
 
 
 def _staged(conn: psycopg.Connection, names: set[str]) -> Iterator[Difference]:
@@ -328,14 +453,15 @@ def _tasks(snapshot: Snapshot, jobs: list[JobNow]) -> Iterator[Difference]:
     """
     for job in jobs:
         tasks = snapshot.tasks(job.job_id)
-        items = {task.stac_item for task in tasks if task.stac_item and task.listed and task.status in DONE}
-        for item in items - snapshot.published_among(list(items)):
-            yield Difference(Class.UNPUBLISHED, item, f"job {job.job_id[:12]}")
+        items = {t.stac_item: t for t in tasks if t.stac_item and t.listed and t.status in DONE}
+        for item in items.keys() - snapshot.published_among(list(items)):
+            owner = Owner(job.job_id, items[item].stage, items[item].task_key)
+            yield Difference(Class.UNPUBLISHED, item, f"job {job.job_id[:12]}", owner)
         if job.status not in {JobStatus.COMPLETED, JobStatus.COMPLETED_WITH_ERRORS}:
             continue
         ended = {(task.stage, task.task_key) for task in tasks if task.status in ENDED}
         for wanted in sorted(_expected(snapshot, job) - ended):
-            yield Difference(Class.UNACCOUNTED, "/".join(wanted), f"job {job.job_id[:12]}")
+            yield Difference(Class.UNACCOUNTED, "/".join(wanted), f"job {job.job_id[:12]}", Owner(job.job_id, *wanted))
 
 
 def _expected(snapshot: Snapshot, job: JobNow) -> set[tuple[str, str]]:
@@ -352,10 +478,11 @@ def _expected(snapshot: Snapshot, job: JobNow) -> set[tuple[str, str]]:
 
 
 def _runs(job: JobNow) -> Iterator[Difference]:
-    short = job.job_id[:12]
+    short, run = job.job_id[:12], job.newest_run_id or ""
     if job.status is JobStatus.PROCESSING and job.is_old and not job.is_live:
-        yield Difference(Class.STUCK_JOB, short, f"run {job.run_id} does not renew its lease")
-    if job.is_over and job.is_old and job.run_status in {"STARTED", "CANCELING"}:
         yield Difference(
-            Class.RUN_STATE_DRIFT, short, f"is {job.status}, and run {job.run_id} is {job.run_status.lower()}"
+            Class.STUCK_JOB, short, f"run {job.run_id} does not renew its lease", Owner(job.job_id, run_id=run)
         )
+    if job.is_over and job.is_old and job.run_status in {"STARTED", "CANCELING"}:
+        detail = f"is {job.status}, and run {run} is {job.run_status.lower()}"
+        yield Difference(Class.RUN_STATE_DRIFT, short, detail, Owner(job.job_id, run_id=run))

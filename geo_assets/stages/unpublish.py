@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import psycopg
@@ -166,6 +167,15 @@ def unpublish_item(settings: Settings, name: str, *, by: str) -> Unpublished:
         left = [name]
         work.withdraw(lambda _: [left.pop()] if left else [])
     work.clear({"collection": collection, "item": identity})
+    return work.result()
+
+
+def withdraw_unknown(settings: Settings, names: Sequence[str], *, by: str) -> Unpublished:
+    """Withdraw items, collection/id of each, that no row of the ledger names; those that were published since stay."""
+    work = _Work(settings, by)
+    families = groupby(sorted(names), lambda name: name.partition("/")[0])
+    batches = (batch for _, family in families for batch in batched(family, _BATCH))
+    work.withdraw(lambda _: next(batches, []), tombstones.unnamed)
     return work.result()
 
 

@@ -1,0 +1,126 @@
+"""What a repair asks for, and what it leaves alone: the account of one job, without a stack."""
+
+from datetime import timedelta
+
+import geopandas as gpd
+import pytest
+from shapely.geometry import box
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.parameters import Job
+from geo_assets.stages.reconcile import Class, reconcile
+from geo_assets.stages.repair import Repair, Repaired
+from geo_assets_tests.intake.test_lifecycle import age_lease, at_work
+from geo_assets_tests.stages.test_catalogue import World, raster, world  # noqa: F401 - the fixture
+
+
+def compared(world: World):  # noqa: F811
+    return reconcile(world.context.settings, collections=[world.name], grace=timedelta(0))
+
+
+def repaired(world: World) -> Repaired:  # noqa: F811
+    """A repair; what it waits for is done meanwhile."""
+
+    def follow(job_id):
+        world.work(Job.of(world.submitter.jobs.parameters(job_id)))
+
+    compare = lambda: compared(world)  # noqa: E731
+    return Repair(world.context.settings, world.submitter, compare, follow, strangers=list).run()
+
+
+def lose_cogs(world: World, *sources):  # noqa: F811
+    lost = world.rows(
+        "select outputs->>'cog' from geo.tasks where task_key = any(%s) and outputs->>'stac_item' ^@ %s",
+        list(sources),
+        world.name,
+    )
+    for (cog,) in lost:
+        (world.context.settings.home / "containers" / cog.removeprefix("default/")).unlink()
+
+
+def attempts(world: World, job) -> int:  # noqa: F811
+    return world.rows("select count(*) from geo.attempts where job_id = %s", job.job_id)[0][0]
+
+
+def told(steps):
+    return [(step.kind, step.said) for step in steps]
+
+
+def test_only_what_was_lost_is_made_again(world):  # noqa: F811
+    for name in ("a.tif", "b.tif"):
+        raster(world, name)
+    job, _ = world.ingest()
+    lose_cogs(world, "a.tif")
+    done = repaired(world)
+    assert told(done.done) == [(Class.MISSING_COG, f"made again by attempt 2 of job {job.job_id[:12]}")]
+    assert (done.left, done.after.differences) == ((), ())
+    assert {key: task[0] for key, task in world.tasks(job).items()} == {"a.tif": "succeeded", "b.tif": "skipped"}
+
+
+def test_the_file_of_a_collections_items_is_made_again_without_an_attempt(world):  # noqa: F811
+    raster(world, "a.tif")
+    job, _ = world.ingest()
+    folder = world.context.settings.home / "containers" / "cogs" / "_collections" / world.name
+    (lost,) = folder.rglob("*.parquet")
+    lost.unlink()
+    done = repaired(world)
+    assert told(done.done) == [(Class.MISSING_COG, "made again")]
+    assert (lost.exists(), attempts(world, job), done.after.differences) == (True, 1, ())
+
+
+@pytest.mark.parametrize("damage", ["drop table {}", "insert into {0} (geom) select geom from {0}"])
+def test_a_table_that_is_appended_to_is_left_alone(world, damage):  # noqa: F811
+    gpd.GeoDataFrame(geometry=[box(0, 0, 1, 1)], crs=4326).to_file(world.folder / "a.gpkg")
+    job, _ = world.ingest(mode="append")
+    (outputs,) = world.context.ledger.tasks.records(job.job_id, stage="vector_tables")
+    world.rows(damage.format(outputs.outputs.all_tables[0].table))
+    done = repaired(world)
+    assert (done.done, attempts(world, job)) == ((), 1)
+    assert "mode=append" in done.left[0].said
+    assert len(done.after.faults) == 1
+
+
+def test_a_job_that_somebody_cancelled_is_left_alone(world):  # noqa: F811
+    raster(world, "a.tif")
+    job, _ = world.ingest()
+    lose_cogs(world, "a.tif")
+    world.submitter.retry(job.job_id, requested_by="test")
+    world.submitter.jobs.end_attempt(job.job_id, "cancelled", GeoAssetsError("CANCELLED", "on request"))
+    done = repaired(world)
+    assert (done.done, attempts(world, job)) == ((), 2)
+    assert f"geo-assets retry {job.job_id[:12]}" in done.left[0].said
+
+
+def test_a_job_that_would_withdraw_what_has_lost_its_source_is_left_alone(world):  # noqa: F811
+    for name in ("a.tif", "b.tif"):
+        raster(world, name)
+    job, _ = world.ingest(deleted="retire", max_retire_percent=100)
+    lose_cogs(world, "a.tif", "b.tif")
+    (world.folder / "a.tif").unlink()
+    done = repaired(world)
+    assert (done.done, attempts(world, job)) == ((), 1)
+    assert ["its source is gone" in done.left[0].said, "deleted=retire" in done.left[1].said] == [True, True]
+    assert world.items().keys() == {"a.tif", "b.tif"}
+
+
+def test_a_silent_job_gets_its_new_attempt_at_once(world):  # noqa: F811
+    raster(world, "a.tif")
+    body = {"job_type": "ingest_container", "parameters": {"container": world.name}}
+    job, _, _ = at_work(world.submitter, world.dagster, body)
+    age_lease(world.dagster, job, 300)
+    done = repaired(world)
+    assert told(done.done) == [(Class.STUCK_JOB, "what the janitor does: mark_dead_and_rescue")]
+    assert done.after.differences == ()
+    assert world.items().keys() == {"a.tif"}
+
+
+def test_a_run_that_goes_on_after_its_job_is_ended_in_dagster_or_it_is_said_why_not(world):  # noqa: F811
+    body = {"job_type": "ingest_container", "parameters": {"container": world.name}}
+    job, run_id, _ = at_work(world.submitter, world.dagster, body)
+    world.submitter.jobs.end_attempt(job.job_id, "failed", GeoAssetsError("INTERNAL", "x"), run_id=run_id)
+    assert compared(world).differences == (), "it has just ended"
+    world.rows("update geo.attempts set ended_at = now() - interval '1 hour' where job_id = %s", job.job_id)
+    (difference,) = compared(world).differences
+    assert (difference.kind, difference.owner.run_id) == (Class.RUN_STATE_DRIFT, run_id)
+    done = repaired(world)
+    assert "webserver" in done.left[0].said
