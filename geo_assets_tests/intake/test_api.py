@@ -310,3 +310,10 @@ def test_nul_is_refused_in_every_parameter_of_every_route(api):
 @pytest.mark.parametrize("before", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
 def test_a_time_at_the_end_of_the_calendar_is_no_failure_of_the_database(api, before):
     assert api.get("/api/jobs", params={"before": before}).status_code in {200, 422}
+
+
+def test_only_an_admin_compares_everything_and_only_what_jobs_name(api, guarded):
+    assert_problem(guarded.get("/api/reconcile"), 401)
+    assert api.get("/api/reconcile").json()["counts"].keys() >= {"MISSING_COG", "ORPHAN_ITEM"}
+    body = assert_problem(api.get("/api/reconcile", params={"collection": "nowhere"}), 404)
+    assert body["title"] == "COLLECTION_NOT_FOUND"
