@@ -17,6 +17,7 @@ from geo_assets import __version__
 from geo_assets import defs as package
 from geo_assets.defs.executors import build_executor
 from geo_assets.defs.io_manager import contract_io_manager
+from geo_assets.defs.reconcile import build_reconcile
 from geo_assets.defs.resources import JOB_TAGS, Stages
 from geo_assets.defs.sensors import build_janitor, build_submissions_sensor
 from geo_assets.parameters import JOB_TYPES
@@ -48,6 +49,7 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, Any] | None 
     return dg.Definitions(
         assets=assets,
         jobs=jobs,
+        schedules=[build_reconcile(settings)],
         sensors=[build_submissions_sensor(settings, jobs), build_janitor(settings)],
         resources=resources,
         executor=executor,

@@ -37,7 +37,7 @@ def test_dagster_warns_of_nothing_when_it_loads_the_definitions():
 
 
 def test_assets_checks_jobs_sensors_and_partitions_are_those_of_the_snapshot(repository):
-    told = [*assets(repository), "", *jobs(repository), "", *sensors(repository), ""]
+    told = [*assets(repository), "", *jobs(repository), "", *sensors(repository), *schedules(repository), ""]
     assert_golden(Path(__file__).with_name("definitions.txt"), "\n".join(told))
 
 
@@ -47,7 +47,8 @@ def assets(repository):
         node = graph.get(key)
         yield f"asset {key.to_user_string()}: {node.description}"
         yield f"  kinds {sorted(node.kinds)}, group {node.group_name}, owners {sorted(node.owners)}"
-        yield f"  partitions {node.partitions_def.name}, parents {sorted(k.to_user_string() for k in node.parent_keys)}"
+        partitions = node.partitions_def.name if node.partitions_def else "none"
+        yield f"  partitions {partitions}, parents {sorted(k.to_user_string() for k in node.parent_keys)}"
         if table := node.metadata.get("dagster/table_name"):
             yield f"  table {getattr(table, 'value', table)}"
         for check in sorted(node.check_keys, key=lambda check: check.name):
@@ -57,7 +58,7 @@ def assets(repository):
 def test_every_job_type_has_the_assets_of_its_modules_and_a_job_of_them(repository):
     graph = repository.asset_graph
     groups = {graph.get(key).group_name for key in graph.get_all_asset_keys()}
-    assert groups == set(JOB_TYPES)
+    assert groups == {*JOB_TYPES, "reconcile"}
     for job_type, model in JOB_TYPES.items():
         made = repository.get_job(job_type).asset_layer.selected_asset_keys
         assert made == {key for key in graph.get_all_asset_keys() if graph.get(key).group_name == job_type}
@@ -69,7 +70,8 @@ def jobs(repository):
         if job.name == "__ASSET_JOB":
             continue
         yield f"job {job.name}: {job.description}"
-        yield f"  partitions {job.partitions_def.name}, executor {job.executor_def.name}"
+        partitions = job.partitions_def.name if job.partitions_def else "none"
+        yield f"  partitions {partitions}, executor {job.executor_def.name}"
         yield f"  tags {dict(sorted(job.tags.items()))}, resources {sorted(job.resource_defs)}"
         yield from (f"  op {handle}" for handle in sorted(job_ops(job.graph)))
 
@@ -86,6 +88,12 @@ def sensors(repository):
         targets = sorted(target.job_name for target in sensor.targets)
         yield f"sensor {sensor.name}: {sensor.description}"
         yield f"  every {sensor.minimum_interval_seconds} s, {sensor.default_status.value}, jobs {targets}"
+
+
+def schedules(repository):
+    for schedule in repository.schedule_defs:
+        yield f"schedule {schedule.name}: {schedule.description}"
+        yield f"  {schedule.cron_schedule} {schedule.execution_timezone}, {schedule.default_status.value}, job {schedule.job_name}"
 
 
 def test_every_asset_says_which_release_made_it_and_who_answers_for_it(repository):
