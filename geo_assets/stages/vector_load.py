@@ -17,12 +17,14 @@ from psycopg import sql
 
 from geo_assets.database.connections import connect
 from geo_assets.errors import GeoAssetsError
-from geo_assets.ledger.vector_loads import Load, now, record
+from geo_assets.ledger.vector_loads import Load, forget_keys, now, record
 from geo_assets.outcomes import TableEntry
 from geo_assets.sandbox.pool import SandboxPool
 from geo_assets.settings import Settings
 from geo_assets.vector.models import InspectReport, InspectRequest, LayerPlan, StreamReport, StreamRequest
+from geo_assets.vector.tables.introspection import SCHEMA, find
 from geo_assets.vector.tables.load import StageOptions, stage_table
+from geo_assets.vector.tables.locks import lock_name
 from geo_assets.vector.tables.merge import Mode, merge, rehearse_merge
 from geo_assets.vector.tables.publish import BeforeCommit, PublishedTable, publish, rehearse, rollback
 from geo_assets.vector.tables.session import open_session
@@ -227,6 +229,7 @@ def rehearse_part(settings: Settings, origin: Origin, options: LoadOptions, part
         try:
             if options.mode == "replace":
                 return rehearse(conn, part.staged, before_commit=before_commit, schema_drift=options.schema_drift)
+            _begin_anew_if_gone(conn, part.staged)
             return rehearse_merge(
                 conn,
                 part.staged,
@@ -260,6 +263,7 @@ def publish_part(
                     keep_versions=options.keep_versions,
                     schema_drift=options.schema_drift,
                 )
+            _begin_anew_if_gone(conn, staged)
             return merge(
                 conn, staged, options.mode, key=key, before_commit=before_commit, schema_drift=options.schema_drift
             )
@@ -273,6 +277,14 @@ def publish_part(
             if error.code == "SUPERSEDED" and options.accept_superseded:
                 return replace(_as_it_is(conn, staged), superseded=error.message)
             raise
+
+
+def _begin_anew_if_gone(conn: psycopg.Connection[Any], staged: StagedTable) -> None:
+    """Let what was appended to a table that is gone be appended again."""
+    with conn.transaction():
+        lock_name(conn, staged.table)
+        if find(conn, SCHEMA, staged.table) is None:
+            forget_keys(conn, f"{SCHEMA}.{staged.table}")
 
 
 def _as_it_is(conn: psycopg.Connection[Any], staged: StagedTable) -> PublishedTable:
