@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, LiteralString
 
 import psycopg
@@ -198,6 +199,10 @@ class Snapshot:
     def loose_tables(self) -> set[str]:
         """Abandoned published tables, as schema.name."""
         return set(self._scalars("select table_name from geo.loose_tables"))
+
+    def leaving_blobs(self, grace: timedelta) -> set[str]:
+        """Blobs that are to be uploaded or deleted, of which that was recorded within this time."""
+        return set(self._scalars("select blob from geo.loose_blobs where since > now() - %(grace)s", grace=grace))
 
     def waiting_tables(self) -> set[str]:
         """Tables that wait for their job's gate."""

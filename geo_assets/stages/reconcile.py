@@ -188,7 +188,7 @@ def reconcile(
     settings: Settings,
     *,
     collections: Sequence[str] | None = None,
-    grace: timedelta = GRACE,
+    grace: timedelta | None = None,
     deep: bool = False,
     tell: Tell = lambda *_: None,
 ) -> Reconciliation:
@@ -197,7 +197,8 @@ def reconcile(
     Args:
         settings: the database and the accounts.
         collections: as jobs name them, without the suffix of those of tables; None: of all jobs.
-        grace: an unreferenced blob is an orphan only if it is older; zero if nothing is at work.
+        grace: a blob is an orphan only if it is older, and not recorded as one for less than that; zero if nothing is
+            at work; None: `GRACE`, or what the janitor grants if that is longer.
         deep: also read every COG and compare its SHA-256.
         tell: is told of the progress.
 
@@ -205,7 +206,8 @@ def reconcile(
         GeoAssetsError: DATABASE_UNAVAILABLE, or what an account answers.
     """
     wanted = list(collections) if collections is not None else collections_asked(settings, None)
-    look = _Look(settings, grace, deep, tell)
+    patience = max(GRACE, timedelta(hours=settings.orphan_grace_hours)) if grace is None else grace
+    look = _Look(settings, patience, deep, tell)
     with connect(settings) as conn:
         found = [difference for collection in wanted for difference in look.twice(conn, collection)]
         if collections is None:
@@ -246,9 +248,11 @@ class _Look:
             published = snapshot.published(job_ids, _collections(conn, collection))
             waiting = snapshot.unregistered(job_ids)
             found = set(self.rows(conn, collection, jobs, published, waiting))
+            leaving = snapshot.leaving_blobs(self.grace)
         finally:
             conn.rollback()
-        return found.union(self.blobs(published, waiting, listed))
+        found.update(self.blobs(published, waiting, listed))
+        return {d for d in found if d.kind is not Class.ORPHAN_COG or d.what not in leaving}
 
     def output(self, name: str) -> Container:
         return open_container(self.settings, self.settings.output_account, name)
@@ -378,6 +382,8 @@ class _Look:
         """Compare what the containers hold now with what was listed and what was published."""
         last = {(j.asked.account, j.asked.container): (j, j.asked) for j in jobs if j.is_over and j.asked}
         for (account, name), (job, asked) in last.items():
+            if account not in self.settings.storage_accounts:
+                continue  # it is no longer defined: what was made of it stays, and nobody can look
             container = open_container(self.settings, account, name)
             known = snapshot.etags(job.job_id)
             there = (

@@ -233,8 +233,8 @@ class Repair:
                 )
                 yield difference, False, f"{said} (deleted=retire): upload them again, or submit the job again"
             elif difference.kind in _OF_ROWS and asked.mode != "replace":
-                said = f"its rows came with several deliveries (mode={asked.mode})"
-                yield difference, False, f"{said}: drop it, and load them again in their order"
+                said = f"its rows came with deliveries that may not all be there any more (mode={asked.mode})"
+                yield difference, False, f"{said}: drop what is left of it, and submit them again in their order"
 
     def _without_source(
         self, job: JobRecord, asked: IngestContainer, found: Sequence[Difference]
@@ -267,6 +267,8 @@ class Repair:
             withdraw_unknown(self.settings, [d.what for d in items], by=BY)
         told: list[_Told] = [(difference, True, "withdrawn") for difference in items]
         files = [d for d in found if d.kind is Class.ORPHAN_COG]
+        if files:
+            sweep_orphans(self.settings)  # those that a run had announced, and that the janitor could not delete
         left = delete_unknown(self.settings, [d.what for d in files]) if files else set()
         kept = "a run may be about to publish it, or its store refuses; the janitor asks again"
         return told + [(d, d.what not in left, kept if d.what in left else "deleted") for d in files]

@@ -1,6 +1,9 @@
 """What a repair asks for, and what it leaves alone: the account of one job, without a stack."""
 
+import os
+import shutil
 from datetime import timedelta
+from functools import partial
 
 import geopandas as gpd
 import pytest
@@ -78,6 +81,47 @@ def test_a_table_that_is_appended_to_is_left_alone(world, damage):  # noqa: F811
     assert (done.done, attempts(world, job)) == ((), 1)
     assert "mode=append" in done.left[0].said
     assert len(done.after.faults) == 1
+
+
+def test_what_was_appended_to_a_table_that_is_gone_can_be_appended_again(world):  # noqa: F811
+    gpd.GeoDataFrame(geometry=[box(0, 0, 1, 1)], crs=4326).to_file(world.folder / "a.gpkg")
+    job, _ = world.ingest(mode="append")
+    (task,) = world.context.ledger.tasks.records(job.job_id, stage="vector_tables")
+    (table,) = task.outputs.all_tables
+    world.rows(f"drop table {table.table}")
+    world.ingest(mode="append", force=True)
+    assert world.rows(f"select count(*) from {table.table}") == [(1,)]
+    assert compared(world).differences == ()
+
+
+def test_a_file_that_the_janitor_is_about_to_delete_is_no_orphan_yet(world):  # noqa: F811
+    raster(world, "a.tif")
+    world.ingest()
+    (cog,) = (world.context.settings.home / "containers" / "cogs" / world.name).rglob("*.tif")
+    replaced = cog.with_name("replaced.tif")
+    shutil.copyfile(cog, replaced)
+    os.utime(replaced, (0, 0))
+    name = f"default/cogs/{replaced.relative_to(world.context.settings.home / 'containers' / 'cogs')}"
+    find = partial(reconcile, world.context.settings, collections=[world.name])
+    assert [d.kind for d in find().differences] == [Class.ORPHAN_COG]
+    world.rows("insert into geo.loose_blobs (blob) values (%s)", name)
+    assert find().differences == ()
+    world.rows("update geo.loose_blobs set since = since - interval '2 days', run_id = 'killed' where blob = %s", name)
+    assert [d.kind for d in find().differences] == [Class.ORPHAN_COG]
+    assert told(repaired(world).done) == [(Class.ORPHAN_COG, "deleted")]
+    assert not replaced.exists()
+
+
+def test_sources_in_an_account_that_is_no_longer_defined_are_not_looked_at(world):  # noqa: F811
+    raster(world, "a.tif")
+    job, _ = world.ingest()
+    moved = "update geo.jobs set parameters = jsonb_set(parameters, '{account}', '\"moved\"') where job_id = %s"
+    world.rows(moved, job.job_id)
+    assert compared(world).differences == ()
+    lose_cogs(world, "a.tif")
+    done = repaired(world)
+    assert (done.done, len(done.after.faults)) == ((), 1)
+    assert "there is no storage account 'moved'" in done.left[0].said
 
 
 def test_a_job_that_somebody_cancelled_is_left_alone(world):  # noqa: F811
