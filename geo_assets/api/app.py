@@ -12,7 +12,7 @@ from typing import Any
 from fastapi import Depends, FastAPI
 
 from geo_assets import __version__
-from geo_assets.api import database, jobs, ledger, probes, reconcile, reference, stac, submissions, tasks
+from geo_assets.api import database, jobs, ledger, metrics, probes, reconcile, reference, stac, submissions, tasks
 from geo_assets.api.auth import authenticator
 from geo_assets.api.dependencies import refuse_nul
 from geo_assets.api.problems import MEDIA_TYPE, Problem, install
@@ -46,8 +46,11 @@ def create_app(settings: Settings, *, require_auth: bool = False, guarded: bool 
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with Submitter(settings, in_background=True, connections=8) as submitter:
-            app.state.submitter = submitter
+        with (
+            Submitter(settings, in_background=True, connections=8) as submitter,
+            metrics.registry_of(settings) as registry,
+        ):
+            app.state.submitter, app.state.metrics = submitter, registry
             app.state.authenticate = authenticator(settings, submitter.tokens, required=require_auth)
             yield
 
@@ -63,7 +66,7 @@ def create_app(settings: Settings, *, require_auth: bool = False, guarded: bool 
     install(app)
     if guarded:
         app.add_middleware(Guard, hosts=settings.allowed_hosts, probes=("/livez", "/readyz"))
-    for subject in (submissions, jobs, tasks, stac, ledger, reconcile, reference, database, probes):
+    for subject in (submissions, jobs, tasks, stac, ledger, reconcile, reference, database, probes, metrics):
         app.include_router(subject.router)
     return app
 

@@ -104,6 +104,7 @@ def build_janitor(settings: Settings) -> dg.SensorDefinition:
             done = run_janitor(ledger.jobs, ledger.messages, runs.report_dead, runs.look)
             ledger.changes.forget(timedelta(days=settings.change_feed_days))
             ledger.contracts.forget(_CONTRACTS_KEPT)
+            ledger.tallies.sum_up()
         swept = sweep_orphans(settings)
         receipts = write_due(settings, seconds=_RECEIPT_SECONDS)
         said = [

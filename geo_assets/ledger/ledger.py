@@ -20,6 +20,7 @@ from geo_assets.ledger.published import Published
 from geo_assets.ledger.raster_collections import RasterCollections
 from geo_assets.ledger.statistics import last_day
 from geo_assets.ledger.table_names import TableNames
+from geo_assets.ledger.tallies import Tallies
 from geo_assets.ledger.tasks import Tasks
 from geo_assets.ledger.tokens import Tokens
 from geo_assets.ledger.work import WorkRecords
@@ -53,6 +54,7 @@ class Ledger:
         self.circuits = Circuits(self._pool)
         self.contracts = Contracts(self._pool)
         self.work = WorkRecords(self._pool)
+        self.tallies = Tallies(self._pool)
 
     def __enter__(self) -> Self:
         return self

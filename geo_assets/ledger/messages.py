@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 
 from psycopg_pool import ConnectionPool
 from pydantic import BaseModel, ConfigDict
@@ -26,6 +26,12 @@ MAX_MESSAGE_BYTES = 64 * 1024
 _KEPT_BYTES = MAX_MESSAGE_BYTES + 1
 
 _HEAD, _EXCERPT = 500, 1000  # characters
+
+#: How many messages were refused for no recorded reason, as `n`.
+POISON_WITHOUT_RECORD: LiteralString = """
+select count(*) as n from geo.messages m
+ where state in ('poison', 'rejected') and not exists (select from geo.errors e where e.message_id = m.message_id)
+"""
 
 
 class RawMessage(BaseModel):
@@ -261,10 +267,7 @@ class Messages:
     def poison_without_record(self) -> int:
         """The number of poisoned messages without an error record; it must always be zero."""
         with self._pool.connection() as conn:
-            row = conn.execute(
-                "select count(*) as n from geo.messages m where state in ('poison', 'rejected') and not exists (select"
-                " from geo.errors e where e.message_id = m.message_id)"
-            ).fetchone()
+            row = conn.execute(POISON_WITHOUT_RECORD).fetchone()
         return int(str(row["n"])) if row else 0
 
 
