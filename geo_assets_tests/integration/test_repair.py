@@ -15,7 +15,9 @@ from shapely.geometry import box
 
 from geo_assets.stac.pgstac import load_items
 from geo_assets_tests.faults.test_killed_run import until
+from geo_assets_tests.faults.test_terminate import graphql, run_status
 from geo_assets_tests.integration.test_ingest_container import connect
+from geo_assets_tests.integration.test_partitions import _LAUNCH, _SELECTOR
 from geo_assets_tests.integration.test_publication import ingest, upload
 from geo_assets_tests.integration.test_receipts import flipped, path_of
 from geo_assets_tests.oracle import settings_of
@@ -23,6 +25,9 @@ from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.stac.test_retries import item
 
 NAME = "repaired"
+
+_SCHEDULES = """query ($selector: RepositorySelector!) { schedulesOrError(repositorySelector: $selector) {
+    ... on Schedules { results { name scheduleState { status } } } } }"""
 
 
 @pytest.fixture(scope="module")
@@ -216,3 +221,14 @@ def test_a_collection_that_no_job_names_is_one_line(cli, tasks):
     done = cli.run("reconcile", "--collection", "nowhere")
     assert done.returncode == 1
     assert "name it as jobs do: " in done.stderr
+
+
+def test_dagster_compares_everything_once_a_day_and_whenever_it_is_asked(cli, tasks):
+    (schedule,) = graphql(cli, _SCHEDULES, selector=_SELECTOR)["schedulesOrError"]["results"]
+    assert (schedule["name"], schedule["scheduleState"]["status"]) == ("reconcile", "RUNNING")
+    asked = {"selector": {**_SELECTOR, "pipelineName": "reconcile"}, "mode": "default", "runConfigData": {}}
+    run_id = graphql(cli, _LAUNCH, params=asked)["launchRun"]["run"]["runId"]
+    assert until(lambda: run_status(cli, run_id) in {"SUCCESS", "FAILURE"} and run_status(cli, run_id)) == "SUCCESS"
+    query = "select execution_status from dagster.asset_check_executions where run_id = %s and check_name = 'agrees'"
+    with connect(cli) as db:
+        assert len(db.execute(query, (run_id,)).fetchall()) == 1
