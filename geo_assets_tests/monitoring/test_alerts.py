@@ -16,6 +16,8 @@ from geo_assets_tests.monitoring.rules import ALERTS, Expression, World, firing,
 RUNBOOK = ALERTS.parents[2] / "docs" / "runbook.md"
 RULES = rules()
 
+needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not here")
+
 
 @dataclass
 class Case:
@@ -155,7 +157,7 @@ def test_an_expression_that_is_not_well_formed_is_noticed(wrong):
         Expression(wrong)
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not here")
+@needs_promtool
 def test_promtool_says_the_same_of_every_rule(tmp_path):
     shutil.copy(ALERTS, tmp_path)
     (tmp_path / "tests.yaml").write_text(
@@ -167,9 +169,24 @@ def test_promtool_says_the_same_of_every_rule(tmp_path):
             }
         )
     )
-    for command in (["check", "rules", ALERTS.name], ["test", "rules", "tests.yaml"]):
-        done = subprocess.run(["promtool", *command], cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+    promtool(tmp_path, "check", "rules", ALERTS.name)
+    promtool(tmp_path, "test", "rules", "tests.yaml")
+
+
+@needs_promtool
+def test_promtool_understands_every_expression_of_the_dashboard(tmp_path):
+    board = json.loads((ALERTS.parent / "dashboard.json").read_text(encoding="utf-8"))
+    asked = [target["expr"] for panel in board["panels"] for target in panel.get("targets", ())]
+    rules = [{"record": "asked", "expr": expression.replace("$__rate_interval", "5m")} for expression in asked]
+    assert len(rules) > 40
+    groups = [{"name": str(number), "rules": [rule]} for number, rule in enumerate(rules)]
+    (tmp_path / "asked.yaml").write_text(yaml.safe_dump({"groups": groups}))
+    promtool(tmp_path, "check", "rules", "asked.yaml")
+
+
+def promtool(folder, *command):
+    done = subprocess.run(["promtool", *command], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def promtool_test(alert, case):

@@ -3,6 +3,7 @@
 import re
 import shutil
 import socket
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -32,6 +33,7 @@ from geo_assets.submissions.poison import replay
 from geo_assets_tests.databases import Dagster
 from geo_assets_tests.intake.messages import raw
 from geo_assets_tests.intake.test_lifecycle import age_lease, at_work
+from geo_assets_tests.monitoring.test_alerts import needs_promtool
 
 #: Longer than an answer is fresh.
 STALE = 1.1
@@ -105,6 +107,16 @@ def test_a_scrape_is_understood_as_prometheus_and_as_openmetrics(api, submitter,
         assert found["geo_assets_scrape_ok"] == 1
         assert found[f'geo_assets_build_info{{version="{__version__}"}}'] == 1
         assert found['geo_assets_stage_duration_seconds_bucket{le="+Inf",stage="greetings"}'] == 1
+
+
+@needs_promtool
+def test_promtool_finds_no_fault_in_a_scrape(api, submitter, dagster):
+    job, run_id, _ = at_work(submitter, dagster)
+    plan(submitter, job, run_id, ["a"])
+    work(submitter, job, run_id, "a", BROKEN)
+    text = api.get("/metrics").text
+    done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 def test_every_metric_is_described_and_none_has_an_id_as_label(api, submitter, dagster):
