@@ -94,6 +94,24 @@ def test_what_was_appended_to_a_table_that_is_gone_can_be_appended_again(world):
     assert compared(world).differences == ()
 
 
+def test_tables_that_nobody_needs_are_swept_at_once_and_one_that_somebody_may_need_is_left(world):  # noqa: F811
+    gpd.GeoDataFrame(geometry=[box(0, 0, 1, 1)], crs=4326).to_file(world.folder / "a.gpkg")
+    job, _ = world.ingest()
+    (task,) = world.context.ledger.tasks.records(job.job_id, stage="vector_tables")
+    name = task.outputs.all_tables[0].table.removeprefix("vector.")
+    world.rows(f"create table vector_staging.{name}__deadbeef ()")
+    world.rows(
+        "insert into geo.table_names values ('stranger', 'default', 'x', 'x', '', %s)",
+        world.name,
+    )
+    world.rows("create table vector.stranger ()")
+    done = repaired(world)
+    assert [step.kind for step in done.done] == [Class.STAGING_LEFTOVER]
+    assert told(done.left) == [(Class.ORPHAN_TABLE, "drop it, if nobody needs it")]
+    assert [d.kind for d in done.after.differences] == [Class.ORPHAN_TABLE]
+    world.rows("drop table vector.stranger")
+
+
 def test_a_file_that_the_janitor_is_about_to_delete_is_no_orphan_yet(world):  # noqa: F811
     raster(world, "a.tif")
     world.ingest()
