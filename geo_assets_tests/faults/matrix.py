@@ -386,10 +386,13 @@ ROWS = (
     ),
     Row(
         40,
-        "the n-th call of a store or of the database fails, for each n",
-        "",
-        "it succeeds when repeated, or fails cleanly",
-        why_not="Not built yet: the proxies of the tests fail by share and by path, not by count.",
+        "the n-th call of the store, or of the database, fails, for each n",
+        "a call that counts",
+        "the attempt goes on, or the next one does the rest",
+        (
+            "stages/test_nth_call.py::test_whichever_call_of_a_store_is_not_answered_the_job_is_done",
+            "stages/test_nth_call.py::test_whichever_statement_ends_with_its_connection_the_job_is_done_by_this_attempt_or_the_next",
+        ),
     ),
     Row(
         41,
@@ -425,9 +428,11 @@ ROWS = (
     Row(
         45,
         "a migration is killed, two migrate at once",
-        "",
-        "one applies each, a repeat is clean",
-        why_not="Not built yet.",
+        "kill -9 in the middle of a file; two threads",
+        "each file is applied whole, by one",
+        (
+            "intake/test_migration.py::test_a_migration_that_is_killed_half_way_leaves_nothing_and_of_two_at_once_each_file_is_applied_by_one",
+        ),
     ),
     Row(
         46,

@@ -2,7 +2,12 @@
 one old set.
 """
 
+import os
 import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 
@@ -10,7 +15,7 @@ from geo_assets.database.bootstrap import bootstrap
 from geo_assets.database.migrate import migrate, migrations
 from geo_assets.settings import project_file
 from geo_assets.submissions.submit import Submitter
-from geo_assets_tests.databases import DAGSTER_TABLES
+from geo_assets_tests.databases import DAGSTER_TABLES, environment
 
 #: job -> its run in Dagster, or none, and the status of its one task.
 JOBS = {
@@ -78,3 +83,38 @@ def test_outcomes_and_partitions_of_an_older_ledger_are_carried_over(cluster, se
             "select partitions_def_name, partition from dagster.dynamic_partitions order by id"
         ).fetchall()
     assert set(sets) == {("submissions", "nobodys"), *(("hello_world", f"hello_{letter}") for letter in JOBS)}
+
+
+def test_a_migration_that_is_killed_half_way_leaves_nothing_and_of_two_at_once_each_file_is_applied_by_one(
+    settings, tmp_path
+):
+    files = {
+        "9001_first.sql": "create table public.m_first ()",
+        "9002_second.sql": "create table public.m_second (); select pg_sleep(2); create table public.m_third ()",
+    }
+    for name, statements in files.items():
+        (tmp_path / name).write_text(statements)
+    script = f"""
+from pathlib import Path
+from geo_assets.database.migrate import migrate
+from geo_assets.settings import Settings
+migrate(Settings(_env_file=None), folder=Path({str(tmp_path)!r}))
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, **environment(settings)})
+    with psycopg.connect(settings.dsn("migrator"), autocommit=True) as conn:
+        sleeping = "select count(*) from pg_stat_activity where query like '%%m_second%%pg_sleep%%' and pid <> %s"
+        own = conn.info.backend_pid
+        while conn.execute(sleeping, (own,)).fetchone() == (0,):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.kill()
+        process.wait(10)
+        with ThreadPoolExecutor(2) as pool:  # both wait for the lock of what was killed
+            applied = list(pool.map(lambda _: migrate(settings, folder=tmp_path), range(2)))
+        assert sorted(name for names in applied for name in names) == ["9002_second.sql"]
+        assert conn.execute(
+            "select count(*) from pg_tables where tablename like 'm\\_%%' and schemaname = 'public'"
+        ).fetchone() == (3,)
+        assert conn.execute(
+            "select array_agg(name order by name) from public.geo_migrations where name ^@ '900'"
+        ).fetchone() == (sorted(files),)

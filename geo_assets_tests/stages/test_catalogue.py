@@ -53,7 +53,12 @@ class World:
         return self.work(Job.of(validate_parameters(body["job_type"], body["parameters"])), before, force=force)
 
     def work(
-        self, asked: Job, before: Callable[[JobRef], None] = lambda job: None, *, force: bool = False
+        self,
+        asked: Job,
+        before: Callable[[JobRef], None] = lambda job: None,
+        *,
+        force: bool = False,
+        attempt: int = 1,
     ) -> tuple[JobRef, CatalogueReport]:
         """Run an attempt of a submitted job."""
         run_id = self.dagster.run(asked, "STARTED")
@@ -61,7 +66,7 @@ class World:
             self.context,
             partition_key=asked.partition_key,
             run_id=run_id,
-            attempt=1,
+            attempt=attempt,
             job_types=frozenset({asked.job_type}),
             options={"force": force},
         )
