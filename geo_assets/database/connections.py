@@ -191,17 +191,22 @@ def retrying_also_on(
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
         import stamina
 
+        @wraps(function)
+        def once(work: Callable[[], T]) -> T:
+            return work()
+
         attempt = stamina.retry(
             on=worth_it,
             attempts=times.attempts,
             timeout=times.total_seconds,
             wait_initial=times.first_wait_seconds,
             wait_max=times.longest_wait_seconds,
-        )(function)
+        )(once)
 
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> T:
-            return attempt(*args, **kwargs)
+            # stamina logs the arguments of what it tries again: a token, the body of a message
+            return attempt(lambda: function(*args, **kwargs))
 
         return call
 

@@ -11,10 +11,13 @@ from collections.abc import Sequence
 
 from psycopg_pool import ConnectionPool
 
-from geo_assets.database.connections import DictConnection, retrying
+from geo_assets.database.connections import Backoff, DictConnection, retrying, retrying_also_on
 from geo_assets.errors import GeoAssetsError
 
 SCOPES = ("submit", "read", "admin")
+
+#: Whoever shows a token waits for an answer: it comes within some seconds, if only to say that the database is away.
+_HASTY = Backoff(attempts=3, total_seconds=6.0, longest_wait_seconds=2.0)
 
 
 class Tokens:
@@ -49,12 +52,12 @@ class Tokens:
             )
         return token
 
-    @retrying
+    @retrying_also_on(backoff=_HASTY)
     def find(self, token: str) -> tuple[str, frozenset[str]] | None:
         """Name and scopes of a token that is valid now. It is looked up by its hash, so that the time taken reveals
         nothing.
         """
-        with self._pool.connection() as conn:
+        with self._pool.connection(timeout=_HASTY.longest_wait_seconds) as conn:
             row = conn.execute(
                 "select name, scopes from geo.api_tokens where sha256 = %s and revoked_at is null", (_hash(token),)
             ).fetchone()

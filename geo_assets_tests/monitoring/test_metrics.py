@@ -301,17 +301,16 @@ class Line:
         self._open.set()
 
     def cut(self) -> None:
-        self._server.close()
-        for end in self._sockets:
+        for end in (self._server, *self._sockets):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager
-def over_a_line(settings):
+def over_a_line(settings, *, require_auth=False):
     line = Line(settings.pg_port)
     far = settings.model_copy(update={"pg_port": line.port})
-    with TestClient(create_app(far), raise_server_exceptions=False) as client:
+    with TestClient(create_app(far, require_auth=require_auth), raise_server_exceptions=False) as client:
         try:
             yield line, client
         finally:
@@ -341,6 +340,22 @@ def test_without_the_database_a_scrape_says_so_in_time_and_the_server_lives(sett
             line.thaw()
             time.sleep(STALE)
             assert samples(client)["geo_assets_scrape_ok"] == 1
+
+
+def test_without_the_database_nobody_can_show_a_token_and_hears_so_before_prometheus_gives_up(
+    settings, submitter, caplog, capfd
+):
+    token = submitter.tokens.create("scrapes", ["read"])
+    header = {"Authorization": f"Bearer {token}"}
+    with over_a_line(settings, require_auth=True) as (line, client):
+        assert client.get("/metrics", headers=header).status_code == 200
+        line.cut()
+        answer, seconds = timed(lambda: client.get("/metrics", headers=header))
+        assert (answer.status_code, answer.json()["title"]) == (503, "DATABASE_UNAVAILABLE")
+        assert seconds < 9
+    logged = caplog.text + "".join(capfd.readouterr())
+    assert "geo_assets.ledger.tokens.Tokens.find" in logged  # that it was tried again
+    assert token not in logged
 
 
 def test_the_comparison_of_each_day_is_asked_for_by_the_name_that_its_asset_has():
