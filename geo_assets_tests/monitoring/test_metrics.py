@@ -352,7 +352,7 @@ def test_without_the_database_nobody_can_show_a_token_and_hears_so_before_promet
         line.cut()
         answer, seconds = timed(lambda: client.get("/metrics", headers=header))
         assert (answer.status_code, answer.json()["title"]) == (503, "DATABASE_UNAVAILABLE")
-        assert seconds < 9
+        assert seconds < 10  # for so long it waits
     logged = caplog.text + "".join(capfd.readouterr())
     assert "geo_assets.ledger.tokens.Tokens.find" in logged  # that it was tried again
     assert token not in logged
