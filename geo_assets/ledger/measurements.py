@@ -104,6 +104,15 @@ select channel, count(m.source) as n, coalesce(extract(epoch from now() - min(re
  group by 1
 """
 
+#: A channel by which nothing came is told as such: it is there, and an increase is seen from the first message on.
+_MESSAGES: LiteralString = """
+select channel, outcome, error_code, sum(n) as n from (
+    select name as channel, outcome, error_code, n from geo.tallies where what = 'message'
+    union all
+    select channel, 'accepted', '', 0 from unnest('{http,blob,queue}'::text[]) as every (channel)) as told
+ group by 1, 2, 3
+"""
+
 _LEFT_BEHIND: LiteralString = """
 select (select count(*) from geo.loose_blobs) as blobs,
        (select coalesce(extract(epoch from now() - min(since)), 0) from geo.loose_blobs) as blob_age,
@@ -297,7 +306,7 @@ QUESTIONS: tuple[Question, ...] = (
     ),
     Question(
         (Metric("geo_assets_messages", "counter", "n", f"Messages by what was first decided of them. {_TALLIED}"),),
-        _ended("message", "channel"),
+        _MESSAGES,
         ("channel", "outcome", "error_code"),
     ),
     Question(

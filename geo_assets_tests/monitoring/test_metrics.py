@@ -133,6 +133,14 @@ def test_every_metric_is_described_and_none_has_an_id_as_label(api, submitter, d
     assert {value for value in values if re.search(r"[0-9a-f]{8}|/", value)} == set()
 
 
+def test_channels_and_ends_are_counted_from_nought_before_anything_came(api):
+    found = samples(api)
+    for channel in ("blob", "http", "queue"):
+        assert found[f'geo_assets_messages_total{{channel="{channel}",error_code="",outcome="accepted"}}'] == 0
+    assert found['geo_assets_attempts_ended_total{outcome="died"}'] == 0
+    assert found["geo_assets_poison_messages"] == 0
+
+
 def test_a_file_is_counted_each_time_its_work_ends_and_stays_counted_when_its_row_is_deleted(api, submitter, dagster):
     job, run_id, _ = at_work(submitter, dagster)
     plan(submitter, job, run_id, ["a", "b", "c"])
@@ -227,7 +235,7 @@ def test_what_came_as_poison_stays_counted_when_it_leaves_poison(api, submitter)
     for name, value in found.items():
         if match := re.match(r'geo_assets_messages_total{channel="(\w+)",.*outcome="(\w+)"}', name):
             came[match.groups()] += int(value)
-    assert came == {("queue", "poison"): 2, ("blob", "accepted"): 1}
+    assert +came == {("queue", "poison"): 2, ("blob", "accepted"): 1}
     assert (found["geo_assets_poison_messages"], found["geo_assets_poison_without_record"]) == (1, 0)
 
 
