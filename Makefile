@@ -60,7 +60,7 @@ test-s3: ## jobs of which everything is in S3, on moto's server
 	@$(RUN) --extra s3 --group moto pytest -m s3 geo_assets_tests/s3
 	echo "test-s3: $$((SECONDS - step)) s"
 
-faults: ## the matrix of faults: runs the tests of every row and prints what became of it; about half an hour
+faults: ## the matrix of faults: runs the tests of every row and prints what became of it
 	@$(RUN) --all-extras python -m geo_assets_tests.faults.matrix --run
 	echo "faults: $$((SECONDS - step)) s"
 

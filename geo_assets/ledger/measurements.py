@@ -97,21 +97,23 @@ select name as dependency, case state when 'closed' then 0 when 'half-open' then
   from geo.circuits
 """
 
-_WAITING: LiteralString = """
+#: All channels: one by which nothing came is there too, and an increase is seen from the first message on.
+_CHANNELS: LiteralString = "(values ('http'), ('blob'), ('queue')) as every (channel)"
+
+_WAITING: LiteralString = f"""
 select channel, count(m.source) as n, coalesce(extract(epoch from now() - min(received_at)), 0) as age
-  from (values ('http'), ('blob'), ('queue')) as every (channel)
+  from {_CHANNELS}
   left join geo.messages m on m.state = 'received' and split_part(m.source, ':', 1) = channel
  group by 1
-"""
+"""  # noqa: S608
 
-#: A channel by which nothing came is told as such: it is there, and an increase is seen from the first message on.
-_MESSAGES: LiteralString = """
+_MESSAGES: LiteralString = f"""
 select channel, outcome, error_code, sum(n) as n from (
     select name as channel, outcome, error_code, n from geo.tallies where what = 'message'
     union all
-    select channel, 'accepted', '', 0 from unnest('{http,blob,queue}'::text[]) as every (channel)) as told
+    select channel, 'accepted', '', 0 from {_CHANNELS}) as told
  group by 1, 2, 3
-"""
+"""  # noqa: S608
 
 _LEFT_BEHIND: LiteralString = """
 select (select count(*) from geo.loose_blobs) as blobs,
