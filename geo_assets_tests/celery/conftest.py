@@ -10,6 +10,7 @@ from importlib.util import find_spec
 import pytest
 
 from geo_assets_tests.conftest import Cli, a_stack
+from geo_assets_tests.faults.test_killed_run import until
 from geo_assets_tests.processes import children
 from geo_assets_tests.redis_server import Redis
 
@@ -62,6 +63,10 @@ class Workers:
             if len(family) > 2:  # itself, the process of its step, that one's children
                 found[name] = family
         return found
+
+    def the_one_at_work(self) -> str:
+        """The worker that has the run of a test; another may still be putting away what it did before."""
+        return until(lambda: len(found := self.at_work()) == 1 and next(iter(found)))
 
     def kill(self, name: str) -> None:
         """End a worker and the process of its step as the kernel does when memory is short: without a word."""
@@ -132,4 +137,5 @@ def _workers(cli):
 def workers(_workers):
     """Two workers that have nothing to do."""
     _workers.complete()
+    until(lambda: not _workers.at_work(), 60)
     return _workers

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.celery
 
 def test_a_run_whose_worker_is_killed_is_found_although_celery_calls_it_running(cli, workers, tmp_path):
     job = begun(cli, tmp_path, "run-killed")
-    (dead,) = until(workers.at_work)
+    dead = workers.the_one_at_work()
     before = converted(cli, job["job_id"])
     workers.kill(dead)
     killed_at = time.monotonic()
@@ -28,7 +28,7 @@ def test_a_run_whose_worker_is_killed_is_found_although_celery_calls_it_running(
 
 def test_a_run_whose_worker_is_frozen_is_done_by_the_other_and_writes_nothing_when_it_thaws(cli, workers, tmp_path):
     job = begun(cli, tmp_path, "run-frozen")
-    (frozen,) = until(workers.at_work)
+    frozen = workers.the_one_at_work()
     before = converted(cli, job["job_id"])
     with workers.frozen(frozen):
         until(lambda: cli.json("job", job["job_id"])["attempt"] >= 2, 75)
