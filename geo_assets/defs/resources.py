@@ -10,6 +10,7 @@ import dagster as dg
 from pydantic import PrivateAttr
 
 from geo_assets.defs.executors import steps_of
+from geo_assets.defs.process_title import titled
 from geo_assets.errors import ErrorClass, GeoAssetsError, unforeseen
 from geo_assets.hints import runnable
 from geo_assets.settings import Settings
@@ -36,8 +37,12 @@ class Stages(dg.ConfigurableResource):  # type: ignore[type-arg]
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Stages"]:
         """Dagster's hook: the context lives as long as the run, or its step, does in this process."""
         run = context.run
+        run_id = run.run_id if run else ""
         steps = steps_of(self.settings, run.run_config) if run else Steps()
-        with StageContext(self.settings, run_id=run.run_id if run else "", steps=steps) as stages:
+        with (
+            titled(f"geo_assets: {run.job_name if run else ''} of run {run_id}"),
+            StageContext(self.settings, run_id=run_id, steps=steps) as stages,
+        ):
             self._context = stages
             yield self
 

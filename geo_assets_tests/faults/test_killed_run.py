@@ -61,7 +61,8 @@ def begun(cli, folder: Path, container: str) -> dict:
 def killed(cli, tmp_path, request):
     """A job of 60 rasters whose run worker was killed after some were converted: (job, what was converted by then)."""
     job = begun(cli, tmp_path / "many", request.param)
-    (worker,) = until(lambda: run_workers(cli))
+    run_id = cli.json("job", job["job_id"])["run_id"]
+    (worker,) = (pid for pid in run_workers(cli) if run_id in command(pid))
     os.kill(worker, signal.SIGKILL)
     until(lambda: not run_workers(cli))
     return job, converted(cli, job["job_id"])
