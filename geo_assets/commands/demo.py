@@ -89,7 +89,7 @@ def hints(settings: Settings, job: JobRecord, tasks: list[TaskRecord]) -> dict[s
         )
     if items:
         looks["STAC search"] = (
-            'geo-assets psql -c "set search_path to pgstac, public; '
+            'geo-assets psql -c "'
             f'''select search('{{\\"ids\\": [\\"{items[0].partition("/")[2]}\\"]}}')"'''
         )
     looks["where files went"] = f"geo-assets tasks {job.job_id[:12]}"

@@ -62,6 +62,17 @@ def bootstrap(admin_dsn: str, settings: Settings) -> None:
                 sql.SQL("grant insert on spatial_ref_sys to {}").format(sql.Identifier(settings.migrator_user))
             )
         _close_to_readers(conn, settings)
+        _find_pgstac(conn, settings)
+
+
+def _find_pgstac(conn: psycopg.Connection, settings: Settings) -> None:
+    """Let sessions of people find pgstac's tables: its functions name them without their schema."""
+    for role in ("pipeline", "reader"):
+        conn.execute(
+            sql.SQL('alter role {} in database {} set search_path = "$user", public, pgstac').format(
+                sql.Identifier(settings.credentials(role)[0]), sql.Identifier(settings.pg_database)
+            )
+        )
 
 
 def _close_to_readers(conn: psycopg.Connection, settings: Settings) -> None:

@@ -244,6 +244,23 @@ def test_a_second_bootstrap_changes_nothing(settings):
         assert all_of(db, "select oid, proacl::text from pg_proc where proacl is not null") == before
 
 
+@pytest.mark.parametrize("role", ["pipeline", "reader"])
+def test_a_session_of_a_person_finds_pgstacs_tables_and_functions_without_their_schema(settings, role):
+    bootstrap(f"postgresql://postgres:secret@127.0.0.1:{settings.pg_port}/postgres", settings)
+    with connect(settings, role) as db:
+        assert db.execute("select count(*) from items").fetchone() == (0,)
+        (found,) = db.execute("select search('{}')->'features'").fetchone()
+    assert found == []
+
+
+def test_whoever_deletes_an_item_by_pgstacs_own_function_need_not_name_a_search_path(settings):
+    bootstrap(f"postgresql://postgres:secret@127.0.0.1:{settings.pg_port}/postgres", settings)
+    with connect(settings) as db:
+        db.execute("select pgstac.create_collection(%s)", (Jsonb({"id": "c", "type": "Collection"}),))
+        with pytest.raises(psycopg.errors.NoDataFound):
+            db.execute("select pgstac.delete_item('gone', 'c')")
+
+
 def test_the_exports_of_the_reader_are_the_readers(cli):
     exports = cli.json("env", "--reader")
     assert exports.keys() == {"PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE"}
