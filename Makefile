@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN = started=$$SECONDS; uv=$$(scripts/bootstrap); echo "environment: $$((SECONDS - started)) s"; step=$$SECONDS; $$uv run --frozen
 
 
-.PHONY: help setup demo lint test coverage test-faults test-celery test-azure test-k8s test-s3 test-slow faults faults-list renew bench-raster bench-many bench-mixed bench-fair bench-vector bench-page bench-stac bench-intake bench-celery bench-scale up down
+.PHONY: help setup demo lint test coverage test-faults test-celery test-azure test-k8s test-s3 test-slow faults nemesis faults-list renew bench-raster bench-many bench-mixed bench-fair bench-vector bench-page bench-stac bench-intake bench-celery bench-scale bench-soak up down
 help:   ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -67,6 +67,11 @@ faults: ## the matrix of faults: runs the tests of every row and prints what bec
 faults-list: ## the rows of the matrix of faults
 	@$(RUN) python -m geo_assets_tests.faults.matrix
 
+nemesis: ## several faults at once, by seeds: SEEDS="1 2 3", MINUTES=10 and SUBMISSIONS=200 for each
+	@NEMESIS_SEEDS="$(or $(SEEDS),1 2 3)" NEMESIS_MINUTES="$(or $(MINUTES),10)" NEMESIS_SUBMISSIONS="$(or $(SUBMISSIONS),200)" \
+	  $(RUN) pytest -s -m slow geo_assets_tests/faults/test_nemesis.py
+	echo "nemesis: $$((SECONDS - step)) s"
+
 test-slow: ## faults that take minutes
 	@$(RUN) pytest -m slow -s
 	echo "test-slow: $$((SECONDS - step)) s"
@@ -115,6 +120,10 @@ bench-stac: ## the catalogue against pypgstac, stac-fastapi, titiler and sha256s
 bench-scale: ## a million files listed and planned, a hundred thousand through all stages without converting one; starts a stack of its own
 	@$(RUN) python -m benchmarks.scale
 	echo "bench-scale: $$((SECONDS - step)) s"
+
+bench-soak: ## 2,000 small jobs: memory of each process, what stays in the database; starts a stack of its own; about half an hour
+	@$(RUN) python -m benchmarks.soak
+	echo "bench-soak: $$((SECONDS - step)) s"
 
 bench-vector: ## vector load against ogr2ogr, geopandas and the COPY floor; about 15 minutes
 	@$(RUN) python -m benchmarks.vector

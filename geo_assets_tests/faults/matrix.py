@@ -444,9 +444,12 @@ ROWS = (
     Row(
         47,
         "several of these at once, by a seed",
-        "",
+        "two to five at a time for a minute; for ten minutes and 200 submissions with each of three seeds",
         "all of the above",
-        why_not="Not built yet: the tests inject one fault at a time, some of them many times.",
+        (
+            "faults/test_nemesis.py::test_after_a_minute_of_several_faults_at_once_every_submission_has_ended_and_all_agrees",
+            "faults/test_nemesis.py::test_after_a_long_storm_every_submission_has_ended_and_all_agrees",
+        ),
     ),
     Row(
         48,
