@@ -24,6 +24,7 @@ from geo_assets.commands import (
     export,
     jobs,
     messages,
+    pause,
     raster,
     receipts,
     reconcile,
@@ -102,6 +103,8 @@ app.command(epilog=vector.LOAD_EXAMPLE)(vector.load)
 app.command()(api.api)
 app.command(epilog=serving.SERVE_EXAMPLE)(serving.serve)
 app.command(epilog=database.MIGRATE_EXAMPLE)(database.migrate)
+app.command(epilog=pause.PAUSE_EXAMPLE)(pause.pause)
+app.command()(pause.resume)
 app.command(epilog=worker.WORKER_EXAMPLE)(worker.worker)
 app.add_typer(raster.app, name="cog")
 app.add_typer(catalogue.collections, name="collection")

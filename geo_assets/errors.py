@@ -209,6 +209,10 @@ ERRORS: dict[str, ErrorKind] = {
         _X, "restore the file as it was applied, and put the change in a new sql/NNNN_name.sql"
     ),
     "RELEASE_DIFFERS": ErrorKind(_R, "install the same release everywhere, the newer one; then: geo-assets migrate"),
+    "JOBS_AT_WORK": ErrorKind(
+        _T, "wait until they have ended; this lets nothing begin meanwhile: geo-assets migrate --wait 3600"
+    ),
+    "LAUNCHES_PAUSED": ErrorKind(_T, "submit it: it is launched when the pause is over, or after: geo-assets resume"),
     "DATABASE_UNAVAILABLE": ErrorKind(_T, "check it with: geo-assets doctor"),
     "QUEUE_UNAVAILABLE": ErrorKind(
         _T, "nothing to do: it is retried automatically; if it persists, check the queue's address and identity"

@@ -34,15 +34,21 @@ def migrate(
         bool,
         typer.Option(help="Dagster's tables too, where DAGSTER_HOME is set; --no-dagster for a team's own Dagster."),
     ] = True,
+    wait: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait for jobs that are at work; nothing is launched meanwhile.")
+    ] = 0,
     as_json: JsonFlag = False,
 ) -> None:
     """Bring the database up to date: roles and extensions (with an administrator's URL), pgstac, the ledger, Dagster's
-    tables. Repeating it is harmless. The local stack does this by itself.
+    tables. Repeating it is harmless. While jobs are at work nothing is changed below them. The local stack does this by
+    itself.
     """
     from psycopg import Error
 
     from geo_assets.database.bootstrap import bootstrap
     from geo_assets.database.migrate import migrate as apply
+    from geo_assets.database.migrate import up_to_date
+    from geo_assets.ledger.pause import nothing_at_work
     from geo_assets.settings import load_settings
     from geo_assets.text import one_line
 
@@ -51,8 +57,11 @@ def migrate(
         if admin_url:
             log("database, roles, extensions")
             bootstrap(admin_url, settings)
-        log("pgstac, ledger")
-        applied = apply(settings)
+        applied: list[str] = []
+        if not up_to_date(settings):
+            with nothing_at_work(settings, wait, log, "the database is being migrated"):
+                log("pgstac, ledger")
+                applied = apply(settings)
     except Error as error:
         raise GeoAssetsError("DATABASE_UNAVAILABLE", one_line(str(error))[:500]) from None
     if dagster:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
+import stamina
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.settings import Settings, project_file
@@ -23,6 +25,9 @@ PGSTAC_VERSION = "0.10.0"
 
 #: "geo_asst" as a bigint: the key of the lock that every migrator of this project takes.
 _LOCK_KEY = int.from_bytes(b"geo_asst", "big", signed=True)
+
+#: How long a statement waits for a lock, and how often all of its file is tried: about five minutes.
+_LOCK_SECONDS, _TRIES = 5, 30
 
 _FILE_NAME = re.compile(r"\d{4}_[a-z0-9_]+\.sql")
 
@@ -51,7 +56,8 @@ def migrate(settings: Settings, *, folder: Path | None = None) -> list[str]:
         psycopg.Error: a statement failed; its file was rolled back, earlier ones stay.
     """
     with psycopg.connect(settings.dsn("migrator"), autocommit=True) as conn, _lock(conn):
-        _migrate_pgstac(conn, settings)
+        conn.execute(f"set lock_timeout = '{_LOCK_SECONDS}s'")
+        _not_held_up(lambda: _migrate_pgstac(conn, settings))
         conn.execute(
             "create table if not exists public.geo_migrations (name text primary key, sha256 text not null, applied_at"
             " timestamptz not null default now())"
@@ -77,12 +83,32 @@ def _apply(conn: psycopg.Connection, migration: Migration, applied: dict[str, st
         raise GeoAssetsError(
             "MIGRATION_CHANGED", f"{migration.name} was applied as {known[:12]} and is {migration.sha256[:12]} now"
         )
+    _not_held_up(lambda: _run(conn, migration))
+    return True
+
+
+def _run(conn: psycopg.Connection, migration: Migration) -> None:
     with conn.transaction():
         conn.execute(migration.statements)  # the whole file, as psql -f would send it
         conn.execute(
             "insert into public.geo_migrations (name, sha256) values (%s, %s)", (migration.name, migration.sha256)
         )
-    return True
+
+
+def _not_held_up(deed: Callable[[], None]) -> None:
+    """Do what is all or nothing, again where somebody holds a lock: whoever waits for a lock of a whole table holds up
+    all who come after it, so the wait is short, and readers get their turn in between.
+    """
+    for attempt in stamina.retry_context(
+        on=(psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected),
+        attempts=_TRIES,
+        timeout=None,
+        wait_initial=1,
+        wait_max=_LOCK_SECONDS,
+        wait_jitter=1,
+    ):
+        with attempt:
+            deed()
 
 
 def pgstac_version(conn: psycopg.Connection) -> str | None:
@@ -103,7 +129,10 @@ def _migrate_pgstac(conn: psycopg.Connection, settings: Settings) -> None:
     from pypgstac.db import PgstacDB
     from pypgstac.migrate import Migrate
 
-    with PgstacDB(dsn=settings.dsn("migrator")) as db:
+    known = conninfo_to_dict(settings.dsn("migrator"))
+    options = f"{known.get('options', '')} -clock_timeout={_LOCK_SECONDS}s"
+    patient = make_conninfo(settings.dsn("migrator"), options=options)
+    with PgstacDB(dsn=patient) as db:
         Migrate(db).run_migration(toversion=PGSTAC_VERSION)
 
 

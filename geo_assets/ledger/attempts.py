@@ -254,12 +254,14 @@ class Attempts:
 
     @retrying
     def take_launch(self, job_id: str, attempt: int) -> bool:
-        """Whether the caller is the one to launch this attempt; true for exactly one, and nobody once it was ended."""
+        """Whether the caller is the one to launch this attempt; true for exactly one, for nobody once it was ended or
+        while launches are paused.
+        """
         with self._pool.connection() as conn:
             return bool(
                 conn.execute(
                     "update geo.attempts set launched_at = now() where job_id = %s and attempt = %s and launched_at is"
-                    " null and run_id is null and outcome is null",
+                    " null and run_id is null and outcome is null and not geo.paused()",
                     (job_id, attempt),
                 ).rowcount
             )
@@ -276,7 +278,7 @@ class Attempts:
             row = conn.execute(
                 """with next as (
                      select job_id, attempt, requested_at from geo.attempts
-                      where run_id is null and outcome is null and launched_at is null
+                      where run_id is null and outcome is null and launched_at is null and not geo.paused()
                       order by requested_at limit 1 for update skip locked),
                    older as (
                      select a.job_id, a.attempt, a.requested_at from geo.attempts a, next
@@ -326,6 +328,7 @@ class Attempts:
                           join geo.jobs cj using (job_id)
                           left join lateral geo.newest_run(cj.partition_key) r on true
                          where c.run_id is null and c.outcome is null and cj.job_type = any(%(types)s)
+                           and not geo.paused()
                            and (c.launched_at is null and c.requested_at < now() - interval '2 seconds'
                                 or c.launched_at < now() - make_interval(secs => %(grace)s))
                            and (r.run_id is null or r.created_at < c.requested_at)

@@ -7,6 +7,7 @@ for attempts (`attempts.py`), the proof of a lease inside another transaction (`
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
 from psycopg_pool import ConnectionPool
 
@@ -16,6 +17,7 @@ from geo_assets.ledger import lease
 from geo_assets.ledger.attempts import OPTIONS, add_attempt, status_of
 from geo_assets.ledger.fatal import bury, note_in_work
 from geo_assets.ledger.models import Claim, JobLife, JobStatus
+from geo_assets.ledger.pause import current
 from geo_assets.ledger.receipts import give_up_rebuild
 from geo_assets.parameters import validate_parameters
 
@@ -53,24 +55,18 @@ class Claims:
 
         Raises:
             GeoAssetsError: JOB_NOT_FOUND, nobody submitted a job with this partition key; PARTITION_MISMATCH;
-                CANCELLED, the attempt was ended before its run came to this; INVALID_PARAMETERS, this release does not
-                take what another took, and the attempt has failed.
+                LAUNCHES_PAUSED, and somebody launched it by hand; CANCELLED, the attempt was ended before its run came
+                to this; INVALID_PARAMETERS, this release does not take what another took, and the attempt has failed.
         """
         with self._pool.connection() as conn:
-            job = conn.execute(
-                "select * from geo.jobs where partition_key = %s for update", (partition_key,)
-            ).fetchone()
-            if job is None:
-                raise GeoAssetsError(
-                    "JOB_NOT_FOUND",
-                    f"no submission is recorded for partition {partition_key!r}",
-                    remedy="submit it; an example of each way: geo-assets submit --help",
-                )
+            job = _locked(conn, partition_key)
             if job_types and job["job_type"] not in job_types:
                 raise GeoAssetsError(
                     "PARTITION_MISMATCH",
                     f"partition {partition_key} is a {job['job_type']}, not a {' or '.join(sorted(job_types))}",
                 )
+            if attempt is None:
+                _insist_on_no_pause(conn)
             owner = job["lease_run_id"]
             if owner not in {None, run_id} and _is_live(conn, str(job["job_id"]), str(owner)):
                 conn.execute(
@@ -242,6 +238,23 @@ def _renew(conn: DictConnection, job_id: str, run_id: str) -> bool:
         "update geo.jobs set lease_heartbeat = now() where job_id = %s and lease_run_id = %s", (job_id, run_id)
     )
     return bool(renewed.rowcount)
+
+
+def _locked(conn: DictConnection, partition_key: str) -> dict[str, Any]:
+    """The row of the job of a partition, which nobody else claims meanwhile."""
+    job = conn.execute("select * from geo.jobs where partition_key = %s for update", (partition_key,)).fetchone()
+    if job is None:
+        raise GeoAssetsError(
+            "JOB_NOT_FOUND",
+            f"no submission is recorded for partition {partition_key!r}",
+            remedy="submit it; an example of each way: geo-assets submit --help",
+        )
+    return job
+
+
+def _insist_on_no_pause(conn: DictConnection) -> None:
+    if now := current(conn):
+        raise GeoAssetsError("LAUNCHES_PAUSED", f"no job is launched until {now.until:%F %T} UTC: {now.reason}")
 
 
 def _is_live(conn: DictConnection, job_id: str, run_id: str) -> bool:

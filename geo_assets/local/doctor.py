@@ -16,8 +16,10 @@ from typing import Literal
 import psycopg
 from pydantic import BaseModel, ConfigDict
 
+from geo_assets.database.connections import connect
 from geo_assets.database.migrate import PGSTAC_VERSION, pgstac_version, up_to_date
 from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger.pause import current
 from geo_assets.local.dagster_elsewhere import PAGE, DagsterElsewhere
 from geo_assets.local.postgresql import find_binaries
 from geo_assets.local.stack import Stack, listens
@@ -68,6 +70,7 @@ def _common_checks(settings: Settings, stack: Stack) -> list[Check]:
         ("catalogue", lambda: _catalogue(settings)),
         ("time zone", lambda: _time_zone(settings)),
         ("migrations", lambda: _migrations(settings)),
+        ("launches", lambda: _launches(settings)),
         ("GDAL", lambda: _gdal(settings)),
         ("sandbox", lambda: _sandbox(settings)),
         ("disk", lambda: _disk(stack.home)),
@@ -149,6 +152,15 @@ def _catalogue(settings: Settings) -> Finding:
             remedy="submit to fewer (--param collection=NAME), delete some; to list them: geo-assets collection list",
         )
     return Finding(what="catalogue", level="ok", found=how_many(count, "collection"))
+
+
+def _launches(settings: Settings) -> Finding:
+    with connect(settings, autocommit=True) as conn:
+        now = current(conn)
+    if now:
+        found = f"nothing is launched until {now.until:%F %T} UTC: {now.reason}"
+        return Finding(what="launches", level="warning", found=found, remedy="geo-assets resume")
+    return Finding(what="launches", level="ok", found="not paused")
 
 
 def _time_zone(settings: Settings) -> Finding:

@@ -49,6 +49,10 @@ _PREFERRED_PORTS = {"postgres": 54320, "webserver": 3000, "code_server": 4266, "
 _ANSWER_SECONDS = 120
 
 
+#: Seconds that `up` waits for runs of the release before, when it has to migrate.
+_WAIT_FOR_JOBS = 600
+
+
 class StackState(BaseModel):
     """What `up` found or chose, stored for the next time."""
 
@@ -251,13 +255,15 @@ class Stack:
     def _migrate(self, state: StackState, settings: Settings, log: Log) -> None:
         from geo_assets.database.bootstrap import bootstrap
         from geo_assets.database.migrate import migrate, up_to_date
+        from geo_assets.ledger.pause import nothing_at_work
 
         binaries = find_binaries(self.home)
         if binaries is None or up_to_date(settings):
             return
         with _timed(log, "roles, extensions, pgstac, migrations"):
             bootstrap(self.cluster(state, binaries).dsn(), settings)
-            migrate(settings)
+            with nothing_at_work(settings, _WAIT_FOR_JOBS, log, "the database is being migrated"):
+                migrate(settings)
         state.dagster_version = ""  # the database may be a new one, for which Dagster's schema has to be made, too
 
     def _prepare_dagster(self, state: StackState, settings: Settings) -> None:

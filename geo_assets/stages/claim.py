@@ -5,6 +5,7 @@ Here: claiming. Not here: the rules of the lease (`ledger/claims.py`).
 
 from __future__ import annotations
 
+from geo_assets.database.migrate import insist_on_release
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef
 
@@ -21,8 +22,10 @@ def claim_job(
     """The job of a partition, owned by this run, or by another one (`stood_aside`).
 
     Raises:
-        GeoAssetsError: JOB_NOT_FOUND; PARTITION_MISMATCH, the partition belongs to another job type; CANCELLED.
+        GeoAssetsError: JOB_NOT_FOUND; PARTITION_MISMATCH, the partition belongs to another job type; CANCELLED;
+            RELEASE_DIFFERS, another release has migrated the database, or this one has not yet; LAUNCHES_PAUSED.
     """
+    insist_on_release(context.settings)
     claim = context.jobs.claim(partition_key, run_id, attempt, job_types=job_types, options=options)
     context.run_id = run_id
     return JobRef(

@@ -128,3 +128,31 @@ def test_items_of_an_older_release_are_known_by_a_hash_so_that_a_change_is_notic
         rows = dict(conn.execute("select stac_item, item_hash from geo.published").fetchall())
         assert rows
         assert rows == receipts.item_hashes(conn, list(rows))
+
+
+def test_a_run_of_another_release_than_the_databases_stands_back_and_its_job_is_done_by_the_right_one(settings):
+    asked = validate_parameters("hello_world", {"message": "of another release"})
+    job = Job.of(asked)
+    with Submitter(settings, launches=False) as submitter:
+        submitter.submit(asked, submitted_by="test")
+
+        def run():
+            with dg.DagsterInstance.ephemeral() as instance:
+                instance.add_dynamic_partitions("hello_world", [job.partition_key])
+                made = build_defs(settings).resolve_job_def("hello_world")
+                tags = {"geo_assets/attempt": "1"}
+                return made.execute_in_process(
+                    instance=instance, partition_key=job.partition_key, tags=tags, raise_on_error=False
+                )
+
+        with psycopg.connect(settings.dsn("migrator"), autocommit=True) as conn:
+            conn.execute("insert into public.geo_migrations (name, sha256) values ('9999_later.sql', 'x')")
+            try:
+                refused = run()
+            finally:
+                conn.execute("delete from public.geo_migrations where name = '9999_later.sql'")
+        assert not refused.success
+        assert "9999_later.sql" in str(refused.all_events)
+        assert submitter.jobs.find(job.job_id).status == "queued"
+        assert run().success
+        assert submitter.jobs.find(job.job_id).status == "completed"
