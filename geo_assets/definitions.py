@@ -17,6 +17,7 @@ from geo_assets import __version__
 from geo_assets import defs as package
 from geo_assets.defs.executors import build_executor
 from geo_assets.defs.io_manager import contract_io_manager
+from geo_assets.defs.lines import build_console, write_by_default
 from geo_assets.defs.reconcile import build_reconcile
 from geo_assets.defs.resources import JOB_TAGS, Stages
 from geo_assets.defs.sensors import build_janitor, build_submissions_sensor
@@ -41,6 +42,8 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, Any] | None 
     assets = [_signed(asset, owners) for asset in found if isinstance(asset, dg.AssetsDefinition)]
     executor = build_executor(settings)
     jobs = [_asset_job(settings, job_type, executor) for job_type in JOB_TYPES]
+    console = build_console(settings)
+    write_by_default(console)
     resources = {
         "stages": Stages(settings=settings),
         "io_manager": contract_io_manager,
@@ -53,6 +56,7 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, Any] | None 
         sensors=[build_submissions_sensor(settings, jobs), build_janitor(settings)],
         resources=resources,
         executor=executor,
+        loggers={"console": console},
     )
 
 

@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
 from geo_assets.patterns import IN_WORDS
+from geo_assets.redaction import redacted
 from geo_assets.task_status import BAD_INPUT, LIST_BAD, RETRY_OPTIONS
 
 if TYPE_CHECKING:
@@ -388,10 +389,12 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 def unforeseen(error: Exception) -> GeoAssetsError:
-    """An unexpected exception as a `GeoAssetsError`: DISK_FULL if a disk was full, INTERNAL otherwise."""
+    """An unexpected exception as a `GeoAssetsError`, without secrets: DISK_FULL if a disk was full, INTERNAL
+    otherwise.
+    """
     if is_disk_full(error):
-        return GeoAssetsError("DISK_FULL", f"there is no room left: {str(error).splitlines()[0][:300]}")
-    return GeoAssetsError("INTERNAL", f"{type(error).__name__}: {error}"[:1000])
+        return GeoAssetsError("DISK_FULL", f"there is no room left: {redacted(str(error).splitlines()[0])[:300]}")
+    return GeoAssetsError("INTERNAL", redacted(f"{type(error).__name__}: {error}")[:1000])
 
 
 def wrong_parameters(what: str, error: ValidationError) -> GeoAssetsError:

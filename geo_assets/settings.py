@@ -16,6 +16,7 @@ from urllib.parse import quote
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from geo_assets import redaction
 from geo_assets.accounts import Account, LocalAccount, WebAddress
 from geo_assets.errors import GeoAssetsError
 from geo_assets.machine import (
@@ -241,6 +242,11 @@ class Settings(BaseSettings):
         90, gt=0, description="how long the feed of changes of the catalogue keeps a change"
     )
     max_source_bytes: int = Field(20 * 1024**3, ge=1, description=f"larger sources are {BAD_INPUT}")
+    log_format: Literal["json", "text"] = Field(
+        "json",
+        description="of the lines that servers, sensors and runs write: json, one object a line, for whatever collects"
+        " them; text, for people",
+    )
 
     @field_validator("home")
     @classmethod
@@ -292,6 +298,13 @@ class Settings(BaseSettings):
                 )
                 raise ValueError(msg)
         return value
+
+    @property
+    def secrets(self) -> list[str]:
+        """Every value that may be in no line and no message."""
+        holders = [self, *self.accounts.values()]
+        held = (getattr(holder, name) for holder in holders for name in type(holder).model_fields)
+        return [value.get_secret_value() for value in held if isinstance(value, SecretStr)]
 
     @cached_property
     def storage_accounts(self) -> dict[str, Account]:
@@ -406,7 +419,7 @@ def load_settings() -> Settings:
             values.
     """
     try:
-        return Settings(_env_file=default_home() / STACK_ENV_FILE)
+        settings = Settings(_env_file=default_home() / STACK_ENV_FILE)
     except ValidationError as error:
         faults = "; ".join(
             _fault(fault["loc"], fault["msg"]) for fault in error.errors(include_url=False, include_input=False)
@@ -416,6 +429,8 @@ def load_settings() -> Settings:
         field = re.search(r'field "(\w+)"', str(error))
         variable = f"GEO_ASSETS_{field.group(1).upper()}" if field else "a GEO_ASSETS_ variable"
         raise _invalid(f"{variable} is not JSON: {error.__cause__}") from None
+    redaction.know(settings.secrets)
+    return settings
 
 
 def _invalid(faults: str) -> GeoAssetsError:

@@ -31,13 +31,17 @@ def one_line(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
+def spelt_out(text: str) -> str:
+    """The text on one line: what begins another, moves a cursor or turns the order of letters is spelt out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def escaped(body: bytes, limit: int) -> str:
     """The first `limit` characters as one printable line: control characters, line breaks and bidi marks are
     spelt out.
     """
     text = body[: limit * 4].decode("utf-8", "backslashreplace")
-    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return plain[:limit]
+    return spelt_out(text)[:limit]
 
 
 def without_name(said: str, name: str) -> str:

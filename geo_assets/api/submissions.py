@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 
 from geo_assets.api.dependencies import TheSettings, TheSubmitter, scope
 from geo_assets.api.problems import problem
+from geo_assets.correlation import CORRELATION_HEADER, Trace
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.messages import MAX_MESSAGE_BYTES, RawMessage
 from geo_assets.ledger.models import JobStatus
@@ -108,6 +109,7 @@ async def submit(
             parameters=parameters,
             job_id=None,
             correlation_id=None,
+            traceparent=None,
             force=force,
             allow_mass_retire=allow_mass_retire,
         )
@@ -142,13 +144,13 @@ async def _raw_message(request: Request, job_type: str | None = None) -> RawMess
             break
     declared = request.headers.get("content-length", "")
     size = max(len(body), int(declared) if declared.isdigit() and len(declared) < 15 else 0)
-    given = request.headers.get("x-correlation-id", "")
-    correlation = given if 0 < len(given) <= 128 and given.isascii() and given.isprintable() else str(uuid.uuid4())
+    trace = Trace.of(request.headers.get(CORRELATION_HEADER), request.headers.get("traceparent"))
     return RawMessage(
         source="http",
         source_id=str(uuid.uuid4()),
         body=bytes(body),
         size_bytes=size,
-        correlation_id=correlation,
+        correlation_id=trace.correlation_id,
+        traceparent=trace.traceparent,
         job_type=job_type,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 from pydantic import Field
 
+from geo_assets.correlation import process_is_about
 from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.parameters import IngestContainer, ListContainer
 from geo_assets.stages.claim import claim_job
@@ -44,6 +45,7 @@ def claim(context: dg.OpExecutionContext, stages: Stages, job_type: str, options
             job_types=frozenset({job_type}),
             options=options.model_dump() if options else None,
         )
+    process_is_about(correlation_id=job.correlation_id, job_id=job.job_id)
     context.instance.add_run_tags(context.run_id, _tags(job))
     if job.stood_aside:
         context.log.warning("run %s owns job %s; this run leaves it alone", job.owner_run_id, job.job_id[:12])
@@ -58,4 +60,5 @@ def _tags(job: JobRef) -> dict[str, str]:
         "container": asked.container if isinstance(asked, ListContainer) else None,
         "collection": asked.collection if isinstance(asked, IngestContainer) else None,
     }
-    return {f"{_PREFIX}{name}": str(value) for name, value in {**named, "submitter": job.submitted_by}.items() if value}
+    told = {**named, "submitter": job.submitted_by, "correlation_id": job.correlation_id}
+    return {f"{_PREFIX}{name}": str(value) for name, value in told.items() if value}

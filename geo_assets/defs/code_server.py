@@ -14,6 +14,9 @@ import runpy
 import sys
 from multiprocessing import forkserver
 
+from geo_assets import logs
+from geo_assets.settings import load_settings
+
 #: The modules that a run worker needs and that may be imported before a fork: nothing that starts a thread or opens a
 #: connection when it is imported. A module that is missing from this list costs its import in each run, no more.
 PRELOADED = (
@@ -36,7 +39,9 @@ def serve(host: str, port: int) -> None:
     forkserver.ensure_running()
     _fork_where_dagster_spawns()
     sys.argv = ["dagster", "api", "grpc", "-m", "geo_assets.definitions", "-a", "defs", "--location-name", "geo_assets"]
-    sys.argv += ["--host", host, "--port", str(port)]
+    settings = load_settings()
+    logs.configure(settings)
+    sys.argv += ["--host", host, "--port", str(port), "--log-format", logs.dagster_format(settings)]
     runpy.run_module("dagster", run_name="__main__")
 
 

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import dagster as dg
 from pydantic import PrivateAttr
 
+from geo_assets import logs
+from geo_assets.correlation import process_about
 from geo_assets.defs.executors import steps_of
 from geo_assets.defs.process_title import titled
 from geo_assets.errors import ErrorClass, GeoAssetsError, unforeseen
@@ -17,6 +19,7 @@ from geo_assets.settings import Settings
 from geo_assets.stages.chunks import INFRASTRUCTURE
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.cutting import Steps
+from geo_assets.submissions.launch import CORRELATION_TAG, JOB_TAG
 
 #: For a step whose dependency did not answer; a bad file never gets here. Not a `RetryPolicy` of the ops: Dagster
 #: applies that to interrupts too, and a run that somebody terminates would continue (seen in its 1.13).
@@ -39,8 +42,10 @@ class Stages(dg.ConfigurableResource):  # type: ignore[type-arg]
         run = context.run
         run_id = run.run_id if run else ""
         steps = steps_of(self.settings, run.run_config) if run else Steps()
+        logs.configure(self.settings)
         with (
             titled(f"geo_assets: {run.job_name if run else ''} of run {run_id}"),
+            process_about(**_ids(run)),
             StageContext(self.settings, run_id=run_id, steps=steps) as stages,
         ):
             self._context = stages
@@ -49,6 +54,15 @@ class Stages(dg.ConfigurableResource):  # type: ignore[type-arg]
     def get(self) -> StageContext:
         """The context."""
         return self._context
+
+
+def _ids(run: dg.DagsterRun | None) -> dict[str, str | None]:
+    """By which ids what a run says is found. Of one that somebody launched by hand more is known once it has claimed
+    its job.
+    """
+    tags = run.tags if run else {}
+    known = {"correlation_id": tags.get(CORRELATION_TAG), "job_id": tags.get(JOB_TAG)}
+    return {**known, "run_id": run.run_id if run else None}
 
 
 @contextmanager

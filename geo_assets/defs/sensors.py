@@ -4,12 +4,14 @@ A submission over the CLI or HTTP is launched at once by the process that accept
 and those whose launcher died. The ledger lets exactly one process launch an attempt.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 
+from geo_assets import logs
 from geo_assets.defs.partitions import PARTITIONS
 from geo_assets.defs.runs import Runs
 from geo_assets.ledger.ledger import Ledger
@@ -19,7 +21,7 @@ from geo_assets.settings import Settings
 from geo_assets.stages.janitor import run_janitor
 from geo_assets.stages.orphans import sweep_orphans
 from geo_assets.submissions.inboxes.intake import drain_inboxes
-from geo_assets.submissions.launch import ATTEMPT_TAG
+from geo_assets.submissions.launch import tags_of
 from geo_assets.submissions.size import Sizes
 from geo_assets.submissions.submit import Submitter
 from geo_assets.text import how_many
@@ -37,6 +39,8 @@ _CONTRACTS_KEPT = timedelta(days=30)
 #: After this time the janitor begins no other receipt.
 _RECEIPT_SECONDS = 10.0
 
+_log = logging.getLogger(__name__)
+
 
 def requests_of(attempts: list[Attempt], size: Callable[[Attempt], Mapping[str, str]]) -> dg.SensorResult:
     """The tick's result: partitions first, then one run per attempt, with the attempt in its run key and the tags of
@@ -48,7 +52,7 @@ def requests_of(attempts: list[Attempt], size: Callable[[Attempt], Mapping[str, 
                 run_key=_run_key(a),
                 job_name=a.job_type,
                 partition_key=a.partition_key,
-                tags={ATTEMPT_TAG: str(a.attempt), **size(a)},
+                tags={**tags_of(a), **size(a)},
             )
             for a in attempts
         ],
@@ -77,10 +81,14 @@ def build_submissions_sensor(settings: Settings, jobs: list[Any]) -> dg.SensorDe
     )
     def submissions_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         """Take messages from the inboxes; launch recorded submissions that nobody has launched."""
+        logs.configure(settings)
         with Submitter(settings, launches=False) as submitter:
             said = drain_inboxes(settings, submitter, limit=MESSAGES_PER_TICK, seconds=SECONDS_PER_TICK)
             taken = submitter.jobs.take_launches(LAUNCHES_PER_TICK, [job.name for job in jobs])
             attempts = Runs(context.instance).not_launched(taken)
+            for a in attempts:
+                ids = {"correlation_id": a.correlation_id, "job_id": a.job_id, "attempt": a.attempt}
+                _log.info("run requested", extra=ids)
             if attempts:
                 return requests_of(attempts, Sizes(settings, submitter.ledger, seconds=SECONDS_PER_TICK).tags)
         return dg.SkipReason("; ".join([*said, "every submission is launched"]))
@@ -99,6 +107,7 @@ def build_janitor(settings: Settings) -> dg.SensorDefinition:
     )
     def janitor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         """Find runs that died or hang, and ask for a new attempt of their jobs; the submissions sensor launches it."""
+        logs.configure(settings)
         runs = Runs(context.instance)
         with Ledger(settings, connections=1) as ledger:
             done = run_janitor(ledger.jobs, ledger.messages, runs.report_dead, runs.look)

@@ -17,6 +17,7 @@ from dagster_webserver.app import create_app_from_workspace_process_context
 from dagster_webserver.cli import DEFAULT_DB_STATEMENT_TIMEOUT, DEFAULT_POOL_MAX_OVERFLOW, DEFAULT_POOL_RECYCLE
 from dagster_webserver.version import __version__
 
+from geo_assets import logs
 from geo_assets.settings import load_settings
 from geo_assets.web import serve
 from geo_assets.web.guard import Guard
@@ -32,15 +33,15 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--workspace", required=True)
     arguments = parser.parse_args()
-    configure_loggers()
+    settings = load_settings()
+    logs.configure(settings)
+    configure_loggers(formatter=logs.dagster_format(settings))
     with DagsterInstance.get() as instance:
         instance.optimize_for_webserver(DEFAULT_DB_STATEMENT_TIMEOUT, DEFAULT_POOL_RECYCLE, DEFAULT_POOL_MAX_OVERFLOW)
         target = WorkspaceFileTarget(paths=[arguments.workspace])
         with WorkspaceProcessContext(instance, version=__version__, workspace_load_target=target) as context:
             app = create_app_from_workspace_process_context(context, live_data_poll_rate=_POLL_MS)
-            serve.serve(
-                Guard(app, hosts=load_settings().allowed_hosts, graphql="/graphql"), arguments.host, arguments.port
-            )
+            serve.serve(Guard(app, hosts=settings.allowed_hosts, graphql="/graphql"), arguments.host, arguments.port)
 
 
 if __name__ == "__main__":

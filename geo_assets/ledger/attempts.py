@@ -12,6 +12,7 @@ from typing import LiteralString
 from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
 
+from geo_assets.correlation import Trace
 from geo_assets.database.connections import DictConnection, retrying
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger import lease
@@ -44,7 +45,7 @@ _NEWEST_ATTEMPT: LiteralString = """
 
 #: What is known of a job whose newest attempt has no outcome.
 _WITHOUT_OUTCOME: LiteralString = (
-    """select j.job_id, j.job_type, j.partition_key, a.attempt, a.requested_at,
+    """select j.job_id, j.job_type, j.partition_key, a.attempt, a.requested_at, a.correlation_id,
               coalesce(r.run_id, a.run_id, '') as run_id,
               coalesce(r.run_status, %(deleted)s) as run_status,
               geo.was_terminated(coalesce(r.run_id, a.run_id)) as terminated,
@@ -108,6 +109,7 @@ class Attempts:
         allow_mass_retire: bool = False,
         verify_sources: bool = False,
         in_transaction: Callable[[DictConnection], None] | None = None,
+        trace: Trace | None = None,
     ) -> Submitted:
         """Record a submission; requests an attempt if there is something to do.
 
@@ -115,7 +117,7 @@ class Attempts:
 
         A new job gets its first attempt. While one is queued or processing, nothing is asked for. A failed or cancelled
         job gets another attempt; a completed one only where its input may have changed since (`rerun_completed`) or by
-        `force`.
+        `force`. The attempt has the ids of `trace`.
         """
         with self._pool.connection() as conn:
             created = conn.execute(
@@ -133,7 +135,7 @@ class Attempts:
             flags = {"force": force, "allow_mass_retire": allow_mass_retire, "verify_sources": verify_sources}
             if force:
                 forgive(conn, job.job_id)
-            attempt = add_attempt(conn, job.job_id, submitted_by, **flags) if wanted else None
+            attempt = add_attempt(conn, job.job_id, submitted_by, trace=trace, **flags) if wanted else None
             if in_transaction:
                 in_transaction(conn)
         return Submitted(
@@ -231,18 +233,21 @@ class Attempts:
 
     @retrying
     def rescue(self, job_id: str, attempt: int) -> bool:
-        """Request a new attempt for the janitor with the options of the dead one, unless another was requested."""
+        """Request a new attempt for the janitor with the options and ids of the dead one, unless another was
+        requested.
+        """
         with self._pool.connection() as conn:
             conn.execute("select from geo.jobs where job_id = %s for no key update", (job_id,))
             row = conn.execute(
-                "select attempt, force, allow_mass_retire, verify_sources from geo.attempts where job_id = %s order by"
-                " attempt desc limit 1",
+                """select attempt, force, allow_mass_retire, verify_sources, correlation_id, traceparent
+                     from geo.attempts where job_id = %s order by attempt desc limit 1""",
                 (job_id,),
             ).fetchone()
             if row is None or row["attempt"] != attempt:
                 return False
             flags = {name: bool(row[name]) for name in OPTIONS}
-            add_attempt(conn, job_id, JANITOR, goes_on=True, **flags)
+            trace = Trace(str(row["correlation_id"]), row["traceparent"])  # type: ignore[arg-type]
+            add_attempt(conn, job_id, JANITOR, goes_on=True, trace=trace, **flags)
         return True
 
     @retrying
@@ -253,18 +258,19 @@ class Attempts:
         return bool(row and row["verify_sources"])
 
     @retrying
-    def take_launch(self, job_id: str, attempt: int) -> bool:
-        """Whether the caller is the one to launch this attempt; true for exactly one, for nobody once it was ended or
-        while launches are paused.
+    def take_launch(self, job_id: str, attempt: int) -> Attempt | None:
+        """The attempt, if the caller is the one to launch it: exactly one is, nobody once it was ended or while
+        launches are paused.
         """
         with self._pool.connection() as conn:
-            return bool(
-                conn.execute(
-                    "update geo.attempts set launched_at = now() where job_id = %s and attempt = %s and launched_at is"
-                    " null and run_id is null and outcome is null and not geo.paused()",
-                    (job_id, attempt),
-                ).rowcount
-            )
+            row = conn.execute(
+                """update geo.attempts a set launched_at = now() from geo.jobs j
+                    where j.job_id = a.job_id and a.job_id = %s and attempt = %s and launched_at is null
+                      and run_id is null and outcome is null and not geo.paused()
+                returning a.job_id, j.job_type, j.partition_key, a.attempt, a.correlation_id, a.traceparent""",
+                (job_id, attempt),
+            ).fetchone()
+        return Attempt.model_validate(row) if row else None
 
     @retrying
     def take_next_launch(self, last: Attempt | None = None) -> Attempt | None:
@@ -293,7 +299,7 @@ class Attempts:
                    update geo.attempts a set launched_at = now() from geo.jobs j, next
                     where (a.job_id, a.attempt) = (next.job_id, next.attempt) and j.job_id = a.job_id
                       and not exists (select from launching)
-                returning a.job_id, j.job_type, j.partition_key, a.attempt""",
+                returning a.job_id, j.job_type, j.partition_key, a.attempt, a.correlation_id, a.traceparent""",
                 {
                     "grace": LAUNCH_GRACE_SECONDS,
                     "job": last.job_id if last else None,
@@ -335,7 +341,8 @@ class Attempts:
                          order by c.requested_at
                          limit %(limit)s
                            for update of c skip locked)
-                returning a.job_id, j.job_type, j.partition_key, a.attempt, a.requested_at)
+                returning a.job_id, j.job_type, j.partition_key, a.attempt, a.requested_at, a.correlation_id,
+                  a.traceparent)
                 select * from taken order by requested_at, job_id""",
                 {"grace": LAUNCH_GRACE_SECONDS, "limit": limit, "types": list(job_types)},
             ).fetchall()
@@ -357,23 +364,27 @@ def add_attempt(
     allow_mass_retire: bool = False,
     verify_sources: bool = False,
     goes_on: bool = False,
+    trace: Trace | None = None,
 ) -> int:
-    """Request one more attempt, while the job's row is locked; returns its number.
+    """Request one more attempt, while the job's row is locked; returns its number. Without `trace` it gets an id.
 
     It begins a new delivery (`deltas.py`) if the one before it is completed, unless it goes on with that one.
     """
     flags = {"force": force, "mass": allow_mass_retire, "verify": verify_sources}
+    ids = {"correlation": trace and trace.correlation_id, "parent": trace and trace.traceparent}
     row = conn.execute(
         """with last as (select attempt, delivery, outcome from geo.attempts where job_id = %(job)s
                         order by attempt desc limit 1)
            insert into geo.attempts
-             (job_id, attempt, requested_by, force, allow_mass_retire, verify_sources, delivery)
+             (job_id, attempt, requested_by, force, allow_mass_retire, verify_sources, correlation_id, traceparent,
+              delivery)
            select %(job)s, coalesce(attempt, 0) + 1, %(by)s, %(force)s, %(mass)s, %(verify)s,
+                  coalesce(%(correlation)s, gen_random_uuid()::text), %(parent)s::text,
                   case when outcome = 'completed' and not %(goes_on)s then coalesce(delivery, 0) + 1
                        else coalesce(delivery, 1) end
              from (select) as one left join last on true
            returning attempt""",
-        {"job": job_id, "by": requested_by, "goes_on": goes_on, **flags},
+        {"job": job_id, "by": requested_by, "goes_on": goes_on, **flags, **ids},
     ).fetchone()
     return int(str(row["attempt"])) if row else 1
 

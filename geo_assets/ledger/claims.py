@@ -290,7 +290,7 @@ def _bind_attempt(
                     allow_mass_retire = allow_mass_retire or %(allow_mass_retire)s,
                   verify_sources = verify_sources or %(verify_sources)s
             where job_id = %(job)s and (run_id = %(run)s or (attempt = %(attempt)s and run_id is null))
-            returning force, allow_mass_retire, outcome, attempt""",
+            returning force, allow_mass_retire, outcome, attempt, correlation_id, traceparent""",
         {"run": run_id, "job": job_id, "attempt": attempt, **asked},
     ).fetchone()
     if bound and bound["outcome"] is not None:  # rolled back: the run never owns the job
@@ -298,14 +298,16 @@ def _bind_attempt(
             "CANCELLED", f"attempt {bound['attempt']} had ended ({bound['outcome']}) before its run could claim it"
         )
     if bound:
-        return {flag: bound[flag] for flag in ("force", "allow_mass_retire")}
-    added = add_attempt(conn, job_id, requested_by, **asked)  # launched from the UI, by a backfill or a re-execution
-    conn.execute(
+        return {name: bound[name] for name in ("force", "allow_mass_retire", "correlation_id", "traceparent")}
+    added = add_attempt(
+        conn, job_id, requested_by, trace=None, **asked
+    )  # launched from the UI, by a backfill or a re-execution
+    row = conn.execute(
         "update geo.attempts set run_id = %s, launched_at = now(), started_at = now() where job_id = %s and attempt"
-        " = %s",
+        " = %s returning correlation_id",
         (run_id, job_id, added),
-    )
-    return {flag: asked[flag] for flag in ("force", "allow_mass_retire")}
+    ).fetchone()
+    return {**{flag: asked[flag] for flag in ("force", "allow_mass_retire")}, **(row or {})}
 
 
 def _claim_of(job: dict[str, object], run_id: str, *, owner: str, flags: dict[str, object]) -> Claim:

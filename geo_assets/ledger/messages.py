@@ -44,6 +44,7 @@ class RawMessage(BaseModel):
     size_bytes: int  # of the whole message; `body` may be cut
     dequeue_count: int = 1
     correlation_id: str
+    traceparent: str | None = None
     job_type: str | None = None  # where the source knows it before the body is read (HTTP)
 
 
@@ -282,7 +283,8 @@ def _add_error(conn: DictConnection, error: GeoAssetsError, *, severity: str, **
         """insert into geo.errors (severity, code, error_class, message, remedy, excerpt, message_id, job_id, run_id,
           correlation_id)
            values (%(severity)s, %(code)s, %(class)s, %(message)s, %(remedy)s, %(excerpt)s, %(message_id)s,
-             %(job_id)s, %(run_id)s, %(correlation_id)s)""",
+             %(job_id)s, %(run_id)s, coalesce(%(correlation_id)s, (select correlation_id from geo.attempts
+                                       where job_id = %(job_id)s order by attempt desc limit 1)))""",
         {
             "severity": severity,
             "code": error.code,

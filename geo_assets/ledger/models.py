@@ -291,6 +291,8 @@ class Attempt(BaseModel):
     partition_key: str
     attempt: int
     requested_at: datetime | None = None  # where it is taken from the ledger to be launched later
+    correlation_id: str | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,6 +322,7 @@ class StalledJob:
     silent_seconds: float | None
     rescues: int
     requested_at: datetime | None = None
+    correlation_id: str = ""
 
 
 class Submitted(BaseModel):
@@ -344,6 +347,8 @@ class Claim(OfJobType):
     force: bool
     allow_mass_retire: bool = False
     owner_run_id: str
+    correlation_id: str = ""
+    traceparent: str | None = None
 
     @property
     def won(self) -> bool:

@@ -35,6 +35,7 @@ from geo_assets.local import processes
 from geo_assets.local.instance import celery_exports, instance_config
 from geo_assets.local.postgresql import Binaries, Cluster, ensure_binaries, find_binaries, free_port, usable_data_dir
 from geo_assets.local.processes import Started
+from geo_assets.logs import dagster_format
 from geo_assets.sandbox.scratch import sweep
 from geo_assets.settings import STACK_ENV_FILE, Role, Settings, default_home, load_settings, project_file
 
@@ -200,7 +201,7 @@ class Stack:
                 workspace,
             ],
             "api": ["-m", "geo_assets.api.serve", str(settings.api_port)],
-            "daemon": ["-m", "dagster._daemon", "run", "-w", workspace],
+            "daemon": ["-m", "dagster._daemon", "run", "-w", workspace, "--log-format", dagster_format(settings)],
         }
         if can_serve():
             commands["serve"] = ["-m", "geo_assets.serving.serve", str(settings.serve_port)]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import fcntl
 import importlib
+import logging
 import os
 import resource
 import signal
@@ -24,7 +25,7 @@ from typing import Any
 from geo_assets.errors import GeoAssetsError
 from geo_assets.lean import leave_out
 from geo_assets.sandbox import selftest
-from geo_assets.sandbox.protocol import FUNCTIONS, Call, Reply, Terms, receive, send
+from geo_assets.sandbox.protocol import FUNCTIONS, LONGEST_SAID, MOST_SAID, Call, Reply, Terms, receive, send
 from geo_assets.sandbox.scratch import TEMPORARY, WORK
 from geo_assets.sandbox.walls import Walls, raise_walls
 
@@ -41,6 +42,8 @@ def main(control_fd: int, lifeline_fd: int, terms: Terms) -> None:
     selftest.WALLS.append(walls)
     os.dup2(2, 1)  # what a library prints must not be mistaken for results
     leave_out("geopandas", "pandas")
+    heard = _Heard()
+    logging.getLogger().addHandler(heard)
     refused = None if terms.permissive or not walls.missing else _incomplete(walls)
     for module in terms.preload if refused is None else ():
         importlib.import_module(module)
@@ -49,7 +52,26 @@ def main(control_fd: int, lifeline_fd: int, terms: Terms) -> None:
             message, fds = receive(control)
             if message is None:
                 return
-            send(control, (refused or _serve(Call.model_validate(message), fds)).model_dump(mode="json"))
+            reply = refused or _serve(Call.model_validate(message), fds)
+            send(control, reply.model_copy(update={"said": heard.taken()}).model_dump(mode="json"))
+
+
+class _Heard(logging.Handler):
+    """What libraries warn of during a call. The parent writes it down: no log is open to a child."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the first ones."""
+        if len(self._said) < MOST_SAID:
+            self._said.append(f"{record.name}: {record.getMessage()}"[:LONGEST_SAID])
+
+    def taken(self) -> tuple[str, ...]:
+        """Return what was heard since the last time."""
+        said, self._said = self._said, []
+        return tuple(said)
 
 
 def _incomplete(walls: Walls) -> Reply:

@@ -15,12 +15,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import io
+import logging
 import os
 import random
 import secrets
 import stat
 import tempfile
 import threading
+import time
 import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +38,7 @@ from geo_assets.sandbox.host import HostLimits, HostShare
 from geo_assets.sandbox.idle import IdleLanes
 from geo_assets.sandbox.lane import Lane
 from geo_assets.sandbox.process import Child, PipeEnd
-from geo_assets.sandbox.protocol import Call, Terms, receive_reply, send
+from geo_assets.sandbox.protocol import LONGEST_SAID, Call, Terms, receive_reply, send
 from geo_assets.sandbox.scratch import (
     hand_over,
     make_and_hold,
@@ -51,6 +53,7 @@ from geo_assets.sandbox.watch import DISK_MB, Watch, Watched
 
 R = TypeVar("R", bound=BaseModel)
 
+_log = logging.getLogger(__name__)
 
 #: Size of the pipe, sixteen times the default: fewer switches between the child and us.
 _PIPE_BYTES = 1024**2
@@ -329,7 +332,7 @@ class SandboxPool:
                 raise GeoAssetsError("SANDBOX_CRASHED", f"the reader died twice on this file ({death})") from None
 
     def _once(self, lane: Lane, call: Call, request: BaseModel, result: type[R]) -> R:
-        with lane.child() as child, self._watched(lane, child, request) as watched:
+        with lane.child() as child, _logged(call, child), self._watched(lane, child, request) as watched:
             return _exchange(child, call, watched, result)
 
     @contextmanager
@@ -366,6 +369,7 @@ class SandboxPool:
             try:
                 lane = stack.enter_context(self._lane_of(call.request))
                 child = stack.enter_context(lane.child())
+                stack.enter_context(_logged(call, child))
                 end.written_by(child.process)
                 watched = stack.enter_context(self._watched(lane, child, request))
                 send(child.control, call.model_dump(mode="json"), (write_fd,))
@@ -401,6 +405,20 @@ class _ChildDied(Exception):  # noqa: N818 - an event inside this module, not an
     """The child ended without an answer."""
 
 
+@contextmanager
+def _logged(call: Call, child: Child) -> Iterator[None]:
+    """Log what became of a call. A child has no log to write to, so that no file can."""
+    began, how = time.monotonic(), {"function": call.function, "child_pid": child.process.pid}
+    try:
+        yield
+    except Exception as error:
+        code = {"code": error.code} if isinstance(error, GeoAssetsError) else {}
+        ended = {**how, **code, "reason": str(error), "seconds": round(time.monotonic() - began, 3)}
+        _log.info("call of a sandboxed child failed", extra=ended)
+        raise
+    _log.info("sandboxed child was called", extra={**how, "seconds": round(time.monotonic() - began, 3)})
+
+
 def _exchange(child: Child, call: Call, watched: Watched, result: type[R]) -> R:
     try:
         send(child.control, call.model_dump(mode="json"))
@@ -412,6 +430,8 @@ def _exchange(child: Child, call: Call, watched: Watched, result: type[R]) -> R:
 def _result(child: Child, watched: Watched, result: type[R]) -> R:
     try:
         reply = receive_reply(child.control, lambda: child.process.poll() is None)
+        for said in reply.said if reply else ():
+            _log.info("sandboxed child warned", extra={"child_pid": child.process.pid, "said": said[:LONGEST_SAID]})
         if reply is not None and reply.error is None:
             return result.model_validate(reply.result)
     except OSError:

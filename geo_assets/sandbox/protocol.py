@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 #: All functions that may be called in a child: `module:function(request: Model[, sink]) -> Model`.
 FUNCTIONS = frozenset(
@@ -35,6 +35,9 @@ FUNCTIONS = frozenset(
 
 #: A report of a file is a few kilobytes; more is a fault or an attack.
 _MAX_MESSAGE = 16 * 1024 * 1024
+
+#: Warnings of a call that a child passes on, and characters of each.
+MOST_SAID, LONGEST_SAID = 20, 500
 
 #: Seconds of silence after which to check whether the other side still lives.
 _LOOK_EVERY = 0.25
@@ -95,6 +98,7 @@ class Reply(BaseModel):
     result: dict[str, Any] | None = None
     error: dict[str, str] | None = None
     traceback: str | None = None
+    said: tuple[str, ...] = Field((), max_length=MOST_SAID, description="what its libraries warned of")
 
 
 def send(control: socket.socket, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:

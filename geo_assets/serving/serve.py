@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 
+from geo_assets import logs
 from geo_assets.api.auth import refuse_open_door
 from geo_assets.settings import load_settings
 from geo_assets.submissions.submit import Submitter
@@ -44,6 +45,7 @@ def serve(host: str, port: int, ready: Callable[[], None] = lambda: None) -> Non
         GeoAssetsError: INVALID_PARAMETERS, it would be open to the network; STACK_NOT_RUNNING.
     """
     settings = load_settings()
+    logs.configure_process(settings)
     with Submitter(settings) as submitter:
         required = refuse_open_door(settings, submitter.tokens, host)
     os.environ.update(_GDAL)

@@ -8,12 +8,15 @@ step's log (`progress_log.py`).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
 from geo_assets.errors import ErrorClass, GeoAssetsError
 from geo_assets.ledger.models import PlannedTask
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef
+
+_log = logging.getLogger(__name__)
 
 
 def is_of_the_file(error: GeoAssetsError) -> bool:
@@ -39,3 +42,5 @@ def end_badly(context: StageContext, job: JobRef, stage: str, task_key: str, err
         GeoAssetsError: LEASE_LOST.
     """
     context.tasks.fail(job.job_id, job.run_id, stage, task_key, error)
+    task = {"stage": stage, "task_key": task_key}
+    _log.warning("file is bad", extra={**task, "code": error.code, "reason": error.message, "remedy": error.remedy})

@@ -15,6 +15,7 @@ from functools import partial
 import psycopg
 from psycopg_pool import PoolTimeout
 
+from geo_assets.correlation import about
 from geo_assets.errors import GeoAssetsError, unforeseen
 from geo_assets.ledger.fatal import MOST_DEATHS, SILENT_SECONDS
 from geo_assets.ledger.models import Work
@@ -155,7 +156,10 @@ def _one(context: StageContext, job: JobRef, stage: str, do: DoTask, work: Work)
         )
         end_badly(context, job, stage, work.task_key, fatal)
         return work, fatal
-    with context.turns.taken(alone=work.deaths > 0, stopped=lambda: context.stopped):
+    with (
+        about(stage=stage, task_key=work.task_key),
+        context.turns.taken(alone=work.deaths > 0, stopped=lambda: context.stopped),
+    ):
         context.tasks.start(job.job_id, job.run_id, stage, work.task_key, context.process)
         result = _tried(context, job, stage, do, work)
     if work.deaths:

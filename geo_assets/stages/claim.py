@@ -37,5 +37,6 @@ def claim_job(
         submitted_by=claim.submitted_by,
         force=claim.force,
         allow_mass_retire=claim.allow_mass_retire,
+        correlation_id=claim.correlation_id,
         parameters=claim.parameters,
     )

@@ -34,6 +34,7 @@ class JobRef(Contract, OfJobType):
     submitted_by: str = ""
     force: bool = False
     allow_mass_retire: bool = False
+    correlation_id: str = ""
 
     @property
     def stood_aside(self) -> bool:

@@ -5,6 +5,7 @@ Here: the decision, as a pure function, and its application. Not here: when it i
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -14,6 +15,8 @@ from geo_assets.ledger.attempts import DELETED
 from geo_assets.ledger.jobs import Jobs
 from geo_assets.ledger.messages import Messages
 from geo_assets.ledger.models import JobStatus, StalledJob
+
+_log = logging.getLogger(__name__)
 
 #: Consecutive new attempts that the janitor starts before it gives a job up.
 MAX_RESCUES = 2
@@ -74,6 +77,8 @@ def run_janitor(
     for job in _stalled(jobs, look):
         action = decide(job)
         _apply(jobs, messages, report_dead, job, action)
+        ids = {"correlation_id": job.correlation_id, "job_id": job.job_id, "run_id": job.run_id}
+        _log.info("stalled job looked after", extra={**ids, "action": action, "run_status": job.run_status})
         done.append((job, action))
     return done
 

@@ -22,6 +22,7 @@ from obstore.exceptions import (
 )
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.redaction import redacted
 from geo_assets.task_status import BAD_INPUT, RETRY_OPTIONS
 
 #: The status of the service's answer, in obstore's error text.
@@ -249,5 +250,5 @@ def _errno(error: Exception, text: str) -> int:
 
 
 def plain(error: Exception) -> str:
-    """Return the first line of a store's error: the rest may contain a signed URL."""
-    return re.sub(r"\?\S+", "?…", str(error).splitlines()[0])[:300] if str(error) else type(error).__name__
+    """Return the first line of a store's error without secrets, and without what a URL asks for: it may be signed."""
+    return redacted(re.sub(r"\?\S+", "?…", str(error).splitlines()[0]))[:300] if str(error) else type(error).__name__

@@ -9,10 +9,12 @@ continues from its own row.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from geo_assets.correlation import Trace, about
 from geo_assets.crash import crash_point
 from geo_assets.database.connections import TRANSIENT
 from geo_assets.errors import ErrorClass, GeoAssetsError, unforeseen
@@ -25,6 +27,8 @@ from geo_assets.submissions.submit import Submitter
 #: How often a message may fail by a fault of ours, or of the machine, before it is set aside. While a dependency does
 #: not answer it is delivered again any number of times.
 _TRIES = 5
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +50,19 @@ def handle(submitter: Submitter, raw: RawMessage, read: Callable[[bytes], Messag
         psycopg.Error: a transient error.
     """
     record = submitter.messages.record(raw)
-    crash_point("boundary.recorded")
+    with about(correlation_id=record.correlation_id, message_id=record.message_id):
+        crash_point("boundary.recorded")
+        return _handle(submitter, raw, record, read)
+
+
+def _handle(submitter: Submitter, raw: RawMessage, record: MessageRecord, read: Callable[[bytes], Message]) -> Outcome:
     if record.state in {MessageState.POISON, MessageState.REJECTED}:
         return Outcome(
             record,
             error=GeoAssetsError.from_dict({"code": record.error_code or "", "message": record.error_message or ""}),
         )
     if record.state != MessageState.RECEIVED:
+        _log.info("message delivered again", extra={"state": record.state, "source": raw.source})
         return Outcome(record)  # delivered again after it was handled
     try:
         submitted = _submit(submitter, raw, record, read)
@@ -66,12 +76,23 @@ def handle(submitter: Submitter, raw: RawMessage, read: Callable[[bytes], Messag
         failure = unforeseen(error)
     else:
         crash_point("boundary.accepted")
+        _log.info(
+            "submission accepted",
+            extra={
+                "source": raw.source,
+                "job_id": submitted.job_id,
+                "job_type": submitted.job_type,
+                "attempt": submitted.attempt,
+                "duplicate": submitted.duplicate,
+            },
+        )
         return Outcome(record, submitted=submitted)
     if (
         failure.error_class is not ErrorClass.INVALID
         and len(submitter.messages.errors(message_id=record.message_id)) + 1 < _TRIES
     ):
         submitter.messages.note(failure, severity="warning", message_id=record.message_id)
+        _log.warning("message comes again after a fault", extra={"code": failure.code, "reason": failure.message})
         raise failure
     reject(submitter, record, raw.body, failure)
     return Outcome(record, error=failure)
@@ -94,12 +115,17 @@ def _submit(
         force=message.force,
         allow_mass_retire=message.allow_mass_retire,
         message_id=record.message_id,
+        trace=Trace(record.correlation_id, raw.traceparent),
     )
 
 
 def reject(submitter: Submitter, record: MessageRecord, body: bytes, error: GeoAssetsError) -> None:
     """Poison a message, and record that with the job that it names, if any."""
     job_id = recover_job_id(body)
+    _log.warning(
+        "message rejected",
+        extra={"source": record.source, "code": error.code, "reason": error.message, "job_id": job_id},
+    )
     submitter.messages.reject(record.message_id, error, job_id=job_id)
     crash_point("boundary.rejected")
     settle_poison(submitter, record.message_id, job_id, error)

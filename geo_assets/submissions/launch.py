@@ -5,6 +5,7 @@ Here: three GraphQL calls. Not here: who may launch (`ledger/jobs.py` lets exact
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -17,7 +18,11 @@ from geo_assets.ledger.models import Attempt
 from geo_assets.settings import Settings
 from geo_assets.submissions.size import Sizes
 
-ATTEMPT_TAG = "geo_assets/attempt"
+#: Tags of a run.
+ATTEMPT_TAG, JOB_TAG = "geo_assets/attempt", "geo_assets/job_id"
+CORRELATION_TAG, TRACEPARENT_TAG = "geo_assets/correlation_id", "geo_assets/traceparent"
+
+_log = logging.getLogger(__name__)
 
 _ADD_PARTITION = """mutation ($selector: RepositorySelector!, $def: String!, $key: String!) {
   addDynamicPartition(repositorySelector: $selector, partitionsDefName: $def, partitionKey: $key) {
@@ -54,9 +59,8 @@ def launch(jobs: Jobs, settings: Settings, attempt: Attempt, sizes: Sizes) -> st
     Raises:
         GeoAssetsError: LAUNCH_FAILED; the attempt stays recorded, and the sensor launches it.
     """
-    if not jobs.take_launch(attempt.job_id, attempt.attempt):
-        return None
-    return launch_taken(jobs, settings, attempt, sizes)
+    taken = jobs.take_launch(attempt.job_id, attempt.attempt)
+    return launch_taken(jobs, settings, taken, sizes) if taken else None
 
 
 def launch_taken(jobs: Jobs, settings: Settings, attempt: Attempt, sizes: Sizes) -> str:
@@ -65,11 +69,21 @@ def launch_taken(jobs: Jobs, settings: Settings, attempt: Attempt, sizes: Sizes)
     Raises:
         GeoAssetsError: LAUNCH_FAILED; the attempt is given back, and the sensor launches it.
     """
+    ids = {"correlation_id": attempt.correlation_id, "job_id": attempt.job_id, "attempt": attempt.attempt}
     try:
-        return _start_run(settings, attempt, sizes.tags(attempt))
-    except GeoAssetsError:
+        run_id = _start_run(settings, attempt, sizes.tags(attempt))
+    except GeoAssetsError as error:
         jobs.give_back_launch(attempt.job_id, attempt.attempt)
+        _log.info("run not launched", extra={**ids, "code": error.code, "reason": error.message})
         raise
+    _log.info("run launched", extra={**ids, "run_id": run_id})
+    return run_id
+
+
+def tags_of(attempt: Attempt) -> dict[str, str]:
+    """The tags of a run that say which attempt it is, and by which ids it is found."""
+    ids = {CORRELATION_TAG: attempt.correlation_id, JOB_TAG: attempt.job_id, TRACEPARENT_TAG: attempt.traceparent}
+    return {ATTEMPT_TAG: str(attempt.attempt), **{tag: value for tag, value in ids.items() if value}}
 
 
 def terminate(webserver_url: str, run_id: str) -> None:
@@ -97,7 +111,7 @@ def _start_run(settings: Settings, attempt: Attempt, size: Mapping[str, str]) ->
         raise GeoAssetsError(
             "LAUNCH_FAILED", f"Dagster refused the partition: {added.get('message', added['__typename'])}"
         )
-    tags = {"dagster/partition": attempt.partition_key, ATTEMPT_TAG: str(attempt.attempt), **size}
+    tags = {"dagster/partition": attempt.partition_key, **tags_of(attempt), **size}
     params = {
         "selector": {**location, "pipelineName": attempt.job_type},
         "runConfigData": {},

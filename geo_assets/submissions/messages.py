@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 
+from geo_assets.correlation import Trace
 from geo_assets.errors import GeoAssetsError, wrong_parameters
 from geo_assets.ledger.messages import MAX_MESSAGE_BYTES
 from geo_assets.parameters import JOB_TYPES, Parameters, parameters_type
@@ -23,6 +24,9 @@ _MAX_DEPTH, _MAX_KEYS = 16, 200
 
 #: Bounded on purpose: `(…+)+` over hostile bytes takes hours.
 _JOB_ID = re.compile(rb'"job_id"\s{0,8}:\s{0,8}"([0-9a-f]{64})"')
+
+#: The ids that a message asks to be found by, whatever else it holds.
+_TRACE = re.compile(rb'"(correlation_id|traceparent)"\s{0,8}:\s{0,8}"([A-Za-z0-9._:-]{1,128})"')
 
 #: A string, closed or running to the end: without the end, the search would start again at each quote of a broken
 #: message.
@@ -40,6 +44,7 @@ class Message(BaseModel):
         None, pattern=r"^[0-9a-f]{64}$", description="if given, it must be the id of this request"
     )
     correlation_id: str | None = Field(None, max_length=128, pattern=r"^[A-Za-z0-9._:-]+$")
+    traceparent: str | None = Field(None, max_length=128, description="the sender's span (W3C Trace Context)")
     force: bool = Field(False, description="redo finished work too")
     allow_mass_retire: bool = Field(
         False, description="with deleted=retire: withdraw even more than max_retire_percent"
@@ -92,6 +97,12 @@ def recover_job_id(body: bytes) -> str | None:
     """The job id that a bad message names, from its first 64 KiB, by a bounded pattern."""
     match = _JOB_ID.search(body, 0, MAX_MESSAGE_BYTES)
     return match[1].decode() if match else None
+
+
+def trace_of(body: bytes) -> Trace:
+    """The ids under which a message asks to be found, good or bad: what is said of a bad one is found, too."""
+    named = {name.decode(): value.decode() for name, value in _TRACE.findall(body[:MAX_MESSAGE_BYTES])}
+    return Trace.of(named.get("correlation_id"), named.get("traceparent"))
 
 
 def _checked_object(body: bytes) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from geo_assets.correlation import Trace
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.models import MessageState
 from geo_assets.submissions.messages import read_message
@@ -27,6 +28,7 @@ def replay(submitter: Submitter, message_id: str) -> dict[str, Any]:
             submitted_by=f"replay of {record.source}",
             force=message.force,
             allow_mass_retire=message.allow_mass_retire,
+            trace=Trace(record.correlation_id, message.traceparent),
         )
     except GeoAssetsError as error:
         return {

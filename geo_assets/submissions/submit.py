@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Self
 
+from geo_assets.correlation import Trace
 from geo_assets.database.connections import DictConnection
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.circuits import circuit_of
@@ -70,11 +71,13 @@ class Submitter:
         force: bool = False,
         allow_mass_retire: bool = False,
         message_id: str | None = None,
+        trace: Trace | None = None,
     ) -> Submitted:
         """Record a submission and launch it if it asks for something new.
 
         If the launch fails, the submission stays recorded and the sensor launches it (`warning` says so, unless it
-        happens in the background). If an account does not answer, the run waits for it.
+        happens in the background). If an account does not answer, the run waits for it. What is said
+        of it has the ids of `trace`, or new ones.
 
         Raises:
             GeoAssetsError: UNKNOWN_ACCOUNT, CONTAINER_NOT_FOUND; nothing is recorded then.
@@ -95,6 +98,7 @@ class Submitter:
             allow_mass_retire=allow_mass_retire,
             verify_sources=isinstance(parameters, IngestContainer) and parameters.verify_sources,
             in_transaction=accept,
+            trace=trace,
         )
         self._launch(submitted)
         return submitted

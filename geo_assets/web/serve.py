@@ -55,7 +55,8 @@ _TOO_MANY = _only(b"503 Service Unavailable")
 
 def serve(app: ASGIApp, host: str, port: int, **options: Any) -> None:
     """Serve until told to stop; `options` are uvicorn's."""
-    options = {"timeout_graceful_shutdown": _STOP_SECONDS, **options}
+    # what uvicorn says is written as the process writes everything
+    options = {"timeout_graceful_shutdown": _STOP_SECONDS, "log_config": None, **options}
     uvicorn.run(app, host=host, port=port, log_level="warning", http=ImpatientProtocol, **options)
 
 

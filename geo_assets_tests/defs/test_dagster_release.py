@@ -12,6 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.execution import context_creation_job
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._grpc import server
 from dagster_postgres import (
@@ -70,6 +71,11 @@ def test_dagsters_server_still_starts_runs_with_the_start_method_spawn_asked_for
     assert source.count('multiprocessing.get_context("spawn")') == 1, said
     assert source.count("get_context(") == 1, said
     assert source.count("self._mp_ctx.Process(") == source.count(".Process("), said
+
+
+def test_dagster_still_asks_by_that_name_for_the_loggers_of_a_run_whose_configuration_names_none():
+    source = inspect.getsource(context_creation_job)
+    assert source.count("in default_system_loggers(") == 3, "defs/lines.py puts our console in its place"
 
 
 def test_where_dagster_asks_for_spawn_it_gets_forkserver_and_any_other_method_is_left_alone(monkeypatch):

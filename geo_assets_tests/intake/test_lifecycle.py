@@ -365,7 +365,7 @@ def test_an_attempt_is_launched_by_exactly_one_of_many(settings, submitter):
     _, first, _ = submitted(submitter)
     with ThreadPoolExecutor(10) as pool:
         takes = list(pool.map(lambda _: submitter.jobs.take_launch(first.job_id, 1), range(10)))
-    assert sum(takes) == 1
+    assert sum(map(bool, takes)) == 1
 
 
 def test_retrying_a_job_at_work_is_refused(submitter, dagster):

@@ -16,15 +16,15 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-import uuid
 from collections.abc import Iterator
 
+from geo_assets.correlation import Trace
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.messages import MAX_MESSAGE_BYTES, MessageRecord, RawMessage
 from geo_assets.settings import Settings
 from geo_assets.storage.blobs import Blob
 from geo_assets.storage.containers import Container, open_container
-from geo_assets.submissions.messages import Message, read_message
+from geo_assets.submissions.messages import Message, read_message, trace_of
 from geo_assets.text import escaped
 
 INBOX, CLAIMED, DONE, POISON = "inbox/", "claimed/", "done/", "poison/"
@@ -85,7 +85,7 @@ class UnreachableDelivery:
     def __init__(self, inbox: str, blob: Blob) -> None:
         self._path = blob.path
         self.raw = RawMessage(
-            source=inbox, source_id=_claim_name(blob), body=b"", size_bytes=0, correlation_id=str(uuid.uuid4())
+            source=inbox, source_id=_claim_name(blob), body=b"", size_bytes=0, correlation_id=Trace.of().correlation_id
         )
 
     def read(self, _body: bytes) -> Message:
@@ -152,12 +152,14 @@ class BlobInbox:
         if blob is None:
             return None
         body = self._container.read_range(claimed, 0, min(blob.size, MAX_MESSAGE_BYTES + 1)) if blob.size else b""
+        trace = trace_of(body)
         raw = RawMessage(
             source=self.name,
             source_id=claimed.removeprefix(CLAIMED).partition("_")[2],
             body=body,
             size_bytes=blob.size,
-            correlation_id=str(uuid.uuid4()),
+            correlation_id=trace.correlation_id,
+            traceparent=trace.traceparent,
         )
         return BlobDelivery(self._container, claimed, raw)
 

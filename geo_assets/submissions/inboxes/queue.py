@@ -12,7 +12,6 @@ import base64
 import binascii
 import json
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -21,7 +20,7 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.messages import MessageRecord, RawMessage
 from geo_assets.settings import Settings
 from geo_assets.storage.faults import made_unless_it_exists
-from geo_assets.submissions.messages import Message, read_message
+from geo_assets.submissions.messages import Message, read_message, trace_of
 
 #: A message is not given out again while it is in hand. A page of them is dequeued at once, and each waits for its
 #: turn: a message that has waited for half of the time is requested again before it is handled.
@@ -151,13 +150,15 @@ class QueueInbox:
             if isinstance(message.content, bytes)
             else str(message.content).encode("utf-8", "surrogatepass")
         )
+        trace = trace_of(body)
         return RawMessage(
             source=self.name,
             source_id=message.id,
             body=body,
             size_bytes=len(body),
             dequeue_count=message.dequeue_count or 1,
-            correlation_id=str(uuid.uuid4()),
+            correlation_id=trace.correlation_id,
+            traceparent=trace.traceparent,
         )
 
     def ensure(self) -> list[str]:
