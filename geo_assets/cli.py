@@ -17,6 +17,7 @@ import typer
 
 from geo_assets import __version__
 from geo_assets.commands import (
+    alerts,
     api,
     catalogue,
     containers,
@@ -100,6 +101,7 @@ app.command(epilog=reconcile.RECONCILE_EXAMPLE)(reconcile.reconcile)
 app.command(epilog=receipts.REBUILD_EXAMPLE)(receipts.rebuild)
 app.command(epilog=catalogue.UNPUBLISH_EXAMPLE)(catalogue.unpublish)
 app.command(epilog=vector.LOAD_EXAMPLE)(vector.load)
+app.command(epilog=alerts.ALERT_EXAMPLE)(alerts.alert)
 app.command()(api.api)
 app.command(epilog=serving.SERVE_EXAMPLE)(serving.serve)
 app.command(epilog=database.MIGRATE_EXAMPLE)(database.migrate)

@@ -20,7 +20,7 @@ from geo_assets.defs.io_manager import contract_io_manager
 from geo_assets.defs.lines import build_console, write_by_default
 from geo_assets.defs.reconcile import build_reconcile
 from geo_assets.defs.resources import JOB_TAGS, Stages
-from geo_assets.defs.sensors import build_janitor, build_submissions_sensor
+from geo_assets.defs.sensors import build_alerts, build_janitor, build_submissions_sensor
 from geo_assets.parameters import JOB_TYPES
 from geo_assets.settings import Settings, load_settings
 from geo_assets.submissions.size import may_be_large, size_tags
@@ -53,7 +53,7 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, Any] | None 
         assets=assets,
         jobs=jobs,
         schedules=[build_reconcile(settings)],
-        sensors=[build_submissions_sensor(settings, jobs), build_janitor(settings)],
+        sensors=[build_submissions_sensor(settings, jobs), build_janitor(settings), build_alerts(settings)],
         resources=resources,
         executor=executor,
         loggers={"console": console},

@@ -281,6 +281,15 @@ ERRORS: dict[str, ErrorKind] = {
     "DISK_FULL": ErrorKind(_R, "free disk space, then submit again"),
     "OUTPUT_DAMAGED": ErrorKind(_X, _AGAIN),
     "OUTPUT_GONE": ErrorKind(_T, _AGAIN),
+    "CHECK_FAILED": ErrorKind(
+        _X, "look at the check of the asset in Dagster, and at what else disagrees: geo-assets reconcile"
+    ),
+    "WEBHOOK_UNAVAILABLE": ErrorKind(
+        _T, "check GEO_ASSETS_ALERT_WEBHOOK (geo-assets alert --test); what waits is sent when it answers"
+    ),
+    "ALERT_REFUSED": ErrorKind(
+        _I, "check GEO_ASSETS_ALERT_WEBHOOK and GEO_ASSETS_ALERT_FORMAT, then: geo-assets alert --test"
+    ),
     "CONTRACT_VIOLATION": ErrorKind(_X, "a stage received unexpected input; report this with the run's id"),
     "INTERNAL": ErrorKind(_X, "run again with --debug and report what it prints"),
 }

@@ -11,7 +11,7 @@ import socket
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
@@ -247,6 +247,12 @@ class Settings(BaseSettings):
         description="of the lines that servers, sensors and runs write: json, one object a line, for whatever collects"
         " them; text, for people",
     )
+    alert_webhook: SecretStr | None = Field(
+        None, description="where alerts are posted to, https://…; a secret, as whoever knows it can post (default: off)"
+    )
+    alert_format: Literal["json", "slack", "teams"] = Field(
+        "json", description="what is posted: json, for a program; or a message of Slack or Teams"
+    )
 
     @field_validator("home")
     @classmethod
@@ -297,6 +303,17 @@ class Settings(BaseSettings):
                     " SharedAccessSignature"
                 )
                 raise ValueError(msg)
+        return value
+
+    @field_validator("alert_webhook")
+    @classmethod
+    def _is_an_address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or not value.get_secret_value():
+            return None
+        parts = urlsplit(value.get_secret_value())
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            msg = "is not an address, https://HOST/…"
+            raise ValueError(msg)
         return value
 
     @property

@@ -14,6 +14,7 @@ from typing import Any
 import dagster as dg
 
 from geo_assets.defs.partitions import PARTITIONS, key_of
+from geo_assets.errors import GeoAssetsError
 from geo_assets.hints import runnable
 from geo_assets.stages.checks import Verdict, nothing_looked_at
 from geo_assets.stages.context import StageContext
@@ -83,6 +84,9 @@ def check_results(
     """Verdicts as Dagster's. A run that had nothing to look at has passed nothing."""
     nothing = nothing_looked_at(context, job)
     home, key = context.settings.home, key_of(job.job_type, asset)
+    failed = [f"{name}: {v.description}" for name, v in verdicts.items() if not (nothing or v.passed) and v.serious]
+    if failed:
+        context.alert(job, GeoAssetsError("CHECK_FAILED", f"{asset}: {'; '.join(failed)}"))
     return [_check_result(home, key, name, nothing or verdict) for name, verdict in verdicts.items()]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 
 from geo_assets import logs
+from geo_assets.alerts.send import send_due
 from geo_assets.defs.partitions import PARTITIONS
 from geo_assets.defs.runs import Runs
 from geo_assets.ledger.ledger import Ledger
@@ -35,6 +36,9 @@ MESSAGES_PER_TICK, SECONDS_PER_TICK = 100, 15.0
 
 #: How long the steps of a run, and a re-execution of some, find what the others passed to them.
 _CONTRACTS_KEPT = timedelta(days=30)
+
+#: How long it is known which alerts were sent.
+_ALERTS_KEPT = timedelta(days=30)
 
 #: After this time the janitor begins no other receipt.
 _RECEIPT_SECONDS = 10.0
@@ -114,6 +118,7 @@ def build_janitor(settings: Settings) -> dg.SensorDefinition:
             ledger.changes.forget(timedelta(days=settings.change_feed_days))
             ledger.contracts.forget(_CONTRACTS_KEPT)
             ledger.tallies.sum_up()
+            ledger.alerts.forget(_ALERTS_KEPT, unsent=settings.alert_webhook is None)
         swept = sweep_orphans(settings)
         receipts = write_due(settings, seconds=_RECEIPT_SECONDS)
         said = [
@@ -124,3 +129,23 @@ def build_janitor(settings: Settings) -> dg.SensorDefinition:
         return dg.SkipReason("; ".join(said) or "all jobs are in order")
 
     return janitor
+
+
+def build_alerts(settings: Settings) -> dg.SensorDefinition:
+    """The sensor that tells somebody."""
+
+    @dg.sensor(
+        name="alerts",
+        minimum_interval_seconds=10,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="posts what somebody is to hear of to the webhook of the settings, if there is one",
+    )
+    def alerts() -> dg.SkipReason:
+        """Send the alerts that are due."""
+        if settings.alert_webhook is None:
+            return dg.SkipReason("GEO_ASSETS_ALERT_WEBHOOK is not set")
+        logs.configure(settings)
+        with Ledger(settings, connections=1) as ledger:
+            return dg.SkipReason(send_due(settings, ledger))
+
+    return alerts

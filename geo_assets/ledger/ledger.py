@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Self
 
 from geo_assets.database.connections import open_pool
+from geo_assets.ledger.alerts import Alerts
 from geo_assets.ledger.changes import Changes
 from geo_assets.ledger.circuits import Circuits
 from geo_assets.ledger.contracts import Contracts
@@ -55,6 +56,7 @@ class Ledger:
         self.contracts = Contracts(self._pool)
         self.work = WorkRecords(self._pool)
         self.tallies = Tallies(self._pool)
+        self.alerts = Alerts(self._pool)
 
     def __enter__(self) -> Self:
         return self

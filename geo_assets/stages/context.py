@@ -158,6 +158,10 @@ class StageContext:
         """Record a problem that does not stop the job."""
         self.ledger.messages.note(error, severity="warning", job_id=job.job_id, run_id=job.run_id)
 
+    def alert(self, job: JobRef, error: GeoAssetsError) -> None:
+        """Record a problem that does not stop the job, and that somebody is to hear of."""
+        self.ledger.messages.note(error, severity="alert", job_id=job.job_id, run_id=job.run_id)
+
     def complete(self, job: JobRef) -> None:
         """Record that the job is done, whatever happens to the run in Dagster afterwards."""
         if not job.stood_aside:

@@ -1,0 +1,1 @@
+"""What somebody is to hear of, told to a webhook: jobs that failed, bad files, runs that died, messages in poison."""
