@@ -1,7 +1,7 @@
 """Extras: the packages that not every installation has.
 
 Here: which extra brings which package, which setting needs which, and the error where it is missing. Not here: what
-these packages are used for (`defs/executors.py`, `local/stack.py`, `storage/s3.py`).
+these packages are used for (`defs/executors.py`, `local/stack.py`, `storage/s3.py`, `spans.py`).
 """
 
 from importlib.util import find_spec
@@ -9,12 +9,18 @@ from importlib.util import find_spec
 from geo_assets.errors import GeoAssetsError
 from geo_assets.settings import Settings
 
-#: The name of an extra, which is that of its executor or launcher or kind of account -> the module that it brings.
-_MODULES = {"celery": "dagster_celery", "k8s": "dagster_k8s", "s3": "boto3"}
+#: The name of an extra -> the module that it brings. Those of executors, launchers and kinds of accounts have their
+#: names.
+_MODULES = {
+    "celery": "dagster_celery",
+    "k8s": "dagster_k8s",
+    "otel": "opentelemetry.exporter.otlp.proto.http",
+    "s3": "boto3",
+}
 
 
 def insist_on_extras(settings: Settings) -> None:
-    """Raise unless everything that executor and launcher of the settings need is here, and they go together.
+    """Raise unless everything that executor, launcher and tracing of the settings need is here, and they go together.
 
     Raises:
         GeoAssetsError: EXTRA_NOT_INSTALLED; INVALID_SETTINGS, both are Celery's, or Celery has no broker.
@@ -23,6 +29,8 @@ def insist_on_extras(settings: Settings) -> None:
         named = getattr(settings, field)
         if named in _MODULES:
             insist_on(named, f"GEO_ASSETS_{field.upper()}={named}: ")
+    if settings.otlp_endpoint:
+        insist_on("otel", "GEO_ASSETS_OTLP_ENDPOINT: ")
     if settings.executor == settings.run_launcher == "celery":
         raise GeoAssetsError(
             "INVALID_SETTINGS",
@@ -59,9 +67,16 @@ def insist_on(extra: str, whose: str = "") -> None:
         GeoAssetsError: EXTRA_NOT_INSTALLED.
     """
     module = _MODULES[extra]
-    if find_spec(module) is None:
+    if not _is_here(module):
         raise GeoAssetsError(
             "EXTRA_NOT_INSTALLED",
             f"{whose}the package {module} is not installed",
             remedy=f"install it: uv sync --extra {extra}, or pip install 'geo_assets[{extra}]'",
         )
+
+
+def _is_here(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # the package that it is in
+        return False

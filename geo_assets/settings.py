@@ -247,6 +247,11 @@ class Settings(BaseSettings):
         description="of the lines that servers, sensors and runs write: json, one object a line, for whatever collects"
         " them; text, for people",
     )
+    otlp_endpoint: WebAddress | None = Field(
+        None,
+        description="address of a collector of OpenTelemetry, http://HOST:4318, that spans are sent to by OTLP/HTTP"
+        " (extra otel; default: none are)",
+    )
     alert_webhook: SecretStr | None = Field(
         None, description="where alerts are posted to, https://…; a secret, as whoever knows it can post (default: off)"
     )

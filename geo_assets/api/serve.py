@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from geo_assets import logs
+from geo_assets import logs, spans
 from geo_assets.api.app import create_app
 from geo_assets.api.auth import refuse_open_door
 from geo_assets.settings import load_settings
@@ -24,6 +24,7 @@ def serve(host: str, port: int) -> None:
 
     settings = load_settings()
     logs.configure_process(settings)
+    spans.configure(settings)
     with Submitter(settings) as submitter:
         required = refuse_open_door(settings, submitter.tokens, host)
     serve_with_uvicorn(create_app(settings, require_auth=required), host, port)

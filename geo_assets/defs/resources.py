@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import dagster as dg
 from pydantic import PrivateAttr
 
-from geo_assets import logs
+from geo_assets import logs, spans
 from geo_assets.correlation import process_about
 from geo_assets.defs.executors import steps_of
 from geo_assets.defs.process_title import titled
@@ -19,7 +19,7 @@ from geo_assets.settings import Settings
 from geo_assets.stages.chunks import INFRASTRUCTURE
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.cutting import Steps
-from geo_assets.submissions.launch import CORRELATION_TAG, JOB_TAG
+from geo_assets.submissions.launch import CORRELATION_TAG, JOB_TAG, TRACEPARENT_TAG
 
 #: For a step whose dependency did not answer; a bad file never gets here. Not a `RetryPolicy` of the ops: Dagster
 #: applies that to interrupts too, and a run that somebody terminates would continue (seen in its 1.13).
@@ -43,9 +43,13 @@ class Stages(dg.ConfigurableResource):  # type: ignore[type-arg]
         run_id = run.run_id if run else ""
         steps = steps_of(self.settings, run.run_config) if run else Steps()
         logs.configure(self.settings)
+        spans.configure(self.settings)
+        ids, parent = _ids(run), run.tags.get(TRACEPARENT_TAG) if run else None
+        name = "run" if steps == Steps() else "step"  # this process executes all of them, or one
         with (
             titled(f"geo_assets: {run.job_name if run else ''} of run {run_id}"),
-            process_about(**_ids(run)),
+            process_about(**ids),
+            spans.span_of_process(name, parent=parent, **ids),
             StageContext(self.settings, run_id=run_id, steps=steps) as stages,
         ):
             self._context = stages

@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from geo_assets import logs
+from geo_assets import logs, spans
 from geo_assets.alerts.send import send_due
 from geo_assets.defs.partitions import PARTITIONS
 from geo_assets.defs.runs import Runs
@@ -86,8 +86,10 @@ def build_submissions_sensor(settings: Settings, jobs: list[Any]) -> dg.SensorDe
     def submissions_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         """Take messages from the inboxes; launch recorded submissions that nobody has launched."""
         logs.configure(settings)
+        spans.configure(settings)
         with Submitter(settings, launches=False) as submitter:
             said = drain_inboxes(settings, submitter, limit=MESSAGES_PER_TICK, seconds=SECONDS_PER_TICK)
+            spans.flush()
             taken = submitter.jobs.take_launches(LAUNCHES_PER_TICK, [job.name for job in jobs])
             attempts = Runs(context.instance).not_launched(taken)
             for a in attempts:

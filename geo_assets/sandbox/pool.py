@@ -50,6 +50,7 @@ from geo_assets.sandbox.scratch import (
 )
 from geo_assets.sandbox.walls import USERS, is_root
 from geo_assets.sandbox.watch import DISK_MB, Watch, Watched
+from geo_assets.spans import span
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -410,7 +411,8 @@ def _logged(call: Call, child: Child) -> Iterator[None]:
     """Log what became of a call. A child has no log to write to, so that no file can."""
     began, how = time.monotonic(), {"function": call.function, "child_pid": child.process.pid}
     try:
-        yield
+        with span("child", function=call.function, child_pid=child.process.pid):
+            yield
     except Exception as error:
         code = {"code": error.code} if isinstance(error, GeoAssetsError) else {}
         ended = {**how, **code, "reason": str(error), "seconds": round(time.monotonic() - began, 3)}

@@ -22,6 +22,7 @@ from geo_assets.ledger.models import Work
 from geo_assets.ledger.pending import Place
 from geo_assets.ledger.work import ChunkWork
 from geo_assets.outcomes import Outputs
+from geo_assets.spans import span
 from geo_assets.stages.bad_files import end_badly
 from geo_assets.stages.context import STOP_SECONDS, StageContext
 from geo_assets.stages.contracts import Chunk, ChunkReport, JobRef, StagePlan, StageReport
@@ -158,6 +159,7 @@ def _one(context: StageContext, job: JobRef, stage: str, do: DoTask, work: Work)
         return work, fatal
     with (
         about(stage=stage, task_key=work.task_key),
+        span("file", stage=stage, task_key=work.task_key),
         context.turns.taken(alone=work.deaths > 0, stopped=lambda: context.stopped),
     ):
         context.tasks.start(job.job_id, job.run_id, stage, work.task_key, context.process)

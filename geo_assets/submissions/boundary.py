@@ -21,6 +21,7 @@ from geo_assets.errors import ErrorClass, GeoAssetsError, unforeseen
 from geo_assets.ledger.messages import MessageRecord, RawMessage
 from geo_assets.ledger.models import JobLife, JobStatus, MessageState, Submitted
 from geo_assets.parameters import Job
+from geo_assets.spans import span
 from geo_assets.submissions.messages import Message, read_message, recover_job_id
 from geo_assets.submissions.submit import Submitter
 
@@ -50,9 +51,10 @@ def handle(submitter: Submitter, raw: RawMessage, read: Callable[[bytes], Messag
         psycopg.Error: a transient error.
     """
     record = submitter.messages.record(raw)
-    with about(correlation_id=record.correlation_id, message_id=record.message_id):
+    ids = {"correlation_id": record.correlation_id, "message_id": record.message_id}
+    with about(**ids), span("submission", parent=raw.traceparent, source=raw.source, **ids) as traced:
         crash_point("boundary.recorded")
-        return _handle(submitter, raw, record, read)
+        return _handle(submitter, raw.model_copy(update={"traceparent": traced}), record, read)
 
 
 def _handle(submitter: Submitter, raw: RawMessage, record: MessageRecord, read: Callable[[bytes], Message]) -> Outcome:

@@ -8,12 +8,17 @@ import httpx
 import numpy as np
 import pytest
 
+from geo_assets import extras
 from geo_assets_tests.conftest import Cli, a_stack
 from geo_assets_tests.faults.test_killed_run import begun, connect, run_workers, until
+from geo_assets_tests.otlp import Collector, attribute
 from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.webhook import Webhook
 
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+OTHER_PARENT = "00-00000000000000000000000000000abc-00f067aa0ba902b7-01"
+
+HAS_OTEL = extras._is_here("opentelemetry.exporter.otlp.proto.http")
 
 #: What a log would take for the begin of another line, if it were written as it is.
 FORGED = 'bad\n{"level": "info", "event": "forged"}\x1b[2J.tif'
@@ -26,9 +31,16 @@ def webhook():
 
 
 @pytest.fixture(scope="module")
-def cli(open_folder, postgres_home, webhook):
+def collector():
+    with Collector() as collector:
+        yield collector
+
+
+@pytest.fixture(scope="module")
+def cli(open_folder, postgres_home, webhook, collector):
     """A stack of this module's own."""
-    yield from a_stack(Cli(open_folder(), GEO_ASSETS_ALERT_WEBHOOK=webhook.url), postgres_home)
+    traced = {"GEO_ASSETS_OTLP_ENDPOINT": collector.url} if HAS_OTEL else {}
+    yield from a_stack(Cli(open_folder(), GEO_ASSETS_ALERT_WEBHOOK=webhook.url, **traced), postgres_home)
 
 
 def delivered(cli, container):
@@ -65,8 +77,9 @@ def said(found, event):
 
 def assert_whole(cli, correlation_id, job_id):
     """Run, step, task and child are found by the id; nothing is said of the job without it."""
+    until(lambda: any(line.get("event_type") == "PIPELINE_SUCCESS" for _, line in found(cli, correlation_id)))
     told = found(cli, correlation_id)
-    ((_, run),) = until(lambda: said(told, 'Finished execution of run for "ingest_container".')) or [(None, None)]
+    (run,) = (line for _, line in told if line.get("event_type") == "PIPELINE_SUCCESS")
     assert run["job_id"] == job_id
     assert {line["run_id"] for _, line in told if "run_id" in line} == {run["run_id"]}
     assert any("step_key" in line for _, line in told)
@@ -78,7 +91,7 @@ def assert_whole(cli, correlation_id, job_id):
     return told
 
 
-def test_all_that_is_said_of_a_submission_over_http_is_found_by_its_id(cli, webhook):
+def test_all_that_is_said_of_a_submission_over_http_is_found_by_its_id(cli):
     delivered(cli, "told-http")
     answer = httpx.post(
         f"{cli.exports['GEO_ASSETS_API_URL']}/api/jobs/submit/ingest_container",
@@ -95,7 +108,8 @@ def test_all_that_is_said_of_a_submission_over_http_is_found_by_its_id(cli, webh
     with connect(cli) as db:
         kept = db.execute("select traceparent from geo.attempts where correlation_id = 'order 1/http'").fetchone()
         tag = db.execute("select value from dagster.run_tags where key = 'geo_assets/traceparent'").fetchone()
-    assert kept == tag == (PARENT,)
+    assert kept == tag
+    assert kept[0].startswith(PARENT[:35])  # the span of the submission, where spans are sent, is between
 
 
 def test_all_that_is_said_of_a_message_is_found_by_its_id(cli):
@@ -106,7 +120,7 @@ def test_all_that_is_said_of_a_message_is_found_by_its_id(cli):
         "job_type": "ingest_container",
         "parameters": {"container": "told-message"},
         "correlation_id": "order-2",
-        "traceparent": PARENT,
+        "traceparent": OTHER_PARENT,
     }
     (inbox / "order.json").write_text(json.dumps(message))
     told = assert_whole(cli, "order-2", ended(cli, "order-2"))
@@ -114,9 +128,24 @@ def test_all_that_is_said_of_a_message_is_found_by_its_id(cli):
     assert len(said(told, "run requested")) == 1
 
 
+@pytest.mark.skipif(not HAS_OTEL, reason="extra otel")
+@pytest.mark.parametrize("parent", [PARENT, OTHER_PARENT], ids=["http", "message"])
+def test_one_trace_goes_from_the_submission_over_the_run_and_its_files_to_the_children(collector, parent):
+    _, trace, sender, _ = parent.split("-")
+    found = {s.span_id: s for s in collector.trace(trace, "submission", "run", "file", "child")}
+    above = {
+        name: {found[s.parent_span_id].name for s in found.values() if s.name == name and s.parent_span_id in found}
+        for name in ("run", "file")
+    }
+    assert above == {"run": {"submission"}, "file": {"run"}}
+    (submission,) = (s for s in found.values() if s.name == "submission")
+    assert submission.parent_span_id.hex() == sender
+    calls = {attribute(found[s.parent_span_id], "task_key") for s in found.values() if s.name == "child"}
+    assert {"good.tif", "bad.tif", "also-bad.tif"} <= calls
+
+
 def test_the_name_of_a_file_forges_no_line(cli):
-    named = [line for _, line in lines(cli) if "bad\n" in json.dumps(line, ensure_ascii=False).replace("\\n", "\n")]
-    assert named
+    assert [line for _, line in lines(cli) if "forged" in json.dumps(line)]
     assert [line for _, line in lines(cli) if line["event"] == "forged"] == []
     assert "\x1b[2J" not in "".join(log.read_text(errors="replace") for log in (cli.home / "logs").glob("*.log"))
 
