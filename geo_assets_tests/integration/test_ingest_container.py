@@ -216,7 +216,12 @@ def assert_found_by_its_tags(cli, run_id, job, size):
         for key, value in tags_of(cli, run_id).items()
         if key.startswith("geo_assets/") and key != "geo_assets/attempt"
     }
+    with connect(cli) as db:
+        (correlation_id,) = db.execute(
+            "select correlation_id from geo.attempts where run_id = %s", (run_id,)
+        ).fetchone()
     assert tags == {
+        "geo_assets/correlation_id": correlation_id,
         "geo_assets/job_id": job["job_id"],
         "geo_assets/container": "mixed",
         "geo_assets/size": size,
