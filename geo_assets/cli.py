@@ -26,6 +26,7 @@ from geo_assets.commands import (
     jobs,
     messages,
     pause,
+    purge,
     raster,
     receipts,
     reconcile,
@@ -99,6 +100,7 @@ app.command(epilog=receipts.RECEIPT_EXAMPLE)(receipts.receipt)
 app.command(epilog=receipts.VERIFY_EXAMPLE)(receipts.verify)
 app.command(epilog=reconcile.RECONCILE_EXAMPLE)(reconcile.reconcile)
 app.command(epilog=receipts.REBUILD_EXAMPLE)(receipts.rebuild)
+app.command(epilog=purge.PURGE_EXAMPLE)(purge.purge)
 app.command(epilog=catalogue.UNPUBLISH_EXAMPLE)(catalogue.unpublish)
 app.command(epilog=vector.LOAD_EXAMPLE)(vector.load)
 app.command(epilog=alerts.ALERT_EXAMPLE)(alerts.alert)

@@ -20,6 +20,7 @@ from geo_assets.defs.io_manager import contract_io_manager
 from geo_assets.defs.lines import build_console, write_by_default
 from geo_assets.defs.reconcile import build_reconcile
 from geo_assets.defs.resources import JOB_TAGS, Stages
+from geo_assets.defs.retention import build_retention
 from geo_assets.defs.sensors import build_alerts, build_janitor, build_submissions_sensor
 from geo_assets.parameters import JOB_TYPES
 from geo_assets.settings import Settings, load_settings
@@ -52,7 +53,7 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, Any] | None 
     return dg.Definitions(
         assets=assets,
         jobs=jobs,
-        schedules=[build_reconcile(settings)],
+        schedules=[build_reconcile(settings), build_retention(settings)],
         sensors=[build_submissions_sensor(settings, jobs), build_janitor(settings), build_alerts(settings)],
         resources=resources,
         executor=executor,

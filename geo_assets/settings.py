@@ -241,6 +241,17 @@ class Settings(BaseSettings):
     change_feed_days: float = Field(
         90, gt=0, description="how long the feed of changes of the catalogue keeps a change"
     )
+    keep_runs_days: float = Field(
+        30,
+        gt=0,
+        description="how long Dagster keeps a run after its end, with its events, logs and contracts; outcomes and"
+        " accounts of jobs are kept",
+    )
+    keep_messages_days: float = Field(
+        30,
+        gt=0,
+        description="how long the bytes of a message are kept after it was dealt with; not of one in poison",
+    )
     max_source_bytes: int = Field(20 * 1024**3, ge=1, description=f"larger sources are {BAD_INPUT}")
     log_format: Literal["json", "text"] = Field(
         "json",

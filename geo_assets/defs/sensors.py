@@ -34,9 +34,6 @@ LAUNCHES_PER_TICK = 50
 #: A tick must end well within Dagster's 60 seconds; what is left comes with the next.
 MESSAGES_PER_TICK, SECONDS_PER_TICK = 100, 15.0
 
-#: How long the steps of a run, and a re-execution of some, find what the others passed to them.
-_CONTRACTS_KEPT = timedelta(days=30)
-
 #: How long it is known which alerts were sent.
 _ALERTS_KEPT = timedelta(days=30)
 
@@ -118,7 +115,6 @@ def build_janitor(settings: Settings) -> dg.SensorDefinition:
         with Ledger(settings, connections=1) as ledger:
             done = run_janitor(ledger.jobs, ledger.messages, runs.report_dead, runs.look)
             ledger.changes.forget(timedelta(days=settings.change_feed_days))
-            ledger.contracts.forget(_CONTRACTS_KEPT)
             ledger.tallies.sum_up()
             ledger.alerts.forget(_ALERTS_KEPT, unsent=settings.alert_webhook is None)
         swept = sweep_orphans(settings)

@@ -73,6 +73,14 @@ def sweep(
     return deleted
 
 
+def count_loose(conn: psycopg.Connection[Any], *, grace: timedelta) -> int:
+    """How many blobs nothing has referred to for longer than `grace`."""
+    ((count,),) = conn.execute(
+        "select count(*) from geo.loose_blobs where since <= now() - %s::interval and not geo.is_named(blob)", (grace,)
+    ).fetchall()
+    return int(count)
+
+
 def sweep_these(conn: psycopg.Connection[Any], delete: Delete, names: Iterable[str]) -> int:
     """As `sweep`, for these blobs and without grace; not those that a run is about to upload."""
     deleted = 0

@@ -1,12 +1,10 @@
 """Contracts that one step passes to the next, where every step of a run can read them.
 
 Here: statements on `geo.contracts`. Not here: what a contract is (`stages/contracts.py`), whose output is where
-(`defs/io_manager.py`).
+(`defs/io_manager.py`), when one goes (`retention.py`).
 """
 
 from __future__ import annotations
-
-from datetime import timedelta
 
 from psycopg_pool import ConnectionPool
 
@@ -44,11 +42,3 @@ class Contracts:
                 "select contract::text as contract from geo.contracts where place = %s", (place,)
             ).fetchone()
         return str(row["contract"]) if row else None
-
-    @retrying
-    def forget(self, older_than: timedelta) -> int:
-        """Delete what runs passed to their own steps longer ago than this; returns how many."""
-        with self._pool.connection() as conn:
-            return conn.execute(
-                "delete from geo.contracts where run_id is not null and written_at < now() - %s", (older_than,)
-            ).rowcount

@@ -45,6 +45,12 @@ def oldest(conn: psycopg.Connection[Any], limit: int) -> list[str]:
         return cursor.execute("select table_name from geo.loose_tables order by since limit %s", (limit,)).fetchall()
 
 
+def count(conn: psycopg.Connection[Any]) -> int:
+    """How many tables are loose."""
+    with conn.cursor(row_factory=scalar_row) as cursor:
+        return int(cursor.execute("select count(*) from geo.loose_tables").fetchall()[0])
+
+
 def standing(conn: psycopg.Connection[Any], label: str, *, stage: str) -> Standing:
     """Find what refers to a table.
 

@@ -6,7 +6,7 @@ Here: statements on `geo.waiting_tables`. Not here: setting tables aside, publis
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg.rows import dict_row, scalar_row, tuple_row
@@ -56,17 +56,24 @@ def of_task(conn: psycopg.Connection[Any], job_id: str, stage: str, task_key: st
         ).fetchall()
 
 
+#: Their task does not need them any more: its source changed, or it failed.
+_GIVEN_UP: LiteralString = """
+ from geo.waiting_tables w
+where not exists (select from geo.tasks t
+                   where t.job_id = w.job_id and t.stage = w.stage and t.task_key = w.task_key
+                     and t.receipt is not null and t.listed)"""
+
+
 def given_up(conn: psycopg.Connection[Any], limit: int) -> list[str]:
     """Tables that their task no longer refers to; locked until the transaction ends."""
     with conn.cursor(row_factory=scalar_row) as cursor:
-        return cursor.execute(
-            """select table_name from geo.waiting_tables w
-                where not exists (select from geo.tasks t
-                                   where t.job_id = w.job_id and t.stage = w.stage and t.task_key = w.task_key
-                                     and t.receipt is not null and t.listed)
-                limit %s for update""",
-            (limit,),
-        ).fetchall()
+        return cursor.execute("select table_name" + _GIVEN_UP + " limit %s for update", (limit,)).fetchall()
+
+
+def count_given_up(conn: psycopg.Connection[Any]) -> int:
+    """How many tables their task no longer refers to."""
+    with conn.cursor(row_factory=scalar_row) as cursor:
+        return int(cursor.execute("select count(*)" + _GIVEN_UP).fetchall()[0])
 
 
 def remove(conn: psycopg.Connection[Any], tables: list[str]) -> None:

@@ -116,6 +116,16 @@ def sweep(scratch: Path) -> None:
                     _remove_whole(folder)
 
 
+def left(scratch: Path) -> list[Path]:
+    """The directories of killed pools that the next sweep removes; what should be kept is not among them."""
+    found = []
+    for folder in _found(scratch, "run-*"):
+        with contextlib.suppress(OSError), (folder / _LOCK).open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            found.append(folder)
+    return found
+
+
 def _sweep_one(folder: Path, scratch: Path) -> None:
     try:
         lock = (folder / _LOCK).open("rb")

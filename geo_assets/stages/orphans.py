@@ -17,12 +17,13 @@ from obstore.exceptions import BaseError
 
 from geo_assets.database.connections import connect
 from geo_assets.errors import GeoAssetsError
-from geo_assets.ledger import blobs, tombstones
+from geo_assets.ledger import blobs, loose_tables, tombstones, waiting_tables
 from geo_assets.settings import Settings
 from geo_assets.stages.abandoned_tables import sweep_abandoned_tables
 from geo_assets.stages.waiting_tables import sweep_waiting_tables
 from geo_assets.storage.blobs import BlobRef
 from geo_assets.storage.containers import open_container
+from geo_assets.vector.tables.staging import left_over as left_staged
 from geo_assets.vector.tables.staging import sweep as sweep_staged
 
 #: A tick of the janitor has a minute, and has other work to do.
@@ -37,19 +38,47 @@ def sweep_orphans(settings: Settings, *, grace: timedelta | None = None) -> int:
         settings: the database, the accounts and the grace period.
         grace: instead of the settings'.
     """
-    patience = timedelta(hours=settings.orphan_grace_hours) if grace is None else grace
+    return sweep_tables(settings) + sweep_old_blobs(settings, grace=grace)
+
+
+def sweep_tables(settings: Settings) -> int:
+    """Drop tables that no process works on and no task refers to; returns how many."""
     with connect(settings) as conn:
-        swept = (
+        return (
             _tried(conn, lambda: len(sweep_staged(conn)))
             + _tried(conn, lambda: len(sweep_waiting_tables(conn)))
             + _tried(conn, lambda: sweep_abandoned_tables(conn))
-            + _tried(
-                conn, lambda: blobs.sweep(conn, lambda blob: _delete(settings, blob), grace=patience, seconds=_SECONDS)
-            )
+        )
+
+
+def count_tables(settings: Settings) -> int:
+    """How many tables are there to be dropped, as far as can be told without their locks."""
+    with connect(settings) as conn, conn.transaction():
+        return len(left_staged(conn)) + waiting_tables.count_given_up(conn) + loose_tables.count(conn)
+
+
+def sweep_old_blobs(settings: Settings, *, grace: timedelta | None = None) -> int:
+    """Delete blobs that have been orphaned for longer than the grace period; returns how many."""
+    with connect(settings) as conn:
+        swept = _tried(
+            conn,
+            lambda: blobs.sweep(
+                conn, lambda blob: _delete(settings, blob), grace=_patience(settings, grace), seconds=_SECONDS
+            ),
         )
         with conn.transaction():
             tombstones.settle(conn)
     return swept
+
+
+def count_blobs(settings: Settings) -> int:
+    """How many blobs have been orphaned for longer than the grace period."""
+    with connect(settings) as conn, conn.transaction():
+        return blobs.count_loose(conn, grace=_patience(settings, None))
+
+
+def _patience(settings: Settings, grace: timedelta | None) -> timedelta:
+    return timedelta(hours=settings.orphan_grace_hours) if grace is None else grace
 
 
 def _tried(conn: psycopg.Connection[Any], sweep: Callable[[], int]) -> int:

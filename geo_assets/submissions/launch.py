@@ -24,6 +24,9 @@ CORRELATION_TAG, TRACEPARENT_TAG = "geo_assets/correlation_id", "geo_assets/trac
 
 _log = logging.getLogger(__name__)
 
+#: The name that Dagster gives to definitions that have none.
+_REPOSITORY = "__repository__"
+
 _ADD_PARTITION = """mutation ($selector: RepositorySelector!, $def: String!, $key: String!) {
   addDynamicPartition(repositorySelector: $selector, partitionsDefName: $def, partitionKey: $key) {
     __typename ... on PythonError { message } ... on UnauthorizedError { message } } }"""
@@ -126,9 +129,14 @@ def _start_run(settings: Settings, attempt: Attempt, size: Mapping[str, str]) ->
     return str(launched["run"]["runId"])
 
 
+def repository_label(code_location: str) -> str:
+    """How Dagster's tags of runs name what a code location has."""
+    return f"{_REPOSITORY}@{code_location}"
+
+
 def repository_of(code_location: str) -> dict[str, str]:
     """How GraphQL names what a code location has."""
-    return {"repositoryLocationName": code_location, "repositoryName": "__repository__"}
+    return {"repositoryLocationName": code_location, "repositoryName": _REPOSITORY}
 
 
 @cache

@@ -19,8 +19,17 @@ def replay(submitter: Submitter, message_id: str) -> dict[str, Any]:
 
     Returns:
         message_id, state, and job_id or error.
+
+    Raises:
+        GeoAssetsError: MESSAGE_NOT_FOUND, also where only its record is kept.
     """
     record, body = submitter.messages.body(message_id)
+    if record.size_bytes and not body:
+        raise GeoAssetsError(
+            "MESSAGE_NOT_FOUND",
+            f"message {record.message_id[:8]} was dealt with long ago; its bytes are not kept any more",
+            remedy="have its sender send it again",
+        )
     try:
         message = read_message(body)
         submitted = submitter.submit(

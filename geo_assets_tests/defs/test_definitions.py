@@ -58,7 +58,7 @@ def assets(repository):
 def test_every_job_type_has_the_assets_of_its_modules_and_a_job_of_them(repository):
     graph = repository.asset_graph
     groups = {graph.get(key).group_name for key in graph.get_all_asset_keys()}
-    assert groups == {*JOB_TYPES, "reconcile"}
+    assert groups == {*JOB_TYPES, "reconcile", "retention"}
     for job_type, model in JOB_TYPES.items():
         made = repository.get_job(job_type).asset_layer.selected_asset_keys
         assert made == {key for key in graph.get_all_asset_keys() if graph.get(key).group_name == job_type}

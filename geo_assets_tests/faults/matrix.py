@@ -545,6 +545,17 @@ ROWS = (
             "k8s/test_image.py::test_where_a_container_may_not_use_landlock_no_file_is_opened_unless_that_is_allowed",
         ),
     ),
+    Row(
+        58,
+        "a purge is killed in the middle, runs twice, or beside a job at work",
+        "kill -9 while its transaction waits",
+        "a run goes wholly or not, each once; what a job says stays",
+        (
+            "integration/test_purge.py::test_a_purge_that_is_killed_has_done_a_run_wholly_or_not_and_two_at_once_do_each_once",
+            "integration/test_purge.py::test_a_job_at_work_is_not_touched_however_often_is_purged",
+            "integration/test_purge.py::test_what_a_job_says_and_what_dagster_tells_of_its_assets_is_the_same_after_its_runs_are_purged",
+        ),
+    ),
 )
 
 

@@ -230,8 +230,8 @@ def test_a_collection_that_no_job_names_is_one_line(cli, tasks):
 
 
 def test_dagster_compares_everything_once_a_day_and_whenever_it_is_asked(cli, tasks):
-    (schedule,) = graphql(cli, _SCHEDULES, selector=_SELECTOR)["schedulesOrError"]["results"]
-    assert (schedule["name"], schedule["scheduleState"]["status"]) == ("reconcile", "RUNNING")
+    schedules = graphql(cli, _SCHEDULES, selector=_SELECTOR)["schedulesOrError"]["results"]
+    assert {each["name"]: each["scheduleState"]["status"] for each in schedules}["reconcile"] == "RUNNING"
     asked = {"selector": {**_SELECTOR, "pipelineName": "reconcile"}, "mode": "default", "runConfigData": {}}
     run_id = graphql(cli, _LAUNCH, params=asked)["launchRun"]["run"]["runId"]
     assert until(lambda: run_status(cli, run_id) in {"SUCCESS", "FAILURE"} and run_status(cli, run_id)) == "SUCCESS"

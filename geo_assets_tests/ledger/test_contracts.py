@@ -5,6 +5,7 @@ from datetime import timedelta
 import psycopg
 import pytest
 
+from geo_assets.ledger import retention
 from geo_assets.ledger.ledger import Ledger
 
 
@@ -32,7 +33,9 @@ def test_what_a_run_passed_on_is_forgotten_and_what_an_asset_is_stays(settings, 
     contracts.write("list_container/container_inventory/key", "{}", run_id=None)
     for place in ("old/step/result", "list_container/container_inventory/key"):
         age(settings, place, 31)
-    assert contracts.forget(timedelta(days=30)) == 1
+    with psycopg.connect(settings.dsn("pipeline")) as conn:
+        assert retention.count_contracts(conn, timedelta(days=30)).count == 1
+        assert retention.delete_contracts(conn, timedelta(days=30)).count == 1
     assert contracts.read("old/step/result") is None
     assert contracts.read("new/step/result") == "{}"
     assert contracts.read("list_container/container_inventory/key") == "{}"

@@ -118,20 +118,31 @@ def sweep(conn: psycopg.Connection[Any]) -> list[str]:
     """
     swept = []
     with conn.transaction():
-        names = [
-            str(name)
-            for (name,) in run(
-                conn, "select tablename from pg_tables where schemaname = %(schema)s", schema=STAGING_SCHEMA
-            )
-        ]
+        names = _staged(conn)
     for name in names:
-        suffix = name.rpartition("__")[2]
-        with conn.transaction():  # rejects have an r after their table's suffix, which may itself end in r
-            locks = [
-                sql.SQL("pg_try_advisory_xact_lock({})").format(staging_lock(s))
-                for s in {suffix, suffix.removesuffix("r")}
-            ]
-            if all(run(conn, sql.SQL("select {}").format(lock))[0][0] for lock in locks):
+        with conn.transaction():
+            if _is_left(conn, name):
                 run(conn, sql.SQL("drop table if exists {}").format(sql.Identifier(STAGING_SCHEMA, name)))
                 swept.append(name)
     return swept
+
+
+def left_over(conn: psycopg.Connection[Any]) -> list[str]:
+    """What killed processes left in `vector_staging`; locked until the transaction ends."""
+    return [name for name in _staged(conn) if _is_left(conn, name)]
+
+
+def _staged(conn: psycopg.Connection[Any]) -> list[str]:
+    query = "select tablename from pg_tables where schemaname = %(schema)s"
+    return [str(name) for (name,) in run(conn, query, schema=STAGING_SCHEMA)]
+
+
+def _is_left(conn: psycopg.Connection[Any], name: str) -> bool:
+    """Whether no process holds the lock of a staged table; rejects have an r after their table's suffix, which may
+    itself end in r.
+    """
+    suffix = name.rpartition("__")[2]
+    locks = [
+        sql.SQL("pg_try_advisory_xact_lock({})").format(staging_lock(s)) for s in {suffix, suffix.removesuffix("r")}
+    ]
+    return all(run(conn, sql.SQL("select {}").format(lock))[0][0] for lock in locks)

@@ -1,0 +1,1 @@
+"""What is deleted after some time, and what killed processes have left."""
