@@ -19,6 +19,7 @@ from geo_assets import __version__
 from geo_assets.commands import (
     alerts,
     api,
+    backup,
     catalogue,
     containers,
     database,
@@ -100,6 +101,8 @@ app.command(epilog=receipts.RECEIPT_EXAMPLE)(receipts.receipt)
 app.command(epilog=receipts.VERIFY_EXAMPLE)(receipts.verify)
 app.command(epilog=reconcile.RECONCILE_EXAMPLE)(reconcile.reconcile)
 app.command(epilog=receipts.REBUILD_EXAMPLE)(receipts.rebuild)
+app.command(epilog=backup.BACKUP_EXAMPLE)(backup.backup)
+app.command(epilog=backup.RESTORE_EXAMPLE)(backup.restore)
 app.command(epilog=purge.PURGE_EXAMPLE)(purge.purge)
 app.command(epilog=catalogue.UNPUBLISH_EXAMPLE)(catalogue.unpublish)
 app.command(epilog=vector.LOAD_EXAMPLE)(vector.load)

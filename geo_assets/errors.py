@@ -244,6 +244,23 @@ ERRORS: dict[str, ErrorKind] = {
     "REBUILD_CONFLICT": ErrorKind(
         _I, "rebuild into an empty database, for example that of a stack with another GEO_ASSETS_HOME"
     ),
+    # backup and restore
+    "FOLDER_NOT_EMPTY": ErrorKind(_I, "name a folder that is empty, or not there yet"),
+    "PG_DUMP_NOT_FOUND": ErrorKind(
+        _R,
+        "install the client programs of the server's version, for example: sudo apt-get install postgresql-client-15",
+    ),
+    "NO_BACKUP": ErrorKind(
+        _I, "name the folder of a backup that came to its end; one that was interrupted has to be made again"
+    ),
+    "BACKUP_DAMAGED": ErrorKind(_I, "fetch that file from another copy of the backup, or restore another backup"),
+    "DATABASE_NOT_EMPTY": ErrorKind(
+        _I, "restore into an empty database, for example that of a stack with another GEO_ASSETS_HOME"
+    ),
+    "STILL_CONNECTED": ErrorKind(
+        _I, "stop them first: geo-assets down; then start PostgreSQL alone: geo-assets up --database-only"
+    ),
+    "RESTORE_FAILED": ErrorKind(_X, "the database holds nothing now; when the reason is gone, restore again"),
     "SOURCE_CHANGED": ErrorKind(_I, "restore the file as it was, then rebuild again; or submit it as it is now"),
     # reconcile: where containers, ledger, catalogue, tables and runs disagree; the first four are no faults
     "NOT_INGESTED": ErrorKind(_I, "nothing is wrong; to take it in, submit its job again"),

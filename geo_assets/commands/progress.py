@@ -83,7 +83,7 @@ def _whole(width: int | None = None) -> Column:
 
 
 @contextmanager
-def counting(done: str, total: int | None) -> Iterator[Callable[[int, int], None]]:
+def counting(done: str, total: int | None, *, in_bytes: bool = False) -> Iterator[Callable[[int, int], None]]:
     """A bar of items on standard error, with what else is counted: bytes, or items of jobs."""
     note = TextColumn("{task.fields[note]}")
     with Progress(
@@ -93,7 +93,7 @@ def counting(done: str, total: int | None) -> Iterator[Callable[[int, int], None
 
         def tell(items: int, more: int) -> None:
             counted[0] += more
-            note = human_bytes(counted[0]) if total is not None else f"jobs, {how_many(counted[0], 'item')}"
+            note = human_bytes(counted[0]) if in_bytes or total is not None else f"jobs, {how_many(counted[0], 'item')}"
             bar.update(task, advance=items, note=note)
 
         yield tell

@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger.backup import may_delete
 from geo_assets.text import batched
 
 #: Blobs that are locked at a time: an upload of one of them waits until all are deleted.
@@ -45,7 +46,7 @@ def sweep(
     conn: psycopg.Connection[Any], delete: Delete, *, grace: timedelta, limit: int = 1000, seconds: float = math.inf
 ) -> int:
     """Delete blobs that nothing has referred to for longer than `grace`, the oldest first; returns how many. Stops if a
-    store does not answer.
+    store does not answer, and while a backup copies blobs.
 
     A blob that cannot be deleted is tried again after another grace period, and does not delay the others.
 
@@ -61,6 +62,8 @@ def sweep(
         ((before,),) = conn.execute("select now() - %s::interval", (grace,)).fetchall()
     while seen < limit and not away and time.monotonic() < until:
         with conn.transaction():
+            if not may_delete(conn):
+                break
             rows = conn.execute(
                 """select blob, geo.is_named(blob) from geo.loose_blobs where since <= %s
                     order by since limit %s for update skip locked""",
@@ -86,6 +89,8 @@ def sweep_these(conn: psycopg.Connection[Any], delete: Delete, names: Iterable[s
     deleted = 0
     for batch in batched(sorted(names), _BATCH):
         with conn.transaction():
+            if not may_delete(conn):
+                break
             rows = conn.execute(
                 """select blob, geo.is_named(blob) from geo.loose_blobs where blob = any(%s) and run_id is null
                     order by blob for update skip locked""",

@@ -267,6 +267,14 @@ class Stack:
                 migrate(settings)
         state.dagster_version = ""  # the database may be a new one, for which Dagster's schema has to be made, too
 
+    def forget_dagster(self) -> None:
+        """Have the next `up` bring Dagster's tables up to date: the database is another one."""
+        if self.is_made:
+            with self._exclusively():
+                state = self.state()
+                state.dagster_version = ""
+                self._save(state)
+
     def _prepare_dagster(self, state: StackState, settings: Settings) -> None:
         """Prepare Dagster's home and its schema in the database."""
         from importlib.metadata import version

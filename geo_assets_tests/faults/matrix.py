@@ -556,6 +556,23 @@ ROWS = (
             "integration/test_purge.py::test_what_a_job_says_and_what_dagster_tells_of_its_assets_is_the_same_after_its_runs_are_purged",
         ),
     ),
+    Row(
+        59,
+        "everything is lost while a job runs",
+        "the home is deleted; a restoration is killed",
+        "a backup brings all back, the job is completed, nothing disagrees",
+        (
+            "faults/test_backup.py::test_all_is_lost_while_a_job_runs_and_a_backup_brings_it_back_and_the_job_to_its_end",
+            "backup/test_backup.py::test_nothing_is_deleted_while_a_backup_copies",
+        ),
+    ),
+    Row(
+        60,
+        "the database is lost, and there is no backup",
+        "its folder is deleted",
+        "receipts bring catalogue, tables and accounts back",
+        ("faults/test_backup.py::test_the_database_is_lost_and_there_is_no_backup_and_the_receipts_bring_it_back",),
+    ),
 )
 
 

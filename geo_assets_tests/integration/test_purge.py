@@ -29,7 +29,7 @@ _OF_RUNS = ("runs", "logs", "contracts")
 _NOTHING_IS_PURGED = "lock table geo.purged_runs in share mode"
 
 _MATERIALIZATIONS = """query ($key: AssetKeyInput!) { assetOrError(assetKey: $key) {
-  ... on Asset { assetMaterializations { partition runId stepStats { runId } } } } }"""
+  ... on Asset { assetMaterializations { partition runId runOrError { __typename } metadataEntries { label } } } } }"""
 
 
 def purge(cli, *words) -> dict[str, int]:
@@ -86,8 +86,10 @@ def test_what_a_job_says_and_what_dagster_tells_of_its_assets_is_the_same_after_
     assert (runs, logs) == (0, False)
     assert 0 < left < events / 2, "what is told of assets stays"
     assert [told(cli, each["job_id"]) for each in (job, greeted)] == before
-    asset = graphql(cli, _MATERIALIZATIONS, key={"path": ["hello_world", "greetings"]})["assetOrError"]
-    assert greeted["run_id"] in {each["runId"] for each in asset["assetMaterializations"]}
+    asset = graphql(cli, _MATERIALIZATIONS, key={"path": ["hello_world", "replies"]})["assetOrError"]
+    (kept,) = (each for each in asset["assetMaterializations"] if each["runId"] == greeted["run_id"])
+    assert kept["metadataEntries"]
+    assert kept["runOrError"]["__typename"] == "RunNotFoundError"
     assert purge(cli, *_OF_RUNS, "--older-than", "0", "--yes") == {"runs": 0, "logs": 0, "contracts": 0}
     again = cli.json("submit", "hello_world", "--param", "message=purged", "--wait")
     assert (again["attempt"], again["run_id"]) == (1, greeted["run_id"]), "finished work is not repeated"

@@ -1,0 +1,1 @@
+"""Backing up a stack, and restoring it."""

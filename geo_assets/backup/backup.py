@@ -1,0 +1,164 @@
+"""Backing up: the database as of one moment, then the blobs that its rows name.
+
+Here: the order, and copying blobs. Not here: the folder (`folder.py`), pg_dump (`postgresql.py`), why it is safe beside
+jobs at work (docs/backup.md).
+
+A blob is written before the row that names it, and never overwritten. So of what is copied after the database every row
+finds its blob, if none is deleted in between: deletions wait until the copy is complete.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from geo_assets import __version__
+from geo_assets.backup import postgresql
+from geo_assets.backup.folder import Folder, Manifest, StoredBlob, hash_of
+from geo_assets.database.connections import connect
+from geo_assets.database.migrate import PGSTAC_VERSION, insist_on_release, migrations
+from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger import backup as ledger
+from geo_assets.settings import Settings
+from geo_assets.storage.blobs import Blob, BlobRef
+from geo_assets.storage.containers import Container, open_container
+from geo_assets.text import batched, one_line
+
+#: Blobs that are copied at once, and how many are begun before the first of them is written down.
+_COPIES, _BATCH = 8, 64
+
+#: Called with what begins now, in words.
+Log = Callable[[str], None]
+
+#: Called with (blobs, bytes) that were copied since the last call.
+Tell = Callable[[int, int], None]
+
+
+def back_up(
+    settings: Settings, destination: Path, *, containers: Sequence[str] = (), blobs: bool = True, log: Log, tell: Tell
+) -> Manifest:
+    """Write a backup into a folder that is not there yet, or empty. Others may go on working.
+
+    Args:
+        settings: the database and the accounts.
+        destination: the folder.
+        containers: others to be copied too, as alias/container.
+        blobs: copy those that rows name, and what is beside them.
+        log: what begins.
+        tell: progress of the copies.
+
+    Raises:
+        GeoAssetsError: FOLDER_NOT_EMPTY, PG_DUMP_NOT_FOUND, RELEASE_DIFFERS, DATABASE_UNAVAILABLE, DISK_FULL, and those
+            of a store that does not answer: the folder then is no backup.
+    """
+    insist_on_release(settings)
+    postgresql.insist(settings)
+    chosen = [BlobRef.parse(name, path_required=False) for name in containers]
+    folder = Folder(destination)
+    folder.begin()
+    made_at = datetime.now(UTC)
+    with _without_deletions(settings) as conn:
+        at_work = ledger.jobs_at_work(conn)
+        log("database")
+        postgresql.dump(settings, folder.database)
+        named = ledger.containers(conn) | _outputs(settings) if blobs else set()
+        places = sorted(named | {f"{ref.alias}/{ref.container}" for ref in chosen})
+        copied = list(_copy_all(settings, folder, places, log, tell))
+    manifest = Manifest(
+        made_at=made_at.isoformat(timespec="seconds"),
+        release=__version__,
+        migrations={migration.name: migration.sha256 for migration in migrations()},
+        pgstac=PGSTAC_VERSION,
+        postgresql=postgresql.server_version(settings),
+        database_bytes=folder.database.stat().st_size,
+        database_sha256=hash_of(folder.database),
+        index_sha256=hash_of(folder.index),
+        containers=tuple(places),
+        blobs=sum(number for number, _ in copied),
+        blob_bytes=sum(size for _, size in copied),
+        jobs_at_work=at_work,
+    )
+    _write_last(folder.manifest, manifest.model_dump_json(indent=2))
+    return manifest
+
+
+@contextmanager
+def _without_deletions(settings: Settings) -> Iterator[psycopg.Connection[Any]]:
+    """A connection while which no blob is deleted.
+
+    Raises:
+        GeoAssetsError: DATABASE_UNAVAILABLE, it did not last: some may have been deleted.
+    """
+    with closing(connect(settings, "migrator", autocommit=True)) as conn:
+        ledger.hold_deletions(conn)
+        yield conn
+        try:
+            conn.execute("select 1")
+        except psycopg.Error as error:
+            raise GeoAssetsError(
+                "DATABASE_UNAVAILABLE",
+                f"the connection that held back deletions was lost: {one_line(str(error))[:200]}",
+                remedy="delete the folder, and make the backup again",
+            ) from error
+
+
+def _outputs(settings: Settings) -> set[str]:
+    return {f"{settings.output_account}/{name}" for name in (settings.cog_container, settings.thumbnail_container)}
+
+
+def _copy_all(
+    settings: Settings, folder: Folder, places: Iterable[str], log: Log, tell: Tell
+) -> Iterator[tuple[int, int]]:
+    """Copy the blobs of containers; yields how many, and their bytes."""
+    numbers = count()
+    with folder.index.open("w", encoding="utf-8") as index, ThreadPoolExecutor(_COPIES) as threads:
+        for place in places:
+            alias, _, name = place.partition("/")
+            container = open_container(settings, alias, name)
+            if not container.exists():
+                continue
+            log(place)
+
+            def copy(blob: Blob, container: Container = container) -> StoredBlob | None:
+                return _copy(folder, container, blob, next(numbers))
+
+            pages = container.list(exact=True, whole_names=True)
+            for batch in batched((blob for page in pages for blob in page), _BATCH):
+                done = [stored for stored in threads.map(copy, batch) if stored]
+                index.writelines(f"{stored.model_dump_json()}\n" for stored in done)
+                size = sum(stored.size for stored in done)
+                tell(len(done), size)
+                yield len(done), size
+
+
+def _copy(folder: Folder, container: Container, blob: Blob, number: int) -> StoredBlob | None:
+    """Copy one blob; None if it is gone: one that a row names is not deleted now."""
+    part = folder.path / "blobs" / f"{number}.part"
+    try:
+        digest = container.download(blob.path, part)
+    except GeoAssetsError as error:
+        part.unlink(missing_ok=True)
+        if error.code == "SOURCE_GONE":
+            return None
+        raise
+    file = folder.file_of(digest)
+    file.parent.mkdir(exist_ok=True)
+    size = part.stat().st_size
+    part.rename(file)
+    return StoredBlob(container=str(container), path=blob.path, size=size, sha256=digest)
+
+
+def _write_last(path: Path, text: str) -> None:
+    """Write what makes the folder a backup, when all else is on the disk."""
+    os.sync()
+    part = path.with_suffix(".part")
+    part.write_text(text, encoding="utf-8")
+    part.rename(path)

@@ -1,0 +1,105 @@
+"""What a backup and its restoration ask of the ledger.
+
+Here: holding back deletions of blobs, where the blobs are that rows name, whether a database holds anything. Not here:
+the backup (`backup/`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import sql
+
+#: Of the whole database: whoever deletes blobs shares it, a backup has it alone.
+_DELETIONS: LiteralString = "hashtextextended('geo_assets:deletions', 0)"
+
+#: Schemas of the migrator in which objects are the pipeline's.
+_SHARED = ("geo", "vector", "vector_staging", "vector_versions", "vector_waiting")
+
+#: All that is ours in a database, beside extensions.
+_SCHEMAS = (*_SHARED, "dagster", "pgstac")
+
+#: What a person would miss.
+_HOLDS = {"geo.jobs": "jobs", "geo.messages": "messages", "pgstac.items": "items"}
+
+
+def hold_deletions(conn: psycopg.Connection[Any]) -> None:
+    """Let nobody delete a blob until this session ends; waits for those who are deleting now.
+
+    Args:
+        conn: with autocommit.
+    """
+    conn.execute("select pg_advisory_lock(" + _DELETIONS + ")")
+
+
+def may_delete(conn: psycopg.Connection[Any]) -> bool:
+    """Whether blobs may be deleted in this transaction: not while a backup copies them."""
+    ((may,),) = conn.execute("select pg_try_advisory_xact_lock_shared(" + _DELETIONS + ")").fetchall()
+    return bool(may)
+
+
+def containers(conn: psycopg.Connection[Any]) -> set[str]:
+    """Where the blobs are that rows name, as alias/container."""
+    rows = conn.execute(
+        """select distinct split_part(blob, '/', 1) || '/' || split_part(blob, '/', 2)
+             from (select unnest(geo.blobs_of(outputs)) as blob from geo.published
+                   union all select blob from geo.collection_files) as named"""
+    )
+    return {name for (name,) in rows.fetchall()}
+
+
+def jobs_at_work(conn: psycopg.Connection[Any]) -> int:
+    """How many jobs a run owns."""
+    ((count,),) = conn.execute("select count(*)::int from geo.jobs where lease_run_id is not null").fetchall()
+    return int(count)
+
+
+def held(conn: psycopg.Connection[Any]) -> list[str]:
+    """What a database holds that restoring would destroy, in words; empty for one that was only just made."""
+    found = []
+    for table, what in _HOLDS.items():
+        if _is_there(conn, table) and conn.execute(sql.SQL("select from {} limit 1").format(sql.SQL(table))).fetchall():
+            found.append(what)
+    tables = conn.execute("select from pg_tables where schemaname = 'vector' limit 1").fetchall()
+    return [*found, *(["tables"] if tables else [])]
+
+
+def sessions(conn: psycopg.Connection[Any], role: str) -> list[str]:
+    """The programs that are connected to the database with a role, by their names."""
+    rows = conn.execute(
+        """select distinct application_name from pg_stat_activity
+            where datname = current_database() and usename = %s and pid <> pg_backend_pid() order by 1""",
+        (role,),
+    )
+    return [name for (name,) in rows.fetchall()]
+
+
+def prepare(conn: psycopg.Connection[Any]) -> None:
+    """Drop all that is ours, so that it can be restored. The schemas in which objects are the pipeline's are made
+    already: it becomes the owner of each object before it has its rights again, and an owner must have had that of
+    creating some.
+    """
+    with conn.transaction():
+        names = sql.SQL(", ").join(map(sql.Identifier, _SCHEMAS))
+        conn.execute(sql.SQL("drop schema if exists {} cascade").format(names))
+        conn.execute("drop table if exists public.geo_migrations")
+        conn.execute("drop function if exists public.pgstac_admin_owns()")  # pgstac's own migration leaves it there
+        for name in map(sql.Identifier, _SHARED):
+            conn.execute(sql.SQL("create schema {}").format(name))
+        shared = sql.SQL(", ").join(map(sql.Identifier, (*_SHARED, "public")))
+        conn.execute(sql.SQL("grant create on schema {} to geo_pipeline").format(shared))
+
+
+def complete(conn: psycopg.Connection[Any]) -> None:
+    """Take back what `prepare` granted beyond what was restored, and give the feed of changes a new name: a mirror that
+    has seen more than was restored must copy all anew.
+    """
+    with conn.transaction():
+        conn.execute("revoke create on schema geo from geo_pipeline")
+        conn.execute("update geo.change_feed set feed = default")
+
+
+def _is_there(conn: psycopg.Connection[Any], table: str) -> bool:
+    ((there,),) = conn.execute("select to_regclass(%s) is not null", (table,)).fetchall()
+    return bool(there)

@@ -1,0 +1,181 @@
+"""A database and its blobs are backed up and restored elsewhere: all is as it was, and what cannot be is refused."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+
+import psycopg
+import pytest
+
+from geo_assets.backup import postgresql
+from geo_assets.backup.backup import back_up
+from geo_assets.errors import GeoAssetsError
+from geo_assets.ledger import backup as ledger
+from geo_assets.ledger.changes import NOW
+from geo_assets.ledger.ledger import Ledger
+from geo_assets.stages.orphans import sweep_blobs
+from geo_assets.submissions.submit import Submitter
+from geo_assets_tests.conftest import Cli
+from geo_assets_tests.databases import environment
+from geo_assets_tests.receipts.builders import Job, green, state
+
+
+@pytest.fixture(scope="module")
+def job(settings):
+    """A job with two published sources."""
+    with Submitter(settings, launches=False) as submitter:
+        job = Job(settings, submitter, "kept")
+        job.publish("a")
+        job.publish("b", "another COG")
+        job.end()
+    with psycopg.connect(settings.dsn("pipeline")) as conn:
+        conn.execute("create table vector.roads as select 1 as gid, st_setsrid(st_point(1, 2), 4326) as geom")
+        conn.execute("create view public.over_roads as select gid from vector.roads")
+        conn.execute("select vector_staging.add_spatial_reference(987654, 'ESRI', 'LOCAL_CS[\"x\"]', '+proj=longlat')")
+    return job
+
+
+def run(settings, *words, **more) -> subprocess.CompletedProcess:
+    command = Cli.command(*words)
+    env = {**os.environ, **environment(settings), **more}
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+
+def error(done) -> str:
+    """The code of a refusal, which has a remedy."""
+    assert done.returncode == 1, done.stdout + done.stderr
+    said = json.loads(done.stdout)["error"]
+    assert said["remedy"]
+    return said["code"]
+
+
+def schema(settings) -> list[str]:
+    """All but the data, as pg_dump tells it: two of its lines are random, and parentheses are as PostgreSQL likes them."""
+    program, env = postgresql._program(settings, "pg_dump")
+    told = subprocess.run([program, "--schema-only"], env=env, capture_output=True, text=True, check=True).stdout
+    lines = [re.sub(r"[()\s]", "", line) for line in told.splitlines()]
+    return [line for line in lines if not line.startswith(("\\restrict", "\\unrestrict"))]
+
+
+@pytest.fixture(scope="module")
+def backup(settings, job, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("backups") / "monday"
+    done = run(settings, "backup", str(folder), "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["blobs"], told["containers"]) == (2, ["default/cogs", "default/thumbnails"])
+    return folder
+
+
+@pytest.fixture
+def elsewhere(databases, open_folder):
+    """A database that was only just made, with a home of its own."""
+    settings = databases.make(open_folder())
+    yield settings
+    databases.end_sessions(settings)
+
+
+def test_what_was_backed_up_is_restored_in_another_database_as_it_was(settings, job, backup, elsewhere):
+    home = elsewhere.model_copy(update={"home": settings.home})  # hrefs of items are paths of the home
+    cogs = settings.home / "containers" / "cogs"
+    before = state(settings)
+    shutil.move(cogs, settings.home / "aside")
+    try:
+        done = run(home, "restore", str(backup), "--json")
+        assert done.returncode == 0, done.stderr
+        assert state(home) == before
+        now, then = schema(home), schema(settings)
+        assert [*{*now} - {*then}] == [*{*then} - {*now}] == [], "owners, rights, functions, indexes, comments"
+        assert len(now) == len(then) > 5000
+        green(home)
+        names = {path.relative_to(cogs): path.read_bytes() for path in cogs.rglob("*") if path.is_file()}
+        aside = settings.home / "aside"
+        assert names == {path.relative_to(aside): path.read_bytes() for path in aside.rglob("*") if path.is_file()}
+    finally:
+        shutil.rmtree(cogs, ignore_errors=True)
+        shutil.move(settings.home / "aside", cogs)
+    with psycopg.connect(home.dsn("reader")) as conn:
+        assert conn.execute("select gid from vector.roads").fetchone() == (1,)
+        assert conn.execute("select status from geo.job_status").fetchone() == ("completed",)
+        assert conn.execute("select count(*) from spatial_ref_sys where srid = 987654").fetchone() == (1,)
+    with psycopg.connect(home.dsn("pipeline")) as conn:
+        assert conn.execute("select gid from public.over_roads").fetchone() == (1,)
+    with Submitter(home, launches=False) as submitter:  # it takes new jobs, and publishes
+        later = Job(home, submitter, "later")
+        later.publish("c")
+        later.end()
+    assert error(run(home, "restore", str(backup), "--json")) == "DATABASE_NOT_EMPTY"
+
+
+def test_a_mirror_of_what_was_restored_copies_all_anew(settings, job, backup, elsewhere):
+    assert run(elsewhere, "restore", str(backup), "--no-blobs").returncode == 0
+    cursors = []
+    for each in (settings, elsewhere):
+        with Ledger(each) as opened:
+            cursors.append(opened.changes.since(NOW, limit=1)[1])
+    assert cursors[0].partition("-")[0] != cursors[1].partition("-")[0]
+
+
+def test_nothing_is_deleted_while_a_backup_copies(settings, job):
+    blob = settings.home / "containers" / "cogs" / "replaced.tif"
+    blob.write_text("it was replaced")
+    with psycopg.connect(settings.dsn("migrator"), autocommit=True) as conn:
+        conn.execute("insert into geo.loose_blobs (blob) values ('default/cogs/replaced.tif')")
+        ledger.hold_deletions(conn)
+        assert sweep_blobs(settings, ["default/cogs/replaced.tif"]) == 0
+        assert blob.exists()
+    assert sweep_blobs(settings, ["default/cogs/replaced.tif"]) == 1
+    assert not blob.exists()
+
+
+def test_a_folder_with_something_in_it_is_no_place_for_a_backup(settings, job, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    assert error(run(settings, "backup", str(tmp_path), "--json")) == "FOLDER_NOT_EMPTY"
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_backup_that_was_interrupted_is_none_and_one_that_was_changed_is_refused(
+    settings, backup, elsewhere, tmp_path
+):
+    copy = shutil.copytree(backup, tmp_path / "copy")
+    dump = copy / "database.dump"
+    good = dump.read_bytes()
+    dump.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    assert error(run(elsewhere, "restore", str(copy), "--json")) == "BACKUP_DAMAGED"
+    dump.write_bytes(good)
+    for blob in (copy / "blobs").rglob("*"):
+        if blob.is_file():
+            blob.write_bytes(b"other bytes")
+    assert error(run(elsewhere, "restore", str(copy), "--json")) == "BACKUP_DAMAGED"
+    (copy / "backup.json").unlink()
+    assert error(run(elsewhere, "restore", str(copy), "--json")) == "NO_BACKUP"
+    assert error(run(elsewhere, "restore", str(tmp_path / "nowhere"), "--json")) == "NO_BACKUP"
+
+
+def test_a_backup_of_a_newer_release_is_refused(settings, backup, elsewhere, tmp_path):
+    copy = shutil.copytree(backup, tmp_path / "copy")
+    manifest = json.loads((copy / "backup.json").read_text())
+    manifest["migrations"]["9999_of_the_future.sql"] = "0" * 64
+    (copy / "backup.json").write_text(json.dumps(manifest))
+    assert error(run(elsewhere, "restore", str(copy), "--json")) == "RELEASE_DIFFERS"
+
+
+def test_while_programs_are_connected_that_work_nothing_is_restored(settings, backup, elsewhere):
+    with psycopg.connect(elsewhere.dsn("pipeline")):
+        assert error(run(elsewhere, "restore", str(backup), "--json")) == "STILL_CONNECTED"
+
+
+def test_without_pg_dump_nothing_is_begun(settings, job, tmp_path, monkeypatch):
+    monkeypatch.setattr(postgresql, "find_binaries", lambda home: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(GeoAssetsError, match="pg_dump is not on this machine"):
+        back_up(settings, tmp_path / "backup", log=print, tell=lambda *_: None)
+    assert not (tmp_path / "backup").exists()
+    old = tmp_path / "pg_dump"
+    old.write_text("#!/bin/sh\necho 'pg_dump (PostgreSQL) 9.6'\n")
+    old.chmod(0o755)
+    with pytest.raises(GeoAssetsError, match=r"is of PostgreSQL 9, the server is of \d+"):
+        back_up(settings, tmp_path / "backup", log=print, tell=lambda *_: None)
