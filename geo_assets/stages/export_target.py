@@ -295,8 +295,8 @@ class _Container(Target):
         """
         marker = f"{self._prefix}{_MARKER}"
         there = [blob.path for page in asked.list(self._prefix) for blob in page if blob.path != marker]
-        head = asked.head(marker)
-        names = _names_of(asked.read_range(marker, 0, min(head.size, _LONGEST_MARKER))) if head and head.size else set()
+        begun = asked.first_bytes(marker, _LONGEST_MARKER)
+        names = _names_of(begun.data) if begun and begun.data else set()
         foreign = [path for path in there if path.removeprefix(self._prefix).partition("/")[0] not in (names or ())]
         if foreign or names is None:
             raise GeoAssetsError(

@@ -225,12 +225,7 @@ def first_bytes(context: StageContext, refs: Iterable[BlobRef], length: int) -> 
     """
 
     def ask(ref: BlobRef) -> FirstBytes | None:
-        try:
-            return context.output_container(ref.container).first_bytes(ref.path, length)
-        except GeoAssetsError as error:
-            if error.code != "SOURCE_GONE":
-                raise
-            return None
+        return context.output_container(ref.container).first_bytes(ref.path, length)
 
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="first-bytes") as pool:
         for some in batched(refs, _ASKED):

@@ -316,12 +316,8 @@ class Container:
         """
         return self._ask(lambda: bytes(obstore.get_range(self._store, path, start=start, length=length)), path)
 
-    def first_bytes(self, path: str, length: int) -> FirstBytes:
-        """Return at most so many first bytes of a blob, and its size, by one request.
-
-        Raises:
-            GeoAssetsError: SOURCE_GONE.
-        """
+    def first_bytes(self, path: str, length: int) -> FirstBytes | None:
+        """Return at most so many first bytes of a blob, and its size, by one request; None if it is not there."""
 
         def begin() -> FirstBytes:
             try:
@@ -332,7 +328,12 @@ class Container:
                     raise
                 return FirstBytes(b"", 0)  # no store has a range of an empty blob
 
-        return self._ask(begin, path)
+        try:
+            return self._ask(begin, path)
+        except GeoAssetsError as error:
+            if error.code == "SOURCE_GONE":
+                return None
+            raise
 
     def move(self, source: str, destination: str) -> bool:
         """Rename a blob unless the destination exists; of several concurrent callers one gets true."""

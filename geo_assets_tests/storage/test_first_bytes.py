@@ -1,8 +1,5 @@
 """One request tells what a blob begins with, and how long it is; every store answers the same."""
 
-import pytest
-
-from geo_assets.errors import GeoAssetsError
 from geo_assets.storage.blobs import FirstBytes
 from geo_assets.storage.containers import Container, open_container
 
@@ -15,9 +12,7 @@ def insist_on_first_bytes(container: Container, tmp_path) -> None:
     assert container.first_bytes("2026/long", 4) == FirstBytes(b"II*\x00", 8)
     assert container.first_bytes("2026/short", 4) == FirstBytes(b"II", 2)
     assert container.first_bytes("2026/empty", 4) == FirstBytes(b"", 0)
-    with pytest.raises(GeoAssetsError) as gone:
-        container.first_bytes("2026/none", 4)
-    assert gone.value.code == "SOURCE_GONE"
+    assert container.first_bytes("2026/none", 4) is None
 
 
 def test_the_first_bytes_of_a_file_come_with_its_size(settings, tmp_path):

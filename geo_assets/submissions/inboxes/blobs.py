@@ -148,16 +148,15 @@ class BlobInbox:
                     yield claimed
 
     def _read(self, claimed: str) -> BlobDelivery | None:
-        blob = self._container.head(claimed)
-        if blob is None:
+        begun = self._container.first_bytes(claimed, MAX_MESSAGE_BYTES + 1)
+        if begun is None:
             return None
-        body = self._container.read_range(claimed, 0, min(blob.size, MAX_MESSAGE_BYTES + 1)) if blob.size else b""
-        trace = trace_of(body)
+        trace = trace_of(begun.data)
         raw = RawMessage(
             source=self.name,
             source_id=claimed.removeprefix(CLAIMED).partition("_")[2],
-            body=body,
-            size_bytes=blob.size,
+            body=begun.data,
+            size_bytes=begun.size,
             correlation_id=trace.correlation_id,
             traceparent=trace.traceparent,
         )
