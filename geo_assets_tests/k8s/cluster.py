@@ -277,7 +277,8 @@ def served(cluster: Cluster) -> Iterator[Cluster]:
                 return
             url = urlsplit(self.path)
             asked = {key: values[0] for key, values in parse_qs(url.query).items()}
-            self._answer(*answer(cluster, self.command, url.path, asked, body))
+            with suppress(BrokenPipeError, ConnectionResetError):  # who asked was killed
+                self._answer(*answer(cluster, self.command, url.path, asked, body))
 
         do_GET = do_POST = do_DELETE = _handle  # noqa: N815 - names of http.server
 
