@@ -94,6 +94,8 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if {"cli", "azure_cli"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.stack)
+            if item.get_closest_marker("timeout") is None:  # the first also waits for PostgreSQL, which may be fetched
+                item.add_marker(pytest.mark.timeout(600))
 
 
 @pytest.fixture(scope="session")
