@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN = started=$$SECONDS; uv=$$(scripts/bootstrap); echo "environment: $$((SECONDS - started)) s"; step=$$SECONDS; $$uv run --frozen
 
 
-.PHONY: help setup demo lint test coverage test-faults test-celery test-azure test-k8s test-s3 test-slow faults nemesis faults-list renew bench-raster bench-many bench-mixed bench-fair bench-vector bench-page bench-stac bench-intake bench-celery bench-scale bench-soak up down
+.PHONY: help setup demo lint test docs coverage test-faults test-celery test-azure test-k8s test-s3 test-vm test-slow faults nemesis faults-list renew bench-raster bench-many bench-mixed bench-fair bench-vector bench-page bench-stac bench-intake bench-celery bench-scale bench-soak up down
 help:   ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -32,9 +32,13 @@ test:   ## the tests, a stack for each of up to four cores; some of them with TE
 	@$(RUN) --extra serve pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(TESTS)
 	echo "test: $$((SECONDS - step)) s"
 
+docs:   ## the pages as a site in .geo/docs/site; a link that leads nowhere fails
+	@$(RUN) --group docs scripts/docs
+	echo "docs: $$((SECONDS - step)) s"
+
 coverage: ## branches taken by the tests that need no stack; fails below the figure in pyproject.toml, not with TESTS=…
 	@$(RUN) coverage erase
-	$$uv run --frozen coverage run -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile -m "not stack and not slow and not faults and not celery and not azure and not k8s and not s3" $(TESTS)
+	$$uv run --frozen coverage run -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile -m "not stack and not slow and not faults and not celery and not azure and not k8s and not s3 and not vm" $(TESTS)
 	$$uv run --frozen coverage combine --quiet
 	$$uv run --frozen coverage report --skip-covered --sort=cover $(if $(TESTS),--fail-under=0)
 	echo "coverage: $$((SECONDS - step)) s"
@@ -60,6 +64,10 @@ test-s3: ## jobs of which everything is in S3, on moto's server
 	@$(RUN) --extra s3 --group moto pytest -m s3 geo_assets_tests/s3
 	echo "test-s3: $$((SECONDS - step)) s"
 
+test-vm: ## docs/deploy-vm.md, command by command, on a copy of this Debian that is thrown away; root only; about five minutes
+	@$(RUN) pytest -m vm geo_assets_tests/vm
+	echo "test-vm: $$((SECONDS - step)) s"
+
 faults: ## the matrix of faults: runs the tests of every row and prints what became of it
 	@$(RUN) --all-extras python -m geo_assets_tests.faults.matrix --run
 	echo "faults: $$((SECONDS - step)) s"
@@ -78,7 +86,8 @@ test-slow: ## faults that take minutes
 
 renew:  ## write again what tests compare: docs/reference, the snapshot of the definitions, golden items
 	@$(RUN) python scripts/reference.py
-	GEO_ASSETS_RENEW=1 $$uv run --frozen pytest -q geo_assets_tests/defs/test_definitions.py geo_assets_tests/stac/test_golden_items.py
+	$$uv run --frozen python scripts/reference_doors.py
+	GEO_ASSETS_RENEW=1 $$uv run --frozen pytest -q geo_assets_tests/defs/test_definitions.py geo_assets_tests/stac/test_golden_items.py geo_assets_tests/ledger/test_page.py
 
 bench-raster: ## COGs against rio-cogeo, GDAL and gdalwarp
 	@$(RUN) python -m benchmarks.raster

@@ -12,6 +12,7 @@ import yaml
 from geo_assets.database.connections import connect
 from geo_assets_tests.commands.test_remedies import typed
 from geo_assets_tests.monitoring.rules import ALERTS, Expression, World, firing, rules
+from geo_assets_tests.pages import blocks
 
 RUNBOOK = ALERTS.parents[2] / "docs" / "runbook.md"
 RULES = rules()
@@ -130,9 +131,8 @@ def test_the_runbook_has_no_chapter_of_an_alert_that_there_is_not():
 
 
 def commands_of_the_runbook():
-    """Every line of a block of code."""
-    blocks = re.findall(r"^```\n(.*?)^```$", RUNBOOK.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    return [re.sub(r" {2,}# .*", "", line) for block in blocks for line in block.splitlines()]
+    """Every line of a block of commands."""
+    return [re.sub(r" {2,}# .*", "", line) for block in blocks("docs/runbook.md") for line in block.text.splitlines()]
 
 
 def test_every_command_of_the_runbook_can_be_typed():
