@@ -31,6 +31,8 @@ NOT_RUN = {
     },
     "CONTRIBUTING.md": {"": "installs, and runs the tests"},
     "deploy/azure/README.md": {"": "needs a subscription of Azure"},
+    "docs/backup.md": {"": "destroys everything first; faults/test_backup.py rehearses it"},
+    "docs/retention.md": {"": "deletes what is old; integration/test_purge.py does the same; a part needs Azure"},
     "docs/bring-your-own-dagster.md": {
         "": "needs a Dagster of a team; integration/test_bring_your_own_dagster.py makes one, and does the same"
     },

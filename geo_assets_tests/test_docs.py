@@ -67,7 +67,7 @@ def commands_of(page):
     for block in blocks(page):
         if block.language == "sh" and "<<" not in block.text:
             for line in block.text.replace("\\\n", " ").splitlines():
-                yield from ours_of(line)
+                yield from ours_of(line) if "geo-assets" in line else ()
 
 
 def ours_of(line):
