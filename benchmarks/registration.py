@@ -18,10 +18,10 @@ from pathlib import Path
 import orjson
 
 from geo_assets.database.connections import KeptConnection
+from geo_assets.file_stages import COGS
 from geo_assets.ledger.lease import assert_lease
 from geo_assets.ledger.ledger import Ledger
 from geo_assets.outcomes import Outputs
-from geo_assets.parameters import COGS
 from geo_assets.settings import Settings
 from geo_assets.stac.pgstac import load_items
 from geo_assets.stac.validation import validated

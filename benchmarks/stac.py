@@ -167,8 +167,9 @@ def items(collection: str, count: int) -> Iterator[dict[str, Any]]:
 
 def prepared(settings: Settings, collection: str, count: int) -> str:
     """Submit a job, claim it and plan its tasks, as the stages before do; returns its id and run."""
+    from geo_assets.file_stages import COGS
     from geo_assets.ledger.models import PlannedTask
-    from geo_assets.parameters import COGS, validate_parameters
+    from geo_assets.parameters import validate_parameters
     from geo_assets.submissions.submit import Submitter
 
     (settings.home / "containers" / collection).mkdir(parents=True)

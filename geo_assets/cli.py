@@ -26,11 +26,13 @@ from geo_assets.commands import (
     export,
     jobs,
     messages,
+    new,
     pause,
     purge,
     raster,
     receipts,
     reconcile,
+    reference,
     serving,
     stack,
     submissions,
@@ -87,6 +89,7 @@ app.command()(stack.demo)
 app.command(epilog=containers.UPLOAD_EXAMPLE)(containers.upload)
 app.command(epilog=submissions.SUBMIT_EXAMPLES)(submissions.submit)
 app.command()(submissions.job_types)
+app.command()(reference.reference)
 app.command()(jobs.jobs)
 app.command()(jobs.job)
 app.command()(jobs.tasks)
@@ -116,6 +119,7 @@ app.command(epilog=worker.WORKER_EXAMPLE)(worker.worker)
 app.add_typer(raster.app, name="cog")
 app.add_typer(catalogue.collections, name="collection")
 app.add_typer(messages.app, name="poison")
+app.add_typer(new.app, name="new")
 app.add_typer(vector.app, name="vector")
 app.add_typer(api.tokens, name="token")
 

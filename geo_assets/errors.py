@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
+from geo_assets import plugins
 from geo_assets.patterns import IN_WORDS
 from geo_assets.redaction import redacted
 from geo_assets.task_status import BAD_INPUT, LIST_BAD, RETRY_OPTIONS
@@ -47,8 +49,11 @@ _AGAIN = "make it again: geo-assets retry JOB_ID --force"
 #: What mends a difference.
 _REPAIR = "have it mended: geo-assets reconcile --repair"
 
-ERRORS: dict[str, ErrorKind] = {
+_OURS: dict[str, ErrorKind] = {
     # submissions
+    "PLUGIN_BROKEN": ErrorKind(
+        _I, "correct that distribution, or uninstall it; then restart what runs: geo-assets down, geo-assets up"
+    ),
     "UNKNOWN_JOB_TYPE": ErrorKind(_I, "list the job types with: geo-assets job-types"),
     "INVALID_PARAMETERS": ErrorKind(_I, "correct it; --help lists a command's options"),
     "MESSAGE_NOT_FOUND": ErrorKind(_I, "list them with: geo-assets poison list"),
@@ -312,7 +317,24 @@ ERRORS: dict[str, ErrorKind] = {
 }
 
 
-#: The codes that a reader of untrusted files may return. It cannot know about others (an unavailable store, a lost
+_CODE = re.compile("[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
+
+
+def _accepted(code: str, found: object) -> ErrorKind:
+    """A code that another distribution adds."""
+    if not _CODE.fullmatch(code):
+        msg = "it is not written as WORD_WORD"
+        raise ValueError(msg)
+    if not isinstance(found, ErrorKind) or not found.remedy:
+        msg = "it is no ErrorKind with a remedy"
+        raise TypeError(msg)
+    return found
+
+
+#: Code -> its class and what to do: ours, and those of other distributions.
+ERRORS = plugins.Registry(_OURS, plugins.ERRORS, _accepted)
+
+#: Our codes that a reader of untrusted files may return. It cannot know about others (an unavailable store, a lost
 #: lease), and the file may have taken over the process.
 READER_CODES = frozenset(
     {
@@ -359,11 +381,11 @@ class GeoAssetsError(Exception):
 
     @classmethod
     def from_reader(cls, data: dict[str, str]) -> Self:
-        """As `from_dict`, for an error from a process that reads untrusted files: SANDBOX_CRASHED if the code is not
-        one of `READER_CODES`.
+        """As `from_dict`, for an error from a process that reads untrusted files: SANDBOX_CRASHED if readers may not
+        return the code.
         """
         code, message, remedy = (data.get(name) for name in ("code", "message", "remedy"))
-        if code not in READER_CODES:
+        if code is None or not _is_of_readers(code):
             return cls(
                 "SANDBOX_CRASHED", f"the reader ended with {str(code)[:80]!r}, a code that readers may not return"
             )
@@ -372,6 +394,17 @@ class GeoAssetsError(Exception):
     def __reduce__(self) -> tuple[type[Self], tuple[str, str], dict[str, Any]]:
         """Keeps a custom remedy through pickle and copy."""
         return type(self), (self.code, self.message), self.__dict__
+
+
+def _is_of_readers(code: str) -> bool:
+    """Whether a reader may return a code: one of `READER_CODES`, or one of another distribution that blames the file;
+    whether anything is tried again is not for a file to decide.
+    """
+    return code in READER_CODES or (
+        code not in ERRORS.own
+        and code in ERRORS
+        and ERRORS[code].error_class in {ErrorClass.INVALID, ErrorClass.RESOURCE}
+    )
 
 
 def for_job(remedy: str, job_id: str) -> str:

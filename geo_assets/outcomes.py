@@ -16,11 +16,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
 
-from geo_assets.parameters import COGS, FILE_STAGES, TABLES
+from geo_assets.file_stages import FILE_STAGES, Makes
 from geo_assets.raster.models import ConvertReport
-from geo_assets.vector.models import LayerPlan
+from geo_assets.vector.models import BoundingBox, LayerPlan
 
-#: The stages as the ledger calls them, beside those that process files (`parameters.FILE_STAGES`).
+#: The stages as the ledger calls them, beside those that process files (`file_stages.py`).
 INVENTORY, GREETINGS, REPLIES, CATALOGUE = "container_inventory", "greetings", "replies", "catalogue"
 
 
@@ -229,6 +229,15 @@ class Receipt(_Model):
     input: tuple[FetchedFile, ...]
 
 
+class FileReceipt(Receipt):
+    """The record of how files of any kind were made of a source, for their item."""
+
+    bbox_4326: BoundingBox | None = Field(None, description="west, south, east, north of what the files tell of")
+    datetime: str | None = Field(None, description="the time, or START/END, of what they tell of")
+    media_types: tuple[str, ...] = Field(description="of the files, in the order of `blobs`")
+    software: dict[str, str]
+
+
 class CogPart(_Model):
     """One raster of a source that holds several."""
 
@@ -263,19 +272,32 @@ class TableReceipt(Receipt):
         return self.model_dump(mode="json", exclude={"layers": {"__all__": {"changed"}}})
 
 
-#: Stage -> the outputs of its tasks.
+#: What tasks leave that make something of a file: outputs and receipt.
+_MADE: dict[Makes, tuple[type[Outputs], type[Receipt]]] = {
+    Makes.COGS: (CogOutputs, CogReceipt),
+    Makes.TABLES: (TableOutputs, TableReceipt),
+    Makes.FILES: (FileOutputs, FileReceipt),
+}
+
+#: Stage -> the outputs of its tasks, of those that leave no receipt: their tasks are done at once.
 _OUTPUTS: dict[str, type[Outputs]] = {
-    **dict.fromkeys(FILE_STAGES, FileOutputs),  # unless it has a model of its own below
     INVENTORY: ListingOutputs,
-    COGS: CogOutputs,
-    TABLES: TableOutputs,
     GREETINGS: GreetingOutputs,
     REPLIES: ReplyOutputs,
     CATALOGUE: CatalogueOutputs,
 }
 
-#: Stage -> the receipts of its tasks. The other stages have none: their tasks are done at once.
-_RECEIPTS: dict[str, type[Receipt]] = {**dict.fromkeys(FILE_STAGES, TableReceipt), COGS: CogReceipt}
+
+def _outputs_of(stage: str, stored: Mapping[str, Any]) -> type[Outputs]:
+    """The model of a stage's outputs; by its keys, where whoever added the stage is not installed any more: the janitor
+    has to know of its blobs.
+    """
+    if stage in _OUTPUTS:
+        return _OUTPUTS[stage]
+    if stage in FILE_STAGES:
+        return _MADE[FILE_STAGES[stage].makes][0]
+    return CogOutputs if "cog" in stored else FileOutputs if "blobs" in stored else Outputs
+
 
 #: Outputs of any stage, written with all their fields.
 AnyOutputs = Annotated[SerializeAsAny[Outputs], Field(description="what was made, by stage")]
@@ -284,7 +306,7 @@ AnyOutputs = Annotated[SerializeAsAny[Outputs], Field(description="what was made
 def read_outputs(stage: str, stored: Mapping[str, Any]) -> Outputs:
     """Read the outputs of a task of a stage; what cannot be read as that stage's is shown as it is stored."""
     try:
-        return _OUTPUTS.get(stage, Outputs).model_validate(stored) if stored else Outputs()
+        return _outputs_of(stage, stored).model_validate(stored) if stored else Outputs()
     except ValidationError:
         known = Outputs.model_fields.keys()
         return Outputs.model_validate({key: value for key, value in stored.items() if key not in known})
@@ -297,13 +319,13 @@ def read_receipt(stage: str, stored: Mapping[str, Any]) -> Receipt:
         pydantic.ValidationError: another release wrote it, and this one cannot use it.
         KeyError: the stage leaves none.
     """
-    return _RECEIPTS[stage].model_validate(stored)
+    return _MADE[FILE_STAGES[stage].makes][1].model_validate(stored)
 
 
 def is_readable(stage: str, outputs: Mapping[str, Any], receipt: Mapping[str, Any] | None) -> bool:
     """Whether a done or converted task can be continued from: its outputs and receipt can be read."""
     try:
-        _OUTPUTS[stage].model_validate(outputs)
+        _outputs_of(stage, outputs).model_validate(outputs)
         if receipt is not None:
             read_receipt(stage, receipt)
     except (ValidationError, KeyError):

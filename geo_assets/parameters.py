@@ -1,8 +1,8 @@
 """The parameters of every job type, validated at the boundary, and the identity that follows from them.
 
-Here: one pydantic model per job type, their registry, `job_id` and the partition key. Adding a job type starts here.
-Not here: the types of single values (`parameter_types.py`), reading messages or HTTP bodies, recording anything
-(`ledger/`), running anything (`defs/`).
+Here: one pydantic model per job type, their registry, `job_id` and the partition key. Adding a job type starts here;
+another distribution adds its own by an entry point. Not here: stages (`file_stages.py`), the types of single values
+(`parameter_types.py`), reading messages or HTTP bodies, recording anything (`ledger/`), running anything (`defs/`).
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import (
@@ -26,7 +24,9 @@ from pydantic import (
     model_validator,
 )
 
+from geo_assets import plugins
 from geo_assets.errors import GeoAssetsError, wrong_parameters
+from geo_assets.file_stages import COGS, FILE_STAGES, NAME, TABLES, Engine, Shapes, fault_of
 from geo_assets.parameter_types import (
     Alias,
     AssetGlobs,
@@ -50,52 +50,6 @@ from geo_assets.raster.profiles import DEFAULT, ProfileName
 #: Dagster tags and URLs carry the partition key; 63 is the strictest limit among them.
 PARTITION_KEY_LENGTH = 63
 _ID_HEX_IN_KEY = 12
-
-
-class Engine(StrEnum):
-    """The engines that process sources."""
-
-    RASTER = "raster"
-    VECTOR = "vector"
-
-
-@dataclass(frozen=True, slots=True)
-class FileStage:
-    """A stage that makes something of each source of a container; each has an asset of the same name."""
-
-    engine: Engine  # it takes what this engine reads; the parameters that shape its outputs are those of this engine
-    made: str  # what its items stand for, in the title of their collection
-    suffix: str = ""  # of that collection's id
-
-    def collection(self, asked: str) -> str:
-        """The id of the STAC collection of its items, for the `collection` that a job was asked for."""
-        return f"{asked}{self.suffix}"
-
-
-#: The names of the stages that process files, in the ledger and as assets.
-COGS, TABLES = "cogs", "vector_tables"
-
-#: Rasters and tables go to collections of their own: a mosaic over a collection breaks on an item without a raster.
-FILE_STAGES: dict[str, FileStage] = {
-    COGS: FileStage(Engine.RASTER, made="rasters"),
-    TABLES: FileStage(Engine.VECTOR, made="tables", suffix="-vector"),
-}
-
-
-class Shapes:
-    """Marks a parameter that shapes the output of an engine: with another value the output is made again."""
-
-    def __init__(self, *engines: Engine, asked_as: str = "", asked: bool = True) -> None:
-        """Mark.
-
-        Args:
-            engines: that take it.
-            asked_as: what the engine's request calls it, where that is another name.
-            asked: whether it is part of the engine's request at all.
-        """
-        self.engines = frozenset(engines)
-        self.asked_as = asked_as
-        self.asked = asked
 
 
 _BOTH = Shapes(Engine.RASTER, Engine.VECTOR)
@@ -200,20 +154,18 @@ class ListContainer(Parameters):
         return self.container.replace("-", "_")
 
 
-class IngestContainer(ListContainer):
-    """Rasters become COGs, vectors become PostGIS tables, both become STAC items."""
+class PublishContainer(ListContainer):
+    """The base of every job type that makes something of each source of a container, and publishes it as STAC items.
 
-    job_type: ClassVar[str] = "ingest_container"
-    summary: ClassVar[str] = "rasters to COGs, vectors to PostGIS tables, both to STAC"
-    #: Those of `FILE_STAGES` that it has.
-    stages: ClassVar[tuple[str, ...]] = (COGS, TABLES)
+    What a derived one adds shapes the outputs of the stages that other distributions add: with another value they are
+    made again.
+    """
+
+    #: Those of `FILE_STAGES` that it has, in the order of the flow.
+    stages: ClassVar[tuple[str, ...]] = ()
 
     collection: CollectionId = Field(
         "", validate_default=True, description="STAC collection (default: the container's name)"
-    )
-    one_collection: bool = Field(
-        default=False,
-        description="rasters that differ in bands go to one collection too; no mosaic can be drawn of it",
     )
     title: Text | None = Field(None, min_length=1, max_length=300, description="the collection's title")
     description: Text | None = Field(
@@ -226,6 +178,44 @@ class IngestContainer(ListContainer):
         (), max_length=50, description="the collection's providers, each as NAME (ROLE, …) URL"
     )
     keywords: tuple[Text, ...] = Field((), max_length=100, description="the collection's keywords")
+    deleted: Literal["keep", "retire"] = Field(
+        "keep", description="keep or retire the outputs of files that were deleted"
+    )
+    max_retire_percent: float = Field(
+        20,
+        ge=0,
+        le=100,
+        description="deleted=retire: share of the published outputs that may be withdrawn without allow_mass_retire",
+    )
+    verify_sources: bool = Field(
+        default=False, description="hash files that seem unchanged, if the store has no real etags (directories)"
+    )
+    on_error: Literal["continue", "fail"] = Field(
+        "continue", description="continue with the other files, or publish nothing, if a file is bad"
+    )
+
+    @field_validator("collection", mode="wrap")
+    @classmethod
+    def _default_collection(cls, value: Any, validate: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        """The default is filled in before the identity is computed: an explicit default is the same job.
+
+        By field: a validator of the whole model would turn JSON into Python, where strict validation takes no list.
+        """
+        asked = value or info.data.get("container")
+        return validate(asked) if asked else ""  # without a valid container there is one error, of the container
+
+
+class IngestContainer(PublishContainer):
+    """Rasters become COGs, vectors become PostGIS tables, both become STAC items."""
+
+    job_type: ClassVar[str] = "ingest_container"
+    summary: ClassVar[str] = "rasters to COGs, vectors to PostGIS tables, both to STAC"
+    stages: ClassVar[tuple[str, ...]] = (COGS, TABLES)
+
+    one_collection: bool = Field(
+        default=False,
+        description="rasters that differ in bands go to one collection too; no mosaic can be drawn of it",
+    )
     source_crs: Annotated[Crs | None, _BOTH] = Field(
         None, description="CRS of files that do not name one, as EPSG:code"
     )
@@ -265,21 +255,6 @@ class IngestContainer(ListContainer):
     )
     missing_assets: Annotated[Literal["allow", "refuse"], _GROUPING] = Field(
         "allow", description="id_regex: take or refuse a scene without a good file for each of assets"
-    )
-    deleted: Literal["keep", "retire"] = Field(
-        "keep", description="keep or retire the outputs of files that were deleted"
-    )
-    max_retire_percent: float = Field(
-        20,
-        ge=0,
-        le=100,
-        description="deleted=retire: share of the published outputs that may be withdrawn without allow_mass_retire",
-    )
-    verify_sources: bool = Field(
-        default=False, description="hash files that seem unchanged, if the store has no real etags (directories)"
-    )
-    on_error: Literal["continue", "fail"] = Field(
-        "continue", description="continue with the other files, or publish nothing, if a file is bad"
     )
 
     where: Annotated[Where | None, _VECTOR] = Field(
@@ -365,16 +340,6 @@ class IngestContainer(ListContainer):
             raise ValueError(msg)
         return self
 
-    @field_validator("collection", mode="wrap")
-    @classmethod
-    def _default_collection(cls, value: Any, validate: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
-        """The default is filled in before the identity is computed: an explicit default is the same job.
-
-        By field: a validator of the whole model would turn JSON into Python, where strict validation takes no list.
-        """
-        asked = value or info.data.get("container")
-        return validate(asked) if asked else ""  # without a valid container there is one error, of the container
-
 
 class StageRaster(IngestContainer):
     """`ingest_container` for the rasters of a container alone."""
@@ -401,9 +366,33 @@ class StageVector(IngestContainer):
     stages: ClassVar[tuple[str, ...]] = (TABLES,)
 
 
-JOB_TYPES: dict[str, type[Parameters]] = {
-    t.job_type: t for t in (IngestContainer, StageRaster, StageVector, ListContainer, HelloWorld, StacSetup)
-}
+def _accepted(name: str, found: object) -> type[Parameters]:
+    """A job type that another distribution adds."""
+    if not isinstance(found, type) or not issubclass(found, PublishContainer):
+        msg = "it is no class derived from geo_assets.parameters.PublishContainer"
+        raise TypeError(msg)
+    if found.job_type != name or not NAME.fullmatch(name):
+        msg = f"its job_type is {found.job_type!r}, as a name of 3 to 40 of a-z, 0-9 and _"
+        raise ValueError(msg)
+    if {COGS, TABLES} & {*found.stages} and not issubclass(found, IngestContainer):
+        msg = f"the stages {COGS} and {TABLES} are for what is derived from IngestContainer"
+        raise TypeError(msg)
+    if fault := fault_of(found.stages):
+        raise ValueError(fault)
+    told = {name: field.description for name, field in found.model_fields.items()} | {"summary": found.summary}
+    if silent := [name for name, words in told.items() if not words]:
+        msg = f"nothing says what {', '.join(silent)} is"
+        raise ValueError(msg)
+    found.model_json_schema()  # which command line and HTTP show
+    return found
+
+
+_OURS = (IngestContainer, StageRaster, StageVector, ListContainer, HelloWorld, StacSetup)
+
+#: Job type -> its parameters.
+JOB_TYPES: plugins.Registry[type[Parameters]] = plugins.Registry(
+    {t.job_type: t for t in _OURS}, plugins.JOB_TYPES, _accepted
+)
 
 
 def shaping(model: type[Parameters]) -> Iterator[tuple[str, Shapes]]:
@@ -412,11 +401,17 @@ def shaping(model: type[Parameters]) -> Iterator[tuple[str, Shapes]]:
         yield from ((name, mark) for mark in field.metadata if isinstance(mark, Shapes))
 
 
-def shaping_values(parameters: Parameters, engine: Engine) -> dict[str, Any]:
-    """The parameters of a job that count for the fingerprint of an engine's output, as JSON."""
-    stored = parameters.stored()
+def shaping_values(parameters: Parameters, stage: str) -> dict[str, Any]:
+    """The parameters of a job that count for the fingerprint of what a stage makes, as JSON; for a stage that another
+    distribution adds, all but those of every job type.
+    """
+    stored, row = parameters.stored(), FILE_STAGES[stage]
+    if row.work:
+        return {"stage": [stage, row.recipe]} | without_later_defaults(
+            {name: value for name, value in stored.items() if name not in PublishContainer.model_fields}
+        )
     return without_later_defaults(
-        {name: stored[name] for name, shapes in shaping(type(parameters)) if engine in shapes.engines}
+        {name: stored[name] for name, shapes in shaping(type(parameters)) if row.engine in shapes.engines}
     )
 
 
@@ -496,11 +491,13 @@ def parameters_type(job_type: str) -> type[Parameters]:
     """The model of a job type.
 
     Raises:
-        GeoAssetsError: UNKNOWN_JOB_TYPE.
+        GeoAssetsError: UNKNOWN_JOB_TYPE; PLUGIN_BROKEN, of a job type that another distribution adds.
     """
     try:
         return JOB_TYPES[job_type]
     except KeyError:
+        if broken := JOB_TYPES.broken.get(job_type):
+            raise GeoAssetsError("PLUGIN_BROKEN", str(broken)) from None
         raise GeoAssetsError(
             "UNKNOWN_JOB_TYPE", f"there is no job type {job_type!r}; there are: {', '.join(sorted(JOB_TYPES))}"
         ) from None

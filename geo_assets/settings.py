@@ -10,7 +10,7 @@ import re
 import socket
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import quote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
@@ -29,6 +29,8 @@ from geo_assets.machine import (
 from geo_assets.patterns import ACCOUNT_ALIAS
 from geo_assets.task_status import BAD_INPUT
 from geo_assets.tokens import Auth, database_token
+
+B = TypeVar("B", bound=BaseSettings)
 
 PACKAGE_ROOT = Path(__file__).resolve().parent
 
@@ -444,6 +446,12 @@ class Settings(BaseSettings):
         return f"http://127.0.0.1:{self.webserver_port}"
 
 
+class StageSettings(BaseSettings):
+    """The base of the settings of a stage that another distribution adds; theirs has a prefix of its name."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True)
+
+
 def load_settings() -> Settings:
     """The settings of this process: environment first, then what the local stack wrote in its home.
 
@@ -451,19 +459,29 @@ def load_settings() -> Settings:
         GeoAssetsError: INVALID_SETTINGS, one sentence that names every variable and field at fault, without their
             values.
     """
+    settings = _loaded(Settings)
+    redaction.know(settings.secrets)
+    return settings
+
+
+def load_stage_settings(model: type[B]) -> B:
+    """As `load_settings`, those of a stage that another distribution adds."""
+    return _loaded(model)
+
+
+def _loaded(model: type[B]) -> B:
+    prefix = str(model.model_config.get("env_prefix"))
     try:
-        settings = Settings(_env_file=default_home() / STACK_ENV_FILE)
+        return model(_env_file=default_home() / STACK_ENV_FILE)
     except ValidationError as error:
         faults = "; ".join(
-            _fault(fault["loc"], fault["msg"]) for fault in error.errors(include_url=False, include_input=False)
+            _fault(prefix, fault["loc"], fault["msg"]) for fault in error.errors(include_url=False, include_input=False)
         )
         raise _invalid(faults) from None
     except SettingsError as error:
         field = re.search(r'field "(\w+)"', str(error))
-        variable = f"GEO_ASSETS_{field.group(1).upper()}" if field else "a GEO_ASSETS_ variable"
+        variable = f"{prefix}{field.group(1).upper()}" if field else f"a {prefix} variable"
         raise _invalid(f"{variable} is not JSON: {error.__cause__}") from None
-    redaction.know(settings.secrets)
-    return settings
 
 
 def _invalid(faults: str) -> GeoAssetsError:
@@ -471,7 +489,7 @@ def _invalid(faults: str) -> GeoAssetsError:
     return GeoAssetsError("INVALID_SETTINGS", faults, remedy=remedies[0] if remedies else None)
 
 
-def _fault(loc: tuple[int | str, ...], message: str) -> str:
+def _fault(prefix: str, loc: tuple[int | str, ...], message: str) -> str:
     """`GEO_ASSETS_ACCOUNTS: survey.account_name: what is wrong`. The tag of a union is in no JSON that a
     person wrote.
     """
@@ -481,4 +499,4 @@ def _fault(loc: tuple[int | str, ...], message: str) -> str:
             part for index, part in enumerate(fields) if index != 1 or part not in {"azure", "gcs", "local", "s3"}
         ]
     where = f": {'.'.join(fields)}" if fields else ""
-    return f"GEO_ASSETS_{variable.upper()}{where}: {message.removeprefix('Value error, ')}"
+    return f"{prefix}{variable.upper()}{where}: {message.removeprefix('Value error, ')}"

@@ -64,8 +64,7 @@ class Cli:
         own["GEO_ASSETS_HOST_FOLDER"] = str(Path(home) / "host")  # stacks of other tests are at work beside this one
         self.env = {**os.environ, **own, **environment}
 
-    @staticmethod
-    def command(*args: str) -> list[str]:
+    def command(self, *args: str) -> list[str]:
         return [str(Path(sys.executable).with_name("geo-assets")), *args]
 
     def run(self, *args: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:

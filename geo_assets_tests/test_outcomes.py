@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from geo_assets.file_stages import COGS, TABLES
 from geo_assets.ledger.models import TaskRecord
 from geo_assets.ledger.outputs import results
 from geo_assets.outcomes import (
@@ -19,7 +20,6 @@ from geo_assets.outcomes import (
     read_outputs,
     read_receipt,
 )
-from geo_assets.parameters import COGS, TABLES
 
 #: As they were written before there were models.
 ONE = {"cog": "default/cogs/a.tif", "sha256": "ab", "thumbnail": "default/thumbnails/a.png", "stac_item": "c/a"}

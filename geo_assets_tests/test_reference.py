@@ -1,7 +1,6 @@
 """What can be set, asked for or go wrong is documented, and the same everywhere: models, pages, command line, API."""
 
 import re
-import runpy
 from pathlib import Path
 
 import pytest
@@ -10,12 +9,13 @@ from typer.core import TyperOption
 from typer.testing import CliRunner
 
 from geo_assets.accounts import AzureAccount, GcsAccount, LocalAccount, S3Account
+from geo_assets.commands.reference import pages
 from geo_assets.errors import ERRORS
 from geo_assets.parameters import JOB_TYPES
 from geo_assets.settings import Settings
 
 ROOT = Path(__file__).parents[1]
-REFERENCE = runpy.run_path(str(ROOT / "scripts" / "reference.py"))
+PAGES = pages(added=False)
 
 #: Variables that are no settings: where the tools look first, what the stack tells its processes, what tests take.
 NO_SETTINGS = {
@@ -32,10 +32,10 @@ NO_SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("name", REFERENCE["pages"]())
+@pytest.mark.parametrize("name", PAGES)
 def test_a_page_of_the_reference_says_what_the_code_says(name):
     written = (ROOT / "docs" / "reference" / name).read_text(encoding="utf-8")
-    assert written == REFERENCE["pages"]()[name], "renew it with: make renew"
+    assert written == PAGES[name], "renew it with: make renew"
 
 
 @pytest.mark.parametrize("model", [Settings, AzureAccount, GcsAccount, LocalAccount, S3Account, *JOB_TYPES.values()])

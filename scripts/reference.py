@@ -1,142 +1,14 @@
-"""Write docs/reference/: every setting, parameter and error code, as the code has them. `make renew` runs it.
+"""Write docs/reference/: every setting, parameter and error code of the project itself. `make renew` runs it.
 
-Here: the pages, from the models and the table of errors alone. A test fails where a page and the code differ.
+Here: where the pages are. Not here: what is in them (`geo_assets/commands/reference.py`).
 """
 
-from __future__ import annotations
-
-import json
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, SecretStr
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
-
-from geo_assets.accounts import AzureAccount, GcsAccount, LocalAccount, S3Account
-from geo_assets.errors import ERRORS, ErrorClass
-from geo_assets.parameters import JOB_TYPES, IngestContainer
-from geo_assets.settings import Settings
+from geo_assets.commands.reference import pages
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 
-_WRITTEN = "*Written by `make renew` from {source}; a test compares it.*\n"
-
-_CLASSES = {
-    ErrorClass.INVALID: "the input is bad: the file is quarantined or the request refused; never retried automatically",
-    ErrorClass.TRANSIENT: "a dependency did not answer: retried automatically",
-    ErrorClass.RESOURCE: "too little memory, disk or time, or missing software on this machine",
-    ErrorClass.INTERNAL: "a bug in geo-assets",
-}
-
-
-def pages() -> dict[str, str]:
-    """File name -> text."""
-    return {"settings.md": settings_page(), "parameters.md": parameters_page(), "errors.md": errors_page()}
-
-
-def settings_page() -> str:
-    """The settings, and the fields of a storage account."""
-    rows = [f"| `GEO_ASSETS_{name.upper()}` {_row(field)}" for name, field in Settings.model_fields.items()]
-    return "\n".join(
-        [
-            "# Settings\n",
-            _WRITTEN.format(source="`geo_assets/settings.py`"),
-            "Environment variables; they win over the `stack.env` that `geo-assets up` writes into its home.\n",
-            _head("variable"),
-            *rows,
-            "\n## A storage account\n",
-            (
-                '`GEO_ASSETS_ACCOUNTS` is JSON: `{"ALIAS": {"kind": …, …}}`. The alias `default` is a directory unless it is'
-                " defined.\n"
-            ),
-            *_account("local", LocalAccount),
-            *_account("azure", AzureAccount),
-            *_account("s3", S3Account),
-            *_account("gcs", GcsAccount),
-            "",
-        ]
-    )
-
-
-def parameters_page() -> str:
-    """The parameters of each job type."""
-    parts = [
-        "# Parameters of the job types\n",
-        _WRITTEN.format(source="`geo_assets/parameters.py`"),
-        (
-            "`geo-assets submit JOB_TYPE --param NAME=VALUE`, or the JSON body of `POST /api/jobs/submit/JOB_TYPE`;"
-            " `geo-assets job-types` prints the same.\n"
-        ),
-    ]
-    for name, model in JOB_TYPES.items():
-        parts.append(f"## {name}\n\n{model.summary}\n")
-        if model.model_fields.keys() == IngestContainer.model_fields.keys() and model is not IngestContainer:
-            parts.append(f"Those of `{IngestContainer.job_type}`, except those for other kinds of files.\n")
-        elif model.model_fields:
-            parts += [_head("parameter"), *(f"| `{n}` {_row(f)}" for n, f in model.model_fields.items()), ""]
-    return "\n".join(parts)
-
-
-def errors_page() -> str:
-    """The codes by class."""
-    parts = [
-        "# Error codes\n",
-        _WRITTEN.format(source="`geo_assets/errors.py`"),
-        (
-            "A code is the same on the command line, over HTTP, in the ledger and in Dagster. The message says what is"
-            " wrong with which file; the remedy is the one listed here unless the message has a more specific one.\n"
-        ),
-    ]
-    for error_class, meaning in _CLASSES.items():
-        parts += [f"## {error_class}: {meaning}\n", "| code | what to do |\n|---|---|"]
-        parts += [f"| `{code}` | {_cell(e.remedy)} |" for code, e in ERRORS.items() if e.error_class is error_class]
-        parts.append("")
-    return "\n".join(parts)
-
-
-def _account(kind: str, model: type[BaseModel]) -> list[str]:
-    rows = [f"| `{name}` {_row(field)}" for name, field in model.model_fields.items() if name != "kind"]
-    return [f'`"kind": "{kind}"`\n', _head("field"), *rows, ""]
-
-
-def _head(name: str) -> str:
-    return f"| {name} | default | meaning |\n|---|---|---|"
-
-
-def _row(field: FieldInfo) -> str:
-    return f"| {_default(field)} | {_cell(field.description or '')}{_allowed(field)} |"
-
-
-def _default(field: FieldInfo) -> str:
-    value: Any = field.default
-    if field.is_required():
-        return "required"
-    if value is PydanticUndefined:
-        return "depends on the machine" if field.default_factory is not dict else ""
-    if isinstance(value, SecretStr) or value in (None, "", ()):
-        return ""
-    return f"`{json.dumps(value).strip(chr(34))}`"
-
-
-def _allowed(field: FieldInfo) -> str:
-    """The values of a closed choice."""
-    for kind in (field.annotation, *get_args(field.annotation)):
-        if get_origin(kind) is Literal:
-            return f": {', '.join(f'`{value}`' for value in get_args(kind))}"
-    return ""
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;")
-
-
-def main() -> None:
-    """Write what differs."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    for name, text in pages().items():
-        (FOLDER / name).write_text(text, encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    for name, text in pages(added=False).items():
+        (FOLDER / name).write_text(text, encoding="utf-8")

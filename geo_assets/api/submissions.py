@@ -39,13 +39,19 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
     "stac_setup": {},
 }
 
+
+def _schema_name(job_type: str) -> str:
+    """The name of the schema of a job type's parameters, which no other has."""
+    return "".join(word.capitalize() for word in job_type.split("_"))
+
+
 #: For the OpenAPI document alone: a body is read by `read_parameters_of`, which has errors of its own.
 _BODY = {
     "requestBody": {
         "required": True,
         "content": {
             "application/json": {
-                "schema": {"anyOf": [{"$ref": f"#/components/schemas/{m.__name__}"} for m in JOB_TYPES.values()]},
+                "schema": {"anyOf": [{"$ref": f"#/components/schemas/{_schema_name(t)}"} for t in JOB_TYPES]},
                 "examples": {job_type: {"value": body} for job_type, body in _EXAMPLES.items()},
             }
         },
@@ -64,7 +70,7 @@ JobType = Annotated[
 def parameter_schemas() -> dict[str, dict[str, Any]]:
     """The schemas that the bodies refer to, by name, as components of the OpenAPI document."""
     return {
-        model.__name__: {
+        _schema_name(job_type): {
             **model.model_json_schema(),
             "title": job_type,
             "description": f"{model.summary}. Parameters of {job_type}.",

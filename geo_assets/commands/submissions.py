@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from geo_assets.commands.console import JsonFlag, human_bytes, log, out, print_json, write_json
+from geo_assets.commands.console import JsonFlag, human_bytes, log, out, print_json, warn, write_json
 from geo_assets.commands.shared import follow_job, open_submitter, show_job
 from geo_assets.text import how_many, one_line
 
@@ -122,6 +122,7 @@ def job_types(as_json: JsonFlag = False) -> None:
     """List the job types and their parameters."""
     from geo_assets.parameters import JOB_TYPES
 
+    warn((str(broken) for broken in JOB_TYPES.broken.values()), "left out: ")
     if as_json:
         print_json({name: model.model_json_schema() for name, model in JOB_TYPES.items()})
         return

@@ -6,7 +6,7 @@ Here: the decorator of every asset that is a graph of ops, and the check that th
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -33,11 +33,17 @@ NO_BAD_FILES = {
 
 
 def pipeline_asset(
-    job_type: str, *, kinds: set[str], checks: Mapping[str, str] | None = None, table: str | None = None
+    job_type: str,
+    *,
+    kinds: set[str],
+    checks: Mapping[str, str] | None = None,
+    table: str | None = None,
+    takes: Sequence[str] | None = None,
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     """A decorator: the graph of ops below it is the asset of a job type that has its name.
 
-    Its parameters are assets of the same job type, by their names. With checks it returns the outputs of an op that
+    Its parameters are assets of the same job type, by their names; `takes` names them for one that has them as
+    keywords. With checks it returns the outputs of an op that
     `outputs` declared: what it makes, then a verdict for each check.
 
     Args:
@@ -45,24 +51,29 @@ def pipeline_asset(
         kinds: what it is made of, as the UI shows it.
         checks: their names, each with the question that it answers.
         table: where its rows are, as `schema.table`, if they are always in the same one.
+        takes: the assets that it takes, where its own parameters do not name them.
     """
 
     def decorate(compose: Callable[..., Any]) -> dg.AssetsDefinition:
         key = key_of(job_type, compose.__name__)
+        inputs = list(takes or inspect.signature(compose).parameters)
         specs = [dg.AssetCheckSpec(name, asset=key, description=question) for name, question in (checks or {}).items()]
 
         @wraps(compose)
-        def graph(**inputs: Any) -> Any:
-            made = compose(**inputs)
+        def graph(**given: Any) -> Any:
+            made = compose(**given)
             if not specs:
                 return made
             result, *verdicts = made
             named = zip(specs, verdicts, strict=True)
             return {"result": result, **{spec.get_python_identifier(): verdict for spec, verdict in named}}
 
+        # Dagster reads the names of inputs from the signature
+        named = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in inputs]
+        graph.__signature__ = inspect.Signature(named)  # type: ignore[attr-defined]
         return dg.graph_asset(
             key=key,
-            ins={name: dg.AssetIn(key=key_of(job_type, name)) for name in inspect.signature(compose).parameters},
+            ins={name: dg.AssetIn(key=key_of(job_type, name)) for name in inputs},
             partitions_def=PARTITIONS[job_type],
             kinds=kinds,
             group_name=job_type,

@@ -2,7 +2,7 @@
 report.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dagster as dg
@@ -10,7 +10,8 @@ import dagster as dg
 from geo_assets.defs.assets import NO_BAD_FILES, check_results, outputs, pipeline_asset
 from geo_assets.defs.metadata import delta_metadata, markdown
 from geo_assets.defs.resources import Stages, plain_failures
-from geo_assets.parameters import IngestContainer
+from geo_assets.file_stages import COGS, TABLES
+from geo_assets.parameters import PublishContainer
 from geo_assets.receipts.write import write_due
 from geo_assets.stac.pgstac import footprints
 from geo_assets.stages import catalogue, checks, report, retire, vector_tables
@@ -38,7 +39,7 @@ def register_items(stages: Stages, done: list[StageReport]) -> Iterator[Any]:
         vector_tables.publish_waiting(context, job)
         registered = catalogue.register(context, job)
         retired, stale = retire.retire(context, job)
-        found = checks.items_found(context, job, job.parameters_as(IngestContainer).stages)
+        found = checks.items_found(context, job, job.parameters_as(PublishContainer).stages)
         results = check_results(context, job, "stac_items", {_FOUND: found})
     yield dg.Output(
         registered,
@@ -55,13 +56,13 @@ def register_items(stages: Stages, done: list[StageReport]) -> Iterator[Any]:
     yield from results
 
 
-def stac_items(job_type: str) -> dg.AssetsDefinition:
-    """The asset of a job type."""
+def stac_items(job_type: str, stages: Sequence[str] = (COGS, TABLES)) -> dg.AssetsDefinition:
+    """The asset of a job type, after those of its stages."""
 
-    @pipeline_asset(job_type, kinds={"stac"}, checks=ITEM_CHECKS, table="pgstac.items")
-    def stac_items(cogs: StageReport, vector_tables: StageReport) -> Any:
+    @pipeline_asset(job_type, kinds={"stac"}, checks=ITEM_CHECKS, table="pgstac.items", takes=stages)
+    def stac_items(**done: Any) -> Any:
         """One STAC item per source."""
-        return register_items([cogs, vector_tables])
+        return register_items(list(done.values()))
 
     return stac_items
 

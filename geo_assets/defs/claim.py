@@ -7,7 +7,7 @@ from pydantic import Field
 
 from geo_assets.correlation import process_is_about
 from geo_assets.defs.resources import Stages, plain_failures
-from geo_assets.parameters import IngestContainer, ListContainer
+from geo_assets.parameters import ListContainer, PublishContainer
 from geo_assets.stages.claim import claim_job
 from geo_assets.stages.contracts import JobRef
 from geo_assets.submissions.launch import ATTEMPT_TAG
@@ -58,7 +58,7 @@ def _tags(job: JobRef) -> dict[str, str]:
     named = {
         "job_id": job.job_id,
         "container": asked.container if isinstance(asked, ListContainer) else None,
-        "collection": asked.collection if isinstance(asked, IngestContainer) else None,
+        "collection": asked.collection if isinstance(asked, PublishContainer) else None,
     }
     told = {**named, "submitter": job.submitted_by, "correlation_id": job.correlation_id}
     return {f"{_PREFIX}{name}": str(value) for name, value in told.items() if value}

@@ -17,7 +17,7 @@ from geo_assets.ledger.deltas import counts as delta_counts
 from geo_assets.ledger.models import JobRecord, JobStatus, StageCounts, StageWork
 from geo_assets.ledger.warnings import counted, of_tasks
 from geo_assets.ledger.work import efficiency, stage_work
-from geo_assets.parameters import JOB_TYPES, IngestContainer, Parameters, validate_parameters
+from geo_assets.parameters import JOB_TYPES, Parameters, PublishContainer, validate_parameters
 
 
 class Jobs(Attempts, Claims):
@@ -47,7 +47,7 @@ class Jobs(Attempts, Claims):
             works = stage_work(conn, str(rows[0]["job_id"]))
             record = _record(rows[0], [{**stage, **_told(works.get(str(stage["stage"])))} for stage in stages])
             record = record.model_copy(update={"efficiency": efficiency(works.values())})
-            if issubclass(JOB_TYPES.get(record.job_type, Parameters), IngestContainer):
+            if issubclass(JOB_TYPES.get(record.job_type, Parameters), PublishContainer):
                 record = record.model_copy(update={"delta": delta_counts(conn, record.job_id)})
             if record.status.is_final:  # a caller that waits for the end asks every second
                 record = record.model_copy(

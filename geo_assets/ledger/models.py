@@ -11,7 +11,16 @@ from typing import Any, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from geo_assets.errors import ErrorClass, GeoAssetsError
-from geo_assets.outcomes import AnyOutputs, CogReceipt, Outputs, TableReceipt, TaskInput, read_outputs, read_receipt
+from geo_assets.outcomes import (
+    AnyOutputs,
+    CogReceipt,
+    FileReceipt,
+    Outputs,
+    TableReceipt,
+    TaskInput,
+    read_outputs,
+    read_receipt,
+)
 from geo_assets.parameters import OfJobType
 from geo_assets.task_status import BAD, BAD_INPUT, DONE, ENDED, TaskStatus
 
@@ -218,7 +227,7 @@ class Converted(_OfStage):
     stage: str
     task_key: str
     outputs: AnyOutputs
-    receipt: CogReceipt | TableReceipt
+    receipt: CogReceipt | TableReceipt | FileReceipt
 
     @model_validator(mode="before")
     @classmethod

@@ -17,11 +17,11 @@ from psycopg_pool import ConnectionPool
 from pydantic import ValidationError
 
 from geo_assets.database.connections import DictConnection, retrying
+from geo_assets.file_stages import COGS
 from geo_assets.ledger.deltas import note_published, note_withdrawn
 from geo_assets.ledger.models import PublishedSource, PublishedTask
 from geo_assets.ledger.successes import succeed_many
 from geo_assets.outcomes import CogReceipt, Outputs, read_outputs
-from geo_assets.parameters import COGS
 
 #: The published sources of a container in a collection, each with its state in a job's listing.
 _OF_CONTAINER = """

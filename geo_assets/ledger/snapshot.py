@@ -18,7 +18,7 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.lease import LEASE_SECONDS
 from geo_assets.ledger.models import JobStatus, PublishedTask
 from geo_assets.outcomes import Outputs, read_outputs
-from geo_assets.parameters import IngestContainer, validate_parameters
+from geo_assets.parameters import PublishContainer, validate_parameters
 from geo_assets.storage.sources import Member
 from geo_assets.task_status import TaskStatus
 
@@ -29,7 +29,7 @@ class JobNow:
 
     job_id: str
     job_type: str
-    asked: IngestContainer | None  # None: an earlier release accepted these parameters, and this one does not
+    asked: PublishContainer | None  # None: an earlier release accepted these parameters, and this one does not
     status: JobStatus
     run_id: str | None
     is_live: bool  # its lease was renewed in time
@@ -64,12 +64,12 @@ class Unregistered:
     outputs: Outputs
 
 
-def _asked(job_type: str, stored: dict[str, Any]) -> IngestContainer | None:
+def _asked(job_type: str, stored: dict[str, Any]) -> PublishContainer | None:
     try:
         asked = validate_parameters(job_type, stored)
     except GeoAssetsError:
         return None
-    return asked if isinstance(asked, IngestContainer) else None
+    return asked if isinstance(asked, PublishContainer) else None
 
 
 class Snapshot:

@@ -37,7 +37,7 @@ from geo_assets.ledger.successes import succeed_many
 from geo_assets.ledger.warnings import of_kind
 from geo_assets.ledger.warnings import of_tasks as warned_tasks
 from geo_assets.outcomes import Outputs, Receipt, TaskInput, is_readable, read_outputs
-from geo_assets.task_status import BAD_INPUT, TaskStatus
+from geo_assets.task_status import BAD_INPUT, MADE, TaskStatus
 from geo_assets.text import batched
 
 _PLAN_BATCH = 1000
@@ -156,6 +156,17 @@ class Tasks(PendingTasks):
                 (job_id, stage, first, last),
             ).fetchall()
         return {str(row["task_key"]): read_outputs(stage, row["outputs"]) for row in rows}  # type: ignore[arg-type]
+
+    @retrying
+    def made(self, job_id: str, stage: str, task_key: str) -> Outputs:
+        """What a task has made; empty if that is nothing."""
+        with self._pool.connection() as conn:
+            row = conn.execute(
+                """select outputs from geo.tasks
+                    where job_id = %s and stage = %s and task_key = %s and listed and status::text = any(%s)""",
+                (job_id, stage, task_key, [str(status) for status in MADE]),
+            ).fetchone()
+        return read_outputs(stage, row["outputs"] if row else {})  # type: ignore[arg-type]
 
     @retrying
     def awaiting_registration(

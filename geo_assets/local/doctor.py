@@ -16,9 +16,11 @@ from typing import Literal
 import psycopg
 from pydantic import BaseModel, ConfigDict
 
+from geo_assets import plugins
 from geo_assets.database.connections import connect
 from geo_assets.database.migrate import PGSTAC_VERSION, pgstac_version, up_to_date
-from geo_assets.errors import GeoAssetsError
+from geo_assets.errors import ERRORS, GeoAssetsError
+from geo_assets.file_stages import FILE_STAGES
 from geo_assets.ledger.pause import current
 from geo_assets.local.dagster_elsewhere import PAGE, DagsterElsewhere
 from geo_assets.local.postgresql import find_binaries
@@ -26,6 +28,7 @@ from geo_assets.local.stack import Stack, listens
 from geo_assets.local.storage_checks import StorageCheck, storage_checks
 from geo_assets.local.supervisor import CRASH_LOOP, WELL_SECONDS, Account, Deaths
 from geo_assets.machine import cores, memory_mb
+from geo_assets.parameters import JOB_TYPES
 from geo_assets.settings import Settings, load_settings
 from geo_assets.stac.pgstac import count_collections
 from geo_assets.text import how_many
@@ -75,6 +78,7 @@ def _common_checks(settings: Settings, stack: Stack) -> list[Check]:
         ("sandbox", lambda: _sandbox(settings)),
         ("disk", lambda: _disk(stack.home)),
         ("children", lambda: _children(settings)),
+        ("added by others", _plugins),
         *((check.what, partial(_storage, check)) for check in storage_checks(settings, make=False)),
     ]
     return checks
@@ -106,6 +110,16 @@ def _dagster_yaml(settings: Settings) -> Finding:
         found, remedy = f"without {'; without '.join(lacks)}", f"what each line is for: {PAGE}"
         return Finding(what="dagster.yaml", level="warning", found=found, remedy=remedy)
     return Finding(what="dagster.yaml", level="ok", found="as advised")
+
+
+def _plugins() -> Finding:
+    """Job types, stages and codes of other distributions."""
+    what, registries = "added by others", (JOB_TYPES, FILE_STAGES, ERRORS)
+    broken = [str(each) for registry in registries for each in registry.broken.values()]
+    if broken:
+        return Finding(what=what, level="failure", found="; ".join(broken), remedy=ERRORS["PLUGIN_BROKEN"].remedy)
+    added = [f"{name} ({plugins.distribution_of(plugins.JOB_TYPES, name)})" for name in JOB_TYPES.added]
+    return Finding(what=what, level="ok", found=", ".join(added) or "nothing")
 
 
 def _safely(what: str, check: Callable[[], Finding], start: str) -> Finding:

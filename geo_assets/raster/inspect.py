@@ -16,6 +16,7 @@ import math
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,19 @@ class RasterInfo:
     band_tags: bool  # bands have metadata of their own
     domains: tuple[str, ...]  # metadata beyond the default domain, of the dataset or a band
     notes: tuple[str, ...]  # what a person should know of how it is read
+
+
+@contextmanager
+def inspected(path: Path) -> Iterator[tuple[Any, RasterInfo]]:
+    """Open a file for reading that was inspected; for the engines of other distributions, in a sandboxed child.
+
+    Raises:
+        GeoAssetsError: as `inspect`.
+    """
+    with gdal.session():
+        info = inspect(path)
+        with gdal.reading(path, info.driver), gdal.opened_raster(path, info.driver) as (dataset, _):
+            yield dataset, info
 
 
 def inspect(path: Path) -> RasterInfo:

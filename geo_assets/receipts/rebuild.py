@@ -27,10 +27,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from geo_assets.database.connections import connect
 from geo_assets.errors import ErrorClass, GeoAssetsError
+from geo_assets.file_stages import TABLES, Engine
 from geo_assets.ledger import receipts as ledger
 from geo_assets.ledger.models import Work
 from geo_assets.outcomes import Outputs, TableEntry, TaskInput, read_outputs, read_receipt
-from geo_assets.parameters import TABLES, Engine, IngestContainer, Parameters, asked_of, validate_parameters
+from geo_assets.parameters import IngestContainer, Parameters, asked_of, validate_parameters
 from geo_assets.receipts.model import (
     COLLECTIONS,
     DELTAS,

@@ -10,8 +10,9 @@ parent, also inside native code. Where a wall is missing it opens nothing, unles
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
-import importlib
+import importlib.util
 import logging
 import os
 import resource
@@ -19,9 +20,11 @@ import signal
 import socket
 import sys
 import traceback
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from geo_assets import plugins
 from geo_assets.errors import GeoAssetsError
 from geo_assets.lean import leave_out
 from geo_assets.sandbox import selftest
@@ -38,7 +41,8 @@ def main(control_fd: int, lifeline_fd: int, terms: Terms) -> None:
     _die_with_parent(lifeline_fd)
     _limit(terms.memory_mb, terms.file_mb)
     lane = Path.cwd()
-    walls = raise_walls(terms.user, (lane / WORK, lane / TEMPORARY), (lane, *map(Path, terms.readable)))
+    readable = (lane, *map(Path, terms.readable), *_places_of(terms.packages))
+    walls = raise_walls(terms.user, (lane / WORK, lane / TEMPORARY), readable)
     selftest.WALLS.append(walls)
     os.dup2(2, 1)  # what a library prints must not be mistaken for results
     leave_out("geopandas", "pandas")
@@ -74,6 +78,16 @@ class _Heard(logging.Handler):
         return tuple(said)
 
 
+def _places_of(packages: Iterable[str]) -> Iterator[Path]:
+    """Where packages of other distributions lie, found and not imported: Python remembers what is in the directories
+    that it looked into, and later does not have to read them, which may hold more than packages.
+    """
+    for name in packages:
+        with contextlib.suppress(ImportError, ValueError):
+            spec = importlib.util.find_spec(name)
+            yield from map(Path, (spec and spec.submodule_search_locations) or ())
+
+
 def _incomplete(walls: Walls) -> Reply:
     return Reply(
         error=GeoAssetsError(
@@ -85,7 +99,7 @@ def _incomplete(walls: Walls) -> Reply:
 
 def _serve(call: Call, fds: list[int]) -> Reply:
     try:
-        if call.function not in FUNCTIONS:
+        if call.function not in FUNCTIONS and call.function not in plugins.engines():
             return Reply(error={"code": "INTERNAL", "message": f"{call.function} is not a function of the sandbox"})
         return Reply(result=_invoke(call, fds))
     except GeoAssetsError as error:

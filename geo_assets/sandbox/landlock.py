@@ -50,6 +50,9 @@ _SYSTEM = (
 )
 _PACKAGE = Path(__file__).parents[1]
 
+#: Names of directories that hold packages and nothing else, also those of another environment.
+_PACKAGES = frozenset({"site-packages", "dist-packages"})
+
 
 def version() -> int:
     """Return the version of the kernel's Landlock; negative where there is none."""
@@ -74,7 +77,8 @@ def enclose(writable: Iterable[Path], readable: Iterable[Path] = ()) -> bool:
     if ruleset < 0:
         return False
     try:
-        for path in (*map(Path, (*_SYSTEM, sys.prefix, sys.base_prefix)), _PACKAGE, *readable):
+        packages = (path for path in sys.path if Path(path).name in _PACKAGES)
+        for path in (*map(Path, (*_SYSTEM, sys.prefix, sys.base_prefix, *packages)), _PACKAGE, *readable):
             _allow(libc, ruleset, path, _READ)
         _allow(libc, ruleset, Path(os.devnull), _READ_FILE | _WRITE_FILE)
         for path in writable:

@@ -34,6 +34,7 @@ from pydantic import BaseModel
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.machine import lower_priority
+from geo_assets.plugins import engine_packages
 from geo_assets.sandbox.host import HostLimits, HostShare
 from geo_assets.sandbox.idle import IdleLanes
 from geo_assets.sandbox.lane import Lane
@@ -120,9 +121,8 @@ class SandboxPool:
         self._timeout = timeout_seconds
         self._watch = Watch(disk_mb << 20)
         users = random.sample(USERS, workers)
-        terms = [
-            Terms(memory_mb, file_mb, user, permissive, tuple(preload), tuple(map(str, readable))) for user in users
-        ]
+        own = permissive, tuple(preload), tuple(map(str, readable)), engine_packages()
+        terms = [Terms(memory_mb, file_mb, user, *own) for user in users]
         self._lanes = {str(n): Lane(self._scratch / str(n), each, self._start) for n, each in enumerate(terms)}
         share = HostShare(host, run or secrets.token_hex(8), memory_mb) if host else None
         self._idle = IdleLanes(self._lanes.values(), share)

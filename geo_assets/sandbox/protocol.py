@@ -17,7 +17,8 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-#: All functions that may be called in a child: `module:function(request: Model[, sink]) -> Model`.
+#: Our functions that may be called in a child: `module:function(request: Model[, sink]) -> Model`. Other distributions
+#: add theirs (`plugins.engines`).
 FUNCTIONS = frozenset(
     {
         "geo_assets.raster.archives:rasters",
@@ -57,6 +58,7 @@ class Terms:
         permissive: work also where a wall is missing.
         preload: modules to import before the first call.
         readable: what it may read beside its own directory and Python.
+        packages: of other distributions, which it may import wherever they lie.
     """
 
     memory_mb: int
@@ -65,12 +67,14 @@ class Terms:
     permissive: bool
     preload: tuple[str, ...]
     readable: tuple[str, ...]
+    packages: tuple[str, ...] = ()
 
     def arguments(self) -> list[str]:
         """Return the terms as a command line."""
         return [
             *map(str, (self.memory_mb, self.file_mb, self.user, int(self.permissive))),
             ",".join(self.preload),
+            ",".join(self.packages),
             *self.readable,
         ]
 
@@ -78,9 +82,8 @@ class Terms:
     def of(cls, arguments: list[str]) -> Self:
         """Parse a command line; the inverse of `arguments`."""
         memory, file, user, permissive = map(int, arguments[:4])
-        return cls(
-            memory, file, user, bool(permissive), tuple(filter(None, arguments[4].split(","))), tuple(arguments[5:])
-        )
+        preload, packages = (tuple(filter(None, names.split(","))) for names in arguments[4:6])
+        return cls(memory, file, user, bool(permissive), preload, tuple(arguments[6:]), packages)
 
 
 class Call(BaseModel):

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from geo_assets.longitudes import stretch_of_many
 from geo_assets.parameter_types import OTHER_LICENSE, CollectionId, License, Provider, Text, provider_fields
-from geo_assets.parameters import IngestContainer
+from geo_assets.parameters import PublishContainer
 from geo_assets.stac.validation import validated
 
 _PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
@@ -49,7 +49,7 @@ class Described(BaseModel):
     keywords: tuple[Text, ...] = Field((), max_length=100)
 
     @classmethod
-    def of(cls, asked: IngestContainer) -> Self:
+    def of(cls, asked: PublishContainer) -> Self:
         """What a submission says of its collections."""
         return cls(**{name: getattr(asked, name) for name in cls.model_fields})
 

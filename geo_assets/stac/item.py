@@ -328,7 +328,8 @@ def table_item(
     """
     import pystac
 
-    item = _of_layers(layers, when, warnings, identity=identity, collection=collection, title=title, modified=modified)
+    boxes = [layer.bbox_4326 for layer in layers if layer.bbox_4326]  # a table without geometry has no extent
+    item = _of_boxes(boxes, when, warnings, identity=identity, collection=collection, title=title, modified=modified)
     item.stac_extensions = [_extension("table", "v1.2.0"), _extension("projection", "v2.0.0")]
     for (table, rows), layer in zip(tables, layers, strict=True):
         asset = pystac.Asset(f"{href}?table={table}", title=table, roles=["data"])
@@ -352,41 +353,56 @@ def table_item(
     return whole
 
 
+@dataclass(frozen=True, slots=True)
+class FileAsset:
+    """A file of any kind, as an item names it."""
+
+    href: str  # without credentials
+    media_type: str | None = None
+    sha256: str | None = None
+
+
 def file_item(
     *,
     identity: str,
     collection: str,
     title: str,
     modified: datetime,
-    hrefs: Sequence[str],
-    layers: Sequence[LayerPlan],
+    files: Sequence[FileAsset],
+    box: BoundingBox | None,
     when: str | None = None,
     warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return the item of a vector source that became files: one asset per file, the extent of all layers.
+    """Return the item of a source that became files: one asset per file.
 
     Args:
         identity: the item's id.
         collection: the collection's id.
         title: the source's path.
         modified: when it is registered: its `updated`, and `created` if it is new; never its datetime.
-        hrefs: of the files, without credentials; their names differ.
-        layers: that the files hold.
+        files: that were made of it; their names differ.
+        box: what they tell of; None: of no place in particular.
         when: the time or span of what they tell, where it was given with the request.
         warnings: what is worth knowing of them.
     """
     import pystac
 
-    item = _of_layers(layers, when, warnings, identity=identity, collection=collection, title=title, modified=modified)
-    for href in hrefs:
-        name = href.rpartition("/")[2]
-        item.add_asset(name, pystac.Asset(href, title=name, roles=["data"]))
+    boxes = [box] if box else []
+    item = _of_boxes(boxes, when, warnings, identity=identity, collection=collection, title=title, modified=modified)
+    for file in files:
+        name = file.href.rpartition("/")[2]
+        asset = pystac.Asset(file.href, title=name, media_type=file.media_type, roles=["data"])
+        if file.sha256:
+            asset.extra_fields = {"file:checksum": f"1220{file.sha256}"}  # multihash: sha2-256, 32 bytes
+        item.add_asset(name, asset)
+    if any(file.sha256 for file in files):
+        item.stac_extensions.append(_extension("file", "v2.1.0"))
     whole: dict[str, Any] = item.to_dict(include_self_link=False, transform_hrefs=False)
     return whole
 
 
-def _of_layers(
-    layers: Sequence[LayerPlan],
+def _of_boxes(
+    extents: Sequence[BoundingBox],
     when: str | None,
     warnings: Sequence[str],
     *,
@@ -395,11 +411,10 @@ def _of_layers(
     title: str,
     modified: datetime,
 ) -> Any:
-    """An item without assets: the extent of vector layers, and the time that was given with the request."""
+    """An item without assets: the extent of what it is of, the world if there is none, and its time if that is told."""
     import pystac
 
-    # a table without geometry has no extent
-    boxes = [layer.bbox_4326 for layer in layers if layer.bbox_4326] or [_WORLD]
+    boxes = extents or [_WORLD]
     geometry, _ = union([(footprint(area), area) for area in map(_with_area, boxes)])
     west, east = shortest_stretch([(box[0], box[2]) for box in boxes])
     bounds = [west, min(box[1] for box in boxes), east, max(box[3] for box in boxes)]

@@ -17,10 +17,10 @@ import psycopg
 from psycopg import sql
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.file_stages import TABLES
 from geo_assets.ledger import loose_tables
 from geo_assets.ledger.table_names import release_name
 from geo_assets.ledger.vector_loads import forget_keys
-from geo_assets.parameters import TABLES
 from geo_assets.vector.tables.locks import lock_name, retry_while_locked
 
 #: Tables per sweep.

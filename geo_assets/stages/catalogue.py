@@ -17,18 +17,20 @@ from urllib.parse import quote
 
 import psycopg
 
+from geo_assets import plugins
 from geo_assets.database.connections import KeptConnection, connect
 from geo_assets.errors import GeoAssetsError, unforeseen
+from geo_assets.file_stages import COGS, FILE_STAGES
 from geo_assets.ledger.lease import assert_lease
 from geo_assets.ledger.models import Converted, PublishedTask
 from geo_assets.ledger.outputs import warnings
 from geo_assets.ledger.published import Published
-from geo_assets.outcomes import Cog, CogReceipt, FetchedFile, Outputs, TableOutputs
-from geo_assets.parameters import COGS, FILE_STAGES, IngestContainer
+from geo_assets.outcomes import Cog, CogReceipt, FetchedFile, FileReceipt, Outputs, TableOutputs
+from geo_assets.parameters import IngestContainer, PublishContainer
 from geo_assets.raster.models import ConvertReport
 from geo_assets.stac.bands import in_words
 from geo_assets.stac.collection import Described
-from geo_assets.stac.item import CogAsset, TableAsset, cog_item, file_item, item_id, table_item
+from geo_assets.stac.item import CogAsset, FileAsset, TableAsset, cog_item, file_item, item_id, table_item
 from geo_assets.stac.pgstac import load_items, refresh_collection
 from geo_assets.stac.places import with_places
 from geo_assets.stac.provenance import SourceFile, cog_steps, file_steps, table_steps, with_provenance
@@ -66,7 +68,7 @@ def gate(context: StageContext, job: JobRef) -> None:
     Raises:
         GeoAssetsError: BAD_FILES.
     """
-    if job.stood_aside or job.parameters_as(IngestContainer).on_error != "fail":
+    if job.stood_aside or job.parameters_as(PublishContainer).on_error != "fail":
         return
     bad = sum(stage.bad for stage in context.jobs.find(job.job_id).stages)
     if bad:
@@ -83,7 +85,7 @@ def refresh_collections(context: StageContext, report: CatalogueReport) -> dict[
     job = report.job
     if job.stood_aside:
         return {}
-    asked = job.parameters_as(IngestContainer)
+    asked = job.parameters_as(PublishContainer)
     said, extents = Described.of(asked), {}
     for collection, holds in _collections(context, asked):
         title = f"{said.title}: {holds}" if said.title and collection != asked.collection else said.title
@@ -116,7 +118,7 @@ def _refresh_items_file(context: StageContext, job: JobRef, collection: str) -> 
         context.warn(job, ours)
 
 
-def _collections(context: StageContext, asked: IngestContainer) -> list[tuple[str, str]]:
+def _collections(context: StageContext, asked: PublishContainer) -> list[tuple[str, str]]:
     """The collections of a job's items, each with what it holds, in words."""
     found = [(FILE_STAGES[name].collection(asked.collection), FILE_STAGES[name].made) for name in asked.stages]
     if COGS in asked.stages:
@@ -147,7 +149,7 @@ def _clear_superseded(
 
 def register(context: StageContext, job: JobRef) -> CatalogueReport:
     """Register every converted task of the job; a task that cannot be registered fails, the others go on."""
-    stages = () if job.stood_aside else job.parameters_as(IngestContainer).stages
+    stages = () if job.stood_aside else job.parameters_as(PublishContainer).stages
     now = _now()
     done = [_register_stage(context, job, stage, now) for stage in stages]
     return CatalogueReport(
@@ -237,7 +239,7 @@ def _load(
     """Load the items of tasks into one collection, and withdraw in the same commit what these sources had in another
     collection of rasters of the same name.
     """
-    asked = job.parameters_as(IngestContainer)
+    asked = job.parameters_as(PublishContainer)
     items = [(each.task, each.made.item) for each in built]
     done = [
         (t.stage, t.task_key, t.outputs.model_copy(update={"stac_item": f"{collection}/{item['id']}"}))
@@ -263,7 +265,7 @@ def _load(
 
 
 def _item(context: StageContext, job: JobRef, task: Converted, collection: str, now: datetime) -> Made:
-    p = job.parameters_as(IngestContainer)
+    p = job.parameters_as(PublishContainer)
     common: dict[str, Any] = {
         "identity": item_id(p.account, p.container, task.task_key),
         "collection": collection,
@@ -273,29 +275,35 @@ def _item(context: StageContext, job: JobRef, task: Converted, collection: str, 
     }
     made, steps, software = _made(context, p, task, common)
     sources = _sources(context, job, task.receipt.input)
+    steps = "; ".join(part for part in (FILE_STAGES[task.stage].how, steps) if part)
+    name, _, version = plugins.distribution_of(plugins.STAGES, task.stage).partition(" ")
+    software = {**software, name: version} if name else software  # of whoever added the stage
     item = with_provenance(made.item, sources=sources, steps=steps, software=software)
     return replace(made, item=validated(with_places(item, _places(context, task.outputs))))
 
 
 def _made(
-    context: StageContext, p: IngestContainer, task: Converted, common: dict[str, Any]
+    context: StageContext, p: PublishContainer, task: Converted, common: dict[str, Any]
 ) -> tuple[Made, str, dict[str, str]]:
     """The item of what was made of a source, how it was made, and the software."""
     outputs, receipt = task.outputs, task.receipt
     if isinstance(receipt, CogReceipt):
         cogs = _cogs(context, outputs, receipt)
         reports = [cog.report for cog in cogs]
-        steps = cog_steps(reports, reprojected=bool(p.target_crs or p.web_tiles))
+        warped = isinstance(p, IngestContainer) and bool(p.target_crs or p.web_tiles)
+        steps = cog_steps(reports, reprojected=warped)
         refs = {cog.href: BlobRef.parse(made.cog) for cog, made in zip(cogs, outputs.all_cogs, strict=True)}
         return Made(cog_item(**common, cogs=cogs), refs), steps, reports[0].software
-    common = {**common, "layers": receipt.layers, "when": p.datetime}
-    if outputs.all_files and not outputs.all_tables:
-        hrefs = [_file(context, task.task_key, blob) for blob in outputs.all_files]
-        return Made(file_item(**common, hrefs=hrefs), {}), file_steps(len(hrefs)), receipt.software
+    if isinstance(receipt, FileReceipt):
+        files = _files(context, task, receipt)
+        item = file_item(**common, files=files, box=receipt.bbox_4326, when=receipt.datetime)
+        return Made(item, {}), file_steps(len(files)), receipt.software
     s = context.settings
     href, tables = f"postgresql://{s.pg_host}:{s.pg_port}/{s.pg_database}", outputs.all_tables
     item = table_item(
         **common,
+        layers=receipt.layers,
+        when=p.datetime if isinstance(p, IngestContainer) else None,
         href=href,
         tables=[(table.table, table.rows) for table in tables],
         files=[
@@ -328,6 +336,15 @@ def _places(context: StageContext, outputs: Outputs) -> dict[str, BlobPlace]:
         if place := container.place(ref.path):
             places[container.href(ref.path)] = place
     return places
+
+
+def _files(context: StageContext, task: Converted, receipt: FileReceipt) -> list[FileAsset]:
+    """The files of a task, as its item names them."""
+    hashes = task.outputs.all_checksums
+    return [
+        FileAsset(_file(context, task.task_key, blob), media_type, hashes.get(blob))
+        for blob, media_type in zip(task.outputs.all_files, receipt.media_types, strict=True)
+    ]
 
 
 def _file(context: StageContext, source: str, blob: str) -> str:

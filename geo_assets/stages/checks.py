@@ -119,6 +119,27 @@ def _cogs(context: StageContext, job: JobRef, stage: str) -> Iterator[tuple[str,
             yield task.task_key, BlobRef.parse(made.cog)
 
 
+def outputs_in_place(context: StageContext, job: JobRef, stage: str) -> Verdict:
+    """Every file is at the place that its task recorded, and holds something."""
+    problems, count = [], 0
+    for some in batched(_files(context, job, stage), _CHECKED):
+        count += len(some)
+        begun = first_bytes(context, (ref for _, ref in some), 1)
+        problems += [
+            f"{source}: {ref} is not readable"
+            for (source, ref), first in zip(some, begun, strict=True)
+            if first is None or not first.data
+        ]
+    return verdict_of("file", count, problems)
+
+
+def _files(context: StageContext, job: JobRef, stage: str) -> Iterator[tuple[str, BlobRef]]:
+    """Source and place of each file of a stage."""
+    for task in context.tasks.iterate(job.job_id, stage):
+        for blob in sorted(task.outputs.all_blobs) if task.status in MADE else ():
+            yield task.task_key, BlobRef.parse(blob)
+
+
 def tables_sound(context: StageContext, job: JobRef, stage: str) -> Verdict:
     """Every table has the number of rows that its task recorded, a primary key, and, if it has geometry, a declared
     type, an SRID and a GiST index.

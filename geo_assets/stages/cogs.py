@@ -9,23 +9,22 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.file_stages import COGS, Engine
 from geo_assets.ledger.models import Work
 from geo_assets.outcomes import Cog, CogOutputs, CogPart, CogReceipt, FetchedFile
-from geo_assets.parameters import COGS, Engine, asked_of
+from geo_assets.parameters import asked_of
 from geo_assets.stages.chunks import work_through
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, JobRef, StagePlan
-from geo_assets.stages.files import fetch, output_ref, plan_files, refuse_source
+from geo_assets.stages.files import Output, fetch, output_ref, plan_files, refuse_source, upload_output
 from geo_assets.stages.progress_log import LogLine, no_log
 from geo_assets.stages.raster_conversion import PRODUCT, ConvertedSource, Converter
 from geo_assets.stages.scenes import refuse_incomplete, scene_fault, scene_members
-from geo_assets.storage.blobs import BlobRef
-from geo_assets.storage.containers import FOR_EVER
 from geo_assets.storage.local import sha256_of
 from geo_assets.storage.sources import Kind
 from geo_assets.storage.zips import contents
@@ -65,25 +64,34 @@ def _convert(context: StageContext, job: JobRef, work: Work) -> CogOutputs:
             product=source.parent / PRODUCT,
         )
         converted, remarks = _converted(job, work, converter, source)
-        cogs, checksums = _put(context, job, work, converted)  # all are converted before the first is seen
-    is_scene = work.kind == Kind.SCENE
-    outputs = CogOutputs(
+        # all are converted before the first is seen
+        outputs = put_cogs(context, job, work, converted, warnings=(*_unread(converted), *remarks))
+    receipt = cog_receipt(converted, members, named=work.kind == Kind.SCENE)
+    context.tasks.converted(job.job_id, job.run_id, STAGE, work.task_key, outputs=outputs, receipt=receipt)
+    return outputs
+
+
+def put_cogs(
+    context: StageContext, job: JobRef, work: Work, converted: ConvertedSource, *, warnings: Sequence[str] = ()
+) -> CogOutputs:
+    """Put what was converted of a source into the output containers, and say what that is.
+
+    Args:
+        context: of the stage.
+        job: whose output it is.
+        work: the task.
+        converted: its COGs.
+        warnings: beside those of the conversion.
+    """
+    cogs, checksums = _put(context, job, work, converted)
+    return CogOutputs(
         cog=cogs[0].cog,
         sha256=cogs[0].sha256,
         thumbnail=cogs[0].thumbnail,
         cogs=() if converted.is_single else tuple(cogs),
         checksums=checksums,
-        warnings=(*converted.warnings(), *_unread(converted), *remarks),
+        warnings=(*converted.warnings(), *warnings),
     )
-    context.tasks.converted(
-        job.job_id,
-        job.run_id,
-        STAGE,
-        work.task_key,
-        outputs=outputs,
-        receipt=_receipt(converted, members, named=is_scene),
-    )
-    return outputs
 
 
 def _converted(job: JobRef, work: Work, converter: Converter, source: Path) -> tuple[ConvertedSource, tuple[str, ...]]:
@@ -99,15 +107,6 @@ def _converted(job: JobRef, work: Work, converter: Converter, source: Path) -> t
 def _name_of(job: JobRef, work: Work) -> str:
     """The same for the same source, converted in the same way for the same job."""
     return hashlib.sha256(f"{job.job_id} {work.task_key} {work.fingerprint}".encode()).hexdigest()[:32]
-
-
-@dataclass(frozen=True, slots=True)
-class _Output:
-    """A file that was made, and where it goes."""
-
-    file: Path
-    sha256: str
-    ref: BlobRef
 
 
 def _put(
@@ -129,8 +128,8 @@ def _put(
     thumbnails = placed(pictures, container=context.settings.thumbnail_container, ending=".png")
     context.tasks.uploading(job.run_id, [str(output.ref) for output in (*cogs, *thumbnails)])
     for cog, thumbnail in zip(cogs, thumbnails, strict=True):
-        _upload(context, thumbnail, PNG)
-        _upload(context, cog, COG)
+        upload_output(context, thumbnail, PNG)
+        upload_output(context, cog, COG)
     shown = [
         Cog(name=part.name, cog=str(cog.ref), sha256=cog.sha256, thumbnail=str(thumbnail.ref))
         for part, cog, thumbnail in zip(converted.made, cogs, thumbnails, strict=True)
@@ -147,21 +146,13 @@ def _placed(
     *,
     container: str,
     ending: str,
-) -> list[_Output]:
+) -> list[Output]:
     """The files of one kind, each with its hash, and where they go: named after the bytes of all, and after which of
     them has which.
     """
     content = " ".join(f"{name} {sha256}".strip() for name, (_, sha256) in zip(names, files, strict=True))
     place = partial(output_ref, context, job, work, container, content=content, ending=ending)
-    return [_Output(file, sha256, place(part=name)) for name, (file, sha256) in zip(names, files, strict=True)]
-
-
-def _upload(context: StageContext, output: _Output, media_type: str) -> None:
-    """Upload a file, unless it is in its place already: as it was announced, it is not swept meanwhile."""
-    container, path = context.output_container(output.ref.container), output.ref.path
-    there = container.head(path)
-    if there is None or there.size != output.file.stat().st_size or container.sha256(path) != output.sha256:
-        container.upload(output.file, path, media_type=media_type, cache_control=FOR_EVER)
+    return [Output(file, sha256, place(part=name)) for name, (file, sha256) in zip(names, files, strict=True)]
 
 
 def _unread(converted: ConvertedSource) -> list[str]:
@@ -172,7 +163,7 @@ def _unread(converted: ConvertedSource) -> list[str]:
     return [f"it also holds what is neither raster nor vector: {', '.join(others[:_SHOWN])}{more}"] if others else []
 
 
-def _receipt(converted: ConvertedSource, members: tuple[FetchedFile, ...], *, named: bool) -> CogReceipt:
+def cog_receipt(converted: ConvertedSource, members: tuple[FetchedFile, ...], *, named: bool) -> CogReceipt:
     """The receipt of a conversion; if the source holds several rasters, with a report for each part in the order of the
     outputs.
     """

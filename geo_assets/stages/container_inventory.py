@@ -17,7 +17,7 @@ import psycopg
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.models import PlannedTask
 from geo_assets.outcomes import INVENTORY, InputFile, ListingOutputs, TaskInput
-from geo_assets.parameters import IngestContainer, ListContainer
+from geo_assets.parameters import ListContainer, PublishContainer
 from geo_assets.stages.bad_files import plan_tasks
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import InventoryRef, JobRef
@@ -60,7 +60,7 @@ def take_inventory(context: StageContext, job: JobRef) -> InventoryRef:
     """
     if job.stood_aside:
         return InventoryRef(job=job, files=0, bytes=0, sources={})
-    ingests = isinstance(job.parameters, IngestContainer)
+    ingests = isinstance(job.parameters, PublishContainer)
     if ingests:
         context.ensure_outputs()
     ignored = _list(context, job)

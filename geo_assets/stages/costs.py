@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import NamedTuple
 
+from geo_assets.file_stages import FILE_STAGES, Engine
 from geo_assets.ledger.models import Work
 from geo_assets.ledger.work import Cost
-from geo_assets.parameters import FILE_STAGES, Engine, IngestContainer, OfJobType
+from geo_assets.parameters import IngestContainer, OfJobType
 from geo_assets.storage.sources import Kind, Source
 
 #: The most milliseconds that a task is said to cost: a week.

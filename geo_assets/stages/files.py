@@ -10,15 +10,17 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from geo_assets.archives import MAX_MEMBERS
 from geo_assets.errors import GeoAssetsError
+from geo_assets.file_stages import FILE_STAGES
 from geo_assets.ledger.inventory import stored_etag
 from geo_assets.ledger.models import Converted, PlannedTask, Work
-from geo_assets.outcomes import FetchedFile, TaskInput
-from geo_assets.parameters import FILE_STAGES, IngestContainer, OfJobType, shaping_values
+from geo_assets.outcomes import FetchedFile, FileOutputs, TaskInput
+from geo_assets.parameters import OfJobType, PublishContainer, shaping_values
 from geo_assets.stages.bad_files import plan_tasks
 from geo_assets.stages.chunks import cut_stage, plan_of
 from geo_assets.stages.container_inventory import sources_of, task_input
@@ -28,6 +30,7 @@ from geo_assets.stages.costs import Costs
 from geo_assets.stages.raster_conversion import PRODUCT
 from geo_assets.stages.scenes import scene_places
 from geo_assets.storage.blobs import BlobRef, FirstBytes, blob_path
+from geo_assets.storage.containers import FOR_EVER
 from geo_assets.storage.sources import Kind, Source, name_key, path_within
 from geo_assets.text import batched, plain_name
 
@@ -68,7 +71,7 @@ def plan_files(
     job = inventory.job
     if job.stood_aside:
         return plan_of(job, stage, 0, []), []
-    stages, fingerprint = job.parameters_as(IngestContainer).stages, fingerprints(job, stage)
+    stages, fingerprint = job.parameters_as(PublishContainer).stages, fingerprints(job, stage)
     costs = Costs.of(job, stage, context.ledger.work.costs(stage))
 
     def tasks() -> Iterator[PlannedTask]:
@@ -123,11 +126,11 @@ def _made_from(job: OfJobType, stage: str, members: Sequence[FetchedFile]) -> st
 
 def _shaping(job: OfJobType, stage: str) -> dict[str, Any]:
     """What decides over the outputs of a stage besides the bytes of a source."""
-    parameters = job.parameters_as(IngestContainer)
+    parameters = job.parameters_as(PublishContainer)
     return {
         "recipe": RECIPE,
         "collection": parameters.collection,
-        **shaping_values(parameters, FILE_STAGES[stage].engine),
+        **shaping_values(parameters, stage),
     }
 
 
@@ -136,6 +139,8 @@ def content_hash(job: OfJobType, task: Converted) -> str:
     unchanged.
     """
     made = [*(cog.sha256 for cog in task.outputs.all_cogs), *([t.table, t.rows] for t in task.outputs.all_tables)]
+    if isinstance(task.outputs, FileOutputs):
+        made += [task.outputs.all_checksums.get(blob, blob) for blob in task.outputs.blobs]
     body = [_made_from(job, task.stage, task.receipt.input), made]
     return hashlib.sha256(json.dumps(body).encode()).hexdigest()
 
@@ -204,7 +209,7 @@ def output_ref(
         ending: of the file's name.
         part: the file's own name, if the task made several.
     """
-    path, p = PurePosixPath(work.task_key), job.parameters_as(IngestContainer)
+    path, p = PurePosixPath(work.task_key), job.parameters_as(PublishContainer)
     folders = [plain_name(folder) for folder in path.parent.parts]
     digest = hashlib.sha256(f"{work.task_key} {content}".encode()).hexdigest()
     name = f"{plain_name(path.stem, length=_LONGEST_STEM)}_{digest[:8]}"
@@ -214,6 +219,23 @@ def output_ref(
         container,
         str(PurePosixPath(p.collection, p.account, p.container, *folders, file)),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A file that was made, and where it goes."""
+
+    file: Path
+    sha256: str
+    ref: BlobRef
+
+
+def upload_output(context: StageContext, output: Output, media_type: str) -> None:
+    """Upload a file, unless it is in its place already: as it was announced, it is not swept meanwhile."""
+    container, path = context.output_container(output.ref.container), output.ref.path
+    there = container.head(path)
+    if there is None or there.size != output.file.stat().st_size or container.sha256(path) != output.sha256:
+        container.upload(output.file, path, media_type=media_type, cache_control=FOR_EVER)
 
 
 def first_bytes(context: StageContext, refs: Iterable[BlobRef], length: int) -> Iterator[FirstBytes | None]:

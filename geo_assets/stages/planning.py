@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.tasks import Tasks
-from geo_assets.parameters import HelloWorld, IngestContainer, Job, ListContainer, Parameters
+from geo_assets.parameters import HelloWorld, Job, ListContainer, Parameters, PublishContainer
 from geo_assets.settings import Settings
 from geo_assets.stages.container_inventory import REFUSALS, insist_on_a_match, sources_among
 from geo_assets.stages.files import fingerprints, stages_of
@@ -159,7 +159,7 @@ def insist_on_plan(settings: Settings, tasks: Tasks, parameters: Parameters, pla
 def _expected_tasks(parameters: Parameters, counts: Counter[str]) -> int:
     if isinstance(parameters, HelloWorld):
         return 2 * parameters.n
-    if isinstance(parameters, IngestContainer):
+    if isinstance(parameters, PublishContainer):
         return counts.total() - counts["companion"]
     return 1
 
@@ -188,13 +188,13 @@ def _listed(settings: Settings, tasks: Tasks, asked: ListContainer) -> Iterator[
             if is_taken(b.path, asked.include, asked.exclude)
         ]
         found = found or bool(members)
-        yield list(look_into(container, members)) if isinstance(asked, IngestContainer) else members
+        yield list(look_into(container, members)) if isinstance(asked, PublishContainer) else members
     if not found:
         insist_on_a_match(container, asked)
 
 
 def _plan_sources(tasks: Tasks, job: Job, asked: ListContainer, sources: Iterable[Source]) -> Iterator[PlannedSource]:
-    stages = asked.stages if isinstance(asked, IngestContainer) else ()
+    stages = asked.stages if isinstance(asked, PublishContainer) else ()
     fingerprint_of: dict[str, Callable[[Source], str]] = {stage: fingerprints(job, stage) for stage in stages}
     for batch in batched(sources, _BATCH):
         known = tasks.fingerprints(job.job_id, stages, [source.path for source in batch]) if stages else {}
@@ -217,7 +217,7 @@ def _stages(parameters: ListContainer, source: Source) -> tuple[str, ...]:
     """The stages of a source; none if it belongs to another job type. A source that is refused by its name, or only
     listed, is reported once.
     """
-    if not isinstance(parameters, IngestContainer) or source.kind in REFUSALS or source.kind is Kind.COMPANION:
+    if not isinstance(parameters, PublishContainer) or source.kind in REFUSALS or source.kind is Kind.COMPANION:
         return ("",)
     return stages_of(source, parameters.stages)
 

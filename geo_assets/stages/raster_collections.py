@@ -13,11 +13,12 @@ from typing import Any
 
 import psycopg
 
+from geo_assets.file_stages import COGS, FILE_STAGES
 from geo_assets.ledger.models import Converted, PublishedTask
 from geo_assets.ledger.published import Published
 from geo_assets.ledger.raster_collections import collections_of
 from geo_assets.outcomes import CogReceipt
-from geo_assets.parameters import COGS, FILE_STAGES, IngestContainer
+from geo_assets.parameters import IngestContainer, PublishContainer
 from geo_assets.stac.bands import SEVERAL, bands_of
 from geo_assets.stac.locks import queue_up_now
 from geo_assets.stac.pgstac import delete_items
@@ -29,9 +30,9 @@ def collections_for(context: StageContext, job: JobRef, stage: str, tasks: Seque
     """The collection of each task's item. The collection that was asked for takes the bands that are most frequent,
     among what it holds already and these tasks; that is decided once.
     """
-    asked = job.parameters_as(IngestContainer)
+    asked = job.parameters_as(PublishContainer)
     wanted = FILE_STAGES[stage].collection(asked.collection)
-    if stage != COGS or asked.one_collection:
+    if stage != COGS or job.parameters_as(IngestContainer).one_collection:
         return [wanted for _ in tasks]
     bands = [_bands(task.receipt) if isinstance(task.receipt, CogReceipt) else "" for task in tasks]
     counts = Counter(bands)
@@ -49,19 +50,21 @@ def _bands(receipt: CogReceipt) -> str:
 
 
 def holding_elsewhere(
-    conn: psycopg.Connection[Any], asked: IngestContainer, collection: str, ids: Sequence[str]
+    conn: psycopg.Connection[Any], asked: PublishContainer, collection: str, ids: Sequence[str]
 ) -> list[str]:
     """The other collections of rasters in which items of these ids are published now."""
     return Published.collections_among(conn, _elsewhere(conn, asked, collection, ids), COGS)
 
 
-def _elsewhere(conn: psycopg.Connection[Any], asked: IngestContainer, collection: str, ids: Sequence[str]) -> list[str]:
+def _elsewhere(
+    conn: psycopg.Connection[Any], asked: PublishContainer, collection: str, ids: Sequence[str]
+) -> list[str]:
     others = [name for name in collections_of(conn, asked.collection) if name != collection]
     return [f"{name}/{each}" for name in others for each in ids]
 
 
 def withdraw_elsewhere(
-    conn: psycopg.Connection[Any], asked: IngestContainer, collection: str, ids: Sequence[str]
+    conn: psycopg.Connection[Any], asked: PublishContainer, collection: str, ids: Sequence[str]
 ) -> list[PublishedTask]:
     """Withdraw the items of the same sources in the other collections of rasters, in the caller's transaction: what was
     published before its bands were told apart, or before they changed. Returns what they led to.

@@ -23,12 +23,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from geo_assets.database.connections import connect
 from geo_assets.errors import ERRORS, GeoAssetsError, for_job
+from geo_assets.file_stages import FILE_STAGES, TABLES
 from geo_assets.ledger import collection_files, loose_tables
 from geo_assets.ledger.models import JobStatus, PublishedTask
 from geo_assets.ledger.raster_collections import collections_of
 from geo_assets.ledger.snapshot import JobNow, Snapshot, Unregistered
 from geo_assets.outcomes import INVENTORY, Outputs
-from geo_assets.parameters import FILE_STAGES, TABLES, IngestContainer
+from geo_assets.parameters import PublishContainer
 from geo_assets.settings import Settings
 from geo_assets.stac.pgstac import hrefs
 from geo_assets.stages.container_inventory import REFUSALS, within
@@ -398,7 +399,7 @@ class _Look:
                     yield Difference(Class.MISSING_SOURCE, f"{account}/{name}/{row.task_key}", row.stac_item)
 
 
-def _scenes(paths: Iterable[str], asked: IngestContainer) -> set[str]:
+def _scenes(paths: Iterable[str], asked: PublishContainer) -> set[str]:
     """The scenes that the files of a container make now."""
     if scenes_of(asked) is None:
         return set()

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from geo_assets.errors import ErrorClass, GeoAssetsError
 from geo_assets.ledger.models import JobRecord, JobStatus
 from geo_assets.outcomes import TaskInput
-from geo_assets.parameters import IngestContainer
+from geo_assets.parameters import PublishContainer
 from geo_assets.settings import Settings
 from geo_assets.stages.items_file import refresh_items_file
 from geo_assets.stages.janitor import run_janitor
@@ -219,7 +219,7 @@ class Repair:
             yield from ((difference, False, said) for difference in found)
             return
         asked = self.submitter.jobs.parameters(job.job_id)
-        if not isinstance(asked, IngestContainer):
+        if not isinstance(asked, PublishContainer):
             return
         gone = self._without_source(job, asked, found)
         for difference in found:
@@ -232,12 +232,12 @@ class Repair:
                     f"other sources of job {job.job_id[:12]} are gone, and a new attempt would withdraw what they made"
                 )
                 yield difference, False, f"{said} (deleted=retire): upload them again, or submit the job again"
-            elif difference.kind in _OF_ROWS and asked.mode != "replace":
-                said = f"its rows came with deliveries that may not all be there any more (mode={asked.mode})"
+            elif difference.kind in _OF_ROWS and (mode := getattr(asked, "mode", "replace")) != "replace":
+                said = f"its rows came with deliveries that may not all be there any more (mode={mode})"
                 yield difference, False, f"{said}: drop what is left of it, and submit them again in their order"
 
     def _without_source(
-        self, job: JobRecord, asked: IngestContainer, found: Sequence[Difference]
+        self, job: JobRecord, asked: PublishContainer, found: Sequence[Difference]
     ) -> dict[tuple[str, str], str]:
         """(stage, key) -> the first file that is not there, of the tasks whose source is not there as a whole."""
         names = sorted({(d.owner.stage, d.owner.task_key) for d in found})

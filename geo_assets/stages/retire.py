@@ -18,10 +18,11 @@ import psycopg
 
 from geo_assets.database.connections import connect
 from geo_assets.errors import GeoAssetsError
+from geo_assets.file_stages import FILE_STAGES
 from geo_assets.ledger.lease import assert_lease
 from geo_assets.ledger.models import PublishedSource
 from geo_assets.ledger.published import Published
-from geo_assets.parameters import FILE_STAGES, IngestContainer
+from geo_assets.parameters import PublishContainer
 from geo_assets.stac.locks import queue_up
 from geo_assets.stac.pgstac import delete_items
 from geo_assets.stages.abandoned_tables import drop_tables, names_of
@@ -51,7 +52,7 @@ def refuse_mass_retire(context: StageContext, job: JobRef) -> None:
 def retires(job: JobRef) -> bool:
     """Whether the job retires deleted sources."""
     asked = job.parameters
-    return not job.stood_aside and isinstance(asked, IngestContainer) and asked.deleted == "retire"
+    return not job.stood_aside and isinstance(asked, PublishContainer) and asked.deleted == "retire"
 
 
 def retire(context: StageContext, job: JobRef) -> tuple[int, int]:
@@ -66,7 +67,7 @@ def retire(context: StageContext, job: JobRef) -> tuple[int, int]:
     """
     if job.stood_aside:
         return 0, 0
-    p = job.parameters_as(IngestContainer)
+    p = job.parameters_as(PublishContainer)
     taken: list[PublishedSource] = []
     kept: list[PublishedSource] = []
     if retires(job):
@@ -94,13 +95,13 @@ def retire(context: StageContext, job: JobRef) -> tuple[int, int]:
     return len(taken), len(unwithdrawn.union(context.ledger.published.stale(job.job_id)))
 
 
-def _place(asked: IngestContainer) -> dict[str, str]:
+def _place(asked: PublishContainer) -> dict[str, str]:
     """The place of a job's sources, and the collection that they go to."""
     return {"account": asked.account, "container": asked.container, "collection": asked.collection}
 
 
 def _gone(context: StageContext, job: JobRef) -> list[PublishedSource]:
-    p, within = job.parameters_as(IngestContainer), _published(context, job)
+    p, within = job.parameters_as(PublishContainer), _published(context, job)
     gone = list(_proved(within))
     if len(gone) * 100 > p.max_retire_percent * len(within) and not job.allow_mass_retire:
         raise GeoAssetsError(
@@ -111,7 +112,7 @@ def _gone(context: StageContext, job: JobRef) -> list[PublishedSource]:
     return gone
 
 
-def _is_within(entry: PublishedSource, asked: IngestContainer) -> bool:
+def _is_within(entry: PublishedSource, asked: PublishContainer) -> bool:
     """Whether the job's listing should have a source; of a scene whose files it lists all, some of which it takes."""
     if entry.members:
         taken = any(is_taken(path, asked.include, asked.exclude) for path in entry.members)
@@ -121,7 +122,7 @@ def _is_within(entry: PublishedSource, asked: IngestContainer) -> bool:
 
 def _published(context: StageContext, job: JobRef, *, doubtful_only: bool = False) -> list[PublishedSource]:
     """What is published of the sources that the job's listing should have, if they are there."""
-    p = job.parameters_as(IngestContainer)
+    p = job.parameters_as(PublishContainer)
     published = context.ledger.published.of_container(
         job.job_id, stages=p.stages, prefix=p.prefix, doubtful_only=doubtful_only, **_place(p)
     )

@@ -13,11 +13,12 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from geo_assets.database.connections import connect
+from geo_assets.file_stages import TABLES, Engine
 from geo_assets.ledger.lease import assert_lease
 from geo_assets.ledger.models import Work
 from geo_assets.ledger.vector_loads import requested_at
 from geo_assets.outcomes import FetchedFile, TableOutputs, TableReceipt
-from geo_assets.parameters import TABLES, Engine, IngestContainer, asked_of
+from geo_assets.parameters import IngestContainer, asked_of
 from geo_assets.stages.chunks import work_through
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import Chunk, ChunkReport, InventoryRef, JobRef, StagePlan
@@ -77,11 +78,13 @@ def _load(context: StageContext, job: JobRef, work: Work) -> TableOutputs:
 
 
 def publish_waiting(context: StageContext, job: JobRef) -> int:
-    """Publish the tables that waited for the gate; returns how many.
+    """Publish the tables that waited for the gate; returns how many. A job type without tables has none.
 
     Raises:
         GeoAssetsError: what a publication raises.
     """
+    if not isinstance(job.parameters, IngestContainer):
+        return 0
     return publish_tables(context, job, _origin, _options(job))
 
 

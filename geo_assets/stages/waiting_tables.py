@@ -20,10 +20,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from geo_assets.database.connections import connect
 from geo_assets.errors import ErrorClass, GeoAssetsError
+from geo_assets.file_stages import TABLES
 from geo_assets.ledger import waiting_tables
 from geo_assets.ledger.models import Work
 from geo_assets.outcomes import Outputs, Receipt
-from geo_assets.parameters import TABLES
 from geo_assets.stages.bad_files import end_badly
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.contracts import JobRef

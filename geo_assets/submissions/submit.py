@@ -15,7 +15,7 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.circuits import circuit_of
 from geo_assets.ledger.ledger import Ledger
 from geo_assets.ledger.models import Attempt, JobStatus, Submitted
-from geo_assets.parameters import IngestContainer, Job, ListContainer, Parameters
+from geo_assets.parameters import Job, ListContainer, Parameters, PublishContainer
 from geo_assets.settings import Settings
 from geo_assets.storage.containers import existing_container
 from geo_assets.submissions.launch import launch, terminate
@@ -96,7 +96,7 @@ class Submitter:
             rerun_completed=parameters.reads_container,
             force=force,
             allow_mass_retire=allow_mass_retire,
-            verify_sources=isinstance(parameters, IngestContainer) and parameters.verify_sources,
+            verify_sources=isinstance(parameters, PublishContainer) and parameters.verify_sources,
             in_transaction=accept,
             trace=trace,
         )

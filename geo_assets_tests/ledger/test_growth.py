@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from geo_assets.database.connections import connect
+from geo_assets.file_stages import COGS
 from geo_assets.ledger import receipts
 from geo_assets.ledger.ledger import Ledger
 from geo_assets.ledger.models import PlannedTask
 from geo_assets.outcomes import Outputs
-from geo_assets.parameters import COGS, validate_parameters
+from geo_assets.parameters import validate_parameters
 from geo_assets.stac.pgstac import anybody, load_items
 from geo_assets_tests.stac.workers import like_ours
 

@@ -5,9 +5,10 @@ import hashlib
 import psycopg
 from psycopg.types.json import Jsonb
 
+from geo_assets.file_stages import COGS
 from geo_assets.ledger.published import Published
 from geo_assets.outcomes import CogOutputs, Outputs
-from geo_assets.parameters import COGS, validate_parameters
+from geo_assets.parameters import validate_parameters
 from geo_assets.receipts.verify import Scope, verify
 from geo_assets.stac import pgstac
 from geo_assets.stages.orphans import sweep_blobs

@@ -5,10 +5,10 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.file_stages import TABLES
 from geo_assets.ledger import receipts as ledger
 from geo_assets.ledger.ledger import Ledger
 from geo_assets.outcomes import TableEntry, TableOutputs
-from geo_assets.parameters import TABLES
 from geo_assets.receipts import rebuild as module
 from geo_assets.receipts.rebuild import rebuild
 from geo_assets.receipts.verify import Scope, verify

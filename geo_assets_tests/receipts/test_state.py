@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from psycopg.rows import dict_row
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.file_stages import COGS
 from geo_assets.ledger import receipts as ledger
 from geo_assets.ledger.models import PublishedTask
 from geo_assets.ledger.published import Published
-from geo_assets.parameters import COGS
 from geo_assets.receipts import rebuild as module
 from geo_assets.receipts.rebuild import rebuild
 from geo_assets.receipts.verify import Scope, verify

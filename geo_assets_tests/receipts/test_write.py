@@ -13,10 +13,10 @@ from geo_assets.accounts import AzureAccount
 from geo_assets.api.app import create_app
 from geo_assets.cli import app as command_line
 from geo_assets.database.connections import connect
+from geo_assets.file_stages import COGS
 from geo_assets.ledger import receipts as ledger
 from geo_assets.ledger.models import PublishedTask
 from geo_assets.ledger.published import Published
-from geo_assets.parameters import COGS
 from geo_assets.receipts.write import newest_receipt, print_receipt, receipt_lines, write_due
 from geo_assets.stac import pgstac
 from geo_assets.stages.items_file import refresh_items_file

@@ -15,7 +15,7 @@ from shapely.geometry import shape
 from geo_assets.accounts import AzureAccount
 from geo_assets.raster.cog import convert
 from geo_assets.raster.models import ConvertRequest
-from geo_assets.stac.item import CogAsset, cog_item, file_item, item_id, table_item
+from geo_assets.stac.item import CogAsset, FileAsset, cog_item, file_item, item_id, table_item
 from geo_assets.stac.places import with_places
 from geo_assets.stac.provenance import SourceFile, cog_steps, file_steps, table_steps, with_provenance
 from geo_assets.stac.validation import validated
@@ -117,16 +117,18 @@ def test_the_item_of_tables(tmp_path):
     golden("tables", item, table_steps(len(tables)))
 
 
-def test_the_item_of_files_that_were_made_of_layers(tmp_path):
-    file = tmp_path / "places.geojson"
-    file.write_text(json.dumps(DELIVERY))
+def test_the_item_of_files_of_any_kind():
     item = file_item(
         identity=item_id("default", "landing", "places.geojson"),
         collection="landing-files",
         title="places.geojson",
         modified=REGISTERED,
-        hrefs=["https://example.org/files/places.json", "https://example.org/files/places.unknown"],
-        layers=list(inspect(InspectRequest(source=str(file))).layers),
+        files=[
+            FileAsset("https://example.org/files/places.json", "application/json", "ab" * 32),
+            FileAsset("https://example.org/files/places.unknown"),
+        ],
+        box=(5.0, 50.0, 7.0, 52.0),
+        when="2024-01",
         warnings=["odd axis"],
     )
     golden("files", item, file_steps(2))
@@ -149,7 +151,10 @@ def test_the_extent_of_tables_is_the_smallest_one_around_all_layers_also_across_
     file.write_text(json.dumps(DELIVERY))
     layer = inspect(InspectRequest(source=str(file))).layers[0]
     layers = [layer.model_copy(update={"bbox_4326": box, "footprint": footprint(box)}) for box in boxes]
-    item = validated(file_item(identity="i", collection="c", title="t", modified=REGISTERED, hrefs=[], layers=layers))
+    tables = [(f"vector.t{number}", 1) for number in range(len(layers))]
+    item = validated(
+        table_item(identity="i", collection="c", title="t", href="", modified=REGISTERED, tables=tables, layers=layers)
+    )
     outline = shape(item["geometry"])
     assert item["bbox"] == bbox
     assert outline.bounds == pytest.approx(bounds, abs=1e-9)

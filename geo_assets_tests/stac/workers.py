@@ -14,10 +14,11 @@ from pathlib import Path
 
 from geo_assets.database.connections import connect
 from geo_assets.errors import GeoAssetsError
+from geo_assets.file_stages import COGS
 from geo_assets.ledger.lease import assert_lease
 from geo_assets.ledger.models import PlannedTask
 from geo_assets.outcomes import Outputs
-from geo_assets.parameters import COGS, validate_parameters
+from geo_assets.parameters import validate_parameters
 from geo_assets.settings import load_settings
 from geo_assets.stac import pgstac
 from geo_assets.stac.collection import Described

@@ -2,7 +2,8 @@
 
 import pytest
 
-from geo_assets.parameters import COGS, FILE_STAGES, TABLES, StageRaster, StageVector
+from geo_assets.file_stages import COGS, FILE_STAGES, TABLES
+from geo_assets.parameters import StageRaster, StageVector
 from geo_assets.stages.files import stages_of
 from geo_assets.storage.sources import Kind, Member, Source
 

@@ -4,17 +4,8 @@ import json
 
 import pytest
 
-from geo_assets.parameters import (
-    COGS,
-    TABLES,
-    Engine,
-    IngestContainer,
-    Job,
-    asked_of,
-    shaping,
-    validate_parameters,
-    without_later_defaults,
-)
+from geo_assets.file_stages import COGS, TABLES, Engine
+from geo_assets.parameters import IngestContainer, Job, asked_of, shaping, validate_parameters, without_later_defaults
 from geo_assets.raster.models import ConvertRequest
 from geo_assets.stages.container_inventory import task_input
 from geo_assets.stages.contracts import JobRef

@@ -13,7 +13,7 @@ import pytest
 
 from geo_assets.parameters import asked_of
 from geo_assets.sandbox.pool import SandboxPool
-from geo_assets.stages import catalogue, cogs
+from geo_assets.stages import catalogue, cogs, files
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.orphans import sweep_orphans
 from geo_assets.stages.reconcile import reconcile
@@ -78,7 +78,7 @@ def test_newer_software_that_makes_other_bytes_leaves_readers_the_old_file_until
     job = world.deliver()
     before, seen = world.read(), []
     assert len(before) == 10
-    upload, clear = cogs._upload, catalogue._clear_superseded
+    upload, clear = files.upload_output, catalogue._clear_superseded
 
     def uploaded(*args):
         upload(*args)
@@ -93,7 +93,7 @@ def test_newer_software_that_makes_other_bytes_leaves_readers_the_old_file_until
 
     upgrade()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cogs, "_upload", uploaded)
+        patch.setattr(cogs, "upload_output", uploaded)
         patch.setattr(catalogue, "_clear_superseded", loaded)
         world.deliver(force=True, killed=step)
     assert seen

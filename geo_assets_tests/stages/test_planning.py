@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from geo_assets.api.app import create_app
 from geo_assets.cli import app
-from geo_assets.parameters import COGS, Job, validate_parameters
+from geo_assets.file_stages import COGS
+from geo_assets.parameters import Job, validate_parameters
 from geo_assets.stages import planning
 from geo_assets.stages.files import fingerprints
 from geo_assets.stages.planning import Plan, make_plan

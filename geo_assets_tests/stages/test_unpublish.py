@@ -13,9 +13,10 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.file_stages import COGS, TABLES
 from geo_assets.ledger import tombstones
 from geo_assets.outcomes import CogOutputs, Outputs, TableEntry, TableOutputs
-from geo_assets.parameters import COGS, TABLES, validate_parameters
+from geo_assets.parameters import validate_parameters
 from geo_assets.stac import pgstac
 from geo_assets.stac.collection import Described
 from geo_assets.stages import unpublish as module
