@@ -96,6 +96,14 @@ class Snapshot:
             "select distinct parameters->>'collection' from geo.jobs where parameters ? 'collection' order by 1"
         )
 
+    def holding(self, collection: str) -> list[str]:
+        """The collections of pgstac in which jobs of a collection have items, also by stages that are not installed."""
+        return self._scalars(
+            """select distinct split_part(stac_item, '/', 1) from geo.published join geo.jobs using (job_id)
+                where parameters->>'collection' = %(name)s""",
+            name=collection,
+        )
+
     def count_published(self, collections: Sequence[str]) -> int:
         """How many items jobs of these collections have published."""
         return int(

@@ -410,7 +410,7 @@ def _scenes(paths: Iterable[str], asked: PublishContainer) -> set[str]:
 def _collections(conn: psycopg.Connection, collection: str) -> list[str]:
     """The collections of pgstac that hold what jobs of a collection put out."""
     stages = {stage.collection(collection) for stage in FILE_STAGES.values()}
-    return sorted(stages.union(collections_of(conn, collection)))
+    return sorted(stages.union(collections_of(conn, collection), Snapshot(conn).holding(collection)))
 
 
 def _unowned(conn: psycopg.Connection, names: set[str], owned: AbstractSet[str]) -> Iterator[Difference]:
