@@ -1,0 +1,1 @@
+"""Job type `vector_tiles` for geo_assets."""
