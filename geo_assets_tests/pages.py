@@ -18,6 +18,7 @@ RUN_BY = {
     "docs/tutorial.md": "integration/test_pages.py",
     "docs/authentication.md": "integration/test_pages.py",
     "docs/deploy-vm.md": "vm/test_page.py",
+    "docs/extend.md": "integration/test_extend.py",
 }
 
 #: Page -> the beginning of a block -> why no test runs it. Of those that begin with nothing: all of the page. Each command of ours
