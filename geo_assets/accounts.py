@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -95,6 +96,16 @@ class AzureAccount(BaseModel):
     def names_are_global(self) -> bool:
         """Whether the name of a container may be that of a stranger's."""
         return False
+
+    @property
+    def sas_expires(self) -> datetime | None:
+        """When its SAS ends; None where there is none, or it does not say (a stored access policy does then)."""
+        said = parse_qs(self.sas_token.get_secret_value()).get("se", [""])[0] if self.sas_token else ""
+        try:
+            ends = datetime.fromisoformat(said)
+        except ValueError:
+            return None
+        return ends if ends.tzinfo else ends.replace(tzinfo=UTC)
 
     @field_validator("account_key")
     @classmethod

@@ -19,6 +19,7 @@ from typer.core import TyperArgument, TyperOption
 
 from geo_assets.api.app import create_app
 from geo_assets.api.metrics import registry_of
+from geo_assets.api.traffic import durations
 from geo_assets.cli import app as commands
 from geo_assets.ledger.measurements import QUESTIONS
 from geo_assets.parameters import JOB_TYPES
@@ -98,8 +99,11 @@ def http_page() -> str:
 def metrics_page() -> str:
     """The metrics by name, labels and help."""
     asked = {m.name: (m.kind, q.labels, m.help) for q in QUESTIONS for m in q.metrics}
-    with TemporaryDirectory() as home, registry_of(Settings(home=Path(home), pg_port=1)) as registry:  # no database
-        own = {f.name: (f.type, ("place",) if "disk" in f.name else (), f.documentation) for f in registry.collect()}
+    with (
+        TemporaryDirectory() as home,
+        registry_of(Settings(home=Path(home), pg_port=1), lambda: (0, 0), durations()) as registry,  # no database
+    ):
+        own = {f.name: (f.type, _LABELS.get(f.name, ()), f.documentation) for f in registry.collect()}
     rows = [
         f"| `{name}{_SUFFIXES.get(kind, '')}` | {kind} | {', '.join(labels)} | {_cell(text)} |"
         for name, (kind, labels, text) in sorted({**own, **asked}.items())
@@ -115,6 +119,16 @@ def metrics_page() -> str:
         ]
     )
 
+
+#: Of metrics that the database is not asked for.
+_LABELS = {
+    "geo_assets_free_disk_bytes": ("place",),
+    "geo_assets_queue_messages": ("queue",),
+    "geo_assets_queue_oldest_message_age_seconds": ("queue",),
+    "geo_assets_db_retries": ("reason",),
+    "geo_assets_sas_expires_timestamp_seconds": ("account",),
+    "http_request_duration_seconds": ("method", "route", "status"),
+}
 
 _SUFFIXES = {"counter": "_total", "info": "_info"}
 

@@ -12,7 +12,19 @@ from typing import Any
 from fastapi import Depends, FastAPI
 
 from geo_assets import __version__
-from geo_assets.api import database, jobs, ledger, metrics, probes, reconcile, reference, stac, submissions, tasks
+from geo_assets.api import (
+    database,
+    jobs,
+    ledger,
+    metrics,
+    probes,
+    reconcile,
+    reference,
+    stac,
+    submissions,
+    tasks,
+    traffic,
+)
 from geo_assets.api.auth import authenticator
 from geo_assets.api.dependencies import refuse_nul
 from geo_assets.api.problems import MEDIA_TYPE, Problem, install
@@ -43,12 +55,13 @@ def create_app(settings: Settings, *, require_auth: bool = False, guarded: bool 
         require_auth: whether callers must show a token.
         guarded: whether it looks itself at hosts and origins; false where a server around it has done so.
     """
+    durations = traffic.durations()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with (
             Submitter(settings, in_background=True, connections=8) as submitter,
-            metrics.registry_of(settings) as registry,
+            metrics.registry_of(settings, submitter.ledger.connections, durations) as registry,
         ):
             app.state.submitter, app.state.metrics = submitter, registry
             app.state.authenticate = authenticator(settings, submitter.tokens, required=require_auth)
@@ -66,6 +79,7 @@ def create_app(settings: Settings, *, require_auth: bool = False, guarded: bool 
     install(app)
     if guarded:
         app.add_middleware(Guard, hosts=settings.allowed_hosts, probes=("/livez", "/readyz"))
+    app.add_middleware(traffic.Timed, into=durations)  # around all others
     for subject in (submissions, jobs, tasks, stac, ledger, reconcile, reference, database, probes, metrics):
         app.include_router(subject.router)
     return app

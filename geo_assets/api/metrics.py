@@ -1,7 +1,7 @@
-"""Metrics of the whole service for Prometheus. Whoever may read may scrape.
+"""Metrics of the whole service for Prometheus, and a few of this process. Whoever may read may scrape.
 
-Here: the route, metrics in the form that a client asks for, and how often and how long the database is asked. Not here:
-what is asked (`ledger/measurements.py`).
+Here: the route, metrics in the form that a client asks for, and how often and how long database, disks and inboxes are
+asked. Not here: what is asked (`ledger/measurements.py`), how long requests take (`traffic.py`).
 """
 
 from __future__ import annotations
@@ -31,22 +31,32 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from geo_assets import __version__
-from geo_assets.accounts import LocalAccount
+from geo_assets.accounts import AzureAccount, LocalAccount
 from geo_assets.api.dependencies import scope
-from geo_assets.database.connections import KeptConnection
-from geo_assets.ledger import measurements
+from geo_assets.database.connections import KeptConnection, tried_again
+from geo_assets.ledger import measurements, questions
 from geo_assets.ledger.measurements import Answer
 from geo_assets.settings import Settings
+from geo_assets.submissions.inboxes.base import Waiting
+from geo_assets.submissions.inboxes.intake import waiting
 
 T = TypeVar("T")
+
+Connections = Callable[[], tuple[int, int]]
 
 router = APIRouter(tags=["health"], dependencies=[scope("read")])
 
 #: Scrapes within this time have the same answer: several servers of Prometheus cost as much as one.
 _FRESH_SECONDS = 1.0
 
+#: Inboxes may be services that are paid for by the question.
+_INBOX_FRESH_SECONDS = 10.0
+
 #: A scrape waits no longer: Prometheus gives up after 10 s, and would not know which part does not answer.
 _PATIENCE_SECONDS = 5.0
+
+#: Nor longer for a store: what it knows is not what an alert needs first.
+_INBOX_PATIENCE_SECONDS = 1.0
 
 _TYPES, _TEXT = ("text/plain", "application/openmetrics-text"), {"schema": {"type": "string"}}
 
@@ -60,11 +70,19 @@ def metrics(request: Request) -> Response:
 
 
 @contextmanager
-def registry_of(settings: Settings) -> Iterator[CollectorRegistry]:
-    """The registry that collects the metrics of this service, and nothing of this process alone."""
+def registry_of(settings: Settings, connections: Connections, traffic: Collector) -> Iterator[CollectorRegistry]:
+    """The registry that collects the metrics of this service and of this process.
+
+    Args:
+        settings: of the stack.
+        connections: tells how many of the database's this process uses, and how many wait for one.
+        traffic: how long requests take.
+    """
     with KeptConnection(settings) as connection:
         registry = CollectorRegistry(auto_describe=False)
         registry.register(_Service(settings, connection))
+        registry.register(_Process(settings, connections))
+        registry.register(traffic)
         yield registry
 
 
@@ -73,8 +91,8 @@ class _Latest(Generic[T]):
     no other request, and questions do not pile up.
     """
 
-    def __init__(self, ask: Callable[[], T]) -> None:
-        self._ask = ask
+    def __init__(self, ask: Callable[[], T], fresh: float = _FRESH_SECONDS) -> None:
+        self._ask, self._fresh = ask, fresh
         self._lock = Lock()
         self._begun = -math.inf
         self._answer: Future[T] | None = None
@@ -83,7 +101,7 @@ class _Latest(Generic[T]):
         """The answer that is fresh, or under way."""
         with self._lock:
             now = time.monotonic()
-            if self._answer is None or (self._answer.done() and now - self._begun > _FRESH_SECONDS):
+            if self._answer is None or (self._answer.done() and now - self._begun > self._fresh):
                 self._begun, self._answer = now, Future()
                 Thread(target=self._do, args=(self._answer,), name="metrics", daemon=True).start()
             return self._answer
@@ -102,13 +120,15 @@ class _Service(Collector):
         self._connection = connection
         self._answers = _Latest(self._ask)
         self._disks = _Latest(partial(_free_disks, settings))
+        self._inboxes = _Latest(partial(waiting, settings), _INBOX_FRESH_SECONDS)
 
     def collect(self) -> Iterator[Metric]:
         """The metrics; what does not answer is left out, and it is said whether that was the database."""
         started = time.monotonic()
-        asked, disks = self._answers(), self._disks()
+        asked, disks, inboxes = self._answers(), self._disks(), self._inboxes()
         both: tuple[Future[Any], ...] = (asked, disks)
         wait(both, timeout=_PATIENCE_SECONDS)
+        wait((inboxes,), timeout=_INBOX_PATIENCE_SECONDS)
         answers = _answer("the database", asked, [])
         for answer in answers:
             yield from _families(answer)
@@ -116,6 +136,7 @@ class _Service(Collector):
         for place, room in _answer("the disks", disks, {}).items():
             free.add_metric([place], room)
         yield free
+        yield from _queues(_answer("the inboxes", inboxes, {}))
         yield InfoMetricFamily("geo_assets_build", "The release that serves.", value={"version": __version__})
         yield GaugeMetricFamily("geo_assets_scrape_ok", "Whether the database answered: 0 or 1.", value=bool(answers))
         yield GaugeMetricFamily(
@@ -125,6 +146,47 @@ class _Service(Collector):
     def _ask(self) -> list[Answer]:
         with self._connection() as conn:
             return list(measurements.ask(conn))
+
+
+class _Process(Collector):
+    """What no other process knows: connections and tries of this one, and the settings that it was started with."""
+
+    def __init__(self, settings: Settings, connections: Connections) -> None:
+        self._settings, self._connections = settings, connections
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics; nothing is asked."""
+        in_use, waiting_for_one = self._connections()
+        yield GaugeMetricFamily("geo_assets_db_pool_in_use", "Connections of this process at work.", value=in_use)
+        yield GaugeMetricFamily(
+            "geo_assets_db_pool_waiting", "Requests of this process that wait for one.", value=waiting_for_one
+        )
+        tries = CounterMetricFamily(
+            "geo_assets_db_retries", "Statements of this process that are worth another try.", labels=["reason"]
+        )
+        for reason, count in tried_again().items():
+            tries.add_metric([reason], count)
+        yield tries
+        ends = GaugeMetricFamily(
+            "geo_assets_sas_expires_timestamp_seconds", "When the SAS of an account ends.", labels=["account"]
+        )
+        for alias, account in self._settings.storage_accounts.items():
+            if isinstance(account, AzureAccount) and account.sas_expires:
+                ends.add_metric([alias], account.sas_expires.timestamp())
+        yield ends
+
+
+def _queues(depths: dict[str, Waiting]) -> Iterator[Metric]:
+    """Messages that nobody has taken; an inbox that does not answer is left out."""
+    count = GaugeMetricFamily("geo_assets_queue_messages", "Messages in an inbox, about.", labels=["queue"])
+    age = GaugeMetricFamily(
+        "geo_assets_queue_oldest_message_age_seconds", "Since the oldest of them was put there.", labels=["queue"]
+    )
+    for queue, depth in depths.items():
+        count.add_metric([queue], depth.messages)
+        age.add_metric([queue], depth.oldest_seconds)
+    yield count
+    yield age
 
 
 def _answer(whose: str, asked: Future[T], otherwise: T) -> T:
@@ -149,7 +211,7 @@ def _families(answer: Answer) -> Iterator[Metric]:
         yield family
 
 
-def _histogram(metric: measurements.Metric, answer: Answer) -> HistogramMetricFamily:
+def _histogram(metric: questions.Metric, answer: Answer) -> HistogramMetricFamily:
     family = HistogramMetricFamily(metric.name, metric.help, labels=answer.question.labels)
     buckets: dict[tuple[str, ...], list[tuple[str, float]]] = {}
     sums: dict[tuple[str, ...], float] = {}

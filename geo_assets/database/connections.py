@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial, wraps
+from threading import Lock
 from typing import Any, ParamSpec, Self, TypeVar
 
 import psycopg
@@ -154,6 +156,16 @@ def _python_json(conn: psycopg.Connection[Any]) -> None:
     set_json_loads(json.loads, conn)
 
 
+_tries: Counter[str] = Counter({"OperationalError": 0})
+_tries_lock = Lock()
+
+
+def tried_again() -> dict[str, int]:
+    """How often a statement of this process failed in a way that is worth another try, by the kind of error."""
+    with _tries_lock:
+        return dict(_tries)
+
+
 def _worth_another_try(error: Exception) -> bool:
     """Whether to retry: not what was cancelled, because its time was up or somebody ended the run."""
     return isinstance(error, TRANSIENT) and not isinstance(error, psycopg.errors.QueryCanceled | PoolClosed)
@@ -186,7 +198,11 @@ def retrying_also_on(
     times = backoff or Backoff()
 
     def worth_it(error: Exception) -> bool:
-        return isinstance(error, errors) or _worth_another_try(error)
+        again = isinstance(error, errors) or _worth_another_try(error)
+        if again:
+            with _tries_lock:
+                _tries[type(error).__name__] += 1
+        return again
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
         import stamina

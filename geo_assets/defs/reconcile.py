@@ -50,7 +50,7 @@ def agreement(stages: Stages) -> dg.MaterializeResult:  # type: ignore[type-arg]
             dg.AssetCheckResult(
                 check_name="agrees",
                 passed=not report.faults,
-                metadata={"faults": report.faults},
+                metadata={"faults": report.faults, **{str(kind): n for kind, n in report.counts.items() if n}},
                 description=runnable(_verdict(report), home),
             )
         ],

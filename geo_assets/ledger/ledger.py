@@ -77,6 +77,11 @@ class Ledger:
         with self._pool.connection(timeout=2) as conn:
             conn.execute("select 1")
 
+    def connections(self) -> tuple[int, int]:
+        """Connections of this process at work, and how many wait for one."""
+        stats = self._pool.get_stats()
+        return stats["pool_size"] - stats["pool_available"], stats["requests_waiting"]
+
     def statistics(self) -> dict[str, dict[str, int]]:
         """Counts of the last 24 hours."""
         return {**last_day(self._pool), "poison": {"without_record": self.messages.poison_without_record()}}

@@ -1,49 +1,29 @@
 """What the database says of the service as a whole, as numbers: of the ledger, of PostgreSQL, of Dagster's storage.
 
 Here: questions and the metrics that each answers, and asking all of them in one short transaction that only reads. The
-numbers are of all processes, also of those that died. Not here: how metrics are written, and how often they are asked
-for (`api/metrics.py`).
+numbers are of all processes, also of those that died. Not here: the questions to Dagster's storage
+(`measurements_of_dagster.py`), how metrics are written, and how often they are asked for (`api/metrics.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, LiteralString
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg.rows import dict_row
 
 from geo_assets.ledger.lease import LEASE_SECONDS
+from geo_assets.ledger.measurements_of_dagster import DAEMON_SECONDS, OF_DAGSTER
 from geo_assets.ledger.messages import POISON_WITHOUT_RECORD
+from geo_assets.ledger.questions import Metric, Question
 
 #: A statement that takes longer ends the scrape: the database has better things to do.
 _STATEMENT_SECONDS = 3
 
-#: A daemon that has not said for so long that it is alive is not healthy; it says so every 30 s.
-_DAEMON_SECONDS = 300
-
-Kind = Literal["gauge", "counter", "histogram"]
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """A metric: one column of the rows of a question."""
-
-    name: str  # of a counter without `_total`, of a histogram without `_bucket`
-    kind: Kind
-    column: str  # of a histogram: the prefix of `_le`, `_count` up to there, and `_sum`
-    help: str
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A statement whose columns are labels and values of metrics; a value that is null is left out."""
-
-    metrics: tuple[Metric, ...]
-    sql: LiteralString
-    labels: tuple[str, ...] = ()
-    needs: tuple[str, ...] = ()  # tables without which it is not asked: Dagster's may be elsewhere
+#: One or two bad files alone are no news of their container.
+_FEW_FILES = "3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +110,46 @@ select (select count(*) from geo.messages where state = 'poison') as n,
            as unhandled
 """  # noqa: S608
 
+_SIZES: LiteralString = f"""
+select channel, bound.up_to as size_le, coalesce(sum(t.n) filter (where t.up_to <= bound.up_to), 0) as size_count,
+       coalesce(sum(t.bytes), 0) as size_sum
+  from {_CHANNELS} cross join unnest(geo.size_bounds()) as bound (up_to)
+  left join geo.tallies t on t.what = 'message size' and t.name = channel
+ group by 1, 2 order by 1, 2
+"""  # noqa: S608
+
+#: Known reasons are there from nought on.
+_RETRIES: LiteralString = """
+select dependency, reason, sum(n) as n from (
+    select name as dependency, error_code as reason, n from geo.tallies where what = 'retry'
+    union all
+    values ('run', 'RUN_DIED', 0), ('storage', 'STORAGE_UNAVAILABLE', 0), ('storage', 'CIRCUIT_OPEN', 0)) as told
+ group by 1, 2
+"""
+
+_PAUSE: LiteralString = """
+select geo.paused()::int as paused,
+       coalesce((select extract(epoch from until - now()) from geo.pause where until > now()), 0) as remaining
+"""
+
+#: Of jobs that ended within a day: whoever looks after it has seen to it by then. A new attempt takes its job out, and
+#: puts it in again if it does not help.
+_SUPPLIERS: LiteralString = f"""
+with ended as (
+    select job_id, error_code from geo.attempts a
+     where outcome in ('completed', 'failed') and ended_at > now() - interval '1 day'
+       and not exists (select from geo.attempts b where b.job_id = a.job_id and b.attempt > a.attempt))
+select (select count(*) from ended e where error_code = 'STORAGE_FORBIDDEN' or exists (
+            select from geo.tasks t where t.job_id = e.job_id and t.error_code = 'STORAGE_FORBIDDEN' and t.listed))
+       + (select count(*) from geo.messages where state = 'poison' and error_code = 'STORAGE_FORBIDDEN') as refused,
+       (select count(*) from ended e
+         where case when exists (  -- as of nearly all jobs: then nothing is counted
+                        select from geo.tasks t where t.job_id = e.job_id and t.listed and t.status <> 'quarantined')
+                    then false
+                    else (select count(*) from geo.tasks t where t.job_id = e.job_id and t.listed
+                             and t.error_code <> 'STORAGE_FORBIDDEN') >= {_FEW_FILES} end) as all_bad
+"""  # noqa: S608
+
 #: Sessions of other roles hide their state, but not that they are there.
 _SESSIONS: LiteralString = """
 select coalesce(state, 'hidden') as state, count(*) as n from pg_stat_activity where datid is not null group by 1
@@ -141,49 +161,6 @@ select current_setting('max_connections')::int as most, pg_database_size(current
            as wal,
        (select coalesce(max(extract(epoch from now() - state_change)), 0) from pg_stat_activity
          where state like 'idle in transaction%%' and datname = current_database()) as idle
-"""
-
-_RUNS: LiteralString = """
-select status, count(r.status) as n,
-       coalesce(extract(epoch from now() - min(r.create_timestamp at time zone 'UTC')), 0) as age
-  from (values ('QUEUED'), ('NOT_STARTED'), ('STARTING'), ('STARTED'), ('CANCELING')) as active (status)
-  left join dagster.runs r using (status)
- group by 1
-"""
-
-_DAEMONS: LiteralString = """
-select daemon_type as daemon, extract(epoch from timestamp at time zone 'UTC') as at,
-       (timestamp at time zone 'UTC' > now() - make_interval(secs => %(daemon)s))::int as healthy
-  from dagster.daemon_heartbeats
-"""
-
-_SENSORS: LiteralString = """
-select i.instigator_body::jsonb #>> '{origin,job_name}' as sensor, extract(epoch from max(last.at)) as at,
-       sum(failed.n) as failed
-  from dagster.instigators i
- cross join lateral (select max(timestamp) at time zone 'UTC' as at from dagster.job_ticks t
-                      where t.selector_id = i.selector_id) as last
- cross join lateral (select count(*) as n from dagster.job_ticks t
-                      where t.selector_id = i.selector_id and t.status = 'FAILURE'
-                        and t.timestamp > now() at time zone 'UTC' - interval '1 hour') as failed
- where i.instigator_type = 'SENSOR' and i.status <> 'STOPPED'
- group by 1
-"""
-
-#: The asset `reconcile/agreement` (`defs/reconcile.py`) and its check. Before the first time it counts from when its
-#: schedule was first seen.
-RECONCILED: LiteralString = """
-with newest as (
-    select create_timestamp as at, execution_status = 'SUCCEEDED' as agrees from dagster.asset_check_executions
-     where asset_key = '["reconcile", "agreement"]' and check_name = 'agrees' and execution_status <> 'PLANNED'
-     order by id desc limit 1),
-scheduled as (
-    select create_timestamp as at from dagster.instigators
-     where instigator_type = 'SCHEDULE' and instigator_body::jsonb #>> '{origin,job_name}' = 'reconcile'
-     order by id limit 1)
-select extract(epoch from coalesce(newest.at, scheduled.at) at time zone 'UTC') as at,
-       coalesce(agrees, true)::int as agrees
-  from (select) as one left join newest on true left join scheduled on true
 """
 
 
@@ -313,6 +290,54 @@ QUESTIONS: tuple[Question, ...] = (
     ),
     Question(
         (
+            Metric(
+                "geo_assets_message_size_bytes",
+                "histogram",
+                "size",
+                "Bytes of messages, also of what was more than is kept. Counted as they come.",
+            ),
+        ),
+        _SIZES,
+        ("channel",),
+    ),
+    Question(
+        (
+            Metric(
+                "geo_assets_retries",
+                "counter",
+                "n",
+                "What is tried again: runs that died, and, once for each run, stores that are waited for.",
+            ),
+        ),
+        _RETRIES,
+        ("dependency", "reason"),
+    ),
+    Question(
+        (
+            Metric("geo_assets_paused", "gauge", "paused", "Whether launches are held back on request: 0 or 1."),
+            Metric("geo_assets_pause_remaining_seconds", "gauge", "remaining", "Until that ends by itself."),
+        ),
+        _PAUSE,
+    ),
+    Question(
+        (
+            Metric(
+                "geo_assets_storage_refused",
+                "gauge",
+                "refused",
+                "Jobs that ended within a day, and messages in poison, to which a store refuses access.",
+            ),
+            Metric(
+                "geo_assets_jobs_all_bad",
+                "gauge",
+                "all_bad",
+                f"Jobs that ended within a day and of whose files, {_FEW_FILES} or more, none is good.",
+            ),
+        ),
+        _SUPPLIERS,
+    ),
+    Question(
+        (
             Metric("geo_assets_messages_waiting", "gauge", "n", "Messages that were recorded and are not decided yet."),
             Metric("geo_assets_oldest_message_age_seconds", "gauge", "age", "Time since the oldest of these came."),
         ),
@@ -394,47 +419,7 @@ QUESTIONS: tuple[Question, ...] = (
         ),
         _POSTGRESQL,
     ),
-    Question(
-        (
-            Metric("dagster_active_runs", "gauge", "n", "Runs of Dagster that have not ended."),
-            Metric("dagster_oldest_active_run_age_seconds", "gauge", "age", "Time since the oldest of them was made."),
-        ),
-        _RUNS,
-        ("status",),
-        ("dagster.runs",),
-    ),
-    Question(
-        (
-            Metric(
-                "dagster_daemon_last_heartbeat_timestamp_seconds",
-                "gauge",
-                "at",
-                "When a daemon last said it is alive.",
-            ),
-            Metric("dagster_daemon_healthy", "gauge", "healthy", f"Whether that was in the last {_DAEMON_SECONDS} s."),
-        ),
-        _DAEMONS,
-        ("daemon",),
-        ("dagster.daemon_heartbeats",),
-    ),
-    Question(
-        (
-            Metric("dagster_sensor_last_tick_timestamp_seconds", "gauge", "at", "When a sensor last began a tick."),
-            Metric("dagster_sensor_failed_ticks", "gauge", "failed", "Its ticks of the last hour that failed."),
-        ),
-        _SENSORS,
-        ("sensor",),
-        ("dagster.instigators", "dagster.job_ticks"),
-    ),
-    Question(
-        (
-            Metric("geo_assets_last_reconcile_timestamp_seconds", "gauge", "at", "When all was last compared."),
-            Metric("geo_assets_reconcile_agrees", "gauge", "agrees", "Whether no fault was found then: 0 or 1."),
-        ),
-        RECONCILED,
-        (),
-        ("dagster.asset_check_executions", "dagster.instigators"),
-    ),
+    *OF_DAGSTER,
 )
 
 
@@ -447,7 +432,7 @@ def ask(conn: psycopg.Connection[Any]) -> Iterator[Answer]:
     Raises:
         psycopg.Error: one of them could not be answered.
     """
-    values = {"lease": LEASE_SECONDS, "daemon": _DAEMON_SECONDS}
+    values = {"lease": LEASE_SECONDS, "daemon": DAEMON_SECONDS}
     try:
         with conn.cursor(row_factory=dict_row) as cursor:
             cursor.execute("set transaction isolation level repeatable read, read only")

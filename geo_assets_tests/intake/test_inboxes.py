@@ -14,7 +14,7 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.local.postgresql import free_port
 from geo_assets.submissions.inboxes.base import drain
 from geo_assets.submissions.inboxes.blobs import BlobInbox
-from geo_assets.submissions.inboxes.intake import drain_inboxes
+from geo_assets.submissions.inboxes.intake import drain_inboxes, waiting
 from geo_assets.submissions.inboxes.queue import QueueInbox
 from geo_assets.submissions.submit import Submitter
 from geo_assets_tests.intake.messages import hello
@@ -232,6 +232,27 @@ def queue(settings, azurite):
     return configured, QueueClient.from_connection_string(
         azurite.account().connection, name, message_encode_policy=None, message_decode_policy=None
     )
+
+
+def test_what_waits_in_a_queue_is_told_and_nothing_is_taken(queue):
+    settings, client = queue
+    assert waiting(settings)["queue"] == (0, 0)
+    for _ in range(3):
+        client.send_message(json.dumps(hello()))
+    time.sleep(1.1)  # the service's clock has seconds
+    count, oldest = waiting(settings)["queue"]
+    assert count == 3
+    assert 1 <= oldest < 60
+    assert len(list(QueueInbox(settings).receive(10))) == 3
+
+
+def test_an_inbox_that_does_not_answer_is_left_out_of_what_waits(queue, inbox):
+    settings, _ = queue
+    away = (
+        f"DefaultEndpointsProtocol=http;AccountName=a;AccountKey=YQ==;QueueEndpoint=http://127.0.0.1:{free_port()}/a;"
+    )
+    changed = settings.model_copy(update={"queue_connection_string": type(settings.pipeline_password)(away)})
+    assert waiting(changed) == {"blob inbox": (0, 0)}
 
 
 def test_queue_messages_plain_and_base64_become_jobs_and_bad_ones_poison_with_a_record(submitter, queue):

@@ -134,6 +134,8 @@ class Expression:
             a, b = left(world, minute), right(world, minute)
             if isinstance(a, float):
                 return [(labels, calculate(a, value)) for labels, value in b]
+            if isinstance(b, float):
+                return [(labels, calculate(value, b)) for labels, value in a]
             return [(labels, calculate(x, y)) for labels, x in a for others, y in b if labels == others]
 
         return combine

@@ -13,11 +13,14 @@ from geo_assets.database.connections import connect
 from geo_assets_tests.commands.test_remedies import typed
 from geo_assets_tests.monitoring.rules import ALERTS, Expression, World, firing, rules
 from geo_assets_tests.pages import blocks
+from geo_assets_tests.prometheus_server import find_promtool
 
 RUNBOOK = ALERTS.parents[2] / "docs" / "runbook.md"
 RULES = rules()
 
-needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not here")
+PROMTOOL = find_promtool()
+
+needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not here")
 
 
 @dataclass
@@ -43,10 +46,10 @@ DAEMON = 'dagster_daemon_last_heartbeat_timestamp_seconds{daemon="SENSOR"}'
 QUEUED = 'dagster_oldest_active_run_age_seconds{status="QUEUED"}'
 
 CASES = {
-    "GeoAssetsAbsent": Case({"geo_assets_scrape_ok": "1+0x9 _x20"}, 14, 20),
-    "GeoAssetsScrapeFailing": Case({"geo_assets_scrape_ok": "1+0x4 0+0x20"}, 9, 10),
+    "GeoAssetsAbsent": Case({"geo_assets_scrape_ok": "1+0x9 _x20"}, 13, 16),
+    "GeoAssetsScrapeFailing": Case({"geo_assets_scrape_ok": "1+0x4 0+0x20"}, 5, 6),
     "GeoAssetsDiskSpace": Case(
-        {'geo_assets_free_disk_bytes{place="scratch"}': "11e9+0x4 9e9+0x20"}, 9, 10, {"place": "scratch"}
+        {'geo_assets_free_disk_bytes{place="scratch"}': "11e9+0x4 9e9+0x20"}, 5, 6, {"place": "scratch"}
     ),
     "GeoAssetsDbConnections": Case(
         {
@@ -64,6 +67,7 @@ CASES = {
         {'geo_assets_oldest_message_age_seconds{channel="blob"}': "0+60x40"}, 20, 21, {"channel": "blob"}
     ),
     "GeoAssetsPoisonWaits": Case({"geo_assets_poison_messages": "0+0x4 2+0x90"}, 64, 65),
+    "GeoAssetsAllFilesBad": Case({"geo_assets_jobs_all_bad": "0+0x4 1+0x5"}, 4, 5),
     "GeoAssetsJobStuck": Case({"geo_assets_oldest_lease_age_seconds": "0+60x20"}, 10, 11),
     "GeoAssetsJobsWaitLong": Case(
         {'geo_assets_oldest_job_age_seconds{status="queued"}': "0+60x120"}, 90, 91, {"status": "queued"}
@@ -74,12 +78,17 @@ CASES = {
     ),
     "GeoAssetsFilesFailFast": Case({files("failed"): "0+0x60 2+2x60", files("succeeded"): "0+8x121"}, 60, 110),
     "GeoAssetsFilesFail": Case({files("failed"): "0+0x60 2+2x400", files("succeeded"): "0+38x461"}, 60, 460),
+    "GeoAssetsStorageRefused": Case({"geo_assets_storage_refused": "0+0x4 1+0x5"}, 4, 5),
+    "GeoAssetsSasExpires": Case(
+        {'geo_assets_sas_expires_timestamp_seconds{account="partner"}': "259500+0x20"}, 5, 6, {"account": "partner"}
+    ),
     "GeoAssetsCircuitOpen": Case(
         {'geo_assets_circuit_state{dependency="storage default"}': "0+0x4 2+0x20"},
         9,
         10,
         {"dependency": "storage default"},
     ),
+    "GeoAssetsDaemonQuiet": Case({DAEMON: "0+60x5 300+0x30"}, 6, 7, {"daemon": "SENSOR"}),
     "GeoAssetsDaemonHeartbeatStale": Case({DAEMON: "0+60x5 300+0x30"}, 20, 21, {"daemon": "SENSOR"}),
     "GeoAssetsSensorStale": Case({SENSOR: "0+60x5 300+0x30"}, 20, 21, {"sensor": "janitor"}),
     "GeoAssetsTickFailures": Case(
@@ -185,13 +194,17 @@ def test_promtool_understands_every_expression_of_the_dashboard(tmp_path):
 
 
 def promtool(folder, *command):
-    done = subprocess.run(["promtool", *command], cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run([PROMTOOL, *command], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def promtool_test(alert, case):
     rule = RULES[alert]
-    fires = {"exp_labels": {**case.labels, **rule["labels"]}, "exp_annotations": rule["annotations"]}
+    told = {
+        name: re.sub(r"{{ \$labels\.(\w+) }}", lambda label: case.labels[label[1]], text)
+        for name, text in rule["annotations"].items()
+    }
+    fires = {"exp_labels": {**case.labels, **rule["labels"]}, "exp_annotations": told}
     return {
         "name": alert,
         "interval": "1m",

@@ -1,5 +1,6 @@
 """What a scrape says is what the ledger says, whatever became of the rows, and it fails without harm."""
 
+import os
 import re
 import shutil
 import socket
@@ -8,32 +9,38 @@ import threading
 import time
 from collections import Counter
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 
 import psycopg
 import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as prometheus
+from pydantic import SecretStr
 
 from geo_assets import __version__
+from geo_assets.accounts import AzureAccount
 from geo_assets.api.app import create_app
 from geo_assets.database.bootstrap import bootstrap
-from geo_assets.database.connections import connect
+from geo_assets.database.connections import connect, retrying
 from geo_assets.database.migrate import migrate, migrations
 from geo_assets.defs.reconcile import KEY, NAME, agreement
 from geo_assets.errors import GeoAssetsError
-from geo_assets.ledger.measurements import QUESTIONS, RECONCILED, ask
+from geo_assets.ledger.measurements import QUESTIONS, ask
+from geo_assets.ledger.measurements_of_dagster import CLASSES, RECONCILED
 from geo_assets.ledger.models import PlannedTask
+from geo_assets.ledger.pause import pause
 from geo_assets.outcomes import GreetingOutputs
 from geo_assets.parameters import validate_parameters
 from geo_assets.settings import project_file
 from geo_assets.stages.janitor import run_janitor
+from geo_assets.stages.reconcile import Class
 from geo_assets.submissions.boundary import handle
 from geo_assets.submissions.poison import replay
 from geo_assets_tests.databases import Dagster
 from geo_assets_tests.intake.messages import raw
 from geo_assets_tests.intake.test_lifecycle import age_lease, at_work
-from geo_assets_tests.monitoring.test_alerts import needs_promtool
+from geo_assets_tests.monitoring.test_alerts import PROMTOOL, needs_promtool
 
 #: Longer than an answer is fresh.
 STALE = 1.1
@@ -115,7 +122,7 @@ def test_promtool_finds_no_fault_in_a_scrape(api, submitter, dagster):
     plan(submitter, job, run_id, ["a"])
     work(submitter, job, run_id, "a", BROKEN)
     text = api.get("/metrics").text
-    done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+    done = subprocess.run([PROMTOOL, "check", "metrics"], input=text, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
@@ -129,7 +136,13 @@ def test_every_metric_is_described_and_none_has_an_id_as_label(api, submitter, d
     of_dagster = {metric.name for question in QUESTIONS if question.needs for metric in question.metrics}
     here = {family.name for family in families} | of_dagster
     assert {metric.name for question in QUESTIONS for metric in question.metrics} <= here
-    values = {value for family in families for sample in family.samples for value in sample.labels.values()}
+    values = {
+        value
+        for family in families
+        for sample in family.samples
+        for label, value in sample.labels.items()
+        if label != "route"  # a path with the names of its parameters
+    }
     assert {value for value in values if re.search(r"[0-9a-f]{8}|/", value)} == set()
 
 
@@ -266,10 +279,161 @@ def test_what_ended_before_there_were_metrics_is_counted(cluster, settings, tmp_
 def test_several_scrapes_within_a_second_ask_the_database_once(api, submitter, dagster):
     first = samples(api)
     submitter.submit(validate_parameters("hello_world", {"n": 3}), submitted_by="test")
-    own = "geo_assets_scrape_duration_seconds"
-    assert samples(api).keys() == first.keys()
+
+    def asked(found):
+        return {name for name in found if name.startswith("geo_assets_jobs{")}
+
+    assert asked(samples(api)) == asked(first)
     time.sleep(STALE)
-    assert samples(api).keys() - {own} != first.keys() - {own}
+    assert asked(samples(api)) != asked(first)
+
+
+def test_requests_are_timed_by_route_and_status_and_no_job_is_a_series_of_its_own(api):
+    for path in ("/api/jobs/0123456789abcdef", "/api/jobs/fedcba9876543210", "/nowhere/0123456789"):
+        assert api.get(path).status_code == 404
+    assert api.request("INVENTED", "/livez").status_code == 405
+    found = samples(api)
+
+    def timed_as(method, route, status):
+        return found[f'http_request_duration_seconds_count{{method="{method}",route="{route}",status="{status}"}}']
+
+    assert timed_as("GET", "/api/jobs/{job_id}", 404) == 2
+    assert timed_as("GET", "", 404) == 1
+    assert [name for name in found if 'method="INVENTED"' in name] == []
+    assert [name for name in found if "0123456789" in name] == []
+
+
+def test_connections_of_the_pool_are_told_as_they_are_used(api):
+    ledger = api.app.state.submitter.ledger
+    assert samples(api)["geo_assets_db_pool_in_use"] == 0
+    with ledger._pool.connection():
+        found = samples(api)
+    assert (found["geo_assets_db_pool_in_use"], found["geo_assets_db_pool_waiting"]) == (1, 0)
+
+
+def test_sizes_of_messages_are_counted_as_they_come(api, submitter):
+    for size in (7, 500, 40_000):
+        handle(submitter, raw(b"x" * size, source="queue:geospatial-jobs"))
+    found = samples(api)
+    counted = {
+        bound: found[f'geo_assets_message_size_bytes_bucket{{channel="queue",le="{bound}"}}']
+        for bound in ("100.0", "1000.0", "30000.0", "65536.0", "+Inf")
+    }
+    assert counted == {"100.0": 1, "1000.0": 2, "30000.0": 2, "65536.0": 3, "+Inf": 3}
+    assert found['geo_assets_message_size_bytes_sum{channel="queue"}'] == 40_507
+    assert found['geo_assets_message_size_bytes_count{channel="http"}'] == 0
+
+
+def retries(dependency, reason):
+    return f'geo_assets_retries_total{{dependency="{dependency}",reason="{reason}"}}'
+
+
+def test_what_is_tried_again_is_counted_by_what_it_waited_for(api, submitter, dagster):
+    before = samples(api)
+    assert before[retries("run", "RUN_DIED")] == before[retries("storage", "STORAGE_UNAVAILABLE")] == 0
+    job, run_id, _ = at_work(submitter, dagster)
+    away = GeoAssetsError("STORAGE_UNAVAILABLE", "no answer")
+    for _ in range(2):
+        submitter.messages.note_once(away, severity="alert", job_id=job.job_id, run_id=run_id)
+    age_lease(dagster, job, 400)
+    run_janitor(submitter.jobs, submitter.messages, lambda run_id, _: dagster.set(run_id, "FAILURE"))
+    time.sleep(STALE)
+    found = samples(api)
+    assert (found[retries("run", "RUN_DIED")], found[retries("storage", "STORAGE_UNAVAILABLE")]) == (1, 1)
+
+
+def test_a_statement_that_is_tried_again_is_counted_in_the_process_that_tries(api, settings):
+    name = 'geo_assets_db_retries_total{reason="AdminShutdown"}'
+    before = samples(api).get(name, 0)
+    tries = []
+
+    @retrying
+    def ask_again():
+        tries.append(len(tries))
+        with connect(settings) as conn:
+            if len(tries) < 3:
+                conn.execute("select pg_terminate_backend(pg_backend_pid())")
+
+    ask_again()
+    assert samples(api)[name] - before == 2
+
+
+def test_a_pause_is_told_with_its_end(api, settings):
+    assert samples(api)["geo_assets_paused"] == 0
+    with connect(settings, autocommit=True) as conn:
+        pause(conn, timedelta(minutes=5), "a new disk")
+    time.sleep(STALE)
+    found = samples(api)
+    assert (found["geo_assets_paused"], 290 < found["geo_assets_pause_remaining_seconds"] <= 300) == (1, True)
+
+
+def test_what_lies_in_an_inbox_is_told_with_its_age(api, settings):
+    inbox = settings.home / "containers" / "submissions" / "inbox"
+    inbox.mkdir(parents=True)
+    for number in range(3):
+        (inbox / f"{number}.json").write_text("{}")
+        os.utime(inbox / f"{number}.json", (time.time() - 100 * number,) * 2)
+    found = samples(api)
+    assert found['geo_assets_queue_messages{queue="blob inbox"}'] == 3
+    assert 199 < found['geo_assets_queue_oldest_message_age_seconds{queue="blob inbox"}'] < 260
+
+
+def test_the_end_of_a_sas_is_told_by_the_name_of_its_account(settings):
+    def account(sas):
+        return AzureAccount(kind="azure", account_name="partner", sas_token=SecretStr(f"sv=2024-11-04{sas}&sig=x"))
+
+    accounts = {
+        "seconds": account("&se=2027-01-02T03%3A04%3A05Z"),
+        "day": account("&se=2027-01-02"),
+        "policy": account("&si=readers"),
+    }
+    changed = settings.model_copy(update={"accounts": accounts})
+    with TestClient(create_app(changed)) as client:
+        found = samples(client)
+    named = {name: value for name, value in found.items() if name.startswith("geo_assets_sas_")}
+    assert named == {
+        'geo_assets_sas_expires_timestamp_seconds{account="seconds"}': 1798859045,
+        'geo_assets_sas_expires_timestamp_seconds{account="day"}': 1798848000,
+    }
+
+
+REFUSED = GeoAssetsError("STORAGE_FORBIDDEN", "access to partner/delivery is refused: 403")
+
+
+def test_what_a_store_refuses_is_told_until_the_job_is_tried_again_or_the_message_is_settled(api, submitter, dagster):
+    refused_whole, run_id, _ = at_work(submitter, dagster)
+    submitter.jobs.end_attempt(refused_whole.job_id, "failed", REFUSED, run_id=run_id)
+    dagster.set(run_id, "FAILURE")
+    refused_in_part, run_id, _ = at_work(submitter, dagster)
+    plan(submitter, refused_in_part, run_id, ["a", "b"])
+    work(submitter, refused_in_part, run_id, "a")
+    work(submitter, refused_in_part, run_id, "b", REFUSED)
+    submitter.jobs.complete(refused_in_part.job_id, run_id)
+    dagster.set(run_id, "SUCCESS")
+    assert samples(api)["geo_assets_storage_refused"] == 2
+    for job in (refused_whole, refused_in_part):
+        submitter.retry(job.job_id, requested_by="test", only=["failed", "quarantined"])
+    time.sleep(STALE)
+    assert samples(api)["geo_assets_storage_refused"] == 0
+
+
+def test_a_job_without_a_good_file_is_told_and_one_with_a_few_files_or_a_good_one_is_not(api, submitter, dagster):
+    bad = GeoAssetsError("UNREADABLE", "bad")
+    for files_of_job in ("abc", "ab", "abcG"):
+        job, run_id, _ = at_work(submitter, dagster)
+        plan(submitter, job, run_id, list(files_of_job))
+        for key in files_of_job:
+            work(submitter, job, run_id, key, None if key == "G" else bad)
+        submitter.jobs.complete(job.job_id, run_id)
+        dagster.set(run_id, "SUCCESS")
+    assert samples(api)["geo_assets_jobs_all_bad"] == 1
+    dagster.conn.execute("update geo.attempts set ended_at = ended_at - interval '25 hours'")
+    time.sleep(STALE)
+    assert samples(api)["geo_assets_jobs_all_bad"] == 0
+
+
+def test_the_classes_of_differences_are_those_that_there_are():
+    assert set(CLASSES.split(",")) == {str(kind) for kind in Class}
 
 
 class Line:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from geo_assets.crash import crash_point
 from geo_assets.errors import ErrorClass, GeoAssetsError
@@ -45,6 +45,13 @@ class Delivery(Protocol):
         """Give back a message that could not be handled now; it is delivered again soon."""
 
 
+class Waiting(NamedTuple):
+    """What is in an inbox and nobody has taken: how many messages, about, and how long the oldest has been there."""
+
+    messages: int
+    oldest_seconds: float
+
+
 class Inbox(Protocol):
     """A source of messages."""
 
@@ -55,6 +62,13 @@ class Inbox(Protocol):
 
         Raises:
             GeoAssetsError: CIRCUIT_OPEN or another transient error: the source is away.
+        """
+
+    def waiting(self) -> Waiting:
+        """What is in it; nothing is taken.
+
+        Raises:
+            GeoAssetsError: the source is away, or refuses.
         """
 
 

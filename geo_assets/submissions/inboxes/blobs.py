@@ -17,6 +17,7 @@ import hashlib
 import re
 import time
 from collections.abc import Iterator
+from itertools import islice
 
 from geo_assets.correlation import Trace
 from geo_assets.errors import GeoAssetsError
@@ -24,6 +25,7 @@ from geo_assets.ledger.messages import MAX_MESSAGE_BYTES, MessageRecord, RawMess
 from geo_assets.settings import Settings
 from geo_assets.storage.blobs import Blob
 from geo_assets.storage.containers import Container, open_container
+from geo_assets.submissions.inboxes.base import Waiting
 from geo_assets.submissions.messages import Message, read_message, trace_of
 from geo_assets.text import escaped
 
@@ -31,6 +33,9 @@ INBOX, CLAIMED, DONE, POISON = "inbox/", "claimed/", "done/", "poison/"
 
 #: Handling a message takes milliseconds; a process that claimed one this long ago is dead.
 _CLAIM_SECONDS = 60
+
+#: More are not counted: a thousand or more are in each, and it is told every few seconds.
+_PAGES_COUNTED = 10
 
 #: Bytes of a name in `claimed/`, `done/` and `poison/`: with a time or a record's id before it, it is a file name of at
 #: most 255 bytes.
@@ -129,6 +134,14 @@ class BlobInbox:
                 return
         for blob in unreachable[: limit - count]:
             yield UnreachableDelivery(self.name, blob)
+
+    def waiting(self) -> Waiting:
+        """Manifests in `inbox/`, those of the first pages."""
+        if not self._container.exists():
+            return Waiting(0, 0)
+        pages = islice(self._container.list(INBOX, whole_names=True), _PAGES_COUNTED)
+        came = [blob.last_modified.timestamp() for page in pages for blob in page]
+        return Waiting(len(came), max(0.0, time.time() - min(came)) if came else 0)
 
     def _claims(self, unreachable: list[Blob]) -> Iterator[str]:
         for page in self._container.list(CLAIMED):

@@ -6,10 +6,11 @@ Here: which inboxes there are, and the message about one that does not answer. N
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.settings import Settings
-from geo_assets.submissions.inboxes.base import Inbox, drain
+from geo_assets.submissions.inboxes.base import Inbox, Waiting, drain
 from geo_assets.submissions.inboxes.blobs import BlobInbox
 from geo_assets.submissions.submit import Submitter
 
@@ -41,3 +42,12 @@ def drain_inboxes(settings: Settings, submitter: Submitter, *, limit: int, secon
         if counts:
             said.append(f"{name}: " + ", ".join(f"{n} {what}" for what, n in sorted(counts.items())))
     return said
+
+
+def waiting(settings: Settings) -> dict[str, Waiting]:
+    """Inbox -> what nobody has taken yet; one that does not answer is left out."""
+    found = {}
+    for name, open_inbox in inboxes(settings).items():
+        with suppress(GeoAssetsError):
+            found[name] = open_inbox().waiting()
+    return found

@@ -20,6 +20,7 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.messages import MessageRecord, RawMessage
 from geo_assets.settings import Settings
 from geo_assets.storage.faults import made_unless_it_exists
+from geo_assets.submissions.inboxes.base import Waiting
 from geo_assets.submissions.messages import Message, read_message, trace_of
 
 #: A message is not given out again while it is in hand. A page of them is dequeued at once, and each waits for its
@@ -189,6 +190,17 @@ class QueueInbox:
                 except ResourceNotFoundError:
                     missing.append(str(queue.queue_name))
         return missing
+
+    def waiting(self) -> Waiting:
+        """What the service says of it. Messages are not in strict order: the oldest is that of the first it shows.
+
+        Raises:
+            GeoAssetsError: QUEUE_UNAVAILABLE.
+        """
+        with _told(f"{self.name} does not answer"):
+            count = int(self._queue.get_queue_properties().approximate_message_count or 0)
+            came = [message.inserted_on.timestamp() for message in self._queue.peek_messages(_PAGE)] if count else []
+        return Waiting(count, max(0.0, time.time() - min(came)) if came else 0)
 
     def poisoned(self) -> int:
         """About how many messages the poison queue holds."""
