@@ -43,7 +43,7 @@ def stage(
         raise GeoAssetsError(
             "INVALID_PARAMETERS",
             f"{name[:60]!r} cannot be the name of a stage",
-            remedy="choose 3 to 40 of a-z, 0-9 and _, beginning with a letter, that geo-assets does not use itself",
+            remedy="choose 3 to 40 of a-z, 0-9 and _, beginning with a letter; names of stages and job types are taken",
         )
     folder = out_folder / f"geo-assets-{name.replace('_', '-')}"
     if folder.exists():

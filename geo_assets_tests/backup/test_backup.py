@@ -38,7 +38,7 @@ def job(settings):
 
 
 def run(settings, *words, **more) -> subprocess.CompletedProcess:
-    command = Cli.command(*words)
+    command = Cli(settings.home).command(*words)
     env = {**os.environ, **environment(settings), **more}
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
 

@@ -43,6 +43,11 @@ def test_the_processes_of_a_stack_use_it_and_one_without_work_opens_next_to_no_c
         with connect(cli) as db:
             return db.execute("select sessions from pg_stat_database where datname = current_database()").fetchone()[0]
 
-    before = opened()
-    time.sleep(6)
-    assert opened() - before < 20, "dagster-postgres alone opens some hundred"
+    least = 1000
+    for _ in range(5):  # the stack may still be busy with what another test asked for
+        before = opened()
+        time.sleep(6)
+        least = min(least, opened() - before)
+        if least < 20:
+            break
+    assert least < 20, "dagster-postgres alone opens some hundred"

@@ -58,6 +58,7 @@ class Team(Cli):
         script.chmod(0o755)
         tools = f"{self.venv / 'bin'}:{Path(uv).parent}:{os.environ['PATH']}"
         super().__init__(folder / "home", PATH=tools, VIRTUAL_ENV=str(self.venv), UV_OFFLINE="1")
+        self.env.pop("OGR_SKIP", None)  # of a test before, in whose process drivers were forbidden
         self.home.mkdir()
 
     def command(self, *args: str) -> list[str]:
