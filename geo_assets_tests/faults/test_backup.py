@@ -10,12 +10,17 @@ import psycopg
 import pytest
 
 from geo_assets.local.postgresql import usable_data_dir
+from geo_assets.stages.reconcile import Class
 from geo_assets_tests.conftest import Cli, a_stack
 from geo_assets_tests.faults.test_killed_run import begun, until
 from geo_assets_tests.faults.test_terminate import barrier, delivery
 from geo_assets_tests.oracle import assert_reconciled, settings_of
 
 pytestmark = pytest.mark.faults
+
+#: What was being published in the moment of a backup is a file that nobody names yet. It is copied, and swept when it is
+#: old enough; for the oracle nothing is too young.
+UNNAMED = {Class.ORPHAN_COG}
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +76,7 @@ def test_all_is_lost_while_a_job_runs_and_a_backup_brings_it_back_and_the_job_to
     assert {stage["stage"]: stage["succeeded"] for stage in record["stages"]}["cogs"] == 60
     succeeds(stack, "reconcile", "--deep")
     succeeds(stack, "verify", "--all", "--deep")
-    assert_reconciled(stack)
+    assert_reconciled(stack, allow=UNNAMED)
     done = stack.run("restore", str(tmp_path / "backup"), "--json")
     assert json.loads(done.stdout)["error"]["code"] == "DATABASE_NOT_EMPTY"
     again = stack.json("submit", "ingest_container", "--param", "container=finished", "--wait")
@@ -86,4 +91,4 @@ def test_the_database_is_lost_and_there_is_no_backup_and_the_receipts_bring_it_b
     assert stack.json("collection", "list") == before
     succeeds(stack, "verify", "--all", "--deep")
     succeeds(stack, "reconcile", "--deep")
-    assert_reconciled(stack)
+    assert_reconciled(stack, allow=UNNAMED)
