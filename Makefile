@@ -43,8 +43,8 @@ coverage: ## branches taken by the tests that need no stack; fails below the fig
 	$$uv run --frozen coverage report --skip-covered --sort=cover $(if $(TESTS),--fail-under=0)
 	echo "coverage: $$((SECONDS - step)) s"
 
-test-faults: ## whole jobs in rarer misfortunes: files that vanish, full disks, runs that are deleted; about 10 minutes
-	@$(RUN) pytest -m "faults and not slow" --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+test-faults: ## whole jobs, and stacks of their own: files that vanish, full disks, deleted runs, lost databases, pages of docs; half an hour
+	@$(RUN) --extra serve --extra otel pytest -m "faults and not slow" --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 	echo "test-faults: $$((SECONDS - step)) s"
 
 test-celery: ## steps and runs on workers of Celery that are killed and frozen, with a Redis from Debian's packages

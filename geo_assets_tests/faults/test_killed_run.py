@@ -98,6 +98,7 @@ def test_a_killed_ingest_is_completed_by_the_next_submission_without_redoing_or_
     assert_completed_once(cli, "killed", job["job_id"], before)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("killed", ["rescued"], indirect=True)
 def test_a_killed_ingest_is_completed_by_the_janitor_when_nobody_asks(cli, killed):
     job, before = killed

@@ -30,7 +30,7 @@ from geo_assets_tests.oracle import settings_of
 from geo_assets_tests.processes import command
 from geo_assets_tests.raster.test_cog import write
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
 DEMO = Path(geo_assets.__file__).parent / "demo_data"

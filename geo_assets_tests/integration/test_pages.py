@@ -17,7 +17,7 @@ from geo_assets.local.debian_packages import UNPACKED
 from geo_assets_tests.conftest import Cli
 from geo_assets_tests.pages import ROOT, blocks
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 DEMO = ROOT / "geo_assets" / "demo_data"
 PROGRAMS = Path(sys.executable).parent

@@ -23,6 +23,8 @@ from geo_assets_tests.integration.test_publication import ingest, upload
 from geo_assets_tests.integration.test_repair import _LAUNCH, _SCHEDULES, _SELECTOR
 from geo_assets_tests.raster.test_cog import write
 
+pytestmark = pytest.mark.faults
+
 _OF_RUNS = ("runs", "logs", "contracts")
 
 #: Held by somebody, a purge waits in the middle of a transaction.
@@ -96,7 +98,6 @@ def test_what_a_job_says_and_what_dagster_tells_of_its_assets_is_the_same_after_
     assert cli.json("retry", greeted["job_id"], "--wait")["attempt"] == 2
 
 
-@pytest.mark.faults
 def test_a_job_at_work_is_not_touched_however_often_is_purged(cli, tmp_path):
     delivery(cli, tmp_path, "at-work")
     with barrier(cli, STAGES["listing"]):
@@ -121,7 +122,6 @@ def is_connected(cli, pid: int) -> bool:
         return db.execute(query, (f"geo\\_assets %/{pid}",)).fetchone() != (0,)
 
 
-@pytest.mark.faults
 def test_a_purge_that_is_killed_has_done_a_run_wholly_or_not_and_two_at_once_do_each_once(cli):
     jobs = [cli.json("submit", "hello_world", "--param", f"message=batch {n}", "--wait") for n in range(3)]
     rest(cli)

@@ -19,6 +19,8 @@ from geo_assets_tests.integration.test_reconcile import executed, stored
 from geo_assets_tests.oracle import settings_of
 from geo_assets_tests.raster.test_cog import write
 
+pytestmark = pytest.mark.faults  # a minute of jobs before the first test
+
 NAME = "accounted"
 
 
@@ -117,7 +119,6 @@ def test_one_flipped_bit_is_named_with_its_file_and_what_to_do(cli, job):
         assert verified(cli, record["job_id"]) == [("BLOB_CHANGED", thumbnail)]
 
 
-@pytest.mark.faults
 def test_a_missing_file_and_a_missing_receipt_are_named(cli, job):
     record, tasks = job
     blob = tasks["b.tif"]["outputs"]["thumbnail"]
@@ -156,7 +157,6 @@ def test_a_changed_and_a_deleted_item_are_named(cli, job):
         assert ("ITEM_NOT_PUBLISHED", name) in verified(cli, record["job_id"])
 
 
-@pytest.mark.faults
 def test_a_changed_row_count_and_a_changed_account_are_named(cli, job):
     record, tasks = job
     (table,) = (t["table"] for t in tasks["c.gpkg"]["outputs"]["tables"])
@@ -178,7 +178,6 @@ def test_what_cannot_be_verified_is_one_line(cli, words):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.faults
 def test_an_item_that_a_later_job_replaced_is_superseded_for_the_earlier_one(cli, tmp_path):
     upload(cli, write(tmp_path / "a.tif", np.ones((1, 30, 30), "uint8")), "replacing")
     old, _ = ingest(cli, "replacing")
@@ -252,7 +251,6 @@ def test_ledger_catalogue_and_tables_of_a_lost_database_are_made_again(cli, job,
     assert (again["jobs"], again["items"]) == (0, 0)
 
 
-@pytest.mark.faults
 def test_a_table_whose_source_has_changed_is_named_and_the_rest_is_there(cli, job, lost):
     record, tasks = job
     with changed(cli.home / "containers" / NAME / "c.gpkg", flipped):
@@ -264,7 +262,6 @@ def test_a_table_whose_source_has_changed_is_named_and_the_rest_is_there(cli, jo
     assert {what for what in named if what.startswith(NAME)} == {name}
 
 
-@pytest.mark.faults
 def test_sources_that_are_not_mounted_yet_are_no_loss(cli, job, lost):
     record, tasks = job
     sources = cli.home / "containers" / NAME

@@ -3,12 +3,14 @@
 import json
 
 import numpy as np
+import pytest
 
 from geo_assets_tests.commands.test_hints import commands_in, run_as_printed
 from geo_assets_tests.integration.test_publication import ingest, upload
 from geo_assets_tests.raster.test_cog import write
 
 
+@pytest.mark.faults
 def test_the_command_that_is_named_with_a_damaged_file_makes_it_again(cli, tmp_path):
     for name in ("a", "b"):
         write(tmp_path / f"{name}.tif", np.random.default_rng(1).integers(0, 255, (1, 300, 300), "uint8"))

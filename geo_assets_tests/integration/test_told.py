@@ -15,6 +15,8 @@ from geo_assets_tests.otlp import Collector, attribute
 from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.webhook import Webhook
 
+pytestmark = pytest.mark.faults
+
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 OTHER_PARENT = "00-00000000000000000000000000000abc-00f067aa0ba902b7-01"
 

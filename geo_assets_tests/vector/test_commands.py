@@ -126,6 +126,7 @@ def test_append_upsert_and_drift_are_told(cli, tmp_path):
     assert load(cli, other, "vector.moded", "--allow-drift")["tables"][0]["drift"]
 
 
+@pytest.mark.faults
 def test_a_name_that_a_person_took_is_not_taken_by_the_pipeline(cli, tmp_path):
     load(cli, write(points(3), tmp_path / "mine.gpkg"), "vector.taken_a")
     (tmp_path / "up").mkdir()
