@@ -40,6 +40,7 @@ from geo_assets.commands import (
     worker,
 )
 from geo_assets.commands.failures import INTERRUPTED, as_ours, die, refuse_usage
+from geo_assets.commands.times import shows_times
 from geo_assets.errors import GeoAssetsError
 
 app = typer.Typer(
@@ -87,17 +88,17 @@ app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options"
 app.command()(stack.doctor)
 app.command()(stack.demo)
 app.command(epilog=containers.UPLOAD_EXAMPLE)(containers.upload)
-app.command(epilog=submissions.SUBMIT_EXAMPLES)(submissions.submit)
+app.command(epilog=submissions.SUBMIT_EXAMPLES)(shows_times(submissions.submit))
 app.command()(submissions.job_types)
 app.command()(reference.reference)
-app.command()(jobs.jobs)
-app.command()(jobs.job)
+app.command()(shows_times(jobs.jobs))
+app.command()(shows_times(jobs.job))
 app.command()(jobs.tasks)
 app.command(epilog=jobs.FILES_EXAMPLE)(jobs.files)
 app.command(epilog=jobs.DELTA_EXAMPLE)(jobs.delta)
 app.command()(submissions.plan)
-app.command()(jobs.cancel)
-app.command()(jobs.retry)
+app.command()(shows_times(jobs.cancel))
+app.command()(shows_times(jobs.retry))
 app.command(epilog=export.EXPORT_EXAMPLE)(export.export)
 catalogue.collections.command(epilog=export.EXPORT_EXAMPLE)(export.export)
 app.command(epilog=receipts.RECEIPT_EXAMPLE)(receipts.receipt)
@@ -109,7 +110,7 @@ app.command(epilog=backup.RESTORE_EXAMPLE)(backup.restore)
 app.command(epilog=purge.PURGE_EXAMPLE)(purge.purge)
 app.command(epilog=catalogue.UNPUBLISH_EXAMPLE)(catalogue.unpublish)
 app.command(epilog=vector.LOAD_EXAMPLE)(vector.load)
-app.command(epilog=alerts.ALERT_EXAMPLE)(alerts.alert)
+app.command(epilog=alerts.ALERT_EXAMPLE)(shows_times(alerts.alert))
 app.command()(api.api)
 app.command(epilog=serving.SERVE_EXAMPLE)(serving.serve)
 app.command(epilog=database.MIGRATE_EXAMPLE)(database.migrate)

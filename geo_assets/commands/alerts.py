@@ -11,6 +11,7 @@ import typer
 
 from geo_assets.commands.console import JsonFlag, log, out, print_json
 from geo_assets.commands.shared import open_submitter
+from geo_assets.commands.times import moment
 from geo_assets.text import one_line
 
 ALERT_EXAMPLE = "Example: `GEO_ASSETS_ALERT_WEBHOOK=https://HOST/… geo-assets alert --test`"
@@ -33,9 +34,9 @@ def alert(
     if not records:
         log("there was nothing to tell")
     for r in records:
-        became = f"sent {r.sent_at:%Y-%m-%d %H:%M:%S}" if r.sent_at else f"waits: {r.fault or 'not tried yet'}"
+        became = f"sent {moment(r.sent_at)}" if r.sent_at else f"waits: {r.fault or 'not tried yet'}"
         what = f"{(r.job_id or '')[:12]:<14}{r.error_code or ''} {one_line(r.error_message or '')[:80]}"
-        out.print(f"{r.at:%Y-%m-%d %H:%M:%S}  {r.kind:<12}{what}  ({became})", markup=False, soft_wrap=True)
+        out.print(f"{moment(r.at)}  {r.kind:<12}{what}  ({became})", markup=False, soft_wrap=True)
 
 
 def _test(*, as_json: bool) -> None:

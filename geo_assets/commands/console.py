@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -42,7 +43,14 @@ def warn(messages: Iterable[str], before: str = "warning: ") -> None:
 def print_json(value: Any) -> None:
     """The one JSON document of a command."""
     _Printed.json = True
-    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+
+
+def _plain(value: Any) -> str:
+    """What JSON has no word for; times are UTC, whoever looks."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return str(value)
 
 
 def write_json(pieces: Iterable[bytes]) -> None:

@@ -12,6 +12,7 @@ import typer
 
 from geo_assets.commands.console import JsonFlag, log, out, print_json, print_table
 from geo_assets.commands.shared import JobId, follow_job, open_submitter, show_job
+from geo_assets.commands.times import moment
 from geo_assets.errors import GeoAssetsError
 from geo_assets.hints import runnable
 from geo_assets.task_status import BAD_INPUT, RETRY_OPTIONS, TaskStatus
@@ -50,7 +51,7 @@ def jobs(
                 r.partition_key,
                 f"{done}/{total}",
                 str(bad),
-                f"{r.created_at:%Y-%m-%d %H:%M:%S}",
+                moment(r.created_at),
             )
         )
     print_table(("job", "type", "status", "partition", "done", "bad", "submitted"), rows)

@@ -6,12 +6,14 @@ Here: arguments, what is printed. Not here: messages (`ledger/messages.py`), rea
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from geo_assets.commands.console import JsonFlag, log, out, print_json
 from geo_assets.commands.shared import open_submitter
+from geo_assets.commands.times import moment, shows_times
 from geo_assets.errors import GeoAssetsError, known_code
 from geo_assets.hints import runnable
 from geo_assets.text import one_line
@@ -24,6 +26,7 @@ app = typer.Typer(no_args_is_help=True, help="Messages that could not be accepte
 
 
 @app.command("list")
+@shows_times
 def poison_list(
     error_code: Annotated[str | None, typer.Option("--error-code", help="Only messages with this code.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 1000,
@@ -41,7 +44,7 @@ def poison_list(
         log("no message is in poison")
     for r in records:
         out.print(
-            f"{r.message_id[:8]}  {r.received_at:%Y-%m-%d %H:%M:%S} "
+            f"{r.message_id[:8]}  {moment(r.received_at)} "
             f" {r.source:<28}{r.error_code:<20}{one_line(r.error_message or '')}",
             markup=False,
             soft_wrap=True,
@@ -49,6 +52,7 @@ def poison_list(
 
 
 @app.command("show")
+@shows_times
 def poison_show(message_id: str, as_json: JsonFlag = False) -> None:
     """Show one message: its record, its body (escaped) and its errors."""
     from geo_assets.text import escaped
@@ -56,21 +60,18 @@ def poison_show(message_id: str, as_json: JsonFlag = False) -> None:
     with open_submitter() as submitter:
         record, body = submitter.messages.body(message_id)
         errors = submitter.messages.errors(message_id=record.message_id)
-    shown = {
-        **record.model_dump(mode="json"),
-        "body": escaped(body, len(body)),
-        "errors": [e.model_dump(mode="json") for e in errors],
-    }
+    whole = escaped(body, len(body))
     if as_json:
-        print_json(shown)
+        told = {**record.model_dump(mode="json"), "body": whole, "errors": [e.model_dump(mode="json") for e in errors]}
+        print_json(told)
         return
-    for key, value in shown.items():
-        if key != "errors":
-            out.print(f"{key:<16}{value}", markup=False, soft_wrap=True)
+    for key, value in {**record.model_dump(), "body": whole}.items():
+        text = moment(value) if isinstance(value, datetime) else value
+        out.print(f"{key:<16}{text}", markup=False, soft_wrap=True)
     for e in errors:
         remedy = runnable(one_line(e.remedy or "").replace(" ID", f" {record.message_id[:8]}"))
         out.print(
-            f"{e.at:%H:%M:%S} {e.severity} {e.code}: {one_line(e.message)}\n         → {remedy}",
+            f"{moment(e.at)} {e.severity} {e.code}: {one_line(e.message)}\n         → {remedy}",
             markup=False,
             soft_wrap=True,
         )

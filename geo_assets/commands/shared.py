@@ -11,6 +11,7 @@ import typer
 
 from geo_assets.commands.console import err, log, out, print_json, print_table
 from geo_assets.commands.failures import INTERRUPTED, die
+from geo_assets.commands.times import moment
 from geo_assets.errors import GeoAssetsError
 from geo_assets.hints import program, runnable
 from geo_assets.task_status import ENDED, LIST_BAD
@@ -59,19 +60,8 @@ def show_job(record: JobRecord, *, as_json: bool) -> None:
     if as_json:
         print_json(record.model_dump(mode="json"))
         return
-    out.print(
-        f"job        {record.job_id}\ntype       {record.job_type}\nstatus     {record.status}\npartition "
-        f" {record.partition_key}",
-        soft_wrap=True,
-    )
-    if record.error_message:
-        out.print(f"reason     {record.error_code}: {one_line(record.error_message)}", markup=False, soft_wrap=True)
-        if record.remedy:
-            out.print(f"           → {runnable(record.remedy)}", markup=False, soft_wrap=True)
-    if record.run_id:
-        from geo_assets.settings import load_settings
-
-        out.print(f"run        {load_settings().dagster_url}/runs/{record.run_id}", soft_wrap=True)
+    for line in _facts(record):
+        out.print(line, markup=False, soft_wrap=True)
     if record.stages:
         rows = [(s.stage, str(s.total), *(str(s[status]) for status in ENDED)) for s in record.stages]
         print_table(("stage", "total", *ENDED), rows)
@@ -87,6 +77,30 @@ def show_job(record: JobRecord, *, as_json: bool) -> None:
         )
     if next_step := _next_step(record):
         out.print(next_step, markup=False, soft_wrap=True)
+
+
+def _facts(record: JobRecord) -> list[str]:
+    """What it is, when it was submitted, begun and ended, and why it failed if it did."""
+    told = [
+        f"job        {record.job_id}",
+        f"type       {record.job_type}",
+        f"status     {record.status}",
+        f"partition  {record.partition_key}",
+        f"submitted  {moment(record.created_at)} by {record.submitted_by}",
+    ]
+    if record.started_at:
+        told.append(f"begun      {moment(record.started_at)}")
+    if record.ended_at and record.status.is_final:
+        told.append(f"ended      {moment(record.ended_at)}")
+    if record.error_message:
+        told.append(f"reason     {record.error_code}: {one_line(record.error_message)}")
+        if record.remedy:
+            told.append(f"           → {runnable(record.remedy)}")
+    if record.run_id:
+        from geo_assets.settings import load_settings
+
+        told.append(f"run        {load_settings().dagster_url}/runs/{record.run_id}")
+    return told
 
 
 def _efficiency(record: JobRecord) -> list[str]:

@@ -98,7 +98,7 @@ def _start(stack: Stack, name: str, known: Deaths) -> None:
 
 
 def _log(message: str) -> None:
-    now = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
+    now = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime())
     print(f"{now} {message}", file=sys.stderr, flush=True)  # noqa: T201 - its log
 
 

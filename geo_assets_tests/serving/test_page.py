@@ -3,7 +3,9 @@
 import hashlib
 import json
 import time
+from datetime import datetime
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 import httpx
 import numpy as np
@@ -295,6 +297,29 @@ def test_a_job_that_is_at_work_is_followed_to_its_end_without_a_reload(page, cli
     assert browser.eval("[...document.querySelectorAll('progress')].every(e => e.value === e.max)")
     browser.wait("document.querySelector('#live').textContent.toLowerCase().startsWith('completed with errors')")
     assert browser.eval("globalThis.neverReloaded") is True
+
+
+@pytest.mark.parametrize(
+    ("zone", "twice"),
+    [
+        ("America/St_Johns", ["2026-11-01 01:30:00 -02:30", "2026-11-01 01:30:00 -03:30"]),
+        ("Asia/Kathmandu", ["2026-11-01 09:45:00 +05:45", "2026-11-01 10:45:00 +05:45"]),
+        ("UTC", ["2026-11-01 04:00:00 UTC", "2026-11-01 05:00:00 UTC"]),
+    ],
+)
+def test_times_are_shown_by_the_clock_of_the_browser_also_when_clocks_are_changed(page, browser, served, zone, twice):
+    browser.send("Emulation.setTimezoneOverride", timezoneId=zone)
+    page(f"#/jobs/{served['job']}")
+    browser.wait("document.querySelector('#panel time')")
+    clocks_change = "import('./js/format.js').then(m => ['04', '05'].map(h => m.moment(`2026-11-01T${h}:00:00Z`)))"
+    assert browser.eval(clocks_change) == twice
+    shown, written = browser.eval(
+        "(e => [e.textContent, e.dateTime])(document.querySelector('[aria-label=Request] time'))"
+    )
+    assert written.endswith("Z")
+    at = datetime.fromisoformat(written).astimezone(ZoneInfo(zone)).replace(microsecond=0)
+    assert datetime.fromisoformat(shown.replace(" UTC", "+00:00").replace(" ", "T", 1).replace(" ", "")) == at
+    browser.send("Emulation.setTimezoneOverride", timezoneId="")
 
 
 def test_what_crosses_180_degrees_is_drawn_in_two_halves(page, served):

@@ -3,6 +3,8 @@
  * Here: elements, what is said to screen readers, copying. Not here: what is shown.
  */
 
+import { moment } from "./format.js";
+
 /** Attributes that take an address; one of another scheme than http or https is left out. */
 const ADDRESSES = new Set(["href", "src"]);
 
@@ -97,6 +99,12 @@ export function copyable(title, text, note) {
     h("pre", { tabindex: "0", "aria-label": title }, text),
     note && h("p", { class: "quiet" }, note),
   );
+}
+
+/** When something happened, by the clock of who looks; in UTC for who points at it. */
+export function when(time) {
+  const shown = moment(time);
+  return shown && h("time", { datetime: time, title: new Date(time).toISOString() }, shown);
 }
 
 /** Names and values, without those that have none. */

@@ -41,11 +41,27 @@ export function captured(properties) {
     const [from, to] = [start.slice(0, 10), end.slice(0, 10)];
     return from === to ? from : `${from} to ${to}`;
   }
-  return isUnknown(datetime) ? "time unknown" : moment(datetime);
+  return isUnknown(datetime) ? "time unknown" : utc(datetime);
 }
 
-/** `2024-01-31`, or with the time of day where it is not midnight; UTC. */
+const two = (number) => String(Math.abs(number)).padStart(2, "0");
+
+/**
+ * When something happened, by the clock of who looks: `2026-11-01 01:30:00 -02:30`. With its offset, for an hour comes
+ * twice when clocks are put back.
+ */
 export function moment(time) {
+  const at = new Date(time ?? NaN);
+  if (Number.isNaN(at.getTime())) return null;
+  const day = [at.getFullYear(), two(at.getMonth() + 1), two(at.getDate())].join("-");
+  const clock = [at.getHours(), at.getMinutes(), at.getSeconds()].map(two).join(":");
+  const east = -at.getTimezoneOffset();
+  const offset = east ? `${east < 0 ? "-" : "+"}${two(Math.trunc(east / 60))}:${two(east % 60)}` : "UTC";
+  return `${day} ${clock} ${offset}`;
+}
+
+/** A time that is a fact of the data: `2024-01-31`, or with the time of day where it is not midnight; UTC for all. */
+export function utc(time) {
   if (!time) return null;
   const [day, clock = ""] = time.replace(/(\.\d+)?(Z|\+00:00)$/, "").split("T");
   return clock && !clock.startsWith("00:00:00") ? `${day} ${clock.slice(0, 8)} UTC` : day;

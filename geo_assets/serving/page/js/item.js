@@ -5,9 +5,9 @@
 
 import { collectionPath, itemPath, json, picture, tilePaths } from "./api.js";
 import { link } from "./address.js";
-import { copyButton, facts, fill, h, isAddress } from "./dom.js";
+import { copyButton, facts, fill, h, isAddress, when } from "./dom.js";
 import { fileLink } from "./files.js";
-import { bytes, captured, count, counted, moment, place, sha256, value } from "./format.js";
+import { bytes, captured, count, counted, place, sha256, value } from "./format.js";
 import { boxOf, flat, middle } from "./geometry.js";
 import { rasterPrograms } from "./openwith.js";
 import { isSingle, parameters, RAMPS, rasters } from "./pictures.js";
@@ -186,8 +186,8 @@ function about({ id, collection, properties, assets }) {
     ["Coordinate system", of("proj:code") ?? (of("proj:projjson")?.name || null)],
     ["Resolution", properties.gsd && `${value(properties.gsd)} m`],
     ["Pixels", shape && `${count(shape[1])} × ${count(shape[0])}`],
-    ["Registered", moment(properties.created)],
-    ["Last changed", moment(properties.updated)],
+    ["Registered", when(properties.created)],
+    ["Last changed", when(properties.updated)],
     ["Collection", collection],
     ["Id", [h("code", {}, id), " ", copyButton(id, "id")]],
   ]);

@@ -5,8 +5,8 @@
 
 import { API, json } from "./api.js";
 import { link } from "./address.js";
-import { copyButton, facts, fill, h, say } from "./dom.js";
-import { count, counted, lasted, moment, words } from "./format.js";
+import { copyButton, facts, fill, h, say, when } from "./dom.js";
+import { count, counted, lasted, words } from "./format.js";
 
 /** Milliseconds between two looks at a job that is at work. */
 const AGAIN = 2000;
@@ -68,7 +68,7 @@ function jobCard(job) {
         "span",
         { class: "quiet meta" },
         h("span", {}, words(job.job_type)),
-        h("span", {}, moment(job.created_at)),
+        h("span", {}, when(job.created_at)),
         job.started_at && h("span", {}, lasted(job.started_at, job.ended_at)),
       ),
     ),
@@ -182,7 +182,7 @@ function requestPart(job) {
     facts([
       ["Job type", words(job.job_type)],
       ["Collection", collection && h("a", { href: link([], { in: `${collection}` }) }, collection)],
-      ["Submitted", `${moment(job.created_at)} by ${job.submitted_by}`],
+      ["Submitted", [when(job.created_at), ` by ${job.submitted_by}`]],
       ["Attempt", job.attempt],
       ["Id", [h("code", {}, job.job_id), " ", copyButton(job.job_id, "id")]],
       ...said.map(([name, found]) => [words(name), typeof found === "object" ? JSON.stringify(found) : String(found)]),
