@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN = started=$$SECONDS; uv=$$(scripts/bootstrap); echo "environment: $$((SECONDS - started)) s"; step=$$SECONDS; $$uv run --frozen
 
 
-.PHONY: help setup demo lint test docs coverage test-faults test-celery test-azure test-k8s test-s3 test-vm test-slow faults nemesis faults-list renew bench-raster bench-many bench-mixed bench-fair bench-vector bench-page bench-stac bench-intake bench-celery bench-scale bench-soak up down
+.PHONY: help setup demo lint test docs coverage test-faults test-celery test-azure test-k8s test-s3 test-vm test-slow faults nemesis faults-list renew bench-raster bench-many bench-mixed bench-eta bench-fair bench-vector bench-page bench-stac bench-intake bench-celery bench-scale bench-soak up down
 help:   ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -99,6 +99,10 @@ bench-many: ## a thousand small rasters against a shell loop; starts the stack
 bench-mixed: ## one raster of 2 GB among 500 small ones: does a child wait? starts a stack of its own; about five minutes
 	@$(RUN) python -m benchmarks.mixed
 	echo "bench-mixed: $$((SECONDS - step)) s"
+
+bench-eta: ## when mixed jobs say that they will have ended, and when they did; starts a stack of its own; about ten minutes
+	@$(RUN) python -m benchmarks.eta
+	echo "bench-eta: $$((SECONDS - step)) s"
 
 bench-fair: ## ten rasters alone, beside a job of 20,000 and beside four of these; starts a stack of its own; about three minutes
 	@$(RUN) python -m benchmarks.fair

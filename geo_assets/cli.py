@@ -36,6 +36,7 @@ from geo_assets.commands import (
     serving,
     stack,
     submissions,
+    top,
     vector,
     worker,
 )
@@ -93,6 +94,8 @@ app.command()(submissions.job_types)
 app.command()(reference.reference)
 app.command()(shows_times(jobs.jobs))
 app.command()(shows_times(jobs.job))
+app.command(epilog=jobs.WATCH_EXAMPLE)(shows_times(jobs.watch))
+app.command(epilog=top.TOP_EXAMPLE)(top.top)
 app.command()(jobs.tasks)
 app.command(epilog=jobs.FILES_EXAMPLE)(jobs.files)
 app.command(epilog=jobs.DELTA_EXAMPLE)(jobs.delta)

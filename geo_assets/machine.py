@@ -1,6 +1,7 @@
 """What this process may use of its machine: cores and memory, within the limits of its control groups.
 
-Here: reading them, the defaults that follow, and giving way to others. Not here: keeping to them (`sandbox/host.py`).
+Here: reading them, the defaults that follow, giving way to others, what a process has of it. Not here: keeping to them
+(`sandbox/host.py`).
 
 In a container `os.cpu_count` and `/proc/meminfo` tell what the whole machine has.
 """
@@ -80,6 +81,12 @@ def lower_priority(thread: int) -> None:
     """
     with contextlib.suppress(OSError):  # it has ended, or belongs to a user over whom we have no power
         os.setpriority(os.PRIO_PROCESS, thread, _NICENESS)
+
+
+def resident_bytes(pid: int, proc: Path = _PROC) -> int | None:
+    """Bytes of memory that a process has now, with what it shares with others; None if it has ended."""
+    pages = _text(proc / str(pid) / "statm").split()
+    return int(pages[1]) * os.sysconf("SC_PAGE_SIZE") if len(pages) > 1 else None
 
 
 def _groups(proc: Path, cgroups: Path, controller: str) -> Iterator[Path]:

@@ -53,6 +53,11 @@ LONGEST = (
 )
 
 
+def geo_assets(*args: str) -> list[str]:
+    """The command with these arguments, as the environment of the tests has it."""
+    return [str(Path(sys.executable).with_name("geo-assets")), *args]
+
+
 class Cli:
     """`geo-assets` as a user calls it."""
 
@@ -65,7 +70,7 @@ class Cli:
         self.env = {**os.environ, **own, **environment}
 
     def command(self, *args: str) -> list[str]:
-        return [str(Path(sys.executable).with_name("geo-assets")), *args]
+        return geo_assets(*args)
 
     def run(self, *args: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

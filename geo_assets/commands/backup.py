@@ -13,9 +13,9 @@ from typing import Annotated
 
 import typer
 
-from geo_assets.commands.console import JsonFlag, human_bytes, log, out, print_json
+from geo_assets.commands.console import JsonFlag, log, out, print_json
 from geo_assets.hints import program
-from geo_assets.text import how_many
+from geo_assets.text import how_many, human_bytes
 
 BACKUP_EXAMPLE = (
     "Examples: `geo-assets backup /backups/monday`, `geo-assets backup /backups/monday --container default/landing`,"

@@ -1,4 +1,4 @@
-"""Output of every command: two consoles, the `--json` flag, tables, human sizes.
+"""Output of every command: two consoles, the `--json` flag, tables.
 
 Here: presentation alone. Not here: commands.
 
@@ -46,6 +46,12 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
 
 
+def print_json_line(value: Any) -> None:
+    """One of several JSON documents of a command, each on a line of its own, at once."""
+    _Printed.json = True
+    print(json.dumps(value, ensure_ascii=False, default=_plain), flush=True)
+
+
 def _plain(value: Any) -> str:
     """What JSON has no word for; times are UTC, whoever looks."""
     if isinstance(value, datetime):
@@ -69,16 +75,13 @@ def print_json_error(error: dict[str, Any]) -> None:
 
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Columns as wide as their longest cell: a terminal that is narrower wraps lines, and no cell is cut."""
-    widths = [max(len(row[i]) for row in [heads, *rows]) + 2 for i in range(len(heads))]
-    for index, row in enumerate([heads, *rows]):
-        line = "".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+    for index, line in enumerate(table_lines(heads, rows)):
         out.print(line, style="bold" if index == 0 else None, markup=False, soft_wrap=True)
 
 
-def human_bytes(count: float) -> str:
-    """`12.3 MB`."""
-    for unit in ("bytes", "KB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
+def table_lines(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table as lines, its heads first."""
+    widths = [max(len(row[i]) for row in [heads, *rows]) + 2 for i in range(len(heads))]
+    return [
+        "".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in [heads, *rows]
+    ]

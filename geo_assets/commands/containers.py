@@ -11,9 +11,9 @@ from typing import Annotated
 
 import typer
 
-from geo_assets.commands.console import JsonFlag, err, human_bytes, out, print_json
+from geo_assets.commands.console import JsonFlag, err, out, print_json
 from geo_assets.errors import GeoAssetsError
-from geo_assets.text import how_many
+from geo_assets.text import how_many, human_bytes
 
 UPLOAD_EXAMPLE = "Example: `geo-assets upload scans/ survey.gpkg default/landing/2026`"
 

@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from geo_assets.commands.console import JsonFlag, err, human_bytes, out, print_json, warn
+from geo_assets.commands.console import JsonFlag, err, out, print_json, warn
 from geo_assets.errors import GeoAssetsError
 from geo_assets.hints import runnable
-from geo_assets.text import how_many
+from geo_assets.text import how_many, human_bytes
 
 EXPORT_EXAMPLE = "Example: `geo-assets export landing /media/disk/landing`"
 

@@ -1,4 +1,4 @@
-"""`geo-assets jobs`, `job`, `tasks`, `files`, `delta`, `cancel` and `retry`: the state of a job, and another attempt.
+"""`geo-assets jobs`, `job`, `watch`, `tasks`, `files`, `delta`, `cancel` and `retry`: a job's state, another attempt.
 
 Here: arguments, what is printed. Not here: how a job is shown (`shared.py`), the ledger, which tasks a retry takes
 (`submissions/`).
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from geo_assets.commands.console import JsonFlag, log, out, print_json, print_table
-from geo_assets.commands.shared import JobId, follow_job, open_submitter, show_job
+from geo_assets.commands.console import JsonFlag, log, out, print_json, print_json_line, print_table
+from geo_assets.commands.shared import JobId, follow_job, next_step, open_submitter, show_job
 from geo_assets.commands.times import moment
 from geo_assets.errors import GeoAssetsError
 from geo_assets.hints import runnable
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from geo_assets.settings import Settings
 
 DELTA_EXAMPLE = "Example: `geo-assets delta 3fa9c1d2 --only changed --only gone`"
+
+WATCH_EXAMPLE = "Example: `geo-assets watch 3fa9c1d2`"
+
+#: Seconds between two documents of a job that is watched.
+_JSON_SECONDS = 1.0
 
 FILES_EXAMPLE = "Example: `geo-assets files 3fa9c1d2 --role ignored`"
 
@@ -74,6 +79,29 @@ def job(job_id: JobId, as_json: JsonFlag = False) -> None:
     """Show one job: its status and the counts of each stage."""
     with open_submitter() as submitter:
         show_job(submitter.jobs.find(job_id), as_json=as_json)
+
+
+def watch(
+    job_id: JobId,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document a line, a second apart.")] = False,
+) -> None:
+    """Follow a job to its end: how far it is, how fast, and when it will have ended. Exit code 0 only if every file is
+    good.
+    """
+    from geo_assets.commands.progress import looks, spaced
+    from geo_assets.ledger.models import JobStatus
+
+    with open_submitter() as submitter:
+        found = submitter.jobs.find(job_id)
+        if as_json:
+            for record in spaced(looks(submitter.jobs, found.job_id), _JSON_SECONDS):
+                print_json_line(record.model_dump(mode="json"))
+        else:
+            record = follow_job(submitter, found.job_id, out)
+            if said := next_step(record):
+                log(said)
+    if record.status is not JobStatus.COMPLETED:
+        raise typer.Exit(1)
 
 
 def tasks(

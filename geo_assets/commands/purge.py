@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from geo_assets.commands.console import JsonFlag, human_bytes, log, out, print_json, print_table
+from geo_assets.commands.console import JsonFlag, log, out, print_json, print_table
 from geo_assets.hints import program
-from geo_assets.text import how_many
+from geo_assets.text import how_many, human_bytes
 
 if TYPE_CHECKING:
     from geo_assets.retention.purge import Purged

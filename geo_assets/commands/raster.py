@@ -17,12 +17,13 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from typer.core import TyperGroup
 
-from geo_assets.commands.console import JsonFlag, err, human_bytes, out, print_json
+from geo_assets.commands.console import JsonFlag, err, out, print_json
 from geo_assets.commands.place import put_in_place
 from geo_assets.commands.source import lay_out, members_of
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster.profiles import DEFAULT, PROFILES
 from geo_assets.storage.sources import Kind, kind_of
+from geo_assets.text import human_bytes
 
 if TYPE_CHECKING:
     from geo_assets.raster.models import ConvertReport

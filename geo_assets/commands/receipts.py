@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from geo_assets.commands.console import JsonFlag, human_bytes, log, out, print_json
+from geo_assets.commands.console import JsonFlag, log, out, print_json
 from geo_assets.commands.shared import JobId, open_submitter
 from geo_assets.errors import GeoAssetsError
 from geo_assets.hints import runnable
-from geo_assets.text import how_many, one_line
+from geo_assets.text import how_many, human_bytes, one_line
 
 if TYPE_CHECKING:
     from geo_assets.receipts.verify import Fault

@@ -18,6 +18,8 @@ from geo_assets.task_status import ENDED, LIST_BAD
 from geo_assets.text import one_line
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from geo_assets.ledger.models import JobRecord
     from geo_assets.submissions.submit import Submitter
 
@@ -36,12 +38,12 @@ def open_submitter() -> Submitter:
     return Submitter(load_settings())
 
 
-def follow_job(submitter: Submitter, job_id: str) -> JobRecord:
+def follow_job(submitter: Submitter, job_id: str, console: Console = err) -> JobRecord:
     """Wait for the end of a job, with live progress; Ctrl-C ends the program and leaves the job running."""
     from geo_assets.commands.progress import follow
 
     try:
-        return follow(submitter.jobs, job_id, err)
+        return follow(submitter.jobs, job_id, console)
     except KeyboardInterrupt:
         record = submitter.jobs.find(job_id)
         goes_on = "has ended" if record.status.is_final else "continues without this terminal"
@@ -75,8 +77,8 @@ def show_job(record: JobRecord, *, as_json: bool) -> None:
         out.print(
             f"the warnings of each file: {program()} tasks {record.job_id[:12]} --warned", markup=False, soft_wrap=True
         )
-    if next_step := _next_step(record):
-        out.print(next_step, markup=False, soft_wrap=True)
+    if said := next_step(record):
+        out.print(said, markup=False, soft_wrap=True)
 
 
 def _facts(record: JobRecord) -> list[str]:
@@ -92,6 +94,8 @@ def _facts(record: JobRecord) -> list[str]:
         told.append(f"begun      {moment(record.started_at)}")
     if record.ended_at and record.status.is_final:
         told.append(f"ended      {moment(record.ended_at)}")
+    if record.progress:
+        told.append(f"progress   {record.progress}")
     if record.error_message:
         told.append(f"reason     {record.error_code}: {one_line(record.error_message)}")
         if record.remedy:
@@ -113,7 +117,7 @@ def _efficiency(record: JobRecord) -> list[str]:
     ]
 
 
-def _next_step(record: JobRecord) -> str:
+def next_step(record: JobRecord) -> str:
     """What to look at next, in one line."""
     from geo_assets.ledger.models import JobStatus
 

@@ -12,9 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
-from geo_assets.commands.console import JsonFlag, human_bytes, log, out, print_json, warn, write_json
+from geo_assets.commands.console import JsonFlag, log, out, print_json, warn, write_json
 from geo_assets.commands.shared import follow_job, open_submitter, show_job
-from geo_assets.text import how_many, one_line
+from geo_assets.text import how_many, human_bytes, one_line
 
 SUBMIT_EXAMPLES = """Examples:
 

@@ -15,7 +15,7 @@ from geo_assets.defs.assets import NO_BAD_FILES, OTHERWISE, check_results, outpu
 from geo_assets.defs.catalogue import stac_collection, stac_items, submission_report
 from geo_assets.defs.cogs import cogs
 from geo_assets.defs.container_inventory import container_inventory
-from geo_assets.defs.metadata import stage_metadata, step_logger
+from geo_assets.defs.metadata import progress_metadata, stage_metadata, step_logger
 from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.defs.vector_tables import vector_tables
 from geo_assets.file_stages import COGS, FILE_STAGES, TABLES
@@ -45,7 +45,7 @@ def _plan_op(stage: str) -> dg.OpDefinition:
     ) -> Iterator[Any]:
         """Plan a stage, once those that it needs are done, cut into chunks."""
         del before
-        with plain_failures(stages), stages.get().lease_or_nothing(inventory.job):
+        with plain_failures(stages), stages.get().lease_or_nothing(inventory.job, f"plan {stage}"):
             plan, chunks = added.plan(stages.get(), inventory, stage)
             log_known(stages.get(), plan.job, plan.stage, step_logger(context, stages.get()))
         yield dg.Output(plan, "plan")
@@ -61,7 +61,9 @@ def _work_op(stage: str) -> dg.OpDefinition:
     def make(context: dg.OpExecutionContext, stages: Stages, chunk: Chunk) -> ChunkReport:
         """Work through a chunk; a bad file ends its own task, the rest goes on."""
         with plain_failures(stages):
-            return added.work_chunk(stages.get(), chunk, step_logger(context, stages.get()))
+            report = added.work_chunk(stages.get(), chunk, step_logger(context, stages.get()))
+            context.add_output_metadata(progress_metadata(stages.get(), chunk.job))
+        return report
 
     return make
 
@@ -71,7 +73,7 @@ def _report_op(stage: str) -> dg.OpDefinition:
     @dg.op(name=f"report_{stage}", out=outputs(StageReport, _CHECKS))
     def report(stages: Stages, plan: StagePlan, reports: list[ChunkReport]) -> Iterator[Any]:
         """The fan-in: every chunk reported, every source accounted for, every file in its place."""
-        with plain_failures(stages), stages.get().lease_or_nothing(plan.job):
+        with plain_failures(stages), stages.get().lease_or_nothing(plan.job, f"account for {stage}"):
             account = close_stage(stages.get(), plan, reports)
             verdicts = {
                 _ACCOUNTED: checks.accounted_for(account.counts),

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from geo_assets.defs.assets import NO_BAD_FILES, check_results, outputs, pipeline_asset
-from geo_assets.defs.metadata import delta_metadata, markdown
+from geo_assets.defs.metadata import delta_metadata, markdown, progress_metadata
 from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.file_stages import COGS, TABLES
 from geo_assets.parameters import PublishContainer
@@ -34,7 +34,7 @@ def register_items(stages: Stages, done: list[StageReport]) -> Iterator[Any]:
     if any(report.job != job for report in done):
         runs = ", ".join(f"{report.stage} are of run {report.job.run_id}" for report in done)
         raise dg.Failure(f"{runs}: launch them together", allow_retries=False)
-    with plain_failures(stages), context.lease_or_nothing(job):
+    with plain_failures(stages), context.lease_or_nothing(job, "register items"):
         catalogue.gate(context, job)
         vector_tables.publish_waiting(context, job)
         registered = catalogue.register(context, job)
@@ -51,6 +51,7 @@ def register_items(stages: Stages, done: list[StageReport]) -> Iterator[Any]:
             "failed": registered.failed,
             "collections": ", ".join(registered.collections),
             **delta_metadata(context, job),
+            **progress_metadata(context, job),
         },
     )
     yield from results
@@ -71,7 +72,7 @@ def stac_items(job_type: str, stages: Sequence[str] = (COGS, TABLES)) -> dg.Asse
 def refresh_collections(stages: Stages, items: CatalogueReport) -> dg.Output[CatalogueReport]:
     """The collections: what was submitted of them, and what their items say."""
     context = stages.get()
-    with plain_failures(stages), context.lease_or_nothing(items.job):
+    with plain_failures(stages), context.lease_or_nothing(items.job, "refresh collections"):
         extents = catalogue.refresh_collections(context, items)
         shapes = footprints(context.settings, items.collections)
     return dg.Output(

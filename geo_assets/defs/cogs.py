@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from geo_assets.defs.assets import NO_BAD_FILES, OTHERWISE, check_results, outputs, pipeline_asset
-from geo_assets.defs.metadata import stage_metadata, step_logger
+from geo_assets.defs.metadata import progress_metadata, stage_metadata, step_logger
 from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.stages import checks
 from geo_assets.stages import cogs as stage
@@ -25,7 +25,7 @@ _ACCOUNTED, _VALID, _GOOD = _CHECKS
 @dg.op(out={"plan": dg.Out(StagePlan), "chunks": dg.DynamicOut(Chunk)})
 def plan_rasters(context: dg.OpExecutionContext, stages: Stages, inventory: InventoryRef) -> Iterator[Any]:
     """Plan the conversions, cut into chunks."""
-    with plain_failures(stages), stages.get().lease_or_nothing(inventory.job):
+    with plain_failures(stages), stages.get().lease_or_nothing(inventory.job, "plan cogs"):
         plan, chunks = stage.plan(stages.get(), inventory)
         log_known(stages.get(), plan.job, plan.stage, step_logger(context, stages.get()))
     yield dg.Output(plan, "plan")
@@ -37,13 +37,15 @@ def plan_rasters(context: dg.OpExecutionContext, stages: Stages, inventory: Inve
 def convert_rasters(context: dg.OpExecutionContext, stages: Stages, chunk: Chunk) -> ChunkReport:
     """Convert a chunk; a bad file ends its own task, the rest goes on."""
     with plain_failures(stages):
-        return stage.convert_chunk(stages.get(), chunk, step_logger(context, stages.get()))
+        report = stage.convert_chunk(stages.get(), chunk, step_logger(context, stages.get()))
+        context.add_output_metadata(progress_metadata(stages.get(), chunk.job))
+    return report
 
 
 @dg.op(out=outputs(StageReport, _CHECKS))
 def report_rasters(stages: Stages, plan: StagePlan, reports: list[ChunkReport]) -> Iterator[Any]:
     """The fan-in: every chunk reported, every raster accounted for, every COG in its place."""
-    with plain_failures(stages), stages.get().lease_or_nothing(plan.job):
+    with plain_failures(stages), stages.get().lease_or_nothing(plan.job, "account for cogs"):
         report = close_stage(stages.get(), plan, reports)
         verdicts = {
             _ACCOUNTED: checks.accounted_for(report.counts),

@@ -23,7 +23,7 @@ def _list_blobs(job_type: str) -> dg.OpDefinition:
     def list_blobs(context: dg.OpExecutionContext, stages: Stages, config: Options) -> Iterator[Any]:
         """Claim the job, list its container, classify what it holds."""
         job = claim(context, stages, job_type, config)
-        with plain_failures(stages), stages.get().lease_or_nothing(job):
+        with plain_failures(stages), stages.get().lease_or_nothing(job, "list the container"):
             inventory = take_inventory(stages.get(), job)
             context.log.info(described(inventory))
             log_known(stages.get(), job, STAGE, step_logger(context, stages.get()))

@@ -21,7 +21,7 @@ _PLAN_AND_CHUNKS = {"plan": dg.Out(StagePlan), "chunks": dg.DynamicOut(Chunk)}
 
 
 def _planned(context: dg.OpExecutionContext, stages: Stages, job: JobRef, name: str) -> Iterator[Any]:
-    with plain_failures(stages), stages.get().lease_or_nothing(job):
+    with plain_failures(stages), stages.get().lease_or_nothing(job, f"plan {name}"):
         plan, chunks = stage.plan(stages.get(), job, name)
     context.log.info("%d %s planned, in %d chunks", plan.tasks, name, plan.chunks)
     metadata: dict[str, Any] = {
@@ -43,7 +43,7 @@ def plan_greetings(context: dg.OpExecutionContext, stages: Stages, config: Force
 @dg.op(out=dg.Out(ChunkReport))
 def greet(stages: Stages, chunk: Chunk) -> ChunkReport:
     """Write a chunk's greetings."""
-    with plain_failures(stages), stages.get().lease_or_nothing(chunk.job):
+    with plain_failures(stages), stages.get().lease_or_nothing(chunk.job, chunk.title):
         return ChunkReport(
             stage=chunk.stage,
             index=chunk.index,
@@ -58,7 +58,7 @@ def plan_replies(
     context: dg.OpExecutionContext, stages: Stages, plan: StagePlan, reports: list[ChunkReport]
 ) -> Iterator[Any]:
     """The fan-in of the greetings, then the plan of as many replies."""
-    with plain_failures(stages), stages.get().lease_or_nothing(plan.job):
+    with plain_failures(stages), stages.get().lease_or_nothing(plan.job, f"account for {plan.stage}"):
         report = close_stage(stages.get(), plan, reports)
     yield from _planned(context, stages, report.job, REPLIES)
 
@@ -66,7 +66,7 @@ def plan_replies(
 @dg.op(out=dg.Out(ChunkReport))
 def reply(stages: Stages, chunk: Chunk) -> ChunkReport:
     """Write a chunk's replies, each from its greeting."""
-    with plain_failures(stages), stages.get().lease_or_nothing(chunk.job):
+    with plain_failures(stages), stages.get().lease_or_nothing(chunk.job, chunk.title):
         return ChunkReport(
             stage=chunk.stage,
             index=chunk.index,

@@ -5,6 +5,7 @@ tables and lists (`stages/report.py`).
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from posixpath import commonpath
 from typing import Any
 
@@ -32,6 +33,20 @@ def delta_metadata(context: StageContext, job: JobRef) -> dict[str, Any]:
     """How many files the delivery changed: numbers, which Dagster plots."""
     counts = context.jobs.find(job.job_id).delta
     return counts.model_dump() if counts else {}
+
+
+def progress_metadata(context: StageContext, job: JobRef) -> dict[str, Any]:
+    """How far the job is, how fast, and when it will have ended, as it is now: numbers, and a line for people."""
+    now = None if job.stood_aside else context.jobs.find(job.job_id).progress
+    if now is None:
+        return {}
+    numbers = now.model_dump(exclude={"at", "ends_at"}, exclude_none=True)
+    return {"progress": str(now), **numbers, **({"ends_at": _at(now.ends_at)} if now.ends_at else {})}
+
+
+def _at(moment: datetime) -> dg.MetadataValue[Any]:
+    """A time, which the UI shows in the zone of who looks."""
+    return dg.MetadataValue.timestamp(moment)
 
 
 def step_logger(context: dg.OpExecutionContext, stages: StageContext) -> LogLine:
@@ -79,6 +94,7 @@ def stage_metadata(context: StageContext, report: StageReport) -> dict[str, Any]
         "converted now": report.awaiting,
         **{str(status): counts[status] for status in (TaskStatus.SKIPPED, BAD_INPUT, TaskStatus.FAILED)},
         **_work(context, report),
+        **progress_metadata(context, report.job),
         **(_places(context, made) if counts.sum_of(MADE) <= _LOOKED_AT else {}),
         **markdown(context, "bad files", reports.failure_table(context, report.job, report.stage)),
         **markdown(context, "warnings", reports.warning_table(context, report.job, report.stage)),

@@ -20,7 +20,7 @@ def catalogue(context: dg.AssetExecutionContext, stages: Stages) -> JobRef:
     job = claim(context.op_execution_context, stages, "stac_setup")
     if not job.stood_aside:
         with plain_failures(stages):
-            with stages.get().lease(job):
+            with stages.get().lease(job, "prepare the catalogue"):
                 found = check_catalogue(stages.get(), job)
             stages.get().complete(job)
         context.add_output_metadata(found.stored())

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
 
 from geo_assets.database.connections import DictConnection, retrying
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger import lease
+from geo_assets.ledger.at_work import Seen
 from geo_assets.ledger.attempts import OPTIONS, add_attempt, status_of
 from geo_assets.ledger.fatal import bury, note_in_work
 from geo_assets.ledger.models import Claim, JobLife, JobStatus
@@ -89,15 +91,25 @@ class Claims:
         raise refused
 
     @retrying
-    def heartbeat(self, job_id: str, run_id: str, step: int | None = None) -> bool:
-        """Renew the lease, and say that a step is alive; false if the lease was lost."""
+    def heartbeat(self, job_id: str, run_id: str, step: int | None = None, seen: Seen | None = None) -> bool:
+        """Renew the lease, and say that a step is alive and what it does; false if the lease was lost."""
         with self._pool.connection() as conn:
-            conn.execute("update geo.steps set heartbeat = now() where step = %s", (step,))
+            conn.execute(
+                "update geo.steps set heartbeat = now(), seen = coalesce(%s, seen) where step = %s",
+                (seen and Jsonb(seen.model_dump(mode="json")), step),
+            )
             return _renew(conn, job_id, run_id)
 
     @retrying
-    def begin_step(self, job_id: str, run_id: str, process: str) -> int | None:
+    def begin_step(self, job_id: str, run_id: str, process: str, doing: str = "", workers: int = 0) -> int | None:
         """Renew the lease, and record that a process works on a step of the run; None if the lease was lost.
+
+        Args:
+            job_id: of the run.
+            run_id: whose step it is.
+            process: host/pid.
+            doing: what the step does, for people.
+            workers: children that it may have at a time; 0 if it works on no file.
 
         Returns:
             The number of the step, for `heartbeat` and `end_step`. If its process falls silent, the run counts as dead.
@@ -110,8 +122,9 @@ class Claims:
                 "delete from geo.steps where job_id = %s and process = %s and in_work is null", (job_id, process)
             )
             row = conn.execute(
-                "insert into geo.steps (job_id, run_id, process) values (%s, %s, %s) returning step",
-                (job_id, run_id, process),
+                "insert into geo.steps (job_id, run_id, process, doing, workers) values (%s, %s, %s, %s, %s)"
+                " returning step",
+                (job_id, run_id, process, doing, workers),
             ).fetchone()
         return int(str(row["step"])) if row else None
 

@@ -15,6 +15,7 @@ from geo_assets.ledger.attempts import Attempts
 from geo_assets.ledger.claims import Claims
 from geo_assets.ledger.deltas import counts as delta_counts
 from geo_assets.ledger.models import JobRecord, JobStatus, StageCounts, StageWork
+from geo_assets.ledger.progress import progress_of
 from geo_assets.ledger.warnings import counted, of_tasks
 from geo_assets.ledger.work import efficiency, stage_work
 from geo_assets.parameters import JOB_TYPES, Parameters, PublishContainer, validate_parameters
@@ -46,14 +47,15 @@ class Jobs(Attempts, Claims):
             ).fetchall()
             works = stage_work(conn, str(rows[0]["job_id"]))
             record = _record(rows[0], [{**stage, **_told(works.get(str(stage["stage"])))} for stage in stages])
-            record = record.model_copy(update={"efficiency": efficiency(works.values())})
+            more: dict[str, Any] = {
+                "efficiency": efficiency(works.values()),
+                "progress": progress_of(conn, record.job_id, record.job_type, record.status),
+            }
             if issubclass(JOB_TYPES.get(record.job_type, Parameters), PublishContainer):
-                record = record.model_copy(update={"delta": delta_counts(conn, record.job_id)})
+                more["delta"] = delta_counts(conn, record.job_id)
             if record.status.is_final:  # a caller that waits for the end asks every second
-                record = record.model_copy(
-                    update={"warnings": counted(said for _, said in of_tasks(conn, record.job_id))}
-                )
-        return record
+                more["warnings"] = counted(said for _, said in of_tasks(conn, record.job_id))
+        return record.model_copy(update=more)
 
     @retrying
     def parameters(self, job_id: str) -> Parameters:

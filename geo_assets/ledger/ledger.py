@@ -10,6 +10,7 @@ from typing import Self
 
 from geo_assets.database.connections import open_pool
 from geo_assets.ledger.alerts import Alerts
+from geo_assets.ledger.at_work import AtWork
 from geo_assets.ledger.changes import Changes
 from geo_assets.ledger.circuits import Circuits
 from geo_assets.ledger.contracts import Contracts
@@ -55,6 +56,7 @@ class Ledger:
         self.circuits = Circuits(self._pool)
         self.contracts = Contracts(self._pool)
         self.work = WorkRecords(self._pool)
+        self.at_work = AtWork(self._pool)
         self.tallies = Tallies(self._pool)
         self.alerts = Alerts(self._pool)
 

@@ -23,6 +23,7 @@ from geo_assets.outcomes import (
 )
 from geo_assets.parameters import OfJobType
 from geo_assets.task_status import BAD, BAD_INPUT, DONE, ENDED, TaskStatus
+from geo_assets.text import how_many, human_bytes, human_seconds
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -146,6 +147,36 @@ class DeltaCounts(BaseModel):
         return f"{self.new:,} new, {self.changed:,} changed, {self.gone:,} gone, {self.unchanged:,} unchanged"
 
 
+class Progress(BaseModel):
+    """How far a job is, how fast it is, and when it will have ended. What is not known is null."""
+
+    model_config = ConfigDict(frozen=True)
+    at: datetime | None = Field(None, description="when it was so; of a job that has ended, its end")
+    files: int = Field(0, description="of all stages: a source that two stages take counts twice")
+    files_done: int = Field(0, description="that no stage works on any more; they may wait for the catalogue")
+    bytes: int = Field(0, description="of the sources")
+    bytes_done: int = Field(0, description="of the sources, with the part that is done of those in work")
+    files_per_second: float | None = Field(None, description="in the last minute; of a job that has ended, in all")
+    bytes_per_second: float | None = Field(None, description="of sources, as files_per_second")
+    work_seconds: float | None = Field(None, description="that what is left will keep a child busy")
+    remaining_seconds: float | None = Field(None, description="until the end of the job")
+    remaining_seconds_low: float | None = Field(None, description="it is hardly less")
+    remaining_seconds_high: float | None = Field(None, description="it is hardly more")
+    ends_at: datetime | None = Field(None, description="at + remaining_seconds")
+
+    def __str__(self) -> str:
+        """In one line."""
+        told = [f"{self.files_done:,} of {how_many(self.files, 'file' if self.bytes else 'task')}"]
+        if self.bytes and self.files_per_second is not None and self.bytes_per_second is not None:
+            told += [f"{self.files_per_second:,.1f} files/s", f"{human_bytes(self.bytes_per_second)}/s"]
+        if self.remaining_seconds is not None:
+            low, high = self.remaining_seconds_low or 0.0, self.remaining_seconds_high or 0.0
+            told.append(
+                f"about {human_seconds(self.remaining_seconds)} left ({human_seconds(low)} to {human_seconds(high)})"
+            )
+        return ", ".join(told)
+
+
 class JobRecord(BaseModel):
     """A job as people see it."""
 
@@ -173,6 +204,8 @@ class JobRecord(BaseModel):
     efficiency: float | None = None
     #: What its newest delivery changed so far; None in lists of jobs, and of jobs that publish no files.
     delta: DeltaCounts | None = None
+    #: How far it is, how fast, and when it will have ended; None of one without a task, and in lists of jobs.
+    progress: Progress | None = None
 
 
 class _OfStage(BaseModel):

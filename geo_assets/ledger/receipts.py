@@ -47,12 +47,12 @@ having %(only)s::text[] is not null or min(c.at) < now() - make_interval(secs =>
 #: Seconds that a job waits at most for the end of the others of its place.
 _LONGEST_WAIT = 600
 
-#: List of a receipt -> its records, each with all columns but what a task was expected to cost: that changes without
-#: the job.
+#: List of a receipt -> its records, each with all columns but what a task was expected to cost, and what it
+#: did: that changes without the job.
 _RECORDS: dict[str, LiteralString] = {
     "tasks": """
-        select (to_jsonb(t) - 'job_id' - 'cost_ms' - 'bytes')::text from geo.tasks t where t.job_id = %(job)s
-         order by t.stage, t.task_key""",
+        select (to_jsonb(t) - 'job_id' - 'cost_ms' - 'bytes' - 'took_ms')::text from geo.tasks t
+         where t.job_id = %(job)s order by t.stage, t.task_key""",
     "table_names": """
         select to_jsonb(n)::text from geo.table_names n join geo.jobs j
             on (j.parameters->>'account', j.parameters->>'container', j.parameters->>'collection')

@@ -241,7 +241,7 @@ class Tasks(PendingTasks):
             run_id,
             stage,
             task_key,
-            "status = 'running', started_at = now(), finished_at = null, process = %(process)s",
+            "status = 'running', started_at = now(), finished_at = null, took_ms = null, process = %(process)s",
             process=process,
         )
 
@@ -281,7 +281,8 @@ class Tasks(PendingTasks):
         """As `converted`, in the caller's transaction."""
         changed = conn.execute(
             """with named as (delete from geo.loose_blobs where blob = any(geo.blobs_of(%(outputs)s)))
-               update geo.tasks set outputs = %(outputs)s, receipt = %(receipt)s
+               update geo.tasks set outputs = %(outputs)s, receipt = %(receipt)s,
+                      took_ms = least(1000 * extract(epoch from clock_timestamp() - started_at), 2147483647)
                 where job_id = %(job)s and run_id = %(run)s and stage = %(stage)s and task_key = %(key)s""",
             {
                 "outputs": Jsonb(outputs.stored()),

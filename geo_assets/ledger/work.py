@@ -6,6 +6,7 @@ cutting chunks (`stages/cutting.py`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import groupby
@@ -44,6 +45,19 @@ on conflict (stage, form, size) do update set
         * excluded.files / (least(old.files, %(remembered)s) + excluded.files),
     log_bytes = old.log_bytes + (excluded.log_bytes - old.log_bytes)
         * excluded.files / (least(old.files, %(remembered)s) + excluded.files)
+"""
+
+#: The name under which it is kept what a job takes after its last file, by its type and the number of its files.
+REST = "after the files"
+
+#: The files that a run worked on, and the seconds since the last of them.
+_REST = """
+select j.job_type, count(*) as files,
+       extract(epoch from now() - max(t.started_at + make_interval(secs => t.took_ms / 1000.0))) as seconds
+  from geo.jobs j join geo.attempts a using (job_id) join geo.tasks t using (job_id)
+ where j.job_id = %(job)s and a.run_id = %(run)s and t.run_id = %(run)s and t.took_ms is not null
+   and t.started_at >= a.started_at
+ group by 1
 """
 
 #: Of the newest run of each stage.
@@ -110,6 +124,25 @@ class WorkRecords:
             if costs:
                 rows = Jsonb([cost.model_dump() for cost in costs])
                 conn.execute(_NOTE_COSTS, {"stage": chunk.stage, "costs": rows, "remembered": _REMEMBERED})
+
+    @retrying
+    def note_rest(self, job_id: str, run_id: str) -> None:
+        """Record, at the end of a run, how long it took from its last file to its end: for the progress of later ones
+        (`progress.py`).
+        """
+        with self._pool.connection() as conn:
+            row = conn.execute(_REST, {"job": job_id, "run": run_id}).fetchone()
+            if row is None or not row["files"]:
+                return
+            files, seconds = int(str(row["files"])), max(float(str(row["seconds"])), 0.001)
+            cost = Cost(
+                form=str(row["job_type"]),
+                size=files.bit_length(),
+                files=1,
+                log_seconds=math.log(seconds),
+                log_bytes=math.log(files),
+            )
+            conn.execute(_NOTE_COSTS, {"stage": REST, "costs": Jsonb([cost.model_dump()]), "remembered": _REMEMBERED})
 
     @retrying
     def of_job(self, job_id: str) -> dict[str, StageWork]:

@@ -117,6 +117,12 @@ class Lane:
         left = [name for name in (WORK, TEMPORARY) if not empty(self.folder / name, seconds)]
         return not left
 
+    @property
+    def pid(self) -> int | None:
+        """The process of its child; None if there is none at this moment."""
+        child = self._child
+        return child.process.pid if child and child.process.returncode is None else None
+
     def distrust(self) -> None:
         """Give the next call a new child: this one gave a false answer."""
         if child := self._child:

@@ -299,6 +299,10 @@ class SandboxPool:
     def _lane_with(self, folder: Path) -> Lane:
         return self._lanes[folder.relative_to(self._scratch).parts[0]]
 
+    def child_in(self, workspace: Path) -> int | None:
+        """The process that works in a workspace; None before it is started."""
+        return self._lane_with(workspace).pid
+
     def _made_in(self, workspace: Path) -> Path:
         return self._made / "-".join(workspace.relative_to(self._scratch).parts[:2])
 

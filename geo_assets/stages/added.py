@@ -174,7 +174,7 @@ def _work_of(stage: str) -> DoTask:
 
 def _make(context: StageContext, job: JobRef, stage: str, work: Work) -> Outputs:
     row, parameters = FILE_STAGES[stage], job.parameters_as(PublishContainer)
-    with context.sandbox.workspace() as workspace:
+    with context.workspace() as workspace:
         folder = Path(tempfile.mkdtemp(dir=workspace))
         source: Path | None = None
         members: tuple[FetchedFile, ...] = ()

@@ -90,7 +90,7 @@ def work_through(
     """
     started, busy = time.monotonic(), context.busy_seconds
     share = _share(context, chunk)
-    with context.lease(chunk.job), _telling(context, log):
+    with context.lease(chunk.job, chunk.title, workers=threads), _telling(context, log):
         _bury(context, chunk.job)
         crew = _crew(context, share, partial(_one, context, chunk.job, chunk.stage, do), threads)
         try:
@@ -163,7 +163,8 @@ def _one(context: StageContext, job: JobRef, stage: str, do: DoTask, work: Work)
         context.turns.taken(alone=work.deaths > 0, stopped=lambda: context.stopped),
     ):
         context.tasks.start(job.job_id, job.run_id, stage, work.task_key, context.process)
-        result = _tried(context, job, stage, do, work)
+        with context.at_work.on(stage, work.task_key):
+            result = _tried(context, job, stage, do, work)
     if work.deaths:
         context.tasks.survived(job.job_id, stage, work.task_key)
     return result

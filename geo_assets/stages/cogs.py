@@ -52,7 +52,7 @@ def convert_chunk(context: StageContext, chunk: Chunk, log: LogLine = no_log) ->
 
 
 def _convert(context: StageContext, job: JobRef, work: Work) -> CogOutputs:
-    with context.sandbox.workspace() as folder:
+    with context.workspace() as folder:
         source, members = fetch(context, job, work, Path(tempfile.mkdtemp(dir=folder)))
         converter = Converter(
             context.sandbox,
@@ -62,6 +62,7 @@ def _convert(context: StageContext, job: JobRef, work: Work) -> CogOutputs:
             known_as=work.task_key,
             kept=_name_of(job, work),
             product=source.parent / PRODUCT,
+            tells_in=context.at_work.tells_in,
         )
         converted, remarks = _converted(job, work, converter, source)
         # all are converted before the first is seen

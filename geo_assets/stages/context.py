@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 
 import psycopg
@@ -34,6 +35,7 @@ from geo_assets.parameters import ListContainer
 from geo_assets.sandbox.host import HostLimits
 from geo_assets.sandbox.pool import SandboxPool
 from geo_assets.settings import Settings
+from geo_assets.stages.at_work import FilesAtWork
 from geo_assets.stages.contracts import JobRef
 from geo_assets.stages.crew import Stage
 from geo_assets.stages.cutting import Bounds, Steps
@@ -62,6 +64,8 @@ class StageContext:
     ahead: dict[str, Stage] = field(default_factory=dict, repr=False)
     #: Who may work on files at the same time, and who alone.
     turns: Turns = field(default_factory=Turns, repr=False)
+    #: The files that this process works on.
+    at_work: FilesAtWork = field(default_factory=FilesAtWork, repr=False)
     _stack: ExitStack = field(default_factory=ExitStack, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     _containers: dict[tuple[str, str], Container] = field(default_factory=dict, repr=False)
@@ -117,11 +121,27 @@ class StageContext:
         self._sandbox = self._stack.enter_context(children_of(self.run_id, make))
         return self._sandbox
 
+    @contextmanager
+    def workspace(self) -> Iterator[Path]:
+        """A workspace for the file that this thread works on; others see which child works in it."""
+        with self.sandbox.workspace() as folder:
+            self.at_work.lies_in(folder)
+            try:
+                yield folder
+            finally:
+                self.at_work.lies_in(None)
+
     @property
     def busy_seconds(self) -> float:
         """For how long children of this process have been busy, all together."""
-        pool = vars(self).get("sandbox")  # not started to be asked
-        return pool.busy_seconds if isinstance(pool, SandboxPool) else 0.0
+        pool = self._sandbox_now
+        return pool.busy_seconds if pool else 0.0
+
+    @property
+    def _sandbox_now(self) -> SandboxPool | None:
+        """The children, which are not started to be asked."""
+        pool = vars(self).get("sandbox")
+        return pool if isinstance(pool, SandboxPool) else None
 
     @property
     def process(self) -> str:
@@ -165,6 +185,7 @@ class StageContext:
     def complete(self, job: JobRef) -> None:
         """Record that the job is done, whatever happens to the run in Dagster afterwards."""
         if not job.stood_aside:
+            self.ledger.work.note_rest(job.job_id, job.run_id)
             self.jobs.complete(job.job_id, job.run_id)
 
     def stop(self) -> None:
@@ -244,25 +265,30 @@ class StageContext:
             self.output_container(name).ensure()
 
     @contextmanager
-    def lease_or_nothing(self, job: JobRef) -> Iterator[None]:
+    def lease_or_nothing(self, job: JobRef, doing: str) -> Iterator[None]:
         """As `lease`, for a run that may have stood aside and then holds none."""
         if job.stood_aside:
             yield
             return
-        with self.lease(job):
+        with self.lease(job, doing):
             yield
 
     @contextmanager
-    def lease(self, job: JobRef) -> Iterator[None]:
-        """Keep the job's lease while working, and let others know that this step is alive.
+    def lease(self, job: JobRef, doing: str = "", *, workers: int = 0) -> Iterator[None]:
+        """Keep the job's lease while working, and let others know that this step is alive, and what it does.
 
         Lost later, the work is stopped: nobody can interrupt a step on another machine. What then fails, fails for
         that.
 
+        Args:
+            job: whose lease it is.
+            doing: what the step does, for people.
+            workers: files that it works on at a time; 0 if it works on none.
+
         Raises:
             GeoAssetsError: LEASE_LOST, already at the start.
         """
-        step = self.jobs.begin_step(job.job_id, job.run_id, self.process)
+        step = self.jobs.begin_step(job.job_id, job.run_id, self.process, doing, workers)
         if step is None:
             raise lease_lost(job.job_id, job.run_id)
         stop = threading.Event()
@@ -271,7 +297,7 @@ class StageContext:
             while not stop.wait(HEARTBEAT_SECONDS):
                 # if the database does not answer, the work under way finds out by itself; the lease may survive it
                 with suppress(*TRANSIENT):
-                    if not self.jobs.heartbeat(job.job_id, job.run_id, step):
+                    if not self.jobs.heartbeat(job.job_id, job.run_id, step, self.at_work.seen(self._sandbox_now)):
                         self.stop()
                         return
 

@@ -79,6 +79,11 @@ class Chunk(Contract):
         return self.stage_seconds > _LARGE_SECONDS
 
     @property
+    def title(self) -> str:
+        """What people call it."""
+        return f"{self.stage}, chunk {self.index}"
+
+    @property
     def mapping_key(self) -> str:
         """Dagster allows `[A-Za-z0-9_]`; the index is enough, and cannot collide."""
         return f"chunk_{self.index:04d}"

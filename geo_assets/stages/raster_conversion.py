@@ -50,6 +50,9 @@ R = TypeVar("R")
 #: Characters of a name; with an ending and a number it stays below what file systems allow.
 _LONGEST_NAME = 80
 
+#: The file in which a child tells which part is done.
+_PROGRESS = "progress"
+
 #: For a directory in which a child may still write; what is left goes with the workspace.
 _REMOVE_SECONDS = 5.0
 
@@ -143,6 +146,8 @@ class Converter:
     kept: str | None = None  # the name of the checkpoint of large ones, for a later attempt
     outer: Path | None = None  # for one of several parts: the workspace of all, where the results are looked for
     known_as: str = ""  # the path of the source where it comes from
+    #: Called with the file in which the child keeps telling which part is done, for a source that is one raster.
+    tells_in: Callable[[Path], None] | None = None
     product: Path | None = None  # in the workspace: the metadata of the product that it is part of, if any
 
     def source(self, path: Path) -> ConvertedSource:
@@ -263,6 +268,9 @@ class Converter:
         if self.kept:
             name = f"{self.kept}-{hashlib.sha256(part.name.encode()).hexdigest()[:16]}"
             options["kept"] = str(self.pool.kept(self.folder, name))
+        if self.tells_in and not part.name and self.outer is None:
+            options["progress"] = str(made / _PROGRESS)
+            self.tells_in(made / _PROGRESS)
         options["known_as"] = "/".join(filter(None, (self.known_as or path.name, part.member)))
         request = ConvertRequest(
             source=str(path), destination=str(cog), thumbnail=str(thumbnail) if thumbnail else None, **options

@@ -51,7 +51,7 @@ def load_chunk(context: StageContext, chunk: Chunk, log: LogLine = no_log) -> Ch
 
 
 def _load(context: StageContext, job: JobRef, work: Work) -> TableOutputs:
-    with context.sandbox.workspace() as folder:
+    with context.workspace() as folder:
         source, members = fetch(context, job, work, Path(tempfile.mkdtemp(dir=folder)))
         request = InspectRequest(source=str(source), **asked_of(job.parameters, Engine.VECTOR))
         origin, options = _origin(context, job, work), _options(job)

@@ -9,7 +9,7 @@ import pytest
 
 from geo_assets.ledger.jobs import Jobs
 from geo_assets.parameters import validate_parameters
-from geo_assets_tests.conftest import Cli
+from geo_assets_tests.conftest import geo_assets
 from geo_assets_tests.databases import environment
 
 #: Jobs of these moments: an hour before and an hour after clocks were put back in St. John's, and before and after they
@@ -42,7 +42,7 @@ def look(settings, jobs):
 
     def look(zone: str, *command: str) -> str:
         return subprocess.run(
-            Cli.command(*command),
+            geo_assets(*command),
             env={**os.environ, **environment(settings), "TZ": zone},
             capture_output=True,
             text=True,

@@ -285,6 +285,9 @@ def test_a_job_that_is_at_work_is_followed_to_its_end_without_a_reload(page, cli
             time.sleep(0.02)
         conn.execute("lock table geo.tasks in share mode")  # it is read, and no other task ends meanwhile
         browser.wait_for_text("1 of 2", "[aria-label=Progress]")
+        browser.wait_for_text("left (", ".pace")
+        browser.wait_for_text("files a second", ".pace")
+        assert browser.eval("document.querySelector('.pace time').dateTime").endswith("Z")
         browser.wait_for_text("1 bad file", "[aria-label='Bad files']")
         assert browser.eval("document.querySelector('[aria-label=Progress] .badge').innerText").endswith("rocessing")
         assert browser.eval("document.querySelector('progress').value / document.querySelector('progress').max") == 0.5
@@ -293,6 +296,7 @@ def test_a_job_that_is_at_work_is_followed_to_its_end_without_a_reload(page, cli
     assert "What to do: " in said
     browser.wait_for_text("completed with errors", "[aria-label=Progress]", 90)
     browser.wait_for_text("2 of 2", "[aria-label=Progress]")
+    assert "left" not in browser.eval("document.querySelector('.pace').innerText")
     browser.wait_for_text("slow.tif", "[aria-label=Files]")
     assert browser.eval("[...document.querySelectorAll('progress')].every(e => e.value === e.max)")
     browser.wait("document.querySelector('#live').textContent.toLowerCase().startsWith('completed with errors')")

@@ -77,10 +77,16 @@ export function span([from, to] = []) {
 /** How long, of two times; until now if there is no second. */
 export function lasted(from, to) {
   if (!from) return null;
-  const seconds = Math.max(0, Math.round(((to ? Date.parse(to) : Date.now()) - Date.parse(from)) / 1000));
+  return duration(((to ? Date.parse(to) : Date.now()) - Date.parse(from)) / 1000);
+}
+
+/** `42 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`. */
+export function duration(time) {
+  const seconds = Math.max(0, Math.round(time));
   if (seconds < 60) return `${seconds} s`;
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
-  return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
+  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
+  return `${Math.floor(seconds / 86400)} d ${Math.floor((seconds % 86400) / 3600)} h`;
 }
 
 /** A place in degrees. */

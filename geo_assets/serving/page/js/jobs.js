@@ -6,7 +6,7 @@
 import { API, json } from "./api.js";
 import { link } from "./address.js";
 import { copyButton, facts, fill, h, say, when } from "./dom.js";
-import { count, counted, lasted, words } from "./format.js";
+import { bytes, count, counted, duration, lasted, words } from "./format.js";
 
 /** Milliseconds between two looks at a job that is at work. */
 const AGAIN = 2000;
@@ -99,10 +99,11 @@ export async function showJob(panel, { parts: [, id], signal, later }) {
 async function follow(job, read, { top, bad, files }, signal) {
   let [shown, told] = ["", ""];
   for (;;) {
-    const now = JSON.stringify(job);
+    const now = JSON.stringify({ ...job, progress: null });
     if (now !== shown) fill(top, progress(job, signal));
     shown = now;
     top.querySelector(".clock").textContent = lasted(job.started_at, job.ended_at) ?? "";
+    fill(top.querySelector(".pace"), pace(job.progress));
     await badFiles(bad, job, signal);
     const news = announcement(job);
     if (told && news !== told) say(news);
@@ -136,6 +137,7 @@ function announcement(job) {
 function progress(job, signal) {
   return [
     h("p", { class: "lead" }, badge(job.status), " ", h("span", { class: "clock" })),
+    h("p", { class: "meta quiet pace" }),
     job.error_message &&
       h(
         "div",
@@ -168,6 +170,18 @@ function progress(job, signal) {
       );
     }),
     warningsPart(job, signal),
+  ];
+}
+
+/** How fast a job is, and when it will have ended, as far as that is known. */
+function pace(now) {
+  if (!now?.bytes) return [];
+  const [left, low, high] = ["", "_low", "_high"].map((name) => now[`remaining_seconds${name}`]);
+  return [
+    now.files_per_second !== null && h("span", {}, `${now.files_per_second.toFixed(1)} files a second`),
+    now.bytes_per_second !== null && h("span", {}, `${bytes(now.bytes_per_second)} a second`),
+    left !== null && h("span", {}, `about ${duration(left)} left (${duration(low)} to ${duration(high)})`),
+    now.ends_at && h("span", {}, "until ", when(now.ends_at)),
   ];
 }
 
