@@ -27,12 +27,43 @@ BOOTED = "systemctl start postgresql@15-main\nsystemctl start nginx\n"
 #: 127.0.0.1 and ::1, as the kernel writes them, and the first as IPv6.
 LOOPBACK = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
 
+#: The address on the page, and a webhook of the test that keeps what is posted.
+SECRET = "https://hooks.example.org/services/SECRET"
+HOOK = "http://127.0.0.1:9099/services/SECRET"
+WEBHOOK = """
+cat > /root/webhook.py <<'END'
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Hook(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        open("/root/posted", "a").write(body.replace("\\n", " ") + "\\n")
+        self.send_response(204)
+        self.end_headers()
+
+HTTPServer(("127.0.0.1", 9099), Hook).serve_forever()
+END
+python3 /root/webhook.py 2>/dev/null &
+"""
+
+#: A delivery that is bad, and whether somebody heard of it.
+BAD = """
+install -d -o geo_assets /var/lib/geo_assets/bad && echo 'II*' > /var/lib/geo_assets/bad/broken.tif
+geo-assets upload /var/lib/geo_assets/bad default/bad
+geo-assets submit ingest_container --param container=bad --wait || true
+for second in $(seq 60); do grep -q bad_files /root/posted && break; sleep 1; done
+tell heard_samples "$(grep -c sample /root/posted)"
+tell heard_of_bad_files "$(grep -c bad_files /root/posted)"
+"""
+
 #: Whether each server answers; a service needs some seconds.
 WAIT = """
 for port in 3000 8000 8080 4266; do
   for second in $(seq 120); do (echo > /dev/tcp/127.0.0.1/$port) 2>/dev/null && break; sleep 1; done
 done
 """
+
+STARTS = re.compile("systemctl (enable --now|start) geo-assets-code-server")
 
 ASK = """
 echo
@@ -83,8 +114,8 @@ for second in $(seq 60); do
   [ "$(ask --header "$token" "https://$NAME/stac/collections")" = 200 ] && [ "$(cat /run/units/geo-assets-serve.pid)" != "$before" ] && break; sleep 1
 done
 tell after_it_was_killed "$(ask --header "$token" "https://$NAME/stac/collections")"
-tell dumps "$(ls /var/backups/geo_assets/*.dump | wc -l)"
-tell tables_in_it "$(pg_restore --list /var/backups/geo_assets/*.dump | grep -c ' TABLE DATA ')"
+tell backups "$(ls -d /var/backups/geo_assets/*Z/backup.json | wc -l)"
+tell tables_in_it "$(pg_restore --list /var/backups/geo_assets/*Z/database.dump | grep -c ' TABLE DATA ')"
 """
 
 
@@ -104,8 +135,8 @@ def installed():
             "if command -v systemd-analyze; then systemd-analyze verify /etc/systemd/system/geo-assets-*.service /etc/systemd/system/geo-assets-*.timer 2>&1; fi\n"
             "rm /etc/systemd/system/geo-assets-* /usr/local/sbin/geo-assets-backup"
         )
-        steps = [block.text + (WAIT if "enable --now geo-assets-code-server" in block.text else "") for block in rest]
-        yield verified, machine.run(BOOTED + "\n".join([*steps, ASK, BACK]))
+        steps = [block.text.replace(SECRET, HOOK) + (WAIT if STARTS.search(block.text) else "") for block in rest]
+        yield verified, machine.run(BOOTED + WEBHOOK + "\n".join([*steps, ASK, BAD, BACK]))
     finally:
         machine.remove()
 
@@ -160,13 +191,19 @@ def test_secrets_are_for_root_alone(installed):
     assert modes["/etc/geo_assets/environment"] == modes["/etc/geo_assets/migrate"] == ("600", "root")
     assert modes["/etc/geo_assets/tls/key.pem"] == ("600", "root")
     assert modes["/var/lib/geo_assets"] == ("700", "geo_assets")
-    assert modes["/var/backups/geo_assets"] == ("700", "postgres")
+    assert modes["/var/backups/geo_assets"] == ("700", "geo_assets")
 
 
 def test_a_killed_service_comes_back(told):
     assert told["after_it_was_killed"] == "200"
 
 
-def test_there_is_a_dump_of_all_tables(told):
-    assert told["dumps"] == "1"
+def test_the_webhook_hears_of_a_sample_and_of_a_bad_file(told):
+    assert told["heard_samples"] != "0"
+    assert told["heard_of_bad_files"] == "1"
+
+
+def test_there_is_a_backup_of_all_tables_which_was_restored_with_its_tokens(told):
+    assert told["with_a_token"] == "200", "the token was made before the backup"
+    assert told["backups"] == "1"
     assert int(told["tables_in_it"]) > 40
