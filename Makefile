@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN = started=$$SECONDS; uv=$$(scripts/bootstrap); echo "environment: $$((SECONDS - started)) s"; step=$$SECONDS; $$uv run --frozen
 
 
-.PHONY: help setup demo lint test docs coverage test-faults test-celery test-azure test-k8s test-s3 test-vm test-slow faults nemesis faults-list renew bench-raster bench-many bench-mixed bench-eta bench-fair bench-vector bench-page bench-stac bench-intake bench-celery bench-scale bench-soak up down
+.PHONY: help setup demo lint test docs coverage test-faults test-celery test-azure test-k8s test-s3 test-vm test-slow faults nemesis drill faults-list renew bench-raster bench-many bench-mixed bench-eta bench-fair bench-vector bench-page bench-stac bench-intake bench-celery bench-scale bench-soak up down
 help:   ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -79,6 +79,10 @@ nemesis: ## several faults at once, by seeds: SEEDS="1 2 3", MINUTES=10 and SUBM
 	@NEMESIS_SEEDS="$(or $(SEEDS),1 2 3)" NEMESIS_MINUTES="$(or $(MINUTES),10)" NEMESIS_SUBMISSIONS="$(or $(SUBMISSIONS),200)" \
 	  $(RUN) pytest -s -m slow geo_assets_tests/faults/test_nemesis.py
 	echo "nemesis: $$((SECONDS - step)) s"
+
+drill: ## five incidents: is each named by an alert within two minutes, and ended by the runbook's commands? a Prometheus from Debian's packages
+	@$(RUN) --extra serve --extra azure --group azurite pytest -s -m slow geo_assets_tests/monitoring/test_drill.py
+	echo "drill: $$((SECONDS - step)) s"
 
 test-slow: ## faults that take minutes
 	@$(RUN) pytest -m slow -s

@@ -293,9 +293,11 @@ ROWS = (
     Row(
         29,
         "the database's disk is full",
-        "",
+        "a small disk of its own, filled, where the tests may mount one",
         "jobs wait, and go on when there is room",
-        why_not="A file system of the tests' own needs rights that a container of CI lacks; a quota is not there either.",
+        (
+            "faults/test_database_disk.py::test_jobs_wait_while_the_disk_of_the_database_is_full_and_go_on_when_there_is_room",
+        ),
     ),
     Row(
         30,
