@@ -104,6 +104,7 @@ async function follow(job, read, { top, bad, files }, signal) {
     shown = now;
     top.querySelector(".clock").textContent = lasted(job.started_at, job.ended_at) ?? "";
     fill(top.querySelector(".pace"), pace(job.progress));
+    fill(top.querySelector(".way"), FINAL.has(job.status) ? [] : way(job.progress));
     await badFiles(bad, job, signal);
     const news = announcement(job);
     if (told && news !== told) say(news);
@@ -137,6 +138,7 @@ function announcement(job) {
 function progress(job, signal) {
   return [
     h("p", { class: "lead" }, badge(job.status), " ", h("span", { class: "clock" })),
+    h("p", { class: "way" }),
     h("p", { class: "meta quiet pace" }),
     job.error_message &&
       h(
@@ -173,11 +175,17 @@ function progress(job, signal) {
   ];
 }
 
+/** How far the work on the files is: they are counted in their stage once the catalogue has them, which is later. */
+function way(now) {
+  return now?.files ? h("progress", { max: now.files, value: now.files_done, "aria-label": "Files" }) : [];
+}
+
 /** How fast a job is, and when it will have ended, as far as that is known. */
 function pace(now) {
   if (!now?.bytes) return [];
   const [left, low, high] = ["", "_low", "_high"].map((name) => now[`remaining_seconds${name}`]);
   return [
+    h("span", {}, `${count(now.files_done)} of ${counted(now.files, "file")}`),
     now.files_per_second !== null && h("span", {}, `${now.files_per_second.toFixed(1)} files a second`),
     now.bytes_per_second !== null && h("span", {}, `${bytes(now.bytes_per_second)} a second`),
     left !== null && h("span", {}, `about ${duration(left)} left (${duration(low)} to ${duration(high)})`),
