@@ -35,6 +35,10 @@ from geo_assets_tests.raster.test_cog import write
 #: Rasters of a container; beside them there is one file that is none.
 RASTERS = 4
 
+#: Seconds after which a sender gives up: a part that dies again and again within a minute is started again after pauses of up to a
+#: minute, and the API needs a PostgreSQL that does the same.
+PATIENCE = 600
+
 #: Parts of a stack that its supervisor starts again, and the supervisor's own whole.
 PARTS = ("daemon", "code_server", "webserver", "api")
 
@@ -184,11 +188,19 @@ class Faults:
         return False
 
 
+def last_lines(logs: Path) -> str:
+    """What the processes of a stack said last."""
+    return "\n".join(
+        "\n".join([f"--- {log.name}", *log.read_text(encoding="utf-8", errors="replace").splitlines()[-40:]])
+        for log in sorted(logs.glob("*.log"))
+    )
+
+
 class Submissions:
     """Jobs by several ways; what was not acknowledged is submitted again, as its sender would."""
 
-    def __init__(self, cli, chance: random.Random, told: Told) -> None:
-        self._cli, self._chance, self._told = cli, chance, told
+    def __init__(self, cli, seed: int, told: Told) -> None:
+        self._cli, self._seed, self._chance, self._told = cli, seed, random.Random(seed + 2), told
         self._inbox = cli.home / "containers" / "submissions" / "inbox"
         self._inbox.mkdir(parents=True, exist_ok=True)
 
@@ -203,9 +215,9 @@ class Submissions:
             self._send(self._chance.choice(self._told.submitted))
             return
         if lot < 0.6:
-            job = Submitted("hello_world", {"n": 3, "message": f"nemesis {number}"}, self._way())
+            job = Submitted("hello_world", {"n": 3, "message": f"nemesis {self._seed} {number}"}, self._way())
         else:
-            container = f"nemesis-{number}"
+            container = f"nemesis-{self._seed}-{number}"
             self._fill(self._cli.home / "containers" / container, number)
             job = Submitted("ingest_container", {"container": container}, self._way())
         self._send(job)
@@ -227,16 +239,21 @@ class Submissions:
             self._drop(f"message-{self._chance.randrange(2**40)}", json.dumps(body).encode())
             return
         url = f"{self._cli.exports['GEO_ASSETS_API_URL']}/api/jobs/submit/{job.job_type}"
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            with suppress(httpx.HTTPError):
+        began, heard = time.monotonic(), list[str]()
+        while time.monotonic() < began + PATIENCE:
+            try:
                 answer = httpx.post(url, json=job.parameters, timeout=30, trust_env=False)
+            except httpx.HTTPError as error:
+                heard.append(f"{time.monotonic() - began:.0f} s: {error!r}")
+            else:
                 if answer.status_code < 300:
                     job.job_id = answer.json()["job_id"]
                     return
+                heard.append(f"{time.monotonic() - began:.0f} s: {answer.text}")
                 assert answer.status_code >= 500 or answer.status_code == 429, answer.text
             time.sleep(1)
-        raise AssertionError(f"{job} was not accepted for two minutes")
+        lines = [f"{job} was not accepted for {PATIENCE} seconds:", *heard, last_lines(self._cli.home / "logs")]
+        raise AssertionError("\n".join(lines))
 
     def _drop(self, name: str, body: bytes) -> None:
         part = self._inbox.parent / f".{name}.json"
@@ -262,7 +279,7 @@ def look(cli, told: Told, over: threading.Event) -> None:
 def storm(cli, seed: int, minutes: float, submissions: int) -> Told:
     """Submit jobs while faults come, until time and submissions are over; what is frozen goes on then."""
     chance, told, over = random.Random(seed), Told(), threading.Event()
-    faults, sent = Faults(cli, random.Random(seed + 1)), Submissions(cli, random.Random(seed + 2), told)
+    faults, sent = Faults(cli, random.Random(seed + 1)), Submissions(cli, seed, told)
 
     def submit_all() -> None:
         began = time.monotonic()
