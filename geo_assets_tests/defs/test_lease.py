@@ -75,12 +75,12 @@ def test_a_check_that_takes_longer_than_the_lease_does_not_make_the_janitor_decl
 def test_a_heartbeat_that_finds_the_database_away_is_tried_again(context, job, monkeypatch):
     real, asked, renewed = context.jobs.heartbeat, [], threading.Event()
 
-    def restarting(job_id, run_id, step):
+    def restarting(job_id, run_id, *step):
         asked.append(run_id)
         if len(asked) == 1:
             raise psycopg.OperationalError("the database system is starting up")
         renewed.set()
-        return real(job_id, run_id, step)
+        return real(job_id, run_id, *step)
 
     monkeypatch.setattr(context.jobs, "heartbeat", restarting)
     with context.lease(job):
