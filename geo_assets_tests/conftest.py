@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -56,6 +57,10 @@ LONGEST = (
 def geo_assets(*args: str) -> list[str]:
     """The command with these arguments, as the environment of the tests has it."""
     return [str(Path(sys.executable).with_name("geo-assets")), *args]
+
+
+#: For a process that is to be ended by Ctrl-C: what is started in the background of a shell ignores it.
+INTERRUPTIBLE = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
 
 
 class Cli:

@@ -122,8 +122,8 @@ def _note(record: JobRecord) -> str:
     """Its status, how fast it is, and when it will have ended, as far as that is known."""
     now = record.progress
     told = [str(record.status)]
-    if now and now.bytes and now.files_per_second is not None and now.bytes_per_second is not None:
-        told.append(f"{now.files_per_second:,.1f} files/s, {human_bytes(now.bytes_per_second)}/s")
+    if now and now.pace:
+        told.append(now.pace)
     if now and now.remaining_seconds is not None and now.ends_at is not None:
         told.append(f"{human_seconds(now.remaining_seconds)} left, until {clock(now.ends_at)}")
     return "; ".join(told)

@@ -5,7 +5,6 @@ tables and lists (`stages/report.py`).
 """
 
 from collections.abc import Sequence
-from datetime import datetime
 from posixpath import commonpath
 from typing import Any
 
@@ -41,12 +40,8 @@ def progress_metadata(context: StageContext, job: JobRef) -> dict[str, Any]:
     if now is None:
         return {}
     numbers = now.model_dump(exclude={"at", "ends_at"}, exclude_none=True)
-    return {"progress": str(now), **numbers, **({"ends_at": _at(now.ends_at)} if now.ends_at else {})}
-
-
-def _at(moment: datetime) -> dg.MetadataValue[Any]:
-    """A time, which the UI shows in the zone of who looks."""
-    return dg.MetadataValue.timestamp(moment)
+    ends = {"ends_at": dg.MetadataValue.timestamp(now.ends_at)} if now.ends_at else {}  # shown in the zone of who looks
+    return {"progress": str(now), **numbers, **ends}
 
 
 def step_logger(context: dg.OpExecutionContext, stages: StageContext) -> LogLine:

@@ -164,11 +164,18 @@ class Progress(BaseModel):
     remaining_seconds_high: float | None = Field(None, description="it is hardly more")
     ends_at: datetime | None = Field(None, description="at + remaining_seconds")
 
+    @property
+    def pace(self) -> str:
+        """`2.5 files/s, 684.5 KB/s`; nothing where that is not known."""
+        if not self.bytes or self.files_per_second is None or self.bytes_per_second is None:
+            return ""
+        return f"{self.files_per_second:,.1f} files/s, {human_bytes(self.bytes_per_second)}/s"
+
     def __str__(self) -> str:
         """In one line."""
         told = [f"{self.files_done:,} of {how_many(self.files, 'file' if self.bytes else 'task')}"]
-        if self.bytes and self.files_per_second is not None and self.bytes_per_second is not None:
-            told += [f"{self.files_per_second:,.1f} files/s", f"{human_bytes(self.bytes_per_second)}/s"]
+        if self.pace:
+            told.append(self.pace)
         if self.remaining_seconds is not None:
             low, high = self.remaining_seconds_low or 0.0, self.remaining_seconds_high or 0.0
             told.append(

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,12 +13,13 @@ import pytest
 import rasterio
 from rio_cogeo.cogeo import cog_validate
 
+from geo_assets_tests.conftest import geo_assets
 from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.raster.test_profiles import field
 
 
 def cog(*arguments, home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    command = [str(Path(sys.executable).with_name("geo-assets")), "cog", *map(str, arguments)]
+    command = geo_assets("cog", *map(str, arguments))
     environment = {**os.environ, "TMPDIR": str(home), "GEO_ASSETS_HOME": str(home / "nothing-here"), **variables}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
 
@@ -133,9 +133,7 @@ def test_help_has_examples(home):
 
 
 def test_the_version_is_told_without_a_command():
-    done = subprocess.run(
-        [str(Path(sys.executable).with_name("geo-assets")), "--version"], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run(geo_assets("--version"), capture_output=True, text=True, check=True)
     assert done.stdout.strip()
 
 
@@ -187,7 +185,7 @@ def test_what_a_killed_copy_left_beside_the_destination_is_swept_by_the_next(tmp
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_a_conversion_that_is_ended_leaves_nothing_that_stays(tmp_path, home, ending):
     large = write(tmp_path / "large.tif", np.random.default_rng(0).integers(0, 255, (3, 9000, 3000)).astype("uint8"))
-    command = [str(Path(sys.executable).with_name("geo-assets")), "cog", str(large), str(tmp_path / "out.tif")]
+    command = geo_assets("cog", str(large), str(tmp_path / "out.tif"))
     with subprocess.Popen(command, env={**os.environ, "TMPDIR": str(home)}, stderr=subprocess.DEVNULL) as process:
         until(
             lambda: (

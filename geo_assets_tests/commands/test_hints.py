@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 
 from geo_assets.commands.failures import as_ours
 from geo_assets.local.postgresql import free_port
+from geo_assets_tests.conftest import INTERRUPTIBLE, geo_assets
 from geo_assets_tests.integration.test_ingest_container import connect
 from geo_assets_tests.raster.test_cog import write
 
@@ -122,10 +122,9 @@ def test_tasks_say_where_a_good_file_went_and_what_is_worth_knowing_of_it(cli, h
 
 def test_a_narrow_terminal_shows_whole_ids(cli, half_good):
     env = {**cli.env, "COLUMNS": "60"}
-    program = str(Path(sys.executable).with_name("geo-assets"))
     for command in (["jobs"], ["submit", "ingest_container", "--param", "container=half-good", "--wait"]):
         master, terminal = os.openpty()
-        with subprocess.Popen([program, *command], env=env, stdout=terminal, stderr=terminal) as process:
+        with subprocess.Popen(geo_assets(*command), env=env, stdout=terminal, stderr=terminal) as process:
             os.close(terminal)
             printed = b""
             while chunk := _read(master):
@@ -144,12 +143,9 @@ def _read(descriptor):
 
 
 def test_ctrl_c_while_waiting_says_that_the_job_goes_on_and_how_to_see_it(cli):
-    program = str(Path(sys.executable).with_name("geo-assets"))
-    command = [program, "submit", "hello_world", "--param", "n=999", "--param", "message=interrupted", "--wait"]
-    # what is started in the background of a shell ignores it
-    interruptible = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    command = geo_assets("submit", "hello_world", "--param", "n=999", "--param", "message=interrupted", "--wait")
     with (
-        subprocess.Popen(command, env=cli.env, stderr=subprocess.PIPE, text=True, **interruptible) as process,
+        subprocess.Popen(command, env=cli.env, stderr=subprocess.PIPE, text=True, **INTERRUPTIBLE) as process,
         connect(cli) as db,
     ):
         db.autocommit = True

@@ -4,8 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
-from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
@@ -14,6 +12,7 @@ import pytest
 from shapely.geometry import box
 
 from geo_assets.stages.reconcile import Class
+from geo_assets_tests.conftest import geo_assets
 from geo_assets_tests.faults.test_killed_run import connect, run_workers, until
 from geo_assets_tests.faults.test_retire import sweep
 from geo_assets_tests.integration.test_publication import ingest, items, upload
@@ -47,7 +46,7 @@ def test_a_run_that_ends_between_item_load_and_ledger_commit_leaves_no_item_that
                 until(lambda: not run_workers(cli))
                 cancel = None
             else:
-                command = [str(Path(sys.executable).with_name("geo-assets")), "cancel", job["job_id"]]
+                command = geo_assets("cancel", job["job_id"])
                 cancel = subprocess.Popen(command, env=cli.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
                 until(lambda: db.execute("select 1 from pg_locks where not granted and relation = 'geo.jobs'::regclass or not granted and locktype = 'transactionid'").fetchone())  # fmt: skip
         if cancel is not None:

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from geo_assets.ledger.models import JobStatus
-from geo_assets_tests.conftest import geo_assets
+from geo_assets_tests.conftest import INTERRUPTIBLE, geo_assets
 from geo_assets_tests.databases import environment
 from geo_assets_tests.processes import children
 from geo_assets_tests.stages.test_chunks import SIDES, world  # noqa: F401 - a fixture
@@ -74,9 +74,7 @@ def test_top_shows_each_file_with_its_child_its_memory_and_the_part_that_is_done
 def test_on_a_terminal_top_is_drawn_again_and_again_until_it_is_interrupted(settings):
     ours, theirs = pty.openpty()
     env = {**os.environ, **environment(settings), "TERM": "xterm-256color", "COLUMNS": "140"}
-    # who runs the tests in the background ignores Ctrl-C, and that is inherited
-    interruptible = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
-    drawing = subprocess.Popen(geo_assets("top"), env=env, stdout=theirs, stderr=theirs, **interruptible)
+    drawing = subprocess.Popen(geo_assets("top"), env=env, stdout=theirs, stderr=theirs, **INTERRUPTIBLE)
     os.close(theirs)
     drawn = b""
     while drawn.count(b"no run is at work") < 2:
