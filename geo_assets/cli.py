@@ -63,6 +63,7 @@ app = typer.Typer(
 
 class _State:
     debug = False
+    ended_by = 0  # the signal that asked this process to end
 
 
 def _print_version(wanted: bool) -> None:
@@ -134,19 +135,24 @@ def main() -> None:
         if signal.getsignal(ending) is signal.SIG_DFL:  # what is under way is undone, as by Ctrl-C
             signal.signal(ending, _end)
     try:
+        _run()
+    except BaseException:
+        if _State.ended_by:  # whatever broke on the way out: it was the signal
+            sys.exit(128 + _State.ended_by)
+        raise
+
+
+def _run() -> NoReturn:
+    try:
         code = app(standalone_mode=False)
-    except GeoAssetsError as error:
-        if _State.debug:
-            raise
-        die(error)
     except BrokenPipeError:
         sys.exit(0)
     except Exception as error:
         if hasattr(error, "format_message"):  # of the parser of the command line
             refuse_usage(error)
-        if _State.debug:
+        if _State.debug or _State.ended_by:
             raise
-        die(as_ours(error))
+        die(error if isinstance(error, GeoAssetsError) else as_ours(error))
     if code == INTERRUPTED:
         die(GeoAssetsError("INTERRUPTED", "interrupted by Ctrl-C"), code=code)
     sys.exit(code if isinstance(code, int) else 0)
@@ -154,6 +160,7 @@ def main() -> None:
 
 def _end(number: int, _: object) -> NoReturn:
     signal.signal(number, signal.SIG_IGN)  # asked once is enough
+    _State.ended_by = number
     sys.exit(128 + number)
 
 

@@ -130,8 +130,9 @@ class IdleLanes:
 
     def _watch_over_idle(self) -> None:
         if self._sweeper is None:
-            self._sweeper = threading.Thread(target=self._sweep, name="sandbox-idle", daemon=True)
-            self._sweeper.start()
+            sweeper = threading.Thread(target=self._sweep, name="sandbox-idle", daemon=True)
+            sweeper.start()
+            self._sweeper = sweeper  # only now, as in `watch.py`
 
     def _sweep(self) -> None:
         """Give back the seats of idle children that are in the way of another run: a run may publish for minutes."""

@@ -140,11 +140,12 @@ class SandboxPool:
 
     def close(self) -> None:
         """End every idle child and remove the scratch directory."""
-        self._idle.close()
-        self._starter.shutdown()
-        self._watch.close()
-        remove(self._scratch)
-        self._held.close()
+        with ExitStack() as steps:  # the last first, and each, whatever becomes of another
+            steps.callback(self._held.close)
+            steps.callback(remove, self._scratch)
+            steps.callback(self._watch.close)
+            steps.callback(self._starter.shutdown)
+            steps.callback(self._idle.close)
 
     def abort(self) -> None:
         """Kill every child, also busy ones: running and later calls raise CANCELLED. For a run that is being

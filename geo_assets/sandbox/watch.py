@@ -66,8 +66,9 @@ class Watch:
         with self._lock:
             self._calls.add(watched)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._look, name="sandbox-watch", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._look, name="sandbox-watch", daemon=True)
+                thread.start()
+                self._thread = thread  # only now: a signal may end this process in between
         try:
             yield watched
         finally:

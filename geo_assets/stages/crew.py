@@ -117,11 +117,11 @@ class Crew:
         self._over = False
         for share in shares:
             share.again()
-        self._threads = [
-            threading.Thread(target=self._work, name=f"work_{number}", daemon=True) for number in range(threads)
-        ]
-        for thread in self._threads:
+        self._threads: list[threading.Thread] = []
+        for number in range(threads):
+            thread = threading.Thread(target=self._work, name=f"work_{number}", daemon=True)
             thread.start()
+            self._threads.append(thread)  # only now: whoever is interrupted here waits for those that run
 
     def lines(self, share: Share) -> Iterator[str]:
         """The lines about a chunk, as they come, until every task of it has come to an end.

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -27,6 +28,31 @@ PROBE = "geo_assets.sandbox.selftest:probe"
 def pool(tmp_path):
     with SandboxPool(tmp_path, timeout_seconds=60) as pool:
         yield pool
+
+
+@pytest.mark.parametrize("started_already", [False, True])
+def test_a_signal_at_the_start_of_a_thread_leaves_no_directory(tmp_path, monkeypatch, started_already):
+    begin = threading.Thread.start
+
+    def interrupted(thread):
+        if not thread.name.startswith("sandbox-watch"):
+            return begin(thread)
+        if started_already:
+            begin(thread)
+        raise SystemExit(143)
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(SystemExit), SandboxPool(tmp_path) as pool:
+        ask(pool, "environment")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pool_that_cannot_end_one_thing_ends_the_others(tmp_path, monkeypatch):
+    pool = SandboxPool(tmp_path)
+    monkeypatch.setattr(watch_module.Watch, "close", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        pool.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 def ask(pool, action, **more):
