@@ -32,11 +32,12 @@ from geo_assets.raster.codecs import Codec
 from geo_assets.raster.comparison import Loss, compare, lost_metadata, metadata_differences
 from geo_assets.raster.footprint import refuse_off_earth
 from geo_assets.raster.georeference import dataset_crs, same_crs
-from geo_assets.raster.inspect import RasterInfo, inspect
+from geo_assets.raster.inspect import RasterInfo, inspect, numpy_dtype
 from geo_assets.raster.models import ConvertReport, ConvertRequest, Georeferencing
-from geo_assets.raster.origin import STAGED, WRITTEN, Origin, Task, origin_of
+from geo_assets.raster.origin import STAGED, Origin, Task, origin_of
 from geo_assets.raster.pixels import Measurement, measured, pieces
 from geo_assets.raster.profiles import choose_profile
+from geo_assets.raster.progress import Progress
 from geo_assets.raster.report import describe, software
 from geo_assets.raster.reproject import materialise, needs_mask, outline, unite_validity, unites, warped
 from geo_assets.raster.thumbnail import write_thumbnail
@@ -84,7 +85,10 @@ def convert(request: ConvertRequest) -> ConvertReport:
     with gdal.session() as log, _private_directory(destination.parent) as work:
         info = inspect(Path(request.source))
         profile = choose_profile(info, request.profile)
-        task = Task(request, info, profile, work, list(info.notes), log, _sound_layout(info, request.threads))
+        decoded = info.width * info.height * info.count * numpy_dtype(info.dtype).itemsize
+        progress = Progress(Path(request.progress) if request.progress else None, decoded)
+        layout = _sound_layout(info, request.threads)
+        task = Task(request, info, profile, work, list(info.notes), log, layout, progress)
         if request.profile and task.profile.name != request.profile:
             task.notes.append(f"the profile {request.profile} does not suit its pixels; written as {task.profile.name}")
         report = _described(task, _make(task, origin_of(task)))
@@ -241,13 +245,13 @@ def _in_one_pass(task: Task, origin: Origin, dataset: Any, codec: Codec, describ
         dataset, codec, task.work, threads, _checkpoint(task, dataset, codec), sparse=task.profile.sparse
     ) as pyramid:
         with gdal.reading(task.info.path, task.info.driver):
-            pyramid.run(lambda part: task.progress(WRITTEN * part))
+            pyramid.run(task.progress.written)
         with _writing(task, origin):
             crs = origin.crs if origin.assigned else None
             header = onepass.skeleton(described, task.work, task.profile, _metadata_options(task, origin), crs)
             pyramid.save(task.made, header)
         checks, measurement, resumed = pyramid.checks(), pyramid.measurement, pyramid.resumed
-    problems = not_as_written(task.made, checks, threads, task.proven)
+    problems = not_as_written(task.made, checks, threads, task.progress.proven)
     with gdal.open_raster(task.made) as cog:
         _refuse_a_crs_that_a_tiff_cannot_hold(task.name, origin, cog)
         raise_for(
@@ -275,9 +279,12 @@ def _checkpoint(task: Task, dataset: Any, codec: Codec) -> Checkpoint | None:
 def _by_gdal(task: Task, origin: Origin) -> _Proof:
     equals = origin  # a source without a CRS is copied by way of a staged file, but compared with itself
     origin = _with_crs(task, origin) if origin.assigned else origin
-    with _writing(task, origin), gdal.open_raster(origin.path, origin.driver) as dataset:
+    with (
+        _writing(task, origin),
+        gdal.open_raster(origin.path, origin.driver) as dataset,
+        task.progress.by_driver(task.made),
+    ):
         _copy_by_gdal(task, origin, dataset)
-    task.proven(0)  # the driver does not say how far it is
     task.notes.extend(_left_behind(task.made, task.info))
     overview_hashes, problems = level_hashes(task.made, task.request.threads, first_level=1)
     with (
@@ -287,7 +294,9 @@ def _by_gdal(task: Task, origin: Origin) -> _Proof:
     ):
         measurement = Measurement.of(cog)
         loss = None if task.profile.lossless else Loss(task.profile.max_error, task.profile.min_psnr)
-        problems += compare(source, cog, crs=origin.crs, measurement=measurement, loss=loss, progress=task.proven)
+        problems += compare(
+            source, cog, crs=origin.crs, measurement=measurement, loss=loss, progress=task.progress.proven
+        )
         if damage := task.log.damage():
             raise gdal.unreadable(task.info.path, task.info.driver, damage)
         _refuse_a_crs_that_a_tiff_cannot_hold(task.name, origin, cog)

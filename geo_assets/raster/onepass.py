@@ -76,8 +76,6 @@ _TRIAL_TILES, _PIXELS_A_TRIAL_TILE = 6, 1 << 20
 #: Elements in the XML of a skeleton that name the source of pixels, masks and overviews.
 _SOURCES = re.compile(r"<(SimpleSource|ComplexSource|OverviewList|Overview|MaskBand)\b.*?</\1>", re.DOTALL)
 
-Progress = Callable[[float], None]
-
 
 def suits(dataset: Any, info: RasterInfo, profile: Profile) -> bool:
     """Whether this writer can make what the profile asks for, exactly as GDAL's driver would."""
@@ -269,7 +267,7 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         """Return the hash and statistics of the full resolution."""
         return self.levels[0].measurement
 
-    def run(self, progress: Progress) -> None:
+    def run(self, progress: Callable[[float], None]) -> None:
         """Read the source from top to bottom, or from where an earlier attempt stopped."""
         full = self.levels[0]
         first = self._resume()

@@ -19,10 +19,8 @@ from geo_assets.raster.georeference import other_body, parse_crs, same_crs
 from geo_assets.raster.inspect import RasterInfo
 from geo_assets.raster.models import ConvertRequest, Georeferencing
 from geo_assets.raster.profiles import Profile
+from geo_assets.raster.progress import Progress
 from geo_assets.raster.reproject import WEB_CRS
-
-#: The progress of a conversion when its COG is written but not yet verified.
-WRITTEN = 0.7
 
 #: Decoded bytes of a block below which handing it to another thread costs GDAL more (some 70 microseconds) than
 #: decoding it.
@@ -54,6 +52,7 @@ class Task:
     notes: list[str]
     log: gdal.Log
     layout: tiff.Layout | None  # of the source, where it is a TIFF
+    progress: Progress
 
     def open(self, origin: Origin) -> Any:
         """Open what is copied; GDAL decodes blocks with several threads, which costs more than it gains where there is
@@ -75,15 +74,6 @@ class Task:
     def name(self) -> str:
         """Return the name of the source."""
         return self.info.path.name
-
-    def progress(self, part: float) -> None:
-        """Report the progress."""
-        if self.request.progress:
-            Path(self.request.progress).write_text(f"{part:.4f}")
-
-    def proven(self, part: float) -> None:
-        """Report how much of what is written is verified."""
-        self.progress(WRITTEN + (1 - WRITTEN) * part)
 
 
 def origin_of(task: Task) -> Origin:
