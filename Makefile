@@ -43,7 +43,7 @@ coverage: ## branches taken by the tests that need no stack; fails below the fig
 	$$uv run --frozen coverage report --skip-covered --sort=cover $(if $(TESTS),--fail-under=0)
 	echo "coverage: $$((SECONDS - step)) s"
 
-test-faults: ## whole jobs, and stacks of their own: files that vanish, full disks, deleted runs, lost databases, pages of docs; half an hour
+test-faults: ## whole jobs, and stacks of their own: files that vanish, full disks, deleted runs, lost databases; pages in a browser; half an hour
 	@$(RUN) --extra serve --extra otel pytest -m "faults and not slow" --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 	echo "test-faults: $$((SECONDS - step)) s"
 

@@ -10,6 +10,8 @@ from psycopg import sql
 from geo_assets_tests.integration.test_ingest_container import connect
 from geo_assets_tests.vector.builders import hive, points, write
 
+pytestmark = pytest.mark.faults
+
 NAMES = {
     "a.geojson": "source",
     "b.shp": "source",

@@ -8,6 +8,8 @@ import rasterio
 from geo_assets_tests.oracle import settings_of
 from geo_assets_tests.raster.test_cog import write
 
+pytestmark = pytest.mark.faults
+
 
 @pytest.mark.parametrize("name", ["Lieferung 3/Höhe über NN (Süd).tif", "正射影像/图 1.tif", "100%/a#b?c&d.tif"])
 def test_the_href_of_a_file_with_any_name_is_opened_by_gdal(cli, name):

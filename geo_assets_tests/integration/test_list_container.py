@@ -80,6 +80,7 @@ def test_globs_come_before_the_limit_and_sidecars_stay_with_their_owner(cli, con
     assert cli.json("tasks", job["job_id"])[0]["outputs"]["sources"] == {"vector": 1}
 
 
+@pytest.mark.faults
 def test_no_name_of_a_file_ends_a_listing_or_an_ingest(cli):
     """Names that a file system takes and that have ended something once, or could."""
     folder = cli.home / "containers" / "oddnames"

@@ -18,6 +18,8 @@ from geo_assets_tests.raster.test_several import climate, numbers, ragged, write
 from geo_assets_tests.vector.builders import points
 from geo_assets_tests.vector.builders import write as write_vector
 
+pytestmark = pytest.mark.faults
+
 SAMPLE = Path(os.environ.get("GEO_ASSETS_SAMPLES", "/nonexistent")) / "raster" / "tmmx_20190121.nc"
 
 
@@ -101,7 +103,6 @@ def test_a_bad_variable_among_good_ones_is_left_out_and_told(cli, tmp_path):
     assert item_of(cli, tasks["some.nc"])["assets"]["data"]["href"] == local(cli, outputs["cog"]).as_uri()
 
 
-@pytest.mark.faults
 def test_where_no_variable_can_be_converted_the_file_is_quarantined_with_the_reasons(cli, tmp_path):
     content = netcdf({"a": (["y", "x"], {}, numbers(4, 5)), "b": (["y", "x"], {}, numbers(4, 5))})
     upload(cli, write_bytes(tmp_path / "none.nc", content), "none-good")
@@ -118,7 +119,6 @@ def test_where_no_variable_can_be_converted_the_file_is_quarantined_with_the_rea
 
 
 @pytest.mark.slow
-@pytest.mark.faults
 def test_a_replaced_container_leaves_nothing_of_the_variables_that_it_had(cli, tmp_path):
     source = write_bytes(tmp_path / "a.nc", climate(tas=numbers(4, 5), pr=numbers(4, 5), huss=numbers(4, 5)))
     upload(cli, source, "swapped")
@@ -131,8 +131,6 @@ def test_a_replaced_container_leaves_nothing_of_the_variables_that_it_had(cli, t
     assert item_of(cli, after["a.nc"])["assets"].keys() == {"tas", "ps", "thumbnail", "ps-thumbnail"}
 
 
-@pytest.mark.faults
-@pytest.mark.faults
 def test_a_removed_container_is_retired_with_all_its_cogs(cli, tmp_path):
     upload(cli, write_bytes(tmp_path / "a.nc", climate(tas=numbers(4, 5), pr=numbers(4, 5))), "retired")
     upload(cli, write_bytes(tmp_path / "b.nc", climate(tas=numbers(4, 5), pr=numbers(4, 5))), "retired")

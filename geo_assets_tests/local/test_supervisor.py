@@ -40,6 +40,7 @@ def process_findings(cli):
     return {f["what"]: f for f in cli.json("doctor") if "not" not in f["what"]}
 
 
+@pytest.mark.faults
 def test_every_part_that_is_killed_comes_back_and_the_stack_works(cli):
     if can_serve():
         cli.json("serve", "--detach")

@@ -495,6 +495,7 @@ def timed(call):
     return call(), time.monotonic() - started
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("fault", ["freeze", "cut"])
 def test_without_the_database_a_scrape_says_so_in_time_and_the_server_lives(settings, fault):
     with over_a_line(settings) as (line, client):

@@ -16,6 +16,8 @@ from geo_assets_tests.integration.test_ingest_container import connect
 from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.serving.conftest import EVIL
 
+pytestmark = pytest.mark.faults
+
 DESKTOP, PHONE = (1280, 800), (360, 740)
 
 

@@ -67,6 +67,7 @@ def test_a_reference_system_that_this_postgis_lacks_and_proj_has_is_added_and_tr
     assert (x, y) == pytest.approx((9.5, 50.5), abs=1e-7)
 
 
+@pytest.mark.faults
 def test_several_layers_become_several_tables_and_are_kept_or_called_back_alone(cli, tmp_path):
     path = write(points(3), tmp_path / "a.gpkg", layer="one")
     write(points(4), path, layer="two")
@@ -86,6 +87,7 @@ def test_inspect_says_what_a_load_would_make_and_needs_no_database(cli, tmp_path
     assert "POINT, EPSG:4326" in text
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -108,6 +110,7 @@ def test_a_wrong_option_is_one_line_and_a_hint_and_leaves_nothing(cli, tmp_path,
         assert db.execute("select count(*) from pg_tables where tablename like 'wrong%'").fetchone() == (0,)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     "table", ["public.x", "geo.jobs", "vector.a__b", "vector.A b", "vector." + "x" * 60, "vector.", 'vector."; drop']
 )
@@ -115,6 +118,7 @@ def test_a_table_that_is_not_ours_to_name_is_refused(cli, tmp_path, table):
     refused(cli, "load", str(write(points(3), tmp_path / "a.gpkg")), "--table", table)
 
 
+@pytest.mark.faults
 def test_append_upsert_and_drift_are_told(cli, tmp_path):
     path = write(points(3, id=[1, 2, 3], t=["a", "b", "c"]), tmp_path / "a.gpkg")
     load(cli, path, "vector.moded", "--mode", "upsert", "--key", "id")
@@ -141,6 +145,7 @@ def test_a_name_that_a_person_took_is_not_taken_by_the_pipeline(cli, tmp_path):
         assert db.execute("select count(*) from vector.taken_a").fetchone() == (3,)
 
 
+@pytest.mark.faults
 def test_of_two_loads_the_one_submitted_last_stays(cli, tmp_path):
     load(cli, write(points(3), tmp_path / "a.gpkg"), "vector.late")
     with connect(cli) as db:

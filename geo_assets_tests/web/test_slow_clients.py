@@ -19,6 +19,8 @@ import sys
 from geo_assets.web import serve
 from geo_assets.web.guard import Guard
 
+pytestmark = pytest.mark.faults
+
 serve.REQUEST_SECONDS = float(sys.argv[2])
 serve._WRITE_SECONDS = 1
 

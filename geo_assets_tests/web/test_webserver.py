@@ -100,6 +100,7 @@ async def first_answer(url, run, origin):
                 return message
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("server", "probe"), [("GEO_ASSETS_API_URL", "/livez"), ("GEO_ASSETS_WEBSERVER_URL", "/server_info")]
 )
