@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
+import psycopg
+from psycopg.rows import class_row
 from psycopg_pool import ConnectionPool
 from pydantic import BaseModel, ConfigDict
 
@@ -51,6 +54,29 @@ class BadFiles(BaseModel):
     code: str
     count: int
     example: str  # the first of their names
+
+
+class Unsent(BaseModel):
+    """Alerts that were tried and that nobody has heard of yet."""
+
+    model_config = ConfigDict(frozen=True)
+    count: int
+    since: datetime | None  # the oldest
+    fault: str | None  # of the newest try
+
+
+def unsent(conn: psycopg.Connection[Any]) -> Unsent:
+    """What could not be sent so far; what is no news any more does not count."""
+    rows = (
+        conn.cursor(row_factory=class_row(Unsent))
+        .execute(
+            """select count(*)::int as count, min(at) as since, (array_agg(fault order by next_try_at desc))[1] as fault
+                 from geo.alerts where sent_at is null and fault is not null and at > now() - %s""",
+            (_NEWS,),
+        )
+        .fetchall()
+    )
+    return rows[0]
 
 
 class Alerts:

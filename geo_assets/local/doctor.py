@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 import psycopg
 from pydantic import BaseModel, ConfigDict
@@ -21,6 +22,7 @@ from geo_assets.database.connections import connect
 from geo_assets.database.migrate import PGSTAC_VERSION, pgstac_version, up_to_date
 from geo_assets.errors import ERRORS, GeoAssetsError
 from geo_assets.file_stages import FILE_STAGES
+from geo_assets.ledger.alerts import unsent
 from geo_assets.ledger.pause import current
 from geo_assets.local.dagster_elsewhere import PAGE, DagsterElsewhere
 from geo_assets.local.postgresql import find_binaries
@@ -74,6 +76,7 @@ def _common_checks(settings: Settings, stack: Stack) -> list[Check]:
         ("time zone", lambda: _time_zone(settings)),
         ("migrations", lambda: _migrations(settings)),
         ("launches", lambda: _launches(settings)),
+        ("alerts", lambda: _alerts(settings)),
         ("GDAL", lambda: _gdal(settings)),
         ("sandbox", lambda: _sandbox(settings)),
         ("disk", lambda: _disk(stack.home)),
@@ -175,6 +178,21 @@ def _launches(settings: Settings) -> Finding:
         found = f"nothing is launched until {now.until:%F %T} UTC: {now.reason}"
         return Finding(what="launches", level="warning", found=found, remedy="geo-assets resume")
     return Finding(what="launches", level="ok", found="not paused")
+
+
+def _alerts(settings: Settings) -> Finding:
+    """Whether somebody hears of what fails. The address is a secret; its host is not."""
+    if settings.alert_webhook is None:
+        return Finding(what="alerts", level="ok", found="off: no GEO_ASSETS_ALERT_WEBHOOK (docs/alerts.md)")
+    where = urlsplit(settings.alert_webhook.get_secret_value()).hostname
+    with connect(settings, autocommit=True) as conn:
+        waiting = unsent(conn)
+    if waiting.since is None:
+        return Finding(what="alerts", level="ok", found=f"to {where}, as {settings.alert_format}")
+    found = f"{how_many(waiting.count, 'alert')} could not be sent since {waiting.since:%F %T} UTC: {waiting.fault}"
+    return Finding(
+        what="alerts", level="warning", found=found, remedy="see whether it is taken: geo-assets alert --test"
+    )
 
 
 def _time_zone(settings: Settings) -> Finding:

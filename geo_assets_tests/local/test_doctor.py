@@ -3,6 +3,8 @@
 from pydantic import SecretStr
 
 from geo_assets.api.health import readiness
+from geo_assets.database.connections import connect
+from geo_assets.ledger.ledger import Ledger
 from geo_assets.local import doctor
 from geo_assets.stac.collection import Described
 from geo_assets.stac.pgstac import create_collection
@@ -17,6 +19,22 @@ def test_so_many_collections_that_searches_become_slow_are_a_warning_with_a_reme
     found = doctor._catalogue(settings)
     assert (found.level, found.found.partition(";")[0]) == ("warning", "3 collections")
     assert "geo-assets collection list" in found.remedy
+
+
+def test_alerts_that_nobody_hears_of_are_a_warning_that_does_not_tell_the_address(settings):
+    assert doctor._alerts(settings).found.startswith("off: no GEO_ASSETS_ALERT_WEBHOOK")
+    told = settings.model_copy(update={"alert_webhook": SecretStr("https://hooks.example.org/services/very-secret")})
+    assert (doctor._alerts(told).level, doctor._alerts(told).found) == ("ok", "to hooks.example.org, as json")
+    with connect(settings, autocommit=True) as conn:
+        conn.execute("insert into geo.alerts (event, kind) values ('a', 'poison'), ('b', 'poison')")
+    assert doctor._alerts(told).level == "ok", "they were not tried yet"
+    with Ledger(settings) as ledger:
+        ledger.alerts.failed(ledger.alerts.take(10), "the webhook of alerts does not answer: ConnectError")
+    found = doctor._alerts(told)
+    assert (found.level, found.found.partition(" ")[0]) == ("warning", "2")
+    assert "does not answer" in found.found
+    assert "geo-assets alert --test" in found.remedy
+    assert "very-secret" not in str(found)
 
 
 def test_that_every_migration_is_applied_is_seen_without_the_password_of_the_migrator(settings, submitter):
