@@ -16,6 +16,9 @@ from geo_assets_tests.raster.test_cog import write
 
 pytestmark = pytest.mark.azure
 
+#: The span of a sender (W3C Trace Context).
+PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
 
 @pytest.fixture(scope="module")
 def service(azurite):
@@ -53,6 +56,8 @@ def test_an_ingest_works_in_an_account_in_which_nothing_was_prepared(azure_cli, 
             {
                 "job_type": "ingest_container",
                 "parameters": {"account": "azure", "container": "landing", "collection": "azured"},
+                "correlation_id": "order-queue",
+                "traceparent": PARENT,
             }
         )
     )
@@ -89,6 +94,12 @@ def test_an_ingest_works_in_an_account_in_which_nothing_was_prepared(azure_cli, 
             "select content->'assets' from pgstac.items where collection = 'azured' limit 1"
         ).fetchone()
         assert "sig=" not in json.dumps(item)
+        kept = db.execute(
+            "select correlation_id, traceparent from geo.attempts where job_id = %s", (job["job_id"],)
+        ).fetchall()
+        tags = db.execute("select key, value from dagster.run_tags where run_id = %s", (job["run_id"],)).fetchall()
+    assert kept == [("order-queue", PARENT)]
+    assert {("geo_assets/correlation_id", "order-queue"), ("geo_assets/traceparent", PARENT)} <= set(tags)
     until(lambda: queue(azurite).get_queue_properties().approximate_message_count == 0, 30)
     assert queue(azurite, "geospatial-jobs-poison").get_queue_properties().approximate_message_count == 1
     findings = {f["what"]: f for f in azure_cli.json("doctor")}
