@@ -15,6 +15,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from geo_assets.machine import resident_bytes
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -93,11 +95,7 @@ def machine() -> str:
 
 def resident(pid: int) -> int:
     """Bytes that a process has in memory; 0 where it is gone."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS")), 0)
+    return resident_bytes(pid) or 0
 
 
 def _bytes_below(folder: Path) -> int:

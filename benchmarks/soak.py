@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 import time
 from collections import deque
@@ -22,7 +21,7 @@ from typing import Any
 
 import httpx
 
-from benchmarks.measure import exit_if_missed, machine
+from benchmarks.measure import exit_if_missed, machine, resident
 from benchmarks.stack import stack, superuser
 from geo_assets.settings import load_settings
 
@@ -48,7 +47,7 @@ class Seen:
         """Note how large everything is now."""
         self.jobs.append(jobs)
         for name, pid in parts(home).items():
-            self.memory.setdefault(name, []).append(resident(pid))
+            self.memory.setdefault(name, []).append(resident(pid) / 1e6)
         self.stored.append(sizes(home))
 
 
@@ -56,12 +55,6 @@ def parts(home: Path) -> dict[str, int]:
     """Name -> pid of the processes of a stack."""
     known = json.loads((home / "stack.json").read_text())["processes"]
     return {name: each["pid"] for name, each in known.items()}
-
-
-def resident(pid: int) -> float:
-    """Megabytes of a process that are its own, or are mapped by it now."""
-    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    return int(found[1]) / 1024 if found else 0.0
 
 
 def sizes(home: Path) -> dict[str, int]:
