@@ -24,7 +24,7 @@ def clock(monkeypatch):
     class Clock:
         now = 100.0
 
-    monkeypatch.setattr(progress_module.time, "monotonic", lambda: Clock.now)
+    monkeypatch.setattr("geo_assets.raster.progress.time.monotonic", lambda: Clock.now)
     return Clock
 
 
