@@ -14,7 +14,7 @@ from geo_assets.raster.progress import Progress, written_by_driver
 from geo_assets_tests.raster.test_cog import write
 
 #: Decoded bytes that take a second to prove.
-_A_SECOND = 170_000_000
+_A_SECOND = 130_000_000
 
 
 @pytest.fixture
