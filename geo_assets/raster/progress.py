@@ -9,10 +9,12 @@ has taken so far.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -100,12 +102,20 @@ class Progress:
 def written_by_driver(made: Path) -> float | None:
     """Which part of a COG is written by GDAL's driver; None before it has begun, or where that is not known.
 
-    It writes all overviews to temporary files first, and then overviews and pixels to the COG. The overviews of a
-    raster have a third of its pixels, so the COG will have about four times the bytes of the temporary files. Where its
-    overviews were given to it, it will have about those of the staged files, which hold the same pixels.
+    It writes all overviews to temporary files first, beside the COG or in the directory for such files, and then
+    overviews and pixels to the COG. The overviews of a raster have a third of its pixels, so the COG will have about
+    four times the bytes of the temporary files. Where its overviews were given to it, it will have about those of the
+    staged files, which hold the same pixels.
     """
-    written = {path.name: path.stat().st_size for path in made.parent.iterdir() if path.is_file()}
-    done = written.pop(made.name, 0)
-    overviews = sum(size for name, size in written.items() if name.endswith(".tmp"))
-    whole = 4 * overviews or sum(size for name, size in written.items() if name.startswith("staged"))
+    temporary = Path(tempfile.gettempdir()).glob(f"cog_{os.getpid()}_*.tmp")
+    overviews = _bytes_of([*made.parent.glob(f"{made.name}.*.tmp"), *temporary])
+    done, whole = _bytes_of([made]), 4 * overviews or _bytes_of(made.parent.glob("staged.tif*"))
     return min(done / whole, _ALMOST) if done and whole else None
+
+
+def _bytes_of(files: Iterable[Path]) -> int:
+    total = 0
+    for file in files:
+        with contextlib.suppress(FileNotFoundError):  # the driver removes them
+            total += file.stat().st_size
+    return total

@@ -1,5 +1,7 @@
 """Which part of a conversion is done, as it is told while it runs."""
 
+import os
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -100,7 +102,21 @@ def test_how_far_the_driver_is_shows_in_what_it_has_written(tmp_path, files, par
     assert written_by_driver(tmp_path / "cog.tif") == part
 
 
-def test_a_raster_that_gdal_writes_tells_how_far_it_is_while_it_is_written(tmp_path, monkeypatch):
+def test_overviews_may_lie_in_the_directory_for_temporary_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "tmp" / f"cog_{os.getpid()}_1.ovr.tmp").write_bytes(bytes(100))
+    (tmp_path / "tmp" / "cog_1_1.ovr.tmp").write_bytes(bytes(1000))  # of another process
+    (tmp_path / "cog.tif").write_bytes(bytes(100))
+    assert written_by_driver(tmp_path / "cog.tif") == 0.25
+
+
+@pytest.mark.parametrize("temporary", [True, False], ids=["TMPDIR", "no TMPDIR"])
+def test_a_raster_that_gdal_writes_tells_how_far_it_is_while_it_is_written(tmp_path, monkeypatch, temporary):
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.delenv("TMPDIR", raising=False)
+    if temporary:
+        monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(progress_module, "_LOOK_EVERY", 0.01)
     pixels = np.random.default_rng(0).integers(0, 3, (1, 4000, 4000)) + np.linspace(0, 90, 4000)[None, None]
     source = write(tmp_path / "smooth.tif", pixels.astype("uint8"))
