@@ -1,7 +1,9 @@
 import contextlib
+import gc
 import json
 import shutil
 import sqlite3
+import warnings
 import zipfile
 
 import geopandas as gpd
@@ -512,3 +514,11 @@ def test_mollweide_of_esri_is_kept_and_another_planet_is_refused(tmp_path, look)
     (plan,) = look(write(points(2).to_crs("ESRI:54009"), tmp_path / "a.gpkg")).layers
     assert (plan.srid, plan.crs_code) == (54009, "ESRI:54009")
     refusal(look, write(points(2, crs="IAU_2015:30100"), tmp_path / "b.gpkg"), "INVALID_CRS")
+
+
+def test_a_geopackage_is_closed_when_it_was_read(look, tmp_path):
+    with warnings.catch_warnings(record=True) as said:  # Python 3.13 tells of a connection that nobody closed
+        warnings.simplefilter("always")
+        look(write(points(2, day=[1, 2]), tmp_path / "a.gpkg"))
+        gc.collect()
+    assert [str(each.message) for each in said if issubclass(each.category, ResourceWarning)] == []

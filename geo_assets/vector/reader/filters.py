@@ -25,7 +25,8 @@ from geo_assets.vector.reader.batches import Batch, LayerRef, OpenLayer
 from geo_assets.vector.reader.conditions import evaluate
 from geo_assets.vector.reader.conversion import convert, wire_type
 from geo_assets.vector.reader.layers import open_layer
-from geo_assets.vector.reader.wkb import COLLECTION
+from geo_assets.vector.reader.simple import Sound, sound
+from geo_assets.vector.reader.wkb import COLLECTION, Headers
 from geo_assets.vector.where import columns_of, find_column, parse
 
 if TYPE_CHECKING:
@@ -119,6 +120,20 @@ class LayerFilter:
             apart[list(cleaned.reasons)] = False
             cleaned.leave_out(np.flatnonzero(apart))
         return cleaned
+
+    def sound(self, batch: Batch, headers: Headers) -> Sound | None:
+        """Which geometries `clean` would keep as they are, where that shows in their bytes; None where it must parse
+        them all.
+        """
+        if self.reads_geometry:
+            return None
+        found = sound(batch.wkb, headers)
+        found.rows[list(batch.faults)] = False
+        for box in (geometry.PLAUSIBLE, self._domain):
+            if box is not None:
+                inside = (found.boxes[:, :2] >= box[:2]) & (found.boxes[:, 2:] <= box[2:])
+                found.rows[~inside.all(axis=1)] = False
+        return found
 
     @property
     def takes_all(self) -> bool:

@@ -61,8 +61,8 @@ NULL = "no geometry"
 COLLECTION_OF_ONE_KIND = "geometry collection of one kind"
 COLLECTION_OF_SEVERAL_KINDS = "geometry collection of several kinds"
 
-#: No CRS in use has coordinates of this size; they are garbage, and spoil extents and indexes.
-_ABSURD = 1e12
+#: No CRS in use has coordinates beyond; they are garbage, and spoil extents and indexes.
+PLAUSIBLE = (-1e12, -1e12, 1e12, 1e12)
 
 NOT_FINITE = "coordinates are not finite numbers"
 UNREADABLE = "unreadable geometry"
@@ -247,8 +247,7 @@ def _members(collection: Any) -> list[Any]:
 
 def _reject_absurd(result: Cleaned, reason: str) -> None:
     """Reject by x and y: an invalid z harms no index. A bounding box does not show NaN; `repair` finds it."""
-    limit = _ABSURD
-    _reject_outside(result, (-limit, -limit, limit, limit), reason)
+    _reject_outside(result, PLAUSIBLE, reason)
 
 
 def _reject_outside(result: Cleaned, domain: BoundingBox, reason: str) -> NDArray[np.float64] | None:

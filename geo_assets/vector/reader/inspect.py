@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ from geo_assets.vector.reader.batches import Batch, LayerRef, OpenLayer
 from geo_assets.vector.reader.conversion import wire_type
 from geo_assets.vector.reader.filters import LayerFilter, Selection, chosen_columns, crs_of, filter_of
 from geo_assets.vector.reader.layers import foreign_layers, list_layers, open_layer, tile_tables
+from geo_assets.vector.reader.simple import Sound
 from geo_assets.vector.reader.sources import Dataset, prepare
 from geo_assets.vector.reader.survey import PARTS, Survey, Tally, check_kept, kind_of_most, table_type
 from geo_assets.vector.reader.threads import THREADS, in_order
@@ -318,6 +320,16 @@ class _Inspection:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """A batch: what is sound by its bytes, and the rest of it."""
+
+    selected: Selection
+    headers: Headers
+    sound: Sound | None = None
+    cleaned: geometry.Cleaned | None = None  # None: the headers are enough
+
+
 def _survey(
     layer: OpenLayer, layer_filter: LayerFilter, crs: CRS | None, *, trust: bool, check: bool, whole: bool
 ) -> Survey:
@@ -335,23 +347,25 @@ def _survey(
         survey.sound_values = not scan.odd
         return survey
 
-    def look(batch: Batch) -> tuple[Selection, Headers | geometry.Cleaned]:
+    def look(batch: Batch) -> _Looked:
         selected = layer_filter.apply(batch)
-        headers = Headers.of(selected.batch.wkb) if bounds else None
-        as_it_is = headers is not None and headers.need_nothing and not selected.batch.faults
-        return selected, headers if headers is not None and as_it_is else layer_filter.clean(
-            selected.batch, unchecked=not check
-        )
+        headers = Headers.of(selected.batch.wkb)
+        if bounds and headers.need_nothing and not selected.batch.faults:
+            return _Looked(selected, headers)
+        sound = layer_filter.sound(selected.batch, headers)
+        rest = selected.batch if sound is None else selected.batch.keep(~sound.rows)
+        return _Looked(selected, headers, sound, layer_filter.clean(rest, unchecked=not check))
 
-    for selected, found in in_order(
+    for seen in in_order(
         layer.read(None if whole else layer_filter.positions),
         look,
         threads=1 if bounds or layer_filter.reads_geometry else THREADS,
     ):
-        if isinstance(found, geometry.Cleaned):
-            survey.add(found, filtered=selected.filtered, linearised=selected.batch.linearised)
+        filtered = seen.selected.filtered
+        if seen.cleaned is not None:
+            survey.add(seen.cleaned, filtered=filtered, linearised=seen.selected.batch.linearised, sound=seen.sound)
         elif bounds is not None:
-            survey.add_headers(found, bounds, filtered=selected.filtered)
+            survey.add_headers(seen.headers, bounds, filtered=filtered)
     return survey
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -124,12 +124,12 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
             "layer": ref.index, "use_pyarrow": True, "batch_size": BATCH_ROWS, "return_fids": True,
             "datetime_as_string": True, **options,
         }  # fmt: skip
-        with open_arrow(dataset.path, **arguments) as (meta, reader):
+        with open_arrow(dataset.path, **arguments) as (meta, reader), ExitStack() as opened:
             geometry = geometry_position(reader.schema)
             if geometry is None and not attributes:
                 raise GeoAssetsError("VECTOR_NO_GEOMETRY", f"{ref.title} has no geometry")
             fields = _fields(ref, reader.schema, geometry, arguments, findings)
-            check = _check_of(ref, fields, reader.schema.field(_FID).name)
+            check = _check_of(ref, fields, reader.schema.field(_FID).name, opened)
             made = _Batches(ref, fields, check, findings, _unread_of(ref, reader.schema, geometry, findings))
 
             def read(only: Collection[int] | None) -> Iterator[Batch]:
@@ -182,6 +182,7 @@ def _listening(findings: Findings) -> Iterator[None]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("always")
+        warnings.simplefilter("ignore", ResourceWarning)  # about this process, not about the file
         warnings.showwarning = hear
         yield
 
@@ -239,7 +240,7 @@ def _guess(ref: LayerRef, fields: _Fields, own: list[int], arguments: dict[str, 
             fields.moments[position] = guess.wire
 
 
-def _check_of(ref: LayerRef, fields: _Fields, key: str) -> Any:
+def _check_of(ref: LayerRef, fields: _Fields, key: str, opened: ExitStack) -> Any:
     """Return what compares the values of a format with its bytes; None where GDAL can be trusted."""
     dataset = ref.dataset
     if ref.sound_values:
@@ -247,7 +248,10 @@ def _check_of(ref: LayerRef, fields: _Fields, key: str) -> Any:
     if dataset.format in {Format.GPKG, Format.SQLITE}:
         from geo_assets.vector.reader.sqlite_values import SQLiteCheck
 
-        return SQLiteCheck.of(dataset.path, ref.layer or "", key, fields.names, fields.types)
+        check = SQLiteCheck.of(dataset.path, ref.layer or "", key, fields.names, fields.types)
+        if check is not None:
+            opened.callback(check.connection.close)
+        return check
     if dataset.format is Format.SHAPEFILE:
         from geo_assets.vector.reader.dbf import DbfCheck
 

@@ -100,7 +100,10 @@ class SQLiteCheck:
         connection = read_only(path)
         found = _columns_of(connection, table)
         columns = {i: column for i, column in columns.items() if column[0].lower() in found}
-        return cls(connection, table, key if key.lower() in found else "rowid", columns) if columns else None
+        if not columns:
+            connection.close()
+            return None
+        return cls(connection, table, key if key.lower() in found else "rowid", columns)
 
     def correct(self, columns: list[pa.Array | None], fids: pa.Array, findings: Findings) -> None:
         """Check the rows of a batch in the file."""

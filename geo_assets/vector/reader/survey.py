@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.models import BoundingBox, GeometryType, Part
 from geo_assets.vector.reader.geometry import Cleaned
+from geo_assets.vector.reader.simple import Sound
 from geo_assets.vector.reader.wkb import (
     COLLECTION,
     LINE,
@@ -84,10 +85,16 @@ class Survey:
         self._widest = widest
         self._whole = Tally()
 
-    def add(self, cleaned: Cleaned, *, filtered: int = 0, linearised: int = 0) -> None:
-        """Add one batch, and how many of its features a condition had excluded."""
+    def add(self, cleaned: Cleaned, *, filtered: int = 0, linearised: int = 0, sound: Sound | None = None) -> None:
+        """Add one batch: what had to be looked at, what had not, and how many of its features a condition had
+        excluded.
+        """
         import shapely
 
+        rest = np.arange(len(cleaned.geometries)) if sound is None else np.flatnonzero(~sound.rows)
+        self._note({int(rest[row]) for row in cleaned.changed}, len(rest) if sound is None else len(sound.rows))
+        if sound is not None:
+            self._add_sound(sound)
         codes = cleaned.codes
         present = codes > 0
         self.features += len(codes) + filtered
@@ -100,13 +107,24 @@ class Survey:
         self.with_m += cleaned.with_m
         if cleaned.strays is not None:
             self._whole.stretch(cleaned.strays)
-        self._note(cleaned.changed, len(codes))
         kinds = _kinds(codes)
         boxes = shapely.bounds(cleaned.geometries)
         if self._widest is not None:
             self.wide += int((boxes[present, 2] - boxes[present, 0] > self._widest).sum())
         for kind in np.unique(kinds[present]).tolist():
             self._add_kind(kind, kinds == kind, cleaned, boxes)
+
+    def _add_sound(self, sound: Sound) -> None:
+        codes, boxes = sound.headers.codes[sound.rows], sound.boxes[sound.rows]
+        has_z = sound.headers.has_z[sound.rows]
+        self.features += len(codes)
+        if self._widest is not None:
+            self.wide += int((boxes[:, 2] - boxes[:, 0] > self._widest).sum())
+        for code in np.unique(codes).tolist():
+            mine = codes == code
+            own = boxes[mine]
+            box = np.concatenate([own[:, :2].min(axis=0), own[:, 2:].max(axis=0)])
+            self._add_code(code, int(mine.sum()), int((mine & has_z).sum()), box)
 
     def _note(self, changed: set[int], count: int) -> None:
         if self.changed is not None:
@@ -144,10 +162,10 @@ class Survey:
         self.nulls += nulls
         self._add_code(int(headers.codes[0]), geometries, geometries * int(headers.has_z[0]), bounds)
 
-    def _add_code(self, code: int, count: int, with_z: int, bounds: BoundingBox) -> None:
+    def _add_code(self, code: int, count: int, with_z: int, bounds: BoundingBox | NDArray[np.float64]) -> None:
         self.codes[code] += count
         tally = self.tallies.setdefault(int(_kinds(np.array([code]))[0]), Tally())
-        tally.stretch(np.array(bounds, dtype=np.float64))
+        tally.stretch(np.asarray(bounds, dtype=np.float64))
         tally.count += count
         tally.with_z += with_z
         tally.multi = tally.multi or code >= MULTIPOINT
