@@ -18,8 +18,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-#: Decoded bytes that are proven in a second: read again, compared and described. Measured on a quiet core, on three kinds
-#: of pixels and both ways to write: 170 to 230 MB; less beside other work, which writing feels as well.
+#: Decoded bytes that are proven in a second: read again, compared and described. Measured on a quiet core, on three
+#: kinds of pixels and both ways to write: 170 to 230 MB; less beside other work, which writing feels as well.
 _PROVEN_A_SECOND = 130e6
 
 #: Of writing, before it is known how long it takes.
