@@ -87,7 +87,7 @@ def test_the_longest_file_is_begun_first_whatever_its_name_and_a_chunk_says_what
     assert first.largest_bytes > 2500 * 2500 * 3
     for chunk in made.chunks:
         made.convert(chunk)
-    assert made.begun()[0] == "z.tif"
+    assert "z.tif" in made.begun()[:2]  # two are begun at once
 
 
 @pytest.mark.parametrize("here", [True, False])

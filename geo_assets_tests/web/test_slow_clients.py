@@ -14,12 +14,12 @@ from geo_assets.local.postgresql import free_port
 from geo_assets.local.stack import listens
 from geo_assets.web.serve import MAX_CONNECTIONS, MAX_HEAD_BYTES, MAX_WEBSOCKETS
 
+pytestmark = pytest.mark.faults
+
 SERVER = """
 import sys
 from geo_assets.web import serve
 from geo_assets.web.guard import Guard
-
-pytestmark = pytest.mark.faults
 
 serve.REQUEST_SECONDS = float(sys.argv[2])
 serve._WRITE_SECONDS = 1
