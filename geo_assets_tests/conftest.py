@@ -17,7 +17,14 @@ from geo_assets.local.debian_packages import UNPACKED
 from geo_assets.local.postgresql import ensure_binaries
 from geo_assets.settings import default_home
 from geo_assets_tests.azurite import ACCOUNTS, Azurite, find_azurite
-from geo_assets_tests.databases import cluster, dagster, databases, settings, submitter  # noqa: F401 - fixtures for all
+from geo_assets_tests.databases import (  # noqa: F401 - fixtures for all
+    cluster,
+    dagster,
+    databases,
+    link_postgresql,
+    settings,
+    submitter,
+)
 
 HERE = Path(__file__).parent
 
@@ -167,8 +174,7 @@ def azure_cli(open_folder, postgres_home, azurite):
 
 def a_stack(cli: Cli, postgres_home: Path):
     """Start a stack, stop it in the end."""
-    if (postgres_home / UNPACKED).is_dir():
-        (cli.home / UNPACKED).symlink_to((postgres_home / UNPACKED).resolve())
+    link_postgresql(postgres_home, cli.home)
     started = cli.run("up")
     assert started.returncode == 0, started.stderr
     _without_waiting_for_the_disk(cli)

@@ -15,6 +15,7 @@ from psycopg import sql
 
 from geo_assets.database.bootstrap import bootstrap
 from geo_assets.database.migrate import migrate
+from geo_assets.local.debian_packages import UNPACKED
 from geo_assets.local.postgresql import Cluster, find_binaries, free_port
 from geo_assets.settings import Settings
 from geo_assets.submissions.submit import Submitter
@@ -46,8 +47,9 @@ def cluster(postgres_home, open_folder):
 class Databases:
     """Copies of one database that was migrated as the stack does it: a copy takes a tenth of the time."""
 
-    def __init__(self, cluster: Cluster, home: Path) -> None:
+    def __init__(self, cluster: Cluster, home: Path, postgres_home: Path) -> None:
         self.cluster = cluster
+        self._postgres_home = postgres_home
         self._numbers = count()
         self._template = Settings(
             home=home,
@@ -66,6 +68,7 @@ class Databases:
 
     def make(self, home: Path) -> Settings:
         """Settings of a new database."""
+        link_postgresql(self._postgres_home, home)
         made = self._template.model_copy(update={"home": home, "pg_database": f"of_tests_{next(self._numbers)}"})
         with psycopg.connect(self.cluster.dsn(), autocommit=True) as conn:
             conn.execute(
@@ -92,8 +95,15 @@ class Databases:
 
 
 @pytest.fixture(scope="session")
-def databases(cluster, open_folder):
-    return Databases(cluster, open_folder())
+def databases(cluster, open_folder, postgres_home):
+    return Databases(cluster, open_folder(), postgres_home)
+
+
+def link_postgresql(postgres_home: Path, home: Path) -> None:
+    """Let a home have the PostgreSQL that was unpacked for the tests; that of the machine it has anyway."""
+    unpacked = postgres_home / UNPACKED
+    if unpacked.is_dir():
+        (home / UNPACKED).symlink_to(unpacked.resolve())
 
 
 @pytest.fixture(scope="module")
