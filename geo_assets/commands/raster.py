@@ -7,7 +7,6 @@ sandboxed child.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from typer.core import TyperGroup
 
+from geo_assets.background import every
 from geo_assets.commands.console import JsonFlag, err, out, print_json
 from geo_assets.commands.place import put_in_place
 from geo_assets.commands.source import lay_out, members_of
@@ -294,22 +294,15 @@ def _progress(label: str, told: Callable[[], bytes]) -> Iterator[None]:
         TextColumn("{task.percentage:>3.0f} %"),
         TimeElapsedColumn(),
     )
-    done = threading.Event()
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task(label, total=1.0)
 
         def look() -> None:
-            while not done.wait(_LOOK_EVERY):
-                with suppress(ValueError):  # nothing yet, or half of it
-                    bar.update(task, completed=min(max(float(told()), 0.0), 1.0))
+            with suppress(ValueError):  # nothing yet, or half of it
+                bar.update(task, completed=min(max(float(told()), 0.0), 1.0))
 
-        watcher = threading.Thread(target=look, daemon=True)
-        watcher.start()
-        try:
+        with every(_LOOK_EVERY, look, "bar"):
             yield
-        finally:
-            done.set()
-            watcher.join()
 
 
 def _umask() -> int:

@@ -12,11 +12,12 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from geo_assets.background import every
 
 #: Decoded bytes that are proven in a second: read again, compared and described. Measured on a quiet core, on three
 #: kinds of pixels and both ways to write: 170 to 230 MB; less beside other work, which writing feels as well.
@@ -82,20 +83,13 @@ class Progress:
         if self._told is None:
             yield
             return
-        over = threading.Event()
 
         def look() -> None:
-            while not over.wait(_LOOK_EVERY):
-                if part := written_by_driver(made):
-                    self.written(part)
+            if part := written_by_driver(made):
+                self.written(part)
 
-        thread = threading.Thread(target=look, name="progress", daemon=True)
-        thread.start()
-        try:
+        with every(_LOOK_EVERY, look, "progress"):
             yield
-        finally:
-            over.set()
-            thread.join()
         self.written(1)
 
 

@@ -6,7 +6,6 @@ Here: working through a chunk, what its work cost, closing a stage's account. No
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from functools import partial
 import psycopg
 from psycopg_pool import PoolTimeout
 
+from geo_assets.background import every
 from geo_assets.correlation import about
 from geo_assets.errors import GeoAssetsError, unforeseen
 from geo_assets.ledger.fatal import MOST_DEATHS, SILENT_SECONDS
@@ -121,27 +121,22 @@ def _bury(context: StageContext, job: JobRef) -> None:
 @contextmanager
 def _telling(context: StageContext, log: LogLine) -> Iterator[None]:
     """Log once that the step waits for others on this host, if it does so for long."""
-    over = threading.Event()
+    waited = 0.0
 
-    def look() -> None:
-        waited = 0.0
-        while not over.wait(_LOOK_SECONDS):
-            waited = waited + _LOOK_SECONDS if context.waits_for_host else 0.0
-            if waited >= _TELL_SECONDS:
-                log(
-                    "waiting for a slot on this host: other runs have its child processes"
-                    f" (GEO_ASSETS_HOST_CHILDREN={context.settings.host_children},"
-                    f" GEO_ASSETS_HOST_MEMORY_MB={context.settings.host_memory_mb})"
-                )
-                return
+    def look() -> bool:
+        nonlocal waited
+        waited = waited + _LOOK_SECONDS if context.waits_for_host else 0.0
+        if waited < _TELL_SECONDS:
+            return True
+        log(
+            "waiting for a slot on this host: other runs have its child processes"
+            f" (GEO_ASSETS_HOST_CHILDREN={context.settings.host_children},"
+            f" GEO_ASSETS_HOST_MEMORY_MB={context.settings.host_memory_mb})"
+        )
+        return False
 
-    thread = threading.Thread(target=look, name="waiting-for-host", daemon=True)
-    thread.start()
-    try:
+    with every(_LOOK_SECONDS, look, "waiting-for-host"):
         yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def _one(context: StageContext, job: JobRef, stage: str, do: DoTask, work: Work) -> Result:
