@@ -152,6 +152,10 @@ class Team:
             return loaded == {"team", "maps"}
         return False
 
+    def statuses(self, job: str) -> dict[str, str]:
+        """Run -> its status in Dagster, which says SUCCESS a moment after the ledger says that the job has ended."""
+        return {run["runId"]: run["status"] for run in self.runs(job)}
+
     def runs(self, job: str) -> list[dict]:
         query = """query ($job: String!) { runsOrError(filter: {pipelineName: $job}) {
             ... on Runs { results { runId status tags { key value } } } } }"""
@@ -211,8 +215,7 @@ def team(open_folder, cluster):
 def test_a_job_is_launched_at_once_by_their_webserver_and_its_runs_are_in_their_storage_alone(team):
     job = team.geo_assets("submit", "hello_world", "--param", "n=3", "--wait")
     assert job["status"] == "completed"
-    (run,) = team.runs("hello_world")
-    assert (run["runId"], run["status"]) == (job["run_id"], "SUCCESS")
+    until(lambda: team.statuses("hello_world") == {job["run_id"]: "SUCCESS"})
     said = team.call("geo-assets", "job", job["job_id"]).stdout
     assert f"http://127.0.0.1:{team.port}/runs/{job['run_id']}" in said
     with psycopg.connect(team.settings.dsn("pipeline")) as db:
@@ -301,9 +304,8 @@ def test_dagster_dev_that_is_killed_in_the_middle_of_a_job_and_started_again_end
     after = team.converted(job["job_id"])
     assert len(after) == 60
     assert {key: after[key] for key in before} == before
-    statuses = {run["runId"]: run["status"] for run in team.runs("stage_raster")}
-    assert statuses[ended["run_id"]] == "SUCCESS"
-    assert "STARTED" not in statuses.values()
+    until(lambda: team.statuses("stage_raster")[ended["run_id"]] == "SUCCESS")
+    until(lambda: "STARTED" not in team.statuses("stage_raster").values())
     assert team.call("geo-assets", "verify", "--all", "--deep").returncode == 0
 
 
