@@ -1,9 +1,14 @@
-"""A collector of OpenTelemetry on loopback: a real HTTP server that keeps the spans that are sent to it."""
+"""A collector of OpenTelemetry on loopback: a real HTTP server that keeps the spans that are sent to it, and a
+context of W3C's Trace Context that a caller of ours may bring along.
+"""
 
 import gzip
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+#: A `traceparent`: version, trace id, span id, sampled. The specification's own example.
+PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 class Collector:

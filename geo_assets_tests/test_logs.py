@@ -13,6 +13,7 @@ from geo_assets.correlation import Trace, about, process_about
 from geo_assets.errors import unforeseen
 from geo_assets.redaction import redacted
 from geo_assets.settings import Settings
+from geo_assets_tests.otlp import PARENT
 
 SAS = "sv=2024-11-04&ss=b&srt=sco&sp=rl&se=2027-01-01T00:00:00Z&sig=hush%2Bhush%3D"
 KEY = "aHVzaC1odXNoLWh1c2gtaHVzaC1odXNo"
@@ -163,9 +164,6 @@ def test_a_text_that_is_long_or_hostile_takes_no_longer_than_its_length():
     ):
         redacted(text)
     assert time.process_time() - began < 10  # a second; minutes, if it grew with the square
-
-
-PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,8 @@ import pytest
 from geo_assets import extras, spans
 from geo_assets.errors import GeoAssetsError
 from geo_assets.settings import Settings
-from geo_assets_tests.otlp import Collector, attribute
+from geo_assets_tests.otlp import PARENT, Collector, attribute
 
-PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 TRACE = PARENT.split("-")[1]
 
 _LOADED = """

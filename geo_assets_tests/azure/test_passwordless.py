@@ -13,8 +13,8 @@ from psycopg import sql
 
 from geo_assets.local.debian_packages import UNPACKED
 from geo_assets_tests.conftest import Cli
-from geo_assets_tests.faults.test_killed_run import until
 from geo_assets_tests.raster.test_cog import write
+from geo_assets_tests.waiting import until
 
 pytestmark = pytest.mark.azure
 

@@ -11,8 +11,9 @@ from rasterio.io import MemoryFile
 from rasterio.transform import from_origin
 
 from geo_assets_tests.azurite import ACCOUNTS, KEY
-from geo_assets_tests.faults.test_killed_run import connect, until
+from geo_assets_tests.faults.test_killed_run import connect
 from geo_assets_tests.raster.test_cog import write
+from geo_assets_tests.waiting import until
 
 pytestmark = pytest.mark.azure
 

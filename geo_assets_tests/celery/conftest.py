@@ -10,9 +10,9 @@ from importlib.util import find_spec
 import pytest
 
 from geo_assets_tests.conftest import Cli, a_stack
-from geo_assets_tests.faults.test_killed_run import until
 from geo_assets_tests.processes import children
 from geo_assets_tests.redis_server import Redis
+from geo_assets_tests.waiting import until
 
 #: What cannot be imported without the packages of the extra.
 collect_ignore = [] if find_spec("dagster_celery") else ["test_configuration.py", "test_priorities.py"]

@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from geo_assets_tests.faults.test_killed_run import converted, run_workers, until
+from geo_assets_tests.faults.test_killed_run import converted, run_workers
 from geo_assets_tests.faults.test_steps_apart import assert_exact, begun
+from geo_assets_tests.waiting import until
 
 SETTINGS = {"GEO_ASSETS_EXECUTOR": "celery"}
 

@@ -4,9 +4,10 @@ import time
 
 import pytest
 
-from geo_assets_tests.faults.test_killed_run import converted, until
+from geo_assets_tests.faults.test_killed_run import converted
 from geo_assets_tests.faults.test_steps_apart import FILES, assert_exact, begun
 from geo_assets_tests.faults.test_terminate import assert_cancelled, run_of, terminate, visible
+from geo_assets_tests.waiting import until
 
 SETTINGS = {"GEO_ASSETS_RUN_LAUNCHER": "celery"}
 

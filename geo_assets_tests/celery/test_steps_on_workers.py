@@ -6,9 +6,10 @@ import psycopg
 import pytest
 
 from geo_assets_tests.celery.conftest import CHUNK
-from geo_assets_tests.faults.test_killed_run import connect, converted, run_workers, until
+from geo_assets_tests.faults.test_killed_run import connect, converted, run_workers
 from geo_assets_tests.faults.test_steps_apart import FILES, assert_exact, begun
 from geo_assets_tests.faults.test_terminate import assert_cancelled, run_of, terminate, visible
+from geo_assets_tests.waiting import until
 
 SETTINGS = {"GEO_ASSETS_EXECUTOR": "celery"}
 

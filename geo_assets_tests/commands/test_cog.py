@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from rio_cogeo.cogeo import cog_validate
 from geo_assets_tests.conftest import geo_assets
 from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.raster.test_profiles import field
+from geo_assets_tests.waiting import until
 
 
 def cog(*arguments, home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -203,10 +203,3 @@ def test_a_conversion_that_is_ended_leaves_nothing_that_stays(tmp_path, home, en
         assert status == 128 + ending
         assert not (tmp_path / "out.tif").exists()
     # the fixture looks whether anything is left
-
-
-def until(true, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

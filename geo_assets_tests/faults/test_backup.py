@@ -12,9 +12,10 @@ import pytest
 from geo_assets.local.postgresql import usable_data_dir
 from geo_assets.stages.reconcile import Class
 from geo_assets_tests.conftest import Cli, a_stack
-from geo_assets_tests.faults.test_killed_run import begun, until
+from geo_assets_tests.faults.test_killed_run import begun
 from geo_assets_tests.faults.test_terminate import barrier, delivery
 from geo_assets_tests.oracle import assert_reconciled, settings_of
+from geo_assets_tests.waiting import until
 
 pytestmark = pytest.mark.faults
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from geo_assets_tests.faults.test_killed_run import connect, converted, until
+from geo_assets_tests.faults.test_killed_run import connect, converted
 from geo_assets_tests.raster.test_cog import write
+from geo_assets_tests.waiting import until
 
 pytestmark = pytest.mark.faults
 

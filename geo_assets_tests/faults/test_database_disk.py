@@ -10,9 +10,10 @@ import pytest
 from geo_assets.local.postgresql import find_binaries
 from geo_assets.local.stack import Stack
 from geo_assets_tests.conftest import a_stack
-from geo_assets_tests.faults.test_killed_run import assert_completed_once, begun, connect, converted, until
+from geo_assets_tests.faults.test_killed_run import assert_completed_once, begun, connect, converted
 from geo_assets_tests.oracle import assert_reconciled
 from geo_assets_tests.own_mounts import CliIn, OwnMounts
+from geo_assets_tests.waiting import until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 

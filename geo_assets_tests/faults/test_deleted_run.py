@@ -2,8 +2,9 @@
 
 import pytest
 
-from geo_assets_tests.faults.test_killed_run import connect, until
+from geo_assets_tests.faults.test_killed_run import connect
 from geo_assets_tests.faults.test_terminate import STAGES, barrier, delivery, graphql, run_of, somebody_waits, visible
+from geo_assets_tests.waiting import until
 
 pytestmark = pytest.mark.faults
 

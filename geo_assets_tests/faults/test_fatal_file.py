@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from geo_assets_tests.conftest import Cli, a_stack
-from geo_assets_tests.faults.test_killed_run import connect, until
+from geo_assets_tests.faults.test_killed_run import connect
 from geo_assets_tests.raster.test_cog import write
+from geo_assets_tests.waiting import until
 
 
 @pytest.fixture(scope="module")

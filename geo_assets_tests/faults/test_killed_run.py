@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 
 from geo_assets_tests.processes import children, command
 from geo_assets_tests.raster.test_cog import write
+from geo_assets_tests.waiting import until
 
 
 def connect(cli):
@@ -34,16 +34,6 @@ def run_workers(cli) -> list[int]:
 
 def forkservers(parent: int) -> list[int]:
     return [pid for pid in children(parent) if "multiprocessing.forkserver" in command(pid)]
-
-
-def until(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.05)
-    raise AssertionError("it did not happen in time")
 
 
 def begun(cli, folder: Path, container: str) -> dict:

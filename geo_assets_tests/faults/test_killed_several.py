@@ -6,8 +6,9 @@ import signal
 import numpy as np
 import pytest
 
-from geo_assets_tests.faults.test_killed_run import connect, converted, run_workers, until
+from geo_assets_tests.faults.test_killed_run import connect, converted, run_workers
 from geo_assets_tests.raster.test_several import climate, write_bytes
+from geo_assets_tests.waiting import until
 
 pytestmark = pytest.mark.faults
 

@@ -7,8 +7,9 @@ import pytest
 
 from geo_assets.task_status import BAD_INPUT
 from geo_assets_tests.faults.nemesis import RASTERS, Told, storm
-from geo_assets_tests.faults.test_killed_run import connect, until
+from geo_assets_tests.faults.test_killed_run import connect
 from geo_assets_tests.oracle import assert_reconciled
+from geo_assets_tests.waiting import until
 
 pytestmark = pytest.mark.faults
 

@@ -13,11 +13,12 @@ from shapely.geometry import box
 
 from geo_assets.stages.reconcile import Class
 from geo_assets_tests.conftest import geo_assets
-from geo_assets_tests.faults.test_killed_run import connect, run_workers, until
+from geo_assets_tests.faults.test_killed_run import connect, run_workers
 from geo_assets_tests.faults.test_retire import sweep
 from geo_assets_tests.integration.test_publication import ingest, items, upload
 from geo_assets_tests.oracle import assert_reconciled, differences, settings_of
 from geo_assets_tests.raster.test_cog import write
+from geo_assets_tests.waiting import until
 
 pytestmark = pytest.mark.faults
 

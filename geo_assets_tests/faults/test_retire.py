@@ -13,12 +13,13 @@ from geo_assets.stages.contracts import JobRef
 from geo_assets.stages.orphans import sweep_orphans
 from geo_assets.stages.reconcile import Class
 from geo_assets.stages.retire import retire
-from geo_assets_tests.faults.test_killed_run import connect, until
+from geo_assets_tests.faults.test_killed_run import connect
 from geo_assets_tests.integration.test_publication import ingest, items, upload
 from geo_assets_tests.oracle import differences, settings_of
 from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.vector.builders import hive, points
 from geo_assets_tests.vector.builders import write as write_vector
+from geo_assets_tests.waiting import until
 
 pytestmark = pytest.mark.faults
 

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from geo_assets_tests.faults.test_killed_run import begun, connect, converted, run_workers, started, until
+from geo_assets_tests.faults.test_killed_run import begun, connect, converted, run_workers, started
 from geo_assets_tests.intake.test_boundary import CORPUS
 from geo_assets_tests.raster.test_cog import write
+from geo_assets_tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from geo_assets_tests.conftest import Cli, a_stack
-from geo_assets_tests.faults.test_killed_run import connect, converted, forkservers, run_workers, until
+from geo_assets_tests.faults.test_killed_run import connect, converted, forkservers, run_workers
 from geo_assets_tests.faults.test_terminate import assert_cancelled, graphql, run_of, terminate, visible
 from geo_assets_tests.processes import children, is_alive
 from geo_assets_tests.raster.test_cog import write
+from geo_assets_tests.waiting import until
 
 pytestmark = pytest.mark.faults
 

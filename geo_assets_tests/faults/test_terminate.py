@@ -9,9 +9,10 @@ import httpx
 import numpy as np
 import pytest
 
-from geo_assets_tests.faults.test_killed_run import begun, connect, converted, run_workers, until
+from geo_assets_tests.faults.test_killed_run import begun, connect, converted, run_workers
 from geo_assets_tests.processes import children
 from geo_assets_tests.raster.test_cog import write
+from geo_assets_tests.waiting import until
 
 pytestmark = pytest.mark.faults
 

@@ -15,9 +15,9 @@ from geo_assets_tests.faults.test_killed_run import (
     converted,
     run_workers,
     started,
-    until,
 )
 from geo_assets_tests.faults.test_terminate import STAGES, barrier
+from geo_assets_tests.waiting import until
 
 pytestmark = pytest.mark.slow
 

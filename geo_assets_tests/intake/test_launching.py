@@ -23,8 +23,8 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.submissions.launcher import Launcher
 from geo_assets.submissions.size import SIZE_TAG, Sizes
 from geo_assets.submissions.submit import Submitter
-from geo_assets_tests.faults.test_killed_run import until
 from geo_assets_tests.intake.test_lifecycle import at_work, submitted
+from geo_assets_tests.waiting import until
 
 
 class Webserver:

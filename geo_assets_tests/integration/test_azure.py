@@ -10,14 +10,13 @@ import pytest
 from shapely.geometry import box
 
 from geo_assets_tests.azurite import ACCOUNTS
-from geo_assets_tests.faults.test_killed_run import connect, until
+from geo_assets_tests.faults.test_killed_run import connect
 from geo_assets_tests.integration.test_take_along import delivery  # noqa: F401 - the fixture
+from geo_assets_tests.otlp import PARENT
 from geo_assets_tests.raster.test_cog import write
+from geo_assets_tests.waiting import until
 
 pytestmark = pytest.mark.azure
-
-#: The span of a sender (W3C Trace Context).
-PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 @pytest.fixture(scope="module")

@@ -23,9 +23,9 @@ import pytest
 
 from geo_assets.local.postgresql import free_port
 from geo_assets.settings import Settings
-from geo_assets_tests.faults.test_killed_run import until
 from geo_assets_tests.processes import children
 from geo_assets_tests.raster.test_cog import write
+from geo_assets_tests.waiting import until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 

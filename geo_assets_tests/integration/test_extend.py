@@ -25,10 +25,11 @@ from shapely.geometry import box
 import geo_assets
 from geo_assets.local.debian_packages import UNPACKED
 from geo_assets_tests.conftest import Cli
-from geo_assets_tests.faults.test_killed_run import converted, run_workers, until
+from geo_assets_tests.faults.test_killed_run import converted, run_workers
 from geo_assets_tests.oracle import settings_of
 from geo_assets_tests.processes import command
 from geo_assets_tests.raster.test_cog import write
+from geo_assets_tests.waiting import until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 

@@ -12,10 +12,10 @@ from shapely.geometry import box
 
 from geo_assets.stac.collection import Described
 from geo_assets.stac.pgstac import create_collection, read_collection
-from geo_assets_tests.faults.test_killed_run import until
 from geo_assets_tests.oracle import assert_reconciled, settings_of
 from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.stac.test_full_size import Searcher
+from geo_assets_tests.waiting import until
 
 pytestmark = pytest.mark.slow
 

@@ -8,8 +8,9 @@ import pytest
 from geo_assets.errors import GeoAssetsError
 from geo_assets.parameters import validate_parameters
 from geo_assets.submissions.submit import Submitter
-from geo_assets_tests.faults.test_killed_run import connect, until
+from geo_assets_tests.faults.test_killed_run import connect
 from geo_assets_tests.oracle import settings_of
+from geo_assets_tests.waiting import until
 
 
 def submit(cli, tmp_path, **parameters):

@@ -7,8 +7,8 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from geo_assets.ledger.measurements import QUESTIONS
-from geo_assets_tests.faults.test_killed_run import until
 from geo_assets_tests.monitoring.rules import ALERTS, Expression, rules
+from geo_assets_tests.waiting import until
 
 #: What the samples of a metric are called.
 ENDINGS = {"gauge": "", "counter": "_total", "histogram": "_bucket"}

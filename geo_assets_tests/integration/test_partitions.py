@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from geo_assets.parameters import JOB_TYPES
-from geo_assets_tests.faults.test_killed_run import connect, until
+from geo_assets_tests.faults.test_killed_run import connect
 from geo_assets_tests.faults.test_terminate import graphql, run_status
+from geo_assets_tests.waiting import until
 
 _SELECTOR = {"repositoryLocationName": "geo_assets", "repositoryName": "__repository__"}
 

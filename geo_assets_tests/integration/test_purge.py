@@ -4,12 +4,11 @@ import json
 import os
 import signal
 import subprocess
-from contextlib import suppress
 
 import numpy as np
 import pytest
 
-from geo_assets_tests.faults.test_killed_run import connect, until
+from geo_assets_tests.faults.test_killed_run import connect
 from geo_assets_tests.faults.test_terminate import (
     STAGES,
     barrier,
@@ -23,6 +22,7 @@ from geo_assets_tests.faults.test_terminate import (
 from geo_assets_tests.integration.test_publication import ingest, upload
 from geo_assets_tests.integration.test_repair import _LAUNCH, _SCHEDULES, _SELECTOR
 from geo_assets_tests.raster.test_cog import write
+from geo_assets_tests.waiting import until
 
 pytestmark = pytest.mark.faults
 
@@ -49,9 +49,7 @@ def rest(cli) -> None:
         with connect(cli) as db:
             return db.execute(query).fetchall()
 
-    with suppress(AssertionError):
-        until(lambda: not under_way())
-    assert under_way() == [], "runs of an earlier test do not end"
+    until(lambda: not under_way(), failure=lambda: f"runs of an earlier test do not end: {under_way()}")
 
 
 def told(cli, job_id: str) -> dict:

@@ -15,7 +15,6 @@ import pytest
 from shapely.geometry import box
 
 from geo_assets.stac.pgstac import load_items
-from geo_assets_tests.faults.test_killed_run import until
 from geo_assets_tests.faults.test_terminate import graphql, run_status
 from geo_assets_tests.integration.test_ingest_container import connect
 from geo_assets_tests.integration.test_partitions import _LAUNCH, _SELECTOR
@@ -24,6 +23,7 @@ from geo_assets_tests.integration.test_receipts import flipped, path_of
 from geo_assets_tests.oracle import settings_of
 from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.stac.test_retries import item
+from geo_assets_tests.waiting import until
 
 NAME = "repaired"
 

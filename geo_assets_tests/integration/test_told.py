@@ -10,14 +10,14 @@ import pytest
 
 from geo_assets import extras
 from geo_assets_tests.conftest import Cli, a_stack
-from geo_assets_tests.faults.test_killed_run import begun, connect, run_workers, until
-from geo_assets_tests.otlp import Collector, attribute
+from geo_assets_tests.faults.test_killed_run import begun, connect, run_workers
+from geo_assets_tests.otlp import PARENT, Collector, attribute
 from geo_assets_tests.raster.test_cog import write
+from geo_assets_tests.waiting import until
 from geo_assets_tests.webhook import Webhook
 
 pytestmark = pytest.mark.faults
 
-PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 OTHER_PARENT = "00-00000000000000000000000000000abc-00f067aa0ba902b7-01"
 
 HAS_OTEL = extras._is_here("opentelemetry.exporter.otlp.proto.http")

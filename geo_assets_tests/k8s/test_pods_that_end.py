@@ -4,9 +4,10 @@ import time
 
 import pytest
 
-from geo_assets_tests.faults.test_killed_run import converted, until
+from geo_assets_tests.faults.test_killed_run import converted
 from geo_assets_tests.faults.test_steps_apart import assert_exact, begun
 from geo_assets_tests.faults.test_terminate import visible
+from geo_assets_tests.waiting import until
 
 pytestmark = pytest.mark.k8s
 

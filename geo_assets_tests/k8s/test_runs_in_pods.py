@@ -5,11 +5,12 @@ what becomes of a job when one is evicted and the server is unwell.
 import numpy as np
 import pytest
 
-from geo_assets_tests.faults.test_killed_run import connect, converted, until
+from geo_assets_tests.faults.test_killed_run import connect, converted
 from geo_assets_tests.faults.test_steps_apart import FILES, assert_exact, begun
 from geo_assets_tests.faults.test_terminate import visible
 from geo_assets_tests.k8s.conftest import CHUNK
 from geo_assets_tests.raster.test_cog import write
+from geo_assets_tests.waiting import until
 
 pytestmark = pytest.mark.k8s
 

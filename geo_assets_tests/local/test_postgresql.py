@@ -19,6 +19,7 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.local.debian_packages import UNPACKED, missing_libraries, unpacked_environment
 from geo_assets.local.postgresql import Cluster, find_binaries, free_port, usable_data_dir
 from geo_assets_tests.processes import children, command, is_alive
+from geo_assets_tests.waiting import until
 
 NOT_DURABLE = {"fsync": "off", "shared_buffers": "16MB", "max_connections": "20", "max_wal_size": "64MB"}
 
@@ -56,13 +57,6 @@ def wait_until_gone(pid: int) -> None:
     deadline = time.monotonic() + 15
     while is_alive(pid):
         assert time.monotonic() < deadline, f"process {pid} is still there"
-        time.sleep(0.02)
-
-
-def until(condition) -> None:
-    deadline = time.monotonic() + 15
-    while not condition():
-        assert time.monotonic() < deadline
         time.sleep(0.02)
 
 

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 
 import pytest
 
@@ -14,6 +13,7 @@ from geo_assets.local.stack import Stack, can_serve
 from geo_assets.local.supervisor import CRASH_LOOP, Deaths
 from geo_assets_tests.local.test_postgresql import crash
 from geo_assets_tests.processes import connections
+from geo_assets_tests.waiting import until
 
 PARTS = ("code_server", "webserver", "daemon", "api", *(["serve"] if can_serve() else []))
 
@@ -27,13 +27,6 @@ def pids(cli):
 def postgresql(cli):
     stack = Stack(cli.home)
     return stack.cluster(stack.state(), find_binaries(cli.home)).pid()
-
-
-def until(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 def process_findings(cli):

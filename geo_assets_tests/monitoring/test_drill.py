@@ -26,13 +26,14 @@ from geo_assets.local.postgresql import find_binaries
 from geo_assets_tests.azure.conftest import sas_token
 from geo_assets_tests.azurite import ACCOUNTS
 from geo_assets_tests.conftest import a_stack
-from geo_assets_tests.faults.test_killed_run import started, until
+from geo_assets_tests.faults.test_killed_run import started
 from geo_assets_tests.local.test_supervisor import postgresql
 from geo_assets_tests.monitoring.rules import ALERTS
 from geo_assets_tests.monitoring.test_alerts import RUNBOOK
 from geo_assets_tests.own_mounts import CliIn, OwnMounts
 from geo_assets_tests.prometheus_server import Prometheus
 from geo_assets_tests.raster.test_cog import write
+from geo_assets_tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

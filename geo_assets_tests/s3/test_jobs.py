@@ -7,10 +7,11 @@ import numpy as np
 import psycopg
 import pytest
 
-from geo_assets_tests.faults.test_killed_run import connect, until
+from geo_assets_tests.faults.test_killed_run import connect
 from geo_assets_tests.oracle import settings_of
 from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.s3.conftest import KEY, SECRET
+from geo_assets_tests.waiting import until
 
 pytestmark = pytest.mark.s3
 

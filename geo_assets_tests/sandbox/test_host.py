@@ -17,6 +17,7 @@ from geo_assets.sandbox.host import HostLimits, HostShare
 from geo_assets.sandbox.pool import SandboxPool
 from geo_assets.sandbox.selftest import ProbeReport, ProbeRequest
 from geo_assets_tests.processes import children, is_alive
+from geo_assets_tests.waiting import until
 
 PROBE = "geo_assets.sandbox.selftest:probe"
 
@@ -77,14 +78,6 @@ def lines(process) -> list[float]:
 
 def first_line(process) -> float:
     return json.loads(process.stdout.readline())[1]
-
-
-def until(true, seconds=20.0):
-    end = time.monotonic() + seconds
-    while not (found := true()):
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    return found
 
 
 def test_four_runs_of_three_workers_never_have_more_than_two_children_and_all_end(run):

@@ -17,6 +17,7 @@ from geo_assets_tests.conftest import INTERRUPTIBLE, geo_assets
 from geo_assets_tests.databases import environment
 from geo_assets_tests.processes import children
 from geo_assets_tests.stages.test_chunks import SIDES, world  # noqa: F401 - a fixture
+from geo_assets_tests.waiting import until
 
 
 @pytest.fixture
@@ -29,15 +30,6 @@ def said(settings):
         return done.stdout
 
     return said
-
-
-def until(look, seconds: float = 30):
-    """What a function finds, as soon as it finds something."""
-    deadline = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return found
 
 
 def test_top_shows_each_file_with_its_child_its_memory_and_the_part_that_is_done(world, said, monkeypatch):  # noqa: F811

@@ -13,8 +13,8 @@ from geo_assets.stages import kept_lease as keeping
 from geo_assets.stages.claim import claim_job
 from geo_assets.stages.context import StageContext
 from geo_assets.stages.kept_lease import kept_lease
-from geo_assets_tests.faults.test_killed_run import until
 from geo_assets_tests.intake.messages import hello
+from geo_assets_tests.waiting import until
 
 BEAT = 0.1  # seconds
 
