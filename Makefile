@@ -138,7 +138,7 @@ bench-scale: ## a million files listed and planned, a hundred thousand through a
 	@$(RUN) python -m benchmarks.scale
 	echo "bench-scale: $$((SECONDS - step)) s"
 
-bench-soak: ## 2,000 small jobs: memory of each process, what stays in the database; starts a stack of its own; about half an hour
+bench-soak: ## 2,000 small jobs: memory of each process, what stays, that retention holds it; starts a stack of its own; half an hour
 	@$(RUN) python -m benchmarks.soak
 	echo "bench-soak: $$((SECONDS - step)) s"
 
