@@ -62,7 +62,7 @@ def test_a_run_that_waits_in_the_queue_for_long_is_launched_once_in_any_time_zon
             cli.json("submit", "list_container", "--param", "container=queue", "--param", f"prefix={'note'[: i + 1]}")
             for i in range(4)
         ]
-        until(lambda: len(run_workers(cli)) == 4)
+        until(lambda: len(run_workers(cli)) == 4, 180)  # a killed run of another test has a place until it is found
         waiting = cli.json("submit", "hello_world", "--param", f"message=patient in {zone}")
         time.sleep(27)  # longer than a launch may take, and a tick of the sensor
     for job in (*held, waiting):

@@ -41,7 +41,7 @@ def purge(cli, *words) -> dict[str, int]:
 
 
 def rest(cli) -> None:
-    """Until every run has ended: a job ends a moment before its run does."""
+    """Until every run has ended: a job ends a moment before its run does, and Dagster may find a killed one late."""
     query = """select run_id, pipeline_name, status, create_timestamp from dagster.runs
                 where status not in ('SUCCESS', 'FAILURE', 'CANCELED')"""
 
@@ -49,7 +49,7 @@ def rest(cli) -> None:
         with connect(cli) as db:
             return db.execute(query).fetchall()
 
-    until(lambda: not under_way(), failure=lambda: f"runs of an earlier test do not end: {under_way()}")
+    until(lambda: not under_way(), 180, failure=lambda: f"runs of an earlier test do not end: {under_way()}")
 
 
 def told(cli, job_id: str) -> dict:
