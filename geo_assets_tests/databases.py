@@ -100,10 +100,12 @@ def databases(cluster, open_folder, postgres_home):
 
 
 def link_postgresql(postgres_home: Path, home: Path) -> None:
-    """Let a home have the PostgreSQL that was unpacked for the tests; that of the machine it has anyway."""
-    unpacked = postgres_home / UNPACKED
-    if unpacked.is_dir():
-        (home / UNPACKED).symlink_to(unpacked.resolve())
+    """Let a home have the PostgreSQL that was unpacked for the tests; that of the machine it has anyway. A home may get
+    several databases.
+    """
+    unpacked, place = postgres_home / UNPACKED, home / UNPACKED
+    if unpacked.is_dir() and not place.exists():
+        place.symlink_to(unpacked.resolve())
 
 
 @pytest.fixture(scope="module")
