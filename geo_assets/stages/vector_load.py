@@ -164,7 +164,13 @@ def staged_source(
                     )
                 )
             undo.callback(_discard, settings, staged[-1])
-        yield report, [Part(*part) for part in zip(report.layers, staged, keys, strict=True)]
+        plans = [_as_found(plan, each.report) for plan, each in zip(report.layers, staged, strict=True)]
+        yield report, [Part(*part) for part in zip(plans, staged, keys, strict=True)]
+
+
+def _as_found(plan: LayerPlan, sent: StreamReport) -> LayerPlan:
+    """The plan with what is known of its geometries since they were sent."""
+    return sent.found.in_place(plan) if sent.found is not None and plan.looked_at_later else plan
 
 
 def inspect_source(sandbox: SandboxPool, request: InspectRequest) -> InspectReport:

@@ -126,6 +126,9 @@ class LayerPlan(_Model):
     m_dropped: int = 0
     rejected_by_reason: Counts = Field(default_factory=dict)
     repaired_by_reason: Counts = Field(default_factory=dict)
+    looked_at_later: bool = (
+        False  # geometries are checked while they are sent; what is found then is `StreamReport.found`
+    )
     sound: bool = False  # every geometry of the file is valid, finite and plain WKB: not checked again
     wkb_as_is: bool = False  # the bytes are used as they are read, apart from a Multi header and from `changed`
     sound_values: bool = False  # each value of the file has its column's type: not checked again
@@ -174,8 +177,31 @@ class StreamRequest(_Model):
     max_unpacked_bytes: int = Field(MAX_UNPACKED_BYTES, ge=1)
 
 
+class Found(_Model):
+    """What a plan says of the geometries of a layer, where they were looked at while they were sent."""
+
+    null_geometries: int = 0
+    rejected_by_reason: Counts = Field(default_factory=dict)
+    repaired_by_reason: Counts = Field(default_factory=dict)
+    bounds: BoundingBox | None = None
+    bbox_4326: BoundingBox | None = None
+    footprint: dict[str, Any] | None = None
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, plan: LayerPlan) -> Self:
+        """That part of a plan."""
+        return cls(**{name: getattr(plan, name) for name in cls.model_fields})
+
+    def in_place(self, plan: LayerPlan) -> LayerPlan:
+        """The plan, which says this."""
+        return plan.model_copy(update={name: getattr(self, name) for name in type(self).model_fields})
+
+
 class StreamReport(_Model):
     """What was sent: `rows` + the sum of `rejected` + `filtered` = the plan's features."""
+
+    found: Found | None = None
 
     rows: Annotated[int, Field(ge=0)]
     filtered: Annotated[int, Field(ge=0)] = 0

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from geo_assets.epsg import parse_code
 from geo_assets.errors import GeoAssetsError
@@ -25,6 +25,7 @@ from geo_assets.vector.models import (
     LayerOptions,
     LayerPlan,
     Part,
+    StreamRequest,
 )
 from geo_assets.vector.names import column_names
 from geo_assets.vector.reader import geometry
@@ -68,8 +69,9 @@ def inspect(request: InspectRequest) -> InspectReport:
     """
     if request.where:
         parse(request.where)
-    inspection = _Inspection(request)
+    inspection = Inspection(request)
     source = prepare(Path(request.source), max_unpacked_bytes=request.max_unpacked_bytes, options=inspection.options)
+    inspection.is_alone = len(source.datasets) == 1
     inspection.warnings += source.warnings
     for error in source.left_out:
         inspection.leave_out(error)
@@ -97,8 +99,14 @@ def software() -> dict[str, str]:
     }
 
 
-class _Inspection:
+class Inspection:
     """One inspection of a source: the request, what was found, and the warnings."""
+
+    @classmethod
+    def of(cls, request: StreamRequest) -> Self:
+        """The one that made a plan."""
+        options = request.plan.options.model_dump()
+        return cls(InspectRequest(source=request.source, thorough=False, **options))
 
     def __init__(self, request: InspectRequest) -> None:
         self._request = request
@@ -108,6 +116,7 @@ class _Inspection:
         self._seen: list[str] = []
         self._faults: list[GeoAssetsError] = []
         self.warnings: list[str] = []
+        self.is_alone = False  # one layer is all that the source has: nothing goes on without it
 
     def leave_out(self, error: GeoAssetsError) -> None:
         """Continue without the layer or member at fault, with a warning.
@@ -161,6 +170,7 @@ class _Inspection:
         except GeoAssetsError as error:
             self.leave_out(error)
             return
+        self.is_alone = self.is_alone and len(refs) == 1
         for ref in refs:
             name = ref.layer or dataset.stem
             self._seen.append(name)
@@ -181,9 +191,11 @@ class _Inspection:
             if crs is None and self.options.bbox is not None:
                 raise _no_crs(ref)
             check = self._checks(crs)
-            survey = _survey(
-                layer, layer_filter, crs, trust=self.options.trust_geometry, check=check, whole=self._request.thorough
-            )
+            trust, whole = self.options.trust_geometry, self._request.thorough
+            later = not trust and self._may_look_later(ref, layer, crs)
+            scanned = _scanned(layer, layer_filter) if later or (trust and not whole) else None
+            survey = scanned or _survey(layer, layer_filter, crs, trust=trust, check=check, whole=whole)
+            later = later and scanned is not None
         if layer.declared and survey.features < layer.declared:
             raise GeoAssetsError(
                 "UNREADABLE",
@@ -195,7 +207,22 @@ class _Inspection:
         if survey.nulls == survey.features - survey.filtered:
             yield self._attribute_plan(ref, layer, survey)
         else:
-            yield from self._geometry_plans(ref, layer, survey, crs, checked=check)
+            yield from self._geometry_plans(ref, layer, survey, crs, checked=check, later=later)
+
+    def found(self, ref: LayerRef, layer: OpenLayer, survey: Survey) -> LayerPlan:
+        """The plan of a layer whose geometries were looked at while it was sent.
+
+        Raises:
+            GeoAssetsError: AXES_SWAPPED; VECTOR_ALL_REJECTED.
+        """
+        (plan,) = self._geometry_plans(ref, layer, survey, crs_of(layer, self.options), checked=True)
+        return plan
+
+    def _may_look_later(self, ref: LayerRef, layer: OpenLayer, crs: CRS | None) -> bool:
+        """Whether geometries may be looked at while they are sent: whatever is found, it is the same table."""
+        if not self.is_alone or self._request.thorough or crs is None or layer.bounds is None:
+            return False
+        return plan_crs(crs, self._target_crs, layer.bounds, ref.title).transform_name is None
 
     def _checks(self, crs: CRS | None) -> bool:
         """Whether this pass checks for invalid geometry. What will be transformed is checked afterwards."""
@@ -253,9 +280,16 @@ class _Inspection:
         )
 
     def _geometry_plans(
-        self, ref: LayerRef, layer: OpenLayer, survey: Survey, crs: CRS | None, *, checked: bool
+        self,
+        ref: LayerRef,
+        layer: OpenLayer,
+        survey: Survey,
+        crs: CRS | None,
+        *,
+        checked: bool,
+        later: bool = False,
     ) -> Iterator[LayerPlan]:
-        if crs is not None and axes_look_swapped(crs, survey.whole_bounds):
+        if crs is not None and not later and axes_look_swapped(crs, survey.whole_bounds):
             raise GeoAssetsError(
                 "AXES_SWAPPED",
                 f"x and y of {ref.title} look swapped: it lies outside the area of {crs.name!r}, and inside the other"
@@ -286,7 +320,8 @@ class _Inspection:
             "crs_name": way.name,
             "transform_name": way.transform_name,
             "transform_accuracy_m": way.accuracy_m,
-            "sound": survey.untouched and checked,
+            "looked_at_later": later,
+            "sound": survey.untouched and checked and not later,
             "sound_values": survey.sound_values,
             "wkb_as_is": survey.wkb_as_is and checked and way.transform_name is None,
             "changed": (
@@ -338,14 +373,8 @@ def _survey(
 
     `whole`: every column is read, so that faulty values are found.
     """
-    half = math.pi / crs.axis_info[0].unit_conversion_factor if crs is not None and crs.is_geographic else None
-    survey = Survey(widest=half)
+    survey = Survey.of(crs)
     bounds = layer.bounds if trust and not layer_filter.reads_geometry else None
-    scan = layer.scan() if bounds and layer_filter.takes_all and not whole else None
-    if scan is not None and bounds is not None and scan.headers.need_nothing:
-        survey.add_alike(scan.headers, scan.geometries, scan.nulls, bounds)
-        survey.sound_values = not scan.odd
-        return survey
 
     def look(batch: Batch) -> _Looked:
         selected = layer_filter.apply(batch)
@@ -366,6 +395,19 @@ def _survey(
             survey.add(seen.cleaned, filtered=filtered, linearised=seen.selected.batch.linearised, sound=seen.sound)
         elif bounds is not None:
             survey.add_headers(seen.headers, bounds, filtered=filtered)
+    return survey
+
+
+def _scanned(layer: OpenLayer, layer_filter: LayerFilter) -> Survey | None:
+    """Survey a layer by the headers of its geometries, which SQLite reads for a GeoPackage and checks every value;
+    None where it has to be read: the headers differ, or it does not declare its extent.
+    """
+    scan = layer.scan() if layer.bounds and layer_filter.takes_all else None
+    if scan is None or layer.bounds is None or not scan.headers.need_nothing:
+        return None
+    survey = Survey()
+    survey.add_alike(scan.headers, scan.geometries, scan.nulls, layer.bounds)
+    survey.sound_values = not scan.odd
     return survey
 
 

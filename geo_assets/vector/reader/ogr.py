@@ -249,8 +249,7 @@ def _check_of(ref: LayerRef, fields: _Fields, key: str, opened: ExitStack) -> An
         from geo_assets.vector.reader.sqlite_values import SQLiteCheck
 
         check = SQLiteCheck.of(dataset.path, ref.layer or "", key, fields.names, fields.types)
-        if check is not None:
-            opened.callback(check.connection.close)
+        opened.callback(check.connection.close)
         return check
     if dataset.format is Format.SHAPEFILE:
         from geo_assets.vector.reader.dbf import DbfCheck

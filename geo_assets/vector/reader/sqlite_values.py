@@ -88,21 +88,15 @@ class SQLiteCheck:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, path: Path, table: str, key: str, names: list[str], types: list[pa.DataType]) -> SQLiteCheck | None:
-        """Make the check; None where the table has no column that could hold an invalid value."""
+    def of(cls, path: Path, table: str, key: str, names: list[str], types: list[pa.DataType]) -> SQLiteCheck:
+        """Make the check, of the columns that could hold an invalid value. Its connection is the caller's to close."""
+        connection = read_only(path)
+        found = _columns_of(connection, table)
         columns = {
             i: (name, str(kind))
             for i, (name, kind) in enumerate(zip(names, types, strict=True))
-            if i and str(kind) in _ODD
+            if i and str(kind) in _ODD and name.lower() in found
         }
-        if not columns:
-            return None
-        connection = read_only(path)
-        found = _columns_of(connection, table)
-        columns = {i: column for i, column in columns.items() if column[0].lower() in found}
-        if not columns:
-            connection.close()
-            return None
         return cls(connection, table, key if key.lower() in found else "rowid", columns)
 
     def correct(self, columns: list[pa.Array | None], fids: pa.Array, findings: Findings) -> None:
@@ -121,7 +115,8 @@ class SQLiteCheck:
             self._put_right(present, found, columns, numbers, findings)
 
     def _odd(self, positions: Collection[int]) -> str:
-        return " or ".join(_ODD[self.columns[i][1]].format(_quoted(self.columns[i][0])) for i in positions)
+        odd = (_ODD[self.columns[i][1]].format(_quoted(self.columns[i][0])) for i in positions)
+        return " or ".join(odd) or "false"
 
     def scan(self, geometry: str) -> Scan | None:
         """Check values and geometry headers in one scan; None where the headers differ, or are not plain."""

@@ -26,25 +26,29 @@ from geo_assets.vector.crs import (
 from geo_assets.vector.ipc import MOST_BYTES
 from geo_assets.vector.models import (
     ColumnPlan,
+    Found,
     GeometryType,
     LayerPlan,
     StreamReport,
     StreamRequest,
 )
 from geo_assets.vector.reader import geometry
-from geo_assets.vector.reader.batches import Batch, LayerRef
+from geo_assets.vector.reader.batches import Batch, LayerRef, OpenLayer
 from geo_assets.vector.reader.conversion import as_json, convert
-from geo_assets.vector.reader.filters import LayerFilter, Selection, filter_of
+from geo_assets.vector.reader.filters import LayerFilter, Selection, crs_of, filter_of
 from geo_assets.vector.reader.findings import Findings
+from geo_assets.vector.reader.inspect import Inspection
 from geo_assets.vector.reader.layers import open_layer
+from geo_assets.vector.reader.simple import Sound
 from geo_assets.vector.reader.sources import prepare
-from geo_assets.vector.reader.survey import check_kept, is_of
+from geo_assets.vector.reader.survey import Survey, check_kept, is_of
 from geo_assets.vector.reader.threads import BATCH_BYTES, THREADS, in_order
-from geo_assets.vector.reader.wkb import promote_wkb, to_wkb
+from geo_assets.vector.reader.wkb import Headers, promote_wkb, to_wkb
 from geo_assets.vector.schemas import reject_schema, wire_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from pyproj import CRS
 
 #: Bytes of the largest row, without the metadata of its message.
 _LARGEST_ROW = MOST_BYTES - 1024**2
@@ -74,7 +78,7 @@ def stream(request: StreamRequest, sink: BinaryIO) -> StreamReport:
         tempfile.TemporaryFile(dir=Path(request.source).parent) as spool,
     ):
         rejects = pa.ipc.new_stream(spool, reject_schema())
-        sender = _Sender(plan, filter_of(ref, layer, plan.options), ref.title)
+        sender = _Sender(plan, filter_of(ref, layer, plan.options), crs_of(layer, plan.options), ref.title)
         writer = pa.ipc.new_stream(sink, sender.schema)
         batches = layer.read({column.position for column in plan.columns} | sender.filter.positions)
         for selected, prepared in in_order(batches, sender.prepare, threads=sender.threads):
@@ -84,11 +88,21 @@ def stream(request: StreamRequest, sink: BinaryIO) -> StreamReport:
             for piece in _bounded(rejected) if rejected is not None else ():
                 rejects.write_batch(piece)
         sender.check()
+        found = _found(request, ref, layer, sender.survey) if plan.looked_at_later else None
         writer.close()
         rejects.close()
         spool.seek(0)
         shutil.copyfileobj(spool, sink, _COPY_BYTES)
-    return sender.report(layer.findings)
+    return sender.report(layer.findings).model_copy(update={"found": found})
+
+
+def _found(request: StreamRequest, ref: LayerRef, layer: OpenLayer, survey: Survey) -> Found:
+    """What the plan would have said if its layer had been looked at before.
+
+    Raises:
+        GeoAssetsError: as `inspect`.
+    """
+    return Found.of(Inspection.of(request).found(ref, layer, survey))
 
 
 def _find(request: StreamRequest) -> LayerRef:
@@ -112,16 +126,18 @@ class _Prepared:
     repairs: Counter[str] = field(default_factory=Counter)
     filtered: int = 0
     elsewhere: int = 0
+    looked_at: tuple[geometry.Cleaned, Sound] | None = None  # for the survey
 
 
 class _Sender:
     """Converts a layer's batches for sending, and counts."""
 
-    def __init__(self, plan: LayerPlan, layer_filter: LayerFilter, title: str) -> None:
+    def __init__(self, plan: LayerPlan, layer_filter: LayerFilter, crs: CRS | None, title: str) -> None:
         self._plan = plan
         self.filter = layer_filter
         self._title = title
         self.schema = wire_schema(plan.columns, geometry=plan.geometry_type is not None)
+        self.survey = Survey.of(crs)
         self._rows = self._geometries = self._filtered = self._elsewhere = self._seen = 0
         self._rejected: Counter[str] = Counter()
         self._repaired: Counter[str] = Counter()
@@ -132,7 +148,8 @@ class _Sender:
         """Return the number of threads: one where bytes are sent unchanged, or where a prepared box is used, which is
         not thread-safe.
         """
-        as_is = self._plan.wkb_as_is or self._plan.geometry_type is None
+        plan = self._plan
+        as_is = (plan.wkb_as_is and not plan.looked_at_later) or plan.geometry_type is None
         return 1 if as_is or self.filter.reads_geometry else THREADS
 
     def prepare(self, batch: Batch) -> tuple[Selection, _Prepared | None]:
@@ -161,28 +178,37 @@ class _Sender:
         )
 
     def _as_is(self, batch: Batch, kind: GeometryType) -> _Prepared:
-        """Send the bytes unchanged; only features that a survey marked are processed. Called by one thread, because it
-        counts positions.
+        """Send the bytes unchanged; only features that a survey marked are processed, or those that are not sound by
+        their bytes where nobody looked at them before.
         """
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        plan, first = self._plan, self._seen
-        self._seen += len(batch.wkb)
-        low, high = (bisect_left(plan.changed, place) for place in (first, self._seen))
+        plan = self._plan
         wkb = promote_wkb(batch.wkb, kind, has_z=plan.has_z)
-        if low == high:
+        sound = self.filter.sound(batch, Headers.of(batch.wkb)) if plan.looked_at_later else None
+        mask = ~sound.rows if sound is not None else self._marked(len(wkb))
+        rows = np.flatnonzero(mask)
+        if sound is None and not len(rows):
             return _Prepared(wkb)
-        rows = np.array(plan.changed[low:high]) - first
-        mask = np.zeros(len(wkb), dtype=bool)
-        mask[rows] = True
         cleaned = self.filter.clean(batch.keep(mask))
         geometry.fit(cleaned, kind, has_z=plan.has_z)
         reasons = {int(rows[row]): reason for row, reason in sorted(cleaned.reasons.items())}
-        wkb = pc.replace_with_mask(wkb, pa.array(mask), to_wkb(cleaned.geometries, has_z=plan.has_z))
-        mask[:] = True
-        mask[list(reasons)] = False
-        return _Prepared(wkb, mask if reasons else None, reasons, cleaned.repaired)
+        if len(rows):
+            wkb = pc.replace_with_mask(wkb, pa.array(mask), to_wkb(cleaned.geometries, has_z=plan.has_z))
+        keep = np.ones(len(wkb), dtype=bool)
+        keep[list(reasons)] = False
+        looked_at = (cleaned, sound) if sound is not None else None
+        return _Prepared(wkb, keep if reasons else None, reasons, cleaned.repaired, looked_at=looked_at)
+
+    def _marked(self, count: int) -> NDArray[np.bool_]:
+        """Which of the next features a survey marked. Called by one thread, because it counts positions."""
+        changed, first = self._plan.changed, self._seen
+        self._seen += count
+        low, high = (bisect_left(changed, place) for place in (first, self._seen))
+        mask = np.zeros(count, dtype=bool)
+        mask[np.array(changed[low:high], dtype=np.int64) - first] = True
+        return mask
 
     def convert(self, selected: Selection, prepared: _Prepared | None) -> tuple[pa.RecordBatch, pa.RecordBatch | None]:
         """Return one batch to send, and its rejected features, if any; count them."""
@@ -195,6 +221,9 @@ class _Sender:
         if prepared is None:
             self._rows += len(kept.wkb)
             return pa.record_batch(arrays, schema=self.schema), None
+        if prepared.looked_at is not None:
+            cleaned, sound = prepared.looked_at
+            self.survey.add(cleaned, filtered=selected.filtered, linearised=kept.linearised, sound=sound)
         self._rejected.update(prepared.reasons.values())
         self._repaired.update(prepared.repairs)
         self._filtered += prepared.filtered if main else 0

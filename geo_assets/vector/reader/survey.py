@@ -7,8 +7,10 @@ reading the layer (`inspect.py`).
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +28,9 @@ from geo_assets.vector.reader.wkb import (
     TYPE_NAMES,
     Headers,
 )
+
+if TYPE_CHECKING:
+    from pyproj import CRS
 
 #: The kinds by which a layer is split.
 PARTS: dict[int, Part] = {POINT: "point", LINE: "line", POLYGON: "polygon"}
@@ -84,6 +89,12 @@ class Survey:
         self.tallies: dict[int, Tally] = {}
         self._widest = widest
         self._whole = Tally()
+
+    @classmethod
+    def of(cls, crs: CRS | None) -> Survey:
+        """Of a layer in a CRS. What is wider than half the globe may cross the antimeridian."""
+        half = math.pi / crs.axis_info[0].unit_conversion_factor if crs is not None and crs.is_geographic else None
+        return cls(widest=half)
 
     def add(self, cleaned: Cleaned, *, filtered: int = 0, linearised: int = 0, sound: Sound | None = None) -> None:
         """Add one batch: what had to be looked at, what had not, and how many of its features a condition had
