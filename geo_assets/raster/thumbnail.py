@@ -74,20 +74,27 @@ def _stretched(cog: Any, bands: list[int], kind: PixelKind, valid: NDArray[np.bo
         Resampling.nearest if codes or not gdal_sees_the_same(cog) else Resampling.average
     )  # of what GDAL considers valid
     data = [cog.read(band, out_shape=valid.shape, resampling=resampling) for band in bands]
-    values = np.stack([np.abs(d) if d.dtype.kind == "c" else d for d in data]).astype(np.float64)
+    values: NDArray[Any] = np.stack([np.abs(d) if d.dtype.kind == "c" else d for d in data])
+    values = values if values.dtype == np.uint8 else values.astype(np.float64)
     shown = valid & np.isfinite(values).all(axis=0)
     if numpy_dtype(dtype_names(cog)[0]) == np.uint8 and cog.colorinterp[bands[0] - 1].name == "red":
         limits = [_limits(values[:, shown])] * len(values)  # one for all: the balance of colours is the camera's
     else:
         limits = [_limits(band[shown]) for band in values]
-    scaled = [
-        np.clip((band - low) / (high - low) * 255, 0, 255) for band, (low, high) in zip(values, limits, strict=True)
-    ]
-    rgb = np.where(shown, np.nan_to_num(np.stack(scaled)), 0).astype(np.uint8)
+    grey = [_grey(band, low, high) for band, (low, high) in zip(values, limits, strict=True)]
+    rgb: Bytes = np.where(shown, np.stack(grey), 0).astype(np.uint8)
     return rgb if len(bands) == 3 else np.repeat(rgb, 3, axis=0)
 
 
-def _limits(values: NDArray[np.float64]) -> tuple[float, float]:
+def _grey(band: NDArray[Any], low: float, high: float) -> Bytes:
+    """Black up to `low`, white from `high`. Of a byte there are 256 values: they are looked up."""
+    if band.dtype == np.uint8:
+        return np.take(_grey(np.arange(256, dtype=np.float64), low, high), band)
+    scaled: Bytes = np.nan_to_num(np.clip((band - low) / (high - low) * 255, 0, 255)).astype(np.uint8)
+    return scaled
+
+
+def _limits(values: NDArray[Any]) -> tuple[float, float]:
     """Return the values that become black and white; never equal."""
     if not values.size:
         return 0.0, 1.0
