@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from shapely.geometry import LineString, MultiPoint, MultiPolygon, Point, Polygon, box
 
-from geo_assets.vector.reader.simple import sound
+from geo_assets.vector.reader.simple import moved, sound
 from geo_assets.vector.reader.wkb import Headers
 
 
@@ -115,6 +115,47 @@ def test_rings_that_are_almost_round_are_proven_wherever_they_lie_and_however_sm
         for n in range(2000)
     ]
     assert looked_at(stars).rows.mean() > 0.95
+
+
+def shifted(x, y):
+    return x + 10, y * 2
+
+
+def test_what_is_moved_in_its_bytes_is_what_parsing_and_moving_gives_and_the_rest_is_null():
+    given = [*SOUND.values(), *NOT_SOUND.values()]
+    wkb = pa.array(shapely.to_wkb(np.asarray(given, dtype=object), flavor="iso"), pa.binary())
+    anywhere = (-1e12, -1e12, 1e12, 1e12)
+    for has_z in (False, True):
+        made = moved(wkb, Headers.of(wkb), shifted, None, anywhere, has_z=has_z, trust=False)
+        for each, now, name in zip(given, made.to_pylist(), [*SOUND, *NOT_SOUND], strict=True):
+            if name not in SOUND or each.has_z != has_z:
+                assert now is None
+                continue
+            expected = shapely.transform(
+                each, lambda c: np.column_stack([*shifted(c[:, 0], c[:, 1]), c[:, 2:]]), include_z=has_z
+            )
+            assert now == shapely.to_wkb(expected, flavor="iso", output_dimension=3 if has_z else 2)
+
+
+def test_what_lies_beyond_before_or_afterwards_or_goes_nowhere_is_not_moved():
+    squares = np.asarray([box(0, 0, 1, 1), box(100, 0, 101, 1), box(5, 5, 6, 6)], dtype=object)
+    wkb = pa.array(shapely.to_wkb(squares, flavor="iso"), pa.binary())
+    headers = Headers.of(wkb)
+    here = (-1e3, -1e3, 1e3, 1e3)
+
+    def nulls(move, domain, plausible):
+        return moved(wkb, headers, move, domain, plausible, has_z=False, trust=True).is_null().to_pylist()
+
+    assert nulls(shifted, (0, 0, 50, 50), here) == [False, True, False]
+    assert nulls(lambda x, y: (x + 950, y), None, here) == [False, True, False]
+    assert nulls(lambda x, y: (np.where(x > 4, np.inf, x), y), None, here) == [False, True, True]
+
+
+def test_what_a_move_makes_invalid_is_left_to_geos_unless_it_is_trusted():
+    wkb = pa.array(shapely.to_wkb([box(0, 0, 1, 1)], flavor="iso"), pa.binary())
+    flat, anywhere = (lambda x, y: (x, 0 * y)), (-1e12, -1e12, 1e12, 1e12)
+    assert moved(wkb, Headers.of(wkb), flat, None, anywhere, has_z=False, trust=False).null_count == 1
+    assert moved(wkb, Headers.of(wkb), flat, None, anywhere, has_z=False, trust=True).null_count == 0
 
 
 #: Few places, close together and far from zero: rounding decides.

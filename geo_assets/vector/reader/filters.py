@@ -58,7 +58,7 @@ class LayerFilter:
         wanted = columns_of(self._condition) if self._condition else set()
         self._positions = {name: find_column(name, names, "the where condition", title) for name in wanted}
         self._wires = {position: wire(position) for position in self._positions.values()}
-        self._domain = domain_of(crs) if crs else None
+        self.domain = domain_of(crs) if crs else None  # where geometries can be
         self._box = None
         if options.bbox is not None and crs is not None:
             import shapely
@@ -107,7 +107,7 @@ class LayerFilter:
 
         options = self._options
         cleaned = geometry.clean(
-            batch.wkb, batch.faults, sound=sound, trust=unchecked or options.trust_geometry, domain=self._domain
+            batch.wkb, batch.faults, sound=sound, trust=unchecked or options.trust_geometry, domain=self.domain
         )
         if options.mixed == "split":
             cleaned.reject(np.flatnonzero(cleaned.codes == COLLECTION), geometry.COLLECTION_OF_SEVERAL_KINDS)
@@ -129,7 +129,7 @@ class LayerFilter:
             return None
         found = sound(batch.wkb, headers)
         found.rows[list(batch.faults)] = False
-        for box in (geometry.PLAUSIBLE, self._domain):
+        for box in (geometry.PLAUSIBLE, self.domain):
             if box is not None:
                 inside = (found.boxes[:, :2] >= box[:2]) & (found.boxes[:, 2:] <= box[2:])
                 found.rows[~inside.all(axis=1)] = False

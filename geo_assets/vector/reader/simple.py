@@ -1,6 +1,7 @@
-"""Geometries that are valid beyond doubt, told from their WKB: without parsing it, and without GEOS.
+"""Geometries that are valid beyond doubt, told from their WKB and moved in it: without parsing it, and without GEOS.
 
-Here: sufficient conditions and why they suffice. What does not meet them is not invalid: `geometry.py` asks GEOS.
+Here: sufficient conditions and why they suffice, and other coordinates for the same bytes. What does not meet them is
+not invalid: `geometry.py` asks GEOS.
 
 * A point is valid if its coordinates are finite.
 * A line is valid if they are, and two of its vertices differ.
@@ -23,12 +24,14 @@ is below c.y is exact: a difference of two doubles is zero only if they are equa
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geo_assets.vector.models import BoundingBox
 from geo_assets.vector.reader.wkb import LINE, MULTILINE, MULTIPOINT, MULTIPOLYGON, POINT, POLYGON, Headers
 
 if TYPE_CHECKING:
@@ -76,19 +79,129 @@ def sound(wkb: pa.Array, headers: Headers) -> Sound:
         headers: of it.
     """
     found = Sound(headers, np.zeros(len(wkb), dtype=np.bool_), np.full((len(wkb), 4), np.nan))
+    with np.errstate(invalid="ignore", over="ignore"):  # of what is not finite nothing is proven
+        for group in _groups(wkb, headers):
+            boxes = group.boxes(group.x, group.y)
+            good = group.valid(group.x, group.y, boxes)
+            found.rows[group.rows[good]] = True
+            found.boxes[group.rows[good]] = boxes[good]
+    return found
+
+
+def moved(
+    wkb: pa.Array,
+    headers: Headers,
+    move: Callable[[NDArray[np.float64], NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]],
+    domain: BoundingBox | None,
+    plausible: BoundingBox,
+    *,
+    has_z: bool,
+    trust: bool,
+) -> pa.Array:
+    """Move geometries, where their WKB is enough for it: WKB of those, and null for the others.
+
+    Args:
+        wkb: binary or large_binary.
+        headers: of it.
+        move: x and y to x and y; infinity where there is no place for them.
+        domain: where they must lie before; None: anywhere.
+        plausible: where they must lie before and afterwards.
+        has_z: which geometries are wanted: with or without heights, which are kept.
+        trust: also those that are not proven to be valid afterwards.
+    """
+    import pyarrow as pa
+
+    rows, parts = [np.zeros(0, dtype=np.intp)], []
+    with np.errstate(invalid="ignore", over="ignore"):
+        for group in _groups(wkb, headers):
+            if (group.dimension == 3) != has_z:
+                continue
+            x, y = move(group.x, group.y)
+            boxes = group.boxes(x, y)
+            before = group.boxes(group.x, group.y)
+            good = _inside(before, domain) & _inside(before, plausible) & _inside(boxes, plausible)
+            good &= np.isfinite(boxes).all(axis=1) if trust else group.valid(x, y, boxes)
+            rows.append(group.rows[good])
+            parts.append(group.written(x, y).filter(pa.array(good)))
+    places = np.full(len(wkb), -1, dtype=np.int64)
+    places[np.concatenate(rows)] = np.arange(sum(map(len, rows)))
+    return pa.concat_arrays([*parts, pa.nulls(0, pa.binary())]).take(pa.array(places, mask=places < 0))
+
+
+def _inside(boxes: NDArray[np.float64], box: BoundingBox | None) -> NDArray[np.bool_]:
+    if box is None:
+        return np.ones(len(boxes), dtype=np.bool_)
+    return np.asarray((boxes[:, :2] >= box[:2]).all(axis=1) & (boxes[:, 2:] <= box[2:]).all(axis=1))
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """The geometries of a batch that have one code and dimension, one part and one ring.
+
+    Attributes:
+        rows: where they are in the batch.
+        code: of the WKB.
+        dimension: numbers of a vertex.
+        wkb: theirs.
+        coordinates: of all vertices, one after the other.
+        x, y: of the vertices.
+        starts: the first vertex of each.
+        counts: vertices of each.
+    """
+
+    rows: NDArray[np.intp]
+    code: int
+    dimension: int
+    wkb: pa.Array
+    coordinates: NDArray[np.float64]
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    starts: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+    def boxes(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of each: xmin, ymin, xmax, ymax. NaN and infinity show in them."""
+        reduce = (np.minimum.reduceat, np.maximum.reduceat)
+        return np.stack([each(values, self.starts) for each in reduce for values in (x, y)], axis=1)
+
+    def valid(self, x: NDArray[np.float64], y: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which are valid beyond doubt, with these coordinates."""
+        good = np.isfinite(boxes).all(axis=1)
+        single = _SINGLE.get(self.code, self.code)
+        if single == LINE:
+            good &= (boxes[:, 0] < boxes[:, 2]) | (boxes[:, 1] < boxes[:, 3])
+        elif single == POLYGON:
+            good &= _star_shaped(x, y, self.starts, self.counts, boxes)
+        return np.asarray(good)
+
+    def written(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> pa.Array:
+        """Their WKB with other coordinates; heights stay."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        coordinates = self.coordinates.copy()
+        coordinates[:, 0], coordinates[:, 1] = x, y
+        ends = np.concatenate([[0], np.cumsum(self.counts)]) * (8 * self.dimension)
+        buffers = [None, pa.py_buffer(ends.astype(np.int32)), pa.py_buffer(coordinates)]
+        vertices = pa.Array.from_buffers(pa.binary(), len(self.counts), buffers)
+        before = pc.binary_slice(self.wkb, 0, _begin(self.code)).cast(pa.binary())
+        return pc.binary_join_element_wise(before, vertices, pa.scalar(b"", pa.binary()))
+
+
+def _groups(wkb: pa.Array, headers: Headers) -> Iterator[_Group]:
+    """The geometries of one part and one ring, by code and dimension. Little-endian ISO WKB without M."""
     usable = (
         headers.plain & ~headers.has_m & ~headers.empty & (headers.codes >= POINT) & (headers.codes <= MULTIPOLYGON)
     )
     kinds = np.where(usable, headers.codes * 2 + headers.has_z, -1)
-    with np.errstate(invalid="ignore", over="ignore"):  # of what is not finite nothing is proven
-        for kind in np.unique(kinds[usable]).tolist():
-            code, has_z = divmod(kind, 2)
-            _look(wkb, np.flatnonzero(kinds == kind), code, 3 if has_z else 2, found)
-    return found
+    for kind in np.unique(kinds[usable]).tolist():
+        code, has_z = divmod(kind, 2)
+        group = _group(wkb, np.flatnonzero(kinds == kind), code, 3 if has_z else 2)
+        if group is not None:
+            yield group
 
 
-def _look(wkb: pa.Array, rows: NDArray[np.intp], code: int, dimension: int, found: Sound) -> None:
-    """Look at the rows with one code and dimension."""
+def _group(wkb: pa.Array, rows: NDArray[np.intp], code: int, dimension: int) -> _Group | None:
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -100,21 +213,11 @@ def _look(wkb: pa.Array, rows: NDArray[np.intp], code: int, dimension: int, foun
     if not fit.all():
         mine, rows, counts = mine.filter(pa.array(fit)), rows[fit], counts[fit]
     if not len(rows):
-        return
-    coordinates = _values(pc.binary_slice(mine, begins, _END), "<f8").reshape(-1, dimension)
+        return None
+    coordinates: NDArray[np.float64] = _values(pc.binary_slice(mine, begins, _END), "<f8").reshape(-1, dimension)
     x, y = np.ascontiguousarray(coordinates[:, 0]), np.ascontiguousarray(coordinates[:, 1])
     starts = np.concatenate([[0], np.cumsum(counts[:-1])])
-    boxes = np.stack(
-        [reduce(values, starts) for reduce in (np.minimum.reduceat, np.maximum.reduceat) for values in (x, y)], axis=1
-    )
-    good = np.isfinite(boxes).all(axis=1)  # NaN and infinity show in the least or the greatest
-    single = _SINGLE.get(code, code)
-    if single == LINE:
-        good &= (boxes[:, 0] < boxes[:, 2]) | (boxes[:, 1] < boxes[:, 3])
-    elif single == POLYGON:
-        good &= _star_shaped(x, y, starts, counts, boxes)
-    found.rows[rows[good]] = True
-    found.boxes[rows[good]] = boxes[good]
+    return _Group(rows, code, dimension, mine, coordinates, x, y, starts, counts)
 
 
 def _begin(code: int) -> int:
@@ -161,7 +264,7 @@ def _at(wkb: pa.Array, place: int, size: int, dtype: str, there: NDArray[np.bool
     return found
 
 
-def _values(array: pa.Array, dtype: str) -> NDArray[np.generic]:
+def _values(array: pa.Array, dtype: str) -> NDArray[Any]:
     """All bytes of an array without nulls, as numbers."""
     import pyarrow as pa
 

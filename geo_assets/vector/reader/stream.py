@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,7 @@ from geo_assets.vector.reader.filters import LayerFilter, Selection, crs_of, fil
 from geo_assets.vector.reader.findings import Findings
 from geo_assets.vector.reader.inspect import Inspection
 from geo_assets.vector.reader.layers import open_layer
-from geo_assets.vector.reader.simple import Sound
+from geo_assets.vector.reader.simple import Sound, moved
 from geo_assets.vector.reader.sources import prepare
 from geo_assets.vector.reader.survey import Survey, check_kept, is_of
 from geo_assets.vector.reader.threads import BATCH_BYTES, THREADS, in_order
@@ -161,21 +161,49 @@ class _Sender:
         kept = selected.batch
         if plan.wkb_as_is and not self.filter.reads_geometry:
             return selected, self._as_is(kept, plan.geometry_type)
-        later = plan.transform_name is not None and plan.part is None and not self.filter.reads_geometry
-        cleaned = self.filter.clean(kept, sound=plan.sound, unchecked=later)
+        return selected, self._parsed(kept, plan.geometry_type)
+
+    def _parsed(self, batch: Batch, kind: GeometryType) -> _Prepared:
+        """Parse what cannot be made of bytes alone."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        plan = self._plan
+        way = transformer(plan.source_crs, plan.srid) if plan.transform_name else None  # cached for each thread
+        later = way is not None and plan.part is None and not self.filter.reads_geometry
+        made = self._moved(batch, kind, way) if later else pa.nulls(len(batch.wkb), pa.binary())
+        rest = np.asarray(made.is_null())
+        rows = np.flatnonzero(rest)
+        cleaned = self.filter.clean(batch if rest.all() else batch.keep(rest), sound=plan.sound, unchecked=later)
         mine = self._mine(cleaned)
-        way = (
-            transformer(plan.source_crs, plan.srid) if plan.transform_name is not None else None
-        )  # cached for each thread
-        geometry.fit(cleaned, plan.geometry_type, has_z=plan.has_z, transformer=way, trust=plan.options.trust_geometry)
-        reasons = {row: reason for row, reason in sorted(cleaned.reasons.items()) if mine[row]}
+        geometry.fit(cleaned, kind, has_z=plan.has_z, transformer=way, trust=plan.options.trust_geometry)
+        reasons = {int(rows[row]): reason for row, reason in sorted(cleaned.reasons.items()) if mine[row]}
         repairs = Counter(reason for row, reason in cleaned.repairs.items() if mine[row])
-        elsewhere = int((~mine).sum())
-        mine[[*reasons, *cleaned.filtered]] = False
+        keep = np.ones(len(rest), dtype=bool)
+        keep[rows[~mine]] = False
+        keep[[*reasons, *(int(rows[row]) for row in cleaned.filtered)]] = False
         wkb = to_wkb(cleaned.geometries, has_z=plan.has_z)
-        return selected, _Prepared(
-            wkb, None if mine.all() else mine, reasons, repairs, len(cleaned.filtered), elsewhere
+        wkb = wkb if rest.all() else pc.replace_with_mask(made, pa.array(rest), wkb)
+        elsewhere = int((~mine).sum())
+        return _Prepared(wkb, None if keep.all() else keep, reasons, repairs, len(cleaned.filtered), elsewhere)
+
+    def _moved(self, batch: Batch, kind: GeometryType, way: Any) -> pa.Array:
+        """The transformed geometries of a batch whose bytes are enough for it; null for the others."""
+        import pyarrow as pa
+
+        plan, wkb = self._plan, batch.wkb
+        if batch.faults:
+            return pa.nulls(len(wkb), pa.binary())
+        made = moved(
+            wkb,
+            Headers.of(wkb),
+            way.transform,
+            self.filter.domain,
+            geometry.PLAUSIBLE,
+            has_z=plan.has_z,
+            trust=plan.options.trust_geometry,
         )
+        return promote_wkb(made, kind, has_z=plan.has_z)
 
     def _as_is(self, batch: Batch, kind: GeometryType) -> _Prepared:
         """Send the bytes unchanged; only features that a survey marked are processed, or those that are not sound by
