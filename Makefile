@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN = started=$$SECONDS; uv=$$(scripts/bootstrap); echo "environment: $$((SECONDS - started)) s"; step=$$SECONDS; $$uv run --frozen
 
 
-.PHONY: help setup demo lint test docs coverage test-faults test-celery test-azure test-k8s test-s3 test-vm test-slow faults nemesis drill faults-list renew bench-raster bench-many bench-mixed bench-eta bench-fair bench-vector bench-page bench-stac bench-intake bench-celery bench-scale bench-soak up down
+.PHONY: help setup demo lint test docs coverage test-faults test-celery test-azure test-k8s test-s3 test-vm test-slow faults nemesis drill faults-list renew bench bench-gate bench-raster bench-many bench-mixed bench-eta bench-fair bench-vector bench-page bench-stac bench-intake bench-celery bench-scale bench-soak up down
 help:   ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -92,6 +92,16 @@ renew:  ## write again what tests compare: docs/reference, the snapshot of the d
 	@$(RUN) python scripts/reference.py
 	$$uv run --frozen python scripts/reference_doors.py
 	GEO_ASSETS_RENEW=1 $$uv run --frozen pytest -q geo_assets_tests/defs/test_definitions.py geo_assets_tests/stac/test_golden_items.py geo_assets_tests/ledger/test_page.py
+
+bench:  ## all benchmarks, one after the other: some hours; then their charts, and the page that leads to them
+	@failed=
+	for each in raster vector many mixed eta fair stac page intake celery scale soak; do $(MAKE) bench-$$each || failed+=" $$each"; done
+	$(RUN) python -m benchmarks.pages --together
+	[[ -z $$failed ]] || { echo "missed:$$failed" >&2; exit 1; }
+
+bench-gate: ## are we still ahead of rio-cogeo, GDAL and ogr2ogr? small inputs, by ratio in the same run; some minutes
+	@$(RUN) python -m benchmarks.gate
+	echo "bench-gate: $$((SECONDS - step)) s"
 
 bench-raster: ## COGs against rio-cogeo, GDAL and gdalwarp
 	@$(RUN) python -m benchmarks.raster

@@ -29,6 +29,7 @@ from pathlib import Path
 
 from benchmarks.many import write_rasters
 from benchmarks.measure import exit_if_missed, machine, tree
+from benchmarks.pages import publish
 from benchmarks.raster import BIN
 from benchmarks.stack import postmaster, stack, told
 from geo_assets_tests.redis_server import Redis
@@ -167,7 +168,7 @@ planner on the same machine. One worker and two are measured twice, before and a
 * Two workers do {speedup:.2f} times the files of one in the same time (wanted: {SPEEDUP}). Database and planner need processors too: what they take of two is not left for workers.
 * One worker takes {overhead:+.1%} of the time of `in_process`, and {more_cpu:+.1%} of its processor time (wanted: at most {OVERHEAD:.0%}).
 """
-    options.out.write_text(report)
+    publish(options.out, report)
     print(report)
     exit_if_missed(
         {

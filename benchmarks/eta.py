@@ -20,6 +20,7 @@ from statistics import median
 from benchmarks.many import write_rasters
 from benchmarks.measure import exit_if_missed, machine
 from benchmarks.mixed import write_large
+from benchmarks.pages import publish
 from benchmarks.stack import stack, told
 from geo_assets.ledger.ledger import Ledger
 from geo_assets.ledger.models import JobRecord
@@ -135,7 +136,7 @@ at half of the way, in the median: at most {MOST:.0%}. `within`: the share of lo
 """
     print(report)
     if (asked.large, asked.rounds) == (parser.get_default("large"), parser.get_default("rounds")):
-        asked.out.write_text(report)
+        publish(asked.out, report)
     exit_if_missed({f"half of the jobs were wrong by {half:.0%} at half of their way": half <= MOST})
 
 

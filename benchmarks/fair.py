@@ -22,6 +22,7 @@ from pathlib import Path
 
 from benchmarks.many import write_rasters
 from benchmarks.measure import exit_if_missed, machine
+from benchmarks.pages import publish
 from benchmarks.stack import stack, superuser, told
 
 #: What is wanted: seconds of a small job beside large ones / alone.
@@ -155,7 +156,7 @@ images, too, and were converting them. Seconds from submission to the end of the
 """
     print(report)
     if asked.files == parser.get_default("files"):
-        asked.out.write_text(report)
+        publish(asked.out, report)
     exit_if_missed({f"{MOST:g} times beside {company}": t.median <= MOST * alone for company, t in rounds.items()})
 
 

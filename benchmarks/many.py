@@ -27,6 +27,7 @@ import rasterio
 from rasterio.transform import from_origin
 
 from benchmarks.measure import machine, resident, tree
+from benchmarks.pages import publish
 from benchmarks.raster import BIN, spectral
 from geo_assets.settings import default_home
 
@@ -173,7 +174,7 @@ most: {few.memory:.0f} MB for {options.count // 10:,} files ({few.wall:.0f} s), 
 |---|---|
 {os.linesep.join(lines)}
 """
-    options.out.write_text(report)
+    publish(options.out, report)
     print(report, file=sys.stdout)
 
 

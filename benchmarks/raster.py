@@ -25,6 +25,7 @@ import rasterio
 from rasterio.transform import from_origin
 
 from benchmarks.measure import Run, machine, median, run
+from benchmarks.pages import publish
 
 BIN = Path(sys.executable).parent
 
@@ -252,7 +253,7 @@ def main() -> None:
     parser.add_argument("--large", action="store_true", help="also 40,000 x 40,000 x 3: 5 GB, some minutes")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        options.out.write_text(report(Path(name), options.rounds, large=options.large))
+        publish(options.out, report(Path(name), options.rounds, large=options.large))
     print(options.out.read_text())
 
 

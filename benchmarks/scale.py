@@ -35,8 +35,9 @@ import psycopg
 
 from benchmarks import stubbed
 from benchmarks.celery import cpu
-from benchmarks.curve import Series, write_curve
+from benchmarks.drawing import Series, write_curve
 from benchmarks.measure import exit_if_missed, machine
+from benchmarks.pages import publish
 from benchmarks.queueing import Station, files_a_second, job_seconds, processors_needed
 from benchmarks.stack import postmaster, stack, superuser, told
 
@@ -294,7 +295,7 @@ def _measure(sizes: list[int], worked: int, shared: int, out: Path | None) -> No
     if out:
         for folder in ("benchmarks", "images"):
             (out / folder).mkdir(parents=True, exist_ok=True)
-        (out / "benchmarks" / "scale.md").write_text(text + "\n")
+        publish(out / "benchmarks" / "scale.md", text)
         _draw(out / "images" / "scaling.svg", several, _one_by_one(worked, one))
     exit_if_missed(
         {

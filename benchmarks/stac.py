@@ -30,6 +30,7 @@ from typing import Any
 from benchmarks.exports import BUDGET_SECONDS as PARQUET_SECONDS
 from benchmarks.exports import items_file, static_catalogue
 from benchmarks.measure import machine
+from benchmarks.pages import publish
 from benchmarks.raster import BIN
 from benchmarks.served import BUDGET as ANSWER_RATIO
 from benchmarks.served import Compared, places_of, searches, servers, tiles
@@ -109,7 +110,7 @@ def main() -> None:
     text = report(before, loads, published, chosen, (time.monotonic() - began) / 60)
     print(text)
     if chosen.out:
-        chosen.out.write_text(text, encoding="utf-8")
+        publish(chosen.out, text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.pages import publish
 from benchmarks.with_server import Run, measure, median
 from geo_assets.local.postgresql import Cluster, ensure_binaries, free_port
 from geo_assets.settings import Settings
@@ -236,21 +237,31 @@ def main() -> None:
     arguments.add_argument("--only", nargs="*", help="names of competitors")
     arguments.add_argument("--work", type=Path, help="a folder for the data, kept")
     chosen = arguments.parse_args()
+    results = measured_rounds(chosen)
+    text = report(results, chosen)
+    print(text)
+    if not chosen.only and not chosen.skip_geopandas:
+        REPORT.parent.mkdir(parents=True, exist_ok=True)
+        publish(REPORT, text)
+
+
+def measured_rounds(chosen: argparse.Namespace) -> dict[str, list[Run]]:
+    """Every run of every competitor, on a server that is started for them."""
     if shutil.which("ogr2ogr") is None:
         install_gdal()
     home = Path(tempfile.mkdtemp(prefix="geo_bench_"))
     home.chmod(0o755)
     db = Database(home)
     try:
-        results = rounds(db, home, chosen)
+        return rounds(db, home, chosen)
     finally:
         db.cluster.stop("immediate")
         shutil.rmtree(home, ignore_errors=True)
-    text = report(results, chosen)
-    print(text)
-    if not chosen.only and not chosen.skip_geopandas:
-        REPORT.parent.mkdir(parents=True, exist_ok=True)
-        REPORT.write_text(text, encoding="utf-8")
+
+
+def measured(chosen: argparse.Namespace) -> dict[str, Run]:
+    """The medians of the competitors that were chosen."""
+    return {name: median(runs) for name, runs in measured_rounds(chosen).items()}
 
 
 def install_gdal() -> None:

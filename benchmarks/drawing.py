@@ -1,6 +1,7 @@
-"""A picture of some curves, both axes logarithmic, as SVG that any browser shows.
+"""Pictures as SVG that any browser shows: some curves, both axes logarithmic; bars.
 
-Here: drawing. Not here: what is drawn (`scale.py`). A library for plots would be a dependency for one picture.
+Here: drawing. Not here: what is drawn (`pages.py`, `scale.py`). A library for plots would be a dependency for two kinds
+of picture.
 """
 
 from __future__ import annotations
@@ -13,6 +14,11 @@ from pathlib import Path
 
 _WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 860, 460, 70, 50, 330, 60
 _COLOURS = ("#1b6ca8", "#d1495b", "#3a7d44", "#8a5fbf", "#777777")
+
+#: Of bars: pixels for names, for figures behind the bars, and of a bar's height with the gap below it.
+_NAMES, _FIGURES, _BAR = 390, 130, 20
+_LONGEST_NAME = 62
+_OURS_BEGIN = ("ours", "our ", "geo-assets", "`geo-assets", "convert (", "register")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +66,51 @@ def write_curve(place: Path, title: str, across: str, up: str, series: Sequence[
         legend = _TOP + 20 + 24 * number
         parts.append(_line(_WIDTH - _RIGHT + 16, legend - 4, _WIDTH - _RIGHT + 40, legend - 4, colour, 2.5))
         parts.append(_text(_WIDTH - _RIGHT + 46, legend, each.name))
+    _write(place, _HEIGHT, parts)
+
+
+def write_bars(
+    place: Path, title: str, names: Sequence[str], kinds: Sequence[str], values: Sequence[Sequence[float]]
+) -> None:
+    """Draw horizontal bars into a file, a group of them for each name. What is ours is drawn in another colour.
+
+    Args:
+        place: of the picture.
+        title: above it.
+        names: of the groups.
+        kinds: what the bars of a group are.
+        values: a bar's length, at 0 or above, for each kind of each group.
+    """
+    longest = max(value for group in values for value in group) or 1
+    compares = any(map(_is_ours, (*names, *kinds)))
+    parts, y = [_text(12, 24, title, size=14)], 40
+    for name, group in zip(names, values, strict=True):
+        parts.append(_text(_NAMES - 8, y + 2 + _BAR * len(group) / 2, _short(name), anchor="end"))
+        for kind, value in zip(kinds, group, strict=True):
+            colour = _COLOURS[-1] if compares and not (_is_ours(name) or _is_ours(kind)) else _COLOURS[0]
+            length = max((_WIDTH - _NAMES - _FIGURES) * value / longest, 1)
+            parts.append(f'<rect x="{_NAMES}" y="{y}" width="{length:.1f}" height="{_BAR - 4}" fill="{colour}"/>')
+            what = f"{value:,g}" if len(kinds) == 1 else f"{value:,g} {kind}"
+            parts.append(_text(_NAMES + length + 6, y + _BAR - 8, what))
+            y += _BAR
+        y += 6
+    _write(place, y + 6, parts)
+
+
+def _short(name: str) -> str:
+    """A name as plain text, cut where there is no room for it."""
+    plain = name.replace("`", "")
+    return plain if len(plain) <= _LONGEST_NAME else f"{plain[: _LONGEST_NAME - 1].rstrip()}…"
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith(_OURS_BEGIN)
+
+
+def _write(place: Path, height: float, parts: Sequence[str]) -> None:
     place.write_text(
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif">\n'
-        f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>\n' + "\n".join(parts) + "\n</svg>\n"
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" font-family="sans-serif">\n'
+        f'<rect width="{_WIDTH}" height="{height}" fill="white"/>\n' + "\n".join(parts) + "\n</svg>\n"
     )
 
 
