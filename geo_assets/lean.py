@@ -1,8 +1,8 @@
 """Skipping optional imports of libraries.
 
 Here: one function, for processes of our own that start, do one thing and end (a sandboxed child, a command). pyogrio
-imports geopandas and pyarrow pandas where they are installed: a third of a second each time, for what such a process
-never uses.
+imports geopandas and pyarrow pandas where they are installed, a third of a second each time, and rasterio boto3, a
+quarter, for what such a process never uses.
 Not here: a decision which process that is.
 """
 
@@ -11,6 +11,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
+
+#: What a child that converts files never uses, and libraries import where it is installed.
+NOT_OF_A_CHILD = ("geopandas", "pandas", "boto3")
 
 
 class _Absent:

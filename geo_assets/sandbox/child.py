@@ -26,7 +26,7 @@ from typing import Any
 
 from geo_assets import plugins
 from geo_assets.errors import GeoAssetsError
-from geo_assets.lean import leave_out
+from geo_assets.lean import NOT_OF_A_CHILD, leave_out
 from geo_assets.sandbox import selftest
 from geo_assets.sandbox.protocol import FUNCTIONS, LONGEST_SAID, MOST_SAID, Call, Reply, Terms, receive, send
 from geo_assets.sandbox.scratch import TEMPORARY, WORK
@@ -45,7 +45,7 @@ def main(control_fd: int, lifeline_fd: int, terms: Terms) -> None:
     walls = raise_walls(terms.user, (lane / WORK, lane / TEMPORARY), readable)
     selftest.WALLS.append(walls)
     os.dup2(2, 1)  # what a library prints must not be mistaken for results
-    leave_out("geopandas", "pandas")
+    leave_out(*NOT_OF_A_CHILD)
     heard = _Heard()
     logging.getLogger().addHandler(heard)
     refused = None if terms.permissive or not walls.missing else _incomplete(walls)

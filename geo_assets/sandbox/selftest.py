@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -16,6 +17,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from geo_assets.lean import NOT_OF_A_CHILD
 from geo_assets.sandbox.walls import Walls
 
 #: The drivers for the documented formats (docs/formats.md).
@@ -38,6 +40,7 @@ class ProbeRequest(BaseModel):
         "allocate",
         "network",
         "libraries",
+        "modules",
         "files",
         "walls",
         "socket",
@@ -177,6 +180,14 @@ def _libraries(_: ProbeRequest) -> dict[str, str]:
     }
 
 
+def _modules(_: ProbeRequest) -> dict[str, str]:
+    """What the libraries have imported although no child needs it."""
+    import pyogrio  # noqa: F401
+    import rasterio  # noqa: F401
+
+    return {name: str(sys.modules[name].__file__) for name in NOT_OF_A_CHILD if name in sys.modules}
+
+
 _ACTIONS = {
     "environment": _environment,
     "crash": _crash,
@@ -184,6 +195,7 @@ _ACTIONS = {
     "allocate": _allocate,
     "network": _network,
     "libraries": _libraries,
+    "modules": _modules,
     "files": _files,
     "walls": _walls,
     "socket": _socket,

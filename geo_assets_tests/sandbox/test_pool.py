@@ -1,4 +1,5 @@
 import ctypes
+import importlib.util
 import os
 import platform
 import socket
@@ -238,6 +239,12 @@ def test_a_module_in_the_scratch_directory_is_not_imported(tmp_path):
             (folder / "traceback.py").write_text("raise SystemExit")
             (folder / "rasterio.py").write_text("raise SystemExit")
         assert not ask(pool, "libraries").facts["missing drivers"]
+
+
+def test_a_child_imports_nothing_that_it_does_not_need_to_convert_a_file(tmp_path):
+    assert all(importlib.util.find_spec(name) for name in ("geopandas", "pandas"))
+    with SandboxPool(tmp_path) as pool:
+        assert ask(pool, "modules").facts == {}
 
 
 def test_a_child_dies_with_its_parent_even_when_busy(tmp_path):
