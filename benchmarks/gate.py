@@ -22,7 +22,8 @@ from pathlib import Path
 from benchmarks import raster, vector
 from benchmarks.measure import exit_if_missed, machine
 
-_RIO, _OGR = "rio cogeo create (DEFLATE 6 + predictor)", "ogr2ogr, index after"
+_RIO, _OGR = "rio cogeo create (DEFLATE 6 + predictor)", f"{vector.REAL}ogr2ogr, index after"
+_OURS = (f"{vector.REAL}ours", f"{vector.REAL}ours, checked")
 _WEB, _ANALYSIS = "geo-assets cog (web), with proof", "geo-assets cog (analysis), with proof"
 
 #: (of the clock, of processors): of the profiles web and analysis; of a load that trusts, and of one that checks.
@@ -70,13 +71,16 @@ def rasters(rounds: int) -> Iterator[Ratio]:
 
 def vectors(rounds: int) -> Iterator[Ratio]:
     """Against `ogr2ogr` with the index made afterwards: 100,000 polygons."""
-    chosen = argparse.Namespace(
-        rounds=rounds, rows=100_000, skip_geopandas=True, only=["ours", "ours, checked", _OGR], work=None
-    )
+    chosen = argparse.Namespace(rounds=rounds, rows=100_000, skip_geopandas=True, only=[*_OURS, _OGR], work=None)
     done = vector.measured(chosen)
-    for each, limits in (("ours", LEAST_TRUSTED), ("ours, checked", LEAST_CHECKED)):
+    for each, limits in zip(_OURS, (LEAST_TRUSTED, LEAST_CHECKED), strict=True):
         peer, ours = done[_OGR], done[each]
-        yield Ratio(f"100,000 polygons: {_OGR} / {each}", peer.wall / ours.wall, peer.cpu / ours.cpu, *limits)
+        yield Ratio(
+            f"100,000 polygons of {_OGR} / {each.removeprefix(vector.REAL)}",
+            peer.wall / ours.wall,
+            peer.cpu / ours.cpu,
+            *limits,
+        )
 
 
 def main() -> None:
