@@ -38,7 +38,7 @@ from geo_assets.raster.origin import STAGED, Origin, Task, origin_of
 from geo_assets.raster.pixels import Measurement, measured, pieces
 from geo_assets.raster.profiles import choose_profile
 from geo_assets.raster.progress import Progress
-from geo_assets.raster.report import describe, software
+from geo_assets.raster.report import describe, grown, software
 from geo_assets.raster.reproject import materialise, needs_mask, outline, unite_validity, unites, warped
 from geo_assets.raster.thumbnail import write_thumbnail
 from geo_assets.raster.validate import (
@@ -351,6 +351,8 @@ def _described(task: Task, proof: _Proof) -> ConvertReport:
         raise gdal.unreadable(task.info.path, task.info.driver, damage)
     with gdal.open_raster(task.made) as cog:
         report = describe(task.info, cog, task.profile, proof.measurement)
+    if not proof.passed_through:
+        task.notes.extend(grown(task.info, task.layout, task.profile, task.made))
     when = _taken(task)
     update: dict[str, Any] = {
         "datetime": when.start if when else None,

@@ -1,6 +1,7 @@
 """The report of a COG: grid, CRS, bands, footprint, hashes, the software that made it.
 
-Here: `describe`, and the comparison of statistics that a source brought along with those of its pixels.
+Here: `describe`, the comparison of statistics that a source brought along with those of its pixels, and what is said of
+its size.
 Not here: whether the COG is right (`validate.py`).
 """
 
@@ -30,13 +31,45 @@ from geo_assets.raster.georeference import (
 from geo_assets.raster.inspect import RasterInfo, dtype_names
 from geo_assets.raster.models import BandReport, ConvertReport, Georeferencing, nodata_json
 from geo_assets.raster.pixels import BandStatistics, Measurement
-from geo_assets.raster.profiles import Profile
+from geo_assets.raster.profiles import Profile, choose_profile
+from geo_assets.raster.tiff import Layout
+from geo_assets.text import human_bytes
 
 #: How far a STATISTICS_ item of the source may deviate, in parts of the range, before it is called stale.
 _STALE = 1e-3
 
 #: Values of a band whose colours are reported: those of a byte.
 _MOST_COLOURS = 256
+
+
+#: Formats that compress pictures with loss, and the codes for it in a TIFF: JPEG (old and new) and WebP.
+_LOSSY_DRIVERS, _LOSSY_CODES = frozenset({"JPEG", "WEBP"}), frozenset({6, 7, 50001})
+
+#: A COG is said to be much larger than its source from so many bytes, and so many times the source's.
+LARGE, MUCH_LARGER = 100_000_000, 4
+
+
+def grown(info: RasterInfo, layout: Layout | None, profile: Profile, made: Path) -> list[str]:
+    """Say that a source was compressed with loss, where keeping every pixel of it makes a much larger file, and which
+    profile would not.
+
+    Args:
+        info: of the source.
+        layout: of the source, if it is a TIFF.
+        profile: that the COG was written with.
+        made: the COG.
+    """
+    code = layout.directories[0].compression if layout and layout.directories else None
+    before, after = info.path.stat().st_size, made.stat().st_size
+    if not profile.lossless or not (info.driver in _LOSSY_DRIVERS or code in _LOSSY_CODES):
+        return []
+    if after < max(LARGE, MUCH_LARGER * before) or choose_profile(info, "visual").lossless:
+        return []
+    told = (
+        f"its pixels were compressed with loss into {human_bytes(before)}, and keeping each of them as it is takes"
+        f" {human_bytes(after)}: the profile visual makes a small COG, which differs a little more"
+    )
+    return [told]
 
 
 def describe(info: RasterInfo, cog: Any, profile: Profile, measurement: Measurement) -> ConvertReport:

@@ -4,6 +4,7 @@ import rasterio
 from rasterio.enums import ColorInterp
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.raster import report as report_module
 from geo_assets.raster.cog import convert
 from geo_assets.raster.models import ConvertReport, ConvertRequest
 from geo_assets.raster.validate import validate_cog
@@ -132,3 +133,19 @@ def test_the_level_is_chosen_by_trial_and_gdal_takes_over_where_isal_is_much_lar
         source, tmp_path / "gdal.tif", driver="COG", compress="deflate", predictor="STANDARD", blocksize=512
     )
     assert made(source).bytes <= (tmp_path / "gdal.tif").stat().st_size * 1.05
+
+
+@pytest.mark.parametrize("options", [{"compress": "jpeg", "photometric": "YCBCR"}, {"driver": "JPEG"}, None])
+def test_a_picture_that_was_compressed_with_loss_and_grows_much_is_told_the_profile_that_keeps_it_small(
+    tmp_path, monkeypatch, options
+):
+    monkeypatch.setattr(report_module, "LARGE", 100_000)
+    noise = np.random.default_rng(0).integers(0, 16, (3, 700, 900)).astype("uint8")
+    pixels = (field(3) * 220).astype("uint8") + noise
+    if options is None:
+        source = write(tmp_path / "in.tif", pixels, photometric="RGB", compress="deflate")
+    else:
+        source = write(tmp_path / "in.tif", pixels, **{"photometric": "RGB", **options}, jpeg_quality=40, quality=40)
+    told = [warning for warning in made(source).warnings if "the profile visual makes a small COG" in warning]
+    assert len(told) == (0 if options is None else 1)
+    assert not [w for w in made(source, profile="visual").warnings if "small COG" in w]
