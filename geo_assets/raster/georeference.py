@@ -5,6 +5,7 @@ Here: calculations on a dataset's metadata. Not here: pixels, polygons (`footpri
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -127,12 +128,21 @@ def projjson(crs: CRS | None) -> dict[str, Any] | None:
 
 def other_body(crs: CRS | None) -> str | None:
     """Return the name of the body's ellipsoid, where a CRS is not of the Earth."""
+    try:
+        return _other_body(wkt2(crs)) if crs else None
+    except CRSError:
+        return None
+
+
+@functools.lru_cache(maxsize=64)
+def _other_body(wkt: str) -> str | None:
+    """The same of a CRS as WKT; a delivery has few of them, and parsing one takes a millisecond."""
     from pyproj import CRS as Known  # noqa: N811 - rasterio has the other one
     from pyproj.exceptions import CRSError as NotUnderstood
 
     try:
-        ellipsoid = Known.from_wkt(wkt2(crs)).ellipsoid if crs else None
-    except (NotUnderstood, CRSError):
+        ellipsoid = Known.from_wkt(wkt).ellipsoid
+    except NotUnderstood:
         return None
     if ellipsoid is None or abs(ellipsoid.semi_major_metre / _EARTH - 1) <= _NOT_THE_EARTH:
         return None

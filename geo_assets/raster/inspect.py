@@ -243,11 +243,14 @@ def refuse_disguised_sidecars(path: Path) -> None:
     """Refuse `.ovr` and `.msk` beside the source, and beside those, unless they are TIFFs that make GDAL open no other
     file.
     """
-    name = path.name.lower()
-    for sibling in path.absolute().parent.iterdir():
-        lower = sibling.name.lower()
+    name, folder = path.name.lower(), path.absolute().parent
+    with os.scandir(folder) as entries:  # not a Path of each: there may be very many
+        names = [entry.name for entry in entries]
+    for each in names:
+        lower = each.lower()
         if not (lower.startswith(name) and lower != name and lower.endswith((".ovr", ".msk"))):
             continue
+        sibling = folder / each
         with sibling.open("rb") as file:
             head = file.read(4)
         if (head, "GTiff") not in MAGIC:

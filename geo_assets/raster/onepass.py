@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -47,6 +47,7 @@ from geo_assets.raster.pixels import (
     tile_check,
 )
 from geo_assets.raster.profiles import Profile
+from geo_assets.raster.workers import workers
 
 #: Types whose averages and predictors are implemented here. Not 64-bit integers: their averages do not fit into
 #: doubles.
@@ -226,7 +227,7 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         self._validity = Validity.of(dataset)
         self._filler = _filler(dataset.nodata, self._dtype) if sparse else None
         self._empty: dict[tuple[int, ...], _Tile] = {}  # by size
-        self._pool = ThreadPoolExecutor(threads)
+        self._pool = workers(threads, -(-dataset.height // TILE) * -(-dataset.width // TILE))
         stack.callback(self._pool.shutdown, cancel_futures=True)
         self._pending: deque[tuple[_Level, int, list[Future[_Tile]]]] = deque()
         name, count = dtype_names(dataset)[0], dataset.count

@@ -73,8 +73,8 @@ def _stretched(cog: Any, bands: list[int], kind: PixelKind, valid: NDArray[np.bo
     resampling = (
         Resampling.nearest if codes or not gdal_sees_the_same(cog) else Resampling.average
     )  # of what GDAL considers valid
-    data = [cog.read(band, out_shape=valid.shape, resampling=resampling) for band in bands]
-    values: NDArray[Any] = np.stack([np.abs(d) if d.dtype.kind == "c" else d for d in data])
+    data = cog.read(bands, out_shape=(len(bands), *valid.shape), resampling=resampling)
+    values: NDArray[Any] = np.abs(data) if data.dtype.kind == "c" else data
     values = values if values.dtype == np.uint8 else values.astype(np.float64)
     shown = valid & np.isfinite(values).all(axis=0)
     if numpy_dtype(dtype_names(cog)[0]) == np.uint8 and cog.colorinterp[bands[0] - 1].name == "red":

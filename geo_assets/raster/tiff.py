@@ -17,7 +17,6 @@ import struct
 import sys
 import zlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -26,6 +25,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
+
+from geo_assets.raster.workers import workers
 
 # TIFF 6.0 and its supplements; https://gdal.org/drivers/raster/cog.html#file-format for the last two
 _SUBFILE_TYPE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 256, 257, 258, 259, 262
@@ -216,7 +217,7 @@ def bad_checksums(path: Path, layout: Layout, threads: int = 1) -> list[str]:
     """
     batches = (batch for d in layout.directories if d.compression in _DEFLATE for batch in _batches(d))
     problems: list[str] = []
-    with path.open("rb") as file, ThreadPoolExecutor(threads) as pool:
+    with path.open("rb") as file, workers(threads, threads) as pool:
         descriptor = file.fileno()
         while len(problems) < _MAX_PROBLEMS and (round_ := list(islice(batches, threads))):
             found = pool.map(lambda batch: _not_whole(descriptor, *batch), round_)

@@ -14,7 +14,7 @@ import queue
 import struct
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
@@ -39,6 +39,7 @@ from geo_assets.raster.pixels import (
     tile_digest,
     tiles_of,
 )
+from geo_assets.raster.workers import workers
 
 #: Pixels along a side beyond which tiles and overviews are required, and bytes within which the main directory must
 #: begin: rio-cogeo's numbers.
@@ -270,12 +271,13 @@ def _each_tile(path: Path, level: int, threads: int, look: Callable[[Pixels, Boo
             last = mask if piece.bands[-1] == count else None
             return [look(data[:, r, c], None if last is None else last[r, c]) for r, c in tiles_of(piece)]
 
-        pool = stack.enter_context(ThreadPoolExecutor(threads, initializer=gdal.enter_thread))
+        at_once = min(threads, len(parts))  # of one thread nothing is done meanwhile
+        pool = stack.enter_context(workers(threads, at_once, initializer=gdal.enter_thread))
         for some in batched_map(pool, looks, parts, ahead=2 * threads):
             yield from some
 
 
-def batched_map(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
+def batched_map(pool: Executor, function: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
     """Like `map`, in order, with a bounded number of items being worked on."""
     pending = deque[Future[R]]()
     for item in items:
