@@ -22,6 +22,7 @@ from typing import Any
 import httpx
 
 from benchmarks.measure import exit_if_missed, machine, resident
+from benchmarks.pages import publish
 from benchmarks.stack import stack, superuser, told
 from geo_assets.settings import load_settings
 
@@ -214,7 +215,7 @@ def main() -> None:
     before = machine()
     seen, seconds, rows = measure(options.jobs)
     page = report(options.jobs, seen, seconds, rows, before)
-    options.out.write_text(page)
+    publish(options.out, page)
     print(page)
     flat = {f"{name} grows": found[-1] <= GROWTH * found[1] for name, found in seen.memory.items()}
     exit_if_missed(flat | {"retention does not hold Dagster's tables": seen.held("dagster") <= HELD})
