@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal
 
 import psycopg
@@ -27,7 +28,7 @@ from geo_assets.vector.tables.load import StageOptions, stage_table
 from geo_assets.vector.tables.locks import lock_name
 from geo_assets.vector.tables.merge import Mode, merge, rehearse_merge
 from geo_assets.vector.tables.publish import BeforeCommit, PublishedTable, publish, rehearse, rollback
-from geo_assets.vector.tables.session import open_session
+from geo_assets.vector.tables.session import Session, open_session
 from geo_assets.vector.tables.staging import StagedTable, discard, sweep
 from geo_assets.vector.where import find_column
 
@@ -144,28 +145,49 @@ def staged_source(
     names = names_of(report.layers)
     with connect(settings) as conn:
         sweep(conn)
+    stage = partial(_staged, settings, sandbox, request.source, origin, options)
     # the session keeps what is staged from being swept
     with open_session(settings.dsn("pipeline")) as session, ExitStack() as undo:
-        staged = []
-        for plan, name in zip(report.layers, names, strict=True):
-            with sandbox.stream(
-                "geo_assets.vector.reader.stream:stream", StreamRequest(source=request.source, plan=plan)
-            ) as stream:
-                staged.append(
-                    stage_table(
-                        session,
-                        plan,
-                        name,
-                        stream.file,
-                        lambda stream=stream: stream.report(StreamReport),  # type: ignore[misc]
-                        staging_suffix=origin.suffix,
-                        source=origin.source,
-                        options=replace(options.stage, reader_role=settings.reader_user),
-                    )
-                )
-            undo.callback(_discard, settings, staged[-1])
+        staged = [stage(session, undo, *each) for each in zip(report.layers, names, strict=True)]
+        if not all(map(_fits, report.layers, staged)):
+            undo.close()
+            report = inspect_source(sandbox, request.model_copy(update={"look_first": True}))
+            staged = [stage(session, undo, *each) for each in zip(report.layers, names, strict=True)]
         plans = [_as_found(plan, each.report) for plan, each in zip(report.layers, staged, strict=True)]
         yield report, [Part(*part) for part in zip(plans, staged, keys, strict=True)]
+
+
+def _staged(
+    settings: Settings,
+    sandbox: SandboxPool,
+    source: str,
+    origin: Origin,
+    options: LoadOptions,
+    session: Session,
+    undo: ExitStack,
+    plan: LayerPlan,
+    name: str,
+) -> StagedTable:
+    """Stage a layer, and have it dropped at the end."""
+    with sandbox.stream("geo_assets.vector.reader.stream:stream", StreamRequest(source=source, plan=plan)) as stream:
+        staged = stage_table(
+            session,
+            plan,
+            name,
+            stream.file,
+            lambda: stream.report(StreamReport),
+            staging_suffix=origin.suffix,
+            source=origin.source,
+            options=replace(options.stage, reader_role=settings.reader_user),
+        )
+    undo.callback(_discard, settings, staged)
+    return staged
+
+
+def _fits(plan: LayerPlan, staged: StagedTable) -> bool:
+    """Whether the table is what its geometries need, as far as they were looked at while they were sent."""
+    found = staged.report.found
+    return found is None or found.fits(plan)
 
 
 def _as_found(plan: LayerPlan, sent: StreamReport) -> LayerPlan:

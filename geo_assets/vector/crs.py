@@ -227,6 +227,14 @@ def _plan_crs(file_crs: CRS, target_crs: CRS | None, bounds: BoundingBox, name: 
     return _transformed(file_crs, source, target_crs, srid, bounds)
 
 
+def is_kept(file_crs: CRS, target_crs: CRS | None) -> bool:
+    """Whether a layer is certain to stay in its CRS, one of EPSG's, whatever its extent is."""
+    authority, code, warning = _code_of(file_crs)
+    if authority != "EPSG" or code is None:
+        return False
+    return target_crs is None or (code == target_crs.to_epsg() and warning is None)
+
+
 def _check_on_earth(crs: CRS, name: str) -> None:
     """Check that a CRS is of the Earth: footprints are longitude and latitude there.
 

@@ -77,6 +77,7 @@ class InspectRequest(LayerOptions):
 
     source: str  # absolute path; a shapefile's parts are beside it
     layers: tuple[str, ...] | None = None  # names; None: all
+    look_first: bool = False  # at every geometry, before any is sent
     thorough: bool = True  # also count invalid geometry that will be checked anyway while it is loaded
     max_unpacked_bytes: int = Field(MAX_UNPACKED_BYTES, ge=1)
 
@@ -180,7 +181,11 @@ class StreamRequest(_Model):
 class Found(_Model):
     """What a plan says of the geometries of a layer, where they were looked at while they were sent."""
 
+    geometry_type: GeometryType | None = None
+    has_z: bool = False
     null_geometries: int = 0
+    linearised: int = 0
+    m_dropped: int = 0
     rejected_by_reason: Counts = Field(default_factory=dict)
     repaired_by_reason: Counts = Field(default_factory=dict)
     bounds: BoundingBox | None = None
@@ -192,6 +197,12 @@ class Found(_Model):
     def of(cls, plan: LayerPlan) -> Self:
         """That part of a plan."""
         return cls(**{name: getattr(plan, name) for name in cls.model_fields})
+
+    def fits(self, plan: LayerPlan) -> bool:
+        """Whether the table that the plan made is the one for these geometries. It is not where the headers of
+        geometries contradict their members.
+        """
+        return (self.geometry_type, self.has_z) == (plan.geometry_type, plan.has_z)
 
     def in_place(self, plan: LayerPlan) -> LayerPlan:
         """The plan, which says this."""

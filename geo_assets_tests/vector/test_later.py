@@ -1,5 +1,9 @@
 """Geometries that are looked at while they are sent give the table and the plan that looking before gives."""
 
+import sqlite3
+import struct
+import zipfile
+from contextlib import closing
 from io import BytesIO
 
 import geopandas as gpd
@@ -7,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import shapely
+from pyproj import CRS
 from shapely.geometry import LineString, MultiPoint, MultiPolygon, Point, Polygon, box
 
 from geo_assets.errors import GeoAssetsError
@@ -19,6 +24,7 @@ from geo_assets_tests.vector.builders import NATURAL_EARTH, altered, write
 
 BOW = Polygon([(0, 0), (2, 2), (2, 0), (0, 2)])
 HOLED = box(0, 0, 9, 9) - box(1, 1, 2, 2)
+BOW_IN_UTM = Polygon([(5e5, 5e6), (5.02e5, 5.02e6), (5.02e5, 5e6), (5e5, 5.02e6)])
 FAR = box(700, 0, 701, 1)  # beyond any longitude
 GARBAGE = box(0, 0, 1e13, 1)
 
@@ -147,3 +153,103 @@ def test_bytes_that_no_library_reads_are_rejected_while_they_are_sent(tmp_path):
     cut = shapely.to_wkb(box(0, 0, 1, 1))[:60]
     altered(path, ("update a set geom = cast(substr(geom, 1, 40) || ? as blob) where n = 2", (cut,)))
     same(path)
+
+
+def own_grid(path):
+    """A GeoPackage whose CRS has no code, though its parameters are those of a grid, and which states a wrong extent."""
+    write(gpd.GeoDataFrame({"n": [1, 2]}, geometry=[box(5e5, 5e6, 5.1e5, 5.1e6), BOW_IN_UTM], crs=32632), path)
+    wkt = CRS.from_epsg(32632).to_wkt("WKT1_GDAL")
+    wkt = wkt[: wkt.rindex(',AUTHORITY["EPSG","32632"]')] + "]"
+    wkt = wkt.replace("WGS 84 / UTM zone 32N", "my own grid").replace(
+        '"false_easting",500000', '"false_easting",500000.2'
+    )
+    altered(
+        path,
+        ("update gpkg_spatial_ref_sys set definition = ?, organization = 'me', srs_name = 'my own grid' where srs_id = 32632", (wkt,)),
+        "update gpkg_contents set min_x = 0, min_y = 0, max_x = 0, max_y = 0",
+    )  # fmt: skip
+    return path
+
+
+def test_a_crs_without_a_code_is_told_by_the_extent_that_was_measured_not_by_the_stated_one(tmp_path):
+    (plan,) = inspect(InspectRequest(source=str(own_grid(tmp_path / "a.gpkg")), thorough=False)).layers
+    assert (plan.srid, plan.looked_at_later, plan.feature_count) == (32632, False, 2)
+
+
+@pytest.mark.parametrize("crs", [4326, 4167])
+def test_swapped_longitude_and_latitude_are_said_to_be_swapped(tmp_path, crs):
+    swapped = [Point(-41, 174), Point(-40, 175)]
+    path = write(gpd.GeoDataFrame({"n": [1, 2]}, geometry=swapped, crs=crs), tmp_path / "a.gpkg")
+    for later in (True, False):
+        with pytest.raises(GeoAssetsError, match="look swapped") as caught:
+            loaded(path, later=later)
+        assert caught.value.code == "AXES_SWAPPED"
+
+
+def members(outer: int, inner: int, *, heights: bool) -> bytes:
+    """A MultiPolygon of one triangle, the type codes of which need not agree."""
+    ring = [(0.0, 0.0, 5.0), (1.0, 0.0, 6.0), (0.0, 1.0, 7.0), (0.0, 0.0, 5.0)]
+    numbers = [n for vertex in ring for n in (vertex if heights else vertex[:2])]
+    polygon = struct.pack("<BII", 1, inner, 1) + struct.pack(f"<I{len(numbers)}d", len(ring), *numbers)
+    return struct.pack("<BII", 1, outer, 1) + polygon
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner", "heights"), [(6, 1003, True), (6, 0x80000003, True), (1006, 3, False)]
+)  # fmt: skip
+def test_headers_that_contradict_their_members_are_found_out_and_the_layer_is_looked_at_first(
+    tmp_path, outer, inner, heights
+):
+    both = [MultiPolygon([box(0, 0, 1, 1), box(2, 2, 3, 3)])] * 2
+    path = write(gpd.GeoDataFrame({"n": [1, 2]}, geometry=both, crs=4326), tmp_path / "a.gpkg")
+    blob = members(outer, inner, heights=heights)
+    altered(path, ("update a set geom = cast(substr(geom, 1, 40) || ? as blob)", (blob,)))
+    request = InspectRequest(source=str(path), thorough=False)
+    (plan,) = inspect(request).layers
+    assert (plan.looked_at_later, plan.has_z) == (True, not heights)
+    found = stream(StreamRequest(source=str(path), plan=plan), BytesIO()).found
+    assert not found.fits(plan)
+    (again,) = inspect(request.model_copy(update={"look_first": True})).layers
+    assert (again.looked_at_later, again.has_z) == (False, heights)
+    assert found.fits(again)
+
+
+def test_a_member_with_m_values_is_said_to_have_lost_them(tmp_path):
+    both = [MultiPolygon([box(0, 0, 1, 1), box(2, 2, 3, 3)])] * 2
+    path = write(gpd.GeoDataFrame({"n": [1, 2]}, geometry=both, crs=4326), tmp_path / "a.gpkg")
+    blob = members(6, 2003, heights=True)
+    altered(path, ("update a set geom = cast(substr(geom, 1, 40) || ? as blob) where n = 2", (blob,)))
+    later, before = (loaded(path, later=when)[0] for when in (True, False))
+    assert (later.m_dropped, later.warnings) == (before.m_dropped, before.warnings)
+    assert later.m_dropped == 1
+
+
+def test_an_archive_of_which_something_is_left_out_is_looked_at_first(tmp_path):
+    path = write(gpd.GeoDataFrame({"n": [1]}, geometry=[FAR], crs=4326), tmp_path / "a.gpkg")
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+        archive.write(path, "a.gpkg")
+        archive.writestr("broken.shp", b"no shapefile")
+    with pytest.raises(GeoAssetsError, match=r"broken\.shp") as caught:
+        inspect(InspectRequest(source=str(tmp_path / "in.zip"), thorough=False))
+    assert "beyond longitude and latitude" in caught.value.message
+
+
+def test_a_damaged_table_is_unreadable(tmp_path):
+    rows = 3000
+    frame = gpd.GeoDataFrame({"t": ["x" * 300] * rows}, geometry=[Point(i / 100, 1) for i in range(rows)], crs=4326)
+    path = write(frame, tmp_path / "a.gpkg")
+    with closing(sqlite3.connect(path)) as connection:
+        (page,) = connection.execute("pragma page_size").fetchone()
+        (root,) = connection.execute("select rootpage from sqlite_master where name = 'a'").fetchone()
+    bytes_ = bytearray(path.read_bytes())
+    start = (root - 1) * page
+    cells = int.from_bytes(bytes_[start + 3 : start + 5], "big")
+    middle = start + 12 + 2 * (cells // 2)
+    cell = start + int.from_bytes(bytes_[middle : middle + 2], "big")
+    child = int.from_bytes(bytes_[cell : cell + 4], "big")
+    bytes_[(child - 1) * page : child * page] = b"\xff" * page
+    path.write_bytes(bytes_)
+    for options in ({}, {"target_crs": "EPSG:3857"}, {"trust_geometry": True}, {"where": "t is not null"}):
+        with pytest.raises(GeoAssetsError) as caught:
+            inspect(InspectRequest(source=str(path), thorough=False, **options))
+        assert caught.value.code == "UNREADABLE", options

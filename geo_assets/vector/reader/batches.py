@@ -81,7 +81,8 @@ class OpenLayer:
     arrow_types: list[pa.DataType]
     crs: str | None
     read: Callable[[Collection[int] | None], Iterator[Batch]]
-    declared: int | None = None  # number of features, where the file states it and truncation would go unnoticed
+    #: How many features there must be, where the file tells and what is missing would go unnoticed.
+    declared: Callable[[], int | None] = lambda: None
     types: Callable[[], list[str]] | None = None  # wire types, where the reader decides them
     bounds: tuple[float, float, float, float] | None = None  # where the file states them in its header
     scan: Callable[[], Scan | None] = lambda: (

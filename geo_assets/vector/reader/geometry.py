@@ -11,7 +11,7 @@ dimension of none and makes 8 empty; `buffer(0)` makes 16 empty.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -89,6 +89,10 @@ class Cleaned:
     with_m: int = 0
     area_changed: int = 0
     strays: NDArray[np.float64] | None = None  # the extent of geometries outside the domain
+
+    def copy(self) -> Cleaned:
+        """The batch as it is now, whatever `fit` makes of this one."""
+        return replace(self, geometries=self.geometries.copy(), reasons=dict(self.reasons), repairs=dict(self.repairs))
 
     def reject(self, rows: NDArray[Any], reason: str | list[str]) -> None:
         """Reject rows; the first reason stays."""

@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any, Self
 from geo_assets.epsg import parse_code
 from geo_assets.errors import GeoAssetsError
 from geo_assets.text import how_many
-from geo_assets.vector.crs import axes_look_swapped, footprint, geographic_box, heights_of, parse_file_crs, plan_crs
+from geo_assets.vector.crs import (
+    axes_look_swapped,
+    footprint,
+    geographic_box,
+    heights_of,
+    is_kept,
+    parse_file_crs,
+    plan_crs,
+)
 from geo_assets.vector.models import (
     ColumnPlan,
     GeometryType,
@@ -71,7 +79,7 @@ def inspect(request: InspectRequest) -> InspectReport:
         parse(request.where)
     inspection = Inspection(request)
     source = prepare(Path(request.source), max_unpacked_bytes=request.max_unpacked_bytes, options=inspection.options)
-    inspection.is_alone = len(source.datasets) == 1
+    inspection.is_alone = len(source.datasets) == 1 and not source.left_out
     inspection.warnings += source.warnings
     for error in source.left_out:
         inspection.leave_out(error)
@@ -192,14 +200,15 @@ class Inspection:
                 raise _no_crs(ref)
             check = self._checks(crs)
             trust, whole = self.options.trust_geometry, self._request.thorough
-            later = not trust and self._may_look_later(ref, layer, crs)
+            later = check and not trust and self._may_look_later(crs)
             scanned = _scanned(layer, layer_filter) if later or (trust and not whole) else None
             survey = scanned or _survey(layer, layer_filter, crs, trust=trust, check=check, whole=whole)
             later = later and scanned is not None
-        if layer.declared and survey.features < layer.declared:
+            declared = None if scanned else layer.declared()
+        if declared and survey.features < declared:
             raise GeoAssetsError(
                 "UNREADABLE",
-                f"{ref.title} is cut off: it has {survey.features:,} of {how_many(layer.declared, 'feature')}",
+                f"{ref.title} is cut off: it has {survey.features:,} of {how_many(declared, 'feature')}",
             )
         lacks = self._lack(survey, ref.title)
         if lacks is not None:
@@ -218,11 +227,10 @@ class Inspection:
         (plan,) = self._geometry_plans(ref, layer, survey, crs_of(layer, self.options), checked=True)
         return plan
 
-    def _may_look_later(self, ref: LayerRef, layer: OpenLayer, crs: CRS | None) -> bool:
+    def _may_look_later(self, crs: CRS | None) -> bool:
         """Whether geometries may be looked at while they are sent: whatever is found, it is the same table."""
-        if not self.is_alone or self._request.thorough or crs is None or layer.bounds is None:
-            return False
-        return plan_crs(crs, self._target_crs, layer.bounds, ref.title).transform_name is None
+        before = self._request.thorough or self._request.look_first
+        return self.is_alone and not before and crs is not None and is_kept(crs, self._target_crs)
 
     def _checks(self, crs: CRS | None) -> bool:
         """Whether this pass checks for invalid geometry. What will be transformed is checked afterwards."""

@@ -9,12 +9,13 @@ parse.
 
 from __future__ import annotations
 
+import sqlite3
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
@@ -145,7 +146,7 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
                 fields.types,
                 meta["crs"],
                 read,
-                declared=_declared(ref, info),
+                declared=partial(_declared, ref, info, check),
                 types=made.types if fields.guesses else None,
                 unused=made.unused,
                 bounds=_finite_box(info.get("total_bounds")),
@@ -156,11 +157,16 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
             )
 
 
-def _declared(ref: LayerRef, info: dict[str, Any]) -> int | None:
-    """Return how many features a layer must have; None where its format does not state it."""
+def _declared(ref: LayerRef, info: dict[str, Any], check: Any) -> int | None:
+    """Return how many features a layer must have; None where its format does not state it. Of a table with a damaged
+    page GDAL reads what comes before it, and says nothing: SQLite counts its rows.
+    """
     dataset = ref.dataset
     if dataset.format is Format.FLATGEOBUF:
         return int(info["features"])
+    if dataset.format in {Format.GPKG, Format.SQLITE} and check is not None:
+        with _damage(ref):
+            return cast("int | None", check.count())
     return dataset.features.get(ref.layer or "")
 
 
@@ -262,8 +268,17 @@ def _scan(ref: LayerRef, check: Any, schema: pa.Schema, geometry: int | None) ->
     """Scan the table of a GeoPackage with SQLite, which takes less time than GDAL."""
     if ref.dataset.format is not Format.GPKG or check is None or geometry is None:
         return None
-    found: Scan | None = check.scan(schema.field(geometry).name)
-    return found
+    with _damage(ref):
+        return cast("Scan | None", check.scan(schema.field(geometry).name))
+
+
+@contextmanager
+def _damage(ref: LayerRef) -> Iterator[None]:
+    """Say that a table is damaged, where SQLite does."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise GeoAssetsError("UNREADABLE", f"{ref.title} is damaged: {error}") from error
 
 
 def _unread_of(ref: LayerRef, schema: pa.Schema, geometry: int | None, findings: Findings) -> Unread | None:

@@ -53,6 +53,9 @@ _END = 2**31 - 1
 #: Vertices of the smallest ring, which ends where it begins.
 _SMALLEST_RING = 4
 
+#: Vertices of the smallest line.
+_SMALLEST_LINE = 2
+
 _SINGLE = {MULTIPOINT: POINT, MULTILINE: LINE, MULTIPOLYGON: POLYGON}
 
 
@@ -120,7 +123,7 @@ def moved(
             boxes = group.boxes(x, y)
             before = group.boxes(group.x, group.y)
             good = _inside(before, domain) & _inside(before, plausible) & _inside(boxes, plausible)
-            good &= np.isfinite(boxes).all(axis=1) if trust else group.valid(x, y, boxes)
+            good &= group.whole(boxes) if trust else group.valid(x, y, boxes)
             rows.append(group.rows[good])
             parts.append(group.written(x, y).filter(pa.array(good)))
     places = np.full(len(wkb), -1, dtype=np.int64)
@@ -172,6 +175,19 @@ class _Group:
             good &= (boxes[:, 0] < boxes[:, 2]) | (boxes[:, 1] < boxes[:, 3])
         elif single == POLYGON:
             good &= _star_shaped(x, y, self.starts, self.counts, boxes)
+        return np.asarray(good)
+
+    def whole(self, boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which any library reads as they are: with finite coordinates, enough of them, rings that end where they
+        begin. It is what is left to check where geometry is trusted.
+        """
+        good = np.isfinite(boxes).all(axis=1)
+        single = _SINGLE.get(self.code, self.code)
+        if single == LINE:
+            good &= self.counts >= _SMALLEST_LINE
+        elif single == POLYGON:
+            first, last = self.coordinates[self.starts], self.coordinates[self.starts + self.counts - 1]
+            good &= (self.counts >= _SMALLEST_RING) & (first == last).all(axis=1)
         return np.asarray(good)
 
     def written(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> pa.Array:

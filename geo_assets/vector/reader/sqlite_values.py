@@ -118,6 +118,14 @@ class SQLiteCheck:
         odd = (_ODD[self.columns[i][1]].format(_quoted(self.columns[i][0])) for i in positions)
         return " or ".join(odd) or "false"
 
+    def count(self) -> int | None:
+        """Count the rows; None where SQLite knows the layer by another name than GDAL."""
+        try:
+            found = self.connection.execute(f"select count(*) from {_quoted(self.table)}").fetchone()  # noqa: S608
+        except sqlite3.OperationalError:
+            return None
+        return int(found[0])
+
     def scan(self, geometry: str) -> Scan | None:
         """Check values and geometry headers in one scan; None where the headers differ, or are not plain."""
         import pyarrow as pa

@@ -87,8 +87,9 @@ def stream(request: StreamRequest, sink: BinaryIO) -> StreamReport:
                 writer.write_batch(piece)
             for piece in _bounded(rejected) if rejected is not None else ():
                 rejects.write_batch(piece)
-        sender.check()
+        sender.check_counts()
         found = _found(request, ref, layer, sender.survey) if plan.looked_at_later else None
+        sender.check_kept()
         writer.close()
         rejects.close()
         spool.seek(0)
@@ -169,7 +170,9 @@ class _Sender:
         import pyarrow.compute as pc
 
         plan = self._plan
-        way = transformer(plan.source_crs, plan.srid) if plan.transform_name else None  # cached for each thread
+        way = (
+            transformer(plan.source_crs, plan.srid) if plan.transform_name is not None else None
+        )  # cached for each thread
         later = way is not None and plan.part is None and not self.filter.reads_geometry
         made = self._moved(batch, kind, way) if later else pa.nulls(len(batch.wkb), pa.binary())
         rest = np.asarray(made.is_null())
@@ -220,13 +223,13 @@ class _Sender:
         if sound is None and not len(rows):
             return _Prepared(wkb)
         cleaned = self.filter.clean(batch.keep(mask))
+        looked_at = (cleaned.copy(), sound) if sound is not None else None
         geometry.fit(cleaned, kind, has_z=plan.has_z)
         reasons = {int(rows[row]): reason for row, reason in sorted(cleaned.reasons.items())}
         if len(rows):
             wkb = pc.replace_with_mask(wkb, pa.array(mask), to_wkb(cleaned.geometries, has_z=plan.has_z))
         keep = np.ones(len(wkb), dtype=bool)
         keep[list(reasons)] = False
-        looked_at = (cleaned, sound) if sound is not None else None
         return _Prepared(wkb, keep if reasons else None, reasons, cleaned.repaired, looked_at=looked_at)
 
     def _marked(self, count: int) -> NDArray[np.bool_]:
@@ -313,8 +316,8 @@ class _Sender:
             warnings=notes,
         )
 
-    def check(self) -> None:
-        """Check that no feature was lost and at least one is kept."""
+    def check_counts(self) -> None:
+        """Check that no feature was lost."""
         plan = self._plan
         mine = self._rows + sum(self._rejected.values()) + self._filtered
         if mine != plan.feature_count or mine + self._elsewhere != plan.feature_count + plan.elsewhere:
@@ -322,7 +325,10 @@ class _Sender:
                 "UNREADABLE",
                 f"{self._title} had {how_many(plan.feature_count, 'feature')} when it was inspected and has {mine} now",
             )
-        if plan.geometry_type is not None:
+
+    def check_kept(self) -> None:
+        """Check that at least one geometry is kept."""
+        if self._plan.geometry_type is not None:
             check_kept(self._geometries, self._rejected, self._title)
 
 
