@@ -1,6 +1,7 @@
 """Small files for the tests, each written by an independent library."""
 
 import sqlite3
+import struct
 import warnings
 import zipfile
 from contextlib import closing
@@ -137,4 +138,21 @@ def spreadsheet(path, *rows, change=lambda sheet: sheet, **more):
             with archive.open(name, "w") as member:
                 for block in [body.encode()] if isinstance(body, str) else body:
                     member.write(block)
+    return path
+
+
+def members(outer: int, inner: int, *, heights: bool) -> bytes:
+    """A MultiPolygon of one triangle, the type codes of which need not agree."""
+    ring = [(0.0, 0.0, 5.0), (1.0, 0.0, 6.0), (0.0, 1.0, 7.0), (0.0, 0.0, 5.0)]
+    numbers = [n for vertex in ring for n in (vertex if heights else vertex[:2])]
+    polygon = struct.pack("<BII", 1, inner, 1) + struct.pack(f"<I{len(numbers)}d", len(ring), *numbers)
+    return struct.pack("<BII", 1, outer, 1) + polygon
+
+
+def contradicting(path: Path, outer: int, inner: int, *, heights: bool, where: str = "true") -> Path:
+    """A GeoPackage of two MultiPolygons, of which some are such as `members` makes."""
+    both = [shapely.MultiPolygon([shapely.box(0, 0, 1, 1), shapely.box(2, 2, 3, 3)])] * 2
+    write(gpd.GeoDataFrame({"n": [1, 2]}, geometry=both, crs=4326), path)
+    blob = members(outer, inner, heights=heights)
+    altered(path, (f"update a set geom = cast(substr(geom, 1, 40) || ? as blob) where {where}", (blob,)))
     return path

@@ -14,7 +14,16 @@ from pyproj.database import query_crs_info
 from pyproj.enums import PJType
 
 from geo_assets_tests.integration.test_ingest_container import connect
-from geo_assets_tests.vector.builders import NATURAL_EARTH, frame, hive, points, shapefile_parts, write, zipped
+from geo_assets_tests.vector.builders import (
+    NATURAL_EARTH,
+    contradicting,
+    frame,
+    hive,
+    points,
+    shapefile_parts,
+    write,
+    zipped,
+)
 
 
 def load(cli, path, table, *options):
@@ -65,6 +74,16 @@ def test_a_reference_system_that_this_postgis_lacks_and_proj_has_is_added_and_tr
             "select st_x(g), st_y(g) from (select st_transform(geom, 4326) g from vector.rare_crs) t"
         ).fetchone()
     assert (x, y) == pytest.approx((9.5, 50.5), abs=1e-7)
+
+
+def test_heights_of_members_are_kept_although_the_header_of_their_geometry_has_none(cli, tmp_path):
+    load(cli, contradicting(tmp_path / "a.gpkg", 6, 1003, heights=True), "vector.contradicting")
+    with connect(cli) as db:
+        assert db.execute("select distinct st_zmin(geom), st_zmax(geom) from vector.contradicting").fetchall() == [
+            (5, 7)
+        ]
+        query = "select count(*) from pg_tables where schemaname = 'vector_staging' and tablename like 'contradicting%'"
+        assert db.execute(query).fetchone() == (0,)
 
 
 @pytest.mark.faults

@@ -20,7 +20,7 @@ from geo_assets.vector.models import Found, InspectRequest, StreamRequest
 from geo_assets.vector.reader.batches import BATCH_ROWS
 from geo_assets.vector.reader.inspect import inspect
 from geo_assets.vector.reader.stream import stream
-from geo_assets_tests.vector.builders import NATURAL_EARTH, altered, write
+from geo_assets_tests.vector.builders import NATURAL_EARTH, altered, contradicting, write
 
 BOW = Polygon([(0, 0), (2, 2), (2, 0), (0, 2)])
 HOLED = box(0, 0, 9, 9) - box(1, 1, 2, 2)
@@ -186,24 +186,13 @@ def test_swapped_longitude_and_latitude_are_said_to_be_swapped(tmp_path, crs):
         assert caught.value.code == "AXES_SWAPPED"
 
 
-def members(outer: int, inner: int, *, heights: bool) -> bytes:
-    """A MultiPolygon of one triangle, the type codes of which need not agree."""
-    ring = [(0.0, 0.0, 5.0), (1.0, 0.0, 6.0), (0.0, 1.0, 7.0), (0.0, 0.0, 5.0)]
-    numbers = [n for vertex in ring for n in (vertex if heights else vertex[:2])]
-    polygon = struct.pack("<BII", 1, inner, 1) + struct.pack(f"<I{len(numbers)}d", len(ring), *numbers)
-    return struct.pack("<BII", 1, outer, 1) + polygon
-
-
 @pytest.mark.parametrize(
     ("outer", "inner", "heights"), [(6, 1003, True), (6, 0x80000003, True), (1006, 3, False)]
 )  # fmt: skip
 def test_headers_that_contradict_their_members_are_found_out_and_the_layer_is_looked_at_first(
     tmp_path, outer, inner, heights
 ):
-    both = [MultiPolygon([box(0, 0, 1, 1), box(2, 2, 3, 3)])] * 2
-    path = write(gpd.GeoDataFrame({"n": [1, 2]}, geometry=both, crs=4326), tmp_path / "a.gpkg")
-    blob = members(outer, inner, heights=heights)
-    altered(path, ("update a set geom = cast(substr(geom, 1, 40) || ? as blob)", (blob,)))
+    path = contradicting(tmp_path / "a.gpkg", outer, inner, heights=heights)
     request = InspectRequest(source=str(path), thorough=False)
     (plan,) = inspect(request).layers
     assert (plan.looked_at_later, plan.has_z) == (True, not heights)
@@ -215,10 +204,7 @@ def test_headers_that_contradict_their_members_are_found_out_and_the_layer_is_lo
 
 
 def test_a_member_with_m_values_is_said_to_have_lost_them(tmp_path):
-    both = [MultiPolygon([box(0, 0, 1, 1), box(2, 2, 3, 3)])] * 2
-    path = write(gpd.GeoDataFrame({"n": [1, 2]}, geometry=both, crs=4326), tmp_path / "a.gpkg")
-    blob = members(6, 2003, heights=True)
-    altered(path, ("update a set geom = cast(substr(geom, 1, 40) || ? as blob) where n = 2", (blob,)))
+    path = contradicting(tmp_path / "a.gpkg", 6, 2003, heights=True, where="n = 2")
     later, before = (loaded(path, later=when)[0] for when in (True, False))
     assert (later.m_dropped, later.warnings) == (before.m_dropped, before.warnings)
     assert later.m_dropped == 1
@@ -253,3 +239,21 @@ def test_a_damaged_table_is_unreadable(tmp_path):
         with pytest.raises(GeoAssetsError) as caught:
             inspect(InspectRequest(source=str(path), thorough=False, **options))
         assert caught.value.code == "UNREADABLE", options
+
+
+@pytest.mark.parametrize(
+    ("shape", "kept"),
+    [
+        (b"\1\3\0\0\0\1\0\0\0\4\0\0\0" + struct.pack("<8d", 0, 0, 1, 0, 1, 1, 0, 1), 2),  # open
+        (b"\1\3\0\0\0\1\0\0\0\2\0\0\0" + struct.pack("<4d", 0, 0, 1, 0), 2),
+        (b"\1\2\0\0\0\1\0\0\0" + struct.pack("<2d", 0, 0), 1),
+    ],
+    ids=["an open ring", "a ring of two", "a line of one"],
+)
+def test_geometry_that_is_trusted_and_moved_is_what_a_server_takes(tmp_path, shape, kept):
+    of_its_kind = box(2, 2, 3, 3) if shape[1] == 3 else LineString([(0, 0), (1, 1)])
+    path = write(gpd.GeoDataFrame({"n": [1, 2]}, geometry=[of_its_kind] * 2, crs=4326), tmp_path / "a.gpkg")
+    altered(path, ("update a set geom = cast(substr(geom, 1, 40) || ? as blob) where n = 2", (shape,)))
+    _, report, rows, rejects = loaded(path, later=False, target_crs="EPSG:3857", trust_geometry=True)
+    assert (report.rows, len(rejects)) == (kept, 2 - kept)
+    assert len(shapely.from_wkb(rows["geom"].to_numpy())) == kept  # GEOS takes all
