@@ -89,6 +89,7 @@ class Cleaned:
     with_m: int = 0
     area_changed: int = 0
     strays: NDArray[np.float64] | None = None  # the extent of geometries outside the domain
+    contradicted: frozenset[int] = frozenset()  # rows whose header says other dimensions than their members
 
     def copy(self) -> Cleaned:
         """The batch as it is now, whatever `fit` makes of this one."""
@@ -125,7 +126,8 @@ class Cleaned:
     @property
     def changed(self) -> set[int]:
         """Return the rows whose original bytes are not what is loaded."""
-        return {*self.reasons, *self.repairs, *np.flatnonzero(self.headers.has_m | ~self.headers.plain).tolist()}
+        rewritten = np.flatnonzero(self.headers.has_m | ~self.headers.plain).tolist()
+        return {*self.reasons, *self.repairs, *self.contradicted, *rewritten}
 
 
 def clean(
@@ -212,6 +214,8 @@ def _drop_m(result: Cleaned) -> None:
     geometries = result.geometries
     has_m, has_z = shapely.has_m(geometries), shapely.has_z(geometries)
     result.with_m = int(has_m.sum())
+    other = (has_m != result.headers.has_m) | (has_z != result.headers.has_z)
+    result.contradicted = frozenset(np.flatnonzero(other & ~shapely.is_missing(geometries)).tolist())
     only_m, both = has_m & ~has_z, has_m & has_z
     if only_m.any():
         geometries[only_m] = shapely.force_2d(geometries[only_m])
