@@ -11,6 +11,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from geo_assets.web.serve import MAX_CONNECTIONS
+from geo_assets_tests.faults.test_killed_run import connect as connect_database
+from geo_assets_tests.waiting import until
 
 SHUTDOWN = 'mutation { shutdownRepositoryLocation(repositoryLocationName: "geo_assets") { __typename } }'
 LOGS = """subscription ($id: ID!) { pipelineRunLogs(runId: $id) {
@@ -75,6 +77,19 @@ def test_the_ui_and_its_mutations_work_from_its_own_origin(url):
     assert 'id="__next"' in page.text
     answer = ask(url, json={"query": "mutation { reloadWorkspace { __typename } }"}, headers={"origin": url})
     assert answer.json()["data"]["reloadWorkspace"]["__typename"] == "Workspace"
+
+
+def test_a_page_is_answered_after_postgresql_has_ended_the_sessions_of_the_webserver(cli, url):
+    def page():
+        return httpx.get(f"{url}/runs", headers={"accept": "text/html"}, trust_env=False)
+
+    for _ in range(3):
+        until(lambda: page().status_code == 200)
+        with connect_database(cli) as db:
+            idle = """select count(pg_terminate_backend(pid)) from pg_stat_activity
+                       where usename = current_user and application_name = '' and state = 'idle'"""
+            assert db.execute(idle).fetchone()[0] > 0
+        assert page().status_code == 200
 
 
 def test_a_subscription_gives_the_events_of_a_run_to_our_own_page_alone(cli, url):
