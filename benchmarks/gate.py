@@ -4,9 +4,8 @@
 Here: which ratio must hold. Not here: the commands, and what the pages of measurements are made of (`raster.py`,
 `vector.py`).
 
-A limit is about four fifths of what a quiet machine measured (docs/benchmarks/), so that it is missed where something
-became slower, and not where a neighbour was loud: all take turns, and seconds of the processor count as well as those
-of the clock.
+The limits are not measured yet: they say no more than that we are about as fast as the peer. All take turns, and
+seconds of the processor count as well as those of the clock, as a neighbour may be loud.
 """
 
 from __future__ import annotations
