@@ -25,7 +25,7 @@ from geo_assets.vector.reader.batches import Batch, LayerRef, OpenLayer
 from geo_assets.vector.reader.conditions import evaluate
 from geo_assets.vector.reader.conversion import convert, wire_type
 from geo_assets.vector.reader.layers import open_layer
-from geo_assets.vector.reader.simple import Sound, sound
+from geo_assets.vector.reader.simple import Sound, inside, sound
 from geo_assets.vector.reader.wkb import COLLECTION, Headers
 from geo_assets.vector.where import columns_of, find_column, parse
 
@@ -129,10 +129,7 @@ class LayerFilter:
             return None
         found = sound(batch.wkb, headers)
         found.rows[list(batch.faults)] = False
-        for box in (geometry.PLAUSIBLE, self.domain):
-            if box is not None:
-                inside = (found.boxes[:, :2] >= box[:2]) & (found.boxes[:, 2:] <= box[2:])
-                found.rows[~inside.all(axis=1)] = False
+        found.rows[~(inside(found.boxes, geometry.PLAUSIBLE) & inside(found.boxes, self.domain))] = False
         return found
 
     @property

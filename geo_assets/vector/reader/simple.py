@@ -122,7 +122,7 @@ def moved(
             x, y = move(group.x, group.y)
             boxes = group.boxes(x, y)
             before = group.boxes(group.x, group.y)
-            good = _inside(before, domain) & _inside(before, plausible) & _inside(boxes, plausible)
+            good = inside(before, domain) & inside(before, plausible) & inside(boxes, plausible)
             good &= group.whole(boxes) if trust else group.valid(x, y, boxes)
             rows.append(group.rows[good])
             parts.append(group.written(x, y).filter(pa.array(good)))
@@ -131,7 +131,8 @@ def moved(
     return pa.concat_arrays([*parts, pa.nulls(0, pa.binary())]).take(pa.array(places, mask=places < 0))
 
 
-def _inside(boxes: NDArray[np.float64], box: BoundingBox | None) -> NDArray[np.bool_]:
+def inside(boxes: NDArray[np.float64], box: BoundingBox | None) -> NDArray[np.bool_]:
+    """Which boxes (xmin, ymin, xmax, ymax) lie in one; all where there is none. NaN is in no box."""
     if box is None:
         return np.ones(len(boxes), dtype=np.bool_)
     return np.asarray((boxes[:, :2] >= box[:2]).all(axis=1) & (boxes[:, 2:] <= box[2:]).all(axis=1))
