@@ -11,7 +11,6 @@ seconds of the processor count as well as those of the clock, as a neighbour may
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -88,9 +87,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args().rounds
     print(machine(), file=sys.stderr)
-    found = [*rasters(rounds), *(vectors(rounds) if shutil.which("ogr2ogr") else ())]
+    comparable = vector.ogr2ogr_is_here()
+    found = [*rasters(rounds), *(vectors(rounds) if comparable else ())]
     print("\n".join(map(str, found)))
-    if not shutil.which("ogr2ogr"):
+    if not comparable:
         print("ogr2ogr is not here (Debian: apt-get install gdal-bin): vectors were not compared")
     exit_if_missed({ratio.what: ratio.holds for ratio in found})
 

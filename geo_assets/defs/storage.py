@@ -5,11 +5,20 @@ of an idle stack. Only its webserver has a pool, without a check that the connec
 runs, events and schedules of a process. Not here: what is stored, or where (`dagster.yaml`).
 """
 
+from functools import partial
+from typing import Any
+
 from dagster._core.storage.config import PostgresStorageConfig
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 from dagster_postgres.auth import PgTokenProvider
-from dagster_postgres.utils import create_pg_engine, get_token_provider_from_config, pg_url_from_config
+from dagster_postgres.utils import (
+    create_pg_engine,
+    get_token_provider_from_config,
+    pg_url_from_config,
+    set_pg_statement_timeout,
+)
+from sqlalchemy import Engine, event
 
 from geo_assets.settings import Settings, load_settings
 
@@ -33,6 +42,18 @@ class _Tokens(PgTokenProvider):
 
     def _fetch_token(self) -> tuple[str, float]:
         raise NotImplementedError  # `get_token` keeps none of its own
+
+
+def _limit_statements(engine: Engine, statement_timeout: int, **_pool: int) -> None:
+    """What Dagster's webserver asks of its storages: no statement takes longer than so many milliseconds. The pool stays
+    ours, whatever it asks for.
+    """
+
+    def limit(connection: Any, _record: object) -> None:
+        set_pg_statement_timeout(connection, statement_timeout)
+
+    event.listen(engine, "connect", limit)
+    engine.dispose()  # what is open has no limit
 
 
 class PooledPostgresStorage(DagsterPostgresStorage):
@@ -60,8 +81,10 @@ class PooledPostgresStorage(DagsterPostgresStorage):
             max_overflow=_BESIDE,
             pool_recycle=_OLDEST,
         )
+        optimize = partial(_limit_statements, engine)
         for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):
             storage._engine = engine  # noqa: SLF001  (no public way; a test holds it)
+            storage.optimize_for_webserver = optimize  # type: ignore[method-assign]  # theirs is a pool without a check
 
     @classmethod
     def from_config_value(  # type: ignore[override]  # the config is a mapping; its entries have no declared type

@@ -3,12 +3,12 @@
 Dagster's own command answers every Host and Origin, and takes mutations from a URL: an image on any web page that its
 user looks at shuts the code location down.
 Here: Dagster's application, as its command makes it, between our guard and our server
-(docs/decisions/0019-who-may-talk-to-our-servers.md), with connections that are looked at before they are used.
-Not here: what the guard lets through (`web/guard.py`), which processes a stack has (`local/stack.py`).
+(docs/decisions/0019-who-may-talk-to-our-servers.md).
+Not here: what the guard lets through (`web/guard.py`), its connections (`storage.py`), which processes a stack has
+(`local/stack.py`).
 """
 
 import argparse
-from typing import Any
 
 from dagster import DagsterInstance
 from dagster._core.workspace.context import WorkspaceProcessContext
@@ -17,9 +17,6 @@ from dagster._utils.log import configure_loggers
 from dagster_webserver.app import create_app_from_workspace_process_context
 from dagster_webserver.cli import DEFAULT_DB_STATEMENT_TIMEOUT, DEFAULT_POOL_MAX_OVERFLOW, DEFAULT_POOL_RECYCLE
 from dagster_webserver.version import __version__
-from sqlalchemy import event
-from sqlalchemy.exc import DisconnectionError
-from sqlalchemy.pool import Pool
 
 from geo_assets import logs
 from geo_assets.settings import load_settings
@@ -28,19 +25,6 @@ from geo_assets.web.guard import Guard
 
 #: The UI asks this often for news of assets, in milliseconds; the default of Dagster's command.
 _POLL_MS = 2000
-
-
-@event.listens_for(Pool, "checkout")
-def _look(connection: Any, *_: object) -> None:
-    """Look whether a connection of a pool still works, and have another one made if it does not. Dagster does not, and
-    the page that comes first after a restart of PostgreSQL would be an error. Source: SQLAlchemy, pool events.
-    """
-    cursor = connection.cursor()
-    try:
-        cursor.execute("select 1")
-        connection.rollback()  # what the session is set to is set outside of a transaction
-    except connection.Error as error:
-        raise DisconnectionError(str(error)) from error
 
 
 def main() -> None:

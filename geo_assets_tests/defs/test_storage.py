@@ -3,6 +3,8 @@
 import time
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from geo_assets.defs.storage import PooledPostgresStorage
 from geo_assets_tests.faults.test_killed_run import connect
@@ -36,6 +38,18 @@ def test_connections_that_the_server_closed_are_replaced_before_they_are_used(cl
     with connect(cli) as db:
         db.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name = %s", (_NAME,))
     look_at_everything(storage)
+
+
+def test_in_the_webserver_it_keeps_its_connections_and_no_statement_takes_longer_than_asked(cli, storage):
+    look_at_everything(storage)
+    for each in (storage.schedule_storage, storage.run_storage, storage.event_log_storage):
+        each.optimize_for_webserver(statement_timeout=200, pool_recycle=3600, max_overflow=20)
+    test_statements_on_runs_events_and_schedules_share_connections_that_are_kept(cli, storage)
+    test_connections_that_the_server_closed_are_replaced_before_they_are_used(cli, storage)
+    runs, events, schedules = storage.run_storage, storage.event_log_storage, storage.schedule_storage
+    for connect_to in (runs.connect, events.index_connection, schedules.connect):
+        with pytest.raises(OperationalError, match="statement timeout"), connect_to() as conn:
+            conn.execute(text("select pg_sleep(5)"))
 
 
 def test_the_processes_of_a_stack_use_it_and_one_without_work_opens_next_to_no_connection(cli):
