@@ -151,24 +151,27 @@ def _load(
     inspected: Callable[[], InspectReport],
 ) -> tuple[list[str], list[Loaded]]:
     """Load through the sandbox; returns the warnings and the tables."""
-    from geo_assets.database.connections import connect
     from geo_assets.ledger.table_names import claim_name
     from geo_assets.ledger.vector_loads import now
+    from geo_assets.stages.load_database import LoadDatabase
     from geo_assets.stages.vector_load import Origin, load_source
     from geo_assets.vector.names import table_names
 
     leave_out("pandas")
-    # not by `Ledger`: its pool waits 10 s for a database that does not answer, and importing it takes 0.1 s
-    with connect(settings, autocommit=True) as conn:
-        origin = Origin(source=str(source), suffix=secrets.token_hex(4), submitted_at=now(conn))
 
     def names(layers: Sequence[LayerPlan]) -> list[str]:
         labels = [layer.label for layer in layers]
         return [name] if len(labels) == 1 else table_names("", name, labels)
 
-    report, loaded = load_source(settings, sandbox, request, origin, options, names, inspected)
-    with connect(settings, autocommit=True) as conn:
-        owners = [claim_name(conn, done.staged.table, str(source)) for done in loaded]
+    # not by `Ledger`: its pool waits 10 s for a database that does not answer, and importing it takes 0.1 s
+    with LoadDatabase(settings) as database:
+        with database.connection() as conn:
+            origin = Origin(source=str(source), suffix=secrets.token_hex(4), submitted_at=now(conn))
+        report, loaded = load_source(database, sandbox, request, origin, options, names, inspected)
+        owners = []
+        for done in loaded:
+            with database.connection() as conn:
+                owners.append(claim_name(conn, done.staged.table, str(source)))
     warnings = list(
         dict.fromkeys(
             [

@@ -67,7 +67,7 @@ def claim_name(conn: psycopg.Connection[Any], table: str, source: str) -> str | 
     it already.
 
     Args:
-        conn: in autocommit.
+        conn: on which no other name was reserved since the last commit.
         table: its name in the schema of published tables.
         source: the file that it was loaded from.
     """

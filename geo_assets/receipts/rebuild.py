@@ -346,7 +346,7 @@ class _Work:
         with self.context.sandbox.workspace() as folder:
             source = self._same_source(job, row, Path(tempfile.mkdtemp(dir=folder)))
             loaded = load_source(
-                self.settings,
+                self.context.load_database,
                 self.context.sandbox,
                 InspectRequest(source=str(source), **asked_of(job.parameters, Engine.VECTOR)),
                 Origin(

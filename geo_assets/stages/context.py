@@ -40,6 +40,7 @@ from geo_assets.stages.contracts import JobRef
 from geo_assets.stages.crew import Stage
 from geo_assets.stages.cutting import Bounds, Steps
 from geo_assets.stages.kept_children import children_of
+from geo_assets.stages.load_database import LoadDatabase
 from geo_assets.stages.patience import StoragePatience
 from geo_assets.stages.turns import Turns
 from geo_assets.storage.containers import Container, impatient, open_container
@@ -108,6 +109,11 @@ class StageContext:
     def table_names(self) -> TableNames:
         """Names of published tables."""
         return self.ledger.table_names
+
+    @made_once
+    def load_database(self) -> LoadDatabase:
+        """The database as loads of vectors use it."""
+        return self._stack.enter_context(LoadDatabase(self.settings))
 
     @made_once
     def sandbox(self) -> SandboxPool:

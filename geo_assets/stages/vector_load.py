@@ -22,14 +22,15 @@ from geo_assets.ledger.vector_loads import Load, forget_keys, now, record
 from geo_assets.outcomes import TableEntry
 from geo_assets.sandbox.pool import SandboxPool
 from geo_assets.settings import Settings
+from geo_assets.stages.load_database import LoadDatabase
 from geo_assets.vector.models import InspectReport, InspectRequest, LayerPlan, StreamReport, StreamRequest
 from geo_assets.vector.tables.introspection import SCHEMA, find
 from geo_assets.vector.tables.load import StageOptions, stage_table
 from geo_assets.vector.tables.locks import lock_name
 from geo_assets.vector.tables.merge import Mode, merge, rehearse_merge
 from geo_assets.vector.tables.publish import BeforeCommit, PublishedTable, publish, rehearse, rollback
-from geo_assets.vector.tables.session import Session, open_session
-from geo_assets.vector.tables.staging import StagedTable, discard, sweep
+from geo_assets.vector.tables.session import Session
+from geo_assets.vector.tables.staging import StagedTable, discard
 from geo_assets.vector.where import find_column
 
 #: Each is a table of its own; an archive with more is a collection, and should be loaded as files.
@@ -96,7 +97,7 @@ class Loaded:
 
 
 def load_source(
-    settings: Settings,
+    database: LoadDatabase,
     sandbox: SandboxPool,
     request: InspectRequest,
     origin: Origin,
@@ -107,7 +108,7 @@ def load_source(
     """Load a source: all its tables are staged before the first is published, and nothing staged is left over.
 
     Args:
-        settings: the database.
+        database: where to.
         sandbox: opens the source.
         request: the source and what is wanted of it.
         origin: who asks.
@@ -118,14 +119,14 @@ def load_source(
     Raises:
         GeoAssetsError: what the engine raises.
     """
-    with staged_source(settings, sandbox, request, origin, options, names_of, inspected) as (report, parts):
-        loaded = [Loaded(part.plan, part.staged, publish_part(settings, origin, options, part)) for part in parts]
+    with staged_source(database, sandbox, request, origin, options, names_of, inspected) as (report, parts):
+        loaded = [Loaded(part.plan, part.staged, publish_part(database, origin, options, part)) for part in parts]
     return report, loaded
 
 
 @contextmanager
 def staged_source(
-    settings: Settings,
+    database: LoadDatabase,
     sandbox: SandboxPool,
     request: InspectRequest,
     origin: Origin,
@@ -143,11 +144,10 @@ def staged_source(
         )
     keys = [_key_columns(options, plan) for plan in report.layers]
     names = names_of(report.layers)
-    with connect(settings) as conn:
-        sweep(conn)
-    stage = partial(_staged, settings, sandbox, request.source, origin, options)
+    database.sweep()
+    stage = partial(_staged, database, sandbox, request.source, origin, options)
     # the session keeps what is staged from being swept
-    with open_session(settings.dsn("pipeline")) as session, ExitStack() as undo:
+    with database.session() as session, ExitStack() as undo:
         staged = [stage(session, undo, *each) for each in zip(report.layers, names, strict=True)]
         if not all(map(_fits, report.layers, staged)):
             undo.close()
@@ -158,7 +158,7 @@ def staged_source(
 
 
 def _staged(
-    settings: Settings,
+    database: LoadDatabase,
     sandbox: SandboxPool,
     source: str,
     origin: Origin,
@@ -178,9 +178,9 @@ def _staged(
             lambda: stream.report(StreamReport),
             staging_suffix=origin.suffix,
             source=origin.source,
-            options=replace(options.stage, reader_role=settings.reader_user),
+            options=replace(options.stage, reader_role=database.settings.reader_user),
         )
-    undo.callback(_discard, settings, staged)
+    undo.callback(_discard, database, staged)
     return staged
 
 
@@ -246,14 +246,14 @@ def _before_commit(
     return before_commit
 
 
-def rehearse_part(settings: Settings, origin: Origin, options: LoadOptions, part: Part) -> PublishedTable:
+def rehearse_part(database: LoadDatabase, origin: Origin, options: LoadOptions, part: Part) -> PublishedTable:
     """Try the publication of a staged layer and undo it; returns what it would be.
 
     Raises:
         GeoAssetsError: as `publish_part`.
     """
     before_commit = _before_commit(origin, options, part)
-    with connect(settings) as conn:
+    with database.connection() as conn:
         try:
             if options.mode == "replace":
                 return rehearse(conn, part.staged, before_commit=before_commit, schema_drift=options.schema_drift)
@@ -273,7 +273,7 @@ def rehearse_part(settings: Settings, origin: Origin, options: LoadOptions, part
 
 
 def publish_part(
-    settings: Settings, origin: Origin, options: LoadOptions, part: Part, *, settle: BeforeCommit | None = None
+    database: LoadDatabase, origin: Origin, options: LoadOptions, part: Part, *, settle: BeforeCommit | None = None
 ) -> PublishedTable:
     """Publish a staged layer; `settle` is called in the transaction, after the load is on record.
 
@@ -281,7 +281,7 @@ def publish_part(
         GeoAssetsError: what the engine raises.
     """
     staged, key, before_commit = part.staged, part.key, _before_commit(origin, options, part, settle)
-    with connect(settings) as conn:
+    with database.connection() as conn:
         try:
             if options.mode == "replace":
                 return publish(
@@ -323,9 +323,9 @@ def _as_it_is(conn: psycopg.Connection[Any], staged: StagedTable) -> PublishedTa
     )
 
 
-def _discard(settings: Settings, staged: StagedTable) -> None:
+def _discard(database: LoadDatabase, staged: StagedTable) -> None:
     """Drop what was staged and not published; does nothing if it was published."""
-    with connect(settings) as conn:
+    with database.connection() as conn:
         discard(conn, staged)
 
 

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from geo_assets.database.connections import connect
 from geo_assets.file_stages import TABLES, Engine
 from geo_assets.ledger.lease import assert_lease
 from geo_assets.ledger.models import Work
@@ -58,9 +57,10 @@ def _load(context: StageContext, job: JobRef, work: Work) -> TableOutputs:
         names = partial(_names, context, job, work)
         # nothing is visible before the gate; a publication that cannot work is refused before it
         waits = job.parameters_as(IngestContainer).on_error == "fail"
-        with staged_source(context.settings, context.sandbox, request, origin, options, names) as (inspected, parts):
+        database = context.load_database
+        with staged_source(database, context.sandbox, request, origin, options, names) as (inspected, parts):
             do = rehearse_part if waits else publish_part
-            loaded = [Loaded(part.plan, part.staged, do(context.settings, origin, options, part)) for part in parts]
+            loaded = [Loaded(part.plan, part.staged, do(database, origin, options, part)) for part in parts]
             outputs = _outputs(inspected, loaded)
             receipt = _receipt(inspected, loaded, members)
             if waits:
@@ -109,7 +109,7 @@ def _options(job: JobRef) -> LoadOptions:
 
 
 def _origin(context: StageContext, job: JobRef, work: Work) -> Origin:
-    with connect(context.settings, autocommit=True) as conn:
+    with context.load_database.connection() as conn:
         submitted = requested_at(conn, job.run_id)
     p = job.parameters_as(IngestContainer)
     return Origin(

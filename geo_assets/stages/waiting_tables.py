@@ -57,7 +57,7 @@ def wait(
     receipt: Receipt,
 ) -> None:
     """Keep the tables of a source waiting, and mark its task as converted, in one transaction."""
-    with connect(context.settings) as conn, conn.transaction():
+    with context.load_database.connection() as conn, conn.transaction():
         _drop(conn, waiting_tables.of_task(conn, job.job_id, TABLES, work.task_key))
         for position, part in enumerate(parts):
             entry = WaitingTable(plan=part.plan, staged=set_aside(conn, part.staged), key=part.key)
@@ -118,7 +118,7 @@ def publish_waiting_tables(
             )
 
         try:
-            publish_part(context.settings, origin_of(context, job, work), options, part, settle=settle)
+            publish_part(context.load_database, origin_of(context, job, work), options, part, settle=settle)
         except GeoAssetsError as error:
             if error.error_class is not ErrorClass.TRANSIENT and error.code != "LEASE_LOST":
                 end_badly(context, job, TABLES, work.task_key, error)

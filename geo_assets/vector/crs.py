@@ -10,10 +10,11 @@ with one shortened parameter as a grid of Cyprus.
 from __future__ import annotations
 
 import math
-import threading
 import warnings as suppressed
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from functools import lru_cache, wraps
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.models import BoundingBox
@@ -21,6 +22,7 @@ from geo_assets.vector.models import BoundingBox
 if TYPE_CHECKING:
     from pyproj import CRS, Transformer
 
+T = TypeVar("T")
 
 #: PROJ: 100 equal in every respect, 90 equal but for names, 70 equivalent parameters; below that it guesses.
 _TRUSTED_CONFIDENCE = 70
@@ -40,7 +42,9 @@ _AREA_MARGIN = 5.0
 #: Tolerance of a pole or meridian that was computed, in the unit of the CRS.
 _ROUNDING = 1e-6
 
-_OF_THREAD = threading.local()
+#: The files of a delivery are in few CRS, and what PROJ makes of one takes 15 ms: a process remembers so many, of texts
+#: of no more characters.
+_REMEMBERED, _LONGEST = 32, 20_000
 
 #: The authorities whose codes PostGIS has; their numbers do not overlap.
 Authority = Literal["EPSG", "ESRI"]
@@ -61,13 +65,27 @@ class CrsPlan:
     authority: Authority = "EPSG"  # that defines `srid`
 
 
+def _remembered(function: Callable[[str], T]) -> Callable[[str], T]:
+    """Do not make the same of a text again. pyproj's objects do not change, and have what PROJ needs for each thread."""
+    known = lru_cache(_REMEMBERED)(function)
+
+    @wraps(function)
+    def call(text: str) -> T:
+        return known(text) if len(text) <= _LONGEST else function(text)
+
+    return call
+
+
 def parse_file_crs(text: str | None) -> CRS | None:
     """Parse a file's CRS (WKT, PROJJSON or an authority's code); None where it does not locate the file on Earth."""
+    return _parsed(text) if text else None
+
+
+@_remembered
+def _parsed(text: str) -> CRS | None:
     from pyproj import CRS
     from pyproj.exceptions import CRSError
 
-    if not text:
-        return None
     try:
         crs = CRS.from_user_input(text)
     except CRSError:
@@ -86,11 +104,17 @@ class Heights:
 
 def heights_of(text: str | None) -> Heights | None:
     """Return the vertical part of a file's CRS; None where it has none."""
+    return _heights(text) if text else None
+
+
+@_remembered
+def _heights(text: str) -> Heights | None:
     from pyproj import CRS
     from pyproj.exceptions import CRSError
 
+    crs: CRS | None
     try:
-        crs = CRS.from_user_input(text) if text else None
+        crs = CRS.from_user_input(text)
     except CRSError:
         return None
     while crs is not None and crs.is_bound and crs.source_crs is not None:
@@ -158,8 +182,6 @@ def axes_look_swapped(crs: CRS, bounds: BoundingBox) -> bool:
 
 
 def _in_its_area(crs: CRS, x: float, y: float) -> bool:
-    from pyproj import Transformer
-
     area = crs.area_of_use
     if area is None:
         return True
@@ -167,7 +189,7 @@ def _in_its_area(crs: CRS, x: float, y: float) -> bool:
         factor = math.degrees(crs.axis_info[0].unit_conversion_factor)
         longitude, latitude = x * factor, y * factor
     else:
-        longitude, latitude = Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True).transform(x, y)
+        longitude, latitude = _to_geodetic(crs.srs).transform(x, y)
     if not (math.isfinite(longitude) and math.isfinite(latitude)):
         return False
     width = area.east - area.west if area.east >= area.west else area.east - area.west + 360
@@ -241,17 +263,40 @@ def _check_on_earth(crs: CRS, name: str) -> None:
     Raises:
         GeoAssetsError: INVALID_CRS, of another body, or one that PROJ cannot place.
     """
-    from pyproj import Transformer
+    why = _off_earth(crs.srs)
+    if why:
+        raise GeoAssetsError(
+            "INVALID_CRS",
+            f"the CRS of {name}, {crs.name!r}, cannot be brought to longitude and latitude on Earth: {why[:200]}",
+        )
+
+
+@_remembered
+def _off_earth(crs: str) -> str:
+    """Why a CRS is not of the Earth; empty if it is."""
     from pyproj.exceptions import ProjError
 
     try:
-        Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+        _to_degrees(crs)
     except ProjError as error:
-        raise GeoAssetsError(
-            "INVALID_CRS",
-            f"the CRS of {name}, {crs.name!r}, cannot be brought to longitude and latitude on Earth:"
-            f" {str(error)[:200]}",
-        ) from error
+        return str(error)
+    return ""
+
+
+@_remembered
+def _to_degrees(crs: str) -> Transformer:
+    from pyproj import Transformer
+
+    return Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+
+
+@_remembered
+def _to_geodetic(crs: str) -> Transformer:
+    """To the longitudes and latitudes that a projected CRS is made of."""
+    from pyproj import CRS, Transformer
+
+    projected = CRS.from_user_input(crs)
+    return Transformer.from_crs(projected, projected.geodetic_crs, always_xy=True)
 
 
 def definition_of(authority: str, code: int) -> tuple[str, str] | None:
@@ -275,16 +320,16 @@ def transformer(plan_source: str, srid: int) -> Transformer:
     """The transformer from a plan's CRS to the table's; picks the best operation for each point, as geopandas and
     PostGIS do.
 
-    PROJ's transformers are not thread-safe: each thread keeps its last.
+    PROJ's are not thread-safe; pyproj makes one for each thread that uses it.
     """
-    key = (plan_source, srid)
-    found: dict[tuple[str, int], Transformer] = vars(_OF_THREAD).setdefault("transformers", {})
-    if key not in found:
-        from pyproj import Transformer
+    return _transformer(plan_source, srid)
 
-        found.clear()
-        found[key] = Transformer.from_crs(plan_source, f"EPSG:{srid}", always_xy=True)
-    return found[key]
+
+@lru_cache(_REMEMBERED)
+def _transformer(source: str, srid: int) -> Transformer:
+    from pyproj import Transformer
+
+    return Transformer.from_crs(source, f"EPSG:{srid}", always_xy=True)
 
 
 def geographic_box(crs: str, bounds: BoundingBox) -> BoundingBox:
@@ -294,19 +339,20 @@ def geographic_box(crs: str, bounds: BoundingBox) -> BoundingBox:
         crs: of the bounds.
         bounds: the box in that CRS.
     """
-    from pyproj import CRS, Transformer
-
-    source = CRS.from_user_input(crs)
-    if source.to_epsg() == 4326:
-        box = bounds
-    else:
-        box = Transformer.from_crs(source, "EPSG:4326", always_xy=True).transform_bounds(*bounds, densify_pts=_DENSIFY)
+    box = bounds if _is_wgs84(crs) else _to_degrees(crs).transform_bounds(*bounds, densify_pts=_DENSIFY)
     if not all(map(math.isfinite, box)):
         return _WORLD
     west, south, east, north = box
     if (west < -180 or east > 180) and east - west < 360:
         west, east = (west + 180) % 360 - 180, (east + 180) % 360 - 180
     return (_within(west, 180), _within(south, 90), _within(east, 180), _within(north, 90))
+
+
+@_remembered
+def _is_wgs84(crs: str) -> bool:
+    from pyproj import CRS
+
+    return bool(CRS.from_user_input(crs).to_epsg() == 4326)
 
 
 def footprint(box: BoundingBox) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, islice
 from typing import TypeVar
 
 from geo_assets.vector.reader.batches import Batch
@@ -24,14 +25,15 @@ BATCH_BYTES = 32 * 1024**2
 
 def in_order(batches: Iterator[Batch], work: Callable[[Batch], T], *, threads: int) -> Iterator[T]:
     """Yield the results of `work` in order; while one is used, the next are computed. A large batch is
-    processed alone.
+    processed alone, and one that is all there is by the thread of the caller: in each new one PROJ begins anew.
     """
-    if threads == 1:
-        yield from map(work, batches)
+    some = list(islice(batches, 2))
+    if threads == 1 or len(some) < 2:
+        yield from map(work, chain(some, batches))
         return
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[T]] = deque()
-        for batch in batches:
+        for batch in chain(some, batches):
             while waiting and (len(waiting) > threads or batch.wkb.nbytes > BATCH_BYTES):
                 yield waiting.popleft().result()
             waiting.append(pool.submit(work, batch))

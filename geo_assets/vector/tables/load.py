@@ -135,22 +135,38 @@ def _staged(plan: LayerPlan, table: str, name: str, sent: StreamReport, rejected
 
 
 def _create(run: Session, plan: LayerPlan, name: str, source: str) -> None:
-    run(sql.SQL("set local lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT_MS)))
-    run(sql.SQL("set local statement_timeout = 0"))  # the child's deadline ends the COPY
-    suffix = name.rpartition("__")[2]
-    run(
-        sql.SQL("select pg_advisory_lock_shared({})").format(staging_lock(suffix))
-    )  # its tables are not swept while the session lives
-    if plan.srid and not run(sql.SQL("select 1 from spatial_ref_sys where srid = {}").format(sql.Literal(plan.srid))):
+    is_known = _begin(run, plan.srid, name.rpartition("__")[2])
+    if plan.srid and not is_known:
         _add_reference(run, plan, source)
-    run(sql.SQL("drop table if exists {}, {}").format(staged_table(name), staged_table(f"{name}r")))
     columns: list[sql.Composable] = [sql.SQL("gid bigint generated always as identity")]
     columns += [
         sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(column.sql_type)) for column in plan.columns
     ]
     if plan.geometry_type is not None:
         columns.append(sql.SQL("{} {}").format(sql.Identifier(GEOMETRY_COLUMN), _geometry_sql(plan)))
-    run(sql.SQL("create table {} ({})").format(staged_table(name), sql.SQL(", ").join(columns)))
+    run.all_of(
+        [
+            sql.SQL("drop table if exists {}, {}").format(staged_table(name), staged_table(f"{name}r")),
+            sql.SQL("create table {} ({})").format(staged_table(name), sql.SQL(", ").join(columns)),
+        ]
+    )
+
+
+def _begin(run: Session, srid: int, suffix: str) -> bool:
+    """Limit the transaction, and take the lock of its tables, which are not swept while the session lives; whether
+    PostGIS knows the SRID.
+
+    The commit does not wait for the disk: that of the publication comes after it, and waits for both.
+    """
+    settings = {"lock_timeout": _LOCK_TIMEOUT_MS, "statement_timeout": 0, "synchronous_commit": "off"}
+    limits = [
+        sql.SQL("set_config({}, {}, true)").format(sql.Literal(name), sql.Literal(str(value)))
+        for name, value in settings.items()  # the child's deadline ends the COPY
+    ]
+    known = sql.SQL("exists (select from spatial_ref_sys where srid = {})").format(sql.Literal(srid))
+    lock = sql.SQL("pg_advisory_lock_shared({})").format(staging_lock(suffix))
+    ((is_known, *_),) = run(sql.SQL("select {}").format(sql.SQL(", ").join([known, *limits, lock])))
+    return bool(is_known)
 
 
 def _add_reference(run: Session, plan: LayerPlan, source: str) -> None:
@@ -208,21 +224,25 @@ def _check_rejects(run: Session, name: str, sent: StreamReport, received: int, s
 
 def _complete(run: Session, plan: LayerPlan, name: str, comment: str, options: StageOptions) -> None:
     """Create indexes after the load (sorted builds, a third of the work), statistics, comments, grants."""
-    run(sql.SQL("alter table {} add primary key (gid)").format(staged_table(name)))
+    table = staged_table(name)
+    statements = [sql.SQL("alter table {} add primary key (gid)").format(table)]
     if plan.geometry_type is not None:
         index = sql.Identifier(f"{name}_i"[:63])
-        run(
+        statements.append(
             sql.SQL("create index {} on {} using {} ({})").format(
-                index, staged_table(name), sql.SQL(options.index), sql.Identifier(GEOMETRY_COLUMN)
+                index, table, sql.SQL(options.index), sql.Identifier(GEOMETRY_COLUMN)
             )
         )
         if options.cluster:
+            run.all_of(statements)
+            statements = []
             _cluster(run, name, index, options)
-    run(sql.SQL("analyze {}").format(staged_table(name)))
-    run(sql.SQL("comment on table {} is {}").format(staged_table(name), text_literal(comment)))
+    statements.append(sql.SQL("analyze {}").format(table))
+    statements.append(sql.SQL("comment on table {} is {}").format(table, text_literal(comment)))
     for column in plan.columns:
         target = sql.Identifier(STAGING_SCHEMA, name, column.name)
-        run(sql.SQL("comment on column {} is {}").format(target, text_literal(column.source_name)))
+        statements.append(sql.SQL("comment on column {} is {}").format(target, text_literal(column.source_name)))
+    run.all_of(statements)
     _grant(run, name, options)
 
 

@@ -6,7 +6,7 @@ Here: one transaction at a time. Not here: what is done in it (`load.py`).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
@@ -30,6 +30,11 @@ class Session:
             cursor.execute(statement.as_string(None))
             return cursor.fetchall() if cursor.description else []
 
+    def all_of(self, statements: Sequence[sql.Composable]) -> None:
+        """Execute several statements without results, in one round trip: the driver takes one statement at a time."""
+        block = sql.SQL("begin {}; end").format(sql.SQL("; ").join(statements))
+        self(sql.SQL("do {}").format(sql.Literal(block.as_string(None))))
+
     @contextlib.contextmanager
     def batches(self, query: sql.Composable) -> Iterator[pa.RecordBatchReader]:
         """Yield the rows of a query as a stream of Arrow batches, of some megabytes each."""
@@ -46,6 +51,22 @@ class Session:
     def commit(self) -> None:
         """Commit the transaction."""
         self._connection.commit()
+
+    def tidied(self) -> bool:
+        """Undo what was not committed, and let go all locks; whether the connection is of further use."""
+        from adbc_driver_manager import Error
+
+        try:
+            self._connection.rollback()
+            self(sql.SQL("select pg_advisory_unlock_all()"))
+            self._connection.commit()
+        except Error:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close the connection; what was not committed is undone."""
+        self._connection.close()
 
     def answers(self) -> bool:
         """Whether the connection is still there."""
@@ -66,10 +87,8 @@ class Session:
             self._connection.rollback()
 
 
-@contextlib.contextmanager
-def open_session(dsn: str) -> Iterator[Session]:
-    """Yield a session for several tables one after the other: opening one costs 50 ms, because the driver reads all
-    types of the database.
+def connected(dsn: str) -> Session:
+    """Open a session. It costs 50 ms, because the driver reads all types of the database.
 
     Raises:
         GeoAssetsError: DATABASE_UNAVAILABLE.
@@ -78,13 +97,22 @@ def open_session(dsn: str) -> Iterator[Session]:
     from adbc_driver_manager import Error
 
     try:
-        connection = adbc.connect(dsn)
+        return Session(adbc.connect(dsn))
     except Error as error:
         raise GeoAssetsError(
             "DATABASE_UNAVAILABLE", f"PostgreSQL does not accept the connection: {message_of(error)}"
         ) from error
-    with connection:  # closing without commit rolls back
-        yield Session(connection)
+
+
+@contextlib.contextmanager
+def open_session(dsn: str) -> Iterator[Session]:
+    """Yield a session for several tables one after the other.
+
+    Raises:
+        GeoAssetsError: DATABASE_UNAVAILABLE.
+    """
+    with contextlib.closing(connected(dsn)) as session:
+        yield session
 
 
 def message_of(error: Exception) -> str:

@@ -1,0 +1,82 @@
+"""What is costly to open, such as a connection, kept for the next piece of work.
+
+Here: handing it out, to as many threads as ask, and when it is opened anew. Not here: what it is
+(`database/connections.py`, `vector/tables/session.py`).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Generic, Self, TypeVar
+
+T = TypeVar("T")
+
+#: Seconds after which one is opened anew: a session of PostgreSQL keeps some 20 kB in memory of each table that it saw.
+_OLDEST = 60.0
+
+
+class Kept(Generic[T]):
+    """Each piece of work has one alone, and leaves it for another; after a piece that failed it is closed. Close it."""
+
+    def __init__(
+        self,
+        make: Callable[[], T],
+        close: Callable[[T], None],
+        *,
+        tidy: Callable[[T], bool],
+        answers: Callable[[T], bool],
+    ) -> None:
+        """Open none yet.
+
+        Args:
+            make: opens one.
+            close: closes one.
+            tidy: ends what a piece of work left open; False if it is of no more use.
+            answers: whether one that lay idle still works.
+        """
+        self._make, self._close, self._tidy, self._answers = make, close, tidy, answers
+        self._idle: list[tuple[float, T]] = []
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def __call__(self) -> Iterator[T]:
+        """One, for a piece of work."""
+        made, one = self._taken() or (time.monotonic(), self._make())
+        try:
+            yield one
+            is_of_use = self._tidy(one)
+        except BaseException:
+            self._close(one)
+            raise
+        if is_of_use:
+            with self._lock:
+                self._idle.append((made, one))
+        else:
+            self._close(one)
+
+    def _taken(self) -> tuple[float, T] | None:
+        """The one that was left last, if it still works."""
+        while True:
+            with self._lock:
+                if not self._idle:
+                    return None
+                made, one = self._idle.pop()
+            if time.monotonic() - made < _OLDEST and self._answers(one):
+                return made, one
+            self._close(one)
+
+    def close(self) -> None:
+        """Close those that lie idle."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for _, one in idle:
+            self._close(one)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

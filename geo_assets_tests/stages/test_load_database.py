@@ -1,0 +1,89 @@
+"""The connections of loads: kept from one source to the next, without what the last one left, and replaced if lost."""
+
+import threading
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from geo_assets.stages.load_database import LoadDatabase
+from geo_assets.vector.tables.staging import staging_lock
+
+_PID = sql.SQL("select pg_backend_pid()")
+
+
+@pytest.fixture
+def database(settings):
+    with LoadDatabase(settings) as database:
+        yield database
+
+
+@pytest.fixture
+def other(settings):
+    with psycopg.connect(settings.dsn("pipeline"), autocommit=True) as conn:
+        yield conn
+
+
+def sessions_of(database):
+    with database.connection() as conn, database.session() as session:
+        return conn.info.backend_pid, session(_PID)[0][0]
+
+
+def test_one_source_after_the_other_is_loaded_on_the_same_two_connections(database):
+    assert len({sessions_of(database) for _ in range(10)}) == 1
+
+
+def test_each_thread_that_loads_has_connections_of_its_own(database):
+    used, all_at_work = [], threading.Barrier(3)
+
+    def load():
+        with database.connection() as conn, database.session() as session:
+            used.extend([conn.info.backend_pid, session(_PID)[0][0]])
+            all_at_work.wait(30)
+
+    threads = [threading.Thread(target=load) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(used)) == 6
+
+
+def test_connections_that_a_restart_of_postgresql_ended_are_opened_anew(database, other):
+    before = sessions_of(database)
+    for pid in before:
+        other.execute("select pg_terminate_backend(%s)", (pid,))
+    assert not set(before) & set(sessions_of(database))
+
+
+def test_a_source_that_fails_leaves_nothing_to_the_next(database, other):
+    before = sessions_of(database)
+    with pytest.raises(ZeroDivisionError), database.connection() as conn, database.session() as session:
+        conn.execute("create temporary table half_done (i int)")
+        session(sql.SQL("create temporary table half_done (i int)"))
+        raise ZeroDivisionError
+    assert not set(before) & set(sessions_of(database))
+
+
+def test_a_session_between_two_sources_holds_no_lock_and_no_transaction(database, other):
+    with database.session() as session:
+        session(sql.SQL("select pg_advisory_lock_shared({})").format(staging_lock("abc123")))
+        session.commit()
+        (pid,) = session(_PID)[0]
+        taken = sql.SQL("select pg_try_advisory_lock({})").format(staging_lock("abc123"))
+        assert other.execute(taken).fetchone() == (False,)
+    assert other.execute(taken).fetchone() == (True,)
+    assert other.execute("select state from pg_stat_activity where pid = %s", (pid,)).fetchone() == ("idle",)
+
+
+def test_a_connection_is_opened_anew_when_it_has_become_old(database, monkeypatch):
+    before = sessions_of(database)
+    monkeypatch.setattr("geo_assets.kept._OLDEST", 0.0)
+    assert not set(before) & set(sessions_of(database))
+
+
+def test_what_is_left_is_closed_with_the_database(settings, other):
+    with LoadDatabase(settings) as database:
+        pids = list(sessions_of(database))
+    ended = other.execute("select count(*) from pg_stat_activity where pid = any(%s)", (pids,)).fetchone()
+    assert ended == (0,)
