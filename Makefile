@@ -106,7 +106,7 @@ bench-gate: ## are we still ahead of rio-cogeo, GDAL and ogr2ogr? small inputs, 
 bench-raster: ## COGs against rio-cogeo, GDAL and gdalwarp
 	@$(RUN) python -m benchmarks.raster
 
-bench-many: ## a thousand small rasters against a shell loop; starts the stack
+bench-many: ## a thousand small rasters and vectors against shell loops; starts the stack
 	@$(RUN) geo-assets up
 	$$uv run --frozen python -m benchmarks.many
 
