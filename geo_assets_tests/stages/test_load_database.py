@@ -56,12 +56,16 @@ def test_connections_that_a_restart_of_postgresql_ended_are_opened_anew(database
     assert not set(before) & set(sessions_of(database))
 
 
-def test_a_source_that_fails_leaves_nothing_to_the_next(database, other):
+def test_a_source_that_fails_leaves_nothing_to_the_next(database):
+    def fail():
+        with database.connection() as conn, database.session() as session:
+            conn.execute("create temporary table half_done (i int)")
+            session(sql.SQL("create temporary table half_done (i int)"))
+            raise ZeroDivisionError
+
     before = sessions_of(database)
-    with pytest.raises(ZeroDivisionError), database.connection() as conn, database.session() as session:
-        conn.execute("create temporary table half_done (i int)")
-        session(sql.SQL("create temporary table half_done (i int)"))
-        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert not set(before) & set(sessions_of(database))
 
 
