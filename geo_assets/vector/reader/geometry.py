@@ -95,6 +95,10 @@ class Cleaned:
         """The batch as it is now, whatever `fit` makes of this one."""
         return replace(self, geometries=self.geometries.copy(), reasons=dict(self.reasons), repairs=dict(self.repairs))
 
+    def only(self, rows: NDArray[np.intp]) -> Cleaned:
+        """Some geometries alone, to be fitted and written."""
+        return Cleaned(self.geometries[rows], self.headers)
+
     def reject(self, rows: NDArray[Any], reason: str | list[str]) -> None:
         """Reject rows; the first reason stays."""
         reasons = [reason] * len(rows) if isinstance(reason, str) else reason

@@ -209,8 +209,8 @@ class _Sender:
         return promote_wkb(made, kind, has_z=plan.has_z)
 
     def _as_is(self, batch: Batch, kind: GeometryType) -> _Prepared:
-        """Send the bytes unchanged; only features that a survey marked are processed, or those that are not sound by
-        their bytes where nobody looked at them before.
+        """Send the bytes unchanged; only features that a survey marked are looked at, or those that are not sound by
+        their bytes where nobody looked at them before, and only those are written anew whose bytes are not right.
         """
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -224,10 +224,14 @@ class _Sender:
             return _Prepared(wkb)
         cleaned = self.filter.clean(batch.keep(mask))
         looked_at = (cleaned.copy(), sound) if sound is not None else None
-        geometry.fit(cleaned, kind, has_z=plan.has_z)
+        anew = np.asarray(sorted(cleaned.changed), dtype=np.intp)
+        if len(anew):
+            written = cleaned.only(anew)
+            geometry.fit(written, kind, has_z=plan.has_z)
+            mask = np.zeros(len(wkb), dtype=bool)
+            mask[rows[anew]] = True
+            wkb = pc.replace_with_mask(wkb, pa.array(mask), to_wkb(written.geometries, has_z=plan.has_z))
         reasons = {int(rows[row]): reason for row, reason in sorted(cleaned.reasons.items())}
-        if len(rows):
-            wkb = pc.replace_with_mask(wkb, pa.array(mask), to_wkb(cleaned.geometries, has_z=plan.has_z))
         keep = np.ones(len(wkb), dtype=bool)
         keep[list(reasons)] = False
         return _Prepared(wkb, keep if reasons else None, reasons, cleaned.repaired, looked_at=looked_at)
