@@ -45,8 +45,8 @@ class _Tokens(PgTokenProvider):
 
 
 def _limit_statements(engine: Engine, statement_timeout: int, **_pool: int) -> None:
-    """What Dagster's webserver asks of its storages: no statement takes longer than so many milliseconds. The pool stays
-    ours, whatever it asks for.
+    """What Dagster's webserver asks of its storages: no statement takes longer than so many milliseconds. The pool
+    stays ours, whatever it asks for.
     """
 
     def limit(connection: Any, _record: object) -> None:

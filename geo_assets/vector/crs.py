@@ -66,7 +66,7 @@ class CrsPlan:
 
 
 def _remembered(function: Callable[[str], T]) -> Callable[[str], T]:
-    """Do not make the same of a text again. pyproj's objects do not change, and have what PROJ needs for each thread."""
+    """Make nothing of the same text again: pyproj's objects do not change, and keep what PROJ needs by the thread."""
     known = lru_cache(_REMEMBERED)(function)
 
     @wraps(function)

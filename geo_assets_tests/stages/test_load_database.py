@@ -52,7 +52,7 @@ def test_each_thread_that_loads_has_connections_of_its_own(database):
 def test_connections_that_a_restart_of_postgresql_ended_are_opened_anew(database, other):
     before = sessions_of(database)
     for pid in before:
-        other.execute("select pg_terminate_backend(%s)", (pid,))
+        other.execute("select pg_terminate_backend(%s, 10000)", (pid,))  # returns when it is gone
     assert not set(before) & set(sessions_of(database))
 
 

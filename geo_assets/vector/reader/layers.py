@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 from geo_assets.errors import GeoAssetsError
@@ -42,18 +43,18 @@ def list_layers(dataset: Dataset, *, attributes: bool = False) -> list[LayerRef]
         return [LayerRef(dataset)]
     import pyogrio
 
-    from geo_assets.vector.reader.ogr import configure
+    from geo_assets.vector.reader.ogr import KNOW_THEMSELVES, check_driver, configure
 
     configure()
     with reading(dataset):
-        kinds = {(index, str(name)): kind for index, (name, kind) in enumerate(pyogrio.list_layers(dataset.path))}
+        kinds = {(index, name): kind for index, (name, kind) in enumerate(_kinds(dataset))}
         layers = [
             (index, name)
             for (index, name), kind in kinds.items()
             if (kind is not None or attributes or dataset.format is Format.SPREADSHEET) and name not in dataset.left_out
         ]
-        if layers:
-            _check_driver(dataset, pyogrio.read_info(dataset.path, layer=layers[0][0])["driver"])
+        if layers and dataset.format not in KNOW_THEMSELVES:  # of these it is checked where they are opened
+            check_driver(dataset, pyogrio.read_info(dataset.path, layer=layers[0][0])["driver"])
         return [LayerRef(dataset, index, name if dataset.format in _MANY_LAYERS else None) for index, name in layers]
 
 
@@ -61,14 +62,22 @@ def foreign_layers(dataset: Dataset) -> list[str]:
     """Return layers that are SQL written by the dataset's author, which are not read."""
     if not dataset.left_out:
         return []
+    with reading(dataset):
+        return [name for name, kind in _kinds(dataset) if name in dataset.left_out and kind is not None]
+
+
+def _kinds(dataset: Dataset) -> tuple[tuple[str, str | None], ...]:
+    """Every layer as GDAL lists them, with its kind of geometry; None: it has none."""
+    stat = dataset.path.stat()
+    return _listed(dataset.path, stat.st_ino, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=1)
+def _listed(path: Path, *_version: int) -> tuple[tuple[str, str | None], ...]:
+    """As `_kinds`, of a version of a file: it is asked for twice, and GDAL opens the file each time."""
     import pyogrio
 
-    with reading(dataset):
-        return [
-            str(name)
-            for name, kind in pyogrio.list_layers(dataset.path)
-            if str(name) in dataset.left_out and kind is not None
-        ]
+    return tuple((str(name), kind) for name, kind in pyogrio.list_layers(path))
 
 
 def tile_tables(dataset: Dataset) -> tuple[list[str], bool]:
@@ -82,13 +91,6 @@ def tile_tables(dataset: Dataset) -> tuple[list[str], bool]:
         return [], False  # the error is reported where its layers are listed
     tiles = [str(name) for name, kind in rows if kind in TILES]
     return tiles, len(tiles) == len(rows) > 0
-
-
-def _check_driver(dataset: Dataset, driver: str) -> None:
-    if driver != dataset.format.value:
-        raise GeoAssetsError(
-            "VECTOR_UNSUPPORTED", f"{dataset.name} looks like {dataset.format.value} but GDAL opens it as {driver}"
-        )
 
 
 @contextmanager

@@ -31,13 +31,14 @@ from geo_assets.vector.types import arrow_type
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from geo_assets.vector.reader.sources import Dataset
     from geo_assets.vector.reader.sqlite_values import Scan
 
 #: GDAL ends a batch here, so that large geometries do not add up; a single feature beyond it cannot be read. Bytes.
 BATCH_BYTES = 256 * 1024**2
 
 #: Formats that state number and extent of a layer's features in their header.
-_KNOW_THEMSELVES = frozenset({Format.GPKG, Format.SHAPEFILE, Format.FLATGEOBUF, Format.FILEGDB})
+KNOW_THEMSELVES = frozenset({Format.GPKG, Format.SHAPEFILE, Format.FLATGEOBUF, Format.FILEGDB})
 
 #: Formats whose features have an id that is data: the key of a table.
 _HAVE_IDS = frozenset({Format.GPKG, Format.FILEGDB, Format.SQLITE})
@@ -119,8 +120,10 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
     options = _OPEN_OPTIONS.get(dataset.format, {})
     findings = Findings()
     with _listening(findings):
-        knows = dataset.format in _KNOW_THEMSELVES
+        knows = dataset.format in KNOW_THEMSELVES
         info = pyogrio.read_info(dataset.path, layer=ref.index) if knows else {}
+        if knows:
+            check_driver(dataset, info["driver"])
         arguments = {
             "layer": ref.index, "use_pyarrow": True, "batch_size": BATCH_ROWS, "return_fids": True,
             "datetime_as_string": True, **options,
@@ -138,6 +141,9 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
                     yield from made.of(reader)
                     return
                 wanted = [fields.names[i] for i in sorted(only) if i or not made.has_ids]
+                if len(wanted) == len(fields.names) - made.has_ids:
+                    yield from made.of(reader, only)
+                    return
                 with open_arrow(dataset.path, **arguments, columns=wanted) as (_, narrow):
                     yield from made.of(narrow, only)
 
@@ -175,6 +181,18 @@ def configure() -> None:
     import pyogrio
 
     pyogrio.set_gdal_config_options(_CONFIGURATION)
+
+
+def check_driver(dataset: Dataset, driver: str) -> None:
+    """Refuse what GDAL opens with another driver than that of its format.
+
+    Raises:
+        GeoAssetsError: VECTOR_UNSUPPORTED.
+    """
+    if driver != dataset.format.value:
+        raise GeoAssetsError(
+            "VECTOR_UNSUPPORTED", f"{dataset.name} looks like {dataset.format.value} but GDAL opens it as {driver}"
+        )
 
 
 @contextmanager

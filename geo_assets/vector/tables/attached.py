@@ -163,22 +163,25 @@ def rename_parts(conn: psycopg.Connection[Any], oid: int, schema: str, table: st
 
     `short` is for versions, whose own names leave no room.
     """
+    parts: dict[str, tuple[str, str]] = {}  # by their new names: of two that are alike the first gets it
     for kind, name, ending in run(conn, _PARTS, table=oid):
-        new = f"{table}{_SHORT[ending] if short else ending}"
-        taken = run(
-            conn,
-            "select 1 from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = %(schema)s and"
-            " c.relname = %(name)s",
-            schema=schema,
-            name=new,
+        parts.setdefault(f"{table}{_SHORT[ending] if short else ending}", (kind, name))
+    taken = run(
+        conn,
+        "select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = %(schema)s"
+        " and c.relname = any(%(names)s)",
+        schema=schema,
+        names=list(parts),
+    )
+    renames = [
+        sql.SQL(_RENAME[kind]).format(
+            schema=sql.Identifier(schema),
+            table=sql.Identifier(schema, table),
+            old=sql.Identifier(name),
+            new=sql.Identifier(new),
         )
-        if not taken:
-            run(
-                conn,
-                sql.SQL(_RENAME[kind]).format(
-                    schema=sql.Identifier(schema),
-                    table=sql.Identifier(schema, table),
-                    old=sql.Identifier(name),
-                    new=sql.Identifier(new),
-                ),
-            )
+        for new, (kind, name) in parts.items()
+        if (new,) not in taken
+    ]
+    if renames:
+        run(conn, sql.SQL("; ").join(renames))

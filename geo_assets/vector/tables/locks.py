@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg import sql
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.tables.introspection import SCHEMA, first_line, run
@@ -61,10 +60,9 @@ def retry_while_locked(conn: psycopg.Connection[Any], table: str, work: Callable
 
 def lock_name(conn: psycopg.Connection[Any], table: str) -> None:
     """Wait for the other publishers of a table, before any lock timeout applies."""
-    run(
+    run(  # what is selected is computed in its order: the limit applies to what comes after this lock
         conn,
-        sql.SQL("select pg_advisory_xact_lock(hashtextextended({}, 0))").format(
-            sql.Literal(f"geo_assets:{SCHEMA}.{table}")
-        ),
+        "select pg_advisory_xact_lock(hashtextextended(%(key)s, 0)), set_config('lock_timeout', %(limit)s, true)",
+        key=f"geo_assets:{SCHEMA}.{table}",
+        limit=str(_LOCK_TIMEOUT_MS),
     )
-    run(conn, sql.SQL("set local lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT_MS)))

@@ -171,8 +171,9 @@ def _swap(
     """Do the whole exchange inside one transaction; return the new table's oid and the result."""
     label = f"{SCHEMA}.{staged.table}"
     lock_name(conn, staged.table)
-    ((search_path,),) = run(conn, sql.SQL("show search_path"))
-    run(conn, sql.SQL("set local search_path = pg_catalog"))  # a view's definition then has every name qualified
+    ((search_path, _),) = run(  # without one, a view's definition has every name qualified
+        conn, "select current_setting('search_path'), set_config('search_path', 'pg_catalog', true)"
+    )
     new, old = find(conn, staged.home, staged.staging_name), find(conn, SCHEMA, staged.table)
     if new is None:
         raise GeoAssetsError("INTERNAL", f"{staged.home}.{staged.staging_name} is gone")
@@ -206,8 +207,8 @@ def _swap(
 
 def _move(conn: psycopg.Connection[Any], schema: str, name: str, to_schema: str, to_name: str) -> None:
     """Move a table into another schema under another name, without colliding with existing names."""
-    run(conn, sql.SQL("alter table {} set schema {}").format(sql.Identifier(schema, name), sql.Identifier(to_schema)))
-    _rename(conn, to_schema, name, to_name)
+    move = sql.SQL("alter table {} set schema {}").format(sql.Identifier(schema, name), sql.Identifier(to_schema))
+    run(conn, sql.SQL("; ").join([move, _renaming(to_schema, name, to_name)]))
 
 
 def _retire(conn: psycopg.Connection[Any], staged: StagedTable, old: int, keep: int) -> str | None:
@@ -278,7 +279,11 @@ def _drop_old(conn: psycopg.Connection[Any], staged: StagedTable, name: str) -> 
 
 
 def _rename(conn: psycopg.Connection[Any], schema: str, old: str, new: str) -> None:
-    run(conn, sql.SQL("alter table {} rename to {}").format(sql.Identifier(schema, old), sql.Identifier(new)))
+    run(conn, _renaming(schema, old, new))
+
+
+def _renaming(schema: str, old: str, new: str) -> sql.Composed:
+    return sql.SQL("alter table {} rename to {}").format(sql.Identifier(schema, old), sql.Identifier(new))
 
 
 def _read_back(conn: psycopg.Connection[Any], staged: StagedTable, oid: int) -> None:

@@ -57,9 +57,8 @@ class Session:
         from adbc_driver_manager import Error
 
         try:
-            self._connection.rollback()
             self(sql.SQL("select pg_advisory_unlock_all()"))
-            self._connection.commit()
+            self._connection.rollback()
         except Error:
             return False
         return True
