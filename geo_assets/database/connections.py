@@ -70,7 +70,7 @@ def open_pool(settings: Settings, role: Role = "pipeline", *, max_size: int = 8)
         max_size=max_size,
         timeout=_ANSWER_SECONDS,
         open=False,
-        check=ConnectionPool.check_connection,
+        check=check_not_ended,
         configure=_python_json,
         kwargs={**_KEEPALIVE, "row_factory": dict_row},
     )
@@ -126,11 +126,23 @@ def _tidied(conn: psycopg.Connection) -> bool:
     return not conn.closed
 
 
-def _answers(conn: psycopg.Connection) -> bool:
-    """Whether the server has said nothing since: its last words are that it ends the session."""
+def _answers(conn: psycopg.Connection[Any]) -> bool:
+    """Whether the server has said nothing since the last statement: its last words are that it ends the session."""
+    if conn.closed:
+        return False
     looked = select.poll()
     looked.register(conn.fileno(), select.POLLIN)
-    return not conn.closed and not looked.poll(0)
+    return not looked.poll(0)
+
+
+def check_not_ended(conn: psycopg.Connection[Any]) -> None:
+    """The check of a pool, without a round trip.
+
+    Raises:
+        psycopg.OperationalError: the server has ended the session.
+    """
+    if not _answers(conn):
+        raise psycopg.OperationalError("the server has ended the session")
 
 
 def cancel_statements(settings: Settings) -> None:

@@ -13,7 +13,7 @@ import orjson
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from geo_assets.database.connections import DictConnection
+from geo_assets.database.connections import DictConnection, check_not_ended
 from geo_assets.errors import GeoAssetsError
 from geo_assets.settings import Settings
 
@@ -58,7 +58,7 @@ def open_reader_for_threads(settings: Settings) -> ConnectionPool[DictConnection
         max_size=CONNECTIONS,
         timeout=_PATIENCE,
         open=False,
-        check=ConnectionPool.check_connection,
+        check=check_not_ended,
         kwargs={
             "row_factory": dict_row,
             "autocommit": True,
