@@ -39,6 +39,7 @@ class Kept(Generic[T]):
         """
         self._make, self._close, self._tidy, self._answers = make, close, tidy, answers
         self._idle: list[tuple[float, T]] = []
+        self._closed = False
         self._lock = threading.Lock()
 
     @contextmanager
@@ -51,10 +52,12 @@ class Kept(Generic[T]):
         except BaseException:
             self._close(one)
             raise
-        if is_of_use:
-            with self._lock:
+        is_left = False
+        with self._lock:
+            if is_of_use and not self._closed and time.monotonic() - made < _OLDEST:
                 self._idle.append((made, one))
-        else:
+                is_left = True
+        if not is_left:
             self._close(one)
 
     def _taken(self) -> tuple[float, T] | None:
@@ -69,9 +72,9 @@ class Kept(Generic[T]):
             self._close(one)
 
     def close(self) -> None:
-        """Close those that lie idle."""
+        """Close those that lie idle, and those in work when they are left."""
         with self._lock:
-            idle, self._idle = self._idle, []
+            idle, self._idle, self._closed = self._idle, [], True
         for _, one in idle:
             self._close(one)
 

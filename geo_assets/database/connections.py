@@ -35,7 +35,7 @@ logging.getLogger("psycopg.pool").propagate = False
 DictConnection = psycopg.Connection[dict[str, object]]
 
 #: A dead peer is noticed within about 30 s instead of the kernel's two hours.
-_KEEPALIVE = {
+KEEPALIVE = {
     "keepalives": 1,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -72,7 +72,7 @@ def open_pool(settings: Settings, role: Role = "pipeline", *, max_size: int = 8)
         open=False,
         check=check_not_ended,
         configure=_python_json,
-        kwargs={**_KEEPALIVE, "row_factory": dict_row},
+        kwargs={**KEEPALIVE, "row_factory": dict_row},
     )
     try:
         pool.open(wait=True, timeout=_ANSWER_SECONDS)
@@ -91,7 +91,7 @@ def connect(settings: Settings, role: Role = "pipeline", *, autocommit: bool = F
         GeoAssetsError: DATABASE_UNAVAILABLE.
     """
     try:
-        conn = psycopg.connect(settings.dsn(role), autocommit=autocommit, **_KEEPALIVE)  # type: ignore[arg-type]
+        conn = psycopg.connect(settings.dsn(role), autocommit=autocommit, **KEEPALIVE)  # type: ignore[arg-type]
     except psycopg.OperationalError as error:
         raise GeoAssetsError(
             "DATABASE_UNAVAILABLE", f"PostgreSQL at {settings.pg_host}:{settings.pg_port} does not answer"
@@ -142,6 +142,7 @@ def check_not_ended(conn: psycopg.Connection[Any]) -> None:
         psycopg.OperationalError: the server has ended the session.
     """
     if not _answers(conn):
+        conn.close()  # a pool drops only what libpq calls lost; it has read nothing yet
         raise psycopg.OperationalError("the server has ended the session")
 
 

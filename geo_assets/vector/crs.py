@@ -66,7 +66,9 @@ class CrsPlan:
 
 
 def _remembered(function: Callable[[str], T]) -> Callable[[str], T]:
-    """Make nothing of the same text again: pyproj's objects do not change, and keep what PROJ needs by the thread."""
+    """Make nothing of the same text again: pyproj's objects do not change, and keep what PROJ needs by the thread. An
+    error is not remembered.
+    """
     known = lru_cache(_REMEMBERED)(function)
 
     @wraps(function)
@@ -78,18 +80,19 @@ def _remembered(function: Callable[[str], T]) -> Callable[[str], T]:
 
 def parse_file_crs(text: str | None) -> CRS | None:
     """Parse a file's CRS (WKT, PROJJSON or an authority's code); None where it does not locate the file on Earth."""
-    return _parsed(text) if text else None
+    from pyproj.exceptions import CRSError
+
+    try:
+        return _parsed(text) if text else None
+    except CRSError:  # not remembered: PROJ fails in the same way where it cannot open its database for once
+        return None
 
 
 @_remembered
 def _parsed(text: str) -> CRS | None:
     from pyproj import CRS
-    from pyproj.exceptions import CRSError
 
-    try:
-        crs = CRS.from_user_input(text)
-    except CRSError:
-        return None
+    crs = CRS.from_user_input(text)
     unknown = crs.name.lower().startswith(("undefined", "unknown engineering")) or crs.is_engineering
     return None if unknown else _horizontal(crs)
 
@@ -104,19 +107,19 @@ class Heights:
 
 def heights_of(text: str | None) -> Heights | None:
     """Return the vertical part of a file's CRS; None where it has none."""
-    return _heights(text) if text else None
+    from pyproj.exceptions import CRSError
+
+    try:
+        return _heights(text) if text else None
+    except CRSError:
+        return None
 
 
 @_remembered
 def _heights(text: str) -> Heights | None:
     from pyproj import CRS
-    from pyproj.exceptions import CRSError
 
-    crs: CRS | None
-    try:
-        crs = CRS.from_user_input(text)
-    except CRSError:
-        return None
+    crs: CRS | None = CRS.from_user_input(text)
     while crs is not None and crs.is_bound and crs.source_crs is not None:
         crs = crs.source_crs
     if crs is None or len(crs.axis_info) < 3:
@@ -263,24 +266,16 @@ def _check_on_earth(crs: CRS, name: str) -> None:
     Raises:
         GeoAssetsError: INVALID_CRS, of another body, or one that PROJ cannot place.
     """
-    why = _off_earth(crs.srs)
-    if why:
-        raise GeoAssetsError(
-            "INVALID_CRS",
-            f"the CRS of {name}, {crs.name!r}, cannot be brought to longitude and latitude on Earth: {why[:200]}",
-        )
-
-
-@_remembered
-def _off_earth(crs: str) -> str:
-    """Why a CRS is not of the Earth; empty if it is."""
     from pyproj.exceptions import ProjError
 
     try:
-        _to_degrees(crs)
+        _to_degrees(crs.srs)
     except ProjError as error:
-        return str(error)
-    return ""
+        raise GeoAssetsError(
+            "INVALID_CRS",
+            f"the CRS of {name}, {crs.name!r}, cannot be brought to longitude and latitude on Earth:"
+            f" {str(error)[:200]}",
+        ) from error
 
 
 @_remembered

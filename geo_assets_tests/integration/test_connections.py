@@ -1,11 +1,14 @@
-"""Connections say the same to the database, whatever else a process has imported."""
+"""Connections say the same to the database, whatever else a process has imported, and are replaced if it ends them."""
 
 import importlib
+import time
 
+import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
 from geo_assets.database.connections import connect, open_pool
+from geo_assets.serving.reader import open_reader_for_threads
 from geo_assets.storage.sources import Kind
 
 ODD = {Kind.RASTER: 1, "large": 2**70}
@@ -18,3 +21,19 @@ def test_json_is_written_alike_before_and_after_pypgstac_is_imported(settings, i
         assert conn.execute("select %s", (Jsonb(ODD),)).fetchone() == ({"raster": 1, "large": 2**70},)
     with open_pool(settings) as pool, pool.connection() as conn:
         assert list(conn.execute("select %s", (Jsonb(ODD),)).fetchone().values()) == [{"raster": 1, "large": 2**70}]
+
+
+@pytest.mark.parametrize(("open_", "role"), [(open_pool, "pipeline"), (open_reader_for_threads, "reader")])
+def test_a_pool_gives_out_a_new_connection_at_once_when_the_server_has_ended_the_one_it_had(settings, open_, role):
+    def pid(conn):
+        return conn.execute("select pg_backend_pid() as pid").fetchone()["pid"]
+
+    with open_(settings) as pool, psycopg.connect(settings.dsn(role), autocommit=True) as other:
+        for _ in range(3):
+            with pool.connection() as conn:
+                before = pid(conn)
+            other.execute("select pg_terminate_backend(%s, 10000)", (before,))
+            began = time.monotonic()
+            with pool.connection() as conn:
+                assert pid(conn) != before
+            assert time.monotonic() - began < 5

@@ -4,9 +4,11 @@ import threading
 
 import psycopg
 import pytest
+from adbc_driver_manager import Error
 from psycopg import sql
 
 from geo_assets.stages.load_database import LoadDatabase
+from geo_assets.vector.tables.session import message_of
 from geo_assets.vector.tables.staging import staging_lock
 
 _PID = sql.SQL("select pg_backend_pid()")
@@ -91,3 +93,41 @@ def test_what_is_left_is_closed_with_the_database(settings, other):
         pids = list(sessions_of(database))
     ended = other.execute("select count(*) from pg_stat_activity where pid = any(%s)", (pids,)).fetchone()
     assert ended == (0,)
+
+
+def test_what_is_in_work_while_the_database_is_closed_is_closed_when_it_is_left(settings, other):
+    database = LoadDatabase(settings)
+    with database.connection() as conn, database.session() as session:
+        pids = [conn.info.backend_pid, session(_PID)[0][0]]
+        database.close()
+    ended = other.execute("select count(*) from pg_stat_activity where pid = any(%s)", (pids,)).fetchone()
+    assert ended == (0,)
+
+
+def test_the_reason_of_an_error_is_told_however_long_the_statements_before_it_are(database):
+    comment = sql.SQL("perform {}").format(sql.Literal("it's a column's comment: " * 50))
+
+    def fail():
+        with database.session() as session:
+            session.all_of([comment, sql.SQL("perform 1 / 0")])
+
+    with pytest.raises(Error) as failed:
+        fail()
+    assert "division by zero" in message_of(failed.value)
+
+
+def test_names_and_comments_with_quotes_and_dollars_are_taken_as_they_are(database):
+    odd = 'it\'s "odd" $$; end $do$ \\ := found'
+    with database.session() as session:
+        session.all_of(
+            [
+                sql.SQL("create temporary table {} (found int, {} text)").format(
+                    sql.Identifier("odd"), sql.Identifier(odd)
+                ),
+                sql.SQL("comment on column odd.found is {}").format(sql.Literal(odd)),
+            ]
+        )
+        assert session(sql.SQL("select col_description('odd'::regclass, 1)")) == [(odd,)]
+        assert session(
+            sql.SQL("select attname::text from pg_attribute where attrelid = 'odd'::regclass and attnum = 2")
+        ) == [(odd,)]

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from pyproj import CRS
+from pyproj.exceptions import CRSError
 
 from geo_assets.epsg import parse_code
 from geo_assets.errors import GeoAssetsError
@@ -111,3 +112,15 @@ def test_a_box_across_the_antimeridian_has_its_west_east_of_its_east():
 
 def test_a_box_in_degrees_is_kept_within_the_world():
     assert geographic_box("EPSG:4326", (-180.0, -90.0, 180.00000000000006, 83.6)) == (-180, -90, 180, 83.6)
+
+
+def test_a_failure_of_proj_is_of_one_file_and_not_remembered(monkeypatch):
+    def fail(_):
+        raise CRSError("no database context specified")
+
+    text = CRS.from_epsg(2193).to_wkt() + " "
+    with monkeypatch.context() as broken:
+        broken.setattr(CRS, "from_user_input", fail)
+        assert parse_file_crs(text) is None
+    assert parse_file_crs(text).to_epsg() == 2193
+    assert parse_file_crs(text) is parse_file_crs(text)

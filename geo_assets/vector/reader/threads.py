@@ -27,13 +27,18 @@ def in_order(batches: Iterator[Batch], work: Callable[[Batch], T], *, threads: i
     """Yield the results of `work` in order; while one is used, the next are computed. A large batch is
     processed alone, and one that is all there is by the thread of the caller: in each new one PROJ begins anew.
     """
-    some = list(islice(batches, 2))
-    if threads == 1 or len(some) < 2:
-        yield from map(work, chain(some, batches))
+    if threads == 1:
+        yield from map(work, batches)
+        return
+    begun = deque(islice(batches, 1))
+    if begun and begun[0].wkb.nbytes <= BATCH_BYTES:
+        begun.extend(islice(batches, 1))
+    if len(begun) == 1 and begun[0].wkb.nbytes <= BATCH_BYTES:
+        yield work(begun.popleft())
         return
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[T]] = deque()
-        for batch in chain(some, batches):
+        for batch in chain(_emptied(begun), batches):
             while waiting and (len(waiting) > threads or batch.wkb.nbytes > BATCH_BYTES):
                 yield waiting.popleft().result()
             waiting.append(pool.submit(work, batch))
@@ -41,3 +46,9 @@ def in_order(batches: Iterator[Batch], work: Callable[[Batch], T], *, threads: i
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def _emptied(begun: deque[Batch]) -> Iterator[Batch]:
+    """What was read ahead, which is not held any longer."""
+    while begun:
+        yield begun.popleft()

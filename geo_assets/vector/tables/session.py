@@ -6,6 +6,7 @@ Here: one transaction at a time. Not here: what is done in it (`load.py`).
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,10 @@ from geo_assets.vector.tables.staging import STAGING_SCHEMA
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+#: How the driver begins.
+_STATEMENT = re.compile(r"Failed to execute query '.*': ", re.DOTALL)
 
 
 class Session:
@@ -115,5 +120,5 @@ def open_session(dsn: str) -> Iterator[Session]:
 
 
 def message_of(error: Exception) -> str:
-    """Return an error's text on one line, truncated."""
-    return " ".join(str(error).split())[:300]
+    """Return an error's text on one line, truncated, without the statement, which comes before the reason."""
+    return " ".join(_STATEMENT.sub("the statement failed: ", str(error)).split())[:300]
