@@ -10,6 +10,7 @@ from psycopg import sql
 from geo_assets.stages.load_database import LoadDatabase
 from geo_assets.vector.tables.session import message_of
 from geo_assets.vector.tables.staging import staging_lock
+from geo_assets_tests.waiting import until
 
 _PID = sql.SQL("select pg_backend_pid()")
 
@@ -29,6 +30,11 @@ def other(settings):
 def sessions_of(database):
     with database.connection() as conn, database.session() as session:
         return conn.info.backend_pid, session(_PID)[0][0]
+
+
+def have_ended(other, pids):
+    """Whether the server's processes of these connections are gone, which takes them a moment."""
+    return other.execute("select from pg_stat_activity where pid = any(%s)", (pids,)).fetchone() is None
 
 
 def test_one_source_after_the_other_is_loaded_on_the_same_two_connections(database):
@@ -91,8 +97,7 @@ def test_a_connection_is_opened_anew_when_it_has_become_old(database, monkeypatc
 def test_what_is_left_is_closed_with_the_database(settings, other):
     with LoadDatabase(settings) as database:
         pids = list(sessions_of(database))
-    ended = other.execute("select count(*) from pg_stat_activity where pid = any(%s)", (pids,)).fetchone()
-    assert ended == (0,)
+    until(lambda: have_ended(other, pids))
 
 
 def test_what_is_in_work_while_the_database_is_closed_is_closed_when_it_is_left(settings, other):
@@ -100,8 +105,7 @@ def test_what_is_in_work_while_the_database_is_closed_is_closed_when_it_is_left(
     with database.connection() as conn, database.session() as session:
         pids = [conn.info.backend_pid, session(_PID)[0][0]]
         database.close()
-    ended = other.execute("select count(*) from pg_stat_activity where pid = any(%s)", (pids,)).fetchone()
-    assert ended == (0,)
+    until(lambda: have_ended(other, pids))
 
 
 def test_the_reason_of_an_error_is_told_however_long_the_statements_before_it_are(database):
