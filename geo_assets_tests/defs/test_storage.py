@@ -1,6 +1,7 @@
 """Dagster's storage keeps its connections, and outlives a database that closes them."""
 
 import time
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
@@ -10,13 +11,17 @@ from geo_assets.defs.storage import PooledPostgresStorage
 from geo_assets_tests.faults.test_killed_run import connect
 from geo_assets_tests.waiting import until
 
-_NAME = "a storage under test"
+
+@pytest.fixture
+def name():
+    """Of one test's connections: what another test left open may not be collected yet."""
+    return f"storage-{uuid4().hex[:8]}"
 
 
 @pytest.fixture
-def storage(cli):
+def storage(cli, name):
     url = cli.exports["GEO_ASSETS_DAGSTER_POSTGRES_URL"]
-    return PooledPostgresStorage(f"{url}&application_name={_NAME.replace(' ', '%20')}", should_autocreate_tables=False)
+    return PooledPostgresStorage(f"{url}&application_name={name}", should_autocreate_tables=False)
 
 
 def look_at_everything(storage):
@@ -25,27 +30,27 @@ def look_at_everything(storage):
     storage.schedule_storage.all_instigator_state()
 
 
-def test_statements_on_runs_events_and_schedules_share_connections_that_are_kept(cli, storage):
+def test_statements_on_runs_events_and_schedules_share_connections_that_are_kept(cli, storage, name):
     for _ in range(10):
         look_at_everything(storage)
     with connect(cli) as db:  # what was closed takes the server a moment
         mine = "select count(*) from pg_stat_activity where application_name = %s"
-        until(lambda: db.execute(mine, (_NAME,)).fetchone() == (1,))
+        until(lambda: db.execute(mine, (name,)).fetchone() == (1,))
 
 
-def test_connections_that_the_server_closed_are_replaced_before_they_are_used(cli, storage):
+def test_connections_that_the_server_closed_are_replaced_before_they_are_used(cli, storage, name):
     look_at_everything(storage)
     with connect(cli) as db:
-        db.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name = %s", (_NAME,))
+        db.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name = %s", (name,))
     look_at_everything(storage)
 
 
-def test_in_the_webserver_it_keeps_its_connections_and_no_statement_takes_longer_than_asked(cli, storage):
+def test_in_the_webserver_it_keeps_its_connections_and_no_statement_takes_longer_than_asked(cli, storage, name):
     look_at_everything(storage)
     for each in (storage.schedule_storage, storage.run_storage, storage.event_log_storage):
         each.optimize_for_webserver(statement_timeout=200, pool_recycle=3600, max_overflow=20)
-    test_statements_on_runs_events_and_schedules_share_connections_that_are_kept(cli, storage)
-    test_connections_that_the_server_closed_are_replaced_before_they_are_used(cli, storage)
+    test_statements_on_runs_events_and_schedules_share_connections_that_are_kept(cli, storage, name)
+    test_connections_that_the_server_closed_are_replaced_before_they_are_used(cli, storage, name)
     runs, events, schedules = storage.run_storage, storage.event_log_storage, storage.schedule_storage
     for connect_to in (runs.connect, events.index_connection, schedules.connect):
         with pytest.raises(OperationalError, match="statement timeout"), connect_to() as conn:
