@@ -23,5 +23,6 @@ class _Outcomes:
 
 
 def pytest_configure(config) -> None:
-    """Begin."""
-    config.pluginmanager.register(_Outcomes(), "outcomes")
+    """Begin, in the process that hears of all tests."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_Outcomes(), "outcomes")

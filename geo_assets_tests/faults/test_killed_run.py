@@ -76,7 +76,10 @@ def assert_completed_once(cli, container, job_id, before):
     with connect(cli) as db:
         query = "select count(*), count(distinct id) from pgstac.items where collection = %s"
         assert db.execute(query, (container,)).fetchone() == (60, 60)
-    assert len(list((cli.home / "containers" / "cogs" / container).rglob("*.tif"))) == 60
+        query = "select outputs->>'cog' from geo.tasks where job_id = %s and receipt is not null"
+        named = {row[0].partition("/cogs/")[2] for row in db.execute(query, (job_id,)).fetchall()}
+    cogs = cli.home / "containers" / "cogs"
+    assert {str(file.relative_to(cogs)) for file in (cogs / container).rglob("*.tif")} == named
 
 
 @pytest.mark.parametrize("killed", ["killed"], indirect=True)
