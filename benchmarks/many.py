@@ -32,8 +32,8 @@ from benchmarks.measure import exit_if_missed, machine, resident, tree
 from benchmarks.pages import publish
 from benchmarks.polygons import write_real
 from benchmarks.raster import BIN, spectral
+from geo_assets.home import default_home
 from geo_assets.local.postgresql import ensure_binaries
-from geo_assets.settings import default_home
 
 
 def write_rasters(folder: Path, count: int, side: int = 300) -> None:

@@ -240,9 +240,9 @@ def warm(source: Path, work: Path, predictor: int, rounds: int) -> str:
 
 
 def _child_environment() -> dict[str, str]:
-    from geo_assets.sandbox import process
+    from geo_assets.sandbox import start
 
-    return {**process.GDAL_ENVIRONMENT, **process.MALLOC}  # the settings of a worker are what is measured
+    return {**start.GDAL_ENVIRONMENT, **start.MALLOC}  # the settings of a worker are what is measured
 
 
 def main() -> None:

@@ -23,9 +23,10 @@ from rasterio.transform import from_origin
 
 from benchmarks.raster import BIN, write_rgb
 from geo_assets.accounts import LocalAccount
+from geo_assets.home import default_home
 from geo_assets.local.debian_packages import UNPACKED
 from geo_assets.outcomes import read_outputs
-from geo_assets.settings import Settings, default_home, load_settings
+from geo_assets.settings import Settings, load_settings
 from geo_assets.storage.blobs import BlobRef
 from geo_assets.storage.local import account_root
 

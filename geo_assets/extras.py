@@ -4,10 +4,15 @@ Here: which extra brings which package, which setting needs which, and the error
 these packages are used for (`defs/executors.py`, `local/stack.py`, `storage/s3.py`, `spans.py`).
 """
 
+from __future__ import annotations
+
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from geo_assets.settings import Settings
 
 #: The name of an extra -> the module that it brings. Those of executors, launchers and kinds of accounts have their
 #: names.

@@ -11,7 +11,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from geo_assets.settings import checkout_home, default_home, project_file
+from geo_assets.home import checkout_home, default_home, project_file
 
 #: `geo-assets` with a command behind it, and pages of the documentation, as hints name them.
 _COMMAND = re.compile(r"(?<![\w./-])geo-assets(?= [a-z-])")
@@ -21,7 +21,7 @@ _PAGE = re.compile(r"(?<![\w./-])docs/[\w-]+\.md")
 def program(home: Path | None = None) -> str:
     """The command line of this program from any directory, for the stack of `home`, or of this process."""
     beside = Path(sys.executable).with_name("geo-assets")
-    called = shlex.quote(str(beside)) if beside.exists() else f"{shlex.quote(sys.executable)} -m geo_assets.cli"
+    called = shlex.quote(str(beside)) if beside.exists() else f"{shlex.quote(sys.executable)} -m geo_assets"
     home = home or default_home()
     return called if home == checkout_home() else f"GEO_ASSETS_HOME={shlex.quote(str(home))} {called}"
 

@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from geo_assets import redaction
 from geo_assets.accounts import Account, LocalAccount, WebAddress
 from geo_assets.errors import GeoAssetsError
+from geo_assets.home import default_home
 from geo_assets.machine import (
     cores,
     default_child_mb,
@@ -31,11 +32,6 @@ from geo_assets.task_status import BAD_INPUT
 from geo_assets.tokens import Auth, database_token
 
 B = TypeVar("B", bound=BaseSettings)
-
-PACKAGE_ROOT = Path(__file__).resolve().parent
-
-#: The part of the project's top level in an installed package (see pyproject.toml, force-include).
-_BUNDLED = PACKAGE_ROOT / "_project"
 
 #: Written by `geo-assets up`, 0600: ports and passwords of the local stack.
 STACK_ENV_FILE = "stack.env"
@@ -59,29 +55,6 @@ _REMEDIES = {
 
 #: As Dagster takes it.
 Owner = Annotated[str, Field(pattern=r"^(team:.+|[^@\s]+@[^@\s]+\.[^@\s]+)$")]
-
-
-def project_file(name: str) -> Path:
-    """A file or folder of the project's top level (`sql`, `dagster.yaml`, …), from a checkout or an installed
-    package.
-    """
-    checkout = PACKAGE_ROOT.parent / name
-    return checkout if (PACKAGE_ROOT.parent / "pyproject.toml").exists() else _BUNDLED / name
-
-
-def default_home() -> Path:
-    """The directory of the local stack: `GEO_ASSETS_HOME`, else `.geo` of the checkout, else `.geo` of the working
-    directory.
-    """
-    named = os.environ.get("GEO_ASSETS_HOME")
-    if named:
-        return Path(named).expanduser().resolve()
-    return checkout_home() or Path.cwd() / ".geo"
-
-
-def checkout_home() -> Path | None:
-    """The home of a checkout, which is found from any directory; None for an installed package."""
-    return PACKAGE_ROOT.parent / ".geo" if (PACKAGE_ROOT.parent / "pyproject.toml").exists() else None
 
 
 class Settings(BaseSettings):

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from geo_assets import __version__
 from geo_assets.errors import GeoAssetsError
 from geo_assets.extras import insist_on
 from geo_assets.redaction import redacted
-from geo_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from geo_assets.settings import Settings
 
 #: Seconds for one request to the collector, and milliseconds that a process waits at its end for the last spans.
 _PATIENCE, _LAST_MS = 5, 5000

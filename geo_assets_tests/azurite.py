@@ -15,8 +15,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from geo_assets.home import default_home
 from geo_assets.local.postgresql import free_port
-from geo_assets.settings import default_home
 
 #: The key that Microsoft publishes for its emulator; every account here has it.
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="

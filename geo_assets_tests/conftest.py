@@ -13,9 +13,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from geo_assets.home import default_home
 from geo_assets.local.debian_packages import UNPACKED
 from geo_assets.local.postgresql import ensure_binaries
-from geo_assets.settings import default_home
 from geo_assets_tests.azurite import ACCOUNTS, Azurite, find_azurite
 from geo_assets_tests.databases import (  # noqa: F401 - fixtures for all
     cluster,

@@ -13,9 +13,9 @@ from pathlib import Path
 import httpx
 import yaml
 
+from geo_assets.home import default_home
 from geo_assets.local.debian_packages import unpack
 from geo_assets.local.postgresql import free_port
-from geo_assets.settings import default_home
 
 #: Below the home.
 UNPACKED = "prometheus-dist"

@@ -13,9 +13,9 @@ import subprocess
 import time
 from pathlib import Path
 
+from geo_assets.home import default_home
 from geo_assets.local.debian_packages import unpack, unpacked_environment
 from geo_assets.local.postgresql import free_port
-from geo_assets.settings import default_home
 
 #: Below the home.
 UNPACKED = "redis-dist"

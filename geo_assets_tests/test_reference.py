@@ -9,7 +9,7 @@ from typer.core import TyperOption
 from typer.testing import CliRunner
 
 from geo_assets.accounts import AzureAccount, GcsAccount, LocalAccount, S3Account
-from geo_assets.commands.reference import pages
+from geo_assets.commands.reference_pages import pages
 from geo_assets.errors import ERRORS
 from geo_assets.parameters import JOB_TYPES
 from geo_assets.settings import Settings

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from geo_assets.home import PACKAGE_ROOT
 from geo_assets.ledger.models import JobRecord, TaskRecord
 from geo_assets.ledger.outputs import told
 from geo_assets.local.stack import Stack
-from geo_assets.settings import PACKAGE_ROOT, Settings
+from geo_assets.settings import Settings
 from geo_assets.storage.containers import open_container, place
 from geo_assets.storage.sources import Member, sorted_sources
 from geo_assets.storage.uploads import upload_tree

@@ -56,7 +56,7 @@ def stage(
 
 def write_package(name: str, folder: Path) -> list[Path]:
     """Write the template under the names of a stage; returns its files."""
-    from geo_assets.settings import project_file
+    from geo_assets.home import project_file
 
     template = project_file("templates") / "stage"
     words = {

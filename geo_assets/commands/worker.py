@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from geo_assets.commands.console import log
-from geo_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from geo_assets.settings import Settings
 
 WORKER_EXAMPLE = (
     "Example: `GEO_ASSETS_CELERY_BROKER=redis://:PASSWORD@broker:6379/0 geo-assets worker --steps 2`, with the database"

@@ -12,7 +12,7 @@ import select
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial, wraps
+from functools import cache, partial, wraps
 from threading import Lock
 from typing import Any, ParamSpec, TypeVar
 
@@ -217,24 +217,26 @@ def retrying_also_on(
         return again
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
-        import stamina
+        @cache
+        def retrier() -> Callable[[Callable[[], T]], T]:
+            import stamina  # takes longer to import than most statements to run
 
-        @wraps(function)
-        def once(work: Callable[[], T]) -> T:
-            return work()
+            @wraps(function)
+            def once(work: Callable[[], T]) -> T:
+                return work()
 
-        attempt = stamina.retry(
-            on=worth_it,
-            attempts=times.attempts,
-            timeout=times.total_seconds,
-            wait_initial=times.first_wait_seconds,
-            wait_max=times.longest_wait_seconds,
-        )(once)
+            return stamina.retry(
+                on=worth_it,
+                attempts=times.attempts,
+                timeout=times.total_seconds,
+                wait_initial=times.first_wait_seconds,
+                wait_max=times.longest_wait_seconds,
+            )(once)
 
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> T:
             # stamina logs the arguments of what it tries again: a token, the body of a message
-            return attempt(lambda: function(*args, **kwargs))
+            return retrier()(lambda: function(*args, **kwargs))
 
         return call
 

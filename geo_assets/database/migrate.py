@@ -18,7 +18,8 @@ import stamina
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.settings import Settings, project_file
+from geo_assets.home import project_file
+from geo_assets.settings import Settings
 from geo_assets.text import one_line
 
 PGSTAC_VERSION = "0.10.0"

@@ -5,13 +5,15 @@ Here: statements on `geo.table_names`. Not here: how a name is made (`vector/nam
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg_pool import ConnectionPool
 
 from geo_assets.database.connections import DictConnection, retrying
-from geo_assets.ledger.models import TableItem
+
+if TYPE_CHECKING:
+    from geo_assets.ledger.models import TableItem
 
 
 class TableNames:
@@ -49,6 +51,10 @@ class TableNames:
     @retrying
     def published_as(self, table: str) -> TableItem:
         """Whose table it is, by its name without the schema: of a published source, or of nobody that is known here."""
+        from geo_assets.ledger.models import (
+            TableItem,
+        )  # with the parameters of all job types, which a command has no use for
+
         with self._pool.connection() as conn:
             row = conn.execute(
                 """select p.stac_item, p.task_key as source

@@ -6,7 +6,8 @@ Here: its text, and the variables that it reads beside the database's. Not here:
 
 from __future__ import annotations
 
-from geo_assets.settings import Settings, project_file
+from geo_assets.home import project_file
+from geo_assets.settings import Settings
 
 #: A run that was launched may wait in the queue until a worker is free; after this time Dagster calls it dead.
 _STARTS_AT_ONCE, _STARTS_FROM_A_QUEUE = "start_timeout_seconds: 60 ", "start_timeout_seconds: 3600 "

@@ -31,13 +31,14 @@ from pydantic import BaseModel, Field
 from geo_assets import __version__
 from geo_assets.errors import GeoAssetsError
 from geo_assets.extras import insist_on_extras
+from geo_assets.home import default_home, project_file
 from geo_assets.local import processes
 from geo_assets.local.instance import celery_exports, instance_config
 from geo_assets.local.postgresql import Binaries, Cluster, ensure_binaries, find_binaries, free_port, usable_data_dir
 from geo_assets.local.processes import Started
 from geo_assets.logs import dagster_format
 from geo_assets.sandbox.scratch import sweep
-from geo_assets.settings import STACK_ENV_FILE, Role, Settings, default_home, load_settings, project_file
+from geo_assets.settings import STACK_ENV_FILE, Role, Settings, load_settings
 
 Log = Callable[[str], None]
 

@@ -1,6 +1,6 @@
 """The sandboxed child: receives one call at a time from its parent, runs it within limits, replies, waits for the next.
 
-Here: the limits that a child sets for itself before any geospatial library is loaded, and the loop.
+Here: the limits that a child sets for itself before it is told of a file, and the loop.
 Not here: what is called (functions of `raster/` and `vector/`), the walls around it (`walls.py`), when a child is
 started or killed (`pool.py`).
 
@@ -20,7 +20,7 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,28 +36,49 @@ from geo_assets.sandbox.walls import Walls, raise_walls
 _MAX_OPEN_FILES = 256
 
 
-def main(control_fd: int, lifeline_fd: int, terms: Terms) -> None:
-    """Serve calls on the control socket until it closes."""
+def main(control_fd: int, lifeline_fd: int, ahead: Sequence[str] = ()) -> None:
+    """Learn the terms, then serve calls on the control socket until it closes.
+
+    Args:
+        control_fd: its end of the socket.
+        lifeline_fd: its end of the pipe that closes when its parent ends.
+        ahead: modules to import before the terms are known; nothing of a file is read before.
+    """
     _die_with_parent(lifeline_fd)
-    _limit(terms.memory_mb, terms.file_mb)
-    lane = Path.cwd()
-    readable = (lane, *map(Path, terms.readable), *_places_of(terms.packages))
-    walls = raise_walls(terms.user, (lane / WORK, lane / TEMPORARY), readable)
-    selftest.WALLS.append(walls)
-    os.dup2(2, 1)  # what a library prints must not be mistaken for results
     leave_out(*NOT_OF_A_CHILD)
-    heard = _Heard()
-    logging.getLogger().addHandler(heard)
-    refused = None if terms.permissive or not walls.missing else _incomplete(walls)
-    for module in terms.preload if refused is None else ():
+    for module in ahead:
         importlib.import_module(module)
     with socket.socket(fileno=control_fd) as control:
+        said, _ = receive(control)
+        if said is None:
+            return
+        refused = _accept(Path(said.pop("folder")), Terms.of(said))
+        heard = _Heard()
+        logging.getLogger().addHandler(heard)
         while True:
             message, fds = receive(control)
             if message is None:
                 return
             reply = refused or _serve(Call.model_validate(message), fds)
             send(control, reply.model_copy(update={"said": heard.taken()}).model_dump(mode="json"))
+
+
+def _accept(lane: Path, terms: Terms) -> Reply | None:
+    """Enter the directory and set the limits, then load what the first call needs; returns the reply to every call
+    where a wall is missing.
+    """
+    os.chdir(lane)
+    os.environ.update(dict.fromkeys(("HOME", "TMPDIR", "CPL_TMPDIR"), str(lane / TEMPORARY)))
+    _limit(terms.memory_mb, terms.file_mb)
+    readable = (lane, *map(Path, terms.readable), *_places_of(terms.packages))
+    walls = raise_walls(terms.user, (lane / WORK, lane / TEMPORARY), readable)
+    selftest.WALLS.append(walls)
+    os.dup2(2, 1)  # what a library prints must not be mistaken for results
+    if walls.missing and not terms.permissive:
+        return _incomplete(walls)
+    for module in terms.preload:
+        importlib.import_module(module)
+    return None
 
 
 class _Heard(logging.Handler):
@@ -162,4 +183,4 @@ def _limit(memory_mb: int, file_mb: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), Terms.of(sys.argv[3:]))
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])

@@ -49,7 +49,7 @@ _UNFIT = re.compile("[\\x00\\ud800-\\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The limits and options of a child; its command line after the two descriptors.
+    """The limits and options of a child: the first message that it gets.
 
     Attributes:
         memory_mb: address space.
@@ -69,21 +69,11 @@ class Terms:
     readable: tuple[str, ...]
     packages: tuple[str, ...] = ()
 
-    def arguments(self) -> list[str]:
-        """Return the terms as a command line."""
-        return [
-            *map(str, (self.memory_mb, self.file_mb, self.user, int(self.permissive))),
-            ",".join(self.preload),
-            ",".join(self.packages),
-            *self.readable,
-        ]
-
     @classmethod
-    def of(cls, arguments: list[str]) -> Self:
-        """Parse a command line; the inverse of `arguments`."""
-        memory, file, user, permissive = map(int, arguments[:4])
-        preload, packages = (tuple(filter(None, names.split(","))) for names in arguments[4:6])
-        return cls(memory, file, user, bool(permissive), preload, tuple(arguments[6:]), packages)
+    def of(cls, said: dict[str, Any]) -> Self:
+        """Of the message in which a parent sends them: their fields."""
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in said.items()}
+        return cls(**fields)
 
 
 class Call(BaseModel):

@@ -1,4 +1,4 @@
-"""The walls around a child: permissions that it gives up permanently before any geospatial library is loaded.
+"""The walls around a child: permissions that it gives up permanently before it is told of a file.
 
 Here: the order in which they are raised, the user that a child becomes, the report on a machine that lacks some.
 Not here: Landlock and seccomp themselves (`landlock.py`, `seccomp.py`), limits of memory, files and time (`child.py`,
@@ -66,7 +66,7 @@ def is_root() -> bool:
 
 
 def raise_walls(user: int, writable: Iterable[Path], readable: Iterable[Path]) -> Walls:
-    """Give up everything that a child does not need. Call it while the process has one thread.
+    """Give up everything that a child does not need. It must have one thread: others would stay outside.
 
     Args:
         user: its user and group from now on, where it is root.
@@ -74,7 +74,7 @@ def raise_walls(user: int, writable: Iterable[Path], readable: Iterable[Path]) -
         readable: files and directories that it may read, beside Python and its packages.
     """
     libc = ctypes.CDLL(None, use_errno=True)
-    root = is_root()
+    root, alone = is_root(), len(list(Path("/proc/self/task").iterdir())) == 1
     namespaces = _own_namespaces(libc, root=root)
     nobody = not root or _become(libc, user)
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
@@ -87,7 +87,10 @@ def raise_walls(user: int, writable: Iterable[Path], readable: Iterable[Path]) -
     names = {f"files (Landlock {landlock.version()})": "files (Landlock of Linux 5.19 or later)"}
     return Walls(
         standing=(*(wall for wall, stands in walls.items() if stands), *(f"{name} namespace" for name in namespaces)),
-        missing=tuple(names.get(wall, wall) for wall, stands in walls.items() if not stands),
+        missing=(
+            *(names.get(wall, wall) for wall, stands in walls.items() if not stands),
+            *(() if alone else ("a process of one thread",)),
+        ),
         without=tuple(name for name in _NAMESPACES if name not in namespaces),
     )
 

@@ -10,7 +10,8 @@ from dagster._core.instance.config import dagster_instance_config
 from dagster._core.launcher.base import WorkerStatus
 from dagster._serdes import ConfigurableClassData
 
-from geo_assets.settings import Settings, project_file
+from geo_assets.home import project_file
+from geo_assets.settings import Settings
 from geo_assets_tests.azurite import KEY
 
 pytestmark = pytest.mark.azure

@@ -17,8 +17,9 @@ from pydantic import SecretStr
 from geo_assets.commands import worker
 from geo_assets.definitions import build_defs
 from geo_assets.defs.celery_app import CONFIG, app_args, build_app
+from geo_assets.home import project_file
 from geo_assets.local.instance import instance_config
-from geo_assets.settings import Settings, load_settings, project_file
+from geo_assets.settings import Settings, load_settings
 
 pytestmark = pytest.mark.celery
 

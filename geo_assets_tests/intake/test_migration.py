@@ -13,7 +13,7 @@ import psycopg
 
 from geo_assets.database.bootstrap import bootstrap
 from geo_assets.database.migrate import migrate, migrations
-from geo_assets.settings import project_file
+from geo_assets.home import project_file
 from geo_assets.submissions.submit import Submitter
 from geo_assets_tests.databases import DAGSTER_TABLES, environment
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from geo_assets.settings import PACKAGE_ROOT
+from geo_assets.home import PACKAGE_ROOT
 from geo_assets_tests.k8s import contained
 
 pytestmark = pytest.mark.k8s

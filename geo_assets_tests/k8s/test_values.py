@@ -12,7 +12,8 @@ from dagster_k8s.launcher import K8sRunLauncher
 from dagster_k8s.models import k8s_model_from_dict, k8s_snake_case_dict
 
 from geo_assets.defs.pods import resources_of
-from geo_assets.settings import PACKAGE_ROOT, load_settings
+from geo_assets.home import PACKAGE_ROOT
+from geo_assets.settings import load_settings
 from geo_assets.stages.contracts import Chunk, JobRef
 
 pytestmark = pytest.mark.k8s

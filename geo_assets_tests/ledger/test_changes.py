@@ -14,9 +14,9 @@ from psycopg.types.json import Jsonb
 from geo_assets.database.bootstrap import bootstrap
 from geo_assets.database.migrate import migrate, redeploy
 from geo_assets.errors import GeoAssetsError
+from geo_assets.home import project_file
 from geo_assets.ledger.changes import NOW
 from geo_assets.ledger.ledger import Ledger
-from geo_assets.settings import project_file
 from geo_assets.stac.collection import Described
 from geo_assets.stac.locks import queue_up
 from geo_assets.stac.pgstac import (

@@ -15,10 +15,10 @@ import pytest
 from geo_assets.database.bootstrap import bootstrap
 from geo_assets.database.migrate import migrate, migrations
 from geo_assets.definitions import build_defs
+from geo_assets.home import project_file
 from geo_assets.ledger import receipts
 from geo_assets.ledger.ledger import Ledger
 from geo_assets.parameters import Job, validate_parameters
-from geo_assets.settings import project_file
 from geo_assets.storage import containers, local
 from geo_assets.submissions.submit import Submitter
 from geo_assets_tests.databases import DAGSTER_TABLES

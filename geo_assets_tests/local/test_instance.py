@@ -6,8 +6,9 @@ from pydantic import SecretStr
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.extras import insist_on_extras
+from geo_assets.home import project_file
 from geo_assets.local.instance import celery_exports, instance_config
-from geo_assets.settings import Settings, project_file
+from geo_assets.settings import Settings
 
 
 def test_by_default_it_is_the_projects():

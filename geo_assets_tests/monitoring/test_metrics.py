@@ -26,13 +26,13 @@ from geo_assets.database.connections import connect, retrying
 from geo_assets.database.migrate import migrate, migrations
 from geo_assets.defs.reconcile import KEY, NAME, agreement
 from geo_assets.errors import GeoAssetsError
+from geo_assets.home import project_file
 from geo_assets.ledger.measurements import QUESTIONS, ask
 from geo_assets.ledger.measurements_of_dagster import CLASSES, RECONCILED
 from geo_assets.ledger.models import PlannedTask
 from geo_assets.ledger.pause import pause
 from geo_assets.outcomes import GreetingOutputs
 from geo_assets.parameters import validate_parameters
-from geo_assets.settings import project_file
 from geo_assets.stages.janitor import run_janitor
 from geo_assets.stages.reconcile import Class
 from geo_assets.submissions.boundary import handle

@@ -13,14 +13,16 @@ from pathlib import Path
 import pytest
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.sandbox import process as process_module
 from geo_assets.sandbox import scratch as scratch_module
+from geo_assets.sandbox import start as start_module
 from geo_assets.sandbox import watch as watch_module
 from geo_assets.sandbox.pool import SandboxPool
+from geo_assets.sandbox.scratch import TEMPORARY
 from geo_assets.sandbox.selftest import ProbeReport, ProbeRequest
 from geo_assets.sandbox.walls import USERS
 from geo_assets.stages.raster_conversion import Converter
 from geo_assets_tests.vector.builders import points, write
+from geo_assets_tests.waiting import until
 
 PROBE = "geo_assets.sandbox.selftest:probe"
 
@@ -109,7 +111,7 @@ def probe(request, sink=None):
     return selftest.ProbeReport(pid=os.getpid(), facts=run(request))
 probe.__annotations__["request"] = ProbeRequest
 selftest.probe = probe
-child.main(int(sys.argv[1]), int(sys.argv[2]), child.Terms.of(sys.argv[3:]))
+child.main(int(sys.argv[1]), int(sys.argv[2]))
 """
 
 #: A child that reports for every archive a raster in a place that it was not given.
@@ -122,7 +124,7 @@ def rasters(request):
     return UnpackReport(rasters=[RasterMember(name="m.tif", path=request.name[1:], sidecars=())], others=())
 rasters.__annotations__["request"] = UnpackRequest
 archives.rasters = rasters
-child.main(int(sys.argv[1]), int(sys.argv[2]), child.Terms.of(sys.argv[3:]))
+child.main(int(sys.argv[1]), int(sys.argv[2]))
 """
 
 #: The same with a wall less, as of a machine where the calls that hand over descriptors are not refused.
@@ -252,7 +254,9 @@ def test_a_child_dies_with_its_parent_even_when_busy(tmp_path):
 from pathlib import Path
 import threading, time
 from geo_assets.sandbox.pool import SandboxPool
+from geo_assets.sandbox.scratch import TEMPORARY
 from geo_assets.sandbox.selftest import ProbeReport, ProbeRequest
+from geo_assets_tests.waiting import until
 from geo_assets_tests.vector.builders import points, write
 pool = SandboxPool(Path({str(tmp_path)!r}))
 print(pool.call({PROBE!r}, ProbeRequest(action="environment"), ProbeReport).pid, flush=True)
@@ -381,7 +385,7 @@ def test_what_a_child_writes_while_it_works_is_looked_at_without_following_it(tm
 
 @needs_walls
 def test_a_source_that_its_reader_makes_larger_gains_it_no_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(process_module, "_CHILD", ("-P", "-c", _TAKEN_OVER))
+    monkeypatch.setattr(start_module, "_CHILD", ("-P", "-c", _TAKEN_OVER))
     grow = """
     for name in ("own", "other"):
         open(f"{folder}/{name}", "wb").truncate(1 << 40)
@@ -404,7 +408,7 @@ def test_a_source_that_its_reader_makes_larger_gains_it_no_time(tmp_path, monkey
 
 @needs_walls
 def test_a_part_of_a_readers_making_gains_no_time_in_another_lane(tmp_path, monkeypatch):
-    monkeypatch.setattr(process_module, "_CHILD", ("-P", "-c", _TAKEN_OVER))
+    monkeypatch.setattr(start_module, "_CHILD", ("-P", "-c", _TAKEN_OVER))
     with SandboxPool(tmp_path, workers=2, file_mb=1 << 21, timeout_seconds=3) as pool, pool.workspace() as outer:
         (outer / "in").write_bytes(bytes(1000))
         run_taken_over(pool, outer, "open(folder + '/part', 'wb').truncate(1 << 40)", source=str(outer / "in"))
@@ -431,18 +435,19 @@ facts["standing"] = sys.modules["geo_assets.sandbox.selftest"].WALLS[-1].standin
 facts["started"] = started
 """
 
-#: A child as it is where we are not root, and the machine lets us have user namespaces.
+#: A child as it is where we are not root, and the machine lets us have user namespaces; it enters its folder as root,
+#: whose folder it is here.
 _OF_AN_ORDINARY_USER = _TAKEN_OVER.replace(
     "def run(",
-    "import geo_assets.sandbox.walls, pydantic, traceback\nos.setgroups([]); os.setresgid(54321, 54321, 54321);"
-    " os.setresuid(54321, 54321, 54321)\ndef run(",
+    "import geo_assets.sandbox.walls, pydantic, traceback\nenter = os.chdir\ndef become(folder):\n    enter(folder);"
+    " os.setgroups([]); os.setresgid(54321, 54321, 54321); os.setresuid(54321, 54321, 54321)\nos.chdir = become\ndef run(",
 )
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 @pytest.mark.parametrize("program", [_TAKEN_OVER, _OF_AN_ORDINARY_USER], ids=["root", "ordinary user"])
 def test_a_child_has_no_more_threads_than_it_needs(tmp_path, monkeypatch, program):
-    monkeypatch.setattr(process_module, "_CHILD", ("-P", "-c", program))
+    monkeypatch.setattr(start_module, "_CHILD", ("-P", "-c", program))
     with SandboxPool(tmp_path, timeout_seconds=60, permissive=True) as pool:
         facts = run_taken_over(pool, "", _THREADS)
     if "network namespace" not in facts["standing"]:
@@ -452,7 +457,7 @@ def test_a_child_has_no_more_threads_than_it_needs(tmp_path, monkeypatch, progra
 
 @pytest.mark.parametrize("place", ["workspace", "made"])
 def test_a_child_that_names_what_is_of_others_as_its_own_is_condemned_and_moves_nothing(tmp_path, monkeypatch, place):
-    monkeypatch.setattr(process_module, "_CHILD", ("-P", "-c", _LIES_OF_PLACES))
+    monkeypatch.setattr(start_module, "_CHILD", ("-P", "-c", _LIES_OF_PLACES))
     with SandboxPool(tmp_path, workers=2) as pool, pool.workspace() as others, pool.workspace() as mine:
         (others / "cog.tif").write_bytes(b"of another customer")
         of_others = others / "cog.tif" if place == "workspace" else pool.take(others / "cog.tif", others)
@@ -473,7 +478,7 @@ def test_a_child_that_names_what_is_of_others_as_its_own_is_condemned_and_moves_
 
 @needs_walls
 def test_a_child_hands_over_no_descriptor(pool, monkeypatch):
-    monkeypatch.setattr(process_module, "_CHILD", ("-P", "-c", _TAKEN_OVER))
+    monkeypatch.setattr(start_module, "_CHILD", ("-P", "-c", _TAKEN_OVER))
     program = """
     import socket
     try:
@@ -485,7 +490,7 @@ def test_a_child_hands_over_no_descriptor(pool, monkeypatch):
 
 
 def test_a_stream_ends_with_its_child_whoever_else_holds_its_other_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(process_module, "_CHILD", ("-P", "-c", _HANDS_OVER))
+    monkeypatch.setattr(start_module, "_CHILD", ("-P", "-c", _HANDS_OVER))
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     with SandboxPool(tmp_path, timeout_seconds=60) as pool:
         with pool.stream(PROBE, hostile("", _GIVES_THE_PIPE_AWAY)) as stream:
@@ -497,7 +502,7 @@ def test_a_stream_ends_with_its_child_whoever_else_holds_its_other_end(tmp_path,
 
 
 def test_what_is_silent_in_a_stream_is_ended_by_its_deadline(tmp_path, monkeypatch):
-    monkeypatch.setattr(process_module, "_CHILD", ("-P", "-c", _TAKEN_OVER))
+    monkeypatch.setattr(start_module, "_CHILD", ("-P", "-c", _TAKEN_OVER))
     with SandboxPool(tmp_path, timeout_seconds=2) as pool, pool.stream(PROBE, hostile("", "time.sleep(60)")) as stream:
         assert stream.file.read() == b""
         with pytest.raises(GeoAssetsError) as caught:
@@ -520,7 +525,7 @@ def test_what_is_silent_in_a_stream_is_ended_by_its_deadline(tmp_path, monkeypat
     ids=["store", "lease", "no JSON", "no UTF-8", "no object", "another shape", "another result", "nothing"],
 )
 def test_what_is_no_answer_or_not_for_a_reader_to_say_condemns_the_child(pool, monkeypatch, body):
-    monkeypatch.setattr(process_module, "_CHILD", ("-P", "-c", _TAKEN_OVER))
+    monkeypatch.setattr(start_module, "_CHILD", ("-P", "-c", _TAKEN_OVER))
     with pytest.raises(GeoAssetsError) as caught:
         run_taken_over(pool, "", _ANSWERS.format(body=body, length="len(body)"))
     assert caught.value.code == "SANDBOX_CRASHED"
@@ -537,14 +542,14 @@ def test_what_is_no_answer_or_not_for_a_reader_to_say_condemns_the_child(pool, m
     ids=["deep", "a number of 5000 digits", "4 GB"],
 )
 def test_an_answer_that_cannot_be_read_condemns_the_child(pool, monkeypatch, body, length):
-    monkeypatch.setattr(process_module, "_CHILD", ("-P", "-c", _TAKEN_OVER))
+    monkeypatch.setattr(start_module, "_CHILD", ("-P", "-c", _TAKEN_OVER))
     with pytest.raises(GeoAssetsError) as caught:
         run_taken_over(pool, "", _ANSWERS.format(body=body, length=length))
     assert caught.value.code == "SANDBOX_CRASHED"
 
 
 def test_what_a_child_says_is_cut_and_fit_for_a_database(pool, monkeypatch):
-    monkeypatch.setattr(process_module, "_CHILD", ("-P", "-c", _TAKEN_OVER))
+    monkeypatch.setattr(start_module, "_CHILD", ("-P", "-c", _TAKEN_OVER))
     said = r"a\u0000b\ud800c" + "x" * 5000
     body = f'{{"error": {{"code": "UNREADABLE", "message": "{said}", "remedy": "{said}"}}, "traceback": "{said * 10}"}}'.encode()
     with pytest.raises(GeoAssetsError) as caught:
@@ -561,10 +566,10 @@ def test_a_child_that_ignores_signals_dies_with_its_parent(tmp_path):
 from pathlib import Path
 import time
 from geo_assets.sandbox import pool as module
-from geo_assets.sandbox import process
+from geo_assets.sandbox import start
 from geo_assets_tests.sandbox.test_pool import _TAKEN_OVER, run_taken_over
 import threading
-process._CHILD = ("-P", "-c", _TAKEN_OVER)
+start._CHILD = ("-P", "-c", _TAKEN_OVER)
 pool = module.SandboxPool(Path({str(tmp_path)!r}))
 ignore = '''
 import ctypes, signal
@@ -603,7 +608,7 @@ open("hidden", "wb").write(bytes(1 << 20))
 
 
 def test_directories_3000_deep_are_removed_with_their_workspace(pool, tmp_path, monkeypatch):
-    monkeypatch.setattr(process_module, "_CHILD", ("-P", "-c", _TAKEN_OVER))
+    monkeypatch.setattr(start_module, "_CHILD", ("-P", "-c", _TAKEN_OVER))
     monkeypatch.setattr(watch_module, "_LOOK_EVERY", 60)  # or it would be stopped before it is done
     with pool.workspace() as folder:
         run_taken_over(pool, folder, DEEP)
@@ -626,7 +631,7 @@ def test_what_a_killed_process_left_3000_deep_does_not_stop_the_next_pool(tmp_pa
 @needs_landlock
 def test_a_child_renames_neither_its_workspace_nor_what_is_beside_it(pool, monkeypatch):
     """Also where the lane belongs to the same user, as it does to all who are not root."""
-    monkeypatch.setattr(process_module, "_CHILD", ("-P", "-c", _TAKEN_OVER))
+    monkeypatch.setattr(start_module, "_CHILD", ("-P", "-c", _TAKEN_OVER))
     program = """
     lane = os.path.dirname(folder)
     def outcome(do, *paths):
@@ -651,7 +656,7 @@ def test_a_child_renames_neither_its_workspace_nor_what_is_beside_it(pool, monke
 
 
 def test_a_workspace_is_cleared_of_links_and_not_what_they_lead_to(pool, tmp_path, monkeypatch):
-    monkeypatch.setattr(process_module, "_CHILD", ("-P", "-c", _TAKEN_OVER))
+    monkeypatch.setattr(start_module, "_CHILD", ("-P", "-c", _TAKEN_OVER))
     victim = tmp_path / "victim"
     (victim / "photos").mkdir(parents=True)
     (victim / "thesis").write_text("x")
@@ -671,7 +676,7 @@ def test_a_workspace_is_cleared_of_links_and_not_what_they_lead_to(pool, tmp_pat
     ids=["deep", "many"],
 )
 def test_what_hides_from_the_look_at_the_disk_is_over_the_limit(tmp_path, monkeypatch, program):
-    monkeypatch.setattr(process_module, "_CHILD", ("-P", "-c", _TAKEN_OVER))
+    monkeypatch.setattr(start_module, "_CHILD", ("-P", "-c", _TAKEN_OVER))
     monkeypatch.setattr(scratch_module, "MAX_ENTRIES", 1000)
     with (
         SandboxPool(tmp_path, timeout_seconds=60) as pool,
@@ -683,7 +688,7 @@ def test_what_hides_from_the_look_at_the_disk_is_over_the_limit(tmp_path, monkey
 
 
 def test_a_child_that_writes_while_it_is_idle_is_ended_and_not_the_next_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(process_module, "_CHILD", ("-P", "-c", _TAKEN_OVER))
+    monkeypatch.setattr(start_module, "_CHILD", ("-P", "-c", _TAKEN_OVER))
     program = """
     def fill():
         time.sleep(0.3)
@@ -695,7 +700,7 @@ def test_a_child_that_writes_while_it_is_idle_is_ended_and_not_the_next_file(tmp
         with pool.workspace() as folder:
             run_taken_over(pool, folder, program)
         first = pool._lanes["0"]._child.process
-        time.sleep(1)
+        until((pool._lanes["0"].folder / TEMPORARY / "29").exists)
         with pool.workspace() as folder:
             assert run_taken_over(pool, folder, "time.sleep(1); facts['next'] = 'honest'") == {"next": "honest"}
         assert first.poll() is not None
@@ -719,7 +724,7 @@ def test_a_file_that_fills_the_disk_is_stopped_and_what_it_wrote_is_gone(tmp_pat
 
 def test_a_machine_that_lacks_a_wall_opens_nothing_unless_it_is_told_to(tmp_path, monkeypatch):
     """Of a seccomp that says no: the child is told of another machine, whose numbers nobody knows."""
-    monkeypatch.setattr(process_module, "_CHILD", ("-c", _ON_ANOTHER_MACHINE))
+    monkeypatch.setattr(start_module, "_CHILD", ("-c", _ON_ANOTHER_MACHINE))
     with SandboxPool(tmp_path) as pool, pytest.raises(GeoAssetsError, match="seccomp") as caught:
         ask(pool, "environment")
     assert caught.value.code == "SANDBOX_INCOMPLETE"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from geo_assets.settings import PACKAGE_ROOT
+from geo_assets.home import PACKAGE_ROOT
 from geo_assets_tests.serving.asking import ask
 
 ROOT = Path(__file__).parents[2]
