@@ -3,9 +3,9 @@
 Here: predictors and compressors. Not here: which profile asks for which (`profiles.py`), where blocks go
 (`cogfile.py`).
 
-DEFLATE is written by ISA-L: four to seven times as fast as libdeflate at its usual level, at nearly its size, and every
-client reads it. On some noisy integers its output is a fifth larger; then the trial chooses GDAL's own writer. Numbers:
-docs/benchmarks/.
+DEFLATE is written by ISA-L: several times as fast as libdeflate at its usual level, at nearly its size, and every
+client reads it. On some noisy integers its output is larger; then the trial chooses GDAL's own writer. Numbers:
+docs/benchmarks/. The same tile is the same bytes in every process: a file's name carries a hash of them.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from zstandard import ZstdCompressor
 
 from geo_assets.raster.pixels import Pixels
 
-#: Candidates, the fastest first. ISA-L's 0 is a third larger, 2 is much smaller on noisy integers, 3 is slow and no
-#: smaller.
-_LEVELS = {"DEFLATE": (1, 2), "ZSTD": (1, 3, 9)}
+#: Candidates, the fastest first. ISA-L's 1 and 2 are faster by a sixth, and 2 is smaller on noisy integers, but of a
+#: thousand blocks one differs from process to process (decision 56); its 0 is a third larger.
+_LEVELS = {"DEFLATE": (3,), "ZSTD": (1, 3, 9)}
 
 #: What GDAL's own writer takes for DEFLATE.
 _GDAL_DEFLATE_LEVEL = 6

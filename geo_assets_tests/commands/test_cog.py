@@ -139,11 +139,11 @@ def test_the_version_is_told_without_a_command():
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """Another file system, of 1 MB."""
+    """Another file system, of 1.2 MB."""
     folder = tmp_path / "small"
     folder.mkdir()
     if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=1200k", "tmpfs", folder], capture_output=True, check=False
     ).returncode:
         pytest.skip("no right to mount")
     yield folder
