@@ -6,11 +6,14 @@ Here: what makes a command start and end sooner. Not here: commands, errors (`cl
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from contextlib import suppress
 
+from geo_assets.sandbox import start
+
 #: Commands that have a file read by a sandboxed child, and what it needs. Not pyarrow, which starts a thread.
-_WITH_A_CHILD = {"cog": ("geo_assets.raster.cog",), "load": ("shapely", "pyproj", "geo_assets.vector.reader.stream")}
+WITH_A_CHILD = {"cog": ("geo_assets.raster.cog",), "load": ("shapely", "pyproj", "geo_assets.vector.reader.stream")}
 
 _HELP = frozenset({"-h", "--help"})
 
@@ -18,19 +21,26 @@ _HELP = frozenset({"-h", "--help"})
 def main() -> None:
     """Run the command of the command line."""
     gc.disable()  # what is imported stays
-    if len(sys.argv) > 2 and sys.argv[1] in _WITH_A_CHILD and _HELP.isdisjoint(sys.argv):
-        from geo_assets.sandbox import start
-
-        with suppress(OSError):  # the command says what there is too little of when it needs one
-            start.ahead(*_WITH_A_CHILD[sys.argv[1]])
-    from geo_assets import cli
-
-    gc.freeze()
-    gc.enable()
+    _open_standard_streams()
     try:
+        if len(sys.argv) > 2 and sys.argv[1] in WITH_A_CHILD and _HELP.isdisjoint(sys.argv):
+            with suppress(OSError):  # the command says what there is too little of when it needs one
+                start.ahead(*WITH_A_CHILD[sys.argv[1]])
+        from geo_assets import cli
+
+        gc.freeze()
+        gc.enable()
         cli.main()
     finally:
+        start.drop()
         gc.freeze()  # Python would look through everything once more before it ends
+
+
+def _open_standard_streams() -> None:
+    """Where the caller closed one, a socket would take its number, and a child writes into it."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
 
 
 if __name__ == "__main__":

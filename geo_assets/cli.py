@@ -144,7 +144,7 @@ def main() -> None:
 
 def _run() -> NoReturn:
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, prog_name="geo-assets")
     except BrokenPipeError:
         sys.exit(0)
     except Exception as error:

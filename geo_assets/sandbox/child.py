@@ -1,10 +1,10 @@
 """The sandboxed child: receives one call at a time from its parent, runs it within limits, replies, waits for the next.
 
-Here: the limits that a child sets for itself before it is told of a file, and the loop.
+Here: the limits that a child sets for itself before it opens a file, and the loop.
 Not here: what is called (functions of `raster/` and `vector/`), the walls around it (`walls.py`), when a child is
 started or killed (`pool.py`).
 
-A child has no credentials: its environment is made by the pool, and it cannot read its parent's. It dies with its
+A child has no credentials: its environment is made by `start.py`, and it cannot read its parent's. It dies with its
 parent, also inside native code. Where a wall is missing it opens nothing, unless the settings are permissive.
 """
 
@@ -30,7 +30,7 @@ from geo_assets.lean import NOT_OF_A_CHILD, leave_out
 from geo_assets.sandbox import selftest
 from geo_assets.sandbox.protocol import FUNCTIONS, LONGEST_SAID, MOST_SAID, Call, Reply, Terms, receive, send
 from geo_assets.sandbox.scratch import TEMPORARY, WORK
-from geo_assets.sandbox.walls import Walls, raise_walls
+from geo_assets.sandbox.walls import Walls, has_one_thread, raise_walls
 
 #: Most open files: enough for a dataset with its sidecars, few enough to stop a file that opens many others.
 _MAX_OPEN_FILES = 256
@@ -42,19 +42,22 @@ def main(control_fd: int, lifeline_fd: int, ahead: Sequence[str] = ()) -> None:
     Args:
         control_fd: its end of the socket.
         lifeline_fd: its end of the pipe that closes when its parent ends.
-        ahead: modules to import before the terms are known; nothing of a file is read before.
+        ahead: modules to import before the terms are known. If one starts a thread this child ends: one that imports
+            them after its walls takes its place.
     """
     _die_with_parent(lifeline_fd)
     leave_out(*NOT_OF_A_CHILD)
+    heard = _Heard()
+    logging.getLogger().addHandler(heard)
     for module in ahead:
         importlib.import_module(module)
+    if ahead and not has_one_thread():
+        return
     with socket.socket(fileno=control_fd) as control:
         said, _ = receive(control)
         if said is None:
             return
         refused = _accept(Path(said.pop("folder")), Terms.of(said))
-        heard = _Heard()
-        logging.getLogger().addHandler(heard)
         while True:
             message, fds = receive(control)
             if message is None:

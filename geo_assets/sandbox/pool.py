@@ -129,7 +129,8 @@ class SandboxPool:
         self.workers = workers
         self._living: weakref.WeakSet[Child] = weakref.WeakSet()
         self._aborted, self._gives_way, self._starting = False, False, threading.Lock()
-        #: Children die with the thread that started them (PR_SET_PDEATHSIG); this one lives as long as the pool.
+        #: Children die with the thread that started them (PR_SET_PDEATHSIG); this one lives as long as the pool. One
+        #: that a command started ahead is of its first thread, which lives longer.
         self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sandbox-start")
 
     def __enter__(self) -> Self:

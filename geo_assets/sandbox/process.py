@@ -1,4 +1,4 @@
-"""One sandboxed child, seen from its parent: the process with its environment, and the pipe that it writes to.
+"""One sandboxed child, seen from its parent: the process, and the pipe that it writes to.
 
 Here: its terms, killing it, the end of a stream. Not here: starting it (`start.py`), which call it gets (`lane.py`,
 `pool.py`), the limits inside it (`child.py`, `walls.py`).

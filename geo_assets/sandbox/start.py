@@ -58,7 +58,7 @@ _CHILD = ("-P", "-m", "geo_assets.sandbox.child")
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A process that waits for its terms; it dies when the lifeline is closed, or with the thread that started it."""
+    """A process that waits for its terms; it dies when the lifeline is closed."""
 
     process: subprocess.Popen[bytes]
     control: socket.socket
@@ -83,6 +83,16 @@ def taken() -> Started:
         return _AHEAD.pop()
     except IndexError:
         return _started()
+
+
+def drop() -> None:
+    """End those that nobody took."""
+    while _AHEAD:
+        started = _AHEAD.pop()
+        started.process.kill()
+        started.process.wait()
+        started.control.close()
+        os.close(started.lifeline)
 
 
 def _started(preload: tuple[str, ...] = ()) -> Started:

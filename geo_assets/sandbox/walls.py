@@ -1,14 +1,14 @@
-"""The walls around a child: permissions that it gives up permanently before it is told of a file.
+"""The walls around a child: permissions that it gives up permanently before it opens a file.
 
 Here: the order in which they are raised, the user that a child becomes, the report on a machine that lacks some.
 Not here: Landlock and seccomp themselves (`landlock.py`, `seccomp.py`), limits of memory, files and time (`child.py`,
 `pool.py`).
 
 Three walls are required, or a child refuses to work (SANDBOX_INCOMPLETE) unless the settings are permissive: files
-(Landlock), system calls (seccomp: sockets, processes, signals), and not being root. Namespaces for network, IPC and
-host name are added where the machine allows them: containers and chroots often do not, and the other walls already
-refuse the same. No PID namespace: a child can neither signal nor inspect another process, and it would cost one more
-process per child.
+(Landlock), system calls (seccomp: sockets, processes, signals), and not being root. A process with a second thread,
+which would stay outside, counts as one that lacks a wall. Namespaces for network, IPC and host name are added where the
+machine allows them: containers and chroots often do not, and the other walls already refuse the same. No PID namespace:
+a child can neither signal nor inspect another process, and it would cost one more process per child.
 """
 
 from __future__ import annotations
@@ -65,6 +65,11 @@ def is_root() -> bool:
     return (inside, outside) == ("0", "0")
 
 
+def has_one_thread() -> bool:
+    """Whether this process has no thread but this one, also none of a library."""
+    return len(list(Path("/proc/self/task").iterdir())) == 1
+
+
 def raise_walls(user: int, writable: Iterable[Path], readable: Iterable[Path]) -> Walls:
     """Give up everything that a child does not need. It must have one thread: others would stay outside.
 
@@ -74,7 +79,7 @@ def raise_walls(user: int, writable: Iterable[Path], readable: Iterable[Path]) -
         readable: files and directories that it may read, beside Python and its packages.
     """
     libc = ctypes.CDLL(None, use_errno=True)
-    root, alone = is_root(), len(list(Path("/proc/self/task").iterdir())) == 1
+    root, alone = is_root(), has_one_thread()
     namespaces = _own_namespaces(libc, root=root)
     nobody = not root or _become(libc, user)
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)

@@ -254,9 +254,7 @@ def test_a_child_dies_with_its_parent_even_when_busy(tmp_path):
 from pathlib import Path
 import threading, time
 from geo_assets.sandbox.pool import SandboxPool
-from geo_assets.sandbox.scratch import TEMPORARY
 from geo_assets.sandbox.selftest import ProbeReport, ProbeRequest
-from geo_assets_tests.waiting import until
 from geo_assets_tests.vector.builders import points, write
 pool = SandboxPool(Path({str(tmp_path)!r}))
 print(pool.call({PROBE!r}, ProbeRequest(action="environment"), ProbeReport).pid, flush=True)

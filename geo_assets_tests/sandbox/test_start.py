@@ -24,16 +24,23 @@ def probed(pool, action="environment", path=""):
     return report.pid, facts
 
 
+@pytest.fixture(params=__main__.WITH_A_CHILD)
+def modules(request):
+    """What a command has its child load."""
+    return __main__.WITH_A_CHILD[request.param]
+
+
 @pytest.mark.parametrize("action", ["environment", "walls", "files", "modules"])
-def test_a_child_that_was_started_ahead_of_its_terms_is_like_any_other(tmp_path, action):
+def test_a_child_that_was_started_ahead_of_its_terms_is_like_any_other(tmp_path, action, modules):
     secret = tmp_path / "secret"
     secret.write_bytes(b"of another customer")
-    start.ahead("geo_assets.raster.cog")
-    with SandboxPool(tmp_path, permissive=True, preload=["geo_assets.raster.cog"]) as pool:
+    start.ahead(*modules)
+    waiting = start._AHEAD[-1].process.pid
+    with SandboxPool(tmp_path, permissive=True, preload=modules) as pool:
         pid, ahead = probed(pool, action, str(secret))
-    with SandboxPool(tmp_path, permissive=True, preload=["geo_assets.raster.cog"]) as pool:
+    with SandboxPool(tmp_path, permissive=True, preload=modules) as pool:
         another, usual = probed(pool, action, str(secret))
-    assert pid != another
+    assert pid == waiting != another
     assert ahead == usual
 
 
@@ -54,11 +61,13 @@ def test_a_child_with_a_thread_outside_of_its_walls_opens_nothing(tmp_path, monk
     assert caught.value.code == "SANDBOX_INCOMPLETE"
 
 
-@pytest.mark.parametrize("command", __main__._WITH_A_CHILD)
-def test_what_a_command_has_its_child_load_ahead_starts_no_thread(tmp_path, command):
-    start.ahead(*__main__._WITH_A_CHILD[command])
-    with SandboxPool(tmp_path, permissive=True) as pool:
-        assert "one thread" not in probed(pool, "walls")[1]["missing"]
+def test_where_a_library_starts_a_thread_ahead_of_the_walls_another_child_takes_the_place(tmp_path):
+    start.ahead("concurrent.futures", "geo_assets_tests.sandbox.with_a_thread")
+    waiting = start._AHEAD[-1].process.pid
+    with SandboxPool(tmp_path) as pool:
+        pid, walls = probed(pool, "walls")
+    assert pid != waiting
+    assert "one thread" not in walls["missing"]
 
 
 def test_the_first_pool_takes_it_and_the_next_starts_its_own(tmp_path):
@@ -81,3 +90,11 @@ def test_one_that_nobody_takes_ends_with_its_parent():
         assert os.path.exists(f"/proc/{child}")  # noqa: PTH110
         parent.kill()
     until(lambda: not os.path.exists(f"/proc/{child}"))  # noqa: PTH110
+
+
+def test_a_command_that_needs_no_child_after_all_leaves_none(tmp_path):
+    command = [sys.executable, "-X", "dev", "-m", "geo_assets", "cog", str(tmp_path / "none.tif"), "o.tif"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "there is no file" in done.stderr
+    assert "ResourceWarning" not in done.stderr
