@@ -587,9 +587,9 @@ def results(rows: tuple[Row, ...]) -> dict[str, str]:
             sys.executable,
             "-m",
             "pytest",
-            "-v",  # they take most of an hour
+            # They take more than an hour; one after the other: a stack that is down may lose its port to another one.
+            "-v",
             *("-m", "", "-p", "geo_assets_tests.faults.outcomes"),
-            *("--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder"),
             *(f"{_TESTS}/{t}" for t in wanted),
         ]
         subprocess.run(command, env={**os.environ, "OUTCOMES": str(report)}, check=False)
