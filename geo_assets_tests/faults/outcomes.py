@@ -23,6 +23,5 @@ class _Outcomes:
 
 
 def pytest_configure(config) -> None:
-    """Begin, in the process that hears of all tests."""
-    if not hasattr(config, "workerinput"):
-        config.pluginmanager.register(_Outcomes(), "outcomes")
+    """Begin."""
+    config.pluginmanager.register(_Outcomes(), "outcomes")
