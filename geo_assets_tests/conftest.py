@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -15,7 +16,8 @@ import pytest
 
 from geo_assets.home import default_home
 from geo_assets.local.debian_packages import UNPACKED
-from geo_assets.local.postgresql import ensure_binaries
+from geo_assets.local.postgresql import ensure_binaries, free_port
+from geo_assets.local.stack import STATE_FILE, StackState
 from geo_assets_tests.azurite import ACCOUNTS, Azurite, find_azurite
 from geo_assets_tests.databases import (  # noqa: F401 - fixtures for all
     cluster,
@@ -175,11 +177,23 @@ def azure_cli(open_folder, postgres_home, azurite):
 def a_stack(cli: Cli, postgres_home: Path):
     """Start a stack, stop it in the end."""
     link_postgresql(postgres_home, cli.home)
+    own_ports(cli.home)
     started = cli.run("up")
     assert started.returncode == 0, started.stderr
     _without_waiting_for_the_disk(cli)
     yield cli
     cli.run("down")
+
+
+def own_ports(home: Path) -> None:
+    """Let a stack that is not made yet have ports that no other one prefers: of two with the same preference, one that
+    is down loses its port to the other. They are below those from which the kernel takes what nobody chose.
+    """
+    chosen = [port for port in random.sample(range(10_000, 32_000), 50) if free_port(port) == port]
+    ports = dict(zip(("postgres", "webserver", "code_server", "api", "serve"), chosen, strict=False))
+    file = home / STATE_FILE
+    if not file.exists():
+        file.write_text(StackState(ports=ports).model_dump_json())
 
 
 def _without_waiting_for_the_disk(cli: Cli) -> None:

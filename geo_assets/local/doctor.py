@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -95,20 +95,20 @@ def _of_stack(settings: Settings, stack: Stack) -> list[Check]:
 
 
 def _of_dagster(settings: Settings) -> list[Check]:
-    """Somebody's own Dagster."""
-    return [("Dagster", lambda: _dagster(settings)), ("dagster.yaml", lambda: _dagster_yaml(settings))]
+    """Somebody's own Dagster, which is asked once."""
+    asked = cache(lambda: DagsterElsewhere.asked(settings))
+    return [("Dagster", lambda: _dagster(asked())), ("dagster.yaml", lambda: _dagster_yaml(asked()))]
 
 
-def _dagster(settings: Settings) -> Finding:
-    dagster = DagsterElsewhere.asked(settings)
+def _dagster(dagster: DagsterElsewhere) -> Finding:
     faults = dagster.faults()
     if faults:
         return Finding(what="Dagster", level="failure", found="; ".join(faults), remedy="; ".join(faults.values()))
     return Finding(what="Dagster", level="ok", found=dagster.found)
 
 
-def _dagster_yaml(settings: Settings) -> Finding:
-    lacks = DagsterElsewhere.asked(settings).advice()
+def _dagster_yaml(dagster: DagsterElsewhere) -> Finding:
+    lacks = dagster.advice()
     if lacks:
         found, remedy = f"without {'; without '.join(lacks)}", f"what each line is for: {PAGE}"
         return Finding(what="dagster.yaml", level="warning", found=found, remedy=remedy)

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from geo_assets.local.debian_packages import UNPACKED
-from geo_assets_tests.conftest import Cli
+from geo_assets_tests.conftest import Cli, own_ports
+from geo_assets_tests.databases import link_postgresql
 from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.waiting import until
 
@@ -50,8 +50,8 @@ class Identity:
 def identified(open_folder, postgres_home):
     """A stack, and what it is known by: its database was made with passwords, of which none is right any more."""
     cli = Cli(open_folder(), GEO_ASSETS_WORKERS="1", GEO_ASSETS_UP_SERVES="true")
-    if (postgres_home / UNPACKED).is_dir():
-        (cli.home / UNPACKED).symlink_to((postgres_home / UNPACKED).resolve())
+    link_postgresql(postgres_home, cli.home)
+    own_ports(cli.home)
     made = cli.run("up", "--database-only")
     assert made.returncode == 0, made.stderr
     identity = Identity(cli)

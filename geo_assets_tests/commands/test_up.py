@@ -2,17 +2,16 @@
 
 import pytest
 
-from geo_assets.local.debian_packages import UNPACKED
 from geo_assets.local.stack import can_serve
 from geo_assets_tests.conftest import Cli
+from geo_assets_tests.databases import link_postgresql
 
 
 @pytest.fixture
 def new_cli(open_folder, postgres_home):
     """A home in which nothing was started yet; what a test starts in it is stopped."""
     cli = Cli(open_folder())
-    if (postgres_home / UNPACKED).is_dir():
-        (cli.home / UNPACKED).symlink_to((postgres_home / UNPACKED).resolve())
+    link_postgresql(postgres_home, cli.home)
     yield cli
     cli.run("down")
 

@@ -587,7 +587,7 @@ def results(rows: tuple[Row, ...]) -> dict[str, str]:
             sys.executable,
             "-m",
             "pytest",
-            # They take more than an hour; one after the other: a stack that is down may lose its port to another one.
+            # They take more than an hour, one after the other: several measure how soon something happens.
             "-v",
             *("-m", "", "-p", "geo_assets_tests.faults.outcomes"),
             *(f"{_TESTS}/{t}" for t in wanted),

@@ -160,13 +160,13 @@ def test_3_minutes_without_the_database_while_malformed_messages_arrive_poison_s
 ):
     from azure.storage.queue import QueueClient
 
-    from geo_assets.local.debian_packages import UNPACKED
-    from geo_assets_tests.conftest import Cli
+    from geo_assets_tests.conftest import Cli, own_ports
+    from geo_assets_tests.databases import link_postgresql
     from geo_assets_tests.local.test_supervisor import pids
 
     stack = Cli(open_folder())
-    if (postgres_home / UNPACKED).is_dir():
-        (stack.home / UNPACKED).symlink_to((postgres_home / UNPACKED).resolve())
+    link_postgresql(postgres_home, stack.home)
+    own_ports(stack.home)
     connection = azurite.account().connection
     stack.env["GEO_ASSETS_QUEUE_CONNECTION_STRING"] = connection
     raw = {"message_encode_policy": None, "message_decode_policy": None}

@@ -23,8 +23,8 @@ import rasterio
 from shapely.geometry import box
 
 import geo_assets
-from geo_assets.local.debian_packages import UNPACKED
 from geo_assets_tests.conftest import Cli
+from geo_assets_tests.databases import link_postgresql
 from geo_assets_tests.faults.test_killed_run import converted, run_workers
 from geo_assets_tests.oracle import settings_of
 from geo_assets_tests.processes import command
@@ -100,8 +100,7 @@ class Team(Cli):
 def page(open_folder, postgres_home):
     """The page's commands, run one after the other as a reader would, and what they printed."""
     team = Team(open_folder())
-    if (postgres_home / UNPACKED).is_dir():
-        (team.home / UNPACKED).symlink_to((postgres_home / UNPACKED).resolve())
+    link_postgresql(postgres_home, team.home)
     landing = team.folder / "landing"
     landing.mkdir()
     shutil.copy(DEMO / "jacksboro" / "elevation.tif", landing)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from geo_assets.local.debian_packages import UNPACKED
 from geo_assets_tests.conftest import Cli
+from geo_assets_tests.databases import link_postgresql
 from geo_assets_tests.pages import ROOT, blocks
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
@@ -43,8 +43,7 @@ newest() { geo-assets jobs --json | python -c 'import json, sys; print(json.load
 def stack(open_folder, postgres_home):
     """A home in which nothing was started."""
     cli = Cli(open_folder())
-    if (postgres_home / UNPACKED).is_dir():
-        (cli.home / UNPACKED).symlink_to((postgres_home / UNPACKED).resolve())
+    link_postgresql(postgres_home, cli.home)
     yield cli
     cli.run("down")
 
