@@ -37,10 +37,13 @@ def main() -> None:
 
 
 def _open_standard_streams() -> None:
-    """Where the caller closed one, a socket would take its number, and a child writes into it."""
+    """Where the caller closed one, a socket would take its number, a child writes into it, and Python has None."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
 if __name__ == "__main__":
