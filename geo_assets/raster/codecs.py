@@ -1,19 +1,20 @@
-"""A tile of pixels as the bytes of a TIFF block, and the level of compression by trial.
+"""A tile of pixels as the bytes of a TIFF block, and by what they are compressed, which a trial tells.
 
 Here: predictors and compressors. Not here: which profile asks for which (`profiles.py`), where blocks go
 (`cogfile.py`).
 
-DEFLATE is written by ISA-L: several times as fast as libdeflate at its usual level, at nearly its size, and every
-client reads it. On some noisy integers its output is larger; then the trial chooses GDAL's own writer. Numbers:
-docs/benchmarks/. The same tile is the same bytes in every process: a file's name carries a hash of them.
+DEFLATE, which every client reads, is written by ISA-L, four times as fast as libdeflate and as small on most pictures
+and on floats. What it leaves a tenth larger, as smooth heights in whole numbers, is written by libdeflate, as GDAL
+does, at the fastest level that is as small. Numbers: docs/decisions/0057-libdeflate-where-isa-l-is-larger.md. The same
+tile is the same bytes in every process: a file's name carries a hash of them.
 """
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import deflate
 import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
@@ -21,15 +22,23 @@ from zstandard import ZstdCompressor
 
 from geo_assets.raster.pixels import Pixels
 
-#: Candidates, the fastest first. ISA-L's 1 and 2 are faster by a sixth, and 2 is smaller on noisy integers, but of a
-#: thousand blocks one differs from process to process (decision 56); its 0 is a third larger.
-_LEVELS = {"DEFLATE": (3,), "ZSTD": (1, 3, 9)}
+#: Library -> how it compresses at a level.
+_LIBRARIES: dict[str, Callable[[memoryview, int], bytes | bytearray]] = {
+    "isa-l": isal_zlib.compress,
+    "libdeflate": deflate.zlib_compress,
+    "zstd": lambda data, level: ZstdCompressor(level=level).compress(data),
+}
 
-#: What GDAL's own writer takes for DEFLATE.
-_GDAL_DEFLATE_LEVEL = 6
+#: Candidates, the fastest first; the last is what the others are held against: of DEFLATE what GDAL writes at its level
+#: 6. ISA-L's 1 and 2 are faster by a sixth, but of a thousand blocks one differs from process to process (decision 56);
+#: its 0 is a third larger.
+_CANDIDATES = {
+    "DEFLATE": (("isa-l", 3), ("libdeflate", 1), ("libdeflate", 3), ("libdeflate", 6), ("libdeflate", 7)),
+    "ZSTD": (("zstd", 1), ("zstd", 3), ("zstd", 9)),
+}
 
-#: The fastest level is taken whose output is at most this much larger than the smallest, GDAL's own DEFLATE included.
-_WORTH = 1.03
+#: The fastest is taken whose output is at most this much larger than that of the last.
+_WORTH = 1.04
 
 #: Rows of each sampled tile that are compressed for the trial; the slowest candidate does 30 MB a second.
 TRIAL_ROWS = 64
@@ -37,33 +46,31 @@ TRIAL_ROWS = 64
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """How a tile is encoded; `level` is ISA-L's for DEFLATE, zstd's for ZSTD."""
+    """How a tile is encoded: what is done to its numbers first, which library compresses them, at which level."""
 
-    compress: str
     predictor: str
+    library: str
     level: int
 
     def encode(self, tile: Pixels) -> bytes:
         """Encode a tile of full size, shape (bands, rows, columns), as the bytes of a block, pixels interleaved."""
-        predicted = _PREDICTORS[self.predictor](tile)
-        if self.compress == "DEFLATE":
-            return bytes(isal_zlib.compress(predicted.data, self.level))
-        return ZstdCompressor(level=self.level).compress(predicted.data)
+        return bytes(_LIBRARIES[self.library](_PREDICTORS[self.predictor](tile).data, self.level))
 
 
-def choose_codec(samples: Sequence[Pixels], compress: str, predictor: str) -> Codec | None:
-    """Return the fastest level that is nearly as small as the best on these tiles; None where all are much larger than
-    GDAL's.
-    """
-    sizes = {
-        level: sum(len(Codec(compress, predictor, level).encode(s)) for s in samples) for level in _LEVELS[compress]
-    }
-    level = next(level for level, size in sizes.items() if size <= _WORTH * min(sizes.values()))
-    if compress == "DEFLATE":
-        usual = sum(len(zlib.compress(_PREDICTORS[predictor](s).data, _GDAL_DEFLATE_LEVEL)) for s in samples)
-        if sizes[level] > _WORTH * usual:
-            return None
-    return Codec(compress, predictor, level)
+def candidates(compress: str, predictor: str) -> list[Codec]:
+    """All that write DEFLATE or ZSTD, the fastest first."""
+    return [Codec(predictor, library, level) for library, level in _CANDIDATES[compress]]
+
+
+def choose_codec(samples: Sequence[Pixels], compress: str, predictor: str) -> Codec:
+    """Return the fastest codec that is nearly as small on these tiles as the last one."""
+    *others, last = candidates(compress, predictor)
+
+    def size(codec: Codec) -> int:
+        return sum(len(codec.encode(sample)) for sample in samples)
+
+    most = _WORTH * size(last)
+    return next((codec for codec in others if size(codec) <= most), last)
 
 
 def _interleaved(tile: Pixels) -> Pixels:

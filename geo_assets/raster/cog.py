@@ -163,10 +163,7 @@ def _make(task: Task, origin: Origin) -> _Proof:
         if origin.crs or task.info.georeferencing is Georeferencing.RPCS:
             refuse_off_earth(dataset, task.name, origin.crs)
         if onepass.suits(dataset, task.info, task.profile):
-            with gdal.reading(task.info.path, task.info.driver):
-                codec = onepass.choose_by_trial(dataset, task.profile)
-            if codec:
-                return _in_one_pass(task, origin, dataset, codec, dataset)
+            return _in_one_pass(task, origin, dataset, dataset)
     return _by_gdal(task, origin)
 
 
@@ -183,14 +180,10 @@ def _reprojected(task: Task, origin: Origin, target: CRS) -> _Proof:
             warped(dataset, task.info, target, task.request, task.notes) as view,
         ):
             there = Origin(staged, "GTiff", target)
-            if (
-                not needs_mask(dataset)
-                and onepass.suits(view, task.info, task.profile)
-                and (codec := onepass.choose_by_trial(view, task.profile))
-            ):
+            if not needs_mask(dataset) and onepass.suits(view, task.info, task.profile):
                 outline(dataset, view, staged)
                 with gdal.open_raster(staged) as one_pixel:
-                    return _in_one_pass(task, there, view, codec, one_pixel)
+                    return _in_one_pass(task, there, view, one_pixel)
             materialise(dataset, view, staged, task.info.nodata)
     return _by_gdal(task, there)
 
@@ -238,9 +231,11 @@ def _passed_through(task: Task, origin: Origin) -> _Proof | None:
     return _Proof(measurement, passed_through=True)
 
 
-def _in_one_pass(task: Task, origin: Origin, dataset: Any, codec: Codec, described: Any) -> _Proof:
+def _in_one_pass(task: Task, origin: Origin, dataset: Any, described: Any) -> _Proof:
     """Write the pixels of `dataset` with the metadata of `described`: itself, or its outline."""
     threads = task.request.threads
+    with gdal.reading(task.info.path, task.info.driver):
+        codec = onepass.choose_by_trial(dataset, task.profile)
     with onepass.Pyramid(
         dataset, codec, task.work, threads, _checkpoint(task, dataset, codec), sparse=task.profile.sparse
     ) as pyramid:

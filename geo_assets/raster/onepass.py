@@ -96,8 +96,8 @@ def suits(dataset: Any, info: RasterInfo, profile: Profile) -> bool:
     )
 
 
-def choose_by_trial(dataset: Any, profile: Profile) -> Codec | None:
-    """Return the codec with the level for these pixels; None where GDAL's own codec makes them much smaller."""
+def choose_by_trial(dataset: Any, profile: Profile) -> Codec:
+    """Return the codec with the level for these pixels."""
     return choose_codec(list(_samples(dataset)), profile.compress, profile.predictor)
 
 

@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 _ENCODE = """
 import hashlib
 import numpy as np
-from geo_assets.raster.codecs import _LEVELS, Codec
+from geo_assets.raster.codecs import candidates
 for seed in range(200):
     tile = np.random.default_rng(seed).integers(0, 255, (3, 512, 88)).astype("uint8")
     tile = np.pad(tile, [(0, 0), (0, 0), (0, 424)], mode="edge")
-    for level in _LEVELS["DEFLATE"]:
-        print(hashlib.sha256(Codec("DEFLATE", "STANDARD", level).encode(tile)).hexdigest())
+    for codec in candidates("DEFLATE", "STANDARD"):
+        print(hashlib.sha256(codec.encode(tile)).hexdigest())
 """
 
 

@@ -16,7 +16,7 @@ from rio_cogeo.cogeo import cog_validate
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster import block_buffer, gdal, onepass
-from geo_assets.raster.codecs import Codec
+from geo_assets.raster.codecs import Codec, candidates
 from geo_assets.raster.inspect import inspect
 from geo_assets.raster.profiles import choose_profile
 from geo_assets.raster.progress import Progress
@@ -32,7 +32,9 @@ def one_pass(source: Path, compress: str = "DEFLATE", threads: int = 2) -> Path:
         profile = choose_profile(info, {"DEFLATE": "web", "ZSTD": "analysis"}[compress])
         with gdal.open_raster(source) as dataset:
             assert onepass.suits(dataset, info, profile), info.kind
-            with onepass.Pyramid(dataset, Codec(compress, profile.predictor, 1), source.parent, threads) as pyramid:
+            with onepass.Pyramid(
+                dataset, candidates(compress, profile.predictor)[0], source.parent, threads
+            ) as pyramid:
                 pyramid.run(lambda _: None)
                 pyramid.save(made_, onepass.skeleton(dataset, source.parent, profile, {}))
     return made_
