@@ -249,15 +249,10 @@ def _in_one_pass(task: Task, origin: Origin, dataset: Any, described: Any) -> _P
     problems = not_as_written(task.made, checks, threads, task.progress.proven)
     with gdal.open_raster(task.made) as cog:
         _refuse_a_crs_that_a_tiff_cannot_hold(task.name, origin, cog)
-        raise_for(
-            task.name,
-            [
-                *_structure(task),
-                *problems,
-                *metadata_differences(described, cog, origin.crs, outline=described is not dataset),
-            ],
-        )
-        task.notes.extend(lost_metadata(described, cog))
+        with gdal.reading(task.info.path, task.info.driver):  # its metadata, which may be no text
+            differences = [*metadata_differences(described, cog, origin.crs, outline=described is not dataset)]
+            task.notes.extend(lost_metadata(described, cog))
+        raise_for(task.name, [*_structure(task), *problems, *differences])
     return _Proof(measurement, resumed=resumed)
 
 

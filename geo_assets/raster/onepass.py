@@ -75,7 +75,7 @@ _STRIPS_HELD = 5
 _TRIAL_TILES, _PIXELS_A_TRIAL_TILE = 6, 1 << 20
 
 #: Elements in the XML of a skeleton that name the source of pixels, masks and overviews.
-_SOURCES = re.compile(r"<(SimpleSource|ComplexSource|OverviewList|Overview|MaskBand)\b.*?</\1>", re.DOTALL)
+_SOURCES = re.compile(rb"<(SimpleSource|ComplexSource|OverviewList|Overview|MaskBand)\b.*?</\1>", re.DOTALL)
 
 
 def suits(dataset: Any, info: RasterInfo, profile: Profile) -> bool:
@@ -128,8 +128,10 @@ def skeleton(
     """
     virtual, one_pixel, made = (directory / f"skeleton{ending}" for ending in (".vrt", ".staged.tif", ".tif"))
     rasterio.shutil.copy(dataset, virtual, driver="VRT")
-    text = _SOURCES.sub("", virtual.read_text())
-    virtual.write_text(re.sub(r'rasterXSize="\d+" rasterYSize="\d+"', 'rasterXSize="1" rasterYSize="1"', text, count=1))
+    text = _SOURCES.sub(b"", virtual.read_bytes())  # bytes: metadata may be in any encoding
+    virtual.write_bytes(
+        re.sub(rb'rasterXSize="\d+" rasterYSize="\d+"', b'rasterXSize="1" rasterYSize="1"', text, count=1)
+    )
     if crs:
         with gdal.open_raster(virtual, "VRT") as hollow:
             rasterio.shutil.copy(hollow, one_pixel, driver="GTiff")

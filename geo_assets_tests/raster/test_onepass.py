@@ -236,3 +236,18 @@ def test_the_skeleton_says_what_gdals_own_driver_would_say(tmp_path):
         size = {256, 257}
         a, b = ({k: v for k, v in h.images[0].fields.items() if k not in size} for h in (theirs, ours))
         assert a == b, source.name
+
+
+def test_a_picture_whose_metadata_is_no_utf8_is_converted_with_these_bytes(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (3, 700, 900)).astype("uint8")
+    source = write(tmp_path / "in.tif", pixels, photometric="RGB")
+    with rasterio.open(source, "r+") as dataset:
+        dataset.update_tags(TIFFTAG_IMAGEDESCRIPTION="Koenigsplatz", PLACE="Muenchen")
+    latin = source.read_bytes().replace(b"Koenigsplatz", b"K\xf6nigsplatz\0").replace(b"Muenchen", b"M\xfcnchen ")
+    source.write_bytes(latin)
+    report = made(source)
+    assert not report.passed_through
+    cog = (tmp_path / "out.tif").read_bytes()
+    assert b"K\xf6nigsplatz" in cog
+    assert b"M\xfcnchen" in cog
+    assert any("Failed to decode metadata" in warning for warning in report.warnings)
