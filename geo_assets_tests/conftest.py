@@ -189,11 +189,12 @@ def own_ports(home: Path) -> None:
     """Let a stack that is not made yet have ports that no other one prefers: of two with the same preference, one that
     is down loses its port to the other. They are below those from which the kernel takes what nobody chose.
     """
+    file = home / STATE_FILE
+    if file.exists():
+        return
     chosen = [port for port in random.sample(range(10_000, 32_000), 50) if free_port(port) == port]
     ports = dict(zip(("postgres", "webserver", "code_server", "api", "serve"), chosen, strict=False))
-    file = home / STATE_FILE
-    if not file.exists():
-        file.write_text(StackState(ports=ports).model_dump_json())
+    file.write_text(StackState(ports=ports).model_dump_json())
 
 
 def _without_waiting_for_the_disk(cli: Cli) -> None:

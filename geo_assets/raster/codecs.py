@@ -4,8 +4,8 @@ Here: predictors and compressors. Not here: which profile asks for which (`profi
 (`cogfile.py`).
 
 DEFLATE, which every client reads, is written by ISA-L, four times as fast as libdeflate and as small on most pictures
-and on floats. What it leaves a tenth larger, as smooth heights in whole numbers, is written by libdeflate, as GDAL
-does, at the fastest level that is as small. Numbers: docs/decisions/0057-libdeflate-where-isa-l-is-larger.md. The same
+and on floats. What it leaves larger, as smooth heights in whole numbers, is written by libdeflate, as GDAL does, at
+the fastest level that is as small. Numbers: docs/decisions/0057-libdeflate-where-isa-l-is-larger.md. The same
 tile is the same bytes in every process: a file's name carries a hash of them.
 """
 

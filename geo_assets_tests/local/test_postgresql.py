@@ -16,8 +16,9 @@ import psycopg
 import pytest
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.local.debian_packages import UNPACKED, missing_libraries, unpacked_environment
+from geo_assets.local.debian_packages import missing_libraries, unpacked_environment
 from geo_assets.local.postgresql import Cluster, find_binaries, free_port, usable_data_dir
+from geo_assets_tests.databases import link_postgresql
 from geo_assets_tests.processes import children, command, is_alive
 from geo_assets_tests.waiting import until
 
@@ -302,8 +303,7 @@ def test_a_cluster_is_run_only_by_the_version_that_made_it(home, binaries, postg
     made = home / tmp_path.name / "postgres"
     made.mkdir(parents=True)
     (made / "PG_VERSION").write_text(f"{binaries.version}\n")
-    if (postgres_home / UNPACKED).exists():
-        (made.parent / UNPACKED).symlink_to((postgres_home / UNPACKED).resolve())
+    link_postgresql(postgres_home, made.parent)
     assert find_binaries(made.parent).version == binaries.version
     (made / "PG_VERSION").write_text("9\n")
     assert find_binaries(made.parent) is None
