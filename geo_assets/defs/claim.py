@@ -10,7 +10,7 @@ from geo_assets.defs.resources import Stages, plain_failures
 from geo_assets.parameters import ListContainer, PublishContainer
 from geo_assets.stages.claim import claim_job
 from geo_assets.stages.contracts import JobRef
-from geo_assets.submissions.launch import ATTEMPT_TAG
+from geo_assets.submissions.launch import attempt_of
 
 #: The prefix of our tags.
 _PREFIX = "geo_assets/"
@@ -35,13 +35,12 @@ class Options(Force):
 
 def claim(context: dg.OpExecutionContext, stages: Stages, job_type: str, options: Force | None = None) -> JobRef:
     """Claim the job of this run's partition. A run that finds it owned by another says so and leaves it alone."""
-    attempt = context.run.tags.get(ATTEMPT_TAG, "")
     with plain_failures(stages):
         job = claim_job(
             stages.get(),
             partition_key=context.partition_key,
             run_id=context.run_id,
-            attempt=int(attempt) if attempt.isdigit() else None,
+            attempt=attempt_of(context.run.tags),
             job_types=frozenset({job_type}),
             options=options.model_dump() if options else None,
         )

@@ -8,15 +8,15 @@ that is known of a run beside its lease. Not here: what follows from it (`stages
 from __future__ import annotations
 
 import time
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, RunRecord, RunsFilter
 
 from geo_assets.ledger.lease import LEASE_SECONDS
-from geo_assets.ledger.models import Attempt, StalledJob
+from geo_assets.ledger.models import Attempt, RunAtWork, StalledJob
 from geo_assets.stages.janitor import RunSeen
-from geo_assets.submissions.launch import ATTEMPT_TAG
+from geo_assets.submissions.launch import ATTEMPT_TAG, attempt_of
 
 _PARTITION_TAG = "dagster/partition"
 
@@ -49,6 +49,12 @@ class Runs:
         records = self._instance.get_run_records(asked, limit=1)
         return self._seen(records[0]) if records else None
 
+    def at_work(self) -> list[RunAtWork]:
+        """The runs of partitions that are started, or are told to end."""
+        asked = RunsFilter(statuses=[DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING])
+        records = self._instance.get_run_records(asked)
+        return [_at_work(each) for each in records if _PARTITION_TAG in each.dagster_run.tags]
+
     def not_launched(self, attempts: list[Attempt]) -> list[Attempt]:
         """Those of some attempts for which there is no run, whoever launched it and whatever became of it."""
         if not attempts:
@@ -80,6 +86,17 @@ class Runs:
 def _just_before(requested: datetime | None) -> datetime | None:
     """Runs of an older database of ours do not count, whose attempts had the same numbers; the clocks may differ."""
     return requested - _CLOCKS_DIFFER if requested else None
+
+
+def _at_work(record: RunRecord) -> RunAtWork:
+    run = record.dagster_run
+    return RunAtWork(
+        run_id=run.run_id,
+        job_type=run.job_name,
+        partition_key=run.tags[_PARTITION_TAG],
+        attempt=attempt_of(run.tags),
+        started_at=datetime.fromtimestamp(record.start_time or time.time(), UTC),
+    )
 
 
 def _may_begin(record: RunRecord) -> bool:

@@ -113,7 +113,7 @@ def build_janitor(settings: Settings) -> dg.SensorDefinition:
         logs.configure(settings)
         runs = Runs(context.instance)
         with Ledger(settings, connections=1) as ledger:
-            done = run_janitor(ledger.jobs, ledger.messages, runs.report_dead, runs.look)
+            done = run_janitor(ledger.jobs, ledger.messages, runs.report_dead, runs.look, runs.at_work)
             ledger.changes.forget(timedelta(days=settings.change_feed_days))
             ledger.tallies.sum_up()
             ledger.alerts.forget(_ALERTS_KEPT, unsent=settings.alert_webhook is None)

@@ -17,12 +17,16 @@ from geo_assets.database.connections import DictConnection, retrying
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger import lease
 from geo_assets.ledger.fatal import MOST_DEATHS, forgive
-from geo_assets.ledger.models import Attempt, JobStatus, StalledJob, Submitted
+from geo_assets.ledger.models import Attempt, JobStatus, RunAtWork, StalledJob, Submitted
 from geo_assets.parameters import Job
 from geo_assets.task_status import BAD_INPUT
 
 #: A process that took the launch of an attempt and did not launch it within this time has died; the sensor does it.
 LAUNCH_GRACE_SECONDS = 20
+
+#: A run that has not claimed its job, or has ended its attempt, gives no sign of life. It works no longer than this: it
+#: waits for an engine to take its first step, or writes the job's receipt.
+_UNSEEN_SECONDS = 300
 
 #: The status of a run that is not in Dagster any more.
 DELETED = "DELETED"
@@ -89,6 +93,28 @@ _UNCLAIMED_JOBS: LiteralString = (
           and r.run_id is null and a.run_id is null and a.launched_at is not null
           and a.requested_at < now() - make_interval(secs => %(grace)s)
           and coalesce(j.lease_heartbeat, '-infinity') < now() - make_interval(secs => %(lease)s)"""
+)
+
+#: The runs of our jobs that nobody waits for, and that are silent: not those that the statements above look after, which
+#: are of a job's newest attempt while that has no outcome.
+_LEFT_BEHIND: LiteralString = """
+    select w.run_id
+      from unnest(%(runs)s::text[], %(types)s::text[], %(partitions)s::text[], %(attempts)s::int[],
+                  %(started)s::timestamptz[]) as w (run_id, job_type, partition_key, attempt, started_at)
+      join geo.jobs j using (partition_key)
+      join lateral (select * from geo.attempts a where a.job_id = j.job_id order by attempt desc limit 1) a on true
+      left join geo.attempts own on own.job_id = j.job_id and own.run_id = w.run_id
+     where (w.job_type = j.job_type or own.run_id is not null)
+       and (a.outcome is not null or case when a.run_id is null then a.attempt is distinct from w.attempt
+                                          else a.run_id <> w.run_id end)
+       and case when own.outcome is null and own.run_id is not null
+                then greatest(w.started_at, case when j.lease_run_id = w.run_id then j.lease_heartbeat end)
+                     < now() - make_interval(secs => %(lease)s)
+                else greatest(w.started_at, own.ended_at) < now() - make_interval(secs => %(unseen)s) end"""
+
+#: No other attempt of the job of an attempt `a` was asked for since: a run of `a` would stand in the way of that one's.
+_IS_NEWEST: LiteralString = (
+    "not exists (select from geo.attempts newer where newer.job_id = a.job_id and newer.attempt > a.attempt)"
 )
 
 
@@ -218,6 +244,24 @@ class Attempts:
         """Jobs whose attempt was launched some time ago and whose run our database does not know."""
         return self._without_outcome(_UNCLAIMED_JOBS)
 
+    @retrying
+    def left_behind(self, runs: Sequence[RunAtWork]) -> list[str]:
+        """Those of the runs at work that are silent, and of an attempt that has ended or is not the newest of its job.
+
+        Dagster calls a run whose process was killed started for ever, and would start no other of its partition.
+        """
+        asked = {
+            "runs": [run.run_id for run in runs],
+            "types": [run.job_type for run in runs],
+            "partitions": [run.partition_key for run in runs],
+            "attempts": [run.attempt for run in runs],
+            "started": [run.started_at for run in runs],
+            "lease": lease.LEASE_SECONDS,
+            "unseen": _UNSEEN_SECONDS,
+        }
+        with self._pool.connection() as conn:
+            return [str(row["run_id"]) for row in conn.execute(_LEFT_BEHIND, asked).fetchall()]
+
     def _without_outcome(self, query: LiteralString) -> list[StalledJob]:
         numbers = {
             "lease": lease.LEASE_SECONDS,
@@ -259,15 +303,15 @@ class Attempts:
 
     @retrying
     def take_launch(self, job_id: str, attempt: int) -> Attempt | None:
-        """The attempt, if the caller is the one to launch it: exactly one is, nobody once it was ended or while
-        launches are paused.
+        """The attempt, if the caller is the one to launch it: exactly one is, nobody once it was ended, another attempt
+        was asked for, or while launches are paused.
         """
         with self._pool.connection() as conn:
             row = conn.execute(
-                """update geo.attempts a set launched_at = now() from geo.jobs j
+                f"""update geo.attempts a set launched_at = now() from geo.jobs j
                     where j.job_id = a.job_id and a.job_id = %s and attempt = %s and launched_at is null
-                      and run_id is null and outcome is null and not geo.paused()
-                returning a.job_id, j.job_type, j.partition_key, a.attempt, a.correlation_id, a.traceparent""",
+                      and run_id is null and outcome is null and not geo.paused() and {_IS_NEWEST}
+                returning a.job_id, j.job_type, j.partition_key, a.attempt, a.correlation_id, a.traceparent""",  # noqa: S608
                 (job_id, attempt),
             ).fetchone()
         return Attempt.model_validate(row) if row else None
@@ -282,9 +326,10 @@ class Attempts:
         """
         with self._pool.connection() as conn:
             row = conn.execute(
-                """with next as (
-                     select job_id, attempt, requested_at from geo.attempts
+                f"""with next as (
+                     select job_id, attempt, requested_at from geo.attempts a
                       where run_id is null and outcome is null and launched_at is null and not geo.paused()
+                        and {_IS_NEWEST}
                       order by requested_at limit 1 for update skip locked),
                    older as (
                      select a.job_id, a.attempt, a.requested_at from geo.attempts a, next
@@ -299,7 +344,7 @@ class Attempts:
                    update geo.attempts a set launched_at = now() from geo.jobs j, next
                     where (a.job_id, a.attempt) = (next.job_id, next.attempt) and j.job_id = a.job_id
                       and not exists (select from launching)
-                returning a.job_id, j.job_type, j.partition_key, a.attempt, a.correlation_id, a.traceparent""",
+                returning a.job_id, j.job_type, j.partition_key, a.attempt, a.correlation_id, a.traceparent""",  # noqa: S608
                 {
                     "grace": LAUNCH_GRACE_SECONDS,
                     "job": last.job_id if last else None,
@@ -325,10 +370,10 @@ class Attempts:
         """
         with self._pool.connection() as conn:
             rows = conn.execute(
-                """with taken as (
+                f"""with taken as (
                    update geo.attempts a set launched_at = now()
                      from geo.jobs j
-                    where j.job_id = a.job_id and (a.job_id, a.attempt) in (
+                    where j.job_id = a.job_id and {_IS_NEWEST} and (a.job_id, a.attempt) in (
                         select c.job_id, c.attempt
                           from geo.attempts c
                           join geo.jobs cj using (job_id)
@@ -343,7 +388,7 @@ class Attempts:
                            for update of c skip locked)
                 returning a.job_id, j.job_type, j.partition_key, a.attempt, a.requested_at, a.correlation_id,
                   a.traceparent)
-                select * from taken order by requested_at, job_id""",
+                select * from taken order by requested_at, job_id""",  # noqa: S608
                 {"grace": LAUNCH_GRACE_SECONDS, "limit": limit, "types": list(job_types)},
             ).fetchall()
         return [Attempt.model_validate(row) for row in rows]

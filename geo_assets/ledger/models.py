@@ -356,6 +356,17 @@ class JobLife:
 
 
 @dataclass(frozen=True, slots=True)
+class RunAtWork:
+    """A run of a partition that Dagster calls started."""
+
+    run_id: str
+    job_type: str
+    partition_key: str
+    attempt: int | None  # that it was launched for
+    started_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class StalledJob:
     """A job whose attempt has no outcome, though its run has ended, was deleted, or no longer renews its lease; or of
     whose run nothing is known.

@@ -6,7 +6,7 @@ Here: the decision, as a pure function, and its application. Not here: when it i
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -14,7 +14,7 @@ from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.attempts import DELETED
 from geo_assets.ledger.jobs import Jobs
 from geo_assets.ledger.messages import Messages
-from geo_assets.ledger.models import JobStatus, StalledJob
+from geo_assets.ledger.models import JobStatus, RunAtWork, StalledJob
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +40,10 @@ class RunSeen:
 
 #: Asks Dagster for the run of a stalled job; None: it knows of none.
 Look = Callable[[StalledJob], RunSeen | None]
+
+
+#: Asks Dagster for the runs of partitions that it calls started.
+AtWork = Callable[[], Sequence[RunAtWork]]
 
 
 def _knows_no_more(_: StalledJob) -> RunSeen | None:
@@ -70,9 +74,12 @@ def decide(job: StalledJob) -> Action:
 
 
 def run_janitor(
-    jobs: Jobs, messages: Messages, report_dead: ReportDead, look: Look = _knows_no_more
+    jobs: Jobs, messages: Messages, report_dead: ReportDead, look: Look = _knows_no_more, at_work: AtWork = tuple
 ) -> list[tuple[StalledJob, Action]]:
-    """Handle every stalled job once; returns what was done."""
+    """Handle every stalled job once, after ending the dead runs that jobs have left behind; returns what was done."""
+    for run_id in jobs.left_behind(at_work()):
+        report_dead(run_id, "it is silent, and its job has ended or gone on without it")
+        _log.info("dead run ended", extra={"run_id": run_id})
     done = []
     for job in _stalled(jobs, look):
         action = decide(job)

@@ -89,6 +89,12 @@ def tags_of(attempt: Attempt) -> dict[str, str]:
     return {ATTEMPT_TAG: str(attempt.attempt), **{tag: value for tag, value in ids.items() if value}}
 
 
+def attempt_of(tags: Mapping[str, str]) -> int | None:
+    """The attempt that a run was launched for, by its tags; None: somebody launched it by hand."""
+    told = tags.get(ATTEMPT_TAG, "")
+    return int(told) if told.isdigit() else None
+
+
 def terminate(webserver_url: str, run_id: str) -> None:
     """End a run: its process is asked to stop, its state is cancelled at once.
 

@@ -12,6 +12,7 @@ from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.test_utils import create_run_for_test
+from sqlalchemy import text
 
 from geo_assets.definitions import build_defs
 from geo_assets.defs import runs
@@ -177,3 +178,20 @@ def test_a_job_whose_runs_never_begin_is_given_up(settings, submitter, instance,
         janitor(settings, instance)
     record = submitter.jobs.find(job.job_id)
     assert (record.status, record.error_code) == ("failed", "RUN_DIED")
+
+
+def test_the_dead_run_of_an_older_attempt_does_not_hold_up_the_newest(settings, submitter, instance, job, db):
+    late = run_of(instance, job, DagsterRunStatus.STARTED)
+    assert submitter.jobs.rescue(job.job_id, 1)
+    assert submitter.jobs.claim(job.partition_key, late.run_id, 1).won
+    assert submitter.jobs.take_launch(job.job_id, 2)
+    run_of(instance, job, DagsterRunStatus.QUEUED, 2)
+    janitor(settings, instance)
+    assert instance.get_run_by_id(late.run_id).status is DagsterRunStatus.STARTED
+    later(db)
+    began = time.time() - 60
+    with instance.run_storage.connect() as runs_of_dagster:
+        runs_of_dagster.execute(text("update runs set start_time = :began"), {"began": began})
+    janitor(settings, instance)
+    assert instance.get_run_by_id(late.run_id).status is DagsterRunStatus.FAILURE
+    assert submitter.jobs.find(job.job_id).status == "queued"

@@ -1,9 +1,10 @@
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.ledger.models import PlannedTask, StalledJob
+from geo_assets.ledger.models import PlannedTask, RunAtWork, StalledJob
 from geo_assets.outcomes import GreetingOutputs
 from geo_assets.parameters import Job, validate_parameters
 from geo_assets.stages.janitor import MAX_RESCUES, Action, decide, run_janitor
@@ -157,6 +158,69 @@ def test_a_run_that_is_silent_is_declared_dead(submitter, dagster):
     buried = []
     assert rounds(submitter, buried)[job.job_id] is Action.MARK_DEAD_AND_RESCUE
     assert run_id in buried
+
+
+def seen_at_work(job, run_id, attempt=1, seconds=400):
+    """A run that Dagster calls started, for so long."""
+    started = datetime.now(UTC) - timedelta(seconds=seconds)
+    return RunAtWork(run_id, job.job_type, job.partition_key, attempt, started)
+
+
+def test_an_attempt_is_not_launched_when_another_was_asked_for(submitter, dagster):
+    job, *_ = submitted(submitter)
+    assert submitter.jobs.rescue(job.job_id, 1)
+    dagster.conn.execute(
+        "update geo.attempts set requested_at = now() - interval '1 minute' * (3 - attempt) where job_id = %s",
+        (job.job_id,),
+    )
+    assert submitter.jobs.take_launch(job.job_id, 1) is None
+    taken = [each for each in submitter.jobs.take_launches(1000, ["hello_world"]) if each.job_id == job.job_id]
+    assert [each.attempt for each in taken] == [2]
+    submitter.jobs.give_back_launch(job.job_id, 2)
+    while (following := submitter.jobs.take_next_launch()) and following.job_id != job.job_id:
+        pass
+    assert following
+    assert following.attempt == 2
+
+
+def test_the_dead_run_of_an_older_attempt_is_ended_so_that_the_newest_can_begin(submitter, dagster):
+    job, late, _ = at_work(submitter, dagster)
+    assert submitter.jobs.rescue(job.job_id, 1)
+    dagster.run(job, "QUEUED")
+    left = submitter.jobs.left_behind
+    assert left([seen_at_work(job, late)]) == []
+    age_lease(dagster, job, 100)
+    assert left([seen_at_work(job, late, seconds=1)]) == []
+    assert left([seen_at_work(job, late)]) == [late]
+    buried = []
+    run_janitor(
+        submitter.jobs, submitter.messages, lambda run, _: buried.append(run), at_work=lambda: [seen_at_work(job, late)]
+    )
+    assert buried == [late]
+
+
+def test_a_run_that_was_killed_after_its_job_had_ended_is_ended_and_none_that_may_say_so_itself(submitter, dagster):
+    job, run_id, _ = at_work(submitter, dagster)
+    assert submitter.jobs.complete(job.job_id, run_id)
+    assert submitter.jobs.left_behind([seen_at_work(job, run_id)]) == []
+    dagster.conn.execute("update geo.attempts set ended_at = now() - interval '6 minutes' where run_id = %s", (run_id,))
+    assert submitter.jobs.left_behind([seen_at_work(job, run_id)]) == [run_id]
+
+
+@pytest.mark.parametrize("claimed", [False, True])
+def test_the_run_of_the_newest_attempt_is_not_left_behind_however_silent(submitter, dagster, claimed):
+    job, *_ = submitted(submitter)
+    run_id = dagster.run(job, "STARTED")
+    if claimed:
+        assert submitter.jobs.claim(job.partition_key, run_id, 1).won
+        age_lease(dagster, job, 100)
+    assert submitter.jobs.left_behind([seen_at_work(job, run_id)]) == []
+
+
+def test_a_run_of_others_with_our_partition_is_left_alone(submitter, dagster):
+    job, _, _ = completed(submitter, dagster)
+    theirs = replace(seen_at_work(job, "theirs", None), job_type="__ASSET_JOB")
+    assert submitter.jobs.left_behind([theirs, replace(theirs, partition_key="elsewhere")]) == []
 
 
 def test_a_run_that_failed_with_a_reason_is_left_alone(submitter, dagster):
