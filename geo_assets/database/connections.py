@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial, wraps
 from threading import Lock
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import psycopg
 from psycopg.rows import dict_row
@@ -24,6 +24,12 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 from geo_assets.errors import GeoAssetsError
 from geo_assets.kept import Kept
 from geo_assets.settings import Role, Settings
+from geo_assets.text import one_line
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState, Retrying
+
+_log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -178,7 +184,7 @@ def tried_again() -> dict[str, int]:
         return dict(_tries)
 
 
-def _worth_another_try(error: Exception) -> bool:
+def _worth_another_try(error: BaseException) -> bool:
     """Whether to retry: not what was cancelled, because its time was up or somebody ended the run."""
     return isinstance(error, TRANSIENT) and not isinstance(error, psycopg.errors.QueryCanceled | PoolClosed)
 
@@ -209,7 +215,7 @@ def retrying_also_on(
     """
     times = backoff or Backoff()
 
-    def worth_it(error: Exception) -> bool:
+    def worth_it(error: BaseException) -> bool:
         again = isinstance(error, errors) or _worth_another_try(error)
         if again:
             with _tries_lock:
@@ -218,26 +224,28 @@ def retrying_also_on(
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
         @cache
-        def retrier() -> Callable[[Callable[[], T]], T]:
-            import stamina  # takes longer to import than most statements to run
+        def retrier() -> Retrying:
+            import tenacity  # takes longer to import than most statements to run
 
-            @wraps(function)
-            def once(work: Callable[[], T]) -> T:
-                return work()
-
-            return stamina.retry(
-                on=worth_it,
-                attempts=times.attempts,
-                timeout=times.total_seconds,
-                wait_initial=times.first_wait_seconds,
-                wait_max=times.longest_wait_seconds,
-            )(once)
+            return tenacity.Retrying(
+                retry=tenacity.retry_if_exception(worth_it),
+                stop=tenacity.stop_after_attempt(times.attempts) | tenacity.stop_after_delay(times.total_seconds),
+                wait=tenacity.wait_exponential_jitter(times.first_wait_seconds, times.longest_wait_seconds),
+                before_sleep=_say_so,
+                reraise=True,
+            )
 
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> T:
-            # stamina logs the arguments of what it tries again: a token, the body of a message
-            return retrier()(lambda: function(*args, **kwargs))
+            return retrier().copy()(function, *args, **kwargs)
 
         return call
 
     return decorate
+
+
+def _say_so(state: RetryCallState) -> None:
+    """Log what is tried again, without its arguments: a token, the body of a message."""
+    error = state.outcome and state.outcome.exception()
+    wait = round(state.upcoming_sleep, 2)
+    _log.info("statement tried again", extra={"error": one_line(str(error)), "wait_seconds": wait})

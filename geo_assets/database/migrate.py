@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
-import stamina
+import tenacity
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from geo_assets.errors import GeoAssetsError
@@ -100,13 +100,11 @@ def _not_held_up(deed: Callable[[], None]) -> None:
     """Do what is all or nothing, again where somebody holds a lock: whoever waits for a lock of a whole table holds up
     all who come after it, so the wait is short, and readers get their turn in between.
     """
-    for attempt in stamina.retry_context(
-        on=(psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected),
-        attempts=_TRIES,
-        timeout=None,
-        wait_initial=1,
-        wait_max=_LOCK_SECONDS,
-        wait_jitter=1,
+    for attempt in tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type((psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)),
+        stop=tenacity.stop_after_attempt(_TRIES),
+        wait=tenacity.wait_exponential_jitter(1, _LOCK_SECONDS),
+        reraise=True,
     ):
         with attempt:
             deed()

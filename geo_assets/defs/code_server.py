@@ -29,7 +29,7 @@ PRELOADED = (
     "jsonschema_rs",
     "pystac",
     "shapely.ops",
-    "stamina",
+    "tenacity",
 )
 
 

@@ -132,6 +132,23 @@ def test_a_backoff_says_how_often_and_how_long_a_statement_is_tried(backoff, tri
     assert len(tried) == tries
 
 
+def test_what_is_tried_again_is_logged_without_its_arguments_and_nothing_reaches_standard_output(capfd, caplog):
+    tried = []
+
+    @retrying_also_on(ZeroDivisionError, backoff=BRIEF)
+    def statement(token):
+        tried.append(token)
+        if len(tried) == 1:
+            raise ZeroDivisionError("by\nnothing")
+
+    with caplog.at_level("INFO", logger="geo_assets"):
+        statement("a secret")
+    assert capfd.readouterr().out == ""
+    (line,) = [record for record in caplog.records if record.name == "geo_assets.database.connections"]
+    assert (line.getMessage(), line.error) == ("statement tried again", "by nothing")
+    assert "a secret" not in str(vars(line))
+
+
 def test_a_connection_is_kept_from_load_to_load_holds_no_lock_between_them_and_may_be_lost(settings):
     served = []
 
