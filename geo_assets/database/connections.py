@@ -230,7 +230,9 @@ def retrying_also_on(
             return tenacity.Retrying(
                 retry=tenacity.retry_if_exception(worth_it),
                 stop=tenacity.stop_after_attempt(times.attempts) | tenacity.stop_after_delay(times.total_seconds),
-                wait=tenacity.wait_exponential_jitter(times.first_wait_seconds, times.longest_wait_seconds),
+                wait=tenacity.wait_exponential_jitter(
+                    multiplier=times.first_wait_seconds, max=times.longest_wait_seconds
+                ),
                 before_sleep=_say_so,
                 reraise=True,
             )
@@ -246,6 +248,9 @@ def retrying_also_on(
 
 def _say_so(state: RetryCallState) -> None:
     """Log what is tried again, without its arguments: a token, the body of a message."""
-    error = state.outcome and state.outcome.exception()
-    wait = round(state.upcoming_sleep, 2)
-    _log.info("statement tried again", extra={"error": one_line(str(error)), "wait_seconds": wait})
+    told = {
+        "statement": getattr(state.fn, "__qualname__", ""),
+        "error": one_line(str(state.outcome and state.outcome.exception())),
+        "wait_seconds": round(state.upcoming_sleep, 2),
+    }
+    _log.info("statement tried again", extra=told)

@@ -103,7 +103,7 @@ def _not_held_up(deed: Callable[[], None]) -> None:
     for attempt in tenacity.Retrying(
         retry=tenacity.retry_if_exception_type((psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)),
         stop=tenacity.stop_after_attempt(_TRIES),
-        wait=tenacity.wait_exponential_jitter(1, _LOCK_SECONDS),
+        wait=tenacity.wait_exponential_jitter(max=_LOCK_SECONDS),
         reraise=True,
     ):
         with attempt:

@@ -95,8 +95,8 @@ _UNCLAIMED_JOBS: LiteralString = (
           and coalesce(j.lease_heartbeat, '-infinity') < now() - make_interval(secs => %(lease)s)"""
 )
 
-#: The runs of our jobs that nobody waits for, and that are silent: not those that the statements above look after, which
-#: are of a job's newest attempt while that has no outcome.
+#: The runs of our jobs that nobody waits for, and that are silent: not those that the statements above look after,
+#: which are of a job's newest attempt while that has no outcome.
 _LEFT_BEHIND: LiteralString = """
     select w.run_id
       from unnest(%(runs)s::text[], %(types)s::text[], %(partitions)s::text[], %(attempts)s::int[],
@@ -116,6 +116,9 @@ _LEFT_BEHIND: LiteralString = """
 _IS_NEWEST: LiteralString = (
     "not exists (select from geo.attempts newer where newer.job_id = a.job_id and newer.attempt > a.attempt)"
 )
+
+#: What a statement that takes attempts `a` of jobs `j` answers.
+_TAKEN: LiteralString = "returning a.job_id, j.job_type, j.partition_key, a.attempt, a.correlation_id, a.traceparent"
 
 
 class Attempts:
@@ -311,7 +314,7 @@ class Attempts:
                 f"""update geo.attempts a set launched_at = now() from geo.jobs j
                     where j.job_id = a.job_id and a.job_id = %s and attempt = %s and launched_at is null
                       and run_id is null and outcome is null and not geo.paused() and {_IS_NEWEST}
-                returning a.job_id, j.job_type, j.partition_key, a.attempt, a.correlation_id, a.traceparent""",  # noqa: S608
+                {_TAKEN}""",  # noqa: S608
                 (job_id, attempt),
             ).fetchone()
         return Attempt.model_validate(row) if row else None
@@ -344,7 +347,7 @@ class Attempts:
                    update geo.attempts a set launched_at = now() from geo.jobs j, next
                     where (a.job_id, a.attempt) = (next.job_id, next.attempt) and j.job_id = a.job_id
                       and not exists (select from launching)
-                returning a.job_id, j.job_type, j.partition_key, a.attempt, a.correlation_id, a.traceparent""",  # noqa: S608
+                {_TAKEN}""",  # noqa: S608
                 {
                     "grace": LAUNCH_GRACE_SECONDS,
                     "job": last.job_id if last else None,
@@ -370,25 +373,24 @@ class Attempts:
         """
         with self._pool.connection() as conn:
             rows = conn.execute(
-                f"""with taken as (
-                   update geo.attempts a set launched_at = now()
-                     from geo.jobs j
-                    where j.job_id = a.job_id and {_IS_NEWEST} and (a.job_id, a.attempt) in (
-                        select c.job_id, c.attempt
-                          from geo.attempts c
-                          join geo.jobs cj using (job_id)
-                          left join lateral geo.newest_run(cj.partition_key) r on true
-                         where c.run_id is null and c.outcome is null and cj.job_type = any(%(types)s)
-                           and not geo.paused()
-                           and (c.launched_at is null and c.requested_at < now() - interval '2 seconds'
-                                or c.launched_at < now() - make_interval(secs => %(grace)s))
-                           and (r.run_id is null or r.created_at < c.requested_at)
-                         order by c.requested_at
-                         limit %(limit)s
-                           for update of c skip locked)
-                returning a.job_id, j.job_type, j.partition_key, a.attempt, a.requested_at, a.correlation_id,
-                  a.traceparent)
-                select * from taken order by requested_at, job_id""",  # noqa: S608
+                f"""with next as (
+                     select a.job_id, a.attempt
+                       from geo.attempts a
+                       join geo.jobs j using (job_id)
+                       left join lateral geo.newest_run(j.partition_key) r on true
+                      where a.run_id is null and a.outcome is null and j.job_type = any(%(types)s)
+                        and not geo.paused() and {_IS_NEWEST}
+                        and (a.launched_at is null and a.requested_at < now() - interval '2 seconds'
+                             or a.launched_at < now() - make_interval(secs => %(grace)s))
+                        and (r.run_id is null or r.created_at < a.requested_at)
+                      order by a.requested_at
+                      limit %(limit)s
+                        for update of a skip locked),
+                   taken as (
+                     update geo.attempts a set launched_at = now() from geo.jobs j, next
+                      where (a.job_id, a.attempt) = (next.job_id, next.attempt) and j.job_id = a.job_id
+                      {_TAKEN}, a.requested_at)
+                   select * from taken order by requested_at, job_id""",  # noqa: S608
                 {"grace": LAUNCH_GRACE_SECONDS, "limit": limit, "types": list(job_types)},
             ).fetchall()
         return [Attempt.model_validate(row) for row in rows]

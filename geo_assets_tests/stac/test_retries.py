@@ -146,6 +146,7 @@ def test_what_is_tried_again_is_logged_without_its_arguments_and_nothing_reaches
     assert capfd.readouterr().out == ""
     (line,) = [record for record in caplog.records if record.name == "geo_assets.database.connections"]
     assert (line.getMessage(), line.error) == ("statement tried again", "by nothing")
+    assert line.statement.endswith("statement")
     assert "a secret" not in str(vars(line))
 
 
