@@ -104,6 +104,7 @@ class _Work:
     _made: set[str] = field(default_factory=set)
     _changed: set[str] = field(default_factory=set)
     _open: set[str] = field(default_factory=set)
+    _missed: list[tuple[dict[str, Any], Fault]] = field(default_factory=list)
 
     # -- the ledger ----------------------------------------------------------------------------------------------------
 
@@ -236,12 +237,21 @@ class _Work:
         return self._containers[key]
 
     def _miss(self, code: str, row: dict[str, Any], detail: str) -> None:
-        error = GeoAssetsError(code, detail)
         name = str(row["stac_item"])
         self._changed.add(name.partition("/")[0])
-        if code != "ITEM_GONE":  # no repeat can change that
-            self._open.add(str(row["job_id"]))
-        self._name(code, name, f"of {row['task_key']}: {detail}", error.remedy)
+        remedy = GeoAssetsError(code, detail).remedy
+        self._missed.append((row, Fault(code=code, what=name, detail=f"of {row['task_key']}: {detail}", remedy=remedy)))
+
+    def settle(self) -> None:
+        """Name what is missed: not what a later job has published, or somebody has withdrawn."""
+        for batch in batched(self._missed, _ITEMS):
+            with connect(self.settings) as conn:
+                wanted = ledger.still_wanted(conn, [row for row, _ in batch])
+            for row, fault in batch:
+                if fault.what in wanted:
+                    self.missing.append(fault)
+                    if fault.code != "ITEM_GONE":  # no repeat can change that
+                        self._open.add(str(row["job_id"]))
 
     def _load(self, collection: str, rows: list[dict[str, Any]], parameters: dict[str, Any]) -> None:
         if collection in self.collections and pgstac.restore_collection(self.settings, self.collections[collection][1]):
@@ -407,8 +417,9 @@ def rebuild(settings: Settings, place: str, *, tell: Tell = lambda *_: None) -> 
         wanted = [receipt for receipt in whole if receipt.head.job_id in known or work.enter(receipt)]
         for receipt in wanted:
             work.note_collections(receipt)
-        for receipt in wanted:
-            work.publish(receipt)
+        for receipt in sorted(wanted, key=lambda receipt: receipt.head.written_at, reverse=True):
+            work.publish(receipt)  # the newest first: nothing is loaded for an item that a later job has
+        work.settle()
         work.close()
         ended = work.end(wanted)
     write_due(settings, only=ended)
