@@ -233,7 +233,7 @@ def retrying_also_on(
                 wait=tenacity.wait_exponential_jitter(
                     multiplier=times.first_wait_seconds, max=times.longest_wait_seconds
                 ),
-                before_sleep=_say_so,
+                before_sleep=log_try,
                 reraise=True,
             )
 
@@ -246,11 +246,14 @@ def retrying_also_on(
     return decorate
 
 
-def _say_so(state: RetryCallState) -> None:
-    """Log what is tried again, without its arguments: a token, the body of a message."""
+def log_try(state: RetryCallState) -> None:
+    """Log what is tried again: not its arguments (a token, the body of a message), nor the detail of PostgreSQL's error
+    (a row).
+    """
+    said = str(state.outcome and state.outcome.exception()).partition("\n")[0]
     told = {
         "statement": getattr(state.fn, "__qualname__", ""),
-        "error": one_line(str(state.outcome and state.outcome.exception())),
+        "error": one_line(said),
         "wait_seconds": round(state.upcoming_sleep, 2),
     }
     _log.info("statement tried again", extra=told)

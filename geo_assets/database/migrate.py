@@ -17,6 +17,7 @@ import psycopg
 import tenacity
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from geo_assets.database.connections import log_try
 from geo_assets.errors import GeoAssetsError
 from geo_assets.home import project_file
 from geo_assets.settings import Settings
@@ -104,6 +105,7 @@ def _not_held_up(deed: Callable[[], None]) -> None:
         retry=tenacity.retry_if_exception_type((psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)),
         stop=tenacity.stop_after_attempt(_TRIES),
         wait=tenacity.wait_exponential_jitter(max=_LOCK_SECONDS),
+        before_sleep=log_try,
         reraise=True,
     ):
         with attempt:

@@ -16,7 +16,7 @@ from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, RunReco
 from geo_assets.ledger.lease import LEASE_SECONDS
 from geo_assets.ledger.models import Attempt, RunAtWork, StalledJob
 from geo_assets.stages.janitor import RunSeen
-from geo_assets.submissions.launch import ATTEMPT_TAG, attempt_of
+from geo_assets.submissions.launch import ATTEMPT_TAG, CORRELATION_TAG, attempt_of
 
 _PARTITION_TAG = "dagster/partition"
 
@@ -89,13 +89,13 @@ def _just_before(requested: datetime | None) -> datetime | None:
 
 
 def _at_work(record: RunRecord) -> RunAtWork:
-    run = record.dagster_run
+    run, began = record.dagster_run, record.start_time or record.update_timestamp.timestamp()
     return RunAtWork(
         run_id=run.run_id,
-        job_type=run.job_name,
         partition_key=run.tags[_PARTITION_TAG],
         attempt=attempt_of(run.tags),
-        started_at=datetime.fromtimestamp(record.start_time or time.time(), UTC),
+        correlation_id=run.tags.get(CORRELATION_TAG, ""),
+        started_at=datetime.fromtimestamp(began, UTC),
     )
 
 

@@ -24,9 +24,9 @@ from geo_assets.task_status import BAD_INPUT
 #: A process that took the launch of an attempt and did not launch it within this time has died; the sensor does it.
 LAUNCH_GRACE_SECONDS = 20
 
-#: A run that has not claimed its job, or has ended its attempt, gives no sign of life. It works no longer than this: it
-#: waits for an engine to take its first step, or writes the job's receipt.
-_UNSEEN_SECONDS = 300
+#: A run that is left behind is dead if it was silent for so long: after its last sign of life it has a word to say to
+#: Dagster.
+_LEFT_SECONDS = 3 * lease.LEASE_SECONDS
 
 #: The status of a run that is not in Dagster any more.
 DELETED = "DELETED"
@@ -53,7 +53,7 @@ _WITHOUT_OUTCOME: LiteralString = (
               coalesce(r.run_id, a.run_id, '') as run_id,
               coalesce(r.run_status, %(deleted)s) as run_status,
               geo.was_terminated(coalesce(r.run_id, a.run_id)) as terminated,
-              extract(epoch from now() - least(greatest(j.lease_heartbeat, r.started_at), s.heartbeat))::float
+              extract(epoch from now() - least(greatest(j.lease_heartbeat, r.started_at, s.beat), s.heartbeat))::float
                 as silent_seconds,
               (select count(*) from geo.attempts b where b.job_id = j.job_id and b.requested_by = %(janitor)s
                   and b.attempt > coalesce((select max(c.attempt) from geo.attempts c
@@ -64,12 +64,13 @@ _WITHOUT_OUTCOME: LiteralString = (
                         where f.job_id = j.job_id and f.deaths >= %(deaths)s)::int as rescues"""  # noqa: S608
     + _NEWEST_ATTEMPT
     + """
- left join lateral (select min(w.heartbeat) as heartbeat from geo.steps w
-                     where w.job_id = j.job_id and w.run_id = a.run_id) s on true
+ left join lateral (select min(w.heartbeat) as heartbeat,
+                           (select beat from geo.beats b where b.run_id = r.run_id) as beat
+                      from geo.steps w where w.job_id = j.job_id and w.run_id = a.run_id) s on true
         where a.outcome is null and a.requested_at > now() - interval '30 days'"""
 )
 
-#: Its run is over, was deleted, or does not renew its lease; or one of its steps is silent: an engine may call a task
+#: Its run is over, was deleted, or gives no sign of life; or one of its steps is silent: an engine may call a task
 #: running whose worker is dead, and would wait for it for ever.
 _STALLED_JOBS: LiteralString = (
     _WITHOUT_OUTCOME
@@ -80,7 +81,7 @@ _STALLED_JOBS: LiteralString = (
                        < now() - make_interval(secs => %(lease)s)
               when r.run_id <> a.run_id then false          -- launched again already
               when r.run_status in ('STARTED', 'CANCELING')
-                   then coalesce(least(greatest(j.lease_heartbeat, r.started_at), s.heartbeat), r.created_at)
+                   then coalesce(least(greatest(j.lease_heartbeat, r.started_at, s.beat), s.heartbeat), r.created_at)
                         < now() - make_interval(secs => %(lease)s)
               else r.run_status in ('FAILURE', 'CANCELED')
                    or r.run_status = 'SUCCESS' and a.run_id is not null end"""
@@ -95,22 +96,23 @@ _UNCLAIMED_JOBS: LiteralString = (
           and coalesce(j.lease_heartbeat, '-infinity') < now() - make_interval(secs => %(lease)s)"""
 )
 
-#: The runs of our jobs that nobody waits for, and that are silent: not those that the statements above look after,
-#: which are of a job's newest attempt while that has no outcome.
+#: Runs of our attempts that are silent and that the statements above do not look at, which see the newest run of a
+#: job's newest attempt, while that has no outcome. Another installation's runs have our partitions, not our attempts.
 _LEFT_BEHIND: LiteralString = """
     select w.run_id
-      from unnest(%(runs)s::text[], %(types)s::text[], %(partitions)s::text[], %(attempts)s::int[],
-                  %(started)s::timestamptz[]) as w (run_id, job_type, partition_key, attempt, started_at)
+      from unnest(%(runs)s::text[], %(partitions)s::text[], %(attempts)s::int[], %(correlations)s::text[],
+                  %(started)s::timestamptz[]) as w (run_id, partition_key, attempt, correlation_id, started_at)
       join geo.jobs j using (partition_key)
       join lateral (select * from geo.attempts a where a.job_id = j.job_id order by attempt desc limit 1) a on true
-      left join geo.attempts own on own.job_id = j.job_id and own.run_id = w.run_id
-     where (w.job_type = j.job_type or own.run_id is not null)
-       and (a.outcome is not null or case when a.run_id is null then a.attempt is distinct from w.attempt
-                                          else a.run_id <> w.run_id end)
-       and case when own.outcome is null and own.run_id is not null
-                then greatest(w.started_at, case when j.lease_run_id = w.run_id then j.lease_heartbeat end)
-                     < now() - make_interval(secs => %(lease)s)
-                else greatest(w.started_at, own.ended_at) < now() - make_interval(secs => %(unseen)s) end"""
+      join lateral (select * from geo.attempts b
+                     where b.job_id = j.job_id and (b.run_id = w.run_id or b.attempt = w.attempt
+                                                    and b.correlation_id = w.correlation_id)
+                     order by b.run_id = w.run_id desc nulls last limit 1) own on true
+      left join lateral geo.newest_run(j.partition_key) r on true
+     where (a.outcome is not null or own.attempt <> a.attempt or a.run_id <> w.run_id or r.run_id <> w.run_id)
+       and greatest(w.started_at, case when j.lease_run_id = w.run_id then j.lease_heartbeat end, own.ended_at,
+                    (select beat from geo.beats b where b.run_id = w.run_id))
+           < now() - make_interval(secs => %(silent)s)"""
 
 #: No other attempt of the job of an attempt `a` was asked for since: a run of `a` would stand in the way of that one's.
 _IS_NEWEST: LiteralString = (
@@ -248,21 +250,28 @@ class Attempts:
         return self._without_outcome(_UNCLAIMED_JOBS)
 
     @retrying
+    def gives_signs(self, run_id: str) -> bool:
+        """Whether a run that holds no lease gave a sign of life lately."""
+        query = "select from geo.beats where run_id = %s and beat > now() - make_interval(secs => %s)"
+        with self._pool.connection() as conn:
+            return conn.execute(query, (run_id, lease.LEASE_SECONDS)).fetchone() is not None
+
+    @retrying
     def left_behind(self, runs: Sequence[RunAtWork]) -> list[str]:
-        """Those of the runs at work that are silent, and of an attempt that has ended or is not the newest of its job.
+        """Those of the runs at work that are silent, and whose job has ended or goes on without them.
 
         Dagster calls a run whose process was killed started for ever, and would start no other of its partition.
         """
         asked = {
             "runs": [run.run_id for run in runs],
-            "types": [run.job_type for run in runs],
             "partitions": [run.partition_key for run in runs],
             "attempts": [run.attempt for run in runs],
+            "correlations": [run.correlation_id for run in runs],
             "started": [run.started_at for run in runs],
-            "lease": lease.LEASE_SECONDS,
-            "unseen": _UNSEEN_SECONDS,
+            "silent": _LEFT_SECONDS,
         }
         with self._pool.connection() as conn:
+            conn.execute("delete from geo.beats where beat < now() - interval '1 day'")
             return [str(row["run_id"]) for row in conn.execute(_LEFT_BEHIND, asked).fetchall()]
 
     def _without_outcome(self, query: LiteralString) -> list[StalledJob]:

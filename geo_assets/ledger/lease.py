@@ -1,7 +1,8 @@
 """The lease of a job: one run at a time may publish in its name.
 
 Here: what is done on a connection of the caller's: the proof, inside a transaction, that a run still owns its job, the
-error where it does not, renewing the lease by the run alone. Not here: taking a job over, giving it back (`claims.py`).
+error where it does not, renewing the lease by the run alone, and its sign of life without a lease. Not here: taking a
+job over, giving it back (`claims.py`).
 """
 
 from __future__ import annotations
@@ -35,13 +36,16 @@ def assert_lease(conn: psycopg.Connection[Any] | psycopg.Cursor[Any], job_id: st
 
 def keep(conn: psycopg.Connection[Any], run_id: str) -> bool:
     """Renew the lease of the job that a run works on; false if it was lost. A run that has claimed no job, or completed
-    it, loses none.
+    it, loses none: it gives a sign of life of its own.
     """
     run = {"run": run_id}
     if conn.execute("update geo.jobs set lease_heartbeat = now() where lease_run_id = %(run)s", run).rowcount:
         return True
     at_work = "select from geo.attempts where run_id = %(run)s and outcome is distinct from 'completed'"
-    return conn.execute(at_work, run).fetchone() is None
+    if conn.execute(at_work, run).fetchone() is not None:
+        return False
+    conn.execute("insert into geo.beats values (%(run)s) on conflict (run_id) do update set beat = now()", run)
+    return True
 
 
 def lease_lost(job_id: str, run_id: str) -> GeoAssetsError:

@@ -360,9 +360,9 @@ class RunAtWork:
     """A run of a partition that Dagster calls started."""
 
     run_id: str
-    job_type: str
     partition_key: str
     attempt: int | None  # that it was launched for
+    correlation_id: str  # of that attempt
     started_at: datetime
 
 

@@ -104,7 +104,7 @@ class _Work:
     _made: set[str] = field(default_factory=set)
     _changed: set[str] = field(default_factory=set)
     _open: set[str] = field(default_factory=set)
-    _missed: list[tuple[dict[str, Any], Fault]] = field(default_factory=list)
+    _missed: dict[str, tuple[dict[str, str], Fault]] = field(default_factory=dict)
 
     # -- the ledger ----------------------------------------------------------------------------------------------------
 
@@ -239,19 +239,24 @@ class _Work:
     def _miss(self, code: str, row: dict[str, Any], detail: str) -> None:
         name = str(row["stac_item"])
         self._changed.add(name.partition("/")[0])
-        remedy = GeoAssetsError(code, detail).remedy
-        self._missed.append((row, Fault(code=code, what=name, detail=f"of {row['task_key']}: {detail}", remedy=remedy)))
+        fault = Fault(
+            code=code, what=name, detail=f"of {row['task_key']}: {detail}", remedy=GeoAssetsError(code, detail).remedy
+        )
+        told = {key: str(row[key]) for key in ("stac_item", "at", "job_id")}
+        other = self._missed.get(name)
+        if other is None or datetime.fromisoformat(other[0]["at"]) < datetime.fromisoformat(told["at"]):
+            self._missed[name] = told, fault  # of two jobs that published one item the later has it
 
     def settle(self) -> None:
         """Name what is missed: not what a later job has published, or somebody has withdrawn."""
-        for batch in batched(self._missed, _ITEMS):
+        for batch in batched(self._missed.values(), _ROWS):
             with connect(self.settings) as conn:
                 wanted = ledger.still_wanted(conn, [row for row, _ in batch])
             for row, fault in batch:
                 if fault.what in wanted:
                     self.missing.append(fault)
                     if fault.code != "ITEM_GONE":  # no repeat can change that
-                        self._open.add(str(row["job_id"]))
+                        self._open.add(row["job_id"])
 
     def _load(self, collection: str, rows: list[dict[str, Any]], parameters: dict[str, Any]) -> None:
         if collection in self.collections and pgstac.restore_collection(self.settings, self.collections[collection][1]):

@@ -97,7 +97,8 @@ def _stalled(jobs: Jobs, look: Look) -> Iterator[StalledJob]:
         yield replace(job, run_status=seen.status, terminated=seen.terminated) if seen else job
     for job in jobs.unclaimed_jobs():
         seen = look(job)
-        if seen is None or seen.may_begin:  # launched again where Dagster knows of no run, or not yet late
+        # launched again where Dagster knows of no run; not yet late; or it waits for a worker
+        if seen is None or seen.may_begin or jobs.gives_signs(seen.run_id):
             continue
         # a run that succeeded without the job stood aside for another
         status = DELETED if seen.status == "SUCCESS" else seen.status

@@ -90,9 +90,9 @@ def tags_of(attempt: Attempt) -> dict[str, str]:
 
 
 def attempt_of(tags: Mapping[str, str]) -> int | None:
-    """The attempt that a run was launched for, by its tags; None: somebody launched it by hand."""
+    """The attempt that a run was launched for, by its tags; None: somebody launched it by hand, whatever it says."""
     told = tags.get(ATTEMPT_TAG, "")
-    return int(told) if told.isdigit() else None
+    return int(told) if told.isdecimal() and len(told) < 10 else None  # an integer of PostgreSQL
 
 
 def terminate(webserver_url: str, run_id: str) -> None:

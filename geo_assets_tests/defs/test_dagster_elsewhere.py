@@ -148,6 +148,17 @@ def test_a_run_that_was_killed_at_work_is_reported_and_replaced(settings, submit
     assert submitter.jobs.find(job.job_id).attempt == 2
 
 
+def test_a_run_that_waits_for_a_worker_is_not_taken_for_dead_there_either(settings, submitter, instance, job):
+    run = run_of(instance, job, DagsterRunStatus.STARTED)
+    with instance.run_storage.connect() as runs_of_dagster:
+        runs_of_dagster.execute(text("update runs set start_time = :began"), {"began": time.time() - 60})
+    assert submitter.jobs.keeps(run.run_id)
+    assert janitor(settings, instance) == "all jobs are in order"
+    with submitter.ledger._pool.connection() as conn:
+        conn.execute("update geo.beats set beat = now() - interval '1 minute'")
+    assert janitor(settings, instance) == f"{job.partition_key}: mark_dead_and_rescue"
+
+
 def test_a_run_that_somebody_terminated_is_cancelled_and_not_replaced(settings, submitter, instance, job):
     run = run_of(instance, job, DagsterRunStatus.STARTED)
     assert submitter.jobs.claim(job.partition_key, run.run_id, 1).won
@@ -188,8 +199,8 @@ def test_the_dead_run_of_an_older_attempt_does_not_hold_up_the_newest(settings, 
     run_of(instance, job, DagsterRunStatus.QUEUED, 2)
     janitor(settings, instance)
     assert instance.get_run_by_id(late.run_id).status is DagsterRunStatus.STARTED
-    later(db)
-    began = time.time() - 60
+    later(db, 120)
+    began = time.time() - 300
     with instance.run_storage.connect() as runs_of_dagster:
         runs_of_dagster.execute(text("update runs set start_time = :began"), {"began": began})
     janitor(settings, instance)

@@ -8,6 +8,7 @@ from geo_assets.ledger.models import PlannedTask, RunAtWork, StalledJob
 from geo_assets.outcomes import GreetingOutputs
 from geo_assets.parameters import Job, validate_parameters
 from geo_assets.stages.janitor import MAX_RESCUES, Action, decide, run_janitor
+from geo_assets.submissions.launch import ATTEMPT_TAG, attempt_of
 from geo_assets_tests.intake.messages import hello
 
 
@@ -160,10 +161,13 @@ def test_a_run_that_is_silent_is_declared_dead(submitter, dagster):
     assert run_id in buried
 
 
-def seen_at_work(job, run_id, attempt=1, seconds=400):
-    """A run that Dagster calls started, for so long."""
+def seen_at_work(dagster, job, run_id, attempt=1, seconds=300):
+    """A run of an attempt that Dagster calls started, for so long."""
+    told = dagster.conn.execute(
+        "select correlation_id from geo.attempts where job_id = %s and attempt = %s", (job.job_id, attempt)
+    ).fetchone()
     started = datetime.now(UTC) - timedelta(seconds=seconds)
-    return RunAtWork(run_id, job.job_type, job.partition_key, attempt, started)
+    return RunAtWork(run_id, job.partition_key, attempt, told[0] if told else "", started)
 
 
 def test_an_attempt_is_not_launched_when_another_was_asked_for(submitter, dagster):
@@ -188,39 +192,70 @@ def test_the_dead_run_of_an_older_attempt_is_ended_so_that_the_newest_can_begin(
     assert submitter.jobs.rescue(job.job_id, 1)
     dagster.run(job, "QUEUED")
     left = submitter.jobs.left_behind
-    assert left([seen_at_work(job, late)]) == []
+    assert left([seen_at_work(dagster, job, late)]) == []
     age_lease(dagster, job, 100)
-    assert left([seen_at_work(job, late, seconds=1)]) == []
-    assert left([seen_at_work(job, late)]) == [late]
+    assert left([seen_at_work(dagster, job, late, seconds=1)]) == []
+    seen = seen_at_work(dagster, job, late)
+    assert left([seen]) == [late]
     buried = []
-    run_janitor(
-        submitter.jobs, submitter.messages, lambda run, _: buried.append(run), at_work=lambda: [seen_at_work(job, late)]
-    )
+    run_janitor(submitter.jobs, submitter.messages, lambda run, _: buried.append(run), at_work=lambda: [seen])
     assert buried == [late]
+
+
+def test_a_dead_run_that_never_claimed_its_job_is_ended_when_the_job_goes_on_without_it(submitter, dagster):
+    job, *_ = submitted(submitter)
+    assert submitter.jobs.rescue(job.job_id, 1)
+    assert submitter.jobs.left_behind([seen_at_work(dagster, job, "late", seconds=60)]) == []
+    assert submitter.jobs.left_behind([seen_at_work(dagster, job, "late")]) == ["late"]
+
+
+@pytest.mark.parametrize("claimed", [True, False])
+def test_a_dead_run_is_ended_for_one_that_was_launched_by_hand_and_waits_behind_it(submitter, dagster, claimed):
+    job, *_ = submitted(submitter)
+    dead = dagster.run(job, "STARTED")
+    if claimed:
+        assert submitter.jobs.claim(job.partition_key, dead, 1).won
+        age_lease(dagster, job, 100)
+    assert submitter.jobs.left_behind([seen_at_work(dagster, job, dead)]) == []  # the janitor looks after it as before
+    dagster.run(job, "QUEUED")
+    assert submitter.jobs.left_behind([seen_at_work(dagster, job, dead)]) == [dead]
 
 
 def test_a_run_that_was_killed_after_its_job_had_ended_is_ended_and_none_that_may_say_so_itself(submitter, dagster):
     job, run_id, _ = at_work(submitter, dagster)
     assert submitter.jobs.complete(job.job_id, run_id)
-    assert submitter.jobs.left_behind([seen_at_work(job, run_id)]) == []
-    dagster.conn.execute("update geo.attempts set ended_at = now() - interval '6 minutes' where run_id = %s", (run_id,))
-    assert submitter.jobs.left_behind([seen_at_work(job, run_id)]) == [run_id]
+    seen = seen_at_work(dagster, job, run_id)
+    assert submitter.jobs.left_behind([seen]) == []
+    dagster.conn.execute("update geo.attempts set ended_at = now() - interval '5 minutes' where run_id = %s", (run_id,))
+    assert submitter.jobs.left_behind([seen]) == [run_id]
 
 
-@pytest.mark.parametrize("claimed", [False, True])
-def test_the_run_of_the_newest_attempt_is_not_left_behind_however_silent(submitter, dagster, claimed):
-    job, *_ = submitted(submitter)
-    run_id = dagster.run(job, "STARTED")
-    if claimed:
-        assert submitter.jobs.claim(job.partition_key, run_id, 1).won
-        age_lease(dagster, job, 100)
-    assert submitter.jobs.left_behind([seen_at_work(job, run_id)]) == []
+def test_a_run_that_waits_for_its_first_step_or_writes_the_receipt_of_its_job_is_not_taken_for_dead(submitter, dagster):
+    waiting, *_ = submitted(submitter)
+    writing, writer, _ = at_work(submitter, dagster)
+    waiter = dagster.run(waiting, "STARTED")
+    assert submitter.jobs.complete(writing.job_id, writer)
+    dagster.conn.execute("update geo.attempts set ended_at = now() - interval '5 minutes' where run_id = %s", (writer,))
+    dagster.conn.execute("update dagster.runs set start_time = start_time - 100 where run_id = %s", (waiter,))
+    for run in (waiter, writer):
+        assert submitter.jobs.keeps(run)
+    assert submitter.jobs.left_behind([seen_at_work(dagster, writing, writer)]) == []
+    assert waiting.job_id not in rounds(submitter)
+    dagster.conn.execute("update geo.beats set beat = now() - interval '5 minutes'")
+    assert submitter.jobs.left_behind([seen_at_work(dagster, writing, writer)]) == [writer]
+    assert rounds(submitter)[waiting.job_id] is Action.MARK_DEAD_AND_RESCUE
 
 
-def test_a_run_of_others_with_our_partition_is_left_alone(submitter, dagster):
+def test_a_run_of_another_installation_with_our_partition_is_left_alone(submitter, dagster):
     job, _, _ = completed(submitter, dagster)
-    theirs = replace(seen_at_work(job, "theirs", None), job_type="__ASSET_JOB")
-    assert submitter.jobs.left_behind([theirs, replace(theirs, partition_key="elsewhere")]) == []
+    ours = seen_at_work(dagster, job, "theirs")
+    strangers = [replace(ours, correlation_id="another"), replace(ours, attempt=None, correlation_id="")]
+    assert submitter.jobs.left_behind([*strangers, replace(ours, partition_key="elsewhere")]) == []
+
+
+@pytest.mark.parametrize("tag", ["99999999999", "²", "-1", "1.5", ""])
+def test_a_tag_that_is_no_attempt_is_none(tag):
+    assert attempt_of({ATTEMPT_TAG: tag}) is None
 
 
 def test_a_run_that_failed_with_a_reason_is_left_alone(submitter, dagster):

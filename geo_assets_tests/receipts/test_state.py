@@ -79,6 +79,22 @@ def test_a_receipt_that_was_written_before_the_item_was_replaced_does_not_bring_
     assert (again.jobs, again.left_alone, again.items) == (0, 2, 0)
 
 
+def test_of_an_item_that_two_jobs_have_lost_the_later_misses_it(settings, submitter, empty):
+    first = Job(settings, submitter, "gone")
+    first.publish("a", "one")
+    first.end()
+    assert write_due(settings) == 1
+    second = Job(settings, submitter, "gone", 1)
+    file = second.publish("a", "two")
+    second.end()
+    assert write_due(settings, only=[second.job_id]) == 1
+    file.unlink()
+    lost = empty()
+    for jobs in (1, 0):
+        done = rebuild(lost, "default/cogs")
+        assert (done.jobs, done.incomplete, [fault.code for fault in done.missing]) == (jobs, 1, ["BLOB_GONE"])
+
+
 def test_what_was_unpublished_does_not_come_back(settings, submitter, empty):
     job = Job(settings, submitter, "buried")
     job.publish("a")

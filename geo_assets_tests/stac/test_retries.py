@@ -139,7 +139,7 @@ def test_what_is_tried_again_is_logged_without_its_arguments_and_nothing_reaches
     def statement(token):
         tried.append(token)
         if len(tried) == 1:
-            raise ZeroDivisionError("by\nnothing")
+            raise ZeroDivisionError("by nothing\nDETAIL: a secret")
 
     with caplog.at_level("INFO", logger="geo_assets"):
         statement("a secret")
