@@ -99,7 +99,7 @@ def stac_collection(job_type: str) -> dg.AssetsDefinition:
 def write_report(stages: Stages, collection: CatalogueReport) -> Iterator[Any]:
     """The account of the whole job."""
     context, job = stages.get(), collection.job
-    with plain_failures(stages):
+    with plain_failures(stages), context.signs_of_life():  # a large receipt takes its time
         account = report.report_job(context, job)
         bad, warned = report.failure_table(context, job), report.warning_table(context, job)
         verdicts = {_COMPLETE: checks.whole_account(account.stages), _GOOD: checks.no_bad_files(context, job)}

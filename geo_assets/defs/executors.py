@@ -5,6 +5,7 @@ Here: the one executor of all jobs, whose configuration names one of Dagster's o
 runs (`dagster.yaml`).
 """
 
+import logging
 import os
 import signal
 import threading
@@ -16,11 +17,14 @@ from typing import Any, cast
 import dagster as dg
 
 from geo_assets.defs.code_server import PRELOADED
+from geo_assets.defs.runs import Runs
 from geo_assets.extras import insist_on_extras
 from geo_assets.settings import Settings
 from geo_assets.stages.crew import steps_here
 from geo_assets.stages.cutting import Steps
 from geo_assets.stages.kept_lease import kept_lease
+
+_log = logging.getLogger(__name__)
 
 #: How often Celery's executor looks for steps that have ended: a small job has ten of them, one after the other, and
 #: Dagster's second is most of its time.
@@ -150,7 +154,15 @@ def _with_lease(settings: Settings, executor: dg.Executor, *, is_here: bool) -> 
     @contextmanager
     def frame(plan_context: Any) -> Iterator[None]:
         run_id = plan_context.run_id
-        with kept_lease(settings, run_id, lost), steps_here(run_id) if is_here else nullcontext():
+
+        def waits() -> bool:
+            try:
+                return Runs(plan_context.instance).waits(run_id)
+            except Exception as error:  # noqa: BLE001 - whatever keeps Dagster's events: a run is not dead for that
+                _log.debug("Dagster does not tell of the steps of run %s: %r", run_id, error)
+                return True
+
+        with kept_lease(settings, run_id, lost, waits), steps_here(run_id) if is_here else nullcontext():
             yield
 
     return _in_frame(executor, frame)

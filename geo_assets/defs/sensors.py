@@ -37,6 +37,9 @@ MESSAGES_PER_TICK, SECONDS_PER_TICK = 100, 15.0
 #: How long it is known which alerts were sent.
 _ALERTS_KEPT = timedelta(days=30)
 
+#: How long the last sign of life of a run is kept.
+_SIGNS_KEPT = timedelta(days=1)
+
 #: After this time the janitor begins no other receipt.
 _RECEIPT_SECONDS = 10.0
 
@@ -111,9 +114,11 @@ def build_janitor(settings: Settings) -> dg.SensorDefinition:
     def janitor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         """Find runs that died or hang, and ask for a new attempt of their jobs; the submissions sensor launches it."""
         logs.configure(settings)
-        runs = Runs(context.instance)
+        origin = context.code_location_origin
+        runs = Runs(context.instance, origin.location_name if origin else "")
         with Ledger(settings, connections=1) as ledger:
             done = run_janitor(ledger.jobs, ledger.messages, runs.report_dead, runs.look, runs.at_work)
+            ledger.jobs.forget_signs(_SIGNS_KEPT)
             ledger.changes.forget(timedelta(days=settings.change_feed_days))
             ledger.tallies.sum_up()
             ledger.alerts.forget(_ALERTS_KEPT, unsent=settings.alert_webhook is None)

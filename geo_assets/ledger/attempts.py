@@ -7,6 +7,7 @@ its attempt (`claims.py`), starting a run (`defs/sensors.py`, `submissions/launc
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import LiteralString
 
 from psycopg.types.json import Jsonb
@@ -26,7 +27,7 @@ LAUNCH_GRACE_SECONDS = 20
 
 #: A run that is left behind is dead if it was silent for so long: after its last sign of life it has a word to say to
 #: Dagster.
-_LEFT_SECONDS = 3 * lease.LEASE_SECONDS
+_LEFT_SECONDS = 1.5 * lease.LEASE_SECONDS
 
 #: The status of a run that is not in Dagster any more.
 DELETED = "DELETED"
@@ -65,7 +66,7 @@ _WITHOUT_OUTCOME: LiteralString = (
     + _NEWEST_ATTEMPT
     + """
  left join lateral (select min(w.heartbeat) as heartbeat,
-                           (select beat from geo.beats b where b.run_id = r.run_id) as beat
+                           (select beat from geo.beats b where b.run_id = r.run_id and r.run_status = 'STARTED') as beat
                       from geo.steps w where w.job_id = j.job_id and w.run_id = a.run_id) s on true
         where a.outcome is null and a.requested_at > now() - interval '30 days'"""
 )
@@ -96,22 +97,26 @@ _UNCLAIMED_JOBS: LiteralString = (
           and coalesce(j.lease_heartbeat, '-infinity') < now() - make_interval(secs => %(lease)s)"""
 )
 
-#: Runs of our attempts that are silent and that the statements above do not look at, which see the newest run of a
-#: job's newest attempt, while that has no outcome. Another installation's runs have our partitions, not our attempts.
+#: Runs of ours that are silent and that the statements above do not look at, which see the newest run of a job's newest
+#: attempt, while that has no outcome. Runs of another installation may have our partitions, but not our attempts; one
+#: that somebody launched by hand has no attempt before it claims its job.
 _LEFT_BEHIND: LiteralString = """
     select w.run_id
       from unnest(%(runs)s::text[], %(partitions)s::text[], %(attempts)s::int[], %(correlations)s::text[],
-                  %(started)s::timestamptz[]) as w (run_id, partition_key, attempt, correlation_id, started_at)
+                  %(by_hand)s::bool[], %(started)s::timestamptz[])
+             as w (run_id, partition_key, attempt, correlation_id, is_by_hand, started_at)
       join geo.jobs j using (partition_key)
       join lateral (select * from geo.attempts a where a.job_id = j.job_id order by attempt desc limit 1) a on true
-      join lateral (select * from geo.attempts b
+      left join lateral (select * from geo.attempts b
                      where b.job_id = j.job_id and (b.run_id = w.run_id or b.attempt = w.attempt
                                                     and b.correlation_id = w.correlation_id)
                      order by b.run_id = w.run_id desc nulls last limit 1) own on true
       left join lateral geo.newest_run(j.partition_key) r on true
-     where (a.outcome is not null or own.attempt <> a.attempt or a.run_id <> w.run_id or r.run_id <> w.run_id)
-       and greatest(w.started_at, case when j.lease_run_id = w.run_id then j.lease_heartbeat end, own.ended_at,
-                    (select beat from geo.beats b where b.run_id = w.run_id))
+     where (own.job_id is not null or w.is_by_hand)
+       and (a.outcome is not null or own.attempt <> a.attempt or a.run_id <> w.run_id or r.run_id <> w.run_id)
+       and least(greatest(w.started_at, case when j.lease_run_id = w.run_id then j.lease_heartbeat end, own.ended_at,
+                          (select beat from geo.beats b where b.run_id = w.run_id)),
+                 (select min(s.heartbeat) from geo.steps s where s.run_id = w.run_id and j.lease_run_id = w.run_id))
            < now() - make_interval(secs => %(silent)s)"""
 
 #: No other attempt of the job of an attempt `a` was asked for since: a run of `a` would stand in the way of that one's.
@@ -257,6 +262,12 @@ class Attempts:
             return conn.execute(query, (run_id, lease.LEASE_SECONDS)).fetchone() is not None
 
     @retrying
+    def forget_signs(self, older_than: timedelta) -> None:
+        """Forget runs that have given no sign of life for so long."""
+        with self._pool.connection() as conn:
+            conn.execute("delete from geo.beats where beat < now() - %s", (older_than,))
+
+    @retrying
     def left_behind(self, runs: Sequence[RunAtWork]) -> list[str]:
         """Those of the runs at work that are silent, and whose job has ended or goes on without them.
 
@@ -267,11 +278,11 @@ class Attempts:
             "partitions": [run.partition_key for run in runs],
             "attempts": [run.attempt for run in runs],
             "correlations": [run.correlation_id for run in runs],
+            "by_hand": [run.is_by_hand for run in runs],
             "started": [run.started_at for run in runs],
             "silent": _LEFT_SECONDS,
         }
         with self._pool.connection() as conn:
-            conn.execute("delete from geo.beats where beat < now() - interval '1 day'")
             return [str(row["run_id"]) for row in conn.execute(_LEFT_BEHIND, asked).fetchall()]
 
     def _without_outcome(self, query: LiteralString) -> list[StalledJob]:

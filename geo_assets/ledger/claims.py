@@ -142,9 +142,15 @@ class Claims:
 
     @retrying
     def keeps(self, run_id: str) -> bool:
-        """Renew the lease of the job that a run works on, as `lease.keep`; false if it was lost."""
+        """Renew the lease of the job that a run works on, if it has one; false if it was lost."""
         with self._pool.connection() as conn:
-            return lease.keep(conn, run_id)
+            return lease.keep(conn, run_id) is not lease.Renewal.LOST
+
+    @retrying
+    def give_sign(self, run_id: str) -> None:
+        """Record that a run is alive that holds no lease."""
+        with self._pool.connection() as conn:
+            lease.give_sign(conn, run_id)
 
     @retrying
     def job_of(self, run_id: str) -> str | None:

@@ -7,6 +7,7 @@ job over, giving it back (`claims.py`).
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from typing import Any
 
 import psycopg
@@ -18,6 +19,14 @@ LEASE_SECONDS = 30
 
 #: SQLSTATE of `geo.assert_lease` (sql/0002_ledger.sql).
 _NOT_OWNED = "GA001"
+
+
+class Renewal(Enum):
+    """What became of the lease of a run."""
+
+    DONE = auto()
+    NOT_HELD = auto()  # it has claimed no job, stood aside, or completed its job
+    LOST = auto()
 
 
 def assert_lease(conn: psycopg.Connection[Any] | psycopg.Cursor[Any], job_id: str, run_id: str) -> None:
@@ -34,18 +43,18 @@ def assert_lease(conn: psycopg.Connection[Any] | psycopg.Cursor[Any], job_id: st
         raise
 
 
-def keep(conn: psycopg.Connection[Any], run_id: str) -> bool:
-    """Renew the lease of the job that a run works on; false if it was lost. A run that has claimed no job, or completed
-    it, loses none: it gives a sign of life of its own.
-    """
+def keep(conn: psycopg.Connection[Any], run_id: str) -> Renewal:
+    """Renew the lease of the job that a run works on."""
     run = {"run": run_id}
     if conn.execute("update geo.jobs set lease_heartbeat = now() where lease_run_id = %(run)s", run).rowcount:
-        return True
+        return Renewal.DONE
     at_work = "select from geo.attempts where run_id = %(run)s and outcome is distinct from 'completed'"
-    if conn.execute(at_work, run).fetchone() is not None:
-        return False
-    conn.execute("insert into geo.beats values (%(run)s) on conflict (run_id) do update set beat = now()", run)
-    return True
+    return Renewal.NOT_HELD if conn.execute(at_work, run).fetchone() is None else Renewal.LOST
+
+
+def give_sign(conn: psycopg.Connection[Any], run_id: str) -> None:
+    """Record that a run is alive that holds no lease. It counts for as long as a lease."""
+    conn.execute("insert into geo.beats values (%s) on conflict (run_id) do update set beat = now()", (run_id,))
 
 
 def lease_lost(job_id: str, run_id: str) -> GeoAssetsError:

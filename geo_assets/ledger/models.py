@@ -167,7 +167,7 @@ class Progress(BaseModel):
     @property
     def pace(self) -> str:
         """`2.5 files/s, 684.5 KB/s`; nothing where that is not known."""
-        if not self.bytes or self.files_per_second is None or self.bytes_per_second is None:
+        if not self.bytes or not self.files_per_second or self.bytes_per_second is None:
             return ""
         return f"{self.files_per_second:,.1f} files/s, {human_bytes(self.bytes_per_second)}/s"
 
@@ -364,6 +364,7 @@ class RunAtWork:
     attempt: int | None  # that it was launched for
     correlation_id: str  # of that attempt
     started_at: datetime
+    is_by_hand: bool = False  # somebody launched it, of the janitor's own code location, for no attempt
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from typing import Self
 
 import psycopg
 
+from geo_assets.background import every
 from geo_assets.database.connections import TRANSIENT, cancel_statements
 from geo_assets.errors import GeoAssetsError
 from geo_assets.ledger.inventory import Inventory
@@ -193,6 +194,17 @@ class StageContext:
         if not job.stood_aside:
             self.ledger.work.note_rest(job.job_id, job.run_id)
             self.jobs.complete(job.job_id, job.run_id)
+
+    @contextmanager
+    def signs_of_life(self) -> Iterator[None]:
+        """Let others know that this process is alive, although its job has ended."""
+
+        def give() -> None:
+            with suppress(*TRANSIENT):
+                self.jobs.give_sign(self.run_id)
+
+        with every(HEARTBEAT_SECONDS, give, "signs-of-life"):
+            yield
 
     def stop(self) -> None:
         """End the work of this process for its run, on request or because the run lost its job: all that is under way

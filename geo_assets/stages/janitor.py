@@ -98,7 +98,7 @@ def _stalled(jobs: Jobs, look: Look) -> Iterator[StalledJob]:
     for job in jobs.unclaimed_jobs():
         seen = look(job)
         # launched again where Dagster knows of no run; not yet late; or it waits for a worker
-        if seen is None or seen.may_begin or jobs.gives_signs(seen.run_id):
+        if seen is None or seen.may_begin or (seen.status == "STARTED" and jobs.gives_signs(seen.run_id)):
             continue
         # a run that succeeded without the job stood aside for another
         status = DELETED if seen.status == "SUCCESS" else seen.status

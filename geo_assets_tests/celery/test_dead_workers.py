@@ -6,8 +6,11 @@ import time
 
 import pytest
 
-from geo_assets_tests.faults.test_killed_run import converted, run_workers
+from geo_assets.stages.context import HEARTBEAT_SECONDS
+from geo_assets_tests.celery.test_steps_on_workers import taken_by
+from geo_assets_tests.faults.test_killed_run import connect, converted, run_workers
 from geo_assets_tests.faults.test_steps_apart import assert_exact, begun
+from geo_assets_tests.faults.test_terminate import run_of
 from geo_assets_tests.waiting import until
 
 SETTINGS = {"GEO_ASSETS_EXECUTOR": "celery"}
@@ -29,6 +32,22 @@ def test_with_one_worker_killed_and_the_other_frozen_for_a_minute_the_account_is
     assert found_after <= 60, f"dead work was found after {found_after:.0f} s"
     print(f"dead work was found after {found_after:.0f} s")
     assert_exact(cli, "killed-frozen", job["job_id"], before)
+
+
+def test_a_worker_that_is_killed_before_its_first_step_has_claimed_the_job_is_found_within_a_minute(cli, workers):
+    job = cli.json("submit", "hello_world", "--param", "message=unclaimed")
+    with connect(cli) as db, db.transaction():
+        db.execute("select from geo.jobs where job_id = %s for update", (job["job_id"],))  # no step can claim it
+        run_id = run_of(cli, job["job_id"])
+        (name,) = until(lambda: [told.partition("@")[0] for told in taken_by(cli, run_id).values()], 60)
+        time.sleep(HEARTBEAT_SECONDS)  # whoever executes the plan has given a sign of life, and asked for its steps
+        workers.kill(name)
+        killed_at = time.monotonic()
+    until(lambda: cli.json("job", job["job_id"])["attempt"] >= 2, 75)
+    found_after = time.monotonic() - killed_at
+    assert found_after <= 60, f"dead work was found after {found_after:.0f} s"
+    print(f"dead work was found after {found_after:.0f} s")
+    until(lambda: cli.json("job", job["job_id"])["status"] == "completed", 60)
 
 
 def test_a_broker_that_is_started_again_and_knows_nothing_any_more_costs_an_attempt(cli, workers, redis, tmp_path):

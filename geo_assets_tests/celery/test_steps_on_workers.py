@@ -10,7 +10,7 @@ from geo_assets.ledger.lease import LEASE_SECONDS
 from geo_assets_tests.celery.conftest import CHUNK
 from geo_assets_tests.faults.test_killed_run import connect, converted, run_workers
 from geo_assets_tests.faults.test_steps_apart import FILES, assert_exact, begun
-from geo_assets_tests.faults.test_terminate import assert_cancelled, run_of, terminate, visible
+from geo_assets_tests.faults.test_terminate import assert_cancelled, run_of, run_status, terminate, visible
 from geo_assets_tests.waiting import until
 
 SETTINGS = {"GEO_ASSETS_EXECUTOR": "celery"}
@@ -62,21 +62,12 @@ def test_the_chunks_of_a_job_are_spread_over_the_workers_and_nobody_tells_the_pa
 def test_a_run_that_waits_for_a_worker_longer_than_a_lease_is_not_taken_for_dead(cli, workers):
     with workers.frozen("first"), workers.frozen("second"):
         job = cli.json("submit", "hello_world", "--param", "message=patience")
-        until(lambda: run_status(cli, job["job_id"]) == "STARTED", 60)
+        run_id = run_of(cli, job["job_id"])
+        until(lambda: run_status(cli, run_id) == "STARTED", 60)
         time.sleep(LEASE_SECONDS + 20)  # and two looks of the janitor
-        assert (cli.json("job", job["job_id"])["attempt"], run_status(cli, job["job_id"])) == (1, "STARTED")
+        assert (cli.json("job", job["job_id"])["attempt"], run_status(cli, run_id)) == (1, "STARTED")
     until(lambda: cli.json("job", job["job_id"])["status"] == "completed", 90)
     assert cli.json("job", job["job_id"])["attempt"] == 1
-
-
-def run_status(cli, job_id: str) -> str:
-    """What Dagster says of the newest run of a job."""
-    with connect(cli) as db:
-        query = (
-            "select r.status from dagster.runs r join dagster.run_tags t using (run_id)"
-            " where t.key = 'geo_assets/job_id' and t.value = %s order by r.id desc limit 1"
-        )
-        return (db.execute(query, (job_id,)).fetchone() or [""])[0]
 
 
 def test_cancel_reaches_the_workers_and_the_next_submission_does_the_rest(cli, workers, tmp_path):

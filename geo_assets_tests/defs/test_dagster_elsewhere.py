@@ -7,15 +7,19 @@ from datetime import timedelta
 import dagster as dg
 import psycopg
 import pytest
-from dagster import DagsterInstance, DagsterRunStatus
+from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRunStatus
 from dagster._core.code_pointer import ModuleCodePointer
+from dagster._core.events import EngineEventData
+from dagster._core.execution.plan.objects import StepFailureData, StepRetryData, StepSuccessData
 from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.test_utils import create_run_for_test
+from dagster_shared.error import SerializableErrorInfo
 from sqlalchemy import text
 
 from geo_assets.definitions import build_defs
 from geo_assets.defs import runs
+from geo_assets.defs.runs import Runs
 from geo_assets.defs.sensors import build_janitor, build_submissions_sensor
 from geo_assets.parameters import JOB_TYPES
 from geo_assets.stages.janitor import MAX_RESCUES
@@ -75,6 +79,12 @@ def run_of(instance, job, status=DagsterRunStatus.NOT_STARTED, attempt=1):
         remote_job_origin=RemoteJobOrigin(repository, job.job_type),
         job_code_origin=JobPythonOrigin(job.job_type, code),
     )
+
+
+def all_began(instance, seconds):
+    """All runs began so long ago."""
+    with instance.run_storage.connect() as runs_of_dagster:
+        runs_of_dagster.execute(text("update runs set start_time = :began"), {"began": time.time() - seconds})
 
 
 def janitor(settings, instance):
@@ -150,9 +160,8 @@ def test_a_run_that_was_killed_at_work_is_reported_and_replaced(settings, submit
 
 def test_a_run_that_waits_for_a_worker_is_not_taken_for_dead_there_either(settings, submitter, instance, job):
     run = run_of(instance, job, DagsterRunStatus.STARTED)
-    with instance.run_storage.connect() as runs_of_dagster:
-        runs_of_dagster.execute(text("update runs set start_time = :began"), {"began": time.time() - 60})
-    assert submitter.jobs.keeps(run.run_id)
+    all_began(instance, 60)
+    submitter.jobs.give_sign(run.run_id)
     assert janitor(settings, instance) == "all jobs are in order"
     with submitter.ledger._pool.connection() as conn:
         conn.execute("update geo.beats set beat = now() - interval '1 minute'")
@@ -200,9 +209,48 @@ def test_the_dead_run_of_an_older_attempt_does_not_hold_up_the_newest(settings, 
     janitor(settings, instance)
     assert instance.get_run_by_id(late.run_id).status is DagsterRunStatus.STARTED
     later(db, 120)
-    began = time.time() - 300
-    with instance.run_storage.connect() as runs_of_dagster:
-        runs_of_dagster.execute(text("update runs set start_time = :began"), {"began": began})
+    all_began(instance, 300)
     janitor(settings, instance)
     assert instance.get_run_by_id(late.run_id).status is DagsterRunStatus.FAILURE
     assert submitter.jobs.find(job.job_id).status == "queued"
+
+
+def test_of_the_runs_that_somebody_launched_by_hand_ours_are_those_of_our_code_location(instance, job):
+    run = run_of(instance, job, DagsterRunStatus.STARTED, attempt="")
+    of_attempt = run_of(instance, job, DagsterRunStatus.STARTED)
+
+    def by_hand(location: str) -> set[str]:
+        return {seen.run_id for seen in Runs(instance, location).at_work() if seen.is_by_hand}
+
+    assert run.run_id in by_hand("maps")
+    assert of_attempt.run_id not in by_hand("maps")
+    assert by_hand("another") == by_hand("") == set()
+
+
+def test_a_run_waits_until_a_process_begins_with_a_step_and_again_when_it_is_done(instance, job):
+    run, waits = run_of(instance, job, DagsterRunStatus.STARTED), Runs(instance).waits
+
+    error = SerializableErrorInfo("away", [], "Error")
+    data = {
+        DagsterEventType.STEP_WORKER_STARTED: EngineEventData(),
+        DagsterEventType.STEP_UP_FOR_RETRY: StepRetryData(error=error),
+        DagsterEventType.STEP_SUCCESS: StepSuccessData(duration_ms=1.0),
+        DagsterEventType.STEP_FAILURE: StepFailureData(error=error, user_failure_data=None),
+    }
+
+    def tell(kind: DagsterEventType, step: str) -> None:
+        event = DagsterEvent(kind.value, job.job_type, step_key=step, event_specific_data=data.get(kind))
+        instance.report_dagster_event(event, run.run_id)
+
+    assert waits(run.run_id)
+    tell(DagsterEventType.STEP_WORKER_STARTED, "claim")
+    tell(DagsterEventType.STEP_START, "claim")
+    assert not waits(run.run_id)
+    tell(DagsterEventType.STEP_UP_FOR_RETRY, "claim")
+    assert waits(run.run_id)
+    tell(DagsterEventType.STEP_RESTARTED, "claim")
+    tell(DagsterEventType.STEP_START, "other")
+    tell(DagsterEventType.STEP_SUCCESS, "claim")
+    assert not waits(run.run_id)
+    tell(DagsterEventType.STEP_FAILURE, "other")
+    assert waits(run.run_id)

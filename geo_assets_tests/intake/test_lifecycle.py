@@ -205,7 +205,7 @@ def test_the_dead_run_of_an_older_attempt_is_ended_so_that_the_newest_can_begin(
 def test_a_dead_run_that_never_claimed_its_job_is_ended_when_the_job_goes_on_without_it(submitter, dagster):
     job, *_ = submitted(submitter)
     assert submitter.jobs.rescue(job.job_id, 1)
-    assert submitter.jobs.left_behind([seen_at_work(dagster, job, "late", seconds=60)]) == []
+    assert submitter.jobs.left_behind([seen_at_work(dagster, job, "late", seconds=40)]) == []
     assert submitter.jobs.left_behind([seen_at_work(dagster, job, "late")]) == ["late"]
 
 
@@ -238,12 +238,44 @@ def test_a_run_that_waits_for_its_first_step_or_writes_the_receipt_of_its_job_is
     dagster.conn.execute("update geo.attempts set ended_at = now() - interval '5 minutes' where run_id = %s", (writer,))
     dagster.conn.execute("update dagster.runs set start_time = start_time - 100 where run_id = %s", (waiter,))
     for run in (waiter, writer):
-        assert submitter.jobs.keeps(run)
+        submitter.jobs.give_sign(run)
     assert submitter.jobs.left_behind([seen_at_work(dagster, writing, writer)]) == []
     assert waiting.job_id not in rounds(submitter)
     dagster.conn.execute("update geo.beats set beat = now() - interval '5 minutes'")
     assert submitter.jobs.left_behind([seen_at_work(dagster, writing, writer)]) == [writer]
     assert rounds(submitter)[waiting.job_id] is Action.MARK_DEAD_AND_RESCUE
+
+
+def test_a_run_that_is_told_to_end_while_it_waits_for_a_worker_is_cancelled_after_a_lease(submitter, dagster):
+    job, *_ = submitted(submitter)
+    run_id = dagster.run(job, "STARTED")
+    dagster.conn.execute("update dagster.runs set start_time = start_time - 100 where run_id = %s", (run_id,))
+    submitter.jobs.give_sign(run_id)
+    assert job.job_id not in rounds(submitter)
+    dagster.set(run_id, "CANCELING")
+    assert rounds(submitter)[job.job_id] is Action.CANCEL
+
+
+def test_a_run_whose_step_is_dead_does_not_hold_up_one_that_was_launched_by_hand(submitter, dagster):
+    job, run_id, _ = at_work(submitter, dagster)
+    seen, left = seen_at_work(dagster, job, run_id), submitter.jobs.left_behind
+    assert submitter.jobs.begin_step(job.job_id, run_id, "far/1")
+    dagster.run(job, "QUEUED")
+    assert left([seen]) == []
+    dagster.conn.execute("update geo.steps set heartbeat = now() - interval '100 seconds' where run_id = %s", (run_id,))
+    assert submitter.jobs.keeps(run_id)  # whoever executes its plan lives, and waits for the step
+    assert left([seen]) == [run_id]
+
+
+def test_a_run_by_hand_that_dies_before_it_claims_its_ended_job_is_ended_so_that_the_job_can_go_on(submitter, dagster):
+    job, _, parameters = completed(submitter, dagster)
+    run_id = dagster.run(job, "STARTED")
+    assert submitter.submit(parameters, submitted_by="test", force=True).attempt is None  # it is taken for at work
+    seen = replace(seen_at_work(dagster, job, run_id), attempt=None, correlation_id="", is_by_hand=True)
+    submitter.jobs.give_sign(run_id)
+    assert submitter.jobs.left_behind([seen]) == []
+    dagster.conn.execute("update geo.beats set beat = now() - interval '1 minute' where run_id = %s", (run_id,))
+    assert submitter.jobs.left_behind([seen]) == [run_id]
 
 
 def test_a_run_of_another_installation_with_our_partition_is_left_alone(submitter, dagster):

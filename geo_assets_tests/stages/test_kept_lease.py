@@ -1,5 +1,6 @@
 """The steps of a run may be many processes: the lease between two of them, and what each knows of the job."""
 
+import threading
 from contextlib import contextmanager
 
 import psycopg
@@ -74,6 +75,38 @@ def test_a_plan_that_is_shorter_than_a_heartbeat_opens_no_connection(settings, m
     with kept_lease(unreachable, job.run_id):
         pass
     assert lease(dagster, job) == (job.run_id, before)
+
+
+def signs(dagster, run_id: str) -> int:
+    return dagster.conn.execute("select count(*) from geo.beats where run_id = %s", (run_id,)).fetchone()[0]
+
+
+def test_a_run_gives_signs_of_life_before_its_first_step_and_none_while_a_process_is_at_a_step(settings, dagster):
+    run_id, asked, waiting = "waits", [], threading.Event()
+
+    def waits() -> bool:
+        asked.append(run_id)
+        return waiting.is_set()
+
+    with kept_lease(settings, run_id, waits=waits):
+        until(lambda: len(asked) > 2, 10)
+        assert signs(dagster, run_id) == 0
+        waiting.set()
+        until(lambda: signs(dagster, run_id) == 1, 10)
+
+
+def test_a_run_that_owns_its_job_is_not_asked_for_its_steps(settings, dagster, job):
+    asked, (_, before) = [], lease(dagster, job)
+    with kept_lease(settings, job.run_id, waits=lambda: bool(asked.append(1))):
+        until(lambda: lease(dagster, job)[1] > before, 10)
+    assert (asked, signs(dagster, job.run_id)) == ([], 0)
+
+
+def test_a_process_that_writes_the_receipt_of_its_job_gives_signs_of_life(settings, dagster, job):
+    with step(settings, job.run_id) as last:
+        last.complete(job)
+        with last.signs_of_life():
+            until(lambda: signs(dagster, job.run_id) == 1, 10)
 
 
 def test_a_database_that_is_away_for_a_while_does_not_end_the_renewing(settings, monkeypatch, dagster, job):
