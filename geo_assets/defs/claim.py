@@ -35,7 +35,7 @@ class Options(Force):
 
 def claim(context: dg.OpExecutionContext, stages: Stages, job_type: str, options: Force | None = None) -> JobRef:
     """Claim the job of this run's partition. A run that finds it owned by another says so and leaves it alone."""
-    with plain_failures(stages):
+    with plain_failures(stages), stages.get().signs_of_life():  # it may wait for who holds the job's row
         job = claim_job(
             stages.get(),
             partition_key=context.partition_key,

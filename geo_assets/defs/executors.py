@@ -35,7 +35,7 @@ _TICK_SECONDS = 0.2
 _TOO_MANY_REQUESTS = 429
 
 #: How long a plan that is to end may wait for its steps: a step finds within a heartbeat that its job is gone.
-_LAST_SECONDS = 45.0
+_LAST_SECONDS = 30.0
 
 
 def build_executor(settings: Settings) -> dg.ExecutorDefinition:

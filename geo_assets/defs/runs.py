@@ -31,12 +31,9 @@ _START_SECONDS = 600.0
 #: How much the clocks of Dagster's storage and of our database may differ.
 _CLOCKS_DIFFER = timedelta(seconds=60)
 
-#: What Dagster tells of a step when its process begins, whatever that is, and when nobody works on it any more.
-_BEGUN = {
-    DagsterEventType.STEP_WORKER_STARTED,
-    DagsterEventType.STEP_START,
-    DagsterEventType.STEP_RESTARTED,
-}
+#: What Dagster tells of a step when its code begins, and when nobody works on it any more. Not when its process begins,
+#: which may import for long where processors are few: Dagster itself looks after a process that dies then.
+_BEGUN = {DagsterEventType.STEP_START, DagsterEventType.STEP_RESTARTED}
 _OVER = {
     DagsterEventType.STEP_SUCCESS,
     DagsterEventType.STEP_FAILURE,

@@ -84,11 +84,12 @@ def take_inventory(context: StageContext, job: JobRef) -> InventoryRef:
         kinds.update(source.kind for source in sources_of(context, job))
         listed = ListingOutputs(files=files, bytes=size, sources=dict(kinds), ignored=ignored)
         record_single_task(context, job, STAGE, listed)
-        context.complete(job)  # the listing is all that it was asked for
     limit = job.parameters_as(ListContainer).limit
     every = sources_in(context.inventory.members(job.job_id), job.parameters)
     worked_on = (s for s in every if s.kind is not Kind.COMPANION)
     truncated = limit is not None and len(list(islice(worked_on, limit + 1))) > limit
+    if not ingests:
+        context.complete(job)  # the listing is all that it was asked for
     return InventoryRef(job=job, files=files, bytes=size, ignored=ignored, sources=dict(kinds), truncated=truncated)
 
 

@@ -197,7 +197,7 @@ class StageContext:
 
     @contextmanager
     def signs_of_life(self) -> Iterator[None]:
-        """Let others know that this process is alive, although its job has ended."""
+        """Let others know that this process is alive, although its run does not own its job yet, or no more."""
 
         def give() -> None:
             with suppress(*TRANSIENT):

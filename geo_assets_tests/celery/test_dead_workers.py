@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from geo_assets.stages.context import HEARTBEAT_SECONDS
+from geo_assets.ledger.lease import LEASE_SECONDS
 from geo_assets_tests.celery.test_steps_on_workers import taken_by
 from geo_assets_tests.faults.test_killed_run import connect, converted, run_workers
 from geo_assets_tests.faults.test_steps_apart import assert_exact, begun
@@ -40,7 +40,8 @@ def test_a_worker_that_is_killed_before_its_first_step_has_claimed_the_job_is_fo
         db.execute("select from geo.jobs where job_id = %s for update", (job["job_id"],))  # no step can claim it
         run_id = run_of(cli, job["job_id"])
         (name,) = until(lambda: [told.partition("@")[0] for told in taken_by(cli, run_id).values()], 60)
-        time.sleep(HEARTBEAT_SECONDS)  # whoever executes the plan has given a sign of life, and asked for its steps
+        time.sleep(LEASE_SECONDS + 15)  # it lives, and waits for its turn
+        assert cli.json("job", job["job_id"])["attempt"] == 1
         workers.kill(name)
         killed_at = time.monotonic()
     until(lambda: cli.json("job", job["job_id"])["attempt"] >= 2, 75)

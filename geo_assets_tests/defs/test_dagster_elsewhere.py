@@ -9,7 +9,6 @@ import psycopg
 import pytest
 from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRunStatus
 from dagster._core.code_pointer import ModuleCodePointer
-from dagster._core.events import EngineEventData
 from dagster._core.execution.plan.objects import StepFailureData, StepRetryData, StepSuccessData
 from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
@@ -232,7 +231,6 @@ def test_a_run_waits_until_a_process_begins_with_a_step_and_again_when_it_is_don
 
     error = SerializableErrorInfo("away", [], "Error")
     data = {
-        DagsterEventType.STEP_WORKER_STARTED: EngineEventData(),
         DagsterEventType.STEP_UP_FOR_RETRY: StepRetryData(error=error),
         DagsterEventType.STEP_SUCCESS: StepSuccessData(duration_ms=1.0),
         DagsterEventType.STEP_FAILURE: StepFailureData(error=error, user_failure_data=None),
@@ -243,7 +241,6 @@ def test_a_run_waits_until_a_process_begins_with_a_step_and_again_when_it_is_don
         instance.report_dagster_event(event, run.run_id)
 
     assert waits(run.run_id)
-    tell(DagsterEventType.STEP_WORKER_STARTED, "claim")
     tell(DagsterEventType.STEP_START, "claim")
     assert not waits(run.run_id)
     tell(DagsterEventType.STEP_UP_FOR_RETRY, "claim")
