@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN = started=$$SECONDS; uv=$$(scripts/bootstrap); echo "environment: $$((SECONDS - started)) s"; step=$$SECONDS; $$uv run --frozen
 
 
-.PHONY: help setup demo lint test docs coverage test-faults test-celery test-azure test-k8s test-s3 test-vm test-slow faults nemesis drill faults-list renew bench bench-gate bench-raster bench-many bench-mixed bench-eta bench-fair bench-vector bench-page bench-stac bench-intake bench-celery bench-scale bench-soak up down
+.PHONY: help setup demo lint test docs coverage test-faults test-celery test-azure test-k8s test-s3 test-vm test-slow faults nemesis drill faults-list renew bench bench-gate bench-raster bench-large bench-many bench-mixed bench-eta bench-fair bench-vector bench-page bench-stac bench-intake bench-celery bench-scale bench-soak up down
 help:   ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -95,7 +95,7 @@ renew:  ## write again what tests compare: docs/reference, the snapshot of the d
 
 bench:  ## all benchmarks, one after the other: some hours; then their charts, and the page that leads to them
 	@failed=
-	for each in raster vector many mixed eta fair stac page intake celery scale soak; do $(MAKE) bench-$$each || failed+=" $$each"; done
+	for each in raster large vector many mixed eta fair stac page intake celery scale soak; do $(MAKE) bench-$$each || failed+=" $$each"; done
 	$(RUN) python -m benchmarks.pages --together
 	[[ -z $$failed ]] || { echo "missed:$$failed" >&2; exit 1; }
 
@@ -105,6 +105,10 @@ bench-gate: ## are we still ahead of rio-cogeo, GDAL and ogr2ogr? small inputs, 
 
 bench-raster: ## COGs against rio-cogeo, GDAL and gdalwarp
 	@$(RUN) python -m benchmarks.raster
+
+bench-large: ## rasters of 200,000 pixels a side: memory, disk, what a kill costs; half an hour, 20 GB
+	@$(RUN) python -m benchmarks.large
+	echo "bench-large: $$((SECONDS - step)) s"
 
 bench-many: ## a thousand small rasters and vectors against shell loops; starts the stack
 	@$(RUN) geo-assets up

@@ -99,14 +99,16 @@ def resident(pid: int) -> int:
 
 
 def _bytes_below(folder: Path) -> int:
-    total = 0
+    """What files take, each once, however many names it has."""
+    found = {}
     for parent, _, names in os.walk(folder):
         for name in names:
             try:
-                total += Path(parent, name).lstat().st_blocks * 512
+                status = Path(parent, name).lstat()
             except OSError:
                 continue
-    return total
+            found[status.st_dev, status.st_ino] = status.st_blocks * 512
+    return sum(found.values())
 
 
 def _bytes_of_unlinked(pid: int) -> int:

@@ -9,9 +9,12 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from geo_assets.errors import GeoAssetsError
 from geo_assets.raster import cogfile
 from geo_assets.raster.checkpoint import Checkpoint
 
@@ -69,12 +72,44 @@ class BlockBuffer:
             del blocks[: len(part)]
             self._bytes -= sum(map(len, part))
 
-    def move_to(self, out: BinaryIO, level: int) -> None:
-        """Write the blocks of a level in order, freeing their disk space as they are written, unless they are kept
-        until the output is verified.
+    @contextmanager
+    def output(self, made: Path, header: bytes) -> Iterator[BinaryIO]:
+        """The COG, opened for writing behind its header; see `place` for where.
+
+        Raises:
+            GeoAssetsError: INTERNAL, what was moved before is behind another header; it is forgotten.
         """
+        if self._checkpoint is None:
+            with made.open("wb") as out:
+                out.write(header)
+                yield out
+            return
+        place = self._checkpoint.cog
+        with place.open("r+b" if place.exists() else "w+b") as out:
+            if out.read(len(header)) != header:
+                if place.stat().st_size > len(header):
+                    self._checkpoint.forget()
+                    raise GeoAssetsError("INTERNAL", "what was kept of the COG begins with another header")
+                out.seek(0)
+                out.write(header)
+            yield out
+
+    def place(self, made: Path) -> Path:
+        """Where the COG is written: where progress is kept, in the same place, so that it can be gone on with."""
+        return self._checkpoint.cog if self._checkpoint else made
+
+    def move_to(self, out: BinaryIO, level: int, length: int) -> None:
+        """Move the blocks of a level to the current position of the output, in order; they take no disk space twice.
+
+        Args:
+            out: see `output`.
+            level: its number.
+            length: bytes of its blocks, of which those at the end may have been moved before.
+        """
+        start = out.tell()
         if self._checkpoint or self._files[level]:
-            _move(self._file(level), out, keep=self._checkpoint is not None)
+            _move(self._file(level), out, start)
+        out.seek(start + length - sum(map(len, self._memory[level])))
         out.writelines(self._memory[level])
         self._memory[level].clear()
 
@@ -84,20 +119,13 @@ class BlockBuffer:
             file.close()
 
 
-def _move(file: BinaryIO, out: BinaryIO, *, keep: bool) -> None:
-    """Move a file's bytes to the current position of `out`. The last ones first: only the end of a file can be
-    truncated, so that the bytes do not need disk space twice.
+def _move(file: BinaryIO, out: BinaryIO, start: int) -> None:
+    """Move a file's bytes to a position of `out`, the last ones first: only the end of a file can be truncated. What
+    was written but not truncated before a kill is written again.
     """
-    file.flush()
-    start, length = out.tell(), file.tell()
-    if keep:
-        file.seek(0)
-        shutil.copyfileobj(file, out, 1 << 20)
-        return
-    for offset in reversed(range(0, length, _MOVED_AT_ONCE)):
+    for offset in reversed(range(0, file.seek(0, os.SEEK_END), _MOVED_AT_ONCE)):
         file.seek(offset)
         out.seek(start + offset)
         shutil.copyfileobj(file, out, 1 << 20)
         out.flush()
         file.truncate(offset)
-    out.seek(start + length)

@@ -1,6 +1,7 @@
 """The progress of a large conversion, saved from time to time, so that after a kill another process resumes from there.
 
-Here: one directory per conversion: the blocks of each level, and a state that says how much of them is valid.
+Here: one directory per conversion: the blocks of each level, a state that says how much of them is valid, and in the
+end the COG into which they are moved.
 Not here: what a state consists of (`onepass.py`), who finds the directory of a process that died (`sandbox/pool.py`).
 
 The state is replaced in one rename after the blocks are written. If state and blocks do not match, the conversion
@@ -21,8 +22,10 @@ from geo_assets.raster.pixels import Pixels
 
 _STATE = "state.npz"
 
-#: The entry of the state that is JSON.
-_FACTS = "facts"
+#: The entry of the state that is JSON, and what it says once all blocks are made.
+_FACTS, WHOLE = "facts", "whole"
+
+_COG = "cog.tif"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,11 @@ class Checkpoint:
         """The file of a level's blocks, opened for reading and appending."""
         self.directory.mkdir(parents=True, exist_ok=True)
         return (self.directory / f"level-{level}.blocks").open("a+b")
+
+    @property
+    def cog(self) -> Path:
+        """The COG that the blocks are moved into; it is there once that has begun."""
+        return self.directory / _COG
 
     def save(self, facts: dict[str, Any], arrays: dict[str, Pixels]) -> None:
         """Replace the state."""
@@ -66,17 +74,23 @@ class Checkpoint:
         lengths = facts.get("lengths", [])
         if facts.get("identity") != self.identity or len(lengths) != levels:
             return None
-        if any(
-            (path.stat().st_size if path.exists() else 0) < length for path, length in zip(paths, lengths, strict=True)
-        ):
-            return None
-        for path, length in zip(paths, lengths, strict=True):
-            if path.exists():
+        sizes = [path.stat().st_size if path.exists() else 0 for path in paths]
+        for level, (size, length) in enumerate(zip(sizes, lengths, strict=True)):
+            if size < length and not (facts.get(WHOLE) and self._has_moved(lengths[level:])):
+                return None
+        for path, size, length in zip(paths, sizes, lengths, strict=True):
+            if size > length:
                 with path.open("r+b") as blocks:  # by an open file: a child may not by a path (sandbox/seccomp.py)
                     blocks.truncate(length)
         return facts, arrays
 
+    def _has_moved(self, lengths: list[int]) -> bool:
+        """Whether the COG is so long that blocks of these bytes, of a level and all that come before it in the file,
+        can be in it: the last piece of a level is moved first.
+        """
+        return self.cog.exists() and self.cog.stat().st_size > sum(lengths)
+
     def forget(self) -> None:
-        """Remove state and blocks: the conversion starts from the beginning."""
-        for path in [*self.directory.glob("level-*.blocks"), self.directory / _STATE]:
+        """Remove all, the state first, without which nothing else is believed: the conversion starts anew."""
+        for path in [self.directory / _STATE, *self.directory.glob("level-*.blocks"), self.cog]:
             path.unlink(missing_ok=True)

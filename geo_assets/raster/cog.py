@@ -244,15 +244,16 @@ def _in_one_pass(task: Task, origin: Origin, dataset: Any, described: Any) -> _P
         with _writing(task, origin):
             crs = origin.crs if origin.assigned else None
             header = onepass.skeleton(described, task.work, task.profile, _metadata_options(task, origin), crs)
-            pyramid.save(task.made, header)
+            place = pyramid.save(task.made, header)
         checks, measurement, resumed = pyramid.checks(), pyramid.measurement, pyramid.resumed
-    problems = not_as_written(task.made, checks, threads, task.progress.proven)
-    with gdal.open_raster(task.made) as cog:
+    problems = not_as_written(place, checks, threads, task.progress.proven)
+    with gdal.open_raster(place) as cog:
         _refuse_a_crs_that_a_tiff_cannot_hold(task.name, origin, cog)
         with gdal.reading(task.info.path, task.info.driver):  # its metadata, which may be no text
             differences = [*metadata_differences(described, cog, origin.crs, outline=described is not dataset)]
             task.notes.extend(lost_metadata(described, cog))
-        raise_for(task.name, [*_structure(task), *problems, *differences])
+        raise_for(task.name, [*_structure(place), *problems, *differences])
+    place.replace(task.made)
     return _Proof(measurement, resumed=resumed)
 
 
@@ -293,7 +294,7 @@ def _by_gdal(task: Task, origin: Origin) -> _Proof:
         task.notes.extend(lost_metadata(source, cog))
     raise_for(task.name, problems)
     cogfile.restamp(task.made, measurement.sha256(), overview_hashes)
-    raise_for(task.name, _structure(task))
+    raise_for(task.name, _structure(task.made))
     return _Proof(measurement, loss)
 
 
@@ -316,9 +317,9 @@ def _copy_by_gdal(task: Task, origin: Origin, dataset: Any) -> None:
         rasterio.shutil.copy(with_overviews, task.made, driver="COG", **{**options, "OVERVIEWS": "FORCE_USE_EXISTING"})
 
 
-def _structure(task: Task) -> list[str]:
+def _structure(path: Path) -> list[str]:
     try:
-        return structure(task.made)
+        return structure(path)
     except tiff.LayoutError as error:
         return [str(error)]
 

@@ -111,15 +111,24 @@ def pyramid(skeleton: Header, sizes: Sequence[tuple[int, int]], blocks: Sequence
     placed: list[NDArray[np.uint64]] = [np.empty(0, np.uint64)] * len(blocks)
     for level in reversed(range(len(blocks))):
         starts[level] = total
-        framed = np.where(blocks[level] > 0, blocks[level] + np.uint64(_LEADER + _TRAILER), np.uint64(0))
-        ends = np.cumsum(framed, dtype=np.uint64)
-        placed[level] = np.where(blocks[level] > 0, ends - framed + np.uint64(total + _LEADER), np.uint64(0))
+        stored = _stored(blocks[level])
+        ends = np.cumsum(stored, dtype=np.uint64)
+        placed[level] = np.where(blocks[level] > 0, ends - stored + np.uint64(total + _LEADER), np.uint64(0))
         total += int(ends[-1])
     images = [
         Image(_sized(main if level == 0 else _overview(main), *size), placed[level], blocks[level])
         for level, size in enumerate(sizes)
     ]
     return Header(tuple(images), skeleton.ghost, big=total > _CLASSIC_BYTES)
+
+
+def _stored(blocks: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    return np.where(blocks > 0, blocks + np.uint64(_LEADER + _TRAILER), np.uint64(0))
+
+
+def stored_bytes(blocks: NDArray[np.uint64]) -> int:
+    """Return what blocks of these bytes take in the file, all together, each `framed`."""
+    return int(_stored(blocks).sum(dtype=np.uint64))
 
 
 def framed(block: bytes) -> tuple[bytes, bytes, bytes]:

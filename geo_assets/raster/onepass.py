@@ -30,7 +30,7 @@ from rasterio.windows import Window
 
 from geo_assets.raster import cogfile, gdal
 from geo_assets.raster.block_buffer import BlockBuffer
-from geo_assets.raster.checkpoint import Checkpoint
+from geo_assets.raster.checkpoint import WHOLE, Checkpoint
 from geo_assets.raster.codecs import TRIAL_ROWS, Codec, choose_codec
 from geo_assets.raster.inspect import RasterInfo, dtype_names, numpy_dtype
 from geo_assets.raster.overviews import halve, level_sizes
@@ -247,15 +247,17 @@ class Pyramid(AbstractContextManager["Pyramid"]):
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def save(self, made: Path, outline: cogfile.Header) -> None:
-        """Write the COG, with the directory of `outline` (see `skeleton`)."""
+    def save(self, made: Path, outline: cogfile.Header) -> Path:
+        """Write the COG, with the directory of `outline` (see `skeleton`). Returns where it is: at `made`, or beside
+        what is kept of the progress, from where it is moved once it is proven.
+        """
         blocks = [np.array(level.counts, np.uint64) for level in self.levels]
         header = cogfile.pyramid(outline, [(level.height, level.width) for level in self.levels], blocks)
         hashes = self.hashes()
-        with made.open("wb") as out:
-            out.write(cogfile.stamped(header, hashes[0], hashes[1:]))
+        with self._blocks_waiting.output(made, cogfile.stamped(header, hashes[0], hashes[1:])) as out:
             for level in reversed(self.levels):
-                self._blocks_waiting.move_to(out, level.number)
+                self._blocks_waiting.move_to(out, level.number, cogfile.stored_bytes(blocks[level.number]))
+        return self._blocks_waiting.place(made)
 
     def hashes(self) -> list[str]:
         """Return the pixel hash of each level, full resolution first."""
@@ -294,7 +296,12 @@ class Pyramid(AbstractContextManager["Pyramid"]):
     def _keep(self, checkpoint: Checkpoint) -> None:
         """Save the progress; called while no tile is being worked on."""
         self._collect_all()
-        facts = {"lengths": self._blocks_waiting.all_to_disk(), "levels": [level.facts() for level in self.levels]}
+        full = self.levels[0]
+        facts = {
+            "lengths": self._blocks_waiting.all_to_disk(),
+            "levels": [level.facts() for level in self.levels],
+            WHOLE: full.done * TILE >= full.height,
+        }
         arrays = {f"{level.number}.{name}": array for level in self.levels for name, array in level.arrays().items()}
         checkpoint.save(facts, arrays)
 

@@ -1,20 +1,24 @@
 """The conversion of a large raster resumes after a kill, and the COG is the same."""
 
 import os
+import shutil
 import signal
 import threading
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geo_assets.raster import onepass
+from geo_assets.errors import GeoAssetsError
+from geo_assets.raster import block_buffer, cog, onepass
 from geo_assets.raster.models import ConvertReport, ConvertRequest
 from geo_assets.sandbox.pool import SandboxPool
+from geo_assets.stages.raster_conversion import Converter
 from geo_assets_tests.processes import children, command
 from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.raster.test_onepass import values
@@ -44,6 +48,16 @@ def resumed(folder: Path, source: Path, strips: int, chunk: int, **options) -> C
     with killed_after(strips), pytest.raises(Killed):
         made(source, kept=str(folder / "kept"), chunk_pixels=chunk, **options)
     return made(source, kept=str(folder / "kept"), chunk_pixels=chunk, **options)
+
+
+def killed_in_its_proof(source: Path, **options) -> None:
+    def killed(*_):
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cog, "not_as_written", killed)
+        with pytest.raises(Killed):
+            made(source, **options)
 
 
 @pytest.mark.parametrize("profile", ["web", "analysis"])
@@ -78,19 +92,93 @@ def test_wherever_it_was_killed(tmp_path_factory, height, width, after, every):
     assert (folder / "out.tif").read_bytes() == expected
 
 
-def test_a_conversion_that_was_killed_in_its_proof_does_not_read_the_source_again(tmp_path, monkeypatch):
-    from geo_assets.raster import cog
-
-    def killed(*_):
-        raise Killed
-
+def test_a_conversion_that_was_killed_in_its_proof_does_not_read_the_source_again(tmp_path):
     source = write(tmp_path / "in.tif", values(1, 3000, 1100, "uint8", None))
     options = {"kept": str(tmp_path / "kept"), "chunk_pixels": 512 * 1100}
-    with monkeypatch.context() as patch:
-        patch.setattr(cog, "not_as_written", killed)
-        with pytest.raises(Killed):
-            made(source, **options)
+    killed_in_its_proof(source, **options)
     assert made(source, **options).resumed == 1
+
+
+@settings(deadline=None, max_examples=15)
+@given(pieces=st.integers(0, 60), before=st.booleans())
+def test_wherever_it_was_killed_while_its_blocks_were_moved_into_the_cog(tmp_path_factory, pieces, before):
+    folder = tmp_path_factory.mktemp("moved")
+    source = write(folder / "in.tif", np.random.default_rng(3).integers(0, 255, (1, 1500, 1100)).astype("uint8"))
+    made(source)
+    expected, left = (folder / "out.tif").read_bytes(), [pieces]
+
+    def copied(one, other, length):
+        if before:  # killed before a piece is written, or before it is cut off where it was
+            end_at_zero()
+        shutil.copyfileobj(one, other, length)
+        end_at_zero()
+
+    def end_at_zero() -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Killed
+
+    options = {"kept": str(folder / "kept"), "chunk_pixels": 512 * 1100}
+    with pytest.MonkeyPatch.context() as patch, suppress(Killed):
+        patch.setattr(block_buffer, "_MOVED_AT_ONCE", 1 << 16)
+        patch.setattr(block_buffer, "shutil", SimpleNamespace(copyfileobj=copied))
+        made(source, **options)
+    again = made(source, **options)
+    assert (folder / "out.tif").read_bytes() == expected
+    assert again.resumed == 1
+
+
+def test_what_is_kept_of_a_large_raster_takes_no_disk_space_twice(tmp_path, monkeypatch):
+    source = write(tmp_path / "in.tif", np.random.default_rng(3).integers(0, 255, (3, 3000, 3000)).astype("uint8"))
+    used = [0]
+
+    def copied(one, other, length):
+        shutil.copyfileobj(one, other, length)
+        other.flush()
+        names = [*(tmp_path / "kept").iterdir(), *tmp_path.glob(".cog-*/*")]
+        used[0] = max(used[0], sum({(s := name.stat()).st_ino: s.st_blocks * 512 for name in names}.values()))
+
+    monkeypatch.setattr(block_buffer, "_MOVED_AT_ONCE", 1 << 20)
+    monkeypatch.setattr(block_buffer, "shutil", SimpleNamespace(copyfileobj=copied))
+    made(source, kept=str(tmp_path / "kept"), chunk_pixels=512 * 3000)
+    size = (tmp_path / "out.tif").stat().st_size
+    assert size > 20_000_000
+    assert 0 < used[0] < 1.05 * size + (1 << 20)
+
+
+def test_a_cog_that_was_begun_behind_another_header_is_not_gone_on_with(tmp_path):
+    source = write(tmp_path / "in.tif", values(1, 3000, 1100, "uint8", None))
+    options = {"kept": str(tmp_path / "kept"), "chunk_pixels": 512 * 1100}
+    killed_in_its_proof(source, **options)
+    with (tmp_path / "kept" / "cog.tif").open("r+b") as there:
+        there.write(b"MM")
+    with pytest.raises(GeoAssetsError, match="another header"):
+        made(source, **options)
+    assert made(source, **options).resumed == 0
+
+
+@pytest.mark.parametrize("gone", ["cog.tif", "the end of cog.tif"])
+def test_blocks_that_were_moved_into_a_cog_that_is_gone_are_made_again(tmp_path, gone):
+    source = write(tmp_path / "in.tif", values(1, 3000, 1100, "uint8", None))
+    options = {"kept": str(tmp_path / "kept"), "chunk_pixels": 512 * 1100}
+    killed_in_its_proof(source, **options)
+    there = tmp_path / "kept" / "cog.tif"
+    if gone == "cog.tif":
+        there.unlink()
+    else:
+        os.truncate(there, there.stat().st_size // 2)
+    assert made(source, **options).resumed == 0
+
+
+def test_a_large_raster_that_goes_on_is_a_plain_file_with_one_name_when_the_child_hands_it_over(tmp_path):
+    source = tmp_path / "in" / "in.tif"
+    source.parent.mkdir()
+    write(source, np.random.default_rng(0).integers(0, 255, (1, 1500, 1100)).astype("uint8"))
+    options = {"chunk_pixels": 512 * 1100}
+    with SandboxPool(tmp_path / "scratch", readable=[source.parent]) as pool, pool.workspace() as workspace:
+        converter = Converter(pool, workspace, options, thumbnails=False, known_as="in.tif", kept="large")
+        (part,) = converter.source(source).made
+        assert part.cog.stat().st_nlink == 1
 
 
 @pytest.mark.parametrize("damage", ["cut blocks", "cut state", "no state", "another source", "another profile"])
