@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from geo_assets.errors import GeoAssetsError
 from geo_assets.raster import cogfile
 from geo_assets.raster.checkpoint import Checkpoint
 
@@ -23,6 +22,10 @@ _MOVED_AT_ONCE = 8 << 20
 
 #: Blocks written to disk in one call, and the part of the memory for blocks that is still taken afterwards.
 _BLOCKS_AT_ONCE, _REST = 32, 0.9
+
+
+class OtherHeaderError(Exception):
+    """The blocks of an earlier attempt lie behind another header than is wanted now; what was kept is forgotten."""
 
 
 class BlockBuffer:
@@ -77,7 +80,7 @@ class BlockBuffer:
         """The COG, opened for writing behind its header; see `place` for where.
 
         Raises:
-            GeoAssetsError: INTERNAL, what was moved before is behind another header; it is forgotten.
+            OtherHeaderError: what was moved before is behind another header.
         """
         if self._checkpoint is None:
             with made.open("wb") as out:
@@ -89,7 +92,7 @@ class BlockBuffer:
             if out.read(len(header)) != header:
                 if place.stat().st_size > len(header):
                     self._checkpoint.forget()
-                    raise GeoAssetsError("INTERNAL", "what was kept of the COG begins with another header")
+                    raise OtherHeaderError
                 out.seek(0)
                 out.write(header)
             yield out

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 
 import deflate
 import numpy as np
@@ -55,6 +56,11 @@ class Codec:
     def encode(self, tile: Pixels) -> bytes:
         """Encode a tile of full size, shape (bands, rows, columns), as the bytes of a block, pixels interleaved."""
         return bytes(_LIBRARIES[self.library](_PREDICTORS[self.predictor](tile).data, self.level))
+
+
+def compressors() -> dict[str, str]:
+    """Return the distributions that compress, with their versions: another one may make other bytes of a tile."""
+    return {name: version(name) for name in ("isal", "deflate", "zstandard")}
 
 
 def candidates(compress: str, predictor: str) -> list[Codec]:

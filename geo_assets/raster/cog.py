@@ -27,8 +27,9 @@ from rasterio.crs import CRS
 from geo_assets.capture import Taken, by_pattern, of_product, taken
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster import cogfile, gdal, given_overviews, onepass, tiff
+from geo_assets.raster.block_buffer import OtherHeaderError
 from geo_assets.raster.checkpoint import Checkpoint
-from geo_assets.raster.codecs import Codec
+from geo_assets.raster.codecs import Codec, compressors
 from geo_assets.raster.comparison import Loss, compare, lost_metadata, metadata_differences
 from geo_assets.raster.footprint import refuse_off_earth
 from geo_assets.raster.georeference import dataset_crs, same_crs
@@ -232,7 +233,16 @@ def _passed_through(task: Task, origin: Origin) -> _Proof | None:
 
 
 def _in_one_pass(task: Task, origin: Origin, dataset: Any, described: Any) -> _Proof:
-    """Write the pixels of `dataset` with the metadata of `described`: itself, or its outline."""
+    """Write the pixels of `dataset` with the metadata of `described`: itself, or its outline; go on with what an earlier
+    attempt has kept, if that has the same metadata.
+    """
+    try:
+        return _written_in_one_pass(task, origin, dataset, described)
+    except OtherHeaderError:
+        return _written_in_one_pass(task, origin, dataset, described)  # nothing is kept any more
+
+
+def _written_in_one_pass(task: Task, origin: Origin, dataset: Any, described: Any) -> _Proof:
     threads = task.request.threads
     with gdal.reading(task.info.path, task.info.driver):
         codec = onepass.choose_by_trial(dataset, task.profile)
@@ -263,7 +273,7 @@ def _checkpoint(task: Task, dataset: Any, codec: Codec) -> Checkpoint | None:
     if request.kept is None or dataset.width * dataset.height <= request.chunk_pixels:
         return None
     grid = (dataset.width, dataset.height, dataset.count, tuple(dataset.transform), dataset.nodata)
-    identity = f"{software()} {task.info.path.stat().st_size} {task.info.dtype} {grid} {codec}"
+    identity = f"{software()} {compressors()} {task.info.path.stat().st_size} {task.info.dtype} {grid} {codec}"
     return Checkpoint(Path(request.kept), identity, request.chunk_pixels)
 
 

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geo_assets.errors import GeoAssetsError
 from geo_assets.raster import block_buffer, cog, onepass
 from geo_assets.raster.models import ConvertReport, ConvertRequest
 from geo_assets.sandbox.pool import SandboxPool
@@ -125,7 +124,7 @@ def test_wherever_it_was_killed_while_its_blocks_were_moved_into_the_cog(tmp_pat
         made(source, **options)
     again = made(source, **options)
     assert (folder / "out.tif").read_bytes() == expected
-    assert again.resumed == 1
+    assert again.resumed == (1 if left[0] < 0 else 0)  # there are some 35 pieces
 
 
 def test_what_is_kept_of_a_large_raster_takes_no_disk_space_twice(tmp_path, monkeypatch):
@@ -146,14 +145,12 @@ def test_what_is_kept_of_a_large_raster_takes_no_disk_space_twice(tmp_path, monk
     assert 0 < used[0] < 1.05 * size + (1 << 20)
 
 
-def test_a_cog_that_was_begun_behind_another_header_is_not_gone_on_with(tmp_path):
+def test_a_cog_that_was_begun_behind_another_header_is_made_from_the_beginning(tmp_path):
     source = write(tmp_path / "in.tif", values(1, 3000, 1100, "uint8", None))
     options = {"kept": str(tmp_path / "kept"), "chunk_pixels": 512 * 1100}
     killed_in_its_proof(source, **options)
     with (tmp_path / "kept" / "cog.tif").open("r+b") as there:
         there.write(b"MM")
-    with pytest.raises(GeoAssetsError, match="another header"):
-        made(source, **options)
     assert made(source, **options).resumed == 0
 
 
