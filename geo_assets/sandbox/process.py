@@ -27,19 +27,14 @@ class Child:
 
     def __init__(self, folder: Path, terms: Terms) -> None:
         self.calls = 0
-        started = start.taken()
-        self.process, self.control, self._lifeline = started.process, started.control, started.lifeline
+        self._started = started = start.taken()
+        self.process, self.control = started.process, started.control
         with contextlib.suppress(OSError):  # it died already; the first call finds that
             send(self.control, {"folder": str(folder), **asdict(terms)})
 
     def close(self) -> None:
-        """Kill it and close its descriptors."""
-        with contextlib.suppress(ProcessLookupError):
-            self.process.kill()
-        self.process.wait()
-        self.control.close()
-        with contextlib.suppress(OSError):
-            os.close(self._lifeline)
+        """Kill it and close its descriptors; may be repeated."""
+        self._started.end()
 
 
 class PipeEnd(io.RawIOBase):

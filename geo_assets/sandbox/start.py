@@ -7,6 +7,7 @@ anything else. What it may do comes later, in its terms. Not here: those (`proto
 
 from __future__ import annotations
 
+import io
 import os
 import socket
 import subprocess
@@ -62,7 +63,14 @@ class Started:
 
     process: subprocess.Popen[bytes]
     control: socket.socket
-    lifeline: int
+    lifeline: io.FileIO
+
+    def end(self) -> None:
+        """Kill it and close its descriptors; may be repeated."""
+        self.process.kill()
+        self.process.wait()
+        self.control.close()
+        self.lifeline.close()
 
 
 _AHEAD: list[Started] = []
@@ -88,11 +96,7 @@ def taken() -> Started:
 def drop() -> None:
     """End those that nobody took."""
     while _AHEAD:
-        started = _AHEAD.pop()
-        started.process.kill()
-        started.process.wait()
-        started.control.close()
-        os.close(started.lifeline)
+        _AHEAD.pop().end()
 
 
 def _started(preload: tuple[str, ...] = ()) -> Started:
@@ -115,4 +119,4 @@ def _started(preload: tuple[str, ...] = ()) -> Started:
     finally:
         theirs.close()
         os.close(lifeline_read)
-    return Started(process, control, lifeline)
+    return Started(process, control, io.FileIO(lifeline, "w"))

@@ -186,8 +186,8 @@ function pace(now) {
   const [left, low, high] = ["", "_low", "_high"].map((name) => now[`remaining_seconds${name}`]);
   return [
     h("span", {}, `${count(now.files_done)} of ${counted(now.files, "file")}`),
-    now.files_per_second !== null && h("span", {}, `${now.files_per_second.toFixed(1)} files a second`),
-    now.bytes_per_second !== null && h("span", {}, `${bytes(now.bytes_per_second)} a second`),
+    now.files_per_second > 0 && h("span", {}, `${now.files_per_second.toFixed(1)} files a second`),
+    now.bytes_per_second > 0 && h("span", {}, `${bytes(now.bytes_per_second)} a second`),
     left !== null && h("span", {}, `about ${duration(left)} left (${duration(low)} to ${duration(high)})`),
     now.ends_at && h("span", {}, "until ", when(now.ends_at)),
   ];
