@@ -233,8 +233,8 @@ def _passed_through(task: Task, origin: Origin) -> _Proof | None:
 
 
 def _in_one_pass(task: Task, origin: Origin, dataset: Any, described: Any) -> _Proof:
-    """Write the pixels of `dataset` with the metadata of `described`: itself, or its outline; go on with what an earlier
-    attempt has kept, if that has the same metadata.
+    """Write the pixels of `dataset` with the metadata of `described`: itself, or its outline; go on with what an
+    earlier attempt has kept, if that has the same metadata.
     """
     try:
         return _written_in_one_pass(task, origin, dataset, described)
