@@ -2,15 +2,18 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from geo_assets.parameters import JOB_TYPES
-from geo_assets_tests.faults.test_killed_run import connect
-from geo_assets_tests.faults.test_terminate import graphql, run_status
+from geo_assets_tests.faults.test_killed_run import connect, run_workers, started
+from geo_assets_tests.faults.test_terminate import barrier, graphql, run_status, somebody_waits
+from geo_assets_tests.processes import command
 from geo_assets_tests.waiting import until
 
 _SELECTOR = {"repositoryLocationName": "geo_assets", "repositoryName": "__repository__"}
@@ -89,7 +92,7 @@ def test_what_may_be_asked_of_one_attempt_is_asked_in_the_launchpad(cli, job_typ
 @pytest.mark.faults
 def test_a_launch_of_another_job_type_is_refused_and_leaves_a_finished_job_as_it_was(cli):
     job = cli.json("submit", "hello_world", "--param", "message=a stranger's", "--wait")
-    command = [
+    backfill = [
         "-m",
         "dagster",
         "job",
@@ -102,7 +105,7 @@ def test_a_launch_of_another_job_type_is_refused_and_leaves_a_finished_job_as_it
     ]
     workspace = Path(__file__).parents[2] / "workspace.yaml"
     refused = subprocess.run(
-        [sys.executable, *command, "-w", str(workspace)],
+        [sys.executable, *backfill, "-w", str(workspace)],
         env={**os.environ, **cli.exports},
         capture_output=True,
         text=True,
@@ -127,3 +130,27 @@ def test_a_launch_of_another_job_type_is_refused_and_leaves_a_finished_job_as_it
     with connect(cli) as db:
         assert db.execute("select count(*) from geo.attempts where job_id = %s", (job["job_id"],)).fetchone() == (1,)
         assert db.execute("select lease_run_id from geo.jobs where job_id = %s", (job["job_id"],)).fetchone() == (None,)
+
+
+@pytest.mark.faults
+def test_a_run_by_hand_of_an_ended_job_that_is_killed_before_its_claim_is_ended_and_the_job_can_be_asked_for_again(cli):
+    job = cli.json("submit", "hello_world", "--param", "message=killed early", "--wait")
+    params = {
+        "selector": {**_SELECTOR, "pipelineName": "hello_world"},
+        "runConfigData": {},
+        "mode": "default",
+        "executionMetadata": {"tags": [{"key": "dagster/partition", "value": job["partition_key"]}]},
+    }
+    with barrier(cli, f"select from geo.jobs where job_id = '{job['job_id']}' for update"):  # nobody can claim it
+        run_id = graphql(cli, _LAUNCH, params=params)["launchRun"]["run"]["runId"]
+        until(lambda: somebody_waits(cli), 60)
+        (worker,) = (pid for pid in run_workers(cli) if run_id in command(pid))
+        for pid in (started(cli)["code_server"]["pid"], worker):  # who would tell Dagster of it dies, too
+            os.kill(pid, signal.SIGKILL)
+        killed_at = time.monotonic()
+    until(lambda: run_status(cli, run_id) == "FAILURE", 90)
+    found_after = time.monotonic() - killed_at
+    assert found_after <= 60, f"the dead run was ended after {found_after:.0f} s"
+    print(f"the dead run was ended after {found_after:.0f} s")
+    again = cli.json("submit", "hello_world", "--param", "message=killed early", "--force", "--wait")
+    assert (again["status"], again["attempt"]) == ("completed", 2)
