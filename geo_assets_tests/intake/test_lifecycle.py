@@ -278,6 +278,15 @@ def test_a_run_by_hand_that_dies_before_it_claims_its_ended_job_is_ended_so_that
     assert submitter.jobs.left_behind([seen]) == [run_id]
 
 
+def test_a_run_by_hand_does_what_an_attempt_asks_for_that_nobody_has_launched_yet(submitter, dagster):
+    job, _, parameters = completed(submitter, dagster)
+    assert submitter.submit(parameters, submitted_by="test", force=True).attempt == 2
+    claim = submitter.jobs.claim(job.partition_key, dagster.run(job, "STARTED"), None)
+    assert (claim.won, claim.force) == (True, True)
+    assert submitter.jobs.life(job.job_id).attempt == 2
+    assert submitter.jobs.take_launch(job.job_id, 2) is None
+
+
 def test_a_run_of_another_installation_with_our_partition_is_left_alone(submitter, dagster):
     job, _, _ = completed(submitter, dagster)
     ours = seen_at_work(dagster, job, "theirs")
