@@ -157,7 +157,7 @@ def _load(
     from geo_assets.stages.vector_load import Origin, load_source
     from geo_assets.vector.names import table_names
 
-    leave_out("pandas")
+    leave_out("pandas", "numpy")  # pyarrow loads them where they are
 
     def names(layers: Sequence[LayerPlan]) -> list[str]:
         labels = [layer.label for layer in layers]

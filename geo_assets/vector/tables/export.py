@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adbc_driver_manager import Error
 from psycopg import sql
 
 from geo_assets.errors import GeoAssetsError
@@ -110,8 +111,6 @@ def write_table(session: Session, table: str, path: Path) -> int:
         GeoAssetsError: OUTPUT_GONE, there is no such table; DATABASE_UNAVAILABLE; INTERNAL, the database or its driver
             refuses to read it.
     """
-    from adbc_driver_manager import Error
-
     try:
         session(sql.SQL("lock table {} in access share mode").format(sql.Identifier(SCHEMA, table)))
         try:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal
 
+from adbc_driver_manager import Error
 from psycopg import sql
 
 from geo_assets.errors import GeoAssetsError
@@ -88,8 +89,6 @@ def stage_table(
         GeoAssetsError: what happened to the child; SCHEMA_MISMATCH; VECTOR_UNSUPPORTED_TYPE, a value that PostgreSQL
             refuses; INVALID_CRS, PostGIS does not know the SRID; DATABASE_UNAVAILABLE; DISK_FULL.
     """
-    from adbc_driver_manager import Error
-
     check_table_name(table)
     if not _SUFFIX.fullmatch(staging_suffix):
         raise GeoAssetsError("INTERNAL", f"{staging_suffix!r} is not a staging suffix")
@@ -171,8 +170,6 @@ def _begin(run: Session, srid: int, suffix: str) -> bool:
 
 def _add_reference(run: Session, plan: LayerPlan, source: str) -> None:
     """Add a reference system of PROJ to PostGIS, by PROJ's own definition: the plan only names it."""
-    from adbc_driver_manager import Error
-
     from geo_assets.vector.crs import definition_of
 
     definition = definition_of(plan.authority, plan.srid)

@@ -1,6 +1,9 @@
 """An ADBC connection, which loads Arrow batches by binary COPY.
 
 Here: one transaction at a time. Not here: what is done in it (`load.py`).
+
+By the driver's own interface, not by that of Python's databases above it: this imports pyarrow's datasets and NumPy, a
+sixth of a second that a small file would pay for, and prepares each statement before it executes it.
 """
 
 from __future__ import annotations
@@ -8,8 +11,21 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+from adbc_driver_manager import (
+    INGEST_OPTION_MODE,
+    INGEST_OPTION_MODE_APPEND,
+    INGEST_OPTION_TARGET_TABLE,
+    AdbcConnection,
+    AdbcDatabase,
+    AdbcStatement,
+    Error,
+)
+from adbc_driver_manager import StatementOptions as IngestOptions
+from adbc_driver_manager._lib import _blocking_call as interruptible  # Ctrl-C ends the statement, not the wait for it
+from adbc_driver_postgresql import StatementOptions, connect
 from psycopg import sql
 
 from geo_assets.errors import GeoAssetsError
@@ -26,32 +42,48 @@ _STATEMENT = re.compile(r"Failed to execute query '.*': ", re.DOTALL)
 class Session:
     """An ADBC connection, in one transaction at a time. Not thread-safe."""
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, database: AdbcDatabase, connection: AdbcConnection) -> None:
+        self._database = database
         self._connection = connection
 
     def __call__(self, statement: sql.Composable) -> list[tuple[Any, ...]]:
-        """Execute one statement."""
-        with self._connection.cursor() as cursor:
-            cursor.execute(statement.as_string(None))
-            return cursor.fetchall() if cursor.description else []
+        """Execute one statement; returns its rows, which should be few."""
+        # what is asked here is answered in a few rows: to prepare it first, as a COPY, would take longer
+        with self._executed(statement, **{StatementOptions.USE_COPY.value: "false"}) as reader:
+            return [row for batch in reader for row in zip(*(column.to_pylist() for column in batch), strict=True)]
 
     def all_of(self, statements: Sequence[sql.Composable]) -> None:
         """Execute several statements without results, in one round trip: the driver takes one statement at a time."""
         block = sql.SQL("begin {}; end").format(sql.SQL("; ").join(statements))
         self(sql.SQL("do {}").format(sql.Literal(block.as_string(None))))
 
-    @contextlib.contextmanager
-    def batches(self, query: sql.Composable) -> Iterator[pa.RecordBatchReader]:
+    def batches(self, query: sql.Composable) -> AbstractContextManager[pa.RecordBatchReader]:
         """Yield the rows of a query as a stream of Arrow batches, of some megabytes each."""
-        with self._connection.cursor() as cursor:
-            cursor.execute(query.as_string(None))
-            with cursor.fetch_record_batch() as reader:
+        return self._executed(query)
+
+    @contextlib.contextmanager
+    def _executed(self, query: sql.Composable, **options: str) -> Iterator[pa.RecordBatchReader]:
+        import pyarrow as pa
+
+        with AdbcStatement(self._connection) as statement:
+            statement.set_options(**options)
+            statement.set_sql_query(query.as_string(None))
+            stream, _ = interruptible(statement.execute_query, (), {}, statement.cancel)
+            with pa.RecordBatchReader.from_stream(stream) as reader:
                 yield reader
 
     def ingest(self, name: str, reader: pa.RecordBatchReader) -> None:
         """Append batches to a table of `vector_staging` by binary COPY."""
-        with self._connection.cursor() as cursor:
-            cursor.adbc_ingest(name, reader, mode="append", db_schema_name=STAGING_SCHEMA)
+        with AdbcStatement(self._connection) as statement:
+            statement.set_options(
+                **{
+                    INGEST_OPTION_MODE: INGEST_OPTION_MODE_APPEND,
+                    INGEST_OPTION_TARGET_TABLE: name,
+                    IngestOptions.INGEST_TARGET_DB_SCHEMA.value: STAGING_SCHEMA,
+                }
+            )
+            statement.bind_stream(reader)
+            interruptible(statement.execute_update, (), {}, statement.cancel)
 
     def commit(self) -> None:
         """Commit the transaction."""
@@ -59,8 +91,6 @@ class Session:
 
     def tidied(self) -> bool:
         """Undo what was not committed, and let go all locks; whether the connection is of further use."""
-        from adbc_driver_manager import Error
-
         try:
             self(sql.SQL("select pg_advisory_unlock_all()"))
             self._connection.rollback()
@@ -71,11 +101,10 @@ class Session:
     def close(self) -> None:
         """Close the connection; what was not committed is undone."""
         self._connection.close()
+        self._database.close()
 
     def answers(self) -> bool:
         """Whether the connection is still there."""
-        from adbc_driver_manager import Error
-
         try:
             self(sql.SQL("select 1"))
             self._connection.rollback()
@@ -85,8 +114,6 @@ class Session:
 
     def rollback(self) -> None:
         """Undo the transaction; harmless if the connection is lost."""
-        from adbc_driver_manager import Error
-
         with contextlib.suppress(Error):
             self._connection.rollback()
 
@@ -97,15 +124,19 @@ def connected(dsn: str) -> Session:
     Raises:
         GeoAssetsError: DATABASE_UNAVAILABLE.
     """
-    import adbc_driver_postgresql.dbapi as adbc
-    from adbc_driver_manager import Error
-
     try:
-        return Session(adbc.connect(dsn))
+        database = connect(dsn)
+        try:
+            connection = AdbcConnection(database)
+            connection.set_autocommit(False)
+        except Error:
+            database.close()
+            raise
     except Error as error:
         raise GeoAssetsError(
             "DATABASE_UNAVAILABLE", f"PostgreSQL does not accept the connection: {message_of(error)}"
         ) from error
+    return Session(database, connection)
 
 
 @contextlib.contextmanager
