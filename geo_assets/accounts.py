@@ -52,7 +52,7 @@ WebAddress = Annotated[str, AfterValidator(_is_web_address)]
 class LocalAccount(BaseModel):
     """A storage account that is a directory; its containers are the directories in it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     kind: Literal["local"] = "local"
     root: Path | None = Field(None, description="the directory (default: containers of the home)")
     public_url: WebAddress | None = Field(
@@ -80,7 +80,7 @@ class LocalAccount(BaseModel):
 class AzureAccount(BaseModel):
     """An Azure Storage account. Without key or SAS, obstore takes the identity of the environment."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     kind: Literal["azure"]
     account_name: str = Field(pattern=r"^[a-z0-9]{3,24}$", description="its name in Azure")
     account_key: SecretStr | None = Field(None, description="a key of the account, in base64")
@@ -138,7 +138,7 @@ class S3Account(BaseModel):
     the identity of the environment.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     kind: Literal["s3"]
     region: str = Field("us-east-1", pattern=r"^[a-z0-9-]{2,40}$", description="region of its buckets")
     access_key_id: SecretStr | None = Field(None, description="an access key")
@@ -170,7 +170,7 @@ class GcsAccount(BaseModel):
     environment.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     kind: Literal["gcs"]
     service_account_key: SecretStr | None = Field(None, description="the JSON of a key of a service account")
     endpoint: WebAddress | None = Field(None, description="its address, where that is not Google's")

@@ -167,6 +167,8 @@ def _load(
     with LoadDatabase(settings) as database:
         with database.connection() as conn:
             origin = Origin(source=str(source), suffix=secrets.token_hex(4), submitted_at=now(conn))
+        with database.session():
+            pass  # it is opened while the child looks at the file
         report, loaded = load_source(database, sandbox, request, origin, options, names, inspected)
         owners = []
         for done in loaded:

@@ -55,7 +55,7 @@ class Georeferencing(StrEnum):
 class Model(BaseModel):
     """Immutable, complete, nothing extra."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class ConvertRequest(Model):

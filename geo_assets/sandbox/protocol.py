@@ -79,7 +79,7 @@ class Terms:
 class Call(BaseModel):
     """Run one function."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
     function: str
     request: dict[str, Any]
 
@@ -87,7 +87,7 @@ class Call(BaseModel):
 class Reply(BaseModel):
     """The reply to a call: a result, or an error as `GeoAssetsError.to_dict` writes it."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
     result: dict[str, Any] | None = None
     error: dict[str, str] | None = None
     traceback: str | None = None

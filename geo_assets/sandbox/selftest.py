@@ -32,7 +32,7 @@ WALLS: list[Walls] = []
 class ProbeRequest(BaseModel):
     """The probe to run."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
     action: Literal[
         "environment",
         "crash",

@@ -233,7 +233,7 @@ _NOT_READ = {".ecw": "ECW", ".sid": "MrSID"}
 class Member(BaseModel):
     """One blob of a source."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     path: str
     size: int
     etag: str
@@ -243,7 +243,7 @@ class Member(BaseModel):
 class Source(BaseModel):
     """One unit of work: a file with the sidecars that belong to it, or a folder. `path` identifies it everywhere."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     path: str
     kind: Kind
     members: tuple[Member, ...]  # the main file first; of a folder: all its files
