@@ -185,9 +185,9 @@ def _staged(
 
 
 def _fits(plan: LayerPlan, staged: StagedTable) -> bool:
-    """Whether the table is what its geometries need, as far as they were looked at while they were sent."""
-    found = staged.report.found
-    return found is None or found.fits(plan)
+    """Whether the table is what its layer needs, as far as that was looked at while it was sent."""
+    sent = staged.report
+    return sent.as_planned and (sent.found is None or sent.found.fits(plan))
 
 
 def _as_found(plan: LayerPlan, sent: StreamReport) -> LayerPlan:

@@ -127,9 +127,7 @@ class LayerPlan(_Model):
     m_dropped: int = 0
     rejected_by_reason: Counts = Field(default_factory=dict)
     repaired_by_reason: Counts = Field(default_factory=dict)
-    looked_at_later: bool = (
-        False  # geometries are checked while they are sent; what is found then is `StreamReport.found`
-    )
+    looked_at_later: bool = False  # what the plan says is checked while the layer is sent; see `StreamReport`
     sound: bool = False  # every geometry of the file is valid, finite and plain WKB: not checked again
     wkb_as_is: bool = False  # the bytes are used as they are read, apart from a Multi header and from `changed`
     sound_values: bool = False  # each value of the file has its column's type: not checked again
@@ -212,7 +210,8 @@ class Found(_Model):
 class StreamReport(_Model):
     """What was sent: `rows` + the sum of `rejected` + `filtered` = the plan's features."""
 
-    found: Found | None = None
+    found: Found | None = None  # what was found of a layer that was looked at while it was sent
+    as_planned: bool = True  # that layer is the one that was planned; otherwise it was not sent to its end
 
     rows: Annotated[int, Field(ge=0)]
     filtered: Annotated[int, Field(ge=0)] = 0

@@ -19,6 +19,7 @@ from geo_assets.stages.vector_load import _as_found
 from geo_assets.vector.models import Found, InspectRequest, StreamRequest
 from geo_assets.vector.reader.batches import BATCH_ROWS
 from geo_assets.vector.reader.inspect import inspect
+from geo_assets.vector.reader.sqlite_values import SQLiteCheck
 from geo_assets.vector.reader.stream import stream
 from geo_assets_tests.vector.builders import NATURAL_EARTH, altered, contradicting, write
 
@@ -39,6 +40,19 @@ def loaded(path, *, later, **options):
     rows = pa.ipc.open_stream(sink).read_all()
     rejects = pa.ipc.open_stream(sink).read_all()
     return _as_found(plan, report), report.model_copy(update={"found": None}), rows, rejects
+
+
+def as_the_stages_load(path, **options):
+    """By a plan of what the file states, and, where that is found to be wrong, by another; and how many plans it took."""
+    request = InspectRequest(source=str(path), thorough=False, **options)
+    for attempt in (1, 2):
+        (plan,) = inspect(request.model_copy(update={"look_first": attempt == 2})).layers
+        sink = BytesIO()
+        report = stream(StreamRequest(source=str(path), plan=plan), sink)
+        if report.as_planned and (report.found is None or report.found.fits(plan)):
+            sink.seek(0)
+            return _as_found(plan, report), pa.ipc.open_stream(sink).read_all(), attempt
+    raise AssertionError(report)
 
 
 KINDS = {
@@ -106,7 +120,6 @@ def test_a_chosen_crs_that_the_file_has_already_moves_nothing_and_is_looked_at_l
         {"where": "n > 0"},
         {"bbox": (0, 0, 1, 1)},
         {"null_geometry": "reject"},
-        {"trust_geometry": True},
     ],
 )
 def test_what_depends_on_a_look_before_is_looked_at_before(tmp_path, options):
@@ -236,7 +249,7 @@ def test_a_damaged_table_is_unreadable(tmp_path):
     path.write_bytes(bytes_)
     for options in ({}, {"target_crs": "EPSG:3857"}, {"trust_geometry": True}, {"where": "t is not null"}):
         with pytest.raises(GeoAssetsError) as caught:
-            inspect(InspectRequest(source=str(path), thorough=False, **options))
+            as_the_stages_load(path, **options)
         assert caught.value.code == "UNREADABLE", options
 
 
@@ -256,3 +269,86 @@ def test_geometry_that_is_trusted_and_moved_is_what_a_server_takes(tmp_path, sha
     _, report, rows, rejects = loaded(path, later=False, target_crs="EPSG:3857", trust_geometry=True)
     assert (report.rows, len(rejects)) == (kept, 2 - kept)
     assert len(shapely.from_wkb(rows["geom"].to_numpy())) == kept  # GEOS takes all
+
+
+def states(path, count):
+    """A GeoPackage that states another number of features than it has."""
+    return altered(path, f"update gpkg_ogr_contents set feature_count = {count}")
+
+
+TWO = [box(0, 0, 1, 1), box(2, 2, 3, 3)]
+
+
+@pytest.mark.parametrize("trust", [False, True])
+@pytest.mark.parametrize("count", [1, 3, 2_000_000])
+def test_a_number_of_features_that_the_file_states_wrongly_is_found_out(tmp_path, count, trust):
+    path = states(write(gpd.GeoDataFrame({"n": [1, 2]}, geometry=TWO, crs=4326), tmp_path / "a.gpkg"), count)
+    plan, rows, plans = as_the_stages_load(path, trust_geometry=trust)
+    assert (plan.feature_count, len(rows), plans) == (2, 2, 2)
+
+
+@pytest.mark.parametrize("count", ["null", "'many'", "-1", "0", "2.5"])
+def test_a_number_of_features_that_is_none_is_not_believed(tmp_path, count):
+    path = states(write(gpd.GeoDataFrame({"n": [1, 2]}, geometry=TWO, crs=4326), tmp_path / "a.gpkg"), count)
+    plan, rows, plans = as_the_stages_load(path)
+    assert (plan.feature_count, len(rows), plans) == (2, 2, 1)
+
+
+@pytest.mark.parametrize("trust", [False, True])
+@pytest.mark.parametrize(
+    ("others", "type_", "heights"),
+    [
+        ([Point(5, 5)], "GEOMETRY", False),
+        ([Polygon([(0, 0, 1), (1, 0, 2), (1, 1, 3)])], "MULTIPOLYGON", True),
+        ([MultiPolygon([box(4, 4, 5, 5)])], "MULTIPOLYGON", False),
+        ([shapely.GeometryCollection([box(4, 4, 5, 5)])], "MULTIPOLYGON", False),
+        ([None], "MULTIPOLYGON", False),
+        ([Polygon()], "MULTIPOLYGON", False),
+    ],
+)
+def test_geometries_of_another_kind_than_the_first_make_the_table_that_looking_before_makes(
+    tmp_path, others, type_, heights, trust
+):
+    shapes = [*TWO, *others]
+    path = write(gpd.GeoDataFrame({"n": range(len(shapes))}, geometry=shapes, crs=4326), tmp_path / "a.gpkg")
+    altered(path, "update gpkg_geometry_columns set geometry_type_name = 'POLYGON'")
+    options = {"mixed": "generic", "trust_geometry": trust}
+    plan, rows, _ = as_the_stages_load(path, **options)
+    (before,) = inspect(InspectRequest(source=str(path), thorough=False, look_first=True, **options)).layers
+    sink = BytesIO()
+    stream(StreamRequest(source=str(path), plan=before), sink)
+    sink.seek(0)
+    assert rows == pa.ipc.open_stream(sink).read_all()
+    assert (plan.geometry_type, plan.has_z) == (before.geometry_type, before.has_z) == (type_, heights)
+
+
+def test_a_layer_that_is_split_by_kind_is_looked_at_before_it_is_split(tmp_path):
+    shapes = [*TWO, Point(5, 5)]
+    path = write(gpd.GeoDataFrame({"n": range(3)}, geometry=shapes, crs=4326), tmp_path / "a.gpkg")
+    altered(path, "update gpkg_geometry_columns set geometry_type_name = 'POLYGON'")
+    request = InspectRequest(source=str(path), thorough=False)
+    (plan,) = inspect(request).layers
+    report = stream(StreamRequest(source=str(path), plan=plan), BytesIO())
+    assert not report.as_planned
+    assert len(inspect(request.model_copy(update={"look_first": True})).layers) == 2
+
+
+def test_trusted_geometry_is_sent_while_its_headers_are_looked_at(tmp_path):
+    path = write(gpd.GeoDataFrame({"n": [1, 2]}, geometry=TWO, crs=4326), tmp_path / "a.gpkg")
+    same(path, trust_geometry=True)
+
+
+def test_the_values_of_a_plan_from_what_the_file_states_are_checked_on_the_way(tmp_path):
+    path = write(gpd.GeoDataFrame({"n": [1, 2]}, geometry=TWO, crs=4326), tmp_path / "a.gpkg")
+    altered(path, "update a set n = 'N/A' where n = 2")
+    for options in ({}, {"trust_geometry": True}):
+        _, report, rows, _ = loaded(path, later=True, **options)
+        assert rows["n"].to_pylist() == [1, None]
+        assert any("N/A" in warning for warning in report.warnings)
+
+
+def test_a_plan_of_what_a_large_file_states_does_not_read_its_rows(tmp_path, monkeypatch):
+    path = write(gpd.GeoDataFrame({"n": [1, 2]}, geometry=TWO, crs=4326), tmp_path / "a.gpkg")
+    monkeypatch.setattr(SQLiteCheck, "scan", lambda *_: pytest.fail("it was scanned"))
+    monkeypatch.setattr(SQLiteCheck, "count", lambda *_: pytest.fail("its rows were counted"))
+    assert as_the_stages_load(path)[2] == 1

@@ -17,7 +17,10 @@ def plan_of(path, monkeypatch, *, scans: bool):
     with monkeypatch.context() as patch:
         if not scans:
             patch.setattr(SQLiteCheck, "scan", lambda *_: None)
-        (plan,) = inspect(InspectRequest(source=str(path), trust_geometry=True, thorough=False, mixed="generic")).layers
+        request = InspectRequest(
+            source=str(path), trust_geometry=True, thorough=False, look_first=True, mixed="generic"
+        )
+        (plan,) = inspect(request).layers
     return plan
 
 

@@ -21,7 +21,7 @@ from geo_assets.vector.reader.sources import Dataset
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from geo_assets.vector.reader.sqlite_values import Scan
+    from geo_assets.vector.reader.sqlite_values import Outline, Scan
 
 forbid_drivers()  # before anything imports pyogrio
 
@@ -88,6 +88,8 @@ class OpenLayer:
     scan: Callable[[], Scan | None] = lambda: (
         None
     )  # checks values and headers of geometries at once, where that is quicker than `read`
+    outline: Callable[[], Outline | None] = lambda: None  # what the file states, which may be wrong
+    last: Callable[[], int | None] = lambda: None  # the id of the last feature, where the file tells it
     encoding: str | None = None  # of its text, where the format does not define it
     unused: Callable[[], set[int]] = set  # columns that the file itself does not have
     warnings: Sequence[str] = ()

@@ -200,11 +200,12 @@ class Inspection:
                 raise _no_crs(ref)
             check = self._checks(crs)
             trust, whole = self.options.trust_geometry, self._request.thorough
-            later = check and not trust and self._may_look_later(crs)
-            scanned = _scanned(layer, layer_filter) if later or (trust and not whole) else None
-            survey = scanned or _survey(layer, layer_filter, crs, trust=trust, check=check, whole=whole)
-            later = later and scanned is not None
-            declared = None if scanned else layer.declared()
+            may_wait = self._may_look_later(crs)
+            stated = _stated(layer, layer_filter) if may_wait else None
+            scanned = _scanned(layer, layer_filter) if not stated and (may_wait or (trust and not whole)) else None
+            survey = stated or scanned or _survey(layer, layer_filter, crs, trust=trust, check=check, whole=whole)
+            later = stated is not None or (scanned is not None and may_wait and not trust)
+            declared = None if stated or scanned else layer.declared()
         if declared and survey.features < declared:
             raise GeoAssetsError(
                 "UNREADABLE",
@@ -403,6 +404,18 @@ def _survey(
             survey.add(seen.cleaned, filtered=filtered, linearised=seen.selected.batch.linearised, sound=seen.sound)
         elif bounds is not None:
             survey.add_headers(seen.headers, bounds, filtered=filtered)
+    return survey
+
+
+def _stated(layer: OpenLayer, layer_filter: LayerFilter) -> Survey | None:
+    """What a file states of a layer, for a plan that is checked while it is carried out; None where it states too
+    little.
+    """
+    outline = layer.outline() if layer.bounds and layer_filter.takes_all else None
+    if outline is None or layer.bounds is None or not outline.headers.need_nothing:
+        return None
+    survey = Survey()
+    survey.add_alike(outline.headers, outline.features, 0, layer.bounds)
     return survey
 
 

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from geo_assets.vector.reader.sources import Dataset
-    from geo_assets.vector.reader.sqlite_values import Scan
 
 #: GDAL ends a batch here, so that large geometries do not add up; a single feature beyond it cannot be read. Bytes.
 BATCH_BYTES = 256 * 1024**2
@@ -156,7 +155,9 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
                 types=made.types if fields.guesses else None,
                 unused=made.unused,
                 bounds=_finite_box(info.get("total_bounds")),
-                scan=partial(_scan, ref, check, reader.schema, geometry),
+                scan=partial(_of_table, ref, check, reader.schema, geometry, "scan"),
+                outline=partial(_of_table, ref, check, reader.schema, geometry, "outline"),
+                last=partial(_last, ref, check),
                 encoding=dataset.encoding,
                 warnings=[*dataset.notes, *(check.notes if check is not None else ())],
                 findings=findings,
@@ -282,12 +283,19 @@ def _check_of(ref: LayerRef, fields: _Fields, key: str, opened: ExitStack) -> An
     return None
 
 
-def _scan(ref: LayerRef, check: Any, schema: pa.Schema, geometry: int | None) -> Scan | None:
-    """Scan the table of a GeoPackage with SQLite, which takes less time than GDAL."""
+def _of_table(ref: LayerRef, check: Any, schema: pa.Schema, geometry: int | None, ask: str) -> Any:
+    """Ask SQLite about the table of a GeoPackage, which takes less time than to read it by GDAL."""
     if ref.dataset.format is not Format.GPKG or check is None or geometry is None:
         return None
     with _damage(ref):
-        return cast("Scan | None", check.scan(schema.field(geometry).name))
+        return getattr(check, ask)(schema.field(geometry).name)
+
+
+def _last(ref: LayerRef, check: Any) -> int | None:
+    if ref.dataset.format is not Format.GPKG or check is None:
+        return None
+    with _damage(ref):
+        return cast("int | None", check.last())
 
 
 @contextmanager

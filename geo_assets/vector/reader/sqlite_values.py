@@ -77,6 +77,18 @@ class Scan:
     odd: int  # rows with a value that does not have its column's type
 
 
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What a GeoPackage states of a table, which is read without a look at its rows."""
+
+    headers: Headers  # of its first WKB
+    features: int
+
+
+#: Declared kinds of geometry of which the first says nothing about the others.
+_ANY_KIND = frozenset({"GEOMETRY", "GEOMETRYCOLLECTION"})
+
+
 @dataclass(slots=True)
 class SQLiteCheck:
     """The check of one table."""
@@ -126,21 +138,56 @@ class SQLiteCheck:
             return None
         return int(found[0])
 
-    def scan(self, geometry: str) -> Scan | None:
-        """Check values and geometry headers in one scan; None where the headers differ, or are not plain."""
+    def last(self) -> int | None:
+        """The greatest id of a feature; None where SQLite knows the layer by another name than GDAL. Of a table with a
+        damaged page GDAL reads what comes before it, and says nothing.
+        """
+        try:
+            found = self.connection.execute(f"select max({_quoted(self.key)}) from {_quoted(self.table)}").fetchone()  # noqa: S608
+        except sqlite3.OperationalError:
+            return None
+        return None if found[0] is None else int(found[0])
+
+    def outline(self, geometry: str) -> Outline | None:
+        """What the file states of the table; None where it states too little: the number of features, which GDAL
+        writes and keeps by triggers (its table gpkg_ogr_contents), or one kind of geometry.
+        """
         import pyarrow as pa
 
+        try:
+            stated = self.connection.execute(
+                "select feature_count, upper(geometry_type_name) from gpkg_ogr_contents join gpkg_geometry_columns"
+                " using (table_name) where table_name = ?",
+                (self.table,),
+            ).fetchone()
+        except sqlite3.OperationalError:
+            return None
+        if stated is None or type(stated[0]) is not int or stated[0] < 1 or stated[1] in _ANY_KIND:
+            return None
+        found = self._first(geometry)
+        return None if found is None else Outline(Headers.of(pa.array([found[1] + bytes(16)])), stated[0])
+
+    def _first(self, geometry: str) -> tuple[bytes, bytes] | None:
+        """How the first geometry of a table begins: its own header, and that of its WKB; None where it is not plain."""
         table, column = _quoted(self.table), _quoted(geometry)
-        if self.connection.execute("select type from sqlite_master where name = ?", (self.table,)).fetchone() != (
-            "table",
-        ):
+        kind = self.connection.execute("select type from sqlite_master where name = ?", (self.table,)).fetchone()
+        if kind != ("table",):
             return None
         query = f"select {column} from {table} where {column} is not null limit 1"  # noqa: S608 - quoted names
         first = self.connection.execute(query).fetchone()
         start = _start_of_wkb(first[0]) if first else None
-        if start is None:
+        return None if start is None else (first[0][:4], first[0][start : start + _WKB_HEADER])
+
+    def scan(self, geometry: str) -> Scan | None:
+        """Check values and geometry headers in one scan; None where the headers differ, or are not plain."""
+        import pyarrow as pa
+
+        found = self._first(geometry)
+        if found is None:
             return None
-        head, wkb = first[0][:4], first[0][start : start + _WKB_HEADER]
+        table, column = _quoted(self.table), _quoted(geometry)
+        head, wkb = found
+        start = _ENVELOPES[head[3] >> 1 & 7]
         least = (
             bytes(_WKB_COUNT) if int.from_bytes(wkb[1:], "little") % 1000 == _POINT else b"\0\0\0\1"
         )  # what follows is a coordinate, or a count that is not 0
@@ -149,10 +196,10 @@ class SQLiteCheck:
         )
         sums = f"count({column}), sum({column} is null), sum(not ({alike})), sum({self._odd(self.columns)})"
         query = f"select {sums} from {table}"  # noqa: S608
-        found = self.connection.execute(
+        counted = self.connection.execute(
             query, (head, head + b"\xff" * 5, wkb + least, wkb + b"\xff" * _WKB_COUNT)
         ).fetchone()
-        geometries, nulls, others, odd = (int(count or 0) for count in found)
+        geometries, nulls, others, odd = (int(count or 0) for count in counted)
         return None if others else Scan(Headers.of(pa.array([wkb + bytes(16)])), geometries, nulls, odd)
 
     def _put_right(

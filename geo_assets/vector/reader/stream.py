@@ -43,7 +43,7 @@ from geo_assets.vector.reader.simple import Sound, moved
 from geo_assets.vector.reader.sources import prepare
 from geo_assets.vector.reader.survey import Survey, check_kept, is_of
 from geo_assets.vector.reader.threads import BATCH_BYTES, THREADS, in_order
-from geo_assets.vector.reader.wkb import Headers, promote_wkb, to_wkb
+from geo_assets.vector.reader.wkb import CODES_OF, COLLECTION, Headers, promote_wkb, to_wkb
 from geo_assets.vector.schemas import reject_schema, wire_schema
 
 if TYPE_CHECKING:
@@ -83,18 +83,21 @@ def stream(request: StreamRequest, sink: BinaryIO) -> StreamReport:
         batches = layer.read({column.position for column in plan.columns} | sender.filter.positions)
         for selected, prepared in in_order(batches, sender.prepare, threads=sender.threads):
             sendable, rejected = sender.convert(selected, prepared)
+            if sender.differs:
+                break
             for piece in _bounded(sendable):
                 writer.write_batch(piece)
             for piece in _bounded(rejected) if rejected is not None else ():
                 rejects.write_batch(piece)
-        sender.check_counts()
-        found = _found(request, ref, layer, sender.survey) if plan.looked_at_later else None
-        sender.check_kept()
+        as_planned = sender.is_whole(layer)
+        found = _found(request, ref, layer, sender.survey) if plan.looked_at_later and as_planned else None
+        if as_planned:
+            sender.check_kept()
         writer.close()
         rejects.close()
         spool.seek(0)
         shutil.copyfileobj(spool, sink, _COPY_BYTES)
-    return sender.report(layer.findings).model_copy(update={"found": found})
+    return sender.report(layer.findings).model_copy(update={"found": found, "as_planned": as_planned})
 
 
 def _found(request: StreamRequest, ref: LayerRef, layer: OpenLayer, survey: Survey) -> Found:
@@ -128,6 +131,8 @@ class _Prepared:
     filtered: int = 0
     elsewhere: int = 0
     looked_at: tuple[geometry.Cleaned, Sound] | None = None  # for the survey
+    headers: Headers | None = None  # for it, where geometry is trusted
+    differs: bool = False  # the plan does not fit
 
 
 class _Sender:
@@ -139,7 +144,8 @@ class _Sender:
         self._title = title
         self.schema = wire_schema(plan.columns, geometry=plan.geometry_type is not None)
         self.survey = Survey.of(crs)
-        self._rows = self._geometries = self._filtered = self._elsewhere = self._seen = 0
+        self.differs = False  # the layer is not what its file states
+        self._rows = self._geometries = self._filtered = self._elsewhere = self._seen = self._last = 0
         self._rejected: Counter[str] = Counter()
         self._repaired: Counter[str] = Counter()
         self._notes: Counter[str] = Counter()
@@ -215,9 +221,14 @@ class _Sender:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        plan = self._plan
+        plan, trust = self._plan, self._plan.options.trust_geometry
+        headers = Headers.of(batch.wkb) if plan.looked_at_later else None
+        if headers is not None and not self._fits(headers, batch):
+            return _Prepared(batch.wkb, differs=True)
         wkb = promote_wkb(batch.wkb, kind, has_z=plan.has_z)
-        sound = self.filter.sound(batch, Headers.of(batch.wkb)) if plan.looked_at_later else None
+        if headers is not None and trust:
+            return _Prepared(wkb, headers=headers)
+        sound = self.filter.sound(batch, headers) if headers is not None else None
         mask = ~sound.rows if sound is not None else self._marked(len(wkb))
         rows = np.flatnonzero(mask)
         if sound is None and not len(rows):
@@ -236,6 +247,17 @@ class _Sender:
         keep[list(reasons)] = False
         return _Prepared(wkb, keep if reasons else None, reasons, cleaned.repaired, looked_at=looked_at)
 
+    def _fits(self, headers: Headers, batch: Batch) -> bool:
+        """Whether a batch can be sent by the plan: its geometries are of the table's kind and dimension. Those that
+        are none are rejected; trusted ones need no work at all.
+        """
+        plan = self._plan
+        if plan.options.trust_geometry and (batch.faults or not headers.need_nothing):
+            return False
+        known = (headers.codes > 0) & (headers.codes <= COLLECTION)
+        of_its_kind = np.isin(headers.codes, CODES_OF[plan.geometry_type or "GEOMETRY"])
+        return bool((~known | (of_its_kind & (headers.has_z == plan.has_z))).all())
+
     def _marked(self, count: int) -> NDArray[np.bool_]:
         """Which of the next features a survey marked. Called by one thread, because it counts positions."""
         changed, first = self._plan.changed, self._seen
@@ -250,6 +272,10 @@ class _Sender:
         import pyarrow as pa
 
         main, kept = self._plan.main, selected.batch
+        self._last = max([self._last, *kept.fids.slice(max(0, len(kept.fids) - 1)).to_pylist()])
+        if prepared is not None and prepared.differs:
+            self.differs = True
+            return pa.RecordBatch.from_pylist([], schema=self.schema), None
         self._filtered += selected.filtered if main else 0
         self._elsewhere += 0 if main else selected.filtered
         arrays = [self._column(column, kept) for column in self._plan.columns]
@@ -259,6 +285,8 @@ class _Sender:
         if prepared.looked_at is not None:
             cleaned, sound = prepared.looked_at
             self.survey.add(cleaned, filtered=selected.filtered, linearised=kept.linearised, sound=sound)
+        if prepared.headers is not None and self._plan.bounds is not None:
+            self.survey.add_headers(prepared.headers, self._plan.bounds, filtered=selected.filtered)
         self._rejected.update(prepared.reasons.values())
         self._repaired.update(prepared.repairs)
         self._filtered += prepared.filtered if main else 0
@@ -320,15 +348,23 @@ class _Sender:
             warnings=notes,
         )
 
-    def check_counts(self) -> None:
-        """Check that no feature was lost."""
+    def is_whole(self, layer: OpenLayer) -> bool:
+        """Whether no feature was lost; False where its file may have stated something else than what there is.
+
+        Raises:
+            GeoAssetsError: UNREADABLE, there were others when it was looked at; or its table is damaged.
+        """
         plan = self._plan
         mine = self._rows + sum(self._rejected.values()) + self._filtered
-        if mine != plan.feature_count or mine + self._elsewhere != plan.feature_count + plan.elsewhere:
+        is_whole = mine == plan.feature_count and mine + self._elsewhere == plan.feature_count + plan.elsewhere
+        if plan.looked_at_later:
+            return not self.differs and is_whole and layer.last() in {None, self._last}
+        if not is_whole:
             raise GeoAssetsError(
                 "UNREADABLE",
                 f"{self._title} had {how_many(plan.feature_count, 'feature')} when it was inspected and has {mine} now",
             )
+        return True
 
     def check_kept(self) -> None:
         """Check that at least one geometry is kept."""

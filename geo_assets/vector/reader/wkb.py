@@ -28,6 +28,15 @@ TYPE_NAMES = {
     COLLECTION: "GeometryCollection",
 }
 
+#: The codes of what a table of a type takes from bytes alone: a Multi of one is made of a single geometry.
+CODES_OF: dict[GeometryType, list[int]] = {
+    "POINT": [POINT],
+    "MULTIPOINT": [POINT, MULTIPOINT],
+    "MULTILINESTRING": [LINE, MULTILINE],
+    "MULTIPOLYGON": [POLYGON, MULTIPOLYGON],
+    "GEOMETRY": list(TYPE_NAMES),
+}
+
 _EWKB_Z, _EWKB_M, _EWKB_FLAGS = 0x80000000, 0x40000000, 0xF0000000
 _HEADER_BYTES = 5  # byte order and type code
 _EMPTY_BYTES = 9  # a header and a count of 0
