@@ -16,6 +16,7 @@ from pyproj.enums import PJType
 from geo_assets_tests.integration.test_ingest_container import connect
 from geo_assets_tests.vector.builders import (
     NATURAL_EARTH,
+    altered,
     contradicting,
     frame,
     hive,
@@ -83,6 +84,17 @@ def test_heights_of_members_are_kept_although_the_header_of_their_geometry_has_n
             (5, 7)
         ]
         query = "select count(*) from pg_tables where schemaname = 'vector_staging' and tablename like 'contradicting%'"
+        assert db.execute(query).fetchone() == (0,)
+
+
+@pytest.mark.parametrize("trust", [(), ("--trust-geometry",)])
+def test_every_feature_is_loaded_although_the_file_states_another_number_of_them(cli, tmp_path, trust):
+    path = altered(write(points(7), tmp_path / "a.gpkg"), "update gpkg_ogr_contents set feature_count = 5")
+    (table,) = load(cli, path, "vector.miscounted", *trust)["tables"]
+    assert (table["rows"], table["features"]) == (7, 7)
+    with connect(cli) as db:
+        assert db.execute("select count(*) from vector.miscounted").fetchone() == (7,)
+        query = "select count(*) from pg_tables where schemaname = 'vector_staging' and tablename like 'miscounted%'"
         assert db.execute(query).fetchone() == (0,)
 
 
