@@ -67,6 +67,7 @@ ADDED_LATER: dict[str, Any] = {
     "id_regex": None,
     "assets": [],
     "missing_assets": "allow",
+    "keep_lossy": False,
     **dict.fromkeys(
         ("datetime", "datetime_regex", "encoding", "geometry_column", "x", "y", "wkt", "delimiter", "decimal")
     ),
@@ -227,6 +228,10 @@ class IngestContainer(PublishContainer):
     )
     profile: Annotated[ProfileName | None, _RASTER] = Field(
         None, description=f"how COGs are written (default: {DEFAULT}; docs/formats.md)"
+    )
+    keep_lossy: Annotated[bool, _RASTER] = Field(
+        default=False,
+        description="keep the JPEG blocks of tiled TIFFs bit by bit: small COGs without another loss (docs/formats.md)",
     )
     resolution: Annotated[float | None, _RASTER] = Field(
         None, gt=0, allow_inf_nan=False, description="size of a raster's pixel in units of target_crs"

@@ -49,6 +49,8 @@ _CONVERT_EXAMPLES = """Examples:
 
 `geo-assets cog ortho.tif web.tif --target-crs EPSG:3857 --web-tiles`
 
+`geo-assets cog ortho-jpeg.tif ortho.cog.tif --keep-lossy`
+
 `geo-assets cog climate.nc cogs/`
 
 `geo-assets cog climate.nc tas.tif --variable tas`
@@ -92,6 +94,9 @@ def convert(
         ),
     ],
     profile: Annotated[str | None, typer.Option(help=_PROFILES)] = None,
+    keep_lossy: Annotated[
+        bool, typer.Option("--keep-lossy", help="Keep the JPEG blocks of a tiled TIFF, bit by bit.")
+    ] = False,
     source_crs: Annotated[str | None, typer.Option(help="For a file without a CRS: EPSG:code.")] = None,
     override_crs: Annotated[
         bool, typer.Option("--override-crs", help="Use --source-crs even if the file names another CRS.")
@@ -121,6 +126,7 @@ def convert(
         told = folder / "progress"
         options = {
             "profile": profile,
+            "keep_lossy": keep_lossy,
             "source_crs": source_crs,
             "override_crs": override_crs,
             "target_crs": target_crs,
@@ -195,7 +201,8 @@ def _note(converted: ConvertedSource) -> None:
 
 def _line(placed: Path, report: ConvertReport, before: str = "") -> str:
     pixels = f"{report.width:,} x {report.height:,} x {report.count}"
-    return f"{placed}: {pixels}, {report.profile}, {before}{human_bytes(report.bytes)}, {report.seconds:.1f} s"
+    how = "JPEG blocks kept" if report.kept_blocks else report.profile
+    return f"{placed}: {pixels}, {how}, {before}{human_bytes(report.bytes)}, {report.seconds:.1f} s"
 
 
 @app.command()

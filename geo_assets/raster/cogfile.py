@@ -37,6 +37,12 @@ _LONG, _LONG8, _ASCII = 4, 16, 2
 #: nodata.
 _SHARED = (258, 259, 262, 277, 284, 317, 320, 322, 323, 338, 339, 42113)
 
+#: Entries that tell how to decode JPEG: tables that its blocks share, how colours become YCbCr.
+_JPEG = (347, 529, 530, 531, 532)
+
+#: What the first entry of an overview and of a mask says.
+_REDUCED, _MASK = 1, 4
+
 _TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 
 #: Bytes before and after each block: its size, and its last four bytes again.
@@ -48,6 +54,7 @@ _CLASSIC_BYTES = 2**32 - 2**20
 _NO_SEAL = "0" * 64
 _GHOST = b"GDAL_STRUCTURAL_METADATA_SIZE="
 _GHOST_LINE = 43
+_INTERLEAVED = b"MASK_INTERLEAVED_WITH_IMAGERY=YES\n"
 _COPY_BYTES = 4 << 20
 
 
@@ -80,6 +87,11 @@ class Header:
     big: bool
 
 
+def sized(fields: dict[int, Field], height: int, width: int) -> dict[int, Field]:
+    """Return the fields of an image of another size."""
+    return {**fields, _WIDTH: _long(width), _HEIGHT: _long(height)}
+
+
 def read_header(path: Path) -> tuple[Header, int]:
     """Return the header of a little-endian COG that GDAL made, and where its data section starts."""
     with path.open("rb") as file:
@@ -106,20 +118,44 @@ def pyramid(skeleton: Header, sizes: Sequence[tuple[int, int]], blocks: Sequence
     Blocks are in the order of GDAL: the smallest level first, rows from the top.
     """
     main = skeleton.images[0].fields
-    starts = np.zeros(len(blocks), np.uint64)
     total = 0
     placed: list[NDArray[np.uint64]] = [np.empty(0, np.uint64)] * len(blocks)
     for level in reversed(range(len(blocks))):
-        starts[level] = total
-        stored = _stored(blocks[level])
-        ends = np.cumsum(stored, dtype=np.uint64)
-        placed[level] = np.where(blocks[level] > 0, ends - stored + np.uint64(total + _LEADER), np.uint64(0))
-        total += int(ends[-1])
+        (placed[level],) = in_turn(total, blocks[level])
+        total += stored_bytes(blocks[level])
     images = [
-        Image(_sized(main if level == 0 else _overview(main), *size), placed[level], blocks[level])
+        Image(sized(main if level == 0 else _overview(main), *size), placed[level], blocks[level])
         for level, size in enumerate(sizes)
     ]
     return Header(tuple(images), skeleton.ghost, big=total > _CLASSIC_BYTES)
+
+
+def above(images: Sequence[tuple[dict[int, Field], NDArray[np.uint64]]], overviews: Header, behind: int) -> Header:
+    """Return the header of a COG of which the full resolution is given, and the overviews are all that another COG has.
+
+    Args:
+        images: fields and bytes of the blocks of the full resolution, and of its mask; their blocks are stored in turn.
+        overviews: of the other COG; without images if there are none.
+        behind: bytes of its blocks, after which those of `images` come.
+    """
+    fields, blocks = zip(*images, strict=True)
+    placed = in_turn(behind, *blocks)
+    full = [Image(*image) for image in zip(fields, placed, blocks, strict=True)]
+    reduced = [Image(_reduced(i.fields), i.offsets, i.counts) for i in overviews.images]
+    ghost = _with_masks(overviews.ghost) if len(full) > 1 else overviews.ghost
+    total = behind + sum(map(stored_bytes, blocks))
+    return Header((*full, *reduced), ghost, big=total > _CLASSIC_BYTES)
+
+
+def in_turn(start: int, *images: NDArray[np.uint64]) -> list[NDArray[np.uint64]]:
+    """Return the offsets of the blocks of some images, whose bytes these are: the first of each, then the second of
+    each.
+    """
+    blocks = np.stack(images, axis=1)
+    stored = _stored(blocks).ravel()
+    before = (np.cumsum(stored, dtype=np.uint64) - stored).reshape(blocks.shape)
+    offsets = np.where(blocks > 0, before + np.uint64(start + _LEADER), np.uint64(0))
+    return list(offsets.T)
 
 
 def _stored(blocks: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -180,12 +216,26 @@ def _with_items(header: Header, items: dict[str, str]) -> Header:
     return Header((Image(fields, main.offsets, main.counts), *header.images[1:]), header.ghost, header.big)
 
 
-def _sized(fields: dict[int, Field], height: int, width: int) -> dict[int, Field]:
-    return {**fields, _WIDTH: _long(width), _HEIGHT: _long(height)}
-
-
 def _overview(main: dict[int, Field]) -> dict[int, Field]:
     return {_SUBFILE_TYPE: _long(1), **{tag: main[tag] for tag in _SHARED if tag in main}}
+
+
+def _reduced(fields: dict[int, Field]) -> dict[int, Field]:
+    """Return the fields of an image, or of a mask, as an overview has them."""
+    of_mask = _SUBFILE_TYPE in fields and _numbers(fields[_SUBFILE_TYPE])[0] & _MASK
+    wanted = (_WIDTH, _HEIGHT, *_SHARED, *_JPEG)
+    return {
+        _SUBFILE_TYPE: _long(_REDUCED | _MASK if of_mask else _REDUCED),
+        **{tag: fields[tag] for tag in wanted if tag in fields},
+    }
+
+
+def _with_masks(ghost: bytes) -> bytes:
+    """Return the ghost with the promise that each block of a mask follows that of its image."""
+    text = ghost[_GHOST_LINE:]
+    if _INTERLEAVED not in text:
+        text += _INTERLEAVED
+    return _GHOST + b"%06d bytes\n" % len(text) + text
 
 
 def _long(value: int) -> Field:
