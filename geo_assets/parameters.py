@@ -62,12 +62,10 @@ _RASTER, _VECTOR = Shapes(Engine.RASTER), Shapes(Engine.VECTOR)
 ADDED_LATER: dict[str, Any] = {
     "allow_empty": False,
     "max_retire_percent": 20,
-    "override_crs": False,
-    "one_collection": False,
+    **dict.fromkeys(("override_crs", "one_collection", "keep_lossy"), False),
     "id_regex": None,
     "assets": [],
     "missing_assets": "allow",
-    "keep_lossy": False,
     **dict.fromkeys(
         ("datetime", "datetime_regex", "encoding", "geometry_column", "x", "y", "wkt", "delimiter", "decimal")
     ),

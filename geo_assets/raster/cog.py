@@ -1,4 +1,4 @@
-"""One raster becomes a validated COG: passed through, with the source's own blocks, written in one pass or by GDAL's COG
+"""One raster becomes a validated COG: passed through, with blocks of the source, written in one pass or by GDAL's COG
 driver; then proof, then a report.
 
 Here: `convert`, the one door, and the order of the steps. It runs in the sandboxed child.
@@ -236,7 +236,7 @@ def _passed_through(task: Task, origin: Origin) -> _Proof | None:
 
 
 def _with_kept_blocks(task: Task, origin: Origin) -> _Proof | None:
-    """Write a COG that has the JPEG blocks of the source; return None, with a note, where its grid does not allow it."""
+    """Write a COG that has the JPEG blocks of the source; return None, with a note, where the source does not allow it."""
     info, layout = task.info, task.layout
     if not kept_blocks.lossy(info, layout):
         return None

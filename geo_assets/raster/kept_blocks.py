@@ -6,8 +6,9 @@ blocks are the source's. A mask within the source is kept in the same way.
 Not here: the order of the steps and the comparison of pixels (`cog.py`), the bytes of a header (`cogfile.py`), the
 arithmetic of overviews (`given_overviews.py`).
 
-A block of JPEG in a TIFF is abbreviated: its tables may be in the directory (JPEGTables), and how its colours become RGB
-is said there too. So the fields of the codec come from the source, all others from GDAL's COG driver, as in `onepass.py`.
+A block of JPEG in a TIFF is abbreviated: its tables may be in the directory (JPEGTables), which also tells how its
+colours become RGB. So the fields of the codec come from the source, all others from GDAL's COG driver, as in
+`onepass.py`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 import rasterio.shutil
 
 from geo_assets.raster import cogfile, gdal, given_overviews, tiff
-from geo_assets.raster.comparison import Loss, compare
+from geo_assets.raster.comparison import Loss, pixel_differences
 from geo_assets.raster.inspect import RasterInfo
 from geo_assets.raster.models import OverviewLoss
 from geo_assets.raster.pixels import TILE, alpha_band
@@ -48,6 +49,9 @@ _COPY_BYTES = 4 << 20
 #: Fields that say how blocks are decoded: samples, codec, colours, order of bits, tiles, tables.
 _CODEC = frozenset({258, 259, 262, 266, 277, 284, 317, 322, 323, 338, 339, _TABLES, 529, 530, 531, 532})
 _SUBFILE_TYPE = 254
+
+#: What overviews have in common with their averages, besides pixels.
+_GRID = ("shape", "count", "dtypes", "nodata", "mask_flag_enums", "colorinterp")
 
 #: What overviews are written with, where their pixels may deviate: with the codec of their full resolution, which who
 #: reads that can decode; the first that is near enough, by the limit of the profile `visual`. Noise needs the second.
@@ -156,7 +160,7 @@ def halved(dataset: Any, directory: Path, progress: Callable[[float], None]) -> 
 
 
 def overviews(dataset: Any, averages: Path | None, threads: int) -> Overviews:
-    """Make a COG of the averages, and compare the largest with what it was made of.
+    """Make a COG of the averages, and compare each of its levels with what it was made of.
 
     Args:
         dataset: the source.
@@ -172,19 +176,31 @@ def overviews(dataset: Any, averages: Path | None, threads: int) -> Overviews:
         with gdal.open_raster(averages) as half:
             others = "FORCE_USE_EXISTING" if max(half.shape) > TILE else "NONE"
             rasterio.shutil.copy(half, path, driver="COG", **{**profile.options(threads), "OVERVIEWS": others})
-            with gdal.open_raster(path) as made:
-                problems = compare(half, made, loss=loss)
-        found = Overviews(path, "with loss" if loss else "without loss", tuple(problems))
-        if not problems:
+        found = Overviews(path, "with loss" if loss else "without loss", tuple(_differences(averages, path, loss)))
+        if not found.problems:
             break
     for file in averages.parent.glob(f"{averages.name}*"):
         file.unlink()
     return found
 
 
+def _differences(averages: Path, path: Path, loss: Loss | None) -> Iterator[str]:
+    """Yield the differences between a COG and the averages that it was made of; loss counts over all levels together."""
+    level = 0
+    while averages.exists():
+        which: dict[str, Any] = {"OVERVIEW_LEVEL": level - 1} if level else {}
+        with gdal.open_raster(averages) as theirs, gdal.open_raster(path, **which) as ours:
+            if any(getattr(theirs, fact) != getattr(ours, fact) for fact in _GRID):
+                yield f"overview {level + 1} is not of the size, the type or the mask of its averages"
+            else:
+                yield from pixel_differences(theirs, ours, loss=loss)
+        averages, level = averages.with_name(f"{averages.name}.ovr"), level + 1
+    yield from loss.problems() if loss else ()
+
+
 def _may_deviate(dataset: Any) -> bool:
-    """Whether overviews may be compressed with loss, as JPEG: pictures in grey or RGB all of whose values are colours. A
-    lossy nodata value is a speckled edge, and GDAL has no JPEG with alpha.
+    """Whether overviews may be compressed with loss, as JPEG: pictures in grey or RGB all of whose values are colours.
+    A lossy nodata value is a speckled edge, and GDAL has no JPEG with alpha.
     """
     colours = [c.name for c in dataset.colorinterp]
     return dataset.nodata is None and alpha_band(dataset) is None and colours in (["gray"], ["red", "green", "blue"])
