@@ -236,7 +236,7 @@ def _passed_through(task: Task, origin: Origin) -> _Proof | None:
 
 
 def _with_kept_blocks(task: Task, origin: Origin) -> _Proof | None:
-    """Write a COG that has the JPEG blocks of the source; return None, with a note, where the source does not allow it."""
+    """Write a COG that has the JPEG blocks of the source; return None, with a note, where the grid is not suited."""
     info, layout = task.info, task.layout
     if not kept_blocks.lossy(info, layout):
         return None

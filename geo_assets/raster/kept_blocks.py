@@ -185,7 +185,7 @@ def overviews(dataset: Any, averages: Path | None, threads: int) -> Overviews:
 
 
 def _differences(averages: Path, path: Path, loss: Loss | None) -> Iterator[str]:
-    """Yield the differences between a COG and the averages that it was made of; loss counts over all levels together."""
+    """Yield the differences between a COG and the averages it was made of; loss counts over all levels together."""
     level = 0
     while averages.exists():
         which: dict[str, Any] = {"OVERVIEW_LEVEL": level - 1} if level else {}
