@@ -270,6 +270,12 @@ def test_overviews_of_noise_are_near_enough_or_without_loss(tmp_path):
         assert 10 * np.log10(255**2 / ((averages - half.read()) ** 2).mean()) > 32
 
 
+def test_the_cog_is_the_same_byte_for_byte_whatever_the_number_of_threads(tmp_path):
+    source = masked(tmp_path / "in.tif")
+    first = made(source, threads=1).sha256
+    assert {made(source, threads=4).sha256 for _ in range(3)} == {first}
+
+
 def planes(source: Path) -> Path:
     return jpeg(source, photometric="RGB", interleave="band")
 
