@@ -253,13 +253,12 @@ def _with_kept_blocks(task: Task, origin: Origin) -> _Proof | None:
             reduced = kept_blocks.overviews(dataset, half, task.request.threads)
             crs = origin.crs if origin.assigned else None
             skeleton = onepass.skeleton(dataset, task.work, PROFILES[DEFAULT], _metadata_options(task, origin), crs)
-            header = kept_blocks.write(task.made, info.path, layout, skeleton, reduced)
+            kept_blocks.write(task.made, info.path, layout, skeleton, reduced)
         raise_for(task.name, [*reduced.problems, *_structure(task.made)])
-        hashes, problems = level_hashes(task.made, task.request.threads, first_level=1)
+        _, problems = level_hashes(task.made, task.request.threads, first_level=1)
         problems += kept_blocks.differing(task.made, info.path, layout)
         with task.open(replace(origin, path=task.made)) as cog:
             measurement = _compared(task, origin, dataset, cog, problems)
-    kept_blocks.stamp(task.made, header, measurement.sha256(), hashes)
     return _Proof(measurement, kept_blocks=reduced.loss)
 
 

@@ -9,7 +9,9 @@ COG; we place them. So a COG of ours says what GDAL's would have said.
 The stamp is two items of metadata. `GEO_ASSETS_PIXELS_SHA256` is the hash of the level-0 pixels (`pixels.py`).
 `GEO_ASSETS_SEAL_SHA256` is the SHA-256 of the header (everything before the first block, the seal itself as 64 zeros),
 then of the pixel hashes of all overview levels, from the largest, in ASCII. Together they cover every bit that a reader
-sees. https://gdal.org/en/stable/drivers/raster/cog.html#file-format has the layout.
+sees. Where pixels depend on who decodes them (JPEG), `GEO_ASSETS_BLOCKS_SHA256` stands in place of the first item: the
+SHA-256 of everything after the header; the seal is of the header alone.
+https://gdal.org/en/stable/drivers/raster/cog.html#file-format has the layout.
 """
 
 from __future__ import annotations
@@ -25,8 +27,10 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-#: Names of the two metadata items.
-PIXELS_ITEM, SEAL_ITEM = "GEO_ASSETS_PIXELS_SHA256", "GEO_ASSETS_SEAL_SHA256"
+#: Names of the metadata items.
+PIXELS_ITEM, BLOCKS_ITEM = "GEO_ASSETS_PIXELS_SHA256", "GEO_ASSETS_BLOCKS_SHA256"
+SEAL_ITEM = "GEO_ASSETS_SEAL_SHA256"
+STAMP = (PIXELS_ITEM, BLOCKS_ITEM, SEAL_ITEM)
 
 # TIFF 6.0 and its supplements
 _SUBFILE_TYPE, _WIDTH, _HEIGHT, _OFFSETS, _COUNTS = 254, 256, 257, 324, 325
@@ -174,7 +178,23 @@ def framed(block: bytes) -> tuple[bytes, bytes, bytes]:
 
 def stamped(header: Header, pixels_sha256: str, overview_hashes: Sequence[str]) -> bytes:
     """Return the bytes of a header with its stamp."""
-    open_header = _compose(_with_items(header, {PIXELS_ITEM: pixels_sha256, SEAL_ITEM: _NO_SEAL}))
+    return _sealed(header, {PIXELS_ITEM: pixels_sha256}, overview_hashes)
+
+
+def stamped_by_blocks(header: Header, sha256: str = "0" * 64) -> bytes:
+    """Return the bytes of a header with its stamp, as many whatever the hash of its blocks is; see `blocks_sha256`."""
+    return _sealed(header, {BLOCKS_ITEM: sha256}, ())
+
+
+def blocks_sha256(path: Path, start: int) -> str:
+    """Return the hash of everything after the header, which has `start` bytes."""
+    with path.open("rb") as file:
+        file.seek(start)
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sealed(header: Header, items: dict[str, str], overview_hashes: Sequence[str]) -> bytes:
+    open_header = _compose(_with_items(header, {**items, SEAL_ITEM: _NO_SEAL}))
     return open_header.replace(_seal_item(_NO_SEAL), _seal_item(seal(open_header, overview_hashes)), 1)
 
 
@@ -209,7 +229,7 @@ def _with_items(header: Header, items: dict[str, str]) -> Header:
     main = header.images[0]
     field = main.fields.get(_GDAL_METADATA)
     text = field.data.rstrip(b"\0").decode("utf-8", "surrogateescape") if field else "<GDALMetadata>\n</GDALMetadata>\n"
-    text = re.sub(rf' *<Item name="(?:{"|".join(items)})">[^<]*</Item>\n', "", text)
+    text = re.sub(rf' *<Item name="(?:{"|".join(STAMP)})">[^<]*</Item>\n', "", text)
     added = "".join(f'  <Item name="{name}">{value}</Item>\n' for name, value in items.items())
     data = text.replace("</GDALMetadata>", f"{added}</GDALMetadata>").encode("utf-8", "surrogateescape") + b"\0"
     fields = {**main.fields, _GDAL_METADATA: Field(_ASCII, len(data), data)}

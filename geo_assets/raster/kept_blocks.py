@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -206,10 +206,8 @@ def _may_deviate(dataset: Any) -> bool:
     return dataset.nodata is None and alpha_band(dataset) is None and colours in (["gray"], ["red", "green", "blue"])
 
 
-def write(
-    made: Path, source: Path, layout: tiff.Layout, skeleton: cogfile.Header, reduced: Overviews
-) -> cogfile.Header:
-    """Write the COG, with a stamp that is still to be filled in; return its header.
+def write(made: Path, source: Path, layout: tiff.Layout, skeleton: cogfile.Header, reduced: Overviews) -> None:
+    """Write the COG, with its stamp.
 
     Args:
         made: the COG.
@@ -220,33 +218,22 @@ def write(
     """
     images = _kept(layout)
     fields = [_image_fields(source, images[0], skeleton), *(_mask_fields(source, mask) for mask in images[1:])]
-    full = [(its_fields, image.counts) for its_fields, image in zip(fields, images, strict=True)]
+    others, start, end = cogfile.Header((), skeleton.ghost, big=False), 0, 0
+    if reduced.path:
+        (others, start), end = cogfile.read_header(reduced.path), reduced.path.stat().st_size
+    header = cogfile.above([*zip(fields, (image.counts for image in images), strict=True)], others, end - start)
     with made.open("wb") as out, source.open("rb") as file:
+        length = out.write(cogfile.stamped_by_blocks(header))
         if reduced.path:
-            others, start = cogfile.read_header(reduced.path)
-            header = cogfile.above(full, others, reduced.path.stat().st_size - start)
-            out.write(_stamped(header))
-            with reduced.path.open("rb") as blocks_of_others:
-                blocks_of_others.seek(start)
-                shutil.copyfileobj(blocks_of_others, out, _COPY_BYTES)
-        else:
-            header = cogfile.above(full, cogfile.Header((), skeleton.ghost, big=False), 0)
-            out.write(_stamped(header))
+            with reduced.path.open("rb") as coarser:
+                coarser.seek(start)
+                shutil.copyfileobj(coarser, out, _COPY_BYTES)
         for blocks in zip(*(_blocks(file.fileno(), image) for image in images), strict=True):
             for block in filter(None, blocks):
                 out.writelines(cogfile.framed(block))
-    return header
-
-
-def stamp(made: Path, header: cogfile.Header, pixels_sha256: str, overview_hashes: Sequence[str]) -> None:
-    """Fill in the stamp of a COG that was written with this header."""
+    stamped = cogfile.stamped_by_blocks(header, cogfile.blocks_sha256(made, length))
     with made.open("r+b") as out:
-        out.write(_stamped(header, pixels_sha256, overview_hashes))
-
-
-def _stamped(header: cogfile.Header, pixels_sha256: str = "0" * 64, overview_hashes: Sequence[str] = ()) -> bytes:
-    """Return the bytes of a header, as many whatever the hashes are."""
-    return cogfile.stamped(header, pixels_sha256, overview_hashes)
+        out.write(stamped)
 
 
 def _image_fields(source: Path, image: tiff.Directory, skeleton: cogfile.Header) -> dict[int, cogfile.Field]:

@@ -167,7 +167,9 @@ class ConvertReport(Model):
     datetime_from: str | None = Field(None, description="what says when it was taken")
     bytes: int
     sha256: str = Field(description="of the COG's bytes")
-    pixels_sha256: str = Field(description="of the COG's level-0 pixels, whatever the codec; see `pixels.py`")
+    pixels_sha256: str = Field(
+        description="of the COG's level-0 pixels as they decode here, whatever the codec; see `pixels.py`"
+    )
     max_error: Finite | None = Field(
         None, description="the largest difference of a valid pixel to the source; None: lossless"
     )
@@ -194,7 +196,7 @@ class ValidateReport(Model):
     """The result of a validation: the file is valid where `problems` is empty."""
 
     problems: tuple[str, ...]
-    stamped: bool = Field(description="it carries the hash of its pixels, which was compared")
+    stamped: bool = Field(description="it carries the hash of its pixels, or of its blocks, which was compared")
     pixels_kept: bool | None = Field(
         None,
         description="whether the pixels of full resolution are those of its stamp; null: no stamp, or not all are read",
