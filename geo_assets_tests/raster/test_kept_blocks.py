@@ -12,8 +12,8 @@ from rasterio.windows import Window
 from rio_cogeo.cogeo import cog_validate
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.raster import cogfile, tiff
 from geo_assets.raster import report as report_module
-from geo_assets.raster import tiff
 from geo_assets.raster.cog import convert
 from geo_assets.raster.models import ConvertReport, ConvertRequest, ValidateRequest
 from geo_assets.raster.validate import validate, validate_cog
@@ -274,6 +274,15 @@ def test_the_cog_is_the_same_byte_for_byte_whatever_the_number_of_threads(tmp_pa
     source = masked(tmp_path / "in.tif")
     first = made(source, threads=1).sha256
     assert {made(source, threads=4).sha256 for _ in range(3)} == {first}
+
+
+@pytest.mark.parametrize("make", [jpeg, masked])
+def test_a_cog_beyond_the_bytes_of_a_classic_tiff_is_a_bigtiff(tmp_path, monkeypatch, make):
+    monkeypatch.setattr(cogfile, "_CLASSIC_BYTES", 10_000)
+    source = make(tmp_path / "in.tif")
+    report = made(source)
+    assert cog_of(source).read_bytes()[2] == 43
+    assert_kept(source, report)
 
 
 def planes(source: Path) -> Path:
