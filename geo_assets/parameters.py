@@ -62,8 +62,7 @@ _RASTER, _VECTOR = Shapes(Engine.RASTER), Shapes(Engine.VECTOR)
 ADDED_LATER: dict[str, Any] = {
     "allow_empty": False,
     "max_retire_percent": 20,
-    "override_crs": False,
-    "one_collection": False,
+    **dict.fromkeys(("override_crs", "one_collection", "keep_lossy"), False),
     "id_regex": None,
     "assets": [],
     "missing_assets": "allow",
@@ -227,6 +226,10 @@ class IngestContainer(PublishContainer):
     )
     profile: Annotated[ProfileName | None, _RASTER] = Field(
         None, description=f"how COGs are written (default: {DEFAULT}; docs/formats.md)"
+    )
+    keep_lossy: Annotated[bool, _RASTER] = Field(
+        default=False,
+        description="keep the JPEG blocks of tiled TIFFs bit by bit: small COGs without another loss (docs/formats.md)",
     )
     resolution: Annotated[float | None, _RASTER] = Field(
         None, gt=0, allow_inf_nan=False, description="size of a raster's pixel in units of target_crs"

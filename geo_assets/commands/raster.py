@@ -49,6 +49,8 @@ _CONVERT_EXAMPLES = """Examples:
 
 `geo-assets cog ortho.tif web.tif --target-crs EPSG:3857 --web-tiles`
 
+`geo-assets cog ortho-jpeg.tif ortho.cog.tif --keep-lossy`
+
 `geo-assets cog climate.nc cogs/`
 
 `geo-assets cog climate.nc tas.tif --variable tas`
@@ -60,6 +62,9 @@ _CONVERT_EXAMPLES = """Examples:
 _VARIABLE = "One variable of a container, one member of a zip, or member:variable."
 _FIRST, *_REST = (f"{name} (default)" if name == DEFAULT else name for name in PROFILES)
 _PROFILES = f"{', '.join([_FIRST, *_REST[:-1]])} or {_REST[-1]}."
+_KEPT = "Keep the JPEG blocks of a tiled TIFF, bit by bit."
+_OVERRIDE = "Use --source-crs even if the file names another CRS."
+_WEB = "Align to the grid of web map tiles (EPSG:3857)."
 _TAKEN = "Time of capture: ISO 8601, a date, a month, or START/END."
 
 
@@ -92,18 +97,15 @@ def convert(
         ),
     ],
     profile: Annotated[str | None, typer.Option(help=_PROFILES)] = None,
+    keep_lossy: Annotated[bool, typer.Option("--keep-lossy", help=_KEPT)] = False,
     source_crs: Annotated[str | None, typer.Option(help="For a file without a CRS: EPSG:code.")] = None,
-    override_crs: Annotated[
-        bool, typer.Option("--override-crs", help="Use --source-crs even if the file names another CRS.")
-    ] = False,
+    override_crs: Annotated[bool, typer.Option("--override-crs", help=_OVERRIDE)] = False,
     target_crs: Annotated[str | None, typer.Option(help="Reproject to EPSG:code.")] = None,
     resolution: Annotated[float | None, typer.Option(help="Size of a pixel, in units of the target CRS.")] = None,
     resampling: Annotated[
         str | None, typer.Option(help="nearest, bilinear, cubic, …; by default depends on the kind of pixels.")
     ] = None,
-    web_tiles: Annotated[
-        bool, typer.Option("--web-tiles", help="Align to the grid of web map tiles (EPSG:3857).")
-    ] = False,
+    web_tiles: Annotated[bool, typer.Option("--web-tiles", help=_WEB)] = False,
     variable: Annotated[str | None, typer.Option(metavar="NAME", help=_VARIABLE)] = None,
     taken: Annotated[str | None, typer.Option("--datetime", metavar="TIME", help=_TAKEN)] = None,
     as_json: JsonFlag = False,
@@ -121,6 +123,7 @@ def convert(
         told = folder / "progress"
         options = {
             "profile": profile,
+            "keep_lossy": keep_lossy,
             "source_crs": source_crs,
             "override_crs": override_crs,
             "target_crs": target_crs,
@@ -195,7 +198,8 @@ def _note(converted: ConvertedSource) -> None:
 
 def _line(placed: Path, report: ConvertReport, before: str = "") -> str:
     pixels = f"{report.width:,} x {report.height:,} x {report.count}"
-    return f"{placed}: {pixels}, {report.profile}, {before}{human_bytes(report.bytes)}, {report.seconds:.1f} s"
+    how = "JPEG blocks kept" if report.kept_blocks else report.profile
+    return f"{placed}: {pixels}, {how}, {before}{human_bytes(report.bytes)}, {report.seconds:.1f} s"
 
 
 @app.command()

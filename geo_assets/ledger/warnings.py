@@ -53,7 +53,7 @@ _KINDS: tuple[tuple[str, str], ...] = (
     ("transformation", r"the best transformation to |it was transformed to "),
     ("place", r"its place is approximate|bytes more than its header declares"),
     ("CRS", r"\bCRS\b|source_crs|it was read as '.*', as was asked|says that it is in|is not used: PROJ"),
-    ("profile", r"the profile \S+ does not suit"),
+    ("profile", r"the profile \S+ does not suit|keep_lossy does not keep"),
     ("columns of the table", r"^\w+\.\w+: "),
     ("attributes alone", r"it has no geometry: a table of attributes"),
     ("nothing valid", r"no pixel is valid"),

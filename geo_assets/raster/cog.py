@@ -1,9 +1,9 @@
-"""One raster becomes a validated COG: passed through, written in one pass or by GDAL's COG driver; then proof, then a
-report.
+"""One raster becomes a validated COG: passed through, with blocks of the source, written in one pass or by GDAL's COG
+driver; then proof, then a report.
 
 Here: `convert`, the one door, and the order of the steps. It runs in the sandboxed child.
-Not here: each step (`inspect.py`, `origin.py`, `profiles.py`, `onepass.py`, `reproject.py`, `comparison.py`,
-`validate.py`, `report.py`, `thumbnail.py`).
+Not here: each step (`inspect.py`, `origin.py`, `profiles.py`, `kept_blocks.py`, `onepass.py`, `reproject.py`,
+`comparison.py`, `validate.py`, `report.py`, `thumbnail.py`).
 
 Never rio-cogeo's `cog_translate`, which goes through a WarpedVRT and so changes pixels under masks, drops GCPs and
 shifts georeferencing. Not the driver's option STATISTICS=YES either, whose numbers ignore masks and alpha: statistics
@@ -26,7 +26,7 @@ from rasterio.crs import CRS
 
 from geo_assets.capture import Taken, by_pattern, of_product, taken
 from geo_assets.errors import GeoAssetsError
-from geo_assets.raster import cogfile, gdal, given_overviews, onepass, tiff
+from geo_assets.raster import cogfile, gdal, given_overviews, kept_blocks, onepass, tiff
 from geo_assets.raster.block_buffer import OtherHeaderError
 from geo_assets.raster.checkpoint import Checkpoint
 from geo_assets.raster.codecs import Codec, compressors
@@ -34,10 +34,10 @@ from geo_assets.raster.comparison import Loss, compare, lost_metadata, metadata_
 from geo_assets.raster.footprint import refuse_off_earth
 from geo_assets.raster.georeference import dataset_crs, same_crs
 from geo_assets.raster.inspect import RasterInfo, inspect, numpy_dtype
-from geo_assets.raster.models import ConvertReport, ConvertRequest, Georeferencing
+from geo_assets.raster.models import ConvertReport, ConvertRequest, Georeferencing, OverviewLoss
 from geo_assets.raster.origin import STAGED, Origin, Task, origin_of
 from geo_assets.raster.pixels import Measurement, measured, pieces
-from geo_assets.raster.profiles import choose_profile
+from geo_assets.raster.profiles import DEFAULT, PROFILES, choose_profile
 from geo_assets.raster.progress import Progress
 from geo_assets.raster.report import describe, grown, software
 from geo_assets.raster.reproject import materialise, needs_mask, outline, unite_validity, unites, warped
@@ -69,6 +69,7 @@ class _Proof:
 
     measurement: Measurement
     loss: Loss | None = None
+    kept_blocks: OverviewLoss | None = None
     passed_through: bool = False
     resumed: float = 0.0
 
@@ -90,8 +91,6 @@ def convert(request: ConvertRequest) -> ConvertReport:
         progress = Progress(Path(request.progress) if request.progress else None, decoded)
         layout = _sound_layout(info, request.threads)
         task = Task(request, info, profile, work, list(info.notes), log, layout, progress)
-        if request.profile and task.profile.name != request.profile:
-            task.notes.append(f"the profile {request.profile} does not suit its pixels; written as {task.profile.name}")
         report = _described(task, _make(task, origin_of(task)))
         if request.thumbnail:
             with gdal.open_raster(task.made) as cog:
@@ -150,16 +149,20 @@ def _with_crs(task: Task, origin: Origin) -> Origin:
 
 
 def _make(task: Task, origin: Origin) -> _Proof:
-    """Write the COG and prove it, by the one-pass writer where possible, else by GDAL's driver; return what was
-    measured.
+    """Write the COG and prove it, with the source's own blocks where that is asked for, by the one-pass writer where
+    possible, else by GDAL's driver; return what was measured.
 
     Raises:
         GeoAssetsError: COG_VALIDATION_FAILED; UNREADABLE; INVALID_CRS; RASTER_UNSUPPORTED; DISK_FULL.
     """
+    if not origin.target and (proof := _passed_through(task, origin)):
+        return proof
+    if task.request.keep_lossy and (proof := _with_kept_blocks(task, origin)):
+        return proof
+    if (asked := task.request.profile) and task.profile.name != asked:
+        task.notes.append(f"the profile {asked} does not suit its pixels; written as {task.profile.name}")
     if origin.target:
         return _reprojected(task, origin, origin.target)
-    if proof := _passed_through(task, origin):
-        return proof
     with task.open(origin) as dataset:
         if origin.crs or task.info.georeferencing is Georeferencing.RPCS:
             refuse_off_earth(dataset, task.name, origin.crs)
@@ -232,6 +235,54 @@ def _passed_through(task: Task, origin: Origin) -> _Proof | None:
     return _Proof(measurement, passed_through=True)
 
 
+def _with_kept_blocks(task: Task, origin: Origin) -> _Proof | None:
+    """Write a COG that has the JPEG blocks of the source; return None, with a note, where the grid is not suited."""
+    info, layout = task.info, task.layout
+    if not kept_blocks.lossy(info, layout):
+        return None
+    why = "it is reprojected" if origin.target else kept_blocks.unsuited(info, layout)
+    if why or layout is None:
+        task.notes.append(f"keep_lossy does not keep its blocks: {why}")
+        return None
+    with task.open(origin) as dataset:
+        if origin.crs or info.georeferencing is Georeferencing.RPCS:
+            refuse_off_earth(dataset, task.name, origin.crs)
+        with gdal.reading(info.path, info.driver):
+            half = kept_blocks.halved(dataset, task.work, task.progress.written)
+        with _writing(task, origin):
+            reduced = kept_blocks.overviews(dataset, half, task.request.threads)
+            crs = origin.crs if origin.assigned else None
+            skeleton = onepass.skeleton(dataset, task.work, PROFILES[DEFAULT], _metadata_options(task, origin), crs)
+            kept_blocks.write(task.made, info.path, layout, skeleton, reduced)
+        raise_for(task.name, [*reduced.problems, *_structure(task.made)])
+        _, problems = level_hashes(task.made, task.request.threads, first_level=1)
+        problems += kept_blocks.differing(task.made, info.path, layout)
+        with task.open(replace(origin, path=task.made)) as cog:
+            measurement = _compared(task, origin, dataset, cog, problems)
+    return _Proof(measurement, kept_blocks=reduced.loss)
+
+
+def _compared(
+    task: Task, origin: Origin, source: Any, cog: Any, problems: list[str], loss: Loss | None = None
+) -> Measurement:
+    """Compare a COG with what it was copied from, and measure it; `problems` are what is known to be wrong already.
+
+    Raises:
+        GeoAssetsError: COG_VALIDATION_FAILED; UNREADABLE, RASTER_UNSUPPORTED.
+    """
+    measurement = Measurement.of(cog)
+    with gdal.reading(task.info.path, task.info.driver):
+        problems += compare(
+            source, cog, crs=origin.crs, measurement=measurement, loss=loss, progress=task.progress.proven
+        )
+        if damage := task.log.damage():
+            raise gdal.unreadable(task.info.path, task.info.driver, damage)
+        _refuse_a_crs_that_a_tiff_cannot_hold(task.name, origin, cog)
+        task.notes.extend(lost_metadata(source, cog))
+    raise_for(task.name, problems)
+    return measurement
+
+
 def _in_one_pass(task: Task, origin: Origin, dataset: Any, described: Any) -> _Proof:
     """Write the pixels of `dataset` with the metadata of `described`: itself, or its outline; go on with what an
     earlier attempt has kept, if that has the same metadata.
@@ -288,21 +339,13 @@ def _by_gdal(task: Task, origin: Origin) -> _Proof:
         _copy_by_gdal(task, origin, dataset)
     task.notes.extend(_left_behind(task.made, task.info))
     overview_hashes, problems = level_hashes(task.made, task.request.threads, first_level=1)
+    loss = None if task.profile.lossless else Loss(task.profile.max_error, task.profile.min_psnr)
     with (
         gdal.reading(task.info.path, task.info.driver),
         gdal.open_raster(equals.path, equals.driver) as source,
         gdal.open_raster(task.made) as cog,
     ):
-        measurement = Measurement.of(cog)
-        loss = None if task.profile.lossless else Loss(task.profile.max_error, task.profile.min_psnr)
-        problems += compare(
-            source, cog, crs=origin.crs, measurement=measurement, loss=loss, progress=task.progress.proven
-        )
-        if damage := task.log.damage():
-            raise gdal.unreadable(task.info.path, task.info.driver, damage)
-        _refuse_a_crs_that_a_tiff_cannot_hold(task.name, origin, cog)
-        task.notes.extend(lost_metadata(source, cog))
-    raise_for(task.name, problems)
+        measurement = _compared(task, origin, source, cog, problems, loss)
     cogfile.restamp(task.made, measurement.sha256(), overview_hashes)
     raise_for(task.name, _structure(task.made))
     return _Proof(measurement, loss)
@@ -352,7 +395,7 @@ def _described(task: Task, proof: _Proof) -> ConvertReport:
         raise gdal.unreadable(task.info.path, task.info.driver, damage)
     with gdal.open_raster(task.made) as cog:
         report = describe(task.info, cog, task.profile, proof.measurement)
-    if not proof.passed_through:
+    if not proof.passed_through and not proof.kept_blocks:
         task.notes.extend(grown(task.info, task.layout, task.profile, task.made))
     when = _taken(task)
     update: dict[str, Any] = {
@@ -360,6 +403,7 @@ def _described(task: Task, proof: _Proof) -> ConvertReport:
         "end_datetime": when.end if when else None,
         "datetime_from": when.by if when else None,
         "warnings": (*report.warnings, *task.notes, *task.log.messages),
+        "kept_blocks": proof.kept_blocks,
         "passed_through": proof.passed_through,
         "resumed": proof.resumed,
     }

@@ -9,7 +9,9 @@ COG; we place them. So a COG of ours says what GDAL's would have said.
 The stamp is two items of metadata. `GEO_ASSETS_PIXELS_SHA256` is the hash of the level-0 pixels (`pixels.py`).
 `GEO_ASSETS_SEAL_SHA256` is the SHA-256 of the header (everything before the first block, the seal itself as 64 zeros),
 then of the pixel hashes of all overview levels, from the largest, in ASCII. Together they cover every bit that a reader
-sees. https://gdal.org/en/stable/drivers/raster/cog.html#file-format has the layout.
+sees. Where pixels depend on who decodes them (JPEG), `GEO_ASSETS_BLOCKS_SHA256` stands in place of the first item: the
+SHA-256 of everything after the header; the seal is of the header alone.
+https://gdal.org/en/stable/drivers/raster/cog.html#file-format has the layout.
 """
 
 from __future__ import annotations
@@ -25,8 +27,10 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-#: Names of the two metadata items.
-PIXELS_ITEM, SEAL_ITEM = "GEO_ASSETS_PIXELS_SHA256", "GEO_ASSETS_SEAL_SHA256"
+#: Names of the metadata items.
+PIXELS_ITEM, BLOCKS_ITEM = "GEO_ASSETS_PIXELS_SHA256", "GEO_ASSETS_BLOCKS_SHA256"
+SEAL_ITEM = "GEO_ASSETS_SEAL_SHA256"
+STAMP = (PIXELS_ITEM, BLOCKS_ITEM, SEAL_ITEM)
 
 # TIFF 6.0 and its supplements
 _SUBFILE_TYPE, _WIDTH, _HEIGHT, _OFFSETS, _COUNTS = 254, 256, 257, 324, 325
@@ -36,6 +40,12 @@ _LONG, _LONG8, _ASCII = 4, 16, 2
 #: Entries of the full resolution that an overview needs as well: the type of its samples, codec, tiles, colours,
 #: nodata.
 _SHARED = (258, 259, 262, 277, 284, 317, 320, 322, 323, 338, 339, 42113)
+
+#: Entries that tell how to decode JPEG: tables that its blocks share, how colours become YCbCr.
+_JPEG = (347, 529, 530, 531, 532)
+
+#: What the first entry of an overview and of a mask says.
+_REDUCED, _MASK = 1, 4
 
 _TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 
@@ -48,6 +58,7 @@ _CLASSIC_BYTES = 2**32 - 2**20
 _NO_SEAL = "0" * 64
 _GHOST = b"GDAL_STRUCTURAL_METADATA_SIZE="
 _GHOST_LINE = 43
+_INTERLEAVED = b"MASK_INTERLEAVED_WITH_IMAGERY=YES\n"
 _COPY_BYTES = 4 << 20
 
 
@@ -80,6 +91,11 @@ class Header:
     big: bool
 
 
+def sized(fields: dict[int, Field], height: int, width: int) -> dict[int, Field]:
+    """Return the fields of an image of another size."""
+    return {**fields, _WIDTH: _long(width), _HEIGHT: _long(height)}
+
+
 def read_header(path: Path) -> tuple[Header, int]:
     """Return the header of a little-endian COG that GDAL made, and where its data section starts."""
     with path.open("rb") as file:
@@ -106,20 +122,44 @@ def pyramid(skeleton: Header, sizes: Sequence[tuple[int, int]], blocks: Sequence
     Blocks are in the order of GDAL: the smallest level first, rows from the top.
     """
     main = skeleton.images[0].fields
-    starts = np.zeros(len(blocks), np.uint64)
     total = 0
     placed: list[NDArray[np.uint64]] = [np.empty(0, np.uint64)] * len(blocks)
     for level in reversed(range(len(blocks))):
-        starts[level] = total
-        stored = _stored(blocks[level])
-        ends = np.cumsum(stored, dtype=np.uint64)
-        placed[level] = np.where(blocks[level] > 0, ends - stored + np.uint64(total + _LEADER), np.uint64(0))
-        total += int(ends[-1])
+        (placed[level],) = in_turn(total, blocks[level])
+        total += stored_bytes(blocks[level])
     images = [
-        Image(_sized(main if level == 0 else _overview(main), *size), placed[level], blocks[level])
+        Image(sized(main if level == 0 else _overview(main), *size), placed[level], blocks[level])
         for level, size in enumerate(sizes)
     ]
     return Header(tuple(images), skeleton.ghost, big=total > _CLASSIC_BYTES)
+
+
+def above(images: Sequence[tuple[dict[int, Field], NDArray[np.uint64]]], overviews: Header, behind: int) -> Header:
+    """Return the header of a COG of which the full resolution is given, and the overviews are all that another COG has.
+
+    Args:
+        images: fields and bytes of the blocks of the full resolution, and of its mask; their blocks are stored in turn.
+        overviews: of the other COG; without images if there are none.
+        behind: bytes of its blocks, after which those of `images` come.
+    """
+    fields, blocks = zip(*images, strict=True)
+    placed = in_turn(behind, *blocks)
+    full = [Image(*image) for image in zip(fields, placed, blocks, strict=True)]
+    reduced = [Image(_reduced(i.fields), i.offsets, i.counts) for i in overviews.images]
+    ghost = _with_masks(overviews.ghost) if len(full) > 1 else overviews.ghost
+    total = behind + sum(map(stored_bytes, blocks))
+    return Header((*full, *reduced), ghost, big=total > _CLASSIC_BYTES)
+
+
+def in_turn(start: int, *images: NDArray[np.uint64]) -> list[NDArray[np.uint64]]:
+    """Return the offsets of the blocks of some images, whose bytes these are: the first of each, then the second of
+    each.
+    """
+    blocks = np.stack(images, axis=1)
+    stored = _stored(blocks).ravel()
+    before = (np.cumsum(stored, dtype=np.uint64) - stored).reshape(blocks.shape)
+    offsets = np.where(blocks > 0, before + np.uint64(start + _LEADER), np.uint64(0))
+    return list(offsets.T)
 
 
 def _stored(blocks: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -138,7 +178,23 @@ def framed(block: bytes) -> tuple[bytes, bytes, bytes]:
 
 def stamped(header: Header, pixels_sha256: str, overview_hashes: Sequence[str]) -> bytes:
     """Return the bytes of a header with its stamp."""
-    open_header = _compose(_with_items(header, {PIXELS_ITEM: pixels_sha256, SEAL_ITEM: _NO_SEAL}))
+    return _sealed(header, {PIXELS_ITEM: pixels_sha256}, overview_hashes)
+
+
+def stamped_by_blocks(header: Header, sha256: str = "0" * 64) -> bytes:
+    """Return the bytes of a header with its stamp, as many whatever the hash of its blocks is; see `blocks_sha256`."""
+    return _sealed(header, {BLOCKS_ITEM: sha256}, ())
+
+
+def blocks_sha256(path: Path, start: int) -> str:
+    """Return the hash of everything after the header, which has `start` bytes."""
+    with path.open("rb") as file:
+        file.seek(start)
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sealed(header: Header, items: dict[str, str], overview_hashes: Sequence[str]) -> bytes:
+    open_header = _compose(_with_items(header, {**items, SEAL_ITEM: _NO_SEAL}))
     return open_header.replace(_seal_item(_NO_SEAL), _seal_item(seal(open_header, overview_hashes)), 1)
 
 
@@ -173,19 +229,33 @@ def _with_items(header: Header, items: dict[str, str]) -> Header:
     main = header.images[0]
     field = main.fields.get(_GDAL_METADATA)
     text = field.data.rstrip(b"\0").decode("utf-8", "surrogateescape") if field else "<GDALMetadata>\n</GDALMetadata>\n"
-    text = re.sub(rf' *<Item name="(?:{"|".join(items)})">[^<]*</Item>\n', "", text)
+    text = re.sub(rf' *<Item name="(?:{"|".join(STAMP)})">[^<]*</Item>\n', "", text)
     added = "".join(f'  <Item name="{name}">{value}</Item>\n' for name, value in items.items())
     data = text.replace("</GDALMetadata>", f"{added}</GDALMetadata>").encode("utf-8", "surrogateescape") + b"\0"
     fields = {**main.fields, _GDAL_METADATA: Field(_ASCII, len(data), data)}
     return Header((Image(fields, main.offsets, main.counts), *header.images[1:]), header.ghost, header.big)
 
 
-def _sized(fields: dict[int, Field], height: int, width: int) -> dict[int, Field]:
-    return {**fields, _WIDTH: _long(width), _HEIGHT: _long(height)}
-
-
 def _overview(main: dict[int, Field]) -> dict[int, Field]:
     return {_SUBFILE_TYPE: _long(1), **{tag: main[tag] for tag in _SHARED if tag in main}}
+
+
+def _reduced(fields: dict[int, Field]) -> dict[int, Field]:
+    """Return the fields of an image, or of a mask, as an overview has them."""
+    of_mask = _SUBFILE_TYPE in fields and _numbers(fields[_SUBFILE_TYPE])[0] & _MASK
+    wanted = (_WIDTH, _HEIGHT, *_SHARED, *_JPEG)
+    return {
+        _SUBFILE_TYPE: _long(_REDUCED | _MASK if of_mask else _REDUCED),
+        **{tag: fields[tag] for tag in wanted if tag in fields},
+    }
+
+
+def _with_masks(ghost: bytes) -> bytes:
+    """Return the ghost with the promise that each block of a mask follows that of its image."""
+    text = ghost[_GHOST_LINE:]
+    if _INTERLEAVED not in text:
+        text += _INTERLEAVED
+    return _GHOST + b"%06d bytes\n" % len(text) + text
 
 
 def _long(value: int) -> Field:

@@ -89,7 +89,7 @@ def compare(
     problems = list(metadata_differences(source, cog, crs or dataset_crs(source)))
     if (source.width, source.height, source.count, source.dtypes) != (cog.width, cog.height, cog.count, cog.dtypes):
         return problems  # there is nothing to hold side by side
-    problems += _pixel_differences(source, cog, measurement, loss, progress)
+    problems += pixel_differences(source, cog, measurement, loss, progress)
     return problems + (loss.problems() if loss else [])
 
 
@@ -171,9 +171,16 @@ def _short(value: Any) -> str:
     return text if len(text) <= 120 else text[:119] + "…"
 
 
-def _pixel_differences(
-    source: Any, cog: Any, measurement: Measurement | None, loss: Loss | None, progress: Callable[[float], None]
+def pixel_differences(
+    source: Any,
+    cog: Any,
+    measurement: Measurement | None = None,
+    loss: Loss | None = None,
+    progress: Callable[[float], None] = lambda _: None,
 ) -> list[str]:
+    """Return the differences between the pixels and masks of two open datasets of the same grid; see `compare`. Whether
+    a lossy copy deviates too far is for `loss` to say, when all is compared.
+    """
     problems: list[str] = []
     validity = Validity.of(source)
     for piece in pieces(cog):

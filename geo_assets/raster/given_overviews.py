@@ -1,6 +1,7 @@
 """Overviews for GDAL's COG driver, where GDAL itself would average invalid pixels.
 
-Here: a staged GeoTIFF with its overviews beside it, computed by us, which the driver is told to use.
+Here: a staged GeoTIFF with its overviews beside it, computed by us, which the driver is told to use; or the overviews
+alone.
 Not here: the arithmetic (`overviews.py`), what is valid (`pixels.py`), the writer that needs none of this
 (`onepass.py`).
 
@@ -10,6 +11,7 @@ alpha in the sixth band or in floats it does not recognise.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +54,32 @@ def stage(dataset: Any, path: Path, profile: Profile, options: dict[str, str]) -
         options: of GDAL's copy, about metadata.
     """
     rasterio.shutil.copy(dataset, path, driver="GTiff", **_OPTIONS, **options)
-    for size in level_sizes(dataset.height, dataset.width, profile.block_size)[1:]:
+    _stage_coarser(path, level_sizes(dataset.height, dataset.width, profile.block_size)[1:])
+
+
+def stage_alone(dataset: Any, path: Path, block_size: int, progress: Callable[[float], None]) -> None:
+    """Write the first overview of `dataset` to `path`, and the others to `path`.ovr, `path`.ovr.ovr and so on.
+
+    Args:
+        dataset: the open dataset, large enough to need an overview.
+        path: in a private directory.
+        block_size: pixels; the coarsest level fits into one block.
+        progress: called with the part of the first overview that is done, 0 to 1.
+    """
+    _, first, *others = level_sizes(dataset.height, dataset.width, block_size)
+    _halved(dataset, path, first, progress)
+    _stage_coarser(path, others)
+
+
+def _stage_coarser(path: Path, sizes: list[tuple[int, int]]) -> None:
+    for size in sizes:
         coarser = path.with_name(f"{path.name}.ovr")
         with gdal.open_raster(path) as fine:
             _halved(fine, coarser, size)
         path = coarser
 
 
-def _halved(fine: Any, path: Path, size: tuple[int, int]) -> None:
+def _halved(fine: Any, path: Path, size: tuple[int, int], progress: Callable[[float], None] = lambda _: None) -> None:
     profile = {
         "driver": "GTiff",
         "count": fine.count,
@@ -79,6 +99,7 @@ def _halved(fine: Any, path: Path, size: tuple[int, int]) -> None:
             out.write(halve(data, validity, outer=mask, **place), window=window)
             if mask is not None:
                 out.write_mask(halve_mask(mask, **place), window=window)
+            progress((window.row_off + window.height) / size[0])
 
 
 def _windows(fine: Any, size: tuple[int, int]) -> list[Window]:

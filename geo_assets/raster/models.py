@@ -19,6 +19,9 @@ ResamplingName = Literal[
     "nearest", "bilinear", "cubic", "cubic_spline", "lanczos", "average", "mode", "min", "max", "med"
 ]
 
+#: How overviews are compressed.
+OverviewLoss = Literal["with loss", "without loss"]
+
 #: A JSON number that is finite.
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -73,6 +76,9 @@ class ConvertRequest(Model):
     override_crs: bool = Field(False, description="source_crs counts also where the source says something else")
     target_crs: str | None = Field(None, description="authority:code; the COG is reprojected to it")
     profile: str | None = Field(None, description="one of `PROFILES`; None is the default one")
+    keep_lossy: bool = Field(
+        False, description="keep the blocks of a TIFF that are JPEG, bit by bit, where the grid of a COG allows it"
+    )
     resolution: float | None = Field(
         None, gt=0, allow_inf_nan=False, description="size of a pixel in units of target_crs"
     )
@@ -161,9 +167,16 @@ class ConvertReport(Model):
     datetime_from: str | None = Field(None, description="what says when it was taken")
     bytes: int
     sha256: str = Field(description="of the COG's bytes")
-    pixels_sha256: str = Field(description="of the COG's level-0 pixels, whatever the codec; see `pixels.py`")
+    pixels_sha256: str = Field(
+        description="of the COG's level-0 pixels as they decode here, whatever the codec; see `pixels.py`"
+    )
     max_error: Finite | None = Field(
         None, description="the largest difference of a valid pixel to the source; None: lossless"
+    )
+    kept_blocks: OverviewLoss | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="full resolution has the JPEG blocks of the source, bit by bit; how its overviews are compressed",
     )
     passed_through: bool = Field(False, description="the source was such a COG already; the output is the same bytes")
     warnings: tuple[str, ...]
@@ -183,7 +196,7 @@ class ValidateReport(Model):
     """The result of a validation: the file is valid where `problems` is empty."""
 
     problems: tuple[str, ...]
-    stamped: bool = Field(description="it carries the hash of its pixels, which was compared")
+    stamped: bool = Field(description="it carries the hash of its pixels, or of its blocks, which was compared")
     pixels_kept: bool | None = Field(
         None,
         description="whether the pixels of full resolution are those of its stamp; null: no stamp, or not all are read",

@@ -16,6 +16,7 @@ from typing import Any
 import rasterio
 
 from geo_assets.capture import moment
+from geo_assets.raster import kept_blocks
 from geo_assets.raster.footprint import footprint
 from geo_assets.raster.georeference import (
     dataset_crs,
@@ -42,16 +43,13 @@ _STALE = 1e-3
 _MOST_COLOURS = 256
 
 
-#: Formats that compress pictures with loss, and the codes for it in a TIFF: JPEG (old and new) and WebP.
-_LOSSY_DRIVERS, _LOSSY_CODES = frozenset({"JPEG", "WEBP"}), frozenset({6, 7, 50001})
-
 #: A COG is said to be much larger than its source from so many bytes, and so many times the source's.
 LARGE, MUCH_LARGER = 100_000_000, 4
 
 
 def grown(info: RasterInfo, layout: Layout | None, profile: Profile, made: Path) -> list[str]:
-    """Say that a source was compressed with loss, where keeping every pixel of it makes a much larger file, and which
-    profile would not.
+    """Say that a source was compressed with loss, where keeping every pixel of it makes a much larger file, and what
+    would not: keeping its blocks, or which profile.
 
     Args:
         info: of the source.
@@ -59,17 +57,20 @@ def grown(info: RasterInfo, layout: Layout | None, profile: Profile, made: Path)
         profile: that the COG was written with.
         made: the COG.
     """
-    code = layout.directories[0].compression if layout and layout.directories else None
     before, after = info.path.stat().st_size, made.stat().st_size
-    if not profile.lossless or not (info.driver in _LOSSY_DRIVERS or code in _LOSSY_CODES):
+    if not profile.lossless or not kept_blocks.lossy(info, layout) or after < max(LARGE, MUCH_LARGER * before):
         return []
-    if after < max(LARGE, MUCH_LARGER * before) or choose_profile(info, "visual").lossless:
-        return []
+    ways = {
+        "keep_lossy keeps its JPEG blocks as they are": kept_blocks.unsuited(info, layout) is None,
+        "the profile visual makes a small COG, which differs a little more": (
+            not choose_profile(info, "visual").lossless
+        ),
+    }
     told = (
         f"its pixels were compressed with loss into {human_bytes(before)}, and keeping each of them as it is takes"
-        f" {human_bytes(after)}: the profile visual makes a small COG, which differs a little more"
+        f" {human_bytes(after)}: {'; '.join(way for way, is_one in ways.items() if is_one)}"
     )
-    return [told]
+    return [told] if any(ways.values()) else []
 
 
 def describe(info: RasterInfo, cog: Any, profile: Profile, measurement: Measurement) -> ConvertReport:

@@ -16,7 +16,7 @@ import os
 import struct
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -26,11 +26,11 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
+from geo_assets.raster.cogfile import Field
 from geo_assets.raster.workers import workers
 
 # TIFF 6.0 and its supplements; https://gdal.org/drivers/raster/cog.html#file-format for the last two
 _SUBFILE_TYPE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 256, 257, 258, 259, 262
-_YCBCR = 6
 _STRIP_OFFSETS, _SAMPLES, _STRIP_COUNTS, _PLANAR = 273, 277, 279, 284
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS, _SUB_IFDS = 322, 323, 324, 325, 330
 _ROWS_PER_STRIP, _GEO_KEYS = 278, 34735
@@ -40,14 +40,21 @@ _GHOST_LENGTH = 43  # of its first line, which says how long the rest is
 
 _DEFLATE = frozenset({8, 32946})
 
-#: The value of the tag Compression.
-UNCOMPRESSED = 1
+#: Values of the tag Compression.
+UNCOMPRESSED, JPEG = 1, 7
 
-#: Its values for the codecs of our profiles, by GDAL's names.
+#: Values of the tag PhotometricInterpretation.
+BLACK_IS_ZERO, RGB, YCBCR = 1, 2, 6
+
+#: Values of Compression for the codecs of our profiles, by GDAL's names.
 CODES = {"DEFLATE": 8, "ZSTD": 50000, "WEBP": 50001, "LERC_ZSTD": 34887, "LERC": 34887}
 
 #: TIFF field type -> NumPy's; those that offsets, counts and sizes come in.
 _TYPES = {3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
+
+#: TIFF field type -> bytes of a number in it, which the order of bytes applies to; a fraction is two of four.
+_NUMBER_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 7: 1, 13: 4, 16: 8}
+_FRACTION = 5
 
 #: The most directories; an honest pyramid has a dozen.
 _MAX_DIRECTORIES = 1000
@@ -94,13 +101,18 @@ class Directory:
     block_height: int
     planes: int
     bits: int  # per sample
-    subsampled: bool  # colour has fewer samples than there are pixels
+    photometric: int
     block_samples: int  # per pixel in one block
     tiled: bool
     mask: bool
     reduced: bool  # an overview, or the mask of one
     offsets: NDArray[np.uint64]
     counts: NDArray[np.uint64]
+
+    @property
+    def subsampled(self) -> bool:
+        """Whether colour may have fewer samples than there are pixels."""
+        return self.photometric == YCBCR
 
     @property
     def block_bytes(self) -> int:
@@ -184,6 +196,16 @@ def read_layout(path: Path) -> Layout:
     """
     with path.open("rb") as file:
         return _Reader(file).layout()
+
+
+def fields(path: Path, directory: Directory, wanted: Collection[int]) -> dict[int, Field]:
+    """Return those of the wanted fields that a directory has, in little-endian order whatever that of the file.
+
+    Raises:
+        LayoutError: one of them is beyond the end of the file.
+    """
+    with path.open("rb") as file:
+        return _Reader(file).fields(directory.at, wanted)
 
 
 def cut_off(layout: Layout) -> list[str]:
@@ -336,29 +358,50 @@ class _Reader:
     def _number(self, data: bytes) -> int:
         return int.from_bytes(data, "little" if self._order == "<" else "big")
 
+    def fields(self, offset: int, wanted: Collection[int]) -> dict[int, Field]:
+        """See the function of this name."""
+        found = {}
+        for tag, kind, field in self._entries(offset)[0]:
+            if tag in wanted and kind in _NUMBER_BYTES:
+                size = _NUMBER_BYTES[kind]
+                data = self._data(field, 2 * size if kind == _FRACTION else size)
+                count = self._number(field[: len(field) // 2])
+                found[tag] = Field(
+                    kind, count, np.frombuffer(data, f"{self._order}u{size}").astype(f"<u{size}").tobytes()
+                )
+        return found
+
     def _directory(self, offset: int) -> tuple[dict[int, NDArray[Any]], int]:
         """Return the wanted fields of the directory at `offset`, and where the next one is."""
+        entries, following = self._entries(offset)
+        tags = {tag: self._values(field, kind) for tag, kind, field in entries if tag in _WANTED and kind in _TYPES}
+        return tags, following
+
+    def _entries(self, offset: int) -> tuple[list[tuple[int, int, bytes]], int]:
+        """Return tag, type and the rest of each entry of the directory at `offset`, and where the next directory is."""
         head, entry, pointer = (8, 20, 8) if self._big else (2, 12, 4)
         entries = self._number(self._at(offset, head))
         if entries > 4096:
             raise LayoutError(f"the directory at byte {offset:,} has {entries:,} fields")
         table = self._at(offset + head, entries * entry + pointer)
-        tags: dict[int, NDArray[Any]] = {}
+        found = []
         for start in range(0, entries * entry, entry):
             tag, kind = self._number(table[start : start + 2]), self._number(table[start + 2 : start + 4])
-            if tag in _WANTED and kind in _TYPES:
-                tags[tag] = self._values(table[start + 4 : start + entry], kind)
-        return tags, self._number(table[-pointer:])
+            found.append((tag, kind, table[start + 4 : start + entry]))
+        return found, self._number(table[-pointer:])
 
     def _values(self, field: bytes, kind: int) -> NDArray[Any]:
+        dtype = np.dtype(self._order + _TYPES[kind])
+        return np.frombuffer(self._data(field, dtype.itemsize), dtype)
+
+    def _data(self, field: bytes, itemsize: int) -> bytes:
+        """Return the bytes of an entry's values, which are in it or where it points to."""
         half = len(field) // 2
         count, inline = self._number(field[:half]), field[half:]
-        dtype = np.dtype(self._order + _TYPES[kind])
-        length = count * dtype.itemsize
+        length = count * itemsize
         if length > self._size:
             raise LayoutError(f"it ends at byte {self._size:,}, but declares a table of {length:,} bytes")
-        data = inline[:length] if length <= half else self._at(self._number(inline), length)
-        return np.frombuffer(data, dtype)
+        return inline[:length] if length <= half else self._at(self._number(inline), length)
 
     def _ghost(self) -> dict[str, str]:
         start = 16 if self._big else 8
@@ -399,7 +442,7 @@ def _described(index: int, at: int, tags: dict[int, NDArray[Any]]) -> Directory 
         block_height=(one(_TILE_HEIGHT) if tiled else min(one(_ROWS_PER_STRIP, height), height)) or height,
         planes=one(_SAMPLES, 1) if one(_PLANAR, 1) == 2 else 1,
         bits=one(_BITS, 1),
-        subsampled=one(_PHOTOMETRIC) == _YCBCR,
+        photometric=one(_PHOTOMETRIC),
         block_samples=1 if one(_PLANAR, 1) == 2 else one(_SAMPLES, 1),
         tiled=tiled,
         mask=bool(one(_SUBFILE_TYPE) & 4),

@@ -70,7 +70,7 @@ def validate(request: ValidateRequest) -> ValidateReport:
     """
     path = Path(request.source)
     problems = validate_cog(path, request.threads)
-    stamped = not problems and cogfile.PIXELS_ITEM in _tags(path)
+    stamped = not problems and bool({cogfile.PIXELS_ITEM, cogfile.BLOCKS_ITEM} & _tags(path).keys())
     kept = pixels_kept(path, request.threads) if problems else stamped or None
     return ValidateReport(problems=tuple(problems), stamped=stamped, pixels_kept=kept)
 
@@ -335,8 +335,10 @@ def stamp_problems(path: Path, hashes: list[str]) -> list[str]:
     tags = _tags(path)
     pixels, sealed = tags.get(cogfile.PIXELS_ITEM), tags.get(cogfile.SEAL_ITEM)
     header = _header(path)
+    if (blocks := tags.get(cogfile.BLOCKS_ITEM)) and sealed:
+        return list(_changed_blocks(path, header, blocks, sealed))
     if not (pixels and sealed):
-        there = pixels or sealed or any(item.encode() in header for item in (cogfile.PIXELS_ITEM, cogfile.SEAL_ITEM))
+        there = blocks or pixels or sealed or any(item.encode() in header for item in cogfile.STAMP)
         return ["its stamp is damaged"] if there else []
     problems = []
     if pixels != hashes[0]:
@@ -346,6 +348,14 @@ def stamp_problems(path: Path, hashes: list[str]) -> list[str]:
     if cogfile.seal(cogfile.unsealed(header, sealed), hashes[1:]) != sealed:
         problems.append("its header or its overviews are not those that it was made with")
     return problems
+
+
+def _changed_blocks(path: Path, header: bytes, blocks: str, sealed: str) -> Iterator[str]:
+    """Yield what in a COG that is stamped by its blocks no longer matches its stamp."""
+    if (found := cogfile.blocks_sha256(path, len(header))) != blocks:
+        yield f"its blocks are not those that it was made with: their SHA-256 is {found}, its metadata says {blocks}"
+    if cogfile.seal(cogfile.unsealed(header, sealed), ()) != sealed:
+        yield "its header is not that which it was made with"
 
 
 def raise_for(name: str, problems: list[str]) -> None:

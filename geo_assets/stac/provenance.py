@@ -77,6 +77,8 @@ def cog_steps(reports: Sequence[ConvertReport], *, reprojected: bool) -> str:
     read = f"read by the {report.driver} driver"
     warped = f", reprojected to {f'EPSG:{report.epsg}' if report.epsg else 'another CRS'}" if reprojected else ""
     what = "as a COG" if len(reports) == 1 else f"as {len(reports)} COGs"
+    if kept := next((r.kept_blocks for r in reports if r.kept_blocks), None):
+        return f"{read}, written {what}, with its JPEG blocks as they are, bit by bit, and overviews compressed {kept}"
     errors = [r.max_error for r in reports if r.max_error is not None]
     loss = f"with differences of at most {max(errors):g}" if errors else "without loss"
     return f"{read}{warped}, written {what}, compressed {loss} (profile {report.profile})"

@@ -121,7 +121,8 @@ def _options(job: OfJobType, stage: str) -> str:
     asked = job.parameters
     if not isinstance(asked, IngestContainer) or FILE_STAGES[stage].engine is not Engine.RASTER:
         return ""
-    return " ".join(part for part in (asked.profile or "", _REPROJECTED if asked.target_crs else "") if part)
+    kept, warped = "keep_lossy" * asked.keep_lossy, _REPROJECTED if asked.target_crs else ""
+    return " ".join(part for part in (asked.profile or "", kept, warped) if part)
 
 
 def _ending(path: str) -> str:

@@ -14,6 +14,7 @@ from rio_cogeo.cogeo import cog_validate
 
 from geo_assets_tests.conftest import geo_assets
 from geo_assets_tests.raster.test_cog import write
+from geo_assets_tests.raster.test_kept_blocks import blocks, jpeg
 from geo_assets_tests.raster.test_profiles import field
 from geo_assets_tests.waiting import until
 
@@ -97,6 +98,16 @@ def test_a_bad_source_leaves_the_old_output_alone(tmp_path, home):
     (tmp_path / "in.tif").write_text("not a raster")
     assert cog(tmp_path / "in.tif", tmp_path / "out.tif", home=home).returncode == 1
     assert (tmp_path / "out.tif").read_text() == "precious"
+
+
+def test_the_jpeg_blocks_of_a_picture_are_kept_where_it_is_asked_for(tmp_path, home):
+    source = jpeg(tmp_path / "in.tif")
+    done = cog(source, tmp_path / "out.tif", "--keep-lossy", home=home)
+    assert "JPEG blocks kept" in done.stdout
+    assert blocks(tmp_path / "out.tif") == blocks(source)
+    assert cog("validate", tmp_path / "out.tif", home=home).returncode == 0
+    told = cog(source, tmp_path / "out.tif", "--keep-lossy", "--json", home=home)
+    assert json.loads(told.stdout)["kept_blocks"] == "with loss"
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path, home):

@@ -317,6 +317,9 @@ def flipped_headers(rng, trap):
     for codec in ("DEFLATE", "LZW", "ZSTD", "NONE"):
         for number in range(4):
             yield Hostile(f"{codec}_{number}.tif", flipped(tiled(codec), rng, 3, 0, 700))
+    whole = encoded(compress="JPEG", tiled="YES", blockxsize=128, blockysize=128, photometric="YCBCR")
+    for number in range(6):
+        yield Hostile(f"kept_{number}.tif", flipped(whole, rng, 3, 0, 900), options={"keep_lossy": True})
 
 
 @cache
@@ -355,6 +358,10 @@ def damaged_jpeg(rng, trap):
     whole = encoded(compress="JPEG", tiled="YES", blockxsize=64, blockysize=64, photometric="YCBCR")
     for number in range(3):
         yield Hostile(f"tiff_{number}.tif", flipped(whole, rng, 20, *data_of(whole)))
+    whole = encoded(compress="JPEG", tiled="YES", blockxsize=128, blockysize=128, photometric="YCBCR")
+    for number in range(6):
+        damaged = flipped(whole, rng, 3, *data_of(whole))
+        yield Hostile(f"kept_{number}.tif", damaged, options={"keep_lossy": True})
     whole = encoded("JPEG")
     for number in range(3):
         yield pictured(f"alone_{number}.jpg", flipped(whole, rng, 5, 20, len(whole)))

@@ -33,6 +33,7 @@ from geo_assets.submissions.boundary import handle
 from geo_assets_tests.azurite import ACCOUNTS
 from geo_assets_tests.intake.messages import raw
 from geo_assets_tests.raster.test_cog import write
+from geo_assets_tests.raster.test_kept_blocks import blocks, jpeg
 
 
 class World:
@@ -219,6 +220,17 @@ def test_an_item_tells_its_source_file_and_the_software_and_the_link_leads_to_th
     assert link["file:checksum"] == "1220" + hashlib.sha256(source.read_bytes()).hexdigest()
     assert item["properties"]["processing:software"].keys() >= {"geo_assets", "gdal", "proj"}
     assert item["properties"]["processing:lineage"].endswith("compressed without loss (profile web)")
+
+
+def test_the_item_of_a_cog_that_keeps_the_jpeg_blocks_of_its_source_says_so(world):
+    jpeg(world.folder / "a.tif")
+    raster(world, "b.tif")
+    world.ingest(keep_lossy=True)
+    a, b = (world.items()[name]["properties"]["processing:lineage"] for name in ("a.tif", "b.tif"))
+    assert a.endswith("with its JPEG blocks as they are, bit by bit, and overviews compressed with loss")
+    assert b.endswith("compressed without loss (profile web)")
+    href = world.items()["a.tif"]["assets"]["visual"]["href"]
+    assert blocks(Path(url2pathname(urlsplit(href).path))) == blocks(world.folder / "a.tif")
 
 
 def test_on_azure_an_item_names_the_account_and_the_path_that_gdal_opens_and_no_key(world, azurite, monkeypatch):

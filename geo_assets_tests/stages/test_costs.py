@@ -76,6 +76,13 @@ def test_profiles_are_measured_apart():
     assert costs.form(work("A.TIF", 1)) == "raster .tif web"
 
 
+def test_rasters_whose_blocks_are_kept_are_measured_apart_and_reprojection_still_counts():
+    kept = Costs.of(job(keep_lossy=True, profile="visual"), "cogs", [])
+    warped = Costs.of(job(keep_lossy=True, target_crs="EPSG:3857"), "cogs", [])
+    assert kept.form(source("a.tif", 1)) == "raster .tif visual keep_lossy"
+    assert warped.milliseconds(source("a.tif", 10**8)) > 2 * kept.milliseconds(source("a.tif", 10**8))
+
+
 def test_a_history_in_which_shapefiles_are_ten_times_slower_moves_the_bounds_of_chunks():
     sources = [source(f"{n:03}.{ending}", 10**6, Kind.VECTOR) for n in range(40) for ending in ("gpkg", "fgb")]
 

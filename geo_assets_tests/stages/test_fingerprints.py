@@ -5,7 +5,15 @@ import json
 import pytest
 
 from geo_assets.file_stages import COGS, TABLES, Engine
-from geo_assets.parameters import IngestContainer, Job, asked_of, shaping, validate_parameters, without_later_defaults
+from geo_assets.parameters import (
+    IngestContainer,
+    Job,
+    asked_of,
+    shaping,
+    shaping_values,
+    validate_parameters,
+    without_later_defaults,
+)
 from geo_assets.raster.models import ConvertRequest
 from geo_assets.stages.container_inventory import task_input
 from geo_assets.stages.contracts import JobRef
@@ -140,7 +148,18 @@ def test_an_engine_is_asked_for_what_the_job_was_asked_for_and_nothing_else():
         "null_geometry": "keep",
         "attribute_tables": False,
     }
-    assert asked_of(asked, Engine.RASTER) == {"override_crs": False, "web_tiles": False, "datetime": "2020"}
+    flags = {"keep_lossy": False, "override_crs": False, "web_tiles": False}
+    assert asked_of(asked, Engine.RASTER) == {**flags, "datetime": "2020"}
+
+
+def test_rasters_whose_blocks_shall_be_kept_are_another_request_and_made_again_and_tables_are_not():
+    plain, same, kept = (
+        Job.of(IngestContainer(container="landing", **asked))
+        for asked in ({}, {"keep_lossy": False}, {"keep_lossy": True})
+    )
+    assert plain.job_id == same.job_id != kept.job_id
+    ours, theirs = ([shaping_values(job.parameters, stage) for stage in (COGS, TABLES)] for job in (plain, kept))
+    assert (ours[0] == theirs[0], ours[1] == theirs[1]) == (False, True)
 
 
 @pytest.mark.parametrize("bad", [{}, {"container": "landing", "colour": "blue"}])

@@ -61,6 +61,7 @@ def test_a_fault_of_values_has_one_kind_whatever_the_column_and_the_number(fault
         ("the repair of 1 geometry changed its area by more than 1 %", "geometries repaired"),
         ("doc.kml links to 1 file that is not followed: a.kml", "left out"),
         ("1 row of its DBF has no shape and was left out", "left out"),
+        ("keep_lossy does not keep its blocks: they are strips, where a COG has tiles", "profile"),
         ("something that nobody foresaw", OTHER),
     ],
 )
