@@ -106,8 +106,9 @@ bench-gate: ## are we still ahead of rio-cogeo, GDAL and ogr2ogr? small inputs, 
 bench-raster: ## COGs against rio-cogeo, GDAL and gdalwarp
 	@$(RUN) python -m benchmarks.raster
 
-bench-large: ## rasters of 200,000 pixels a side: memory, disk, what a kill costs; half an hour, 20 GB
+bench-large: ## rasters of 200,000 pixels a side, 20 million points, a GeoPackage of 30 GB: memory, disk, what a kill costs; an hour, 35 GB
 	@$(RUN) python -m benchmarks.large
+	$$uv run --frozen python -m benchmarks.large_vectors
 	echo "bench-large: $$((SECONDS - step)) s"
 
 bench-many: ## a thousand small rasters and vectors against shell loops; starts the stack
