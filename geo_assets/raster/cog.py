@@ -16,7 +16,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,7 @@ class _Proof:
     loss: Loss | None = None
     passed_through: bool = False
     resumed: float = 0.0
+    cog: Any = None  # where it is open already
 
 
 def convert(request: ConvertRequest) -> ConvertReport:
@@ -92,9 +93,10 @@ def convert(request: ConvertRequest) -> ConvertReport:
         task = Task(request, info, profile, work, list(info.notes), log, layout, progress)
         if request.profile and task.profile.name != request.profile:
             task.notes.append(f"the profile {request.profile} does not suit its pixels; written as {task.profile.name}")
-        report = _described(task, _make(task, origin_of(task)))
-        if request.thumbnail:
-            with gdal.open_raster(task.made) as cog:
+        proof = _make(task, origin_of(task))
+        with proof.cog or gdal.open_raster(task.made) as cog:
+            report = _described(task, proof, cog)
+            if request.thumbnail:
                 write_thumbnail(cog, info.kind, work / "thumbnail.png")
         report = report.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
         _publish(work, request)
@@ -256,15 +258,17 @@ def _written_in_one_pass(task: Task, origin: Origin, dataset: Any, described: An
             header = onepass.skeleton(described, task.work, task.profile, _metadata_options(task, origin), crs)
             place = pyramid.save(task.made, header)
         checks, measurement, resumed = pyramid.checks(), pyramid.measurement, pyramid.resumed
-    problems = not_as_written(place, checks, threads, task.progress.proven)
-    with gdal.open_raster(place) as cog:
+    with ExitStack() as opened:
+        cog = opened.enter_context(gdal.open_raster(place))
+        problems = not_as_written(cog, checks, threads, task.progress.proven)
         _refuse_a_crs_that_a_tiff_cannot_hold(task.name, origin, cog)
         with gdal.reading(task.info.path, task.info.driver):  # its metadata, which may be no text
             differences = [*metadata_differences(described, cog, origin.crs, outline=described is not dataset)]
             task.notes.extend(lost_metadata(described, cog))
         raise_for(task.name, [*_structure(place), *problems, *differences])
-    place.replace(task.made)
-    return _Proof(measurement, resumed=resumed)
+        place.replace(task.made)
+        opened.pop_all()  # for its description
+    return _Proof(measurement, resumed=resumed, cog=cog)
 
 
 def _checkpoint(task: Task, dataset: Any, codec: Codec) -> Checkpoint | None:
@@ -347,11 +351,10 @@ def _writing(task: Task, origin: Origin) -> Iterator[None]:
         raise GeoAssetsError("INTERNAL", f"GDAL could not write the COG of {task.name}: {why}") from error
 
 
-def _described(task: Task, proof: _Proof) -> ConvertReport:
+def _described(task: Task, proof: _Proof, cog: Any) -> ConvertReport:
     if damage := task.log.damage():
         raise gdal.unreadable(task.info.path, task.info.driver, damage)
-    with gdal.open_raster(task.made) as cog:
-        report = describe(task.info, cog, task.profile, proof.measurement)
+    report = describe(task.info, cog, task.made, task.profile, proof.measurement)
     if not proof.passed_through:
         task.notes.extend(grown(task.info, task.layout, task.profile, task.made))
     when = _taken(task)

@@ -72,9 +72,8 @@ def grown(info: RasterInfo, layout: Layout | None, profile: Profile, made: Path)
     return [told]
 
 
-def describe(info: RasterInfo, cog: Any, profile: Profile, measurement: Measurement) -> ConvertReport:
-    """Return the report of an open COG that was made from `info` and whose pixels were measured."""
-    made = Path(cog.name)
+def describe(info: RasterInfo, cog: Any, made: Path, profile: Profile, measurement: Measurement) -> ConvertReport:
+    """Return the report of an open COG, which lies at `made`, was made from `info` and whose pixels were measured."""
     crs = dataset_crs(cog)
     placed = (crs and not other_body(crs)) or georeferencing(cog) is Georeferencing.RPCS
     outline = footprint(cog, info.path.name) if placed else None
