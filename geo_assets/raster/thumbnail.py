@@ -92,13 +92,14 @@ def _stretched(cog: Any, bands: list[int], kind: PixelKind, valid: NDArray[np.bo
     data = cog.read(bands, out_shape=(len(bands), *valid.shape), resampling=resampling)
     values: NDArray[Any] = np.abs(data) if data.dtype.kind == "c" else data
     values = values if values.dtype == np.uint8 else values.astype(np.float64)
-    shown = valid & np.isfinite(values).all(axis=0)
+    shown = valid if values.dtype == np.uint8 else valid & np.isfinite(values).all(axis=0)
+    seen = values if (whole := bool(shown.all())) else values[:, shown]
     if numpy_dtype(dtype_names(cog)[0]) == np.uint8 and cog.colorinterp[bands[0] - 1].name == "red":
-        limits = [_limits(values[:, shown])] * len(values)  # one for all: the balance of colours is the camera's
+        limits = [_limits(seen)] * len(values)  # one for all: the balance of colours is the camera's
     else:
-        limits = [_limits(band[shown]) for band in values]
-    grey = [_grey(band, low, high) for band, (low, high) in zip(values, limits, strict=True)]
-    rgb: Bytes = np.where(shown, np.stack(grey), 0).astype(np.uint8)
+        limits = [_limits(band) for band in seen]
+    grey = np.stack([_grey(band, low, high) for band, (low, high) in zip(values, limits, strict=True)])
+    rgb: Bytes = grey if whole else np.where(shown, grey, 0).astype(np.uint8)
     return rgb if len(bands) == 3 else np.repeat(rgb, 3, axis=0)
 
 
