@@ -28,8 +28,8 @@ SIDE = 256
 #: Percentiles that become black and white: a few very bright or dark pixels must not make the rest grey.
 _STRETCH = (2.0, 98.0)
 
-#: How a PNG begins; of its numbers, the one for colours with transparency, and the filter that subtracts the pixel to the
-#: left. https://www.w3.org/TR/png-3/
+#: How a PNG begins; of its numbers, the one for colours with transparency, and the filter that subtracts the pixel to
+#: the left. https://www.w3.org/TR/png-3/
 _MAGIC, _RGBA, _SUB = b"\x89PNG\r\n\x1a\n", 6, 1
 
 #: Of libdeflate; its files are about as large as GDAL's. Those of ISA-L are a quarter larger where colours are grey.
@@ -51,8 +51,8 @@ def write_thumbnail(cog: Any, kind: PixelKind, path: Path) -> None:
 
 
 def _as_png(image: Bytes) -> bytes:
-    """Return the bytes of a PNG of 8 bits, RGBA. GDAL's driver tries all filters on each row, which takes six times as
-    long and makes files of the same size.
+    """Return the bytes of a PNG of 8 bits, RGBA. GDAL's driver tries all filters on each row, which takes six times
+    as long and makes files of the same size.
     """
     _, height, width = image.shape
     pixels = np.ascontiguousarray(np.moveaxis(image, 0, -1)).reshape(height, 4 * width)
