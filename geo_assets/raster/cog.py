@@ -16,7 +16,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ from geo_assets.raster.origin import STAGED, Origin, Task, origin_of
 from geo_assets.raster.pixels import Measurement, measured, pieces
 from geo_assets.raster.profiles import DEFAULT, PROFILES, choose_profile
 from geo_assets.raster.progress import Progress
-from geo_assets.raster.report import describe, grown, software
+from geo_assets.raster.report import describe, grown, hash_of, software
 from geo_assets.raster.reproject import materialise, needs_mask, outline, unite_validity, unites, warped
 from geo_assets.raster.thumbnail import write_thumbnail
 from geo_assets.raster.validate import (
@@ -50,6 +50,7 @@ from geo_assets.raster.validate import (
     stamp_problems,
     structure,
 )
+from geo_assets.raster.workers import workers
 
 #: What GDAL and the C library say of a full disk, a quota or the sandbox's limit on the size of a file.
 _DISK_FULL = (
@@ -72,6 +73,8 @@ class _Proof:
     kept_blocks: OverviewLoss | None = None
     passed_through: bool = False
     resumed: float = 0.0
+    cog: Any = None  # where it is open already
+    sha256: str = ""  # of its file, where that is known already
 
 
 def convert(request: ConvertRequest) -> ConvertReport:
@@ -91,9 +94,10 @@ def convert(request: ConvertRequest) -> ConvertReport:
         progress = Progress(Path(request.progress) if request.progress else None, decoded)
         layout = _sound_layout(info, request.threads)
         task = Task(request, info, profile, work, list(info.notes), log, layout, progress)
-        report = _described(task, _make(task, origin_of(task)))
-        if request.thumbnail:
-            with gdal.open_raster(task.made) as cog:
+        proof = _make(task, origin_of(task))
+        with proof.cog or gdal.open_raster(task.made) as cog:
+            report = _described(task, proof, cog)
+            if request.thumbnail:
                 write_thumbnail(cog, info.kind, work / "thumbnail.png")
         report = report.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
         _publish(work, request)
@@ -307,15 +311,18 @@ def _written_in_one_pass(task: Task, origin: Origin, dataset: Any, described: An
             header = onepass.skeleton(described, task.work, task.profile, _metadata_options(task, origin), crs)
             place = pyramid.save(task.made, header)
         checks, measurement, resumed = pyramid.checks(), pyramid.measurement, pyramid.resumed
-    problems = not_as_written(place, checks, threads, task.progress.proven)
-    with gdal.open_raster(place) as cog:
+    with ExitStack() as opened, workers(1, threads) as beside:
+        cog = opened.enter_context(gdal.open_raster(place))
+        sha256 = beside.submit(hash_of, place)  # as much work as a fifth of the proof
+        problems = not_as_written(cog, checks, threads, task.progress.proven)
         _refuse_a_crs_that_a_tiff_cannot_hold(task.name, origin, cog)
         with gdal.reading(task.info.path, task.info.driver):  # its metadata, which may be no text
             differences = [*metadata_differences(described, cog, origin.crs, outline=described is not dataset)]
             task.notes.extend(lost_metadata(described, cog))
         raise_for(task.name, [*_structure(place), *problems, *differences])
-    place.replace(task.made)
-    return _Proof(measurement, resumed=resumed)
+        place.replace(task.made)
+        opened.pop_all()  # for its description
+    return _Proof(measurement, resumed=resumed, cog=cog, sha256=sha256.result())
 
 
 def _checkpoint(task: Task, dataset: Any, codec: Codec) -> Checkpoint | None:
@@ -390,11 +397,11 @@ def _writing(task: Task, origin: Origin) -> Iterator[None]:
         raise GeoAssetsError("INTERNAL", f"GDAL could not write the COG of {task.name}: {why}") from error
 
 
-def _described(task: Task, proof: _Proof) -> ConvertReport:
+def _described(task: Task, proof: _Proof, cog: Any) -> ConvertReport:
     if damage := task.log.damage():
         raise gdal.unreadable(task.info.path, task.info.driver, damage)
-    with gdal.open_raster(task.made) as cog:
-        report = describe(task.info, cog, task.profile, proof.measurement)
+    sha256 = proof.sha256 or hash_of(task.made)
+    report = describe(task.info, cog, task.made, sha256, task.profile, proof.measurement)
     if not proof.passed_through and not proof.kept_blocks:
         task.notes.extend(grown(task.info, task.layout, task.profile, task.made))
     when = _taken(task)

@@ -15,6 +15,7 @@ from typing import Any
 
 import rasterio
 
+from geo_assets import __version__
 from geo_assets.capture import moment
 from geo_assets.raster import kept_blocks
 from geo_assets.raster.footprint import footprint
@@ -73,14 +74,19 @@ def grown(info: RasterInfo, layout: Layout | None, profile: Profile, made: Path)
     return [told] if any(ways.values()) else []
 
 
-def describe(info: RasterInfo, cog: Any, profile: Profile, measurement: Measurement) -> ConvertReport:
-    """Return the report of an open COG that was made from `info` and whose pixels were measured."""
-    made = Path(cog.name)
+def hash_of(made: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with made.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def describe(
+    info: RasterInfo, cog: Any, made: Path, sha256: str, profile: Profile, measurement: Measurement
+) -> ConvertReport:
+    """Return the report of an open COG, which lies at `made`, was made from `info` and whose pixels were measured."""
     crs = dataset_crs(cog)
     placed = (crs and not other_body(crs)) or georeferencing(cog) is Georeferencing.RPCS
     outline = footprint(cog, info.path.name) if placed else None
-    with made.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     statistics = measurement.statistics()
     warnings = _stale_statistics(cog, statistics)
     return ConvertReport(
@@ -172,12 +178,10 @@ def _is_stale(tags: dict[str, str], true: BandStatistics) -> bool:
 @functools.cache
 def software() -> dict[str, str]:
     """Return the software that makes COGs, with versions."""
-    from importlib.metadata import version
-
     import pyproj
 
     return {
-        "geo_assets": version("geo_assets"),
+        "geo_assets": __version__,
         "rasterio": rasterio.__version__,
         "gdal": rasterio.__gdal_version__,
         "proj": pyproj.proj_version_str,

@@ -217,24 +217,27 @@ def _level_hash(path: Path, level: int, threads: int) -> str:
 
 
 def not_as_written(
-    path: Path, checks: Sequence[Sequence[int]], threads: int, progress: Callable[[float], None]
+    cog: Any, checks: Sequence[Sequence[int]], threads: int, progress: Callable[[float], None]
 ) -> list[str]:
     """Return what in a COG is not read as it was written: every block of every level is decoded.
 
     Args:
-        path: of a COG without a mask.
+        cog: the open COG, without a mask; what of a small one is decoded stays in its cache.
         checks: checksums of the tiles of each level; see `pixels.tile_check`.
         threads: how many read.
         progress: called with the part that is done, 0 to 1.
     """
-    if (there := 1 + _overviews(path)) != len(checks):
+    path = Path(cog.name)
+    if (there := 1 + len(cog.overviews(1))) != len(checks):
         return [f"it has {there} levels instead of {len(checks)}"]
     problems, done, total = [], 0, sum(map(len, checks))
     for level, expected in enumerate(checks):
         wrong = 0
         try:
             for check, wanted in zip(
-                _each_tile(path, level, threads, lambda tile, _: tile_check(tile)), expected, strict=True
+                _each_tile(path, level, threads, lambda tile, _: tile_check(tile), None if level else cog),
+                expected,
+                strict=True,
             ):
                 wrong += check != wanted
                 done += 1
@@ -248,19 +251,22 @@ def not_as_written(
     return problems
 
 
-def _each_tile(path: Path, level: int, threads: int, look: Callable[[Pixels, Bools | None], R]) -> Iterator[R]:
+def _each_tile(
+    path: Path, level: int, threads: int, look: Callable[[Pixels, Bools | None], R], is_open: Any = None
+) -> Iterator[R]:
     """Yield the result of `look` for each tile and the dataset's own mask of it, in the order of the hash; the mask
     comes with the last bands.
 
-    Each thread has a dataset of its own, so that decoding is done by the same thread.
+    Each thread has a dataset of its own, so that decoding is done by the same thread; `is_open` serves one of them.
     """
     opened = queue.SimpleQueue[Any]()
     with ExitStack() as stack:
-        for _ in range(threads):
+        first = is_open or stack.enter_context(_open_level(path, level, sharing=False))
+        parts, count = list(pieces(first, tiles=_TILES_AT_ONCE)), first.count
+        at_once = min(threads, len(parts))  # of one thread nothing is done meanwhile
+        opened.put(first)
+        for _ in range(1, at_once):
             opened.put(stack.enter_context(_open_level(path, level, sharing=False)))
-        dataset = opened.get()
-        parts, count = list(pieces(dataset, tiles=_TILES_AT_ONCE)), dataset.count
-        opened.put(dataset)
 
         def looks(piece: Piece) -> list[R]:
             dataset = opened.get()
@@ -271,7 +277,6 @@ def _each_tile(path: Path, level: int, threads: int, look: Callable[[Pixels, Boo
             last = mask if piece.bands[-1] == count else None
             return [look(data[:, r, c], None if last is None else last[r, c]) for r, c in tiles_of(piece)]
 
-        at_once = min(threads, len(parts))  # of one thread nothing is done meanwhile
         pool = stack.enter_context(workers(threads, at_once, initializer=gdal.enter_thread))
         for some in batched_map(pool, looks, parts, ahead=2 * threads):
             yield from some

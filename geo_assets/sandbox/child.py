@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import importlib.util
 import logging
 import os
@@ -45,6 +46,7 @@ def main(control_fd: int, lifeline_fd: int, ahead: Sequence[str] = ()) -> None:
         ahead: modules to import before the terms are known. If one starts a thread this child ends: one that imports
             them after its walls takes its place.
     """
+    gc.disable()  # what is imported stays
     _die_with_parent(lifeline_fd)
     leave_out(*NOT_OF_A_CHILD)
     heard = _Heard()
@@ -58,6 +60,8 @@ def main(control_fd: int, lifeline_fd: int, ahead: Sequence[str] = ()) -> None:
         if said is None:
             return
         refused = _accept(Path(said.pop("folder")), Terms.of(said))
+        gc.freeze()  # nor is it looked through again with each file
+        gc.enable()
         while True:
             message, fds = receive(control)
             if message is None:

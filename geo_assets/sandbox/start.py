@@ -12,7 +12,7 @@ import os
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass
+from typing import NamedTuple
 
 #: Configuration of GDAL and PROJ before they are loaded. Drivers that read other files, use the network or run code are
 #: never registered, except VRT, which every warp needs in memory; a disguised VRT is not opened because each open names
@@ -57,8 +57,7 @@ _ENVIRONMENT = {
 _CHILD = ("-P", "-m", "geo_assets.sandbox.child")
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(NamedTuple):  # not a dataclass: `dataclasses` takes longer to import than the rest of this module
     """A process that waits for its terms; it dies when the lifeline is closed."""
 
     process: subprocess.Popen[bytes]
