@@ -32,3 +32,41 @@ def test_a_command_runs_where_a_standard_stream_is_closed(closed):
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+#: Models that the workers of a stage use first, all at once, in a new process.
+_FIRST_USE = """
+import sys, threading
+sys.setswitchinterval(1e-6)
+from geo_assets.raster.models import ConvertRequest
+from geo_assets.storage.sources import Kind, Member, Source
+from geo_assets.vector.models import InspectReport, LayerPlan, StreamReport, StreamRequest
+failed, ready = [], threading.Barrier(8)
+def use():
+    ready.wait()
+    try:
+        Source(path="a", kind=Kind.RASTER, members=(Member(path="a", size=1, etag="e"),))
+        plan = LayerPlan(driver="GPKG", columns=(), geometry_type=None, feature_count=0)
+        StreamRequest(source="a", plan=plan).model_dump_json()
+        InspectReport.model_validate({"layers": [plan.model_dump()], "software": {}})
+        StreamReport.model_validate_json('{"rows": 1, "found": {}}')
+        ConvertRequest(source="a", destination="b").model_dump()
+        for model, wrong in ((Member, {"path": "a", "size": 1, "etag": "e", "more": 1}), (StreamReport, {"rows": -1})):
+            try:
+                model.model_validate(wrong)
+            except ValueError:
+                continue
+            raise AssertionError(wrong)
+    except BaseException as error:
+        failed.append(repr(error))
+threads = [threading.Thread(target=use) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+sys.exit("; ".join(failed)[:2000] or 0)
+"""
+
+
+def test_models_that_are_built_when_they_are_first_used_may_be_first_used_by_several_threads():
+    for _ in range(5):
+        done = subprocess.run([sys.executable, "-c", _FIRST_USE], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
