@@ -143,7 +143,8 @@ class SQLiteCheck:
         damaged page GDAL reads what comes before it, and says nothing.
         """
         try:
-            found = self.connection.execute(f"select max({_quoted(self.key)}) from {_quoted(self.table)}").fetchone()  # noqa: S608
+            query = f"select max({_quoted(self.key)}) from {_quoted(self.table)}"  # noqa: S608 - quoted names
+            found = self.connection.execute(query).fetchone()
         except sqlite3.OperationalError:
             return None
         return None if found[0] is None else int(found[0])
