@@ -56,6 +56,10 @@ MAX_BLOCK_BYTES = 512 * 1024**2
 #: that has them, few enough to cost milliseconds.
 _SAMPLE_BLOCKS, _SAMPLE_SIDE = 9, 256
 
+#: Of a sparse TIFF whose sample holds nothing: blocks that are asked for, some microseconds each; the part of the grid
+#: from one to the next, by which any number of them are spread evenly.
+_MOST_LOOKED_FOR, _GOLDEN = 200_000, 0.618
+
 #: Classifications have some tens of classes; measured fields have more values than that in any sample.
 _MAX_CLASSES = 64
 
@@ -398,7 +402,10 @@ def _kind(dataset: Any, nbits: int | None, *, palette: bool) -> PixelKind:
         return PixelKind.CATEGORICAL
     if dataset.count >= 3 or {"red", "green", "blue"} & {c.name for c in dataset.colorinterp}:
         return PixelKind.IMAGERY
-    return _kind_of_sample(list(_sample(dataset)), dtype)
+    sample = list(_sample(dataset))
+    if dataset.driver == "GTiff" and all((part == (dataset.nodata or 0)).all() for part in sample):
+        sample = list(_stored_sample(dataset)) or sample
+    return _kind_of_sample(sample, dtype)
 
 
 def _kind_of_sample(parts: list[NDArray[Any]], dtype: np.dtype[Any]) -> PixelKind:
@@ -419,18 +426,43 @@ def _smooth(parts: list[NDArray[Any]], values: NDArray[Any]) -> bool:
 
 def _sample(dataset: Any) -> Iterator[NDArray[Any]]:
     """Yield windows of the first band, spread over the grid, each at the corner of a block."""
-    from rasterio.windows import Window
-
-    rows, columns = dataset.block_shapes[0]
-    across, down = -(-dataset.width // columns), -(-dataset.height // rows)
+    across, down = _grid_of_blocks(dataset)
     side = round(_SAMPLE_BLOCKS**0.5)
     places = {
         ((i * 2 + 1) * across // (2 * side), (j * 2 + 1) * down // (2 * side)) for i in range(side) for j in range(side)
     }
-    for block_column, block_row in sorted(places):
-        left, top = block_column * columns, block_row * rows
-        width, height = min(_SAMPLE_SIDE, dataset.width - left), min(_SAMPLE_SIDE, dataset.height - top)
-        yield dataset.read(1, window=Window(left, top, width, height))
+    for column, row in sorted(places):
+        yield _corner(dataset, column, row)
+
+
+def _stored_sample(dataset: Any) -> Iterator[NDArray[Any]]:
+    """Yield windows at corners of blocks that a sparse TIFF has, of which there may be one in thousands."""
+    across, down = _grid_of_blocks(dataset)
+    count = across * down
+    step = next(step for step in range(int(count * _GOLDEN) | 1, 3 * count + 3) if math.gcd(step, count) == 1)
+    found = 0
+    for number in range(min(count, _MOST_LOOKED_FOR)):  # each once, spread over the grid
+        row, column = divmod(number * step % count, across)
+        if dataset.get_tag_item(f"BLOCK_SIZE_{column}_{row}", "TIFF", 1) is not None:
+            yield _corner(dataset, column, row)
+            found += 1
+        if found == _SAMPLE_BLOCKS:
+            return
+
+
+def _grid_of_blocks(dataset: Any) -> tuple[int, int]:
+    """How many blocks there are across and down."""
+    rows, columns = dataset.block_shapes[0]
+    return -(-dataset.width // columns), -(-dataset.height // rows)
+
+
+def _corner(dataset: Any, column: int, row: int) -> NDArray[Any]:
+    from rasterio.windows import Window
+
+    rows, columns = dataset.block_shapes[0]
+    left, top = column * columns, row * rows
+    width, height = min(_SAMPLE_SIDE, dataset.width - left), min(_SAMPLE_SIDE, dataset.height - top)
+    return np.asarray(dataset.read(1, window=Window(left, top, width, height)))
 
 
 def _captured(dataset: Any) -> Taken | None:

@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 import rasterio
 from rasterio.enums import ColorInterp
+from rasterio.transform import from_origin
+from rasterio.windows import Window
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster import cog
@@ -172,3 +174,30 @@ def test_a_picture_that_was_compressed_with_loss_and_grows_much_is_told_the_prof
     told = [warning for warning in made(source).warnings if "the profile visual makes a small COG" in warning]
     assert len(told) == (0 if options is None else 1)
     assert not [w for w in made(source, profile="visual").warnings if "small COG" in w]
+
+
+def sparse(path, block):
+    """A grid of 10 x 10 blocks of which one, away from the sample, is there."""
+    profile = {"driver": "GTiff", "height": 2560, "width": 2560, "count": 1, "dtype": "uint8", "crs": "EPSG:32632"}
+    tiles = {"tiled": True, "blockxsize": 256, "blockysize": 256, "sparse_ok": True, "nodata": 0}
+    with rasterio.open(path, "w", **profile, **tiles, transform=from_origin(5e5, 5e6, 1, 1)) as dataset:
+        dataset.write(block, 1, window=Window(0, 256, 256, 256))
+    return path
+
+
+@pytest.mark.parametrize("classes", [False, True])
+def test_what_a_sparse_raster_holds_is_told_by_the_blocks_that_are_there(tmp_path, classes):
+    block = (field(height=256, width=256)[0] * (4 if classes else 250) + 1).astype("uint8")
+    source = sparse(tmp_path / "in.tif", block)
+    report = made(source)
+    assert report.kind == ("categorical" if classes else "imagery")
+    with rasterio.open(tmp_path / "out.tif") as cog, rasterio.open(source) as there:
+        assert np.array_equal(cog.read(), there.read())
+        assert cog.overviews(1)
+    with rasterio.open(tmp_path / "out.tif", overview_level=0) as half:
+        new = set(np.unique(half.read(1))) - set(np.unique(block)) - {0}
+    assert not (classes and new)
+
+
+def test_a_raster_without_any_value_is_of_classes_which_invents_none(tmp_path):
+    assert made(sparse(tmp_path / "in.tif", np.zeros((256, 256), np.uint8))).kind == "categorical"
