@@ -304,7 +304,7 @@ def _bind_attempt(
 ) -> dict[str, object]:
     asked = {name: options.get(name, False) for name in OPTIONS}
     if attempt is None:
-        attempt = _not_launched(conn, job_id)
+        attempt = _not_launched(conn, job_id, run_id)
     bound = conn.execute(
         """update geo.attempts set run_id = %(run)s, launched_at = coalesce(launched_at, now()),
                   started_at = coalesce(started_at, now()), force = force or %(force)s,
@@ -331,12 +331,15 @@ def _bind_attempt(
     return {**{flag: asked[flag] for flag in ("force", "allow_mass_retire")}, **(row or {})}
 
 
-def _not_launched(conn: DictConnection, job_id: str) -> int | None:
-    """The newest attempt, if nobody has launched it yet: who launches a run by hand does what it asks for."""
+def _not_launched(conn: DictConnection, job_id: str, run_id: str) -> int | None:
+    """The newest attempt, if nobody has launched it yet: who launches a run by hand does what it asks for. None for a
+    run that has an attempt already.
+    """
     row = conn.execute(
         """select attempt from geo.attempts a where job_id = %s and launched_at is null and run_id is null
-              and outcome is null and attempt = (select max(attempt) from geo.attempts b where b.job_id = a.job_id)""",
-        (job_id,),
+              and outcome is null and attempt = (select max(attempt) from geo.attempts b where b.job_id = a.job_id)
+              and not exists (select from geo.attempts where run_id = %s)""",
+        (job_id, run_id),
     ).fetchone()
     return int(str(row["attempt"])) if row else None
 

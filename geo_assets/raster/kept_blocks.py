@@ -37,9 +37,8 @@ _LOSSY_DRIVERS, _LOSSY_CODES = frozenset({"JPEG", "WEBP"}), frozenset({6, tiff.J
 #: ones a reader decodes megabytes for the corner that it shows.
 _LEAST_TILE, _MOST_TILE = 128, 2048
 
-#: The most bytes of a block and of the tables: a tile of 2048 x 2048 pixels has 12 MB decoded; honest tables have some
-#: 600 bytes, hostile ones would be held in memory.
-_MOST_BLOCK, _MOST_TABLES = 64 << 20, 1 << 16
+#: Bytes of a block that is stored: a JPEG begins and ends with two; a tile of 2048 x 2048 pixels has 12 MB decoded.
+_LEAST_BLOCK, _MOST_BLOCK = 4, 64 << 20
 
 # TIFF 6.0 and its supplements
 _TABLES = 347
@@ -98,7 +97,7 @@ def unsuited(info: RasterInfo, layout: tiff.Layout | None) -> str | None:
             (main.width, main.height, main.block_samples) != (info.width, info.height, info.count)
         ),
         "its tables are odd": (
-            any(_odd(image, layout.size) for image in (main, *masks[:1])) or _odd_tables(info.path, main)
+            any(_odd(image, layout.size) or _odd_fields(info.path, image) for image in (main, *masks[:1]))
         ),
     }
     return next((why for why, is_so in wrong.items() if is_so), None)
@@ -122,17 +121,18 @@ def _odd(image: tiff.Directory, size: int) -> bool:
     return bool(
         len(image.counts) != image.grid_blocks
         or (image.counts > _MOST_BLOCK).any()
+        or ((image.counts > 0) & (image.counts < _LEAST_BLOCK)).any()
         or (image.offsets[stored] == 0).any()
         or int(image.counts.sum(dtype=np.uint64)) > size
     )
 
 
-def _odd_tables(source: Path, main: tiff.Directory) -> bool:
+def _odd_fields(source: Path, image: tiff.Directory) -> bool:
     try:
-        tables = tiff.fields(source, main, {_TABLES}).get(_TABLES)
+        tiff.fields(source, image, _CODEC)
     except tiff.LayoutError:
         return True
-    return tables is not None and len(tables.data) > _MOST_TABLES
+    return False
 
 
 @dataclass(frozen=True, slots=True)

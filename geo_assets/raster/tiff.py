@@ -198,11 +198,15 @@ def read_layout(path: Path) -> Layout:
         return _Reader(file).layout()
 
 
+#: Bytes of a field that tells how blocks are decoded. Honest tables have some 600, hostile ones would fill the memory.
+_MOST_FIELD = 1 << 16
+
+
 def fields(path: Path, directory: Directory, wanted: Collection[int]) -> dict[int, Field]:
     """Return those of the wanted fields that a directory has, in little-endian order whatever that of the file.
 
     Raises:
-        LayoutError: one of them is beyond the end of the file.
+        LayoutError: one of them is beyond the end of the file, or has more than 64 kB.
     """
     with path.open("rb") as file:
         return _Reader(file).fields(directory.at, wanted)
@@ -364,8 +368,10 @@ class _Reader:
         for tag, kind, field in self._entries(offset)[0]:
             if tag in wanted and kind in _NUMBER_BYTES:
                 size = _NUMBER_BYTES[kind]
-                data = self._data(field, 2 * size if kind == _FRACTION else size)
-                count = self._number(field[: len(field) // 2])
+                count, width = self._number(field[: len(field) // 2]), 2 * size if kind == _FRACTION else size
+                if count * width > _MOST_FIELD:
+                    raise LayoutError(f"its field {tag} has {count * width:,} bytes")
+                data = self._data(field, width)
                 found[tag] = Field(
                     kind, count, np.frombuffer(data, f"{self._order}u{size}").astype(f"<u{size}").tobytes()
                 )

@@ -138,23 +138,38 @@ def staged_source(
     `load_source`.
     """
     report = inspected() if inspected is not None else inspect_source(sandbox, request)
+    layers = _layers(report, origin, options, names_of)
+    database.sweep()
+    stage = partial(_staged, database, sandbox, request.source, origin, options)
+    # the session keeps what is staged from being swept
+    with database.session() as session, ExitStack() as undo:
+        staged = [stage(session, undo, plan, name) for plan, name, _ in layers]
+        if not all(map(_fits, report.layers, staged)):
+            undo.close()
+            report = inspect_source(sandbox, request.model_copy(update={"look_first": True}))
+            layers = _layers(report, origin, options, names_of)
+            staged = [stage(session, undo, plan, name) for plan, name, _ in layers]
+            if not all(map(_fits, report.layers, staged)):
+                raise GeoAssetsError("UNREADABLE", f"{origin.source} is not what it was when it was looked at")
+        yield (
+            report,
+            [
+                Part(_as_found(plan, each.report), each, key)
+                for (plan, _, key), each in zip(layers, staged, strict=True)
+            ],
+        )
+
+
+def _layers(
+    report: InspectReport, origin: Origin, options: LoadOptions, names_of: Callable[[Sequence[LayerPlan]], list[str]]
+) -> list[tuple[LayerPlan, str, tuple[str, ...]]]:
+    """The plan of each layer, the name of its table, and its key."""
     if len(report.layers) > MAX_LAYERS:
         raise GeoAssetsError(
             "TOO_LARGE", f"{origin.source} holds {len(report.layers):,} layers; {MAX_LAYERS} are allowed"
         )
     keys = [_key_columns(options, plan) for plan in report.layers]
-    names = names_of(report.layers)
-    database.sweep()
-    stage = partial(_staged, database, sandbox, request.source, origin, options)
-    # the session keeps what is staged from being swept
-    with database.session() as session, ExitStack() as undo:
-        staged = [stage(session, undo, *each) for each in zip(report.layers, names, strict=True)]
-        if not all(map(_fits, report.layers, staged)):
-            undo.close()
-            report = inspect_source(sandbox, request.model_copy(update={"look_first": True}))
-            staged = [stage(session, undo, *each) for each in zip(report.layers, names, strict=True)]
-        plans = [_as_found(plan, each.report) for plan, each in zip(report.layers, staged, strict=True)]
-        yield report, [Part(*part) for part in zip(plans, staged, keys, strict=True)]
+    return list(zip(report.layers, names_of(report.layers), keys, strict=True))
 
 
 def _staged(

@@ -287,6 +287,19 @@ def test_a_run_by_hand_does_what_an_attempt_asks_for_that_nobody_has_launched_ye
     assert submitter.jobs.take_launch(job.job_id, 2) is None
 
 
+def test_a_run_by_hand_that_has_an_attempt_keeps_it_although_another_waits_to_be_launched(submitter, dagster):
+    job, _, _ = completed(submitter, dagster)
+    run_id = dagster.run(job, "STARTED")
+    assert submitter.jobs.claim(job.partition_key, run_id, None).won
+    number = submitter.jobs.life(job.job_id).attempt
+    dagster.conn.execute(
+        "insert into geo.attempts (job_id, attempt, requested_by) values (%s, %s, 'test')", (job.job_id, number + 1)
+    )
+    assert submitter.jobs.claim(job.partition_key, run_id, None).won
+    query = "select attempt from geo.attempts where run_id = %s"
+    assert dagster.conn.execute(query, (run_id,)).fetchall() == [(number,)]
+
+
 def test_a_run_of_another_installation_with_our_partition_is_left_alone(submitter, dagster):
     job, _, _ = completed(submitter, dagster)
     ours = seen_at_work(dagster, job, "theirs")

@@ -439,7 +439,7 @@ def patched(source: Path, table: int, values: list[int]) -> None:
     source.write_bytes(data)
 
 
-OFFSETS, COUNTS, TILE_WIDTH, TABLES = 324, 325, 322, 347
+OFFSETS, COUNTS, TILE_WIDTH, TABLES, REFERENCE = 324, 325, 322, 347, 532
 
 
 def test_a_file_that_is_cut_off_or_whose_blocks_are_beyond_its_end_is_unreadable(tmp_path):
@@ -485,6 +485,17 @@ def test_tables_that_lie_have_the_same_outcome_as_without(tmp_path):
         source.write_bytes(whole)
         tell()
         assert outcome(source) == outcome(source, keep_lossy=False), lie
+
+
+def test_a_field_that_says_it_is_huge_is_not_copied(tmp_path):
+    source = jpeg(tmp_path / "in.tif")
+    data = bytearray(source.read_bytes()) + bytes(1 << 20)
+    struct.pack_into("<I", data, entry(source, REFERENCE) + 4, 100_000)
+    source.write_bytes(data)
+    assert outcome(source) == outcome(source, keep_lossy=False)
+    layout = tiff.read_layout(source)
+    with pytest.raises(tiff.LayoutError):
+        tiff.fields(source, layout.directories[0], {REFERENCE})
 
 
 def test_the_same_bytes_for_many_blocks_do_not_grow_into_a_huge_file(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 from pyproj.aoi import AreaOfInterest
 from pyproj.database import query_crs_info
 from pyproj.enums import PJType
+from shapely.geometry import Point, box
 
 from geo_assets_tests.integration.test_ingest_container import connect
 from geo_assets_tests.vector.builders import (
@@ -96,6 +97,18 @@ def test_every_feature_is_loaded_although_the_file_states_another_number_of_them
         assert db.execute("select count(*) from vector.miscounted").fetchone() == (7,)
         query = "select count(*) from pg_tables where schemaname = 'vector_staging' and tablename like 'miscounted%'"
         assert db.execute(query).fetchone() == (0,)
+
+
+def test_a_layer_that_states_one_kind_of_geometry_and_holds_two_becomes_two_tables(cli, tmp_path):
+    shapes = gpd.GeoDataFrame({"n": [1, 2]}, geometry=[box(0, 0, 1, 1), Point(5, 5)], crs=4326)
+    path = altered(
+        write(shapes, tmp_path / "a.gpkg"), "update gpkg_geometry_columns set geometry_type_name = 'POLYGON'"
+    )
+    said = load(cli, path, "vector.mis_stated")
+    assert {table["table"]: table["rows"] for table in said["tables"]} == {
+        "vector.mis_stated_a_point": 1,
+        "vector.mis_stated_a_polygon": 1,
+    }
 
 
 @pytest.mark.faults

@@ -39,6 +39,7 @@ class LayerRef:
     index: int = 0
     layer: str | None = None  # None where the file is one layer
     sound_values: bool = False  # an earlier scan found that each value has its column's type
+    ids_are_checked: bool = False  # by who reads it: that they ascend
 
     @property
     def title(self) -> str:

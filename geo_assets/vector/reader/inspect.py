@@ -40,6 +40,7 @@ from geo_assets.vector.reader import geometry
 from geo_assets.vector.reader.batches import Batch, LayerRef, OpenLayer
 from geo_assets.vector.reader.conversion import wire_type
 from geo_assets.vector.reader.filters import LayerFilter, Selection, chosen_columns, crs_of, filter_of
+from geo_assets.vector.reader.formats import Format
 from geo_assets.vector.reader.layers import foreign_layers, list_layers, open_layer, tile_tables
 from geo_assets.vector.reader.simple import Sound
 from geo_assets.vector.reader.sources import Dataset, prepare
@@ -64,6 +65,9 @@ _OF_ONE = frozenset(
         "VECTOR_NO_GEOMETRY", "VECTOR_NO_LAYERS", "VECTOR_UNSUPPORTED", "VECTOR_UNSUPPORTED_TYPE",
     }
 )  # fmt: skip
+
+#: Formats whose rows SQLite counts.
+_COUNTED = frozenset({Format.GPKG, Format.SQLITE})
 
 
 def inspect(request: InspectRequest) -> InspectReport:
@@ -211,6 +215,9 @@ class Inspection:
                 "UNREADABLE",
                 f"{ref.title} is cut off: it has {survey.features:,} of {how_many(declared, 'feature')}",
             )
+        if declared and survey.features > declared and ref.dataset.format in _COUNTED:
+            told = f"{ref.title} has {how_many(declared, 'feature')}, of which GDAL reads {survey.features:,}"
+            raise GeoAssetsError("UNREADABLE", told)
         lacks = self._lack(survey, ref.title)
         if lacks is not None:
             raise lacks

@@ -77,6 +77,9 @@ _CONFIGURATION = {
     "OGR_XLSX_HEADERS": "FORCE",  # the first row names the columns
 }
 
+#: Has GDAL read a GeoPackage feature by feature.
+_BY_FEATURE = "OGR_GPKG_STREAM_BASE_IMPL"
+
 #: Open options by format.
 _OPEN_OPTIONS: dict[Format, dict[str, str]] = {
     Format.GML: {"DOWNLOAD_SCHEMA": "NO", "WRITE_GFS": "NO", "EXPOSE_FID": "YES"},
@@ -111,7 +114,6 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
     Raises:
         GeoAssetsError: VECTOR_NO_GEOMETRY.
     """
-    import pyogrio
     from pyogrio.raw import open_arrow
 
     configure()
@@ -120,9 +122,7 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
     findings = Findings()
     with _listening(findings):
         knows = dataset.format in KNOW_THEMSELVES
-        info = pyogrio.read_info(dataset.path, layer=ref.index) if knows else {}
-        if knows:
-            check_driver(dataset, info["driver"])
+        info = _info_of(ref) if knows else {}
         arguments = {
             "layer": ref.index, "use_pyarrow": True, "batch_size": BATCH_ROWS, "return_fids": True,
             "datetime_as_string": True, **options,
@@ -132,10 +132,15 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
             if geometry is None and not attributes:
                 raise GeoAssetsError("VECTOR_NO_GEOMETRY", f"{ref.title} has no geometry")
             fields = _fields(ref, reader.schema, geometry, arguments, findings)
-            check = _check_of(ref, fields, reader.schema.field(_FID).name, opened)
+            table = _table_of(ref, fields, reader.schema.field(_FID).name, opened)
+            check = None if ref.sound_values else table or _dbf_check_of(ref, fields)
             made = _Batches(ref, fields, check, findings, _unread_of(ref, reader.schema, geometry, findings))
 
             def read(only: Collection[int] | None) -> Iterator[Batch]:
+                with _reading_once(ref, table):
+                    yield from read_now(only)
+
+            def read_now(only: Collection[int] | None) -> Iterator[Batch]:
                 if only is None or not knows or len(set(fields.names)) < len(fields.names):
                     yield from made.of(reader)
                     return
@@ -151,29 +156,45 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
                 fields.types,
                 meta["crs"],
                 read,
-                declared=partial(_declared, ref, info, check),
+                declared=partial(_declared, ref, info, table),
                 types=made.types if fields.guesses else None,
                 unused=made.unused,
                 bounds=_finite_box(info.get("total_bounds")),
-                scan=partial(_of_table, ref, check, reader.schema, geometry, "scan"),
-                outline=partial(_of_table, ref, check, reader.schema, geometry, "outline"),
-                last=partial(_last, ref, check),
+                scan=partial(_of_table, ref, table, reader.schema, geometry, "scan"),
+                outline=partial(_of_table, ref, table, reader.schema, geometry, "outline"),
+                last=partial(_last, ref, table),
                 encoding=dataset.encoding,
                 warnings=[*dataset.notes, *(check.notes if check is not None else ())],
                 findings=findings,
             )
 
 
-def _declared(ref: LayerRef, info: dict[str, Any], check: Any) -> int | None:
+@contextmanager
+def _reading_once(ref: LayerRef, table: Any) -> Iterator[None]:
+    """Have GDAL read a GeoPackage feature by feature, in twice the time, where it would read some of them twice."""
+    import pyogrio
+
+    careful = False
+    if ref.dataset.format is Format.GPKG and not ref.ids_are_checked:
+        with _damage(ref):
+            careful = table.may_be_repeated()
+    pyogrio.set_gdal_config_options({_BY_FEATURE: "YES" if careful else None})
+    try:
+        yield
+    finally:
+        pyogrio.set_gdal_config_options({_BY_FEATURE: None})
+
+
+def _declared(ref: LayerRef, info: dict[str, Any], table: Any) -> int | None:
     """Return how many features a layer must have; None where its format does not state it. Of a table with a damaged
     page GDAL reads what comes before it, and says nothing: SQLite counts its rows.
     """
     dataset = ref.dataset
     if dataset.format is Format.FLATGEOBUF:
         return int(info["features"])
-    if dataset.format in {Format.GPKG, Format.SQLITE} and check is not None:
+    if dataset.format in {Format.GPKG, Format.SQLITE}:
         with _damage(ref):
-            return cast("int | None", check.count())
+            return cast("int | None", table.count())
     return dataset.features.get(ref.layer or "")
 
 
@@ -265,37 +286,51 @@ def _guess(ref: LayerRef, fields: _Fields, own: list[int], arguments: dict[str, 
             fields.moments[position] = guess.wire
 
 
-def _check_of(ref: LayerRef, fields: _Fields, key: str, opened: ExitStack) -> Any:
-    """Return what compares the values of a format with its bytes; None where GDAL can be trusted."""
+def _table_of(ref: LayerRef, fields: _Fields, key: str, opened: ExitStack) -> Any:
+    """Return the table of a layer as SQLite knows it, which compares its values with those that GDAL makes of them;
+    None for other formats.
+    """
     dataset = ref.dataset
-    if ref.sound_values:
+    if dataset.format not in {Format.GPKG, Format.SQLITE}:
         return None
-    if dataset.format in {Format.GPKG, Format.SQLITE}:
-        from geo_assets.vector.reader.sqlite_values import SQLiteCheck
+    from geo_assets.vector.reader.sqlite_values import SQLiteCheck
 
-        check = SQLiteCheck.of(dataset.path, ref.layer or "", key, fields.names, fields.types)
-        opened.callback(check.connection.close)
-        return check
-    if dataset.format is Format.SHAPEFILE:
-        from geo_assets.vector.reader.dbf import DbfCheck
-
-        return DbfCheck.of(dataset.path, fields.names, fields.types)
-    return None
+    table = SQLiteCheck.of(dataset.path, ref.layer or "", key, fields.names, fields.types)
+    opened.callback(table.connection.close)
+    return table
 
 
-def _of_table(ref: LayerRef, check: Any, schema: pa.Schema, geometry: int | None, ask: str) -> Any:
+def _info_of(ref: LayerRef) -> dict[str, Any]:
+    """What GDAL says of a layer, opened with the driver of its format."""
+    import pyogrio
+
+    info: dict[str, Any] = pyogrio.read_info(ref.dataset.path, layer=ref.index)
+    check_driver(ref.dataset, info["driver"])
+    return info
+
+
+def _dbf_check_of(ref: LayerRef, fields: _Fields) -> Any:
+    """Return what compares the values of a Shapefile with its bytes; None for other formats."""
+    if ref.dataset.format is not Format.SHAPEFILE:
+        return None
+    from geo_assets.vector.reader.dbf import DbfCheck
+
+    return DbfCheck.of(ref.dataset.path, fields.names, fields.types)
+
+
+def _of_table(ref: LayerRef, table: Any, schema: pa.Schema, geometry: int | None, ask: str) -> Any:
     """Ask SQLite about the table of a GeoPackage, which takes less time than to read it by GDAL."""
-    if ref.dataset.format is not Format.GPKG or check is None or geometry is None:
+    if ref.dataset.format is not Format.GPKG or geometry is None:
         return None
     with _damage(ref):
-        return getattr(check, ask)(schema.field(geometry).name)
+        return getattr(table, ask)(schema.field(geometry).name)
 
 
-def _last(ref: LayerRef, check: Any) -> int | None:
-    if ref.dataset.format is not Format.GPKG or check is None:
+def _last(ref: LayerRef, table: Any) -> int | None:
+    if ref.dataset.format is not Format.GPKG:
         return None
     with _damage(ref):
-        return cast("int | None", check.last())
+        return cast("int | None", table.last())
 
 
 @contextmanager

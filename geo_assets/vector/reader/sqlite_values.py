@@ -85,6 +85,9 @@ class Outline:
     features: int
 
 
+#: What SQLite calls the number of a row of a table without a key of its own.
+_ROWID = "rowid"
+
 #: Declared kinds of geometry of which the first says nothing about the others.
 _ANY_KIND = frozenset({"GEOMETRY", "GEOMETRYCOLLECTION"})
 
@@ -109,7 +112,7 @@ class SQLiteCheck:
             for i, (name, kind) in enumerate(zip(names, types, strict=True))
             if i and str(kind) in _ODD and name.lower() in found
         }
-        return cls(connection, table, key if key.lower() in found else "rowid", columns)
+        return cls(connection, table, key if key.lower() in found else _ROWID, columns)
 
     def correct(self, columns: list[pa.Array | None], fids: pa.Array, findings: Findings) -> None:
         """Check the rows of a batch in the file."""
@@ -139,15 +142,34 @@ class SQLiteCheck:
         return int(found[0])
 
     def last(self) -> int | None:
-        """The greatest id of a feature; None where SQLite knows the layer by another name than GDAL. Of a table with a
-        damaged page GDAL reads what comes before it, and says nothing.
+        """The greatest id of a feature; None where it is no number. Of a table with a damaged page GDAL reads what is
+        before it, and says nothing.
         """
         try:
             query = f"select max({_quoted(self.key)}) from {_quoted(self.table)}"  # noqa: S608 - quoted names
-            found = self.connection.execute(query).fetchone()
+            (found,) = self.connection.execute(query).fetchone()
         except sqlite3.OperationalError:
             return None
-        return None if found[0] is None else int(found[0])
+        return found if type(found) is int else None
+
+    def may_be_repeated(self) -> bool:
+        """Whether GDAL would read rows twice: it takes ids for complete where the number of features that the file
+        states is the greatest id (GDAL 3.12.4), and some may be missing.
+        """
+        stated = self._stated()
+        return stated is not None and stated[0] == self.last() and self.count() != stated[0]
+
+    def _stated(self) -> tuple[Any, Any] | None:
+        """The number of features and the kind of geometry that the file states; None where it states none."""
+        query = (
+            "select feature_count, upper(geometry_type_name) from gpkg_ogr_contents join gpkg_geometry_columns using"
+            " (table_name) where table_name = ?"
+        )
+        try:
+            found: tuple[Any, Any] | None = self.connection.execute(query, (self.table,)).fetchone()
+        except sqlite3.OperationalError:
+            return None
+        return found
 
     def outline(self, geometry: str) -> Outline | None:
         """What the file states of the table; None where it states too little: the number of features, which GDAL
@@ -155,15 +177,10 @@ class SQLiteCheck:
         """
         import pyarrow as pa
 
-        try:
-            stated = self.connection.execute(
-                "select feature_count, upper(geometry_type_name) from gpkg_ogr_contents join gpkg_geometry_columns"
-                " using (table_name) where table_name = ?",
-                (self.table,),
-            ).fetchone()
-        except sqlite3.OperationalError:
-            return None
+        stated = self._stated()
         if stated is None or type(stated[0]) is not int or stated[0] < 1 or stated[1] in _ANY_KIND:
+            return None
+        if self.key == _ROWID:  # GDAL gives no ids, by which to tell that nothing is missing
             return None
         found = self._first(geometry)
         return None if found is None else Outline(Headers.of(pa.array([found[1] + bytes(16)])), stated[0])

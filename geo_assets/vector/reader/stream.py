@@ -114,7 +114,7 @@ def _find(request: StreamRequest) -> LayerRef:
     source = prepare(Path(request.source), max_unpacked_bytes=request.max_unpacked_bytes, options=plan.options)
     for dataset in source.datasets:
         if dataset.member == plan.member and dataset.format.value == plan.driver:
-            return LayerRef(dataset, plan.layer_index, plan.layer, plan.sound_values)
+            return LayerRef(dataset, plan.layer_index, plan.layer, plan.sound_values, plan.looked_at_later)
     raise GeoAssetsError(
         "UNREADABLE", f"{source.name} is not the file that was inspected: {plan.label or plan.driver} is gone"
     )
@@ -145,7 +145,8 @@ class _Sender:
         self.schema = wire_schema(plan.columns, geometry=plan.geometry_type is not None)
         self.survey = Survey.of(crs)
         self.differs = False  # the layer is not what its file states
-        self._rows = self._geometries = self._filtered = self._elsewhere = self._seen = self._last = 0
+        self._rows = self._geometries = self._filtered = self._elsewhere = self._seen = 0
+        self._last: int | None = None  # id, of a layer that is looked at while it is sent
         self._rejected: Counter[str] = Counter()
         self._repaired: Counter[str] = Counter()
         self._notes: Counter[str] = Counter()
@@ -272,8 +273,7 @@ class _Sender:
         import pyarrow as pa
 
         main, kept = self._plan.main, selected.batch
-        self._last = max([self._last, *kept.fids.slice(max(0, len(kept.fids) - 1)).to_pylist()])
-        if prepared is not None and prepared.differs:
+        if self._plan.looked_at_later and (not self._ascend(kept.fids) or (prepared and prepared.differs)):
             self.differs = True
             return pa.RecordBatch.from_pylist([], schema=self.schema), None
         self._filtered += selected.filtered if main else 0
@@ -296,6 +296,14 @@ class _Sender:
         self._rows += len(result)
         self._geometries += len(result) - result.column(len(arrays)).null_count
         return result, self._rejects(kept, arrays, prepared.reasons) if prepared.reasons else None
+
+    def _ascend(self, fids: pa.Array) -> bool:
+        """Whether the ids of a batch are greater than all before, each than the one before it: none is there twice."""
+        numbers = fids.to_numpy()
+        if not len(numbers):
+            return True
+        before, self._last = self._last, int(numbers[-1])
+        return (before is None or int(numbers[0]) > before) and bool((numbers[1:] > numbers[:-1]).all())
 
     def _column(self, column: ColumnPlan, batch: Batch) -> pa.Array:
         import pyarrow as pa
@@ -358,7 +366,7 @@ class _Sender:
         mine = self._rows + sum(self._rejected.values()) + self._filtered
         is_whole = mine == plan.feature_count and mine + self._elsewhere == plan.feature_count + plan.elsewhere
         if plan.looked_at_later:
-            return not self.differs and is_whole and layer.last() in {None, self._last}
+            return not self.differs and is_whole and layer.last() == self._last
         if not is_whole:
             raise GeoAssetsError(
                 "UNREADABLE",
