@@ -80,10 +80,12 @@ def test_what_may_be_asked_of_one_attempt_may_be_asked_in_a_message_and_of_a_run
     outcome = handle(submitter, raw({**body, **options}))
     assert asked(dagster, outcome.submitted.job_id) == (1, True, True, True)
     job = submitter.jobs.find(outcome.submitted.job_id)
-    for attempt, wanted in ((2, {}), (3, {**options, "verify_sources": True})):
+    by_hand = {**options, "verify_sources": True}
+    # the first does what the message asks for, which nobody has launched yet
+    for attempt, wanted, does in ((1, {}, True), (2, {}, False), (3, by_hand, True)):
         claim = submitter.jobs.claim(job.partition_key, dagster.run(job, "STARTED"), None, options=wanted)
-        assert asked(dagster, job.job_id) == (attempt, *[bool(wanted)] * 3)
-        assert (claim.force, claim.allow_mass_retire) == (bool(wanted), bool(wanted))
+        assert asked(dagster, job.job_id) == (attempt, *[does] * 3)
+        assert (claim.force, claim.allow_mass_retire) == (does, does)
         submitter.jobs.end_attempt(job.job_id, "failed", GeoAssetsError("INTERNAL", "ended"))
 
 
