@@ -13,6 +13,7 @@ import pytest
 import shapely
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from psycopg import sql
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.sandbox import pool as pool_module
@@ -23,6 +24,7 @@ from geo_assets.vector.names import column_names
 from geo_assets.vector.reader import stream as stream_module
 from geo_assets.vector.reader.conversion import convert, wire_type
 from geo_assets.vector.schemas import reject_schema, wire_schema
+from geo_assets.vector.tables import load as load_module
 from geo_assets.vector.tables.load import StageOptions, stage_table
 from geo_assets.vector.tables.session import open_session
 from geo_assets.vector.types import arrow_type, sql_type
@@ -276,6 +278,27 @@ def test_a_count_that_does_not_add_up_is_refused(dsn, db):
     assert "3 rows were sent, 2 received and 2 stored" in refused(
         "SCHEMA_MISMATCH", dsn, plan, ipc(batch.schema, batch), 3
     )
+    assert db.staged() == []
+
+
+@pytest.mark.parametrize("exact_below", [1 << 24, 1], ids=["as_the_index_counted_them", "counted_again"])
+def test_a_row_that_the_table_does_not_keep_is_missed(dsn, db, monkeypatch, exact_below):
+    plan, batch = simple()
+    created = load_module._create
+
+    def with_a_trigger(run, plan, name, source):
+        created(run, plan, name, source)
+        table = load_module.staged_table(name)
+        drops = "create function pg_temp.drops() returns trigger language plpgsql as 'begin return null; end'"
+        when = (
+            "create trigger drops before insert on {} for each row when (new.gid = 2) execute function pg_temp.drops()"
+        )
+        run.all_of([sql.SQL(drops), sql.SQL(when).format(table)])
+
+    monkeypatch.setattr(load_module, "_create", with_a_trigger)
+    monkeypatch.setattr(load_module, "_INEXACT_FLOAT4", exact_below)
+    said = refused("SCHEMA_MISMATCH", dsn, plan, ipc(batch.schema, batch), 2)
+    assert "2 rows were sent, 2 received and 1 stored" in said
     assert db.staged() == []
 
 

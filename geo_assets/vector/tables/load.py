@@ -49,6 +49,9 @@ _REFUSED_VALUE = ("22", "23", "XX000", "54")
 _UNAVAILABLE = ("08", "57P", "53300")
 _DISK_FULL = "53100"
 
+#: Whole numbers from here on are not all exact in single precision.
+_INEXACT_FLOAT4 = 1 << 24
+
 
 @dataclass(frozen=True, slots=True)
 class StageOptions:
@@ -101,7 +104,8 @@ def stage_table(
             incoming.copy(run, name)
             rejected = incoming.copy_rejects(run, f"{name}r")
             sent = incoming.finish()
-            _check_count(run, plan, name, sent, incoming.rows, source)
+            stored = _keyed(run, name)
+            _check_count(plan, stored, sent, incoming.rows, source)
             _check_rejects(run, f"{name}r", sent, rejected, source)
             _complete(run, plan, name, _table_comment(plan, source, comment), options)
             if rejected:
@@ -196,8 +200,24 @@ def _geometry_sql(plan: LayerPlan) -> sql.Composed:
     )
 
 
-def _check_count(run: Session, plan: LayerPlan, name: str, sent: StreamReport, received: int, source: str) -> None:
-    ((stored,),) = run(sql.SQL("select count(*) from {}").format(staged_table(name)))
+def _keyed(run: Session, name: str) -> int:
+    """Add the primary key; returns the number of rows. PostgreSQL counts them while it builds the index, so that the
+    table need not be read once more for it; it keeps the number as a float4, which is exact below 2^24.
+    """
+    table = staged_table(name)
+    run(sql.SQL("alter table {} add primary key (gid)").format(table))
+    ((counted,),) = run(
+        sql.SQL("select reltuples::bigint from pg_class where oid = {}::regclass").format(
+            sql.Literal(table.as_string(None))
+        )
+    )
+    if 0 <= counted < _INEXACT_FLOAT4:
+        return int(counted)
+    ((counted,),) = run(sql.SQL("select count(*) from {}").format(table))
+    return int(counted)
+
+
+def _check_count(plan: LayerPlan, stored: int, sent: StreamReport, received: int, source: str) -> None:
     if not stored == received == sent.rows:
         raise GeoAssetsError(
             "SCHEMA_MISMATCH", f"{source}: {sent.rows} rows were sent, {received} received and {stored} stored"
@@ -224,7 +244,7 @@ def _check_rejects(run: Session, name: str, sent: StreamReport, received: int, s
 def _complete(run: Session, plan: LayerPlan, name: str, comment: str, options: StageOptions) -> None:
     """Create indexes after the load (sorted builds, a third of the work), statistics, comments, grants."""
     table = staged_table(name)
-    statements = [sql.SQL("alter table {} add primary key (gid)").format(table)]
+    statements: list[sql.Composed] = []
     if plan.geometry_type is not None:
         index = sql.Identifier(f"{name}_i"[:63])
         statements.append(
