@@ -288,7 +288,7 @@ def test_a_row_that_the_table_does_not_keep_is_missed(dsn, db, monkeypatch, exac
 
     def with_a_trigger(run, plan, name, source):
         created(run, plan, name, source)
-        table = load_module.staged_table(name)
+        table = sql.Identifier("vector_staging", name)
         drops = "create function pg_temp.drops() returns trigger language plpgsql as 'begin return null; end'"
         when = (
             "create trigger drops before insert on {} for each row when (new.gid = 2) execute function pg_temp.drops()"
