@@ -194,7 +194,7 @@ def _declared(ref: LayerRef, info: dict[str, Any], table: Any) -> int | None:
         return int(info["features"])
     if dataset.format in {Format.GPKG, Format.SQLITE}:
         with _damage(ref):
-            return cast("int | None", table.count())
+            return cast("int | None", table.rows)
     return dataset.features.get(ref.layer or "")
 
 

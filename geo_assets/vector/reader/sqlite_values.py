@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +93,7 @@ _ROWID = "rowid"
 _ANY_KIND = frozenset({"GEOMETRY", "GEOMETRYCOLLECTION"})
 
 
-@dataclass(slots=True)
+@dataclass
 class SQLiteCheck:
     """The check of one table."""
 
@@ -133,8 +134,9 @@ class SQLiteCheck:
         odd = (_ODD[self.columns[i][1]].format(_quoted(self.columns[i][0])) for i in positions)
         return " or ".join(odd) or "false"
 
-    def count(self) -> int | None:
-        """Count the rows; None where SQLite knows the layer by another name than GDAL."""
+    @cached_property
+    def rows(self) -> int | None:
+        """How many there are; None where SQLite knows the layer by another name than GDAL."""
         try:
             found = self.connection.execute(f"select count(*) from {_quoted(self.table)}").fetchone()  # noqa: S608
         except sqlite3.OperationalError:
@@ -157,7 +159,7 @@ class SQLiteCheck:
         states is the greatest id (GDAL 3.12.4), and some may be missing.
         """
         stated = self._stated()
-        return stated is not None and stated[0] == self.last() and self.count() != stated[0]
+        return stated is not None and stated[0] == self.last() and self.rows != stated[0]
 
     def _stated(self) -> tuple[Any, Any] | None:
         """The number of features and the kind of geometry that the file states; None where it states none."""
