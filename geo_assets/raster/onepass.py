@@ -59,14 +59,15 @@ _MAX_BANDS = 16
 #: Decoded bytes of a strip; a few are held at a time.
 _MAX_STRIP_BYTES = 192 << 20
 
-#: Strips being worked on at a time: one is read while one is compressed.
-_STRIPS_AHEAD = 2
+#: Strips of the full resolution that are worked on while one is read: one, if it has enough tiles to keep the threads at
+#: work meanwhile.
+_STRIPS_AHEAD, _ENOUGH_TILES = 2, 8
 
 #: Bytes that a conversion holds in memory: strips, which grow with the width of the raster, and compressed blocks until
 #: they are written. Blocks use what the strips leave; the others wait on disk.
 _MEMORY, _LEAST_FOR_BLOCKS = 224 << 20, 16 << 20
 
-#: Strips of the full resolution that are in memory at a time: three being worked on, and as much as two in the levels
+#: Strips of the full resolution that are in memory at a time: at most three, and as much as two in the levels
 #: above.
 _STRIPS_HELD = 5
 
@@ -278,12 +279,13 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         first = self._resume()
         self.resumed = min(1.0, first * TILE / full.height)
         kept = first
+        ahead = 1 if full.width >= _ENOUGH_TILES * TILE else _STRIPS_AHEAD
         for number in range(first, -(-full.height // TILE)):
             rows = min(TILE, full.height - number * TILE)
             strip = self._strip(full, number)
             self._dataset.read(window=Window(0, number * TILE, full.width, rows), out=strip[:, 1 : 1 + rows, 1:])
             self._hand_out(full, rows)
-            while len(self._pending) > _STRIPS_AHEAD:
+            while sum(level is full for level, *_ in self._pending) > ahead:
                 self._collect()
             progress((number * TILE + rows) / full.height)
             if self._checkpoint and (number + 1 - kept) * TILE * full.width >= self._checkpoint.pixels:
