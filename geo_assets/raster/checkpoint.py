@@ -17,13 +17,18 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from zstandard import ZstdCompressor, ZstdDecompressor, ZstdError
 
 from geo_assets.raster.pixels import Pixels
 
 _STATE = "state.npz"
 
-#: The entry of the state that is JSON, and what it says once all blocks are made.
-_FACTS, WHOLE = "facts", "whole"
+#: The entry of the state that is JSON; what it says once all blocks are made, and of the type and shape of each array.
+_FACTS, WHOLE, _ARRAYS = "facts", "whole", "arrays"
+
+#: The strips of a wide raster are a hundred megabytes; those of a sparse one are next to nothing when they are
+#: compressed, and its COG is no larger.
+_ZSTD_LEVEL = 1
 
 _COG = "cog.tif"
 
@@ -54,10 +59,12 @@ class Checkpoint:
 
     def save(self, facts: dict[str, Any], arrays: dict[str, Pixels]) -> None:
         """Replace the state."""
-        told = json.dumps({**facts, "identity": self.identity})
+        described = {name: (array.dtype.str, array.shape) for name, array in arrays.items()}
+        told = json.dumps({**facts, "identity": self.identity, _ARRAYS: described})
         part = self.directory / f"{_STATE}.part"
         with part.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays, **{_FACTS: np.frombuffer(told.encode(), np.uint8)})
+            packed = {name: _packed(array) for name, array in arrays.items()}
+            np.savez(file, allow_pickle=False, **packed, **{_FACTS: np.frombuffer(told.encode(), np.uint8)})
         part.replace(self.directory / _STATE)
 
     def load(self, levels: int) -> tuple[dict[str, Any], dict[str, Pixels]] | None:
@@ -66,9 +73,9 @@ class Checkpoint:
         """
         try:
             with (self.directory / _STATE).open("rb") as file, np.load(file, allow_pickle=False) as kept:
-                arrays = {name: kept[name] for name in kept.files if name != _FACTS}
                 facts = json.loads(kept[_FACTS].tobytes())
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+                arrays = {name: _unpacked(kept[name], *what) for name, what in facts[_ARRAYS].items()}
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, ZstdError):
             return None
         paths = [self.directory / f"level-{level}.blocks" for level in range(levels)]
         lengths = facts.get("lengths", [])
@@ -94,3 +101,18 @@ class Checkpoint:
         """Remove all, the state first, without which nothing else is believed: the conversion starts anew."""
         for path in [self.directory / _STATE, *self.directory.glob("level-*.blocks"), self.cog]:
             path.unlink(missing_ok=True)
+
+
+def _packed(array: Pixels) -> Pixels:
+    return np.frombuffer(ZstdCompressor(level=_ZSTD_LEVEL).compress(np.ascontiguousarray(array).data), np.uint8)
+
+
+def _unpacked(packed: Pixels, dtype: str, shape: list[int]) -> Pixels:
+    """The array as it was, which can be written to.
+
+    Raises:
+        ZstdError, ValueError: it is damaged.
+    """
+    array = np.empty(shape, np.dtype(dtype))
+    array.reshape(-1).view(np.uint8)[:] = np.frombuffer(ZstdDecompressor().decompress(packed.data), np.uint8)
+    return array

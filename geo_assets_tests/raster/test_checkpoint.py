@@ -75,6 +75,18 @@ def test_a_conversion_that_was_killed_goes_on_from_its_last_checkpoint_to_the_sa
     assert report.bands == whole.bands
 
 
+def test_the_progress_of_a_wide_sparse_raster_takes_no_room_beside_its_cog(tmp_path):
+    pixels = np.zeros((1, 2000, 20_000), np.uint8)
+    pixels[:, 600:728] = values(1, 128, 20_000, "uint8", None)
+    source = write(tmp_path / "in.tif", pixels, nodata=0)
+    options = {"kept": str(tmp_path / "kept"), "chunk_pixels": 512 * 20_000}
+    with killed_after(3), pytest.raises(Killed):
+        made(source, **options)
+    kept = sum(path.stat().st_size for path in (tmp_path / "kept").iterdir())
+    assert made(source, **options).resumed > 0
+    assert kept < 1.1 * (tmp_path / "out.tif").stat().st_size  # a strip of the first overview alone has five megabytes
+
+
 @settings(deadline=None, max_examples=15)
 @given(height=st.integers(1100, 4000), width=st.integers(513, 1600), after=st.integers(1, 7), every=st.integers(1, 3))
 def test_wherever_it_was_killed(tmp_path_factory, height, width, after, every):
