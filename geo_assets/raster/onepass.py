@@ -59,16 +59,19 @@ _MAX_BANDS = 16
 #: Decoded bytes of a strip; a few are held at a time.
 _MAX_STRIP_BYTES = 192 << 20
 
-#: Strips of the full resolution that are worked on while one is read: one, if it has enough tiles to keep the threads at
-#: work meanwhile.
-_STRIPS_AHEAD, _ENOUGH_TILES = 2, 8
+#: Strips that are still being compressed while the next is read, those of all levels together.
+_STRIPS_AHEAD = 2
+
+#: A raster with so many tiles across for each thread is wide: one strip of the full resolution, whatever there is of
+#: the others, keeps the threads at work while the next is read.
+_TILES_A_THREAD = 4
 
 #: Bytes that a conversion holds in memory: strips, which grow with the width of the raster, and compressed blocks until
 #: they are written. Blocks use what the strips leave; the others wait on disk.
 _MEMORY, _LEAST_FOR_BLOCKS = 224 << 20, 16 << 20
 
-#: Strips of the full resolution that are in memory at a time: at most three, and as much as two in the levels
-#: above.
+#: As many bytes as strips of the full resolution has what is in memory of all levels, at most (4.5; of a wide raster
+#: 4.3).
 _STRIPS_HELD = 5
 
 #: Tiles of the trial, spread over the grid: at most this many, and one per this many pixels, so that the trial does not
@@ -230,6 +233,7 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         self._validity = Validity.of(dataset)
         self._filler = _filler(dataset.nodata, self._dtype) if sparse else None
         self._empty: dict[tuple[int, ...], _Tile] = {}  # by size
+        self._is_wide = dataset.width >= _TILES_A_THREAD * threads * TILE
         self._pool = workers(threads, -(-dataset.height // TILE) * -(-dataset.width // TILE))
         stack.callback(self._pool.shutdown, cancel_futures=True)
         self._pending: deque[tuple[_Level, int, list[Future[_Tile]]]] = deque()
@@ -279,13 +283,12 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         first = self._resume()
         self.resumed = min(1.0, first * TILE / full.height)
         kept = first
-        ahead = 1 if full.width >= _ENOUGH_TILES * TILE else _STRIPS_AHEAD
         for number in range(first, -(-full.height // TILE)):
             rows = min(TILE, full.height - number * TILE)
             strip = self._strip(full, number)
             self._dataset.read(window=Window(0, number * TILE, full.width, rows), out=strip[:, 1 : 1 + rows, 1:])
             self._hand_out(full, rows)
-            while sum(level is full for level, *_ in self._pending) > ahead:
+            while self._is_ahead():
                 self._collect()
             progress((number * TILE + rows) / full.height)
             if self._checkpoint and (number + 1 - kept) * TILE * full.width >= self._checkpoint.pixels:
@@ -294,6 +297,12 @@ class Pyramid(AbstractContextManager["Pyramid"]):
         self._collect_all()
         if self._checkpoint and full.done > first:
             self._keep(self._checkpoint)
+
+    def _is_ahead(self) -> bool:
+        """Whether so much is being compressed that the next strip is not read yet."""
+        if not self._is_wide:
+            return len(self._pending) > _STRIPS_AHEAD
+        return sum(level is self.levels[0] for level, *_ in self._pending) > 1
 
     def _keep(self, checkpoint: Checkpoint) -> None:
         """Save the progress; called while no tile is being worked on."""

@@ -88,8 +88,14 @@ def test_the_progress_of_a_wide_sparse_raster_takes_no_room_beside_its_cog(tmp_p
 
 
 @settings(deadline=None, max_examples=15)
-@given(height=st.integers(1100, 4000), width=st.integers(513, 1600), after=st.integers(1, 7), every=st.integers(1, 3))
-def test_wherever_it_was_killed(tmp_path_factory, height, width, after, every):
+@given(
+    height=st.integers(1100, 4000),
+    width=st.integers(513, 1600),
+    after=st.integers(1, 7),
+    every=st.integers(1, 3),
+    wide=st.booleans(),
+)
+def test_wherever_it_was_killed(tmp_path_factory, height, width, after, every, wide):
     folder = tmp_path_factory.mktemp("resumed")
     source = write(
         folder / "in.tif", np.random.default_rng(height * width).integers(0, 255, (1, height, width)).astype("uint8")
@@ -97,9 +103,12 @@ def test_wherever_it_was_killed(tmp_path_factory, height, width, after, every):
     made(source)
     expected = (folder / "out.tif").read_bytes()
     options = {"kept": str(folder / "kept"), "chunk_pixels": every * 512 * width}
-    with killed_after(after), suppress(Killed):  # a short one is done before
+    with pytest.MonkeyPatch.context() as patch:
+        if wide:
+            patch.setattr(onepass, "_TILES_A_THREAD", 0)
+        with killed_after(after), suppress(Killed):  # a short one is done before
+            made(source, **options)
         made(source, **options)
-    made(source, **options)
     assert (folder / "out.tif").read_bytes() == expected
 
 

@@ -98,6 +98,24 @@ def test_colour_under_full_transparency_does_not_bleed_into_overviews(tmp_path):
         assert set(np.unique(colour[:, dataset.read(4) > 0])) == {40}
 
 
+@pytest.mark.parametrize("size", [(5001, 1300), (3000, 1025)], ids=str)
+def test_a_wide_raster_holds_a_strip_less_and_has_the_same_bytes(tmp_path, monkeypatch, size):
+    source = write(tmp_path / "in.tif", values(3, size[0], size[1], "uint8", None), photometric="RGB")
+    hand_out, full = onepass.Pyramid._hand_out, []
+
+    def counted(pyramid, level, rows):
+        hand_out(pyramid, level, rows)
+        full.append(sum(one.number == 0 for one, *_ in pyramid._pending))
+
+    monkeypatch.setattr(onepass.Pyramid, "_hand_out", counted)
+    expected = one_pass(source, threads=2).read_bytes()
+    assert max(full) == 3
+    full.clear()
+    monkeypatch.setattr(onepass, "_TILES_A_THREAD", 1)
+    assert one_pass(source, threads=2).read_bytes() == expected
+    assert max(full) == 2
+
+
 @pytest.mark.parametrize("compress", ["DEFLATE", "ZSTD"])
 def test_the_bytes_do_not_depend_on_the_number_of_threads(tmp_path, compress):
     source = write(tmp_path / "in.tif", values(3, 1100, 1300, "uint8", None), photometric="RGB")

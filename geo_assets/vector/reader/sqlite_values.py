@@ -136,7 +136,7 @@ class SQLiteCheck:
 
     @cached_property
     def rows(self) -> int | None:
-        """How many there are; None where SQLite knows the layer by another name than GDAL."""
+        """The number of rows; None where SQLite knows the layer by another name than GDAL."""
         try:
             found = self.connection.execute(f"select count(*) from {_quoted(self.table)}").fetchone()  # noqa: S608
         except sqlite3.OperationalError:

@@ -202,7 +202,8 @@ def _geometry_sql(plan: LayerPlan) -> sql.Composed:
 
 def _keyed(run: Session, name: str) -> int:
     """Add the primary key; returns the number of rows. PostgreSQL counts them while it builds the index, so that the
-    table need not be read once more for it; it keeps the number as a float4, which is exact below 2^24.
+    table need not be read once more for it: exactly, because all are of this transaction, and as a float4, which is
+    exact below 2^24. It says -1 of an empty table, and PostgreSQL 18 of any where autovacuum is off.
     """
     table = staged_table(name)
     run(sql.SQL("alter table {} add primary key (gid)").format(table))
@@ -242,7 +243,7 @@ def _check_rejects(run: Session, name: str, sent: StreamReport, received: int, s
 
 
 def _complete(run: Session, plan: LayerPlan, name: str, comment: str, options: StageOptions) -> None:
-    """Create indexes after the load (sorted builds, a third of the work), statistics, comments, grants."""
+    """Create the geometry's index after the load (a sorted build, a third of the work), statistics, comments, grants."""
     table = staged_table(name)
     statements: list[sql.Composed] = []
     if plan.geometry_type is not None:
