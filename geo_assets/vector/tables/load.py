@@ -243,7 +243,7 @@ def _check_rejects(run: Session, name: str, sent: StreamReport, received: int, s
 
 
 def _complete(run: Session, plan: LayerPlan, name: str, comment: str, options: StageOptions) -> None:
-    """Create the geometry's index after the load (a sorted build, a third of the work), statistics, comments, grants."""
+    """Create the geometry index after the load (a sorted build, a third of the work), statistics, comments, grants."""
     table = staged_table(name)
     statements: list[sql.Composed] = []
     if plan.geometry_type is not None:
