@@ -99,15 +99,16 @@ def _float_differences(tile: Pixels) -> NDArray[np.uint8]:
     differences.
     """
     size, (bands, rows, columns) = tile.dtype.itemsize, tile.shape
-    by_bytes = _interleaved(tile).view(np.uint8).reshape(rows, columns * bands, size)
+    numbers = _interleaved(tile).view(f"u{size}").reshape(rows, columns * bands)
     planes = np.empty((rows, size, columns * bands), np.uint8)
     for plane in range(size):
-        planes[:, plane] = by_bytes[:, :, size - 1 - plane]  # the most significant first; pixels are little endian
-    flat = planes.reshape(rows, -1)
+        planes[:, plane] = numbers >> 8 * (size - 1 - plane)  # cut to its last byte; the most significant one first
+    flat = planes.reshape(-1)
     out = np.empty_like(flat)
-    out[:, :bands] = flat[:, :bands]
-    np.subtract(flat[:, bands:], flat[:, :-bands], out=out[:, bands:])
-    return out
+    np.subtract(flat[bands:], flat[:-bands], out=out[bands:])  # across the ends of rows, which is quicker
+    by_row = out.reshape(rows, -1)
+    by_row[:, :bands] = planes.reshape(rows, -1)[:, :bands]
+    return by_row
 
 
 _PREDICTORS = {"NO": _interleaved, "STANDARD": _differences, "FLOATING_POINT": _float_differences}
