@@ -94,6 +94,9 @@ def test_a_table_is_what_qgis_martin_and_pg_tileserv_look_for(cli):
         assert db.execute(pg_tileserv).fetchall() == [
             ("vector", "contract", f"{NATURAL_EARTH}", "geom", 4326, "MultiPolygon", "gid")
         ]  # fmt: skip
+        assert db.execute("select reltuples > 0 from pg_class where oid = 'vector.contract'::regclass").fetchone() == (
+            True,
+        )
         assert db.execute(
             "select count(*) from pg_stats where tablename = 'contract' and attname = 'geom'"
         ).fetchone() == (1,)

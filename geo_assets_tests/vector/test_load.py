@@ -83,9 +83,9 @@ def test_a_table_is_typed_keyed_indexed_and_commented(tmp_path, load, db):
     assert db.value("select pg_get_serial_sequence('vector.typed', 'gid')") == "vector.typed_gid_seq"
     assert db.value("select obj_description('vector.typed'::regclass)") == "lots of land.gpkg, layer Lots"
     assert db.value("select col_description('vector.typed'::regclass, 3)") == "Ünï"
-    assert (
-        db.value("select count(*) from pg_stats where schemaname = 'vector' and tablename = 'typed'") == 4
-    )  # analysed
+    assert db.value("select reltuples from pg_class where oid = 'vector.typed'::regclass") == 1
+    analysed = db.rows("select attname from pg_stats where schemaname = 'vector' and tablename = 'typed'")
+    assert len(analysed) == 4
     assert loaded.tables[0].rows == 1
 
 
