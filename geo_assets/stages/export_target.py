@@ -318,6 +318,7 @@ class _Container(Target):
     def _put(self, relative: str, media_type: str) -> None:
         file = self.path(relative)
         self._there.append(f"{self._prefix}{relative}")
+        self._container.clear_unfinished(self._there[-1])
         self._container.upload(file, self._there[-1], media_type=media_type)
         file.unlink()
 

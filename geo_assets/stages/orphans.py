@@ -116,6 +116,8 @@ def delete_unknown(settings: Settings, names: Iterable[str]) -> set[str]:
 def _delete(settings: Settings, blob: str) -> None:
     ref = BlobRef.parse(blob)
     try:
-        open_container(settings, ref.alias, ref.container, hasty=True).delete(ref.path)
+        container = open_container(settings, ref.alias, ref.container, hasty=True)
+        container.delete(ref.path)
+        container.clear_unfinished(ref.path)
     except (BaseError, OSError) as error:
         raise GeoAssetsError("INTERNAL", f"{blob} could not be deleted: {type(error).__name__}") from error

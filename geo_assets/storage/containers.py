@@ -25,7 +25,7 @@ from geo_assets.patterns import CONTAINER_NAME, CONTAINER_NAME_IN_WORDS
 from geo_assets.settings import Settings
 from geo_assets.storage.blobs import Blob, BlobRef, FirstBytes, safe_path
 from geo_assets.storage.faults import made_unless_it_exists, understood
-from geo_assets.storage.local import LocalPlace, account_root, entries_below, pieces_of
+from geo_assets.storage.local import LocalPlace, account_root, clear_unfinished, entries_below, pieces_of
 from geo_assets.storage.places import BlobPlace
 from geo_assets.storage.services import Service, open_store, region, service_of
 from geo_assets.storage.whole import upload_whole
@@ -355,6 +355,16 @@ class Container:
         except GeoAssetsError as error:
             if error.code != "SOURCE_GONE":
                 raise
+
+    def clear_unfinished(self, path: str) -> None:
+        """Delete what killed uploads to `path` have left in a directory; a service shows none.
+
+        Only for a name that nobody else gives: a source may be called `x#1`. An upload under way to the same path
+        begins anew, as if its store had not answered.
+        """
+        place = self._local
+        if place is not None:
+            self._ask(lambda: clear_unfinished(place.path / safe_path(path)), path)
 
     @property
     def _service(self) -> Service:

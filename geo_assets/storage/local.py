@@ -14,6 +14,7 @@ import stat
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,15 @@ def entries_below(root: Path, folder: str = "") -> Iterator[dict[str, Any]]:
             "e_tag": f'"{status.st_ino:x}-{status.st_mtime_ns // 1000:x}-{status.st_size:x}"',
             "last_modified": datetime.fromtimestamp(status.st_mtime, UTC),
         }
+
+
+def clear_unfinished(file: Path) -> None:
+    """Delete what killed uploads of a file have left beside it: `file#1`, `file#2`, as obstore numbers them."""
+    for number in count(1):
+        left = file.with_name(f"{file.name}#{number}")
+        if not os.path.lexists(left):
+            return
+        left.unlink(missing_ok=True)
 
 
 def pieces_of(file: Path) -> Iterator[memoryview]:

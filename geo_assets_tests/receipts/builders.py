@@ -100,7 +100,7 @@ def forget(settings):
     with psycopg.connect(settings.dsn("pipeline")) as conn:
         conn.execute(
             "delete from geo.jobs; delete from geo.tombstones; delete from geo.receipt_changes;"
-            " delete from geo.raster_collections; delete from geo.collection_files"
+            " delete from geo.table_names; delete from geo.raster_collections; delete from geo.collection_files"
         )
         for collection, _ in pgstac.list_collections(settings):
             conn.execute("delete from pgstac.items where collection = %s", (collection["id"],))

@@ -15,6 +15,7 @@ from geo_assets.file_stages import COGS
 from geo_assets.ledger import receipts as ledger
 from geo_assets.ledger.models import PublishedTask
 from geo_assets.ledger.published import Published
+from geo_assets.ledger.table_names import release_name
 from geo_assets.receipts import rebuild as module
 from geo_assets.receipts.rebuild import rebuild
 from geo_assets.receipts.verify import Scope, verify
@@ -141,6 +142,41 @@ def test_a_job_whose_account_another_job_changes_gets_a_new_receipt(settings, su
         else:
             Published.taken_elsewhere(conn, ["left/a"], COGS, **place)
     assert first.job_id in ledger_due(settings)
+
+
+def test_which_bands_a_withdrawn_collection_took_is_decided_anew_after_a_rebuild_too(settings, submitter, empty):
+    job = Job(settings, submitter, "anew")
+    job.publish("a")
+    job.end()
+    write_due(settings)
+    unpublish_item(settings, "anew/a", by="test")
+    assert write_due(settings) == 1
+    unpublish_collection(settings, "anew", by="test")
+    assert write_due(settings) == 1
+    assert state(settings)["raster_collections"] == [{"asked": "anew", "bands": "visual", "collection": "anew-visual"}]
+    lost = empty()
+    rebuild(lost, "default/cogs")
+    assert state(lost) == state(settings)
+
+
+def test_a_name_that_another_source_took_after_its_table_was_dropped_is_that_ones_after_a_rebuild_too(
+    settings, submitter, empty
+):
+    jobs = [Job(settings, submitter, name) for name in ("had", "has")]
+    take = "insert into geo.table_names values ('roads', 'default', %(name)s, 'roads.shp', '', %(name)s)"
+    jobs[0].execute(take, name="had")
+    for job in jobs:
+        job.publish("a")
+        job.end()
+    assert write_due(settings) == 2
+    with psycopg.connect(settings.dsn("pipeline")) as conn:
+        release_name(conn, "roads")
+    jobs[1].execute(take, name="has")
+    jobs[1].execute("insert into geo.receipt_changes (job_id) values (%(job)s)")
+    assert write_due(settings) == 2
+    lost = empty()
+    assert rebuild(lost, "default/cogs").missing == ()
+    assert state(lost) == state(settings)
 
 
 def ledger_due(settings):
@@ -317,6 +353,7 @@ def few(examples):
 
 @few(4)
 @example(acts=[("publish", 0, "a", "one"), ("publish", 1, "a", "two"), ("write",), ("unpublish item", "a")])
+@example(acts=[("unpublish job", 2), ("write",), ("unpublish collection",)])
 @given(acts=acts(8))
 def test_the_state_that_random_acts_lead_to_is_what_the_receipts_bring_back(settings, submitter, lost, acts):
     comes_back(settings, submitter, lost, acts)
