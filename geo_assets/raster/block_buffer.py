@@ -17,8 +17,9 @@ from typing import BinaryIO
 from geo_assets.raster import cogfile
 from geo_assets.raster.checkpoint import Checkpoint
 
-#: Bytes moved at a time from a buffer file to the output.
-_MOVED_AT_ONCE = 8 << 20
+#: Bytes moved at a time from a buffer file to the output take disk space twice: a part of the file, within limits, as
+#: each truncation takes time.
+_MOVED_PART, _MOVED_LEAST, _MOVED_MOST = 64, 1 << 20, 8 << 20
 
 #: Blocks written to disk in one call, and the part of the memory for blocks that is still taken afterwards.
 _BLOCKS_AT_ONCE, _REST = 32, 0.9
@@ -126,7 +127,8 @@ def _move(file: BinaryIO, out: BinaryIO, start: int) -> None:
     """Move a file's bytes to a position of `out`, the last ones first: only the end of a file can be truncated. What
     was written but not truncated before a kill is written again.
     """
-    for offset in reversed(range(0, file.seek(0, os.SEEK_END), _MOVED_AT_ONCE)):
+    size = file.seek(0, os.SEEK_END)
+    for offset in reversed(range(0, size, min(max(size // _MOVED_PART, _MOVED_LEAST), _MOVED_MOST))):
         file.seek(offset)
         out.seek(start + offset)
         shutil.copyfileobj(file, out, 1 << 20)

@@ -160,7 +160,7 @@ def test_blocks_that_do_not_fit_into_memory_wait_on_disk(tmp_path, little_memory
     monkeypatch.setattr(onepass, "_LEAST_FOR_BLOCKS", 1 << 30)
     in_memory = one_pass(source).read_bytes()
     monkeypatch.setattr(onepass, "_LEAST_FOR_BLOCKS", 100_000)
-    monkeypatch.setattr(block_buffer, "_MOVED_AT_ONCE", 50_000)
+    monkeypatch.setattr(block_buffer, "_MOVED_MOST", 50_000)
     assert one_pass(source).read_bytes() == in_memory
     assert sorted(p.name for p in tmp_path.iterdir() if "skeleton" not in p.name) == ["in.tif", "onepass.tif"]
 
@@ -178,7 +178,7 @@ def test_what_waits_on_disk_and_the_cog_are_never_both_there(tmp_path, little_me
     monkeypatch.setattr(block_buffer, "shutil", SimpleNamespace(copyfileobj=copy))
     written = one_pass(source)
     assert len(held) > 3
-    assert max(held) < written.stat().st_size + 2 * block_buffer._MOVED_AT_ONCE
+    assert max(held) < written.stat().st_size + 2 * block_buffer._MOVED_MOST
 
 
 def test_pixels_that_are_not_read_as_they_were_written_are_refused(tmp_path, monkeypatch):
