@@ -11,6 +11,7 @@ Not here: which processes a stack has (`local/stack.py`).
 import argparse
 import multiprocessing
 import runpy
+import signal
 import sys
 from multiprocessing import forkserver
 
@@ -35,6 +36,8 @@ PRELOADED = (
 
 def serve(host: str, port: int) -> None:
     """Serve the definitions until a signal ends it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # by a script, of all that it starts in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # Dagster's server does at SIGTERM what it does here
     multiprocessing.set_forkserver_preload(list(PRELOADED))
     forkserver.ensure_running()
     _fork_where_dagster_spawns()

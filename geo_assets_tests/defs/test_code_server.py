@@ -1,0 +1,42 @@
+"""The code server as a process: it ends when it is told to, wherever it was started from."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+
+import pytest
+
+from geo_assets.local.postgresql import free_port
+from geo_assets_tests.waiting import until
+
+
+@pytest.mark.parametrize("interrupts", ["heard", "ignored"])
+def test_a_code_server_ends_when_it_is_told_to_also_where_a_script_started_it_in_the_background(tmp_path, interrupts):
+    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    port = free_port()
+    words = [sys.executable, "-m", "geo_assets.defs.code_server", "--port", str(port)]
+    # what a shell without a terminal does to `geo-assets up &`
+    in_background = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"] if interrupts == "ignored" else []
+    server = subprocess.Popen(
+        [*in_background, *words],
+        env=os.environ | {"DAGSTER_HOME": str(tmp_path), "GEO_ASSETS_HOME": str(tmp_path)},
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+    def listens() -> bool:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return True
+        return False
+
+    try:
+        until(listens)
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(30) == 0
+    finally:
+        server.kill()
+        server.wait()
