@@ -124,6 +124,5 @@ def _put(container: Container, folder: Folder, blob: StoredBlob) -> int:
     if not file.is_file() or hash_of(file) != blob.sha256:
         raise GeoAssetsError("BACKUP_DAMAGED", f"{file}, of {blob.container}/{blob.path}, is not as it was written")
     media_type = _MEDIA_TYPES.get(Path(blob.path).suffix)
-    container.clear_unfinished(blob.path)
     container.upload(file, blob.path, media_type=media_type, cache_control=FOR_EVER if media_type else None)
     return blob.size

@@ -29,7 +29,8 @@ def purge(
         list[str] | None,
         typer.Argument(
             metavar="KIND",
-            help="runs, logs, contracts, messages, blobs, tables, steps, scratch, container_apps; all by default.",
+            help="runs, logs, contracts, messages, blobs, tables, steps, uploads, scratch, container_apps;"
+            " all by default.",
         ),
     ] = None,
     older_than: Annotated[

@@ -22,6 +22,7 @@ from typing import Any
 
 import psycopg
 
+from geo_assets.accounts import LocalAccount
 from geo_assets.database.connections import connect
 from geo_assets.ledger import retention as ledger
 from geo_assets.ledger.retention import Extent
@@ -29,6 +30,7 @@ from geo_assets.retention import container_apps
 from geo_assets.sandbox import scratch
 from geo_assets.settings import Settings
 from geo_assets.stages import orphans
+from geo_assets.storage.local import abandoned_uploads, account_root
 from geo_assets.submissions.launch import repository_label
 
 #: Seconds for which the folder of a run that Dagster does not know must have been left alone: it may be at work still.
@@ -149,6 +151,25 @@ def _sweep_scratch(settings: Settings, age: timedelta) -> Extent:
     return before
 
 
+def _abandoned_uploads(settings: Settings) -> Iterator[tuple[Path, int]]:
+    account = settings.storage_accounts.get(settings.output_account)
+    if isinstance(account, LocalAccount):
+        for name in sorted({settings.cog_container, settings.thumbnail_container}):
+            yield from abandoned_uploads(account_root(account) / name)
+
+
+def _count_uploads(settings: Settings, _: timedelta) -> Extent:
+    return sum((Extent(1, size) for _, size in _abandoned_uploads(settings)), Extent())
+
+
+def _sweep_uploads(settings: Settings, _: timedelta) -> Extent:
+    swept = Extent()
+    for file, size in _abandoned_uploads(settings):
+        file.unlink(missing_ok=True)
+        swept += Extent(1, size)
+    return swept
+
+
 def _without_age(question: Callable[[psycopg.Connection[Any]], Extent]) -> Callable[[Settings, timedelta], Extent]:
     return _asked(lambda conn, _: question(conn))
 
@@ -203,6 +224,7 @@ KINDS = (
         _without_age(ledger.count_steps),
         _without_age(ledger.delete_steps),
     ),
+    Kind("uploads", "uploads of outputs into directories that were killed a day ago", _count_uploads, _sweep_uploads),
     Kind("scratch", "files that killed processes left on this machine", _count_scratch, _sweep_scratch),
     Kind(
         "container_apps",

@@ -32,7 +32,7 @@ from geo_assets.sandbox.scratch import held_folder
 from geo_assets.settings import Settings
 from geo_assets.storage.blobs import BlobRef
 from geo_assets.storage.containers import Container, open_container, place
-from geo_assets.storage.local import sha256_of
+from geo_assets.storage.local import IN_PROGRESS, sha256_of
 
 _ANOTHER = "name another one, or empty it"
 
@@ -297,7 +297,8 @@ class _Container(Target):
         there = [blob.path for page in asked.list(self._prefix) for blob in page if blob.path != marker]
         begun = asked.first_bytes(marker, _LONGEST_MARKER)
         names = _names_of(begun.data) if begun and begun.data else set()
-        foreign = [path for path in there if path.removeprefix(self._prefix).partition("/")[0] not in (names or ())]
+        ours = {*(names or ()), _MARKER}
+        foreign = [path for path in there if _first_part(path.removeprefix(self._prefix)) not in ours]
         if foreign or names is None:
             raise GeoAssetsError(
                 "INVALID_PARAMETERS", f"{self._container}/{self._prefix} is not empty", remedy=_ANOTHER
@@ -318,7 +319,6 @@ class _Container(Target):
     def _put(self, relative: str, media_type: str) -> None:
         file = self.path(relative)
         self._there.append(f"{self._prefix}{relative}")
-        self._container.clear_unfinished(self._there[-1])
         self._container.upload(file, self._there[-1], media_type=media_type)
         file.unlink()
 
@@ -330,6 +330,11 @@ class _Container(Target):
         with self._held:
             for path in reversed(self._there):  # the marker last
                 self._container.delete(path)
+
+
+def _first_part(path: str) -> str:
+    """Return the name of a file, or of the folder that it is in; of an upload that was killed, what it was to be."""
+    return IN_PROGRESS.sub("", path).partition("/")[0]
 
 
 @contextmanager

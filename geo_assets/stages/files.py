@@ -231,11 +231,8 @@ class Output:
 
 
 def upload_output(context: StageContext, output: Output, media_type: str) -> None:
-    """Upload a file, unless it is in its place already: as it was announced, it is not swept meanwhile. What a killed
-    attempt had of it is deleted.
-    """
+    """Upload a file, unless it is in its place already: as it was announced, it is not swept meanwhile."""
     container, path = context.output_container(output.ref.container), output.ref.path
-    container.clear_unfinished(path)
     there = container.head(path)
     if there is None or there.size != output.file.stat().st_size or container.sha256(path) != output.sha256:
         container.upload(output.file, path, media_type=media_type, cache_control=FOR_EVER)

@@ -108,7 +108,6 @@ def _uploaded(settings: Settings, collection: str, file: Path, run: str) -> tupl
         blobs.announce(conn, [str(ref)], run)
     container = open_container(settings, ref.alias, ref.container)
     container.ensure()
-    container.clear_unfinished(ref.path)
     container.upload(file, ref.path, media_type=PARQUET, cache_control=FOR_EVER)
     return str(ref), {
         "href": container.href(ref.path),

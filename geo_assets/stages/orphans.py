@@ -116,8 +116,6 @@ def delete_unknown(settings: Settings, names: Iterable[str]) -> set[str]:
 def _delete(settings: Settings, blob: str) -> None:
     ref = BlobRef.parse(blob)
     try:
-        container = open_container(settings, ref.alias, ref.container, hasty=True)
-        container.delete(ref.path)
-        container.clear_unfinished(ref.path)
+        open_container(settings, ref.alias, ref.container, hasty=True).delete(ref.path)
     except (BaseError, OSError) as error:
         raise GeoAssetsError("INTERNAL", f"{blob} could not be deleted: {type(error).__name__}") from error

@@ -50,8 +50,6 @@ def _exported(context: StageContext, job: JobRef, session: Session, label: str, 
     path = f"{p.collection}/{p.account}/{p.container}/{name}_{sha256[:16]}.parquet"
     ref = BlobRef(context.settings.output_account, context.settings.cog_container, path)
     context.tasks.uploading(job.run_id, [str(ref)])
-    container = context.output_container(ref.container)
-    container.clear_unfinished(path)
-    container.upload(file, path, media_type=PARQUET, cache_control=FOR_EVER)
+    context.output_container(ref.container).upload(file, path, media_type=PARQUET, cache_control=FOR_EVER)
     file.unlink()
     return TableFile(table=label, blob=str(ref), sha256=sha256, bytes=size)

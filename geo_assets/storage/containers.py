@@ -25,7 +25,7 @@ from geo_assets.patterns import CONTAINER_NAME, CONTAINER_NAME_IN_WORDS
 from geo_assets.settings import Settings
 from geo_assets.storage.blobs import Blob, BlobRef, FirstBytes, safe_path
 from geo_assets.storage.faults import made_unless_it_exists, understood
-from geo_assets.storage.local import LocalPlace, account_root, clear_unfinished, entries_below, pieces_of
+from geo_assets.storage.local import IN_PROGRESS, LocalPlace, account_root, entries_below, pieces_of
 from geo_assets.storage.places import BlobPlace
 from geo_assets.storage.services import Service, open_store, region, service_of
 from geo_assets.storage.whole import upload_whole
@@ -73,6 +73,7 @@ class Container:
         *,
         patience: Patience = impatient,
         hasty: bool = False,
+        ours: bool = False,
     ) -> None:
         """Make the object; the store is not called yet.
 
@@ -82,6 +83,7 @@ class Container:
             account: its location and credentials.
             patience: what happens while the store does not answer.
             hasty: a few seconds at most for each call, instead of half a minute.
+            ours: nobody else writes to it.
 
         Raises:
             GeoAssetsError: INVALID_SETTINGS, the account's endpoint or SAS token is none.
@@ -89,6 +91,7 @@ class Container:
         self.alias = alias
         self.name = name
         self._account = account
+        self._ours = ours
         self._patience = patience
         self._local = LocalPlace(alias, name, account) if isinstance(account, LocalAccount) else None
         self._store: Any = open_store(alias, name, account, hasty=hasty)
@@ -192,7 +195,7 @@ class Container:
                 yield blobs
 
     def _local_pages(self, place: LocalPlace, prefix: str) -> Iterator[Any]:
-        below = entries_below(place.path, prefix.rpartition("/")[0])
+        below = entries_below(place.path, prefix.rpartition("/")[0], ours=self._ours)
         pages = batched((entry for entry in below if entry["path"].startswith(prefix)), LIST_PAGE)
         while page := self._once(lambda: next(pages, None), ""):
             yield page
@@ -350,21 +353,19 @@ class Container:
 
     def delete(self, path: str) -> None:
         """Delete a blob; a missing one is not an error."""
+        place = self._local
+
+        def gone() -> None:
+            if place is not None and IN_PROGRESS.search(path):  # obstore takes no such name
+                (place.path / safe_path(path)).unlink(missing_ok=True)
+            else:
+                obstore.delete(self._store, path)
+
         try:
-            self._ask(lambda: obstore.delete(self._store, path), path)
+            self._ask(gone, path)
         except GeoAssetsError as error:
             if error.code != "SOURCE_GONE":
                 raise
-
-    def clear_unfinished(self, path: str) -> None:
-        """Delete what killed uploads to `path` have left in a directory; a service shows none.
-
-        Only for a name that nobody else gives: a source may be called `x#1`. An upload under way to the same path
-        begins anew, as if its store had not answered.
-        """
-        place = self._local
-        if place is not None:
-            self._ask(lambda: clear_unfinished(place.path / safe_path(path)), path)
 
     @property
     def _service(self) -> Service:
@@ -406,7 +407,8 @@ def open_container(
         )
     if not CONTAINER_NAME.fullmatch(name):
         raise GeoAssetsError("UNSAFE_PATH", f"{name!r} is not a container name: {CONTAINER_NAME_IN_WORDS}")
-    return Container(alias, name, account, patience=patience, hasty=hasty)
+    ours = alias == settings.output_account and name in {settings.cog_container, settings.thumbnail_container}
+    return Container(alias, name, account, patience=patience, hasty=hasty, ours=ours)
 
 
 def existing_container(

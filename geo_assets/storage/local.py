@@ -13,8 +13,7 @@ import re
 import stat
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from itertools import count
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,9 @@ IN_PROGRESS = re.compile(r"#\d+$")
 
 #: Seconds. A file named `x#1` that is younger may be an upload in progress.
 _UPLOAD_SECONDS = 60
+
+#: What of an upload was not written for so long is what a killed one has left.
+_ABANDONED = timedelta(days=1)
 
 
 #: Bytes that are read at once: they stay in the processor's cache until they are hashed.
@@ -110,8 +112,10 @@ def account_root(account: LocalAccount) -> Path:
     return account.root
 
 
-def entries_below(root: Path, folder: str = "") -> Iterator[dict[str, Any]]:
-    """Yield the files below `root`, or a folder in it, in the form of obstore's listing, without links.
+def entries_below(root: Path, folder: str = "", *, ours: bool = False) -> Iterator[dict[str, Any]]:
+    """Yield the files below `root`, or a folder in it, in the form of obstore's listing, without links and without
+    uploads in progress: where nobody else writes (`ours`), what is called so is one, or what is left of it, however
+    old it is.
 
     obstore's own listing is not used: a single file name that it refuses (with a newline) would end it, and every other
     file of the job would be missing. The etag is spelt as obstore spells it, so that a conditional read compares equal.
@@ -122,7 +126,7 @@ def entries_below(root: Path, folder: str = "") -> Iterator[dict[str, Any]]:
         return
     above = len(os.fspath(root)) + 1
     for file, status in files_below(top):
-        if IN_PROGRESS.search(file) and time.time() - status.st_mtime < _UPLOAD_SECONDS:
+        if IN_PROGRESS.search(file) and (ours or time.time() - status.st_mtime < _UPLOAD_SECONDS):
             continue
         yield {
             "path": os.fsencode(file[above:]).decode("utf-8", "backslashreplace"),
@@ -132,13 +136,11 @@ def entries_below(root: Path, folder: str = "") -> Iterator[dict[str, Any]]:
         }
 
 
-def clear_unfinished(file: Path) -> None:
-    """Delete what killed uploads of a file have left beside it: `file#1`, `file#2`, as obstore numbers them."""
-    for number in count(1):
-        left = file.with_name(f"{file.name}#{number}")
-        if not os.path.lexists(left):
-            return
-        left.unlink(missing_ok=True)
+def abandoned_uploads(root: Path) -> Iterator[tuple[Path, int]]:
+    """Yield what killed uploads have left below a directory to which nobody else writes, each file with its bytes."""
+    for file, status in files_below(root) if root.is_dir() else ():
+        if IN_PROGRESS.search(file) and time.time() - status.st_mtime > _ABANDONED.total_seconds():
+            yield Path(file), status.st_size
 
 
 def pieces_of(file: Path) -> Iterator[memoryview]:

@@ -1,4 +1,4 @@
-"""What a killed upload leaves in a directory: nobody takes it for a file, and the next attempt deletes it."""
+"""What a killed upload leaves in a directory: nobody takes it for a file where only we write, and a purge deletes it."""
 
 import os
 import signal
@@ -6,18 +6,15 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import timedelta
 
 import pytest
 
 from geo_assets.accounts import LocalAccount
-from geo_assets.errors import GeoAssetsError
+from geo_assets.retention.purge import purge
 from geo_assets.settings import Settings
 from geo_assets.stages import cogs, files
 from geo_assets.stages.context import StageContext
-from geo_assets.stages.orphans import sweep_orphans
 from geo_assets.storage.containers import open_container
-from geo_assets.storage.local import entries_below
 from geo_assets_tests.stages.test_deltas import Killed
 from geo_assets_tests.stages.test_output_names import Readers
 from geo_assets_tests.waiting import until
@@ -35,18 +32,12 @@ upload_whole(LocalStore(prefix=sys.argv[1]), "x.tif", Path(sys.argv[2]), {})
 
 
 @pytest.fixture
-def container(tmp_path):
-    """A container whose account's patience is as a run's: what passes is tried again."""
+def share(tmp_path):
+    """Settings whose outputs go to a directory."""
     (tmp_path / "share" / "cogs").mkdir(parents=True)
-    settings = Settings(home=tmp_path / "home", accounts={"nas": LocalAccount(root=tmp_path / "share")})
-    return open_container(settings, "nas", "cogs", patience=twice)
-
-
-def twice(alias, ask):
-    try:
-        return ask()
-    except GeoAssetsError:
-        return ask()
+    (tmp_path / "share" / "landing").mkdir()
+    nas = {"nas": LocalAccount(root=tmp_path / "share")}
+    return Settings(home=tmp_path / "home", accounts=nas, output_account="nas")
 
 
 @pytest.fixture
@@ -57,46 +48,57 @@ def large(tmp_path):
     return file
 
 
-def names(folder):
-    return {file.name for file in folder.iterdir()}
+def names(settings, container):
+    return [blob.path for page in open_container(settings, "nas", container).list() for blob in page]
 
 
 def old(file):
-    """As if it had been written ten minutes ago."""
+    """As if it had been written two days ago."""
     file.touch()
-    os.utime(file, (time.time() - 600, time.time() - 600))
+    os.utime(file, (time.time() - 172_800, time.time() - 172_800))
     return file
 
 
-def test_what_a_killed_upload_left_is_cleared_and_a_file_of_such_a_name_beside_it_stays(container, tmp_path, large):
+def test_what_a_killed_upload_left_is_no_output_and_is_purged_after_a_day(share, tmp_path, large):
     folder = tmp_path / "share" / "cogs"
-    (folder / "y.tif#1").write_bytes(b"somebody's")
-    for left in ("x.tif#1", "x.tif#2"):
-        upload = subprocess.Popen([sys.executable, "-c", _UPLOAD, folder, large])
-        until((folder / left).exists, every=0.001)
-        os.kill(upload.pid, signal.SIGKILL)
-        upload.wait()
-    assert names(folder) == {"x.tif#1", "x.tif#2", "y.tif#1"}
-    container.clear_unfinished("x.tif")
-    assert names(folder) == {"y.tif#1"}
-    container.clear_unfinished("x.tif")
+    upload = subprocess.Popen([sys.executable, "-c", _UPLOAD, folder, large])
+    until((folder / "x.tif#1").exists, every=0.001)
+    os.kill(upload.pid, signal.SIGKILL)
+    upload.wait()
+    assert names(share, "cogs") == []
+    assert purge(share, ["uploads"], dry_run=False)[0].extent.count == 0
+    old(folder / "x.tif#1")
+    assert names(share, "cogs") == []
+    assert purge(share, ["uploads"], dry_run=True)[0].extent.count == 1
+    assert (folder / "x.tif#1").exists()
+    assert purge(share, ["uploads"], dry_run=False)[0].extent.count == 1
+    assert not (folder / "x.tif#1").exists()
 
 
-def test_an_upload_whose_beginning_was_cleared_by_another_process_begins_anew(container, tmp_path, large):
-    cleared = []
+def test_a_file_of_such_a_name_in_somebodys_container_is_a_file_once_it_is_old_and_stays(share, tmp_path):
+    file = old(tmp_path / "share" / "landing" / "y.tif#1")
+    (tmp_path / "share" / "landing" / "z.tif#1").touch()
+    assert names(share, "landing") == ["y.tif#1"]
+    assert purge(share, ["uploads"], dry_run=False)[0].extent.count == 0
+    open_container(share, "nas", "landing").delete("y.tif#1")
+    assert not file.exists()
 
-    def clear():
-        until((tmp_path / "share" / "cogs" / "x.tif#1").exists, every=0.001)
-        container.clear_unfinished("x.tif")
-        cleared.append((tmp_path / "share" / "cogs" / "x.tif").exists())
 
-    other = threading.Thread(target=clear)
-    other.start()
-    container.upload(large, "x.tif")
-    other.join()
-    assert cleared == [False]
-    assert names(tmp_path / "share" / "cogs") == {"x.tif"}
-    assert container.head("x.tif").size == BYTES
+def test_of_two_uploads_to_one_path_at_the_same_time_each_is_whole(share, tmp_path, large):
+    container = open_container(share, "nas", "cogs")
+    other = tmp_path / "other.tif"
+    other.write_bytes(b"1" * 50_000_000)
+    threads = [threading.Thread(target=container.upload, args=(file, "x.tif")) for file in (large, other)]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.05)
+    sizes = set()
+    while any(thread.is_alive() for thread in threads):
+        if (tmp_path / "share" / "cogs" / "x.tif").exists():
+            sizes.add((tmp_path / "share" / "cogs" / "x.tif").stat().st_size)
+    sizes.add(container.head("x.tif").size)
+    assert sizes <= {BYTES, 50_000_000}
+    assert len(list((tmp_path / "share" / "cogs").iterdir())) == 1
 
 
 @pytest.fixture
@@ -124,27 +126,14 @@ def killed(world, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(cogs, "upload_output", die)
         world.job = world.deliver(killed="uploaded")
-    assert [d.what for d in world.differences() if d.what.endswith("#1")]
     (world.left,) = left
+    assert not [d for d in world.differences() if "#" in d.what]
     return world
 
 
-def test_what_a_run_that_was_killed_while_it_uploaded_left_goes_with_the_next_attempt(killed):
+def test_after_a_run_was_killed_while_it_uploaded_the_next_attempt_publishes_and_all_agrees(killed):
     with StageContext(killed.context.settings) as killed.context:
         assert killed.go_on(killed.job) == killed.job
     assert len(killed.items()) == 2
-    assert not killed.left.exists()
-    assert killed.differences() == ()
-
-
-def test_what_a_killed_upload_left_goes_with_the_orphan_that_it_was_to_be_when_nobody_goes_on(killed):
     assert killed.left.exists()
-    sweep_orphans(killed.context.settings, grace=timedelta(0))
-    assert not killed.left.exists()
-    assert not [d for d in killed.differences() if d.what.endswith("#1")]
-
-
-def test_what_may_be_an_upload_in_progress_is_not_listed_before_it_is_old(tmp_path):
-    old(tmp_path / "x.tif#1")
-    (tmp_path / "x.tif#2").write_bytes(b"now")
-    assert [entry["path"] for entry in entries_below(tmp_path)] == ["x.tif#1"]
+    assert killed.differences() == ()
