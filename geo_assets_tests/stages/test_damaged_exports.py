@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import psycopg
 import pystac
@@ -186,6 +187,9 @@ def test_an_export_into_a_container_that_was_killed_is_completed_by_the_next(mad
     assert hashes(there).items() >= left.items(), "nothing was touched"
     (there / "notes.txt").unlink()
     (there / name / "of-an-item-that-is-unpublished-since.tif").write_bytes(b"old")
+    for half in (there / name / "a.tif#1", there / "catalog.json#1", there / ".geo-assets-export#1"):
+        half.write_bytes(b"killed while it was uploaded, ten minutes ago")
+        os.utime(half, (time.time() - 600, time.time() - 600))
     export(settings, name, str(tmp_path / "out"))
     export(settings, name, to)
     assert hashes(there) == hashes(tmp_path / "out")
