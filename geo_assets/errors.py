@@ -93,7 +93,11 @@ _OURS: dict[str, ErrorKind] = {
     "UNKNOWN_ACCOUNT": ErrorKind(
         _I, "name an account alias that GEO_ASSETS_ACCOUNTS defines (`default` always exists)"
     ),
-    "UNSAFE_PATH": ErrorKind(_I, "use plain blob paths: no '..', no leading '/', no control characters"),
+    "UNSAFE_PATH": ErrorKind(
+        _I,
+        "use plain blob paths: no '..', no leading '/', no control characters; in a directory none that ends in # and a"
+        " number, as an upload does that was interrupted",
+    ),
     "JOB_NOT_FOUND": ErrorKind(_I, "list the jobs with: geo-assets jobs"),
     "PARTITION_MISMATCH": ErrorKind(_I, "launch the job whose type the partition belongs to"),
     "BAD_FILES": ErrorKind(

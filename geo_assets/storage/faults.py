@@ -108,6 +108,9 @@ _NAME = frozenset({errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EINVAL
 _REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _ERRNO = re.compile(r"\(os error (\d+)\)")
 
+#: What obstore says of a name that it does not take: of any store, and of a directory, where it calls uploads so.
+_NO_NAME = ("Could not parse path", r"Filenames containing trailing '/#\d+/' are not supported")
+
 #: Whose errors are a store's: modules of other clients than obstore.
 _CLIENTS = ("azure.", "botocore.", "geo_assets.storage.s3")
 
@@ -139,7 +142,7 @@ def understood(
     text = str(error)
     if isinstance(error, PreconditionError):
         return GeoAssetsError("INPUT_CHANGED", _SENTENCES["INPUT_CHANGED"].format(what=what))
-    if isinstance(error, InvalidPathError) or "Could not parse path" in text:
+    if isinstance(error, InvalidPathError) or any(words in text for words in _NO_NAME):
         return GeoAssetsError("UNSAFE_PATH", f"{what!r} is a name that the store's client refuses")
     if not (isinstance(error, (BaseError, OSError)) or type(error).__module__.startswith(_CLIENTS)):
         return None

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 
+import psycopg
 import pytest
 
 from geo_assets.accounts import LocalAccount
@@ -82,6 +83,21 @@ def test_a_file_of_such_a_name_in_somebodys_container_is_a_file_once_it_is_old_a
     assert purge(share, ["uploads"], dry_run=False)[0].extent.count == 0
     open_container(share, "nas", "landing").delete("y.tif#1")
     assert not file.exists()
+
+
+def test_a_source_with_a_name_that_no_upload_may_have_is_refused_and_the_others_are_published(
+    context, submitter, dagster
+):
+    world = Readers(context, submitter, dagster)
+    world.put("a.tif")
+    (world.folder / "b.gdb").mkdir()
+    (world.folder / "b.gdb" / "gdb").write_bytes(b"nothing")
+    old(world.folder / "b.gdb" / "a00000001.gdbtable#1")
+    job = world.deliver()
+    assert len(world.items()) == 1
+    with psycopg.connect(context.settings.dsn("pipeline")) as conn:
+        query = "select task_key, error_code from geo.tasks where job_id = %s and error_code is not null"
+        assert conn.execute(query, (job,)).fetchall() == [("b.gdb", "UNSAFE_PATH")]
 
 
 def test_of_two_uploads_to_one_path_at_the_same_time_each_is_whole(share, tmp_path, large):
