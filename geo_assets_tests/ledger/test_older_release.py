@@ -67,8 +67,8 @@ def files_of_then(older, monkeypatch):
         etags = dict(conn.execute("select path || size, etag from geo.inventory").fetchall())
     entries_below = local.entries_below
 
-    def then(root, folder=""):
-        for entry in entries_below(root, folder):
+    def then(root, folder="", **options):
+        for entry in entries_below(root, folder, **options):
             yield entry | {"e_tag": etags.get(f"{entry['path']}{entry['size']}", entry["e_tag"])}
 
     monkeypatch.setattr(containers, "entries_below", then)
