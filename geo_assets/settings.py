@@ -323,6 +323,11 @@ class Settings(BaseSettings):
             for alias, account in accounts.items()
         }
 
+    @property
+    def output_containers(self) -> tuple[str, ...]:
+        """The containers of `output_account` that outputs are written to, COGs first; one if both are in the same."""
+        return tuple(dict.fromkeys((self.cog_container, self.thumbnail_container)))
+
     def dsn(self, role: Role) -> str:
         """A libpq URL of one of the three roles.
 

@@ -111,7 +111,7 @@ def _without_deletions(settings: Settings) -> Iterator[psycopg.Connection[Any]]:
 
 
 def _outputs(settings: Settings) -> set[str]:
-    return {f"{settings.output_account}/{name}" for name in (settings.cog_container, settings.thumbnail_container)}
+    return {f"{settings.output_account}/{name}" for name in settings.output_containers}
 
 
 def _copy_all(

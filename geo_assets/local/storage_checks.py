@@ -37,7 +37,7 @@ def storage_checks(settings: Settings, *, make: bool) -> Iterator[StorageCheck]:
     """
     for alias in sorted(settings.storage_accounts):
         yield StorageCheck(f"account {alias}", partial(_account, settings, alias))
-    for name in (settings.cog_container, settings.thumbnail_container):
+    for name in settings.output_containers:
         yield StorageCheck(f"output {settings.output_account}/{name}", partial(_output, settings, name, make=make))
     if settings.queue_connection_string or settings.queue_url:
         yield StorageCheck(f"queue {settings.queue_name}", lambda: _queues(settings, make=make))

@@ -154,7 +154,7 @@ def _sweep_scratch(settings: Settings, age: timedelta) -> Extent:
 def _abandoned_uploads(settings: Settings) -> Iterator[tuple[Path, int]]:
     account = settings.storage_accounts.get(settings.output_account)
     if isinstance(account, LocalAccount):
-        for name in sorted({settings.cog_container, settings.thumbnail_container}):
+        for name in settings.output_containers:
             yield from abandoned_uploads(account_root(account) / name)
 
 

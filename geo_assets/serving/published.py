@@ -33,13 +33,13 @@ class Published:
 
     def __init__(self, settings: Settings) -> None:
         self._output = settings.storage_accounts.get(settings.output_account)
-        self._names = frozenset({settings.cog_container, settings.thumbnail_container})
+        names = settings.output_containers
         self._containers: dict[tuple[str, str], Container] = {}
         if isinstance(self._output, LocalAccount):
-            for name in sorted(self._names):
+            for name in names:
                 container = Container(settings.output_account, name, account_root(self._output).absolute() / name)
                 self._containers[container.alias, name] = container
-        told = [(_address(self._output, name), name) for name in sorted(self._names)] if self._output else []
+        told = [(_address(self._output, name), name) for name in names] if self._output else []
         self._addresses = {address: name for address, name in told if address}
         self._below = {f"{container.path}/": container for container in self._containers.values()}
 

@@ -279,7 +279,7 @@ class StageContext:
         Raises:
             GeoAssetsError: CONTAINER_NOT_FOUND, one does not exist and we may not create it; STORAGE_FORBIDDEN.
         """
-        for name in (self.settings.cog_container, self.settings.thumbnail_container):
+        for name in self.settings.output_containers:
             self.output_container(name).ensure()
 
     @contextmanager

@@ -261,7 +261,7 @@ class _Look:
     def listed(self, collection: str) -> dict[str, Blob]:
         """Blob reference -> blob, of the COGs and thumbnails of a collection."""
         found: dict[str, Blob] = {}
-        for name in {self.settings.cog_container, self.settings.thumbnail_container}:
+        for name in self.settings.output_containers:
             container = self.output(name)
             for page in container.list(f"{collection}/") if container.exists() else ():
                 found |= {str(BlobRef(container.alias, name, blob.path)): blob for blob in page}

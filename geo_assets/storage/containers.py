@@ -407,7 +407,7 @@ def open_container(
         )
     if not CONTAINER_NAME.fullmatch(name):
         raise GeoAssetsError("UNSAFE_PATH", f"{name!r} is not a container name: {CONTAINER_NAME_IN_WORDS}")
-    ours = alias == settings.output_account and name in {settings.cog_container, settings.thumbnail_container}
+    ours = alias == settings.output_account and name in settings.output_containers
     return Container(alias, name, account, patience=patience, hasty=hasty, ours=ours)
 
 
