@@ -40,15 +40,6 @@ logging.getLogger("psycopg.pool").propagate = False
 
 DictConnection = psycopg.Connection[dict[str, object]]
 
-#: A dead peer is noticed within about 30 s instead of the kernel's two hours.
-KEEPALIVE = {
-    "keepalives": 1,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "connect_timeout": 10,
-}
-
 #: Errors of a restart, a fail-over or a lost lock: safe to try again because each call is one transaction.
 TRANSIENT = (
     psycopg.OperationalError,
@@ -78,7 +69,7 @@ def open_pool(settings: Settings, role: Role = "pipeline", *, max_size: int = 8)
         open=False,
         check=check_not_ended,
         configure=_python_json,
-        kwargs={**KEEPALIVE, "row_factory": dict_row},
+        kwargs={"row_factory": dict_row},
     )
     try:
         pool.open(wait=True, timeout=_ANSWER_SECONDS)
@@ -97,7 +88,7 @@ def connect(settings: Settings, role: Role = "pipeline", *, autocommit: bool = F
         GeoAssetsError: DATABASE_UNAVAILABLE.
     """
     try:
-        conn = psycopg.connect(settings.dsn(role), autocommit=autocommit, **KEEPALIVE)  # type: ignore[arg-type]
+        conn = psycopg.connect(settings.dsn(role), autocommit=autocommit)
     except psycopg.OperationalError as error:
         raise GeoAssetsError(
             "DATABASE_UNAVAILABLE", f"PostgreSQL at {settings.pg_host}:{settings.pg_port} does not answer"

@@ -20,7 +20,7 @@ from dagster_postgres.utils import (
 )
 from sqlalchemy import Engine, event
 
-from geo_assets.settings import Settings, load_settings
+from geo_assets.settings import CONNECTION_LIMITS, Settings, load_settings
 
 #: Connections that a process keeps, and how many more it may open, each for as long as a statement lasts.
 _KEPT, _BESIDE = 2, 30
@@ -80,6 +80,7 @@ class PooledPostgresStorage(DagsterPostgresStorage):
             pool_size=_KEPT,
             max_overflow=_BESIDE,
             pool_recycle=_OLDEST,
+            connect_args=CONNECTION_LIMITS,
         )
         optimize = partial(_limit_statements, engine)
         for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):

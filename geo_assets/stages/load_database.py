@@ -12,7 +12,7 @@ import time
 from functools import partial
 from typing import Self
 
-from geo_assets.database.connections import KEEPALIVE, KeptConnection
+from geo_assets.database.connections import KeptConnection
 from geo_assets.kept import Kept
 from geo_assets.settings import Settings
 from geo_assets.vector.tables.session import Session, connected
@@ -54,4 +54,4 @@ class LoadDatabase:
 
 
 def _connected(settings: Settings) -> Session:
-    return connected("&".join([settings.dsn("pipeline"), *(f"{name}={value}" for name, value in KEEPALIVE.items())]))
+    return connected(settings.dsn("pipeline"))

@@ -9,6 +9,7 @@ from sqlalchemy.exc import OperationalError
 
 from geo_assets.defs.storage import PooledPostgresStorage
 from geo_assets_tests.faults.test_killed_run import connect
+from geo_assets_tests.keepalive import seconds_until_noticed
 from geo_assets_tests.waiting import until
 
 
@@ -43,6 +44,12 @@ def test_connections_that_the_server_closed_are_replaced_before_they_are_used(cl
     with connect(cli) as db:
         db.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name = %s", (name,))
     look_at_everything(storage)
+
+
+def test_dagster_too_notices_within_half_a_minute_that_the_server_has_vanished(storage):
+    for connect_to in (storage.run_storage.connect, storage.event_log_storage.index_connection):
+        with connect_to() as conn:
+            assert seconds_until_noticed(conn.connection.driver_connection.fileno()) == 25
 
 
 def test_in_the_webserver_it_keeps_its_connections_and_no_statement_takes_longer_than_asked(cli, storage, name):

@@ -1,7 +1,10 @@
 """Connections say the same to the database, whatever else a process has imported, and are replaced if it ends them."""
 
 import importlib
+import os
+import socket
 import time
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -10,6 +13,8 @@ from psycopg.types.json import Jsonb
 from geo_assets.database.connections import connect, open_pool
 from geo_assets.serving.reader import open_reader_for_threads
 from geo_assets.storage.sources import Kind
+from geo_assets.vector.tables.session import open_session
+from geo_assets_tests.keepalive import seconds_until_noticed
 
 ODD = {Kind.RASTER: 1, "large": 2**70}
 
@@ -21,6 +26,29 @@ def test_json_is_written_alike_before_and_after_pypgstac_is_imported(settings, i
         assert conn.execute("select %s", (Jsonb(ODD),)).fetchone() == ({"raster": 1, "large": 2**70},)
     with open_pool(settings) as pool, pool.connection() as conn:
         assert list(conn.execute("select %s", (Jsonb(ODD),)).fetchone().values()) == [{"raster": 1, "large": 2**70}]
+
+
+def connected_to(port):
+    """The descriptors of this process's connections to a port."""
+    found = set()
+    for descriptor in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
+        try:
+            with socket.socket(fileno=os.dup(descriptor)) as sock:
+                if sock.getpeername()[1:] == (port,):
+                    found.add(descriptor)
+        except OSError:
+            continue  # no socket, or closed since
+    return found
+
+
+@pytest.mark.parametrize(
+    "open_", [connect, open_pool, open_reader_for_threads, lambda s: open_session(s.dsn("pipeline"))]
+)
+def test_a_server_that_vanished_is_noticed_within_half_a_minute_on_every_kind_of_connection(settings, open_):
+    before = connected_to(settings.pg_port)
+    with open_(settings):
+        opened = connected_to(settings.pg_port) - before
+        assert {seconds_until_noticed(descriptor) for descriptor in opened} == {25}
 
 
 @pytest.mark.parametrize(("open_", "role"), [(open_pool, "pipeline"), (open_reader_for_threads, "reader")])
