@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Sequence
 from typing import Annotated, NoReturn
 
 import typer
+from typer.main import get_command_name
+from typer.models import CommandInfo
 
 from geo_assets import __version__
 from geo_assets.commands import (
@@ -142,7 +145,25 @@ def main() -> None:
         raise
 
 
+def _forget_the_others(words: Sequence[str]) -> None:
+    """Keep the command that a command line names, if it names one: to build them all takes as long as a small file.
+
+    Args:
+        words: what follows the program's name. No option before the command takes a value.
+    """
+    asked = next((word for word in words if not word.startswith("-")), None)
+    commands = [each for each in app.registered_commands if asked == _name_of(each)]
+    groups = [each for each in app.registered_groups if asked == each.name]
+    if commands or groups:
+        app.registered_commands, app.registered_groups = commands, groups
+
+
+def _name_of(command: CommandInfo) -> str:
+    return command.name or get_command_name(command.callback.__name__ if command.callback else "")
+
+
 def _run() -> NoReturn:
+    _forget_the_others(sys.argv[1:])
     try:
         code = app(standalone_mode=False, prog_name="geo-assets")
     except BrokenPipeError:

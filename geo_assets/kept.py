@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Generic, Self, TypeVar
 
@@ -39,8 +40,13 @@ class Kept(Generic[T]):
         """
         self._make, self._close, self._tidy, self._answers = make, close, tidy, answers
         self._idle: list[tuple[float, T]] = []
+        self._coming: Future[T] | None = None
         self._closed = False
         self._lock = threading.Lock()
+
+    def expect(self, coming: Future[T]) -> None:
+        """Take over one that is being opened elsewhere: the next piece of work waits for it, or raises its error."""
+        self._coming = coming
 
     @contextmanager
     def __call__(self) -> Iterator[T]:
@@ -61,7 +67,11 @@ class Kept(Generic[T]):
             self._close(one)
 
     def _taken(self) -> tuple[float, T] | None:
-        """The one that was left last, if it still works."""
+        """The one that is expected, or that was left last, if it still works."""
+        with self._lock:
+            coming, self._coming = self._coming, None
+        if coming is not None:
+            return time.monotonic(), coming.result()
         while True:
             with self._lock:
                 if not self._idle:
@@ -75,6 +85,9 @@ class Kept(Generic[T]):
         """Close those that lie idle, and those in work when they are left."""
         with self._lock:
             idle, self._idle, self._closed = self._idle, [], True
+            coming, self._coming = self._coming, None
+        if coming is not None and coming.exception() is None:
+            self._close(coming.result())
         for _, one in idle:
             self._close(one)
 

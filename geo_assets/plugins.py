@@ -13,8 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 #: The groups; the name of an entry is that of what it adds.
 JOB_TYPES, STAGES, ENGINES, ERRORS = (f"geo_assets.{name}" for name in ("job_types", "stages", "engines", "errors"))
@@ -132,6 +134,8 @@ def _found(group: str) -> dict[str, tuple[EntryPoint, ...]]:
 @cache
 def _all() -> dict[str, dict[str, tuple[EntryPoint, ...]]]:
     """The entry points of our groups: one look at what is installed, for the life of the process and its forks."""
+    from importlib.metadata import entry_points  # most processes never look
+
     installed = entry_points()
     found: dict[str, dict[str, tuple[EntryPoint, ...]]] = {group: {} for group in _WORDS}
     for group, entries in found.items():

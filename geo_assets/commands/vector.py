@@ -11,7 +11,7 @@ from __future__ import annotations
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,8 +33,10 @@ from geo_assets.text import how_many, one_line
 if TYPE_CHECKING:
     from geo_assets.sandbox.pool import SandboxPool
     from geo_assets.settings import Settings
+    from geo_assets.stages.load_database import LoadDatabase
     from geo_assets.stages.vector_load import Loaded, LoadOptions
     from geo_assets.vector.models import InspectReport, InspectRequest, LayerPlan
+    from geo_assets.vector.tables.session import Session
 
 #: What a child needs for the call that follows; it imports them while we import ours.
 _PRELOAD = (
@@ -84,7 +86,11 @@ def load(
     with _sandbox(settings) as sandbox:
         sandbox.warm_up()  # it imports its libraries while we import ours
         request = request_of(source, reading, trust_geometry=trust_geometry)
-        with _inspected(sandbox, source, request) as (request, inspected):
+        with (
+            _session(settings) as session,
+            _inspected(sandbox, source, request) as (request, inspected),
+            _database(settings, session) as database,
+        ):
             name = table_name(table)
             options = load_options(
                 mode,
@@ -94,7 +100,7 @@ def load(
                 index=index,
                 cluster=cluster,
             )
-            warnings, loaded = _load(settings, sandbox, source, request, name, options, inspected)
+            warnings, loaded = _load(database, sandbox, source, request, name, options, inspected)
     if as_json:
         print_json({"tables": [_row(table) for table in loaded], "warnings": warnings})
     else:
@@ -142,7 +148,7 @@ def rollback(
 
 
 def _load(
-    settings: Settings,
+    database: LoadDatabase,
     sandbox: SandboxPool,
     source: Path,
     request: InspectRequest,
@@ -151,29 +157,25 @@ def _load(
     inspected: Callable[[], InspectReport],
 ) -> tuple[list[str], list[Loaded]]:
     """Load through the sandbox; returns the warnings and the tables."""
+    leave_out("pandas", "numpy")  # pyarrow loads them where they are
+    import pyarrow  # noqa: F401, ICN001 - while the child looks at the file
+
     from geo_assets.ledger.table_names import claim_name
     from geo_assets.ledger.vector_loads import now
-    from geo_assets.stages.load_database import LoadDatabase
     from geo_assets.stages.vector_load import Origin, load_source
     from geo_assets.vector.names import table_names
-
-    leave_out("pandas", "numpy")  # pyarrow loads them where they are
 
     def names(layers: Sequence[LayerPlan]) -> list[str]:
         labels = [layer.label for layer in layers]
         return [name] if len(labels) == 1 else table_names("", name, labels)
 
-    # not by `Ledger`: its pool waits 10 s for a database that does not answer, and importing it takes 0.1 s
-    with LoadDatabase(settings) as database:
+    with database.connection() as conn:
+        origin = Origin(source=str(source), suffix=secrets.token_hex(4), submitted_at=now(conn))
+    report, loaded = load_source(database, sandbox, request, origin, options, names, inspected)
+    owners = []
+    for done in loaded:
         with database.connection() as conn:
-            origin = Origin(source=str(source), suffix=secrets.token_hex(4), submitted_at=now(conn))
-        with database.session():
-            pass  # it is opened while the child looks at the file
-        report, loaded = load_source(database, sandbox, request, origin, options, names, inspected)
-        owners = []
-        for done in loaded:
-            with database.connection() as conn:
-                owners.append(claim_name(conn, done.staged.table, str(source)))
+            owners.append(claim_name(conn, done.staged.table, str(source)))
     warnings = list(
         dict.fromkeys(
             [
@@ -293,6 +295,25 @@ def _inspected(
         own = request.model_copy(update={"source": str(copy), "thorough": False})
         asked = background.submit(_inspect, sandbox, own)
         yield own, asked.result
+
+
+@contextmanager
+def _session(settings: Settings) -> Iterator[Future[Session]]:
+    """A session of the database, which is opened while the caller imports the rest: that takes as long."""
+    from geo_assets.vector.tables.session import connected
+
+    with ThreadPoolExecutor(1) as background:
+        yield background.submit(connected, settings.dsn("pipeline"))
+
+
+@contextmanager
+def _database(settings: Settings, session: Future[Session]) -> Iterator[LoadDatabase]:
+    """The database, not by `Ledger`: its pool waits 10 s for one that does not answer, and importing it takes 0.1 s."""
+    from geo_assets.stages.load_database import LoadDatabase
+
+    with LoadDatabase(settings) as database:
+        database.session.expect(session)
+        yield database
 
 
 @contextmanager

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 
 import deflate
+import isal
 import numpy as np
+import zstandard
 from isal import isal_zlib
 from numpy.typing import NDArray
-from zstandard import ZstdCompressor
 
 from geo_assets.raster.pixels import Pixels
 
@@ -27,7 +27,7 @@ from geo_assets.raster.pixels import Pixels
 _LIBRARIES: dict[str, Callable[[memoryview, int], bytes | bytearray]] = {
     "isa-l": isal_zlib.compress,
     "libdeflate": deflate.zlib_compress,
-    "zstd": lambda data, level: ZstdCompressor(level=level).compress(data),
+    "zstd": lambda data, level: zstandard.ZstdCompressor(level=level).compress(data),
 }
 
 #: Candidates, the fastest first; the last is what the others are held against: of DEFLATE what GDAL writes at its level
@@ -60,7 +60,7 @@ class Codec:
 
 def compressors() -> dict[str, str]:
     """Return the distributions that compress, with their versions: another one may make other bytes of a tile."""
-    return {name: version(name) for name in ("isal", "deflate", "zstandard")}
+    return {library.__name__: library.__version__ for library in (isal, deflate, zstandard)}
 
 
 def candidates(compress: str, predictor: str) -> list[Codec]:

@@ -9,6 +9,7 @@ import pytest
 _HEAVY = {
     *("dagster", "psycopg", "numpy", "rasterio", "pyogrio", "pyarrow", "shapely", "geopandas", "fastapi", "obstore"),
     *("asyncio", "pydantic_settings", "geo_assets.settings", "geo_assets.parameters", "geo_assets.ledger"),
+    *("rich.progress", "rich.table", "importlib.metadata"),
 }
 
 
@@ -16,6 +17,23 @@ def test_the_arguments_of_all_commands_are_known_before_any_library_for_the_work
     program = "import sys, geo_assets.cli; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert _HEAVY & set(done.stdout.split()) == set()
+
+
+@pytest.mark.parametrize("line", ["--debug job-types", "cog --help", "vector inspect --help"])
+def test_a_command_line_builds_the_command_that_it_names_and_no_other(line):
+    program = """if True:
+        import sys, typer.main
+        from geo_assets import cli
+        build, built = typer.main.get_params_from_function, set()
+        typer.main.get_params_from_function = lambda f: built.add(f.__module__) or build(f)
+        try:
+            cli.main()
+        finally:
+            print(*(m for m in built if m and m.startswith("geo_assets.commands.")), file=sys.stderr)
+    """
+    done = subprocess.run([sys.executable, "-c", program, *line.split()], capture_output=True, text=True, check=True)
+    (module,) = set(done.stderr.split())
+    assert done.stdout, module
 
 
 def test_the_package_is_the_command():

@@ -1,14 +1,17 @@
 """The connections of loads: kept from one source to the next, without what the last one left, and replaced if lost."""
 
 import threading
+from concurrent.futures import Future
+from threading import Timer
 
 import psycopg
 import pytest
 from adbc_driver_manager import Error
 from psycopg import sql
 
+from geo_assets.errors import GeoAssetsError
 from geo_assets.stages.load_database import LoadDatabase
-from geo_assets.vector.tables.session import message_of
+from geo_assets.vector.tables.session import connected, message_of
 from geo_assets.vector.tables.staging import staging_lock
 from geo_assets_tests.waiting import until
 
@@ -92,6 +95,33 @@ def test_a_connection_is_opened_anew_when_it_has_become_old(database, monkeypatc
     before = sessions_of(database)
     monkeypatch.setattr("geo_assets.kept._OLDEST", 0.0)
     assert not set(before) & set(sessions_of(database))
+
+
+def test_a_session_that_is_opened_elsewhere_is_the_first_that_a_load_has(settings, database):
+    coming = Future()
+    database.session.expect(coming)
+    Timer(0.2, lambda: coming.set_result(connected(settings.dsn("pipeline")))).start()
+    with database.session() as session:
+        assert session is coming.result()
+    assert session(_PID) == [(sessions_of(database)[1],)]
+
+
+def test_a_session_that_could_not_be_opened_elsewhere_fails_the_first_load_alone(database):
+    coming = Future()
+    coming.set_exception(GeoAssetsError("DATABASE_UNAVAILABLE", "it was away"))
+    database.session.expect(coming)
+    with pytest.raises(GeoAssetsError, match="it was away"), database.session():
+        pass
+    assert sessions_of(database)
+
+
+def test_a_session_that_nobody_came_to_use_is_closed_with_the_database(settings, other):
+    coming = Future()
+    coming.set_result(connected(settings.dsn("pipeline")))
+    pid = coming.result()(_PID)[0][0]
+    with LoadDatabase(settings) as database:
+        database.session.expect(coming)
+    until(lambda: have_ended(other, [pid]))
 
 
 def test_what_is_left_is_closed_with_the_database(settings, other):

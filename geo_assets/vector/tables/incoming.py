@@ -18,7 +18,7 @@ from geo_assets.vector.ipc import Batches, StreamViolationError
 from geo_assets.vector.models import LayerPlan, StreamReport
 from geo_assets.vector.schemas import REJECT_COLUMNS, reject_schema, wire_schema
 from geo_assets.vector.tables.session import Session
-from geo_assets.vector.tables.staging import staged_table
+from geo_assets.vector.tables.staging import STAGING_SCHEMA, staged_table
 from geo_assets.vector.types import sql_type
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Incoming:
                 raise
 
         try:
-            run.ingest(name, pa.RecordBatchReader.from_batches(schema, batches()))
+            run.ingest(STAGING_SCHEMA, name, pa.RecordBatchReader.from_batches(schema, batches()))
         except Exception:
             if failure:
                 raise self._broken(failure[0]) from failure[0]

@@ -3,7 +3,8 @@
 Here: one transaction at a time. Not here: what is done in it (`load.py`).
 
 By the driver's own interface, not by that of Python's databases above it: this imports pyarrow's datasets and NumPy, a
-sixth of a second that a small file would pay for, and prepares each statement before it executes it.
+sixth of a second that a small file would pay for, and prepares each statement before it executes it. Nor is psycopg
+imported with this module: a command opens a session before it has imported anything else.
 """
 
 from __future__ import annotations
@@ -26,13 +27,12 @@ from adbc_driver_manager import (
 from adbc_driver_manager import StatementOptions as IngestOptions
 from adbc_driver_manager._lib import _blocking_call as interruptible  # Ctrl-C ends the statement, not the wait for it
 from adbc_driver_postgresql import StatementOptions, connect
-from psycopg import sql
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.vector.tables.staging import STAGING_SCHEMA
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from psycopg import sql
 
 
 #: How the driver begins.
@@ -48,38 +48,43 @@ class Session:
 
     def __call__(self, statement: sql.Composable) -> list[tuple[Any, ...]]:
         """Execute one statement; returns its rows, which should be few."""
+        return self._rows(statement.as_string(None))
+
+    def _rows(self, statement: str) -> list[tuple[Any, ...]]:
         # what is asked here is answered in a few rows: to prepare it first, as a COPY, would take longer
         with self._executed(statement, **{StatementOptions.USE_COPY.value: "false"}) as reader:
             return [row for batch in reader for row in zip(*(column.to_pylist() for column in batch), strict=True)]
 
     def all_of(self, statements: Sequence[sql.Composable]) -> None:
         """Execute several statements without results, in one round trip: the driver takes one statement at a time."""
+        from psycopg import sql
+
         block = sql.SQL("begin {}; end").format(sql.SQL("; ").join(statements))
         self(sql.SQL("do {}").format(sql.Literal(block.as_string(None))))
 
     def batches(self, query: sql.Composable) -> AbstractContextManager[pa.RecordBatchReader]:
         """Yield the rows of a query as a stream of Arrow batches, of some megabytes each."""
-        return self._executed(query)
+        return self._executed(query.as_string(None))
 
     @contextlib.contextmanager
-    def _executed(self, query: sql.Composable, **options: str) -> Iterator[pa.RecordBatchReader]:
+    def _executed(self, query: str, **options: str) -> Iterator[pa.RecordBatchReader]:
         import pyarrow as pa
 
         with AdbcStatement(self._connection) as statement:
             statement.set_options(**options)
-            statement.set_sql_query(query.as_string(None))
+            statement.set_sql_query(query)
             stream, _ = interruptible(statement.execute_query, (), {}, statement.cancel)
             with pa.RecordBatchReader.from_stream(stream) as reader:
                 yield reader
 
-    def ingest(self, name: str, reader: pa.RecordBatchReader) -> None:
-        """Append batches to a table of `vector_staging` by binary COPY."""
+    def ingest(self, schema: str, name: str, reader: pa.RecordBatchReader) -> None:
+        """Append batches to a table by binary COPY."""
         with AdbcStatement(self._connection) as statement:
             statement.set_options(
                 **{
                     INGEST_OPTION_MODE: INGEST_OPTION_MODE_APPEND,
                     INGEST_OPTION_TARGET_TABLE: name,
-                    IngestOptions.INGEST_TARGET_DB_SCHEMA.value: STAGING_SCHEMA,
+                    IngestOptions.INGEST_TARGET_DB_SCHEMA.value: schema,
                 }
             )
             statement.bind_stream(reader)
@@ -92,7 +97,7 @@ class Session:
     def tidied(self) -> bool:
         """Undo what was not committed, and let go all locks; whether the connection is of further use."""
         try:
-            self(sql.SQL("select pg_advisory_unlock_all()"))
+            self._rows("select pg_advisory_unlock_all()")
             self._connection.rollback()
         except Error:
             return False
@@ -106,7 +111,7 @@ class Session:
     def answers(self) -> bool:
         """Whether the connection is still there."""
         try:
-            self(sql.SQL("select 1"))
+            self._rows("select 1")
             self._connection.rollback()
         except Error:
             return False
