@@ -24,7 +24,7 @@ def main() -> None:
     _open_standard_streams()
     try:
         if len(sys.argv) > 2 and sys.argv[1] in WITH_A_CHILD and _HELP.isdisjoint(sys.argv):
-            os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"  # it would look for them in every distribution
+            os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # it would look for them in every distribution
             with suppress(OSError):  # the command says what there is too little of when it needs one
                 start.ahead(*WITH_A_CHILD[sys.argv[1]])
         from geo_assets import cli

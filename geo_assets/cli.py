@@ -149,9 +149,9 @@ def _forget_the_others(words: Sequence[str]) -> None:
     """Keep the command that a command line names, if it names one: to build them all takes as long as a small file.
 
     Args:
-        words: what follows the program's name. No option before the command takes a value.
+        words: what follows the program's name.
     """
-    asked = next((word for word in words if not word.startswith("-")), None)
+    asked = next((word for word in words if word != "--debug"), None)  # any other option is not about one command
     commands = [each for each in app.registered_commands if asked == _name_of(each)]
     groups = [each for each in app.registered_groups if asked == each.name]
     if commands or groups:

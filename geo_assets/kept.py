@@ -44,9 +44,20 @@ class Kept(Generic[T]):
         self._closed = False
         self._lock = threading.Lock()
 
-    def expect(self, coming: Future[T]) -> None:
-        """Take over one that is being opened elsewhere: the next piece of work waits for it, or raises its error."""
-        self._coming = coming
+    def ahead(self) -> None:
+        """Open one in a thread, once, before the first piece of work: that waits for it, or raises its error.
+
+        Nothing else waits: whoever closes meanwhile, or ends the process, goes on.
+        """
+        coming = self._coming = Future[T]()
+
+        def make() -> None:
+            try:
+                coming.set_result(self._make())
+            except BaseException as error:  # noqa: BLE001 - whoever waits for it raises it
+                coming.set_exception(error)
+
+        threading.Thread(target=make, name="opened ahead", daemon=True).start()
 
     @contextmanager
     def __call__(self) -> Iterator[T]:
@@ -67,11 +78,8 @@ class Kept(Generic[T]):
             self._close(one)
 
     def _taken(self) -> tuple[float, T] | None:
-        """The one that is expected, or that was left last, if it still works."""
-        with self._lock:
-            coming, self._coming = self._coming, None
-        if coming is not None:
-            return time.monotonic(), coming.result()
+        """The one that was left last, or opened ahead, if it still works."""
+        self._await()
         while True:
             with self._lock:
                 if not self._idle:
@@ -81,13 +89,28 @@ class Kept(Generic[T]):
                 return made, one
             self._close(one)
 
+    def _await(self) -> None:
+        """Wait for the one that is opened ahead, which then lies idle."""
+        coming = self._coming
+        if coming is None:
+            return
+        failure = coming.exception()
+        with self._lock:
+            if self._coming is not coming:
+                return  # another thread was first
+            self._coming = None
+            if failure is None:
+                self._idle.append((time.monotonic(), coming.result()))
+        if failure is not None:
+            raise failure
+
     def close(self) -> None:
         """Close those that lie idle, and those in work when they are left."""
         with self._lock:
             idle, self._idle, self._closed = self._idle, [], True
             coming, self._coming = self._coming, None
-        if coming is not None and coming.exception() is None:
-            self._close(coming.result())
+        if coming is not None:
+            coming.add_done_callback(lambda done: done.exception() or self._close(done.result()))
         for _, one in idle:
             self._close(one)
 

@@ -39,7 +39,9 @@ STACK_ENV_FILE = "stack.env"
 #: Session settings of every connection.
 _UTC = "-ctimezone=UTC"
 
-#: A dead peer is noticed within about 30 s instead of the kernel's two hours, and one that never answers within 10 s.
+#: A peer that vanished while it was waited for is noticed within half a minute instead of the kernel's two hours, and
+#: one that never answers within 10 s. What was sent to it is sent again for as long as the kernel does, a quarter of an
+#: hour.
 CONNECTION_LIMITS = {
     "keepalives": 1,
     "keepalives_idle": 10,

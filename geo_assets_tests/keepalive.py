@@ -5,7 +5,7 @@ import socket
 
 
 def seconds_until_noticed(descriptor):
-    """Seconds without an answer after which a TCP connection is given up; None if nobody asks the other end."""
+    """Seconds after which a TCP connection is given up that waits for an answer; None if nobody asks the other end."""
     with socket.socket(fileno=os.dup(descriptor)) as sock:
         if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE):
             return None

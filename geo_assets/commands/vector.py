@@ -11,7 +11,7 @@ from __future__ import annotations
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,6 +31,7 @@ from geo_assets.lean import leave_out
 from geo_assets.text import how_many, one_line
 
 if TYPE_CHECKING:
+    from geo_assets.kept import Kept
     from geo_assets.sandbox.pool import SandboxPool
     from geo_assets.settings import Settings
     from geo_assets.stages.load_database import LoadDatabase
@@ -298,21 +299,21 @@ def _inspected(
 
 
 @contextmanager
-def _session(settings: Settings) -> Iterator[Future[Session]]:
-    """A session of the database, which is opened while the caller imports the rest: that takes as long."""
-    from geo_assets.vector.tables.session import connected
+def _session(settings: Settings) -> Iterator[Kept[Session]]:
+    """Sessions of the database, the first of which is opened while the caller imports the rest: each takes 40 ms."""
+    from geo_assets.vector.tables.session import kept_sessions
 
-    with ThreadPoolExecutor(1) as background:
-        yield background.submit(connected, settings.dsn("pipeline"))
+    with kept_sessions(settings) as sessions:
+        sessions.ahead()
+        yield sessions
 
 
 @contextmanager
-def _database(settings: Settings, session: Future[Session]) -> Iterator[LoadDatabase]:
+def _database(settings: Settings, session: Kept[Session]) -> Iterator[LoadDatabase]:
     """The database, not by `Ledger`: its pool waits 10 s for one that does not answer, and importing it takes 0.1 s."""
     from geo_assets.stages.load_database import LoadDatabase
 
-    with LoadDatabase(settings) as database:
-        database.session.expect(session)
+    with LoadDatabase(settings, session) as database:
         yield database
 
 

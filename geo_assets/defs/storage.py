@@ -18,7 +18,7 @@ from dagster_postgres.utils import (
     pg_url_from_config,
     set_pg_statement_timeout,
 )
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, make_url
 
 from geo_assets.settings import CONNECTION_LIMITS, Settings, load_settings
 
@@ -56,6 +56,11 @@ def _limit_statements(engine: Engine, statement_timeout: int, **_pool: int) -> N
     engine.dispose()  # what is open has no limit
 
 
+def _limits_beside(url: str) -> dict[str, int]:
+    """The limits of a connection that its URL does not give itself."""
+    return {name: limit for name, limit in CONNECTION_LIMITS.items() if name not in make_url(url).query}
+
+
 class PooledPostgresStorage(DagsterPostgresStorage):
     """As its parent, with a pool. A connection that the server closed (a restart, a failover) is replaced before it is
     used.
@@ -80,7 +85,7 @@ class PooledPostgresStorage(DagsterPostgresStorage):
             pool_size=_KEPT,
             max_overflow=_BESIDE,
             pool_recycle=_OLDEST,
-            connect_args=CONNECTION_LIMITS,
+            connect_args=_limits_beside(postgres_url),
         )
         optimize = partial(_limit_statements, engine)
         for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):

@@ -9,13 +9,12 @@ server.
 from __future__ import annotations
 
 import time
-from functools import partial
 from typing import Self
 
 from geo_assets.database.connections import KeptConnection
 from geo_assets.kept import Kept
 from geo_assets.settings import Settings
-from geo_assets.vector.tables.session import Session, connected
+from geo_assets.vector.tables.session import Session, kept_sessions
 from geo_assets.vector.tables.staging import sweep
 
 #: Seconds between two looks for what killed processes left.
@@ -25,13 +24,14 @@ _SWEEP_SECONDS = 30.0
 class LoadDatabase:
     """A database to load into; safe with several threads. Opens nothing before it is used. Close it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, session: Kept[Session] | None = None) -> None:
+        """Open nothing yet; `session` is for one that is opened already."""
         self.settings = settings
         self._next_sweep = 0.0
         #: For statements and transactions.
         self.connection = KeptConnection(settings)
-        #: For what comes as Arrow. One that is left holds no lock any more.
-        self.session = Kept(partial(_connected, settings), Session.close, tidy=Session.tidied, answers=Session.answers)
+        #: For what comes as Arrow.
+        self.session = session or kept_sessions(settings)
 
     def sweep(self) -> None:
         """Drop what killed processes left, once in a while."""
@@ -51,7 +51,3 @@ class LoadDatabase:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _connected(settings: Settings) -> Session:
-    return connected(settings.dsn("pipeline"))

@@ -1,7 +1,11 @@
 """What a command loads before it does anything: its start is most of the time of a small file."""
 
+import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -19,21 +23,39 @@ def test_the_arguments_of_all_commands_are_known_before_any_library_for_the_work
     assert _HEAVY & set(done.stdout.split()) == set()
 
 
-@pytest.mark.parametrize("line", ["--debug job-types", "cog --help", "vector inspect --help"])
-def test_a_command_line_builds_the_command_that_it_names_and_no_other(line):
-    program = """if True:
-        import sys, typer.main
-        from geo_assets import cli
-        build, built = typer.main.get_params_from_function, set()
-        typer.main.get_params_from_function = lambda f: built.add(f.__module__) or build(f)
-        try:
-            cli.main()
-        finally:
-            print(*(m for m in built if m and m.startswith("geo_assets.commands.")), file=sys.stderr)
-    """
-    done = subprocess.run([sys.executable, "-c", program, *line.split()], capture_output=True, text=True, check=True)
-    (module,) = set(done.stderr.split())
-    assert done.stdout, module
+_BUILT = """if True:
+    import sys, typer.main
+    from geo_assets import cli
+    build, built = typer.main.get_params_from_function, set()
+    typer.main.get_params_from_function = lambda f: built.add(f"{f.__module__}.{f.__name__}") or build(f)
+    try:
+        cli.main()
+    finally:
+        print(*(name for name in built if name.startswith("geo_assets.commands.")), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("--debug job-types", {"submissions.job_types"}),
+        ("load --help", {"vector.load"}),
+        ("cog --help", {"raster.convert", "raster.validate"}),
+    ],
+)
+def test_a_command_line_builds_the_command_that_it_names_and_no_other(line, named):
+    done = subprocess.run(
+        [sys.executable, "-c", _BUILT, *line.split()], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert set(done.stderr.split()) == {f"geo_assets.commands.{name}" for name in named}
+
+
+@pytest.mark.parametrize("line", ["--help", "--help load", "--debug -h cog"])
+def test_the_help_of_the_program_lists_all_commands(line):
+    done = subprocess.run(
+        [sys.executable, "-m", "geo_assets", *line.split()], capture_output=True, text=True, check=True
+    )
+    assert all(f" {command} " in done.stdout for command in ("up", "submit", "load", "cog", "token"))
 
 
 def test_the_package_is_the_command():
@@ -88,3 +110,44 @@ def test_models_that_are_built_when_they_are_first_used_may_be_first_used_by_sev
     for _ in range(5):
         done = subprocess.run([sys.executable, "-c", _FIRST_USE], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.fixture
+def silent_database(tmp_path):
+    """The environment of a command whose database takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield (
+            {
+                **{name: value for name, value in os.environ.items() if not name.startswith(("GEO_ASSETS_", "PG"))},
+                "GEO_ASSETS_HOME": str(tmp_path / "home"),
+                "GEO_ASSETS_PG_PORT": str(server.getsockname()[1]),
+                "GEO_ASSETS_PIPELINE_PASSWORD": "none",
+            },
+            server,
+        )
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_a_load_whose_database_says_nothing_ends_when_it_is_told_to(silent_database, tmp_path, ending):
+    environment, server = silent_database
+    (tmp_path / "a.geojson").write_text('{"type": "Point", "coordinates": [1, 2]}')
+    line = [sys.executable, "-m", "geo_assets", "load", str(tmp_path / "a.geojson"), "--table", "vector.a"]
+    with subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        connections = [server.accept(), server.accept()]  # that of statements, and the session of the driver
+        time.sleep(0.5)
+        process.send_signal(ending)
+        began = time.monotonic()
+        _, said = process.communicate(timeout=60)
+    assert time.monotonic() - began < 5
+    assert process.returncode == 128 + ending, said
+    for connection, _ in connections:
+        connection.close()
+
+
+def test_a_load_that_cannot_be_done_says_so_whatever_its_database_does(silent_database, tmp_path):
+    environment, _ = silent_database
+    line = [sys.executable, "-m", "geo_assets", "load", str(tmp_path / "none.gpkg"), "--table", "vector.a"]
+    began = time.monotonic()
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, "none.gpkg" in done.stderr) == (1, True), done.stderr
+    assert time.monotonic() - began < 5

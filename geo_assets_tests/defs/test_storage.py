@@ -1,6 +1,7 @@
 """Dagster's storage keeps its connections, and outlives a database that closes them."""
 
 import time
+from urllib.parse import urlencode
 from uuid import uuid4
 
 import pytest
@@ -19,10 +20,14 @@ def name():
     return f"storage-{uuid4().hex[:8]}"
 
 
+def storage_with(cli, **said):
+    url = cli.exports["GEO_ASSETS_DAGSTER_POSTGRES_URL"]
+    return PooledPostgresStorage(f"{url}&{urlencode(said)}", should_autocreate_tables=False)
+
+
 @pytest.fixture
 def storage(cli, name):
-    url = cli.exports["GEO_ASSETS_DAGSTER_POSTGRES_URL"]
-    return PooledPostgresStorage(f"{url}&application_name={name}", should_autocreate_tables=False)
+    return storage_with(cli, application_name=name)
 
 
 def look_at_everything(storage):
@@ -44,6 +49,12 @@ def test_connections_that_the_server_closed_are_replaced_before_they_are_used(cl
     with connect(cli) as db:
         db.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name = %s", (name,))
     look_at_everything(storage)
+
+
+def test_limits_in_the_url_of_dagsters_storage_are_kept(cli):
+    storage = storage_with(cli, keepalives_idle=60)
+    with storage.run_storage.connect() as conn:
+        assert seconds_until_noticed(conn.connection.driver_connection.fileno()) == 75
 
 
 def test_dagster_too_notices_within_half_a_minute_that_the_server_has_vanished(storage):

@@ -44,7 +44,7 @@ def connected_to(port):
 @pytest.mark.parametrize(
     "open_", [connect, open_pool, open_reader_for_threads, lambda s: open_session(s.dsn("pipeline"))]
 )
-def test_a_server_that_vanished_is_noticed_within_half_a_minute_on_every_kind_of_connection(settings, open_):
+def test_a_server_that_vanished_while_it_is_waited_for_is_noticed_within_half_a_minute(settings, open_):
     before = connected_to(settings.pg_port)
     with open_(settings):
         opened = connected_to(settings.pg_port) - before

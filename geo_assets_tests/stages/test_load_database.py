@@ -1,8 +1,9 @@
 """The connections of loads: kept from one source to the next, without what the last one left, and replaced if lost."""
 
+import os
+import socket
 import threading
-from concurrent.futures import Future
-from threading import Timer
+import time
 
 import psycopg
 import pytest
@@ -10,12 +11,17 @@ from adbc_driver_manager import Error
 from psycopg import sql
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.kept import Kept
+from geo_assets.settings import Settings
 from geo_assets.stages.load_database import LoadDatabase
-from geo_assets.vector.tables.session import connected, message_of
+from geo_assets.vector.tables.session import Session, connected, kept_sessions, message_of
 from geo_assets.vector.tables.staging import staging_lock
 from geo_assets_tests.waiting import until
 
 _PID = sql.SQL("select pg_backend_pid()")
+
+#: The connections of this process but that which asks.
+_MINE = "select from pg_stat_activity where application_name like %s and pid <> pg_backend_pid()"
 
 
 @pytest.fixture
@@ -97,31 +103,60 @@ def test_a_connection_is_opened_anew_when_it_has_become_old(database, monkeypatc
     assert not set(before) & set(sessions_of(database))
 
 
-def test_a_session_that_is_opened_elsewhere_is_the_first_that_a_load_has(settings, database):
-    coming = Future()
-    database.session.expect(coming)
-    Timer(0.2, lambda: coming.set_result(connected(settings.dsn("pipeline")))).start()
-    with database.session() as session:
-        assert session is coming.result()
-    assert session(_PID) == [(sessions_of(database)[1],)]
+def test_a_session_that_is_opened_ahead_is_the_first_that_a_load_has(database, other):
+    database.session.ahead()
+    assert len({sessions_of(database) for _ in range(3)}) == 1
+    assert other.execute(_MINE, (f"%/{os.getpid()}",)).rowcount == 2  # none beside that of statements
 
 
-def test_a_session_that_could_not_be_opened_elsewhere_fails_the_first_load_alone(database):
-    coming = Future()
-    coming.set_exception(GeoAssetsError("DATABASE_UNAVAILABLE", "it was away"))
-    database.session.expect(coming)
-    with pytest.raises(GeoAssetsError, match="it was away"), database.session():
-        pass
-    assert sessions_of(database)
+def kept_ahead(*dsns):
+    """Sessions that are opened with one address after the other, the first ahead of use; and those that were opened."""
+    opened, left = [], list(dsns)
+
+    def make():
+        opened.append(connected(left.pop(0)))
+        return opened[-1]
+
+    sessions = Kept(make, Session.close, tidy=Session.tidied, answers=Session.answers)
+    sessions.ahead()
+    return sessions, opened
 
 
-def test_a_session_that_nobody_came_to_use_is_closed_with_the_database(settings, other):
-    coming = Future()
-    coming.set_result(connected(settings.dsn("pipeline")))
-    pid = coming.result()(_PID)[0][0]
-    with LoadDatabase(settings) as database:
-        database.session.expect(coming)
-    until(lambda: have_ended(other, [pid]))
+def test_a_session_that_is_opened_ahead_and_lost_since_is_replaced(settings, other):
+    sessions, opened = kept_ahead(*[settings.dsn("pipeline")] * 2)
+    until(lambda: opened)
+    (lost,) = opened[0](_PID)
+    opened[0].rollback()
+    other.execute("select pg_terminate_backend(%s, 10000)", lost)
+    with sessions, sessions() as session:
+        assert session(_PID) != [lost]
+
+
+def test_a_session_that_cannot_be_opened_ahead_fails_the_first_load_alone(settings):
+    away = Settings(**{**settings.model_dump(), "pg_port": 1})
+    sessions, _ = kept_ahead(away.dsn("pipeline"), settings.dsn("pipeline"))
+    with sessions:
+        with pytest.raises(GeoAssetsError, match="does not accept"), sessions():
+            pass
+        with sessions() as session:
+            assert session(_PID)
+
+
+def test_nobody_but_a_load_waits_for_a_session_that_is_opened_ahead(settings):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        away = Settings(**{**settings.model_dump(), "pg_port": silent.getsockname()[1]})
+        began = time.monotonic()
+        with kept_sessions(away) as sessions:
+            sessions.ahead()
+            connection, _ = silent.accept()
+        connection.close()
+        assert time.monotonic() - began < 5
+
+
+def test_a_session_that_nobody_came_to_use_is_closed_with_the_database(database, other):
+    database.session.ahead()
+    database.close()
+    until(lambda: other.execute(_MINE, (f"%/{os.getpid()}",)).fetchone() is None)
 
 
 def test_what_is_left_is_closed_with_the_database(settings, other):

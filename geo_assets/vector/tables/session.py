@@ -29,10 +29,13 @@ from adbc_driver_manager._lib import _blocking_call as interruptible  # Ctrl-C e
 from adbc_driver_postgresql import StatementOptions, connect
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.kept import Kept
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from psycopg import sql
+
+    from geo_assets.settings import Settings
 
 
 #: How the driver begins.
@@ -142,6 +145,15 @@ def connected(dsn: str) -> Session:
             "DATABASE_UNAVAILABLE", f"PostgreSQL does not accept the connection: {message_of(error)}"
         ) from error
     return Session(database, connection)
+
+
+def kept_sessions(settings: Settings) -> Kept[Session]:
+    """Sessions that are kept; one that is left holds no lock any more."""
+
+    def make() -> Session:
+        return connected(settings.dsn("pipeline"))  # for each: a token expires
+
+    return Kept(make, Session.close, tidy=Session.tidied, answers=Session.answers)
 
 
 @contextlib.contextmanager
