@@ -388,6 +388,9 @@ def _code_of(crs: CRS) -> tuple[Authority, int | None, str | None]:
     own = (identifier.get("authority"), identifier.get("code"))
     authority: Authority = "EPSG"
     code = _LONGITUDE_FIRST.get(own) or crs.to_epsg(min_confidence=_TRUSTED_CONFIDENCE)
+    swapped = _with_axes_swapped(crs) if code is None else None
+    if swapped is not None and (code := swapped.to_epsg(min_confidence=_TRUSTED_CONFIDENCE)):
+        crs = swapped
     if code is None:
         found = crs.to_authority("ESRI", min_confidence=_TRUSTED_CONFIDENCE)
         authority, code = "ESRI", int(found[1]) if found is not None else None
@@ -401,6 +404,20 @@ def _code_of(crs: CRS) -> tuple[Authority, int | None, str | None]:
         " the letter"
     )
     return authority, code, said
+
+
+def _with_axes_swapped(crs: CRS) -> CRS | None:
+    """Return a CRS with the other order of its axes, which is that of the coordinates here whatever a file says; None
+    where it does not have two. GDAL writes longitude first where no authority is named, and EPSG has it second.
+    """
+    from pyproj import CRS
+
+    said = crs.to_json_dict()
+    axes = said.get("coordinate_system", {}).get("axis", ())
+    if len(axes) != 2:
+        return None
+    said["coordinate_system"]["axis"] = axes[::-1]
+    return CRS.from_json_dict(said)
 
 
 def _code_of_target(target: CRS) -> int:

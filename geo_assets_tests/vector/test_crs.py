@@ -36,6 +36,24 @@ def test_only_known_epsg_codes_are_taken_from_a_person(text):
     assert caught.value.code == "INVALID_CRS"
 
 
+def _without_authority(datum, name, ellipsoid):
+    """As GDAL writes it, longitude first, where a file names no authority."""
+    unit = 'PRIMEM["Greenwich",0],UNIT["degree",0.0174532925199433]'
+    return (
+        f'GEOGCS["{name}",DATUM["{datum}",SPHEROID[{ellipsoid}]],{unit},AXIS["Longitude",EAST],AXIS["Latitude",NORTH]]'
+    )
+
+
+#: EPSG has northing first, and Esri a grid of the same parameters with easting first.
+_GAUSS_KRUGER = (
+    'PROJCS["DHDN / 3-degree Gauss-Kruger zone 3",GEOGCS["DHDN",DATUM["Deutsches_Hauptdreiecksnetz",SPHEROID["Bessel'
+    ' 1841",6377397.155,299.1528128]],PRIMEM["Greenwich",0],UNIT["degree",0.0174532925199433]],PROJECTION['
+    '"Transverse_Mercator"],PARAMETER["latitude_of_origin",0],PARAMETER["central_meridian",9],PARAMETER["scale_factor"'
+    ',1],PARAMETER["false_easting",3500000],PARAMETER["false_northing",0],UNIT["metre",1],AXIS["Easting",EAST],AXIS['
+    '"Northing",NORTH]]'
+)
+
+
 @pytest.mark.parametrize(
     ("text", "code"),
     [
@@ -44,6 +62,10 @@ def test_only_known_epsg_codes_are_taken_from_a_person(text):
         ("EPSG:2193+7839", 2193),
         (CRS.from_epsg(32633).to_wkt("WKT1_ESRI"), 32633),
         (CRS.from_epsg(3857).to_json(), 3857),
+        (_without_authority("WGS_1984", "WGS 84", '"WGS 84",6378137,298.257223563'), 4326),
+        (_without_authority("North_American_Datum_1983", "NAD83", '"GRS 1980",6378137,298.257222101'), 4269),
+        (CRS("+proj=longlat +datum=WGS84").to_json(), 4326),
+        (_GAUSS_KRUGER, 31467),
     ],
 )
 def test_a_crs_is_recognised_however_it_is_written(text, code):
