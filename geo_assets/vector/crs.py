@@ -407,17 +407,13 @@ def _code_of(crs: CRS) -> tuple[Authority, int | None, str | None]:
 
 
 def _with_axes_swapped(crs: CRS) -> CRS | None:
-    """Return a CRS with the other order of its axes, which is that of the coordinates here whatever a file says; None
-    where it does not have two. GDAL writes longitude first where no authority is named, and EPSG has it second.
-    """
+    """Return a CRS with the other order of its two axes: without authority GDAL has longitude first, EPSG last."""
     from pyproj import CRS
 
     said = crs.to_json_dict()
-    axes = said.get("coordinate_system", {}).get("axis", ())
-    if len(axes) != 2:
+    if len(axes := said.get("coordinate_system", {}).get("axis", ())) != 2:
         return None
-    said["coordinate_system"]["axis"] = axes[::-1]
-    return CRS.from_json_dict(said)
+    return CRS.from_json_dict({**said, "coordinate_system": {**said["coordinate_system"], "axis": axes[::-1]}})
 
 
 def _code_of_target(target: CRS) -> int:

@@ -247,6 +247,34 @@ def test_what_sqlite_stores_in_a_column_of_numbers_is_a_number_or_null(tmp_path,
     assert "'5000000000'" in said
 
 
+def test_a_column_of_a_geopackage_that_gdal_does_not_read_is_named_with_its_type(tmp_path, rows):
+    path = table(
+        tmp_path / "a.gpkg",
+        ["name text", "Code varchar(20)", "price decimal(10,2)", "second POINT", "qty numeric"],
+        (1, "a", "x-007", 1.5, None, 2),
+    )
+    found, said, _, _ = rows(path, layers=("t",))
+    assert found[0].keys() == {"fid", "name", "qty", "geom"}
+    assert "left out: 'Code' (varchar(20)), 'price' (decimal(10,2)), 'second' (POINT); declare them TEXT" in said
+    assert "Field format" not in said
+
+
+def test_of_columns_that_gdal_reads_none_is_said_to_be_left_out(tmp_path, rows):
+    columns = ["name text", "n integer", "r real", "g integer generated always as (n + 1)", "b blob", "d date"]
+    path = table(tmp_path / "a.gpkg", columns[:3])
+    altered(path, "drop table t", f"create table t (fid integer primary key, geom blob, {', '.join(columns)})")
+    altered(
+        path,
+        (
+            "insert into t (fid, geom, n) values (1, ?, 7)",
+            (b"GP\x00\x01" + bytes(4) + shapely.to_wkb(shapely.Point(7, 51)),),
+        ),
+    )
+    found, said, _, _ = rows(path, layers=("t",))
+    assert found[0].keys() >= {"fid", "name", "n", "r", "b", "d", "geom"}
+    assert "left out" not in said
+
+
 def test_what_stands_in_a_dbf_is_the_number_or_null(tmp_path, rows):
     path = dbase(
         tmp_path / "a.shp", [("I", "N", 9, 0), ("R", "N", 12, 3), ("F", "F", 12, 3)],

@@ -65,6 +65,7 @@ _IDLE_TALK = (
     "More than one layer found", "invalid value encountered", "divide by zero", "overflow encountered",
     "underflow encountered",
     "Several features with id", "Measured", "driver does not support open option", "Column mapping",
+    "Field format", "geometry column",  # the columns that it leaves out are named by ourselves
 )  # fmt: skip
 
 _CONFIGURATION = {
@@ -297,6 +298,8 @@ def _table_of(ref: LayerRef, fields: _Fields, key: str, opened: ExitStack) -> An
 
     table = SQLiteCheck.of(dataset.path, ref.layer or "", key, fields.names, fields.types)
     opened.callback(table.connection.close)
+    if dataset.format is Format.GPKG and (left_out := table.unread(fields.names)):
+        table.notes = (left_out,)
     return table
 
 

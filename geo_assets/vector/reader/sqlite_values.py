@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Callable, Collection
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -86,6 +86,9 @@ class Outline:
     features: int
 
 
+#: Columns that are named of those that cannot be read.
+_SHOWN = 20
+
 #: What SQLite calls the number of a row of a table without a key of its own.
 _ROWID = "rowid"
 
@@ -114,6 +117,21 @@ class SQLiteCheck:
             if i and str(kind) in _ODD and name.lower() in found
         }
         return cls(connection, table, key if key.lower() in found else _ROWID, columns)
+
+    def unread(self, names: Collection[str]) -> str | None:
+        """Name the columns of a GeoPackage that are not among those that GDAL reads: it knows the types of the standard
+        alone, not those of other databases (varchar, decimal, timestamp), and one geometry.
+        """
+        geometry = "select lower(column_name) from gpkg_geometry_columns where lower(table_name) = lower(?)"
+        known = {name.lower() for name in (*names, self.key)}
+        with suppress(sqlite3.OperationalError):  # there is no such table where no layer has a geometry
+            known.update(name for (name,) in self.connection.execute(geometry, (self.table,)))
+        there = self.connection.execute(f"pragma table_info({_quoted(self.table)})").fetchall()
+        lost = [f"{name!r} ({kind})" for _, name, kind, *_ in there if name.lower() not in known]
+        if not lost:
+            return None
+        shown = ", ".join(lost[:_SHOWN]) + (f" and {len(lost) - _SHOWN} more" if len(lost) > _SHOWN else "")
+        return f"columns whose type is none of a GeoPackage's are left out: {shown}; declare them TEXT, INTEGER or REAL"
 
     def correct(self, columns: list[pa.Array | None], fids: pa.Array, findings: Findings) -> None:
         """Check the rows of a batch in the file."""
