@@ -30,6 +30,9 @@ _DIRECTIVES = {
 }
 _GROUPS = frozenset({"year", "month", "day", "yearday", "hour", "minute", "second"})
 
+#: A day without hyphens, as ISO 8601 has it, too.
+_COMPACT = re.compile(r"^(\d{4})(\d\d)(\d\d)$")
+
 #: Two digits of a year below this are of this century, as POSIX has it.
 _CENTURY = 69
 
@@ -134,7 +137,7 @@ def taken(text: str, by: str) -> Taken | None:
 
 def _span(text: str) -> tuple[datetime, datetime] | None:
     """The first and last moment of a time: a year, a month and a day are spans."""
-    parts = re.fullmatch(r"(\d{4})(?:[-:](\d\d)(?:[-:](\d\d))?)?", text.strip())
+    parts = re.fullmatch(r"(\d{4})(?:[-:](\d\d)(?:[-:](\d\d))?)?", _COMPACT.sub(r"\1-\2-\3", text.strip()))
     if parts is None:
         found = moment(text)
         return (datetime.fromisoformat(found),) * 2 if found else None

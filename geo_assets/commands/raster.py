@@ -6,7 +6,9 @@ sandboxed child.
 
 from __future__ import annotations
 
+import math
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from geo_assets import capture
 from geo_assets.background import every
 from geo_assets.commands.console import JsonFlag, err, out, print_json
 from geo_assets.commands.place import put_in_place
@@ -118,6 +121,7 @@ def convert(
 
     destination = destination.absolute()
     into_folder = destination.is_dir() or not destination.suffix
+    _refuse_options(destination if into_folder else destination.parent, resolution, taken, exists=not into_folder)
     with _alone(source) as (pool, folder, private):
         told = folder / "progress"
         options = {
@@ -144,6 +148,24 @@ def convert(
         _tell_one(source, placed[0], converted, as_json=as_json)
     else:
         _tell_all(placed, converted, as_json=as_json)
+
+
+def _refuse_options(folder: Path, resolution: float | None, taken: str | None, *, exists: bool) -> None:
+    """Refuse what cannot be meant before any work is done.
+
+    Raises:
+        GeoAssetsError: INVALID_PARAMETERS.
+    """
+    wrong, remedy = "", ""
+    if exists and not folder.is_dir():
+        wrong, remedy = f"there is no directory {folder}", f"make it: mkdir -p {shlex.quote(str(folder))}"
+    elif resolution is not None and not 0 < resolution < math.inf:
+        wrong, remedy = f"--resolution {resolution:g} is no size of a pixel", "give a number greater than 0"
+    elif taken is not None and capture.taken(taken, "--datetime") is None:
+        wrong = f"--datetime {taken[:40]!r} is no time"
+        remedy = "give a date (2021-06-05), a month (2021-06), a year, a time (2021-06-05T10:30:00Z) or START/END"
+    if wrong:
+        raise GeoAssetsError("INVALID_PARAMETERS", wrong, remedy=remedy)
 
 
 def _put(converted: ConvertedSource, source: Path, destination: Path, *, into_folder: bool) -> list[Path]:

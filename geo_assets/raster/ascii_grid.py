@@ -41,6 +41,9 @@ _CHUNK_BYTES = 1 << 20
 #: No number is written with more digits.
 _LONGEST_WORD = 400
 
+#: Up to here every whole number is a float of 32 bits.
+_WHOLE_FLOAT32 = 1 << 24
+
 _AS_DOUBLES = "convert it, for example with: gdal_translate -oo DATATYPE=Float64 in.asc out.tif"
 
 
@@ -64,7 +67,7 @@ def refuse_wrong_values(path: Path, dataset: Any) -> None:
 def _words(path: Path) -> Iterator[list[bytes]]:
     """Yield the words after the header, some at a time; a decimal comma becomes a point, as GDAL reads it."""
     with path.open("rb") as file:
-        file.seek(_values_start(file.read(_HEADER_BYTES)))
+        file.seek(_values_start(path, file.read(_HEADER_BYTES)))
         rest = b""
         while part := file.read(_CHUNK_BYTES):
             part = rest + part
@@ -76,13 +79,16 @@ def _words(path: Path) -> Iterator[list[bytes]]:
         yield rest.replace(b",", b".").split()
 
 
-def _values_start(head: bytes) -> int:
-    """Return where the header ends; the header is pairs of a known key and a word."""
+def _values_start(path: Path, head: bytes) -> int:
+    """Return where the header ends; the header is pairs of a known key and a number: GDAL takes a word for 0."""
     at = 0
     while True:
         pair = head[at:].split(maxsplit=2)
         if len(pair) < 2 or pair[0].lower() not in _KEYS:
             return at
+        key, word = (part.decode("ascii", "replace")[:40] for part in pair[:2])
+        if not (_is_number(pair[1].replace(b",", b".")) or b"#" in pair[1]):  # 1.#QNAN, as Windows writes it
+            raise gdal.unreadable(path, "AAIGrid", f"its header has {word!r} as {key}, which is not a number")
         at = head.index(pair[1], head.index(pair[0], at) + len(pair[0])) + len(pair[1])
 
 
@@ -115,6 +121,8 @@ def _refuse_what_does_not_fit(
             else np.isinf(values)
         )
         wrong |= np.isfinite(values) & (np.abs(values) > np.finfo(dtype).max)
+        with np.errstate(over="ignore"):
+            wrong |= (np.abs(values) > _WHOLE_FLOAT32) & (values == np.trunc(values)) & (values.astype(dtype) != values)
     if wrong.any():
         word = words[int(np.argmax(wrong))].decode("ascii", "replace")
         raise GeoAssetsError(

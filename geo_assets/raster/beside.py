@@ -7,6 +7,7 @@ raster (`inspect.py`).
 
 from __future__ import annotations
 
+import codecs
 import math
 import re
 from collections.abc import Iterable
@@ -183,8 +184,12 @@ def _named(path: Path, names: Iterable[str]) -> Path | None:
 
 
 def _text(path: Path) -> str:
+    """The beginning of a text file, also as Windows' Notepad and PowerShell save it: with a mark of its encoding."""
     with path.open("rb") as file:
-        return file.read(_LONGEST).decode("latin-1" if path.suffix.lower() == ".hdr" else "utf-8", "replace")
+        said = file.read(_LONGEST)
+    if said.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return said.decode("utf-16", "replace")
+    return said.decode("latin-1" if path.suffix.lower() == ".hdr" else "utf-8-sig", "replace")
 
 
 def product_datetime(folder: Path, names: Iterable[str]) -> str | None:

@@ -69,6 +69,9 @@ _OPTIONS = {
     "GRIB_NORMALIZE_UNITS": "NO",  # GDAL makes degrees Celsius of kelvins otherwise
 }
 
+#: Values beyond a variable's `valid_range` stay what they are: GDAL would replace them by nodata, or by 0 without one.
+_OPEN_OPTIONS = {"netCDF": {"HONOUR_VALID_RANGE": "NO"}}
+
 #: Some decoders only warn of damage and continue. Extraneous bytes between JPEG segments harm no pixel.
 _DAMAGE = re.compile(r"Premature end|Corrupt JPEG data(?!.*extraneous)|Discarding \d+ bytes")
 
@@ -129,6 +132,7 @@ def open_raster(path: Path | str, driver: str = "GTiff", **options: Any) -> Any:
 
     A string is the name of a part of a container, composed by ourselves: see `variables.py`.
     """
+    options = {**_OPEN_OPTIONS.get(driver, {}), **options}
     return rasterio.open(path if isinstance(path, str) else path.absolute(), driver=driver, **options)
 
 

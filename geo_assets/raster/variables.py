@@ -28,6 +28,7 @@ from rasterio.windows import Window
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster import gdal, hdf5, tiff
+from geo_assets.raster.cf_axes import EAST, NORTH, crs_by_units, latitudes_across
 from geo_assets.raster.cf_time import TimeAxis, time_axis
 from geo_assets.raster.drivers import container_driver_of
 from geo_assets.raster.georeference import dataset_crs, epsg
@@ -48,10 +49,6 @@ _PLAIN_NAME = "source"
 
 #: A name that stays within its place in GDAL's strings.
 _SAFE_NAME = re.compile(r'^[^":\\\x00-\x1f\x7f]{1,200}$')
-
-#: CF 1.11, §4.1 and §4.2: units that make a coordinate a latitude or a longitude.
-_NORTH = frozenset({"degrees_north", "degree_north", "degree_n", "degrees_n", "degreen", "degreesn"})
-_EAST = frozenset({"degrees_east", "degree_east", "degree_e", "degrees_e", "degreee", "degreese"})
 
 #: GDAL treats a grid as regular whose rows are up to a tenth of a degree from where they belong, and says so.
 _UNEVEN = re.compile(r"not spaced evenly|not equally spaced|Gaussian", re.IGNORECASE)
@@ -204,7 +201,7 @@ def _netcdf(plain: Path, name: str) -> tuple[list[_Part], tuple[str, ...]]:
     parts = [_Part(n, f'NETCDF:"{plain}":{n}', "netCDF") for n in names]
     tags = {key: value for part in parts[: MAX_VARIABLES + 1] for key, value in _attributes(part).items()}
     serving = {word for key, value in tags.items() if key.endswith(_NAMING) for word in value.split()}
-    serving |= {n for n in names if tags.get(f"{n}#units", "").lower() in _NORTH | _EAST}
+    serving |= {n for n in names if tags.get(f"{n}#units", "").lower() in NORTH | EAST}
     return [part for part in parts if part.name not in serving], tuple(n for n in names if n in serving)
 
 
@@ -295,6 +292,13 @@ def _refuse(dataset: Any, path: Path, plain: Path, part: _Part, *, placed: bool,
             f"{what} has no regular grid: {how}",
             remedy="warp it to one first, for example with: gdalwarp -geoloc NETCDF:in.nc:variable out.tif",
         )
+    container = f'NETCDF:"{plain}"'
+    if part.driver == "netCDF" and (latitudes := latitudes_across(dataset, container)):
+        raise GeoAssetsError(
+            "RASTER_UNSUPPORTED",
+            f"the columns of {what} are latitudes ({latitudes}): its last dimension should be the longitude",
+            remedy="change the order of its dimensions first, for example with: ncpdq -a lat,lon in.nc out.nc",
+        )
     if len(set(dtype_names(dataset))) > 1:
         raise GeoAssetsError("RASTER_UNSUPPORTED", f"{what} has bands of different data types")
     refuse_what_does_not_fit(dataset, plain, what)
@@ -321,7 +325,7 @@ def _copied_image(dataset: Any, part: _Part, destination: Path) -> Variable:
 def _copied(dataset: Any, part: _Part, destination: Path) -> Variable:
     indexes = part.bands or tuple(dataset.indexes)
     bands = tuple(_band(dataset, part, index) for index in indexes)
-    crs = _crs(dataset, part.name)
+    crs = crs_by_units(dataset, part.name)
     profile = {
         "driver": "GTiff",
         "count": len(indexes),
@@ -413,9 +417,12 @@ def _described(
 
 
 def _notes(dataset: Any, part: _Part, bands: tuple[VariableBand, ...]) -> Iterator[str]:
+    attributes = dataset.tags()
+    for limit in ("valid_range", "valid_min", "valid_max"):
+        if stated := attributes.get(f"{part.name}#{limit}"):
+            yield f"its {limit} is {stated.strip('{}')}; values beyond it are kept, and count as valid"
     if all(band.datetime for band in bands):
         return
-    attributes = dataset.tags()
     if any(" since " in value for key, value in attributes.items() if key.endswith("#units")):
         yield "its times have no moment in UTC: their calendar or unit is not understood"
     known = {key.partition("#")[0] for key in attributes}
@@ -435,19 +442,6 @@ def _unit(dataset: Any, band: int) -> str | None:
     tags = dataset.tags(band)
     unit = dataset.units[band - 1] or tags.get("units") or tags.get("GRIB_UNIT", "").strip("[]")
     return unit or None
-
-
-def _crs(dataset: Any, name: str) -> CRS | None:
-    """Return the file's own CRS; EPSG:4326 where rows are latitudes and columns longitudes by CF; else None."""
-    own = dataset_crs(dataset)
-    units = {
-        value.strip().lower()
-        for key, value in dataset.tags().items()
-        if key.endswith("#units") and not key.startswith(f"{name}#")
-    }
-    if own is None and units & _NORTH and units & _EAST and not dataset.tags().get(f"{name}#grid_mapping"):
-        return CRS.from_epsg(4326)
-    return own
 
 
 # --- one band

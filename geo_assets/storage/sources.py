@@ -169,6 +169,9 @@ _WORLD = {
 #: Sidecars whose name is the whole name of the main file and an ending: `a.tif.aux.xml`, `a.tif.ovr`, `roads.shp.xml`.
 _APPENDED = (".aux.xml", ".shp.xml", ".ovr", ".msk", ".xml")
 
+#: RPCs as GeoEye and WorldView deliver them: the stem of the raster and this.
+_RPC_TEXT = "_rpc.txt"
+
 #: What people and programs put beside data: documents, styles and projects of desktop programs, checksums, metadata.
 _COMPANION = frozenset(
     {
@@ -274,6 +277,8 @@ def name_key(path: str) -> tuple[str, str]:
         return folder, name.lower()
     folder, _, name = path.rpartition("/")
     lower = name.lower()
+    if lower.endswith(_RPC_TEXT) and lower != _RPC_TEXT:
+        return folder, lower.removesuffix(_RPC_TEXT)
     for ending in _APPENDED:
         if lower.endswith(ending) and len(lower) > len(ending):
             lower = lower.removesuffix(ending)
@@ -490,6 +495,8 @@ def _belongs(sidecar: str, owner: str) -> bool:
         if lower.endswith(ending) and lower.removesuffix(ending) in {owner_lower, owner_lower.rpartition(".")[0]}:
             return True
     ending, owned = _ending(sidecar), _ending(owner)
+    if lower.endswith(_RPC_TEXT):
+        return owned in _RASTER
     if owned == ".shp":
         return ending in _SHAPEFILE_PARTS
     if owned in _VECTOR_PARTS:

@@ -53,6 +53,29 @@ def test_the_output_has_the_rights_of_any_new_file(tmp_path, home):
     assert (tmp_path / "out.tif").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
+@pytest.mark.parametrize(
+    ("options", "wrong"),
+    [
+        (("--resolution", "-1", "--target-crs", "EPSG:3857"), "--resolution -1 is no size of a pixel"),
+        (("--resolution", "nan", "--target-crs", "EPSG:3857"), "--resolution nan is no size of a pixel"),
+        (("--datetime", "202106"), "--datetime '202106' is no time"),
+        (("--datetime", "2021-13-45"), "--datetime '2021-13-45' is no time"),
+    ],
+)
+def test_an_option_that_cannot_be_meant_is_refused_with_a_remedy(tmp_path, home, options, wrong):
+    done = cog(rgb(tmp_path / "in.tif"), tmp_path / "out.tif", *options, "--json", home=home)
+    error = json.loads(done.stdout)["error"]
+    assert (done.returncode, error["code"], error["message"]) == (1, "INVALID_PARAMETERS", wrong)
+    assert error["remedy"]
+    assert not (tmp_path / "out.tif").exists()
+
+
+def test_a_destination_in_a_directory_that_is_not_there_is_refused_with_the_command_that_makes_it(tmp_path, home):
+    done = cog(rgb(tmp_path / "in.tif"), tmp_path / "not here" / "out.tif", home=home)
+    assert done.returncode == 1
+    assert f"mkdir -p '{tmp_path / 'not here'}'" in done.stderr
+
+
 def test_a_raster_without_a_crs_is_copied_and_the_warning_says_so(tmp_path, home):
     done = cog(rgb(tmp_path / "in.tif", crs=None), tmp_path / "out.tif", "--json", home=home)
     assert any("no CRS" in warning for warning in json.loads(done.stdout)["warnings"])

@@ -955,6 +955,8 @@ def wrong_grids(rng, trap):
     yield grid("header_alone", b"ncols 2\n")
     yield grid("integer_of_40_bits", ascii_grid("1 2 3 1099511627776"))
     yield grid("beyond_floats", ascii_grid("1.5 2 3 1e300"))
+    yield grid("whole_beyond_floats", ascii_grid("2.5 2 3 16777217"))
+    yield grid("a_word_for_nodata", ascii_grid("1 2 3 4", more="NODATA_value NODATA\n"))
     yield grid("one_long_word", ascii_grid("1" * 1_000_000))
     yield grid("beyond_doubles", ascii_grid("1e999 2 3 4"))
 

@@ -157,6 +157,15 @@ def test_pictures_have_their_place_from_a_world_file_and_their_crs_from_a_prj(fo
     assert any("its CRS is that of" in w for w in result.warnings())
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+def test_a_prj_that_windows_saved_with_a_mark_of_its_encoding_is_read(folder, converted, encoding):
+    write(folder / "in.tif", pixels(1, "uint8"), **{**PLACE, "crs": None})
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    (folder / "in.prj").write_bytes(f"{mark}{UTM}".encode(encoding))
+    result = converted(folder)
+    assert any("its CRS is that of in.prj" in w for w in result.warnings())
+
+
 def test_a_prj_is_for_a_tiff_without_a_crs_alone_and_goes_before_source_crs(folder, converted):
     values = pixels(3, "uint8")
     write(folder / "in.tif", values, **{**PLACE, "crs": None})

@@ -128,6 +128,34 @@ def test_coordinates_without_units_of_degrees_are_not_taken_for_longitude_and_la
         assert staged.crs is None
 
 
+@pytest.mark.parametrize("order", [["lon", "lat"], ["time", "lon", "lat"]])
+def test_a_variable_whose_columns_are_latitudes_is_refused_and_told_how_to_turn_it(take_apart, order):
+    sizes = {"lon": 6, "lat": 4, "time": 2}
+    coordinates = {name: part for name, part in axes((2, 4, 6)).items() if name in order}
+    values = numbers(*(sizes[name] for name in order))
+    variable = only(take_apart(netcdf({"rain": (order, {}, values), **coordinates})))
+    assert code(variable) == "RASTER_UNSUPPORTED"
+    assert "the columns of rain of in.nc are latitudes (lat)" in variable.error["message"]
+    assert "ncpdq -a lat,lon" in variable.error["remedy"]
+
+
+def test_a_square_around_the_place_where_longitude_is_latitude_is_not_taken_for_turned(take_apart):
+    coordinates = {"lat": (["lat"], LATITUDE, 13.0 - np.arange(4)), "lon": (["lon"], LONGITUDE, 10.0 + np.arange(4))}
+    variable = only(take_apart(netcdf({**coordinates, "a": (["lat", "lon"], {}, numbers(4, 4))})))
+    assert (variable.error, variable.epsg) == (None, 4326)
+
+
+@pytest.mark.parametrize("fill", [{}, {"_FillValue": np.int16(-9)}])
+@pytest.mark.parametrize("limits", [{"valid_range": np.array([5, 9], "i2")}, {"valid_min": np.int16(5)}])
+def test_values_beyond_the_valid_range_are_kept_and_the_range_is_said(take_apart, fill, limits):
+    variable = only(take_apart(grid("t", numbers(4, 5, dtype="i2"), {**limits, **fill})))
+    with rasterio.open(variable.path) as staged:
+        assert staged.read(1).ravel().tolist() == list(range(20))
+    (note,) = [note for note in variable.notes if "valid" in note]
+    assert note.startswith(f"its {next(iter(limits))} is 5")
+    assert "are kept" in note
+
+
 def test_a_grid_mapping_gives_the_crs(take_apart):
     mapping = {
         "grid_mapping_name": "transverse_mercator", "latitude_of_projection_origin": 0.0, "longitude_of_central_meridian": -75.0,

@@ -34,6 +34,16 @@ def test_a_raster_takes_its_world_file_and_its_appended_sidecars():
     assert found["other.tif"] == (Kind.RASTER, set())
 
 
+def test_rpcs_in_a_text_file_belong_to_their_raster_and_to_nothing_else():
+    found = sources_of("a/Scene.TIF", "a/Scene_RPC.TXT", "b/scene_rpc.txt", "c/roads.geojson", "c/roads_rpc.txt")
+    assert found == {
+        "a/Scene.TIF": (Kind.RASTER, {"a/Scene_RPC.TXT"}),
+        "b/scene_rpc.txt": (Kind.COMPANION, set()),
+        "c/roads.geojson": (Kind.VECTOR, set()),
+        "c/roads_rpc.txt": (Kind.COMPANION, set()),
+    }
+
+
 def test_a_sidecar_without_an_owner_is_its_own_source():
     assert sources_of("lonely.tfw")["lonely.tfw"][0] is Kind.SIDECAR
 
