@@ -134,6 +134,17 @@ def other_body(crs: CRS | None) -> str | None:
         return None
 
 
+def heights(crs: CRS) -> str | None:
+    """What a CRS measures heights from, and in which unit, for people; None where it says nothing of heights."""
+    from pyproj import CRS as Known  # noqa: N811 - rasterio has the other one
+
+    known = Known.from_wkt(wkt2(crs))
+    for part in known.sub_crs_list or (known,):
+        if part.is_vertical:
+            return f"by {part.name!r} in {part.axis_info[0].unit_name}"
+    return f"above the ellipsoid in {known.axis_info[2].unit_name}" if len(known.axis_info) == 3 else None
+
+
 @functools.lru_cache(maxsize=64)
 def _other_body(wkt: str) -> str | None:
     """The same of a CRS as WKT; a delivery has few of them, and parsing one takes a millisecond."""

@@ -156,7 +156,7 @@ def inspect(path: Path) -> RasterInfo:
         if driver == "AAIGrid":
             ascii_grid.refuse_wrong_values(path, dataset)
         if driver == "XYZ":
-            xyz.refuse_wrong_values(path)
+            xyz.refuse_wrong_values(path, dataset)
         if driver in {"EHdr", "ENVI"}:
             notes += filter(None, [_raw_notes(dataset, path)])
         if driver == "HFA":
@@ -398,7 +398,7 @@ def _kind(dataset: Any, nbits: int | None, *, palette: bool) -> PixelKind:
         return PixelKind.CONTINUOUS
     if nbits == 1:
         return PixelKind.MASK
-    if palette:
+    if palette or dataset.tags(1).get("LAYER_TYPE", "").lower() == "thematic":  # as ERDAS Imagine says it
         return PixelKind.CATEGORICAL
     if dataset.count >= 3 or {"red", "green", "blue"} & {c.name for c in dataset.colorinterp}:
         return PixelKind.IMAGERY

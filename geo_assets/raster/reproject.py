@@ -27,7 +27,7 @@ from rasterio.warp import calculate_default_transform
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster import gdal
-from geo_assets.raster.georeference import dataset_crs, georeferencing
+from geo_assets.raster.georeference import dataset_crs, georeferencing, heights
 from geo_assets.raster.inspect import MAX_SIDE, RasterInfo, dtype_names, numpy_dtype
 from geo_assets.raster.models import ConvertRequest, Georeferencing, PixelKind, ResamplingName
 from geo_assets.raster.pixels import alpha_band, has_own_mask, is_nodata, pieces
@@ -94,6 +94,8 @@ def warped(dataset: Any, info: RasterInfo, target: CRS, request: ConvertRequest,
     _refuse_what_cannot_be_warped(info)
     by_transform = georeferencing(dataset) is Georeferencing.TRANSFORM
     crs, transform = dataset_crs(dataset), dataset.transform
+    if info.kind is PixelKind.CONTINUOUS:
+        notes.extend(_heights_kept(info, crs, target))
     if by_transform:
         crs, transform = within_half_a_turn(crs, transform, dataset.width)
     options = {
@@ -111,6 +113,24 @@ def warped(dataset: Any, info: RasterInfo, target: CRS, request: ConvertRequest,
         if request.resolution is None:
             _compare_pixels(dataset, view, info, notes)
         yield view
+
+
+def _heights_kept(info: RasterInfo, crs: CRS | None, target: CRS) -> Iterator[str]:
+    """Yield a note where heights stay in a system that the target CRS does not name: they are not converted.
+
+    Raises:
+        GeoAssetsError: INVALID_CRS, the target names another system.
+    """
+    now, then = (heights(each) if each else None for each in (crs, target))
+    if then is None and now is not None:
+        yield f"its heights are still {now}, of which the target CRS says nothing"
+    if then is not None and now != then:
+        raise GeoAssetsError(
+            "INVALID_CRS",
+            f"{info.path.name} has heights {now or 'of which its CRS says nothing'}; the target CRS has them {then},"
+            " and they are not converted",
+            remedy="name a target CRS without heights; convert the heights before, for example with gdalwarp -t_srs",
+        )
 
 
 def _validity(dataset: Any) -> dict[str, Any]:

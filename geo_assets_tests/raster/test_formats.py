@@ -228,6 +228,16 @@ def test_points_on_a_grid_are_a_raster_and_a_word_among_them_is_none(folder, con
     assert error.value.code == "UNREADABLE"
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_points_on_a_grid_that_lack_some_are_refused_where_no_value_says_so(folder, converted, end):
+    rows = [f"{250005 + 10 * c} {5886995 - 10 * r} {r * 7 + c}" for r in range(6) for c in range(7)]
+    del rows[10], rows[17]
+    (folder / "in.xyz").write_bytes(end.join(["x y z", *rows]).encode())
+    with pytest.raises(GeoAssetsError, match="has 40 points for the 42 places of its grid") as error:
+        converted(folder, source_crs="EPSG:25833")
+    assert (error.value.code, bool(error.value.remedy)) == ("RASTER_UNSUPPORTED", True)
+
+
 def test_tiles_of_a_map_are_one_raster(folder, converted):
     values = pixels(3, "uint8")
     copied(folder / "in.mbtiles", "MBTiles", values, {**PLACE, "crs": "EPSG:3857"}, TILE_FORMAT="PNG")

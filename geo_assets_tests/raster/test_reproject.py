@@ -19,6 +19,12 @@ def dem(path, nodata=-9999.0, **profile):
     return write(path, heights, nodata=nodata, crs="EPSG:4326", transform=from_origin(7, 50, 1e-3, 1e-3), **profile)
 
 
+def in_crs(path, crs):
+    with rasterio.open(path, "r+") as dataset:
+        dataset.crs = crs
+    return path
+
+
 def by_gdal(source, crs: str, resampling: Resampling) -> np.ndarray:
     with rasterio.open(source) as dataset:
         transform, width, height = calculate_default_transform(
@@ -78,6 +84,35 @@ def test_classes_stay_classes_whatever_resampling_is_asked_for(tmp_path):
     made(source, target_crs="EPSG:4326", resampling="cubic")
     with rasterio.open(tmp_path / "out.tif") as dataset:
         assert set(np.unique(dataset.read())) <= {0, 10, 20, 200}
+
+
+def test_a_band_that_says_it_is_thematic_has_no_class_between_others(tmp_path):
+    classes = np.random.default_rng(0).choice(np.arange(190, dtype="uint8"), (1, 300, 300))
+    source = write(tmp_path / "in.tif", classes)
+    with rasterio.open(source, "r+") as dataset:
+        dataset.update_tags(1, LAYER_TYPE="thematic")
+    report = made(source, target_crs="EPSG:4326")
+    assert report.kind == "categorical"
+
+
+@pytest.mark.parametrize(
+    ("source_crs", "target_crs", "said"),
+    [
+        ("EPSG:2263+6360", "EPSG:5498", "'NAVD88 height (ftUS)' in US survey foot; the target CRS has them by 'NAVD88"),
+        ("EPSG:32618", "EPSG:4979", "of which its CRS says nothing; the target CRS has them above the ellipsoid"),
+    ],
+)
+def test_heights_are_never_given_another_system_than_they_are_in(tmp_path, source_crs, target_crs, said):
+    source = in_crs(dem(tmp_path / "in.tif"), source_crs)
+    with pytest.raises(GeoAssetsError) as error:
+        made(source, target_crs=target_crs)
+    assert error.value.code == "INVALID_CRS"
+    assert said in error.value.message
+
+
+def test_heights_that_the_target_crs_does_not_name_stay_with_a_note(tmp_path):
+    report = made(in_crs(dem(tmp_path / "in.tif"), "EPSG:32618+5703"), target_crs="EPSG:4326")
+    assert any("its heights are still by 'NAVD88 height' in metre" in note for note in report.warnings)
 
 
 def test_the_resolution_that_is_asked_for_is_the_one_that_comes(tmp_path):
