@@ -43,9 +43,8 @@ def list_layers(dataset: Dataset, *, attributes: bool = False) -> list[LayerRef]
         return [LayerRef(dataset)]
     import pyogrio
 
-    from geo_assets.vector.reader.ogr import KNOW_THEMSELVES, check_driver, configure
+    from geo_assets.vector.reader.ogr import KNOW_THEMSELVES, check_driver
 
-    configure()
     with reading(dataset):
         kinds = {(index, name): kind for index, (name, kind) in enumerate(_kinds(dataset))}
         layers = [
@@ -77,6 +76,9 @@ def _listed(path: Path, *_version: int) -> tuple[tuple[str, str | None], ...]:
     """As `_kinds`, of a version of a file: it is asked for twice, and GDAL opens the file each time."""
     import pyogrio
 
+    from geo_assets.vector.reader.ogr import configure
+
+    configure()
     return tuple((str(name), kind) for name, kind in pyogrio.list_layers(path))
 
 

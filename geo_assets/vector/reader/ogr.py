@@ -66,6 +66,7 @@ _IDLE_TALK = (
     "underflow encountered",
     "Several features with id", "Measured", "driver does not support open option", "Column mapping",
     "Field format", "geometry column",  # the columns that it leaves out are named by ourselves
+    "Unrecognized geometry type",
 )  # fmt: skip
 
 _CONFIGURATION = {
@@ -77,6 +78,14 @@ _CONFIGURATION = {
     "GML_ATTRIBUTES_TO_OGR_FIELDS": "NO",
     "OGR_XLSX_HEADERS": "FORCE",  # the first row names the columns
 }
+
+#: Layers' kinds of geometry that GDAL has and pyogrio refuses, with the whole file: any kind with z, m or both, and the
+#: codes from `_FIRST_CURVE` to triangles (17). The kinds of their features are what counts.
+_ANY_KIND = "Unknown"
+_KINDS_WITHOUT_NAME = (
+    0x80000000, -0x80000000, 2000, 3000,
+    *(code + dimensions for code in range(_FIRST_CURVE, 18) for dimensions in (0, 1000, 2000, 3000)),
+)  # fmt: skip
 
 #: Has GDAL read a GeoPackage feature by feature.
 _BY_FEATURE = "OGR_GPKG_STREAM_BASE_IMPL"
@@ -202,8 +211,11 @@ def _declared(ref: LayerRef, info: dict[str, Any], table: Any) -> int | None:
 def configure() -> None:
     """Configure GDAL before it opens anything."""
     import pyogrio
+    from pyogrio._geometry import GEOMETRY_TYPES
 
     pyogrio.set_gdal_config_options(_CONFIGURATION)
+    for code in _KINDS_WITHOUT_NAME:
+        GEOMETRY_TYPES.setdefault(code, _ANY_KIND)
 
 
 def check_driver(dataset: Dataset, driver: str) -> None:
