@@ -90,6 +90,15 @@ def test_wkt_becomes_the_geometry_and_needs_a_crs(rows):
     assert list(sent[0]) == ["n", "geom"]
 
 
+def test_a_column_of_words_that_begin_as_wkt_does_is_no_geometry(rows):
+    plan, sent, _ = rows("shape,lon,lat\ntriangle,1,2\nPoint,3,4\n")
+    assert (plan.geometry_type, plan.bounds, [row["shape"] for row in sent]) == (
+        "POINT",
+        (1, 2, 3, 4),
+        ["triangle", "Point"],
+    )
+
+
 def test_x_and_y_do_not_say_which_crs_they_are_in(rows):
     with pytest.raises(GeoAssetsError) as caught:
         rows("x,y\n500000,5000000\n")

@@ -34,7 +34,8 @@ from geo_assets.vector.reader.wkb import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_CURVES = {
+#: What PostGIS and GEOS have, and these tables do not, by WKB code.
+CURVES = {
     8: "CircularString",
     9: "CompoundCurve",
     10: "CurvePolygon",
@@ -59,6 +60,7 @@ ARC_STEP_DEGREES = 4
 EMPTY = "empty geometry"
 NULL = "no geometry"
 COLLECTION_OF_ONE_KIND = "geometry collection of one kind"
+CURVED_COLLECTION = "geometry collection with curves is not supported"
 COLLECTION_OF_SEVERAL_KINDS = "geometry collection of several kinds"
 
 #: No CRS in use has coordinates beyond; they are garbage, and spoil extents and indexes.
@@ -176,7 +178,12 @@ def clean(
 
 
 def _unsupported_reason(code: int) -> str:
-    return f"{_CURVES[code]} geometry is not supported" if code in _CURVES else UNREADABLE
+    return unsupported(CURVES[code]) if code in CURVES else UNREADABLE
+
+
+def unsupported(kind: str) -> str:
+    """Return why a geometry of a kind that tables do not have is rejected."""
+    return f"{kind} geometry is not supported"
 
 
 def _parse(values: Geometries, rows: NDArray[np.int64], result: Cleaned) -> None:
@@ -228,11 +235,17 @@ def _drop_m(result: Cleaned) -> None:
 
 
 def _unwrap_collections(result: Cleaned) -> None:
-    """Turn a collection of one kind into the Multi geometry of its members; one of several kinds stays a collection."""
+    """Turn a collection of one kind into the Multi geometry of its members; one of several kinds stays a collection,
+    one with curves, which GEOS reads and shapely cannot handle, is rejected.
+    """
     import shapely
 
     for row in np.flatnonzero(shapely.get_type_id(result.geometries) == _SHAPELY_IDS[COLLECTION]).tolist():
-        members = _members(result.geometries[row])
+        try:
+            members = _members(result.geometries[row])
+        except NotImplementedError:
+            result.reject(np.asarray([row]), CURVED_COLLECTION)
+            continue
         if len({shapely.get_dimensions(member) for member in members}) == 1:
             make = (shapely.multipoints, shapely.multilinestrings, shapely.multipolygons)[
                 int(shapely.get_dimensions(members[0]))

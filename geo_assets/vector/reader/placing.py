@@ -49,8 +49,9 @@ _GEOMETRIES = {
 _POINTS = {"geo_point_2d", "geo_point", "geo point", "geopoint"}
 
 _WKT = re.compile(
-    r"\s*(?:SRID=(\d+);)?\s*(?:MULTI)?"
-    r"(?:POINT|LINESTRING|POLYGON|GEOMETRYCOLLECTION|CURVE|SURFACE|CIRCULARSTRING|COMPOUNDCURVE)\b",
+    r"\s*(?:SRID=(\d+);)?\s*((?:MULTI)?"
+    r"(?:POINT|LINESTRING|POLYGON|GEOMETRYCOLLECTION|CURVE|SURFACE|CIRCULARSTRING|COMPOUNDCURVE|CURVEPOLYGON"
+    r"|POLYHEDRALSURFACE|TIN|TRIANGLE))\s*(?:ZM|Z|M)?\s*(?:\(|EMPTY\b)",
     re.IGNORECASE,
 )
 _HEX = re.compile(r"\s*(?:\\x)?0[01][0-9A-Fa-f]{16,}\s*")
@@ -331,7 +332,7 @@ def _from_values(values: list[Any], kind: str, srid: int | None) -> tuple[pa.Arr
         try:
             geometries = shapely.from_wkt(np.asarray([value or None for value in values], dtype=object))
             return pa.array(shapely.to_wkb(geometries, flavor="iso"), pa.binary()), {}
-        except shapely.errors.ShapelyError:
+        except (shapely.errors.ShapelyError, NotImplementedError):
             pass
     for row, value in enumerate(values):
         if value is None or (isinstance(value, str) and not value.strip()):
@@ -363,5 +364,14 @@ def _one(value: str, kind: str) -> tuple[bytes | None, str | None]:
     try:
         text = re.sub(r"^\s*SRID=\d+;", "", value, flags=re.IGNORECASE)
         return shapely.to_wkb(shapely.from_wkt(text), flavor="iso"), None
-    except shapely.errors.ShapelyError:
-        return None, NOT_WKT
+    except (shapely.errors.ShapelyError, NotImplementedError):
+        return None, _fault_of_wkt(text)
+
+
+def _fault_of_wkt(text: str) -> str:
+    """Return what is wrong with text that shapely does not take for WKT: a curve, by its name, or rubbish."""
+    from geo_assets.vector.reader.geometry import CURVES, unsupported
+
+    match = _WKT.match(text)
+    kinds = {kind.upper(): kind for kind in CURVES.values()}
+    return unsupported(kinds[match[2].upper()]) if match and match[2].upper() in kinds else NOT_WKT
