@@ -20,6 +20,7 @@ from urllib.parse import unquote
 import numpy as np
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.vector.reader.arrow_types import as_binary, holds_bytes, holds_text, settled, without_views
 from geo_assets.vector.reader.batches import (
     BATCH_ROWS,
     WKB_EXTENSIONS,
@@ -74,9 +75,29 @@ class _Geometry:
 
     def wkb(self, batch: pa.RecordBatch, at: int) -> tuple[pa.Array, dict[int, str]]:
         """Return the WKB of one batch, whose geometry is column `at`, and what is wrong by row."""
-        if self.encoding == "WKB":
-            return storage(batch.column(at)), {}
-        return _from_native(storage(batch.column(at)), self.encoding), {}
+        column = storage(batch.column(at))
+        return (as_binary(column) if self.encoding == "WKB" else _from_native(column, self.encoding)), {}
+
+    def check_type(self, schema: pa.Schema, title: str) -> None:
+        """Refuse a column that cannot hold what its encoding says.
+
+        Raises:
+            GeoAssetsError: VECTOR_UNSUPPORTED.
+        """
+        if self.position < 0:
+            return
+        column = schema.field(self.position)
+        if holds_bytes(column.type) if self.encoding == "WKB" else _holds_native(column.type, self.encoding):
+            return
+        raise GeoAssetsError(
+            "VECTOR_UNSUPPORTED",
+            f"the geometry column {column.name[:63]!r} of {title} has the type {str(column.type)[:100]}, which cannot"
+            f" hold its encoding, {self.encoding}",
+            remedy=(
+                "where it is text, name it with --geometry-column (geometry_column of a job), which reads WKT; else"
+                " write it as WKB in a column of bytes, and upload it again"
+            ),
+        )
 
 
 @contextmanager
@@ -92,12 +113,13 @@ def open_parquet(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
     with pq.ParquetFile(parts.paths[0], pre_buffer=False) as file:
         schema = file.schema_arrow
         geometry = _find_geometry(file, ref, attributes=attributes)
+    geometry.check_type(schema, ref.title)
     dropped = {geometry.position, schema.get_field_index(geometry.covering) if geometry.covering else -1}
     if geometry.placing is not None:
         dropped = {geometry.placing.geometry if geometry.placing.geometry is not None else -1}
     positions = [i for i in range(len(schema)) if i not in dropped]
     names = [*(schema.field(i).name for i in positions), *parts.keys]
-    types = [*(schema.field(i).type for i in positions), *parts.types]
+    types = [*(without_views(schema.field(i).type) for i in positions), *parts.types]
     read = _Reader(ref, parts, schema, geometry, positions)
     yield OpenLayer(names, types, geometry.crs, read.batches, warnings=geometry.notes, findings=Findings())
 
@@ -144,7 +166,7 @@ class _Reader:
         at = {name: i for i, name in enumerate(batch.schema.names)}
         distinct = len(at) == batch.num_columns
         columns = [
-            batch.column(at[self.schema.names[p]] if distinct else p) if i in needed else None
+            settled(batch.column(at[self.schema.names[p]] if distinct else p)) if i in needed else None
             for i, p in enumerate(self.positions)
         ]
         columns += self.parts.values(number, len(batch))
@@ -228,7 +250,7 @@ def _find_geometry(file: pq.ParquetFile, ref: LayerRef, *, attributes: bool) -> 
         return _plain(file, ref, options)
     text = (schema.metadata or {}).get(b"geo")
     logical = _logical_types(file)
-    found = _declared(text, schema, ref.title) if text is not None else _by_type(schema, logical)
+    found = _declared(text, schema, ref.title, None) if text is not None else _by_type(schema, logical)
     if found is None:
         if attributes:
             return _Geometry(-1, None)
@@ -316,15 +338,15 @@ def _parquet_crs(said: dict[str, Any]) -> str | None:
     return str(crs)
 
 
-def _declared(text: bytes, schema: pa.Schema, title: str) -> _Geometry:
-    """Return the geometry that GeoParquet's metadata declares.
+def _declared(text: bytes, schema: pa.Schema, title: str, wanted: str | None) -> _Geometry:
+    """Return a geometry as GeoParquet's metadata declares it; the primary one where none is named.
 
     Raises:
         GeoAssetsError: VECTOR_UNSUPPORTED, another encoding; UNREADABLE, the metadata is wrong.
     """
     try:
         geo = json.loads(text)
-        name = geo["primary_column"]
+        name = wanted or geo["primary_column"]
         column = geo["columns"][name]
         encoding = column["encoding"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -373,23 +395,17 @@ def _geoarrow_crs(column: pa.Field) -> str | None:
 
 
 def _plain(file: pq.ParquetFile, ref: LayerRef, options: LayerOptions) -> _Geometry:
-    """Return the geometry that an option names in a plain table: binary is WKB, text is detected."""
-    import pyarrow as pa
-
+    """Return the geometry that an option names: as the file declares it, else binary is WKB, text is detected."""
     from geo_assets.vector.where import find_column
 
     schema = file.schema_arrow
     wanted = options.geometry_column or options.wkt
     if wanted:
         position = find_column(wanted, schema.names, "the geometry column", ref.title)
-        kind = schema.field(position).type
-        if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or _is_geometry(schema.field(position)):
-            crs = (
-                _geoarrow_crs(schema.field(position))
-                if _is_geometry(schema.field(position))
-                else _logical_crs(file, schema.names[position])
-            )
-            return _Geometry(position, crs)
+        if not holds_text(schema.field(position).type):
+            found = _named(file, position, ref.title)
+            if found is not None:
+                return found
         options = options.model_copy(update={"wkt": schema.names[position]})
     sample = next(file.iter_batches(_SAMPLE_ROWS, use_threads=False), None)
     rows = (
@@ -401,9 +417,41 @@ def _plain(file: pq.ParquetFile, ref: LayerRef, options: LayerOptions) -> _Geome
     return _Geometry(-1, placing.crs if placing else None, placing=placing)
 
 
+def _named(file: pq.ParquetFile, position: int, title: str) -> _Geometry | None:
+    """Return the geometry of a column as the file declares it, or as WKB where it is bytes; None: neither."""
+    schema = file.schema_arrow
+    column, text = schema.field(position), (schema.metadata or {}).get(b"geo")
+    if text is not None and column.name in _geo_columns(text):
+        return _declared(text, schema, title, column.name)
+    kind = extension_name(column).removeprefix(b"geoarrow.").decode("ascii", "replace")
+    if kind in _NATIVE:
+        return _Geometry(position, _geoarrow_crs(column), kind)
+    if not holds_bytes(column.type):
+        return None
+    crs = _geoarrow_crs(column) if _is_geometry(column) else _logical_crs(file, column.name)
+    return _Geometry(position, crs)
+
+
 def _logical_crs(file: pq.ParquetFile, name: str) -> str | None:
     said = _logical_types(file).get(name)
     return _parquet_crs(said) if said is not None else None
+
+
+def _holds_native(kind: pa.DataType, encoding: str) -> bool:
+    """Whether a type nests lists around a position as a native encoding does."""
+    import pyarrow as pa
+
+    def stored(kind: pa.DataType) -> pa.DataType:
+        return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+
+    rest = stored(kind)
+    for _ in range(_NATIVE[encoding][0]):
+        if not (pa.types.is_list(rest) or pa.types.is_large_list(rest)):
+            return False
+        rest = stored(rest.value_type)
+    if pa.types.is_struct(rest):
+        return {"x", "y"} <= {f.name for f in rest}
+    return bool(pa.types.is_fixed_size_list(rest)) and rest.list_size >= 2
 
 
 def _from_native(column: pa.Array, encoding: str) -> pa.Array:

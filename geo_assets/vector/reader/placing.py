@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.vector.reader.arrow_types import as_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -103,7 +104,7 @@ class Placing:
 
     def place(self, batch: pa.RecordBatch) -> tuple[pa.Array, dict[int, str]]:
         """Return WKB of each row, null where it is empty; and what is wrong by row."""
-        columns = [batch.column(i) for i in self.columns]
+        columns = [as_text(batch.column(i)) for i in self.columns]
         if self.kind == "pair":
             return _from_pair(columns[0], columns[1], self.decimal)
         if self.kind == "point":
