@@ -97,6 +97,14 @@ def _parsed(text: str) -> CRS | None:
     return None if unknown else _horizontal(crs)
 
 
+def are_one(a: CRS, b: CRS) -> bool:
+    """Whether two CRSs are the same but for how they are written and the order of their axes."""
+    if a.equals(b, ignore_axis_order=True):
+        return True
+    authority, code, _ = _code_of(a)
+    return code is not None and (authority, code) == _code_of(b)[:2]
+
+
 @dataclass(frozen=True, slots=True)
 class Heights:
     """What a CRS says about heights, which the SRID of a table cannot."""

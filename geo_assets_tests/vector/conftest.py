@@ -103,7 +103,7 @@ class Loaded:
 
 @pytest.fixture
 def private(tmp_path):
-    """Copies a file (and the files beside it with the same stem) into a directory of its own."""
+    """Copies a file (and the files beside it with the same stem) or a folder into a directory of its own."""
     count = 0
 
     def copy(path: Path) -> Path:
@@ -111,6 +111,8 @@ def private(tmp_path):
         count += 1
         folder = tmp_path / f"source{count}"
         folder.mkdir()
+        if path.is_dir():
+            shutil.copytree(path, folder / path.name)
         for part in path.parent.glob(f"{path.stem}.*"):
             if part.is_file():
                 shutil.copy(part, folder)

@@ -4,6 +4,7 @@ import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyproj
 import pytest
 import shapely
 
@@ -128,3 +129,65 @@ def test_a_second_geometry_that_is_named_is_read_as_the_file_declares_it(tmp_pat
     two.to_parquet(tmp_path / "a.parquet", geometry_encoding=encoding)
     (plan,) = look(tmp_path / "a.parquet", geometry_column="centre").layers
     assert (plan.srid, plan.bounds) == (25832, (500000, 5700000, 500000, 5700000))
+
+
+def parts(folder, *crs, empty=()):
+    """A folder of GeoParquet files of two points, each in its CRS; of those in `empty` no row is left."""
+    folder.mkdir()
+    for number, each in enumerate(crs):
+        points(2, crs=each)[: 0 if number in empty else 2].to_parquet(folder / f"{number}.parquet")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("crs", "said"),
+    [
+        ((25832, 25832, 25833), "0.parquet is in 'ETRS89 / UTM zone 32N', 2.parquet in 'ETRS89 / UTM zone 33N'"),
+        ((4326, 25832), "0.parquet is in 'WGS 84', 1.parquet in 'ETRS89 / UTM zone 32N'"),
+        ((25832, None), "0.parquet is in 'ETRS89 / UTM zone 32N', 1.parquet in no CRS"),
+    ],
+    ids=["another", "degrees and metres", "none"],
+)
+def test_parts_in_different_crs_are_refused_and_named(tmp_path, look, crs, said):
+    folder = parts(tmp_path / "a.parquet", *crs)
+    with pytest.raises(GeoAssetsError) as caught:
+        look(folder)
+    assert caught.value.code == "INVALID_CRS"
+    assert said in str(caught.value)
+    assert "--override-crs" in caught.value.remedy
+    assert look(folder, source_crs="EPSG:25832", override_crs=True).layers[0].srid == 25832
+
+
+def test_parts_in_one_crs_that_is_written_in_different_ways_are_one_table(tmp_path, look):
+    utm = pyproj.CRS(25832)
+    (plan,) = look(parts(tmp_path / "a.parquet", utm, utm.to_wkt(), utm.to_wkt("WKT1_ESRI"))).layers
+    assert (plan.srid, plan.feature_count) == (25832, 6)
+    (plan,) = look(parts(tmp_path / "b.parquet", "OGC:CRS84", 4326)).layers
+    assert (plan.srid, plan.feature_count) == (4326, 4)
+
+
+def test_a_part_without_rows_or_without_metadata_says_nothing_of_the_crs(tmp_path, look):
+    folder = parts(tmp_path / "a.parquet", 25832, 4326, empty=[1])
+    bare = pq.read_table(folder / "0.parquet").replace_schema_metadata(None)
+    pq.write_table(bare, folder / "2.parquet")
+    (plan,) = look(folder).layers
+    assert (plan.srid, plan.feature_count) == (25832, 4)
+
+
+def test_a_part_whose_crs_is_not_told_is_in_that_which_is_named(tmp_path, look):
+    folder = parts(tmp_path / "a.parquet", None, 25832)
+    assert look(folder, source_crs="EPSG:25832").layers[0].srid == 25832
+    with pytest.raises(GeoAssetsError, match=r"0\.parquet is in 'ETRS89 / UTM zone 33N', 1\.parquet in 'ETRS89"):
+        look(folder, source_crs="EPSG:25833")
+
+
+def test_parts_with_different_geometries_are_refused(tmp_path, look):
+    folder = tmp_path / "a.parquet"
+    folder.mkdir()
+    two = points(1)
+    two["centre"] = two.geometry
+    two.to_parquet(folder / "0.parquet")
+    two.set_geometry("centre").to_parquet(folder / "1.parquet")
+    with pytest.raises(GeoAssetsError, match=r"0\.parquet 'geometry', 1\.parquet 'centre'"):
+        look(folder)
+    assert look(folder, geometry_column="centre").layers[0].feature_count == 2

@@ -1,7 +1,8 @@
 """Parquet, by pyarrow: GeoParquet with WKB or native encodings, Parquet's own geometry types, and plain tables whose
 geometry is named.
 
-Here: one file, or a folder of parts that is one table. Not here: repair of geometries (`geometry.py`).
+Here: one file, or a folder of parts that is one table. Not here: coordinates as nested lists (`native.py`), repair of
+geometries (`geometry.py`).
 
 The geometry column is determined by, in this order: the option, GeoParquet's metadata, an Arrow extension type,
 Parquet's logical type.
@@ -19,7 +20,9 @@ from urllib.parse import unquote
 
 import numpy as np
 
+from geo_assets.epsg import parse_code
 from geo_assets.errors import GeoAssetsError
+from geo_assets.vector.crs import are_one, parse_file_crs
 from geo_assets.vector.reader.arrow_types import as_binary, holds_bytes, holds_text, settled, without_views
 from geo_assets.vector.reader.batches import (
     BATCH_ROWS,
@@ -33,6 +36,7 @@ from geo_assets.vector.reader.batches import (
     storage,
 )
 from geo_assets.vector.reader.findings import Findings
+from geo_assets.vector.reader.native import NATIVE, from_native, holds_native
 from geo_assets.vector.reader.placing import Placing, find_placing
 from geo_assets.vector.reader.text_values import TypeGuess
 
@@ -44,16 +48,6 @@ if TYPE_CHECKING:
 
 #: In GeoParquet and Parquet a file without "crs" is in longitude and latitude on WGS 84.
 _DEFAULT_CRS = "OGC:CRS84"
-
-#: GeoParquet 1.1's native encodings: nesting of lists around a position, and the shapely type.
-_NATIVE = {
-    "point": (0, 0),
-    "linestring": (1, 1),
-    "polygon": (2, 3),
-    "multipoint": (1, 4),
-    "multilinestring": (2, 5),
-    "multipolygon": (3, 6),
-}
 
 _BOX_FIELDS = frozenset({"xmin", "ymin", "xmax", "ymax", "zmin", "zmax"})
 _NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
@@ -76,7 +70,7 @@ class _Geometry:
     def wkb(self, batch: pa.RecordBatch, at: int) -> tuple[pa.Array, dict[int, str]]:
         """Return the WKB of one batch, whose geometry is column `at`, and what is wrong by row."""
         column = storage(batch.column(at))
-        return (as_binary(column) if self.encoding == "WKB" else _from_native(column, self.encoding)), {}
+        return (as_binary(column) if self.encoding == "WKB" else from_native(column, self.encoding)), {}
 
     def check_type(self, schema: pa.Schema, title: str) -> None:
         """Refuse a column that cannot hold what its encoding says.
@@ -87,7 +81,7 @@ class _Geometry:
         if self.position < 0:
             return
         column = schema.field(self.position)
-        if holds_bytes(column.type) if self.encoding == "WKB" else _holds_native(column.type, self.encoding):
+        if holds_bytes(column.type) if self.encoding == "WKB" else holds_native(column.type, self.encoding):
             return
         raise GeoAssetsError(
             "VECTOR_UNSUPPORTED",
@@ -150,6 +144,8 @@ class _Reader:
         for number, path in enumerate(self.parts.paths):
             with pq.ParquetFile(path, pre_buffer=False) as file:
                 self._check(file.schema_arrow, path)
+                if number and file.metadata.num_rows:
+                    self._check_geometry(file, path)
                 columns = None if wanted is None else [schema.names[i] for i in wanted]
                 for batch in file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False):
                     yield self._batch(batch, needed, number, first)
@@ -197,6 +193,42 @@ class _Reader:
                 f" {', '.join(map(repr, (differing + missing)[:5]))}",
                 remedy="write all parts with one schema, and upload them again",
             )
+
+    def _check_geometry(self, file: pq.ParquetFile, path: Path) -> None:
+        """Refuse a part that says that its geometry is another column or in another CRS than that of the first.
+
+        Raises:
+            GeoAssetsError: UNREADABLE; INVALID_CRS.
+        """
+        first, own = self.geometry, self.ref.dataset.options
+        if first.placing is not None or first.position < 0:
+            return
+        found = _find_geometry(file, self.ref, attributes=True)
+        said = (self.parts.paths[0].name, path.name)
+        if found.position not in {-1, first.position}:
+            names = [self.schema.names[place] for place in (first.position, found.position)]
+            raise GeoAssetsError(
+                "UNREADABLE",
+                f"the parts of {self.ref.dataset.name} have different geometries: {said[0]} {names[0]!r},"
+                f" {said[1]} {names[1]!r}",
+                remedy="name the one for all of them with --geometry-column (geometry_column of a job)",
+            )
+        if found.position < 0 or found.crs == first.crs or own.override_crs:
+            return
+        named = parse_code(own.source_crs) if own.source_crs else None
+        ours, theirs = (parse_file_crs(text) or named for text in (first.crs, found.crs))
+        if ours is theirs or (ours is not None and theirs is not None and are_one(ours, theirs)):
+            return
+        shown = ["no CRS" if crs is None else repr(crs.name) for crs in (ours, theirs)]
+        raise GeoAssetsError(
+            "INVALID_CRS",
+            f"the parts of {self.ref.dataset.name} are in different CRSs: {said[0]} is in {shown[0]}, {said[1]} in"
+            f" {shown[1]}",
+            remedy=(
+                "transform them to one and upload them again, or load the parts of each CRS as a table of their own;"
+                " where all are in one CRS in fact, name it with --source-crs and --override-crs"
+            ),
+        )
 
 
 @dataclass(slots=True)
@@ -308,7 +340,7 @@ def _by_type(schema: pa.Schema, logical: dict[str, dict[str, Any]]) -> _Geometry
         return _Geometry(position, _geoarrow_crs(schema.field(position)))
     for i, column in enumerate(schema):
         kind = extension_name(column).removeprefix(b"geoarrow.").decode("ascii", "replace")
-        if kind in _NATIVE:
+        if kind in NATIVE:
             return _Geometry(i, _geoarrow_crs(column), kind)
     for name, said in logical.items():
         notes = (
@@ -351,7 +383,7 @@ def _declared(text: bytes, schema: pa.Schema, title: str, wanted: str | None) ->
         encoding = column["encoding"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise GeoAssetsError("UNREADABLE", f"{title} has GeoParquet metadata that cannot be read") from error
-    if encoding != "WKB" and encoding not in _NATIVE:
+    if encoding != "WKB" and encoding not in NATIVE:
         raise GeoAssetsError(
             "VECTOR_UNSUPPORTED",
             f"{title} encodes its geometry as {str(encoding)[:40]!r}, which GeoParquet does not know",
@@ -424,7 +456,7 @@ def _named(file: pq.ParquetFile, position: int, title: str) -> _Geometry | None:
     if text is not None and column.name in _geo_columns(text):
         return _declared(text, schema, title, column.name)
     kind = extension_name(column).removeprefix(b"geoarrow.").decode("ascii", "replace")
-    if kind in _NATIVE:
+    if kind in NATIVE:
         return _Geometry(position, _geoarrow_crs(column), kind)
     if not holds_bytes(column.type):
         return None
@@ -435,54 +467,3 @@ def _named(file: pq.ParquetFile, position: int, title: str) -> _Geometry | None:
 def _logical_crs(file: pq.ParquetFile, name: str) -> str | None:
     said = _logical_types(file).get(name)
     return _parquet_crs(said) if said is not None else None
-
-
-def _holds_native(kind: pa.DataType, encoding: str) -> bool:
-    """Whether a type nests lists around a position as a native encoding does."""
-    import pyarrow as pa
-
-    def stored(kind: pa.DataType) -> pa.DataType:
-        return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
-
-    rest = stored(kind)
-    for _ in range(_NATIVE[encoding][0]):
-        if not (pa.types.is_list(rest) or pa.types.is_large_list(rest)):
-            return False
-        rest = stored(rest.value_type)
-    if pa.types.is_struct(rest):
-        return {"x", "y"} <= {f.name for f in rest}
-    return bool(pa.types.is_fixed_size_list(rest)) and rest.list_size >= 2
-
-
-def _from_native(column: pa.Array, encoding: str) -> pa.Array:
-    """Return WKB of separated or interleaved coordinates in nested lists; M is dropped."""
-    import pyarrow as pa
-    import shapely
-
-    depth, kind = _NATIVE[encoding]
-    present = np.asarray(column.is_valid())
-    rest, offsets = column.drop_null(), []
-    for _ in range(depth):
-        own = np.asarray(rest.offsets, dtype=np.int64)
-        offsets.append(own - own[0] if len(own) else np.zeros(1, np.int64))
-        rest = storage(rest.flatten())
-    made = np.full(len(column), None, dtype=object)
-    if present.any():
-        types = shapely.GeometryType
-        made[present] = shapely.from_ragged_array(types(kind), _coordinates(rest), tuple(reversed(offsets)) or None)
-    return pa.array(shapely.to_wkb(made, flavor="iso"), pa.binary())
-
-
-def _coordinates(positions: pa.Array) -> np.ndarray[Any, Any]:
-    import pyarrow as pa
-
-    if pa.types.is_struct(positions.type):
-        names = [name for name in ("x", "y", "z") if positions.type.get_field_index(name) >= 0]
-        columns = dict(zip([f.name for f in positions.type], positions.flatten(), strict=True))
-        return np.ascontiguousarray(
-            np.column_stack([columns[name].to_numpy(zero_copy_only=False) for name in names]), dtype=np.float64
-        )
-    width = positions.type.list_size
-    values = np.asarray(positions.flatten(), dtype=np.float64).reshape(-1, width)
-    xyz = len(positions.type.value_field.name) >= 3 and positions.type.value_field.name[2] == "z"
-    return np.ascontiguousarray(values[:, : 3 if width > 3 or (width == 3 and xyz) else 2])
