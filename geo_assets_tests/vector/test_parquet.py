@@ -1,5 +1,6 @@
 """Parquet as programs write it: geometries in each of Arrow's types for bytes, and parts that differ."""
 
+import datetime as dt
 import json
 
 import pyarrow as pa
@@ -191,3 +192,15 @@ def test_parts_with_different_geometries_are_refused(tmp_path, look):
     with pytest.raises(GeoAssetsError, match=r"0\.parquet 'geometry', 1\.parquet 'centre'"):
         look(folder)
     assert look(folder, geometry_column="centre").layers[0].feature_count == 2
+
+
+@pytest.mark.parametrize("kind", [pa.time32("s"), pa.time32("ms"), pa.time64("us"), pa.time64("ns")], ids=str)
+def test_a_time_that_no_clock_shows_is_null_and_counted(tmp_path, private, look, kind):
+    second = {"s": 1, "ms": 1000, "us": 10**6, "ns": 10**9}[kind.unit]
+    ticks = [90000 * second, 43200 * second, None, -3661 * second]
+    times = pa.array(ticks, pa.int32() if kind.bit_width == 32 else pa.int64()).view(kind)
+    path = geoparquet(tmp_path / "a.parquet", pa.array(WKB[:1] * 4), t=times)
+    file, report = send(private(path), look(path).layers[0])
+    sent = pa.ipc.open_stream(file).read_all().column("t")
+    assert sent.to_pylist() == [None, dt.time(12), None, None]
+    assert report.warnings == ("'t': 2 values not a time of day, now NULL: '25:00:00', '-01:01:01'",)

@@ -289,6 +289,19 @@ def test_what_stands_in_a_dbf_is_the_number_or_null(tmp_path, rows):
     assert "'F': 1 value not a number, now NULL: '12,5'" in said
 
 
+def test_a_time_of_mapinfo_that_no_clock_shows_is_null_and_counted(tmp_path, rows):
+    path = tmp_path / "a.mif"
+    path.write_text(
+        'Version 300\nCharset "WindowsLatin1"\nDelimiter ","\nCoordSys Earth Projection 1, 104\nColumns 1\n  t Time\n'
+        "Data\n\nPoint 7 51\nPoint 8 51\nPoint 9 51\nPoint 7 52\n"
+    )
+    path.with_suffix(".mid").write_text("250000000\n120000000\n\n240000000\n")
+    sent, said, plan, _ = rows(path)
+    assert (values(sent, "t"), plan.columns[0].sql_type) == ([None, dt.time(12), None, None], "time")
+    assert "'t': 2 values not a time of day, now NULL: '25:00:00', '24:00:00'" in said
+    assert [row["t"] for row in rows(path, where="t IS NOT NULL")[0]] == [dt.time(12)]
+
+
 def test_integers_of_many_digits_keep_them_all(tmp_path, rows):
     path = dbase(
         tmp_path / "a.shp", [("P", "N", 19, 0), ("Q", "N", 20, 0), ("X", "N", 19, 0)],

@@ -1,4 +1,5 @@
-"""Columns of Arrow as the rest of the reader handles them: of types that pyarrow can filter, a geometry as binary.
+"""Columns of Arrow as the rest of the reader handles them: of types that pyarrow can filter, a geometry as binary,
+times within a day.
 
 Here: types and arrays. Not here: which column is the geometry (`parquet.py`), wire types (`conversion.py`).
 """
@@ -8,9 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from geo_assets.vector.reader.batches import storage
+from geo_assets.vector.reader.findings import Findings
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+NO_TIME_OF_DAY = "not a time of day, now NULL"
+
+_DAY = 24 * 60 * 60  # seconds
+_TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # of a second
 
 
 def without_views(kind: pa.DataType) -> pa.DataType:
@@ -100,3 +107,27 @@ def as_binary(array: pa.Array) -> pa.Array:
     if isinstance(values, pa.DictionaryArray):
         values = values.dictionary_decode()
     return values if pa.types.is_large_binary(values.type) else values.cast(pa.binary())
+
+
+def times_of_day(array: pa.Array, column: str, findings: Findings) -> pa.Array:
+    """Return times of which those that no clock shows (25:00:00) are null, and counted; other values as they are."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = array.type
+    if not pa.types.is_time(kind):
+        return array
+    ticks = array.view(pa.int32() if pa.types.is_time32(kind) else pa.int64())
+    beyond = pc.or_(pc.less(ticks, 0), pc.greater_equal(ticks, _DAY * _TICKS[kind.unit]))
+    if not pc.any(beyond).as_py():
+        return array
+    found = ticks.filter(beyond)
+    findings.add(
+        column, NO_TIME_OF_DAY, [_clock(each // _TICKS[kind.unit]) for each in found[:5].to_pylist()], len(found)
+    )
+    return pc.if_else(beyond, pa.scalar(None, kind), array)
+
+
+def _clock(seconds: int) -> str:
+    minutes, rest = divmod(abs(seconds), 60)
+    return f"{'-' if seconds < 0 else ''}{minutes // 60:02}:{minutes % 60:02}:{rest:02}"

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.vector.reader.arrow_types import times_of_day
 from geo_assets.vector.reader.batches import BATCH_ROWS, Batch, LayerRef, OpenLayer, geometry_position, storage
 from geo_assets.vector.reader.findings import Findings
 from geo_assets.vector.reader.formats import Format
@@ -460,7 +461,8 @@ class _Batches:
             return column
         if position in fields.guesses and fields.guesses[position].wire == "time64[us]":
             return to_times(column)
-        return column.indices if isinstance(column, pa.DictionaryArray) else column
+        plain = column.indices if isinstance(column, pa.DictionaryArray) else column
+        return times_of_day(plain, fields.names[position], self._findings)
 
 
 def _linearised(ref: LayerRef, wkb: pa.Array, fids: pa.Array) -> tuple[pa.Array, int]:

@@ -23,7 +23,14 @@ import numpy as np
 from geo_assets.epsg import parse_code
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.crs import are_one, parse_file_crs
-from geo_assets.vector.reader.arrow_types import as_binary, holds_bytes, holds_text, settled, without_views
+from geo_assets.vector.reader.arrow_types import (
+    as_binary,
+    holds_bytes,
+    holds_text,
+    settled,
+    times_of_day,
+    without_views,
+)
 from geo_assets.vector.reader.batches import (
     BATCH_ROWS,
     WKB_EXTENSIONS,
@@ -115,7 +122,7 @@ def open_parquet(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
     names = [*(schema.field(i).name for i in positions), *parts.keys]
     types = [*(without_views(schema.field(i).type) for i in positions), *parts.types]
     read = _Reader(ref, parts, schema, geometry, positions)
-    yield OpenLayer(names, types, geometry.crs, read.batches, warnings=geometry.notes, findings=Findings())
+    yield OpenLayer(names, types, geometry.crs, read.batches, warnings=geometry.notes, findings=read.findings)
 
 
 @dataclass(slots=True)
@@ -127,6 +134,7 @@ class _Reader:
     schema: pa.Schema
     geometry: _Geometry
     positions: list[int]
+    findings: Findings = field(default_factory=Findings)
 
     def batches(self, only: Collection[int] | None) -> Iterator[Batch]:
         """Yield all batches; columns that are not needed are not read."""
@@ -162,7 +170,9 @@ class _Reader:
         at = {name: i for i, name in enumerate(batch.schema.names)}
         distinct = len(at) == batch.num_columns
         columns = [
-            settled(batch.column(at[self.schema.names[p]] if distinct else p)) if i in needed else None
+            self._column(self.schema.names[p], batch.column(at[self.schema.names[p]] if distinct else p))
+            if i in needed
+            else None
             for i, p in enumerate(self.positions)
         ]
         columns += self.parts.values(number, len(batch))
@@ -178,6 +188,9 @@ class _Reader:
             name = self.schema.names[self.geometry.position]
             wkb, faults = self.geometry.wkb(batch, at[name] if distinct else self.geometry.position)
         return Batch(columns, wkb, faults, places(first, len(batch)))
+
+    def _column(self, name: str, column: pa.Array) -> pa.Array:
+        return times_of_day(settled(column), name, self.findings)
 
     def _check(self, schema: pa.Schema, path: Path) -> None:
         if not schema.remove_metadata().equals(self.schema.remove_metadata()):
