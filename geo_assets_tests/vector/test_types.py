@@ -8,7 +8,15 @@ import pytest
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.models import ColumnPlan
-from geo_assets.vector.reader.conversion import NOT_JSON, NOT_UTF8, NUL_REMOVED, convert, wire_type
+from geo_assets.vector.reader.conversion import (
+    BEYOND_YEARS,
+    NOT_JSON,
+    NOT_UTF8,
+    NUL_REMOVED,
+    as_json,
+    convert,
+    wire_type,
+)
 from geo_assets.vector.types import arrow_type, sql_type
 
 
@@ -89,6 +97,21 @@ def test_nested_values_become_json_that_jsonb_takes():
     (text, nothing) = convert(array, "json", Counter()).storage.to_pylist()
     assert json.loads(text) == {"a": [1.5, "nan"], "b": "AA==", "c": "x"}
     assert nothing is None
+
+
+@pytest.mark.parametrize(
+    "beyond",
+    [pa.array([2**30], pa.int32()).view(pa.date32()), pa.array([2**62]).view(pa.timestamp("us"))],
+    ids=["d", "t"],
+)
+def test_a_date_beyond_the_years_of_json_is_null_there_and_counted(beyond):
+    nested = pa.StructArray.from_arrays([pa.array([1]), beyond], ["n", "when"])
+    lists = pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), nested)
+    notes = Counter()
+    assert convert(nested, "json", notes).storage.to_pylist() == ['{"n": 1, "when": null}']
+    assert convert(lists, "json", notes).storage.to_pylist() == ['[{"n": 1, "when": null}]']
+    assert as_json(["n", "when"], [pa.array([1]), beyond], 1, notes).storage.to_pylist() == ['{"n": 1, "when": null}']
+    assert notes == {BEYOND_YEARS: 3}
 
 
 def test_maps_become_objects_unless_a_key_repeats():

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _UINT64 = "decimal(20, 0)"
 
 NUL_REMOVED = "text with NUL characters, which were removed"
+BEYOND_YEARS = "beyond the years 1 to 9999, and null in JSON"
 NOT_UTF8 = "text that is not UTF-8, whose faulty bytes were replaced"
 NOT_JSON = "text that is not JSON in a JSON column, kept as a JSON string"
 
@@ -198,16 +199,37 @@ def _to_json(array: pa.Array, notes: Counter[str]) -> pa.Array:
             None if value is None else _checked_json(value, notes) for value in _text(array.storage, notes).to_pylist()
         ]
     else:
-        texts = [None if value is None else _dump(_jsonable(value)) for value in _nested_values(array)]
+        texts = [None if value is None else _dump(_jsonable(value)) for value in _nested_values(array, notes)]
     return pa.ExtensionArray.from_storage(pa.json_(), pa.array(texts, pa.string()))
 
 
-def _nested_values(array: pa.Array) -> list[Any]:
-    """Return Python values; a map becomes a dict, or a list of pairs where a key repeats."""
+def _nested_values(array: pa.Array, notes: Counter[str]) -> list[Any]:
+    """Return Python values; a map becomes a dict, or a list of pairs where a key repeats; a date that Python does not
+    have becomes None.
+    """
+    for options in ({"maps_as_pydicts": "strict"}, {}):
+        try:
+            return array.to_pylist(**options)  # type: ignore[no-any-return]
+        except KeyError:
+            continue
+        except (OverflowError, ValueError):
+            break
+    return [_nested_value(scalar, notes) for scalar in array]
+
+
+def _nested_value(scalar: Any, notes: Counter[str]) -> Any:
+    import pyarrow as pa
+
     try:
-        return array.to_pylist(maps_as_pydicts="strict")  # type: ignore[no-any-return]
-    except KeyError:
-        return array.to_pylist()  # type: ignore[no-any-return]
+        return scalar.as_py()
+    except (OverflowError, ValueError):
+        pass
+    if isinstance(scalar, pa.StructScalar):
+        return {field.name: _nested_value(scalar[i], notes) for i, field in enumerate(scalar.type)}
+    if isinstance(scalar, pa.ListScalar):
+        return [_nested_value(each, notes) for each in scalar.values]
+    notes[BEYOND_YEARS] += 1
+    return None
 
 
 def _checked_json(text: str, notes: Counter[str]) -> str:
@@ -252,18 +274,18 @@ def _plain_text(text: str) -> str:
     return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
-def as_json(names: Sequence[str], columns: Sequence[pa.Array], count: int) -> pa.Array:
-    """Return `count` rows of converted columns as JSON objects."""
+def as_json(names: Sequence[str], columns: Sequence[pa.Array], count: int, notes: Counter[str]) -> pa.Array:
+    """Return `count` rows of converted columns as JSON objects; what could not be kept is counted in `notes`."""
     import pyarrow as pa
 
-    values = [_json_values(column) for column in columns]
+    values = [_json_values(column, notes) for column in columns]
     rows = [{name: column[row] for name, column in zip(names, values, strict=True)} for row in range(count)]
     return pa.ExtensionArray.from_storage(pa.json_(), pa.array([_dump(_jsonable(row)) for row in rows], pa.string()))
 
 
-def _json_values(column: pa.Array) -> list[Any]:
+def _json_values(column: pa.Array, notes: Counter[str]) -> list[Any]:
     import pyarrow as pa
 
     if isinstance(column.type, pa.JsonType):
         return [None if text is None else json.loads(text) for text in column.storage.to_pylist()]
-    return column.to_pylist()  # type: ignore[no-any-return]
+    return _nested_values(column, notes)

@@ -332,7 +332,10 @@ class _Sender:
 
         rows = pa.array(list(reasons), pa.int64())
         attributes = as_json(
-            [column.name for column in self._plan.columns], [array.take(rows) for array in arrays], len(reasons)
+            [column.name for column in self._plan.columns],
+            [array.take(rows) for array in arrays],
+            len(reasons),
+            self._notes,
         )
         columns = [
             batch.fids.take(rows),
