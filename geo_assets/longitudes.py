@@ -1,10 +1,11 @@
-"""Longitudes on the circle. Here: the stretch around several spans, as RFC 7946 bounds boxes have it. Not here:
-latitudes, geometry.
+"""Longitudes on the circle. Here: the stretch around several spans, as RFC 7946 bounds boxes have it, and such a box as
+a polygon. Not here: other geometry.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 #: Degrees; a gap below it is rounding.
 _GRAIN = 1e-6
@@ -48,3 +49,20 @@ def stretch_of_many(spans: Iterable[tuple[float, float]]) -> tuple[float, float]
         min(w for w, _ in known) <= -180 + _GRAIN and max(e for _, e in known) >= 180 - _GRAIN
     )
     return (west, east) if is_there else (min(w for w, _ in known), max(e for _, e in known))
+
+
+def footprint(box: tuple[float, float, float, float]) -> dict[str, Any]:
+    """Return a box (west, south, east, north) as GeoJSON, exterior rings counter-clockwise; two polygons where it
+    crosses the antimeridian.
+    """
+    west, south, east, north = box
+    if west > east:
+        return {
+            "type": "MultiPolygon",
+            "coordinates": [[_ring(west, south, 180.0, north)], [_ring(-180.0, south, east, north)]],
+        }
+    return {"type": "Polygon", "coordinates": [_ring(west, south, east, north)]}
+
+
+def _ring(west: float, south: float, east: float, north: float) -> list[list[float]]:
+    return [[west, south], [east, south], [east, north], [west, north], [west, south]]

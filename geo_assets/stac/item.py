@@ -13,13 +13,12 @@ from datetime import datetime
 from typing import Any
 
 from geo_assets.capture import taken
-from geo_assets.longitudes import shortest_stretch
+from geo_assets.longitudes import footprint, shortest_stretch
 from geo_assets.raster.models import ConvertReport
 from geo_assets.stac.bands import asset_key
 from geo_assets.stac.eo import EXTENSION, common_name
 from geo_assets.stac.extent import union
 from geo_assets.text import slug
-from geo_assets.vector.crs import footprint
 from geo_assets.vector.geoparquet import PARQUET
 from geo_assets.vector.models import BoundingBox, LayerPlan
 

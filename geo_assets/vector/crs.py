@@ -358,21 +358,6 @@ def _is_wgs84(crs: str) -> bool:
     return bool(CRS.from_user_input(crs).to_epsg() == 4326)
 
 
-def footprint(box: BoundingBox) -> dict[str, Any]:
-    """Return the box as GeoJSON, exterior rings counter-clockwise; two polygons where it crosses the antimeridian."""
-    west, south, east, north = box
-    if west > east:
-        return {
-            "type": "MultiPolygon",
-            "coordinates": [[_ring(west, south, 180.0, north)], [_ring(-180.0, south, east, north)]],
-        }
-    return {"type": "Polygon", "coordinates": [_ring(west, south, east, north)]}
-
-
-def _ring(west: float, south: float, east: float, north: float) -> list[list[float]]:
-    return [[west, south], [east, south], [east, north], [west, north], [west, south]]
-
-
 def _within(value: float, limit: float) -> float:
     return max(-limit, min(limit, value))
 

@@ -13,6 +13,7 @@ from rasterio.transform import from_origin
 from shapely.geometry import shape
 
 from geo_assets.accounts import AzureAccount
+from geo_assets.longitudes import footprint
 from geo_assets.raster.cog import convert
 from geo_assets.raster.models import ConvertRequest
 from geo_assets.stac.item import CogAsset, FileAsset, cog_item, file_item, item_id, table_item
@@ -20,7 +21,6 @@ from geo_assets.stac.places import with_places
 from geo_assets.stac.provenance import SourceFile, cog_steps, file_steps, table_steps, with_provenance
 from geo_assets.stac.validation import validated
 from geo_assets.storage import azure
-from geo_assets.vector.crs import footprint
 from geo_assets.vector.models import InspectRequest
 from geo_assets.vector.reader.inspect import inspect
 from geo_assets_tests.golden import assert_golden

@@ -5,7 +5,8 @@ from pyproj.exceptions import CRSError
 
 from geo_assets.epsg import parse_code
 from geo_assets.errors import GeoAssetsError
-from geo_assets.vector.crs import footprint, geographic_box, parse_file_crs, plan_crs, transformer
+from geo_assets.longitudes import footprint
+from geo_assets.vector.crs import geographic_box, parse_file_crs, plan_crs, transformer
 
 LONDON = (528_895.0, 180_561.0, 529_803.0, 181_408.0)
 SHORTENED_NATIONAL_GRID = (

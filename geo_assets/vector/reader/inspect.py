@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from geo_assets.epsg import parse_code
 from geo_assets.errors import GeoAssetsError
+from geo_assets.longitudes import footprint
 from geo_assets.text import how_many
 from geo_assets.vector.crs import (
     axes_look_swapped,
-    footprint,
     geographic_box,
     heights_of,
     is_kept,
