@@ -475,6 +475,69 @@ def test_what_gdal_warns_of_while_it_reads_is_counted(tmp_path, rows):
     assert "warning of GDAL" not in said
 
 
+def kml(path, columns, *marks, text=""):
+    """A KML of points whose columns have these types (None: no type) and these texts."""
+    types = {name: f' type="{kind}"' if kind else "" for name, kind in columns.items()}
+    fields = "".join(f'<SimpleField name="{name}"{kind}/>' for name, kind in types.items())
+    data = "".join(
+        '<Placemark><ExtendedData><SchemaData schemaUrl="#s">'
+        + "".join(f'<SimpleData name="{name}">{value}</SimpleData>' for name, value in mark.items())
+        + "</SchemaData></ExtendedData><Point><coordinates>7,51</coordinates></Point></Placemark>"
+        for mark in marks
+    )
+    path.write_text(
+        f'<kml xmlns="http://www.opengis.net/kml/2.2"><Document>{text}<Schema name="s" id="s">{fields}</Schema>{data}'
+        "</Document></kml>"
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "texts", "expected", "said"),
+    [
+        ("int", ["7", " -8\n", "", "9.0"], [7, -8, None, 9], ""),
+        ("int", ["5000000000", "N/A", "12abc"], [5_000_000_000, None, None], "2 values not an integer"),
+        ("short", ["1.9", "70000", "1"], [None, 70_000, 1], "1 value not an integer that the column can hold, now"),
+        ("uint", ["4000000000", "9223372036854775808"], [4_000_000_000, None], "'9223372036854775808'"),
+        ("double", ["1.234,5", "1.5", "-2E3", "", "1e400"], [None, 1.5, -2000, None, None], "2 values not a number"),
+        ("float", ["0.1", "12 m", "INF"], [0.1, None, float("inf")], "'12 m'"),
+        ("bool", ["2", "true", "FALSE", "1", "0", "", "yes"], [None, True, False, True, False, None, None], "2 values"),
+        ("string", ["007", "", "1,5"], ["007", "", "1,5"], ""),
+        (None, ["007", "8"], ["007", "8"], ""),
+    ],
+)
+def test_a_value_of_a_kml_is_of_its_declared_type_or_null_and_counted(tmp_path, rows, kind, texts, expected, said):
+    path = kml(tmp_path / "a.kml", {"v": kind}, *({"v": text} for text in texts))
+    for source in (path, zipped(tmp_path / "b.kmz", path)):
+        found, warned, _, _ = rows(source)
+        assert values(found, "v") == expected
+        assert said in warned
+        assert said or "now NULL" not in warned
+
+
+def test_only_the_declarations_of_a_kml_lose_their_type(tmp_path, rows):
+    field = '<SimpleField name="v" type="int"/>'
+    path = kml(
+        tmp_path / "a.kml",
+        {"v": "int", 'q" displayName=\' type="int"> \' x="': "\n&#105;nt", "n": "string", "name": "int", "V": "double"},
+        {"v": "7", "n": f"<![CDATA[<Schema>{field}</Schema>]]>"},
+        {"v": "x"},
+        text=f"<!-- <Schema>{field}</Schema> -->",
+    )
+    found, said, _, _ = rows(path)
+    assert values(found, "n") == [f"<Schema>{field}</Schema>", None]
+    assert values(found, "v") == [7, None]
+    assert "'v': 1 value not a number" in said
+
+
+def test_a_column_that_every_kml_has_is_not_of_a_type_that_one_declares(tmp_path, rows):
+    path = kml(tmp_path / "a.kml", {"Description": "int"}, {"Description": "8"}, {"Description": "a pond"})
+    path.write_text(path.read_text().replace("<Placemark>", "<Placemark><description>deep</description>"))
+    found, said, _, _ = rows(path)
+    assert [values(found, name) for name in ("description", "description2")] == [["deep", "deep"], [8, None]]
+    assert "'a pond'" in said
+
+
 def test_inspect_says_beforehand_what_a_load_will_say(tmp_path, look):
     path = table(tmp_path / "a.gpkg", ["i integer"], (1, "N/A"))
     assert "'N/A'" in " ".join(look(path, layers=("t",)).layers[0].warnings)

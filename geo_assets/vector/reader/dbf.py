@@ -171,7 +171,7 @@ def _integral(dbf: Dbf, field: Field) -> pa.DataType | None:
         text = dbf.texts(field, slice(first, first + (1 << 16))).drop_null()
         odd = text.filter(pc.invert(pc.match_substring_regex(text, _PLAIN)))
         if any(
-            (number := _decimal(value)) is not None and number != number.to_integral_value()
+            (number := decimal_of(value)) is not None and number != number.to_integral_value()
             for value in odd.to_pylist()
         ):
             return None
@@ -193,9 +193,7 @@ def _dates(column: pa.Array, text: pa.Array, name: str, findings: Findings) -> p
     """Check dates: one is right if it is written as in the file; 00000000 means no date."""
     import pyarrow.compute as pc
 
-    odd = _true(
-        pc.and_(pc.not_equal(text, "00000000"), pc.invert(_true(pc.equal(pc.strftime(column, "%Y%m%d"), text))))
-    )
+    odd = true(pc.and_(pc.not_equal(text, "00000000"), pc.invert(true(pc.equal(pc.strftime(column, "%Y%m%d"), text)))))
     return _nulled(column, odd, text, name, NO_DATE, findings)
 
 
@@ -203,7 +201,7 @@ def _booleans(column: pa.Array, text: pa.Array, name: str, findings: Findings) -
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    odd = _true(pc.invert(pc.match_substring_regex(text, r"^[TtYyFfNn?]$")))
+    odd = true(pc.invert(pc.match_substring_regex(text, r"^[TtYyFfNn?]$")))
     column = pc.if_else(
         pc.is_null(text), pa.scalar(None, pa.bool_()), column
     )  # a blank is not a boolean, but GDAL reads it as false
@@ -214,12 +212,12 @@ def _numbers(column: pa.Array, text: pa.Array, *, whole: bool, name: str, findin
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    odd = _true(pc.invert(pc.match_substring_regex(text, _PLAIN if whole else _NUMBER)))
+    odd = true(pc.invert(pc.match_substring_regex(text, _PLAIN if whole else _NUMBER)))
     if not pc.any(odd).as_py():
         return column
     values: list[Any] = []
     for original in text.filter(odd).to_pylist():
-        number = _decimal(original) if whole else None
+        number = decimal_of(original) if whole else None
         fits = (
             number is not None
             and number == number.to_integral_value()
@@ -238,14 +236,14 @@ def _decimals(text: pa.Array, kind: str, name: str, findings: Findings) -> pa.Ar
     precision = int(kind.partition("(")[2].partition(",")[0])
     values = []
     for original in text.to_pylist():
-        number = None if original is None else _decimal(original)
+        number = None if original is None else decimal_of(original)
         if original is not None and number is None:
             findings.add(name, NO_INTEGER, (original,))
         values.append(number)
     return pa.array(values, arrow_type(f"decimal({precision}, 0)"))
 
 
-def _decimal(text: str) -> Decimal | None:
+def decimal_of(text: str) -> Decimal | None:
     """Return a number exactly as written; Decimal accepts more than numbers."""
     if not text.isascii() or text.strip("+-.0123456789eE"):
         return None
@@ -266,7 +264,7 @@ def _nulled(column: pa.Array, odd: pa.Array, text: pa.Array, name: str, fault: s
     return pc.if_else(odd, pa.scalar(None, column.type), column)
 
 
-def _true(mask: pa.Array) -> pa.Array:
+def true(mask: pa.Array) -> pa.Array:
     """Return where a comparison is true; null counts as false."""
     import pyarrow.compute as pc
 

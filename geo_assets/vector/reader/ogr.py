@@ -22,6 +22,7 @@ import numpy as np
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.reader.arrow_types import times_of_day
 from geo_assets.vector.reader.batches import BATCH_ROWS, Batch, LayerRef, OpenLayer, geometry_position, storage
+from geo_assets.vector.reader.declared import DeclaredType, typed
 from geo_assets.vector.reader.findings import Findings
 from geo_assets.vector.reader.formats import Format
 from geo_assets.vector.reader.geometry import ARC_STEP_DEGREES
@@ -115,7 +116,8 @@ class _Fields:
     names: list[str]
     types: list[pa.DataType]
     moments: dict[int, str]  # positions of times, with their wire type
-    guesses: dict[int, TypeGuess]  # positions of text that is typed by its values
+    guesses: dict[int, TypeGuess | DeclaredType]  # positions of text that is typed by its values
+    declared: dict[int, DeclaredType]  # those of it for which the file declares a type
 
 
 @contextmanager
@@ -269,7 +271,7 @@ def _fields(
     own = [_FID] if ref.dataset.format in _HAVE_IDS else []
     positions = [*own, *(i for i in range(len(schema)) if i not in {geometry, _FID})]
     found = [schema.field(i) for i in positions]
-    fields = _Fields([field.name for field in found], [_undomained(field.type) for field in found], {}, {})
+    fields = _Fields([field.name for field in found], [_undomained(field.type) for field in found], {}, {}, {})
     for position, field in enumerate(found):
         if (field.metadata or {}).get(b"GDAL:OGR:type") == b"DateTime":
             fields.moments[position] = ZONED
@@ -277,11 +279,26 @@ def _fields(
         fields.guesses = {i: TypeGuess(times=True) for i, kind in enumerate(fields.types) if str(kind) == "string"}
     elif fields.moments and ref.dataset.format not in _IN_UTC:
         fields.guesses = {i: TypeGuess(numbers=False, times=True) for i in fields.moments}
+    fields.declared = _declared_types(ref, fields)
+    fields.guesses |= fields.declared
     if fields.guesses:
         _guess(ref, fields, own, arguments, findings)
     for position, wire in fields.moments.items():
         fields.types[position] = arrow_type(wire)
+    for position, declared in fields.declared.items():
+        fields.types[position] = arrow_type(declared.wire)
     return fields
+
+
+def _declared_types(ref: LayerRef, fields: _Fields) -> dict[int, DeclaredType]:
+    """Return the types that a KML declares. `id2` is its own column beside `id`, which the driver adds."""
+    own = {"Name", *_KML_COLUMNS}
+    beside = {f"{name}2".lower(): name.lower() for name in own}
+    wires = [
+        None if name in own else ref.dataset.declared.get(beside.get(name.lower(), name.lower()))
+        for name in fields.names
+    ]
+    return {i: DeclaredType(wire) for i, wire in enumerate(wires) if wire and str(fields.types[i]) == "string"}
 
 
 def _guess(ref: LayerRef, fields: _Fields, own: list[int], arguments: dict[str, Any], findings: Findings) -> None:
@@ -459,6 +476,8 @@ class _Batches:
                 utc = self._ref.dataset.format in _IN_UTC
                 return to_moments(column, wire, fields.names[position], self._findings, naive_is_utc=utc)
             return column
+        if position in fields.declared:
+            return typed(column, fields.declared[position].wire, fields.names[position], self._findings)
         if position in fields.guesses and fields.guesses[position].wire == "time64[us]":
             return to_times(column)
         plain = column.indices if isinstance(column, pa.DictionaryArray) else column

@@ -20,9 +20,10 @@ from geo_assets.vector.reader.checks import MAPINFO_PARTS, SHAPEFILE_PARTS, chec
 from geo_assets.vector.reader.dbf import Dbf
 from geo_assets.vector.reader.formats import ENDINGS, GZIP, OWN_ENDING, ZIP, Format, head_of, identify
 from geo_assets.vector.reader.kml_links import kml_documents, links_of
+from geo_assets.vector.reader.kml_schemas import copy_untyped, declared_types
 from geo_assets.vector.reader.parts import check_parts
 from geo_assets.vector.reader.unpacking import gunzipped, listed, made_whole, unpack_whole
-from geo_assets.vector.reader.xml_numbers import check_numbers
+from geo_assets.vector.reader.xml_numbers import Seen, check_numbers
 
 #: Text formats in which a coordinate may be any text.
 _XML = frozenset({Format.KML, Format.GML, Format.GPX})
@@ -46,6 +47,7 @@ class Dataset:
     features: Mapping[str, int] = field(
         default_factory=dict
     )  # least features of a layer, as counted in the text; "": the only layer
+    declared: Mapping[str, str] = field(default_factory=dict)  # wire types of columns that GDAL delivers as text
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,15 +148,17 @@ def _dataset(path: Path, name: str, folder: Path, options: LayerOptions, member:
     kind = _kind_of_folder(path, name) if path.is_dir() else identify(path, name)
     left_out = check_file(path, kind, name)
     own = folder / f"data{path.suffix.lower() if kind is Format.MAPINFO else OWN_ENDING[kind]}"
+    seen = check_numbers(path, name) if kind in _XML else Seen()
     if not folder.exists():
         with made_whole(folder) as partial:
-            _lay_out(path, kind, partial / own.name, name)
+            _lay_out(path, kind, partial / own.name, name, seen)
     counted = check_parts(own, name)
-    features = check_numbers(own, name) if kind in _XML else {} if counted is None else {"": counted}
+    features = seen.features if counted is None else {"": counted}
     encoding, notes = (
         _declared_encoding(path, own, options) if kind is Format.SHAPEFILE else (None, _notes(path, kind, name))
     )
-    return Dataset(own, kind, name, path.stem, member, encoding, notes, left_out, options, features)
+    declared = declared_types(seen.fields)
+    return Dataset(own, kind, name, path.stem, member, encoding, notes, left_out, options, features, declared)
 
 
 def _kind_of_folder(path: Path, name: str) -> Format:
@@ -202,11 +206,14 @@ def _declared_encoding(path: Path, own: Path, options: LayerOptions) -> tuple[st
     return codec, (note,) if note else ()
 
 
-def _lay_out(path: Path, kind: Format, own: Path, name: str) -> None:
+def _lay_out(path: Path, kind: Format, own: Path, name: str, seen: Seen) -> None:
     if kind is Format.ESRI_JSON:
         from geo_assets.vector.reader import esri_json
 
         esri_json.copy(path, own, name)
+        return
+    if typed := [field for field in seen.fields if field.kind]:
+        copy_untyped(path, own, typed)
         return
     _link(path, own)
     if kind in {Format.SHAPEFILE, Format.MAPINFO}:

@@ -1,4 +1,4 @@
-"""Coordinates and features of GML, KML and GPX, as they are written in the text.
+"""Coordinates, features and declared columns of GML, KML and GPX, as they are written in the text.
 
 Here: one pass by expat, for faults that GDAL ignores: it reads 0 where a coordinate is not a number, skips a waypoint
 that lacks one, and ends a layer of GML at the first geometry that it cannot read. Not here: reading features
@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from xml.parsers import expat
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.vector.reader.kml_schemas import SimpleField
 
 #: Elements whose text is coordinates, and those of GPX that have them as attributes.
 _COORDINATES = frozenset({"coordinates", "pos", "posList", "coord"})
@@ -35,9 +37,16 @@ _NO_NUMBER = re.compile(r"[^\W\d_eE]")
 _SHOWN = 3
 
 
-def check_numbers(path: Path, name: str) -> Counter[str]:
-    """Check every coordinate; return the number of features of a GML by element name. XML that is not well-formed is
-    left to GDAL.
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the text of a file says that GDAL does not."""
+
+    features: Counter[str] = field(default_factory=Counter)  # of a GML, by element name
+    fields: list[SimpleField] = field(default_factory=list)  # columns that a KML declares
+
+
+def check_numbers(path: Path, name: str) -> Seen:
+    """Check every coordinate. XML that is not well-formed is left to GDAL.
 
     Raises:
         GeoAssetsError: UNREADABLE, coordinates that are not numbers.
@@ -47,14 +56,14 @@ def check_numbers(path: Path, name: str) -> Counter[str]:
         try:
             look.parser.ParseFile(file)
         except (expat.ExpatError, ValueError, LookupError):
-            return Counter()
+            return Seen()
     if look.count:
         shown = ", ".join(f"{text!r} in line {line:,}" for line, text in look.faults)
         what = "coordinates are no numbers" if look.count > 1 else "coordinate is no number"
         raise GeoAssetsError(
             "UNREADABLE", f"{look.count:,} {what} in {name}: {shown}", remedy="correct them and upload it again"
         )
-    return look.features
+    return Seen(look.features, look.fields)
 
 
 class _Look:
@@ -66,6 +75,7 @@ class _Look:
         parser.EntityDeclHandler = _no_entities
         parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
         self.features: Counter[str] = Counter()
+        self.fields: list[SimpleField] = []
         self.faults: list[tuple[int, str]] = []
         self.count = 0
         self._path: list[str] = []
@@ -80,6 +90,10 @@ class _Look:
         if local in _COORDINATES and (namespace.startswith(_NAMESPACES) or (not namespace and self._path[0] == "kml")):
             self._text, self._depth = [], len(self._path)
             self.parser.CharacterDataHandler = self._text.append
+        elif local == "SimpleField" and self._path[-2:-1] == ["Schema"] and self._path[0] == "kml":
+            self.fields.append(
+                SimpleField(attributes.get("name", ""), attributes.get("type", ""), self.parser.CurrentByteIndex)
+            )
         elif local in _GPX_POINTS and self._path[0] == "gpx":
             for axis in ("lat", "lon"):
                 if not _is_number(attributes.get(axis, "")):
