@@ -538,6 +538,54 @@ def test_a_column_that_every_kml_has_is_not_of_a_type_that_one_declares(tmp_path
     assert "'a pond'" in said
 
 
+def gpx(path, *points, kind="wpt"):
+    """A GPX of points, or of routes of two points, with these contents."""
+    there = '<rtept lat="1" lon="2"/><rtept lat="1" lon="3"/>' if kind == "rte" else ""
+    place = "" if there else ' lat="51" lon="7"'
+    marks = "".join(f"<{kind}{place}>{text}{there}</{kind}>" for text in points)
+    path.write_text(
+        '<gpx version="1.1" creator="x" xmlns="http://www.topografix.com/GPX/1/1" xmlns:g="urn:g" xmlns:h="urn:h">'
+        f"{marks}</gpx>"
+    )
+    return path
+
+
+def extended(value, name="g:n"):
+    return f"<extensions><{name}>{value}</{name}></extensions>"
+
+
+@pytest.mark.parametrize(
+    ("column", "texts", "expected", "said"),
+    [
+        ("ele", ["<ele>1,5</ele>", "<ele>n/a</ele>", "<ele>-1.5</ele>"], [None, None, -1.5], "2 values not a number"),
+        ("ele", ["<ele> 7 </ele>", "<ele>\n</ele>", "<ele/>", "", "<ele>1e3</ele>"], [7, None, None, None, 1000], ""),
+        ("ele", ["<ele>x</ele><ele>7</ele>", "<ele>7</ele><ele>x</ele>"], [7, None], "'ele': 1 value not a number"),
+        ("sat", ["<sat>x</sat>", "<sat>7</sat>"], [None, 7], "'sat': 1 value not an integer"),
+        ("sat", ["<sat>5000000000</sat>", "<sat>7</sat>"], [5_000_000_000, 7], ""),
+        ("g_n", [extended(99_999_999_999), extended(1), ""], [99_999_999_999, 1, None], ""),
+        ("g_n", [extended("<h:m>6</h:m>"), extended("6")], [None, 6], "'<h:m>6</h:m>'"),
+        ("g_n", [extended("x"), extended("007")], ["x", "007"], ""),
+        ("g_n", [extended("5<!-- 6 -->"), f"<name>a</name>{extended('1.5')}"], [5, 1.5], ""),
+    ],
+)
+def test_a_number_of_a_gpx_is_the_one_that_is_written_or_null_and_counted(
+    tmp_path, rows, column, texts, expected, said
+):
+    found, warned, _, _ = rows(gpx(tmp_path / "a.gpx", *texts))
+    assert values(found, column) == expected
+    assert said in warned
+    assert said or "now NULL" not in warned
+    assert "warning of GDAL" not in warned
+
+
+def test_the_numbers_of_a_route_are_not_those_of_its_points(tmp_path, rows):
+    path = gpx(tmp_path / "a.gpx", "<number>1x</number>", "", "<number>3</number>", kind="rte")
+    path.write_text(path.read_text().replace('lon="2"/>', 'lon="2"><number>x</number><ele>4 m</ele></rtept>'))
+    found, said, _, _ = rows(path)
+    assert values(found, "number") == [None, None, 3]
+    assert "'number': 1 value not an integer" in said
+
+
 def test_inspect_says_beforehand_what_a_load_will_say(tmp_path, look):
     path = table(tmp_path / "a.gpkg", ["i integer"], (1, "N/A"))
     assert "'N/A'" in " ".join(look(path, layers=("t",)).layers[0].warnings)

@@ -27,6 +27,7 @@ from geo_assets.vector.reader.findings import Findings
 from geo_assets.vector.reader.formats import Format
 from geo_assets.vector.reader.geometry import ARC_STEP_DEGREES
 from geo_assets.vector.reader.text_values import NAIVE, ZONED, TypeGuess, to_moments, to_times
+from geo_assets.vector.reader.unused import KML_COLUMNS, Unused
 from geo_assets.vector.reader.wkb import Headers
 from geo_assets.vector.types import arrow_type
 
@@ -50,15 +51,6 @@ _IN_UTC = frozenset({Format.GPKG, Format.SQLITE})
 #: GDAL's first column when feature ids are requested.
 _FID = 0
 
-#: Columns that a driver adds to every file, and the value of each where the file has none.
-_KML_COLUMNS: dict[str, Any] = {
-    "id": None, "description": None, "timestamp": None, "begin": None, "end": None, "altitudeMode": None,
-    "tessellate": -1, "extrude": 0, "visibility": -1, "drawOrder": None, "icon": None, "snippet": None,
-}  # fmt: skip
-
-#: Columns with the bounding box of each feature, which follows from its geometry.
-_GML_BOX = frozenset({"lowerCorner", "upperCorner"})
-
 #: WKB's codes of CircularString, CompoundCurve, CurvePolygon, MultiCurve and MultiSurface.
 _FIRST_CURVE, _LAST_CURVE = 8, 12
 
@@ -70,6 +62,9 @@ _IDLE_TALK = (
     "Field format", "geometry column",  # the columns that it leaves out are named by ourselves
     "Unrecognized geometry type",
 )  # fmt: skip
+
+#: Formats of which each number is held against the text: what GDAL says that it made of one is of no use.
+_HELD = frozenset({Format.GPX})
 
 _CONFIGURATION = {
     "OGR_ARROW_MEM_LIMIT": str(BATCH_BYTES),
@@ -133,7 +128,7 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
     dataset = ref.dataset
     options = _OPEN_OPTIONS.get(dataset.format, {})
     findings = Findings()
-    with _listening(findings):
+    with _listening(dataset.format, findings):
         knows = dataset.format in KNOW_THEMSELVES
         info = _info_of(ref) if knows else {}
         arguments = {
@@ -146,7 +141,7 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
                 raise GeoAssetsError("VECTOR_NO_GEOMETRY", f"{ref.title} has no geometry")
             fields = _fields(ref, reader.schema, geometry, arguments, findings)
             table = _table_of(ref, fields, reader.schema.field(_FID).name, opened)
-            check = None if ref.sound_values else table or _dbf_check_of(ref, fields)
+            check = None if ref.sound_values else table or _check_of(ref, fields)
             made = _Batches(ref, fields, check, findings, _unread_of(ref, reader.schema, geometry, findings))
 
             def read(only: Collection[int] | None) -> Iterator[Batch]:
@@ -234,12 +229,13 @@ def check_driver(dataset: Dataset, driver: str) -> None:
 
 
 @contextmanager
-def _listening(findings: Findings) -> Iterator[None]:
+def _listening(kind: Format, findings: Findings) -> Iterator[None]:
     """Count the warnings of GDAL."""
+    idle = (*_IDLE_TALK, "Value '") if kind in _HELD else _IDLE_TALK
 
     def hear(message: Warning | str, *_: Any, **__: Any) -> None:
         text = " ".join(str(message).split())
-        if not text.startswith(_IDLE_TALK):
+        if not text.startswith(idle):
             findings.add(None, "warning of GDAL", (text[:200],))
 
     with warnings.catch_warnings():
@@ -292,7 +288,7 @@ def _fields(
 
 def _declared_types(ref: LayerRef, fields: _Fields) -> dict[int, DeclaredType]:
     """Return the types that a KML declares. `id2` is its own column beside `id`, which the driver adds."""
-    own = {"Name", *_KML_COLUMNS}
+    own = {"Name", *KML_COLUMNS}
     beside = {f"{name}2".lower(): name.lower() for name in own}
     wires = [
         None if name in own else ref.dataset.declared.get(beside.get(name.lower(), name.lower()))
@@ -342,8 +338,12 @@ def _info_of(ref: LayerRef) -> dict[str, Any]:
     return info
 
 
-def _dbf_check_of(ref: LayerRef, fields: _Fields) -> Any:
-    """Return what compares the values of a Shapefile with its bytes; None for other formats."""
+def _check_of(ref: LayerRef, fields: _Fields) -> Any:
+    """Return what compares the values of a Shapefile or a GPX with its bytes; None for other formats."""
+    if ref.dataset.format is Format.GPX:
+        from geo_assets.vector.reader.gpx_values import GpxCheck
+
+        return GpxCheck.of(ref.dataset.path, ref.layer or "", fields.names, fields.types)
     if ref.dataset.format is not Format.SHAPEFILE:
         return None
     from geo_assets.vector.reader.dbf import DbfCheck
@@ -404,7 +404,7 @@ class _Batches:
     def __init__(self, ref: LayerRef, fields: _Fields, check: Any, findings: Findings, unread: Unread | None) -> None:
         self._ref, self._fields, self._check, self._findings, self._unread = ref, fields, check, findings, unread
         self.has_ids = ref.dataset.format in _HAVE_IDS
-        self._unused = _Unused(ref.dataset.format, fields.names)
+        self._unused = Unused(ref.dataset.format, fields.names)
 
     def unused(self) -> set[int]:
         """Return columns that the file itself does not have."""
@@ -502,32 +502,3 @@ def _linearised(ref: LayerRef, wkb: pa.Array, fids: pa.Array) -> tuple[pa.Array,
     for row, fid in zip(rows.tolist(), wanted.tolist(), strict=True):
         values[row] = by_fid.get(fid, values[row])
     return pa.array(values, pa.binary()), len(rows)
-
-
-class _Unused:
-    """Finds which of the columns that a driver adds to every file are empty."""
-
-    def __init__(self, kind: Format, names: list[str]) -> None:
-        made_up: Callable[[str], bool] = {Format.KML: _KML_COLUMNS.__contains__, Format.GPX: lambda _: True}.get(
-            kind, lambda _: False
-        )
-        self._boxes = {i for i, name in enumerate(names) if kind is Format.GML and name in _GML_BOX}
-        self._defaults = {
-            i: _KML_COLUMNS.get(name) if kind is Format.KML else None for i, name in enumerate(names) if made_up(name)
-        }
-
-    def add(self, columns: list[pa.Array | None]) -> None:
-        """Add one batch."""
-        import pyarrow.compute as pc
-
-        for i, default in list(self._defaults.items()):
-            column = columns[i]
-            if column is None:
-                continue
-            differs = pc.is_valid(column) if default is None else pc.not_equal(column, default)
-            if pc.any(differs).as_py():
-                del self._defaults[i]
-
-    def positions(self) -> set[int]:
-        """Return their positions."""
-        return set(self._defaults) | self._boxes
