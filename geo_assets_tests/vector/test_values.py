@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 import shapely
 
+from geo_assets.errors import GeoAssetsError
 from geo_assets_tests.vector.builders import altered, points, shapefile_parts, write, zipped
 from geo_assets_tests.vector.conftest import send
 
@@ -584,6 +585,55 @@ def test_the_numbers_of_a_route_are_not_those_of_its_points(tmp_path, rows):
     found, said, _, _ = rows(path)
     assert values(found, "number") == [None, None, 3]
     assert "'number': 1 value not an integer" in said
+
+
+def mif(path, kind, *texts, ending="\n"):
+    """A MIF of points whose column `V` is of this type, and a .mid whose rows are these."""
+    head = ["VERSION 300", 'Charset "WindowsLatin1"', 'Delimiter ","', "CoordSys Earth Projection 1, 104", "COLUMNS 2"]
+    lines = [*head, "  C Char(10)", f"  V {kind}", "DATA", "", *(f"POINT {i} 51" for i in range(len(texts)))]
+    path.write_bytes("".join(line + ending for line in lines).encode())
+    path.with_suffix(".mid").write_bytes("".join(f'"007",{text}{ending}' for text in texts).encode("cp1252"))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "texts", "expected", "said"),
+    [
+        ("Integer", ["7", "N/A", "12abc", "", '"8"'], [7, None, None, None, 8], "2 values not an integer"),
+        ("Integer", ["99999999999", "-1"], [99_999_999_999, -1], ""),
+        ("SmallInt", ["70000", "1.9", "-3"], [70_000, None, -3], "1 value not an integer"),
+        ("LargeInt", ["9007199254740993", "ä"], [9007199254740993, None], "'ä'"),
+        ("Float", ["1e400", "1.5", "-1e-3"], [None, 1.5, -0.001], "1 value not a number, now NULL: '1e400'"),
+        ("Decimal(10, 2)", ['"1,5"', "12 m", "12.34"], [None, None, 12.34], "2 values not a number"),
+        ("Logical", ["T", "X", "F", "", "1"], [True, None, False, None, True], "1 value not a boolean"),
+        ("Date", ["20240229", "20240230", "31.12.2023"], [dt.date(2024, 2, 29), None, None], "2 values not a date"),
+        ("Date", ["2024-01-02", "2024/01/02", ""], [dt.date(2024, 1, 2), dt.date(2024, 1, 2), None], ""),
+        ("Time", ["120000500", "250000000", ""], [dt.time(12, 0, 0, 500_000), None, None], "1 value not a time"),
+        (
+            "DateTime",
+            ["20240229120000001", "20241301120000000", "2024-01-01"],
+            [dt.datetime.fromisoformat("2024-02-29T12:00:00.001"), None, None],
+            "2 values not a time",
+        ),
+        ("Char(5)", ["007", '"a""b"'], ["007", 'a"b'], ""),
+    ],
+)
+def test_a_value_of_a_mif_is_the_one_that_is_written_or_null_and_counted(tmp_path, rows, kind, texts, expected, said):
+    for ending in ("\n", "\r\n"):
+        path = mif(tmp_path / "a.mif", kind, *texts, ending=ending)
+        for source in (path, zipped(tmp_path / "b.zip", path, path.with_suffix(".mid"))):
+            found, warned, _, _ = rows(source)
+            assert values(found, "v") == expected
+            assert values(found, "c") == ["007"] * len(texts)
+            assert [shapely.from_wkb(row["geom"]).x for row in found] == list(range(len(texts)))
+            assert said in warned
+            assert said or "now NULL" not in warned
+
+
+def test_a_mif_whose_header_is_not_understood_is_left_to_gdal(tmp_path, look):
+    path = mif(tmp_path / "a.mif", "Integr", "7")
+    with pytest.raises(GeoAssetsError, match=r"a\.mif"):
+        look(path)
 
 
 def test_inspect_says_beforehand_what_a_load_will_say(tmp_path, look):

@@ -8,10 +8,14 @@ Here: arrays of text. GDAL makes a number of whatever a text begins with: 12 of 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Callable
+from datetime import date, datetime, time
+from typing import TYPE_CHECKING, Any
 
 from geo_assets.vector.reader.dbf import decimal_of, true
-from geo_assets.vector.reader.sqlite_values import NO_INTEGER, NO_NUMBER
+from geo_assets.vector.reader.sqlite_values import NO_DATE, NO_INTEGER, NO_NUMBER
+from geo_assets.vector.reader.text_values import NAIVE, NO_MOMENT
 from geo_assets.vector.types import arrow_type
 
 if TYPE_CHECKING:
@@ -24,7 +28,10 @@ NO_BOOLEAN = "not a boolean, now NULL"
 #: Numbers that Arrow reads as they are; others are read one by one.
 _PLAIN_INTEGER, _PLAIN_NUMBER = r"^-?\d{1,18}$", r"^-?\d{1,17}(\.\d{1,30})?$"
 _SMALLEST, _LARGEST = -(2**31), 2**31 - 1
-_TRUE, _FALSE = r"^(?i:true|1)$", r"^(?i:false|0)$"
+_TRUE, _FALSE = r"^(?i:true|t|y|1)$", r"^(?i:false|f|n|0)$"
+#: Dates and times with or without what parts their fields; always year, month and day in this order.
+_DATE = re.compile(r"(\d{4})([-/]?)(\d\d)\2(\d\d)")
+_TIME = re.compile(r"(\d\d)(:?)(\d\d)\2(\d\d)(?:\.?(\d{1,6}))?")
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "+inf": math.inf, "-inf": -math.inf}  # of XML Schema
 
 
@@ -60,6 +67,7 @@ def widest(wires: set[str]) -> str:
 
 def typed(text: pa.Array, wire: str, column: str, findings: Findings) -> pa.Array:
     """Return the values of text as a type; text that is no value of it becomes null and is counted, blanks are null."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     if wire == "string":
@@ -69,6 +77,9 @@ def typed(text: pa.Array, wire: str, column: str, findings: Findings) -> pa.Arra
         values, fault = _booleans(trimmed), NO_BOOLEAN
     elif wire == "float64":
         values, fault = _numbers(trimmed), NO_NUMBER
+    elif wire in _TEMPORAL:
+        parse, fault = _TEMPORAL[wire]
+        values = pa.array([parse(value) if value else None for value in trimmed.to_pylist()], arrow_type(wire))
     else:
         values, fault = _integers(trimmed, wire), NO_INTEGER
     lost = true(pc.and_(pc.is_null(values), pc.not_equal(trimmed, "")))
@@ -131,3 +142,32 @@ def _number(text: str) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) else None
+
+
+def _date(text: str) -> date | None:
+    match = _DATE.fullmatch(text)
+    try:
+        return date(int(match[1]), int(match[3]), int(match[4])) if match else None
+    except ValueError:
+        return None
+
+
+def _time(text: str) -> time | None:
+    match = _TIME.fullmatch(text)
+    try:
+        return time(int(match[1]), int(match[3]), int(match[4]), int((match[5] or "").ljust(6, "0"))) if match else None
+    except ValueError:
+        return None
+
+
+def _moment(text: str) -> datetime | None:
+    """Return a time on a day: ten characters, or eight digits, then the time."""
+    day = text[: 8 if text[:8].isdigit() else 10]
+    at, clock = _date(day), _time(text[len(day) :].removeprefix("T").lstrip())
+    return datetime.combine(at, clock) if at and clock else None
+
+
+#: How a value is read, and what is wrong with one that is none.
+_TEMPORAL: dict[str, tuple[Callable[[str], Any], str]] = {
+    "date32": (_date, NO_DATE), "time64[us]": (_time, NO_MOMENT), NAIVE: (_moment, NO_MOMENT)
+}  # fmt: skip

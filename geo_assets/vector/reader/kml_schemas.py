@@ -36,7 +36,7 @@ class SimpleField:
     offset: int  # of its element in the file, in bytes
 
 
-def declared_types(fields: Sequence[SimpleField]) -> Mapping[str, str]:
+def declared_types(fields: Sequence[SimpleField]) -> Mapping[str | int, str]:
     """Return the wire type of each column that is not text, by its name in lower case, as GDAL tells names apart."""
     wires: dict[str, set[str]] = {}
     for field in fields:

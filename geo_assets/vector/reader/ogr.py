@@ -287,12 +287,13 @@ def _fields(
 
 
 def _declared_types(ref: LayerRef, fields: _Fields) -> dict[int, DeclaredType]:
-    """Return the types that a KML declares. `id2` is its own column beside `id`, which the driver adds."""
+    """Return the types that a KML or a MIF declares. `id2` is a KML's own column beside `id`, which the driver adds."""
     own = {"Name", *KML_COLUMNS}
     beside = {f"{name}2".lower(): name.lower() for name in own}
+    declared = ref.dataset.declared
     wires = [
-        None if name in own else ref.dataset.declared.get(beside.get(name.lower(), name.lower()))
-        for name in fields.names
+        declared.get(i) or (None if name in own else declared.get(beside.get(name.lower(), name.lower())))
+        for i, name in enumerate(fields.names)
     ]
     return {i: DeclaredType(wire) for i, wire in enumerate(wires) if wire and str(fields.types[i]) == "string"}
 
@@ -470,14 +471,14 @@ class _Batches:
         import pyarrow as pa
 
         fields = self._fields
+        if position in fields.declared:
+            return typed(column, fields.declared[position].wire, fields.names[position], self._findings)
         if position in fields.moments:
             wire = fields.moments[position]
             if wire in {ZONED, NAIVE}:
                 utc = self._ref.dataset.format in _IN_UTC
                 return to_moments(column, wire, fields.names[position], self._findings, naive_is_utc=utc)
             return column
-        if position in fields.declared:
-            return typed(column, fields.declared[position].wire, fields.names[position], self._findings)
         if position in fields.guesses and fields.guesses[position].wire == "time64[us]":
             return to_times(column)
         plain = column.indices if isinstance(column, pa.DictionaryArray) else column

@@ -21,6 +21,7 @@ from geo_assets.vector.reader.dbf import Dbf
 from geo_assets.vector.reader.formats import ENDINGS, GZIP, OWN_ENDING, ZIP, Format, head_of, identify
 from geo_assets.vector.reader.kml_links import kml_documents, links_of
 from geo_assets.vector.reader.kml_schemas import copy_untyped, declared_types
+from geo_assets.vector.reader.mif_columns import Header
 from geo_assets.vector.reader.parts import check_parts
 from geo_assets.vector.reader.unpacking import gunzipped, listed, made_whole, unpack_whole
 from geo_assets.vector.reader.xml_numbers import Seen, check_numbers
@@ -47,7 +48,9 @@ class Dataset:
     features: Mapping[str, int] = field(
         default_factory=dict
     )  # least features of a layer, as counted in the text; "": the only layer
-    declared: Mapping[str, str] = field(default_factory=dict)  # wire types of columns that GDAL delivers as text
+    declared: Mapping[str | int, str] = field(
+        default_factory=dict
+    )  # wire types of columns that GDAL delivers as text, by name in lower case, of a MIF by position
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,15 +152,16 @@ def _dataset(path: Path, name: str, folder: Path, options: LayerOptions, member:
     left_out = check_file(path, kind, name)
     own = folder / f"data{path.suffix.lower() if kind is Format.MAPINFO else OWN_ENDING[kind]}"
     seen = check_numbers(path, name) if kind in _XML else Seen()
+    header = Header.of(path) if own.suffix == ".mif" else None
     if not folder.exists():
         with made_whole(folder) as partial:
-            _lay_out(path, kind, partial / own.name, name, seen)
+            _lay_out(path, kind, partial / own.name, name, seen, header)
     counted = check_parts(own, name)
     features = seen.features if counted is None else {"": counted}
     encoding, notes = (
         _declared_encoding(path, own, options) if kind is Format.SHAPEFILE else (None, _notes(path, kind, name))
     )
-    declared = declared_types(seen.fields)
+    declared = header.declared() if header else declared_types(seen.fields)
     return Dataset(own, kind, name, path.stem, member, encoding, notes, left_out, options, features, declared)
 
 
@@ -206,7 +210,7 @@ def _declared_encoding(path: Path, own: Path, options: LayerOptions) -> tuple[st
     return codec, (note,) if note else ()
 
 
-def _lay_out(path: Path, kind: Format, own: Path, name: str, seen: Seen) -> None:
+def _lay_out(path: Path, kind: Format, own: Path, name: str, seen: Seen, header: Header | None) -> None:
     if kind is Format.ESRI_JSON:
         from geo_assets.vector.reader import esri_json
 
@@ -215,7 +219,10 @@ def _lay_out(path: Path, kind: Format, own: Path, name: str, seen: Seen) -> None
     if typed := [field for field in seen.fields if field.kind]:
         copy_untyped(path, own, typed)
         return
-    _link(path, own)
+    if header:
+        header.copy_as_text(path, own)
+    else:
+        _link(path, own)
     if kind in {Format.SHAPEFILE, Format.MAPINFO}:
         for part in parts_of(path, SHAPEFILE_PARTS if kind is Format.SHAPEFILE else MAPINFO_PARTS).values():
             _link(part, own.with_suffix(part.suffix.lower()))
