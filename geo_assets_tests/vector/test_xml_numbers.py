@@ -1,5 +1,7 @@
 """GML, KML and GPX: no coordinate is invented where none is written, and every lost feature is reported."""
 
+import re
+
 import pytest
 
 from geo_assets.errors import GeoAssetsError
@@ -56,3 +58,45 @@ def test_what_is_a_number_however_it_is_written_is_read(tmp_path, look, name, te
     path = tmp_path / name
     path.write_text(text)
     assert [(plan.feature_count, plan.null_geometries) for plan in look(path).layers] == counts
+
+
+RING = "<LinearRing><coordinates>0,0 1,0 1,1 0,0</coordinates></LinearRing>"
+
+
+@pytest.mark.parametrize("prefix", ["", "k:"])
+def test_a_ring_of_a_kml_that_bounds_no_polygon_is_a_closed_line(tmp_path, load, db, prefix):
+    marks = [
+        RING,
+        f"<MultiGeometry>{RING}{RING.replace('0,0', '5,0')}</MultiGeometry>",
+        f"<Polygon><outerBoundaryIs>{RING}</outerBoundaryIs></Polygon>",
+        "<name>%s</name><Point><coordinates>1,2</coordinates></Point>",
+    ]
+    text = KML % "".join(f"<Placemark>{mark}</Placemark>" for mark in marks)
+    if prefix:
+        text = re.sub("<(/?)", rf"<\1{prefix}", text).replace("xmlns=", "xmlns:k=")
+    path = tmp_path / "a.kml"
+    path.write_text(text % "<![CDATA[<LinearRing>]]>")
+    loaded = load(path, f"kml_rings{len(prefix)}", mixed="generic")
+    found = db.rows("select st_astext(st_force2d(geom)), name from {t} order by gid", t=loaded.table)
+    assert found == [
+        ("LINESTRING(0 0,1 0,1 1,0 0)", None),
+        ("MULTILINESTRING((0 0,1 0,1 1,0 0),(5 0,1 0,1 1,5 0))", None),
+        ("POLYGON((0 0,1 0,1 1,0 0))", None),
+        ("POINT(1 2)", "<LinearRing>"),
+    ]
+
+
+def test_a_segment_of_one_point_is_left_out_of_its_track(tmp_path, load, db):
+    place = '<trkpt lat="{}" lon="2"/>'.format
+    segment, single = (f"<trkseg>{points}</trkseg>" for points in (place(1) + place(2), place(5)))
+    path = tmp_path / "a.gpx"
+    path.write_text(GPX % f"<trk>{segment}{single}</trk><trk>{segment}</trk><trk>{single}</trk>")
+    loaded = load(path, "gpx_single")
+    plan = next(plan for plan in loaded.report.layers if plan.layer == "tracks")
+    assert (plan.feature_count, plan.repaired_by_reason, plan.rejected_by_reason) == (
+        3,
+        {"Part of one point": 1},
+        {"unreadable geometry": 1},
+    )
+    table = loaded.tables[loaded.report.layers.index(plan)].table
+    assert db.rows("select st_astext(geom) from {t}", t=table) == [("MULTILINESTRING((2 1,2 2))",)] * 2

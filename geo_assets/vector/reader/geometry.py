@@ -29,6 +29,7 @@ from geo_assets.vector.reader.wkb import (
     POLYGON,
     Geometries,
     Headers,
+    without_single_points,
 )
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ UNREADABLE = "unreadable geometry"
 OUTSIDE = "outside the area of the target CRS"
 OFF_THE_GLOBE = "beyond longitude and latitude"
 UNCLOSED = "Unclosed ring"
+SINGLE_POINT = "Part of one point"
 
 
 #: A repair that changes the area by more is reported.
@@ -202,11 +204,12 @@ def _parse_one(value: bytes, row: int, result: Cleaned) -> None:
     try:
         result.geometries[row] = shapely.from_wkb(value)
     except (shapely.errors.ShapelyError, NotImplementedError, ValueError):
-        result.geometries[row] = _closed(value)
+        lines = without_single_points(value)
+        result.geometries[row] = _closed(lines or value)
         if result.geometries[row] is None:
             result.reasons.setdefault(row, UNREADABLE)
         else:
-            result.repairs[row] = UNCLOSED
+            result.repairs[row] = SINGLE_POINT if lines else UNCLOSED
 
 
 def _closed(value: bytes) -> Any:

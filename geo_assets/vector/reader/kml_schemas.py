@@ -1,7 +1,7 @@
-"""Columns that a KML declares, and a copy in which none has a type.
+"""Columns that a KML declares, and a copy in which none has a type and every ring is part of a polygon.
 
-Here: a copy whose values GDAL delivers as text, as they are written. Not here: finding the declarations
-(`xml_numbers.py`), making values of the text (`declared.py`).
+Here: a copy whose values GDAL delivers as text, as they are written, and whose closed lines it can write as WKB.
+Not here: finding the declarations (`xml_numbers.py`), making values of the text (`declared.py`).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ _WIRES = {
 
 _ATTRIBUTE = re.compile(rb"""\s+([^\s=<>"']+)\s*=\s*("[^"]*"|'[^']*')""")
 _NAME = re.compile(rb"<[^\s/>]+")
+_RING = re.compile(rb"</?(?:[^\s/>:]+:)?(LinearRing)")  # as long as what replaces it
 
 #: Most bytes of one declaration.
 _LONGEST = 65_536
@@ -45,8 +46,15 @@ def declared_types(fields: Sequence[SimpleField]) -> Mapping[str | int, str]:
     return {name: wire for name, wire in types.items() if wire != "string"}
 
 
-def copy_untyped(path: Path, to: Path, fields: Sequence[SimpleField]) -> None:
-    """Copy a KML with blanks in the place of the types of its columns."""
+def copy_for_gdal(path: Path, to: Path, fields: Sequence[SimpleField], rings: Sequence[int]) -> None:
+    """Copy a KML with blanks in the place of the types of its columns, and `LineString` in that of `LinearRing`.
+
+    Args:
+        path: the KML.
+        to: the copy.
+        fields: declarations with a type.
+        rings: where tags of rings that are no boundary begin, in bytes.
+    """
     shutil.copyfile(path, to)
     with to.open("r+b") as file:
         for field in fields:
@@ -58,3 +66,8 @@ def copy_untyped(path: Path, to: Path, fields: Sequence[SimpleField]) -> None:
                     file.seek(field.offset + match.start())
                     file.write(b" " * (match.end() - match.start()))
                     break
+        for offset in rings:
+            file.seek(offset)
+            if match := _RING.match(file.read(_LONGEST)):
+                file.seek(offset + match.start(1))
+                file.write(b"LineString")

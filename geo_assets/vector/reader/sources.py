@@ -20,7 +20,7 @@ from geo_assets.vector.reader.checks import MAPINFO_PARTS, SHAPEFILE_PARTS, chec
 from geo_assets.vector.reader.dbf import Dbf
 from geo_assets.vector.reader.formats import ENDINGS, GZIP, OWN_ENDING, ZIP, Format, head_of, identify
 from geo_assets.vector.reader.kml_links import kml_documents, links_of
-from geo_assets.vector.reader.kml_schemas import copy_untyped, declared_types
+from geo_assets.vector.reader.kml_schemas import copy_for_gdal, declared_types
 from geo_assets.vector.reader.mif_columns import Header
 from geo_assets.vector.reader.parts import check_parts
 from geo_assets.vector.reader.unpacking import gunzipped, listed, made_whole, unpack_whole
@@ -216,8 +216,9 @@ def _lay_out(path: Path, kind: Format, own: Path, name: str, seen: Seen, header:
 
         esri_json.copy(path, own, name)
         return
-    if typed := [field for field in seen.fields if field.kind]:
-        copy_untyped(path, own, typed)
+    typed = [field for field in seen.fields if field.kind]
+    if typed or seen.rings:
+        copy_for_gdal(path, own, typed, seen.rings)
         return
     if header:
         header.copy_as_text(path, own)

@@ -5,6 +5,7 @@ Here: the codes of ISO 13249-3 and arrays of WKB. Not here: parsed geometries (`
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -144,3 +145,33 @@ def promote_wkb(wkb: pa.Array, geometry_type: GeometryType, *, has_z: bool) -> p
     single = Headers.of(wkb).codes == multi - (MULTIPOINT - POINT)
     prefixes = pa.array([b"", header], pa.binary()).take(pa.array(single.astype(np.int8)))
     return pc.binary_join_element_wise(prefixes, plain, pa.scalar(b"", pa.binary()))
+
+
+def without_single_points(wkb: bytes) -> bytes | None:
+    """Return a MultiLineString without the lines of one point, which no library reads; None where it is none, has no
+    such line, or would have no line at all.
+    """
+    try:
+        order, (code, count) = wkb[0], _words(wkb, 0)
+        if code % 1000 != MULTILINE or code & _EWKB_FLAGS:
+            return None
+        kept, at = [], _EMPTY_BYTES
+        for _ in range(count):
+            line, points = _words(wkb, at)
+            size = _EMPTY_BYTES + points * 8 * (2, 3, 3, 4)[line // 1000]
+            if line % 1000 != LINE or at + size > len(wkb):
+                return None
+            if points != 1:
+                kept.append(wkb[at : at + size])
+            at += size
+    except (struct.error, IndexError):
+        return None
+    if not kept or len(kept) == count:
+        return None
+    return wkb[:_HEADER_BYTES] + len(kept).to_bytes(4, "little" if order == 1 else "big") + b"".join(kept)
+
+
+def _words(wkb: bytes, at: int) -> tuple[int, int]:
+    """Return the type code and the count that follow a byte order."""
+    code, count = struct.unpack_from("<II" if wkb[at] == 1 else ">II", wkb, at + 1)
+    return code, count

@@ -25,6 +25,7 @@ _NAMESPACES = (
     "http://earth.google.com/kml",
     "http://www.google.com/kml",
 )
+_BOUNDARIES = frozenset({"outerBoundaryIs", "innerBoundaryIs"})
 _GPX_POINTS = frozenset({"wpt", "rtept", "trkpt"})
 
 #: Elements that contain features in GML, at the root's first level.
@@ -43,6 +44,7 @@ class Seen:
 
     features: Counter[str] = field(default_factory=Counter)  # of a GML, by element name
     fields: list[SimpleField] = field(default_factory=list)  # columns that a KML declares
+    rings: list[int] = field(default_factory=list)  # where tags of rings of a KML begin that bound no polygon
 
 
 def check_numbers(path: Path, name: str) -> Seen:
@@ -63,7 +65,7 @@ def check_numbers(path: Path, name: str) -> Seen:
         raise GeoAssetsError(
             "UNREADABLE", f"{look.count:,} {what} in {name}: {shown}", remedy="correct them and upload it again"
         )
-    return Seen(look.features, look.fields)
+    return Seen(look.features, look.fields, look.rings)
 
 
 class _Look:
@@ -76,6 +78,7 @@ class _Look:
         parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
         self.features: Counter[str] = Counter()
         self.fields: list[SimpleField] = []
+        self.rings: list[int] = []
         self.faults: list[tuple[int, str]] = []
         self.count = 0
         self._path: list[str] = []
@@ -90,6 +93,8 @@ class _Look:
         if local in _COORDINATES and (namespace.startswith(_NAMESPACES) or (not namespace and self._path[0] == "kml")):
             self._text, self._depth = [], len(self._path)
             self.parser.CharacterDataHandler = self._text.append
+        elif self._is_line(local):
+            self.rings.append(self.parser.CurrentByteIndex)
         elif local == "SimpleField" and self._path[-2:-1] == ["Schema"] and self._path[0] == "kml":
             self.fields.append(
                 SimpleField(attributes.get("name", ""), attributes.get("type", ""), self.parser.CurrentByteIndex)
@@ -106,7 +111,13 @@ class _Look:
             self.parser.CharacterDataHandler = None
             if _NO_NUMBER.search(text):
                 self._fault(next(word for word in text.split() if _NO_NUMBER.search(word)))
+        if self._is_line(self._path[-1]):
+            self.rings.append(self.parser.CurrentByteIndex)
         self._path.pop()
+
+    def _is_line(self, local: str) -> bool:
+        """Whether the innermost element is a ring of a KML that bounds no polygon."""
+        return local == "LinearRing" and self._path[0] == "kml" and self._path[-2] not in _BOUNDARIES
 
     def _fault(self, text: str) -> None:
         self.count += 1
