@@ -100,3 +100,67 @@ def test_a_segment_of_one_point_is_left_out_of_its_track(tmp_path, load, db):
     )
     table = loaded.tables[loaded.report.layers.index(plan)].table
     assert db.rows("select st_astext(geom) from {t}", t=table) == [("MULTILINESTRING((2 1,2 2))",)] * 2
+
+
+WFS = (
+    '<wfs:FeatureCollection xmlns:wfs="http://www.opengis.net/wfs/2.0" xmlns:gml="http://www.opengis.net/gml/3.2"'
+    ' xmlns:ex="http://ex" xmlns:xlink="http://www.w3.org/1999/xlink">%s</wfs:FeatureCollection>'
+)
+ROAD = '<wfs:member><ex:road gml:id="r%d">%s</ex:road></wfs:member>'
+HERE = '<gml:LineString srsName="EPSG:25832"><gml:posList>0 0 1 1</gml:posList></gml:LineString>'
+CURVES = (
+    '<gml:MultiCurve srsName="EPSG:25832"><gml:curveMember xlink:href="#x"/>'
+    f"<gml:curveMember>{HERE}</gml:curveMember></gml:MultiCurve>"
+)
+RECTANGLE = "<gml:exterior><gml:LinearRing><gml:posList>0 0 1 0 1 1 0 0</gml:posList></gml:LinearRing></gml:exterior>"
+SURFACE = (
+    '<gml:Surface srsName="EPSG:25832"><gml:patches><gml:Cone/><gml:PolygonPatch>'
+    f"{RECTANGLE}</gml:PolygonPatch></gml:patches></gml:Surface>"
+)
+BOX = "<gml:%s><gml:lowerCorner>0 0</gml:lowerCorner><gml:upperCorner>1 1</gml:upperCorner></gml:%s>"
+
+
+@pytest.mark.parametrize(
+    ("geometry", "reason"),
+    [
+        (
+            CURVES,
+            "a geometry of which a part is a link, which is not followed",
+        ),
+        (
+            '<gml:OrientableCurve><gml:baseCurve xlink:href="#x"/></gml:OrientableCurve>',
+            "a geometry of which a part is a link, which is not followed",
+        ),
+        (
+            SURFACE,
+            "a surface with a patch that cannot be read",
+        ),
+        ("<gml:Clothoid/>", "its geometry is of the kind Clothoid, which cannot be read"),
+        (BOX % ("Envelope", "Envelope"), "its geometry is of the kind Envelope, which cannot be read"),
+    ],
+)
+def test_a_geometry_of_a_gml_that_gdal_reads_in_part_or_not_is_rejected(tmp_path, load, db, geometry, reason):
+    path = tmp_path / "a.gml"
+    texts = [HERE, geometry, HERE]
+    path.write_text(WFS % "".join(ROAD % (9 - i, f"<ex:geom>{text}</ex:geom>") for i, text in enumerate(texts)))
+    loaded = load(path, "gml_unread")
+    assert loaded.plan.rejected_by_reason == {reason: 1}
+    assert db.rows("select gml_id, st_npoints(geom) from {t} order by gid", t=loaded.table) == [("r9", 2), ("r7", 2)]
+    rejects = db.rows("select reason, attributes ->> 'gml_id', geom_wkb from {t}", t=f"{loaded.table}__rejects")
+    assert rejects == [(reason, "r8", None)]
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        "",
+        f"<gml:boundedBy>{BOX % ('Envelope', 'Envelope')}</gml:boundedBy>",
+        '<ex:next xlink:href="#r1"/>',
+        '<ex:when><gml:TimePeriod><gml:begin xlink:href="#t"/></gml:TimePeriod></ex:when>',
+    ],
+)
+def test_a_feature_of_a_gml_without_a_geometry_is_not_rejected(tmp_path, look, beside):
+    path = tmp_path / "a.gml"
+    path.write_text(WFS % (ROAD % (1, f"<ex:geom>{HERE}</ex:geom>") + ROAD % (2, f"{beside}<ex:n>1</ex:n>")))
+    plan = look(path).layers[0]
+    assert (plan.feature_count, plan.null_geometries, plan.rejected_by_reason) == (2, 1, {})

@@ -26,6 +26,7 @@ from geo_assets.vector.reader.declared import DeclaredType, typed
 from geo_assets.vector.reader.findings import Findings
 from geo_assets.vector.reader.formats import Format
 from geo_assets.vector.reader.geometry import ARC_STEP_DEGREES
+from geo_assets.vector.reader.gml_geometries import IN_PART
 from geo_assets.vector.reader.text_values import NAIVE, ZONED, TypeGuess, to_moments, to_times
 from geo_assets.vector.reader.unused import KML_COLUMNS, Unused
 from geo_assets.vector.reader.wkb import Headers
@@ -435,6 +436,7 @@ class _Batches:
             if only is None
             else [names.index(reader.schema.field(i).name, first) for i in delivered]
         )
+        first_row = 0
         for batch in reader:
             fids = batch.column(_FID).cast(pa.int64())
             columns: list[pa.Array | None] = [None] * len(names)
@@ -450,6 +452,10 @@ class _Batches:
                 continue
             wkb, linearised = _linearised(self._ref, storage(batch.column(geometry)), fids)
             faults = self._faults(wkb, fids)
+            if unread := self._unread_by_place(wkb, first_row):
+                faults |= unread
+                wkb = pc.if_else(np.isin(np.arange(len(wkb)), list(unread)), pa.scalar(None, wkb.type), wkb)
+            first_row += len(batch)
             yield Batch(
                 columns,
                 wkb,
@@ -466,6 +472,15 @@ class _Batches:
         wanted = fids.to_numpy(zero_copy_only=False)[rows].tolist()
         faults = self._unread(wanted)
         return {row: faults[fid] for row, fid in zip(rows.tolist(), wanted, strict=True) if fid in faults}
+
+    def _unread_by_place(self, wkb: pa.Array, first: int) -> dict[int, str]:
+        """Return rows whose geometry GDAL did not read, or in part, by what the text says."""
+        unread = self._ref.dataset.unread.get(self._ref.layer or "", {})
+        return {
+            place - first: fault
+            for place, fault in unread.items()
+            if first <= place < first + len(wkb) and (fault in IN_PART or not wkb[place - first].is_valid)
+        }
 
     def _column(self, position: int, column: pa.Array) -> pa.Array:
         import pyarrow as pa

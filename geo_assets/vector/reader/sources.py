@@ -51,6 +51,9 @@ class Dataset:
     declared: Mapping[str | int, str] = field(
         default_factory=dict
     )  # wire types of columns that GDAL delivers as text, by name in lower case, of a MIF by position
+    unread: Mapping[str, Mapping[int, str]] = field(
+        default_factory=dict
+    )  # geometries of a GML that GDAL does not read, or in part: what is wrong, by layer and position
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +165,9 @@ def _dataset(path: Path, name: str, folder: Path, options: LayerOptions, member:
         _declared_encoding(path, own, options) if kind is Format.SHAPEFILE else (None, _notes(path, kind, name))
     )
     declared = header.declared() if header else declared_types(seen.fields)
-    return Dataset(own, kind, name, path.stem, member, encoding, notes, left_out, options, features, declared)
+    return Dataset(
+        own, kind, name, path.stem, member, encoding, notes, left_out, options, features, declared, seen.unread
+    )
 
 
 def _kind_of_folder(path: Path, name: str) -> Format:

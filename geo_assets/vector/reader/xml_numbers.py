@@ -15,6 +15,7 @@ from pathlib import Path
 from xml.parsers import expat
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.vector.reader.gml_geometries import IN_PART, fault_of
 from geo_assets.vector.reader.kml_schemas import SimpleField
 
 #: Elements whose text is coordinates, and those of GPX that have them as attributes.
@@ -43,6 +44,7 @@ class Seen:
     """What the text of a file says that GDAL does not."""
 
     features: Counter[str] = field(default_factory=Counter)  # of a GML, by element name
+    unread: dict[str, dict[int, str]] = field(default_factory=dict)  # by element name, then position: what is wrong
     fields: list[SimpleField] = field(default_factory=list)  # columns that a KML declares
     rings: list[int] = field(default_factory=list)  # where tags of rings of a KML begin that bound no polygon
 
@@ -65,7 +67,7 @@ def check_numbers(path: Path, name: str) -> Seen:
         raise GeoAssetsError(
             "UNREADABLE", f"{look.count:,} {what} in {name}: {shown}", remedy="correct them and upload it again"
         )
-    return Seen(look.features, look.fields, look.rings)
+    return Seen(look.features, look.unread, look.fields, look.rings)
 
 
 class _Look:
@@ -77,19 +79,24 @@ class _Look:
         parser.EntityDeclHandler = _no_entities
         parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
         self.features: Counter[str] = Counter()
+        self.unread: dict[str, dict[int, str]] = {}
         self.fields: list[SimpleField] = []
         self.rings: list[int] = []
         self.faults: list[tuple[int, str]] = []
         self.count = 0
         self._path: list[str] = []
+        self._tags: list[str] = []  # the same with namespaces
         self._text: list[str] | None = None
         self._depth = 0
 
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
         namespace, _, local = tag.rpartition(" ")
         self._path.append(local)
+        self._tags.append(tag)
         if len(self._path) == _FEATURE_DEPTH and self._path[1] in _MEMBERS:
             self.features[local] += 1
+        elif len(self._path) > _FEATURE_DEPTH and self._path[1] in _MEMBERS:
+            self._look_for_unread(attributes)
         if local in _COORDINATES and (namespace.startswith(_NAMESPACES) or (not namespace and self._path[0] == "kml")):
             self._text, self._depth = [], len(self._path)
             self.parser.CharacterDataHandler = self._text.append
@@ -114,6 +121,17 @@ class _Look:
         if self._is_line(self._path[-1]):
             self.rings.append(self.parser.CurrentByteIndex)
         self._path.pop()
+        self._tags.pop()
+
+    def _look_for_unread(self, attributes: dict[str, str]) -> None:
+        fault = fault_of(self._tags[_FEATURE_DEPTH - 1 :], attributes)
+        if fault is None:
+            return
+        layer = self._path[_FEATURE_DEPTH - 1]
+        faults = self.unread.setdefault(layer, {})
+        place = self.features[layer] - 1
+        if fault in IN_PART or place not in faults:
+            faults[place] = fault
 
     def _is_line(self, local: str) -> bool:
         """Whether the innermost element is a ring of a KML that bounds no polygon."""
