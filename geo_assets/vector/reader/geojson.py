@@ -1,8 +1,8 @@
 """GeoJSON and newline-delimited GeoJSON, read feature by feature: ids, numbers, times and geometry as they are written.
 
 Here: a stream of features out of a text of any length, as batches.
-Not here: the text itself (`json_text.py`), the type of each property (`geojson_columns.py`), WKB of each geometry
-(`geojson_wkb.py`), what becomes of it (`geometry.py`).
+Not here: the text itself (`json_text.py`), the type of each property (`geojson_columns.py`), its CRS
+(`geojson_crs.py`), WKB of each geometry (`geojson_wkb.py`), what becomes of it (`geometry.py`).
 
 GDAL is not used: its driver drops ids that repeat or are text, makes 2**53 + 1 a double beside 1.5, makes NULL of a
 geometry that it cannot read, and parses the text five times until it is in a table; this module parses it three times.
@@ -20,6 +20,7 @@ from geo_assets.vector.encodings import encoding_of_text, find_codec
 from geo_assets.vector.reader.batches import BATCH_ROWS, Batch, LayerRef, OpenLayer, places
 from geo_assets.vector.reader.findings import Findings
 from geo_assets.vector.reader.geojson_columns import Column, Schema, array_of, properties_of, scalar
+from geo_assets.vector.reader.geojson_crs import DeclaredCrs
 from geo_assets.vector.reader.geojson_wkb import COLLECTION, DEPTHS, BadGeometryError, to_wkb
 from geo_assets.vector.reader.json_text import Window
 from geo_assets.vector.types import arrow_type
@@ -28,10 +29,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from geo_assets.vector.reader.sources import Dataset
-
-#: RFC 7946: longitude and latitude on WGS 84, unless an older file declares another CRS.
-_DEFAULT_CRS = "EPSG:4326"
-
 
 #: Most coordinates of a batch, and most bytes of WKB.
 _BATCH_BYTES = 32 * 1024**2
@@ -53,6 +50,7 @@ def open_geojson(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:  # 
     for feature in text.features():
         schema.add(feature)
     schema.finish()
+    crs = text.declared.settle(ref.dataset.name, overridden=ref.dataset.options.override_crs)
     findings = Findings()
     notes = [] if encoding.startswith("utf") else [f"it is not UTF-8; its text was read as {encoding}"]
     columns = schema.columns(findings)
@@ -73,7 +71,7 @@ def open_geojson(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:  # 
     yield OpenLayer(
         [column.name for column in columns],
         [arrow_type(column.wire) for column in columns],
-        text.crs,
+        crs,
         batches,
         warnings=notes,
         findings=findings,
@@ -85,24 +83,12 @@ def _codec_of(dataset: Dataset) -> str | None:
 
 
 class _Document:
-    """The features of a file, each parsed separately; and the CRS that it names, known once all are read."""
+    """The features of a file, each parsed separately; and the CRS that they name, known once all are read."""
 
     def __init__(self, dataset: Dataset, encoding: str) -> None:
         self._dataset = dataset
         self._encoding = encoding
-        self._named: dict[str, Any] = {}
-
-    @property
-    def crs(self) -> str | None:
-        """Return the CRS of the document; None where it names one that is unknown."""
-        if "crs" not in self._named:
-            return _DEFAULT_CRS
-        crs = self._named["crs"]
-        properties = crs.get("properties") if isinstance(crs, dict) else None
-        name = properties.get("name") if isinstance(properties, dict) else None
-        return (
-            name if isinstance(name, str) and name.upper().startswith(("URN:OGC:DEF:CRS:", "EPSG:", "OGC:")) else None
-        )
+        self.declared = DeclaredCrs()
 
     def features(self) -> Iterator[Any]:
         """Yield everything that is in the place of a feature."""
@@ -120,14 +106,20 @@ class _Document:
         if window.next_character() != "{":
             raise window.fault("an object is expected")
         members: dict[str, Any] = {}
-        collection = False
+        collection = inherits = False
         for key in window.keys():  # noqa: SIM118 - a generator that moves on
             if key == "features" and window.next_character() == "[":
                 collection = True
-                yield from window.elements()
+                for feature in window.elements():
+                    inherits |= self.declared.add(feature)
+                    yield feature
             else:
                 members[key] = window.value()
-        self._named |= {"crs": members["crs"]} if "crs" in members else {}
+        inherits |= not collection and self.declared.add(members)
+        if "crs" in members:
+            self.declared.say(members["crs"])
+        elif inherits:
+            self.declared.say_nothing()
         kind = members.get("type")
         if collection and kind in {"FeatureCollection", None}:
             return
