@@ -14,6 +14,9 @@ _FILES = frozenset(
 #: Beginnings of names of files that a program made for itself: macOS's forks, locks of Office programs.
 _BEGINNINGS = ("._", "~$", ".~lock.")
 
+#: Ends of names: SQLite's index of a journal, which it makes anew.
+_ENDS = (".gpkg-shm", ".sqlite-shm", ".sqlite3-shm", ".db-shm", ".mbtiles-shm")
+
 #: Folders that hold nothing else: of macOS, of Windows, of git. Any other hidden folder may be a person's.
 _FOLDERS = frozenset(
     {
@@ -26,4 +29,5 @@ _FOLDERS = frozenset(
 def is_litter(path: str) -> bool:
     """Whether a file, by its path with `/`, was left by an operating system or a program, not by a person."""
     *folders, name = path.lower().split("/")
-    return name in _FILES or name.startswith(_BEGINNINGS) or not _FOLDERS.isdisjoint(folders)
+    own = name in _FILES or name.startswith(_BEGINNINGS) or name.endswith(_ENDS)
+    return own or not _FOLDERS.isdisjoint(folders)

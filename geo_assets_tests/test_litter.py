@@ -14,13 +14,13 @@ from geo_assets.storage.sources import is_taken, sorted_sources
 from geo_assets.storage.zips import contents
 
 SUBMITTED = {
-    "city_thumbs.shp", "city_thumbs.shx", "city_thumbs.dbf", "city_thumbs.prj", ".data/x.tif", ".hidden.tif",
+    "city_thumbs.shp", "city_thumbs.shx", "city_thumbs.dbf", "city_thumbs.prj", ".data/x.tif", ".hidden.tif", "a.gpkg-wal",
     "deep/my__macosx/y.tif", "not_thumbs.db", "desktop.ini.tif", "a/.git.tif",
 }  # fmt: skip
 LEFT_BEHIND = {
     "Thumbs.db", "a/thumbs.db", ".DS_Store", "a/.DS_Store", "__MACOSX/._city_thumbs.shp", "deep/__MACOSX/x.tif", "._x.tif",
     "a/._x", "desktop.ini", "a/~$places.xlsx", ".~lock.places.xlsx#", ".git/objects/x.tif", "$RECYCLE.BIN/x.tif",
-    ".Trashes/x.tif", "a/System Volume Information/x.tif", ".gitignore",
+    ".Trashes/x.tif", "a/System Volume Information/x.tif", ".gitignore", "a/x.gpkg-shm",
 }  # fmt: skip
 
 

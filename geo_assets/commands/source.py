@@ -10,8 +10,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from geo_assets.errors import GeoAssetsError
 from geo_assets.litter import is_litter
+from geo_assets.storage.journals import file_of_journal, refuse_unwritten
 from geo_assets.storage.sources import siblings
 
 
@@ -26,14 +26,9 @@ def members_of(source: Path) -> dict[Path, Path]:
     if source.is_dir():
         files = {path.relative_to(source.parent): path for path in sorted(source.rglob("*")) if path.is_file()}
         return {place: path for place, path in files.items() if not is_litter(place.as_posix())}
-    journal = source.with_name(f"{source.name}-wal")
-    if journal.exists() and journal.stat().st_size:
-        raise GeoAssetsError(
-            "UNREADABLE",
-            f"{source.name} is being written to: {journal.name} holds changes",
-            remedy="close the program that has it open",
-        )
-    return {Path(path.name): path for path in siblings(source)}
+    refuse_unwritten(source, source.name)
+    # an empty journal stays where it is: a program may be about to write to it
+    return {Path(path.name): path for path in siblings(source) if file_of_journal(path.name) is None}
 
 
 def lay_out(files: Mapping[Path, Path], folder: Path, *, linked: bool = False) -> None:

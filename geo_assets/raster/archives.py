@@ -19,6 +19,7 @@ from geo_assets.archives import unpack
 from geo_assets.raster import safe
 from geo_assets.raster.beside import product_datetime
 from geo_assets.raster.variables_models import RasterMember, UnpackReport, UnpackRequest
+from geo_assets.storage.journals import refuse_unwritten
 from geo_assets.storage.sources import Kind, Member, Source, sorted_sources
 
 
@@ -51,6 +52,7 @@ def _member(path: str) -> Member:
 
 def _alone(source: Source, unpacked: Path, folder: Path) -> RasterMember:
     """Link a raster and its sidecars into a directory; links, because rasters with the same name may share a .prj."""
+    refuse_unwritten(unpacked / source.path, source.path)
     folder.mkdir()
     paths = []
     for member in source.members:

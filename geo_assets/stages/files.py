@@ -31,6 +31,7 @@ from geo_assets.stages.raster_conversion import PRODUCT
 from geo_assets.stages.scenes import scene_places
 from geo_assets.storage.blobs import BlobRef, FirstBytes, blob_path
 from geo_assets.storage.containers import FOR_EVER
+from geo_assets.storage.journals import unwritten
 from geo_assets.storage.sources import Kind, Source, name_key, path_within
 from geo_assets.text import batched, plain_name
 
@@ -152,8 +153,8 @@ def fingerprint_of_members(task_input: TaskInput) -> str:
 
 
 def refuse_source(context: StageContext, source: Source) -> GeoAssetsError | None:
-    """UNSAFE_PATH for a name that the stores refuse, TOO_LARGE for a source above the limits; None where it may be
-    tried.
+    """UNSAFE_PATH for a name that the stores refuse, TOO_LARGE for a source above the limits, UNREADABLE for one beside
+    which changes lie that are not in it; None where it may be tried.
     """
     for member in source.members:
         try:
@@ -165,7 +166,8 @@ def refuse_source(context: StageContext, source: Source) -> GeoAssetsError | Non
         return GeoAssetsError(
             "TOO_LARGE", f"{source.path} has {source.size:,} bytes; GEO_ASSETS_MAX_SOURCE_BYTES allows {limit:,}"
         )
-    return _refuse_folder(source) if source.is_folder else None
+    unfinished = unwritten(((member.path, member.size) for member in source.members), source.path)
+    return unfinished or (_refuse_folder(source) if source.is_folder else None)
 
 
 def _refuse_folder(source: Source) -> GeoAssetsError | None:

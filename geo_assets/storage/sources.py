@@ -17,6 +17,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from geo_assets.litter import is_litter
+from geo_assets.storage.journals import file_of_journal
 
 
 class Kind(StrEnum):
@@ -279,6 +280,7 @@ def name_key(path: str) -> tuple[str, str]:
     lower = name.lower()
     if lower.endswith(_RPC_TEXT) and lower != _RPC_TEXT:
         return folder, lower.removesuffix(_RPC_TEXT)
+    lower = file_of_journal(lower) or lower
     for ending in _APPENDED:
         if lower.endswith(ending) and len(lower) > len(ending):
             lower = lower.removesuffix(ending)
@@ -300,9 +302,9 @@ def matches(path: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
     """Whether a path passes the globs; `*` also crosses `/`, so `*.tif` matches in every folder.
 
     A file in a folder that is one source passes by its own path or by that of the folder: `*.gdb` and `sales` select
-    all its files, `*/year=2024/*` some partitions of a table.
+    all its files, `*/year=2024/*` some partitions of a table. So does a journal by its file's.
     """
-    names = {path, whole_folder(path) or path}
+    names = {path, whole_folder(path) or file_of_journal(path) or path}
 
     def among(globs: Sequence[str]) -> bool:
         return any(fnmatch.fnmatchcase(name, g) for name in names for g in globs)
@@ -440,7 +442,8 @@ def _kind_alone(path: str) -> Kind:
     if is_companion(path) and not appended:
         return Kind.COMPANION
     parts = _SHAPEFILE_PARTS | _WORLD.keys() | {_HEADER, ".mid", ".gfs"}
-    return Kind.SIDECAR if appended or _ending(path) in parts else Kind.UNSUPPORTED
+    known = appended or _ending(path) in parts or file_of_journal(path) is not None
+    return Kind.SIDECAR if known else Kind.UNSUPPORTED
 
 
 #: A folder of Hive partitioning, whose name is a value of a column: `year=2024`.
@@ -491,6 +494,8 @@ def _describes(header: str, pixels: str) -> bool:
 def _belongs(sidecar: str, owner: str) -> bool:
     """Whether `sidecar` belongs to `owner`; both have the same `name_key`."""
     lower, owner_lower = sidecar.lower(), owner.lower()
+    if file_of_journal(lower) == owner_lower:
+        return True
     for ending in _APPENDED:
         if lower.endswith(ending) and lower.removesuffix(ending) in {owner_lower, owner_lower.rpartition(".")[0]}:
             return True

@@ -45,6 +45,11 @@ def names_beside(path: str) -> set[str]:
     return {p.name for p in Path(path).parent.iterdir()}
 
 
+def test_tiles_of_a_database_whose_journal_holds_changes_are_refused(unpacked):
+    with pytest.raises(GeoAssetsError, match=r"t\.mbtiles is being written to: t\.mbtiles-wal holds changes"):
+        unpacked(archive({"a/t.mbtiles": b"1", "a/t.mbtiles-wal": b"2"}))
+
+
 def test_each_raster_lies_alone_with_its_own_sidecars(unpacked):
     report = unpacked(
         archive(

@@ -4,8 +4,8 @@ import pytest
 
 from geo_assets.file_stages import COGS, FILE_STAGES, TABLES
 from geo_assets.parameters import StageRaster, StageVector
-from geo_assets.stages.files import stages_of
-from geo_assets.storage.sources import Kind, Member, Source
+from geo_assets.stages.files import refuse_source, stages_of
+from geo_assets.storage.sources import Kind, Member, Source, sorted_sources
 
 
 def source(kind, *holds, path="a"):
@@ -31,3 +31,14 @@ def test_a_source_goes_to_the_stages_whose_engine_reads_what_it_holds(of, taken_
     assert stages_of(of, FILE_STAGES) == taken_by
     assert stages_of(of, StageRaster.stages) == tuple(stage for stage in taken_by if stage == COGS)
     assert stages_of(of, StageVector.stages) == tuple(stage for stage in taken_by if stage == TABLES)
+
+
+@pytest.mark.parametrize(
+    ("journal", "size", "code"), [("-wal", 1, "UNREADABLE"), ("-journal", 1, "UNREADABLE"), ("-wal", 0, None)]
+)
+def test_a_database_is_refused_where_a_journal_beside_it_holds_changes(context, journal, size, code):
+    members = [Member(path="a/x.gpkg", size=9, etag="e"), Member(path=f"a/x.gpkg{journal}", size=size, etag="e")]
+    (database,) = sorted_sources(members)
+    error = refuse_source(context, database)
+    assert (error.code if error else None) == code
+    assert error is None or f"a/x.gpkg is being written to: x.gpkg{journal} holds changes" in str(error)

@@ -44,6 +44,18 @@ def test_rpcs_in_a_text_file_belong_to_their_raster_and_to_nothing_else():
     }
 
 
+def test_a_journal_belongs_to_its_sqlite_file_and_to_no_other_of_its_name():
+    found = sources_of("a/Roads.GPKG", "a/Roads.GPKG-wal", "a/roads.geojson", "x.db", "x.db-journal", "lonely.gpkg-wal")
+    assert found == {
+        "a/Roads.GPKG": (Kind.VECTOR, {"a/Roads.GPKG-wal"}),
+        "a/roads.geojson": (Kind.VECTOR, set()),
+        "x.db": (Kind.VECTOR, {"x.db-journal"}),
+        "lonely.gpkg-wal": (Kind.SIDECAR, set()),
+    }
+    assert matches("a/Roads.GPKG-wal", ["*.GPKG"], [])
+    assert not matches("a/Roads.GPKG-wal", [], ["a/Roads.GPKG"])
+
+
 def test_a_sidecar_without_an_owner_is_its_own_source():
     assert sources_of("lonely.tfw")["lonely.tfw"][0] is Kind.SIDECAR
 

@@ -3,10 +3,12 @@ import sqlite3
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 
 from geo_assets.archives import unpack
+from geo_assets.commands.source import members_of
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.models import InspectRequest
 from geo_assets.vector.reader.inspect import inspect
@@ -163,6 +165,37 @@ def test_two_members_at_one_path_are_refused(tmp_path, look):
         with pytest.warns(UserWarning, match="Duplicate"):
             archive.writestr("a.csv", "lon,lat\n3,4\n")
     refused(look, path, "UNSAFE_ARCHIVE", "two members")
+
+
+@pytest.mark.parametrize(("ending", "journal"), [("gpkg", "-wal"), ("gpkg", "-journal"), ("sqlite", "-wal")])
+def test_a_database_in_an_archive_is_refused_where_its_journal_holds_changes(tmp_path, look, ending, journal):
+    database = write(points(3), tmp_path / f"a.{ending}")
+    held = database.with_name(f"{database.name}{journal}")
+    held.write_bytes(b"changes")
+    path = zipped(tmp_path / "a.zip", database, held)
+    refused(look, path, "UNREADABLE", f"a.{ending} of a.zip is being written to: {held.name} holds changes")
+
+
+def test_an_empty_journal_of_a_database_is_harmless(tmp_path, look):
+    database = write(points(3), tmp_path / "a.gpkg")
+    journals = [database.with_name(f"a.gpkg{ending}") for ending in ("-wal", "-journal")]
+    for journal in journals:
+        journal.touch()
+    index = database.with_name("a.gpkg-shm")
+    index.write_bytes(bytes(32_768))
+    report = look(zipped(tmp_path / "a.zip", database, *journals, index))
+    assert report.warnings == ()
+    assert [layer.columns[1].source_name for layer in report.layers] == ["n"]
+
+
+def test_a_loose_database_is_refused_where_its_journal_holds_changes_and_leaves_an_empty_one_behind(tmp_path):
+    database, journal = tmp_path / "a.db", tmp_path / "a.db-journal"
+    database.touch()
+    journal.touch()
+    assert members_of(database) == {Path("a.db"): database}
+    journal.write_bytes(b"changes")
+    with pytest.raises(GeoAssetsError, match=r"a\.db is being written to: a\.db-journal holds changes"):
+        members_of(database)
 
 
 def test_an_archive_without_anything_or_without_vectors_says_so(tmp_path, look):

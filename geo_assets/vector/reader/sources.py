@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from geo_assets.errors import ErrorClass, GeoAssetsError
+from geo_assets.storage.journals import file_of_journal, refuse_unwritten
 from geo_assets.storage.sources import whole_folder
 from geo_assets.text import how_many
 from geo_assets.vector.encodings import encoding_of_dbf, find_codec, gdal_name
@@ -28,6 +29,9 @@ from geo_assets.vector.reader.xml_numbers import Seen, check_numbers
 
 #: Text formats in which a coordinate may be any text.
 _XML = frozenset({Format.KML, Format.GML, Format.GPX})
+
+#: Formats with journals.
+_SQLITE = frozenset({Format.GPKG, Format.SQLITE})
 
 _ENCODING_SAMPLE_BYTES = 64 * 1024**2
 
@@ -146,12 +150,15 @@ def _datasets_among(members: Sequence[PurePosixPath]) -> tuple[list[PurePosixPat
             wanted[member] = None
         elif not any(str(member).lower().startswith(f"{stem}.".lower()) for stem in stems):
             others.append(member)
-    return list(wanted), others
+    databases = {str(member) for member in wanted}
+    return list(wanted), [member for member in others if file_of_journal(str(member)) not in databases]
 
 
 def _dataset(path: Path, name: str, folder: Path, options: LayerOptions, member: str | None = None) -> Dataset:
     """Check one file and link it into a folder of its own, under a name of ours."""
     kind = _kind_of_folder(path, name) if path.is_dir() else identify(path, name)
+    if kind in _SQLITE:
+        refuse_unwritten(path, name)
     left_out = check_file(path, kind, name)
     own = folder / f"data{path.suffix.lower() if kind is Format.MAPINFO else OWN_ENDING[kind]}"
     seen = check_numbers(path, name) if kind in _XML else Seen()
