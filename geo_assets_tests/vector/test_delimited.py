@@ -74,6 +74,36 @@ def test_line_breaks_in_quotes_are_text(rows):
     assert [row["na_me"] for row in sent] == ["a\nb", "c"]
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('lon,lat,t\n1,2,"open\n3,4,x\n5,6,y\n', 2),
+        ('lon,lat,t\n1,2,x\n3,4,"open', 3),
+        ('t,lon,lat\n"a\nb",1,2\n"open,3,4\nx,5,6\n\n', 4),
+        ('t\tlon\tlat\nsays "hi"\t1\t2\n"open\t3\t4\nx\t5\t6\n', 3),
+        ('lon,lat,t\n1,2,"a"" open\n3,4,x\n', 2),
+        ('lon,lat,"t\n1,2,x\n3,4,x\n', 1),
+        ('lon,lat,t\n1,2,"open\n' + "3,4,some text\n" * 700_000, 2),
+    ],
+    ids=["last", "ends", "first", "tabs", "doubled", "header", "long"],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-8-sig"])
+def test_a_quote_that_is_never_closed_is_refused_with_the_line_of_its_row(rows, text, line, encoding):
+    with pytest.raises(GeoAssetsError, match=f"a.csv has a row that begins in line {line} and does not end") as error:
+        rows(text.encode(encoding), delimiter="\t" if "\t" in text else ",", attribute_tables=True)
+    assert error.value.code == "UNREADABLE"
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-be", "cp1252"])
+def test_quotes_within_a_field_and_behind_one_open_nothing(rows, encoding, end):
+    text = 'lon,lat,t\n1,2,27" é\n3,4,"5" pipe\n5,6,"he said ""no"""\n7,8,"a"b"' + end
+    body = "\ufeff".encode(encoding) + text.encode(encoding) if encoding == "utf-16-be" else text.encode(encoding)
+    _, sent, report = rows(body)
+    assert [row["t"] for row in sent] == ['27" é', "5 pipe", 'he said "no"', 'ab"']
+    assert report.rejected == {}
+
+
 def test_rows_whose_coordinates_are_no_numbers_are_rejected_and_empty_ones_kept(rows):
     plan, sent, report = rows("n,lon,lat\n1,1,2\n2,,\n3,x,2\n4,1,\n5, 1 ,+2\n")
     assert plan.rejected_by_reason == report.rejected == {NOT_NUMBERS: 2}

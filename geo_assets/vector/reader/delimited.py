@@ -6,8 +6,10 @@ Not here: which columns locate a row (`placing.py`), which type a column has (`t
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
+import secrets
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ from geo_assets.vector.reader.text_values import TypeGuess
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from _typeshed import WriteableBuffer
 
     from geo_assets.vector.models import LayerOptions
 
@@ -34,6 +37,8 @@ _DELIMITERS = (",", ";", "\t", "|")
 
 #: Bytes of a block, into which a row must fit; pyarrow parses block by block.
 _BLOCK_BYTES = 8 * 1024**2
+
+csv.field_size_limit(_BLOCK_BYTES)  # Python's own limit is less than a polygon in WKT may have
 
 #: Excel's first line, which declares the delimiter.
 _SEP = "sep="
@@ -74,7 +79,7 @@ def open_csv(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
     findings = Findings()
 
     def batches(_: Collection[int] | None) -> Iterator[Batch]:
-        for batch in read(ref.dataset.path, dialect, findings):
+        for batch in read(ref.dataset.path, ref.dataset.name, dialect, findings):
             for guess, column in zip(guesses, batch.columns, strict=True):
                 guess.add(column)
             yield batch
@@ -181,50 +186,112 @@ class _OddRows:
         return [self._waiting.pop(place) for place in places]
 
 
-def read(path: Path, dialect: Dialect, findings: Findings) -> Iterator[Batch]:
+class _Ended(io.RawIOBase):
+    """The bytes of a file, and after them a row of ours. Where that row is not read as one, a quote is open."""
+
+    def __init__(self, file: io.FileIO, end: bytes) -> None:
+        self._file, self._end = file, io.BytesIO(end)
+
+    def readable(self) -> bool:
+        """Answer `io`."""
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        """Read on, past the end of the file."""
+        return self._file.readinto(buffer) or self._end.readinto(buffer)
+
+
+def read(path: Path, name: str, dialect: Dialect, findings: Findings) -> Iterator[Batch]:
     """Yield batches of all columns but the geometry's, as text.
 
     Raises:
         pyarrow.ArrowInvalid: the text is damaged.
+        GeoAssetsError: UNREADABLE, a quote is never closed.
     """
     import pyarrow as pa
-    from pyarrow import csv as arrow_csv
 
     names = [f"c{i}" for i in range(len(dialect.header))]
     odd = _OddRows(dialect)
-    reader = arrow_csv.open_csv(
-        path,
-        # the header is skipped as a record, not as a line: a quoted name may hold a line break
-        read_options=arrow_csv.ReadOptions(
-            use_threads=False,
-            block_size=_BLOCK_BYTES,
-            column_names=names,
-            skip_rows=dialect.skipped,
-            skip_rows_after_names=1,
-            encoding=dialect.encoding,
-        ),
-        parse_options=arrow_csv.ParseOptions(
-            delimiter=dialect.delimiter, newlines_in_values=True, invalid_row_handler=odd.take
-        ),
-        convert_options=arrow_csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.string()),
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-            null_values=[""],
-        ),
-    )
-    first = 1
-    with reader:
-        for block in reader:
-            for start in range(0, len(block), BATCH_ROWS):
-                batch = block.slice(start, BATCH_ROWS)
-                places, taken = odd.places(first, len(batch))
-                first = int(max([*places[-1:], *taken[-1:]])) + 1
-                yield _batch(batch, places, taken, odd.pop(taken), dialect, findings)
+    mark = secrets.token_hex(16)
+    first, closed = 1, False
+    try:
+        with _reader(path, dialect, names, odd, mark) as reader:
+            for read_block in reader:
+                block = read_block
+                if len(block) and block.column(0)[-1].as_py() == mark:
+                    block, closed = block.slice(0, len(block) - 1), True
+                for start in range(0, len(block), BATCH_ROWS):
+                    batch = block.slice(start, BATCH_ROWS)
+                    places, taken = odd.places(first, len(batch))
+                    first = int(max([*places[-1:], *taken[-1:]])) + 1
+                    yield _batch(batch, places, taken, odd.pop(taken), dialect, findings)
+    except pa.ArrowInvalid as error:
+        if "straddl" not in str(error):
+            raise
+        raise _open_quote(path, name, dialect) from error
+    if not closed:
+        raise _open_quote(path, name, dialect)
     places, taken = odd.places(first, 0, last=True)
     if taken:
         nothing = pa.record_batch([pa.nulls(0, pa.string())] * len(names), names=names)
         yield _batch(nothing, places[:0], taken, odd.pop(taken), dialect, findings)
+
+
+@contextmanager
+def _reader(path: Path, dialect: Dialect, names: list[str], odd: _OddRows, mark: str) -> Iterator[Any]:
+    """Open pyarrow's reader of a file after whose last row another follows, which holds the mark."""
+    import pyarrow as pa
+    from pyarrow import csv as arrow_csv
+
+    with path.open("rb", buffering=0) as file:
+        head = file.read(2)
+        file.seek(0)
+        big = head == codecs.BOM_UTF16_BE and dialect.encoding == "utf-16"
+        encoder = codecs.getincrementalencoder("utf-16-be" if big else dialect.encoding)()
+        encoder.encode("\n")  # with a byte order mark, where there is one
+        end = encoder.encode(f"\n{mark}{dialect.delimiter * (len(names) - 1)}\n")
+        with arrow_csv.open_csv(
+            io.BufferedReader(_Ended(file, end)),
+            # the header is skipped as a record, not as a line: a quoted name may hold a line break
+            read_options=arrow_csv.ReadOptions(
+                use_threads=False,
+                block_size=_BLOCK_BYTES,
+                column_names=names,
+                skip_rows=dialect.skipped,
+                skip_rows_after_names=1,
+                encoding=dialect.encoding,
+            ),
+            parse_options=arrow_csv.ParseOptions(
+                delimiter=dialect.delimiter, newlines_in_values=True, invalid_row_handler=odd.take
+            ),
+            convert_options=arrow_csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()),
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+                null_values=[""],
+            ),
+        ) as reader:
+            yield reader
+
+
+def _open_quote(path: Path, name: str, dialect: Dialect) -> GeoAssetsError:
+    """Return the error for the row that does not end: that of a quote which is never closed, or of one so long that
+    nobody can have meant it.
+    """
+    line = end = 1
+    with path.open(encoding=dialect.encoding, errors="replace", newline="") as file:
+        rows = csv.reader(file, delimiter=dialect.delimiter)
+        try:
+            for _ in rows:
+                line, end = end, rows.line_num + 1
+        except csv.Error:  # its field is too large
+            line = end
+    return GeoAssetsError(
+        "UNREADABLE",
+        f"{name} has a row that begins in line {line:,} and does not end: a quote in it is never closed, so that all"
+        " that follows is one text",
+        remedy='close the quote in that row; one that is text is written twice, in a field in quotes: "5"" pipe"',
+    )
 
 
 def _batch(
