@@ -299,7 +299,7 @@ def test_a_time_of_mapinfo_that_no_clock_shows_is_null_and_counted(tmp_path, row
     path.with_suffix(".mid").write_text("250000000\n120000000\n\n240000000\n")
     sent, said, plan, _ = rows(path)
     assert (values(sent, "t"), plan.columns[0].sql_type) == ([None, dt.time(12), None, None], "time")
-    assert "'t': 2 values not a time of day, now NULL: '25:00:00', '24:00:00'" in said
+    assert "'t': 2 values not a time, now NULL: '250000000', '240000000'" in said
     assert [row["t"] for row in rows(path, where="t IS NOT NULL")[0]] == [dt.time(12)]
 
 
