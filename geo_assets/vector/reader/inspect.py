@@ -42,6 +42,7 @@ from geo_assets.vector.reader.conversion import wire_type
 from geo_assets.vector.reader.filters import LayerFilter, Selection, chosen_columns, crs_of, filter_of
 from geo_assets.vector.reader.formats import Format
 from geo_assets.vector.reader.layers import foreign_layers, list_layers, open_layer, tile_tables
+from geo_assets.vector.reader.prj import said_by
 from geo_assets.vector.reader.simple import Sound
 from geo_assets.vector.reader.sources import Dataset, prepare
 from geo_assets.vector.reader.survey import PARTS, Survey, Tally, check_kept, kind_of_most, table_type
@@ -481,6 +482,11 @@ def _tallied(survey: Survey, tally: Tally, source_crs: str, *, main: bool) -> di
 
 
 def _no_crs(ref: LayerRef) -> GeoAssetsError:
+    prj = ref.dataset.path.with_suffix(".prj")
+    if prj.is_file():
+        found = f"{text[:80]!r} in its .prj is no CRS that is known" if (text := said_by(prj)) else "its .prj is empty"
+        remedy = "replace the .prj, or name the CRS that it has, for example: --param source_crs=EPSG:25832"
+        return GeoAssetsError("VECTOR_NO_CRS", f"{ref.title} does not say its CRS: {found}", remedy=remedy)
     return GeoAssetsError("VECTOR_NO_CRS", f"{ref.title} does not say which CRS its coordinates are in")
 
 

@@ -24,6 +24,7 @@ from geo_assets.vector.reader.kml_links import kml_documents, links_of
 from geo_assets.vector.reader.kml_schemas import copy_for_gdal, declared_types
 from geo_assets.vector.reader.mif_columns import Header
 from geo_assets.vector.reader.parts import check_parts
+from geo_assets.vector.reader.prj import make_readable
 from geo_assets.vector.reader.unpacking import gunzipped, listed, made_whole, unpack_whole
 from geo_assets.vector.reader.xml_numbers import Seen, check_numbers
 
@@ -239,6 +240,8 @@ def _lay_out(path: Path, kind: Format, own: Path, name: str, seen: Seen, header:
     if kind in {Format.SHAPEFILE, Format.MAPINFO}:
         for part in parts_of(path, SHAPEFILE_PARTS if kind is Format.SHAPEFILE else MAPINFO_PARTS).values():
             _link(part, own.with_suffix(part.suffix.lower()))
+        if kind is Format.SHAPEFILE and own.with_suffix(".prj").exists():
+            make_readable(own.with_suffix(".prj"))
 
 
 def _link(path: Path, to: Path) -> None:

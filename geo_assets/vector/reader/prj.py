@@ -1,0 +1,42 @@
+"""The .prj of a shapefile, as GDAL can read it, and what to say of one that names nothing.
+
+Here: .prj files that people and programs write in other ways than as WKT in ASCII. Not here: what a CRS is
+(`vector/crs.py`), its other parts (`sources.py`).
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from pathlib import Path
+
+from geo_assets.vector.crs import parse_file_crs
+
+#: Most bytes of a .prj that are looked at.
+_MOST_BYTES = 65_536
+
+_CODE = re.compile(r"(EPSG|ESRI):\d{3,6}", re.IGNORECASE)
+
+
+def make_readable(prj: Path) -> None:
+    """Replace a .prj of ours by one in WKT, if it is in UTF-16 or names a code."""
+    body, text = prj.read_bytes()[:_MOST_BYTES], said_by(prj)
+    crs = parse_file_crs(text) if _CODE.fullmatch(text) else None
+    if crs is not None:
+        text = crs.to_wkt("WKT1_ESRI")
+    elif b"\0" not in body and not body.startswith(codecs.BOM_UTF8):
+        return
+    prj.unlink()  # a link to theirs
+    prj.write_text(text, encoding="utf-8")
+
+
+def said_by(prj: Path) -> str:
+    """Return the text of a .prj, in whatever encoding it is."""
+    body = prj.read_bytes()[:_MOST_BYTES]
+    if body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        text = body.decode("utf-16", "replace")
+    elif b"\0" in body[:2]:
+        text = body.decode("utf-16-le" if body[1:2] == b"\0" else "utf-16-be", "replace")
+    else:
+        text = body.decode("utf-8-sig", "replace")
+    return text.strip(" \t\r\n\0\ufeff")
