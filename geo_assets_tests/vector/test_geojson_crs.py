@@ -113,3 +113,9 @@ def test_a_crs_that_names_nothing_known_is_none(plan_of, crs):
     with pytest.raises(GeoAssetsError) as error:
         plan_of(collection(point(1e5, 4e5), crs=crs))
     assert error.value.code == "VECTOR_NO_CRS"
+
+
+def test_a_code_that_does_not_exist_is_named_and_not_said_to_be_missing(plan_of):
+    with pytest.raises(GeoAssetsError, match=r"a\.geojson names a CRS that is not known: 'EPSG:999999'") as error:
+        plan_of(collection(point(1e5, 4e5), crs=named("EPSG:999999")))
+    assert error.value.code == "VECTOR_NO_CRS"

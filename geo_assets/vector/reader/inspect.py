@@ -202,7 +202,7 @@ class Inspection:
             layer_filter = filter_of(ref, layer, self.options)
             chosen_columns(self.options, layer.names, set(), ref.title)  # fails early, before anything is read
             if crs is None and self.options.bbox is not None:
-                raise _no_crs(ref)
+                raise _no_crs(ref, layer.crs)
             check = self._checks(crs)
             trust, whole = self.options.trust_geometry, self._request.thorough
             may_wait = self._may_look_later(crs)
@@ -319,7 +319,7 @@ class Inspection:
                 f"{ref.title} mixes kinds of geometry, which one table cannot hold: {survey.type_counts()}",
             )
         if crs is None:
-            raise _no_crs(ref)
+            raise _no_crs(ref, layer.crs)
         bounds = survey.total.bounds
         way = plan_crs(crs, self._target_crs, bounds, ref.title, max_accuracy_m=self.options.max_transform_accuracy_m)
         notes = [
@@ -481,12 +481,18 @@ def _tallied(survey: Survey, tally: Tally, source_crs: str, *, main: bool) -> di
     }
 
 
-def _no_crs(ref: LayerRef) -> GeoAssetsError:
+def _no_crs(ref: LayerRef, named: str | None) -> GeoAssetsError:
     prj = ref.dataset.path.with_suffix(".prj")
     if prj.is_file():
         found = f"{text[:80]!r} in its .prj is no CRS that is known" if (text := said_by(prj)) else "its .prj is empty"
         remedy = "replace the .prj, or name the CRS that it has, for example: --param source_crs=EPSG:25832"
         return GeoAssetsError("VECTOR_NO_CRS", f"{ref.title} does not say its CRS: {found}", remedy=remedy)
+    if named and "[" not in named and "{" not in named:  # a name, not a definition
+        return GeoAssetsError(
+            "VECTOR_NO_CRS",
+            f"{ref.title} names a CRS that is not known: {named[:80]!r}",
+            remedy="name the CRS that it has, for example: --param source_crs=EPSG:25832",
+        )
     return GeoAssetsError("VECTOR_NO_CRS", f"{ref.title} does not say which CRS its coordinates are in")
 
 
