@@ -28,7 +28,7 @@ import rasterio.shutil
 from rasterio.crs import CRS
 from rasterio.windows import Window
 
-from geo_assets.raster import cogfile, gdal
+from geo_assets.raster import cogfile
 from geo_assets.raster.block_buffer import BlockBuffer
 from geo_assets.raster.checkpoint import WHOLE, Checkpoint
 from geo_assets.raster.codecs import TRIAL_ROWS, Codec, choose_codec
@@ -130,30 +130,44 @@ def skeleton(
     Raises:
         GDAL's errors.
     """
-    virtual, one_pixel, made = (directory / f"skeleton{ending}" for ending in (".vrt", ".staged.tif", ".tif"))
+    virtual, made = directory / "skeleton.vrt", directory / "skeleton.tif"
     rasterio.shutil.copy(dataset, virtual, driver="VRT")
     text = _SOURCES.sub(b"", virtual.read_bytes())  # bytes: metadata may be in any encoding
     virtual.write_bytes(
         re.sub(rb'rasterXSize="\d+" rasterYSize="\d+"', b'rasterXSize="1" rasterYSize="1"', text, count=1)
     )
-    if crs:
-        with gdal.open_raster(virtual, "VRT") as hollow:
-            rasterio.shutil.copy(hollow, one_pixel, driver="GTiff")
-        assign_crs(one_pixel, crs)
-    with gdal.open_raster(one_pixel if crs else virtual, "GTiff" if crs else "VRT") as hollow:
+    with rasterio.open(virtual, "r+", driver="VRT") as hollow:
+        _set_numbers(hollow, dataset)
+        if crs:
+            _set_crs(hollow, crs)
         rasterio.shutil.copy(
             hollow, made, driver="COG", **{**profile.options(), **options, "OVERVIEWS": "NONE", "SPARSE_OK": "YES"}
         )
     return cogfile.read_header(made)[0]
 
 
+def _set_numbers(hollow: Any, dataset: Any) -> None:
+    """Set those numbers of `dataset` of which the text of a VRT holds some digits only: of scales and offsets 16, of
+    ground control points 13, and 4 after the point.
+    """
+    hollow.scales, hollow.offsets = dataset.scales, dataset.offsets
+    points, crs = dataset.gcps
+    if points:
+        hollow.gcps = (points, crs or CRS())
+
+
 def assign_crs(path: Path, crs: CRS) -> None:
     """Assign a CRS to a GeoTIFF that we made."""
     with rasterio.open(path, "r+", driver="GTiff") as staged:
-        if staged.gcps[0]:
-            staged.gcps = (staged.gcps[0], crs)
-        else:
-            staged.crs = crs
+        _set_crs(staged, crs)
+
+
+def _set_crs(dataset: Any, crs: CRS) -> None:
+    points = dataset.gcps[0]
+    if points:
+        dataset.gcps = (points, crs)
+    else:
+        dataset.crs = crs
 
 
 @dataclass

@@ -11,6 +11,8 @@ import pytest
 import rasterio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, Resampling
 from rio_cogeo.cogeo import cog_validate
 
@@ -237,6 +239,33 @@ def test_progress_is_told_until_the_proof_is_done_and_never_goes_back(tmp_path, 
     assert told == sorted(told)
     assert len(set(told)) >= 2
     assert told[-1] == 1
+
+
+def test_numbers_that_need_seventeen_digits_are_kept_in_every_bit(tmp_path):
+    source = write(tmp_path / "in.tif", values(2, 600, 700, "int16", None))
+    with rasterio.open(source, "r+") as dataset:
+        dataset.scales, dataset.offsets = (float(np.float32(0.1)), 1 / 3), (float(np.float32(273.15)), -0.1 - 0.2)
+    made(source)
+    with rasterio.open(tmp_path / "out.tif") as dataset:
+        assert dataset.scales == (0.10000000149011612, 1 / 3)
+        assert dataset.offsets == (273.1499938964844, -0.30000000000000004)
+
+
+@pytest.mark.parametrize("request_", [{}, {"source_crs": "EPSG:4326"}], ids=["as it is", "with a CRS that is given"])
+def test_ground_control_points_are_kept_in_every_bit(tmp_path, request_):
+    third = 1 / 3
+    points = [
+        GroundControlPoint(row, column, 12 + third + column / 1e5, 52 + third - row / 1e5, 100 * third)
+        for row, column in [(third, third), (600 - third, third), (third, 700 - third), (600 - third, 700 - third)]
+    ]
+    source = write(tmp_path / "in.tif", values(1, 600, 700, "uint8", None), crs=None, transform=None)
+    with rasterio.open(source, "r+") as dataset:
+        dataset.gcps = (points, CRS() if request_ else CRS.from_epsg(4326))
+    made(source, **request_)
+    with rasterio.open(tmp_path / "out.tif") as dataset:
+        found, crs = dataset.gcps
+    assert crs == CRS.from_epsg(4326)
+    assert [(p.row, p.col, p.x, p.y, p.z) for p in found] == [(p.row, p.col, p.x, p.y, p.z) for p in points]
 
 
 @pytest.mark.skipif(not os.environ.get("GEO_ASSETS_SAMPLES"), reason="GEO_ASSETS_SAMPLES is not set")
