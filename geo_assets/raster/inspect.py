@@ -182,7 +182,7 @@ def inspect(path: Path) -> RasterInfo:
             count=dataset.count,
             dtype=dtype_names(dataset)[0],
             nbits=nbits,
-            nodata=dataset.nodata,
+            nodata=nodata_of(dataset),
             palette=palette,
             captured=_captured(dataset),
             saved=_saved(dataset),
@@ -381,6 +381,18 @@ def dtype_names(dataset: Any) -> tuple[str, ...]:
 def numpy_dtype(name: str) -> np.dtype[Any]:
     """Return the NumPy type in which rasterio reads a band of this type."""
     return np.dtype("complex64" if name == "complex_int16" else name)
+
+
+def nodata_of(dataset: Any) -> float | None:
+    """Return the nodata value as its pixels hold it: a header in text may name one that is no float32, for which the
+    nearest stands, or that is far beyond their range, which no pixel can have.
+    """
+    said: float | None = dataset.nodata
+    if said is None or dtype_names(dataset)[0] != "float32":
+        return said
+    with np.errstate(over="ignore"):
+        held = float(np.float32(said))
+    return None if math.isinf(held) and not math.isinf(said) else held
 
 
 def _nbits(dataset: Any) -> int | None:

@@ -6,6 +6,7 @@ and proving the COG (`cog.py`).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ _WORTH_A_THREAD = 1 << 14
 
 #: Creation options of a staged copy, which is read once.
 STAGED = {"TILED": "YES", "COMPRESS": "ZSTD", "ZSTD_LEVEL": "1", "BIGTIFF": "IF_SAFER"}
+
+#: A nodata value in the XML that GDAL writes.
+_NODATA = re.compile(rb"<NoDataValue\b.*?</NoDataValue>", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,8 @@ def origin_of(task: Task) -> Origin:
                 " count)"
             )
         )
-    origin = _placed(task) if info.world else Origin(info.path, info.driver, info.crs)
+    another = _names_another_nodata(task)
+    origin = _mended(task, nodata=another) if info.world or another else Origin(info.path, info.driver, info.crs)
     if needs_crs and given:
         origin = replace(origin, crs=given, assigned=True)
     if body := other_body(origin.crs):
@@ -123,14 +128,37 @@ def origin_of(task: Task) -> Origin:
     return origin
 
 
-def _placed(task: Task) -> Origin:
-    """Make a copy with the transform of the world file beside the source, which its driver does not read."""
-    path = task.work / "placed.tif"
-    with gdal.reading(task.info.path, task.info.driver), gdal.open_raster(task.info.path, task.info.driver) as dataset:
+def _names_another_nodata(task: Task) -> bool:
+    """Whether the file names a nodata value that its pixels cannot hold in every bit: see `nodata_of`."""
+    info = task.info
+    if info.dtype != "float32":
+        return False
+    with gdal.reading(info.path, info.driver), gdal.open_raster(info.path, info.driver) as dataset:
+        if dataset.nodata is not None:
+            return repr(dataset.nodata) != repr(info.nodata)
+        if info.driver == "GTiff" and dataset.files == [str(info.path.absolute())]:
+            return False  # GDAL has rounded what is in a TIFF itself
+        told = task.work / "nodata.vrt"  # rasterio is silent about one that is out of range, and GDAL is not
+        rasterio.shutil.copy(dataset, told, driver="VRT")
+    return bool(_NODATA.search(told.read_bytes()))
+
+
+def _mended(task: Task, *, nodata: bool) -> Origin:
+    """Make a copy with the transform of the world file beside the source, where its driver does not read one, and, if
+    `nodata`, with the value that pixels hold: GDAL reads, averages and warps by it.
+    """
+    info, path = task.info, task.work / "mended.tif"
+    with gdal.reading(info.path, info.driver), gdal.open_raster(info.path, info.driver) as dataset:
         rasterio.shutil.copy(dataset, path, driver="GTiff", **STAGED)
+    beside = path.with_name(f"{path.name}.aux.xml")
+    if nodata and beside.exists():  # there GDAL keeps the value that it rounded, and reads it first
+        beside.write_bytes(_NODATA.sub(b"", beside.read_bytes()))
     with rasterio.open(path, "r+", driver="GTiff") as staged:
-        staged.transform = task.info.world
-    return Origin(path, "GTiff", task.info.crs)
+        if info.world:
+            staged.transform = info.world
+        if nodata:
+            staged.nodata = info.nodata
+    return Origin(path, "GTiff", info.crs)
 
 
 def _target(request: ConvertRequest) -> CRS | None:

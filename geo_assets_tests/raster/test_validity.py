@@ -243,3 +243,54 @@ def test_a_hundred_islands_on_both_sides_of_180_degrees_are_two_hulls(tmp_path):
 )
 def test_an_integer_pixel_holds_whole_nodata_values_in_its_range_only(dtype, nodata, possible):
     assert can_hold(np.dtype(dtype), nodata) is possible
+
+
+def raw(path, pixels: np.ndarray, nodata: str):
+    """ENVI, whose header names the nodata value as text."""
+    write(path, pixels, driver="ENVI")
+    header = path.with_suffix(".hdr")
+    header.write_text(f"{header.read_text()}data ignore value = {nodata}\n")
+    return path
+
+
+#: As the header has it, and as a pixel of float32 holds it.
+NO_FLOAT32 = [
+    ("-9999.9", -9999.900390625),
+    ("1e+20", 1.0000000200408773e20),
+    ("9.96921e+36", 9.969209968386869e36),
+    ("-3.402823e+38", -3.4028230607370965e38),
+    ("-3.4028235e+38", -3.4028234663852886e38),  # beyond the range, but nearer to its end than to anything else
+]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [{}, {"profile": "dem"}, {"target_crs": "EPSG:3857"}, {"target_crs": "EPSG:3857", "profile": "dem"}],
+    ids=str,
+)
+@pytest.mark.parametrize(("text", "held"), NO_FLOAT32)
+def test_a_nodata_value_that_is_no_float32_is_the_one_that_its_pixels_hold(tmp_path, text, held, request_):
+    pixels = np.full((1, SIDE, SIDE), 100, "float32")
+    pixels[:, :CUT] = held
+    report = made(raw(tmp_path / "in.dat", pixels, text), **request_)
+    assert report.nodata == held
+    assert (report.bands[0].minimum, report.bands[0].maximum) == pytest.approx((100, 100), abs=0.001)
+    if not request_.get("target_crs"):
+        assert report.bands[0].valid_percent == pytest.approx(100 * (SIDE - CUT) / SIDE, abs=0.01)
+    with rasterio.open(tmp_path / "out.tif") as dataset:
+        assert dataset.read_masks(1).min() == 0
+        full = dataset.read()
+    for level in [full, *levels(tmp_path / "out.tif")]:
+        assert np.ptp(level[level != np.float32(held)] - 100) <= 0.002
+        assert (level == np.float32(held)).any()
+
+
+@pytest.mark.parametrize("request_", [{}, {"profile": "dem"}, {"target_crs": "EPSG:3857"}], ids=str)
+@pytest.mark.parametrize("text", ["-1.79769e+308", "3.5e+38"])
+def test_a_nodata_value_that_no_float32_can_have_is_none(tmp_path, text, request_):
+    pixels = np.full((1, SIDE, SIDE), 100, "float32")
+    pixels[:, :CUT] = -3.4028234663852886e38
+    report = made(raw(tmp_path / "in.dat", pixels, text), **request_)
+    assert report.bands[0].minimum == -3.4028234663852886e38
+    with rasterio.open(tmp_path / "out.tif") as dataset:
+        assert dataset.nodata is None
