@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from rasterio.crs import CRS
 
-from geo_assets.raster.georeference import dataset_crs, same_crs, same_transform
+from geo_assets.raster.georeference import dataset_crs, same_crs, same_transform, vertical_unit
 from geo_assets.raster.pixels import (
     Bools,
     Measurement,
@@ -97,10 +97,12 @@ def metadata_differences(source: Any, cog: Any, crs: CRS | None, *, outline: boo
     """Yield the differences between the metadata of a COG and its source's; `crs` is the one that it should have; an
     outline has one pixel.
     """
-    for fact in ("width", "height", "count", "dtypes", "scales", "offsets", "units", "descriptions", "mask_flag_enums"):
+    for fact in ("width", "height", "count", "dtypes", "scales", "offsets", "descriptions", "mask_flag_enums"):
         ours, theirs = getattr(cog, fact), getattr(source, fact)
         if ours != theirs and not (outline and fact in {"width", "height"}):
             yield f"{fact} {_short(ours)} instead of {_short(theirs)}"
+    if (ours := cog.units) != (theirs := source.units) and ours != _units(source, dataset_crs(cog)):
+        yield f"units {_short(ours)} instead of {_short(theirs)}"
     if not same_crs(crs, dataset_crs(cog)):
         yield f"CRS {_short(cog.crs)} instead of {_short(crs)}"
     if not same_transform(source.transform, cog.transform, source.width, source.height):
@@ -114,6 +116,11 @@ def metadata_differences(source: Any, cog: Any, crs: CRS | None, *, outline: boo
     yield from _colour_differences(source, cog)
     if source.tags().get("AREA_OR_POINT", "Area") != cog.tags().get("AREA_OR_POINT", "Area"):
         yield "AREA_OR_POINT differs"
+
+
+def _units(source: Any, crs: CRS | None) -> tuple[str | None, ...]:
+    """Return the units of bands in a GeoTIFF of this CRS, which a source without it, or of another format, lacks."""
+    return tuple(unit or vertical_unit(crs) for unit in source.units)
 
 
 def _colour_differences(source: Any, cog: Any) -> Iterator[str]:

@@ -160,6 +160,29 @@ def _other_body(wkt: str) -> str | None:
     return str(ellipsoid.name)
 
 
+def vertical_unit(crs: CRS | None) -> str | None:
+    """Return the unit of the vertical part of a compound CRS, in which GDAL takes the bands of a GeoTIFF without a unit
+    of their own to be.
+    """
+    try:
+        return _vertical_unit(wkt2(crs)) if crs else None
+    except CRSError:
+        return None
+
+
+@functools.lru_cache(maxsize=64)
+def _vertical_unit(wkt: str) -> str | None:
+    """The same of a CRS as WKT."""
+    from pyproj import CRS as Known  # noqa: N811 - rasterio has the other one
+    from pyproj.exceptions import CRSError as NotUnderstood
+
+    try:
+        parts = Known.from_wkt(wkt).sub_crs_list
+    except NotUnderstood:
+        return None
+    return next((str(part.axis_info[0].unit_name) for part in parts if part.is_vertical), None)
+
+
 def native_transform(dataset: Any) -> Affine:
     """Return the affine transform, or the one that fits the ground control points best."""
     if georeferencing(dataset) is Georeferencing.GCPS:

@@ -222,3 +222,19 @@ def test_a_raster_of_another_planet_becomes_a_cog_that_no_catalogue_of_the_earth
     with rasterio.open(source) as a, rasterio.open(tmp_path / "c.tif") as b:
         np.testing.assert_array_equal(a.read(), b.read())
         assert (a.crs, a.transform) == (b.crs, b.transform)
+
+
+@pytest.mark.parametrize("profile", ["web", "archive"])  # by our writer, by GDAL's driver
+@pytest.mark.parametrize("beside", [False, True], ids=["as requested", "in a prj beside it"])
+def test_a_vertical_crs_that_is_given_gives_a_band_without_a_unit_its_own(tmp_path, profile, beside):
+    source, cog = write(tmp_path / "in.tif", np.ones((2, 600, 600), "float32"), crs=None), tmp_path / "out.tif"
+    with rasterio.open(source, "r+") as dataset:
+        dataset.units = ("m", "")
+    given = rasterio.CRS.from_user_input("EPSG:2263+8228")  # feet of the United States along, international ones up
+    if beside:
+        source.with_suffix(".prj").write_text(given.to_wkt())
+    asked = {} if beside else {"source_crs": "EPSG:7415"}
+    convert(ConvertRequest(source=str(source), destination=str(cog), profile=profile, **asked))
+    with rasterio.open(cog) as dataset:
+        assert dataset.units == ("m", "foot" if beside else "metre")
+        assert dataset.crs == given if beside else dataset.crs.to_epsg() == 7415
