@@ -104,6 +104,7 @@ def warped(dataset: Any, info: RasterInfo, target: CRS, request: ConvertRequest,
         "crs": target,
         "resampling": _resampling(info, request.resampling),
         "add_alpha": needs_mask(dataset),
+        "dtype": "int8" if info.dtype == "int8" and not needs_mask(dataset) else None,  # rasterio takes 16 bits for it
         "num_threads": request.threads,
         "warp_mem_limit": _WARP_MEMORY_MB,
         **_validity(dataset),

@@ -57,6 +57,24 @@ def test_reprojection_is_what_gdals_warper_makes(tmp_path):
     assert off.mean() < 0.01
 
 
+@pytest.mark.parametrize("nodata", [-1, -100, 100, None])
+@pytest.mark.parametrize("resampling", ["nearest", "bilinear"])
+def test_signed_bytes_stay_what_they_are_and_have_the_values_of_a_larger_type(tmp_path, nodata, resampling):
+    values = (field() * 90 - 45).round()
+    if nodata is not None:
+        values[0, :100, :150] = nodata
+    place = {"nodata": nodata, "crs": "EPSG:4326", "transform": from_origin(7, 50, 1e-3, 1e-3)}
+    found = []
+    for dtype in ("int8", "int16"):
+        made(write(tmp_path / "in.tif", values.astype(dtype), **place), target_crs="EPSG:3857", resampling=resampling)
+        with rasterio.open(tmp_path / "out.tif") as dataset:
+            assert dataset.dtypes == (dtype,)
+            assert dataset.nodata == nodata
+            found.append((dataset.read(), dataset.read_masks(1)))
+    assert np.array_equal(found[0][0], found[1][0])
+    assert np.array_equal(found[0][1], found[1][1])
+
+
 def test_metadata_goes_along_and_statistics_of_other_pixels_do_not(tmp_path):
     source = dem(tmp_path / "in.tif")
     with rasterio.open(source, "r+") as dataset:
