@@ -29,6 +29,12 @@ from geo_assets.raster.pixels import (
 #: Tags that describe the file or its making, not the data.
 _NOT_DATA = ("STATISTICS_", "OVR_RESAMPLING_ALG", "AREA_OR_POINT")
 
+#: The colour of one bit that is not black.
+_WHITE = {1: (255, 255, 255, 255)}
+
+#: What a table has for a value without a colour: as GDAL fills it, and as a TIFF does.
+_NO_COLOUR = ((0, 0, 0, 0), (0, 0, 0, 255))
+
 #: Windows with different pixels that are named before the comparison stops.
 _MAX_DIFFERENCES = 3
 
@@ -127,6 +133,8 @@ def _colour_differences(source: Any, cog: Any) -> Iterator[str]:
     ours, theirs = [c.name for c in cog.colorinterp], [c.name for c in source.colorinterp]
     if theirs[0] == "undefined" and ours[0] == "gray":
         theirs[0] = "gray"  # the least that the first band of a TIFF can be
+    if theirs != ours == ["palette"] and _shows_the_same(source, cog):
+        return
     if ours != theirs:
         yield f"colours {_short(tuple(ours))} instead of {_short(tuple(theirs))}"
     for band in source.indexes[: cog.count]:
@@ -134,11 +142,26 @@ def _colour_differences(source: Any, cog: Any) -> Iterator[str]:
             yield f"the colours of band {band} differ"
 
 
+def _shows_the_same(source: Any, cog: Any) -> bool:
+    """Whether a palette shows the greys of a source that has no palette: GDAL has one for a TIFF of one bit, and for a
+    TIFF in which zero is white.
+    """
+    if source.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES":
+        return _colours(source, 1) == _colours(cog, 1)
+    one_bit = source.tags(1, ns="IMAGE_STRUCTURE").get("NBITS") == "1"
+    white = {value: colour for value, colour in _WHITE.items() if value != source.nodata}
+    return one_bit and source.colorinterp[0].name == "gray" and _colours(cog, 1) == white
+
+
 def lost_metadata(source: Any, cog: Any) -> list[str]:
-    """Return items of the default domain, of the dataset and each band, that a COG lacks or has changed: a note, not a
-    fault.
+    """Return items of the default domain, of the dataset and each band, that a COG lacks or has changed, and whether
+    its table of colours has gaps: a note, not a fault.
     """
     notes = []
+    if source.colorinterp[0].name == "palette" and _NO_COLOUR[0] in source.colormap(1).values():
+        notes.append(
+            "values that have no colour in its table, and are transparent there, are black: a TIFF has no other"
+        )
     for band in (0, *source.indexes[: cog.count]):
         ours, theirs = _data_tags(cog.tags(band)), _data_tags(source.tags(band))
         if lost := sorted(key for key, value in theirs.items() if ours.get(key) != value):
@@ -159,13 +182,13 @@ def _gcps(dataset: Any) -> list[tuple[float, ...]]:
 
 
 def _colours(dataset: Any, band: int) -> dict[int, tuple[int, ...]]:
-    """Return the colour table, without the black that fills it up to 256 entries, and without the entry of nodata,
+    """Return the colour table, without what fills its gaps, and without the entry of nodata,
     which GDAL makes transparent.
     """
     return {
         value: colour
         for value, colour in dataset.colormap(band).items()
-        if colour != (0, 0, 0, 255) and value != dataset.nodata
+        if colour not in _NO_COLOUR and value != dataset.nodata
     }
 
 

@@ -421,3 +421,47 @@ def test_an_imagine_file_whose_pixels_lie_elsewhere_is_refused(folder, elsewhere
         caught.value.code == "UNREADABLE" and "Path traversal" in caught.value.message
     )  # GDAL 3.12
     assert climbs_and_gdal_says_so_itself or "names a file elsewhere as a part of it" in caught.value.message
+
+
+@pytest.mark.parametrize("profile", ["web", "archive"])
+def test_black_and_white_in_one_bit_is_grey_in_a_png_and_a_palette_of_the_same_two_in_a_cog(folder, profile):
+    values = np.random.default_rng(0).integers(0, 2, (1, 300, 400)).astype("uint8")
+    with rasterio.open(
+        folder / "in.png", "w", driver="PNG", width=400, height=300, count=1, dtype="uint8", nbits=1
+    ) as png:
+        png.write(values)
+    convert(
+        ConvertRequest(
+            source=str(folder / "in.png"), destination=str(folder / "out.tif"), profile=profile, require_crs=False
+        )
+    )
+    with rasterio.open(folder / "out.tif") as dataset:
+        assert np.array_equal(dataset.read(), values)
+        assert dataset.colormap(1) == {0: (0, 0, 0, 255), 1: (255, 255, 255, 255)}
+
+
+@pytest.mark.parametrize("profile", ["web", "archive"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("nodata", [None, 77])
+def test_a_scan_in_which_zero_is_white_shows_white_at_zero(folder, dtype, profile, nodata):
+    values = pixels(dtype=dtype)
+    copied(folder / "in.tif", "GTiff", values, {**PLACE, "nodata": nodata}, photometric="MINISWHITE")
+    convert(ConvertRequest(source=str(folder / "in.tif"), destination=str(folder / "out.tif"), profile=profile))
+    with rasterio.open(folder / "out.tif") as dataset:
+        assert np.array_equal(dataset.read(), values)
+        colours = dataset.colormap(1)
+    last = np.iinfo(dtype).max
+    assert (colours[0], colours[last]) == ((255, 255, 255, 255), (0, 0, 0, 255))
+    assert colours[last // 2][:3] == pytest.approx((127, 127, 127), abs=1)
+
+
+def test_values_without_a_colour_in_a_clr_are_black_and_a_note_says_so(folder):
+    values = np.random.default_rng(0).integers(0, 6, (1, 300, 400)).astype("uint8")
+    copied(folder / "in.bil", "EHdr", values)
+    (folder / "in.clr").write_text("0 255 0 0\n1 0 255 0\n5 0 0 255\n")
+    report = convert(ConvertRequest(source=str(folder / "in.bil"), destination=str(folder / "out.tif")))
+    with rasterio.open(folder / "out.tif") as dataset:
+        assert np.array_equal(dataset.read(), values)
+        found = [dataset.colormap(1)[value][:3] for value in range(6)]
+    assert found == [(255, 0, 0), (0, 255, 0), (0, 0, 0), (0, 0, 0), (0, 0, 0), (0, 0, 255)]
+    assert any("no colour" in note for note in report.warnings)
