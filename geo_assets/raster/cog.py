@@ -77,6 +77,10 @@ class _Proof:
     sha256: str = ""  # of its file, where that is known already
 
 
+class _TooFarError(Exception):
+    """A lossy copy deviates further from its source than its profile allows."""
+
+
 def convert(request: ConvertRequest) -> ConvertReport:
     """Write the COG (and thumbnail) that is requested, or raise and leave nothing.
 
@@ -94,7 +98,7 @@ def convert(request: ConvertRequest) -> ConvertReport:
         progress = Progress(Path(request.progress) if request.progress else None, decoded)
         layout = _sound_layout(info, request.threads)
         task = Task(request, info, profile, work, list(info.notes), log, layout, progress)
-        proof = _make(task, origin_of(task))
+        task, proof = _made(task, origin_of(task))
         with proof.cog or gdal.open_raster(task.made) as cog:
             report = _described(task, proof, cog)
             if request.thumbnail:
@@ -152,11 +156,25 @@ def _with_crs(task: Task, origin: Origin) -> Origin:
     return replace(origin, path=path, driver="GTiff", assigned=False)
 
 
-def _make(task: Task, origin: Origin) -> _Proof:
+def _made(task: Task, origin: Origin) -> tuple[Task, _Proof]:
+    """Write the COG and prove it; once more, by the default profile, where a lossy one does not come near the pixels:
+    return the task as it was done.
+    """
+    told = len(task.notes)
+    try:
+        return task, _make(task, origin)
+    except _TooFarError as error:
+        del task.notes[told:]
+        task = replace(task, profile=choose_profile(task.info))
+        return task, _make(task, origin, f": {error}")
+
+
+def _make(task: Task, origin: Origin, why: str = "") -> _Proof:
     """Write the COG and prove it, with the source's own blocks where that is asked for, by the one-pass writer where
-    possible, else by GDAL's driver; return what was measured.
+    possible, else by GDAL's driver; return what was measured. `why` the profile that was asked for is not taken.
 
     Raises:
+        _TooFarError: a lossy profile does not suit these pixels.
         GeoAssetsError: COG_VALIDATION_FAILED; UNREADABLE; INVALID_CRS; RASTER_UNSUPPORTED; DISK_FULL.
     """
     if not origin.target and (proof := _passed_through(task, origin)):
@@ -164,7 +182,7 @@ def _make(task: Task, origin: Origin) -> _Proof:
     if task.request.keep_lossy and (proof := _with_kept_blocks(task, origin)):
         return proof
     if (asked := task.request.profile) and task.profile.name != asked:
-        task.notes.append(f"the profile {asked} does not suit its pixels; written as {task.profile.name}")
+        task.notes.append(f"the profile {asked} does not suit its pixels{why}; written as {task.profile.name}")
     if origin.target:
         return _reprojected(task, origin, origin.target)
     with task.open(origin) as dataset:
@@ -272,6 +290,7 @@ def _compared(
     """Compare a COG with what it was copied from, and measure it; `problems` are what is known to be wrong already.
 
     Raises:
+        _TooFarError: there is no other difference than by `loss`, which is too large.
         GeoAssetsError: COG_VALIDATION_FAILED; UNREADABLE, RASTER_UNSUPPORTED.
     """
     measurement = Measurement.of(cog)
@@ -284,6 +303,8 @@ def _compared(
         _refuse_a_crs_that_a_tiff_cannot_hold(task.name, origin, cog)
         task.notes.extend(lost_metadata(source, cog))
     raise_for(task.name, problems)
+    if loss and (far := loss.problems()):
+        raise _TooFarError("; ".join(far))
     return measurement
 
 
@@ -403,7 +424,7 @@ def _described(task: Task, proof: _Proof, cog: Any) -> ConvertReport:
     sha256 = proof.sha256 or hash_of(task.made)
     report = describe(task.info, cog, task.made, sha256, task.profile, proof.measurement)
     if not proof.passed_through and not proof.kept_blocks:
-        task.notes.extend(grown(task.info, task.layout, task.profile, task.made))
+        task.notes.extend(grown(task.info, task.layout, task.profile, task.made, task.request.profile))
     when = _taken(task)
     update: dict[str, Any] = {
         "datetime": when.start if when else None,

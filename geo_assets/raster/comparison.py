@@ -82,7 +82,8 @@ def compare(
     loss: Loss | None = None,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[str]:
-    """Return the differences between a COG and the dataset it was copied from; empty if the data are equal.
+    """Return the differences between a COG and the dataset it was copied from; empty if the data are equal. Whether a
+    lossy copy deviates too far is for `loss` to say.
 
     Args:
         source: the open dataset that was copied, itself or by way of a staged file.
@@ -95,8 +96,7 @@ def compare(
     problems = list(metadata_differences(source, cog, crs or dataset_crs(source)))
     if (source.width, source.height, source.count, source.dtypes) != (cog.width, cog.height, cog.count, cog.dtypes):
         return problems  # there is nothing to hold side by side
-    problems += pixel_differences(source, cog, measurement, loss, progress)
-    return problems + (loss.problems() if loss else [])
+    return problems + pixel_differences(source, cog, measurement, loss, progress)
 
 
 def metadata_differences(source: Any, cog: Any, crs: CRS | None, *, outline: bool = False) -> Iterator[str]:
@@ -208,9 +208,7 @@ def pixel_differences(
     loss: Loss | None = None,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[str]:
-    """Return the differences between the pixels and masks of two open datasets of the same grid; see `compare`. Whether
-    a lossy copy deviates too far is for `loss` to say, when all is compared.
-    """
+    """Return the differences between the pixels and masks of two open datasets of the same grid; see `compare`."""
     problems: list[str] = []
     validity = Validity.of(source)
     for piece in pieces(cog):

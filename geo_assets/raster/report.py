@@ -48,7 +48,7 @@ _MOST_COLOURS = 256
 LARGE, MUCH_LARGER = 100_000_000, 4
 
 
-def grown(info: RasterInfo, layout: Layout | None, profile: Profile, made: Path) -> list[str]:
+def grown(info: RasterInfo, layout: Layout | None, profile: Profile, made: Path, asked: str | None = None) -> list[str]:
     """Say that a source was compressed with loss, where keeping every pixel of it makes a much larger file, and what
     would not: keeping its blocks, or which profile.
 
@@ -57,6 +57,7 @@ def grown(info: RasterInfo, layout: Layout | None, profile: Profile, made: Path)
         layout: of the source, if it is a TIFF.
         profile: that the COG was written with.
         made: the COG.
+        asked: the profile that was asked for, which did not come near the pixels if it is another.
     """
     before, after = info.path.stat().st_size, made.stat().st_size
     if not profile.lossless or not kept_blocks.lossy(info, layout) or after < max(LARGE, MUCH_LARGER * before):
@@ -64,7 +65,7 @@ def grown(info: RasterInfo, layout: Layout | None, profile: Profile, made: Path)
     ways = {
         "keep_lossy keeps its JPEG blocks as they are": kept_blocks.unsuited(info, layout) is None,
         "the profile visual makes a small COG, which differs a little more": (
-            not choose_profile(info, "visual").lossless
+            asked != "visual" and not choose_profile(info, "visual").lossless
         ),
     }
     told = (

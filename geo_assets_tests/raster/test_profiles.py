@@ -92,6 +92,18 @@ def test_a_profile_that_does_not_suit_the_pixels_is_not_taken_and_the_report_say
     assert any("does not suit" in warning for warning in report.warnings)
 
 
+def test_a_picture_that_the_lossy_profile_does_not_come_near_is_kept_without_loss_and_the_report_says_so(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (3, 600, 700)).astype("uint8")
+    source = write(tmp_path / "in.tif", noise, photometric="RGB")
+    report = made(source, profile="visual")
+    assert (report.profile, report.max_error, compression(tmp_path / "out.tif")) == ("web", None, "DEFLATE")
+    assert [w for w in report.warnings if "visual does not suit its pixels" in w and "below 32" in w and "web" in w]
+    with rasterio.open(tmp_path / "out.tif") as dataset:
+        assert np.array_equal(dataset.read(), noise)
+    made(source, profile="visual", target_crs="EPSG:4326")
+    assert compression(tmp_path / "out.tif") == "DEFLATE"
+
+
 def test_a_profile_that_is_not_there_is_refused_with_the_names_of_those_that_are(tmp_path):
     with pytest.raises(GeoAssetsError, match="web, analysis, archive, visual, dem") as error:
         made(rgb(tmp_path / "in.tif"), profile="best")
