@@ -158,7 +158,7 @@ def lost_metadata(source: Any, cog: Any) -> list[str]:
     its table of colours has gaps: a note, not a fault.
     """
     notes = []
-    if source.colorinterp[0].name == "palette" and _NO_COLOUR[0] in source.colormap(1).values():
+    if source.colorinterp[0].name == "palette" and _filled_gaps(source, cog):
         notes.append(
             "values that have no colour in its table, and are transparent there, are black: a TIFF has no other"
         )
@@ -170,6 +170,12 @@ def lost_metadata(source: Any, cog: Any) -> list[str]:
                 f" {_short(', '.join(lost))}"
             )
     return notes
+
+
+def _filled_gaps(source: Any, cog: Any) -> bool:
+    """Whether a value without a colour has become black: not that of nodata, which is transparent in both."""
+    ours = cog.colormap(1) if cog.colorinterp[0].name == "palette" else {}
+    return any(c == _NO_COLOUR[0] and ours.get(value) == _NO_COLOUR[1] for value, c in source.colormap(1).items())
 
 
 def _data_tags(tags: dict[str, str]) -> dict[str, str]:

@@ -131,13 +131,12 @@ def origin_of(task: Task) -> Origin:
 def _names_another_nodata(task: Task) -> bool:
     """Whether the file names a nodata value that its pixels cannot hold in every bit: see `nodata_of`."""
     info = task.info
-    if info.dtype != "float32":
-        return False
+    alone = info.driver == "GTiff" and not info.path.with_name(f"{info.path.name}.aux.xml").exists()
+    if info.dtype != "float32" or alone:
+        return False  # GDAL has rounded what is in a TIFF itself
     with gdal.reading(info.path, info.driver), gdal.open_raster(info.path, info.driver) as dataset:
         if dataset.nodata is not None:
             return repr(dataset.nodata) != repr(info.nodata)
-        if info.driver == "GTiff" and dataset.files == [str(info.path.absolute())]:
-            return False  # GDAL has rounded what is in a TIFF itself
         told = task.work / "nodata.vrt"  # rasterio is silent about one that is out of range, and GDAL is not
         rasterio.shutil.copy(dataset, told, driver="VRT")
     return bool(_NODATA.search(told.read_bytes()))

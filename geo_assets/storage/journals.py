@@ -14,7 +14,11 @@ from pathlib import Path
 from geo_assets.errors import GeoAssetsError
 
 #: SQLite's write-ahead log and its rollback journal, by what they append to the name of their file.
-_JOURNALS = ("-wal", "-journal")
+_LOG, _ROLLBACK = "-wal", "-journal"
+_JOURNALS = (_LOG, _ROLLBACK)
+
+#: How a rollback journal begins that is to be played back; https://www.sqlite.org/fileformat2.html#the_rollback_journal
+_IN_USE = bytes.fromhex("d9d505f920a163d7")
 
 #: Endings of SQLite files: of vectors, of tiles, of both.
 _SQLITE = (".gpkg", ".sqlite", ".sqlite3", ".db", ".mbtiles")
@@ -31,33 +35,42 @@ def file_of_journal(path: str) -> str | None:
 
 
 def unwritten(files: Iterable[tuple[str, int]], name: str) -> GeoAssetsError | None:
-    """Return the refusal of a SQLite file, UNREADABLE, if one of these files is a journal that holds something.
+    """Return the refusal of a SQLite file, UNREADABLE, if one of these files is a write-ahead log that holds something.
+    Whether a rollback journal does is told by its bytes alone: see `refuse_unwritten`.
 
     Args:
         files: the paths of what belongs to it, and their bytes.
         name: of the file, for messages.
     """
     for path, size in files:
-        if size and file_of_journal(path) is not None:
-            return GeoAssetsError(
-                "UNREADABLE",
-                f"{name} is being written to: {path.rpartition('/')[2]} holds changes",
-                remedy="close the program that has it open",
-            )
+        if size and file_of_journal(path) is not None and path.lower().endswith(_LOG):
+            return _refusal(path, name)
     return None
 
 
 def refuse_unwritten(file: Path, name: str) -> None:
-    """Refuse a SQLite file beside which a journal lies that holds something; an empty one is harmless.
+    """Refuse a SQLite file beside which a journal lies that holds something: an empty one is harmless, and so is a
+    rollback journal that a program keeps without its header (`journal_mode=PERSIST`).
 
     Raises:
         GeoAssetsError: UNREADABLE.
     """
     if not file.name.lower().endswith(_SQLITE):
         return
-    error = unwritten([(f"{file.name}{ending}", _size(f"{file}{ending}")) for ending in _JOURNALS], name)
-    if error is not None:
-        raise error
+    if _size(f"{file}{_LOG}"):
+        raise _refusal(f"{file.name}{_LOG}", name)
+    if _size(f"{file}{_ROLLBACK}"):
+        with Path(f"{file}{_ROLLBACK}").open("rb") as journal:
+            if journal.read(len(_IN_USE)) == _IN_USE:
+                raise _refusal(f"{file.name}{_ROLLBACK}", name)
+
+
+def _refusal(journal: str, name: str) -> GeoAssetsError:
+    return GeoAssetsError(
+        "UNREADABLE",
+        f"{name} is being written to: {journal.rpartition('/')[2]} holds changes",
+        remedy="close the program that has it open",
+    )
 
 
 def _size(path: str) -> int:

@@ -112,6 +112,14 @@ def test_models_that_are_built_when_they_are_first_used_may_be_first_used_by_sev
         assert (done.returncode, done.stderr) == (0, "")
 
 
+#: The command, which hears Ctrl-C also where the tests run in the background, and do not.
+_HEARS = """if True:
+    import os, signal, sys
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.execv(sys.executable, [sys.executable, "-m", "geo_assets", *sys.argv[1:]])
+"""
+
+
 @pytest.fixture
 def silent_database(tmp_path):
     """The environment of a command whose database takes connections and never says a word."""
@@ -131,7 +139,7 @@ def silent_database(tmp_path):
 def test_a_load_whose_database_says_nothing_ends_when_it_is_told_to(silent_database, tmp_path, ending):
     environment, server = silent_database
     (tmp_path / "a.geojson").write_text('{"type": "Point", "coordinates": [1, 2]}')
-    line = [sys.executable, "-m", "geo_assets", "load", str(tmp_path / "a.geojson"), "--table", "vector.a"]
+    line = [sys.executable, "-c", _HEARS, "load", str(tmp_path / "a.geojson"), "--table", "vector.a"]
     with subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, text=True) as process:
         connections = [server.accept(), server.accept()]  # that of statements, and the session of the driver
         time.sleep(0.5)

@@ -34,7 +34,7 @@ def test_a_source_goes_to_the_stages_whose_engine_reads_what_it_holds(of, taken_
 
 
 @pytest.mark.parametrize(
-    ("journal", "size", "code"), [("-wal", 1, "UNREADABLE"), ("-journal", 1, "UNREADABLE"), ("-wal", 0, None)]
+    ("journal", "size", "code"), [("-wal", 1, "UNREADABLE"), ("-journal", 1, None), ("-wal", 0, None)]
 )
 def test_a_database_is_refused_where_a_journal_beside_it_holds_changes(context, journal, size, code):
     members = [Member(path="a/x.gpkg", size=9, etag="e"), Member(path=f"a/x.gpkg{journal}", size=size, etag="e")]

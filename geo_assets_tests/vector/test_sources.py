@@ -167,11 +167,15 @@ def test_two_members_at_one_path_are_refused(tmp_path, look):
     refused(look, path, "UNSAFE_ARCHIVE", "two members")
 
 
+#: The beginning of a rollback journal that is to be played back.
+_ROLLBACK = bytes.fromhex("d9d505f920a163d7") + bytes(20)
+
+
 @pytest.mark.parametrize(("ending", "journal"), [("gpkg", "-wal"), ("gpkg", "-journal"), ("sqlite", "-wal")])
 def test_a_database_in_an_archive_is_refused_where_its_journal_holds_changes(tmp_path, look, ending, journal):
     database = write(points(3), tmp_path / f"a.{ending}")
     held = database.with_name(f"{database.name}{journal}")
-    held.write_bytes(b"changes")
+    held.write_bytes(_ROLLBACK if journal == "-journal" else b"changes")
     path = zipped(tmp_path / "a.zip", database, held)
     refused(look, path, "UNREADABLE", f"a.{ending} of a.zip is being written to: {held.name} holds changes")
 
@@ -193,7 +197,9 @@ def test_a_loose_database_is_refused_where_its_journal_holds_changes_and_leaves_
     database.touch()
     journal.touch()
     assert members_of(database) == {Path("a.db"): database}
-    journal.write_bytes(b"changes")
+    journal.write_bytes(bytes(28) + b"kept")  # as journal_mode=PERSIST leaves it
+    assert members_of(database).keys() >= {Path("a.db")}
+    journal.write_bytes(_ROLLBACK)
     with pytest.raises(GeoAssetsError, match=r"a\.db is being written to: a\.db-journal holds changes"):
         members_of(database)
 

@@ -636,6 +636,19 @@ def test_a_mif_whose_header_is_not_understood_is_left_to_gdal(tmp_path, look):
         look(path)
 
 
+def test_text_that_no_schema_of_a_kml_declares_stays_text_where_another_folder_declares_its_name(tmp_path, rows):
+    path = tmp_path / "a.kml"
+    place = "<Point><coordinates>1,2</coordinates></Point></Placemark>"
+    path.write_text(
+        '<kml xmlns="http://www.opengis.net/kml/2.2"><Document><Schema name="s" id="s"><SimpleField name="num"'
+        ' type="int"/></Schema><Folder><name>A</name><Placemark><ExtendedData><SchemaData schemaUrl="#s">'
+        f'<SimpleData name="num">7</SimpleData></SchemaData></ExtendedData>{place}</Folder><Folder><name>B</name>'
+        f'<Placemark><ExtendedData><Data name="num"><value>abc</value></Data></ExtendedData>{place}</Folder>'
+        "</Document></kml>"
+    )
+    assert [values(rows(path, layers=(layer,))[0], "num") for layer in ("A", "B")] == [["7"], ["abc"]]
+
+
 def test_inspect_says_beforehand_what_a_load_will_say(tmp_path, look):
     path = table(tmp_path / "a.gpkg", ["i integer"], (1, "N/A"))
     assert "'N/A'" in " ".join(look(path, layers=("t",)).layers[0].warnings)

@@ -151,6 +151,25 @@ def test_a_geometry_of_a_gml_that_gdal_reads_in_part_or_not_is_rejected(tmp_path
 
 
 @pytest.mark.parametrize(
+    "about",
+    [
+        '<gml:description xlink:href="http://ex/d"/>',
+        '<gml:metaDataProperty xlink:href="#m"/>',
+        '<gml:name xlink:href="#n"/>',
+    ],
+)
+def test_a_link_that_is_about_a_geometry_and_no_part_of_it_rejects_nothing(tmp_path, look, about):
+    path = tmp_path / "a.gml"
+    line = f'<gml:LineString srsName="EPSG:25832">{about}<gml:posList>1 2 3 4</gml:posList></gml:LineString>'
+    topology = '<ex:topo><gml:Edge><gml:directedNode xlink:href="#p"/></gml:Edge></ex:topo>'
+    path.write_text(
+        WFS % (ROAD % (1, f"<ex:geom>{line}</ex:geom>") + ROAD % (2, f"<ex:geom>{HERE}</ex:geom>{topology}"))
+    )
+    plan = look(path).layers[0]
+    assert (plan.feature_count, plan.null_geometries, plan.rejected_by_reason) == (2, 0, {})
+
+
+@pytest.mark.parametrize(
     "beside",
     [
         "",

@@ -33,10 +33,9 @@ class DeclaredCrs:
     """The CRS that the parts of a text name, gathered while it is read."""
 
     def __init__(self) -> None:
-        self._names: set[str | None] = set()
-        self._first: str | None = None
-        self._other: str | None = None  # that is not the first
-        self._agree = True
+        self._names: set[str] = set()
+        self._first = self._other = ""  # two that are not equal
+        self._agree = self._is_known = True
 
     def add(self, feature: Any) -> bool:
         """Take what a feature, or a bare geometry, names for itself.
@@ -50,7 +49,7 @@ class DeclaredCrs:
         return isinstance(geometry, dict) and self._geometry(geometry, feature.get("crs"))
 
     def say(self, crs: Any) -> None:
-        """Take a `crs` member; one that names nothing known is another than every known one."""
+        """Take a `crs` member; one that names nothing known counts where no other one does."""
         self._take(_name_of(crs))
 
     def say_nothing(self) -> None:
@@ -68,14 +67,16 @@ class DeclaredCrs:
             GeoAssetsError: VECTOR_UNSUPPORTED, it names several.
         """
         if not self._agree and not overridden:
-            first, other = (said or "one that is not known" for said in (self._first, self._other))
+            first, other = self._first, self._other
             raise GeoAssetsError(
                 "VECTOR_UNSUPPORTED",
                 f"{name} has coordinates in more than one CRS: {first[:80]} and {other[:80]}, by the crs of its"
                 " collection, its features and its geometries",
                 remedy="write one file for each CRS, or name the one that all are in, with override_crs",
             )
-        return self._first if self._names else _DEFAULT_CRS
+        if self._names:
+            return self._first
+        return _DEFAULT_CRS if self._is_known else None
 
     def _geometry(self, geometry: dict[str, Any], around: Any) -> bool:
         crs = geometry.get("crs")
@@ -87,6 +88,9 @@ class DeclaredCrs:
         return crs is None and not (named and len(named) == len(members or ()))
 
     def _take(self, name: str | None) -> None:
+        if name is None:
+            self._is_known = False
+            return
         if name in self._names:
             return
         if not self._names:

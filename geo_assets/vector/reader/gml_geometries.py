@@ -6,6 +6,7 @@ Here: which elements those are. Not here: the pass over the text that meets them
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 #: No xlink is followed, not even within the file: GDAL would load any file that one names.
 LINKED = "a geometry of which a part is a link, which is not followed"
@@ -21,13 +22,19 @@ _HREF = "http://www.w3.org/1999/xlink href"
 _UNKNOWN = frozenset({
     "BSpline", "Bezier", "Box", "Clothoid", "CompositeSolid", "CubicSpline", "Edge", "Envelope",
     "EnvelopeWithTimePeriod", "Face", "Geodesic", "GeodesicString", "GeometricComplex", "Grid", "MultiSolid", "Node",
-    "OffsetCurve", "OrientableSurface", "Rectangle", "RectifiedGrid", "Ring", "TopoComplex", "TopoPoint", "TopoSolid",
+    "OffsetCurve", "OrientableSurface", "Rectangle", "RectifiedGrid", "TopoComplex", "TopoPoint", "TopoSolid",
     "TopoVolume",
 })  # fmt: skip
 _PATCHES = frozenset({"BSplineSurface", "Cone", "Cylinder", "Sphere"})
 
-#: Links that are about a geometry, not a part of it.
-_ABOUT = frozenset({"metaDataProperty", "descriptionReference"})
+_KINDS = ("curve", "geometry", "lineString", "point", "polygon", "solid", "surface")
+
+#: Properties of a geometry that hold a part of it; others are about it, or about topology.
+_PARTS = frozenset({
+    "baseCurve", "baseSurface", "exterior", "innerBoundaryIs", "interior", "lineStringProperty", "outerBoundaryIs",
+    "patches", "pointProperty", "pointRep", "polygonPatches", "polygonProperty", "segments", "trianglePatches",
+    *(f"{kind}Member" for kind in _KINDS), *(f"{kind}Members" for kind in _KINDS),
+})  # fmt: skip
 
 
 def fault_of(tags: Sequence[str], attributes: Mapping[str, str]) -> str | None:
@@ -43,10 +50,16 @@ def fault_of(tags: Sequence[str], attributes: Mapping[str, str]) -> str | None:
     if local in _PATCHES:
         return PATCH
     if local in _UNKNOWN and not any(_local(tag) == "boundedBy" for tag in tags):
-        return f"its geometry is of the kind {local}, which cannot be read"
-    if _HREF in attributes and local not in _ABOUT and parent.startswith(_NAMESPACE) and _is_geometry(_local(parent)):
+        return _unknown(local)
+    if _HREF in attributes and local in _PARTS and parent.startswith(_NAMESPACE) and _is_geometry(_local(parent)):
         return LINKED
     return None
+
+
+@cache
+def _unknown(local: str) -> str:
+    """The fault of a kind; one text for all features that have it."""
+    return f"its geometry is of the kind {local}, which cannot be read"
 
 
 def _local(tag: str) -> str:

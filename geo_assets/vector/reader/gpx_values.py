@@ -33,8 +33,8 @@ _COUNTED = frozenset({"route_fid", "route_point_id", "track_fid", "track_seg_id"
 _WIRES = {"int32": "int32", "int64": "int64", "double": "float64"}
 
 #: Text that GDAL reads as it is.
-_PLAIN = {"int32": re.compile(r"-?\d{1,9}"), "int64": re.compile(r"-?\d{1,18}")}
-_PLAIN_NUMBER = re.compile(r"-?\d{1,17}(\.\d{1,30})?")
+_PLAIN = {"int32": re.compile(r"[-+]?\d{1,9}"), "int64": re.compile(r"[-+]?\d{1,18}")}
+_PLAIN_NUMBER = re.compile(r"[-+]?\d{1,17}(\.\d{1,30})?")
 
 
 @dataclass(slots=True)
@@ -143,7 +143,7 @@ class _Look:
 
     def _value(self, text: str) -> None:
         odd = self.odd[self._column]
-        if self._plain[self._column].fullmatch(text):
+        if self._plain[self._column].fullmatch(text.strip()):
             odd.pop(self._feature, None)
         elif text:
             odd[self._feature] = text

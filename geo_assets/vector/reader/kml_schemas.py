@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,9 +37,14 @@ class SimpleField:
     offset: int  # of its element in the file, in bytes
 
 
-def declared_types(fields: Sequence[SimpleField]) -> Mapping[str | int, str]:
-    """Return the wire type of each column that is not text, by its name in lower case, as GDAL tells names apart."""
-    wires: dict[str, set[str]] = {}
+def declared_types(fields: Sequence[SimpleField], untyped: Collection[str] = ()) -> Mapping[str | int, str]:
+    """Return the wire type of each column that is not text, by its name in lower case, as GDAL tells names apart.
+
+    Args:
+        fields: the declarations.
+        untyped: names that values without a declaration have, anywhere in the file: these are text.
+    """
+    wires: dict[str, set[str]] = {name.lower(): {"string"} for name in untyped}
     for field in fields:
         wires.setdefault(field.name.lower(), set()).add(_WIRES.get(field.kind.strip().lower(), "string"))
     types = {name: widest(found) for name, found in wires.items()}

@@ -476,11 +476,8 @@ class _Batches:
     def _unread_by_place(self, wkb: pa.Array, first: int) -> dict[int, str]:
         """Return rows whose geometry GDAL did not read, or in part, by what the text says."""
         unread = self._ref.dataset.unread.get(self._ref.layer or "", {})
-        return {
-            place - first: fault
-            for place, fault in unread.items()
-            if first <= place < first + len(wkb) and (fault in IN_PART or not wkb[place - first].is_valid)
-        }
+        found = ((row, unread.get(first + row)) for row in range(len(wkb) if unread else 0))
+        return {row: fault for row, fault in found if fault and (fault in IN_PART or not wkb[row].is_valid)}
 
     def _column(self, position: int, column: pa.Array) -> pa.Array:
         import pyarrow as pa

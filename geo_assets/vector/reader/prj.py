@@ -20,10 +20,15 @@ _CODE = re.compile(r"(EPSG|ESRI):\d{3,6}", re.IGNORECASE)
 
 def make_readable(prj: Path) -> None:
     """Replace a .prj of ours by one in WKT, if it is in UTF-16 or names a code."""
-    body, text = prj.read_bytes()[:_MOST_BYTES], said_by(prj)
+    from pyproj.exceptions import CRSError
+
+    body, text = _beginning(prj), said_by(prj)
     crs = parse_file_crs(text) if _CODE.fullmatch(text) else None
     if crs is not None:
-        text = crs.to_wkt("WKT1_ESRI")
+        try:
+            text = crs.to_wkt("WKT1_ESRI")
+        except CRSError:  # a CRS for which that has no words, as of places in space
+            return
     elif b"\0" not in body and not body.startswith(codecs.BOM_UTF8):
         return
     prj.unlink()  # a link to theirs
@@ -32,7 +37,7 @@ def make_readable(prj: Path) -> None:
 
 def said_by(prj: Path) -> str:
     """Return the text of a .prj, in whatever encoding it is."""
-    body = prj.read_bytes()[:_MOST_BYTES]
+    body = _beginning(prj)
     if body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         text = body.decode("utf-16", "replace")
     elif b"\0" in body[:2]:
@@ -40,3 +45,8 @@ def said_by(prj: Path) -> str:
     else:
         text = body.decode("utf-8-sig", "replace")
     return text.strip(" \t\r\n\0\ufeff")
+
+
+def _beginning(prj: Path) -> bytes:
+    with prj.open("rb") as file:
+        return file.read(_MOST_BYTES)

@@ -172,7 +172,7 @@ def _dataset(path: Path, name: str, folder: Path, options: LayerOptions, member:
     encoding, notes = (
         _declared_encoding(path, own, options) if kind is Format.SHAPEFILE else (None, _notes(path, kind, name))
     )
-    declared = header.declared() if header else declared_types(seen.fields)
+    declared = header.declared() if header else declared_types(seen.fields, seen.untyped)
     return Dataset(
         own, kind, name, path.stem, member, encoding, notes, left_out, options, features, declared, seen.unread
     )

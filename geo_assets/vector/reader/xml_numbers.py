@@ -29,6 +29,9 @@ _NAMESPACES = (
 _BOUNDARIES = frozenset({"outerBoundaryIs", "innerBoundaryIs"})
 _GPX_POINTS = frozenset({"wpt", "rtept", "trkpt"})
 
+#: Elements of a KML that name a column: with a type, and without one.
+_KML_VALUES = frozenset({"SimpleField", "Data"})
+
 #: Elements that contain features in GML, at the root's first level.
 _MEMBERS = frozenset({"featureMember", "featureMembers", "member"})
 _FEATURE_DEPTH = 3
@@ -37,6 +40,9 @@ _FEATURE_DEPTH = 3
 _NO_NUMBER = re.compile(r"[^\W\d_eE]")
 
 _SHOWN = 3
+
+#: Names of values without a declaration that are kept: columns beyond it would be refused.
+_MOST_NAMES = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,7 @@ class Seen:
     unread: dict[str, dict[int, str]] = field(default_factory=dict)  # by element name, then position: what is wrong
     fields: list[SimpleField] = field(default_factory=list)  # columns that a KML declares
     rings: list[int] = field(default_factory=list)  # where tags of rings of a KML begin that bound no polygon
+    untyped: set[str] = field(default_factory=set)  # names of values of a KML that no schema declares
 
 
 def check_numbers(path: Path, name: str) -> Seen:
@@ -67,7 +74,7 @@ def check_numbers(path: Path, name: str) -> Seen:
         raise GeoAssetsError(
             "UNREADABLE", f"{look.count:,} {what} in {name}: {shown}", remedy="correct them and upload it again"
         )
-    return Seen(look.features, look.unread, look.fields, look.rings)
+    return Seen(look.features, look.unread, look.fields, look.rings, look.untyped)
 
 
 class _Look:
@@ -81,6 +88,7 @@ class _Look:
         self.features: Counter[str] = Counter()
         self.unread: dict[str, dict[int, str]] = {}
         self.fields: list[SimpleField] = []
+        self.untyped: set[str] = set()
         self.rings: list[int] = []
         self.faults: list[tuple[int, str]] = []
         self.count = 0
@@ -102,10 +110,8 @@ class _Look:
             self.parser.CharacterDataHandler = self._text.append
         elif self._is_line(local):
             self.rings.append(self.parser.CurrentByteIndex)
-        elif local == "SimpleField" and self._path[-2:-1] == ["Schema"] and self._path[0] == "kml":
-            self.fields.append(
-                SimpleField(attributes.get("name", ""), attributes.get("type", ""), self.parser.CurrentByteIndex)
-            )
+        elif local in _KML_VALUES and self._path[0] == "kml":
+            self._name_column(local, attributes)
         elif local in _GPX_POINTS and self._path[0] == "gpx":
             for axis in ("lat", "lon"):
                 if not _is_number(attributes.get(axis, "")):
@@ -132,6 +138,13 @@ class _Look:
         place = self.features[layer] - 1
         if fault in IN_PART or place not in faults:
             faults[place] = fault
+
+    def _name_column(self, local: str, attributes: dict[str, str]) -> None:
+        name, parent = attributes.get("name", ""), self._path[-2]
+        if (local, parent) == ("SimpleField", "Schema"):
+            self.fields.append(SimpleField(name, attributes.get("type", ""), self.parser.CurrentByteIndex))
+        elif (local, parent) == ("Data", "ExtendedData") and len(self.untyped) < _MOST_NAMES:
+            self.untyped.add(name)
 
     def _is_line(self, local: str) -> bool:
         """Whether the innermost element is a ring of a KML that bounds no polygon."""
