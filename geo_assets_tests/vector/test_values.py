@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import sqlite3
 import struct
+import tracemalloc
 from decimal import Decimal
 
 import geopandas as gpd
@@ -634,6 +635,19 @@ def test_a_mif_whose_header_is_not_understood_is_left_to_gdal(tmp_path, look):
     path = mif(tmp_path / "a.mif", "Integr", "7")
     with pytest.raises(GeoAssetsError, match=r"a\.mif"):
         look(path)
+
+
+def test_of_a_mif_without_an_end_of_its_header_only_a_part_is_held(tmp_path, look):
+    path = mif(tmp_path / "a.mif", "Integer", "7")
+    path.write_text("VERSION 300\n" + "Index 1\n" * 2_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(GeoAssetsError, match=r"a\.mif"):
+            look(path)
+        held = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert held < path.stat().st_size
 
 
 def test_text_that_no_schema_of_a_kml_declares_stays_text_where_another_folder_declares_its_name(tmp_path, rows):

@@ -24,8 +24,8 @@ _ATTRIBUTE = re.compile(rb"""\s+([^\s=<>"']+)\s*=\s*("[^"]*"|'[^']*')""")
 _NAME = re.compile(rb"<[^\s/>]+")
 _RING = re.compile(rb"</?(?:[^\s/>:]+:)?(LinearRing)")  # as long as what replaces it
 
-#: Most bytes of one declaration.
-_LONGEST = 65_536
+#: Most bytes of one declaration, and of a tag up to the end of its name.
+_LONGEST, _LONGEST_NAME = 65_536, 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,6 @@ def copy_for_gdal(path: Path, to: Path, fields: Sequence[SimpleField], rings: Se
                     break
         for offset in rings:
             file.seek(offset)
-            if match := _RING.match(file.read(_LONGEST)):
+            if match := _RING.match(file.read(_LONGEST_NAME)):
                 file.seek(offset + match.start(1))
                 file.write(b"LineString")

@@ -22,8 +22,8 @@ _COLUMNS = re.compile(rb"\s*columns\s+(\d{1,5})\b", re.IGNORECASE)
 _COLUMN = re.compile(rb"""([ \t]*[^ \t(,)"\r\n]+[ \t]+)([A-Za-z]+)([^\r\n]*)(\r?\n?)""")
 _TEXT = b"Char(254)"
 
-#: Most bytes of a line of a header.
-_LONGEST = 65_536
+#: Most bytes of a line of a header, and of all its lines.
+_LONGEST, _MOST_BYTES = 65_536, 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Header:
         first = count = 0
         with mif.open("rb") as file:
             while (line := file.readline(_LONGEST)).strip().upper() != b"DATA":
-                if not line or len(line) == _LONGEST:
+                if not line or len(line) == _LONGEST or file.tell() > _MOST_BYTES:
                     return None
                 lines.append(line)
                 if not first and (match := _COLUMNS.match(line)):
