@@ -5,6 +5,7 @@ Here: functions of a few lines without a dependency. Not here: anything with a s
 
 from __future__ import annotations
 
+import codecs
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -55,6 +56,21 @@ def one_line(text: str) -> str:
 def spelt_out(text: str) -> str:
     """The text on one line: what begins another, moves a cursor or turns the order of letters is spelt out."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def utf_16_of(head: bytes) -> str | None:
+    """Return the codec of text in UTF-16, by its byte order mark or by the zeros of two ASCII characters; None for any
+    other bytes. Windows' Notepad and PowerShell save such text.
+
+    Args:
+        head: the first bytes.
+    """
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    zeros = [byte == 0 for byte in head[:4]]
+    if zeros == [True, False, True, False]:
+        return "utf-16-be"
+    return "utf-16-le" if zeros == [False, True, False, True] else None
 
 
 def escaped(body: bytes, limit: int) -> str:

@@ -7,7 +7,6 @@ raster (`inspect.py`).
 
 from __future__ import annotations
 
-import codecs
 import math
 import re
 from collections.abc import Iterable
@@ -22,6 +21,7 @@ from geo_assets.capture import METADATA_FILES, of_metadata
 from geo_assets.errors import GeoAssetsError
 from geo_assets.raster import gdal
 from geo_assets.raster.variables_models import ProductReport, ProductRequest
+from geo_assets.text import utf_16_of
 
 #: Most bytes of such a text; an ENVI header may list the wavelengths of some hundred bands.
 _LONGEST = 1 << 20
@@ -106,7 +106,7 @@ def raw_driver(path: Path) -> str | None:
     if path.suffix.lower() not in RAW or (header := _header(path)) is None:
         return None
     text = _text(header)
-    if text.lstrip("\ufeff \t\r\n").upper().startswith("ENVI"):
+    if text.lstrip().upper().startswith("ENVI"):
         if re.search(r"file\s+compression\s*=\s*[1-9]", text, re.IGNORECASE):
             raise GeoAssetsError(
                 "UNSUPPORTED_FORMAT",
@@ -184,12 +184,11 @@ def _named(path: Path, names: Iterable[str]) -> Path | None:
 
 
 def _text(path: Path) -> str:
-    """The beginning of a text file, also as Windows' Notepad and PowerShell save it: with a mark of its encoding."""
+    """The beginning of a text file, in whatever encoding it is."""
     with path.open("rb") as file:
         said = file.read(_LONGEST)
-    if said.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return said.decode("utf-16", "replace")
-    return said.decode("latin-1" if path.suffix.lower() == ".hdr" else "utf-8-sig", "replace")
+    plain = "latin-1" if path.suffix.lower() == ".hdr" else "utf-8-sig"
+    return said.decode(utf_16_of(said) or plain, "replace").lstrip("\ufeff")
 
 
 def product_datetime(folder: Path, names: Iterable[str]) -> str | None:

@@ -9,6 +9,8 @@ import codecs
 import re
 from pathlib import Path
 
+from geo_assets.text import utf_16_of
+
 #: The guess for text that is not UTF-8 and declares no encoding, or a wrong one.
 FALLBACK = "cp1252"
 
@@ -87,11 +89,11 @@ def gdal_name(codec: str) -> str:
 
 
 def encoding_of_text(path: Path) -> str:
-    """Return UTF-8 where the whole file is, UTF-16 by its byte order mark, else Windows-1252."""
+    """Return UTF-8 where the whole file is, UTF-16 by its first bytes, else Windows-1252."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     with path.open("rb") as file:
-        if file.read(2) in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}:
-            return "utf-16"
+        if wide := utf_16_of(file.read(4)):
+            return wide
         file.seek(0)
         try:
             while part := file.read(1 << 20):

@@ -157,10 +157,12 @@ def test_pictures_have_their_place_from_a_world_file_and_their_crs_from_a_prj(fo
     assert any("its CRS is that of" in w for w in result.warnings())
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
-def test_a_prj_that_windows_saved_with_a_mark_of_its_encoding_is_read(folder, converted, encoding):
+@pytest.mark.parametrize(
+    ("encoding", "mark"),
+    [("utf-8-sig", ""), ("utf-16", ""), ("utf-16-be", "\ufeff"), ("utf-16-be", ""), ("utf-16-le", "")],
+)
+def test_a_prj_is_read_in_whatever_encoding_windows_saved_it(folder, converted, encoding, mark):
     write(folder / "in.tif", pixels(1, "uint8"), **{**PLACE, "crs": None})
-    mark = "\ufeff" if encoding == "utf-16-be" else ""
     (folder / "in.prj").write_bytes(f"{mark}{UTM}".encode(encoding))
     result = converted(folder)
     assert any("its CRS is that of in.prj" in w for w in result.warnings())

@@ -61,7 +61,15 @@ def test_decimal_commas_locate_rows_too(rows):
 
 
 @pytest.mark.parametrize(
-    ("encoding", "warned"), [("utf-8", False), ("utf-8-sig", False), ("utf-16", False), ("cp1252", True)]
+    ("encoding", "warned"),
+    [
+        ("utf-8", False),
+        ("utf-8-sig", False),
+        ("utf-16", False),
+        ("utf-16-le", False),
+        ("utf-16-be", False),
+        ("cp1252", True),
+    ],
 )
 def test_the_encoding_is_found_out(rows, encoding, warned):
     plan, sent, _ = rows("stadt,lon,lat\nKöln – é,6.9,50.9\n".encode(encoding))

@@ -522,3 +522,13 @@ def test_a_geopackage_is_closed_when_it_was_read(look, tmp_path):
         look(write(points(2, day=[1, 2]), tmp_path / "a.gpkg"))
         gc.collect()
     assert [str(each.message) for each in said if issubclass(each.category, ResourceWarning)] == []
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_json_in_utf_16_is_refused_with_a_remedy(tmp_path, look, encoding):
+    path = tmp_path / "a.geojson"
+    path.write_bytes('{"type": "FeatureCollection", "features": []}'.encode(encoding))
+    with pytest.raises(GeoAssetsError, match="is in UTF-16") as error:
+        look(path)
+    assert error.value.code == "VECTOR_UNSUPPORTED"
+    assert "UTF-8" in error.value.remedy

@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.text import utf_16_of
 
 
 class Format(StrEnum):
@@ -102,7 +103,6 @@ _FLATGEOBUF = b"fgb\x03fgb"
 PARQUET = b"PAR1"
 ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 #: What would make GDAL treat JSON as a stored pipeline or a VRT, both of which can name other files.
 _FOREIGN_JSON = re.compile(rb"gdal_streamed_alg|<OGRVRTDataSource|<VRTDataset")
@@ -178,6 +178,14 @@ def _binary_format(path: Path, head: bytes) -> Format | None:
 
 
 def _text_format(head: bytes, claimed: Format | None, name: str) -> Format | None:
+    if utf_16_of(head):
+        if claimed in {Format.CSV, None}:
+            return claimed
+        raise GeoAssetsError(
+            "VECTOR_UNSUPPORTED",
+            f"{name} is in UTF-16; {claimed.value} is read in UTF-8",
+            remedy="save it in UTF-8 and upload it again",
+        )
     text = head.removeprefix(_BYTE_ORDER_MARK).lstrip()
     if text.startswith(b"<"):
         return _xml_format(text, name)
@@ -191,8 +199,7 @@ def _text_format(head: bytes, claimed: Format | None, name: str) -> Format | Non
         return Format.GEOJSON_LINES if _is_json_lines(text) else Format.GEOJSON
     if claimed is Format.MAPINFO:
         return Format.MAPINFO if text[:7].lower().startswith((b"!table", b"version")) else None
-    is_text = head.startswith(_UTF16) or b"\0" not in head
-    return Format.CSV if claimed is Format.CSV and is_text else None
+    return Format.CSV if claimed is Format.CSV and b"\0" not in head else None
 
 
 def _is_json_lines(text: bytes) -> bool:

@@ -10,6 +10,7 @@ import codecs
 import re
 from pathlib import Path
 
+from geo_assets.text import utf_16_of
 from geo_assets.vector.crs import parse_file_crs
 
 #: Most bytes of a .prj that are looked at.
@@ -38,13 +39,7 @@ def make_readable(prj: Path) -> None:
 def said_by(prj: Path) -> str:
     """Return the text of a .prj, in whatever encoding it is."""
     body = _beginning(prj)
-    if body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        text = body.decode("utf-16", "replace")
-    elif b"\0" in body[:2]:
-        text = body.decode("utf-16-le" if body[1:2] == b"\0" else "utf-16-be", "replace")
-    else:
-        text = body.decode("utf-8-sig", "replace")
-    return text.strip(" \t\r\n\0\ufeff")
+    return body.decode(utf_16_of(body) or "utf-8-sig", "replace").strip(" \t\r\n\0\ufeff")
 
 
 def _beginning(prj: Path) -> bytes:
