@@ -121,7 +121,7 @@ def convert(
 
     destination = destination.absolute()
     into_folder = destination.is_dir() or not destination.suffix
-    _refuse_options(destination if into_folder else destination.parent, resolution, taken, exists=not into_folder)
+    _refuse_options(None if into_folder else destination.parent, resolution, taken)
     with _alone(source) as (pool, folder, private):
         told = folder / "progress"
         options = {
@@ -150,14 +150,19 @@ def convert(
         _tell_all(placed, converted, as_json=as_json)
 
 
-def _refuse_options(folder: Path, resolution: float | None, taken: str | None, *, exists: bool) -> None:
+def _refuse_options(folder: Path | None, resolution: float | None, taken: str | None) -> None:
     """Refuse what cannot be meant before any work is done.
+
+    Args:
+        folder: that must be there.
+        resolution: of the COG.
+        taken: when the image was captured.
 
     Raises:
         GeoAssetsError: INVALID_PARAMETERS.
     """
     wrong, remedy = "", ""
-    if exists and not folder.is_dir():
+    if folder is not None and not folder.is_dir():
         wrong, remedy = f"there is no directory {folder}", f"make it: mkdir -p {shlex.quote(str(folder))}"
     elif resolution is not None and not 0 < resolution < math.inf:
         wrong, remedy = f"--resolution {resolution:g} is no size of a pixel", "give a number greater than 0"

@@ -9,6 +9,7 @@ import functools
 import json
 import math
 import re
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -136,13 +137,8 @@ def other_body(crs: CRS | None) -> str | None:
 
 def heights(crs: CRS) -> str | None:
     """What a CRS measures heights from, and in which unit, for people; None where it says nothing of heights."""
-    from pyproj import CRS as Known  # noqa: N811 - rasterio has the other one
-
-    known = Known.from_wkt(wkt2(crs))
-    for part in known.sub_crs_list or (known,):
-        if part.is_vertical:
-            return f"by {part.name!r} in {part.axis_info[0].unit_name}"
-    return f"above the ellipsoid in {known.axis_info[2].unit_name}" if len(known.axis_info) == 3 else None
+    found = _heights(crs)
+    return f"{found.reference} in {found.unit}" if found else None
 
 
 @functools.lru_cache(maxsize=64)
@@ -164,23 +160,42 @@ def vertical_unit(crs: CRS | None) -> str | None:
     """Return the unit of the vertical part of a compound CRS, in which GDAL takes the bands of a GeoTIFF without a unit
     of their own to be.
     """
+    found = _heights(crs)
+    return found.unit if found and found.compound else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Heights:
+    """How a CRS measures heights."""
+
+    reference: str  # what from, in words
+    unit: str
+    compound: bool  # by a vertical CRS of its own
+
+
+def _heights(crs: CRS | None) -> _Heights | None:
     try:
-        return _vertical_unit(wkt2(crs)) if crs else None
+        return _heights_of(wkt2(crs)) if crs else None
     except CRSError:
         return None
 
 
 @functools.lru_cache(maxsize=64)
-def _vertical_unit(wkt: str) -> str | None:
+def _heights_of(wkt: str) -> _Heights | None:
     """The same of a CRS as WKT."""
     from pyproj import CRS as Known  # noqa: N811 - rasterio has the other one
     from pyproj.exceptions import CRSError as NotUnderstood
 
     try:
-        parts = Known.from_wkt(wkt).sub_crs_list
+        known = Known.from_wkt(wkt)
     except NotUnderstood:
         return None
-    return next((str(part.axis_info[0].unit_name) for part in parts if part.is_vertical), None)
+    for part in known.sub_crs_list:
+        if part.is_vertical:
+            return _Heights(f"by {part.name!r}", str(part.axis_info[0].unit_name), compound=True)
+    if len(known.axis_info) < 3:
+        return None
+    return _Heights("above the ellipsoid", str(known.axis_info[2].unit_name), compound=False)
 
 
 def native_transform(dataset: Any) -> Affine:

@@ -116,7 +116,8 @@ class RasterInfo:
     count: int
     dtype: str  # rasterio's name; the same for all bands
     nbits: int | None  # bits of a sample where they are not the data type's own
-    nodata: float | None
+    nodata: float | None  # as its pixels hold it
+    named_nodata: float | None  # as the file names it; GDAL drops one that is far out of range
     palette: bool
     captured: Taken | None  # as its metadata says
     saved: Taken | None  # a TIFF's own time, which may be that of capture
@@ -183,6 +184,7 @@ def inspect(path: Path) -> RasterInfo:
             dtype=dtype_names(dataset)[0],
             nbits=nbits,
             nodata=nodata_of(dataset),
+            named_nodata=dataset.nodata,
             palette=palette,
             captured=_captured(dataset),
             saved=_saved(dataset),

@@ -134,9 +134,9 @@ def _names_another_nodata(task: Task) -> bool:
     alone = info.driver == "GTiff" and not info.path.with_name(f"{info.path.name}.aux.xml").exists()
     if info.dtype != "float32" or alone:
         return False  # GDAL has rounded what is in a TIFF itself
+    if info.named_nodata is not None:
+        return repr(info.named_nodata) != repr(info.nodata)
     with gdal.reading(info.path, info.driver), gdal.open_raster(info.path, info.driver) as dataset:
-        if dataset.nodata is not None:
-            return repr(dataset.nodata) != repr(info.nodata)
         told = task.work / "nodata.vrt"  # rasterio is silent about one that is out of range, and GDAL is not
         rasterio.shutil.copy(dataset, told, driver="VRT")
     return bool(_NODATA.search(told.read_bytes()))

@@ -15,7 +15,6 @@ from geo_assets.errors import GeoAssetsError
 
 #: SQLite's write-ahead log and its rollback journal, by what they append to the name of their file.
 _LOG, _ROLLBACK = "-wal", "-journal"
-_JOURNALS = (_LOG, _ROLLBACK)
 
 #: How a rollback journal begins that is to be played back; https://www.sqlite.org/fileformat2.html#the_rollback_journal
 _IN_USE = bytes.fromhex("d9d505f920a163d7")
@@ -23,8 +22,9 @@ _IN_USE = bytes.fromhex("d9d505f920a163d7")
 #: Endings of SQLite files: of vectors, of tiles, of both.
 _SQLITE = (".gpkg", ".sqlite", ".sqlite3", ".db", ".mbtiles")
 
-#: Ends of a journal's name.
-_NAMES = tuple(f"{ending}{journal}" for ending in _SQLITE for journal in _JOURNALS)
+#: How the name of a write-ahead log ends, and that of any journal.
+_LOGS = tuple(f"{ending}{_LOG}" for ending in _SQLITE)
+_NAMES = (*_LOGS, *(f"{ending}{_ROLLBACK}" for ending in _SQLITE))
 
 
 def file_of_journal(path: str) -> str | None:
@@ -43,7 +43,7 @@ def unwritten(files: Iterable[tuple[str, int]], name: str) -> GeoAssetsError | N
         name: of the file, for messages.
     """
     for path, size in files:
-        if size and file_of_journal(path) is not None and path.lower().endswith(_LOG):
+        if size and path.lower().endswith(_LOGS):
             return _refusal(path, name)
     return None
 

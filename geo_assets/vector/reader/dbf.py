@@ -243,9 +243,14 @@ def _decimals(text: pa.Array, kind: str, name: str, findings: Findings) -> pa.Ar
     return pa.array(values, arrow_type(f"decimal({precision}, 0)"))
 
 
+def has_only_number_signs(text: str) -> bool:
+    """Whether text has no character but those of numbers; Python's types accept `1_000`, `٣` and `Infinity`, too."""
+    return text.isascii() and not text.strip("+-.0123456789eE")
+
+
 def decimal_of(text: str) -> Decimal | None:
-    """Return a number exactly as written; Decimal accepts more than numbers."""
-    if not text.isascii() or text.strip("+-.0123456789eE"):
+    """Return a number exactly as written."""
+    if not has_only_number_signs(text):
         return None
     try:
         number = Decimal(text)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import date, datetime, time
 from typing import TYPE_CHECKING, Any
 
-from geo_assets.vector.reader.dbf import decimal_of, true
+from geo_assets.vector.reader.dbf import decimal_of, has_only_number_signs, true
 from geo_assets.vector.reader.sqlite_values import NO_DATE, NO_INTEGER, NO_NUMBER
 from geo_assets.vector.reader.text_values import NAIVE, NO_MOMENT
 from geo_assets.vector.types import arrow_type
@@ -135,7 +135,7 @@ def _number(text: str) -> float | None:
     """Return a number that is written as one; None where a double cannot hold it."""
     if text.lower() in _NOT_FINITE:
         return _NOT_FINITE[text.lower()]
-    if not text.isascii() or text.strip("+-.0123456789eE"):
+    if not has_only_number_signs(text):
         return None
     try:
         number = float(text)

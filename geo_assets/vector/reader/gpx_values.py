@@ -10,11 +10,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from xml.parsers import expat
 
 import numpy as np
 
 from geo_assets.vector.reader.declared import DeclaredType, typed
+from geo_assets.vector.reader.xml_parser import new_parser, parsed
 from geo_assets.vector.types import arrow_type
 
 if TYPE_CHECKING:
@@ -87,11 +87,8 @@ def _odd_texts(path: Path, element: str, wires: dict[str, str]) -> dict[str, dic
     GDAL.
     """
     look = _Look(element, wires)
-    with path.open("rb") as file:
-        try:
-            look.parser.ParseFile(file)
-        except (expat.ExpatError, ValueError, LookupError):
-            return {}
+    if not parsed(look.parser, path):
+        return {}
     return {name: odd for name, odd in look.odd.items() if odd}
 
 
@@ -101,9 +98,7 @@ class _Look:
     """
 
     def __init__(self, element: str, wires: dict[str, str]) -> None:
-        self.parser = parser = expat.ParserCreate()
-        parser.buffer_text = True
-        parser.EntityDeclHandler = _no_entities
+        self.parser = parser = new_parser()
         parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
         self.odd: dict[str, dict[int, str]] = {name: {} for name in wires}
         self._plain = {name: _PLAIN.get(wire, _PLAIN_NUMBER) for name, wire in wires.items()}
@@ -147,7 +142,3 @@ class _Look:
             odd.pop(self._feature, None)
         elif text:
             odd[self._feature] = text
-
-
-def _no_entities(*_: object) -> None:
-    raise ValueError("it declares entities")

@@ -12,11 +12,11 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from xml.parsers import expat
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.reader.gml_geometries import IN_PART, fault_of
 from geo_assets.vector.reader.kml_schemas import SimpleField
+from geo_assets.vector.reader.xml_parser import new_parser, parsed
 
 #: Elements whose text is coordinates, and those of GPX that have them as attributes.
 _COORDINATES = frozenset({"coordinates", "pos", "posList", "coord"})
@@ -63,11 +63,8 @@ def check_numbers(path: Path, name: str) -> Seen:
         GeoAssetsError: UNREADABLE, coordinates that are not numbers.
     """
     look = _Look()
-    with path.open("rb") as file:
-        try:
-            look.parser.ParseFile(file)
-        except (expat.ExpatError, ValueError, LookupError):
-            return Seen()
+    if not parsed(look.parser, path):
+        return Seen()
     if look.count:
         shown = ", ".join(f"{text!r} in line {line:,}" for line, text in look.faults)
         what = "coordinates are no numbers" if look.count > 1 else "coordinate is no number"
@@ -81,9 +78,7 @@ class _Look:
     """The handlers that expat calls."""
 
     def __init__(self) -> None:
-        self.parser = parser = expat.ParserCreate(namespace_separator=" ")
-        parser.buffer_text = True
-        parser.EntityDeclHandler = _no_entities
+        self.parser = parser = new_parser(namespaces=True)
         parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
         self.features: Counter[str] = Counter()
         self.unread: dict[str, dict[int, str]] = {}
@@ -154,10 +149,6 @@ class _Look:
         self.count += 1
         if len(self.faults) < _SHOWN:
             self.faults.append((self.parser.CurrentLineNumber, text[:40]))
-
-
-def _no_entities(*_: object) -> None:
-    raise ValueError("it declares entities")
 
 
 def _is_number(text: str) -> bool:
