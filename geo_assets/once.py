@@ -1,15 +1,19 @@
-"""Attributes that are computed at their first use, safe with several threads.
+"""What is computed once: an attribute at its first use, an answer about what is known by a text.
 
-Here: one descriptor. Not here: what is made.
+Here: one descriptor, one decorator, both safe with several threads. Not here: what is made; what is costly to open
+(`kept.py`).
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache, wraps
 from typing import Any, Generic, Self, TypeVar, overload
 
 T = TypeVar("T")
+A = TypeVar("A")
 
 
 class made_once(Generic[T]):  # noqa: N801 - it reads like `property`
@@ -39,3 +43,31 @@ class made_once(Generic[T]):  # noqa: N801 - it reads like `property`
             if self._name not in vars(instance):
                 vars(instance)[self._name] = self._make(instance)
             return vars(instance)[self._name]  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, slots=True)
+class _Known(Generic[A]):
+    """An argument that is the same as any other of its text."""
+
+    text: str
+    argument: A = field(compare=False)
+
+
+def remembered_by(text_of: Callable[[A], str], *, most: int = 64) -> Callable[[Callable[[A], T]], Callable[[A], T]]:
+    """Make a function of one argument remember its answers; an error is not remembered.
+
+    Args:
+        text_of: what says all of an argument that the answer depends on.
+        most: answers that are kept, those that were asked for last.
+    """
+
+    def decorate(function: Callable[[A], T]) -> Callable[[A], T]:
+        known = lru_cache(most)(lambda each: function(each.argument))
+
+        @wraps(function)
+        def call(argument: A) -> T:
+            return known(_Known(text_of(argument), argument))
+
+        return call
+
+    return decorate

@@ -1,7 +1,9 @@
 import threading
 import time
 
-from geo_assets.once import made_once
+import pytest
+
+from geo_assets.once import made_once, remembered_by
 from geo_assets.settings import Settings
 from geo_assets.stages.context import StageContext
 
@@ -45,3 +47,21 @@ def test_a_stage_has_one_sandbox_however_many_threads_ask_for_it(tmp_path):
     with StageContext(Settings(home=tmp_path)) as context:
         assert len(set(map(id, asked_at_once(lambda: context.sandbox)))) == 1
         assert len(list((tmp_path / "scratch").glob("run-*"))) == 1
+
+
+def test_an_answer_is_remembered_by_the_text_of_its_argument_and_an_error_is_not():
+    asked = []
+
+    @remembered_by(str, most=2)
+    def answer(number):
+        asked.append(number)
+        return 1 / number
+
+    assert answer(2) == answer(2) == 0.5
+    assert asked == [2]
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            answer(0)
+    assert asked == [2, 0, 0]
+    answer(3), answer(4), answer(2)
+    assert asked == [2, 0, 0, 3, 4, 2]  # it remembers two

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 import pyproj
@@ -76,12 +77,21 @@ def crs_beside(path: Path) -> tuple[CRS | None, str | None]:
     if not _WKT.match(text) or _FAR.search(text):
         return None, f"{found.name} is not used: it holds no WKT of a CRS"
     try:
-        read = pyproj.CRS.from_wkt(text)  # not by GDAL: its complaint would be taken for one of the raster
-        code = read.to_epsg()
-        crs = CRS.from_epsg(code) if code else CRS.from_wkt(read.to_wkt())
+        crs, shown = _understood(text)
     except (*gdal.GDAL_ERRORS, pyproj.exceptions.CRSError, ValueError):
         return None, f"{found.name} is not used: PROJ does not understand it"
-    return crs, f"its CRS is that of {found.name}: {crs.to_string()[:60]}"
+    return crs, f"its CRS is that of {found.name}: {shown}"
+
+
+@lru_cache(maxsize=64)
+def _understood(text: str) -> tuple[CRS, str]:
+    """Return the CRS that a .prj defines, and what it is called; to look for its code takes 40 ms, and the files of a
+    delivery have few of them.
+    """
+    read = pyproj.CRS.from_wkt(text)  # not by GDAL: its complaint would be taken for one of the raster
+    code = read.to_epsg()
+    crs = CRS.from_epsg(code) if code else CRS.from_wkt(read.to_wkt())
+    return crs, crs.to_string()[:60]
 
 
 def world_beside(path: Path) -> Affine | None:

@@ -21,6 +21,7 @@ from rasterio.errors import CRSError
 from rasterio.transform import GCPTransformer, RPCTransformer, from_gcps
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.once import remembered_by
 from geo_assets.raster import gdal
 from geo_assets.raster.models import Georeferencing
 
@@ -74,7 +75,9 @@ def dataset_crs(dataset: Any) -> CRS | None:
 
 def _lonlat_order(crs: CRS) -> CRS:
     """Return EPSG:4326 for OGC:CRS84: every raster has longitude first, and a GeoTIFF can only name EPSG:4326."""
-    return CRS.from_epsg(4326) if crs.to_authority() == ("OGC", "CRS84") else crs
+    if crs.is_geographic and _authority(crs) == ("OGC", "CRS84"):
+        return CRS.from_epsg(4326)
+    return crs
 
 
 def georeferencing(dataset: Any) -> Georeferencing | None:
@@ -106,14 +109,34 @@ def _apply(t: Affine, column: Any, row: Any) -> tuple[Any, Any]:
 def epsg(crs: CRS | None) -> int | None:
     """Return the EPSG code of a CRS that states its own, or is equal to one of the registry."""
     try:
-        return crs.to_epsg() if crs else None
+        return _epsg(crs) if crs else None
     except CRSError:
         return None
 
 
 def wkt2(crs: CRS | None) -> str | None:
     """WKT 2:2019."""
-    return crs.to_wkt(version=WktVersion.WKT2_2019) if crs else None
+    return _text(crs) if crs else None
+
+
+def _text(crs: CRS) -> str:
+    return str(crs.to_wkt(version=WktVersion.WKT2_2019))
+
+
+# PROJ looks through its registry for the code of a CRS that states none, which takes up to 60 ms; the files of a
+# delivery have few CRSs
+
+
+@remembered_by(_text)
+def _epsg(crs: CRS) -> int | None:
+    found: int | None = crs.to_epsg()
+    return found
+
+
+@remembered_by(_text)
+def _authority(crs: CRS) -> tuple[str, str] | None:
+    found: tuple[str, str] | None = crs.to_authority()
+    return found
 
 
 def projjson(crs: CRS | None) -> dict[str, Any] | None:
@@ -130,7 +153,7 @@ def projjson(crs: CRS | None) -> dict[str, Any] | None:
 def other_body(crs: CRS | None) -> str | None:
     """Return the name of the body's ellipsoid, where a CRS is not of the Earth."""
     try:
-        return _other_body(wkt2(crs)) if crs else None
+        return _other_body(crs) if crs else None
     except CRSError:
         return None
 
@@ -141,14 +164,13 @@ def heights(crs: CRS) -> str | None:
     return f"{found.reference} in {found.unit}" if found else None
 
 
-@functools.lru_cache(maxsize=64)
-def _other_body(wkt: str) -> str | None:
-    """The same of a CRS as WKT; a delivery has few of them, and parsing one takes a millisecond."""
+@remembered_by(_text)
+def _other_body(crs: CRS) -> str | None:
     from pyproj import CRS as Known  # noqa: N811 - rasterio has the other one
     from pyproj.exceptions import CRSError as NotUnderstood
 
     try:
-        ellipsoid = Known.from_wkt(wkt).ellipsoid
+        ellipsoid = Known.from_wkt(_text(crs)).ellipsoid
     except NotUnderstood:
         return None
     if ellipsoid is None or abs(ellipsoid.semi_major_metre / _EARTH - 1) <= _NOT_THE_EARTH:
@@ -175,19 +197,18 @@ class _Heights:
 
 def _heights(crs: CRS | None) -> _Heights | None:
     try:
-        return _heights_of(wkt2(crs)) if crs else None
+        return _heights_of(crs) if crs else None
     except CRSError:
         return None
 
 
-@functools.lru_cache(maxsize=64)
-def _heights_of(wkt: str) -> _Heights | None:
-    """The same of a CRS as WKT."""
+@remembered_by(_text)
+def _heights_of(crs: CRS) -> _Heights | None:
     from pyproj import CRS as Known  # noqa: N811 - rasterio has the other one
     from pyproj.exceptions import CRSError as NotUnderstood
 
     try:
-        known = Known.from_wkt(wkt)
+        known = Known.from_wkt(_text(crs))
     except NotUnderstood:
         return None
     for part in known.sub_crs_list:

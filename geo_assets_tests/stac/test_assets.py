@@ -1,6 +1,7 @@
 """An item that says something else than the file is found out, field by field."""
 
 import copy
+import time
 
 import numpy as np
 import pytest
@@ -17,6 +18,14 @@ from geo_assets_tests.raster.test_cog import write
 from geo_assets_tests.stac.test_golden_items import REGISTERED
 
 ODD_CRS = CRS.from_proj4("+proj=laea +lat_0=12.3 +lon_0=4.5 +datum=WGS84")
+
+#: Of those that somebody made; no registry has it.
+SITE_GRID = (
+    'PROJCS["Site grid",GEOGCS["WGS 84",DATUM["WGS_1984",SPHEROID["WGS 84",6378137,298.257223563]],'
+    'PRIMEM["Greenwich",0],UNIT["degree",0.0174532925199433]],PROJECTION["Transverse_Mercator"],'
+    'PARAMETER["latitude_of_origin",0],PARAMETER["central_meridian",8.7],PARAMETER["scale_factor",0.9997],'
+    'PARAMETER["false_easting",500000],PARAMETER["false_northing",0],UNIT["metre",1]]'
+)
 
 
 def made(folder, *, name="data", **profile):
@@ -108,3 +117,18 @@ def test_the_first_half_of_a_cog_tells_its_header_whatever_its_codec(tmp_path, p
     (tmp_path / "b.tif").write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     asset = CogAsset(key="data", title=None, href="https://example.org/a", thumbnail=None, report=report, named=True)
     assert contradictions(item_of(asset), "data", read(tmp_path / "b.tif")) == []
+
+
+def test_the_code_of_a_crs_is_looked_for_once_for_all_headers_of_it(tmp_path):
+    crs = CRS.from_wkt(SITE_GRID)
+    file, _ = made(tmp_path, crs=crs, transform=from_origin(0, 0, 10, 10))
+    many = tmp_path / "many"
+    many.write_bytes(file.read_bytes() * 40)
+    crs.to_epsg()
+    begun = time.perf_counter()
+    assert crs.to_epsg() is None
+    search = time.perf_counter() - begun
+    begun = time.perf_counter()
+    found = headers(HeadersRequest(source=str(many), lengths=(file.stat().st_size,) * 40)).headers
+    assert {header.crs_wkt2 for header in found} == {found[0].crs_wkt2}
+    assert time.perf_counter() - begun < 20 * search
