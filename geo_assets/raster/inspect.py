@@ -211,6 +211,8 @@ def _remarks(dataset: Any) -> Iterator[str]:
             f"its colours are {space}: they were turned into {colours} without a colour profile, so its values are not"
             " those of the file"
         )
+    if any(dataset.tags(band, ns="IMAGE_STRUCTURE").get("ALPHA") == "PREMULTIPLIED" for band in dataset.indexes):
+        yield "its colours are multiplied by its alpha, of which the COG says nothing"
 
 
 def _refuse_parts_elsewhere(dataset: Any, path: Path) -> None:

@@ -134,7 +134,7 @@ class ConvertReport(Model):
     driver: str
     profile: str
     kind: PixelKind
-    georeferencing: Georeferencing
+    georeferencing: Georeferencing | None = Field(description="how its pixels are placed; null: nothing says where")
     width: int
     height: int
     count: int

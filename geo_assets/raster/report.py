@@ -94,7 +94,7 @@ def describe(
         driver=info.driver,
         profile=profile.name,
         kind=info.kind,
-        georeferencing=georeferencing(cog) or Georeferencing.TRANSFORM,
+        georeferencing=georeferencing(cog) or (Georeferencing.TRANSFORM if crs else None),
         width=cog.width,
         height=cog.height,
         count=cog.count,

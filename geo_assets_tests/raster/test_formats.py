@@ -467,3 +467,19 @@ def test_values_without_a_colour_in_a_clr_are_black_and_a_note_says_so(folder):
         found = [dataset.colormap(1)[value][:3] for value in range(6)]
     assert found == [(255, 0, 0), (0, 255, 0), (0, 0, 0), (0, 0, 0), (0, 0, 0), (0, 0, 255)]
     assert any("no colour" in note for note in report.warnings)
+
+
+def test_the_report_of_a_raster_without_a_place_does_not_say_that_it_has_one(tmp_path):
+    write(tmp_path / "in.tif", pixels(1, "uint8"), crs=None, transform=None)
+    request = {"source": str(tmp_path / "in.tif"), "destination": str(tmp_path / "out.tif"), "require_crs": False}
+    report = convert(ConvertRequest(**request))
+    assert (report.georeferencing, report.bbox_4326) == (None, None)
+    assert any("its place is unknown" in warning for warning in report.warnings)
+
+
+def test_colours_that_are_multiplied_by_alpha_are_kept_and_that_is_said(folder, converted):
+    values = pixels(4, "uint8")
+    write(folder / "in.tif", values, **PLACE, photometric="RGB", alpha="PREMULTIPLIED")
+    result = converted(folder)
+    assert_is(folder, result, values)
+    assert any("multiplied by its alpha" in warning for warning in result.warnings())
