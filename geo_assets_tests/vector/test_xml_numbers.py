@@ -183,3 +183,56 @@ def test_a_feature_of_a_gml_without_a_geometry_is_not_rejected(tmp_path, look, b
     path.write_text(WFS % (ROAD % (1, f"<ex:geom>{HERE}</ex:geom>") + ROAD % (2, f"{beside}<ex:n>1</ex:n>")))
     plan = look(path).layers[0]
     assert (plan.feature_count, plan.null_geometries, plan.rejected_by_reason) == (2, 1, {})
+
+
+DECLARED = '<SchemaData schemaUrl="#s"><SimpleData name="i">1</SimpleData></SchemaData>'
+OTHER = '<Data name="%s"><value>01</value></Data>'
+EXTENDED = "<Placemark><ExtendedData>%s</ExtendedData><Point><coordinates>1,2</coordinates></Point></Placemark>"
+SCHEMA = '<Schema name="s" id="s"><SimpleField name="i" type="int"/></Schema>'
+TRACK = '<trk><trkseg><trkpt lat="2" lon="1"><extensions>%s</extensions></trkpt><trkpt lat="3" lon="1"/></trkseg></trk>'
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.kml", KML % (SCHEMA + EXTENDED % (DECLARED + OTHER % "extra")), "extra"),
+        ("a.kml", KML % (SCHEMA + EXTENDED % DECLARED + EXTENDED % (OTHER % "I" + OTHER % "other")), "other"),
+        ("a.kml", KML % "<Placemark><address>x</address><Point><coordinates>1,2</coordinates></Point></Placemark>", "address"),
+        ("a.gpx", GPX % TRACK % '<e:x xmlns:e="http://e"><e:hr>120</e:hr><e:cad>80</e:cad></e:x>', "hr, cad"),
+    ],
+)  # fmt: skip
+def test_values_that_gdal_makes_no_column_of_are_named(tmp_path, look, name, text, said):
+    path = tmp_path / name
+    path.write_text(text)
+    assert f"{name} has values that become no column: {said}" in look(path).layers[0].warnings
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.kml", KML % (SCHEMA + EXTENDED % DECLARED)),
+        ("a.kml", KML % (EXTENDED % (OTHER % "a") + EXTENDED % (OTHER % "b"))),
+        ("a.kml", KML % (SCHEMA + f"<Folder>{EXTENDED % DECLARED}</Folder><Folder>{EXTENDED % (OTHER % 'a')}</Folder>")),
+        ("a.gpx", GPX % '<wpt lat="2" lon="1"><extensions><e:hr xmlns:e="http://e">1</e:hr></extensions></wpt>'),
+    ],
+)  # fmt: skip
+def test_values_that_become_columns_are_not_named(tmp_path, look, name, text):
+    path = tmp_path / name
+    path.write_text(text)
+    assert not [said for plan in look(path).layers for said in plan.warnings if "become no column" in said]
+
+
+@pytest.mark.parametrize("text", ["2024", " 2024 \n", "2024-01", "2024-01-01"])
+def test_a_time_of_a_kml_that_is_a_year_is_its_beginning(tmp_path, load, db, text):
+    path = tmp_path / "a.kml"
+    place = "<Point><coordinates>1,2</coordinates></Point>"
+    ring = f"<name>é</name><MultiGeometry>{RING}</MultiGeometry>"
+    path.write_text(
+        KML % f"<Placemark><TimeSpan><begin>{text}</begin><end>{text}</end></TimeSpan>{ring}</Placemark>"
+        f"<Placemark><TimeStamp><when>{text}</when></TimeStamp>{place}</Placemark>",
+        encoding="utf-8",
+    )
+    loaded = load(path, "kml_years", mixed="generic")
+    found = db.rows("select name, begin::text, end_::text, timestamp::text, st_npoints(geom) from {t}", t=loaded.table)
+    day = "2024-01-01 00:00:00"
+    assert found == [("é", day, day, None, 4), (None, None, None, day, 1)]

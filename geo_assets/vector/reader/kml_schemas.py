@@ -1,18 +1,24 @@
-"""Columns that a KML declares, and a copy in which none has a type and every ring is part of a polygon.
+"""What the text of a KML says that GDAL does not read as it is written, and a copy that it does.
 
-Here: a copy whose values GDAL delivers as text, as they are written, and whose closed lines it can write as WKB.
-Not here: finding the declarations (`xml_numbers.py`), making values of the text (`declared.py`).
+Here: the columns that it declares, lines that are rings, times that are years, values that no column has; a copy whose
+values GDAL delivers as text, as they are written, and whose closed lines it can write as WKB. Not here: the pass over
+the text (`xml_numbers.py`), making values of the text (`declared.py`).
 """
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
+from xml.parsers import expat
 
 from geo_assets.vector.reader.declared import widest
+
+#: Elements whose text is a time.
+TIMES = frozenset({"when", "begin", "end"})
 
 #: Wire types by the types of KML; any other is text.
 _WIRES = {
@@ -20,12 +26,22 @@ _WIRES = {
     "float": "float64", "double": "float64",
 }  # fmt: skip
 
+_CONTAINERS = frozenset({"kml", "Document", "Folder"})
+_BOUNDARIES = frozenset({"outerBoundaryIs", "innerBoundaryIs"})
+
+#: Elements of a placemark that GDAL does not read.
+_UNREAD = frozenset({"AddressDetails", "address", "phoneNumber"})
+
 _ATTRIBUTE = re.compile(rb"""\s+([^\s=<>"']+)\s*=\s*("[^"]*"|'[^']*')""")
 _NAME = re.compile(rb"<[^\s/>]+")
-_RING = re.compile(rb"</?(?:[^\s/>:]+:)?(LinearRing)")  # as long as what replaces it
+_RING = re.compile(rb"</?(?:[^\s/>:]+:)?(LinearRing)")
+_YEAR = re.compile(rb"(?<!\d)\d{4}(?=\s*$)")
 
-#: Most bytes of one declaration, and of a tag up to the end of its name.
-_LONGEST, _LONGEST_NAME = 65_536, 1024
+#: Most bytes of one declaration, of a tag up to the end of its name, and before the end of a year.
+_LONGEST, _LONGEST_NAME, _LONGEST_YEAR = 65_536, 1024, 64
+
+#: Names of values without a declaration that are kept: columns beyond it would be refused.
+_MOST_NAMES = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,42 +53,133 @@ class SimpleField:
     offset: int  # of its element in the file, in bytes
 
 
-def declared_types(fields: Sequence[SimpleField], untyped: Collection[str] = ()) -> Mapping[str | int, str]:
-    """Return the wire type of each column that is not text, by its name in lower case, as GDAL tells names apart.
+@dataclass(frozen=True, slots=True)
+class KmlText:
+    """What the text of a KML says that GDAL does not; offsets are in bytes of the file."""
 
-    Args:
-        fields: the declarations.
-        untyped: names that values without a declaration have, anywhere in the file: these are text.
-    """
-    wires: dict[str, set[str]] = {name.lower(): {"string"} for name in untyped}
-    for field in fields:
-        wires.setdefault(field.name.lower(), set()).add(_WIRES.get(field.kind.strip().lower(), "string"))
-    types = {name: widest(found) for name, found in wires.items()}
-    return {name: wire for name, wire in types.items() if wire != "string"}
+    fields: list[SimpleField] = field(default_factory=list)  # columns that it declares
+    rings: list[int] = field(default_factory=list)  # where tags of rings begin that bound no polygon
+    years: list[int] = field(default_factory=list)  # where times end that are a year, of which GDAL makes nothing
+    untyped: set[str] = field(default_factory=set)  # names of values that no schema declares: these are text
+    unloaded: dict[str, None] = field(default_factory=dict)  # names of values that become no column
+
+    @property
+    def wants_a_copy(self) -> bool:
+        """Whether GDAL should read a copy."""
+        return bool(self.rings or self.years or any(field.kind for field in self.fields))
+
+    def declared_types(self) -> Mapping[str | int, str]:
+        """Return the wire type of each column that is not text, by its name in lower case, as GDAL tells names
+        apart.
+        """
+        wires: dict[str, set[str]] = {name.lower(): {"string"} for name in self.untyped}
+        for declared in self.fields:
+            wire = _WIRES.get(declared.kind.strip().lower(), "string")
+            wires.setdefault(declared.name.lower(), set()).add(wire)
+        types = {name: widest(found) for name, found in wires.items()}
+        return {name: wire for name, wire in types.items() if wire != "string"}
 
 
-def copy_for_gdal(path: Path, to: Path, fields: Sequence[SimpleField], rings: Sequence[int]) -> None:
-    """Copy a KML with blanks in the place of the types of its columns, and `LineString` in that of `LinearRing`.
+class KmlLook:
+    """What a parser meets in a KML."""
+
+    def __init__(self, parser: expat.XMLParserType) -> None:
+        self.seen = KmlText()
+        self._parser = parser
+        self._containers: list[_Container] = []
+
+    def start(self, path: Sequence[str], attributes: Mapping[str, str]) -> None:
+        """An element begins.
+
+        Args:
+            path: its name, and before it those of the elements that it is in, without namespaces.
+            attributes: its own.
+        """
+        local, parent = path[-1], path[-2] if len(path) > 1 else ""
+        if local in _CONTAINERS:
+            self._containers.append(_Container())
+        elif _is_line(local, parent):
+            self.seen.rings.append(self._parser.CurrentByteIndex)
+        elif (local, parent) == ("SimpleField", "Schema"):
+            here = self._parser.CurrentByteIndex
+            self.seen.fields.append(SimpleField(attributes.get("name", ""), attributes.get("type", ""), here))
+        elif (local, parent) == ("Data", "ExtendedData") and len(self.seen.untyped) < _MOST_NAMES:
+            self.seen.untyped.add(attributes.get("name", ""))
+            self._containers[-1].untyped[attributes.get("name", "")] = None
+        elif local == "SchemaData":
+            self._containers[-1].has_schema = True
+        elif local in _UNREAD and parent == "Placemark":
+            self.seen.unloaded[local] = None
+
+    def end(self, path: Sequence[str], text: str | None) -> None:
+        """An element ends. GDAL makes columns of values without a schema only where no other has one.
+
+        Args:
+            path: as of `start`.
+            text: of a time.
+        """
+        local, parent = path[-1], path[-2] if len(path) > 1 else ""
+        if local in _CONTAINERS:
+            container = self._containers.pop()
+            if container.has_schema:
+                known = {declared.name.lower() for declared in self.seen.fields}
+                self.seen.unloaded.update({name: None for name in container.untyped if name.lower() not in known})
+        elif _is_line(local, parent):
+            self.seen.rings.append(self._parser.CurrentByteIndex)
+        elif text is not None and len(text.strip()) == 4 and text.strip().isdigit():
+            self.seen.years.append(self._parser.CurrentByteIndex)
+
+
+@dataclass(slots=True)
+class _Container:
+    """A document or a folder, of which GDAL makes a layer."""
+
+    has_schema: bool = False  # some values of its placemarks are declared
+    untyped: dict[str, None] = field(default_factory=dict)  # names of others
+
+
+def _is_line(local: str, parent: str) -> bool:
+    """Whether an element is a ring that bounds no polygon."""
+    return local == "LinearRing" and parent not in _BOUNDARIES
+
+
+def copy_for_gdal(path: Path, to: Path, text: KmlText) -> None:
+    """Copy a KML with nothing in the place of the types of its columns, `LineString` in that of `LinearRing`, and with
+    months and days of its years.
 
     Args:
         path: the KML.
         to: the copy.
-        fields: declarations with a type.
-        rings: where tags of rings that are no boundary begin, in bytes.
+        text: of the KML.
     """
-    shutil.copyfile(path, to)
-    with to.open("r+b") as file:
-        for field in fields:
-            file.seek(field.offset)
-            head = file.read(_LONGEST)
-            match = _NAME.match(head)
-            while match and (match := _ATTRIBUTE.match(head, match.end())):
-                if match[1] == b"type":
-                    file.seek(field.offset + match.start())
-                    file.write(b" " * (match.end() - match.start()))
-                    break
-        for offset in rings:
-            file.seek(offset)
-            if match := _RING.match(file.read(_LONGEST_NAME)):
-                file.seek(offset + match.start(1))
-                file.write(b"LineString")
+    with path.open("rb") as source:
+        edits = sorted(_edits(source, text))
+        source.seek(0)
+        with to.open("wb") as copy:
+            at = 0
+            for begin, end, instead in edits:
+                copy.write(source.read(begin - at))
+                copy.write(instead)
+                at = source.seek(end)
+            shutil.copyfileobj(source, copy)
+
+
+def _edits(source: BinaryIO, text: KmlText) -> Iterator[tuple[int, int, bytes]]:
+    """Yield what is replaced: where it begins, where it ends, by what."""
+    for declared in (each for each in text.fields if each.kind):
+        source.seek(declared.offset)
+        head = source.read(_LONGEST)
+        match = _NAME.match(head)
+        while match and (match := _ATTRIBUTE.match(head, match.end())):
+            if match[1] == b"type":
+                yield declared.offset + match.start(), declared.offset + match.end(), b""
+                break
+    for offset in text.rings:
+        source.seek(offset)
+        if match := _RING.match(source.read(_LONGEST_NAME)):
+            yield offset + match.start(1), offset + match.end(1), b"LineString"
+    for offset in text.years:
+        begin = max(0, offset - _LONGEST_YEAR)
+        source.seek(begin)
+        if match := _YEAR.search(source.read(offset - begin)):  # not of characters that are written as entities
+            yield begin + match.end(), begin + match.end(), b"-01-01"

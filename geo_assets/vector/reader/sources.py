@@ -21,7 +21,7 @@ from geo_assets.vector.reader.checks import MAPINFO_PARTS, SHAPEFILE_PARTS, chec
 from geo_assets.vector.reader.dbf import Dbf
 from geo_assets.vector.reader.formats import ENDINGS, GZIP, OWN_ENDING, ZIP, Format, head_of, identify
 from geo_assets.vector.reader.kml_links import kml_documents, links_of
-from geo_assets.vector.reader.kml_schemas import copy_for_gdal, declared_types
+from geo_assets.vector.reader.kml_schemas import copy_for_gdal
 from geo_assets.vector.reader.mif_columns import Header
 from geo_assets.vector.reader.parts import check_parts
 from geo_assets.vector.reader.prj import make_readable
@@ -170,9 +170,9 @@ def _dataset(path: Path, name: str, folder: Path, options: LayerOptions, member:
     counted = check_parts(own, name)
     features = seen.features if counted is None else {"": counted}
     encoding, notes = (
-        _declared_encoding(path, own, options) if kind is Format.SHAPEFILE else (None, _notes(path, kind, name))
+        _declared_encoding(path, own, options) if kind is Format.SHAPEFILE else (None, _notes(path, kind, name, seen))
     )
-    declared = header.declared() if header else declared_types(seen.fields, seen.untyped)
+    declared = header.declared() if header else seen.kml.declared_types()
     return Dataset(
         own, kind, name, path.stem, member, encoding, notes, left_out, options, features, declared, seen.unread
     )
@@ -190,20 +190,19 @@ def _kind_of_folder(path: Path, name: str) -> Format:
     )
 
 
-def _notes(path: Path, kind: Format, name: str) -> tuple[str, ...]:
-    """Return a note about links of a KML, which are not followed, except within a KMZ."""
+def _notes(path: Path, kind: Format, name: str, seen: Seen) -> tuple[str, ...]:
+    """Return notes about links of a KML, which are not followed, except within a KMZ, and about values of an XML that
+    become no column.
+    """
     links = links_of(path) if kind is Format.KML else []
-    outside = [link for link in links if not (path.parent / link).is_file()]
-    return (
-        (
-            (
-                f"{name} links to {how_many(len(outside), 'file that is', 'files that are')} not followed:"
-                f" {listed([PurePosixPath(link) for link in outside])}"
-            ),
-        )
-        if outside
-        else ()
-    )
+    outside = [PurePosixPath(link) for link in links if not (path.parent / link).is_file()]
+    notes = []
+    if outside:
+        files = how_many(len(outside), "file that is", "files that are")
+        notes.append(f"{name} links to {files} not followed: {listed(outside)}")
+    if seen.unloaded:
+        notes.append(f"{name} has values that become no column: {listed([PurePosixPath(n) for n in seen.unloaded])}")
+    return tuple(notes)
 
 
 def _declared_encoding(path: Path, own: Path, options: LayerOptions) -> tuple[str, tuple[str, ...]]:
@@ -229,9 +228,8 @@ def _lay_out(path: Path, kind: Format, own: Path, name: str, seen: Seen, header:
 
         esri_json.copy(path, own, name)
         return
-    typed = [field for field in seen.fields if field.kind]
-    if typed or seen.rings:
-        copy_for_gdal(path, own, typed, seen.rings)
+    if seen.kml.wants_a_copy:
+        copy_for_gdal(path, own, seen.kml)
         return
     if header:
         header.copy_as_text(path, own)

@@ -1,8 +1,8 @@
-"""Coordinates, features and declared columns of GML, KML and GPX, as they are written in the text.
+"""Coordinates, features and values of GML, KML and GPX, as they are written in the text.
 
 Here: one pass by expat, for faults that GDAL ignores: it reads 0 where a coordinate is not a number, skips a waypoint
-that lacks one, and ends a layer of GML at the first geometry that it cannot read. Not here: reading features
-(`ogr.py`).
+that lacks one, ends a layer of GML at the first geometry that it cannot read, and passes over extensions of track
+points. Not here: what is special to KML (`kml_schemas.py`), reading features (`ogr.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from geo_assets.errors import GeoAssetsError
 from geo_assets.vector.reader.gml_geometries import IN_PART, fault_of
-from geo_assets.vector.reader.kml_schemas import SimpleField
+from geo_assets.vector.reader.kml_schemas import TIMES, KmlLook, KmlText
 from geo_assets.vector.reader.xml_parser import new_parser, parsed
 
 #: Elements whose text is coordinates, and those of GPX that have them as attributes.
@@ -26,23 +26,22 @@ _NAMESPACES = (
     "http://earth.google.com/kml",
     "http://www.google.com/kml",
 )
-_BOUNDARIES = frozenset({"outerBoundaryIs", "innerBoundaryIs"})
 _GPX_POINTS = frozenset({"wpt", "rtept", "trkpt"})
-
-#: Elements of a KML that name a column: with a type, and without one.
-_KML_VALUES = frozenset({"SimpleField", "Data"})
 
 #: Elements that contain features in GML, at the root's first level.
 _MEMBERS = frozenset({"featureMember", "featureMembers", "member"})
 _FEATURE_DEPTH = 3
+
+#: Levels of a GPX down to the children of the points of its tracks.
+_BELOW_POINTS = 5
 
 #: A letter that is not part of an exponent. A GML may define its own separator of numbers.
 _NO_NUMBER = re.compile(r"[^\W\d_eE]")
 
 _SHOWN = 3
 
-#: Names of values without a declaration that are kept: columns beyond it would be refused.
-_MOST_NAMES = 2000
+#: Names of values that become no column that are kept.
+_MOST_NAMES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +50,8 @@ class Seen:
 
     features: Counter[str] = field(default_factory=Counter)  # of a GML, by element name
     unread: dict[str, dict[int, str]] = field(default_factory=dict)  # by element name, then position: what is wrong
-    fields: list[SimpleField] = field(default_factory=list)  # columns that a KML declares
-    rings: list[int] = field(default_factory=list)  # where tags of rings of a KML begin that bound no polygon
-    untyped: set[str] = field(default_factory=set)  # names of values of a KML that no schema declares
+    unloaded: dict[str, None] = field(default_factory=dict)  # names of values that become no column
+    kml: KmlText = field(default_factory=KmlText)
 
 
 def check_numbers(path: Path, name: str) -> Seen:
@@ -71,7 +69,8 @@ def check_numbers(path: Path, name: str) -> Seen:
         raise GeoAssetsError(
             "UNREADABLE", f"{look.count:,} {what} in {name}: {shown}", remedy="correct them and upload it again"
         )
-    return Seen(look.features, look.unread, look.fields, look.rings, look.untyped)
+    kml = look.kml.seen if look.kml else KmlText()
+    return Seen(look.features, look.unread, {**look.unloaded, **kml.unloaded}, kml)
 
 
 class _Look:
@@ -82,47 +81,63 @@ class _Look:
         parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
         self.features: Counter[str] = Counter()
         self.unread: dict[str, dict[int, str]] = {}
-        self.fields: list[SimpleField] = []
-        self.untyped: set[str] = set()
-        self.rings: list[int] = []
+        self.unloaded: dict[str, None] = {}
+        self.kml: KmlLook | None = None
         self.faults: list[tuple[int, str]] = []
         self.count = 0
         self._path: list[str] = []
         self._tags: list[str] = []  # the same with namespaces
         self._text: list[str] | None = None
         self._depth = 0
+        self._is_leaf = False
 
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
         namespace, _, local = tag.rpartition(" ")
         self._path.append(local)
         self._tags.append(tag)
-        if len(self._path) == _FEATURE_DEPTH and self._path[1] in _MEMBERS:
+        self._is_leaf = True
+        if len(self._path) == 1 and local == "kml":
+            self.kml = KmlLook(self.parser)
+        if self.kml:
+            self.kml.start(self._path, attributes)
+        elif len(self._path) == _FEATURE_DEPTH and self._path[1] in _MEMBERS:
             self.features[local] += 1
         elif len(self._path) > _FEATURE_DEPTH and self._path[1] in _MEMBERS:
             self._look_for_unread(attributes)
-        if local in _COORDINATES and (namespace.startswith(_NAMESPACES) or (not namespace and self._path[0] == "kml")):
-            self._text, self._depth = [], len(self._path)
-            self.parser.CharacterDataHandler = self._text.append
-        elif self._is_line(local):
-            self.rings.append(self.parser.CurrentByteIndex)
-        elif local in _KML_VALUES and self._path[0] == "kml":
-            self._name_column(local, attributes)
+        if (local in _COORDINATES and (namespace.startswith(_NAMESPACES) or (not namespace and self.kml))) or (
+            local in TIMES and self.kml
+        ):
+            self._listen()
         elif local in _GPX_POINTS and self._path[0] == "gpx":
             for axis in ("lat", "lon"):
                 if not _is_number(attributes.get(axis, "")):
                     self._fault(attributes.get(axis, f"no {axis}"))
 
+    def _listen(self) -> None:
+        self._text, self._depth = [], len(self._path)
+        self.parser.CharacterDataHandler = self._text.append
+
     def _end(self, _: str) -> None:
+        text = None
         if self._text is not None and len(self._path) == self._depth:
             text = "".join(self._text)
             self._text = None
             self.parser.CharacterDataHandler = None
-            if _NO_NUMBER.search(text):
+            if self._path[-1] in _COORDINATES and _NO_NUMBER.search(text):
                 self._fault(next(word for word in text.split() if _NO_NUMBER.search(word)))
-        if self._is_line(self._path[-1]):
-            self.rings.append(self.parser.CurrentByteIndex)
+        if self.kml:
+            self.kml.end(self._path, text)
+        elif self._is_leaf and self._is_extension() and len(self.unloaded) < _MOST_NAMES:
+            self.unloaded[self._path[-1]] = None
+        self._is_leaf = False
         self._path.pop()
         self._tags.pop()
+
+    def _is_extension(self) -> bool:
+        """Whether the innermost element is in what programs add to the points or segments of a GPX. Of routes, tracks
+        and waypoints GDAL reads that, too.
+        """
+        return self._path[0] == "gpx" and "extensions" in self._path[_FEATURE_DEPTH:_BELOW_POINTS]
 
     def _look_for_unread(self, attributes: dict[str, str]) -> None:
         fault = fault_of(self._tags[_FEATURE_DEPTH - 1 :], attributes)
@@ -133,17 +148,6 @@ class _Look:
         place = self.features[layer] - 1
         if fault in IN_PART or place not in faults:
             faults[place] = fault
-
-    def _name_column(self, local: str, attributes: dict[str, str]) -> None:
-        name, parent = attributes.get("name", ""), self._path[-2]
-        if (local, parent) == ("SimpleField", "Schema"):
-            self.fields.append(SimpleField(name, attributes.get("type", ""), self.parser.CurrentByteIndex))
-        elif (local, parent) == ("Data", "ExtendedData") and len(self.untyped) < _MOST_NAMES:
-            self.untyped.add(name)
-
-    def _is_line(self, local: str) -> bool:
-        """Whether the innermost element is a ring of a KML that bounds no polygon."""
-        return local == "LinearRing" and self._path[0] == "kml" and self._path[-2] not in _BOUNDARIES
 
     def _fault(self, text: str) -> None:
         self.count += 1
