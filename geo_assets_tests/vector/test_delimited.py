@@ -182,6 +182,9 @@ def test_a_fixed_number_of_decimals_is_kept_and_a_power_in_capitals_stays_text(r
         ("lat;lon\n51°30'36\"N;7°15'00\"W\n", 4326, (-7.25, 51.51)),
         ('geojson\n"{""type"":""Point"",""coordinates"":[7.25,51.5]}"\n', 4326, (7.25, 51.5)),
         ("sep=;\nlon;lat\n7,25;51,5\n", 4326, (7.25, 51.5)),
+        ("id,lat,lon\r1,51.5,7.25\r", 4326, (7.25, 51.5)),
+        ("Decimal Longitude,Decimal-Latitude\n7.25,51.5\n", 4326, (7.25, 51.5)),
+        ("INTPTLAT,INTPTLONG\n51.5,7.25\n", 4326, (7.25, 51.5)),
     ],
 )
 def test_rows_are_placed_however_people_write_places(rows, text, srid, place):
@@ -196,3 +199,14 @@ def test_a_comma_that_may_part_thousands_is_refused_until_it_is_said(rows):
         rows(text, source_crs="EPSG:27700")
     assert rows(text, source_crs="EPSG:27700", decimal=".")[0].bounds == (530000, 180000, 530000, 180000)
     assert rows(text, source_crs="EPSG:27700", decimal=",")[0].bounds == (530, 180, 530, 180)
+
+
+@pytest.mark.parametrize("header", ["POINT_X,POINT_Y", "X Coord,Y Coord", "utm_easting,utm_northing", "X.UTM,Y.UTM"])
+def test_names_of_eastings_are_known_however_their_words_are_joined(rows, header):
+    assert rows(f"{header}\n500000,5700000\n", source_crs="EPSG:25832")[0].bounds == (5e5, 5.7e6, 5e5, 5.7e6)
+
+
+def test_a_geometry_that_cannot_be_read_before_any_that_can_is_rejected_alone(rows):
+    _, sent, report = rows('id,wkt\n1,unknown\n2,"POINT(1 2)"\n', source_crs="EPSG:4326")
+    assert report.rejected == {NOT_WKT: 1}
+    assert [row["id"] for row in sent] == [2]

@@ -532,3 +532,23 @@ def test_json_in_utf_16_is_refused_with_a_remedy(tmp_path, look, encoding):
         look(path)
     assert error.value.code == "VECTOR_UNSUPPORTED"
     assert "UTF-8" in error.value.remedy
+
+
+def test_an_array_of_features_is_refused_with_a_remedy(tmp_path, look):
+    path = tmp_path / "a.json"
+    path.write_text('[{"type": "Feature", "properties": {}, "geometry": {"type": "Point", "coordinates": [1, 2]}}]')
+    with pytest.raises(GeoAssetsError, match="is an array in JSON") as error:
+        look(path)
+    assert "FeatureCollection" in error.value.remedy
+
+
+def test_of_json_fg_the_part_that_is_geojson_is_read_and_that_is_said(tmp_path, look):
+    path = tmp_path / "a.json"
+    path.write_text(
+        '{"type": "FeatureCollection", "conformsTo": ["http://www.opengis.net/spec/json-fg-1/0.2/conf/core"],'
+        ' "features": [{"type": "Feature", "properties": {"a": 1}, "time": {"date": "2024-01-01"},'
+        ' "geometry": {"type": "Point", "coordinates": [7, 51]}, "place": null}]}'
+    )
+    (plan,) = look(path).layers
+    assert plan.feature_count == 1
+    assert any("JSON-FG" in said for said in plan.warnings)

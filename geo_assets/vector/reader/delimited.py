@@ -127,7 +127,7 @@ def _rows(sample: str, delimiter: str) -> list[list[str]]:
     """Return the sample's records; the last one may be truncated and is left out."""
     rows = []
     try:
-        for row in csv.reader(io.StringIO(sample), delimiter=delimiter):
+        for row in csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter):
             if row:
                 rows.append(row)
             if len(rows) > _SAMPLE_ROWS:

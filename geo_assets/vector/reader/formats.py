@@ -197,6 +197,12 @@ def _text_format(head: bytes, claimed: Format | None, name: str) -> Format | Non
         if _ESRI_JSON.search(text):
             return Format.ESRI_JSON
         return Format.GEOJSON_LINES if _is_json_lines(text) else Format.GEOJSON
+    if text.startswith(b"[") and claimed in {Format.GEOJSON, Format.GEOJSON_LINES}:
+        raise GeoAssetsError(
+            "VECTOR_UNSUPPORTED",
+            f"{name} is an array in JSON, and not GeoJSON",
+            remedy='put it into a collection: {"type": "FeatureCollection", "features": [ ... ]}',
+        )
     if claimed is Format.MAPINFO:
         return Format.MAPINFO if text[:7].lower().startswith((b"!table", b"version")) else None
     return Format.CSV if claimed is Format.CSV and b"\0" not in head else None

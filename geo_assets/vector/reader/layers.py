@@ -107,6 +107,7 @@ def open_layer(ref: LayerRef, *, attributes: bool = False) -> Iterator[OpenLayer
         GeoAssetsError: UNREADABLE, also from the batches; VECTOR_NO_GEOMETRY; VECTOR_UNSUPPORTED.
     """
     with reading(ref.dataset), _opener(ref.dataset.format)(ref, attributes=attributes) as layer:
+        layer.warnings = [*ref.dataset.notes, *layer.warnings]
         unguarded = layer.read
         layer.read = lambda only: _guarded(unguarded(only), ref.dataset)
         yield layer

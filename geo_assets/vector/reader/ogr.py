@@ -173,7 +173,7 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
                 outline=partial(_of_table, ref, table, reader.schema, geometry, "outline"),
                 last=partial(_last, ref, table),
                 encoding=dataset.encoding,
-                warnings=[*dataset.notes, *(check.notes if check is not None else ())],
+                warnings=list(check.notes) if check is not None else [],
                 findings=findings,
             )
 

@@ -23,31 +23,39 @@ if TYPE_CHECKING:
 
     from geo_assets.vector.models import LayerOptions
 
+# Names of columns, without blanks, underscores, hyphens and points: see `_bare`.
+
 _LONGITUDES = {
-    "longitude", "lon", "lng", "long", "decimallongitude", "longitude_wgs84", "lon_wgs84", "geo_lon", "longitud",
-    "laengengrad", "längengrad",
+    "longitude", "lon", "lng", "long", "decimallongitude", "longitudewgs84", "lonwgs84", "longwgs84", "geolon",
+    "geolong", "geolongitude", "gpslon", "gpslong", "gpslongitude", "londd", "longdd", "londeg", "longitudedeg",
+    "longitudedegrees", "intptlon", "intptlong", "longitud", "longitudine", "laengengrad", "längengrad",
 }  # fmt: skip
 _LATITUDES = {
-    "latitude", "lat", "decimallatitude", "latitude_wgs84", "lat_wgs84", "geo_lat", "latitud", "breitengrad",
+    "latitude", "lat", "decimallatitude", "latitudewgs84", "latwgs84", "geolat", "geolatitude", "gpslat",
+    "gpslatitude", "latdd", "latdeg", "latitudedeg", "latitudedegrees", "intptlat", "latitud", "latitudine",
+    "breitengrad",
 }  # fmt: skip
 _EASTINGS = {
-    "x", "easting", "eastings", "x_coord", "xcoord", "coord_x", "rechtswert", "ostwert", "rw", "x_koordinate",
-    "x-koordinate", "x_utm", "utm_x", "utm_e",
+    "x", "easting", "eastings", "xcoord", "coordx", "pointx", "xcoordinate", "coordinatex", "rechtswert", "ostwert",
+    "rw", "xkoordinate", "xutm", "utmx", "utme", "utmeasting",
 }  # fmt: skip
 _NORTHINGS = {
-    "y", "northing", "northings", "y_coord", "ycoord", "coord_y", "hochwert", "nordwert", "hw", "y_koordinate",
-    "y-koordinate", "y_utm", "utm_y", "utm_n",
+    "y", "northing", "northings", "ycoord", "coordy", "pointy", "ycoordinate", "coordinatey", "hochwert", "nordwert",
+    "hw", "ykoordinate", "yutm", "utmy", "utmn", "utmnorthing",
 }  # fmt: skip
 
 #: Pairs of names, and the CRS that they imply; eastings may be metres of any grid, or degrees: the file does not say.
 _PAIRS = ((_LONGITUDES, _LATITUDES, "EPSG:4326"), (_EASTINGS, _NORTHINGS, None))
 
 _GEOMETRIES = {
-    "wkt", "geometry", "geom", "the_geom", "wkt_geom", "geom_wkt", "geometry_wkt", "ewkt", "geom_ewkt", "wkb",
-    "ewkb", "wkb_geometry", "geom_wkb",
-    "shape", "geojson", "geo_shape", "geo shape", "geom_geojson", "st_asgeojson", "st_astext", "st_asewkt",
+    "wkt", "geometry", "geom", "thegeom", "wktgeom", "geomwkt", "geometrywkt", "wktgeometry", "ewkt", "geomewkt", "wkb",
+    "ewkb", "wkbgeometry", "geomwkb",
+    "shape", "geojson", "geoshape", "geomgeojson", "stasgeojson", "stastext", "stasewkt",
 }  # fmt: skip
-_POINTS = {"geo_point_2d", "geo_point", "geo point", "geopoint"}
+_POINTS = {"geopoint2d", "geopoint"}
+
+#: What programs write between the words of a name.
+_BETWEEN = re.compile(r"[\s_.-]+")
 
 _WKT = re.compile(
     r"\s*(?:SRID=(\d+);)?\s*((?:MULTI)?"
@@ -127,14 +135,14 @@ def find_placing(
     Raises:
         GeoAssetsError: VECTOR_NO_GEOMETRY; UNKNOWN_COLUMN; INVALID_PARAMETERS, coordinates that are ambiguous.
     """
-    names = [column.strip().casefold() for column in header]
+    names = [_bare(column) for column in header]
     if options.wkt is not None:
         return _geometry(_named(options.wkt, header, name, "wkt"), rows, name)
     if options.x is not None and options.y is not None:
         x, y = (_named(wanted, header, name, option) for wanted, option in ((options.x, "x"), (options.y, "y")))
         return _pair(x, y, _crs_of_names(names[x], names[y]), rows, options, name)
     for i, column in enumerate(names):
-        if column in _GEOMETRIES and _kind_of(_first(rows, i)) is not None:
+        if column in _GEOMETRIES and _kind_in(rows, i) is not None:
             return _geometry(i, rows, name)
     for i, column in enumerate(names):
         if column in _POINTS and (_POINT.fullmatch(_first(rows, i)) or _json_point(_first(rows, i))):
@@ -150,6 +158,10 @@ def find_placing(
         f"has no longitude/latitude or WKT columns; its columns are {shown}" if shown else "is empty: it has no columns"
     )
     raise GeoAssetsError("VECTOR_NO_GEOMETRY", f"{name} {lacks}")
+
+
+def _bare(name: str) -> str:
+    return _BETWEEN.sub("", name).casefold()
 
 
 def _named(wanted: str, header: Sequence[str], name: str, option: str) -> int:
@@ -174,13 +186,16 @@ def _kind_of(value: str) -> Kind | None:
     return "geojson" if _JSON.match(value) else None
 
 
+def _kind_in(rows: list[list[str]], column: int) -> Kind | None:
+    """Return how geometries are written in a column: as in the first row that has one."""
+    return next(filter(None, (_kind_of(row[column]) for row in rows if len(row) > column)), None)
+
+
 def _geometry(column: int, rows: list[list[str]], name: str) -> Placing:
-    value = _first(rows, column)
-    kind = _kind_of(value)
+    kind = _kind_in(rows, column)
     if kind is None:
-        raise GeoAssetsError(
-            "VECTOR_NO_GEOMETRY", f"{name}: the column holds neither WKT, WKB nor GeoJSON: {value[:40]!r}"
-        )
+        shown = _first(rows, column)[:40]
+        raise GeoAssetsError("VECTOR_NO_GEOMETRY", f"{name}: the column holds neither WKT, WKB nor GeoJSON: {shown!r}")
     if kind == "geojson":
         return Placing(kind, (column,), "EPSG:4326")
     srids = Counter(filter(None, (_srid(row[column]) for row in rows if len(row) > column)))

@@ -31,6 +31,9 @@ from geo_assets.vector.reader.xml_numbers import Seen, check_numbers
 #: Text formats in which a coordinate may be any text.
 _XML = frozenset({Format.KML, Format.GML, Format.GPX})
 
+#: What a file of JSON-FG, OGC's extension of GeoJSON, says that it conforms to.
+_JSON_FG = b"opengis.net/spec/json-fg"
+
 #: Formats with journals.
 _SQLITE = frozenset({Format.GPKG, Format.SQLITE})
 
@@ -191,15 +194,15 @@ def _kind_of_folder(path: Path, name: str) -> Format:
 
 
 def _notes(path: Path, kind: Format, name: str, seen: Seen) -> tuple[str, ...]:
-    """Return notes about links of a KML, which are not followed, except within a KMZ, and about values of an XML that
-    become no column.
-    """
+    """Return notes about links of a KML, which are not followed, except within a KMZ, and about what is not read."""
     links = links_of(path) if kind is Format.KML else []
     outside = [PurePosixPath(link) for link in links if not (path.parent / link).is_file()]
     notes = []
     if outside:
         files = how_many(len(outside), "file that is", "files that are")
         notes.append(f"{name} links to {files} not followed: {listed(outside)}")
+    if kind is Format.GEOJSON and _JSON_FG in head_of(path):
+        notes.append(f"{name} is JSON-FG, of which only what GeoJSON has is read: no `place`, `time` or `coordRefSys`")
     if seen.unloaded:
         notes.append(f"{name} has values that become no column: {listed([PurePosixPath(n) for n in seen.unloaded])}")
     return tuple(notes)
