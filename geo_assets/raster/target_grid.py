@@ -21,7 +21,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
-from geo_assets.raster.georeference import PixelToLonLat, dataset_crs, native_transform, wkt2
+from geo_assets.raster.georeference import PixelToLonLat, dataset_crs, native_transform, transformer, wkt2
 
 Floats = NDArray[np.float64]
 
@@ -138,16 +138,12 @@ def coarsening(dataset: Any, target: CRS, transform: Affine) -> float:
 
 
 def _project(longitudes: Floats, latitudes: Floats, target: CRS) -> tuple[Floats, Floats]:
-    from pyproj import Transformer
-
-    xs, ys = Transformer.from_crs("EPSG:4326", wkt2(target), always_xy=True).transform(longitudes, latitudes)
+    xs, ys = transformer("EPSG:4326", wkt2(target)).transform(longitudes, latitudes)
     return np.asarray(xs, float), np.asarray(ys, float)
 
 
 def _to_source(dataset: Any, target: CRS, xs: Floats, ys: Floats) -> tuple[Floats, Floats]:
-    from pyproj import Transformer
-
-    found = Transformer.from_crs(wkt2(target), wkt2(dataset_crs(dataset)), always_xy=True).transform(xs, ys)
+    found = transformer(wkt2(target), wkt2(dataset_crs(dataset))).transform(xs, ys)
     return np.asarray(found[0], float), np.asarray(found[1], float)
 
 
