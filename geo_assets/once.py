@@ -1,6 +1,6 @@
-"""What is computed once: an attribute at its first use, an answer about what is known by a text.
+"""What is computed once: an attribute at its first use, an answer about what is known by a text, or about a file.
 
-Here: one descriptor, one decorator, both safe with several threads. Not here: what is made; what is costly to open
+Here: one descriptor and two decorators, safe with several threads. Not here: what is made; what is costly to open
 (`kept.py`).
 """
 
@@ -10,10 +10,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache, wraps
-from typing import Any, Generic, Self, TypeVar, overload
+from pathlib import Path
+from typing import Any, Generic, Self, TypeVar, cast, overload
 
 T = TypeVar("T")
 A = TypeVar("A")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class made_once(Generic[T]):  # noqa: N801 - it reads like `property`
@@ -71,3 +73,18 @@ def remembered_by(text_of: Callable[[A], str], *, most: int = 64) -> Callable[[C
         return call
 
     return decorate
+
+
+def remembered_of_file(function: F) -> F:
+    """Make a function of a path, and of more, remember its last answer for as long as that file is the same."""
+
+    @lru_cache(maxsize=1)
+    def known(path: Path, _: tuple[int, ...], *rest: Any) -> Any:
+        return function(path, *rest)
+
+    @wraps(function)
+    def call(path: Path, *rest: Any) -> Any:
+        stat = path.stat()
+        return known(path, (stat.st_ino, stat.st_mtime_ns, stat.st_size), *rest)
+
+    return cast("F", call)

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from geo_assets.once import made_once, remembered_by
+from geo_assets.once import made_once, remembered_by, remembered_of_file
 from geo_assets.settings import Settings
 from geo_assets.stages.context import StageContext
 
@@ -65,3 +65,21 @@ def test_an_answer_is_remembered_by_the_text_of_its_argument_and_an_error_is_not
     assert asked == [2, 0, 0]
     answer(3), answer(4), answer(2)
     assert asked == [2, 0, 0, 3, 4, 2]  # it remembers two
+
+
+def test_an_answer_about_a_file_is_remembered_until_it_changes(tmp_path):
+    asked = []
+
+    @remembered_of_file
+    def text(path, more):
+        asked.append(path.name)
+        return path.read_text() + more
+
+    file, other = tmp_path / "a", tmp_path / "b"
+    file.write_text("1")
+    other.write_text("2")
+    assert [text(file, "x"), text(file, "x"), text(file, "y")] == ["1x", "1x", "1y"]
+    assert asked == ["a", "a"]
+    file.write_text("10")
+    assert [text(file, "y"), text(other, "y"), text(file, "y")] == ["10y", "2y", "10y"]  # it remembers one
+    assert asked == ["a", "a", "a", "b", "a"]

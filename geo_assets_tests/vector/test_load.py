@@ -9,6 +9,7 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 import pyarrow as pa
+import pyogrio.raw
 import pytest
 import shapely
 from hypothesis import HealthCheck, given, settings
@@ -567,3 +568,21 @@ def test_one_session_serves_several_tables_also_after_a_failure(dsn, db):
 def test_a_database_that_is_away_is_a_passing_fault():
     plan, batch = simple()
     assert refused("DATABASE_UNAVAILABLE", "postgresql://nobody@127.0.0.1:1/none", plan, ipc(batch.schema, batch), 2)
+
+
+@pytest.mark.parametrize(("ending", "driver"), [("kml", "KML"), ("gml", "GML"), ("mif", "MapInfo File")])
+def test_a_format_that_gdal_reads_whole_is_read_once_to_be_inspected_and_loaded(
+    tmp_path, load, db, monkeypatch, ending, driver
+):
+    path = tmp_path / f"a.{ending}"
+    points(20).to_file(path, driver=driver, engine="pyogrio", **({"FORMAT": "MIF"} if ending == "mif" else {}))
+    opened, open_arrow = [], pyogrio.raw.open_arrow
+
+    def counting(file, **arguments):
+        opened.append(file)
+        return open_arrow(file, **arguments)
+
+    monkeypatch.setattr(pyogrio.raw, "open_arrow", counting)
+    loaded = load(path, f"read_once_{ending}")
+    assert len(opened) == 1
+    assert db.value("select count(*) from {t}", t=loaded.table) == 20

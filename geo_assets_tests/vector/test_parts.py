@@ -154,3 +154,12 @@ def test_bytes_in_a_geopackage_that_are_no_geometry_are_rejected(tmp_path, load,
     loaded = load(path, f"no_geometry_{trust}".lower(), trust_geometry=trust)
     assert loaded.plan.rejected_by_reason == {"bytes that are no geometry": 3}
     assert db.rows("select a, geom is null from {t} order by gid", t=loaded.table) == [(0, False), (4, True)]
+
+
+@pytest.mark.parametrize("gap", [b"", b"1 2\n" * 400_000], ids=["first piece", "later piece"])
+def test_the_line_of_a_mif_that_is_none_is_named_wherever_it_is(tmp_path, look, gap):
+    path = mif(tmp_path, b"PLINE 2\n1 2\n3 4\n".decode(), "1\n")
+    text = path.read_bytes()
+    path.write_bytes(text.rstrip(b"\n") + b"\n" + gap + b"1-2 3\n")
+    line = path.read_bytes().count(b"\n")
+    assert f"line {line:,} is none that a MIF has: '1-2 3'" in refused(look, path)

@@ -10,10 +10,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
-from functools import lru_cache
 from pathlib import Path
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.once import remembered_of_file
 from geo_assets.storage.geopackages import TILES
 from geo_assets.text import without_name
 from geo_assets.vector.reader.batches import Batch, LayerRef, OpenLayer
@@ -67,13 +67,11 @@ def foreign_layers(dataset: Dataset) -> list[str]:
 
 def _kinds(dataset: Dataset) -> tuple[tuple[str, str | None], ...]:
     """Every layer as GDAL lists them, with its kind of geometry; None: it has none."""
-    stat = dataset.path.stat()
-    return _listed(dataset.path, stat.st_ino, stat.st_mtime_ns, stat.st_size)
+    return _listed(dataset.path)
 
 
-@lru_cache(maxsize=1)
-def _listed(path: Path, *_version: int) -> tuple[tuple[str, str | None], ...]:
-    """As `_kinds`, of a version of a file: it is asked for twice, and GDAL opens the file each time."""
+@remembered_of_file  # it is asked for twice, and GDAL opens the file each time
+def _listed(path: Path) -> tuple[tuple[str, str | None], ...]:
     import pyogrio
 
     from geo_assets.vector.reader.ogr import configure

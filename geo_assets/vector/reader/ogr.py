@@ -27,6 +27,7 @@ from geo_assets.vector.reader.findings import Findings
 from geo_assets.vector.reader.formats import Format
 from geo_assets.vector.reader.geometry import ARC_STEP_DEGREES
 from geo_assets.vector.reader.gml_geometries import IN_PART
+from geo_assets.vector.reader.read_once import opened
 from geo_assets.vector.reader.text_values import NAIVE, ZONED, TypeGuess, to_moments, to_times
 from geo_assets.vector.reader.unused import KML_COLUMNS, Unused
 from geo_assets.vector.reader.wkb import Headers
@@ -123,8 +124,6 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
     Raises:
         GeoAssetsError: VECTOR_NO_GEOMETRY.
     """
-    from pyogrio.raw import open_arrow
-
     configure()
     dataset = ref.dataset
     options = _OPEN_OPTIONS.get(dataset.format, {})
@@ -136,12 +135,12 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
             "layer": ref.index, "use_pyarrow": True, "batch_size": BATCH_ROWS, "return_fids": True,
             "datetime_as_string": True, **options,
         }  # fmt: skip
-        with open_arrow(dataset.path, **arguments) as (meta, reader), ExitStack() as opened:
+        with opened(ref, **arguments) as (crs, reader), ExitStack() as closing:
             geometry = geometry_position(reader.schema)
             if geometry is None and not attributes:
                 raise GeoAssetsError("VECTOR_NO_GEOMETRY", f"{ref.title} has no geometry")
             fields = _fields(ref, reader.schema, geometry, arguments, findings)
-            table = _table_of(ref, fields, reader.schema.field(_FID).name, opened)
+            table = _table_of(ref, fields, reader.schema.field(_FID).name, closing)
             check = None if ref.sound_values else table or _check_of(ref, fields)
             made = _Batches(ref, fields, check, findings, _unread_of(ref, reader.schema, geometry, findings))
 
@@ -157,13 +156,13 @@ def open_ogr(ref: LayerRef, *, attributes: bool) -> Iterator[OpenLayer]:
                 if len(wanted) == len(fields.names) - made.has_ids:
                     yield from made.of(reader, only)
                     return
-                with open_arrow(dataset.path, **arguments, columns=wanted) as (_, narrow):
+                with opened(ref, **arguments, columns=wanted) as (_, narrow):
                     yield from made.of(narrow, only)
 
             yield OpenLayer(
                 fields.names,
                 fields.types,
-                meta["crs"],
+                crs,
                 read,
                 declared=partial(_declared, ref, info, table),
                 types=made.types if fields.guesses else None,
@@ -301,9 +300,7 @@ def _declared_types(ref: LayerRef, fields: _Fields) -> dict[int, DeclaredType]:
 
 def _guess(ref: LayerRef, fields: _Fields, own: list[int], arguments: dict[str, Any], findings: Findings) -> None:
     """Determine the types of columns that are typed by their values, in one more pass."""
-    from pyogrio.raw import open_arrow
-
-    with open_arrow(ref.dataset.path, **arguments) as (_, reader):
+    with opened(ref, **arguments) as (_, reader):
         geometry = geometry_position(reader.schema)
         places = [*own, *(i for i in range(len(reader.schema)) if i not in {geometry, _FID})]
         for batch in reader:
@@ -315,7 +312,7 @@ def _guess(ref: LayerRef, fields: _Fields, own: list[int], arguments: dict[str, 
             fields.moments[position] = guess.wire
 
 
-def _table_of(ref: LayerRef, fields: _Fields, key: str, opened: ExitStack) -> Any:
+def _table_of(ref: LayerRef, fields: _Fields, key: str, closing: ExitStack) -> Any:
     """Return the table of a layer as SQLite knows it, which compares its values with those that GDAL makes of them;
     None for other formats.
     """
@@ -325,7 +322,7 @@ def _table_of(ref: LayerRef, fields: _Fields, key: str, opened: ExitStack) -> An
     from geo_assets.vector.reader.sqlite_values import SQLiteCheck
 
     table = SQLiteCheck.of(dataset.path, ref.layer or "", key, fields.names, fields.types)
-    opened.callback(table.connection.close)
+    closing.callback(table.connection.close)
     if dataset.format is Format.GPKG and (left_out := table.unread(fields.names)):
         table.notes = (left_out,)
     return table

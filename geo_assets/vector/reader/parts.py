@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.once import remembered_of_file
 
 NO_SHAPE = "a record that is no shape of the file's type"
 
@@ -40,7 +41,13 @@ _OBJECTS = frozenset(
 _STYLES = frozenset(
     ["SYMBOL", "PEN", "BRUSH", "SMOOTH", "CENTER", "FONT", "SPACING", "JUSTIFY", "ANGLE", "LABEL", "TRANSPARENT"]
 )
-_NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_NUMBER = re.compile(rb"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
+
+#: A line with anything but numbers; most lines of a MIF are the coordinates of a point.
+_NO_NUMBERS = re.compile(rb"^(?![ \t]*%b(?:[ \t]+%b)*[ \t\r]*$)[^\n]+" % (2 * (_NUMBER.pattern,)), re.MULTILINE)
+
+#: Read at a time.
+_PIECE = 1 << 20
 _ALL_NUMBERS = frozenset(["POINT", "LINE", "RECT", "ROUNDRECT", "ELLIPSE", "ARC"])
 
 
@@ -110,6 +117,7 @@ def _check_index(index: Path, rows: int, table: str, name: str) -> None:
         raise _cut(name, f"its {table} has {rows:,} whole rows, and its .id {entries:,}")
 
 
+@remembered_of_file  # it is asked for when the file is inspected, and when it is loaded
 def _check_mif(mif: Path, name: str) -> int:
     objects = sum(1 for _ in _objects(mif, name))
     mid = mif.with_suffix(".mid")
@@ -127,21 +135,30 @@ def _check_mif(mif: Path, name: str) -> int:
 def _objects(mif: Path, name: str) -> Iterator[None]:
     """Yield once per object; the parts of a collection do not count as objects."""
     parts = 0
+    for number, line in _other_lines(mif):
+        words = line.split()
+        if not words or words[0].startswith((b'"', b"(")):
+            continue
+        keyword = words[0].decode("latin-1").upper().partition("(")[0]
+        numbers = words[1:] if keyword in _ALL_NUMBERS else () if keyword in _OBJECTS | _STYLES else words
+        if not all(map(_NUMBER.fullmatch, numbers)):
+            raise _cut(name, f"line {number:,} is none that a MIF has: {line.strip()[:40].decode('latin-1')!r}")
+        if keyword in _OBJECTS and parts:
+            parts -= 1
+        elif keyword in _OBJECTS:
+            yield
+            parts = int(words[1]) if keyword == "COLLECTION" and len(words) > 1 and words[1].isdigit() else 0
+
+
+def _other_lines(mif: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines after the header that are not numbers alone, each with its number."""
     with mif.open("rb") as file:
-        lines = iter(enumerate(file, 1))
-        for _, line in lines:
-            if line.strip().upper() == b"DATA":
-                break
-        for number, line in lines:
-            words = line.split()
-            if not words or words[0].startswith((b'"', b"(")):
-                continue
-            keyword = words[0].decode("latin-1").upper().partition("(")[0]
-            numbers = words[1:] if keyword in _ALL_NUMBERS else () if keyword in _OBJECTS | _STYLES else words
-            if not all(map(_NUMBER.fullmatch, numbers)):
-                raise _cut(name, f"line {number:,} is none that a MIF has: {line.strip()[:40].decode('latin-1')!r}")
-            if keyword in _OBJECTS and parts:
-                parts -= 1
-            elif keyword in _OBJECTS:
-                yield
-                parts = int(words[1]) if keyword == "COLLECTION" and len(words) > 1 and words[1].isdigit() else 0
+        number = next((number for number, line in enumerate(file, 1) if line.strip().upper() == b"DATA"), 0)
+        while piece := file.read(_PIECE):
+            piece += file.readline()
+            at = 0
+            for match in _NO_NUMBERS.finditer(piece):
+                number += piece.count(b"\n", at, match.start())
+                at = match.start()
+                yield number + 1, match[0]
+            number += piece.count(b"\n", at)

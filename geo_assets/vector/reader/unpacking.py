@@ -6,7 +6,6 @@ archive (`geo_assets/archives.py`).
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -76,8 +75,11 @@ def made_whole(folder: Path) -> Iterator[Path]:
     partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
     try:
         yield partial
-        with contextlib.suppress(FileExistsError):  # a concurrent call was first
+        try:
             partial.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # a concurrent call was first
+                raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

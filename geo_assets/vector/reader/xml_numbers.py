@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from geo_assets.errors import GeoAssetsError
+from geo_assets.once import remembered_of_file
 from geo_assets.vector.reader.gml_geometries import IN_PART, fault_of
 from geo_assets.vector.reader.kml_schemas import TIMES, KmlLook, KmlText
 from geo_assets.vector.reader.xml_parser import new_parser, parsed
@@ -54,6 +55,7 @@ class Seen:
     kml: KmlText = field(default_factory=KmlText)
 
 
+@remembered_of_file  # it is asked for when the file is inspected, and when it is loaded
 def check_numbers(path: Path, name: str) -> Seen:
     """Check every coordinate. XML that is not well-formed is left to GDAL.
 

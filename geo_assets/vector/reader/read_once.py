@@ -1,0 +1,70 @@
+"""Layers of formats that GDAL reads whole whenever it opens them: they are read once, into Arrow files beside theirs.
+
+Here: these files, and what GDAL said while it read. Not here: which layer, with which options (`ogr.py`).
+
+A KML of 114 MB takes GDAL 1.4 s to open; for a table it is asked for its rows four times.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geo_assets.vector.reader.batches import LayerRef
+from geo_assets.vector.reader.formats import Format
+from geo_assets.vector.reader.unpacking import made_whole
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_READ_WHOLE = frozenset({Format.KML, Format.GML, Format.GPX, Format.SPREADSHEET, Format.ESRI_JSON})
+
+_ROWS, _SAID = "rows.arrow", "said.json"
+
+
+@contextmanager
+def opened(ref: LayerRef, **arguments: Any) -> Iterator[tuple[str | None, pa.RecordBatchReader]]:
+    """Yield the CRS of a layer and its batches; what GDAL warned of while it read is warned of each time.
+
+    Args:
+        ref: the layer.
+        arguments: of pyogrio's `open_arrow`, the same for each call with this layer.
+    """
+    import pyarrow as pa
+    from pyogrio.raw import open_arrow
+
+    path = ref.dataset.path
+    if ref.dataset.format not in _READ_WHOLE and path.suffix != ".mif":
+        with open_arrow(path, **arguments) as (meta, reader):
+            yield meta["crs"], reader
+        return
+    kept = path.parent.with_name(f"{path.parent.name}.{ref.index}")
+    if not kept.exists():
+        with made_whole(kept) as partial:
+            _keep(path, partial, arguments)
+    said = json.loads((kept / _SAID).read_text())
+    for message in said["warnings"]:
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
+    with pa.memory_map(str(kept / _ROWS)) as file, pa.ipc.open_stream(file) as reader:
+        yield said["crs"], reader
+
+
+def _keep(path: Path, folder: Path, arguments: dict[str, Any]) -> None:
+    import pyarrow as pa
+    from pyogrio.raw import open_arrow
+
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        with (
+            open_arrow(path, **arguments) as (meta, reader),
+            pa.OSFile(str(folder / _ROWS), "wb") as file,
+            pa.ipc.new_stream(file, reader.schema) as rows,
+        ):
+            for batch in reader:
+                rows.write_batch(batch)
+    said = {"crs": meta["crs"], "warnings": [str(warning.message) for warning in heard]}
+    (folder / _SAID).write_text(json.dumps(said))
