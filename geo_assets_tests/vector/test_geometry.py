@@ -1,9 +1,15 @@
+import json
+
 import numpy as np
 import pyarrow as pa
 import pytest
 import shapely
+from hypothesis import given
+from hypothesis import strategies as st
 
 from geo_assets.vector.reader import geometry
+from geo_assets.vector.reader.geojson_wkb import BadGeometryError
+from geo_assets.vector.reader.geojson_wkb import to_wkb as geojson_to_wkb
 from geo_assets.vector.reader.geometry import clean, fit
 from geo_assets.vector.reader.survey import Survey, table_type
 from geo_assets.vector.reader.tangles import TANGLED, is_tangled
@@ -217,3 +223,44 @@ def test_edges_that_touch_or_lie_upon_each_other_are_no_tangle():
     assert not is_tangled(shapely.multipolygons(cells))
     assert not is_tangled(shapely.multipolygons([shapely.box(0, 0, 1, 1)] * 2000))
     assert clean(pa.array([shapely.to_wkb(shapely.multipolygons(cells))]), {}).reasons == {}
+
+
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**6), 10**6)
+
+
+@given(st.data())
+def test_wkb_of_a_geojson_geometry_is_that_of_geos(data):
+    width = data.draw(st.sampled_from([2, 3]))
+    position = st.lists(NUMBERS, min_size=width, max_size=width)
+    line = st.lists(position, min_size=2, max_size=5)
+    ring = st.lists(position, min_size=4, max_size=6).map(lambda positions: [*positions[:-1], positions[0]])
+    polygon = st.lists(ring, min_size=1, max_size=3)
+    kind, nested = data.draw(
+        st.sampled_from([
+            ("Point", position), ("LineString", line), ("Polygon", polygon),
+            ("MultiPoint", st.lists(position, min_size=1, max_size=3)),
+            ("MultiLineString", st.lists(line, min_size=1, max_size=3)),
+            ("MultiPolygon", st.lists(polygon, min_size=1, max_size=3)),
+        ])
+    )  # fmt: skip
+    geometry = {"type": kind, "coordinates": data.draw(nested)}
+    expected = shapely.to_wkb(shapely.from_geojson(json.dumps(geometry)), flavor="iso")
+    assert geojson_to_wkb(geometry) == expected
+
+
+ODD = NUMBERS | st.none() | st.booleans() | st.text(max_size=3) | st.dictionaries(st.text(max_size=2), NUMBERS)
+
+
+@given(st.recursive(ODD, lambda inner: st.lists(inner, max_size=3), max_leaves=12))
+def test_a_fault_of_a_geojson_polygon_is_found_alone_as_among_others(coordinates):
+    def outcome(kind, nested):
+        try:
+            return geojson_to_wkb({"type": kind, "coordinates": nested})
+        except BadGeometryError as error:
+            return str(error)
+
+    alone, member = outcome("Polygon", coordinates), outcome("MultiPolygon", [coordinates, []])
+    if isinstance(alone, bytes):
+        assert member[9 : 9 + len(alone)] == alone
+    else:
+        assert member == alone

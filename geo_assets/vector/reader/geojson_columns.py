@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geo_assets.errors import GeoAssetsError
-from geo_assets.vector.reader.batches import BATCH_ROWS
 from geo_assets.vector.reader.findings import Findings
 from geo_assets.vector.reader.text_values import NAIVE, ZONED, TypeGuess, to_moments, to_times
 from geo_assets.vector.types import MAX_PRECISION, arrow_type
@@ -56,24 +55,11 @@ class Schema:
 
     def __init__(self) -> None:
         self._guesses: dict[str | None, _Guess] = {}
-        self._waiting: list[Any] = []
 
-    def add(self, feature: Any) -> None:
-        """Add one feature; its geometry is not kept."""
-        if isinstance(feature, dict):
-            feature = {key: value for key, value in feature.items() if key in {"id", "type", "properties"}}
-        self._waiting.append(feature)
-        if len(self._waiting) == BATCH_ROWS:
-            self.finish()
-
-    def finish(self) -> None:
-        """Add what is buffered."""
-        features = [f for f in self._waiting if isinstance(f, dict)]
-        self._waiting = []
-        rows = [properties_of(f) for f in features]
+    def add(self, idents: list[Any], rows: list[dict[str, Any]]) -> None:
+        """Add the ids and the properties of some features."""
         for key in dict.fromkeys(chain.from_iterable(rows)):
             self._guess(key).add([row.get(key) for row in rows])
-        idents = [scalar(f.get("id")) for f in features if f.get("type") == "Feature"]
         if any(ident is not None for ident in idents):
             self._guess(None).add(idents)
 

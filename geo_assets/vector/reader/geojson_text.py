@@ -1,0 +1,251 @@
+"""The features of a GeoJSON text, parsed once: their rows in a file of ours, and what is known of all of them.
+
+Here: a stream of features out of a text of any length, split into ids, properties and WKB. Not here: the text itself
+(`json_text.py`), the type of each property (`geojson_columns.py`), the CRS (`geojson_crs.py`), WKB of one geometry
+(`geojson_wkb.py`), batches (`geojson.py`).
+
+To parse takes five times as long as to read rows again that Python wrote, and a table needs them two or three times.
+"""
+
+from __future__ import annotations
+
+import marshal
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from geo_assets.errors import GeoAssetsError
+from geo_assets.once import remembered_of_file
+from geo_assets.vector.models import BoundingBox
+from geo_assets.vector.reader.batches import BATCH_ROWS
+from geo_assets.vector.reader.geojson_columns import Schema, properties_of, scalar
+from geo_assets.vector.reader.geojson_crs import DeclaredCrs
+from geo_assets.vector.reader.geojson_wkb import COLLECTION, DEPTHS, BadGeometryError, to_wkb
+from geo_assets.vector.reader.json_text import Window
+from geo_assets.vector.reader.sqlite_values import Scan
+from geo_assets.vector.reader.wkb import Headers
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: Most bytes of WKB of the rows that are held at once.
+_MOST_BYTES = 32 * 1024**2
+
+#: Bytes that say how long some rows are.
+_LENGTH = 8
+
+NO_FEATURE = "not a GeoJSON feature"
+
+
+@dataclass(slots=True)
+class Rows:
+    """Some features, each split into its parts."""
+
+    idents: list[Any] = field(default_factory=list)
+    properties: list[dict[str, Any]] = field(default_factory=list)
+    wkb: list[bytes | None] = field(default_factory=list)
+    faults: dict[int, str] = field(default_factory=dict)  # what is wrong with a geometry, by row
+
+    def __len__(self) -> int:
+        return len(self.wkb)
+
+    def add(self, feature: Any) -> int:
+        """Add whatever is in the place of a feature; return the bytes of its geometry."""
+        bare = isinstance(feature, dict) and (feature.get("type") in DEPTHS or feature.get("type") == COLLECTION)
+        if not isinstance(feature, dict) or (
+            not bare and feature.get("type") != "Feature" and "geometry" not in feature
+        ):
+            return self._add(None, {}, None, NO_FEATURE)
+        geometry = feature if bare else feature.get("geometry")
+        ident = None if bare else scalar(feature.get("id"))
+        properties = properties_of(feature)
+        if geometry is None:
+            return self._add(ident, properties, None)
+        try:
+            return self._add(ident, properties, to_wkb(geometry))
+        except BadGeometryError as error:
+            return self._add(ident, properties, None, str(error))
+        except OverflowError:
+            return self._add(ident, properties, None, "coordinates are not finite numbers")
+
+    def _add(self, ident: Any, properties: dict[str, Any], wkb: bytes | None, fault: str | None = None) -> int:
+        if fault is not None:
+            self.faults[len(self)] = fault
+        self.idents.append(ident)
+        self.properties.append(properties)
+        self.wkb.append(wkb)
+        return len(wkb or b"")
+
+    @property
+    def geometries(self) -> pa.Array:
+        """Return the WKB of each row, as Arrow."""
+        import pyarrow as pa
+
+        return pa.array(self.wkb, pa.binary())
+
+    def write(self, file: BinaryIO) -> None:
+        """Write the rows behind others."""
+        body = marshal.dumps((self.idents, self.properties, self.wkb, self.faults))
+        file.write(len(body).to_bytes(_LENGTH, "little"))
+        file.write(body)
+
+    @classmethod
+    def read(cls, file: BinaryIO) -> Rows | None:
+        """Read the next rows; None at the end."""
+        length = file.read(_LENGTH)
+        return cls(*marshal.loads(file.read(int.from_bytes(length, "little")))) if length else None
+
+
+class Alike:
+    """Geometries that all have the same header, and where they lie."""
+
+    def __init__(self) -> None:
+        self.nulls = 0
+        self._headers: Headers | None = None
+        self._box = np.array([np.inf, np.inf, -np.inf, -np.inf])
+        self._geometries = 0
+
+    def add(self, rows: Rows) -> bool:
+        """Add some more; whether they still are alike, and GEOS reads them."""
+        import shapely
+
+        wkb = rows.geometries
+        some = wkb.drop_null()
+        self.nulls += wkb.null_count
+        self._geometries += len(some)
+        headers = Headers.of(some)
+        if rows.faults or not headers.need_nothing:
+            return False
+        if not len(some):
+            return True
+        first = self._headers = self._headers or Headers.of(some.slice(0, 1))
+        if (headers.codes != first.codes[0]).any() or (headers.has_z != first.has_z[0]).any():
+            return False
+        try:
+            box = shapely.total_bounds(shapely.from_wkb(some.to_numpy(zero_copy_only=False)))
+        except shapely.errors.GEOSException:
+            return False
+        self._box = np.concatenate([np.fmin(self._box[:2], box[:2]), np.fmax(self._box[2:], box[2:])])
+        return True
+
+    @property
+    def scan(self) -> Scan | None:
+        """Return what a plan needs; None where there is no geometry."""
+        return None if self._headers is None else Scan(self._headers, self._geometries, self.nulls, odd=0)
+
+    @property
+    def bounds(self) -> BoundingBox | None:
+        """Return the extent of all; None where one of them is not finite."""
+        west, south, east, north = map(float, self._box)
+        return (west, south, east, north) if np.isfinite(self._box).all() else None
+
+
+@dataclass(slots=True)
+class Parsed:
+    """What is known of a text once it is read."""
+
+    file: Path
+    declared: DeclaredCrs = field(default_factory=DeclaredCrs)
+    schema: Schema = field(default_factory=Schema)
+    features: int = 0
+    alike: Alike | None = field(default_factory=Alike)  # None: some geometries differ, or are faulty
+
+    def add(self, rows: Rows) -> None:
+        """Take some more features."""
+        self.features += len(rows)
+        self.schema.add(rows.idents, rows.properties)
+        if self.alike and not self.alike.add(rows):
+            self.alike = None
+
+    def rows(self) -> Iterator[Rows]:
+        """Yield all features in their order, some at a time."""
+        with self.file.open("rb") as file:
+            while rows := Rows.read(file):
+                yield rows
+
+
+def parsed(path: Path, name: str, encoding: str) -> Parsed:
+    """Parse a text, once for each of its versions.
+
+    Args:
+        path: of the text, in a folder of ours.
+        name: its name in messages.
+        encoding: a codec of Python's.
+
+    Raises:
+        GeoAssetsError: UNREADABLE; VECTOR_UNSUPPORTED, it is JSON of another kind; TOO_LARGE.
+    """
+    found = _remembered(path, name, encoding)
+    return found if found.file.exists() else _parse(path, name, encoding)
+
+
+def _parse(path: Path, name: str, encoding: str) -> Parsed:
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        found = Parsed(Path(file.name))
+        try:
+            for rows in _in_parts(_features(path, name, encoding, found.declared)):
+                found.add(rows)
+                rows.write(file)
+        except BaseException as error:
+            found.file.unlink()
+            if isinstance(error, ValueError):  # of marshal
+                raise GeoAssetsError("UNREADABLE", f"{name} has a property that is nested too deeply") from error
+            raise
+    return found
+
+
+_remembered = remembered_of_file(_parse)  # it is asked for when the file is inspected, and when it is loaded
+
+
+def _in_parts(features: Iterator[Any]) -> Iterator[Rows]:
+    rows, size = Rows(), 0
+    for feature in features:
+        size += rows.add(feature)
+        if len(rows) == BATCH_ROWS or size > _MOST_BYTES:
+            yield rows
+            rows, size = Rows(), 0
+    if len(rows):
+        yield rows
+
+
+def _features(path: Path, name: str, encoding: str, declared: DeclaredCrs) -> Iterator[Any]:
+    """Yield everything that is in the place of a feature, each parsed separately."""
+    with path.open(encoding=encoding, errors="surrogateescape", newline="") as file:
+        window = Window(file, name)
+        found = False
+        while window.next_character(skip="\x1e"):
+            found = True
+            yield from _document(window, name, declared)
+        if not found:
+            raise GeoAssetsError("UNREADABLE", f"{name} holds no JSON")
+
+
+def _document(window: Window, name: str, declared: DeclaredCrs) -> Iterator[Any]:
+    """Read one object of the text: a collection, whose features are yielded one by one, a feature or a geometry."""
+    if window.next_character() != "{":
+        raise window.fault("an object is expected")
+    members: dict[str, Any] = {}
+    collection = inherits = False
+    for key in window.keys():  # noqa: SIM118 - a generator that moves on
+        if key == "features" and window.next_character() == "[":
+            collection = True
+            for feature in window.elements():
+                inherits |= declared.add(feature)
+                yield feature
+        else:
+            members[key] = window.value()
+    inherits |= not collection and declared.add(members)
+    if "crs" in members:
+        declared.say(members["crs"])
+    elif inherits:
+        declared.say_nothing()
+    kind = members.get("type")
+    if collection and kind in {"FeatureCollection", None}:
+        return
+    if collection or not (kind == "Feature" or kind in DEPTHS or kind == COLLECTION):
+        raise GeoAssetsError("VECTOR_UNSUPPORTED", f"{name} is JSON, but not GeoJSON (its type is {str(kind)[:40]!r})")
+    yield members
