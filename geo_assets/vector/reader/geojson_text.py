@@ -97,7 +97,10 @@ class Rows:
     def read(cls, file: BinaryIO) -> Rows | None:
         """Read the next rows; None at the end."""
         length = file.read(_LENGTH)
-        return cls(*marshal.loads(file.read(int.from_bytes(length, "little")))) if length else None
+        if not length:
+            return None
+        body = file.read(int.from_bytes(length, "little"))
+        return cls(*marshal.loads(body))  # noqa: S302 - this process wrote it
 
 
 class Alike:

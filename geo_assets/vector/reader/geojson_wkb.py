@@ -147,7 +147,9 @@ class _Writer:
             return _header(kind, self.width) + self._positions([coordinates])
         if kind == "LineString":
             return _header(kind, self.width) + self._counted(coordinates)
-        return _header(kind, self.width) + struct.pack("<I", len(coordinates)) + b"".join(map(self._counted, coordinates))
+        return (
+            _header(kind, self.width) + struct.pack("<I", len(coordinates)) + b"".join(map(self._counted, coordinates))
+        )
 
     def _counted(self, line: list[Any]) -> bytes:
         return struct.pack("<I", len(line)) + self._positions(line)
