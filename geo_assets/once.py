@@ -17,6 +17,9 @@ T = TypeVar("T")
 A = TypeVar("A")
 F = TypeVar("F", bound=Callable[..., Any])
 
+#: Answers about files that are remembered: a GPX has five layers.
+_OF_FILES = 8
+
 
 class made_once(Generic[T]):  # noqa: N801 - it reads like `property`
     """`functools.cached_property` with a lock: since Python 3.12 two threads can compute the standard one twice."""
@@ -76,9 +79,9 @@ def remembered_by(text_of: Callable[[A], str], *, most: int = 64) -> Callable[[C
 
 
 def remembered_of_file(function: F) -> F:
-    """Make a function of a path, and of more, remember its last answer for as long as that file is the same."""
+    """Make a function of a path, and of more, remember its last answers for as long as their files are the same."""
 
-    @lru_cache(maxsize=1)
+    @lru_cache(maxsize=_OF_FILES)
     def known(path: Path, _: tuple[int, ...], *rest: Any) -> Any:
         return function(path, *rest)
 

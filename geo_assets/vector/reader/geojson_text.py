@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -87,14 +87,14 @@ class Rows:
 
         return pa.array(self.wkb, pa.binary())
 
-    def write(self, file: BinaryIO) -> None:
+    def write(self, file: IO[bytes]) -> None:
         """Write the rows behind others."""
         body = marshal.dumps((self.idents, self.properties, self.wkb, self.faults))
         file.write(len(body).to_bytes(_LENGTH, "little"))
         file.write(body)
 
     @classmethod
-    def read(cls, file: BinaryIO) -> Rows | None:
+    def read(cls, file: IO[bytes]) -> Rows | None:
         """Read the next rows; None at the end."""
         length = file.read(_LENGTH)
         if not length:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from geo_assets.once import remembered_of_file
 from geo_assets.vector.reader.declared import DeclaredType, typed
 from geo_assets.vector.reader.xml_parser import new_parser, parsed
 from geo_assets.vector.types import arrow_type
@@ -56,7 +57,8 @@ class GpxCheck:
             for i, name in enumerate(names)
             if str(types[i]) in _WIRES and name not in _COUNTED
         }
-        found = _odd_texts(path, _ELEMENTS.get(layer, ""), {name: wire for name, (_, wire) in numbers.items()})
+        wires = tuple((name, wire) for name, (_, wire) in numbers.items())
+        found = _odd_texts(path, _ELEMENTS.get(layer, ""), wires)
         columns = {}
         for name, odd in found.items():
             position, wire = numbers[name]
@@ -82,11 +84,12 @@ class GpxCheck:
             columns[position] = pc.replace_with_mask(column.cast(arrow_type(wire)), pa.array(mask), values)
 
 
-def _odd_texts(path: Path, element: str, wires: dict[str, str]) -> dict[str, dict[int, str]]:
+@remembered_of_file  # it is asked for when the file is inspected, and when it is loaded
+def _odd_texts(path: Path, element: str, wires: tuple[tuple[str, str], ...]) -> dict[str, dict[int, str]]:
     """Return by column and feature the text that may not be what GDAL reads. XML that is not well-formed is left to
     GDAL.
     """
-    look = _Look(element, wires)
+    look = _Look(element, dict(wires))
     if not parsed(look.parser, path):
         return {}
     return {name: odd for name, odd in look.odd.items() if odd}
