@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geo_assets.vector.reader import geometry
-from geo_assets.vector.reader.geojson_wkb import BadGeometryError
+from geo_assets.vector.reader.geojson_wkb import BadGeometryError, kind_of_text, wkb_of_texts
 from geo_assets.vector.reader.geojson_wkb import to_wkb as geojson_to_wkb
 from geo_assets.vector.reader.geometry import clean, fit
 from geo_assets.vector.reader.survey import Survey, table_type
@@ -264,3 +264,38 @@ def test_a_fault_of_a_geojson_polygon_is_found_alone_as_among_others(coordinates
         assert member[9 : 9 + len(alone)] == alone
     else:
         assert member == alone
+
+
+@given(st.data())
+def test_geometries_as_text_are_those_that_python_makes_of_them_one_by_one(data):
+    kind = data.draw(
+        st.sampled_from(["Point", "LineString", "Polygon", "MultiPoint", "MultiLineString", "MultiPolygon"])
+    )
+    depth = {"Point": 0, "LineString": 1, "MultiPoint": 1, "MultiPolygon": 3}.get(kind, 2)
+    leaf = st.floats() | st.integers() if data.draw(st.booleans()) else ODD
+    nested = st.lists(leaf, min_size=2, max_size=3)
+    for _ in range(depth):
+        nested = st.lists(nested, max_size=4)
+    texts = [
+        json.dumps({"type": kind, "coordinates": coordinates}, indent=data.draw(st.sampled_from([None, 1])))
+        for coordinates in data.draw(st.lists(nested, min_size=1, max_size=4))
+    ]
+    assert {kind_of_text(text) for text in texts} == {kind}
+    made = wkb_of_texts(kind, texts)
+    if made is not None:
+        assert made == [geojson_to_wkb(json.loads(text)) for text in texts]
+
+
+@pytest.mark.parametrize(
+    "number", ["1", "-0.0", "0.1", "1E2", "12345678901234567890", "1e-400", "7.123456789012345678901"]
+)
+def test_numbers_of_geometries_as_text_are_read_as_python_reads_them(number):
+    text = f'{{"coordinates": [[[0, 0], [{number}, 0], [1.5, {number}], [0, 0]]], "bbox": [1, 2], "type": "Polygon"}}'
+    assert wkb_of_texts("Polygon", [text]) == [geojson_to_wkb(json.loads(text))]
+
+
+@pytest.mark.parametrize(
+    "text", ["[1]", "[1, null]", '["1", 2]', "[true, 2]", "[[1, 2]]", "[]", "null", "[1, 2, 3, 4]"]
+)
+def test_a_geometry_as_text_that_is_not_as_most_are_is_left_to_who_looks_at_each(text):
+    assert wkb_of_texts("Point", [f'{{"type": "Point", "coordinates": {text}}}']) is None

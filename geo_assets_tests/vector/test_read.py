@@ -552,3 +552,49 @@ def test_of_json_fg_the_part_that_is_geojson_is_read_and_that_is_said(tmp_path, 
     (plan,) = look(path).layers
     assert plan.feature_count == 1
     assert any("JSON-FG" in said for said in plan.warnings)
+
+
+def written(features, *, how):
+    if how == "lines":
+        return "\n".join(map(json.dumps, features)) + "\n"
+    if how == "records":
+        return "".join(f"\x1e{json.dumps(feature)}\n" for feature in features)
+    options = {"tight": {"separators": (",", ":")}, "indented": {"indent": 2}}.get(how, {})
+    if how == "geometry first":
+        features = [{key: feature[key] for key in sorted(feature, key="geometry".__ne__)} for feature in features]
+    return json.dumps({"type": "FeatureCollection", "name": "x", "features": features}, **options)
+
+
+@pytest.mark.parametrize("how", ["plain", "tight", "indented", "geometry first", "lines", "records"])
+def test_a_geojson_says_the_same_however_it_is_written(tmp_path, private, look, how):
+    ring = [[0, 0], [1, 0], [1, 1.5], [0, 0]]
+    geometries = [
+        {"type": "Polygon", "coordinates": [ring]},
+        None,
+        {"type": "Polygon", "coordinates": [[*ring[:3], [0, 0, 7]]]},
+        {"type": "GeometryCollection", "geometries": [{"type": "Point", "coordinates": [1, 2]}]},
+        {"type": "MultiPolygon", "coordinates": [[ring], [ring]]},
+        {"type": "Polygon", "coordinates": [["x"]]},
+        {"type": "Polygon", "coordinates": []},
+        {"type": "Polygon", "coordinates": [ring], "bbox": [0, 0, 1, 1.5]},
+        {"type": "Banana", "coordinates": [ring]},
+    ]
+    odd = ['"geometry": {"type": "Point"}', {"geometry": {"a": 1}}, 2**70, 1.5, None, [1], "}", True, "é"]
+    features = [
+        {"type": "Feature", "id": i, "properties": {"n": i, "odd": odd[i], "geometry": "own"}, "geometry": geometry}
+        for i, geometry in enumerate(geometries)
+    ]
+    features += [{"type": "Feature", "properties": {"n": i}, "geometry": geometries[0]} for i in range(9, 12)]
+    path = tmp_path / "a.geojson"
+    path.write_text(written(features, how=how))
+    (plan,) = look(path, mixed="generic").layers
+    file, report = send(private(path), plan)
+    rows = pa.ipc.open_stream(file).read_all().to_pylist()
+    shapes = [None if row["geom"] is None else shapely.from_wkb(row["geom"]).wkt for row in rows]
+    polygon = "POLYGON Z ((0 0 0, 1 0 0, 1 1.5 0, 0 0 0))"
+    assert [(row["n"], row["geometry"]) for row in rows] == [
+        *((n, "own") for n in (0, 1, 2, 3, 4, 7)), *((n, None) for n in (9, 10, 11))
+    ]  # fmt: skip
+    assert shapes[:2] == [polygon, None]
+    assert shapes[5:] == [polygon] * 4
+    assert sum(report.rejected.values()) == 3

@@ -9,9 +9,11 @@ To parse takes five times as long as to read rows again that Python wrote, and a
 
 from __future__ import annotations
 
+import json
 import marshal
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -24,7 +26,14 @@ from geo_assets.vector.models import BoundingBox
 from geo_assets.vector.reader.batches import BATCH_ROWS
 from geo_assets.vector.reader.geojson_columns import Schema, properties_of, scalar
 from geo_assets.vector.reader.geojson_crs import DeclaredCrs
-from geo_assets.vector.reader.geojson_wkb import COLLECTION, DEPTHS, BadGeometryError, to_wkb
+from geo_assets.vector.reader.geojson_wkb import (
+    COLLECTION,
+    DEPTHS,
+    BadGeometryError,
+    kind_of_text,
+    to_wkb,
+    wkb_of_texts,
+)
 from geo_assets.vector.reader.json_text import Window
 from geo_assets.vector.reader.sqlite_values import Scan
 from geo_assets.vector.reader.wkb import Headers
@@ -49,36 +58,61 @@ class Rows:
     properties: list[dict[str, Any]] = field(default_factory=list)
     wkb: list[bytes | None] = field(default_factory=list)
     faults: dict[int, str] = field(default_factory=dict)  # what is wrong with a geometry, by row
+    _texts: dict[int, str] = field(default_factory=dict)  # geometries that are not yet parsed, by row
 
     def __len__(self) -> int:
         return len(self.wkb)
 
-    def add(self, feature: Any) -> int:
-        """Add whatever is in the place of a feature; return the bytes of its geometry."""
+    def add(self, feature: Any, geometry: str | None) -> int:
+        """Add whatever is in the place of a feature; return the bytes of its geometry, roughly.
+
+        Args:
+            feature: as parsed.
+            geometry: its geometry, as text, where that is not parsed.
+        """
         bare = isinstance(feature, dict) and (feature.get("type") in DEPTHS or feature.get("type") == COLLECTION)
         if not isinstance(feature, dict) or (
             not bare and feature.get("type") != "Feature" and "geometry" not in feature
         ):
-            return self._add(None, {}, None, NO_FEATURE)
-        geometry = feature if bare else feature.get("geometry")
-        ident = None if bare else scalar(feature.get("id"))
-        properties = properties_of(feature)
-        if geometry is None:
-            return self._add(ident, properties, None)
-        try:
-            return self._add(ident, properties, to_wkb(geometry))
-        except BadGeometryError as error:
-            return self._add(ident, properties, None, str(error))
-        except OverflowError:
-            return self._add(ident, properties, None, "coordinates are not finite numbers")
+            self._add(None, {})
+            self.faults[len(self) - 1] = NO_FEATURE
+            return 0
+        self._add(None if bare else scalar(feature.get("id")), properties_of(feature))
+        if geometry is not None:
+            self._texts[len(self) - 1] = geometry
+            return 2 * len(geometry)
+        found = feature if bare else feature.get("geometry")
+        if found is not None:
+            self._place(len(self) - 1, found)
+        return len(self.wkb[-1] or b"")
 
-    def _add(self, ident: Any, properties: dict[str, Any], wkb: bytes | None, fault: str | None = None) -> int:
-        if fault is not None:
-            self.faults[len(self)] = fault
+    def _add(self, ident: Any, properties: dict[str, Any]) -> None:
         self.idents.append(ident)
         self.properties.append(properties)
-        self.wkb.append(wkb)
-        return len(wkb or b"")
+        self.wkb.append(None)
+
+    def _place(self, row: int, geometry: Any) -> None:
+        try:
+            self.wkb[row] = to_wkb(geometry)
+        except BadGeometryError as error:
+            self.faults[row] = str(error)
+        except OverflowError:
+            self.faults[row] = "coordinates are not finite numbers"
+
+    def parse_geometries(self) -> None:
+        """Make WKB of the geometries that are text."""
+        kinds: dict[str, list[int]] = {}
+        for row, text in self._texts.items():
+            kinds.setdefault(kind_of_text(text), []).append(row)
+        for kind, rows in kinds.items():
+            texts = [self._texts[row] for row in rows]
+            if (made := wkb_of_texts(kind, texts)) is None:
+                for row, text in zip(rows, texts, strict=True):
+                    self._place(row, json.loads(text))
+            else:
+                for row, wkb in zip(rows, made, strict=True):
+                    self.wkb[row] = wkb
+        self._texts = {}
 
     @property
     def geometries(self) -> pa.Array:
@@ -190,24 +224,43 @@ def _parse(path: Path, name: str, encoding: str) -> Parsed:
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
         found = Parsed(Path(file.name))
         try:
-            for rows in _in_parts(_features(path, name, encoding, found.declared)):
-                found.add(rows)
-                rows.write(file)
+            _write_all(_in_parts(_features(path, name, encoding, found.declared)), found, file)
         except BaseException as error:
             found.file.unlink()
+            if isinstance(error, json.JSONDecodeError):
+                told = f"{name} is not readable as GeoJSON: a geometry is no JSON ({error.msg[:80]})"
+                raise GeoAssetsError("UNREADABLE", told) from error
             if isinstance(error, ValueError):  # of marshal
                 raise GeoAssetsError("UNREADABLE", f"{name} has a property that is nested too deeply") from error
             raise
     return found
 
 
+def _write_all(parts: Iterator[Rows], found: Parsed, file: IO[bytes]) -> None:
+    """Write all rows; the geometries of some are parsed while the next are read."""
+
+    def take(rows: Rows) -> None:
+        rows.parse_geometries()
+        found.add(rows)
+        rows.write(file)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="geojson") as worker:
+        before: Future[None] | None = None
+        for rows in parts:
+            if before:
+                before.result()
+            before = worker.submit(take, rows)
+        if before:
+            before.result()
+
+
 _remembered = remembered_of_file(_parse)  # it is asked for when the file is inspected, and when it is loaded
 
 
-def _in_parts(features: Iterator[Any]) -> Iterator[Rows]:
+def _in_parts(features: Iterator[tuple[Any, str | None]]) -> Iterator[Rows]:
     rows, size = Rows(), 0
-    for feature in features:
-        size += rows.add(feature)
+    for feature, geometry in features:
+        size += rows.add(feature, geometry)
         if len(rows) == BATCH_ROWS or size > _MOST_BYTES:
             yield rows
             rows, size = Rows(), 0
@@ -215,19 +268,28 @@ def _in_parts(features: Iterator[Any]) -> Iterator[Rows]:
         yield rows
 
 
-def _features(path: Path, name: str, encoding: str, declared: DeclaredCrs) -> Iterator[Any]:
-    """Yield everything that is in the place of a feature, each parsed separately."""
+def _features(path: Path, name: str, encoding: str, declared: DeclaredCrs) -> Iterator[tuple[Any, str | None]]:
+    """Yield everything that is in the place of a feature, each parsed separately, and its geometry where that is still
+    text.
+    """
     with path.open(encoding=encoding, errors="surrogateescape", newline="") as file:
         window = Window(file, name)
-        found = False
+        found = inherits = False
         while window.next_character(skip="\x1e"):
             found = True
-            yield from _document(window, name, declared)
+            feature = window.feature()
+            if feature is not None:
+                inherits = True
+                yield feature
+            else:
+                yield from _document(window, name, declared)
         if not found:
             raise GeoAssetsError("UNREADABLE", f"{name} holds no JSON")
+        if inherits:
+            declared.say_nothing()
 
 
-def _document(window: Window, name: str, declared: DeclaredCrs) -> Iterator[Any]:
+def _document(window: Window, name: str, declared: DeclaredCrs) -> Iterator[tuple[Any, str | None]]:
     """Read one object of the text: a collection, whose features are yielded one by one, a feature or a geometry."""
     if window.next_character() != "{":
         raise window.fault("an object is expected")
@@ -236,9 +298,9 @@ def _document(window: Window, name: str, declared: DeclaredCrs) -> Iterator[Any]
     for key in window.keys():  # noqa: SIM118 - a generator that moves on
         if key == "features" and window.next_character() == "[":
             collection = True
-            for feature in window.elements():
-                inherits |= declared.add(feature)
-                yield feature
+            for feature, geometry in window.features():
+                inherits |= geometry is not None or declared.add(feature)
+                yield feature, geometry
         else:
             members[key] = window.value()
     inherits |= not collection and declared.add(members)
@@ -251,4 +313,4 @@ def _document(window: Window, name: str, declared: DeclaredCrs) -> Iterator[Any]
         return
     if collection or not (kind == "Feature" or kind in DEPTHS or kind == COLLECTION):
         raise GeoAssetsError("VECTOR_UNSUPPORTED", f"{name} is JSON, but not GeoJSON (its type is {str(kind)[:40]!r})")
-    yield members
+    yield members, None

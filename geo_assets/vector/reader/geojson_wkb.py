@@ -1,12 +1,14 @@
 """WKB of GeoJSON geometries.
 
-Here: one geometry, checked, as ISO WKB, or what is wrong with it. Not here: repair and rejection (`geometry.py`).
+Here: one geometry, checked, as ISO WKB, or what is wrong with it; many at once, without a look at each. Not here: repair and rejection (`geometry.py`).
 """
 
 from __future__ import annotations
 
+import re
 import struct
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -18,6 +20,8 @@ DEPTHS = {"Point": 0, "MultiPoint": 1, "LineString": 1, "MultiLineString": 2, "P
 _CODES = {"Point": 1, "LineString": 2, "Polygon": 3, "MultiPoint": 4, "MultiLineString": 5, "MultiPolygon": 6}
 COLLECTION = "GeometryCollection"
 _DEEPEST_COLLECTION = 32
+
+_TYPE = re.compile(r'"type"\s*:\s*"(\w+)"')
 
 _NUMBERS = frozenset({int, float})  # not bool, which Python takes for a number
 
@@ -50,6 +54,64 @@ def to_wkb(geometry: Any, depth: int = 0) -> bytes:
         return quick
     lines = _lines(geometry.get("coordinates"), DEPTHS[kind])
     return _Writer(kind, lines).write(geometry["coordinates"])
+
+
+def kind_of_text(text: str) -> str:
+    """Return the type of a geometry that contains no object, as text; empty where it is not sure."""
+    match = _TYPE.search(text)
+    return match[1] if match and text.count('"type"') == text.count('"coordinates"') == 1 else ""
+
+
+def wkb_of_texts(kind: str, texts: Sequence[str]) -> list[bytes] | None:
+    """Return ISO WKB of geometries of one type that contain no object, as text; None where one of them is not as most
+    are: empty, faulty, or with another number of coordinates. Made by Arrow and GEOS, which hold no lock.
+    """
+    import pyarrow as pa
+    import pyarrow.json as arrow_json
+    import shapely
+
+    if kind not in DEPTHS:
+        return None
+    nested = pa.float64()
+    for _ in range(DEPTHS[kind] + 1):
+        nested = pa.list_(nested)
+    try:
+        lines = "\n".join(" ".join(text.splitlines()) for text in texts).encode()
+        table = arrow_json.read_json(
+            pa.BufferReader(lines),
+            read_options=arrow_json.ReadOptions(use_threads=False, block_size=len(lines) + 1),
+            parse_options=arrow_json.ParseOptions(
+                explicit_schema=pa.schema([("coordinates", nested)]), unexpected_field_behavior="ignore"
+            ),
+        )
+        parts = _nested(table["coordinates"].combine_chunks(), DEPTHS[kind], len(texts))
+        if parts is None:
+            return None
+        code = shapely.GeometryType[kind.upper()]
+        made: list[bytes] = shapely.to_wkb(shapely.from_ragged_array(code, *parts), flavor="iso").tolist()
+    except (pa.ArrowInvalid, UnicodeEncodeError, shapely.errors.GEOSException, ValueError):
+        return None
+    return made
+
+
+def _nested(column: Any, depth: int, count: int) -> tuple[Any, Any] | None:
+    """Return positions and the offsets of what contains them, from the innermost; None where anything is missing."""
+    offsets = []
+    for _ in range(depth + 1):
+        own = np.asarray(column.offsets)
+        if column.null_count or (np.diff(own) == 0).any():
+            return None
+        offsets.append(own - own[0])
+        column = column.flatten()
+    width = offsets[-1][1] if len(offsets[-1]) > 1 else 0
+    if (
+        column.null_count
+        or width not in {2, 3}
+        or (np.diff(offsets[-1]) != width).any()
+        or len(offsets[0]) != count + 1
+    ):
+        return None
+    return np.asarray(column).reshape(-1, width), tuple(reversed(offsets[:-1])) or None
 
 
 def _quick(kind: str, coordinates: Any) -> bytes | None:

@@ -1,12 +1,13 @@
 """JSON text, read piece by piece while it is parsed.
 
-Here: a window over a text of any length, which holds no more than the current value. Not here: what the values mean
-(`geojson.py`, `esri_json.py`).
+Here: a window over a text of any length, which holds no more than the current value; a feature of GeoJSON without its
+geometry, which is text. Not here: what the values mean (`geojson_text.py`, `esri_json.py`).
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, TextIO
 
@@ -15,6 +16,13 @@ from geo_assets.errors import GeoAssetsError
 #: Characters read at a time, and the most that one feature may have.
 _WINDOW, _LARGEST_FEATURE = 1 << 20, 200 * 1024**2
 
+#: A geometry that contains no object, in the place of a feature's.
+_GEOMETRY = re.compile(r'"geometry"\s*:\s*(\{[^{}]*\})')
+
+#: Characters behind a geometry in which its feature should end; features in a row that are not as most are, after which
+#: no other is looked at for that.
+_REST, _MOST_MISSES = 4096, 100
+
 
 class Window:
     """A text that is read while it is parsed; no more of it is held than the current value."""
@@ -22,7 +30,7 @@ class Window:
     def __init__(self, file: TextIO, name: str, kind: str = "GeoJSON") -> None:
         self._file, self._name, self._kind = file, name, kind
         self._text = ""
-        self._at = self._before = 0
+        self._at = self._before = self._misses = 0
         self._decode = json.JSONDecoder().raw_decode
 
     def fault(self, what: str) -> GeoAssetsError:
@@ -67,6 +75,44 @@ class Window:
         """Yield the elements of the array that begins here."""
         for _ in self._items("]"):
             yield self.value()
+
+    def features(self) -> Iterator[tuple[Any, str | None]]:
+        """Yield the elements of the array that begins here, each as `feature` does, or whole."""
+        for _ in self._items("]"):
+            found = self.feature()
+            yield found if found is not None else (self.value(), None)
+
+    def feature(self) -> tuple[dict[str, Any], str] | None:
+        """Return the feature of GeoJSON that begins here, null in the place of its geometry, and the text of that;
+        None, and nothing is read, where it is not as most are. Python would make a list of each position.
+        """
+        if self._misses >= _MOST_MISSES:
+            return None
+        self.next_character()
+        found = self._feature()
+        self._misses = self._misses + 1 if found is None else 0
+        return found
+
+    def _feature(self) -> tuple[dict[str, Any], str] | None:
+        match = _GEOMETRY.match(self._text, max(self._at, self._text.find('"geometry"', self._at)))
+        if match is None:
+            return None
+        begin, end = match.span(1)
+        try:
+            value, length = self._decode(f"{self._text[self._at : begin]}null{self._text[end : end + _REST]}", 0)
+        except (ValueError, RecursionError):
+            return None
+        after = self._at + length + (end - begin) - len("null")
+        if (
+            after <= end  # another one's
+            or not isinstance(value, dict)
+            or value.get("geometry", 0) is not None
+            or self._text.count('"geometry"', self._at, after) > 1
+            or self._text.find('"crs"', self._at, after) >= 0
+        ):
+            return None
+        self._at = after
+        return value, match[1]
 
     def _items(self, end: str) -> Iterator[None]:
         self._at += 1
